@@ -1,0 +1,36 @@
+# make test, make bench: each sets everything up on a fresh machine (a venv, the build, what it needs) and then runs.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PIP    := $(VENV)/bin/pip install --quiet --disable-pip-version-check
+
+.PHONY: test bench build check-native wheel clean
+
+# torch is named first and exactly: an open range would bring the CUDA build.
+$(VENV)/.test: pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) "setuptools>=80" wheel "pybind11>=3.0"
+	$(PIP) --no-build-isolation --editable ".[test]"
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) --no-build-isolation --editable ".[bench]"
+	touch $@
+
+build: $(VENV)/.test
+	$(PY) setup.py --quiet build_ext --inplace
+
+test: build
+	$(PY) -m pytest
+
+bench: $(VENV)/.bench build
+	$(PY) -m pyops bench --html bench/results/report.html
+	$(PY) -m pyops train lenet5
+
+wheel: build
+	$(PIP) build
+	$(PY) -m build --wheel --no-isolation
+
+clean:
+	rm -rf build dist *.egg-info pyops/*.so

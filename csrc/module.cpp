@@ -1,0 +1,201 @@
+// The only file that knows about Python. For each instruction set and element type a submodule, e.g. _C.avx512.f32, holds one
+// function per row of kernels.inc. Kernels run without the GIL. Arrays arrive checked, contiguous and allocated (pyops/dispatch.py);
+// this file only refuses what would be unsafe to dereference, and never converts or copies.
+#include <omp.h>
+#include <pthread.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include "view.h"
+namespace py = pybind11;
+
+int  pyops_threads      = 1;
+bool pyops_forked_child = false;
+
+namespace {
+template <class T> constexpr int type_number();
+template <> constexpr int type_number<float>() { return py::detail::npy_api::NPY_FLOAT_; }
+template <> constexpr int type_number<double>() { return py::detail::npy_api::NPY_DOUBLE_; }
+template <> constexpr int type_number<i64>() { return py::detail::npy_api::NPY_LONG_; }
+template <> constexpr int type_number<std::uint8_t>() { return py::detail::npy_api::NPY_UBYTE_; }
+
+using ArrayFields = py::detail::PyArray_Proxy;
+constexpr int C_CONTIGUOUS = 0x0001, ALIGNED = 0x0100, WRITEABLE = 0x0400;
+
+bool is_array(py::handle h) { return py::detail::npy_api::get().PyArray_Check_(h.ptr()); }
+const ArrayFields* fields(py::handle h) { return reinterpret_cast<const ArrayFields*>(h.ptr()); }
+int  type_of(py::handle h) { return py::reinterpret_borrow<py::dtype>(fields(h)->descr).num(); }
+bool is_native(py::handle h) {
+    const char order = py::reinterpret_borrow<py::dtype>(fields(h)->descr).byteorder();
+    return order == '=' || order == '|';
+}
+}  // namespace
+
+namespace pybind11::detail {
+template <class T> struct type_caster<View<T>> {
+    PYBIND11_TYPE_CASTER(View<T>, const_name("numpy.ndarray"));
+    bool load(handle src, bool) {
+        if (src.is_none()) return std::is_const_v<T>;
+        if (!is_array(src)) return false;
+        const auto* a = fields(src);
+        const int wanted = C_CONTIGUOUS | ALIGNED | (std::is_const_v<T> ? 0 : WRITEABLE);
+        if (type_of(src) != type_number<std::remove_const_t<T>>() || (a->flags & wanted) != wanted) return false;
+        value = {reinterpret_cast<T*>(a->data), reinterpret_cast<const i64*>(a->dimensions), a->nd};
+        return true;
+    }
+};
+template <> struct type_caster<Dims> {
+    PYBIND11_TYPE_CASTER(Dims, const_name("tuple[int, ...]"));
+    bool load(handle src, bool) {
+        if (!PyTuple_Check(src.ptr()) || PyTuple_GET_SIZE(src.ptr()) > 8) return false;
+        value.n = (int)PyTuple_GET_SIZE(src.ptr());
+        for (int i = 0; i < value.n; ++i) {
+            value.v[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(src.ptr(), i));
+            if (value.v[i] == -1 && PyErr_Occurred()) { PyErr_Clear(); return false; }
+        }
+        return true;
+    }
+};
+}  // namespace pybind11::detail
+
+// ---- kernels, declared and bound once per instruction set and element type
+#define KERNEL(name, signature) void name signature;
+#define DECLARE_BEGIN(isa, tag, ctype) namespace isa::tag { using real = ctype;
+#define DECLARE_END }
+#if defined(HAVE_avx512)
+DECLARE_BEGIN(avx512, f32, float)
+#include "kernels.inc"
+DECLARE_END
+DECLARE_BEGIN(avx512, f64, double)
+#include "kernels.inc"
+DECLARE_END
+#endif
+#if defined(HAVE_avx2)
+DECLARE_BEGIN(avx2, f32, float)
+#include "kernels.inc"
+DECLARE_END
+DECLARE_BEGIN(avx2, f64, double)
+#include "kernels.inc"
+DECLARE_END
+#endif
+#if defined(HAVE_scalar)
+DECLARE_BEGIN(scalar, f32, float)
+#include "kernels.inc"
+DECLARE_END
+DECLARE_BEGIN(scalar, f64, double)
+#include "kernels.inc"
+DECLARE_END
+#endif
+#if defined(HAVE_neon)
+DECLARE_BEGIN(neon, f32, float)
+#include "kernels.inc"
+DECLARE_END
+DECLARE_BEGIN(neon, f64, double)
+#include "kernels.inc"
+DECLARE_END
+#endif
+#undef KERNEL
+
+namespace {
+using without_gil = py::call_guard<py::gil_scoped_release>;
+#define KERNEL(name, signature) m.def(#name, &KERNELS::name, without_gil());
+#if defined(HAVE_avx512)
+#define KERNELS avx512::f32
+void bind_avx512_f32(py::module_ m) {
+#include "kernels.inc"
+}
+#undef KERNELS
+#define KERNELS avx512::f64
+void bind_avx512_f64(py::module_ m) {
+#include "kernels.inc"
+}
+#undef KERNELS
+#endif
+#if defined(HAVE_avx2)
+#define KERNELS avx2::f32
+void bind_avx2_f32(py::module_ m) {
+#include "kernels.inc"
+}
+#undef KERNELS
+#define KERNELS avx2::f64
+void bind_avx2_f64(py::module_ m) {
+#include "kernels.inc"
+}
+#undef KERNELS
+#endif
+#if defined(HAVE_scalar)
+#define KERNELS scalar::f32
+void bind_scalar_f32(py::module_ m) {
+#include "kernels.inc"
+}
+#undef KERNELS
+#define KERNELS scalar::f64
+void bind_scalar_f64(py::module_ m) {
+#include "kernels.inc"
+}
+#undef KERNELS
+#endif
+#if defined(HAVE_neon)
+#define KERNELS neon::f32
+void bind_neon_f32(py::module_ m) {
+#include "kernels.inc"
+}
+#undef KERNELS
+#define KERNELS neon::f64
+void bind_neon_f64(py::module_ m) {
+#include "kernels.inc"
+}
+#undef KERNELS
+#endif
+#undef KERNEL
+
+// The element type ("f32", "f64") if every input is a plain, native, aligned, C-contiguous array of the kind its letter in `kinds`
+// asks for, else None. r: real; o: real or None; i: int64; j: int64 or None. At least one real; all of one type.
+py::object probe(py::tuple inputs, const char* kinds) {
+    static PyTypeObject* ndarray = (PyTypeObject*)py::module_::import("numpy").attr("ndarray").ptr();
+    static py::object names[2] = {py::str("f32"), py::str("f64")};
+    int real = 0;
+    for (py::ssize_t k = 0; k < PyTuple_GET_SIZE(inputs.ptr()); ++k) {
+        py::handle h = PyTuple_GET_ITEM(inputs.ptr(), k);
+        const char kind = kinds[k];
+        if (kind == 0) return py::none();
+        if (h.is_none() && (kind == 'o' || kind == 'j')) continue;
+        if (Py_TYPE(h.ptr()) != ndarray) return py::none();
+        const int flags = fields(h)->flags, wanted = C_CONTIGUOUS | ALIGNED, type = type_of(h);
+        if ((flags & wanted) != wanted || !is_native(h)) return py::none();
+        if (kind == 'i' || kind == 'j') {
+            if (type != type_number<i64>()) return py::none();
+        } else {
+            if (type != type_number<float>() && type != type_number<double>()) return py::none();
+            if (real && real != type) return py::none();
+            real = type;
+        }
+    }
+    if (!real) return py::none();
+    return names[real == type_number<double>()];
+}
+}  // namespace
+
+PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+#endif
+#define BIND(isa) { auto sub = m.def_submodule(#isa); bind_##isa##_f32(sub.def_submodule("f32")); bind_##isa##_f64(sub.def_submodule("f64")); }
+#if defined(HAVE_avx512)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
+        BIND(avx512)
+#endif
+#if defined(HAVE_avx2)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) BIND(avx2)
+#endif
+#if defined(HAVE_scalar)
+    BIND(scalar)
+#endif
+#if defined(HAVE_neon)
+    BIND(neon)
+#endif
+    m.def("probe", &probe, "The element type shared by inputs ready for a kernel, or None.");
+    m.def("set_num_threads", [](int n) { pyops_threads = n; });
+    m.def("get_num_threads", [] { return pyops_threads; });
+    pthread_atfork(nullptr, nullptr, [] { pyops_forked_child = true; });
+}

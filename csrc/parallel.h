@@ -1,0 +1,32 @@
+// The only door to threads. parallel_for splits [0, n) into one contiguous range a thread; what is computed for an index never
+// depends on the split, so results are the same for any thread count.
+#pragma once
+#include "view.h"
+
+extern int  pyops_threads;        // module.cpp: set by set_num_threads
+extern bool pyops_forked_child;   // libgomp hangs in a forked child, which therefore runs serially
+
+namespace ISA::REAL_NAME {
+// `grain`: the fewest indices worth waking a thread for. Take it so that grain indices are ~10 us of work or more.
+template <class Body> static inline void parallel_for(i64 n, i64 grain, Body body) {
+    i64 threads = pyops_threads, useful = grain > 0 ? n / grain : n;
+    if (threads > useful) threads = useful;
+    if (threads <= 1 || pyops_forked_child) {
+        if (n > 0) body(i64(0), n);
+        return;
+    }
+    #pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (i64 t = 0; t < threads; ++t) body(n * t / threads, n * (t + 1) / threads);
+}
+
+// Indices whose costs differ, handed out one at a time.
+template <class Body> static inline void parallel_tasks(i64 n, Body body) {
+    if (n <= 1 || pyops_threads <= 1 || pyops_forked_child) {
+        for (i64 i = 0; i < n; ++i) body(i);
+        return;
+    }
+    i64 threads = pyops_threads < n ? pyops_threads : n;
+    #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (i64 i = 0; i < n; ++i) body(i);
+}
+}  // namespace ISA::REAL_NAME

@@ -1,0 +1,91 @@
+// layer_norm: y = (x - mean) * rstd * weight + bias over the trailing axes, which are one row of memory.
+// Two passes over a row that is still in cache after the first: mean, then the centred second moment. The one-pass form
+// E[x^2] - mean^2 cancels badly when |mean| >> std, so it is not used.
+#include "kernel.h"
+
+BEGIN_KERNELS
+
+static real mean_of(const real* x, i64 n) {
+    V acc{};
+    for_vectors(n, [&](i64 i, auto lanes) { acc += lanes.load(x + i); });
+    return hsum(acc) / n;
+}
+
+static real variance_of(const real* x, i64 n, real mean) {
+    V acc{};
+    for_vectors(n, [&](i64 i, auto lanes) {
+        V d = lanes.keep(lanes.load(x + i) - mean);   // a dead lane loads as 0, so its difference would be -mean
+        acc += d * d;
+    });
+    return hsum(acc) / n;
+}
+
+void layer_norm(In<real> x, In<real> weight, In<real> bias, double eps, Out<real> y, Out<real> mean, Out<real> rstd) {
+    const i64 rows = mean.size(), cols = rows ? x.size() / rows : 0;
+    parallel_for(rows, 1 + 8192 / (cols + 1), [&](i64 begin, i64 end) {
+        for (i64 r = begin; r < end; ++r) {
+            const real* xr = x.data + r * cols;
+            real*       yr = y.data + r * cols;
+            const real  m  = mean_of(xr, cols);
+            const real  s  = 1 / std::sqrt(variance_of(xr, cols, m) + (real)eps);
+            mean.data[r] = m;
+            rstd.data[r] = s;
+            for_vectors(cols, [&](i64 i, auto lanes) {
+                V v = (lanes.load(xr + i) - m) * s;
+                if (weight) v *= lanes.load(weight.data + i);
+                if (bias) v += lanes.load(bias.data + i);
+                lanes.store(yr + i, v);
+            });
+        }
+    });
+}
+
+// dweight and dbias are sums over rows: each thread owns a range of columns and walks all rows, so the order of accumulation
+// does not depend on the thread count.
+static void parameter_gradients(In<real> dy, In<real> x, In<real> mean, In<real> rstd, i64 rows, i64 cols, Out<real> dweight,
+                                Out<real> dbias) {
+    const i64 blocks = (cols + LANES - 1) / LANES;
+    parallel_for(blocks, 1 + 4096 / (rows + 1), [&](i64 begin, i64 end) {
+        for (i64 b = begin; b < end; ++b) {
+            const i64 c = b * LANES;
+            const Tail lanes{(int)(cols - c < LANES ? cols - c : LANES)};
+            V dw{}, db{};
+            for (i64 r = 0; r < rows; ++r) {
+                V g = lanes.load(dy.data + r * cols + c);
+                dw += g * ((lanes.load(x.data + r * cols + c) - mean.data[r]) * rstd.data[r]);
+                db += g;
+            }
+            lanes.store(dweight.data + c, dw);
+            lanes.store(dbias.data + c, db);
+        }
+    });
+}
+
+void layer_norm_backward(In<real> dy, In<real> x, In<real> weight, In<real> mean, In<real> rstd, Out<real> dx, Out<real> dweight,
+                         Out<real> dbias) {
+    const i64 rows = mean.size(), cols = dweight.size();
+    parallel_for(rows, 1 + 8192 / (cols + 1), [&](i64 begin, i64 end) {
+        for (i64 r = begin; r < end; ++r) {
+            const real *gr = dy.data + r * cols, *xr = x.data + r * cols;
+            const real  m = mean.data[r], s = rstd.data[r];
+            V sum_g{}, sum_gn{};
+            auto weighted = [&](i64 i, auto lanes) {
+                V g = lanes.load(gr + i);
+                return weight ? g * lanes.load(weight.data + i) : g;
+            };
+            for_vectors(cols, [&](i64 i, auto lanes) {
+                V g = weighted(i, lanes);   // a dead lane's g is 0, so its product is too
+                sum_g += g;
+                sum_gn += g * ((lanes.load(xr + i) - m) * s);
+            });
+            const real a = hsum(sum_g) / cols, b = hsum(sum_gn) / cols;
+            for_vectors(cols, [&](i64 i, auto lanes) {
+                V n = (lanes.load(xr + i) - m) * s;
+                lanes.store(dx.data + r * cols + i, (weighted(i, lanes) - a - n * b) * s);
+            });
+        }
+    });
+    parameter_gradients(dy, x, mean, rstd, rows, cols, dweight, dbias);
+}
+
+END_KERNELS

@@ -1,0 +1,111 @@
+"""The slow door of Op.__call__: everything that is not already a plain contiguous array of the right type.
+
+Tensors and traced values take over the call (`__pyops_call__`); DLPack exporters are viewed as arrays and the result goes back as the
+first argument's kind; strided views are copied; anything else gets an error that names the op, the values and the rule.
+"""
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from . import _C
+from .backends import active
+
+REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+
+
+def call(op, inputs, attrs, out=None):
+    for value in inputs:
+        if hasattr(type(value), "__pyops_call__"):
+            if out is not None:
+                raise TypeError(f"{op.name}: out= is for arrays, not {type(value).__name__}")
+            return type(value).__pyops_call__(op, inputs, attrs)
+    back = exporter(inputs)
+    arrays = ready(op, inputs)
+    if out is not None:
+        out = ready_out(op, arrays, out)
+    result = active.get().run(op, _C.probe(arrays, op.kinds), arrays, attrs, out)
+    if back is None:
+        return result
+    return tuple(map(back, result)) if isinstance(result, tuple) else back(result)
+
+
+def kinds_of(op, count):
+    """op.kinds written out for `count` inputs."""
+    kinds = op.kinds
+    if kinds.endswith("*"):
+        kinds = kinds[:-1] + kinds[-2] * (count - len(kinds) + 1)
+    if len(kinds) != count:
+        raise TypeError(f"{op.name}: takes {len(kinds)} inputs, got {count}")
+    return kinds
+
+
+def describe(value):
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} array of shape {value.shape}"
+    return type(value).__name__
+
+
+def as_array(op, position, value):
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    if hasattr(value, "__dlpack__"):
+        try:
+            return np.from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError) as why:
+            raise TypeError(f"{op.name}: input {position} ({type(value).__name__}) cannot be viewed through DLPack: {why}") from why
+    raise TypeError(f"{op.name}: input {position} must be an array, a Tensor or a DLPack exporter, got {type(value).__name__}")
+
+
+def ready(op, inputs):
+    """Arrays of one real type, native, contiguous; integer inputs as int64."""
+    kinds = kinds_of(op, len(inputs))
+    arrays = []
+    for position, (value, kind) in enumerate(zip(inputs, kinds)):
+        if value is None and kind in "oj":
+            arrays.append(None)
+            continue
+        arrays.append(ready_one(op, position, as_array(op, position, value), kind))
+    reals = {a.dtype for a, kind in zip(arrays, kinds) if a is not None and kind in "ro"}
+    if len(reals) > 1:
+        raise TypeError(f"{op.name}: inputs must share one dtype, got " + ", ".join(describe(a) for a in arrays if a is not None))
+    return tuple(arrays)
+
+
+def ready_one(op, position, array, kind):
+    if kind in "ij":
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"{op.name}: input {position} must be an integer array, got {describe(array)}")
+        if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"{op.name}: input {position} has values beyond int64")
+        return np.require(array, np.int64, "CA")
+    if array.dtype.newbyteorder("=") not in REALS:
+        raise TypeError(f"{op.name}: input {position} must be float32 or float64, got {describe(array)}; convert it with .astype")
+    return np.require(array, array.dtype.newbyteorder("="), "CA")
+
+
+def ready_out(op, arrays, out):
+    """`out` as an array the kernel may write: same type, writable, contiguous, and overlapping no input."""
+    array = out if isinstance(out, np.ndarray) else as_array(op, "out", out)
+    if not array.flags.writeable:
+        raise ValueError(f"{op.name}: out is read-only")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{op.name}: out must be C-contiguous, got strides {array.strides} for shape {array.shape}")
+    if any(a is not None and np.may_share_memory(a, array) for a in arrays):
+        raise ValueError(f"{op.name}: out overlaps an input")
+    return array
+
+
+def exporter(inputs):
+    """A function that turns a result array into the first argument's kind, or None when that is NumPy."""
+    first = next((v for v in inputs if v is not None), None)
+    if isinstance(first, (np.ndarray, np.generic)) or not hasattr(first, "__dlpack__"):
+        return None
+    library = sys.modules[type(first).__module__.partition(".")[0]]
+    convert = getattr(library, "from_dlpack", None)
+    if convert is None:
+        raise TypeError(f"{type(first).__module__} exports DLPack but has no from_dlpack to return a result with")
+    return lambda value: convert(value) if isinstance(value, np.ndarray) else value

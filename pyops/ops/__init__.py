@@ -1,0 +1,1 @@
+"""One module a family: its rows and its public functions, which pyops.functional re-exports."""

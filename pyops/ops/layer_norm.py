@@ -1,0 +1,79 @@
+"""Layer normalisation over the trailing axes."""
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from ..kernels.layer_norm import reference
+from ..registry import A, Op, bad, case
+from ..tensor import Context
+
+__all__ = ["layer_norm"]
+
+
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, *, out=None):
+    """(x - mean) / sqrt(var + eps) * weight + bias, mean and biased variance over the last len(normalized_shape) axes.
+
+    input: (..., *normalized_shape), float32 or float64; weight, bias: normalized_shape or None. Returns an array like input.
+    Raises ValueError where shapes disagree. Source: Ba, Kiros & Hinton (2016).
+    """
+    normalized_shape = tuple(normalized_shape)
+    if tuple(input.shape[len(input.shape) - len(normalized_shape):]) != normalized_shape or not normalized_shape:
+        raise ValueError(f"layer_norm: normalized_shape {normalized_shape} must be the last axes of input {tuple(input.shape)}")
+    return LAYER_NORM(input, weight, bias, ndim=len(normalized_shape), eps=eps, out=out)[0]
+
+
+def check(x, weight, bias, *, ndim, eps):
+    return plan(x.shape, weight is not None and weight.shape, bias is not None and bias.shape, ndim, eps)
+
+
+@lru_cache(4096)
+def plan(x, weight, bias, ndim, eps):
+    """Validates; returns the number of rows."""
+    normalised = x[len(x) - ndim:]
+    if weight not in (False, normalised) or bias not in (False, normalised):
+        raise ValueError(f"layer_norm: weight {weight or None} and bias {bias or None} must be {normalised}, the last axes of input {x}")
+    if not eps >= 0:
+        raise ValueError(f"layer_norm: eps must not be negative, got {eps}")
+    return math.prod(x[:len(x) - ndim])
+
+
+def forward(k, x, weight, bias, *, ndim, eps):
+    rows = check(x, weight, bias, ndim=ndim, eps=eps)
+    y, mean, rstd = k.empty(x.shape), k.empty((rows,)), k.empty((rows,))
+    k.layer_norm(x, weight, bias, eps, y, mean, rstd)
+    return y, mean, rstd
+
+
+def gradient(ctx: Context):
+    x, weight, _ = ctx.inputs
+    _, mean, rstd = ctx.outputs
+    return LAYER_NORM_BACKWARD(ctx.g, x, weight, mean, rstd, ndim=ctx.attrs["ndim"])
+
+
+def backward(k, dy, x, weight, mean, rstd, *, ndim):
+    normalised = x.shape[x.ndim - ndim:]
+    dx, dweight, dbias = k.empty(x.shape), k.empty(normalised), k.empty(normalised)
+    k.layer_norm_backward(dy, x, weight, mean, rstd, dx, dweight, dbias)
+    return dx, dweight, dbias
+
+
+LAYER_NORM_BACKWARD = Op("layer_norm_backward", "rrorr", backward, reference.layer_norm_backward, kernels=("layer_norm_backward",))
+
+LAYER_NORM = Op(
+    "layer_norm", "roo", forward, reference.layer_norm, gradient, check,
+    kernels=("layer_norm",),
+    cases=[case(f"cols{c}", "layer_norm", A(3, c), (c,), A(c), A(c)) for c in (1, 7, 8, 9, 15, 16, 17, 33, 768)] + [
+        case("no_rows", "layer_norm", A(0, 5), (5,), A(5), A(5)),
+        case("no_weight", "layer_norm", A(2, 3, 5), (5,)),
+        case("two_axes_no_bias", "layer_norm", A(4, 3, 5), (3, 5), A(3, 5), eps=1e-3, batch=True),
+        case("mean_far_from_zero", "layer_norm", A(2, 257, offset=1e3), (257,), A(257), A(257), tolerance=4096),
+    ],
+    refuses=[
+        bad("weight_of_other_width", "layer_norm", A(3, 4), (4,), A(5), match="weight"),
+        bad("shape_not_last_axes", "layer_norm", A(3, 4), (3,), match="normalized_shape"),
+        bad("eps_negative", "layer_norm", A(3, 4), (4,), eps=-1.0, match="eps"),
+    ],
+    flops=lambda x, *_, ndim, eps: 8 * x.size,
+    bytes=lambda x, *_, ndim, eps: 2 * x.nbytes,
+)

@@ -1,0 +1,135 @@
+"""One row per op. Tests, `pyops validate`, the tape and the benchmarks are loops over `OPS`."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ._C import probe
+from .backends import active
+
+OPS: dict[str, "Op"] = {}
+
+
+@dataclass(frozen=True)
+class Array:
+    """An input of a case, described: a shape and where its values come from.
+
+    values: normal | positive (0.1 .. 2) | unit (0.05 .. 0.95) | distinct (a shuffled grid: no two equal) | int (low .. high - 1).
+    offset is added, to stress cancellation; grad=False keeps the input out of the gradient tests.
+    """
+    shape: tuple[int, ...]
+    values: str = "normal"
+    low: int = 0
+    high: int = 2
+    offset: float = 0.0
+    grad: bool = True
+
+    @property
+    def real(self) -> bool:
+        return self.values != "int"
+
+    def make(self, dtype, rng: np.random.Generator) -> np.ndarray:
+        if self.values == "int":
+            return rng.integers(self.low, self.high, self.shape, dtype=np.int64)
+        if self.values == "positive":
+            a = rng.uniform(0.1, 2, self.shape)
+        elif self.values == "unit":
+            a = rng.uniform(0.05, 0.95, self.shape)
+        elif self.values == "distinct":
+            n = int(np.prod(self.shape))
+            a = (rng.permutation(n).reshape(self.shape) + 0.5) * (4 / max(n, 1)) - 2
+        else:
+            a = rng.standard_normal(self.shape)
+        return np.asarray(a + self.offset, dtype)
+
+
+def A(*shape: int, **how) -> Array:
+    """A random input of this shape."""
+    return Array(shape, **how)
+
+
+def I(*shape: int, high: int, low: int = 0) -> Array:  # noqa: E743
+    """A random integer input of this shape with values in [low, high)."""
+    return Array(shape, "int", low, high)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call through the public door. `why` names the case in test ids and says what it is there to catch."""
+    why: str
+    call: str                             # a name in pyops.functional
+    args: tuple
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: float | None = None        # allowed error when it is not the op's own
+    torch: str | Callable | None = ""     # other name or callable (torch, *args) -> result; None: torch has no counterpart
+    gradient: bool = True                 # False: not differentiable here, or torch has no gradient
+    batch: bool = False                   # the first axis of every real argument in `batched` and of the result is the batch
+    batched: tuple[int, ...] = (0,)
+
+    def arguments(self, dtype, seed: int = 0) -> tuple[list, dict]:
+        """The call's arguments with every Array made, in `dtype`, from `seed`. Arrays in a list argument are made too."""
+        rng = np.random.default_rng(seed)
+
+        def make(a):
+            if isinstance(a, Array):
+                return a.make(dtype, rng)
+            return [make(v) for v in a] if isinstance(a, list) else a
+        return [make(a) for a in self.args], {k: make(v) for k, v in self.kwargs.items()}
+
+
+def case(why: str, call: str, *args, tolerance=None, torch="", gradient=True, batch=False, batched=(0,), **kwargs) -> Case:
+    return Case(why, call, args, kwargs, tolerance, torch, gradient, batch, tuple(batched))
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A call that must be refused, with `match` in the message, before any kernel sees it."""
+    why: str
+    call: str
+    args: tuple
+    kwargs: Mapping[str, Any]
+    match: str
+    error: type[Exception] = ValueError
+
+
+def bad(why: str, call: str, *args, match: str, error=ValueError, **kwargs) -> Bad:
+    return Bad(why, call, args, kwargs, match, error)
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """A row: everything about one op.
+
+    kinds has a letter per input: r real, o real or None, i int64, j int64 or None; a trailing * repeats the letter before it.
+    forward(kernels, *inputs, **attrs) allocates with kernels.empty and calls kernels.<name>; reference(*inputs, **attrs) is the
+    NumPy definition with the same results. check(*inputs, **attrs) raises ValueError for what the op refuses; forward calls it
+    (through a cache, by shapes) and so does the reference backend. gradient(ctx) returns one gradient per input, in terms of ops
+    (see tensor.Context). flops and bytes take what `reference` takes.
+    """
+    name: str
+    kinds: str
+    forward: Callable
+    reference: Callable
+    gradient: Callable | None = None      # None: not differentiable
+    check: Callable | None = None
+    kernels: Sequence[str] = ()           # rows of csrc/kernels.inc it calls
+    cases: Sequence[Case] = ()
+    refuses: Sequence[Bad] = ()
+    flops: Callable | None = None
+    bytes: Callable | None = None
+    tolerance: float = 64                 # allowed error in eps(dtype) x the largest expected magnitude, with the reason beside it
+    todo: Mapping[str, str] = field(default_factory=dict)   # backend -> why it has no kernels yet
+
+    def __post_init__(self):
+        assert self.name not in OPS, f"{self.name} registered twice"
+        OPS[self.name] = self
+
+    def __call__(self, *inputs, out=None, **attrs):
+        real = probe(inputs, self.kinds)
+        if real is not None and out is None:
+            return active.get().run(self, real, inputs, attrs)
+        from .dispatch import call
+        return call(self, inputs, attrs, out)

@@ -1,0 +1,95 @@
+"""Builds pyops._C: every kernels/*/*.cpp once per instruction set and element type, csrc/module.cpp once.
+
+An object lives in build/kernels/<isa>-<real>/ and is rebuilt when its source, a header it read or its command changes.
+PYOPS_BUILD_ISAS="avx512,scalar" limits the sets (a development aid: the extension then lacks the others).
+"""
+import os
+import platform
+import shlex
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pybind11
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent.resolve()
+COMMON = ["-O3", "-g0", "-std=c++17", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fvisibility-inlines-hidden",
+          "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-psabi"]
+KERNEL = ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti"]
+if platform.machine() in ("x86_64", "AMD64"):
+    ISA_FLAGS = {
+        "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+        "avx2": ["-march=x86-64-v3"],
+        "scalar": ["-march=x86-64-v2"],
+    }
+elif platform.machine() in ("aarch64", "arm64"):
+    ISA_FLAGS = {"neon": ["-march=armv8-a"]}
+else:
+    ISA_FLAGS = {"scalar": []}
+REALS = {"f32": "float", "f64": "double"}
+
+
+def command_changed(obj, command):
+    record = obj.with_suffix(".cmd")
+    return not record.exists() or record.read_text() != shlex.join(command)
+
+
+def out_of_date(obj):
+    """True when obj is older than a file its last compilation read (listed in the .d file that -MMD wrote)."""
+    deps = obj.with_suffix(".d")
+    if not obj.exists() or not deps.exists():
+        return True
+    built = obj.stat().st_mtime
+    names = deps.read_text().replace("\\\n", " ").split(":", 1)[1].split()
+    return any(not Path(n).exists() or Path(n).stat().st_mtime > built for n in names)
+
+
+def compile_object(source, obj, flags):
+    command = [*shlex.split(os.environ.get("CXX", "g++")), *COMMON, *flags, "-MMD", "-c", str(source), "-o", str(obj),
+               *shlex.split(os.environ.get("PYOPS_CXXFLAGS", ""))]
+    if not command_changed(obj, command) and not out_of_date(obj):
+        return obj
+    obj.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.stderr:
+        print(done.stderr, flush=True)
+    if done.returncode:
+        raise SystemExit(f"compiling {source} failed: {shlex.join(command)}")
+    obj.with_suffix(".cmd").write_text(shlex.join(command))
+    return obj
+
+
+class BuildKernels(build_ext):
+    """Compiles the kernel objects in parallel, then lets setuptools compile module.cpp and link all of them."""
+
+    def build_extension(self, ext):
+        chosen = os.environ.get("PYOPS_BUILD_ISAS", ",".join(ISA_FLAGS)).split(",")
+        jobs = []
+        for isa in chosen:
+            for tag, ctype in REALS.items():
+                for source in sorted((ROOT / "kernels").glob("*/*.cpp")):
+                    obj = ROOT / "build" / "kernels" / f"{isa}-{tag}" / f"{source.parent.name}-{source.stem}.o"
+                    flags = [*KERNEL, *ISA_FLAGS[isa], f"-DISA={isa}", f"-DREAL_NAME={tag}", f"-DREAL={ctype}",
+                             f"-DREAL_{tag}", f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'kernels'}"]
+                    jobs.append((source, obj, flags))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            ext.extra_objects = [str(o) for o in pool.map(lambda j: compile_object(*j), jobs)]
+        ext.define_macros += [(f"HAVE_{isa}", "1") for isa in chosen]
+        ext.depends = [*ext.extra_objects, *map(str, (ROOT / "csrc").glob("*"))]
+        super().build_extension(ext)
+
+
+setup(
+    packages=["pyops", *(f"pyops.{p.parent.relative_to(ROOT / 'pyops').as_posix().replace('/', '.')}"
+                         for p in sorted((ROOT / "pyops").glob("*/**/__init__.py"))),
+              "pyops.kernels", *(f"pyops.kernels.{p.name}" for p in sorted((ROOT / "kernels").iterdir())
+                                 if (p / "reference.py").exists())],
+    package_dir={"pyops": "pyops", "pyops.kernels": "kernels"},
+    package_data={"pyops": ["py.typed", "*.pyi"]},
+    ext_modules=[Extension(
+        "pyops._C", ["csrc/module.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
+        extra_compile_args=[*COMMON, "-O2"], extra_link_args=["-fopenmp", "-s"])],
+    cmdclass={"build_ext": BuildKernels},
+)

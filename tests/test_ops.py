@@ -1,0 +1,69 @@
+"""Every case of every row on every backend and element type; the calls an op must refuse; finite differences; torch."""
+import numpy as np
+import pytest
+
+from pyops import functional as F
+from pyops import validate
+from pyops.backends import BACKENDS, use_backend
+from pyops.registry import OPS
+
+ROWS = [pytest.param(op, c, id=f"{op.name}-{c.call}-{c.why}") for op, c in validate.rows()]
+DIFFERENTIABLE = [p for p in ROWS if p.values[1].gradient]
+CHECKED = [pytest.param(op, c, check, id=f"{op.name}-{c.call}-{c.why}-{check}")
+           for op, c in validate.rows() for check in validate.CHECKS if validate.applies(check, c)]
+REFUSALS = [pytest.param(b, id=f"{op.name}-{b.call}-{b.why}") for op in OPS.values() for b in op.refuses]
+
+
+@pytest.mark.parametrize("real", ["f32", "f64"])
+@pytest.mark.parametrize("op, case, check", CHECKED)
+def test_case(op, case, check, backend, real):
+    if backend in op.todo:
+        pytest.skip(f"{op.name} has no {backend} kernel: {op.todo[backend]}")
+    validate.CHECKS[check](op, case, backend, real)
+
+
+@pytest.mark.parametrize("op, case", DIFFERENTIABLE)
+def test_reference_gradient_is_the_derivative(op, case):
+    """<w, J v> by central differences equals <J^T w, v> in float64 along a random direction v of each input."""
+    args, kwargs = case.arguments(np.float64, seed=3)
+    with use_backend("reference"):
+        _, weights, exact = validate.gradients(case, args, kwargs)
+        leaves = [a for a in arrays(list(args), list(case.args)) + arrays(kwargs, case.kwargs)]
+        for i, (leaf, gradient) in enumerate(zip(leaves, exact, strict=True)):
+            v = np.random.default_rng(5).standard_normal(leaf.shape)
+            original, h = leaf.copy(), 1e-6
+
+            def value(at):
+                leaf[...] = at
+                outputs = [o for o in validate.flat(validate.call(case, args, kwargs)) if np.asarray(o).dtype.kind == "f"]
+                return sum((w * o).sum() for w, o in zip(weights, outputs, strict=True))
+            numeric = (value(original + h * v) - value(original - h * v)) / (2 * h)
+            leaf[...] = original
+            want = 0.0 if gradient is None else (gradient * v).sum()
+            scale = 1 + (0.0 if gradient is None else np.abs(gradient * v).sum())
+            assert abs(numeric - want) <= 3e-6 * scale, f"input {i}: differences give {numeric}, the rule {want}"
+
+
+def arrays(value, spec):
+    """The real arrays of `value` whose spec wants a gradient, in the order validate.tensors collects them."""
+    if isinstance(value, dict):
+        return [a for k, v in value.items() for a in arrays(v, spec[k])]
+    if isinstance(value, list):
+        return [a for v, s in zip(value, spec) for a in arrays(v, s)]
+    return [value] if isinstance(value, np.ndarray) and value.dtype.kind == "f" and spec.grad else []
+
+
+@pytest.mark.parametrize("bad", REFUSALS)
+@pytest.mark.parametrize("backend_name", [n for n in BACKENDS if not BACKENDS[n].missing])
+def test_refuses(bad, backend_name):
+    make = validate.Case(bad.why, bad.call, bad.args, bad.kwargs).arguments
+    args, kwargs = make(np.float32)
+    with use_backend(backend_name), pytest.raises(bad.error, match=bad.match):
+        getattr(F, bad.call)(*args, **kwargs)
+
+
+@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
+def test_every_backend_has_the_kernels_or_a_reason(op, backend):
+    for real, kernels in BACKENDS[backend].sets.items():
+        has = all(hasattr(kernels, k) for k in op.kernels)
+        assert has != (backend in op.todo), f"{op.name} on {backend} {real}: kernels or a todo, not both, not neither"
