@@ -10,7 +10,7 @@ def axes(value, n: int, op: str, name: str, least: int = 0) -> tuple[int, ...]:
     return _axes(tuple(value) if isinstance(value, list) else value, n, op, name, least)
 
 
-@lru_cache(4096)
+@lru_cache(4096, typed=True)   # typed: 1.0 must not find the entry of 1
 def _axes(value, n, op, name, least):
     try:
         values = tuple(map(operator.index, value)) if isinstance(value, tuple) else (operator.index(value),) * n
