@@ -7,6 +7,7 @@
 #pragma once
 #include <cmath>
 #include <cstring>
+#include <utility>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -110,6 +111,49 @@ static inline real hsum(V v) {
     for (int half = LANES / 2; half; half /= 2)
         for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
     return lane[0];
+}
+
+// Lane shuffles: zip interleaves two vectors, a0 b0 a1 b1 ..., and gives the low or the high half of that; even_lanes takes every other
+// lane of the two in sequence.
+template <int... I> static inline V zip_low(V a, V b, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(a, b, (I / 2 + I % 2 * LANES)...);
+}
+template <int... I> static inline V zip_high(V a, V b, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(a, b, (LANES / 2 + I / 2 + I % 2 * LANES)...);
+}
+template <int... I> static inline V even_lanes(V a, V b, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(a, b, (2 * I)...);
+}
+using EveryLane = std::make_integer_sequence<int, LANES>;
+static inline V zip_low(V a, V b) { return zip_low(a, b, EveryLane{}); }
+static inline V zip_high(V a, V b) { return zip_high(a, b, EveryLane{}); }
+static inline V even_lanes(V a, V b) { return even_lanes(a, b, EveryLane{}); }
+
+// R vectors of R rows become the R vectors of the interleaved sequence: lane 0 of every row, then lane 1 of every row, ...
+template <int R> static inline void interleave(V (&rows)[R]) {
+    for (int stage = 1; stage < R; stage *= 2) {
+        V next[R];
+        #pragma GCC unroll 32
+        for (int i = 0; i < R / 2; ++i) {
+            next[2 * i]     = zip_low(rows[i], rows[i + R / 2]);
+            next[2 * i + 1] = zip_high(rows[i], rows[i + R / 2]);
+        }
+        #pragma GCC unroll 32
+        for (int i = 0; i < R; ++i) rows[i] = next[i];
+    }
+}
+
+// `count` (at most LANES) values from p, p + stride, ...; reads nothing beyond the last of them.
+static inline V load_strided(const real* p, i64 stride, int count) {
+    if (stride == 1) return count == LANES ? load(p) : load(p, count);
+    if (stride == 2) {
+        const int n = 2 * count - 1;   // values spanned
+        if (n >= LANES) return even_lanes(load(p), load(p + LANES, n - LANES));
+        return even_lanes(load(p, n), V{});
+    }
+    real lane[LANES] = {};
+    for (int i = 0; i < count; ++i) lane[i] = p[i * stride];
+    return load(lane);
 }
 
 // Calls body(offset, lanes) over [0, n): for each whole vector, then once for what is left. `lanes` loads and stores with the

@@ -4,3 +4,4 @@ The result is of the first argument's kind. Every function also takes `out=`, a 
 Functions that torch keeps in its top-level namespace (add, matmul, cat, sum, ...) are here too.
 """
 from .ops.layer_norm import *  # noqa: F401,F403
+from .ops.convolution import *  # noqa: F401,F403

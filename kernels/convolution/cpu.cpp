@@ -1,0 +1,89 @@
+// Convolution and transposed convolution of one to three axes, any stride, padding, dilation and groups, on NCHW as it comes.
+// Both are tap lists (geometry.h), run by one of two algorithms: implicit_gemm.h where a group has many filters, planar.h where it has few.
+#include "geometry.h"
+#include "implicit_gemm.h"
+#include "planar.h"
+
+BEGIN_KERNELS
+
+// Few filters leave most of a GEMM tile empty, while planar.h wastes lanes on short rows (measured on Zen 5).
+static bool few_filters(const Convolution& conv, const TapList& t) {
+    return conv.filters < ROWS / 2 || (conv.groups > 1 && conv.filters <= 8 && t.grid.w >= LANES / 2) ||
+           (conv.filters <= 16 && conv.channels * t.count <= 64 && t.grid.w >= LANES / 2);
+}
+
+static void run(const Convolution& conv, const TapList& t) {
+    if (conv.xs.n == 0 || t.outputs() == 0) return;
+    if (few_filters(conv, t)) planar(conv, t);
+    else implicit_gemm(conv, t);
+}
+
+// A 1x1 filter on whole planes sees one long row.
+static void flatten_planes(Extent& e) { e = {e.n, e.c, 1, 1, e.spatial()}; }
+
+void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding, Dims dilation, i64 groups, Out<real> y) {
+    const Extent kernel = extent(weight);
+    Convolution conv{x.data, weight.data, bias.data, y.data, extent(x), extent(y), groups, kernel.c, kernel.n / groups,
+                     kernel.n / groups * kernel.c * kernel.spatial(), kernel.c * kernel.spatial(), kernel.spatial()};
+    Scratch<Tap> taps(kernel.spatial());
+    i64 count = 0;
+    for (i64 d = 0; d < kernel.d; ++d)
+        for (i64 h = 0; h < kernel.h; ++h)
+            for (i64 w = 0; w < kernel.w; ++w, ++count)
+                taps[count] = {d * dilation[0] - padding[0], h * dilation[1] - padding[1], w * dilation[2] - padding[2], count};
+    const bool pointwise = count == 1 && taps[0].d == 0 && taps[0].h == 0 && taps[0].w == 0 && stride[0] == 1 && stride[1] == 1 &&
+                           stride[2] == 1 && conv.xs.spatial() == conv.ys.spatial();
+    if (pointwise) flatten_planes(conv.xs), flatten_planes(conv.ys);
+    run(conv, {taps, count, {stride[0], stride[1], stride[2]}, {1, 1, 1}, {0, 0, 0}, {conv.ys.d, conv.ys.h, conv.ys.w}});
+}
+
+// Offsets of the taps that meet outputs phase, phase + stride, ... along one axis. Returns how many there are.
+struct AxisTap { i64 offset, tap; };
+static i64 phase_taps(i64 phase, i64 kernel, i64 stride, i64 padding, i64 dilation, AxisTap* out) {
+    i64 count = 0;
+    for (i64 tap = 0; tap < kernel; ++tap) {
+        const i64 at = phase + padding - tap * dilation;   // = stride * (input position of output 0 of this phase)
+        if (at % stride == 0) out[count++] = {at / stride, tap};
+    }
+    return count;
+}
+
+void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding, Dims dilation, i64 groups, Out<real> y) {
+    const Extent kernel = extent(weight);
+    const Extent xs = extent(x), ys = extent(y);
+    const Convolution conv{x.data, weight.data, bias.data, y.data, xs, ys, groups, kernel.n / groups, kernel.c,
+                           kernel.n / groups * kernel.c * kernel.spatial(), kernel.spatial(), kernel.c * kernel.spatial()};
+    Scratch<Tap>     taps(kernel.spatial());
+    Scratch<AxisTap> axis(kernel.d + kernel.h + kernel.w);
+    AxisTap *in_d = axis, *in_h = in_d + kernel.d, *in_w = in_h + kernel.h;
+    for (i64 d = 0; d < stride[0] && d < ys.d; ++d)
+        for (i64 h = 0; h < stride[1] && h < ys.h; ++h)
+            for (i64 w = 0; w < stride[2] && w < ys.w; ++w) {
+                const i64 nd = phase_taps(d, kernel.d, stride[0], padding[0], dilation[0], in_d);
+                const i64 nh = phase_taps(h, kernel.h, stride[1], padding[1], dilation[1], in_h);
+                const i64 nw = phase_taps(w, kernel.w, stride[2], padding[2], dilation[2], in_w);
+                i64 count = 0;
+                for (i64 a = 0; a < nd; ++a)
+                    for (i64 b = 0; b < nh; ++b)
+                        for (i64 c = 0; c < nw; ++c)
+                            taps[count++] = {in_d[a].offset, in_h[b].offset, in_w[c].offset,
+                                             (in_d[a].tap * kernel.h + in_h[b].tap) * kernel.w + in_w[c].tap};
+                run(conv, {taps, count, {1, 1, 1}, {stride[0], stride[1], stride[2]}, {d, h, w},
+                           {ceil_div(ys.d - d, stride[0]), ceil_div(ys.h - h, stride[1]), ceil_div(ys.w - w, stride[2])}});
+            }
+}
+
+// A bias's gradient: sums over samples and positions, channel by channel.
+void channel_sum(In<real> dy, Out<real> total) {
+    const Extent e = extent(dy);
+    parallel_for(e.c, 1 + 16384 / (e.n * e.spatial() + 1), [&](i64 begin, i64 end) {
+        for (i64 c = begin; c < end; ++c) {
+            V acc{};
+            for (i64 n = 0; n < e.n; ++n)
+                for_vectors(e.spatial(), [&](i64 i, auto lanes) { acc += lanes.load(dy.data + (n * e.c + c) * e.spatial() + i); });
+            total.data[c] = hsum(acc);
+        }
+    });
+}
+
+END_KERNELS

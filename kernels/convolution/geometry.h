@@ -1,0 +1,49 @@
+// A convolution as a list of taps: y[n, k, o] = bias[k] + sum over c, tap of w(k, c, tap) x[n, c, o in_stride + offset(tap)], the outputs o
+// standing at position o out_stride + out_offset of y. A plain convolution is one such list with out_stride 1; a transposed convolution
+// with stride s is s_d s_h s_w of them, one for each phase of its output positions, with in_stride 1.
+#pragma once
+#include "kernel.h"
+
+namespace ISA::REAL_NAME {
+struct Position { i64 d, h, w; };
+struct Tap { i64 d, h, w, index; };           // offset into the input, and place in the filter
+
+struct TapList {
+    const Tap* taps;
+    i64        count;
+    Position   in_stride, out_stride, out_offset;
+    Position   grid;                          // outputs computed on each axis
+    i64  outputs() const { return grid.d * grid.h * grid.w; }
+    bool dense_output() const { return out_stride.d == 1 && out_stride.h == 1 && out_stride.w == 1; }
+};
+
+// One call's arrays. x and y have all channels; channels and filters count those of one group.
+// w(k, c, tap) of a group = weight[group * group_stride + k * filter_stride + c * channel_stride + tap.index].
+struct Convolution {
+    const real *x, *weight, *bias;
+    real*       y;
+    Extent      xs, ys;
+    i64         groups, channels, filters;
+    i64         group_stride, filter_stride, channel_stride;
+    const real* weights_of(i64 group) const { return weight + group * group_stride; }
+};
+
+// A run of outputs in one row of y: `length` of them from (n, d, h, w) on, at columns `column`... of a panel.
+struct Run { i64 column, length, n, d, h, w; };
+
+// Cuts the outputs [begin, end), counted over all samples, into runs. Returns how many; `runs` must hold end - begin.
+static inline int cut_runs(const TapList& t, i64 begin, i64 end, Run* runs) {
+    int count = 0;
+    for (i64 j = begin; j < end;) {
+        const i64 w = j % t.grid.w, row = j / t.grid.w;
+        const i64 length = t.grid.w - w < end - j ? t.grid.w - w : end - j;
+        runs[count++] = {j - begin, length, row / (t.grid.h * t.grid.d), row / t.grid.h % t.grid.d, row % t.grid.h, w};
+        j += length;
+    }
+    return count;
+}
+
+static inline i64 offset_in(const Extent& e, i64 d, i64 h, i64 w) { return (d * e.h + h) * e.w + w; }
+static inline i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
+static inline i64 clamp(i64 v, i64 low, i64 high) { return v < low ? low : v > high ? high : v; }
+}  // namespace ISA::REAL_NAME

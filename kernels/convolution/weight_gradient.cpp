@@ -1,0 +1,126 @@
+// dw[k, c, tap] = sum over samples and outputs of dy[k, o] x[c, o stride + tap dilation - padding]: a matrix product whose reduction runs over
+// outputs, in order. Both operands lie with outputs contiguous, so panels are transposed while they are packed: WIDTH rows of im2col at a time
+// for the columns of dw, ROWS filters at a time for its rows. A group with one channel and few filters goes tap by tap as dot products instead.
+#include "columns.h"
+#include "gemm/gemm.h"
+#include "planar.h"
+
+BEGIN_KERNELS
+
+constexpr i64 CHUNK = 192;   // outputs a step of the reduction: 48 rows of columns are 36 KB
+constexpr i64 MOST_PANELS = 4;
+
+struct WeightGradient {
+    Convolution conv;         // y holds dy, weight is not used
+    TapList     t;
+    real*       dw;
+    i64 columns() const { return conv.channels * t.count; }
+};
+
+// Rows [first, first + count) of im2col (channel, tap), at one chunk of outputs, as rows of CHUNK.
+static void column_rows(const WeightGradient& g, i64 group, i64 first, i64 count, const Run* runs, int run_count, real* rows) {
+    for (i64 i = first; i < first + count; ++i) {
+        const TapList one{g.t.taps + i % g.t.count, 1, g.t.in_stride, g.t.out_stride, g.t.out_offset, g.t.grid};
+        pack_panel(g.conv, one, group * g.conv.channels + i / g.t.count, 1, runs, run_count, CHUNK, rows + (i - first) * CHUNK);
+    }
+}
+
+static void gradient_task(const WeightGradient& g, i64 group, i64 tile0, i64 tile1, i64 panel0, i64 panel1) {
+    const i64 outputs = g.t.outputs(), width = g.columns(), panels = panel1 - panel0;
+    Scratch<Run>  runs(CHUNK);
+    Scratch<real> rows(WIDTH * CHUNK), b(panels * CHUNK * WIDTH), a(ROWS * CHUNK), tiles((tile1 - tile0) * panels * ROWS * WIDTH);
+    const real zeros[ROWS] = {};
+    bool begun = false;
+    for (i64 n = 0; n < g.conv.xs.n; ++n)
+        for (i64 o = 0; o < outputs; o += CHUNK, begun = true) {
+            const i64 depth = outputs - o < CHUNK ? outputs - o : CHUNK;
+            const int run_count = cut_runs(g.t, n * outputs + o, n * outputs + o + depth, runs);
+            for (i64 p = 0; p < panels; ++p) {
+                const i64 first = (panel0 + p) * WIDTH, count = clamp(width - first, 0, WIDTH);
+                column_rows(g, group, first, count, runs, run_count, rows);
+                pack_columns_transposed(rows, CHUNK, depth, count, (int)ceil_div(count, LANES), b + p * CHUNK * WIDTH);
+            }
+            for (i64 tile = tile0; tile < tile1; ++tile) {
+                const i64   k  = tile * ROWS;
+                const real* dy = g.conv.y + (n * g.conv.ys.c + group * g.conv.filters + k) * outputs + o;
+                pack_rows<ROWS>(dy, outputs, (int)clamp(g.conv.filters - k, 0, ROWS), depth, a);
+                for (i64 p = 0; p < panels; ++p) {
+                    const int vectors = (int)ceil_div(clamp(width - (panel0 + p) * WIDTH, 0, WIDTH), LANES);
+                    gemm_tile(vectors, depth, a, b + p * CHUNK * WIDTH, tiles + ((tile - tile0) * panels + p) * ROWS * WIDTH,
+                              vectors * LANES, begun ? nullptr : zeros);
+                }
+            }
+        }
+    for (i64 tile = tile0; tile < tile1; ++tile)
+        for (i64 p = 0; p < panels; ++p) {
+            const i64 first = (panel0 + p) * WIDTH, count = clamp(width - first, 0, WIDTH), stride = ceil_div(count, LANES) * LANES;
+            for (i64 i = 0; i < ROWS && tile * ROWS + i < g.conv.filters; ++i)
+                std::memcpy(g.dw + (group * g.conv.filters + tile * ROWS + i) * width + first,
+                            tiles + (((tile - tile0) * panels + p) * ROWS) * WIDTH + i * stride, count * sizeof(real));
+        }
+}
+
+static void gradient_by_gemm(const WeightGradient& g) {
+    const i64 panels = ceil_div(g.columns(), WIDTH), filter_tiles = ceil_div(g.conv.filters, ROWS), threads = pyops_threads;
+    i64 panel_groups = ceil_div(panels, MOST_PANELS), filter_groups = 1;
+    if (g.conv.groups * panel_groups < threads) panel_groups = clamp(ceil_div(threads, g.conv.groups), 1, panels);
+    if (g.conv.groups * panel_groups < threads) filter_groups = clamp(threads, 1, filter_tiles);
+    parallel_tasks(g.conv.groups * panel_groups * filter_groups, [&](i64 task) {
+        const i64 group = task / (panel_groups * filter_groups), p = task / filter_groups % panel_groups, f = task % filter_groups;
+        gradient_task(g, group, filter_tiles * f / filter_groups, filter_tiles * (f + 1) / filter_groups, panels * p / panel_groups,
+                      panels * (p + 1) / panel_groups);
+    });
+}
+
+// One input channel a group: every (filter, tap) is a dot product of dy with a shifted plane, read from a padded strip.
+static void gradient_by_taps(const WeightGradient& g) {
+    const TapList& t = g.t;
+    const i64 rows = strip_rows(g.conv, t), filters = g.conv.filters;
+    const Strip s = strip_of(t, rows);
+    parallel_for(g.conv.groups, 1 + 30000 / (g.conv.xs.n * t.outputs() * t.count + 1), [&](i64 begin, i64 end) {
+        Scratch<real> strip(s.plane() + SPAN * LANES);
+        Scratch<V>    acc(filters * t.count);
+        for (i64 group = begin; group < end; ++group) {
+            for (i64 i = 0; i < filters * t.count; ++i) acc[i] = V{};
+            for (i64 n = 0; n < g.conv.xs.n; ++n)
+                for (i64 od = 0; od < t.grid.d; ++od)
+                    for (i64 oh = 0; oh < t.grid.h; oh += rows) {
+                        fill_strip(g.conv, t, s, n, group, od, oh, strip);
+                        const i64 count = clamp(t.grid.h - oh, 0, rows);
+                        for (i64 k = 0; k < filters; ++k) {
+                            const real* dy = g.conv.y + ((n * g.conv.ys.c + group * filters + k) * t.grid.d + od) * t.grid.h * t.grid.w + oh * t.grid.w;
+                            for (i64 tap = 0; tap < t.count; ++tap) {
+                                const real* x = strip + tap_offset(s, t.taps[tap]);
+                                V sum = acc[k * t.count + tap];
+                                for (i64 r = 0; r < count; ++r)
+                                    for_vectors(t.grid.w, [&](i64 w, auto lanes) {
+                                        sum += lanes.load(dy + r * t.grid.w + w) * lanes.load(x + r * t.in_stride.h * s.phases * s.width + w);
+                                    });
+                                acc[k * t.count + tap] = sum;
+                            }
+                        }
+                    }
+            for (i64 i = 0; i < filters * t.count; ++i) g.dw[group * filters * t.count + i] = hsum(acc[i]);
+        }
+    });
+}
+
+void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Dims dilation, i64 groups, Out<real> dw) {
+    const Extent kernel = extent(dw), ys = extent(dy);
+    Scratch<Tap> taps(kernel.spatial());
+    i64 count = 0;
+    for (i64 d = 0; d < kernel.d; ++d)
+        for (i64 h = 0; h < kernel.h; ++h)
+            for (i64 w = 0; w < kernel.w; ++w, ++count)
+                taps[count] = {d * dilation[0] - padding[0], h * dilation[1] - padding[1], w * dilation[2] - padding[2], count};
+    const WeightGradient g{{x.data, nullptr, nullptr, const_cast<real*>(dy.data), extent(x), ys, groups, kernel.c, kernel.n / groups, 0, 0, 0},
+                           {taps, count, {stride[0], stride[1], stride[2]}, {1, 1, 1}, {0, 0, 0}, {ys.d, ys.h, ys.w}}, dw.data};
+    if (ys.n * ys.spatial() == 0) {
+        for (i64 i = 0; i < dw.size(); ++i) dw.data[i] = 0;
+        return;
+    }
+    if (kernel.c == 1 && kernel.n / groups < ROWS && groups > 1) gradient_by_taps(g);
+    else gradient_by_gemm(g);
+}
+
+END_KERNELS

@@ -1,0 +1,316 @@
+"""Convolution and transposed convolution over one to three axes, with gradients that are convolutions again.
+
+The rows carry the spatial `size` of their result, so that output_padding, 'same' and the gradients need nothing more: the gradient of
+conv for its input is conv_transpose with the input's size, and the other way round.
+"""
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from ..kernels.convolution import reference
+from ..registry import A, Op, bad, case
+from ..tensor import Context, per_input
+from .spatial import axes, three
+
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+
+
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None):
+    """Convolution over (N, C, W) or (C, W); see conv2d."""
+    return _conv("conv1d", 1, input, weight, bias, stride, padding, dilation, groups, out)
+
+
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None):
+    """y[n, k] = bias[k] + sum over c of weight[k, c] cross-correlated with x[n, c].
+
+    input: (N, C, H, W) or (C, H, W), float32 or float64; weight: (K, C / groups, R, S); bias: (K,) or None. stride and dilation:
+    an int or one per axis; padding: the same, or 'valid' or 'same' (stride 1; an odd remainder goes behind). Returns (N, K, H', W')
+    with H' = (H + 2 padding - dilation (R - 1) - 1) // stride + 1. Raises ValueError where shapes or parameters do not fit.
+    Source: LeCun et al. (1998); Dumoulin & Visin (2016).
+    """
+    return _conv("conv2d", 2, input, weight, bias, stride, padding, dilation, groups, out)
+
+
+def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None):
+    """Convolution over (N, C, D, H, W) or (C, D, H, W); see conv2d."""
+    return _conv("conv3d", 3, input, weight, bias, stride, padding, dilation, groups, out)
+
+
+def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, out=None):
+    """Transposed convolution over (N, C, W) or (C, W); see conv_transpose2d."""
+    return _conv_transpose("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation, out)
+
+
+def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, out=None):
+    """The gradient of conv2d for its input, as an op of its own ("deconvolution"), plus a bias.
+
+    input: (N, C, H, W) or (C, H, W); weight: (C, K / groups, R, S); bias: (K,) or None. Returns (N, K, H', W') with
+    H' = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1. output_padding must be smaller than stride or dilation.
+    Raises ValueError where shapes or parameters do not fit. Source: Dumoulin & Visin (2016), chapter 4.
+    """
+    return _conv_transpose("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation, out)
+
+
+def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, out=None):
+    """Transposed convolution over (N, C, D, H, W) or (C, D, H, W); see conv_transpose2d."""
+    return _conv_transpose("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation, out)
+
+
+def _conv(name, n, x, weight, bias, stride, padding, dilation, groups, out):
+    attrs = _conv_attrs(name, n, tuple(x.shape), tuple(weight.shape), bias is not None and tuple(bias.shape),
+                        *map(_hashable, (stride, padding, dilation)), groups)
+    return CONV(x, weight, bias, out=out, **attrs)
+
+
+def _conv_transpose(name, n, x, weight, bias, stride, padding, output_padding, groups, dilation, out):
+    attrs = _conv_transpose_attrs(name, n, tuple(x.shape), tuple(weight.shape), bias is not None and tuple(bias.shape),
+                                  *map(_hashable, (stride, padding, output_padding, dilation)), groups)
+    return CONV_TRANSPOSE(x, weight, bias, out=out, **attrs)
+
+
+def _hashable(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+@lru_cache(4096, typed=True)
+def _conv_attrs(name, n, x, weight, bias, stride, padding, dilation, groups):
+    stride, dilation = axes(stride, n, name, "stride", 1), axes(dilation, n, name, "dilation", 1)
+    _check_rank(name, n, x, weight)
+    _check_groups(name, groups, x, weight, channels=x[-n - 1], filters=weight[0])
+    if weight[1] * groups != x[-n - 1]:
+        raise ValueError(f"{name}: weight {weight} with groups={groups} needs {weight[1] * groups} input channels, input {x} has {x[-n - 1]}")
+    _check_bias(name, bias, weight[0], weight)
+    before, total = _padding(name, n, padding, weight[2:], stride, dilation)
+    size = tuple((i + t - d * (k - 1) - 1) // s + 1 for i, t, d, k, s in zip(x[-n:], total, dilation, weight[2:], stride))
+    if min(size) < 1:
+        raise ValueError(f"{name}: input {x} with padding {padding} is smaller than the filter of weight {weight}, dilation {dilation}")
+    return {"stride": stride, "padding": before, "dilation": dilation, "groups": groups, "size": size}
+
+
+@lru_cache(4096, typed=True)
+def _conv_transpose_attrs(name, n, x, weight, bias, stride, padding, output_padding, dilation, groups):
+    stride, dilation = axes(stride, n, name, "stride", 1), axes(dilation, n, name, "dilation", 1)
+    padding, extra = axes(padding, n, name, "padding"), axes(output_padding, n, name, "output_padding")
+    _check_rank(name, n, x, weight)
+    _check_groups(name, groups, x, weight, channels=x[-n - 1], filters=weight[1] * groups)
+    if weight[0] != x[-n - 1]:
+        raise ValueError(f"{name}: weight {weight} needs {weight[0]} input channels, input {x} has {x[-n - 1]}")
+    _check_bias(name, bias, weight[1] * groups, weight)
+    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
+        raise ValueError(f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}")
+    size = tuple((i - 1) * s - 2 * p + d * (k - 1) + e + 1
+                 for i, s, p, d, k, e in zip(x[-n:], stride, padding, dilation, weight[2:], extra))
+    if min(size) < 1 or min(x[-n:]) < 1:
+        raise ValueError(f"{name}: input {x} with weight {weight} and padding {padding} gives the empty output {size}")
+    return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "size": size}
+
+
+def _check_rank(name, n, x, weight):
+    if len(x) not in (n + 1, n + 2) or len(weight) != n + 2:
+        raise ValueError(f"{name}: input must have {n + 1} or {n + 2} axes and weight {n + 2}, got input {x} and weight {weight}")
+    if min(weight[2:]) < 1:
+        raise ValueError(f"{name}: the filter of weight {weight} is empty")
+
+
+def _check_groups(name, groups, x, weight, channels, filters):
+    if not isinstance(groups, int) or groups < 1 or channels % groups or filters % groups:
+        raise ValueError(f"{name}: groups={groups} must divide the {channels} channels of input {x} and the {filters} of the result, weight {weight}")
+
+
+def _check_bias(name, bias, filters, weight):
+    if bias and bias != (filters,) or bias == ():
+        raise ValueError(f"{name}: bias {bias} must be ({filters},) for weight {weight}")
+
+
+def _padding(name, n, padding, kernel, stride, dilation):
+    """Padding before each axis, and before and behind together."""
+    if not isinstance(padding, str):
+        before = axes(padding, n, name, "padding")
+        return before, tuple(2 * p for p in before)
+    if padding == "valid":
+        return (0,) * n, (0,) * n
+    if padding != "same":
+        raise ValueError(f"{name}: padding must be ints, 'valid' or 'same', got {padding!r}")
+    if max(stride) > 1:
+        raise ValueError(f"{name}: padding='same' needs stride 1, got stride {stride}")
+    total = tuple(d * (k - 1) for d, k in zip(dilation, kernel))
+    return tuple(t // 2 for t in total), total
+
+
+# ---- rows
+
+def _native(x, n):
+    """x with a batch axis, as kernels take it."""
+    return x if x.ndim == n + 2 else x[None]
+
+
+@lru_cache(4096)
+def _kernel_dims(stride, padding, dilation):
+    return three(stride, 1), three(padding, 0), three(dilation, 1)
+
+
+def conv_forward(k, x, weight, bias, *, stride, padding, dilation, groups, size):
+    n = len(stride)
+    y = k.empty((*x.shape[:-n - 1], weight.shape[0], *size))
+    if x.ndim == n + 2:
+        k.conv(x, weight, bias, *_kernel_dims(stride, padding, dilation), groups, y)
+    else:
+        k.conv(x[None], weight, bias, *_kernel_dims(stride, padding, dilation), groups, y[None])
+    return y
+
+
+def conv_transpose_forward(k, x, weight, bias, *, stride, padding, dilation, groups, size):
+    n = len(stride)
+    y = k.empty((*x.shape[:-n - 1], weight.shape[1] * groups, *size))
+    k.conv_transpose(_native(x, n), weight, bias, *_kernel_dims(stride, padding, dilation), groups, _native(y, n))
+    return y
+
+
+def conv_weight_gradient_forward(k, x, dy, *, stride, padding, dilation, groups, kernel):
+    n = len(stride)
+    x, dy = _native(x, n), _native(dy, n)
+    dw = k.empty((dy.shape[1], x.shape[1] // groups, *kernel))
+    k.conv_weight_gradient(x, dy, *_kernel_dims(stride, padding, dilation), groups, dw)
+    return dw
+
+
+def channel_sum_forward(k, dy, *, axes):
+    dy = _native(dy, axes)
+    total = k.empty((dy.shape[1],))
+    k.channel_sum(dy, total)
+    return total
+
+
+def _spatial(array, ctx: Context):
+    return tuple(array.shape[-len(ctx.attrs["stride"]):])
+
+
+def _window(ctx: Context, **more):
+    """The attributes that a convolution shares with its gradients."""
+    return {name: ctx.attrs[name] for name in ("stride", "padding", "dilation", "groups")} | more
+
+
+def _bias_gradient(g, ctx):
+    return CHANNEL_SUM(g, axes=len(ctx.attrs["stride"]))
+
+
+conv_gradient = per_input(
+    lambda g, ctx: CONV_TRANSPOSE(g, ctx.inputs[1], None, **_window(ctx, size=_spatial(ctx.inputs[0], ctx))),
+    lambda g, ctx: CONV_WEIGHT_GRADIENT(ctx.inputs[0], g, **_window(ctx, kernel=_spatial(ctx.inputs[1], ctx))),
+    _bias_gradient,
+)
+conv_transpose_gradient = per_input(
+    lambda g, ctx: CONV(g, ctx.inputs[1], None, **_window(ctx, size=_spatial(ctx.inputs[0], ctx))),
+    lambda g, ctx: CONV_WEIGHT_GRADIENT(g, ctx.inputs[0], **_window(ctx, kernel=_spatial(ctx.inputs[1], ctx))),
+    _bias_gradient,
+)
+conv_weight_gradient_gradient = per_input(
+    lambda g, ctx: CONV_TRANSPOSE(ctx.inputs[1], g, None, **_window(ctx, size=_spatial(ctx.inputs[0], ctx))),
+    lambda g, ctx: CONV(ctx.inputs[0], g, None, **_window(ctx, size=_spatial(ctx.inputs[1], ctx))),
+)
+
+
+def conv_flops(x, weight, bias, *, size, **_):
+    """Two per multiply-add, counting taps on the padding."""
+    batch = x.shape[0] if x.ndim == len(size) + 2 else 1
+    return 2 * batch * math.prod(size) * weight.size
+
+
+def conv_bytes(x, weight, bias, *, size, **_):
+    batch = x.shape[0] if x.ndim == len(size) + 2 else 1
+    return x.nbytes + weight.nbytes + batch * weight.shape[0] * math.prod(size) * x.itemsize
+
+
+def conv_transpose_flops(x, weight, bias, *, size, **_):
+    batch = x.shape[0] if x.ndim == len(size) + 2 else 1
+    return 2 * batch * math.prod(x.shape[-len(size):]) * weight.size
+
+
+def conv_transpose_bytes(x, weight, bias, *, size, groups, **_):
+    batch = x.shape[0] if x.ndim == len(size) + 2 else 1
+    return x.nbytes + weight.nbytes + batch * weight.shape[1] * groups * math.prod(size) * x.itemsize
+
+
+# A dot product of n terms in sequence errs by up to n eps of the sum of magnitudes; random signs make it about sqrt(n).
+CHANNEL_SUM = Op("channel_sum", "r", channel_sum_forward, reference.channel_sum, kernels=("channel_sum",))
+
+CONV_WEIGHT_GRADIENT = Op("conv_weight_gradient", "rr", conv_weight_gradient_forward, reference.conv_weight_gradient,
+                          conv_weight_gradient_gradient, kernels=("conv_weight_gradient",))
+
+CONV = Op(
+    "conv", "rro", conv_forward, reference.conv, conv_gradient,
+    kernels=("conv",), flops=conv_flops, bytes=conv_bytes,
+    cases=[
+        case("lenet_c1", "conv2d", A(2, 1, 32, 32), A(6, 1, 5, 5), A(6), batch=True),
+        case("3x3_ragged", "conv2d", A(3, 5, 9, 7), A(11, 5, 3, 3), A(11), padding=1, batch=True),
+        case("1x1", "conv2d", A(2, 37, 7, 7), A(19, 37, 1, 1), A(19), batch=True),
+        case("1x1_stride", "conv2d", A(2, 6, 9, 10), A(9, 6, 1, 1), stride=2),
+        case("7x7_stem", "conv2d", A(1, 3, 29, 31), A(17, 3, 7, 7), A(17), stride=2, padding=3),
+        case("stride3_dilation2", "conv2d", A(2, 4, 17, 19), A(8, 4, 3, 2), stride=(3, 2), dilation=(2, 3), padding=(2, 1)),
+        case("padding_beyond_input", "conv2d", A(1, 2, 2, 3), A(3, 2, 3, 3), padding=4),
+        case("same_even_filter", "conv2d", A(1, 2, 6, 7), A(3, 2, 4, 2), padding="same", dilation=(1, 2)),
+        case("valid_list_stride", "conv2d", A(1, 2, 8, 8), A(3, 2, 3, 3), stride=(2, 1), padding="valid"),
+        case("many_pixels", "conv2d", A(1, 3, 40, 53), A(9, 3, 3, 3), A(9), padding=1),
+        case("deep_reduction", "conv2d", A(2, 150, 6, 5), A(10, 150, 3, 3), A(10), padding=1, batch=True),
+        case("wide_result", "conv2d", A(1, 70, 12, 13), A(70, 70, 3, 3), padding=1),
+        case("groups2", "conv2d", A(2, 8, 9, 9), A(6, 4, 3, 3), A(6), padding=1, groups=2, batch=True),
+        case("groups_of_4", "conv2d", A(2, 12, 10, 18), A(12, 4, 3, 3), padding=1, groups=3),
+        case("depthwise", "conv2d", A(2, 7, 11, 37), A(7, 1, 3, 3), A(7), padding=1, groups=7, batch=True),
+        case("depthwise_stride2", "conv2d", A(2, 5, 14, 39), A(5, 1, 3, 3), A(5), stride=2, padding=1, groups=5),
+        case("depthwise_5x5_dilated", "conv2d", A(1, 3, 20, 21), A(3, 1, 5, 5), padding=4, dilation=2, groups=3),
+        case("depthwise_stride3_even", "conv2d", A(1, 3, 20, 25), A(3, 1, 4, 2), stride=3, padding=(2, 1), groups=3),
+        case("depthwise_multiplier", "conv2d", A(2, 4, 9, 10), A(12, 1, 3, 3), A(12), padding=1, groups=4),
+        case("no_batch_axis", "conv2d", A(3, 8, 9), A(4, 3, 3, 3), A(4), padding=1),
+        case("no_samples", "conv2d", A(0, 3, 8, 9), A(4, 3, 3, 3), A(4)),
+        case("1d", "conv1d", A(2, 5, 33), A(7, 5, 4), A(7), stride=2, padding=3, batch=True),
+        case("1d_causal_depthwise", "conv1d", A(2, 6, 70), A(6, 1, 4), A(6), padding=3, groups=6),
+        case("1d_no_batch_axis", "conv1d", A(5, 20), A(7, 5, 3), dilation=3),
+        case("3d", "conv3d", A(2, 3, 6, 7, 8), A(5, 3, 3, 3, 3), A(5), padding=1, batch=True),
+        case("3d_mixed", "conv3d", A(1, 4, 7, 9, 10), A(6, 2, 2, 3, 1), A(6), stride=(1, 2, 3), padding=(1, 0, 2), dilation=(2, 1, 1), groups=2),
+        case("3d_depthwise", "conv3d", A(1, 3, 6, 7, 20), A(3, 1, 3, 3, 3), A(3), padding=1, groups=3),
+    ],
+    refuses=[
+        bad("rank", "conv2d", A(3, 4), A(2, 3, 1, 1), match="axes"),
+        bad("channels", "conv2d", A(1, 3, 8, 8), A(4, 2, 3, 3), match="channels"),
+        bad("groups_not_a_divisor", "conv2d", A(1, 4, 8, 8), A(4, 1, 3, 3), groups=3, match="groups=3"),
+        bad("filters_not_divided", "conv2d", A(1, 4, 8, 8), A(3, 2, 3, 3), groups=2, match="groups=2"),
+        bad("bias_length", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), A(5), match="bias"),
+        bad("zero_stride", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), stride=0, match="stride must be at least 1"),
+        bad("negative_padding", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), padding=-1, match="padding must be at least 0"),
+        bad("zero_dilation", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), dilation=(1, 0), match="dilation"),
+        bad("stride_of_three", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), stride=(1, 2, 3), match="stride must be an int or 2 ints"),
+        bad("filter_larger", "conv2d", A(1, 3, 4, 8), A(4, 3, 5, 3), match="smaller than the filter"),
+        bad("same_with_stride", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), stride=2, padding="same", match="stride 1"),
+        bad("padding_word", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), padding="full", match="'valid' or 'same'"),
+        bad("float_stride", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), stride=1.5, match="stride", error=TypeError),
+    ],
+)
+
+CONV_TRANSPOSE = Op(
+    "conv_transpose", "rro", conv_transpose_forward, reference.conv_transpose, conv_transpose_gradient,
+    kernels=("conv_transpose",), flops=conv_transpose_flops, bytes=conv_transpose_bytes,
+    cases=[
+        case("unet_2x2_stride2", "conv_transpose2d", A(2, 9, 7, 6), A(9, 5, 2, 2), A(5), stride=2, batch=True),
+        case("dcgan_4x4_stride2", "conv_transpose2d", A(2, 6, 5, 7), A(6, 10, 4, 4), A(10), stride=2, padding=1, batch=True),
+        case("output_padding", "conv_transpose2d", A(1, 3, 5, 6), A(3, 4, 3, 3), stride=(2, 3), padding=1, output_padding=(1, 2)),
+        case("dilated_groups", "conv_transpose2d", A(2, 6, 5, 6), A(6, 2, 3, 2), A(4), stride=2, dilation=(2, 3), groups=2),
+        case("stride_beyond_filter", "conv_transpose2d", A(1, 2, 4, 3), A(2, 3, 2, 1), A(3), stride=(3, 4)),
+        case("stride1_wide", "conv_transpose2d", A(1, 20, 15, 17), A(20, 33, 3, 3), padding=1),
+        case("depthwise", "conv_transpose2d", A(2, 5, 9, 17), A(5, 1, 4, 4), A(5), stride=2, padding=1, groups=5),
+        case("padding_crops", "conv_transpose2d", A(1, 2, 6, 6), A(2, 2, 2, 2), padding=2),
+        case("no_batch_axis", "conv_transpose2d", A(3, 4, 5), A(3, 2, 3, 3), A(2), stride=2),
+        case("no_samples", "conv_transpose2d", A(0, 3, 4, 5), A(3, 2, 3, 3), A(2)),
+        case("1d", "conv_transpose1d", A(2, 4, 13), A(4, 6, 5), A(6), stride=3, padding=2, output_padding=1, batch=True),
+        case("1d_istft_like", "conv_transpose1d", A(1, 9, 12), A(9, 1, 8), stride=4),
+        case("3d", "conv_transpose3d", A(1, 3, 3, 4, 5), A(3, 4, 2, 3, 3), A(4), stride=(2, 1, 2), padding=(0, 1, 1)),
+    ],
+    refuses=[
+        bad("rank", "conv_transpose2d", A(3, 4), A(3, 2, 1, 1), match="axes"),
+        bad("channels", "conv_transpose2d", A(1, 3, 8, 8), A(4, 2, 3, 3), match="channels"),
+        bad("output_padding_too_large", "conv_transpose2d", A(1, 3, 8, 8), A(3, 2, 3, 3), stride=2, output_padding=2, match="output_padding"),
+        bad("groups", "conv_transpose2d", A(1, 3, 8, 8), A(3, 2, 3, 3), groups=2, match="groups=2"),
+        bad("bias_length", "conv_transpose2d", A(1, 3, 8, 8), A(3, 2, 3, 3), A(3), match="bias"),
+        bad("empty_output", "conv_transpose2d", A(1, 3, 2, 2), A(3, 2, 1, 1), padding=3, match="empty output"),
+    ],
+)
