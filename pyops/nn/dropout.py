@@ -1,0 +1,40 @@
+"""Dropout: zeros elements (or whole channels) at random while training. Srivastava et al. (2014)."""
+from __future__ import annotations
+
+from .. import functional as F
+from .module import Module
+
+
+class _Dropout(Module):
+    function: str
+
+    def __init__(self, p: float = 0.5, inplace: bool = False):
+        if not 0 <= p <= 1:
+            raise ValueError(f"{type(self).__name__}: p must be in [0, 1], got {p}")
+        self.p, self.inplace = p, inplace
+
+    def forward(self, input):
+        return getattr(F, self.function)(input, self.p, True) if self.training and self.p else input
+
+    def extra_repr(self):
+        return f"p={self.p}"
+
+
+class Dropout(_Dropout):
+    """Each element is zero with probability p, the others grow by 1 / (1 - p)."""
+    function = "dropout"
+
+
+class Dropout1d(_Dropout):
+    """Each channel of (N, C, L) is zero with probability p, the others grow by 1 / (1 - p)."""
+    function = "dropout1d"
+
+
+class Dropout2d(_Dropout):
+    """Each channel of (N, C, H, W) is zero with probability p, the others grow by 1 / (1 - p)."""
+    function = "dropout2d"
+
+
+class Dropout3d(_Dropout):
+    """Each channel of (N, C, D, H, W) is zero with probability p, the others grow by 1 / (1 - p)."""
+    function = "dropout3d"

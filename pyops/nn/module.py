@@ -1,0 +1,216 @@
+"""Module: parameters, buffers and submodules under torch's names.
+
+There is no hidden registry: what a module holds is what its attributes are. A Parameter is a parameter, a Module a submodule, and
+an array declared with register_buffer a buffer, in the order in which they were first assigned.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A Tensor that a module trains. data: a float array, taken as it is (not copied)."""
+
+    __slots__ = ()
+
+    def __init__(self, data, requires_grad: bool = True):
+        super().__init__(data, requires_grad)
+
+    def __repr__(self):
+        return f"Parameter({self.data!r})"
+
+
+class LoadReport(NamedTuple):
+    """What load_state_dict(strict=False) left out."""
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base of everything in pyops.nn. A subclass assigns Parameters and Modules to attributes and defines `forward`."""
+
+    training: bool = True
+    _buffers: Mapping[str, bool] = {}   # name -> whether state_dict holds it; an instance gets its own with its first buffer
+
+    def forward(self, *inputs, **kwargs):
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def __call__(self, *inputs, **kwargs):
+        return self.forward(*inputs, **kwargs)
+
+    def register_buffer(self, name: str, value, persistent: bool = True) -> None:
+        """Makes `value` (an array or None) an attribute that is saved, if persistent, but not trained."""
+        self.__dict__.setdefault("_buffers", {})[name] = persistent
+        setattr(self, name, None if value is None else np.asarray(value))
+
+    def add_module(self, name: str, module: "Module") -> None:
+        """Makes `module` a submodule under `name`, which need not be an identifier. KeyError if the name is taken or has a dot."""
+        if hasattr(self, name) or "." in name or not name:
+            raise KeyError(f"{type(self).__name__}: {name!r} cannot name a submodule: it is taken, empty or has a dot")
+        setattr(self, name, module)
+
+    # ---- what it holds
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
+
+    def children(self) -> Iterator["Module"]:
+        return (module for _, module in self.named_children())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This module and all below it, each once, with dotted names; its own name is `prefix`."""
+        seen: set[int] = set()
+        for name, module in self._walk(prefix):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def modules(self) -> Iterator["Module"]:
+        return (module for _, module in self.named_modules())
+
+    def _walk(self, prefix):
+        """Every (name, module), a shared module as often as it is held."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._walk(f"{prefix}.{name}" if prefix else name)
+
+    def _members(self, own: Callable, prefix, recurse):
+        """(dotted name, value) of what own(module) yields, each value once."""
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name, value in own(module):
+                if id(value) not in seen:
+                    seen.add(id(value))
+                    yield f"{path}.{name}" if path else name, value
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        return self._members(_own_parameters, prefix, recurse)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        return (p for _, p in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, np.ndarray]]:
+        return self._members(_own_buffers, prefix, recurse)
+
+    def buffers(self, recurse: bool = True) -> Iterator[np.ndarray]:
+        return (b for _, b in self.named_buffers(recurse=recurse))
+
+    def get_submodule(self, target: str) -> "Module":
+        """The submodule with the dotted name `target`. KeyError if there is none."""
+        for name, module in self._walk(""):
+            if name == target:
+                return module
+        raise KeyError(f"{type(self).__name__} has no submodule {target!r}")
+
+    # ---- saving and loading
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Dotted name -> array of every parameter and persistent buffer, in torch's order. The arrays are the module's own."""
+        state = {}
+        for path, module in self._walk(""):
+            dot = f"{path}." if path else ""
+            state |= {dot + name: p.data for name, p in _own_parameters(module)}
+            state |= {dot + name: b for name, b in _own_buffers(module) if module._buffers[name]}
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
+        """Copies arrays (NumPy, Tensor or torch, of any float type) into parameters and buffers of the same names and shapes.
+
+        Raises ValueError that lists every shape that differs and, when strict, every missing and unexpected key; then nothing was
+        changed. Returns the missing and unexpected keys.
+        """
+        own = self.state_dict()
+        report = LoadReport([k for k in own if k not in state_dict], [k for k in state_dict if k not in own])
+        given = {k: _as_array(state_dict[k]) for k in own if k in state_dict}
+        wrong = [f"{k} has shape {a.shape}, the module's is {own[k].shape}" for k, a in given.items() if a.shape != own[k].shape]
+        if strict:
+            wrong = [f"missing: {k}" for k in report.missing_keys] + [f"unexpected: {k}" for k in report.unexpected_keys] + wrong
+        if wrong:
+            raise ValueError(f"{type(self).__name__}.load_state_dict, nothing loaded:\n  " + "\n  ".join(wrong))
+        for k, array in given.items():
+            own[k][...] = array
+        return report
+
+    # ---- changing all of it
+
+    def apply(self, fn: Callable[["Module"], Any]) -> "Module":
+        """Calls fn on every submodule, children first, then on this one."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def train(self, mode: bool = True) -> "Module":
+        """Sets training mode (dropout drops, batch norm uses the batch's statistics) here and below."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> "Module":
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Module":
+        for p in self.parameters():
+            p.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        zero_gradients(self.parameters(), set_to_none)
+
+    def to(self, dtype) -> "Module":
+        """Converts float parameters and buffers to float32 or float64, in place. Make optimisers after, not before."""
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise TypeError(f"{type(self).__name__}.to: dtype must be float32 or float64, got {dtype}")
+        for p in self.parameters():
+            p.data, p.grad = p.data.astype(dtype), None
+        for module in self.modules():
+            for name, buffer in _own_buffers(module):
+                if buffer.dtype.kind == "f":
+                    setattr(module, name, buffer.astype(dtype))
+        return self
+
+    def float(self) -> "Module":
+        return self.to(np.float32)
+
+    def double(self) -> "Module":
+        return self.to(np.float64)
+
+    # ---- showing
+
+    def extra_repr(self) -> str:
+        """What a layer says about itself between the parentheses of its repr."""
+        return ""
+
+    def __repr__(self):
+        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        if not lines:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        return f"{type(self).__name__}(\n  " + "\n  ".join(([self.extra_repr()] if self.extra_repr() else []) + lines) + "\n)"
+
+
+def _own_parameters(module):
+    return [(name, value) for name, value in vars(module).items() if isinstance(value, Parameter)]
+
+
+def _own_buffers(module):
+    return [(name, vars(module)[name]) for name in module._buffers if vars(module)[name] is not None]
+
+
+def _as_array(value) -> np.ndarray:
+    """A saved value as an array; torch's tensors must let go of their graph first."""
+    return np.asarray(value.detach() if hasattr(value, "detach") else value)
+
+
+def zero_gradients(parameters, set_to_none: bool = True) -> None:
+    """Drops every gradient, or fills it with zeros."""
+    for p in parameters:
+        if set_to_none or p.grad is None:
+            p.grad = None
+        else:
+            p.grad = np.zeros_like(p.data)
