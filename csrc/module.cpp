@@ -3,6 +3,8 @@
 // this file only refuses what would be unsafe to dereference, and never converts or copies.
 #include <omp.h>
 #include <pthread.h>
+#include <cstdio>
+#include <cstdlib>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include "view.h"
@@ -10,6 +12,51 @@ namespace py = pybind11;
 
 int  pyops_threads      = 1;
 bool pyops_forked_child = false;
+
+// ---- scratch.h: a thread's blocks are a stack, since scopes nest. What does not fit into the kept block is allocated for its scope, and the
+// block grows to the thread's greatest need once nothing is in use.
+namespace {
+constexpr std::size_t MOST_KEPT = 64u << 20;
+struct Workspace {
+    char*       block = nullptr;
+    std::size_t size = 0, used = 0, outside = 0, most = 0;
+    ~Workspace() { std::free(block); }
+};
+thread_local Workspace workspace;
+}  // namespace
+
+void* pyops_take_scratch(std::size_t bytes) {
+    Workspace& w = workspace;
+    if (w.used == 0 && w.outside == 0 && w.most > w.size) {
+        std::free(w.block);
+        w.size  = w.most < MOST_KEPT ? w.most : MOST_KEPT;
+        w.block = (char*)std::aligned_alloc(64, w.size);
+        if (!w.block) w.size = 0;
+    }
+    const std::size_t need = w.used + w.outside + bytes;
+    if (need > w.most) w.most = need;
+    if (bytes <= w.size - w.used) {
+        w.used += bytes;
+        return w.block + (w.used - bytes);
+    }
+    void* p = std::aligned_alloc(64, bytes);
+    if (!p) {
+        std::fprintf(stderr, "pyops: no memory for %zu bytes of workspace\n", bytes);
+        std::abort();
+    }
+    w.outside += bytes;
+    return p;
+}
+
+void pyops_give_scratch(void* p, std::size_t bytes) {
+    Workspace& w = workspace;
+    if (p >= w.block && p < w.block + w.size) {
+        w.used -= bytes;
+    } else {
+        w.outside -= bytes;
+        std::free(p);
+    }
+}
 
 namespace {
 template <class T> constexpr int type_number();

@@ -1,15 +1,18 @@
-// Uninitialised workspace aligned to a cache line; freed at the end of its scope. Never bigger than a tile: kernels tile.
+// Uninitialised workspace aligned to a cache line, given back at the end of its scope. It comes from a block that each thread keeps between
+// calls: fresh pages from the system would cost more than many a small layer. What a thread keeps is bounded (module.cpp).
 #pragma once
-#include <cstdlib>
+#include <cstddef>
 #include "view.h"
+
+void* pyops_take_scratch(std::size_t bytes);
+void  pyops_give_scratch(void* block, std::size_t bytes);
 
 namespace ISA::REAL_NAME {
 template <class T> struct Scratch {
-    T* data;
-    explicit Scratch(i64 n) : data((T*)std::aligned_alloc(64, (n * sizeof(T) + 127) / 64 * 64)) {
-        if (!data) std::abort();   // a tile of a few MB could not be had: nothing sensible can follow
-    }
-    ~Scratch() { std::free(data); }
+    std::size_t bytes;
+    T*          data;
+    explicit Scratch(i64 n) : bytes((n * sizeof(T) + 127) / 64 * 64), data((T*)pyops_take_scratch(bytes)) {}
+    ~Scratch() { pyops_give_scratch(data, bytes); }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
     operator T*() const { return data; }

@@ -143,6 +143,33 @@ template <int R> static inline void interleave(V (&rows)[R]) {
     }
 }
 
+// Lanes [first, last) of a vector, prepared once and used for many loads: load(p, lanes) reads p[i] for those lanes only, others are 0.
+#if defined(__AVX512F__)
+struct LaneRange { decltype(lanes_mask(0)) mask; };
+static inline LaneRange lane_range(int first, int last) { return {(decltype(lanes_mask(0)))(((1u << last) - 1) & ~((1u << first) - 1))}; }
+#if defined(REAL_f32)
+static inline V load(const real* p, LaneRange r) { return (V)_mm512_maskz_loadu_ps(r.mask, p); }
+#else
+static inline V load(const real* p, LaneRange r) { return (V)_mm512_maskz_loadu_pd(r.mask, p); }
+#endif
+#elif defined(__AVX2__)
+struct LaneRange { M mask; };
+static inline LaneRange lane_range(int first, int last) { return {(lane_index() < (lane_int)last) & (lane_index() >= (lane_int)first)}; }
+#if defined(REAL_f32)
+static inline V load(const real* p, LaneRange r) { return (V)_mm256_maskload_ps(p, (__m256i)r.mask); }
+#else
+static inline V load(const real* p, LaneRange r) { return (V)_mm256_maskload_pd(p, (__m256i)r.mask); }
+#endif
+#else
+struct LaneRange { int first, last; };
+static inline LaneRange lane_range(int first, int last) { return {first, last}; }
+static inline V load(const real* p, LaneRange r) {
+    V v{};
+    for (int i = r.first; i < r.last; ++i) v[i] = p[i];
+    return v;
+}
+#endif
+
 // `count` (at most LANES) values from p, p + stride, ...; reads nothing beyond the last of them.
 static inline V load_strided(const real* p, i64 stride, int count) {
     if (stride == 1) return count == LANES ? load(p) : load(p, count);

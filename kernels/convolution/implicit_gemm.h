@@ -2,8 +2,8 @@
 // of which a task packs only the panels it is about to use (at most PANELS x WIDTH outputs x DEPTH rows, which stay in L2).
 // Weights are packed once a call, shared by all tasks. The order of accumulation is channel by channel, tap by tap.
 #pragma once
-#include "columns.h"
 #include "gemm/gemm.h"
+#include "columns.h"
 
 namespace ISA::REAL_NAME {
 constexpr i64 DEPTH  = 160;   // reduction rows a block: a B panel of 160 x 48 floats is 30 KB, within L1 (measured on Zen 5)
@@ -63,40 +63,66 @@ static inline void scatter_tile(const Convolution& conv, const TapList& t, const
         }
 }
 
+// A panel of outputs, and how it is packed and stored.
+struct Panel {
+    i64  first, length;       // outputs, counted over all samples
+    int  vectors, run_count, move_count;
+    Run* runs;
+    Move* moves;
+    bool direct;              // whole vectors, contiguous in y: tiles live there, not in scratch
+};
+
+// Where panel p lies. Panels of a sample are of nearly equal width: a last one of a single vector would keep few registers busy.
+static inline void place_panel(const Convolution& conv, const TapList& t, const Blocking& b, i64 p, Panel& panel) {
+    const i64 outputs = b.image_panels ? b.outputs : b.outputs * conv.xs.n, panels = b.image_panels ? b.image_panels : b.panels;
+    const i64 vectors = ceil_div(outputs, LANES), local = p % panels, base = p / panels * outputs;
+    const i64 begin = vectors * local / panels * LANES, end = vectors * (local + 1) / panels * LANES;
+    panel.first   = base + begin;
+    panel.length  = (end < outputs ? end : outputs) - begin;
+    panel.vectors = (int)ceil_div(panel.length, LANES);
+    panel.direct  = t.dense_output() && panel.length % LANES == 0 && panel.first / b.outputs == (panel.first + panel.length - 1) / b.outputs;
+}
+
 // Filters [tile0, tile1) of a group at panels [panel0, panel1).
 static inline void gemm_task(const Convolution& conv, const TapList& t, const Blocking& b, const real* packed, const real* starts, i64 group,
-                             i64 tile0, i64 tile1, i64 panel0, i64 panel1, Run* runs, real* columns, real* tiles) {
-    const i64 plane = conv.ys.spatial();
-    int  run_count[PANELS], vectors[PANELS];
-    i64  first[PANELS], length[PANELS];
-    bool direct[PANELS];   // the panel is whole and contiguous in y: tiles live there, not in scratch
-    for (i64 p = panel0; p < panel1; ++p) {
-        const i64 q = p - panel0;
-        const i64 limit = b.image_panels ? (p / b.image_panels + 1) * b.outputs : b.outputs * conv.xs.n;
-        first[q]     = b.image_panels ? p / b.image_panels * b.outputs + p % b.image_panels * WIDTH : p * WIDTH;
-        length[q]    = clamp(limit - first[q], 0, WIDTH);
-        vectors[q]   = (int)ceil_div(length[q], LANES);
-        run_count[q] = cut_runs(t, first[q], first[q] + length[q], runs + q * WIDTH);
-        direct[q]    = t.dense_output() && length[q] % LANES == 0 && first[q] / b.outputs == (first[q] + length[q] - 1) / b.outputs;
+                             i64 tile0, i64 tile1, i64 panel0, i64 panel1) {
+    const i64 plane = conv.ys.spatial(), panels = panel1 - panel0;
+    Panel panel[PANELS];
+    Scratch<Run> runs(panels * WIDTH);
+    i64 moves_needed = 0;
+    for (i64 q = 0; q < panels; ++q) {
+        place_panel(conv, t, b, panel0 + q, panel[q]);
+        panel[q].runs      = runs + q * WIDTH;
+        panel[q].run_count = cut_runs(t, panel[q].first, panel[q].first + panel[q].length, panel[q].runs);
+        moves_needed += most_moves(t, panel[q].run_count);
     }
+    Scratch<Move> moves(moves_needed);
+    Move* next = moves;
+    for (i64 q = 0; q < panels; ++q) {
+        panel[q].moves      = next;
+        panel[q].move_count = plan_moves(conv, t, panel[q].runs, panel[q].run_count, panel[q].vectors, next);
+        next += panel[q].move_count;
+    }
+    Scratch<real> columns(b.channels * t.count * WIDTH), tiles((tile1 - tile0) * panels * ROWS * WIDTH);
     for (i64 block = 0; block < b.blocks; ++block) {
         const i64 c0 = block * b.channels, channels = clamp(conv.channels - c0, 0, b.channels), depth = channels * t.count;
-        for (i64 q = 0; q < panel1 - panel0; ++q) {
-            pack_panel(conv, t, group * conv.channels + c0, channels, runs + q * WIDTH, run_count[q], vectors[q] * LANES, columns);
+        for (i64 q = 0; q < panels; ++q) {
+            const Panel& at = panel[q];
+            const i64 stride = at.vectors * LANES;
+            pack_panel(conv, t, group * conv.channels + c0, channels, at.vectors, at.moves, at.move_count, columns);
             for (i64 tile = tile0; tile < tile1; ++tile) {
                 const i64   filter = tile * ROWS;
                 const int   rows   = (int)clamp(conv.filters - filter, 0, ROWS);
                 const real* start  = block ? nullptr : starts + (group * b.filter_tiles + tile) * ROWS;
                 const real* a      = packed + (group * b.filter_tiles + tile) * b.tile_stride + c0 * t.count * ROWS;
-                if (direct[q] && rows == ROWS) {
-                    real* y = conv.y + (first[q] / b.outputs * conv.ys.c + group * conv.filters + filter) * plane + first[q] % b.outputs;
-                    gemm_tile(vectors[q], depth, a, columns, y, plane, start);
+                if (at.direct && rows == ROWS) {
+                    real* y = conv.y + (at.first / b.outputs * conv.ys.c + group * conv.filters + filter) * plane + at.first % b.outputs;
+                    gemm_tile(at.vectors, depth, a, columns, y, plane, start);
                     continue;
                 }
-                real* scratch = tiles + ((tile - tile0) * PANELS + q) * ROWS * WIDTH;
-                gemm_tile(vectors[q], depth, a, columns, scratch, vectors[q] * LANES, start);
-                if (block + 1 == b.blocks)
-                    scatter_tile(conv, t, runs + q * WIDTH, run_count[q], group * conv.filters + filter, rows, scratch, vectors[q] * LANES);
+                real* scratch = tiles + ((tile - tile0) * panels + q) * ROWS * WIDTH;
+                gemm_tile(at.vectors, depth, a, columns, scratch, stride, start);
+                if (block + 1 == b.blocks) scatter_tile(conv, t, at.runs, at.run_count, group * conv.filters + filter, rows, scratch, stride);
             }
         }
     }
@@ -122,13 +148,10 @@ static inline void implicit_gemm(const Convolution& conv, const TapList& t) {
         panel_groups  = ceil_div(b.panels, PANELS);
         filter_groups = clamp(threads, 1, b.filter_tiles);
     }
-    const i64 most_tiles = ceil_div(b.filter_tiles, filter_groups);
     parallel_tasks(conv.groups * panel_groups * filter_groups, [&](i64 task) {
         const i64 group = task / (panel_groups * filter_groups), p = task / filter_groups % panel_groups, f = task % filter_groups;
-        Scratch<Run>  runs(PANELS * WIDTH);
-        Scratch<real> columns(b.channels * (t.count ? t.count : 1) * WIDTH + LANES), tiles(most_tiles * PANELS * ROWS * WIDTH);
         gemm_task(conv, t, b, packed, starts, group, b.filter_tiles * f / filter_groups, b.filter_tiles * (f + 1) / filter_groups,
-                  b.panels * p / panel_groups, b.panels * (p + 1) / panel_groups, runs, columns, tiles);
+                  b.panels * p / panel_groups, b.panels * (p + 1) / panel_groups);
     });
 }
 }  // namespace ISA::REAL_NAME

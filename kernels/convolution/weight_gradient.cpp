@@ -1,13 +1,13 @@
 // dw[k, c, tap] = sum over samples and outputs of dy[k, o] x[c, o stride + tap dilation - padding]: a matrix product whose reduction runs over
 // outputs, in order. Both operands lie with outputs contiguous, so panels are transposed while they are packed: WIDTH rows of im2col at a time
 // for the columns of dw, ROWS filters at a time for its rows. A group with one channel and few filters goes tap by tap as dot products instead.
-#include "columns.h"
 #include "gemm/gemm.h"
+#include "columns.h"
 #include "planar.h"
 
 BEGIN_KERNELS
 
-constexpr i64 CHUNK = 192;   // outputs a step of the reduction: 48 rows of columns are 36 KB
+constexpr i64 CHUNK = 4 * WIDTH;   // outputs a step of the reduction, as four panels side by side
 constexpr i64 MOST_PANELS = 4;
 
 struct WeightGradient {
@@ -17,27 +17,57 @@ struct WeightGradient {
     i64 columns() const { return conv.channels * t.count; }
 };
 
-// Rows [first, first + count) of im2col (channel, tap), at one chunk of outputs, as rows of CHUNK.
-static void column_rows(const WeightGradient& g, i64 group, i64 first, i64 count, const Run* runs, int run_count, real* rows) {
-    for (i64 i = first; i < first + count; ++i) {
-        const TapList one{g.t.taps + i % g.t.count, 1, g.t.in_stride, g.t.out_stride, g.t.out_offset, g.t.grid};
-        pack_panel(g.conv, one, group * g.conv.channels + i / g.t.count, 1, runs, run_count, CHUNK, rows + (i - first) * CHUNK);
+// One chunk of outputs, [first, first + length) counted over all samples, in panels of WIDTH.
+struct Chunk {
+    Run  runs[CHUNK];
+    int  panels, run_count[4];
+    i64  length[4];
+};
+
+static void cut_chunk(const TapList& t, i64 first, i64 length, Chunk& chunk) {
+    chunk.panels = (int)ceil_div(length, WIDTH);
+    for (int p = 0; p < chunk.panels; ++p) {
+        chunk.length[p]    = clamp(length - p * WIDTH, 0, WIDTH);
+        chunk.run_count[p] = cut_runs(t, first + p * WIDTH, first + p * WIDTH + chunk.length[p], chunk.runs + p * WIDTH);
+    }
+}
+
+// Rows [first, first + count) of im2col (channel, tap) at a chunk of outputs, each CHUNK long. `moves` is workspace.
+static void column_rows(const WeightGradient& g, i64 group, i64 first, i64 count, const Chunk& chunk, Move* moves, real* rows) {
+    const i64 plane = g.conv.xs.spatial();
+    for (int p = 0; p < chunk.panels; ++p) {
+        const int vectors = (int)ceil_div(chunk.length[p], LANES);
+        // The moves of a tap are the same for every channel: plan the panel's taps once, then walk the rows.
+        const int move_count = plan_moves(g.conv, g.t, chunk.runs + p * WIDTH, chunk.run_count[p], vectors, moves);
+        for (int m = 0; m < move_count;) {
+            int end = m + 1;
+            while (end < move_count && moves[end].joins) ++end;
+            const i64 tap = moves[m].row;
+            for (i64 i = (first + g.t.count - 1 - tap) / g.t.count * g.t.count + tap; i < first + count; i += g.t.count) {
+                const real* x = g.conv.x + (group * g.conv.channels + i / g.t.count) * plane;
+                V v{};
+                for (int q = m; q < end; ++q) v = as_real(as_int(v) | as_int(load_move(x + moves[q].offset, moves[q], g.t.in_stride.w)));
+                store(rows + (i - first) * CHUNK + p * WIDTH + moves[m].vector * LANES, v);
+            }
+            m = end;
+        }
     }
 }
 
 static void gradient_task(const WeightGradient& g, i64 group, i64 tile0, i64 tile1, i64 panel0, i64 panel1) {
     const i64 outputs = g.t.outputs(), width = g.columns(), panels = panel1 - panel0;
-    Scratch<Run>  runs(CHUNK);
-    Scratch<real> rows(WIDTH * CHUNK), b(panels * CHUNK * WIDTH), a(ROWS * CHUNK), tiles((tile1 - tile0) * panels * ROWS * WIDTH);
+    Scratch<Chunk> chunk(1);
+    Scratch<Move>  moves(most_moves(g.t, WIDTH));
+    Scratch<real>  rows(WIDTH * CHUNK), b(panels * CHUNK * WIDTH), a(ROWS * CHUNK), tiles((tile1 - tile0) * panels * ROWS * WIDTH);
     const real zeros[ROWS] = {};
     bool begun = false;
     for (i64 n = 0; n < g.conv.xs.n; ++n)
         for (i64 o = 0; o < outputs; o += CHUNK, begun = true) {
             const i64 depth = outputs - o < CHUNK ? outputs - o : CHUNK;
-            const int run_count = cut_runs(g.t, n * outputs + o, n * outputs + o + depth, runs);
+            cut_chunk(g.t, n * outputs + o, depth, *chunk.data);
             for (i64 p = 0; p < panels; ++p) {
                 const i64 first = (panel0 + p) * WIDTH, count = clamp(width - first, 0, WIDTH);
-                column_rows(g, group, first, count, runs, run_count, rows);
+                column_rows(g, group, first, count, *chunk.data, moves, rows);
                 pack_columns_transposed(rows, CHUNK, depth, count, (int)ceil_div(count, LANES), b + p * CHUNK * WIDTH);
             }
             for (i64 tile = tile0; tile < tile1; ++tile) {
