@@ -34,7 +34,7 @@ void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding,
     const bool pointwise = count == 1 && taps[0].d == 0 && taps[0].h == 0 && taps[0].w == 0 && stride[0] == 1 && stride[1] == 1 &&
                            stride[2] == 1 && conv.xs.spatial() == conv.ys.spatial();
     if (pointwise) flatten_planes(conv.xs), flatten_planes(conv.ys);
-    run(conv, {taps, count, {stride[0], stride[1], stride[2]}, {1, 1, 1}, {0, 0, 0}, {conv.ys.d, conv.ys.h, conv.ys.w}});
+    run(conv, {taps, count, true, {stride[0], stride[1], stride[2]}, {1, 1, 1}, {0, 0, 0}, {conv.ys.d, conv.ys.h, conv.ys.w}});
 }
 
 // Offsets of the taps that meet outputs phase, phase + stride, ... along one axis. Returns how many there are.
@@ -68,7 +68,7 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
                         for (i64 c = 0; c < nw; ++c)
                             taps[count++] = {in_d[a].offset, in_h[b].offset, in_w[c].offset,
                                              (in_d[a].tap * kernel.h + in_h[b].tap) * kernel.w + in_w[c].tap};
-                run(conv, {taps, count, {1, 1, 1}, {stride[0], stride[1], stride[2]}, {d, h, w},
+                run(conv, {taps, count, false, {1, 1, 1}, {stride[0], stride[1], stride[2]}, {d, h, w},
                            {ceil_div(ys.d - d, stride[0]), ceil_div(ys.h - h, stride[1]), ceil_div(ys.w - w, stride[2])}});
             }
 }

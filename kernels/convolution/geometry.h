@@ -11,6 +11,7 @@ struct Tap { i64 d, h, w, index; };           // offset into the input, and plac
 struct TapList {
     const Tap* taps;
     i64        count;
+    bool       whole_filter;                  // every tap of the filter, in its order
     Position   in_stride, out_stride, out_offset;
     Position   grid;                          // outputs computed on each axis
     i64  outputs() const { return grid.d * grid.h * grid.w; }
