@@ -33,7 +33,7 @@ typedef real     V __attribute__((vector_size(VECTOR_BYTES)));
 typedef lane_int M __attribute__((vector_size(VECTOR_BYTES)));   // a comparison's result: all ones where true
 typedef real     Unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
-static inline V splat(real a) { return V{} + a; }
+static inline V splat(real a) { return a - V{}; }   // not a + 0, which loses the sign of -0
 static inline V load(const real* p) { return *(const Unaligned*)p; }
 static inline void store(real* p, V v) { *(Unaligned*)p = v; }
 static inline M as_int(V v) { return (M)v; }
