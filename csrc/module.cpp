@@ -223,24 +223,38 @@ py::object probe(py::tuple inputs, const char* kinds) {
 }  // namespace
 
 PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
+    py::dict cpu;     // instruction set -> whether this CPU has it
+    py::list built;   // instruction sets this build holds
 #if defined(__x86_64__)
     __builtin_cpu_init();
+    cpu["avx512"] = bool(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"));
+    cpu["avx2"]   = bool(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"));
+    cpu["neon"]   = false;
+#else
+    cpu["avx512"] = cpu["avx2"] = false;
+#if defined(__aarch64__)
+    cpu["neon"] = true;
+#else
+    cpu["neon"] = false;
 #endif
-#define BIND(isa) { auto sub = m.def_submodule(#isa); bind_##isa##_f32(sub.def_submodule("f32")); bind_##isa##_f64(sub.def_submodule("f64")); }
+#endif
+    cpu["scalar"] = true;
+#define BIND(isa) built.append(#isa); if (cpu[#isa].cast<bool>()) { auto sub = m.def_submodule(#isa); bind_##isa##_f32(sub.def_submodule("f32")); bind_##isa##_f64(sub.def_submodule("f64")); }
 #if defined(HAVE_avx512)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-        BIND(avx512)
+    BIND(avx512)
 #endif
 #if defined(HAVE_avx2)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) BIND(avx2)
-#endif
-#if defined(HAVE_scalar)
-    BIND(scalar)
+    BIND(avx2)
 #endif
 #if defined(HAVE_neon)
     BIND(neon)
 #endif
+#if defined(HAVE_scalar)
+    BIND(scalar)
+#endif
+    m.attr("built") = py::tuple(built);
+    m.attr("cpu")   = cpu;
     m.def("probe", &probe, "The element type shared by inputs ready for a kernel, or None.");
     m.def("set_num_threads", [](int n) { pyops_threads = n; });
     m.def("get_num_threads", [] { return pyops_threads; });

@@ -1,0 +1,4 @@
+"""python -m pyops"""
+from .cli import main
+
+raise SystemExit(main())
