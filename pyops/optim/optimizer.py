@@ -1,0 +1,124 @@
+"""Optimizer: parameter groups, state, and a step that calls one kernel per parameter."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..backends import active
+from ..kernels.optim import reference
+from ..nn.module import zero_gradients
+from ..tensor import Tensor
+
+REAL = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+
+
+class Optimizer:
+    """Base of the optimisers, with torch.optim's param_groups and layout of state_dict.
+
+    A subclass gives `start`, the state of a parameter that has none, and `update`, one step on one array, in place.
+    """
+
+    def __init__(self, params: Iterable[Tensor] | Iterable[Mapping[str, Any]], defaults: dict):
+        self.defaults = defaults
+        self.param_groups: list[dict] = []
+        self.state: dict[Tensor, dict] = {}
+        groups = list(params)
+        if not groups:
+            raise ValueError(f"{type(self).__name__}: got no parameters")
+        for group in groups if isinstance(groups[0], Mapping) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Adds parameters, with settings of their own where `group` has them."""
+        params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        unknown = sorted(set(group) - {"params", *self.defaults})
+        if unknown:
+            raise ValueError(f"{type(self).__name__}: unknown settings {', '.join(unknown)}")
+        for p in params:
+            if not isinstance(p, Tensor) or p.node is not None:
+                raise TypeError(f"{type(self).__name__}: optimises leaf Tensors, got {type(p).__name__}")
+        held = {p for g in self.param_groups for p in g["params"]}
+        if len(set(params)) < len(params) or held & set(params):
+            raise ValueError(f"{type(self).__name__}: a parameter appears twice")
+        self.param_groups.append({**self.defaults, **group, "params": params})
+
+    def start(self, p: np.ndarray, group: dict) -> dict:
+        raise NotImplementedError
+
+    def update(self, kernels, p: np.ndarray, g: np.ndarray, state: dict, group: dict) -> None:
+        raise NotImplementedError
+
+    def step(self, closure: Callable | None = None):
+        """One step on every parameter that has a gradient. A closure recomputes the loss first and its result is returned."""
+        loss = closure() if closure is not None else None
+        sets = getattr(active.get(), "sets", None) or {}
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state.get(p)
+                if state is None:
+                    state = self.state[p] = self.start(p.data, group)
+                # arrays that a user gave may be strided: the definition takes those
+                native = sets.get(REAL.get(p.data.dtype)) if p.data.flags.carray else None
+                self.update(native or reference, p.data, _gradient(p, type(self).__name__), state, group)
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for group in self.param_groups:
+            zero_gradients(group["params"], set_to_none)
+
+    def state_dict(self) -> dict:
+        """{"state": {index: arrays and counts}, "param_groups": settings, with parameters as indices}: torch's layout."""
+        index = {p: i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
+        return {"state": {index[p]: dict(s) for p, s in self.state.items()},
+                "param_groups": [{**g, "params": [index[p] for p in g["params"]]} for g in self.param_groups]}
+
+    def load_state_dict(self, state_dict: Mapping) -> None:
+        """Takes over a state_dict of the same optimiser over the same parameters, ours or torch's; the arrays are copied.
+
+        ValueError, with nothing changed, where groups or shapes differ. Settings that we do not have are ignored.
+        """
+        name, groups = type(self).__name__, state_dict["param_groups"]
+        if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
+            raise ValueError(f"{name}.load_state_dict: groups of {[len(g['params']) for g in groups]} parameters, "
+                             f"ours have {[len(g['params']) for g in self.param_groups]}")
+        numbers = [i for g in groups for i in g["params"]]
+        own = dict(zip(numbers, (p for g in self.param_groups for p in g["params"])))
+        state = {own[i]: {k: _loaded(v, own[i], f"{name}.load_state_dict: {k} of parameter {i}") for k, v in s.items() if v is not None}
+                 for i, s in state_dict["state"].items()}
+        for group, saved in zip(self.param_groups, groups):
+            group.update({k: v for k, v in saved.items() if k != "params" and (k in self.defaults or k in ("initial_lr", "max_lr", "min_lr"))})
+        self.state = {p: {**self.start(p.data, self._group(p)), **s} for p, s in state.items()}
+
+    def _group(self, p):
+        return next(g for g in self.param_groups if any(p is q for q in g["params"]))
+
+    def __repr__(self):
+        shown = [", ".join(f"{k}={v}" for k, v in g.items() if k != "params") + f", {len(g['params'])} parameters" for g in self.param_groups]
+        return f"{type(self).__name__}({'; '.join(shown)})"
+
+
+def _gradient(p: Tensor, name: str) -> np.ndarray:
+    g = p.grad.data if isinstance(p.grad, Tensor) else p.grad
+    if g.shape != p.data.shape or g.dtype != p.data.dtype:
+        raise ValueError(f"{name}: gradient is {g.dtype} {g.shape}, its parameter {p.data.dtype} {p.data.shape}")
+    return np.ascontiguousarray(g).reshape(g.shape)
+
+
+def _loaded(value, p: Tensor, what: str):
+    array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    if array.ndim == 0 and p.data.ndim:
+        return int(array)   # a count of steps
+    if array.shape != p.data.shape:
+        raise ValueError(f"{what} has shape {array.shape}, the parameter {p.data.shape}")
+    return np.array(array, p.data.dtype)
+
+
+def at_least(name: str, low: float = 0.0, high: float = float("inf"), **settings: float) -> None:
+    """ValueError unless every setting is in [low, high)."""
+    for key, value in settings.items():
+        if not low <= value < high:
+            raise ValueError(f"{name}: {key} must be {f'in [{low}, {high})' if high != float('inf') else f'at least {low}'}, got {value}")
