@@ -1,0 +1,42 @@
+"""Elementwise functions and arithmetic with broadcasting, under torch's names."""
+from __future__ import annotations
+
+from ..kernels.elementwise import reference
+from ..registry import A, Op, case
+
+__all__ = ["abs", "erf", "exp", "expm1", "log", "log1p", "neg", "reciprocal", "rsqrt", "sigmoid", "sqrt", "square", "tanh"]
+
+TAILS = (1, 7, 16, 33, 1000)
+
+
+def unary(name, formula, values="normal", cases=()):
+    """The row and the public function of a function of one array. Cases walk the tails of every vector width."""
+    def forward(k, x):
+        y = k.empty(x.shape)
+        getattr(k, name)(x, y)
+        return y
+    op = Op(name, "r", forward, getattr(reference, name), None, kernels=(name,), cases=[
+        *(case(f"n{n}", name, A(n, values=values), batch=True, gradient=False) for n in TAILS),
+        case("scalar", name, A(values=values), gradient=False), case("empty", name, A(3, 0, values=values), gradient=False), *cases],
+        bytes=lambda x: 2 * x.nbytes)
+
+    def function(input, *, out=None):
+        return op(input, out=out)
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{formula}, elementwise. input: any shape, float32 or float64; returns an array like input."
+    return function
+
+
+neg = unary("neg", "-x")
+abs = unary("abs", "|x|")
+square = unary("square", "x^2")
+sqrt = unary("sqrt", "The square root of x, NaN where x < 0", "positive")
+rsqrt = unary("rsqrt", "1 / sqrt(x)", "positive")
+reciprocal = unary("reciprocal", "1 / x", "positive")
+exp = unary("exp", "e^x")
+expm1 = unary("expm1", "e^x - 1, accurate near 0")
+log = unary("log", "The natural logarithm of x, -inf at 0, NaN where x < 0", "positive")
+log1p = unary("log1p", "log(1 + x), accurate near 0", "positive")
+erf = unary("erf", "The error function 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x")
+tanh = unary("tanh", "The hyperbolic tangent of x")
+sigmoid = unary("sigmoid", "1 / (1 + e^-x)")
