@@ -5,3 +5,4 @@ Functions that torch keeps in its top-level namespace (add, matmul, cat, sum, ..
 """
 from .ops.layer_norm import *  # noqa: F401,F403
 from .ops.convolution import *  # noqa: F401,F403
+from .ops.elementwise import *  # noqa: F401,F403
