@@ -36,3 +36,11 @@ def reciprocal(x):
 
 neg, abs, square = np.negative, np.abs, np.square
 sqrt, exp, expm1, log, log1p, tanh = map(quiet, (np.sqrt, np.exp, np.expm1, np.log, np.log1p, np.tanh))
+
+
+def tanh_backward(g, y):
+    return g * (1 - y * y)
+
+
+def sigmoid_backward(g, y):
+    return g * (y * (1 - y))

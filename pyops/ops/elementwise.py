@@ -9,15 +9,24 @@ __all__ = ["abs", "erf", "exp", "expm1", "log", "log1p", "neg", "reciprocal", "r
 TAILS = (1, 7, 16, 33, 1000)
 
 
-def unary(name, formula, values="normal", cases=()):
+def chain(name):
+    """The row of a kernel dx = f(g, v), where v is the forward call's input or result."""
+    def forward(k, g, v):
+        dx = k.empty(g.shape)
+        getattr(k, name)(g, v, dx)
+        return dx
+    return Op(name, "rr", forward, getattr(reference, name), kernels=(name,))
+
+
+def unary(name, formula, values="normal", gradient=None, cases=()):
     """The row and the public function of a function of one array. Cases walk the tails of every vector width."""
     def forward(k, x):
         y = k.empty(x.shape)
         getattr(k, name)(x, y)
         return y
-    op = Op(name, "r", forward, getattr(reference, name), None, kernels=(name,), cases=[
-        *(case(f"n{n}", name, A(n, values=values), batch=True, gradient=False) for n in TAILS),
-        case("scalar", name, A(values=values), gradient=False), case("empty", name, A(3, 0, values=values), gradient=False), *cases],
+    op = Op(name, "r", forward, getattr(reference, name), gradient, kernels=(name,), cases=[
+        *(case(f"n{n}", name, A(n, values=values), batch=True, gradient=gradient is not None) for n in TAILS),
+        case("scalar", name, A(values=values), gradient=gradient is not None), case("empty", name, A(3, 0, values=values), gradient=gradient is not None), *cases],
         bytes=lambda x: 2 * x.nbytes)
 
     def function(input, *, out=None):
@@ -38,5 +47,6 @@ expm1 = unary("expm1", "e^x - 1, accurate near 0")
 log = unary("log", "The natural logarithm of x, -inf at 0, NaN where x < 0", "positive")
 log1p = unary("log1p", "log(1 + x), accurate near 0", "positive")
 erf = unary("erf", "The error function 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x")
-tanh = unary("tanh", "The hyperbolic tangent of x")
-sigmoid = unary("sigmoid", "1 / (1 + e^-x)")
+TANH_BACKWARD, SIGMOID_BACKWARD = map(chain, ("tanh_backward", "sigmoid_backward"))
+tanh = unary("tanh", "The hyperbolic tangent of x", gradient=lambda ctx: (TANH_BACKWARD(ctx.g, ctx.outputs[0]),))
+sigmoid = unary("sigmoid", "1 / (1 + e^-x)", gradient=lambda ctx: (SIGMOID_BACKWARD(ctx.g, ctx.outputs[0]),))
