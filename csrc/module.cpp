@@ -196,14 +196,16 @@ void bind_neon_f64(py::module_ m) {
 #undef KERNEL
 
 // The element type ("f32", "f64") if every input is a plain, native, aligned, C-contiguous array of the kind its letter in `kinds`
-// asks for, else None. r: real; o: real or None; i: int64; j: int64 or None. At least one real; all of one type.
+// asks for, else None. r: real; o: real or None; i: int64; j: int64 or None; * repeats the letter before it. At least one real; all of
+// one type.
 py::object probe(py::tuple inputs, const char* kinds) {
     static PyTypeObject* ndarray = (PyTypeObject*)py::module_::import("numpy").attr("ndarray").ptr();
     static py::object names[2] = {py::str("f32"), py::str("f64")};
-    int real = 0;
+    int  real = 0;
+    char kind = 0;
     for (py::ssize_t k = 0; k < PyTuple_GET_SIZE(inputs.ptr()); ++k) {
         py::handle h = PyTuple_GET_ITEM(inputs.ptr(), k);
-        const char kind = kinds[k];
+        if (*kinds != '*') kind = *kinds++;
         if (kind == 0) return py::none();
         if (h.is_none() && (kind == 'o' || kind == 'j')) continue;
         if (Py_TYPE(h.ptr()) != ndarray) return py::none();
