@@ -3,7 +3,7 @@
     import numpy as np, pyops.functional as F
     y = F.conv2d(x, weight, bias, padding=1)     # NumPy in, NumPy out
 """
-from . import functional
+from . import functional, shape_methods
 from .backends import available, get_backend, use_backend
 from .random import manual_seed
 from .tensor import Tensor, grad, no_grad

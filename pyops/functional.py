@@ -1,8 +1,10 @@
 """Public ops on NumPy arrays, Tensors and DLPack exporters, with torch.nn.functional's names, argument order and defaults.
 
-The result is of the first argument's kind. Every function also takes `out=`, a writable contiguous array for the result.
+The result is of the first argument's kind. Every function also takes `out=`, a writable contiguous array for the result,
+unless that is a view.
 Functions that torch keeps in its top-level namespace (add, matmul, cat, sum, ...) are here too.
 """
 from .ops.layer_norm import *  # noqa: F401,F403
 from .ops.convolution import *  # noqa: F401,F403
 from .ops.elementwise import *  # noqa: F401,F403
+from .ops.shape import *  # noqa: F401,F403

@@ -1,0 +1,439 @@
+"""Ops that move values without arithmetic. All but cat and stack return views of their input where it is contiguous.
+
+The views take arrays of any dtype; gradients, DLPack and the rest are as for every other op.
+"""
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from operator import index as as_int
+
+import numpy as np
+
+from ..kernels.shape import reference
+from ..registry import A, Op, bad, case
+from ..tensor import Context, Tensor
+
+__all__ = ["broadcast_to", "cat", "chunk", "flatten", "flip", "getitem", "movedim", "narrow", "permute", "reshape", "select", "split",
+           "squeeze", "stack", "transpose", "unbind", "unflatten", "unsqueeze"]
+
+
+def reshape(input, shape):
+    """The same values in row-major order under another shape; one entry may be -1. ValueError where the counts differ."""
+    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    return _view(RESHAPE, input, shape=_resolved("reshape", tuple(input.shape), shape))
+
+
+def flatten(input, start_dim=0, end_dim=-1):
+    """Axes start_dim to end_dim as one axis; a scalar becomes one value."""
+    return _view(RESHAPE, input, shape=_flattened(tuple(input.shape), start_dim, end_dim))
+
+
+def unflatten(input, dim, sizes):
+    """Axis `dim` as axes of `sizes`, of which one may be -1."""
+    old = tuple(input.shape)
+    dim = _axis("unflatten", dim, len(old))
+    return _view(RESHAPE, input, shape=old[:dim] + _resolved("unflatten", old[dim:dim + 1], tuple(sizes)) + old[dim + 1:])
+
+
+def squeeze(input, dim=None):
+    """Without the axes of size one: all of them, or those among `dim` (an int or a tuple)."""
+    return _view(RESHAPE, input, shape=_squeezed(tuple(input.shape), tuple(dim) if isinstance(dim, list) else dim))
+
+
+def unsqueeze(input, dim):
+    """With a new axis of size one before axis `dim` of the result."""
+    old = tuple(input.shape)
+    dim = _axis("unsqueeze", dim, len(old) + 1)
+    return _view(RESHAPE, input, shape=old[:dim] + (1,) + old[dim:])
+
+
+def transpose(input, dim0, dim1):
+    """Axes dim0 and dim1 exchanged."""
+    n = len(input.shape)
+    dims = list(range(n))
+    dim0, dim1 = _axis("transpose", dim0, n), _axis("transpose", dim1, n)
+    if n:
+        dims[dim0], dims[dim1] = dim1, dim0
+    return _view(PERMUTE, input, dims=tuple(dims))
+
+
+def permute(input, dims):
+    """Axis i of the result is axis dims[i] of input; dims names every axis once."""
+    n = len(input.shape)
+    order = tuple(_axis("permute", d, n) for d in dims)
+    if sorted(order) != list(range(n)):
+        raise ValueError(f"permute: dims {tuple(dims)} must name each of the {n} axes of input {tuple(input.shape)} once")
+    return _view(PERMUTE, input, dims=order)
+
+
+def movedim(input, source, destination):
+    """Axes `source` (an int or several) moved to `destination`, the others in their order."""
+    n = len(input.shape)
+    source, destination = ([v] if isinstance(v, (int, np.integer)) else list(v) for v in (source, destination))
+    origin = [_axis("movedim", s, n) for s in source]
+    target = [_axis("movedim", d, n) for d in destination]
+    if len(origin) != len(target) or len(set(origin)) < len(origin) or len(set(target)) < len(target):
+        raise ValueError(f"movedim: source {source} and destination {destination} must be as many axes, none twice")
+    order = [d for d in range(n) if d not in origin]
+    for t, o in sorted(zip(target, origin)):
+        order.insert(t, o)
+    return _view(PERMUTE, input, dims=tuple(order))
+
+
+def broadcast_to(input, shape):
+    """A read-only view repeated along new leading axes and axes of size one; -1 keeps an axis. Tensor.expand is this too."""
+    return _view(BROADCAST_TO, input, shape=_expanded(tuple(input.shape), tuple(shape)))
+
+
+def getitem(input, index):
+    """input[index] for basic indexing: ints, slices (of any step), None and Ellipsis. Other indices raise TypeError."""
+    index = tuple(map(_index, index if isinstance(index, tuple) else (index,)))
+    taken = sum(i is not None and i is not Ellipsis for i in index)
+    if taken > len(input.shape) or index.count(Ellipsis) > 1:
+        raise IndexError(f"getitem: {index} has {taken} indices, input {tuple(input.shape)} {len(input.shape)} axes")
+    return _view(GETITEM, input, index=index)
+
+
+def select(input, dim, index):
+    """Entry `index` of axis `dim`, without the axis."""
+    dim = _axis("select", dim, len(input.shape))
+    if not -input.shape[dim] <= index < input.shape[dim]:
+        raise IndexError(f"select: index {index} is outside axis {dim} of input {tuple(input.shape)}")
+    return _view(GETITEM, input, index=(slice(None),) * dim + (as_int(index),))
+
+
+def narrow(input, dim, start, length):
+    """Entries start to start + length - 1 of axis `dim`."""
+    dim = _axis("narrow", dim, len(input.shape))
+    size = input.shape[dim]
+    begin = start + size if start < 0 else start
+    if not 0 <= begin <= size or not 0 <= length <= size - begin:
+        raise ValueError(f"narrow: start {start} and length {length} reach outside axis {dim} of input {tuple(input.shape)}")
+    return _slice(input, dim, begin, begin + length)
+
+
+def flip(input, dims):
+    """Reversed along `dims` (an int or several), as a view."""
+    n = len(input.shape)
+    order = [_axis("flip", d, n) for d in ((dims,) if isinstance(dims, (int, np.integer)) else dims)]
+    if len(set(order)) < len(order):
+        raise ValueError(f"flip: dims {dims} name an axis of input {tuple(input.shape)} twice")
+    return _view(GETITEM, input, index=tuple(slice(None, None, -1) if d in order else slice(None) for d in range(n)))
+
+
+def split(tensor, split_size_or_sections, dim=0):
+    """Pieces along axis `dim` as a tuple of views: of the given size (the last may be smaller), or of the given sizes."""
+    dim = _axis("split", dim, len(tensor.shape))
+    size, sections = tensor.shape[dim], split_size_or_sections
+    if isinstance(sections, (int, np.integer)):
+        if sections < 0 or (sections == 0 and size):
+            raise ValueError(f"split: the size of a piece must be positive, got {sections}")
+        sections = [min(sections, size - i) for i in range(0, size, sections)] if size else [0]
+    if sum(sections) != size or min(sections, default=0) < 0:
+        raise ValueError(f"split: sections {list(sections)} must add up to {size}, axis {dim} of input {tuple(tensor.shape)}")
+    ends = np.cumsum(sections).tolist()
+    return tuple(_slice(tensor, dim, end - n, end) for n, end in zip(sections, ends))
+
+
+def chunk(input, chunks, dim=0):
+    """At most `chunks` pieces of equal size along axis `dim` (the last may be smaller), as a tuple of views."""
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks must be positive, got {chunks}")
+    dim = _axis("chunk", dim, len(input.shape))
+    size = input.shape[dim]
+    return split(input, -(-size // chunks), dim) if size else split(input, [0] * chunks, dim)
+
+
+def unbind(input, dim=0):
+    """The entries of axis `dim` as a tuple of views without the axis."""
+    dim = _axis("unbind", dim, len(input.shape))
+    return tuple(select(input, dim, i) for i in range(input.shape[dim]))
+
+
+def cat(tensors, dim=0, *, out=None):
+    """Arrays joined along axis `dim`; all other axes must agree. As in torch, an input of shape (0,) is left out.
+
+    Returns a new array. ValueError where ranks or shapes do not fit, or with no input.
+    """
+    tensors = tuple(tensors)
+    kept = tuple(t for t in tensors if tuple(t.shape) != (0,)) or tensors
+    if not kept:
+        raise ValueError("cat: needs at least one input")
+    return CAT(*kept, dim=_joint_axis(tuple(tuple(t.shape) for t in kept), dim), out=out)
+
+
+def stack(tensors, dim=0, *, out=None):
+    """Arrays of one shape joined along a new axis `dim`. Returns a new array; ValueError where shapes differ."""
+    tensors = tuple(tensors)
+    shapes = {tuple(t.shape) for t in tensors}
+    if len(shapes) != 1:
+        raise ValueError(f"stack: inputs must share one shape, got {sorted(shapes) if shapes else 'no input'}")
+    dim = _axis("stack", dim, len(shapes.pop()) + 1)
+    return CAT(*(unsqueeze(t, dim) for t in tensors), dim=dim, out=out)
+
+
+# ---- arguments
+
+def _view(op, x, **attrs):
+    """op(x), also for arrays and Tensors of types that have no kernels: a view needs none."""
+    array = x.data if isinstance(x, Tensor) else x
+    if isinstance(array, np.ndarray) and array.dtype.kind != "f":
+        view = op.reference(array, **attrs)
+        return Tensor(view) if isinstance(x, Tensor) else view
+    return op(x, **attrs)
+
+
+def _slice(x, dim, begin, end):
+    return _view(GETITEM, x, index=(slice(None),) * dim + (slice(begin, end),))
+
+
+def _axis(name, dim, n):
+    """dim counted from the front, of n axes (a scalar counts as one axis, as in torch)."""
+    n = max(n, 1)
+    if not -n <= dim < n:
+        raise ValueError(f"{name}: dim {dim} is outside the {n} axes [{-n}, {n - 1}]")
+    return as_int(dim) % n
+
+
+def _index(i):
+    if i is None or i is Ellipsis or isinstance(i, slice):
+        return i
+    if isinstance(i, (bool, np.bool_)) or not hasattr(i, "__index__") or getattr(i, "ndim", 0):
+        raise TypeError(f"getitem: only ints, slices, None and Ellipsis index here, got {type(i).__name__}")
+    return as_int(i)
+
+
+@lru_cache(4096)
+def _resolved(name, old, shape):
+    count, known = math.prod(old), math.prod(n for n in shape if n != -1)
+    if min(shape, default=0) < -1 or shape.count(-1) > 1 or (count != known if -1 not in shape else not known or count % known):
+        raise ValueError(f"{name}: shape {shape} does not hold the {count} values of input {old}")
+    return tuple(count // known if n == -1 else as_int(n) for n in shape)
+
+
+@lru_cache(4096)
+def _flattened(old, start, end):
+    a, b = _axis("flatten", start, len(old)), _axis("flatten", end, len(old))
+    if a > b:
+        raise ValueError(f"flatten: start_dim {start} lies behind end_dim {end} of input {old}")
+    return old[:a] + (math.prod(old[a:b + 1]),) + old[b + 1:]
+
+
+@lru_cache(4096)
+def _squeezed(old, dim):
+    dims = range(len(old)) if dim is None else [_axis("squeeze", d, len(old)) for d in (dim if isinstance(dim, tuple) else (dim,))]
+    return tuple(n for i, n in enumerate(old) if n != 1 or i not in dims)
+
+
+@lru_cache(4096)
+def _expanded(old, shape):
+    lead = len(shape) - len(old)
+    new = shape[:max(lead, 0)] + tuple(o if s == -1 else s for o, s in zip(old, shape[max(lead, 0):]))
+    if lead < 0 or min(new, default=0) < 0 or any(o not in (1, s) for o, s in zip(old, new[lead:])):
+        raise ValueError(f"broadcast_to: input {old} cannot be broadcast to {shape}; an axis must be equal, 1 or new")
+    return new
+
+
+@lru_cache(4096)
+def _joint_axis(shapes, dim):
+    first = shapes[0]
+    if not first:
+        raise ValueError("cat: scalars cannot be joined; stack them")
+    dim = _axis("cat", dim, len(first))
+    if any(len(s) != len(first) or s[:dim] != first[:dim] or s[dim + 1:] != first[dim + 1:] for s in shapes):
+        raise ValueError(f"cat: shapes {', '.join(map(str, shapes))} must agree on all axes but {dim}")
+    return dim
+
+
+# ---- rows
+
+def _no_kernel(definition):
+    """A row's forward for an op that is NumPy's own view."""
+    return lambda k, *inputs, **attrs: definition(*inputs, **attrs)
+
+
+def _scatter(k, g, *, index, shape):
+    y = k.empty(shape)
+    y[...] = 0
+    y[index] = g
+    return y
+
+
+def _inverse(dims):
+    return tuple(sorted(range(len(dims)), key=dims.__getitem__))
+
+
+def _cat(k, *arrays, dim):
+    first = arrays[0].shape
+    joint = sum(a.shape[dim] for a in arrays)
+    y = k.empty((*first[:dim], joint, *first[dim + 1:]))
+    inner, offset = math.prod(first[dim + 1:]), 0
+    for a in arrays:
+        width = a.shape[dim] * inner
+        k.cat_copy(a, width, joint * inner, offset, y)
+        offset += width
+    return y
+
+
+def _cat_gradient(ctx: Context):
+    """Each input's share of g, a slice."""
+    dim, grads, begin = ctx.attrs["dim"], [], 0
+    for x, need in zip(ctx.inputs, ctx.needs):
+        end = begin + x.shape[dim]
+        grads.append(_slice(ctx.g, dim, begin, end) if need else None)
+        begin = end
+    return tuple(grads)
+
+
+RESHAPE = Op(
+    "reshape", "r", _no_kernel(reference.reshape), reference.reshape,
+    lambda ctx: (RESHAPE(ctx.g, shape=tuple(ctx.inputs[0].shape)),),
+    tolerance=0,   # values are moved, not computed
+    cases=[
+        case("to_one_axis", "reshape", A(2, 3, 4), (-1,)),
+        case("inferred_axis", "reshape", A(2, 3, 4), (4, -1, 2)),
+        case("int_shape", "reshape", A(2, 3), 6, torch=lambda t, x, n: t.reshape(x, (n,))),
+        case("to_scalar", "reshape", A(1, 1), ()),
+        case("no_values", "reshape", A(0, 3), (3, 0, 2)),
+        case("flatten_all", "flatten", A(2, 3, 4)),
+        case("flatten_features", "flatten", A(2, 3, 4), 1, batch=True),
+        case("flatten_middle", "flatten", A(2, 3, 4, 5), 1, -2),
+        case("flatten_scalar", "flatten", A()),
+        case("flatten_no_batch", "flatten", A(0, 3, 4), 1),
+        case("unflatten_inferred", "unflatten", A(2, 12), 1, (3, -1)),
+        case("squeeze_all", "squeeze", A(1, 3, 1)),
+        case("squeeze_one", "squeeze", A(1, 3, 1), -1),
+        case("squeeze_of_three_does_nothing", "squeeze", A(1, 3, 1), 1),
+        case("squeeze_two", "squeeze", A(1, 3, 1), (0, 2)),
+        case("unsqueeze_last", "unsqueeze", A(2, 3), -1),
+        case("unsqueeze_first", "unsqueeze", A(2, 3), 0),
+    ],
+    refuses=[
+        bad("other_count", "reshape", A(2, 3), (4,), match=r"reshape: shape \(4,\).*6 values"),
+        bad("not_divisible", "reshape", A(2, 3), (4, -1), match="reshape"),
+        bad("two_unknown", "reshape", A(2, 3), (-1, -1), match="reshape"),
+        bad("unknown_of_none", "reshape", A(0, 3), (0, -1), match="reshape"),
+        bad("negative", "reshape", A(2, 3), (-2, -3), match="reshape"),
+        bad("start_behind_end", "flatten", A(2, 3, 4), 2, 1, match="start_dim 2"),
+        bad("no_such_axis", "unsqueeze", A(2, 3), 3, match="dim 3"),
+        bad("squeeze_no_such_axis", "squeeze", A(2, 3), 2, match="dim 2"),
+    ],
+)
+
+PERMUTE = Op(
+    "permute", "r", _no_kernel(reference.permute), reference.permute,
+    lambda ctx: (PERMUTE(ctx.g, dims=_inverse(ctx.attrs["dims"])),),
+    tolerance=0,
+    cases=[
+        case("rotation", "permute", A(2, 3, 4), (2, 0, 1)),
+        case("negative_axes", "permute", A(2, 3, 4), (-1, 0, -2)),
+        case("scalar", "permute", A(), ()),
+        case("transpose", "transpose", A(2, 3, 4), 0, -1),
+        case("transpose_batched", "transpose", A(2, 3, 4), 1, 2, batch=True),
+        case("transpose_no_rows", "transpose", A(0, 3), 0, 1),
+        case("movedim_two", "movedim", A(2, 3, 4, 5), (0, 1), (2, 0)),
+        case("movedim_last_to_first", "movedim", A(2, 3, 4), -1, 0),
+    ],
+    refuses=[
+        bad("axis_twice", "permute", A(2, 3), (0, 0), match="once"),
+        bad("axis_missing", "permute", A(2, 3), (0,), match="once"),
+        bad("no_such_axis", "transpose", A(2, 3), 0, 2, match="dim 2"),
+        bad("movedim_uneven", "movedim", A(2, 3), (0, 1), 0, match="movedim"),
+    ],
+)
+
+SUM_TO = Op("sum_to", "r", _no_kernel(reference.sum_to), reference.sum_to,
+            lambda ctx: (BROADCAST_TO(ctx.g, shape=tuple(ctx.inputs[0].shape)),))
+
+BROADCAST_TO = Op(
+    "broadcast_to", "r", _no_kernel(reference.broadcast_to), reference.broadcast_to,
+    lambda ctx: (SUM_TO(ctx.g, shape=tuple(ctx.inputs[0].shape)),),
+    cases=[
+        case("new_axis", "broadcast_to", A(3), (2, 3)),
+        case("ones_and_new_axis", "broadcast_to", A(2, 1, 3), (4, 2, 5, 3)),
+        case("scalar", "broadcast_to", A(), (2, 3)),
+        case("to_no_rows", "broadcast_to", A(1, 3), (0, 3)),
+        case("kept_axis", "broadcast_to", A(1, 3), (2, -1), torch=lambda t, x, s: x.expand(s)),
+    ],
+    refuses=[
+        bad("other_size", "broadcast_to", A(2, 3), (4, 3), match=r"\(2, 3\).*\(4, 3\)"),
+        bad("fewer_axes", "broadcast_to", A(2, 3), (3,), match="broadcast_to"),
+        bad("new_axis_unknown", "broadcast_to", A(3), (-1, 3), match="broadcast_to"),
+    ],
+)
+
+SCATTER_SLICE = Op("scatter_slice", "r", _scatter, reference.scatter_slice,
+                   lambda ctx: (GETITEM(ctx.g, index=ctx.attrs["index"]),))
+
+
+def _indexed(torch, x, index):
+    return x[index]
+
+
+GETITEM = Op(
+    "getitem", "r", _no_kernel(reference.getitem), reference.getitem,
+    lambda ctx: (SCATTER_SLICE(ctx.g, index=ctx.attrs["index"], shape=tuple(ctx.inputs[0].shape)),),
+    tolerance=0,
+    cases=[
+        case("one_row", "getitem", A(3, 4), 1, torch=_indexed),
+        case("last_of_each", "getitem", A(3, 4), (Ellipsis, -1), torch=_indexed),
+        case("steps_and_new_axis", "getitem", A(5, 7), (slice(1, None, 2), None, slice(None, 6, 3)), torch=_indexed),
+        case("one_value", "getitem", A(3, 4), (1, 2), torch=_indexed),
+        case("empty_slice", "getitem", A(3, 4), slice(2, 2), torch=_indexed),
+        case("backwards", "getitem", A(5), slice(None, None, -2), torch=None),
+        case("narrow_from_behind", "narrow", A(3, 6), 1, -4, 3),
+        case("narrow_nothing", "narrow", A(3, 6), 1, 6, 0),
+        case("select", "select", A(3, 4, 5), 1, -1),
+        case("flip_two", "flip", A(3, 4, 5), (0, 2)),
+        case("split_uneven", "split", A(7, 3), 3),
+        case("split_sections", "split", A(3, 7), [2, 0, 5], 1),
+        case("split_no_rows", "split", A(0, 3), 2),
+        case("chunk_fewer_than_asked", "chunk", A(5, 2), 4),
+        case("chunk_inner", "chunk", A(2, 5), 2, -1),
+        case("unbind", "unbind", A(2, 3), 1),
+    ],
+    refuses=[
+        bad("too_many_indices", "getitem", A(3, 4), (0, 0, 0), match="3 indices", error=IndexError),
+        bad("list_index", "getitem", A(3, 4), ([0, 1],), match="basic|ints", error=TypeError),
+        bad("row_outside", "getitem", A(3, 4), 3, match="out of bounds", error=IndexError),
+        bad("select_outside", "select", A(3, 4), 0, 3, match="index 3", error=IndexError),
+        bad("narrow_outside", "narrow", A(3, 4), 1, 2, 3, match="length 3"),
+        bad("sections_too_short", "split", A(7, 3), [2, 4], match="add up to 7"),
+        bad("split_size_zero", "split", A(7, 3), 0, match="positive"),
+        bad("no_chunks", "chunk", A(7, 3), 0, match="chunks"),
+        bad("flip_twice", "flip", A(7, 3), (0, -2), match="twice"),
+    ],
+)
+
+CAT = Op(
+    "cat", "r*", _cat, reference.cat, _cat_gradient,
+    kernels=("cat_copy",),
+    tolerance=0,
+    cases=[
+        case("rows", "cat", [A(2, 3), A(1, 3), A(4, 3)]),
+        case("narrow_columns", "cat", [A(3, 1), A(3, 2)], 1),
+        case("channels", "cat", [A(2, 3, 5, 7), A(2, 1, 5, 7)], 1),
+        case("last_axis_of_odd_widths", "cat", [A(5, 17), A(5, 33), A(5, 3)], -1),
+        case("one_input", "cat", [A(3, 4)], 1),
+        case("one_axis", "cat", [A(3), A(4)]),
+        case("many_values", "cat", [A(3, 300, 301), A(3, 299, 301)], 1),
+        case("many_narrow_rows", "cat", [A(150000, 1), A(150000, 2)], 1),
+        case("empty_among_others", "cat", [A(2, 0, 3), A(2, 2, 3)], 1),
+        case("legacy_empty", "cat", [A(0), A(2, 3)], gradient=False),   # what is left out has no gradient
+        case("nothing", "cat", [A(0, 3), A(0, 2)], 1),
+        case("stack_first", "stack", [A(2, 3), A(2, 3)]),
+        case("stack_last", "stack", [A(2, 3), A(2, 3), A(2, 3)], -1),
+        case("stack_scalars", "stack", [A(), A()]),
+    ],
+    refuses=[
+        bad("other_rows", "cat", [A(2, 3), A(3, 3)], 1, match=r"\(2, 3\), \(3, 3\)"),
+        bad("other_rank", "cat", [A(2, 3), A(2, 3, 1)], match="cat"),
+        bad("no_input", "cat", [], match="at least one"),
+        bad("scalars", "cat", [A(), A()], match="stack"),
+        bad("no_such_axis", "cat", [A(2, 3), A(2, 3)], 2, match="dim 2"),
+        bad("stack_of_two_shapes", "stack", [A(2, 3), A(2, 4)], match="one shape"),
+        bad("stack_of_nothing", "stack", [], match="no input"),
+    ],
+    bytes=lambda *arrays, dim: 2 * sum(a.nbytes for a in arrays),
+)
