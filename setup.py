@@ -90,6 +90,6 @@ setup(
     package_data={"pyops": ["py.typed", "*.pyi"]},
     ext_modules=[Extension(
         "pyops._C", ["csrc/module.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
-        extra_compile_args=[*COMMON, "-O2"], extra_link_args=["-fopenmp", "-s"])],
+        extra_compile_args=[*COMMON, "-O2"], extra_link_args=["-fopenmp"])],
     cmdclass={"build_ext": BuildKernels},
 )

@@ -8,3 +8,4 @@ from .ops.layer_norm import *  # noqa: F401,F403
 from .ops.convolution import *  # noqa: F401,F403
 from .ops.elementwise import *  # noqa: F401,F403
 from .ops.shape import *  # noqa: F401,F403
+from .ops.matmul import *  # noqa: F401,F403

@@ -1,109 +1,154 @@
-// Convolution with few filters or channels a group (depthwise, multipliers, LeNet): straight from planes, vectors along a row of outputs.
+// Convolution with few filters or channels a group (depthwise, multipliers, LeNet): straight from planes, vectors along rows of outputs.
 // A strip of input rows is copied once into a zero-padded buffer, split into in_stride.w interleaved sub-rows, so that every tap at every
-// output is one unaligned load, whatever the stride, dilation and padding. Filters are taken FILTERS at a time to share the loads.
+// output is one unaligned load, whatever the stride, dilation and padding. Filters are taken four at a time to share the loads.
 #pragma once
 #include "geometry.h"
 #include "gemm/gemm.h"
 
 namespace ISA::REAL_NAME {
-constexpr int SPAN = ROWS == 8 ? 4 : 2;       // vectors of outputs held in registers
+constexpr int SPAN = ROWS == 8 ? 4 : 2;       // vectors of outputs held in registers, from one row or several
 
 struct Strip {
-    i64 depths, rows, phases, width;          // [channel][depth of a tap][row][phase][width]
+    i64 depths, rows, phases, pitch;          // [channel][depth of a tap][row][phase][pitch]
+    i64 filled;                               // columns of a phase that taps of valid outputs read; beyond lies rubbish, read but not stored
     i64 left, first_d, first_h;               // padding before a row; the smallest offsets among taps
-    i64 plane() const { return depths * rows * phases * width; }
+    i64 row() const { return phases * pitch; }
+    i64 plane() const { return depths * rows * row(); }
 };
 
-static inline Strip strip_of(const TapList& t, i64 output_rows) {
-    i64 low_d = 0, high_d = 0, low_h = 0, high_h = 0, low_w = 0, high_w = 0;
+struct TapRange { i64 low_d, high_d, low_h, high_h, low_w, high_w; };
+
+static inline TapRange range_of(const TapList& t) {
+    TapRange r{};
     for (i64 i = 0; i < t.count; ++i) {
         const Tap& at = t.taps[i];
-        if (i == 0) low_d = high_d = at.d, low_h = high_h = at.h, low_w = high_w = at.w;
-        low_d = at.d < low_d ? at.d : low_d, high_d = at.d > high_d ? at.d : high_d;
-        low_h = at.h < low_h ? at.h : low_h, high_h = at.h > high_h ? at.h : high_h;
-        low_w = at.w < low_w ? at.w : low_w, high_w = at.w > high_w ? at.w : high_w;
+        if (i == 0) r = {at.d, at.d, at.h, at.h, at.w, at.w};
+        r.low_d = at.d < r.low_d ? at.d : r.low_d, r.high_d = at.d > r.high_d ? at.d : r.high_d;
+        r.low_h = at.h < r.low_h ? at.h : r.low_h, r.high_h = at.h > r.high_h ? at.h : r.high_h;
+        r.low_w = at.w < r.low_w ? at.w : r.low_w, r.high_w = at.w > r.high_w ? at.w : r.high_w;
     }
+    return r;
+}
+
+static inline Strip strip_of(const TapList& t, i64 output_rows) {
+    const TapRange r = range_of(t);
     Strip s;
-    s.left    = -low_w;   // column 0 of the buffer is what the first tap meets at output 0 (negative: the input is cropped)
-    s.first_d = low_d, s.first_h = low_h;
-    s.depths  = high_d - low_d + 1;
-    s.rows    = (output_rows - 1) * t.in_stride.h + high_h - low_h + 1;
+    s.left    = -r.low_w;   // column 0 of the buffer is what the first tap meets at output 0 (negative: the input is cropped)
+    s.first_d = r.low_d, s.first_h = r.low_h;
+    s.depths  = r.high_d - r.low_d + 1;
+    s.rows    = (output_rows - 1) * t.in_stride.h + r.high_h - r.low_h + 1;
     s.phases  = t.in_stride.w;
-    s.width   = (t.grid.w + (high_w - low_w) / t.in_stride.w + 1 + SPAN * LANES) / LANES * LANES;
+    s.filled  = t.grid.w + (r.high_w - r.low_w) / t.in_stride.w;
+    s.pitch   = (s.filled + 2 * LANES) / LANES * LANES;
     return s;
 }
 
-// One row of input (or zeros, src == nullptr) into its phases.
-static inline void fill_row(const real* src, i64 input_width, const Strip& s, real* dst) {
-    for (i64 phase = 0; phase < s.phases; ++phase, dst += s.width) {
-        // dst[i] = src[i * phases + phase - left]
-        const i64 shift = s.left - phase;
-        const i64 first = src ? clamp(shift > 0 ? ceil_div(shift, s.phases) : 0, 0, s.width) : s.width;
-        const i64 last  = src ? clamp(input_width + shift > 0 ? ceil_div(input_width + shift, s.phases) : 0, first, s.width) : s.width;
-        for (i64 i = 0; i < first; i += LANES) store(dst + i, V{}, (int)clamp(first - i, 0, LANES));
-        for (i64 i = first; i < s.width; i += LANES) {
-            const int n = (int)clamp(last - i, 0, LANES);
-            store(dst + i, n ? load_strided(src + i * s.phases - shift, s.phases, n) : V{}, (int)clamp(s.width - i, 0, LANES));
-        }
-    }
+// Where a row of input lands: within phase p, columns [first, last) hold src[i * phases + p - left], the others zeros.
+struct PhaseFill { i64 first, last, source; };
+
+static inline PhaseFill phase_fill(const Strip& s, i64 phase, i64 input_width) {
+    const i64 shift = s.left - phase;
+    PhaseFill f;
+    f.first  = clamp(shift > 0 ? ceil_div(shift, s.phases) : 0, 0, s.filled);
+    f.last   = clamp(input_width + shift > 0 ? ceil_div(input_width + shift, s.phases) : 0, f.first, s.filled);
+    f.source = f.first * s.phases - shift;
+    return f;
 }
 
-static inline void fill_strip(const Convolution& conv, const TapList& t, const Strip& s, i64 n, i64 channel, i64 od, i64 oh, real* dst) {
-    const real* plane = conv.x + (n * conv.xs.c + channel) * conv.xs.spatial();
-    for (i64 z = 0; z < s.depths; ++z)
-        for (i64 r = 0; r < s.rows; ++r, dst += s.phases * s.width) {
-            const i64 d = od * t.in_stride.d + s.first_d + z, h = oh * t.in_stride.h + s.first_h + r;
-            const bool inside = d >= 0 && d < conv.xs.d && h >= 0 && h < conv.xs.h;
-            fill_row(inside ? plane + offset_in(conv.xs, d, h, 0) : nullptr, conv.xs.w, s, dst);
-        }
+static inline void zero_columns(real* dst, i64 first, i64 last) {
+    for (i64 i = first; i < last; i += LANES) store(dst + i, V{});   // may run into the slack of the row
+}
+
+static inline void fill_phase(const real* src, const PhaseFill f, i64 phases, i64 filled, real* dst) {
+    zero_columns(dst, 0, f.first);
+    i64 i = f.first, x = f.source;
+    if (phases == 1) {
+        for (; i + LANES <= f.last; i += LANES, x += LANES) store(dst + i, load(src + x));
+    } else {
+        for (; i + LANES <= f.last; i += LANES, x += LANES * phases) store(dst + i, load_strided(src + x, phases, LANES));
+    }
+    const i64 rest = f.last - i;
+    if (rest > 0) store(dst + i, load_strided(src + x, phases, (int)rest));
+    zero_columns(dst, rest > 0 ? i + LANES : i, filled);
+}
+
+static inline void fill_strip(const Convolution& conv, const TapList& t, const Strip& s, const PhaseFill* fills, i64 n, i64 channel, i64 od,
+                              i64 oh, real* dst) {
+    const Extent xs = conv.xs;
+    const i64 phases = s.phases, pitch = s.pitch, filled = s.filled, rows = s.rows;
+    const real* plane = conv.x + (n * xs.c + channel) * xs.spatial();
+    for (i64 z = 0; z < s.depths; ++z) {
+        const i64 d = od * t.in_stride.d + s.first_d + z, h = oh * t.in_stride.h + s.first_h;
+        const bool depth_inside = d >= 0 && d < xs.d;
+        const real* src = plane + offset_in(xs, d, h, 0);
+        for (i64 r = 0; r < rows; ++r, src += xs.w)
+            for (i64 p = 0; p < phases; ++p, dst += pitch) {
+                if (depth_inside && h + r >= 0 && h + r < xs.h) fill_phase(src, fills[p], phases, filled, dst);
+                else zero_columns(dst, 0, filled);
+            }
+    }
 }
 
 // Offset in a strip of what the tap meets at the first output.
 static inline i64 tap_offset(const Strip& s, const Tap& at) {
     const i64 column = at.w + s.left;
-    return (((at.d - s.first_d) * s.rows + at.h - s.first_h) * s.phases + column % s.phases) * s.width + column / s.phases;
+    return (((at.d - s.first_d) * s.rows + at.h - s.first_h) * s.phases + column % s.phases) * s.pitch + column / s.phases;
 }
 
-// FILTERS rows of y at outputs [w, w + SPAN * LANES): terms products each, weights packed [term][FILTERS].
+// FILTERS x SPAN vectors of outputs: `terms` products each, weights packed [term][FILTERS].
 template <int FILTERS>
-static inline void planar_tile(const real* x, const i64* offsets, i64 terms, const real* weights, const real* start, V (&acc)[FILTERS][SPAN]) {
+static inline void planar_tile(const real* const (&x)[SPAN], const i64* offsets, i64 terms, const real* weights, const real* start,
+                               V (&acc)[FILTERS][SPAN]) {
     #pragma GCC unroll 8
     for (int f = 0; f < FILTERS; ++f)
         #pragma GCC unroll 4
         for (int v = 0; v < SPAN; ++v) acc[f][v] = splat(start[f]);
     for (i64 i = 0; i < terms; ++i, weights += FILTERS) {
-        const real* p = x + offsets[i];
+        const i64 at = offsets[i];
         #pragma GCC unroll 4
         for (int v = 0; v < SPAN; ++v) {
-            const V xv = load(p + v * LANES);
+            const V xv = load(x[v] + at);
             #pragma GCC unroll 8
             for (int f = 0; f < FILTERS; ++f) acc[f][v] += weights[f] * xv;
         }
     }
 }
 
+static inline void store_outputs(real* y, i64 stride, V v, int count) {
+    if (stride == 1) {
+        if (count == LANES) store(y, v);
+        else store(y, v, count);
+    } else {
+        for (int i = 0; i < count; ++i) y[i * stride] = v[i];
+    }
+}
+
+static inline real* row_of_y(const Convolution& conv, const TapList& t, i64 n, i64 filter, i64 od, i64 oh) {
+    return conv.y + (n * conv.ys.c + filter) * conv.ys.spatial() +
+           offset_in(conv.ys, od * t.out_stride.d + t.out_offset.d, oh * t.out_stride.h + t.out_offset.h, t.out_offset.w);
+}
+
+// All vectors of `rows` rows of outputs, SPAN at a time, for FILTERS filters.
 template <int FILTERS>
 static inline void planar_rows(const Convolution& conv, const TapList& t, const Strip& s, const real* strips, const i64* offsets, i64 terms,
                                const real* weights, const real* start, i64 n, i64 filter, i64 od, i64 oh, i64 rows) {
-    for (i64 r = 0; r < rows; ++r)
-        for (i64 w = 0; w < t.grid.w; w += SPAN * LANES) {
-            V acc[FILTERS][SPAN];
-            planar_tile<FILTERS>(strips + r * t.in_stride.h * s.phases * s.width + w, offsets, terms, weights, start, acc);
-            for (int f = 0; f < FILTERS; ++f) {
-                real* y = conv.y + (n * conv.ys.c + filter + f) * conv.ys.spatial() +
-                          offset_in(conv.ys, od * t.out_stride.d + t.out_offset.d, (oh + r) * t.out_stride.h + t.out_offset.h, t.out_offset.w);
-                for (int v = 0; v < SPAN; ++v) {
-                    const i64 at = w + v * LANES;
-                    const int count = (int)clamp(t.grid.w - at, 0, LANES);
-                    if (t.out_stride.w == 1) {
-                        if (count == LANES) store(y + at, acc[f][v]);
-                        else if (count) store(y + at, acc[f][v], count);
-                    } else {
-                        for (int i = 0; i < count; ++i) y[(at + i) * t.out_stride.w] = acc[f][v][i];
-                    }
-                }
-            }
+    const i64 a_row = ceil_div(t.grid.w, LANES), vectors = rows * a_row;
+    i64 row[SPAN], w[SPAN];
+    for (i64 i = 0, next_row = 0, next_w = 0; i < vectors; i += SPAN) {
+        const real* x[SPAN];
+        for (int v = 0; v < SPAN; ++v) {
+            row[v] = next_row, w[v] = next_w;
+            x[v]   = strips + next_row * t.in_stride.h * s.row() + next_w;
+            if ((next_w += LANES) >= t.grid.w) next_w = 0, ++next_row;
+            if (next_row == rows) next_row = 0;   // beyond the last vector: computed again, not stored
         }
+        V acc[FILTERS][SPAN];
+        planar_tile<FILTERS>(x, offsets, terms, weights, start, acc);
+        for (int v = 0; v < SPAN && i + v < vectors; ++v)
+            for (int f = 0; f < FILTERS; ++f)
+                store_outputs(row_of_y(conv, t, n, filter + f, od, oh + row[v]) + w[v] * t.out_stride.w, t.out_stride.w, acc[f][v],
+                              (int)clamp(t.grid.w - w[v], 0, LANES));
+    }
 }
 
 // Packs the weights of filters [k, k + filters) as [term][filters] and their biases.
@@ -114,6 +159,58 @@ static inline void pack_terms(const Convolution& conv, const TapList& t, i64 gro
             for (int f = 0; f < filters; ++f) *weights++ = w[f * conv.filter_stride + c * conv.channel_stride + t.taps[tap].index];
     for (int f = 0; f < filters; ++f) start[f] = conv.bias ? conv.bias[group * conv.filters + k + f] : 0;
 }
+
+// ---- dense square filters on one plane: KERNEL^2 taps known to the compiler, BAND rows of outputs at once, so that an input vector is loaded once
+// for all the outputs it meets and the kernel is bound by its multiply-adds.
+constexpr int BAND_ROWS = 4;
+
+template <int KERNEL, int STRIDE>
+static inline void dense_rows(const Convolution& conv, const TapList& t, const Strip& s, const real* strip, const real* weights, real start, i64 n,
+                              i64 filter, i64 od, i64 oh, i64 rows) {
+    // Locals: a vector store may alias anything in memory, so what it could change would be read again after each.
+    const i64 width = t.grid.w, pitch = s.pitch, x_row = s.row(), y_step = t.out_stride.w;
+    const i64 y_row = t.out_stride.h * conv.ys.w;
+    real*     y     = row_of_y(conv, t, n, filter, od, oh);
+    V w[KERNEL * KERNEL];
+    #pragma GCC unroll 64
+    for (int i = 0; i < KERNEL * KERNEL; ++i) w[i] = splat(weights[i]);
+    const V bias = splat(start);
+    for (i64 r = 0; r < rows; r += BAND_ROWS, strip += BAND_ROWS * STRIDE * x_row, y += BAND_ROWS * y_row)
+        for (i64 c = 0; c < width; c += LANES) {
+            V acc[BAND_ROWS];
+            #pragma GCC unroll 4
+            for (int b = 0; b < BAND_ROWS; ++b) acc[b] = bias;
+            const real* x = strip + c;
+            #pragma GCC unroll 16
+            for (int in = 0; in < (BAND_ROWS - 1) * STRIDE + KERNEL; ++in, x += x_row)
+                #pragma GCC unroll 8
+                for (int j = 0; j < KERNEL; ++j) {
+                    const V v = load(x + j % STRIDE * pitch + j / STRIDE);
+                    #pragma GCC unroll 4
+                    for (int b = 0; b < BAND_ROWS; ++b)
+                        if (in - b * STRIDE >= 0 && in - b * STRIDE < KERNEL) acc[b] += w[(in - b * STRIDE) * KERNEL + j] * v;
+                }
+            const int count = (int)clamp(width - c, 0, LANES), left = (int)clamp(rows - r, 0, BAND_ROWS);
+            #pragma GCC unroll 4
+            for (int b = 0; b < BAND_ROWS; ++b)
+                if (b < left) store_outputs(y + b * y_row + c * y_step, y_step, acc[b], count);
+        }
+}
+
+using DenseRows = void (*)(const Convolution&, const TapList&, const Strip&, const real*, const real*, real, i64, i64, i64, i64, i64);
+
+// The kernel for a list of k x k taps without dilation in one plane, or nullptr.
+static inline DenseRows dense_kernel(const Convolution& conv, const TapList& t) {
+    const TapRange r = range_of(t);
+    const i64 k = r.high_h - r.low_h + 1;
+    if (conv.channels != 1 || r.high_d != r.low_d || r.high_w - r.low_w + 1 != k || t.count != k * k || t.in_stride.h != t.in_stride.w) return nullptr;
+    if (t.in_stride.w == 1) return k == 2 ? dense_rows<2, 1> : k == 3 ? dense_rows<3, 1> : k == 5 ? dense_rows<5, 1> : k == 7 ? dense_rows<7, 1> : nullptr;
+    if (t.in_stride.w == 2) return k == 2 ? dense_rows<2, 2> : k == 3 ? dense_rows<3, 2> : k == 5 ? dense_rows<5, 2> : k == 7 ? dense_rows<7, 2> : nullptr;
+    return nullptr;
+}
+
+// Place of the tap in a dense k x k filter, row by row.
+static inline i64 dense_place(const TapRange& r, const Tap& at) { return (at.h - r.low_h) * (r.high_w - r.low_w + 1) + at.w - r.low_w; }
 
 constexpr i64 STRIP_BYTES = 128 * 1024;       // a strip of all of a group's channels stays within L2, a depthwise plane within L1
 
@@ -127,27 +224,36 @@ static inline i64 strip_rows(const Convolution& conv, const TapList& t) {
 static inline void planar(const Convolution& conv, const TapList& t) {
     const i64 terms = conv.channels * t.count, rows = strip_rows(conv, t), strips_a_plane = ceil_div(t.grid.h, rows);
     const Strip s = strip_of(t, rows);
+    const TapRange range = range_of(t);
+    const DenseRows dense = dense_kernel(conv, t);
+    const i64 slack = BAND_ROWS * t.in_stride.h * s.row() + 2 * LANES;   // a last band reads beyond its strip; none of that is stored
     const i64 tasks = conv.xs.n * conv.groups * t.grid.d * strips_a_plane;
     const i64 cost  = rows * t.grid.w * (terms * conv.filters / 4 + 1);
     parallel_for(tasks, 1 + 30000 / (cost + 1), [&](i64 begin, i64 end) {
-        Scratch<real> strips(conv.channels * s.plane() + SPAN * LANES), weights(terms * 4);
+        Scratch<real> strips(conv.channels * s.plane() + slack), weights(terms * 4), square(terms);
         Scratch<i64>  offsets(terms);
+        Scratch<PhaseFill> fills(s.phases);
+        for (i64 p = 0; p < s.phases; ++p) fills[p] = phase_fill(s, p, conv.xs.w);
         for (i64 c = 0; c < conv.channels; ++c)
             for (i64 tap = 0; tap < t.count; ++tap) offsets[c * t.count + tap] = c * s.plane() + tap_offset(s, t.taps[tap]);
-        for (i64 i = 0; i < SPAN * LANES; ++i) strips[conv.channels * s.plane() + i] = 0;   // read past the last row, never stored
         for (i64 task = begin; task < end; ++task) {
             const i64 oh = task % strips_a_plane * rows, od = task / strips_a_plane % t.grid.d;
             const i64 group = task / (strips_a_plane * t.grid.d) % conv.groups, n = task / (strips_a_plane * t.grid.d * conv.groups);
             const i64 count = clamp(t.grid.h - oh, 0, rows);
             for (i64 c = 0; c < conv.channels; ++c)
-                fill_strip(conv, t, s, n, group * conv.channels + c, od, oh, strips + c * s.plane());
+                fill_strip(conv, t, s, fills, n, group * conv.channels + c, od, oh, strips + c * s.plane());
             for (i64 k = 0; k < conv.filters;) {
-                const int  filters = conv.filters - k >= 4 ? 4 : conv.filters - k >= 2 ? 2 : 1;
+                const int  filters = dense ? 1 : conv.filters - k >= 4 ? 4 : conv.filters - k >= 2 ? 2 : 1;
                 const i64  filter  = group * conv.filters + k;
                 real       start[4];
                 pack_terms(conv, t, group, k, filters, weights, start);
-                auto run = filters == 4 ? planar_rows<4> : filters == 2 ? planar_rows<2> : planar_rows<1>;
-                run(conv, t, s, strips, offsets, terms, weights, start, n, filter, od, oh, count);
+                if (dense) {
+                    for (i64 i = 0; i < t.count; ++i) square[dense_place(range, t.taps[i])] = weights[i];
+                    dense(conv, t, s, strips, square, start[0], n, filter, od, oh, count);
+                } else {
+                    auto run = filters == 4 ? planar_rows<4> : filters == 2 ? planar_rows<2> : planar_rows<1>;
+                    run(conv, t, s, strips, offsets, terms, weights, start, n, filter, od, oh, count);
+                }
                 k += filters;
             }
         }

@@ -108,14 +108,16 @@ static void gradient_by_taps(const WeightGradient& g) {
     const i64 rows = strip_rows(g.conv, t), filters = g.conv.filters;
     const Strip s = strip_of(t, rows);
     parallel_for(g.conv.groups, 1 + 30000 / (g.conv.xs.n * t.outputs() * t.count + 1), [&](i64 begin, i64 end) {
-        Scratch<real> strip(s.plane() + SPAN * LANES);
+        Scratch<real> strip(s.plane() + 2 * LANES);
+        Scratch<PhaseFill> fills(s.phases);
+        for (i64 p = 0; p < s.phases; ++p) fills[p] = phase_fill(s, p, g.conv.xs.w);
         Scratch<V>    acc(filters * t.count);
         for (i64 group = begin; group < end; ++group) {
             for (i64 i = 0; i < filters * t.count; ++i) acc[i] = V{};
             for (i64 n = 0; n < g.conv.xs.n; ++n)
                 for (i64 od = 0; od < t.grid.d; ++od)
                     for (i64 oh = 0; oh < t.grid.h; oh += rows) {
-                        fill_strip(g.conv, t, s, n, group, od, oh, strip);
+                        fill_strip(g.conv, t, s, fills, n, group, od, oh, strip);
                         const i64 count = clamp(t.grid.h - oh, 0, rows);
                         for (i64 k = 0; k < filters; ++k) {
                             const real* dy = g.conv.y + ((n * g.conv.ys.c + group * filters + k) * t.grid.d + od) * t.grid.h * t.grid.w + oh * t.grid.w;
@@ -124,7 +126,7 @@ static void gradient_by_taps(const WeightGradient& g) {
                                 V sum = acc[k * t.count + tap];
                                 for (i64 r = 0; r < count; ++r)
                                     for_vectors(t.grid.w, [&](i64 w, auto lanes) {
-                                        sum += lanes.load(dy + r * t.grid.w + w) * lanes.load(x + r * t.in_stride.h * s.phases * s.width + w);
+                                        sum += lanes.load(dy + r * t.grid.w + w) * lanes.load(x + r * t.in_stride.h * s.row() + w);
                                     });
                                 acc[k * t.count + tap] = sum;
                             }
