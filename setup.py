@@ -85,8 +85,8 @@ setup(
     packages=["pyops", *(f"pyops.{p.parent.relative_to(ROOT / 'pyops').as_posix().replace('/', '.')}"
                          for p in sorted((ROOT / "pyops").glob("*/**/__init__.py"))),
               "pyops.kernels", *(f"pyops.kernels.{p.name}" for p in sorted((ROOT / "kernels").iterdir())
-                                 if (p / "reference.py").exists())],
-    package_dir={"pyops": "pyops", "pyops.kernels": "kernels"},
+                                 if (p / "reference.py").exists()), "pyops.bench"],
+    package_dir={"pyops": "pyops", "pyops.kernels": "kernels", "pyops.bench": "bench"},
     package_data={"pyops": ["py.typed", "*.pyi"]},
     ext_modules=[Extension(
         "pyops._C", ["csrc/module.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",

@@ -1,0 +1,1 @@
+"""The benchmark suite: named shapes, networks, peers, and the report. `pyops bench` drives it."""

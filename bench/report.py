@@ -1,0 +1,151 @@
+"""The report: a table for the terminal, and a page of HTML that needs nothing else, with a roofline."""
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterable
+
+from .suite import OURS, Row, Settings
+
+
+def seconds(value: float) -> str:
+    """With its unit, to three digits."""
+    for unit, scale in (("s", 1), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"
+
+
+def cells(row: Row, peers: Iterable[str]) -> list[str]:
+    """A row's cells after its name."""
+    if row.skipped:
+        return [row.skipped] + [""] * (5 + len(list(peers)))
+    t, percent = row.ours, row.percent_of_peak()
+    costs = "cost" not in row.notes
+    return [f"{seconds(t.min)}", f"{seconds(t.median)}", f"{row.flops / t.min / 1e9:.1f}" if costs else "-",
+            f"{row.bytes / t.min / 1e9:.1f}" if costs else "-", "-" if percent is None else f"{percent:.0f} %",
+            f"{t.error:.0e}" + (" WRONG" if row.wrong else ""),
+            *("-" if row.ratio(p) is None else f"{row.ratio(p):.2f}" for p in peers)]
+
+
+def columns(peers) -> list[str]:
+    return ["min", "median", "GFLOP/s", "GB/s", "of peak", "error", *peers]
+
+
+LEGEND = ("min, median: time of one pyops call. of peak: the time that the measured ceilings allow (the slower of arithmetic and traffic, "
+          "traffic at the rate of the nearest memory level that holds the data) over the time taken. error: largest difference from the "
+          "float64 reference over its largest value. A peer's column: its shortest time over our shortest, taken in turn in the same run; "
+          "above 1 we are faster.")
+
+
+def stamp(settings: Settings, info: dict) -> list[str]:
+    ours = info["pyops"]
+    lines = [f"{ours['cpu']}; {ours['backend']}, {ours['threads']} thread{'s' if ours['threads'] > 1 else ''}, float32",
+             "; ".join(f"{k} {v}" for k, v in {"pyops": ours["version"], **info["packages"]}.items())]
+    if settings.ceilings:
+        rates = ", ".join(f"{level} {rate:.0f}" for level, _, rate in settings.ceilings.bandwidth)
+        lines.append(f"measured ceilings: {settings.ceilings.gflops:.0f} GFLOP/s; GB/s {rates}")
+    if ours["load"] > 0.5:
+        lines.append(f"ROUGH: other programs kept {ours['load']:.1f} CPUs busy when this run began")
+    return lines
+
+
+def groups(rows: list[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.group, []).append(row)
+    return found
+
+
+def print_tables(rows: list[Row], settings: Settings, info: dict, console) -> None:
+    from rich import box
+    from rich.table import Table
+    for line in stamp(settings, info):
+        console.print(line, highlight=False)
+    for group, members in groups(rows).items():
+        table = Table(title=group, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("")
+        for column in columns(settings.peers):
+            table.add_column(column, justify="right", no_wrap=True)
+        for row in members:
+            if row.skipped:
+                table.add_row(row.name, *["-"] * len(columns(settings.peers)), style="dim")
+            else:
+                table.add_row(row.name, *cells(row, settings.peers), style="red" if row.wrong else None)
+        console.print(table)
+    for line in notes(rows):
+        console.print(line, style="dim", highlight=False)
+    console.print(LEGEND, style="dim", highlight=False)
+
+
+def notes(rows: list[Row]) -> list[str]:
+    lines = [f"{row.name}: {row.skipped}" for row in rows if row.skipped]
+    return lines + [f"{row.name}: {who}: {why}" for row in rows for who, why in row.notes.items()]
+
+
+def print_comparison(compared, console) -> None:
+    from rich.table import Table
+    table = Table("", "group", "old", "new", "old / new", title="compared", title_justify="left")
+    for group, name, old, new in compared:
+        table.add_row(name, group, seconds(old), seconds(new), f"{old / new:.2f}", style="red" if new > 1.1 * old else None)
+    console.print(table)
+
+
+def roofline(rows: list[Row], settings: Settings) -> str:
+    """An SVG: rate over arithmetic intensity, our rows and the peers' beneath the measured roofs."""
+    import matplotlib
+    matplotlib.use("svg")
+    import numpy as np
+    from matplotlib import pyplot as plt
+    points = [r for r in rows if r.ours and r.flops and r.bytes and r.group != "overhead"]
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "pyops", "font.size": 9}):
+        figure, axes = plt.subplots(figsize=(9, 5.2))
+        intensity = np.geomspace(0.05, 500, 200)
+        for level, _, rate in settings.ceilings.bandwidth:
+            axes.plot(intensity, np.minimum(settings.ceilings.gflops, intensity * rate), linewidth=1, label=f"{level} {rate:.0f} GB/s")
+        for runner, marker in zip((OURS, *settings.peers), "osv^D"):
+            of = [r for r in points if runner in r.timings]
+            axes.scatter([r.flops / r.bytes for r in of], [r.flops / r.timings[runner].min / 1e9 for r in of], marker=marker,
+                         s=36 if runner == OURS else 16, zorder=3 if runner == OURS else 2, alpha=1 if runner == OURS else 0.55, label=runner)
+        axes.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="GFLOP/s",
+                 title=f"Roofline: {settings.ceilings.gflops:.0f} GFLOP/s, {settings.threads} thread(s)")
+        axes.grid(True, which="major", alpha=0.3)
+        axes.legend(fontsize=8)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
+        plt.close(figure)
+    return out.getvalue()[out.getvalue().index("<svg"):]
+
+
+STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:.6em 0 2em}th,td{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}.faster{color:#07722f}.slower{color:#b00020}.skipped{color:#888}svg{max-width:100%;height:auto}"""
+
+
+def page(rows: list[Row], settings: Settings, content: dict) -> str:
+    """The whole report as HTML. `content` is results.as_json's."""
+    commit = content["commit_info"]
+    parts = [f"<h1>pyops bench</h1><p>{'<br>'.join(map(html.escape, stamp(settings, content['machine_info'])))}<br>"
+             f"commit {html.escape(str(commit['id']))}{' with changes' if commit.get('dirty') else ''}, {content['datetime'][:16]} UTC</p>"]
+    if settings.ceilings:
+        parts.append(roofline(rows, settings))
+    for group, members in groups(rows).items():
+        head = "".join(f"<th>{html.escape(c)}</th>" for c in columns(settings.peers))
+        body = "".join(html_row(row, settings.peers) for row in members)
+        parts.append(f"<h2>{html.escape(group)}</h2><table><tr><th></th>{head}</tr>{body}</table>")
+    parts.append(f"<p>{html.escape(LEGEND)}</p>")
+    if notes(rows):
+        parts.append("<h2>Notes</h2><ul>" + "".join(f"<li>{html.escape(n)}</li>" for n in notes(rows)) + "</ul>")
+    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>pyops bench</title><style>{STYLE}</style>'
+            f"<body>{''.join(parts)}</body></html>\n")
+
+
+def html_row(row: Row, peers) -> str:
+    if row.skipped:
+        return (f'<tr class="skipped"><td>{html.escape(row.name)}</td><td colspan="{len(columns(peers))}">'
+                f"{html.escape(row.skipped)}</td></tr>")
+    plain = cells(row, peers)
+    shown = plain[:len(plain) - len(peers)]
+    ratios = [f'<td class="{"faster" if (row.ratio(p) or 0) > 1 else "slower"}">{text}</td>'
+              for p, text in zip(peers, plain[len(shown):])]
+    return f"<tr><td>{html.escape(row.name)}</td>{''.join(f'<td>{html.escape(c)}</td>' for c in shown)}{''.join(ratios)}</tr>"

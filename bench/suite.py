@@ -1,0 +1,183 @@
+"""Runs benchmarks: ours and each peer on the same work, the answer checked first, then timed in turn at one thread count."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+import pyops.functional as F
+from pyops import validate
+from pyops.backends import get_backend, use_backend
+from pyops.machine import Ceilings
+from pyops.registry import OPS, Case
+from pyops.tensor import no_grad
+from pyops.threads import num_threads
+
+from . import peers, record
+from .measure import interleaved
+from .shapes import GROUPS, NETWORKS
+
+OURS = "pyops"
+WRONG = 1e-3   # relative error from which a result is another result, not a rounding
+
+
+@dataclass
+class Timing:
+    """One runner on one row. Seconds a call; error is the largest difference from the float64 reference over its largest value."""
+    samples: list[float]
+    iterations: int
+    error: float
+
+    @property
+    def min(self) -> float:
+        return min(self.samples)
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.samples))
+
+
+@dataclass
+class Row:
+    """One benchmark. `skipped` says why nothing was timed; `notes` why a peer was not."""
+    group: str
+    name: str
+    op: str                                          # a name in pyops.functional, or the network
+    flops: float = 0
+    bytes: float = 0
+    attainable: float = 0                            # seconds at the machine's ceilings
+    timings: dict[str, Timing] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    skipped: str = ""
+
+    @property
+    def ours(self) -> Timing | None:
+        return self.timings.get(OURS)
+
+    @property
+    def wrong(self) -> bool:
+        return self.ours is not None and not self.ours.error <= WRONG
+
+    def ratio(self, peer: str) -> float | None:
+        """How many times as long as ours the peer takes."""
+        return self.timings[peer].min / self.ours.min if peer in self.timings and self.ours else None
+
+    def percent_of_peak(self) -> float | None:
+        return 100 * self.attainable / self.ours.min if self.ours and self.attainable else None
+
+
+@dataclass(frozen=True)
+class Settings:
+    threads: int
+    peers: tuple[str, ...]
+    seconds: float            # for all runners of one row together
+    ceilings: Ceilings | None
+    load: float = 0           # CPUs that other programs kept busy before the run
+
+
+def op_cases() -> Iterator[tuple[str, str, Case]]:
+    """(group, name, case) of every named shape."""
+    for group, cases in GROUPS.items():
+        for name, case in cases.items():
+            yield group, name, case
+
+
+def names_of_ops() -> set[str]:
+    """What --op may be called: a public function, or a row."""
+    return {case.call for _, _, case in op_cases()} | {c.call for op in OPS.values() for c in op.cases} | {n for n in OPS if OPS[n].cases}
+
+
+def select(op: str | None) -> list[tuple[str, str, Case]]:
+    """The named shapes of `op`, or where there are none the cases of its row; every named shape without `op`."""
+    calls = {op} | {c.call for c in OPS[op].cases} if op in OPS else {op}
+    found = [entry for entry in op_cases() if op is None or entry[2].call in calls]
+    return found or [("cases", f"{c.call} {c.why}", c) for row in OPS.values() for c in row.cases if c.call in calls]
+
+
+def run_case(group: str, name: str, case: Case, settings: Settings) -> Row:
+    row = Row(group, name, case.call)
+    if not hasattr(F, case.call):
+        row.skipped = f"pyops has no {case.call} yet"
+        return row
+    args, kwargs = case.arguments(np.float32)
+    if any(isinstance(a, np.ndarray) and not a.size for a in args):
+        row.skipped = "nothing to compute"
+        return row
+    with record.calls() as calls:
+        getattr(F, case.call)(*args, **kwargs)
+    ours = partial(getattr(F, case.call), *args, **kwargs)
+    return measure(row, ours, calls, args[0], validate.expected(case, np.float32)[0], settings)
+
+
+def run_network(name: str, settings: Settings) -> Row:
+    row = Row("networks", f"{name}, batch 1", name)
+    try:
+        from pyops import models
+        function, arguments, shape = NETWORKS[name]
+        model = getattr(models, function)(**arguments).eval()
+    except (ImportError, AttributeError):
+        row.skipped = f"pyops has no model {name} yet"
+        return row
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+    def run():
+        with no_grad():
+            return model(x)
+    with record.calls() as calls:
+        run()
+    return measure(row, run, calls, x, network_reference(model, x), settings)
+
+
+def network_reference(model, x) -> np.ndarray:
+    """The model's result in float64."""
+    state = {k: np.array(v) for k, v in model.state_dict().items()}
+    try:
+        model.load_state_dict({k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in state.items()})
+        with use_backend("reference"), no_grad():
+            return peers.as_array(record.plain(model(x.astype(np.float64))))
+    finally:
+        model.load_state_dict(state)
+
+
+def measure(row: Row, ours: Callable, calls: list, x: np.ndarray, want: np.ndarray, settings: Settings) -> Row:
+    with num_threads(settings.threads):
+        work = record.count(ours)
+        row.flops, row.bytes = work.flops, work.bytes
+        if work.unknown:
+            row.notes["cost"] = f"{', '.join(sorted(set(work.unknown)))} do not say what they cost"
+        elif settings.ceilings:
+            row.attainable = settings.ceilings.attainable(row.flops, row.bytes)
+        runs = {OURS: ours, **prepare(row, calls, x, settings)}
+        errors = {name: error(run(), want) for name, run in runs.items()}
+        for name in [n for n, e in errors.items() if n != OURS and not e <= WRONG]:
+            row.notes[name] = f"another result (off by {errors[name]:.1e} of the largest value)"
+            del runs[name]
+        samples, iterations = interleaved(runs, settings.seconds)
+    row.timings = {name: Timing(samples[name], iterations[name], errors[name]) for name in runs}
+    return row
+
+
+def prepare(row: Row, calls, x, settings) -> dict[str, Callable]:
+    runs = {}
+    for peer in settings.peers:
+        try:
+            runs[peer] = peers.PEERS[peer](calls, x, settings.threads)
+            runs[peer]()
+        except peers.Unsupported as why:
+            row.notes[peer] = str(why)
+            runs.pop(peer, None)
+    return runs
+
+
+def error(result, want: np.ndarray) -> float:
+    """The largest difference over the largest expected value; NaN when the shapes differ."""
+    got = peers.as_array(record.plain(result))
+    if got.shape != want.shape:
+        return float("nan")
+    return float(np.abs(got - want).max() / max(np.abs(want).max(), np.finfo(np.float64).tiny))
+
+
+def backend_name() -> str:
+    return get_backend().name

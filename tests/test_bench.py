@@ -1,0 +1,119 @@
+"""The benchmark suite: peers get the same work and give the same answer, the files it writes can be read back."""
+import json
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from pyops import cli, functional, validate
+from pyops.registry import A, case
+
+pytest.importorskip("rich")
+pytest.importorskip("pytest_benchmark")
+
+SMALL = [
+    case("conv", "conv2d", A(1, 4, 9, 11), A(6, 2, 3, 3), A(6), padding=1, groups=2, stride=2),
+    case("conv_3d", "conv3d", A(1, 2, 5, 6, 7), A(4, 2, 3, 3, 3), padding=1),
+    case("conv_1d_depthwise", "conv1d", A(1, 8, 20), A(8, 1, 4), padding=3, groups=8),
+    case("max_pool", "max_pool2d", A(1, 3, 11, 10), 3, 2, 1),
+    case("max_pool_ceil", "max_pool2d", A(1, 3, 10, 10), 3, 2, ceil_mode=True),
+    case("max_pool_3d", "max_pool3d", A(1, 3, 4, 6, 8), 2),
+    case("avg_pool", "avg_pool2d", A(1, 3, 9, 10), 3, 1, 1),
+    case("lp_pool", "lp_pool2d", A(1, 3, 9, 10), 2.0, 3, 2),
+    case("lrn", "local_response_norm", A(1, 7, 5, 5), 5, 1e-4, 0.75, 2.0),
+    case("linear", "linear", A(2, 8), A(5, 8), A(5)),
+    case("layer_norm", "layer_norm", A(2, 8), (8,), A(8), A(8)),
+    case("relu", "relu", A(2, 9)),
+    case("add", "add", A(2, 9), A(2, 9)),
+    case("softmax", "softmax", A(2, 9), dim=1),
+]
+
+
+@pytest.mark.parametrize("peer", ["torch", "onnxruntime", "openvino", "ncnn"])
+@pytest.mark.parametrize("small", SMALL, ids=lambda c: c.why)
+def test_a_peer_computes_the_same(peer, small):
+    from pyops.bench import peers, record
+    if peers.missing(peer):
+        pytest.skip(f"{peer} is not installed")
+    if not hasattr(functional, small.call):
+        pytest.skip(f"pyops has no {small.call} yet")
+    args, kwargs = small.arguments(np.float32)
+    with record.calls() as calls:
+        getattr(functional, small.call)(*args, **kwargs)
+    assert [c.name for c in calls] == [small.call]
+    try:
+        got = peers.as_array(peers.PEERS[peer](calls, args[0], 1)())
+    except peers.Unsupported as why:
+        pytest.skip(str(why))
+    validate.assert_close(got, validate.expected(small, np.float32)[0], 256, peer)
+
+
+def test_a_chain_of_calls_runs_on_torch_too():
+    torch = pytest.importorskip("torch")
+    from pyops.bench import peers, record
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 9)).astype(np.float32)
+    weight = np.random.default_rng(1).standard_normal((5, 3, 3, 3)).astype(np.float32)
+    with record.calls() as calls:
+        functional.layer_norm(functional.conv2d(x, weight, padding=1).reshape(1, -1, 9), (9,))
+    got = peers.as_array(peers.torch(calls, x, 1)())
+    want = torch.nn.functional.layer_norm(torch.conv2d(torch.from_numpy(x), torch.from_numpy(weight), padding=1).reshape(1, -1, 9), (9,))
+    validate.assert_close(got, want.numpy(), 64, "torch")
+
+
+def test_counting_asks_the_rows():
+    from pyops.bench import record
+    x, weight = np.ones((1, 2, 4, 4), np.float32), np.ones((3, 2, 1, 1), np.float32)
+    work = record.count(lambda: functional.conv2d(x, weight))
+    assert work.flops == 2 * 3 * 2 * 16 and work.rows == ["conv"] and not work.unknown
+
+
+def test_named_shapes_are_calls_that_validate_knows_how_to_make():
+    from pyops.bench.suite import op_cases
+    names = [(group, name) for group, name, _ in op_cases()]
+    assert len(set(names)) == len(names)
+    for _, name, shape in op_cases():
+        args, _ = shape.arguments(np.float32)
+        assert isinstance(args[0], np.ndarray) and args[0].dtype == np.float32, name
+
+
+def bench(*arguments):
+    return cli.main(["bench", "--quick", "--op", "layer_norm", "--threads", "1", *map(str, arguments)])
+
+
+def test_a_run_writes_files_that_read_back(tmp_path, capsys):
+    peers = "torch" if find_spec("torch") else "none"
+    results, page = tmp_path / "0001_first.json", tmp_path / "report.html"
+    assert bench("--peer", peers, "--json", results, "--html", page) == 0
+    assert "layer_norm 2x8" in capsys.readouterr().out
+    content = json.loads(results.read_text())
+    assert content["machine_info"]["pyops"]["threads"] == 1 and content["commit_info"]["id"]
+    for entry in content["benchmarks"]:
+        assert entry["stats"]["min"] > 0 and entry["extra_info"]["error"] < 1e-5
+
+    text = page.read_text()
+    assert text.count("<svg") == 1 and "layer_norm 2x8" in text
+    assert not re.search(r"""(src|href)=["']?(http|//)|<script|@import""", text), "the page must need nothing else"
+
+    assert bench("--peer", "none", "--compare", results) == 0
+    assert "old / new" in capsys.readouterr().out
+    run = subprocess.run([sys.executable, "-m", "pytest_benchmark", "compare", str(results)], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0 and "layer_norm 2x8" in run.stdout, run.stderr
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--op", "conv2"], "conv2d"), (["--net", "alexnett"], "alexnet"), (["--peer", "onnx_runtime"], "onnxruntime"),
+    (["--threads", "0"], "at least 1"), (["--op", "conv2d", "--compare", "missing.json"], "missing.json"),
+])
+def test_a_wrong_request_is_refused_before_anything_is_measured(arguments, said, capsys, monkeypatch):
+    monkeypatch.setattr("pyops.machine.ceilings", lambda *_: pytest.fail("measured"))
+    assert cli.main(["bench", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_a_result_is_refused(tmp_path, capsys):
+    (tmp_path / "list.json").write_text("[1, 2]")
+    assert bench("--compare", tmp_path / "list.json") == 2
+    assert "not a result" in capsys.readouterr().err
