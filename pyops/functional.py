@@ -10,3 +10,4 @@ from .ops.elementwise import *  # noqa: F401,F403
 from .ops.shape import *  # noqa: F401,F403
 from .ops.matmul import *  # noqa: F401,F403
 from .ops.im2col import *  # noqa: F401,F403
+from .ops.pad import *  # noqa: F401,F403

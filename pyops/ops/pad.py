@@ -1,0 +1,177 @@
+"""Padding and cropping of the last axes."""
+from __future__ import annotations
+
+import math
+import operator
+from functools import lru_cache
+
+from ..kernels.pad import reference
+from ..registry import A, Op, bad, case
+from ..tensor import per_input
+
+__all__ = ["pad"]
+
+MODES = {"constant": 0, "reflect": 1, "replicate": 2, "circular": 3}
+
+
+def pad(input, pad, mode="constant", value=None, *, out=None):
+    """Values before and behind the last axes.
+
+    input: any shape, float32 or float64. pad: (before, behind) of the last axis, then of the one before it, and so on; negative numbers
+    crop. mode: 'constant' (`value`, 0 if None; any number of axes), or over the last one, two or three axes of an input that has one or two
+    axes more: 'reflect' (mirrored without repeating the edge; less than the axis), 'replicate' (the edge repeated) or 'circular' (at most
+    the axis). Raises ValueError where the padding does not fit.
+    """
+    if mode not in MODES:
+        raise ValueError(f"pad: mode must be one of {', '.join(MODES)}, got {mode!r}")
+    if value and mode != "constant":
+        raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
+    try:
+        pairs = tuple(map(operator.index, pad))
+    except TypeError:
+        raise TypeError(f"pad: pad must be ints, got {pad!r}") from None
+    before, after = _per_axis(pairs, len(input.shape), mode)
+    if mode == "circular" and min(before + after, default=0) < 0:   # what is cropped does not come back round
+        input = PAD(input, before=_negative(before), after=_negative(after), mode="constant", value=0.0)
+        before, after = _positive(before), _positive(after)
+    return PAD(input, before=before, after=after, mode=mode, value=float(value or 0), out=out)
+
+
+@lru_cache(4096)
+def _per_axis(pad, ndim, mode):
+    """The list `pad` as (before, after), a number an axis each."""
+    axes = len(pad) // 2
+    if len(pad) % 2 or axes > ndim:
+        raise ValueError(f"pad: pad must be at most {ndim} pairs for an input of {ndim} axes, got {pad!r}")
+    if mode != "constant" and not (1 <= axes <= 3 and axes + 1 <= ndim <= axes + 2):
+        raise ValueError(f"pad: mode {mode!r} pads the last one, two or three axes of an input with one or two axes more; "
+                         f"got {axes} pairs for {ndim} axes")
+    unpadded = (0,) * (ndim - axes)
+    return unpadded + pad[::2][::-1], unpadded + pad[1::2][::-1]
+
+
+def _negative(values):
+    return tuple(min(v, 0) for v in values)
+
+
+def _positive(values):
+    return tuple(max(v, 0) for v in values)
+
+
+def check(x, *, before, after, mode, value=0.0):
+    return plan(x.shape, before, after, mode)
+
+
+@lru_cache(4096)
+def plan(shape, before, after, mode):
+    """Validates; returns the result's shape, and shapes of input and result and `before` with axes merged for the kernel."""
+    for n, b, a in zip(shape, before, after):
+        if mode == "constant":
+            _require(n + min(b, 0) + min(a, 0) >= 0, shape, before, after, "cannot crop more than an axis holds")
+        elif b or a:
+            _require(n >= 1 and n + b + a >= 1, shape, before, after, "would leave an axis empty")
+            _require(mode != "reflect" or max(b, a) < n, shape, before, after, "reflection must be shorter than the axis")
+            _require(mode != "circular" or max(b, a) <= n, shape, before, after, "must not wrap around more than once")
+    size = tuple(n + b + a for n, b, a in zip(shape, before, after))
+    return size, *_merged(shape, size, before, mode)
+
+
+def _require(fits, shape, before, after, rule):
+    if not fits:
+        raise ValueError(f"pad: input {shape} padded by {before} before and {after} behind: {rule}")
+
+
+def _merged(shape, size, before, mode):
+    """Shapes with unpadded neighbours merged into one axis, at most 8 axes. Axis 0 is never padded."""
+    merged = [[1, 1, 0]]
+    for i, (n, s, b) in enumerate(zip(shape, size, before)):
+        leading = len(merged) == 1 and i < len(shape) - 1
+        if n == s and not b and (leading or mode == "constant"):
+            merged[-1] = [v * n for v in merged[-1]]   # with a constant, an unpadded axis makes the steps of the one before it longer
+        else:
+            merged.append([n, s, b])
+    if len(merged) > 8:
+        raise ValueError(f"pad: more than 8 padded axes in input {shape} are not supported")
+    return tuple(tuple(column) for column in zip(*merged))
+
+
+def forward(k, x, *, before, after, mode, value):
+    size, flat, flat_size, flat_before = plan(x.shape, before, after, mode)
+    y = k.empty(size)
+    k.pad(x.reshape(flat), flat_before, MODES[mode], value, y.reshape(flat_size))
+    return y
+
+
+def backward_check(dy, *, size, before, after, mode):
+    wanted = plan(size, before, after, mode)[0]
+    if dy.shape != wanted:
+        raise ValueError(f"pad_backward: the gradient {dy.shape} must have the padded shape {wanted}")
+
+
+def backward(k, dy, *, size, before, after, mode):
+    _, flat, flat_size, flat_before = plan(size, before, after, mode)
+    dx = k.empty(size)
+    k.pad_backward(dy.reshape(flat_size), flat_before, MODES[mode], dx.reshape(flat))
+    return dx
+
+
+def _gradient(g, ctx):
+    before, after, mode = (ctx.attrs[name] for name in ("before", "after", "mode"))
+    if mode == "constant":   # padding is cropped, what was cropped is zero
+        return PAD(g, before=tuple(-b for b in before), after=tuple(-a for a in after), mode=mode, value=0.0)
+    return PAD_BACKWARD(g, size=tuple(ctx.inputs[0].shape), before=before, after=after, mode=mode)
+
+
+def _gradient_of_backward(g, ctx):
+    return PAD(g, before=ctx.attrs["before"], after=ctx.attrs["after"], mode=ctx.attrs["mode"], value=0.0)
+
+
+PAD_BACKWARD = Op("pad_backward", "r", backward, reference.pad_backward, per_input(_gradient_of_backward), backward_check,
+                  kernels=("pad_backward",), tolerance=16)   # sums of one value a mirrored copy
+
+PAD = Op(
+    "pad", "r", forward, reference.pad, per_input(_gradient), check,
+    kernels=("pad",), bytes=lambda x, *, before, after, **_: x.nbytes + x.itemsize * math.prod(
+        n + b + a for n, b, a in zip(x.shape, before, after)),
+    tolerance=16,   # forward copies; the gradient sums one value a copy
+    cases=[
+        case("constant_1_axis", "pad", A(2, 3, 35), (1, 2), value=1.5, batch=True),
+        case("constant_2_axes", "pad", A(2, 3, 5, 18), (1, 2, 3, 0), batch=True),
+        case("constant_4_axes", "pad", A(2, 3, 4, 5), [0, 1, 2, 0, 1, 1, 1, 0], value=-2.0),
+        case("constant_alternate_axes", "pad", A(2, 3, 2, 3, 2, 3), (0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 1, 1)),
+        case("constant_channels_only", "pad", A(2, 3, 4, 5), (0, 0, 0, 0, 1, 2), batch=True),
+        case("constant_infinite", "pad", A(2, 3), (1, 1), value=float("-inf"), gradient=False),
+        case("crops", "pad", A(2, 3, 9, 21), (-1, -2, -3, 0), batch=True),
+        case("crops_and_pads", "pad", A(2, 9, 21), (-4, 7, 2, -3)),
+        case("crops_to_nothing", "pad", A(2, 5), (-2, -3)),
+        case("one_axis", "pad", A(37), (3, 1)),
+        case("from_empty", "pad", A(2, 0), (1, 2), value=3.0),
+        case("nothing_to_do", "pad", A(2, 5), (0, 0)),
+        case("no_pairs", "pad", A(2, 5), ()),
+    ] + [case(f"{mode}_{why}", "pad", *args, mode=mode, **how) for mode in ("reflect", "replicate", "circular") for why, args, how in (
+        ("1_axis", (A(2, 3, 19), (4, 3)), {"batch": True}),
+        ("2_axes", (A(2, 3, 6, 35), (1, 2, 3, 0)), {"batch": True}),
+        ("3_axes", (A(2, 3, 4, 5, 6), (1, 2, 3, 4, 3, 2)), {"batch": True}),
+        ("no_batch_axis", (A(3, 6, 7), (2, 2, 1, 1)), {}),
+        ("mixed_signs", (A(2, 8, 9), (3, -2, -2, 3)), {}),
+        ("crops", (A(1, 2, 8, 9), (-3, -2, 0, -1)), {}),
+        ("last_axis_unpadded", (A(2, 3, 4, 5), (0, 0, 2, 1)), {}),
+        ("widest", (A(2, 3, 5), (4, 4)), {}),
+        ("no_samples", (A(0, 3, 5), (1, 1)), {}),
+    )],
+    refuses=[
+        bad("odd_list", "pad", A(2, 3), (1,), match="pairs"),
+        bad("too_many_pairs", "pad", A(3), (1, 1, 1, 1), match="at most 1 pairs"),
+        bad("mode", "pad", A(2, 3), (1, 1), mode="mirror", match="mode must be one of"),
+        bad("crops_beyond", "pad", A(2, 5), (-3, -3), match="crop more"),
+        bad("reflect_whole_axis", "pad", A(2, 5), (5, 0), mode="reflect", match="shorter than the axis"),
+        bad("wraps_twice", "pad", A(2, 5), (6, 0), mode="circular", match="wrap around"),
+        bad("wraps_beyond_the_crop", "pad", A(2, 5), (4, -2), mode="circular", match="wrap around"),
+        bad("reflect_empties", "pad", A(2, 5), (-5, 0), mode="reflect", match="empty"),
+        bad("replicate_of_nothing", "pad", A(2, 0), (1, 1), mode="replicate", match="empty"),
+        bad("reflect_4d_one_pair", "pad", A(1, 2, 3, 4), (1, 1), mode="reflect", match="axes more"),
+        bad("value_with_mode", "pad", A(2, 5), (1, 1), mode="reflect", value=1.0, match="takes no value"),
+        bad("float_pad", "pad", A(2, 5), (1.0, 1), match="ints", error=TypeError),
+        bad("integers", "pad", A(2, 5, values="int"), (1, 1), match="float32 or float64", error=TypeError),
+    ],
+)
