@@ -5,6 +5,7 @@ PYOPS_BUILD_ISAS="avx512,scalar" limits the sets (a development aid: the extensi
 """
 import os
 import platform
+import re
 import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,58 @@ elif platform.machine() in ("aarch64", "arm64"):
 else:
     ISA_FLAGS = {"scalar": []}
 REALS = {"f32": "float", "f64": "double"}
+
+
+PYTHON_SCALARS = {"Dims": "tuple[int, ...]", "bool": "bool", "double": "float", "real": "float", "i64": "int", "int": "int"}
+PYTHON_ELEMENTS = {"real": "Real", "i64": "np.int64", "std::uint8_t": "np.uint8", "uint8_t": "np.uint8"}
+
+
+def python_type(parameter):
+    """What Python passes for a C++ parameter such as `In<real> x`."""
+    kind = parameter.rsplit(" ", 1)[0]
+    if kind in PYTHON_SCALARS:
+        return PYTHON_SCALARS[kind]
+    view, element = kind.rstrip(">").split("<")
+    array = f"NDArray[{PYTHON_ELEMENTS[element]}]"
+    return f"{array} | None" if view == "In" else array
+
+
+def stub():
+    """The text of pyops/_C.pyi, from the rows of kernels.inc."""
+    methods = []
+    for name, parameters in re.findall(r"^KERNEL\((\w+), \((.*)\)\)", (ROOT / "csrc" / "kernels.inc").read_text(), re.M):
+        typed = [f"{p.rsplit(' ', 1)[1]}: {python_type(p)}" for p in parameters.split(", ")]
+        methods.append(f"    def {name}({', '.join(['self', *typed])}, /) -> None: ...")
+    sets = "\n".join(f"{isa}: _Set   # where the CPU and the build have it" for isa in ("avx512", "avx2", "neon", "scalar"))
+    return f'''"""Made by setup.py from csrc/kernels.inc. Kernels check nothing but what would be unsafe: call pyops.functional."""
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Real = TypeVar("Real", np.float32, np.float64)
+
+class _Kernels(Generic[Real]):
+{chr(10).join(methods)}
+
+class _Set:
+    f32: _Kernels[np.float32]
+    f64: _Kernels[np.float64]
+
+{sets}
+built: tuple[str, ...]
+cpu: dict[str, bool]
+
+def probe(inputs: tuple, kinds: str) -> str | None: ...
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+'''
+
+
+def write_stub():
+    path, text = ROOT / "pyops" / "_C.pyi", stub()
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
 
 
 def command_changed(obj, command):
@@ -81,6 +134,7 @@ class BuildKernels(build_ext):
         super().build_extension(ext)
 
 
+write_stub()   # before setuptools collects the files of the package
 setup(
     packages=["pyops", *(f"pyops.{p.parent.relative_to(ROOT / 'pyops').as_posix().replace('/', '.')}"
                          for p in sorted((ROOT / "pyops").glob("*/**/__init__.py"))),
