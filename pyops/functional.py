@@ -11,3 +11,4 @@ from .ops.shape import *  # noqa: F401,F403
 from .ops.matmul import *  # noqa: F401,F403
 from .ops.im2col import *  # noqa: F401,F403
 from .ops.pad import *  # noqa: F401,F403
+from .ops.loss import *  # noqa: F401,F403
