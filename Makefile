@@ -12,6 +12,7 @@ $(VENV)/.test: pyproject.toml
 	$(PIP) torch==2.13.0
 	$(PIP) "setuptools>=80" wheel "pybind11>=3.0"
 	$(PIP) --no-build-isolation --editable ".[test]"
+	$(PIP) --no-deps torchvision==0.28.0  # its models in Python only: with dependencies it would bring its own build of torch
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test

@@ -1,7 +1,6 @@
 // One optimiser step on one parameter in one pass over memory: kernels/optim/reference.py gives the rules. Every element is
 // independent, so the split over threads changes nothing. Settings are tested inside the vector loop: each branch goes the same way
 // for the whole array, and the loop waits for memory.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"   // in gcc 12's own avx512fintrin.h, once _mm512_sqrt is inlined here
 #include "kernel.h"
 
 BEGIN_KERNELS
