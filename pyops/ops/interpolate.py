@@ -1,0 +1,203 @@
+"""Resampling of images: interpolate (upsample) in all of torch's modes, as one row whose tables of taps are made once per shape."""
+from __future__ import annotations
+
+import math
+import operator
+from functools import lru_cache
+
+import numpy as np
+
+from ..kernels.interpolate import reference
+from ..registry import A, Op, bad, case
+from ..tensor import per_input
+from .spatial import three
+
+__all__ = ["interpolate", "upsample"]
+
+# What torch calls linear interpolation over one, two and three axes; None: any number.
+AXES = {"nearest": None, "nearest-exact": None, "area": None, "linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
+ALIGNABLE = ("linear", "bilinear", "trilinear", "bicubic")
+
+
+def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, antialias=False, *,
+                out=None):
+    """An image resampled to `size`, or to floor(axis x scale_factor).
+
+    input: (N, C, W), (N, C, H, W) or (N, C, D, H, W), float32 or float64; size or scale_factor: a number or one per axis. mode: 'nearest'
+    (rounds down), 'nearest-exact', 'area' (means, as adaptive_avg_pool), 'linear' (one axis), 'bilinear', 'bicubic' (two), 'trilinear'
+    (three). align_corners: first and last values meet, instead of pixel edges. recompute_scale_factor: positions follow from the sizes and
+    not from scale_factor. antialias: filters as wide as the reduction ('bilinear' and 'bicubic'). Source positions are rounded to
+    the input's type, as torch does. Raises ValueError where mode, axes and sizes do not fit. Source: Keys (1981) for bicubic.
+    """
+    specs = plan(tuple(input.shape), _numbers(size), _numbers(scale_factor), mode, align_corners, bool(recompute_scale_factor), antialias)
+    return RESAMPLE(input, specs=specs, transpose=False, out=out)
+
+
+def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None, *, out=None):
+    """interpolate under its old name."""
+    return interpolate(input, size, scale_factor, mode, align_corners, out=out)
+
+
+def _numbers(value):
+    return tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+@lru_cache(4096)
+def plan(shape, size, scale_factor, mode, align_corners, recompute, antialias):
+    """Validates; returns a spec per spatial axis (see reference.py), None where an axis stays as it is."""
+    if mode not in AXES:
+        raise ValueError(f"interpolate: mode must be one of {', '.join(AXES)}, got {mode!r}")
+    axes = len(shape) - 2
+    if axes not in (1, 2, 3) or AXES[mode] not in (None, axes):
+        wanted = {None: "(N, C, W), (N, C, H, W) or (N, C, D, H, W)", 1: "(N, C, W)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}[AXES[mode]]
+        raise ValueError(f"interpolate: mode {mode!r} takes axes {wanted}, got shape {shape}")
+    if align_corners is not None and mode not in ALIGNABLE:
+        raise ValueError(f"interpolate: align_corners goes with {', '.join(ALIGNABLE)}, not with mode {mode!r}")
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ValueError(f"interpolate: antialias goes with bilinear and bicubic, not with mode {mode!r}")
+    if (size is None) == (scale_factor is None):
+        raise ValueError(f"interpolate: give either size or scale_factor, got size {size} and scale_factor {scale_factor}")
+    if size is not None and recompute:
+        raise ValueError("interpolate: recompute_scale_factor goes with scale_factor, not with size")
+    scales = _per_axis(scale_factor, axes, "scale_factor") if size is None else (None,) * axes
+    sizes = _scaled(shape[2:], scales) if size is None else _sizes(_per_axis(size, axes, "size"))
+    if min(shape[2:]) < 1 or min(sizes) < 1 or max(*shape[2:], *sizes) >= 2**31:
+        raise ValueError(f"interpolate: spatial sizes must be at least 1 and below 2^31, got input {shape} and result {sizes}")
+    if recompute or mode == "area":
+        scales = (None,) * axes
+    kind = "linear" if mode in ("bilinear", "trilinear") else mode
+    return tuple(None if n == o and s in (None, 1) else (n, o, kind, None if align_corners else s, bool(align_corners), bool(antialias))
+                 for n, o, s in zip(shape[2:], sizes, scales))
+
+
+def _per_axis(value, axes, name):
+    values = value if isinstance(value, tuple) else (value,) * axes
+    if len(values) != axes:
+        raise ValueError(f"interpolate: {name} must be a number or {axes} numbers, got {value}")
+    return values
+
+
+def _sizes(values):
+    try:
+        return tuple(map(operator.index, values))
+    except TypeError:
+        raise TypeError(f"interpolate: size must be ints, got {values}") from None
+
+
+def _scaled(sizes, scales):
+    if not all(isinstance(s, (int, float, np.number)) and math.isfinite(s) and s > 0 for s in scales):
+        raise ValueError(f"interpolate: scale_factor must be positive and finite, got {scales}")
+    return tuple(math.floor(n * s) for n, s in zip(sizes, scales))
+
+
+@lru_cache(512)
+def tables(spec, transpose, dtype):
+    """The taps of an axis as the kernel takes them, from outputs to inputs with `transpose`. (None, None) for an axis as it is."""
+    if spec is None:
+        return None, None
+    index, weight = reference.taps(spec, dtype.type)
+    if transpose:
+        index, weight = transposed(index, weight, spec[0])
+    index, weight = np.ascontiguousarray(index, np.int64), np.ascontiguousarray(weight, dtype)
+    index.flags.writeable = weight.flags.writeable = False
+    return index, weight
+
+
+def transposed(index, weight, size):
+    """Taps from outputs to inputs: of each input, the outputs it went to, in order."""
+    o, k = np.nonzero(index.T != reference.ABSENT)
+    at, w = index[k, o], weight[k, o]
+    order = np.argsort(at, kind="stable")
+    at, o, w = at[order], o[order], w[order]
+    counts = np.bincount(at, minlength=size)
+    rank = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
+    back = np.full((max(counts.max(), 1), size), reference.ABSENT)
+    values = np.zeros(back.shape, weight.dtype)
+    back[rank, at], values[rank, at] = o, w
+    return back, values
+
+
+@lru_cache(4096)
+def _shapes(shape, specs, transpose):
+    """Validates; returns the result's shape, and the input's and the result's as kernels take them."""
+    n = len(specs)
+    for size, spec in zip(shape[2:], specs, strict=True):
+        if spec is not None and size != spec[transpose]:
+            raise ValueError(f"resample: input {shape} does not have the sizes {[s and s[transpose] for s in specs]} that the tables were made for")
+    size = tuple(s if spec is None else spec[1 - transpose] for s, spec in zip(shape[2:], specs))
+    planes = shape[0] * shape[1]
+    return (*shape[:2], *size), (planes, *three(shape[-n:], 1)), (planes, *three(size, 1))
+
+
+def check(x, *, specs, transpose):
+    return _shapes(x.shape, specs, transpose)
+
+
+def forward(k, x, *, specs, transpose):
+    shape, flat, flat_y = _shapes(x.shape, specs, transpose)
+    y = k.empty(shape)
+    args = [t for spec in three(specs, None) for t in tables(spec, transpose, k.dtype)]
+    k.resample(x.reshape(flat), *args, y.reshape(flat_y))
+    return y
+
+
+def _gradient(g, ctx):
+    return RESAMPLE(g, specs=ctx.attrs["specs"], transpose=not ctx.attrs["transpose"])
+
+
+_2D = (("x2", (5, 21), (10, 42)), ("x3_ragged", (4, 17), (13, 50)), ("shrink", (19, 45), (7, 13)), ("shrink_a_little", (9, 40), (8, 33)),
+       ("mixed", (4, 33), (11, 9)), ("from_one_pixel", (1, 1), (5, 18)), ("to_one_pixel", (6, 19), (1, 1)), ("same_height", (5, 18), (5, 31)),
+       ("same_width", (5, 18), (9, 18)), ("same_size", (3, 5), (3, 5)))
+
+# Source positions up to 50 are rounded to the element type, which moves weights by up to 50 eps; the float64 expectation is not.
+RESAMPLE = Op(
+    "resample", "r", forward, reference.resample, per_input(_gradient), check,
+    kernels=("resample",), tolerance=256,
+    bytes=lambda x, *, specs, transpose: x.nbytes + x.itemsize * math.prod(_shapes(x.shape, specs, transpose)[0]),
+    cases=[
+        case(f"{mode}_{why}", "interpolate", A(2, 3, *x), y, mode=mode, batch=True)
+        for mode in ("nearest", "nearest-exact", "bilinear", "bicubic", "area") for why, x, y in _2D
+    ] + [
+        case(f"{mode}_corners_{why}", "interpolate", A(2, 3, *x), y, mode=mode, align_corners=True)
+        for mode in ("bilinear", "bicubic") for why, x, y in _2D
+    ] + [
+        case(f"{mode}_antialias_{why}", "interpolate", A(2, 3, *x), y, mode=mode, antialias=True)
+        for mode in ("bilinear", "bicubic") for why, x, y in _2D
+    ] + [
+        case(f"{mode}_scale_{scale}", "interpolate", A(2, 3, 7, 20), scale_factor=scale, mode=mode)
+        for mode in ("nearest", "nearest-exact", "bilinear", "bicubic", "area") for scale in (2, 0.5, (1.3, 2.6), 1.1)
+    ] + [
+        case(f"1d_{mode}_{why}", "interpolate", A(2, 3, n), o, mode=mode)
+        for mode in ("nearest", "nearest-exact", "linear", "area") for why, n, o in (("x2", 19, 38), ("shrink", 50, 17), ("one", 1, 5))
+    ] + [
+        case(f"3d_{mode}_{why}", "interpolate", A(2, 2, *x), y, mode=mode)
+        for mode in ("nearest", "trilinear", "area")
+        for why, x, y in (("x2", (3, 4, 9), (6, 8, 18)), ("shrink", (7, 6, 19), (3, 4, 8)), ("mixed", (3, 9, 17), (7, 4, 40)),
+                          ("depth_only", (3, 5, 6), (7, 5, 6)))
+    ] + [
+        case("3d_corners", "interpolate", A(1, 2, 3, 4, 9), (5, 8, 18), mode="trilinear", align_corners=True),
+        case("scale_recomputed", "interpolate", A(1, 2, 7, 9), scale_factor=1.45, mode="bilinear", recompute_scale_factor=True),
+        case("scale_not_recomputed", "interpolate", A(1, 2, 7, 9), scale_factor=1.45, mode="bilinear", recompute_scale_factor=False),
+        case("antialias_scale", "interpolate", A(1, 2, 17, 29), scale_factor=0.37, mode="bicubic", antialias=True),
+        case("size_is_an_int", "interpolate", A(1, 2, 7, 9), 12),
+        case("no_samples", "interpolate", A(0, 2, 7, 9), 12, mode="bilinear"),
+        case("upsample", "upsample", A(1, 2, 7, 9), None, 2, "bilinear", True),
+    ],
+    refuses=[
+        bad("mode", "interpolate", A(1, 1, 4, 4), 2, mode="lanczos", match="mode must be one of"),
+        bad("axes_of_mode", "interpolate", A(1, 1, 4), 2, mode="bilinear", match="takes axes"),
+        bad("rank", "interpolate", A(4, 4), 2, match="takes axes"),
+        bad("neither_size_nor_scale", "interpolate", A(1, 1, 4, 4), match="either size or scale_factor"),
+        bad("both_size_and_scale", "interpolate", A(1, 1, 4, 4), 2, 2.0, match="either size or scale_factor"),
+        bad("corners_of_nearest", "interpolate", A(1, 1, 4, 4), 2, align_corners=False, match="align_corners"),
+        bad("antialias_of_nearest", "interpolate", A(1, 1, 4, 4), 2, antialias=True, match="antialias"),
+        bad("three_sizes", "interpolate", A(1, 1, 4, 4), (1, 2, 3), match="2 numbers"),
+        bad("zero_size", "interpolate", A(1, 1, 4, 4), (0, 3), match="at least 1"),
+        bad("empty_input", "interpolate", A(1, 1, 0, 4), 3, match="at least 1"),
+        bad("scaled_to_nothing", "interpolate", A(1, 1, 4, 4), scale_factor=0.1, match="at least 1"),
+        bad("negative_scale", "interpolate", A(1, 1, 4, 4), scale_factor=-1.0, match="positive"),
+        bad("infinite_scale", "interpolate", A(1, 1, 4, 4), scale_factor=float("inf"), match="finite"),
+        bad("float_size", "interpolate", A(1, 1, 4, 4), (2.5, 3), match="ints", error=TypeError),
+        bad("recompute_with_size", "interpolate", A(1, 1, 4, 4), 2, recompute_scale_factor=True, match="recompute_scale_factor"),
+    ],
+)
