@@ -81,31 +81,39 @@ static void unpad_row(Mode mode, const Row& r, const real* dy, real* dx) {
     }
 }
 
-// Walks the leading axes [from, last) of an output in order; source_row is the matching input row, or -1.
+// Walks the leading axes [from, last) of an output in order; source_row is the matching input row, or -1. What the outer axes make of it
+// is worked out once per run of the innermost.
 struct Walk {
     Mode       mode;
     const i64 *in, *out;
     Dims       before;
     int        from, last;
-    i64        at[8];
+    i64        at[8], outer = 0;
     Walk(Mode mode, const i64* in, const i64* out, Dims before, int from, int ndim, i64 row)
         : mode(mode), in(in), out(out), before(before), from(from), last(ndim - 1) {
         for (int a = last - 1; a >= from; --a) {
             at[a] = row % out[a];
             row /= out[a];
         }
+        find_outer();
+    }
+    void find_outer() {
+        outer = 0;
+        for (int a = from; a < last - 1 && outer >= 0; ++a) {
+            const i64 i = source(mode, at[a], before[a], in[a]);
+            outer = i < 0 ? -1 : outer * in[a] + i;
+        }
     }
     i64 source_row() const {
-        i64 row = 0;
-        for (int a = from; a < last; ++a) {
-            const i64 i = source(mode, at[a], before[a], in[a]);
-            if (i < 0) return -1;
-            row = row * in[a] + i;
-        }
-        return row;
+        if (last == from) return 0;
+        const i64 i = source(mode, at[last - 1], before[last - 1], in[last - 1]);
+        return i < 0 || outer < 0 ? -1 : outer * in[last - 1] + i;
     }
     void next() {
-        for (int a = last - 1; a >= from && ++at[a] == out[a]; --a) at[a] = 0;
+        int a = last - 1;
+        if (a < from || ++at[a] < out[a]) return;
+        for (; a > from && at[a] == out[a]; ++at[--a]) at[a] = 0;
+        find_outer();
     }
 };
 

@@ -27,7 +27,8 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     (rounds down), 'nearest-exact', 'area' (means, as adaptive_avg_pool), 'linear' (one axis), 'bilinear', 'bicubic' (two), 'trilinear'
     (three). align_corners: first and last values meet, instead of pixel edges. recompute_scale_factor: positions follow from the sizes and
     not from scale_factor. antialias: filters as wide as the reduction ('bilinear' and 'bicubic'). Source positions are rounded to
-    the input's type, as torch does. Raises ValueError where mode, axes and sizes do not fit. Source: Keys (1981) for bicubic.
+    the input's type, as torch does; torch's kernels for small images (output height + width at most 128) round 'nearest' positions in
+    float32 and leave an axis of unchanged size alone, this one never does. Raises ValueError where mode, axes and sizes do not fit. Source: Keys (1981) for bicubic.
     """
     specs = plan(tuple(input.shape), _numbers(size), _numbers(scale_factor), mode, align_corners, bool(recompute_scale_factor), antialias)
     return RESAMPLE(input, specs=specs, transpose=False, out=out)
@@ -120,13 +121,18 @@ def transposed(index, weight, size):
 @lru_cache(4096)
 def _shapes(shape, specs, transpose):
     """Validates; returns the result's shape, and the input's and the result's as kernels take them."""
-    n = len(specs)
     for size, spec in zip(shape[2:], specs, strict=True):
         if spec is not None and size != spec[transpose]:
             raise ValueError(f"resample: input {shape} does not have the sizes {[s and s[transpose] for s in specs]} that the tables were made for")
     size = tuple(s if spec is None else spec[1 - transpose] for s, spec in zip(shape[2:], specs))
     planes = shape[0] * shape[1]
-    return (*shape[:2], *size), (planes, *three(shape[-n:], 1)), (planes, *three(size, 1))
+    return (*shape[:2], *size), (planes, *three(shape[2:], 1)), (planes, *three(size, 1))
+
+
+@lru_cache(512)
+def _prepared(shape, specs, transpose, dtype):
+    """_shapes, and the tables of three axes as the kernel's arguments."""
+    return *_shapes(shape, specs, transpose), tuple(t for spec in three(specs, None) for t in tables(spec, transpose, dtype))
 
 
 def check(x, *, specs, transpose):
@@ -134,10 +140,9 @@ def check(x, *, specs, transpose):
 
 
 def forward(k, x, *, specs, transpose):
-    shape, flat, flat_y = _shapes(x.shape, specs, transpose)
+    shape, flat, flat_y, taps = _prepared(x.shape, specs, transpose, k.dtype)
     y = k.empty(shape)
-    args = [t for spec in three(specs, None) for t in tables(spec, transpose, k.dtype)]
-    k.resample(x.reshape(flat), *args, y.reshape(flat_y))
+    k.resample(x.reshape(flat), *taps, y.reshape(flat_y))
     return y
 
 
@@ -165,7 +170,11 @@ RESAMPLE = Op(
         for mode in ("bilinear", "bicubic") for why, x, y in _2D
     ] + [
         case(f"{mode}_scale_{scale}", "interpolate", A(2, 3, 7, 20), scale_factor=scale, mode=mode)
-        for mode in ("nearest", "nearest-exact", "bilinear", "bicubic", "area") for scale in (2, 0.5, (1.3, 2.6), 1.1)
+        for mode in ("nearest", "nearest-exact", "bilinear", "bicubic", "area") for scale in (2, 0.5, (1.3, 2.6))
+    ] + [
+        # floor(7 x 1.1) is 7 again, yet positions advance by 1 / 1.1
+        case(f"{mode}_unchanged_size_scaled", "interpolate", A(2, 3, 7, 20), scale_factor=1.1, mode=mode)
+        for mode in ("nearest-exact", "bilinear", "bicubic", "area")
     ] + [
         case(f"1d_{mode}_{why}", "interpolate", A(2, 3, n), o, mode=mode)
         for mode in ("nearest", "nearest-exact", "linear", "area") for why, n, o in (("x2", 19, 38), ("shrink", 50, 17), ("one", 1, 5))
