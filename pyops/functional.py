@@ -5,6 +5,9 @@ unless that is a view.
 Functions that torch keeps in its top-level namespace (add, matmul, cat, sum, ...) are here too.
 """
 from .ops.layer_norm import *  # noqa: F401,F403
+from .ops.batch_norm import *  # noqa: F401,F403
+from .ops.group_norm import *  # noqa: F401,F403
+from .ops.local_response_norm import *  # noqa: F401,F403
 from .ops.convolution import *  # noqa: F401,F403
 from .ops.elementwise import *  # noqa: F401,F403
 from .ops.shape import *  # noqa: F401,F403

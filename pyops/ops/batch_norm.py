@@ -1,0 +1,192 @@
+"""Batch normalisation: per channel over the batch in training, by running statistics in evaluation."""
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from ..kernels.batch_norm import reference
+from ..registry import A, Op, bad, case
+from ..tensor import Context, Tensor
+
+__all__ = ["batch_norm"]
+
+
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, *, out=None):
+    """(x - mean) / sqrt(var + eps) * weight + bias per channel.
+
+    input: (N, C) or (N, C, ...), float32 or float64; the others: (C,) of the same dtype or None. With training, mean and biased
+    variance are those of the batch, and the running arrays move towards them in place: running = (1 - momentum) * running +
+    momentum * batch, with the unbiased variance. Otherwise the running arrays are the statistics and must be given.
+    Returns an array like input. Raises ValueError where shapes disagree, running arrays are read-only, or a channel has a single
+    value in training; nothing is written then. Source: Ioffe & Szegedy (2015).
+    """
+    if not training:
+        if running_mean is None or running_var is None:
+            raise ValueError("batch_norm: evaluation (training=False) needs running_mean and running_var")
+        return BATCH_NORM(input, running_mean, running_var, weight, bias, eps=eps, out=out)
+    shape = tuple(input.shape)
+    running = writable_statistics("batch_norm", shape, input.dtype, running_mean, running_var)
+    y, mean, var = BATCH_NORM_TRAINING(input, weight, bias, eps=eps, out=out)
+    values = math.prod(shape) // shape[1] if shape[1] else 0
+    if values:   # as torch, an empty batch teaches nothing
+        follow(running, mean, var, values, momentum)
+    return y
+
+
+def writable_statistics(op, shape, dtype, running_mean, running_var):
+    """The running arrays as NumPy arrays that share the caller's memory, or a ValueError or TypeError that says why not."""
+    return tuple(None if v is None else _writable(op, name, v, shape, dtype)
+                 for name, v in (("running_mean", running_mean), ("running_var", running_var)))
+
+
+def _writable(op, name, value, shape, dtype):
+    array = value if type(value) is np.ndarray else value.data if isinstance(value, Tensor) else np.asarray(
+        value if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__") else np.from_dlpack(value))
+    if str(array.dtype) != str(dtype).rpartition(".")[2]:   # torch's dtypes read torch.float32
+        raise TypeError(f"{op}: {name} is {array.dtype}, input {dtype}; they must be the same")
+    if array.shape != shape[1:2]:
+        raise ValueError(f"{op}: {name} {array.shape} must be {shape[1:2]}, one value a channel of input {shape}")
+    if not array.flags.writeable:
+        raise ValueError(f"{op}: {name} is read-only, but statistics of the batch are to be added to it")
+    return array
+
+
+def follow(running, mean, var, values, momentum):
+    """Moves the running arrays towards mean and the unbiased variance. values: how many a channel had."""
+    for array, batch, unbias in zip(running, (mean, var), (1, values / (values - 1))):
+        if array is not None:
+            batch = np.asarray(batch.data if isinstance(batch, Tensor) else batch)
+            array *= 1 - momentum
+            array += batch * (momentum * unbias)
+
+
+def check(x, mean, var, weight, bias, *, eps):
+    plan("batch_norm", x.shape, eps, running_mean=mean.shape, running_var=var.shape, weight=shape_of(weight), bias=shape_of(bias))
+
+
+def check_training(x, weight, bias, *, eps):
+    plan("batch_norm", x.shape, eps, weight=shape_of(weight), bias=shape_of(bias))
+    if x.size and x.size == x.shape[1]:
+        raise ValueError(f"batch_norm: training needs more than one value per channel, got input {x.shape}")
+
+
+def shape_of(v):
+    return None if v is None else v.shape
+
+
+@lru_cache(4096)
+def plan(op, x, eps, **shapes):
+    """Validates what is per channel."""
+    if len(x) < 2:
+        raise ValueError(f"{op}: input must be (N, C, ...), got shape {x}")
+    for name, shape in shapes.items():
+        if shape is not None and shape != x[1:2]:
+            raise ValueError(f"{op}: {name} {shape} must be {x[1:2]}, one value a channel of input {x}")
+    if not eps >= 0:
+        raise ValueError(f"{op}: eps must not be negative, got {eps}")
+
+
+def forward(k, x, mean, var, weight, bias, *, eps):
+    check(x, mean, var, weight, bias, eps=eps)
+    y = k.empty(x.shape)
+    k.batch_norm(x, mean, var, weight, bias, eps, y)
+    return y
+
+
+def forward_training(k, x, weight, bias, *, eps):
+    check_training(x, weight, bias, eps=eps)
+    channels = x.shape[1:2]
+    y, mean, var = k.empty(x.shape), k.empty(channels), k.empty(channels)
+    if x.size:
+        k.batch_norm_training(x, weight, bias, eps, y, mean, var)
+    else:
+        mean[...], var[...] = 0, 0
+    return y, mean, var
+
+
+def gradient(ctx: Context):
+    x, mean, var, weight, _ = ctx.inputs
+    dx, dweight, dbias = BATCH_NORM_BACKWARD(ctx.g, x, weight, mean, var, eps=ctx.attrs["eps"], training=False)
+    return dx, None, None, dweight, dbias
+
+
+def gradient_training(ctx: Context):
+    x, weight, _ = ctx.inputs
+    _, mean, var = ctx.outputs
+    return BATCH_NORM_BACKWARD(ctx.g, x, weight, mean, var, eps=ctx.attrs["eps"], training=True)
+
+
+def backward(k, dy, x, weight, mean, var, *, eps, training):
+    channels = x.shape[1:2]
+    dx, dweight, dbias = k.empty(x.shape), k.empty(channels), k.empty(channels)
+    k.batch_norm_backward(dy, x, weight, mean, var, eps, training, dx, dweight, dbias)
+    return dx, dweight, dbias
+
+
+def running(channels):
+    """Running statistics of a case; torch gives them no gradient."""
+    return A(channels, grad=False), A(channels, values="positive", grad=False)
+
+
+BATCH_NORM_BACKWARD = Op("batch_norm_backward", "rrorr", backward, reference.batch_norm_backward, kernels=("batch_norm_backward",))
+
+BATCH_NORM = Op(
+    "batch_norm", "rrroo", forward, reference.batch_norm, gradient, check,
+    kernels=("batch_norm",),
+    tolerance=128,   # sums of 1e3 terms: the gradients of weight and bias
+    cases=[
+        case("images", "batch_norm", A(2, 3, 5, 7), *running(3), A(3), A(3), batch=True),
+        case("run_of_vectors_and_tail", "batch_norm", A(2, 2, 133), *running(2), A(2), A(2)),
+        *(case(f"columns{c}", "batch_norm", A(5, c), *running(c), A(c), A(c), batch=True) for c in (1, 7, 16, 35)),
+        case("volume_no_affine", "batch_norm", A(2, 3, 2, 3, 5), *running(3), eps=1e-3),
+        case("no_weight", "batch_norm", A(2, 3, 4), *running(3), None, A(3)),
+        case("no_samples", "batch_norm", A(0, 3, 4), *running(3), A(3), A(3)),
+        case("no_channels", "batch_norm", A(2, 0, 4), *running(0)),
+        case("no_pixels", "batch_norm", A(2, 3, 0), *running(3), A(3), A(3)),
+    ],
+    refuses=[
+        bad("one_axis", "batch_norm", A(3), *running(3), match=r"\(N, C, ...\)"),
+        bad("no_statistics", "batch_norm", A(2, 3), None, None, match="running_mean and running_var"),
+        bad("mean_of_other_width", "batch_norm", A(2, 3), *running(4), match=r"running_mean \(4,\)"),
+        bad("weight_of_other_width", "batch_norm", A(2, 3), *running(3), A(2), match="weight"),
+        bad("eps_negative", "batch_norm", A(2, 3), *running(3), eps=-1.0, match="eps"),
+    ],
+    flops=lambda x, *_, eps: 3 * x.size,
+    bytes=lambda x, *_, eps: 2 * x.nbytes,
+)
+
+
+def train(why, shape, *affine, **options):
+    return case(why, "batch_norm", A(*shape, offset=options.pop("offset", 0.0)), None, None, *affine, training=True, **options)
+
+
+BATCH_NORM_TRAINING = Op(
+    "batch_norm_training", "roo", forward_training, reference.batch_norm_training, gradient_training, check_training,
+    kernels=("batch_norm_training",),
+    tolerance=256,   # a channel of two samples divides by a small deviation
+    cases=[
+        train("images", (4, 3, 5, 7), A(3), A(3)),
+        train("one_sample", (1, 3, 6, 9), A(3), A(3)),
+        train("short_runs", (5, 3, 3), A(3), A(3)),
+        train("several_pieces_of_runs", (40, 2, 211), A(2), A(2)),
+        train("runs_longer_than_a_piece", (2, 2, 4500), A(2), A(2)),
+        *(train(f"columns{c}", (9, c), A(c), A(c)) for c in (1, 7, 16, 35)),
+        train("columns_of_many_samples", (200, 19), A(19), A(19)),
+        train("volume_no_affine", (3, 2, 2, 3, 5), eps=1e-3),
+        train("no_bias", (3, 2, 4), A(2)),
+        train("mean_far_from_zero", (2, 3, 257), A(3), A(3), offset=1e3, tolerance=4096),
+        # half an ulp of the mean is 512 eps; the gradient of weight carries it times the sum of g
+        train("columns_far_from_zero", (130, 5), A(5), A(5), offset=1e3, tolerance=16384),
+        train("no_samples", (0, 3, 4), A(3), A(3)),
+        train("no_channels", (2, 0, 4)),
+    ],
+    refuses=[
+        bad("one_value_per_channel", "batch_norm", A(1, 3, 1), None, None, training=True, match="more than one value"),
+        bad("bias_of_other_width", "batch_norm", A(2, 3), None, None, None, A(2), training=True, match="bias"),
+        bad("running_of_other_width", "batch_norm", A(2, 3), A(2), A(2), training=True, match="running_mean"),
+    ],
+    flops=lambda x, *_, eps: 8 * x.size,
+    bytes=lambda x, *_, eps: 2 * x.nbytes,
+)
