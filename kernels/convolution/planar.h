@@ -197,6 +197,53 @@ static inline void dense_rows(const Convolution& conv, const TapList& t, const S
         }
 }
 
+// The same on a whole plane with stride 1, read where it lies: lanes beyond a row's ends are masked off, rows beyond the plane's are a row of
+// zeros. Columns outermost, so that the masks are made once a column of vectors.
+template <int KERNEL>
+static inline void dense_plane(const Convolution& conv, const TapList& t, const TapRange& range, const real* zeros, const real* weights, real start,
+                               i64 n, i64 channel, i64 filter, i64 od) {
+    const i64 width = t.grid.w, height = t.grid.h, x_width = conv.xs.w, x_height = conv.xs.h, y_step = t.out_stride.w;
+    const i64 y_row = t.out_stride.h * conv.ys.w, d = od * t.in_stride.d + range.low_d, top = range.low_h, left = range.low_w;
+    const real* plane = conv.x + (n * conv.xs.c + channel) * conv.xs.spatial() + d * x_height * x_width;
+    const i64 first_row = d >= 0 && d < conv.xs.d ? 0 : x_height;   // a plane outside the volume has no rows
+    V w[KERNEL * KERNEL];
+    #pragma GCC unroll 64
+    for (int i = 0; i < KERNEL * KERNEL; ++i) w[i] = splat(weights[i]);
+    const V bias = splat(start);
+    for (i64 c = 0; c < width; c += LANES) {
+        LaneRange lanes[KERNEL];
+        #pragma GCC unroll 8
+        for (int j = 0; j < KERNEL; ++j) {
+            const i64 at = c + left + j;
+            lanes[j] = lane_range((int)clamp(-at, 0, LANES), (int)clamp(x_width - at, 0, LANES));
+        }
+        real* y = row_of_y(conv, t, n, filter, od, 0) + c * y_step;
+        const int count = (int)clamp(width - c, 0, LANES);
+        for (i64 r = 0; r < height; r += BAND_ROWS, y += BAND_ROWS * y_row) {
+            V acc[BAND_ROWS];
+            #pragma GCC unroll 4
+            for (int b = 0; b < BAND_ROWS; ++b) acc[b] = bias;
+            #pragma GCC unroll 16
+            for (int in = 0; in < BAND_ROWS - 1 + KERNEL; ++in) {
+                const i64   row = r + top + in;
+                const real* x   = row >= first_row && row < x_height ? plane + row * x_width + c + left : zeros;
+                #pragma GCC unroll 8
+                for (int j = 0; j < KERNEL; ++j) {
+                    const V v = load(x + j, lanes[j]);
+                    #pragma GCC unroll 4
+                    for (int b = 0; b < BAND_ROWS; ++b)
+                        if (in - b >= 0 && in - b < KERNEL) acc[b] += w[(in - b) * KERNEL + j] * v;
+                }
+            }
+            const int below = (int)clamp(height - r, 0, BAND_ROWS);
+            #pragma GCC unroll 4
+            for (int b = 0; b < BAND_ROWS; ++b)
+                if (b < below) store_outputs(y + b * y_row, y_step, acc[b], count);
+        }
+    }
+}
+
+using DensePlane = void (*)(const Convolution&, const TapList&, const TapRange&, const real*, const real*, real, i64, i64, i64, i64);
 using DenseRows = void (*)(const Convolution&, const TapList&, const Strip&, const real*, const real*, real, i64, i64, i64, i64, i64);
 
 // The kernel for a list of k x k taps without dilation in one plane, or nullptr.
@@ -204,9 +251,17 @@ static inline DenseRows dense_kernel(const Convolution& conv, const TapList& t) 
     const TapRange r = range_of(t);
     const i64 k = r.high_h - r.low_h + 1;
     if (conv.channels != 1 || r.high_d != r.low_d || r.high_w - r.low_w + 1 != k || t.count != k * k || t.in_stride.h != t.in_stride.w) return nullptr;
-    if (t.in_stride.w == 1) return k == 2 ? dense_rows<2, 1> : k == 3 ? dense_rows<3, 1> : k == 5 ? dense_rows<5, 1> : k == 7 ? dense_rows<7, 1> : nullptr;
     if (t.in_stride.w == 2) return k == 2 ? dense_rows<2, 2> : k == 3 ? dense_rows<3, 2> : k == 5 ? dense_rows<5, 2> : k == 7 ? dense_rows<7, 2> : nullptr;
+    if (t.in_stride.w == 1) return k == 2 ? dense_rows<2, 1> : k == 3 ? dense_rows<3, 1> : k == 5 ? dense_rows<5, 1> : k == 7 ? dense_rows<7, 1> : nullptr;
     return nullptr;
+}
+
+// ... and the one that reads planes in place, where masked loads are as cheap as others.
+static inline DensePlane dense_in_place(const Convolution& conv, const TapList& t) {
+    const TapRange r = range_of(t);
+    if (VECTOR_BYTES < 32 || !dense_kernel(conv, t) || t.in_stride.w != 1) return nullptr;
+    const i64 k = r.high_h - r.low_h + 1;
+    return k == 2 ? dense_plane<2> : k == 3 ? dense_plane<3> : k == 5 ? dense_plane<5> : dense_plane<7>;
 }
 
 // Place of the tap in a dense k x k filter, row by row.
@@ -221,7 +276,26 @@ static inline i64 strip_rows(const Convolution& conv, const TapList& t) {
     return clamp(1 + (STRIP_BYTES / (i64)sizeof(real) - fixed) / (per_row ? per_row : 1), 1, t.grid.h);
 }
 
+static inline void planar_in_place(const Convolution& conv, const TapList& t, DensePlane run) {
+    const TapRange range = range_of(t);
+    const i64 tasks = conv.xs.n * conv.groups * t.grid.d;
+    parallel_for(tasks, 1 + 30000 / (t.grid.h * t.grid.w * (t.count * conv.filters / 4 + 1)), [&](i64 begin, i64 end) {
+        Scratch<real> zeros(LANES + 8), square(t.count);
+        for (i64 i = 0; i < LANES + 8; ++i) zeros[i] = 0;
+        for (i64 task = begin; task < end; ++task) {
+            const i64 od = task % t.grid.d, group = task / t.grid.d % conv.groups, n = task / (t.grid.d * conv.groups);
+            for (i64 k = 0; k < conv.filters; ++k) {
+                const real* w = conv.weights_of(group) + k * conv.filter_stride;
+                const i64 filter = group * conv.filters + k;
+                for (i64 i = 0; i < t.count; ++i) square[dense_place(range, t.taps[i])] = w[t.taps[i].index];
+                run(conv, t, range, zeros, square, conv.bias ? conv.bias[filter] : 0, n, group, filter, od);
+            }
+        }
+    });
+}
+
 static inline void planar(const Convolution& conv, const TapList& t) {
+    if (const DensePlane in_place = dense_in_place(conv, t)) return planar_in_place(conv, t, in_place);
     const i64 terms = conv.channels * t.count, rows = strip_rows(conv, t), strips_a_plane = ceil_div(t.grid.h, rows);
     const Strip s = strip_of(t, rows);
     const TapRange range = range_of(t);
