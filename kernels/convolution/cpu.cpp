@@ -6,10 +6,11 @@
 
 BEGIN_KERNELS
 
-// Few filters leave most of a GEMM tile empty, while planar.h wastes lanes on short rows (measured on Zen 5).
+// With few filters a packed panel is used by a tile or two, and packing it costs as much as using it; planar.h packs nothing, but wastes the
+// lanes beyond short rows (measured on Zen 5: it wins up to 16 filters where half the lanes are used).
 static bool few_filters(const Convolution& conv, const TapList& t) {
-    return conv.filters < ROWS / 2 || (conv.groups > 1 && conv.filters <= 8 && t.grid.w >= LANES / 2) ||
-           (conv.filters <= 16 && conv.channels * t.count <= 64 && t.grid.w >= LANES / 2);
+    const i64 lanes = ceil_div(t.grid.w, LANES) * LANES;
+    return conv.filters < ROWS / 2 || (conv.filters <= 16 && 2 * t.grid.w >= lanes);
 }
 
 static void run(const Convolution& conv, const TapList& t) {

@@ -1,12 +1,13 @@
 // Convolution with few filters or channels a group (depthwise, multipliers, LeNet): straight from planes, vectors along rows of outputs.
 // A strip of input rows is copied once into a zero-padded buffer, split into in_stride.w interleaved sub-rows, so that every tap at every
-// output is one unaligned load, whatever the stride, dilation and padding. Filters are taken four at a time to share the loads.
+// output is one unaligned load, whatever the stride, dilation and padding. Filters are taken up to ROWS at a time to share the loads.
 #pragma once
 #include "geometry.h"
 #include "gemm/gemm.h"
 
 namespace ISA::REAL_NAME {
-constexpr int SPAN = ROWS == 8 ? 4 : 2;       // vectors of outputs held in registers, from one row or several
+// Vectors of outputs held in registers beside FILTERS filters, from one row or several.
+template <int FILTERS> constexpr int span() { return FILTERS == ROWS ? VECTORS : ROWS == 8 ? 4 : 2; }
 
 struct Strip {
     i64 depths, rows, phases, pitch;          // [channel][depth of a tap][row][phase][pitch]
@@ -96,7 +97,7 @@ static inline i64 tap_offset(const Strip& s, const Tap& at) {
 }
 
 // FILTERS x SPAN vectors of outputs: `terms` products each, weights packed [term][FILTERS].
-template <int FILTERS>
+template <int FILTERS, int SPAN>
 static inline void planar_tile(const real* const (&x)[SPAN], const i64* offsets, i64 terms, const real* weights, const real* start,
                                V (&acc)[FILTERS][SPAN]) {
     #pragma GCC unroll 8
@@ -105,12 +106,13 @@ static inline void planar_tile(const real* const (&x)[SPAN], const i64* offsets,
         for (int v = 0; v < SPAN; ++v) acc[f][v] = splat(start[f]);
     for (i64 i = 0; i < terms; ++i, weights += FILTERS) {
         const i64 at = offsets[i];
+        V xv[SPAN];
         #pragma GCC unroll 4
-        for (int v = 0; v < SPAN; ++v) {
-            const V xv = load(x[v] + at);
-            #pragma GCC unroll 8
-            for (int f = 0; f < FILTERS; ++f) acc[f][v] += weights[f] * xv;
-        }
+        for (int v = 0; v < SPAN; ++v) xv[v] = load(x[v] + at);
+        #pragma GCC unroll 8
+        for (int f = 0; f < FILTERS; ++f)
+            #pragma GCC unroll 4
+            for (int v = 0; v < SPAN; ++v) acc[f][v] += weights[f] * xv[v];
     }
 }
 
@@ -132,6 +134,7 @@ static inline real* row_of_y(const Convolution& conv, const TapList& t, i64 n, i
 template <int FILTERS>
 static inline void planar_rows(const Convolution& conv, const TapList& t, const Strip& s, const real* strips, const i64* offsets, i64 terms,
                                const real* weights, const real* start, i64 n, i64 filter, i64 od, i64 oh, i64 rows) {
+    constexpr int SPAN = span<FILTERS>();
     const i64 a_row = ceil_div(t.grid.w, LANES), vectors = rows * a_row;
     i64 row[SPAN], w[SPAN];
     for (i64 i = 0, next_row = 0, next_w = 0; i < vectors; i += SPAN) {
@@ -143,7 +146,7 @@ static inline void planar_rows(const Convolution& conv, const TapList& t, const 
             if (next_row == rows) next_row = 0;   // beyond the last vector: computed again, not stored
         }
         V acc[FILTERS][SPAN];
-        planar_tile<FILTERS>(x, offsets, terms, weights, start, acc);
+        planar_tile<FILTERS, SPAN>(x, offsets, terms, weights, start, acc);
         for (int v = 0; v < SPAN && i + v < vectors; ++v)
             for (int f = 0; f < FILTERS; ++f)
                 store_outputs(row_of_y(conv, t, n, filter + f, od, oh + row[v]) + w[v] * t.out_stride.w, t.out_stride.w, acc[f][v],
@@ -267,7 +270,7 @@ static inline DensePlane dense_in_place(const Convolution& conv, const TapList& 
 // Place of the tap in a dense k x k filter, row by row.
 static inline i64 dense_place(const TapRange& r, const Tap& at) { return (at.h - r.low_h) * (r.high_w - r.low_w + 1) + at.w - r.low_w; }
 
-constexpr i64 STRIP_BYTES = 128 * 1024;       // a strip of all of a group's channels stays within L2, a depthwise plane within L1
+constexpr i64 STRIP_BYTES = 256 * 1024;       // a strip of all of a group's channels stays within L2
 
 static inline i64 strip_rows(const Convolution& conv, const TapList& t) {
     const Strip one = strip_of(t, 1), two = strip_of(t, 2);
@@ -304,7 +307,7 @@ static inline void planar(const Convolution& conv, const TapList& t) {
     const i64 tasks = conv.xs.n * conv.groups * t.grid.d * strips_a_plane;
     const i64 cost  = rows * t.grid.w * (terms * conv.filters / 4 + 1);
     parallel_for(tasks, 1 + 30000 / (cost + 1), [&](i64 begin, i64 end) {
-        Scratch<real> strips(conv.channels * s.plane() + slack), weights(terms * 4), square(terms);
+        Scratch<real> strips(conv.channels * s.plane() + slack), weights(terms * ROWS), square(terms);
         Scratch<i64>  offsets(terms);
         Scratch<PhaseFill> fills(s.phases);
         for (i64 p = 0; p < s.phases; ++p) fills[p] = phase_fill(s, p, conv.xs.w);
@@ -317,15 +320,16 @@ static inline void planar(const Convolution& conv, const TapList& t) {
             for (i64 c = 0; c < conv.channels; ++c)
                 fill_strip(conv, t, s, fills, n, group * conv.channels + c, od, oh, strips + c * s.plane());
             for (i64 k = 0; k < conv.filters;) {
-                const int  filters = dense ? 1 : conv.filters - k >= 4 ? 4 : conv.filters - k >= 2 ? 2 : 1;
+                const i64  left    = conv.filters - k;
+                const int  filters = dense ? 1 : left >= ROWS ? ROWS : left >= 4 ? 4 : left >= 2 ? 2 : 1;
                 const i64  filter  = group * conv.filters + k;
-                real       start[4];
+                real       start[ROWS];
                 pack_terms(conv, t, group, k, filters, weights, start);
                 if (dense) {
                     for (i64 i = 0; i < t.count; ++i) square[dense_place(range, t.taps[i])] = weights[i];
                     dense(conv, t, s, strips, square, start[0], n, filter, od, oh, count);
                 } else {
-                    auto run = filters == 4 ? planar_rows<4> : filters == 2 ? planar_rows<2> : planar_rows<1>;
+                    auto run = filters == ROWS ? planar_rows<ROWS> : filters == 4 ? planar_rows<4> : filters == 2 ? planar_rows<2> : planar_rows<1>;
                     run(conv, t, s, strips, offsets, terms, weights, start, n, filter, od, oh, count);
                 }
                 k += filters;
