@@ -3,12 +3,31 @@
     import numpy as np, pyops.functional as F
     y = F.conv2d(x, weight, bias, padding=1)     # NumPy in, NumPy out
 """
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from . import functional, shape_methods
 from .backends import available, get_backend, use_backend
 from .random import manual_seed
 from .tensor import Tensor, grad, no_grad
 from .threads import get_num_threads, num_threads, set_num_threads
 
+if TYPE_CHECKING:
+    from . import models, nn, optim, train
+
 __version__ = "0.1.0"
-__all__ = ["Tensor", "available", "functional", "get_backend", "get_num_threads", "grad", "manual_seed", "no_grad",
-           "num_threads", "set_num_threads", "use_backend"]
+__all__ = ["Tensor", "available", "functional", "get_backend", "get_num_threads", "grad", "manual_seed", "models", "nn", "no_grad",
+           "num_threads", "optim", "set_num_threads", "train", "use_backend"]
+
+# Imported when first asked for: who calls ops alone does not wait for them.
+_LATER = ("models", "nn", "optim", "train")
+
+
+def __getattr__(name):
+    if name in _LATER:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})
