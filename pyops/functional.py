@@ -8,6 +8,8 @@ from .ops.layer_norm import *  # noqa: F401,F403
 from .ops.batch_norm import *  # noqa: F401,F403
 from .ops.group_norm import *  # noqa: F401,F403
 from .ops.local_response_norm import *  # noqa: F401,F403
+from .ops.softmax import *  # noqa: F401,F403
+from .ops.dropout import *  # noqa: F401,F403
 from .ops.convolution import *  # noqa: F401,F403
 from .ops.elementwise import *  # noqa: F401,F403
 from .ops.shape import *  # noqa: F401,F403

@@ -1,0 +1,125 @@
+"""softmax along an axis and its logarithm."""
+from __future__ import annotations
+
+from functools import lru_cache
+from operator import index
+
+import numpy as np
+
+from ..kernels.softmax import reference
+from ..registry import A, Op, bad, case
+from .elementwise import neg
+
+__all__ = ["log_softmax", "softmax", "softmin"]
+
+
+def softmax(input, dim=None, *, dtype=None, out=None):
+    """e^x over its sum along axis `dim`, computed from x - max. input: any shape, float32 or float64; returns an array like input.
+
+    dim None takes axis 0 of inputs of 0, 1 or 3 axes and axis 1 of others, as torch does; better say which. dtype converts an array
+    input first. A line that holds NaN or +inf, or -inf only, is NaN. ValueError for an axis that input does not have.
+    """
+    return _along("softmax", SOFTMAX, input, dim, dtype, out)
+
+
+def log_softmax(input, dim=None, *, dtype=None, out=None):
+    """log(softmax(input, dim)) without its underflow: x - max - log(sum of e^(x - max)). Arguments and errors as for softmax."""
+    return _along("log_softmax", LOG_SOFTMAX, input, dim, dtype, out)
+
+
+def softmin(input, dim=None, *, dtype=None, out=None):
+    """softmax(-input, dim). Arguments and errors as for softmax."""
+    return _along("softmin", SOFTMAX, neg(_typed("softmin", input, dtype)), dim, None, out)
+
+
+def _along(name, op, input, dim, dtype, out):
+    if dtype is not None:
+        input = _typed(name, input, dtype)
+    return op(input, dim=_axis(name, len(input.shape), dim), out=out)
+
+
+def _typed(name, input, dtype):
+    if dtype is None or np.dtype(dtype) == input.dtype:
+        return input
+    if not isinstance(input, np.ndarray):
+        raise TypeError(f"{name}: dtype= converts arrays; convert this {type(input).__name__} of {input.dtype} first")
+    return input.astype(dtype)
+
+
+@lru_cache(4096, typed=True)
+def _axis(name, ndim, dim):
+    """dim counted from the front; a scalar counts as one axis."""
+    if dim is None:
+        return 0 if ndim in (0, 1, 3) else 1
+    most = max(ndim, 1)
+    if not -most <= index(dim) < most:
+        raise ValueError(f"{name}: dim {dim} is outside the {most} axes [{-most}, {most - 1}]")
+    return dim % most
+
+
+def _kernel(name):
+    def forward(k, x, *, dim):
+        y = k.empty(x.shape)
+        if x.ndim:
+            getattr(k, name)(x, dim, y)
+        else:   # a scalar is a line of one value
+            getattr(k, name)(x.reshape(1), dim, y.reshape(1))
+        return y
+    return forward
+
+
+def _scalars_too(definition):
+    """The definition, which needs an axis, also for scalars."""
+    def reference(*arrays, dim):
+        return definition(*map(np.atleast_1d, arrays), dim=dim).reshape(arrays[0].shape)
+    return reference
+
+
+def _backward(name):
+    def forward(k, dy, y, *, dim):
+        dx = k.empty(y.shape)
+        if y.ndim:
+            getattr(k, name)(dy, y, dim, dx)
+        else:
+            getattr(k, name)(dy.reshape(1), y.reshape(1), dim, dx.reshape(1))
+        return dx
+    return Op(name, "rr", forward, _scalars_too(getattr(reference, name)), kernels=(name,))
+
+
+SOFTMAX_BACKWARD, LOG_SOFTMAX_BACKWARD = map(_backward, ("softmax_backward", "log_softmax_backward"))
+
+
+def _cases(name):
+    return [
+        *(case(f"line{n}", name, A(3, n), -1, batch=True) for n in (1, 7, 16, 35, 130)),
+        case("line_of_several_pieces", name, A(2, 5000), 1, batch=True),
+        case("across", name, A(2, 5, 19), 1, batch=True),
+        case("across_one_column", name, A(2, 5, 3), 1, batch=True),
+        case("across_several_blocks", name, A(2, 3, 20, 30), 1, batch=True),
+        case("across_long_lines", name, A(2, 600, 35), 1, batch=True),
+        case("first_axis", name, A(6, 35), 0),
+        case("negative_axis", name, A(2, 5, 3), -2),
+        case("implicit_axis_of_three", name, A(4, 5, 3)),
+        case("implicit_axis_of_four", name, A(2, 5, 3, 4)),
+        case("one_axis", name, A(40), 0),
+        case("scalar", name, A(), 0),
+        case("far_from_zero", name, A(3, 33, offset=1e3), 1),
+        case("no_lines", name, A(0, 5), 1),
+        case("lines_of_nothing", name, A(3, 0), 1),
+        case("nothing_beside", name, A(3, 5, 0), 1),
+    ], [
+        bad("no_such_axis", name, A(2, 3), 2, match="dim 2"),
+        bad("no_such_axis_backwards", name, A(2, 3), -3, match="dim -3"),
+        bad("axis_not_whole", name, A(2, 3), 0.5, match="integer", error=TypeError),
+    ]
+
+
+def _row(name, backward, extra=()):
+    cases, refuses = _cases(name)
+    return Op(
+        name, "r", _kernel(name), _scalars_too(getattr(reference, name)), lambda ctx: (backward(ctx.g, ctx.outputs[0], **ctx.attrs),),
+        kernels=(name,), cases=[*cases, *extra], refuses=refuses, flops=lambda x, *, dim: 12 * x.size, bytes=lambda x, *, dim: 2 * x.nbytes)
+
+
+SOFTMAX = _row("softmax", SOFTMAX_BACKWARD, [case("softmin", "softmin", A(3, 19), 1, gradient=False)])
+LOG_SOFTMAX = _row("log_softmax", LOG_SOFTMAX_BACKWARD)
