@@ -19,54 +19,59 @@ struct Layout {
 
 static real value_or(In<real> v, i64 i, real otherwise) { return v ? v.data[i] : otherwise; }
 
-// ---- (N, C): LANES channels a vector
+// ---- (N, C): LANES channels a vector, four of them a block, so that sums have four chains
+
+constexpr i64 BLOCK = 4 * LANES;
 
 template <class Body> static void for_column_blocks(const Layout& at, Body body) {
-    const i64 blocks = (at.channels + LANES - 1) / LANES;
-    parallel_for(blocks, 1 + 2048 / (at.samples + 1), [&](i64 begin, i64 end) {
-        for (i64 b = begin; b < end; ++b) {
-            const i64 c = b * LANES;
-            if (c + LANES <= at.channels) body(c, Whole{});
-            else body(c, Tail{(int)(at.channels - c)});
-        }
+    const i64 blocks = (at.channels + BLOCK - 1) / BLOCK;
+    parallel_for(blocks, 1 + 4096 / (BLOCK * at.samples + 1), [&](i64 begin, i64 end) {
+        for (i64 c = begin * BLOCK; c < end * BLOCK; c += BLOCK) body(c, at.channels - c < BLOCK ? at.channels - c : BLOCK);
     });
 }
 
 static void column_moments(In<real> x, const Layout& at, Out<real> mean, Out<real> var) {
-    constexpr i64 STEP = 64;   // samples summed plainly before they are merged
-    for_column_blocks(at, [&](i64 c, auto lanes) {
-        V m{}, squares{};
+    // Samples summed plainly before they are merged. Rows a power of two apart share the sets of a cache: eight of them still fit.
+    constexpr i64 STEP = 8;
+    for_column_blocks(at, [&](i64 c, i64 width) {
+        V m[4] = {}, squares[4] = {};
         for (i64 n = 0; n < at.samples; n += STEP) {
             const i64   rows = at.samples - n < STEP ? at.samples - n : STEP;
             const real* p    = x.data + n * at.channels + c;
-            V sum{}, square{};
-            for (i64 r = 0; r < rows; ++r) sum += lanes.load(p + r * at.channels);
-            const V local = sum / (real)rows;
-            for (i64 r = 0; r < rows; ++r) {
-                const V d = lanes.load(p + r * at.channels) - local;
-                square += d * d;
-            }
-            const V delta = local - m;
-            m += delta * (real)(double(rows) / (n + rows));
-            squares += square + delta * delta * (real)(double(n) * rows / (n + rows));
+            const real  share = real(1. / rows), part = real(double(rows) / (n + rows)), cross = real(double(n) * rows / (n + rows));
+            for_vectors(width, [&](i64 i, auto lanes) {
+                V sum{}, square{};
+                for (i64 r = 0; r < rows; ++r) sum += lanes.load(p + r * at.channels + i);
+                const V local = sum * share, delta = local - m[i / LANES];
+                for (i64 r = 0; r < rows; ++r) {
+                    const V d = lanes.load(p + r * at.channels + i) - local;
+                    square += d * d;
+                }
+                m[i / LANES] += delta * part;
+                squares[i / LANES] += square + delta * delta * cross;
+            });
         }
-        lanes.store(mean.data + c, m);
-        lanes.store(var.data + c, squares / (real)at.samples);
+        for_vectors(width, [&](i64 i, auto lanes) {
+            lanes.store(mean.data + c + i, m[i / LANES]);
+            lanes.store(var.data + c + i, squares[i / LANES] / (real)at.samples);
+        });
     });
 }
 
 static void column_gradient_sums(In<real> dy, In<real> x, In<real> mean, const real* rstd, const Layout& at, Out<real> dweight,
                                  Out<real> dbias) {
-    for_column_blocks(at, [&](i64 c, auto lanes) {
-        const V m = lanes.load(mean.data + c);
-        V g{}, gn{};
-        for (i64 n = 0; n < at.samples; ++n) {
-            const V v = lanes.load(dy.data + n * at.channels + c);
-            g += v;
-            gn += v * (lanes.load(x.data + n * at.channels + c) - m);
-        }
-        lanes.store(dbias.data + c, g);
-        lanes.store(dweight.data + c, gn * lanes.load(rstd + c));
+    for_column_blocks(at, [&](i64 c, i64 width) {
+        V g[4] = {}, gn[4] = {};
+        for (i64 n = 0; n < at.samples; ++n)
+            for_vectors(width, [&](i64 i, auto lanes) {
+                const V v = lanes.load(dy.data + n * at.channels + c + i);
+                g[i / LANES] += v;
+                gn[i / LANES] += v * (lanes.load(x.data + n * at.channels + c + i) - lanes.load(mean.data + c + i));
+            });
+        for_vectors(width, [&](i64 i, auto lanes) {
+            lanes.store(dbias.data + c + i, g[i / LANES]);
+            lanes.store(dweight.data + c + i, gn[i / LANES] * lanes.load(rstd + c + i));
+        });
     });
 }
 
@@ -122,6 +127,13 @@ void batch_norm_training(In<real> x, In<real> weight, In<real> bias, double eps,
             for (i64 n = at.samples - 1; n >= 0; --n)   // the last samples are the ones still in cache
                 normalise_run(xc + n * at.stride(), at.run, mean.data[c], scale, shift, y.data + c * at.run + n * at.stride());
         }
+    });
+}
+
+// Running statistics: running = keep * running + take * batch, in place.
+void move_towards(In<real> batch, double keep, double take, Out<real> running) {
+    for_vectors(running.size(), [&](i64 i, auto lanes) {
+        lanes.store(running.data + i, lanes.load(running.data + i) * (real)keep + lanes.load(batch.data + i) * (real)take);
     });
 }
 

@@ -1,24 +1,10 @@
 // layer_norm: y = (x - mean) * rstd * weight + bias over the trailing axes, which are one row of memory.
 // Two passes over a row that is still in cache after the first: mean, then the centred second moment. The one-pass form
 // E[x^2] - mean^2 cancels badly when |mean| >> std, so it is not used.
-#include "kernel.h"
+// rms_norm: y = x * rrms * weight, rrms = 1 / sqrt(mean of x^2 + eps).
+#include "../batch_norm/moments.h"
 
 BEGIN_KERNELS
-
-static real mean_of(const real* x, i64 n) {
-    V acc{};
-    for_vectors(n, [&](i64 i, auto lanes) { acc += lanes.load(x + i); });
-    return hsum(acc) / n;
-}
-
-static real variance_of(const real* x, i64 n, real mean) {
-    V acc{};
-    for_vectors(n, [&](i64 i, auto lanes) {
-        V d = lanes.keep(lanes.load(x + i) - mean);   // a dead lane loads as 0, so its difference would be -mean
-        acc += d * d;
-    });
-    return hsum(acc) / n;
-}
 
 void layer_norm(In<real> x, In<real> weight, In<real> bias, double eps, Out<real> y, Out<real> mean, Out<real> rstd) {
     const i64 rows = mean.size(), cols = rows ? x.size() / rows : 0;
@@ -26,8 +12,9 @@ void layer_norm(In<real> x, In<real> weight, In<real> bias, double eps, Out<real
         for (i64 r = begin; r < end; ++r) {
             const real* xr = x.data + r * cols;
             real*       yr = y.data + r * cols;
-            const real  m  = mean_of(xr, cols);
-            const real  s  = 1 / std::sqrt(variance_of(xr, cols, m) + (real)eps);
+            const Moments row = moments(xr, 1, cols, 0);
+            const real  m  = real(row.mean);
+            const real  s  = reciprocal_deviation(row.variance(), eps);
             mean.data[r] = m;
             rstd.data[r] = s;
             for_vectors(cols, [&](i64 i, auto lanes) {
@@ -86,6 +73,51 @@ void layer_norm_backward(In<real> dy, In<real> x, In<real> weight, In<real> mean
         }
     });
     parameter_gradients(dy, x, mean, rstd, rows, cols, dweight, dbias);
+}
+
+void rms_norm(In<real> x, In<real> weight, double eps, Out<real> y, Out<real> rrms) {
+    const i64 rows = rrms.size(), cols = rows ? x.size() / rows : 0;
+    parallel_for(rows, 1 + 8192 / (cols + 1), [&](i64 begin, i64 end) {
+        for (i64 r = begin; r < end; ++r) {
+            const real* xr = x.data + r * cols;
+            const real  s  = reciprocal_deviation(gradient_sums(xr, xr, 1, cols, 0, 0, 1).gn / cols, eps);
+            rrms.data[r] = s;
+            for_vectors(cols, [&](i64 i, auto lanes) {
+                const V v = lanes.load(xr + i) * s;
+                lanes.store(y.data + r * cols + i, weight ? v * lanes.load(weight.data + i) : v);
+            });
+        }
+    });
+}
+
+// dx = (g - n mean(g n)) rrms with g = dy weight and n = x rrms; dweight = sum of dy n over rows, a range of columns a thread.
+void rms_norm_backward(In<real> dy, In<real> x, In<real> weight, In<real> rrms, Out<real> dx, Out<real> dweight) {
+    const i64 rows = rrms.size(), cols = dweight.size();
+    parallel_for(rows, 1 + 8192 / (cols + 1), [&](i64 begin, i64 end) {
+        for (i64 r = begin; r < end; ++r) {
+            const real *gr = dy.data + r * cols, *xr = x.data + r * cols;
+            const real  s = rrms.data[r];
+            auto weighted = [&](i64 i, auto lanes) {
+                const V g = lanes.load(gr + i);
+                return weight ? g * lanes.load(weight.data + i) : g;
+            };
+            V sum{};
+            for_vectors(cols, [&](i64 i, auto lanes) { sum += weighted(i, lanes) * (lanes.load(xr + i) * s); });
+            const real mean = hsum(sum) / cols;
+            for_vectors(cols, [&](i64 i, auto lanes) {
+                lanes.store(dx.data + r * cols + i, (weighted(i, lanes) - lanes.load(xr + i) * s * mean) * s);
+            });
+        }
+    });
+    const i64 blocks = (cols + LANES - 1) / LANES;
+    parallel_for(blocks, 1 + 4096 / (rows + 1), [&](i64 begin, i64 end) {
+        for (i64 c = begin * LANES; c < end * LANES; c += LANES) {
+            const Tail lanes{(int)(cols - c < LANES ? cols - c : LANES)};
+            V dw{};
+            for (i64 r = 0; r < rows; ++r) dw += lanes.load(dy.data + r * cols + c) * (lanes.load(x.data + r * cols + c) * rrms.data[r]);
+            lanes.store(dweight.data + c, dw);
+        }
+    });
 }
 
 END_KERNELS

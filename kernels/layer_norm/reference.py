@@ -29,3 +29,22 @@ def layer_norm_backward(dy, x, weight, mean, rstd, *, ndim):
     g = dy if weight is None else dy * weight
     dx = rstd * (g - g.mean(axes, keepdims=True) - n * (g * n).mean(axes, keepdims=True))
     return dx, (dy * n).sum(rows), dy.sum(rows)
+
+
+def rms_norm(x, weight, *, ndim, eps):
+    """Returns y, and 1 / root mean square per row. Zhang & Sennrich (2019)."""
+    axes = tuple(range(x.ndim - ndim, x.ndim))
+    count = max(int(np.prod(x.shape[x.ndim - ndim:])), 1)
+    eps = np.finfo(x.dtype).eps if eps is None else eps
+    rrms = 1 / np.sqrt((x * x).sum(axes, keepdims=True) / count + eps)
+    return x * rrms if weight is None else x * rrms * weight, rrms.ravel()
+
+
+def rms_norm_backward(dy, x, weight, rrms, *, ndim):
+    """Returns dx and dweight (of the normalised shape)."""
+    axes, rows = tuple(range(x.ndim - ndim, x.ndim)), tuple(range(x.ndim - ndim))
+    rrms = rrms.reshape(x.shape[:x.ndim - ndim] + (1,) * ndim)
+    n = x * rrms
+    g = dy if weight is None else dy * weight
+    count = max(int(np.prod(x.shape[x.ndim - ndim:])), 1)
+    return rrms * (g - n * (g * n).sum(axes, keepdims=True) / count), (dy * n).sum(rows)

@@ -6,11 +6,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..backends import DTYPES, active
 from ..kernels.batch_norm import reference
 from ..registry import A, Op, bad, case
 from ..tensor import Context, Tensor
 
 __all__ = ["batch_norm"]
+
+REALS = {dtype: real for real, dtype in DTYPES.items()}
 
 
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, *, out=None):
@@ -44,7 +47,7 @@ def writable_statistics(op, shape, dtype, running_mean, running_var):
 def _writable(op, name, value, shape, dtype):
     array = value if type(value) is np.ndarray else value.data if isinstance(value, Tensor) else np.asarray(
         value if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__") else np.from_dlpack(value))
-    if str(array.dtype) != str(dtype).rpartition(".")[2]:   # torch's dtypes read torch.float32
+    if array.dtype != dtype and str(array.dtype) != str(dtype).rpartition(".")[2]:   # torch's dtypes read torch.float32
         raise TypeError(f"{op}: {name} is {array.dtype}, input {dtype}; they must be the same")
     if array.shape != shape[1:2]:
         raise ValueError(f"{op}: {name} {array.shape} must be {shape[1:2]}, one value a channel of input {shape}")
@@ -55,9 +58,15 @@ def _writable(op, name, value, shape, dtype):
 
 def follow(running, mean, var, values, momentum):
     """Moves the running arrays towards mean and the unbiased variance. values: how many a channel had."""
+    sets = getattr(active.get(), "sets", None) or {}
     for array, batch, unbias in zip(running, (mean, var), (1, values / (values - 1))):
-        if array is not None:
-            batch = np.asarray(batch.data if isinstance(batch, Tensor) else batch)
+        if array is None:
+            continue
+        batch = np.asarray(batch.data if isinstance(batch, Tensor) else batch)
+        native = sets.get(REALS.get(array.dtype)) if array.flags.carray and batch.flags.carray else None
+        if native:
+            native.move_towards(batch, 1 - momentum, momentum * unbias, array)
+        else:
             array *= 1 - momentum
             array += batch * (momentum * unbias)
 

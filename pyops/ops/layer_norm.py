@@ -1,4 +1,4 @@
-"""Layer normalisation over the trailing axes."""
+"""Layer and root-mean-square normalisation over the trailing axes."""
 from __future__ import annotations
 
 import math
@@ -8,7 +8,7 @@ from ..kernels.layer_norm import reference
 from ..registry import A, Op, bad, case
 from ..tensor import Context
 
-__all__ = ["layer_norm"]
+__all__ = ["layer_norm", "rms_norm"]
 
 
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, *, out=None):
@@ -17,10 +17,24 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, *, out
     input: (..., *normalized_shape), float32 or float64; weight, bias: normalized_shape or None. Returns an array like input.
     Raises ValueError where shapes disagree. Source: Ba, Kiros & Hinton (2016).
     """
-    normalized_shape = tuple(normalized_shape)
-    if tuple(input.shape[len(input.shape) - len(normalized_shape):]) != normalized_shape or not normalized_shape:
-        raise ValueError(f"layer_norm: normalized_shape {normalized_shape} must be the last axes of input {tuple(input.shape)}")
+    normalised_axes("layer_norm", tuple(input.shape), tuple(normalized_shape))
     return LAYER_NORM(input, weight, bias, ndim=len(normalized_shape), eps=eps, out=out)[0]
+
+
+def rms_norm(input, normalized_shape, weight=None, eps=None, *, out=None):
+    """x / sqrt(mean of x^2 + eps) * weight, the mean over the last len(normalized_shape) axes.
+
+    input: (..., *normalized_shape), float32 or float64; weight: normalized_shape or None; eps None is the type's epsilon. Returns an
+    array like input. Raises ValueError where shapes disagree. Source: Zhang & Sennrich (2019).
+    """
+    normalised_axes("rms_norm", tuple(input.shape), tuple(normalized_shape))
+    return RMS_NORM(input, weight, ndim=len(normalized_shape), eps=eps, out=out)[0]
+
+
+@lru_cache(4096)
+def normalised_axes(op, x, normalized_shape):
+    if not normalized_shape or x[len(x) - len(normalized_shape):] != normalized_shape:
+        raise ValueError(f"{op}: normalized_shape {normalized_shape} must be the last axes of input {x}")
 
 
 def check(x, weight, bias, *, ndim, eps):
@@ -75,5 +89,62 @@ LAYER_NORM = Op(
         bad("eps_negative", "layer_norm", A(3, 4), (4,), eps=-1.0, match="eps"),
     ],
     flops=lambda x, *_, ndim, eps: 8 * x.size,
+    bytes=lambda x, *_, ndim, eps: 2 * x.nbytes,
+)
+
+
+def check_rms(x, weight, *, ndim, eps):
+    return plan_rms(x.shape, weight is not None and weight.shape, ndim, eps)
+
+
+@lru_cache(4096)
+def plan_rms(x, weight, ndim, eps):
+    """Validates; returns the number of rows."""
+    normalised = x[len(x) - ndim:]
+    if weight not in (False, normalised):
+        raise ValueError(f"rms_norm: weight {weight} must be {normalised}, the last axes of input {x}")
+    if eps is not None and not eps >= 0:
+        raise ValueError(f"rms_norm: eps must not be negative, got {eps}")
+    return math.prod(x[:len(x) - ndim])
+
+
+def forward_rms(k, x, weight, *, ndim, eps):
+    rows = check_rms(x, weight, ndim=ndim, eps=eps)
+    y, rrms = k.empty(x.shape), k.empty((rows,))
+    k.rms_norm(x, weight, EPSILON[k.real] if eps is None else eps, y, rrms)
+    return y, rrms
+
+
+EPSILON = {"f32": 2.0 ** -23, "f64": 2.0 ** -52}   # the types' own
+
+
+def gradient_rms(ctx: Context):
+    x, weight = ctx.inputs
+    return RMS_NORM_BACKWARD(ctx.g, x, weight, ctx.outputs[1], ndim=ctx.attrs["ndim"])
+
+
+def backward_rms(k, dy, x, weight, rrms, *, ndim):
+    dx, dweight = k.empty(x.shape), k.empty(x.shape[x.ndim - ndim:])
+    k.rms_norm_backward(dy, x, weight, rrms, dx, dweight)
+    return dx, dweight
+
+
+RMS_NORM_BACKWARD = Op("rms_norm_backward", "rror", backward_rms, reference.rms_norm_backward, kernels=("rms_norm_backward",))
+
+RMS_NORM = Op(
+    "rms_norm", "ro", forward_rms, reference.rms_norm, gradient_rms, check_rms,
+    kernels=("rms_norm",),
+    cases=[case(f"cols{c}", "rms_norm", A(3, c), (c,), A(c), batch=True) for c in (1, 7, 16, 35, 768)] + [
+        case("no_rows", "rms_norm", A(0, 5), (5,), A(5)),
+        case("no_weight", "rms_norm", A(2, 3, 5), (5,)),
+        case("two_axes", "rms_norm", A(4, 3, 5), (3, 5), A(3, 5), 1e-3, batch=True),
+        case("several_pieces", "rms_norm", A(2, 5000), (5000,), A(5000)),
+    ],
+    refuses=[
+        bad("weight_of_other_width", "rms_norm", A(3, 4), (4,), A(5), match="weight"),
+        bad("shape_not_last_axes", "rms_norm", A(3, 4), (3,), match="normalized_shape"),
+        bad("eps_negative", "rms_norm", A(3, 4), (4,), None, -1.0, match="eps"),
+    ],
+    flops=lambda x, *_, ndim, eps: 4 * x.size,
     bytes=lambda x, *_, ndim, eps: 2 * x.nbytes,
 )
