@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 PIP    := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 
-.PHONY: test bench build check-native wheel clean
+.PHONY: test bench build sanitize valgrind wheel clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
 $(VENV)/.test: pyproject.toml
@@ -28,6 +28,19 @@ test: build
 bench: $(VENV)/.bench build
 	$(PY) -m pyops bench --html bench/results/report.html
 	$(PY) -m pyops train lenet5
+
+# Every case of every row on every instruction set, with the address and undefined-behaviour sanitizers compiled in.
+SANITIZED := build/sanitized
+sanitize: build
+	PYOPS_BUILD_DIR=$(SANITIZED) PYOPS_CXXFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined" \
+	  $(PY) setup.py --quiet build --build-base $(SANITIZED)/base --build-lib $(SANITIZED)/lib
+	cd $(SANITIZED)/lib && LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  $(CURDIR)/$(PY) -m pyops validate
+
+# The same under valgrind, on the instruction sets it knows (it has no AVX-512).
+valgrind: build
+	PYTHONMALLOC=malloc PYOPS_MAX_ISA=avx2 valgrind --error-exitcode=1 --errors-for-leak-kinds=none --suppressions=tests/valgrind.supp \
+	  $(PY) -m pyops validate --backend avx2
 
 wheel: build
 	$(PIP) build

@@ -1,7 +1,8 @@
 """Builds pyops._C: every kernels/*/*.cpp once per instruction set and element type, csrc/module.cpp once.
 
 An object lives in build/kernels/<isa>-<real>/ and is rebuilt when its source, a header it read or its command changes.
-PYOPS_BUILD_ISAS="avx512,scalar" limits the sets (a development aid: the extension then lacks the others).
+PYOPS_BUILD_ISAS="avx512,scalar" limits the sets (a development aid: the extension then lacks the others); PYOPS_CXXFLAGS adds compiler
+flags and PYOPS_BUILD_DIR keeps the objects of such a build apart (see `make sanitize`).
 """
 import os
 import platform
@@ -16,6 +17,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
+BUILD = ROOT / os.environ.get("PYOPS_BUILD_DIR", "build")
+MORE_FLAGS = shlex.split(os.environ.get("PYOPS_CXXFLAGS", ""))
 COMMON = ["-O3", "-g0", "-std=c++17", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fvisibility-inlines-hidden",
           "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
 KERNEL = ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti"]
@@ -100,8 +103,7 @@ def out_of_date(obj):
 
 
 def compile_object(source, obj, flags):
-    command = [*shlex.split(os.environ.get("CXX", "g++")), *COMMON, *flags, "-MMD", "-c", str(source), "-o", str(obj),
-               *shlex.split(os.environ.get("PYOPS_CXXFLAGS", ""))]
+    command = [*shlex.split(os.environ.get("CXX", "g++")), *COMMON, *flags, "-MMD", "-c", str(source), "-o", str(obj), *MORE_FLAGS]
     if not command_changed(obj, command) and not out_of_date(obj):
         return obj
     obj.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +125,7 @@ class BuildKernels(build_ext):
         for isa in chosen:
             for tag, ctype in REALS.items():
                 for source in sorted((ROOT / "kernels").glob("*/*.cpp")):
-                    obj = ROOT / "build" / "kernels" / f"{isa}-{tag}" / f"{source.parent.name}-{source.stem}.o"
+                    obj = BUILD / "kernels" / f"{isa}-{tag}" / f"{source.parent.name}-{source.stem}.o"
                     flags = [*KERNEL, *ISA_FLAGS[isa], f"-DISA={isa}", f"-DREAL_NAME={tag}", f"-DREAL={ctype}",
                              f"-DREAL_{tag}", f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'kernels'}"]
                     jobs.append((source, obj, flags))
@@ -144,6 +146,6 @@ setup(
     package_data={"pyops": ["py.typed", "*.pyi"]},
     ext_modules=[Extension(
         "pyops._C", ["csrc/module.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
-        extra_compile_args=[*COMMON, "-O2"], extra_link_args=["-fopenmp"])],
+        extra_compile_args=[*COMMON, "-O2", *MORE_FLAGS], extra_link_args=["-fopenmp", *MORE_FLAGS])],
     cmdclass={"build_ext": BuildKernels},
 )

@@ -16,7 +16,11 @@ bool pyops_forked_child = false;
 // ---- scratch.h: a thread's blocks are a stack, since scopes nest. What does not fit into the kept block is allocated for its scope, and the
 // block grows to the thread's greatest need once nothing is in use.
 namespace {
+#if defined(__SANITIZE_ADDRESS__)
+constexpr std::size_t MOST_KEPT = 0;   // every block its own allocation, so that the sanitizer sees its ends
+#else
 constexpr std::size_t MOST_KEPT = 64u << 20;
+#endif
 struct Workspace {
     char*       block = nullptr;
     std::size_t size = 0, used = 0, outside = 0, most = 0;
@@ -27,7 +31,7 @@ thread_local Workspace workspace;
 
 void* pyops_take_scratch(std::size_t bytes) {
     Workspace& w = workspace;
-    if (w.used == 0 && w.outside == 0 && w.most > w.size) {
+    if (w.used == 0 && w.outside == 0 && w.most > w.size && w.size < MOST_KEPT) {
         std::free(w.block);
         w.size  = w.most < MOST_KEPT ? w.most : MOST_KEPT;
         w.block = (char*)std::aligned_alloc(64, w.size);
@@ -35,7 +39,7 @@ void* pyops_take_scratch(std::size_t bytes) {
     }
     const std::size_t need = w.used + w.outside + bytes;
     if (need > w.most) w.most = need;
-    if (bytes <= w.size - w.used) {
+    if (w.block && bytes <= w.size - w.used) {
         w.used += bytes;
         return w.block + (w.used - bytes);
     }
@@ -50,7 +54,7 @@ void* pyops_take_scratch(std::size_t bytes) {
 
 void pyops_give_scratch(void* p, std::size_t bytes) {
     Workspace& w = workspace;
-    if (p >= w.block && p < w.block + w.size) {
+    if (w.block && p >= w.block && p < w.block + w.size) {
         w.used -= bytes;
     } else {
         w.outside -= bytes;
