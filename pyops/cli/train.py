@@ -74,7 +74,7 @@ def show(trainer) -> None:
         trainer.tick = lambda epoch, batch, loss: progress.update(task, advance=1, epoch=epoch, loss=loss)
         trainer.report = lambda e: console.print(
             f"epoch {e.number:3d}  loss {e.train_loss:7.4f}  accuracy {100 * e.train_accuracy:6.2f} %   "
-            f"test loss {e.test_loss:7.4f}  accuracy {100 * e.test_accuracy:6.2f} %   {e.seconds:.1f} s")
+            f"test loss {e.test_loss:7.4f}  accuracy {100 * e.test_accuracy:6.2f} %   {e.seconds:.1f} s", soft_wrap=True)
         trainer.fit()
 
 

@@ -89,7 +89,7 @@ class LeNet5(nn.Module):
         x = F.scaled_tanh(self.S4(x))
         x = F.scaled_tanh(self.C5(x))
         x = F.scaled_tanh(self.F6(F.flatten(x, 1)))
-        return F.rbf(x, self.prototypes)
+        return F.squared_euclidean(x, self.prototypes)
 
     def scores(self, distances):
         return F.neg(distances)
@@ -100,8 +100,8 @@ class LeNet5(nn.Module):
         return F.cat([F.neg(distances), rubbish], 1)
 
     def loss(self, distances, target):
-        """Equation 9, maximum a posteriori: y_target + log(exp(-j) + sum_i exp(-y_i)), which is a cross-entropy of `logits`."""
-        return F.cross_entropy(self.logits(distances), target)
+        """Equation 9, maximum a posteriori: y_target + log(exp(-j) + sum_i exp(-y_i))."""
+        return F.lenet5_loss(distances, target, REJECTION)
 
     def probabilities(self, distances):
         """Of the ten digits; what is missing to a sum of 1 is the probability of no digit."""
