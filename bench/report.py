@@ -84,8 +84,12 @@ def notes(rows: list[Row]) -> list[str]:
 
 
 def print_comparison(compared, console) -> None:
+    from rich import box
     from rich.table import Table
-    table = Table("", "group", "old", "new", "old / new", title="compared", title_justify="left")
+    if not compared:
+        console.print("compared: no row is in both")
+        return
+    table = Table("", "group", "old", "new", "old / new", title="compared", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for group, name, old, new in compared:
         table.add_row(name, group, seconds(old), seconds(new), f"{old / new:.2f}", style="red" if new > 1.1 * old else None)
     console.print(table)

@@ -51,8 +51,10 @@ GROUPS = {
     "resnet50": by_name(resnet_layer(*layer) for layer in RESNET50),
     "overhead": by_name(OVERHEAD),
 }
-NETWORKS = {   # name: (a function of pyops.models, its arguments, the input's shape)
-    "lenet5": ("lenet5", {}, (1, 1, 32, 32)),
-    "alexnet": ("alexnet", {}, (1, 3, 224, 224)),
-    "vgg16": ("vgg16", {}, (1, 3, 224, 224)),
+NETWORKS = {   # name, also of a function of pyops.models: the input's shape
+    "lenet5": (1, 1, 32, 32),
+    "lenet5_modern": (1, 1, 32, 32),
+    "alexnet": (1, 3, 224, 224),
+    "alexnet_2012": (1, 3, 224, 224),
+    "vgg16": (1, 3, 224, 224),
 }

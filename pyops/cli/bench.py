@@ -8,7 +8,7 @@ from pathlib import Path
 from . import UsageError, known
 
 
-WIDTH = 120   # columns that a table with four peers needs
+WIDTH = 132   # columns that a table with four peers needs
 
 
 def add_arguments(parser):

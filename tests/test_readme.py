@@ -1,0 +1,9 @@
+"""The example in README.md is true."""
+import doctest
+from pathlib import Path
+
+
+def test_the_example_gives_what_it_shows():
+    result = doctest.testfile(str(Path(__file__).parent.parent / "README.md"), module_relative=False,
+                              optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.attempted and not result.failed
