@@ -144,7 +144,7 @@ def measure(row: Row, ours: Callable, calls: list, x: np.ndarray, want: np.ndarr
         work = record.count(ours)
         row.flops, row.bytes = work.flops, work.bytes
         if work.unknown:
-            row.notes["cost"] = f"{', '.join(sorted(set(work.unknown)))} do not say what they cost"
+            row.notes["cost"] = f"not known for {', '.join(sorted(set(work.unknown)))}"
         elif settings.ceilings:
             row.attainable = settings.ceilings.attainable(row.flops, row.bytes)
         runs = {OURS: ours, **prepare(row, calls, x, settings)}
