@@ -7,7 +7,7 @@ PIP    := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 .PHONY: test bench build sanitize valgrind wheel clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
-$(VENV)/.test: pyproject.toml
+$(VENV)/.test: pyproject.toml setup.py
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(PIP) "setuptools>=80" wheel "pybind11>=3.0"

@@ -101,7 +101,7 @@ def prepare(calls, x, threads):
         if net.load_param(str(Path(folder) / "net.param")) or net.load_model(str(Path(folder) / "net.bin")):
             raise Unsupported("ncnn does not load the network")
     last = text.splitlines()[-1].split()[1]
-    given, shape = ncnn.Mat(x[0]), calls[-1].result.shape
+    given, shape = ncnn.Mat(x[0]).clone(), calls[-1].result.shape   # a layer that works in place crashes on memory that is not ncnn's
 
     def run():
         extractor = net.create_extractor()
