@@ -1,0 +1,109 @@
+// max_pool: the maximum of each window, NaN where a window has one. Of equal maxima the first in memory order is chosen; of NaNs the last,
+// as a scan with `v > best || isnan(v)` does. The forward pass writes no indices and the backward pass scans the windows again, which
+// costs less than eight bytes an output written by one and read by the other.
+#include "separable.h"
+
+BEGIN_KERNELS
+
+struct Maximum {
+    static constexpr real identity = -__builtin_inf();
+    V    of(V v) const { return v; }
+    V    join(V a, V b) const {
+        const V m = vmax(a, b);   // b where either is NaN
+        return a != a ? a : m;
+    }
+    real join(real a, real b) const { return b > a || b != b ? b : a; }
+    V    finish(V v, real) const { return v; }
+    real row_factor(const Pool&, i64, i64) const { return 1; }
+    real column_factor(const Axis&, i64) const { return 1; }
+};
+
+void max_pool(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, Out<real> y) {
+    pool_forward(Maximum{}, x, Pool(in, out, kernel, stride, padding, dilation), y);
+}
+
+struct Argmax {
+    const Pool& p;
+    const i64   step_d, step_h;
+    explicit Argmax(const Pool& p) : p(p), step_d(p.d.dilation * p.h.in * p.w.in), step_h(p.h.dilation * p.w.in) {}
+
+    i64 window(const real* plane, Taps d, Taps h, i64 o) const {
+        const Taps w = p.w.taps(o);
+        const i64  start = (d.first * p.h.in + h.first) * p.w.in + w.first;
+        i64  at = start;
+        real best = Maximum::identity;
+        for (i64 i = 0; i < d.count; ++i)
+            for (i64 j = 0; j < h.count; ++j)
+                for (i64 k = 0; k < w.count; ++k) {
+                    const i64  here = start + i * step_d + j * step_h + k * p.w.dilation;
+                    const real v = plane[here];
+                    if (v > best || v != v) best = v, at = here;
+                }
+        return at;
+    }
+
+    // `count` windows from output o on, all inside the row; positions are lanes of lane_int, which the plane's size must fit
+    void lanes(const real* plane, Taps d, Taps h, i64 o, int count, i64* index) const {
+        const i64 start = (d.first * p.h.in + h.first) * p.w.in + p.w.start(o);
+        const M   origin = lane_index() * (lane_int)p.w.stride + (lane_int)start;
+        M at = origin;
+        V best = splat(Maximum::identity);
+        for (i64 i = 0; i < d.count; ++i)
+            for (i64 j = 0; j < h.count; ++j)
+                for (i64 k = 0; k < p.w.kernel; ++k) {
+                    const i64 offset = i * step_d + j * step_h + k * p.w.dilation;
+                    const V   v = load_strided(plane + start + offset, p.w.stride, count);
+                    const M   better = (v > best) | (v != v);
+                    best = better ? v : best;
+                    at = better ? origin + (lane_int)offset : at;
+                }
+        for (int i = 0; i < count; ++i) index[i] = at[i];
+    }
+
+    // The position in the plane of the maximum of every window of an output row
+    void row(const real* plane, i64 od, i64 oh, i64* index) const {
+        const Taps d = p.d.taps(od), h = p.h.taps(oh);
+        const bool vectors = !p.w.adaptive() && p.in_size() < INT32_MAX;
+        const i64  begin = vectors ? p.w.whole_begin() : p.w.out, end = vectors ? p.w.whole_end() : p.w.out;
+        for (i64 o = 0; o < begin; ++o) index[o] = window(plane, d, h, o);
+        for (i64 o = begin; o < end; o += LANES) lanes(plane, d, h, o, end - o < LANES ? (int)(end - o) : LANES, index + o);
+        for (i64 o = end; o < p.w.out; ++o) index[o] = window(plane, d, h, o);
+    }
+};
+
+void max_pool_indices(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, Out<real> y,
+                      Out<i64> indices) {
+    const Pool p(in, out, kernel, stride, padding, dilation);
+    if (y.size() == 0) return;
+    const Argmax argmax(p);
+    parallel_for(y.size() / p.w.out, 1 + 16384 / (p.w.out * p.rows_under() + 16), [&](i64 begin, i64 end) {
+        for (i64 r = begin; r < end; ++r) {
+            const RowPlace at = row_place(r, p.d.out, p.h.out);
+            const real* plane = x.data + at.plane * p.in_size();
+            i64* index = indices.data + r * p.w.out;
+            argmax.row(plane, at.d, at.h, index);
+            for (i64 o = 0; o < p.w.out; ++o) y.data[r * p.w.out + o] = plane[index[o]];
+        }
+    });
+}
+
+// Windows overlap, so a plane's scatter is one task.
+void max_pool_backward(In<real> dy, In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, Out<real> dx) {
+    const Pool p(in, out, kernel, stride, padding, dilation);
+    const Argmax argmax(p);
+    const i64 planes = x.size() / p.in_size();
+    parallel_for(planes, 1 + 16384 / p.in_size(), [&](i64 begin, i64 end) {
+        Scratch<i64> index(p.w.out);
+        for (i64 n = begin; n < end; ++n) {
+            const real *plane = x.data + n * p.in_size(), *g = dy.data + n * p.out_size();
+            real* to = dx.data + n * p.in_size();
+            std::memset(to, 0, p.in_size() * sizeof(real));
+            for (i64 r = 0; r < p.out_rows(); ++r, g += p.w.out) {
+                argmax.row(plane, r / p.h.out, r % p.h.out, index);
+                for (i64 o = 0; o < p.w.out; ++o) to[index[o]] += g[o];
+            }
+        }
+    });
+}
+
+END_KERNELS

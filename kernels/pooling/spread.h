@@ -1,0 +1,84 @@
+// The transpose of a pooling sum: dx[i] = end(sum over the windows o that cover i of begin(dy)[o] * factor(o)).
+// Gathered, not scattered: for each input row the output rows whose windows cover it are added up, then each column gives its sum to
+// the inputs that its window covers. Every dx is written once, by the thread that owns its row.
+//
+// A Spread has: begin(at, lanes), the weighted gradient at output element `at`; end(at, v, lanes), what to store at input element `at`;
+// row_factor and column_factor as in separable.h.
+#pragma once
+#include "separable.h"
+
+BEGIN_KERNELS
+
+template <class Kind> struct RowSpreader {
+    const Kind&   kind;
+    const Pool&   p;
+    const i64     before;          // zeros in front of the row of sums, so that windows may begin left of it
+    Scratch<real> sums, spread;    // one output row and one input row, with room for whole vectors
+    RowSpreader(const Kind& kind, const Pool& p)
+        : kind(kind), p(p), before(p.w.reach()), sums(p.w.out + 2 * p.w.reach() + p.w.padding + 2 * LANES),
+          spread(p.w.in + 2 * p.w.reach() + p.w.padding + 2 * LANES) {}
+
+    void add_rows(i64 plane, Taps d, Taps h) {
+        real* sum = sums + before;
+        for (i64 od = d.first; od < d.first + d.count; ++od)
+            for (i64 oh = h.first; oh < h.first + h.count; ++oh) {
+                const bool fresh = od == d.first && oh == h.first;
+                const real factor = kind.row_factor(p, od, oh);
+                const i64  at = plane * p.out_size() + (od * p.h.out + oh) * p.w.out;
+                for_vectors(p.w.out, [&](i64 o, auto lanes) {
+                    const V g = kind.begin(at + o, lanes) * factor;
+                    lanes.store(sum + o, fresh ? g : lanes.load(sum + o) + g);
+                });
+            }
+        if (p.w.adaptive())
+            for (i64 o = 0; o < p.w.out; ++o) sum[o] *= kind.column_factor(p.w, o);
+        else multiply_edges(kind, p.w, sum);
+    }
+
+    // Windows that begin at every input: a sliding sum over `kernel` neighbours
+    const real* slide() {
+        const i64 k = p.w.kernel, after = p.w.in + p.w.padding + 1;
+        std::memset(sums, 0, before * sizeof(real));
+        for (i64 o = p.w.out; o < after; ++o) sums[before + o] = 0;
+        const real* last = sums + before + p.w.padding;   // input i is covered by outputs i + padding - k + 1 .. i + padding
+        for_vectors(p.w.in, [&](i64 i, auto lanes) {
+            V v = lanes.load(last + i - k + 1);
+            for (i64 t = k - 2; t >= 0; --t) v += lanes.load(last + i - t);
+            lanes.store(spread + i, v);
+        });
+        return spread;
+    }
+
+    const real* scatter() {
+        const i64 origin = p.w.padding;   // of input 0 in `spread`: windows may begin in the padding and end behind the input
+        std::memset(spread, 0, (p.w.in + p.w.padding + p.w.reach()) * sizeof(real));
+        for (i64 o = 0; o < p.w.out; ++o) {
+            const Taps t = p.w.taps(o);
+            const real g = sums[before + o];
+            real* to = spread + origin + t.first;
+            for (i64 i = 0; i < t.count; ++i) to[i] += g;
+        }
+        return spread + origin;
+    }
+
+    void row(i64 plane, i64 d, i64 h) {
+        const Taps  over_d = p.d.covering(d), over_h = p.h.covering(h);
+        const i64   at = plane * p.in_size() + (d * p.h.in + h) * p.w.in;
+        const bool  covered = over_d.count > 0 && over_h.count > 0 && p.w.out > 0;
+        if (covered) add_rows(plane, over_d, over_h);
+        const real* v = !covered ? nullptr : !p.w.adaptive() && p.w.stride == 1 ? slide() : scatter();
+        for_vectors(p.w.in, [&](i64 i, auto lanes) { kind.end(at + i, covered ? lanes.load(v + i) : V{}, lanes); });
+    }
+};
+
+template <class Kind> static void pool_backward(const Kind& kind, i64 size, const Pool& p) {
+    parallel_for(size / p.w.in, 1 + 32768 / (p.w.in * 4 + 64), [&](i64 begin, i64 end) {
+        RowSpreader<Kind> spreader(kind, p);
+        for (i64 r = begin; r < end; ++r) {
+            const RowPlace at = row_place(r, p.d.in, p.h.in);
+            spreader.row(at.plane, at.d, at.h);
+        }
+    });
+}
+
+END_KERNELS
