@@ -134,7 +134,8 @@ template <class Kind> struct RowPooler {
     }
 };
 
-template <class Kind> static real join_all(const Kind& kind, const real* x, i64 n, real factor) {
+// One vector whose lanes, joined, are the join of n values
+template <class Kind> static inline V join_plane(const Kind& kind, const real* x, i64 n) {
     V acc[4] = {splat(kind.identity), splat(kind.identity), splat(kind.identity), splat(kind.identity)};
     i64 i = 0;
     for (; i + 4 * LANES <= n; i += 4 * LANES)
@@ -143,11 +144,27 @@ template <class Kind> static real join_all(const Kind& kind, const real* x, i64 
         const M live = lane_index() < (lane_int)lanes.count;
         acc[0] = kind.join(acc[0], live ? kind.of(lanes.load(x + i + at)) : splat(kind.identity));
     });
-    real lane[LANES];
-    store(lane, kind.join(kind.join(acc[0], acc[1]), kind.join(acc[2], acc[3])));
-    for (int half = LANES / 2; half; half /= 2)
-        for (int j = 0; j < half; ++j) lane[j] = kind.join(lane[j], lane[j + half]);
-    return kind.finish(splat(lane[0]), factor)[0];
+    return kind.join(kind.join(acc[0], acc[1]), kind.join(acc[2], acc[3]));
+}
+
+// y[i] = the join of plane i. Planes are taken LANES at a time and their vectors transposed, so that the last steps are whole vectors too; those
+// left over are joined lane by lane in the same order, with the same result.
+template <class Kind> static void join_planes(const Kind& kind, const real* x, i64 planes, i64 n, real factor, real* y) {
+    for (; planes >= LANES; planes -= LANES, x += LANES * n, y += LANES) {
+        V lane[LANES];
+        for (int i = 0; i < LANES; ++i) lane[i] = join_plane(kind, x + i * n, n);
+        interleave(lane);
+        for (int half = LANES / 2; half; half /= 2)
+            for (int i = 0; i < half; ++i) lane[i] = kind.join(lane[i], lane[i + half]);
+        store(y, kind.finish(lane[0], factor));
+    }
+    for (; planes; --planes, x += n, ++y) {
+        real lane[LANES];
+        store(lane, join_plane(kind, x, n));
+        for (int half = LANES / 2; half; half /= 2)
+            for (int i = 0; i < half; ++i) lane[i] = kind.join(lane[i], lane[i + half]);
+        *y = kind.finish(splat(lane[0]), factor)[0];
+    }
 }
 
 template <class Kind> static void pool_forward(const Kind& kind, In<real> x, const Pool& p, Out<real> y) {
@@ -155,7 +172,7 @@ template <class Kind> static void pool_forward(const Kind& kind, In<real> x, con
     if (p.one_window_over_all()) {
         const real factor = kind.row_factor(p, 0, 0) * kind.column_factor(p.w, 0);
         return parallel_for(planes, 1 + 65536 / p.in_size(), [&](i64 begin, i64 end) {
-            for (i64 i = begin; i < end; ++i) y.data[i] = join_all(kind, x.data + i * p.in_size(), p.in_size(), factor);
+            join_planes(kind, x.data + begin * p.in_size(), end - begin, p.in_size(), factor, y.data + begin);
         });
     }
     if (p.out_size() == 0) return;

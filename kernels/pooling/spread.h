@@ -71,7 +71,19 @@ template <class Kind> struct RowSpreader {
     }
 };
 
+// One window over the whole plane gives every input the same
+template <class Kind> static void spread_planes(const Kind& kind, i64 begin, i64 end, const Pool& p) {
+    const real factor = kind.row_factor(p, 0, 0) * kind.column_factor(p.w, 0);
+    for (i64 plane = begin; plane < end; ++plane) {
+        const V g = splat(kind.begin(plane, Tail{1})[0] * factor);
+        for_vectors(p.in_size(), [&](i64 i, auto lanes) { kind.end(plane * p.in_size() + i, g, lanes); });
+    }
+}
+
 template <class Kind> static void pool_backward(const Kind& kind, i64 size, const Pool& p) {
+    if (p.one_window_over_all())
+        return parallel_for(size / p.in_size(), 1 + 65536 / p.in_size(),
+                            [&](i64 begin, i64 end) { spread_planes(kind, begin, end, p); });
     parallel_for(size / p.w.in, 1 + 32768 / (p.w.in * 4 + 64), [&](i64 begin, i64 end) {
         RowSpreader<Kind> spreader(kind, p);
         for (i64 r = begin; r < end; ++r) {
