@@ -19,3 +19,4 @@ from .ops.pad import *  # noqa: F401,F403
 from .ops.loss import *  # noqa: F401,F403
 from .ops.interpolate import *  # noqa: F401,F403
 from .ops.pooling import *  # noqa: F401,F403
+from .ops.pointwise_loss import *  # noqa: F401,F403

@@ -108,7 +108,7 @@ void cross_entropy(In<real> x, In<i64> index, In<real> probabilities, In<real> w
         }
         sums[number] = total;
     });
-    finish(sums, chunks_of(s), reduction, y.data, divisor.data);
+    finish(sums, chunks_of(s), reduction == EACH, reduction == MEAN ? BY_WEIGHT : 1, y.data, divisor.data);
 }
 
 // What each position's gradient is multiplied by; 0 where its label is ignored.
@@ -206,7 +206,7 @@ void nll_loss(In<real> x, In<i64> index, In<real> weight, i64 ignore, i64 reduct
         }
         sums[number] = total;
     });
-    finish(sums, chunks_of(s), reduction, y.data, divisor.data);
+    finish(sums, chunks_of(s), reduction == EACH, reduction == MEAN ? BY_WEIGHT : 1, y.data, divisor.data);
 }
 
 void nll_loss_backward(In<real> g, In<i64> index, In<real> weight, In<real> divisor, i64 ignore, Out<real> dx) {

@@ -9,12 +9,15 @@ enum Reduction : i64 { EACH = 0, SUM = 1, MEAN = 2 };
 
 struct Sums { double loss, weight; };
 
-// Writes the reduced loss and the divisor it was divided by.
-static inline void finish(const Sums* chunks, i64 n, i64 reduction, real* y, real* divisor) {
+constexpr double BY_WEIGHT = -1;
+
+// Writes the sum over the chunks divided by `count`, or by their weights' sum, and what it was divided by.
+static inline void finish(const Sums* chunks, i64 n, bool each, double count, real* y, real* divisor) {
     Sums all{0, 0};
     for (i64 i = 0; i < n; ++i) all = {all.loss + chunks[i].loss, all.weight + chunks[i].weight};
-    if (reduction != EACH) *y = real(reduction == MEAN ? all.loss / all.weight : all.loss);
-    *divisor = reduction == MEAN ? real(all.weight) : real(1);
+    if (count == BY_WEIGHT) count = all.weight;
+    if (!each) *y = real(all.loss / count);
+    *divisor = real(count);
 }
 
 END_KERNELS

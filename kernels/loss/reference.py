@@ -85,3 +85,112 @@ def nll_loss_backward(g, index, weight, divisor, *, ignore, shape):
     like = np.zeros(shape, g.dtype)
     a, _ = coefficients(like, index, None, weight, ignore, 0)
     return -a * scales(g, divisor, like)
+
+
+# ---- losses of one element each: (value, slope for x, slope for t[, slope for v]), each of x, t, v, p, q. pointwise.cpp has the same order.
+
+def softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def sigmoid(x):
+    return np.exp(-softplus(-x))
+
+
+def bounded_log(x):
+    return np.maximum(np.log(x), -100)
+
+
+def stirling(t, full):
+    """log t! by Stirling's formula where t > 1 and `full`."""
+    s = np.where(t > 1, t, 1)
+    return np.where((t > 1) & bool(full), s * np.log(s) - s + 0.5 * np.log(2 * np.pi * s), 0)
+
+
+def stirling_slope(t, full):
+    s = np.where(t > 1, t, 1)
+    return np.where((t > 1) & bool(full), np.log(s) + 0.5 / s, 0)
+
+
+def focal_parts(x, t, p):
+    ce, other = softplus(x) - t * x, sigmoid(x) * (1 - t) + sigmoid(-x) * t
+    return ce, other, np.ones_like(t) if p < 0 else p * t + (1 - p) * (1 - t)
+
+
+def focal(x, t, v, p, q):
+    ce, other, balance = focal_parts(x, t, p)
+    return balance * other ** q * ce
+
+
+def focal_slope_x(x, t, v, p, q):
+    ce, other, balance = focal_parts(x, t, p)
+    lower = q * other ** (q - 1) if q else 0
+    return balance * ((sigmoid(x) - t) * other ** q + ce * lower * (1 - 2 * t) * sigmoid(x) * sigmoid(-x))
+
+
+def focal_slope_t(x, t, v, p, q):
+    ce, other, balance = focal_parts(x, t, p)
+    lower = q * other ** (q - 1) if q else 0
+    return (0 if p < 0 else 2 * p - 1) * other ** q * ce + balance * (lower * (sigmoid(-x) - sigmoid(x)) * ce - other ** q * x)
+
+
+def of_difference(value, slope):
+    """A formula of x - t."""
+    return lambda x, t, v, p, q: value(x - t, p), lambda x, t, v, p, q: slope(x - t, p), lambda x, t, v, p, q: -slope(x - t, p)
+
+
+FORMULAS = {
+    "l1": of_difference(lambda d, p: np.abs(d), lambda d, p: np.sign(d)),
+    "mse": of_difference(lambda d, p: d * d, lambda d, p: 2 * d),
+    "smooth_l1": of_difference(lambda d, p: np.where(np.abs(d) < p, d * d / (2 * p), np.abs(d) - p / 2),
+                               lambda d, p: np.where(np.abs(d) < p, d / p, np.sign(d))),
+    "huber": of_difference(lambda d, p: np.where(np.abs(d) < p, d * d / 2, p * (np.abs(d) - p / 2)),
+                           lambda d, p: np.where(np.abs(d) < p, d, p * np.sign(d))),
+    "bce": (lambda x, t, v, p, q: (t - 1) * bounded_log(1 - x) - t * bounded_log(x),
+            lambda x, t, v, p, q: (x - t) / np.maximum((1 - x) * x, 1e-12),
+            lambda x, t, v, p, q: bounded_log(1 - x) - bounded_log(x)),
+    "bce_with_logits": (lambda x, t, v, p, q: (1 - t) * x + ((v - 1) * t + 1) * softplus(-x),
+                        lambda x, t, v, p, q: (1 - t) - ((v - 1) * t + 1) * sigmoid(-x),
+                        lambda x, t, v, p, q: (v - 1) * softplus(-x) - x),
+    "kl_div": (lambda x, t, v, p, q: np.where(t == 0, 0, t * np.log(np.where(t == 0, 1, t))) - t * x,
+               lambda x, t, v, p, q: -t,
+               lambda x, t, v, p, q: np.log(t) + 1 - x),
+    "kl_div_log": (lambda x, t, v, p, q: np.exp(t) * (t - x),
+                   lambda x, t, v, p, q: -np.exp(t),
+                   lambda x, t, v, p, q: np.exp(t) * (t - x + 1)),
+    "focal": (focal, focal_slope_x, focal_slope_t),
+    "poisson_log": (lambda x, t, v, p, q: np.exp(x) - t * x + stirling(t, p),
+                    lambda x, t, v, p, q: np.exp(x) - t,
+                    lambda x, t, v, p, q: stirling_slope(t, p) - x),
+    "poisson": (lambda x, t, v, p, q: x - t * np.log(x + q) + stirling(t, p),
+                lambda x, t, v, p, q: 1 - t / (x + q),
+                lambda x, t, v, p, q: stirling_slope(t, p) - np.log(x + q)),
+    "gaussian": (lambda x, t, v, p, q: 0.5 * (np.log(np.maximum(v, p)) + (x - t) ** 2 / np.maximum(v, p)) + q,
+                 lambda x, t, v, p, q: (x - t) / np.maximum(v, p),
+                 lambda x, t, v, p, q: (t - x) / np.maximum(v, p),
+                 lambda x, t, v, p, q: 0.5 / np.maximum(v, p) - 0.5 * ((x - t) / np.maximum(v, p)) ** 2),
+    "soft_margin": (lambda x, t, v, p, q: softplus(-t * x),
+                    lambda x, t, v, p, q: -t * sigmoid(-t * x),
+                    lambda x, t, v, p, q: -x * sigmoid(-t * x)),
+    "hinge_embedding": (lambda x, t, v, p, q: np.where(t != 1, np.maximum(p - x, 0), 0) + np.where(t != -1, x, 0),
+                        lambda x, t, v, p, q: -1.0 * ((t != 1) & (x <= p)) + (t != -1)),
+    "margin_ranking": (lambda x, t, v, p, q: np.maximum(p - t * (x - v), 0),
+                       lambda x, t, v, p, q: np.where(p - t * (x - v) >= 0, -t, 0),
+                       lambda x, t, v, p, q: np.where(p - t * (x - v) >= 0, v - x, 0),
+                       lambda x, t, v, p, q: np.where(p - t * (x - v) >= 0, t, 0)),
+}
+
+
+def pointwise_loss(x, t, v, weight, *, formula, p, q, each, count):
+    """Returns the loss, one an element or summed and divided by count (-1: by the sum of the weights), and the divisor."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        loss = np.asarray(FORMULAS[formula][0](x, t, 1 if v is None else v, p, q), x.dtype)
+        loss = loss if weight is None else loss * weight
+        divisor = np.asarray(weight.sum() if count == -1 else count, x.dtype)
+        return loss if each else np.asarray(loss.sum() / divisor), divisor
+
+
+def pointwise_loss_backward(g, x, t, v, weight, divisor, *, formula, p, q, of):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        slope = np.asarray(FORMULAS[formula][1 + of](x, t, 1 if v is None else v, p, q), x.dtype)
+        return g / divisor * (slope if weight is None else slope * weight)
