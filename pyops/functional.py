@@ -20,3 +20,5 @@ from .ops.loss import *  # noqa: F401,F403
 from .ops.interpolate import *  # noqa: F401,F403
 from .ops.pooling import *  # noqa: F401,F403
 from .ops.pointwise_loss import *  # noqa: F401,F403
+from .ops.embedding import *  # noqa: F401,F403
+from .ops.rbf import *  # noqa: F401,F403

@@ -1,5 +1,7 @@
 // Losses of one element each: a formula of x and a target t (some have a third argument v, parameters p and q) and its slopes, each
 // fused with the weight and the reduction. Elements are summed by chunks of a fixed length (reduction.h).
+// In a * b + c * d the compiler may fuse either product with the sum, and whole vectors and tails need not agree: `rounded` says which,
+// so that an element's loss does not depend on its place.
 #include "reduction.h"
 #include "simd_math.h"
 
@@ -45,7 +47,7 @@ struct Huber {   // p: delta > 0
 struct Bce {
     static V bounded_log(V log) { return vmax(splat(-100), log); }   // keeps NaN
     static V value(const Element& e) {
-        return (e.t - 1) * bounded_log(vlog1p(-e.x)) - e.t * bounded_log(vlog(e.x));
+        return rounded((e.t - 1) * bounded_log(vlog1p(-e.x))) - e.t * bounded_log(vlog(e.x));
     }
     static V slope(const Element& e, i64 of) {
         if (of) return bounded_log(vlog1p(-e.x)) - bounded_log(vlog(e.x));
@@ -53,14 +55,14 @@ struct Bce {
     }
 };
 struct BceWithLogits {   // v: pos_weight
-    static V value(const Element& e) { return (1 - e.t) * e.x + ((e.v - 1) * e.t + 1) * softplus(-e.x); }
+    static V value(const Element& e) { return rounded((1 - e.t) * e.x) + ((e.v - 1) * e.t + 1) * softplus(-e.x); }
     static V slope(const Element& e, i64 of) {
         if (of) return (e.v - 1) * softplus(-e.x) - e.x;
         return (1 - e.t) - ((e.v - 1) * e.t + 1) * vsigmoid(-e.x);
     }
 };
 struct KlDiv {
-    static V value(const Element& e) { return (e.t == 0 ? V{} : e.t * vlog(e.t)) - e.t * e.x; }
+    static V value(const Element& e) { return rounded(e.t == 0 ? V{} : e.t * vlog(e.t)) - e.t * e.x; }
     static V slope(const Element& e, i64 of) { return of ? vlog(e.t) + 1 - e.x : -e.t; }
 };
 struct KlDivLog {
@@ -74,15 +76,15 @@ struct Focal {
         if (exponent == 1) return base;
         return exponent == 2 ? base * base : vpow(base, splat(exponent));
     }
-    static V balance(const Element& e) { return e.p < 0 ? splat(1) : e.p * e.t + (1 - e.p) * (1 - e.t); }
-    static V other(const Element& e) { return vsigmoid(e.x) * (1 - e.t) + vsigmoid(-e.x) * e.t; }
+    static V balance(const Element& e) { return e.p < 0 ? splat(1) : rounded(e.p * e.t) + (1 - e.p) * (1 - e.t); }
+    static V other(const Element& e) { return rounded(vsigmoid(e.x) * (1 - e.t)) + vsigmoid(-e.x) * e.t; }
     static V value(const Element& e) { return balance(e) * power(other(e), e.q) * (softplus(e.x) - e.t * e.x); }
     static V slope(const Element& e, i64 of) {
         const V yes = vsigmoid(e.x), no = vsigmoid(-e.x), q = other(e), a = balance(e), ce = softplus(e.x) - e.t * e.x;
         const V whole = power(q, e.q), lower = e.q == 0 ? V{} : e.q * power(q, e.q - 1);
-        if (!of) return a * ((yes - e.t) * whole + ce * lower * (1 - 2 * e.t) * yes * no);
+        if (!of) return a * (rounded((yes - e.t) * whole) + ce * lower * (1 - 2 * e.t) * yes * no);
         const V of_balance = e.p < 0 ? V{} : splat(2 * e.p - 1);
-        return of_balance * whole * ce + a * (lower * (no - yes) * ce - whole * e.x);
+        return rounded(of_balance * whole * ce) + a * (rounded(lower * (no - yes) * ce) - whole * e.x);
     }
 };
 // Stirling's t log t - t + log(2 pi t) / 2 for t > 1, where p is not 0
@@ -93,7 +95,7 @@ struct Stirling {
     static V slope(const Element& e) { return e.p == 0 ? V{} : where(e.t > 1, vlog(e.t) + real(0.5) / e.t); }
 };
 struct PoissonLog {
-    static V value(const Element& e) { return vexp(e.x) - e.t * e.x + Stirling::value(e); }
+    static V value(const Element& e) { return rounded(vexp(e.x)) - e.t * e.x + Stirling::value(e); }
     static V slope(const Element& e, i64 of) { return of ? Stirling::slope(e) - e.x : vexp(e.x) - e.t; }
 };
 struct Poisson {   // q: eps
@@ -184,9 +186,10 @@ void pointwise_loss_backward(In<real> g, In<real> x, In<real> t, In<real> v, In<
     const i64  n    = x.size();
     const bool each = g.size() == n;
     with_formula(formula, [&](auto f) {
-        parallel_for(n, CHUNK * GRAIN, [&](i64 begin, i64 end) {
-            for_vectors(end - begin, [&](i64 k, auto lanes) {
-                const i64 i = begin + k;
+        parallel_for((n + CHUNK - 1) / CHUNK, GRAIN, [&](i64 begin, i64 end) {
+            const i64 first = begin * CHUNK, last = end * CHUNK < n ? end * CHUNK : n;
+            for_vectors(last - first, [&](i64 k, auto lanes) {
+                const i64 i = first + k;
                 V s = (each ? lanes.load(g.data + i) : splat(g.data[0])) / divisor.data[0];
                 if (weight) s *= lanes.load(weight.data + i);
                 const Element e{lanes.load(x.data + i), lanes.load(t.data + i), v ? lanes.load(v.data + i) : splat(1), real(p), real(q)};

@@ -1,0 +1,123 @@
+"""Embedding: rows of a table by index, and one_hot."""
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from ..kernels.embedding import reference
+from ..registry import A, I, Op, bad, case
+from ..tensor import Context, Tensor
+
+__all__ = ["embedding", "one_hot"]
+
+
+def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False, *, out=None):
+    """weight[input]: input (*) of any integer type, weight (rows, width); returns (*, width).
+
+    padding_idx: a row that gets no gradient. max_norm: rows that are looked up are first scaled in place to a norm_type-norm of at most
+    this. scale_grad_by_freq divides a row's gradient by how often it was looked up. sparse gradients are not supported.
+    Raises ValueError for an index that is no row.
+    """
+    if sparse:
+        raise ValueError("embedding: sparse=True is not supported, gradients are dense")
+    padding = _padding(tuple(weight.shape), padding_idx)
+    if max_norm is not None:
+        _limit_norms(input, weight, max_norm, norm_type)
+    return EMBEDDING(input, weight, padding=padding, by_frequency=bool(scale_grad_by_freq), out=out)
+
+
+def one_hot(tensor, num_classes=-1):
+    """Integers (*) in [0, num_classes) as int64 zeros and ones of shape (*, num_classes); -1 takes the largest integer plus one."""
+    index = np.asarray(tensor)
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: needs an integer array, got {index.dtype}")
+    if num_classes == -1 and not index.size:
+        raise ValueError("one_hot: no values to take num_classes from")
+    classes = int(index.max()) + 1 if num_classes == -1 else num_classes
+    if classes < 1 or index.size and (index.min() < 0 or index.max() >= classes):
+        raise ValueError(f"one_hot: values must be in [0, {classes}), got {index.min() if index.size and index.min() < 0 else index.max(initial=0)}")
+    y = np.zeros((*index.shape, classes), np.int64)
+    np.put_along_axis(y, index[..., None].astype(np.int64), 1, -1)
+    return Tensor(y) if isinstance(tensor, Tensor) else y
+
+
+@lru_cache(4096)
+def _padding(weight, padding):
+    if len(weight) != 2:
+        raise ValueError(f"embedding: weight must be (rows, width), got {weight}")
+    if padding is None:
+        return -1
+    if not -weight[0] <= padding < weight[0]:
+        raise ValueError(f"embedding: padding_idx {padding} is not one of the {weight[0]} rows of weight {weight}")
+    return padding % weight[0]
+
+
+def _limit_norms(input, weight, max_norm, norm_type):
+    """Scales the rows of weight named by input to at most max_norm, in place."""
+    index = np.unique(np.asarray(input))
+    table = weight.data if isinstance(weight, Tensor) else weight
+    if not isinstance(table, np.ndarray) or not table.flags.writeable:
+        raise ValueError("embedding: max_norm changes weight in place; it must be a writable array or a Tensor")
+    _refuse_indices(index, table.shape[0])
+    norms = np.linalg.norm(table[index].astype(np.float64), norm_type, axis=1)
+    long = norms > max_norm
+    table[index[long]] *= (max_norm / (norms[long] + 1e-7))[:, None].astype(table.dtype)
+
+
+def _refuse_indices(index, rows):
+    wrong = index[(index < 0) | (index >= rows)]
+    if wrong.size:
+        raise ValueError(f"embedding: index {wrong.flat[0]} is not one of the {rows} rows of weight")
+
+
+def check(index, weight, *, padding, by_frequency):
+    _refuse_indices(index, weight.shape[0])
+
+
+def forward(k, index, weight, *, padding, by_frequency):
+    y, wrong = k.empty((*index.shape, weight.shape[1])), k.empty((1,), np.int64)
+    k.embedding(index, weight, y, wrong)
+    if wrong[0] >= 0:
+        _refuse_indices(index, weight.shape[0])
+    return y
+
+
+def gradient(ctx: Context):
+    index, weight = ctx.inputs
+    return None, EMBEDDING_BACKWARD(ctx.g, index, rows=weight.shape[0], **ctx.attrs)
+
+
+def backward(k, g, index, *, rows, padding, by_frequency):
+    dweight = k.empty((rows, g.shape[-1]))
+    k.embedding_backward(g, index, padding, by_frequency, dweight)
+    return dweight
+
+
+EMBEDDING_BACKWARD = Op("embedding_backward", "ri", backward, reference.embedding_backward, kernels=("embedding_backward",))
+EMBEDDING = Op(
+    "embedding", "ir", forward, reference.embedding, gradient, check,
+    kernels=("embedding",),
+    cases=[
+        *(case(f"width{w}", "embedding", I(7, high=5), A(5, w)) for w in (1, 8, 15, 16, 17, 300)),
+        case("sentences", "embedding", I(3, 5, high=11), A(11, 20), batch=True),
+        case("scalar_index", "embedding", I(high=4), A(4, 6)),
+        # what padding_idx and scale_grad_by_freq give is no derivative: tests/test_embedding.py compares it with torch
+        case("padding", "embedding", I(30, high=5), A(5, 6), padding_idx=2, gradient=False),
+        case("by_frequency", "embedding", I(30, high=5), A(5, 6), scale_grad_by_freq=True, gradient=False),
+        case("one_row_many_times", "embedding", I(1000, high=1), A(3, 33)),
+        case("many_rows_rarely", "embedding", I(50, high=3000), A(3000, 24)),
+        case("no_indices", "embedding", I(0, 3, high=1), A(5, 6)),
+        case("no_width", "embedding", I(3, high=5), A(5, 0)),
+    ],
+    refuses=[
+        bad("index_too_large", "embedding", I(3, high=6, low=5), A(5, 2), match="index 5 is not one of the 5 rows"),
+        bad("index_negative", "embedding", I(3, high=0, low=-1), A(5, 2), match="index -1"),
+        bad("no_rows", "embedding", I(3, high=1), A(0, 2), match="0 rows"),
+        bad("index_real", "embedding", A(3), A(5, 2), match="integer", error=TypeError),
+        bad("weight_of_one_axis", "embedding", I(3, high=5), A(5), match=r"weight must be \(rows, width\)"),
+        bad("padding_outside", "embedding", I(3, high=5), A(5, 2), 5, match="padding_idx 5"),
+        bad("sparse", "embedding", I(3, high=5), A(5, 2), sparse=True, match="sparse"),
+    ],
+    bytes=lambda index, weight, **_: 2 * index.size * weight.shape[1] * weight.itemsize,
+)
