@@ -1,5 +1,5 @@
 // Elementwise functions and arithmetic. A unary function is one loop over a functor of V; short enough for the memory to be the limit.
-#include "kernel.h"
+#include "elementwise/broadcast.h"
 #include "simd_math.h"
 
 BEGIN_KERNELS
@@ -21,7 +21,6 @@ template <class F> static inline void chain(In<real> g, In<real> v, Out<real> dx
         });
     });
 }
-constexpr i64 CHEAP = 32768, COSTLY = 8192;   // elements worth a thread: bound by memory, bound by arithmetic
 
 void neg(In<real> x, Out<real> y) { unary(x, y, CHEAP, [](V v) { return -v; }); }
 void abs(In<real> x, Out<real> y) { unary(x, y, CHEAP, [](V v) { return vabs(v); }); }
@@ -38,5 +37,75 @@ void tanh(In<real> x, Out<real> y) { unary(x, y, COSTLY, [](V v) { return vtanh(
 void sigmoid(In<real> x, Out<real> y) { unary(x, y, COSTLY, [](V v) { return vsigmoid(v); }); }
 void tanh_backward(In<real> g, In<real> y, Out<real> dx) { chain(g, y, dx, [](V g, V y) { return g * (1 - y * y); }); }
 void sigmoid_backward(In<real> g, In<real> y, Out<real> dx) { chain(g, y, dx, [](V g, V y) { return g * (y * (1 - y)); }); }
+void abs_backward(In<real> g, In<real> x, Out<real> dx) {
+    chain(g, x, dx, [](V g, V x) { return x > 0 ? g : x < 0 ? -g : g * x; });   // 0 at 0, NaN at NaN
+}
+void sqrt_backward(In<real> g, In<real> y, Out<real> dx) { chain(g, y, dx, [](V g, V y) { return g / (2 * y); }); }
+void rsqrt_backward(In<real> g, In<real> y, Out<real> dx) { chain(g, y, dx, [](V g, V y) { return real(-0.5) * g * (y * y * y); }); }
+void reciprocal_backward(In<real> g, In<real> y, Out<real> dx) { chain(g, y, dx, [](V g, V y) { return -g * (y * y); }); }
+void erf_backward(In<real> g, In<real> x, Out<real> dx) {
+    chain(g, x, dx, [](V g, V x) { return g * real(1.12837916709551257390) * vexp(-(x * x)); });   // 2 / sqrt(pi)
+}
+
+void clamp(In<real> x, double low, double high, Out<real> y) {
+    unary(x, y, CHEAP, [=](V v) { return clamp_to(v, (real)low, (real)high); });
+}
+void clamp_backward(In<real> g, In<real> x, double low, double high, Out<real> dx) {
+    chain(g, x, dx, [=](V g, V x) { return ((x >= (real)low) & (x <= (real)high)) ? g : V{}; });
+}
+
+void add(In<real> a, In<real> b, Dims shape, Dims sa, Dims sb, double alpha, Out<real> y) {
+    const real s = (real)alpha;
+    if (s == 1) broadcast<2>({{a.data, sa}, {b.data, sb}}, shape, y, CHEAP, [](const V* v) { return v[0] + v[1]; });
+    else broadcast<2>({{a.data, sa}, {b.data, sb}}, shape, y, CHEAP, [=](const V* v) { return v[0] + s * v[1]; });
+}
+void mul(In<real> a, In<real> b, Dims shape, Dims sa, Dims sb, Out<real> y) {
+    broadcast<2>({{a.data, sa}, {b.data, sb}}, shape, y, CHEAP, [](const V* v) { return v[0] * v[1]; });
+}
+void div(In<real> a, In<real> b, Dims shape, Dims sa, Dims sb, Out<real> y) {
+    broadcast<2>({{a.data, sa}, {b.data, sb}}, shape, y, CHEAP, [](const V* v) { return v[0] / v[1]; });
+}
+void maximum(In<real> a, In<real> b, Dims shape, Dims sa, Dims sb, Out<real> y) {
+    broadcast<2>({{a.data, sa}, {b.data, sb}}, shape, y, CHEAP, [](const V* v) { return v[0] != v[0] ? v[0] : vmax(v[0], v[1]); });
+}
+void minimum(In<real> a, In<real> b, Dims shape, Dims sa, Dims sb, Out<real> y) {
+    broadcast<2>({{a.data, sa}, {b.data, sb}}, shape, y, CHEAP, [](const V* v) { return v[0] != v[0] ? v[0] : vmin(v[0], v[1]); });
+}
+// what of g goes to a, where y = maximum(a, b): all, half of it at a tie, or nothing
+void maximum_backward(In<real> g, In<real> a, In<real> b, Dims shape, Dims sg, Dims sa, Dims sb, Out<real> da) {
+    broadcast<3>({{g.data, sg}, {a.data, sa}, {b.data, sb}}, shape, da, CHEAP,
+                 [](const V* v) { return v[1] > v[2] ? v[0] : v[1] == v[2] ? v[0] * real(0.5) : V{}; });
+}
+
+void pow(In<real> a, In<real> b, Dims shape, Dims sa, Dims sb, Out<real> y) {
+    const Operand in[2] = {{a.data, sa}, {b.data, sb}};
+    const real exponent = b.size() == 1 ? b.data[0] : NOT_A_NUMBER;   // one for all: small integers and roots need no logarithm
+    if (exponent == 1) broadcast<2>(in, shape, y, CHEAP, [](const V* v) { return v[0]; });
+    else if (exponent == 2) broadcast<2>(in, shape, y, CHEAP, [](const V* v) { return v[0] * v[0]; });
+    else if (exponent == 3) broadcast<2>(in, shape, y, CHEAP, [](const V* v) { return v[0] * v[0] * v[0]; });
+    else if (exponent == -1) broadcast<2>(in, shape, y, CHEAP, [](const V* v) { return 1 / v[0]; });
+    else broadcast<2>(in, shape, y, COSTLY / 4, [](const V* v) { return vpow(v[0], v[1]); });
+}
+void pow_base_backward(In<real> g, In<real> a, In<real> b, Dims shape, Dims sg, Dims sa, Dims sb, Out<real> da) {
+    const Operand in[3] = {{g.data, sg}, {a.data, sa}, {b.data, sb}};
+    const real exponent = b.size() == 1 ? b.data[0] : NOT_A_NUMBER;
+    if (exponent == 2) broadcast<3>(in, shape, da, CHEAP, [](const V* v) { return 2 * v[0] * v[1]; });
+    else if (exponent == 3) broadcast<3>(in, shape, da, CHEAP, [](const V* v) { return 3 * v[0] * (v[1] * v[1]); });
+    else broadcast<3>(in, shape, da, COSTLY / 4, [](const V* v) { return v[2] == 0 ? V{} : v[0] * (v[2] * vpow(v[1], v[2] - 1)); });
+}
+// y = a^b is among the inputs; 0^b has no slope in b unless it is infinite
+void pow_exponent_backward(In<real> g, In<real> a, In<real> y, Dims shape, Dims sg, Dims sa, Dims sy, Out<real> db) {
+    broadcast<3>({{g.data, sg}, {a.data, sa}, {y.data, sy}}, shape, db, COSTLY,
+                 [](const V* v) { return ((v[1] == 0) & (v[2] < INF)) ? V{} : v[0] * (v[2] * vlog(v[1])); });
+}
+
+// condition: 0 is false, anything else true
+void where(In<real> condition, In<real> a, In<real> b, Dims shape, Dims sc, Dims sa, Dims sb, Out<real> y) {
+    broadcast<3>({{condition.data, sc}, {a.data, sa}, {b.data, sb}}, shape, y, CHEAP, [](const V* v) { return v[0] != 0 ? v[1] : v[2]; });
+}
+void expand(In<real> x, Dims shape, Dims sx, double scale, Out<real> y) {
+    const real s = (real)scale;
+    broadcast<1>({{x.data, sx}}, shape, y, CHEAP, [=](const V* v) { return v[0] * s; });
+}
 
 END_KERNELS

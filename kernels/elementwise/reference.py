@@ -44,3 +44,61 @@ def tanh_backward(g, y):
 
 def sigmoid_backward(g, y):
     return g * (y * (1 - y))
+
+
+def abs_backward(g, x):
+    return g * np.sign(x)
+
+
+@quiet
+def sqrt_backward(g, y):
+    return g / (2 * y)
+
+
+@quiet
+def rsqrt_backward(g, y):
+    return -0.5 * g * y**3
+
+
+@quiet
+def reciprocal_backward(g, y):
+    return -g * y**2
+
+
+@quiet
+def erf_backward(g, x):
+    return g * (2 / math.sqrt(math.pi)) * np.exp(-x * x)
+
+
+def clamp(x, *, low, high):
+    return np.minimum(np.maximum(x, x.dtype.type(low)), x.dtype.type(high))
+
+
+def clamp_backward(g, x, *, low, high):
+    return np.where((x >= low) & (x <= high), g, 0).astype(g.dtype)
+
+
+@quiet
+def add(a, b, *, alpha=1.0):
+    return a + a.dtype.type(alpha) * b
+
+
+def maximum_backward(g, a, b):
+    return g * np.where(a > b, 1, np.where(a == b, 0.5, 0)).astype(g.dtype)
+
+
+@quiet
+def pow_base_backward(g, a, b):
+    return np.where(b == 0, 0, g * b * a ** (b - 1)).astype(g.dtype)
+
+
+@quiet
+def pow_exponent_backward(g, a, y):
+    return np.where((a == 0) & (y < np.inf), 0, g * y * np.log(a)).astype(g.dtype)
+
+
+def where(condition, a, b):
+    return np.where(condition != 0, a, b)
+
+
+mul, div, pow, maximum, minimum = map(quiet, (np.multiply, np.divide, np.power, np.maximum, np.minimum))

@@ -1,13 +1,25 @@
-"""Elementwise functions and arithmetic with broadcasting, under torch's names."""
+"""Elementwise functions, and arithmetic with broadcasting, under torch's names.
+
+Arithmetic takes arrays that broadcast, or a Python number in place of one of them: it becomes an array of the other's dtype.
+"""
 from __future__ import annotations
 
-from ..kernels.elementwise import reference
-from ..registry import A, Op, case
+import math
 
-__all__ = ["abs", "erf", "exp", "expm1", "log", "log1p", "neg", "reciprocal", "rsqrt", "sigmoid", "sqrt", "square", "tanh"]
+import numpy as np
+
+from ..kernels.elementwise import reference
+from ..registry import A, Op, bad, case
+from ..tensor import Tensor
+from .broadcast import plan, sum_to
+
+__all__ = ["abs", "add", "clamp", "div", "erf", "exp", "expm1", "log", "log1p", "maximum", "minimum", "mul", "neg", "pow",
+           "reciprocal", "rsqrt", "sigmoid", "sqrt", "square", "sub", "tanh", "where"]
 
 TAILS = (1, 7, 16, 33, 1000)
 
+
+# ---- functions of one array
 
 def chain(name):
     """The row of a kernel dx = f(g, v), where v is the forward call's input or result."""
@@ -18,16 +30,15 @@ def chain(name):
     return Op(name, "rr", forward, getattr(reference, name), kernels=(name,))
 
 
-def unary(name, formula, values="normal", gradient=None, cases=()):
+def unary(name, formula, gradient, values="normal"):
     """The row and the public function of a function of one array. Cases walk the tails of every vector width."""
     def forward(k, x):
         y = k.empty(x.shape)
         getattr(k, name)(x, y)
         return y
     op = Op(name, "r", forward, getattr(reference, name), gradient, kernels=(name,), cases=[
-        *(case(f"n{n}", name, A(n, values=values), batch=True, gradient=gradient is not None) for n in TAILS),
-        case("scalar", name, A(values=values), gradient=gradient is not None), case("empty", name, A(3, 0, values=values), gradient=gradient is not None), *cases],
-        bytes=lambda x: 2 * x.nbytes)
+        *(case(f"n{n}", name, A(n, values=values), batch=True) for n in TAILS),
+        case("scalar", name, A(values=values)), case("empty", name, A(3, 0, values=values))], bytes=lambda x: 2 * x.nbytes)
 
     def function(input, *, out=None):
         return op(input, out=out)
@@ -36,17 +47,199 @@ def unary(name, formula, values="normal", gradient=None, cases=()):
     return function
 
 
-neg = unary("neg", "-x")
-abs = unary("abs", "|x|")
-square = unary("square", "x^2")
-sqrt = unary("sqrt", "The square root of x, NaN where x < 0", "positive")
-rsqrt = unary("rsqrt", "1 / sqrt(x)", "positive")
-reciprocal = unary("reciprocal", "1 / x", "positive")
-exp = unary("exp", "e^x")
-expm1 = unary("expm1", "e^x - 1, accurate near 0")
-log = unary("log", "The natural logarithm of x, -inf at 0, NaN where x < 0", "positive")
-log1p = unary("log1p", "log(1 + x), accurate near 0", "positive")
-erf = unary("erf", "The error function 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x")
-TANH_BACKWARD, SIGMOID_BACKWARD = map(chain, ("tanh_backward", "sigmoid_backward"))
-tanh = unary("tanh", "The hyperbolic tangent of x", gradient=lambda ctx: (TANH_BACKWARD(ctx.g, ctx.outputs[0]),))
-sigmoid = unary("sigmoid", "1 / (1 + e^-x)", gradient=lambda ctx: (SIGMOID_BACKWARD(ctx.g, ctx.outputs[0]),))
+def of_input(name):
+    row = chain(name)
+    return lambda ctx: (row(ctx.g, ctx.inputs[0]),)
+
+
+def of_result(name):
+    row = chain(name)
+    return lambda ctx: (row(ctx.g, ctx.outputs[0]),)
+
+
+neg = unary("neg", "-x", lambda ctx: (neg(ctx.g),))
+abs = unary("abs", "|x|", of_input("abs_backward"))
+square = unary("square", "x^2", lambda ctx: (mul(mul(ctx.g, ctx.inputs[0]), 2.0),))
+sqrt = unary("sqrt", "The square root of x, NaN where x < 0", of_result("sqrt_backward"), "positive")
+rsqrt = unary("rsqrt", "1 / sqrt(x)", of_result("rsqrt_backward"), "positive")
+reciprocal = unary("reciprocal", "1 / x", of_result("reciprocal_backward"), "positive")
+exp = unary("exp", "e^x", lambda ctx: (mul(ctx.g, ctx.outputs[0]),))
+expm1 = unary("expm1", "e^x - 1, accurate near 0", lambda ctx: (mul(ctx.g, exp(ctx.inputs[0])),))
+log = unary("log", "The natural logarithm of x, -inf at 0, NaN where x < 0", lambda ctx: (div(ctx.g, ctx.inputs[0]),), "positive")
+log1p = unary("log1p", "log(1 + x), accurate near 0", lambda ctx: (div(ctx.g, add(ctx.inputs[0], 1.0)),), "positive")
+erf = unary("erf", "The error function 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x", of_input("erf_backward"))
+tanh = unary("tanh", "The hyperbolic tangent of x", of_result("tanh_backward"))
+sigmoid = unary("sigmoid", "1 / (1 + e^-x)", of_result("sigmoid_backward"))
+
+
+# ---- arithmetic
+
+def forward_of(name):
+    """Broadcasts the inputs and calls the kernel of that name; attributes follow the strides."""
+    def forward(k, *inputs, **attrs):
+        shape, *layout = plan(name, *[x.shape for x in inputs])
+        y = k.empty(shape)
+        getattr(k, name)(*inputs, *layout, *attrs.values(), y)
+        return y
+    return forward
+
+
+def check_of(name):
+    return lambda *inputs, **attrs: plan(name, *[x.shape for x in inputs])
+
+
+def broadcasting(name, kinds="rr", gradient=None, values="normal", call=None, **extra):
+    """The row of an op whose inputs broadcast, with a case for every way they can."""
+    call = call or name
+
+    def pair(why, a, b, **how):
+        return case(why, call, A(*a, values=values), A(*b, values=values), **how)
+    cases = [
+        *(pair(f"n{n}", (n,), (n,), batch=True, batched=(0, 1)) for n in TAILS),
+        pair("number_array", (5, 7), ()), pair("array_of_one_first", (1, 1), (5, 33)), pair("per_column", (4, 3, 17), (17,), batch=True),
+        pair("per_channel", (2, 3, 5, 7), (3, 1, 1), batch=True), pair("per_row", (9, 20), (9, 1)), pair("outer_product", (9, 1), (1, 20)),
+        pair("both_repeat", (4, 1, 3, 1, 5), (2, 1, 6, 1)), pair("more_axes_second", (3, 1), (2, 2, 3, 5)), pair("empty", (3, 0), (3, 1)),
+        case("python_number", call, A(5, 9, values=values), 1.5, torch=None if name in ("maximum", "minimum") else ""),
+    ] if kinds == "rr" and gradient else []
+    refuses = [bad("shapes_that_do_not_broadcast", call, A(3, 4), A(3, 5), match="broadcast")] if cases else []
+    return Op(name, kinds, forward_of(name), getattr(reference, name), gradient, check_of(name), kernels=(name,),
+              cases=cases + extra.get("cases", []), refuses=refuses, bytes=lambda *a, **_: 2 * a[0].nbytes)
+
+
+def two(rule_a, rule_b):
+    """A gradient rule for inputs that broadcast: rule(g, a, b, ctx), summed over repeated axes; unwanted ones are not run."""
+    def gradient(ctx):
+        a, b = ctx.inputs
+        return (sum_to(rule_a(ctx.g, a, b, ctx), a.shape) if ctx.needs[0] else None,
+                sum_to(rule_b(ctx.g, a, b, ctx), b.shape) if ctx.needs[1] else None)
+    return gradient
+
+
+def scaled(g, factor):
+    return g if factor == 1 else mul(g, factor)
+
+
+ADD = broadcasting("add", gradient=two(lambda g, a, b, ctx: g, lambda g, a, b, ctx: scaled(g, ctx.attrs["alpha"])), cases=[
+    case("alpha", "add", A(3, 20), A(20), alpha=-0.5), case("sub", "sub", A(3, 20), A(20)), case("sub_alpha", "sub", A(7), A(7), alpha=3)])
+MUL = broadcasting("mul", gradient=two(lambda g, a, b, ctx: MUL(g, b), lambda g, a, b, ctx: MUL(g, a)))
+DIV = broadcasting("div", gradient=two(lambda g, a, b, ctx: DIV(g, b), lambda g, a, b, ctx: neg(DIV(MUL(g, ctx.outputs[0]), b))),
+                   values="positive")
+MAXIMUM_BACKWARD = broadcasting("maximum_backward", "rrr")
+MAXIMUM = broadcasting("maximum", gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b), lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a)))
+MINIMUM = broadcasting("minimum", gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a), lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b)))
+POW_BASE_BACKWARD = broadcasting("pow_base_backward", "rrr")
+POW_EXPONENT_BACKWARD = broadcasting("pow_exponent_backward", "rrr")
+POW = broadcasting("pow", gradient=two(lambda g, a, b, ctx: POW_BASE_BACKWARD(g, a, b),
+                                       lambda g, a, b, ctx: POW_EXPONENT_BACKWARD(g, a, ctx.outputs[0])), values="positive", cases=[
+    *(case(f"exponent_{e}", "pow", A(3, 17), e) for e in (2, 3, 0, 1)),
+    *(case(f"exponent_{e}", "pow", A(3, 17, values="positive"), e) for e in (0.5, -1, -2.5)),
+    case("number_first", "pow", 2.0, A(3, 17), torch=lambda torch, a, b: torch.pow(a, b))])
+
+
+def where_gradient(ctx):
+    condition, a, b = ctx.inputs
+    zero = number(0.0, ctx.g)
+    return (None, sum_to(WHERE(condition, ctx.g, zero), a.shape) if ctx.needs[1] else None,
+            sum_to(WHERE(condition, zero, ctx.g), b.shape) if ctx.needs[2] else None)
+
+
+WHERE = Op("where", "rrr", forward_of("where"), reference.where, where_gradient, check_of("where"), kernels=("where",), cases=[
+    case("same_shape", "where", np.arange(51).reshape(3, 17) % 3 == 0, A(3, 17), A(3, 17)),
+    case("condition_per_row", "where", np.array([[True], [False], [True]]), A(3, 17), A(17)),
+    case("numbers", "where", np.arange(17) % 2 == 0, A(17), 0.0),
+    case("empty", "where", np.zeros((3, 0), bool), A(3, 0), A(3, 1)),
+], refuses=[bad("shapes_that_do_not_broadcast", "where", np.ones(2, bool), A(3), A(3), match="broadcast")])
+
+
+def clamp_forward(k, x, *, low, high):
+    y = k.empty(x.shape)
+    k.clamp(x, low, high, y)
+    return y
+
+
+def clamp_backward(k, g, x, *, low, high):
+    dx = k.empty(x.shape)
+    k.clamp_backward(g, x, low, high, dx)
+    return dx
+
+
+CLAMP_BACKWARD = Op("clamp_backward", "rr", clamp_backward, reference.clamp_backward, kernels=("clamp_backward",))
+CLAMP = Op("clamp", "r", clamp_forward, reference.clamp, lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=("clamp",),
+           cases=[case("both", "clamp", A(3, 17), -0.5, 0.25), case("low", "clamp", A(33), min=0.0), case("high", "clamp", A(33), max=0.5),
+                  case("arrays", "clamp", A(3, 17), A(17, offset=-1), A(3, 1, offset=1)), case("crossed", "clamp", A(9), 0.5, -0.5)],
+           refuses=[bad("no_bound", "clamp", A(3), match="min or max")])
+
+
+# ---- public functions
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, np.generic)
+
+
+def number(value, like):
+    """A Python number as an array of no axes, of the dtype of `like`."""
+    dtype = like.dtype if isinstance(like, (np.ndarray, np.generic, Tensor)) else np.from_dlpack(like).dtype
+    return np.array(value, dtype)
+
+
+def operands(op, a, b):
+    if is_number(b):
+        if is_number(a):
+            raise TypeError(f"{op}: one of the operands must be an array, got {a!r} and {b!r}")
+        return a, number(b, a)
+    return (number(a, b), b) if is_number(a) else (a, b)
+
+
+def add(input, other, *, alpha=1, out=None):
+    """input + alpha * other. Shapes broadcast, dtypes are equal; `other` may be a number."""
+    return ADD(*operands("add", input, other), alpha=alpha, out=out)
+
+
+def sub(input, other, *, alpha=1, out=None):
+    """input - alpha * other. Shapes broadcast, dtypes are equal; `other` may be a number."""
+    return ADD(*operands("sub", input, other), alpha=-alpha, out=out)
+
+
+def mul(input, other, *, out=None):
+    """input * other. Shapes broadcast, dtypes are equal; `other` may be a number."""
+    return MUL(*operands("mul", input, other), out=out)
+
+
+def div(input, other, *, out=None):
+    """input / other. Shapes broadcast, dtypes are equal; `other` may be a number."""
+    return DIV(*operands("div", input, other), out=out)
+
+
+def pow(input, exponent, *, out=None):
+    """input ** exponent with C's special cases. Shapes broadcast, dtypes are equal; either may be a number."""
+    return POW(*operands("pow", input, exponent), out=out)
+
+
+def maximum(input, other, *, out=None):
+    """The larger of two, NaN where either is. Shapes broadcast; at a tie each gets half the gradient."""
+    return MAXIMUM(*operands("maximum", input, other), out=out)
+
+
+def minimum(input, other, *, out=None):
+    """The smaller of two, NaN where either is. Shapes broadcast; at a tie each gets half the gradient."""
+    return MINIMUM(*operands("minimum", input, other), out=out)
+
+
+def clamp(input, min=None, max=None, *, out=None):
+    """min(max(input, min), max). Bounds are numbers, or arrays that broadcast; either may be None, not both. NaN stays."""
+    if min is None and max is None:
+        raise ValueError("clamp: give min or max, or both")
+    if (min is None or is_number(min)) and (max is None or is_number(max)):
+        return CLAMP(input, low=-math.inf if min is None else float(min), high=math.inf if max is None else float(max), out=out)
+    if max is None:
+        return maximum(input, min, out=out)
+    return minimum(input if min is None else maximum(input, min), max, out=out)
+
+
+def where(condition, input, other, *, out=None):
+    """input where condition is true (or not 0), else other. All three broadcast; input or other may be a number."""
+    input, other = operands("where", input, other)
+    if isinstance(condition, Tensor):
+        condition = condition.data
+    condition = condition if isinstance(condition, np.ndarray) else np.from_dlpack(condition)
+    return WHERE(condition.astype(number(0, input).dtype), input, other, out=out)
