@@ -6,7 +6,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import functional, shape_methods
+from . import functional, operators, shape_methods
 from .backends import available, get_backend, use_backend
 from .random import manual_seed
 from .tensor import Tensor, grad, no_grad

@@ -12,6 +12,8 @@ from .ops.softmax import *  # noqa: F401,F403
 from .ops.dropout import *  # noqa: F401,F403
 from .ops.convolution import *  # noqa: F401,F403
 from .ops.elementwise import *  # noqa: F401,F403
+from .ops.activation import *  # noqa: F401,F403
+from .ops.reduction import *  # noqa: F401,F403
 from .ops.shape import *  # noqa: F401,F403
 from .ops.matmul import *  # noqa: F401,F403
 from .ops.im2col import *  # noqa: F401,F403

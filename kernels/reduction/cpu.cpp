@@ -14,6 +14,37 @@ struct Sum {
     V map(V x, V) const { return x; }
     template <class T> static T join(T a, T b) { return a + b; }
 };
+struct Product {
+    static constexpr real neutral = 1;
+    V map(V x, V) const { return x; }
+    template <class T> static T join(T a, T b) { return a * b; }
+};
+struct ProductOfNonzero : Product {
+    V map(V x, V) const { return x == 0 ? splat(1) : x; }
+};
+struct Largest {   // a NaN wins
+    static constexpr real neutral = -INF;
+    V map(V x, V) const { return x; }
+    template <class T> static T join(T a, T b) { return ((a > b) | (a != a)) ? a : b; }
+};
+struct Smallest {
+    static constexpr real neutral = INF;
+    V map(V x, V) const { return x; }
+    template <class T> static T join(T a, T b) { return ((a < b) | (a != a)) ? a : b; }
+};
+struct SquaresAbout : Sum { V map(V x, V mean) const { return (x - mean) * (x - mean); } };
+struct CountEqual : Sum { V map(V x, V p) const { return x == p ? splat(1) : V{}; } };
+struct ExpFrom : Sum {   // e^(x - peak); an infinite peak is left out, so that the sum is 0 or infinite
+    V map(V x, V peak) const { return vexp(x - (vabs(peak) == INF ? V{} : peak)); }
+};
+struct SumSquares : Sum { V map(V x, V) const { return x * x; } };
+struct SumAbs : Sum { V map(V x, V) const { return vabs(x); } };
+struct CountNonzero : Sum { V map(V x, V) const { return x != 0 ? splat(1) : V{}; } };
+struct SumPowers : Sum {
+    real p;
+    explicit SumPowers(real p) : p(p) {}
+    V map(V x, V) const { return vpow(vabs(x), splat(p)); }
+};
 
 // ---- joining partial results
 
@@ -220,5 +251,125 @@ template <class R> static void reduce(const R& r, In<real> x, const Dims& sizes,
 }
 
 void reduce_sum(In<real> x, Dims sizes, Dims kept, double scale, Out<real> y) { reduce(Sum{}, x, sizes, kept, nullptr, scale, y); }
+void reduce_prod(In<real> x, Dims sizes, Dims kept, Out<real> y) { reduce(Product{}, x, sizes, kept, nullptr, 1, y); }
+void reduce_prod_nonzero(In<real> x, Dims sizes, Dims kept, Out<real> y) { reduce(ProductOfNonzero{}, x, sizes, kept, nullptr, 1, y); }
+void reduce_max(In<real> x, Dims sizes, Dims kept, Out<real> y) { reduce(Largest{}, x, sizes, kept, nullptr, 1, y); }
+void reduce_min(In<real> x, Dims sizes, Dims kept, Out<real> y) { reduce(Smallest{}, x, sizes, kept, nullptr, 1, y); }
+// how many x equal their output's value
+void reduce_equal(In<real> x, In<real> value, Dims sizes, Dims kept, Out<real> count) {
+    reduce(CountEqual{}, x, sizes, kept, value.data, 1, count);
+}
+// two passes: E[x^2] - mean^2 would cancel
+void reduce_variance(In<real> x, Dims sizes, Dims kept, double per_mean, double per_variance, Out<real> y, Out<real> mean) {
+    reduce(Sum{}, x, sizes, kept, nullptr, per_mean, mean);
+    reduce(SquaresAbout{}, x, sizes, kept, mean.data, per_variance, y);
+}
+void reduce_logsumexp(In<real> x, Dims sizes, Dims kept, Out<real> y, Out<real> peak) {
+    reduce(Largest{}, x, sizes, kept, nullptr, 1, peak);
+    reduce(ExpFrom{}, x, sizes, kept, peak.data, 1, y);
+    for_vectors(y.size(), [&](i64 i, auto lanes) {
+        const V m = lanes.load(peak.data + i);
+        lanes.store(y.data + i, vlog(lanes.load(y.data + i)) + (vabs(m) == INF ? V{} : m));
+    });
+}
+// (sum of |x|^p)^(1/p); p = 0 counts what is not 0
+void reduce_norm(In<real> x, Dims sizes, Dims kept, double p, Out<real> y) {
+    if (p == 2) reduce(SumSquares{}, x, sizes, kept, nullptr, 1, y);
+    else if (p == 1) reduce(SumAbs{}, x, sizes, kept, nullptr, 1, y);
+    else if (p == 0) reduce(CountNonzero{}, x, sizes, kept, nullptr, 1, y);
+    else reduce(SumPowers((real)p), x, sizes, kept, nullptr, 1, y);
+    if (p == 0 || p == 1) return;
+    for_vectors(y.size(), [&](i64 i, auto lanes) {
+        const V s = lanes.load(y.data + i);
+        lanes.store(y.data + i, p == 2 ? vsqrt(s) : vpow(s, splat((real)(1 / p))));
+    });
+}
+
+// ---- gradients: what each output's gradient g gives to the x it was made from
+
+// a product without one factor is P / x, where P leaves zeros out; with a zero elsewhere it is 0
+void spread_prod(In<real> g, In<real> x, In<real> p, In<real> zeros, Dims shape, Dims sg, Dims sx, Dims sp, Dims sz, Out<real> dx) {
+    broadcast<4>({{g.data, sg}, {x.data, sx}, {p.data, sp}, {zeros.data, sz}}, shape, dx, CHEAP, [](const V* v) {
+        const V others = v[1] == 0 ? v[2] : v[2] / v[1];
+        return ((v[3] == 0) | ((v[3] == 1) & (v[1] == 0))) ? v[0] * others : V{};
+    });
+}
+// equal shares among the x that equal the extreme y
+void spread_extreme(In<real> g, In<real> x, In<real> y, In<real> count, Dims shape, Dims sg, Dims sx, Dims sy, Dims sc, Out<real> dx) {
+    broadcast<4>({{g.data, sg}, {x.data, sx}, {y.data, sy}, {count.data, sc}}, shape, dx, CHEAP,
+                 [](const V* v) { return v[1] == v[2] ? v[0] / v[3] : V{}; });
+}
+void spread_variance(In<real> g, In<real> x, In<real> mean, In<real> y, Dims shape, Dims sg, Dims sx, Dims sm, Dims sy, double scale,
+                     bool root, Out<real> dx) {
+    const real s = (real)scale;
+    broadcast<4>({{g.data, sg}, {x.data, sx}, {mean.data, sm}, {y.data, sy}}, shape, dx, CHEAP, [=](const V* v) {
+        const V g = !root ? v[0] : v[3] == 0 ? V{} : v[0] / (2 * v[3]);   // no slope where the deviation is 0
+        return g * s * (v[1] - v[2]);
+    });
+}
+void spread_logsumexp(In<real> g, In<real> x, In<real> y, Dims shape, Dims sg, Dims sx, Dims sy, Out<real> dx) {
+    broadcast<3>({{g.data, sg}, {x.data, sx}, {y.data, sy}}, shape, dx, COSTLY, [](const V* v) {
+        return v[0] * vexp(v[1] - (vabs(v[2]) == INF ? V{} : v[2]));
+    });
+}
+void spread_norm(In<real> g, In<real> x, In<real> y, Dims shape, Dims sg, Dims sx, Dims sy, double p, Out<real> dx) {
+    const Operand in[3] = {{g.data, sg}, {x.data, sx}, {y.data, sy}};
+    if (p == 2) broadcast<3>(in, shape, dx, CHEAP, [](const V* v) { return v[2] == 0 ? V{} : v[0] * v[1] / v[2]; });
+    else if (p == 0) broadcast<3>(in, shape, dx, CHEAP, [](const V*) { return V{}; });
+    else if (p == 1) broadcast<3>(in, shape, dx, CHEAP, [](const V* v) { return v[1] > 0 ? v[0] : v[1] < 0 ? -v[0] : v[0] * v[1]; });
+    else broadcast<3>(in, shape, dx, COSTLY, [=](const V* v) {
+        const V slope = vpow(vabs(v[1]) / v[2], splat((real)(p - 1)));
+        return ((v[2] == 0) | (v[1] == 0)) ? V{} : v[0] * (v[1] > 0 ? slope : -slope);
+    });
+}
+
+// ---- the extreme along one axis and where it is: x is (outer, n, inner). The first of equals; a NaN wins.
+
+template <class R> static i64 first_equal(const real* x, i64 n, real value) {
+    i64 i = 0;
+    if (value == value) while (i < n && x[i] != value) ++i;
+    else while (i < n && x[i] == x[i]) ++i;
+    return i;
+}
+template <class R> static void arg_columns(const real* x, i64 n, i64 inner, real* value, i64* index) {
+    for_vectors(inner, [&](i64 i, auto lanes) {
+        V best = lanes.load(x + i);
+        M at{};
+        for (i64 r = 1; r < n; ++r) {
+            const V v = lanes.load(x + r * inner + i);
+            const M better = ((R::neutral < 0 ? v > best : v < best) | (v != v)) & (best == best);
+            best = better ? v : best;
+            at = better ? M{} + (lane_int)r : at;
+        }
+        lanes.store(value + i, best);
+        for (int k = 0; k < lanes.count; ++k) index[i + k] = at[k];
+    });
+}
+template <class R> static void arg_extreme(In<real> x, i64 outer, i64 n, i64 inner, Out<real> values, Out<i64> indices) {
+    if (n == 0) return;
+    if (inner == 1) {
+        const Dims sizes{{outer, n}, 2}, kept{{1, 0}, 2};
+        reduce(R{}, x, sizes, kept, nullptr, 1, values);
+    }
+    parallel_for(outer, 1 + 16384 / (n * inner + 8), [&](i64 begin, i64 end) {
+        for (i64 o = begin; o < end; ++o) {
+            if (inner == 1) indices.data[o] = first_equal<R>(x.data + o * n, n, values.data[o]);
+            else arg_columns<R>(x.data + o * n * inner, n, inner, values.data + o * inner, indices.data + o * inner);
+        }
+    });
+}
+void arg_max(In<real> x, i64 outer, i64 n, i64 inner, Out<real> values, Out<i64> indices) { arg_extreme<Largest>(x, outer, n, inner, values, indices); }
+void arg_min(In<real> x, i64 outer, i64 n, i64 inner, Out<real> values, Out<i64> indices) { arg_extreme<Smallest>(x, outer, n, inner, values, indices); }
+
+void place_along(In<real> g, In<i64> index, i64 outer, i64 n, i64 inner, Out<real> dx) {
+    parallel_for(outer, 1 + 32768 / (n * inner + 8), [&](i64 begin, i64 end) {
+        std::memset(dx.data + begin * n * inner, 0, (end - begin) * n * inner * sizeof(real));
+        for (i64 o = begin; o < end; ++o)
+            for (i64 i = 0; i < inner; ++i) {
+                const i64 at = index.data[o * inner + i];
+                if (at >= 0 && at < n) dx.data[(o * n + at) * inner + i] = g.data[o * inner + i];
+            }
+    });
+}
 
 END_KERNELS

@@ -1,0 +1,219 @@
+"""The activations of torch.nn.functional, and LeCun's scaled tanh.
+
+`inplace=True` writes the result into `input` where that is a writable, contiguous NumPy array, and returns it; a read-only or strided
+one is refused. Tensors keep their data for the gradient, so for them the argument is ignored.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .._C import probe
+from ..backends import active
+from ..kernels.activation import reference
+from ..registry import A, Op, bad, case
+from .broadcast import SUM, plan
+
+__all__ = ["celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu", "relu", "relu6",
+           "scaled_tanh", "selu", "silu", "softplus", "softsign", "threshold"]
+
+TAILS = (1, 7, 16, 33, 1000)
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934   # Klambauer et al., "Self-Normalizing Neural Networks" (2017)
+
+
+def row(name, cases, refuses=(), torch="", call=None):
+    """The rows of an activation and its gradient. Attributes go to the kernels in the order the public function names them."""
+    def forward(k, x, **attrs):
+        y = k.empty(x.shape)
+        getattr(k, name)(x, *attrs.values(), y)
+        return y
+
+    def backward(k, g, x, **attrs):
+        dx = k.empty(x.shape)
+        getattr(k, name + "_backward")(g, x, *attrs.values(), dx)
+        return dx
+    back = Op(name + "_backward", "rr", backward, reference.backward(name), kernels=(name + "_backward",))
+    call = call or name
+    common = [] if call != name else [
+        *(case(f"n{n}", name, A(n), batch=True, torch=torch) for n in TAILS), case("image", name, A(2, 3, 5, 7), torch=torch),
+        case("scalar", name, A(), torch=torch), case("empty", name, A(3, 0), torch=torch),
+        case("saturated", name, A(3, 17, offset=30), torch=torch), case("saturated_below", name, A(3, 17, offset=-30), torch=torch)]
+    return Op(name, "r", forward, reference.forward(name), lambda ctx: (back(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=(name,),
+              cases=common + cases, refuses=refuses, bytes=lambda x, **_: 2 * x.nbytes)
+
+
+def apply(op, input, inplace, out, **attrs):
+    """Calls the row; in place if asked and `input` is an array."""
+    if not inplace or not isinstance(input, np.ndarray):
+        return op(input, out=out, **attrs)
+    real = probe((input,), "r")
+    if real is None or not input.flags.writeable:
+        raise ValueError(f"{op.name}: inplace needs a writable, contiguous float32 or float64 array, got {input.dtype} with strides "
+                         f"{input.strides} for shape {input.shape}{'' if input.flags.writeable else ', read-only'}")
+    return active.get().run(op, real, (input,), attrs, input)
+
+
+RELU = row("relu", [])
+HARDTANH = row("hardtanh", [case("bounds", "hardtanh", A(33), -0.3, 0.7), case("relu6", "relu6", A(33, offset=5))],
+               [bad("bounds_crossed", "hardtanh", A(3), 1.0, -1.0, match="min_val")])
+THRESHOLD = row("threshold", [case("to_a_value", "threshold", A(33), 0.1, 20.0)], call="-")
+LEAKY_RELU = row("leaky_relu", [case("slope", "leaky_relu", A(33), 0.3)])
+ELU = row("elu", [case("alpha", "elu", A(33), 0.7), case("selu", "selu", A(5, 33)), case("celu", "celu", A(33)),
+                  case("celu_alpha", "celu", A(33), 0.5)], [bad("celu_alpha_zero", "celu", A(3), 0.0, match="alpha")])
+GELU = row("gelu", [], [bad("approximation_unknown", "gelu", A(3), approximate="erf", match="approximate")])
+GELU_TANH = row("gelu_tanh", [case(f"n{n}", "gelu", A(n), approximate="tanh") for n in TAILS], call="-")
+SILU = row("silu", [])
+MISH = row("mish", [])
+HARDSWISH = row("hardswish", [])
+# spelt out: torch 2.13's own double gradient multiplies by 1/6 rounded to float
+HARDSIGMOID = row("hardsigmoid", [], torch=lambda torch, x: torch.clamp(x + 3, 0, 6) / 6)
+SCALED_TANH = row("scaled_tanh", [], torch=lambda torch, x: 1.7159 * torch.tanh(x * (2 / 3)))
+LOGSIGMOID = row("logsigmoid", [])
+SOFTPLUS = row("softplus", [case("beta_threshold", "softplus", A(7, 33), beta=3.0, threshold=2.0)],
+               [bad("beta_zero", "softplus", A(3), beta=0.0, match="beta")])
+SOFTSIGN = row("softsign", [])
+
+
+def relu(input, inplace=False, *, out=None):
+    """max(x, 0), NaN stays. Any shape, float32 or float64; returns an array like input."""
+    return apply(RELU, input, inplace, out)
+
+
+def relu6(input, inplace=False, *, out=None):
+    """min(max(x, 0), 6). Any shape; returns an array like input."""
+    return apply(HARDTANH, input, inplace, out, low=0.0, high=6.0)
+
+
+def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False, *, out=None):
+    """min(max(x, min_val), max_val). Any shape; returns an array like input."""
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} must not exceed max_val {max_val}")
+    return apply(HARDTANH, input, inplace, out, low=float(min_val), high=float(max_val))
+
+
+def threshold(input, threshold, value, inplace=False, *, out=None):
+    """x where x > threshold, else value. Any shape; returns an array like input."""
+    return apply(THRESHOLD, input, inplace, out, at=float(threshold), value=float(value))
+
+
+def leaky_relu(input, negative_slope=0.01, inplace=False, *, out=None):
+    """x where x > 0, else negative_slope * x. Any shape; returns an array like input."""
+    return apply(LEAKY_RELU, input, inplace, out, slope=float(negative_slope))
+
+
+def elu(input, alpha=1.0, inplace=False, *, out=None):
+    """x where x > 0, else alpha (e^x - 1). Any shape; returns an array like input. Clevert et al. (2016)."""
+    return apply(ELU, input, inplace, out, alpha=float(alpha), scale=1.0, inner=1.0)
+
+
+def selu(input, inplace=False, *, out=None):
+    """scale * elu(x, alpha) with the two constants of Klambauer et al. (2017). Any shape; returns an array like input."""
+    return apply(ELU, input, inplace, out, alpha=SELU_ALPHA, scale=SELU_SCALE, inner=1.0)
+
+
+def celu(input, alpha=1.0, inplace=False, *, out=None):
+    """max(x, 0) + min(alpha (e^(x / alpha) - 1), 0). Any shape; returns an array like input. Barron (2017)."""
+    if alpha == 0:
+        raise ValueError("celu: alpha must not be 0")
+    return apply(ELU, input, inplace, out, alpha=float(alpha), scale=1.0, inner=1 / alpha)
+
+
+def gelu(input, approximate="none", *, out=None):
+    """x times the normal distribution function of x, exactly ("none") or as Hendrycks & Gimpel's tanh form ("tanh")."""
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return (GELU if approximate == "none" else GELU_TANH)(input, out=out)
+
+
+def silu(input, inplace=False, *, out=None):
+    """x * sigmoid(x). Any shape; returns an array like input."""
+    return apply(SILU, input, inplace, out)
+
+
+def mish(input, inplace=False, *, out=None):
+    """x * tanh(log(1 + e^x)). Any shape; returns an array like input. Misra (2020)."""
+    return apply(MISH, input, inplace, out)
+
+
+def hardswish(input, inplace=False, *, out=None):
+    """x * min(max(x + 3, 0), 6) / 6. Any shape; returns an array like input. Howard et al. (2019)."""
+    return apply(HARDSWISH, input, inplace, out)
+
+
+def hardsigmoid(input, inplace=False, *, out=None):
+    """min(max(x + 3, 0), 6) / 6. Any shape; returns an array like input."""
+    return apply(HARDSIGMOID, input, inplace, out)
+
+
+def scaled_tanh(input, *, out=None):
+    """1.7159 tanh(2x / 3), which maps +-1 to +-1. Any shape; returns an array like input. LeCun et al., "Efficient BackProp" (1998)."""
+    return SCALED_TANH(input, out=out)
+
+
+def logsigmoid(input, *, out=None):
+    """log(1 / (1 + e^-x)), finite for every finite x. Any shape; returns an array like input."""
+    return LOGSIGMOID(input, out=out)
+
+
+def softplus(input, beta=1.0, threshold=20.0, *, out=None):
+    """log(1 + e^(beta x)) / beta, and x itself where beta x > threshold. Any shape; returns an array like input."""
+    if not beta:
+        raise ValueError("softplus: beta must not be 0")
+    return SOFTPLUS(input, beta=float(beta), threshold=float(threshold), out=out)
+
+
+def softsign(input, *, out=None):
+    """x / (1 + |x|). Any shape; returns an array like input."""
+    return SOFTSIGN(input, out=out)
+
+
+# ---- prelu: a slope per channel
+
+def prelu(input, weight, *, out=None):
+    """x where x > 0, else weight * x. input: (N, C, ...); weight: (C,), or one number for all. He et al. (2015)."""
+    return PRELU(input, weight, out=out)
+
+
+def prelu_shapes(x, weight):
+    """The shape of weight against x. Raises ValueError unless it has one element or one a channel."""
+    if len(weight) > 1 or (weight and weight[0] != 1 and (len(x) < 2 or weight[0] != x[1])):
+        raise ValueError(f"prelu: weight {weight} must be one number, or one a channel: axis 1 of input {x}")
+    return (weight[0], *(1,) * (len(x) - 2)) if weight and len(x) >= 2 else (1,) * min(len(x), 1)
+
+
+def prelu_forward(k, x, weight):
+    shape, *layout = plan("prelu", x.shape, prelu_shapes(x.shape, weight.shape))
+    y = k.empty(shape)
+    k.prelu(x, weight, *layout, y)
+    return y
+
+
+def prelu_backward(k, g, x, weight):
+    shape, *layout = plan("prelu", x.shape, x.shape, prelu_shapes(x.shape, weight.shape))
+    dx = k.empty(shape)
+    k.prelu_backward(g, x, weight, *layout, dx)
+    return dx
+
+
+def prelu_weight_terms(k, g, x):
+    terms = k.empty(x.shape)
+    k.prelu_weight_terms(g, x, terms)
+    return terms
+
+
+def prelu_gradient(ctx):
+    x, weight = ctx.inputs
+    dweight = None
+    if ctx.needs[1]:
+        axes = tuple(a for a in range(len(x.shape)) if a != 1 or weight.size == 1)
+        dweight = SUM(PRELU_WEIGHT_TERMS(ctx.g, x), dims=axes, shape=tuple(weight.shape))
+    return PRELU_BACKWARD(ctx.g, x, weight) if ctx.needs[0] else None, dweight
+
+
+PRELU_BACKWARD = Op("prelu_backward", "rrr", prelu_backward, reference.prelu_backward, kernels=("prelu_backward",))
+PRELU_WEIGHT_TERMS = Op("prelu_weight_terms", "rr", prelu_weight_terms, reference.prelu_weight_terms, kernels=("prelu_weight_terms",))
+PRELU = Op("prelu", "rr", prelu_forward, reference.prelu, prelu_gradient, lambda x, weight: prelu_shapes(x.shape, weight.shape),
+           kernels=("prelu",), cases=[
+               case("channels", "prelu", A(2, 3, 5, 7), A(3), batch=True), case("columns", "prelu", A(4, 33), A(33)),
+               case("one_for_all", "prelu", A(2, 3, 17), A(1)), case("no_channel_axis", "prelu", A(33), A(1)),
+               case("empty", "prelu", A(0, 3, 4), A(3))],
+           refuses=[bad("weight_of_other_width", "prelu", A(2, 3, 4), A(4), match="channel")])
