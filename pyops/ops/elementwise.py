@@ -21,13 +21,18 @@ TAILS = (1, 7, 16, 33, 1000)
 
 # ---- functions of one array
 
-def chain(name):
-    """The row of a kernel dx = f(g, v), where v is the forward call's input or result."""
+def chain(name, slope_in_v):
+    """The row of a kernel dx = g f(v), where v is the forward call's input or result; slope_in_v(g, v, dx) is g f'(v)."""
     def forward(k, g, v):
         dx = k.empty(g.shape)
         getattr(k, name)(g, v, dx)
         return dx
-    return Op(name, "rr", forward, getattr(reference, name), kernels=(name,))
+
+    def gradient(ctx):
+        (g, v), (dx,) = ctx.inputs, ctx.outputs
+        return (op(ctx.g, v) if ctx.needs[0] else None, mul(ctx.g, slope_in_v(g, v, dx)) if ctx.needs[1] else None)
+    op = Op(name, "rr", forward, getattr(reference, name), gradient, kernels=(name,))
+    return op
 
 
 def unary(name, formula, gradient, values="normal"):
@@ -47,29 +52,29 @@ def unary(name, formula, gradient, values="normal"):
     return function
 
 
-def of_input(name):
-    row = chain(name)
+def of_input(name, slope_in_v):
+    row = chain(name, slope_in_v)
     return lambda ctx: (row(ctx.g, ctx.inputs[0]),)
 
 
-def of_result(name):
-    row = chain(name)
+def of_result(name, slope_in_v):
+    row = chain(name, slope_in_v)
     return lambda ctx: (row(ctx.g, ctx.outputs[0]),)
 
 
 neg = unary("neg", "-x", lambda ctx: (neg(ctx.g),))
-abs = unary("abs", "|x|", of_input("abs_backward"))
+abs = unary("abs", "|x|", of_input("abs_backward", lambda g, x, dx: mul(g, 0.0)))
 square = unary("square", "x^2", lambda ctx: (mul(mul(ctx.g, ctx.inputs[0]), 2.0),))
-sqrt = unary("sqrt", "The square root of x, NaN where x < 0", of_result("sqrt_backward"), "positive")
-rsqrt = unary("rsqrt", "1 / sqrt(x)", of_result("rsqrt_backward"), "positive")
-reciprocal = unary("reciprocal", "1 / x", of_result("reciprocal_backward"), "positive")
+sqrt = unary("sqrt", "The square root of x, NaN where x < 0", of_result("sqrt_backward", lambda g, y, dx: neg(div(dx, y))), "positive")
+rsqrt = unary("rsqrt", "1 / sqrt(x)", of_result("rsqrt_backward", lambda g, y, dx: mul(mul(g, square(y)), -1.5)), "positive")
+reciprocal = unary("reciprocal", "1 / x", of_result("reciprocal_backward", lambda g, y, dx: mul(mul(g, y), -2.0)), "positive")
 exp = unary("exp", "e^x", lambda ctx: (mul(ctx.g, ctx.outputs[0]),))
 expm1 = unary("expm1", "e^x - 1, accurate near 0", lambda ctx: (mul(ctx.g, exp(ctx.inputs[0])),))
 log = unary("log", "The natural logarithm of x, -inf at 0, NaN where x < 0", lambda ctx: (div(ctx.g, ctx.inputs[0]),), "positive")
 log1p = unary("log1p", "log(1 + x), accurate near 0", lambda ctx: (div(ctx.g, add(ctx.inputs[0], 1.0)),), "positive")
-erf = unary("erf", "The error function 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x", of_input("erf_backward"))
-tanh = unary("tanh", "The hyperbolic tangent of x", of_result("tanh_backward"))
-sigmoid = unary("sigmoid", "1 / (1 + e^-x)", of_result("sigmoid_backward"))
+erf = unary("erf", "The error function 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x", of_input("erf_backward", lambda g, x, dx: mul(mul(dx, x), -2.0)))
+tanh = unary("tanh", "The hyperbolic tangent of x", of_result("tanh_backward", lambda g, y, dx: mul(mul(g, y), -2.0)))
+sigmoid = unary("sigmoid", "1 / (1 + e^-x)", of_result("sigmoid_backward", lambda g, y, dx: mul(g, sub(1.0, mul(y, 2.0)))))
 
 
 # ---- arithmetic
@@ -124,10 +129,29 @@ ADD = broadcasting("add", gradient=two(lambda g, a, b, ctx: g, lambda g, a, b, c
 MUL = broadcasting("mul", gradient=two(lambda g, a, b, ctx: MUL(g, b), lambda g, a, b, ctx: MUL(g, a)))
 DIV = broadcasting("div", gradient=two(lambda g, a, b, ctx: DIV(g, b), lambda g, a, b, ctx: neg(DIV(MUL(g, ctx.outputs[0]), b))),
                    values="positive")
-MAXIMUM_BACKWARD = broadcasting("maximum_backward", "rrr")
+
+
+def share_again(ctx):
+    """maximum_backward is linear in g, and flat in what it compares."""
+    g, a, b = ctx.inputs
+    return sum_to(MAXIMUM_BACKWARD(ctx.g, a, b), g.shape) if ctx.needs[0] else None, None, None
+
+
+MAXIMUM_BACKWARD = broadcasting("maximum_backward", "rrr", share_again)
 MAXIMUM = broadcasting("maximum", gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b), lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a)))
 MINIMUM = broadcasting("minimum", gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a), lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b)))
-POW_BASE_BACKWARD = broadcasting("pow_base_backward", "rrr")
+
+
+def pow_base_again(ctx):
+    """Of g b a^(b - 1), in each of its inputs."""
+    g, a, b = ctx.inputs
+    rate = MUL(ctx.g, g)
+    return (sum_to(POW_BASE_BACKWARD(ctx.g, a, b), g.shape) if ctx.needs[0] else None,
+            sum_to(POW_BASE_BACKWARD(MUL(rate, b), a, sub(b, 1.0)), a.shape) if ctx.needs[1] else None,
+            sum_to(MUL(rate, MUL(pow(a, sub(b, 1.0)), add(MUL(b, log(a)), 1.0))), b.shape) if ctx.needs[2] else None)
+
+
+POW_BASE_BACKWARD = broadcasting("pow_base_backward", "rrr", pow_base_again)
 POW_EXPONENT_BACKWARD = broadcasting("pow_exponent_backward", "rrr")
 POW = broadcasting("pow", gradient=two(lambda g, a, b, ctx: POW_BASE_BACKWARD(g, a, b),
                                        lambda g, a, b, ctx: POW_EXPONENT_BACKWARD(g, a, ctx.outputs[0])), values="positive", cases=[
@@ -163,7 +187,8 @@ def clamp_backward(k, g, x, *, low, high):
     return dx
 
 
-CLAMP_BACKWARD = Op("clamp_backward", "rr", clamp_backward, reference.clamp_backward, kernels=("clamp_backward",))
+CLAMP_BACKWARD = Op("clamp_backward", "rr", clamp_backward, reference.clamp_backward,
+                    lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[1], **ctx.attrs), None), kernels=("clamp_backward",))
 CLAMP = Op("clamp", "r", clamp_forward, reference.clamp, lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=("clamp",),
            cases=[case("both", "clamp", A(3, 17), -0.5, 0.25), case("low", "clamp", A(33), min=0.0), case("high", "clamp", A(33), max=0.5),
                   case("arrays", "clamp", A(3, 17), A(17, offset=-1), A(3, 1, offset=1)), case("crossed", "clamp", A(9), 0.5, -0.5)],
