@@ -12,12 +12,12 @@ BEGIN_KERNELS
 struct Sum {
     static constexpr real neutral = 0;
     V map(V x, V) const { return x; }
-    template <class T> static T join(T a, T b) { return a + b; }
+    static V join(V a, V b) { return a + b; }
 };
 struct Product {
     static constexpr real neutral = 1;
     V map(V x, V) const { return x; }
-    template <class T> static T join(T a, T b) { return a * b; }
+    static V join(V a, V b) { return a * b; }
 };
 struct ProductOfNonzero : Product {
     V map(V x, V) const { return x == 0 ? splat(1) : x; }
@@ -25,12 +25,12 @@ struct ProductOfNonzero : Product {
 struct Largest {   // a NaN wins
     static constexpr real neutral = -INF;
     V map(V x, V) const { return x; }
-    template <class T> static T join(T a, T b) { return ((a > b) | (a != a)) ? a : b; }
+    static V join(V a, V b) { return ((a > b) | (a != a)) ? a : b; }
 };
 struct Smallest {
     static constexpr real neutral = INF;
     V map(V x, V) const { return x; }
-    template <class T> static T join(T a, T b) { return ((a < b) | (a != a)) ? a : b; }
+    static V join(V a, V b) { return ((a < b) | (a != a)) ? a : b; }
 };
 struct SquaresAbout : Sum { V map(V x, V mean) const { return (x - mean) * (x - mean); } };
 struct CountEqual : Sum { V map(V x, V p) const { return x == p ? splat(1) : V{}; } };
@@ -81,15 +81,12 @@ template <class R> struct Tree {
 template <class Lanes> static inline V alive(const Lanes& lanes, V v, real neutral) {
     return lanes.count == LANES ? v : (lane_index() < (lane_int)lanes.count) ? v : splat(neutral);
 }
+// The lanes joined as a tree of halves, in registers: a comparison of two lanes by a branch could not be predicted.
 template <class R> static inline real across(V v) {
-    real lane[LANES];
-    std::memcpy(lane, &v, sizeof v);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; ++i) lane[i] = R::join(lane[i], lane[i + half]);
-    return lane[0];
+    for (int half = LANES / 2; half; half /= 2) v = R::join(v, __builtin_shuffle(v, lane_index() ^ (lane_int)half));
+    return v[0];
 }
 
-struct Layout { Dims sizes, kept; };
 // Reduced axes but the innermost, or kept ones but the innermost, as one counter of offsets.
 struct Counter {
     i64 size[8], stride[8], index[8] = {}, offset = 0, total = 1;
@@ -193,7 +190,18 @@ template <class R> static inline void columns(const R& r, const real* x, Counter
     for (i64 row = from; row < to || row == from; row += HEIGHT) {
         real* acc = tree.next();
         for_vectors(width, [&](i64 i, auto lanes) { lanes.store(acc + i, splat(R::neutral)); });
-        for (i64 k = row; k < to && k < row + HEIGHT; ++k, rows.next()) {
+        i64 k = row;
+        const i64 end = to < row + HEIGHT ? to : row + HEIGHT;
+        for (; k + 4 <= end; k += 4) {   // four rows at a time: the accumulators are in cache, not in registers
+            const real* xr[4];
+            for (const real*& p : xr) { p = x + rows.offset; rows.next(); }
+            for_vectors(width, [&](i64 i, auto lanes) {
+                V p = param ? lanes.load(param + i) : V{}, v[4];
+                for (int j = 0; j < 4; ++j) v[j] = r.map(lanes.load(xr[j] + i), p);
+                lanes.store(acc + i, R::join(lanes.load(acc + i), R::join(R::join(v[0], v[1]), R::join(v[2], v[3]))));
+            });
+        }
+        for (; k < end; ++k, rows.next()) {
             const real* xr = x + rows.offset;
             for_vectors(width, [&](i64 i, auto lanes) {
                 V p = param ? lanes.load(param + i) : V{};
@@ -325,11 +333,26 @@ void spread_norm(In<real> g, In<real> x, In<real> y, Dims shape, Dims sg, Dims s
 
 // ---- the extreme along one axis and where it is: x is (outer, n, inner). The first of equals; a NaN wins.
 
-template <class R> static i64 first_equal(const real* x, i64 n, real value) {
-    i64 i = 0;
-    if (value == value) while (i < n && x[i] != value) ++i;
-    else while (i < n && x[i] == x[i]) ++i;
-    return i;
+// The first i with x[i] == value, or the first NaN if value is one; it is known to be there. No branch depends on the data but one a
+// block: where the largest of a short row lies cannot be predicted.
+static i64 first_equal(const real* x, i64 n, real value) {
+    const bool nan = value != value;
+    for (i64 from = 0; from < n; from += BLOCK) {
+        const i64 count = n - from < BLOCK ? n - from : BLOCK;
+        M at = M{} + (lane_int)count, here = lane_index();
+        for_vectors(count, [&](i64 i, auto lanes) {
+            const V v = lanes.load(x + from + i);
+            const M found = (nan ? v != v : v == value) ? here : at;
+            at = found < at ? found : at;
+            here += LANES;
+        });
+        lane_int lane[LANES];
+        std::memcpy(lane, &at, sizeof at);
+        for (int half = LANES / 2; half; half /= 2)
+            for (int k = 0; k < half; ++k) lane[k] = lane[k] < lane[k + half] ? lane[k] : lane[k + half];
+        if (lane[0] < count) return from + lane[0];
+    }
+    return n - 1;
 }
 template <class R> static void arg_columns(const real* x, i64 n, i64 inner, real* value, i64* index) {
     for_vectors(inner, [&](i64 i, auto lanes) {
@@ -353,7 +376,7 @@ template <class R> static void arg_extreme(In<real> x, i64 outer, i64 n, i64 inn
     }
     parallel_for(outer, 1 + 16384 / (n * inner + 8), [&](i64 begin, i64 end) {
         for (i64 o = begin; o < end; ++o) {
-            if (inner == 1) indices.data[o] = first_equal<R>(x.data + o * n, n, values.data[o]);
+            if (inner == 1) indices.data[o] = first_equal(x.data + o * n, n, values.data[o]);
             else arg_columns<R>(x.data + o * n * inner, n, inner, values.data + o * inner, indices.data + o * inner);
         }
     });
