@@ -41,6 +41,10 @@ class Into:
     def __getattr__(self, name):
         return getattr(self._kernels, name)
 
+    @property
+    def unused(self):
+        return self._out is not None
+
     def empty(self, shape, dtype=None):
         if self._out is None:
             return self._kernels.empty(shape, dtype)
@@ -66,9 +70,13 @@ class NativeBackend:
 
     def run(self, op, real, inputs, attrs, out=None):
         kernels = self.sets[real]
-        if out is not None:
-            kernels = Into(kernels, out, op.name)
-        return op.forward(kernels, *inputs, **attrs)
+        if out is None:
+            return op.forward(kernels, *inputs, **attrs)
+        into = Into(kernels, out, op.name)
+        result = op.forward(into, *inputs, **attrs)
+        if into.unused:
+            raise TypeError(f"{op.name}: takes no out=, its result is a view of the input")
+        return result
 
 
 class ReferenceBackend:
