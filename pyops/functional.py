@@ -24,3 +24,4 @@ from .ops.pooling import *  # noqa: F401,F403
 from .ops.pointwise_loss import *  # noqa: F401,F403
 from .ops.embedding import *  # noqa: F401,F403
 from .ops.rbf import *  # noqa: F401,F403
+from .ops.pixel_shuffle import *  # noqa: F401,F403

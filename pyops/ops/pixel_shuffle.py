@@ -1,0 +1,116 @@
+"""Channels moved into space and back, each the other's gradient. Shi et al. (2016)."""
+from __future__ import annotations
+
+import math
+import operator
+from functools import lru_cache
+
+from ..kernels.pixel_shuffle import reference
+from ..registry import A, Op, bad, case
+from ..tensor import per_input
+
+__all__ = ["pixel_shuffle", "pixel_unshuffle"]
+
+
+def pixel_shuffle(input, upscale_factor, *, out=None):
+    """(..., C r r, H, W) -> (..., C, H r, W r), r = upscale_factor: every pixel becomes r x r pixels of its channels.
+
+    input: float32 or float64. Raises ValueError where the channels are no multiple of r r.
+    """
+    return PIXEL_SHUFFLE(input, factor=_factor("pixel_shuffle", upscale_factor), out=out)
+
+
+def pixel_unshuffle(input, downscale_factor, *, out=None):
+    """(..., C, H r, W r) -> (..., C r r, H, W), r = downscale_factor: the inverse of pixel_shuffle.
+
+    input: float32 or float64. Raises ValueError where height or width is no multiple of r.
+    """
+    return PIXEL_UNSHUFFLE(input, factor=_factor("pixel_unshuffle", downscale_factor), out=out)
+
+
+def _factor(name, value):
+    try:
+        factor = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: the factor must be an int, got {value!r}") from None
+    if factor < 1:
+        raise ValueError(f"{name}: the factor must be at least 1, got {factor}")
+    return factor
+
+
+@lru_cache(4096)
+def shuffle_plan(shape, factor):
+    """Validates; returns the result's shape, and the input's and the result's with one leading axis."""
+    if len(shape) < 3 or shape[-3] % (factor * factor):
+        raise ValueError(f"pixel_shuffle: input {shape} must have axes (..., C, H, W) with C a multiple of {factor} x {factor}")
+    *lead, c, h, w = shape
+    return _with_lead(lead, (c, h, w), (c // (factor * factor), h * factor, w * factor))
+
+
+@lru_cache(4096)
+def unshuffle_plan(shape, factor):
+    """Validates; returns the result's shape, and the input's and the result's with one leading axis."""
+    if len(shape) < 3 or shape[-2] % factor or shape[-1] % factor:
+        raise ValueError(f"pixel_unshuffle: input {shape} must have axes (..., C, H, W) with H and W multiples of {factor}")
+    *lead, c, h, w = shape
+    return _with_lead(lead, (c, h, w), (c * factor * factor, h // factor, w // factor))
+
+
+def _with_lead(lead, image, result):
+    n = math.prod(lead)
+    return (*lead, *result), (n, *image), (n, *result)
+
+
+def shuffle_forward(k, x, *, factor):
+    shape, flat, flat_y = shuffle_plan(x.shape, factor)
+    y = k.empty(shape)
+    k.pixel_shuffle(x.reshape(flat), factor, y.reshape(flat_y))
+    return y
+
+
+def unshuffle_forward(k, x, *, factor):
+    shape, flat, flat_y = unshuffle_plan(x.shape, factor)
+    y = k.empty(shape)
+    k.pixel_unshuffle(x.reshape(flat), factor, y.reshape(flat_y))
+    return y
+
+
+PIXEL_SHUFFLE = Op(
+    "pixel_shuffle", "r", shuffle_forward, reference.pixel_shuffle, per_input(lambda g, ctx: PIXEL_UNSHUFFLE(g, **ctx.attrs)),
+    lambda x, *, factor: shuffle_plan(x.shape, factor),
+    kernels=("pixel_shuffle",), bytes=lambda x, *, factor: 2 * x.nbytes, tolerance=0,   # values are moved, not computed
+    cases=[
+        case("factor2", "pixel_shuffle", A(2, 12, 5, 37), 2, batch=True),
+        case("factor3", "pixel_shuffle", A(2, 18, 4, 19), 3, batch=True),
+        case("factor1", "pixel_shuffle", A(1, 2, 3, 4), 1),
+        *(case(f"width{w}", "pixel_shuffle", A(1, 4, 2, w), 2) for w in (1, 7, 8, 9, 15, 16, 17)),
+        case("no_batch_axis", "pixel_shuffle", A(4, 3, 5), 2),
+        case("two_leading_axes", "pixel_shuffle", A(2, 3, 4, 3, 5), 2),
+        # torch returns an empty input as it is
+        case("no_samples", "pixel_shuffle", A(0, 4, 3, 5), 2, torch=None),
+    ],
+    refuses=[
+        bad("channels", "pixel_shuffle", A(1, 6, 2, 2), 2, match="multiple of 2 x 2"),
+        bad("rank", "pixel_shuffle", A(4, 4), 2, match="axes"),
+        bad("zero_factor", "pixel_shuffle", A(1, 4, 2, 2), 0, match="at least 1"),
+        bad("float_factor", "pixel_shuffle", A(1, 4, 2, 2), 2.0, match="int", error=TypeError),
+    ],
+)
+
+PIXEL_UNSHUFFLE = Op(
+    "pixel_unshuffle", "r", unshuffle_forward, reference.pixel_unshuffle, per_input(lambda g, ctx: PIXEL_SHUFFLE(g, **ctx.attrs)),
+    lambda x, *, factor: unshuffle_plan(x.shape, factor),
+    kernels=("pixel_unshuffle",), bytes=lambda x, *, factor: 2 * x.nbytes, tolerance=0,   # values are moved, not computed
+    cases=[
+        case("factor2", "pixel_unshuffle", A(2, 3, 6, 38), 2, batch=True),
+        case("factor3", "pixel_unshuffle", A(2, 2, 6, 57), 3, batch=True),
+        *(case(f"width{w}", "pixel_unshuffle", A(1, 1, 2, 2 * w), 2) for w in (1, 7, 8, 9, 15, 16, 17)),
+        case("no_batch_axis", "pixel_unshuffle", A(4, 4, 6), 2),
+        case("no_samples", "pixel_unshuffle", A(0, 4, 4, 6), 2, torch=None),
+    ],
+    refuses=[
+        bad("width", "pixel_unshuffle", A(1, 1, 4, 5), 2, match="multiples of 2"),
+        bad("rank", "pixel_unshuffle", A(4, 4), 2, match="axes"),
+        bad("negative_factor", "pixel_unshuffle", A(1, 1, 4, 4), -2, match="at least 1"),
+    ],
+)
