@@ -28,15 +28,18 @@ struct Row {
     Row(i64 before, i64 in, i64 out) : before(before), in(in), out(out), begin(clamp(before, 0, out)), end(clamp(before + in, begin, out)) {}
 };
 
-static void copy(const real* x, i64 n, real* y) {
-    for_vectors(n, [&](i64 i, auto lanes) { lanes.store(y + i, lanes.load(x + i)); });
+static inline void copy(const real* x, i64 n, real* y) {
+    if (n < LANES) return store(y, load(x, (int)n), (int)n);
+    for (i64 i = 0; i + LANES <= n; i += LANES) store(y + i, load(x + i));
+    store(y + n - LANES, load(x + n - LANES));   // may overlap the one before: cheaper than a partial store
 }
 
 static void fill(real value, i64 n, real* y) {
     for_vectors(n, [&](i64 i, auto lanes) { lanes.store(y + i, splat(value)); });
 }
 
-static void pad_row(Mode mode, const Row& r, const real* x, real value, real* y) {
+// `mode` is a constant where this is inlined: rows are short, a jump a row shows.
+static inline void pad_row(Mode mode, const Row& r, const real* x, real value, real* y) {
     const i64 right = r.out - r.end, last = 2 * (r.in - 1) + r.before;   // output o of the right edge reflects last - o
     copy(x + r.begin - r.before, r.end - r.begin, y + r.begin);
     switch (mode) {
@@ -49,8 +52,8 @@ static void pad_row(Mode mode, const Row& r, const real* x, real value, real* y)
             for (i64 o = r.end; o < r.out; ++o) y[o] = x[last - o];
             break;
         case REPLICATE:
-            fill(x[0], r.begin, y);
-            fill(x[r.in - 1], right, y + r.end);
+            for (i64 o = 0; o < r.begin; ++o) y[o] = x[0];
+            for (i64 o = r.end; o < r.out; ++o) y[o] = x[r.in - 1];
             break;
         case CIRCULAR:
             copy(x + r.in - r.before, r.begin, y);
@@ -117,19 +120,26 @@ struct Walk {
     }
 };
 
-void pad(In<real> x, Dims before, i64 mode, double value, Out<real> y) {
+template <Mode mode> static void pad_rows(In<real> x, Dims before, real value, Out<real> y) {
     const i64 width = y.last(), rows = width ? y.size() / width : 0;
     const Row row(before[y.ndim - 1], x.last(), width);
     parallel_for(rows, 1 + 32768 / (width + 1), [&](i64 begin, i64 end) {
-        Walk walk((Mode)mode, x.shape, y.shape, before, 0, y.ndim, begin);
+        Walk walk(mode, x.shape, y.shape, before, 0, y.ndim, begin);
         for (i64 r = begin; r < end; ++r, walk.next()) {
             const i64 from = walk.source_row();
-            if (from < 0)
-                fill((real)value, width, y.data + r * width);
-            else
-                pad_row((Mode)mode, row, x.data + from * row.in, (real)value, y.data + r * width);
+            if (from < 0) fill(value, width, y.data + r * width);
+            else pad_row(mode, row, x.data + from * row.in, value, y.data + r * width);
         }
     });
+}
+
+void pad(In<real> x, Dims before, i64 mode, double value, Out<real> y) {
+    switch (mode) {
+        case CONSTANT: return pad_rows<CONSTANT>(x, before, (real)value, y);
+        case REFLECT: return pad_rows<REFLECT>(x, before, (real)value, y);
+        case REPLICATE: return pad_rows<REPLICATE>(x, before, (real)value, y);
+        default: return pad_rows<CIRCULAR>(x, before, (real)value, y);
+    }
 }
 
 void pad_backward(In<real> dy, Dims before, i64 mode, Out<real> dx) {
