@@ -156,7 +156,11 @@ def test_survives_any_values(op, inputs, attrs, want, value, backend):
     real = positions(op, inputs, "ro")
     filled = tuple(np.full_like(a, value) if i in real else a for i, a in enumerate(inputs))
     with use_backend(backend), np.errstate(all="ignore"):
-        got = op(*filled, **attrs)
+        try:
+            got = op(*filled, **attrs)
+        except ValueError as why:   # an op may refuse values, as binary_cross_entropy what is no probability
+            assert str(why).startswith(f"{op.name}: ")
+            return
     for g, w in zip(validate.flat(got), validate.flat(want), strict=True):
         assert np.asarray(g).shape == np.asarray(w).shape
 
