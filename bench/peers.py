@@ -22,7 +22,6 @@ class Unsupported(Exception):
 def torch(calls: list[Call], x: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
     import torch
     torch.set_num_threads(threads)
-    torch.set_grad_enabled(False)
     tensors: dict = {}
 
     def tensor(array):

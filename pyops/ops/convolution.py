@@ -11,7 +11,7 @@ from functools import lru_cache
 from ..kernels.convolution import reference
 from ..registry import A, Op, bad, case
 from ..tensor import Context, per_input
-from .spatial import axes, three
+from .spatial import axes, ints, three
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
@@ -59,18 +59,15 @@ def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_paddi
 
 def _conv(name, n, x, weight, bias, stride, padding, dilation, groups, out):
     attrs = _conv_attrs(name, n, tuple(x.shape), tuple(weight.shape), bias is not None and tuple(bias.shape),
-                        *map(_hashable, (stride, padding, dilation)), groups)
+                        ints(stride, name, "stride"), ints(padding, name, "padding"), ints(dilation, name, "dilation"), groups)
     return CONV(x, weight, bias, out=out, **attrs)
 
 
 def _conv_transpose(name, n, x, weight, bias, stride, padding, output_padding, groups, dilation, out):
     attrs = _conv_transpose_attrs(name, n, tuple(x.shape), tuple(weight.shape), bias is not None and tuple(bias.shape),
-                                  *map(_hashable, (stride, padding, output_padding, dilation)), groups)
+                                  ints(stride, name, "stride"), ints(padding, name, "padding"),
+                                  ints(output_padding, name, "output_padding"), ints(dilation, name, "dilation"), groups)
     return CONV_TRANSPOSE(x, weight, bias, out=out, **attrs)
-
-
-def _hashable(value):
-    return tuple(value) if isinstance(value, list) else value
 
 
 @lru_cache(4096, typed=True)

@@ -7,18 +7,25 @@ from functools import lru_cache
 
 def axes(value, n: int, op: str, name: str, least: int = 0) -> tuple[int, ...]:
     """`value` (an int, or n of them) as a tuple of n ints, each at least `least`. Raises ValueError or TypeError with the rule."""
-    return _axes(tuple(value) if isinstance(value, list) else value, n, op, name, least)
+    return _axes(ints(value, op, name), n, op, name, least)
 
 
-@lru_cache(4096, typed=True)   # typed: 1.0 must not find the entry of 1
-def _axes(value, n, op, name, least):
+def ints(value, op: str, name: str):
+    """`value` with its integers made plain, a list made a tuple: what a cache may be keyed by (1.0 would find the entry of 1)."""
+    if type(value) is int or isinstance(value, str):
+        return value
     try:
-        values = tuple(map(operator.index, value)) if isinstance(value, tuple) else (operator.index(value),) * n
+        return tuple(map(operator.index, value)) if isinstance(value, (tuple, list)) else operator.index(value)
     except TypeError:
-        raise TypeError(f"{op}: {name} must be an int or {n} ints, got {value!r}") from None
+        raise TypeError(f"{op}: {name} must be an int or ints, got {value!r}") from None
+
+
+@lru_cache(4096)
+def _axes(value, n, op, name, least):
+    values = value if isinstance(value, tuple) else (value,) * n
     if len(values) == 1:
         values *= n
-    if len(values) != n:
+    if isinstance(value, str) or len(values) != n:
         raise ValueError(f"{op}: {name} must be an int or {n} ints, got {value!r}")
     if min(values) < least:
         raise ValueError(f"{op}: {name} must be at least {least}, got {value!r}")
