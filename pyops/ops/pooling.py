@@ -17,7 +17,7 @@ from ..registry import A, Array, I, Op, bad, case
 from ..tensor import Context, per_input
 from .elementwise import abs as absolute
 from .shape import reshape
-from .spatial import axes, three
+from .spatial import axes, ints, three
 
 __all__ = [f"{kind}_pool{n}d" for kind in ("max", "avg", "lp", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)] + [
     "max_unpool1d", "max_unpool2d", "max_unpool3d", "global_avg_pool", "global_max_pool"]
@@ -168,14 +168,16 @@ def global_max_pool(input, keepdim=False, *, out=None):
 # ---- arguments to windows
 
 def _max_pool(name, n, x, kernel, stride, padding, dilation, ceil_mode, return_indices, out):
-    window = _window(name, n, tuple(x.shape), *map(_hashable, (kernel, stride, padding, dilation)), bool(ceil_mode))
+    window = _window(name, n, tuple(x.shape), _key(name, "kernel_size", kernel), _key(name, "stride", stride),
+                     _key(name, "padding", padding), _key(name, "dilation", dilation), bool(ceil_mode))
     return (MAX_POOL_INDICES if return_indices else MAX_POOL)(x, window=window, out=out)
 
 
 def _avg_pool(name, n, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor, out):
     if divisor == 0:
         raise ValueError(f"{name}: divisor_override must not be zero")
-    window = _window(name, n, tuple(x.shape), *map(_hashable, (kernel, stride, padding)), 1, bool(ceil_mode))
+    window = _window(name, n, tuple(x.shape), _key(name, "kernel_size", kernel), _key(name, "stride", stride),
+                     _key(name, "padding", padding), 1, bool(ceil_mode))
     return AVG_POOL(x, window=window, count_include_pad=bool(count_include_pad), divisor=float(divisor or 0), out=out)
 
 
@@ -183,19 +185,20 @@ def _lp_pool(name, n, x, norm, kernel, stride, ceil_mode, out):
     norm = float(norm)
     if not norm > 0:
         raise ValueError(f"{name}: norm_type must be positive, got {norm}")
-    window = _window(name, n, tuple(x.shape), _hashable(kernel), _hashable(stride), 0, 1, bool(ceil_mode))
+    window = _window(name, n, tuple(x.shape), _key(name, "kernel_size", kernel), _key(name, "stride", stride), 0, 1,
+                     bool(ceil_mode))
     if norm == math.inf:
         return MAX_POOL(absolute(x), window=window, out=out)
     return LP_POOL(x, window=window, norm=norm, out=out)
 
 
 def _adaptive_avg_pool(name, n, x, size, out):
-    window = _adaptive_window(name, n, tuple(x.shape), _hashable(size))
+    window = _adaptive_window(name, n, tuple(x.shape), _key(name, "output_size", size))
     return AVG_POOL(x, window=window, count_include_pad=True, divisor=0.0, out=out)
 
 
 def _adaptive_max_pool(name, n, x, size, return_indices, out):
-    window = _adaptive_window(name, n, tuple(x.shape), _hashable(size))
+    window = _adaptive_window(name, n, tuple(x.shape), _key(name, "output_size", size))
     return (MAX_POOL_INDICES if return_indices else MAX_POOL)(x, window=window, out=out)
 
 
@@ -210,12 +213,18 @@ def _global(op, x, keepdim, out, *, window, **attrs):
 
 
 def _max_unpool(name, n, x, indices, kernel, stride, padding, size, out):
-    size = _unpool_size(name, n, tuple(x.shape), tuple(indices.shape), *map(_hashable, (kernel, stride, padding)), _hashable(size))
+    size = _unpool_size(name, n, tuple(x.shape), tuple(indices.shape), _key(name, "kernel_size", kernel),
+                        _key(name, "stride", stride), _key(name, "padding", padding), _key(name, "output_size", size))
     return MAX_UNPOOL(x, indices, size=size, out=out)
 
 
-def _hashable(value):
-    return tuple(value) if isinstance(value, list) else value
+def _key(name, what, value):
+    """`value` as a cache may be keyed by it: plain ints (1.0 would find the entry of 1), None where it stands for a default."""
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)) and None in value:
+        return tuple(None if v is None else ints(v, name, what) for v in value)
+    return ints(value, name, what)
 
 
 @lru_cache(4096, typed=True)
