@@ -80,7 +80,7 @@ class Tensor:
         arrays = tuple(v.data if isinstance(v, Tensor) else v for v in inputs)
         result = op(*arrays, **attrs)
         outputs = result if isinstance(result, tuple) else (result,)
-        if op.gradient and _recording.get() and any(isinstance(v, Tensor) and v.requires_grad for v in inputs):
+        if _recording.get() and any(isinstance(v, Tensor) and v.requires_grad for v in inputs):
             node = Node(op, inputs, attrs, outputs)
             wrapped = tuple(_on_tape(o, node, i) for i, o in enumerate(outputs))
         else:
@@ -181,6 +181,8 @@ def _gradients(roots, gradients, create_graph) -> dict[Tensor, Any]:
 
 
 def _apply(node, grads, needs, create_graph):
+    if node.op.gradient is None:
+        raise ValueError(f"backward: {node.op.name} has no gradient rule, so nothing can be differentiated through it (a second derivative?)")
     if create_graph:
         outputs = tuple(_on_tape(o, node, i) for i, o in enumerate(node.outputs))
         return node.op.gradient(Context(tuple(grads), node.inputs, outputs, node.attrs, needs))

@@ -246,6 +246,45 @@ static inline void dense_plane(const Convolution& conv, const TapList& t, const 
     }
 }
 
+// Filters of one row (1-D, causal or dilated) with stride 1, read in place: LINE vectors of outputs at once, only those at a row's ends masked.
+constexpr int LINE = 4;
+
+static inline V line_load(const real* row, i64 at, i64 width) {
+    if (at >= 0 && at + LANES <= width) return load(row + at);
+    return load(row + at, lane_range((int)clamp(-at, 0, LANES), (int)clamp(width - at, 0, LANES)));
+}
+
+static inline void dense_line(const Convolution& conv, const TapList& t, const TapRange& range, const real*, const real* weights, real start, i64 n,
+                              i64 channel, i64 filter, i64 od) {
+    const i64 width = t.grid.w, x_width = conv.xs.w, count = t.count, left = range.low_w, reach = range.high_w + LINE * LANES;
+    const i64 d = od * t.in_stride.d + range.low_d;
+    const Tap* taps = t.taps;
+    const real* plane = conv.x + (n * conv.xs.c + channel) * conv.xs.spatial() + d * conv.xs.h * x_width;
+    for (i64 r = 0; r < t.grid.h; ++r) {
+        const i64 h = r * t.in_stride.h + range.low_h;
+        const bool inside = d >= 0 && d < conv.xs.d && h >= 0 && h < conv.xs.h;
+        const real* x = plane + h * x_width;
+        real* y = row_of_y(conv, t, n, filter, od, r);
+        for (i64 w = 0; w < width; w += LINE * LANES) {
+            V acc[LINE];
+            #pragma GCC unroll 4
+            for (int v = 0; v < LINE; ++v) acc[v] = splat(start);
+            if (inside && w + left >= 0 && w + reach <= x_width) {
+                for (i64 i = 0; i < count; ++i) {
+                    const real* p = x + w + taps[i].w;
+                    #pragma GCC unroll 4
+                    for (int v = 0; v < LINE; ++v) acc[v] += weights[i] * load(p + v * LANES);
+                }
+            } else if (inside) {
+                for (i64 i = 0; i < count; ++i)
+                    for (int v = 0; v < LINE; ++v) acc[v] += weights[i] * line_load(x, w + taps[i].w + v * LANES, x_width);
+            }
+            for (int v = 0; v < LINE && w + v * LANES < width; ++v)
+                store_outputs(y + (w + v * LANES) * t.out_stride.w, t.out_stride.w, acc[v], (int)clamp(width - w - v * LANES, 0, LANES));
+        }
+    }
+}
+
 using DensePlane = void (*)(const Convolution&, const TapList&, const TapRange&, const real*, const real*, real, i64, i64, i64, i64);
 using DenseRows = void (*)(const Convolution&, const TapList&, const Strip&, const real*, const real*, real, i64, i64, i64, i64, i64);
 
@@ -262,7 +301,9 @@ static inline DenseRows dense_kernel(const Convolution& conv, const TapList& t) 
 // ... and the one that reads planes in place, where masked loads are as cheap as others.
 static inline DensePlane dense_in_place(const Convolution& conv, const TapList& t) {
     const TapRange r = range_of(t);
-    if (VECTOR_BYTES < 32 || !dense_kernel(conv, t) || t.in_stride.w != 1) return nullptr;
+    if (VECTOR_BYTES < 32 || conv.channels != 1 || t.in_stride.w != 1) return nullptr;
+    if (r.low_d == r.high_d && r.low_h == r.high_h) return dense_line;
+    if (!dense_kernel(conv, t)) return nullptr;
     const i64 k = r.high_h - r.low_h + 1;
     return k == 2 ? dense_plane<2> : k == 3 ? dense_plane<3> : k == 5 ? dense_plane<5> : dense_plane<7>;
 }
@@ -290,7 +331,7 @@ static inline void planar_in_place(const Convolution& conv, const TapList& t, De
             for (i64 k = 0; k < conv.filters; ++k) {
                 const real* w = conv.weights_of(group) + k * conv.filter_stride;
                 const i64 filter = group * conv.filters + k;
-                for (i64 i = 0; i < t.count; ++i) square[dense_place(range, t.taps[i])] = w[t.taps[i].index];
+                for (i64 i = 0; i < t.count; ++i) square[run == dense_line ? i : dense_place(range, t.taps[i])] = w[t.taps[i].index];
                 run(conv, t, range, zeros, square, conv.bias ? conv.bias[filter] : 0, n, group, filter, od);
             }
         }

@@ -1,0 +1,64 @@
+"""The tape beyond what the rows' cases cover: accumulation, second derivatives, refusals."""
+import numpy as np
+import pytest
+
+import pyops
+import pyops.functional as F
+from pyops import Tensor
+
+
+def leaf(*shape):
+    return Tensor(np.random.default_rng(0).standard_normal(shape), requires_grad=True)
+
+
+def test_gradients_accumulate_over_uses_and_calls():
+    x = leaf(3)
+    F.sum(F.add(x, x)).backward()
+    assert np.array_equal(x.grad, np.full(3, 2.0))
+    F.sum(x).backward()
+    assert np.array_equal(x.grad, np.full(3, 3.0))
+
+
+def test_second_derivative_of_a_convolution():
+    """d/dw of |d(conv)/dx|^2, by create_graph and by differences."""
+    x, w = leaf(1, 2, 5, 5), leaf(3, 2, 3, 3)
+
+    def penalty(weight):
+        y = F.conv2d(x, weight, padding=1)
+        g, = pyops.grad(F.sum(F.mul(y, y)), [x], create_graph=True)
+        return F.sum(F.mul(g, g))
+    exact, = pyops.grad(penalty(w), [w])
+    v, h = np.random.default_rng(1).standard_normal(w.shape), 1e-5
+    numeric = (penalty(Tensor(w.data + h * v)).item() - penalty(Tensor(w.data - h * v)).item()) / (2 * h)
+    assert numeric == pytest.approx((exact * v).sum(), rel=1e-6)
+
+
+def test_a_row_without_a_gradient_says_so():
+    x = leaf(2, 6)
+    y = F.layer_norm(x, (6,))
+    g, = pyops.grad(F.sum(F.mul(y, y)), [x], create_graph=True)
+    with pytest.raises(ValueError, match="layer_norm_backward has no gradient rule"):
+        F.sum(F.mul(g, g)).backward()
+
+
+def test_no_grad_records_nothing():
+    x = leaf(3)
+    with pyops.no_grad():
+        assert not F.relu(x).requires_grad
+
+
+def test_backward_needs_a_scalar_or_a_gradient():
+    x = leaf(3)
+    with pytest.raises(ValueError, match="needs `gradient`"):
+        F.relu(x).backward()
+    with pytest.raises(ValueError, match="does not depend"):
+        Tensor(np.ones(1)).backward()
+
+
+def test_deep_graphs_do_not_recurse():
+    x = leaf(2)
+    y = x
+    for _ in range(5000):
+        y = F.add(y, 1.0)
+    F.sum(y).backward()
+    assert np.array_equal(x.grad, np.ones(2))
