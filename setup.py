@@ -4,6 +4,7 @@ An object lives in build/kernels/<isa>-<real>/ and is rebuilt when its source, a
 PYOPS_BUILD_ISAS="avx512,scalar" limits the sets (a development aid: the extension then lacks the others); PYOPS_CXXFLAGS adds compiler
 flags and PYOPS_BUILD_DIR keeps the objects of such a build apart (see `make sanitize`).
 """
+import keyword
 import os
 import platform
 import re
@@ -39,6 +40,12 @@ PYTHON_SCALARS = {"Dims": "tuple[int, ...]", "bool": "bool", "double": "float", 
 PYTHON_ELEMENTS = {"real": "Real", "i64": "np.int64", "std::uint8_t": "np.uint8", "uint8_t": "np.uint8"}
 
 
+def python_name(parameter):
+    """The parameter's name; one that Python keeps for itself (in) gets an underscore."""
+    name = parameter.rsplit(" ", 1)[1]
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
 def python_type(parameter):
     """What Python passes for a C++ parameter such as `In<real> x`."""
     kind = parameter.rsplit(" ", 1)[0]
@@ -53,7 +60,7 @@ def stub():
     """The text of pyops/_C.pyi, from the rows of kernels.inc."""
     methods = []
     for name, parameters in re.findall(r"^KERNEL\((\w+), \((.*)\)\)", (ROOT / "csrc" / "kernels.inc").read_text(), re.M):
-        typed = [f"{p.rsplit(' ', 1)[1]}: {python_type(p)}" for p in parameters.split(", ")]
+        typed = [f"{python_name(p)}: {python_type(p)}" for p in parameters.split(", ")]
         methods.append(f"    def {name}({', '.join(['self', *typed])}, /) -> None: ...")
     sets = "\n".join(f"{isa}: _Set   # where the CPU and the build have it" for isa in ("avx512", "avx2", "neon", "scalar"))
     return f'''"""Made by setup.py from csrc/kernels.inc. Kernels check nothing but what would be unsafe: call pyops.functional."""

@@ -17,7 +17,8 @@ HEAVY = ("torch", "cupy", "numba", "onnx", "onnxruntime", "openvino", "matplotli
 
 
 def python(code, **variables):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYOPS_")}
+    # Compiled modules are kept, as for any user: without them every start would compile all of pyops again.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYOPS_") and k != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**environment, **variables}, cwd="/")
 
 

@@ -432,7 +432,7 @@ def _batches(array, call):
     return len(array.shape) == int(call[-2]) + 2 and array.shape[0] > 0
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class PositionsOf(Array):
     """Positions in a plane of `high` elements, no two equal within a plane, as max_pool gives them for windows that do not overlap."""
     spatial: int = 2
