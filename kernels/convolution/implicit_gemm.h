@@ -7,6 +7,7 @@
 namespace ISA::REAL_NAME {
 constexpr i64 DEPTH  = 160;   // reduction rows a block: a B panel of 160 x 48 floats is 30 KB, within L1 (measured on Zen 5)
 constexpr i64 PANELS = 8;     // most panels a task
+constexpr i64 SCRATCH_BYTES = 256 * 1024;
 
 struct Blocking {
     i64 channels, blocks;                     // channels a block of the reduction
@@ -156,11 +157,17 @@ static inline void gemm_by_panels(const Job& job) {
         for (i64 tile = begin; tile < end; ++tile)
             pack_weights(conv, job.t, tile / b.filter_tiles, tile % b.filter_tiles * ROWS, 0, conv.channels, packed + tile * b.tile_stride);
     });
-    // Panels are shared out among tasks, evenly; where there are fewer panels than threads the filters are too.
     const i64 threads = pyops_threads;
-    i64 panel_groups = ceil_div(b.panels, PANELS);
-    if (conv.groups == 1) panel_groups = clamp(ceil_div(panel_groups, threads) * threads, 1, b.panels);
-    const i64 filter_groups = clamp(ceil_div(threads, conv.groups * panel_groups), 1, b.filter_tiles);
+    // Tiles that cannot live in y stay in scratch over the whole reduction: few enough panels that they fit in L2 beside the weights.
+    const i64 tiles_bytes = b.filter_tiles * ROWS * WIDTH * (i64)sizeof(real);
+    const i64 most = job.t.dense_output() && b.image_panels ? PANELS : clamp(SCRATCH_BYTES / tiles_bytes, 2, PANELS);
+    // Panels are shared out among tasks, evenly; where they do not come out even the filters are shared instead, and columns packed by each thread.
+    i64 panel_groups = ceil_div(b.panels, most), filter_groups = 1;
+    const bool uneven = ceil_div(b.panels, threads) * threads * 20 > b.panels * 21;
+    if (conv.groups == 1 && uneven && b.filter_tiles >= 4 * threads) filter_groups = threads;
+    else if (conv.groups == 1) panel_groups = clamp(ceil_div(panel_groups, threads) * threads, 1, b.panels);
+    if (conv.groups * panel_groups * filter_groups < threads)
+        filter_groups = clamp(ceil_div(threads, conv.groups * panel_groups), 1, b.filter_tiles);
     parallel_tasks(conv.groups * panel_groups * filter_groups, [&](i64 task) {
         const i64 group = task / (panel_groups * filter_groups), p = task / filter_groups % panel_groups, f = task % filter_groups;
         panels_task(job, packed, group, b.filter_tiles * f / filter_groups, b.filter_tiles * (f + 1) / filter_groups,
