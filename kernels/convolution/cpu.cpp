@@ -27,15 +27,14 @@ void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding,
     Convolution conv{x.data, weight.data, bias.data, y.data, extent(x), extent(y), groups, kernel.c, kernel.n / groups,
                      kernel.n / groups * kernel.c * kernel.spatial(), kernel.c * kernel.spatial(), kernel.spatial()};
     Scratch<Tap> taps(kernel.spatial());
-    i64 count = 0;
-    for (i64 d = 0; d < kernel.d; ++d)
-        for (i64 h = 0; h < kernel.h; ++h)
-            for (i64 w = 0; w < kernel.w; ++w, ++count)
-                taps[count] = {d * dilation[0] - padding[0], h * dilation[1] - padding[1], w * dilation[2] - padding[2], count};
-    const bool pointwise = count == 1 && taps[0].d == 0 && taps[0].h == 0 && taps[0].w == 0 && stride[0] == 1 && stride[1] == 1 &&
+    TapList t = whole_filter(kernel, conv.ys, stride, padding, dilation, taps);
+    const bool pointwise = t.count == 1 && taps[0].d == 0 && taps[0].h == 0 && taps[0].w == 0 && stride[0] == 1 && stride[1] == 1 &&
                            stride[2] == 1 && conv.xs.spatial() == conv.ys.spatial();
-    if (pointwise) flatten_planes(conv.xs), flatten_planes(conv.ys);
-    run(conv, {taps, count, true, {stride[0], stride[1], stride[2]}, {1, 1, 1}, {0, 0, 0}, {conv.ys.d, conv.ys.h, conv.ys.w}});
+    if (pointwise) {
+        flatten_planes(conv.xs), flatten_planes(conv.ys);
+        t.grid = {1, 1, conv.ys.w};
+    }
+    run(conv, t);
 }
 
 // Offsets of the taps that meet outputs phase, phase + stride, ... along one axis. Returns how many there are.

@@ -18,6 +18,16 @@ struct TapList {
     bool dense_output() const { return out_stride.d == 1 && out_stride.h == 1 && out_stride.w == 1; }
 };
 
+// A plain convolution's list: every tap of the filter, written to `taps` (kernel.spatial() of them), at every position of y.
+static inline TapList whole_filter(const Extent& kernel, const Extent& y, Dims stride, Dims padding, Dims dilation, Tap* taps) {
+    i64 count = 0;
+    for (i64 d = 0; d < kernel.d; ++d)
+        for (i64 h = 0; h < kernel.h; ++h)
+            for (i64 w = 0; w < kernel.w; ++w, ++count)
+                taps[count] = {d * dilation[0] - padding[0], h * dilation[1] - padding[1], w * dilation[2] - padding[2], count};
+    return {taps, count, true, {stride[0], stride[1], stride[2]}, {1, 1, 1}, {0, 0, 0}, {y.d, y.h, y.w}};
+}
+
 // One call's arrays. x and y have all channels; channels and filters count those of one group.
 // w(k, c, tap) of a group = weight[group * group_stride + k * filter_stride + c * channel_stride + tap.index].
 struct Convolution {

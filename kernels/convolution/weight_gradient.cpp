@@ -151,13 +151,8 @@ static void gradient_by_taps(const WeightGradient& g) {
 void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Dims dilation, i64 groups, Out<real> dw) {
     const Extent kernel = extent(dw), ys = extent(dy);
     Scratch<Tap> taps(kernel.spatial());
-    i64 count = 0;
-    for (i64 d = 0; d < kernel.d; ++d)
-        for (i64 h = 0; h < kernel.h; ++h)
-            for (i64 w = 0; w < kernel.w; ++w, ++count)
-                taps[count] = {d * dilation[0] - padding[0], h * dilation[1] - padding[1], w * dilation[2] - padding[2], count};
     const WeightGradient g{{x.data, nullptr, nullptr, const_cast<real*>(dy.data), extent(x), ys, groups, kernel.c, kernel.n / groups, 0, 0, 0},
-                           {taps, count, true, {stride[0], stride[1], stride[2]}, {1, 1, 1}, {0, 0, 0}, {ys.d, ys.h, ys.w}}, dw.data};
+                           whole_filter(kernel, ys, stride, padding, dilation, taps), dw.data};
     if (ys.n * ys.spatial() == 0) {
         for (i64 i = 0; i < dw.size(); ++i) dw.data[i] = 0;
         return;
