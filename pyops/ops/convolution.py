@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import numpy as np
+
 from ..kernels.convolution import reference
 from ..registry import A, Op, bad, case
 from ..tensor import Context, per_input
@@ -59,14 +61,14 @@ def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_paddi
 
 def _conv(name, n, x, weight, bias, stride, padding, dilation, groups, out):
     attrs = _conv_attrs(name, n, tuple(x.shape), tuple(weight.shape), bias is not None and tuple(bias.shape),
-                        ints(stride, name, "stride"), ints(padding, name, "padding"), ints(dilation, name, "dilation"), groups)
+                        ints(stride, name, "stride"), ints(padding, name, "padding"), ints(dilation, name, "dilation"), ints(groups, name, "groups"))
     return CONV(x, weight, bias, out=out, **attrs)
 
 
 def _conv_transpose(name, n, x, weight, bias, stride, padding, output_padding, groups, dilation, out):
     attrs = _conv_transpose_attrs(name, n, tuple(x.shape), tuple(weight.shape), bias is not None and tuple(bias.shape),
                                   ints(stride, name, "stride"), ints(padding, name, "padding"),
-                                  ints(output_padding, name, "output_padding"), ints(dilation, name, "dilation"), groups)
+                                  ints(output_padding, name, "output_padding"), ints(dilation, name, "dilation"), ints(groups, name, "groups"))
     return CONV_TRANSPOSE(x, weight, bias, out=out, **attrs)
 
 
@@ -251,6 +253,7 @@ CONV = Op(
         case("many_pixels", "conv2d", A(1, 3, 40, 53), A(9, 3, 3, 3), A(9), padding=1),
         case("deep_reduction", "conv2d", A(2, 150, 6, 5), A(10, 150, 3, 3), A(10), padding=1, batch=True),
         case("wide_result", "conv2d", A(1, 70, 12, 13), A(70, 70, 3, 3), padding=1),
+        case("groups_as_numpy_int", "conv2d", A(1, 4, 5, 6), A(2, 2, 3, 3), groups=np.int64(2), torch=None),
         case("groups2", "conv2d", A(2, 8, 9, 9), A(6, 4, 3, 3), A(6), padding=1, groups=2, batch=True),
         case("groups_of_4", "conv2d", A(2, 12, 10, 18), A(12, 4, 3, 3), padding=1, groups=3),
         case("depthwise", "conv2d", A(2, 7, 11, 37), A(7, 1, 3, 3), A(7), padding=1, groups=7, batch=True),
@@ -280,6 +283,7 @@ CONV = Op(
         bad("filter_larger", "conv2d", A(1, 3, 4, 8), A(4, 3, 5, 3), match="smaller than the filter"),
         bad("same_with_stride", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), stride=2, padding="same", match="stride 1"),
         bad("padding_word", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), padding="full", match="'valid' or 'same'"),
+        bad("float_groups", "conv2d", A(1, 4, 8, 8), A(4, 2, 3, 3), groups=2.0, match="groups", error=TypeError),
         bad("float_stride", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), stride=1.5, match="stride", error=TypeError),
     ],
 )
