@@ -18,7 +18,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
-BUILD = ROOT / os.environ.get("PYOPS_BUILD_DIR", "build")
+BUILD = Path(os.environ.get("PYOPS_BUILD_DIR", "build"))   # relative to ROOT, as all paths of a compilation: so a build can be moved
 MORE_FLAGS = shlex.split(os.environ.get("PYOPS_CXXFLAGS", ""))
 COMMON = ["-O3", "-g0", "-std=c++17", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fvisibility-inlines-hidden",
           "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
@@ -53,17 +53,27 @@ def python_type(parameter):
         return PYTHON_SCALARS[kind]
     view, element = kind.rstrip(">").split("<")
     array = f"NDArray[{PYTHON_ELEMENTS[element]}]"
-    return f"{array} | None" if view == "In" else array
+    return f"{array} | None" if view in ("In", "InMap") else array
+
+
+def rows(table):
+    """(name, parameters) of every row of a table of kernels."""
+    return re.findall(r"^KERNEL\((\w+), \((.*)\)\)", (ROOT / "csrc" / table).read_text(), re.M)
+
+
+def signature(name, parameters):
+    typed = [f"{python_name(p)}: {python_type(p)}" for p in parameters.split(", ")]
+    return f"    def {name}({', '.join(['self', *typed])}, /) -> None: ..."
 
 
 def stub():
-    """The text of pyops/_C.pyi, from the rows of kernels.inc."""
+    """The text of pyops/_C.pyi, from the rows of kernels.inc and program.inc."""
     methods = []
-    for name, parameters in re.findall(r"^KERNEL\((\w+), \((.*)\)\)", (ROOT / "csrc" / "kernels.inc").read_text(), re.M):
-        typed = [f"{python_name(p)}: {python_type(p)}" for p in parameters.split(", ")]
-        methods.append(f"    def {name}({', '.join(['self', *typed])}, /) -> None: ...")
+    for name, parameters in rows("kernels.inc"):
+        methods.append(signature(name, parameters))
+    programs = [signature(name, parameters) for name, parameters in rows("program.inc")] or ["    ..."]
     sets = "\n".join(f"{isa}: _Set   # where the CPU and the build have it" for isa in ("avx512", "avx2", "neon", "scalar"))
-    return f'''"""Made by setup.py from csrc/kernels.inc. Kernels check nothing but what would be unsafe: call pyops.functional."""
+    return f'''"""Made by setup.py from csrc/kernels.inc and csrc/program.inc. Kernels check nothing but what would be unsafe: call pyops.functional."""
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -74,8 +84,11 @@ Real = TypeVar("Real", np.float32, np.float64)
 class _Kernels(Generic[Real]):
 {chr(10).join(methods)}
 
+class _ProgramKernels(_Kernels[np.float32]):
+{chr(10).join(programs)}
+
 class _Set:
-    f32: _Kernels[np.float32]
+    f32: _ProgramKernels
     f64: _Kernels[np.float64]
 
 {sets}
@@ -114,7 +127,7 @@ def compile_object(source, obj, flags):
     if not command_changed(obj, command) and not out_of_date(obj):
         return obj
     obj.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.stderr:
         print(done.stderr, flush=True)
     if done.returncode:
@@ -131,10 +144,12 @@ class BuildKernels(build_ext):
         jobs = []
         for isa in chosen:
             for tag, ctype in REALS.items():
-                for source in sorted((ROOT / "kernels").glob("*/*.cpp")):
+                for source in (p.relative_to(ROOT) for p in sorted((ROOT / "kernels").glob("*/*.cpp"))):
+                    if source.name.startswith("blocked") and tag != "f32":   # kernels of compiled programs
+                        continue
                     obj = BUILD / "kernels" / f"{isa}-{tag}" / f"{source.parent.name}-{source.stem}.o"
                     flags = [*KERNEL, *ISA_FLAGS[isa], f"-DISA={isa}", f"-DREAL_NAME={tag}", f"-DREAL={ctype}",
-                             f"-DREAL_{tag}", f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'kernels'}"]
+                             f"-DREAL_{tag}", "-Icsrc", "-Ikernels"]
                     jobs.append((source, obj, flags))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             ext.extra_objects = [str(o) for o in pool.map(lambda j: compile_object(*j), jobs)]

@@ -1,5 +1,5 @@
 // The only file that knows about Python. For each instruction set and element type a submodule, e.g. _C.avx512.f32, holds one
-// function per row of kernels.inc. Kernels run without the GIL. Arrays arrive checked, contiguous and allocated (pyops/dispatch.py);
+// function per row of kernels.inc (and for float of program.inc). Kernels run without the GIL. Arrays arrive checked, contiguous and allocated (pyops/dispatch.py);
 // this file only refuses what would be unsafe to dereference, and never converts or copies.
 #include <omp.h>
 #include <pthread.h>
@@ -94,6 +94,24 @@ template <class T> struct type_caster<View<T>> {
         return true;
     }
 };
+template <class T> struct type_caster<MapView<T>> {   // (n, blocks, h, w, 16), one image contiguous
+    PYBIND11_TYPE_CASTER(MapView<T>, const_name("numpy.ndarray"));
+    bool load(handle src, bool) {
+        if (src.is_none()) return std::is_const_v<T>;
+        if (!is_array(src)) return false;
+        const auto* a = fields(src);
+        const int wanted = ALIGNED | (std::is_const_v<T> ? 0 : WRITEABLE);
+        if (type_of(src) != type_number<std::remove_const_t<T>>() || (a->flags & wanted) != wanted || a->nd != 5) return false;
+        i64 expected = sizeof(T);
+        for (int axis = 4; axis > 0; --axis) {
+            if (a->strides[axis] != expected && a->dimensions[axis] > 1) return false;
+            expected *= a->dimensions[axis];
+        }
+        if (a->dimensions[4] != BLOCK || a->strides[0] % i64(sizeof(T))) return false;
+        value = {reinterpret_cast<T*>(a->data), a->dimensions[0], a->dimensions[1], a->dimensions[2], a->dimensions[3], a->strides[0] / i64(sizeof(T))};
+        return true;
+    }
+};
 template <> struct type_caster<Dims> {
     PYBIND11_TYPE_CASTER(Dims, const_name("tuple[int, ...]"));
     bool load(handle src, bool) {
@@ -115,6 +133,7 @@ template <> struct type_caster<Dims> {
 #if defined(HAVE_avx512)
 DECLARE_BEGIN(avx512, f32, float)
 #include "kernels.inc"
+#include "program.inc"
 DECLARE_END
 DECLARE_BEGIN(avx512, f64, double)
 #include "kernels.inc"
@@ -123,6 +142,7 @@ DECLARE_END
 #if defined(HAVE_avx2)
 DECLARE_BEGIN(avx2, f32, float)
 #include "kernels.inc"
+#include "program.inc"
 DECLARE_END
 DECLARE_BEGIN(avx2, f64, double)
 #include "kernels.inc"
@@ -131,6 +151,7 @@ DECLARE_END
 #if defined(HAVE_scalar)
 DECLARE_BEGIN(scalar, f32, float)
 #include "kernels.inc"
+#include "program.inc"
 DECLARE_END
 DECLARE_BEGIN(scalar, f64, double)
 #include "kernels.inc"
@@ -139,6 +160,7 @@ DECLARE_END
 #if defined(HAVE_neon)
 DECLARE_BEGIN(neon, f32, float)
 #include "kernels.inc"
+#include "program.inc"
 DECLARE_END
 DECLARE_BEGIN(neon, f64, double)
 #include "kernels.inc"
@@ -153,6 +175,7 @@ using without_gil = py::call_guard<py::gil_scoped_release>;
 #define KERNELS avx512::f32
 void bind_avx512_f32(py::module_ m) {
 #include "kernels.inc"
+#include "program.inc"
 }
 #undef KERNELS
 #define KERNELS avx512::f64
@@ -165,6 +188,7 @@ void bind_avx512_f64(py::module_ m) {
 #define KERNELS avx2::f32
 void bind_avx2_f32(py::module_ m) {
 #include "kernels.inc"
+#include "program.inc"
 }
 #undef KERNELS
 #define KERNELS avx2::f64
@@ -177,6 +201,7 @@ void bind_avx2_f64(py::module_ m) {
 #define KERNELS scalar::f32
 void bind_scalar_f32(py::module_ m) {
 #include "kernels.inc"
+#include "program.inc"
 }
 #undef KERNELS
 #define KERNELS scalar::f64
@@ -189,6 +214,7 @@ void bind_scalar_f64(py::module_ m) {
 #define KERNELS neon::f32
 void bind_neon_f32(py::module_ m) {
 #include "kernels.inc"
+#include "program.inc"
 }
 #undef KERNELS
 #define KERNELS neon::f64

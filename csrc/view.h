@@ -17,6 +17,20 @@ template <class T> struct View {
 template <class T> using In  = View<const T>;
 template <class T> using Out = View<T>;
 
+// An image inside a compiled program, in blocked layout [n][block][h][w][16]: 16 channels side by side, the last block padded to 16.
+// Samples may lie further apart than one image (`sample` values): that is how the parts of a concatenation are written in place.
+// Lanes of the padding hold finite numbers without meaning; a kernel may write them but lets none reach a real channel.
+constexpr int BLOCK = 16;
+template <class T> struct MapView {
+    T*  data = nullptr;
+    i64 n = 0, blocks = 0, h = 0, w = 0, sample = 0;
+    i64 plane() const { return h * w * BLOCK; }   // values of one block
+    T*  at(i64 sample_index, i64 block) const { return data + sample_index * sample + block * plane(); }
+    explicit operator bool() const { return data != nullptr; }
+};
+template <class T> using InMap  = MapView<const T>;
+template <class T> using OutMap = MapView<T>;
+
 // Up to eight integers handed over as a Python tuple: strides, paddings, a broadcast shape.
 struct Dims {
     i64 v[8] = {};

@@ -1,0 +1,52 @@
+// What a kernel of a compiled program does to a result before it leaves: y = activation(v + bias + residual).
+//
+// Clamping (relu, relu6, hardtanh, none at all) is done on registers. The others run over the values just stored, which lie in the nearest
+// cache: called per register they would cost the tile its accumulators.
+#pragma once
+#include "program_kernel.h"
+#include "simd_math.h"
+
+BEGIN_KERNELS
+constexpr int BV = BLOCK / LANES > 0 ? BLOCK / LANES : 1;   // vectors in a block of channels
+
+// pyops/graph/activations.py numbers them the same.
+enum Activation : i64 { CLAMP = 0, LEAKY_RELU, SIGMOID, TANH, SILU, HARDSIGMOID, HARDSWISH, GELU, GELU_TANH, ELU };
+
+// v with the activation `kind`; `a` is the slope of leaky_relu and the alpha of elu.
+static inline V activate(i64 kind, V v, real a) {
+    switch (kind) {
+        case LEAKY_RELU:  return v > 0 ? v : v * a;
+        case SIGMOID:     return vsigmoid(v);
+        case TANH:        return vtanh(v);
+        case SILU:        return v * vsigmoid(v);
+        case HARDSIGMOID: return vmin(vmax(v + 3, V{}), splat(6)) * real(1. / 6);
+        case HARDSWISH:   return v * vmin(vmax(v + 3, V{}), splat(6)) * real(1. / 6);
+        case GELU:        return real(0.5) * v * (1 + verf(v * real(0.70710678118654752440)));
+        case GELU_TANH:   return real(0.5) * v * (1 + vtanh(real(0.79788456080286535588) * (v + real(0.044715) * v * v * v)));
+        case ELU:         return v > 0 ? v : a * vexpm1(v);
+        default:          return v;
+    }
+}
+
+struct Epilogue {
+    i64  kind;
+    real low, high;   // of a clamp; others keep everything here and take `low` as their operand
+    Epilogue(i64 activation, double a, double b) : kind(activation), low((real)a), high((real)b) {}
+
+    // On registers, before the store. The order of operands keeps NaN.
+    V clamp(V v) const { return kind == CLAMP ? vmin(splat(high), vmax(splat(low), v)) : v; }
+    // On what was stored: n values, a multiple of LANES
+    void finish(real* y, i64 n) const {
+        if (kind != CLAMP) activate_all(y, n);
+    }
+
+private:
+    __attribute__((noinline)) void activate_all(real* y, i64 n) const {
+        switch (kind) {   // a loop for each: the branch stays outside
+#define OVER(KIND) case KIND: for (i64 i = 0; i < n; i += LANES) store(y + i, activate(KIND, load(y + i), low)); break;
+            OVER(LEAKY_RELU) OVER(SIGMOID) OVER(TANH) OVER(SILU) OVER(HARDSIGMOID) OVER(HARDSWISH) OVER(GELU) OVER(GELU_TANH) OVER(ELU)
+#undef OVER
+        }
+    }
+};
+END_KERNELS
