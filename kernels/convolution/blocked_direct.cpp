@@ -1,0 +1,228 @@
+// Direct convolution in blocked layout: every kernel size, stride, dilation and group of at least a block of channels, and its transpose.
+//
+// A convolution is a list of taps, each a displacement of the input; one with stride s in its transpose is s lists an axis, one for each phase
+// of its output positions. Rows of the input that lie outside are skipped tap by tap. Where columns lie outside, or the stride is not one,
+// the rows a task needs are first laid into a strip: padded, and the columns split by phase, so that neighbouring outputs always read
+// neighbouring inputs. That costs one pass over the input where each value is used filters x taps / stride^2 times.
+#include "convolution/blocked_tile.h"
+
+BEGIN_KERNELS
+namespace {
+constexpr i64 MOST_TAPS = 4096;
+constexpr i64 STRIP_VALUES = 64 << 10;   // 256 KB: a strip, or the part of the input a task walks over, leaves L2 room for weights
+
+struct Tap { i64 dy, dx, weight; };   // input (oy * stride + dy, ox * stride + dx); weights in values from the channel block's
+
+// One phase: outputs (oy, ox) of [0, h) x [0, w) go to y[(oy * place_h + at_h, ox * place_w + at_w)].
+struct Phase {
+    i64 h, w, stride_h, stride_w;
+    i64 place_h, place_w, at_h, at_w;
+    const Tap* taps;
+    i64 count;
+};
+
+struct Layer {
+    InMap<real>  x;      // planar input: blocks = 1, and a "block" is all channels of an image
+    i64          x_channels;             // planar input: its channels; they count as taps
+    i64          group_channels, group_blocks, group_filters;   // channels, blocks of them, filter blocks of a group
+    const real  *weight, *bias;
+    i64          w_block, w_filter;      // values from a channel block to the next, from a filter block to the next
+    InMap<real>  residual;
+    OutMap<real> y;
+    Epilogue     epilogue;
+};
+
+i64 least(i64 a, i64 b) { return a < b ? a : b; }
+
+// Extremes of the taps' displacements
+struct Reach {
+    i64 top = 1 << 30, bottom = -(1 << 30), left = 1 << 30, right = -(1 << 30);
+    explicit Reach(const Phase& p) {
+        for (i64 t = 0; t < p.count; ++t) {
+            top    = least(top, p.taps[t].dy);
+            left   = least(left, p.taps[t].dx);
+            bottom = -least(-bottom, -p.taps[t].dy);
+            right  = -least(-right, -p.taps[t].dx);
+        }
+    }
+};
+
+// The rows [first, first + rows) of the input laid out as [block][row][column phase][column][STEP], zeros where columns lie outside.
+template <int STEP> struct Strip {
+    i64 first, rows, columns, phases;   // columns of one phase
+    i64 row() const { return phases * columns * STEP; }
+    i64 block() const { return rows * row(); }
+
+    void fill(const InMap<real>& x, i64 sample, i64 from, i64 blocks, i64 left, real* to) const {
+        for (i64 b = 0; b < blocks; ++b)
+            for (i64 r = 0; r < rows; ++r)
+                for (i64 f = 0; f < phases; ++f, to += columns * STEP)
+                    fill_row(x.data + sample * x.sample + ((from + b) * x.h + first + r) * x.w * STEP, x.w, left + f, to);
+    }
+
+private:
+    // columns start, start + phases, ... of a row of w
+    void fill_row(const real* row, i64 w, i64 start, real* to) const {
+        i64 before = start < 0 ? (-start + phases - 1) / phases : 0;
+        if (before > columns) before = columns;
+        i64 end = start < w ? (w - 1 - start) / phases + 1 : 0;
+        if (end > columns) end = columns;
+        if (end < before) end = before;
+        for (i64 i = 0; i < before * STEP; ++i) to[i] = 0;
+        const real* from = row + (start + before * phases) * STEP;
+        if (STEP > 1) {
+            for (i64 c = before; c < end; ++c, from += phases * STEP)
+                #pragma GCC unroll 4
+                for (int v = 0; v < STEP; v += LANES) store(to + c * STEP + v, load(from + v));
+        } else {
+            for (i64 c = before; c < end; ++c, from += phases) to[c] = *from;
+        }
+        for (i64 i = end * STEP; i < columns * STEP; ++i) to[i] = 0;
+    }
+};
+
+// The filter blocks [k0, k1), all of one group, at the output row oy. `input` is what the row's tap (dy, dx) = (0, 0) would read first.
+template <int STEP> void convolve_row(const Layer& l, const Phase& p, const Reduction& r, const real* input, i64 sample, i64 oy, i64 k0, i64 k1) {
+    const Tiling t = tiling(p.w, k1 - k0);
+    const i64 row = (oy * p.place_h + p.at_h) * l.y.w + p.at_w;
+    for (i64 k = k0; k < k1; k += t.q) {
+        const int q = (int)least(t.q, k1 - k);
+        for (i64 i = 0; i < t.tiles; ++i) {
+            const i64 from = p.w * i / t.tiles, to = p.w * (i + 1) / t.tiles, at = (row + from * p.place_w) * BLOCK;
+            const Target target{l.y.at(sample, k) + at, l.residual ? l.residual.at(sample, k) + at : nullptr, p.place_w * BLOCK,
+                                l.y.plane(), l.residual.plane(), l.bias ? l.bias + k * BLOCK : nullptr};
+            tile_of<STEP>((int)(to - from), q)(input + from * STEP, l.weight + k * l.w_filter, r, target, l.epilogue);
+        }
+    }
+}
+
+// Output rows [begin, end) of a phase for the filter blocks [k0, k1) of one group
+template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 end, i64 k0, i64 k1) {
+    const Reach reach(p);
+    const i64 first_block = STEP == 1 ? 0 : k0 / l.group_filters * l.group_blocks, blocks = STEP == 1 ? l.x_channels : l.group_blocks;
+    const bool in_place = p.stride_w == 1 && reach.left >= 0 && p.w + reach.right <= l.x.w;
+    i64 top = begin * p.stride_h + reach.top, bottom = (end - 1) * p.stride_h + reach.bottom + 1;
+    if (top < 0) top = 0;
+    if (bottom > l.x.h) bottom = l.x.h;
+    if (bottom < top) bottom = top;
+    const i64 width = (p.w - 1) * p.stride_w + reach.right - reach.left + 1;
+    const Strip<STEP> strip{top, bottom - top, (width + p.stride_w - 1) / p.stride_w, p.stride_w};
+    Scratch<real> block(in_place ? 0 : blocks * strip.block());
+    Scratch<TileTap> taps(p.count * (STEP == 1 ? l.x_channels : 1));
+    if (!in_place) strip.fill(l.x, sample, first_block, blocks, reach.left, block);
+    const real* base = in_place ? l.x.data + sample * l.x.sample + first_block * l.x.h * l.x.w * STEP : (const real*)block;
+    const i64 x_block = in_place ? l.x.h * l.x.w * STEP : strip.block(), x_row = in_place ? l.x.w * STEP : strip.row();
+    for (i64 oy = begin; oy < end; ++oy) {
+        i64 n = 0;
+        for (i64 c = 0; c < (STEP == 1 ? l.x_channels : 1); ++c)
+            for (i64 t = 0; t < p.count; ++t) {
+                const i64 iy = oy * p.stride_h + p.taps[t].dy, col = p.taps[t].dx - (in_place ? 0 : reach.left);
+                if (iy < 0 || iy >= l.x.h) continue;
+                const i64 column = in_place ? col : col % p.stride_w * strip.columns + col / p.stride_w;
+                taps[n++] = {c * x_block + (iy - (in_place ? 0 : top)) * x_row + column * STEP, c * l.w_block + p.taps[t].weight};
+            }
+        const Reduction r{taps, n, STEP == 1 ? 1 : l.group_channels, x_block, l.w_block, l.w_filter};
+        convolve_row<STEP>(l, p, r, base, sample, oy, k0, k1);
+    }
+}
+
+// Rows are handed out in chunks whose input leaves room in L2; filters are split too where there are too few chunks for the threads or
+// the weights outweigh the input.
+template <int STEP> void convolve(const Layer& l, const Phase* phases, i64 count) {
+    const i64 filters = l.y.blocks, per_row = l.x.w * (STEP == 1 ? l.x_channels : l.group_blocks * BLOCK);
+    for (i64 f = 0; f < count; ++f) {
+        const Phase& p = phases[f];
+        if (p.h <= 0 || p.w <= 0) continue;
+        i64 rows = STRIP_VALUES / (per_row * p.stride_h + 1);
+        rows = rows < 1 ? 1 : rows > p.h ? p.h : rows;
+        const i64 chunks = (p.h + rows - 1) / rows, images = l.y.n * chunks;
+        const i64 groups = filters / l.group_filters;
+        i64 parts = groups;   // each within one group
+        if (images < 8 * pyops_threads || filters * l.w_filter > l.x.h * per_row) {
+            const i64 most = l.group_filters / MAX_Q > 0 ? l.group_filters / MAX_Q : 1;
+            for (i64 split = pyops_threads; split > 1; --split)
+                if (most >= split) { parts = groups * split; break; }
+        }
+        const i64 part_filters = parts / groups;   // parts of a group
+        const i64 work = p.h * p.w * l.group_channels * p.count * (STEP == 1 ? l.x_channels : 1) * filters / parts * BLOCK / chunks;
+        parallel_for(parts * images, 1 + 400000 / (work + 1), [&](i64 begin, i64 end) {
+            for (i64 i = begin; i < end; ++i) {
+                const i64 part = i / images, sample = i % images / chunks, chunk = i % chunks;
+                const i64 group = part / part_filters, inner = part % part_filters;
+                const i64 k0 = group * l.group_filters + l.group_filters * inner / part_filters;
+                const i64 k1 = group * l.group_filters + l.group_filters * (inner + 1) / part_filters;
+                const i64 from = p.h * chunk / chunks, to = p.h * (chunk + 1) / chunks;
+                convolve_rows<STEP>(l, p, sample, from, to, k0, k1);
+            }
+        });
+    }
+}
+
+// 1x1 with stride 1 is the same for every pixel: rows are of no account. They are cut anew, into lengths of whole tiles.
+void flatten(Layer& l, Phase& p) {
+    const i64 pixels = l.y.h * l.y.w;
+    i64 length = 1;
+    for (i64 n = least(pixels, 4 * MAX_P); n > 1; --n)
+        if (pixels % n == 0) { length = n; break; }
+    if (length < MAX_P && length < pixels) return;   // no good divisor: keep the rows there are
+    l.x.h = l.y.h = l.residual.h = pixels / length;
+    l.x.w = l.y.w = l.residual.w = length;
+    p.h = pixels / length;
+    p.w = length;
+}
+
+Layer layer_of(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residual, i64 channels, i64 groups, const Epilogue& e, OutMap<real> y) {
+    const i64 taps = weight.dim(2) * weight.dim(3);
+    return {x, 0, channels / groups, weight.dim(1), y.blocks / groups, weight.data, bias.data,
+            taps * BLOCK * BLOCK, weight.dim(1) * taps * BLOCK * BLOCK, residual, y, e};
+}
+}  // namespace
+
+// weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); with groups, each is whole blocks of channels and filters
+void direct_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias, InMap<real> residual, Dims stride, Dims padding, Dims dilation,
+                 i64 groups, i64 activation, double a, double b, OutMap<real> y) {
+    Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(activation, a, b), y);
+    const i64 R = weight.dim(2), S = weight.dim(3);
+    Scratch<Tap> taps(R * S);
+    for (i64 r = 0; r < R; ++r)
+        for (i64 s = 0; s < S; ++s)
+            taps[r * S + s] = {r * dilation[0] - padding[0], s * dilation[1] - padding[1], (r * S + s) * BLOCK * BLOCK};
+    Phase p{y.h, y.w, stride[0], stride[1], 1, 1, 0, 0, taps, R * S};
+    if (R * S == 1 && stride[0] == 1 && stride[1] == 1 && padding[0] == 0 && padding[1] == 0) flatten(l, p);
+    convolve<BLOCK>(l, &p, 1);
+}
+
+// x is planar (N, C, H, W) with few channels; weight: (filter blocks, C, R, S, 16 filters)
+void stem_conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding, Dims dilation, i64 activation, double a, double b,
+               OutMap<real> y) {
+    const Extent e = extent(x);
+    const i64 R = weight.dim(2), S = weight.dim(3);
+    const InMap<real> image{x.data, e.n, 1, e.h, e.w, e.c * e.h * e.w};
+    const Layer l{image, e.c, 1, 1, y.blocks, weight.data, bias.data, R * S * BLOCK, e.c * R * S * BLOCK, {}, y, Epilogue(activation, a, b)};
+    Scratch<Tap> taps(R * S);
+    for (i64 r = 0; r < R; ++r)
+        for (i64 s = 0; s < S; ++s)
+            taps[r * S + s] = {r * dilation[0] - padding[0], s * dilation[1] - padding[1], (r * S + s) * BLOCK};
+    const Phase p{y.h, y.w, stride[0], stride[1], 1, 1, 0, 0, taps, R * S};
+    convolve<1>(l, &p, 1);
+}
+
+// weight as in direct_conv: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters)
+void transposed_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias, InMap<real> residual, Dims stride, Dims padding, Dims dilation,
+                     i64 groups, i64 activation, double a, double b, OutMap<real> y) {
+    const Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(activation, a, b), y);
+    const i64 R = weight.dim(2), S = weight.dim(3), sh = stride[0], sw = stride[1];
+    Scratch<Tap> taps(R * S);
+    for (i64 ah = 0; ah < sh; ++ah)
+        for (i64 aw = 0; aw < sw; ++aw) {   // outputs oy = s q + ah take input q + (ah + padding - r dilation) / s where that is whole
+            i64 n = 0;
+            for (i64 r = 0; r < R; ++r)
+                for (i64 s = 0; s < S; ++s) {
+                    const i64 dy = ah + padding[0] - r * dilation[0], dx = aw + padding[1] - s * dilation[1];
+                    if (dy % sh == 0 && dx % sw == 0) taps[n++] = {dy / sh, dx / sw, (r * S + s) * BLOCK * BLOCK};
+                }
+            const Phase p{(y.h - ah + sh - 1) / sh, (y.w - aw + sw - 1) / sw, 1, 1, sh, sw, ah, aw, taps, n};
+            convolve<BLOCK>(l, &p, 1);
+        }
+}
+END_KERNELS

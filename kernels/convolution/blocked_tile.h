@@ -1,0 +1,117 @@
+// The register tile of convolutions in blocked layout: P neighbouring output pixels x Q blocks of 16 filters stay in registers while the whole
+// reduction runs over them. An input value is broadcast from memory, weights are whole vectors.
+//
+// An output is one chain of multiply-adds from the bias in the order (channel block, tap, channel), whatever tile it falls into; so results
+// depend neither on where tiles fall nor on threads or batch.
+//
+// Registers: AVX-512 has 32: 14 x 2, 9 x 3 or 7 x 4 accumulators beside the weights and the broadcast. With 16 registers a block of
+// filters is two vectors (AVX2) and 6 x 1 fit; with SSE four, and 2 x 1.
+#pragma once
+#include "blocked/epilogue.h"
+
+BEGIN_KERNELS
+#if defined(__AVX512F__)
+constexpr int MAX_Q = 4, MAX_P = 14;
+constexpr int most_pixels(int q) { return q == 4 ? 7 : q == 3 ? 9 : 14; }
+#elif defined(__AVX2__) || defined(__aarch64__)
+constexpr int MAX_Q = 1, MAX_P = 6;
+constexpr int most_pixels(int) { return 6; }
+#else
+constexpr int MAX_Q = 1, MAX_P = 2;
+constexpr int most_pixels(int) { return 2; }
+#endif
+
+// A tap as the tile sees it: how far its input lies from the tile's first pixel, and its weights from those of the channel block.
+struct TileTap { i64 input, weight; };
+
+// The reduction of one tile. Input value of channel c of block b for pixel p and tap t: x[b * x_block + t.input + p * STEP + c].
+// Weights of filter block q: w[q * w_filter + b * w_block + t.weight + c * 16 ...].
+struct Reduction {
+    const TileTap* taps;
+    i64 count;             // of taps
+    i64 channels;          // altogether; a block has BLOCK of them, the last one the rest
+    i64 x_block, w_block, w_filter;
+};
+
+// Where the tile goes. Pixels are `step` values apart, filter blocks `block`. Bias and residual may be null.
+struct Target {
+    real*       y;
+    const real* residual;
+    i64         step, block, residual_block;
+    const real* bias;
+};
+
+template <int P, int Q, int STEP> static void convolve_tile(const real* x, const real* w, const Reduction& r, const Target& t, const Epilogue& e) {
+    constexpr int N = Q * BV;
+    V acc[P][N];
+    #pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) {
+        const V start = t.bias ? load(t.bias + v * LANES) : V{};
+        #pragma GCC unroll 16
+        for (int p = 0; p < P; ++p) acc[p][v] = start;
+    }
+    constexpr int DEPTH = STEP == 1 ? 1 : BLOCK;   // a planar input has its channels among the taps
+    for (i64 c0 = 0; c0 < r.channels; c0 += DEPTH, x += r.x_block, w += r.w_block) {
+        const i64 depth = r.channels - c0 < DEPTH ? r.channels - c0 : DEPTH;
+        for (i64 k = 0; k < r.count; ++k) {
+            const real *xs = x + r.taps[k].input, *ws = w + r.taps[k].weight;
+            for (i64 c = 0; c < depth; ++c, ++xs, ws += BLOCK) {
+                V wv[N];
+                #pragma GCC unroll 8
+                for (int v = 0; v < N; ++v) wv[v] = load(ws + v / BV * r.w_filter + v % BV * LANES);
+                #pragma GCC unroll 16
+                for (int p = 0; p < P; ++p)
+                    #pragma GCC unroll 8
+                    for (int v = 0; v < N; ++v) acc[p][v] += xs[p * STEP] * wv[v];
+            }
+        }
+    }
+    #pragma GCC unroll 8
+    for (int v = 0; v < N; ++v) {
+        real* y = t.y + v / BV * t.block + v % BV * LANES;
+        if (t.residual) {
+            const real* add = t.residual + v / BV * t.residual_block + v % BV * LANES;
+            #pragma GCC unroll 16
+            for (int p = 0; p < P; ++p) store(y + p * t.step, e.clamp(acc[p][v] + load(add + p * t.step)));
+        } else {
+            #pragma GCC unroll 16
+            for (int p = 0; p < P; ++p) store(y + p * t.step, e.clamp(acc[p][v]));
+        }
+    }
+    if (e.kind != CLAMP)
+        for (int q = 0; q < Q; ++q)
+            for (int p = 0; p < P; ++p) e.finish(t.y + q * t.block + p * t.step, BLOCK);
+}
+
+using TileFunction = void (*)(const real*, const real*, const Reduction&, const Target&, const Epilogue&);
+template <int Q, int STEP, int... P> static TileFunction tile_of(int pixels, std::integer_sequence<int, P...>) {
+    static constexpr TileFunction table[] = {convolve_tile<P + 1, Q, STEP>...};
+    return table[pixels - 1];
+}
+template <int STEP> static inline TileFunction tile_of(int pixels, int q) {
+#if defined(__AVX512F__)
+    if (q == 4) return tile_of<4, STEP>(pixels, std::make_integer_sequence<int, most_pixels(4)>{});
+    if (q == 3) return tile_of<3, STEP>(pixels, std::make_integer_sequence<int, most_pixels(3)>{});
+    if (q == 2) return tile_of<2, STEP>(pixels, std::make_integer_sequence<int, most_pixels(2)>{});
+#endif
+    return tile_of<1, STEP>(pixels, std::make_integer_sequence<int, most_pixels(1)>{});
+}
+
+// A row of `length` pixels in tiles as equal as can be, and Q such that the fewest cycles are lost to loads.
+struct Tiling { int q; i64 tiles; };
+static inline Tiling tiling(i64 length, i64 blocks) {
+    Tiling best{1, 1};
+    double least = 1e300;
+    for (int q = 1; q <= MAX_Q && q <= blocks; ++q) {
+        const i64 tiles = (length + most_pixels(q) - 1) / most_pixels(q);
+        double cost = 0;
+        for (i64 left = blocks; left > 0; left -= q) {
+            const double n = left < q ? left : q, pixels = double(length) / tiles;
+            const double multiply = pixels * n * BV, loads = 0.5 * pixels + n * BV;
+            cost += tiles * (multiply > loads ? multiply + 0.1 * loads : loads + 0.1 * multiply) + (multiply < 8 ? 8 - multiply : 0);
+        }
+        if (cost < least) least = cost, best = {q, tiles};
+    }
+    return best;
+}
+END_KERNELS
