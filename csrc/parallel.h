@@ -4,14 +4,17 @@
 #include "view.h"
 
 extern int  pyops_threads;        // module.cpp: set by set_num_threads
+extern __thread int pyops_run_threads;   // those of the compiled program that this thread is running, or 0
 extern bool pyops_forked_child;   // libgomp hangs in a forked child, which therefore runs serially
 
 namespace ISA::REAL_NAME {
+static inline i64 threads_now() { return pyops_forked_child ? 1 : pyops_run_threads ? pyops_run_threads : pyops_threads; }
+
 // `grain`: the fewest indices worth waking a thread for. Take it so that grain indices are ~10 us of work or more.
 template <class Body> static inline void parallel_for(i64 n, i64 grain, Body body) {
-    i64 threads = pyops_threads, useful = grain > 0 ? n / grain : n;
+    i64 threads = threads_now(), useful = grain > 0 ? n / grain : n;
     if (threads > useful) threads = useful;
-    if (threads <= 1 || pyops_forked_child) {
+    if (threads <= 1) {
         if (n > 0) body(i64(0), n);
         return;
     }
@@ -21,11 +24,11 @@ template <class Body> static inline void parallel_for(i64 n, i64 grain, Body bod
 
 // Indices whose costs differ, handed out one at a time.
 template <class Body> static inline void parallel_tasks(i64 n, Body body) {
-    if (n <= 1 || pyops_threads <= 1 || pyops_forked_child) {
+    if (n <= 1 || threads_now() <= 1) {
         for (i64 i = 0; i < n; ++i) body(i);
         return;
     }
-    i64 threads = pyops_threads < n ? pyops_threads : n;
+    const i64 threads = threads_now() < n ? threads_now() : n;
     #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (i64 i = 0; i < n; ++i) body(i);
 }

@@ -16,11 +16,12 @@ REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 
 
 def call(op, inputs, attrs, out=None):
-    for value in inputs:
-        if hasattr(type(value), "__pyops_call__"):
-            if out is not None:
-                raise TypeError(f"{op.name}: out= is for arrays, not {type(value).__name__}")
-            return type(value).__pyops_call__(op, inputs, attrs)
+    takers = [type(v) for v in inputs if hasattr(type(v), "__pyops_call__")]
+    if takers:
+        taker = max(takers, key=lambda t: getattr(t, "__pyops_priority__", 0))
+        if out is not None:
+            raise TypeError(f"{op.name}: out= is for arrays, not {taker.__name__}")
+        return taker.__pyops_call__(op, inputs, attrs)
     back = exporter(inputs)
     arrays = ready(op, inputs)
     if out is not None:

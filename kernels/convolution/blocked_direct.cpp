@@ -138,9 +138,9 @@ template <int STEP> void convolve(const Layer& l, const Phase* phases, i64 count
         const i64 chunks = (p.h + rows - 1) / rows, images = l.y.n * chunks;
         const i64 groups = filters / l.group_filters;
         i64 parts = groups;   // each within one group
-        if (images < 8 * pyops_threads || filters * l.w_filter > l.x.h * per_row) {
+        if (images < 8 * threads_now() || filters * l.w_filter > l.x.h * per_row) {
             const i64 most = l.group_filters / MAX_Q > 0 ? l.group_filters / MAX_Q : 1;
-            for (i64 split = pyops_threads; split > 1; --split)
+            for (i64 split = threads_now(); split > 1; --split)
                 if (most >= split) { parts = groups * split; break; }
         }
         const i64 part_filters = parts / groups;   // parts of a group

@@ -88,7 +88,7 @@ template <int Q, int STEP, int... P> static TileFunction tile_of(int pixels, std
     static constexpr TileFunction table[] = {convolve_tile<P + 1, Q, STEP>...};
     return table[pixels - 1];
 }
-template <int STEP> static inline TileFunction tile_of(int pixels, int q) {
+template <int STEP> static inline TileFunction tile_of(int pixels, [[maybe_unused]] int q) {
 #if defined(__AVX512F__)
     if (q == 4) return tile_of<4, STEP>(pixels, std::make_integer_sequence<int, most_pixels(4)>{});
     if (q == 3) return tile_of<3, STEP>(pixels, std::make_integer_sequence<int, most_pixels(3)>{});

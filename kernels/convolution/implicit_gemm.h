@@ -157,7 +157,7 @@ static inline void gemm_by_panels(const Job& job) {
         for (i64 tile = begin; tile < end; ++tile)
             pack_weights(conv, job.t, tile / b.filter_tiles, tile % b.filter_tiles * ROWS, 0, conv.channels, packed + tile * b.tile_stride);
     });
-    const i64 threads = pyops_threads;
+    const i64 threads = threads_now();
     // Tiles that cannot live in y stay in scratch over the whole reduction: few enough panels that they fit in L2 beside the weights.
     const i64 tiles_bytes = b.filter_tiles * ROWS * WIDTH * (i64)sizeof(real);
     const i64 most = job.t.dense_output() && b.image_panels ? PANELS : clamp(SCRATCH_BYTES / tiles_bytes, 2, PANELS);

@@ -96,7 +96,7 @@ static void gradient_task(const WeightGradient& g, i64 group, i64 tile0, i64 til
 }
 
 static void gradient_by_gemm(const WeightGradient& g) {
-    const i64 panels = ceil_div(g.columns(), WIDTH), filter_tiles = ceil_div(g.conv.filters, ROWS), threads = pyops_threads;
+    const i64 panels = ceil_div(g.columns(), WIDTH), filter_tiles = ceil_div(g.conv.filters, ROWS), threads = threads_now();
     i64 panel_groups = ceil_div(panels, MOST_PANELS), filter_groups = 1;
     if (g.conv.groups * panel_groups < threads) panel_groups = clamp(ceil_div(threads, g.conv.groups), 1, panels);
     if (g.conv.groups * panel_groups < threads) filter_groups = clamp(threads, 1, filter_tiles);
@@ -134,7 +134,7 @@ static void taps_task(const WeightGradient& g, i64 group, i64 filter0, i64 filte
 
 static void gradient_by_taps(const WeightGradient& g) {
     const i64 rows = strip_rows(g.conv, g.t), filters = g.conv.filters;
-    const i64 shares = g.conv.groups < pyops_threads ? clamp(pyops_threads, 1, filters) : 1;
+    const i64 shares = g.conv.groups < threads_now() ? clamp(threads_now(), 1, filters) : 1;
     const Strip s = strip_of(g.t, rows);
     parallel_for(g.conv.groups * shares, 1 + 30000 / (g.conv.xs.n * g.t.outputs() * g.t.count + 1), [&](i64 begin, i64 end) {
         Scratch<real>      strip(s.plane() + 2 * LANES);

@@ -62,7 +62,7 @@ static void product_task(const Matrix& a, const Matrix& b, real* c, i64 n, i64 d
 
 void gemm(In<real> a, In<real> b, bool transpose_a, bool transpose_b, Out<real> c) {
     const i64 batch = c.dim(0), m = c.dim(1), n = c.dim(2), depth = transpose_a ? a.dim(1) : a.dim(2);
-    const i64 threads = pyops_threads, panels = ceil_div(n, WIDTH), tiles = ceil_div(m, ROWS);
+    const i64 threads = threads_now(), panels = ceil_div(n, WIDTH), tiles = ceil_div(m, ROWS);
     if (batch * m * n == 0) return;
     i64 column_groups = ceil_div(panels, PANELS), row_groups = 1;
     if (m * n * depth > 40000) {   // below that a second thread costs more than it brings

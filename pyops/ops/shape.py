@@ -177,9 +177,8 @@ def stack(tensors, dim=0, *, out=None):
 
 def _view(op, x, **attrs):
     """op(x), also for arrays and Tensors of types that have no kernels: a view needs none."""
-    array = x.data if isinstance(x, Tensor) else x
-    if isinstance(array, np.ndarray) and array.dtype.kind != "f":
-        view = op.reference(array, **attrs)
+    if isinstance(x, (np.ndarray, Tensor)) and x.dtype.kind != "f":
+        view = op.reference(x.data if isinstance(x, Tensor) else x, **attrs)
         return Tensor(view) if isinstance(x, Tensor) else view
     return op(x, **attrs)
 

@@ -1,0 +1,105 @@
+"""Which algorithm computes a convolution, and why.
+
+Direct convolution does every multiplication. Winograd's F(m x m, 3x3) does (m + 2)^2 for m^2 outputs instead of 9 m^2, and pays for it with
+transforms of input and output and with (m + 2)^2 / 9 times the weights, which a layer of few pixels reads from memory once a call.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .ir import Graph, Node, Value
+
+# Costs relative to one multiply-add vector, measured with `pyops bench --group` on the machine of docs/performance.md.
+DIRECT = 1.06            # cycles a multiply-add vector
+WINOGRAD = 1.18
+TRANSFORM = {2: 70.0, 4: 330.0, 6: 800.0}    # cycles a tile and block of channels, input and output together
+BYTES_PER_CYCLE = {"cache": 16.0, "memory": 6.0}    # weights streamed by one thread
+CACHE = 16 << 20         # weights beyond this come from memory in every run
+
+
+def winograd_shape(K: int, C: int, tile: int) -> tuple[int, ...]:
+    """Shape of the transformed weights (kernels/convolution/blocked_winograd.cpp)."""
+    return (-(-K // 16), (tile + 2) ** 2, C, 16)
+
+
+def run(graph: Graph, options) -> None:
+    consumers = graph.consumers()
+    total = sum(v.nbytes for node in graph.nodes for v in node.inputs if isinstance(v, np.ndarray))
+    for node in graph.nodes:
+        if node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value):
+            node.algorithm, node.why = choose(node, options, total)
+    for node in list(graph.nodes):
+        fuse_pool(graph, node, consumers)
+
+
+def choose(node: Node, options, total_weights: int) -> tuple[str, str]:
+    forced = forced_algorithm(node, options.force)
+    if not winograd_can(node):
+        return "direct", "not a 3x3 filter with stride 1" if forced is None else f"{forced} is forced but impossible here"
+    if forced is not None:
+        return forced, "forced by PYOPS_FORCE_ALGO"
+    if options.precision == "strict":
+        return "direct", 'precision="strict"'
+    tiles = (2, 4) if options.precision == "default" else (2, 4, 6)
+    costs = {"direct": direct_cost(node, options, total_weights), **{f"winograd{m}": winograd_cost(node, m, options, total_weights) for m in tiles}}
+    best = min(costs, key=costs.get)
+    return best, "estimated Mcycles: " + ", ".join(f"{name} {cost / 1e6:.2f}" for name, cost in costs.items())
+
+
+def forced_algorithm(node: Node, force: str) -> str | None:
+    """From "winograd4" or "layer1.0.conv1=direct,..."."""
+    for entry in filter(None, force.split(",")):
+        name, _, algorithm = entry.rpartition("=")
+        if algorithm not in ("direct", "winograd2", "winograd4", "winograd6"):
+            raise ValueError(f"PYOPS_FORCE_ALGO: {algorithm!r} in {force!r} is not one of direct, winograd2, winograd4, winograd6")
+        if name in ("", "*", node.module, node.output.name):
+            return algorithm
+    return None
+
+
+def winograd_can(node: Node) -> bool:
+    weight, attrs = node.inputs[1], node.attrs
+    return (weight.shape[2:] == (3, 3) and attrs["groups"] == 1 and attrs["stride"] == (1, 1) and attrs["dilation"] == (1, 1)
+            and weight.shape[1] > 4 and max(attrs["padding"]) <= 2)
+
+
+def sizes(node: Node):
+    K, C = node.inputs[1].shape[:2]
+    n, _, h, w = node.output.shape
+    return K, C, n, h, w
+
+
+def streaming(nbytes: float, passes: float, total_weights: int) -> float:
+    """Cycles to bring weights in `passes` times: once from where they are between runs, then from cache."""
+    home = "memory" if total_weights > CACHE else "cache"
+    return nbytes / BYTES_PER_CYCLE[home] + nbytes * (passes - 1) / BYTES_PER_CYCLE["cache"]
+
+
+def direct_cost(node: Node, options, total_weights: int) -> float:
+    K, C, n, h, w = sizes(node)
+    multiply = DIRECT * n * h * w * 9 * C * -(-K // 16) / options.threads
+    return max(multiply, streaming(4 * 9 * C * K / options.threads, 1, total_weights))
+
+
+def winograd_cost(node: Node, m: int, options, total_weights: int) -> float:
+    K, C, n, h, w = sizes(node)
+    tiles = n * -(-h // m) * -(-w // m)
+    points = (m + 2) ** 2
+    multiply = WINOGRAD * tiles * points * C * -(-K // 16) / options.threads
+    transform = TRANSFORM[m] * tiles * (C + K) / 32 / options.threads
+    return max(multiply, streaming(4 * points * C * K / options.threads, 1, total_weights * points / 9)) + transform
+
+
+def fuse_pool(graph: Graph, node: Node, consumers) -> None:
+    """A 2x2 maximum of a Winograd convolution's result is taken inside its output transform."""
+    if not node.algorithm.startswith("winograd") or node.epilogue.residual is not None:
+        return
+    reader = graph.only_consumer(node.output, consumers)
+    if reader is None or reader.op != "max_pool":
+        return
+    w = reader.attrs["window"]
+    if (w.kernel, w.stride, w.padding, w.dilation) == ((1, 2, 2), (1, 2, 2), (0, 0, 0), (1, 1, 1)) and w.axes == 2 \
+            and w.output[1:] == tuple(i // 2 for i in w.input[1:]):
+        node.epilogue.pool = True
+        node.outputs[0].shape = reader.output.shape
+        graph.drop(reader, node.output)

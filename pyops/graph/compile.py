@@ -1,0 +1,80 @@
+"""pyops.compile: a model becomes a Program for the shapes of its example inputs."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .. import nn
+from ..backends import BACKENDS, active
+from ..threads import get_num_threads
+from . import choose
+from .lowering import lower
+from .passes import run_all
+from .program import Program
+from .trace import trace
+
+PRECISIONS = ("strict", "default", "fast")
+
+
+@dataclass(eq=False)
+class Options:
+    """What a compilation was asked for. `force` maps a convolution's name, or "*", to an algorithm."""
+    precision: str
+    threads: int
+    isa: str
+    force: str = ""
+    transformed: dict = field(default_factory=dict)   # winograd weights by the identity of what they were made of
+
+    def winograd_weights(self, weight: np.ndarray, tile: int) -> np.ndarray:
+        K, C = weight.shape[:2]
+        u = np.zeros(choose.winograd_shape(K, C, tile), np.float32)
+        kernels = BACKENDS[self.isa].sets["f32"]
+        kernels.winograd_weights(np.ascontiguousarray(weight, np.float32), tile, u)
+        return u
+
+
+def compile(model: nn.Module | Callable, example_inputs, precision: str = "default", threads: int | None = None, *,
+            dynamic_batch: bool = False) -> Program:
+    """Traces `model` once and returns a Program that computes the same from arrays of the same shapes.
+
+    model: a Module in evaluation mode, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them, float32
+    (int64 for indices); only shapes and dtypes matter. Weights are taken as they are now and packed. precision: "strict" computes every
+    convolution directly; "default" may use Winograd's F(2x2) and F(4x4) (at most 2e-5 of a layer's largest output off); "fast" also F(6x6)
+    (1e-4). threads: of a run, default get_num_threads(). dynamic_batch: other sizes of the first axis are planned when they come.
+    Raises TraceError, a TypeError, with the line of the model that cannot be compiled; ValueError for other arguments. PYOPS_FORCE_ALGO
+    overrides the choice of algorithms: "direct", "winograd2", "winograd4", "winograd6", or "name=algorithm,...".
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"compile: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"compile: threads must be a positive int or None, got {threads!r}")
+    inputs = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
+    inputs = tuple(np.asarray(getattr(x, "data", x) if not isinstance(x, np.ndarray) else x) for x in inputs)
+    check_inputs(inputs)
+    if isinstance(model, nn.Module) and model.training:
+        raise ValueError(f"compile: {type(model).__name__} is in training mode; call .eval() first")
+    isa = active.get().name
+    if not BACKENDS.get(isa) or not BACKENDS[isa].sets:
+        raise ValueError(f"compile: backend {isa!r} has no native kernels; programs run on {', '.join(b for b in BACKENDS if BACKENDS[b].sets)}")
+    options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""))
+    again = (lambda shapes: compile(model, tuple(np.zeros(s, d) for s, d in shapes), precision, threads)) if dynamic_batch else None
+    return build(model, inputs, options, again)
+
+
+def build(model, inputs, options: Options, again=None) -> Program:
+    graph, structure = trace(model, inputs)
+    run_all(graph)
+    choose.run(graph, options)
+    low = lower(graph, options)
+    return Program(low, structure, options, again)
+
+
+def check_inputs(inputs) -> None:
+    if not inputs:
+        raise ValueError("compile: example_inputs is empty")
+    for i, x in enumerate(inputs):
+        if x.dtype not in (np.float32, np.int64):
+            raise TypeError(f"compile: example input {i} is {x.dtype}; programs take float32 (and int64 indices): convert it with .astype")

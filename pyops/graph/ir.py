@@ -1,0 +1,91 @@
+"""The graph: a plain list of nodes over registry rows, in an order in which they can run.
+
+A Value is what a node makes; constants are NumPy arrays among a node's inputs. Passes rewrite the list in place.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """One array of the graph. `name` is for people."""
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    node: "Node | None" = None      # what makes it; None for an input of the graph
+    name: str = ""
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    def __repr__(self):
+        return f"{self.name or 'value'}{list(self.shape)}"
+
+
+@dataclass(eq=False, slots=True)
+class Epilogue:
+    """What a node does to its result before storing it: add `residual`, apply `activation`, then take the maximum of 2x2 squares."""
+    activation: tuple[int, float, float] | None = None     # as in kernels/blocked/epilogue.h
+    residual: Value | None = None
+    pool: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """A call of a row. `where` is the line of the caller's code that made it."""
+    op: str
+    inputs: list            # of Value, np.ndarray or None
+    attrs: dict
+    outputs: list[Value] = field(default_factory=list)
+    where: str = ""
+    module: str = ""        # dotted name of the module it was called in
+    epilogue: Epilogue = field(default_factory=Epilogue)
+    algorithm: str = ""     # of a convolution, with `why` it was chosen
+    why: str = ""
+
+    @property
+    def output(self) -> Value:
+        return self.outputs[0]
+
+    def values(self) -> Iterator[Value]:
+        """The values it reads."""
+        yield from (v for v in self.inputs if isinstance(v, Value))
+        if self.epilogue.residual is not None:
+            yield self.epilogue.residual
+
+    def replace_input(self, old: Value, new: Value) -> None:
+        self.inputs = [new if v is old else v for v in self.inputs]
+        if self.epilogue.residual is old:
+            self.epilogue.residual = new
+
+
+@dataclass(eq=False, slots=True)
+class Graph:
+    inputs: list[Value]
+    nodes: list[Node]
+    outputs: list[Value]
+
+    def consumers(self) -> dict[Value, list[Node]]:
+        """The nodes that read each value, in order; one that reads a value twice is there twice."""
+        found: dict[Value, list[Node]] = {}
+        for node in self.nodes:
+            for value in node.values():
+                found.setdefault(value, []).append(node)
+        return found
+
+    def only_consumer(self, value: Value, consumers: dict[Value, list[Node]]) -> Node | None:
+        """The one node that needs `value`, if there is no other and it is no output of the graph."""
+        readers = consumers.get(value, [])
+        return readers[0] if len(readers) == 1 and value not in self.outputs else None
+
+    def drop(self, node: Node, instead: Value) -> None:
+        """Removes a node of one output; readers take `instead`."""
+        self.nodes.remove(node)
+        old = node.output
+        for other in self.nodes:
+            other.replace_input(old, instead)
+        self.outputs = [instead if v is old else v for v in self.outputs]

@@ -1,0 +1,73 @@
+"""From the graph to kernel calls: one rule a row, the plain rule for rows that have none or decline."""
+from __future__ import annotations
+
+from ..ir import Graph
+from . import convolution, elementwise, linear, plain, pooling
+from .context import INPUT, OUTPUT, Declined, Lowering, Ref
+
+RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **dict.fromkeys(elementwise.FLAT, elementwise.flat)}
+
+
+def lower(graph: Graph, options) -> Lowering:
+    low = Lowering(graph, options)
+    for i, value in enumerate(graph.inputs):
+        buffer = low.buffer(value.size, value.dtype)
+        buffer.space, buffer.index = INPUT, i
+        low.planar[value] = Ref(buffer, 0, value.shape, value.dtype)
+    elementwise.place_concatenations(low)
+    for node in graph.nodes:
+        lower_node(low, node)
+    for i, value in enumerate(graph.outputs):
+        give_out(low, i, value)
+    return low
+
+
+def lower_node(low: Lowering, node) -> None:
+    before = len(low.steps), dict(low.maps), dict(low.planar)
+    rule = RULES.get(node.op)
+    if rule is not None:
+        try:
+            rule(low, node)
+            return
+        except Declined as why:
+            node.why = str(why)
+            del low.steps[before[0]:]
+            low.maps, low.planar = before[1], before[2]
+    for output in node.outputs:   # the plain rule writes planar results, which are copied into a concatenation
+        low.placement.pop(output, None)
+    plain.plain(low, node)
+    plain_epilogue(low, node)
+
+
+def plain_epilogue(low: Lowering, node) -> None:
+    """What was fused into a node whose rule declined, as calls of its own."""
+    e = node.epilogue
+    if e.residual is None and e.activation is None:
+        return
+    from .. import activations
+    ref = low.planar[node.output]
+    flat = (node.output.size,)
+    if e.residual is not None:
+        low.add("add_flat", ref.reshaped(flat), low.as_planar(e.residual).reshaped(flat), ref.reshaped(flat), node=node, algorithm="plain")
+    if e.activation not in (None, activations.NONE):
+        low.add("activate_flat", *e.activation, ref.reshaped(flat), node=node, algorithm="plain")
+
+
+def give_out(low: Lowering, index: int, value) -> None:
+    """Makes the value output `index` of the program: its buffer becomes the caller's where that is possible, else it is copied."""
+    ref = low.as_planar(value)
+    if ref.buffer.space == 0 and ref.whole:
+        ref.buffer.space, ref.buffer.index = OUTPUT, index
+        return
+    buffer = low.buffer(value.size, value.dtype)
+    buffer.space, buffer.index = OUTPUT, index
+    strides = tuple(int(s) for s in contiguous_strides(value.shape))
+    low.add("strided_copy", Ref(ref.buffer, ref.offset, (1,)), strides, Ref(buffer, 0, value.shape, value.dtype), algorithm="copy")
+
+
+def contiguous_strides(shape):
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return reversed(strides)

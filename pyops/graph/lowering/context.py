@@ -1,0 +1,162 @@
+"""What lowering works on: buffers, the places of values in them, and the kernel calls made so far.
+
+A value lies planar (NCHW, as callers have it) or as a Map in blocked layout (csrc/view.h), or both once something needed the other form.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..ir import Graph, Node, Value
+
+BLOCK = 16
+ARENA, INPUT, OUTPUT = 0, 1, 2
+
+
+@dataclass(eq=False, slots=True)
+class Buffer:
+    """Memory that a run has: part of the arena (at `offset`, planned later), or input or output `index` of the call."""
+    bytes: int
+    space: int = ARENA
+    index: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A contiguous array in a buffer. `sample`: values from one sample of a map to the next."""
+    buffer: Buffer
+    offset: int                  # bytes
+    shape: tuple[int, ...]
+    dtype: np.dtype = np.dtype(np.float32)
+    sample: int = 0
+
+    @property
+    def whole(self) -> bool:
+        return self.offset == 0 and self.buffer.bytes == int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def reshaped(self, shape) -> "Ref":
+        return Ref(self.buffer, self.offset, tuple(shape), self.dtype, self.sample)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """An image (n, channels, h, w) in blocked layout; `ref` has the shape (n, blocks, h, w, 16)."""
+    ref: Ref
+    channels: int
+
+    @property
+    def contiguous(self) -> bool:
+        shape = self.ref.shape
+        return shape[0] == 1 or self.ref.sample == shape[1] * shape[2] * shape[3] * BLOCK
+
+    def flat(self) -> Ref:
+        """The same memory as one axis, for kernels to whom layout does not matter."""
+        return self.ref.reshaped((int(np.prod(self.ref.shape)),))
+
+    def block(self, first: int, channels: int) -> "Map":
+        """The channels from block `first` on."""
+        n, _, h, w, _ = self.ref.shape
+        ref = self.ref
+        return Map(Ref(ref.buffer, ref.offset + first * h * w * BLOCK * 4, (n, blocks(channels), h, w, BLOCK), ref.dtype, ref.sample), channels)
+
+
+def blocks(channels: int) -> int:
+    return -(-channels // BLOCK)
+
+
+@dataclass(eq=False, slots=True)
+class Step:
+    """One kernel call. `args` are Refs, constant arrays, None, tuples of ints and numbers, in the kernel's order."""
+    kernel: str
+    args: tuple
+    node: Node | None
+    algorithm: str = ""
+    flops: float = 0
+    why: str = ""
+
+    def refs(self):
+        return (a for a in self.args if isinstance(a, Ref))
+
+
+class Declined(Exception):
+    """A rule has no kernel for this node; the message says why. The plain rule takes over."""
+
+
+@dataclass(eq=False)
+class Lowering:
+    graph: Graph
+    options: object                                    # compile.Options
+    steps: list[Step] = field(default_factory=list)
+    planar: dict[Value, Ref] = field(default_factory=dict)
+    maps: dict[Value, Map] = field(default_factory=dict)
+    placement: dict[Value, tuple[Value, int]] = field(default_factory=dict)   # value -> concatenation and channel block it is part of
+    flattened: dict[Value, Value] = field(default_factory=dict)               # (N, C H W) -> the map that it is a view of
+    consumers: dict[Value, list[Node]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.consumers = self.graph.consumers()
+
+    # ---- where values are
+
+    def buffer(self, count: int, dtype=np.float32) -> Buffer:
+        return Buffer(int(count) * np.dtype(dtype).itemsize)
+
+    def new_planar(self, value: Value) -> Ref:
+        """A place for the node's result, planar."""
+        self.planar[value] = Ref(self.buffer(value.size, value.dtype), 0, value.shape, value.dtype)
+        return self.planar[value]
+
+    def new_map(self, value: Value, shape: tuple[int, ...] | None = None) -> Map:
+        """A place for the node's result in blocked layout: within the concatenation it belongs to, if there is one."""
+        if value in self.placement:
+            whole, first = self.placement[value]
+            if whole not in self.maps:
+                self.new_map(whole)
+            self.maps[value] = self.maps[whole].block(first, value.shape[1])
+            return self.maps[value]
+        n, c, h, w = four(shape or value.shape)
+        ref = Ref(self.buffer(n * blocks(c) * h * w * BLOCK), 0, (n, blocks(c), h, w, BLOCK), sample=blocks(c) * h * w * BLOCK)
+        self.maps[value] = Map(ref, c)
+        return self.maps[value]
+
+    def as_planar(self, value) -> Ref | np.ndarray | None:
+        """The value planar, converted if need be; constants as they are."""
+        if not isinstance(value, Value):
+            return value
+        if value not in self.planar:
+            source = self.maps[value]
+            shape = four(value.shape)
+            if shape[2] == shape[3] == 1 and shape[1] % BLOCK == 0 and source.contiguous:
+                self.planar[value] = source.ref.reshaped(value.shape)   # single pixels: both layouts are the same numbers
+            else:
+                self.new_planar(value)
+                self.add("from_blocked", source.ref, self.planar[value].reshaped(shape), algorithm="layout")
+        return self.planar[value]
+
+    def as_map(self, value: Value) -> Map:
+        """The value in blocked layout, converted if need be."""
+        if value not in self.maps:
+            source = self.planar[value]
+            n, c, h, w = four(value.shape)
+            self.new_map(value)
+            self.add("to_blocked", source.reshaped((n, c, h, w)), self.maps[value].ref, algorithm="layout")
+        return self.maps[value]
+
+    def is_map(self, value) -> bool:
+        return isinstance(value, Value) and value in self.maps
+
+    # ---- calls
+
+    def add(self, kernel: str, *args, node: Node | None = None, algorithm: str = "", flops: float = 0, why: str = "") -> None:
+        self.steps.append(Step(kernel, args, node, algorithm, flops, why))
+
+
+def four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """(N, C, W) as (N, C, 1, W); Declined for what is no image."""
+    if len(shape) == 4:
+        return shape
+    if len(shape) == 3:
+        return (shape[0], shape[1], 1, shape[2])
+    raise Declined(f"{len(shape)} axes are no image")

@@ -1,0 +1,72 @@
+"""Convolutions: which kernel, with which weights."""
+from __future__ import annotations
+
+import numpy as np
+
+from .. import activations, packing
+from ..ir import Node, Value
+from .context import Declined, Lowering, Map, four
+
+
+def conv(low: Lowering, node: Node) -> None:
+    x, weight, bias, attrs = image_arguments(node)
+    n, channels, _, _ = four(node.inputs[0].shape)
+    filters, groups = weight.shape[0], attrs["groups"]
+    algorithm = node.algorithm or "direct"
+    flops = 2.0 * node.output.size * weight[0].size
+    spatial = (attrs["stride"], attrs["padding"], attrs["dilation"])
+    tail = node.epilogue.activation or activations.NONE
+
+    def call(kernel, *args, what=algorithm):
+        low.add(kernel, *args, node=node, algorithm=what, flops=flops, why=node.why)
+
+    if groups == channels == filters and groups > 1:
+        call("depthwise_conv", low.as_map(x).ref, packing.depthwise(weight), packing.bias(bias, filters), residual(low, node), *spatial,
+             *tail, low.new_map(node.output).ref, what="depthwise")
+    elif groups == 1 and channels <= 4 and x in low.planar and x not in low.maps and node.epilogue.residual is None:
+        source = low.planar[x].reshaped(four(x.shape))
+        call("stem_conv", source, packing.stem(weight), packing.bias(bias, filters), *spatial, *tail, low.new_map(node.output).ref,
+             what="stem")
+    elif algorithm.startswith("winograd"):
+        tile = int(algorithm[-1])
+        u = low.options.winograd_weights(weight, tile)
+        call("winograd_conv", low.as_map(x).ref, channels, u, tile, packing.bias(bias, filters), residual(low, node), attrs["padding"],
+             node.epilogue.pool, *tail, low.new_map(node.output).ref)
+    else:
+        joined = packing.merged_groups(weight, groups) if groups > 1 else (weight, 1)
+        if joined is None or (groups > 1 and filters % packing.BLOCK):
+            raise Declined(f"{groups} groups of {weight.shape[1]} channels do not fill blocks")
+        call("direct_conv", low.as_map(x).ref, channels, packing.direct(joined[0]), packing.bias(bias, filters), residual(low, node), *spatial,
+             joined[1], *tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
+
+
+def conv_transpose(low: Lowering, node: Node) -> None:
+    x, weight, bias, attrs = image_arguments(node)
+    if attrs["groups"] != 1:
+        raise Declined("groups of a transposed convolution")
+    channels, filters = weight.shape[0], weight.shape[1]
+    low.add("transposed_conv", low.as_map(x).ref, channels, packing.direct(weight.swapaxes(0, 1)), packing.bias(bias, filters),
+            residual(low, node), attrs["stride"], attrs["padding"], attrs["dilation"], 1, *(node.epilogue.activation or activations.NONE),
+            low.new_map(node.output).ref, node=node, algorithm="phases", flops=2.0 * x.size * weight[0].size)
+
+
+def image_arguments(node: Node):
+    """Input, weights, bias and attributes of a convolution over one or two axes, as over two."""
+    x, weight, bias = node.inputs
+    if not isinstance(x, Value) or not isinstance(weight, np.ndarray) or not (bias is None or isinstance(bias, np.ndarray)):
+        raise Declined("weights that are computed")
+    if len(x.shape) != weight.ndim or weight.ndim not in (3, 4):
+        raise Declined(f"an input of {len(x.shape)} axes")
+    attrs = dict(node.attrs)
+    if weight.ndim == 3:
+        weight = weight[:, :, None]
+        for name, neutral in (("stride", 1), ("padding", 0), ("dilation", 1)):
+            attrs[name] = (neutral, *attrs[name])
+    return x, weight, bias, attrs
+
+
+def residual(low: Lowering, node: Node):
+    return low.as_map(node.epilogue.residual).ref if node.epilogue.residual is not None else None
+
+
+RULES = {"conv": conv, "conv_transpose": conv_transpose}

@@ -1,0 +1,123 @@
+"""Sums, products, activations and concatenations of images in blocked layout."""
+from __future__ import annotations
+
+import numpy as np
+
+from .. import activations, packing
+from ..ir import Node, Value
+from ..passes.fold_batch_norm import scale_and_shift
+from .context import BLOCK, Declined, Lowering, blocks
+
+
+def add(low: Lowering, node: Node) -> None:
+    a, b = node.inputs
+    if not (low.is_map(a) or low.is_map(b)) or not (isinstance(a, Value) and isinstance(b, Value)) or a.shape != b.shape or len(a.shape) != 4:
+        raise Declined("no two images of one shape")
+    if node.attrs.get("alpha", 1) != 1:
+        raise Declined("a scaled sum")
+    low.add("add_maps", low.as_map(a).ref, low.as_map(b).ref, *(node.epilogue.activation or activations.NONE), low.new_map(node.output).ref,
+            node=node, algorithm="add")
+
+
+def mul(low: Lowering, node: Node) -> None:
+    """An image times a number a channel, as squeeze-and-excitation has it; or times another image."""
+    for image, gate in (node.inputs, node.inputs[::-1]):
+        if low.is_map(image) and isinstance(gate, Value) and gate.shape == (*image.shape[:2], 1, 1) and len(image.shape) == 4:
+            low.add("scale_channels", low.as_map(image).ref, low.as_planar(gate).reshaped(image.shape[:2]), *activations.NONE, *activations.NONE,
+                    low.new_map(node.output).ref, node=node, algorithm="scale")
+            return
+    flat(low, node)
+
+
+def batch_norm(low: Lowering, node: Node) -> None:
+    x = node.inputs[0]
+    if not low.is_map(x) or not all(v is None or isinstance(v, np.ndarray) for v in node.inputs[1:]):
+        raise Declined("no image in blocked layout")
+    scale, shift = (packing.bias(np.broadcast_to(v, x.shape[1:2]).astype(np.float32), x.shape[1]) for v in scale_and_shift(node))
+    low.add("affine_channels", low.as_map(x).ref, scale, shift, *(node.epilogue.activation or activations.NONE), low.new_map(node.output).ref,
+            node=node, algorithm="affine")
+
+
+def flat(low: Lowering, node: Node) -> None:
+    """Rows that work value by value do so in any layout: their own kernel runs over the whole memory."""
+    values = [v for v in node.inputs if isinstance(v, Value)]
+    if not values or not any(low.is_map(v) for v in values) or any(v.shape != node.output.shape for v in values):
+        raise Declined("not value by value")
+    numbers = [v for v in node.inputs if isinstance(v, np.ndarray)]
+    if any(v.size != 1 for v in numbers) or len(node.output.shape) != 4 or len(numbers) + len(values) != len(node.inputs):
+        raise Declined("constants by channel")
+    maps = [low.as_map(v) for v in values]
+    out = low.new_map(node.output)
+    if not all(m.contiguous for m in (*maps, out)):
+        raise Declined("part of a concatenation")
+    from .plain import Recorder
+    from ...registry import OPS
+    recorder = Recorder(low, node)
+    stand_ins = iter([recorder.stand_in(m.flat()) for m in maps])
+    inputs = [next(stand_ins) if isinstance(v, Value) else v.reshape(()) for v in node.inputs]
+    recorder.empty = lambda shape, dtype=None: recorder.stand_in(out.flat())   # its one result goes where the map lies
+    OPS[node.op].forward(recorder, *inputs, **node.attrs)
+
+
+def cat(low: Lowering, node: Node) -> None:
+    """Parts that were written in place need nothing; others are copied."""
+    values = node.inputs
+    if node.attrs["dim"] not in (1, -3) or len(node.output.shape) != 4 or not any(low.is_map(v) or v in low.placement for v in values):
+        raise Declined("no images side by side")
+    whole = low.maps.get(node.output) or low.new_map(node.output)
+    first = 0
+    for v in values:
+        if low.placement.get(v) == (node.output, first // BLOCK) and first % BLOCK == 0 and v in low.maps:
+            pass
+        elif in_place(low, v, whole, first):
+            pass
+        else:
+            low.add("copy_channels", low.as_map(v).ref, v.shape[1], first, whole.ref, node=node, algorithm="copy")
+        first += v.shape[1]
+
+
+def in_place(low: Lowering, value: Value, whole, first: int) -> bool:
+    """Whether the value already lies at channel `first` of `whole`."""
+    if first % BLOCK or value not in low.maps:
+        return False
+    ref, target = low.maps[value].ref, whole.block(first // BLOCK, value.shape[1]).ref
+    return ref.buffer is target.buffer and ref.offset == target.offset and ref.sample == target.sample
+
+
+def place_concatenations(low: Lowering) -> None:
+    """Decides which values are written straight into the concatenation that takes them: those that fill whole blocks there.
+
+    Later concatenations come first: in a dense block each is the beginning of the next, and becomes a part of it itself.
+    """
+    for node in reversed(low.graph.nodes):
+        if node.op != "cat" or node.attrs["dim"] not in (1, -3) or len(node.output.shape) != 4:
+            continue
+        root, base = node.output, 0
+        if root in low.placement:
+            root, base = low.placement[root]
+        elif extends(low, node):
+            continue
+        first = 0
+        for v in node.inputs:
+            if first % BLOCK == 0 and v.shape[1] % BLOCK == 0 and v not in low.placement and v.node is not None and v.node.op != "cat_of_inputs":
+                low.placement[v] = (root, base + first // BLOCK)
+            first += v.shape[1]
+
+
+def extends(low: Lowering, node: Node) -> bool:
+    """A concatenation whose parts all lie in order in a larger one is that part of it."""
+    parts = [low.placement.get(v) for v in node.inputs]
+    if not parts or any(p is None for p in parts) or any(v.shape[1] % BLOCK for v in node.inputs):
+        return False
+    root, at = parts[0]
+    for (whole, first), v in zip(parts, node.inputs):
+        if whole is not root or first != at:
+            return False
+        at += blocks(v.shape[1])
+    low.placement[node.output] = parts[0]
+    return True
+
+
+RULES = {"add": add, "mul": mul, "batch_norm": batch_norm, "cat": cat}
+FLAT = ("relu", "hardtanh", "leaky_relu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "elu", "exp", "log", "abs",
+        "neg", "square", "sqrt", "mish", "softplus", "threshold", "clamp", "div", "sub", "maximum", "minimum")

@@ -1,0 +1,58 @@
+"""Pooling, means over images and resizing, in blocked layout."""
+from __future__ import annotations
+
+from ..ir import Node, Value
+from .context import Declined, Lowering, four
+
+
+def max_pool(low: Lowering, node: Node) -> None:
+    x, window = blocked_window(low, node)
+    if window.kernel == (0, 0, 0):
+        raise Declined("adaptive windows of a maximum")
+    low.add("max_pool_blocked", low.as_map(x).ref, window.kernel[1:], window.stride[1:], window.padding[1:], window.dilation[1:],
+            low.new_map(node.output).ref, node=node, algorithm="pool")
+
+
+def avg_pool(low: Lowering, node: Node) -> None:
+    x, window = blocked_window(low, node)
+    if window.output[1:] == (1, 1) and window.padding == (0, 0, 0) and window.kernel in ((0, 0, 0), window.input) and not node.attrs["divisor"]:
+        return global_mean(low, node, x)
+    if window.kernel == (0, 0, 0):
+        low.add("adaptive_avg_pool_blocked", low.as_map(x).ref, low.new_map(node.output).ref, node=node, algorithm="pool")
+        return
+    low.add("avg_pool_blocked", low.as_map(x).ref, window.kernel[1:], window.stride[1:], window.padding[1:], node.attrs["count_include_pad"],
+            int(node.attrs["divisor"]), low.new_map(node.output).ref, node=node, algorithm="pool")
+
+
+def global_mean(low: Lowering, node: Node, x: Value) -> None:
+    n, c = x.shape[:2]
+    low.add("global_avg_pool", low.as_map(x).ref, low.new_planar(node.output).reshaped((n, c)), node=node, algorithm="pool")
+
+
+def mean(low: Lowering, node: Node) -> None:
+    """The row `sum` with a scale, over both axes of an image: its global mean."""
+    x = node.inputs[0]
+    if not low.is_map(x) or len(x.shape) != 4 or tuple(sorted(d % 4 for d in node.attrs["dims"])) != (2, 3):
+        raise Declined("no mean over images")
+    if abs(node.attrs.get("scale", 1.0) * x.shape[2] * x.shape[3] - 1) > 1e-12:
+        raise Declined("a sum")
+    global_mean(low, node, x)
+
+
+def resample(low: Lowering, node: Node) -> None:
+    x = node.inputs[0]
+    if not low.is_map(x) or len(node.output.shape) != 4 or x.shape[:2] != node.output.shape[:2]:
+        raise Declined("no image in blocked layout")
+    raise Declined("tables")
+
+
+def blocked_window(low: Lowering, node: Node):
+    """The input and window of a pooling over one or two axes; worth it only where the input already is a map."""
+    x, window = node.inputs[0], node.attrs["window"]
+    if not low.is_map(x) or window.axes > 2 or len(x.shape) != window.axes + 2:
+        raise Declined("no image in blocked layout")
+    four(node.output.shape)
+    return x, window
+
+
+RULES = {"max_pool": max_pool, "avg_pool": avg_pool, "sum": mean}

@@ -1,0 +1,71 @@
+"""Weights in the order kernels read them: whole blocks of 16 filters, zeros where channels or filters do not fill a block."""
+from __future__ import annotations
+
+import numpy as np
+
+BLOCK = 16
+
+
+def rounded(n: int) -> int:
+    return -(-n // BLOCK) * BLOCK
+
+
+def padded(a: np.ndarray, axis: int, size: int) -> np.ndarray:
+    if a.shape[axis] == size:
+        return a
+    widths = [(0, size - a.shape[i] if i == axis else 0) for i in range(a.ndim)]
+    return np.pad(a, widths)
+
+
+def bias(b: np.ndarray | None, filters: int) -> np.ndarray | None:
+    return None if b is None else padded(np.ascontiguousarray(b, np.float32), 0, rounded(filters))
+
+
+def direct(w: np.ndarray) -> np.ndarray:
+    """(K, C, R, S) as (K/16, C/16, R, S, 16 channels, 16 filters)."""
+    K, C, R, S = w.shape
+    w = padded(padded(w, 0, rounded(K)), 1, rounded(C)).reshape(rounded(K) // BLOCK, BLOCK, rounded(C) // BLOCK, BLOCK, R, S)
+    return np.ascontiguousarray(w.transpose(0, 2, 4, 5, 3, 1), np.float32)
+
+
+def grouped(w: np.ndarray, groups: int) -> np.ndarray:
+    """As direct; w is (K, C / groups, R, S) and filters of a group fill whole blocks."""
+    return direct(w)
+
+
+def stem(w: np.ndarray) -> np.ndarray:
+    """(K, C, R, S) as (K/16, C, R, S, 16 filters)."""
+    K, C, R, S = w.shape
+    w = padded(w, 0, rounded(K)).reshape(rounded(K) // BLOCK, BLOCK, C, R, S)
+    return np.ascontiguousarray(w.transpose(0, 2, 3, 4, 1), np.float32)
+
+
+def depthwise(w: np.ndarray) -> np.ndarray:
+    """(C, 1, R, S) as (C/16, R, S, 16)."""
+    C, _, R, S = w.shape
+    w = padded(w[:, 0], 0, rounded(C)).reshape(rounded(C) // BLOCK, BLOCK, R, S)
+    return np.ascontiguousarray(w.transpose(0, 2, 3, 1), np.float32)
+
+
+def linear(w: np.ndarray) -> np.ndarray:
+    """(K, C) as (K/16, C, 16 filters)."""
+    K, C = w.shape
+    return np.ascontiguousarray(padded(w, 0, rounded(K)).reshape(rounded(K) // BLOCK, BLOCK, C).transpose(0, 2, 1), np.float32)
+
+
+def merged_groups(w: np.ndarray, groups: int) -> tuple[np.ndarray, int] | None:
+    """Groups narrower than a block joined, `merge` at a time with zeros between them, until they fill whole blocks: (weights, groups left).
+    None if no number of groups does, or the zeros would be most of more than 16 groups."""
+    K, C = w.shape[0] // groups, w.shape[1]
+    for merge in range(1, min(groups, BLOCK) + 1):
+        if groups % merge == 0 and merge * K % BLOCK == 0 and merge * C % BLOCK == 0:
+            break
+    else:
+        return None
+    if merge == 1:
+        return w, groups
+    out = np.zeros((w.shape[0], merge * C, *w.shape[2:]), w.dtype)
+    for g in range(groups):
+        at = g % merge * C
+        out[g * K:(g + 1) * K, at:at + C] = w[g * K:(g + 1) * K]
+    return out, groups // merge

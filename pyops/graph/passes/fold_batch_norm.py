@@ -1,0 +1,50 @@
+"""Folds a batch norm in evaluation into the convolution or linear layer before it.
+
+y = (conv(x, w) + b - mean) s + shift with s = weight / sqrt(var + eps), so w' = w s and b' = (b - mean) s + shift, computed in float64.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir import Graph, Node, Value
+
+FILTER_AXIS = {"conv": 0, "linear": 0, "conv_transpose": 1}
+
+
+def run(graph: Graph) -> None:
+    consumers = graph.consumers()
+    for node in list(graph.nodes):
+        if node.op != "batch_norm" or not isinstance(node.inputs[0], Value):
+            continue
+        producer = node.inputs[0].node
+        if producer is not None and foldable(producer) and graph.only_consumer(node.inputs[0], consumers) is node and constant(node):
+            fold(producer, *scale_and_shift(node))
+            graph.drop(node, producer.output)
+
+
+def constant(node: Node) -> bool:
+    return all(v is None or isinstance(v, np.ndarray) for v in node.inputs[1:])
+
+
+def foldable(node: Node) -> bool:
+    return (node.op in FILTER_AXIS and constant(node) and len(node.inputs) == 3
+            and not (node.op == "conv_transpose" and node.attrs["groups"] > 1)
+            and not (node.op == "linear" and len(node.output.shape) != 2))
+
+
+def scale_and_shift(node: Node) -> tuple[np.ndarray, np.ndarray]:
+    """A batch norm in evaluation is y = x scale + shift per channel; both in float64."""
+    _, mean, var, weight, bias = (None if v is None else v.astype(np.float64) if isinstance(v, np.ndarray) else v for v in node.inputs)
+    scale = 1 / np.sqrt(var + node.attrs["eps"]) * (1 if weight is None else weight)
+    return scale, (0 if bias is None else bias) - mean * scale
+
+
+def fold(producer: Node, scale: np.ndarray, shift: np.ndarray) -> None:
+    x, weight, bias = producer.inputs
+    shape = [1] * weight.ndim
+    shape[FILTER_AXIS[producer.op]] = -1
+    if weight.shape[FILTER_AXIS[producer.op]] != scale.size:   # a linear layer's batch norm over another axis
+        return
+    folded = weight * scale.reshape(shape)
+    offset = shift if bias is None else bias * scale + shift
+    producer.inputs = [x, folded.astype(weight.dtype), offset.astype(weight.dtype)]

@@ -1,0 +1,43 @@
+"""Removes calls that change nothing: a reshape to the same shape, a pooling of single pixels, an addition of zero, a product with one."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir import Graph, Node, Value
+
+
+def run(graph: Graph) -> None:
+    for node in list(graph.nodes):
+        source = same_as(node)
+        if source is not None and not (node.output in graph.outputs and source in graph.inputs):
+            graph.drop(node, source)
+
+
+def same_as(node: Node) -> Value | None:
+    """The input that the node's only output equals, if there is one."""
+    if len(node.outputs) != 1:
+        return None
+    out, values = node.output, list(node.values())
+    if not values or values[0].shape != out.shape:
+        return None
+    if node.op in ("reshape", "broadcast_to"):
+        return values[0]
+    if node.op == "permute" and list(node.attrs["dims"]) == sorted(node.attrs["dims"]):
+        return values[0]
+    if node.op in ("avg_pool", "max_pool") and window_is_one(node.attrs["window"]):
+        return values[0]
+    if node.op in ("add", "mul") and len(values) == 1 and neutral(node):
+        return values[0]
+    return None
+
+
+def window_is_one(window) -> bool:
+    return window.kernel == (1, 1, 1) and window.stride == (1, 1, 1) and window.padding == (0, 0, 0)
+
+
+def neutral(node: Node) -> bool:
+    """Adding zeros or multiplying with ones, as a constant."""
+    constants = [v for v in node.inputs if isinstance(v, np.ndarray)]
+    if len(constants) != 1 or constants[0].size > 1 << 16:
+        return False
+    return bool(np.all(constants[0] == (0 if node.op == "add" else 1)))

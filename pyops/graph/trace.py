@@ -1,0 +1,186 @@
+"""Tracing: a model runs once on Traced values, which have a shape and a dtype but no numbers; every op it calls becomes a node.
+
+An op's result shapes come from its own glue (`Op.forward`), run on arrays of untouched zeros with kernels that do nothing.
+"""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+import numpy as np
+
+from .. import nn
+from ..dispatch import as_array, kinds_of, ready_one
+from ..tensor import Tensor, no_grad
+from .ir import Graph, Node, Value
+
+PACKAGE = str(Path(__file__).parent.parent)
+FLOAT = np.dtype(np.float32)
+
+
+class TraceError(TypeError):
+    """The model does something whose result depends on numbers, or calls what is no op; names it and the line that did."""
+
+
+class Tracer:
+    """The nodes recorded so far, and the module that is running."""
+
+    def __init__(self):
+        self.nodes: list[Node] = []
+        self.modules: list[str] = []
+
+
+_tracer: ContextVar[Tracer | None] = ContextVar("pyops_tracer", default=None)
+
+
+class ShapeKernels:
+    """Stands in for a backend's kernels where only shapes matter."""
+    real, dtype = "f32", FLOAT
+
+    def empty(self, shape, dtype=None):
+        return np.zeros(shape, dtype or self.dtype)
+
+    def __getattr__(self, name):
+        return lambda *_: None
+
+
+class Traced(Tensor):
+    """A value of the graph being traced, in a Tensor's clothes."""
+
+    __slots__ = ("value",)
+    __pyops_priority__ = 1     # over a Parameter among the same op's inputs
+
+    def __init__(self, value: Value):
+        self.value = value
+        self.requires_grad, self.node, self.grad, self.index = False, None, None, 0
+
+    @property
+    def data(self):
+        raise TraceError(f"compile: {self.value!r} is asked for its numbers at {caller()}; a compiled model cannot depend on them")
+
+    shape = property(lambda self: self.value.shape)
+    dtype = property(lambda self: self.value.dtype)
+    ndim = property(lambda self: len(self.value.shape))
+    size = property(lambda self: self.value.size)
+
+    def __len__(self):
+        return self.value.shape[0]
+
+    def __array__(self, dtype=None, copy=None):
+        raise TraceError(f"compile: {self.value!r} is turned into an array at {caller()}; call ops of pyops.functional instead")
+
+    def __repr__(self):
+        return f"Traced({self.value!r})"
+
+    @staticmethod
+    def __pyops_call__(op, inputs, attrs):
+        tracer = _tracer.get()
+        if tracer is None:
+            raise TraceError(f"compile: {op.name} is called on a traced value outside of compile, at {caller()}")
+        node = Node(op.name, [node_input(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds_of(op, len(inputs))))],
+                    dict(attrs), where=caller(), module=tracer.modules[-1] if tracer.modules else "")
+        for value in node.inputs:
+            if isinstance(value, Value) and value.dtype not in (FLOAT, np.dtype(np.int64)):
+                raise TraceError(f"{op.name}: compiled programs compute in float32, got {value.dtype} at {node.where}")
+        try:
+            result = infer(op, node)
+        except (TypeError, ValueError, IndexError) as why:
+            raise type(why)(f"{why} (called at {node.where})") from why
+        several = isinstance(result, tuple)
+        node.outputs = [Value(tuple(r.shape), r.dtype, node, f"{op.name}{len(tracer.nodes)}") for r in (result if several else (result,))]
+        tracer.nodes.append(node)
+        made = tuple(map(Traced, node.outputs))
+        return made if several else made[0]
+
+
+def node_input(op, position, value, kind):
+    if value is None or isinstance(value, Traced):
+        return value.value if isinstance(value, Traced) else None
+    return ready_one(op, position, as_array(op, position, value.data if isinstance(value, Tensor) else value), kind)
+
+
+def infer(op, node: Node):
+    """What the op would return, in shape and type."""
+    return op.forward(ShapeKernels(), *(np.zeros(v.shape, v.dtype) if isinstance(v, Value) else v for v in node.inputs), **node.attrs)
+
+
+def caller() -> str:
+    """file:line of the nearest frame outside of the package, or of the model definition inside it."""
+    frame = sys._getframe(1)
+    inside = ""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(PACKAGE):
+            return f"{file}:{frame.f_lineno}"
+        if not inside and f"{PACKAGE}/models" in file:
+            return f"{file}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "?"
+
+
+@contextmanager
+def module_names(model, tracer: Tracer):
+    """While the block runs, calls of the model's modules push their dotted names."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    names = {id(m): name for name, m in model.named_modules()}
+    original = nn.Module.__call__
+
+    def named(self, *inputs, **kwargs):
+        tracer.modules.append(names.get(id(self), type(self).__name__))
+        try:
+            return original(self, *inputs, **kwargs)
+        finally:
+            tracer.modules.pop()
+    nn.Module.__call__ = named
+    try:
+        yield
+    finally:
+        nn.Module.__call__ = original
+
+
+def trace(model: Callable, example_inputs: tuple) -> tuple[Graph, Callable]:
+    """The graph of model(*example_inputs), and a function that puts a list of results into the structure the model returns."""
+    inputs = [Value(tuple(x.shape), np.dtype(x.dtype), None, f"input{i}") for i, x in enumerate(example_inputs)]
+    tracer = Tracer()
+    token = _tracer.set(tracer)
+    try:
+        with module_names(model, tracer), no_grad():
+            result = model(*map(Traced, inputs))
+    finally:
+        _tracer.reset(token)
+    outputs: list[Value] = []
+    structure = flatten(result, outputs)
+    if not outputs:
+        raise TraceError(f"compile: the model returned {type(result).__name__}, nothing that depends on its inputs")
+    return Graph(inputs, tracer.nodes, outputs), lambda results: unflatten(structure, results)
+
+
+def flatten(result, outputs: list[Value]):
+    """Appends the traced values in `result`; returns its structure with their positions instead."""
+    if isinstance(result, Traced):
+        outputs.append(result.value)
+        return len(outputs) - 1
+    if isinstance(result, dict):
+        return {k: flatten(v, outputs) for k, v in result.items()}
+    if isinstance(result, tuple) and hasattr(result, "_fields"):
+        return type(result)(*(flatten(v, outputs) for v in result))
+    if isinstance(result, (tuple, list)):
+        return type(result)(flatten(v, outputs) for v in result)
+    return ("constant", result)
+
+
+def unflatten(structure, results):
+    if isinstance(structure, int):
+        return results[structure]
+    if isinstance(structure, dict):
+        return {k: unflatten(v, results) for k, v in structure.items()}
+    if isinstance(structure, tuple) and len(structure) == 2 and structure[0] == "constant":
+        return structure[1]
+    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
+        return type(structure)(*(unflatten(v, results) for v in structure))
+    return type(structure)(unflatten(v, results) for v in structure)
