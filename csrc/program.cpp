@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 #include <sys/mman.h>
+#include <pybind11/stl.h>
 #include "numpy_views.h"
 
 extern __thread int pyops_run_threads;   // parallel.h: threads of the program running in this thread, 0 outside of one
