@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ... import _C
 from ..ir import Graph, Node, Value
 
 BLOCK = 16
@@ -150,6 +151,8 @@ class Lowering:
     # ---- calls
 
     def add(self, kernel: str, *args, node: Node | None = None, algorithm: str = "", flops: float = 0, why: str = "") -> None:
+        if not hasattr(getattr(_C, self.options.isa).f32, kernel):
+            raise Declined(f"no kernel {kernel} yet")
         self.steps.append(Step(kernel, args, node, algorithm, flops, why))
 
 
