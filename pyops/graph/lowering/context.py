@@ -126,6 +126,8 @@ class Lowering:
         """The value planar, converted if need be; constants as they are."""
         if not isinstance(value, Value):
             return value
+        if value in self.flattened and value not in self.planar:
+            self.planar[value] = self.as_planar(self.flattened[value]).reshaped(value.shape)
         if value not in self.planar:
             source = self.maps[value]
             shape = four(value.shape)
