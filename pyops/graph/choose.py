@@ -17,11 +17,6 @@ BYTES_PER_CYCLE = {"cache": 16.0, "memory": 6.0}    # weights streamed by one th
 CACHE = 16 << 20         # weights beyond this come from memory in every run
 
 
-def winograd_shape(K: int, C: int, tile: int) -> tuple[int, ...]:
-    """Shape of the transformed weights (kernels/convolution/blocked_winograd.cpp)."""
-    return (-(-K // 16), (tile + 2) ** 2, C, 16)
-
-
 def run(graph: Graph, options) -> None:
     consumers = graph.consumers()
     total = sum(v.nbytes for node in graph.nodes for v in node.inputs if isinstance(v, np.ndarray))

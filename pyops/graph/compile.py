@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,14 +26,6 @@ class Options:
     threads: int
     isa: str
     force: str = ""
-    transformed: dict = field(default_factory=dict)   # winograd weights by the identity of what they were made of
-
-    def winograd_weights(self, weight: np.ndarray, tile: int) -> np.ndarray:
-        K, C = weight.shape[:2]
-        u = np.zeros(choose.winograd_shape(K, C, tile), np.float32)
-        kernels = BACKENDS[self.isa].sets["f32"]
-        kernels.winograd_weights(np.ascontiguousarray(weight, np.float32), tile, u)
-        return u
 
 
 def compile(model: nn.Module | Callable, example_inputs, precision: str = "default", threads: int | None = None, *,

@@ -21,16 +21,12 @@ def bias(b: np.ndarray | None, filters: int) -> np.ndarray | None:
     return None if b is None else padded(np.ascontiguousarray(b, np.float32), 0, rounded(filters))
 
 
-def direct(w: np.ndarray) -> np.ndarray:
+def direct(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C, R, S) as (K/16, C/16, R, S, 16 channels, 16 filters)."""
     K, C, R, S = w.shape
-    w = padded(padded(w, 0, rounded(K)), 1, rounded(C)).reshape(rounded(K) // BLOCK, BLOCK, rounded(C) // BLOCK, BLOCK, R, S)
-    return np.ascontiguousarray(w.transpose(0, 2, 4, 5, 3, 1), np.float32)
-
-
-def grouped(w: np.ndarray, groups: int) -> np.ndarray:
-    """As direct; w is (K, C / groups, R, S) and filters of a group fill whole blocks."""
-    return direct(w)
+    packed = np.empty((rounded(K) // BLOCK, rounded(C) // BLOCK, R, S, BLOCK, BLOCK), np.float32)
+    kernels.pack_weights(np.ascontiguousarray(w, np.float32).reshape(K, C, R * S), packed.reshape(packed.shape[0], -1, BLOCK))
+    return packed
 
 
 def stem(w: np.ndarray) -> np.ndarray:
@@ -47,10 +43,21 @@ def depthwise(w: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(w.transpose(0, 2, 3, 1), np.float32)
 
 
-def linear(w: np.ndarray) -> np.ndarray:
-    """(K, C) as (K/16, C, 16 filters)."""
+def linear(kernels, w: np.ndarray, image: tuple[int, int, int] | None = None) -> np.ndarray:
+    """(K, C) as (K/16, C, 16 filters); for an input that is a flattened map of `image` (channels, h, w), rows in the order of the map."""
     K, C = w.shape
-    return np.ascontiguousarray(padded(w, 0, rounded(K)).reshape(rounded(K) // BLOCK, BLOCK, C).transpose(0, 2, 1), np.float32)
+    channels, taps = (C, 1) if image is None else (image[0], image[1] * image[2])
+    packed = np.empty((rounded(K) // BLOCK, C, BLOCK), np.float32)
+    kernels.pack_weights(np.ascontiguousarray(w, np.float32).reshape(K, channels, taps), packed)
+    return packed
+
+
+def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
+    """G w G^T for F(tile x tile, 3x3), (K, C, 3, 3) as (K/16, points, C, 16 filters)."""
+    K, C = w.shape[:2]
+    u = np.empty((rounded(K) // BLOCK, (tile + 2) ** 2, C, BLOCK), np.float32)
+    kernels.winograd_weights(np.ascontiguousarray(w, np.float32), tile, u)
+    return u
 
 
 def merged_groups(w: np.ndarray, groups: int) -> tuple[np.ndarray, int] | None:

@@ -99,6 +99,11 @@ class Lowering:
     def __post_init__(self):
         self.consumers = self.graph.consumers()
 
+    @property
+    def kernels(self):
+        """The kernels of the program's instruction set, for packing weights."""
+        return getattr(_C, self.options.isa).f32
+
     # ---- where values are
 
     def buffer(self, count: int, dtype=np.float32) -> Buffer:

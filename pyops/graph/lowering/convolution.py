@@ -13,7 +13,7 @@ def conv(low: Lowering, node: Node) -> None:
     n, channels, _, _ = four(node.inputs[0].shape)
     filters, groups = weight.shape[0], attrs["groups"]
     algorithm = node.algorithm or "direct"
-    flops = 2.0 * node.output.size * weight[0].size
+    flops = 2.0 * n * filters * np.prod(attrs["size"]) * weight[0].size
     spatial = (attrs["stride"], attrs["padding"], attrs["dilation"])
     tail = node.epilogue.activation or activations.NONE
 
@@ -29,14 +29,14 @@ def conv(low: Lowering, node: Node) -> None:
              what="stem")
     elif algorithm.startswith("winograd"):
         tile = int(algorithm[-1])
-        u = low.options.winograd_weights(weight, tile)
+        u = packing.winograd(low.kernels, weight, tile)
         call("winograd_conv", low.as_map(x).ref, channels, u, tile, packing.bias(bias, filters), residual(low, node), attrs["padding"],
              node.epilogue.pool, *tail, low.new_map(node.output).ref)
     else:
         joined = packing.merged_groups(weight, groups) if groups > 1 else (weight, 1)
         if joined is None or (groups > 1 and filters % packing.BLOCK):
             raise Declined(f"{groups} groups of {weight.shape[1]} channels do not fill blocks")
-        call("direct_conv", low.as_map(x).ref, channels, packing.direct(joined[0]), packing.bias(bias, filters), residual(low, node), *spatial,
+        call("direct_conv", low.as_map(x).ref, channels, packing.direct(low.kernels, joined[0]), packing.bias(bias, filters), residual(low, node), *spatial,
              joined[1], *tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
 
 
@@ -45,7 +45,7 @@ def conv_transpose(low: Lowering, node: Node) -> None:
     if attrs["groups"] != 1:
         raise Declined("groups of a transposed convolution")
     channels, filters = weight.shape[0], weight.shape[1]
-    low.add("transposed_conv", low.as_map(x).ref, channels, packing.direct(weight.swapaxes(0, 1)), packing.bias(bias, filters),
+    low.add("transposed_conv", low.as_map(x).ref, channels, packing.direct(low.kernels, weight.swapaxes(0, 1)), packing.bias(bias, filters),
             residual(low, node), attrs["stride"], attrs["padding"], attrs["dilation"], 1, *(node.epilogue.activation or activations.NONE),
             low.new_map(node.output).ref, node=node, algorithm="phases", flops=2.0 * x.size * weight[0].size)
 
