@@ -1,0 +1,85 @@
+// Maps value by value and channel by channel.
+#include "blocked/epilogue.h"
+
+BEGIN_KERNELS
+namespace {
+// body(n, block, from pixel, to pixel) over all planes; each task is a run of pixels of one block
+template <class Body> void each_run(const OutMap<real>& y, Body body) {
+    const i64 pixels = y.h * y.w, run = 512, runs = (pixels + run - 1) / run;
+    parallel_for(y.n * y.blocks * runs, 1 + 2048 / (pixels < run ? pixels + 1 : run), [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) {
+            const i64 plane = i / runs, from = i % runs * run;
+            body(plane / y.blocks, plane % y.blocks, from, from + run < pixels ? from + run : pixels);
+        }
+    });
+}
+}  // namespace
+
+// y = act(a + b)
+void add_maps(InMap<real> a, InMap<real> b, i64 activation, double low, double high, OutMap<real> y) {
+    const Epilogue e(activation, low, high);
+    each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
+        const real *pa = a.at(n, block), *pb = b.at(n, block);
+        real* out = y.at(n, block);
+        for (i64 i = from * BLOCK; i < to * BLOCK; i += LANES) store(out + i, e.clamp(load(pa + i) + load(pb + i)));
+        e.finish(out + from * BLOCK, (to - from) * BLOCK);
+    });
+}
+
+// y = act(x scale + shift) with a number a channel; scale and shift cover whole blocks
+void affine_channels(InMap<real> x, In<real> scale, In<real> shift, i64 activation, double low, double high, OutMap<real> y) {
+    const Epilogue e(activation, low, high);
+    each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
+        const real* in = x.at(n, block);
+        real* out = y.at(n, block);
+        V s[BV], t[BV];
+        for (int v = 0; v < BV; ++v) s[v] = load(scale.data + block * BLOCK + v * LANES), t[v] = load(shift.data + block * BLOCK + v * LANES);
+        for (i64 p = from; p < to; ++p)
+            #pragma GCC unroll 4
+            for (int v = 0; v < BV; ++v) store(out + p * BLOCK + v * LANES, e.clamp(load(in + p * BLOCK + v * LANES) * s[v] + t[v]));
+        e.finish(out + from * BLOCK, (to - from) * BLOCK);
+    });
+}
+
+// y = act(x gate(g)) with a number a sample and channel: g is planar (n, channels); its own activation is applied first
+void scale_channels(InMap<real> x, In<real> gate, i64 gate_activation, double gate_low, double gate_high, i64 activation, double low,
+                    double high, OutMap<real> y) {
+    const Epilogue e(activation, low, high), g(gate_activation, gate_low, gate_high);
+    const i64 channels = gate.dim(1);
+    each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
+        const real* in = x.at(n, block);
+        real* out = y.at(n, block);
+        const i64 count = channels - block * BLOCK < BLOCK ? channels - block * BLOCK : BLOCK;
+        alignas(64) real factors[BLOCK] = {};
+        for (i64 c = 0; c < count; ++c) factors[c] = gate.data[n * channels + block * BLOCK + c];
+        for (int v = 0; v < BLOCK; v += LANES) store(factors + v, g.clamp(load(factors + v)));
+        g.finish(factors, BLOCK);
+        for (i64 p = from; p < to; ++p)
+            #pragma GCC unroll 4
+            for (int v = 0; v < BLOCK; v += LANES) store(out + p * BLOCK + v, e.clamp(load(in + p * BLOCK + v) * load(factors + v)));
+        e.finish(out + from * BLOCK, (to - from) * BLOCK);
+    });
+}
+
+// `channels` channels of x become the channels from `to` on of y
+void copy_channels(InMap<real> x, i64 channels, i64 to, OutMap<real> y) {
+    const i64 pixels = y.h * y.w;
+    parallel_for(y.n * ((channels + BLOCK - 1) / BLOCK), 1 + 4096 / (pixels + 1), [&](i64 begin, i64 end) {
+        const i64 blocks = (channels + BLOCK - 1) / BLOCK;
+        for (i64 i = begin; i < end; ++i) {
+            const i64 n = i / blocks, block = i % blocks, count = channels - block * BLOCK < BLOCK ? channels - block * BLOCK : BLOCK;
+            const i64 first = to + block * BLOCK, shift = first % BLOCK, head = BLOCK - shift < count ? BLOCK - shift : count;
+            const real* in = x.at(n, block);
+            real* out = y.at(n, first / BLOCK);
+            if (shift == 0 && count == BLOCK) {
+                std::memcpy(out, in, pixels * BLOCK * sizeof(real));
+                continue;
+            }
+            for (i64 p = 0; p < pixels; ++p) {
+                std::memcpy(out + p * BLOCK + shift, in + p * BLOCK, head * sizeof(real));
+                if (count > head) std::memcpy(out + y.plane() + p * BLOCK, in + p * BLOCK + head, (count - head) * sizeof(real));
+            }
+        }
+    });
+}
+END_KERNELS
