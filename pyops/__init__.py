@@ -14,20 +14,24 @@ from .threads import get_num_threads, num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from . import models, nn, optim, train
+    from .graph import Program, compile
 
 __version__ = "0.1.0"
-__all__ = ["Tensor", "available", "functional", "get_backend", "get_num_threads", "grad", "manual_seed", "models", "nn", "no_grad",
+__all__ = ["Program", "Tensor", "available", "compile", "functional", "get_backend", "get_num_threads", "grad", "manual_seed", "models", "nn", "no_grad",
            "num_threads", "optim", "set_num_threads", "train", "use_backend"]
 
 # Imported when first asked for: who calls ops alone does not wait for them.
-_LATER = ("models", "nn", "optim", "train")
+_LATER = ("graph", "models", "nn", "optim", "train")
+_OF_GRAPH = ("Program", "compile")
 
 
 def __getattr__(name):
     if name in _LATER:
         return import_module(f".{name}", __name__)
+    if name in _OF_GRAPH:
+        return getattr(import_module(".graph", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, *_OF_GRAPH})
