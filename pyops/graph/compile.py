@@ -13,6 +13,7 @@ from ..threads import get_num_threads
 from . import choose
 from .lowering import lower
 from .passes import run_all
+from .plan import Plan
 from .program import Program
 from .trace import trace
 
@@ -60,8 +61,7 @@ def build(model, inputs, options: Options, again=None) -> Program:
     graph, structure = trace(model, inputs)
     run_all(graph)
     choose.run(graph, options)
-    low = lower(graph, options)
-    return Program(low, structure, options, again)
+    return Program(Plan.of(lower(graph, options), structure, options.precision), options.isa, options.threads, again)
 
 
 def check_inputs(inputs) -> None:

@@ -143,8 +143,8 @@ def module_names(model, tracer: Tracer):
         nn.Module.__call__ = original
 
 
-def trace(model: Callable, example_inputs: tuple) -> tuple[Graph, Callable]:
-    """The graph of model(*example_inputs), and a function that puts a list of results into the structure the model returns."""
+def trace(model: Callable, example_inputs: tuple) -> tuple[Graph, object]:
+    """The graph of model(*example_inputs), and the structure of what the model returns, for unflatten."""
     inputs = [Value(tuple(x.shape), np.dtype(x.dtype), None, f"input{i}") for i, x in enumerate(example_inputs)]
     tracer = Tracer()
     token = _tracer.set(tracer)
@@ -157,7 +157,7 @@ def trace(model: Callable, example_inputs: tuple) -> tuple[Graph, Callable]:
     structure = flatten(result, outputs)
     if not outputs:
         raise TraceError(f"compile: the model returned {type(result).__name__}, nothing that depends on its inputs")
-    return Graph(inputs, tracer.nodes, outputs), lambda results: unflatten(structure, results)
+    return Graph(inputs, tracer.nodes, outputs), structure
 
 
 def flatten(result, outputs: list[Value]):
@@ -175,6 +175,7 @@ def flatten(result, outputs: list[Value]):
 
 
 def unflatten(structure, results):
+    """`structure` with its positions replaced by the results there."""
     if isinstance(structure, int):
         return results[structure]
     if isinstance(structure, dict):

@@ -17,6 +17,9 @@ def conv(low: Lowering, node: Node) -> None:
     spatial = (attrs["stride"], attrs["padding"], attrs["dilation"])
     tail = node.epilogue.activation or activations.NONE
 
+    if groups == 1 and weight.shape[2:] == (1, 1) and x.size == n * channels and node.epilogue.residual is None:
+        return as_linear(low, node, x, weight[:, :, 0, 0], bias, flops)
+
     def call(kernel, *args, what=algorithm):
         low.add(kernel, *args, node=node, algorithm=what, flops=flops, why=node.why)
 
@@ -38,6 +41,14 @@ def conv(low: Lowering, node: Node) -> None:
             raise Declined(f"{groups} groups of {weight.shape[1]} channels do not fill blocks")
         call("direct_conv", low.as_map(x).ref, channels, packing.direct(low.kernels, joined[0]), packing.bias(bias, filters), residual(low, node), *spatial,
              joined[1], *tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
+
+
+def as_linear(low: Lowering, node: Node, x: Value, weight: np.ndarray, bias, flops: float) -> None:
+    """A 1x1 convolution of single pixels, as squeeze-and-excitation has two."""
+    n, (filters, channels) = x.shape[0], weight.shape
+    low.add("linear_packed", low.as_planar(x).reshaped((n, channels)), packing.linear(low.kernels, weight), packing.bias(bias, filters),
+            *(node.epilogue.activation or activations.NONE), low.new_planar(node.output).reshaped((n, filters)), node=node, algorithm="linear",
+            flops=flops)
 
 
 def conv_transpose(low: Lowering, node: Node) -> None:
