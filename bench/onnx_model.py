@@ -1,54 +1,55 @@
-"""Recorded calls as an ONNX model: what ONNX Runtime and OpenVINO are given. Weights are constants, the first input is the only one."""
+"""A recorded graph as an ONNX model: what ONNX Runtime and OpenVINO are given. Weights are constants, the first input is the only one.
+
+Batch norm stays a node of its own: both fold it into convolutions themselves.
+"""
 from __future__ import annotations
 
-import inspect
+import math
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-import pyops.functional as F
-
-from .peers import Unsupported
-from .record import Call, address
+from .record import Graph, Step, Unsupported, Value
 
 
-def arguments(call: Call) -> dict:
-    """The call's arguments by name, defaults included."""
-    bound = inspect.signature(getattr(F, call.name)).bind(*call.args, **call.kwargs)
-    bound.apply_defaults()
-    return bound.arguments
+class Builder:
+    """Nodes and constants so far, and the name that each value of the graph has here."""
 
-
-class Graph:
-    """Nodes and constants so far, and the name and shape of the value that lives at an array's address."""
-
-    def __init__(self, x: np.ndarray):
-        self.nodes, self.constants, self.names = [], [], {address(x): ("x", x.shape)}
+    def __init__(self, graph: Graph):
+        self.nodes, self.constants, self.weights = [], [], graph.constants
+        self.names = {graph.input.name: graph.input.name}
 
     def constant(self, array) -> str:
-        name = f"c{len(self.constants)}"
+        name = f"k{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def value(self, array: np.ndarray) -> str:
-        if address(array) not in self.names:
-            self.names[address(array)] = (self.constant(array), array.shape)
-        name, shape = self.names[address(array)]
-        if shape != array.shape:
-            name = self.node("Reshape", [name, self.constant(np.array(array.shape, np.int64))])
+    def operand(self, value) -> str:
+        """A value, or a number."""
+        if not isinstance(value, Value):
+            return self.constant(np.float32(value))
+        if value.name not in self.names:
+            self.names[value.name] = self.constant(self.weights[value.name])
+        return self.names[value.name]
+
+    def node(self, kind: str, inputs: list, **attributes) -> str:
+        name = f"n{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, [v if isinstance(v, str) else self.operand(v) for v in inputs], [name], **attributes))
         return name
 
-    def node(self, kind: str, inputs: list[str], **attributes) -> str:
-        name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
-        return name
+    def reshape(self, value, shape) -> str:
+        return self.node("Reshape", [value, self.constant(np.array(shape, np.int64))])
 
 
 def spread(value, n) -> list[int]:
     return [value] * n if isinstance(value, int) else list(value) * (n if len(value) == 1 else 1)
 
 
-def convolution(graph, call, a):
+def given(*values) -> list:
+    return [v for v in values if v is not None]
+
+
+def convolution(b, step, a):
     n = a["weight"].ndim - 2
     padding = a["padding"]
     if padding == "same":
@@ -56,16 +57,22 @@ def convolution(graph, call, a):
         pads = [t // 2 for t in total] + [t - t // 2 for t in total]
     else:
         pads = 2 * spread(0 if padding == "valid" else padding, n)
-    inputs = [graph.value(v) for v in (a["input"], a["weight"], a["bias"]) if v is not None]
-    return graph.node("Conv", inputs, group=a["groups"], pads=pads, strides=spread(a["stride"], n), dilations=spread(a["dilation"], n))
+    return b.node("Conv", given(a["input"], a["weight"], a["bias"]), group=a["groups"], pads=pads, strides=spread(a["stride"], n),
+                  dilations=spread(a["dilation"], n))
+
+
+def transposed(b, step, a):
+    n = a["weight"].ndim - 2
+    return b.node("ConvTranspose", given(a["input"], a["weight"], a["bias"]), group=a["groups"], pads=2 * spread(a["padding"], n),
+                  strides=spread(a["stride"], n), dilations=spread(a["dilation"], n), output_padding=spread(a["output_padding"], n))
 
 
 def pooling(kind):
-    def add(graph, call, a):
-        if a.get("return_indices") or a.get("divisor_override"):
-            raise Unsupported(f"{call.name} with indices or a divisor is not translated")
-        n = int(call.name[-2])
+    def add(b, step, a):
+        n, divisor = int(step.name[-2]), a.get("divisor_override")
         kernel = spread(a["kernel_size"], n)
+        if a.get("return_indices") or divisor and (any(spread(a["padding"], n)) or a["ceil_mode"]):
+            raise Unsupported(f"{step.name} with indices, or a divisor beside padding, is not translated")
         attributes = {"kernel_shape": kernel, "ceil_mode": int(a["ceil_mode"]), "pads": 2 * spread(a.get("padding", 0), n),
                       "strides": spread(kernel if a["stride"] in (None, ()) else a["stride"], n)}
         if kind == "AveragePool":
@@ -74,83 +81,158 @@ def pooling(kind):
             attributes["dilations"] = spread(a["dilation"], n)
         if kind == "LpPool":
             attributes["p"] = int(a["norm_type"])   # it takes |x| where torch does not: the same for even p
-        return graph.node(kind, [graph.value(a["input"])], **attributes)
+        pooled = b.node(kind, [a["input"]], **attributes)
+        return b.node("Mul", [pooled, b.operand(math.prod(kernel) / divisor)]) if divisor else pooled
     return add
 
 
-def adaptive_average(graph, call, a):
-    size, n = a["input"].shape[2:], a["input"].ndim - 2
-    out = call.result.shape[2:]
-    if out == size:
-        return graph.value(a["input"])
-    if any(s % o for s, o in zip(size, out)):
-        raise Unsupported("an adaptive pool of uneven windows is not translated")
-    kernel = [s // o for s, o in zip(size, out)]
-    return graph.node("AveragePool", [graph.value(a["input"])], kernel_shape=kernel, strides=kernel, pads=[0] * 2 * n)
+def adaptive(kind):
+    def add(b, step, a):
+        size, out = a["input"].shape[2:], step.results[0].shape[2:]
+        if out == size:
+            return b.operand(a["input"])
+        if a.get("return_indices") or any(s % o for s, o in zip(size, out)):
+            raise Unsupported("an adaptive pool of uneven windows or with indices is not translated")
+        if set(out) == {1}:
+            return b.node(f"Global{kind}", [a["input"]])
+        kernel = [s // o for s, o in zip(size, out)]
+        return b.node(kind, [a["input"]], kernel_shape=kernel, strides=kernel, pads=[0] * 2 * len(size))
+    return add
 
 
-def response_norm(graph, call, a):
-    return graph.node("LRN", [graph.value(a["input"])], size=a["size"], alpha=a["alpha"], beta=a["beta"], bias=a["k"])
+def mean(b, step, a):
+    dims = a["dim"]
+    axes = range(a["input"].ndim) if dims is None else spread(dims, 1)
+    if a["input"].ndim == 4 and sorted(d % 4 for d in axes) == [2, 3] and a["keepdim"]:
+        return b.node("GlobalAveragePool", [a["input"]])
+    return b.node("ReduceMean", [a["input"], b.constant(np.array(list(axes), np.int64))], keepdims=int(a["keepdim"]))
 
 
-def linear(graph, call, a):
-    inputs = [graph.value(v) for v in (a["input"], a["weight"], a["bias"]) if v is not None]
-    return graph.node("Gemm", inputs, transB=1)
+def response_norm(b, step, a):
+    return b.node("LRN", [a["input"]], size=a["size"], alpha=a["alpha"], beta=a["beta"], bias=a["k"])
 
 
-def layer_norm(graph, call, a):
-    inputs = [graph.value(v) for v in (a["input"], a["weight"], a["bias"]) if v is not None]
-    return graph.node("LayerNormalization", inputs, axis=-len(a["normalized_shape"]), epsilon=a["eps"])
+def linear(b, step, a):
+    if a["input"].ndim != 2:
+        raise Unsupported("linear of other than two axes is not translated")
+    return b.node("Gemm", given(a["input"], a["weight"], a["bias"]), transB=1)
 
 
-def batch_norm(graph, call, a):
+def layer_norm(b, step, a):
+    return b.node("LayerNormalization", given(a["input"], a["weight"], a["bias"]), axis=-len(a["normalized_shape"]), epsilon=a["eps"])
+
+
+def batch_norm(b, step, a):
     if a["training"]:
         raise Unsupported("batch_norm in training is not translated")
-    inputs = [graph.value(a[k]) for k in ("input", "weight", "bias", "running_mean", "running_var")]
-    return graph.node("BatchNormalization", inputs, epsilon=a["eps"])
+    return b.node("BatchNormalization", [a[k] for k in ("input", "weight", "bias", "running_mean", "running_var")], epsilon=a["eps"])
 
 
-def reshape(graph, call, a):
-    return graph.value(call.result)
+def reshape(b, step, a):
+    return b.reshape(a["input"], step.results[0].shape)
 
 
-def same(graph, call, a):
-    if call.name == "dropout" and a["training"]:
-        raise Unsupported("dropout in training is not translated")
-    return graph.value(a["input"])
+def same(b, step, a):
+    if a["training"]:
+        raise Unsupported(f"{step.name} in training is not translated")
+    return b.operand(a["input"])
 
 
 def plain(kind, **attributes):
-    """Every array argument is an input, in order."""
-    def add(graph, call, a):
-        return graph.node(kind, [graph.value(v) for v in call.args if isinstance(v, np.ndarray)], **attributes)
+    return lambda b, step, a: b.node(kind, [a["input"]], **attributes)
+
+
+def binary(kind):
+    def add(b, step, a):
+        if a.get("alpha", 1) != 1 or a.get("rounding_mode"):
+            raise Unsupported(f"{step.name} with alpha or rounding is not translated")
+        return b.node(kind, [a["input"], a["other"]])
     return add
 
 
-def softmax(graph, call, a):
-    return graph.node("Softmax", [graph.value(a["input"])], axis=a["dim"])
+def clip(low, high):
+    return lambda b, step, a: b.node("Clip", [a["input"], b.constant(np.float32(low(a))), b.constant(np.float32(high(a)))])
+
+
+def silu(b, step, a):
+    return b.node("Mul", [a["input"], b.node("Sigmoid", [a["input"]])])
+
+
+def scaled_tanh(b, step, a):
+    return b.node("Mul", [b.node("Tanh", [b.node("Mul", [a["input"], b.operand(2 / 3)])]), b.operand(1.7159)])
+
+
+def squared_euclidean(b, step, a):
+    n, k = a["input"].shape
+    difference = b.node("Sub", [b.reshape(a["input"], (n, 1, k)), a["weight"]])
+    return b.node("ReduceSumSquare", [difference, b.constant(np.array([-1], np.int64))], keepdims=0)
+
+
+def softmax(b, step, a):
+    return b.node("Softmax", [a["input"]], axis=a["dim"])
+
+
+def cat(b, step, a):
+    return b.node("Concat", list(a["tensors"]), axis=a["dim"])
+
+
+def getitem(b, step, a):
+    """Integers, slices, None and one Ellipsis: a Slice and a Reshape."""
+    index = a["index"] if isinstance(a["index"], tuple) else (a["index"],)
+    taken = sum(i is not None and i is not Ellipsis for i in index)
+    fill = (slice(None),) * (a["input"].ndim - taken)
+    where = next((i for i, v in enumerate(index) if v is Ellipsis), len(index))
+    starts, ends, axes, steps, axis = [], [], [], [], 0
+    for one in (*index[:where], *fill, *index[where + 1:]):
+        if one is None:
+            continue
+        size = a["input"].shape[axis]
+        begin, end, stride = one.indices(size) if isinstance(one, slice) else (one % size, one % size + 1, 1)
+        if stride < 1:
+            raise Unsupported("a slice that goes backwards is not translated")
+        if (begin, end, stride) != (0, size, 1):
+            starts, ends, axes, steps = [*starts, begin], [*ends, end], [*axes, axis], [*steps, stride]
+        axis += 1
+    name = b.operand(a["input"])
+    if starts:
+        name = b.node("Slice", [name, *(b.constant(np.array(v, np.int64)) for v in (starts, ends, axes, steps))])
+    return b.reshape(name, step.results[0].shape)
+
+
+def interpolate(b, step, a):
+    modes = {"nearest": ("nearest", "asymmetric"), "bilinear": ("linear", "align_corners" if a["align_corners"] else "half_pixel")}
+    if a["mode"] not in modes or a["antialias"]:
+        raise Unsupported(f"interpolate in mode {a['mode']} is not translated")
+    mode, positions = modes[a["mode"]]
+    sizes = b.constant(np.array(step.results[0].shape, np.int64))
+    return b.node("Resize", [b.operand(a["input"]), "", "", sizes], mode=mode, coordinate_transformation_mode=positions, nearest_mode="floor")
 
 
 NODES = {
-    **{f"conv{n}d": convolution for n in (1, 2, 3)}, **{f"max_pool{n}d": pooling("MaxPool") for n in (1, 2, 3)},
-    **{f"avg_pool{n}d": pooling("AveragePool") for n in (1, 2, 3)}, **{f"lp_pool{n}d": pooling("LpPool") for n in (1, 2, 3)},
-    **{f"adaptive_avg_pool{n}d": adaptive_average for n in (1, 2, 3)}, "local_response_norm": response_norm, "linear": linear,
-    "layer_norm": layer_norm, "batch_norm": batch_norm, "softmax": softmax, "relu": plain("Relu"), "tanh": plain("Tanh"),
-    "sigmoid": plain("Sigmoid"), "add": plain("Add"), "mul": plain("Mul"), "matmul": plain("MatMul"), "flatten": reshape,
-    "reshape": reshape, "dropout": same,
+    **{f"conv{n}d": convolution for n in (1, 2, 3)}, **{f"conv_transpose{n}d": transposed for n in (1, 2, 3)},
+    **{f"max_pool{n}d": pooling("MaxPool") for n in (1, 2, 3)}, **{f"avg_pool{n}d": pooling("AveragePool") for n in (1, 2, 3)},
+    **{f"lp_pool{n}d": pooling("LpPool") for n in (1, 2, 3)}, **{f"adaptive_avg_pool{n}d": adaptive("AveragePool") for n in (1, 2, 3)},
+    **{f"adaptive_max_pool{n}d": adaptive("MaxPool") for n in (1, 2, 3)},
+    "local_response_norm": response_norm, "linear": linear, "layer_norm": layer_norm, "batch_norm": batch_norm, "softmax": softmax,
+    "relu": plain("Relu"), "tanh": plain("Tanh"), "sigmoid": plain("Sigmoid"), "hardswish": plain("HardSwish"), "silu": silu,
+    "hardsigmoid": plain("HardSigmoid", alpha=1 / 6, beta=0.5), "relu6": clip(lambda a: 0, lambda a: 6), "scaled_tanh": scaled_tanh,
+    "hardtanh": clip(lambda a: a["min_val"], lambda a: a["max_val"]), "squared_euclidean": squared_euclidean, "mean": mean,
+    "add": binary("Add"), "sub": binary("Sub"), "mul": binary("Mul"), "div": binary("Div"),
+    "matmul": lambda b, step, a: b.node("MatMul", [a["input"], a["other"]]),
+    "cat": cat, "getitem": getitem, "interpolate": interpolate,
+    **{name: reshape for name in ("flatten", "reshape", "unsqueeze", "squeeze")}, **{f"dropout{n}": same for n in ("", "1d", "2d", "3d")},
 }
 
 
-def model(calls: list[Call], x: np.ndarray) -> bytes:
+def model(graph: Graph) -> bytes:
     """The serialised model. Raises Unsupported for a call that is not in NODES."""
-    graph = Graph(x)
-    for call in calls:
-        if call.name not in NODES:
-            raise Unsupported(f"{call.name} is not translated to ONNX")
-        result = call.result[0] if isinstance(call.result, tuple) else call.result
-        if not (call.name in ("flatten", "reshape") and address(result) in graph.names):
-            graph.names[address(result)] = (NODES[call.name](graph, call, arguments(call)), result.shape)
-    output = graph.value(result)
-    proto = helper.make_graph(graph.nodes, "pyops", [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
-                              [helper.make_tensor_value_info(output, TensorProto.FLOAT, result.shape)], graph.constants)
+    b = Builder(graph)
+    for step in graph.steps:
+        if step.name not in NODES:
+            raise Unsupported(f"{step.name} is not translated to ONNX")
+        b.names[step.results[0].name] = NODES[step.name](b, step, step.arguments)
+    output = b.names[graph.output.name]
+    proto = helper.make_graph(
+        b.nodes, "pyops", [helper.make_tensor_value_info(graph.input.name, TensorProto.FLOAT, graph.input.shape)],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, graph.output.shape)], b.constants)
     return helper.make_model(proto, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()

@@ -1,11 +1,13 @@
-"""The calls that a piece of work makes, so that a peer can be given the same work.
+"""The calls that a piece of work makes, as a graph, so that a peer can be given the same work.
 
-Calls of pyops.functional are recorded by the names and arguments that torch.nn.functional gives them; rows (registry.Op) for their
-arithmetic and traffic.
+Calls of pyops.functional are recorded by the names and arguments that torch.nn.functional gives them, whether they came by a function,
+an operator or a method; rows (registry.Op) for their arithmetic and traffic.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -18,6 +20,10 @@ from pyops.backends import get_backend, use_backend
 from pyops.tensor import Tensor
 
 
+class Unsupported(Exception):
+    """Something has no counterpart at a peer; the message says what."""
+
+
 @dataclass
 class Call:
     name: str       # in pyops.functional
@@ -26,20 +32,94 @@ class Call:
     result: Any
 
 
+@dataclass(frozen=True)
+class Value:
+    """An array of the graph: the input, a constant, or a step's result."""
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+@dataclass
+class Step:
+    """One call, with Values where it had arrays."""
+    name: str
+    args: tuple
+    kwargs: dict
+    result: Value | tuple[Value, ...]
+
+    @property
+    def arguments(self) -> dict:
+        """By name, defaults included."""
+        bound = inspect.signature(getattr(F, self.name)).bind(*self.args, **self.kwargs)
+        bound.apply_defaults()
+        return bound.arguments
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        return self.result if isinstance(self.result, tuple) else (self.result,)
+
+
+@dataclass
+class Graph:
+    """Steps from one input to one output. `constants` are arrays that no step made, by name: the weights."""
+    input: Value
+    steps: list[Step]
+    constants: dict[str, np.ndarray]
+    output: Value
+
+    def folded(self) -> "Graph":
+        """The same without the steps that do not depend on the input: their results are constants."""
+        constants, steps = dict(self.constants), []
+        for step in self.steps:
+            needed = values_of((step.args, step.kwargs))
+            if needed and all(v.name in constants for v in needed):
+                fixed = convert((step.args, step.kwargs), lambda v: constants[v.name], Value)
+                made = getattr(F, step.name)(*fixed[0], **fixed[1])
+                constants |= zip((v.name for v in step.results), made if isinstance(made, tuple) else (made,))
+            else:
+                steps.append(step)
+        used = {v.name for s in steps for v in values_of((s.args, s.kwargs))}
+        return Graph(self.input, steps, {k: a for k, a in constants.items() if k in used}, self.output)
+
+    def consumers(self) -> dict[str, int]:
+        """How many times each value is read, the graph's output once more."""
+        counts: dict[str, int] = {self.output.name: 1}
+        for step in self.steps:
+            for value in values_of((step.args, step.kwargs)):
+                counts[value.name] = counts.get(value.name, 0) + 1
+        return counts
+
+
+def convert(value, change: Callable, kind=np.ndarray):
+    """`value` with change(v) for every v of `kind`, through tuples, lists and dicts."""
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, dict):
+        return {k: convert(v, change, kind) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(convert(v, change, kind) for v in value)
+    return value
+
+
+def values_of(value) -> list[Value]:
+    found: list[Value] = []
+    convert(value, found.append, Value)
+    return found
+
+
 def plain(value):
     """Tensors as arrays, through tuples, lists and dicts."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(plain, value))
-    return value.data if isinstance(value, Tensor) else value
+    return convert(value, lambda t: t.data, Tensor)
 
 
 @contextmanager
 def calls() -> Iterator[list[Call]]:
     """The calls of pyops.functional made within the block (not those that one of them makes of another)."""
     seen, depth = [], [0]
-    originals = {k: f for k, f in vars(F).items() if callable(f) and not k.startswith("_")}
 
     def recording(name, function):
         @wraps(function)
@@ -53,11 +133,47 @@ def calls() -> Iterator[list[Call]]:
                 seen.append(Call(name, plain(args), plain(kwargs), plain(result)))
             return result
         return call
-    vars(F).update({name: recording(name, f) for name, f in originals.items()})
+    places = [(home, attribute, name) for name in F.__all__ for home, attribute in homes(name)]
+    originals = [getattr(home, attribute) for home, attribute, _ in places]
+    for (home, attribute, name), function in zip(places, originals):
+        setattr(home, attribute, recording(name, function))
     try:
         yield seen
     finally:
-        vars(F).update(originals)
+        for (home, attribute, _), function in zip(places, originals):
+            setattr(home, attribute, function)
+
+
+def homes(name: str) -> list[tuple[Any, str]]:
+    """Where a public function is called from: pyops.functional, its own module (Tensor's operators look there), Tensor's methods."""
+    function = getattr(F, name).__wrapped__
+    return [(F, name), (sys.modules[function.__module__], name), *((Tensor, k) for k, v in vars(Tensor).items() if v is function)]
+
+
+def graph(recorded: list[Call], x: np.ndarray) -> Graph:
+    """Recorded calls as a graph. An array is known by its memory and its form: calls that make views are recorded like all others."""
+    source = Value("x", x.shape)
+    values, constants, steps = {place(x): source}, {}, []
+
+    def value(array):
+        if place(array) not in values:
+            values[place(array)] = Value(f"c{len(constants)}", array.shape)
+            constants[values[place(array)].name] = array
+        return values[place(array)]
+
+    for call in recorded:
+        args, kwargs = convert(call.args, value), convert(call.kwargs, value)
+        several = isinstance(call.result, (tuple, list))
+        made = []
+        for i, array in enumerate(call.result if several else (call.result,)):
+            made.append(Value(f"v{len(steps)}" + (f"_{i}" if several else ""), array.shape))
+            values[place(array)] = made[-1]
+        steps.append(Step(call.name, args, kwargs, tuple(made) if several else made[0]))
+    return Graph(source, steps, constants, steps[-1].results[0])
+
+
+def place(array: np.ndarray) -> tuple:
+    return array.__array_interface__["data"][0], array.shape, array.strides
 
 
 class Counting:
@@ -85,13 +201,3 @@ def count(run) -> Counting:
     with use_backend(counting):
         run()
     return counting
-
-
-def arrays_of(calls_: list[Call], inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """Arrays that calls take and none of them made: a network's weights."""
-    made = {address(a) for a in inputs} | {address(c.result) for c in calls_ if isinstance(c.result, np.ndarray)}
-    return [a for c in calls_ for a in (*c.args, *c.kwargs.values()) if isinstance(a, np.ndarray) and address(a) not in made]
-
-
-def address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]

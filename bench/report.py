@@ -3,8 +3,12 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
+from .network_suite import GROUP as NETWORKS
+from .peers import PEERS
 from .suite import OURS, Row, Settings
 
 
@@ -16,26 +20,63 @@ def seconds(value: float) -> str:
     return f"{value / 1e-9:.3g} ns"
 
 
-def cells(row: Row, peers: Iterable[str]) -> list[str]:
-    """A row's cells after its name."""
-    if row.skipped:
-        return [row.skipped] + [""] * (5 + len(list(peers)))
-    t, percent = row.ours, row.percent_of_peak()
-    costs = "cost" not in row.notes
-    return [f"{seconds(t.min)}", f"{seconds(t.median)}", f"{row.flops / t.min / 1e9:.1f}" if costs else "-",
-            f"{row.bytes / t.min / 1e9:.1f}" if costs else "-", "-" if percent is None else f"{percent:.0f} %",
-            f"{t.error:.0e}" + (" WRONG" if row.wrong else ""),
-            *("-" if row.ratio(p) is None else f"{row.ratio(p):.2f}" for p in peers)]
+@dataclass(frozen=True)
+class Columns:
+    """How rows of one kind are shown."""
+    heads: list[str]
+    cells: Callable[[Row], list[str]]        # one a head
+    peers: list[str]                         # whose heads are the last ones: their cells are ratios, coloured
 
 
-def columns(peers) -> list[str]:
-    return ["min", "median", "GFLOP/s", "GB/s", "of peak", "error", *peers]
+def layer_columns(peers: Iterable[str]) -> Columns:
+    shown = [p for p in peers if p in PEERS]
+
+    def cells(row):
+        t, percent = row.ours, row.percent_of_peak()
+        costs = "cost" not in row.notes
+        return [f"{seconds(t.min)}", f"{seconds(t.median)}", f"{row.flops / t.min / 1e9:.1f}" if costs else "-",
+                f"{row.bytes / t.min / 1e9:.1f}" if costs else "-", "-" if percent is None else f"{percent:.0f} %",
+                f"{t.error:.0e}" + (" WRONG" if row.wrong else ""), *(ratio(row, p) for p in shown)]
+    return Columns(["min", "median", "GFLOP/s", "GB/s", "of peak", "error", *shown], cells, shown)
+
+
+def network_columns(peers: list[str]) -> Columns:
+    """Every library in milliseconds; the ratio is to the best of them."""
+    def cells(row):
+        t, best = row.ours, row.best()
+        of_best = "-" if best is None or t is None else f"{row.ratio(best):.2f}"
+        own = ["-"] * 3 if t is None else [milliseconds(t.min), milliseconds(t.median), f"{t.error:.0e}" + (" WRONG" if row.wrong else "")]
+        return [*own, best or "-", of_best, *(milliseconds(row.timings[p].min) if p in row.timings else "-" for p in peers)]
+    return Columns(["min", "median", "error", "best peer", "best / ours", *peers], cells, [])
+
+
+def detail_columns(what: str, peers: list[str]) -> Columns:
+    """One property of every library: error, memory or set-up."""
+    shows = {"error": lambda t: f"{t.error:.0e}", "peak memory, MB": lambda t: "-" if t.memory is None else f"{t.memory / 1e6:.0f}",
+             "set-up, s": lambda t: f"{t.setup:.2f}"}
+    runners = [OURS, *peers]
+    return Columns(runners, lambda row: [shows[what](row.timings[r]) if r in row.timings else "-" for r in runners], [])
+
+
+DETAILS = ("error", "peak memory, MB", "set-up, s")
+
+
+def ratio(row: Row, peer: str) -> str:
+    return "-" if row.ratio(peer) is None else f"{row.ratio(peer):.2f}"
+
+
+def milliseconds(value: float) -> str:
+    """To three digits."""
+    return f"{1e3 * value:.{max(0, 2 - math.floor(math.log10(1e3 * value)))}f}" if value < 0.1 else f"{1e3 * value:.0f}"
 
 
 LEGEND = ("min, median: time of one pyops call. of peak: the time that the measured ceilings allow (the slower of arithmetic and traffic, "
           "traffic at the rate of the nearest memory level that holds the data) over the time taken. error: largest difference from the "
           "float64 reference over its largest value. A peer's column: its shortest time over our shortest, taken in turn in the same run; "
           "above 1 we are faster.")
+NETWORK_LEGEND = ("networks: milliseconds, the shortest of each; each library in a process of its own, in turn. best / ours: the fastest "
+                  "peer's shortest time over ours; above 1 we are faster. peak memory: the most the process held from loading the network "
+                  "on, set-up included, less what it held with the library imported. set-up: from the files to the first answer.")
 
 
 def stamp(settings: Settings, info: dict) -> list[str]:
@@ -57,25 +98,55 @@ def groups(rows: list[Row]) -> dict[str, list[Row]]:
     return found
 
 
+def tables(rows: list[Row], settings: Settings) -> Iterator[tuple[str, Columns, list[Row]]]:
+    """(title, columns, rows) of every table."""
+    for group, members in groups(rows).items():
+        if group != NETWORKS:
+            yield group, layer_columns(settings.peers), members
+            continue
+        measured = [row for row in members if not row.skipped]
+        shown = [p for p in settings.peers if any(p in row.timings for row in members)]
+        yield group, network_columns(shown), members
+        for what in DETAILS:
+            yield f"{group}: {what}", detail_columns(what, shown), measured
+
+
 def print_tables(rows: list[Row], settings: Settings, info: dict, console) -> None:
     from rich import box
     from rich.table import Table
     for line in stamp(settings, info):
         console.print(line, highlight=False)
-    for group, members in groups(rows).items():
-        table = Table(title=group, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("")
-        for column in columns(settings.peers):
-            table.add_column(column, justify="right", no_wrap=True)
+    for title, columns, members in tables(rows, settings):
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("", no_wrap=title.startswith(NETWORKS))
+        for head in columns.heads:
+            head = head.replace("-", " ")   # may be broken there
+            table.add_column(head, justify="right", no_wrap=" " not in head)
         for row in members:
             if row.skipped:
-                table.add_row(row.name, *["-"] * len(columns(settings.peers)), style="dim")
+                table.add_row(row.name, *["-"] * len(columns.heads), style="dim")
             else:
-                table.add_row(row.name, *cells(row, settings.peers), style="red" if row.wrong else None)
+                table.add_row(row.name, *columns.cells(row), style="red" if row.wrong else None)
         console.print(table)
-    for line in notes(rows):
+    for line in [*summary(rows), *notes(rows)]:
         console.print(line, style="dim", highlight=False)
-    console.print(LEGEND, style="dim", highlight=False)
+    for line in legends(rows):
+        console.print(line, style="dim", highlight=False)
+
+
+def legends(rows: list[Row]) -> list[str]:
+    kinds = {row.group == NETWORKS for row in rows}
+    return [text for text, kind in ((LEGEND, False), (NETWORK_LEGEND, True)) if kind in kinds]
+
+
+def summary(rows: list[Row]) -> list[str]:
+    """Over all networks, a line for each precision and batch size: how often ahead of every peer, and the geometric mean."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row.group == NETWORKS and row.ours and row.best():
+            found.setdefault(row.name.split(", ", 1)[1], []).append(row.ratio(row.best()))
+    return [f"{what}: ahead of every peer on {sum(r > 1 for r in ratios)} of {len(ratios)} networks; best / ours, geometric mean: "
+            f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f}" for what, ratios in found.items()]
 
 
 def notes(rows: list[Row]) -> list[str]:
@@ -107,7 +178,7 @@ def roofline(rows: list[Row], settings: Settings) -> str:
         intensity = np.geomspace(0.05, 500, 200)
         for level, _, rate in settings.ceilings.bandwidth:
             axes.plot(intensity, np.minimum(settings.ceilings.gflops, intensity * rate), linewidth=1, label=f"{level} {rate:.0f} GB/s")
-        for runner, marker in zip((OURS, *settings.peers), "osv^D"):
+        for runner, marker in zip((OURS, *settings.peers), "osv^D<>*P"):
             of = [r for r in points if runner in r.timings]
             axes.scatter([r.flops / r.bytes for r in of], [r.flops / r.timings[runner].min / 1e9 for r in of], marker=marker,
                          s=36 if runner == OURS else 16, zorder=3 if runner == OURS else 2, alpha=1 if runner == OURS else 0.55, label=runner)
@@ -133,23 +204,23 @@ def page(rows: list[Row], settings: Settings, content: dict) -> str:
              f"commit {html.escape(str(commit['id']))}{' with changes' if commit.get('dirty') else ''}, {content['datetime'][:16]} UTC</p>"]
     if settings.ceilings:
         parts.append(roofline(rows, settings))
-    for group, members in groups(rows).items():
-        head = "".join(f"<th>{html.escape(c)}</th>" for c in columns(settings.peers))
-        body = "".join(html_row(row, settings.peers) for row in members)
-        parts.append(f"<h2>{html.escape(group)}</h2><table><tr><th></th>{head}</tr>{body}</table>")
-    parts.append(f"<p>{html.escape(LEGEND)}</p>")
+    for title, columns, members in tables(rows, settings):
+        head = "".join(f"<th>{html.escape(c)}</th>" for c in columns.heads)
+        body = "".join(html_row(row, columns) for row in members)
+        parts.append(f"<h2>{html.escape(title)}</h2><table><tr><th></th>{head}</tr>{body}</table>")
+    parts += [f"<p>{html.escape(line)}</p>" for line in [*summary(rows), *legends(rows)]]
     if notes(rows):
         parts.append("<h2>Notes</h2><ul>" + "".join(f"<li>{html.escape(n)}</li>" for n in notes(rows)) + "</ul>")
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>pyops bench</title><style>{STYLE}</style>'
             f"<body>{''.join(parts)}</body></html>\n")
 
 
-def html_row(row: Row, peers) -> str:
+def html_row(row: Row, columns: Columns) -> str:
+    name = f"<td>{html.escape(row.name)}</td>"
     if row.skipped:
-        return (f'<tr class="skipped"><td>{html.escape(row.name)}</td><td colspan="{len(columns(peers))}">'
-                f"{html.escape(row.skipped)}</td></tr>")
-    plain = cells(row, peers)
-    shown = plain[:len(plain) - len(peers)]
+        return f'<tr class="skipped">{name}<td colspan="{len(columns.heads)}">{html.escape(row.skipped)}</td></tr>'
+    texts = columns.cells(row)
+    own = texts[:len(texts) - len(columns.peers)]
     ratios = [f'<td class="{"faster" if (row.ratio(p) or 0) > 1 else "slower"}">{text}</td>'
-              for p, text in zip(peers, plain[len(shown):])]
-    return f"<tr><td>{html.escape(row.name)}</td>{''.join(f'<td>{html.escape(c)}</td>' for c in shown)}{''.join(ratios)}</tr>"
+              for p, text in zip(columns.peers, texts[len(own):])]
+    return f"<tr>{name}{''.join(f'<td>{html.escape(c)}</td>' for c in own)}{''.join(ratios)}</tr>"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyops
 from pyops import machine
 
+from .runners import RUNNERS
 from .suite import OURS, Row, Settings, backend_name
 
 
@@ -21,8 +22,13 @@ def machine_info(settings: Settings) -> dict:
     if settings.ceilings:
         info["pyops"] |= {"peak_gflops": settings.ceilings.gflops,
                           "peak_gbytes": {level: rate for level, _, rate in settings.ceilings.bandwidth}}
-    info["packages"] = {name: version_of(name) for name in ("numpy", *settings.peers)}
+    info["packages"] = {name: version_of(name) for name in ("numpy", *packages(settings.peers))}
     return info
+
+
+def packages(peers) -> list[str]:
+    """What they are packaged as, each once."""
+    return list(dict.fromkeys(RUNNERS[peer].needs[0] for peer in peers if RUNNERS[peer].needs))
 
 
 def version_of(package: str) -> str:
@@ -51,7 +57,9 @@ def entry(row: Row, runner: str, settings: Settings) -> dict:
         stats.update(sample)
     extra = {"op": row.op, "error": timing.error, "flops": row.flops, "bytes": row.bytes, "gflops": row.flops / timing.min / 1e9,
              "gbytes": row.bytes / timing.min / 1e9, "percent_of_peak": 100 * row.attainable / timing.min, "threads": settings.threads,
-             "ratio_to_pyops": timing.min / row.ours.min}
+             "ratio_to_pyops": timing.min / row.ours.min if row.ours else None}
+    if timing.setup is not None:
+        extra |= {"setup": timing.setup, "memory": timing.memory}
     name = f"{row.name}[{runner}]"
     return {"group": row.group, "name": name, "fullname": f"{row.group}/{name}", "params": {"runner": runner}, "param": runner,
             "extra_info": extra, "options": {"timer": "perf_counter", "min_rounds": len(timing.samples)},

@@ -3,8 +3,12 @@
 live gaps: shapes on which users of today's frameworks wait, most of them from bug reports (docs/performance.md says which).
 resnet50: its twenty distinct convolutions at batch 1, stride on the 1x1 (He et al., 2015), in the order of Georganas et al. (2018);
 the name says channels, filter, size, and how often the network has the layer.
+vgg16: its nine distinct convolutions at batch 1 (Simonyan & Zisserman, 2014).
+deepbench: the distinct convolutions of Baidu's DeepBench, inference_server_set (code/kernels/conv_problems.h), at batch 1.
 overhead: arrays so small that only the way to the kernel and back is timed.
 """
+from dataclasses import dataclass, field
+
 from pyops.registry import A, Case, case
 
 LIVE_GAPS = [
@@ -27,6 +31,28 @@ RESNET50 = [
     (1024, 2048, 14, 1, 2, 1), (1024, 512, 14, 1, 2, 1), (512, 512, 7, 3, 1, 3), (512, 2048, 7, 1, 1, 3), (2048, 512, 7, 1, 1, 2),
 ]   # channels, filters, height and width, filter size, stride, occurrences
 
+VGG16 = [
+    (3, 64, 224, 1), (64, 64, 224, 1), (64, 128, 112, 1), (128, 128, 112, 1), (128, 256, 56, 1), (256, 256, 56, 2), (256, 512, 28, 1),
+    (512, 512, 28, 2), (512, 512, 14, 3),
+]   # channels, filters, height and width, occurrences; filters are 3x3
+
+DEEPBENCH = [
+    (700, 161, 1, 32, 20, 5, 0, 2), (341, 79, 32, 32, 10, 5, 0, 2), (480, 48, 1, 16, 3, 3, 1, 1), (240, 24, 16, 32, 3, 3, 1, 1),
+    (120, 12, 32, 64, 3, 3, 1, 1), (60, 6, 64, 128, 3, 3, 1, 1), (108, 108, 3, 64, 3, 3, 1, 2), (54, 54, 64, 64, 3, 3, 1, 1),
+    (27, 27, 128, 128, 3, 3, 1, 1), (14, 14, 128, 256, 3, 3, 1, 1), (7, 7, 256, 512, 3, 3, 1, 1), (224, 224, 3, 64, 3, 3, 1, 1),
+    (112, 112, 64, 128, 3, 3, 1, 1), (56, 56, 128, 256, 3, 3, 1, 1), (28, 28, 256, 512, 3, 3, 1, 1), (14, 14, 512, 512, 3, 3, 1, 1),
+    (7, 7, 512, 512, 3, 3, 1, 1), (224, 224, 3, 64, 7, 7, 3, 2), (28, 28, 192, 32, 5, 5, 2, 1), (28, 28, 192, 64, 1, 1, 0, 1),
+    (14, 14, 512, 48, 5, 5, 2, 1), (14, 14, 512, 192, 1, 1, 0, 1), (7, 7, 832, 256, 1, 1, 0, 1), (7, 7, 832, 128, 5, 5, 2, 1),
+    (56, 56, 64, 64, 3, 3, 1, 1), (56, 56, 64, 256, 1, 1, 0, 2), (28, 28, 128, 128, 3, 3, 1, 1), (28, 28, 128, 512, 1, 1, 0, 2),
+    (14, 14, 256, 256, 1, 1, 0, 1), (14, 14, 256, 256, 3, 3, 1, 1), (14, 14, 256, 1024, 1, 1, 0, 2), (7, 7, 512, 512, 1, 1, 0, 1),
+    (7, 7, 2048, 512, 1, 1, 3, 2), (700, 161, 1, 64, 5, 5, 1, 2), (350, 80, 64, 64, 3, 3, 1, 1), (350, 80, 64, 128, 5, 5, 1, 2),
+    (175, 40, 128, 128, 3, 3, 1, 1), (175, 40, 128, 256, 5, 5, 1, 2), (84, 20, 256, 256, 3, 3, 1, 1), (84, 20, 256, 512, 5, 5, 1, 2),
+    (42, 10, 512, 512, 3, 3, 1, 1), (112, 112, 64, 64, 1, 1, 0, 1), (56, 56, 64, 256, 1, 1, 0, 1), (56, 56, 256, 64, 1, 1, 0, 1),
+    (56, 56, 256, 128, 1, 1, 0, 2), (28, 28, 128, 512, 1, 1, 0, 1), (28, 28, 512, 128, 1, 1, 0, 1), (28, 28, 512, 256, 1, 1, 0, 2),
+    (14, 14, 256, 1024, 1, 1, 0, 1), (28, 28, 512, 1024, 1, 1, 0, 2), (14, 14, 1024, 256, 1, 1, 0, 1), (14, 14, 1024, 512, 1, 1, 0, 2),
+    (7, 7, 512, 2048, 1, 1, 0, 1), (14, 14, 1024, 2048, 1, 1, 0, 2), (7, 7, 2048, 512, 1, 1, 0, 1),
+]   # width, height, channels, filters, filter width and height, padding, stride
+
 OVERHEAD = [
     case("relu 8", "relu", A(8)),
     case("add 8", "add", A(8), A(8)),
@@ -42,6 +68,15 @@ def resnet_layer(channels, filters, size, kernel, stride, count) -> Case:
     return case(name, "conv2d", A(1, channels, size, size), A(filters, channels, kernel, kernel), stride=stride, padding=kernel // 2)
 
 
+def vgg_layer(channels, filters, size, count) -> Case:
+    return resnet_layer(channels, filters, size, 3, 1, count)
+
+
+def deepbench_layer(width, height, channels, filters, fw, fh, padding, stride) -> Case:
+    name = f"{channels}->{filters} {fh}x{fw}{f'/{stride}' if stride > 1 else ''}{f' p{padding}' if padding else ''} {height}x{width}"
+    return case(name, "conv2d", A(1, channels, height, width), A(filters, channels, fh, fw), stride=stride, padding=padding)
+
+
 def by_name(cases) -> dict[str, Case]:
     return {c.why: c for c in cases}
 
@@ -50,11 +85,33 @@ GROUPS = {
     "live gaps": by_name(LIVE_GAPS),
     "resnet50": by_name(resnet_layer(*layer) for layer in RESNET50),
     "overhead": by_name(OVERHEAD),
+    "vgg16": by_name(vgg_layer(*layer) for layer in VGG16),
+    "deepbench": by_name(deepbench_layer(*layer) for layer in DEEPBENCH),
 }
-NETWORKS = {   # name, also of a function of pyops.models: the input's shape
-    "lenet5": (1, 1, 32, 32),
-    "lenet5_modern": (1, 1, 32, 32),
-    "alexnet": (1, 3, 224, 224),
-    "alexnet_2012": (1, 3, 224, 224),
-    "vgg16": (1, 3, 224, 224),
+EVERY_RUN = ("live gaps", "resnet50", "overhead")   # the others by --group
+
+
+@dataclass(frozen=True)
+class Network:
+    image: tuple[int, int, int]                          # channels, height, width
+    torchvision: bool = False                            # torchvision.models has it under the same name, with the same state_dict
+    settings: dict = field(default_factory=dict)         # of its function in pyops.models, and of torchvision's
+
+
+NETWORKS = {   # by the name of their function in pyops.models
+    "lenet5": Network((1, 32, 32)),
+    "lenet5_modern": Network((1, 32, 32)),
+    "alexnet": Network((3, 224, 224), True),
+    "alexnet_2012": Network((3, 224, 224)),
+    "vgg16": Network((3, 224, 224), True),
+    "googlenet": Network((3, 224, 224), True, {"aux_logits": False, "init_weights": True}),
+    "inception_v3": Network((3, 299, 299), True, {"aux_logits": False, "init_weights": True}),
+    "resnet18": Network((3, 224, 224), True),
+    "resnet50": Network((3, 224, 224), True),
+    "densenet121": Network((3, 224, 224), True),
+    "mobilenet_v2": Network((3, 224, 224), True),
+    "mobilenet_v3_large": Network((3, 224, 224), True),
+    "efficientnet_b0": Network((3, 224, 224), True),
+    "unet": Network((3, 256, 256)),
 }
+SHORT = ("lenet5_modern", "mobilenet_v2", "resnet18", "vgg16")   # what a run without --net measures, at batch 1

@@ -9,15 +9,14 @@ import numpy as np
 
 import pyops.functional as F
 from pyops import validate
-from pyops.backends import get_backend, use_backend
+from pyops.backends import get_backend
 from pyops.machine import Ceilings
 from pyops.registry import OPS, Case
-from pyops.tensor import no_grad
 from pyops.threads import num_threads
 
 from . import peers, record
 from .measure import interleaved
-from .shapes import GROUPS, NETWORKS
+from .shapes import EVERY_RUN, GROUPS
 
 OURS = "pyops"
 WRONG = 1e-3   # relative error from which a result is another result, not a rounding
@@ -29,6 +28,8 @@ class Timing:
     samples: list[float]
     iterations: int
     error: float
+    setup: float | None = None     # networks: seconds from files to the first answer
+    memory: int | None = None      # networks: the most bytes held, beyond those of the imported library
 
     @property
     def min(self) -> float:
@@ -51,6 +52,7 @@ class Row:
     timings: dict[str, Timing] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     skipped: str = ""
+    allowed: float = WRONG                           # error from which our result is wrong
 
     @property
     def ours(self) -> Timing | None:
@@ -58,11 +60,16 @@ class Row:
 
     @property
     def wrong(self) -> bool:
-        return self.ours is not None and not self.ours.error <= WRONG
+        return self.ours is not None and not self.ours.error <= self.allowed
 
     def ratio(self, peer: str) -> float | None:
         """How many times as long as ours the peer takes."""
         return self.timings[peer].min / self.ours.min if peer in self.timings and self.ours else None
+
+    def best(self) -> str | None:
+        """The fastest peer."""
+        peers = [name for name in self.timings if not name.startswith(OURS)]
+        return min(peers, key=lambda name: self.timings[name].min) if peers else None
 
     def percent_of_peak(self) -> float | None:
         return 100 * self.attainable / self.ours.min if self.ours and self.attainable else None
@@ -75,6 +82,9 @@ class Settings:
     seconds: float            # for all runners of one row together
     ceilings: Ceilings | None
     load: float = 0           # CPUs that other programs kept busy before the run
+    block: float = 0.3        # of networks: seconds that one of them runs at a time
+    batches: tuple[int, ...] = (1,)
+    precisions: tuple[str, ...] = ("default",)
 
 
 def op_cases() -> Iterator[tuple[str, str, Case]]:
@@ -89,10 +99,12 @@ def names_of_ops() -> set[str]:
     return {case.call for _, _, case in op_cases()} | {c.call for op in OPS.values() for c in op.cases} | {n for n in OPS if OPS[n].cases}
 
 
-def select(op: str | None) -> list[tuple[str, str, Case]]:
-    """The named shapes of `op`, or where there are none the cases of its row; every named shape without `op`."""
+def select(op: str | None, group: str | None = None) -> list[tuple[str, str, Case]]:
+    """The named shapes of `op`, or where there are none the cases of its row; without `op` every named shape of `group`, or of the
+    groups that every run measures."""
     calls = {op} | {c.call for c in OPS[op].cases} if op in OPS else {op}
-    found = [entry for entry in op_cases() if op is None or entry[2].call in calls]
+    found = [entry for entry in op_cases() if entry[0] == group or group is None and entry[0] in EVERY_RUN]
+    found = [entry for entry in found if op is None or entry[2].call in calls]
     return found or [("cases", f"{c.call} {c.why}", c) for row in OPS.values() for c in row.cases if c.call in calls]
 
 
@@ -111,34 +123,6 @@ def run_case(group: str, name: str, case: Case, settings: Settings) -> Row:
     return measure(row, ours, calls, args[0], validate.expected(case, np.float32)[0], settings)
 
 
-def run_network(name: str, settings: Settings) -> Row:
-    row = Row("networks", f"{name}, batch 1", name)
-    x = np.random.default_rng(0).standard_normal(NETWORKS[name]).astype(np.float32)
-    try:
-        from pyops import models
-        model = getattr(models, name)().eval()
-
-        def run():
-            with no_grad():
-                return model(x)
-        with record.calls() as calls:
-            run()
-    except (ImportError, AttributeError) as lacking:   # an op that it is made of is not there yet
-        row.skipped = str(lacking)
-        return row
-    return measure(row, run, calls, x, network_reference(model, x), settings)
-
-
-def network_reference(model, x) -> np.ndarray:
-    """The model's result in float64. The way there and back changes no parameter: every float32 is a float64."""
-    model.double()
-    try:
-        with use_backend("reference"), no_grad():
-            return peers.as_array(record.plain(model(x.astype(np.float64))))
-    finally:
-        model.float()
-
-
 def measure(row: Row, ours: Callable, calls: list, x: np.ndarray, want: np.ndarray, settings: Settings) -> Row:
     with num_threads(settings.threads):
         work = record.count(ours)
@@ -147,7 +131,7 @@ def measure(row: Row, ours: Callable, calls: list, x: np.ndarray, want: np.ndarr
             row.notes["cost"] = f"not known for {', '.join(sorted(set(work.unknown)))}"
         elif settings.ceilings:
             row.attainable = settings.ceilings.attainable(row.flops, row.bytes)
-        runs = {OURS: ours, **prepare(row, calls, x, settings)}
+        runs = {OURS: ours, **prepare(row, record.graph(calls, x), x, settings)}
         errors = {name: error(run(), want) for name, run in runs.items()}
         for name in [n for n, e in errors.items() if n != OURS and not e <= WRONG]:
             row.notes[name] = f"another result (off by {errors[name]:.1e} of the largest value)"
@@ -157,13 +141,13 @@ def measure(row: Row, ours: Callable, calls: list, x: np.ndarray, want: np.ndarr
     return row
 
 
-def prepare(row: Row, calls, x, settings) -> dict[str, Callable]:
+def prepare(row: Row, graph: record.Graph, x, settings) -> dict[str, Callable]:
     runs = {}
-    for peer in settings.peers:
+    for peer in (p for p in settings.peers if p in peers.PEERS):
         try:
-            runs[peer] = peers.PEERS[peer](calls, x, settings.threads)
+            runs[peer] = peers.PEERS[peer](graph, x, settings.threads)
             runs[peer]()
-        except peers.Unsupported as why:
+        except record.Unsupported as why:
             row.notes[peer] = str(why)
             runs.pop(peer, None)
     return runs

@@ -45,8 +45,8 @@ def test_a_peer_computes_the_same(peer, small):
         getattr(functional, small.call)(*args, **kwargs)
     assert [c.name for c in calls] == [small.call]
     try:
-        got = peers.as_array(peers.PEERS[peer](calls, args[0], 1)())
-    except peers.Unsupported as why:
+        got = peers.as_array(peers.PEERS[peer](record.graph(calls, args[0]), args[0], 1)())
+    except record.Unsupported as why:
         pytest.skip(str(why))
     validate.assert_close(got, validate.expected(small, np.float32)[0], 256, peer)
 
@@ -58,7 +58,7 @@ def test_a_chain_of_calls_runs_on_torch_too():
     weight = np.random.default_rng(1).standard_normal((5, 3, 3, 3)).astype(np.float32)
     with record.calls() as calls:
         functional.layer_norm(functional.conv2d(x, weight, padding=1).reshape(1, -1, 9), (9,))
-    got = peers.as_array(peers.torch(calls, x, 1)())
+    got = peers.as_array(peers.torch(record.graph(calls, x), x, 1)())
     want = torch.nn.functional.layer_norm(torch.conv2d(torch.from_numpy(x), torch.from_numpy(weight), padding=1).reshape(1, -1, 9), (9,))
     validate.assert_close(got, want.numpy(), 64, "torch")
 

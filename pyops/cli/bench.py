@@ -1,4 +1,4 @@
-"""pyops bench: time, rate, share of the machine's peak and error of every named shape, beside the peers."""
+"""pyops bench: time, rate, share of the machine's peak and error of every named shape and of whole networks, beside the peers."""
 from __future__ import annotations
 
 import os
@@ -8,14 +8,20 @@ from pathlib import Path
 from . import UsageError, known
 
 
-WIDTH = 132   # columns that a table with four peers needs
+WIDTH = 140   # columns that a table with all peers needs
 
 
 def add_arguments(parser):
     parser.add_argument("--op", help="only this op: a function of pyops.functional or a row; its own cases if it has no named shapes")
-    parser.add_argument("--net", help="only this network")
-    parser.add_argument("--peer", metavar="NAMES", help="comma-separated: torch, onnxruntime, openvino, ncnn, or none "
-                                                        "(default: those installed)")
+    parser.add_argument("--group", help="only this group of shapes: 'live gaps', resnet50, overhead, vgg16 or deepbench")
+    parser.add_argument("--net", metavar="NAMES", help="only these networks, comma-separated, or all of them; each library in a process "
+                                                       "of its own")
+    parser.add_argument("--batch", metavar="SIZES", help="batch sizes of networks, comma-separated (default: 1,8 with --net, else 1)")
+    parser.add_argument("--precision", metavar="NAMES", default="default", help="of our compiled networks, comma-separated: strict, "
+                                                                                "default, fast")
+    parser.add_argument("--peers", "--peer", metavar="NAMES", help="comma-separated: torch, onnxruntime, openvino, ncnn, for networks also "
+                        "torch-nhwc, torch-compile (its set-up takes minutes), pyops-eager; or none (default: those installed, "
+                        "torch-compile only with --net)")
     parser.add_argument("--threads", type=int, metavar="N", help="threads for everyone (default: as pyops info says)")
     parser.add_argument("--json", metavar="FILE", help="write the results; pytest-benchmark compare reads them")
     parser.add_argument("--compare", metavar="FILE", help="print the ratio to an earlier --json, row by row")
@@ -51,16 +57,18 @@ def prepare(args):
     """Settings and the old results, with everything the user named checked before anything is measured."""
     from ..backends import get_backend
     from ..bench import results, suite
-    from ..bench.shapes import NETWORKS
+    from ..bench.network_suite import ALLOWED
     from ..machine import ceilings
     from ..threads import get_num_threads
     if args.op:
         known(args.op, sorted(suite.names_of_ops()), "op")
-    if args.net:
-        known(args.net, NETWORKS, "network")
+    if args.group:
+        known(args.group, suite.GROUPS, "group")
+    networks_of(args.net)
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads must be at least 1, got {args.threads}")
-    chosen = peers_of(args.peer)
+    chosen, batches = peers_of(args.peers, bool(args.net)), batches_of(args.batch, (1, 8) if args.net else (1,))
+    precisions = tuple(known(name.strip(), ALLOWED, "precision") for name in args.precision.split(","))
     try:
         old = results.read_old(args.compare) if args.compare else None
     except ValueError as error:
@@ -68,29 +76,49 @@ def prepare(args):
     load = os.getloadavg()[0]
     threads, backend = args.threads or get_num_threads(), get_backend()
     roofs = ceilings(backend.name, "f32", threads, 0.05 if args.quick else 0.2) if backend.sets else None
-    return suite.Settings(threads, chosen, 0.2 if args.quick else 1.5, roofs, load), old
+    seconds, block = (0.2, 0.05) if args.quick else (1.5, 0.3)
+    return suite.Settings(threads, chosen, seconds, roofs, load, block, batches, precisions), old
 
 
-def peers_of(names: str | None) -> tuple[str, ...]:
-    from ..bench.peers import PEERS, missing
+def networks_of(names: str | None) -> tuple[str, ...]:
+    from ..bench.shapes import NETWORKS, SHORT
     if names is None:
-        return tuple(p for p in PEERS if not missing(p))
-    chosen = tuple(known(name.strip(), PEERS, "peer") for name in names.split(",") if name.strip() != "none")
+        return SHORT
+    return tuple(NETWORKS) if names == "all" else tuple(known(name.strip(), NETWORKS, "network") for name in names.split(","))
+
+
+def batches_of(sizes: str | None, default: tuple[int, ...]) -> tuple[int, ...]:
+    if sizes is None:
+        return default
+    if not all(size.strip().isdigit() and int(size) for size in sizes.split(",")):
+        raise UsageError(f"--batch takes sizes such as 1,8, got {sizes!r}")
+    return tuple(int(size) for size in sizes.split(","))
+
+
+def peers_of(names: str | None, networks: bool) -> tuple[str, ...]:
+    """Those named, or all that are installed. torch-compile only where networks are what is asked for."""
+    from ..bench.runners import RUNNERS
+    from ..bench.suite import OURS
+    if names is None:
+        return tuple(p for p, runner in RUNNERS.items() if runner.peer and not runner.missing and (networks or p != "torch-compile"))
+    choices = [p for p in RUNNERS if p != OURS]
+    chosen = tuple(known(name.strip(), choices, "peer") for name in names.split(",") if name.strip() != "none")
     for peer in chosen:
-        if missing(peer):
-            raise UsageError(f"peer {peer} needs {', '.join(missing(peer))}: pip install 'pyops[bench]'")
+        if RUNNERS[peer].missing:
+            raise UsageError(f"peer {peer} needs {', '.join(RUNNERS[peer].missing)}: pip install 'pyops[bench]'")
     return chosen
 
 
 def measure_all(args, settings, console):
     from ..bench import suite
-    from ..bench.shapes import NETWORKS
-    jobs = [] if args.net else [(e[1], suite.run_case, e) for e in suite.select(args.op)]
-    if not args.op:
-        jobs += [(n, suite.run_network, (n,)) for n in ([args.net] if args.net else NETWORKS)]
-    rows = []
+    from ..bench.network_suite import run_network
+    cases = [] if args.net and not args.group else suite.select(args.op, args.group)
+    networks = networks_of(args.net) if args.net or not (args.op or args.group) else ()
+    rows, jobs = [], len(cases) + len(networks)
     with console.status("measuring") as status:
-        for i, (name, function, arguments) in enumerate(jobs):
-            status.update(f"{i + 1} of {len(jobs)}: {name}")
-            rows.append(function(*arguments, settings))
+        for i, (group, name, case) in enumerate(cases):
+            status.update(f"{i + 1} of {jobs}: {name}")
+            rows.append(suite.run_case(group, name, case, settings))
+        for i, name in enumerate(networks, len(cases)):
+            rows += run_network(name, settings, lambda text: status.update(f"{i + 1} of {jobs}: {name}, {text}"))
     return rows
