@@ -1,0 +1,175 @@
+"""Convolutions in blocked layout against a float64 reference, on every instruction set, with poisoned and guarded outputs."""
+import numpy as np
+import pytest
+
+import pyops.functional as F
+from pyops import _C
+from pyops.backends import available, use_backend
+from pyops.graph import packing
+from pyops.threads import num_threads
+
+NATIVE = [name for name in available() if name != "reference"]
+BLOCK, INF = 16, float("inf")
+NONE, RELU = (0, -INF, INF), (0, 0.0, INF)
+
+
+def kernels(isa):
+    return getattr(_C, isa).f32
+
+
+def blocked(x):
+    n, c, h, w = x.shape
+    p = np.full((n, packing.rounded(c), h, w), 1e30, np.float32)   # what is in the padding must not matter
+    p[:, :c] = x
+    return np.ascontiguousarray(p.reshape(n, -1, BLOCK, h, w).transpose(0, 1, 3, 4, 2))
+
+
+def planar(y, c):
+    n, blocks, h, w, _ = y.shape
+    return y.transpose(0, 1, 4, 2, 3).reshape(n, blocks * BLOCK, h, w)[:, :c]
+
+
+class Guarded:
+    """A NaN-filled map with a sample stride beyond its size, and guard bands around and between the samples."""
+
+    def __init__(self, n, c, h, w):
+        size = packing.rounded(c) * h * w
+        self.memory = np.full((n, size + 64), np.nan, np.float32)
+        self.memory[:, :32] = self.memory[:, -32:] = 77.0
+        self.map = self.memory[:, 32:-32].reshape(n, packing.rounded(c) // BLOCK, h, w, BLOCK)
+        assert np.shares_memory(self.map, self.memory)
+        self.c = c
+
+    def result(self):
+        assert (self.memory[:, :32] == 77).all() and (self.memory[:, -32:] == 77).all(), "written outside"
+        return planar(self.map, self.c)
+
+
+def draw(seed, *shapes):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(s).astype(np.float32) for s in shapes]
+
+
+def reference(call, x, w, b, *args, **kwargs):
+    with use_backend("reference"):
+        return call(*(v.astype(np.float64) for v in (x, w, b)), *args, **kwargs)
+
+
+def close(got, want, terms=100):
+    """Roundings of a chain of sums add up as a random walk: with the square root of its length, here twice that."""
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() <= 2 ** -24 * (8 + 2 * terms ** 0.5) * np.abs(want).max()
+
+
+# n, channels, filters, height, width, R, S, stride, padding, dilation, groups
+CASES = {
+    "pointwise": (1, 64, 64, 14, 14, 1, 1, (1, 1), (0, 0), (1, 1), 1),
+    "pointwise_prime_pixels": (1, 32, 16, 7, 11, 1, 1, (1, 1), (0, 0), (1, 1), 1),
+    "tails_of_channels_and_filters": (2, 24, 40, 9, 13, 3, 3, (1, 1), (1, 1), (1, 1), 1),
+    "row_of_seven": (1, 32, 48, 17, 17, 1, 7, (1, 1), (0, 3), (1, 1), 1),
+    "column_of_seven": (1, 32, 48, 17, 17, 7, 1, (1, 1), (3, 0), (1, 1), 1),
+    "stride_two": (2, 16, 96, 15, 15, 3, 3, (2, 2), (1, 1), (1, 1), 1),
+    "strides_differ": (1, 16, 32, 15, 20, 3, 5, (3, 2), (0, 2), (1, 1), 1),
+    "two_groups": (1, 64, 64, 8, 8, 5, 5, (1, 1), (2, 2), (1, 1), 2),
+    "dilated_beyond_the_border": (1, 48, 16, 12, 11, 3, 3, (1, 1), (4, 4), (4, 4), 1),
+    "pointwise_stride_two": (1, 32, 32, 7, 7, 1, 1, (2, 2), (0, 0), (1, 1), 1),
+    "even_filter": (1, 20, 36, 10, 10, 2, 2, (3, 3), (1, 1), (1, 1), 1),
+    "seven_blocks_of_filters": (1, 128, 112, 7, 7, 3, 3, (1, 1), (1, 1), (1, 1), 1),
+    "padding_beyond_the_filter": (1, 16, 16, 3, 4, 1, 1, (1, 1), (2, 3), (1, 1), 1),
+    "many_chunks": (3, 32, 17, 130, 67, 3, 3, (2, 2), (0, 0), (1, 1), 1),
+    "one_pixel": (2, 33, 16, 1, 1, 3, 3, (1, 1), (1, 1), (1, 1), 1),
+}
+
+
+@pytest.mark.parametrize("isa", NATIVE)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_direct(isa, case):
+    n, c, k, h, w, r, s, stride, padding, dilation, groups = case
+    x, weight, bias = draw(c, (n, c, h, w), (k, c // groups, r, s), (k,))
+    want = reference(F.conv2d, x, weight, bias, stride, padding, dilation, groups)
+    (residual,) = draw(k, want.shape)
+    call = (blocked(x), c, packing.direct(kernels(isa), weight), packing.bias(bias, k))
+    y = Guarded(*want.shape)
+    kernels(isa).direct_conv(*call, blocked(residual), stride, padding, dilation, groups, *RELU, y.map)
+    close(y.result(), np.maximum(want + residual, 0), weight[0].size)
+    results = []
+    for threads in (1, 2, 3):
+        y = Guarded(*want.shape)
+        with num_threads(threads):
+            kernels(isa).direct_conv(*call, None, stride, padding, dilation, groups, *NONE, y.map)
+        results.append(y.result())
+    close(results[0], want, weight[0].size)
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+    alone = Guarded(1, *want.shape[1:])
+    kernels(isa).direct_conv(blocked(x)[-1:], *call[1:], None, stride, padding, dilation, groups, *NONE, alone.map)
+    assert np.array_equal(alone.result()[0], results[0][-1]), "a sample depends on its batch"
+
+
+@pytest.mark.parametrize("isa", NATIVE)
+@pytest.mark.parametrize("case", [c for c in CASES.values() if c[-1] == 1], ids=[name for name, c in CASES.items() if c[-1] == 1])
+def test_stem(isa, case):
+    n, _, k, h, w, r, s, stride, padding, dilation, _ = case
+    x, weight, bias = draw(h, (n, 3, h, w), (k, 3, r, s), (k,))
+    want = reference(F.conv2d, x, weight, bias, stride, padding, dilation)
+    for threads in (1, 3):
+        y = Guarded(*want.shape)
+        with num_threads(threads):
+            kernels(isa).stem_conv(x, packing.stem(weight), packing.bias(bias, k), stride, padding, dilation, *NONE, y.map)
+        close(y.result(), want, weight[0].size)
+
+
+TRANSPOSED = {   # n, channels, filters, height, width, R, S, stride, padding, output padding, dilation
+    "double": (1, 32, 16, 7, 9, 2, 2, 2, 0, 0, 1),
+    "overlap_and_tail": (2, 24, 40, 6, 6, 3, 3, 2, 1, 1, 1),
+    "four_by_four": (1, 16, 16, 5, 5, 4, 4, 2, 1, 0, 1),
+    "dilated": (1, 16, 16, 5, 5, 3, 3, 3, 0, 1, 2),
+    "stride_one": (1, 20, 17, 5, 8, 5, 3, 1, 1, 0, 1),
+    "stride_beyond_filter": (1, 16, 16, 4, 5, 2, 2, 3, 0, 0, 1),
+}
+
+
+@pytest.mark.parametrize("isa", NATIVE)
+@pytest.mark.parametrize("case", TRANSPOSED.values(), ids=TRANSPOSED)
+def test_transposed(isa, case):
+    n, c, k, h, w, r, s, stride, padding, extra, dilation = case
+    x, weight, bias = draw(c + h, (n, c, h, w), (c, k, r, s), (k,))
+    want = reference(F.conv_transpose2d, x, weight, bias, stride, padding, extra, 1, dilation)
+    y = Guarded(*want.shape)
+    kernels(isa).transposed_conv(blocked(x), c, packing.direct(kernels(isa), weight.swapaxes(0, 1)), packing.bias(bias, k), None, (stride,) * 2,
+                                 (padding,) * 2, (dilation,) * 2, 1, *NONE, y.map)
+    close(y.result(), want)
+
+
+@pytest.mark.parametrize("isa", NATIVE)
+def test_every_activation(isa):
+    x, weight, bias = draw(3, (1, 16, 5, 6), (16, 16, 1, 1), (16,))
+    plain = reference(F.conv2d, x, weight, bias)
+    for kind, (function, a) in enumerate([(F.relu, 0.0), (lambda v: F.leaky_relu(v, 0.2), 0.2), (F.sigmoid, 0.0), (F.tanh, 0.0), (F.silu, 0.0),
+                                          (F.hardsigmoid, 0.0), (F.hardswish, 0.0), (F.gelu, 0.0), (lambda v: F.gelu(v, approximate="tanh"), 0.0),
+                                          (lambda v: F.elu(v, 0.7), 0.7)]):
+        y = Guarded(*plain.shape)
+        kernels(isa).direct_conv(blocked(x), 16, packing.direct(kernels(isa), weight), packing.bias(bias, 16), None, (1, 1), (0, 0), (1, 1), 1,
+                                 kind, a, INF, y.map)
+        with use_backend("reference"):
+            close(y.result(), function(plain))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 5, 7), (2, 16, 4, 4), (3, 37, 9, 13), (1, 64, 56, 56)])
+@pytest.mark.parametrize("isa", NATIVE)
+def test_layouts_and_back(isa, shape):
+    (x,) = draw(shape[1], shape)
+    y = Guarded(*shape)
+    kernels(isa).to_blocked(x, y.map)
+    assert np.array_equal(y.result(), x)
+    back = np.full_like(x, np.nan)
+    kernels(isa).from_blocked(blocked(x), back)
+    assert np.array_equal(back, x)
+
+
+def test_narrow_groups_are_merged_into_blocks():
+    (w,) = draw(0, (32, 4, 3, 3))
+    merged, groups = packing.merged_groups(w, 8)
+    assert groups == 2 and merged.shape == (32, 16, 3, 3)
+    (x,) = draw(1, (1, 32, 5, 5))
+    assert np.allclose(F.conv2d(x, merged, padding=1, groups=2), F.conv2d(x, w, padding=1, groups=8), atol=1e-5)
+    assert packing.merged_groups(np.zeros((30, 2, 3, 3), np.float32), 10) is None

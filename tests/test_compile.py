@@ -1,0 +1,263 @@
+"""pyops.compile: programs give the eager model's answers, whatever the threads, the batch or the way they were loaded."""
+import json
+import threading
+
+import numpy as np
+import pytest
+
+import pyops
+import pyops.functional as F
+from pyops import models, nn, no_grad, num_threads
+from pyops.backends import available, use_backend
+from pyops.graph import TraceError
+
+NATIVE = [name for name in available() if name != "reference"]
+RNG = np.random.default_rng(0)
+
+
+def images(*shape):
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def off(got, want) -> float:
+    """Largest difference over the largest expected value."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.shape == want.shape
+    return float(np.abs(got - want).max() / max(np.abs(want).max(), 1e-30))
+
+
+def eager(model, *inputs):
+    """The model's result in float64."""
+    if isinstance(model, nn.Module):
+        model.double()
+    try:
+        with no_grad(), use_backend("reference" if not isinstance(model, nn.Module) else available()[0]):
+            result = model(*(x.astype(np.float64) if x.dtype == np.float32 else x for x in inputs))
+    finally:
+        if isinstance(model, nn.Module):
+            model.float()
+    return np.asarray(getattr(result, "data", result))
+
+
+class Sampler(nn.Module):
+    """One of everything that has a rule: stem, 3x3, 1x1, depthwise, grouped, transposed convolutions, pools, gates, sums, concatenations."""
+
+    def __init__(self, width=24):
+        self.stem = nn.Conv2d(3, width, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.depthwise = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.wide = nn.Conv2d(width, 2 * width, 3, padding=1, bias=False)
+        self.grouped = nn.Conv2d(2 * width, 2 * width, 3, padding=1, groups=width // 2)
+        self.gate = nn.Conv2d(2 * width, 2 * width, 1)
+        self.up = nn.ConvTranspose2d(4 * width, width, 2, stride=2)
+        self.dilated = nn.Conv2d(width, 10, (1, 3), padding=(0, 2), dilation=(1, 2))
+        self.head = nn.Linear(10, 7)
+        for array in (self.norm.running_mean, self.norm.running_var):
+            array[...] = np.random.default_rng(1).uniform(0.5, 1.5, array.shape)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.stem(x)))
+        x = F.hardswish(self.depthwise(x))
+        a = F.leaky_relu(self.wide(x), 0.1)
+        b = F.silu(self.grouped(a) + a)
+        b = b * F.sigmoid(self.gate(F.adaptive_avg_pool2d(b, 1)))
+        c = F.avg_pool2d(F.max_pool2d(b, 3, 1, 1), 3, 1, 1)
+        x = F.relu6(self.up(pyops.functional.cat([a, c], 1)))
+        x = F.max_pool2d(self.dilated(x), 2)
+        return self.head(F.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+
+def small_vgg():
+    return nn.Sequential(nn.Conv2d(3, 40, 3, padding=1), nn.ReLU(), nn.Conv2d(40, 48, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+                         nn.Conv2d(48, 33, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(33 * 36, 20), nn.GELU(), nn.Linear(20, 5))
+
+
+@pytest.mark.parametrize("isa", NATIVE)
+@pytest.mark.parametrize("model, shape", [(Sampler(), (2, 3, 23, 26)), (small_vgg(), (2, 3, 12, 12))], ids=["sampler", "vgg"])
+@pytest.mark.parametrize("precision, allowed", [("strict", 5e-6), ("default", 2e-5), ("fast", 1e-4)])
+def test_a_program_gives_the_models_answer(isa, model, shape, precision, allowed):
+    model.eval()
+    x = images(*shape)
+    with use_backend(isa):
+        program = pyops.compile(model, x, precision=precision)
+    assert off(program(x), eager(model, x)) <= allowed
+
+
+@pytest.mark.parametrize("isa", NATIVE)
+def test_threads_and_company_change_nothing(isa):
+    model = Sampler().eval()
+    x = images(5, 3, 30, 21)
+    with use_backend(isa):
+        one = pyops.compile(model, x, threads=1)(x)
+        for threads in (2, 3):
+            assert np.array_equal(pyops.compile(model, x, threads=threads)(x), one)
+        other = pyops.compile(model, x)
+    company = x.copy()
+    company[[0, 2, 4]] = images(3, 3, 30, 21) * 100
+    assert np.array_equal(other(company)[[1, 3]], one[[1, 3]])
+
+
+def test_a_saved_program_loads_on_every_instruction_set(tmp_path):
+    model, x = Sampler().eval(), images(1, 3, 24, 24)
+    program = pyops.compile(lambda x: {"a": model(x), "both": (x + 1, [F.relu(x)])}, x)
+    want = program(x)
+    program.save(tmp_path / "p.npz")
+    for isa in NATIVE:
+        got = pyops.Program.load(tmp_path / "p.npz", backend=isa)(x)
+        assert off(got["a"], want["a"]) <= 1e-5 and np.array_equal(got["both"][1][0], want["both"][1][0])
+    assert np.array_equal(pyops.Program.load(tmp_path / "p.npz")(x)["a"], want["a"])
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip at all", None])
+def test_a_file_that_is_no_program_is_refused(tmp_path, content):
+    file = tmp_path / "p.npz"
+    if content is None:
+        np.savez(file, plan=np.frombuffer(json.dumps({"pyops program": 99}).encode(), np.uint8))
+    else:
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match="no saved program|version 99"):
+        pyops.Program.load(file)
+
+
+def test_other_shapes_are_refused_or_planned_anew():
+    model, x = Sampler().eval(), images(2, 3, 24, 24)
+    program = pyops.compile(model, x)
+    with pytest.raises(ValueError, match=r"float32\[3, 3, 24, 24\], compiled for float32\[2, 3, 24, 24\].*dynamic_batch"):
+        program(images(3, 3, 24, 24))
+    with pytest.raises(ValueError, match=r"float64\[2, 3, 24, 24\]"):
+        program(x.astype(np.float64))
+    with pytest.raises(TypeError, match="takes 1 inputs, got 2"):
+        program(x, x)
+    dynamic = pyops.compile(model, x, dynamic_batch=True)
+    y = images(3, 3, 24, 24)
+    assert off(dynamic(y), eager(model, y)) <= 2e-5 and np.array_equal(dynamic(x), program(x))
+    with pytest.raises(ValueError, match="compiled for"):
+        dynamic(images(2, 3, 25, 24))
+
+
+def test_strided_and_foreign_inputs_are_taken():
+    model, x = small_vgg().eval(), images(2, 3, 12, 12)
+    program = pyops.compile(model, x)
+    want = program(x)
+    assert np.array_equal(program(np.asfortranarray(x)), want)
+    torch = pytest.importorskip("torch")
+    assert np.array_equal(program(torch.from_numpy(x)), want)
+
+
+def test_two_threads_may_call_one_program():
+    model, xs = Sampler().eval(), [images(1, 3, 40, 40) + i for i in range(4)]
+    program = pyops.compile(model, xs[0])
+    want = [program(x) for x in xs]
+    wrong = []
+
+    def work(i):
+        for _ in range(20):
+            if not np.array_equal(program(xs[i]), want[i]):
+                wrong.append(i)
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong and 1 <= program._native.workspaces() <= 4
+
+
+def test_no_memory_for_the_arena_is_a_memory_error():
+    import resource
+    program = pyops.compile(lambda x: F.relu(F.relu(x) * 2.0 + 1.0), images(1, 16, 2048, 1024))
+    x, limits = images(1, 16, 2048, 1024), resource.getrlimit(resource.RLIMIT_AS)
+    out = program._results()
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20), limits[1]))
+    try:
+        with pytest.raises(MemoryError):
+            program._native.run((x,), out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert program._native.workspaces() == 0
+    assert np.array_equal(program(x), np.maximum(np.maximum(x, 0) * 2 + 1, 0))
+
+
+# ---- tracing
+
+def test_what_depends_on_numbers_is_refused_with_its_line():
+    with pytest.raises(TraceError, match=r"test_compile.py:\d+"):
+        pyops.compile(lambda x: x if float(F.sum(x)) > 0 else -x, images(2, 3))
+    with pytest.raises(TraceError, match=r"turned into an array at .*test_compile.py:\d+"):
+        pyops.compile(lambda x: np.sin(x), images(2, 3))
+    with pytest.raises(TraceError, match="nothing that depends"):
+        pyops.compile(lambda x: 3, images(2, 3))
+    with pytest.raises(ValueError, match=r"conv2d.*needs 4 input channels"):
+        pyops.compile(lambda x: F.conv2d(x, np.zeros((2, 4, 3, 3), np.float32)), images(1, 3, 8, 8))
+
+
+def test_arguments_are_checked():
+    model, x = small_vgg(), images(1, 3, 12, 12)
+    with pytest.raises(ValueError, match="training mode"):
+        pyops.compile(model.train(), x)
+    model.eval()
+    with pytest.raises(ValueError, match="precision"):
+        pyops.compile(model, x, precision="exact")
+    with pytest.raises(ValueError, match="threads"):
+        pyops.compile(model, x, threads=0)
+    with pytest.raises(TypeError, match="float64"):
+        pyops.compile(model, x.astype(np.float64))
+    with pytest.raises(ValueError, match="empty"):
+        pyops.compile(model, ())
+    with use_backend("reference"), pytest.raises(ValueError, match="reference"):
+        pyops.compile(model, x)
+
+
+@pytest.mark.parametrize("function, shapes", [
+    (lambda x: F.softmax(F.transpose(F.reshape(x, (4, 15)), 0, 1), -1), [(3, 4, 5)]),
+    (lambda x: F.layer_norm(x[:, 1:, ::2] * 2.0, (3,)), [(3, 4, 5)]),
+    (lambda x, y: F.matmul(x, y) + 1.0, [(3, 4), (4, 6)]),
+    (lambda x: F.interpolate(F.pad(x, (1, 2, 0, 1)), scale_factor=2, mode="bilinear"), [(1, 3, 5, 6)]),
+    (lambda x: F.conv3d(x, np.ones((4, 2, 2, 2, 2), np.float32)), [(1, 2, 4, 5, 6)]),
+    (lambda x: F.conv1d(F.relu(x), np.ones((4, 3, 3), np.float32), padding=1), [(2, 3, 9)]),
+    (lambda x: F.reshape(F.permute(x, (0, 2, 3, 1)), (2, -1)), [(2, 3, 4, 5)]),
+    (lambda x: pyops.functional.cat([F.relu(F.conv2d(x, np.ones((k, 3, 1, 1), np.float32))) for k in (16, 5, 20)], 1), [(2, 3, 4, 5)]),
+    (lambda x: [F.relu(x), F.relu(x)[0], x], [(2, 3)]),
+], ids=lambda v: "" if callable(v) else str(v))
+def test_rows_without_a_rule_run_by_their_own_kernels(function, shapes):
+    xs = [images(*s) for s in shapes]
+    got, want = pyops.compile(function, xs)(*xs), function(*xs)
+    for g, w in zip(got if isinstance(got, list) else [got], want if isinstance(want, list) else [want]):
+        assert off(g, w) <= 1e-6
+
+
+# ---- looking inside
+
+def test_what_a_program_says_of_itself(tmp_path, monkeypatch):
+    model, x = small_vgg().eval(), images(1, 3, 24, 24)
+    model = nn.Sequential(*list(model.children())[:7]).eval()
+    program = pyops.compile(model, x)
+    text = program.summary(rounds=1)
+    assert "GFLOP" in text and "conv+act+pool" in text and len(text.splitlines()) == len(program.steps) + 2
+    assert "winograd" in program.explain("2") and "Mcycles" in program.explain("2")
+    with pytest.raises(KeyError, match="no layer 'nothing'"):
+        program.explain("nothing")
+    program.profile(tmp_path / "trace.json", rounds=1)
+    assert len(json.loads((tmp_path / "trace.json").read_text())["traceEvents"]) == len(program.steps)
+    monkeypatch.setenv("PYOPS_FORCE_ALGO", "2=direct,winograd2")
+    forced = pyops.compile(model, x)
+    assert "direct" in forced.explain("2").split("(")[0] and "winograd2" in forced.explain("5")
+    monkeypatch.setenv("PYOPS_FORCE_ALGO", "fft")
+    with pytest.raises(ValueError, match="fft"):
+        pyops.compile(model, x)
+
+
+def test_threads_of_a_program_are_its_own():
+    x = images(1, 3, 12, 12)
+    with num_threads(1):
+        program = pyops.compile(small_vgg().eval(), x, threads=2)
+        assert program.threads == 2 and pyops.get_num_threads() == 1
+        program(x)
+        assert pyops.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("name", ["vgg11", "alexnet", "lenet5_modern", "lenet5"])
+def test_networks(name):
+    model = getattr(models, name)().eval()
+    x = images(2, 1, 32, 32) if "lenet" in name else images(1, 3, 64, 64)
+    assert off(pyops.compile(model, x)(x), eager(model, x)) <= 1e-4
