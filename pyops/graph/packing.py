@@ -43,12 +43,11 @@ def depthwise(w: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(w.transpose(0, 2, 3, 1), np.float32)
 
 
-def linear(kernels, w: np.ndarray, image: tuple[int, int, int] | None = None) -> np.ndarray:
-    """(K, C) as (K/16, C, 16 filters); for an input that is a flattened map of `image` (channels, h, w), rows in the order of the map."""
+def linear(kernels, w: np.ndarray) -> np.ndarray:
+    """(K, C) as (K/16, C, 16 filters)."""
     K, C = w.shape
-    channels, taps = (C, 1) if image is None else (image[0], image[1] * image[2])
     packed = np.empty((rounded(K) // BLOCK, C, BLOCK), np.float32)
-    kernels.pack_weights(np.ascontiguousarray(w, np.float32).reshape(K, channels, taps), packed)
+    kernels.pack_weights(np.ascontiguousarray(w, np.float32).reshape(K, C, 1), packed)
     return packed
 
 

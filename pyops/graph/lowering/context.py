@@ -93,7 +93,6 @@ class Lowering:
     planar: dict[Value, Ref] = field(default_factory=dict)
     maps: dict[Value, Map] = field(default_factory=dict)
     placement: dict[Value, tuple[Value, int]] = field(default_factory=dict)   # value -> concatenation and channel block it is part of
-    flattened: dict[Value, Value] = field(default_factory=dict)               # (N, C H W) -> the map that it is a view of
     consumers: dict[Value, list[Node]] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -131,8 +130,6 @@ class Lowering:
         """The value planar, converted if need be; constants as they are."""
         if not isinstance(value, Value):
             return value
-        if value in self.flattened and value not in self.planar:
-            self.planar[value] = self.as_planar(self.flattened[value]).reshaped(value.shape)
         if value not in self.planar:
             source = self.maps[value]
             shape = four(value.shape)

@@ -5,6 +5,7 @@ import numpy as np
 
 from .. import activations, packing
 from ..ir import Node, Value
+from . import linear
 from .context import Declined, Lowering, Map, four
 
 
@@ -18,7 +19,7 @@ def conv(low: Lowering, node: Node) -> None:
     tail = node.epilogue.activation or activations.NONE
 
     if groups == 1 and weight.shape[2:] == (1, 1) and x.size == n * channels and node.epilogue.residual is None:
-        return as_linear(low, node, x, weight[:, :, 0, 0], bias, flops)
+        return as_linear(low, node, x, weight[:, :, 0, 0], bias)
 
     def call(kernel, *args, what=algorithm):
         low.add(kernel, *args, node=node, algorithm=what, flops=flops, why=node.why)
@@ -43,12 +44,10 @@ def conv(low: Lowering, node: Node) -> None:
              joined[1], *tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
 
 
-def as_linear(low: Lowering, node: Node, x: Value, weight: np.ndarray, bias, flops: float) -> None:
+def as_linear(low: Lowering, node: Node, x: Value, weight: np.ndarray, bias) -> None:
     """A 1x1 convolution of single pixels, as squeeze-and-excitation has two."""
     n, (filters, channels) = x.shape[0], weight.shape
-    low.add("linear_packed", low.as_planar(x).reshaped((n, channels)), packing.linear(low.kernels, weight), packing.bias(bias, filters),
-            *(node.epilogue.activation or activations.NONE), low.new_planar(node.output).reshaped((n, filters)), node=node, algorithm="linear",
-            flops=flops)
+    linear.matrix_product(low, node, low.as_planar(x).reshaped((n, channels)), weight, bias, low.new_planar(node.output).reshaped((n, filters)))
 
 
 def conv_transpose(low: Lowering, node: Node) -> None:

@@ -5,7 +5,9 @@ import numpy as np
 
 from .. import activations, packing
 from ..ir import Node, Value
-from .context import BLOCK, Declined, Lowering
+from .context import Declined, Lowering
+
+FEW_ROWS = 16   # up to here reading the weights takes longer than multiplying with them
 
 
 def linear(low: Lowering, node: Node) -> None:
@@ -14,31 +16,25 @@ def linear(low: Lowering, node: Node) -> None:
         raise Declined("weights that are computed")
     filters, features = weight.shape
     rows = x.size // features
-    image = flattened_image(low, x)
-    if image is None:
-        source = low.as_planar(x).reshaped((rows, features))
-    else:   # read the map as it lies; the rows of the packed weights follow its order
-        source = low.maps[image].ref.reshaped((rows, features))
-    low.add("linear_packed", source, packing.linear(low.kernels, weight, image and image.shape[1:]), packing.bias(bias, filters),
-            *(node.epilogue.activation or activations.NONE), low.new_planar(node.output).reshaped((rows, filters)),
-            node=node, algorithm="linear", flops=2.0 * rows * weight.size)
+    matrix_product(low, node, low.as_planar(x).reshaped((rows, features)), weight, bias, low.new_planar(node.output).reshaped((rows, filters)))
 
 
-def flattened_image(low: Lowering, x: Value) -> Value | None:
-    """The map that x is a flattened view of, if no one has x planar."""
-    return low.flattened.get(x) if x not in low.planar else None
+def matrix_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y) -> None:
+    """y = act(x weight' + bias) for planar x (rows, features). Few rows read the weights where the model has them; many, from a packed copy."""
+    tail = node.epilogue.activation or activations.NONE
+    rows, flops = x.shape[0], 2.0 * x.shape[0] * weight.size
+    if rows <= FEW_ROWS:
+        low.add("linear_rows", x, np.ascontiguousarray(weight, np.float32), bias, *tail, y, node=node, algorithm="rows", flops=flops)
+    else:
+        low.add("linear_packed", x, packing.linear(low.kernels, weight), packing.bias(bias, weight.shape[0]), *tail, y, node=node,
+                algorithm="packed", flops=flops)
 
 
 def reshape(low: Lowering, node: Node) -> None:
-    """Another shape of the same memory. A map flattened for linear layers stays a map until something else wants it."""
+    """Another shape of the same memory."""
     x = node.inputs[0]
     if not isinstance(x, Value):
         raise Declined("of a constant")
-    if (low.is_map(x) and x not in low.planar and len(x.shape) == 4 and node.output.shape == (x.shape[0], x.size // max(1, x.shape[0]))
-            and node.output not in low.graph.outputs and all(c.op == "linear" for c in low.consumers.get(node.output, ()))):
-        if x.shape[1] % BLOCK == 0 and low.maps[x].contiguous:
-            low.flattened[node.output] = x
-            return
     source = low.as_planar(x)
     low.planar[node.output] = source.reshaped(node.output.shape)
 
