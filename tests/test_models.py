@@ -4,6 +4,7 @@ import pytest
 
 import pyops
 from pyops import Tensor, models, nn, no_grad
+from pyops import functional as F
 from pyops.models import bitmaps
 from pyops.models.lenet5 import C3_SEES, PartialConv2d
 
@@ -88,21 +89,263 @@ def test_alexnet_2012_is_the_papers():
     assert logits.shape == (1, 1000) and np.isfinite(logits.data).all()
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"])
-def test_torchvisions_weights_give_torchvisions_answer(name):
+# ---- the networks that torchvision has too
+
+SIZES = {"inception_v3": (96, 75)} | dict.fromkeys(
+    ["alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"], (96, 64)) | dict.fromkeys(
+    ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "googlenet", "densenet121", "densenet161", "densenet169", "densenet201",
+     "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", *(f"efficientnet_b{i}" for i in range(8))], (64, 45))
+
+
+@pytest.fixture
+def one_thread():
+    """Two libraries' threads in one process wait for each other's cores, many times longer than these networks take."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pyops.num_threads(1):
+        yield
+    torch.set_num_threads(before)
+
+
+def pair(name, **settings):
+    """Their network and ours with settings of the same meaning, each as its own initialisation leaves it, but for VGG's."""
     torch = pytest.importorskip("torch")
     torchvision = pytest.importorskip("torchvision_schemas").torchvision
-    torch.manual_seed(0)
-    theirs = getattr(torchvision.models, name)(num_classes=10, **({} if name == "alexnet" else {"init_weights": False})).eval()
-    for module in theirs.modules():   # statistics and factors that are not all the same
-        if isinstance(module, torch.nn.BatchNorm2d):
-            for array, low in ((module.running_mean, -0.1), (module.running_var, 0.5), (module.weight.data, 0.5), (module.bias.data, -0.1)):
+    torch.manual_seed(0), pyops.manual_seed(0)
+    # GoogLeNet and Inception announce another default; VGG's 130 million numbers are drawn as layers do, which is quicker
+    init = {"init_weights": not name.startswith("vgg")} if name in ("googlenet", "inception_v3") or name.startswith("vgg") else {}
+    return getattr(torchvision.models, name)(num_classes=10, **init, **settings), getattr(models, name)(num_classes=10, **settings)
+
+
+def scatter_statistics(module):
+    """Batch normalisation with statistics and factors that are not all the same."""
+    import torch
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            for array, low in ((layer.running_mean, -0.1), (layer.running_var, 0.5), (layer.weight.data, 0.5), (layer.bias.data, -0.1)):
                 torch.nn.init.uniform_(array, low, low + 1)
+
+
+def image(*shape, dtype=np.float32):
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+
+
+def assert_close(got, want, tolerance, what="output"):
+    assert got.shape == want.shape and np.abs(got - want).max() <= tolerance * np.abs(want).max(), what
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_torchvisions_weights_give_torchvisions_answer(name, one_thread):
     with nn.init.skip_draws():
-        ours = getattr(models, name)(num_classes=10).eval()
+        theirs, ours = pair(name)
+    import torch
+    theirs.eval(), ours.eval(), scatter_statistics(theirs)
     assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert count(ours) == sum(p.numel() for p in theirs.parameters())
     ours.load_state_dict(theirs.state_dict())
-    x = np.random.default_rng(0).standard_normal((1, 3, 96, 64)).astype(np.float32)
+    x = image(1, 3, *SIZES[name])
     with torch.no_grad(), no_grad():
         want, got = theirs(torch.from_numpy(x)).numpy(), ours(Tensor(x)).data
-    assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+    assert_close(got, want, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "googlenet", "inception_v3", "densenet121", "mobilenet_v2", "mobilenet_v3_small",
+                                  "efficientnet_b0"])
+def test_a_network_starts_as_torchvisions(name):
+    """The same mean and deviation of every array large enough to tell."""
+    theirs, ours = pair(name)
+    for key, got, want in zip(ours.state_dict(), ours.state_dict().values(), theirs.state_dict().values()):
+        want = want.numpy()
+        deviation, noise = want.std(), 6 / np.sqrt(want.size)
+        assert got.size < 1000 or abs(got.std() - deviation) <= noise * deviation, key
+        assert got.size < 1000 or abs(got.mean() - want.mean()) <= 2 * noise * deviation, key
+        assert deviation > 0 or np.array_equal(got, want), key
+
+
+STEPS = {   # chance is left out, for the generators differ
+    "resnet18": {}, "googlenet": {"dropout": 0.0, "dropout_aux": 0.0}, "inception_v3": {"dropout": 0.0, "aux_logits": False},
+    "densenet121": {}, "mobilenet_v2": {"dropout": 0.0}, "mobilenet_v3_small": {"dropout": 0.0},
+    "efficientnet_b0": {"dropout": 0.0, "stochastic_depth_prob": 0.0}}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_training_steps_gradients_are_torchs(name, one_thread):
+    """In float64: a ReLU or a pooling window whose input is within rounding of its edge sends the gradient another way, and in float32
+    some value of a whole network always is. Gradients are measured by the network's largest, for some are zero but for rounding.
+    1e-7, because torch's hardsigmoid and hardswish have a factor of 1 / 6 rounded to float32.
+    """
+    theirs, ours = pair(name, **STEPS[name])
+    import torch
+    theirs.double(), ours.double(), ours.load_state_dict(theirs.state_dict())
+    x, target = image(2, 3, *((107, 107) if name == "inception_v3" else (64, 64)), dtype=np.float64), np.array([3, 1])
+    want, got = theirs(torch.from_numpy(x)), ours(Tensor(x))
+    want, got = [y if isinstance(y, tuple) else (y,) for y in (want, got)]
+    assert len(got) == len(want) == (3 if name == "googlenet" else 1)
+    for a, b in zip(got, want):
+        assert_close(a.data, b.detach().numpy(), 1e-7)
+    sum(torch.nn.functional.cross_entropy(y, torch.from_numpy(target)) for y in want).backward()
+    sum((F.cross_entropy(y, target) for y in got[1:]), F.cross_entropy(got[0], target)).backward()
+    largest = max(p.grad.abs().max().item() for p in theirs.parameters())
+    for (key, a), b in zip(ours.named_parameters(), theirs.parameters()):
+        assert np.abs(a.grad - b.grad.numpy()).max() <= 1e-7 * largest, key
+    for (key, a), b in zip(ours.state_dict().items(), theirs.state_dict().values()):
+        assert np.abs(a - b.numpy()).max() <= 1e-7 * max(1, b.abs().max().item()), key
+
+
+@pytest.mark.parametrize("name, output", [("inception_v3", models.InceptionOutputs), ("googlenet", models.GoogLeNetOutputs)])
+def test_auxiliary_classifiers_answer_in_training_only(name, output, one_thread):
+    theirs, ours = pair(name, **({"dropout": 0.0, "dropout_aux": 0.0} if name == "googlenet" else {"dropout": 0.0}))
+    import torch
+    scatter_statistics(theirs), ours.load_state_dict(theirs.state_dict())
+    theirs.train(), ours.train()
+    for module in (*theirs.modules(), *ours.modules()):   # one image has no statistics of its own where maps are single points
+        if type(module).__name__ == "BatchNorm2d":
+            module.eval()
+    x = image(1, 3, *((299, 299) if name == "inception_v3" else (64, 64)))
+    with torch.no_grad(), no_grad():
+        want, got = theirs(torch.from_numpy(x)), ours(Tensor(x))
+        assert isinstance(got, output) and got._fields == want._fields
+        for a, b in zip(got, want):
+            assert_close(a.data, b.numpy(), 1e-5)
+        assert ours.eval()(Tensor(x[..., :96, :96])).shape == (1, 10)
+    without = getattr(models, name)(aux_logits=False)
+    assert not any("aux" in key.lower() for key in without.state_dict())
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_transform_input_is_torchvisions(name):
+    torch = pytest.importorskip("torch")
+    with torch.device("meta"), nn.init.skip_draws():   # no weights are needed
+        theirs, ours = pair(name, transform_input=True, aux_logits=False)
+    x = image(2, 3, 4, 5)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert_close(ours.transform(Tensor(x)).data, theirs._transform_input(torch.from_numpy(x)).numpy(), 1e-6)
+
+
+@pytest.mark.parametrize("name, settings", [
+    ("mobilenet_v2", {"width_mult": 0.35}), ("mobilenet_v2", {"width_mult": 1.4, "round_nearest": 4}),
+    ("mobilenet_v3_small", {"width_mult": 0.75}), ("mobilenet_v3_large", {"width_mult": 1.25}),
+    ("resnet18", {"zero_init_residual": True}), ("resnet50", {"zero_init_residual": True}),
+    ("densenet121", {"bn_size": 2}), ("efficientnet_b0", {"stochastic_depth_prob": 0.5})])
+def test_settings_mean_what_torchvisions_mean(name, settings):
+    theirs, ours = pair(name, **settings)
+    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [(k, tuple(v.shape)) for k, v in theirs.state_dict().items()]
+    constant = [(k, v.min()) for k, v in ours.state_dict().items() if v.min() == v.max()]
+    assert constant == [(k, v.min()) for k, v in theirs.state_dict().items() if v.min() == v.max()]
+    drops = [[m.p for m in model.modules() if type(m).__name__ == "StochasticDepth"] for model in (ours, theirs)]
+    assert drops[0] == drops[1] or not drops[1]
+
+
+def test_densenets_checkpoint_of_old_names_loads():
+    """As torchvision's file has them: norm.1 for norm1, and no counts of batches."""
+    model = models.densenet121(num_classes=10, block_config=(1, 2))
+    state = {k.replace("norm1", "norm.1").replace("norm2", "norm.2").replace("conv1", "conv.1").replace("conv2", "conv.2"): v + 1
+             for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert "features.denseblock2.denselayer2.conv.1.weight" in state
+    want = [v.copy() for v in state.values()]
+    assert model.load_state_dict(state) == ([], [])
+    assert all(np.array_equal(a, b) for a, b in zip(want, (v for k, v in model.state_dict().items() if "num_batches" not in k)))
+
+
+def test_stochastic_depth_drops_whole_branches_in_training():
+    """A dropped branch leaves the block's input as it was."""
+    pyops.manual_seed(0)
+    block = models.efficientnet_b0(stochastic_depth_prob=1.0).features[4][2]
+    x, kept = image(64, 80, 4, 4), 1 - block.stochastic_depth.p
+    for layer in block.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+    with no_grad():
+        trained, always = block(Tensor(x)).data, block.eval()(Tensor(x)).data
+    dropped = (trained == x).all((1, 2, 3))
+    assert 0.2 < dropped.mean() < 0.8 and 0.2 < kept < 0.8
+    assert np.abs((trained - x)[~dropped] * kept - (always - x)[~dropped]).max() <= 1e-5 * np.abs(x).max()
+
+
+# ---- U-Net
+
+def torch_unet(state, x):
+    """The paper's figure 1, from the arrays of a state_dict."""
+    from torch.nn.functional import conv2d, conv_transpose2d, max_pool2d, relu
+
+    def conv(name, x, padding=0):
+        return conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=padding)
+
+    def double(name, x):
+        return relu(conv(f"{name}.2", relu(conv(f"{name}.0", x, 1)), 1))
+    import torch
+    maps = [double("down.0", x)]
+    for level in range(1, 5):
+        maps.append(double(f"down.{level}", max_pool2d(maps[-1], 2)))
+    x = maps[4]
+    for i in range(4):
+        up = conv_transpose2d(x, state[f"up.{i}.weight"], state[f"up.{i}.bias"], stride=2)
+        x = double(f"merge.{i}", torch.cat([maps[3 - i], up], 1))
+    return conv("head", x)
+
+
+def test_unet_is_the_papers():
+    with nn.init.skip_draws():
+        model = models.unet(in_channels=1)
+    convolutions = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    assert len(convolutions) == 23
+    assert [m.out_channels for m in convolutions if m.kernel_size == (3, 3)][1::2] == [64, 128, 256, 512, 1024, 512, 256, 128, 64]
+
+
+@pytest.mark.parametrize("settings, shape", [({"base": 8}, (2, 3, 48, 32)),
+                                             ({"in_channels": 1, "num_classes": 5, "base": 5}, (1, 1, 16, 80))])
+def test_unet_is_the_same_network_in_torch(settings, shape, one_thread):
+    torch = pytest.importorskip("torch")
+    for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-12)):
+        model = models.unet(**settings).to(dtype)
+        state = {k: torch.from_numpy(v.copy()).requires_grad_() for k, v in model.state_dict().items()}
+        x = image(*shape, dtype=dtype)
+        got, want = model(Tensor(x)), torch_unet(state, torch.from_numpy(x))
+        assert got.shape == (shape[0], settings.get("num_classes", 2), *shape[2:])
+        assert_close(got.data, want.detach().numpy(), tolerance)
+    weight = image(*want.shape, dtype=dtype)
+    got.backward(weight), want.backward(torch.from_numpy(weight))
+    for key, p in model.named_parameters():
+        assert_close(p.grad, state[key].grad.numpy(), 1e-10, key)
+
+
+# ---- what a tracer relies on
+
+class Traced(Tensor):
+    """A value whose ops are seen, and nothing else of it."""
+    __slots__ = ()
+    seen: list = []
+
+    @staticmethod
+    def __pyops_call__(op, inputs, attrs):
+        result = Tensor.__pyops_call__(op, inputs, attrs)
+        Traced.seen.append(op.name)
+        return tuple(map(Traced, result)) if isinstance(result, tuple) else Traced(result)
+
+    def looked_at(self, *_):
+        raise AssertionError("the forward pass looks at values")
+    __bool__ = __float__ = __array__ = __iter__ = item = numpy = looked_at
+
+
+@pytest.mark.parametrize("name", ["googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_large",
+                                  "efficientnet_b0", "unet"])
+def test_a_forward_pass_is_ops_on_its_input(name):
+    with nn.init.skip_draws():
+        model = getattr(models, name)(**({"transform_input": True} if name == "googlenet" else {})).eval()
+    for p in model.parameters():
+        p.data[...] = 0.01
+    x, runs = image(1, 3, 32, 32), []
+    with no_grad():
+        for value in (x, x + 1):
+            Traced.seen = []
+            assert type(model(Traced(value))) is Traced
+            runs.append(Traced.seen)
+    convolutions = sum(isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) for m in model.modules())
+    training_only = 2 if name == "googlenet" else 0   # the auxiliary classifiers'
+    assert runs[0] == runs[1] and sum(op in ("conv", "conv_transpose") for op in runs[0]) == convolutions - training_only
+
+
+def test_the_networks_to_measure_are_there():
+    from pyops.bench.shapes import NETWORKS
+    assert set(NETWORKS) <= set(models.__all__)

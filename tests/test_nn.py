@@ -126,11 +126,19 @@ def test_a_state_that_does_not_fit_is_refused_in_full_and_changes_nothing():
     assert np.array_equal(model[0].weight.data, before["0.weight"] + 1)
 
 
+def test_a_checkpoint_older_than_batch_counts_loads():
+    model = small_network()
+    state = {k: v + 1 for k, v in model.state_dict().items() if k != "1.num_batches_tracked"}
+    assert model.load_state_dict(state) == ([], [])
+    assert model[1].running_mean[0] == 1 and model[1].num_batches_tracked == 0
+
+
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError):
         nn.MaxPool2d(2, window=3)
     for make, match in [(lambda: nn.Conv2d(3, 4, 3, groups=2), "groups"), (lambda: nn.Conv2d(3, 4, 0), "kernel_size"),
                         (lambda: nn.Conv2d(3, 4, 3, padding="full"), "padding"), (lambda: nn.Dropout(1.5), "p must"),
+                        (lambda: nn.StochasticDepth(-0.1, "row"), "p must"), (lambda: nn.StochasticDepth(0.1, "rows"), "mode"),
                         (lambda: nn.Conv2d(3, 4, 3, 2, padding="same"), "same"), (lambda: nn.GroupNorm(3, 4), "num_groups"),
                         (lambda: nn.Embedding(3, 2, padding_idx=3), "padding_idx"), (lambda: nn.ZeroPad2d((1, 2)), "padding")]:
         with pytest.raises(ValueError, match=match):
@@ -266,6 +274,23 @@ def test_conv_transpose_output_size():
     close(ours(x, output_size=(10, 11)).data, theirs(torch.from_numpy(x), output_size=(10, 11)).detach().numpy(), "output")
     with pytest.raises(ValueError, match="output_size"):
         ours(x, output_size=(13, 11))
+
+
+@pytest.mark.parametrize("mode, parts", [("row", 400), ("batch", 1)])
+def test_stochastic_depth(mode, parts):
+    """Branches are dropped whole, as often as said, and the rest grows; nothing happens in evaluation."""
+    layer, x = nn.StochasticDepth(0.25, mode), Tensor(1 + abs(X(400, 3, 2)), requires_grad=True)
+    pyops.manual_seed(0)
+    y = layer(x)
+    kept = (y.data != 0).reshape(parts, -1)
+    assert (kept.all(1) | ~kept.any(1)).all()
+    if parts > 1:
+        assert 0.15 < 1 - kept.mean() < 0.35
+    factor = kept.reshape(x.shape) / 0.75
+    close(y.data, x.data * factor, "output")
+    y.backward(np.ones_like(y.data))
+    close(x.grad, factor, "gradient")
+    assert layer.eval()(x) is x and repr(layer) == f"StochasticDepth(p=0.25, mode={mode})"
 
 
 def test_wrong_rank_is_refused():

@@ -1,4 +1,4 @@
-"""Dropout: zeros elements (or whole channels) at random while training. Srivastava et al. (2014)."""
+"""Dropout: zeros elements, whole channels or whole branches at random while training. Srivastava et al. (2014)."""
 from __future__ import annotations
 
 from .. import functional as F
@@ -38,3 +38,20 @@ class Dropout2d(_Dropout):
 class Dropout3d(_Dropout):
     """Each channel of (N, C, D, H, W) is zero with probability p, the others grow by 1 / (1 - p)."""
     function = "dropout3d"
+
+
+class StochasticDepth(Module):
+    """A residual branch is zero with probability p, for each sample on its own (mode "row") or the whole batch ("batch"), else grows by
+    1 / (1 - p). torchvision.ops.StochasticDepth. Huang et al. (2016).
+    """
+
+    def __init__(self, p: float, mode: str):
+        if not 0 <= p <= 1 or mode not in ("row", "batch"):
+            raise ValueError(f"StochasticDepth: p must be in [0, 1] and mode row or batch, got {p}, {mode!r}")
+        self.p, self.mode = p, mode
+
+    def forward(self, input):
+        return F.stochastic_depth(input, self.p, self.mode, True) if self.training and self.p else input
+
+    def extra_repr(self):
+        return f"p={self.p}, mode={self.mode}"

@@ -13,6 +13,9 @@ import numpy as np
 from ..tensor import Tensor
 
 
+ADDED_LATER = ("num_batches_tracked",)   # what checkpoints of torch before 0.4.1, torchvision's among them, do not have
+
+
 class Parameter(Tensor):
     """A Tensor that a module trains. data: a float array, taken as it is (not copied)."""
 
@@ -122,10 +125,11 @@ class Module:
         """Copies arrays (NumPy, Tensor or torch, of any float type) into parameters and buffers of the same names and shapes.
 
         Raises ValueError that lists every shape that differs and, when strict, every missing and unexpected key; then nothing was
-        changed. Returns the missing and unexpected keys.
+        changed. Returns the missing and unexpected keys. As in torch, num_batches_tracked may be absent and is no missing key.
         """
         own = self.state_dict()
-        report = LoadReport([k for k in own if k not in state_dict], [k for k in state_dict if k not in own])
+        missing = [k for k in own if k not in state_dict and k.rpartition(".")[2] not in ADDED_LATER]
+        report = LoadReport(missing, [k for k in state_dict if k not in own])
         given = {k: _as_array(state_dict[k]) for k in own if k in state_dict}
         wrong = [f"{k} has shape {a.shape}, the module's is {own[k].shape}" for k, a in given.items() if a.shape != own[k].shape]
         if strict:

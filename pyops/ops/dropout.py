@@ -1,4 +1,4 @@
-"""Dropout of values and of whole channels."""
+"""Dropout of values, of whole channels and of whole samples."""
 from __future__ import annotations
 
 import math
@@ -11,7 +11,7 @@ from .. import random
 from ..kernels.dropout import reference
 from ..registry import A, Op, bad, case
 
-__all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout"]
+__all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout", "stochastic_depth"]
 
 # rank of the input -> how many of its axes count channels
 LEADING = {"dropout1d": {2: 1, 3: 2}, "dropout2d": {3: 2, 4: 2}, "dropout3d": {4: 1, 5: 2},
@@ -57,6 +57,18 @@ def feature_alpha_dropout(input, p=0.5, training=False, inplace=False, *, seed=N
     """alpha_dropout of whole channels of (N, C, ...). Arguments and errors as for dropout1d."""
     shared = _channel("feature_alpha_dropout", tuple(input.shape))
     return _dropout("feature_alpha_dropout", input, shared, p, training, inplace, seed, out, _selu)
+
+
+def stochastic_depth(input, p, mode, training=True, *, seed=None, out=None):
+    """A residual branch is dropped with probability p, else divided by 1 - p: each sample's on its own (mode "row"), or the whole batch's.
+
+    input: (N, ...), float32 or float64. mode: "row" or "batch". Arguments and errors otherwise as for dropout, and ValueError for other
+    modes. torchvision.ops.stochastic_depth. Source: Huang et al. (2016).
+    """
+    if mode not in ("row", "batch"):
+        raise ValueError(f"stochastic_depth: mode must be row or batch, got {mode!r}")
+    shape = tuple(input.shape)
+    return _dropout("stochastic_depth", input, math.prod(shape[1:] if mode == "row" else shape), p, training, False, seed, out)
 
 
 def _zero(p):
@@ -134,6 +146,11 @@ DROPOUT = Op(
         case("channels_of_single_pixels", "dropout2d", A(3, 70, 1, 1), 0.4, seed=3, torch=None),
         case("channels_of_volumes", "dropout3d", A(3, 7, 2, 3, 5), 0.4, seed=4, batch=True, torch=None),
         case("channels_of_nothing", "dropout2d", A(3, 7, 0, 5), 0.4, seed=4, torch=None),
+        case("samples", "stochastic_depth", A(9, 3, 5, 7), 0.4, "row", seed=5, batch=True, torch=None),
+        case("samples_of_no_axes", "stochastic_depth", A(70), 0.4, "row", seed=5, batch=True, torch=None),
+        case("whole_batch_kept", "stochastic_depth", A(3, 5, 7), 0.1, "batch", seed=5, torch=None),
+        case("whole_batch_dropped", "stochastic_depth", A(3, 5, 7), 0.9, "batch", seed=5, torch=None),
+        case("no_samples", "stochastic_depth", A(0, 5), 0.5, "row", seed=5, torch=None),
         case("selu", "alpha_dropout", A(100), 0.2, True, seed=6, torch=None),
         case("selu_channels", "feature_alpha_dropout", A(3, 70, 5), 0.2, True, seed=6, torch=None),
     ],
@@ -143,6 +160,7 @@ DROPOUT = Op(
         bad("p_not_a_number", "dropout", A(3), math.nan, match="p must be in"),
         bad("seed_negative", "dropout", A(3), seed=-1, match="seed"),
         bad("seed_not_whole", "dropout", A(3), seed=0.5, match="integer", error=TypeError),
+        bad("mode", "stochastic_depth", A(3, 4), 0.5, "column", match="mode"),
         bad("four_axes_of_lines", "dropout1d", A(2, 3, 4, 5), match="dropout1d"),
         bad("two_axes_of_images", "dropout2d", A(2, 3), match="dropout2d"),
     ],
