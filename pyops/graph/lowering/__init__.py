@@ -16,7 +16,8 @@ def lower(graph: Graph, options) -> Lowering:
         low.planar[value] = Ref(buffer, 0, value.shape, value.dtype)
     elementwise.place_concatenations(low)
     for node in graph.nodes:
-        lower_node(low, node)
+        if node not in low.done:
+            lower_node(low, node)
     for i, value in enumerate(graph.outputs):
         give_out(low, i, value)
     return low

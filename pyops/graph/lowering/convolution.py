@@ -5,7 +5,7 @@ import numpy as np
 
 from .. import activations, packing
 from ..ir import Node, Value
-from . import linear
+from . import linear, pooling
 from .context import Declined, Lowering, Map, four
 
 
@@ -25,8 +25,14 @@ def conv(low: Lowering, node: Node) -> None:
         low.add(kernel, *args, node=node, algorithm=what, flops=flops, why=node.why)
 
     if groups == channels == filters and groups > 1:
-        call("depthwise_conv", low.as_map(x).ref, packing.depthwise(weight), packing.bias(bias, filters), residual(low, node), *spatial,
-             *tail, low.new_map(node.output).ref, what="depthwise")
+        arguments = (low.as_map(x).ref, packing.depthwise(weight), packing.bias(bias, filters), residual(low, node), *spatial, *tail,
+                     low.new_map(node.output).ref)
+        mean = next((c for c in low.consumers.get(node.output, ()) if pooling.is_global_mean(c)), None)
+        if mean is None:
+            call("depthwise_conv", *arguments, what="depthwise")
+        else:   # squeeze-and-excitation: the kernel adds up what it stores
+            low.done.add(mean)
+            call("depthwise_conv_mean", *arguments, low.new_planar(mean.output).reshaped((n, filters)), what="depthwise")
     elif groups == 1 and channels <= 4 and x in low.planar and x not in low.maps and node.epilogue.residual is None:
         source = low.planar[x].reshaped(four(x.shape))
         call("stem_conv", source, packing.stem(weight), packing.bias(bias, filters), *spatial, *tail, low.new_map(node.output).ref,
