@@ -88,7 +88,7 @@ def test_direct(isa, case):
     x, weight, bias = draw(c, (n, c, h, w), (k, c // groups, r, s), (k,))
     want = reference(F.conv2d, x, weight, bias, stride, padding, dilation, groups)
     (residual,) = draw(k, want.shape)
-    call = (blocked(x), c, packing.direct(kernels(isa), weight), packing.bias(bias, k))
+    call = (blocked(x), c, None, None, packing.direct(kernels(isa), weight), packing.bias(bias, k))
     y = Guarded(*want.shape)
     kernels(isa).direct_conv(*call, blocked(residual), stride, padding, dilation, groups, *RELU, y.map)
     close(y.result(), np.maximum(want + residual, 0), weight[0].size)
@@ -103,6 +103,19 @@ def test_direct(isa, case):
     alone = Guarded(1, *want.shape[1:])
     kernels(isa).direct_conv(blocked(x)[-1:], *call[1:], None, stride, padding, dilation, groups, *NONE, alone.map)
     assert np.array_equal(alone.result()[0], results[0][-1]), "a sample depends on its batch"
+
+
+@pytest.mark.parametrize("isa", NATIVE)
+@pytest.mark.parametrize("filter_size", [1, 3])
+def test_direct_of_a_normalised_input(isa, filter_size):
+    """As a dense block has it: batch norm and relu come before the convolution, whose padding is then of zeros."""
+    x, weight, bias, scale, shift = draw(5, (2, 40, 9, 8), (24, 40, filter_size, filter_size), (24,), (40,), (40,))
+    padding = filter_size // 2
+    want = reference(F.conv2d, np.maximum(x * scale[:, None, None] + shift[:, None, None], 0), weight, bias, 1, padding)
+    y = Guarded(*want.shape)
+    kernels(isa).direct_conv(blocked(x), 40, packing.bias(scale, 40), packing.bias(shift, 40), packing.direct(kernels(isa), weight),
+                             packing.bias(bias, 24), None, (1, 1), (padding, padding), (1, 1), 1, *NONE, y.map)
+    close(y.result(), want, weight[0].size)
 
 
 @pytest.mark.parametrize("isa", NATIVE)
@@ -148,7 +161,7 @@ def test_every_activation(isa):
                                           (F.hardsigmoid, 0.0), (F.hardswish, 0.0), (F.gelu, 0.0), (lambda v: F.gelu(v, approximate="tanh"), 0.0),
                                           (lambda v: F.elu(v, 0.7), 0.7)]):
         y = Guarded(*plain.shape)
-        kernels(isa).direct_conv(blocked(x), 16, packing.direct(kernels(isa), weight), packing.bias(bias, 16), None, (1, 1), (0, 0), (1, 1), 1,
+        kernels(isa).direct_conv(blocked(x), 16, None, None, packing.direct(kernels(isa), weight), packing.bias(bias, 16), None, (1, 1), (0, 0), (1, 1), 1,
                                  kind, a, INF, y.map)
         with use_backend("reference"):
             close(y.result(), function(plain))

@@ -7,7 +7,7 @@ import pyops.functional as F
 from pyops import nn
 from pyops.graph import memory
 from pyops.graph.lowering.context import Buffer, Ref, Step
-from pyops.graph.passes import drop_dead, fold_batch_norm, fuse_activation, fuse_residual, simplify
+from pyops.graph.passes import drop_dead, fold_batch_norm, fuse_activation, fuse_normalised_input, fuse_residual, simplify
 from pyops.graph.trace import trace
 
 X = np.zeros((1, 4, 6, 6), np.float32)
@@ -93,6 +93,23 @@ def test_an_activation_after_an_activation_stays():
     graph = graph_of(lambda x: F.tanh(F.relu(conv(x))))
     fuse_activation.run(graph)
     assert ops(graph) == ["conv", "tanh"]
+
+
+@pytest.mark.parametrize("size, fused", [(1, True), (3, False)])
+def test_a_pointwise_convolution_normalises_its_input(size, fused):
+    norm = nn.BatchNorm2d(20).eval()
+    norm.running_mean[...], norm.weight.data[...] = 0.3, np.linspace(-1, 1, 20)
+    weight = np.random.default_rng(0).standard_normal((8, 20, size, size)).astype(np.float32)
+
+    def block(x):
+        return F.conv2d(F.relu(norm(x)), weight, padding=size // 2)
+    x = np.random.default_rng(1).standard_normal((2, 20, 7, 6)).astype(np.float32)
+    graph = graph_of(block, x)
+    fuse_activation.run(graph)
+    fuse_normalised_input.run(graph)
+    assert ops(graph) == (["conv"] if fused else ["batch_norm", "conv"])
+    want = np.asarray(block(x))
+    assert np.abs(pyops.compile(block, x)(x) - want).max() <= 1e-5 * np.abs(want).max()
 
 
 def test_concatenations_are_written_in_place():

@@ -3,7 +3,8 @@ import doctest
 from pathlib import Path
 
 
-def test_the_example_gives_what_it_shows():
+def test_the_example_gives_what_it_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)   # it saves a file
     result = doctest.testfile(str(Path(__file__).parent.parent / "README.md"), module_relative=False,
                               optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted and not result.failed

@@ -30,6 +30,7 @@ struct Layer {
     InMap<real>  residual;
     OutMap<real> y;
     Epilogue     epilogue;
+    const real  *scale = nullptr, *shift = nullptr;   // the input is max(x scale + shift, 0), a number a channel: a batch norm and its relu
 };
 
 i64 least(i64 a, i64 b) { return a < b ? a : b; }
@@ -53,16 +54,20 @@ template <int STEP> struct Strip {
     i64 row() const { return phases * columns * STEP; }
     i64 block() const { return rows * row(); }
 
-    void fill(const InMap<real>& x, i64 sample, i64 from, i64 blocks, i64 left, real* to) const {
+    void fill(const Layer& l, i64 sample, i64 from, i64 blocks, i64 left, real* to) const {
+        const InMap<real>& x = l.x;
         for (i64 b = 0; b < blocks; ++b)
             for (i64 r = 0; r < rows; ++r)
-                for (i64 f = 0; f < phases; ++f, to += columns * STEP)
-                    fill_row(x.data + sample * x.sample + ((from + b) * x.h + first + r) * x.w * STEP, x.w, left + f, to);
+                for (i64 f = 0; f < phases; ++f, to += columns * STEP) {
+                    const i64 block = from + b;
+                    fill_row(x.data + sample * x.sample + (block * x.h + first + r) * x.w * STEP, x.w, left + f,
+                             l.scale ? l.scale + block * STEP : nullptr, l.shift ? l.shift + block * STEP : nullptr, to);
+                }
     }
 
 private:
     // columns start, start + phases, ... of a row of w
-    void fill_row(const real* row, i64 w, i64 start, real* to) const {
+    void fill_row(const real* row, i64 w, i64 start, const real* scale, const real* shift, real* to) const {
         i64 before = start < 0 ? (-start + phases - 1) / phases : 0;
         if (before > columns) before = columns;
         i64 end = start < w ? (w - 1 - start) / phases + 1 : 0;
@@ -70,7 +75,11 @@ private:
         if (end < before) end = before;
         for (i64 i = 0; i < before * STEP; ++i) to[i] = 0;
         const real* from = row + (start + before * phases) * STEP;
-        if (STEP > 1) {
+        if (STEP > 1 && scale) {
+            for (i64 c = before; c < end; ++c, from += phases * STEP)
+                #pragma GCC unroll 4
+                for (int v = 0; v < STEP; v += LANES) store(to + c * STEP + v, vmax(V{}, load(from + v) * load(scale + v) + load(shift + v)));
+        } else if (STEP > 1) {
             for (i64 c = before; c < end; ++c, from += phases * STEP)
                 #pragma GCC unroll 4
                 for (int v = 0; v < STEP; v += LANES) store(to + c * STEP + v, load(from + v));
@@ -100,7 +109,7 @@ template <int STEP> void convolve_row(const Layer& l, const Phase& p, const Redu
 template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 end, i64 k0, i64 k1) {
     const Reach reach(p);
     const i64 first_block = STEP == 1 ? 0 : k0 / l.group_filters * l.group_blocks, blocks = STEP == 1 ? l.x_channels : l.group_blocks;
-    const bool in_place = p.stride_w == 1 && reach.left >= 0 && p.w + reach.right <= l.x.w;
+    const bool in_place = !l.scale && p.stride_w == 1 && reach.left >= 0 && p.w + reach.right <= l.x.w;
     i64 top = begin * p.stride_h + reach.top, bottom = (end - 1) * p.stride_h + reach.bottom + 1;
     if (top < 0) top = 0;
     if (bottom > l.x.h) bottom = l.x.h;
@@ -109,7 +118,7 @@ template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sampl
     const Strip<STEP> strip{top, bottom - top, (width + p.stride_w - 1) / p.stride_w, p.stride_w};
     Scratch<real> block(in_place ? 0 : blocks * strip.block());
     Scratch<TileTap> taps(p.count * (STEP == 1 ? l.x_channels : 1));
-    if (!in_place) strip.fill(l.x, sample, first_block, blocks, reach.left, block);
+    if (!in_place) strip.fill(l, sample, first_block, blocks, reach.left, block);
     const real* base = in_place ? l.x.data + sample * l.x.sample + first_block * l.x.h * l.x.w * STEP : (const real*)block;
     const i64 x_block = in_place ? l.x.h * l.x.w * STEP : strip.block(), x_row = in_place ? l.x.w * STEP : strip.row();
     for (i64 oy = begin; oy < end; ++oy) {
@@ -178,10 +187,13 @@ Layer layer_of(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residu
 }
 }  // namespace
 
-// weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); with groups, each is whole blocks of channels and filters
-void direct_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias, InMap<real> residual, Dims stride, Dims padding, Dims dilation,
+// weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); with groups, each is whole blocks of channels and filters.
+// With scale and shift, whole blocks, the input is max(x scale + shift, 0).
+void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> weight, In<real> bias, InMap<real> residual, Dims stride, Dims padding, Dims dilation,
                  i64 groups, i64 activation, double a, double b, OutMap<real> y) {
     Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(activation, a, b), y);
+    l.scale = scale.data;
+    l.shift = shift.data;
     const i64 R = weight.dim(2), S = weight.dim(3);
     Scratch<Tap> taps(R * S);
     for (i64 r = 0; r < R; ++r)

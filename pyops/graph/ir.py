@@ -44,6 +44,7 @@ class Node:
     where: str = ""
     module: str = ""        # dotted name of the module it was called in
     epilogue: Epilogue = field(default_factory=Epilogue)
+    normalised: tuple | None = None   # (scale, shift): a convolution reads max(x scale + shift, 0), numbers a channel
     algorithm: str = ""     # of a convolution, with `why` it was chosen
     why: str = ""
 
