@@ -175,7 +175,7 @@ setup(
     package_dir={"pyops": "pyops", "pyops.kernels": "kernels", "pyops.bench": "bench"},
     package_data={"pyops": ["py.typed", "*.pyi"]},
     ext_modules=[Extension(
-        "pyops._C", ["csrc/module.cpp", "csrc/program.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
+        "pyops._C", ["csrc/module.cpp", "csrc/program.cpp", "csrc/team.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
         extra_compile_args=[*COMMON, "-O2", *MORE_FLAGS], extra_link_args=["-fopenmp", *MORE_FLAGS])],
     cmdclass={"build_ext": BuildKernels},
 )

@@ -1,6 +1,7 @@
-// The only door to threads. parallel_for splits [0, n) into one contiguous range a thread; what is computed for an index never
+// The only door to threads: OpenMP's, or within a compiled program those of team.h. parallel_for splits [0, n) into one contiguous range a thread; what is computed for an index never
 // depends on the split, so results are the same for any thread count.
 #pragma once
+#include "team.h"
 #include "view.h"
 
 extern int  pyops_threads;        // module.cpp: set by set_num_threads
@@ -18,6 +19,14 @@ template <class Body> static inline void parallel_for(i64 n, i64 grain, Body bod
         if (n > 0) body(i64(0), n);
         return;
     }
+    if (pyops_run_threads) {
+        struct Job { Body& body; i64 n, threads; } job{body, n, threads};
+        pyops_team((int)threads, (int)threads, [](void* context, i64 t) {
+            const Job& j = *(const Job*)context;
+            j.body(j.n * t / j.threads, j.n * (t + 1) / j.threads);
+        }, &job);
+        return;
+    }
     #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (i64 t = 0; t < threads; ++t) body(n * t / threads, n * (t + 1) / threads);
 }
@@ -29,6 +38,15 @@ template <class Body> static inline void parallel_tasks(i64 n, Body body) {
         return;
     }
     const i64 threads = threads_now() < n ? threads_now() : n;
+    if (pyops_run_threads) {   // many parts, claimed one at a time
+        const i64 parts = n < 4000 ? n : 4000;
+        struct Job { Body& body; i64 n, parts; } job{body, n, parts};
+        pyops_team((int)threads, (int)parts, [](void* context, i64 t) {
+            const Job& j = *(const Job*)context;
+            for (i64 i = j.n * t / j.parts; i < j.n * (t + 1) / j.parts; ++i) j.body(i);
+        }, &job);
+        return;
+    }
     #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (i64 i = 0; i < n; ++i) body(i);
 }
