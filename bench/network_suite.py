@@ -16,7 +16,7 @@ from .suite import OURS, WRONG, Row, Settings, Timing, error
 
 GROUP = "networks"
 ROUNDS = 3
-ALLOWED = {"strict": WRONG, "default": WRONG, "fast": 5e-2}   # "fast" may compute in bfloat16
+ALLOWED = {"strict": WRONG, "default": WRONG, "fast": 1e-2}   # "fast": F(6x6), up to 1e-4 a layer
 BUILD = Path(__file__).resolve().parent.parent / "build"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .network_suite import GROUP as NETWORKS
 from .peers import PEERS
-from .suite import OURS, Row, Settings
+from .suite import COMPILED, OURS, Row, Settings
 
 
 def seconds(value: float) -> str:
@@ -38,6 +38,22 @@ def layer_columns(peers: Iterable[str]) -> Columns:
                 f"{row.bytes / t.min / 1e9:.1f}" if costs else "-", "-" if percent is None else f"{percent:.0f} %",
                 f"{t.error:.0e}" + (" WRONG" if row.wrong else ""), *(ratio(row, p) for p in shown)]
     return Columns(["min", "median", "GFLOP/s", "GB/s", "of peak", "error", *shown], cells, shown)
+
+
+def compiled_columns(peers: Iterable[str], ceilings) -> Columns:
+    """Layers through pyops.compile."""
+    shown = [p for p in peers if p in PEERS]
+
+    def cells(row):
+        t, step, best = row.timings.get(COMPILED), row.step, row.best()
+        if t is None:
+            return ["-"] * len(heads)
+        rate = step.flops / step.seconds / 1e9
+        return [seconds(t.min), seconds(t.median), f"{t.error:.0e}", step.algorithm, seconds(step.seconds), f"{rate:.0f}",
+                f"{100 * rate / ceilings.gflops:.0f} %" if ceilings else "-", best or "-", f"{row.timings[best].min / t.min:.2f}" if best else "-",
+                *(f"{row.timings[p].min / t.min:.2f}" if p in row.timings else "-" for p in shown)]
+    heads = ["min", "median", "error", "algorithm", "step", "GFLOP/s", "of peak", "best peer", "best / ours", *shown]
+    return Columns(heads, cells, [])
 
 
 def network_columns(peers: list[str]) -> Columns:
@@ -74,6 +90,9 @@ LEGEND = ("min, median: time of one pyops call. of peak: the time that the measu
           "traffic at the rate of the nearest memory level that holds the data) over the time taken. error: largest difference from the "
           "float64 reference over its largest value. A peer's column: its shortest time over our shortest, taken in turn in the same run; "
           "above 1 we are faster.")
+COMPILED_LEGEND = ("compiled: the call through pyops.compile with weights packed beforehand, NCHW in and out as for the peers. step: the kernel "
+                   "alone, without the conversions of layout around it; its GFLOP/s and share of peak count the arithmetic of a direct "
+                   "convolution, of which Winograd's does less.")
 NETWORK_LEGEND = ("networks: milliseconds, the shortest of each; each library in a process of its own, in turn. best / ours: the fastest "
                   "peer's shortest time over ours; above 1 we are faster. peak memory: the most the process held from loading the network "
                   "on, set-up included, less what it held with the library imported. set-up: from the files to the first answer.")
@@ -103,6 +122,8 @@ def tables(rows: list[Row], settings: Settings) -> Iterator[tuple[str, Columns, 
     for group, members in groups(rows).items():
         if group != NETWORKS:
             yield group, layer_columns(settings.peers), members
+            if settings.compiled:
+                yield f"{group}, compiled", compiled_columns(settings.peers, settings.ceilings), [r for r in members if not r.skipped]
             continue
         measured = [row for row in members if not row.skipped]
         shown = [p for p in settings.peers if any(p in row.timings for row in members)]
@@ -135,8 +156,9 @@ def print_tables(rows: list[Row], settings: Settings, info: dict, console) -> No
 
 
 def legends(rows: list[Row]) -> list[str]:
-    kinds = {row.group == NETWORKS for row in rows}
-    return [text for text, kind in ((LEGEND, False), (NETWORK_LEGEND, True)) if kind in kinds]
+    shown = {LEGEND: any(row.group != NETWORKS for row in rows), COMPILED_LEGEND: any(row.step for row in rows),
+             NETWORK_LEGEND: any(row.group == NETWORKS for row in rows)}
+    return [text for text, wanted in shown.items() if wanted]
 
 
 def summary(rows: list[Row]) -> list[str]:

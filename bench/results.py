@@ -9,7 +9,7 @@ import pyops
 from pyops import machine
 
 from .runners import RUNNERS
-from .suite import OURS, Row, Settings, backend_name
+from .suite import COMPILED, OURS, Row, Settings, backend_name
 
 
 def machine_info(settings: Settings) -> dict:
@@ -60,6 +60,8 @@ def entry(row: Row, runner: str, settings: Settings) -> dict:
              "ratio_to_pyops": timing.min / row.ours.min if row.ours else None}
     if timing.setup is not None:
         extra |= {"setup": timing.setup, "memory": timing.memory}
+    if runner == COMPILED:
+        extra |= {"algorithm": row.step.algorithm, "step": row.step.seconds}
     name = f"{row.name}[{runner}]"
     return {"group": row.group, "name": name, "fullname": f"{row.group}/{name}", "params": {"runner": runner}, "param": runner,
             "extra_info": extra, "options": {"timer": "perf_counter", "min_rounds": len(timing.samples)},

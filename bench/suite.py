@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+import pyops
 import pyops.functional as F
 from pyops import validate
 from pyops.backends import get_backend
@@ -19,6 +20,7 @@ from .measure import interleaved
 from .shapes import EVERY_RUN, GROUPS
 
 OURS = "pyops"
+COMPILED = "pyops-compiled"   # a single call through pyops.compile, as a row's other way of ours
 WRONG = 1e-3   # relative error from which a result is another result, not a rounding
 
 
@@ -41,6 +43,14 @@ class Timing:
 
 
 @dataclass
+class Step:
+    """The step of a compiled call that does its arithmetic, without the conversions of layout around it."""
+    algorithm: str
+    flops: float
+    seconds: float
+
+
+@dataclass
 class Row:
     """One benchmark. `skipped` says why nothing was timed; `notes` why a peer was not."""
     group: str
@@ -53,6 +63,7 @@ class Row:
     notes: dict[str, str] = field(default_factory=dict)
     skipped: str = ""
     allowed: float = WRONG                           # error from which our result is wrong
+    step: Step | None = None                         # what the compiled call mostly is
 
     @property
     def ours(self) -> Timing | None:
@@ -60,7 +71,7 @@ class Row:
 
     @property
     def wrong(self) -> bool:
-        return self.ours is not None and not self.ours.error <= self.allowed
+        return any(not self.timings[name].error <= self.allowed for name in (OURS, COMPILED) if name in self.timings)
 
     def ratio(self, peer: str) -> float | None:
         """How many times as long as ours the peer takes."""
@@ -85,6 +96,7 @@ class Settings:
     block: float = 0.3        # of networks: seconds that one of them runs at a time
     batches: tuple[int, ...] = (1,)
     precisions: tuple[str, ...] = ("default",)
+    compiled: bool = False    # single calls also through pyops.compile, at the first precision
 
 
 def op_cases() -> Iterator[tuple[str, str, Case]]:
@@ -119,21 +131,36 @@ def run_case(group: str, name: str, case: Case, settings: Settings) -> Row:
         return row
     with record.calls() as calls:
         getattr(F, case.call)(*args, **kwargs)
-    ours = partial(getattr(F, case.call), *args, **kwargs)
+    ours = {OURS: partial(getattr(F, case.call), *args, **kwargs)}
+    if settings.compiled:
+        ours |= compiled(row, case.call, args, kwargs, settings)
     return measure(row, ours, calls, args[0], validate.expected(case, np.float32)[0], settings)
 
 
-def measure(row: Row, ours: Callable, calls: list, x: np.ndarray, want: np.ndarray, settings: Settings) -> Row:
+def compiled(row: Row, call: str, args, kwargs, settings: Settings) -> dict[str, Callable]:
+    """The call as a Program of its first array, the others being weights; nothing where it cannot be compiled. Sets row.step."""
+    try:
+        program = pyops.compile(lambda x: getattr(F, call)(x, *args[1:], **kwargs), (args[0],), settings.precisions[0], settings.threads)
+    except (TypeError, ValueError) as why:
+        row.notes[COMPILED] = str(why)
+        return {}
+    seconds, step = max(zip(program.measured(), program.steps), key=lambda timed: timed[1].flops)
+    row.step = Step(step.algorithm, step.flops, seconds)
+    return {COMPILED: partial(program, args[0])}
+
+
+def measure(row: Row, ours: dict[str, Callable], calls: list, x: np.ndarray, want: np.ndarray, settings: Settings) -> Row:
+    """`ours`: OURS and what else is of ours."""
     with num_threads(settings.threads):
-        work = record.count(ours)
+        work = record.count(ours[OURS])
         row.flops, row.bytes = work.flops, work.bytes
         if work.unknown:
             row.notes["cost"] = f"not known for {', '.join(sorted(set(work.unknown)))}"
         elif settings.ceilings:
             row.attainable = settings.ceilings.attainable(row.flops, row.bytes)
-        runs = {OURS: ours, **prepare(row, record.graph(calls, x), x, settings)}
+        runs = {**ours, **prepare(row, record.graph(calls, x), x, settings)}
         errors = {name: error(run(), want) for name, run in runs.items()}
-        for name in [n for n, e in errors.items() if n != OURS and not e <= WRONG]:
+        for name in [n for n, e in errors.items() if n not in ours and not e <= WRONG]:
             row.notes[name] = f"another result (off by {errors[name]:.1e} of the largest value)"
             del runs[name]
         samples, iterations = interleaved(runs, settings.seconds)

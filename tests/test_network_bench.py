@@ -8,6 +8,7 @@ import pytest
 import pyops
 import pyops.functional as F
 from pyops import cli, nn
+from pyops.registry import A, case
 
 pytest.importorskip("rich")
 pytest.importorskip("pytest_benchmark")
@@ -232,7 +233,7 @@ def test_milliseconds_to_three_digits(ms, shown):
 
 def test_fast_is_allowed_another_error():
     work = {"flops": 1.0, "bytes": 1.0}
-    timings = {name: suite.Timing([1.0], 1, 1e-2) for name in ("pyops", "pyops fast", "torch")}
+    timings = {name: suite.Timing([1.0], 1, 5e-3) for name in ("pyops", "pyops fast", "torch")}
     settings = suite.Settings(1, ("torch",), 1.0, None, precisions=("default", "fast"))
     default, fast = network_suite.rows_of("vgg16", 8, timings, {"pyops fast": "said"}, work, settings)
     assert (default.name, default.wrong, default.notes) == ("vgg16, batch 8", True, {})
@@ -254,6 +255,18 @@ def test_a_network_is_measured_and_written(tmp_path, capsys):
             assert entry["extra_info"]["setup"] > 0 and entry["extra_info"]["memory"] >= 0
     assert "lenet5_modern, batch 2" in out and "set-up" in out and "networks: peak memory" in page.read_text()
     assert set(json.loads(file.read_text())["machine_info"]["packages"]) == {"numpy", *results.packages(chosen)}
+
+
+def test_a_group_is_also_compiled(tmp_path, capsys, monkeypatch):
+    small = {"3x3": case("3x3", "conv2d", A(1, 16, 12, 12), A(16, 16, 3, 3), A(16), padding=1), "relu": case("relu", "relu", A(1, 16, 4, 4))}
+    monkeypatch.setitem(suite.GROUPS, "small", small)
+    file = tmp_path / "layers.json"
+    assert cli.main(["bench", "--group", "small", "--peers", "none", "--precision", "strict", "--quick", "--json", str(file)]) == 0
+    entries = {e["name"]: e["extra_info"] for e in json.loads(file.read_text())["benchmarks"]}
+    assert set(entries) == {f"{layer}[{ours}]" for layer in small for ours in ("pyops", "pyops-compiled")}
+    entry = entries["3x3[pyops-compiled]"]
+    assert entry["algorithm"] == "direct" and entry["step"] > 0 and entry["error"] < 1e-5
+    assert "small, compiled" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments, said", [

@@ -93,11 +93,13 @@ def test_the_extension_says_what_it_has():
         assert hasattr(_C, name) == (name in _C.built and _C.cpu[name])
 
 
-def test_the_stub_is_in_step_with_the_extension():
-    """Every kernel that is bound, with as many parameters, and no other."""
+@pytest.mark.parametrize("real, classes", [("f64", ["_Kernels"]), ("f32", ["_Kernels", "_ProgramKernels"])])
+def test_the_stub_is_in_step_with_the_extension(real, classes):
+    """Every kernel that is bound, with as many parameters, and no other. Programs' kernels are of floats only."""
     tree = ast.parse((ROOT / "pyops" / "_C.pyi").read_text())
-    kernels = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "_Kernels")
-    stub = {f.name: len(f.args.posonlyargs) - 1 for f in kernels.body}
-    module = getattr(_C, available()[0]).f32
+    kernels = [f for node in tree.body if isinstance(node, ast.ClassDef) and node.name in classes for f in node.body
+               if isinstance(f, ast.FunctionDef)]
+    stub = {f.name: len(f.args.posonlyargs) - 1 for f in kernels}
+    module = getattr(getattr(_C, available()[0]), real)
     bound = {k: len(re.findall(r"\barg\d+:", f.__doc__)) for k, f in vars(module).items() if not k.startswith("_")}
     assert stub == bound

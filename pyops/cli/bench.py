@@ -13,7 +13,7 @@ WIDTH = 140   # columns that a table with all peers needs
 
 def add_arguments(parser):
     parser.add_argument("--op", help="only this op: a function of pyops.functional or a row; its own cases if it has no named shapes")
-    parser.add_argument("--group", help="only this group of shapes: 'live gaps', resnet50, overhead, vgg16 or deepbench")
+    parser.add_argument("--group", help="only this group of shapes, eagerly and through pyops.compile: 'live gaps', resnet50, overhead, vgg16 or deepbench")
     parser.add_argument("--net", metavar="NAMES", help="only these networks, comma-separated, or all of them; each library in a process "
                                                        "of its own")
     parser.add_argument("--batch", metavar="SIZES", help="batch sizes of networks, comma-separated (default: 1,8 with --net, else 1)")
@@ -77,7 +77,7 @@ def prepare(args):
     threads, backend = args.threads or get_num_threads(), get_backend()
     roofs = ceilings(backend.name, "f32", threads, 0.05 if args.quick else 0.2) if backend.sets else None
     seconds, block = (0.2, 0.05) if args.quick else (1.5, 0.3)
-    return suite.Settings(threads, chosen, seconds, roofs, load, block, batches, precisions), old
+    return suite.Settings(threads, chosen, seconds, roofs, load, block, batches, precisions, bool(args.group)), old
 
 
 def networks_of(names: str | None) -> tuple[str, ...]:
