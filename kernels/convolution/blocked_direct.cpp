@@ -84,7 +84,12 @@ private:
                 #pragma GCC unroll 4
                 for (int v = 0; v < STEP; v += LANES) store(to + c * STEP + v, load(from + v));
         } else {
-            for (i64 c = before; c < end; ++c, from += phases) to[c] = *from;
+            for (i64 c = before; c < end; c += LANES, from += phases * LANES) {
+                const int n = (int)least(LANES, end - c);
+                const V v = load_strided(from, phases, n);
+                if (n == LANES) store(to + c, v);
+                else store(to + c, v, n);
+            }
         }
         for (i64 i = end * STEP; i < columns * STEP; ++i) to[i] = 0;
     }
