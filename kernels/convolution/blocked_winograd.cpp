@@ -14,10 +14,19 @@ BEGIN_KERNELS
 namespace {
 constexpr i64 STRIP = 48;   // outputs along a row that are transformed at once: the strip, of m + 2 rows, stays in L1
 constexpr i64 UNIT  = BV == 1 ? 2 : 1;   // blocks of filters that are multiplied together
+
+// Sizes measured on Zen 4 (L2 1 MB, L3 32 MB for all cores).
+constexpr i64 PRIVATE_BYTES = 600 << 10;   // V and M of a batch that a thread has to itself
+constexpr i64 SHARED_BYTES  = 16 << 20;    // V of a batch that all threads work on
+constexpr i64 FEW_FILTERS   = 4 << 20;     // bytes of filters that are read again for every batch: they stay in L3
+constexpr i64 MANY_GROUPS   = 4;           // of tiles, that a thread has work for by itself
+
 alignas(64) const real zeros[(STRIP + 2) * BLOCK] = {};
 
 i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 i64 at_most(i64 a, i64 b) { return a < b ? a : b; }
+// Values from a point to the next in V and M: an odd number of cache lines, so that points do not share a set of the cache.
+i64 odd_lines(i64 lines) { return (lines | 1) * BLOCK; }
 
 struct Job {
     InMap<real>  x, residual;
@@ -30,24 +39,31 @@ struct Job {
     Epilogue epilogue;
 };
 
-// Tiles [begin, begin + count) of all samples, cut into groups of nearly equal size for the register tile.
+// Tiles [begin, begin + count) of all samples, in groups for the register tile: `larger` of size + 1 tiles, then the rest of `size`.
 struct Batch {
-    i64 begin, count, groups;
-    Batch(i64 begin, i64 end) : begin(begin), count(end - begin), groups(ceil_div(count, GROUP)) {}
-    i64 start(i64 group) const { return count * group / groups; }
-    int size(i64 group) const { return (int)(start(group + 1) - start(group)); }
-    // Values from a point to the next: an odd number of cache lines, so that points do not share a set of the cache.
-    i64 v_point(i64 in_blocks) const { return (count * in_blocks | 1) * BLOCK; }
-    i64 m_point() const { return (count | 1) * BLOCK; }
+    i64 begin, count, groups, size, larger;
+    Batch(i64 begin, i64 end)
+        : begin(begin), count(end - begin), groups(ceil_div(count, GROUP)), size(count / groups), larger(count % groups) {}
+    i64 start(i64 group) const { return group * size + at_most(group, larger); }
+    i64 v_point(i64 in_blocks) const { return odd_lines(count * in_blocks); }
+};
+
+// Groups [first, last) of a batch: what is multiplied and finished together.
+struct Piece {
+    const Batch& batch;
+    i64 first, last;
+    i64 begin() const { return batch.start(first); }
+    i64 count() const { return batch.start(last) - batch.start(first); }
+    i64 m_point() const { return odd_lines(count()); }
 };
 
 // Where tiles [first, first + n) of the batch lie within a point of V.
 void find_places(const Batch& batch, i64 in_blocks, i64 block, i64 first, i64 n, i64* place) {
-    i64 group = first * batch.groups / batch.count;
     for (i64 i = 0; i < n; ++i) {
-        while (batch.start(group + 1) <= first + i) ++group;
-        const i64 start = batch.start(group);
-        place[i] = (start * in_blocks + batch.size(group) * block + first + i - start) * BLOCK;
+        const i64  tile = first + i, end = batch.start(batch.larger);   // of the larger groups
+        const bool large = tile < end;
+        const i64  size = batch.size + large, start = large ? tile / size * size : end + (tile - end) / size * size;
+        place[i] = (start * in_blocks + size * block + tile - start) * BLOCK;
     }
 }
 
@@ -78,24 +94,35 @@ template <int TILE> void make_v(const Job& job, const Batch& batch, i64 block, i
     }
 }
 
+// M of the groups [first, last) of `size` tiles, of `blocks` (at most UNIT) blocks of filters, at one point.
+void multiply(const Job& job, const Piece& piece, i64 first, i64 last, i64 size, i64 blocks, const real* v, Filters f) {
+    if (first >= last) return;
+    const Batch& batch = piece.batch;
+    const Groups groups{v + batch.start(first) * job.in_blocks * BLOCK, job.in_blocks * size * BLOCK, last - first};
+    f.m += (batch.start(first) - piece.begin()) * BLOCK;
+    f.ahead += (first - piece.first) * f.ahead_next * job.channels;
+    if (BV == 1) {
+        if (blocks == 2) multiply_groups<2>((int)size, groups, job.channels, f);
+        else multiply_groups<1>((int)size, groups, job.channels, f);
+        return;
+    }
+    f.u_next = f.m_next = LANES;
+    for (int part = 0; part < BLOCK; part += 2 * LANES, f.u += 2 * LANES, f.m += 2 * LANES) multiply_groups<2>((int)size, groups, job.channels, f);
+}
+
 // M of `blocks` (at most UNIT) blocks of filters from `block` on.
-template <int TILE> void make_m(const Job& job, const Batch& batch, i64 block, i64 blocks, const real* v, real* m) {
+template <int TILE> void make_m(const Job& job, const Piece& piece, i64 block, i64 blocks, const real* v, real* m) {
     constexpr i64 POINTS = Winograd<TILE>::POINTS;
-    const i64 u_point = job.channels * BLOCK, v_point = batch.v_point(job.in_blocks), m_point = batch.m_point();
-    for (i64 point = 0; point < POINTS; ++point) {
+    const Batch& batch = piece.batch;
+    const i64 u_point = job.channels * BLOCK, m_point = piece.m_point();
+    const i64 split   = at_most(piece.last, batch.larger > piece.first ? batch.larger : piece.first);   // from here on groups are smaller
+    for (i64 point = 0; point < POINTS; ++point, v += batch.v_point(job.in_blocks)) {
         const real* u = job.u + (block * POINTS + point) * u_point;
-        for (i64 group = 0; group < batch.groups; ++group) {
-            const real* from = v + point * v_point + batch.start(group) * job.in_blocks * BLOCK;
-            real*       to   = m + point * m_point + batch.start(group) * BLOCK;
-            if (BV == 1) {
-                const Filters f{u, POINTS * u_point, to, POINTS * m_point};
-                if (blocks == 2) multiply_group<2>(batch.size(group), from, job.channels, f);
-                else multiply_group<1>(batch.size(group), from, job.channels, f);
-            } else {
-                for (int part = 0; part < BLOCK; part += 2 * LANES)
-                    multiply_group<2>(batch.size(group), from, job.channels, {u + part, LANES, to + part, LANES});
-            }
-        }
+        const Filters f{u, POINTS * u_point, m + point * m_point, POINTS * m_point,
+                        (const char*)(u + (point + 1 < POINTS ? 1 : (blocks - 1) * POINTS + 1) * u_point),
+                        BLOCK * (i64)sizeof(real) / (piece.last - piece.first)};
+        multiply(job, piece, piece.first, split, batch.size + 1, blocks, v, f);
+        multiply(job, piece, split, piece.last, batch.size, blocks, v, f);
     }
 }
 
@@ -141,53 +168,71 @@ template <int TILE> void make_y(const Job& job, i64 tile, i64 block, const real*
     copy_rows(job.pool ? other : whole, ROW / scale, rows / scale, columns / scale * BLOCK, y, y_row);
 }
 
-// Blocks [first, last) of filters at all tiles of the batch.
-template <int TILE> void make_outputs(const Job& job, const Batch& batch, i64 first, i64 last, const real* v, real* m) {
+// Up to UNIT blocks of filters from `block` on, at the tiles of a piece.
+template <int TILE> void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, real* m) {
     constexpr i64 POINTS = Winograd<TILE>::POINTS;
-    for (i64 block = first; block < last; block += UNIT) {
-        const i64 blocks = at_most(UNIT, last - block);
-        make_m<TILE>(job, batch, block, blocks, v, m);
-        for (i64 b = 0; b < blocks; ++b)
-            for (i64 i = 0; i < batch.count; ++i)
-                make_y<TILE>(job, batch.begin + i, block + b, m + b * POINTS * batch.m_point() + i * BLOCK, batch.m_point());
+    const i64 blocks = at_most(UNIT, job.y.blocks - block), m_point = piece.m_point();
+    make_m<TILE>(job, piece, block, blocks, v, m);
+    for (i64 b = 0; b < blocks; ++b)
+        for (i64 i = 0; i < piece.count(); ++i)
+            make_y<TILE>(job, piece.batch.begin + piece.begin() + i, block + b, m + b * POINTS * m_point + i * BLOCK, m_point);
+}
+
+// How the tiles are cut into batches.
+struct Plan {
+    i64  tiles, batches, step;   // batches begin at multiples of `step`
+    bool shared;
+
+    template <int TILE> static Plan of(const Job& job) {
+        const i64 point_bytes  = Winograd<TILE>::POINTS * BLOCK * (i64)sizeof(real), threads = threads_now();
+        const i64 filter_bytes = job.y.blocks * job.channels * point_bytes, tile_bytes = (job.in_blocks + UNIT) * point_bytes;
+        const bool shared  = filter_bytes > FEW_FILTERS || job.tiles < MANY_GROUPS * GROUP * threads;
+        const i64  most    = (shared ? SHARED_BYTES : PRIVATE_BYTES) / tile_bytes / GROUP * GROUP;
+        const i64  batches = ceil_div(job.tiles, most < GROUP ? GROUP : most), step = job.tiles < 16 * GROUP * threads ? 1 : GROUP;
+        return {job.tiles, shared ? batches : at_most(ceil_div(batches, threads) * threads, ceil_div(job.tiles, step)), step, shared};
+    }
+    i64 begin(i64 batch) const { return at_most(ceil_div(tiles, step) * batch / batches * step, tiles); }
+    Batch operator[](i64 batch) const { return Batch(begin(batch), begin(batch + 1)); }
+    i64 largest() const { return ceil_div(ceil_div(tiles, step), batches) * step; }
+};
+
+template <int TILE> void each_thread_alone(const Job& job, const Plan& plan, i64 v_size, i64 m_size) {
+    parallel_for(plan.batches, 1, [&](i64 begin, i64 end) {
+        Scratch<real> v(v_size), m(m_size);
+        for (i64 i = begin; i < end; ++i) {
+            const Batch batch = plan[i];
+            for (i64 block = 0; block < job.in_blocks; ++block) make_v<TILE>(job, batch, block, 0, batch.count, v);
+            for (i64 block = 0; block < job.y.blocks; block += UNIT) make_outputs<TILE>(job, {batch, 0, batch.groups}, block, v, m);
+        }
+    });
+}
+
+template <int TILE> void all_together(const Job& job, const Plan& plan, i64 v_size, i64 m_size) {
+    Scratch<real> v(v_size);
+    const i64 threads = threads_now(), units = ceil_div(job.y.blocks, UNIT);
+    for (i64 i = 0; i < plan.batches; ++i) {
+        const Batch batch = plan[i];
+        const i64 parts = at_most(threads, batch.count);
+        parallel_for(job.in_blocks * parts, 1, [&](i64 begin, i64 end) {
+            for (i64 at = begin; at < end; ++at)
+                make_v<TILE>(job, batch, at / parts, batch.count * (at % parts) / parts, batch.count * (at % parts + 1) / parts, v);
+        });
+        // Where units of filters do not come out even among the threads, tiles are shared out as well.
+        const i64 pieces = job.y.blocks % (UNIT * threads) == 0 ? 1 : at_most(ceil_div(4 * threads, units), batch.groups);
+        parallel_tasks(units * pieces, [&](i64 task) {
+            Scratch<real> m(m_size);
+            const i64 piece = task % pieces;
+            make_outputs<TILE>(job, {batch, batch.groups * piece / pieces, batch.groups * (piece + 1) / pieces}, task / pieces * UNIT, v, m);
+        });
     }
 }
 
 template <int TILE> void run(const Job& job) {
     constexpr i64 POINTS = Winograd<TILE>::POINTS;
-    const i64 filter_bytes = job.y.blocks * job.channels * POINTS * BLOCK * (i64)sizeof(real);
-    const i64 tile_bytes   = (job.in_blocks + UNIT) * BLOCK * POINTS * (i64)sizeof(real);   // of V and M
-    const bool shared = filter_bytes > (4 << 20);
-    i64 most = (shared ? 16 << 20 : 600 << 10) / tile_bytes;
-    if (most < GROUP) most = GROUP;
-    i64 batches = ceil_div(job.tiles, most);
-    if (!shared) batches = at_most(ceil_div(batches, pyops_threads) * pyops_threads, job.tiles);
-    const i64 largest = ceil_div(job.tiles, batches);
-    const i64 v_size = (largest * job.in_blocks + 1) * BLOCK * POINTS, m_size = (largest + 1) * BLOCK * POINTS * UNIT;
-    const auto batch_of = [&](i64 i) { return Batch(job.tiles * i / batches, job.tiles * (i + 1) / batches); };
-    if (!shared) {
-        parallel_for(batches, 1, [&](i64 begin, i64 end) {
-            Scratch<real> v(v_size), m(m_size);
-            for (i64 i = begin; i < end; ++i) {
-                const Batch batch = batch_of(i);
-                for (i64 block = 0; block < job.in_blocks; ++block) make_v<TILE>(job, batch, block, 0, batch.count, v);
-                make_outputs<TILE>(job, batch, 0, job.y.blocks, v, m);
-            }
-        });
-        return;
-    }
-    Scratch<real> v(v_size);
-    for (i64 i = 0; i < batches; ++i) {
-        const Batch batch = batch_of(i);
-        parallel_for(job.in_blocks, 1, [&](i64 begin, i64 end) {
-            for (i64 block = begin; block < end; ++block) make_v<TILE>(job, batch, block, 0, batch.count, v);
-        });
-        const i64 units = ceil_div(job.y.blocks, UNIT);
-        parallel_for(units, 1, [&](i64 begin, i64 end) {
-            Scratch<real> m(m_size);
-            make_outputs<TILE>(job, batch, begin * UNIT, at_most(end * UNIT, job.y.blocks), v, m);
-        });
-    }
+    const Plan plan = Plan::of<TILE>(job);
+    const i64 v_size = POINTS * odd_lines(plan.largest() * job.in_blocks), m_size = UNIT * POINTS * odd_lines(plan.largest());
+    if (plan.shared) all_together<TILE>(job, plan, v_size, m_size);
+    else each_thread_alone<TILE>(job, plan, v_size, m_size);
 }
 
 template <int TILE> void transform_filters(In<real> weight, Out<real> u) {

@@ -13,39 +13,64 @@ constexpr int GROUP = 14;
 constexpr int GROUP = 6;
 #endif
 
-// u and m: of the first vector; the second ones lie `u_next` and `m_next` values further.
+// Groups of equally many tiles, one behind the other in V and in M.
+struct Groups {
+    const real* v;
+    i64         v_next;   // values from a group to the next
+    i64         count;
+};
+
+// u and m: of the first vector; the second ones lie `u_next` and `m_next` values further. `ahead`: the filters that are needed next, laid out
+// alike, of which each group fetches `ahead_next` bytes a channel.
 struct Filters {
     const real* u;
     i64         u_next;
     real*       m;
     i64         m_next;
+    const char* ahead;
+    i64         ahead_next;
 };
 
-template <int P, int VECTORS> static __attribute__((noinline)) void multiply_group(const real* v, i64 channels, Filters f) {
-    V acc[P][VECTORS] = {};
-    const real *u0 = f.u, *u1 = f.u + f.u_next;
-    for (i64 left = channels; left > 0; left -= BLOCK, v += P * BLOCK) {
-        const i64 count = left < BLOCK ? left : BLOCK;
-        #pragma GCC unroll 4
-        for (i64 c = 0; c < count; ++c, u0 += BLOCK, u1 += BLOCK) {
-            V w[VECTORS];
-            w[0] = load(u0);
-            if (VECTORS == 2) w[VECTORS - 1] = load(u1);
-            #pragma GCC unroll 16
-            for (int i = 0; i < P; ++i)
-                #pragma GCC unroll 2
-                for (int q = 0; q < VECTORS; ++q) acc[i][q] += v[i * BLOCK + c] * w[q];
-        }
-    }
+// One channel: v of the P tiles, and where its vectors of filters are.
+template <int P, int VECTORS>
+static inline __attribute__((always_inline)) void multiply_channel(V (&acc)[P][VECTORS], const real* v, const real* const (&u)[2]) {
+    V w[VECTORS];
+    #pragma GCC unroll 2
+    for (int q = 0; q < VECTORS; ++q) w[q] = load(u[q]);
     #pragma GCC unroll 16
     for (int i = 0; i < P; ++i)
         #pragma GCC unroll 2
-        for (int q = 0; q < VECTORS; ++q) store(f.m + i * BLOCK + q * f.m_next, acc[i][q]);
+        for (int q = 0; q < VECTORS; ++q) acc[i][q] += v[i * BLOCK] * w[q];
 }
 
-template <int VECTORS> static inline void multiply_group(int tiles, const real* v, i64 channels, const Filters& f) {
+// While a group is multiplied, its share of the filters ahead is fetched into L2: where these come from memory, that spreads the traffic evenly.
+template <int P, int VECTORS> static __attribute__((noinline)) void multiply_groups(const Groups& g, i64 channels, const Filters& f) {
+    const char* ahead = f.ahead;
+    real*       m     = f.m;
+    for (i64 group = 0; group < g.count; ++group, m += P * BLOCK) {
+        V acc[P][VECTORS] = {};
+        const real *v = g.v + group * g.v_next, *u[2] = {f.u, f.u + f.u_next};
+        const auto next_channel = [&](int c) {
+            multiply_channel(acc, v + c, u);
+            __builtin_prefetch(ahead, 0, 2);
+            if (VECTORS * LANES > BLOCK) __builtin_prefetch((const real*)ahead + f.u_next, 0, 2);
+            ahead += f.ahead_next, u[0] += BLOCK, u[1] += BLOCK;
+        };
+        i64 left = channels;
+        for (; left >= BLOCK; left -= BLOCK, v += P * BLOCK)
+            #pragma GCC unroll 4
+            for (int c = 0; c < BLOCK; ++c) next_channel(c);
+        for (i64 c = 0; c < left; ++c) next_channel(c);
+        #pragma GCC unroll 16
+        for (int i = 0; i < P; ++i)
+            #pragma GCC unroll 2
+            for (int q = 0; q < VECTORS; ++q) store(m + i * BLOCK + q * f.m_next, acc[i][q]);
+    }
+}
+
+template <int VECTORS> static inline void multiply_groups(int tiles, const Groups& g, i64 channels, const Filters& f) {
     switch (tiles) {
-#define OF(P) case P: if constexpr (P <= GROUP) multiply_group<P, VECTORS>(v, channels, f); break;
+#define OF(P) case P: if constexpr (P <= GROUP) multiply_groups<P, VECTORS>(g, channels, f); break;
         OF(1) OF(2) OF(3) OF(4) OF(5) OF(6) OF(7) OF(8) OF(9) OF(10) OF(11) OF(12) OF(13) OF(14)
 #undef OF
     }
