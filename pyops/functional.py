@@ -12,6 +12,7 @@ from .ops.group_norm import *  # noqa: F401,F403
 from .ops.local_response_norm import *  # noqa: F401,F403
 from .ops.softmax import *  # noqa: F401,F403
 from .ops.dropout import *  # noqa: F401,F403
+from .ops.attention import *  # noqa: F401,F403
 from .ops.convolution import *  # noqa: F401,F403
 from .ops.elementwise import *  # noqa: F401,F403
 from .ops.activation import *  # noqa: F401,F403

@@ -1,0 +1,51 @@
+"""Scaled dot-product attention in NumPy: the definitions."""
+import numpy as np
+
+
+def shared(x, heads, gqa):
+    """Keys or values (..., H, S, E) repeated so that every one of `heads` query heads has its own."""
+    return np.repeat(x, heads // x.shape[-3], -3) if gqa else x
+
+
+def scores(q, k, mask, causal, scale):
+    s = q @ k.swapaxes(-1, -2) * np.asarray(scale, q.dtype)
+    if mask is not None:
+        s = s + mask
+    if causal:
+        s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, np.asarray(-np.inf, s.dtype))
+    return s
+
+
+def attention(q, k, v, mask, *, causal, scale, gqa):
+    """The result, and log(sum of e^score) of every query. A query whose scores are all -inf gives zeros, and +inf as its log-sum-exp:
+    so e^(score - logsum) are its weights, zeros, too."""
+    heads = q.shape[-3] if gqa else 0
+    k, v = shared(k, heads, gqa), shared(v, heads, gqa)
+    s = scores(q, k, mask, causal, scale)
+    top = s.max(-1, keepdims=True, initial=-np.inf)
+    none = top == -np.inf
+    with np.errstate(invalid="ignore"):
+        e = np.exp(s - np.where(none, 0, top))
+        total = np.where(none, 1, e.sum(-1, keepdims=True))
+        logsum = np.where(none, np.inf, top + np.log(total))[..., 0]
+        y = (e / total) @ v
+    lead = np.broadcast_shapes(y.shape[:-2], logsum.shape[:-1])
+    return y.astype(q.dtype), np.broadcast_to(logsum, lead + logsum.shape[-1:]).astype(q.dtype)
+
+
+def attention_backward(dy, q, k, v, mask, y, logsum, *, causal, scale, gqa):
+    heads = q.shape[-3] if gqa else 0
+    ks, vs = shared(k, heads, gqa), shared(v, heads, gqa)
+    p = np.exp(scores(q, ks, mask, causal, scale) - logsum[..., None])
+    slope = p * (dy @ vs.swapaxes(-1, -2) - (dy * y).sum(-1, keepdims=True))
+    scale = np.asarray(scale, q.dtype)
+    dq, dk, dv = slope @ ks * scale, slope.swapaxes(-1, -2) @ q * scale, p.swapaxes(-1, -2) @ dy
+    return sum_to(dq, q.shape, gqa), sum_to(dk, k.shape, gqa), sum_to(dv, v.shape, gqa)
+
+
+def sum_to(x, shape, gqa):
+    """x (..., H, rows, columns) added up over the axes and, with gqa, the groups of heads that `shape` was repeated along."""
+    if gqa and x.shape[-3] != shape[-3]:
+        x = x.reshape(*x.shape[:-3], shape[-3], x.shape[-3] // shape[-3] if shape[-3] else 1, *x.shape[-2:]).sum(-3)
+    x = x.sum(tuple(range(x.ndim - len(shape))))
+    return x.sum(tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1), keepdims=True)

@@ -1,0 +1,224 @@
+"""Scaled dot-product attention."""
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..dispatch import as_array
+from ..kernels.attention import reference
+from ..registry import A, Op, bad, case
+from ..tensor import Context, Tensor
+from .broadcast import strides_in, sum_to
+from .dropout import dropout
+from .elementwise import add, exp, mul, sub, where
+from .matmul import matmul
+from .reduction import sum as total
+from .shape import broadcast_to, reshape, transpose, unsqueeze
+from .softmax import softmax
+
+__all__ = ["scaled_dot_product_attention"]
+
+MOST_LEADING = 6   # a kernel's Dims hold eight: these, rows and columns
+
+
+def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, *, out=None):
+    """softmax(query key^T scale + mask) value: every query's mean of the values, weighted by how well their keys match. Vaswani et al. (2017).
+
+    query: (..., L, E), key: (..., S, E), value: (..., S, Ev), float32 or float64; leading axes broadcast, at most 6. Returns (..., L, Ev).
+    attn_mask broadcasts to (..., L, S): a bool array, True where a query may look, or floats added to the scores. is_causal instead lets query
+    i see keys 0 .. i. A query that may look nowhere gives zeros. scale: default 1 / sqrt(E). enable_gqa: the third last axis counts heads, and
+    each head of key and of value serves a whole number of query heads in a row. dropout_p > 0 drops weights, from pyops.manual_seed's
+    generator; the L x S weights are then kept in memory, which they never are otherwise.
+    ValueError where shapes do not fit, or for both attn_mask and is_causal.
+    """
+    if attn_mask is not None and is_causal:
+        raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        if len(x.shape) < 2:
+            raise ValueError(f"scaled_dot_product_attention: {name} needs at least two axes, got shape {tuple(x.shape)}")
+    if scale is None:
+        scale = 1 / math.sqrt(max(1, query.shape[-1]))
+    mask = additive(attn_mask, query)
+    if dropout_p:
+        return with_dropout(query, key, value, mask, dropout_p, bool(is_causal), float(scale), bool(enable_gqa))
+    return ATTENTION(query, key, value, mask, causal=bool(is_causal), scale=float(scale), gqa=bool(enable_gqa), out=out)[0]
+
+
+def additive(mask, like):
+    """A mask as numbers to add to scores of `like`'s type: a bool one, True where a query may look, as 0 and -inf."""
+    values = mask.data if type(mask) is Tensor else mask
+    if isinstance(values, np.ndarray) and values.dtype == bool:
+        dtype = like.dtype if isinstance(like.dtype, np.dtype) else as_array(ATTENTION, 0, like).dtype
+        return np.where(values, dtype.type(0), dtype.type(-np.inf))
+    return mask
+
+
+def with_dropout(query, key, value, mask, p, causal, scale, gqa):
+    """Composed of other rows, whose tape keeps the weights that were dropped."""
+    ATTENTION.check(*(Shaped(tuple(x.shape)) if x is not None else None for x in (query, key, value, mask)), causal=causal, scale=scale, gqa=gqa)
+    heads = query.shape[-3] if gqa else 0
+    scores = mul(matmul(query, transpose(repeated(key, heads), -1, -2)), scale)
+    none = None
+    if causal:
+        mask = additive(np.tri(*scores.shape[-2:], dtype=bool), query)
+    elif mask is not None:   # queries that may look nowhere: finite weights first, then none
+        blocked = (mask.data if isinstance(mask, Tensor) else mask) == -np.inf
+        none = blocked.all(-1, keepdims=True) if blocked.ndim else blocked
+        if none.any():
+            mask = where(none, 0.0, mask)
+    weights = softmax(scores if mask is None else add(scores, mask), -1)
+    if none is not None and none.any():
+        weights = where(none, 0.0, weights)
+    return matmul(dropout(weights, p), repeated(value, heads))
+
+
+class Shaped(NamedTuple):
+    """What a check sees of an input."""
+    shape: tuple[int, ...]
+
+
+def repeated(x, heads):
+    """(..., H, S, E) with each of the H repeated until there are `heads`; heads 0 leaves it as it is."""
+    if not heads or x.shape[-3] == heads:
+        return x
+    *lead, own, rows, columns = x.shape
+    return reshape(broadcast_to(unsqueeze(x, -3), (*lead, own, heads // own, rows, columns)), (*lead, heads, rows, columns))
+
+
+# ---- the row
+
+class Plan(NamedTuple):
+    """Arguments of the kernels, and the result's shape."""
+    lead: tuple[int, ...]      # leading axes, the last of them heads
+    sizes: tuple[int, ...]     # queries, keys, features, value features, query heads to a head of keys, and of values
+    strides: tuple             # of query, key, value, mask and result, if they are contiguous: leading axes, rows (mask: columns)
+    shape: tuple[int, ...]
+
+
+def check(q, k, v, mask, *, causal, scale, gqa):
+    return plan(q.shape, k.shape, v.shape, None if mask is None else mask.shape, gqa)
+
+
+@lru_cache(4096)
+def plan(q, k, v, mask, gqa):
+    name = "scaled_dot_product_attention"
+    if min(len(q), len(k), len(v)) < 2 + gqa:
+        raise ValueError(f"{name}: query {q}, key {k} and value {v} need at least {2 + gqa} axes")
+    if q[-1] != k[-1] or k[-2] != v[-2]:
+        raise ValueError(f"{name}: query {q}, key {k} and value {v} do not fit: query and key share features, key and value their number")
+    groups = (1, 1)
+    if gqa:
+        if not k[-3] or not v[-3] or q[-3] % k[-3] or q[-3] % v[-3]:
+            raise ValueError(f"{name}: {q[-3]} heads of query {q} are no multiple of those of key {k} and value {v}")
+        groups = (q[-3] // k[-3], q[-3] // v[-3])
+    try:
+        lead = np.broadcast_shapes(*(x[:-2 - gqa] for x in (q, k, v))) + (q[-3:-2] if gqa else ())
+    except ValueError:
+        raise ValueError(f"{name}: the leading axes of query {q}, key {k} and value {v} do not broadcast") from None
+    if len(lead) > MOST_LEADING:
+        raise ValueError(f"{name}: at most {MOST_LEADING} leading axes, got {lead}")
+    full = lead + (q[-2], k[-2])
+    if mask is not None and not broadcasts(mask, full):
+        raise ValueError(f"{name}: attn_mask {mask} does not broadcast to {full}")
+    shape = lead + (q[-2], v[-1])
+    n = len(full)
+    strides = tuple(tuple(strides_in(x, n))[:-1] for x in (q, k, v)) + (tuple(strides_in(mask, n)) if mask is not None else (),
+                                                                        tuple(strides_in(shape, n))[:-1])
+    return Plan(lead, (q[-2], k[-2], q[-1], v[-1], *groups), strides, shape)
+
+
+def broadcasts(shape, to):
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(shape[::-1], to[::-1]))
+
+
+def forward(k, q, key, v, mask, *, causal, scale, gqa):
+    p = check(q, key, v, mask, causal=causal, scale=scale, gqa=gqa)
+    y, logsum = k.empty(p.shape), k.empty(p.shape[:-1])
+    k.attention(q, key, v, mask, p.lead, p.sizes, *p.strides, causal, scale, y, logsum)
+    return y, logsum
+
+
+def backward(k, dy, q, key, v, mask, y, logsum, *, causal, scale, gqa):
+    p = check(q, key, v, mask, causal=causal, scale=scale, gqa=gqa)
+    _, keys, features, values = p.sizes[:4]
+    dq, dk, dv = k.empty((*p.shape[:-1], features)), k.empty((*p.lead, keys, features)), k.empty((*p.lead, keys, values))
+    k.attention_backward(dy, q, key, v, mask, y, logsum, p.lead, p.sizes, *p.strides[:4], causal, scale, dq, dk, dv)
+    return tuple(np.ascontiguousarray(reference.sum_to(d, x.shape, gqa)) for d, x in ((dq, q), (dk, key), (dv, v)))
+
+
+ATTENTION_BACKWARD = Op("attention_backward", "rrrrorr", backward, reference.attention_backward, kernels=("attention_backward",))
+
+
+def gradient(ctx: Context):
+    q, k, v, mask = ctx.inputs
+    y, logsum = ctx.outputs
+    grads = ATTENTION_BACKWARD(ctx.g, q, k, v, mask, y, logsum, **ctx.attrs) if any(ctx.needs[:3]) else (None,) * 3
+    return *grads, mask_gradient(ctx) if ctx.needs[3] else None
+
+
+def mask_gradient(ctx: Context):
+    """The slope of every score, summed over the axes that the mask repeats along."""
+    q, k, v, mask = ctx.inputs
+    y, logsum = ctx.outputs
+    heads = q.shape[-3] if ctx.attrs["gqa"] else 0
+    scores = add(mul(matmul(q, transpose(repeated(k, heads), -1, -2)), ctx.attrs["scale"]), mask)
+    weights = exp(sub(scores, unsqueeze(logsum, -1)))
+    slope = sub(matmul(ctx.g, transpose(repeated(v, heads), -1, -2)), total(mul(ctx.g, y), -1, keepdim=True))
+    return sum_to(mul(weights, slope), mask.shape)
+
+
+def flops(q, k, v, mask, *, causal, scale, gqa):
+    p = plan(q.shape, k.shape, v.shape, None if mask is None else mask.shape, gqa)
+    L, S, E, F = p.sizes[:4]
+    return math.prod(p.lead) * (2 * L * S * (E + F) + 12 * L * S) // (2 if causal else 1)
+
+
+def _mask(rows, columns):
+    """Every third pair hidden, and all of row 1."""
+    seen = np.arange(rows * columns).reshape(rows, columns) % 3 != 0
+    seen[1:2] = False
+    return seen
+
+
+CALL = "scaled_dot_product_attention"
+ATTENTION = Op(
+    "attention", "rrro", forward, reference.attention, gradient, check,
+    kernels=("attention",), flops=flops, bytes=lambda q, k, v, mask, **_: q.nbytes + k.nbytes + v.nbytes + q.nbytes,
+    cases=[
+        *(case(f"keys{n}", CALL, A(2, 5, 8), A(2, n, 8), A(2, n, 8), batch=True, batched=(0, 1, 2)) for n in (1, 7, 16, 35, 130)),
+        *(case(f"features{n}", CALL, A(3, 9, n), A(3, 11, n), A(3, 11, n + 1)) for n in (1, 3, 8, 16, 33, 80)),
+        case("several_blocks", CALL, A(2, 3, 203, 20), A(2, 3, 301, 20), A(2, 3, 301, 37), batch=True, batched=(0, 1, 2)),
+        case("no_leading_axes", CALL, A(5, 8), A(7, 8), A(7, 3)),
+        case("leading_axes_broadcast", CALL, A(2, 1, 5, 8), A(3, 7, 8), A(1, 3, 7, 4)),
+        case("bool_mask_hides_a_row", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), _mask(5, 7)),
+        case("bool_mask_per_sample", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), (np.arange(14) % 7 < 5).reshape(2, 1, 1, 7)),
+        case("bool_mask_of_blocks", CALL, A(2, 100, 8), A(2, 300, 8), A(2, 300, 4), np.arange(300)[None] >= 150 + np.arange(100)[:, None] % 60),
+        case("float_mask", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), A(3, 5, 7)),
+        case("float_mask_per_query", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), A(5, 1)),
+        case("causal", CALL, A(2, 3, 19, 8), A(2, 3, 19, 8), A(2, 3, 19, 8), is_causal=True, batch=True, batched=(0, 1, 2)),
+        case("causal_more_keys", CALL, A(2, 150, 8), A(2, 290, 8), A(2, 290, 8), is_causal=True),
+        case("causal_more_queries", CALL, A(2, 290, 8), A(2, 150, 8), A(2, 150, 8), is_causal=True),
+        case("scale", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 8), scale=0.7),
+        case("far_apart", CALL, A(2, 5, 8, offset=5), A(2, 200, 8, offset=5), A(2, 200, 8), scale=1.0, tolerance=4096),
+        case("grouped_queries", CALL, A(2, 6, 5, 8), A(2, 2, 7, 8), A(2, 2, 7, 4), enable_gqa=True, batch=True, batched=(0, 1, 2)),
+        case("grouped_queries_unalike", CALL, A(6, 5, 8), A(2, 7, 8), A(3, 7, 4), enable_gqa=True),
+        case("grouped_queries_masked", CALL, A(2, 4, 5, 8), A(2, 2, 7, 8), A(2, 2, 7, 4), A(2, 4, 5, 7), enable_gqa=True),
+        case("no_keys", CALL, A(2, 5, 8), A(2, 0, 8), A(2, 0, 4)),
+        case("no_queries", CALL, A(2, 0, 8), A(2, 7, 8), A(2, 7, 4)),
+        case("no_batch", CALL, A(0, 5, 8), A(0, 7, 8), A(0, 7, 4)),
+    ],
+    refuses=[
+        bad("features", CALL, A(2, 5, 8), A(2, 7, 9), A(2, 7, 4), match="do not fit"),
+        bad("keys_and_values", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 6, 4), match="do not fit"),
+        bad("leading_axes", CALL, A(2, 5, 8), A(3, 7, 8), A(3, 7, 4), match="broadcast"),
+        bad("one_axis", CALL, A(8), A(7, 8), A(7, 4), match="two axes"),
+        bad("mask_shape", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), A(4, 7), match="attn_mask"),
+        bad("mask_of_more_axes", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), A(3, 2, 5, 7), match="attn_mask"),
+        bad("mask_and_causal", CALL, A(2, 5, 8), A(2, 5, 8), A(2, 5, 4), A(5, 5), is_causal=True, match="not both"),
+        bad("heads", CALL, A(5, 5, 8), A(2, 7, 8), A(2, 7, 4), enable_gqa=True, match="multiple"),
+        bad("dropout_above_one", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), dropout_p=1.5, match="p must be in"),
+    ],
+)
