@@ -8,6 +8,7 @@ Parameterised layers also take `dtype` (float32 by default). Constructors have n
 from . import init
 from .activation import (CELU, ELU, GELU, SELU, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU, ReLU,
                          ReLU6, ScaledTanh, Sigmoid, SiLU, Softmax, Softplus, Softsign, Tanh)
+from .attention import MultiheadAttention
 from .containers import ModuleDict, ModuleList, Sequential
 from .convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .dropout import Dropout, Dropout1d, Dropout2d, Dropout3d, StochasticDepth
@@ -23,5 +24,6 @@ from .pooling import (AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, A
 from .shape import (CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad1d, ConstantPad2d, ConstantPad3d, Flatten, Fold,
                     ReflectionPad1d, ReflectionPad2d, ReflectionPad3d, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d, Unfold,
                     Upsample, ZeroPad1d, ZeroPad2d, ZeroPad3d)
+from .transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = sorted(name for name in dir() if name[0].isupper()) + ["init"]

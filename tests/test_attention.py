@@ -1,0 +1,208 @@
+"""Attention beyond the cases of its row: special values, dropout, the modules beside torch's, and compiled encoders."""
+import copy
+
+import numpy as np
+import pytest
+
+import pyops
+from pyops import Tensor, models, nn
+from pyops import functional as F
+from pyops.backends import use_backend
+
+torch = pytest.importorskip("torch")
+FORWARD, GRADIENT = 1e-5, 1e-4   # of the largest value
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def off(got, want):
+    got, want = np.asarray(getattr(got, "data", got)), want.detach().numpy()
+    assert got.shape == want.shape
+    return np.abs(got - want).max() / max(np.abs(want).max(), 1e-30)
+
+
+def both(ours, theirs):
+    """Our module and torch's with its weights."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) * 0.2)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+def same_gradients(ours, theirs):
+    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert off(p.grad, q.grad) <= GRADIENT, name
+
+
+# ---- the function
+
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_a_query_that_may_look_nowhere_gives_zeros_and_takes_no_gradient(backend, real):
+    q, k, v = (Tensor(draw(2, n, 8, seed=n).astype(real), requires_grad=True) for n in (5, 9, 9))
+    mask = np.full((5, 9), 0, real)
+    mask[3] = -np.inf
+    with use_backend(backend):
+        y = F.scaled_dot_product_attention(q, k, v, mask)
+        y.backward(np.ones_like(y.data))
+    assert (y.data[:, 3] == 0).all() and (q.grad[:, 3] == 0).all() and (y.data[:, 2] != 0).all()
+    assert all(np.isfinite(t.grad).all() for t in (q, k, v))
+
+
+def test_nan_stays_nan_among_hidden_keys(backend):
+    q, k, v = draw(1, 8), draw(200, 8), draw(200, 8)
+    k[0] = np.nan
+    mask = np.full((1, 200), -np.inf, np.float32)
+    with use_backend(backend):
+        assert np.isnan(F.scaled_dot_product_attention(q, k, v, mask)).all()
+        assert np.isnan(F.scaled_dot_product_attention(q, k, v)).all()
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_large_scores_do_not_overflow(backend, blocks):
+    q, k, v = 30 * draw(7, 16), 30 * draw(128 * blocks, 16, seed=1), draw(128 * blocks, 16, seed=2)
+    with use_backend(backend):
+        y = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+    want = torch.nn.functional.scaled_dot_product_attention(*(torch.from_numpy(a).double() for a in (q, k, v)), scale=1.0)
+    assert off(y, want) <= 1e-4   # scores near 10^4 carry an error of 10^-3
+
+
+def test_bool_masks_of_tensors_and_of_torch():
+    q, k, v = draw(2, 5, 8), draw(2, 7, 8, seed=1), draw(2, 7, 8, seed=2)
+    seen = np.arange(35).reshape(5, 7) % 3 > 0
+    want = F.scaled_dot_product_attention(q, k, v, seen)
+    got = F.scaled_dot_product_attention(Tensor(q), k, v, Tensor(seen))
+    assert np.array_equal(got.data, want)
+
+
+def test_dropout_drops_weights():
+    q, k = np.zeros((1, 4000, 8), np.float32), np.zeros((1, 10, 8), np.float32)
+    v = np.broadcast_to(np.eye(10, dtype=np.float32), (1, 10, 10))
+    pyops.manual_seed(0)
+    weights = F.scaled_dot_product_attention(q, k, v, dropout_p=0.25)
+    kept = weights > 0
+    assert np.allclose(weights[kept], 0.1 / 0.75) and abs(kept.mean() - 0.75) < 0.02
+
+
+@pytest.mark.parametrize("mask", [None, np.arange(35).reshape(5, 7) > 6, "causal"])
+def test_composed_with_dropout_agrees_with_the_kernel(mask):
+    """A probability so small that nothing is dropped leaves the same numbers and gradients."""
+    how = {"is_causal": True} if isinstance(mask, str) else {"attn_mask": mask}
+    results = []
+    for p in (0.0, 1e-12):
+        q, k, v = (Tensor(draw(2, heads, n, 8, seed=n), requires_grad=True) for heads, n in ((4, 5), (2, 7), (2, 7)))
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, enable_gqa=True, **how)
+        y.backward(np.ones_like(y.data))
+        results.append([y.data, q.grad, k.grad, v.grad])
+    for a, b in zip(*results):
+        assert np.allclose(a, b, atol=1e-5)
+
+
+# ---- MultiheadAttention
+
+CONSTRUCTED = {
+    "plain": {}, "batch_first": {"batch_first": True}, "no_bias": {"bias": False}, "other_widths": {"kdim": 20, "vdim": 12},
+    "bias_kv": {"add_bias_kv": True}, "zero_attn": {"add_zero_attn": True, "add_bias_kv": True, "batch_first": True},
+}
+HIDDEN = np.arange(63).reshape(7, 9) % 4 == 3
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("masks", ["none", "bool", "float", "padding", "both", "per_head"])
+@pytest.mark.parametrize("settings", CONSTRUCTED, ids=str)
+def test_multihead_attention_is_torchs(settings, masks, need_weights):
+    settings = CONSTRUCTED[settings]
+    ours, theirs = both(nn.MultiheadAttention(32, 4, **settings), torch.nn.MultiheadAttention(32, 4, **settings))
+    order = (0, 1, 2) if settings.get("batch_first") else (1, 0, 2)
+    arrays = [draw(3, n, width, seed=n).transpose(order) for n, width in
+              ((7, 32), (9, settings.get("kdim", 32)), (9, settings.get("vdim", 32)))]
+    padding = np.arange(27).reshape(3, 9) % 9 > 6
+    given = {"none": {}, "bool": {"attn_mask": HIDDEN}, "float": {"attn_mask": draw(7, 9)}, "padding": {"key_padding_mask": padding},
+             "both": {"attn_mask": HIDDEN, "key_padding_mask": padding}, "per_head": {"attn_mask": np.broadcast_to(HIDDEN, (12, 7, 9)).copy()}}[masks]
+    inputs = [Tensor(a, requires_grad=True) for a in arrays]
+    tensors = [torch.tensor(np.ascontiguousarray(a), requires_grad=True) for a in arrays]
+    y, weights = ours(*inputs, need_weights=need_weights, **given)
+    want, want_weights = theirs(*tensors, need_weights=need_weights, **{k: torch.from_numpy(m) for k, m in given.items()})
+    assert off(y, want) <= FORWARD and (weights is None) == (not need_weights)
+    if need_weights:
+        assert off(weights, want_weights) <= FORWARD
+    g = draw(*want.shape, seed=9)
+    y.backward(g)
+    want.backward(torch.from_numpy(g))
+    same_gradients(ours, theirs)
+    for a, b in zip(inputs, tensors):
+        assert off(a.grad, b.grad) <= GRADIENT
+
+
+def test_multihead_attention_of_one_sample_weights_of_each_head_and_the_causal_hint():
+    ours, theirs = both(nn.MultiheadAttention(32, 4), torch.nn.MultiheadAttention(32, 4))
+    x = draw(7, 32)
+    future = ~np.tri(7, dtype=bool)
+    for how in ({"average_attn_weights": False}, {"need_weights": False, "attn_mask": future, "is_causal": True},
+                {"attn_mask": future, "is_causal": True}):
+        y, weights = ours(*[Tensor(x)] * 3, **how)
+        want, want_weights = theirs(*[torch.from_numpy(x)] * 3, **{k: torch.from_numpy(v) if k == "attn_mask" else v for k, v in how.items()})
+        assert off(y, want) <= FORWARD and (weights is None or off(weights, want_weights) <= FORWARD)
+
+
+def test_multihead_attention_refuses():
+    with pytest.raises(ValueError, match="multiple of num_heads"):
+        nn.MultiheadAttention(30, 4)
+    layer, x = nn.MultiheadAttention(32, 4), draw(7, 3, 32)
+    with pytest.raises(ValueError, match="key_padding_mask must have shape"):
+        layer(x, x, x, np.zeros((7, 3), bool))
+    with pytest.raises(ValueError, match="attn_mask must have shape"):
+        layer(x, x, x, attn_mask=np.zeros((7, 3), bool))
+    with pytest.raises(ValueError, match="is_causal"):
+        layer(x, x, x, is_causal=True)
+    with pytest.raises(ValueError, match="axes"):
+        layer(x, x[0], x)
+
+
+# ---- encoders
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("settings", [{}, {"batch_first": True}, {"norm_first": True}, {"bias": False, "layer_norm_eps": 1e-3}], ids=str)
+def test_encoder_layer_is_torchs(settings, activation):
+    ours, theirs = both(*(home.TransformerEncoderLayer(32, 4, 48, 0.0, activation, **settings) for home in (nn, torch.nn)))
+    x, future = draw(7, 3, 32), ~np.tri(3 if settings.get("batch_first") else 7, dtype=bool)
+    y, want = ours(Tensor(x), future), theirs(torch.from_numpy(x), torch.from_numpy(future))
+    assert off(y, want) <= FORWARD
+    g = draw(*x.shape, seed=1)
+    y.backward(g)
+    want.backward(torch.from_numpy(g))
+    same_gradients(ours, theirs)
+
+
+def test_encoder_is_torchs_with_padding_and_a_last_norm():
+    layers = [home.TransformerEncoderLayer(32, 4, 48, 0.0, batch_first=True, norm_first=True) for home in (nn, torch.nn)]
+    norms = [home.LayerNorm(32) for home in (nn, torch.nn)]
+    ours, theirs = both(nn.TransformerEncoder(layers[0], 3, norms[0]), torch.nn.TransformerEncoder(layers[1], 3, norms[1], enable_nested_tensor=False))
+    x, padding = draw(3, 7, 32), np.arange(21).reshape(3, 7) % 7 > 4
+    future = np.where(np.tri(7, dtype=bool), 0, -np.inf).astype(np.float32)
+    for mask in (None, future):
+        y = ours(Tensor(x), mask, padding)
+        want = theirs(torch.from_numpy(x), None if mask is None else torch.from_numpy(mask), torch.from_numpy(padding))
+        assert off(y, want) <= FORWARD
+    y.backward(np.ones_like(x))
+    want.backward(torch.ones(3, 7, 32))
+    same_gradients(ours, theirs)
+
+
+def test_the_encoders_layers_are_copies():
+    layer = nn.TransformerEncoderLayer(16, 2, 24)
+    encoder = nn.TransformerEncoder(layer, 2)
+    first, second = encoder.layers[0].linear1.weight, encoder.layers[1].linear1.weight
+    assert first is not second and np.array_equal(first.data, second.data) and not np.shares_memory(first.data, second.data)
+
+
+def test_dropout_only_while_training():
+    layer, x = nn.TransformerEncoderLayer(16, 2, 24, dropout=0.5), Tensor(draw(5, 2, 16))
+    assert not np.array_equal(layer(x).data, layer(x).data)
+    layer.eval()
+    assert np.array_equal(layer(x).data, layer(x).data)
+    assert np.array_equal(copy.deepcopy(layer)(x).data, layer(x).data)
