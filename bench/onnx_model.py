@@ -37,6 +37,12 @@ class Builder:
         self.nodes.append(helper.make_node(kind, [v if isinstance(v, str) else self.operand(v) for v in inputs], [name], **attributes))
         return name
 
+    def nodes_of(self, kind: str, inputs: list, outputs: int, **attributes) -> list[str]:
+        """A node of several results."""
+        first = self.node(kind, inputs, **attributes)
+        self.nodes[-1].output.extend(f"{first}_{i}" for i in range(1, outputs))
+        return list(self.nodes[-1].output)
+
     def reshape(self, value, shape) -> str:
         return self.node("Reshape", [value, self.constant(np.array(shape, np.int64))])
 
@@ -113,8 +119,11 @@ def response_norm(b, step, a):
 
 
 def linear(b, step, a):
-    if a["input"].ndim != 2:
-        raise Unsupported("linear of other than two axes is not translated")
+    if a["weight"].ndim != 2 or a["input"].ndim < 2:
+        raise Unsupported("linear of one axis is not translated")
+    if a["input"].ndim > 2:
+        product = b.node("MatMul", [a["input"], b.node("Transpose", [a["weight"]], perm=[1, 0])])
+        return product if a["bias"] is None else b.node("Add", [product, a["bias"]])
     return b.node("Gemm", given(a["input"], a["weight"], a["bias"]), transB=1)
 
 
@@ -172,6 +181,28 @@ def softmax(b, step, a):
     return b.node("Softmax", [a["input"]], axis=a["dim"])
 
 
+def attention(b, step, a):
+    """Composed: the operator of ONNX itself is of a later version."""
+    if a["dropout_p"] or a["is_causal"] or a["enable_gqa"]:
+        raise Unsupported("attention that is causal, grouped or drops weights is not translated")
+    n = a["key"].ndim
+    keys = b.node("Transpose", [a["key"]], perm=[*range(n - 2), n - 1, n - 2])
+    scale = a["query"].shape[-1] ** -0.5 if a["scale"] is None else a["scale"]
+    scores = b.node("Mul", [b.node("MatMul", [a["query"], keys]), scale])
+    if a["attn_mask"] is not None:
+        scores = b.node("Add", [scores, a["attn_mask"]])
+    return b.node("MatMul", [b.node("Softmax", [scores], axis=-1), a["value"]])
+
+
+def split(b, step, a):
+    sizes = np.array([r.shape[a["dim"]] for r in step.results], np.int64)
+    return b.nodes_of("Split", [a["tensor"], b.constant(sizes)], len(sizes), axis=a["dim"])
+
+
+def permute(b, step, a):
+    return b.node("Transpose", [a["input"]], perm=[d % a["input"].ndim for d in a["dims"]])
+
+
 def cat(b, step, a):
     return b.node("Concat", list(a["tensors"]), axis=a["dim"])
 
@@ -219,7 +250,7 @@ NODES = {
     "hardtanh": clip(lambda a: a["min_val"], lambda a: a["max_val"]), "squared_euclidean": squared_euclidean, "mean": mean,
     "add": binary("Add"), "sub": binary("Sub"), "mul": binary("Mul"), "div": binary("Div"),
     "matmul": lambda b, step, a: b.node("MatMul", [a["input"], a["other"]]),
-    "cat": cat, "getitem": getitem, "interpolate": interpolate,
+    "scaled_dot_product_attention": attention, "split": split, "permute": permute, "cat": cat, "getitem": getitem, "interpolate": interpolate,
     **{name: reshape for name in ("flatten", "reshape", "unsqueeze", "squeeze")}, **{f"dropout{n}": same for n in ("", "1d", "2d", "3d")},
 }
 
@@ -230,7 +261,8 @@ def model(graph: Graph) -> bytes:
     for step in graph.steps:
         if step.name not in NODES:
             raise Unsupported(f"{step.name} is not translated to ONNX")
-        b.names[step.results[0].name] = NODES[step.name](b, step, step.arguments)
+        made = NODES[step.name](b, step, step.arguments)
+        b.names |= zip((v.name for v in step.results), made if isinstance(made, list) else [made])
     output = b.names[graph.output.name]
     proto = helper.make_graph(
         b.nodes, "pyops", [helper.make_tensor_value_info(graph.input.name, TensorProto.FLOAT, graph.input.shape)],

@@ -93,7 +93,7 @@ EVERY_RUN = ("live gaps", "resnet50", "overhead")   # the others by --group
 
 @dataclass(frozen=True)
 class Network:
-    image: tuple[int, int, int]                          # channels, height, width
+    image: tuple[int, ...]                               # channels, height, width; of a sequence its length and features
     torchvision: bool = False                            # torchvision.models has it under the same name, with the same state_dict
     settings: dict = field(default_factory=dict)         # of its function in pyops.models, and of torchvision's
 
@@ -113,5 +113,6 @@ NETWORKS = {   # by the name of their function in pyops.models
     "mobilenet_v3_large": Network((3, 224, 224), True),
     "efficientnet_b0": Network((3, 224, 224), True),
     "unet": Network((3, 256, 256)),
+    "transformer_encoder": Network((128, 512)),
 }
 SHORT = ("lenet5_modern", "mobilenet_v2", "resnet18", "vgg16")   # what a run without --net measures, at batch 1

@@ -122,7 +122,8 @@ def test_multihead_attention_is_torchs(settings, masks, need_weights):
               ((7, 32), (9, settings.get("kdim", 32)), (9, settings.get("vdim", 32)))]
     padding = np.arange(27).reshape(3, 9) % 9 > 6
     given = {"none": {}, "bool": {"attn_mask": HIDDEN}, "float": {"attn_mask": draw(7, 9)}, "padding": {"key_padding_mask": padding},
-             "both": {"attn_mask": HIDDEN, "key_padding_mask": padding}, "per_head": {"attn_mask": np.broadcast_to(HIDDEN, (12, 7, 9)).copy()}}[masks]
+             "both": {"attn_mask": HIDDEN, "key_padding_mask": padding},
+             "per_head": {"attn_mask": np.broadcast_to(HIDDEN, (12, 7, 9)).copy()}}[masks]
     inputs = [Tensor(a, requires_grad=True) for a in arrays]
     tensors = [torch.tensor(np.ascontiguousarray(a), requires_grad=True) for a in arrays]
     y, weights = ours(*inputs, need_weights=need_weights, **given)
@@ -145,7 +146,8 @@ def test_multihead_attention_of_one_sample_weights_of_each_head_and_the_causal_h
     for how in ({"average_attn_weights": False}, {"need_weights": False, "attn_mask": future, "is_causal": True},
                 {"attn_mask": future, "is_causal": True}):
         y, weights = ours(*[Tensor(x)] * 3, **how)
-        want, want_weights = theirs(*[torch.from_numpy(x)] * 3, **{k: torch.from_numpy(v) if k == "attn_mask" else v for k, v in how.items()})
+        given = {k: torch.from_numpy(v) if k == "attn_mask" else v for k, v in how.items()}
+        want, want_weights = theirs(*[torch.from_numpy(x)] * 3, **given)
         assert off(y, want) <= FORWARD and (weights is None or off(weights, want_weights) <= FORWARD)
 
 
@@ -181,7 +183,8 @@ def test_encoder_layer_is_torchs(settings, activation):
 def test_encoder_is_torchs_with_padding_and_a_last_norm():
     layers = [home.TransformerEncoderLayer(32, 4, 48, 0.0, batch_first=True, norm_first=True) for home in (nn, torch.nn)]
     norms = [home.LayerNorm(32) for home in (nn, torch.nn)]
-    ours, theirs = both(nn.TransformerEncoder(layers[0], 3, norms[0]), torch.nn.TransformerEncoder(layers[1], 3, norms[1], enable_nested_tensor=False))
+    ours, theirs = both(nn.TransformerEncoder(layers[0], 3, norms[0]),
+                        torch.nn.TransformerEncoder(layers[1], 3, norms[1], enable_nested_tensor=False))
     x, padding = draw(3, 7, 32), np.arange(21).reshape(3, 7) % 7 > 4
     future = np.where(np.tri(7, dtype=bool), 0, -np.inf).astype(np.float32)
     for mask in (None, future):
@@ -206,3 +209,60 @@ def test_dropout_only_while_training():
     layer.eval()
     assert np.array_equal(layer(x).data, layer(x).data)
     assert np.array_equal(copy.deepcopy(layer)(x).data, layer(x).data)
+
+
+# ---- compiled
+
+def steps(program, kernel):
+    return sum(s.kernel == kernel for s in program.steps)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_compiled_encoder_copies_nothing(activation, norm_first, batch):
+    layers = 2
+    model = models.transformer_encoder(64, 4, layers, 96, activation=activation, norm_first=norm_first).eval()
+    x = draw(batch, 37, 64)
+    program = pyops.compile(model, (x,))
+    want = model(x).data
+    assert np.abs(program(x) - want).max() <= FORWARD * np.abs(want).max()
+    assert steps(program, "strided_copy") == 0 and steps(program, "attention") == layers
+    assert steps(program, "linear_packed") == 4 * layers and len(program.steps) == 9 * layers + norm_first
+    assert np.array_equal(program(x)[:1], pyops.compile(model, (x[:1],))(x[:1])), "a sample depends on its batch"
+
+
+@pytest.mark.parametrize("settings", [{}, {"add_bias_kv": True}, {"kdim": 20, "vdim": 12, "batch_first": True}], ids=str)
+def test_compiled_multihead_attention(settings):
+    layer = nn.MultiheadAttention(32, 4, **settings).eval()
+    order = (0, 1, 2) if settings.get("batch_first") else (1, 0, 2)
+    sizes = (7, 32), (9, settings.get("kdim", 32)), (9, settings.get("vdim", 32))
+    arrays = [draw(3, n, width, seed=n).transpose(order).copy() for n, width in sizes]
+    for how in ({"need_weights": False}, {"need_weights": False, "attn_mask": HIDDEN}, {}):
+        want = layer(*arrays, **how)
+        got = pyops.compile(lambda q, k, v: layer(q, k, v, **how), arrays)(*arrays)
+        for a, b in zip(got, want):
+            assert (a is None and b is None) or np.abs(a - b.data).max() <= FORWARD * np.abs(b.data).max()
+
+
+def test_compiled_attention_reads_views_where_they_lie():
+    """Heads out of one array, masks that are inputs, results that are read by permutations or as they are."""
+    def model(x, mask):
+        q, k, v = F.unbind(F.reshape(x, (2, 11, 3, 4, 8)), 2)
+        q, k, v = (F.transpose(a, 1, 2) for a in (q, k, v))
+        y = F.scaled_dot_product_attention(q, F.flip(k, -2), v, mask)
+        return y, F.permute(y, (2, 0, 1, 3)), F.scaled_dot_product_attention(F.flip(q, -1), k, v, is_causal=True)
+    x, mask = draw(2, 11, 96), draw(2, 1, 11, 1)
+    program = pyops.compile(model, (x, mask))
+    for got, want in zip(program(x, mask), model(x, mask)):
+        assert got.shape == want.shape and np.abs(got - want).max() <= FORWARD * np.abs(want).max()
+
+
+def test_a_view_that_is_read_as_an_array_is_copied_once():
+    def model(x):
+        y = F.transpose(x, 0, 1)
+        return F.relu(y), F.exp(y), F.reshape(F.transpose(y, 0, 1), (-1,)), y[::2, 1]
+    x = draw(5, 7)
+    program = pyops.compile(model, (x,))
+    for got, want in zip(program(x), model(x)):
+        assert np.array_equal(got, want)

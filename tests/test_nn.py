@@ -307,7 +307,7 @@ LEFT_OUT = ("device", "dtype", "size_average", "reduce", "min_value", "max_value
 def test_constructor_is_torchs(name):
     """The same argument names, order and defaults; torch's device and what it deprecates are left out."""
     def arguments(cls):
-        return [(p.name, p.default) for p in inspect.signature(cls).parameters.values()
+        return [(p.name, getattr(p.default, "__name__", p.default)) for p in inspect.signature(cls).parameters.values()
                 if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in LEFT_OUT]
     ours, theirs = arguments(getattr(nn, name)), arguments(getattr(torch.nn, name))
     if "Loss" in name:   # by keyword, so order is free

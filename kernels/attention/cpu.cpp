@@ -1,15 +1,15 @@
 // Scaled dot-product attention: y = softmax(scale q k' + mask) v for every head, and its gradient.
 //
-// A task is a block of queries of one head. It walks the keys a block at a time with a running maximum and sum of each query's line (Milakov &
-// Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al., "FlashAttention", 2022), so that no more than
+// A task is a block of queries of one head. It walks the keys a block at a time with a running maximum and sum of each query's line
+// (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al., "FlashAttention", 2022), so that no more than
 // QUERIES x KEYS scores exist. Both products run on one register tile: rows are broadcast, keys or features lie along vectors. Keys are
 // packed transposed, values as they are. A query's result is one chain of operations in the order of its keys, whatever else is computed.
 //
 // A query with no key left (every score is -inf) gives zeros; its log-sum-exp is stored as +inf, from which the gradient computes
 // probabilities of exactly zero.
 //
-// The gradient computes the probabilities again. Blocks of queries give dq; blocks of keys give dk and dv by the same steps with the roles of
-// queries and keys exchanged, so that nothing is added by two threads.
+// The gradient computes the probabilities again. Blocks of queries give dq; blocks of keys give dk and dv by the same steps with the roles
+// of queries and keys exchanged, so that nothing is added by two threads.
 #include "gemm/gemm.h"
 #include "simd_math.h"
 
@@ -324,8 +324,8 @@ struct Backward {
 
 // dy, y and dq cover every head in order; so do dk and dv, also where heads share keys or values: the caller adds those up.
 void attention_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real> mask, In<real> y, In<real> logsum, Dims lead, Dims sizes,
-                        Dims q_strides, Dims k_strides, Dims v_strides, Dims mask_strides, bool causal, double scale, Out<real> dq, Out<real> dk,
-                        Out<real> dv) {
+                        Dims q_strides, Dims k_strides, Dims v_strides, Dims mask_strides, bool causal, double scale, Out<real> dq,
+                        Out<real> dk, Out<real> dv) {
     const Layout at{lead, sizes};
     const i64 heads = at.heads(), L = at.queries(), S = at.keys(), F = at.values();
     Scratch<real> delta(heads * L);   // sum of dy y: what each line's slopes have in common

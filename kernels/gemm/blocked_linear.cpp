@@ -1,10 +1,11 @@
 // y = act(x W' + b) with packed weights: (filters / 16, features, 16).
 //
 // The register tile is P rows x Q blocks of filters: input values are broadcast, weights are whole vectors. A result is one chain of
-// multiply-adds from the bias in the order of the features, whatever tile it falls into: it depends neither on the number of rows nor on threads.
+// multiply-adds from the bias in the order of the features, whatever tile it falls into: it depends neither on the number of rows nor on
+// threads.
 //
-// Few rows are a stream of the weights, once: the fewer rows a tile has, the more blocks it reads side by side, so that the latency of its chains
-// is hidden. Many rows meet a chunk of weights (DEPTH features x CHUNK blocks) that stays in the second-level cache; sums that are not
+// Few rows are a stream of the weights, once: the fewer rows a tile has, the more blocks it reads side by side, so that the latency of its
+// chains is hidden. Many rows meet a chunk of weights (DEPTH features x CHUNK blocks) that stays in the second-level cache; sums that are not
 // complete wait in y, which loses nothing. The rows of a tile are copied side by side first: their distance in memory, often a power
 // of two, would put them into few sets of the cache, and as a constant it costs no address arithmetic.
 #include "blocked/epilogue.h"
@@ -112,8 +113,8 @@ struct Linear {
     i64 filters() const { return y.dim(1); }
 
     Sums sums(i64 row, i64 block, i64 from, i64 depth) const {
-        return {weight.data + (block * features() + from) * BLOCK, bias ? bias.data + block * BLOCK : nullptr, y.data + row * filters() + block * BLOCK,
-                features() * BLOCK, filters(), depth, filters() - block * BLOCK, from == 0, from + depth == features()};
+        return {weight.data + (block * features() + from) * BLOCK, bias ? bias.data + block * BLOCK : nullptr,
+                y.data + row * filters() + block * BLOCK, features() * BLOCK, filters(), depth, filters() - block * BLOCK, from == 0, from + depth == features()};
     }
 
     void one_row(i64 begin, i64 end) const { across(x.data, 1, begin, end, sums(0, begin, 0, features()), e); }
@@ -126,7 +127,8 @@ struct Linear {
             for (i64 block = begin; block < end; block += CHUNK)
                 for (i64 i = 0; i < tiles; ++i) {
                     const i64 first = row + (stop - row) * i / tiles, rows = row + (stop - row) * (i + 1) / tiles - first;
-                    for (i64 r = 0; r < rows; ++r) std::memcpy(copy + r * PITCH, x.data + (first + r) * features() + from, depth * sizeof(real));
+                    for (i64 r = 0; r < rows; ++r)
+                        std::memcpy(copy + r * PITCH, x.data + (first + r) * features() + from, depth * sizeof(real));
                     across(copy, rows, block, least(end, block + CHUNK), sums(first, block, from, depth), e);
                 }
         }

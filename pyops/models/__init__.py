@@ -13,6 +13,7 @@ from .lenet5 import LeNet5, LeNet5Modern, lenet5, lenet5_modern
 from .mobilenet_v2 import MobileNetV2, mobilenet_v2
 from .mobilenet_v3 import MobileNetV3, mobilenet_v3_large, mobilenet_v3_small
 from .resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+from .transformer import transformer_encoder
 from .unet import UNet, unet
 from .vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
@@ -21,5 +22,5 @@ __all__ = [
     "LeNet5Modern", "MobileNetV2", "MobileNetV3", "ResNet", "UNet", "VGG", "alexnet", "alexnet_2012", "densenet121", "densenet161",
     "densenet169", "densenet201", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4",
     "efficientnet_b5", "efficientnet_b6", "efficientnet_b7", "googlenet", "inception_v3", "lenet5", "lenet5_modern", "mobilenet_v2",
-    "mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "unet", "vgg11", "vgg11_bn",
-    "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
+    "mobilenet_v3_large", "mobilenet_v3_small", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "transformer_encoder", "unet",
+    "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]

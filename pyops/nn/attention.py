@@ -14,13 +14,14 @@ from .module import Module, Parameter
 class MultiheadAttention(Module):
     """Attention of several heads, each on its share of projected features, joined by a last linear layer. Vaswani et al. (2017).
 
-    embed_dim features are split among num_heads. kdim and vdim: features of key and value, embed_dim by default. dropout: of the weights, while
-    training. add_bias_kv appends a learned key and value, add_zero_attn one of zeros. batch_first: (N, T, E) instead of torch's default
+    embed_dim features are split among num_heads. kdim and vdim: features of key and value, embed_dim by default. dropout: of the weights,
+    while training. add_bias_kv appends a learned key and value, add_zero_attn one of zeros. batch_first: (N, T, E) instead of torch's default
     (T, N, E); inputs of two axes are one sample. state_dict's names are torch's.
     """
 
     def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, add_bias_kv: bool = False,
-                 add_zero_attn: bool = False, kdim: int | None = None, vdim: int | None = None, batch_first: bool = False, *, dtype=np.float32):
+                 add_zero_attn: bool = False, kdim: int | None = None, vdim: int | None = None, batch_first: bool = False, *,
+                 dtype=np.float32):
         if embed_dim <= 0 or num_heads <= 0 or embed_dim % num_heads:
             raise ValueError(f"MultiheadAttention: embed_dim {embed_dim} must be a positive multiple of num_heads {num_heads}")
         if not 0 <= dropout <= 1:
@@ -34,7 +35,9 @@ class MultiheadAttention(Module):
         if self.kdim == self.vdim == embed_dim:
             self.in_proj_weight = parameter(3 * embed_dim, embed_dim)
         else:
-            self.q_proj_weight, self.k_proj_weight, self.v_proj_weight = (parameter(embed_dim, n) for n in (embed_dim, self.kdim, self.vdim))
+            self.q_proj_weight = parameter(embed_dim, embed_dim)
+            self.k_proj_weight = parameter(embed_dim, self.kdim)
+            self.v_proj_weight = parameter(embed_dim, self.vdim)
             self.in_proj_weight = None
         self.in_proj_bias = parameter(3 * embed_dim) if bias else None
         self.bias_k, self.bias_v = (parameter(1, 1, embed_dim) if add_bias_kv else None for _ in range(2))
@@ -42,8 +45,7 @@ class MultiheadAttention(Module):
         self.reset_parameters()
 
     def reset_parameters(self):
-        weights = (self.in_proj_weight,) if self.in_proj_weight is not None else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        for weight in weights:
+        for weight in self._input_weights():
             init.xavier_uniform_(weight)
         if self.in_proj_bias is not None:
             init.zeros_(self.in_proj_bias)
@@ -52,17 +54,23 @@ class MultiheadAttention(Module):
             init.xavier_normal_(self.bias_k)
             init.xavier_normal_(self.bias_v)
 
-    def forward(self, query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None, average_attn_weights=True, is_causal=False):
+    def _input_weights(self):
+        if self.in_proj_weight is not None:
+            return (self.in_proj_weight,)
+        return self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
+
+    def forward(self, query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None, average_attn_weights=True,
+                is_causal=False):
         """Returns (result like query, weights or None). weights: (N, L, S), or (N, heads, L, S) without average_attn_weights.
 
-        key_padding_mask: (N, S), attn_mask: (L, S) or (N heads, L, S); bool arrays, True where a query may NOT look, or floats that are added
-        to the scores. is_causal says that attn_mask is the causal one, which then need not be read. need_weights=False is the fast way: no
+        key_padding_mask: (N, S), attn_mask: (L, S) or (N heads, L, S); bool arrays, True where a query may NOT look, or floats that are
+        added to the scores. is_causal says that attn_mask is the causal one, which then need not be read. need_weights=False is the fast way: no
         weights are stored. ValueError where shapes do not fit.
         """
         single = len(query.shape) == 2
         if len(query.shape) not in (2, 3) or not len(query.shape) == len(key.shape) == len(value.shape):
-            raise ValueError(f"MultiheadAttention: query, key and value must all have 2 or all have 3 axes, got shapes {tuple(query.shape)}, "
-                             f"{tuple(key.shape)} and {tuple(value.shape)}")
+            raise ValueError("MultiheadAttention: query, key and value must all have 2 or all have 3 axes, got shapes "
+                             f"{tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}")
         if is_causal and attn_mask is None:
             raise ValueError("MultiheadAttention: is_causal says that attn_mask is the causal one; give it too")
         batch_axis = 0 if self.batch_first or single else 1
@@ -90,7 +98,7 @@ class MultiheadAttention(Module):
         E, bias = self.embed_dim, self.in_proj_bias
         if self.in_proj_weight is not None and query is key is value:
             return F.split(F.linear(query, self.in_proj_weight, bias), E, -1)
-        weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight) if self.in_proj_weight is None else F.split(self.in_proj_weight, E)
+        weights = self._input_weights() if self.in_proj_weight is None else F.split(self.in_proj_weight, E)
         biases = (None, None, None) if bias is None else F.split(bias, E)
         return tuple(F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases))
 

@@ -15,7 +15,7 @@ from .linear import Linear
 from .module import Module
 from .normalisation import LayerNorm
 
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+ACTIVATIONS = ("relu", "gelu")   # that go by name
 
 
 class TransformerEncoderLayer(Module):
@@ -36,7 +36,7 @@ class TransformerEncoderLayer(Module):
         self.norm_first = norm_first
         self.norm1, self.norm2 = (LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype) for _ in range(2))
         self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
-        self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+        self.activation = activation
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
         """src: (T, N, d_model), (N, T, d_model) or (T, d_model); masks as MultiheadAttention's. Returns an array like src."""
@@ -52,14 +52,15 @@ class TransformerEncoderLayer(Module):
         return self.dropout1(y)
 
     def _feed_forward(self, x):
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        activation = getattr(F, self.activation) if isinstance(self.activation, str) else self.activation
+        return self.dropout2(self.linear2(self.dropout(activation(self.linear1(x)))))
 
 
 class TransformerEncoder(Module):
     """num_layers copies of encoder_layer, one after another, then `norm` if given. Vaswani et al. (2017).
 
-    The copies start with the same numbers, as torch's do. enable_nested_tensor and mask_check are torch's and without effect: padded positions
-    are computed like others.
+    The copies start with the same numbers, as torch's do. enable_nested_tensor and mask_check are torch's and without effect: padded
+    positions are computed like others.
     """
 
     def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None, enable_nested_tensor: bool = True,

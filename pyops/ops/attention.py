@@ -24,15 +24,16 @@ __all__ = ["scaled_dot_product_attention"]
 MOST_LEADING = 6   # a kernel's Dims hold eight: these, rows and columns
 
 
-def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, *, out=None):
-    """softmax(query key^T scale + mask) value: every query's mean of the values, weighted by how well their keys match. Vaswani et al. (2017).
+def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, *,
+                                 out=None):
+    """softmax(query key^T scale + mask) value: every query's mean of the values, weighted by how well their keys match it.
 
     query: (..., L, E), key: (..., S, E), value: (..., S, Ev), float32 or float64; leading axes broadcast, at most 6. Returns (..., L, Ev).
-    attn_mask broadcasts to (..., L, S): a bool array, True where a query may look, or floats added to the scores. is_causal instead lets query
-    i see keys 0 .. i. A query that may look nowhere gives zeros. scale: default 1 / sqrt(E). enable_gqa: the third last axis counts heads, and
-    each head of key and of value serves a whole number of query heads in a row. dropout_p > 0 drops weights, from pyops.manual_seed's
-    generator; the L x S weights are then kept in memory, which they never are otherwise.
-    ValueError where shapes do not fit, or for both attn_mask and is_causal.
+    attn_mask broadcasts to (..., L, S): a bool array, True where a query may look, or floats added to the scores. is_causal instead lets
+    query i see keys 0 .. i. A query that may look nowhere gives zeros. scale: default 1 / sqrt(E). enable_gqa: the third last axis counts
+    heads, and each head of key and of value serves a whole number of query heads in a row. dropout_p > 0 drops weights, from
+    pyops.manual_seed's generator; the L x S weights are then kept in memory, which they never are otherwise.
+    ValueError where shapes do not fit, or for both attn_mask and is_causal. Source: Vaswani et al. (2017).
     """
     if attn_mask is not None and is_causal:
         raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
@@ -58,7 +59,7 @@ def additive(mask, like):
 
 def with_dropout(query, key, value, mask, p, causal, scale, gqa):
     """Composed of other rows, whose tape keeps the weights that were dropped."""
-    ATTENTION.check(*(Shaped(tuple(x.shape)) if x is not None else None for x in (query, key, value, mask)), causal=causal, scale=scale, gqa=gqa)
+    plan(*(None if x is None else tuple(x.shape) for x in (query, key, value, mask)), gqa)
     heads = query.shape[-3] if gqa else 0
     scores = mul(matmul(query, transpose(repeated(key, heads), -1, -2)), scale)
     none = None
@@ -73,11 +74,6 @@ def with_dropout(query, key, value, mask, p, causal, scale, gqa):
     if none is not None and none.any():
         weights = where(none, 0.0, weights)
     return matmul(dropout(weights, p), repeated(value, heads))
-
-
-class Shaped(NamedTuple):
-    """What a check sees of an input."""
-    shape: tuple[int, ...]
 
 
 def repeated(x, heads):
@@ -195,7 +191,8 @@ ATTENTION = Op(
         case("leading_axes_broadcast", CALL, A(2, 1, 5, 8), A(3, 7, 8), A(1, 3, 7, 4)),
         case("bool_mask_hides_a_row", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), _mask(5, 7)),
         case("bool_mask_per_sample", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), (np.arange(14) % 7 < 5).reshape(2, 1, 1, 7)),
-        case("bool_mask_of_blocks", CALL, A(2, 100, 8), A(2, 300, 8), A(2, 300, 4), np.arange(300)[None] >= 150 + np.arange(100)[:, None] % 60),
+        case("bool_mask_of_blocks", CALL, A(2, 100, 8), A(2, 300, 8), A(2, 300, 4),
+             np.arange(300)[None] >= 150 + np.arange(100)[:, None] % 60),
         case("float_mask", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), A(3, 5, 7)),
         case("float_mask_per_query", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), A(5, 1)),
         case("causal", CALL, A(2, 3, 19, 8), A(2, 3, 19, 8), A(2, 3, 19, 8), is_causal=True, batch=True, batched=(0, 1, 2)),

@@ -2,10 +2,11 @@
 from __future__ import annotations
 
 from ..ir import Graph
-from . import convolution, elementwise, linear, plain, pooling
-from .context import INPUT, OUTPUT, Declined, Lowering, Ref
+from . import attention, convolution, elementwise, linear, plain, pooling
+from .context import INPUT, OUTPUT, Declined, Lowering, Ref, contiguous_strides
 
-RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **dict.fromkeys(elementwise.FLAT, elementwise.flat)}
+RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES,
+         **dict.fromkeys(elementwise.FLAT, elementwise.flat)}
 
 
 def lower(graph: Graph, options) -> Lowering:
@@ -62,13 +63,5 @@ def give_out(low: Lowering, index: int, value) -> None:
         return
     buffer = low.buffer(value.size, value.dtype)
     buffer.space, buffer.index = OUTPUT, index
-    strides = tuple(int(s) for s in contiguous_strides(value.shape))
-    low.add("strided_copy", Ref(ref.buffer, ref.offset, (1,)), strides, Ref(buffer, 0, value.shape, value.dtype), algorithm="copy")
-
-
-def contiguous_strides(shape):
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return reversed(strides)
+    low.add("strided_copy", Ref(ref.buffer, ref.offset, (1,)), contiguous_strides(value.shape), Ref(buffer, 0, value.shape, value.dtype),
+            algorithm="copy")

@@ -42,6 +42,13 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """A value that lies in a buffer behind strides (in values); `ref` is its first element."""
+    ref: Ref
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Map:
     """An image (n, channels, h, w) in blocked layout; `ref` has the shape (n, blocks, h, w, 16)."""
     ref: Ref
@@ -92,6 +99,7 @@ class Lowering:
     steps: list[Step] = field(default_factory=list)
     planar: dict[Value, Ref] = field(default_factory=dict)
     maps: dict[Value, Map] = field(default_factory=dict)
+    views: dict[Value, View] = field(default_factory=dict)     # copied when something needs them contiguous
     placement: dict[Value, tuple[Value, int]] = field(default_factory=dict)   # value -> concatenation and channel block it is part of
     consumers: dict[Value, list[Node]] = field(default_factory=dict)
     done: set[Node] = field(default_factory=set)       # nodes whose results another node's kernel makes on the side
@@ -131,6 +139,9 @@ class Lowering:
         """The value planar, converted if need be; constants as they are."""
         if not isinstance(value, Value):
             return value
+        if value not in self.planar and value in self.views:
+            view = self.views[value]
+            self.add("strided_copy", view.ref, view.strides, self.new_planar(value), node=value.node, algorithm="copy")
         if value not in self.planar:
             source = self.maps[value]
             shape = four(value.shape)
@@ -144,11 +155,20 @@ class Lowering:
     def as_map(self, value: Value) -> Map:
         """The value in blocked layout, converted if need be."""
         if value not in self.maps:
-            source = self.planar[value]
+            source = self.as_planar(value)
             n, c, h, w = four(value.shape)
             self.new_map(value)
             self.add("to_blocked", source.reshaped((n, c, h, w)), self.maps[value].ref, algorithm="layout")
         return self.maps[value]
+
+    def as_view(self, value) -> View:
+        """The value wherever it lies, for kernels that take strides."""
+        if isinstance(value, Value) and value in self.views and value not in self.planar:
+            return self.views[value]
+        return View(self.as_planar(value), contiguous_strides(value.shape))
+
+    def is_view(self, value) -> bool:
+        return isinstance(value, Value) and value in self.views and value not in self.planar and value not in self.maps
 
     def is_map(self, value) -> bool:
         return isinstance(value, Value) and value in self.maps
@@ -157,6 +177,14 @@ class Lowering:
 
     def add(self, kernel: str, *args, node: Node | None = None, algorithm: str = "", flops: float = 0, why: str = "") -> None:
         self.steps.append(Step(kernel, args, node, algorithm, flops, why))
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
 
 
 def four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:

@@ -35,6 +35,8 @@ def reshape(low: Lowering, node: Node) -> None:
     x = node.inputs[0]
     if not isinstance(x, Value):
         raise Declined("of a constant")
+    if low.is_view(x):
+        raise Declined("of a view")
     source = low.as_planar(x)
     low.planar[node.output] = source.reshaped(node.output.shape)
 

@@ -1,7 +1,7 @@
 """The rule for every row without one of its own: its own glue, run once on stand-ins, with the kernel calls that it makes kept.
 
 Stand-ins are arrays at known addresses; what a kernel is given is found again by its address. A row without kernels makes a view:
-where that is no contiguous array, a copy is made of it.
+where that is no contiguous array, it stays a view until something needs a copy of it.
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ...registry import OPS
 from ..ir import Node, Value
-from .context import Declined, Lowering, Ref
+from .context import Declined, Lowering, Ref, View
 
 
 class Recorder:
@@ -28,6 +28,11 @@ class Recorder:
         self.arrays.append((array.__array_interface__["data"][0], array, ref))
         self.arrays.sort(key=lambda entry: entry[0])
         return array
+
+    def strided_stand_in(self, view: View, shape, dtype) -> np.ndarray:
+        """The view, of a stand-in for the whole buffer."""
+        whole = self.stand_in(Ref(view.ref.buffer, 0, (view.ref.buffer.bytes // dtype.itemsize,), dtype))
+        return np.lib.stride_tricks.as_strided(whole[view.ref.offset // dtype.itemsize:], shape, [s * dtype.itemsize for s in view.strides])
 
     def empty(self, shape, dtype=None):
         shape, dtype = tuple(int(s) for s in np.atleast_1d(shape)) if not isinstance(shape, tuple) else shape, np.dtype(dtype or self.dtype)
@@ -59,12 +64,26 @@ class Recorder:
 
 def plain(low: Lowering, node: Node) -> None:
     op = OPS[node.op]
+    if not op.kernels and any(map(low.is_view, node.inputs)) and view_of_view(low, node):
+        return
     recorder = Recorder(low, node)
     inputs = [recorder.stand_in(low.as_planar(v)) if isinstance(v, Value) else v for v in node.inputs]
     result = op.forward(recorder, *inputs, **node.attrs)
     results = result if isinstance(result, tuple) else (result,)
     for value, array in zip(node.outputs, results):
         place(low, recorder, value, array)
+
+
+def view_of_view(low: Lowering, node: Node) -> bool:
+    """Whether the row, which only views, can do so without a copy of its input."""
+    recorder = Recorder(low, node)
+    inputs = [recorder.strided_stand_in(low.views[v], v.shape, v.dtype) if low.is_view(v) else
+              recorder.stand_in(low.as_planar(v)) if isinstance(v, Value) else v for v in node.inputs]
+    result = OPS[node.op].forward(recorder, *inputs, **node.attrs)
+    if isinstance(result, tuple) or recorder.find(result) is None:   # NumPy had to copy
+        return False
+    place(low, recorder, node.output, result)
+    return True
 
 
 def place(low: Lowering, recorder: Recorder, value: Value, array: np.ndarray) -> None:
@@ -79,5 +98,4 @@ def place(low: Lowering, recorder: Recorder, value: Value, array: np.ndarray) ->
     strides = tuple(s // array.itemsize for s in array.strides)
     if array.ndim > 8 or array.dtype != np.float32:
         raise ValueError(f"compile: {value.node.op} at {value.node.where}: a view of {array.ndim} axes and type {array.dtype} cannot be copied")
-    source = Ref(ref.buffer, ref.offset, (1,))
-    low.add("strided_copy", source, strides, low.new_planar(value), node=value.node, algorithm="copy")
+    low.views[value] = View(Ref(ref.buffer, ref.offset, (1,)), strides)
