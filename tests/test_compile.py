@@ -178,6 +178,19 @@ def test_no_memory_for_the_arena_is_a_memory_error():
     assert np.array_equal(program(x), np.maximum(np.maximum(x, 0) * 2 + 1, 0))
 
 
+def test_large_maps_go_a_sample_at_a_time(tmp_path):
+    def model(x):
+        return F.max_pool2d(F.cat([F.relu(x), F.tanh(x)], 1) + 0.0, 2)
+    x = images(3, 16, 512, 300)
+    program = pyops.compile(model, x)
+    assert program.samples == 3 and program.arena_bytes < 3 * x.nbytes
+    want = np.asarray(model(x))
+    assert off(program(x), want) <= 1e-6 and len(program.measured(1)) == len(program.steps)
+    program.save(tmp_path / "p.npz")
+    assert np.array_equal(pyops.Program.load(tmp_path / "p.npz")(x), program(x))
+    assert pyops.compile(lambda x: model(x) * F.sum(x), x).samples == 1, "a sum over the batch needs the batch"
+
+
 # ---- tracing
 
 def test_what_depends_on_numbers_is_refused_with_its_line():

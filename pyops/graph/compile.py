@@ -10,7 +10,7 @@ import numpy as np
 from .. import nn
 from ..backends import BACKENDS, active
 from ..threads import get_num_threads
-from . import choose
+from . import choose, samples
 from .lowering import lower
 from .passes import run_all
 from .plan import Plan
@@ -58,10 +58,24 @@ def compile(model: nn.Module | Callable, example_inputs, precision: str = "defau
 
 
 def build(model, inputs, options: Options, again=None) -> Program:
+    graph, structure = simplified(model, inputs)
+    if samples.apart(graph):
+        one, _ = simplified(model, tuple(x[:1] for x in inputs))
+        plan = planned(one, structure, options)
+        if plan.arena > samples.CACHE:
+            return Program(plan, options.isa, options.threads, again, samples=len(inputs[0]))
+    return Program(planned(graph, structure, options), options.isa, options.threads, again)
+
+
+def simplified(model, inputs):
     graph, structure = trace(model, inputs)
     run_all(graph)
+    return graph, structure
+
+
+def planned(graph, structure, options: Options) -> Plan:
     choose.run(graph, options)
-    return Program(Plan.of(lower(graph, options), structure, options.precision), options.isa, options.threads, again)
+    return Plan.of(lower(graph, options), structure, options.precision)
 
 
 def check_inputs(inputs) -> None:

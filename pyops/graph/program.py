@@ -18,9 +18,11 @@ class Program:
     depend on the number of threads, nor a sample's on the others in the batch, bit for bit.
     """
 
-    def __init__(self, plan: Plan, isa: str, threads: int, again: Callable | None = None):
-        self.plan, self.isa, self.threads = plan, isa, threads
-        self.steps, self.inputs, self.outputs, self.precision = plan.steps, plan.inputs, plan.outputs, plan.precision
+    def __init__(self, plan: Plan, isa: str, threads: int, again: Callable | None = None, samples: int = 1):
+        """samples: how many times the plan, which then is for one sample, is run for a batch (samples.py)."""
+        self.plan, self.isa, self.threads, self.samples = plan, isa, threads, samples
+        self.steps, self.precision = plan.steps, plan.precision
+        self.inputs, self.outputs = ([(s if samples == 1 else (samples, *s[1:]), d) for s, d in arrays] for arrays in (plan.inputs, plan.outputs))
         self._again, self._others = again, {}
         self._native = _C.Program(isa, plan.arena, [nbytes(*i) for i in plan.inputs], [nbytes(*o) for o in plan.outputs], threads)
         for step in plan.steps:
@@ -31,7 +33,8 @@ class Program:
         if ready is None:
             return self._replanned(arrays)(*arrays)
         results = self._results()
-        self._native.run(ready, results)
+        for inputs, outputs in self._runs(ready, results):
+            self._native.run(inputs, outputs)
         return unflatten(self.plan.structure, results)
 
     # ---- inputs and outputs
@@ -55,6 +58,12 @@ class Program:
             ready.append(array if array.flags.c_contiguous and array.flags.aligned else np.require(array, None, "CA"))
         return tuple(ready)
 
+    def _runs(self, inputs, outputs):
+        """The arrays of each run of the plan."""
+        if self.samples == 1:
+            return [(inputs, outputs)]
+        return [tuple(tuple(a[i:i + 1] for a in arrays) for arrays in (inputs, outputs)) for i in range(self.samples)]
+
     def _replanned(self, arrays) -> "Program":
         shapes = tuple((a.shape, a.dtype) for a in map(as_array, arrays))
         if shapes not in self._others:
@@ -65,14 +74,15 @@ class Program:
 
     def save(self, file) -> None:
         """Writes weights and plan into one file (.npz). It holds no code and loads on any instruction set."""
-        self.plan.save(file)
+        self.plan.save(file, self.samples)
 
     @classmethod
     def load(cls, file, threads: int | None = None, backend: str | None = None) -> "Program":
         """A saved program, for the active backend's instruction set or that of `backend`. ValueError for a file that is no program."""
         from ..backends import get_backend
         from ..threads import get_num_threads
-        return cls(Plan.load(file), get_backend(backend).name, threads or get_num_threads())
+        plan, samples = Plan.load(file)
+        return cls(plan, get_backend(backend).name, threads or get_num_threads(), samples=samples)
 
     # ---- looking inside
 
@@ -88,7 +98,7 @@ class Program:
 
     def run_timed(self, *arrays) -> list[float]:
         """Seconds of each step in one run."""
-        return self._native.run_timed(self._ready(arrays), self._results())
+        return list(np.sum([self._native.run_timed(*run) for run in self._runs(self._ready(arrays), self._results())], axis=0))
 
     def measured(self, rounds: int = 20) -> list[float]:
         """The shortest time of each step over `rounds` runs on random input, in seconds."""
@@ -103,10 +113,12 @@ class Program:
         seconds = self.measured(rounds)
         lines = [f"{'op':<16} {'module':<30} {'result':<20} {'algorithm':<10} {'layout':<8} {'MFLOP':>9} {'MB':>7} {'ms':>8} {'% peak':>7}"]
         for step, s in zip(self.steps, seconds):
-            share = f"{100 * step.flops / s / 1e9 / peak:>7.0f}" if step.flops else " " * 7
+            share = f"{100 * self.samples * step.flops / s / 1e9 / peak:>7.0f}" if step.flops else " " * 7
             lines.append(f"{step.op:<16} {step.module:<30.30} {shape_of(step):<20} {step.algorithm:<10} {step.layout:<8} {step.flops / 1e6:>9.2f} "
                          f"{step.bytes / 1e6:>7.2f} {s * 1e3:>8.3f} {share}")
-        flops, total = sum(s.flops for s in self.steps), sum(seconds)
+        flops, total = self.samples * sum(s.flops for s in self.steps), sum(seconds)
+        if self.samples > 1:
+            lines.insert(0, f"a plan for one sample, run {self.samples} times; times and shares are of all of them together")
         lines.append(f"{len(self.steps)} steps, {flops / 1e9:.2f} GFLOP, {total * 1e3:.3f} ms: {100 * flops / total / 1e9 / peak:.0f} % of {peak:.0f} "
                      f"GFLOP/s; {self.threads} threads, {self.isa}; arena {self.arena_bytes / 1e6:.1f} MB, weights {self.weight_bytes / 1e6:.1f} MB")
         return "\n".join(lines)
