@@ -20,10 +20,11 @@ template <class Body> static inline void parallel_for(i64 n, i64 grain, Body bod
         return;
     }
     if (pyops_run_threads) {
-        struct Job { Body& body; i64 n, threads; } job{body, n, threads};
-        pyops_team((int)threads, (int)threads, [](void* context, i64 t) {
+        const i64 parts = useful < 4 * threads ? useful : 4 * threads;   // some to spare: a thread may come late or be interrupted
+        struct Job { Body& body; i64 n, parts; } job{body, n, parts};
+        pyops_team((int)threads, (int)parts, [](void* context, i64 t) {
             const Job& j = *(const Job*)context;
-            j.body(j.n * t / j.threads, j.n * (t + 1) / j.threads);
+            j.body(j.n * t / j.parts, j.n * (t + 1) / j.parts);
         }, &job);
         return;
     }
