@@ -55,7 +55,8 @@ class Plan:
         """One .npz: the constants as arrays, the rest as JSON. Nothing in it is code."""
         number = {id(a): i for i, a in enumerate(self.constants)}
         steps = [{**fields_of(s), "args": [{"constant": number[id(a)]} if isinstance(a, np.ndarray) else a for a in s.args]} for s in self.steps]
-        text = json.dumps({"pyops program": VERSION, "samples": samples, "precision": self.precision, "arena": self.arena, "structure": to_json(self.structure),
+        text = json.dumps({"pyops program": VERSION, "samples": samples, "precision": self.precision, "arena": self.arena,
+                           "structure": to_json(self.structure),
                            "inputs": [[s, str(d)] for s, d in self.inputs], "outputs": [[s, str(d)] for s, d in self.outputs], "steps": steps})
         with open(file, "wb") as out:
             np.savez(out, plan=np.frombuffer(text.encode(), np.uint8), **{f"c{i}": a for i, a in enumerate(self.constants)})
@@ -76,7 +77,8 @@ class Plan:
         steps = [PlannedStep(**{**s, "shape": tuple(s["shape"]), "args": tuple(from_json_argument(a, constants) for a in s["args"])})
                  for s in content["steps"]]
         arrays = {key: [(tuple(s), np.dtype(d)) for s, d in content[key]] for key in ("inputs", "outputs")}
-        return cls(steps, arrays["inputs"], arrays["outputs"], from_json(content["structure"]), content["arena"], content["precision"], constants), content["samples"]
+        plan = cls(steps, arrays["inputs"], arrays["outputs"], from_json(content["structure"]), content["arena"], content["precision"], constants)
+        return plan, content["samples"]
 
 
 def fields_of(step: PlannedStep) -> dict:

@@ -127,15 +127,16 @@ class Program:
         """Which algorithm a layer uses and why. layer: a module's dotted name, or the name of a value (conv3). KeyError if there is none."""
         found = [s for s in self.steps if layer and layer in (s.module, s.value)]
         if not found:
-            raise KeyError(f"program: no layer {layer!r}; it has {', '.join(sorted({s.module or s.value for s in self.steps if s.module or s.value}))}")
+            known = sorted({s.module or s.value for s in self.steps if s.module or s.value})
+            raise KeyError(f"program: no layer {layer!r}; it has {', '.join(known)}")
         return "\n".join(f"{s.op} {s.module or s.value}: {s.algorithm} ({s.kernel}){': ' + s.why if s.why else ''}" for s in found)
 
     def profile(self, file, rounds: int = 20) -> None:
         """Writes the measured steps as a trace that chrome://tracing and Perfetto open."""
         events, at = [], 0.0
         for step, s in zip(self.steps, self.measured(rounds)):
-            events.append({"name": f"{step.op} {step.module}".strip(), "cat": step.algorithm, "ph": "X", "pid": 1, "tid": 1, "ts": at * 1e6, "dur": s * 1e6,
-                           "args": {"kernel": step.kernel, "result": shape_of(step), "gflops": step.flops / max(s, 1e-9) / 1e9, "why": step.why}})
+            events.append({"name": f"{step.op} {step.module}".strip(), "cat": step.algorithm, "ph": "X", "pid": 1, "tid": 1, "ts": at * 1e6,
+                           "dur": s * 1e6, "args": {"kernel": step.kernel, "result": shape_of(step), "gflops": step.flops / max(s, 1e-9) / 1e9, "why": step.why}})
             at += s
         with open(file, "w") as out:
             json.dump({"traceEvents": events, "displayTimeUnit": "ms"}, out)

@@ -6,7 +6,7 @@ import numpy as np
 from .. import activations, packing
 from ..ir import Node, Value
 from . import linear, pooling
-from .context import Declined, Lowering, Map, four
+from .context import Declined, Lowering, four
 
 
 def conv(low: Lowering, node: Node) -> None:
@@ -47,8 +47,8 @@ def conv(low: Lowering, node: Node) -> None:
         if joined is None or (groups > 1 and filters % packing.BLOCK):
             raise Declined(f"{groups} groups of {weight.shape[1]} channels do not fill blocks")
         scale, shift = (packing.bias(v.astype(np.float32), channels) for v in node.normalised) if node.normalised else (None, None)
-        call("direct_conv", low.as_map(x).ref, channels, scale, shift, packing.direct(low.kernels, joined[0]), packing.bias(bias, filters), residual(low, node), *spatial,
-             joined[1], *tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
+        call("direct_conv", low.as_map(x).ref, channels, scale, shift, packing.direct(low.kernels, joined[0]), packing.bias(bias, filters),
+             residual(low, node), *spatial, joined[1], *tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
 
 
 def as_linear(low: Lowering, node: Node, x: Value, weight: np.ndarray, bias) -> None:
