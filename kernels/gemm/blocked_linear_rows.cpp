@@ -1,8 +1,8 @@
 // y = act(x W' + b) for few rows of x, with the weights as the model holds them: (filters, features).
 //
 // Few rows leave this bound by reading the weights, which happens once, in place: no packed copy takes memory. A tile is F filters x R rows, a
-// vector of partial sums each, so F streams of weights are in flight. A result is the sum of its lanes in one fixed order, whatever the
-// number of rows and threads.
+// vector of partial sums each, so F streams of weights are in flight. Where these come from memory, the filters of a tile lie far apart, so that
+// each stream goes on from tile to tile. A result is the sum of its lanes in one fixed order, whatever the number of rows and threads.
 #include "blocked/epilogue.h"
 
 BEGIN_KERNELS
@@ -13,8 +13,10 @@ constexpr int MOST_ROWS = 4, FILTERS = 4;
 constexpr int MOST_ROWS = 2, FILTERS = 4;
 #endif
 
-// F filters from w against R rows from x; sums[f * R + r]
-template <int F, int R> void dot_tile(const real* x, const real* w, i64 features, real* sums) {
+constexpr i64 CACHED = 4 << 20;   // values of weights: 16 MB
+
+// F filters, `apart` values from one to the next from w on, against R rows from x; sums[f * R + r]
+template <int F, int R> void dot_tile(const real* x, const real* w, i64 apart, i64 features, real* sums) {
     V acc[F][R] = {};
     const auto step = [&](i64 c, auto lanes) {
         V xv[R];
@@ -22,7 +24,7 @@ template <int F, int R> void dot_tile(const real* x, const real* w, i64 features
         for (int r = 0; r < R; ++r) xv[r] = lanes.load(x + r * features + c);
         #pragma GCC unroll 8
         for (int f = 0; f < F; ++f) {
-            const V wv = lanes.load(w + f * features + c);
+            const V wv = lanes.load(w + f * apart + c);
             #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) acc[f][r] += xv[r] * wv;
         }
@@ -32,13 +34,13 @@ template <int F, int R> void dot_tile(const real* x, const real* w, i64 features
         for (int r = 0; r < R; ++r) sums[f * R + r] = hsum(acc[f][r]);
 }
 
-template <int F> void dot_rows(int rows, const real* x, const real* w, i64 features, real* sums) {
+template <int F> void dot_rows(int rows, const real* x, const real* w, i64 apart, i64 features, real* sums) {
     switch (rows) {
-        case 1: return dot_tile<F, 1>(x, w, features, sums);
-        case 2: return dot_tile<F, 2>(x, w, features, sums);
+        case 1: return dot_tile<F, 1>(x, w, apart, features, sums);
+        case 2: return dot_tile<F, 2>(x, w, apart, features, sums);
 #if defined(__AVX512F__)
-        case 3: return dot_tile<F, 3>(x, w, features, sums);
-        case 4: return dot_tile<F, 4>(x, w, features, sums);
+        case 3: return dot_tile<F, 3>(x, w, apart, features, sums);
+        case 4: return dot_tile<F, 4>(x, w, apart, features, sums);
 #endif
     }
 }
@@ -54,24 +56,27 @@ void finish_row(real* y, const real* bias, i64 begin, i64 end, const Epilogue& e
         store(y + k, load(v), n);
     }
 }
+
+// COUNT filters k, k + apart, ... against all rows; the filters stay in L2 meanwhile
+template <int COUNT> void filters_times_rows(In<real> x, In<real> weight, i64 k, i64 apart, Out<real> y) {
+    const i64 rows = x.dim(0), features = x.dim(1), filters = weight.dim(0);
+    for (i64 first = 0; first < rows; first += MOST_ROWS) {
+        const int some = rows - first < MOST_ROWS ? (int)(rows - first) : MOST_ROWS;
+        real sums[COUNT * MOST_ROWS];
+        dot_rows<COUNT>(some, x.data + first * features, weight.data + k * features, apart * features, features, sums);
+        for (int f = 0; f < COUNT; ++f)
+            for (int r = 0; r < some; ++r) y.data[(first + r) * filters + k + f * apart] = sums[f * some + r];
+    }
+}
 }  // namespace
 
 void linear_rows(In<real> x, In<real> weight, In<real> bias, i64 activation, double a, double b, Out<real> y) {
     const Epilogue e(activation, a, b);
     const i64 rows = x.dim(0), features = x.dim(1), filters = weight.dim(0);
     parallel_for(filters, 1 + 60000 / (features * rows + 1), [&](i64 begin, i64 end) {
-        for (i64 k = begin; k < end; k += FILTERS) {
-            const int count = end - k < FILTERS ? (int)(end - k) : FILTERS;
-            const real* w = weight.data + k * features;
-            for (i64 first = 0; first < rows; first += MOST_ROWS) {   // the filters of a tile stay in L2 meanwhile
-                const int some = rows - first < MOST_ROWS ? (int)(rows - first) : MOST_ROWS;
-                real sums[FILTERS * MOST_ROWS];
-                if (count == FILTERS) dot_rows<FILTERS>(some, x.data + first * features, w, features, sums);
-                else for (int f = 0; f < count; ++f) dot_rows<1>(some, x.data + first * features, w + f * features, features, sums + f * some);
-                for (int f = 0; f < count; ++f)
-                    for (int r = 0; r < some; ++r) y.data[(first + r) * filters + k + f] = sums[f * some + r];
-            }
-        }
+        const i64 tiles = (end - begin) / FILTERS, far = weight.size() > CACHED;
+        for (i64 i = 0; i < tiles; ++i) filters_times_rows<FILTERS>(x, weight, begin + (far ? i : i * FILTERS), far ? tiles : 1, y);
+        for (i64 k = begin + tiles * FILTERS; k < end; ++k) filters_times_rows<1>(x, weight, k, 1, y);
         for (i64 r = 0; r < rows; ++r) finish_row(y.data + r * filters, bias.data, begin, end, e);
     });
 }
