@@ -1,6 +1,10 @@
-"""Pooling, means over images and resizing, in blocked layout."""
+"""Pooling, means over images, resizing and padding, in blocked layout."""
 from __future__ import annotations
 
+import numpy as np
+
+from ...ops.interpolate import tables
+from ...ops.pad import MODES
 from ..ir import Node, Value
 from .context import Declined, Lowering, four
 
@@ -49,9 +53,22 @@ def mean(low: Lowering, node: Node) -> None:
 
 def resample(low: Lowering, node: Node) -> None:
     x = node.inputs[0]
-    if not low.is_map(x) or len(node.output.shape) != 4 or x.shape[:2] != node.output.shape[:2]:
+    specs = node.attrs["specs"]
+    if not low.is_map(x) or len(x.shape) not in (3, 4):
         raise Declined("no image in blocked layout")
-    raise Declined("tables")
+    along = [tables(spec, node.attrs["transpose"], np.dtype(np.float32)) for spec in ((None, *specs) if len(specs) == 1 else specs)]
+    low.add("resample_blocked", low.as_map(x).ref, *along[0], *along[1], low.new_map(node.output).ref, node=node, algorithm="resample")
+
+
+def pad(low: Lowering, node: Node) -> None:
+    x = node.inputs[0]
+    before, after = node.attrs["before"], node.attrs["after"]
+    if not low.is_map(x) or len(x.shape) not in (3, 4) or any(before[:2] + after[:2]):
+        raise Declined("no image in blocked layout, or channels to pad")
+    if not np.isfinite(node.attrs.get("value", 0.0)):
+        raise Declined("an infinite value")   # lanes that fill a block must stay finite
+    low.add("pad_blocked", low.as_map(x).ref, (0, *before[2:])[-2:], MODES[node.attrs["mode"]], float(node.attrs.get("value", 0.0)),
+            low.new_map(node.output).ref, node=node, algorithm="pad")
 
 
 def blocked_window(low: Lowering, node: Node):
@@ -63,4 +80,4 @@ def blocked_window(low: Lowering, node: Node):
     return x, window
 
 
-RULES = {"max_pool": max_pool, "avg_pool": avg_pool, "sum": mean}
+RULES = {"max_pool": max_pool, "avg_pool": avg_pool, "sum": mean, "resample": resample, "pad": pad}

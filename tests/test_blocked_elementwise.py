@@ -1,0 +1,64 @@
+"""Maps value by value and channel by channel, against NumPy in float64."""
+import numpy as np
+import pytest
+from maps import NONE, RELU, RELU6, Image, MapOut, Rows, check, per_channel, run, to_map
+
+from pyops.backends import BACKENDS
+
+SIGMOID, SILU, HARDSIGMOID = (2, 0.0, 0.0), (4, 0.0, 0.0), (5, 0.0, 0.0)
+SHAPES = [(1, 16, 5, 7), (2, 35, 9, 3), (3, 20, 1, 1), (1, 40, 30, 31), (1, 16, 1, 600)]
+
+
+def sigmoid(v):
+    return 1 / (1 + np.exp(-v))
+
+
+ACTIVATIONS = [(NONE, lambda v: v), (RELU, lambda v: np.maximum(v, 0)), (RELU6, lambda v: v.clip(0, 6)), (SILU, lambda v: v * sigmoid(v))]
+
+
+def draw(*shapes):
+    rng = np.random.default_rng(sum(shapes[0]))
+    return [2 * rng.standard_normal(s, np.float32) for s in shapes]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation, reference", ACTIVATIONS)
+def test_add_maps(backend, shape, activation, reference):
+    a, b = draw(shape, shape)
+    check(backend, "add_maps", Image(a), Image(b), *activation, MapOut(shape), want=reference(a.astype(np.float64) + b), tolerance=8)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation, reference", ACTIVATIONS)
+def test_affine_channels(backend, shape, activation, reference):
+    x, scale, shift = draw(shape, shape[1:2], shape[1:2])
+    want = reference(x.astype(np.float64) * scale[:, None, None] + shift[:, None, None])
+    check(backend, "affine_channels", Image(x), per_channel(scale), per_channel(shift), *activation, MapOut(shape), want=want, tolerance=8)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("gate, of_gate", [(NONE, lambda v: v), (SIGMOID, sigmoid), (HARDSIGMOID, lambda v: (v + 3).clip(0, 6) / 6)])
+@pytest.mark.parametrize("activation, reference", ACTIVATIONS[:2])
+def test_scale_channels(backend, shape, gate, of_gate, activation, reference):
+    x, g = draw(shape, shape[:2])
+    want = reference(x * of_gate(g.astype(np.float64))[..., None, None])
+    check(backend, "scale_channels", Image(x), Rows(g), *gate, *activation, MapOut(shape), want=want, tolerance=8)
+
+
+@pytest.mark.parametrize("pieces", [(16, 32), (5, 3, 8), (5, 30, 17, 1), (20, 16, 16), (1,) * 20, (48,)])
+@pytest.mark.parametrize("size", [(1, 1), (5, 7)])
+def test_copy_channels_side_by_side(backend, pieces, size):
+    """As a concatenation: each copy leaves what others wrote."""
+    n, total = 2, sum(pieces)
+    parts = draw(*((n, c, *size) for c in pieces))
+    y, larger = MapOut((n, total, *size)).make()
+    for i in reversed(range(len(pieces))):
+        BACKENDS[backend].sets["f32"].copy_channels(to_map(parts[i]), pieces[i], sum(pieces[:i]), y)
+    assert np.array_equal(MapOut((n, total, *size)).take(y, larger), np.concatenate(parts, 1))
+
+
+def test_nan_of_one_channel_stays_there(backend):
+    x, = draw((1, 16, 4, 4))
+    x[0, 3] = np.nan
+    y, = run(backend, "affine_channels", Image(x), np.ones(16, np.float32), np.zeros(16, np.float32), *RELU, MapOut(x.shape))
+    assert np.isnan(y[0, 3]).all() and np.isfinite(np.delete(y, 3, 1)).all()
