@@ -19,7 +19,7 @@ constexpr int C_CONTIGUOUS = 0x0001, ALIGNED = 0x0100, WRITEABLE = 0x0400;
 bool is_array(py::handle h) { return py::detail::npy_api::get().PyArray_Check_(h.ptr()); }
 const ArrayFields* fields(py::handle h) { return reinterpret_cast<const ArrayFields*>(h.ptr()); }
 int  type_of(py::handle h) { return py::reinterpret_borrow<py::dtype>(fields(h)->descr).num(); }
-bool is_native(py::handle h) {
+[[maybe_unused]] bool is_native(py::handle h) {
     const char order = py::reinterpret_borrow<py::dtype>(fields(h)->descr).byteorder();
     return order == '=' || order == '|';
 }

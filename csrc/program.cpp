@@ -38,6 +38,8 @@ struct Call {
 // What binding one call needs besides its arguments
 struct Binder {
     std::vector<py::object>& constants;
+    std::size_t arena;                                       // sizes of what places lie in
+    const std::vector<std::size_t>&inputs, &outputs;
     std::vector<std::shared_ptr<std::vector<i64>>> shapes;   // of views; kept by the call
     const char* kernel;
     int position = 0;
@@ -45,6 +47,17 @@ struct Binder {
         throw py::type_error(std::string("program: argument ") + std::to_string(position) + " of " + kernel + " must be " + wanted);
     }
 };
+
+// Refuses a place of `bytes` bytes that does not lie wholly in its space: a file may say anything.
+void check_place(const Place& p, i64 bytes, const Binder& b) {
+    const auto size_of = [&](const std::vector<std::size_t>& sizes) {
+        if (p.index < 0 || (std::size_t)p.index >= sizes.size()) b.refuse("a place in an input or output that there is");
+        return (i64)sizes[p.index];
+    };
+    if (p.space < ARENA || p.space > OUTPUT) b.refuse("a place in the arena, an input or an output");
+    const i64 size = p.space == ARENA ? (i64)b.arena : size_of(p.space == INPUT ? b.inputs : b.outputs);
+    if (p.offset < 0 || bytes < 0 || p.offset > size || bytes > size - p.offset) b.refuse("a place inside its buffer");
+}
 
 i64 integer(const py::handle& h) { return py::cast<i64>(h); }
 
@@ -80,6 +93,8 @@ template <class T> struct Argument<View<T>> {
             auto shape = std::make_shared<std::vector<i64>>();
             for (py::handle v : py::cast<py::tuple>(t[3])) shape->push_back(integer(v));
             value = {nullptr, shape->data(), (int)shape->size()};
+            for (i64 s : *shape) if (s < 0) b.refuse("a shape without negative sizes");
+            check_place(place, value.size() * (i64)sizeof(T), b);
             b.shapes.push_back(std::move(shape));
             return;
         }
@@ -101,6 +116,9 @@ template <class T> struct Argument<MapView<T>> {
         const auto shape = py::cast<py::tuple>(t[3]);
         if (shape.size() != 5 || integer(shape[4]) != BLOCK) b.refuse("a map's place: shape (n, blocks, h, w, 16)");
         value = {nullptr, integer(shape[0]), integer(shape[1]), integer(shape[2]), integer(shape[3]), integer(t[4])};
+        const i64 image = value.blocks * value.plane();
+        if (value.n < 0 || value.blocks < 0 || value.h < 0 || value.w < 0 || value.sample < 0) b.refuse("a map without negative sizes");
+        check_place(place, value.n ? ((value.n - 1) * value.sample + image) * (i64)sizeof(T) : 0, b);
     }
     void resolve(const Bases& bases) { if (place.space != CONSTANT) value.data = reinterpret_cast<T*>(bases.at(place)); }
 };
@@ -247,7 +265,7 @@ public:
     void add(const std::string& kernel, const py::tuple& arguments) {
         for (const Row* r = rows; r->name; ++r)
             if (kernel == r->name) {
-                Binder b{constants, {}, r->name};
+                Binder b{constants, arena_bytes, input_bytes, output_bytes, {}, r->name};
                 calls.push_back(r->bind(arguments, b));
                 return;
             }

@@ -119,6 +119,29 @@ def test_a_file_that_is_no_program_is_refused(tmp_path, content):
         pyops.Program.load(file)
 
 
+def forged(file, change):
+    """A saved program with its plan changed."""
+    with np.load(file) as data:
+        content = {k: data[k] for k in data.files}
+    plan = json.loads(content["plan"].tobytes())
+    change(plan)
+    np.savez(file, **content | {"plan": np.frombuffer(json.dumps(plan).encode(), np.uint8)})
+
+
+@pytest.mark.parametrize("change, error, match", [
+    (lambda plan: plan.pop("steps"), ValueError, "no saved program: KeyError"),
+    (lambda plan: plan.update(arena=64), TypeError, "a place inside its buffer"),
+    (lambda plan: plan["steps"][1].update(kernel="nothing"), KeyError, "no kernel nothing"),
+    (lambda plan: plan["steps"][0].update(args=[]), TypeError, "arguments, got 0"),
+], ids=["no_steps", "small_arena", "unknown_kernel", "no_arguments"])
+def test_a_changed_file_is_refused(tmp_path, change, error, match):
+    program = pyops.compile(small_vgg().eval(), images(1, 3, 12, 12))
+    program.save(tmp_path / "p.npz")
+    forged(tmp_path / "p.npz", change)
+    with pytest.raises(error, match=match):
+        pyops.Program.load(tmp_path / "p.npz")
+
+
 def test_other_shapes_are_refused_or_planned_anew():
     model, x = Sampler().eval(), images(2, 3, 24, 24)
     program = pyops.compile(model, x)
@@ -202,6 +225,19 @@ def test_what_depends_on_numbers_is_refused_with_its_line():
         pyops.compile(lambda x: 3, images(2, 3))
     with pytest.raises(ValueError, match=r"conv2d.*needs 4 input channels"):
         pyops.compile(lambda x: F.conv2d(x, np.zeros((2, 4, 3, 3), np.float32)), images(1, 3, 8, 8))
+
+
+def test_what_only_glue_can_do_is_refused():
+    """Indices are checked, and seeds drawn, by an eager call; a program has neither."""
+    table = np.ones((4, 3), np.float32)
+    with pytest.raises(TraceError, match=r"embedding: .*indices.*test_compile.py:\d+"):
+        pyops.compile(lambda x: F.embedding(F.max_pool2d(x, 2, return_indices=True)[1], table), images(1, 1, 4, 4))
+    with pytest.raises(TypeError, match="int64; programs take float32"):
+        pyops.compile(lambda i: F.embedding(i, table), np.array([1, 2]))
+    with pytest.raises(TraceError, match="dropout: .*same values in every run"):
+        pyops.compile(lambda x: F.dropout(x, 0.5), images(2, 3))
+    with pytest.raises(TraceError, match="float32, got float64"):
+        pyops.compile(small_vgg().double().eval(), images(1, 3, 12, 12))
 
 
 def test_arguments_are_checked():

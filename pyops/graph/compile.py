@@ -33,8 +33,8 @@ def compile(model: nn.Module | Callable, example_inputs, precision: str = "defau
             dynamic_batch: bool = False) -> Program:
     """Traces `model` once and returns a Program that computes the same from arrays of the same shapes.
 
-    model: a Module in evaluation mode, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them, float32
-    (int64 for indices); only shapes and dtypes matter. Weights are taken as they are now and packed. precision: "strict" computes every
+    model: a Module in evaluation mode, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them, float32;
+    only shapes and dtypes matter. Weights are taken as they are now and packed. precision: "strict" computes every
     convolution directly; "default" may use Winograd's F(2x2) and F(4x4) (at most 2e-5 of a layer's largest output off); "fast" also F(6x6)
     (1e-4). threads: of a run, default get_num_threads(). dynamic_batch: other sizes of the first axis are planned when they come.
     Raises TraceError, a TypeError, with the line of the model that cannot be compiled; ValueError for other arguments. PYOPS_FORCE_ALGO
@@ -82,5 +82,5 @@ def check_inputs(inputs) -> None:
     if not inputs:
         raise ValueError("compile: example_inputs is empty")
     for i, x in enumerate(inputs):
-        if x.dtype not in (np.float32, np.int64):
-            raise TypeError(f"compile: example input {i} is {x.dtype}; programs take float32 (and int64 indices): convert it with .astype")
+        if x.dtype != np.float32:
+            raise TypeError(f"compile: example input {i} is {x.dtype}; programs take float32: convert it with .astype")

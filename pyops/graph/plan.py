@@ -68,12 +68,17 @@ class Plan:
             with np.load(Path(file), allow_pickle=False) as data:
                 content = json.loads(data["plan"].tobytes())
                 constants = [data[f"c{i}"] for i in range(len(data.files) - 1)]
+            version = content.get("pyops program")
+            if version == VERSION:
+                return cls.from_content(content, constants)
         except FileNotFoundError:
             raise
         except Exception as why:
-            raise ValueError(f"load: {file} is no saved program: {why}") from why
-        if content.get("pyops program") != VERSION:
-            raise ValueError(f"load: {file} is of version {content.get('pyops program')}, this pyops reads {VERSION}; compile and save again")
+            raise ValueError(f"load: {file} is no saved program: {type(why).__name__}: {why}") from why
+        raise ValueError(f"load: {file} is of version {version}, this pyops reads {VERSION}; compile and save again")
+
+    @classmethod
+    def from_content(cls, content: dict, constants: list[np.ndarray]) -> "tuple[Plan, int]":
         steps = [PlannedStep(**{**s, "shape": tuple(s["shape"]), "args": tuple(from_json_argument(a, constants) for a in s["args"])})
                  for s in content["steps"]]
         arrays = {key: [(tuple(s), np.dtype(d)) for s, d in content[key]] for key in ("inputs", "outputs")}

@@ -82,9 +82,7 @@ class Traced(Tensor):
             raise TraceError(f"compile: {op.name} is called on a traced value outside of compile, at {caller()}")
         node = Node(op.name, [node_input(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds_of(op, len(inputs))))],
                     dict(attrs), where=caller(), module=tracer.modules[-1] if tracer.modules else "")
-        for value in node.inputs:
-            if isinstance(value, Value) and value.dtype not in (FLOAT, np.dtype(np.int64)):
-                raise TraceError(f"{op.name}: compiled programs compute in float32, got {value.dtype} at {node.where}")
+        refuse_what_programs_cannot(op, node)
         try:
             result = infer(op, node)
         except (TypeError, ValueError, IndexError) as why:
@@ -100,6 +98,17 @@ def node_input(op, position, value, kind):
     if value is None or isinstance(value, Traced):
         return value.value if isinstance(value, Traced) else None
     return ready_one(op, position, as_array(op, position, value.data if isinstance(value, Tensor) else value), kind)
+
+
+def refuse_what_programs_cannot(op, node: Node) -> None:
+    """Glue checks indices and draws seeds in every eager call; a program runs kernels alone, so neither can be left to it."""
+    for value in node.inputs:
+        if isinstance(value, Value) and value.dtype.kind == "i":
+            raise TraceError(f"{op.name}: compiled programs cannot check indices given at run time, {value!r} at {node.where}")
+        if value is not None and value.dtype.kind == "f" and value.dtype != FLOAT:
+            raise TraceError(f"{op.name}: compiled programs compute in float32, got {value.dtype} at {node.where}; convert the model with .float()")
+    if op.name == "dropout":
+        raise TraceError(f"dropout: a compiled program would drop the same values in every run, at {node.where}; compile with training=False")
 
 
 def infer(op, node: Node):
