@@ -13,15 +13,15 @@ from .tensor import Tensor, grad, no_grad
 from .threads import get_num_threads, num_threads, set_num_threads
 
 if TYPE_CHECKING:
-    from . import models, nn, optim, train
+    from . import models, nn, optim, text, train
     from .graph import Program, compile
 
 __version__ = "0.1.0"
 __all__ = ["Program", "Tensor", "available", "compile", "functional", "get_backend", "get_num_threads", "grad", "manual_seed", "models", "nn", "no_grad",
-           "num_threads", "optim", "set_num_threads", "train", "use_backend"]
+           "num_threads", "optim", "set_num_threads", "text", "train", "use_backend"]
 
 # Imported when first asked for: who calls ops alone does not wait for them.
-_LATER = ("graph", "models", "nn", "optim", "train")
+_LATER = ("graph", "models", "nn", "optim", "text", "train")
 _OF_GRAPH = ("Program", "compile")
 
 

@@ -130,7 +130,7 @@ class Module:
         own = self.state_dict()
         missing = [k for k in own if k not in state_dict and k.rpartition(".")[2] not in ADDED_LATER]
         report = LoadReport(missing, [k for k in state_dict if k not in own])
-        given = {k: _as_array(state_dict[k]) for k in own if k in state_dict}
+        given = {k: as_array(state_dict[k]) for k in own if k in state_dict}
         wrong = [f"{k} has shape {a.shape}, the module's is {own[k].shape}" for k, a in given.items() if a.shape != own[k].shape]
         if strict:
             wrong = [f"missing: {k}" for k in report.missing_keys] + [f"unexpected: {k}" for k in report.unexpected_keys] + wrong
@@ -206,7 +206,7 @@ def _own_buffers(module):
     return [(name, vars(module)[name]) for name in module._buffers if vars(module)[name] is not None]
 
 
-def _as_array(value) -> np.ndarray:
+def as_array(value) -> np.ndarray:
     """A saved value as an array; torch's tensors must let go of their graph first."""
     return np.asarray(value.detach() if hasattr(value, "detach") else value)
 
