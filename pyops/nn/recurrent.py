@@ -1,0 +1,259 @@
+"""RNN, LSTM, GRU and their cells, composed of ops: a step is a handful of calls, and the tape goes back through time.
+
+x_t is the input of a step, h its last output, [a; b] one below the other; weights as torch stacks them, gate under gate.
+
+    RNN    h' = tanh(W_ih x_t + b_ih + W_hh h + b_hh), or relu
+    LSTM   i, f, g, o = the four parts of W_ih x_t + b_ih + W_hh h + b_hh;  C' = sigmoid(f) C + sigmoid(i) tanh(g);
+           h' = sigmoid(o) tanh(C'), with a projection W_hr of that
+    GRU    r, z = sigmoid of the first two parts;  n = tanh(W_in x_t + b_in + r (W_hn h + b_hn));  h' = (1 - z) n + z h
+    peephole LSTM (Gers and Schmidhuber, 2000): i and f also see C, and o sees C', each through a weight of its own for every unit
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .. import functional as F
+from ..tensor import Tensor
+from . import init
+from .module import Module, Parameter
+
+
+# ---- one step: step(x, state, weights) -> state; a state is a tuple whose first part is the output
+
+def rnn_step(activation):
+    def step(x, state, w):
+        return (activation(F.add(F.linear(x, w["weight_ih"], w["bias_ih"]), F.linear(state[0], w["weight_hh"], w["bias_hh"]))),)
+    return step
+
+
+def lstm_step(x, state, w):
+    h, c = state
+    i, f, g, o = F.chunk(F.add(F.linear(x, w["weight_ih"], w["bias_ih"]), F.linear(h, w["weight_hh"], w["bias_hh"])), 4, -1)
+    peep = w.get("weight_peephole")
+    if peep is not None:
+        to_i, to_f, to_o = F.unbind(peep)
+        i, f = F.add(i, F.mul(c, to_i)), F.add(f, F.mul(c, to_f))
+    c = F.add(F.mul(F.sigmoid(f), c), F.mul(F.sigmoid(i), F.tanh(g)))
+    if peep is not None:
+        o = F.add(o, F.mul(c, to_o))
+    h = F.mul(F.sigmoid(o), F.tanh(c))
+    return h if w.get("weight_hr") is None else F.linear(h, w["weight_hr"]), c
+
+
+def gru_step(x, state, w):
+    h = state[0]
+    xr, xz, xn = F.chunk(F.linear(x, w["weight_ih"], w["bias_ih"]), 3, -1)
+    hr, hz, hn = F.chunk(F.linear(h, w["weight_hh"], w["bias_hh"]), 3, -1)
+    z = F.sigmoid(F.add(xz, hz))
+    n = F.tanh(F.add(xn, F.mul(F.sigmoid(F.add(xr, hr)), hn)))
+    return (F.add(n, F.mul(z, F.sub(h, n))),)
+
+
+ACTIVATIONS = {"tanh": F.tanh, "relu": F.relu}
+
+
+def activation_of(nonlinearity):
+    if nonlinearity not in ACTIVATIONS:
+        raise ValueError(f"RNN: nonlinearity must be one of {', '.join(ACTIVATIONS)}, got {nonlinearity!r}")
+    return rnn_step(ACTIVATIONS[nonlinearity])
+
+
+class _Recurrent(Module):
+    """What cells and layers share: parameters of one step under torch's names, and states."""
+
+    gates: int
+    two_states = False   # h and C
+    peephole = False
+
+    def _sizes(self, input_size, hidden_size, proj_size=0):
+        for name, value in (("input_size", input_size), ("hidden_size", hidden_size)):
+            if value < 1:
+                raise ValueError(f"{type(self).__name__}: {name} must be at least 1, got {value}")
+        if not 0 <= proj_size < hidden_size:
+            raise ValueError(f"{type(self).__name__}: proj_size must be within 0 .. hidden_size - 1, got {proj_size}")
+        self.input_size, self.hidden_size, self.proj_size = input_size, hidden_size, proj_size
+        self.output_size = proj_size or hidden_size
+
+    def _parameters_of_a_step(self, suffix, input_size, bias, dtype):
+        rows = self.gates * self.hidden_size
+        shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, self.output_size), "bias_ih": (rows,) if bias else None,
+                  "bias_hh": (rows,) if bias else None, "weight_hr": (self.proj_size, self.hidden_size) if self.proj_size else None,
+                  "weight_peephole": (3, self.hidden_size) if self.peephole else None}
+        for name, shape in shapes.items():
+            setattr(self, name + suffix, None if shape is None else Parameter(np.empty(shape, dtype)))
+
+    def _weights(self, suffix=""):
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_peephole")
+        return {name: getattr(self, name + suffix) for name in names}
+
+    def reset_parameters(self):
+        bound = self.hidden_size ** -0.5
+        for p in self.parameters():
+            init.uniform_(p, -bound, bound)
+
+    def _state(self, state, lead, like):
+        """The state as a tuple of arrays (*lead, units), zeros if None. ValueError where a shape is another."""
+        shapes = [(*lead, self.output_size)] + [(*lead, self.hidden_size)] * self.two_states
+        if state is None:
+            zeros = [np.zeros(shape, like.dtype) for shape in shapes]
+            return tuple(map(Tensor, zeros)) if isinstance(like, Tensor) else tuple(zeros)
+        parts = tuple(state) if self.two_states and isinstance(state, (tuple, list)) else (state,)
+        if [tuple(getattr(p, "shape", ())) for p in parts] != shapes:
+            raise ValueError(f"{type(self).__name__}: the state must have shape{'s' * self.two_states} {', '.join(map(str, shapes))}, got "
+                             f"{', '.join(str(getattr(p, 'shape', type(p).__name__)) for p in parts)}")
+        return parts
+
+    def _told(self, state):
+        return tuple(state) if self.two_states else state[0]
+
+    def _refuse_width(self, x, axes):
+        if len(x.shape) not in axes or x.shape[-1] != self.input_size:
+            raise ValueError(f"{type(self).__name__}: input must have {axes[0]} or {axes[1]} axes, the last of {self.input_size}, got "
+                             f"{tuple(x.shape)}")
+
+
+class _Cell(_Recurrent):
+    """One step. forward(x, state=None): x (N, input_size) or (input_size,); state like the result, zeros if None."""
+
+    def __init__(self, input_size, hidden_size, bias=True, *, dtype=np.float32):
+        self._sizes(input_size, hidden_size)
+        self._parameters_of_a_step("", input_size, bias, dtype)
+        self.reset_parameters()
+
+    def forward(self, x, state=None):
+        self._refuse_width(x, (1, 2))
+        return self._told(self.step(x, self._state(state, x.shape[:-1], x), self._weights()))
+
+    def extra_repr(self):
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+class _Layers(_Recurrent):
+    """Layers over time.
+
+    forward(x, state=None, lengths=None) -> (y, state). x: (T, N, input_size), with batch_first (N, T, input_size), or (T, input_size) for
+    one sequence; y: the last layer's outputs, like x, both directions side by side. state: (layers * directions, N, units), for an LSTM
+    a pair (h, C); zeros if None. lengths: (N,) of 1 .. T, in any order: what stands behind a row's end is not read, y is 0 there, and its
+    state is that at its end, as with torch's pack_padded_sequence. dropout: between layers, in training.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, dtype=np.float32):
+        self._sizes(input_size, hidden_size, proj_size)
+        if num_layers < 1 or not 0 <= dropout <= 1:
+            raise ValueError(f"{type(self).__name__}: num_layers must be at least 1 and dropout within [0, 1], got {num_layers} and "
+                             f"{dropout}")
+        self.num_layers, self.bias, self.batch_first = num_layers, bias, batch_first
+        self.dropout, self.bidirectional = dropout, bidirectional
+        self.suffixes = ("", "_reverse") if bidirectional else ("",)
+        for layer in range(num_layers):
+            for suffix in self.suffixes:
+                width = len(self.suffixes) * self.output_size if layer else input_size
+                self._parameters_of_a_step(f"_l{layer}{suffix}", width, bias, dtype)
+        self.reset_parameters()
+
+    def forward(self, x, state=None, lengths=None):
+        self._refuse_width(x, (2, 3))
+        if len(x.shape) == 2:
+            if state is not None:
+                state = tuple(F.unsqueeze(s, 1) for s in state) if self.two_states else F.unsqueeze(state, 1)
+            y, state = self._over_time(F.unsqueeze(x, 1), state, lengths)
+            return F.squeeze(y, 1), self._told([F.squeeze(s, 1) for s in state])
+        y, state = self._over_time(F.transpose(x, 0, 1) if self.batch_first else x, state, lengths)
+        return F.transpose(y, 0, 1) if self.batch_first else y, self._told(state)
+
+    def _over_time(self, x, state, lengths):
+        steps, n = x.shape[:2]
+        if not steps:
+            raise ValueError(f"{type(self).__name__}: a sequence must have at least one step")
+        inside = self._inside(lengths, steps, n)
+        if inside is not None:
+            x = F.where(np.broadcast_to(inside[..., None], x.shape), x, np.zeros((), x.dtype))   # not even a NaN there is read
+        state = self._state(state, (self.num_layers * len(self.suffixes), n), x)
+        each = list(zip(*map(F.unbind, state)))
+        outputs, ends = list(F.unbind(x)), []
+        for layer in range(self.num_layers):
+            if layer and self.dropout and self.training:
+                outputs = [F.dropout(y, self.dropout) for y in outputs]
+            both = [self._direction(outputs, each[len(ends) + d], f"_l{layer}{suffix}", inside) for d, suffix in enumerate(self.suffixes)]
+            ends += [end for _, end in both]
+            outputs = [F.cat(ys, -1) if len(ys) > 1 else ys[0] for ys in zip(*(ys for ys, _ in both))]
+        return F.stack(outputs), [F.stack(part) for part in zip(*ends)]
+
+    def _direction(self, inputs, state, suffix, inside):
+        """(outputs, the state at the end) of one layer read in one direction."""
+        weights, outputs = self._weights(suffix), [None] * len(inputs)
+        for t in range(len(inputs))[::-1 if suffix.endswith("_reverse") else 1]:
+            new = self.step(inputs[t], state, weights)
+            if inside is not None and not inside[t].all():
+                new = tuple(F.where(np.broadcast_to(inside[t][:, None], a.shape), a, b) for a, b in zip(new, state))
+                outputs[t] = F.where(np.broadcast_to(inside[t][:, None], new[0].shape), new[0], np.zeros((), new[0].dtype))
+            else:
+                outputs[t] = new[0]
+            state = new
+        return outputs, state
+
+    def _inside(self, lengths, steps, n):
+        """bool (T, N): which steps count. None if all do."""
+        if lengths is None:
+            return None
+        lengths = np.asarray(lengths)
+        if lengths.shape != (n,) or lengths.dtype.kind not in "iu":
+            raise ValueError(f"{type(self).__name__}: lengths must be {n} integers, got {lengths.dtype} of shape {lengths.shape}")
+        if n and (lengths.min() < 1 or lengths.max() > steps):
+            raise ValueError(f"{type(self).__name__}: lengths must be within 1 .. {steps}, got {lengths.min()} .. {lengths.max()}")
+        return np.arange(steps)[:, None] < lengths
+
+    def extra_repr(self):
+        options = [("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0.0), ("bidirectional", False), ("proj_size", 0)]
+        return f"{self.input_size}, {self.hidden_size}" + "".join(
+            f", {name}={getattr(self, name)}" for name, default in options if getattr(self, name) != default)
+
+
+class RNNCell(_Cell):
+    __doc__ = "A plain recurrent step, tanh or relu. " + _Cell.__doc__
+    gates = 1
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", *, dtype=np.float32):
+        self.step, self.nonlinearity = activation_of(nonlinearity), nonlinearity
+        super().__init__(input_size, hidden_size, bias, dtype=dtype)
+
+
+class LSTMCell(_Cell):
+    __doc__ = "A step with long short-term memory; the state is (h, C). " + _Cell.__doc__
+    gates, two_states, step = 4, True, staticmethod(lstm_step)
+
+
+class GRUCell(_Cell):
+    __doc__ = "A gated recurrent step. " + _Cell.__doc__
+    gates, step = 3, staticmethod(gru_step)
+
+
+class RNN(_Layers):
+    __doc__ = "The plain recurrent network, tanh or relu. " + _Layers.__doc__
+    gates = 1
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype=np.float32):
+        self.step, self.nonlinearity = activation_of(nonlinearity), nonlinearity
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
+
+
+class LSTM(_Layers):
+    __doc__ = "Long short-term memory. Hochreiter and Schmidhuber (1997). proj_size: width to which h is projected. " + _Layers.__doc__
+    gates, two_states, step = 4, True, staticmethod(lstm_step)
+
+
+class PeepholeLSTM(LSTM):
+    __doc__ = """An LSTM whose gates see the cell state. Gers and Schmidhuber (2000). Beside torch's names
+    there is weight_peephole_l{layer}, (3, hidden_size), for the gates i, f and o. """ + _Layers.__doc__
+    peephole = True
+
+
+class GRU(_Layers):
+    __doc__ = "Gated recurrent units. Cho et al. (2014), in torch's form. " + _Layers.__doc__
+    gates, step = 3, staticmethod(gru_step)
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+                 dropout: float = 0.0, bidirectional: bool = False, *, dtype=np.float32):
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
