@@ -16,6 +16,7 @@ COMMANDS = {
     "bench": "time the ops beside torch, ONNX Runtime, OpenVINO and ncnn",
     "train": "train a network",
     "predict": "classify an image with a checkpoint",
+    "generate": "write text with a checkpoint, character by character",
 }
 
 

@@ -1,29 +1,39 @@
-"""pyops train: a network on handwritten digits, with a progress bar, a curve and a checkpoint."""
+"""pyops train NETWORK: each network has a module train_<network> of this package with add_arguments(parser) and run(args)."""
 from __future__ import annotations
 
 import argparse
-import time
-from pathlib import Path
+from importlib import import_module
+from importlib.util import find_spec
 
 from . import UsageError
 
-NETWORKS = ("lenet5",)
-FORMS = {"1998": "the paper's network, connections, squashing, distances and loss", "modern": "ReLU, max pooling, cross-entropy"}
+NETWORKS = {"lenet5": "LeNet-5 on handwritten digits", "char-rnn": "a recurrent network on the characters of a text"}
+
+
+def module(network: str):
+    return import_module(f".train_{network.replace('-', '_')}", __package__)
 
 
 def add_arguments(parser):
-    parser.add_argument("network", choices=NETWORKS)
-    parser.add_argument("--form", choices=FORMS, default="1998", help="; ".join(f"{k}: {v}" for k, v in FORMS.items()) + " (default: 1998)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="MNIST's IDX files, gzipped or not; default: scikit-learn's UCI digits")
-    parser.add_argument("--epochs", type=positive(int), help="default: 20, with --data 5")
-    parser.add_argument("--batch-size", type=positive(int), help="default: 32, with --data 64")
-    parser.add_argument("--lr", type=positive(float), default=3e-3, help="the highest rate of the one-cycle schedule (default: 0.003)")
-    parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and shifts (default: 0)")
-    parser.add_argument("--out", type=Path, default=Path("runs/lenet5"), metavar="DIR",
-                        help="where checkpoint.safetensors and curve.png go (default: runs/lenet5)")
+    networks = parser.add_subparsers(dest="network", metavar="NETWORK", required=True)
+    for name, text in NETWORKS.items():
+        sub = networks.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        module(name).add_arguments(sub)
+
+
+def run(args) -> int:
+    return module(args.network).run(args)
+
+
+def needs(*packages: str) -> None:
+    """UsageError that names those of the extra `train` which are not installed, before any work is done."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"training needs {', '.join(missing)}: pip install 'pyops[train]'")
 
 
 def positive(kind):
+    """A parser of positive numbers for argparse."""
     def parse(text):
         value = kind(text)
         if not 0 < value < float("inf"):
@@ -31,58 +41,3 @@ def positive(kind):
         return value
     parse.__name__ = kind.__name__
     return parse
-
-
-def run(args) -> int:
-    needed()
-    from .. import __version__, manual_seed, models, train
-    if args.seed < 0:
-        raise UsageError(f"--seed must not be negative, got {args.seed}")
-    try:
-        data = train.mnist(args.data) if args.data else train.uci_digits()
-        args.out.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise UsageError(error) from error
-    manual_seed(args.seed)
-    model = models.lenet5() if args.form == "1998" else models.lenet5_modern()
-    metadata = {"model": args.network, "form": args.form, "data": data.name, "box": data.box, "seed": args.seed, "pyops": __version__}
-    trainer = train.Trainer(model, data, args.out, epochs=args.epochs or (5 if args.data else 20),
-                            batch_size=args.batch_size or (64 if args.data else 32), lr=args.lr, metadata=metadata)
-    begin = time.perf_counter()
-    print(f"{args.network} ({args.form}), {sum(p.size for p in model.parameters())} parameters, on {data}")
-    show(trainer)
-    return conclude(trainer, time.perf_counter() - begin)
-
-
-def needed() -> None:
-    """The packages of the extra `train`, all looked for before any work is done."""
-    from importlib.util import find_spec
-    missing = [name for name in ("rich", "matplotlib", "safetensors", "sklearn") if find_spec(name) is None]
-    if missing:
-        raise UsageError(f"training needs {', '.join(missing)}: pip install 'pyops[train]'")
-
-
-def show(trainer) -> None:
-    """Fits under a progress bar (on a terminal) and prints a line an epoch."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    console = Console(highlight=False)
-    columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.percentage:3.0f} %  loss {task.fields[loss]:.3f}"),
-               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=trainer.epochs * trainer.batches_per_epoch, epoch=1, loss=0.0)
-        trainer.tick = lambda epoch, batch, loss: progress.update(task, advance=1, epoch=epoch, loss=loss)
-        trainer.report = lambda e: console.print(
-            f"epoch {e.number:3d}  loss {e.train_loss:7.4f}  accuracy {100 * e.train_accuracy:6.2f} %   "
-            f"test loss {e.test_loss:7.4f}  accuracy {100 * e.test_accuracy:6.2f} %   {e.seconds:.1f} s", soft_wrap=True)
-        trainer.fit()
-
-
-def conclude(trainer, seconds: float) -> int:
-    if not trainer.history:
-        print("interrupted before the first epoch ended: nothing was written")
-        return 130
-    last = trainer.history[-1]
-    print(f"{'interrupted after' if trainer.interrupted else 'done:'} epoch {last.number}, test accuracy {100 * last.test_accuracy:.2f} %, "
-          f"{seconds:.1f} s\ncheckpoint  {trainer.checkpoint}\ncurve       {trainer.out / 'curve.png'}")
-    return 130 if trainer.interrupted else 0

@@ -1,10 +1,13 @@
-"""Text for networks: readers of word vectors, characters as numbers, and a text that every Python carries.
+"""Text for networks: readers of word vectors, characters as numbers, sampling, and a text that every Python carries.
 
     vectors = pyops.text.read_glove("glove.6B.100d.txt", limit=50_000)
     embedding = pyops.nn.Embedding.from_pretrained(vectors.vectors)
 """
+from .characters import Characters
 from .glove import read_glove
+from .sampling import draw
+from .standard_library import standard_library
 from .word2vec import read_word2vec
 from .word_vectors import Skipped, WordVectors
 
-__all__ = ["Skipped", "WordVectors", "read_glove", "read_word2vec"]
+__all__ = ["Characters", "Skipped", "WordVectors", "draw", "read_glove", "read_word2vec", "standard_library"]
