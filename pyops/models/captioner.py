@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from .. import functional as F
 from .. import nn
-from .recurrent import recurrent
+from .recurrent import WITH_CELL_STATE, recurrent
 from .teacher_forcing import forced, sequence_loss, write
 
 
@@ -12,7 +12,7 @@ class Captioner(nn.Module):
 
     def __init__(self, features: int, vocabulary: int, kind: str = "lstm", hidden: int = 128, layers: int = 1, dropout: float = 0.0):
         self.end, self.layers, self.hidden = vocabulary, layers, hidden
-        self.states = 2 if kind in ("lstm", "peephole") else 1   # h and C, or h
+        self.states = 2 if kind in WITH_CELL_STATE else 1   # h and C, or h
         self.to_state = nn.Linear(features, self.states * layers * hidden)
         self.embedding = nn.Embedding(vocabulary + 1, hidden)
         self.rnn = recurrent(kind, hidden, hidden, layers, dropout=dropout)
