@@ -28,6 +28,8 @@ from .ops.pointwise_loss import *  # noqa: F401,F403
 from .ops.embedding import *  # noqa: F401,F403
 from .ops.rbf import *  # noqa: F401,F403
 from .ops.pixel_shuffle import *  # noqa: F401,F403
+from .ops.recurrent import *  # noqa: F401,F403
+from .ops.recurrent_cells import *  # noqa: F401,F403
 
 
 def _named(function):

@@ -18,7 +18,7 @@ class Array:
     """An input of a case, described: a shape and where its values come from.
 
     values: normal | positive (0.1 .. 2) | unit (0.05 .. 0.95) | distinct (a shuffled grid: no two equal) | int (low .. high - 1).
-    offset is added, to stress cancellation; grad=False keeps the input out of the gradient tests.
+    Values are multiplied by scale, then offset is added, to stress cancellation; grad=False keeps the input out of the gradient tests.
     """
     shape: tuple[int, ...]
     values: str = "normal"
@@ -26,6 +26,7 @@ class Array:
     high: int = 2
     offset: float = 0.0
     grad: bool = True
+    scale: float = 1.0
 
     @property
     def real(self) -> bool:
@@ -43,7 +44,7 @@ class Array:
             a = (rng.permutation(n).reshape(self.shape) + 0.5) * (4 / max(n, 1)) - 2
         else:
             a = rng.standard_normal(self.shape)
-        return np.asarray(a + self.offset, dtype)
+        return np.asarray(a * self.scale + self.offset, dtype)
 
 
 def A(*shape: int, **how) -> Array:

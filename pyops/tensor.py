@@ -26,6 +26,11 @@ def no_grad() -> Iterator[None]:
         _recording.reset(token)
 
 
+def recording() -> bool:
+    """Whether ops on Tensors are recorded here."""
+    return _recording.get()
+
+
 @dataclass(slots=True)
 class Node:
     """One recorded call. `inputs` are as they were given; `outputs` are arrays."""

@@ -52,6 +52,7 @@ class Traced(Tensor):
 
     __slots__ = ("value",)
     __pyops_priority__ = 1     # over a Parameter among the same op's inputs
+    prepares_weights = True    # once, when the program is made: ops need not weigh what that costs
 
     def __init__(self, value: Value):
         self.value = value

@@ -1,4 +1,4 @@
-"""RNN, LSTM, GRU and their cells, composed of ops: a step is a handful of calls, and the tape goes back through time.
+"""RNN, LSTM, GRU and their cells: a layer over time is one call, a cell's step a handful of them.
 
 x_t is the input of a step, h its last output, [a; b] one below the other; weights as torch stacks them, gate under gate.
 
@@ -18,44 +18,10 @@ from . import init
 from .module import Module, Parameter
 
 
-# ---- one step: step(x, state, weights) -> state; a state is a tuple whose first part is the output
-
-def rnn_step(activation):
-    def step(x, state, w):
-        return (activation(F.add(F.linear(x, w["weight_ih"], w["bias_ih"]), F.linear(state[0], w["weight_hh"], w["bias_hh"]))),)
-    return step
-
-
-def lstm_step(x, state, w):
-    h, c = state
-    i, f, g, o = F.chunk(F.add(F.linear(x, w["weight_ih"], w["bias_ih"]), F.linear(h, w["weight_hh"], w["bias_hh"])), 4, -1)
-    peep = w.get("weight_peephole")
-    if peep is not None:
-        to_i, to_f, to_o = F.unbind(peep)
-        i, f = F.add(i, F.mul(c, to_i)), F.add(f, F.mul(c, to_f))
-    c = F.add(F.mul(F.sigmoid(f), c), F.mul(F.sigmoid(i), F.tanh(g)))
-    if peep is not None:
-        o = F.add(o, F.mul(c, to_o))
-    h = F.mul(F.sigmoid(o), F.tanh(c))
-    return h if w.get("weight_hr") is None else F.linear(h, w["weight_hr"]), c
-
-
-def gru_step(x, state, w):
-    h = state[0]
-    xr, xz, xn = F.chunk(F.linear(x, w["weight_ih"], w["bias_ih"]), 3, -1)
-    hr, hz, hn = F.chunk(F.linear(h, w["weight_hh"], w["bias_hh"]), 3, -1)
-    z = F.sigmoid(F.add(xz, hz))
-    n = F.tanh(F.add(xn, F.mul(F.sigmoid(F.add(xr, hr)), hn)))
-    return (F.add(n, F.mul(z, F.sub(h, n))),)
-
-
-ACTIVATIONS = {"tanh": F.tanh, "relu": F.relu}
-
-
-def activation_of(nonlinearity):
-    if nonlinearity not in ACTIVATIONS:
-        raise ValueError(f"RNN: nonlinearity must be one of {', '.join(ACTIVATIONS)}, got {nonlinearity!r}")
-    return rnn_step(ACTIVATIONS[nonlinearity])
+def known(nonlinearity):
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"RNN: nonlinearity must be one of tanh, relu, got {nonlinearity!r}")
+    return nonlinearity
 
 
 class _Recurrent(Module):
@@ -84,7 +50,7 @@ class _Recurrent(Module):
 
     def _weights(self, suffix=""):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_peephole")
-        return {name: getattr(self, name + suffix) for name in names}
+        return [w for w in (getattr(self, name + suffix) for name in names) if w is not None]
 
     def reset_parameters(self):
         bound = self.hidden_size ** -0.5
@@ -122,7 +88,7 @@ class _Cell(_Recurrent):
 
     def forward(self, x, state=None):
         self._refuse_width(x, (1, 2))
-        return self._told(self.step(x, self._state(state, x.shape[:-1], x), self._weights()))
+        return self.step(x, self._told(self._state(state, x.shape[:-1], x)), *self._weights())
 
     def extra_repr(self):
         return f"{self.input_size}, {self.hidden_size}"
@@ -154,55 +120,17 @@ class _Layers(_Recurrent):
 
     def forward(self, x, state=None, lengths=None):
         self._refuse_width(x, (2, 3))
-        if len(x.shape) == 2:
-            if state is not None:
-                state = tuple(F.unsqueeze(s, 1) for s in state) if self.two_states else F.unsqueeze(state, 1)
-            y, state = self._over_time(F.unsqueeze(x, 1), state, lengths)
-            return F.squeeze(y, 1), self._told([F.squeeze(s, 1) for s in state])
-        y, state = self._over_time(F.transpose(x, 0, 1) if self.batch_first else x, state, lengths)
-        return F.transpose(y, 0, 1) if self.batch_first else y, self._told(state)
+        if state is not None:
+            samples = x.shape[:-1][1 - self.batch_first:2 - self.batch_first] if len(x.shape) == 3 else ()
+            state = self._told(self._state(state, (self.num_layers * len(self.suffixes), *samples), x))
+        weights = [w for layer in range(self.num_layers) for suffix in self.suffixes for w in self._weights(f"_l{layer}{suffix}")]
+        y, *end = self.over_time(x, state, weights, num_layers=self.num_layers, bias=self.bias, dropout=self.dropout, training=self.training,
+                                 bidirectional=self.bidirectional, batch_first=self.batch_first, lengths=lengths, **self._more())
+        return y, self._told(end)
 
-    def _over_time(self, x, state, lengths):
-        steps, n = x.shape[:2]
-        if not steps:
-            raise ValueError(f"{type(self).__name__}: a sequence must have at least one step")
-        inside = self._inside(lengths, steps, n)
-        if inside is not None:
-            x = F.where(np.broadcast_to(inside[..., None], x.shape), x, np.zeros((), x.dtype))   # not even a NaN there is read
-        state = self._state(state, (self.num_layers * len(self.suffixes), n), x)
-        each = list(zip(*map(F.unbind, state)))
-        outputs, ends = list(F.unbind(x)), []
-        for layer in range(self.num_layers):
-            if layer and self.dropout and self.training:
-                outputs = [F.dropout(y, self.dropout) for y in outputs]
-            both = [self._direction(outputs, each[len(ends) + d], f"_l{layer}{suffix}", inside) for d, suffix in enumerate(self.suffixes)]
-            ends += [end for _, end in both]
-            outputs = [F.cat(ys, -1) if len(ys) > 1 else ys[0] for ys in zip(*(ys for ys, _ in both))]
-        return F.stack(outputs), [F.stack(part) for part in zip(*ends)]
-
-    def _direction(self, inputs, state, suffix, inside):
-        """(outputs, the state at the end) of one layer read in one direction."""
-        weights, outputs = self._weights(suffix), [None] * len(inputs)
-        for t in range(len(inputs))[::-1 if suffix.endswith("_reverse") else 1]:
-            new = self.step(inputs[t], state, weights)
-            if inside is not None and not inside[t].all():
-                new = tuple(F.where(np.broadcast_to(inside[t][:, None], a.shape), a, b) for a, b in zip(new, state))
-                outputs[t] = F.where(np.broadcast_to(inside[t][:, None], new[0].shape), new[0], np.zeros((), new[0].dtype))
-            else:
-                outputs[t] = new[0]
-            state = new
-        return outputs, state
-
-    def _inside(self, lengths, steps, n):
-        """bool (T, N): which steps count. None if all do."""
-        if lengths is None:
-            return None
-        lengths = np.asarray(lengths)
-        if lengths.shape != (n,) or lengths.dtype.kind not in "iu":
-            raise ValueError(f"{type(self).__name__}: lengths must be {n} integers, got {lengths.dtype} of shape {lengths.shape}")
-        if n and (lengths.min() < 1 or lengths.max() > steps):
-            raise ValueError(f"{type(self).__name__}: lengths must be within 1 .. {steps}, got {lengths.min()} .. {lengths.max()}")
-        return np.arange(steps)[:, None] < lengths
+    def _more(self):
+        """What only this network's op takes."""
+        return {}
 
     def extra_repr(self):
         options = [("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0.0), ("bidirectional", False), ("proj_size", 0)]
@@ -215,33 +143,42 @@ class RNNCell(_Cell):
     gates = 1
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", *, dtype=np.float32):
-        self.step, self.nonlinearity = activation_of(nonlinearity), nonlinearity
+        self.nonlinearity = known(nonlinearity)
         super().__init__(input_size, hidden_size, bias, dtype=dtype)
+
+    def step(self, x, state, *weights):
+        return F.rnn_cell(x, state, *weights, nonlinearity=self.nonlinearity)
 
 
 class LSTMCell(_Cell):
     __doc__ = "A step with long short-term memory; the state is (h, C). " + _Cell.__doc__
-    gates, two_states, step = 4, True, staticmethod(lstm_step)
+    gates, two_states, step = 4, True, staticmethod(F.lstm_cell)
 
 
 class GRUCell(_Cell):
     __doc__ = "A gated recurrent step. " + _Cell.__doc__
-    gates, step = 3, staticmethod(gru_step)
+    gates, step = 3, staticmethod(F.gru_cell)
 
 
 class RNN(_Layers):
     __doc__ = "The plain recurrent network, tanh or relu. " + _Layers.__doc__
-    gates = 1
+    gates, over_time = 1, staticmethod(F.rnn)
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
                  batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype=np.float32):
-        self.step, self.nonlinearity = activation_of(nonlinearity), nonlinearity
+        self.nonlinearity = known(nonlinearity)
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
+
+    def _more(self):
+        return {"nonlinearity": self.nonlinearity}
 
 
 class LSTM(_Layers):
     __doc__ = "Long short-term memory. Hochreiter and Schmidhuber (1997). proj_size: width to which h is projected. " + _Layers.__doc__
-    gates, two_states, step = 4, True, staticmethod(lstm_step)
+    gates, two_states, over_time = 4, True, staticmethod(F.lstm)
+
+    def _more(self):
+        return {"peephole": self.peephole}
 
 
 class PeepholeLSTM(LSTM):
@@ -252,7 +189,7 @@ class PeepholeLSTM(LSTM):
 
 class GRU(_Layers):
     __doc__ = "Gated recurrent units. Cho et al. (2014), in torch's form. " + _Layers.__doc__
-    gates, step = 3, staticmethod(gru_step)
+    gates, over_time = 3, staticmethod(F.gru)
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
                  dropout: float = 0.0, bidirectional: bool = False, *, dtype=np.float32):

@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 from ..ir import Graph
-from . import attention, convolution, elementwise, linear, plain, pooling
+from . import attention, convolution, elementwise, linear, plain, pooling, recurrent
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref, contiguous_strides
 
-RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES,
+RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES, **recurrent.RULES,
          **dict.fromkeys(elementwise.FLAT, elementwise.flat)}
 
 

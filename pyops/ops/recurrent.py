@@ -1,0 +1,436 @@
+"""Recurrent layers over time: plain, with long short-term memory, gated; forward and back through time."""
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..kernels.recurrent import reference
+from ..registry import A, Array, Op, bad, case
+from ..tensor import Context, Tensor, recording
+from .dropout import dropout as drop
+from .recurrent_cells import gru_cell, lstm_cell, rnn_cell
+from .shape import cat, narrow, select, squeeze, unsqueeze
+
+__all__ = ["gru", "lstm", "rnn"]
+
+CODES = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}      # kernels/recurrent/layout.h
+GATES = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
+BLOCK, PANEL = 16, 64
+
+
+def rnn(input, state, weights, *, nonlinearity="tanh", num_layers=1, bias=True, dropout=0.0, training=False, bidirectional=False,
+        batch_first=False, lengths=None):
+    """Layers of h_t = tanh(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh), or relu, over time.
+
+    input: (T, N, inputs), with batch_first (N, T, inputs), or (T, inputs) for one sequence; float32 or float64. state: h before the first
+    step, (layers * directions, N, hidden), or None for zeros. weights: a flat list as torch's: for each layer, for each direction,
+    weight_ih (hidden, inputs), weight_hh (hidden, hidden) and, with bias, bias_ih and bias_hh (hidden,). dropout: of the outputs between
+    layers, in training. lengths: (N,) integers in 1 .. T, in any order: what stands behind a sequence's end is not read, the result is 0
+    there, its state is that at its end, and the reverse direction begins there, as with torch's pack_padded_sequence.
+    Returns y, like input with directions * hidden features, and h at the ends, like state. Neither depends on the other sequences of the
+    batch or on threads, bit for bit. ValueError where shapes do not fit. Source: Elman (1990).
+    """
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"rnn: nonlinearity must be one of tanh, relu, got {nonlinearity!r}")
+    return layers("rnn", nonlinearity, input, state, weights, num_layers, bias, dropout, training, bidirectional, batch_first, lengths)
+
+
+def lstm(input, state, weights, *, num_layers=1, bias=True, dropout=0.0, training=False, bidirectional=False, batch_first=False,
+         peephole=False, lengths=None):
+    """Layers with long short-term memory over time (equations: kernels/recurrent/cell.h). Hochreiter and Schmidhuber (1997).
+
+    Arguments as for rnn, but: state is the pair (h, C) before the first step, each (layers * directions, N, units). Weights hold the gates
+    i, f, g, o one below the other, (4 hidden, inputs), (4 hidden, outputs), (4 hidden,), (4 hidden,); behind them weight_hr
+    (outputs, hidden) if h is projected to fewer outputs, and, with peephole, (3, hidden): how i, f and o see the cell state (Gers and
+    Schmidhuber, 2000). Returns y, h and C at the ends. ValueError where shapes do not fit.
+    """
+    return layers("lstm", "lstm", input, state, weights, num_layers, bias, dropout, training, bidirectional, batch_first, lengths, peephole)
+
+
+def gru(input, state, weights, *, num_layers=1, bias=True, dropout=0.0, training=False, bidirectional=False, batch_first=False, lengths=None):
+    """Layers of gated recurrent units over time (equations: kernels/recurrent/cell.h). Cho et al. (2014), in torch's form.
+
+    Arguments, results and errors as for rnn; weights hold r, z, n one below the other: (3 hidden, inputs), (3 hidden, hidden), (3 hidden,).
+    """
+    return layers("gru", "gru", input, state, weights, num_layers, bias, dropout, training, bidirectional, batch_first, lengths)
+
+
+# ---- layers
+
+def layers(name, cell, x, state, weights, num_layers, bias, dropout, training, bidirectional, batch_first, lengths, peephole=False):
+    if len(x.shape) not in (2, 3):
+        raise ValueError(f"{name}: input must have 2 or 3 axes, got {tuple(x.shape)}")
+    directions = 2 if bidirectional else 1
+    each = by_direction(name, cell, list(weights), num_layers * directions, bias, peephole)
+    if len(x.shape) == 2:
+        if state is not None:
+            state = [unsqueeze(s, 1) for s in parts_of(name, cell, state)]
+            state = state if cell == "lstm" else state[0]
+        y, *ends = layers(name, cell, unsqueeze(x, 1), state, weights, num_layers, bias, dropout, training, bidirectional, False, lengths, peephole)
+        return squeeze(y, 1), *(squeeze(end, 1) for end in ends)
+    steps, samples = (x.shape[1], x.shape[0]) if batch_first else x.shape[:2]
+    lengths = checked_lengths(name, lengths, steps, samples)
+    states = [None, None] if state is None else [*parts_of(name, cell, state), None][:2]
+    for s in states:
+        if s is not None and (len(s.shape) != 3 or s.shape[0] != num_layers * directions):
+            raise ValueError(f"{name}: state {tuple(s.shape)} must begin with {num_layers * directions}, layers times directions")
+    row, ends = ROWS[name], []
+    for layer in range(num_layers):
+        if layer and dropout and training:
+            x = drop(x, dropout)
+        own = each[layer * directions:(layer + 1) * directions]
+        before = [s if s is None or num_layers == 1 else narrow(s, 0, layer * directions, directions) for s in states]
+        if steps == 1 and not getattr(x, "prepares_weights", False):
+            x, *end = one_step(name, cell, x, before, own, batch_first)
+        else:
+            flat = [w for direction in own for w in direction] + [None] * (6 if directions == 1 else 0)
+            inputs = (x, *before, lengths, *flat)
+            x, *end = (TRAINING[name] if recorded(inputs) else row)(*inputs, cell=cell, batch_first=batch_first)[:3 if cell == "lstm" else 2]
+        ends.append(end)
+    return x, *(parts[0] if num_layers == 1 else cat(parts, 0) for parts in zip(*ends))
+
+
+def by_direction(name, cell, weights, count, bias, peephole):
+    """The flat list as (w_ih, w_hh, b_ih, b_hh, w_hr, peephole) for each direction of each layer."""
+    least = 2 + 2 * bias + peephole
+    projected = cell == "lstm" and len(weights) == count * (least + 1)
+    if len(weights) != count * (least + projected):
+        raise ValueError(f"{name}: {count} directions of layers take {least} weights each{', or one more for a projection' * (cell == 'lstm')}, "
+                         f"got {len(weights)} in all")
+    each = least + projected
+    result = []
+    for i in range(count):
+        w = weights[i * each:(i + 1) * each]
+        b = w[2:4] if bias else (None, None)
+        rest = w[2 + 2 * bias:]
+        result.append((w[0], w[1], *b, rest[0] if projected else None, rest[-1] if peephole else None))
+    return result
+
+
+def parts_of(name, cell, state):
+    """h, or h and C."""
+    if cell != "lstm":
+        return [state]
+    if not isinstance(state, (tuple, list)) or len(state) != 2:
+        raise ValueError(f"{name}: the state must be a pair (h, C), got {type(state).__name__}")
+    return list(state)
+
+
+def checked_lengths(name, lengths, steps, samples):
+    if steps < 1:
+        raise ValueError(f"{name}: a sequence must have at least one step")
+    if lengths is None:
+        return None
+    lengths = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
+    if lengths.shape != (samples,) or lengths.dtype.kind not in "iu":
+        raise ValueError(f"{name}: lengths must be {samples} integers, got {lengths.dtype} of shape {lengths.shape}")
+    if samples and (lengths.min() < 1 or lengths.max() > steps):
+        raise ValueError(f"{name}: lengths must be within 1 .. {steps}, got {lengths.min()} .. {lengths.max()}")
+    return None if (lengths == steps).all() else lengths.astype(np.int64)
+
+
+def recorded(inputs):
+    return recording() and any(isinstance(v, Tensor) and v.requires_grad for v in inputs)
+
+
+def one_step(name, cell, x, states, weights, batch_first):
+    """A single step of both directions: weights are read once, so they are not packed."""
+    time = 1 if batch_first else 0
+    now, ends = select(x, time, 0), []
+    plan(name, cell, tuple(x.shape), *(None if s is None else tuple(s.shape) for s in states), None,
+         tuple(None if w is None else tuple(w.shape) for direction in weights for w in direction) + (None,) * (6 if len(weights) == 1 else 0), batch_first)
+    for d, (w_ih, w_hh, b_ih, b_hh, w_hr, peep) in enumerate(weights):
+        zeros = lambda units: np.zeros((now.shape[0], units), w_ih.dtype)   # noqa: E731
+        h = zeros(w_hh.shape[1]) if states[0] is None else select(states[0], 0, d)
+        if cell == "lstm":
+            c = zeros(w_ih.shape[0] // 4) if states[1] is None else select(states[1], 0, d)
+            ends.append(lstm_cell(now, (h, c), w_ih, w_hh, b_ih, b_hh, w_hr, peep))
+        else:
+            ends.append((gru_cell(now, h, w_ih, w_hh, b_ih, b_hh) if cell == "gru" else rnn_cell(now, h, w_ih, w_hh, b_ih, b_hh, cell),))
+    stacked = [unsqueeze(part[0], 0) if len(part) == 1 else cat([unsqueeze(p, 0) for p in part], 0) for part in zip(*ends)]
+    y = ends[0][0] if len(ends) == 1 else cat([end[0] for end in ends], -1)
+    return unsqueeze(y, time), *stacked
+
+
+# ---- the rows: one layer
+
+class Plan(NamedTuple):
+    """What the kernels are told, and the results' shapes."""
+    sizes: tuple[int, ...]
+    y: tuple[int, ...]
+    h: tuple[int, ...]
+    c: tuple[int, ...]
+    packed: tuple[int, int]        # directions, values of the weights of one
+    transposed: tuple[int, int]    # ... and for the gradient
+    gates: tuple[int, int, int]    # directions, steps of all samples, values; without lengths
+    units: int                     # with padding
+    outputs: int                   # with padding
+
+
+def shapes_of(inputs):
+    return tuple(None if v is None else tuple(v.shape) for v in inputs)
+
+
+@lru_cache(4096)
+def plan(name, cell, x, h0, c0, lengths, weights, batch_first):
+    """Validates shapes."""
+    gates = GATES[cell]
+    if len(x) != 3:
+        raise ValueError(f"{name}: input must have 3 axes, got {x}")
+    steps, samples = (x[1], x[0]) if batch_first else x[:2]
+    directions = 1 if weights[6] is None else 2
+    rows = weights[0][0] if weights[0] else 0
+    hidden = rows // gates
+    w_hr = weights[4]
+    outputs = w_hr[0] if w_hr and len(w_hr) == 2 else hidden
+    if steps < 1 or x[2] < 1:
+        raise ValueError(f"{name}: a sequence must have at least one step and one feature, got input {x}")
+    if rows % gates or not rows:
+        raise ValueError(f"{name}: weight_ih {weights[0]} must have {gates} rows for each hidden unit")
+    wanted = ((rows, x[2]), (rows, outputs), (rows,), (rows,), (outputs, hidden), (3, hidden))
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_peephole")
+    for d in range(directions):
+        for label, shape, w, first in zip(names, wanted, weights[6 * d:], weights):
+            if (w is None) != (first is None) or w is not None and w != shape:
+                raise ValueError(f"{name}: {label} must be {shape} for input {x} and weight_ih {weights[0]}, got {w}")
+    if w_hr and not 0 < outputs < hidden:
+        raise ValueError(f"{name}: weight_hr {w_hr} must have fewer rows than columns")
+    h, c = (directions, samples, outputs), (directions, samples, hidden)
+    for label, state, shape in (("h", h0, h), ("C", c0, c)):
+        if state is not None and state != shape:
+            raise ValueError(f"{name}: the state {label} must be {shape} for input {x}, got {state}")
+    if lengths is not None and lengths != (samples,):
+        raise ValueError(f"{name}: lengths must be ({samples},), got {lengths}")
+    gated = cell in ("lstm", "gru")
+    width, panels = 3 if cell == "gru" else 4, -(-hidden // (BLOCK if gated else PANEL))
+    units = panels * (BLOCK if gated else PANEL)
+    wide = {n: -(-n // PANEL) * PANEL for n in (x[2], outputs, hidden)}
+    packed = (panels * width * BLOCK * (x[2] + outputs) + panels * PANEL + (3 * units if weights[5] else 0)
+              + (wide[outputs] * hidden if w_hr else 0))
+    transposed = panels * width * BLOCK * (wide[x[2]] + wide[outputs]) + (wide[hidden] * outputs if w_hr else 0)
+    return Plan((steps, samples, x[2], hidden, outputs, directions, CODES[cell]), x[:2] + (directions * outputs,), h, c,
+                (directions, packed), (directions, transposed), (directions, steps * samples, panels * PANEL), units, wide[outputs])
+
+
+def aligned(k, shape):
+    """An array whose rows begin where vectors do: a load across two cache lines costs two."""
+    whole = k.empty((int(np.prod(shape)) + BLOCK,))
+    first = -(whole.__array_interface__["data"][0] // whole.itemsize) % BLOCK
+    return whole[first:first + int(np.prod(shape))].reshape(shape)
+
+
+class Layer:
+    """The glue of one row."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def check(self, x, h0, c0, lengths, *weights, cell, batch_first):
+        p = plan(self.name, cell, x.shape, *shapes_of((h0, c0, lengths)), shapes_of(weights), batch_first)
+        checked_lengths(self.name, lengths, *p.sizes[:2])
+        return p
+
+    def forward(self, k, x, h0, c0, lengths, *weights, cell, batch_first):
+        p = self.check(x, h0, c0, lengths, *weights, cell=cell, batch_first=batch_first)
+        none = k.empty((0,))
+        return self.results(k, p, x, h0, c0, lengths, weights, cell, batch_first, none, none)
+
+    def training(self, k, x, h0, c0, lengths, *weights, cell, batch_first):
+        p = self.check(x, h0, c0, lengths, *weights, cell=cell, batch_first=batch_first)
+        directions, rows, values = p.gates
+        rows = rows if lengths is None else int(lengths.sum())
+        gates, cells = aligned(k, (directions, rows, values)), aligned(k, (directions, rows, p.units if cell == "lstm" else 0))
+        return *self.results(k, p, x, h0, c0, lengths, weights, cell, batch_first, gates, cells), gates, cells
+
+    def results(self, k, p, x, h0, c0, lengths, weights, cell, batch_first, gates, cells):
+        y, h, c = k.empty(p.y), k.empty(p.h), k.empty(p.c if cell == "lstm" else (0,))
+        packed = aligned(k, p.packed)
+        for d in range(p.packed[0]):
+            k.recurrent_pack(*weights[6 * d:6 * d + 6], p.sizes, packed[d])
+        k.recurrent(x, h0, c0, lengths, packed, p.sizes, batch_first, weights[5] is not None, y, h, c, gates, cells)
+        return (y, h, c) if cell == "lstm" else (y, h)
+
+    def backward(self, k, dy, dh_n, dc_n, x, h0, c0, lengths, *rest, cell, batch_first, needs):
+        weights, (y, gates, cells) = rest[:12], rest[12:]
+        of_x, of_weights = needs
+        p = plan(self.name, cell, x.shape, *shapes_of((h0, c0, lengths)), shapes_of(weights), batch_first)
+        dx = k.empty(x.shape if of_x else (0,))
+        dh0, dc0 = k.empty(p.h), k.empty(p.c if cell == "lstm" else (0,))
+        dgates, transposed = aligned(k, gates.shape), aligned(k, p.transposed)
+        dprojected = aligned(k, (*gates.shape[:2], p.outputs) if weights[4] is not None else (0,))
+        for d in range(p.transposed[0]):
+            k.recurrent_pack_transposed(weights[6 * d], weights[6 * d + 1], weights[6 * d + 4], p.sizes, transposed[d])
+        peephole = None if weights[5] is None else weights[5] if weights[11] is None else np.stack([weights[5], weights[11]])
+        k.recurrent_backward(dy, dh_n, dc_n, h0, c0, lengths, y, gates, cells, transposed, peephole, p.sizes, batch_first, dx, dh0, dc0, dgates,
+                             dprojected)
+        grads = [None if w is None or not of_weights else k.empty(w.shape) for w in weights]
+        for d in range(p.transposed[0] if of_weights else 0):
+            out = [k.empty((0,)) if g is None else g for g in grads[6 * d:6 * d + 6]]
+            k.recurrent_weight_gradient(x, h0, c0, lengths, y, gates, cells, dgates, dprojected, p.sizes, batch_first, d, *out)
+        return dx if of_x else None, dh0, dc0 if cell == "lstm" else None, *grads
+
+    def gradient(self, ctx: Context):
+        outputs = 3 if ctx.attrs["cell"] == "lstm" else 2
+        if len(ctx.outputs) == outputs:
+            raise ValueError(f"backward: {self.name} was recorded without what its gradient needs")
+        dy, dh, dc = (*ctx.grads[:outputs], None)[:3]
+        grads = BACKWARD[self.name](dy, dh, dc, *ctx.inputs, ctx.outputs[0], *ctx.outputs[outputs:], **ctx.attrs,
+                                    needs=(ctx.needs[0], any(ctx.needs[4:])))
+        dx, dh0, dc0, *rest = grads
+        return tuple(g if need else None for g, need in zip((dx, dh0, dc0, None, *rest), ctx.needs))
+
+
+def flops(x, h0, c0, lengths, *weights, cell, batch_first):
+    steps = x.shape[0] * x.shape[1] if lengths is None else int(lengths.sum())
+    return 2 * steps * sum(w.size for w in weights if w is not None and w.ndim == 2)
+
+
+def traffic(x, h0, c0, lengths, *weights, **_):
+    """x once, and the weights once a step."""
+    return x.nbytes + max(x.shape[:2]) * sum(w.nbytes for w in weights if w is not None)
+
+
+# ---- cases
+
+def weights_of(inputs, hidden, gates, layers=1, directions=1, bias=True, outputs=0, peephole=False):
+    """Arrays of a layer's weights, small enough that no unit saturates."""
+    def small(*shape):
+        return Array(shape, scale=0.5 * shape[-1] ** -0.5)
+    out = []
+    for layer in range(layers):
+        for _ in range(directions):
+            out += [small(gates * hidden, (outputs or hidden) * directions if layer else inputs), small(gates * hidden, outputs or hidden)]
+            out += [A(gates * hidden), A(gates * hidden)] if bias else []
+            out += [small(outputs, hidden)] if outputs else []
+            out += [A(3, hidden)] if peephole else []
+    return out
+
+
+def torch_layers(name):
+    """The same call to torch: lengths become a packed sequence."""
+    def call(torch, x, state, weights, *, nonlinearity="tanh", num_layers=1, bias=True, bidirectional=False, batch_first=False, lengths=None):
+        from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+        function = getattr(torch, f"rnn_{nonlinearity}" if name == "rnn" else name)
+        alone = x.dim() == 2
+        if alone:
+            x, batch_first = x[:, None], False
+            state = state if state is None else [s[:, None] for s in state] if isinstance(state, list) else state[:, None]
+        n, count = x.shape[0 if batch_first else 1], num_layers * (1 + bidirectional)
+        if state is None:
+            zeros = [x.new_zeros(count, n, weights[1].shape[1]), x.new_zeros(count, n, weights[0].shape[0] // 4)]
+            state = zeros if name == "lstm" else zeros[0]
+        state = tuple(state) if name == "lstm" else state
+        if lengths is None:
+            results = function(x, state, weights, bias, num_layers, 0.0, False, bidirectional, batch_first)
+            return tuple(r.squeeze(1) for r in results) if alone else results
+        packed = pack_padded_sequence(x, torch.tensor(lengths), batch_first, enforce_sorted=False)
+        state = tuple(s[:, packed.sorted_indices] for s in state) if name == "lstm" else state[:, packed.sorted_indices]
+        y, *ends = function(packed.data, packed.batch_sizes, state, weights, bias, num_layers, 0.0, False, bidirectional)
+        y, _ = pad_packed_sequence(PackedSequence(y, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), batch_first,
+                                   total_length=x.shape[1 if batch_first else 0])
+        return y, *(end[:, packed.unsorted_indices] for end in ends)
+    return call
+
+
+def cases(name, gates):
+    """Those that every cell has. The hidden units fill part of a block, one, several, and part of a panel of 64."""
+    torch, two = torch_layers(name), name == "lstm"
+
+    def one(why, steps, samples, inputs, hidden, state=False, outputs=0, peephole=False, **kwargs):
+        layers, directions = kwargs.get("num_layers", 1), 1 + kwargs.get("bidirectional", False)
+        x = A(steps, samples, inputs) if not kwargs.get("batch_first") else A(samples, steps, inputs)
+        states = [A(layers * directions, samples, units) for units in ((outputs or hidden), hidden)][:1 + two]
+        weights = weights_of(inputs, hidden, gates, layers, directions, kwargs.get("bias", True), outputs, peephole)
+        if peephole:
+            kwargs["peephole"] = True
+        return case(why, name, x, (states if two else states[0]) if state else None, weights, torch=None if peephole else torch, **kwargs)
+    lengths = [4, 6, 1, 6, 3]
+    rows = [
+        *(one(f"hidden{n}", 3, 2, 5, n, state=True) for n in (1, 7, 16, 20, 33, 70, 130)),
+        *(one(f"samples{n}", 4, n, 6, 18) for n in (1, 3, 4, 7, 13)),
+        one("long", 70, 3, 9, 17, state=True),
+        one("threads_share_units", 5, 3, 20, 150, state=True),
+        one("threads_share_samples", 6, 40, 8, 48, state=True),
+        one("two_steps", 2, 3, 4, 5),
+        one("single_step", 1, 3, 4, 5, state=True),
+        one("single_step_both_ways", 1, 3, 4, 5, state=True, bidirectional=True, num_layers=2, batch_first=True),
+        one("without_bias", 4, 3, 4, 5, bias=False),
+        one("both_ways", 5, 3, 4, 19, state=True, bidirectional=True),
+        one("three_layers", 4, 2, 5, 18, state=True, num_layers=3),
+        one("layers_both_ways_batch_first", 5, 3, 7, 18, state=True, num_layers=2, bidirectional=True, batch_first=True),
+        one("batch_first", 5, 3, 4, 5, batch_first=True),
+        one("lengths", 6, 5, 4, 18, state=True, lengths=lengths),
+        one("lengths_both_ways", 6, 5, 4, 18, state=True, lengths=lengths, bidirectional=True, num_layers=2),
+        one("lengths_batch_first", 6, 5, 4, 5, lengths=lengths, batch_first=True, bidirectional=True),
+        one("lengths_leave_a_step_unused", 6, 3, 4, 5, lengths=[2, 4, 3], bidirectional=True),
+        one("lengths_threads_share_units", 5, 3, 20, 150, lengths=[3, 5, 1]),
+        one("no_samples", 4, 0, 3, 5),
+        case("one_sequence", name, A(5, 4), None, weights_of(4, 6, gates), torch=torch),
+        case("one_sequence_with_state", name, A(5, 4), [A(1, 6), A(1, 6)] if two else A(1, 6), weights_of(4, 6, gates), torch=torch, batch_first=True),
+    ]
+    if two:
+        rows += [one("projection", 5, 3, 6, 20, state=True, outputs=7), one("projection_lengths", 6, 5, 4, 20, state=True, outputs=18, lengths=lengths),
+                 one("projection_both_ways", 5, 3, 6, 130, state=True, outputs=70, bidirectional=True, num_layers=2),
+                 one("peephole", 5, 3, 6, 20, state=True, peephole=True), one("peephole_without_bias", 5, 3, 6, 20, peephole=True, bias=False),
+                 one("peephole_projection_both_ways", 5, 5, 6, 20, state=True, peephole=True, outputs=5, bidirectional=True, lengths=[5, 2, 1, 4, 3]),
+                 case("cell", "lstm_cell", A(3, 4), [A(3, 20), A(3, 20)], *weights_of(4, 20, 4),
+                      torch=lambda torch, x, state, *w: torch.lstm_cell(x, tuple(state), *w))]
+    elif name == "gru":
+        rows += [case("cell", "gru_cell", A(3, 4), A(3, 20), *weights_of(4, 20, 3), torch="gru_cell")]
+    else:
+        rows += [one("relu", 5, 3, 4, 70, state=True, nonlinearity="relu"), one("relu_lengths", 6, 5, 4, 18, lengths=lengths, nonlinearity="relu"),
+                 case("cell", "rnn_cell", A(3, 4), A(3, 20), *weights_of(4, 20, 1), torch="rnn_tanh_cell")]
+    return rows
+
+
+def refusals(name, gates):
+    two, weights, x = name == "lstm", weights_of(4, 5, gates), A(6, 3, 4)
+
+    def state(*shape):
+        return [A(*shape), A(*shape)] if two else A(*shape)
+    rows = [
+        bad("gates", name, x, None, [A(gates * 5 + 1, 4), *weights[1:]], match=rf"{name}: weight_") if gates > 1 else
+        bad("rows", name, x, None, [A(6, 4), *weights[1:]], match="rnn: weight_hh"),
+        bad("features", name, A(6, 3, 5), None, weights, match=rf"{name}: weight_ih must be \({5 * gates}, 5\)"),
+        bad("recurrent_weight", name, x, None, [weights[0], A(gates * 5, 6), *weights[2:]], match="weight_hh"),
+        bad("bias", name, x, None, [*weights[:2], A(3), weights[3]], match="bias_ih"),
+        bad("count_of_weights", name, x, None, weights[:3], match="in all"),
+        bad("state_of_other_units", name, x, state(1, 3, 6), weights, match=r"must be \(1, 3, 5\)"),
+        bad("state_of_other_samples", name, x, state(1, 2, 5), weights, match=r"must be \(1, 3, 5\)"),
+        bad("state_of_other_layers", name, x, state(2, 3, 5), weights, match="layers times directions"),
+        bad("state_of_a_step", name, A(1, 3, 4), state(1, 2, 5), weights, match=r"must be \(1, 3, 5\)"),
+        bad("length_0", name, x, None, weights, lengths=[6, 0, 1], match="within 1 .. 6, got 0 .. 6"),
+        bad("length_above", name, x, None, weights, lengths=[6, 7, 1], match="within 1 .. 6, got 1 .. 7"),
+        bad("count_of_lengths", name, x, None, weights, lengths=[6, 1], match="3 integers"),
+        bad("lengths_are_floats", name, x, None, weights, lengths=[6.0, 1.0, 2.0], match="3 integers, got float64"),
+        bad("no_steps", name, A(0, 3, 4), None, weights, match="one step"),
+        bad("one_axis", name, A(4), None, weights, match="2 or 3 axes"),
+    ]
+    if two:
+        rows += [bad("one_state", name, x, A(1, 3, 5), weights, match="pair"),
+                 bad("wide_projection", name, x, None, [A(20, 4), A(20, 6), A(20), A(20), A(6, 5)], match="fewer rows"),
+                 bad("peephole", name, x, None, [*weights, A(4, 5)], peephole=True, match="weight_peephole"),
+                 bad("cell_without_C", "lstm_cell", A(3, 4), A(3, 5), *weights, match="pair"),
+                 bad("cells_C", "lstm_cell", A(3, 4), [A(3, 5), A(3, 6)], *weights, match="cell state")]
+    elif name == "gru":
+        rows += [bad("cells_state", "gru_cell", A(3, 4), A(2, 5), *weights, match="do not fit")]
+    else:
+        rows += [bad("nonlinearity", name, x, None, weights, nonlinearity="elu", match="elu"),
+                 bad("cells_nonlinearity", "rnn_cell", A(3, 4), A(3, 5), *weights, nonlinearity="elu", match="elu")]
+    return rows
+
+
+# Sums over steps and samples in another order than the reference's; each step's error goes on to the next.
+TOLERANCE = 128
+INPUTS = "rooj" + "rroooo" + "oooooo"   # x, h, C, lengths, the weights of each direction
+ROWS, TRAINING, BACKWARD = {}, {}, {}
+for _name, _gates in (("rnn", 1), ("lstm", 4), ("gru", 3)):
+    _layer = Layer(_name)
+    _kernels = ("recurrent_pack", "recurrent")
+    BACKWARD[_name] = Op(f"{_name}_backward", "ooo" + INPUTS + "rrr", _layer.backward, reference.recurrent_backward,
+                         kernels=("recurrent_pack_transposed", "recurrent_backward", "recurrent_weight_gradient"))
+    TRAINING[_name] = Op(f"{_name}_training", INPUTS, _layer.training, reference.recurrent_training, _layer.gradient, _layer.check, kernels=_kernels)
+    ROWS[_name] = Op(_name, INPUTS, _layer.forward, reference.recurrent, _layer.gradient, _layer.check, kernels=_kernels, flops=flops, bytes=traffic,
+                     tolerance=TOLERANCE, cases=cases(_name, _gates), refuses=refusals(_name, _gates))
