@@ -130,7 +130,7 @@ def recurrent(x, h0, c0, lengths, *weights, cell, batch_first):
 
 def recurrent_training(x, *rest, cell, batch_first):
     """And the gates and cell states that kernels keep for the gradient; here it computes them again."""
-    return *recurrent(x, *rest, cell=cell, batch_first=batch_first), np.empty(0, x.dtype), np.empty(0, x.dtype)
+    return *recurrent(x, *rest, cell=cell, batch_first=batch_first), *[np.empty(0, x.dtype)] * (2 if cell == "lstm" else 1)
 
 
 def recurrent_backward(dy, dh_n, dc_n, x, h0, c0, lengths, *rest, cell, batch_first, needs):
@@ -153,4 +153,4 @@ def recurrent_backward(dy, dh_n, dc_n, x, h0, c0, lengths, *rest, cell, batch_fi
             if total is not None:
                 total += part
     dx = np.ascontiguousarray(dx.swapaxes(0, 1)) if batch_first else dx
-    return dx, dh, dc, *grads
+    return dx, dh, *([dc] if cell == "lstm" else []), *(g for g in grads if g is not None)

@@ -233,24 +233,23 @@ class Layer:
         return p
 
     def forward(self, k, x, h0, c0, lengths, *weights, cell, batch_first):
-        p = self.check(x, h0, c0, lengths, *weights, cell=cell, batch_first=batch_first)
-        none = k.empty((0,))
-        return self.results(k, p, x, h0, c0, lengths, weights, cell, batch_first, none, none)
+        return self.run(k, x, h0, c0, lengths, weights, cell, batch_first, keep=False)
 
     def training(self, k, x, h0, c0, lengths, *weights, cell, batch_first):
-        p = self.check(x, h0, c0, lengths, *weights, cell=cell, batch_first=batch_first)
-        directions, rows, values = p.gates
-        rows = rows if lengths is None else int(lengths.sum())
-        gates, cells = aligned(k, (directions, rows, values)), aligned(k, (directions, rows, p.units if cell == "lstm" else 0))
-        return *self.results(k, p, x, h0, c0, lengths, weights, cell, batch_first, gates, cells), gates, cells
+        return self.run(k, x, h0, c0, lengths, weights, cell, batch_first, keep=True)
 
-    def results(self, k, p, x, h0, c0, lengths, weights, cell, batch_first, gates, cells):
-        y, h, c = k.empty(p.y), k.empty(p.h), k.empty(p.c if cell == "lstm" else (0,))
+    def run(self, k, x, h0, c0, lengths, weights, cell, batch_first, keep):
+        """y, h, for an LSTM C; with keep also gates and, for an LSTM, cell states of every step."""
+        p = self.check(x, h0, c0, lengths, *weights, cell=cell, batch_first=batch_first)
+        two, (directions, rows, values) = cell == "lstm", p.gates
+        rows = rows if lengths is None else int(lengths.sum())
+        ends = [k.empty(p.y), k.empty(p.h), k.empty(p.c if two else (0,))]
+        gates, cells = (aligned(k, (directions, rows, n)) if keep and n else k.empty((0,)) for n in (values, two * p.units))
         packed = aligned(k, p.packed)
-        for d in range(p.packed[0]):
+        for d in range(directions):
             k.recurrent_pack(*weights[6 * d:6 * d + 6], p.sizes, packed[d])
-        k.recurrent(x, h0, c0, lengths, packed, p.sizes, batch_first, weights[5] is not None, y, h, c, gates, cells)
-        return (y, h, c) if cell == "lstm" else (y, h)
+        k.recurrent(x, h0, c0, lengths, packed, p.sizes, batch_first, weights[5] is not None, *ends, gates, cells)
+        return *ends[:2 + two], *([gates, cells][:1 + two] if keep else [])
 
     def backward(self, k, dy, dh_n, dc_n, x, h0, c0, lengths, *rest, cell, batch_first, needs):
         weights, (y, gates, cells) = rest[:12], rest[12:]
@@ -265,21 +264,21 @@ class Layer:
         peephole = None if weights[5] is None else weights[5] if weights[11] is None else np.stack([weights[5], weights[11]])
         k.recurrent_backward(dy, dh_n, dc_n, h0, c0, lengths, y, gates, cells, transposed, peephole, p.sizes, batch_first, dx, dh0, dc0, dgates,
                              dprojected)
-        grads = [None if w is None or not of_weights else k.empty(w.shape) for w in weights]
+        grads = [k.empty(w.shape if w is not None and of_weights else (0,)) for w in weights]
         for d in range(p.transposed[0] if of_weights else 0):
-            out = [k.empty((0,)) if g is None else g for g in grads[6 * d:6 * d + 6]]
-            k.recurrent_weight_gradient(x, h0, c0, lengths, y, gates, cells, dgates, dprojected, p.sizes, batch_first, d, *out)
-        return dx if of_x else None, dh0, dc0 if cell == "lstm" else None, *grads
+            k.recurrent_weight_gradient(x, h0, c0, lengths, y, gates, cells, dgates, dprojected, p.sizes, batch_first, d, *grads[6 * d:6 * d + 6])
+        return dx, dh0, *([dc0] if cell == "lstm" else []), *(g for g, w in zip(grads, weights) if w is not None)
 
     def gradient(self, ctx: Context):
         outputs = 3 if ctx.attrs["cell"] == "lstm" else 2
         if len(ctx.outputs) == outputs:
             raise ValueError(f"backward: {self.name} was recorded without what its gradient needs")
         dy, dh, dc = (*ctx.grads[:outputs], None)[:3]
-        grads = BACKWARD[self.name](dy, dh, dc, *ctx.inputs, ctx.outputs[0], *ctx.outputs[outputs:], **ctx.attrs,
-                                    needs=(ctx.needs[0], any(ctx.needs[4:])))
-        dx, dh0, dc0, *rest = grads
-        return tuple(g if need else None for g, need in zip((dx, dh0, dc0, None, *rest), ctx.needs))
+        gates, cells = (*ctx.outputs[outputs:], None)[:2]
+        grads = iter(BACKWARD[self.name](dy, dh, dc, *ctx.inputs, ctx.outputs[0], gates, cells, **ctx.attrs, needs=(ctx.needs[0], any(ctx.needs[4:]))))
+        dx, dh0, dc0 = next(grads), next(grads), next(grads) if outputs == 3 else None
+        every = (dx, dh0, dc0, None, *(None if w is None else next(grads) for w in ctx.inputs[4:]))
+        return tuple(g if need else None for g, need in zip(every, ctx.needs))
 
 
 def flops(x, h0, c0, lengths, *weights, cell, batch_first):
@@ -354,6 +353,7 @@ def cases(name, gates):
         one("threads_share_units", 5, 3, 20, 150, state=True),
         one("threads_share_samples", 6, 40, 8, 48, state=True),
         one("two_steps", 2, 3, 4, 5),
+        one("nothing_kept", 5, 3, 4, 5, state=True, gradient=False),
         one("single_step", 1, 3, 4, 5, state=True),
         one("single_step_both_ways", 1, 3, 4, 5, state=True, bidirectional=True, num_layers=2, batch_first=True),
         one("without_bias", 4, 3, 4, 5, bias=False),
@@ -429,7 +429,7 @@ ROWS, TRAINING, BACKWARD = {}, {}, {}
 for _name, _gates in (("rnn", 1), ("lstm", 4), ("gru", 3)):
     _layer = Layer(_name)
     _kernels = ("recurrent_pack", "recurrent")
-    BACKWARD[_name] = Op(f"{_name}_backward", "ooo" + INPUTS + "rrr", _layer.backward, reference.recurrent_backward,
+    BACKWARD[_name] = Op(f"{_name}_backward", "ooo" + INPUTS + "rro", _layer.backward, reference.recurrent_backward,
                          kernels=("recurrent_pack_transposed", "recurrent_backward", "recurrent_weight_gradient"))
     TRAINING[_name] = Op(f"{_name}_training", INPUTS, _layer.training, reference.recurrent_training, _layer.gradient, _layer.check, kernels=_kernels)
     ROWS[_name] = Op(_name, INPUTS, _layer.forward, reference.recurrent, _layer.gradient, _layer.check, kernels=_kernels, flops=flops, bytes=traffic,
