@@ -37,7 +37,7 @@ struct BackwardMemory {
 struct LstmSlopes {
     V di, df, dg, d_o, dc;
     LstmSlopes(const real* gates, V before, V now, V dh, V dc_now, const real* peep, i64 stride, int n) {
-        const V i = load(gates), f = load(gates + BLOCK), g = load(gates + 2 * BLOCK), o = load(gates + 3 * BLOCK), t = vtanh(now);
+        const V i = load(gates), f = load(gates + BLOCK), g = load(gates + 2 * BLOCK), o = load(gates + 3 * BLOCK), t = gate_tanh(now);
         d_o = dh * t * (o * (1 - o));
         dc  = dc_now + dh * o * (1 - t * t);
         if (peep) dc += d_o * load_some(peep + 2 * stride, n);
@@ -82,7 +82,7 @@ struct BackwardRun {
         const i64 rows = s + 1 < b.order.iterations() ? strand.count(b.order, s + 1) : 0, depth = z.panels() * z.width() * BLOCK;
         if (rows == 0) return;
         Scratch<const real*> from(rows);
-        for (i64 i = 0; i < rows; ++i) from[i] = b.dgates + b.row(strand.direction, s + 1, strand.q(i)) * z.gates() + z.recurrent_slot() * BLOCK;
+        for (i64 i = 0; i < rows; ++i) from[i] = b.dgates + b.row(strand.direction, s + 1, strand.q(i)) * z.pitch() + z.recurrent_slot() * BLOCK;
         const Depth d = z.width() == 4 ? Depth{1, depth, 0} : Depth{z.panels(), 3 * BLOCK, PANEL};
         multiply(4, rows, d, from, b.weights(strand.direction) + b.at.recurrent + p0 * depth * PANEL, depth * PANEL, p1 - p0, to, p0 * PANEL, nullptr);
     }
@@ -120,7 +120,7 @@ struct BackwardRun {
         const Sizes& z = b.z;
         const i64 q = strand.q(i), row = b.row(strand.direction, s, q);
         const int n = lanes_of(z.hidden - u);
-        const i64 at = row * z.gates() + (z.gated() ? u / BLOCK * PANEL + u % BLOCK : u);
+        const i64 at = row * z.pitch() + (z.gated() ? u / BLOCK * PANEL + u % BLOCK : u);
         const real* g = b.gates + at;
         real* d = b.dgates + at;
         const V slope = load(dh);
@@ -202,7 +202,7 @@ void input_gradient(const Backward& b, bool ragged, Out<real> dx) {
             Scratch<const real*> from(n);
             Scratch<real*> to(n);
             for (i64 i = 0; i < n; ++i) {
-                from[i] = b.dgates + (direction * rows + begin + i) * z.gates();
+                from[i] = b.dgates + (direction * rows + begin + i) * z.pitch();
                 to[i]   = sums + i * padded;
                 if (direction) std::memcpy(to[i], dx.data + place[begin + i] * z.inputs, z.inputs * sizeof(real));
             }

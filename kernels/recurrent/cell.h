@@ -17,7 +17,7 @@
 //     RNN     h_t = tanh(W [h_(t-1), x_t] + b), or relu
 #pragma once
 #include "order.h"
-#include "simd_math.h"
+#include "gates.h"
 
 namespace ISA::REAL_NAME {
 // Of the `left` units from some place on, how many a vector holds
@@ -49,14 +49,14 @@ struct CellStep {
                 i += before * load(peephole + v);
                 f += before * load(peephole + peephole_stride + v);
             }
-            i = vsigmoid(i);
-            f = vsigmoid(f);
-            g = vtanh(g);
+            i = gate_sigmoid(i);
+            f = gate_sigmoid(f);
+            g = gate_tanh(g);
             const V now = f * before + i * g;
             if (peephole) o += now * load(peephole + 2 * peephole_stride + v);
-            o = vsigmoid(o);
+            o = gate_sigmoid(o);
             store(c + v, now);
-            store_some(h + v, o * vtanh(now), lanes_of(left - v));
+            store_some(h + v, o * gate_tanh(now), lanes_of(left - v));
             if (!keep) continue;
             store(at, i);
             store(at + BLOCK, f);
@@ -68,7 +68,7 @@ struct CellStep {
         for (int v = 0; v < BLOCK; v += LANES) {
             real* at = gates + v;
             const int n_lanes = lanes_of(left - v);
-            const V r = vsigmoid(load(at + BLOCK)), z = vsigmoid(load(at + 2 * BLOCK)), n = vtanh(load(at) + r * load(at + 3 * BLOCK));
+            const V r = gate_sigmoid(load(at + BLOCK)), z = gate_sigmoid(load(at + 2 * BLOCK)), n = gate_tanh(load(at) + r * load(at + 3 * BLOCK));
             store_some(h + v, n + z * (load_some(h_before + v, n_lanes) - n), n_lanes);
             if (!keep) continue;
             store(at, n);
@@ -78,7 +78,7 @@ struct CellStep {
     }
     void plain(bool relu) const {
         for (int v = 0; v < PANEL && left > v; v += LANES) {
-            const V sum = load(gates + v), y = relu ? (sum < 0 ? V{} : sum) : vtanh(sum);   // keeps NaN
+            const V sum = load(gates + v), y = relu ? (sum < 0 ? V{} : sum) : gate_tanh(sum);   // keeps NaN
             store_some(h + v, y, lanes_of(left - v));
             if (keep) store(gates + v, y);
         }

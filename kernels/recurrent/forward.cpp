@@ -49,8 +49,8 @@ struct StrandRun {
     i64 stretch_begin(i64 s) const { return s / f.stretch * f.stretch; }
 
     real* gates(i64 s, i64 i) const {
-        if (f.gates) return f.gates + (strand.direction * f.order.rows() + f.order.row(s, strand.q(i))) * f.z.gates();
-        return m.gates + ((s - stretch_begin(s)) * samples() + i) * f.z.gates();
+        if (f.gates) return f.gates + (strand.direction * f.order.rows() + f.order.row(s, strand.q(i))) * f.z.pitch();
+        return m.gates + ((s - stretch_begin(s)) * samples() + i) * f.z.pitch();
     }
     real* cells(i64 s, i64 i) const {   // s = -1: before the first step
         if (f.cells && s >= 0) return f.cells + (strand.direction * f.order.rows() + f.order.row(s, strand.q(i))) * f.z.units();
@@ -97,8 +97,9 @@ struct StrandRun {
         const real* w     = f.weights(strand.direction);
         const i64   size  = z.outputs * z.width() * BLOCK, units = z.panel_units(), together = rows <= PAIR_ROWS && BLOCK_VECTORS == 1 ? 2 : 1;
         const bool  no_h  = s == 0 && !f.h0;
-        for (i64 p = p0; p < p1; p += together) {
-            const i64 count = least(together, p1 - p);
+        for (i64 at = p0; at < p1; at += together) {
+            // There and back: of weights that do not fit into a core's cache, the last of one step are the first of the next
+            const i64 count = least(together, p1 - at), p = s % 2 ? p1 - (at - p0) - count : at;
             if (!no_h) multiply(z.width(), rows, {1, z.outputs, 0}, h, w + f.at.recurrent + p * size, size, count, to,
                                 p * PANEL + z.recurrent_slot() * BLOCK, nullptr);
             for (i64 i = 0; i < rows; ++i)
@@ -179,7 +180,7 @@ void recurrent(In<real> x, In<real> h0, In<real> c0, In<i64> lengths, In<real> p
     const bool shared_weights = (at.bias - at.recurrent) * (i64)sizeof(real) <= 512 * 1024 && z.samples >= 8 * per_direction;
     const i64 groups = shared_weights ? per_direction : 1, strands = z.directions * groups;
     const i64 each = blocks_of(z.samples, groups);   // samples of a strand, at most
-    const i64 gate_values = keep ? 0 : each * stretch * z.gates(), cell_values = z.cell == LSTM ? each * z.units() : 0,
+    const i64 gate_values = keep ? 0 : each * stretch * z.pitch(), cell_values = z.cell == LSTM ? each * z.units() : 0,
               hidden_values = z.projected() ? each * z.units() : 0, out_values = z.projected() ? each * padded : 0;
     const i64 strand_values = gate_values + cell_values + hidden_values + out_values + LANES;
     Scratch<real> memory(strands * strand_values);

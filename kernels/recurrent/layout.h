@@ -34,6 +34,8 @@ struct Sizes {
     i64  panels() const { return blocks_of(hidden, panel_units()); }
     i64  units() const { return panels() * panel_units(); }              // with padding
     i64  gates() const { return panels() * PANEL; }                      // of one step of one sample
+    i64  pitch() const { return gates() + BLOCK; }                       // from one row of gates to the next: no power of two, or all rows' panels
+                                                                         // would compete for the same few lines of the cache
     i64  place(i64 t, i64 n) const { return batch_first ? n * steps + t : t * samples + n; }   // a row of x and y
     // torch's row of weights for a unit's slot
     i64 input_row(int slot, i64 unit) const { return (cell == GRU ? (slot + 2) % 3 : gated() ? slot : 0) * hidden + unit; }

@@ -12,7 +12,7 @@ constexpr int TILE_ROWS = 6, PAIR_ROWS = 3;
 #else
 constexpr int TILE_ROWS = 3, PAIR_ROWS = 1;
 #endif
-constexpr i64 DEPTH_BLOCK = 1024;   // weights that stay in the second-level cache while all rows pass
+constexpr i64 DEPTH_BLOCK = 24 * 1024 / (PANEL * sizeof(real));   // depth whose weights stay in the first-level cache while all rows pass
 
 // The reduction: `runs` stretches of `run` values, `pitch` apart in a.
 struct Depth {
@@ -21,12 +21,12 @@ struct Depth {
 };
 
 template <int R, int W, int S>
-static inline void tile(const Depth& d, const real* const* a, const real* w, i64 w_stream, real* const* c, i64 at, i64 c_stream, const real* bias) {
+static inline void tile(const Depth& d, i64 skip, const real* const* a, const real* w, i64 w_stream, real* const* c, i64 at, i64 c_stream, const real* bias) {
     V acc[R][S][W];
     const real* row[R];
     #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-        row[r] = a[r];
+        row[r] = a[r] + skip;
         #pragma GCC unroll 2
         for (int s = 0; s < S; ++s)
             #pragma GCC unroll 4
@@ -59,58 +59,51 @@ static inline void tile(const Depth& d, const real* const* a, const real* w, i64
 
 // The tile of `rows` rows, two streams at a time where that pays
 template <int W, int S>
-static inline void tile(i64 rows, const Depth& d, const real* const* a, const real* w, i64 w_stream, real* const* c, i64 at, i64 c_stream, const real* bias) {
-    if (rows == 1) return tile<1, W, S>(d, a, w, w_stream, c, at, c_stream, bias);
+static inline void tile(i64 rows, const Depth& d, i64 skip, const real* const* a, const real* w, i64 w_stream, real* const* c, i64 at, i64 c_stream, const real* bias) {
+    if (rows == 1) return tile<1, W, S>(d, skip, a, w, w_stream, c, at, c_stream, bias);
     if constexpr (S == 1 || PAIR_ROWS > 1) {
-        if (rows == 2) return tile<2, W, S>(d, a, w, w_stream, c, at, c_stream, bias);
-        if (rows == 3) return tile<3, W, S>(d, a, w, w_stream, c, at, c_stream, bias);
+        if (rows == 2) return tile<2, W, S>(d, skip, a, w, w_stream, c, at, c_stream, bias);
+        if (rows == 3) return tile<3, W, S>(d, skip, a, w, w_stream, c, at, c_stream, bias);
     }
     if constexpr (S == 1 && TILE_ROWS > 3) {
-        if (rows == 4) tile<4, W, 1>(d, a, w, w_stream, c, at, c_stream, bias);
-        if (rows == 5) tile<5, W, 1>(d, a, w, w_stream, c, at, c_stream, bias);
-        if (rows == 6) tile<6, W, 1>(d, a, w, w_stream, c, at, c_stream, bias);
+        if (rows == 4) tile<4, W, 1>(d, skip, a, w, w_stream, c, at, c_stream, bias);
+        if (rows == 5) tile<5, W, 1>(d, skip, a, w, w_stream, c, at, c_stream, bias);
+        if (rows == 6) tile<6, W, 1>(d, skip, a, w, w_stream, c, at, c_stream, bias);
     }
 }
 
-// Panels [p, p + count): weights panel_size apart, results PANEL apart from c + at on.
+// Panels [p, p + count): weights panel_size apart, results PANEL apart from c + at on. Where there are several tiles of rows, they take a piece of
+// the depth one after the other while its weights are in the first-level cache; the chain of an element goes on where it stopped.
 template <int W>
 static inline void multiply_panels(i64 rows, const Depth& d, const real* const* a, const real* w, i64 panel_size, i64 count, real* const* c, i64 at,
-                            const real* bias) {
-    const i64 tiles = blocks_of(rows, TILE_ROWS);
+                                   const real* bias) {
+    const i64 tiles = blocks_of(rows, TILE_ROWS), units = d.runs == 1 ? d.run : d.runs, each = d.runs == 1 ? 1 : d.run;   // pieces are of whole units
+    const i64 pieces = tiles == 1 ? 1 : blocks_of(units * each, DEPTH_BLOCK);
     for (i64 p = 0; p < count; ++p)
-        for (i64 t = 0; t < tiles; ++t) {
-            const i64 r = rows * t / tiles, n = rows * (t + 1) / tiles - r, to = at + p * PANEL;
-            const real* from = w + p * panel_size;
-            if (BLOCK_VECTORS == 1 && n <= PAIR_ROWS && tiles == 1 && p + 1 < count) {
-                tile<W, 2>(n, d, a + r, from, panel_size, c + r, to, PANEL, bias);
-                ++p;
-            } else if (BLOCK_VECTORS > 1 && n <= PAIR_ROWS) {
-                for (int v = 0; v < BLOCK; v += 2 * LANES) tile<W, 2>(n, d, a + r, from + v, LANES, c + r, to + v, LANES, bias);
-            } else {
-                for (int v = 0; v < BLOCK; v += LANES) tile<W, 1>(n, d, a + r, from + v, 0, c + r, to + v, 0, bias);
+        for (i64 piece = 0; piece < pieces; ++piece) {
+            const i64   begin = units * piece / pieces, n_units = units * (piece + 1) / pieces - begin, skip = d.runs == 1 ? begin : begin * d.pitch;
+            const Depth part = d.runs == 1 ? Depth{1, n_units, d.pitch} : Depth{n_units, d.run, d.pitch};
+            const real* from = w + p * panel_size + begin * each * W * BLOCK;
+            const real* start = piece ? nullptr : bias;
+            const i64   to = at + p * PANEL;
+            for (i64 t = 0; t < tiles; ++t) {
+                const i64 r = rows * t / tiles, n = rows * (t + 1) / tiles - r;
+                if (BLOCK_VECTORS == 1 && n <= PAIR_ROWS && tiles == 1 && p + 1 < count) {
+                    tile<W, 2>(n, part, skip, a + r, from, panel_size, c + r, to, PANEL, start);
+                    ++p;
+                } else if (BLOCK_VECTORS > 1 && n <= PAIR_ROWS) {
+                    for (int v = 0; v < BLOCK; v += 2 * LANES) tile<W, 2>(n, part, skip, a + r, from + v, LANES, c + r, to + v, LANES, start);
+                } else {
+                    for (int v = 0; v < BLOCK; v += LANES) tile<W, 1>(n, part, skip, a + r, from + v, 0, c + r, to + v, 0, start);
+                }
             }
         }
 }
 
 static void multiply(int width, i64 rows, const Depth& d, const real* const* a, const real* w, i64 panel_size, i64 count, real* const* c, i64 at,
                      const real* bias) {
-    if (rows == 0 || count == 0) return;
-    if (d.total() <= DEPTH_BLOCK || rows <= TILE_ROWS) {
-        if (width == 3) multiply_panels<3>(rows, d, a, w, panel_size, count, c, at, bias);
-        else multiply_panels<4>(rows, d, a, w, panel_size, count, c, at, bias);
-        return;
-    }
-    Scratch<const real*> from(rows);   // a piece of the depth at a time: the chain of an element goes on where it stopped
-    const i64 pieces = blocks_of(d.total(), DEPTH_BLOCK);
-    for (i64 p = 0; p < count; ++p)
-        for (i64 piece = 0; piece < pieces; ++piece) {
-            const bool single = d.runs == 1;
-            const i64 whole = single ? d.run : d.runs, begin = whole * piece / pieces, n = whole * (piece + 1) / pieces - begin;
-            for (i64 r = 0; r < rows; ++r) from[r] = a[r] + (single ? begin : begin * d.pitch);
-            const Depth part = single ? Depth{1, n, d.pitch} : Depth{n, d.run, d.pitch};
-            const real* panel = w + p * panel_size + begin * (single ? 1 : d.run) * width * BLOCK;
-            if (width == 3) multiply_panels<3>(rows, part, from, panel, panel_size, 1, c, at + p * PANEL, piece ? nullptr : bias);
-            else multiply_panels<4>(rows, part, from, panel, panel_size, 1, c, at + p * PANEL, piece ? nullptr : bias);
-        }
+    if (rows == 0) return;
+    if (width == 3) multiply_panels<3>(rows, d, a, w, panel_size, count, c, at, bias);
+    else multiply_panels<4>(rows, d, a, w, panel_size, count, c, at, bias);
 }
 }  // namespace ISA::REAL_NAME

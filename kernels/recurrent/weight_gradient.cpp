@@ -7,7 +7,7 @@
 BEGIN_KERNELS
 
 namespace {
-constexpr i64 ROW_BLOCK = 192, COLUMN_GROUP = 8 * WIDTH, TILES = 8;   // of the reduction; of a task's columns; tiles of rows packed together
+constexpr i64 ROW_BLOCK = 128, COLUMN_GROUP = 11 * WIDTH, TILES = 8;   // of the reduction; of a task's columns; tiles of rows packed together
 
 // c[row_of(tile)][j] = sum over k of a[k][column_of(tile) + i] b[k][j], tiles of ROWS rows. b[k] may be null: zeros.
 struct Product {
@@ -27,7 +27,11 @@ struct Product {
             for (i64 j = column0; j < column1; j += WIDTH) pack_b(k0, depth, j, least(column1 - j, WIDTH), packed_b + (j - column0) * ROW_BLOCK);
             for (i64 first = tile0; first < tile1; first += TILES) {
                 const i64 last = least(first + TILES, tile1);
-                for (i64 t = first; t < last; ++t) pack_a(k0, depth, place_of(t).column, packed_a + (t - first) * ROWS * ROW_BLOCK);
+                i64 column[TILES];
+                for (i64 t = first; t < last; ++t) column[t - first] = place_of(t).column;
+                for (i64 k = 0; k < depth; ++k)   // row after row: a tile alone would take half of every line
+                    for (i64 t = first; t < last; ++t)
+                        std::memcpy(packed_a + (t - first) * ROWS * ROW_BLOCK + k * ROWS, a + (k0 + k) * pitch + column[t - first], ROWS * sizeof(real));
                 for (i64 j = column0; j < column1; j += WIDTH) {
                     const i64 count = least(column1 - j, WIDTH);
                     const int vectors = (int)blocks_of(count, LANES);
@@ -43,10 +47,6 @@ struct Product {
             }
         }
     }
-    void pack_a(i64 k0, i64 depth, i64 column, real* to) const {
-        const real* from = a + k0 * pitch + column;
-        for (i64 k = 0; k < depth; ++k, from += pitch, to += ROWS) std::memcpy(to, from, ROWS * sizeof(real));
-    }
     void pack_b(i64 k0, i64 depth, i64 column, i64 count, real* to) const {
         const int vectors = (int)blocks_of(count, LANES);
         for (i64 k = 0; k < depth; ++k, to += vectors * LANES)
@@ -57,7 +57,7 @@ struct Product {
     }
 
     template <class PlaceOf> void run(i64 tiles, PlaceOf place_of) const {
-        const i64 column_groups = blocks_of(columns, COLUMN_GROUP), row_groups = least(tiles, blocks_of(2 * threads_now(), column_groups));
+        const i64 column_groups = blocks_of(columns, COLUMN_GROUP), row_groups = least(tiles, blocks_of(threads_now(), column_groups));
         auto one = [&](i64 i) {
             const i64 group = i / row_groups, part = i % row_groups, panels = blocks_of(columns, WIDTH);
             task(tiles * part / row_groups, tiles * (part + 1) / row_groups, panels * group / column_groups * WIDTH,
@@ -91,7 +91,7 @@ void bias_gradient(const Sizes& z, const real* dgates, i64 rows, Out<real> db_ih
             real sums[PANEL];
             V acc[PANEL / LANES] = {};
             for (i64 r = 0; r < rows; ++r)
-                for (int v = 0; v < PANEL / LANES; ++v) acc[v] += load(dgates + r * z.gates() + p * PANEL + v * LANES);
+                for (int v = 0; v < PANEL / LANES; ++v) acc[v] += load(dgates + r * z.pitch() + p * PANEL + v * LANES);
             for (int v = 0; v < PANEL / LANES; ++v) store(sums + v * LANES, acc[v]);
             for (int i = 0; i < PANEL; ++i) {
                 const int slot = i / BLOCK;
@@ -110,7 +110,7 @@ void peephole_gradient(const Sizes& z, const Order& order, i64 direction, const 
         V di{}, df{}, d_o{};
         for (i64 s = 0; s < order.iterations(); ++s)
             for (i64 q = 0; q < order.count(s); ++q) {
-                const real* d = dgates + order.row(s, q) * z.gates() + u / BLOCK * PANEL + u % BLOCK;
+                const real* d = dgates + order.row(s, q) * z.pitch() + u / BLOCK * PANEL + u % BLOCK;
                 const V before = s ? load(cells + order.row(s - 1, q) * z.units() + u)
                                    : c0 ? load_some(c0.data + (direction * z.samples + order.sample[q]) * z.hidden + u, n) : V{};
                 di += load(d) * before;
@@ -130,7 +130,7 @@ void recurrent_weight_gradient(In<real> x, In<real> h0, In<real> c0, In<i64> len
     const Sizes z(sizes, batch_first, dpeephole.size() > 0);
     const Order order(z, lengths);
     const i64   rows = order.rows(), width = z.directions * z.outputs;
-    const real* slopes = dgates.data + direction * rows * z.gates();
+    const real* slopes = dgates.data + direction * rows * z.pitch();
     Scratch<const real*> inputs(rows), before(rows);
     for (i64 s = 0; s < order.iterations(); ++s)
         for (i64 q = 0; q < order.count(s); ++q) {
@@ -140,8 +140,8 @@ void recurrent_weight_gradient(In<real> x, In<real> h0, In<real> c0, In<i64> len
                           : h0 ? h0.data + (direction * z.samples + order.sample[q]) * z.outputs : nullptr;
         }
     const GateTiles of_input{z, 0, false}, of_h{z, z.recurrent_slot(), true};
-    Product{slopes, z.gates(), rows, inputs, z.inputs, dw_ih.data}.run(of_input.count(), of_input);
-    Product{slopes, z.gates(), rows, before, z.outputs, dw_hh.data}.run(of_h.count(), of_h);
+    Product{slopes, z.pitch(), rows, inputs, z.inputs, dw_ih.data}.run(of_input.count(), of_input);
+    Product{slopes, z.pitch(), rows, before, z.outputs, dw_hh.data}.run(of_h.count(), of_h);
     if (db_ih.size()) bias_gradient(z, slopes, rows, db_ih, db_hh);
     if (dpeephole.size()) peephole_gradient(z, order, direction, slopes, cells.data + direction * rows * z.units(), c0, dpeephole);
     if (!dw_hr.size()) return;
@@ -152,8 +152,8 @@ void recurrent_weight_gradient(In<real> x, In<real> h0, In<real> c0, In<i64> len
         for (i64 r = begin; r < end; ++r) {
             projected[r] = hidden + r * z.units();
             for (i64 u = 0; u < z.units(); u += LANES)
-                store(hidden + r * z.units() + u, load(gates.data + (direction * rows + r) * z.gates() + u / BLOCK * PANEL + 3 * BLOCK + u % BLOCK)
-                                                      * vtanh(load(cells.data + (direction * rows + r) * z.units() + u)));
+                store(hidden + r * z.units() + u, load(gates.data + (direction * rows + r) * z.pitch() + u / BLOCK * PANEL + 3 * BLOCK + u % BLOCK)
+                                                      * gate_tanh(load(cells.data + (direction * rows + r) * z.units() + u)));
         }
     });
     const i64 padded = blocks_of(z.outputs, PANEL) * PANEL;

@@ -211,7 +211,7 @@ def plan(name, cell, x, h0, c0, lengths, weights, batch_first):
               + (wide[outputs] * hidden if w_hr else 0))
     transposed = panels * width * BLOCK * (wide[x[2]] + wide[outputs]) + (wide[hidden] * outputs if w_hr else 0)
     return Plan((steps, samples, x[2], hidden, outputs, directions, CODES[cell]), x[:2] + (directions * outputs,), h, c,
-                (directions, packed), (directions, transposed), (directions, steps * samples, panels * PANEL), units, wide[outputs])
+                (directions, packed), (directions, transposed), (directions, steps * samples, panels * PANEL + BLOCK), units, wide[outputs])
 
 
 def aligned(k, shape):
