@@ -44,11 +44,19 @@ class Shape:
             return None
         return np.random.default_rng(1).permutation(np.linspace(self.steps / 5, self.steps, self.batch).astype(np.int64))
 
+    def weights(self) -> tuple[int, int]:
+        """How many belong to inputs, and to h."""
+        rows = {"RNN": 1, "LSTM": 4, "GRU": 3}[self.kind] * self.hidden * (1 + self.bidirectional)
+        return rows * (self.inputs + (self.layers - 1) * self.hidden * (1 + self.bidirectional)), rows * self.hidden * self.layers
+
     def flops(self) -> float:
-        gates, directions = {"RNN": 1, "LSTM": 4, "GRU": 3}[self.kind], 1 + self.bidirectional
-        widths = [self.inputs] + [directions * self.hidden] * (self.layers - 1)
         steps = self.batch * self.steps if not self.ragged else int(self.lengths().sum())
-        return 2.0 * steps * directions * gates * self.hidden * sum(w + self.hidden for w in widths)
+        return 2.0 * steps * sum(self.weights())
+
+    def bytes(self) -> float:
+        """Recurrent weights once a step, input weights once, the sequences once."""
+        of_x, of_h = self.weights()
+        return 4.0 * (of_x + of_h * self.steps + self.batch * self.steps * (self.inputs + self.hidden * (1 + self.bidirectional)))
 
 
 def square(kind, hidden, batch, steps) -> Shape:
@@ -179,13 +187,13 @@ def run_shape(shape: Shape, settings: Settings) -> Iterator[Row]:
     """The forward pass, then the training step."""
     work = Work(shape)
     runners = {OURS: work.pyops} | {p: getattr(work, p) for p in settings.peers if hasattr(work, p)}
-    yield measured(Row(FORWARD, shape.name, shape.kind, shape.flops()), runners, work.want(), settings)
+    yield measured(Row(FORWARD, shape.name, shape.kind, shape.flops(), shape.bytes()), runners, work.want(), settings)
     if 3 * shape.flops() <= MOST_TRAINED:
         runners = {OURS: work.pyops_training} | ({"torch": work.torch_training} if "torch" in settings.peers else {})
         with num_threads(settings.threads):
             want = work.pyops_training(settings.threads)().astype(np.float64) if "torch" not in settings.peers else \
                 work.torch_training(settings.threads)().astype(np.float64)
-        yield measured(Row(TRAINING, shape.name, shape.kind, 3 * shape.flops()), runners, want, settings)
+        yield measured(Row(TRAINING, shape.name, shape.kind, 3 * shape.flops(), 3 * shape.bytes()), runners, want, settings)
 
 
 def measured(row: Row, runners: dict[str, Callable], want: np.ndarray, settings: Settings) -> Row:

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 from .network_suite import GROUP as NETWORKS
 from .peers import PEERS
+from .recurrent_suite import FORWARD, TRAINING
 from .suite import COMPILED, OURS, Row, Settings
+
+
+RECURRENT = (FORWARD, TRAINING)
 
 
 def seconds(value: float) -> str:
@@ -162,13 +166,24 @@ def legends(rows: list[Row]) -> list[str]:
 
 
 def summary(rows: list[Row]) -> list[str]:
-    """Over all networks, a line for each precision and batch size: how often ahead of every peer, and the geometric mean."""
+    """Over all networks, a line for each precision and batch size, and over all recurrent shapes: how often ahead of every peer, and the
+    geometric mean."""
     found: dict[str, list[float]] = {}
     for row in rows:
         if row.group == NETWORKS and row.ours and row.best():
             found.setdefault(row.name.split(", ", 1)[1], []).append(row.ratio(row.best()))
-    return [f"{what}: ahead of every peer on {sum(r > 1 for r in ratios)} of {len(ratios)} networks; best / ours, geometric mean: "
-            f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f}" for what, ratios in found.items()]
+    lines = [f"{what}: ahead of every peer on {sum(r > 1 for r in ratios)} of {len(ratios)} networks; best / ours, geometric mean: {mean(ratios):.2f}"
+             for what, ratios in found.items()]
+    for group in RECURRENT:
+        ratios = [row.ratio(row.best()) for row in rows if row.group == group and row.ours and row.best()]
+        if ratios:
+            lines.append(f"{group}: ahead of every peer on {sum(r > 1 for r in ratios)} of {len(ratios)} shapes; best / ours, geometric mean: {mean(ratios):.2f}")
+    return lines
+
+
+def mean(ratios: list[float]) -> float:
+    """Geometric."""
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))
 
 
 def notes(rows: list[Row]) -> list[str]:

@@ -16,6 +16,8 @@ def add_arguments(parser):
     parser.add_argument("--group", help="only this group of shapes, eagerly and through pyops.compile: 'live gaps', resnet50, overhead, vgg16 or deepbench")
     parser.add_argument("--net", metavar="NAMES", help="only these networks, comma-separated, or all of them; each library in a process "
                                                        "of its own")
+    parser.add_argument("--rnn", nargs="?", const="", metavar="NAME", help="recurrent layers, forward and training step; with NAME only the shapes "
+                                                                          "that have it in their name: 'LSTM 512', b16, ragged")
     parser.add_argument("--batch", metavar="SIZES", help="batch sizes of networks, comma-separated (default: 1,8 with --net, else 1)")
     parser.add_argument("--precision", metavar="NAMES", default="default", help="of our compiled networks, comma-separated: strict, "
                                                                                 "default, fast")
@@ -56,7 +58,7 @@ def run(args) -> int:
 def prepare(args):
     """Settings and the old results, with everything the user named checked before anything is measured."""
     from ..backends import get_backend
-    from ..bench import results, suite
+    from ..bench import recurrent_suite, results, suite
     from ..bench.network_suite import ALLOWED
     from ..machine import ceilings
     from ..threads import get_num_threads
@@ -65,6 +67,8 @@ def prepare(args):
     if args.group:
         known(args.group, suite.GROUPS, "group")
     networks_of(args.net)
+    if args.rnn and not recurrent_suite.shapes(args.rnn):
+        raise UsageError(f"--rnn: no shape has {args.rnn!r} in its name; they are {', '.join(s.name for s in recurrent_suite.shapes())}")
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads must be at least 1, got {args.threads}")
     chosen, batches = peers_of(args.peers, bool(args.net)), batches_of(args.batch, (1, 8) if args.net else (1,))
@@ -110,15 +114,19 @@ def peers_of(names: str | None, networks: bool) -> tuple[str, ...]:
 
 
 def measure_all(args, settings, console):
-    from ..bench import suite
+    from ..bench import recurrent_suite, suite
     from ..bench.network_suite import run_network
-    cases = [] if args.net and not args.group else suite.select(args.op, args.group)
-    networks = networks_of(args.net) if args.net or not (args.op or args.group) else ()
-    rows, jobs = [], len(cases) + len(networks)
+    recurrent = recurrent_suite.shapes(args.rnn) if args.rnn is not None else ()
+    cases = [] if (args.net or recurrent) and not (args.group or args.op) else suite.select(args.op, args.group)
+    networks = networks_of(args.net) if args.net or not (args.op or args.group or recurrent) else ()
+    rows, jobs = [], len(cases) + len(networks) + len(recurrent)
     with console.status("measuring") as status:
         for i, (group, name, case) in enumerate(cases):
             status.update(f"{i + 1} of {jobs}: {name}")
             rows.append(suite.run_case(group, name, case, settings))
         for i, name in enumerate(networks, len(cases)):
             rows += run_network(name, settings, lambda text: status.update(f"{i + 1} of {jobs}: {name}, {text}"))
+        for i, shape in enumerate(recurrent, len(cases) + len(networks)):
+            status.update(f"{i + 1} of {jobs}: {shape.name}")
+            rows += recurrent_suite.run_shape(shape, settings)
     return rows

@@ -10,7 +10,7 @@ import numpy as np
 from .. import nn
 from ..backends import BACKENDS, active
 from ..threads import get_num_threads
-from . import choose, samples
+from . import choose, samples, streaming
 from .lowering import lower
 from .passes import run_all
 from .plan import Plan
@@ -30,13 +30,15 @@ class Options:
 
 
 def compile(model: nn.Module | Callable, example_inputs, precision: str = "default", threads: int | None = None, *,
-            dynamic_batch: bool = False) -> Program:
+            dynamic_batch: bool = False, state=None) -> Program:
     """Traces `model` once and returns a Program that computes the same from arrays of the same shapes.
 
     model: a Module in evaluation mode, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them, float32;
     only shapes and dtypes matter. Weights are taken as they are now and packed. precision: "strict" computes every
     convolution directly; "default" may use Winograd's F(2x2) and F(4x4) (at most 2e-5 of a layer's largest output off); "fast" also F(6x6)
     (1e-4). threads: of a run, default get_num_threads(). dynamic_batch: other sizes of the first axis are planned when they come.
+    state: for a recurrent model that takes a state as its last argument and returns (results, new state), an example of it, an array or
+    tuples of arrays, float32; program.step then keeps it from call to call.
     Raises TraceError, a TypeError, with the line of the model that cannot be compiled; ValueError for other arguments. PYOPS_FORCE_ALGO
     overrides the choice of algorithms: "direct", "winograd2", "winograd4", "winograd6", or "name=algorithm,...".
     """
@@ -47,6 +49,12 @@ def compile(model: nn.Module | Callable, example_inputs, precision: str = "defau
     inputs = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     inputs = tuple(np.asarray(getattr(x, "data", x) if not isinstance(x, np.ndarray) else x) for x in inputs)
     check_inputs(inputs)
+    own = len(inputs)
+    kept: list[np.ndarray] = []
+    places = streaming.flatten(state, kept) if state is not None else None
+    inputs += tuple(kept)
+    if kept and dynamic_batch:
+        raise ValueError("compile: a program with a state takes one batch size; leave out dynamic_batch")
     if isinstance(model, nn.Module) and model.training:
         raise ValueError(f"compile: {type(model).__name__} is in training mode; call .eval() first")
     isa = active.get().name
@@ -54,6 +62,9 @@ def compile(model: nn.Module | Callable, example_inputs, precision: str = "defau
         raise ValueError(f"compile: backend {isa!r} has no native kernels; programs run on {', '.join(b for b in BACKENDS if BACKENDS[b].sets)}")
     options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""))
     again = (lambda shapes: compile(model, tuple(np.zeros(s, d) for s, d in shapes), precision, threads)) if dynamic_batch else None
+    if kept:
+        graph, structure = simplified(model, inputs, lambda values: (*values[:own], streaming.unflatten(places, values[own:])))
+        return streaming.checked(Program(planned(graph, structure, options), options.isa, options.threads), own)
     return build(model, inputs, options, again)
 
 
@@ -67,8 +78,8 @@ def build(model, inputs, options: Options, again=None) -> Program:
     return Program(planned(graph, structure, options), options.isa, options.threads, again)
 
 
-def simplified(model, inputs):
-    graph, structure = trace(model, inputs)
+def simplified(model, inputs, arrange=lambda values: values):
+    graph, structure = trace(model, inputs, arrange)
     run_all(graph)
     return graph, structure
 

@@ -42,6 +42,7 @@ class Plan:
     arena: int                # bytes
     precision: str
     constants: list[np.ndarray] = field(default_factory=list)
+    states: int = 0           # how many of the last inputs are the state that Program.step keeps
 
     @classmethod
     def of(cls, low: Lowering, structure, precision: str) -> "Plan":
@@ -55,7 +56,7 @@ class Plan:
         """One .npz: the constants as arrays, the rest as JSON. Nothing in it is code."""
         number = {id(a): i for i, a in enumerate(self.constants)}
         steps = [{**fields_of(s), "args": [{"constant": number[id(a)]} if isinstance(a, np.ndarray) else a for a in s.args]} for s in self.steps]
-        text = json.dumps({"pyops program": VERSION, "samples": samples, "precision": self.precision, "arena": self.arena,
+        text = json.dumps({"pyops program": VERSION, "samples": samples, "states": self.states, "precision": self.precision, "arena": self.arena,
                            "structure": to_json(self.structure),
                            "inputs": [[s, str(d)] for s, d in self.inputs], "outputs": [[s, str(d)] for s, d in self.outputs], "steps": steps})
         with open(file, "wb") as out:
@@ -67,7 +68,7 @@ class Plan:
         try:
             with np.load(Path(file), allow_pickle=False) as data:
                 content = json.loads(data["plan"].tobytes())
-                constants = [data[f"c{i}"] for i in range(len(data.files) - 1)]
+                constants = [aligned(data[f"c{i}"]) for i in range(len(data.files) - 1)]
             version = content.get("pyops program")
             if version == VERSION:
                 return cls.from_content(content, constants)
@@ -82,8 +83,18 @@ class Plan:
         steps = [PlannedStep(**{**s, "shape": tuple(s["shape"]), "args": tuple(from_json_argument(a, constants) for a in s["args"])})
                  for s in content["steps"]]
         arrays = {key: [(tuple(s), np.dtype(d)) for s, d in content[key]] for key in ("inputs", "outputs")}
-        plan = cls(steps, arrays["inputs"], arrays["outputs"], from_json(content["structure"]), content["arena"], content["precision"], constants)
+        plan = cls(steps, arrays["inputs"], arrays["outputs"], from_json(content["structure"]), content["arena"], content["precision"],
+                   constants, content.get("states", 0))
         return plan, content["samples"]
+
+
+def aligned(constant: np.ndarray) -> np.ndarray:
+    """The constant at the beginning of a cache line: a vector across two lines costs two loads."""
+    whole = np.empty(constant.nbytes + 64, np.uint8)
+    first = -whole.__array_interface__["data"][0] % 64
+    copy = whole[first:first + constant.nbytes].view(constant.dtype).reshape(constant.shape)
+    copy[...] = constant
+    return copy
 
 
 def fields_of(step: PlannedStep) -> dict:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import _C
+from . import streaming
 from .plan import Plan, PlannedStep, nbytes
 from .trace import unflatten
 
@@ -24,6 +25,7 @@ class Program:
         self.steps, self.precision = plan.steps, plan.precision
         self.inputs, self.outputs = ([(s if samples == 1 else (samples, *s[1:]), d) for s, d in arrays] for arrays in (plan.inputs, plan.outputs))
         self._again, self._others = again, {}
+        self._state: list | None = None      # of the next step
         self._native = _C.Program(isa, plan.arena, [nbytes(*i) for i in plan.inputs], [nbytes(*o) for o in plan.outputs], threads)
         for step in plan.steps:
             self._native.add(step.kernel, step.args)
@@ -36,6 +38,39 @@ class Program:
         for inputs, outputs in self._runs(ready, results):
             self._native.run(inputs, outputs)
         return unflatten(self.plan.structure, results)
+
+    # ---- streaming
+
+    def step(self, *arrays):
+        """One call of a recurrent model, whose state is kept for the next: program.step(x) -> what the model returns beside it.
+
+        For programs of pyops.compile(..., state=...). The first call begins with the state zero. Not for several threads at once. ValueError
+        for a program that was compiled without a state.
+        """
+        count = streaming.states_of(self)
+        if self._state is None:
+            self.reset()
+        ready = self._ready((*arrays, *self._state))
+        results = self._results()
+        self._native.run(ready, results)
+        rest, new = self.plan.structure
+        self._state = streaming.leaves(new, results)
+        assert len(self._state) == count
+        return unflatten(rest, results)
+
+    def reset(self, state=None) -> None:
+        """Makes `state` that of the next step, in the form it was compiled for; zeros if None. ValueError where a shape differs."""
+        count = streaming.states_of(self)
+        wanted = self.inputs[len(self.inputs) - count:]
+        if state is None:
+            self._state = [np.zeros(shape, dtype) for shape, dtype in wanted]
+            return
+        given: list[np.ndarray] = []
+        streaming.flatten(state, given)
+        if [(a.shape, a.dtype) for a in given] != wanted:
+            raise ValueError(f"program: the state must be {', '.join(f'{d}{list(s)}' for s, d in wanted)}, got "
+                             f"{', '.join(f'{a.dtype}{list(a.shape)}' for a in given)}")
+        self._state = [a.copy() for a in given]
 
     # ---- inputs and outputs
 

@@ -153,14 +153,14 @@ def module_names(model, tracer: Tracer):
         nn.Module.__call__ = original
 
 
-def trace(model: Callable, example_inputs: tuple) -> tuple[Graph, object]:
-    """The graph of model(*example_inputs), and the structure of what the model returns, for unflatten."""
+def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda values: values) -> tuple[Graph, object]:
+    """The graph of model(*arrange(example_inputs)), and the structure of what the model returns, for unflatten."""
     inputs = [Value(tuple(x.shape), np.dtype(x.dtype), None, f"input{i}") for i, x in enumerate(example_inputs)]
     tracer = Tracer()
     token = _tracer.set(tracer)
     try:
         with module_names(model, tracer), no_grad():
-            result = model(*map(Traced, inputs))
+            result = model(*arrange(tuple(map(Traced, inputs))))
     finally:
         _tracer.reset(token)
     outputs: list[Value] = []
