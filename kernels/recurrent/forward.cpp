@@ -74,6 +74,8 @@ struct StrandRun {
         const real* w    = f.weights(strand.direction);
         const i64   size = z.inputs * z.width() * BLOCK;
         multiply(z.width(), rows, {1, z.inputs, 0}, from, w + f.at.input + p0 * size, size, p1 - p0, to, p0 * PANEL, w + f.at.bias);
+        if (p0 == 0 && f.gates)   // what lies between rows
+            for (i64 r = 0; r < rows; ++r) std::memset(to[r] + z.gates(), 0, (z.pitch() - z.gates()) * sizeof(real));
         if (z.cell == GRU)   // h's part of n starts from its own bias
             for (i64 r = 0; r < rows; ++r)
                 for (i64 p = p0; p < p1; ++p)
