@@ -101,7 +101,7 @@ struct StrandRun {
         const bool  no_h  = s == 0 && !f.h0;
         for (i64 at = p0; at < p1; at += together) {
             // There and back: of weights that do not fit into a core's cache, the last of one step are the first of the next
-            const i64 count = least(together, p1 - at), p = s % 2 ? p1 - (at - p0) - count : at;
+            const i64 count = least(together, p1 - at), p = s % 2 && rows <= TILE_ROWS ? p1 - (at - p0) - count : at;
             if (!no_h) multiply(z.width(), rows, {1, z.outputs, 0}, h, w + f.at.recurrent + p * size, size, count, to,
                                 p * PANEL + z.recurrent_slot() * BLOCK, nullptr);
             for (i64 i = 0; i < rows; ++i)

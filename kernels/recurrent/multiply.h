@@ -20,8 +20,9 @@ struct Depth {
     i64 total() const { return runs * run; }
 };
 
-template <int R, int W, int S>
-static inline void tile(const Depth& d, i64 skip, const real* const* a, const real* w, i64 w_stream, real* const* c, i64 at, i64 c_stream, const real* bias) {
+template <int R, int W, int S, bool AHEAD = false>
+static inline void tile(const Depth& d, i64 skip, const real* const* a, const real* w, i64 w_stream, real* const* c, i64 at, i64 c_stream, const real* bias,
+                        const real* ahead = nullptr) {
     V acc[R][S][W];
     const real* row[R];
     #pragma GCC unroll 8
@@ -39,6 +40,11 @@ static inline void tile(const Depth& d, i64 skip, const real* const* a, const re
             for (int s = 0; s < S; ++s)
                 #pragma GCC unroll 4
                 for (int g = 0; g < W; ++g) wv[s][g] = load(w + s * w_stream + g * BLOCK);
+            if (AHEAD) {
+                __builtin_prefetch(ahead, 0, 2);
+                __builtin_prefetch(ahead + 64 / sizeof(real), 0, 2);
+                ahead += 128 / sizeof(real);
+            }
             #pragma GCC unroll 8
             for (int r = 0; r < R; ++r)
                 #pragma GCC unroll 2
@@ -58,22 +64,24 @@ static inline void tile(const Depth& d, i64 skip, const real* const* a, const re
 }
 
 // The tile of `rows` rows, two streams at a time where that pays
-template <int W, int S>
-static inline void tile(i64 rows, const Depth& d, i64 skip, const real* const* a, const real* w, i64 w_stream, real* const* c, i64 at, i64 c_stream, const real* bias) {
-    if (rows == 1) return tile<1, W, S>(d, skip, a, w, w_stream, c, at, c_stream, bias);
+template <int W, int S, bool AHEAD>
+static inline void tile(i64 rows, const Depth& d, i64 skip, const real* const* a, const real* w, i64 w_stream, real* const* c, i64 at, i64 c_stream,
+                        const real* bias, const real* ahead) {
+    if (rows == 1) return tile<1, W, S, AHEAD>(d, skip, a, w, w_stream, c, at, c_stream, bias, ahead);
     if constexpr (S == 1 || PAIR_ROWS > 1) {
-        if (rows == 2) return tile<2, W, S>(d, skip, a, w, w_stream, c, at, c_stream, bias);
-        if (rows == 3) return tile<3, W, S>(d, skip, a, w, w_stream, c, at, c_stream, bias);
+        if (rows == 2) return tile<2, W, S, AHEAD>(d, skip, a, w, w_stream, c, at, c_stream, bias, ahead);
+        if (rows == 3) return tile<3, W, S, AHEAD>(d, skip, a, w, w_stream, c, at, c_stream, bias, ahead);
     }
     if constexpr (S == 1 && TILE_ROWS > 3) {
-        if (rows == 4) tile<4, W, 1>(d, skip, a, w, w_stream, c, at, c_stream, bias);
-        if (rows == 5) tile<5, W, 1>(d, skip, a, w, w_stream, c, at, c_stream, bias);
-        if (rows == 6) tile<6, W, 1>(d, skip, a, w, w_stream, c, at, c_stream, bias);
+        if (rows == 4) tile<4, W, 1, AHEAD>(d, skip, a, w, w_stream, c, at, c_stream, bias, ahead);
+        if (rows == 5) tile<5, W, 1, AHEAD>(d, skip, a, w, w_stream, c, at, c_stream, bias, ahead);
+        if (rows == 6) tile<6, W, 1, AHEAD>(d, skip, a, w, w_stream, c, at, c_stream, bias, ahead);
     }
 }
 
 // Panels [p, p + count): weights panel_size apart, results PANEL apart from c + at on. Where there are several tiles of rows, they take a piece of
-// the depth one after the other while its weights are in the first-level cache; the chain of an element goes on where it stopped.
+// the depth one after the other while its weights are in the first-level cache; the chain of an element goes on where it stopped. The first two
+// fetch the next piece, which no hardware would expect so long before it is read.
 template <int W>
 static inline void multiply_panels(i64 rows, const Depth& d, const real* const* a, const real* w, i64 panel_size, i64 count, real* const* c, i64 at,
                                    const real* bias) {
@@ -89,12 +97,14 @@ static inline void multiply_panels(i64 rows, const Depth& d, const real* const* 
             for (i64 t = 0; t < tiles; ++t) {
                 const i64 r = rows * t / tiles, n = rows * (t + 1) / tiles - r;
                 if (BLOCK_VECTORS == 1 && n <= PAIR_ROWS && tiles == 1 && p + 1 < count) {
-                    tile<W, 2>(n, part, skip, a + r, from, panel_size, c + r, to, PANEL, start);
+                    tile<W, 2, false>(n, part, skip, a + r, from, panel_size, c + r, to, PANEL, start, nullptr);
                     ++p;
                 } else if (BLOCK_VECTORS > 1 && n <= PAIR_ROWS) {
-                    for (int v = 0; v < BLOCK; v += 2 * LANES) tile<W, 2>(n, part, skip, a + r, from + v, LANES, c + r, to + v, LANES, start);
+                    for (int v = 0; v < BLOCK; v += 2 * LANES) tile<W, 2, false>(n, part, skip, a + r, from + v, LANES, c + r, to + v, LANES, start, nullptr);
+                } else if (BLOCK_VECTORS == 1 && tiles > 1 && t < 2) {
+                    tile<W, 1, true>(n, part, skip, a + r, from, 0, c + r, to, 0, start, from + (W * BLOCK + t * (64 / (int)sizeof(real)) * 2) * part.total());
                 } else {
-                    for (int v = 0; v < BLOCK; v += LANES) tile<W, 1>(n, part, skip, a + r, from + v, 0, c + r, to + v, 0, start);
+                    for (int v = 0; v < BLOCK; v += LANES) tile<W, 1, false>(n, part, skip, a + r, from + v, 0, c + r, to + v, 0, start, nullptr);
                 }
             }
         }

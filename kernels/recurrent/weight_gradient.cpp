@@ -7,7 +7,7 @@
 BEGIN_KERNELS
 
 namespace {
-constexpr i64 ROW_BLOCK = 128, COLUMN_GROUP = 11 * WIDTH, TILES = 8;   // of the reduction; of a task's columns; tiles of rows packed together
+constexpr i64 ROW_BLOCK = 256, COLUMN_GROUP = 11 * WIDTH, TILES = 8;   // of the reduction; of a task's columns; tiles of rows packed together
 
 // c[row_of(tile)][j] = sum over k of a[k][column_of(tile) + i] b[k][j], tiles of ROWS rows. b[k] may be null: zeros.
 struct Product {
@@ -38,6 +38,7 @@ struct Product {
                     for (i64 t = first; t < last; ++t) {
                         const Place place = place_of(t);
                         if (place.valid == 0) continue;
+                        if (k0) fetch(c + place_of(t + 1 < last ? t + 1 : first).row * columns + (t + 1 < last ? j : least(j + WIDTH, columns - 1)));
                         const real *pa = packed_a + (t - first) * ROWS * ROW_BLOCK, *pb = packed_b + (j - column0) * ROW_BLOCK, *start = k0 ? nullptr : zeros;
                         real* to = c + place.row * columns + j;
                         if (place.valid == ROWS && count == vectors * LANES) gemm_tile(vectors, depth, pa, pb, to, columns, start);
@@ -46,6 +47,11 @@ struct Product {
                 }
             }
         }
+    }
+    // The next tile's sums: rows far apart, which no hardware would expect
+    void fetch(const real* from) const {
+        for (int r = 0; r < ROWS; ++r)
+            for (i64 i = 0; i < WIDTH; i += 64 / (i64)sizeof(real)) __builtin_prefetch(from + r * columns + i, 1, 3);
     }
     void pack_b(i64 k0, i64 depth, i64 column, i64 count, real* to) const {
         const int vectors = (int)blocks_of(count, LANES);

@@ -1,11 +1,13 @@
 """Recurrent layers over time: plain, with long short-term memory, gated; forward and back through time."""
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
+from ..backends import KernelSet
 from ..kernels.recurrent import reference
 from ..registry import A, Array, Op, bad, case
 from ..tensor import Context, Tensor, recording
@@ -221,6 +223,27 @@ def aligned(k, shape):
     return whole[first:first + int(np.prod(shape))].reshape(shape)
 
 
+class Workspace(threading.local):
+    """Arrays that are given up when a call ends, kept for the next one of the same thread: fresh pages from the system cost a tenth of a
+    training step. At most MOST bytes each."""
+
+    MOST = 64 << 20
+
+    def __init__(self):
+        self.kept = {}
+
+    def take(self, k, name, shape):
+        count = int(np.prod(shape))
+        if type(k) is not KernelSet or count * k.dtype.itemsize > self.MOST:   # a test's or a compiler's has its own ideas of memory
+            return aligned(k, shape)
+        if name not in self.kept or self.kept[name].nbytes < count * k.dtype.itemsize:
+            self.kept[name] = aligned(k, (count,))
+        return self.kept[name].view(k.dtype)[:count].reshape(shape)
+
+
+workspace = Workspace()
+
+
 class Layer:
     """The glue of one row."""
 
@@ -245,7 +268,7 @@ class Layer:
         rows = rows if lengths is None else int(lengths.sum())
         ends = [k.empty(p.y), k.empty(p.h), k.empty(p.c if two else (0,))]
         gates, cells = (aligned(k, (directions, rows, n)) if keep and n else k.empty((0,)) for n in (values, two * p.units))
-        packed = aligned(k, p.packed)
+        packed = workspace.take(k, "weights", p.packed)
         for d in range(directions):
             k.recurrent_pack(*weights[6 * d:6 * d + 6], p.sizes, packed[d])
         k.recurrent(x, h0, c0, lengths, packed, p.sizes, batch_first, weights[5] is not None, *ends, gates, cells)
@@ -257,7 +280,7 @@ class Layer:
         p = plan(self.name, cell, x.shape, *shapes_of((h0, c0, lengths)), shapes_of(weights), batch_first)
         dx = k.empty(x.shape if of_x else (0,))
         dh0, dc0 = k.empty(p.h), k.empty(p.c if cell == "lstm" else (0,))
-        dgates, transposed = aligned(k, gates.shape), aligned(k, p.transposed)
+        dgates, transposed = workspace.take(k, "gates", gates.shape), workspace.take(k, "weights", p.transposed)
         dprojected = aligned(k, (*gates.shape[:2], p.outputs) if weights[4] is not None else (0,))
         for d in range(p.transposed[0]):
             k.recurrent_pack_transposed(weights[6 * d], weights[6 * d + 1], weights[6 * d + 4], p.sizes, transposed[d])
