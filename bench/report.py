@@ -70,6 +70,15 @@ def network_columns(peers: list[str]) -> Columns:
     return Columns(["min", "median", "error", "best peer", "best / ours", *peers], cells, [])
 
 
+def network_line(row: Row) -> str:
+    """A measured network in a line, for runs that take long."""
+    best = row.best()
+    if row.skipped or row.ours is None:
+        return f"{row.name}: {row.skipped or row.notes.get(OURS, 'not measured')}"
+    beside = f"; best peer {best} {milliseconds(row.timings[best].min)} ms, {row.ratio(best):.2f} of ours" if best else ""
+    return f"{row.name}: {milliseconds(row.ours.min)} ms{beside}{'; WRONG' if row.wrong else ''}"
+
+
 def detail_columns(what: str, peers: list[str]) -> Columns:
     """One property of every library: error, memory or set-up."""
     shows = {"error": lambda t: f"{t.error:.0e}", "peak memory, MB": lambda t: "-" if t.memory is None else f"{t.memory / 1e6:.0f}",

@@ -38,10 +38,17 @@ def run(args) -> int:
     from rich.console import Console
 
     from ..bench import report, results
+    from ..bench.network_suite import GROUP as NETWORKS
     settings, old = prepare(args)
     console = Console()
     console = Console(width=max(console.width, WIDTH))
-    rows = measure_all(args, settings, console)
+    rows = []
+    for row in measured(args, settings, console):
+        rows.append(row)
+        if row.group == NETWORKS:   # a run takes an hour: what is measured is shown and kept at once
+            console.print(report.network_line(row), highlight=False)
+            if args.json:
+                results.write(args.json, rows, settings)
     content = results.as_json(rows, settings)
     report.print_tables(rows, settings, content["machine_info"], console)
     if old is not None:
@@ -113,20 +120,20 @@ def peers_of(names: str | None, networks: bool) -> tuple[str, ...]:
     return chosen
 
 
-def measure_all(args, settings, console):
+def measured(args, settings, console):
+    """Every row that was asked for, one after the other."""
     from ..bench import recurrent_suite, suite
     from ..bench.network_suite import run_network
     recurrent = recurrent_suite.shapes(args.rnn) if args.rnn is not None else ()
     cases = [] if (args.net or recurrent) and not (args.group or args.op) else suite.select(args.op, args.group)
     networks = networks_of(args.net) if args.net or not (args.op or args.group or recurrent) else ()
-    rows, jobs = [], len(cases) + len(networks) + len(recurrent)
+    jobs = len(cases) + len(networks) + len(recurrent)
     with console.status("measuring") as status:
         for i, (group, name, case) in enumerate(cases):
             status.update(f"{i + 1} of {jobs}: {name}")
-            rows.append(suite.run_case(group, name, case, settings))
+            yield suite.run_case(group, name, case, settings)
         for i, name in enumerate(networks, len(cases)):
-            rows += run_network(name, settings, lambda text: status.update(f"{i + 1} of {jobs}: {name}, {text}"))
+            yield from run_network(name, settings, lambda text: status.update(f"{i + 1} of {jobs}: {name}, {text}"))
         for i, shape in enumerate(recurrent, len(cases) + len(networks)):
             status.update(f"{i + 1} of {jobs}: {shape.name}")
-            rows += recurrent_suite.run_shape(shape, settings)
-    return rows
+            yield from recurrent_suite.run_shape(shape, settings)

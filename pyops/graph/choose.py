@@ -7,15 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import costs
 from .ir import Graph, Node, Value
-
-# Costs relative to one multiply-add vector, measured with `pyops bench --group` on the machine of docs/performance.md.
-DIRECT = 1.06            # cycles a multiply-add vector
-WINOGRAD = 1.18
-TRANSFORM = {2: 70.0, 4: 330.0, 6: 800.0}    # cycles a tile and block of channels, input and output together
-BYTES_PER_CYCLE = {"cache": 16.0, "memory": 6.0}    # weights streamed by one thread
-CACHE = 16 << 20         # weights beyond this come from memory in every run
-
 
 def run(graph: Graph, options) -> None:
     consumers = graph.consumers()
@@ -36,9 +29,10 @@ def choose(node: Node, options, total_weights: int) -> tuple[str, str]:
     if options.precision == "strict":
         return "direct", 'precision="strict"'
     tiles = (2, 4) if options.precision == "default" else (2, 4, 6)
-    costs = {"direct": direct_cost(node, options, total_weights), **{f"winograd{m}": winograd_cost(node, m, options, total_weights) for m in tiles}}
-    best = min(costs, key=costs.get)
-    return best, "estimated Mcycles: " + ", ".join(f"{name} {cost / 1e6:.2f}" for name, cost in costs.items())
+    known = costs.of(options.isa)
+    estimate = {"direct": direct_cost(node, known, total_weights), **{f"winograd{m}": winograd_cost(node, m, known, total_weights) for m in tiles}}
+    best = min(estimate, key=estimate.get)
+    return best, "estimated us: " + ", ".join(f"{name} {cost / 1e3:.0f}" for name, cost in estimate.items())
 
 
 def forced_algorithm(node: Node, force: str) -> str | None:
@@ -64,25 +58,27 @@ def sizes(node: Node):
     return K, C, n, h, w
 
 
-def streaming(nbytes: float, passes: float, total_weights: int) -> float:
-    """Cycles to bring weights in `passes` times: once from where they are between runs, then from cache."""
-    home = "memory" if total_weights > CACHE else "cache"
-    return nbytes / BYTES_PER_CYCLE[home] + nbytes * (passes - 1) / BYTES_PER_CYCLE["cache"]
+# Nanoseconds. The team is the one that the costs were measured with, not the program's: results may not depend on the number of threads.
 
 
-def direct_cost(node: Node, options, total_weights: int) -> float:
+def streaming(nbytes: float, known: costs.Costs, total_weights: float) -> float:
+    """To bring weights in once, from where they are between two runs of a program with so many bytes of them."""
+    return nbytes * (known.memory if total_weights > known.kept else known.cache)
+
+
+def direct_cost(node: Node, known: costs.Costs, total_weights: float) -> float:
     K, C, n, h, w = sizes(node)
-    multiply = DIRECT * n * h * w * 9 * C * -(-K // 16) / options.threads
-    return max(multiply, streaming(4 * 9 * C * K / options.threads, 1, total_weights))
+    multiply = known.direct * n * h * w * 9 * C * -(-K // 16) / known.threads
+    return max(multiply, streaming(4 * 9 * C * K, known, total_weights))
 
 
-def winograd_cost(node: Node, m: int, options, total_weights: int) -> float:
+def winograd_cost(node: Node, m: int, known: costs.Costs, total_weights: float) -> float:
     K, C, n, h, w = sizes(node)
     tiles = n * -(-h // m) * -(-w // m)
     points = (m + 2) ** 2
-    multiply = WINOGRAD * tiles * points * C * -(-K // 16) / options.threads
-    transform = TRANSFORM[m] * tiles * (C + K) / 32 / options.threads
-    return max(multiply, streaming(4 * points * C * K / options.threads, 1, total_weights * points / 9)) + transform
+    multiply = known.winograd * tiles * points * C * -(-K // 16) / known.threads
+    transform = known.transform[costs.TILES.index(m)] * tiles * (C + K) / 32 / known.threads
+    return max(multiply, streaming(4 * points * C * K, known, total_weights * points / 9)) + transform
 
 
 def fuse_pool(graph: Graph, node: Node, consumers) -> None:

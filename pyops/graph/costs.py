@@ -1,0 +1,61 @@
+"""What the work of a convolution costs: measured on this machine by `pyops tune`, or as measured on the one of docs/performance.md."""
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from ..machine import cpu_model
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Nanoseconds, with a team of `threads` at work on separate parts."""
+    threads: int
+    direct: float         # a multiply-add of 16 filters, in a direct convolution
+    winograd: float       # the same, at the points of Winograd's tiles
+    transform: tuple[float, float, float]   # of a tile of F(2x2), F(4x4), F(6x6) and 16 channels: half of the way in and half of the way out
+    cache: float          # a byte of weights from the last cache, for the whole team
+    memory: float         # the same from memory
+    kept: int             # bytes of weights that are still in cache when a program runs again
+
+
+TILES = (2, 4, 6)
+ZEN4 = Costs(threads=2, direct=0.285, winograd=0.285, transform=(40, 112, 232), cache=0.0085, memory=0.027, kept=16 << 20)
+# Half the lanes, twice the time; a build without vector instructions is not worth a guess of its own.
+DEFAULT = {"avx512": ZEN4, "avx2": replace(ZEN4, direct=0.57, winograd=0.57, transform=(80, 224, 464))}
+
+
+@lru_cache
+def of(isa: str) -> Costs:
+    """Of an instruction set: those that `pyops tune` left for this CPU, else the default ones. ValueError for a file that is no such thing."""
+    place = file()
+    if place.exists():
+        try:
+            content = json.loads(place.read_text())
+            if content["cpu"] == cpu_model() and isa in content["costs"]:
+                values = content["costs"][isa]
+                return Costs(**{**values, "transform": tuple(map(float, values["transform"]))})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{place} does not hold costs as pyops tune writes them ({type(error).__name__}: {error}); remove it or tune again") from error
+    return DEFAULT.get(isa, DEFAULT["avx2"])
+
+
+def keep(measured: dict[str, Costs]) -> Path:
+    """Writes the costs of instruction sets where `of` finds them."""
+    place = file()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    half = place.with_suffix(".part")
+    half.write_text(json.dumps({"cpu": cpu_model(), "costs": {isa: asdict(costs) for isa, costs in measured.items()}}, indent=1))
+    half.replace(place)
+    of.cache_clear()
+    return place
+
+
+def file() -> Path:
+    """PYOPS_COSTS, or costs.json in the user's cache folder."""
+    if os.environ.get("PYOPS_COSTS"):
+        return Path(os.environ["PYOPS_COSTS"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyops" / "costs.json"
