@@ -88,7 +88,7 @@ def test_direct(isa, case):
     x, weight, bias = draw(c, (n, c, h, w), (k, c // groups, r, s), (k,))
     want = reference(F.conv2d, x, weight, bias, stride, padding, dilation, groups)
     (residual,) = draw(k, want.shape)
-    call = (blocked(x), c, None, None, packing.direct(kernels(isa), weight), packing.bias(bias, k))
+    call = (blocked(x), c, None, None, None, packing.direct(kernels(isa), weight), packing.bias(bias, k))
     y = Guarded(*want.shape)
     kernels(isa).direct_conv(*call, blocked(residual), stride, padding, dilation, groups, *RELU, y.map)
     close(y.result(), np.maximum(want + residual, 0), weight[0].size)
@@ -113,9 +113,26 @@ def test_direct_of_a_normalised_input(isa, filter_size):
     padding = filter_size // 2
     want = reference(F.conv2d, np.maximum(x * scale[:, None, None] + shift[:, None, None], 0), weight, bias, 1, padding)
     y = Guarded(*want.shape)
-    kernels(isa).direct_conv(blocked(x), 40, packing.bias(scale, 40), packing.bias(shift, 40), packing.direct(kernels(isa), weight),
+    kernels(isa).direct_conv(blocked(x), 40, packing.bias(scale, 40), packing.bias(shift, 40), None, packing.direct(kernels(isa), weight),
                              packing.bias(bias, 24), None, (1, 1), (padding, padding), (1, 1), 1, *NONE, y.map)
     close(y.result(), want, weight[0].size)
+
+
+@pytest.mark.parametrize("isa", NATIVE)
+@pytest.mark.parametrize("filter_size, stride", [(1, 1), (1, 2), (3, 1)])
+def test_direct_of_a_gated_input(isa, filter_size, stride):
+    """As squeeze-and-excitation has it: a number a sample and channel, which end within a block."""
+    x, weight, bias, gate = draw(6, (3, 40, 9, 8), (24, 40, filter_size, filter_size), (24,), (3, 40))
+    want = reference(F.conv2d, x * gate[:, :, None, None], weight, bias, stride, filter_size // 2)
+    results = []
+    for threads in (1, 3):
+        y = Guarded(*want.shape)
+        with num_threads(threads):
+            kernels(isa).direct_conv(blocked(x), 40, None, None, gate, packing.direct(kernels(isa), weight), packing.bias(bias, 24), None,
+                                     (stride, stride), (filter_size // 2, filter_size // 2), (1, 1), 1, *NONE, y.map)
+        results.append(y.result())
+    close(results[0], want, weight[0].size)
+    assert np.array_equal(*results)
 
 
 @pytest.mark.parametrize("isa", NATIVE)
@@ -161,7 +178,7 @@ def test_every_activation(isa):
                                           (F.hardsigmoid, 0.0), (F.hardswish, 0.0), (F.gelu, 0.0), (lambda v: F.gelu(v, approximate="tanh"), 0.0),
                                           (lambda v: F.elu(v, 0.7), 0.7)]):
         y = Guarded(*plain.shape)
-        kernels(isa).direct_conv(blocked(x), 16, None, None, packing.direct(kernels(isa), weight), packing.bias(bias, 16), None, (1, 1), (0, 0), (1, 1), 1,
+        kernels(isa).direct_conv(blocked(x), 16, None, None, None, packing.direct(kernels(isa), weight), packing.bias(bias, 16), None, (1, 1), (0, 0), (1, 1), 1,
                                  kind, a, INF, y.map)
         with use_backend("reference"):
             close(y.result(), function(plain))

@@ -7,7 +7,7 @@ import pyops.functional as F
 from pyops import nn
 from pyops.graph import memory
 from pyops.graph.lowering.context import Buffer, Ref, Step
-from pyops.graph.passes import drop_dead, fold_batch_norm, fuse_activation, fuse_normalised_input, fuse_residual, simplify
+from pyops.graph.passes import drop_dead, fold_batch_norm, fuse_activation, fuse_gate, fuse_normalised_input, fuse_residual, simplify
 from pyops.graph.trace import trace
 
 X = np.zeros((1, 4, 6, 6), np.float32)
@@ -110,6 +110,32 @@ def test_a_pointwise_convolution_normalises_its_input(size, fused):
     assert ops(graph) == (["conv"] if fused else ["batch_norm", "conv"])
     want = np.asarray(block(x))
     assert np.abs(pyops.compile(block, x)(x) - want).max() <= 1e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("size, fused", [(1, True), (3, False)])
+def test_a_pointwise_convolution_gates_its_input(size, fused):
+    weight, squeeze = (np.random.default_rng(0).standard_normal(s).astype(np.float32) for s in ((8, 20, size, size), (20, 20, 1, 1)))
+
+    def block(x):
+        gate = F.sigmoid(F.conv2d(F.adaptive_avg_pool2d(x, 1), squeeze))
+        return F.conv2d(gate * x, weight, padding=size // 2) + F.max_pool2d(x, 1)[:, :8]
+    x = np.random.default_rng(1).standard_normal((2, 20, 7, 6)).astype(np.float32)
+    graph = graph_of(block, x)
+    fuse_gate.run(graph)
+    assert ("mul" in ops(graph)) != fused
+    want = np.asarray(block(x))
+    assert np.abs(pyops.compile(block, x)(x) - want).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_a_gated_image_that_others_read_stays():
+    weight = np.ones((8, 4, 1, 1), np.float32)
+
+    def block(x):
+        gated = x * F.adaptive_avg_pool2d(x, 1)
+        return F.conv2d(gated, weight), gated
+    graph = graph_of(block)
+    fuse_gate.run(graph)
+    assert "mul" in ops(graph)
 
 
 def test_concatenations_are_written_in_place():

@@ -31,6 +31,10 @@ struct Layer {
     OutMap<real> y;
     Epilogue     epilogue;
     const real  *scale = nullptr, *shift = nullptr;   // the input is max(x scale + shift, 0), a number a channel: a batch norm and its relu
+    const real*  gate = nullptr;         // the input is x gate, a number a sample and channel (n, channels), as squeeze-and-excitation has it
+    i64          channels = 0;           // of gate
+
+    bool changes_input() const { return scale || gate; }
 };
 
 i64 least(i64 a, i64 b) { return a < b ? a : b; }
@@ -56,18 +60,25 @@ template <int STEP> struct Strip {
 
     void fill(const Layer& l, i64 sample, i64 from, i64 blocks, i64 left, real* to) const {
         const InMap<real>& x = l.x;
-        for (i64 b = 0; b < blocks; ++b)
+        alignas(64) real gate[BLOCK] = {};
+        for (i64 b = 0; b < blocks; ++b) {
+            const i64 block = from + b;
+            Change change{l.scale ? l.scale + block * STEP : nullptr, l.shift ? l.shift + block * STEP : nullptr, nullptr};
+            if (STEP > 1 && l.gate) {
+                std::memcpy(gate, l.gate + sample * l.channels + block * STEP, least(BLOCK, l.channels - block * STEP) * sizeof(real));
+                change.gate = gate;
+            }
             for (i64 r = 0; r < rows; ++r)
-                for (i64 f = 0; f < phases; ++f, to += columns * STEP) {
-                    const i64 block = from + b;
-                    fill_row(x.data + sample * x.sample + (block * x.h + first + r) * x.w * STEP, x.w, left + f,
-                             l.scale ? l.scale + block * STEP : nullptr, l.shift ? l.shift + block * STEP : nullptr, to);
-                }
+                for (i64 f = 0; f < phases; ++f, to += columns * STEP)
+                    fill_row(x.data + sample * x.sample + (block * x.h + first + r) * x.w * STEP, x.w, left + f, change, to);
+        }
     }
 
 private:
+    struct Change { const real *scale, *shift, *gate; };   // of a block of channels, as in Layer
+
     // columns start, start + phases, ... of a row of w
-    void fill_row(const real* row, i64 w, i64 start, const real* scale, const real* shift, real* to) const {
+    void fill_row(const real* row, i64 w, i64 start, const Change& change, real* to) const {
         i64 before = start < 0 ? (-start + phases - 1) / phases : 0;
         if (before > columns) before = columns;
         i64 end = start < w ? (w - 1 - start) / phases + 1 : 0;
@@ -75,10 +86,15 @@ private:
         if (end < before) end = before;
         for (i64 i = 0; i < before * STEP; ++i) to[i] = 0;
         const real* from = row + (start + before * phases) * STEP;
-        if (STEP > 1 && scale) {
+        if (STEP > 1 && change.scale) {
             for (i64 c = before; c < end; ++c, from += phases * STEP)
                 #pragma GCC unroll 4
-                for (int v = 0; v < STEP; v += LANES) store(to + c * STEP + v, vmax(V{}, load(from + v) * load(scale + v) + load(shift + v)));
+                for (int v = 0; v < STEP; v += LANES)
+                    store(to + c * STEP + v, vmax(V{}, load(from + v) * load(change.scale + v) + load(change.shift + v)));
+        } else if (STEP > 1 && change.gate) {
+            for (i64 c = before; c < end; ++c, from += phases * STEP)
+                #pragma GCC unroll 4
+                for (int v = 0; v < STEP; v += LANES) store(to + c * STEP + v, load(from + v) * load(change.gate + v));
         } else if (STEP > 1) {
             for (i64 c = before; c < end; ++c, from += phases * STEP)
                 #pragma GCC unroll 4
@@ -114,7 +130,7 @@ template <int STEP> void convolve_row(const Layer& l, const Phase& p, const Redu
 template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 end, i64 k0, i64 k1) {
     const Reach reach(p);
     const i64 first_block = STEP == 1 ? 0 : k0 / l.group_filters * l.group_blocks, blocks = STEP == 1 ? l.x_channels : l.group_blocks;
-    const bool in_place = !l.scale && p.stride_w == 1 && reach.left >= 0 && p.w + reach.right <= l.x.w;
+    const bool in_place = !l.changes_input() && p.stride_w == 1 && reach.left >= 0 && p.w + reach.right <= l.x.w;
     i64 top = begin * p.stride_h + reach.top, bottom = (end - 1) * p.stride_h + reach.bottom + 1;
     if (top < 0) top = 0;
     if (bottom > l.x.h) bottom = l.x.h;
@@ -193,12 +209,14 @@ Layer layer_of(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residu
 }  // namespace
 
 // weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); with groups, each is whole blocks of channels and filters.
-// With scale and shift, whole blocks, the input is max(x scale + shift, 0).
-void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> weight, In<real> bias, InMap<real> residual, Dims stride, Dims padding, Dims dilation,
+// With scale and shift, whole blocks, the input is max(x scale + shift, 0); with gate, (n, channels), it is x gate.
+void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight, In<real> bias, InMap<real> residual, Dims stride, Dims padding, Dims dilation,
                  i64 groups, i64 activation, double a, double b, OutMap<real> y) {
     Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(activation, a, b), y);
     l.scale = scale.data;
     l.shift = shift.data;
+    l.gate  = gate.data;
+    l.channels = channels;
     const i64 R = weight.dim(2), S = weight.dim(3);
     Scratch<Tap> taps(R * S);
     for (i64 r = 0; r < R; ++r)

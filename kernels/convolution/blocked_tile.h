@@ -80,7 +80,8 @@ template <int P, int Q, int STEP> static void convolve_tile(const real* x, const
     }
     if (e.kind != CLAMP)
         for (int q = 0; q < Q; ++q)
-            for (int p = 0; p < P; ++p) e.finish(t.y + q * t.block + p * t.step, BLOCK);
+            if (t.step == BLOCK) e.finish(t.y + q * t.block, P * BLOCK);
+            else for (int p = 0; p < P; ++p) e.finish(t.y + q * t.block + p * t.step, BLOCK);
 }
 
 using TileFunction = void (*)(const real*, const real*, const Reduction&, const Target&, const Epilogue&);

@@ -45,6 +45,7 @@ class Node:
     module: str = ""        # dotted name of the module it was called in
     epilogue: Epilogue = field(default_factory=Epilogue)
     normalised: tuple | None = None   # (scale, shift): a convolution reads max(x scale + shift, 0), numbers a channel
+    gate: Value | None = None         # a convolution reads x gate, (n, channels, 1, 1)
     algorithm: str = ""     # of a convolution, with `why` it was chosen
     why: str = ""
 
@@ -55,13 +56,14 @@ class Node:
     def values(self) -> Iterator[Value]:
         """The values it reads."""
         yield from (v for v in self.inputs if isinstance(v, Value))
-        if self.epilogue.residual is not None:
-            yield self.epilogue.residual
+        yield from (v for v in (self.epilogue.residual, self.gate) if v is not None)
 
     def replace_input(self, old: Value, new: Value) -> None:
         self.inputs = [new if v is old else v for v in self.inputs]
         if self.epilogue.residual is old:
             self.epilogue.residual = new
+        if self.gate is old:
+            self.gate = new
 
 
 @dataclass(eq=False, slots=True)

@@ -18,7 +18,7 @@ def conv(low: Lowering, node: Node) -> None:
     spatial = (attrs["stride"], attrs["padding"], attrs["dilation"])
     tail = node.epilogue.activation or activations.NONE
 
-    if groups == 1 and weight.shape[2:] == (1, 1) and x.size == n * channels and node.epilogue.residual is None and not node.normalised:
+    if groups == 1 and weight.shape[2:] == (1, 1) and x.size == n * channels and node.epilogue.residual is None and not changes_input(node):
         return as_linear(low, node, x, weight[:, :, 0, 0], bias)
 
     def call(kernel, *args, what=algorithm):
@@ -47,8 +47,14 @@ def conv(low: Lowering, node: Node) -> None:
         if joined is None or (groups > 1 and filters % packing.BLOCK):
             raise Declined(f"{groups} groups of {weight.shape[1]} channels do not fill blocks")
         scale, shift = (packing.bias(v.astype(np.float32), channels) for v in node.normalised) if node.normalised else (None, None)
-        call("direct_conv", low.as_map(x).ref, channels, scale, shift, packing.direct(low.kernels, joined[0]), packing.bias(bias, filters),
+        gate = low.as_planar(node.gate).reshaped((n, channels)) if node.gate is not None else None
+        call("direct_conv", low.as_map(x).ref, channels, scale, shift, gate, packing.direct(low.kernels, joined[0]), packing.bias(bias, filters),
              residual(low, node), *spatial, joined[1], *tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
+
+
+def changes_input(node: Node) -> bool:
+    """Whether the convolution does something to its input while it reads it."""
+    return node.normalised is not None or node.gate is not None
 
 
 def as_linear(low: Lowering, node: Node, x: Value, weight: np.ndarray, bias) -> None:
