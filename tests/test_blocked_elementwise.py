@@ -62,3 +62,18 @@ def test_nan_of_one_channel_stays_there(backend):
     x[0, 3] = np.nan
     y, = run(backend, "affine_channels", Image(x), np.ones(16, np.float32), np.zeros(16, np.float32), *RELU, MapOut(x.shape))
     assert np.isnan(y[0, 3]).all() and np.isfinite(np.delete(y, 3, 1)).all()
+
+
+def test_silu_from_end_to_end(backend):
+    """As exact as epilogue.h says, and whole where exponentials overflow."""
+    x = np.concatenate([np.linspace(-90, 90, 20000), np.geomspace(1e-30, 1e38, 3000), -np.geomspace(1e-30, 1e38, 3000), [np.inf, 0.0, -0.0]])
+    x = np.resize(x.astype(np.float32), (1, 16, 1, 2000))
+    one, zero = np.ones(16, np.float32), np.zeros(16, np.float32)
+    (got,) = run(backend, "affine_channels", Image(x), one, zero, *SILU, MapOut(x.shape))
+    with np.errstate(over="ignore"):
+        want = x / (1 + np.exp(-x.astype(np.float64)))
+    within = np.isfinite(want)
+    allowed = (3e-7 + 1e-7 * np.maximum(-x, 0)) * np.abs(want) + 1e-34
+    assert (np.abs(got - want)[within] <= allowed[within]).all()
+    assert (got[~within] == np.inf).all()
+    assert np.isnan(run(backend, "affine_channels", Image(np.full_like(x, np.nan)), one, zero, *SILU, MapOut(x.shape))[0]).all()

@@ -4,7 +4,7 @@
 // outputs it meets. With dilation d these outputs lie d apart, so that they too share inputs. Taps outside the image are skipped, not multiplied
 // by zeros: rows by the loop's bounds, columns by a test that only tiles at a row's ends make. So an output is one chain of multiply-adds from
 // the bias, tap after tap, whatever tile it falls into.
-#include "blocked/epilogue.h"
+#include "convolution/blocked_rows.h"
 
 BEGIN_KERNELS
 namespace {
@@ -14,29 +14,6 @@ constexpr int MOST_PIXELS = 14;
 constexpr int MOST_PIXELS = 8;   // of 16 registers, beside a row of weights
 #endif
 constexpr int RUN = 4;   // neighbouring taps at once of a row whose length the compiler does not know
-
-// One axis of the window
-struct Axis {
-    i64 taps, stride, padding, dilation, in;
-
-    // The taps of output o that lie inside the image
-    struct Inside { i64 first, count; };
-    Inside inside(i64 o) const {
-        const i64 at = o * stride - padding;
-        if (at >= 0 && at + (taps - 1) * dilation < in) return {0, taps};
-        const i64 first = at < 0 ? (-at + dilation - 1) / dilation : 0, end = at < in ? (in - 1 - at) / dilation + 1 : 0;
-        return {first, (end < taps ? end : taps) - first};
-    }
-};
-
-// Rows [begin, end) of the outputs of one block of channels
-struct Band {
-    Axis        h, w;
-    const real *x, *weight;        // of the block
-    const real *bias, *residual;   // may be null
-    real*       y;
-    i64         begin, end, width;
-};
 
 // Adds S taps to P outputs. Output p reads the columns at + (p * STRIDE + s) * step, the first of which lies at x; with a STRIDE of 0, which is
 // for a single tap, column at + p * step.
@@ -126,8 +103,11 @@ Tiles tiles_for(const Axis& w, i64 width) {
     return tiles_of<0, 0, false>();
 }
 
+}  // namespace
+
 // Rows are cut into tiles as equal as can be; where they are spread, one phase of the row after the other.
-void convolve_band(const Band& b, const Tiles& t, const Epilogue& e) {
+void convolve_band(const Band& b, const Epilogue& e) {
+    const Tiles t = tiles_for(b.w, b.width);
     const i64 apart = t.spread ? b.w.dilation : 1;
     for (i64 phase = 0; phase < apart && phase < b.width; ++phase) {
         const i64 count = (b.width - phase + apart - 1) / apart, tiles = (count + MOST_PIXELS - 1) / MOST_PIXELS;
@@ -141,7 +121,6 @@ void convolve_band(const Band& b, const Tiles& t, const Epilogue& e) {
     e.finish(b.y + b.begin * b.width * BLOCK, (b.end - b.begin) * b.width * BLOCK);
 }
 
-// The sum of a row of w pixels, in four chains
 void add_row(const real* y, i64 w, real* sum) {
     for (int part = 0; part < BLOCK; part += LANES) {
         V chain[4] = {};
@@ -154,6 +133,14 @@ void add_row(const real* y, i64 w, real* sum) {
     }
 }
 
+void mean_of_rows(const real* sums, i64 rows, i64 pixels, i64 count, real* mean) {
+    const real scale = real(1) / pixels;
+    real sum[BLOCK];
+    add_row(sums, rows, sum);
+    for (i64 c = 0; c < BLOCK && c < count; ++c) mean[c] = sum[c] * scale;
+}
+
+namespace {
 struct Depthwise {
     InMap<real>  x;
     In<real>     weight, bias;
@@ -170,7 +157,6 @@ void convolve(const Depthwise& d, real* row_sums) {
     const OutMap<real>& y = d.y;
     const i64 R = d.weight.dim(1), S = d.weight.dim(2);
     const Axis h{R, d.stride[0], d.padding[0], d.dilation[0], d.x.h}, w{S, d.stride[1], d.padding[1], d.dilation[1], d.x.w};
-    const Tiles tiles = tiles_for(w, y.w);
     const i64 band = 1 + BAND_VALUES / ((y.w + h.stride * w.in) * BLOCK + 1);
     parallel_for(y.n * y.blocks * y.h, 1 + 30000 / (y.w * (R * S + 4) + 1), [&](i64 begin, i64 end) {
         for (i64 i = begin; i < end;) {
@@ -179,7 +165,7 @@ void convolve(const Depthwise& d, real* row_sums) {
             if (rows > end - i) rows = end - i;
             const Band b{h, w, d.x.at(sample, block), d.weight.data + block * R * S * BLOCK, d.bias ? d.bias.data + block * BLOCK : nullptr,
                          d.residual ? d.residual.at(sample, block) : nullptr, y.at(sample, block), row, row + rows, y.w};
-            convolve_band(b, tiles, d.epilogue);
+            convolve_band(b, d.epilogue);
             if (row_sums)
                 for (i64 oy = row; oy < row + rows; ++oy) add_row(b.y + oy * y.w * BLOCK, y.w, row_sums + (plane * y.h + oy) * BLOCK);
             i += rows;
@@ -199,14 +185,11 @@ void depthwise_conv_mean(InMap<real> x, In<real> weight, In<real> bias, InMap<re
                          i64 activation, double a, double b, OutMap<real> y, Out<real> mean) {
     Scratch<real> rows(y.n * y.blocks * y.h * BLOCK);
     convolve({x, weight, bias, residual, stride, padding, dilation, Epilogue(activation, a, b), y}, rows);
-    const i64  channels = mean.dim(1);
-    const real scale    = real(1) / (y.h * y.w);
+    const i64 channels = mean.dim(1);
     parallel_for(y.n * y.blocks, 1 + 100000 / (y.h * BLOCK + 16), [&](i64 begin, i64 end) {
         for (i64 plane = begin; plane < end; ++plane) {
             const i64 sample = plane / y.blocks, channel = plane % y.blocks * BLOCK;
-            real sum[BLOCK];
-            add_row(rows + plane * y.h * BLOCK, y.h, sum);
-            for (i64 c = 0; c < BLOCK && channel + c < channels; ++c) mean.data[sample * channels + channel + c] = sum[c] * scale;
+            mean_of_rows(rows + plane * y.h * BLOCK, y.h, y.h * y.w, channels - channel, mean.data + sample * channels + channel);
         }
     });
 }

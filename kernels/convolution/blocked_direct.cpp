@@ -4,6 +4,7 @@
 // of its output positions. Rows of the input that lie outside are skipped tap by tap. Where columns lie outside, or the stride is not one,
 // the rows a task needs are first laid into a strip: padded, and the columns split by phase, so that neighbouring outputs always read
 // neighbouring inputs. That costs one pass over the input where each value is used filters x taps / stride^2 times.
+#include "convolution/blocked_rows.h"
 #include "convolution/blocked_tile.h"
 
 BEGIN_KERNELS
@@ -207,6 +208,23 @@ Layer layer_of(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residu
             taps * BLOCK * BLOCK, weight.dim(1) * taps * BLOCK * BLOCK, residual, y, e};
 }
 }  // namespace
+
+void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e) {
+    const TileTap tap{0, 0};
+    const i64 w_filter = (run.channels + BLOCK - 1) / BLOCK * BLOCK * BLOCK;
+    const Reduction r{&tap, 1, run.channels, run.x_block, BLOCK * BLOCK, w_filter};
+    const Tiling t = tiling(run.pixels, last - first);
+    for (i64 i = 0; i < t.tiles; ++i) {
+        const i64 from = run.pixels * i / t.tiles, to = run.pixels * (i + 1) / t.tiles;
+        for (i64 k = first; k < last; k += t.q) {
+            const int q = (int)least(t.q, last - k);
+            const Target target{run.y + (k - first) * run.y_block + from * BLOCK,
+                                run.residual ? run.residual + (k - first) * run.residual_block + from * BLOCK : nullptr, BLOCK, run.y_block,
+                                run.residual_block, run.bias ? run.bias + k * BLOCK : nullptr};
+            tile_of<BLOCK>((int)(to - from), q)(run.x + from * BLOCK, run.weight + k * w_filter, r, target, e);
+        }
+    }
+}
 
 // weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); with groups, each is whole blocks of channels and filters.
 // With scale and shift, whole blocks, the input is max(x scale + shift, 0); with gate, (n, channels), it is x gate.

@@ -78,10 +78,13 @@ template <int P, int Q, int STEP> static void convolve_tile(const real* x, const
             for (int p = 0; p < P; ++p) store(y + p * t.step, e.clamp(acc[p][v]));
         }
     }
-    if (e.kind != CLAMP)
-        for (int q = 0; q < Q; ++q)
-            if (t.step == BLOCK) e.finish(t.y + q * t.block, P * BLOCK);
-            else for (int p = 0; p < P; ++p) e.finish(t.y + q * t.block + p * t.step, BLOCK);
+    if (e.kind == CLAMP) return;
+    for (int q = 0; q < Q; ++q) {
+        real* y = t.y + q * t.block;
+        if (t.step == BLOCK) e.finish(y, P * BLOCK);
+        else
+            for (int p = 0; p < P; ++p) e.finish(y + p * t.step, BLOCK);
+    }
 }
 
 using TileFunction = void (*)(const real*, const real*, const Reduction&, const Target&, const Epilogue&);

@@ -14,7 +14,7 @@ import numpy as np
 from . import memory
 from .lowering.context import ARENA, Lowering, Ref, Step
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(slots=True)
@@ -31,6 +31,7 @@ class PlannedStep:
     why: str
     flops: float
     bytes: int
+    covers: tuple[str, ...] = ()   # modules, where the step does the work of several
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class Plan:
 
     @classmethod
     def from_content(cls, content: dict, constants: list[np.ndarray]) -> "tuple[Plan, int]":
-        steps = [PlannedStep(**{**s, "shape": tuple(s["shape"]), "args": tuple(from_json_argument(a, constants) for a in s["args"])})
+        steps = [PlannedStep(**{**s, "shape": tuple(s["shape"]), "covers": tuple(s["covers"]), "args": tuple(from_json_argument(a, constants) for a in s["args"])})
                  for s in content["steps"]]
         arrays = {key: [(tuple(s), np.dtype(d)) for s, d in content[key]] for key in ("inputs", "outputs")}
         plan = cls(steps, arrays["inputs"], arrays["outputs"], from_json(content["structure"]), content["arena"], content["precision"],
@@ -132,7 +133,7 @@ def planned(step: Step) -> PlannedStep:
     layout = "nChw16c" if refs and refs[-1].sample and len(refs[-1].shape) == 5 else "planar"
     traffic = sum(nbytes(r.shape, r.dtype) for r in refs) + sum(a.nbytes for a in step.args if isinstance(a, np.ndarray))
     return PlannedStep(step.kernel, tuple(map(native_argument, step.args)), op_of(step), node.module if node else "", node.output.name if node else "",
-                       node.output.shape if node else (), layout, step.algorithm, step.why, float(step.flops), traffic)
+                       node.output.shape if node else (), layout, step.algorithm, step.why, float(step.flops), traffic, step.covers)
 
 
 def native_argument(a):
@@ -148,7 +149,8 @@ def op_of(step: Step) -> str:
     if step.node is None:
         return step.kernel
     fused = step.node.epilogue
-    return step.node.op + ("+add" if fused.residual is not None else "") + ("+act" if fused.activation else "") + ("+pool" if fused.pool else "")
+    op = "+".join([step.node.op] * max(1, len(step.covers)))
+    return op + ("+add" if fused.residual is not None else "") + ("+act" if fused.activation else "") + ("+pool" if fused.pool else "")
 
 
 def nbytes(shape, dtype) -> int:

@@ -160,9 +160,9 @@ class Program:
 
     def explain(self, layer: str) -> str:
         """Which algorithm a layer uses and why. layer: a module's dotted name, or the name of a value (conv3). KeyError if there is none."""
-        found = [s for s in self.steps if layer and layer in (s.module, s.value)]
+        found = [s for s in self.steps if layer and layer in (s.module, s.value, *s.covers)]
         if not found:
-            known = sorted({s.module or s.value for s in self.steps if s.module or s.value})
+            known = sorted({name for s in self.steps for name in (s.covers or [s.module or s.value]) if name})
             raise KeyError(f"program: no layer {layer!r}; it has {', '.join(known)}")
         return "\n".join(f"{s.op} {s.module or s.value}: {s.algorithm} ({s.kernel}){': ' + s.why if s.why else ''}" for s in found)
 

@@ -83,6 +83,7 @@ class Step:
     algorithm: str = ""
     flops: float = 0
     why: str = ""
+    covers: tuple[str, ...] = ()   # modules, where it does the work of several
 
     def refs(self):
         return (a for a in self.args if isinstance(a, Ref))
@@ -175,8 +176,9 @@ class Lowering:
 
     # ---- calls
 
-    def add(self, kernel: str, *args, node: Node | None = None, algorithm: str = "", flops: float = 0, why: str = "") -> None:
-        self.steps.append(Step(kernel, args, node, algorithm, flops, why))
+    def add(self, kernel: str, *args, node: Node | None = None, algorithm: str = "", flops: float = 0, why: str = "",
+            covers: tuple[str, ...] = ()) -> None:
+        self.steps.append(Step(kernel, args, node, algorithm, flops, why, covers))
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

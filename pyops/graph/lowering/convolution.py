@@ -5,11 +5,14 @@ import numpy as np
 
 from .. import activations, packing
 from ..ir import Node, Value
-from . import linear, pooling
+from . import inverted, linear, pooling
 from .context import Declined, Lowering, four
 
 
 def conv(low: Lowering, node: Node) -> None:
+    block = inverted.starting_with(low, node)
+    if block is not None:
+        return inverted.lower(low, block)
     x, weight, bias, attrs = image_arguments(node)
     n, channels, _, _ = four(node.inputs[0].shape)
     filters, groups = weight.shape[0], attrs["groups"]
