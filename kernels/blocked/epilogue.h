@@ -20,8 +20,8 @@ static inline V silu(V x) {
     const V t = vmax(splat(-126), x * real(-LOG2_E));
 #if defined(__AVX512F__)
     const V n = vround(t), d = 1 + scale_by_power(polynomial(t - n, POWER), n);
-    const V q = (V)_mm512_rcp14_ps((__m512)d), y = x * q;
-    return y + y * (1 - d * q);   // a step of Newton's for what a division would take twice as long
+    const V q = (V)_mm512_rcp14_ps((__m512)d);
+    return x * (q + q * (1 - d * q));   // a step of Newton's for what a division would take twice as long
 #else
     const V n = (t + MAGIC) - MAGIC;
     return x / (1 + polynomial(t - n, POWER) * power_of_two(n));
