@@ -127,6 +127,20 @@ template <int STEP> void convolve_row(const Layer& l, const Phase& p, const Redu
     }
 }
 
+// The taps inside the image of the outputs whose tap (0, 0) lies in row `first`, their inputs counted from there and from column `left`; a row has
+// `columns` of each phase. Planar input: for every channel. Returns how many.
+i64 list_taps(const Layer& l, const Phase& p, i64 first, i64 left, i64 columns, i64 x_block, i64 x_row, i64 step, TileTap* taps) {
+    i64 n = 0;
+    for (i64 c = 0; c < (step == 1 ? l.x_channels : 1); ++c)
+        for (i64 t = 0; t < p.count; ++t) {
+            const Tap& tap = p.taps[t];
+            if (first + tap.dy < 0 || first + tap.dy >= l.x.h) continue;
+            const i64 column = tap.dx - left, place = p.stride_w == 1 ? column : column % p.stride_w * columns + column / p.stride_w;
+            taps[n++] = {c * x_block + tap.dy * x_row + place * step, c * l.w_block + tap.weight};
+        }
+    return n;
+}
+
 // Output rows [begin, end) of a phase for the filter blocks [k0, k1) of one group
 template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 end, i64 k0, i64 k1) {
     const Reach reach(p);
@@ -143,17 +157,17 @@ template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sampl
     if (!in_place) strip.fill(l, sample, first_block, blocks, reach.left, block);
     const real* base = in_place ? l.x.data + sample * l.x.sample + first_block * l.x.h * l.x.w * STEP : (const real*)block;
     const i64 x_block = in_place ? l.x.h * l.x.w * STEP : strip.block(), x_row = in_place ? l.x.w * STEP : strip.row();
+    const i64 origin = in_place ? 0 : top, left = in_place ? 0 : reach.left;
+    // The list of taps holds for every row that has all of them, or else is made anew.
+    i64 n = 0;
+    bool whole = false;
     for (i64 oy = begin; oy < end; ++oy) {
-        i64 n = 0;
-        for (i64 c = 0; c < (STEP == 1 ? l.x_channels : 1); ++c)
-            for (i64 t = 0; t < p.count; ++t) {
-                const i64 iy = oy * p.stride_h + p.taps[t].dy, col = p.taps[t].dx - (in_place ? 0 : reach.left);
-                if (iy < 0 || iy >= l.x.h) continue;
-                const i64 column = in_place ? col : col % p.stride_w * strip.columns + col / p.stride_w;
-                taps[n++] = {c * x_block + (iy - (in_place ? 0 : top)) * x_row + column * STEP, c * l.w_block + p.taps[t].weight};
-            }
+        const i64 first = oy * p.stride_h;
+        const bool all = first + reach.top >= 0 && first + reach.bottom < l.x.h;
+        if (!all || !whole) n = list_taps(l, p, first, left, strip.columns, x_block, x_row, STEP, taps);
+        whole = all;
         const Reduction r{taps, n, STEP == 1 ? 1 : l.group_channels, x_block, l.w_block, l.w_filter};
-        convolve_row<STEP>(l, p, r, base, sample, oy, k0, k1);
+        convolve_row<STEP>(l, p, r, base + (first - origin) * x_row, sample, oy, k0, k1);
     }
 }
 
@@ -166,13 +180,17 @@ template <int STEP> void convolve(const Layer& l, const Phase* phases, i64 count
         if (p.h <= 0 || p.w <= 0) continue;
         i64 rows = STRIP_VALUES / (per_row * p.stride_h + 1);
         rows = rows < 1 ? 1 : rows > p.h ? p.h : rows;
-        const i64 chunks = (p.h + rows - 1) / rows, images = l.y.n * chunks;
+        i64 chunks = (p.h + rows - 1) / rows, images = l.y.n * chunks;
         const i64 groups = filters / l.group_filters;
         i64 parts = groups;   // each within one group
         if (images < 8 * threads_now() || filters * l.w_filter > l.x.h * per_row) {
             const i64 most = l.group_filters / MAX_Q > 0 ? l.group_filters / MAX_Q : 1;
             for (i64 split = threads_now(); split > 1; --split)
                 if (most >= split) { parts = groups * split; break; }
+        }
+        if (parts * images < threads_now()) {   // too few filters to split: rows, then
+            chunks = least(p.h, (threads_now() + parts * l.y.n - 1) / (parts * l.y.n));
+            images = l.y.n * chunks;
         }
         const i64 part_filters = parts / groups;   // parts of a group
         const i64 work = p.h * p.w * l.group_channels * p.count * (STEP == 1 ? l.x_channels : 1) * filters / parts * BLOCK / chunks;

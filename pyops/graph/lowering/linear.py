@@ -7,7 +7,8 @@ from .. import activations, packing
 from ..ir import Node, Value
 from .context import Declined, Lowering
 
-FEW_ROWS = 16   # up to here reading the weights takes longer than multiplying with them
+# Weights that no cache holds are read in place by few rows: reading takes longer than multiplying, and a packed copy would double them.
+FEW_ROWS, LARGE = 16, 16 << 20
 
 
 def linear(low: Lowering, node: Node) -> None:
@@ -20,10 +21,10 @@ def linear(low: Lowering, node: Node) -> None:
 
 
 def matrix_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y) -> None:
-    """y = act(x weight' + bias) for planar x (rows, features). Few rows read the weights where the model has them; many, from a packed copy."""
+    """y = act(x weight' + bias) for planar x (rows, features)."""
     tail = node.epilogue.activation or activations.NONE
     rows, flops = x.shape[0], 2.0 * x.shape[0] * weight.size
-    if rows <= FEW_ROWS:
+    if rows <= FEW_ROWS and 4 * weight.size > LARGE:
         low.add("linear_rows", x, np.ascontiguousarray(weight, np.float32), bias, *tail, y, node=node, algorithm="rows", flops=flops)
     else:
         low.add("linear_packed", x, packing.linear(low.kernels, weight), packing.bias(bias, weight.shape[0]), *tail, y, node=node,
