@@ -188,10 +188,8 @@ template <int STEP> void convolve(const Layer& l, const Phase* phases, i64 count
             for (i64 split = threads_now(); split > 1; --split)
                 if (most >= split) { parts = groups * split; break; }
         }
-        if (parts * images < threads_now()) {   // too few filters to split: rows, then
-            chunks = least(p.h, (threads_now() + parts * l.y.n - 1) / (parts * l.y.n));
-            images = l.y.n * chunks;
-        }
+        // Few tasks come out even among the threads, by more chunks of rows.
+        while (chunks < p.h && parts * images < 8 * threads_now() && parts * images % threads_now()) images = l.y.n * ++chunks;
         const i64 part_filters = parts / groups;   // parts of a group
         const i64 work = p.h * p.w * l.group_channels * p.count * (STEP == 1 ? l.x_channels : 1) * filters / parts * BLOCK / chunks;
         parallel_for(parts * images, 1 + 400000 / (work + 1), [&](i64 begin, i64 end) {
