@@ -1,9 +1,9 @@
 // 3x3 convolutions of stride 1 by Winograd's algorithm (winograd_transform.h), fused: tiles of the input are transformed, multiplied by the
 // transformed filters at every point (winograd_multiply.h), and transformed back with the epilogue, a cacheful of tiles at a time.
 //
-// Two plans. Many tiles: each thread takes batches of tiles through all stages, so that what lies between the stages stays in its L2, and
-// streams the filters from wherever they are. Filters that outweigh the caches: threads make the transformed input of a large batch together
-// and then share out the filters, so that these are read once a batch.
+// Two plans. Where there is a group of tiles for every thread, each takes batches of tiles through all stages, so that what lies between
+// the stages stays in its L2, and streams the filters from wherever they are. Fewer tiles: threads make the transformed input together
+// and then share out the filters, so that these are read once.
 //
 // Every value is the same chain of operations whatever the plan, the batch of tiles, the threads, or a tile's place at a border: there
 // the columns outside the image are zeros in the strip that all tiles are made from.
@@ -16,10 +16,10 @@ constexpr i64 STRIP = 48;   // outputs along a row that are transformed at once:
 constexpr i64 UNIT  = BV == 1 ? 2 : 1;   // blocks of filters that are multiplied together
 
 // Sizes measured on Zen 4 (L2 1 MB, L3 32 MB for all cores).
-constexpr i64 PRIVATE_BYTES = 600 << 10;   // V and M of a batch that a thread has to itself
+constexpr i64 PRIVATE_BYTES = 800 << 10;   // V and M of a batch that a thread has to itself
+constexpr i64 FEW_FILTERS   = 4 << 20;     // bytes of filters that may be read again for every such batch; with more of them
+constexpr i64 PRIVATE_MORE  = 2 << 20;     // batches are larger
 constexpr i64 SHARED_BYTES  = 16 << 20;    // V of a batch that all threads work on
-constexpr i64 FEW_FILTERS   = 4 << 20;     // bytes of filters that are read again for every batch: they stay in L3
-constexpr i64 MANY_GROUPS   = 4;           // of tiles, that a thread has work for by itself
 
 alignas(64) const real zeros[(STRIP + 2) * BLOCK] = {};
 
@@ -186,8 +186,9 @@ struct Plan {
     template <int TILE> static Plan of(const Job& job) {
         const i64 point_bytes  = Winograd<TILE>::POINTS * BLOCK * (i64)sizeof(real), threads = threads_now();
         const i64 filter_bytes = job.y.blocks * job.channels * point_bytes, tile_bytes = (job.in_blocks + UNIT) * point_bytes;
-        const bool shared  = filter_bytes > FEW_FILTERS || job.tiles < MANY_GROUPS * GROUP * threads;
-        const i64  most    = (shared ? SHARED_BYTES : PRIVATE_BYTES) / tile_bytes / GROUP * GROUP;
+        const bool shared  = job.tiles < GROUP * threads;
+        const i64  room    = shared ? SHARED_BYTES : filter_bytes > FEW_FILTERS ? PRIVATE_MORE : PRIVATE_BYTES;
+        const i64  most    = room / tile_bytes / GROUP * GROUP;
         const i64  batches = ceil_div(job.tiles, most < GROUP ? GROUP : most), step = job.tiles < 16 * GROUP * threads ? 1 : GROUP;
         return {job.tiles, shared ? batches : at_most(ceil_div(batches, threads) * threads, ceil_div(job.tiles, step)), step, shared};
     }
