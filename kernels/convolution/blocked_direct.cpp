@@ -57,12 +57,16 @@ struct Reach {
 template <int STEP> struct Strip {
     i64 first, rows, columns, phases;   // columns of one phase
     i64 row() const { return phases * columns * STEP; }
-    i64 block() const { return rows * row(); }
+    // Blocks of channels lie an odd number of cache lines apart, so that they share no set of the cache.
+    i64 block() const { return STEP == 1 ? rows * row() : (rows * row() / STEP | 1) * STEP; }
+    bool same(const Strip& o) const { return first == o.first && rows == o.rows && columns == o.columns && phases == o.phases; }
 
     void fill(const Layer& l, i64 sample, i64 from, i64 blocks, i64 left, real* to) const {
         const InMap<real>& x = l.x;
         alignas(64) real gate[BLOCK] = {};
+        real* const begin = to;
         for (i64 b = 0; b < blocks; ++b) {
+            to = begin + b * this->block();
             const i64 block = from + b;
             Change change{l.scale ? l.scale + block * STEP : nullptr, l.shift ? l.shift + block * STEP : nullptr, nullptr};
             if (STEP > 1 && l.gate) {
@@ -141,29 +145,65 @@ i64 list_taps(const Layer& l, const Phase& p, i64 first, i64 left, i64 columns, 
     return n;
 }
 
+// The rows of the input that a task reads, laid out for its phases; kept from one phase to the next if that asks for the same.
+template <int STEP> struct Laid {
+    Strip<STEP> strip{};
+    i64 left = 0;
+    Scratch<real> values;
+    bool filled = false;
+    explicit Laid(i64 most) : values(most) {}
+
+    void lay(const Layer& l, i64 sample, i64 first_block, i64 blocks, const Strip<STEP>& wanted, i64 wanted_left) {
+        if (filled && strip.same(wanted) && left == wanted_left) return;
+        strip = wanted;
+        left  = wanted_left;
+        filled = true;
+        strip.fill(l, sample, first_block, blocks, left, values);
+    }
+};
+
+// What outputs of a phase read: whether in place, or else the strip for rows [begin, end).
+template <int STEP> struct Source {
+    Reach reach;
+    bool  in_place;
+    Strip<STEP> strip;
+    i64   blocks;
+    Source(const Layer& l, const Phase& p, i64 begin, i64 end)
+        : reach(p), in_place(!p.count || (!l.changes_input() && p.stride_w == 1 && reach.left >= 0 && p.w + reach.right <= l.x.w && !collides(l))),
+          blocks(STEP == 1 ? l.x_channels : l.group_blocks) {
+        i64 top = begin * p.stride_h + reach.top, bottom = (end - 1) * p.stride_h + reach.bottom + 1;
+        if (top < 0) top = 0;
+        if (bottom > l.x.h) bottom = l.x.h;
+        if (bottom < top) bottom = top;
+        const i64 width = (p.w - 1) * p.stride_w + reach.right - reach.left + 1;
+        strip = {top, bottom - top, (width + p.stride_w - 1) / p.stride_w, p.stride_w};
+    }
+    i64 size() const { return in_place ? 0 : blocks * strip.block(); }
+
+private:
+    // Planes a multiple of 32 KB apart meet in few sets of the second-level cache: blocks of channels would drive each other out.
+    static bool collides(const Layer& l) {
+        return STEP > 1 && l.group_blocks >= 8 && l.y.blocks > MAX_Q && l.x.h * l.x.w * STEP * (i64)sizeof(real) % (32 << 10) == 0;
+    }
+};
+
 // Output rows [begin, end) of a phase for the filter blocks [k0, k1) of one group
-template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 end, i64 k0, i64 k1) {
-    const Reach reach(p);
-    const i64 first_block = STEP == 1 ? 0 : k0 / l.group_filters * l.group_blocks, blocks = STEP == 1 ? l.x_channels : l.group_blocks;
-    const bool in_place = !l.changes_input() && p.stride_w == 1 && reach.left >= 0 && p.w + reach.right <= l.x.w;
-    i64 top = begin * p.stride_h + reach.top, bottom = (end - 1) * p.stride_h + reach.bottom + 1;
-    if (top < 0) top = 0;
-    if (bottom > l.x.h) bottom = l.x.h;
-    if (bottom < top) bottom = top;
-    const i64 width = (p.w - 1) * p.stride_w + reach.right - reach.left + 1;
-    const Strip<STEP> strip{top, bottom - top, (width + p.stride_w - 1) / p.stride_w, p.stride_w};
-    Scratch<real> block(in_place ? 0 : blocks * strip.block());
+template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 end, i64 k0, i64 k1, Laid<STEP>& laid) {
+    const Source<STEP> source(l, p, begin, end);
+    const bool in_place = source.in_place;
+    const i64 first_block = STEP == 1 ? 0 : k0 / l.group_filters * l.group_blocks;
+    const Strip<STEP>& strip = source.strip;
     Scratch<TileTap> taps(p.count * (STEP == 1 ? l.x_channels : 1));
-    if (!in_place) strip.fill(l, sample, first_block, blocks, reach.left, block);
-    const real* base = in_place ? l.x.data + sample * l.x.sample + first_block * l.x.h * l.x.w * STEP : (const real*)block;
+    if (!in_place) laid.lay(l, sample, first_block, source.blocks, strip, source.reach.left);
+    const real* base = in_place ? l.x.data + sample * l.x.sample + first_block * l.x.h * l.x.w * STEP : (const real*)laid.values;
     const i64 x_block = in_place ? l.x.h * l.x.w * STEP : strip.block(), x_row = in_place ? l.x.w * STEP : strip.row();
-    const i64 origin = in_place ? 0 : top, left = in_place ? 0 : reach.left;
+    const i64 origin = in_place ? 0 : strip.first, left = in_place ? 0 : source.reach.left;
     // The list of taps holds for every row that has all of them, or else is made anew.
     i64 n = 0;
     bool whole = false;
     for (i64 oy = begin; oy < end; ++oy) {
         const i64 first = oy * p.stride_h;
-        const bool all = first + reach.top >= 0 && first + reach.bottom < l.x.h;
+        const bool all = first + source.reach.top >= 0 && first + source.reach.bottom < l.x.h;
         if (!all || !whole) n = list_taps(l, p, first, left, strip.columns, x_block, x_row, STEP, taps);
         whole = all;
         const Reduction r{taps, n, STEP == 1 ? 1 : l.group_channels, x_block, l.w_block, l.w_filter};
@@ -171,38 +211,59 @@ template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sampl
     }
 }
 
-// Rows are handed out in chunks whose input leaves room in L2; filters are split too where there are too few chunks for the threads or
-// the weights outweigh the input.
-template <int STEP> void convolve(const Layer& l, const Phase* phases, i64 count) {
-    const i64 filters = l.y.blocks, per_row = l.x.w * (STEP == 1 ? l.x_channels : l.group_blocks * BLOCK);
-    for (i64 f = 0; f < count; ++f) {
-        const Phase& p = phases[f];
-        if (p.h <= 0 || p.w <= 0) continue;
+// How a layer is cut into tasks: chunks of rows whose input leaves room in L2, and parts of the filters, each within one group, where there are
+// too few chunks for the threads or the weights outweigh the input.
+struct Cut {
+    i64 chunks, parts;
+
+    Cut(const Layer& l, const Phase& p, i64 per_row) {
+        const i64 filters = l.y.blocks, groups = filters / l.group_filters, threads = threads_now();
         i64 rows = STRIP_VALUES / (per_row * p.stride_h + 1);
-        rows = rows < 1 ? 1 : rows > p.h ? p.h : rows;
-        i64 chunks = (p.h + rows - 1) / rows, images = l.y.n * chunks;
-        const i64 groups = filters / l.group_filters;
-        i64 parts = groups;   // each within one group
-        if (images < 8 * threads_now() || filters * l.w_filter > l.x.h * per_row) {
+        rows   = rows < 1 ? 1 : rows > p.h ? p.h : rows;
+        chunks = (p.h + rows - 1) / rows;
+        parts  = groups;
+        if (l.y.n * chunks < 8 * threads || filters * l.w_filter > l.x.h * per_row) {
             const i64 most = l.group_filters / MAX_Q > 0 ? l.group_filters / MAX_Q : 1;
-            for (i64 split = threads_now(); split > 1; --split)
+            for (i64 split = threads; split > 1; --split)
                 if (most >= split) { parts = groups * split; break; }
         }
         // Few tasks come out even among the threads, by more chunks of rows.
-        while (chunks < p.h && parts * images < 8 * threads_now() && parts * images % threads_now()) images = l.y.n * ++chunks;
-        const i64 part_filters = parts / groups;   // parts of a group
-        const i64 work = p.h * p.w * l.group_channels * p.count * (STEP == 1 ? l.x_channels : 1) * filters / parts * BLOCK / chunks;
-        parallel_for(parts * images, 1 + 400000 / (work + 1), [&](i64 begin, i64 end) {
-            for (i64 i = begin; i < end; ++i) {
-                const i64 part = i / images, sample = i % images / chunks, chunk = i % chunks;
-                const i64 group = part / part_filters, inner = part % part_filters;
-                const i64 k0 = group * l.group_filters + l.group_filters * inner / part_filters;
-                const i64 k1 = group * l.group_filters + l.group_filters * (inner + 1) / part_filters;
-                const i64 from = p.h * chunk / chunks, to = p.h * (chunk + 1) / chunks;
-                convolve_rows<STEP>(l, p, sample, from, to, k0, k1);
-            }
-        });
+        while (chunks < p.h && parts * l.y.n * chunks < 8 * threads && parts * l.y.n * chunks % threads) ++chunks;
     }
+};
+
+// A task takes all phases of its rows, which read the same input.
+template <int STEP> void convolve(const Layer& l, const Phase* phases, i64 count) {
+    const i64 filters = l.y.blocks, per_row = l.x.w * (STEP == 1 ? l.x_channels : l.group_blocks * BLOCK);
+    i64 taps = 0, largest = 0;   // largest: the first of the phases with most outputs
+    for (i64 f = 0; f < count; ++f) {
+        taps += phases[f].count;
+        if (phases[f].h * phases[f].w > phases[largest].h * phases[largest].w) largest = f;
+    }
+    const Phase& p = phases[largest];
+    if (p.h <= 0 || p.w <= 0) return;
+    const Cut cut(l, p, per_row);
+    const i64 images = l.y.n * cut.chunks, part_filters = cut.parts / (filters / l.group_filters);   // parts of a group
+    const i64 work = p.h * p.w * l.group_channels * taps * (STEP == 1 ? l.x_channels : 1) * filters / cut.parts * BLOCK / cut.chunks;
+    const auto rows_of = [&](const Phase& phase, i64 chunk) { return phase.h > 0 ? phase.h * chunk / cut.chunks : 0; };
+    parallel_for(cut.parts * images, 1 + 400000 / (work + 1), [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) {
+            const i64 part = i / images, sample = i % images / cut.chunks, chunk = i % cut.chunks;
+            const i64 group = part / part_filters, inner = part % part_filters;
+            const i64 k0 = group * l.group_filters + l.group_filters * inner / part_filters;
+            const i64 k1 = group * l.group_filters + l.group_filters * (inner + 1) / part_filters;
+            i64 most = 0;
+            for (i64 f = 0; f < count; ++f) {
+                const i64 size = Source<STEP>(l, phases[f], rows_of(phases[f], chunk), rows_of(phases[f], chunk + 1)).size();
+                if (size > most) most = size;
+            }
+            Laid<STEP> laid(most);
+            for (i64 f = 0; f < count; ++f) {
+                const i64 from = rows_of(phases[f], chunk), to = rows_of(phases[f], chunk + 1);
+                if (from < to && phases[f].w > 0) convolve_rows<STEP>(l, phases[f], sample, from, to, k0, k1, laid);
+            }
+        }
+    });
 }
 
 // 1x1 with stride 1 is the same for every pixel: rows are of no account. They are cut anew, into lengths of whole tiles.
@@ -281,17 +342,20 @@ void transposed_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias
                      i64 groups, i64 activation, double a, double b, OutMap<real> y) {
     const Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(activation, a, b), y);
     const i64 R = weight.dim(2), S = weight.dim(3), sh = stride[0], sw = stride[1];
-    Scratch<Tap> taps(R * S);
+    Scratch<Tap> taps(sh * sw * R * S);
+    Scratch<Phase> phases(sh * sw);
+    Tap* tap = taps;
     for (i64 ah = 0; ah < sh; ++ah)
         for (i64 aw = 0; aw < sw; ++aw) {   // outputs oy = s q + ah take input q + (ah + padding - r dilation) / s where that is whole
             i64 n = 0;
             for (i64 r = 0; r < R; ++r)
                 for (i64 s = 0; s < S; ++s) {
                     const i64 dy = ah + padding[0] - r * dilation[0], dx = aw + padding[1] - s * dilation[1];
-                    if (dy % sh == 0 && dx % sw == 0) taps[n++] = {dy / sh, dx / sw, (r * S + s) * BLOCK * BLOCK};
+                    if (dy % sh == 0 && dx % sw == 0) tap[n++] = {dy / sh, dx / sw, (r * S + s) * BLOCK * BLOCK};
                 }
-            const Phase p{(y.h - ah + sh - 1) / sh, (y.w - aw + sw - 1) / sw, 1, 1, sh, sw, ah, aw, taps, n};
-            convolve<BLOCK>(l, &p, 1);
+            phases[ah * sw + aw] = {(y.h - ah + sh - 1) / sh, (y.w - aw + sw - 1) / sw, 1, 1, sh, sw, ah, aw, tap, n};
+            tap += n;
         }
+    convolve<BLOCK>(l, phases, sh * sw);
 }
 END_KERNELS
