@@ -40,7 +40,7 @@ template <class Body> static inline void parallel_tasks(i64 n, Body body) {
     }
     const i64 threads = threads_now() < n ? threads_now() : n;
     if (pyops_run_threads) {   // many parts, claimed one at a time
-        const i64 parts = n < 4000 ? n : 4000;
+        const i64 parts = n < 1000 ? n : 1000;
         struct Job { Body& body; i64 n, parts; } job{body, n, parts};
         pyops_team((int)threads, (int)parts, [](void* context, i64 t) {
             const Job& j = *(const Job*)context;

@@ -1,4 +1,4 @@
-// Runs body(context, part) for part = 0 .. parts - 1 (at most 4095) on the caller and up to threads - 1 workers that wait for such work;
+// Runs body(context, part) for part = 0 .. parts - 1 (at most 1023) on the caller and up to threads - 1 workers that wait for such work;
 // returns when all are done. Where the workers are busy with another caller's parts, the caller runs all of its own.
 #pragma once
 #include <cstdint>

@@ -212,7 +212,7 @@ template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sampl
 }
 
 // How a layer is cut into tasks: chunks of rows whose input leaves room in L2, and parts of the filters, each within one group, where there are
-// too few chunks for the threads or the weights outweigh the input.
+// too few rows for the threads or the weights outweigh the input.
 struct Cut {
     i64 chunks, parts;
 
@@ -222,7 +222,7 @@ struct Cut {
         rows   = rows < 1 ? 1 : rows > p.h ? p.h : rows;
         chunks = (p.h + rows - 1) / rows;
         parts  = groups;
-        if (l.y.n * chunks < 8 * threads || filters * l.w_filter > l.x.h * per_row) {
+        if (p.h < threads || filters * l.w_filter > l.x.h * per_row) {
             const i64 most = l.group_filters / MAX_Q > 0 ? l.group_filters / MAX_Q : 1;
             for (i64 split = threads; split > 1; --split)
                 if (most >= split) { parts = groups * split; break; }
