@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ def compile(model: nn.Module | Callable, example_inputs, precision: str = "defau
             dynamic_batch: bool = False, state=None) -> Program:
     """Traces `model` once and returns a Program that computes the same from arrays of the same shapes.
 
-    model: a Module in evaluation mode, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them, float32;
+    model: a Module in evaluation mode, pyops' or torch's, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them, float32;
     only shapes and dtypes matter. Weights are taken as they are now and packed. precision: "strict" computes every
     convolution directly; "default" may use Winograd's F(2x2) and F(4x4) (at most 2e-5 of a layer's largest output off); "fast" also F(6x6)
     (1e-4). threads: of a run, default get_num_threads(). dynamic_batch: other sizes of the first axis are planned when they come.
@@ -63,10 +64,20 @@ def compile(model: nn.Module | Callable, example_inputs, precision: str = "defau
         raise ValueError(f"compile: backend {isa!r} has no native kernels; programs run on {', '.join(b for b in BACKENDS if BACKENDS[b].sets)}")
     options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""))
     again = (lambda shapes: compile(model, tuple(np.zeros(s, d) for s, d in shapes), precision, threads)) if dynamic_batch else None
+    function = model   # `again` exports anew: a torch graph is of one shape
+    if is_torch_module(model):
+        from ..torch import as_function
+        function = as_function(model, inputs[:own])
     if kept:
-        graph, structure = simplified(model, inputs, lambda values: (*values[:own], streaming.unflatten(places, values[own:])))
+        graph, structure = simplified(function, inputs, lambda values: (*values[:own], streaming.unflatten(places, values[own:])))
         return streaming.checked(Program(planned(graph, structure, options), options.isa, options.threads), own)
-    return build(model, inputs, options, again)
+    return build(function, inputs, options, again)
+
+
+def is_torch_module(model) -> bool:
+    """Without importing torch: who has such a module has imported it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
 
 
 def build(model, inputs, options: Options, again=None) -> Program:

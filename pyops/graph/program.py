@@ -113,7 +113,10 @@ class Program:
 
     @classmethod
     def load(cls, file, threads: int | None = None, backend: str | None = None) -> "Program":
-        """A saved program, for the active backend's instruction set or that of `backend`. ValueError for a file that is no program."""
+        """A saved program, for the active backend's instruction set or that of `backend`. ValueError for a file that is no program.
+
+        The file holds no code, and places outside the arena are refused, but whether the shapes in it agree is not: load what you trust.
+        """
         from ..backends import get_backend
         from ..threads import get_num_threads
         plan, samples = Plan.load(file)

@@ -153,6 +153,19 @@ def module_names(model, tracer: Tracer):
         nn.Module.__call__ = original
 
 
+@contextmanager
+def within(module: str):
+    """While the block runs, calls are of the module of this name."""
+    tracer = _tracer.get()
+    if tracer is not None:
+        tracer.modules.append(module)
+    try:
+        yield
+    finally:
+        if tracer is not None:
+            tracer.modules.pop()
+
+
 def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda values: values) -> tuple[Graph, object]:
     """The graph of model(*arrange(example_inputs)), and the structure of what the model returns, for unflatten."""
     inputs = [Value(tuple(x.shape), np.dtype(x.dtype), None, f"input{i}") for i, x in enumerate(example_inputs)]

@@ -1,0 +1,175 @@
+"""What each ATen call is in terms of pyops.functional: name of the overload -> function of its arguments, in torch's order.
+
+Sizes come as lists there; an empty one stands for a default.
+"""
+from __future__ import annotations
+
+from .. import functional as F
+
+
+def identity(x, *_, **__):
+    return x
+
+
+def per_axis(v):
+    """A list of ints as a tuple; an empty one, which is a stride left out, as None."""
+    return tuple(v) or None if isinstance(v, (list, tuple)) else v
+
+
+def spatial(function):
+    """Calls with torch's lists of ints as tuples."""
+    return lambda *args, **kwargs: function(*map(per_axis, args), **{k: per_axis(v) for k, v in kwargs.items()})
+
+
+def unless(value, name):
+    """Refuses an argument that the op here has no counterpart for."""
+    def check(given):
+        if given != value:
+            raise NotImplementedError(f"{name}={given!r}")
+    return check
+
+
+def convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
+    axes = len(stride)
+    if transposed:
+        return getattr(F, f"conv_transpose{axes}d")(input, weight, bias, tuple(stride), tuple(padding), tuple(output_padding), groups, tuple(dilation))
+    return getattr(F, f"conv{axes}d")(input, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
+
+
+def batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled=False):
+    unless(False, "training")(training)
+    return F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+
+
+def batch_norm_no_training(input, weight, bias, running_mean, running_var, momentum, eps):
+    return (F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps), None, None)
+
+
+def dropout(input, p, train):
+    unless(False, "train")(train)
+    return input
+
+
+def elu(input, alpha=1.0, scale=1, input_scale=1):
+    unless((1, 1), "(scale, input_scale)")((scale, input_scale))
+    return F.elu(input, alpha)
+
+
+def softmax(input, dim, dtype=None):
+    unless(None, "dtype")(dtype)
+    return F.softmax(input, dim)
+
+
+def log_softmax(input, dim, dtype=None):
+    unless(None, "dtype")(dtype)
+    return F.log_softmax(input, dim)
+
+
+def mean(input, dim=None, keepdim=False, *, dtype=None):
+    unless(None, "dtype")(dtype)
+    return F.mean(input, per_axis(dim), keepdim)
+
+
+def sum_of(input, dim=None, keepdim=False, *, dtype=None):
+    unless(None, "dtype")(dtype)
+    return F.sum(input, per_axis(dim), keepdim)
+
+
+def addmm(bias, a, b, *, beta=1, alpha=1):
+    unless((1, 1), "(beta, alpha)")((beta, alpha))
+    return F.add(F.matmul(a, b), bias)
+
+
+def slice_of(input, dim=0, start=None, end=None, step=1):
+    index = [slice(None)] * len(input.shape)
+    index[dim] = slice(start, end, step)
+    return F.getitem(input, tuple(index))
+
+
+def select(input, dim, index):
+    place = [slice(None)] * len(input.shape)
+    place[dim] = index
+    return F.getitem(input, tuple(place))
+
+
+def expand(input, size, implicit=False):
+    known = (1,) * (len(size) - len(input.shape)) + tuple(input.shape)
+    return F.broadcast_to(input, tuple(k if s == -1 else s for s, k in zip(size, known)))
+
+
+def squeeze(input, dim=None):
+    if dim is None:
+        return F.squeeze(input)
+    for d in sorted(((d % len(input.shape)) for d in (dim if isinstance(dim, (list, tuple)) else [dim])), reverse=True):
+        input = F.squeeze(input, d)
+    return input
+
+
+def split(input, size, dim=0):
+    return F.split(input, list(size) if isinstance(size, (list, tuple)) else size, dim)
+
+
+def roll(input, shifts, dims=()):
+    if len(dims) != len(shifts):
+        raise NotImplementedError("a roll of the flattened array")
+    for shift, dim in zip(shifts, dims):
+        shift %= input.shape[dim]
+        if shift:
+            input = F.cat([slice_of(input, dim, -shift), slice_of(input, dim, None, -shift)], dim)
+    return input
+
+
+def resized(mode):
+    def resize(input, size, *rest):
+        align, factors = rest if len(rest) == 2 else (None, *rest)
+        kwargs = {} if align is None else {"align_corners": align}
+        if size is not None:
+            return F.interpolate(input, size=tuple(size), mode=mode, **kwargs)
+        return F.interpolate(input, scale_factor=tuple(factors), mode=mode, **kwargs)
+    return resize
+
+
+def layer_norm(input, shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True):
+    return F.layer_norm(input, tuple(shape), weight, bias, eps)
+
+
+def group_norm(input, groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True):
+    return F.group_norm(input, groups, weight, bias, eps)
+
+
+def clamp(input, min=None, max=None):
+    return F.clamp(input, min, max)
+
+
+TABLE = {
+    **{f"aten.conv{n}d.{form}": spatial(getattr(F, f"conv{n}d")) for n in (1, 2, 3) for form in ("default", "padding")},
+    **{f"aten.conv_transpose{n}d.{'default' if n == 1 else 'input'}": spatial(getattr(F, f"conv_transpose{n}d")) for n in (1, 2, 3)},
+    **{f"aten.{kind}_pool{n}d.default": spatial(getattr(F, f"{kind}_pool{n}d")) for n in (1, 2, 3) for kind in ("max", "avg", "adaptive_avg")},
+    "aten.convolution.default": convolution,
+    "aten.batch_norm.default": batch_norm,
+    "aten._native_batch_norm_legit_no_training.default": batch_norm_no_training,
+    "aten.layer_norm.default": layer_norm, "aten.group_norm.default": group_norm,
+    "aten.linear.default": F.linear, "aten.matmul.default": F.matmul, "aten.mm.default": F.matmul, "aten.bmm.default": F.bmm, "aten.addmm.default": addmm,
+    "aten.scaled_dot_product_attention.default": F.scaled_dot_product_attention,
+    **{f"aten.{name}.default": getattr(F, name) for name in ("relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "silu", "sigmoid", "tanh", "gelu",
+                                                             "leaky_relu", "mish", "softplus", "exp", "log", "sqrt", "rsqrt", "abs", "neg", "square",
+                                                             "erf", "maximum", "minimum", "reciprocal", "selu", "prelu")},
+    "aten.elu.default": elu, "aten.clamp.default": clamp, "aten.clamp_min.default": lambda x, low: F.clamp(x, low), "aten.pow.Tensor_Scalar": F.pow,
+    "aten.softmax.int": softmax, "aten.log_softmax.int": log_softmax,
+    **{f"aten.{name}.{form}": getattr(F, name) for name in ("add", "sub", "mul", "div") for form in ("Tensor", "Scalar")},
+    "aten.mean.dim": mean, "aten.mean.default": mean, "aten.sum.dim_IntList": sum_of, "aten.sum.default": sum_of,
+    "aten.flatten.using_ints": F.flatten, "aten.view.default": lambda x, size: F.reshape(x, tuple(size)),
+    "aten.reshape.default": lambda x, size: F.reshape(x, tuple(size)), "aten._unsafe_view.default": lambda x, size: F.reshape(x, tuple(size)),
+    "aten.unflatten.int": lambda x, dim, sizes: F.unflatten(x, dim, tuple(sizes)),
+    "aten.permute.default": lambda x, dims: F.permute(x, tuple(dims)), "aten.transpose.int": F.transpose, "aten.t.default": lambda x: F.transpose(x, 0, 1),
+    "aten.unsqueeze.default": F.unsqueeze, "aten.squeeze.default": squeeze, "aten.squeeze.dim": squeeze, "aten.squeeze.dims": squeeze,
+    "aten.cat.default": F.cat, "aten.stack.default": F.stack, "aten.chunk.default": F.chunk, "aten.split.Tensor": split,
+    "aten.split_with_sizes.default": split, "aten.unbind.int": F.unbind, "aten.slice.Tensor": slice_of, "aten.select.int": select,
+    "aten.expand.default": expand, "aten.roll.default": roll, "aten.pixel_shuffle.default": F.pixel_shuffle,
+    "aten.pixel_unshuffle.default": F.pixel_unshuffle, "aten.pad.default": F.pad,
+    "aten.constant_pad_nd.default": lambda x, pad, value=0: F.pad(x, tuple(pad), "constant", value),
+    **{f"aten.upsample_{mode}{n}d.vec": resized({"linear": "linear", "bilinear": "bilinear", "trilinear": "trilinear", "nearest": "nearest", "bicubic": "bicubic"}[mode])
+       for mode, n in (("linear", 1), ("bilinear", 2), ("trilinear", 3), ("nearest", 1), ("nearest", 2), ("nearest", 3), ("bicubic", 2))},
+    "aten.dropout.default": dropout, "aten.feature_dropout.default": dropout,
+    **{f"aten.{name}": identity for name in ("contiguous.default", "clone.default", "detach.default", "alias.default", "lift_fresh_copy.default")},
+}

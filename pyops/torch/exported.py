@@ -1,0 +1,128 @@
+"""A torch module as a function of pyops ops: torch.export records its ATen calls, and these are called here one after the other."""
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from ..graph.trace import Traced, within
+from .aten import TABLE
+
+
+# Calls that take an array's shape and type and not its numbers
+MADE = {f"aten.{name}.default" for name in ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like")}
+
+
+class UnsupportedOp(TypeError):
+    """The model calls an ATen op that has no counterpart here; names it and the line that called it."""
+
+
+def as_function(module: torch.nn.Module, example_inputs: tuple) -> Callable:
+    """A function of as many arrays as the example has tensors, for pyops.compile, for inputs of the example's shapes.
+
+    The module must be in evaluation mode. Weights are used as they lie, without a copy. Results come in the structure the module returns.
+    UnsupportedOp for an op that is not in aten.TABLE; ValueError in training mode; what torch.export raises for a model it cannot take.
+    """
+    if module.training:
+        raise ValueError(f"compile: {type(module).__name__} is in training mode; call .eval() first")
+    examples = tuple(x if isinstance(x, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(x)) for x in example_inputs)
+    with torch.no_grad():
+        program = torch.export.export(module, examples).run_decompositions({})   # functional; composite ops stay whole
+    check(program)
+    return lambda *arrays: Interpreter(program, arrays).run()
+
+
+def check(program) -> None:
+    """Refuses before anything is computed: with all the ops that are missing, not the first one."""
+    unknown: dict[str, str] = {}
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.target is not operator.getitem and str(node.target) not in TABLE and depends_on_inputs(node, program):
+            unknown.setdefault(str(node.target), line_of(node))
+    if unknown:
+        raise UnsupportedOp("compile: no counterpart here for " + "; ".join(f"{op} ({where})" for op, where in unknown.items()))
+
+
+def depends_on_inputs(node, program) -> bool:
+    """Whether the node's value is more than a constant, which torch itself computes."""
+    inputs, pending, seen = set(program.graph_signature.user_inputs), [node], set()
+    while pending:
+        node = pending.pop()
+        if str(node.target) in MADE:
+            continue
+        for before in node.all_input_nodes:
+            if before.name in inputs:
+                return True
+            if before not in seen:
+                seen.add(before)
+                pending.append(before)
+    return False
+
+
+def line_of(node) -> str:
+    """file:line of the model's code that made the call."""
+    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File ")]
+    if not lines:
+        return "line unknown"
+    file, number = lines[-1].split('"')[1], lines[-1].split("line ")[1].split(",")[0]
+    return f"{file}:{number}"
+
+
+class Interpreter:
+    """One run of the exported graph. Values that depend on inputs are Traced, all others torch's."""
+
+    def __init__(self, program, arrays: tuple):
+        self.program, self.values = program, {}
+        signature = program.graph_signature
+        given = dict(zip(signature.user_inputs, arrays, strict=True))
+        names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        tensors = {**program.constants, **program.state_dict}
+        for node in program.graph.nodes:
+            if node.op == "placeholder":
+                constant = signature.inputs_to_lifted_tensor_constants.get(node.name)
+                self.values[node] = given[node.name] if node.name in given else tensors[constant or names[node.name]]
+
+    def run(self):
+        for node in self.program.graph.nodes:
+            if node.op == "call_function":
+                with within(module_of(node)):
+                    self.values[node] = self.call(node)
+            elif node.op == "get_attr":
+                self.values[node] = operator.attrgetter(node.target)(self.program.graph_module)
+            elif node.op == "output":
+                flat = [self.value(v) for v in node.args[0]]
+                return pytree.tree_unflatten(flat, self.program.call_spec.out_spec)
+
+    def value(self, argument):
+        return self.values[argument] if isinstance(argument, torch.fx.Node) else argument
+
+    def call(self, node):
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.value)
+        if str(node.target) in MADE:
+            args, kwargs = pytree.tree_map_only(Traced, stand_in, (args, kwargs))
+        if not any(isinstance(v, Traced) for v in pytree.tree_leaves((args, kwargs))):
+            with torch.no_grad():
+                return node.target(*args, **kwargs)
+        if node.target is operator.getitem:
+            return args[0][args[1]]
+        args, kwargs = pytree.tree_map_only(torch.Tensor, as_array, (args, kwargs))
+        try:
+            return TABLE[str(node.target)](*args, **kwargs)
+        except NotImplementedError as why:
+            raise UnsupportedOp(f"compile: {node.target} with {why} ({line_of(node)})") from why
+
+
+def stand_in(value: Traced) -> torch.Tensor:
+    return torch.from_numpy(np.zeros(value.shape, value.dtype))
+
+
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().numpy()
+
+
+def module_of(node) -> str:
+    """The dotted name of the module that made the call."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return stack[-1][0].removeprefix("L['self'].").removeprefix("L['self']") if stack else ""

@@ -1,0 +1,172 @@
+"""torch's models through our kernels: pyops.compile of a torch module, and torch.compile(backend="pyops")."""
+import numpy as np
+import pytest
+
+import pyops
+
+torch = pytest.importorskip("torch")
+nn, TF = torch.nn, torch.nn.functional
+door = pytest.importorskip("pyops.torch")
+
+
+def images(*shape, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+def randomised(model, seed=0):
+    """In evaluation, with batch norms that do something."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(0, 0.3, generator=generator)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+    return model.eval()
+
+
+def assert_same(got, want, allowed=1e-4):
+    if isinstance(want, dict):
+        assert set(got) == set(want)
+        return [assert_same(got[k], want[k], allowed) for k in want]
+    if isinstance(want, (tuple, list)):
+        assert len(got) == len(want)
+        return [assert_same(g, w, allowed) for g, w in zip(got, want)]
+    got, want = np.asarray(got), want.detach().numpy()
+    assert got.shape == want.shape
+    assert np.abs(got - want).max() <= allowed * max(np.abs(want).max(), 1e-30)
+
+
+class Everything(nn.Module):
+    """In-place calls, a residual whose branch was changed in place, constants that are computed, sizes that are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 20, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(20), nn.ReLU(inplace=True))
+        self.same = nn.Conv2d(20, 20, 3, padding="same", dilation=2)
+        self.up = nn.ConvTranspose2d(20, 12, 2, stride=2)
+        self.squeeze, self.excite = nn.Linear(20, 5), nn.Linear(5, 20)
+        self.norm, self.group = nn.LayerNorm(12), nn.GroupNorm(4, 12)
+        self.attention = nn.MultiheadAttention(12, 3, batch_first=True)
+        self.head = nn.Linear(12, 7)
+        self.register_buffer("table", torch.arange(12.0))
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.same(x)
+        y += x
+        x = TF.hardswish(y, inplace=True) + y
+        gate = torch.sigmoid(self.excite(TF.silu(self.squeeze(x.mean((2, 3))))))
+        x = x * gate[:, :, None, None]
+        x = TF.max_pool2d(self.up(x), 3, 2, 1)
+        x = self.group(TF.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False))
+        a, b = x.chunk(2, dim=1)
+        x = torch.cat([b, a], 1)[:, :, 1:-1, ::2]
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = self.norm(tokens + torch.sin(self.table * 2)) * (self.table.max() / 11)
+        tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        return {"tokens": torch.roll(tokens, 3, 1), "class": TF.softmax(self.head(tokens.mean(1)), -1)}
+
+
+def test_a_torch_module_becomes_a_program():
+    model, x = randomised(Everything()), images(2, 3, 24, 20)
+    program = pyops.compile(model, x)
+    with torch.no_grad():
+        assert_same(program(x), model(x), 2e-5)
+    assert "conv+act stem.0" in program.explain("stem.0")   # layers keep the names of their modules
+    assert np.array_equal(program(x.numpy())["class"], program(x)["class"])
+
+
+def test_another_batch_is_exported_anew():
+    model, x = randomised(Everything()), images(2, 3, 24, 20)
+    program = pyops.compile(model, x, dynamic_batch=True)
+    y = images(3, 3, 24, 20, seed=1)
+    with torch.no_grad():
+        assert_same(program(y), model(y), 2e-5)
+
+
+def test_several_inputs_and_results():
+    class Two(nn.Module):
+        def forward(self, a, b):
+            return a + b, [a * b, (a - b).relu()]
+    a, b = images(2, 5), images(2, 5, seed=1)
+    assert_same(pyops.compile(Two().eval(), (a, b))(a, b), Two()(a, b))
+
+
+def test_all_that_is_missing_is_named():
+    class Strange(nn.Module):
+        def forward(self, x):
+            return torch.cumsum(torch.special.i0(x), 0)
+    with pytest.raises(door.UnsupportedOp, match=r"aten\.special_i0\.default \(.*test_torch_models\.py:\d+\); aten\.cumsum\.default"):
+        pyops.compile(Strange().eval(), images(2, 3))
+    with pytest.raises(ValueError, match="training mode"):
+        pyops.compile(Strange(), images(2, 3))
+
+
+VISION = {"resnet18": 64, "mobilenet_v2": 64, "mobilenet_v3_small": 64, "squeezenet1_1": 64, "shufflenet_v2_x0_5": 64, "densenet121": 64, "googlenet": 64,
+          "mnasnet0_5": 64, "efficientnet_b0": 64, "regnet_y_400mf": 64, "convnext_tiny": 64, "vgg11_bn": 64, "swin_t": 64, "vit_b_32": 224}
+
+
+def vision(name):
+    from torchvision_schemas import torchvision
+    torch.manual_seed(0)
+    kwargs = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    return randomised(getattr(torchvision.models, name)(weights=None, **kwargs))
+
+
+@pytest.mark.parametrize("name", VISION)
+def test_torchvision(name):
+    """Models that nobody here wrote."""
+    model, x = vision(name), images(1, 3, VISION[name], VISION[name])
+    with torch.no_grad():
+        assert_same(pyops.compile(model, x)(x), model(x))
+
+
+# ---- torch.compile(backend="pyops")
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    torch._dynamo.reset()
+    door.compile_report(clear=True)
+
+
+def compiled(model, **options):
+    return torch.compile(model, backend=door.pyops, **({"options": options} if options else {}))
+
+
+def test_the_backend_is_registered():
+    assert "pyops" in torch.compiler.list_backends()
+
+
+def test_inference_through_torch_compile():
+    model, x = randomised(Everything()), images(2, 3, 24, 20)
+    fast = compiled(model, threads=1)
+    with torch.no_grad():
+        for _ in range(2):
+            assert_same(fast(x), model(x), 2e-5)
+        report, = door.compile_report()
+        assert not report.why and report.steps and report.flops > 1e5
+        model.head.weight.mul_(2)   # a weight changes: the packed one must not be used
+        assert_same(fast(x), model(x), 2e-5)
+        model.head.weight = nn.Parameter(torch.ones_like(model.head.weight))
+        assert_same(fast(x), model(x), 2e-5)
+
+
+def test_what_we_cannot_run_torch_does():
+    def strange(x):
+        return torch.special.i0(x) + 1
+    x = images(2, 3)
+    with torch.no_grad(), pytest.warns(UserWarning, match=r"aten\.special_i0"):
+        assert torch.equal(compiled(strange)(x), strange(x))
+    assert "special_i0" in door.compile_report()[0].why
+
+
+def test_training_is_torchs():
+    model, x = nn.Linear(3, 2), images(4, 3)
+    with pytest.warns(UserWarning, match="gradients"):
+        compiled(model)(x).sum().backward()
+    assert model.weight.grad is not None
+
+
+def test_unknown_options_are_refused():
+    with torch.no_grad(), pytest.raises(Exception, match="no option speed"):
+        compiled(nn.Linear(3, 2), speed=1)(images(4, 3))
