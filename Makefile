@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 PIP    := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 
-.PHONY: test bench bench-nets build sanitize valgrind wheel clean
+.PHONY: test bench bench-nets zoo build sanitize valgrind wheel clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
 $(VENV)/.test: pyproject.toml setup.py
@@ -32,6 +32,10 @@ bench: $(VENV)/.bench build
 # Whole networks beside every peer, torch.compile among them: about an hour the first time, less once inductor's cache is filled.
 bench-nets: $(VENV)/.bench build
 	$(PY) -m pyops bench --net all --json build/networks.json --html bench/results/networks.html
+
+# Every classification and segmentation model of torchvision, compiled and compared with torch.
+zoo: build
+	$(PY) -m pyops.bench.zoo
 
 # Every case of every row on every instruction set, with the address and undefined-behaviour sanitizers compiled in.
 SANITIZED := build/sanitized

@@ -140,7 +140,9 @@ def test_text_without_end_stops_with_its_reader_and_comes_at_once(tmp_path):
     process.stdout.close()   # as `| head` does
     assert process.wait(30) == 0 and process.stderr.read() == b""
     process.stderr.close()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # A shell's background jobs ignore SIGINT, and so would what they start.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     process.stdout.read(10)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)

@@ -137,6 +137,11 @@ def group_norm(input, groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=Tr
     return F.group_norm(input, groups, weight, bias, eps)
 
 
+def vector_norm(input, ord=2, dim=None, keepdim=False, *, dtype=None):
+    unless(None, "dtype")(dtype)
+    return F.vector_norm(input, ord, per_axis(dim), keepdim)
+
+
 def clamp(input, min=None, max=None):
     return F.clamp(input, min, max)
 
@@ -158,6 +163,7 @@ TABLE = {
     "aten.softmax.int": softmax, "aten.log_softmax.int": log_softmax,
     **{f"aten.{name}.{form}": getattr(F, name) for name in ("add", "sub", "mul", "div") for form in ("Tensor", "Scalar")},
     "aten.mean.dim": mean, "aten.mean.default": mean, "aten.sum.dim_IntList": sum_of, "aten.sum.default": sum_of,
+    "aten.linalg_vector_norm.default": vector_norm,
     "aten.flatten.using_ints": F.flatten, "aten.view.default": lambda x, size: F.reshape(x, tuple(size)),
     "aten.reshape.default": lambda x, size: F.reshape(x, tuple(size)), "aten._unsafe_view.default": lambda x, size: F.reshape(x, tuple(size)),
     "aten.unflatten.int": lambda x, dim, sizes: F.unflatten(x, dim, tuple(sizes)),

@@ -31,16 +31,36 @@ def as_function(module: torch.nn.Module, example_inputs: tuple) -> Callable:
     examples = tuple(x if isinstance(x, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(x)) for x in example_inputs)
     with torch.no_grad():
         program = torch.export.export(module, examples).run_decompositions({})   # functional; composite ops stay whole
+        program = taken_apart(program)
     check(program)
     return lambda *arrays: Interpreter(program, arrays).run()
+
+
+def taken_apart(program):
+    """The program with those calls that have no counterpart here, but are made of smaller ones, in terms of these."""
+    rules = None
+    while ops := {node.target for node in missing(program)}:
+        rules = torch.export.default_decompositions() if rules is None else rules
+        table = {op: rules[op] for op in ops if op in rules}
+        if not table:
+            break
+        program = program.run_decompositions(table)
+        if ops == {node.target for node in missing(program)}:
+            break
+    return program
+
+
+def missing(program) -> list:
+    """The calls that depend on the inputs and have no counterpart here."""
+    return [node for node in program.graph.nodes
+            if node.op == "call_function" and node.target is not operator.getitem and str(node.target) not in TABLE and depends_on_inputs(node, program)]
 
 
 def check(program) -> None:
     """Refuses before anything is computed: with all the ops that are missing, not the first one."""
     unknown: dict[str, str] = {}
-    for node in program.graph.nodes:
-        if node.op == "call_function" and node.target is not operator.getitem and str(node.target) not in TABLE and depends_on_inputs(node, program):
-            unknown.setdefault(str(node.target), line_of(node))
+    for node in missing(program):
+        unknown.setdefault(str(node.target), line_of(node))
     if unknown:
         raise UnsupportedOp("compile: no counterpart here for " + "; ".join(f"{op} ({where})" for op, where in unknown.items()))
 
