@@ -21,7 +21,7 @@ def run(args) -> int:
     for isa in chosen:
         before = costs.DEFAULT.get(isa)
         measured[isa] = tune.measure(isa, get_num_threads())
-        print(f"{isa}, nanoseconds of one thread" + (" (and those assumed where nothing was measured)" if before else ""))
+        print(f"{isa}, nanoseconds" + (" (in brackets: those assumed where nothing was measured)" if before else ""))
         for field in fields(costs.Costs):
             print(f"  {field.name:<10} {text(getattr(measured[isa], field.name)):<24}" + (f" ({text(getattr(before, field.name))})" if before else ""))
     if not args.dry_run:
