@@ -12,7 +12,7 @@ $(VENV)/.test: pyproject.toml setup.py
 	$(PIP) torch==2.13.0
 	$(PIP) "setuptools>=80" wheel "pybind11>=3.0"
 	$(PIP) --no-build-isolation --editable ".[test]"
-	$(PIP) --no-deps torchvision==0.28.0  # its models in Python only: with dependencies it would bring its own build of torch
+	$(PIP) --no-deps torchvision==0.28.0 timm==1.0.31  # models in Python only: with dependencies they would bring another build of torch
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test

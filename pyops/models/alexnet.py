@@ -3,9 +3,10 @@ from __future__ import annotations
 
 from .. import functional as F
 from .. import nn
+from .classifier import Classifier
 
 
-class AlexNet2012(nn.Module):
+class AlexNet2012(Classifier):
     """Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional Neural Networks" (2012).
 
     The paper's two GPUs are groups=2 in the second, fourth and fifth convolution; pooling overlaps (3x3 at stride 2); local response
@@ -32,8 +33,11 @@ class AlexNet2012(nn.Module):
             nn.init.normal_(layer.weight, 0, 0.01)
             nn.init.constant_(layer.bias, bias)
 
-    def forward(self, input):
-        return self.classifier(F.flatten(self.features(input), 1))
+    def maps(self, input):
+        return self.features(input)
+
+    def classify(self, maps):
+        return self.classifier(F.flatten(maps, 1))
 
 
 def response_norm() -> nn.LocalResponseNorm:
@@ -41,7 +45,7 @@ def response_norm() -> nn.LocalResponseNorm:
     return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
 
 
-class AlexNet(nn.Module):
+class AlexNet(Classifier):
     """Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), with torchvision's parameter names.
 
     input: (N, 3, H, W), H and W at least 63, 224 in the paper. Returns logits (N, num_classes).
@@ -60,8 +64,11 @@ class AlexNet(nn.Module):
             nn.Dropout(dropout), nn.Linear(4096, 4096), nn.ReLU(),
             nn.Linear(4096, num_classes))
 
-    def forward(self, input):
-        return self.classifier(F.flatten(self.avgpool(self.features(input)), 1))
+    def maps(self, input):
+        return self.features(input)
+
+    def classify(self, maps):
+        return self.classifier(F.flatten(self.avgpool(maps), 1))
 
 
 def alexnet(**settings) -> AlexNet:

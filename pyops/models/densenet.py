@@ -5,6 +5,7 @@ import re
 
 from .. import functional as F
 from .. import nn
+from .classifier import Classifier
 
 # torchvision's checkpoints are older than its parameter names: denselayer1.norm.1.weight is now denselayer1.norm1.weight.
 OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.")
@@ -47,7 +48,7 @@ def transition(channels: int, filters: int) -> nn.Sequential:
                           "pool": nn.AvgPool2d(2, 2)})
 
 
-class DenseNet(nn.Module):
+class DenseNet(Classifier):
     """growth_rate: maps that a layer adds; block_config: layers of each block; bn_size: a layer's 1x1 convolution makes that many times
     growth_rate; drop_rate: dropout after each layer. input: (N, 3, H, W), H and W at least 29, 224 in the paper. Returns logits
     (N, num_classes).
@@ -69,9 +70,11 @@ class DenseNet(nn.Module):
         self.classifier = nn.Linear(channels, num_classes)
         self.apply(initialise)
 
-    def forward(self, input):
-        x = F.adaptive_avg_pool2d(F.relu(self.features(input)), 1)
-        return self.classifier(F.flatten(x, 1))
+    def maps(self, input):
+        return F.relu(self.features(input))
+
+    def classify(self, maps):
+        return self.classifier(F.flatten(F.adaptive_avg_pool2d(maps, 1), 1))
 
     def load_state_dict(self, state_dict, strict: bool = True):
         return super().load_state_dict({OLD_NAME.sub(r"\1\2.", k): v for k, v in state_dict.items()}, strict)

@@ -6,6 +6,7 @@ from functools import partial
 
 from .. import functional as F
 from .. import nn
+from .classifier import Classifier
 from . import inverted_residual
 from .inverted_residual import InvertedResidual, SqueezeExcitation, conv_norm, make_divisible
 
@@ -13,14 +14,15 @@ from .inverted_residual import InvertedResidual, SqueezeExcitation, conv_norm, m
 STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(Classifier):
     """width_mult scales the channels, depth_mult the blocks of each stage. stochastic_depth_prob is the probability that training skips
-    the last block; those before are skipped less, in proportion to their depth. input: (N, 3, H, W), 224 in the paper's B0. Returns
+    the last block; those before are skipped less, in proportion to their depth. input: (N, 3, H, W); `size` is the published height and width. Returns
     logits (N, num_classes).
     """
 
     def __init__(self, width_mult: float, depth_mult: float, dropout: float, num_classes: int = 1000, stochastic_depth_prob: float = 0.2,
-                 eps: float = 1e-5, momentum: float = 0.1):
+                 eps: float = 1e-5, momentum: float = 0.1, size: int = 224):
+        self.image = (3, size, size)
         norm = partial(nn.BatchNorm2d, eps=eps, momentum=momentum)
         channels = make_divisible(32 * width_mult)
         total = sum(math.ceil(depth_mult * stage[-1]) for stage in STAGES)
@@ -37,8 +39,11 @@ class EfficientNet(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(4 * channels, num_classes))
         self.apply(initialise)
 
-    def forward(self, input):
-        return self.classifier(F.flatten(self.avgpool(self.features(input)), 1))
+    def maps(self, input):
+        return self.features(input)
+
+    def classify(self, maps):
+        return self.classifier(F.flatten(self.avgpool(maps), 1))
 
 
 def mbconv(channels: int, filters: int, expansion: int, kernel: int, stride: int, norm, depth_drop: float) -> InvertedResidual:
@@ -62,36 +67,36 @@ def efficientnet_b0(**settings) -> EfficientNet:
 
 def efficientnet_b1(**settings) -> EfficientNet:
     """Images of 240."""
-    return EfficientNet(**{"width_mult": 1.0, "depth_mult": 1.1, "dropout": 0.2} | settings)
+    return EfficientNet(**{"size": 240, "width_mult": 1.0, "depth_mult": 1.1, "dropout": 0.2} | settings)
 
 
 def efficientnet_b2(**settings) -> EfficientNet:
     """Images of 260 in the paper, 288 for torchvision's weights."""
-    return EfficientNet(**{"width_mult": 1.1, "depth_mult": 1.2, "dropout": 0.3} | settings)
+    return EfficientNet(**{"size": 260, "width_mult": 1.1, "depth_mult": 1.2, "dropout": 0.3} | settings)
 
 
 def efficientnet_b3(**settings) -> EfficientNet:
     """Images of 300."""
-    return EfficientNet(**{"width_mult": 1.2, "depth_mult": 1.4, "dropout": 0.3} | settings)
+    return EfficientNet(**{"size": 300, "width_mult": 1.2, "depth_mult": 1.4, "dropout": 0.3} | settings)
 
 
 def efficientnet_b4(**settings) -> EfficientNet:
     """Images of 380."""
-    return EfficientNet(**{"width_mult": 1.4, "depth_mult": 1.8, "dropout": 0.4} | settings)
+    return EfficientNet(**{"size": 380, "width_mult": 1.4, "depth_mult": 1.8, "dropout": 0.4} | settings)
 
 
 # torchvision's weights of the three largest come from another implementation, with its constants of batch normalisation.
 
 def efficientnet_b5(**settings) -> EfficientNet:
     """Images of 456."""
-    return EfficientNet(**{"width_mult": 1.6, "depth_mult": 2.2, "dropout": 0.4, "eps": 1e-3, "momentum": 0.01} | settings)
+    return EfficientNet(**{"size": 456, "width_mult": 1.6, "depth_mult": 2.2, "dropout": 0.4, "eps": 1e-3, "momentum": 0.01} | settings)
 
 
 def efficientnet_b6(**settings) -> EfficientNet:
     """Images of 528."""
-    return EfficientNet(**{"width_mult": 1.8, "depth_mult": 2.6, "dropout": 0.5, "eps": 1e-3, "momentum": 0.01} | settings)
+    return EfficientNet(**{"size": 528, "width_mult": 1.8, "depth_mult": 2.6, "dropout": 0.5, "eps": 1e-3, "momentum": 0.01} | settings)
 
 
 def efficientnet_b7(**settings) -> EfficientNet:
     """Images of 600."""
-    return EfficientNet(**{"width_mult": 2.0, "depth_mult": 3.1, "dropout": 0.5, "eps": 1e-3, "momentum": 0.01} | settings)
+    return EfficientNet(**{"size": 600, "width_mult": 2.0, "depth_mult": 3.1, "dropout": 0.5, "eps": 1e-3, "momentum": 0.01} | settings)

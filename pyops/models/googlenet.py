@@ -11,6 +11,10 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
+from .classifier import Classifier
+
+
+AUXILIARY_WEIGHT = 0.3
 
 
 class BasicConv2d(nn.Module):
@@ -70,10 +74,11 @@ class GoogLeNetOutputs(NamedTuple):
     aux_logits1: Any
 
 
-class GoogLeNet(nn.Module):
+class GoogLeNet(Classifier):
     """input: (N, 3, H, W), H and W at least 15, 224 in the paper. Returns logits (N, num_classes); GoogLeNetOutputs in training with
     aux_logits. transform_input takes images normalised by ImageNet's statistics, as the weights of torchvision's checkpoint need it.
     """
+    head_names = ("aux1", "aux2", "fc")
 
     def __init__(self, num_classes: int = 1000, aux_logits: bool = True, transform_input: bool = False, init_weights: bool = True,
                  dropout: float = 0.2, dropout_aux: float = 0.7):
@@ -103,18 +108,33 @@ class GoogLeNet(nn.Module):
             self.apply(initialise)
 
     def forward(self, input):
-        auxiliary = self.training and self.aux1 is not None
+        if not (self.training and self.aux1 is not None):
+            return super().forward(input)
+        after_4a, after_4d, maps = self.three_maps(input)
+        return GoogLeNetOutputs(*map(self.finish, (self.classify(maps), self.aux2(after_4d), self.aux1(after_4a))))
+
+    def maps(self, input):
+        return self.three_maps(input)[-1]
+
+    def three_maps(self, input):
+        """What the two auxiliary classifiers see, and the last maps."""
         x = self.maxpool1(self.conv1(self.transform(input)))
         x = self.maxpool2(self.conv3(self.conv2(x)))
         x = self.maxpool3(self.inception3b(self.inception3a(x)))
-        x = self.inception4a(x)
-        aux1 = self.aux1(x) if auxiliary else None
-        x = self.inception4d(self.inception4c(self.inception4b(x)))
-        aux2 = self.aux2(x) if auxiliary else None
-        x = self.maxpool4(self.inception4e(x))
-        x = self.avgpool(self.inception5b(self.inception5a(x)))
-        x = self.fc(self.dropout(F.flatten(x, 1)))
-        return GoogLeNetOutputs(x, aux2, aux1) if auxiliary else x
+        after_4a = self.inception4a(x)
+        after_4d = self.inception4d(self.inception4c(self.inception4b(after_4a)))
+        x = self.maxpool4(self.inception4e(after_4d))
+        return after_4a, after_4d, self.inception5b(self.inception5a(x))
+
+    def classify(self, maps):
+        return self.fc(self.dropout(F.flatten(self.avgpool(maps), 1)))
+
+    def loss(self, outputs, target):
+        """Mean cross-entropy for target (N,); in training that of each auxiliary classifier is added with weight 0.3 (section 5)."""
+        if not isinstance(outputs, GoogLeNetOutputs):
+            return F.cross_entropy(outputs, target)
+        logits, aux2, aux1 = (F.cross_entropy(one, target) for one in outputs)
+        return F.add(logits, F.mul(F.add(aux1, aux2), AUXILIARY_WEIGHT))
 
 
 def initialise(module: nn.Module) -> None:

@@ -5,7 +5,11 @@ from typing import Any, NamedTuple
 
 from .. import functional as F
 from .. import nn
+from .classifier import Classifier
 from .googlenet import BasicConv2d, FromImageNetStatistics
+
+
+AUXILIARY_WEIGHT = 0.4   # the paper gives none; this is what its authors' later code uses
 
 
 def pooled(input):
@@ -127,11 +131,13 @@ class InceptionOutputs(NamedTuple):
     aux_logits: Any
 
 
-class Inception3(nn.Module):
+class Inception3(Classifier):
     """input: (N, 3, H, W), H and W at least 75 (299 in training with aux_logits), 299 in the paper. Returns logits (N, num_classes);
     InceptionOutputs in training with aux_logits. transform_input takes images normalised by ImageNet's statistics, as the weights of
     torchvision's checkpoint need it.
     """
+    head_names = ("AuxLogits", "fc")
+    image = (3, 299, 299)
 
     def __init__(self, num_classes: int = 1000, aux_logits: bool = True, transform_input: bool = False, init_weights: bool = True,
                  dropout: float = 0.5):
@@ -164,17 +170,35 @@ class Inception3(nn.Module):
                 nn.init.trunc_normal_(self.AuxLogits.fc.weight, 0, 0.001, -2, 2)
 
     def forward(self, input):
-        auxiliary = self.training and self.AuxLogits is not None
+        if not (self.training and self.AuxLogits is not None):
+            return super().forward(input)
+        middle = self.middle_maps(input)
+        return InceptionOutputs(self.finish(self.classify(self.last_maps(middle))), self.finish(self.AuxLogits(middle)))
+
+    def maps(self, input):
+        return self.last_maps(self.middle_maps(input))
+
+    def middle_maps(self, input):
+        """Those that the auxiliary classifier sees."""
         x = self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(self.transform(input)))
         x = self.maxpool1(self.Conv2d_2b_3x3(x))
         x = self.maxpool2(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))
         x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))
-        x = self.Mixed_6e(self.Mixed_6d(x))
-        aux = self.AuxLogits(x) if auxiliary else None
-        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
-        x = self.fc(F.flatten(self.dropout(self.avgpool(x)), 1))
-        return InceptionOutputs(x, aux) if auxiliary else x
+        return self.Mixed_6e(self.Mixed_6d(x))
+
+    def last_maps(self, middle):
+        return self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(middle)))
+
+    def classify(self, maps):
+        return self.fc(F.flatten(self.dropout(self.avgpool(maps)), 1))
+
+    def loss(self, outputs, target):
+        """Mean cross-entropy for target (N,); in training that of the auxiliary classifier is added with weight 0.4."""
+        if not isinstance(outputs, InceptionOutputs):
+            return F.cross_entropy(outputs, target)
+        logits, auxiliary = (F.cross_entropy(one, target) for one in outputs)
+        return F.add(logits, F.mul(auxiliary, AUXILIARY_WEIGHT))
 
 
 def initialise(module: nn.Module) -> None:

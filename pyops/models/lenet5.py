@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
+from .classifier import Classifier
 from . import bitmaps
 
 # Table I: the maps of S2 that each map of C3 sees. Six see three neighbours, six four, three see four others, one sees all.
@@ -67,8 +68,10 @@ class PartialConv2d(nn.Module):
         return F.conv2d(input, F.reshape(F.matmul(self.place, self.weight), self.dense), self.bias)
 
 
-class LeNet5(nn.Module):
+class LeNet5(Classifier):
     """The network of 1998. Returns squared distances to the ten digits' pictures, (N, 10): the nearest is the answer."""
+    head_names = ("F6",)
+    image = (1, 32, 32)
 
     def __init__(self):
         self.C1 = nn.Conv2d(1, 6, 5)
@@ -82,13 +85,15 @@ class LeNet5(nn.Module):
             nn.init.zeros_(layer.bias)
         self.register_buffer("prototypes", bitmaps.digits())
 
-    def forward(self, input):
+    def maps(self, input):
         x = F.scaled_tanh(self.C1(input))
         x = F.scaled_tanh(self.S2(x))
         x = F.scaled_tanh(self.C3(x))
         x = F.scaled_tanh(self.S4(x))
-        x = F.scaled_tanh(self.C5(x))
-        x = F.scaled_tanh(self.F6(F.flatten(x, 1)))
+        return F.scaled_tanh(self.C5(x))
+
+    def classify(self, maps):
+        x = F.scaled_tanh(self.F6(F.flatten(maps, 1)))
         return F.squared_euclidean(x, self.prototypes)
 
     def scores(self, distances):
@@ -108,8 +113,10 @@ class LeNet5(nn.Module):
         return F.softmax(self.logits(distances), 1)[:, :10]
 
 
-class LeNet5Modern(nn.Module):
+class LeNet5Modern(Classifier):
     """ReLU, max pooling, every map seen, linear outputs. Returns logits (N, num_classes)."""
+    head_names = ("fc1", "fc2", "fc3")
+    image = (1, 32, 32)
 
     def __init__(self, num_classes: int = 10):
         self.conv1 = nn.Conv2d(1, 6, 5)
@@ -118,10 +125,12 @@ class LeNet5Modern(nn.Module):
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, num_classes)
 
-    def forward(self, input):
+    def maps(self, input):
         x = F.max_pool2d(F.relu(self.conv1(input)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        x = F.relu(self.fc1(F.flatten(x, 1)))
+        return F.max_pool2d(F.relu(self.conv2(x)), 2)
+
+    def classify(self, maps):
+        x = F.relu(self.fc1(F.flatten(maps, 1)))
         return self.fc3(F.relu(self.fc2(x)))
 
     def scores(self, logits):

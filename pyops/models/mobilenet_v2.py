@@ -5,6 +5,7 @@ from functools import partial
 
 from .. import functional as F
 from .. import nn
+from .classifier import Classifier
 from .inverted_residual import conv_norm, initialise, make_divisible
 
 # Expansion, channels, blocks, stride of the first block. The paper's table 2.
@@ -28,7 +29,7 @@ class Bottleneck(nn.Module):
         return F.add(input, self.conv(input)) if self.shortcut else self.conv(input)
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Classifier):
     """width_mult scales the channels, rounded to multiples of round_nearest. input: (N, 3, H, W), 224 in the paper. Returns logits
     (N, num_classes).
     """
@@ -46,8 +47,11 @@ class MobileNetV2(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
         self.apply(initialise)
 
-    def forward(self, input):
-        return self.classifier(F.flatten(F.adaptive_avg_pool2d(self.features(input), 1), 1))
+    def maps(self, input):
+        return self.features(input)
+
+    def classify(self, maps):
+        return self.classifier(F.flatten(F.adaptive_avg_pool2d(maps, 1), 1))
 
 
 def mobilenet_v2(**settings) -> MobileNetV2:

@@ -5,6 +5,7 @@ from functools import partial
 
 from .. import functional as F
 from .. import nn
+from .classifier import Classifier
 from .inverted_residual import InvertedResidual, SqueezeExcitation, conv_norm, initialise, make_divisible
 
 RE, HS = nn.ReLU, nn.Hardswish
@@ -27,7 +28,7 @@ def excitation(expanded: int) -> SqueezeExcitation:
     return SqueezeExcitation(expanded, make_divisible(expanded // 4), gate=nn.Hardsigmoid)
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(Classifier):
     """width_mult scales the channels. input: (N, 3, H, W), 224 in the paper. Returns logits (N, num_classes)."""
 
     def __init__(self, blocks: tuple, last_channel: int, num_classes: int = 1000, width_mult: float = 1.0, dropout: float = 0.2):
@@ -44,8 +45,11 @@ class MobileNetV3(nn.Module):
         self.classifier = nn.Sequential(nn.Linear(6 * channels, last), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(last, num_classes))
         self.apply(initialise)
 
-    def forward(self, input):
-        return self.classifier(F.flatten(self.avgpool(self.features(input)), 1))
+    def maps(self, input):
+        return self.features(input)
+
+    def classify(self, maps):
+        return self.classifier(F.flatten(self.avgpool(maps), 1))
 
 
 def mobilenet_v3_large(**settings) -> MobileNetV3:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from .. import functional as F
 from .. import nn
+from .classifier import Classifier
 
 
 def convolution(channels: int, filters: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -51,12 +52,13 @@ class Bottleneck(nn.Module):
         return self.relu(F.add(x, input if self.downsample is None else self.downsample(input)))
 
 
-class ResNet(nn.Module):
+class ResNet(Classifier):
     """block: BasicBlock or Bottleneck; layers: how many of them at each of the four resolutions.
 
     zero_init_residual starts each block as its shortcut alone (Goyal et al., 2017). input: (N, 3, H, W), 224 in the paper.
     Returns logits (N, num_classes).
     """
+    head_names = ("fc",)
 
     def __init__(self, block: type[BasicBlock] | type[Bottleneck], layers: tuple[int, int, int, int], num_classes: int = 1000,
                  zero_init_residual: bool = False):
@@ -75,10 +77,12 @@ class ResNet(nn.Module):
             for residual in (m for m in self.modules() if isinstance(m, (BasicBlock, Bottleneck))):
                 nn.init.zeros_((residual.bn3 if isinstance(residual, Bottleneck) else residual.bn2).weight)
 
-    def forward(self, input):
+    def maps(self, input):
         x = self.maxpool(self.relu(self.bn1(self.conv1(input))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(F.flatten(self.avgpool(x), 1))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def classify(self, maps):
+        return self.fc(F.flatten(self.avgpool(maps), 1))
 
 
 def stage(block, channels: int, width: int, count: int, stride: int) -> nn.Sequential:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from .. import nn
 from .. import functional as F
+from .classifier import Classifier
 
 # Output channels of the 3x3 convolutions, stage by stage; a 2x2 max pooling follows each stage. The paper's table 1.
 STAGES = {
@@ -16,7 +17,7 @@ STAGES = {
 }
 
 
-class VGG(nn.Module):
+class VGG(Classifier):
     """input: (N, 3, H, W), H and W at least 32, 224 in the paper. Returns logits (N, num_classes)."""
 
     def __init__(self, depth: int, batch_norm: bool = False, num_classes: int = 1000, init_weights: bool = True, dropout: float = 0.5):
@@ -29,8 +30,11 @@ class VGG(nn.Module):
         if init_weights:
             self.apply(initialise)
 
-    def forward(self, input):
-        return self.classifier(F.flatten(self.avgpool(self.features(input)), 1))
+    def maps(self, input):
+        return self.features(input)
+
+    def classify(self, maps):
+        return self.classifier(F.flatten(self.avgpool(maps), 1))
 
 
 def features(depth: int, batch_norm: bool) -> nn.Sequential:

@@ -1,0 +1,52 @@
+"""What every network that classifies images has in common: maps first, then the classifier on top of them."""
+from __future__ import annotations
+
+from .. import functional as F
+from .. import nn
+
+ACTIVATIONS = (None, "softmax", "sigmoid")
+POOLINGS = (None, "avg", "max")
+
+
+class Classifier(nn.Module):
+    """A subclass defines maps(input), the last feature maps (N, C, H, W), and classify(maps), the logits (N, classes).
+
+    `head_names` names the submodules between the maps and the logits, `image` the published size (channels, height, width), `classes` the
+    published number of classes. without_top() removes the head; forward then returns the maps, or what pooling leaves of them, (N, C).
+    """
+    head_names: tuple[str, ...] = ("classifier",)
+    image: tuple[int, int, int] = (3, 224, 224)
+    top: bool = True
+    pooling: str | None = None
+    activation: str | None = None
+
+    def maps(self, input):
+        raise NotImplementedError(f"{type(self).__name__} defines no maps")
+
+    def classify(self, maps):
+        raise NotImplementedError(f"{type(self).__name__} defines no classify")
+
+    def forward(self, input):
+        maps = self.maps(input)
+        return self.finish(self.classify(maps)) if self.top else self.pooled(maps)
+
+    def finish(self, logits):
+        """The logits, or what the activation asked for makes of them."""
+        if self.activation is None:
+            return logits
+        return F.softmax(logits, 1) if self.activation == "softmax" else F.sigmoid(logits)
+
+    def pooled(self, maps):
+        if self.pooling is None:
+            return maps
+        pool = F.adaptive_avg_pool2d if self.pooling == "avg" else F.adaptive_max_pool2d
+        return F.flatten(pool(maps, 1), 1)
+
+    def without_top(self, pooling: str | None = None) -> "Classifier":
+        """Removes the head, in place: the trunk alone, for transfer."""
+        if pooling not in POOLINGS:
+            raise ValueError(f"{type(self).__name__}: pooling must be None, 'avg' or 'max', got {pooling!r}")
+        for name in self.head_names:
+            setattr(self, name, None)
+        self.top, self.pooling = False, pooling
+        return self

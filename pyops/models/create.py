@@ -1,0 +1,107 @@
+"""create_model: a classification network by its name."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+
+from ..nn import init
+from . import weights as weight_files
+from .alexnet import alexnet, alexnet_2012
+from .all_cnn import all_cnn_a, all_cnn_b, all_cnn_c
+from .classifier import ACTIVATIONS, POOLINGS, Classifier
+from .densenet import densenet121, densenet161, densenet169, densenet201
+from .efficientnet import (efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3,
+                           efficientnet_b4, efficientnet_b5, efficientnet_b6, efficientnet_b7)
+from .efficientnet_v2 import (efficientnet_v2_b0, efficientnet_v2_b1, efficientnet_v2_b2,
+                              efficientnet_v2_b3, efficientnet_v2_l, efficientnet_v2_m, efficientnet_v2_s)
+from .googlenet import googlenet
+from .inception import inception_v3
+from .inception_resnet import inception_resnet_v2
+from .lenet5 import lenet5, lenet5_modern
+from .mobilenet_v1 import mobilenet_v1
+from .mobilenet_v2 import mobilenet_v2
+from .mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
+from .plain import plain18, plain34
+from .resnet import resnet101, resnet152, resnet18, resnet34, resnet50
+from .resnet_v2 import resnet101_v2, resnet152_v2, resnet50_v2
+from .shufflenet_v2 import shufflenet_v2_x0_5, shufflenet_v2_x1_0, shufflenet_v2_x1_5, shufflenet_v2_x2_0
+from .squeezenet import squeezenet1_0, squeezenet1_1
+from .vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from .xception import xception
+
+FAMILIES: dict[str, tuple[Callable[..., Classifier], ...]] = {
+    "lenet5": (lenet5, lenet5_modern),
+    "alexnet": (alexnet, alexnet_2012),
+    "vgg": (vgg11, vgg13, vgg16, vgg19, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn),
+    "all_cnn": (all_cnn_a, all_cnn_b, all_cnn_c),
+    "googlenet": (googlenet,),
+    "inception": (inception_v3,),
+    "inception_resnet": (inception_resnet_v2,),
+    "resnet": (resnet18, resnet34, resnet50, resnet101, resnet152),
+    "resnet_v2": (resnet50_v2, resnet101_v2, resnet152_v2),
+    "plain": (plain18, plain34),
+    "densenet": (densenet121, densenet161, densenet169, densenet201),
+    "mobilenet_v1": (mobilenet_v1,),
+    "mobilenet_v2": (mobilenet_v2,),
+    "mobilenet_v3": (mobilenet_v3_small, mobilenet_v3_large),
+    "efficientnet": (efficientnet_b0, efficientnet_b1, efficientnet_b2, efficientnet_b3,
+                     efficientnet_b4, efficientnet_b5, efficientnet_b6, efficientnet_b7),
+    "efficientnet_v2": (efficientnet_v2_b0, efficientnet_v2_b1, efficientnet_v2_b2,
+                        efficientnet_v2_b3, efficientnet_v2_s, efficientnet_v2_m,
+                        efficientnet_v2_l),
+    "xception": (xception,),
+    "squeezenet": (squeezenet1_0, squeezenet1_1),
+    "shufflenet_v2": (shufflenet_v2_x0_5, shufflenet_v2_x1_0, shufflenet_v2_x1_5,
+                      shufflenet_v2_x2_0),
+}
+MODELS = {make.__name__: make for makes in FAMILIES.values() for make in makes}
+FIXED_CLASSES = {"lenet5": 10}   # its classes are drawn digits
+
+
+def list_models() -> list[str]:
+    """The names that create_model knows, family by family."""
+    return list(MODELS)
+
+
+def create_model(name: str, weights=None, include_top: bool = True, pooling: str | None = None, classes: int | None = None,
+                 classifier_activation: str | None = None, **settings) -> Classifier:
+    """The network called `name`, in training mode, its weights drawn (manual_seed) or read from a file.
+
+    weights: None, or the path of a .safetensors or .pth file with torchvision's or timm's names. include_top=False leaves out the
+    classifier: the model then returns its last feature maps (N, C, H, W), or (N, C) with pooling "avg" or "max". classes: None for the
+    published number (1000; of LeNet-5 and All-CNN 10). classifier_activation: None for logits, "softmax", or "sigmoid". settings: of the
+    network's own function, such as dropout.
+    Raises ValueError for an unknown name (with the closest), an unknown pooling or activation, or weights that do not fit, with a report.
+    """
+    if name not in MODELS:
+        close = get_close_matches(str(name), MODELS, n=3, cutoff=0.4)
+        raise ValueError(f"create_model: no model is called {name!r}; " + (f"did you mean {', '.join(close)}?" if close else
+                                                                          f"there are {', '.join(MODELS)}"))
+    if pooling not in POOLINGS:
+        raise ValueError(f"create_model: pooling must be None, 'avg' or 'max', got {pooling!r}")
+    if classifier_activation not in ACTIVATIONS:
+        raise ValueError(f"create_model: classifier_activation must be None, 'softmax' or 'sigmoid', got {classifier_activation!r}")
+    if include_top and pooling is not None:
+        raise ValueError(f"create_model: pooling={pooling!r} has a meaning only with include_top=False")
+    if classes is not None:
+        check_classes(name, classes)
+        settings |= {} if name in FIXED_CLASSES else {"num_classes": classes}
+    if weights is None:
+        model = MODELS[name](**settings)
+    else:
+        with init.skip_draws():
+            model = MODELS[name](**settings)
+    if not include_top:
+        model.without_top(pooling)
+    model.activation = classifier_activation
+    if weights is not None:
+        weight_files.load(model, weights)
+    return model
+
+
+def check_classes(name: str, classes) -> None:
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
+        raise ValueError(f"create_model: classes must be a positive int or None, got {classes!r}")
+    if classes != FIXED_CLASSES.get(name, classes):
+        raise ValueError(f"create_model: {name} has {FIXED_CLASSES[name]} classes, not {classes}: they are pictures of digits; "
+                         "lenet5_modern takes any number")

@@ -1,0 +1,105 @@
+"""Weights of other libraries: files of arrays by name, renamed by one table a family, loaded strictly.
+
+A file's names are torchvision's (.pth or safetensors) or timm's (safetensors or .pth). No file runs code: safetensors holds arrays only, and
+a .pth is read by torch.load(weights_only=True).
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+# timm's names of networks whose names here are torchvision's, as (pattern, replacement), tried in order until one fits.
+TIMM = {
+    "VGG": ((r"pre_logits\.fc1\.", "classifier.0."), (r"pre_logits\.fc2\.", "classifier.3."), (r"head\.fc\.", "classifier.6.")),
+}
+
+
+def read(path) -> dict[str, np.ndarray]:
+    """The arrays of a .safetensors, .pth or .pt file. FileNotFoundError; ValueError where it is damaged or of another kind."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights: {path}: no such file")
+    if path.suffix == ".safetensors":
+        from ..train.checkpoint import load
+        return load(path)[0]
+    if path.suffix in (".pth", ".pt"):
+        return read_torch(path)
+    raise ValueError(f"weights: {path}: the name must end in .safetensors, .pth or .pt")
+
+
+def read_torch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as why:
+        raise ImportError(f"weights: {path}: reading a {path.suffix} file needs torch; a .safetensors file does not") from why
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as why:   # torch raises of many kinds for what is no checkpoint, or for one that wants to run code
+        raise ValueError(f"weights: {path}: not a file of plain tensors: {type(why).__name__}: {str(why).splitlines()[0]}") from why
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
+        raise ValueError(f"weights: {path}: holds no state_dict, a mapping from names to tensors")
+    return {k: v.detach().numpy() for k, v in state.items()}
+
+
+def renamed(state: Mapping[str, np.ndarray], family: str, own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The file's names as the model's, where a rule of the family's table makes one; the others stay."""
+    return {new_name(key, family, own): value for key, value in state.items()}
+
+
+def new_name(key: str, family: str, own) -> str:
+    if key in own:
+        return key
+    for pattern, replacement in TIMM.get(family, ()):
+        made, count = re.subn(f"^{pattern}", replacement, key)
+        if count and made in own:
+            return made
+    return key
+
+
+def load(model, path) -> None:
+    """Loads a file into a model of pyops.models. ValueError with everything that does not match: then nothing was changed.
+
+    The head's arrays in the file are left out where the model has no head; arrays of an auxiliary classifier (aux1, aux2, AuxLogits) where
+    it has none. A different number of classes is named as such.
+    """
+    own = model.state_dict()
+    state = renamed(read(path), type(model).__name__, own)
+    absent = tuple(f"{name}." for name in model.head_names if getattr(model, name, None) is None)
+    state = {k: reshaped(v, own.get(k)) for k, v in state.items() if not (absent and k.startswith(absent))}
+    shapes = [(k, state[k].shape, own[k].shape) for k in own if k in state and state[k].shape != own[k].shape]
+    heads = tuple(f"{name}." for name in model.head_names)
+    of_classes = [(k, theirs, ours) for k, theirs, ours in shapes if k.startswith(heads) and theirs[1:] == ours[1:]]
+    if of_classes and len(of_classes) == len(shapes):
+        _, theirs, ours = of_classes[-1]
+        raise ValueError(f"weights: {path} has {theirs[0]} classes, the model {ours[0]}; create it with classes={theirs[0]}, or with "
+                         "include_top=False and a head of your own")
+    try:
+        model.load_state_dict(state)
+    except ValueError as why:
+        matched = sum(k in own and own[k].shape == v.shape for k, v in state.items())
+        raise ValueError(f"weights: {path} does not fit {type(model).__name__}: {matched} of its {len(state)} arrays match the model's "
+                         f"{len(own)}\n{shortened(str(why))}") from why
+
+
+def reshaped(array: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+    """A convolution over whole maps where the model has the same as a linear layer, or the other way round; anything else as it is."""
+    kinds = own is not None and {array.ndim, own.ndim} == {2, 4}
+    return array.reshape(own.shape) if kinds and array.size == own.size and array.shape[0] == own.shape[0] else array
+
+
+def shortened(report: str, most: int = 20) -> str:
+    lines = report.splitlines()
+    return "\n".join(lines if len(lines) <= most else [*lines[:most], f"  ... and {len(lines) - most} more"])
+
+
+def save(model, path) -> None:
+    """Writes a model's parameters and buffers as a safetensors file, under their names here."""
+    from ..train.checkpoint import save as write
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"weights: {path}: the name must end in .safetensors")
+    write(path, model.state_dict(), {"family": type(model).__name__})

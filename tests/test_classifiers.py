@@ -1,0 +1,317 @@
+"""The classification networks beside independent implementations with the same weights: answers, gradients of a training step, and the
+published numbers of parameters; create_model; weights from files; every family compiled."""
+import numpy as np
+import pytest
+
+import pyops
+from pyops import Tensor, models, nn, no_grad
+from pyops import functional as F
+from pyops.models import weights
+from pyops.models.create import FAMILIES
+
+# Trainable parameters with the published number of classes. torchvision: its models' "num_params" (docs of 0.28); keras: trainable
+# parameters that Keras Applications prints; timm: its results table, which agrees with the number printed by its models.
+PUBLISHED = {
+    "lenet5": (60_000, "LeCun et al. 1998, section II-B"), "alexnet": (61_100_840, "torchvision"), "vgg11": (132_863_336, "torchvision"),
+    "vgg13": (133_047_848, "torchvision"), "vgg16": (138_357_544, "torchvision"), "vgg19": (143_667_240, "torchvision"),
+    "vgg11_bn": (132_868_840, "torchvision"), "vgg13_bn": (133_053_736, "torchvision"), "vgg16_bn": (138_365_992, "torchvision"),
+    "vgg19_bn": (143_678_248, "torchvision"), "inception_v3": (27_161_264, "torchvision"), "resnet18": (11_689_512, "torchvision"),
+    "resnet34": (21_797_672, "torchvision"), "resnet50": (25_557_032, "torchvision"), "resnet101": (44_549_160, "torchvision"),
+    "resnet152": (60_192_808, "torchvision"), "densenet121": (7_978_856, "torchvision"), "densenet161": (28_681_000, "torchvision"),
+    "densenet169": (14_149_480, "torchvision"), "densenet201": (20_013_928, "torchvision"), "mobilenet_v2": (3_504_872, "torchvision"),
+    "mobilenet_v3_small": (2_542_856, "torchvision"), "mobilenet_v3_large": (5_483_032, "torchvision"),
+    "efficientnet_b0": (5_288_548, "torchvision"), "efficientnet_b1": (7_794_184, "torchvision"), "efficientnet_b2": (9_109_994, "torchvision"),
+    "efficientnet_b3": (12_233_232, "torchvision"), "efficientnet_b4": (19_341_616, "torchvision"), "efficientnet_b5": (30_389_784, "torchvision"),
+    "efficientnet_b6": (43_040_704, "torchvision"), "efficientnet_b7": (66_347_960, "torchvision"), "efficientnet_v2_s": (21_458_488, "torchvision"),
+    "efficientnet_v2_m": (54_139_356, "torchvision"), "efficientnet_v2_l": (118_515_272, "torchvision"), "squeezenet1_0": (1_248_424, "torchvision"),
+    "squeezenet1_1": (1_235_496, "torchvision"), "shufflenet_v2_x0_5": (1_366_792, "torchvision"), "shufflenet_v2_x1_0": (2_278_604, "torchvision"),
+    "shufflenet_v2_x1_5": (3_503_624, "torchvision"), "shufflenet_v2_x2_0": (7_393_996, "torchvision"), "mobilenet_v1": (4_231_976, "keras"),
+    "xception": (22_855_952, "keras"), "inception_resnet_v2": (55_813_192, "keras"),
+}
+SAME_AS_TIMM = {"xception": "legacy_xception", "inception_resnet_v2": "inception_resnet_v2", "resnet50_v2": "resnetv2_50",
+                "mobilenet_v1": "mobilenetv1_100"}
+OF_TORCHVISION = ["squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "efficientnet_v2_s"]
+LARGE = ["resnet101_v2", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"]
+FIRST = [makes[0].__name__ for makes in FAMILIES.values()]
+SMALL = {"lenet5": (1, 32, 32), "lenet5_modern": (1, 32, 32), "alexnet": (3, 96, 64), "inception_v3": (3, 96, 75), "xception": (3, 71, 71),
+         "inception_resnet_v2": (3, 96, 75), "all_cnn_a": (3, 32, 32)}
+
+
+def image(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def theirs(name, **settings):
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision_schemas").torchvision   # timm imports torchvision too
+    torch.manual_seed(0)
+    if name in SAME_AS_TIMM or name == "resnet101_v2":
+        timm = pytest.importorskip("timm")
+        return timm.create_model({**SAME_AS_TIMM, "resnet101_v2": "resnetv2_101"}[name], num_classes=settings["num_classes"])
+    return getattr(torchvision.models, name)(**settings)
+
+
+def scatter(model, x):
+    """Batch norms with factors that are not all one and the statistics of x, so that the answer depends on the image."""
+    import torch
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5), torch.nn.init.uniform_(norm.bias, -0.2, 0.2)
+        norm.kept, norm.momentum = norm.momentum, 1.0
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+    with torch.no_grad():
+        model.train()(torch.from_numpy(x))
+    for norm in norms:
+        norm.momentum = norm.kept
+    return model.eval()
+
+
+def without_dropout(model):
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+        elif isinstance(layer, nn.StochasticDepth):
+            layer.p = 0.0
+    return model
+
+
+def count(model):
+    return sum(p.size for p in model.parameters())
+
+
+@pytest.fixture
+def one_thread():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pyops.num_threads(1):
+        yield
+    torch.set_num_threads(before)
+
+
+def same_answers(model, reference, x):
+    """In float64 to 1e-7; in float32 to 1e-4, or where the network magnifies rounding more than that, to a few times torch's own error."""
+    import torch
+    with torch.no_grad(), no_grad():
+        single, got = reference.eval()(torch.from_numpy(x)).numpy(), model.eval()(Tensor(x)).data
+        want, double = reference.double()(torch.from_numpy(x).double()).numpy(), model.double()(Tensor(x.astype(np.float64))).data
+    greatest = np.abs(want).max()
+    assert np.abs(want[0] - want[1]).max() > 1e-3 * greatest, "the image must matter"
+    assert np.abs(double - want).max() <= 1e-7 * greatest
+    rounding = np.abs(single - want).max() / greatest
+    assert rounding < 1e-3, "float32 must say something"
+    assert np.abs(got - want).max() <= max(1e-4, 5 * rounding) * greatest
+
+
+@pytest.mark.parametrize("name", [*SAME_AS_TIMM, *OF_TORCHVISION, *LARGE])
+def test_a_networks_answer_and_gradients_are_the_independent_ones(name, one_thread):
+    """The answer in evaluation to 1e-4, the gradients of a training step to 1e-3 of each array's greatest, both of the same weights. The step is
+    taken in float64, where the norms of a few images do not magnify rounding."""
+    import torch
+    settings = {"stochastic_depth_prob": 0.0} if name.startswith("efficientnet") else {}
+    x = image(3, *SMALL.get(name, (3, 64, 50)))
+    reference = scatter(theirs(name, num_classes=7, **settings), x)
+    with nn.init.skip_draws():
+        model = without_dropout(models.create_model(name, classes=7, **settings))
+    assert list(model.state_dict()) == list(reference.state_dict()) or sorted(model.state_dict()) == sorted(reference.state_dict())
+    model.load_state_dict(reference.state_dict())
+    same_answers(model, reference, x)
+    if name in LARGE:
+        return
+    target = np.array([3, 0, 6])
+    reference.train(), model.train()
+    torch.nn.functional.cross_entropy(reference(torch.from_numpy(x).double()), torch.from_numpy(target)).backward()
+    F.cross_entropy(model(Tensor(x.astype(np.float64))), target).backward()
+    wanted = dict(reference.named_parameters())
+    greatest = max(float(p.grad.abs().max()) for p in wanted.values())
+    for key, p in model.named_parameters():
+        want = wanted[key].grad.numpy()   # a bias before a norm has no gradient but for rounding
+        assert np.abs(p.grad - want).max() <= 1e-3 * max(np.abs(want).max(), 1e-9 * greatest), key
+
+
+@pytest.mark.parametrize("name", ["plain18", "plain34"])
+def test_a_plain_network_is_a_residual_one_without_its_shortcuts(name, one_thread):
+    from torchvision_schemas import torchvision
+
+    class Block(torchvision.models.resnet.BasicBlock):
+        def forward(self, x):
+            x = self.relu(self.bn1(self.conv1(x)))
+            return self.relu(self.bn2(self.conv2(x)))
+    reference = torchvision.models.ResNet(Block, [2, 2, 2, 2] if name == "plain18" else [3, 4, 6, 3], num_classes=7)
+    for stage in (reference.layer2, reference.layer3, reference.layer4):
+        stage[0].downsample = None
+    x = image(2, 3, 64, 50)
+    scatter(reference, x)
+    model = models.create_model(name, classes=7).eval()
+    model.load_state_dict(reference.state_dict())
+    same_answers(model, reference, x)
+
+
+@pytest.mark.parametrize("name", ["all_cnn_a", "all_cnn_b", "all_cnn_c"])
+def test_all_cnn_is_the_papers_tables(name, one_thread):
+    """Tables 1 and 2, written down once more for torch."""
+    from torch import from_numpy, no_grad as without_tape, relu
+    from torch.nn.functional import conv2d
+    rows = {"all_cnn_a": [(5, 1, 2), (3, 2, 1), (5, 1, 2), (3, 2, 1)], "all_cnn_b": [(5, 1, 2), (1, 1, 0), (3, 2, 1)] * 2,
+            "all_cnn_c": [(3, 1, 1), (3, 1, 1), (3, 2, 1)] * 2}[name] + [(3, 1, 0), (1, 1, 0), (1, 1, 0)]
+    model = models.create_model(name).eval()
+    arrays = list(model.state_dict().values())
+    x = image(2, 3, 32, 32)
+    y = from_numpy(x)
+    with without_tape():
+        for (kernel, stride, padding), weight, bias in zip(rows, arrays[::2], arrays[1::2], strict=True):
+            assert weight.shape[-1] == kernel
+            y = relu(conv2d(y, from_numpy(weight), from_numpy(bias), stride, padding))
+    assert y.shape[1:] == (10, 6, 6)
+    want = y.mean((2, 3)).numpy()
+    with no_grad():
+        got = model(Tensor(x)).data
+    assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_network_has_the_published_parameters(name):
+    model = make(name)
+    # Keras' Inception-ResNet v2 has no scales in its norms
+    less = sum(m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d)) if name == "inception_resnet_v2" else 0
+    assert count(model) - less == PUBLISHED[name][0]
+
+
+def make(name, **settings):
+    with nn.init.skip_draws():
+        return models.create_model(name, **settings)
+
+
+def test_googlenets_loss_weighs_the_auxiliary_classifiers():
+    pyops.manual_seed(0)
+    model, target = models.googlenet(num_classes=5), np.array([1, 4])
+    outputs = model(Tensor(image(2, 3, 64, 64)))
+    want = sum(w * F.cross_entropy(one, target).item() for w, one in zip((1, 0.3, 0.3), outputs))
+    assert model.loss(outputs, target).item() == pytest.approx(want, rel=1e-6)
+    model.loss(outputs, target).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    alone = model.eval()(Tensor(image(2, 3, 64, 64)))
+    assert model.loss(alone, target).item() == pytest.approx(F.cross_entropy(alone, target).item())
+
+
+# ---- create_model
+
+@pytest.mark.parametrize("name", FIRST)
+def test_the_trunk_alone_gives_maps_or_their_pool(name):
+    shape = SMALL.get(name, (3, 64, 64))
+    x = Tensor(image(2, *shape))
+    with no_grad():
+        maps = make(name, include_top=False).eval()
+        for p in maps.parameters():
+            p.data[...] = 0.01
+        whole = maps(x)
+        for pooling, pool in (("avg", np.mean), ("max", np.max)):
+            maps.pooling = pooling
+            got = maps(x).data
+            assert got.shape == whole.shape[:2] and np.allclose(got, pool(whole.data, (2, 3)), rtol=1e-4)
+    assert len(whole.shape) == 4
+
+
+def test_an_activation_follows_the_logits():
+    pyops.manual_seed(0)
+    plain = pyops.create_model("squeezenet1_1", classes=5).eval()
+    x = Tensor(image(2, 3, 64, 64))
+    with no_grad():
+        logits = plain(x).data
+        for activation, want in (("softmax", F.softmax(logits, 1)), ("sigmoid", F.sigmoid(logits))):
+            plain.activation = activation
+            assert np.array_equal(plain(x).data, want)
+
+
+@pytest.mark.parametrize("call, said", [
+    (lambda: pyops.create_model("resnet5O"), "resnet50"),
+    (lambda: pyops.create_model("zzzz"), "there are lenet5"),
+    (lambda: pyops.create_model("resnet18", pooling="avg"), "include_top=False"),
+    (lambda: pyops.create_model("resnet18", include_top=False, pooling="mean"), "'avg' or 'max'"),
+    (lambda: pyops.create_model("resnet18", classes=0), "positive int"),
+    (lambda: pyops.create_model("lenet5", classes=1000), "10 classes, not 1000"),
+    (lambda: pyops.create_model("resnet18", classifier_activation="relu"), "'softmax' or 'sigmoid'"),
+])
+def test_bad_arguments_are_named(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+# ---- weights from files
+
+def test_weights_load_from_torchs_file_and_from_safetensors(tmp_path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+    reference = theirs("shufflenet_v2_x0_5", num_classes=6)
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    save_file(reference.state_dict(), tmp_path / "weights.safetensors")
+    for file in ("weights.pth", "weights.safetensors"):
+        model = models.create_model("shufflenet_v2_x0_5", tmp_path / file, classes=6)
+        for key, value in reference.state_dict().items():
+            assert np.array_equal(model.state_dict()[key], value.numpy()), key
+    weights.save(model, tmp_path / "ours.safetensors")
+    again = models.create_model("shufflenet_v2_x0_5", tmp_path / "ours.safetensors", classes=6)
+    assert all(np.array_equal(a, b) for a, b in zip(again.state_dict().values(), model.state_dict().values()))
+    trunk = models.create_model("shufflenet_v2_x0_5", tmp_path / "weights.pth", include_top=False)
+    assert np.array_equal(trunk.conv1[0].weight.data, model.conv1[0].weight.data)
+
+
+def test_timms_vgg_is_renamed(tmp_path):
+    pytest.importorskip("torchvision_schemas")
+    timm = pytest.importorskip("timm")
+    from safetensors.torch import save_file
+    state = timm.create_model("vgg11", num_classes=4).state_dict()
+    save_file(state, tmp_path / "vgg.safetensors")
+    model = models.create_model("vgg11", tmp_path / "vgg.safetensors", classes=4)
+    assert np.array_equal(model.classifier[0].weight.data, state["pre_logits.fc1.weight"].numpy().reshape(4096, -1))
+
+
+def test_weights_that_do_not_fit_are_reported(tmp_path):
+    weights.save(make("squeezenet1_1", classes=6), tmp_path / "six.safetensors")
+    with pytest.raises(ValueError, match="has 6 classes, the model 9; create it with classes=6"):
+        models.create_model("squeezenet1_1", tmp_path / "six.safetensors", classes=9)
+    with pytest.raises(ValueError, match=r"does not fit ShuffleNetV2: 0 of its 52 arrays match"):
+        models.create_model("shufflenet_v2_x0_5", tmp_path / "six.safetensors")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        models.create_model("squeezenet1_1", tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"\x10" * 40)
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        models.create_model("squeezenet1_1", tmp_path / "bad.safetensors")
+    (tmp_path / "weights.txt").write_text("")
+    with pytest.raises(ValueError, match="must end in"):
+        models.create_model("squeezenet1_1", tmp_path / "weights.txt")
+
+
+class Shell:
+    def __reduce__(self):
+        return print, ("code ran",)
+
+
+def test_a_torch_file_that_would_run_code_is_refused(tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    torch.save({"a": Shell()}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match="not a file of plain tensors"):
+        models.create_model("squeezenet1_1", tmp_path / "evil.pth")
+    assert "code ran" not in capsys.readouterr().out
+
+
+# ---- compiled
+
+@pytest.mark.parametrize("name", ["lenet5_modern", *FIRST[1:]])
+def test_a_compiled_network_gives_the_eager_answer(name):
+    pyops.manual_seed(0)
+    shape = SMALL.get(name, (3, 64, 50))
+    model, x = models.create_model(name, classes=7), image(2, *shape)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    with no_grad():
+        for norm in norms:
+            norm.momentum = 1.0
+        if norms and name != "inception_v3":   # its auxiliary classifier needs larger images in training
+            without_dropout(model).train()(Tensor(image(4, *SMALL.get(name, (3, 96, 96)), seed=1)))
+        want = model.eval()(Tensor(x)).data
+    got = pyops.compile(model, x)(x)
+    assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
