@@ -115,4 +115,17 @@ NETWORKS = {   # by the name of their function in pyops.models
     "unet": Network((3, 256, 256)),
     "transformer_encoder": Network((128, 512)),
 }
+MEASURED = tuple(NETWORKS)   # `--net all`; `--net zoo` are those below
+ZOO = {
+    **dict.fromkeys(("vgg11", "vgg19", "resnet34", "resnet152", "densenet201", "squeezenet1_0", "squeezenet1_1", "mobilenet_v3_small",
+                     "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"), Network((3, 224, 224), True)),
+    **dict.fromkeys(("plain18", "plain34", "resnet50_v2", "resnet101_v2", "resnet152_v2", "mobilenet_v1", "nasnet_mobile",
+                     "efficientnet_v2_b0"), Network((3, 224, 224))),
+    **dict.fromkeys(("all_cnn_a", "all_cnn_b", "all_cnn_c"), Network((3, 32, 32))),
+    **dict.fromkeys(("xception", "inception_resnet_v2"), Network((3, 299, 299))),
+    "efficientnet_b4": Network((3, 380, 380), True),
+    "efficientnet_v2_s": Network((3, 384, 384), True),
+    "nasnet_large": Network((3, 331, 331)),
+}
+NETWORKS |= ZOO
 SHORT = ("lenet5_modern", "mobilenet_v2", "resnet18", "vgg16")   # what a run without --net measures, at batch 1

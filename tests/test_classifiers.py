@@ -26,7 +26,8 @@ PUBLISHED = {
     "efficientnet_v2_m": (54_139_356, "torchvision"), "efficientnet_v2_l": (118_515_272, "torchvision"), "squeezenet1_0": (1_248_424, "torchvision"),
     "squeezenet1_1": (1_235_496, "torchvision"), "shufflenet_v2_x0_5": (1_366_792, "torchvision"), "shufflenet_v2_x1_0": (2_278_604, "torchvision"),
     "shufflenet_v2_x1_5": (3_503_624, "torchvision"), "shufflenet_v2_x2_0": (7_393_996, "torchvision"), "mobilenet_v1": (4_231_976, "keras"),
-    "xception": (22_855_952, "keras"), "inception_resnet_v2": (55_813_192, "keras"),
+    "nasnet_mobile": (5_289_978, "keras"), "nasnet_large": (88_753_150, "timm; keras"), "xception": (22_855_952, "keras"),
+    "inception_resnet_v2": (55_813_192, "keras"),
 }
 SAME_AS_TIMM = {"xception": "legacy_xception", "inception_resnet_v2": "inception_resnet_v2", "resnet50_v2": "resnetv2_50",
                 "mobilenet_v1": "mobilenetv1_100"}
@@ -173,6 +174,65 @@ def test_all_cnn_is_the_papers_tables(name, one_thread):
     assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
 
 
+class Keras:
+    """Keras' arrays in the order in which ours are: of each layer by its name."""
+    def __init__(self, reference):
+        self.layers = {layer.name: [np.asarray(w) for w in layer.get_weights()] for layer in reference.layers}
+
+    def conv(self, name):
+        return [self.layers[name][0].transpose(3, 2, 0, 1)]
+
+    def norm(self, name):
+        return [*self.layers[name], np.zeros((), np.int64)]
+
+    def separable(self, name):
+        depth, point = self.layers[name]
+        return [depth.transpose(2, 3, 0, 1), point.transpose(3, 2, 0, 1)]
+
+    def twice(self, where):
+        return [a for i in (1, 2) for a in (*self.separable(f"separable_conv_{i}_{where}"), *self.norm(f"separable_conv_{i}_bn_{where}"))]
+
+    def cell(self, kind, block):
+        arrays = []
+        for name in ("adjust_conv_projection", "adjust_conv_1", "adjust_conv_2"):
+            arrays += self.conv(f"{name}_{block}") if f"{name}_{block}" in self.layers else []
+        arrays += self.norm(f"adjust_bn_{block}") if f"adjust_bn_{block}" in self.layers else []
+        arrays += self.conv(f"{kind}_conv_1_{block}") + self.norm(f"{kind}_bn_1_{block}")
+        sides = ("left1", "right1", "left2", "right2", "left5") if kind == "normal" else ("left1", "right1", "right2", "right3", "left4")
+        return arrays + [a for side in sides for a in self.twice(f"{kind}_{side}_{block}")]
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["as mobile", "as large"])
+def test_nasnet_is_keras(large, monkeypatch):
+    """The wiring of both networks, narrower and with fewer cells."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    pytest.importorskip("torch")
+    pytest.importorskip("keras")
+    from keras.src.applications.nasnet import NASNet as KerasNASNet
+    filters, blocks = 8, 2
+    reference = KerasNASNet((64, 64, 3), 24 * filters, blocks, 6, large, 2, weights=None, classes=7, classifier_activation=None, default_size=64,
+                            include_top=True)
+    rng = np.random.default_rng(0)
+    for layer in reference.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            layer.set_weights([rng.uniform(low, low + 1, w.shape) for low, w in zip((0.5, -0.1, -0.1, 0.5), layer.get_weights())])
+    keras = Keras(reference)
+    arrays = keras.conv("stem_conv1") + keras.norm("stem_bn1") + keras.cell("reduction", "stem_1") + keras.cell("reduction", "stem_2")
+    for stage in range(3):
+        for i in range(blocks):
+            arrays += keras.cell("normal", stage * blocks + i + 1 if stage else i)
+        arrays += keras.cell("reduction", f"reduce_{(stage + 1) * blocks}") if stage < 2 else []
+    weight, bias = keras.layers["predictions"]
+    model = models.NASNet(filters, blocks, 6, 64, large, num_classes=7).eval()
+    model.load_state_dict(dict(zip(model.state_dict(), [*arrays, weight.T, bias], strict=True)))
+    x = image(2, 64, 64, 3)
+    want = reference(x, training=False).detach().numpy()
+    with no_grad():
+        got = model(Tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))).data
+    assert np.abs(want[0] - want[1]).max() > 1e-3 * np.abs(want).max()
+    assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_network_has_the_published_parameters(name):
     model = make(name)
@@ -315,3 +375,43 @@ def test_a_compiled_network_gives_the_eager_answer(name):
         want = model.eval()(Tensor(x)).data
     got = pyops.compile(model, x)(x)
     assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
+
+
+# ---- summary and drawing
+
+def test_a_summary_counts_what_the_layers_hold():
+    found = make("squeezenet1_1", include_top=True).summary()
+    assert found.parameters == 1_235_496 and sum(layer.parameters for layer in found.layers) == found.parameters
+    first = found.layers[0]
+    assert (first.name, first.kind, first.shape) == ("features.0", "Conv2d", (1, 64, 111, 111)) and first.macs == 64 * 111 * 111 * 27
+    assert "features.3.squeeze" in str(found) and "1,235,496" in str(found)
+    model = make("resnet18")
+    assert model.summary((3, 64, 64)).macs < model.summary().macs == 1_814_073_344   # torchvision's table: 1.81 billion
+    assert model.training
+    with pytest.raises(ValueError, match="without its batch axis"):
+        nn.Linear(2, 3).summary()
+    assert nn.Linear(2, 3).summary((2,)).macs == 6
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet152", "googlenet", "inception_resnet_v2", "nasnet_mobile", "shufflenet_v2_x0_5"])
+def test_a_drawing_shows_every_value_that_flows_down(name):
+    from xml.etree import ElementTree
+
+    from pyops.graph import draw
+    model = make(name)
+    boxes = draw.merge_repeats(draw.boxes_of(model, draw.graph_of(model, None), 2))
+    draw.arrange(boxes)
+    assert all(read.layer < box.layer for box in boxes for read in box.reads)
+    assert all(box.reads for box in boxes[1:])
+    root = ElementTree.fromstring(draw.svg(model))
+    assert len(root.findall("{http://www.w3.org/2000/svg}g")) == len(boxes) > 3
+
+
+def test_the_command_draws(tmp_path, capsys):
+    from pyops import cli
+    assert cli.main(["draw", "lenet5", "-o", str(tmp_path / "a.svg")]) == 0 and (tmp_path / "a.svg").stat().st_size > 500
+    assert cli.main(["draw", "lenet5", "--table"]) == 0 and "C1" in capsys.readouterr().out
+    for arguments, said in ((["lenet6"], "lenet5"), (["lenet5", "--size", "9"], "--size"), (["lenet5", "--depth", "0"], "depth"),
+                            (["lenet5", "--size", "4x4"], "conv"), (["lenet5", "-o", str(tmp_path / "no" / "a.svg")], "No such file")):
+        assert cli.main(["draw", *arguments]) == 2
+        assert said in capsys.readouterr().err

@@ -17,6 +17,7 @@ COMMANDS = {
     "tune": "measure what convolution algorithms cost here, for pyops.compile to choose",
     "train": "train a network",
     "predict": "classify an image with a checkpoint",
+    "draw": "draw a network's graph as SVG, or print its layers",
     "generate": "write text with a checkpoint, character by character",
 }
 

@@ -21,6 +21,7 @@ from .lenet5 import lenet5, lenet5_modern
 from .mobilenet_v1 import mobilenet_v1
 from .mobilenet_v2 import mobilenet_v2
 from .mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
+from .nasnet import nasnet_large, nasnet_mobile
 from .plain import plain18, plain34
 from .resnet import resnet101, resnet152, resnet18, resnet34, resnet50
 from .resnet_v2 import resnet101_v2, resnet152_v2, resnet50_v2
@@ -50,6 +51,7 @@ FAMILIES: dict[str, tuple[Callable[..., Classifier], ...]] = {
                         efficientnet_v2_b3, efficientnet_v2_s, efficientnet_v2_m,
                         efficientnet_v2_l),
     "xception": (xception,),
+    "nasnet": (nasnet_mobile, nasnet_large),
     "squeezenet": (squeezenet1_0, squeezenet1_1),
     "shufflenet_v2": (shufflenet_v2_x0_5, shufflenet_v2_x1_0, shufflenet_v2_x1_5,
                       shufflenet_v2_x2_0),

@@ -187,6 +187,15 @@ class Module:
 
     # ---- showing
 
+    def summary(self, input_shape: tuple[int, ...] | None = None):
+        """Layers with their results' shapes, parameters and multiply-adds, for print(); also `.layers`, `.parameters` and `.macs`.
+
+        input_shape: of one float32 input without its batch axis, such as (3, 224, 224); networks of create_model know their own.
+        Nothing is computed. ValueError where there is no shape or it does not suit the model.
+        """
+        from ..graph.describe import summary
+        return summary(self, input_shape)
+
     def extra_repr(self) -> str:
         """What a layer says about itself between the parentheses of its repr."""
         return ""
