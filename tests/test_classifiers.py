@@ -31,7 +31,8 @@ PUBLISHED = {
 }
 SAME_AS_TIMM = {"xception": "legacy_xception", "inception_resnet_v2": "inception_resnet_v2", "resnet50_v2": "resnetv2_50",
                 "mobilenet_v1": "mobilenetv1_100"}
-OF_TORCHVISION = ["squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "efficientnet_v2_s"]
+OF_TORCHVISION = ["resnet18", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
+                  "squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "efficientnet_v2_s"]
 LARGE = ["resnet101_v2", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"]
 FIRST = [makes[0].__name__ for makes in FAMILIES.values()]
 SMALL = {"lenet5": (1, 32, 32), "lenet5_modern": (1, 32, 32), "alexnet": (3, 96, 64), "inception_v3": (3, 96, 75), "xception": (3, 71, 71),
@@ -95,14 +96,14 @@ def one_thread():
 
 
 def same_answers(model, reference, x):
-    """In float64 to 1e-7; in float32 to 1e-4, or where the network magnifies rounding more than that, to a few times torch's own error."""
+    """In float64 to 1e-6 (torch's hardswish divides by a rounded 6); in float32 to 1e-4, or where the network magnifies rounding more than that, to a few times torch's own error."""
     import torch
     with torch.no_grad(), no_grad():
         single, got = reference.eval()(torch.from_numpy(x)).numpy(), model.eval()(Tensor(x)).data
         want, double = reference.double()(torch.from_numpy(x).double()).numpy(), model.double()(Tensor(x.astype(np.float64))).data
     greatest = np.abs(want).max()
     assert np.abs(want[0] - want[1]).max() > 1e-3 * greatest, "the image must matter"
-    assert np.abs(double - want).max() <= 1e-7 * greatest
+    assert np.abs(double - want).max() <= 1e-6 * greatest
     rounding = np.abs(single - want).max() / greatest
     assert rounding < 1e-3, "float32 must say something"
     assert np.abs(got - want).max() <= max(1e-4, 5 * rounding) * greatest

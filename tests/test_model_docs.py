@@ -1,0 +1,28 @@
+"""docs/models.md and its pages say what the networks are."""
+import re
+from pathlib import Path
+
+import pytest
+
+from pyops import models
+from pyops.models.create import FAMILIES
+from pyops.nn import init
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_table_has_every_network_with_its_parameters():
+    rows = dict(re.findall(r"^\| (\w+) \| [\dx]+ \| ([\d,]+) \|", (DOCS / "models.md").read_text(), re.M))
+    assert list(rows) == models.list_models()
+    for name in [makes[0].__name__ for makes in FAMILIES.values()]:
+        with init.skip_draws():
+            assert int(rows[name].replace(",", "")) == sum(p.size for p in models.create_model(name).parameters()), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_has_a_page_with_its_drawing_as_the_command_makes_it(family, tmp_path):
+    from pyops import cli
+    page = (DOCS / "models" / f"{family}.md").read_text()
+    name, depth = re.search(r"^`pyops draw (\w+) --depth (\d)`:", page, re.M).groups()
+    assert cli.main(["draw", name, "--depth", depth, "-o", str(tmp_path / "a.svg")]) == 0
+    assert (tmp_path / "a.svg").read_text() == (DOCS / "models" / f"{family}.svg").read_text()
