@@ -23,7 +23,8 @@ PUBLISHED = {
     "efficientnet_b0": (5_288_548, "torchvision"), "efficientnet_b1": (7_794_184, "torchvision"), "efficientnet_b2": (9_109_994, "torchvision"),
     "efficientnet_b3": (12_233_232, "torchvision"), "efficientnet_b4": (19_341_616, "torchvision"), "efficientnet_b5": (30_389_784, "torchvision"),
     "efficientnet_b6": (43_040_704, "torchvision"), "efficientnet_b7": (66_347_960, "torchvision"), "efficientnet_v2_s": (21_458_488, "torchvision"),
-    "efficientnet_v2_m": (54_139_356, "torchvision"), "efficientnet_v2_l": (118_515_272, "torchvision"), "squeezenet1_0": (1_248_424, "torchvision"),
+    "efficientnet_v2_m": (54_139_356, "torchvision"), "efficientnet_v2_l": (118_515_272, "torchvision"), "efficientnet_v2_b0": (7_139_704, "keras"),
+    "efficientnet_v2_b3": (14_358_406, "timm"), "squeezenet1_0": (1_248_424, "torchvision"),
     "squeezenet1_1": (1_235_496, "torchvision"), "shufflenet_v2_x0_5": (1_366_792, "torchvision"), "shufflenet_v2_x1_0": (2_278_604, "torchvision"),
     "shufflenet_v2_x1_5": (3_503_624, "torchvision"), "shufflenet_v2_x2_0": (7_393_996, "torchvision"), "mobilenet_v1": (4_231_976, "keras"),
     "nasnet_mobile": (5_289_978, "keras"), "nasnet_large": (88_753_150, "timm; keras"), "xception": (22_855_952, "keras"),
@@ -96,7 +97,8 @@ def one_thread():
 
 
 def same_answers(model, reference, x):
-    """In float64 to 1e-6 (torch's hardswish divides by a rounded 6); in float32 to 1e-4, or where the network magnifies rounding more than that, to a few times torch's own error."""
+    """In float64 to 1e-6 (torch's hardswish divides by a rounded 6); in float32 to 1e-4, or where the network magnifies rounding more than
+    that, to a few times torch's own error."""
     import torch
     with torch.no_grad(), no_grad():
         single, got = reference.eval()(torch.from_numpy(x)).numpy(), model.eval()(Tensor(x)).data
@@ -173,6 +175,18 @@ def test_all_cnn_is_the_papers_tables(name, one_thread):
     with no_grad():
         got = model(Tensor(x)).data
     assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("name", ["b0", "b1", "b2", "b3"])
+def test_efficientnet_v2_b_is_timms(name, one_thread):
+    """timm pads as TensorFlow does, which is the same where every stride of 2 meets an odd size: 65, 33, 17, 9, 5, 3."""
+    pytest.importorskip("torchvision_schemas")
+    timm = pytest.importorskip("timm")
+    x = image(3, 3, 65, 65)
+    reference = scatter(timm.create_model(f"tf_efficientnetv2_{name}", num_classes=7), x)
+    model = make(f"efficientnet_v2_{name}", classes=7)
+    model.load_state_dict(dict(zip(model.state_dict(), reference.state_dict().values(), strict=True)))   # in the same order under other names
+    same_answers(model, reference, x)
 
 
 class Keras:

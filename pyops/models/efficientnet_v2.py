@@ -11,7 +11,7 @@ from .. import functional as F
 from .. import nn
 from .classifier import Classifier
 from .efficientnet import initialise, mbconv
-from .inverted_residual import conv_norm, make_divisible
+from .inverted_residual import conv_norm
 
 FUSED, MB = True, False
 
@@ -23,6 +23,11 @@ M = ((FUSED, 1, 1, 24, 3), (FUSED, 4, 2, 48, 5), (FUSED, 4, 2, 80, 5), (MB, 4, 2
 L = ((FUSED, 1, 1, 32, 4), (FUSED, 4, 2, 64, 7), (FUSED, 4, 2, 96, 7), (MB, 4, 2, 192, 10), (MB, 6, 1, 224, 19), (MB, 6, 2, 384, 25),
      (MB, 6, 1, 640, 7))
 BASE = ((FUSED, 1, 1, 16, 1), (FUSED, 4, 2, 32, 2), (FUSED, 4, 2, 48, 2), (MB, 4, 2, 96, 3), (MB, 6, 1, 112, 5), (MB, 6, 2, 192, 8))
+
+
+def nearest_eight(value: float) -> int:
+    """The nearest multiple of eight. Unlike make_divisible's it may lie more than a tenth below."""
+    return max(8, int(value + 4) // 8 * 8)
 
 
 class FusedMBConv(nn.Module):
@@ -52,19 +57,19 @@ class EfficientNetV2(Classifier):
                  stochastic_depth_prob: float = 0.2, last: int = 1280, stem: int | None = None):
         self.image = (3, size, size)
         norm = partial(nn.BatchNorm2d, eps=1e-3)
-        channels = make_divisible((stem or stages[0][3]) * width_mult)
+        channels = nearest_eight((stem or stages[0][3]) * width_mult)
         counts = [math.ceil(depth_mult * stage[-1]) for stage in stages]
         drops = (stochastic_depth_prob * i / sum(counts) for i in range(sum(counts)))
         features = [conv_norm(3, channels, 3, 2, norm=norm, activation=nn.SiLU)]
         for (kind, expansion, stride, width, _), count in zip(stages, counts):
-            filters, blocks = make_divisible(width * width_mult), []
+            filters, blocks = nearest_eight(width * width_mult), []
             for i in range(count):
                 step = 1 if i else stride
                 blocks.append(FusedMBConv(channels, filters, expansion, step, norm, next(drops)) if kind is FUSED else
                               mbconv(channels, filters, expansion, 3, step, norm, next(drops)))
                 channels = filters
             features.append(nn.Sequential(*blocks))
-        last = make_divisible(last * max(1.0, width_mult))
+        last = nearest_eight(last * max(1.0, width_mult))
         self.features = nn.Sequential(*features, conv_norm(channels, last, 1, norm=norm, activation=nn.SiLU))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
