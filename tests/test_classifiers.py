@@ -345,6 +345,17 @@ def test_timms_vgg_is_renamed(tmp_path):
     assert np.array_equal(model.classifier[0].weight.data, state["pre_logits.fc1.weight"].numpy().reshape(4096, -1))
 
 
+@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_b1"])
+def test_timms_efficientnet_is_renamed(name, tmp_path, one_thread):
+    pytest.importorskip("torchvision_schemas")
+    timm = pytest.importorskip("timm")
+    from safetensors.torch import save_file
+    x = image(3, 3, 64, 50)
+    reference = scatter(timm.create_model(name, num_classes=7), x)
+    save_file(reference.state_dict(), tmp_path / "b.safetensors")
+    same_answers(models.create_model(name, tmp_path / "b.safetensors", classes=7), reference, x)
+
+
 def test_weights_that_do_not_fit_are_reported(tmp_path):
     weights.save(make("squeezenet1_1", classes=6), tmp_path / "six.safetensors")
     with pytest.raises(ValueError, match="has 6 classes, the model 9; create it with classes=6"):

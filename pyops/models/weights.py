@@ -11,8 +11,23 @@ from pathlib import Path
 
 import numpy as np
 
-# timm's names of networks whose names here are torchvision's, as (pattern, replacement), tried in order until one fits.
+
+def inverted_blocks(places: Mapping[str, str], stages: str):
+    """blocks.STAGE.BLOCK.LAYER as features.STAGE + 1.BLOCK.block.PLACE, in the stages that a character class names."""
+    return (rf"blocks\.({stages})\.(\d+)\.({'|'.join(map(re.escape, places))})\.(.*)",
+            lambda m: f"features.{int(m[1]) + 1}.{m[2]}.block.{places[m[3]]}.{m[4]}")
+
+
+SEPARABLE = {"conv_dw": "0.0", "bn1": "0.1", "se.conv_reduce": "1.fc1", "se.conv_expand": "1.fc2", "conv_pw": "2.0", "bn2": "2.1"}
+EXPANDED = {"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1", "se.conv_reduce": "2.fc1", "se.conv_expand": "2.fc2", "conv_pwl": "3.0",
+            "bn3": "3.1"}
+
+# timm's names of networks whose names here are torchvision's, as (pattern, replacement), tried in order until one fits. A replacement may be
+# a function of the match.
 TIMM = {
+    "EfficientNet": ((r"conv_stem\.", "features.0.0."), (r"bn1\.", "features.0.1."), inverted_blocks(SEPARABLE, "0"),
+                     inverted_blocks(EXPANDED, "[1-6]"), (r"conv_head\.", "features.8.0."), (r"bn2\.", "features.8.1."),
+                     (r"classifier\.", "classifier.1.")),
     "VGG": ((r"pre_logits\.fc1\.", "classifier.0."), (r"pre_logits\.fc2\.", "classifier.3."), (r"head\.fc\.", "classifier.6.")),
 }
 
