@@ -66,8 +66,8 @@ def compile(model: nn.Module | Callable, example_inputs, precision: str = "defau
     again = (lambda shapes: compile(model, tuple(np.zeros(s, d) for s, d in shapes), precision, threads)) if dynamic_batch else None
     function = model   # `again` exports anew: a torch graph is of one shape
     if is_torch_module(model):
-        from ..torch import as_function
-        function = as_function(model, inputs[:own])
+        from ..torch import as_function, exported
+        function = as_function(exported(model, inputs[:own]))
     if kept:
         graph, structure = simplified(function, inputs, lambda values: (*values[:own], streaming.unflatten(places, values[own:])))
         return streaming.checked(Program(planned(graph, structure, options), options.isa, options.threads), own)

@@ -1,8 +1,12 @@
-"""Models of torch through our kernels: pyops.compile(torch_module, example) and torch.compile(model, backend="pyops").
+"""Models of torch through our kernels.
 
-Both take a model in evaluation mode by way of torch.export, whose ATen calls become ops of pyops.functional (aten.py).
+compile(model) is torch.compile(model, backend="pyops") with settings that suit it; pyops.compile(model, example) makes one Program without dynamo;
+replace_modules(model) swaps the layers and needs no compiler; torch.ops.pyops has the single ops. compile_report() says what was and was not ours.
 """
-from .backend import compile_report, pyops
-from .exported import UnsupportedOp, as_function
+from . import library  # noqa: F401  registers torch.ops.pyops
+from .backend import Report, compile_report, pyops
+from .door import compile
+from .exported import UnsupportedOp, as_function, exported
+from .replace import replace_modules, restore_modules
 
-__all__ = ["UnsupportedOp", "as_function", "compile_report", "pyops"]
+__all__ = ["Report", "UnsupportedOp", "as_function", "compile", "compile_report", "exported", "pyops", "replace_modules", "restore_modules"]

@@ -142,6 +142,18 @@ def vector_norm(input, ord=2, dim=None, keepdim=False, *, dtype=None):
     return F.vector_norm(input, ord, per_axis(dim), keepdim)
 
 
+def lstm(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first):
+    unless(False, "train")(train and dropout > 0)
+    return F.lstm(input, tuple(hx), list(params), num_layers=num_layers, bias=has_biases, bidirectional=bidirectional, batch_first=batch_first)
+
+
+def recurrent(call, **kind):
+    def layers(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first):
+        unless(False, "train")(train and dropout > 0)
+        return call(input, hx, list(params), num_layers=num_layers, bias=has_biases, bidirectional=bidirectional, batch_first=batch_first, **kind)
+    return layers
+
+
 def clamp(input, min=None, max=None):
     return F.clamp(input, min, max)
 
@@ -176,6 +188,8 @@ TABLE = {
     "aten.constant_pad_nd.default": lambda x, pad, value=0: F.pad(x, tuple(pad), "constant", value),
     **{f"aten.upsample_{mode}{n}d.vec": resized({"linear": "linear", "bilinear": "bilinear", "trilinear": "trilinear", "nearest": "nearest", "bicubic": "bicubic"}[mode])
        for mode, n in (("linear", 1), ("bilinear", 2), ("trilinear", 3), ("nearest", 1), ("nearest", 2), ("nearest", 3), ("bicubic", 2))},
+    "aten.lstm.input": lstm, "aten.gru.input": recurrent(F.gru),
+    **{f"aten.rnn_{kind}.input": recurrent(F.rnn, nonlinearity=kind) for kind in ("tanh", "relu")},
     "aten.dropout.default": dropout, "aten.feature_dropout.default": dropout,
     **{f"aten.{name}": identity for name in ("contiguous.default", "clone.default", "detach.default", "alias.default", "lift_fresh_copy.default")},
 }

@@ -1,29 +1,57 @@
-"""torch.compile(model, backend="pyops"): inference runs as a Program on torch's memory; what cannot, runs as torch would run it.
+"""torch.compile(model, backend="pyops"): inference as Programs on torch's memory, training by our eager kernels, the rest as torch would run it.
 
-A graph whose ops all have counterparts (aten.py) becomes one Program, with weights packed when it is made and made again when they change.
-A graph with another op, in training, or of another type than float32 runs eagerly in torch; compile_report() says which and why.
+Inference: a graph whose calls all have counterparts (aten.py) becomes one Program; of others, what is ours becomes Programs and single calls stay torch's
+(split.py). Weights are packed when a Program is made, and again when they have changed. Other sizes of inputs are planned when they come.
+Training: AOTAutograd makes a forward and a backward graph, whose costly calls run by our rows (eager.py).
+compile_report() says what became of each graph.
 """
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from .. import graph
-from .exported import as_function
+from .eager import replaced
+from .exported import UnsupportedOp, as_function, exported
+from .split import OnTensors, split
 
-OPTIONS = ("precision", "threads")
+OPTIONS = ("precision", "threads", "freeze")
+KEPT = 8   # plans for different sizes, each with weights of its own
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one graph that torch.compile handed over. why: the reason why torch runs it, empty where we do."""
-    steps: int
-    flops: float
-    why: str
+    """What became of one graph that torch.compile handed over.
+
+    kind: "program" (inference), "training", or "torch" where torch runs all of it, for the reason `why`. steps, flops: of our Programs.
+    ours, torch: calls by op; torch_flops: of the calls that are torch's.
+    """
+    kind: str
+    steps: int = 0
+    flops: float = 0.0
+    why: str = ""
+    torch: dict = field(default_factory=dict)
+    torch_flops: float = 0.0
+    ours: dict = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """Of the FLOPs, the part in our kernels."""
+        total = self.flops + self.torch_flops
+        return self.flops / total if total else float(self.kind != "torch")
+
+    def __str__(self):
+        if self.kind == "torch":
+            return f"torch runs it: {self.why}"
+        left = ", ".join(f"{op} {count}" for op, count in self.torch.items()) or "nothing"
+        if self.kind == "training":
+            return f"training: {sum(self.ours.values())} calls by our kernels; left to torch: {left}"
+        return f"inference: {self.steps} steps, {self.flops / 1e6:.1f} MFLOP ({100 * self.share:.1f} % of all); left to torch: {left}"
 
 
 _reports: list[Report] = []
@@ -37,65 +65,132 @@ def compile_report(clear: bool = False) -> list[Report]:
     return found
 
 
-def pyops(gm: torch.fx.GraphModule, example_inputs: list[torch.Tensor], *, options: dict | None = None) -> Callable:
-    """The backend. options: precision ("strict", "default", "fast") and threads, as pyops.compile takes them. ValueError for another."""
-    unknown = sorted(set(options or {}) - set(OPTIONS))
+def pyops(gm: torch.fx.GraphModule, example_inputs: list, *, options: dict | None = None) -> Callable:
+    """The backend. options: precision ("strict", "default", "fast") and threads, as pyops.compile takes them; freeze: True if the weights will not
+    change, so that calls need not compare their versions. ValueError for another option.
+    """
+    options = dict(options or {})
+    unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise ValueError(f"torch.compile: backend pyops has no option {', '.join(unknown)}; it takes {', '.join(OPTIONS)}")
+    if torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in example_inputs):
+        return trained(gm, example_inputs)
+    frozen = options.pop("freeze", False)
+    compiled = Compiled(gm, example_inputs, options, frozen)
+    if any(not isinstance(x, torch.Tensor) for x in example_inputs):
+        return compiled    # sizes come as arguments: planned at the first call
     try:
-        return Compiled(gm, example_inputs, options or {})
+        compiled.plan(example_inputs)
+    except Writes:
+        return trained(gm, example_inputs)
     except Exception as why:   # whatever export or a trace may say: torch can run it
-        _reports.append(Report(0, 0.0, f"{type(why).__name__}: {why}"))
-        warnings.warn(f"torch.compile(backend='pyops'): a graph of {len(gm.graph.nodes)} nodes runs in torch: {why}", stacklevel=2)
-        return gm.forward
+        return left_to_torch(gm, why)
+    return compiled
+
+
+def left_to_torch(gm, why):
+    _reports.append(Report("torch", why=f"{type(why).__name__}: {why}"))
+    warnings.warn(f"torch.compile(backend='pyops'): a graph of {len(gm.graph.nodes)} nodes runs in torch: {why}", stacklevel=3)
+    return gm.forward
+
+
+def trained(gm, example_inputs):
+    """Forward and backward by AOTAutograd, which also makes writes to buffers results."""
+    from functorch.compile import make_boxed_func
+    from torch._dynamo.backends.common import aot_autograd
+
+    def ours(module, _):
+        counts = replaced(module)
+        _reports.append(Report("training", ours={k.removeprefix("pyops "): v for k, v in counts.items() if k.startswith("pyops ")},
+                               torch={k: v for k, v in counts.items() if not k.startswith("pyops ")}))
+        return make_boxed_func(module.forward)
+    return aot_autograd(fw_compiler=ours, bw_compiler=ours, inference_compiler=ours)(gm, example_inputs)
+
+
+class Writes(TypeError):
+    """The graph writes to a buffer or an input."""
 
 
 class Bound(torch.nn.Module):
-    """The graph with its weights among the attributes, so that an export takes them as constants."""
+    """The graph with its weights among the attributes and its sizes as numbers, so that an export takes them as constants."""
 
-    def __init__(self, gm, example_inputs, positions):
+    def __init__(self, gm, inputs, positions):
         super().__init__()
-        self.gm, self.positions = gm, positions
-        self.count = len(example_inputs)
-        for i, x in enumerate(example_inputs):
-            if i not in positions:
+        self.gm, self.positions, self.numbers = gm, positions, {}
+        self.count = len(inputs)
+        for i, x in enumerate(inputs):
+            if not isinstance(x, torch.Tensor):
+                self.numbers[i] = x
+            elif i not in positions:
                 self.register_buffer(f"weight{i}", x.detach(), persistent=False)
         self.eval()
 
-    def forward(self, *inputs):
-        given = iter(inputs)
-        return self.gm(*(next(given) if i in self.positions else getattr(self, f"weight{i}") for i in range(self.count)))
+    def forward(self, *tensors):
+        given = iter(tensors)
+        return self.gm(*(next(given) if i in self.positions else self.numbers[i] if i in self.numbers else getattr(self, f"weight{i}")
+                         for i in range(self.count)))
+
+
+@dataclass
+class Planned:
+    """What runs inputs of one shape, made from weights of these versions."""
+    run: Callable
+    state: list
 
 
 class Compiled:
-    """A graph as a Program, made anew when a weight has changed."""
+    """A graph for inference: a plan for each shape of its inputs, made anew when a weight has changed."""
 
-    def __init__(self, gm, example_inputs, options):
-        if any(not isinstance(x, torch.Tensor) for x in example_inputs):
-            raise TypeError("sizes that vary from call to call")
-        if torch.is_grad_enabled() and any(x.requires_grad for x in example_inputs):
-            raise TypeError("gradients are wanted; compile under torch.no_grad() or torch.inference_mode()")
-        self.gm, self.options = gm, options
-        self.positions = [i for i, x in enumerate(example_inputs) if not is_weight(x)]
+    def __init__(self, gm, example_inputs, options, frozen=False):
+        self.gm, self.options, self.frozen = gm, options, frozen
+        self.varying = [i for i, x in enumerate(example_inputs) if not is_weight(x)]
+        self.positions = [i for i in self.varying if isinstance(example_inputs[i], torch.Tensor)]
         self.weights = [i for i, x in enumerate(example_inputs) if is_weight(x)]
-        self.make(example_inputs)
-        _reports.append(Report(len(self.program.steps), sum(s.flops for s in self.program.steps), ""))
+        self.plans: OrderedDict[tuple, Planned] = OrderedDict()
 
-    def make(self, inputs):
+    def key(self, inputs):
+        return tuple(inputs[i].shape if isinstance(inputs[i], torch.Tensor) else inputs[i] for i in self.varying)
+
+    def plan(self, inputs) -> Planned:
+        planned = self.plans[self.key(inputs)] = Planned(self.made(inputs), self.versions(inputs))
+        if len(self.plans) > KEPT:
+            self.plans.popitem(last=False)
+        return planned
+
+    def made(self, inputs) -> Callable:
         examples = {i: torch.zeros(inputs[i].shape, dtype=inputs[i].dtype) for i in self.positions}
         bound = Bound(self.gm, [examples.get(i, x) for i, x in enumerate(inputs)], set(self.positions))
-        self.state = self.versions(inputs)
-        self.program = graph.compile(as_function(bound, tuple(examples.values())), tuple(x.numpy() for x in examples.values()), **self.options)
+        program = exported(bound, tuple(examples.values()))
+        if program.graph_signature.buffers_to_mutate or program.graph_signature.user_inputs_to_mutate:
+            raise Writes("it writes to a buffer or an input")
+        arrays = tuple(x.numpy() for x in examples.values())
+        try:
+            whole = graph.compile(as_function(program), arrays, **self.options)
+        except Exception:   # a call, a type or a value that one Program cannot have
+            parts = split(program, arrays, self.options)
+            if not parts.programs:
+                raise UnsupportedOp("nothing in it is worth a Program: " + ", ".join(parts.torch)) from None
+            _reports.append(Report("program", sum(len(p.steps) for p in parts.programs), sum(s.flops for p in parts.programs for s in p.steps),
+                                   torch=dict(parts.torch), torch_flops=parts.torch_flops))
+            return parts.run
+        _reports.append(Report("program", len(whole.steps), sum(s.flops for s in whole.steps)))
+        return OnTensors(whole)
 
     def versions(self, inputs):
         """Other numbers mean other weights: one that was changed in place has another version, a new one another address."""
         return [(inputs[i].data_ptr(), inputs[i]._version) for i in self.weights]
 
     def __call__(self, *inputs):
-        if self.versions(inputs) != self.state:
-            self.make(inputs)
-        results = self.program(*(inputs[i].detach().numpy() for i in self.positions))
-        return tuple(torch.from_numpy(r) if isinstance(r, np.ndarray) else r for r in results)
+        planned = self.plans.get(self.key(inputs))
+        if planned is None or not self.frozen and planned.state != self.versions(inputs):
+            try:
+                planned = self.plan(inputs)
+            except Exception as why:
+                planned = self.plans[self.key(inputs)] = Planned(None, self.versions(inputs))
+                left_to_torch(self.gm, why)
+        if planned.run is None:
+            return self.gm.forward(*inputs)
+        return planned.run(*(inputs[i] for i in self.positions))
 
 
 def is_weight(x) -> bool:

@@ -20,18 +20,23 @@ class UnsupportedOp(TypeError):
     """The model calls an ATen op that has no counterpart here; names it and the line that called it."""
 
 
-def as_function(module: torch.nn.Module, example_inputs: tuple) -> Callable:
-    """A function of as many arrays as the example has tensors, for pyops.compile, for inputs of the example's shapes.
+def exported(module: torch.nn.Module, example_inputs: tuple):
+    """The module's ATen calls for inputs of the example's shapes: functional, composite ones whole unless they must be taken apart.
 
-    The module must be in evaluation mode. Weights are used as they lie, without a copy. Results come in the structure the module returns.
-    UnsupportedOp for an op that is not in aten.TABLE; ValueError in training mode; what torch.export raises for a model it cannot take.
+    ValueError in training mode; what torch.export raises for a model it cannot take.
     """
     if module.training:
         raise ValueError(f"compile: {type(module).__name__} is in training mode; call .eval() first")
     examples = tuple(x if isinstance(x, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(x)) for x in example_inputs)
     with torch.no_grad():
-        program = torch.export.export(module, examples).run_decompositions({})   # functional; composite ops stay whole
-        program = taken_apart(program)
+        return taken_apart(torch.export.export(module, examples).run_decompositions({}))
+
+
+def as_function(program) -> Callable:
+    """A function of as many arrays as the exported program has inputs, for pyops.compile.
+
+    Weights are used as they lie, without a copy. Results come in the structure the module returns. UnsupportedOp for an op that is not in aten.TABLE.
+    """
     check(program)
     return lambda *arrays: Interpreter(program, arrays).run()
 
