@@ -17,6 +17,7 @@ def add_arguments(parser):
     parser.add_argument("--batch-size", type=positive(int), help="default: 32, with --data 64")
     parser.add_argument("--lr", type=positive(float), default=3e-3, help="the highest rate of the one-cycle schedule (default: 0.003)")
     parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and shifts (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="go on from DIR's checkpoint, to the same bits as without the interruption")
     parser.add_argument("--out", type=Path, default=Path("runs/lenet5"), metavar="DIR",
                         help="where checkpoint.safetensors and curve.png go (default: runs/lenet5)")
 
@@ -35,27 +36,14 @@ def run(args) -> int:
     model = models.lenet5() if args.form == "1998" else models.lenet5_modern()
     metadata = {"model": "lenet5", "form": args.form, "data": data.name, "box": data.box, "seed": args.seed, "pyops": __version__}
     trainer = train.Trainer(model, data, args.out, epochs=args.epochs or (5 if args.data else 20),
-                            batch_size=args.batch_size or (64 if args.data else 32), lr=args.lr, metadata=metadata)
+                            batch_size=args.batch_size or (64 if args.data else 32), lr=args.lr, metadata=metadata, checkpoint_every=50)
     begin = time.perf_counter()
     print(f"lenet5 ({args.form}), {sum(p.size for p in model.parameters())} parameters, on {data}")
-    show(trainer)
+    try:
+        train.show(trainer, resume=args.resume)
+    except (train.NonFiniteError, ValueError) as error:
+        raise UsageError(error) from error
     return conclude(trainer, time.perf_counter() - begin)
-
-
-def show(trainer) -> None:
-    """Fits under a progress bar (on a terminal) and prints a line an epoch."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    console = Console(highlight=False)
-    columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.percentage:3.0f} %  loss {task.fields[loss]:.3f}"),
-               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=trainer.epochs * trainer.batches_per_epoch, epoch=1, loss=0.0)
-        trainer.tick = lambda epoch, batch, loss: progress.update(task, advance=1, epoch=epoch, loss=loss)
-        trainer.report = lambda e: console.print(
-            f"epoch {e.number:3d}  loss {e.train_loss:7.4f}  accuracy {100 * e.train_accuracy:6.2f} %   "
-            f"test loss {e.test_loss:7.4f}  accuracy {100 * e.test_accuracy:6.2f} %   {e.seconds:.1f} s", soft_wrap=True)
-        trainer.fit()
 
 
 def conclude(trainer, seconds: float) -> int:

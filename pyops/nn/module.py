@@ -5,7 +5,7 @@ an array declared with register_buffer a buffer, in the order in which they were
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,12 +39,36 @@ class Module:
 
     training: bool = True
     _buffers: Mapping[str, bool] = {}   # name -> whether state_dict holds it; an instance gets its own with its first buffer
+    _hooks: Sequence["HookHandle"] = ()   # likewise
 
     def forward(self, *inputs, **kwargs):
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *inputs, **kwargs):
+        if self._hooks:
+            return self._hooked(inputs, kwargs)
         return self.forward(*inputs, **kwargs)
+
+    # ---- hooks: looking at what goes in and comes out, without touching `forward`
+
+    def register_forward_pre_hook(self, hook: Callable) -> "HookHandle":
+        """Calls hook(module, inputs) before every forward; what it returns, unless None, replaces the inputs (a tuple, or the only one)."""
+        return HookHandle(self, "before", hook)
+
+    def register_forward_hook(self, hook: Callable) -> "HookHandle":
+        """Calls hook(module, inputs, output) after every forward; what it returns, unless None, replaces the output."""
+        return HookHandle(self, "after", hook)
+
+    def _hooked(self, inputs, kwargs):
+        hooks = list(self._hooks)
+        for handle in hooks:
+            if handle.when == "before" and (given := handle.hook(self, inputs)) is not None:
+                inputs = given if isinstance(given, tuple) else (given,)
+        output = self.forward(*inputs, **kwargs)
+        for handle in hooks:
+            if handle.when == "after" and (given := handle.hook(self, inputs, output)) is not None:
+                output = given
+        return output
 
     def register_buffer(self, name: str, value, persistent: bool = True) -> None:
         """Makes `value` (an array or None) an attribute that is saved, if persistent, but not trained."""
@@ -205,6 +229,23 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
         return f"{type(self).__name__}(\n  " + "\n  ".join(([self.extra_repr()] if self.extra_repr() else []) + lines) + "\n)"
+
+
+class HookHandle:
+    """A hook in its place; remove() takes it out, and so does the end of a with block."""
+
+    def __init__(self, module: Module, when: str, hook: Callable):
+        self.module, self.when, self.hook = module, when, hook
+        module._hooks = [*module._hooks, self]
+
+    def remove(self) -> None:
+        self.module._hooks = [h for h in self.module._hooks if h is not self]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
 
 
 def _own_parameters(module):

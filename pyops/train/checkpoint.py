@@ -1,4 +1,8 @@
-"""Checkpoints: a state_dict as a safetensors file with a few words about it."""
+"""Checkpoints: a state_dict as a safetensors file with a few words about it.
+
+What resuming needs beside the weights (see state.py) lies in the same file, under names that begin with "@": one rename then replaces
+all of it, and no crash can leave weights of one step beside the optimiser of another. `load` passes over these.
+"""
 from __future__ import annotations
 
 import os
@@ -8,11 +12,18 @@ from pathlib import Path
 import numpy as np
 
 
+RESUMING = "@"
+
+
 def save(path, state: Mapping[str, np.ndarray], metadata: Mapping[str, object]) -> None:
-    """Writes beside `path`, then renames: a crash or Ctrl-C leaves the old file or the new one, never half of one."""
+    """Writes beside `path`, syncs, renames, syncs the folder: a crash, kill -9 or loss of power leaves the old file or the new one whole.
+
+    What a killed process left beside `path` is removed.
+    """
     from safetensors.numpy import save as as_bytes
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(beside, "wb") as file:
@@ -21,17 +32,50 @@ def save(path, state: Mapping[str, np.ndarray], metadata: Mapping[str, object]) 
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+        sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def load(path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays and the metadata. FileNotFoundError, or ValueError where the file is no safetensors file or is damaged."""
+def sync_folder(folder: Path) -> None:
+    """Makes a rename within `folder` survive a loss of power, where the system can open folders (Windows cannot, and needs not)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes half-written files for `path` whose process no longer runs."""
+    for beside in path.parent.glob(f".{path.name}.*"):
+        pid = beside.name.rpartition(".")[2]
+        if pid.isdigit() and not running(int(pid)):
+            beside.unlink(missing_ok=True)
+
+
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass   # there, but another user's
+    return True
+
+
+def load(path, resuming: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays, with those that only resuming needs if `resuming`, and the metadata.
+
+    FileNotFoundError, or ValueError where the file is no safetensors file or is damaged.
+    """
     from safetensors import SafetensorError, safe_open
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safe_open(path, "numpy") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})
+            return {key: file.get_tensor(key) for key in file.keys() if resuming or not key.startswith(RESUMING)}, dict(file.metadata() or {})
     except SafetensorError as why:
         raise ValueError(f"{path}: not a safetensors file, or a damaged one: {why}") from why

@@ -1,41 +1,79 @@
-"""Trainer: epochs over a set of digits, with what a person wants to see meanwhile and to keep afterwards."""
+"""Trainer: epochs over labelled images, with what a person wants to see meanwhile and to keep afterwards."""
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ..optim import AdamW, OneCycleLR
-from ..random import default_generator
+from .. import random
+from ..optim import AdamW, Optimizer, OneCycleLR, ReduceLROnPlateau, clip_grad_norm_
 from ..tensor import Tensor, no_grad
-from . import checkpoint, curve
-from .data import Digits, batches
+from . import checkpoint, curve, regularisation, state
+from .data import batches
+from .dataset import split_of
+from .loader import training_batches
+from .metrics import loss_of, measure, scores_of
+from .nonfinite import NonFiniteError, first_non_finite, gradients_finite, state_finite
+
+MONITORS = {"test_loss": -1, "test_accuracy": 1, "train_loss": -1, "train_accuracy": 1}   # 1: higher is better
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to. Training figures are of the batches as they were trained on, before each step."""
+    """What one epoch came to. Training figures are of the batches as they were trained on, before each step, without penalties.
+
+    rate: the first group's learning rate at the end; gradient_norm: the mean over the batches, None unless gradients are clipped.
+    """
     number: int
     train_loss: float
     train_accuracy: float
     test_loss: float
     test_accuracy: float
     seconds: float
+    test_top_k: float | None = None
+    rate: float | None = None
+    gradient_norm: float | None = None
+
+
+@dataclass
+class Progress:
+    """Where a training stands: whole epochs, batches of the one under way, and sums over those; what was best so far."""
+    epochs: int = 0
+    batch: int = 0
+    loss: float = 0.0
+    right: int = 0
+    seen: int = 0
+    norm: float = 0.0
+    seconds: float = 0.0
+    best: float | None = None
+    best_epoch: int = 0
+    stopped: bool = False
 
 
 @dataclass
 class Trainer:
-    """Trains `model` (with `loss` and `scores`, see models.lenet5) on `data` by AdamW under a one-cycle schedule.
+    """Trains `model` on `data` and keeps what a crash must not take.
 
-    After each epoch it tests, writes out/checkpoint.safetensors (with `metadata`, the epoch and the accuracy) and out/curve.png.
-    shift: each training image is moved by up to so many pixels. report(epoch) is called after each epoch, tick(done, of) after each
-    batch. A KeyboardInterrupt during fit ends it: `interrupted` is set and the files are those of the last whole epoch.
+    model: its `loss(output, targets)` and `scores(output)` are used where it has them (see models.lenet5), else cross-entropy on logits;
+    loss overrides. data: Digits, whose training images move by up to `shift` pixels, or two datasets (dataset.Split).
+    optimizer: default AdamW at lr. schedule: of pyops.optim; default one-cycle up to lr where the optimizer is the default too, else a
+    constant rate; it moves on after every "step" or "epoch" (schedule_every; ReduceLROnPlateau after every epoch, by `monitor`).
+    l1, l2: penalties on weights (regularisation.py). clip_norm: the highest joint norm of the gradients. top_k: also report this.
+    patience: stop after so many epochs without a gain of more than min_delta in `monitor`, and put the best weights back.
+    seed: of the order, augmentation and (by manual_seed) dropout; None draws one. workers: threads that make batches ahead.
+
+    After each epoch, and every checkpoint_every batches, out/checkpoint.safetensors is replaced in one rename; fit(resume=True) goes on
+    from there to the same bits as a training that never stopped. With patience or keep_best, out/best.safetensors holds the best weights.
+    After each epoch report(epoch) is called and out/curve.png drawn, after each batch tick(epoch, batch, loss). A KeyboardInterrupt ends
+    fit: `interrupted` is set and the files are those last written. A loss or gradient that is not finite raises NonFiniteError, which
+    names the layer; the last checkpoint stays.
     """
     model: object
-    data: Digits
+    data: object
     out: Path
     epochs: int = 20
     batch_size: int = 32
@@ -46,65 +84,206 @@ class Trainer:
     tick: Callable[[int, int, float], None] = lambda epoch, batch, loss: None
     history: list[Epoch] = field(default_factory=list)
     interrupted: bool = False
+    optimizer: Optimizer | None = None
+    schedule: object | None = None
+    schedule_every: str = "step"
+    loss: Callable | None = None
+    l1: float = 0.0
+    l2: float = 0.0
+    clip_norm: float | None = None
+    top_k: int | None = None
+    monitor: str = "test_loss"
+    patience: int | None = None
+    min_delta: float = 0.0
+    keep_best: bool = False
+    checkpoint_every: int | None = None
+    seed: int | None = None
+    workers: int = 0
+    draw_curve: bool = True
+    progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self):
+        self._check()
         self.out = Path(self.out)
-        self.optimizer = AdamW(self.model.parameters(), self.lr)
-        self.schedule = OneCycleLR(self.optimizer, self.lr, max(1, self.epochs * self.batches_per_epoch), cycle_momentum=False)
+        self.split = split_of(self.data, self.shift)
+        if self.seed is not None:
+            random.manual_seed(self.seed)
+        self.order_seed = int(random.default_generator().integers(1 << 62))
+        self.own_schedule = self.optimizer is None and self.schedule is None
+        if self.optimizer is None:
+            self.optimizer = AdamW([p for p in self.model.parameters() if p.requires_grad], self.lr)
+        if self.own_schedule:
+            self.schedule = OneCycleLR(self.optimizer, self.lr, max(1, self.epochs * self.batches_per_epoch), cycle_momentum=False)
+        self.objective = self.loss or loss_of(self.model)
+
+    def _check(self):
+        for name, least in (("epochs", 0), ("batch_size", 1), ("l1", 0), ("l2", 0), ("min_delta", 0), ("workers", 0)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f"Trainer: {name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("clip_norm", "top_k", "patience", "checkpoint_every"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"Trainer: {name} must be positive or None, got {getattr(self, name)}")
+        if self.monitor not in MONITORS or self.schedule_every not in ("step", "epoch"):
+            raise ValueError(f"Trainer: monitor must be one of {', '.join(MONITORS)} and schedule_every step or epoch, got "
+                             f"{self.monitor!r} and {self.schedule_every!r}")
 
     @property
     def batches_per_epoch(self) -> int:
-        return -(-len(self.data.train_labels) // self.batch_size)
+        return -(-len(self.split.train) // self.batch_size)
 
     @property
     def checkpoint(self) -> Path:
         return self.out / "checkpoint.safetensors"
 
-    def fit(self) -> list[Epoch]:
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.out / "best.safetensors"
+
+    # ---- the loop
+
+    def fit(self, resume: bool = False) -> list[Epoch]:
+        """Trains up to `epochs` epochs, with resume from the checkpoint where there is one. Returns the history."""
+        if resume and self.checkpoint.is_file():
+            self.restore()
         try:
-            for number in range(1, self.epochs + 1):
-                self.history.append(self.epoch(number))
-                self.keep(self.history[-1])
-                self.report(self.history[-1])
+            while self.progress.epochs < self.epochs and not self.progress.stopped:
+                epoch = self.epoch(self.progress.epochs + 1)
+                self.history.append(epoch)
+                self._finish(epoch)
+                self.keep()
+                self.report(epoch)
         except KeyboardInterrupt:
             self.interrupted = True
+        if self.patience is not None and self.progress.best_epoch and not self.interrupted:
+            self.model.load_state_dict(checkpoint.load(self.best_checkpoint)[0])
         return self.history
 
     def epoch(self, number: int) -> Epoch:
-        begin = time.perf_counter()
-        loss, right = 0.0, 0
+        """The rest of epoch `number`, then a test."""
+        now, begin = self.progress, time.perf_counter() - self.progress.seconds
         self.model.train()
-        rng = default_generator()
-        for i, (images, labels) in enumerate(batches(self.data.train_images, self.data.train_labels, self.batch_size, rng, self.shift)):
-            batch_loss, batch_right = self.batch(images, labels)
-            loss, right = loss + batch_loss * len(labels), right + batch_right
-            self.tick(number, i + 1, batch_loss)
-        count = len(self.data.train_labels)
-        test_loss, test_accuracy = self.test()
-        return Epoch(number, loss / count, right / count, test_loss, test_accuracy, time.perf_counter() - begin)
+        self._fixed()
+        for inputs, targets in training_batches(self.split.train, self.batch_size, self.order_seed, number, now.batch, self.workers):
+            batch_loss, right, norm = self._guarded(inputs, targets, number)
+            now.batch, now.seen, now.right = now.batch + 1, now.seen + len(inputs), now.right + right
+            now.loss, now.norm, now.seconds = now.loss + batch_loss * len(inputs), now.norm + norm, time.perf_counter() - begin
+            self.tick(number, now.batch, batch_loss)
+            if self.checkpoint_every and now.batch % self.checkpoint_every == 0 and now.batch < self.batches_per_epoch:
+                self._write()
+        tested = self.test()
+        return Epoch(number, now.loss / now.seen, now.right / now.seen, tested.loss, tested.accuracy, time.perf_counter() - begin,
+                     tested.top_k(self.top_k) if self.top_k else None, self.optimizer.param_groups[0]["lr"],
+                     now.norm / now.batch if self.clip_norm else None)
 
-    def batch(self, images, labels) -> tuple[float, int]:
-        """One step. The loss before it, and how many were right."""
+    def _fixed(self):
+        """Modules whose parameters are all frozen stay in evaluation mode: their statistics are frozen too (transfer.freeze)."""
+        for module in self.model.modules():
+            if getattr(module, "frozen", False):
+                module.eval()
+
+    def _guarded(self, inputs, targets, epoch: int) -> tuple[float, int, float]:
+        """One step, or NonFiniteError before it: the weights are then those before the step."""
+        drawn = random.default_generator().bit_generator.state
+        result = self.batch(inputs, targets)
+        if result is None:
+            random.default_generator().bit_generator.state = drawn   # the same dropout again
+            found = first_non_finite(self.model, self.objective, inputs, targets)
+            kept = f"{self.checkpoint} holds the last good state." if self.checkpoint.is_file() else "No checkpoint had been written."
+            raise NonFiniteError(found, epoch, self.progress.batch + 1, kept)
+        return result
+
+    def batch(self, inputs, targets) -> tuple[float, int, float] | None:
+        """One step. The loss before it, how many were right, and the gradients' norm (0 unless they are clipped).
+
+        None, and no step, where the loss or a gradient is not finite.
+        """
         self.optimizer.zero_grad()
-        output = self.model(Tensor(images))
-        loss = self.model.loss(output, labels)
+        output = self.model(Tensor(inputs))
+        loss = self.objective(output, targets)
+        value = float(loss.item())
+        if not math.isfinite(value):
+            return None
         loss.backward()
+        if self.l1 or self.l2:
+            regularisation.add_gradients(self.model, self.l1, self.l2)
+        norm = clip_grad_norm_(self.model.parameters(), self.clip_norm) if self.clip_norm else 0.0
+        if not (math.isfinite(norm) and gradients_finite(self.model)):
+            return None
         self.optimizer.step()
-        self.schedule.step()
-        return loss.item(), right_ones(self.model, output, labels)
+        if self.schedule is not None and self.schedule_every == "step" and not isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step()
+        return value, right_ones(self.model, output, targets), norm
 
-    def test(self, size: int = 256) -> tuple[float, float]:
-        """Loss and accuracy on the test images."""
-        return evaluate(self.model, self.data.test_images, self.data.test_labels, size)
+    def test(self, size: int = 256):
+        """metrics.Measured on the test images."""
+        return measure(self.model, self.split.test, size, self.objective, self.workers)
 
-    def keep(self, epoch: Epoch) -> None:
-        told = {**self.metadata, "epoch": epoch.number, "test_accuracy": f"{epoch.test_accuracy:.4f}"}
-        checkpoint.save(self.checkpoint, self.model.state_dict(), told)
-        curve.draw(self.out / "curve.png", self.history, f"{self.metadata.get('model', 'training')} on {self.data.name}")
+    def _finish(self, epoch: Epoch) -> None:
+        """Closes an epoch: the schedule, the best so far, whether to stop."""
+        value = getattr(epoch, self.monitor)
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step(value)
+        elif self.schedule is not None and self.schedule_every == "epoch":
+            self.schedule.step()
+        now, sign = self.progress, MONITORS[self.monitor]
+        better = now.best is None or sign * (value - now.best) > self.min_delta
+        best, best_epoch = (value, epoch.number) if better else (now.best, now.best_epoch)
+        stopped = self.patience is not None and epoch.number - best_epoch >= self.patience
+        self.progress = Progress(epochs=epoch.number, best=best, best_epoch=best_epoch, stopped=stopped)
+
+    # ---- files
+
+    def keep(self) -> None:
+        """Writes best.safetensors if this epoch is the best so far, then the checkpoint and the curve."""
+        if (self.keep_best or self.patience is not None) and self.progress.best_epoch == self.progress.epochs:
+            checkpoint.save(self.best_checkpoint, self.model.state_dict(), self._told())
+        self._write()
+        if self.draw_curve:
+            curve.draw(self.out / "curve.png", self.history, f"{self.metadata.get('model', 'training')} on {self.split.name}")
+
+    def _told(self) -> dict:
+        last = {"test_accuracy": f"{self.history[-1].test_accuracy:.4f}"} if self.history else {}
+        return {**self.metadata, "epoch": self.progress.epochs, **last}
+
+    def _write(self) -> None:
+        if not state_finite(self.model):   # an update overflowed: what is on disk is better
+            raise NonFiniteError(None, self.progress.epochs + 1, self.progress.batch, f"Weights overflowed; {self.checkpoint} was not replaced.")
+        progress = {"now": asdict(self.progress), "history": [asdict(e) for e in self.history], "seed": self.order_seed,
+                    "settings": self._settings()}
+        arrays, told = state.pack(self.optimizer, self.schedule, progress)
+        checkpoint.save(self.checkpoint, {**self.model.state_dict(), **arrays}, {**self._told(), **told})
+
+    def _settings(self) -> dict:
+        """What must be the same for a resumed training to be the same training."""
+        names = ("batch_size", "l1", "l2", "clip_norm", "monitor", "schedule_every", *(["epochs", "lr"] if self.own_schedule else []))
+        return {"optimizer": type(self.optimizer).__name__, "schedule": type(self.schedule).__name__, "images": len(self.split.train),
+                **{name: getattr(self, name) for name in names}}
+
+    def restore(self, path: Path | None = None) -> None:
+        """Takes over a checkpoint of this training: weights, optimiser, schedule, generator, place in the data, best so far.
+
+        ValueError where it is of another model or of a training with other settings; then nothing was changed.
+        """
+        path = Path(path or self.checkpoint)
+        arrays, metadata = checkpoint.load(path, resuming=True)
+        self._compare(path, metadata)
+        self.model.load_state_dict({k: v for k, v in arrays.items() if not k.startswith(checkpoint.RESUMING)})
+        saved = state.unpack(arrays, metadata, self.optimizer, self.schedule)
+        self.order_seed, self.progress = saved["seed"], Progress(**saved["now"])
+        self.history[:] = [Epoch(**e) for e in saved["history"]]
+
+    def _compare(self, path: Path, metadata) -> None:
+        import json
+        if state.KEY not in metadata:
+            raise ValueError(f"{path}: holds weights only: there is nothing to resume from")
+        told, own = json.loads(metadata[state.KEY])["progress"]["settings"], self._settings()
+        differ = [f"{k} was {told.get(k)}, is {own.get(k)}" for k in own | told if told.get(k) != own.get(k)]
+        if differ:
+            raise ValueError(f"{path}: cannot resume a training with other settings: {'; '.join(differ)}")
 
 
 def evaluate(model, images, labels, size: int = 256) -> tuple[float, float]:
-    """Mean loss and accuracy of `model` in evaluation mode, `size` images at a time."""
+    """Mean loss and accuracy of `model` on digits (N, 32, 32) in evaluation mode, `size` images at a time."""
     loss, right = 0.0, 0
     model.eval()
     with no_grad():
@@ -115,8 +294,8 @@ def evaluate(model, images, labels, size: int = 256) -> tuple[float, float]:
     return loss / len(labels), right / len(labels)
 
 
-def right_ones(model, output: Tensor, labels) -> int:
-    """How many of the batch have their label as the likeliest class."""
+def right_ones(model, output, targets) -> int:
+    """How many of the batch have their label, or their likeliest target, as the likeliest class."""
     with no_grad():
-        chosen = np.argmax(model.scores(output).data, axis=1)
-    return int((chosen == labels).sum())
+        chosen = np.argmax(scores_of(model, output).data, axis=1)
+    return int((chosen == (targets if targets.ndim == 1 else targets.argmax(1))).sum())
