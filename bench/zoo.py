@@ -1,36 +1,53 @@
-"""Every classification and segmentation model of torchvision through pyops.compile, with random weights: python -m pyops.bench.zoo [NAMES]
+"""Models that nobody here wrote, through torch.compile(backend="pyops"): python -m pyops.bench.zoo [NAMES] [--table FILE]
 
-A line a model: its layers' FLOPs, the time of a call beside torch's, and the greatest difference from torch over torch's greatest value;
-or what it calls that has no counterpart here. Exits with 1 if an answer is off by more than 1e-4.
+Every classification and segmentation model of torchvision, and one of each family of timm, with random weights, batch 1 and 3. A line a model: graphs,
+FLOPs and the part of them in our kernels, calls left to torch, the time of a call beside torch's, and the greatest difference from torch over torch's
+greatest value. Exits with 1 if an answer is off by more than 1e-4. Names are torchvision's, or timm's after "timm/".
 """
 from __future__ import annotations
 
 import argparse
+import gc
 import time
+import warnings
+from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 import pyops
-from pyops.torch import UnsupportedOp
+from pyops.torch import compile_report
 
 from .torchvision_schemas import torchvision
 
 ALLOWED = 1e-4
+BATCHES = (1, 3)
 SIZES = {"inception_v3": 139, "vit_h_14": 224, "vit_l_16": 224, "vit_b_16": 224, "vit_b_32": 224, "vit_l_32": 224, "maxvit_t": 224}
 SIZE = 96
 SETTINGS = {"googlenet": {"aux_logits": False, "init_weights": False}, "inception_v3": {"aux_logits": False, "init_weights": False}}
+# The smallest of each of timm 1.0.31's files of models, but for those of more than 100 million parameters and those whose input is no image
+TIMM = """beit_base_patch16_224 eca_botnext26ts_256 mobileone_s1 cait_xxs24_224 coat_tiny convit_tiny convmixer_768_32 convnext_atto_rms cpubone_nano
+crossvit_tiny_240 csatv2 cs3darknet_focus_s cspnext_tiny davit_tiny deit_tiny_patch16_224 densenet121 dla46x_c dpn48b edgenext_xx_small efficientformer_l1
+efficientformerv2_s0 mixnet_s efficientvim_m1 efficientvit_b0 efficientvit_m0 eva02_tiny_patch14_224 fasternet_t0 fastvit_t8 focalnet_tiny_srf gcvit_xxtiny
+ghostnet_050 hardcorenas_b hgnetv2_b0 hiera_tiny_224 hrnet_w18_small iformer_t inception_next_atto inception_resnet_v2 inception_v3
+inception_v4 lcnetv2_small levit_384_s8 lowformer_b0 mambaout_femto coatnet_pico_rw_224 poolformerv2_s12 gmlp_ti16_224 mobilenetv3_small_050 mobilevit_xxs
+mvitv2_tiny nasnetalarge nest_tiny nextvit_small nf_regnet_b0 pit_ti_224 pnasnet5large pvt_v2_b0 rdnet_tiny regnetx_002 repghostnet_050 repvit_m0_9
+res2net50_14w_8s resnest14d resnet18 resnetv2_18 rexnet_100 selecsls42 legacy_seresnet18 sequencer2d_s shvit_s1 skresnet18 starnet_s050 swiftformer_xs
+swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_224 tiny_vit_5m_224 tnt_s_legacy_patch16_224 tresnet_m twins_svt_small visformer_tiny
+flexivit_small vit_tiny_r_s16_p8_224 vit_srelpos_small_patch16_224 vitamin_small_224 volo_d1_224 ese_vovnet19b_slim_dw legacy_xception
+xception41p xcit_nano_12_p8_224""".split()
 
 
 def models() -> list[str]:
-    return [*torchvision.models.list_models(module=torchvision.models), *torchvision.models.list_models(module=torchvision.models.segmentation)]
+    return [*torchvision.models.list_models(module=torchvision.models), *torchvision.models.list_models(module=torchvision.models.segmentation),
+            *(f"timm/{name}" for name in TIMM)]
 
 
-def made(name: str) -> torch.nn.Module:
-    """The model, in evaluation, with batch norms that do something and no branch that its own initial weights switch off."""
+def made(name: str) -> tuple[torch.nn.Module, int]:
+    """The model in evaluation, with batch norms that do something and no branch that its own initial weights switch off, and the side of its images."""
     torch.manual_seed(0)
-    settings = {**SETTINGS.get(name, {}), **({"weights_backbone": None} if name in torchvision.models.list_models(module=torchvision.models.segmentation) else {})}
-    model = torchvision.models.get_model(name, weights=None, **settings)
+    model, size = from_timm(name.removeprefix("timm/")) if name.startswith("timm/") else from_torchvision(name)
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)
@@ -38,7 +55,20 @@ def made(name: str) -> torch.nn.Module:
     for key, parameter in model.named_parameters():
         if key.endswith(("head.weight", "layer_scale")) or (parameter.ndim > 1 and not parameter.any()):
             torch.nn.init.normal_(parameter, std=0.02)
-    return model.eval()
+    return model.eval(), size
+
+
+def from_torchvision(name):
+    settings = {**SETTINGS.get(name, {}), **({"weights_backbone": None} if name in torchvision.models.list_models(module=torchvision.models.segmentation) else {})}
+    return torchvision.models.get_model(name, weights=None, **settings), SIZES.get(name, SIZE)
+
+
+def from_timm(name):
+    import timm
+    model = timm.create_model(name)
+    wanted = model.default_cfg["input_size"][-1]
+    whole = any(isinstance(m, torch.nn.MultiheadAttention) for m in model.modules()) or model.default_cfg.get("fixed_input_size") or "attn" in str(model).lower()
+    return model, wanted if whole else 139 if wanted >= 299 else SIZE
 
 
 def tensors(result) -> list[np.ndarray]:
@@ -59,34 +89,79 @@ def shortest(call, seconds: float = 0.3) -> float:
             return best
 
 
-def line(name: str) -> tuple[str, bool]:
-    """What is said of a model, and whether its answer is wrong."""
-    model, size = made(name), SIZES.get(name, SIZE)
-    x = torch.randn(1, 3, size, size)
-    try:
-        program = pyops.compile(model, x)
-    except UnsupportedOp as why:
-        return f"not compiled: {why}", False
-    with torch.inference_mode():
-        want, ours, theirs = tensors(model(x)), shortest(lambda: program(x)), shortest(lambda: model(x))
-    off = max(np.abs(g - w).max() / max(np.abs(w).max(), 1e-30) for g, w in zip(tensors(program(x)), want, strict=True))
-    flops = sum(s.flops for s in program.steps)
-    wrong = not off <= ALLOWED
-    return f"{flops / 1e9:8.2f} GFLOP {1e3 * ours:9.2f} ms, torch {1e3 * theirs:9.2f} ms   error {off:.0e}{'  WRONG' if wrong else ''}", wrong
+@dataclass
+class Row:
+    """What came of a model: over all its graphs and both batches; seconds of batch 1."""
+    name: str
+    graphs: int
+    flops: float
+    share: float
+    left: Counter
+    ours: float
+    theirs: float
+    error: float
+    why: str = ""
+
+    @property
+    def wrong(self) -> bool:
+        return not self.error <= ALLOWED
+
+    def __str__(self):
+        left = ", ".join(f"{op.removeprefix('aten.').removesuffix('.default')} {count}" for op, count in self.left.items())
+        return (f"{self.name:<36} {self.graphs:>2} graphs {self.flops / 1e9:7.2f} GFLOP {100 * self.share:6.2f} % ours {1e3 * self.ours:8.2f} ms, torch "
+                f"{1e3 * self.theirs:8.2f} ms, error {self.error:.0e}{'  WRONG' if self.wrong else ''} {f'torch: {left}' if left else ''}{self.why}")
+
+
+def row(name: str) -> Row:
+    model, size = made(name)
+    torch._dynamo.reset()
+    compile_report(clear=True)
+    call, error, seconds = torch.compile(model, backend="pyops", dynamic=False), 0.0, []
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for batch in BATCHES:
+            x = torch.randn(batch, 3, size, size)
+            got, want = tensors(call(x)), tensors(model(x))
+            error = max([error, *(np.abs(g - w).max() / max(np.abs(w).max(), 1e-30) for g, w in zip(got, want, strict=True))])
+            seconds = seconds or [shortest(lambda: call(x)), shortest(lambda: model(x))]
+    reports = compile_report()
+    flops, torchs = sum(r.flops for r in reports), sum(r.torch_flops for r in reports)
+    left = sum((Counter(r.torch) for r in reports[:len(reports) // len(BATCHES)]), Counter())
+    why = "; ".join(r.why for r in reports if r.kind == "torch")
+    share = 0.0 if why and not flops else flops / max(flops + torchs, 1)
+    return Row(name, len(reports) // len(BATCHES), flops / sum(BATCHES), share, left, *seconds, float(error), why)
+
+
+def table(rows: list[Row]) -> str:
+    lines = ["| model | graphs | GFLOP | in our kernels | left to torch | error |", "| --- | --- | --- | --- | --- | --- |"]
+    for r in rows:
+        left = ", ".join(f"{op.removeprefix('aten.').removesuffix('.default')} {count}" for op, count in r.left.items()) or r.why or "-"
+        lines.append(f"| {r.name} | {r.graphs} | {r.flops / 1e9:.2f} | {100 * r.share:.2f} % | {left} | {r.error:.0e} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pyops.bench.zoo", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="models of torchvision (default: all)")
-    wrong = left_out = 0
-    names = parser.parse_args().names or models()
+    parser.add_argument("names", nargs="*", help="models of torchvision, or timm/NAME (default: all)")
+    parser.add_argument("--table", help="write the coverage as a table in Markdown")
+    arguments = parser.parse_args()
     torch.set_num_threads(pyops.get_num_threads())
-    for name in names:
-        text, bad = line(name)
-        wrong, left_out = wrong + bad, left_out + text.startswith("not compiled")
-        print(f"{name:<30} {text}", flush=True)
-    print(f"{len(names)} models: {len(names) - left_out} compiled whole, {left_out} not; {wrong} wrong")
-    return int(wrong > 0)
+    rows, failed = [], []
+    for name in arguments.names or models():
+        try:
+            rows.append(row(name))
+            print(rows[-1], flush=True)
+        except Exception as why:   # one model must not hide the others
+            failed.append(name)
+            print(f"{name:<36} FAILED {type(why).__name__}: {str(why).splitlines()[0][:200]}", flush=True)
+        gc.collect()
+    if arguments.table:
+        with open(arguments.table, "w") as out:
+            out.write(table(rows))
+    wrong = [r.name for r in rows if r.wrong]
+    print(f"{len(rows) + len(failed)} models: {sum(r.share >= 0.99 for r in rows)} with at least 99 % of their FLOPs in our kernels, "
+          f"{sum(not r.left and not r.why for r in rows)} with every call; {len(wrong)} wrong, {len(failed)} failed {' '.join(wrong + failed)}")
+    return int(bool(wrong or failed))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""onnx.backend.base.Backend: what onnx's own tests drive."""
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx.backend.base import Backend as Base
+from onnx.backend.base import BackendRep, Device, DeviceType
+
+from .. import graph
+from .model import ModelError
+from .ops import OPS  # noqa: F401
+from .ops.row import Unsupported
+from .program import evaluate, examples_of, parsed
+
+
+class Prepared(BackendRep):
+    """A model ready to run: as a Program (`compiled`) if all its inputs are float32 and tracing takes it, else node by node."""
+
+    def __init__(self, model):
+        self.model, self.program = model, None
+        try:
+            examples, _ = examples_of(model, {})
+            self.program = graph.compile(lambda *arrays: tuple(evaluate(model, arrays)), examples, dynamic_batch=False)
+        except (ModelError, Unsupported, TypeError, ValueError) as why:
+            self.why = str(why)
+
+    @property
+    def compiled(self) -> bool:
+        return self.program is not None
+
+    def run(self, inputs, **kwargs):
+        arrays = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
+        if self.program is not None:
+            return tuple(self.program(*arrays))
+        return tuple(np.asarray(v) if not isinstance(v, np.ndarray) else v for v in evaluate(self.model, arrays))
+
+
+class Backend(Base):
+    """pyops for onnx.backend.test. Device: CPU."""
+
+    @classmethod
+    def is_compatible(cls, model, device: str = "CPU", **kwargs) -> bool:
+        try:
+            parsed(model)
+        except ModelError:
+            return False
+        return True
+
+    @classmethod
+    def prepare(cls, model, device: str = "CPU", **kwargs) -> Prepared:
+        return Prepared(parsed(model))
+
+    @classmethod
+    def run_node(cls, node, inputs, device: str = "CPU", outputs_info=None, **kwargs):
+        given = [onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(np.asarray(x).dtype), np.asarray(x).shape)
+                 for name, x in zip((n for n in node.input if n), inputs)]
+        made = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output]
+        opset = kwargs.get("opset_version") or onnx.defs.onnx_opset_version()
+        model = onnx.helper.make_model(onnx.helper.make_graph([node], "node", given, made), opset_imports=[onnx.helper.make_opsetid("", opset)])
+        return cls.prepare(model, device).run(inputs)
+
+    @classmethod
+    def supports_device(cls, device: str) -> bool:
+        return Device(device).type == DeviceType.CPU

@@ -1,0 +1,211 @@
+"""Reading an ONNX file: everything is checked before anything is computed, and nothing is allocated that the file does not hold."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper, numpy_helper
+
+
+class ModelError(ValueError):
+    """The file is no model that can be run; names the node and the op where one is at fault."""
+
+
+@dataclass(eq=False)
+class Node:
+    """A call. version: of the operator set it is written in."""
+    op: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict
+    version: int
+
+    def __str__(self):
+        return f"{self.op} {self.name or self.outputs[0]!r}"
+
+
+@dataclass(eq=False)
+class Graph:
+    """inputs: name -> (dtype, shape), a dimension None where the file leaves it open; a whole shape None where it says nothing."""
+    inputs: dict
+    constants: dict[str, np.ndarray]
+    nodes: list[Node]
+    outputs: list[str]
+
+
+@dataclass(eq=False)
+class Model(Graph):
+    opset: int = 0
+    unknown: list[Node] = field(default_factory=list)
+
+
+def read(source, known) -> Model:
+    """source: a path, bytes or a ModelProto. known: the op types that can be run; others are written out where ONNX defines them by known ones."""
+    folder, proto = None, source
+    if not isinstance(source, onnx.ModelProto):
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        folder = None if isinstance(source, bytes) else Path(source).resolve().parent
+        proto = onnx.ModelProto()
+        try:
+            proto.ParseFromString(data)
+        except DecodeError as why:
+            raise ModelError(f"onnx: {name_of(source)} is truncated or no ONNX file: {why}") from None
+    opset = opset_of(proto)
+    proto = written_out(proto, known, opset)
+    graph = graph_of(proto.graph, opset, folder, set())
+    return Model(graph.inputs, graph.constants, graph.nodes, graph.outputs, opset, [n for n in every(graph.nodes) if n.op not in known])
+
+
+def every(nodes):
+    """The nodes, those of subgraphs too."""
+    for node in nodes:
+        yield node
+        for value in node.attrs.values():
+            if isinstance(value, Graph):
+                yield from every(value.nodes)
+
+
+def name_of(source) -> str:
+    return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+
+
+def opset_of(proto) -> int:
+    newest = onnx.defs.onnx_opset_version()
+    versions = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
+    if not versions:
+        raise ModelError("onnx: the model names no version of ONNX's operators (opset_import)")
+    if not 1 <= versions[0] <= newest:
+        raise ModelError(f"onnx: the model is of operator set {versions[0]}; the installed onnx knows 1 to {newest}")
+    return versions[0]
+
+
+def written_out(proto, known, opset):
+    """The model with its own functions, and ONNX operators that are functions of others, in terms of their bodies."""
+    from onnx import inliner
+    try:
+        if proto.functions:
+            proto = inliner.inline_local_functions(proto)
+        for _ in range(3):   # a body may call such functions again
+            ops = {n.op_type for n in proto.graph.node if n.domain in ("", "ai.onnx") and n.op_type not in known and is_function(n.op_type, opset)}
+            if not ops:
+                break
+            proto = inliner.inline_selected_functions(proto, [("", op) for op in ops], exclude=False, inline_schema_functions=True)
+    except Exception as why:   # the checks that follow say it better, or there is nothing wrong
+        if isinstance(why, ModelError):
+            raise
+    return proto
+
+
+def is_function(op, opset) -> bool:
+    try:
+        schema = onnx.defs.get_schema(op, opset)
+    except onnx.defs.SchemaError:
+        return False
+    return schema.has_function or schema.has_context_dependent_function
+
+
+def graph_of(proto, opset, folder, outer: set) -> Graph:
+    constants = {}
+    for tensor in proto.initializer:
+        constants[tensor.name] = array_of(tensor, folder)
+    if len(proto.sparse_initializer):
+        raise ModelError(f"onnx: graph {proto.name!r} has sparse initializers, which are not read")
+    inputs = {i.name: described(i) for i in proto.input if i.name not in constants}
+    made = {n: None for n in (*inputs, *constants)}
+    defined_at_all = {o for n in proto.node for o in n.output}
+    nodes = []
+    for n in proto.node:
+        node = Node(n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}", n.name, list(n.input), list(n.output), {}, opset)
+        for value in node.inputs:
+            if value and value not in made and value not in outer:
+                why = "is made by a later node: the graph has a cycle or is not in order" if value in defined_at_all else "is made by no node and is no input"
+                raise ModelError(f"onnx: {node}: input {value!r} {why}")
+        for value in node.outputs:
+            if value and value in made:
+                raise ModelError(f"onnx: {node}: output {value!r} is defined twice")
+        for a in n.attribute:
+            if a.ref_attr_name:
+                raise ModelError(f"onnx: {node}: attribute {a.name} refers to {a.ref_attr_name} of a function, outside of one")
+            node.attrs[a.name] = attribute(node, a, opset, folder, outer | set(made))
+        made.update(dict.fromkeys(node.outputs))
+        nodes.append(node)
+    for output in proto.output:
+        if output.name not in made and output.name not in outer:
+            raise ModelError(f"onnx: graph {proto.name!r}: output {output.name!r} is made by no node")
+    return Graph(inputs, constants, nodes, [o.name for o in proto.output])
+
+
+def attribute(node, a, opset, folder, outer):
+    if a.type == onnx.AttributeProto.GRAPH:
+        return graph_of(a.g, opset, folder, outer)
+    if a.type == onnx.AttributeProto.TENSOR:
+        return array_of(a.t, folder)
+    try:
+        value = helper.get_attribute_value(a)
+    except ValueError as why:
+        raise ModelError(f"onnx: {node}: attribute {a.name}: {why}") from None
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, (list, tuple)) or hasattr(value, "append"):
+        return [v.decode(errors="replace") if isinstance(v, bytes) else v for v in value]
+    return value
+
+
+def described(value):
+    """(dtype, shape) of a declared input. What is no tensor (a sequence, a map) has no dtype."""
+    tensor = value.type.tensor_type
+    if value.type.WhichOneof("value") != "tensor_type" or tensor.elem_type not in dtypes():
+        return None, None
+    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim) if tensor.HasField("shape") else None
+    return dtypes()[tensor.elem_type], shape
+
+
+def dtypes() -> dict:
+    return {code: helper.tensor_dtype_to_np_dtype(code) for code in TensorProto.DataType.values() if code not in (TensorProto.UNDEFINED,)}
+
+
+def array_of(tensor, folder) -> np.ndarray:
+    """A tensor of the file; ModelError where its shape asks for more or less than the file holds."""
+    name = tensor.name or "a constant"
+    if tensor.data_type not in dtypes():
+        raise ModelError(f"onnx: tensor {name!r} is of the unknown type {tensor.data_type}")
+    if any(d < 0 for d in tensor.dims):
+        raise ModelError(f"onnx: tensor {name!r} has the shape {tuple(tensor.dims)}")
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return external(tensor, name, folder)
+    if tensor.data_type == TensorProto.STRING:
+        return np.array([s.decode(errors="replace") for s in tensor.string_data], object).reshape(tuple(tensor.dims))
+    count = math.prod(tensor.dims)
+    stored = len(tensor.raw_data) or max(map(len, (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)))
+    if count > 2 * 8 * max(stored, 1):   # no type packs more than two values into a byte
+        raise ModelError(f"onnx: tensor {name!r} of shape {tuple(tensor.dims)} has {stored} bytes or values in the file")
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as why:
+        raise ModelError(f"onnx: tensor {name!r} of shape {tuple(tensor.dims)}: {why}") from None
+
+
+def external(tensor, name, folder) -> np.ndarray:
+    """A tensor kept in a file beside the model's."""
+    told = {e.key: e.value for e in tensor.external_data}
+    if folder is None:
+        raise ModelError(f"onnx: tensor {name!r} lies in the file {told.get('location')!r}, but the model was not read from a folder")
+    path = (folder / told.get("location", "")).resolve()
+    if not path.is_relative_to(folder):
+        raise ModelError(f"onnx: tensor {name!r} lies in {told.get('location')!r}, outside of the model's folder")
+    if not path.is_file():
+        raise ModelError(f"onnx: tensor {name!r} lies in {told.get('location')!r}, which is missing")
+    dtype = np.dtype(dtypes()[tensor.data_type])
+    try:
+        offset, length = int(told.get("offset", 0)), int(told.get("length", math.prod(tensor.dims) * dtype.itemsize))
+    except ValueError:
+        raise ModelError(f"onnx: tensor {name!r} lies at offset {told.get('offset')!r}, length {told.get('length')!r}") from None
+    size = path.stat().st_size
+    if length != math.prod(tensor.dims) * dtype.itemsize or offset < 0 or offset + length > size:
+        raise ModelError(f"onnx: tensor {name!r} of shape {tuple(tensor.dims)} needs bytes {offset} to {offset + length} of {path.name!r}, which has {size}")
+    return np.fromfile(path, dtype, math.prod(tensor.dims), offset=offset).reshape(tuple(tensor.dims))

@@ -1,0 +1,8 @@
+"""What each ONNX operator is: op type -> function of a Call, which has its inputs (arrays, or traced values while compiling) and attributes.
+
+A row uses pyops.functional where inputs are real, so that it can be compiled; what is whole numbers, or depends on numbers, is NumPy's.
+"""
+from . import convolution, detection, elementwise, gather, normalisation, other, pooling, products, recurrent, reduction, resize, shape  # noqa: F401
+from .row import OPS
+
+__all__ = ["OPS"]

@@ -1,0 +1,221 @@
+"""Elementwise operators, comparisons, casts."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ... import functional as F
+from .row import Unsupported, known, op, real, traced
+
+UNARY = {   # op -> ours, NumPy's for what our kernels do not take
+    "Relu": (F.relu, lambda x: np.maximum(x, 0)), "Sigmoid": (F.sigmoid, lambda x: 1 / (1 + np.exp(-x))), "Tanh": (F.tanh, np.tanh), "Exp": (F.exp, np.exp),
+    "Log": (F.log, np.log), "Sqrt": (F.sqrt, np.sqrt), "Abs": (F.abs, np.abs), "Neg": (F.neg, np.negative), "Erf": (F.erf, None),
+    "Reciprocal": (F.reciprocal, np.reciprocal), "Softplus": (F.softplus, lambda x: np.logaddexp(0, x)), "Softsign": (F.softsign, lambda x: x / (1 + np.abs(x))),
+    "HardSwish": (F.hardswish, None), "Mish": (F.mish, None), "Identity": (lambda x: x, lambda x: x),
+}
+NUMPY = {"Floor": np.floor, "Ceil": np.ceil, "Round": np.round, "Sign": np.sign, "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin,
+         "Acos": np.arccos, "Atan": np.arctan, "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh,
+         "IsNaN": np.isnan, "Not": np.logical_not, "BitwiseNot": np.bitwise_not}
+PAIRS = {"Equal": np.equal, "Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Less": np.less, "LessOrEqual": np.less_equal, "And": np.logical_and,
+         "Or": np.logical_or, "Xor": np.logical_xor, "BitwiseAnd": np.bitwise_and, "BitwiseOr": np.bitwise_or, "BitwiseXor": np.bitwise_xor}
+ARITHMETIC = {"Add": (F.add, np.add), "Sub": (F.sub, np.subtract), "Mul": (F.mul, np.multiply), "Max": (F.maximum, np.maximum), "Min": (F.minimum, np.minimum)}
+
+
+def like(result, x):
+    """NumPy's result in the type of the input: ONNX does not promote."""
+    return np.asarray(result).astype(x.dtype, copy=False)
+
+
+def unary(ours, numpys):
+    def row(call):
+        x = call[0]
+        if real(x):
+            return ours(x)
+        if numpys is None:
+            return like(ours(x.astype(np.float32)), x)
+        return like(numpys(x), x)
+    return row
+
+
+for _name, (_ours, _numpys) in UNARY.items():
+    op(_name)(unary(_ours, _numpys))
+
+
+def only_arrays(function, keep_type=True):
+    def row(call):
+        arrays = [known(v, "an operand") for v in call.inputs]
+        result = function(*arrays)
+        return result if result.dtype == bool or not keep_type else like(result, arrays[0])
+    return row
+
+
+for _name, _function in {**NUMPY, **PAIRS}.items():
+    op(_name)(only_arrays(_function))
+
+
+def broadcast(call):
+    """The operands of operator sets before 7, where b's axes began at `axis` of a."""
+    a, b = call.inputs
+    if call.version < 7 and call.attr("broadcast") and call.attr("axis") is not None and len(b.shape) < len(a.shape):
+        axis = call.attr("axis") % len(a.shape)
+        b = F.reshape(b, (*b.shape, *[1] * (len(a.shape) - axis - len(b.shape))))
+    return a, b
+
+
+def arithmetic(ours, numpys, several):
+    def row(call):
+        operands = call.inputs if several else broadcast(call)
+        result = operands[0]
+        for operand in operands[1:]:
+            result = ours(result, operand) if real(result, operand) else like(numpys(result, operand), result)
+        return result
+    return row
+
+
+for _name, (_ours, _numpys) in ARITHMETIC.items():
+    op(_name)(arithmetic(_ours, _numpys, _name in ("Max", "Min")))
+
+
+@op("Sum")
+def total(call):
+    result = call[0]
+    for operand in call.inputs[1:]:
+        result = F.add(result, operand) if real(result, operand) else result + operand
+    return result
+
+
+@op("Mean")
+def mean_of(call):
+    result = total(call)
+    return F.mul(result, 1 / len(call.inputs)) if real(result) else like(result / len(call.inputs), call[0])
+
+
+@op("Div")
+def div(call):
+    a, b = broadcast(call)
+    if real(a, b):
+        return F.div(a, b)
+    return like(np.trunc(a / b) if a.dtype.kind in "iu" and np.any((a % b != 0) & ((a < 0) != (b < 0))) else a // b if a.dtype.kind in "iu" else a / b, a)
+
+
+@op("Pow")
+def power(call):
+    a, b = broadcast(call)
+    if real(a) and not traced(b) and b.size == 1:
+        return F.pow(a, float(b))
+    return F.pow(a, b) if real(a, b) else like(np.power(a.astype(np.float64) if a.dtype.kind != b.dtype.kind else a, b), a)
+
+
+@op("Mod")
+def modulo(call):
+    a, b = (known(v, "an operand") for v in call.inputs)
+    return np.fmod(a, b) if call.attr("fmod", 0) else np.mod(a, b)
+
+
+@op("BitShift")
+def shift(call):
+    a, b = (known(v, "an operand") for v in call.inputs)
+    return np.left_shift(a, b) if call.attr("direction") == "LEFT" else np.right_shift(a, b)
+
+
+@op("IsInf")
+def is_inf(call):
+    x = known(call[0], "the operand")
+    return np.isinf(x) & ((x > 0) & bool(call.attr("detect_positive", 1)) | (x < 0) & bool(call.attr("detect_negative", 1)))
+
+
+@op("Clip")
+def clip(call):
+    x = call[0]
+    low, high = (call.attr("min"), call.attr("max")) if call.version < 11 else (None if v is None else known(v, "a bound").item() for v in (call[1], call[2]))
+    if real(x):
+        return x if low is None and high is None else F.clamp(x, low, high)
+    x = x if low is None else np.maximum(x, x.dtype.type(low))   # the lower bound first: where they cross, the upper one wins
+    return x if high is None else np.minimum(x, x.dtype.type(high))
+
+
+@op("LeakyRelu")
+def leaky_relu(call):
+    return F.leaky_relu(call[0], call.attr("alpha", 0.01))
+
+
+@op("Elu")
+def elu(call):
+    return F.elu(call[0], call.attr("alpha", 1.0))
+
+
+@op("Selu")
+def selu(call):
+    alpha, gamma = call.attr("alpha", 1.67326319217681884765625), call.attr("gamma", 1.05070102214813232421875)
+    return F.mul(F.elu(call[0], alpha), gamma)
+
+
+@op("Celu")
+def celu(call):
+    return F.celu(call[0], call.attr("alpha", 1.0))
+
+
+@op("ThresholdedRelu")
+def thresholded_relu(call):
+    return F.threshold(call[0], call.attr("alpha", 1.0), 0.0)
+
+
+@op("HardSigmoid")
+def hard_sigmoid(call):
+    alpha, beta = call.attr("alpha", 0.2), call.attr("beta", 0.5)
+    if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
+        return F.hardsigmoid(call[0])
+    return F.clamp(F.add(F.mul(call[0], alpha), beta), 0.0, 1.0)
+
+
+@op("Gelu")
+def gelu(call):
+    return F.gelu(call[0], call.attr("approximate", "none"))
+
+
+@op("Swish")
+def swish(call):
+    alpha = call.attr("alpha", 1.0)
+    return F.silu(call[0]) if alpha == 1 else F.mul(call[0], F.sigmoid(F.mul(call[0], alpha)))
+
+
+@op("Shrink")
+def shrink(call):
+    x, lambd, bias = known(call[0], "the operand"), call.attr("lambd", 0.5), call.attr("bias", 0.0)
+    return like(np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0)), x)
+
+
+@op("PRelu")
+def prelu(call):
+    x, slope = call.inputs
+    return F.add(F.relu(x), F.mul(slope, F.neg(F.relu(F.neg(x))))) if real(x, slope) else like(np.where(x < 0, x * slope, x), x)
+
+
+@op("Where")
+def where(call):
+    condition = known(call[0], "the condition")
+    if traced(call[1], call[2]):
+        return F.where(condition.astype(np.float32), call[1], call[2])
+    return np.where(condition, call[1], call[2])
+
+
+@op("Cast", "CastLike")
+def cast(call):
+    from onnx import helper
+    x, to = call[0], np.dtype(helper.tensor_dtype_to_np_dtype(call.attr("to")) if call.node.op == "Cast" else call[1].dtype)
+    if traced(x):
+        if to != np.float32:
+            raise Unsupported(f"a cast of the model's values to {to}; programs compute in float32")
+        return x
+    if x.dtype == object or to == object or to.itemsize < 1 or to.kind == "V" or to.name.startswith(("float8", "float4", "int4", "uint4", "int2", "uint2")):
+        raise Unsupported(f"a cast from {x.dtype} to {to}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        return x.astype(to)
+
+
+@op("Dropout")
+def dropout(call):
+    if len(call.inputs) > 2 and call[2] is not None and bool(known(call[2], "training_mode")) and (call[1] is None or known(call[1], "ratio").item()):
+        raise Unsupported("training_mode: which values are dropped is random")
+    return call[0], np.ones(call[0].shape, bool)

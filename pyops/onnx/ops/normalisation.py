@@ -1,0 +1,77 @@
+"""Normalisation."""
+from __future__ import annotations
+
+import numpy as np
+
+from ... import functional as F
+from .row import Unsupported, known, op, rank, real, traced
+
+
+@op("BatchNormalization")
+def batch_norm(call):
+    x, scale, shift, mean, var = call.inputs[:5]
+    eps, momentum = call.attr("epsilon", 1e-5), call.attr("momentum", 0.9)
+    if call.version < 7 and not call.attr("is_test", 0):
+        raise Unsupported("training by operator sets before 7")
+    if not call.attr("training_mode", 0):
+        return F.batch_norm(x, mean, var, scale, shift, False, 0.1, eps)
+    if traced(x):
+        raise Unsupported("training_mode")
+    axes = tuple(i for i in range(x.ndim) if i != 1)
+    y = F.batch_norm(x, None, None, scale, shift, True, 0.1, eps)
+    return y, *(momentum * old + (1 - momentum) * new for old, new in ((mean, x.mean(axes, dtype=x.dtype)), (var, x.var(axes, dtype=x.dtype))))
+
+
+@op("InstanceNormalization")
+def instance_norm(call):
+    return F.instance_norm(call[0], None, None, call[1], call[2], True, 0.1, call.attr("epsilon", 1e-5))
+
+
+@op("LayerNormalization")
+def layer_norm(call):
+    x, axis, eps = call[0], call.attr("axis", -1) % rank(call[0]), call.attr("epsilon", 1e-5)
+    shape = tuple(x.shape[axis:])
+    scale, shift = (None if v is None else v if tuple(v.shape) == shape else F.broadcast_to(v, shape) for v in (call[1], call[2]))
+    y = F.layer_norm(x, shape, scale, shift, eps)
+    if not call.wants(1) and not call.wants(2):
+        return y
+    axes = tuple(range(axis, rank(x)))
+    mean = F.mean(x, axes, True)
+    return y, mean, F.rsqrt(F.add(F.mean(F.square(F.sub(x, mean)), axes, True), eps))
+
+
+@op("RMSNormalization")
+def rms_norm(call):
+    x, axis = call[0], call.attr("axis", -1) % rank(call[0])
+    shape = tuple(x.shape[axis:])
+    scale = call[1] if tuple(call[1].shape) == shape else F.broadcast_to(call[1], shape)
+    if not real(x, scale):
+        raise Unsupported(f"types {x.dtype} and {scale.dtype}")
+    return F.rms_norm(x, shape, scale, call.attr("epsilon", 1e-5))
+
+
+@op("GroupNormalization")
+def group_norm(call):
+    x, groups = call[0], call.attr("num_groups")
+    scale, shift = call[1], call[2]
+    if scale.shape[0] == groups != x.shape[1]:   # a number a group, before operator set 21
+        scale, shift = (np.repeat(known(v, "the scale"), x.shape[1] // groups) for v in (scale, shift))
+    return F.group_norm(x, groups, scale, shift, call.attr("epsilon", 1e-5))
+
+
+@op("LRN")
+def lrn(call):
+    size = call.attr("size")
+    if size % 2 == 0:
+        raise Unsupported(f"an even size, {size}")
+    return F.local_response_norm(call[0], size, call.attr("alpha", 1e-4), call.attr("beta", 0.75), call.attr("bias", 1.0))
+
+
+@op("LpNormalization")
+def lp_norm(call):
+    axis, p = call.attr("axis", -1), call.attr("p", 2)
+    size = F.vector_norm(call[0], p, axis, True)
+    if traced(size):
+        return F.div(call[0], size)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(size == 0, 0, call[0] / size).astype(call[0].dtype)
