@@ -22,7 +22,7 @@ __all__ = ["Program", "Tensor", "available", "compile", "create_model", "functio
            "num_threads", "optim", "set_num_threads", "text", "train", "use_backend"]
 
 # Imported when first asked for: who calls ops alone does not wait for them.
-_LATER = ("graph", "models", "nn", "optim", "text", "torch", "train")
+_LATER = ("graph", "models", "nn", "onnx", "optim", "text", "torch", "train")
 _OF_GRAPH = ("Program", "compile")
 _OF_MODELS = ("create_model",)
 

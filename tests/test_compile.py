@@ -310,3 +310,17 @@ def test_networks(name):
     model = getattr(models, name)().eval()
     x = images(2, 1, 32, 32) if "lenet" in name else images(1, 3, 64, 64)
     assert off(pyops.compile(model, x)(x), eager(model, x)) <= 1e-4
+
+
+def test_products_that_broadcast_both_operands():
+    a, b = np.random.default_rng(0).standard_normal((2, 3, 1, 4, 5)).astype(np.float32), np.random.default_rng(1).standard_normal((1, 6, 5, 2)).astype(np.float32)
+    program = pyops.compile(lambda x, y: F.matmul(x, y), (a, b))
+    np.testing.assert_allclose(program(a, b), a @ b, rtol=1e-5, atol=1e-5)
+
+
+def test_what_numpy_computes_between_kernels_is_refused(monkeypatch):
+    """A row whose glue works on numbers would leave what it saw while compiling in the program."""
+    from pyops.ops import matmul as module
+    monkeypatch.setattr(module, "expanded", lambda a, b: (a, b))
+    with pytest.raises(ValueError, match="matmul .* outside of kernels"):
+        pyops.compile(lambda x, y: F.matmul(x, y), (np.ones((3, 1, 4, 5), np.float32), np.ones((1, 6, 5, 2), np.float32)))

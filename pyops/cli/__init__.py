@@ -14,6 +14,7 @@ COMMANDS = {
     "info": "this machine: CPU, instruction set and threads chosen and why, OpenMP copies",
     "validate": "check every op, on every backend, against its reference",
     "bench": "time the ops beside torch, ONNX Runtime, OpenVINO and ncnn",
+    "run": "run an ONNX model",
     "tune": "measure what convolution algorithms cost here, for pyops.compile to choose",
     "train": "train a network",
     "predict": "classify an image with a checkpoint",

@@ -12,6 +12,7 @@ WIDTH = 140   # columns that a table with all peers needs
 
 
 def add_arguments(parser):
+    parser.add_argument("model", nargs="?", metavar="MODEL.onnx", help="an ONNX file, beside ONNX Runtime and OpenVINO")
     parser.add_argument("--op", help="only this op: a function of pyops.functional or a row; its own cases if it has no named shapes")
     parser.add_argument("--group", help="only this group of shapes, eagerly and through pyops.compile: 'live gaps', resnet50, overhead, vgg16 or deepbench")
     parser.add_argument("--net", metavar="NAMES", help="only these networks, comma-separated, or all, or zoo (the rest of create_model's families); each library in a process "
@@ -32,6 +33,8 @@ def add_arguments(parser):
 
 
 def run(args) -> int:
+    if args.model:
+        return onnx_file(args)
     absent = [p for p in ("rich", "pytest_benchmark", *(["matplotlib"] if args.html else [])) if find_spec(p) is None]
     if absent:
         raise UsageError(f"pyops bench needs {', '.join(absent)}: pip install 'pyops[bench]'")
@@ -137,3 +140,14 @@ def measured(args, settings, console):
         for i, shape in enumerate(recurrent, len(cases) + len(networks)):
             status.update(f"{i + 1} of {jobs}: {shape.name}")
             yield from recurrent_suite.run_shape(shape, settings)
+
+
+def onnx_file(args) -> int:
+    if find_spec("onnx") is None:
+        raise UsageError("pyops bench MODEL.onnx needs onnx: pip install onnx")
+    from ..bench.onnx_suite import run as compare
+    try:
+        print(compare(args.model, args.threads, args.quick))
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    return 0

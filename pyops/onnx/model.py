@@ -26,7 +26,7 @@ class Node:
     version: int
 
     def __str__(self):
-        return f"{self.op} {self.name or self.outputs[0]!r}"
+        return f"{self.op} {self.name or (repr(self.outputs[0]) if self.outputs else 'without outputs')}"
 
 
 @dataclass(eq=False)

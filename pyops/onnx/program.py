@@ -64,6 +64,22 @@ def examples_of(model: Model, shapes: dict):
     return tuple(examples), dynamic
 
 
+def called(call: Call):
+    """The row's results; values of half precision are computed in single where kernels do not take them."""
+    halves = {np.dtype(v.dtype) for v in call.inputs if isinstance(v, np.ndarray) and v.dtype.name in ("float16", "bfloat16")}
+    try:
+        return OPS[call.node.op](call)
+    except (TypeError, ValueError):
+        if not halves:
+            raise
+    half, given = max(halves, key=lambda d: d.name), call.inputs
+    call.inputs = [v.astype(np.float32) if isinstance(v, np.ndarray) and v.dtype in halves else v for v in given]
+    results = OPS[call.node.op](call)
+    call.inputs = given
+    narrowed = [r.astype(half) if isinstance(r, np.ndarray) and r.dtype == np.float32 else r for r in (results if isinstance(results, (tuple, list)) else [results])]
+    return tuple(narrowed)
+
+
 def evaluate(graph: Graph, arrays, outer: dict | None = None) -> list:
     """The graph's outputs for these inputs. Values that depend on none of them are computed by the way."""
     values = {**(outer or {}), **graph.constants, **dict(zip(graph.inputs, arrays))}
@@ -71,7 +87,7 @@ def evaluate(graph: Graph, arrays, outer: dict | None = None) -> list:
         call = Call(node, [values[i] if i else None for i in node.inputs], lambda body, given, scope=values: evaluate(body, given, scope))
         with within(node.name or node.outputs[0]):
             try:
-                results = OPS[node.op](call)
+                results = called(call)
             except Unsupported as why:
                 raise Unsupported(f"onnx: {node}: {why}") from None
             except (ValueError, IndexError, KeyError, AttributeError, OverflowError, MemoryError) as why:

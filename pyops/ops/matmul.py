@@ -9,6 +9,7 @@ import numpy as np
 from ..kernels.gemm import reference
 from ..registry import A, Op, bad, case
 from ..tensor import Context
+from .shape import broadcast_to
 
 __all__ = ["matmul", "linear", "bmm"]
 
@@ -19,7 +20,15 @@ def matmul(input, other, *, out=None):
     input: (..., M, K) or (K,), other: (..., K, N) or (K,), float32 or float64. A 1-D operand is a row (first) or a column (second) whose axis
     is dropped from the result. Raises ValueError where K differs or leading axes do not broadcast.
     """
+    if getattr(input, "prepares_weights", False) or getattr(other, "prepares_weights", False):
+        input, other = expanded(input, other)
     return MATMUL(input, other, out=out)
+
+
+def expanded(a, b):
+    """The operands of a product to be compiled: where both are broadcast that is an op of its own, since a program cannot run NumPy."""
+    ma, mb, lead, _, _ = plan(tuple(a.shape), tuple(b.shape))
+    return tuple(x if math.prod(m[:-2]) == 1 or m[:-2] == lead else broadcast_to(x, lead + m[-2:]) for x, m in ((a, ma), (b, mb)))
 
 
 def bmm(input, mat2, *, out=None):

@@ -1,7 +1,8 @@
 """The rule for every row without one of its own: its own glue, run once on stand-ins, with the kernel calls that it makes kept.
 
-Stand-ins are arrays at known addresses; what a kernel is given is found again by its address. A row without kernels makes a view:
-where that is no contiguous array, it stays a view until something needs a copy of it.
+Stand-ins are arrays at known addresses; what a kernel is given is found again by its address. They hold NaN, so that what NumPy would compute from
+them is noticed: a program cannot. A row without kernels makes a view: where that is no contiguous array, it stays a view until something
+needs a copy of it.
 """
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class Recorder:
         self.calls = 0
 
     def stand_in(self, ref: Ref) -> np.ndarray:
-        array = np.zeros(max(1, int(np.prod(ref.shape))), ref.dtype)[:int(np.prod(ref.shape))].reshape(ref.shape)
+        array = np.full(max(1, int(np.prod(ref.shape))), np.nan if ref.dtype.kind == "f" else 0, ref.dtype)[:int(np.prod(ref.shape))].reshape(ref.shape)
         self.arrays.append((array.__array_interface__["data"][0], array, ref))
         self.arrays.sort(key=lambda entry: entry[0])
         return array
@@ -59,7 +60,10 @@ class Recorder:
             return value
         if not value.flags.c_contiguous:
             raise Declined("its glue passes a view that is not contiguous")
-        return self.find(value) or value
+        found = self.find(value)
+        if found is None and value.dtype.kind == "f" and np.isnan(value).any() and not any(value is v for v in self.node.inputs):
+            raise ValueError(outside_of_kernels(self.node))
+        return found or value
 
 
 def plain(low: Lowering, node: Node) -> None:
@@ -91,7 +95,7 @@ def place(low: Lowering, recorder: Recorder, value: Value, array: np.ndarray) ->
     if ref is None:
         if recorder.calls == 0 and not any(isinstance(v, Value) for v in recorder.node.inputs):
             raise Declined("its result is a constant")
-        raise ValueError(f"compile: {value.node.op} at {value.node.where} computes on numbers outside of kernels; it cannot be compiled")
+        raise ValueError(outside_of_kernels(value.node))
     if array.flags.c_contiguous:
         low.planar[value] = Ref(ref.buffer, ref.offset, value.shape, value.dtype)
         return
@@ -99,3 +103,7 @@ def place(low: Lowering, recorder: Recorder, value: Value, array: np.ndarray) ->
     if array.ndim > 8 or array.dtype != np.float32:
         raise ValueError(f"compile: {value.node.op} at {value.node.where}: a view of {array.ndim} axes and type {array.dtype} cannot be copied")
     low.views[value] = View(Ref(ref.buffer, ref.offset, (1,)), strides)
+
+
+def outside_of_kernels(node: Node) -> str:
+    return f"compile: {node.op} at {node.where} computes on numbers outside of kernels; it cannot be compiled"

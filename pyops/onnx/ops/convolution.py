@@ -17,6 +17,8 @@ def padding_of(call, sizes, kernel, stride, dilation):
         less, more = [t // 2 for t in total], [t - t // 2 for t in total]
         return (less, more) if how == "SAME_UPPER" else (more, less)
     pads = call.attr("pads") or [0] * 2 * n
+    if len(pads) != 2 * n or min(pads) < 0:
+        raise ValueError(f"padding must be {2 * n} numbers that are not negative, got pads {pads}")
     return list(pads[:n]), list(pads[n:])
 
 
@@ -53,8 +55,8 @@ def conv_transpose(call):
     wanted, how = call.attr("output_shape"), call.attr("auto_pad", "NOTSET")
     if wanted or how.startswith("SAME"):
         total = [w - o for w, o in zip(whole, wanted or [i * s for i, s in zip(x.shape[2:], stride)])]
-        less, more = [t // 2 for t in total], [t - t // 2 for t in total]
-        before, behind = (more, less) if how == "SAME_LOWER" else (less, more)
+        less, more = [max(t, 0) // 2 for t in total], [t - max(t, 0) // 2 for t in total]   # what is to be added is added behind
+        before, behind = (less, more) if how == "SAME_UPPER" or min(total) < 0 else (more, less)
     else:
         before, behind = padding_of(call, x.shape[2:], kernel, stride, dilation)
     if before == behind and min(before) >= 0 and all(e < max(s, d) for e, s, d in zip(extra, stride, dilation)):

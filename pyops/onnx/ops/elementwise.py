@@ -189,6 +189,8 @@ def shrink(call):
 @op("PRelu")
 def prelu(call):
     x, slope = call.inputs
+    if len(slope.shape) == 1 and len(x.shape) > 2 and slope.shape[0] == x.shape[1] != x.shape[-1]:   # a slope a channel, before operator set 9
+        slope = F.reshape(slope, (-1, *[1] * (len(x.shape) - 2)))
     return F.add(F.relu(x), F.mul(slope, F.neg(F.relu(F.neg(x))))) if real(x, slope) else like(np.where(x < 0, x * slope, x), x)
 
 

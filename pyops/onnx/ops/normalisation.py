@@ -71,7 +71,11 @@ def lrn(call):
 def lp_norm(call):
     axis, p = call.attr("axis", -1), call.attr("p", 2)
     size = F.vector_norm(call[0], p, axis, True)
-    if traced(size):
-        return F.div(call[0], size)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(size == 0, 0, call[0] / size).astype(call[0].dtype)
+    return F.div(call[0], F.maximum(size, np.float32(1e-38).astype(size.dtype)))   # zero stays zero
+
+
+@op("MeanVarianceNormalization")
+def mean_variance_norm(call):
+    x, axes = call[0], tuple(call.attr("axes") or (0, 2, 3))
+    shifted = F.sub(x, F.mean(x, axes, True))
+    return F.div(shifted, F.add(F.sqrt(F.mean(F.square(shifted), axes, True)), 1e-9))

@@ -109,15 +109,18 @@ def global_lp_pool(call):
 
 @op("MaxUnpool")
 def max_unpool(call):
-    """Indices count through the whole tensor, of the size before it may have been enlarged by output_shape."""
+    """Indices count through the whole tensor, of the size that kernel and strides give; output_shape adds zeros behind."""
     x, places = known(call[0], "x"), known(call[1], "the indices")
     n = rank(x) - 2
     kernel, stride, pads = call.attr("kernel_shape"), call.attr("strides") or [1] * n, call.attr("pads") or [0] * 2 * n
     size = [(i - 1) * s - a - b + k for i, s, k, a, b in zip(x.shape[2:], stride, kernel, pads[:n], pads[n:])]
     shape = (*x.shape[:2], *size)
-    total = tuple(call.numbers(2, "output_shape")) if call[2] is not None else shape
-    if np.any((places < 0) | (places >= math.prod(total))):
-        raise ValueError(f"indices must be in [0, {math.prod(total)}), the positions of {total}")
-    y = np.zeros(math.prod(total), x.dtype)
+    if np.any((places < 0) | (places >= math.prod(shape))):
+        raise ValueError(f"indices must be in [0, {math.prod(shape)}), the positions of {shape}")
+    y = np.zeros(math.prod(shape), x.dtype)
     y[places.reshape(-1)] = x.reshape(-1)
-    return y.reshape(total)
+    y = y.reshape(shape)
+    total = call.numbers(2, "output_shape") if call[2] is not None else shape
+    if any(t < s for t, s in zip(total, shape)):
+        raise ValueError(f"output_shape {total} is smaller than {shape}")
+    return np.pad(y, [(0, t - s) for t, s in zip(total, shape)])

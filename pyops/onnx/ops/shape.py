@@ -212,7 +212,8 @@ def space_to_depth(call):
     x, block = call[0], call.attr("blocksize")
     n, c, h, w = x.shape
     reshape, permute = (F.reshape, F.permute) if traced(x) else (np.reshape, np.transpose)
-    return reshape(permute(reshape(x, (n, c, h // block, block, w // block, block)), (0, 3, 5, 1, 2, 4)), (n, c * block ** 2, h // block, w // block))
+    order = (0, 1, 3, 5, 2, 4) if call.attr("mode", "DCR") == "CRD" else (0, 3, 5, 1, 2, 4)
+    return reshape(permute(reshape(x, (n, c, h // block, block, w // block, block)), order), (n, c * block ** 2, h // block, w // block))
 
 
 @op("Trilu")

@@ -1,0 +1,62 @@
+"""An ONNX file beside ONNX Runtime and OpenVINO: one process, the same random inputs, calls in turn."""
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+
+import numpy as np
+
+import pyops
+
+
+def run(path: str, threads: int | None, quick: bool) -> str:
+    """A line a library: milliseconds of a call, shortest and median, how many times ours theirs is, and how far apart the answers are."""
+    from pyops.onnx.program import examples_of, parsed
+    model, threads = parsed(path), threads or pyops.get_num_threads()
+    rng = np.random.default_rng(0)
+    inputs = {n: rng.standard_normal(z.shape).astype(z.dtype) if z.dtype.kind == "f" else z for n, z in zip(model.inputs, examples_of(model, {})[0])}
+    calls = {"pyops": ours(path, inputs, threads)}
+    calls |= {name: make(path, inputs, threads) for name, make in PEERS.items() if find_spec(name)}
+    answers = {name: [np.asarray(a) for a in call()] for name, call in calls.items()}
+    seconds = {name: [] for name in calls}
+    end = time.perf_counter() + (2 if quick else 20)
+    while time.perf_counter() < end or len(seconds["pyops"]) < 3:
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    lines = [f"{path}, {threads} threads, {len(seconds['pyops'])} rounds", f"{'library':<14}{'shortest ms':>12}{'median ms':>12}{'ratio':>8}{'difference':>12}"]
+    for name, times in seconds.items():
+        off = max(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30) for a, b in zip(answers["pyops"], answers[name]))
+        lines.append(f"{name:<14}{min(times) * 1e3:>12.3f}{np.median(times) * 1e3:>12.3f}{min(times) / min(seconds['pyops']):>8.2f}{off:>12.0e}")
+    return "\n".join(lines)
+
+
+def ours(path, inputs, threads):
+    program = pyops.onnx.load(path, shapes={n: a.shape for n, a in inputs.items()}, threads=threads)
+
+    def call():
+        results = program(*inputs.values())
+        return results if isinstance(results, tuple) else (results,)
+    return call
+
+
+def onnxruntime(path, inputs, threads):
+    import onnxruntime as runtime
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, inputs)
+
+
+def openvino(path, inputs, threads):
+    import openvino as library
+    core = library.Core()
+    network = core.read_model(path)
+    network.reshape({n: list(a.shape) for n, a in inputs.items()})
+    request = core.compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32",
+                                                  "PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+    return lambda: list(request.infer(inputs).values())
+
+
+PEERS = {"onnxruntime": onnxruntime, "openvino": openvino}
