@@ -154,8 +154,22 @@ def recurrent(call, **kind):
     return layers
 
 
+def extreme(function):
+    return lambda input, dim=(), keepdim=False: function(input, per_axis(dim), keepdim)
+
+
 def clamp(input, min=None, max=None):
     return F.clamp(input, min, max)
+
+
+def to_dtype(input, dtype, *_, **__):
+    if str(dtype) != "torch.float32":
+        raise NotImplementedError(f"dtype={dtype}")
+    return input
+
+
+def checked(*_, **__):
+    """An assertion about shapes or types, which tracing has seen hold."""
 
 
 TABLE = {
@@ -175,6 +189,7 @@ TABLE = {
     "aten.softmax.int": softmax, "aten.log_softmax.int": log_softmax,
     **{f"aten.{name}.{form}": getattr(F, name) for name in ("add", "sub", "mul", "div") for form in ("Tensor", "Scalar")},
     "aten.mean.dim": mean, "aten.mean.default": mean, "aten.sum.dim_IntList": sum_of, "aten.sum.default": sum_of,
+    **{f"aten.{name}.default": extreme(getattr(F, name)) for name in ("amax", "amin")},
     "aten.linalg_vector_norm.default": vector_norm,
     "aten.flatten.using_ints": F.flatten, "aten.view.default": lambda x, size: F.reshape(x, tuple(size)),
     "aten.reshape.default": lambda x, size: F.reshape(x, tuple(size)), "aten._unsafe_view.default": lambda x, size: F.reshape(x, tuple(size)),
@@ -188,7 +203,8 @@ TABLE = {
     "aten.constant_pad_nd.default": lambda x, pad, value=0: F.pad(x, tuple(pad), "constant", value),
     **{f"aten.upsample_{mode}{n}d.vec": resized({"linear": "linear", "bilinear": "bilinear", "trilinear": "trilinear", "nearest": "nearest", "bicubic": "bicubic"}[mode])
        for mode, n in (("linear", 1), ("bilinear", 2), ("trilinear", 3), ("nearest", 1), ("nearest", 2), ("nearest", 3), ("bicubic", 2))},
-    "aten.lstm.input": lstm, "aten.gru.input": recurrent(F.gru),
+    "aten._assert_tensor_metadata.default": checked, "aten.to.dtype": to_dtype,
+    "aten._to_copy.default": lambda x, *, dtype=None, **_: x if dtype is None else to_dtype(x, dtype), "aten.lstm.input": lstm, "aten.gru.input": recurrent(F.gru),
     **{f"aten.rnn_{kind}.input": recurrent(F.rnn, nonlinearity=kind) for kind in ("tanh", "relu")},
     "aten.dropout.default": dropout, "aten.feature_dropout.default": dropout,
     **{f"aten.{name}": identity for name in ("contiguous.default", "clone.default", "detach.default", "alias.default", "lift_fresh_copy.default")},

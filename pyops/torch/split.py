@@ -63,7 +63,7 @@ class Probe(Interpreter):
             return super().call(node)
         except Exception:   # a call is torch's for whatever reason it is not ours
             self.refused.add(node)
-            return pytree.tree_map_only(torch.Tensor, unknown, node.meta["val"])
+            return pytree.tree_map_only(torch.Tensor, unknown, node.meta.get("val"))   # none: a call without a result
 
 
 def unknown(tensor) -> Traced:
