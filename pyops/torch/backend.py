@@ -66,8 +66,8 @@ def compile_report(clear: bool = False) -> list[Report]:
 
 
 def pyops(gm: torch.fx.GraphModule, example_inputs: list, *, options: dict | None = None) -> Callable:
-    """The backend. options: precision ("strict", "default", "fast") and threads, as pyops.compile takes them; freeze: True if the weights will not
-    change, so that calls need not compare their versions. ValueError for another option.
+    """The backend. options: precision ("strict", "default", "fast") and threads, of inference, as pyops.compile takes them; freeze: True if the weights will
+    not change, so that calls need not compare their versions. ValueError for another option.
     """
     options = dict(options or {})
     unknown = sorted(set(options) - set(OPTIONS))
