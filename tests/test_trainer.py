@@ -55,12 +55,12 @@ from pyops import optim
 import numpy as np
 from pyops.train import ArrayDataset
 
-def slow(images, rng):
-    time.sleep(0.004)          # long enough for the signal to hit anywhere
+def noisy(images, rng):
     return images + rng.normal(size=images.shape).astype(np.float32) * 0.1
 
 t = trainer({out!r}, epochs=4, checkpoint_every=2, clip_norm=1.0, l2=1e-3, patience=9, workers={workers})
-t.split.train.augment = slow
+t.split.train.augment = noisy
+t.tick = lambda *_: time.sleep(0.03)   # 24 steps: a signal comes long before the end
 t.fit(resume=True)
 """
 
@@ -84,8 +84,8 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path):
     code, error = run_training(tmp_path / "whole", 0)
     assert code == 0, error
     rng, kills = np.random.default_rng(), 0
-    for _ in range(8):
-        code, error = run_training(tmp_path / "killed", 2, kill_after=rng.uniform(0, 0.08))
+    for _ in range(5):
+        code, error = run_training(tmp_path / "killed", 2, kill_after=rng.uniform(0, 0.07))
         assert code in (0, -signal.SIGKILL), error
         kills += code == -signal.SIGKILL
         assert checkpoint.load(tmp_path / "killed" / "checkpoint.safetensors"), "whole at any time"
@@ -130,8 +130,7 @@ def test_resuming_with_every_schedule(tmp_path, name, stop):
     second = begin(tmp_path / "b")
     second.fit(resume=True)
     assert same(*(checkpoint.load(tmp_path / run / "checkpoint.safetensors", resuming=True)[0] for run in "ab"))
-    rates = [[e.rate for e in begun.history] for begun in (second,)]
-    assert len(rates[0]) == 3
+    assert len(second.history) == 3
 
 
 def test_resuming_another_training_is_refused(tmp_path):
