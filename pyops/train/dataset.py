@@ -45,7 +45,7 @@ class ArrayDataset:
 
     images: uint8 (N, H, W) or (N, H, W, C), or float (N, C, H, W). labels: integers (N,). prepare(images) makes the network's float32
     (N, C, H, W) of a batch (default: to_unit). augment(images, rng) changes a batch as it is stored, before prepare; mix(inputs, labels,
-    rng) -> (inputs, targets) works on what prepare made (augmentation.Mixup). ValueError where lengths or axes do not fit.
+    rng) -> (inputs, targets) works on what prepare made, such as mixup. ValueError where lengths or axes do not fit.
     """
 
     def __init__(self, images, labels, prepare: Callable = to_unit, augment: Callable | None = None, mix: Callable | None = None,

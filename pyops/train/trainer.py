@@ -176,7 +176,7 @@ class Trainer:
                      now.norm / now.batch if self.clip_norm else None)
 
     def _fixed(self):
-        """Modules whose parameters are all frozen stay in evaluation mode: their statistics are frozen too (transfer.freeze)."""
+        """Modules marked `frozen = True` stay in evaluation mode: their statistics are frozen too."""
         for module in self.model.modules():
             if getattr(module, "frozen", False):
                 module.eval()
