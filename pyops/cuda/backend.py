@@ -1,0 +1,87 @@
+"""The backends "cuda" and "cuda-emulated": the rows of csrc/kernels.inc as functions of a device.
+
+The host side of a kernel is kernels/<family>/launch.py: a function of the row's name that takes the device, then the row's arguments,
+works out the grid and calls device.launch. It knows nothing of CuPy or of the emulator.
+"""
+from __future__ import annotations
+
+import importlib
+from functools import partial
+
+from ..backends import DTYPES, Into, KernelSet
+from .source import KERNELS
+
+
+def launchers() -> dict:
+    """Row name -> host function, of every kernels/<family>/launch.py."""
+    found = {}
+    for path in sorted(KERNELS.glob("*/launch.py")):
+        module = importlib.import_module(f"pyops.kernels.{path.parent.name}.launch")
+        for name in module.__all__:
+            assert name not in found, f"{name} has two host functions"
+            found[name] = getattr(module, name)
+    return found
+
+
+class DeviceKernels(KernelSet):
+    """The kernels of one device for one element type; outputs are the device's arrays."""
+
+    def __init__(self, device):
+        self.__dict__.update({name: partial(f, device) for name, f in launchers().items()})
+        self.real, self.dtype, self.device = device.real, device.dtype, device
+
+    def empty(self, shape, dtype=None):
+        return self.device.empty(shape, dtype or self.dtype)
+
+
+class CudaBackend:
+    """What both have in common; `devices` makes a device for an element type, when it is first needed."""
+
+    by_default = False   # `pyops validate` and the tests run it only when asked to
+
+    def __init__(self, name, devices, missing):
+        self.name, self._devices, self._missing = name, devices, missing
+        self._sets: dict | None = None
+
+    @property
+    def missing(self) -> str:
+        """Why this backend cannot run here; empty if it can."""
+        return self._missing()
+
+    @property
+    def sets(self) -> dict:
+        if self._sets is None:
+            self._sets = {} if self.missing else {real: self.kernels(real) for real in DTYPES}
+        return self._sets
+
+    def kernels(self, real) -> DeviceKernels:
+        """The kernels for any type of source.REALS: besides those that rows know (`sets`), f16 and bf16."""
+        return DeviceKernels(self._devices(real))
+
+    def run(self, op, real, inputs, attrs, out=None):
+        kernels = self.sets[real]
+        arrays = [kernels.device.put(a) for a in inputs]
+        if out is None:
+            return self._back(kernels, op.forward(kernels, *arrays, **attrs))
+        into = Into(kernels, out, op.name)
+        result = op.forward(into, *arrays, **attrs)
+        if into.unused:
+            raise TypeError(f"{op.name}: takes no out=, its result is a view of the input")
+        return self._back(kernels, result)
+
+    @staticmethod
+    def _back(kernels, result):
+        return tuple(map(kernels.device.get, result)) if isinstance(result, tuple) else kernels.device.get(result)
+
+
+def emulated(real):
+    from .emulated import EmulatedDevice
+    return EmulatedDevice(real)
+
+
+def emulated_missing():
+    from .emulator import missing
+    return missing()
+
+
+EMULATED = CudaBackend("cuda-emulated", emulated, emulated_missing)

@@ -1,0 +1,72 @@
+"""The device of the backend "cuda-emulated": NumPy arrays, kernels run by the emulator on the CPU."""
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+
+from .arguments import argument
+from .emulator import Module
+from .source import kernel_source
+
+
+class KernelFault(AssertionError):
+    """The emulator saw a kernel do what it must not; the message lists what, where and which thread."""
+
+
+_mode: ContextVar[tuple[bool, int]] = ContextVar("pyops_emulator_mode", default=(True, 0))
+
+
+@contextmanager
+def fast(order: int):
+    """Within the block kernels run unchecked, threads in this order: 0 ascending, 1 descending, more: a random one of that seed."""
+    token = _mode.set((False, order))
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+def dtype_of(real):
+    if real == "bf16":
+        import ml_dtypes   # NumPy has no bfloat16 of its own
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype({"f32": np.float32, "f64": np.float64, "f16": np.float16}[real])
+
+
+class EmulatedDevice:
+    """Has the shape of a real device: allocation, transfer, launch. Few multiprocessors, so that loops over blocks are seen to work."""
+
+    multiprocessors = 4
+    capability = (9, 0)
+    shared_limit = 227 << 10
+
+    def __init__(self, real):
+        self.real = real
+
+    @property
+    def dtype(self):
+        return dtype_of(self.real)
+
+    def empty(self, shape, dtype=None):
+        return np.empty(shape, dtype or self.dtype)
+
+    def zeros(self, shape, dtype=None):
+        return np.zeros(shape, dtype or self.dtype)
+
+    def put(self, array):
+        return array
+
+    def get(self, array):
+        return array
+
+    def launch(self, file, kernel, grid, block, args, shared=0, stream=None, **defines):
+        """Runs kernels/`file`'s `kernel`. KernelFault if the checker objects; an empty grid launches nothing."""
+        if min(grid) == 0:
+            return
+        checked, order = _mode.get()
+        module = Module.of(kernel_source(file, self.real, **defines), checked)
+        report = module.function(kernel)(grid, block, [argument(a, self.real) for a in args], shared, order=order)
+        if report.errors:
+            raise KernelFault(f"{file}: {kernel}<<<{grid}, {block}>>>: {report}")
