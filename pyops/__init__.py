@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from . import models, nn, optim, text, train
     from .graph import Program, compile
     from .models import create_model
+    from .torch import compile_report
 
 __version__ = "0.1.0"
-__all__ = ["Program", "Tensor", "available", "compile", "create_model", "functional", "get_backend", "get_num_threads", "grad", "manual_seed", "models", "nn", "no_grad",
+__all__ = ["Program", "Tensor", "available", "compile", "compile_report", "create_model", "functional", "get_backend", "get_num_threads", "grad", "manual_seed", "models", "nn", "no_grad",
            "num_threads", "optim", "set_num_threads", "text", "train", "use_backend"]
 
 # Imported when first asked for: who calls ops alone does not wait for them.
-_LATER = ("graph", "models", "nn", "onnx", "optim", "text", "torch", "train")
+_LATER = ("graph", "inspect", "models", "nn", "onnx", "optim", "text", "torch", "train")
 _OF_GRAPH = ("Program", "compile")
 _OF_MODELS = ("create_model",)
+_OF_TORCH = ("compile_report",)
 
 
 def __getattr__(name):
@@ -32,10 +34,12 @@ def __getattr__(name):
         return import_module(f".{name}", __name__)
     if name in _OF_GRAPH:
         return getattr(import_module(".graph", __name__), name)
+    if name in _OF_TORCH:
+        return getattr(import_module(".torch", __name__), name)
     if name in _OF_MODELS:
         return getattr(import_module(".models", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_LATER, *_OF_GRAPH, *_OF_MODELS})
+    return sorted({*globals(), *_LATER, *_OF_GRAPH, *_OF_MODELS, *_OF_TORCH})

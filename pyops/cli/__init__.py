@@ -18,6 +18,7 @@ COMMANDS = {
     "tune": "measure what convolution algorithms cost here, for pyops.compile to choose",
     "train": "train a network",
     "predict": "classify an image with a checkpoint",
+    "inspect": "draw what a checkpoint's network has learnt and sees in an image",
     "draw": "draw a network's graph as SVG, or print its layers",
     "generate": "write text with a checkpoint, character by character",
 }

@@ -19,6 +19,7 @@ class Classifier(nn.Module):
     top: bool = True
     pooling: str | None = None
     activation: str | None = None
+    own_head: bool = False   # whether `head` stands in for the published classifier
 
     def maps(self, input):
         raise NotImplementedError(f"{type(self).__name__} defines no maps")
@@ -28,6 +29,8 @@ class Classifier(nn.Module):
 
     def forward(self, input):
         maps = self.maps(input)
+        if self.own_head:
+            return self.finish(self.head(self.pooled(maps)))
         return self.finish(self.classify(maps)) if self.top else self.pooled(maps)
 
     def finish(self, logits):
@@ -50,3 +53,25 @@ class Classifier(nn.Module):
             setattr(self, name, None)
         self.top, self.pooling = False, pooling
         return self
+
+    def with_head(self, classes: int, hidden: tuple[int, ...] = (), dropout: float = 0.0, pooling: str = "avg") -> "Classifier":
+        """Puts a new classifier on the trunk, in place, drawn at random: pooling, hidden linear layers with ReLU, `classes` logits."""
+        if not isinstance(classes, int) or classes < 1 or any(not isinstance(n, int) or n < 1 for n in hidden) or pooling not in ("avg", "max"):
+            raise ValueError(f"{type(self).__name__}.with_head: classes and hidden must be positive ints and pooling 'avg' or 'max', got "
+                             f"{classes!r}, {hidden!r} and {pooling!r}")
+        self.own_head = False
+        self.without_top(None)
+        channels = self.channels()
+        self.pooling = pooling
+        layers: list[nn.Module] = []
+        for width in hidden:
+            layers += [nn.Linear(channels, width), nn.ReLU()]
+            channels = width
+        self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(channels, classes))
+        self.own_head = True
+        return self
+
+    def channels(self) -> int:
+        """Of the trunk's last maps."""
+        from ..graph.describe import graph_of
+        return graph_of(self, None).outputs[0].shape[1]

@@ -1,19 +1,28 @@
 """Training: data, the loop, checkpoints and what tells whether a training goes well.
 
-Needs the extra `train`: pip install "pyops[train]" (matplotlib, Pillow, rich, safetensors, scikit-learn), each only where it is used.
+Needs the extra `train`: pip install "pyops[train]" (matplotlib, Optuna, Pillow, rich, safetensors, scikit-learn), each only where it is used.
 """
-from . import checkpoint
+from . import augment, checkpoint
+from .cifar import cifar, read_cifar
 from .data import Digits, batches, mnist, uci_digits
 from .dataset import ArrayDataset, Normalize, Split, to_unit
+from .diagnosis import Diagnosis, diagnose
+from .folder import ImageFolder
+from .gallery import gallery, wrong_predictions
 from .idx import read_idx
 from .loader import plain_batches, training_batches
 from .metrics import Measured, confusion_matrix, measure, top_k
 from .nonfinite import NonFinite, NonFiniteError, first_non_finite
 from .regularisation import penalty
 from .progress import show
+from .sanity import SanityReport, sanity_check
+from .search import Choice, Range, search
 from .text_trainer import Progress, TextTrainer, chunks
 from .trainer import Epoch, Trainer, evaluate
+from .transfer import freeze, replace_head, unfreeze
 
-__all__ = ["ArrayDataset", "Digits", "Epoch", "Measured", "NonFinite", "NonFiniteError", "Normalize", "Progress", "Split", "TextTrainer",
-           "Trainer", "batches", "checkpoint", "chunks", "confusion_matrix", "evaluate", "first_non_finite", "measure", "mnist", "penalty",
-           "plain_batches", "read_idx", "show", "to_unit", "top_k", "training_batches", "uci_digits"]
+__all__ = ["ArrayDataset", "Choice", "Diagnosis", "Digits", "Epoch", "ImageFolder", "Measured", "NonFinite", "NonFiniteError", "Normalize",
+           "Progress", "Range", "SanityReport", "Split", "TextTrainer", "Trainer", "augment", "batches", "checkpoint", "chunks", "cifar",
+           "confusion_matrix", "diagnose", "evaluate", "first_non_finite", "freeze", "gallery", "measure", "mnist", "penalty", "plain_batches",
+           "read_cifar", "read_idx", "replace_head", "sanity_check", "search", "show", "to_unit", "top_k", "training_batches", "uci_digits",
+           "unfreeze", "wrong_predictions"]

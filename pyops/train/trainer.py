@@ -70,7 +70,7 @@ class Trainer:
     from there to the same bits as a training that never stopped. With patience or keep_best, out/best.safetensors holds the best weights.
     After each epoch report(epoch) is called and out/curve.png drawn, after each batch tick(epoch, batch, loss). A KeyboardInterrupt ends
     fit: `interrupted` is set and the files are those last written. A loss or gradient that is not finite raises NonFiniteError, which
-    names the layer; the last checkpoint stays.
+    names the layer; the last checkpoint stays. batch_losses: of every step of this fit, for `diagnose`.
     """
     model: object
     data: object
@@ -101,6 +101,7 @@ class Trainer:
     workers: int = 0
     draw_curve: bool = True
     progress: Progress = field(default_factory=Progress)
+    batch_losses: list[float] = field(default_factory=list)
 
     def __post_init__(self):
         self._check()
@@ -167,6 +168,7 @@ class Trainer:
             batch_loss, right, norm = self._guarded(inputs, targets, number)
             now.batch, now.seen, now.right = now.batch + 1, now.seen + len(inputs), now.right + right
             now.loss, now.norm, now.seconds = now.loss + batch_loss * len(inputs), now.norm + norm, time.perf_counter() - begin
+            self.batch_losses.append(batch_loss)
             self.tick(number, now.batch, batch_loss)
             if self.checkpoint_every and now.batch % self.checkpoint_every == 0 and now.batch < self.batches_per_epoch:
                 self._write()
