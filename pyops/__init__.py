@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .torch import compile_report
 
 __version__ = "0.1.0"
-__all__ = ["Program", "Tensor", "available", "compile", "compile_report", "create_model", "functional", "get_backend", "get_num_threads", "grad", "manual_seed", "models", "nn", "no_grad",
+__all__ = ["Program", "Tensor", "available", "compile", "create_model", "functional", "get_backend", "get_num_threads", "grad", "manual_seed", "models", "nn", "no_grad",
            "num_threads", "optim", "set_num_threads", "text", "train", "use_backend"]
 
 # Imported when first asked for: who calls ops alone does not wait for them.
