@@ -31,6 +31,10 @@ class KernelSet:
     def empty(self, shape, dtype=None):
         return np.empty(shape, dtype or self.dtype)
 
+    def host(self, array):
+        """`array` for Python to look into; None where that would have to wait for a GPU: then a bad index shows as NaN, not as an error."""
+        return array
+
 
 class Into:
     """A KernelSet whose first allocation is the caller's `out` array."""
@@ -143,8 +147,8 @@ def use_backend(backend) -> Iterator[None]:
 
 
 def _add_cuda():
-    from .cuda.backend import EMULATED
-    BACKENDS[EMULATED.name] = EMULATED
+    from .cuda.backend import CUDA, EMULATED
+    BACKENDS.update({b.name: b for b in (CUDA, EMULATED)})
 
 
 _add_cuda()

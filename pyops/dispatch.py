@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _C
 from .backends import active
+from .cuda import arrays as arrays_on_gpu
 
 REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 
@@ -22,6 +23,10 @@ def call(op, inputs, attrs, out=None):
         if out is not None:
             raise TypeError(f"{op.name}: out= is for arrays, not {taker.__name__}")
         return taker.__pyops_call__(op, inputs, attrs)
+    if arrays_on_gpu.on_device(inputs):
+        if out is not None:
+            raise TypeError(f"{op.name}: out= is for arrays in the host's memory")
+        return arrays_on_gpu.call(op, inputs, attrs, kinds_of(op, len(inputs)))
     back = exporter(inputs)
     arrays = ready(op, inputs)
     if out is not None:

@@ -33,7 +33,7 @@ def run(args) -> int:
     from ..backends import BACKENDS
     from ..registry import OPS
     ops = [known(args.op, OPS, "op")] if args.op else list(OPS)
-    backends = [known(args.backend, BACKENDS, "backend")] if args.backend else [n for n, b in BACKENDS.items() if b.sets]
+    backends = [known(args.backend, BACKENDS, "backend")] if args.backend else [n for n, b in BACKENDS.items() if b.by_default and b.sets]
     if args.backend and BACKENDS[args.backend].missing:
         print(f"backend {args.backend}: {BACKENDS[args.backend].missing}")
         return 2

@@ -33,6 +33,9 @@ class DeviceKernels(KernelSet):
     def empty(self, shape, dtype=None):
         return self.device.empty(shape, dtype or self.dtype)
 
+    def host(self, array):
+        return self.device.host(array)
+
 
 class CudaBackend:
     """What both have in common; `devices` makes a device for an element type, when it is first needed."""
@@ -42,6 +45,7 @@ class CudaBackend:
     def __init__(self, name, devices, missing):
         self.name, self._devices, self._missing = name, devices, missing
         self._sets: dict | None = None
+        self._kernels: dict = {}
 
     @property
     def missing(self) -> str:
@@ -56,7 +60,9 @@ class CudaBackend:
 
     def kernels(self, real) -> DeviceKernels:
         """The kernels for any type of source.REALS: besides those that rows know (`sets`), f16 and bf16."""
-        return DeviceKernels(self._devices(real))
+        if real not in self._kernels:
+            self._kernels[real] = DeviceKernels(self._devices(real))
+        return self._kernels[real]
 
     def run(self, op, real, inputs, attrs, out=None):
         kernels = self.sets[real]
@@ -84,4 +90,15 @@ def emulated_missing():
     return missing()
 
 
+def on_gpu(real):
+    from .device import CupyDevice
+    return CupyDevice(real)
+
+
+def gpu_missing():
+    from .device import missing
+    return missing()
+
+
+CUDA = CudaBackend("cuda", on_gpu, gpu_missing)
 EMULATED = CudaBackend("cuda-emulated", emulated, emulated_missing)

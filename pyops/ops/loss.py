@@ -70,7 +70,7 @@ def refuse_labels(name, index, classes, ignore):
 
 
 def _any_nan(y):
-    return (y != y).any() if y.ndim else y != y
+    return y is not None and ((y != y).any() if y.ndim else y != y)
 
 
 def _classes(x):
@@ -90,7 +90,7 @@ def forward(k, x, index, probabilities, weight, *, ignore, smoothing, reduction)
     y, divisor = k.empty(positions if reduction == "none" else ()), k.empty(())
     peak, logsum, mass = k.empty(positions), k.empty(positions), k.empty(positions)
     k.cross_entropy(x, index, probabilities, weight, ignore, smoothing, REDUCTIONS[reduction], y, divisor, peak, logsum, mass)
-    if index is not None and _any_nan(y):
+    if index is not None and _any_nan(k.host(y)):
         refuse_labels("cross_entropy", index, _classes(x), ignore)
     return y, divisor, peak, logsum, mass
 
@@ -129,7 +129,7 @@ def nll_forward(k, x, index, weight, *, ignore, reduction):
     positions = plan("nll_loss", x.shape, index.shape, False, _shape(weight), 0.0, reduction)
     y, divisor = k.empty(positions if reduction == "none" else ()), k.empty(())
     k.nll_loss(x, index, weight, ignore, REDUCTIONS[reduction], y, divisor)
-    if _any_nan(y):
+    if _any_nan(k.host(y)):
         refuse_labels("nll_loss", index, _classes(x), ignore)
     return y, divisor
 

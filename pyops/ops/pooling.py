@@ -351,10 +351,11 @@ def lp_pool_backward(k, dy, x, y, *, window, norm):
 
 
 def max_unpool_forward(k, x, indices, *, size):
-    y, outside = k.empty((*x.shape[:-len(size)], *size)), np.zeros(1, np.int64)
+    y, outside = k.empty((*x.shape[:-len(size)], *size)), k.empty((1,), np.int64)
     k.max_unpool(x, indices, math.prod(size), y, outside)
-    if outside[0]:
-        raise ValueError(f"max_unpool: indices must be in [0, {math.prod(size)}), the positions of a plane of size {size}; {outside[0]} are not")
+    seen = k.host(outside)
+    if seen is not None and seen[0]:
+        raise ValueError(f"max_unpool: indices must be in [0, {math.prod(size)}), the positions of a plane of size {size}; {seen[0]} are not")
     return y
 
 

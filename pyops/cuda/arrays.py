@@ -1,0 +1,96 @@
+"""Ops on arrays that already lie on a GPU: CuPy arrays, torch CUDA tensors, and whatever has __cuda_array_interface__.
+
+The result is of the first argument's kind and is queued on that library's current stream; nothing waits for the device.
+"""
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+
+from ..backends import get_backend
+
+REALS = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
+
+
+def on_device(inputs) -> bool:
+    """Whether any input lies on a GPU. (torch's CPU tensors refuse the attribute.)"""
+    return any(hasattr(v, "__cuda_array_interface__") or _is_bfloat16_on_cuda(v) for v in inputs)
+
+
+def _is_bfloat16_on_cuda(value):
+    # torch has no typestr for bfloat16 and refuses the interface; the tensor says itself where it is
+    return type(value).__module__ == "torch" and getattr(value, "is_cuda", False)
+
+
+def call(op, inputs, attrs, kinds):
+    """op on device arrays. TypeError and ValueError name the op, the input and the rule."""
+    backend = get_backend("cuda")
+    first = next(v for v in inputs if v is not None)
+    with _stream_of(first):
+        arrays = [_array(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds))]
+        real = _real(op, arrays, kinds)
+        kernels = backend.kernels(real)
+        result = op.forward(kernels, *arrays, **attrs)
+        back = _back(first)
+        return tuple(map(back, result)) if isinstance(result, tuple) else back(result)
+
+
+def _array(op, position, value, kind):
+    """A contiguous CuPy view (or copy) of one input, integers as int64."""
+    import cupy
+    if value is None and kind in "oj":
+        return None
+    if isinstance(value, np.ndarray) or not (hasattr(value, "__cuda_array_interface__") or _is_bfloat16_on_cuda(value)):
+        raise TypeError(f"{op.name}: input {position} is a {type(value).__name__} in the host's memory and others lie on a GPU; "
+                        f"move it there first")
+    array = value if isinstance(value, cupy.ndarray) else _viewed(op, position, value)
+    if array.device.id != cupy.cuda.runtime.getDevice():
+        raise ValueError(f"{op.name}: input {position} lies on GPU {array.device.id}, the first input on GPU "
+                         f"{cupy.cuda.runtime.getDevice()}; all must lie on one")
+    if kind in "ij":
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"{op.name}: input {position} must be an integer array, got {array.dtype} {array.shape}")
+        array = array.astype(np.int64, copy=False)
+    return cupy.ascontiguousarray(array)
+
+
+def _viewed(op, position, value):
+    import cupy
+    if getattr(value, "requires_grad", False):
+        raise TypeError(f"{op.name}: input {position} requires a gradient in torch, which would not see this op; detach it")
+    return cupy.from_dlpack(value) if hasattr(value, "__dlpack__") else cupy.asarray(value)
+
+
+def _real(op, arrays, kinds):
+    found = {a.dtype.name for a, kind in zip(arrays, kinds) if a is not None and kind in "ro"}
+    if len(found) != 1 or not found <= set(REALS):
+        raise TypeError(f"{op.name}: inputs on a GPU must share one of {', '.join(REALS)}, got {', '.join(sorted(found))}")
+    return REALS[found.pop()]
+
+
+@contextmanager
+def _stream_of(value):
+    """The device of `value`, and the stream on which its library works now, as CuPy's current ones."""
+    import cupy
+    if type(value).__module__ == "torch":
+        torch = sys.modules["torch"]
+        index = value.device.index
+        with cupy.cuda.Device(index), cupy.cuda.ExternalStream(torch.cuda.current_stream(index).cuda_stream, index):
+            yield
+    elif isinstance(value, cupy.ndarray):
+        with value.device:
+            yield
+    else:
+        yield
+
+
+def _back(first):
+    """Turns a CuPy array into the first input's kind."""
+    import cupy
+    if isinstance(first, cupy.ndarray):
+        return lambda a: a
+    library = sys.modules[type(first).__module__.partition(".")[0]]
+    convert = getattr(library, "from_dlpack", None)
+    return convert or (lambda a: a)

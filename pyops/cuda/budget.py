@@ -1,0 +1,91 @@
+"""The budget: for every CUDA kernel the most registers and static shared memory that any architecture and type may take; spills are none.
+
+    python -m pyops.cuda.budget            compile all kernels and compare them with kernels/cuda_budget.txt
+    python -m pyops.cuda.budget --write    and keep what they take now as the new table
+"""
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from .nvrtc import ARCHITECTURES, Resources, compile_cubin, missing, resources
+from .source import KERNELS, Source, cuda_files
+
+TABLE = KERNELS / "cuda_budget.txt"
+SLACK = 8   # registers: counts move a little from one NVRTC to the next
+
+
+def compilations() -> list[tuple[Source, str]]:
+    """float for every architecture; the other types, whose code is the same but for the type, for one."""
+    return [(Source(path, real), arch) for path in cuda_files() for real, arch in
+            [*(("f32", a) for a in ARCHITECTURES), ("f64", "sm_90"), ("f16", "sm_90"), ("bf16", "sm_90")]
+            if not needs_newer(path, arch, real)]
+
+
+def needs_newer(path, arch, real) -> bool:
+    """A file whose first lines say `requires sm_NN` is not compiled for older ones."""
+    first = path.read_text()[:600]
+    if "requires sm_" in first:
+        return int(arch[3:].rstrip("a")) < int(first.split("requires sm_", 1)[1][:3].strip(" .,;:\n"))
+    return False
+
+
+def measured() -> Iterator[tuple[str, str, str, Resources]]:
+    """(file:kernel, type, architecture, Resources) of everything."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = compilations()
+        for (source, arch), (_, log) in zip(jobs, pool.map(lambda job: compile_cubin(*job), jobs)):
+            for kernel, r in resources(log).items():
+                yield f"{source.path.parent.name}/{source.path.name}:{kernel}", source.real, arch, r
+
+
+def read_table() -> dict[str, tuple[int, int]]:
+    rows = (line.split() for line in TABLE.read_text().splitlines() if line and not line.startswith("#"))
+    return {name: (int(registers), int(shared)) for name, registers, shared in rows}
+
+
+def write_table(found):
+    most: dict = {}
+    for name, _, _, r in found:
+        registers, shared = most.get(name, (0, 0))
+        most[name] = max(registers, r.registers), max(shared, r.shared)
+    width = max(map(len, most))
+    lines = ["# file:kernel, the most registers a thread and bytes of static shared memory a block of any architecture and type",
+             *(f"{name:<{width}} {registers:>4} {shared:>6}" for name, (registers, shared) in sorted(most.items()))]
+    TABLE.write_text("\n".join(lines) + "\n")
+
+
+def violations(found) -> list[str]:
+    """What is over budget, spills, or is not in the table."""
+    table, wrong = read_table(), []
+    for name, real, arch, r in found:
+        who = f"{name} ({real}, {arch})"
+        if name not in table:
+            wrong.append(f"{who}: not in {TABLE.name}; python -m pyops.cuda.budget --write adds it")
+            continue
+        registers, shared = table[name]
+        if r.registers > registers + SLACK:
+            wrong.append(f"{who}: {r.registers} registers, {registers} + {SLACK} allowed")
+        if r.shared > shared:
+            wrong.append(f"{who}: {r.shared} bytes of shared memory, {shared} allowed")
+        if r.spills:
+            wrong.append(f"{who}: spills {r.spills} bytes")
+    return wrong
+
+
+def main(arguments) -> int:
+    if why := missing():
+        print(why)
+        return 2
+    found = list(measured())
+    if "--write" in arguments:
+        write_table(found)
+    wrong = violations(found)
+    print("\n".join([*wrong, f"{len({name for name, *_ in found})} kernels, {len(found)} compiled forms, {len(wrong)} over budget"]))
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,146 @@
+"""The device of the backend "cuda": CuPy arrays on the current device, kernels compiled for it by cupy.RawModule when first launched."""
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from .arguments import argument
+from .emulated import dtype_of
+from .source import Source, kernel_source
+
+OLDEST = (7, 5)          # compute capability that the kernels are written for
+STATIC_SHARED = 48 << 10   # bytes of dynamic shared memory that a kernel gets unasked
+DRIVER = 13000           # CUDA version that the driver must support for CuPy's wheels
+
+
+class KernelCompileError(RuntimeError):
+    """A kernel that the device's compiler refuses; the message is the compiler's."""
+
+
+@lru_cache(1)
+def missing() -> str:
+    """Why kernels cannot run on a GPU here, and what to do; empty if they can."""
+    try:
+        import cupy
+    except Exception as why:   # besides ImportError: CuPy raises OSError where its cache folder cannot be made
+        return f"CuPy cannot be imported ({type(why).__name__}: {why}); pip install pyops[cuda]"
+    runtime = cupy.cuda.runtime
+    version = runtime.driverGetVersion()
+    if version == 0:
+        return "no NVIDIA driver is loaded on this machine; install one, or use the backend cuda-emulated"
+    if version < DRIVER:
+        return (f"the NVIDIA driver supports CUDA {version // 1000}.{version % 1000 // 10}, kernels need "
+                f"{DRIVER // 1000}.{DRIVER % 1000 // 10}; update the driver")
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as why:
+        return f"the CUDA driver does not answer ({why})"
+    if count == 0:
+        return "the driver sees no CUDA device; check CUDA_VISIBLE_DEVICES"
+    properties = runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
+    capability = properties["major"], properties["minor"]
+    if capability < OLDEST:
+        return (f"{properties['name'].decode()} has compute capability {capability[0]}.{capability[1]}; the kernels need "
+                f"{OLDEST[0]}.{OLDEST[1]} or newer")
+    return ""
+
+
+@lru_cache(4096)
+def module(source: Source, stamp: float, device: int):
+    """The module of `source` on a device. CuPy's own cache does not see headers: the digest among the options does."""
+    import cupy
+    return cupy.RawModule(code=source.text, options=(*source.options, f"-DSOURCE_DIGEST={int(source.digest, 16) % 2 ** 31}"))
+
+
+@lru_cache(4096)
+def function(source: Source, stamp: float, device: int, name: str, shared: int):
+    import cupy
+    try:
+        kernel = module(source, stamp, device).get_function(name)
+    except cupy.cuda.compiler.CompileException as why:
+        raise KernelCompileError(f"{source.path.name} ({source.real}) does not compile for this device:\n{why}") from why
+    if shared > STATIC_SHARED:
+        kernel.max_dynamic_shared_size_bytes = shared
+    return kernel
+
+
+class CupyDevice:
+    """Allocation, transfer and launch on CuPy's current device and stream."""
+
+    def __init__(self, real):
+        self.real = real
+
+    @property
+    def dtype(self):
+        return dtype_of(self.real)
+
+    @property
+    def multiprocessors(self) -> int:
+        return _attributes(_current())["MultiProcessorCount"]
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        attributes = _attributes(_current())
+        return attributes["ComputeCapabilityMajor"], attributes["ComputeCapabilityMinor"]
+
+    @property
+    def shared_limit(self) -> int:
+        return _attributes(_current())["MaxSharedMemoryPerBlockOptin"]
+
+    def empty(self, shape, dtype=None):
+        import cupy
+        return _allocated(cupy.empty, shape, dtype or self.dtype)
+
+    def zeros(self, shape, dtype=None):
+        import cupy
+        return _allocated(cupy.zeros, shape, dtype or self.dtype)
+
+    def host(self, array):
+        """Nothing: to look would be to wait for the device, in every call."""
+        return None
+
+    def put(self, array):
+        """A NumPy array's copy on the device; device arrays and None as they are."""
+        import cupy
+        return cupy.asarray(array) if isinstance(array, (np.ndarray, np.generic)) else array
+
+    def get(self, array):
+        import cupy
+        return cupy.asnumpy(array)
+
+    def launch(self, file, kernel, grid, block, args, shared=0, stream=None, **defines):
+        """Queues kernels/`file`'s `kernel` on `stream` (CuPy's current one if None); an empty grid launches nothing."""
+        if min(grid) == 0:
+            return
+        source = kernel_source(file, self.real, **defines)
+        passed = [self._passed(argument(a, self.real)) for a in args]
+        function(source, source.path.stat().st_mtime, _current(), kernel, shared)(tuple(grid), tuple(block), passed,
+                                                                                 shared_mem=shared, **({"stream": stream} if stream else {}))
+
+    def _passed(self, value):
+        """Structs go by value as arrays of one; host arrays, which CuPy would pass by value too, go to the device."""
+        if isinstance(value, np.void):
+            return np.array([value])
+        return self.put(value) if isinstance(value, np.ndarray) else value
+
+
+def _current() -> int:
+    import cupy
+    return cupy.cuda.runtime.getDevice()
+
+
+@lru_cache(64)
+def _attributes(device: int) -> dict:
+    import cupy
+    return cupy.cuda.Device(device).attributes
+
+
+def _allocated(make, shape, dtype):
+    import cupy
+    try:
+        return make(shape, dtype)
+    except cupy.cuda.memory.OutOfMemoryError as why:
+        free, total = cupy.cuda.runtime.memGetInfo()
+        raise MemoryError(f"no room on the device for {tuple(shape)} {np.dtype(dtype)}: {free >> 20} of {total >> 20} MiB are free; "
+                          f"cupy.get_default_memory_pool().free_all_blocks() or torch.cuda.empty_cache() gives back what is kept") from why

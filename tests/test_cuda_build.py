@@ -1,0 +1,34 @@
+"""CUDA sources compile for every architecture, within the budget, and their machine code has what it promises. No GPU is needed."""
+import pytest
+
+from pyops.cuda import budget, nvrtc
+
+pytestmark = pytest.mark.skipif(bool(nvrtc.missing()), reason=nvrtc.missing() or "can run")
+
+
+@pytest.fixture(scope="module")
+def found():
+    return list(budget.measured())
+
+
+def test_every_kernel_is_within_its_budget(found):
+    assert budget.violations(found) == []
+
+
+def test_the_table_lists_what_there_is(found):
+    assert set(budget.read_table()) == {name for name, *_ in found}
+
+
+def test_a_budget_is_noticed(found, tmp_path, monkeypatch):
+    """A table of nothing, and one with too few registers, are violated."""
+    name, *_ = next(row for row in found if row[3].registers > 2 * budget.SLACK)
+    table = tmp_path / "table.txt"
+    table.write_text(f"{name} 1 0\n")
+    monkeypatch.setattr(budget, "TABLE", table)
+    wrong = budget.violations(found)
+    assert any("registers" in w and name in w for w in wrong) and any("not in" in w for w in wrong)
+
+
+def test_a_spill_is_noticed():
+    row = ("x.cu:k", "f32", "sm_90", nvrtc.Resources(8, 0, 16, 16))
+    assert any("spills" in w for w in budget.violations([row]))

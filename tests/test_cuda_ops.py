@@ -1,0 +1,58 @@
+"""Every case of every row on the CUDA kernels: on the emulator with every access checked, then unchecked with threads in three orders;
+and on the GPU where there is one."""
+import numpy as np
+import pytest
+
+from pyops import validate
+from pyops.backends import BACKENDS, use_backend
+from pyops.cuda.backend import launchers
+from pyops.cuda.emulated import fast
+from pyops.registry import OPS
+
+CUDA = BACKENDS["cuda"]
+ORDERS = {"ascending": 0, "descending": 1, "random": 7}
+pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
+ROWS = [pytest.param(op, c, check, id=f"{op.name}-{c.call}-{c.why}-{check}") for op, c in validate.rows()
+        for check in ("forward", "gradient") if validate.applies(check, c)]
+FORWARD = [pytest.param(op, c, id=f"{op.name}-{c.call}-{c.why}") for op, c in validate.rows()]
+
+
+def skip_without_kernels(op, backend):
+    if backend in op.todo:
+        pytest.skip(f"{op.name} has no {backend} kernel: {op.todo[backend]}")
+
+
+@pytest.mark.parametrize("real", ["f32", "f64"])
+@pytest.mark.parametrize("op, case, check", ROWS)
+def test_checked(op, case, check, real):
+    skip_without_kernels(op, "cuda-emulated")
+    validate.CHECKS[check](op, case, "cuda-emulated", real)
+
+
+@pytest.mark.parametrize("op, case", FORWARD)
+def test_no_order_of_threads_changes_a_result(op, case):
+    """In float, forward and backward: what one order computes every other does, to the last bit."""
+    skip_without_kernels(op, "cuda-emulated")
+    results = {}
+    for name, order in ORDERS.items():
+        args, kwargs = case.arguments(np.float32)
+        with use_backend("cuda-emulated"), fast(order):
+            results[name] = [*validate.flat(validate.call(case, args, kwargs)),
+                             *(validate.gradients(case, args, kwargs)[2] if case.gradient else [])]
+    for name, found in results.items():
+        for i, (a, b) in enumerate(zip(results["ascending"], found, strict=True)):
+            assert np.array_equal(a, b, equal_nan=True), f"result {i} is another with threads in {name} order"
+
+
+@pytest.mark.skipif(bool(CUDA.missing), reason=f"no GPU: {CUDA.missing}")
+@pytest.mark.parametrize("real", ["f32", "f64"])
+@pytest.mark.parametrize("op, case, check", ROWS if not CUDA.missing else ROWS[:1])
+def test_on_the_gpu(op, case, check, real):
+    skip_without_kernels(op, "cuda")
+    validate.CHECKS[check](op, case, "cuda", real)
+
+
+@pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
+def test_an_op_has_its_kernels_or_a_reason(op):
+    has = all(k in launchers() for k in op.kernels)
+    assert has != ("cuda-emulated" in op.todo), f"{op.name}: kernels or a todo, not both, not neither"
