@@ -4,6 +4,8 @@
 // A thread takes a unit of W neighbours of the result, 16 bytes where the last axis is made of such, and finds its place by dividing the
 // unit's number by the sizes, last axis first. A division by a size known beforehand is a product with 2^k / size (Granlund and
 // Montgomery 1994), rounded up by the host: exact for numbers below 2^31. The host cuts larger results in parts.
+//
+// Kernels take their Dims as const __grid_constant__: a loop's variable indexes them, and without it each thread would make itself a copy.
 #pragma once
 #include "elementwise/map.cuh"
 
