@@ -7,8 +7,9 @@ import xml.etree.ElementTree as xml
 from collections import defaultdict
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from pathlib import Path
 
-from . import known
+from . import UsageError, known
 
 REALS = ("f32", "f64")
 
@@ -17,6 +18,7 @@ def add_arguments(parser):
     parser.add_argument("--op", help="only this op")
     parser.add_argument("--backend", help="only this backend")
     parser.add_argument("--case", metavar="GLOB", help="only cases whose name matches, e.g. '*stride2*'")
+    parser.add_argument("--kernel", metavar="FILE.cu", help="a CUDA file of your own, on the emulator, with the cases in FILE.cases.py beside it")
     parser.add_argument("--junit", metavar="FILE", help="also write the results as JUnit XML")
 
 
@@ -32,6 +34,8 @@ class Result:
 def run(args) -> int:
     from ..backends import BACKENDS
     from ..registry import OPS
+    if args.kernel:
+        return run_kernel(args)
     ops = [known(args.op, OPS, "op")] if args.op else list(OPS)
     backends = [known(args.backend, BACKENDS, "backend")] if args.backend else [n for n, b in BACKENDS.items() if b.by_default and b.sets]
     if args.backend and BACKENDS[args.backend].missing:
@@ -49,6 +53,35 @@ def run(args) -> int:
         return 2
     print(table(results, backends))
     return int(any(r.outcome == "failed" for r in results))
+
+
+def run_kernel(args) -> int:
+    """--kernel: another's .cu file, launched as its cases say."""
+    from ..cuda import emulator
+    from ..cuda.user_kernel import cases_of, failures
+    if args.backend not in (None, "cuda-emulated"):
+        raise UsageError(f"--kernel runs on cuda-emulated, not on {args.backend}")
+    if why := emulator.missing():
+        raise UsageError(why)
+    path = Path(args.kernel).resolve()
+    try:
+        if not path.is_file():
+            raise FileNotFoundError(f"{args.kernel} is no file")
+        cases = [c for c in cases_of(path) if fnmatch(c.name, args.case or "*")]
+        if not cases:
+            raise UsageError(f"no case matches {args.case!r}")
+        results = [Result(case.kernel, f"{case.name}-{run}", 0, "failed" if wrong else "passed", wrong)
+                   for case, run, wrong in failures(path, cases)]
+    except (OSError, ValueError, emulator.CompileError) as error:
+        raise UsageError(str(error)) from None
+    for r in results:
+        if r.outcome == "failed":
+            print(f"FAILED {r.op} {r.name}: {r.detail.strip()}")
+    if args.junit:
+        write_junit(args.junit, results)
+    passed = sum(r.outcome == "passed" for r in results)
+    print(f"{path.name}: {len(cases)} cases, {passed} runs passed, {len(results) - passed} failed; no GPU was used")
+    return int(passed != len(results))
 
 
 def check_all(ops, backends, pattern):

@@ -26,7 +26,8 @@ from .kernel_names import kernels_of, with_dynamic_shared
 from .source import PACKAGE, ROOT, Source
 
 FOLDER = next(p for p in (PACKAGE / "csrc" / "emulator", ROOT / "csrc" / "emulator") if p.is_dir())
-BASE = ["-std=c++20", "-g", "-fPIC", "-fno-strict-aliasing", "-fno-gnu-unique", "-fvisibility=hidden", "-fno-threadsafe-statics",
+BASE = ["-std=c++20", "-gdwarf-4",   # binutils misreads the first file name of version 5
+        "-fPIC", "-fno-strict-aliasing", "-fno-gnu-unique", "-fvisibility=hidden", "-fno-threadsafe-statics",
         "-Wno-unknown-pragmas", "-Wno-attributes", "-ffp-contract=fast", "-fno-math-errno", "-x", "c++", "-c"]
 FAST = ["-O2", "-march=native"]
 CHECKED = ["-O1", "-march=native", "-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0",
@@ -183,7 +184,7 @@ class Module:
         if pc not in self._lines:
             lines = command(["addr2line", "-e", str(self.library), "-i", hex(pc - 1)]).split("\n")
             ours = [re.sub(r" \(discriminator.*", "", x) for x in lines if x and str(FOLDER) not in x and "kernel.cpp" not in x]
-            self._lines[pc] = Path(ours[0]).name if ours else "?"
+            self._lines[pc] = "/".join(Path(ours[0]).parts[-2:]) if ours else "?"
         return self._lines[pc]
 
 
