@@ -43,24 +43,6 @@ struct PowExponentBackward {   // y = a^b; 0^b has no slope in b unless it is in
     __device__ acc operator()(acc g, acc a, acc y) const { return a == 0 && y < infinity() ? acc(0) : g * (y * log(a)); }
 };
 
-template <class F>
-__device__ __forceinline__ void one(const real* x, const Dims& shape, const Dims& magic, const Dims& sx, int lanes, int total, real* y, const F& f) {
-    const Operand in[1] = {{x, sx}};
-    broadcast(in, shape, magic, lanes, total, y, f);
-}
-template <class F>
-__device__ __forceinline__ void two(const real* a, const real* b, const Dims& shape, const Dims& magic, const Dims& sa, const Dims& sb, int lanes,
-                                    int total, real* y, const F& f) {
-    const Operand in[2] = {{a, sa}, {b, sb}};
-    broadcast(in, shape, magic, lanes, total, y, f);
-}
-template <class F>
-__device__ __forceinline__ void three(const real* a, const real* b, const real* c, const Dims& shape, const Dims& magic, const Dims& sa,
-                                      const Dims& sb, const Dims& sc, int lanes, int total, real* y, const F& f) {
-    const Operand in[3] = {{a, sa}, {b, sb}, {c, sc}};
-    broadcast(in, shape, magic, lanes, total, y, f);
-}
-
 extern "C" {
 __global__ void __launch_bounds__(256) broadcast_expand(const real* x, const __grid_constant__ Dims shape, const __grid_constant__ Dims magic, const __grid_constant__ Dims sx, int lanes, int total, acc scale, real* y) { one(x, shape, magic, sx, lanes, total, y, Expand{scale}); }
 __global__ void __launch_bounds__(256) broadcast_add(const real* a, const real* b, const __grid_constant__ Dims shape, const __grid_constant__ Dims magic, const __grid_constant__ Dims sa, const __grid_constant__ Dims sb, int lanes, int total, acc alpha, real* y) { two(a, b, shape, magic, sa, sb, lanes, total, y, Add{alpha}); }

@@ -87,3 +87,22 @@ __device__ __forceinline__ void broadcast(const Operand (&in)[N], const Dims& sh
     if (lanes == LANES) broadcast_units<LANES>(in, shape, magic, total, y, f);
     else broadcast_units<1>(in, shape, magic, total, y, f);
 }
+
+// The same for one, two and three inputs, each with its strides
+template <class F>
+__device__ __forceinline__ void one(const real* x, const Dims& shape, const Dims& magic, const Dims& sx, int lanes, int total, real* y, const F& f) {
+    const Operand in[1] = {{x, sx}};
+    broadcast(in, shape, magic, lanes, total, y, f);
+}
+template <class F>
+__device__ __forceinline__ void two(const real* a, const real* b, const Dims& shape, const Dims& magic, const Dims& sa, const Dims& sb, int lanes,
+                                    int total, real* y, const F& f) {
+    const Operand in[2] = {{a, sa}, {b, sb}};
+    broadcast(in, shape, magic, lanes, total, y, f);
+}
+template <class F>
+__device__ __forceinline__ void three(const real* a, const real* b, const real* c, const Dims& shape, const Dims& magic, const Dims& sa,
+                                      const Dims& sb, const Dims& sc, int lanes, int total, real* y, const F& f) {
+    const Operand in[3] = {{a, sa}, {b, sb}, {c, sc}};
+    broadcast(in, shape, magic, lanes, total, y, f);
+}
