@@ -60,6 +60,14 @@ def parts(shape, strides, most=PART_MOST):
                 yield part, steps, [i * s[0] + at for s, at in zip(strides, starts)], i * inner + start
 
 
+def tiles(rows, width, most=PART_MOST):
+    """(first row, rows, first column, columns) of parts of a matrix with at most `most` values each."""
+    tall, wide = max(1, most // max(1, width)), max(1, min(width, most))
+    for r in range(0, rows, tall):
+        for c in range(0, width, wide):
+            yield r, min(tall, rows - r), c, min(wide, width - c)
+
+
 @lru_cache(4096)
 def layout(shape, lanes):
     """The values of a unit, the shape with its last axis counted in units, and what divides by that."""
