@@ -1,0 +1,88 @@
+"""What bench/gpu.sh times: calls on device arrays, beside the same call of torch. Shapes are named by the network layer they come from."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """ours(F, *arrays) and theirs(torch.nn.functional, *tensors) on `shapes`, in each of `precisions`.
+
+    bytes_moved, of the arrays' element size: the least memory traffic; flops: of the definition. bound says which ceiling is the floor.
+    """
+    name: str
+    shapes: tuple[tuple[int, ...], ...]
+    ours: Callable
+    theirs: Callable
+    elements: int            # read and written at least
+    flops: float = 0
+    precisions: tuple[str, ...] = ("f32",)
+
+    @property
+    def bound(self) -> str:
+        return "compute" if self.flops else "memory"
+
+
+def _size(*shape):
+    n = 1
+    for s in shape:
+        n *= s
+    return n
+
+
+def _elementwise(name, call, shape=(64, 256, 56, 56), reads=1):
+    return Row(f"{name} {'x'.join(map(str, shape))}", (shape,) * reads, call, call, (reads + 1) * _size(*shape), precisions=("f32", "bf16"))
+
+
+def _conv(layer, n, c, h, k, r, stride=1, groups=1):
+    out = (h + 2 * (r // 2) - r) // stride + 1
+    call = lambda F, x, w: F.conv2d(x, w, stride=stride, padding=r // 2, groups=groups)   # noqa: E731
+    depthwise = groups == c
+    return Row(f"conv {layer} n{n} {c}x{h}x{h} -> {k}, {r}x{r}/{stride}" + (f" g{groups}" if groups > 1 else ""),
+               ((n, c, h, h), (k, c // groups, r, r)), call, call, n * c * h * h + n * k * out * out,
+               0 if depthwise else 2.0 * n * k * out * out * (c // groups) * r * r,
+               ("f32",) if depthwise else ("f32", "tf32", "bf16"))
+
+
+def _gemm(name, m, n, k):
+    call = lambda F, x, w: F.linear(x, w)   # noqa: E731
+    return Row(f"linear {name} {m}x{k} x {n}", ((m, k), (n, k)), call, call, m * k + n * k + m * n, 2.0 * m * n * k, ("f32", "tf32", "bf16"))
+
+
+def _pool(name, call, n=64, c=64, h=112, out=56):
+    return Row(f"{name} n{n} {c}x{h}x{h}", ((n, c, h, h),), call, call, n * c * (h * h + out * out))
+
+
+ROWS = [
+    _elementwise("relu", lambda F, x: F.relu(x)),
+    _elementwise("gelu", lambda F, x: F.gelu(x)),
+    _elementwise("silu", lambda F, x: F.silu(x)),
+    _pool("max_pool 3x3/2 (resnet stem)", lambda F, x: F.max_pool2d(x, 3, 2, 1)),
+    _pool("avg_pool 2x2/2", lambda F, x: F.avg_pool2d(x, 2, 2)),
+    Row("softmax 32768x1024", ((32768, 1024),), lambda F, x: F.softmax(x, -1), lambda F, x: F.softmax(x, -1), 2 * 32768 * 1024, precisions=("f32", "bf16")),
+    Row("softmax 8192x16384", ((8192, 16384),), lambda F, x: F.softmax(x, -1), lambda F, x: F.softmax(x, -1), 2 * 8192 * 16384),
+    Row("layer_norm 32768x768", ((32768, 768), (768,), (768,)), lambda F, x, w, b: F.layer_norm(x, (768,), w, b),
+        lambda F, x, w, b: F.layer_norm(x, (768,), w, b), 2 * 32768 * 768, precisions=("f32", "bf16")),
+    Row("group_norm 64x256x56x56, 32 groups", ((64, 256, 56, 56), (256,), (256,)), lambda F, x, w, b: F.group_norm(x, 32, w, b),
+        lambda F, x, w, b: F.group_norm(x, 32, w, b), 2 * 64 * 256 * 56 * 56),
+    Row("batch_norm training 64x256x56x56", ((64, 256, 56, 56), (256,), (256,)),
+        lambda F, x, w, b: F.batch_norm(x, None, None, w, b, True), lambda F, x, w, b: F.batch_norm(x, None, None, w, b, True), 3 * 64 * 256 * 56 * 56),
+    Row("local_response_norm 64x96x55x55", ((64, 96, 55, 55),), lambda F, x: F.local_response_norm(x, 5), lambda F, x: F.local_response_norm(x, 5),
+        2 * 64 * 96 * 55 * 55),
+    Row("interpolate bilinear 16x64x64x64 -> 128", ((16, 64, 64, 64),), lambda F, x: F.interpolate(x, scale_factor=2, mode="bilinear"),
+        lambda F, x: F.interpolate(x, scale_factor=2, mode="bilinear"), 16 * 64 * 64 * 64 * 5),
+    _conv("mobilenet depthwise", 64, 128, 56, 128, 3, groups=128),
+    _conv("mobilenet depthwise 5x5", 64, 96, 28, 96, 5, groups=96),
+    _conv("resnet stem", 32, 3, 224, 64, 7, 2),
+    _conv("resnet 3x3", 32, 64, 56, 64, 3),
+    _conv("resnet 3x3", 32, 256, 14, 256, 3),
+    _conv("resnet 1x1", 32, 256, 56, 64, 1),
+    _conv("resnet 1x1", 32, 1024, 14, 256, 1),
+    Row("conv_transpose unet n8 128x64x64 -> 64, 2x2/2", ((8, 128, 64, 64), (128, 64, 2, 2)), lambda F, x, w: F.conv_transpose2d(x, w, stride=2),
+        lambda F, x, w: F.conv_transpose2d(x, w, stride=2), 8 * 128 * 64 * 64 + 8 * 64 * 128 * 128, 2.0 * 8 * 64 * 128 * 128 * 128),
+    _gemm("square", 4096, 4096, 4096),
+    _gemm("transformer", 8192, 3072, 768),
+    Row("attention 8x12x1024x64", ((8, 12, 1024, 64),) * 3, lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v),
+        lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v), 4 * 8 * 12 * 1024 * 64, 4.0 * 8 * 12 * 1024 * 1024 * 64, ("f32", "bf16")),
+]
