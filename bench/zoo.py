@@ -113,11 +113,12 @@ class Row:
                 f"{1e3 * self.theirs:8.2f} ms, error {self.error:.0e}{'  WRONG' if self.wrong else ''} {f'torch: {left}' if left else ''}{self.why}")
 
 
-def row(name: str) -> Row:
+def row(name: str, seconds: float = 0.3) -> Row:
+    """seconds: spent on timing the model, ours and torch's each; 0 for one call."""
     model, size = made(name)
     torch._dynamo.reset()
     compile_report(clear=True)
-    call, error, seconds = torch.compile(model, backend="pyops", dynamic=False), 0.0, []
+    call, error, times = torch.compile(model, backend="pyops", dynamic=False), 0.0, []
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for batch in BATCHES:
@@ -125,14 +126,14 @@ def row(name: str) -> Row:
             got, want = tensors(call(x)), tensors(model(x))
             error = max([error, *(np.abs(g - w).max() / max(np.abs(w).max(), 1e-30) for g, w in zip(got, want, strict=True))])
             call(x)   # some models keep tables from their first call, and are traced again
-            seconds = seconds or [shortest(lambda: call(x)), shortest(lambda: model(x))]
+            times = times or [shortest(lambda: call(x), seconds), shortest(lambda: model(x), seconds)]
     reports = compile_report()
     flops, torchs = sum(r.flops for r in reports), sum(r.torch_flops for r in reports)
     left = sum((Counter(r.torch) for r in reports[:len(reports) // len(BATCHES)]), Counter())
     why = "; ".join(r.why for r in reports if r.kind == "torch")
     share = 0.0 if why and not flops else flops / max(flops + torchs, 1)
     rounding = rounding_of(model, x) if error > ALLOWED else 0.0
-    return Row(name, len(reports) // len(BATCHES), flops / sum(BATCHES), share, left, *seconds, float(error), why, rounding)
+    return Row(name, len(reports) // len(BATCHES), flops / sum(BATCHES), share, left, *times, float(error), why, rounding)
 
 
 def rounding_of(model, x) -> float:
@@ -147,6 +148,9 @@ def table(rows: list[Row]) -> str:
     for r in rows:
         left = ", ".join(f"{op.removeprefix('aten.').removesuffix('.default')} {count}" for op, count in r.left.items()) or r.why or "-"
         lines.append(f"| {r.name} | {r.graphs} | {r.flops / 1e9:.2f} | {100 * r.share:.2f} % | {left} | {r.error:.0e} |")
+    by_op = sum((r.left for r in rows), Counter())
+    lines += ["", "| left to torch | calls | models |", "| --- | --- | --- |"]
+    lines += [f"| {op.removeprefix('aten.').removesuffix('.default')} | {count} | {sum(op in r.left for r in rows)} |" for op, count in by_op.most_common()]
     return "\n".join(lines) + "\n"
 
 
@@ -154,12 +158,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pyops.bench.zoo", description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="models of torchvision, or timm/NAME (default: all)")
     parser.add_argument("--table", help="write the coverage as a table in Markdown")
+    parser.add_argument("--seconds", type=float, default=0.3, help="spent on timing each model, ours and torch's each (default: 0.3)")
+    parser.add_argument("--threads", type=int, help="(default: as pyops info says)")
     arguments = parser.parse_args()
+    pyops.set_num_threads(arguments.threads or pyops.get_num_threads())
     torch.set_num_threads(pyops.get_num_threads())
     rows, failed = [], []
     for name in arguments.names or models():
         try:
-            rows.append(row(name))
+            rows.append(row(name, arguments.seconds))
             print(rows[-1], flush=True)
         except Exception as why:   # one model must not hide the others
             failed.append(name)

@@ -120,6 +120,39 @@ def test_models_that_are_refused(change, match):
         door.load(model)
 
 
+@pytest.mark.parametrize("node, opset, match", [
+    (dict(op_type="Gelu", inputs=["x"]), 11, "Gelu odd: operator set 11 has no Gelu"),
+    (dict(op_type="Upsample", inputs=["x"]), 21, "Upsample odd: operator set 21 has no Upsample any more"),
+    (dict(op_type="Relu", inputs=["x", "x"]), 21, "Relu odd: has 2 inputs, takes 1"),
+    (dict(op_type="Relu", inputs=[]), 21, "Relu odd: has 0 inputs, takes 1"),
+    (dict(op_type="Relu", inputs=["x"], slope=2.0), 21, "Relu odd: takes no attribute slope"),
+    (dict(op_type="Concat", inputs=["x"]), 21, "Concat odd: needs attribute axis"),
+])
+def test_nodes_that_their_operator_set_does_not_have(node, opset, match):
+    with pytest.raises(door.ModelError, match=match):
+        door.load(model_of([helper.make_node(outputs=["y"], name="odd", **node)], {"x": [2, 3]}, ["y"], opset=opset))
+
+
+def of_functions(depth, last):
+    """A model whose functions call the next one twice: written out it has 2 ** depth nodes."""
+    sets = [helper.make_opsetid("", 21), helper.make_opsetid("own", 1)]
+    bodies = [[helper.make_node(f"f{i + 1}", [a], [b], domain="own") for a, b in (("a", "t"), ("t", "b"))] for i in range(depth - 1)]
+    bodies.append([helper.make_node("Relu", ["a"], ["t"]), last])
+    functions = [helper.make_function("own", f"f{i}", ["a"], ["b"], body, sets) for i, body in enumerate(bodies)]
+    model = model_of([helper.make_node("f0", ["x"], ["y"], domain="own")], {"x": [2, 3]}, ["y"])
+    model.functions.extend(functions)
+    model.opset_import.append(sets[1])
+    return model
+
+
+def test_functions_are_written_out_but_not_without_end():
+    assert len(door.load(of_functions(3, helper.make_node("Neg", ["t"], ["b"]))).steps) == 8
+    with pytest.raises(door.ModelError, match="written out, come to .* at most"):
+        door.load(of_functions(60, helper.make_node("Neg", ["t"], ["b"])))
+    with pytest.raises(door.ModelError, match="f0 calls itself"):
+        door.load(of_functions(2, helper.make_node("f0", ["t"], ["b"], domain="own")))
+
+
 @pytest.mark.parametrize("location, match", [("weights.bin", "which is missing"), ("../weights.bin", "outside of the model's folder"),
                                              ("/etc/hostname", "outside of the model's folder")])
 def test_external_data_that_is_refused(tmp_path, location, match):
@@ -166,6 +199,15 @@ def test_a_few_numbers_cannot_ask_for_all_memory():
     model = model_of([helper.make_node("ConstantOfShape", ["s"], ["big"]), helper.make_node("Add", ["x", "big"], ["y"])], {"x": [1]}, ["y"],
                      {"s": np.array([1 << 40], np.int64)})
     with pytest.raises(door.ModelError, match="ConstantOfShape 'big': .* larger than"):
+        door.load(model)
+
+
+def test_many_constants_cannot_either(monkeypatch):
+    monkeypatch.setattr("pyops.onnx.program.FOLDED", 1 << 20)
+    names = [f"c{i}" for i in range(40)]
+    model = model_of([*(helper.make_node("ConstantOfShape", ["s"], [n]) for n in names), helper.make_node("Sum", ["x", *names], ["y"])], {"x": [1]}, ["y"],
+                     {"s": np.array([1 << 14], np.int64)})
+    with pytest.raises(door.ModelError, match="ConstantOfShape 'c16': constants computed so far"):
         door.load(model)
 
 

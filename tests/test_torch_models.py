@@ -182,7 +182,8 @@ def test_single_calls_stay_torchs():
     assert torch.equal(got["where"], want["where"])
     report, = door.compile_report()
     assert report.torch == {"aten.embedding.default": 1, "aten.sort.default": 1, "aten.topk.default": 1}
-    assert report.steps and report.share == 1 and "aten.sort.default 1" in str(report)
+    assert report.steps and report.share == 1 and set(report.torch_ms) == set(report.torch) and all(ms > 0 for ms in report.torch_ms.values())
+    assert "aten.sort.default 1 (" in str(report) and pyops.compile_report() == [report]
 
 
 def test_what_is_not_worth_a_program_torch_does():
@@ -206,6 +207,24 @@ def test_other_sizes_are_planned_when_they_come():
     assert len(door.compile_report()) == 4 and all(r.kind == "program" for r in door.compile_report())
 
 
+def test_sizes_are_not_planned_without_end(monkeypatch):
+    monkeypatch.setattr("pyops.torch.backend.SIZES", 2)
+    model = nn.Linear(6, 4).eval()
+    fast = compiled(model)
+    with torch.no_grad(), pytest.warns(UserWarning, match="planned for 2 sizes"):
+        for batch in (2, 3, 4, 5, 6, 3):
+            assert_same(fast(images(batch, 6)), model(images(batch, 6)))
+    assert [r.kind for r in door.compile_report()] == ["program"] * 3 + ["torch"]   # dynamo's first graph is of one size
+
+
+def test_what_the_doors_cost(capsys, monkeypatch):
+    from pyops.bench import torch_door
+    monkeypatch.setattr("sys.argv", ["torch_door", "--model", "squeezenet1_1", "--size", "64", "--seconds", "0"])
+    assert torch_door.main() == 0
+    out = capsys.readouterr().out
+    assert out.count("us shortest") == 3 and "freeze=True" in out and "within 3 % of the Program" in out
+
+
 def test_frozen_weights_are_not_looked_at_again():
     model, x = nn.Linear(6, 4).eval(), images(2, 6)
     fast = compiled(model, freeze=True)
@@ -213,6 +232,38 @@ def test_frozen_weights_are_not_looked_at_again():
         before = fast(x)
         model.weight.zero_()
         assert torch.equal(fast(x), before)
+
+
+def test_frozen_weights_are_constants_of_the_graph(monkeypatch):
+    """Nothing of the model is passed in a call; other compilations are not frozen with it, and training still trains."""
+    model, x = randomised(Everything()), images(2, 3, 24, 20)
+    passed = []
+    monkeypatch.setattr("pyops.torch.backend.Compiled.__call__", lambda self, *inputs: passed.append(len(inputs)) or self.plans[self.key(inputs)].run(*inputs))
+    fast = door.compile(model, freeze=True, threads=1)
+    with torch.no_grad():
+        for _ in range(2):
+            assert_same(fast(x), model(x), 2e-5)
+        assert passed == [1, 1] and not torch._dynamo.config.prepare_freezing
+    learns = nn.Linear(6, 4)
+    door.compile(learns, freeze=True)(images(2, 6)).square().sum().backward()
+    got = learns.weight.grad.clone()
+    learns.zero_grad()
+    learns(images(2, 6)).square().sum().backward()
+    assert_same(got, learns.weight.grad)
+    with pytest.raises(TypeError, match="not mode"):
+        door.compile(model, freeze=True, mode="default")
+
+
+ZOO = ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "lraspp_mobilenet_v3_large", "timm/ghostnet_050", "timm/convnext_atto_rms", "timm/fasternet_t0",
+       "timm/tnt_s_legacy_patch16_224")
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_zoo(name):
+    """What make zoo does with all of them: torch.compile, batch 1 and 3."""
+    from pyops.bench import zoo
+    row = zoo.row(name, seconds=0)
+    assert not row.wrong and row.error <= zoo.ALLOWED and row.share >= 0.99, row
 
 
 def test_unknown_options_are_refused():

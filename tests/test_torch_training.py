@@ -60,6 +60,7 @@ def test_training_steps_are_torchs():
             step.step()
     forward, backward = door.compile_report()[:2]
     assert forward.kind == backward.kind == "training"
+    assert forward.share == backward.share == 1 and backward.flops > 1.5 * forward.flops > 1e6
     assert forward.ours["aten.convolution.default"] == 3 and backward.ours["aten.convolution_backward.default"] == 3
     assert not any(op in report.torch for report in (forward, backward) for op in
                    ("aten.convolution.default", "aten.native_batch_norm_backward.default", "aten.max_pool2d_with_indices_backward.default", "aten.mm.default"))

@@ -11,6 +11,9 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 
+MOST, DEEPEST = 200_000, 100   # nodes that functions come to when written out, and calls within calls: a small file could ask for any number
+
+
 class ModelError(ValueError):
     """The file is no model that can be run; names the node and the op where one is at fault."""
 
@@ -56,6 +59,7 @@ def read(source, known) -> Model:
         except DecodeError as why:
             raise ModelError(f"onnx: {name_of(source)} is truncated or no ONNX file: {why}") from None
     opset = opset_of(proto)
+    bounded(proto)
     proto = written_out(proto, known, opset)
     graph = graph_of(proto.graph, opset, folder, set())
     return Model(graph.inputs, graph.constants, graph.nodes, graph.outputs, opset, [n for n in every(graph.nodes) if n.op not in known])
@@ -82,6 +86,29 @@ def opset_of(proto) -> int:
     if not 1 <= versions[0] <= newest:
         raise ModelError(f"onnx: the model is of operator set {versions[0]}; the installed onnx knows 1 to {newest}")
     return versions[0]
+
+
+def bounded(proto) -> None:
+    """Refuses functions that call themselves, or each other so often that the model written out would have more than MOST nodes."""
+    bodies = {(f.domain, f.name): f.node for f in proto.functions}
+    counts: dict = {}
+
+    def nodes_of(nodes, around: tuple) -> int:
+        total = 0
+        for node in nodes:
+            key = (node.domain, node.op_type)
+            if key in around:
+                raise ModelError(f"onnx: {node.op_type} {node.name or list(node.output)}: the function {node.domain}.{node.op_type} calls itself")
+            if key in bodies and key not in counts:
+                if len(around) >= DEEPEST:
+                    raise ModelError(f"onnx: {node.op_type} {node.name or list(node.output)}: functions call each other more than {DEEPEST} deep")
+                counts[key] = nodes_of(bodies[key], (*around, key))
+            total += counts.get(key, 1) + sum(nodes_of(g.node, around) for a in node.attribute for g in (a.g, *a.graphs) if g.node)
+        if total > MOST:
+            raise ModelError(f"onnx: functions of the model, written out, come to {total} nodes; at most {MOST} are read")
+        return total
+    if bodies:
+        nodes_of(proto.graph.node, ())
 
 
 def written_out(proto, known, opset):
@@ -120,6 +147,8 @@ def graph_of(proto, opset, folder, outer: set) -> Graph:
     defined_at_all = {o for n in proto.node for o in n.output}
     nodes = []
     for n in proto.node:
+        if isinstance(n.op_type, bytes) or isinstance(n.domain, bytes) or any(isinstance(v, bytes) for v in (n.name, *n.input, *n.output)):
+            raise ModelError(f"onnx: a node of graph {proto.name!r} ({n.op_type!r}) has a name that is no UTF-8")
         node = Node(n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}", n.name, list(n.input), list(n.output), {}, opset)
         for value in node.inputs:
             if value and value not in made and value not in outer:
@@ -132,12 +161,32 @@ def graph_of(proto, opset, folder, outer: set) -> Graph:
             if a.ref_attr_name:
                 raise ModelError(f"onnx: {node}: attribute {a.name} refers to {a.ref_attr_name} of a function, outside of one")
             node.attrs[a.name] = attribute(node, a, opset, folder, outer | set(made))
+        check_schema(node, opset)
         made.update(dict.fromkeys(node.outputs))
         nodes.append(node)
     for output in proto.output:
         if output.name not in made and output.name not in outer:
             raise ModelError(f"onnx: graph {proto.name!r}: output {output.name!r} is made by no node")
     return Graph(inputs, constants, nodes, [o.name for o in proto.output])
+
+
+def check_schema(node, opset) -> None:
+    """Refuses an operator that its operator set does not have, and inputs, outputs and attributes that it does not take."""
+    if not onnx.defs.has(node.op):
+        return    # unknown in every set: named with all others, once the file is read
+    try:
+        schema = onnx.defs.get_schema(node.op, opset)
+    except onnx.defs.SchemaError:
+        raise ModelError(f"onnx: {node}: operator set {opset} has no {node.op}") from None
+    if schema.deprecated:
+        raise ModelError(f"onnx: {node}: operator set {opset} has no {node.op} any more")
+    for what, count, least, most in (("inputs", len(node.inputs), schema.min_input, schema.max_input), ("outputs", len(node.outputs), schema.min_output, schema.max_output)):
+        if not least <= count <= most:
+            raise ModelError(f"onnx: {node}: has {count} {what}, takes {least if least == most else f'{least} to {most}'}")
+    unknown = sorted(set(node.attrs) - set(schema.attributes))
+    missing = sorted(name for name, a in schema.attributes.items() if a.required and name not in node.attrs)
+    if unknown or missing:
+        raise ModelError(f"onnx: {node}: {'takes no' if unknown else 'needs'} attribute {', '.join(unknown or missing)} (operator set {opset})")
 
 
 def attribute(node, a, opset, folder, outer):

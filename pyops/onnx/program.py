@@ -10,6 +10,9 @@ from .ops import OPS
 from .ops.row import Call, Unsupported
 
 
+FOLDED = 4 << 30   # bytes of constants that nodes may compute, beyond twice what the file holds: few numbers can ask for many
+
+
 def load(source, *, shapes: dict | None = None, precision: str = "default", threads: int | None = None):
     """A Program for an ONNX model. Results come as an array, or a tuple where the model has several outputs.
 
@@ -83,6 +86,8 @@ def called(call: Call):
 def evaluate(graph: Graph, arrays, outer: dict | None = None) -> list:
     """The graph's outputs for these inputs. Values that depend on none of them are computed by the way."""
     values = {**(outer or {}), **graph.constants, **dict(zip(graph.inputs, arrays))}
+    tracing = any(isinstance(a, Traced) for a in arrays)
+    held, allowed = 0, FOLDED + 2 * sum(a.nbytes for a in graph.constants.values())
     for node in graph.nodes:
         call = Call(node, [values[i] if i else None for i in node.inputs], lambda body, given, scope=values: evaluate(body, given, scope))
         with within(node.name or node.outputs[0]):
@@ -96,6 +101,9 @@ def evaluate(graph: Graph, arrays, outer: dict | None = None) -> list:
                 traced = any(isinstance(v, Traced) for v in call.inputs)
                 raise (Unsupported if traced else ModelError)(f"onnx: {node}: {why}") from why
         results = results if isinstance(results, (tuple, list)) else (results,)
+        held += sum(r.nbytes for r in results if tracing and isinstance(r, np.ndarray) and r.base is None)
+        if held > allowed:
+            raise ModelError(f"onnx: {node}: constants computed so far take {held} bytes; at most {allowed} are kept")
         values.update((name, value) for name, value in zip(node.outputs, results) if name)
         absent = [o for o in node.outputs[len(results):] if o]
         if absent:

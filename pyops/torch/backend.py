@@ -21,7 +21,8 @@ from .exported import UnsupportedOp, as_function, exported
 from .split import OnTensors, split
 
 OPTIONS = ("precision", "threads", "freeze")
-KEPT = 8   # plans for different sizes, each with weights of its own
+KEPT = 8    # plans for different sizes, each with weights of its own
+SIZES = 64   # that one graph is planned for in all, as planning takes seconds; torch runs any that come later
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Report:
     """What became of one graph that torch.compile handed over.
 
     kind: "program" (inference), "training", or "torch" where torch runs all of it, for the reason `why`. steps, flops: of our Programs.
-    ours, torch: calls by op; torch_flops: of the calls that are torch's.
+    ours, torch: calls by op; torch_flops: of the calls that are torch's, as torch counts them; torch_ms: in inference, the milliseconds of these calls
+    by op, in one run on zeros while the graph was planned.
     """
     kind: str
     steps: int = 0
@@ -38,6 +40,7 @@ class Report:
     torch: dict = field(default_factory=dict)
     torch_flops: float = 0.0
     ours: dict = field(default_factory=dict)
+    torch_ms: dict = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -48,9 +51,9 @@ class Report:
     def __str__(self):
         if self.kind == "torch":
             return f"torch runs it: {self.why}"
-        left = ", ".join(f"{op} {count}" for op, count in self.torch.items()) or "nothing"
+        left = ", ".join(f"{op} {count}" + (f" ({self.torch_ms[op]:.3f} ms)" if op in self.torch_ms else "") for op, count in self.torch.items()) or "nothing"
         if self.kind == "training":
-            return f"training: {sum(self.ours.values())} calls by our kernels; left to torch: {left}"
+            return f"training: {sum(self.ours.values())} calls by our kernels ({100 * self.share:.1f} % of the FLOPs); left to torch: {left}"
         return f"inference: {self.steps} steps, {self.flops / 1e6:.1f} MFLOP ({100 * self.share:.1f} % of all); left to torch: {left}"
 
 
@@ -73,7 +76,7 @@ def pyops(gm: torch.fx.GraphModule, example_inputs: list, *, options: dict | Non
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
         raise ValueError(f"torch.compile: backend pyops has no option {', '.join(unknown)}; it takes {', '.join(OPTIONS)}")
-    if torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in example_inputs):
+    if torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in (*example_inputs, *gm.parameters())):
         return trained(gm, example_inputs)
     frozen = options.pop("freeze", False)
     compiled = Compiled(gm, example_inputs, options, frozen)
@@ -89,7 +92,7 @@ def pyops(gm: torch.fx.GraphModule, example_inputs: list, *, options: dict | Non
 
 
 def left_to_torch(gm, why):
-    _reports.append(Report("torch", why=f"{type(why).__name__}: {why}"))
+    _reports.append(Report("torch", why=why if isinstance(why, str) else f"{type(why).__name__}: {why}"))
     warnings.warn(f"torch.compile(backend='pyops'): a graph of {len(gm.graph.nodes)} nodes runs in torch: {why}", stacklevel=3)
     return gm.forward
 
@@ -100,8 +103,8 @@ def trained(gm, example_inputs):
     from torch._dynamo.backends.common import aot_autograd
 
     def ours(module, _):
-        counts = replaced(module)
-        _reports.append(Report("training", ours={k.removeprefix("pyops "): v for k, v in counts.items() if k.startswith("pyops ")},
+        counts, flops, torchs = replaced(module)
+        _reports.append(Report("training", flops=flops, torch_flops=torchs, ours={k.removeprefix("pyops "): v for k, v in counts.items() if k.startswith("pyops ")},
                                torch={k: v for k, v in counts.items() if not k.startswith("pyops ")}))
         return make_boxed_func(module.forward)
     return aot_autograd(fw_compiler=ours, bw_compiler=ours, inference_compiler=ours)(gm, example_inputs)
@@ -138,6 +141,31 @@ class Planned:
     state: list
 
 
+class Freezing:
+    """A backend under which dynamo makes weights constants of its graphs: a call neither passes nor checks them.
+
+    torch.compile hides attributes of backends, so pyops.torch.compile hands this to dynamo itself.
+    """
+
+    def __init__(self, options: dict):
+        self.options = {**options, "freeze": True}
+        self.backend_ctx_ctor = Prepared   # dynamo enters it around every call, as any may compile; of the instance: wrappers copy its dict only
+
+    def __call__(self, gm, example_inputs):
+        return pyops(gm, example_inputs, options=self.options)
+
+
+class Prepared:
+    """torch._dynamo.config.prepare_freezing for as long as it is entered; config.patch takes ten times as long."""
+
+    def __enter__(self):
+        self.before = torch._dynamo.config.prepare_freezing
+        torch._dynamo.config.prepare_freezing = True
+
+    def __exit__(self, *_):
+        torch._dynamo.config.prepare_freezing = self.before
+
+
 class Compiled:
     """A graph for inference: a plan for each shape of its inputs, made anew when a weight has changed."""
 
@@ -147,6 +175,7 @@ class Compiled:
         self.positions = [i for i in self.varying if isinstance(example_inputs[i], torch.Tensor)]
         self.weights = [i for i, x in enumerate(example_inputs) if is_weight(x)]
         self.plans: OrderedDict[tuple, Planned] = OrderedDict()
+        self.sizes = 0
 
     def key(self, inputs):
         return tuple(inputs[i].shape if isinstance(inputs[i], torch.Tensor) else inputs[i] for i in self.varying)
@@ -171,7 +200,7 @@ class Compiled:
             if not parts.programs:
                 raise UnsupportedOp("nothing in it is worth a Program: " + ", ".join(parts.torch)) from None
             _reports.append(Report("program", sum(len(p.steps) for p in parts.programs), sum(s.flops for p in parts.programs for s in p.steps),
-                                   torch=dict(parts.torch), torch_flops=parts.torch_flops))
+                                   torch=dict(parts.torch), torch_flops=parts.torch_flops, torch_ms=parts.torch_ms))
             return parts.run
         _reports.append(Report("program", len(whole.steps), sum(s.flops for s in whole.steps)))
         return OnTensors(whole)
@@ -182,6 +211,12 @@ class Compiled:
 
     def __call__(self, *inputs):
         planned = self.plans.get(self.key(inputs))
+        if planned is None:
+            self.sizes += 1
+            if self.sizes == SIZES + 1:
+                left_to_torch(self.gm, f"it was planned for {SIZES} sizes; others are run by torch")
+            if self.sizes > SIZES:
+                return self.gm.forward(*inputs)
         if planned is None or not self.frozen and planned.state != self.versions(inputs):
             try:
                 planned = self.plan(inputs)

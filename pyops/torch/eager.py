@@ -159,20 +159,27 @@ def laid(array, strides):
     return tensor.permute(order).contiguous().permute([order.index(axis) for axis in range(tensor.ndim)])
 
 
-def replaced(module: torch.fx.GraphModule) -> dict[str, int]:
-    """Makes calls of the graph ours where there is a row for them. Returns how many of each op were, and were not (as aten...)."""
+def replaced(module: torch.fx.GraphModule) -> tuple[dict[str, int], float, float]:
+    """Makes calls of the graph ours where there is a row for them.
+
+    Returns how many of each op were, and were not (as aten...), and the FLOPs of those that were and were not.
+    """
+    from .split import flops_of
     counts: dict[str, int] = {}
+    flops, torchs = 0.0, 0.0
     for node in module.graph.nodes:
         if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
             continue
-        name, function = str(node.target), EAGER.get(str(node.target))
+        name, function, cost = str(node.target), EAGER.get(str(node.target)), flops_of(node)
         if function is not None and taken(node):
             results = node.meta["val"]
             node.target = OnTensors(function, [axes_of(r) for r in (results if isinstance(results, (tuple, list)) else [results])])
-            name = "pyops " + name
+            name, flops = "pyops " + name, flops + cost
+        else:
+            torchs += cost
         counts[name] = counts.get(name, 0) + 1
     module.recompile()
-    return counts
+    return counts, flops, torchs
 
 
 def taken(node) -> bool:

@@ -6,6 +6,7 @@ every stage depends on earlier ones only, and all that is ours in a stage is one
 from __future__ import annotations
 
 import operator
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ class Split:
     programs: list[Program]
     torch: Counter = field(default_factory=Counter)
     torch_flops: float = 0.0
+    torch_ms: dict = field(default_factory=dict)
 
 
 def split(program, examples: tuple, options: dict) -> Split:
@@ -74,7 +76,7 @@ class Stages:
     """Which calls are ours, and the stage of each that depends on the inputs."""
 
     def __init__(self, program, examples):
-        self.program = program
+        self.program, self.examples = program, examples
         probes = []
 
         def attempt(*arrays):
@@ -153,8 +155,33 @@ def assembled(stages: Stages, options: dict) -> Split:
     new.output(tuple(placed(v) if isinstance(v, torch.fx.Node) else v for v in output_of(stages.program).args[0]))
     module = torch.fx.GraphModule(root, new)
     structure = stages.program.call_spec.out_spec
+    made.torch_ms = milliseconds(module, [torch.from_numpy(x) for x in stages.examples])
     made.run = lambda *tensors: pytree.tree_unflatten(module(*tensors), structure)
     return made
+
+
+class Timed(torch.fx.Interpreter):
+    """A run that keeps the seconds of torch's own calls, by op."""
+
+    def run(self, *args):
+        self.seconds = Counter()
+        return super().run(*args)
+
+    def call_function(self, target, args, kwargs):
+        start = time.perf_counter()
+        result = super().call_function(target, args, kwargs)
+        if isinstance(target, torch._ops.OpOverload):
+            self.seconds[str(target)] += time.perf_counter() - start
+        return result
+
+
+def milliseconds(module, examples) -> dict:
+    """What torch's calls of the module cost, by op; of the second run, the first finds nothing in the caches."""
+    timed = Timed(module)
+    with torch.no_grad():
+        for _ in range(2):
+            timed.run(*examples)
+    return {op: 1e3 * s for op, s in timed.seconds.items()}
 
 
 def add_program(stages: Stages, nodes: list, new, place: dict, made: Split, options: dict) -> None:
@@ -197,9 +224,15 @@ def output_of(program):
 
 
 def flops_of(node) -> float:
-    """What torch's own counter says of a call; 0 of calls it does not count."""
+    """What torch's own counter says of a call; 0 of calls it does not count. Sizes that are symbols count by their hints."""
     count = flop_registry.get(getattr(node.target, "overloadpacket", None))
     if count is None:
         return 0.0
-    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
-    return float(count(*args, **kwargs, out_val=node.meta["val"]))
+    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: pytree.tree_map(numbered, n.meta["val"]))
+    return float(count(*args, **kwargs, out_val=pytree.tree_map(numbered, node.meta["val"])))
+
+
+def numbered(value):
+    if isinstance(value, torch.Tensor):
+        return torch.empty([numbered(s) for s in value.shape], dtype=value.dtype, device="meta")
+    return value.node.hint if isinstance(value, (torch.SymInt, torch.SymFloat)) else value
