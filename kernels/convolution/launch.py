@@ -1,0 +1,186 @@
+"""Grids of the convolution kernels, and which of them takes a problem: direct.cu where a group has few channels and filters, cuda.cu else.
+
+stride, padding and dilation come as three ints, arrays with one to three spatial axes: all is seen as three axes, the leading ones 1.
+"""
+import math
+from functools import lru_cache
+
+import numpy as np
+
+__all__ = ["channel_sum", "conv", "conv_transpose", "conv_weight_gradient"]
+
+PRODUCT, DIRECT, SUMS = "convolution/cuda.cu", "convolution/direct.cu", "convolution/sums.cu"
+WEIGHT_GRADIENT, DIRECT_WEIGHT_GRADIENT = "convolution/weight_gradient.cu", "convolution/direct_weight_gradient.cu"
+FEW = 16           # channels times filters of a group, up to which a tile of a product would be mostly empty
+STRIP = 4          # outputs below each other that one thread of conv_direct computes
+# Tiles, and what part of the largest one's rate they reach: the smaller, the more reads from shared memory a product takes.
+TILES = (({"BM": 128, "BN": 128, "BK": 8, "TM": 8, "TN": 8}, 1.0), ({"BM": 64, "BN": 128, "BK": 8, "TM": 8, "TN": 4}, 0.85),
+         ({"BM": 64, "BN": 64, "BK": 16, "TM": 4, "TN": 4}, 0.7), ({"BM": 32, "BN": 128, "BK": 8, "TM": 4, "TN": 4}, 0.65),
+         ({"BM": 32, "BN": 32, "BK": 8, "TM": 4, "TN": 4}, 0.4))
+
+
+def ceil_div(a, b):
+    return -(-a // b)
+
+
+def spatial(shape):
+    return (1,) * (5 - len(shape)) + tuple(shape[2:])
+
+
+def axis_sizes(kernel, stride, padding, dilation, inputs, outputs):
+    """Three AxisSizes of geometry.cuh."""
+    every = [s // math.gcd(s, d) for s, d in zip(stride, dilation)]
+    return tuple((k, s, p, d, i, o, e, e * d // s)
+                 for k, s, p, d, i, o, e in zip(kernel, stride, padding, dilation, inputs, outputs, every))
+
+
+def scratch(device, count):
+    return device.empty((count,), np.float64 if device.real == "f64" else np.float32)
+
+
+@lru_cache(4096)
+def tile(real, multiprocessors, m, n, k, sets):
+    """Tile and number of parts of k for `sets` products of m x n x k: what takes the least time, tiles running a multiprocessor each."""
+    def plan(shape):
+        blocks = ceil_div(m, shape["BM"]) * ceil_div(n, shape["BN"]) * sets
+        return blocks, max(1, min(2 * multiprocessors // blocks, k // (16 * shape["BK"]), 64))
+
+    def time(entry):
+        shape, rate = entry
+        blocks, splits = plan(shape)
+        added = 4 * splits * m * n * sets / multiprocessors if splits > 1 else 0   # parts are written and read again
+        return ceil_div(blocks * splits, multiprocessors) * shape["BM"] * shape["BN"] * ceil_div(k, splits) / rate + added
+
+    shape, _ = min((t for t in TILES if real != "f64" or t[0]["TM"] * t[0]["TN"] <= 32), key=time)
+    return shape, plan(shape)[1]
+
+
+def add_parts(device, partial, bias, out, parts, plane, channels):
+    device.launch(SUMS, "split_sum", (min(ceil_div(out.size, 256), 16 * device.multiprocessors),), (256,),
+                  (partial, bias, out, np.int64(out.size), parts, np.int64(plane), channels))
+
+
+def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
+    filters, channels = weight.shape[0] // groups, weight.shape[1]
+    taps = math.prod(weight.shape[2:])
+    apart = (filters * channels * taps, channels * taps, taps)
+    convolve(device, x, weight, bias, axis_sizes(spatial(weight.shape), stride, padding, dilation, spatial(x.shape), spatial(y.shape)),
+             (channels, filters, int(groups)), apart, y, transposed=False)
+
+
+def conv_transpose(device, x, weight, bias, stride, padding, dilation, groups, y):
+    channels, filters = weight.shape[0] // groups, weight.shape[1]
+    kernel, taps = spatial(weight.shape), math.prod(weight.shape[2:])
+    apart = (channels * filters * taps, taps, filters * taps)
+    sizes = (channels, filters, int(groups))
+    if max(stride) == 1 and channels * filters <= FEW:   # a convolution with the filter turned round
+        padding = [d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding)]
+        axes = axis_sizes(kernel, stride, padding, dilation, spatial(x.shape), spatial(y.shape))
+        direct(device, x, weight, bias, axes, sizes, apart, y, flip=True)
+        return
+    axes = axis_sizes(kernel, stride, padding, dilation, spatial(x.shape), spatial(y.shape))
+    convolve(device, x, weight, bias, axes, sizes, apart, y, transposed=True)
+
+
+def convolve(device, x, weight, bias, axes, sizes, apart, y, transposed):
+    if y.size == 0:
+        return
+    if sizes[0] * sizes[1] > FEW:
+        product(device, x, weight, bias, axes, sizes, apart, y, transposed)
+    elif transposed:
+        direct_transposed(device, x, weight, bias, axes, sizes, apart, y)
+    else:
+        direct(device, x, weight, bias, axes, sizes, apart, y, flip=False)
+
+
+def direct(device, x, weight, bias, axes, sizes, apart, y, flip):
+    if y.size == 0:
+        return
+    (kernel, stride, _, dilation, _, height, *_), columns = axes[1], axes[2][0]
+    rows = STRIP if height >= STRIP and y.size >= STRIP * 256 * device.multiprocessors else 1
+    compiled = max(kernel, columns) <= 7 and stride <= 3 and (dilation == 1 or kernel == 1)
+    shape = {"KH": kernel, "KW": columns, "SH": stride} if compiled else {"KH": 0, "KW": 0, "SH": 1}
+    threads = y.size // height * ceil_div(height, rows)
+    device.launch(DIRECT, "conv_direct", (ceil_div(threads, 256),), (256,), (x, weight, bias, y, threads, (*sizes, int(flip)), apart, *axes),
+                  ROWS=rows, **shape)
+
+
+def direct_transposed(device, x, weight, bias, axes, sizes, apart, y):
+    device.launch(DIRECT, "conv_direct_transposed", (ceil_div(y.size, 256),), (256,), (x, weight, bias, y, y.size, (*sizes, 0), apart, *axes))
+
+
+def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
+    channels, filters, groups = sizes
+    batch, plane = y.shape[0], math.prod(y.shape[2:])
+    phases = math.prod(a[1] for a in axes) if transposed else 1
+    pixels = batch * (math.prod(ceil_div(a[5], a[1]) for a in axes) if transposed else plane)   # of the largest phase
+    within_int(batch * plane, math.prod(x.shape[1:]), math.prod(y.shape[1:]))
+    depth = channels * (math.prod(ceil_div(a[0], a[6]) for a in axes) if transposed else math.prod(a[0] for a in axes))
+    shape, splits = tile(device.real, device.multiprocessors, filters, pixels, depth, groups * phases)
+    rows, cols = ceil_div(depth, shape["BK"]) * shape["BK"], ceil_div(filters, shape["BM"]) * shape["BM"]
+    packed, table = scratch(device, phases * groups * rows * cols), device.empty((phases * rows * 4,), np.int32)
+    args = (batch, channels, filters, groups, rows, cols, splits, int(transposed))
+    device.launch(PRODUCT, "conv_prepare", (ceil_div(rows, 32) * groups * phases, cols // 32), (32, 8),
+                  (weight, packed, table, args, apart, *axes), **shape)
+    partial = scratch(device, splits * y.size) if splits > 1 else None
+    tiles = ceil_div(pixels, shape["BN"])
+    copied = all(a[:4] == (1, 1, 0, a[3]) for a in axes) and plane % (2 if device.real == "f64" else 4) == 0
+    device.launch(PRODUCT, "conv_gemm", (cols // shape["BM"] * tiles * splits * groups * phases,), (shape["BM"] * shape["BN"] // (shape["TM"] * shape["TN"]),),
+                  (x, packed, table, bias, y, partial, args, tiles, *axes), POINTWISE=int(copied), **shape)
+    if splits > 1:
+        add_parts(device, partial, bias, y, splits, plane, filters * groups)
+
+
+def within_int(*counts):
+    """The kernels count output positions, and elements within a sample, in 32 bits."""
+    if max(counts) >= 2 ** 31:
+        raise OverflowError(f"convolution: {max(counts)} output positions or elements in a sample, the kernels take fewer than 2^31")
+
+
+def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
+    if dw.size == 0:
+        return
+    if dy.size == 0:
+        dw.fill(0)
+        return
+    groups = int(groups)
+    channels, filters, batch = dw.shape[1], dw.shape[0] // groups, x.shape[0]
+    axes = axis_sizes(spatial(dw.shape), stride, padding, dilation, spatial(x.shape), spatial(dy.shape))
+    pixels, taps = batch * math.prod(dy.shape[2:]), math.prod(dw.shape[2:])
+    within_int(pixels, math.prod(x.shape[1:]), math.prod(dy.shape[1:]))
+    if channels * filters <= FEW:
+        direct_weight_gradient(device, x, dy, axes, (batch, channels, filters, groups), dw)
+        return
+    shape, splits = tile(device.real, device.multiprocessors, filters, channels * taps, pixels, groups)
+    partial = scratch(device, splits * dw.size) if splits > 1 else None
+    blocks = ceil_div(filters, shape["BM"]) * ceil_div(channels * taps, shape["BN"]) * groups * splits
+    device.launch(WEIGHT_GRADIENT, "conv_weight_gradient", (blocks,), (shape["BM"] * shape["BN"] // (shape["TM"] * shape["TN"]),),
+                  (x, dy, dw, partial, (batch, channels, filters, groups, splits), *axes), **shape)
+    if splits > 1:
+        add_parts(device, partial, None, dw, splits, 1, 1)
+
+
+def direct_weight_gradient(device, x, dy, axes, sizes, dw):
+    taps, width = math.prod(a[0] for a in axes), axes[2][5]
+    together = next(n for n in (1, 4, 9) if taps <= n or n == 9)
+    blocks = ceil_div(taps, together) * dw.shape[0] * dw.shape[1]
+    across = min(256, max(8, 1 << (width - 1).bit_length()))
+    lines = sizes[0] * axes[0][5] * axes[1][5]
+    parts = max(1, min(8 * device.multiprocessors // blocks, ceil_div(lines * across, 4 * 256)))
+    partial = scratch(device, parts * dw.size) if parts > 1 else None
+    device.launch(DIRECT_WEIGHT_GRADIENT, "conv_direct_weight_gradient", (blocks * parts,), (256,),
+                  (x, dy, dw, partial, (*sizes, parts), across, *axes), TAPS=together)
+    if parts > 1:
+        add_parts(device, partial, None, dw, parts, 1, 1)
+
+
+def channel_sum(device, dy, total):
+    if dy.size == 0:
+        total.fill(0)
+        return
+    batch, channels, plane = dy.shape[0], dy.shape[1], math.prod(dy.shape[2:])
+    parts = max(1, min(8 * device.multiprocessors // channels, batch * plane // 4096))
+    partial = scratch(device, parts * channels) if parts > 1 else None
+    device.launch(SUMS, "channel_sum", (channels * parts,), (256,), (dy, partial, total, batch, channels, np.int64(plane), parts))
+    if parts > 1:
+        add_parts(device, partial, None, total, parts, 1, channels)
