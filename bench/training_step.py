@@ -1,0 +1,116 @@
+"""A training step beside torch eager: python -m pyops.bench.training_step [NAME] [--batch N --size N --repeats N --profile]
+
+A step is forward, cross-entropy, backward and an SGD step with momentum, float32, the same weights and images. Gradients are compared first.
+Both libraries take turns, so that a change of the machine's clock meets both; the table gives the shortest and the median step of each.
+--profile adds our time by op, forward and backward, from a step in which each call is timed.
+"""
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+
+import numpy as np
+
+import pyops
+from pyops import Tensor, functional as F
+from pyops.optim import SGD
+from pyops.registry import Op
+
+CLASSES, RATE, MOMENTUM = 10, 1e-3, 0.9
+
+
+def ours(name: str, x: np.ndarray, target: np.ndarray):
+    """(model, step) of pyops; step() returns the loss."""
+    pyops.manual_seed(0)
+    model = pyops.create_model(name, classes=CLASSES)
+    optimizer, images = SGD(model.parameters(), RATE, momentum=MOMENTUM), Tensor(x)
+
+    def step():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), target)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+    return model, step
+
+
+def theirs(name: str, x: np.ndarray, target: np.ndarray, state):
+    import torch
+    from .torchvision_schemas import torchvision
+    torch.set_num_threads(pyops.get_num_threads())
+    model = getattr(torchvision.models, name)(num_classes=CLASSES)
+    model.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in state.items()})
+    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM)
+    images, labels = torch.from_numpy(x), torch.from_numpy(target)
+
+    def step():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+    return model, step
+
+
+def profile(step) -> list[tuple[str, float, int]]:
+    """(op, ms, calls) of one step, the most expensive first. Rows of gradients are ops too; time within an op's own calls is counted once."""
+    spent, calls, inside = defaultdict(float), defaultdict(int), [0.0]
+    plain = Op.__call__
+
+    def timed(self, *inputs, **attrs):
+        outer, inside[0], start = inside[0], 0.0, time.perf_counter()
+        try:
+            return plain(self, *inputs, **attrs)
+        finally:
+            took = time.perf_counter() - start
+            spent[self.name] += took - inside[0]
+            calls[self.name] += 1
+            inside[0] = outer + took
+    Op.__call__ = timed
+    try:
+        start = time.perf_counter()
+        step()
+        whole = time.perf_counter() - start
+    finally:
+        Op.__call__ = plain
+    spent["(outside of ops)"], calls["(outside of ops)"] = whole - sum(spent.values()), 1
+    return sorted(((name, 1e3 * t, calls[name]) for name, t in spent.items()), key=lambda row: -row[1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.training_step", description=__doc__.splitlines()[0])
+    parser.add_argument("name", nargs="?", default="resnet18", help="a network that torchvision has too (default: resnet18)")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--profile", action="store_true")
+    args = parser.parse_args()
+    rng = np.random.default_rng(0)
+    x, target = rng.standard_normal((args.batch, 3, args.size, args.size)).astype(np.float32), rng.integers(0, CLASSES, args.batch)
+    model, step = ours(args.name, x, target)
+    reference, other = theirs(args.name, x, target, model.state_dict())
+    losses = step(), other()
+    pairs = [(p.grad, q.grad.numpy()) for p, q in zip(model.parameters(), reference.parameters())]
+    apart = np.sqrt(sum(float(np.square(a - b, dtype=np.float64).sum()) for a, b in pairs) / sum(float(np.square(b, dtype=np.float64).sum()) for _, b in pairs))
+    print(f"{args.name}, batch {args.batch}, {args.size}x{args.size}, {pyops.get_num_threads()} threads; losses {losses[0]:.5f} and {losses[1]:.5f}, "
+          f"gradients differ by {apart:.1e} of their norm")
+    times: dict[str, list[float]] = {"pyops": [], "torch": []}
+    for _ in range(args.repeats):
+        for name, run in (("pyops", step), ("torch", other)):
+            start = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - start))
+    for name, values in times.items():
+        print(f"{name:6} shortest {min(values):8.1f} ms, median {statistics.median(values):8.1f} ms")
+    print(f"speed  {min(times['torch']) / min(times['pyops']):.2f} x torch by the shortest, "
+          f"{statistics.median(times['torch']) / statistics.median(times['pyops']):.2f} x by the median")
+    if args.profile:
+        for name, ms, calls in profile(step):
+            print(f"{name:28} {ms:8.2f} ms  {calls:4} calls")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
