@@ -1,7 +1,7 @@
 """CUDA sources compile for every architecture, within the budget, and their machine code has what it promises. No GPU is needed."""
 import pytest
 
-from pyops.cuda import budget, nvrtc
+from pyops.cuda import budget, machine_code, nvrtc
 
 pytestmark = pytest.mark.skipif(bool(nvrtc.missing()), reason=nvrtc.missing() or "can run")
 
@@ -30,5 +30,20 @@ def test_a_budget_is_noticed(found, tmp_path, monkeypatch):
 
 
 def test_a_spill_is_noticed():
-    row = ("x.cu:k", "f32", "sm_90", nvrtc.Resources(8, 0, 16, 16))
+    row = (next(iter(budget.read_table())), "f32", "sm_90", nvrtc.Resources(1, 0, 16, 16))
     assert any("spills" in w for w in budget.violations([row]))
+
+
+CODE = pytest.mark.skipif(bool(machine_code.missing()), reason=machine_code.missing() or "can run")
+
+
+@CODE
+@pytest.mark.parametrize("promise", machine_code.promises(), ids=lambda p: f"{p[0]}:{p[1]}-{p[2]}-{p[3]}")
+def test_machine_code_has_what_is_promised(promise):
+    assert machine_code.broken(*promise) == []
+
+
+@CODE
+def test_a_broken_promise_is_noticed():
+    assert machine_code.broken("softmax/cuda.cu", "softmax_warp", "f32", "sm_90", ["HMMA", "-SHFL"]) != []
+    assert machine_code.broken("softmax/cuda.cu", "no_such", "f32", "sm_90", []) != []

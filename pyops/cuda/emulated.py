@@ -1,6 +1,7 @@
 """The device of the backend "cuda-emulated": NumPy arrays, kernels run by the emulator on the CPU."""
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -28,11 +29,28 @@ def fast(order: int):
         _mode.reset(token)
 
 
+_traffic: ContextVar[list | None] = ContextVar("pyops_emulator_traffic", default=None)
+
+
+@contextmanager
+def profiled():
+    """Within the block every launch's memory traffic is counted; yields the list that (file, kernel, [Traffic]) are added to."""
+    found: list = []
+    token = _traffic.set(found)
+    try:
+        yield found
+    finally:
+        _traffic.reset(token)
+
+
 def dtype_of(real):
     if real == "bf16":
         import ml_dtypes   # NumPy has no bfloat16 of its own
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype({"f32": np.float32, "f64": np.float64, "f16": np.float16}[real])
+
+
+ALIGNMENT = 256   # bytes
 
 
 class EmulatedDevice:
@@ -50,16 +68,26 @@ class EmulatedDevice:
         return dtype_of(self.real)
 
     def empty(self, shape, dtype=None):
-        return np.empty(shape, dtype or self.dtype)
+        """Aligned as a GPU's allocations are, so that sectors are counted as there."""
+        dtype, count = np.dtype(dtype or self.dtype), math.prod(shape)
+        memory = np.empty(count * dtype.itemsize + ALIGNMENT, np.uint8)
+        first = -memory.ctypes.data % ALIGNMENT
+        return memory[first:first + count * dtype.itemsize].view(dtype).reshape(shape)
 
     def zeros(self, shape, dtype=None):
-        return np.zeros(shape, dtype or self.dtype)
+        array = self.empty(shape, dtype)
+        array.fill(0)
+        return array
 
     def host(self, array):
         return array
 
     def put(self, array):
-        return array
+        if _traffic.get() is None or array is None or not isinstance(array, np.ndarray):
+            return array
+        copy = self.empty(array.shape, array.dtype)
+        copy[...] = array
+        return copy
 
     def get(self, array):
         return array
@@ -70,6 +98,9 @@ class EmulatedDevice:
             return
         checked, order = _mode.get()
         module = Module.of(kernel_source(file, self.real, **defines), checked)
-        report = module.function(kernel)(grid, block, [argument(a, self.real) for a in args], shared, order=order)
+        found = _traffic.get()
+        report = module.function(kernel)(grid, block, [argument(a, self.real) for a in args], shared, order=order, profile=found is not None)
+        if found is not None:
+            found.append((file, kernel, report.traffic))
         if report.errors:
             raise KernelFault(f"{file}: {kernel}<<<{grid}, {block}>>>: {report}")
