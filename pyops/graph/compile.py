@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import nn
-from ..backends import BACKENDS, active
+from ..backends import BACKENDS, ISAS, active
 from ..threads import get_num_threads
 from . import choose, samples, streaming
 from .lowering import lower
@@ -60,8 +60,8 @@ def compile(model: nn.Module | Callable, example_inputs, precision: str = "defau
     if isinstance(model, nn.Module) and model.training:
         raise ValueError(f"compile: {type(model).__name__} is in training mode; call .eval() first")
     isa = active.get().name
-    if not BACKENDS.get(isa) or not BACKENDS[isa].sets:
-        raise ValueError(f"compile: backend {isa!r} has no native kernels; programs run on {', '.join(b for b in BACKENDS if BACKENDS[b].sets)}")
+    if isa not in ISAS:   # the reference has no kernels; CUDA's are no program's
+        raise ValueError(f"compile: backend {isa!r} runs no programs; they run on {', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
     options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""))
     again = (lambda shapes: compile(model, tuple(np.zeros(s, d) for s, d in shapes), precision, threads)) if dynamic_batch else None
     function = model   # `again` exports anew: a torch graph is of one shape
