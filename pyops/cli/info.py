@@ -33,6 +33,7 @@ def sections(peak: bool):
                     ("Python", f"{platform.python_version()}, NumPy {np.__version__}, {platform.platform()}")]
     yield "CPU", cpu()
     yield "backend", backend()
+    yield "CUDA", cuda()
     yield "threads", thread_count()
     yield "OpenMP and BLAS in this process", runtimes()
     yield "optional packages", packages()
@@ -49,7 +50,19 @@ def cpu():
 
 def backend():
     return [("chosen", active.get().name), ("why", why_backend()),
-            *((f"not {name}", b.missing) for name, b in BACKENDS.items() if b.missing)]
+            *((f"not {name}", b.missing) for name, b in BACKENDS.items() if b.missing and not name.startswith("cuda"))]
+
+
+def cuda():
+    """The GPUs, or why there is none, and what checks kernels without one."""
+    from ..cuda import emulator, machine_code, nvrtc
+    lines = [("cuda", BACKENDS["cuda"].missing or "can run")]
+    if not BACKENDS["cuda"].missing:
+        from ..cuda.device import describe
+        lines += [(f"device {i}", text) for i, text in enumerate(describe())]
+    return [*lines, ("cuda-emulated", emulator.missing() or "can run"),
+            ("NVRTC", nvrtc.missing() or f"{nvrtc.version()}, compiles for {', '.join(nvrtc.ARCHITECTURES)}"),
+            ("machine code", machine_code.missing() or "can be read")]
 
 
 def why_backend() -> str:

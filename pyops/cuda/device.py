@@ -46,6 +46,17 @@ def missing() -> str:
     return ""
 
 
+def describe() -> list[str]:
+    """A line for each device: name, compute capability, multiprocessors, memory."""
+    import cupy
+    found = []
+    for i in range(cupy.cuda.runtime.getDeviceCount()):
+        p = cupy.cuda.runtime.getDeviceProperties(i)
+        found.append(f"{p['name'].decode()}, compute capability {p['major']}.{p['minor']}, {p['multiProcessorCount']} multiprocessors, "
+                     f"{p['totalGlobalMem'] >> 30} GiB")
+    return found
+
+
 @lru_cache(4096)
 def module(source: Source, stamp: float, device: int):
     """The module of `source` on a device. CuPy's own cache does not see headers: the digest among the options does."""
