@@ -1,0 +1,109 @@
+// The gradient of attention. With p = e^(score - logsum), the weights computed again, and delta = sum of dy y, one number a query:
+//   dv = p' dy      ds = p (dy v' - delta)      dq = scale ds k      dk = scale ds' q
+// Tiles of queries walk the keys for dq; tiles of keys walk the queries for dk and dv by the same steps with the roles exchanged. So
+// nothing is added by two blocks, and the sums have one order.
+#include "tiles.cuh"
+
+// p and ds of one pair of a query and a key; 0 where the query may not look
+struct Slopes {
+    const Mask& mask;
+    const real* logsum;
+    const acc* delta;
+    int queries, keys;
+    bool causal;
+    acc scale;
+    __device__ __forceinline__ void operator()(int q, int k, acc& p, acc& ds) const {
+        if (q < queries && k < keys && (!causal || k <= q)) {
+            p = exp(p * scale + mask(q, k) - value(logsum[q]));
+            ds = p * (ds - delta[q]);
+        } else {
+            p = 0;
+            ds = 0;
+        }
+    }
+};
+
+// dq of the queries `first` ..
+__device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slopes, int first, int column, real* dq) {
+    __shared__ __align__(16) acc slices[SLICES];
+    __shared__ __align__(16) acc weights[TILE * PITCH];
+    const Rank rank;
+    const int last = slopes.causal ? min(of.k.rows, first + TILE) : of.k.rows;
+    acc out[R][COLUMNS] = {}, factor[R];
+    for (int key = 0; key < last; key += TILE) {
+        acc p[R][R], ds[R][R];
+        scores_of(of.q, first, of.k, key, slices, p);
+        scores_of(dy, first, of.v, key, slices, ds);
+#pragma unroll
+        for (int i = 0; i < R; ++i)
+#pragma unroll
+            for (int j = 0; j < R; ++j) slopes(first + rank.y * R + i, key + rank.x * R + j, p[i][j], ds[i][j]);
+        put_weights(ds, weights);
+        accumulate(weights, of.k, key, column, slices, out);
+    }
+#pragma unroll
+    for (int i = 0; i < R; ++i) factor[i] = slopes.scale;
+    store_result(out, factor, dq, of.q.columns, first, of.q.rows, column, of.q.columns);
+}
+
+// dk and dv of the keys `first` ..
+__device__ void of_keys(const Heads& of, const Matrix& dy, const Slopes& slopes, int first, int column, real* dk, real* dv) {
+    __shared__ __align__(16) acc slices[SLICES];
+    __shared__ __align__(16) acc weights[TILE * PITCH];
+    const Rank rank;
+    acc out_k[R][COLUMNS] = {}, out_v[R][COLUMNS] = {}, factor[R];
+    for (int query = slopes.causal ? first : 0; query < of.q.rows; query += TILE) {
+        acc p[R][R], ds[R][R];
+        scores_of(of.k, first, of.q, query, slices, p);
+        scores_of(of.v, first, dy, query, slices, ds);
+#pragma unroll
+        for (int i = 0; i < R; ++i)
+#pragma unroll
+            for (int j = 0; j < R; ++j) slopes(query + rank.x * R + j, first + rank.y * R + i, p[i][j], ds[i][j]);
+        put_weights(p, weights);
+        accumulate(weights, dy, query, column, slices, out_v);
+        __syncthreads();   // the weights have been read
+        put_weights(ds, weights);
+        accumulate(weights, of.q, query, column, slices, out_k);
+    }
+#pragma unroll
+    for (int i = 0; i < R; ++i) factor[i] = slopes.scale;
+    store_result(out_k, factor, dk, of.k.columns, first, of.k.rows, column, of.k.columns);
+#pragma unroll
+    for (int i = 0; i < R; ++i) factor[i] = 1;
+    store_result(out_v, factor, dv, of.v.columns, first, of.v.rows, column, of.v.columns);
+}
+
+#define GIVEN const real* dy, const real* q, const real* k, const real* v, const real* mask, const real* logsum, const acc* delta, \
+    const __grid_constant__ Dims lead, const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs, const __grid_constant__ Dims ks, \
+    const __grid_constant__ Dims vs, const __grid_constant__ Dims ms, int causal, acc scale
+
+// What both kinds of block begin with
+#define OF_HEAD \
+    const i64 head = blockIdx.x / tiles; \
+    const int tile = (int)(blockIdx.x % tiles), queries = sizes[0], keys = sizes[1], features = sizes[2], values = sizes[3]; \
+    const Heads of(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head); \
+    const Matrix grad{dy + head * queries * values, values, queries, values}; \
+    const Slopes slopes{of.mask, logsum + head * queries, delta + head * queries, queries, keys, causal, scale};
+
+extern "C" {
+// A warp a query
+__global__ void __launch_bounds__(256) attention_delta(const real* dy, const real* y, acc* delta, i64 lines, int values) {
+    const i64 line = (i64)blockIdx.x * 8 + (threadIdx.x >> 5);
+    if (line >= lines) return;
+    acc sum = 0;
+    for (int i = threadIdx.x & 31; i < values; i += 32) sum += value(dy[line * values + i]) * value(y[line * values + i]);
+    sum = warp_reduce<Sum>(sum);
+    if ((threadIdx.x & 31) == 0) delta[line] = sum;
+}
+
+__global__ void __launch_bounds__(256) attention_dq(GIVEN, real* dq, int tiles) {
+    OF_HEAD
+    of_queries(of, grad, slopes, (tiles - 1 - tile) * TILE, blockIdx.y * WIDTH, dq + head * queries * features);
+}
+
+__global__ void __launch_bounds__(256) attention_dkv(GIVEN, real* dk, real* dv, int tiles) {
+    OF_HEAD
+    of_keys(of, grad, slopes, tile * TILE, blockIdx.y * WIDTH, dk + head * keys * features, dv + head * keys * values);
+}
+}

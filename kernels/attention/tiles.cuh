@@ -1,0 +1,153 @@
+// Products of tiles, for attention: 256 threads as 16 x 16, each with R x R scores of a TILE x TILE tile, or with R rows and COLUMNS columns
+// of a result (COLUMNS is defined at the launch). Operands pass through shared memory in slices, transposed where the sum runs along memory, so that a thread reads its R
+// neighbours as one packet; rows are padded by a packet, which spreads the transposed stores over the banks.
+//
+// Any depth: a slice is DEPTH deep, and what lies beyond an operand's rows or columns is zero.
+#pragma once
+#include "index.cuh"
+#include "reduce.cuh"
+
+#ifndef COLUMNS
+#define COLUMNS 8
+#endif
+
+constexpr int R = sizeof(acc) == 8 ? 2 : 4, TILE = 16 * R, PITCH = TILE + 16 / sizeof(acc), DEPTH = 32, WIDTH = 16 * COLUMNS;
+constexpr int SLICES = DEPTH * (2 * PITCH > WIDTH ? 2 * PITCH : WIDTH);   // values: two transposed slices or a straight one
+
+// A matrix of a head: rows `stride` apart
+struct Matrix {
+    const real* data;
+    int stride, rows, columns;
+};
+
+struct Rank {
+    const int x = threadIdx.x & 15, y = threadIdx.x >> 4;
+};
+
+// slice[e][i] = m[row + i][column + e], i < TILE, e < DEPTH. Lanes run along memory.
+__device__ __forceinline__ void load_transposed(const Matrix& m, int row, int column, acc* slice) {
+    const int e = threadIdx.x % DEPTH;
+#pragma unroll
+    for (int i = threadIdx.x / DEPTH; i < TILE; i += 256 / DEPTH)
+        slice[e * PITCH + i] = row + i < m.rows && column + e < m.columns ? value(m.data[(i64)(row + i) * m.stride + column + e]) : acc(0);
+}
+
+// slice[e][j] = m[row + e][column + j], e < DEPTH, j < WIDTH
+__device__ __forceinline__ void load_straight(const Matrix& m, int row, int column, acc* slice) {
+#pragma unroll 4
+    for (int t = threadIdx.x; t < DEPTH * WIDTH; t += 256) {
+        const int e = t / WIDTH, j = t % WIDTH;
+        slice[t] = row + e < m.rows && column + j < m.columns ? value(m.data[(i64)(row + e) * m.stride + column + j]) : acc(0);
+    }
+}
+
+// s = rows a_row .. of a times rows b_row .. of b, both TILE of them: thread (x, y) has rows y R .. and columns x R ..
+__device__ __forceinline__ void scores_of(const Matrix& a, int a_row, const Matrix& b, int b_row, acc* slices, acc (&s)[R][R]) {
+    const Rank rank;
+    acc *as = slices, *bs = slices + DEPTH * PITCH;
+#pragma unroll
+    for (int i = 0; i < R; ++i)
+#pragma unroll
+        for (int j = 0; j < R; ++j) s[i][j] = 0;
+    for (int e = 0; e < a.columns; e += DEPTH) {
+        __syncthreads();   // what the slices held has been read
+        load_transposed(a, a_row, e, as);
+        load_transposed(b, b_row, e, bs);
+        __syncthreads();
+#pragma unroll 4
+        for (int k = 0; k < DEPTH; ++k) {
+            const Packet<acc, R> av = *(const Packet<acc, R>*)(as + k * PITCH + rank.y * R), bv = *(const Packet<acc, R>*)(bs + k * PITCH + rank.x * R);
+#pragma unroll
+            for (int i = 0; i < R; ++i)
+#pragma unroll
+                for (int j = 0; j < R; ++j) s[i][j] = fma(av.v[i], bv.v[j], s[i][j]);
+        }
+    }
+}
+
+// weights[column][row] = p: by columns, as `accumulate` reads them
+__device__ __forceinline__ void put_weights(const acc (&p)[R][R], acc* weights) {
+    const Rank rank;
+#pragma unroll
+    for (int j = 0; j < R; ++j) {
+        Packet<acc, R> column;
+#pragma unroll
+        for (int i = 0; i < R; ++i) column.v[i] = p[i][j];
+        *(Packet<acc, R>*)(weights + (rank.x * R + j) * PITCH + rank.y * R) = column;
+    }
+}
+
+// out += weights times rows b_row .. of b, columns `column` ..: thread (x, y) has rows y R .. and of every 16 R columns x R ..
+__device__ __forceinline__ void accumulate(const acc* weights, const Matrix& b, int b_row, int column, acc* slices, acc (&out)[R][COLUMNS]) {
+    const Rank rank;
+    for (int e = 0; e < TILE; e += DEPTH) {
+        __syncthreads();   // the weights are there, and what the slices held has been read
+        load_straight(b, b_row + e, column, slices);
+        __syncthreads();
+#pragma unroll 4
+        for (int k = 0; k < DEPTH; ++k) {
+            const Packet<acc, R> w = *(const Packet<acc, R>*)(weights + (e + k) * PITCH + rank.y * R);
+#pragma unroll
+            for (int c = 0; c < COLUMNS / R; ++c) {
+                const Packet<acc, R> v = *(const Packet<acc, R>*)(slices + k * WIDTH + c * TILE + rank.x * R);
+#pragma unroll
+                for (int i = 0; i < R; ++i)
+#pragma unroll
+                    for (int j = 0; j < R; ++j) out[i][c * R + j] = fma(w.v[i], v.v[j], out[i][c * R + j]);
+            }
+        }
+    }
+}
+
+// Rows y R .. of `out` times factor[i], to columns `column` .. of a matrix of `rows` and `columns`
+__device__ __forceinline__ void store_result(const acc (&out)[R][COLUMNS], const acc (&factor)[R], real* to, i64 stride, int row, int rows, int column, int columns) {
+    const Rank rank;
+#pragma unroll
+    for (int i = 0; i < R; ++i) {
+        if (row + rank.y * R + i >= rows) break;
+        real* line = to + (row + rank.y * R + i) * stride;
+#pragma unroll
+        for (int c = 0; c < COLUMNS; ++c) {
+            const int j = column + c / R * TILE + rank.x * R + c % R;
+            if (j < columns) line[j] = rounded(out[i][c] * factor[i]);
+        }
+    }
+}
+
+// Over the 16 threads that have a row's columns
+template <class Op> __device__ __forceinline__ acc row_reduce(acc v) {
+#pragma unroll
+    for (int step = 8; step > 0; step >>= 1) v = Op::join(v, __shfl_xor_sync(WARP, v, step));
+    return v;
+}
+
+// ---- where the matrices of a head lie
+
+// `lead` are the sizes of the leading axes, the last of them heads, of which `group` share one of keys or of values. Strides are those of
+// the leading axes, then of rows (of the mask also of columns).
+__device__ __forceinline__ const real* of_head(const real* data, const Dims& lead, const Dims& strides, i64 head, int group = 1) {
+    if (!data) return data;
+#pragma unroll 1
+    for (int a = lead.n - 1; a >= 0; --a, group = 1) {
+        data += (i64)((int)(head % lead[a]) / group) * strides[a];
+        head /= lead[a];
+    }
+    return data;
+}
+
+struct Mask {
+    const real* data;
+    i64 query, key;   // strides
+    __device__ __forceinline__ Mask(const real* mask, const Dims& lead, const Dims& strides, i64 head)
+        : data(of_head(mask, lead, strides, head)), query(data ? strides[lead.n] : 0), key(data ? strides[lead.n + 1] : 0) {}
+    __device__ __forceinline__ acc operator()(int q, int k) const { return data ? value(data[q * query + k * key]) : acc(0); }
+};
+
+struct Heads {   // of one head: queries, keys, values
+    Matrix q, k, v;
+    Mask mask;
+    __device__ __forceinline__ Heads(const real* q, const real* k, const real* v, const real* mask, const Dims& lead, const Dims& sizes,
+                                     const Dims& qs, const Dims& ks, const Dims& vs, const Dims& ms, i64 head)
+        : q{of_head(q, lead, qs, head), qs[lead.n], sizes[0], sizes[2]}, k{of_head(k, lead, ks, head, sizes[4]), ks[lead.n], sizes[1], sizes[2]},
+          v{of_head(v, lead, vs, head, sizes[5]), vs[lead.n], sizes[1], sizes[3]}, mask(mask, lead, ms, head) {}
+};
