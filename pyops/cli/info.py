@@ -12,7 +12,7 @@ import numpy as np
 from .. import _C, __version__, machine, threads
 from ..backends import BACKENDS, ISAS, active
 
-OPTIONAL = ("torch", "onnx", "onnxruntime", "openvino", "ncnn", "cupy", "numba", "safetensors", "scikit-learn", "matplotlib",
+OPTIONAL = ("torch", "onnx", "onnxruntime", "openvino", "ncnn", "cupy-cuda13x", "numba", "safetensors", "scikit-learn", "matplotlib",
             "Pillow", "rich", "pytest-benchmark", "threadpoolctl")
 
 

@@ -42,7 +42,7 @@ def _array(op, position, value, kind):
     import cupy
     if value is None and kind in "oj":
         return None
-    if isinstance(value, np.ndarray) or not (hasattr(value, "__cuda_array_interface__") or _is_bfloat16_on_cuda(value)):
+    if not (hasattr(value, "__cuda_array_interface__") or _is_bfloat16_on_cuda(value)):
         raise TypeError(f"{op.name}: input {position} is a {type(value).__name__} in the host's memory and others lie on a GPU; "
                         f"move it there first")
     array = value if isinstance(value, cupy.ndarray) else _viewed(op, position, value)
