@@ -11,16 +11,21 @@
 #ifndef POINTWISE
 #define POINTWISE 0   // 1: the filter is 1x1, nothing is padded or skipped, and planes are whole packets
 #endif
+#ifndef PHASES
+#define PHASES 0      // 1: a transposed convolution
+#endif
+// Two blocks of the largest float tile share a multiprocessor if they keep to 128 registers a thread.
+constexpr int RESIDENT = sizeof(acc) == 4 ? 512 / THREADS : 1;
 
 struct Shape {   // of one launch, for all of its phases and groups
     int batch, channels, filters;   // of one group
-    int groups, rows, cols, splits, transposed;
+    int groups, rows, cols, splits;
     __device__ __forceinline__ Shape(const Dims& s)
-        : batch(s[0]), channels(s[1]), filters(s[2]), groups(s[3]), rows(s[4]), cols(s[5]), splits(s[6]), transposed(s[7]) {}
+        : batch(s[0]), channels(s[1]), filters(s[2]), groups(s[3]), rows(s[4]), cols(s[5]), splits(s[6]) {}
 };
 
-__device__ __forceinline__ Window window(const Shape& s, const AxisSizes& d, const AxisSizes& h, const AxisSizes& w, int phase) {
-    return s.transposed ? phase_window(d, h, w, phase) : forward_window(d, h, w);
+__device__ __forceinline__ Window window(const AxisSizes& d, const AxisSizes& h, const AxisSizes& w, int phase) {
+    return PHASES ? phase_window(d, h, w, phase) : forward_window(d, h, w);
 }
 
 // packed[phase][group][k][m] and table[phase][k]. A block turns 32 x 32 weights; weight's strides are in `apart`: group, filter, channel.
@@ -29,7 +34,7 @@ __device__ void prepare(const real* weight, acc* packed, int* table, Shape s, co
     __shared__ acc turn[32][33];
     const int tiles = (s.rows + 31) / 32, k0 = blockIdx.x % tiles * 32, m0 = blockIdx.y * 32;
     const int set = blockIdx.x / tiles, group = set % s.groups, phase = set / s.groups;
-    const Window win = window(s, d, h, w, phase);
+    const Window win = window(d, h, w, phase);
     const int taps = win.taps(), k = k0 + threadIdx.x;
     const bool used = k < s.channels * taps;
     const int channel = used ? k / taps : 0, tap = used ? k % taps : 0;
@@ -172,7 +177,7 @@ template <class Input> __device__ void gemm(const real* x, const acc* packed, co
     const int p0 = id % tiles * BN;
     id /= tiles;
     const int split = id % s.splits, set = id / s.splits, group = set % s.groups, phase = set / s.groups;
-    const Window win = window(s, sd, sh, sw, phase);
+    const Window win = window(sd, sh, sw, phase);
     const int pixels = s.batch * win.grid();
     if (p0 >= pixels) return;   // phases differ in size
 
@@ -213,7 +218,7 @@ extern "C" {
 __global__ void __launch_bounds__(256) conv_prepare(const real* weight, acc* packed, int* table, Dims shape, Dims apart, Dims d, Dims h, Dims w) {
     prepare(weight, packed, table, Shape(shape), apart, d, h, w);
 }
-__global__ void __launch_bounds__(THREADS) conv_gemm(const real* __restrict__ x, const acc* __restrict__ packed, const int* __restrict__ table,
+__global__ void __launch_bounds__(THREADS, RESIDENT) conv_gemm(const real* __restrict__ x, const acc* __restrict__ packed, const int* __restrict__ table,
                                                      const real* __restrict__ bias, real* __restrict__ y, acc* __restrict__ partial,
                                                      Dims shape, int tiles, Dims d, Dims h, Dims w) {
 #if POINTWISE

@@ -1,10 +1,10 @@
 // Convolution where a group has so few channels and filters that a matrix product's tiles would be mostly empty: depthwise convolution
-// above all, which moves about as many bytes as it multiplies.
+// above all, which is bound by what it reads and writes.
 //
 // direct: neighbouring threads take neighbouring columns, so that reads and writes coalesce whatever the alignment, and each thread computes
 // a strip of ROWS outputs below each other: an input value is read once and used by all of the strip's outputs that it meets. The filter's
 // height and width (KH, KW) and the vertical stride (SH) are compiled in, so that its weights and the strip stay in registers; KH = 0
-// takes any filter, dilated ones too. `flip` walks the filter backwards: a transposed convolution of stride 1.
+// takes any filter, also a dilated one. `flip` walks the filter backwards: a transposed convolution of stride 1.
 // direct_transposed: any transposed convolution; each thread gathers one output from the taps that meet it.
 #include "geometry.cuh"
 #ifndef ROWS
@@ -15,6 +15,8 @@
 #define KW 0
 #define SH 1
 #endif
+// Blocks that share a multiprocessor: left to itself the compiler asks for all of a strip's input at once, and for the registers it takes.
+constexpr int RESIDENT = KH * KW * sizeof(acc) <= 100 ? 4 : 2;
 
 struct Group {   // what an output sums over
     const real *x, *weight;
@@ -29,17 +31,17 @@ struct Strip {
 
 #if KH > 0
     // All of a filter's KH x KW taps of one slab; the input's rows one after the other.
-    __device__ __forceinline__ void add(const real* x, const real* weight, bool flip, const AxisSizes&, const AxisSizes& sw) {
+    __device__ __forceinline__ void add(const real* x, const real* weight, bool flip, const AxisSizes&, const AxisSizes&) {
         acc f[KH * KW];
 #pragma unroll
         for (int t = 0; t < KH * KW; ++t) f[t] = value(weight[flip ? KH * KW - 1 - t : t]);
+        x += h * width + w;
 #pragma unroll
-        for (int r = 0; r < (ROWS - 1) * SH + KH; ++r) {
+        for (int r = 0; r < (ROWS - 1) * SH + KH; ++r, x += width) {
             const bool row = (unsigned)(h + r) < (unsigned)height;
 #pragma unroll
             for (int j = 0; j < KW; ++j) {
-                const int at = w + j * sw[3];
-                const acc v = row && (unsigned)at < (unsigned)width ? value(x[(h + r) * width + at]) : acc(0);
+                const acc v = row && (unsigned)(w + j) < (unsigned)width ? value(x[j]) : acc(0);
 #pragma unroll
                 for (int t = 0; t < ROWS; ++t)
                     if (r - t * SH >= 0 && r - t * SH < KH) sum[t] = fma(v, f[(r - t * SH) * KW + j], sum[t]);
@@ -135,11 +137,11 @@ __device__ void transposed(const real* x, const real* weight, const real* bias, 
 }
 
 extern "C" {
-__global__ void __launch_bounds__(256) conv_direct(const real* __restrict__ x, const real* __restrict__ weight, const real* __restrict__ bias,
+__global__ void __launch_bounds__(256, RESIDENT) conv_direct(const real* __restrict__ x, const real* __restrict__ weight, const real* __restrict__ bias,
                                                    real* __restrict__ y, int count, Dims sizes, Dims apart, Dims d, Dims h, Dims w) {
     strip(x, weight, bias, y, count, Sizes(sizes, apart), d, h, w);
 }
-__global__ void __launch_bounds__(256) conv_direct_transposed(const real* __restrict__ x, const real* __restrict__ weight,
+__global__ void __launch_bounds__(256, 4) conv_direct_transposed(const real* __restrict__ x, const real* __restrict__ weight,
                                                               const real* __restrict__ bias, real* __restrict__ y, int count, Dims sizes,
                                                               Dims apart, Dims d, Dims h, Dims w) {
     transposed(x, weight, bias, y, count, Sizes(sizes, apart), d, h, w);

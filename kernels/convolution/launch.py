@@ -96,10 +96,10 @@ def convolve(device, x, weight, bias, axes, sizes, apart, y, transposed):
 def direct(device, x, weight, bias, axes, sizes, apart, y, flip):
     if y.size == 0:
         return
-    (kernel, stride, _, dilation, _, height, *_), columns = axes[1], axes[2][0]
+    stride, height = axes[1][1], axes[1][5]
     rows = STRIP if height >= STRIP and y.size >= STRIP * 256 * device.multiprocessors else 1
-    compiled = max(kernel, columns) <= 7 and stride <= 3 and (dilation == 1 or kernel == 1)
-    shape = {"KH": kernel, "KW": columns, "SH": stride} if compiled else {"KH": 0, "KW": 0, "SH": 1}
+    compiled = stride <= 3 and all(a[0] == 1 or a[0] <= 7 and a[3] == 1 for a in axes[1:])
+    shape = {"KH": axes[1][0], "KW": axes[2][0], "SH": stride} if compiled else {"KH": 0, "KW": 0, "SH": 1}
     threads = y.size // height * ceil_div(height, rows)
     device.launch(DIRECT, "conv_direct", (ceil_div(threads, 256),), (256,), (x, weight, bias, y, threads, (*sizes, int(flip)), apart, *axes),
                   ROWS=rows, **shape)
@@ -119,14 +119,15 @@ def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
     shape, splits = tile(device.real, device.multiprocessors, filters, pixels, depth, groups * phases)
     rows, cols = ceil_div(depth, shape["BK"]) * shape["BK"], ceil_div(filters, shape["BM"]) * shape["BM"]
     packed, table = scratch(device, phases * groups * rows * cols), device.empty((phases * rows * 4,), np.int32)
-    args = (batch, channels, filters, groups, rows, cols, splits, int(transposed))
+    copied = all(a[:4] == (1, 1, 0, a[3]) for a in axes) and plane % (2 if device.real == "f64" else 4) == 0
+    defines = {"POINTWISE": int(copied), "PHASES": int(transposed), **shape}
+    args = (batch, channels, filters, groups, rows, cols, splits)
     device.launch(PRODUCT, "conv_prepare", (ceil_div(rows, 32) * groups * phases, cols // 32), (32, 8),
-                  (weight, packed, table, args, apart, *axes), **shape)
+                  (weight, packed, table, args, apart, *axes), **defines)
     partial = scratch(device, splits * y.size) if splits > 1 else None
     tiles = ceil_div(pixels, shape["BN"])
-    copied = all(a[:4] == (1, 1, 0, a[3]) for a in axes) and plane % (2 if device.real == "f64" else 4) == 0
     device.launch(PRODUCT, "conv_gemm", (cols // shape["BM"] * tiles * splits * groups * phases,), (shape["BM"] * shape["BN"] // (shape["TM"] * shape["TN"]),),
-                  (x, packed, table, bias, y, partial, args, tiles, *axes), POINTWISE=int(copied), **shape)
+                  (x, packed, table, bias, y, partial, args, tiles, *axes), **defines)
     if splits > 1:
         add_parts(device, partial, bias, y, splits, plane, filters * groups)
 

@@ -9,6 +9,7 @@
 
 constexpr int LM = BM + V, LN = BN + V;            // length of a slice's lines
 constexpr int LINES = THREADS / BK;                // lines that a block reads at a time
+constexpr int RESIDENT = sizeof(acc) == 4 ? 512 / THREADS : 1;   // blocks that share a multiprocessor
 static_assert(THREADS % BK == 0 && BM % LINES == 0 && BN % LINES == 0, "every thread reads as much");
 
 struct Walk {   // an output position that goes on by BK
@@ -126,7 +127,7 @@ __device__ void gradient(const real* x, const real* dy, real* dw, acc* partial, 
     store(tile, dw + of_group, partial ? partial + split * ((i64)s.groups * s.filters * columns) + of_group : nullptr, m0, k0, s.filters, columns);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_weight_gradient(const real* __restrict__ x, const real* __restrict__ dy,
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_weight_gradient(const real* __restrict__ x, const real* __restrict__ dy,
                                                                            real* __restrict__ dw, acc* __restrict__ partial, Dims shape,
                                                                            Dims d, Dims h, Dims w) {
     gradient(x, dy, dw, partial, Shape(shape), d, h, w);
