@@ -192,13 +192,14 @@ __global__ void __launch_bounds__(1024) recurrent_back_hidden(BACK_PARAMETERS, i
 
 // dx = dgates W_ih, the sum over directions
 __global__ void __launch_bounds__(256) recurrent_input_gradient(const real* dgates, const real* packed, i64 packed_size, const int* place, Dims sizes, int rows, int pitch, real* dx) {
-    __shared__ Tile left, right;
+    __shared__ Tile<HEIGHT> left;
+    __shared__ Tile<WIDTH> right;
     const Sizes z(sizes);
-    const int row = blockIdx.x * TILE, column = blockIdx.y * TILE, columns = z.columns();
-    acc sum[4][4] = {};
+    const int row = blockIdx.x * HEIGHT, column = blockIdx.y * WIDTH, columns = z.columns();
+    acc sum[OWN][4] = {};
     for (int d = 0; d < z.directions; ++d)
         accumulate(sum, AlongDepth(dgates + (i64)d * rows * pitch, pitch, nullptr, row, rows, columns),
-                   AcrossDepth(packed + d * packed_size, z.inputs, column, z.inputs, columns), 0, columns, left, right);
+                   AcrossDepth<WIDTH>(packed + d * packed_size, z.inputs, column, z.inputs, columns), 0, columns, left, right);
     each_value(sum, row, column, rows, z.inputs, [&](int r, int c, acc v) { dx[(i64)(place ? place[r] : r) * z.inputs + c] = rounded(v); });
 }
 }

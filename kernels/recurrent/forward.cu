@@ -14,10 +14,11 @@
 
 // Row of gates r = W_ih x + b, of x's slots
 static __device__ void input_product(const real* x, const real* packed, const int* place, const Sizes& z, bool peepholes, int rows, int pitch, real* gates) {
-    __shared__ Tile left, right;
-    const int row = blockIdx.x * TILE, column = blockIdx.y * TILE, columns = z.columns();
-    acc sum[4][4] = {};
-    accumulate(sum, AlongDepth(x, z.inputs, place, row, rows, z.inputs), AcrossDepth(packed, columns, column, columns, z.inputs), 0, z.inputs, left, right);
+    __shared__ Tile<HEIGHT> left;
+    __shared__ Tile<WIDTH> right;
+    const int row = blockIdx.x * HEIGHT, column = blockIdx.y * WIDTH, columns = z.columns();
+    acc sum[OWN][4] = {};
+    accumulate(sum, AlongDepth(x, z.inputs, place, row, rows, z.inputs), AcrossDepth<WIDTH>(packed, columns, column, columns, z.inputs), 0, z.inputs, left, right);
     const real* bias = packed + Packed(z, peepholes).bias;
     each_value(sum, row, column, rows, columns, [&](int r, int c, acc v) { gates[(i64)r * pitch + c] = rounded(v + value(bias[c])); });
 }

@@ -7,7 +7,7 @@ __all__ = ["recurrent", "recurrent_backward", "recurrent_pack", "recurrent_pack_
 
 PACK, FORWARD, BACKWARD, WEIGHTS = (f"recurrent/{name}.cu" for name in ("pack", "forward", "backward", "weight_gradient"))
 TANH, RELU, LSTM, GRU = range(4)
-TILE, UNITS, WIDE, CHUNK, WIDE_PITCH = 64, 16, 16, 256, 20   # product.cuh, steps.cuh
+WIDTH, UNITS, WIDE, CHUNK, WIDE_PITCH = 64, 16, 16, 256, 20   # product.cuh, steps.cuh
 RESIDENT_MOST = 320 << 10   # bytes of a recurrent matrix that a block goes through by itself at every step
 SHARED_OWN = 256   # bytes of shared memory that kernels declare themselves, at most
 PART_ROWS, PARTS_MOST = 128, 64   # of a sum over rows: rows that are worth a block, and parts
@@ -30,6 +30,11 @@ def parts_of(count, each):
 
 def acc_type(device):
     return np.dtype(np.float64 if device.real == "f64" else np.float32)
+
+
+def tiles_of(device, height, width):
+    """Blocks of a product, product.cuh."""
+    return parts_of(height, 64 if device.real == "f64" else 128), parts_of(width, WIDTH)
 
 
 # ---- weights
@@ -120,7 +125,7 @@ def recurrent(device, x, h0, c0, lengths, packed, sizes, batch_first, peephole, 
     offsets, place = tables(device, lengths if keep else None, sizes, rows)
     if lengths is not None:
         y.fill(0)   # behind the ends
-    device.launch(FORWARD, "recurrent_input", (parts_of(rows, TILE), parts_of(z.columns, TILE), z.directions), (256,),
+    device.launch(FORWARD, "recurrent_input", (*tiles_of(device, rows, z.columns), z.directions), (256,),
                   (x, packed, np.int64(packed.shape[1]), place, sizes, peephole, rows, pitch, gates))
     layout = (pitch, cells.shape[-1] if keep and cells.size else 0, int(peephole), int(keep))
     args = (np.int64(rows), np.int64(packed.shape[1]), lengths, offsets, h0, c0, packed, y, h_n, c_n, gates, cells if cells.size else None)
@@ -162,7 +167,7 @@ def recurrent_backward(device, dy, dh_n, dc_n, h0, c0, lengths, y, gates, cells,
     if dx.size:
         if lengths is not None:
             dx.fill(0)   # behind the ends
-        device.launch(BACKWARD, "recurrent_input_gradient", (parts_of(rows, TILE), parts_of(z.inputs, TILE)), (256,),
+        device.launch(BACKWARD, "recurrent_input_gradient", tiles_of(device, rows, z.inputs), (256,),
                       (dgates, packed, size, place, sizes, rows, pitch, dx))
 
 
@@ -211,7 +216,7 @@ def cut(rows, parts):
 def product(device, kernel, rows, shift, args, to):
     """`to`, a sum over rows of products: in as many parts as give every multiprocessor two blocks."""
     height, width = to.shape
-    tiles = parts_of(height, TILE), parts_of(width, TILE)
+    tiles = tiles_of(device, height, width)
     parts, each = cut(rows, parts_of(2 * device.multiprocessors, math.prod(tiles)))
     held = device.empty((parts, to.size), acc_type(device)) if parts > 1 else None
     device.launch(WEIGHTS, kernel, (*tiles, parts), (256,), (*args, each, held, to))

@@ -4,25 +4,23 @@
 #include "product.cuh"
 
 // Right operands: row k of x, of h before the step, of what was projected
-struct Across {
+struct Rows : Across<WIDTH> {
     int column, columns, depth;
-    __device__ Across(int first, int columns, int depth) : column(first + outer(0)), columns(columns), depth(depth) {}
-    __device__ static int outer(int) { return threadIdx.x % TILE; }
-    __device__ static int inner(int i) { return threadIdx.x / TILE + i * (THREADS / TILE); }
+    __device__ Rows(int first, int columns, int depth) : column(first + outer(0)), columns(columns), depth(depth) {}
     __device__ bool inside(int k) const { return column < columns && k < depth; }
 };
-struct InputRows : Across {
+struct InputRows : Rows {
     const real* x;
     const int*  place;
-    __device__ InputRows(int first, int columns, int depth, const real* x, const int* place) : Across(first, columns, depth), x(x), place(place) {}
+    __device__ InputRows(int first, int columns, int depth, const real* x, const int* place) : Rows(first, columns, depth), x(x), place(place) {}
     __device__ acc at(int, int k) const { return inside(k) ? value(x[(i64)(place ? place[k] : k) * columns + column]) : acc(0); }
 };
-struct StateRows : Across {   // before: recurrent_rows' table
+struct StateRows : Rows {   // before: recurrent_rows' table
     const real *y, *h0;       // at this direction
     const int *place, *before;
     int width;
     __device__ StateRows(int first, int columns, int depth, const real* y, const real* h0, const int* place, const int* before, int width)
-        : Across(first, columns, depth), y(y), h0(h0), place(place), before(before), width(width) {}
+        : Rows(first, columns, depth), y(y), h0(h0), place(place), before(before), width(width) {}
     __device__ acc at(int, int k) const {
         if (!inside(k)) return 0;
         const int row = before[k];
@@ -30,11 +28,11 @@ struct StateRows : Across {   // before: recurrent_rows' table
         return value(y[(i64)(place ? place[row] : row) * width + column]);
     }
 };
-struct HiddenRows : Across {   // o tanh(c), once more
+struct HiddenRows : Rows {   // o tanh(c), once more
     const real *gates, *cells;
     int pitch, units;
     __device__ HiddenRows(int first, int columns, int depth, const real* gates, const real* cells, int pitch, int units)
-        : Across(first, columns, depth), gates(gates), cells(cells), pitch(pitch), units(units) {}
+        : Rows(first, columns, depth), gates(gates), cells(cells), pitch(pitch), units(units) {}
     __device__ acc at(int, int k) const {
         if (!inside(k)) return 0;
         return value(rounded(value(gates[(i64)k * pitch + 3 * columns + column]) * tanh(value(cells[(i64)k * units + column]))));
@@ -42,11 +40,12 @@ struct HiddenRows : Across {   // o tanh(c), once more
 };
 
 // A part of d' rows, (height, width): into parts[blockIdx.z], or if there is one part only into `to`, rows moved by shift
-template <class Rows> __device__ void product(const real* d, int pitch, int height, int width, int depth, int each, int shift, const Rows& rows, acc* parts, real* to) {
-    __shared__ Tile left, right;
-    const int row = blockIdx.x * TILE, column = blockIdx.y * TILE, begin = blockIdx.z * each, end = depth < begin + each ? depth : begin + each;
-    acc sum[4][4] = {};
-    accumulate(sum, AcrossDepth(d, pitch, row, height, depth), rows, begin, end, left, right);
+template <class Right> __device__ void product(const real* d, int pitch, int height, int width, int depth, int each, int shift, const Right& right_rows, acc* parts, real* to) {
+    __shared__ Tile<HEIGHT> left;
+    __shared__ Tile<WIDTH> right;
+    const int row = blockIdx.x * HEIGHT, column = blockIdx.y * WIDTH, begin = blockIdx.z * each, end = depth < begin + each ? depth : begin + each;
+    acc sum[OWN][4] = {};
+    accumulate(sum, AcrossDepth<HEIGHT>(d, pitch, row, height, depth), right_rows, begin, end, left, right);
     each_value(sum, row, column, height, width, [&](int r, int c, acc v) {
         if (parts) parts[((i64)blockIdx.z * height + r) * width + c] = v;
         else to[(i64)(r + shift < height ? r + shift : r + shift - height) * width + c] = rounded(v);
@@ -70,17 +69,17 @@ template <class Term> __device__ void column_sums(int rows, int columns, int eac
 extern "C" {
 __global__ void __launch_bounds__(256) recurrent_input_weights(const real* dgates, const real* x, const int* place, Dims sizes, int rows, int pitch, int each, acc* parts, real* dw) {
     const Sizes z(sizes);
-    product(dgates, pitch, z.columns(), z.inputs, rows, each, z.shift(), InputRows(blockIdx.y * TILE, z.inputs, rows, x, place), parts, dw);
+    product(dgates, pitch, z.columns(), z.inputs, rows, each, z.shift(), InputRows(blockIdx.y * WIDTH, z.inputs, rows, x, place), parts, dw);
 }
 __global__ void __launch_bounds__(256) recurrent_state_weights(const real* dgates, const real* y, const real* h0, const int* place, const int* before, Dims sizes, int direction, int rows, int pitch, int each, acc* parts, real* dw) {
     const Sizes z(sizes);
     product(dgates + z.recurrent_slot() * z.hidden, pitch, z.columns(), z.outputs, rows, each, 0,
-            StateRows(blockIdx.y * TILE, z.outputs, rows, y + direction * z.outputs, h0 ? h0 + z.state(direction, 0) * z.outputs : nullptr, place, before,
+            StateRows(blockIdx.y * WIDTH, z.outputs, rows, y + direction * z.outputs, h0 ? h0 + z.state(direction, 0) * z.outputs : nullptr, place, before,
                       z.directions * z.outputs), parts, dw);
 }
 __global__ void __launch_bounds__(256) recurrent_projection_weights(const real* dprojected, const real* gates, const real* cells, Dims sizes, int rows, int projected_pitch, int pitch, int units, int each, acc* parts, real* dw) {
     const Sizes z(sizes);
-    product(dprojected, projected_pitch, z.outputs, z.hidden, rows, each, 0, HiddenRows(blockIdx.y * TILE, z.hidden, rows, gates, cells, pitch, units), parts, dw);
+    product(dprojected, projected_pitch, z.outputs, z.hidden, rows, each, 0, HiddenRows(blockIdx.y * WIDTH, z.hidden, rows, gates, cells, pitch, units), parts, dw);
 }
 
 __global__ void __launch_bounds__(256) recurrent_bias_gradient(const real* dgates, int rows, int columns, int pitch, int each, acc* parts) {
