@@ -3,6 +3,7 @@ and on the GPU where there is one."""
 import numpy as np
 import pytest
 
+from pyops import functional as F
 from pyops import validate
 from pyops.backends import BACKENDS, use_backend
 from pyops.cuda.backend import launchers
@@ -42,6 +43,20 @@ def test_no_order_of_threads_changes_a_result(op, case):
     for name, found in results.items():
         for i, (a, b) in enumerate(zip(results["ascending"], found, strict=True)):
             assert np.array_equal(a, b, equal_nan=True), f"result {i} is another with threads in {name} order"
+
+
+@pytest.mark.parametrize("call", [
+    lambda F, x: F.max_pool2d(x, 3, 2), lambda F, x: F.max_pool2d(x, 7), lambda F, x: F.adaptive_max_pool2d(x, 2),
+    lambda F, x: F.maximum(x, np.zeros_like(x)), lambda F, x: F.minimum(x, np.zeros_like(x)),
+    lambda F, x: F.amax(x, -1), lambda F, x: F.softmax(x, -1), lambda F, x: F.relu(x), lambda F, x: F.clamp(x, -1, 1), lambda F, x: F.avg_pool2d(x, 2),
+], ids=["max_pool", "max_pool_wide", "adaptive", "maximum", "minimum", "amax", "softmax", "relu", "clamp", "avg_pool"])
+def test_nan_and_infinity_go_where_the_definition_has_them(call):
+    x = np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32)
+    x[0, 0, 4, 4], x[0, 1, 0, 0], x[1, 2, 8, 8], x[1, 0, 2, 3] = np.nan, np.inf, -np.inf, np.nan
+    with use_backend("reference"):
+        want = call(F, x)
+    with use_backend("cuda-emulated"):
+        validate.assert_close(call(F, x), want, 64, "result")
 
 
 @pytest.mark.skipif(bool(CUDA.missing), reason=f"no GPU: {CUDA.missing}")

@@ -1,0 +1,82 @@
+"""Seeded faults in our own kernels: (name, file, old text, new text, how many occurrences of it come before, op, case, check, who notices).
+
+`who notices` is a kind of the emulator's checker, or "result" where only the comparison with the definition can. A text that is no longer
+in its file fails the test: choose another fault of the same kind there.
+"""
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    name: str
+    file: str      # under kernels/, or under csrc/cuda/ with the prefix cuda:
+    old: str
+    new: str
+    op: str
+    case: str
+    notices: str
+    check: str = "forward"
+    skip: int = 0  # occurrences of `old` before the one that changes
+
+
+M = Mutant
+MUTANTS = [
+    # guards
+    M("softmax: one line too many", "softmax/cuda.cu", "if (line >= lines) return;", "if (line > lines) return;", "softmax", "line7", "out-of-bounds"),
+    M("softmax: a lane past the line", "softmax/cuda.cu", "i < n; i += 32) y[i]", "i <= n; i += 32) y[i]", "softmax", "line35", "out-of-bounds"),
+    M("softmax across: the last element left out", "softmax/cuda.cu", "for (int i = 0; i < n; ++i) sum += F::term(value(x[at + i * inner]), peak);",
+      "for (int i = 0; i < n - 1; ++i) sum += F::term(value(x[at + i * inner]), peak);", "softmax", "across", "result"),
+    M("a loop over all one further", "cuda:index.cuh", "i < (n); i += thread_count()", "i <= (n); i += thread_count()", "softmax", "across", "out-of-bounds"),
+    M("gemm: a row past C", "gemm/cuda.cu", "if (row < a.rows && column < b.rows)", "if (row <= a.rows && column < b.rows)", "matmul", "*", "out-of-bounds"),
+    M("gemm: no guard along the reduction", "gemm/cuda.cu", "if (r < m.rows && k < end) p", "if (r < m.rows) p", "matmul", "*", "any"),
+    M("attention: a key too many is seen", "attention/cuda.cu", "k < of.k.rows && (!causal", "k <= of.k.rows && (!causal", "attention", "*", "result"),
+    M("attention: rows past the last are read", "attention/tiles.cuh", "row + i < m.rows && column + e", "row + i <= m.rows && column + e", "attention", "*", "out-of-bounds"),
+    M("attention: columns past the last are stored", "attention/tiles.cuh", "if (j < columns) line[j]", "if (j <= columns) line[j]", "attention", "*", "any"),
+    M("convolution: a filter past the last is written", "convolution/cuda.cu", "if (m >= filters) continue;", "if (m > filters) continue;", "conv", "*", "any", skip=1),
+    M("convolution: positions past the last", "convolution/cuda.cu", "if (p + v >= pixels) continue;", "if (p + v > pixels) continue;", "conv", "*", "any"),
+    M("column guard of a reduction", "reduction/cuda.cu", "const bool mine = column < width;", "const bool mine = column <= width;", "sum", "*", "any"),
+    M("recurrent: a sample past the last", "recurrent/forward.cu", "first + (int)threadIdx.x < z.samples ? order.length", "first + (int)threadIdx.x <= z.samples ? order.length",
+      "gru", "*", "any"),
+
+    # barriers
+    M("block sum: no barrier before the slots are read", "cuda:reduce.cuh", "    __syncthreads();\n    v = warp_reduce<R>(lane < warps", "    v = warp_reduce<R>(lane < warps",
+      "softmax", "line_of_several_pieces", "race"),
+    M("block sum: no barrier before the slots are used again", "cuda:reduce.cuh", "R::none());\n    __syncthreads();\n    return v;", "R::none());\n    return v;",
+      "softmax", "line_of_several_pieces", "race"),
+    M("block sum: a barrier for one warp only", "cuda:reduce.cuh", "if (lane == 0) slots[warp] = v;\n    __syncthreads();", "if (lane == 0) { slots[warp] = v; if (warp == 0) __syncthreads(); }",
+      "softmax", "line_of_several_pieces", "any"),
+    M("gemm: the first tiles are read too soon", "gemm/cuda.cu", "right.store(b, bs[0]);\n        __syncthreads();", "right.store(b, bs[0]);", "matmul", "*", "race"),
+    M("gemm: the next tiles overwrite those in use", "gemm/cuda.cu", "            }\n            __syncthreads();\n        }\n    }\n\n    // Chains", "            }\n        }\n    }\n\n    // Chains",
+      "matmul", "*", "race"),
+    M("attention: slices overwritten while they are read", "attention/tiles.cuh", "        __syncthreads();   // what the slices held has been read\n", "", "attention", "*", "race"),
+    M("attention: weights read before they are there", "attention/tiles.cuh", "        __syncthreads();   // the weights are there, and what the slices held has been read\n", "",
+      "attention", "*", "race"),
+    M("reduction of columns: halves joined without a barrier", "reduction/cuda.cu", "        __syncthreads();\n        if (threadIdx.y < half)", "        if (threadIdx.y < half)", "sum", "*", "race"),
+    M("convolution: weights turned without a barrier", "convolution/cuda.cu", "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);\n    __syncthreads();",
+      "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);", "conv", "*", "race"),
+    M("recurrent: h read before the start values are there", "recurrent/forward.cu", "// of samples that there are not, too: products go through all S\n    }\n    __syncthreads();",
+      "// of samples that there are not, too: products go through all S\n    }", "gru", "*", "race"),
+
+    # shared memory
+    M("softmax: too few slots", "softmax/cuda.cu", "__shared__ acc slots[32];", "__shared__ acc slots[4];", "softmax", "line_of_several_pieces", "any"),
+    M("recurrent: hidden of absent samples left undefined", "recurrent/forward.cu", "if (z.projected()) hidden[u * S + s] = 0;", "if (z.projected() && first + s < z.samples) hidden[u * S + s] = 0;",
+      "lstm", "projection*", "any"),
+    M("convolution: a line of the turned tile too short", "convolution/cuda.cu", "__shared__ acc turn[32][33];", "__shared__ acc turn[31][33];", "conv", "*", "any"),
+
+    # asynchronous copies
+    M("convolution: no wait for the first weights", "convolution/cuda.cu", "        cp_async_wait<0>();\n", "", "conv", "*", "any"),
+
+    # logic that only the result shows
+    M("softmax: the peak of one lane", "softmax/cuda.cu", "    peak = warp_reduce<Max>(peak);\n", "", "softmax", "far_from_zero", "result"),
+    M("warp sum: half of the lanes", "cuda:reduce.cuh", "for (int step = 16; step > 0; step >>= 1) v = R::join", "for (int step = 8; step > 0; step >>= 1) v = R::join", "softmax", "line35", "result"),
+    M("log_softmax's gradient: the wrong term", "softmax/cuda.cu", "return dy - exp(y) * sum;", "return dy - y * sum;", "log_softmax", "line35", "result", "gradient"),
+    M("layer_norm: epsilon forgotten", "layer_norm/cuda.cu", "reciprocal_deviation(row.squares(m, cols) / n, eps)", "reciprocal_deviation(row.squares(m, cols) / n, 0)",
+      "layer_norm", "two_axes_no_bias", "result"),
+    M("layer_norm: the bias before the weight", "layer_norm/cuda.cu", "            if (weight) v *= w[l];\n            if (bias) v += b[l];", "            if (bias) v += b[l];\n            if (weight) v *= w[l];",
+      "layer_norm", "cols33", "result"),
+    M("max_pool: the least", "pooling/max.cu", "if (v > value || v != v)", "if (v < value || v != v)", "max_pool", "*", "result"),
+    M("gemm: chains not joined in C", "gemm/cuda.cu", "if (!first) sum += value(c[at]);", "", "matmul", "*", "result"),
+    M("attention: the running sum is not scaled", "attention/cuda.cu", "sum[i] = sum[i] * factor[i] + row_reduce<Sum>(part);", "sum[i] = sum[i] + row_reduce<Sum>(part);", "attention", "*", "result"),
+    M("reduction: every second chain dropped", "reduction/cuda.cu", "return R::join(a, b);", "return a;", "sum", "*", "result"),
+    M("batch_norm: variance of the neighbour", "batch_norm/cuda.cu", "made[lines + line] = all.variance();", "made[lines + (line + 1) % lines] = all.variance();", "batch_norm_training", "*", "result"),
+    M("convolution: a transposed store", "convolution/cuda.cu", "to[(i64)(k0 + i) * s.cols] = turn[threadIdx.x][i];", "to[(i64)(k0 + i) * s.cols] = turn[i][threadIdx.x];", "conv", "*", "result"),
+]
