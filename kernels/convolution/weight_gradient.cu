@@ -31,16 +31,10 @@ struct Walk {   // an output position that goes on by BK
 struct Operands {   // one slice on its way through registers
     static constexpr int ROWS = BM / LINES, COLUMNS = BN / LINES;
     real left[ROWS], right[COLUMNS];
-    Place place[COLUMNS];
+    const Place* places;   // of the tile's columns, in shared memory
     int line, k;
 
-    __device__ __forceinline__ Operands(const Window& win, int k0, int columns) : line(threadIdx.x / BK), k(threadIdx.x % BK) {
-#pragma unroll
-        for (int i = 0; i < COLUMNS; ++i) {
-            const int column = k0 + line + i * LINES;
-            place[i] = column < columns ? win.place(column / win.taps(), column % win.taps()) : Place{0, FAR, 0, 0};
-        }
-    }
+    __device__ __forceinline__ Operands(const Place* places) : places(places), line(threadIdx.x / BK), k(threadIdx.x % BK) {}
     // dy: the first filter's plane of sample 0, of which `filters` are left.
     __device__ __forceinline__ void load(const Window& win, const Walk& at, bool used, const real* x, i64 x_sample, const real* dy,
                                          i64 dy_sample, int filters) {
@@ -55,7 +49,8 @@ struct Operands {   // one slice on its way through registers
 #pragma unroll
         for (int i = 0; i < COLUMNS; ++i) {
             right[i] = rounded(0);
-            if (win.inside(c, place[i])) right[i] = b[place[i].at];
+            const Place p = places[line + i * LINES];
+            if (win.inside(c, p)) right[i] = b[p.at];
         }
     }
     __device__ __forceinline__ void store(acc* a, acc* b) const {
@@ -65,6 +60,14 @@ struct Operands {   // one slice on its way through registers
         for (int i = 0; i < COLUMNS; ++i) b[k * LN + line + i * LINES] = value(right[i]);
     }
 };
+
+__device__ void find_places(const Window& win, int k0, int columns, Place* places) {
+    for (int i = threadIdx.x; i < BN; i += THREADS) {
+        const int k = k0 + i;
+        places[i] = k < columns ? win.place(k / win.taps(), k % win.taps()) : Place{0, FAR, 0, 0};
+    }
+    __syncthreads();
+}
 
 struct Shape {   // of one group
     int batch, channels, filters, groups, splits;
@@ -89,6 +92,7 @@ __device__ void store(const Tile& tile, real* dw, acc* partial, int m0, int k0, 
 __device__ void gradient(const real* x, const real* dy, real* dw, acc* partial, const Shape& s, const AxisSizes& sd, const AxisSizes& sh,
                          const AxisSizes& sw) {
     __shared__ __align__(16) acc a[2][BK * LM], b[2][BK * LN];
+    __shared__ __align__(16) Place places[BN];
     const Window win = forward_window(sd, sh, sw);
     const int columns = s.channels * win.taps(), row_tiles = (s.filters + BM - 1) / BM, column_tiles = (columns + BN - 1) / BN;
     int id = blockIdx.x;
@@ -103,8 +107,9 @@ __device__ void gradient(const real* x, const real* dy, real* dw, acc* partial, 
     x += (i64)group * s.channels * win.inputs();
     dy += ((i64)group * s.filters + m0) * win.outputs();
 
+    find_places(win, k0, columns, places);
     Tile tile;
-    Operands next(win, k0, columns);
+    Operands next(places);
     int pixel = begin * BK + next.k;
     Walk at(win, pixel);
     if (begin < end) {
