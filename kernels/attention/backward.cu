@@ -12,10 +12,19 @@ struct Slopes {
     int queries, keys;
     bool causal;
     acc scale;
-    __device__ __forceinline__ void operator()(int q, int k, acc& p, acc& ds) const {
+    // Of R queries from q on
+    __device__ __forceinline__ void lines(int q, acc (&sums)[R], acc (&deltas)[R]) const {
+#pragma unroll
+        for (int i = 0; i < R; ++i) {
+            sums[i] = q + i < queries ? value(logsum[q + i]) : acc(0);
+            deltas[i] = q + i < queries ? delta[q + i] : acc(0);
+        }
+    }
+    // Comes with the score and with dy v', leaves with p and ds
+    __device__ __forceinline__ void operator()(int q, int k, acc sum, acc delta, acc& p, acc& ds) const {
         if (q < queries && k < keys && (!causal || k <= q)) {
-            p = exp(p * scale + mask(q, k) - value(logsum[q]));
-            ds = p * (ds - delta[q]);
+            p = exp(p * scale + mask(q, k) - sum);
+            ds = p * (ds - delta);
         } else {
             p = 0;
             ds = 0;
@@ -26,10 +35,11 @@ struct Slopes {
 // dq of the queries `first` ..
 __device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slopes, int first, int column, real* dq) {
     __shared__ __align__(16) acc slices[SLICES];
-    __shared__ __align__(16) acc weights[TILE * PITCH];
+    __shared__ __align__(16) acc weights[TILE * TILE];
     const Rank rank;
     const int last = slopes.causal ? min(of.k.rows, first + TILE) : of.k.rows;
-    acc out[R][COLUMNS] = {}, factor[R];
+    acc out[R][COLUMNS] = {}, factor[R], sums[R], deltas[R];
+    slopes.lines(first + rank.y * R, sums, deltas);
     for (int key = 0; key < last; key += TILE) {
         acc p[R][R], ds[R][R];
         scores_of(of.q, first, of.k, key, slices, p);
@@ -37,7 +47,7 @@ __device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slop
 #pragma unroll
         for (int i = 0; i < R; ++i)
 #pragma unroll
-            for (int j = 0; j < R; ++j) slopes(first + rank.y * R + i, key + rank.x * R + j, p[i][j], ds[i][j]);
+            for (int j = 0; j < R; ++j) slopes(first + rank.y * R + i, key + rank.x * R + j, sums[i], deltas[i], p[i][j], ds[i][j]);
         put_weights(ds, weights);
         accumulate(weights, of.k, key, column, slices, out);
     }
@@ -49,17 +59,18 @@ __device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slop
 // dk and dv of the keys `first` ..
 __device__ void of_keys(const Heads& of, const Matrix& dy, const Slopes& slopes, int first, int column, real* dk, real* dv) {
     __shared__ __align__(16) acc slices[SLICES];
-    __shared__ __align__(16) acc weights[TILE * PITCH];
+    __shared__ __align__(16) acc weights[TILE * TILE];
     const Rank rank;
     acc out_k[R][COLUMNS] = {}, out_v[R][COLUMNS] = {}, factor[R];
     for (int query = slopes.causal ? first : 0; query < of.q.rows; query += TILE) {
-        acc p[R][R], ds[R][R];
+        acc p[R][R], ds[R][R], sums[R], deltas[R];
+        slopes.lines(query + rank.x * R, sums, deltas);
         scores_of(of.k, first, of.q, query, slices, p);
         scores_of(of.v, first, dy, query, slices, ds);
 #pragma unroll
         for (int i = 0; i < R; ++i)
 #pragma unroll
-            for (int j = 0; j < R; ++j) slopes(query + rank.x * R + j, first + rank.y * R + i, p[i][j], ds[i][j]);
+            for (int j = 0; j < R; ++j) slopes(query + rank.x * R + j, first + rank.y * R + i, sums[j], deltas[j], p[i][j], ds[i][j]);
         put_weights(p, weights);
         accumulate(weights, dy, query, column, slices, out_v);
         __syncthreads();   // the weights have been read
@@ -83,7 +94,7 @@ __device__ void of_keys(const Heads& of, const Matrix& dy, const Slopes& slopes,
     const i64 head = blockIdx.x / tiles; \
     const int tile = (int)(blockIdx.x % tiles), queries = sizes[0], keys = sizes[1], features = sizes[2], values = sizes[3]; \
     const Heads of(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head); \
-    const Matrix grad{dy + head * queries * values, values, queries, values}; \
+    const Matrix grad(dy + head * queries * values, values, queries, values); \
     const Slopes slopes{of.mask, logsum + head * queries, delta + head * queries, queries, keys, causal, scale};
 
 extern "C" {

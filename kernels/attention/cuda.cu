@@ -29,7 +29,7 @@ __device__ __forceinline__ void advance(acc (&s)[R][R], acc (&top)[R], acc (&sum
 
 __device__ void attend(const Heads& of, i64 head, int first, int column, bool causal, acc scale, real* y, i64 y_stride, real* logsum) {
     __shared__ __align__(16) acc slices[SLICES];
-    __shared__ __align__(16) acc weights[TILE * PITCH];
+    __shared__ __align__(16) acc weights[TILE * TILE];
     const Rank rank;
     const int queries = of.q.rows, last = causal ? min(of.k.rows, first + TILE) : of.k.rows;
     acc out[R][COLUMNS] = {}, top[R], sum[R] = {};

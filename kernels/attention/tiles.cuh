@@ -4,8 +4,7 @@
 //
 // Any depth: a slice is DEPTH deep, and what lies beyond an operand's rows or columns is zero.
 #pragma once
-#include "index.cuh"
-#include "reduce.cuh"
+#include "batch_norm/moments.cuh"
 
 #ifndef COLUMNS
 #define COLUMNS 8
@@ -18,26 +17,44 @@ constexpr int SLICES = DEPTH * (2 * PITCH > WIDTH ? 2 * PITCH : WIDTH);   // val
 struct Matrix {
     const real* data;
     int stride, rows, columns;
+    bool packed;   // rows begin on 16 bytes
+    __device__ __forceinline__ Matrix(const real* data, int stride, int rows, int columns)
+        : data(data), stride(stride), rows(rows), columns(columns), packed(stride % LANES == 0 && aligned(data)) {}
 };
 
 struct Rank {
     const int x = threadIdx.x & 15, y = threadIdx.x >> 4;
 };
 
-// slice[e][i] = m[row + i][column + e], i < TILE, e < DEPTH. Lanes run along memory.
+// slice[e][i] = m[row + i][column + e], i < TILE, e < DEPTH. A thread moves a packet; a warp takes 32 bytes (of half types 16) of
+// neighbouring rows, so that its stores of one e fall into different banks.
 __device__ __forceinline__ void load_transposed(const Matrix& m, int row, int column, acc* slice) {
-    const int e = threadIdx.x % DEPTH;
+    constexpr int ACROSS = LANES < 8 ? 8 / LANES : 1, ROWS = 32 / ACROSS, GROUPS = DEPTH / (ACROSS * LANES);
 #pragma unroll
-    for (int i = threadIdx.x / DEPTH; i < TILE; i += 256 / DEPTH)
-        slice[e * PITCH + i] = row + i < m.rows && column + e < m.columns ? value(m.data[(i64)(row + i) * m.stride + column + e]) : acc(0);
+    for (int t = threadIdx.x; t < TILE * DEPTH / LANES; t += 256) {
+        const int warp = t / 32, e = (t % ACROSS + warp % GROUPS * ACROSS) * LANES, i = t % 32 / ACROSS + warp / GROUPS * ROWS;
+        acc v[LANES];
+        load_lanes(m.data + (i64)(row + i) * m.stride + column + e, row + i < m.rows ? m.columns - column - e : 0, m.packed, v);
+#pragma unroll
+        for (int l = 0; l < LANES; ++l) slice[(e + l) * PITCH + i] = v[l];
+    }
 }
 
 // slice[e][j] = m[row + e][column + j], e < DEPTH, j < WIDTH
 __device__ __forceinline__ void load_straight(const Matrix& m, int row, int column, acc* slice) {
-#pragma unroll 4
-    for (int t = threadIdx.x; t < DEPTH * WIDTH; t += 256) {
-        const int e = t / WIDTH, j = t % WIDTH;
-        slice[t] = row + e < m.rows && column + j < m.columns ? value(m.data[(i64)(row + e) * m.stride + column + j]) : acc(0);
+    constexpr int WORDS = 16 / sizeof(acc);
+#pragma unroll
+    for (int t = threadIdx.x; t < DEPTH * WIDTH / LANES; t += 256) {
+        const int e = t / (WIDTH / LANES), j = t % (WIDTH / LANES) * LANES;
+        acc v[LANES];
+        load_lanes(m.data + (i64)(row + e) * m.stride + column + j, row + e < m.rows ? m.columns - column - j : 0, m.packed, v);
+#pragma unroll
+        for (int l = 0; l < LANES; l += WORDS) {
+            Packet<acc, WORDS> part;
+#pragma unroll
+            for (int w = 0; w < WORDS; ++w) part.v[w] = v[l + w];
+            *(Packet<acc, WORDS>*)(slice + e * WIDTH + j + l) = part;
+        }
     }
 }
 
@@ -65,7 +82,10 @@ __device__ __forceinline__ void scores_of(const Matrix& a, int a_row, const Matr
     }
 }
 
-// weights[column][row] = p: by columns, as `accumulate` reads them
+// Where the weights of rows y R .. and of a column lie: by columns, whose packets are exchanged so that neither the stores below nor the
+// loads of `accumulate` meet in a bank.
+__device__ __forceinline__ int weight_at(int column, int y) { return column * TILE + (y ^ (column / R)) * R; }
+
 __device__ __forceinline__ void put_weights(const acc (&p)[R][R], acc* weights) {
     const Rank rank;
 #pragma unroll
@@ -73,7 +93,7 @@ __device__ __forceinline__ void put_weights(const acc (&p)[R][R], acc* weights) 
         Packet<acc, R> column;
 #pragma unroll
         for (int i = 0; i < R; ++i) column.v[i] = p[i][j];
-        *(Packet<acc, R>*)(weights + (rank.x * R + j) * PITCH + rank.y * R) = column;
+        *(Packet<acc, R>*)(weights + weight_at(rank.x * R + j, rank.y)) = column;
     }
 }
 
@@ -86,7 +106,7 @@ __device__ __forceinline__ void accumulate(const acc* weights, const Matrix& b, 
         __syncthreads();
 #pragma unroll 4
         for (int k = 0; k < DEPTH; ++k) {
-            const Packet<acc, R> w = *(const Packet<acc, R>*)(weights + (e + k) * PITCH + rank.y * R);
+            const Packet<acc, R> w = *(const Packet<acc, R>*)(weights + weight_at(e + k, rank.y));
 #pragma unroll
             for (int c = 0; c < COLUMNS / R; ++c) {
                 const Packet<acc, R> v = *(const Packet<acc, R>*)(slices + k * WIDTH + c * TILE + rank.x * R);
@@ -102,14 +122,22 @@ __device__ __forceinline__ void accumulate(const acc* weights, const Matrix& b, 
 // Rows y R .. of `out` times factor[i], to columns `column` .. of a matrix of `rows` and `columns`
 __device__ __forceinline__ void store_result(const acc (&out)[R][COLUMNS], const acc (&factor)[R], real* to, i64 stride, int row, int rows, int column, int columns) {
     const Rank rank;
+    const bool packed = stride % R == 0 && columns % R == 0 && aligned(to);
 #pragma unroll
     for (int i = 0; i < R; ++i) {
         if (row + rank.y * R + i >= rows) break;
         real* line = to + (row + rank.y * R + i) * stride;
 #pragma unroll
-        for (int c = 0; c < COLUMNS; ++c) {
-            const int j = column + c / R * TILE + rank.x * R + c % R;
-            if (j < columns) line[j] = rounded(out[i][c] * factor[i]);
+        for (int c = 0; c < COLUMNS / R; ++c) {
+            const int j = column + c * TILE + rank.x * R;
+            Packet<real, R> part;
+#pragma unroll
+            for (int k = 0; k < R; ++k) part.v[k] = rounded(out[i][c * R + k] * factor[i]);
+            if (packed && j < columns) *(Packet<real, R>*)(line + j) = part;
+            if (packed) continue;
+#pragma unroll
+            for (int k = 0; k < R; ++k)
+                if (j + k < columns) line[j + k] = part.v[k];
         }
     }
 }
@@ -148,6 +176,6 @@ struct Heads {   // of one head: queries, keys, values
     Mask mask;
     __device__ __forceinline__ Heads(const real* q, const real* k, const real* v, const real* mask, const Dims& lead, const Dims& sizes,
                                      const Dims& qs, const Dims& ks, const Dims& vs, const Dims& ms, i64 head)
-        : q{of_head(q, lead, qs, head), qs[lead.n], sizes[0], sizes[2]}, k{of_head(k, lead, ks, head, sizes[4]), ks[lead.n], sizes[1], sizes[2]},
-          v{of_head(v, lead, vs, head, sizes[5]), vs[lead.n], sizes[1], sizes[3]}, mask(mask, lead, ms, head) {}
+        : q(of_head(q, lead, qs, head), qs[lead.n], sizes[0], sizes[2]), k(of_head(k, lead, ks, head, sizes[4]), ks[lead.n], sizes[1], sizes[2]),
+          v(of_head(v, lead, vs, head, sizes[5]), vs[lead.n], sizes[1], sizes[3]), mask(mask, lead, ms, head) {}
 };

@@ -50,28 +50,47 @@ template <bool CENTRED, int PACKS> struct Walk {
         }
     }
 
+    static __device__ __forceinline__ void store(acc* to, const acc (&v)[LANES], int at, int cols) {
+        constexpr int WORDS = 16 / sizeof(acc);
+#pragma unroll
+        for (int l = 0; l < LANES; l += WORDS) {
+            if (cols % WORDS == 0 && at + l < cols) {
+                Packet<acc, WORDS> part;
+#pragma unroll
+                for (int w = 0; w < WORDS; ++w) part.v[w] = v[l + w];
+                *(Packet<acc, WORDS>*)(to + at + l) = part;
+                continue;
+            }
+#pragma unroll
+            for (int w = 0; w < WORDS; ++w)
+                if (at + l + w < cols) to[at + l + w] = v[l + w];
+        }
+    }
+
     // This block's sums over its rows of threads, to `to`
     static __device__ __forceinline__ void put(const acc (&sums)[PACKS][LANES], acc* to, int cols) {
         __shared__ acc slots[8][32 * VALUES];
         const bool several = blockDim.y > 1;
 #pragma unroll
-        for (int k = 0; k < PACKS; ++k)
+        for (int k = 0; k < PACKS; ++k) {
+            if (!several) store(to, sums[k], Row<PACKS>::at(k), cols);
 #pragma unroll
-            for (int l = 0; l < LANES; ++l) {
+            for (int l = 0; l < LANES; ++l)
                 if (several) slots[threadIdx.y][(k * LANES + l) * 32 + threadIdx.x] = sums[k][l];
-                else if (Row<PACKS>::at(k) + l < cols) to[Row<PACKS>::at(k) + l] = sums[k][l];
-            }
+        }
         if (!several) return;
         __syncthreads();
         if (threadIdx.y == 0)
 #pragma unroll
-            for (int k = 0; k < PACKS; ++k)
+            for (int k = 0; k < PACKS; ++k) {
+                acc all[LANES];
 #pragma unroll
                 for (int l = 0; l < LANES; ++l) {
-                    acc all = 0;
-                    for (int y = 0; y < (int)blockDim.y; ++y) all += slots[y][(k * LANES + l) * 32 + threadIdx.x];
-                    if (Row<PACKS>::at(k) + l < cols) to[Row<PACKS>::at(k) + l] = all;
+                    all[l] = 0;
+                    for (int y = 0; y < (int)blockDim.y; ++y) all[l] += slots[y][(k * LANES + l) * 32 + threadIdx.x];
                 }
+                store(to, all, Row<PACKS>::at(k), cols);
+            }
         __syncthreads();
     }
 };
