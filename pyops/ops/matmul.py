@@ -235,6 +235,7 @@ MATMUL = Op(
         case("ragged_tiles", "matmul", A(13, 201), A(201, 50)),
         case("two_blocks_of_depth", "matmul", A(9, 400), A(400, 17)),
         case("three_chains_of_depth", "matmul", A(3, 1100), A(1100, 5)),
+        case("two_chains_many_columns", "matmul", A(3, 600), A(600, 1030)),
         case("one_row", "matmul", A(1, 70), A(70, 65)),
         case("one_column", "matmul", A(70, 65), A(65, 1)),
         case("wide", "matmul", A(5, 3), A(3, 700)),
