@@ -18,7 +18,7 @@ extern "C" {
 __global__ void __launch_bounds__(256) pointwise_loss(const real* x, const real* t, const real* v, const real* weight, acc p, acc q, i64 n, real* y, acc* partial) {
     acc sum = 0, of = 0;
     const i64 from = (i64)blockIdx.x * CHUNK + threadIdx.x;
-#pragma unroll 2
+#pragma unroll 4
     for (int k = 0; k < CHUNK; k += 256) {
         const i64 i = from + k;
         if (i >= n) break;
@@ -39,6 +39,7 @@ __global__ void __launch_bounds__(256) finish(const acc* partial, int n, acc cou
 // The gradient for argument `of`: 0 x, 1 t, 2 v. g has one value, or one an element.
 __global__ void __launch_bounds__(256) pointwise_loss_backward(const real* g, int each, const real* x, const real* t, const real* v, const real* weight, const real* divisor, acc p, acc q, int of, i64 n, real* dx) {
     const acc by = value(*divisor);
+#pragma unroll 2
     for (GRID_STRIDE(i, n)) {
         acc s = value(g[each ? i : 0]) / by;
         if (weight) s *= value(weight[i]);
