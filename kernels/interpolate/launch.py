@@ -35,8 +35,8 @@ def at_once(device, x, tables, y):
         part = (min(step, y.shape[0] - plane), *y.shape[1:])
         total = math.prod(part)
         device.launch(FILE, "resample_any", blocks(device, total), (BLOCK,),
-                      (x[plane:], *(a for t in tables for a in t), tuple(x.shape), part, tuple(map(magic, part)), tuple(map(taps, tables)), total,
-                       y[plane:]))
+                      (x[plane:], *(a for t in tables for a in t), tuple(x.shape), part, tuple(map(magic, part)),
+                       tuple(map(taps, tables)), total, y[plane:]))
 
 
 def resample(device, x, index_d, weight_d, index_h, weight_h, index_w, weight_w, y):

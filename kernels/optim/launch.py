@@ -27,8 +27,8 @@ def sgd_step(device, g, p, buffer, lr, momentum, dampening, weight_decay, nester
 
 def adam_step(device, g, p, mean, square, largest, lr, beta1, beta2, eps, weight_decay, decoupled, correction1, correction2, maximize):
     decay, shrink = (0.0, 1 - lr * weight_decay) if decoupled else (float(weight_decay), 1.0)
-    step(device, "adam_step", (g, p, mean, square, used(largest)), float(lr / correction1), float(1 - beta1), float(beta2), float(1 - beta2),
-         1 / math.sqrt(correction2), float(eps), decay, float(shrink), bool(maximize))
+    step(device, "adam_step", (g, p, mean, square, used(largest)), float(lr / correction1), float(1 - beta1), float(beta2),
+         float(1 - beta2), 1 / math.sqrt(correction2), float(eps), decay, float(shrink), bool(maximize))
 
 
 def rmsprop_step(device, g, p, square, mean, buffer, lr, alpha, eps, weight_decay, momentum, maximize):
