@@ -38,12 +38,12 @@ __device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slop
     __shared__ __align__(16) acc weights[TILE * TILE];
     const Rank rank;
     const int last = slopes.causal ? min(of.k.rows, first + TILE) : of.k.rows;
-    acc out[R][COLUMNS] = {}, factor[R], sums[R], deltas[R];
-    slopes.lines(first + rank.y * R, sums, deltas);
+    acc out[R][COLUMNS] = {}, factor[R];
     for (int key = 0; key < last; key += TILE) {
-        acc p[R][R], ds[R][R];
+        acc p[R][R], ds[R][R], sums[R], deltas[R];
         scores_of(of.q, first, of.k, key, slices, p);
         scores_of(dy, first, of.v, key, slices, ds);
+        slopes.lines(first + rank.y * R, sums, deltas);   // again for every tile: registers are dearer
 #pragma unroll
         for (int i = 0; i < R; ++i)
 #pragma unroll
@@ -64,9 +64,9 @@ __device__ void of_keys(const Heads& of, const Matrix& dy, const Slopes& slopes,
     acc out_k[R][COLUMNS] = {}, out_v[R][COLUMNS] = {}, factor[R];
     for (int query = slopes.causal ? first : 0; query < of.q.rows; query += TILE) {
         acc p[R][R], ds[R][R], sums[R], deltas[R];
-        slopes.lines(query + rank.x * R, sums, deltas);
         scores_of(of.k, first, of.q, query, slices, p);
         scores_of(of.v, first, dy, query, slices, ds);
+        slopes.lines(query + rank.x * R, sums, deltas);
 #pragma unroll
         for (int i = 0; i < R; ++i)
 #pragma unroll
@@ -108,12 +108,12 @@ __global__ void __launch_bounds__(256) attention_delta(const real* dy, const rea
     if ((threadIdx.x & 31) == 0) delta[line] = sum;
 }
 
-__global__ void __launch_bounds__(256) attention_dq(GIVEN, real* dq, int tiles) {
+__global__ void __launch_bounds__(256, 2) attention_dq(GIVEN, real* dq, int tiles) {
     OF_HEAD
     of_queries(of, grad, slopes, (tiles - 1 - tile) * TILE, blockIdx.y * WIDTH, dq + head * queries * features);
 }
 
-__global__ void __launch_bounds__(256) attention_dkv(GIVEN, real* dk, real* dv, int tiles) {
+__global__ void __launch_bounds__(256, 1) attention_dkv(GIVEN, real* dk, real* dv, int tiles) {
     OF_HEAD
     of_keys(of, grad, slopes, tile * TILE, blockIdx.y * WIDTH, dk + head * keys * features, dv + head * keys * values);
 }

@@ -7,7 +7,7 @@ from ...cuda.arguments import ACC
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_training", "move_towards"]
 
-FILE = "batch_norm/cuda.cu"
+FILE, IN_BLOCK = "batch_norm/cuda.cu", "batch_norm/block.cu"
 BLOCK = 256
 PER_THREAD = 4        # packets, as PACKETS in lines.cuh
 LEAST_PIECE = 4096    # values that are worth a block of their own
@@ -66,6 +66,13 @@ def per_channel(device, which, args, x, parts):
     return over_lines(device, f"line_{which}", (*args, *line), channels, samples, run, parts, max(1, 8 * device.multiprocessors // channels))
 
 
+def threads_to_hold(device, x, held):
+    """Threads of a block that holds a channel, `held` values a thread (half as many doubles); 0 where pieces are better."""
+    samples, channels, run = sizes_of(x)
+    threads = -(-samples * run // (32 * held // (2 if device.real == "f64" else 1))) * 32
+    return threads if run > 1 and threads <= 1024 and 4 * channels >= 3 * device.multiprocessors else 0
+
+
 def joined_moments(device, partial, mean, var):
     """mean and var of every line, and both once more in the precision they were computed in."""
     lines = mean.size
@@ -82,6 +89,10 @@ def batch_norm(device, x, mean, var, weight, bias, eps, y):
 def batch_norm_training(device, x, weight, bias, eps, y, mean, var):
     if not x.size:
         return
+    if threads := threads_to_hold(device, x, 16):
+        samples, channels, run = sizes_of(x)
+        device.launch(IN_BLOCK, "batch_norm_block", (channels,), (threads,), (x, weight, bias, float(eps), y, mean, var, samples, run))
+        return
     made = joined_moments(device, per_channel(device, "moments", (x,), x, 3), mean, var)
     for_values(device, "batch_norm_apply_made", (x, *made, weight, bias, float(eps), y), x)
 
@@ -91,10 +102,14 @@ def batch_norm_backward(device, dy, x, weight, mean, var, eps, training, dx, dwe
         dweight.fill(0)
         dbias.fill(0)
         return
-    channels = x.shape[1]
+    samples, channels, run = sizes_of(x)
+    share = channels / x.size if training else 0.0
+    if threads := threads_to_hold(device, x, 8):
+        device.launch(IN_BLOCK, "batch_norm_backward_block", (channels,), (threads,),
+                      (dy, x, weight, mean, var, float(eps), share, dx, dweight, dbias, samples, run))
+        return
     coefficients = scratch(device, channels, 2)
     partial = per_channel(device, "gradients", (dy, x, mean), x, 2)
-    share = channels / x.size if training else 0.0
     device.launch(FILE, "join_gradients", (-(-channels // 8),), (BLOCK,),
                   (*partial, var, weight, float(eps), share, dweight, dbias, coefficients))
     for_values(device, "batch_norm_gradient", (dy, x, weight, mean, var, coefficients, float(eps), dx), x)

@@ -30,6 +30,23 @@ struct Line {
         }
         return live;
     }
+    __device__ __forceinline__ void store(real* p, int j, int live, const acc (&v)[LANES]) const {
+        const int n = (unsigned)j / (unsigned)run;
+        int i = j - n * run;
+        p += n * stride;
+        if (packed) {
+            store_lanes(p + i, live, true, v);
+            return;
+        }
+#pragma unroll
+        for (int l = 0; l < LANES; ++l) {
+            if (l < live) p[i] = rounded(v[l]);
+            if (++i == run) {
+                i = 0;
+                p += stride;
+            }
+        }
+    }
 };
 
 constexpr int AT_ONCE = 4;   // packets that a thread has under way
