@@ -129,7 +129,7 @@ struct Output {   // of one group: results with their bias, or a part of the sum
     int plane, filters;
 
     __device__ __forceinline__ void store(const Tile& tile, const Window& win, int m0, int p0, int pixels) const {
-        const bool packets = !partial && win.w.apart == 1 && win.grid() == plane && plane % V == 0 && packet_aligned(y);
+        const bool packets = win.w.apart == 1 && win.grid() == plane && plane % V == 0 && packet_aligned(y);
 #pragma unroll
         for (int j = 0; j < TN; j += V) {
             const int p = p0 + tile.column(j);
@@ -143,11 +143,8 @@ struct Output {   // of one group: results with their bias, or a part of the sum
         for (int i = 0; i < TM; ++i) {
             const int m = m0 + tile.row(i);
             if (m >= filters) continue;
-            const acc shift = bias ? value(bias[m]) : acc(0);
-            RealQuad q;
-#pragma unroll
-            for (int v = 0; v < V; ++v) q.v[v] = rounded(tile.sum[i][j + v] + shift);
-            *reinterpret_cast<RealQuad*>(y + at + (i64)m * plane) = q;
+            if (partial) store_packet(partial + at + (i64)m * plane, &tile.sum[i][j], acc(0));
+            else store_packet(y + at + (i64)m * plane, &tile.sum[i][j], bias ? value(bias[m]) : acc(0));
         }
     }
     __device__ __forceinline__ void store_each(const Tile& tile, int j, const Window& win, int m0, int p, int pixels) const {

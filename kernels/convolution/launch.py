@@ -153,6 +153,7 @@ def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
         direct_weight_gradient(device, x, dy, axes, (batch, channels, filters, groups), dw)
         return
     shape, splits = tile(device.real, device.multiprocessors, filters, channels * taps, pixels, groups)
+    shape = shape | {"BK": 8}   # with 16, stores into shared memory would meet in the same banks
     partial = scratch(device, splits * dw.size) if splits > 1 else None
     blocks = ceil_div(filters, shape["BM"]) * ceil_div(channels * taps, shape["BN"]) * groups * splits
     device.launch(WEIGHT_GRADIENT, "conv_weight_gradient", (blocks,), (shape["BM"] * shape["BN"] // (shape["TM"] * shape["TN"]),),

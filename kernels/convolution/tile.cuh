@@ -59,4 +59,11 @@ struct Tile {
     }
 };
 
+// V neighbours of a row, shifted by the same; T is real, or acc for a part of a sum.
+template <class T> __device__ __forceinline__ void store_packet(T* to, const acc* from, acc shift) {
+    Packet<T, V> q;
+#pragma unroll
+    for (int v = 0; v < V; ++v) q.v[v] = (T)(from[v] + shift);
+    *reinterpret_cast<Packet<T, V>*>(to) = q;
+}
 __device__ __forceinline__ bool packet_aligned(const void* p) { return (reinterpret_cast<size_t>(p) & (sizeof(RealQuad) - 1)) == 0; }

@@ -74,17 +74,20 @@ struct Shape {   // of one group
     __device__ __forceinline__ Shape(const Dims& s) : batch(s[0]), channels(s[1]), filters(s[2]), groups(s[3]), splits(s[4]) {}
 };
 
-__device__ void store(const Tile& tile, real* dw, acc* partial, int m0, int k0, int filters, int columns) {
+template <class T> __device__ __forceinline__ void store(const Tile& tile, T* to, int m0, int k0, int filters, int columns, bool packets) {
 #pragma unroll
     for (int i = 0; i < TM; ++i) {
         const int m = m0 + tile.row(i);
         if (m >= filters) continue;
+        T* line = to + (i64)m * columns;
 #pragma unroll
-        for (int j = 0; j < TN; ++j) {
+        for (int j = 0; j < TN; j += V) {
             const int k = k0 + tile.column(j);
-            if (k >= columns) continue;
-            if (partial) partial[(i64)m * columns + k] = tile.sum[i][j];
-            else dw[(i64)m * columns + k] = rounded(tile.sum[i][j]);
+            if (packets && k < columns) store_packet(line + k, &tile.sum[i][j], acc(0));
+            if (packets) continue;
+#pragma unroll
+            for (int v = 0; v < V; ++v)
+                if (k + v < columns) line[k + v] = (T)tile.sum[i][j + v];
         }
     }
 }
@@ -128,8 +131,10 @@ __device__ void gradient(const real* x, const real* dy, real* dw, acc* partial, 
         if (more) next.store(a[now ^ 1], b[now ^ 1]);
         __syncthreads();
     }
-    const i64 of_group = (i64)group * s.filters * columns;
-    store(tile, dw + of_group, partial ? partial + split * ((i64)s.groups * s.filters * columns) + of_group : nullptr, m0, k0, s.filters, columns);
+    const i64 of_group = (i64)s.filters * columns;
+    const bool packets = columns % V == 0 && packet_aligned(dw);
+    if (partial) store(tile, partial + ((i64)split * s.groups + group) * of_group, m0, k0, s.filters, columns, packets);
+    else store(tile, dw + group * of_group, m0, k0, s.filters, columns, packets);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT) conv_weight_gradient(const real* __restrict__ x, const real* __restrict__ dy,
