@@ -1,0 +1,62 @@
+// A block's tile of a product on tensor cores, from tiles of its operands in shared memory: each warp holds WM x WN sums.
+#pragma once
+#include "tensor_unit.cuh"
+#include "tiles.cuh"
+
+template <int BM, int BN, int WM, int WN, bool A_BY_ROWS, bool B_BY_ROWS> struct TensorTile {
+    static constexpr int ACROSS = BN / WN, THREADS = BM / WM * ACROSS * 32, MI = WM / 16, NI = WN / 8;
+    static constexpr int PA = A_BY_ROWS ? BM + PAD_ROWS : DEEP + PAD, PB = B_BY_ROWS ? BN + PAD_ROWS : DEEP + PAD;
+    static constexpr int SIZE_A = (A_BY_ROWS ? DEEP : BM) * PA, SIZE_B = (B_BY_ROWS ? DEEP : BN) * PB, STAGE = SIZE_A + SIZE_B;
+    acc sum[MI][NI][4] = {};
+
+    static __device__ __forceinline__ int top() { return (threadIdx.x >> 5) / ACROSS * WM; }
+    static __device__ __forceinline__ int left() { return (threadIdx.x >> 5) % ACROSS * WN; }
+
+    // Adds the product of two tiles, DEEP deep.
+    __device__ __forceinline__ void add(const real* a, const real* b) {
+#pragma unroll
+        for (int k = 0; k < DEEP; k += STEP) {
+            Right right[NI];
+#pragma unroll
+            for (int j = 0; j < NI; j += 2) read<B_BY_ROWS, PB>(b, left() + j * 8, k, right[j], right[j + 1]);
+#pragma unroll
+            for (int i = 0; i < MI; ++i) {
+                Left l;
+                read<A_BY_ROWS, PA>(a, top() + i * 16, k, l);
+#pragma unroll
+                for (int j = 0; j < NI; ++j) multiply(sum[i][j], l, right[j]);
+            }
+        }
+    }
+
+    // Calls f(row, column, value, value of the next column) for this thread's sums; columns are even.
+    template <class F> __device__ __forceinline__ void each(F f) const {
+        const int row = top() + (threadIdx.x >> 2 & 7), column = left() + (threadIdx.x & 3) * 2;
+#pragma unroll
+        for (int i = 0; i < MI; ++i)
+#pragma unroll
+            for (int half = 0; half < 2; ++half)
+#pragma unroll
+                for (int j = 0; j < NI; ++j)
+                    f(row + i * 16 + half * 8, column + j * 8, sum[i][j][half * 2], sum[i][j][half * 2 + 1]);
+    }
+};
+
+// Runs `stages` of loads ahead of the product: load(stage, step) starts a tile's copies, add(stage) uses what they brought. A slot of shared
+// memory is filled again one step after it was read, so that one barrier a step is enough.
+template <int STAGES, class Load, class Add> __device__ __forceinline__ void pipeline(int steps, Load load, Add add) {
+#pragma unroll
+    for (int s = 0; s < STAGES - 1; ++s) {
+        if (s < steps) load(s, s);
+        cp_async_commit();
+    }
+    for (int step = 0, slot = 0; step < steps; ++step) {
+        cp_async_wait<STAGES - 2>();
+        __syncthreads();
+        const int ahead = step + STAGES - 1;
+        if (ahead < steps) load(slot == 0 ? STAGES - 1 : slot - 1, ahead);
+        cp_async_commit();
+        add(slot);
+        slot = slot + 1 == STAGES ? 0 : slot + 1;
+    }
+}
