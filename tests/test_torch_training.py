@@ -100,6 +100,12 @@ def weights(gates):
     return [leaf(gates * 4, 3), leaf(gates * 4, 4), leaf(gates * 4), leaf(gates * 4)]
 
 
+def pooled(x):
+    """Maxima of 2 along the first axes and 3 along the last, and where they were."""
+    y, places = getattr(TF, f"max_pool{x.ndim - 2}d")(x, (2,) * (x.ndim - 3) + (3,), return_indices=True)
+    return y.detach().requires_grad_(), places
+
+
 OPERATORS = {
     "conv1d": lambda: (leaf(2, 4, 7), leaf(6, 4, 3), None, [1], [1], [1], 1),
     "conv2d": lambda: (leaf(2, 4, 7, 8), leaf(6, 2, 3, 3), leaf(6), [1, 2], [1, 0], [1, 1], 2),
@@ -117,6 +123,20 @@ OPERATORS = {
     "adaptive_avg_pool1d": lambda: (leaf(2, 3, 9), [4]),
     "adaptive_avg_pool2d": lambda: (leaf(2, 3, 8, 9), [3, 4]),
     "adaptive_avg_pool3d": lambda: (leaf(1, 2, 4, 5, 4), [2, 2, 3]),
+    "adaptive_max_pool1d": lambda: (leaf(2, 3, 9), [4]),
+    "adaptive_max_pool2d": lambda: (leaf(2, 3, 8, 9), [3, 4]),
+    "adaptive_max_pool3d": lambda: (leaf(1, 2, 4, 5, 4), [2, 2, 3]),
+    "lp_pool1d": lambda: (leaf(2, 3, 9), 2.0, [3], [2], False),
+    "lp_pool2d": lambda: (leaf(2, 3, 8, 9), 2.0, [3, 2], [], True),
+    "lp_pool3d": lambda: (leaf(1, 2, 4, 5, 4), 4.0, [2, 2, 2], [2, 1, 2], False),
+    "max_unpool1d": lambda: (leaf(1, 2, 3), torch.tensor([[[0, 2, 6], [1, 3, 4]]]), [2], [2], [0], [7]),
+    "max_unpool2d": lambda: (*pooled(leaf(2, 3, 8, 9)), [2, 3], [], [0, 0], []),
+    "max_unpool3d": lambda: (*pooled(leaf(1, 2, 4, 5, 7)), [2, 2, 3], [2, 2, 3], [0, 0, 0], [4, 5, 7]),
+    "interpolate": lambda: (leaf(2, 3, 5, 4), None, [1.5, 0.8], "bilinear", False, True),
+    "unfold": lambda: (leaf(2, 3, 6, 7), [2, 3], [2, 1], [1, 0], [1, 2]),
+    "fold": lambda: (leaf(2, 12, 9), [5, 6], [2, 2], [1, 1], [1, 0], [2, 2]),
+    "embedding": lambda: (torch.tensor([[1, 4, 1], [0, 2, 1]]), leaf(6, 3), 3, False),
+    "instance_norm": lambda: (leaf(3, 4, 5), leaf(4), leaf(4), 1e-5),
     "batch_norm": lambda: (leaf(3, 4, 5), torch.randn(4, dtype=torch.float64), torch.rand(4, dtype=torch.float64) + 0.5, leaf(4), leaf(4), 1e-5),
     "layer_norm": lambda: (leaf(3, 4, 5), [4, 5], leaf(4, 5), leaf(4, 5), 1e-5),
     "rms_norm": lambda: (leaf(3, 5), [5], leaf(5), 1e-5),
@@ -146,9 +166,25 @@ def test_operator(name):
 
     def call(*tensors):
         given = iter(tensors)
-        return operator(*([next(given) for _ in a] if isinstance(a, list) and isinstance(a[0], torch.Tensor) else
+        return operator(*([next(given) for _ in a] if isinstance(a, list) and a and isinstance(a[0], torch.Tensor) else
                           next(given) if isinstance(a, torch.Tensor) else a for a in arguments))
     assert torch.autograd.gradcheck(call, flat)
+
+
+def test_what_has_other_arguments_here_is_torchs():
+    x = torch.randn(2, 3, 6, 5)
+    y, places = pooled(x)
+    for got, want in (
+            (P.max_unpool2d(y, places, [2, 3], [], [0, 0], [7, 5]), TF.max_unpool2d(y, places, (2, 3), output_size=(7, 5))),
+            (P.interpolate(x, [9, 4], None, "bicubic", True, False), TF.interpolate(x, (9, 4), mode="bicubic", align_corners=True)),
+            (P.interpolate(x, None, [2.0, 1.5], "nearest", None, False), TF.interpolate(x, scale_factor=(2.0, 1.5))),
+            (P.lp_pool2d(x.abs(), 3.0, [2, 2], [1, 2], False), TF.lp_pool2d(x.abs(), 3.0, (2, 2), (1, 2))),
+            (P.embedding(places, torch.arange(60.0).reshape(30, 2), None, False), TF.embedding(places, torch.arange(60.0).reshape(30, 2))),
+            (P.instance_norm(x, None, None, 1e-5), TF.instance_norm(x)),
+            (P.fold(P.unfold(x, [2, 2], [1, 1], [0, 0], [2, 1]), [6, 5], [2, 2], [1, 1], [0, 0], [2, 1]),
+             TF.fold(TF.unfold(x, (2, 2), stride=(2, 1)), (6, 5), (2, 2), stride=(2, 1)))):
+        assert got.shape == want.shape
+        assert_close(got, want)
 
 
 def test_operators_refuse_like_their_functions():

@@ -6,6 +6,7 @@ layers, whose gradients need inputs only. Gradients of gradients are not defined
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -57,6 +58,28 @@ def like_first(x, *_):
     return x.new_empty(x.shape)
 
 
+def unpooled_shapes(x, indices, kernel_size, stride, padding, output_size):
+    axes = len(kernel_size)
+    sizes = output_size or [(n - 1) * s - 2 * p + k for n, k, s, p in zip(x.shape[-axes:], kernel_size, stride or kernel_size, padding)]
+    return x.new_empty((*x.shape[:-axes], *sizes[-axes:]))
+
+
+def interpolate(x, size, scale_factor, mode, align_corners, antialias):
+    return F.interpolate(x, size and tuple(size), scale_factor and tuple(scale_factor), mode, align_corners, antialias=antialias)
+
+
+def interpolated_shapes(x, size, scale_factor, *_):
+    return x.new_empty((*x.shape[:2], *(size or [math.floor(n * f) for n, f in zip(x.shape[2:], scale_factor)])))
+
+
+def embedding(indices, weight, padding_idx, scale_grad_by_freq):
+    return F.embedding(indices, weight, padding_idx, scale_grad_by_freq=scale_grad_by_freq)
+
+
+def instance_norm(x, weight, bias, eps):
+    return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
+
+
 def as_torch(name):
     """The shapes that torch's own function gives."""
     return lambda *args: getattr(TF, name)(*args)
@@ -77,6 +100,19 @@ OPERATORS: dict[str, tuple[str, Callable, Callable]] = {
                          tuples(getattr(F, f"avg_pool{n}d")), as_torch(f"avg_pool{n}d")) for n in (2, 3)},
     **{f"adaptive_avg_pool{n}d": ("(Tensor input, int[] output_size) -> Tensor", tuples(getattr(F, f"adaptive_avg_pool{n}d")),
                                   as_torch(f"adaptive_avg_pool{n}d")) for n in (1, 2, 3)},
+    **{f"adaptive_max_pool{n}d": ("(Tensor input, int[] output_size) -> Tensor", tuples(getattr(F, f"adaptive_max_pool{n}d")),
+                                  as_torch(f"adaptive_avg_pool{n}d")) for n in (1, 2, 3)},
+    **{f"lp_pool{n}d": ("(Tensor input, float norm_type, int[] kernel_size, int[] stride, bool ceil_mode) -> Tensor", tuples(getattr(F, f"lp_pool{n}d")),
+                        lambda x, norm, kernel, stride, ceil, n=n: getattr(TF, f"avg_pool{n}d")(x, kernel, stride, 0, ceil)) for n in (1, 2, 3)},
+    **{f"max_unpool{n}d": ("(Tensor input, Tensor indices, int[] kernel_size, int[] stride, int[] padding, int[] output_size) -> Tensor",
+                           tuples(getattr(F, f"max_unpool{n}d")), unpooled_shapes) for n in (1, 2, 3)},
+    "interpolate": ("(Tensor input, int[]? size, float[]? scale_factor, str mode, bool? align_corners, bool antialias) -> Tensor", interpolate,
+                    interpolated_shapes),
+    "unfold": ("(Tensor input, int[] kernel_size, int[] dilation, int[] padding, int[] stride) -> Tensor", tuples(F.unfold), TF.unfold),
+    "fold": ("(Tensor input, int[] output_size, int[] kernel_size, int[] dilation, int[] padding, int[] stride) -> Tensor", tuples(F.fold), TF.fold),
+    "embedding": ("(Tensor indices, Tensor weight, int? padding_idx, bool scale_grad_by_freq) -> Tensor", embedding,
+                  lambda indices, weight, *_: weight.new_empty((*indices.shape, weight.shape[1]))),
+    "instance_norm": ("(Tensor input, Tensor? weight, Tensor? bias, float eps) -> Tensor", instance_norm, like_first),
     "batch_norm": ("(Tensor input, Tensor running_mean, Tensor running_var, Tensor? weight, Tensor? bias, float eps) -> Tensor",
                    lambda x, mean, var, weight, bias, eps: F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps), like_first),
     "layer_norm": ("(Tensor input, int[] normalized_shape, Tensor? weight, Tensor? bias, float eps) -> Tensor", tuples(F.layer_norm), like_first),
@@ -127,7 +163,7 @@ def by_tape(function):
             if isinstance(value, list) and value and isinstance(value[0], np.ndarray):
                 return [leaf(v) for v in value]
             if isinstance(value, np.ndarray):
-                leaves.append(Tensor(value, requires_grad=value.dtype.kind == "f" and next(wanted)))
+                leaves.append(Tensor(value, requires_grad=next(wanted)))   # torch never wants one of indices
                 return leaves[-1]
             return value
         results = function(*map(leaf, args))
