@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pyops import optim
-from pyops.backends import BACKENDS, use_backend
+from pyops.backends import BACKENDS, ISAS, use_backend
 from pyops.nn import Parameter
 
 torch = pytest.importorskip("torch")
@@ -44,7 +44,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f32", "f64"])
-@pytest.mark.parametrize("backend_name", [n for n, b in BACKENDS.items() if not b.missing])
+@pytest.mark.parametrize("backend_name", [*(n for n in ISAS if not BACKENDS[n].missing), "reference"])
 @pytest.mark.parametrize("name, settings", SETTINGS, ids=[f"{n}-{'-'.join(s)}" for n, s in SETTINGS])
 def test_same_path_as_torch(name, settings, backend_name, dtype):
     with use_backend(backend_name):
