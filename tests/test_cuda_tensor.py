@@ -138,3 +138,23 @@ def test_a_precision_of_another_type_is_refused():
     a = np.ones((1, 2, 2))
     with pytest.raises(ValueError, match="'tf32' is for f32, the arrays are f64"):
         gemm_tensor(kernels.device, a, a, False, False, a.copy(), "tf32")
+
+
+@pytest.mark.parametrize("name, allowed", [("strict", 1e-5), ("3xtf32", 1e-5), ("tf32", 4e-3)])
+def test_precision_says_how_float32_rows_are_computed(name, allowed):
+    """linear in float32: strict and 3xtf32 keep float32's accuracy, tf32 shows that its operands were rounded."""
+    from pyops import functional as F
+    from pyops import use_backend
+    from pyops.cuda.precision import precision
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((70, 96)).astype(np.float32), rng.standard_normal((33, 96)).astype(np.float32)
+    want = x.astype(np.float64) @ w.T.astype(np.float64)
+    with use_backend("cuda-emulated"), precision(name):
+        error = np.abs(F.linear(x, w) - want).max() / np.abs(want).max()
+    assert error <= allowed and (name != "tf32" or error > 1e-5)
+
+
+def test_a_precision_that_there_is_not_is_refused():
+    from pyops.cuda.precision import precision
+    with pytest.raises(ValueError, match="'bf32' is not one of strict, 3xtf32, tf32"), precision("bf32"):
+        pass

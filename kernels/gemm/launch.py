@@ -1,9 +1,11 @@
 """Grids of the matrix products: which tile, how many blocks a result, and which operands can be read in packets.
 
-gemm and linear are the rows. gemm_tensor and its precisions are for who wants tensor cores for float32 or float64; 16-bit types always
-use them.
+gemm and linear are the rows. 16-bit types always use tensor cores; float32 does where pyops.cuda.precision allows it; gemm_tensor has
+float64's, too.
 """
 import numpy as np
+
+from ...cuda.precision import current as current_precision
 
 __all__ = ["gemm", "linear"]
 
@@ -25,8 +27,9 @@ def linear(device, x, weight, bias, y):
 
 
 def product(device, a, b, transpose_a, transpose_b, c, bias):
-    if device.real in PRECISIONS["half"]:
-        gemm_tensor(device, a, b, transpose_a, transpose_b, c, "half", bias)
+    wanted = "half" if device.real in PRECISIONS["half"] else current_precision() if device.real == "f32" else "strict"
+    if wanted != "strict":
+        gemm_tensor(device, a, b, transpose_a, transpose_b, c, wanted, bias)
     else:
         gemm_simt(device, a, b, transpose_a, transpose_b, c, bias)
 
@@ -64,10 +67,10 @@ def gemm_simt(device, a, b, transpose_a, transpose_b, c, bias=None):
         return
     batch, m, n = c.shape
     depth = a.shape[1] if transpose_a else a.shape[2]
-    left, right, pitches = simt_layout(a, transpose_a), simt_layout(b, not transpose_b), (n, 1, 0, 1)
+    left, right, pitches = simt_layout(a, transpose_a), simt_layout(b, not transpose_b), (n, 1, 0, 1, int(in_packets(c)))
     rows, columns = m, n
     if n <= 8 < m:   # few columns are few rows of the transposed product
-        a, b, left, right, rows, columns, pitches = b, a, right, left, n, m, (1, n, 1, 0)
+        a, b, left, right, rows, columns, pitches = b, a, right, left, n, m, (1, n, 1, 0, 0)
     height, width, threads = simt_tile(device, rows, columns, batch)
     tiles, chains = batch * blocks_of(rows, height) * blocks_of(columns, width), max(1, blocks_of(depth, CHAIN))
     partial = None
