@@ -1,4 +1,4 @@
-"""Grids of attention: tiles of queries, or of keys, of every head, times slabs of the result."""
+"""Grids of attention: tiles of queries, or of keys, of every head, times slabs of the result; of few queries splits of the keys."""
 import math
 
 import numpy as np
@@ -8,7 +8,10 @@ from ...cuda.arguments import ACC
 __all__ = ["attention", "attention_backward"]
 
 FORWARD, BACKWARD = "attention/cuda.cu", "attention/backward.cu"
+FEW = "attention/few.cu"
 THREADS = 256
+KEYS, QUERIES = 128, 8   # of few.cu
+HELD = 32 << 10          # bytes of queries that its blocks may hold
 
 
 def tile(device):
@@ -25,7 +28,17 @@ def slabs(width):
 def attention(device, q, k, v, mask, lead, sizes, q_strides, k_strides, v_strides, mask_strides, y_strides, causal, scale, y, logsum):
     if not logsum.size:
         return
-    tiles, (columns, across) = -(-sizes[0] // tile(device)), slabs(sizes[3])
+    queries, keys, features, values = sizes[:4]
+    held = queries * features * np.dtype(ACC[device.real]).itemsize
+    if queries <= QUERIES and keys and held <= HELD:
+        splits, heads = -(-keys // KEYS), math.prod(lead)
+        partial = device.empty((heads, splits, queries, values + 2), ACC[device.real])
+        device.launch(FEW, "attention_few", (heads * splits,), (KEYS,),
+                      (q, k, v, mask, lead, sizes, q_strides, k_strides, v_strides, mask_strides, causal, float(scale), partial, splits),
+                      shared=held)
+        device.launch(FEW, "attention_join", (heads * queries,), (KEYS,), (partial, lead, y_strides, queries, values, splits, y, logsum))
+        return
+    tiles, (columns, across) = -(-queries // tile(device)), slabs(values)
     device.launch(FORWARD, "attention_forward", (math.prod(lead) * tiles, across), (THREADS,),
                   (q, k, v, mask, lead, sizes, q_strides, k_strides, v_strides, mask_strides, y_strides, causal, float(scale), y, logsum,
                    tiles), COLUMNS=columns)
