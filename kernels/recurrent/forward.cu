@@ -32,15 +32,16 @@ struct Forward {
     bool peepholes, keep;
     real *gates, *cells, *y, *h_n, *c_n;   // gates and cells of this direction
 
-    // The unit's h after the step at time t. h's part of the sums comes as part(slot).
-    template <class Part> __device__ acc advance(int n, int t, int u, bool last, acc before, acc& c, Part part) const {
+    __device__ real* gates_row(int n, int t) const { return gates + order.row(t, n) * pitch; }
+    // The unit's h after the step at time t. x: the row of gates, or its copy; h's part of the sums comes as part(slot).
+    template <class Part> __device__ acc advance(int n, int t, int u, bool last, const real* x, acc before, acc& c, Part part) const {
         const i64 row = order.row(t, n);
         real* own = gates + row * pitch + u;
         acc g[4] = {};
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             const int of_h = i - z.recurrent_slot();
-            if (i < z.slots()) g[i] = value(own[i * z.hidden]);
+            if (i < z.slots()) g[i] = value(x[i * z.hidden + u]);
             if (of_h >= 0 && of_h < z.slots()) g[i] += part(of_h);
         }
         acc h;
@@ -92,7 +93,9 @@ __global__ void __launch_bounds__(RESIDENT_THREADS) recurrent_layer(LAYER_PARAME
     LAYER(blockIdx.y)
     const int first = blockIdx.x * S, columns = z.columns(), H = z.hidden, splits = layout[4], projection_splits = layout[5], kept = layout[6];
     const int widest = max(columns * splits, z.projected() ? z.outputs * projection_splits : 0);
-    acc *h = shared, *c = h + z.outputs * S, *hidden = c + H * S, *parts = hidden + (z.projected() ? H * S : 0);
+    const int width = (columns + LANES - 1) / LANES * LANES;
+    real* ahead = (real*)shared;   // x's part of this step's gates
+    acc *h = (acc*)(ahead + S * width), *c = h + z.outputs * S, *hidden = c + H * S, *parts = hidden + (z.projected() ? H * S : 0);
     real* here = (real*)(parts + widest * S);
     const real *w = f.packed + at.recurrent, *projection = f.packed + at.projection;
 
@@ -113,14 +116,20 @@ __global__ void __launch_bounds__(RESIDENT_THREADS) recurrent_layer(LAYER_PARAME
 
     for (int step = 0; step < longest; ++step) {
         const bool some_h = step || h0;
+        for (int s = 0; s < S; ++s)
+            if (step < length[s]) {
+                const real* row = f.gates_row(first + s, order.time(direction, step, length[s]));
+                for (int i = threadIdx.x * LANES; i < width; i += blockDim.x * LANES) copy_beside((Pack*)(ahead + s * width + i), (const Pack*)(row + i));
+            }
         if (some_h) resident_product<S>(h, here, kept, w, z.outputs, columns, splits, parts);
+        arrived();
         __syncthreads();
         for (int i = threadIdx.x; i < S * H; i += blockDim.x) {
             const int s = i / H, u = i - s * H, n = first + s;
             if (step >= length[s]) continue;
             const bool last = step + 1 == length[s];
             const int  t = order.time(direction, step, length[s]);
-            const acc  now = f.advance(n, t, u, last, z.cell == GRU ? h[u * S + s] : acc(0), c[u * S + s], [&](int slot) {
+            const acc  now = f.advance(n, t, u, last, ahead + s * width, z.cell == GRU ? h[u * S + s] : acc(0), c[u * S + s], [&](int slot) {
                 return some_h ? resident_sum<S>(parts, splits, columns, s, slot * H + u) : acc(0);
             });
             if (z.projected()) {
@@ -166,7 +175,7 @@ __global__ void __launch_bounds__(1024) recurrent_step(LAYER_PARAMETERS, int ste
         const i64  own = z.state(direction, n) * H + u;
         acc c = z.cell != LSTM ? acc(0) : step ? state[own] : c0 ? value(c0[own]) : acc(0);
         const acc before = z.cell == GRU && from[i] ? value(from[i][u]) : acc(0);
-        const acc now = f.advance(n, t, u, last, before, c, [&](int slot) { return some_h ? step_sum(shared, i, slot * UNITS + unit) : acc(0); });
+        const acc now = f.advance(n, t, u, last, f.gates_row(n, t), before, c, [&](int slot) { return some_h ? step_sum(shared, i, slot * UNITS + unit) : acc(0); });
         if (z.cell == LSTM) state[own] = c;
         if (z.projected()) hidden[own] = rounded(now);
         else f.emit(n, t, u, last, now);

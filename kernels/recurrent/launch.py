@@ -7,7 +7,8 @@ __all__ = ["recurrent", "recurrent_backward", "recurrent_pack", "recurrent_pack_
 
 PACK, FORWARD, BACKWARD, WEIGHTS = (f"recurrent/{name}.cu" for name in ("pack", "forward", "backward", "weight_gradient"))
 TANH, RELU, LSTM, GRU = range(4)
-WIDTH, UNITS, WIDE, CHUNK, WIDE_PITCH = 64, 16, 16, 256, 20   # product.cuh, steps.cuh
+WIDTH, UNITS, WIDE, CHUNK, WIDE_PITCH, RESIDENT_THREADS = 64, 16, 16, 256, 20, 512   # product.cuh, steps.cuh
+LANES_MOST = 8   # values of a 16-byte packet, of the narrowest type
 RESIDENT_MOST = 320 << 10   # bytes of a recurrent matrix that a block goes through by itself at every step
 SHARED_OWN = 256   # bytes of shared memory that kernels declare themselves, at most
 PART_ROWS, PARTS_MOST = 128, 64   # of a sum over rows: rows that are worth a block, and parts
@@ -22,6 +23,10 @@ class Sizes:
         self.recurrent_slot = int(self.cell == GRU)
         self.bias = self.columns + self.recurrent_slot * self.hidden
         self.projected = self.outputs != self.hidden
+
+
+def rounded_up(count, each):
+    return parts_of(count, each) * each
 
 
 def parts_of(count, each):
@@ -66,26 +71,27 @@ def recurrent_pack_transposed(device, w_ih, w_hh, w_hr, sizes, packed):
 # ---- the forms of a step
 
 def splits_of(columns):
-    """Of a product that one block makes: enough for 512 threads."""
-    return min(16, max(1, 512 // columns))
+    """Of a product that one block makes: enough for all threads."""
+    return min(16, max(1, RESIDENT_THREADS // columns))
 
 
 class Resident:
-    """How a block goes through all steps of its samples with a matrix (depth, columns) and a projection (inner, outer) or None. `own` are
-    the values a sample needs besides the products' parts. fits is False where the matrix is too large for one block."""
+    """How a block goes through all steps of its samples with a matrix (depth, columns) and, where h is projected, one of `projection`
+    columns. A sample needs `own` values besides the products' parts, and `ahead` of the storage type. fits: whether one block can; that
+    depends on the layer alone, so that a sample's result does not depend on how many there are."""
 
-    def __init__(self, device, z, depth, columns, own, projection):
+    def __init__(self, device, z, depth, columns, own, projection, ahead=0):
         size, most = device.dtype.itemsize, device.shared_limit - SHARED_OWN
-        # as many samples as leave a block for every multiprocessor
         choices = (4, 2) if device.real == "f64" else (8, 4, 2)
+        # as many samples as leave a block for every multiprocessor
         self.samples = next((s for s in choices if parts_of(z.samples, s) * z.directions >= device.multiprocessors), 1)
         self.splits, self.projection_splits = splits_of(columns), splits_of(projection or 1)
         widest = max(columns * self.splits, (projection or 0) * self.projection_splits)
-        used = self.samples * (own + widest) * acc_type(device).itemsize
-        self.kept = max(0, min(depth, (most - used) // (columns * size)))   # rows in shared memory
-        self.shared = used + self.kept * columns * size
-        self.threads = min(512 if device.real == "f64" else 1024, parts_of(widest, 32) * 32)   # steps.cuh
-        self.fits = depth * columns * size <= RESIDENT_MOST and self.shared <= most
+        each = (own + widest) * acc_type(device).itemsize + ahead * size
+        self.fits = depth * columns * size <= RESIDENT_MOST and choices[0] * each <= most
+        self.kept = max(0, min(depth, (most - self.samples * each) // (columns * size)))   # rows in shared memory
+        self.shared = self.samples * each + self.kept * columns * size
+        self.threads = min(RESIDENT_THREADS, rounded_up(widest, 32))
 
     def launch(self, device, file, kernel, z, sizes, layout, args):
         device.launch(file, kernel, (parts_of(z.samples, self.samples), z.directions), (self.threads,),
@@ -120,7 +126,7 @@ def recurrent(device, x, h0, c0, lengths, packed, sizes, batch_first, peephole, 
         return
     keep = gates.size > 0
     if not keep:
-        gates = device.empty((z.directions, z.steps * z.samples, z.columns))
+        gates = device.empty((z.directions, z.steps * z.samples, rounded_up(z.columns, LANES_MOST)))
     rows, pitch = gates.shape[1:]
     offsets, place = tables(device, lengths if keep else None, sizes, rows)
     if lengths is not None:
@@ -129,7 +135,8 @@ def recurrent(device, x, h0, c0, lengths, packed, sizes, batch_first, peephole, 
                   (x, packed, np.int64(packed.shape[1]), place, sizes, peephole, rows, pitch, gates))
     layout = (pitch, cells.shape[-1] if keep and cells.size else 0, int(peephole), int(keep))
     args = (np.int64(rows), np.int64(packed.shape[1]), lengths, offsets, h0, c0, packed, y, h_n, c_n, gates, cells if cells.size else None)
-    form = Resident(device, z, z.outputs, z.columns, z.outputs + z.hidden + z.hidden * z.projected, z.outputs if z.projected else None)
+    form = Resident(device, z, z.outputs, z.columns, z.outputs + z.hidden + z.hidden * z.projected, z.outputs if z.projected else None,
+                    rounded_up(z.columns, 16 // device.dtype.itemsize))
     if form.fits:
         form.launch(device, FORWARD, "recurrent_layer", z, sizes, layout, args)
     else:
@@ -209,7 +216,7 @@ def recurrent_weight_gradient(device, x, h0, c0, lengths, y, gates, cells, dgate
 
 def cut(rows, parts):
     """(parts, rows of each): few enough that each is worth a block."""
-    each = parts_of(parts_of(rows, max(1, min(parts, PARTS_MOST, parts_of(rows, PART_ROWS)))), 16) * 16
+    each = rounded_up(parts_of(rows, max(1, min(parts, PARTS_MOST, parts_of(rows, PART_ROWS)))), 16)
     return parts_of(rows, each), each
 
 

@@ -8,10 +8,26 @@
 // matrix alone, so a sample's result does not depend on its neighbours.
 #pragma once
 #include "layout.cuh"
+#include "ptx.cuh"
 
-constexpr int RESIDENT_THREADS = sizeof(acc) == 8 ? 512 : 1024;   // at most, so that nothing spills
+constexpr int RESIDENT_THREADS = 512;   // at most: leaves each registers for many rows on their way
 
 template <int S> struct alignas(S * sizeof(acc) < 16 ? S * sizeof(acc) : 16) Samples { acc v[S]; };
+
+// A copy from global to shared memory that goes on beside what follows; arrived() must come before the barrier behind which it is read
+__device__ __forceinline__ void copy_beside(Pack* to, const Pack* from) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+    *to = *from;
+#else
+    cp_async16(to, from, true);
+#endif
+}
+__device__ __forceinline__ void arrived() {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+    cp_async_commit();
+    cp_async_wait<0>();
+#endif
+}
 
 template <int S> __device__ __forceinline__ void add_row(acc (&sum)[S], const acc* vector, acc w) {
     const Samples<S> a = *(const Samples<S>*)vector;
