@@ -14,8 +14,8 @@
 #ifndef PHASES
 #define PHASES 0      // 1: a transposed convolution
 #endif
-// Two blocks of the largest float tile share a multiprocessor if they keep to 128 registers a thread.
-constexpr int RESIDENT = sizeof(acc) == 4 ? 512 / THREADS : 1;
+// Two blocks of the largest float tile share a multiprocessor if they keep to 128 registers a thread; with half types they would spill.
+constexpr int RESIDENT = sizeof(real) == 4 ? 512 / THREADS : 1;
 
 struct Shape {   // of one launch, for all of its phases and groups
     int batch, channels, filters;   // of one group
@@ -182,6 +182,8 @@ template <class Input> __device__ void gemm(const real* x, const acc* packed, co
     const int begin = split * each, end = min(slices, begin + each), channels = s.groups * s.channels;
     const Place* table = reinterpret_cast<const Place*>(places) + (i64)phase * s.rows;
     packed += (i64)set * s.rows * s.cols + m0;
+    __shared__ Window kept;   // a phase's, until its results are stored: the loop has no registers for it
+    if (PHASES && threadIdx.x == 0) kept = win;
     Input input(x + (i64)group * s.channels * win.inputs(), win, (i64)channels * win.inputs(), p0, pixels);
     Tile tile;
     if (begin < end) {
@@ -189,8 +191,8 @@ template <class Input> __device__ void gemm(const real* x, const acc* packed, co
         input.load(win, table, begin * BK, s.channels);
         input.store(b[0]);
         cp_async_wait<0>();
-        __syncthreads();
     }
+    __syncthreads();
     for (int slice = begin, now = 0; slice < end; ++slice, now ^= 1) {
         const bool more = slice + 1 < end;
         if (more) {
@@ -202,13 +204,14 @@ template <class Input> __device__ void gemm(const real* x, const acc* packed, co
         cp_async_wait<0>();
         __syncthreads();
     }
-    out.plane = win.outputs();
+    const Window& at = PHASES ? kept : win;
+    out.plane = at.outputs();
     out.filters = s.filters;
     out.sample = (i64)s.groups * s.filters * out.plane;
     out.y += (i64)group * s.filters * out.plane;
     if (out.partial) out.partial += split * (s.batch * out.sample) + (i64)group * s.filters * out.plane;
     if (out.bias) out.bias += group * s.filters;
-    out.store(tile, win, m0, p0, pixels);
+    out.store(tile, at, m0, p0, pixels);
 }
 
 extern "C" {
