@@ -1,4 +1,6 @@
 """torch's models through our kernels: pyops.compile of a torch module, and torch.compile(backend="pyops")."""
+import copy
+
 import numpy as np
 import pytest
 
@@ -234,15 +236,31 @@ def test_frozen_weights_are_not_looked_at_again():
         assert torch.equal(fast(x), before)
 
 
+def test_a_frozen_graph_takes_other_sizes_and_writes_where_it_must():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
+    trains, fast = copy.deepcopy(model), compiled(model.eval(), freeze=True)
+    with torch.no_grad():
+        for batch in (2, 3, 4, 2):   # from the second on, sizes are arguments of the graph
+            assert_same(fast(images(batch, 3, 9, 8)), model(images(batch, 3, 9, 8)))
+        assert all(r.kind == "program" for r in door.compile_report())
+        want, x = copy.deepcopy(trains), images(2, 3, 9, 8)
+        with pytest.warns(UserWarning, match="writes to a buffer"):
+            got = compiled(trains, freeze=True)(x)
+        assert_same(got, want(x))
+        assert_same(trains[2].running_var, want[2].running_var)
+
+
 def test_frozen_weights_are_constants_of_the_graph(monkeypatch):
-    """Nothing of the model is passed in a call; other compilations are not frozen with it, and training still trains."""
+    """Nothing of the model is passed in a call, by either door; other compilations are not frozen with it, and training still trains."""
     model, x = randomised(Everything()), images(2, 3, 24, 20)
     passed = []
     monkeypatch.setattr("pyops.torch.backend.Compiled.__call__", lambda self, *inputs: passed.append(len(inputs)) or self.plans[self.key(inputs)].run(*inputs))
-    fast = door.compile(model, freeze=True, threads=1)
-    with torch.no_grad():
-        for _ in range(2):
-            assert_same(fast(x), model(x), 2e-5)
+    for fast in (door.compile(model, freeze=True, threads=1), torch.compile(model, backend="pyops", options={"freeze": True})):
+        torch._dynamo.reset()
+        passed.clear()
+        with torch.no_grad():
+            for _ in range(2):
+                assert_same(fast(x), model(x), 2e-5)
         assert passed == [1, 1] and not torch._dynamo.config.prepare_freezing
     learns = nn.Linear(6, 4)
     door.compile(learns, freeze=True)(images(2, 6)).square().sum().backward()

@@ -70,7 +70,7 @@ def compile_report(clear: bool = False) -> list[Report]:
 
 def pyops(gm: torch.fx.GraphModule, example_inputs: list, *, options: dict | None = None) -> Callable:
     """The backend. options: precision ("strict", "default", "fast") and threads, of inference, as pyops.compile takes them; freeze: True if the weights will
-    not change, so that calls need not compare their versions. ValueError for another option.
+    not change: they become constants of the graph, which calls neither pass nor compare. ValueError for another option.
     """
     options = dict(options or {})
     unknown = sorted(set(options) - set(OPTIONS))
@@ -81,9 +81,13 @@ def pyops(gm: torch.fx.GraphModule, example_inputs: list, *, options: dict | Non
     frozen = options.pop("freeze", False)
     compiled = Compiled(gm, example_inputs, options, frozen)
     if any(not isinstance(x, torch.Tensor) for x in example_inputs):
+        if frozen:
+            compiled.hold_weights(example_inputs)
         return compiled    # sizes come as arguments: planned at the first call
     try:
         compiled.plan(example_inputs)
+        if frozen:
+            compiled.hold_weights(example_inputs)
     except Writes:
         return trained(gm, example_inputs)
     except Exception as why:   # whatever export or a trace may say: torch can run it
@@ -204,6 +208,20 @@ class Compiled:
             return parts.run
         _reports.append(Report("program", len(whole.steps), sum(s.flops for s in whole.steps)))
         return OnTensors(whole)
+
+    def hold_weights(self, inputs) -> None:
+        """Makes the weights attributes of the graph, in place: dynamo writes the code of a call from this same graph afterwards, and passes what it still takes."""
+        nodes = self.gm.graph.find_nodes(op="placeholder")
+        for i in self.weights:
+            self.gm.register_buffer(f"weight{i}_of_model", inputs[i].detach(), persistent=False)   # the model's memory
+            with self.gm.graph.inserting_before(nodes[i]):
+                held = self.gm.graph.get_attr(f"weight{i}_of_model")
+            nodes[i].replace_all_uses_with(held)
+            held.meta = {key: value for key, value in nodes[i].meta.items() if key != "grapharg"}
+            self.gm.graph.erase_node(nodes[i])
+        self.gm.recompile()
+        left = {i: n for n, i in enumerate(self.varying)}
+        self.positions, self.varying, self.weights = [left[i] for i in self.positions], list(range(len(left))), []
 
     def versions(self, inputs):
         """Other numbers mean other weights: one that was changed in place has another version, a new one another address."""
