@@ -93,6 +93,19 @@ def test_a_row_does_not_depend_on_its_batch(kind):
             np.testing.assert_array_equal(product(kernels, a[:, :rows], b, (False, True), (1, rows, 200), precision), whole[:, :rows])
 
 
+@pytest.mark.parametrize("columns", [64, 61])
+@pytest.mark.parametrize("real", ["f32", "f64"])
+def test_chains_side_by_side_are_chains_one_after_another(real, columns):
+    """Nine products fill the device, so a block runs all chains of a result; of one product each chain has its block."""
+    kernels, shape = EMULATED.kernels(real), (9, 20, columns, 1100, "")
+    (a, left), (b, right) = operands(np.random.default_rng(6), shape, kernels.dtype, (False, False))
+    with fast(7):
+        whole = product(kernels, a, b, (False, False), shape, None)
+        one = product(kernels, a[3:4], b[3:4], (False, False), (1, 20, columns), None)
+    np.testing.assert_array_equal(whole[3:4], one)
+    assert np.all(np.abs(whole - left @ right) <= bound((real, None, 0, 1), 1100) * (np.abs(left) @ np.abs(right)))
+
+
 def test_operands_that_start_anywhere(kind):
     """Rows whose length would allow packets, at an address that does not."""
     real, precision, *_ = kind

@@ -53,7 +53,8 @@ template <int ROWS, int DEPTH, int THREADS, int PITCH> struct Loader {
 
     template <int W, bool BY_ROWS> __device__ __forceinline__ void put(acc* tile) {
         each<W, BY_ROWS>([&](int slot, int r, int k) {
-            constexpr int STEP = BY_ROWS ? 1 : PITCH, G = 16 / sizeof(acc);   // neighbours in shared memory go as packets
+            constexpr int STEP = BY_ROWS ? 1 : PITCH;
+            constexpr int WIDEST = 16 / sizeof(acc), G = PITCH % WIDEST == 0 ? WIDEST : 8 / sizeof(acc);   // as one store, if they are neighbours
             acc* const to = tile + k * PITCH + r;
             if constexpr (BY_ROWS && W % G == 0 && PITCH % G == 0) {
 #pragma unroll
@@ -100,17 +101,38 @@ struct Result {
     real* c;
     acc* partial;
     const real* bias;
-    int row_pitch, column_pitch, bias_row, bias_column;
+    int rows, columns, row_pitch, column_pitch, bias_row, bias_column;
+    bool packets;   // a thread's neighbours are aligned neighbours in memory, and in C together
 
-    __device__ __forceinline__ void write(int row, int column, acc sum, bool first, bool last) const {
+    __device__ __forceinline__ acc finished(int row, int column, acc sum, acc before, bool last) const {
+        sum += before;
+        return last && bias ? sum + value(bias[row * bias_row + column * bias_column]) : sum;
+    }
+
+    // Sums of N neighbours of a row
+    template <int N> __device__ __forceinline__ void write(int row, int column, const acc (&sum)[N], bool first, bool last) const {
+        if (row >= rows || column >= columns) return;
         const i64 at = (i64)row * row_pitch + (i64)column * column_pitch;
-        if (partial) {
-            partial[at] = sum;
-            return;
+        if (!packets) {
+#pragma unroll
+            for (int i = 0; i < N; ++i) {
+                const i64 to = at + (i64)i * column_pitch;
+                if (column + i >= columns) break;
+                if (partial) partial[to] = sum[i];
+                else c[to] = rounded(finished(row, column + i, sum[i], first ? 0 : value(c[to]), last));
+            }
+        } else if (partial) {
+            Packet<acc, N> p;
+#pragma unroll
+            for (int i = 0; i < N; ++i) p.v[i] = sum[i];
+            *reinterpret_cast<Packet<acc, N>*>(partial + at) = p;
+        } else {
+            Packet<real, N> p = {};
+            if (!first) p = *reinterpret_cast<const Packet<real, N>*>(c + at);
+#pragma unroll
+            for (int i = 0; i < N; ++i) p.v[i] = rounded(finished(row, column + i, sum[i], first ? 0 : value(p.v[i]), last));
+            *reinterpret_cast<Packet<real, N>*>(c + at) = p;
         }
-        if (!first) sum += value(c[at]);
-        if (last && bias) sum += value(bias[row * bias_row + column * bias_column]);
-        c[at] = rounded(sum);
     }
 };
 
@@ -168,18 +190,21 @@ template <int BM, int BN, int BK, int TM, int TN> struct Product {
             acc sum[TM][TN] = {};
             chain(a, b, tile, i * CHAIN, min(a.depth, (i + 1) * CHAIN), sum);
             const int top = opaque(tile.row * BM), left = opaque(tile.column * BN);   // else all addresses of C wait in registers
+            constexpr int G = Spread<TN, TX>::G;
 #pragma unroll
             for (int m = 0; m < TM; ++m)
 #pragma unroll
-                for (int n = 0; n < TN; ++n) {
-                    const int row = top + Spread<TM, TY>::at(y, m), column = left + Spread<TN, TX>::at(x, n);
-                    if (row < a.rows && column < b.rows) c.write(row, column, sum[m][n], i == 0, i + 1 == chains);
+                for (int n = 0; n < TN; n += G) {
+                    acc some[G];
+#pragma unroll
+                    for (int j = 0; j < G; ++j) some[j] = sum[m][n + j];
+                    c.write(top + Spread<TM, TY>::at(y, m), left + Spread<TN, TX>::at(x, n), some, i == 0, i + 1 == chains);
                 }
         }
     }
 
     // sizes: rows of C, columns, depth, batch. a_layout, b_layout: pitch, by_rows, packets, more than one matrix.
-    // c_layout: row pitch, column pitch, row and column pitch of the bias
+    // c_layout: row pitch, column pitch, row and column pitch of the bias, packets
     static __device__ void batch(const real* a, const real* b, const real* bias, real* c, acc* partial, const Dims& sizes,
                                  const Dims& a_layout, const Dims& b_layout, const Dims& c_layout) {
         const int m = sizes[0], n = sizes[1], depth = sizes[2], rows = ceil_div(m, BM), columns = ceil_div(n, BN);
@@ -188,15 +213,15 @@ template <int BM, int BN, int BK, int TM, int TN> struct Product {
         const i64 product = blockIdx.x / tiles / splits, size = (i64)m * n;
         const Operand left{a + (a_layout[3] ? product * m * depth : 0), m, depth, a_layout[0], a_layout[1] != 0, a_layout[2] != 0};
         const Operand right{b + (b_layout[3] ? product * n * depth : 0), n, depth, b_layout[0], b_layout[1] != 0, b_layout[2] != 0};
-        const Result result{c + product * size, partial ? partial + (split * sizes[3] + product) * size : nullptr, bias,
-                            c_layout[0], c_layout[1], c_layout[2], c_layout[3]};
+        const Result result{c + product * size, partial ? partial + (split * sizes[3] + product) * size : nullptr, bias, m, n,
+                            c_layout[0], c_layout[1], c_layout[2], c_layout[3], TN > 1 && c_layout[4] != 0};
         const Tile tile = tile_at(blockIdx.x % tiles, rows, columns);
         run(left, right, result, tile, partial ? split : 0, partial ? split + 1 : chains, chains);
     }
 };
 
 extern "C" {
-__global__ void __launch_bounds__(256) gemm_128x128(const real* a, const real* b, const real* bias, real* c, acc* partial, Dims sizes,
+__global__ void __launch_bounds__(256, sizeof(acc) == 4 ? 2 : 1) gemm_128x128(const real* a, const real* b, const real* bias, real* c, acc* partial, Dims sizes,
                                                     Dims a_layout, Dims b_layout, Dims c_layout) {
     Product<128, 128, 8, 8, 8>::batch(a, b, bias, c, partial, sizes, a_layout, b_layout, c_layout);
 }
