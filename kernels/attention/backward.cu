@@ -6,7 +6,7 @@
 
 // p and ds of one pair of a query and a key; 0 where the query may not look
 struct Slopes {
-    const Mask& mask;
+    Mask mask;
     const real* logsum;
     const acc* delta;
     int queries, keys;
@@ -85,17 +85,20 @@ __device__ void of_keys(const Heads& of, const Matrix& dy, const Slopes& slopes,
     store_result(out_v, factor, dv, of.v.columns, first, of.v.rows, column, of.v.columns);
 }
 
-#define GIVEN const real* dy, const real* q, const real* k, const real* v, const real* mask, const real* logsum, const acc* delta, \
-    const __grid_constant__ Dims lead, const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs, const __grid_constant__ Dims ks, \
-    const __grid_constant__ Dims vs, const __grid_constant__ Dims ms, int causal, acc scale
-
-// What both kinds of block begin with
-#define OF_HEAD \
-    const i64 head = blockIdx.x / tiles; \
-    const int tile = (int)(blockIdx.x % tiles), queries = sizes[0], keys = sizes[1], features = sizes[2], values = sizes[3]; \
-    const Heads of(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head); \
-    const Matrix grad(dy + head * queries * values, values, queries, values); \
-    const Slopes slopes{of.mask, logsum + head * queries, delta + head * queries, queries, keys, causal, scale};
+// What a block has to do: a tile of one head, and of the results the columns from `column` on.
+struct Task {
+    i64 head;
+    int tile, column;
+    Heads of;
+    Matrix grad;
+    Slopes slopes;
+    __device__ __forceinline__ Task(const real* dy, const real* q, const real* k, const real* v, const real* mask, const real* logsum,
+                                    const acc* delta, const Dims& lead, const Dims& sizes, const Dims& qs, const Dims& ks, const Dims& vs,
+                                    const Dims& ms, int causal, acc scale, int tiles)
+        : head(blockIdx.x / tiles), tile((int)(blockIdx.x % tiles)), column(blockIdx.y * WIDTH),
+          of(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head), grad(dy + head * sizes[0] * sizes[3], sizes[3], sizes[0], sizes[3]),
+          slopes{of.mask, logsum + head * sizes[0], delta + head * sizes[0], sizes[0], sizes[1], causal != 0, scale} {}
+};
 
 extern "C" {
 // A warp a query
@@ -108,13 +111,22 @@ __global__ void __launch_bounds__(256) attention_delta(const real* dy, const rea
     if ((threadIdx.x & 31) == 0) delta[line] = sum;
 }
 
-__global__ void __launch_bounds__(256, 2) attention_dq(GIVEN, real* dq, int tiles) {
-    OF_HEAD
-    of_queries(of, grad, slopes, (tiles - 1 - tile) * TILE, blockIdx.y * WIDTH, dq + head * queries * features);
+__global__ void __launch_bounds__(256, 2)
+attention_dq(const real* dy, const real* q, const real* k, const real* v, const real* mask, const real* logsum, const acc* delta,
+             const __grid_constant__ Dims lead, const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs,
+             const __grid_constant__ Dims ks, const __grid_constant__ Dims vs, const __grid_constant__ Dims ms, int causal, acc scale, real* dq,
+             int tiles) {
+    const Task task(dy, q, k, v, mask, logsum, delta, lead, sizes, qs, ks, vs, ms, causal, scale, tiles);
+    of_queries(task.of, task.grad, task.slopes, (tiles - 1 - task.tile) * TILE, task.column, dq + task.head * sizes[0] * sizes[2]);
 }
 
-__global__ void __launch_bounds__(256, 1) attention_dkv(GIVEN, real* dk, real* dv, int tiles) {
-    OF_HEAD
-    of_keys(of, grad, slopes, tile * TILE, blockIdx.y * WIDTH, dk + head * keys * features, dv + head * keys * values);
+__global__ void __launch_bounds__(256, 1)
+attention_dkv(const real* dy, const real* q, const real* k, const real* v, const real* mask, const real* logsum, const acc* delta,
+              const __grid_constant__ Dims lead, const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs,
+              const __grid_constant__ Dims ks, const __grid_constant__ Dims vs, const __grid_constant__ Dims ms, int causal, acc scale, real* dk,
+              real* dv, int tiles) {
+    const Task task(dy, q, k, v, mask, logsum, delta, lead, sizes, qs, ks, vs, ms, causal, scale, tiles);
+    of_keys(task.of, task.grad, task.slopes, task.tile * TILE, task.column, dk + task.head * sizes[1] * sizes[2],
+            dv + task.head * sizes[1] * sizes[3]);
 }
 }
