@@ -164,6 +164,12 @@ struct Output {   // of one group: results with their bias, or a part of the sum
     }
 };
 
+// Word by word: a copy of the whole would be one access wider than any there is.
+__device__ __forceinline__ void keep(const Window& win, Window* kept) {
+#pragma unroll
+    for (int i = 0; i < (int)(sizeof(Window) / sizeof(int)); ++i) reinterpret_cast<int*>(kept)[i] = reinterpret_cast<const int*>(&win)[i];
+}
+
 // Block: filter tile fastest, so that blocks which run together gather the same input; then position tile, split, group, phase.
 template <class Input> __device__ void gemm(const real* x, const acc* packed, const int* places, Output out, const Shape& s, int tiles,
                                             const AxisSizes& sd, const AxisSizes& sh, const AxisSizes& sw) {
@@ -183,7 +189,7 @@ template <class Input> __device__ void gemm(const real* x, const acc* packed, co
     const Place* table = reinterpret_cast<const Place*>(places) + (i64)phase * s.rows;
     packed += (i64)set * s.rows * s.cols + m0;
     __shared__ Window kept;   // a phase's, until its results are stored: the loop has no registers for it
-    if (PHASES && threadIdx.x == 0) kept = win;
+    if (PHASES && threadIdx.x == 0) keep(win, &kept);
     Input input(x + (i64)group * s.channels * win.inputs(), win, (i64)channels * win.inputs(), p0, pixels);
     Tile tile;
     if (begin < end) {
