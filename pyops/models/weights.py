@@ -58,7 +58,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
         raise ValueError(f"weights: {path}: holds no state_dict, a mapping from names to tensors")
-    return {k: v.detach().numpy() for k, v in state.items()}
+    return {k: (v.float() if v.dtype == torch.bfloat16 else v).detach().numpy() for k, v in state.items()}   # NumPy has no bfloat16
 
 
 def renamed(state: Mapping[str, np.ndarray], family: str, own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -67,15 +67,31 @@ def running(pid: int) -> bool:
 
 
 def load(path, resuming: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays, with those that only resuming needs if `resuming`, and the metadata.
+    """The arrays, with those that only resuming needs if `resuming`, and the metadata. bfloat16, which NumPy has not, becomes float32.
 
-    FileNotFoundError, or ValueError where the file is no safetensors file or is damaged.
+    FileNotFoundError, or ValueError where the file is no safetensors file, is damaged or holds another type that NumPy has not.
     """
     from safetensors import SafetensorError, safe_open
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safe_open(path, "numpy") as file:
-            return {key: file.get_tensor(key) for key in file.keys() if resuming or not key.startswith(RESUMING)}, dict(file.metadata() or {})
+            keys = [key for key in file.keys() if resuming or not key.startswith(RESUMING)]
+            short = bfloat16(path) if any(file.get_slice(key).get_dtype() == "BF16" for key in keys) else {}
+            return {key: short[key] if key in short else array_of(file, key, path) for key in keys}, dict(file.metadata() or {})
     except SafetensorError as why:
         raise ValueError(f"{path}: not a safetensors file, or a damaged one: {why}") from why
+
+
+def array_of(file, key: str, path) -> np.ndarray:
+    try:
+        return file.get_tensor(key)
+    except (TypeError, AttributeError) as why:   # NumPy has no type of that name
+        raise ValueError(f"{path}: {key} is of type {file.get_slice(key).get_dtype()}, which NumPy does not have") from why
+
+
+def bfloat16(path) -> dict[str, np.ndarray]:
+    """The file's arrays of that type: the upper halves of floats, so no value changes."""
+    from safetensors import deserialize
+    stored = [(key, a) for key, a in deserialize(Path(path).read_bytes()) if a["dtype"] == "BF16"]
+    return {key: (np.frombuffer(a["data"], "<u2").astype(np.uint32) << 16).view(np.float32).reshape(a["shape"]) for key, a in stored}
