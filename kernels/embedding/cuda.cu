@@ -56,6 +56,7 @@ __device__ __forceinline__ int collect(const i64* index, i64 from, i64 to, i64 f
     __syncthreads();
     at -= count;
     int total = 0;
+#pragma unroll 1
     for (int w = 0; w < WARPS; ++w) {
         if (w < warp) at += m.ahead[w];
         total += m.ahead[w];
@@ -74,6 +75,7 @@ __device__ __forceinline__ int collect(const i64* index, i64 from, i64 to, i64 f
 template <class T> __device__ __forceinline__ void add_matches(const real* g, const Matches& m, int count, int row, int width, int columns, T* to) {
     acc sum[STRIP];
     bool any = false;
+#pragma unroll 1
     for (int e = 0; e < count; ++e) {
         if (m.row[e] != row) continue;
         const real* from = g + (i64)m.position[e] * width;

@@ -13,7 +13,7 @@ __global__ void __launch_bounds__(256) unfold(const real* x, Dims kernel, Dims d
         const real* row = x + ((i64)plane * height + h) * width;
         real* out = y + ((i64)plane * kernel[0] + i) * kernel[1] * area + place;
         const bool inside = h >= 0 && h < height;
-#pragma unroll 4
+#pragma unroll 2
         for (int j = 0; j < kernel[1]; ++j) {
             const int w = left + j * dilation[1];
             out[(i64)j * area] = inside && w >= 0 && w < width ? row[w] : rounded(0);

@@ -75,7 +75,9 @@ template <class Kind> __device__ __forceinline__ void backward(const Kind& kind,
         const i64 plane = (i64)i.plane * p.out_size();
         const Taps d = p.d.covering(i.d), h = p.h.covering(i.h), w = p.w.covering(i.w);
         acc sum = 0;
+#pragma unroll 1
         for (int od = d.first; od < d.first + d.count; ++od)
+#pragma unroll 1
             for (int oh = h.first; oh < h.first + h.count; ++oh) {
                 const acc rows = kind.factor(p.d, od) * kind.factor(p.h, oh);
                 const i64 row = plane + (od * p.h.out + oh) * p.w.out;
@@ -93,7 +95,7 @@ __global__ void __launch_bounds__(256) avg_pool_narrow(const real* x, Dims in, D
 __global__ void __launch_bounds__(256) avg_pool_wide(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, int include_pad, acc divisor, real* y, int outputs) {
     wide(Mean{include_pad, divisor}, x, Pool(in, out, kernel, stride, padding, dilation), y, outputs);
 }
-__global__ void __launch_bounds__(256) avg_pool_backward(const real* dy, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, int include_pad, acc divisor, real* dx, int inputs) {
+__global__ void __launch_bounds__(256, 2) avg_pool_backward(const real* dy, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, int include_pad, acc divisor, real* dx, int inputs) {
     backward(Mean{include_pad, divisor, dy}, Pool(in, out, kernel, stride, padding, dilation), dx, inputs);
 }
 __global__ void __launch_bounds__(256) lp_pool_1_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* y, int outputs) {
@@ -114,13 +116,13 @@ __global__ void __launch_bounds__(256) lp_pool_2_wide(const real* x, Dims in, Di
 __global__ void __launch_bounds__(256) lp_pool_p_wide(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* y, int outputs) {
     wide(Power<0>{p}, x, Pool(in, out, kernel, stride, padding, dilation), y, outputs);
 }
-__global__ void __launch_bounds__(256) lp_pool_1_backward(const real* dy, const real* x, const real* y, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* dx, int inputs) {
+__global__ void __launch_bounds__(256, 2) lp_pool_1_backward(const real* dy, const real* x, const real* y, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* dx, int inputs) {
     backward(Power<1>{p, dy, x, y}, Pool(in, out, kernel, stride, padding, dilation), dx, inputs);
 }
-__global__ void __launch_bounds__(256) lp_pool_2_backward(const real* dy, const real* x, const real* y, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* dx, int inputs) {
+__global__ void __launch_bounds__(256, 2) lp_pool_2_backward(const real* dy, const real* x, const real* y, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* dx, int inputs) {
     backward(Power<2>{p, dy, x, y}, Pool(in, out, kernel, stride, padding, dilation), dx, inputs);
 }
-__global__ void __launch_bounds__(256) lp_pool_p_backward(const real* dy, const real* x, const real* y, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* dx, int inputs) {
+__global__ void __launch_bounds__(256, 2) lp_pool_p_backward(const real* dy, const real* x, const real* y, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* dx, int inputs) {
     backward(Power<0>{p, dy, x, y}, Pool(in, out, kernel, stride, padding, dilation), dx, inputs);
 }
 }

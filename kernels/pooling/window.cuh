@@ -69,9 +69,12 @@ struct Covered {
 
     // use(position), in the order of memory
     template <class Use> __device__ __forceinline__ void each(Use use) const {
+#pragma unroll 1
         for (int i = 0; i < d.count; ++i)
+#pragma unroll 1
             for (int j = 0; j < h.count; ++j) {
                 const int row = start + i * step_d + j * step_h;
+#pragma unroll 2
                 for (int k = 0; k < w.count; ++k) use(row + k * step_w);
             }
     }
