@@ -58,8 +58,8 @@ struct Backward {
 
 // layout: pitches of gates, of cells and of dprojected; then of recurrent_layer_backward: splits of W_hh's product, of the projection's,
 // rows of W_hh in shared memory
-#define BACK_PARAMETERS Dims sizes, Dims layout, i64 rows, i64 packed_size, const i64* lengths, const int* offsets, const real* dy, const real* dh_n,  \
-                        const real* dc_n, const real* h0, const real* c0, const real* y, const real* gates, const real* cells, const real* packed,     \
+#define BACK_PARAMETERS Dims sizes, Dims layout, i64 rows, i64 packed_size, const i64* lengths, const int* offsets, const real* dy, \
+                        const real* dh_n, const real* dc_n, const real* h0, const real* c0, const real* y, const real* gates, const real* cells, const real* packed, \
                         const real* peephole, real* dgates, real* dprojected, real* dh0, real* dc0
 #define BACK(which)                                                                                                                          \
     const Sizes z(sizes);                                                                                                                    \
@@ -140,10 +140,11 @@ __global__ void __launch_bounds__(1024) recurrent_back_step(BACK_PARAMETERS, int
     extern __shared__ acc shared[];
     __shared__ const real* from[WIDE];
     BACK(blockIdx.z)
-    const int thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z), first = blockIdx.y * 4 * blockDim.y, o = blockIdx.x * UNITS + threadIdx.x;
+    const int thread = thread_of_block(), first = blockIdx.y * 4 * blockDim.y, o = blockIdx.x * UNITS + threadIdx.x;
     if (thread < WIDE) {
         const int n = first + thread, length = n < z.samples ? order.length(n) : 0;
-        from[thread] = step + 1 >= length ? nullptr : b.dgates + order.row(order.time(direction, step + 1, length), n) * b.pitch + z.recurrent_slot() * z.hidden;
+        const i64 later = step + 1 < length ? order.row(order.time(direction, step + 1, length), n) : -1;
+        from[thread] = later < 0 ? nullptr : b.dgates + later * b.pitch + z.recurrent_slot() * z.hidden;
     }
     step_product(from, recurrent_weights, z.outputs, o, o < z.outputs, z.columns(), shared);
     each_unit(z.samples, z.outputs, [&](int i, int unit) {
@@ -173,7 +174,7 @@ __global__ void __launch_bounds__(1024) recurrent_back_hidden(BACK_PARAMETERS, i
     extern __shared__ acc shared[];
     __shared__ const real* from[WIDE];
     BACK(blockIdx.z)
-    const int thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z), first = blockIdx.y * 4 * blockDim.y, u = blockIdx.x * UNITS + threadIdx.x;
+    const int thread = thread_of_block(), first = blockIdx.y * 4 * blockDim.y, u = blockIdx.x * UNITS + threadIdx.x;
     if (thread < WIDE) {
         const int n = first + thread, length = n < z.samples ? order.length(n) : 0;
         from[thread] = step >= length ? nullptr : b.dprojected + order.row(order.time(direction, step, length), n) * b.projected_pitch;
@@ -191,7 +192,8 @@ __global__ void __launch_bounds__(1024) recurrent_back_hidden(BACK_PARAMETERS, i
 }
 
 // dx = dgates W_ih, the sum over directions
-__global__ void __launch_bounds__(256) recurrent_input_gradient(const real* dgates, const real* packed, i64 packed_size, const int* place, Dims sizes, int rows, int pitch, real* dx) {
+__global__ void __launch_bounds__(256) recurrent_input_gradient(const real* dgates, const real* packed, i64 packed_size, const int* place,
+        Dims sizes, int rows, int pitch, real* dx) {
     __shared__ Tile<HEIGHT> left;
     __shared__ Tile<WIDTH> right;
     const Sizes z(sizes);

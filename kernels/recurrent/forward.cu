@@ -13,12 +13,14 @@
 #endif
 
 // Row of gates r = W_ih x + b, of x's slots
-static __device__ void input_product(const real* x, const real* packed, const int* place, const Sizes& z, bool peepholes, int rows, int pitch, real* gates) {
+static __device__ void input_product(const real* x, const real* packed, const int* place, const Sizes& z, bool peepholes, int rows,
+        int pitch, real* gates) {
     __shared__ Tile<HEIGHT> left;
     __shared__ Tile<WIDTH> right;
     const int row = blockIdx.x * HEIGHT, column = blockIdx.y * WIDTH, columns = z.columns();
     acc sum[OWN][4] = {};
-    accumulate(sum, AlongDepth(x, z.inputs, place, row, rows, z.inputs), AcrossDepth<WIDTH>(packed, columns, column, columns, z.inputs), 0, z.inputs, left, right);
+    accumulate(sum, AlongDepth(x, z.inputs, place, row, rows, z.inputs), AcrossDepth<WIDTH>(packed, columns, column, columns, z.inputs), 0,
+               z.inputs, left, right);
     const real* bias = packed + Packed(z, peepholes).bias;
     each_value(sum, row, column, rows, columns, [&](int r, int c, acc v) { gates[(i64)r * pitch + c] = rounded(v + value(bias[c])); });
 }
@@ -82,7 +84,8 @@ struct Forward {
                     gates + direction * rows * layout[0], layout[3] ? cells + direction * rows * layout[1] : cells, y, h_n, c_n};
 
 extern "C" {
-__global__ void __launch_bounds__(256) recurrent_input(const real* x, const real* packed, i64 packed_size, const int* place, Dims sizes, int peepholes, int rows, int pitch, real* gates) {
+__global__ void __launch_bounds__(256) recurrent_input(const real* x, const real* packed, i64 packed_size, const int* place, Dims sizes,
+        int peepholes, int rows, int pitch, real* gates) {
     input_product(x, packed + blockIdx.z * packed_size, place, Sizes(sizes), peepholes, rows, pitch, gates + (i64)blockIdx.z * rows * pitch);
 }
 
@@ -119,7 +122,8 @@ __global__ void __launch_bounds__(RESIDENT_THREADS) recurrent_layer(LAYER_PARAME
         for (int s = 0; s < S; ++s)
             if (step < length[s]) {
                 const real* row = f.gates_row(first + s, order.time(direction, step, length[s]));
-                for (int i = threadIdx.x * LANES; i < width; i += blockDim.x * LANES) copy_beside((Pack*)(ahead + s * width + i), (const Pack*)(row + i));
+                for (int i = threadIdx.x * LANES; i < width; i += blockDim.x * LANES)
+                    copy_beside((Pack*)(ahead + s * width + i), (const Pack*)(row + i));
             }
         if (some_h) resident_product<S>(h, here, kept, w, z.outputs, columns, splits, parts);
         arrived();
@@ -159,10 +163,11 @@ __global__ void __launch_bounds__(1024) recurrent_step(LAYER_PARAMETERS, int ste
     extern __shared__ acc shared[];
     __shared__ const real* from[WIDE];
     LAYER(blockIdx.z)
-    const int thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z), first = blockIdx.y * 4 * blockDim.y, H = z.hidden;
+    const int thread = thread_of_block(), first = blockIdx.y * 4 * blockDim.y, H = z.hidden;
     if (thread < WIDE) {
         const int n = first + thread, length = n < z.samples ? order.length(n) : 0;
-        from[thread] = step >= length ? nullptr : step ? f.output(n, order.time(direction, step - 1, length)) : h0 ? h0 + z.state(direction, n) * z.outputs : nullptr;
+        const real* start = h0 && length ? h0 + z.state(direction, n) * z.outputs : nullptr;
+        from[thread] = step >= length ? nullptr : step ? f.output(n, order.time(direction, step - 1, length)) : start;
     }
     const int slot = threadIdx.x / UNITS, u = blockIdx.x * UNITS + threadIdx.x % UNITS;
     const bool some_h = step || h0;
@@ -175,7 +180,9 @@ __global__ void __launch_bounds__(1024) recurrent_step(LAYER_PARAMETERS, int ste
         const i64  own = z.state(direction, n) * H + u;
         acc c = z.cell != LSTM ? acc(0) : step ? state[own] : c0 ? value(c0[own]) : acc(0);
         const acc before = z.cell == GRU && from[i] ? value(from[i][u]) : acc(0);
-        const acc now = f.advance(n, t, u, last, f.gates_row(n, t), before, c, [&](int slot) { return some_h ? step_sum(shared, i, slot * UNITS + unit) : acc(0); });
+        const acc now = f.advance(n, t, u, last, f.gates_row(n, t), before, c, [&](int slot) {
+            return some_h ? step_sum(shared, i, slot * UNITS + unit) : acc(0);
+        });
         if (z.cell == LSTM) state[own] = c;
         if (z.projected()) hidden[own] = rounded(now);
         else f.emit(n, t, u, last, now);
@@ -186,7 +193,7 @@ __global__ void __launch_bounds__(1024) recurrent_project(LAYER_PARAMETERS, int 
     extern __shared__ acc shared[];
     __shared__ const real* from[WIDE];
     LAYER(blockIdx.z)
-    const int thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z), first = blockIdx.y * 4 * blockDim.y;
+    const int thread = thread_of_block(), first = blockIdx.y * 4 * blockDim.y;
     if (thread < WIDE) {
         const int n = first + thread;
         from[thread] = n < z.samples && step < order.length(n) ? hidden + z.state(direction, n) * z.hidden : nullptr;

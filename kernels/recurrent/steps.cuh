@@ -36,7 +36,8 @@ template <int S> __device__ __forceinline__ void add_row(acc (&sum)[S], const ac
 }
 
 // parts[split][sample][column] of vectors[k][sample] times w[k][column]; the first `kept` rows are in shared memory too
-template <int S> __device__ void resident_product(const acc* vectors, const real* here, int kept, const real* w, int depth, int columns, int splits, acc* parts) {
+template <int S>
+__device__ void resident_product(const acc* vectors, const real* here, int kept, const real* w, int depth, int columns, int splits, acc* parts) {
     for (int item = threadIdx.x; item < columns * splits; item += blockDim.x) {
         const int split = item / columns, column = item - split * columns;
         acc sum[S] = {};
@@ -60,10 +61,12 @@ constexpr int UNITS = 16, WIDE = 16;   // units and samples of a block
 constexpr int CHUNK = 256, WIDE_PITCH = WIDE + 4;   // rows of the vectors in shared memory at a time; written without bank conflicts by 8 rows
                                                     // times 4 samples, read as packets of 4 samples
 
+__device__ __forceinline__ int thread_of_block() { return threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z); }
+
 // The block is (columns, groups of 4 samples, splits). from: in shared memory, a vector of each sample or null for zeros. Parts lie in
 // `shared` afterwards, which holds max(CHUNK * WIDE_PITCH, threads * 4) values.
 __device__ inline void step_product(const real* const* from, const real* w, int pitch, int column, bool inside, int depth, acc* shared) {
-    const int threads = blockDim.x * blockDim.y * blockDim.z, thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    const int threads = blockDim.x * blockDim.y * blockDim.z, thread = thread_of_block();
     const int splits = blockDim.z, split = threadIdx.z, samples = 4 * blockDim.y;
     acc sum[4] = {};
     for (int k0 = 0; k0 < depth; k0 += CHUNK) {
@@ -91,7 +94,7 @@ __device__ __forceinline__ acc step_sum(const acc* parts, int n, int column) {
 }
 // Runs each(n, unit) for the block's samples and units, each by one thread
 template <class F> __device__ void each_unit(int samples, int units, F each) {
-    const int threads = blockDim.x * blockDim.y * blockDim.z, thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
+    const int threads = blockDim.x * blockDim.y * blockDim.z, thread = thread_of_block();
     const int first_n = blockIdx.y * 4 * blockDim.y, first = blockIdx.x * UNITS;
     for (int i = thread; i < 4 * (int)blockDim.y * UNITS; i += threads) {
         const int n = i / UNITS, u = i % UNITS;

@@ -40,7 +40,9 @@ struct HiddenRows : Rows {   // o tanh(c), once more
 };
 
 // A part of d' rows, (height, width): into parts[blockIdx.z], or if there is one part only into `to`, rows moved by shift
-template <class Right> __device__ void product(const real* d, int pitch, int height, int width, int depth, int each, int shift, const Right& right_rows, acc* parts, real* to) {
+template <class Right>
+__device__ void product(const real* d, int pitch, int height, int width, int depth, int each, int shift, const Right& right_rows,
+        acc* parts, real* to) {
     __shared__ Tile<HEIGHT> left;
     __shared__ Tile<WIDTH> right;
     const int row = blockIdx.x * HEIGHT, column = blockIdx.y * WIDTH, begin = blockIdx.z * each, end = depth < begin + each ? depth : begin + each;
@@ -67,26 +69,31 @@ template <class Term> __device__ void column_sums(int rows, int columns, int eac
 }
 
 extern "C" {
-__global__ void __launch_bounds__(256) recurrent_input_weights(const real* dgates, const real* x, const int* place, Dims sizes, int rows, int pitch, int each, acc* parts, real* dw) {
+__global__ void __launch_bounds__(256) recurrent_input_weights(const real* dgates, const real* x, const int* place, Dims sizes, int rows,
+        int pitch, int each, acc* parts, real* dw) {
     const Sizes z(sizes);
     product(dgates, pitch, z.columns(), z.inputs, rows, each, z.shift(), InputRows(blockIdx.y * WIDTH, z.inputs, rows, x, place), parts, dw);
 }
-__global__ void __launch_bounds__(256) recurrent_state_weights(const real* dgates, const real* y, const real* h0, const int* place, const int* before, Dims sizes, int direction, int rows, int pitch, int each, acc* parts, real* dw) {
+__global__ void __launch_bounds__(256) recurrent_state_weights(const real* dgates, const real* y, const real* h0, const int* place,
+        const int* before, Dims sizes, int direction, int rows, int pitch, int each, acc* parts, real* dw) {
     const Sizes z(sizes);
     product(dgates + z.recurrent_slot() * z.hidden, pitch, z.columns(), z.outputs, rows, each, 0,
-            StateRows(blockIdx.y * WIDTH, z.outputs, rows, y + direction * z.outputs, h0 ? h0 + z.state(direction, 0) * z.outputs : nullptr, place, before,
-                      z.directions * z.outputs), parts, dw);
+            StateRows(blockIdx.y * WIDTH, z.outputs, rows, y + direction * z.outputs, h0 ? h0 + z.state(direction, 0) * z.outputs : nullptr,
+                      place, before, z.directions * z.outputs), parts, dw);
 }
-__global__ void __launch_bounds__(256) recurrent_projection_weights(const real* dprojected, const real* gates, const real* cells, Dims sizes, int rows, int projected_pitch, int pitch, int units, int each, acc* parts, real* dw) {
+__global__ void __launch_bounds__(256) recurrent_projection_weights(const real* dprojected, const real* gates, const real* cells,
+        Dims sizes, int rows, int projected_pitch, int pitch, int units, int each, acc* parts, real* dw) {
     const Sizes z(sizes);
-    product(dprojected, projected_pitch, z.outputs, z.hidden, rows, each, 0, HiddenRows(blockIdx.y * WIDTH, z.hidden, rows, gates, cells, pitch, units), parts, dw);
+    product(dprojected, projected_pitch, z.outputs, z.hidden, rows, each, 0,
+            HiddenRows(blockIdx.y * WIDTH, z.hidden, rows, gates, cells, pitch, units), parts, dw);
 }
 
 __global__ void __launch_bounds__(256) recurrent_bias_gradient(const real* dgates, int rows, int columns, int pitch, int each, acc* parts) {
     column_sums(rows, columns, each, parts, [&](int r, int c) { return value(dgates[(i64)r * pitch + c]); });
 }
 // dgates of i, f and o times the cell state that each sees
-__global__ void __launch_bounds__(256) recurrent_peephole_gradient(const real* dgates, const real* cells, const real* c0, const int* before, Dims sizes, int direction, int rows, int pitch, int units, int each, acc* parts) {
+__global__ void __launch_bounds__(256) recurrent_peephole_gradient(const real* dgates, const real* cells, const real* c0,
+        const int* before, Dims sizes, int direction, int rows, int pitch, int units, int each, acc* parts) {
     const Sizes z(sizes);
     column_sums(rows, 3 * z.hidden, each, parts, [&](int r, int c) {
         const int which = c / z.hidden, u = c - which * z.hidden, now = which == 2 ? r : before[r];
@@ -96,7 +103,8 @@ __global__ void __launch_bounds__(256) recurrent_peephole_gradient(const real* d
 }
 
 // to[(e + shift) % count] = the sum over parts of parts[part][first + e]
-__global__ void __launch_bounds__(256) recurrent_sum_parts(const acc* parts, int count_of_parts, i64 pitch, i64 first, i64 count, i64 shift, real* to) {
+__global__ void __launch_bounds__(256) recurrent_sum_parts(const acc* parts, int count_of_parts, i64 pitch, i64 first, i64 count,
+        i64 shift, real* to) {
     for (GRID_STRIDE(e, count)) {
         acc sum = 0;
         for (int i = 0; i < count_of_parts; ++i) sum += parts[i * pitch + first + e];
