@@ -54,20 +54,21 @@ template <class Index> __device__ __forceinline__ void wide(const real* x, const
     if ((threadIdx.x & 31) == 0) give(best, t, y, indices);
 }
 
+// At least two blocks a multiprocessor is asked for: left to itself the compiler spills in order to fit more.
 extern "C" {
-__global__ void __launch_bounds__(256) max_pool_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* y, i64* indices, int outputs) {
+__global__ void __launch_bounds__(256, 2) max_pool_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* y, i64* indices, int outputs) {
     narrow(x, Pool(in, out, kernel, stride, padding, dilation), y, indices, outputs);
 }
 __global__ void __launch_bounds__(256) max_pool_wide(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* y, i64* indices, int outputs) {
     wide(x, Pool(in, out, kernel, stride, padding, dilation), y, indices, outputs);
 }
-__global__ void __launch_bounds__(256) max_pool_choose_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* y, int* indices, int outputs) {
+__global__ void __launch_bounds__(256, 2) max_pool_choose_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* y, int* indices, int outputs) {
     narrow(x, Pool(in, out, kernel, stride, padding, dilation), y, indices, outputs);
 }
 __global__ void __launch_bounds__(256) max_pool_choose_wide(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* y, int* indices, int outputs) {
     wide(x, Pool(in, out, kernel, stride, padding, dilation), y, indices, outputs);
 }
-__global__ void __launch_bounds__(256) max_pool_backward(const real* dy, const int* chosen, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* dx, int inputs) {
+__global__ void __launch_bounds__(256, 2) max_pool_backward(const real* dy, const int* chosen, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* dx, int inputs) {
     const Pool p(in, out, kernel, stride, padding, dilation);
     for (GRID_STRIDE(t, inputs)) {
         const Place i = p.input((int)t);

@@ -88,8 +88,9 @@ template <class Kind> __device__ __forceinline__ void backward(const Kind& kind,
     }
 }
 
+// At least two blocks a multiprocessor is asked for: left to itself the compiler spills in order to fit more.
 extern "C" {
-__global__ void __launch_bounds__(256) avg_pool_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, int include_pad, acc divisor, real* y, int outputs) {
+__global__ void __launch_bounds__(256, 2) avg_pool_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, int include_pad, acc divisor, real* y, int outputs) {
     narrow(Mean{include_pad, divisor}, x, Pool(in, out, kernel, stride, padding, dilation), y, outputs);
 }
 __global__ void __launch_bounds__(256) avg_pool_wide(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, int include_pad, acc divisor, real* y, int outputs) {
@@ -98,13 +99,13 @@ __global__ void __launch_bounds__(256) avg_pool_wide(const real* x, Dims in, Dim
 __global__ void __launch_bounds__(256, 2) avg_pool_backward(const real* dy, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, int include_pad, acc divisor, real* dx, int inputs) {
     backward(Mean{include_pad, divisor, dy}, Pool(in, out, kernel, stride, padding, dilation), dx, inputs);
 }
-__global__ void __launch_bounds__(256) lp_pool_1_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* y, int outputs) {
+__global__ void __launch_bounds__(256, 2) lp_pool_1_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* y, int outputs) {
     narrow(Power<1>{p}, x, Pool(in, out, kernel, stride, padding, dilation), y, outputs);
 }
-__global__ void __launch_bounds__(256) lp_pool_2_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* y, int outputs) {
+__global__ void __launch_bounds__(256, 2) lp_pool_2_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* y, int outputs) {
     narrow(Power<2>{p}, x, Pool(in, out, kernel, stride, padding, dilation), y, outputs);
 }
-__global__ void __launch_bounds__(256) lp_pool_p_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* y, int outputs) {
+__global__ void __launch_bounds__(256, 2) lp_pool_p_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* y, int outputs) {
     narrow(Power<0>{p}, x, Pool(in, out, kernel, stride, padding, dilation), y, outputs);
 }
 __global__ void __launch_bounds__(256) lp_pool_1_wide(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, acc p, real* y, int outputs) {
