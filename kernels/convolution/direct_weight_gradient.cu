@@ -59,7 +59,7 @@ __device__ void gradient(const real* x, const real* dy, real* dw, acc* partial, 
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) conv_direct_weight_gradient(const real* __restrict__ x, const real* __restrict__ dy,
+extern "C" __global__ void __launch_bounds__(256, 2) conv_direct_weight_gradient(const real* __restrict__ x, const real* __restrict__ dy,
                                                                               real* __restrict__ dw, acc* __restrict__ partial, Dims sizes,
                                                                               int across, Dims d, Dims h, Dims w) {
     gradient(x, dy, dw, partial, sizes, across, d, h, w);

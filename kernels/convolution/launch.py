@@ -38,6 +38,10 @@ def scratch(device, count):
     return device.empty((count,), np.float64 if device.real == "f64" else np.float32)
 
 
+def threads(shape):
+    return shape["BM"] * shape["BN"] // (shape["TM"] * shape["TN"])
+
+
 @lru_cache(4096)
 def tile(real, multiprocessors, m, n, k, sets):
     """Tile and number of parts of k for `sets` products of m x n x k: what takes the least time, tiles running a multiprocessor each."""
@@ -100,8 +104,8 @@ def direct(device, x, weight, bias, axes, sizes, apart, y, flip):
     rows = STRIP if height >= STRIP and y.size >= STRIP * 256 * device.multiprocessors else 1
     compiled = stride <= 3 and all(a[0] == 1 or a[0] <= 7 and a[3] == 1 for a in axes[1:])
     shape = {"KH": axes[1][0], "KW": axes[2][0], "SH": stride} if compiled else {"KH": 0, "KW": 0, "SH": 1}
-    threads = y.size // height * ceil_div(height, rows)
-    device.launch(DIRECT, "conv_direct", (ceil_div(threads, 256),), (256,), (x, weight, bias, y, threads, (*sizes, int(flip)), apart, *axes),
+    strips = y.size // height * ceil_div(height, rows)
+    device.launch(DIRECT, "conv_direct", (ceil_div(strips, 256),), (256,), (x, weight, bias, y, strips, (*sizes, int(flip)), apart, *axes),
                   ROWS=rows, **shape)
 
 
@@ -126,7 +130,7 @@ def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
                   (weight, packed, table, args, apart, *axes), **defines)
     partial = scratch(device, splits * y.size) if splits > 1 else None
     tiles = ceil_div(pixels, shape["BN"])
-    device.launch(PRODUCT, "conv_gemm", (cols // shape["BM"] * tiles * splits * groups * phases,), (shape["BM"] * shape["BN"] // (shape["TM"] * shape["TN"]),),
+    device.launch(PRODUCT, "conv_gemm", (cols // shape["BM"] * tiles * splits * groups * phases,), (threads(shape),),
                   (x, packed, table, bias, y, partial, args, tiles, *axes), **defines)
     if splits > 1:
         add_parts(device, partial, bias, y, splits, plane, filters * groups)
@@ -156,7 +160,7 @@ def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
     shape = shape | {"BK": 8}   # with 16, stores into shared memory would meet in the same banks
     partial = scratch(device, splits * dw.size) if splits > 1 else None
     blocks = ceil_div(filters, shape["BM"]) * ceil_div(channels * taps, shape["BN"]) * groups * splits
-    device.launch(WEIGHT_GRADIENT, "conv_weight_gradient", (blocks,), (shape["BM"] * shape["BN"] // (shape["TM"] * shape["TN"]),),
+    device.launch(WEIGHT_GRADIENT, "conv_weight_gradient", (blocks,), (threads(shape),),
                   (x, dy, dw, partial, (batch, channels, filters, groups, splits), *axes), **shape)
     if splits > 1:
         add_parts(device, partial, None, dw, splits, 1, 1)
