@@ -59,8 +59,8 @@ struct Backward {
 // layout: pitches of gates, of cells and of dprojected; then of recurrent_layer_backward: splits of W_hh's product, of the projection's,
 // rows of W_hh in shared memory
 #define BACK_PARAMETERS Dims sizes, Dims layout, i64 rows, i64 packed_size, const i64* lengths, const int* offsets, const real* dy, \
-                        const real* dh_n, const real* dc_n, const real* h0, const real* c0, const real* y, const real* gates, const real* cells, const real* packed, \
-                        const real* peephole, real* dgates, real* dprojected, real* dh0, real* dc0
+                        const real* dh_n, const real* dc_n, const real* h0, const real* c0, const real* y, const real* gates, const real* cells, \
+                        const real* packed, const real* peephole, real* dgates, real* dprojected, real* dh0, real* dc0
 #define BACK(which)                                                                                                                          \
     const Sizes z(sizes);                                                                                                                    \
     const Order order(z, lengths, offsets);                                                                                                  \
