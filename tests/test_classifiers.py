@@ -189,65 +189,6 @@ def test_efficientnet_v2_b_is_timms(name, one_thread):
     same_answers(model, reference, x)
 
 
-class Keras:
-    """Keras' arrays in the order in which ours are: of each layer by its name."""
-    def __init__(self, reference):
-        self.layers = {layer.name: [np.asarray(w) for w in layer.get_weights()] for layer in reference.layers}
-
-    def conv(self, name):
-        return [self.layers[name][0].transpose(3, 2, 0, 1)]
-
-    def norm(self, name):
-        return [*self.layers[name], np.zeros((), np.int64)]
-
-    def separable(self, name):
-        depth, point = self.layers[name]
-        return [depth.transpose(2, 3, 0, 1), point.transpose(3, 2, 0, 1)]
-
-    def twice(self, where):
-        return [a for i in (1, 2) for a in (*self.separable(f"separable_conv_{i}_{where}"), *self.norm(f"separable_conv_{i}_bn_{where}"))]
-
-    def cell(self, kind, block):
-        arrays = []
-        for name in ("adjust_conv_projection", "adjust_conv_1", "adjust_conv_2"):
-            arrays += self.conv(f"{name}_{block}") if f"{name}_{block}" in self.layers else []
-        arrays += self.norm(f"adjust_bn_{block}") if f"adjust_bn_{block}" in self.layers else []
-        arrays += self.conv(f"{kind}_conv_1_{block}") + self.norm(f"{kind}_bn_1_{block}")
-        sides = ("left1", "right1", "left2", "right2", "left5") if kind == "normal" else ("left1", "right1", "right2", "right3", "left4")
-        return arrays + [a for side in sides for a in self.twice(f"{kind}_{side}_{block}")]
-
-
-@pytest.mark.parametrize("large", [False, True], ids=["as mobile", "as large"])
-def test_nasnet_is_keras(large, monkeypatch):
-    """The wiring of both networks, narrower and with fewer cells."""
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
-    pytest.importorskip("torch")
-    pytest.importorskip("keras")
-    from keras.src.applications.nasnet import NASNet as KerasNASNet
-    filters, blocks = 8, 2
-    reference = KerasNASNet((64, 64, 3), 24 * filters, blocks, 6, large, 2, weights=None, classes=7, classifier_activation=None, default_size=64,
-                            include_top=True)
-    rng = np.random.default_rng(0)
-    for layer in reference.layers:
-        if type(layer).__name__ == "BatchNormalization":
-            layer.set_weights([rng.uniform(low, low + 1, w.shape) for low, w in zip((0.5, -0.1, -0.1, 0.5), layer.get_weights())])
-    keras = Keras(reference)
-    arrays = keras.conv("stem_conv1") + keras.norm("stem_bn1") + keras.cell("reduction", "stem_1") + keras.cell("reduction", "stem_2")
-    for stage in range(3):
-        for i in range(blocks):
-            arrays += keras.cell("normal", stage * blocks + i + 1 if stage else i)
-        arrays += keras.cell("reduction", f"reduce_{(stage + 1) * blocks}") if stage < 2 else []
-    weight, bias = keras.layers["predictions"]
-    model = models.NASNet(filters, blocks, 6, 64, large, num_classes=7).eval()
-    model.load_state_dict(dict(zip(model.state_dict(), [*arrays, weight.T, bias], strict=True)))
-    x = image(2, 64, 64, 3)
-    want = reference(x, training=False).detach().numpy()
-    with no_grad():
-        got = model(Tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))).data
-    assert np.abs(want[0] - want[1]).max() > 1e-3 * np.abs(want).max()
-    assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_network_has_the_published_parameters(name):
     model = make(name)

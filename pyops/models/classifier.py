@@ -19,6 +19,7 @@ class Classifier(nn.Module):
     top: bool = True
     pooling: str | None = None
     activation: str | None = None
+    layout: str | None = None   # "keras": padding, strides and constants of keras.applications, as its weights need them
     own_head: bool = False   # whether `head` stands in for the published classifier
 
     def maps(self, input):

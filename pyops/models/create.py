@@ -69,10 +69,11 @@ def create_model(name: str, weights=None, include_top: bool = True, pooling: str
                  classifier_activation: str | None = None, **settings) -> Classifier:
     """The network called `name`, in training mode, its weights drawn (manual_seed) or read from a file.
 
-    weights: None, or the path of a .safetensors or .pth file with torchvision's or timm's names. include_top=False leaves out the
-    classifier: the model then returns its last feature maps (N, C, H, W), or (N, C) with pooling "avg" or "max". classes: None for the
-    published number (1000; of LeNet-5 and All-CNN 10). classifier_activation: None for logits, "softmax", or "sigmoid". settings: of the
-    network's own function, such as dropout.
+    weights: None, or the path of a .safetensors or .pth file with torchvision's or timm's names, or of an .h5 file of the network of that
+    name in keras.applications (which then pads and normalises as Keras does; scaling pixels is the caller's part, also where the Keras
+    network does it itself). include_top=False leaves out the classifier: the model then returns its last feature maps (N, C, H, W), or
+    (N, C) with pooling "avg" or "max". classes: None for the published number (1000; of LeNet-5 and All-CNN 10). classifier_activation:
+    None for logits, "softmax", or "sigmoid". settings: of the network's own function, such as dropout.
     Raises ValueError for an unknown name (with the closest), an unknown pooling or activation, or weights that do not fit, with a report.
     """
     if name not in MODELS:

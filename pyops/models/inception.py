@@ -12,12 +12,16 @@ from .googlenet import BasicConv2d, FromImageNetStatistics
 AUXILIARY_WEIGHT = 0.4   # the paper gives none; this is what its authors' later code uses
 
 
-def pooled(input):
-    """3x3 means at every position, edges included with zeros around them."""
-    return F.avg_pool2d(input, 3, 1, 1)
+class PoolBranch(nn.Module):
+    """A block one of whose branches pools."""
+    count_edges = True
+
+    def pooled(self, input):
+        """3x3 means at every position; the zeros around the maps count, but in Keras' layout."""
+        return F.avg_pool2d(input, 3, 1, 1, count_include_pad=self.count_edges)
 
 
-class InceptionA(nn.Module):
+class InceptionA(PoolBranch):
     """The paper's figure 5: two 3x3 convolutions in place of a 5x5."""
 
     def __init__(self, channels: int, pool_features: int):
@@ -32,7 +36,7 @@ class InceptionA(nn.Module):
     def forward(self, input):
         branch5x5 = self.branch5x5_2(self.branch5x5_1(input))
         branch3x3dbl = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(input)))
-        return F.cat([self.branch1x1(input), branch5x5, branch3x3dbl, self.branch_pool(pooled(input))], 1)
+        return F.cat([self.branch1x1(input), branch5x5, branch3x3dbl, self.branch_pool(self.pooled(input))], 1)
 
 
 class InceptionB(nn.Module):
@@ -49,7 +53,7 @@ class InceptionB(nn.Module):
         return F.cat([self.branch3x3(input), branch3x3dbl, F.max_pool2d(input, 3, 2)], 1)
 
 
-class InceptionC(nn.Module):
+class InceptionC(PoolBranch):
     """1x7 and 7x1 convolutions in place of 7x7; figure 6."""
 
     def __init__(self, channels: int, width: int):
@@ -69,7 +73,7 @@ class InceptionC(nn.Module):
         branch7x7 = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(input)))
         branch7x7dbl = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(input)))
         branch7x7dbl = self.branch7x7dbl_5(self.branch7x7dbl_4(branch7x7dbl))
-        return F.cat([self.branch1x1(input), branch7x7, branch7x7dbl, self.branch_pool(pooled(input))], 1)
+        return F.cat([self.branch1x1(input), branch7x7, branch7x7dbl, self.branch_pool(self.pooled(input))], 1)
 
 
 class InceptionD(nn.Module):
@@ -89,7 +93,7 @@ class InceptionD(nn.Module):
         return F.cat([branch3x3, branch7x7x3, F.max_pool2d(input, 3, 2)], 1)
 
 
-class InceptionE(nn.Module):
+class InceptionE(PoolBranch):
     """1x3 and 3x1 convolutions side by side; figure 7."""
 
     def __init__(self, channels: int):
@@ -109,7 +113,7 @@ class InceptionE(nn.Module):
         branch3x3 = F.cat([self.branch3x3_2a(x), self.branch3x3_2b(x)], 1)
         x = self.branch3x3dbl_2(self.branch3x3dbl_1(input))
         branch3x3dbl = F.cat([self.branch3x3dbl_3a(x), self.branch3x3dbl_3b(x)], 1)
-        return F.cat([self.branch1x1(input), branch3x3, branch3x3dbl, self.branch_pool(pooled(input))], 1)
+        return F.cat([self.branch1x1(input), branch3x3, branch3x3dbl, self.branch_pool(self.pooled(input))], 1)
 
 
 class InceptionAux(nn.Module):

@@ -40,10 +40,21 @@ class PreActivationBottleneck(nn.Module):
         self.conv2 = convolution(width, width, 3, stride)
         self.norm3 = PreActivation(width)
         self.conv3 = convolution(width, filters, 1)
+        self.stride = stride
+
+    def set_stride(self, stride: int) -> None:
+        """Keras' networks have it elsewhere in a stage; where the shortcut is the input, its every other pixel then."""
+        self.stride = stride
+        self.conv2.stride = (stride, stride)
+        if self.downsample is not None:
+            self.downsample.conv.stride = (stride, stride)
 
     def forward(self, input):
         x = self.norm1(input)
-        shortcut = input if self.downsample is None else self.downsample(x)
+        if self.downsample is not None:
+            shortcut = self.downsample(x)
+        else:
+            shortcut = input if self.stride == 1 else F.max_pool2d(input, 1, self.stride)
         return F.add(self.conv3(self.norm3(self.conv2(self.norm2(self.conv1(x))))), shortcut)
 
 

@@ -1,7 +1,7 @@
 """Weights of other libraries: files of arrays by name, renamed by one table a family, loaded strictly.
 
-A file's names are torchvision's (.pth or safetensors) or timm's (safetensors or .pth). No file runs code: safetensors holds arrays only, and
-a .pth is read by torch.load(weights_only=True).
+A file's names are torchvision's (.pth or safetensors), timm's (safetensors or .pth) or Keras' (.h5; keras_names.py). No file runs code:
+safetensors and .h5 hold arrays only, and a .pth is read by torch.load(weights_only=True).
 """
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from . import keras_names
+from .keras_layout import to_keras
 
 
 def inverted_blocks(places: Mapping[str, str], stages: str):
@@ -32,17 +35,34 @@ TIMM = {
 }
 
 
-def read(path) -> dict[str, np.ndarray]:
-    """The arrays of a .safetensors, .pth or .pt file. FileNotFoundError; ValueError where it is damaged or of another kind."""
-    path = Path(path)
+def read_for(model, path) -> dict[str, np.ndarray]:
+    """The arrays of a file by the model's names, as far as it has them; brings the model into Keras' layout where the file is Keras' or of
+    such a model. FileNotFoundError; ValueError where the file is damaged or of another kind."""
+    path, family, metadata = Path(path), type(model).__name__, {}
     if not path.is_file():
         raise FileNotFoundError(f"weights: {path}: no such file")
+    if path.suffix == ".h5":
+        return read_keras(model, path)
     if path.suffix == ".safetensors":
         from ..train.checkpoint import load
-        return load(path)[0]
-    if path.suffix in (".pth", ".pt"):
-        return read_torch(path)
-    raise ValueError(f"weights: {path}: the name must end in .safetensors, .pth or .pt")
+        state, metadata = load(path)
+    elif path.suffix in (".pth", ".pt"):
+        state = read_torch(path)
+    else:
+        raise ValueError(f"weights: {path}: the name must end in .safetensors, .pth, .pt or .h5")
+    if metadata.get("layout") == "keras" and metadata.get("family") == family:
+        to_keras(model)
+    return renamed(state, family, model.state_dict())
+
+
+def read_keras(model, path: Path) -> dict[str, np.ndarray]:
+    if getattr(model, "AuxLogits", None) is not None:
+        raise ValueError(f"weights: {path}: keras.applications has no auxiliary classifier; create {type(model).__name__} with "
+                         "aux_logits=False")
+    layers = keras_names.read(path)
+    keras_names.check_family(model, path)
+    to_keras(model)
+    return keras_names.state(model, layers)
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -77,13 +97,14 @@ def new_name(key: str, family: str, own) -> str:
 
 
 def load(model, path) -> None:
-    """Loads a file into a model of pyops.models. ValueError with everything that does not match: then nothing was changed.
+    """Loads a file into a model of pyops.models. ValueError with everything that does not match: then no array was changed. Weights that
+    Keras trained bring the model into Keras' layout (keras_layout.py), from which there is no way back.
 
     The head's arrays in the file are left out where the model has no head; arrays of an auxiliary classifier (aux1, aux2, AuxLogits) where
     it has none. A different number of classes is named as such.
     """
+    state = read_for(model, path)
     own = model.state_dict()
-    state = renamed(read(path), type(model).__name__, own)
     absent = tuple(f"{name}." for name in model.head_names if getattr(model, name, None) is None)
     state = {k: reshaped(v, own.get(k)) for k, v in state.items() if not (absent and k.startswith(absent))}
     shapes = [(k, state[k].shape, own[k].shape) for k in own if k in state and state[k].shape != own[k].shape]
@@ -117,4 +138,5 @@ def save(model, path) -> None:
     from ..train.checkpoint import save as write
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"weights: {path}: the name must end in .safetensors")
-    write(path, model.state_dict(), {"family": type(model).__name__})
+    layout = {"layout": model.layout} if getattr(model, "layout", None) else {}
+    write(path, model.state_dict(), {"family": type(model).__name__} | layout)
