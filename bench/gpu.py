@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -22,8 +24,8 @@ from .gpu_rows import ROWS
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ROTATION = 256 << 20    # bytes of inputs that a loop goes through: more than any L2 holds
-TORCH = {"f32": "float32", "tf32": "float32", "bf16": "bfloat16"}
-TOLERANCE = {"f32": 2e-4, "tf32": 4e-3, "bf16": 4e-2}   # of the largest value: float sums in other orders, 10 and 7 bits of mantissa
+TORCH = {"f32": "float32", "tf32": "float32", "bf16": "bfloat16", "hopper": "bfloat16"}   # hopper: bf16 with PYOPS_HOPPER=1
+TOLERANCE = {"f32": 2e-4, "tf32": 4e-3, "bf16": 4e-2, "hopper": 4e-2}   # of the largest value: float sums in other orders, 10 and 7 bits of mantissa
 
 
 def main(arguments=None) -> int:
@@ -149,13 +151,44 @@ def integers() -> str:
             exact = np.array_equal(cupy.asnumpy(c.astype(np.float32)), want.astype(kernels.dtype).astype(np.float32))
             if not exact:
                 wrong.append(f"{real} {m}x{n}x{k}")
+        wrong += hopper_integers(kernels, rng)
     return "exact" if not wrong else "differ: " + ", ".join(wrong)
+
+
+def hopper_integers(kernels, rng) -> list[str]:
+    """The same of the kernels by wgmma, with every kernel of the file: each order of operands, one tile and several, more steps than stages."""
+    import cupy
+
+    from ..kernels.gemm import hopper
+    wrong = []
+    for batch, m, n, k in ((1, 128, 128, 64), (2, 136, 264, 72), (1, 264, 136, 1032), (2, 2056, 2600, 520)):
+        for ta in (False, True):
+            for tb in (False, True):
+                a, b = (rng.integers(-4, 5, shape) for shape in ((batch, m, k), (1, k, n)))
+                bias = rng.integers(-4, 5, n)
+                left, right = (cupy.asarray(np.ascontiguousarray(x.swapaxes(1, 2) if swapped else x), kernels.dtype)
+                               for x, swapped in ((a, ta), (b, tb)))
+                if not hopper.takes(kernels.device, left, right):
+                    return []   # another device
+                c = cupy.full((batch, m, n), np.nan, kernels.dtype)
+                hopper.gemm_hopper(kernels.device, left, right, ta, tb, c, cupy.asarray(bias, kernels.dtype), 0, True)
+                want = (a.astype(np.float32) @ b.astype(np.float32) + bias).astype(np.float32)   # every partial sum is an integer below 2^24
+                if not np.array_equal(cupy.asnumpy(c.astype(np.float32)), want.astype(kernels.dtype).astype(np.float32)):
+                    wrong.append(f"wgmma {kernels.real} {batch}x{m}x{n}x{k} {'nt'[ta]}{'nt'[tb]}")
+    return wrong
+
+
+def precisions_of(row) -> tuple[str, ...]:
+    """Matrix products in bfloat16 once more by wgmma, where the device has it."""
+    import cupy
+    hopper = row.name.startswith("linear") and "bf16" in row.precisions and cupy.cuda.Device().compute_capability == "90"
+    return (*row.precisions, "hopper") if hopper else row.precisions
 
 
 def timed(end, limits):
     print(f"{'row':<52} {'type':<5} {'ours ms':>9} {'torch ms':>9} {'ratio':>6} {'of ceiling':>10} {'error':>9}")
     for row in ROWS:
-        for precision in row.precisions:
+        for precision in precisions_of(row):
             head = {"row": row.name, "precision": precision}
             if time.monotonic() > end - 5:
                 yield head | {"not measured": "no time left"}
@@ -190,14 +223,24 @@ def measure(row, precision, limits) -> dict:
             raise AssertionError(f"differs from torch by {error:.1e} of the largest value; {TOLERANCE[precision]:.0e} allowed")
         ours = best(lambda i: row.ours(functional, *arrays[i % count]), count)
     theirs = torch_best(lambda i: row.theirs(torch.nn.functional, *tensors[i % count]), count)
-    floor = max(row.elements * size / limits["copy GB/s"] / 1e6, row.flops / limits[f"{precision} TFLOP/s"] / 1e9)
+    floor = max(row.elements * size / limits["copy GB/s"] / 1e6, row.flops / limits[f"{'bf16' if precision == 'hopper' else precision} TFLOP/s"] / 1e9)
     return {"ours_ms": ours[0], "ours_median_ms": ours[1], "torch_ms": theirs[0], "torch_median_ms": theirs[1], "ratio": theirs[0] / ours[0],
             "floor_ms": floor, "of_ceiling": floor / ours[0], "bound": row.bound, "error": error}
 
 
+@contextmanager
 def using(precision):
     from ..cuda.precision import precision as choose
-    return choose({"f32": "strict", "tf32": "tf32", "bf16": "strict"}[precision])
+    before = os.environ.get("PYOPS_HOPPER")
+    os.environ["PYOPS_HOPPER"] = "1" if precision == "hopper" else "0"
+    try:
+        with choose("tf32" if precision == "tf32" else "strict"):
+            yield
+    finally:
+        if before is None:
+            del os.environ["PYOPS_HOPPER"]
+        else:
+            os.environ["PYOPS_HOPPER"] = before
 
 
 def to_cupy(tensor):

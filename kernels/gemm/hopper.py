@@ -1,7 +1,7 @@
 """When and how a product of 16-bit matrices goes to hopper.cu. No device has run it yet, so it waits for PYOPS_HOPPER=1."""
 import os
 
-from pyops.cuda.tensor_map import mappable
+from ...cuda.tensor_map import mappable
 
 FILE = "gemm/hopper.cu"
 ROWS, DEEP, PATTERN = 128, 64, 1024   # BM, DEEP and PATTERN_BYTES of hopper.cu
@@ -9,7 +9,7 @@ THREADS = 384
 STAGES = {128: 6, 256: 4}   # by the tile's columns
 
 
-def serves(device, a, b, transpose_a, c):
+def serves(device, a, b, c):
     """Whether this product can and should be hopper.cu's: enough tiles of it that no smaller tile, nor a reduction cut into pieces, would keep
     more of the device busy. The emulator has no tensor maps."""
     batch, m, n = c.shape

@@ -11,25 +11,25 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from .nvrtc import ARCHITECTURES, Resources, compile_cubin, missing, resources
-from .source import KERNELS, Source, cuda_files
+from .source import KERNELS, REALS, Source, cuda_files
 
 TABLE = KERNELS / "cuda_budget.txt"
 SLACK = 8   # registers: counts move a little from one NVRTC to the next
 
 
 def compilations() -> list[tuple[Source, str]]:
-    """float for every architecture; the other types, whose code is the same but for the type, for one."""
-    return [(Source(path, real), arch) for path in cuda_files() for real, arch in
-            [*(("f32", a) for a in ARCHITECTURES), ("f64", "sm_90"), ("f16", "sm_90"), ("bf16", "sm_90")]
-            if not needs_newer(path, arch, real)]
+    """Every file in the forms that it has."""
+    return [(Source(path, real), arch) for path in cuda_files() for real, arch in forms(Source(path, "f32").required)]
 
 
-def needs_newer(path, arch, real) -> bool:
-    """A file whose first lines say `requires sm_NN` is not compiled for older ones."""
-    first = path.read_text()[:600]
-    if "requires sm_" in first:
-        return int(arch[3:].rstrip("a")) < int(first.split("requires sm_", 1)[1][:3].strip(" .,;:\n"))
-    return False
+def forms(required: str) -> list[tuple[str, str]]:
+    """(type, architecture): float for every architecture that is not older than the required one; the other types, whose code is the same but
+    for the type, for one. What requires sm_NNa runs on nothing else, and is compiled for it alone."""
+    if required.endswith("a"):
+        return [(real, required) for real in REALS]
+    least = int(required[3:] or 0)
+    return [(real, arch) for real, arch in [*(("f32", a) for a in ARCHITECTURES), ("f64", "sm_90"), ("f16", "sm_90"), ("bf16", "sm_90")]
+            if int(arch[3:]) >= least]
 
 
 def measured() -> Iterator[tuple[str, str, str, Resources]]:

@@ -7,7 +7,9 @@ import numpy as np
 
 from .arguments import argument
 from .emulated import dtype_of
+from .nvrtc import compile_cubin, cubin_path
 from .source import Source, kernel_source
+from .tensor_map import tensor_map
 
 OLDEST = (7, 5)          # compute capability that the kernels are written for
 STATIC_SHARED = 48 << 10   # bytes of dynamic shared memory that a kernel gets unasked
@@ -59,8 +61,12 @@ def describe() -> list[str]:
 
 @lru_cache(4096)
 def module(source: Source, stamp: float, device: int):
-    """The module of `source` on a device. CuPy's own cache does not see headers: the digest among the options does."""
+    """The module of `source` on a device. CuPy's own cache does not see headers: the digest among the options does. CuPy compiles for sm_90
+    where a file requires sm_90a: such a file is compiled here."""
     import cupy
+    if source.required.endswith("a"):
+        compile_cubin(source, source.required)
+        return cupy.RawModule(path=str(cubin_path(source, source.required)))
     return cupy.RawModule(code=source.text, options=(*source.options, f"-DSOURCE_DIGEST={int(source.digest, 16) % 2 ** 31}"))
 
 
@@ -119,6 +125,10 @@ class CupyDevice:
     def get(self, array):
         import cupy
         return cupy.asnumpy(array)
+
+    def tensor_map(self, array, box):
+        """What a kernel's TensorMap (hopper.cuh) is passed; see pyops.cuda.tensor_map."""
+        return tensor_map(array, box)
 
     def launch(self, file, kernel, grid, block, args, shared=0, stream=None, **defines):
         """Queues kernels/`file`'s `kernel` on `stream` (CuPy's current one if None); an empty grid launches nothing."""

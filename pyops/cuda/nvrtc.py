@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from .emulator import cache_folder
 from .source import Source
@@ -50,10 +51,15 @@ def version() -> str:
     return ".".join(map(str, nvrtc.nvrtcVersion()[1:]))
 
 
+def cubin_path(source: Source, arch: str) -> Path:
+    """Where compile_cubin keeps the machine code."""
+    return cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{arch}-nvrtc{version()}-{source.digest}.cubin"
+
+
 def compile_cubin(source: Source, arch: str) -> tuple[bytes, str]:
     """Machine code of `source` for `arch` ("sm_90"), and the log with each kernel's resources. Kept in the user's cache folder."""
-    kept = cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{arch}-nvrtc{version()}-{source.digest}"
-    cubin, log = kept.with_name(kept.name + ".cubin"), kept.with_name(kept.name + ".log")
+    cubin = cubin_path(source, arch)
+    log = cubin.with_suffix(".log")
     if cubin.exists() and log.exists():
         return cubin.read_bytes(), log.read_text()
     code, text = _compile(source, arch)

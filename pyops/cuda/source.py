@@ -38,6 +38,12 @@ class Source:
             h.update(path.read_bytes())
         return h.hexdigest()[:20]
 
+    @property
+    def required(self) -> str:
+        """The architecture that the file's first lines require ("requires sm_80"), or "". sm_90a is no least one but the only one."""
+        found = re.search(r"requires (sm_\d+a?)", self.text[:600])
+        return found[1] if found else ""
+
 
 def kernel_source(file: str, real: str, **defines) -> Source:
     """The Source of `file`, a path under kernels/ such as "softmax/cuda.cu"."""

@@ -1,0 +1,204 @@
+"""The Hopper path of the matrix products without a Hopper: when it is chosen, what the driver and the kernel are asked for, what is compiled."""
+import ctypes
+from types import SimpleNamespace
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from pyops.cuda import budget, device, machine_code, nvrtc, tensor_map
+from pyops.cuda.emulated import EmulatedDevice
+from pyops.cuda.source import KERNELS, REALS, kernel_source
+from pyops.kernels.gemm import hopper, launch
+
+bf16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def dense(*shape, dtype=bf16):
+    return EmulatedDevice("f32").zeros(shape, dtype)   # aligned as on a device
+
+
+class FakeDevice:
+    """Remembers launches and maps."""
+    capability, multiprocessors = (9, 0), 132
+
+    def __init__(self, real="bf16"):
+        self.real, self.dtype, self.launched, self.boxes = real, bf16, [], []
+
+    def tensor_map(self, array, box):
+        self.boxes.append((array.shape, box))
+        return "map"
+
+    def launch(self, file, kernel, grid, block, args, shared=0, **defines):
+        self.launched.append((file, kernel, grid, block, args, shared, defines))
+
+    def empty(self, shape, dtype):
+        return np.empty(shape, dtype)
+
+
+@pytest.fixture
+def asked_for(monkeypatch):
+    monkeypatch.setenv("PYOPS_HOPPER", "1")
+
+
+LARGE = (dense(1, 2048, 64), dense(1, 64, 2048), dense(1, 2048, 2048))
+
+
+def files(target, a, b, c):
+    launch.gemm(target, a, b, False, False, c)
+    return [row[0] for row in target.launched]
+
+
+def test_it_is_chosen_where_it_is_asked_for(asked_for):
+    assert files(FakeDevice(), *LARGE) == ["gemm/hopper.cu"]
+
+
+@pytest.mark.parametrize("value", [None, "0"])
+def test_it_is_off_unless_asked_for(monkeypatch, value):
+    monkeypatch.delenv("PYOPS_HOPPER", raising=False)
+    if value:
+        monkeypatch.setenv("PYOPS_HOPPER", value)
+    assert files(FakeDevice(), *LARGE) == ["gemm/tensor.cu"]
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (10, 0), (12, 0)])
+def test_other_devices_keep_the_other_kernel(asked_for, capability):
+    target = FakeDevice()
+    target.capability = capability
+    assert files(target, *LARGE) == ["gemm/tensor.cu"]
+
+
+@pytest.mark.parametrize("a, b, c", [
+    (dense(1, 2048, 63), dense(1, 63, 2048), dense(1, 2048, 2048)),      # lines of A that are no multiple of 16 bytes
+    (dense(1, 2048, 64), dense(1, 64, 2044), dense(1, 2048, 2044)),      # those of B
+    (dense(1, 2048, 0), dense(1, 0, 2048), dense(1, 2048, 2048)),        # no reduction
+    (dense(1, 128, 64), dense(1, 64, 128), dense(1, 128, 128)),          # one tile
+    (dense(1 + 2048 * 64)[1:].reshape(1, 2048, 64), *LARGE[1:]),           # an address that is no multiple of 16
+], ids=["a", "b", "no_depth", "small", "unaligned"])
+def test_what_it_cannot_take_or_should_not_goes_to_the_other_kernel(asked_for, a, b, c):
+    assert "gemm/hopper.cu" not in files(FakeDevice(), a, b, c)
+
+
+def test_float32_is_not_its_business(asked_for):
+    assert "gemm/hopper.cu" not in files(FakeDevice("f32"), *(x.astype(np.float32) for x in LARGE))
+
+
+def test_the_emulator_never_sees_it(asked_for):
+    arrays = [dense(1, 256, 8), dense(1, 8, 256)]
+    assert not hopper.serves(EmulatedDevice("bf16"), *arrays, dense(1, 256, 256))
+
+
+@pytest.mark.parametrize("ta, tb, name, boxes", [
+    (False, False, "nn", [(128, 64), (64, 64)]), (False, True, "nt", [(128, 64), (256, 64)]),
+    (True, False, "tn", [(64, 64), (64, 64)]), (True, True, "tt", [(64, 64), (256, 64)]),
+])
+def test_kernel_boxes_and_sizes(ta, tb, name, boxes):
+    target, m, n, k = FakeDevice(), 2056, 2600, 72
+    a, b = dense(*((2, k, m) if ta else (2, m, k))), dense(*((1, n, k) if tb else (1, k, n)))
+    hopper.gemm_hopper(target, a, b, ta, tb, c := dense(2, m, n), None, 2, True)
+    (_, kernel, grid, block, args, shared, _), = target.launched
+    assert kernel == f"hopper_128x256_{name}" and [box for _, box in target.boxes] == boxes
+    assert grid == (2 * 17 * 11,) and block == (384,)
+    assert args == ("map", "map", None, c, (m, n, k, 1, 0), (1, 2)) or args[3] is c and args[4:] == ((m, n, k, 1, 0), (1, 2))
+    assert 4 * (128 + 256) * 128 + 1024 == shared <= 227 << 10
+
+
+def test_narrow_tiles_where_wide_ones_would_be_too_few():
+    target = FakeDevice()
+    hopper.gemm_hopper(target, dense(1, 1024, 64), dense(1, 1024, 64), False, True, dense(1, 1024, 1024), None, 0, True)
+    assert target.launched[0][1:3] == ("hopper_128x128_nt", (64,)) and target.launched[0][5] == 6 * 256 * 128 + 1024 <= 227 << 10
+    assert [box for _, box in target.boxes] == [(128, 64), (128, 64)]
+
+
+# ---- tensor maps, with a driver that writes down what it is asked
+
+@pytest.fixture
+def driver(monkeypatch):
+    pytest.importorskip("cuda.bindings.driver")
+    tensor_map._encoded.cache_clear()
+    asked = SimpleNamespace(calls=[], code=0)
+
+    def encode(to, kind, rank, at, sizes, strides, box, steps, *modes):
+        asked.calls.append((to.value, kind, rank, at.value, *(list(v) for v in (sizes, strides, box, steps)), modes))
+        ctypes.memmove(to, bytes(range(128)), 128)
+        return asked.code
+    monkeypatch.setattr(tensor_map, "encode", lambda: encode)
+    yield asked
+    tensor_map._encoded.cache_clear()
+
+
+@pytest.mark.parametrize("dtype, kind", [(np.float16, 6), (bf16, 9)])   # cuda.h's CUtensorMapDataType
+def test_the_driver_is_asked_for_swizzled_boxes(driver, dtype, kind):
+    array = dense(3, 5, 24, dtype=dtype)
+    made = tensor_map.tensor_map(array, (128, 64))
+    (to, *rest), = driver.calls
+    assert to % 64 == 0
+    # sizes and boxes from the innermost axis on, strides in bytes of the outer ones; no interleave, 128-byte swizzle, 256-byte promotion, zeros
+    assert rest == [kind, 3, array.ctypes.data, [24, 5, 3], [48, 240], [64, 128, 1], [1, 1, 1], (0, 3, 3, 0)]
+    assert isinstance(made, np.void) and made.tobytes() == bytes(range(128))
+
+
+def test_a_map_is_made_once(driver):
+    array = dense(1, 8, 8)
+    assert tensor_map.tensor_map(array, (64, 64)) == tensor_map.tensor_map(array, (64, 64)) and len(driver.calls) == 1
+    tensor_map.tensor_map(array, (128, 64))
+    assert len(driver.calls) == 2
+
+
+def test_it_is_passed_by_value(driver):
+    made = device.CupyDevice("bf16").tensor_map(dense(1, 8, 8), (64, 64))
+    passed = device.CupyDevice("bf16")._passed(device.argument(made, "bf16"))
+    assert passed.shape == (1,) and passed.nbytes == 128 and passed.tobytes() == bytes(range(128))
+
+
+@pytest.mark.parametrize("array, box, said", [
+    (dense(2, 8), (64, 64), "three axes"), (dense(1, 8, 9), (64, 64), "multiple of 16"), (dense(1, 0, 8), (64, 64), "none empty"),
+    (dense(1, 8, 8), (257, 64), "256 lines"), (dense(1, 8, 8), (64, 65), "128 bytes"), (dense(1, 8, 8, dtype=np.int16), (64, 64), "int16"),
+])
+def test_what_has_no_map(driver, array, box, said):
+    with pytest.raises(ValueError, match=said):
+        tensor_map.tensor_map(array, box)
+
+
+def test_a_driver_that_refuses_is_quoted(driver):
+    driver.code = 1
+    with pytest.raises(RuntimeError, match="CUDA_ERROR_INVALID_VALUE"):
+        tensor_map.tensor_map(dense(1, 8, 8), (64, 64))
+
+
+# ---- what is compiled
+
+def test_it_is_compiled_for_its_architecture_alone():
+    assert [(s.real, arch) for s, arch in budget.compilations() if s.path.name == "hopper.cu"] == [(real, "sm_90a") for real in REALS]
+    assert ("f32", "sm_75") not in budget.forms("sm_80") and ("f32", "sm_80") in budget.forms("sm_80")
+    assert ("f32", "sm_75") in budget.forms("")
+
+
+def test_constants_are_the_kernels():
+    text = (KERNELS / "gemm" / "hopper.cu").read_text()
+    assert f"BM = {hopper.ROWS}, DEEP = {hopper.DEEP}, " in text and "PRODUCER = 128, CONSUMERS = 256;" in text and hopper.THREADS == 128 + 256
+    for columns, stages in hopper.STAGES.items():
+        assert text.count(f"ENTRY({columns}, {stages}, ") == text.count(f"ENTRY({columns}, ") == 4
+
+
+@pytest.mark.skipif(bool(nvrtc.missing() or machine_code.missing()), reason=nvrtc.missing() or machine_code.missing() or "can run")
+@pytest.mark.parametrize("real", ["bf16", "f16"])
+def test_products_stay_in_flight(real):
+    """One wgmma for each 16 of a tile's 64, a copy for each box, and no assembler's remark that products wait for each other."""
+    _, log = nvrtc.compile_cubin(kernel_source("gemm/hopper.cu", real), "sm_90a")
+    assert "serialized" not in log
+    found = machine_code.instructions("gemm/hopper.cu", real, "sm_90a")
+    count = lambda kernel, prefix: sum(n for name, n in found[kernel].items() if name.startswith(prefix))   # noqa: E731
+    boxes = {f"hopper_128x{n}_{ta}{tb}": (2 if ta == "t" else 1) + (n // 64 if tb == "n" else 1) for n in (128, 256) for ta in "nt" for tb in "nt"}
+    assert {k: (count(k, "HGMMA"), count(k, "UTMALDG"), count(k, "LDL") + count(k, "STL")) for k in found} == {k: (4, n, 0) for k, n in boxes.items()}
+
+
+def test_a_module_of_it_is_compiled_here(monkeypatch, tmp_path):
+    """CuPy would compile for sm_90, which has no wgmma."""
+    import sys
+    asked = []
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(RawModule=lambda **how: asked.append(how)))
+    monkeypatch.setattr(device, "compile_cubin", lambda source, arch: asked.append(arch))
+    monkeypatch.setattr(device, "cubin_path", lambda source, arch: tmp_path / arch)
+    device.module.__wrapped__(kernel_source("gemm/hopper.cu", "bf16"), 0.0, 0)
+    assert asked == ["sm_90a", {"path": str(tmp_path / "sm_90a")}]
