@@ -42,10 +42,14 @@ def _array(op, position, value, kind):
     import cupy
     if value is None and kind in "oj":
         return None
+    if kind in "ij" and isinstance(value, np.ndarray):   # lengths, targets: small, and often made by the host
+        value = cupy.asarray(value)
     if not (hasattr(value, "__cuda_array_interface__") or _is_bfloat16_on_cuda(value)):
         raise TypeError(f"{op.name}: input {position} is a {type(value).__name__} in the host's memory and others lie on a GPU; "
                         f"move it there first")
-    array = value if isinstance(value, cupy.ndarray) else _viewed(op, position, value)
+    if getattr(value, "requires_grad", False):
+        raise TypeError(f"{op.name}: input {position} requires a gradient in torch, which would not see this op; detach it")
+    array = viewed(value)
     if array.device.id != cupy.cuda.runtime.getDevice():
         raise ValueError(f"{op.name}: input {position} lies on GPU {array.device.id}, the first input on GPU "
                          f"{cupy.cuda.runtime.getDevice()}; all must lie on one")
@@ -56,10 +60,11 @@ def _array(op, position, value, kind):
     return cupy.ascontiguousarray(array)
 
 
-def _viewed(op, position, value):
+def viewed(value):
+    """A CuPy array that shares `value`'s memory."""
     import cupy
-    if getattr(value, "requires_grad", False):
-        raise TypeError(f"{op.name}: input {position} requires a gradient in torch, which would not see this op; detach it")
+    if isinstance(value, cupy.ndarray):
+        return value
     return cupy.from_dlpack(value) if hasattr(value, "__dlpack__") else cupy.asarray(value)
 
 

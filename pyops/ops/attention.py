@@ -11,7 +11,7 @@ from ..dispatch import as_array
 from ..kernels.attention import reference
 from ..registry import A, Op, bad, case
 from ..tensor import Context, Tensor
-from .broadcast import strides_in, sum_to
+from .broadcast import contiguous, strides_in, sum_to
 from .dropout import dropout
 from .elementwise import add, exp, mul, sub, where
 from .matmul import matmul
@@ -142,7 +142,7 @@ def backward(k, dy, q, key, v, mask, y, logsum, *, causal, scale, gqa):
     _, keys, features, values = p.sizes[:4]
     dq, dk, dv = k.empty((*p.shape[:-1], features)), k.empty((*p.lead, keys, features)), k.empty((*p.lead, keys, values))
     k.attention_backward(dy, q, key, v, mask, y, logsum, p.lead, p.sizes, *p.strides[:4], causal, scale, dq, dk, dv)
-    return tuple(np.ascontiguousarray(reference.sum_to(d, x.shape, gqa)) for d, x in ((dq, q), (dk, key), (dv, v)))
+    return tuple(contiguous(reference.sum_to(d, x.shape, gqa)) for d, x in ((dq, q), (dk, key), (dv, v)))
 
 
 ATTENTION_BACKWARD = Op("attention_backward", "rrrrorr", backward, reference.attention_backward, kernels=("attention_backward",))

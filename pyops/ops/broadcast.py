@@ -35,6 +35,11 @@ def plan(op, *shapes):
     return out, *(map(tuple, zip(*axes)) if axes else ((1,),) * (1 + len(shapes)))
 
 
+def contiguous(array):
+    """`array` itself, or a copy in C order; NumPy's own function would not take a GPU's array."""
+    return array if array.flags.c_contiguous else array.copy()
+
+
 def strides_in(shape, ndim):
     """Strides in elements of a contiguous array of `shape` seen with `ndim` axes, 0 along axes of size one."""
     strides, step = [], 1

@@ -42,7 +42,7 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
     y, mean, var = GROUP_NORM(input, weight, bias, groups=max(shape[1], 1), eps=eps, out=out)
     values = math.prod(shape[2:])
     if shape[0] and values and any(v is not None for v in statistics):
-        mean, var = (np.asarray(v.data if isinstance(v, Tensor) else v).mean(0) for v in (mean, var))
+        mean, var = ((v.data if isinstance(v, Tensor) else v).mean(0) for v in (mean, var))
         follow(statistics, mean, var, values, momentum)
     return y
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..kernels.gemm import reference
 from ..registry import A, Op, bad, case
 from ..tensor import Context
+from .broadcast import contiguous
 from .shape import broadcast_to
 
 __all__ = ["matmul", "linear", "bmm"]
@@ -75,7 +76,7 @@ def as_batch(x, matrix, lead):
         return x.reshape(1, *matrix[-2:])
     if matrix[:-2] == lead:
         return x.reshape(-1, *matrix[-2:])
-    return np.ascontiguousarray(np.broadcast_to(x.reshape(matrix), lead + matrix[-2:])).reshape(-1, *matrix[-2:])
+    return contiguous(np.broadcast_to(x.reshape(matrix), lead + matrix[-2:])).reshape(-1, *matrix[-2:])
 
 
 def matmul_forward(k, a, b):
@@ -109,14 +110,14 @@ def matmul_gradient_forward(k, dy, a, b, *, side):
     if side == 0:
         grad = k.empty((product[0], *ma[-2:]))
         k.gemm(g, right, False, True, grad)
-        return np.ascontiguousarray(reduced(grad, ma, lead).reshape(a.shape))
+        return contiguous(reduced(grad, ma, lead).reshape(a.shape))
     if left.shape[0] > 1 and math.prod(mb[:-2]) == 1:   # one matrix on the right: sum over the batch is part of the reduction
         grad = k.empty((1, *mb[-2:]))
         k.gemm(left.reshape(1, -1, ma[-1]), g.reshape(1, -1, mb[-1]), True, False, grad)
         return grad.reshape(b.shape)
     grad = k.empty((product[0], *mb[-2:]))
     k.gemm(left, g, True, False, grad)
-    return np.ascontiguousarray(reduced(grad, mb, lead).reshape(b.shape))
+    return contiguous(reduced(grad, mb, lead).reshape(b.shape))
 
 
 def reference_matmul_gradient(dy, a, b, *, side):

@@ -144,7 +144,7 @@ def one_step(name, cell, x, states, weights, batch_first):
     plan(name, cell, tuple(x.shape), *(None if s is None else tuple(s.shape) for s in states), None,
          tuple(None if w is None else tuple(w.shape) for direction in weights for w in direction) + (None,) * (6 if len(weights) == 1 else 0), batch_first)
     for d, (w_ih, w_hh, b_ih, b_hh, w_hr, peep) in enumerate(weights):
-        zeros = lambda units: np.zeros((now.shape[0], units), w_ih.dtype)   # noqa: E731
+        zeros = lambda units: np.zeros_like(w_ih, shape=(now.shape[0], units))   # noqa: E731
         h = zeros(w_hh.shape[1]) if states[0] is None else select(states[0], 0, d)
         if cell == "lstm":
             c = zeros(w_ih.shape[0] // 4) if states[1] is None else select(states[1], 0, d)
@@ -219,6 +219,8 @@ def plan(name, cell, x, h0, c0, lengths, weights, batch_first):
 def aligned(k, shape):
     """An array whose rows begin where vectors do: a load across two cache lines costs two."""
     whole = k.empty((int(np.prod(shape)) + BLOCK,))
+    if not isinstance(whole, np.ndarray):   # a GPU's allocations are aligned
+        return whole[:int(np.prod(shape))].reshape(shape)
     first = -(whole.__array_interface__["data"][0] // whole.itemsize) % BLOCK
     return whole[first:first + int(np.prod(shape))].reshape(shape)
 
