@@ -223,7 +223,8 @@ def measure(row, precision, limits) -> dict:
             raise AssertionError(f"differs from torch by {error:.1e} of the largest value; {TOLERANCE[precision]:.0e} allowed")
         ours = best(lambda i: row.ours(functional, *arrays[i % count]), count)
     theirs = torch_best(lambda i: row.theirs(torch.nn.functional, *tensors[i % count]), count)
-    floor = max(row.elements * size / limits["copy GB/s"] / 1e6, row.flops / limits[f"{'bf16' if precision == 'hopper' else precision} TFLOP/s"] / 1e9)
+    peak = limits[f"{'bf16' if precision == 'hopper' else precision} TFLOP/s"]
+    floor = max(row.elements * size / limits["copy GB/s"] / 1e6, row.flops / peak / 1e9)
     return {"ours_ms": ours[0], "ours_median_ms": ours[1], "torch_ms": theirs[0], "torch_median_ms": theirs[1], "ratio": theirs[0] / ours[0],
             "floor_ms": floor, "of_ceiling": floor / ours[0], "bound": row.bound, "error": error}
 

@@ -53,6 +53,8 @@ __device__ __forceinline__ void copy_box(void* to, const TensorMap& map, int x, 
 
 // "Matrix descriptor" of a swizzled tile. Bits 0-13: address; 16-29: leading dimension byte offset; 32-45: stride dimension byte offset, each
 // without its last four bits; 49-51: base offset, 0 where patterns are aligned; 62-63: 1 for the 128-byte swizzle.
+// The layouts are those of the manual's "Canonical Layouts" for 128B swizzling, ((8, m), (T, 2k)) : ((8T, SBO), (1, T)) and
+// ((T, 8, m), (8, k)) : ((1, T, LBO), (8T, SBO)) with T = 8 values:
 //   K-major (a line is 64 of the reduction): stride is from eight rows to the next eight; leading is not used
 //   MN-major (a line is 64 rows): stride is from eight of the reduction to the next eight, leading from 64 rows to the next 64
 __device__ __forceinline__ u64 descriptor(const void* tile, int leading, int stride) {

@@ -2,8 +2,8 @@
 // order along the reduction, with a quarter of its instructions: a product of 64 x 256 x 16 is one, and a tile's copy is another.
 //
 // Warps 0-3 of a block are the producer (of them one thread): it keeps STAGES tiles of both operands on their way to shared memory. Warps
-// 4-7 and 8-11 are the consumers, two halves of the tile's 128 rows. A slot has two barriers: `full` ends a phase when its bytes have arrived, `empty`
-// when all eight consumer warps have multiplied them. Operands stay as they lie in memory: what is contiguous, the reduction (K-major) or
+// 4-7 and 8-11 are the consumers, two halves of the tile's 128 rows. A slot has two barriers: `full` ends a phase when its bytes have
+// arrived, `empty` when all eight consumer warps have multiplied them. Operands stay as they lie in memory: what is contiguous, the reduction (K-major) or
 // the rows (MN-major), is a flag of the product. Outside of a matrix copies deliver zeros; C is guarded when it is stored.
 #include "index.cuh"
 #include "tiles.cuh"
@@ -19,7 +19,7 @@ constexpr int BOX_BYTES = 64 * LINE_BYTES;   // 64 rows by DEEP, either way
 template <int ROWS, bool MN> struct Operand {
     static constexpr int BYTES = ROWS * LINE_BYTES;
 
-    // MN-major boxes are 64 rows wide, for that is all that a line holds; K-major ones are as high as the tile (launch.py).
+    // MN-major boxes are 64 rows wide, for that is all that a line holds; K-major ones are as high as the tile (hopper.py).
     static __device__ __forceinline__ void copy(char* to, const TensorMap& map, int row, int depth, int index, u64* barrier) {
         if (MN) {
 #pragma unroll
@@ -63,7 +63,7 @@ __device__ __forceinline__ void product(const TensorMap& a, const TensorMap& b, 
     constexpr int STAGE = Left::BYTES + Right::BYTES;
     extern __shared__ char dynamic[];
     __shared__ u64 full[STAGES], empty[STAGES];
-    char* const tiles = dynamic + (-shared_address(dynamic) & (PATTERN_BYTES - 1));   // launch.py asks for as much more
+    char* const tiles = dynamic + (-shared_address(dynamic) & (PATTERN_BYTES - 1));   // hopper.py asks for as much more
     const int m = sizes[0], n = sizes[1], steps = ceil_div(sizes[2], DEEP), rows = ceil_div(m, BM), columns = ceil_div(n, BN);
     const Tile tile = tile_at(blockIdx.x % (rows * columns), rows, columns);
     const int index = blockIdx.x / (rows * columns);
