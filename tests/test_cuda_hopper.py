@@ -203,3 +203,25 @@ def test_a_module_of_it_is_compiled_here(monkeypatch, tmp_path):
     monkeypatch.setattr(device, "cubin_path", lambda source, arch: tmp_path / arch)
     device.module.__wrapped__(kernel_source("gemm/hopper.cu", "bf16"), 0.0, 0)
     assert asked == ["sm_90a", {"path": str(tmp_path / "sm_90a")}]
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_check_for_a_device_finds_a_wrong_value(monkeypatch, wrong):
+    """bench/gpu.py's comparison on integers, with NumPy in the kernel's place."""
+    from pyops.bench import gpu
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(asarray=lambda x, dtype: np.asarray(x).astype(dtype), full=np.full, asnumpy=np.asarray))
+    monkeypatch.setattr(hopper, "mappable", lambda array: True)
+    seen = []
+
+    def product(target, a, b, ta, tb, c, bias, activation, pairs):
+        a, b = (x.swapaxes(1, 2) if swapped else x for x, swapped in ((a.astype(np.float32), ta), (b.astype(np.float32), tb)))
+        c[...] = a @ b + bias.astype(np.float32)
+        seen.append((ta, tb))
+        if wrong and len(seen) == 3:
+            c[-1, -1, -1] += 256
+    monkeypatch.setattr(hopper, "gemm_hopper", product)
+    target = FakeDevice()
+    found = gpu.hopper_integers(SimpleNamespace(device=target, dtype=bf16, real="bf16"), np.random.default_rng(0))
+    assert found == (["wgmma bf16 1x128x128x64 tn"] if wrong else []) and len(seen) == 16
+    target.capability = (8, 0)
+    assert gpu.hopper_integers(SimpleNamespace(device=target, dtype=bf16, real="bf16"), np.random.default_rng(0)) == [] and len(seen) == 16
