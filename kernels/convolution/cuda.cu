@@ -5,48 +5,14 @@
 // conv_prepare writes the weight as [k][m], zero beyond its edges, so that its tiles are copied by cp.async without a check, and a table
 // of what each k adds to an output's input position, so that the inner loop divides nothing. Slices are double-buffered: one is multiplied
 // while the next is fetched. Where there are too few tiles to fill the device, k is cut in `splits` parts whose results split_sum adds.
-#include "geometry.cuh"
+#include "packed.cuh"
 #include "ptx.cuh"
 #include "tile.cuh"
 #ifndef POINTWISE
 #define POINTWISE 0   // 1: the filter is 1x1, nothing is padded or skipped, and planes are whole packets
 #endif
-#ifndef PHASES
-#define PHASES 0      // 1: a transposed convolution
-#endif
 // Two blocks of the largest float tile share a multiprocessor if they keep to 128 registers a thread; with half types they would spill.
 constexpr int RESIDENT = sizeof(real) == 4 ? 512 / THREADS : 1;
-
-struct Shape {   // of one launch, for all of its phases and groups
-    int batch, channels, filters;   // of one group
-    int groups, rows, cols, splits;
-    __device__ __forceinline__ Shape(const Dims& s)
-        : batch(s[0]), channels(s[1]), filters(s[2]), groups(s[3]), rows(s[4]), cols(s[5]), splits(s[6]) {}
-};
-
-__device__ __forceinline__ Window window(const AxisSizes& d, const AxisSizes& h, const AxisSizes& w, int phase) {
-    return PHASES ? phase_window(d, h, w, phase) : forward_window(d, h, w);
-}
-
-// packed[phase][group][k][m] and table[phase][k]. A block turns 32 x 32 weights; weight's strides are in `apart`: group, filter, channel.
-__device__ void prepare(const real* weight, acc* packed, int* table, Shape s, const Dims& apart, const AxisSizes& d, const AxisSizes& h,
-                        const AxisSizes& w) {
-    __shared__ acc turn[32][33];
-    const int tiles = (s.rows + 31) / 32, k0 = blockIdx.x % tiles * 32, m0 = blockIdx.y * 32;
-    const int set = blockIdx.x / tiles, group = set % s.groups, phase = set / s.groups;
-    const Window win = window(d, h, w, phase);
-    const int taps = win.taps(), k = k0 + threadIdx.x;
-    const bool used = k < s.channels * taps;
-    const int channel = used ? k / taps : 0, tap = used ? k % taps : 0;
-    if (blockIdx.y == 0 && group == 0 && threadIdx.y == 0 && k < s.rows)
-        reinterpret_cast<Place*>(table)[(i64)phase * s.rows + k] = used ? win.place(channel, tap) : Place{0, FAR, FAR, FAR};
-    const real* from = weight + (i64)group * apart[0] + (used ? (i64)channel * apart[2] + win.filter_tap(tap) : 0);
-    for (int i = threadIdx.y; i < 32; i += 8)
-        turn[i][threadIdx.x] = used && m0 + i < s.filters ? value(from[(i64)(m0 + i) * apart[1]]) : acc(0);
-    __syncthreads();
-    acc* to = packed + (i64)set * s.rows * s.cols + m0 + threadIdx.x;
-    for (int i = threadIdx.y; i < 32 && k0 + i < s.rows; i += 8) to[(i64)(k0 + i) * s.cols] = turn[threadIdx.x][i];
-}
 
 // Copies BK lines of BM weights into shared memory, behind what is computed meanwhile.
 __device__ __forceinline__ void fetch_weights(acc* a, const acc* packed, int cols) {
@@ -163,12 +129,6 @@ struct Output {   // of one group: results with their bias, or a part of the sum
         }
     }
 };
-
-// Word by word: a copy of the whole would be one access wider than any there is.
-__device__ __forceinline__ void keep(const Window& win, Window* kept) {
-#pragma unroll
-    for (int i = 0; i < (int)(sizeof(Window) / sizeof(int)); ++i) reinterpret_cast<int*>(kept)[i] = reinterpret_cast<const int*>(&win)[i];
-}
 
 // Block: filter tile fastest, so that blocks which run together gather the same input; then position tile, split, group, phase.
 template <class Input> __device__ void gemm(const real* x, const acc* packed, const int* places, Output out, const Shape& s, int tiles,

@@ -1,4 +1,5 @@
-"""Grids of the convolution kernels, and which of them takes a problem: direct.cu where a group has few channels and filters, cuda.cu else.
+"""Grids of the convolution kernels, and which of them takes a problem: direct.cu where a group has few channels and filters, else tensor.cu
+for 16-bit types and for float32 where pyops.cuda.precision allows it, else cuda.cu.
 
 stride, padding and dilation come as three ints, arrays with one to three spatial axes: all is seen as three axes, the leading ones 1.
 """
@@ -7,9 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from ...cuda.precision import current as current_precision
+
 __all__ = ["channel_sum", "conv", "conv_transpose", "conv_weight_gradient"]
 
-PRODUCT, DIRECT, SUMS = "convolution/cuda.cu", "convolution/direct.cu", "convolution/sums.cu"
+PRODUCT, TENSOR, DIRECT, SUMS = "convolution/cuda.cu", "convolution/tensor.cu", "convolution/direct.cu", "convolution/sums.cu"
 WEIGHT_GRADIENT, DIRECT_WEIGHT_GRADIENT = "convolution/weight_gradient.cu", "convolution/direct_weight_gradient.cu"
 FEW = 16           # channels times filters of a group, up to which a tile of a product would be mostly empty
 STRIP = 4          # outputs below each other that one thread of conv_direct computes
@@ -17,6 +20,9 @@ STRIP = 4          # outputs below each other that one thread of conv_direct com
 TILES = (({"BM": 128, "BN": 128, "BK": 8, "TM": 8, "TN": 8}, 1.0), ({"BM": 64, "BN": 128, "BK": 8, "TM": 8, "TN": 4}, 0.85),
          ({"BM": 64, "BN": 64, "BK": 16, "TM": 4, "TN": 4}, 0.7), ({"BM": 32, "BN": 128, "BK": 8, "TM": 4, "TN": 4}, 0.65),
          ({"BM": 32, "BN": 32, "BK": 8, "TM": 4, "TN": 4}, 0.4))
+TENSOR_TILES = (({"BM": 128, "BN": 128, "WM": 64, "WN": 32}, 1.0), ({"BM": 64, "BN": 128, "WM": 32, "WN": 32}, 0.85),
+                ({"BM": 64, "BN": 64, "WM": 32, "WN": 32}, 0.7), ({"BM": 32, "BN": 128, "WM": 32, "WN": 32}, 0.65))
+TENSOR_LEAST = 16   # filters of a group, and terms of a sum, below which a tensor core's tile would be mostly empty
 
 
 def ceil_div(a, b):
@@ -34,8 +40,12 @@ def axis_sizes(kernel, stride, padding, dilation, inputs, outputs):
                  for k, s, p, d, i, o, e in zip(kernel, stride, padding, dilation, inputs, outputs, every))
 
 
+def accumulated(device):
+    return np.dtype(np.float64 if device.real == "f64" else np.float32)
+
+
 def scratch(device, count):
-    return device.empty((count,), np.float64 if device.real == "f64" else np.float32)
+    return device.empty((count,), accumulated(device))
 
 
 def threads(shape):
@@ -45,17 +55,28 @@ def threads(shape):
 @lru_cache(4096)
 def tile(real, multiprocessors, m, n, k, sets):
     """Tile and number of parts of k for `sets` products of m x n x k: what takes the least time, tiles running a multiprocessor each."""
+    return fastest([t for t in TILES if real != "f64" or t[0]["TM"] * t[0]["TN"] <= 32], 4, multiprocessors, m, n, k, sets)
+
+
+@lru_cache(4096)
+def tensor_tile(multiprocessors, m, n, k, sets):
+    """The same for tensor.cu, whose products take less time than its parts of sums."""
+    return fastest(TENSOR_TILES, 32, multiprocessors, m, n, k, sets)
+
+
+def fastest(tiles, cost, multiprocessors, m, n, k, sets):
+    """cost: time to write and read again an element of a part, in that of a product."""
     def plan(shape):
         blocks = ceil_div(m, shape["BM"]) * ceil_div(n, shape["BN"]) * sets
-        return blocks, max(1, min(2 * multiprocessors // blocks, k // (16 * shape["BK"]), 64))
+        return blocks, max(1, min(2 * multiprocessors // blocks, k // (16 * shape.get("BK", 16)), 64))
 
     def time(entry):
         shape, rate = entry
         blocks, splits = plan(shape)
-        added = 4 * splits * m * n * sets / multiprocessors if splits > 1 else 0   # parts are written and read again
+        added = cost * splits * m * n * sets / multiprocessors if splits > 1 else 0   # parts are written and read again
         return ceil_div(blocks * splits, multiprocessors) * shape["BM"] * shape["BN"] * ceil_div(k, splits) / rate + added
 
-    shape, _ = min((t for t in TILES if real != "f64" or t[0]["TM"] * t[0]["TN"] <= 32), key=time)
+    shape, _ = min(tiles, key=time)
     return shape, plan(shape)[1]
 
 
@@ -120,20 +141,41 @@ def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
     pixels = batch * (math.prod(ceil_div(a[5], a[1]) for a in axes) if transposed else plane)   # of the largest phase
     within_int(batch * plane, math.prod(x.shape[1:]), math.prod(y.shape[1:]))
     depth = channels * (math.prod(ceil_div(a[0], a[6]) for a in axes) if transposed else math.prod(a[0] for a in axes))
-    shape, splits = tile(device.real, device.multiprocessors, filters, pixels, depth, groups * phases)
-    rows, cols = ceil_div(depth, shape["BK"]) * shape["BK"], ceil_div(filters, shape["BM"]) * shape["BM"]
-    packed, table = scratch(device, phases * groups * rows * cols), device.empty((phases * rows * 4,), np.int32)
-    copied = all(a[:4] == (1, 1, 0, a[3]) for a in axes) and plane % (2 if device.real == "f64" else 4) == 0
-    defines = {"POINTWISE": int(copied), "PHASES": int(transposed), **shape}
+    sets, pointwise = groups * phases, all(a[:4] == (1, 1, 0, a[3]) for a in axes)
+    precision = tensor_precision(device, filters, depth)
+    if precision == "strict":
+        file, kernels, dtype = PRODUCT, ("conv_prepare", "conv_gemm"), accumulated(device)
+        shape, splits = tile(device.real, device.multiprocessors, filters, pixels, depth, sets)
+        deep, block, compiled, copied = shape["BK"], threads(shape), shape, pointwise and plane % (2 if device.real == "f64" else 4) == 0
+    else:
+        file, kernels, dtype = TENSOR, ("conv_tensor_prepare", "conv_tensor"), device.dtype
+        shape, splits = tensor_tile(device.multiprocessors, filters, pixels, depth, sets)
+        deep, block = 64 // dtype.itemsize, 32 * shape["BM"] // shape["WM"] * shape["BN"] // shape["WN"]
+        compiled = {f"TILE_{name}": size for name, size in shape.items()} | ({"THREE_PRODUCTS": 1} if precision == "3xtf32" else {})
+        copied = pointwise and plane * dtype.itemsize % 16 == 0 and address(x) % 16 == 0
+    rows, cols = ceil_div(depth, deep) * deep, ceil_div(filters, shape["BM"]) * shape["BM"]
+    packed, table = device.empty((sets * rows * cols,), dtype), device.empty((phases * rows * 4,), np.int32)
+    defines = {"POINTWISE": int(copied), "PHASES": int(transposed), **compiled}
     args = (batch, channels, filters, groups, rows, cols, splits)
-    device.launch(PRODUCT, "conv_prepare", (ceil_div(rows, 32) * groups * phases, cols // 32), (32, 8),
-                  (weight, packed, table, args, apart, *axes), **defines)
+    device.launch(file, kernels[0], (ceil_div(rows, 32) * sets, cols // 32), (32, 8), (weight, packed, table, args, apart, *axes), **defines)
     partial = scratch(device, splits * y.size) if splits > 1 else None
     tiles = ceil_div(pixels, shape["BN"])
-    device.launch(PRODUCT, "conv_gemm", (cols // shape["BM"] * tiles * splits * groups * phases,), (threads(shape),),
+    device.launch(file, kernels[1], (cols // shape["BM"] * tiles * splits * sets,), (block,),
                   (x, packed, table, bias, y, partial, args, tiles, *axes), **defines)
     if splits > 1:
         add_parts(device, partial, bias, y, splits, plane, filters * groups)
+
+
+def tensor_precision(device, filters, depth):
+    """How tensor cores are to compute this product, as gemm_tensor takes it, or "strict": by the ordinary units."""
+    if device.capability < (8, 0) or filters < TENSOR_LEAST or depth < TENSOR_LEAST:
+        return "strict"
+    return "half" if device.real in ("f16", "bf16") else current_precision() if device.real == "f32" else "strict"
+
+
+def address(array):
+    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
+    return interface["data"][0]
 
 
 def within_int(*counts):

@@ -1,7 +1,7 @@
 """Grids of the matrix products: which tile, how many blocks a result, and which operands can be read in packets.
 
 gemm and linear are the rows. 16-bit types always use tensor cores; float32 does where pyops.cuda.precision allows it; gemm_tensor has
-float64's, too.
+float64's, too. Before compute capability 8.0 all is done by the ordinary units.
 """
 import numpy as np
 
@@ -12,6 +12,7 @@ __all__ = ["gemm", "linear"]
 
 FILE, TENSOR = "gemm/cuda.cu", "gemm/tensor.cu"
 CHAIN = 512   # as in cuda.cu
+OLDEST_TENSOR = (8, 0)   # capability that tensor.cu requires
 PRECISIONS = {"tf32": ("f32",), "3xtf32": ("f32",), "half": ("f16", "bf16"), "f64": ("f64",)}
 ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2, "silu": 3}   # as in tiles.cuh
 
@@ -28,6 +29,9 @@ def linear(device, x, weight, bias, y):
 
 
 def product(device, a, b, transpose_a, transpose_b, c, bias):
+    if device.capability < OLDEST_TENSOR:
+        gemm_simt(device, a, b, transpose_a, transpose_b, c, bias)
+        return
     wanted = "half" if device.real in PRECISIONS["half"] else current_precision() if device.real == "f32" else "strict"
     if wanted != "strict":
         gemm_tensor(device, a, b, transpose_a, transpose_b, c, wanted, bias)

@@ -1,4 +1,5 @@
-// C = act(A B + bias) on tensor cores, for batches of matrices in any of the four transpositions; precisions: tensor_unit.cuh.
+// C = act(A B + bias) on tensor cores (requires sm_80), for batches of matrices in any of the four transpositions; precisions:
+// tensor_unit.cuh.
 //
 // Operands go from memory to shared memory by cp.async, several tiles ahead of the product, in the order in which they lie in memory:
 // transposition is left to ldmatrix, or costs nothing. Any size will do: what lies outside arrives as zeros. Rows that do not
