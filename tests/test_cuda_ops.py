@@ -1,5 +1,8 @@
 """Every case of every row on the CUDA kernels: on the emulator with every access checked, then unchecked with threads in three orders;
 and on the GPU where there is one."""
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,8 @@ from pyops import validate
 from pyops.backends import BACKENDS, use_backend
 from pyops.cuda.backend import launchers
 from pyops.cuda.emulated import fast
+from pyops.cuda.emulator import build
+from pyops.cuda.source import Source, cuda_files
 from pyops.registry import OPS
 
 CUDA = BACKENDS["cuda"]
@@ -16,6 +21,15 @@ pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=
 ROWS = [pytest.param(op, c, check, id=f"{op.name}-{c.call}-{c.why}-{check}") for op, c in validate.rows()
         for check in ("forward", "gradient") if validate.applies(check, c)]
 FORWARD = [pytest.param(op, c, id=f"{op.name}-{c.call}-{c.why}") for op, c in validate.rows()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """All files for float and double, on every core at once; what a launch defines more is compiled when it comes."""
+    jobs = [(Source(path, real), checked) for path in cuda_files() for real, checked in (("f32", True), ("f64", True), ("f32", False))
+            if not Source(path, real).required.endswith("a")]   # wgmma has no model
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda job: build(*job), jobs))
 
 
 def skip_without_kernels(op, backend):
