@@ -171,3 +171,19 @@ def test_a_precision_that_there_is_not_is_refused():
     from pyops.cuda.precision import precision
     with pytest.raises(ValueError, match="'bf32' is not one of strict, 3xtf32, tf32"), precision("bf32"):
         pass
+
+
+@pytest.mark.parametrize("real", ["f16", "bf16", "f32"])
+def test_devices_without_these_tensor_cores_use_ordinary_units(real, monkeypatch):
+    """Before capability 8.0, whatever the precision."""
+    from pyops.cuda.emulated import EmulatedDevice
+    from pyops.cuda.precision import precision
+    kernels, shape, transposed = EMULATED.kernels(real), (1, 20, 30, 40, ""), (False, True)
+    (a, left), (b, right) = operands(np.random.default_rng(7), shape, kernels.dtype, transposed)
+    c, files, launch = np.full(shape[:3], np.nan, kernels.dtype), [], EmulatedDevice.launch
+    monkeypatch.setattr(EmulatedDevice, "capability", (7, 5))
+    monkeypatch.setattr(EmulatedDevice, "launch", lambda self, file, *a, **k: (files.append(file), launch(self, file, *a, **k))[1])
+    with precision("tf32"):
+        kernels.gemm(a, b, *transposed, c)
+    assert set(files) == {"gemm/cuda.cu"}
+    assert np.all(np.abs(c.astype(np.float64) - left @ right) <= bound((real, None, 0, 1), 40) * (np.abs(left) @ np.abs(right)))
