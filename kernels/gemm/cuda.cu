@@ -221,7 +221,7 @@ template <int BM, int BN, int BK, int TM, int TN> struct Product {
 };
 
 extern "C" {
-__global__ void __launch_bounds__(256, sizeof(acc) == 4 ? 2 : 1) gemm_128x128(const real* a, const real* b, const real* bias, real* c, acc* partial, Dims sizes,
+__global__ void __launch_bounds__(256) gemm_128x128(const real* a, const real* b, const real* bias, real* c, acc* partial, Dims sizes,
                                                     Dims a_layout, Dims b_layout, Dims c_layout) {
     Product<128, 128, 8, 8, 8>::batch(a, b, bias, c, partial, sizes, a_layout, b_layout, c_layout);
 }

@@ -1,4 +1,6 @@
-"""The budget: for every CUDA kernel the most registers and static shared memory that any architecture and type may take; spills are none.
+"""The budget: for every CUDA kernel the most registers, static shared memory and spilled bytes that any architecture and type may take.
+
+Nothing shall spill; where a compiler spills a few bytes around the calls that division and roots become, the table shows how many.
 
     python -m pyops.cuda.budget            compile all kernels and compare them with kernels/cuda_budget.txt
     python -m pyops.cuda.budget --write    and keep what they take now as the new table
@@ -41,19 +43,18 @@ def measured() -> Iterator[tuple[str, str, str, Resources]]:
                 yield f"{source.path.parent.name}/{source.path.name}:{kernel}", source.real, arch, r
 
 
-def read_table() -> dict[str, tuple[int, int]]:
+def read_table() -> dict[str, tuple[int, int, int]]:
     rows = (line.split() for line in TABLE.read_text().splitlines() if line and not line.startswith("#"))
-    return {name: (int(registers), int(shared)) for name, registers, shared in rows}
+    return {name: tuple(map(int, most)) for name, *most in rows}
 
 
 def write_table(found):
     most: dict = {}
     for name, _, _, r in found:
-        registers, shared = most.get(name, (0, 0))
-        most[name] = max(registers, r.registers), max(shared, r.shared)
+        most[name] = tuple(map(max, most.get(name, (0, 0, 0)), (r.registers, r.shared, r.spills)))
     width = max(map(len, most))
-    lines = ["# file:kernel, the most registers a thread and bytes of static shared memory a block of any architecture and type",
-             *(f"{name:<{width}} {registers:>4} {shared:>6}" for name, (registers, shared) in sorted(most.items()))]
+    lines = ["# file:kernel, the most registers a thread, bytes of static shared memory a block and bytes spilled a thread, of any architecture and type",
+             *(f"{name:<{width}} {registers:>4} {shared:>6} {spills:>4}" for name, (registers, shared, spills) in sorted(most.items()))]
     TABLE.write_text("\n".join(lines) + "\n")
 
 
@@ -65,13 +66,13 @@ def violations(found) -> list[str]:
         if name not in table:
             wrong.append(f"{who}: not in {TABLE.name}; python -m pyops.cuda.budget --write adds it")
             continue
-        registers, shared = table[name]
+        registers, shared, spills = table[name]
         if r.registers > registers + SLACK:
             wrong.append(f"{who}: {r.registers} registers, {registers} + {SLACK} allowed")
         if r.shared > shared:
             wrong.append(f"{who}: {r.shared} bytes of shared memory, {shared} allowed")
-        if r.spills:
-            wrong.append(f"{who}: spills {r.spills} bytes")
+        if r.spills > spills:
+            wrong.append(f"{who}: spills {r.spills} bytes, {spills} allowed")
     return wrong
 
 
