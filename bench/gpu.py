@@ -50,7 +50,7 @@ def main(arguments=None) -> int:
     path = RESULTS / f"gpu-{name}-{date.today()}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"written: {path}")
-    return int(bool(result.get("validation", {}).get("failed")) or any(r.get("error") for r in result["rows"]) or result["integers"] != "exact")
+    return int(bool(result.get("validation", {}).get("failed")) or any("failed" in r for r in result["rows"]) or result["integers"] != "exact")
 
 
 def machine() -> dict:
@@ -198,8 +198,8 @@ def timed(end, limits):
                 print(f"{row.name:<52} {precision:<5} {found['ours_ms']:>9.4f} {found['torch_ms']:>9.4f} {found['ratio']:>6.2f} "
                       f"{found['of_ceiling']:>10.2f} {found['error']:>9.1e}", flush=True)
             except Exception as why:   # a row that fails is a finding; the others still count
-                found = head | {"error": f"{type(why).__name__}: {str(why)[:500]}"}
-                print(f"{row.name:<52} {precision:<5} {found['error']}", flush=True)
+                found = head | {"failed": f"{type(why).__name__}: {str(why)[:500]}"}
+                print(f"{row.name:<52} {precision:<5} {found['failed']}", flush=True)
             yield found
 
 

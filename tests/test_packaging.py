@@ -54,6 +54,9 @@ def test_the_wheel_is_small_and_whole(wheel):
     assert {"pyops/py.typed", "pyops/_C.pyi", "pyops/bench/shapes.py"} <= names
     assert {f"pyops/kernels/{family}/reference.py" for family in families} <= names
     assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "pyops").rglob("*.py")} <= names
+    cuda = [*(ROOT / "kernels").glob("*/*.cu*"), *(ROOT / "kernels").glob("*/launch.py"), *(ROOT / "csrc" / "cuda").glob("*.cuh"),
+            *(p for p in (ROOT / "csrc" / "emulator").rglob("*.*") if p.suffix in (".h", ".cpp"))]
+    assert len(cuda) > 60 and {f"pyops/{p.relative_to(ROOT).as_posix()}" for p in cuda} <= names
     strangers = {n.split("/")[0] for n in names} - {"pyops"}
     assert all(n.endswith(".dist-info") for n in strangers), f"the wheel would install {strangers} beside pyops"
 
@@ -63,7 +66,10 @@ def test_the_wheel_works_from_where_it_is_unpacked(wheel, tmp_path):
     run = python(f"import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f)]; sys.path.insert(0, {str(tmp_path)!r})\n"
                  "import numpy as np, pyops, pyops.functional as F\n"
                  "with pyops.use_backend('reference'): want = F.layer_norm(np.eye(3), (3,))\n"
-                 "assert np.allclose(F.layer_norm(np.eye(3), (3,)), want); print(pyops.__file__)")
+                 "assert np.allclose(F.layer_norm(np.eye(3), (3,)), want); print(pyops.__file__)\n"
+                 "if not pyops.backends.BACKENDS['cuda-emulated'].missing:\n"
+                 "    with pyops.use_backend('cuda-emulated'): assert np.allclose(F.layer_norm(np.eye(3), (3,)), want)")
+    assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(str(tmp_path)), run.stdout + run.stderr
 
 

@@ -115,7 +115,7 @@ def forward_rms(k, x, weight, *, ndim, eps):
     return y, rrms
 
 
-EPSILON = {"f32": 2.0 ** -23, "f64": 2.0 ** -52}   # the types' own
+EPSILON = {"f32": 2.0 ** -23, "f64": 2.0 ** -52, "f16": 2.0 ** -10, "bf16": 2.0 ** -7}   # the types' own
 
 
 def gradient_rms(ctx: Context):
