@@ -304,6 +304,15 @@ def test_validate_takes_anybodys_kernel(tmp_path, capsys, text, code, said):
 
 
 @EMULATED
+def test_validate_refuses_a_case_that_expects_what_is_no_argument(tmp_path, capsys):
+    from pyops import cli
+    (tmp_path / "saxpy.cu").write_text(SAXPY)
+    (tmp_path / "saxpy.cases.py").write_text(CASES.replace("expected={2:", "expected={7:"))
+    assert cli.main(["validate", "--kernel", str(tmp_path / "saxpy.cu")]) == 2
+    assert "case n1000: expected or updates names argument 7" in capsys.readouterr().err
+
+
+@EMULATED
 def test_validate_says_what_is_missing(tmp_path, capsys):
     from pyops import cli
     (tmp_path / "saxpy.cu").write_text(SAXPY)

@@ -42,6 +42,11 @@ class KernelCase:
     defines: Mapping[str, object] | None = None
     updates: frozenset[int] = frozenset()
 
+    def __post_init__(self):
+        for i in {*self.expected, *self.updates}:
+            if not (0 <= i < len(self.args) and isinstance(self.args[i], np.ndarray)):
+                raise ValueError(f"case {self.name}: expected or updates names argument {i}, which is no array among the {len(self.args)} arguments")
+
     def fresh(self) -> list:
         """Copies of the arguments; float arrays that are written and not in `updates` (read first) hold NaN, so that a gap is seen."""
         return [a if not isinstance(a, np.ndarray) else np.full_like(a, np.nan) if self._written(i, a) else a.copy()
