@@ -47,7 +47,7 @@ sanitize: build
 
 # The same under valgrind, on the instruction sets it knows (it has no AVX-512).
 valgrind: build
-	PYTHONMALLOC=malloc PYOPS_MAX_ISA=avx2 valgrind --error-exitcode=1 --errors-for-leak-kinds=none --suppressions=tests/valgrind.supp \
+	PYTHONMALLOC=malloc PYOPS_POOL_BYTES=0 PYOPS_MAX_ISA=avx2 valgrind --error-exitcode=1 --errors-for-leak-kinds=none --suppressions=tests/valgrind.supp \
 	  $(PY) -m pyops validate --backend avx2
 
 wheel: build

@@ -8,6 +8,7 @@
 #include "numpy_views.h"
 
 void bind_program(py::module_& m);
+void bind_pool(py::module_& m);
 
 int  pyops_threads      = 1;
 __thread int pyops_run_threads = 0;
@@ -227,5 +228,6 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     m.def("set_num_threads", [](int n) { pyops_threads = n; });
     m.def("get_num_threads", [] { return pyops_threads; });
     bind_program(m);
+    bind_pool(m);
     pthread_atfork(nullptr, nullptr, [] { pyops_forked_child = true; });
 }

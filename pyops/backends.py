@@ -13,6 +13,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from . import _C
+from .memory import empty
 
 DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 
@@ -29,7 +30,7 @@ class KernelSet:
         self.dtype = DTYPES[real]
 
     def empty(self, shape, dtype=None):
-        return np.empty(shape, dtype or self.dtype)
+        return empty(shape, dtype or self.dtype)
 
     def host(self, array):
         """`array` for Python to look into; None where that would have to wait for a GPU: then a bad index shows as NaN, not as an error."""

@@ -1,5 +1,5 @@
 // dw[k, c, tap] = sum over samples and outputs of dy[k, o] x[c, o stride + tap dilation - padding]: a matrix product whose reduction runs over
-// outputs, in order. Both operands lie with outputs contiguous, so panels are transposed while they are packed: WIDTH rows of im2col at a time
+// outputs. Both operands lie with outputs contiguous, so panels are transposed while they are packed: WIDTH rows of im2col at a time
 // for the columns of dw, ROWS filters at a time for its rows. A group with one channel and few filters goes tap by tap as dot products instead.
 #include "gemm/gemm.h"
 #include "columns.h"
@@ -7,8 +7,8 @@
 
 BEGIN_KERNELS
 
-constexpr i64 CHUNK = 4 * WIDTH;   // outputs a step of the reduction, as four panels side by side
-constexpr i64 MOST_PANELS = 4;
+constexpr i64 CHUNK = 4 * WIDTH;   // outputs a step of the reduction, as four panels side by side; they may come from several samples
+constexpr i64 MOST_PANELS = 8;
 
 struct WeightGradient {
     Convolution conv;         // y holds dy, weight is not used
@@ -17,40 +17,51 @@ struct WeightGradient {
     i64 columns() const { return conv.channels * t.count; }
 };
 
-// One chunk of outputs, [first, first + length) counted over all samples, in panels of WIDTH.
-struct Chunk {
-    Run  runs[CHUNK];
-    int  panels, run_count[4];
-    i64  length[4];
+// The columns of dw in panels of nearly equal width: a last one of a single vector would keep few registers busy and threads uneven.
+struct ColumnPanels {
+    i64 columns, count;
+    i64 first(i64 panel) const { return clamp(ceil_div(columns, LANES) * panel / count * LANES, 0, columns); }
+    i64 width(i64 panel) const { return first(panel + 1) - first(panel); }
 };
 
-static void cut_chunk(const TapList& t, i64 first, i64 length, Chunk& chunk) {
-    chunk.panels = (int)ceil_div(length, WIDTH);
+// One chunk of outputs, [first, first + depth) counted over all samples, in panels of WIDTH, and where the columns find their inputs.
+struct Chunk {
+    Run   runs[WIDTH];
+    int   panels, vectors[CHUNK / WIDTH], move_count[CHUNK / WIDTH];
+    Move* moves[CHUNK / WIDTH];
+};
+
+static void plan_chunk(const WeightGradient& g, i64 first, i64 depth, Chunk& chunk, Move* room) {
+    chunk.panels = (int)ceil_div(depth, WIDTH);
     for (int p = 0; p < chunk.panels; ++p) {
-        chunk.length[p]    = clamp(length - p * WIDTH, 0, WIDTH);
-        chunk.run_count[p] = cut_runs(t, first + p * WIDTH, first + p * WIDTH + chunk.length[p], chunk.runs + p * WIDTH);
+        const i64 begin = p * WIDTH, length = clamp(depth - begin, 0, WIDTH);
+        const int run_count = cut_runs(g.t, first + begin, first + begin + length, chunk.runs);
+        chunk.vectors[p]    = (int)ceil_div(length, LANES);
+        chunk.moves[p]      = room;
+        chunk.move_count[p] = plan_moves(g.conv, g.t, chunk.runs, run_count, chunk.vectors[p], room);
+        room += chunk.move_count[p];
     }
 }
 
-// Rows [first, first + count) of im2col (channel, tap) at a chunk of outputs, each CHUNK long. `moves` is workspace.
-static void column_rows(const WeightGradient& g, i64 group, i64 first, i64 count, const Chunk& chunk, Move* moves, real* rows) {
+// Rows [first, first + count) of im2col (channel, tap) at a chunk of outputs, each CHUNK long; the chunk was planned on input x.
+static void column_rows(const WeightGradient& g, const real* x, i64 group, i64 first, i64 count, const Chunk& chunk, real* rows) {
     const i64 plane = g.conv.xs.spatial(), taps = g.t.count, stride = g.t.in_stride.w;
     for (int p = 0; p < chunk.panels; ++p) {
-        const int vectors = (int)ceil_div(chunk.length[p], LANES);
-        const int move_count = plan_moves(g.conv, g.t, chunk.runs + p * WIDTH, chunk.run_count[p], vectors, moves);
+        const Move* const moves = chunk.moves[p];
+        const int move_count = chunk.move_count[p];
         for (int m = 0; m < move_count;) {   // a tap's moves serve all its channels
             int end = m + 1;
             while (end < move_count && moves[end].joins) ++end;
             const i64   tap = moves[m].row, channel = ceil_div(first - tap, taps) > 0 ? ceil_div(first - tap, taps) : 0;
-            const real* x   = g.conv.x + (group * g.conv.channels + channel) * plane;
+            const real* from = x + (group * g.conv.channels + channel) * plane;
             real*       dst = rows + (channel * taps + tap - first) * CHUNK + p * WIDTH + moves[m].vector * LANES;
             real* const stop = rows + count * CHUNK;
             if (end == m + 1) {
-                for (; dst < stop; dst += taps * CHUNK, x += plane) store(dst, load_move(x + moves[m].offset, moves[m], stride));
+                for (; dst < stop; dst += taps * CHUNK, from += plane) store(dst, load_move(from + moves[m].offset, moves[m], stride));
             } else {
-                for (; dst < stop; dst += taps * CHUNK, x += plane) {
+                for (; dst < stop; dst += taps * CHUNK, from += plane) {
                     V v{};
-                    for (int q = m; q < end; ++q) v = as_real(as_int(v) | as_int(load_move(x + moves[q].offset, moves[q], stride)));
+                    for (int q = m; q < end; ++q) v = as_real(as_int(v) | as_int(load_move(from + moves[q].offset, moves[q], stride)));
                     store(dst, v);
                 }
             }
@@ -59,51 +70,101 @@ static void column_rows(const WeightGradient& g, i64 group, i64 first, i64 count
     }
 }
 
-static void gradient_task(const WeightGradient& g, i64 group, i64 tile0, i64 tile1, i64 panel0, i64 panel1) {
-    const i64 outputs = g.t.outputs(), width = g.columns(), panels = panel1 - panel0;
-    Scratch<Chunk> chunk(1);
-    Scratch<Move>  moves(most_moves(g.t, WIDTH));
-    Scratch<real>  rows(panels * WIDTH * CHUNK), b(panels * CHUNK * WIDTH), a(ROWS * CHUNK), tiles((tile1 - tile0) * panels * ROWS * WIDTH);
-    const real zeros[ROWS] = {};
+// ROWS filters from k on at outputs [first, first + depth), packed. Outputs of several samples are gathered into `gathered` first.
+static void pack_filters(const WeightGradient& g, i64 group, i64 k, i64 first, i64 depth, real* gathered, real* a) {
+    const i64 plane = g.t.outputs(), begin = first % plane;
+    const int rows  = (int)clamp(g.conv.filters - k, 0, ROWS);
+    const auto dy   = [&](i64 at) { return g.conv.y + (at / plane * g.conv.ys.c + group * g.conv.filters + k) * plane + at % plane; };
+    if (begin + depth <= plane) {
+        pack_rows<ROWS>(dy(first), plane, rows, depth, a);
+        return;
+    }
+    for (i64 at = 0; at < depth;) {
+        const i64   left = plane - (first + at) % plane, length = left < depth - at ? left : depth - at;
+        const real* from = dy(first + at);
+        for (int r = 0; r < rows; ++r) std::memcpy(gathered + r * CHUNK + at, from + r * plane, length * sizeof(real));
+        at += length;
+    }
+    pack_rows<ROWS>(gathered, CHUNK, rows, depth, a);
+}
+
+// The sums of some tiles of filters and panels of columns, [tile][panel][ROWS x WIDTH], as they grow chunk by chunk.
+struct Sums {
+    const WeightGradient& g;
+    const ColumnPanels&   columns;
+    i64 group, tile0, tile1, panel0, panel1;
+    Scratch<real> tiles, rows, b, a, gathered;
     bool begun = false;
-    for (i64 n = 0; n < g.conv.xs.n; ++n)
-        for (i64 o = 0; o < outputs; o += CHUNK, begun = true) {
-            const i64 depth = outputs - o < CHUNK ? outputs - o : CHUNK;
-            cut_chunk(g.t, n * outputs + o, depth, *chunk.data);
-            column_rows(g, group, panel0 * WIDTH, clamp(width - panel0 * WIDTH, 0, panels * WIDTH), *chunk.data, moves, rows);
-            for (i64 p = 0; p < panels; ++p) {
-                const i64 count = clamp(width - (panel0 + p) * WIDTH, 0, WIDTH);
-                pack_columns_transposed(rows + p * WIDTH * CHUNK, CHUNK, depth, count, (int)ceil_div(count, LANES), b + p * CHUNK * WIDTH);
-            }
-            for (i64 tile = tile0; tile < tile1; ++tile) {
-                const i64   k  = tile * ROWS;
-                const real* dy = g.conv.y + (n * g.conv.ys.c + group * g.conv.filters + k) * outputs + o;
-                pack_rows<ROWS>(dy, outputs, (int)clamp(g.conv.filters - k, 0, ROWS), depth, a);
-                for (i64 p = 0; p < panels; ++p) {
-                    const int vectors = (int)ceil_div(clamp(width - (panel0 + p) * WIDTH, 0, WIDTH), LANES);
-                    gemm_tile(vectors, depth, a, b + p * CHUNK * WIDTH, tiles + ((tile - tile0) * panels + p) * ROWS * WIDTH,
-                              vectors * LANES, begun ? nullptr : zeros);
-                }
+
+    Sums(const WeightGradient& g, const ColumnPanels& columns, i64 group, i64 tile0, i64 tile1, i64 panel0, i64 panel1)
+        : g(g), columns(columns), group(group), tile0(tile0), tile1(tile1), panel0(panel0), panel1(panel1),
+          tiles((tile1 - tile0) * (panel1 - panel0) * ROWS * WIDTH), rows(width() * CHUNK), b((panel1 - panel0) * CHUNK * WIDTH), a(ROWS * CHUNK),
+          gathered(ROWS * CHUNK) {}
+    i64   column0() const { return columns.first(panel0); }
+    i64   width() const { return columns.first(panel1) - column0(); }
+    real* tile(i64 tile, i64 panel) const { return tiles + ((tile - tile0) * (panel1 - panel0) + panel - panel0) * ROWS * WIDTH; }
+
+    // Adds outputs [first, first + depth), counted over all samples, planned on input x.
+    void add(i64 first, i64 depth, const real* x, const Chunk& chunk) {
+        const real zeros[ROWS] = {};
+        column_rows(g, x, group, column0(), width(), chunk, rows);
+        for (i64 p = panel0; p < panel1; ++p)
+            pack_columns_transposed(rows + (columns.first(p) - column0()) * CHUNK, CHUNK, depth, columns.width(p),
+                                    (int)ceil_div(columns.width(p), LANES), b + (p - panel0) * CHUNK * WIDTH);
+        for (i64 t = tile0; t < tile1; ++t) {
+            pack_filters(g, group, t * ROWS, first, depth, gathered, a);
+            for (i64 p = panel0; p < panel1; ++p) {
+                const int vectors = (int)ceil_div(columns.width(p), LANES);
+                gemm_tile(vectors, depth, a, b + (p - panel0) * CHUNK * WIDTH, tile(t, p), vectors * LANES, begun ? nullptr : zeros);
             }
         }
-    for (i64 tile = tile0; tile < tile1; ++tile)
-        for (i64 p = 0; p < panels; ++p) {
-            const i64 first = (panel0 + p) * WIDTH, count = clamp(width - first, 0, WIDTH), stride = ceil_div(count, LANES) * LANES;
-            for (i64 i = 0; i < ROWS && tile * ROWS + i < g.conv.filters; ++i)
-                std::memcpy(g.dw + (group * g.conv.filters + tile * ROWS + i) * width + first,
-                            tiles + (((tile - tile0) * panels + p) * ROWS) * WIDTH + i * stride, count * sizeof(real));
+        begun = true;
+    }
+
+    void write() const {
+        for (i64 t = tile0; t < tile1; ++t)
+            for (i64 p = panel0; p < panel1; ++p) {
+                const i64 count = columns.width(p), stride = ceil_div(count, LANES) * LANES;
+                for (i64 i = 0; i < ROWS && t * ROWS + i < g.conv.filters; ++i)
+                    std::memcpy(g.dw + (group * g.conv.filters + t * ROWS + i) * g.columns() + columns.first(p), tile(t, p) + i * stride,
+                                count * sizeof(real));
+            }
+    }
+};
+
+// Small planes: chunks of outputs cross samples. Large ones: each chunk of a plane is planned once and then taken of all samples.
+static void add_outputs(const WeightGradient& g, Sums& sums) {
+    const i64 plane = g.t.outputs(), samples = g.conv.xs.n;
+    Scratch<Chunk> chunk(1);
+    Scratch<Move>  moves((CHUNK / WIDTH) * most_moves(g.t, WIDTH));
+    if (plane < CHUNK) {
+        for (i64 o = 0, depth; o < samples * plane; o += depth) {
+            depth = clamp(samples * plane - o, 0, CHUNK);
+            plan_chunk(g, o, depth, *chunk.data, moves);
+            sums.add(o, depth, g.conv.x, *chunk.data);
         }
+        return;
+    }
+    const i64 sample = g.conv.xs.c * g.conv.xs.spatial(), vectors = ceil_div(plane, LANES), steps = ceil_div(plane, CHUNK);
+    for (i64 step = 0; step < steps; ++step) {
+        const i64 first = vectors * step / steps * LANES, depth = clamp(vectors * (step + 1) / steps * LANES, 0, plane) - first;
+        plan_chunk(g, first, depth, *chunk.data, moves);
+        for (i64 n = 0; n < samples; ++n) sums.add(n * plane + first, depth, g.conv.x + n * sample, *chunk.data);
+    }
 }
 
 static void gradient_by_gemm(const WeightGradient& g) {
-    const i64 panels = ceil_div(g.columns(), WIDTH), filter_tiles = ceil_div(g.conv.filters, ROWS), threads = threads_now();
-    i64 panel_groups = ceil_div(panels, MOST_PANELS), filter_groups = 1;
-    if (g.conv.groups * panel_groups < threads) panel_groups = clamp(ceil_div(threads, g.conv.groups), 1, panels);
+    const i64 threads = threads_now(), filter_tiles = ceil_div(g.conv.filters, ROWS);
+    const ColumnPanels columns{g.columns(), ceil_div(g.columns(), WIDTH)};
+    i64 panel_groups = ceil_div(columns.count, MOST_PANELS), filter_groups = 1;
+    if (g.conv.groups % threads) panel_groups = clamp(ceil_div(panel_groups, threads) * threads, 1, columns.count);
     if (g.conv.groups * panel_groups < threads) filter_groups = clamp(threads, 1, filter_tiles);
     parallel_tasks(g.conv.groups * panel_groups * filter_groups, [&](i64 task) {
         const i64 group = task / (panel_groups * filter_groups), p = task / filter_groups % panel_groups, f = task % filter_groups;
-        gradient_task(g, group, filter_tiles * f / filter_groups, filter_tiles * (f + 1) / filter_groups, panels * p / panel_groups,
-                      panels * (p + 1) / panel_groups);
+        Sums sums(g, columns, group, filter_tiles * f / filter_groups, filter_tiles * (f + 1) / filter_groups, columns.count * p / panel_groups,
+                  columns.count * (p + 1) / panel_groups);
+        add_outputs(g, sums);
+        sums.write();
     });
 }
 

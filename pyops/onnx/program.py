@@ -101,7 +101,7 @@ def evaluate(graph: Graph, arrays, outer: dict | None = None) -> list:
                 traced = any(isinstance(v, Traced) for v in call.inputs)
                 raise (Unsupported if traced else ModelError)(f"onnx: {node}: {why}") from why
         results = results if isinstance(results, (tuple, list)) else (results,)
-        held += sum(r.nbytes for r in results if tracing and isinstance(r, np.ndarray) and r.base is None)
+        held += sum(r.nbytes for r in results if tracing and isinstance(r, np.ndarray) and not isinstance(r.base, np.ndarray))
         if held > allowed:
             raise ModelError(f"onnx: {node}: constants computed so far take {held} bytes; at most {allowed} are kept")
         values.update((name, value) for name, value in zip(node.outputs, results) if name)

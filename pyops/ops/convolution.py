@@ -252,6 +252,8 @@ CONV = Op(
         case("valid_list_stride", "conv2d", A(1, 2, 8, 8), A(3, 2, 3, 3), stride=(2, 1), padding="valid"),
         case("many_pixels", "conv2d", A(1, 3, 40, 53), A(9, 3, 3, 3), A(9), padding=1),
         case("deep_reduction", "conv2d", A(2, 150, 6, 5), A(10, 150, 3, 3), A(10), padding=1, batch=True),
+        case("weight_gradient_across_samples", "conv2d", A(9, 6, 6, 7), A(19, 6, 3, 3), padding=1),
+        case("weight_gradient_of_large_planes", "conv2d", A(3, 3, 29, 27), A(10, 3, 5, 5), stride=(1, 2), padding=2),
         case("wide_result", "conv2d", A(1, 70, 12, 13), A(70, 70, 3, 3), padding=1),
         case("groups_as_numpy_int", "conv2d", A(1, 4, 5, 6), A(2, 2, 3, 3), groups=np.int64(2), torch=None),
         case("groups2", "conv2d", A(2, 8, 9, 9), A(6, 4, 3, 3), A(6), padding=1, groups=2, batch=True),

@@ -1,0 +1,114 @@
+"""Memory of large results: reused, bounded, never shared by two arrays that live."""
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import pyops.functional as F
+from pyops import memory
+
+N = 300_000   # elements: well above what the pool serves
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    before = memory.state()["limit"]
+    memory.empty_cache()
+    yield
+    memory.set_limit(before)
+    memory.empty_cache()
+
+
+def address(a):
+    return a.__array_interface__["data"][0]
+
+
+def test_freed_memory_serves_the_next_result_of_about_its_size():
+    first = memory.empty((N,), np.float32)
+    place = address(first)
+    del first
+    kept = memory.state()["kept"]
+    assert kept >= 4 * N
+    second = memory.empty((N - 1000,), np.float32)
+    assert address(second) == place and memory.state()["kept"] == 0
+    assert address(memory.empty((N // 8,), np.float32)) != place
+
+
+def test_a_view_keeps_the_memory():
+    x = memory.empty((4, N), np.float64)
+    view, place = x[1:].reshape(-1)[::2], address(x)
+    x[:] = 7
+    del x
+    others = [memory.empty((4, N), np.float64) for _ in range(3)]
+    assert all(address(o) != place for o in others)
+    for o in others:
+        o[:] = 0
+    assert (view == 7).all()
+
+
+def test_results_of_ops_come_from_the_pool_and_do_not_overlap():
+    x = np.ones((2, N), np.float32)
+    used = memory.state()["used"]
+    results = [F.relu(x) for _ in range(4)]
+    assert memory.state()["used"] - used >= 4 * x.nbytes
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(results) for b in results[:i])
+    assert results[0].flags.c_contiguous and results[0].flags.writeable and address(results[0]) % 64 == 0
+
+
+def test_what_is_held_stays_near_the_most_that_was_in_use():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        held = [memory.empty((int(n),), np.float32) for n in rng.integers(N // 4, 4 * N, rng.integers(1, 5))]
+        state = memory.state()
+        assert state["used"] + state["kept"] <= 1.25 * state["most_used"] and state["kept"] <= state["limit"]
+        del held
+
+
+def test_a_limit_of_nothing_keeps_nothing():
+    memory.set_limit(0)
+    memory.empty((N,), np.float32)
+    assert memory.state()["kept"] == 0
+    with pytest.raises(ValueError, match="nbytes=-1"):
+        memory.set_limit(-1)
+
+
+def test_small_arrays_are_numpys_own():
+    assert memory.empty((3, 5), np.float32).base is None and memory.empty((0, N), np.float64).base is None
+
+
+def test_more_than_any_machine_has_is_a_memory_error():
+    for shape in ((1 << 45,), (1 << 40, 1 << 40)):
+        with pytest.raises(MemoryError, match="no memory for a result"):
+            memory.empty(shape, np.float64)
+    assert memory.state()["used"] >= 0
+
+
+def test_threads_take_and_give_at_once():
+    wrong = []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(200):
+            x = memory.empty((int(rng.integers(N // 4, N // 3)),), np.float32)
+            x[:] = seed
+            y = memory.empty(x.shape, np.float32)
+            y[:] = -seed
+            if not (x == seed).all() or not (y == -seed).all():
+                wrong.append(seed)
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(1, 5)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    assert not wrong
+
+
+def test_the_environment_sets_the_limit():
+    def run(value):
+        return subprocess.run([sys.executable, "-c", "from pyops import memory; print(memory.state()['limit'])"], text=True, capture_output=True,
+                              env={**os.environ, "PYOPS_POOL_BYTES": value})
+    assert run("12345").stdout == "12345\n"
+    assert "PYOPS_POOL_BYTES='much' must be a whole number" in run("much").stderr
