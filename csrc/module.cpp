@@ -13,6 +13,7 @@ void bind_pool(py::module_& m);
 int  pyops_threads      = 1;
 __thread int pyops_run_threads = 0;
 bool pyops_forked_child = false;
+bool pyops_winograd     = true;
 
 // ---- scratch.h: a thread's blocks are a stack, since scopes nest. What does not fit into the kept block is allocated for its scope, and the
 // block grows to the thread's greatest need once nothing is in use.
@@ -226,6 +227,8 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     m.attr("cpu")   = cpu;
     m.def("probe", &probe, "The element type shared by inputs ready for a kernel, or None.");
     m.def("set_num_threads", [](int n) { pyops_threads = n; });
+    m.def("set_winograd", [](bool allowed) { pyops_winograd = allowed; });
+    m.def("get_winograd", [] { return pyops_winograd; });
     m.def("get_num_threads", [] { return pyops_threads; });
     bind_program(m);
     bind_pool(m);

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import functional, operators, shape_methods
 from .backends import available, get_backend, use_backend
+from .precision import get_precision, set_precision
 from .random import manual_seed
 from .tensor import Tensor, grad, no_grad
 from .threads import get_num_threads, num_threads, set_num_threads
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from .torch import compile_report
 
 __version__ = "0.1.0"
-__all__ = ["Program", "Tensor", "available", "compile", "create_model", "functional", "get_backend", "get_num_threads", "grad", "manual_seed", "models", "nn", "no_grad",
-           "num_threads", "optim", "set_num_threads", "text", "train", "use_backend"]
+__all__ = ["Program", "Tensor", "available", "compile", "create_model", "functional", "get_backend", "get_num_threads", "get_precision",
+           "grad", "manual_seed", "models", "nn", "no_grad", "num_threads", "optim", "set_num_threads", "set_precision", "text", "train", "use_backend"]
 
 # Imported when first asked for: who calls ops alone does not wait for them.
 _LATER = ("graph", "inspect", "models", "nn", "onnx", "optim", "text", "torch", "train")

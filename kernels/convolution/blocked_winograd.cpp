@@ -8,11 +8,10 @@
 // Every value is the same chain of operations whatever the plan, the batch of tiles, the threads, or a tile's place at a border: there
 // the columns outside the image are zeros in the strip that all tiles are made from.
 #include "winograd_multiply.h"
-#include "winograd_transform.h"
+#include "winograd_tiles.h"
 
 BEGIN_KERNELS
 namespace {
-constexpr i64 STRIP = 48;   // outputs along a row that are transformed at once: the strip, of m + 2 rows, stays in L1
 constexpr i64 UNIT  = BV == 1 ? 2 : 1;   // blocks of filters that are multiplied together
 
 // Sizes measured on Zen 4 (L2 1 MB, L3 32 MB for all cores).
@@ -21,12 +20,7 @@ constexpr i64 FEW_FILTERS   = 4 << 20;     // bytes of filters that may be read 
 constexpr i64 PRIVATE_MORE  = 2 << 20;     // batches are larger
 constexpr i64 SHARED_BYTES  = 16 << 20;    // V of a batch that all threads work on
 
-alignas(64) const real zeros[(STRIP + 2) * BLOCK] = {};
-
 i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
-i64 at_most(i64 a, i64 b) { return a < b ? a : b; }
-// Values from a point to the next in V and M: an odd number of cache lines, so that points do not share a set of the cache.
-i64 odd_lines(i64 lines) { return (lines | 1) * BLOCK; }
 
 struct Job {
     InMap<real>  x, residual;
@@ -69,27 +63,14 @@ void find_places(const Batch& batch, i64 in_blocks, i64 block, i64 first, i64 n,
 
 // V of tiles [first, last) of the batch, of one block of channels.
 template <int TILE> void make_v(const Job& job, const Batch& batch, i64 block, i64 first, i64 last, real* v) {
-    constexpr i64 RUN = STRIP / TILE, SIDE = TILE + 2, ROW = (STRIP + 3) * BLOCK;   // an odd number of lines
-    alignas(64) real strip[SIDE * ROW];
+    constexpr i64 RUN = STRIP / TILE;
     i64 place[RUN];
     while (first < last) {
         const i64 tile = batch.begin + first, across = tile % job.tiles_w, down = tile / job.tiles_w % job.tiles_h;
-        const i64 n    = at_most(at_most(last - first, job.tiles_w - across), RUN), values = (n * TILE + 2) * BLOCK;
-        const i64 x0   = across * TILE - job.pad_w, y0 = down * TILE - job.pad_h;
-        const i64 left = x0 < 0 ? at_most(-x0 * BLOCK, values) : 0, right = at_most((job.x.w - x0) * BLOCK, values);
-        const real* image = job.x.at(tile / job.tiles_w / job.tiles_h, block);
-        if (left < right) {
-            const real* rows[SIDE];
-            for (i64 i = 0; i < SIDE; ++i)
-                rows[i] = y0 + i < 0 || y0 + i >= job.x.h ? zeros : image + ((y0 + i) * job.x.w + x0) * BLOCK + left;
-            transform_columns<TILE>(rows, right - left, strip + left, ROW);
-        }
-        for (i64 i = 0; i < SIDE; ++i) {
-            for (i64 k = 0; k < left; k += LANES) store(strip + i * ROW + k, V{});
-            for (i64 k = right > left ? right : left; k < values; k += LANES) store(strip + i * ROW + k, V{});
-        }
+        const i64 n    = at_most(at_most(last - first, job.tiles_w - across), RUN);
         find_places(batch, job.in_blocks, block, first, n, place);
-        transform_rows<TILE>(strip, ROW, place, n, v, batch.v_point(job.in_blocks));
+        transform_tiles<TILE>({job.x.at(tile / job.tiles_w / job.tiles_h, block), job.x.h, job.x.w}, down * TILE - job.pad_h, across * TILE - job.pad_w,
+                              place, n, v, batch.v_point(job.in_blocks));
         first += n;
     }
 }
@@ -235,39 +216,7 @@ template <int TILE> void run(const Job& job) {
     if (plan.shared) all_together<TILE>(job, plan, v_size, m_size);
     else each_thread_alone<TILE>(job, plan, v_size, m_size);
 }
-
-template <int TILE> void transform_filters(In<real> weight, Out<real> u) {
-    constexpr int SIDE = TILE + 2, POINTS = SIDE * SIDE;
-    constexpr Winograd<TILE> w;
-    double g[SIDE][3];
-    for (int i = 0; i < SIDE; ++i) w.filter_row(i, g[i]);
-    const i64 filters = weight.dim(0), channels = weight.dim(1);
-    parallel_for(u.dim(0), 1 + 4096 / (channels * POINTS + 1), [&](i64 begin, i64 end) {
-        for (i64 block = begin; block < end; ++block)
-            for (i64 c = 0; c < channels; ++c)
-                for (i64 k = 0; k < BLOCK; ++k) {
-                    real* to = u.data + (block * POINTS * channels + c) * BLOCK + k;
-                    if (block * BLOCK + k >= filters) {
-                        for (int point = 0; point < POINTS; ++point) to[point * channels * BLOCK] = 0;
-                        continue;
-                    }
-                    const real* f = weight.data + ((block * BLOCK + k) * channels + c) * 9;
-                    for (int i = 0; i < SIDE; ++i) {
-                        double row[3];   // of G g
-                        for (int s = 0; s < 3; ++s) row[s] = g[i][0] * f[s] + g[i][1] * f[3 + s] + g[i][2] * f[6 + s];
-                        for (int j = 0; j < SIDE; ++j)
-                            to[(i * SIDE + j) * channels * BLOCK] = (real)(row[0] * g[j][0] + row[1] * g[j][1] + row[2] * g[j][2]);
-                    }
-                }
-    });
-}
 }  // namespace
-
-void winograd_weights(In<real> weight, i64 tile, Out<real> u) {
-    if (tile == 2) transform_filters<2>(weight, u);
-    else if (tile == 4) transform_filters<4>(weight, u);
-    else transform_filters<6>(weight, u);
-}
 
 void winograd_conv(InMap<real> x, i64 channels, In<real> u, i64 tile, In<real> bias, InMap<real> residual, Dims padding, bool pool,
                    i64 activation, double a, double b, OutMap<real> y) {

@@ -1,8 +1,12 @@
 // Convolution and transposed convolution of one to three axes, any stride, padding, dilation and groups, on NCHW as it comes.
 // Both are tap lists (geometry.h), run by one of two algorithms: implicit_gemm.h where a group has many filters, planar.h where it has few.
+// 3x3 filters on enough float32 maps go another way, Winograd's.
 #include "geometry.h"
 #include "implicit_gemm.h"
 #include "planar.h"
+#if defined(REAL_f32)
+#include "winograd_planar.h"
+#endif
 
 BEGIN_KERNELS
 
@@ -19,6 +23,24 @@ static void run(const Convolution& conv, const TapList& t) {
     else implicit_gemm(conv, t);
 }
 
+#if defined(REAL_f32)
+static bool all_ones(Dims d) { return d[0] == 1 && d[1] == 1 && d[2] == 1; }
+
+// Runs the call by Winograd's algorithm if that can be done and gains time. `turned`: weight is (channels, filters, 3, 3), as in a gradient.
+static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation, bool turned) {
+    if (kernel.d != 1 || kernel.h != 3 || kernel.w != 3 || conv.groups != 1 || conv.xs.d != 1 || conv.ys.d != 1 || padding[0] ||
+        padding[1] > 2 || padding[2] > 2 || !all_ones(stride) || !all_ones(dilation)) return false;
+    const Filters3x3 filters{conv.weight, conv.filters, conv.channels, conv.filter_stride, conv.channel_stride, turned};
+    const Planar3x3  planar{conv.x, conv.bias, conv.y, conv.xs, conv.ys, filters, turned ? 2 - padding[1] : padding[1],
+                            turned ? 2 - padding[2] : padding[2]};
+    const i64 tile = winograd_tile(planar);
+    if (tile) winograd_planar(planar, tile);
+    return tile;
+}
+#else
+static bool by_winograd(const Convolution&, const Extent&, Dims, Dims, Dims, bool) { return false; }   // in double every digit counts
+#endif
+
 // A 1x1 filter on whole planes sees one long row.
 static void flatten_planes(Extent& e) { e = {e.n, e.c, 1, 1, e.spatial()}; }
 
@@ -26,6 +48,7 @@ void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding,
     const Extent kernel = extent(weight);
     Convolution conv{x.data, weight.data, bias.data, y.data, extent(x), extent(y), groups, kernel.c, kernel.n / groups,
                      kernel.n / groups * kernel.c * kernel.spatial(), kernel.c * kernel.spatial(), kernel.spatial()};
+    if (by_winograd(conv, kernel, stride, padding, dilation, false)) return;
     Scratch<Tap> taps(kernel.spatial());
     TapList t = whole_filter(kernel, conv.ys, stride, padding, dilation, taps);
     const bool pointwise = t.count == 1 && taps[0].d == 0 && taps[0].h == 0 && taps[0].w == 0 && stride[0] == 1 && stride[1] == 1 &&
@@ -53,6 +76,7 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
     const Extent xs = extent(x), ys = extent(y);
     const Convolution conv{x.data, weight.data, bias.data, y.data, xs, ys, groups, kernel.n / groups, kernel.c,
                            kernel.n / groups * kernel.c * kernel.spatial(), kernel.spatial(), kernel.c * kernel.spatial()};
+    if (by_winograd(conv, kernel, stride, padding, dilation, true)) return;
     Scratch<Tap>     taps(kernel.spatial());
     Scratch<AxisTap> axis(kernel.d + kernel.h + kernel.w);
     AxisTap *in_d = axis, *in_h = in_d + kernel.d, *in_w = in_h + kernel.h;

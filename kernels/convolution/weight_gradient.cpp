@@ -4,6 +4,9 @@
 #include "gemm/gemm.h"
 #include "columns.h"
 #include "planar.h"
+#if defined(REAL_f32)
+#include "winograd_gradient.h"
+#endif
 
 BEGIN_KERNELS
 
@@ -209,6 +212,22 @@ static void gradient_by_taps(const WeightGradient& g) {
     });
 }
 
+#if defined(REAL_f32)
+// Runs the call by Winograd's algorithm if that can be done and gains time.
+static bool by_winograd(const WeightGradient& g, const Extent& kernel, Dims stride, Dims padding, Dims dilation) {
+    const Extent &xs = g.conv.xs, &ys = g.conv.ys;
+    if (kernel.d != 1 || kernel.h != 3 || kernel.w != 3 || g.conv.groups != 1 || xs.d != 1 || ys.d != 1 || padding[0]) return false;
+    for (int axis = 0; axis < 3; ++axis)
+        if (stride[axis] != 1 || dilation[axis] != 1) return false;
+    const Gradient3x3 gradient{g.conv.x, g.conv.y, g.dw, xs, ys, padding[1], padding[2]};
+    const i64 tile = winograd_tile(gradient);
+    if (tile) winograd_gradient(gradient, tile);
+    return tile;
+}
+#else
+static bool by_winograd(const WeightGradient&, const Extent&, Dims, Dims, Dims) { return false; }   // in double every digit counts
+#endif
+
 void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Dims dilation, i64 groups, Out<real> dw) {
     const Extent kernel = extent(dw), ys = extent(dy);
     Scratch<Tap> taps(kernel.spatial());
@@ -218,6 +237,7 @@ void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Di
         for (i64 i = 0; i < dw.size(); ++i) dw.data[i] = 0;
         return;
     }
+    if (by_winograd(g, kernel, stride, padding, dilation)) return;
     if (kernel.c == 1 && kernel.n / groups <= ROWS) gradient_by_taps(g);
     else gradient_by_gemm(g);
 }

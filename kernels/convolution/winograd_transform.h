@@ -101,6 +101,24 @@ template <int TILE> static inline __attribute__((always_inline)) void transform_
     }
 }
 
+// m = A y: how a gradient of the outputs meets the points
+template <int TILE> static inline __attribute__((always_inline)) void transform_gradient(const V (&y)[TILE], V (&m)[TILE + 2]) {
+    constexpr Winograd<TILE> w;
+    m[0]        = y[0];
+    m[TILE + 1] = y[TILE - 1];
+    #pragma GCC unroll 4
+    for (int j = 0; j < TILE / 2; ++j) {
+        V even = real(w.power[0][j]) * y[0], odd = real(w.power[1][j]) * y[1];
+        #pragma GCC unroll 4
+        for (int i = 2; i < TILE; i += 2) {
+            even += real(w.power[i][j]) * y[i];
+            odd += real(w.power[i + 1][j]) * y[i + 1];
+        }
+        m[1 + 2 * j] = even + odd;
+        m[2 + 2 * j] = even - odd;
+    }
+}
+
 // First half of B^T d B: along the columns of a strip of `values` = 16 x columns values a row, into rows `row` values apart.
 template <int TILE>
 static __attribute__((noinline)) void transform_columns(const real* const (&x)[TILE + 2], i64 values, real* strip, i64 row) {

@@ -1,0 +1,210 @@
+// The weight gradient of a 3x3 convolution of stride 1 by Winograd's algorithm: dw is the derivative of sum(dy y) with y = A^T [(G w G^T) . (B^T d B)] A
+// (winograd_transform.h), so
+//   dw = G^T [ sum over tiles of (A dy A^T) . (B^T d B) ] G,
+// (m + 2)^2 multiplications a tile of m x m outputs instead of 9 m^2. At each point that is a matrix product, filters x channels, whose reduction
+// runs over the tiles of all samples; both operands leave their transforms in the order in which the register tile reads them.
+//
+// Tiles are taken as many at a time as stay in cache, rows of tiles of all samples in order; sums grow in that order whatever the threads.
+#include "winograd_cost.h"
+#include "winograd_gradient.h"
+#include "winograd_tiles.h"
+#include "gemm/gemm.h"
+
+BEGIN_KERNELS
+namespace {
+constexpr i64    POINTS_BYTES = 2 << 20;   // of transformed tiles, both sides
+constexpr double SUMS = 20;                // 16 sums written, read and transformed, in the units of winograd_cost.h
+
+// Some samples in blocks, and how they are cut into tiles.
+struct Maps {
+    InMap<real> x, dy;
+    i64 pad_h, pad_w, tiles_h, tiles_w;
+};
+
+// The transformed tiles of rows [first, last) of tiles: (point, block, tile, 16), x's and dy's.
+struct Points {
+    i64   first, last, tiles, x_point, dy_point;
+    real *x, *dy;
+};
+
+// A row of tiles of one block of x ...
+template <int TILE> void transform_x(const Maps& maps, const Points& p, i64 row, i64 block) {
+    constexpr i64 RUN = STRIP / TILE;
+    const i64   n = row / maps.tiles_h, down = row % maps.tiles_h;
+    const Plane plane{maps.x.at(n, block), maps.x.h, maps.x.w};
+    i64 place[RUN];
+    for (i64 across = 0; across < maps.tiles_w; across += RUN) {
+        const i64 count = at_most(maps.tiles_w - across, RUN);
+        for (i64 i = 0; i < count; ++i) place[i] = (block * p.tiles + (row - p.first) * maps.tiles_w + across + i) * BLOCK;
+        transform_tiles<TILE>(plane, down * TILE - maps.pad_h, across * TILE - maps.pad_w, place, count, p.x, p.x_point);
+    }
+}
+
+// ... and of dy, which ends where its plane does.
+template <int TILE> void transform_dy(const Maps& maps, const Points& p, i64 row, i64 block) {
+    constexpr int SIDE = TILE + 2;
+    const i64   n = row / maps.tiles_h, top = row % maps.tiles_h * TILE, h = maps.dy.h - top, width = maps.dy.w;
+    const real* plane = maps.dy.at(n, block) + top * width * BLOCK;
+    for (i64 across = 0; across < maps.tiles_w; ++across) {
+        const i64 w = width - across * TILE;
+        real*     to = p.dy + (block * p.tiles + (row - p.first) * maps.tiles_w + across) * BLOCK;
+        for (int part = 0; part < BLOCK; part += LANES) {
+            const real* from = plane + across * TILE * BLOCK + part;
+            V columns[SIDE][TILE];   // A dy
+            #pragma GCC unroll 4
+            for (int j = 0; j < TILE; ++j) {
+                V y[TILE], m[SIDE];
+                #pragma GCC unroll 4
+                for (int i = 0; i < TILE; ++i) y[i] = i < h && j < w ? load(from + (i * width + j) * BLOCK) : V{};
+                transform_gradient<TILE>(y, m);
+                #pragma GCC unroll 8
+                for (int i = 0; i < SIDE; ++i) columns[i][j] = m[i];
+            }
+            #pragma GCC unroll 8
+            for (int i = 0; i < SIDE; ++i) {
+                V m[SIDE];
+                transform_gradient<TILE>(columns[i], m);
+                #pragma GCC unroll 8
+                for (int j = 0; j < SIDE; ++j) store(to + (i * SIDE + j) * p.dy_point + part, m[j]);
+            }
+        }
+    }
+}
+
+// sums (filters x channels, `row` values a row) += or, if not `begun`, = dy^T x over `tiles` tiles: ROWS filters, NV vectors of channels at x[v].
+template <int NV> void multiply(const real* dy, const real* const (&x)[VECTORS], i64 tiles, bool begun, real* sums, i64 row) {
+    V acc[ROWS][NV];
+    #pragma GCC unroll 8
+    for (int i = 0; i < ROWS; ++i)
+        #pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) acc[i][v] = begun ? load(sums + i * row + v * LANES) : V{};
+    for (i64 t = 0; t < tiles; ++t, dy += BLOCK) {
+        V b[NV];
+        #pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) b[v] = load(x[v] + t * BLOCK);
+        #pragma GCC unroll 8
+        for (int i = 0; i < ROWS; ++i)
+            #pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[i][v] += dy[i] * b[v];
+    }
+    #pragma GCC unroll 8
+    for (int i = 0; i < ROWS; ++i)
+        #pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) store(sums + i * row + v * LANES, acc[i][v]);
+}
+
+// One point: vectors [first, first + count) of channels (count at most VECTORS) and all filters.
+void multiply_point(const Points& p, i64 point, i64 first, int count, i64 out_blocks, bool begun, real* sums, i64 row) {
+    const real* x[VECTORS];
+    for (int v = 0; v < VECTORS; ++v) {
+        const i64 at = first + (v < count ? v : 0);
+        x[v] = p.x + point * p.x_point + at / BV * p.tiles * BLOCK + at % BV * LANES;
+    }
+    const auto run = count == 3 ? multiply<3> : count == 2 ? multiply<2> : multiply<1>;
+    for (i64 k = 0; k < out_blocks * BLOCK; k += ROWS)
+        run(p.dy + point * p.dy_point + k / BLOCK * p.tiles * BLOCK + k % BLOCK, x, p.tiles, begun, sums + k * row + first * LANES, row);
+}
+
+// dw of filter k at the channels of a block, from their sums at all points.
+template <int TILE> void finish(const real* sums, i64 point, i64 channels, real* dw) {
+    constexpr int SIDE = TILE + 2;
+    constexpr Winograd<TILE> winograd;
+    double g[SIDE][3];
+    for (int i = 0; i < SIDE; ++i) winograd.filter_row(i, g[i]);
+    real taps[9][BLOCK];
+    for (int part = 0; part < BLOCK; part += LANES) {
+        V rows[3][SIDE] = {};   // G^T sums
+        for (int i = 0; i < SIDE; ++i)
+            for (int j = 0; j < SIDE; ++j) {
+                const V sum = load(sums + (i * SIDE + j) * point + part);
+                for (int r = 0; r < 3; ++r) rows[r][j] += real(g[i][r]) * sum;
+            }
+        for (int r = 0; r < 3; ++r)
+            for (int s = 0; s < 3; ++s) {
+                V tap{};
+                for (int j = 0; j < SIDE; ++j) tap += real(g[j][s]) * rows[r][j];
+                store(taps[r * 3 + s] + part, tap);
+            }
+    }
+    for (i64 c = 0; c < channels; ++c)
+        for (int tap = 0; tap < 9; ++tap) dw[c * 9 + tap] = taps[tap][c];
+}
+
+template <int TILE> class Sum {
+    static constexpr i64 POINTS = (TILE + 2) * (TILE + 2);
+    const Gradient3x3& g;
+    const i64 in_blocks, out_blocks, row, point, tiles_h, tiles_w, rows_together;
+    Scratch<real> sums, x_points, dy_points;
+    bool begun = false;
+
+public:
+    Sum(const Gradient3x3& g)
+        : g(g), in_blocks(blocks_of(g.xs.c)), out_blocks(blocks_of(g.ys.c)), row(in_blocks * BLOCK), point(odd_lines(out_blocks * BLOCK * in_blocks)),
+          tiles_h(ceil_div(g.ys.h, TILE)), tiles_w(ceil_div(g.ys.w, TILE)),
+          rows_together(clamp(POINTS_BYTES / (POINTS * (in_blocks + out_blocks) * BLOCK * (i64)sizeof(real) * tiles_w), 1, g.xs.n * tiles_h)),
+          sums(POINTS * point), x_points(POINTS * odd_lines(in_blocks * rows_together * tiles_w)),
+          dy_points(POINTS * odd_lines(out_blocks * rows_together * tiles_w)) {}
+
+    void add(InMap<real> x, InMap<real> dy) {
+        const Maps maps{x, dy, g.pad_h, g.pad_w, tiles_h, tiles_w};
+        for (i64 first = 0; first < x.n * tiles_h; first += rows_together) {
+            const i64    last = at_most(first + rows_together, x.n * tiles_h), rows = last - first, tiles = rows * tiles_w;
+            const Points p{first, last, tiles, odd_lines(in_blocks * tiles), odd_lines(out_blocks * tiles), x_points, dy_points};
+            parallel_for(rows * (in_blocks + out_blocks), 1 + 64 / tiles_w, [&](i64 begin, i64 end) {
+                for (i64 i = begin; i < end; ++i) {
+                    const i64 block = i / rows, at = first + i % rows;
+                    if (block < in_blocks) transform_x<TILE>(maps, p, at, block);
+                    else transform_dy<TILE>(maps, p, at, block - in_blocks);
+                }
+            });
+            const i64 vectors = in_blocks * BV, parts = ceil_div(vectors, VECTORS);
+            parallel_for(POINTS * parts, 1, [&](i64 begin, i64 end) {
+                for (i64 i = begin; i < end; ++i) {
+                    const i64 at = vectors * (i % parts) / parts, to = vectors * (i % parts + 1) / parts;   // of nearly equal width
+                    multiply_point(p, i / parts, at, (int)(to - at), out_blocks, begun, sums + i / parts * point, row);
+                }
+            });
+            begun = true;
+        }
+    }
+
+    void write() const {
+        parallel_for(g.ys.c * in_blocks, 32, [&](i64 begin, i64 end) {
+            for (i64 i = begin; i < end; ++i) {
+                const i64 k = i / in_blocks, c = i % in_blocks * BLOCK;
+                finish<TILE>(sums + k * row + c, point, at_most(g.xs.c - c, BLOCK), g.dw + (k * g.xs.c + c) * 9);
+            }
+        });
+    }
+};
+
+template <int TILE> void run(const Gradient3x3& g) {
+    const Extent &xs = g.xs, &ys = g.ys;
+    const i64 x_sample = blocks_of(xs.c) * xs.spatial() * BLOCK, y_sample = blocks_of(ys.c) * ys.spatial() * BLOCK;
+    const i64 together = clamp(MAPS_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n);
+    Scratch<real> x(together * x_sample), dy(together * y_sample);
+    Sum<TILE> sum(g);
+    for (i64 n = 0; n < xs.n; n += together) {
+        const i64 count = at_most(xs.n - n, together), x_shape[] = {count, xs.c, xs.h, xs.w}, dy_shape[] = {count, ys.c, ys.h, ys.w};
+        to_blocked({g.x + n * xs.c * xs.spatial(), x_shape, 4}, {x, count, blocks_of(xs.c), xs.h, xs.w, x_sample});
+        to_blocked({g.dy + n * ys.c * ys.spatial(), dy_shape, 4}, {dy, count, blocks_of(ys.c), ys.h, ys.w, y_sample});
+        sum.add({x, count, blocks_of(xs.c), xs.h, xs.w, x_sample}, {dy, count, blocks_of(ys.c), ys.h, ys.w, y_sample});
+    }
+    sum.write();
+}
+}  // namespace
+
+i64 winograd_tile(const Gradient3x3& g) {
+    if (!pyops_winograd || g.xs.c < BLOCK || g.ys.c < BLOCK) return 0;
+    const double in = blocks_of(g.xs.c), out = blocks_of(g.ys.c), area = g.xs.n * g.ys.spatial();
+    return best_tile(9 * area * g.xs.c * out, [&](i64 tile) {
+        const double tiles = g.xs.n * ceil_div(g.ys.h, tile) * ceil_div(g.ys.w, tile), lines = double(tile + 2) * (tile + 2) * g.xs.c * out;
+        return MULTIPLY * tiles * lines + TRANSFORM[tile / 4] * tiles * (in + out) / 2 + SUMS * lines + COPY * (g.xs.n * g.xs.spatial() * in + area * out);
+    });
+}
+
+void winograd_gradient(const Gradient3x3& g, i64 tile) {
+    if (tile == 2) run<2>(g);
+    else run<4>(g);
+}
+END_KERNELS

@@ -1,0 +1,21 @@
+// A 3x3 convolution of stride 1 on planar arrays by Winograd's algorithm (blocked_winograd_planar.cpp).
+#pragma once
+#include "geometry.h"
+#include "winograd_filters.h"
+
+extern bool pyops_winograd;   // module.cpp: false if precision is "strict"
+
+namespace ISA::REAL_NAME {
+// A convolution of one group that may be computed so: every filter one plane of 3x3, stride and dilation 1.
+struct Planar3x3 {
+    const real *x, *bias;
+    real*       y;
+    Extent      xs, ys;
+    Filters3x3  filters;
+    i64         pad_h, pad_w;
+};
+
+// Outputs along a side of the tile that is estimated to be fastest, or 0: then Winograd's algorithm gains nothing. Depends on sizes only.
+i64  winograd_tile(const Planar3x3& conv);
+void winograd_planar(const Planar3x3& conv, i64 tile);
+}  // namespace ISA::REAL_NAME
