@@ -179,9 +179,10 @@ def hopper_integers(kernels, rng) -> list[str]:
 
 
 def precisions_of(row) -> tuple[str, ...]:
-    """Matrix products in bfloat16 once more by wgmma, where the device has it."""
+    """Matrix products, and convolutions whose channels lie last, in bfloat16 once more by wgmma, where the device has it."""
     import cupy
-    hopper = row.name.startswith("linear") and "bf16" in row.precisions and cupy.cuda.Device().compute_capability == "90"
+    served = row.name.startswith("linear") or row.channels_last and row.bound == "compute"
+    hopper = served and "bf16" in row.precisions and cupy.cuda.Device().compute_capability == "90"
     return (*row.precisions, "hopper") if hopper else row.precisions
 
 
@@ -214,7 +215,9 @@ def measure(row, precision, limits) -> dict:
     size = dtype.itemsize
     count = max(2, min(16, ROTATION // max(1, row.elements * size)))
     generator = torch.Generator("cuda").manual_seed(0)
-    tensors = [[torch.randn(shape, device="cuda", dtype=torch.float32, generator=generator).to(dtype) for shape in row.shapes] for _ in range(count)]
+    laid = {"memory_format": torch.channels_last} if row.channels_last else {}
+    tensors = [[torch.randn(shape, device="cuda", dtype=torch.float32, generator=generator).to(dtype, **laid) for shape in row.shapes]
+               for _ in range(count)]
     with using(precision):
         arrays = [[to_cupy(t) for t in some] for some in tensors]
         want, got = row.theirs(torch.nn.functional, *tensors[0]).float(), from_cupy(row.ours(functional, *arrays[0])).float()

@@ -16,6 +16,7 @@ class Mutant(NamedTuple):
     notices: str
     check: str = "forward"
     skip: int = 0  # occurrences of `old` before the one that changes
+    backend: str = "cuda-emulated"
 
 
 M = Mutant
@@ -37,7 +38,14 @@ MUTANTS = [
     M("recurrent: a sample past the last", "recurrent/forward.cu", "first + (int)threadIdx.x < z.samples ? order.length", "first + (int)threadIdx.x <= z.samples ? order.length",
       "gru", "*", "any"),
 
+    M("channels last: a strip past the last", "convolution/channels_last.cu", "if (id / packets >= samples", "if (id / packets > samples", "conv", "depthwise*",
+      "out-of-bounds", backend="channels-last"),
+    M("channels last: rows past a strip's last", "convolution/channels_last.cu", "if (at.h + t >= win.h.grid) break;", "if (at.h + t > win.h.grid) break;", "conv", "depthwise",
+      "any", backend="channels-last"),
+
     # barriers
+    M("channels last: sums joined without a barrier", "convolution/channels_last_gradient.cu", "        __syncthreads();\n        if (threadIdx.x < half)", "        if (threadIdx.x < half)",
+      "conv", "depthwise", "race", "gradient", backend="channels-last"),
     M("block sum: no barrier before the slots are read", "cuda:reduce.cuh", "    __syncthreads();\n    v = warp_reduce<R>(lane < warps", "    v = warp_reduce<R>(lane < warps",
       "softmax", "line_of_several_pieces", "race"),
     M("block sum: no barrier before the slots are used again", "cuda:reduce.cuh", "R::none());\n    __syncthreads();\n    return v;", "R::none());\n    return v;",
@@ -78,5 +86,9 @@ MUTANTS = [
     M("attention: the running sum is not scaled", "attention/cuda.cu", "sum[i] = sum[i] * factor[i] + row_reduce<Sum>(part);", "sum[i] = sum[i] + row_reduce<Sum>(part);", "attention", "*", "result"),
     M("reduction: every second chain dropped", "reduction/cuda.cu", "return R::join(a, b);", "return a;", "sum", "*", "result"),
     M("batch_norm: variance of the neighbour", "batch_norm/cuda.cu", "made[lines + line] = all.variance();", "made[lines + (line + 1) % lines] = all.variance();", "batch_norm_training", "*", "result"),
+    M("channels last: the filter not turned round", "convolution/channels_last.cu", "(flip ? taps - 1 - tap : tap)", "tap", "conv", "depthwise", "result", "gradient",
+      backend="channels-last"),
+    M("channels last: the weights of the next output", "convolution/channels_last.cu", "weight + (i64)(i * KH * win.w.taps + k) * p.outputs", "weight + 1 + (i64)(i * KH * win.w.taps + k) * p.outputs",
+      "conv", "depthwise_stride2", "any", backend="channels-last"),
     M("convolution: a transposed store", "convolution/packed.cuh", "(P)turn[threadIdx.x][i];", "(P)turn[i][threadIdx.x];", "conv", "*", "result"),
 ]

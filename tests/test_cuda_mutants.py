@@ -3,9 +3,11 @@ import re
 from fnmatch import fnmatch
 
 import pytest
+from channels_last_backend import ChannelsLast
 from cuda_mutants import MUTANTS
 
 from pyops import validate
+from pyops.backends import BACKENDS
 from pyops.cuda import emulator, source
 from pyops.cuda.emulated import KernelFault
 from pyops.registry import OPS
@@ -36,6 +38,7 @@ def tree(request, monkeypatch):
             name = path.relative_to(clean)
             text = path.read_text()
             write(folder / ("headers" if prefix else "kernels") / name, mutated(text, mutant) if f"{prefix}{name.as_posix()}" == mutant.file else text)
+    monkeypatch.setitem(BACKENDS, ChannelsLast.name, ChannelsLast())
     monkeypatch.setattr(source, "KERNELS", folder / "kernels")
     monkeypatch.setattr(source, "HEADERS", folder / "headers")
     return mutant
@@ -48,7 +51,7 @@ def noticed(mutant):
     assert cases, f"{mutant.op} has no case {mutant.case}"
     for case in cases:
         try:
-            validate.CHECKS[mutant.check](op, case, "cuda-emulated", "f32")
+            validate.CHECKS[mutant.check](op, case, mutant.backend, "f32")
         except KernelFault as fault:
             return str(fault)
         except AssertionError as wrong:

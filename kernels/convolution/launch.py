@@ -1,5 +1,5 @@
 """Grids of the convolution kernels, and which of them takes a problem: direct.cu where a group has few channels and filters, else tensor.cu
-for 16-bit types and for float32 where pyops.cuda.precision allows it, else cuda.cu.
+for 16-bit types and for float32 where pyops.cuda.precision allows it, else cuda.cu. Arrays whose channels lie last: channels_last.py.
 
 stride, padding and dilation come as three ints, arrays with one to three spatial axes: all is seen as three axes, the leading ones 1.
 """
@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from ...cuda.precision import current as current_precision
+from . import channels_last
 
 __all__ = ["channel_sum", "conv", "conv_transpose", "conv_weight_gradient"]
 
@@ -86,6 +87,9 @@ def add_parts(device, partial, bias, out, parts, plane, channels):
 
 
 def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
+    if channels_last.is_channels_last(x):
+        channels_last.conv(device, x, weight, bias, stride, padding, dilation, groups, y)
+        return
     filters, channels = weight.shape[0] // groups, weight.shape[1]
     taps = math.prod(weight.shape[2:])
     apart = (filters * channels * taps, channels * taps, taps)
@@ -94,6 +98,9 @@ def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
 
 
 def conv_transpose(device, x, weight, bias, stride, padding, dilation, groups, y):
+    if channels_last.is_channels_last(x):
+        channels_last.conv_transpose(device, x, weight, bias, stride, padding, dilation, groups, y)
+        return
     channels, filters = weight.shape[0] // groups, weight.shape[1]
     kernel, taps = spatial(weight.shape), math.prod(weight.shape[2:])
     apart = (channels * filters * taps, taps, filters * taps)
@@ -185,6 +192,9 @@ def within_int(*counts):
 
 
 def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
+    if channels_last.is_channels_last(x) or channels_last.is_channels_last(dy):
+        channels_last.conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw)
+        return
     if dw.size == 0:
         return
     if dy.size == 0:
