@@ -20,14 +20,6 @@ struct Operand {
 template <int SIDE, bool BY_ROWS, int PITCH, int THREADS> struct Copy {
     static constexpr int LINE = BY_ROWS ? SIDE : DEEP;
 
-    // Lines of four packets: eight threads take 32 bytes each of four lines, a whole sector of memory, such that no two of their
-    // packets share a bank.
-    static __device__ __forceinline__ void spread(int v, int& line, int& along) {
-        const int four = v >> 1 & 3, odd = v >> 3 & 1;
-        line = v / 32 * 8 + (sizeof(real) == 8 ? four + odd * 4 : four * 2 + odd);
-        along = ((v & 1) + (v >> 4 & 1) * 2) * LANES;
-    }
-
     template <int W, class F> static __device__ __forceinline__ void each(const Operand& m, int first, int k, int end, F f) {
         constexpr int COUNT = SIDE * DEEP / W;
         static_assert(COUNT % THREADS == 0, "each thread copies as many packets");
@@ -36,7 +28,7 @@ template <int SIDE, bool BY_ROWS, int PITCH, int THREADS> struct Copy {
         for (int i = 0; i < COUNT / THREADS; ++i) {
             const int v = threadIdx.x + i * THREADS;
             int line = v / (LINE / W), along = v % (LINE / W) * W;
-            if (!BY_ROWS && W == LANES) spread(v, line, along);
+            if (!BY_ROWS && W == LANES) spread_packets(v, line, along);
             const int row = first + (BY_ROWS ? along : line), depth = k + (BY_ROWS ? line : along);
             const int left = BY_ROWS ? (depth < end ? m.rows - row : 0) : row < m.rows ? end - depth : 0;   // neighbours that are there
             f(line * PITCH + along, BY_ROWS ? (i64)depth * m.pitch + row : (i64)row * m.pitch + depth, left);
