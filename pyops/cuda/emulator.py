@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +36,9 @@ CHECKED = ["-O1", "-march=native", "-fsanitize=thread", "--param", "tsan-instrum
            # what would merge, move or widen accesses and so hide what a kernel does
            "-fno-tree-vectorize", "-fno-tree-loop-im", "-fno-if-conversion", "-fno-store-merging", "-fno-tree-sra",
            "-fno-tree-loop-distribute-patterns", "-fno-hoist-adjacent-loads"]
+SONAME = "libcuemu.so"   # the same of every runtime: one that changes leaves compiled kernels as they are
 STACK = 128 << 10   # bytes a thread
+_building = threading.Lock()
 SHARED_MOST = 232448   # of dynamic shared memory: more than any GPU has
 
 
@@ -70,11 +73,12 @@ class CompileError(RuntimeError):
 def runtime() -> Path:
     """The scheduler and checker, compiled once a machine."""
     source = FOLDER / "runtime.cpp"
-    library = cache_folder() / f"runtime-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
-    if not library.exists():
-        made = library.with_suffix(f".{os.getpid()}.tmp")
-        command([compiler(), "-O2", "-g", "-std=c++17", "-fPIC", "-shared", str(source), "-o", str(made), f"-Wl,-soname,{library.name}"])
-        os.replace(made, library)
+    library = cache_folder() / f"runtime-{digest(source.read_bytes())[:16]}.so"
+    with _building:   # kernels are compiled from several threads
+        if not library.exists():
+            made = library.with_suffix(f".{os.getpid()}.tmp")
+            command([compiler(), "-O2", "-g", "-std=c++17", "-fPIC", "-shared", str(source), "-o", str(made), f"-Wl,-soname,{SONAME}"])
+            os.replace(made, library)
     return library
 
 
@@ -88,7 +92,11 @@ def runtime_library():
 
 @lru_cache(1)
 def headers_digest() -> str:
-    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted((FOLDER / "include").iterdir()))).hexdigest()
+    return digest(*(p.read_bytes() for p in sorted((FOLDER / "include").iterdir())))
+
+
+def digest(*parts: str | bytes) -> str:
+    return hashlib.sha256(b"\0".join(p.encode() if isinstance(p, str) else p for p in parts)).hexdigest()
 
 
 class _Counts(C.Structure):
@@ -205,8 +213,8 @@ def build(source: Source, checked: bool) -> Path:
     """The library of `source`, from the cache or compiled into it."""
     flags = [*BASE, *(CHECKED if checked else FAST), f"-I{FOLDER / 'include'}", *(o for o in source.options if o[:2] in ("-D", "-I")),
              "-include", str(FOLDER / "include" / "cuemu.h")]
-    key = hashlib.sha256("\0".join([headers_digest(), source.digest, runtime().name, compiler(), *flags]).encode()).hexdigest()[:24]
-    library = cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{key}.so"
+    key = digest(headers_digest(), source.digest, compiler(), *flags)
+    library = cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{key[:24]}.so"
     if library.exists():
         return library
     names = kernels_of(source.text)
@@ -218,7 +226,7 @@ def build(source: Source, checked: bool) -> Path:
         cpp, obj, made = (Path(folder) / f"kernel.{e}" for e in ("cpp", "o", "so"))
         cpp.write_text(text)
         command([compiler(), *flags, str(cpp), "-o", str(obj)])
-        command([compiler(), "-shared", str(obj), "-o", str(made), str(runtime()), f"-Wl,-rpath,{cache_folder()}", "-Wl,-z,defs"])
+        command([compiler(), "-shared", str(obj), "-o", str(made), str(runtime()), "-Wl,-z,defs"])
         os.replace(made, library)
     return library
 
