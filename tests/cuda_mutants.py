@@ -16,6 +16,7 @@ class Mutant(NamedTuple):
     notices: str
     check: str = "forward"
     skip: int = 0  # occurrences of `old` before the one that changes
+    real: str = "f32"
     backend: str = "cuda-emulated"
 
 
@@ -32,6 +33,9 @@ MUTANTS = [
     M("attention: a key too many is seen", "attention/cuda.cu", "k < of.k.rows && (!causal", "k <= of.k.rows && (!causal", "attention", "*", "result"),
     M("attention: rows past the last are read", "attention/tiles.cuh", "row + i < m.rows ?", "row + i <= m.rows ?", "attention", "*", "any"),
     M("attention: columns past the last are stored", "attention/tiles.cuh", "if (j + k < columns) line[j + k]", "if (j + k <= columns) line[j + k]", "attention", "*", "any"),
+    M("attention on tensor cores: a key too many is seen", "attention/tensor.cuh", "k < keys && (!causal", "k <= keys && (!causal", "attention", "features80", "result", real="f16"),
+    M("attention on tensor cores: a row past the last is copied", "attention/tensor.cuh", "row + r < m.rows && e < m.columns;", "row + r <= m.rows && e < m.columns;",
+      "attention", "features80", "out-of-bounds", real="bf16"),
     M("convolution: a filter past the last is written", "convolution/cuda.cu", "if (m >= filters) continue;", "if (m > filters) continue;", "conv", "*", "any", skip=1),
     M("convolution: positions past the last", "convolution/cuda.cu", "if (p + v >= pixels) continue;", "if (p + v > pixels) continue;", "conv", "*", "any"),
     M("column guard of a reduction", "reduction/cuda.cu", "const bool mine = column < width;", "const bool mine = column <= width;", "sum", "*", "any"),
@@ -58,6 +62,8 @@ MUTANTS = [
     M("attention: slices overwritten while they are read", "attention/tiles.cuh", "        __syncthreads();   // what the slices held has been read\n", "", "attention", "*", "race"),
     M("attention: weights read before they are there", "attention/tiles.cuh", "        __syncthreads();   // the weights are there, and what the slices held has been read\n", "",
       "attention", "*", "race"),
+    M("attention on tensor cores: staged rows read too soon", "attention/tensor.cuh", "    __syncwarp();\n    const bool packed", "    const bool packed",
+      "attention", "several_blocks", "race", real="f16"),
     M("reduction of columns: halves joined without a barrier", "reduction/cuda.cu", "        __syncthreads();\n        if (threadIdx.y < half)", "        if (threadIdx.y < half)", "sum", "*", "race"),
     M("convolution: weights turned without a barrier", "convolution/packed.cuh", "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);\n    __syncthreads();",
       "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);", "conv", "*", "race"),
@@ -84,6 +90,10 @@ MUTANTS = [
     M("max_pool: the least", "pooling/max.cu", "if (v > value || v != v)", "if (v < value || v != v)", "max_pool", "*", "result"),
     M("gemm: chains not joined in C", "gemm/cuda.cu", "        sum += before;\n", "", "matmul", "*", "result"),
     M("attention: the running sum is not scaled", "attention/cuda.cu", "sum[i] = sum[i] * factor[i] + row_reduce<Sum>(part);", "sum[i] = sum[i] + row_reduce<Sum>(part);", "attention", "*", "result"),
+    M("attention on tensor cores: the running sum is not scaled", "attention/tensor.cu", "fma(sum[i][half], share, part)", "sum[i][half] + part", "attention", "several_blocks",
+      "result", real="bf16"),
+    M("attention on tensor cores: a fragment's halves exchanged", "attention/tensor.cuh", "weights[i][k / 8 + q / 2][q % 2 * 2]", "weights[i][k / 8 + q % 2][q / 2 * 2]", "attention", "several_blocks",
+      "result", real="f16"),
     M("reduction: every second chain dropped", "reduction/cuda.cu", "return R::join(a, b);", "return a;", "sum", "*", "result"),
     M("batch_norm: variance of the neighbour", "batch_norm/cuda.cu", "made[lines + line] = all.variance();", "made[lines + (line + 1) % lines] = all.variance();", "batch_norm_training", "*", "result"),
     M("channels last: the filter not turned round", "convolution/channels_last.cu", "(flip ? taps - 1 - tap : tap)", "tap", "conv", "depthwise", "result", "gradient",
