@@ -56,6 +56,13 @@ def _pool(name, call, n=64, c=64, h=112, out=56):
     return Row(f"{name} n{n} {c}x{h}x{h}", ((n, c, h, h),), call, call, n * c * (h * h + out * out))
 
 
+def _attention(network, batch, heads, length, features, is_causal=False):
+    call = lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)   # noqa: E731
+    shape = (batch, heads, length, features)
+    return Row(" ".join(filter(None, ("attention", network, "x".join(map(str, shape))))), (shape,) * 3, call, call, 4 * _size(*shape),
+               4.0 * _size(*shape) * length / (2 if is_causal else 1), ("f32", "bf16"))
+
+
 ROWS = [
     _elementwise("relu", lambda F, x: F.relu(x)),
     _elementwise("gelu", lambda F, x: F.gelu(x)),
@@ -91,6 +98,8 @@ ROWS = [
         lambda F, x, w: F.conv_transpose2d(x, w, stride=2), 8 * 128 * 64 * 64 + 8 * 64 * 128 * 128, 2.0 * 8 * 64 * 128 * 128 * 128),
     _gemm("square", 4096, 4096, 4096),
     _gemm("transformer", 8192, 3072, 768),
-    Row("attention 8x12x1024x64", ((8, 12, 1024, 64),) * 3, lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v),
-        lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v), 4 * 8 * 12 * 1024 * 64, 4.0 * 8 * 12 * 1024 * 1024 * 64, ("f32", "bf16")),
+    _attention("", 8, 12, 1024, 64),
+    _attention("gpt causal", 4, 16, 2048, 64, is_causal=True),
+    _attention("llama causal", 2, 32, 2048, 128, is_causal=True),
+    _attention("stable diffusion", 2, 8, 4096, 40),
 ]
