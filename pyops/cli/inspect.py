@@ -1,7 +1,6 @@
 """pyops inspect: pictures of what a checkpoint's network has learnt and of what it sees in an image."""
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,9 @@ def add_arguments(parser):
 def run(args) -> int:
     from .train import needs
     needs("PIL", "safetensors")
-    model, image = opened(args.checkpoint, args.image)
+    model, image, names = opened(args.checkpoint, args.image)
     try:
-        for path in draw(model, image, args):
+        for path in draw(model, image, args, names):
             print(f"wrote {path}")
     except (ValueError, OSError) as why:
         raise UsageError(str(why)) from why
@@ -33,35 +32,42 @@ def run(args) -> int:
 
 
 def opened(checkpoint: Path, image: Path):
-    """The model and the image as its input (C, H, W). UsageError says what does not fit."""
-    from .. import models, nn, train
+    """The model, the image as its input (C, H, W), and its classes' names or None. UsageError says what does not fit."""
+    from .. import train
+    from ..train.description import told
     from . import predict
     try:
-        state, metadata = train.checkpoint.load(checkpoint)
+        metadata = train.checkpoint.load(checkpoint)[1]
+        if metadata.get("model") == "lenet5" and "form" in metadata:   # of `pyops train lenet5`
+            model, metadata = predict.load(checkpoint)
+            return model, digit(image, int(metadata["box"])), None
+        model, metadata = train.load_model(checkpoint)
+        if not model.top and not model.own_head:
+            raise ValueError(f"{checkpoint}: holds a trunk without a classifier, which has no classes to show")
+        shape = told(metadata, "image", list(model.image))
+        size = tuple(shape[1:])
+        if "prepare" in metadata:
+            print(f"note: in training images went through {metadata['prepare']}, which the checkpoint does not hold; here pixels are 0 .. 1")
+        if "digits" in metadata:
+            return model, digit(image, told(metadata, "digits")), told(metadata, "class_names")
+        array = pixels(image, shape[0], size, tuple(told(metadata, "resize", size)), told(metadata, "normalize"))
+        return model, array, told(metadata, "class_names")
     except (OSError, ValueError) as why:
         raise UsageError(why) from why
-    if metadata.get("model") == "lenet5" and "form" in metadata:
-        from ..train.data import to_input
-        model, metadata = predict.load(checkpoint)
-        return model, to_input(predict.prepare(predict.open_grey(image), int(metadata["box"]))[None])[0]
-    if metadata.get("model") not in models.list_models():
-        raise UsageError(f"{checkpoint}: names no network of create_model in its metadata (model), which is {metadata or 'empty'}")
-    try:
-        with nn.init.skip_draws():
-            model = models.create_model(metadata["model"], **json.loads(metadata.get("settings", "{}"))).eval()
-        model.load_state_dict(state)
-    except (ValueError, TypeError) as why:
-        raise UsageError(f"{checkpoint}: {why}") from why
-    channels, *size = json.loads(metadata["image"]) if "image" in metadata else model.image
-    return model, pixels(image, channels, tuple(size), json.loads(metadata.get("normalize", "null")))
 
 
-def pixels(path: Path, channels: int, size: tuple[int, int], normalize):
-    """The image (C, H, W) in 0 .. 1, or by [mean, std] of `normalize`, scaled to cover `size` and cut from its middle."""
+def digit(path: Path, box: int) -> np.ndarray:
+    from ..train.data import to_input
+    from . import predict
+    return to_input(predict.prepare(predict.open_grey(path), box)[None])[0]
+
+
+def pixels(path: Path, channels: int, size: tuple[int, int], resize: tuple[int, int], normalize):
+    """The image (C, H, W) in 0 .. 1, or by [mean, std] of `normalize`, scaled to cover `resize` and cut to `size` from its middle."""
     from ..train import Normalize, to_unit
     from ..train.folder import load_image
     try:
-        array = load_image(path, size, size, channels)[None]
+        array = load_image(path, size, resize, channels)[None]
     except FileNotFoundError as why:
         raise UsageError(f"{path}: no such file") from why
     except Exception as why:   # decoders raise of many kinds
@@ -69,7 +75,7 @@ def pixels(path: Path, channels: int, size: tuple[int, int], normalize):
     return (Normalize(*normalize) if normalize else to_unit)(array)[0]
 
 
-def draw(model, image: np.ndarray, args):
+def draw(model, image: np.ndarray, args, names=None):
     """Writes the sheets and prints the likeliest classes; yields the paths."""
     from .. import functional as F
     from .. import inspect, no_grad
@@ -77,8 +83,9 @@ def draw(model, image: np.ndarray, args):
     from ..train.metrics import scores_of
     with no_grad():
         scores = scores_of(model, model(Tensor(image[None]))).data
-    chances, order = np.asarray(F.softmax(scores, 1))[0], np.argsort(-scores[0], kind="stable")[:5]
-    print("\n".join(f"class {c}: score {scores[0, c]:.3f}, {100 * chances[c]:.1f} %" for c in order))
+    chances = np.asarray(scores if getattr(model, "activation", None) else F.softmax(scores, 1))[0]
+    order = np.argsort(-scores[0], kind="stable")[:5]
+    print("\n".join(f"class {c}{f' ({names[c]})' if names else ''}: score {scores[0, c]:.3f}, {100 * chances[c]:.1f} %" for c in order))
     target = int(order[0]) if args.target is None else args.target
     if not 0 <= target < scores.shape[1]:
         raise UsageError(f"--class must be 0 .. {scores.shape[1] - 1}, got {target}")

@@ -23,6 +23,7 @@ from .mobilenet_v2 import mobilenet_v2
 from .mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
 from .nasnet import nasnet_large, nasnet_mobile
 from .plain import plain18, plain34
+from .recipe import Recipe
 from .resnet import resnet101, resnet152, resnet18, resnet34, resnet50
 from .resnet_v2 import resnet101_v2, resnet152_v2, resnet50_v2
 from .shufflenet_v2 import shufflenet_v2_x0_5, shufflenet_v2_x1_0, shufflenet_v2_x1_5, shufflenet_v2_x2_0
@@ -86,9 +87,10 @@ def create_model(name: str, weights=None, include_top: bool = True, pooling: str
         raise ValueError(f"create_model: classifier_activation must be None, 'softmax' or 'sigmoid', got {classifier_activation!r}")
     if include_top and pooling is not None:
         raise ValueError(f"create_model: pooling={pooling!r} has a meaning only with include_top=False")
+    recipe = Recipe(name, settings if classes is None else {"classes": classes, **settings})
     if classes is not None:
         check_classes(name, classes)
-        settings |= {} if name in FIXED_CLASSES else {"num_classes": classes}
+        settings = settings if name in FIXED_CLASSES else {**settings, "num_classes": classes}
     if weights is None:
         model = MODELS[name](**settings)
     else:
@@ -96,7 +98,7 @@ def create_model(name: str, weights=None, include_top: bool = True, pooling: str
             model = MODELS[name](**settings)
     if not include_top:
         model.without_top(pooling)
-    model.activation = classifier_activation
+    model.activation, model.recipe = classifier_activation, recipe
     if weights is not None:
         weight_files.load(model, weights)
     return model

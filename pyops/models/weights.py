@@ -13,6 +13,7 @@ import numpy as np
 
 from . import keras_names
 from .keras_layout import to_keras
+from .recipe import describe
 
 
 def inverted_blocks(places: Mapping[str, str], stages: str):
@@ -134,9 +135,9 @@ def shortened(report: str, most: int = 20) -> str:
 
 
 def save(model, path) -> None:
-    """Writes a model's parameters and buffers as a safetensors file, under their names here."""
+    """Writes a model's parameters and buffers as a safetensors file, under their names here, with what builds it again (train.load_model)."""
     from ..train.checkpoint import save as write
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"weights: {path}: the name must end in .safetensors")
     layout = {"layout": model.layout} if getattr(model, "layout", None) else {}
-    write(path, model.state_dict(), {"family": type(model).__name__} | layout)
+    write(path, model.state_dict(), {"family": type(model).__name__} | layout | describe(model))

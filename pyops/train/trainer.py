@@ -5,16 +5,19 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from .. import random
+from ..models.recipe import describe
 from ..optim import AdamW, Optimizer, OneCycleLR, ReduceLROnPlateau, clip_grad_norm_
 from ..tensor import Tensor, no_grad
 from . import checkpoint, curve, regularisation, state
 from .data import batches
 from .dataset import split_of
+from .description import describe_images
 from .loader import training_batches
 from .metrics import loss_of, measure, scores_of
 from .nonfinite import NonFiniteError, first_non_finite, gradients_finite, state_finite
@@ -68,6 +71,8 @@ class Trainer:
 
     After each epoch, and every checkpoint_every batches, out/checkpoint.safetensors is replaced in one rename; fit(resume=True) goes on
     from there to the same bits as a training that never stopped. With patience or keep_best, out/best.safetensors holds the best weights.
+    Both say how create_model built the model and what the images were like, so that load_model and `pyops inspect` need nothing else;
+    metadata is added to that, and wins.
     After each epoch report(epoch) is called and out/curve.png drawn, after each batch tick(epoch, batch, loss). A KeyboardInterrupt ends
     fit: `interrupted` is set and the files are those last written. A loss or gradient that is not finite raises NonFiniteError, which
     names the layer; the last checkpoint stays. batch_losses: of every step of this fit, for `diagnose`.
@@ -241,11 +246,15 @@ class Trainer:
             checkpoint.save(self.best_checkpoint, self.model.state_dict(), self._told())
         self._write()
         if self.draw_curve:
-            curve.draw(self.out / "curve.png", self.history, f"{self.metadata.get('model', 'training')} on {self.split.name}")
+            curve.draw(self.out / "curve.png", self.history, f"{self._told().get('model', 'training')} on {self.split.name}")
 
     def _told(self) -> dict:
         last = {"test_accuracy": f"{self.history[-1].test_accuracy:.4f}"} if self.history else {}
-        return {**self.metadata, "epoch": self.progress.epochs, **last}
+        return {**describe(self.model), **self._images, **self.metadata, "epoch": self.progress.epochs, **last}
+
+    @cached_property
+    def _images(self) -> dict[str, str]:
+        return describe_images(self.data, self.split)
 
     def _write(self) -> None:
         if not state_finite(self.model):   # an update overflowed: what is on disk is better
