@@ -1,5 +1,5 @@
-"""The classification networks beside independent implementations with the same weights: answers, gradients of a training step, and the
-published numbers of parameters; create_model; weights from files; every family compiled."""
+"""The classification networks beside independent implementations with the same weights: answers, and the published numbers of parameters;
+create_model; weights from files; every family compiled."""
 import numpy as np
 import pytest
 
@@ -31,13 +31,12 @@ PUBLISHED = {
     "inception_resnet_v2": (55_813_192, "keras"),
 }
 SAME_AS_TIMM = {"xception": "legacy_xception", "inception_resnet_v2": "inception_resnet_v2", "resnet50_v2": "resnetv2_50",
-                "mobilenet_v1": "mobilenetv1_100"}
-OF_TORCHVISION = ["resnet18", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0",
-                  "squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "efficientnet_v2_s"]
-LARGE = ["resnet101_v2", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0"]
+                "resnet101_v2": "resnetv2_101", "resnet152_v2": "resnetv2_152", "mobilenet_v1": "mobilenetv1_100"}
+OF_TORCHVISION = ["squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0",
+                  "efficientnet_v2_s", "efficientnet_v2_m", "efficientnet_v2_l"]
 FIRST = [makes[0].__name__ for makes in FAMILIES.values()]
 SMALL = {"lenet5": (1, 32, 32), "lenet5_modern": (1, 32, 32), "alexnet": (3, 96, 64), "inception_v3": (3, 96, 75), "xception": (3, 71, 71),
-         "inception_resnet_v2": (3, 96, 75), "all_cnn_a": (3, 32, 32)}
+         "inception_resnet_v2": (3, 96, 75), "all_cnn_a": (3, 32, 32), "efficientnet_v2_l": (3, 96, 80)}
 
 
 def image(*shape, seed=0):
@@ -48,9 +47,8 @@ def theirs(name, **settings):
     torch = pytest.importorskip("torch")
     torchvision = pytest.importorskip("torchvision_schemas").torchvision   # timm imports torchvision too
     torch.manual_seed(0)
-    if name in SAME_AS_TIMM or name == "resnet101_v2":
-        timm = pytest.importorskip("timm")
-        return timm.create_model({**SAME_AS_TIMM, "resnet101_v2": "resnetv2_101"}[name], num_classes=settings["num_classes"])
+    if name in SAME_AS_TIMM:
+        return pytest.importorskip("timm").create_model(SAME_AS_TIMM[name], num_classes=settings["num_classes"])
     return getattr(torchvision.models, name)(**settings)
 
 
@@ -111,30 +109,16 @@ def same_answers(model, reference, x):
     assert np.abs(got - want).max() <= max(1e-4, 5 * rounding) * greatest
 
 
-@pytest.mark.parametrize("name", [*SAME_AS_TIMM, *OF_TORCHVISION, *LARGE])
-def test_a_networks_answer_and_gradients_are_the_independent_ones(name, one_thread):
-    """The answer in evaluation to 1e-4, the gradients of a training step to 1e-3 of each array's greatest, both of the same weights. The step is
-    taken in float64, where the norms of a few images do not magnify rounding."""
-    import torch
-    settings = {"stochastic_depth_prob": 0.0} if name.startswith("efficientnet") else {}
-    x = image(3, *SMALL.get(name, (3, 64, 50)))
-    reference = scatter(theirs(name, num_classes=7, **settings), x)
+@pytest.mark.parametrize("name", [*SAME_AS_TIMM, *OF_TORCHVISION])
+def test_a_networks_answer_is_the_independent_one(name, one_thread):
+    """The other networks of torchvision are in test_models.py, NASNets and all gradients in test_classifier_gradients.py."""
+    x = image(6 if name == "efficientnet_v2_l" else 3, *SMALL.get(name, (3, 64, 50)))   # of fewer images its norms make noise
+    reference = scatter(theirs(name, num_classes=7), x)
     with nn.init.skip_draws():
-        model = without_dropout(models.create_model(name, classes=7, **settings))
-    assert list(model.state_dict()) == list(reference.state_dict()) or sorted(model.state_dict()) == sorted(reference.state_dict())
+        model = models.create_model(name, classes=7)
+    assert sorted(model.state_dict()) == sorted(reference.state_dict())
     model.load_state_dict(reference.state_dict())
     same_answers(model, reference, x)
-    if name in LARGE:
-        return
-    target = np.array([3, 0, 6])
-    reference.train(), model.train()
-    torch.nn.functional.cross_entropy(reference(torch.from_numpy(x).double()), torch.from_numpy(target)).backward()
-    F.cross_entropy(model(Tensor(x.astype(np.float64))), target).backward()
-    wanted = dict(reference.named_parameters())
-    greatest = max(float(p.grad.abs().max()) for p in wanted.values())
-    for key, p in model.named_parameters():
-        want = wanted[key].grad.numpy()   # a bias before a norm has no gradient but for rounding
-        assert np.abs(p.grad - want).max() <= 1e-3 * max(np.abs(want).max(), 1e-9 * greatest), key
 
 
 @pytest.mark.parametrize("name", ["plain18", "plain34"])
