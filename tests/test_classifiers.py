@@ -235,10 +235,22 @@ def test_an_activation_follows_the_logits():
     (lambda: pyops.create_model("resnet18", classes=0), "positive int"),
     (lambda: pyops.create_model("lenet5", classes=1000), "10 classes, not 1000"),
     (lambda: pyops.create_model("resnet18", classifier_activation="relu"), "'softmax' or 'sigmoid'"),
+    (lambda: pyops.create_model("resnet18", include_top="no"), "True or False"),
+    (lambda: pyops.create_model("resnet18", classes=5, num_classes=6), "one setting"),
+    (lambda: pyops.create_model("resnet18", classes=5.0), "positive int"),
+    (lambda: pyops.create_model("mobilenet_v1", width_mult=-1), "width_mult must be positive, got -1"),
+    (lambda: pyops.create_model("efficientnet_b0", depth_mult=0), "depth_mult must be positive, got 0"),
+    (lambda: pyops.create_model("resnet18", dropout=0.5), "resnet18 has no setting dropout; it has num_classes, zero_init_residual"),
 ])
 def test_bad_arguments_are_named(call, said):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises((ValueError, TypeError), match=f"create_model: .*{said}"):
         call()
+
+
+def test_numpys_int_is_a_number_of_classes():
+    with nn.init.skip_draws():
+        model = pyops.create_model("squeezenet1_1", classes=np.int64(5))
+    assert model.classifier[1].out_channels == 5
 
 
 # ---- weights from files
@@ -297,6 +309,27 @@ def test_weights_that_do_not_fit_are_reported(tmp_path):
         models.create_model("squeezenet1_1", tmp_path / "weights.txt")
 
 
+def test_a_report_shows_something_of_each_kind(tmp_path):
+    weights.save(make("resnet18", classes=6), tmp_path / "a.safetensors")
+    with pytest.raises(ValueError) as error:
+        models.create_model("resnet50", tmp_path / "a.safetensors", classes=6)
+    said = str(error.value)
+    assert "missing: layer1.0.conv3.weight" in said and "more missing" in said
+    assert "layer1.0.conv1.weight has shape (64, 64, 3, 3), the module's is (64, 64, 1, 1)" in said and len(said.splitlines()) < 20
+
+
+@pytest.mark.parametrize("wrapped", [lambda s: {"model": s, "epoch": 3}, lambda s: {"model_state_dict": s, "optimizer": {}},
+                                     lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}], ids=["model", "state", "distributed"])
+def test_a_training_scripts_file_holds_the_model_under_its_key(wrapped, tmp_path):
+    torch = pytest.importorskip("torch")
+    model = make("shufflenet_v2_x0_5", classes=3)
+    torch.save(wrapped({k: torch.zeros(v.shape) for k, v in model.state_dict().items()}), tmp_path / "a.pth")
+    assert not models.create_model("shufflenet_v2_x0_5", tmp_path / "a.pth", classes=3).conv1[0].weight.data.any()
+    torch.save({"net": {"a": torch.zeros(2)}, "epoch": 3}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="no state_dict.* among net, epoch"):
+        models.create_model("shufflenet_v2_x0_5", tmp_path / "a.pth")
+
+
 class Shell:
     def __reduce__(self):
         return print, ("code ran",)
@@ -305,9 +338,15 @@ class Shell:
 def test_a_torch_file_that_would_run_code_is_refused(tmp_path, capsys):
     torch = pytest.importorskip("torch")
     torch.save({"a": Shell()}, tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match="not a file of plain tensors"):
+    with pytest.raises(ValueError, match="not a file of plain tensors: it holds Python objects"):
         models.create_model("squeezenet1_1", tmp_path / "evil.pth")
     assert "code ran" not in capsys.readouterr().out
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04" + bytes(90))
+    with pytest.raises(ValueError, match="or a damaged one"):
+        models.create_model("squeezenet1_1", tmp_path / "cut.pth")
+    (tmp_path / "text.pth").write_bytes(b"hello, this is no file of weights")
+    with pytest.raises(ValueError, match="not a file of torch.save"):
+        models.create_model("squeezenet1_1", tmp_path / "text.pth")
 
 
 # ---- compiled
