@@ -48,6 +48,14 @@ def test_filters_and_maps_are_the_layers():
             bad()
 
 
+def test_lenet5s_partial_convolution_is_one_of_its_convolutions():
+    model, x = pyops.models.lenet5(), np.random.default_rng(0).standard_normal((1, 1, 32, 32)).astype(np.float32)
+    assert [(name, m.shape[1:]) for name, m in inspect.feature_maps(model, x).items()] == [("C1", (6, 28, 28)), ("C3", (16, 10, 10)), ("C5", (120, 1, 1))]
+    kernels = inspect.filters(model, "C3")
+    assert len(kernels) == 60 and np.array_equal(kernels[7].ravel(), model.C3.weight.data[7])
+    assert np.array_equal(inspect.grad_cam(model, x[0], 3), inspect.grad_cam(model, x[0], 3, "C3"))
+
+
 def test_evidence_lies_where_it_was_put():
     image = np.ones((1, 8, 8), np.float32)
     covered = inspect.occlusion(Corner(), image, 1, 2, 1)

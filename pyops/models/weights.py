@@ -72,12 +72,12 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError as why:
         raise ImportError(f"weights: {path}: reading a {path.suffix} file needs torch; a .safetensors file does not") from why
+    with open(path, "rb") as file:
+        if not file.read(2).startswith((b"PK", b"\x80")):   # a zip archive, or a pickle as torch wrote before 1.6
+            raise ValueError(f"weights: {path}: not a file of torch.save")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as why:   # a whole module, a file that wants to run code, or no pickle at all
-        with open(path, "rb") as file:
-            if not file.read(2).startswith((b"PK", b"\x80")):
-                raise ValueError(f"weights: {path}: not a file of torch.save") from why
+    except UnpicklingError as why:   # a whole module, or a file that wants to run code
         raise ValueError(f"weights: {path}: not a file of plain tensors: it holds Python objects, which are not read because they may run code; "
                          "write model.state_dict() instead") from why
     except Exception as why:   # torch raises of many kinds for what is no checkpoint
