@@ -139,7 +139,7 @@ def direct(device, x, weight, bias, axes, sizes, apart, y, flip):
     compiled = stride <= 3 and all(a[0] == 1 or a[0] <= 7 and a[3] == 1 for a in axes[1:])
     shape = {"KH": axes[1][0], "KW": axes[2][0], "SH": stride} if compiled else {"KH": 0, "KW": 0, "SH": 1}
     strips = y.size // height * ceil_div(height, rows)
-    device.launch(DIRECT, "conv_direct", (ceil_div(strips, 256),), (256,), (x, weight, bias, y, strips, (*sizes, int(flip)), apart, *axes),
+    device.launch(DIRECT, "conv_direct", (ceil_div(strips, 128),), (128,), (x, weight, bias, y, strips, (*sizes, int(flip)), apart, *axes),
                   ROWS=rows, **shape)
 
 
