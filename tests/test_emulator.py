@@ -9,6 +9,8 @@ pytestmark = pytest.mark.skipif(bool(emulator.missing()), reason=emulator.missin
 
 NONE, WARP, BLOCK = range(3)   # what stands between two accesses
 KERNELS = r"""
+#include "cuemu_mma.h"
+
 struct S8 { float v[2]; };
 struct S12 { float v[3]; };
 struct S24 { double v[3]; };
@@ -75,6 +77,73 @@ extern "C" __global__ void copy_S12(unsigned char* x, int at, int to, int sharin
 extern "C" __global__ void copy_S24(unsigned char* x, int at, int to, int sharing) { copy<S24>(x, at, to, sharing); }
 extern "C" __global__ void copy_S32(unsigned char* x, int at, int to, int sharing) { copy<S32>(x, at, to, sharing); }
 extern "C" __global__ void copy_S100(unsigned char* x, int at, int to, int sharing) { copy<S100>(x, at, to, sharing); }
+
+extern "C" __global__ void between_views(float* x, float* y, int how) {   // y lies within x
+    x[threadIdx.x] = 1;
+    meet(how);
+    y[threadIdx.x] = 2;
+}
+
+// ---- what threads do together
+extern "C" __global__ void barrier_for_some(int* x, int threads) {
+    if (threadIdx.x < threads) __syncthreads();
+    x[threadIdx.x] = 1;
+    __syncthreads();
+}
+extern "C" __global__ void early_exit(int* x, int threads) {
+    if (threadIdx.x >= threads) return;
+    __syncthreads();
+    x[threadIdx.x] = 1;
+}
+extern "C" __global__ void wait_forever(int* x, int lane) {
+    if (threadIdx.x == lane) __syncthreads();
+    __syncwarp();
+    x[threadIdx.x] = 1;
+}
+extern "C" __global__ void shuffle(int* x, unsigned mask, int source, int leaver) {
+    if (threadIdx.x == leaver) return;
+    x[threadIdx.x] = __shfl_sync(mask, (int)threadIdx.x, source);
+}
+extern "C" __global__ void two_shuffles(int* x, int lane) {
+    int v = 0;
+    if (threadIdx.x == lane) v = __shfl_sync(0xffffffffu, 1, 0);
+    else v = __shfl_xor_sync(0xffffffffu, 2, 1);
+    x[threadIdx.x] = v;
+}
+extern "C" __global__ void matrix_row(int* x, int leaver) {
+    __shared__ __align__(16) unsigned short rows[8][8];
+    if (threadIdx.x < 8) for (int i = 0; i < 8; ++i) rows[threadIdx.x][i] = 0;
+    __syncwarp();
+    if (threadIdx.x == leaver) return;
+    unsigned r = 0;
+    cuemu::ldmatrix(&r, rows[threadIdx.x % 8], 1, false, __FILE__, __LINE__);
+    x[threadIdx.x] = r;
+}
+extern "C" __global__ void copy_behind(const float* x, float* out, int wait) {
+    __shared__ __align__(16) float line[128];
+    cuemu_cp_async(line + 4 * threadIdx.x, x + 4 * threadIdx.x, 16, 16);
+    cuemu_cp_async_commit();
+    cuemu_cp_async_wait(wait);
+    __syncwarp();
+    out[threadIdx.x] = line[threadIdx.x];
+    cuemu_cp_async_wait(0);
+}
+extern "C" __global__ void copy_and_go(const float* x) {
+    __shared__ __align__(16) float line[128];
+    cuemu_cp_async(line + 4 * threadIdx.x, x + 4 * threadIdx.x, 16, 16);
+}
+
+// ---- what one thread does
+extern "C" __global__ void arithmetic(int* x, int n, int bits, int by) {
+    int table[4] = {};
+    x[0] = n + 1;
+    x[1] = 1 << bits;
+    x[2] = 7 / by;
+    x[3] = table[n & 7];
+}
+extern "C" __global__ void write_const(const float* x) { const_cast<float*>(x)[threadIdx.x] = 1; }
+extern "C" __global__ void run_away(int* x) { while (*(volatile int*)x == 0) {} }
+extern "C" __global__ void read_null(const float* x, float* out) { out[0] = x[1]; }
 """
 DTYPE = {"char": np.int8, "short": np.int16, "int": np.int32}
 
@@ -158,3 +227,53 @@ def test_structs_count_as_the_loads_they_are_made_of(run):
     report = run("copy_S32", aligned(64 * 32), 0, 32, 1, block=32, profile=True)
     moved = {(t.op, t.size): (t.requests, t.transactions) for t in report.traffic if t.space == "global"}
     assert moved == {("load", 16): (2, 64), ("store", 16): (2, 64)}
+
+
+def test_views_of_one_array_share_a_history(kinds):
+    x = np.zeros(96, np.float32)
+    assert kinds("between_views", x, x[32:], BLOCK) == [] and kinds("between_views", x[32:], x[:64], BLOCK) == []
+    assert kinds("between_views", x, x[32:], NONE) == ["race-WAW"]
+    assert kinds("between_views", x[:64], x[33:], BLOCK) == ["out-of-bounds"]
+
+
+# ---- barriers, warps, asynchronous copies
+
+@pytest.mark.parametrize("kernel, args, found", [
+    ("barrier_for_some", (64,), []), ("barrier_for_some", (32,), ["barrier-divergence"]), ("barrier_for_some", (0,), []),
+    ("early_exit", (40,), []),
+    ("wait_forever", (64,), []), ("wait_forever", (3,), ["deadlock"]),
+    ("shuffle", (np.uint32(2 ** 32 - 1), 3, 64), []), ("shuffle", (np.uint32(2 ** 32 - 1), 3, 5), []),
+    ("shuffle", (np.uint32(2 ** 32 - 1), 5, 5), ["shfl-inactive-lane"]), ("shuffle", (np.uint32(2 ** 31 - 1), 3, 64), ["warp-mask"]),
+    ("two_shuffles", (64,), []), ("two_shuffles", (3,), ["warp-divergence"]),
+    ("matrix_row", (64,), []), ("matrix_row", (31,), ["ldmatrix"]), ("matrix_row", (2,), ["ldmatrix"]),
+])
+def test_threads_together(kinds, kernel, args, found):
+    assert kinds(kernel, np.zeros(64, np.int32), *args, block=64 if "barrier" in kernel or kernel == "early_exit" else 32) == found
+
+
+def test_a_barrier_that_ended_threads_do_not_reach_is_found_where_asked(kinds):
+    assert kinds("early_exit", np.zeros(64, np.int32), 40, strict_exit=True) == ["barrier-after-exit"]
+    assert kinds("early_exit", np.zeros(64, np.int32), 64, strict_exit=True) == []
+
+
+def test_asynchronous_copies_are_waited_for(run):
+    x, out = aligned(512).view(np.float32), np.zeros(32, np.float32)
+    x[:] = np.arange(128)
+    assert run("copy_behind", x, out, 0, block=32).kinds() == [] and np.array_equal(out, x[:32])
+    assert "uninitialised-read" in run("copy_behind", x, out, 1, block=32).kinds()
+    assert run("copy_and_go", x, block=32).kinds() == ["cp.async-unwaited"]
+    assert run("copy_and_go", x[1:], block=31).kinds() == ["misaligned"]
+
+
+# ---- one thread's own faults
+
+@pytest.mark.parametrize("n, bits, by, found", [(3, 31, 7, []), (2 ** 31 - 1, 1, 1, ["array-index", "int-overflow"]), (3, 32, 1, ["shift"]), (4, 1, 1, ["array-index"])])
+def test_arithmetic(kinds, n, bits, by, found):
+    assert kinds("arithmetic", np.zeros(4, np.int32), n, bits, by, block=1) == found
+
+
+def test_constants_endless_loops_and_null(kinds):
+    assert kinds("write_const", np.zeros(64, np.float32)) == ["write-to-const"]
+    assert kinds("run_away", np.zeros(1, np.int32), block=1, limit=1000) == ["runaway"]
+    assert kinds("run_away", np.ones(1, np.int32), block=1, limit=1000) == []
+    assert kinds("read_null", None, np.zeros(1, np.float32), block=1) == ["out-of-bounds"]
