@@ -219,6 +219,21 @@ def test_bad_settings_are_refused(tmp_path, settings, match):
         trainer(tmp_path, **settings)
 
 
+@pytest.mark.parametrize("settings, kind, match", [
+    ({"optimizer": "adam"}, TypeError, "optimizer must be one of pyops.optim"), ({"schedule": "cosine"}, TypeError, "schedule must be one"),
+    ({"model": lambda: pyops.create_model("squeezenet1_1", include_top=False)}, ValueError, "has no classifier; call replace_head"),
+    ({"model": lambda: pyops.create_model("squeezenet1_1", classifier_activation="softmax")}, ValueError, "ends in softmax, but")])
+def test_what_cannot_be_trained_is_refused(tmp_path, settings, kind, match):
+    with nn.init.skip_draws(), pytest.raises(kind, match=f"Trainer: .*{match}"):
+        trainer(tmp_path, settings.pop("model", network)(), **settings)
+
+
+def test_a_last_batch_of_one_image_that_norms_cannot_take_is_explained(tmp_path):
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(1, 3))
+    with pytest.raises(ValueError, match="more than one value .* holds 1 of 96 images: choose another batch_size than 19"):
+        trainer(tmp_path, model, batch_size=19).fit()
+
+
 # ---- values that are not finite
 
 class Log(nn.Module):

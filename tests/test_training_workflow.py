@@ -176,6 +176,23 @@ class Detached(nn.Module):
         return pyops.Tensor(input.data)
 
 
+def test_a_deep_network_on_small_maps_has_right_gradients_and_a_wrong_rule_none():
+    """Norms of four single pixels, 27 deep, bend the loss within the first step that the check takes."""
+    rng = np.random.default_rng(0)
+    patterns, labels = np.random.default_rng(0).normal(size=(3, 3, 32, 32)), rng.integers(0, 3, 60)
+    data = ArrayDataset((patterns[labels] + 0.5 * rng.normal(size=(60, 3, 32, 32))).astype(np.float32), labels)
+    pyops.manual_seed(0)
+    assert "gradient" not in sanity_check(pyops.create_model("mobilenet_v1", classes=3, width_mult=0.25), data, steps=1).failed
+
+    class HalfDetached(nn.Module):
+        """Its gradient is one, its slope two."""
+
+        def forward(self, input):
+            return F.add(input, pyops.Tensor(input.data))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), HalfDetached(), nn.Linear(4, 3))
+    assert "gradient" in sanity_check(model, data, steps=1).failed
+
+
 def test_each_check_finds_its_fault():
     data = digits()
     wide = small()

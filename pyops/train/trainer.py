@@ -129,9 +129,24 @@ class Trainer:
         for name in ("clip_norm", "top_k", "patience", "checkpoint_every"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"Trainer: {name} must be positive or None, got {getattr(self, name)}")
+        if not isinstance(self.optimizer, (Optimizer, type(None))):
+            raise TypeError(f"Trainer: optimizer must be one of pyops.optim, made of the model's parameters, or None, got {self.optimizer!r}")
+        if self.schedule is not None and not callable(getattr(self.schedule, "step", None)):
+            raise TypeError(f"Trainer: schedule must be one of pyops.optim, made of the optimizer, or None, got {self.schedule!r}")
+        self._check_head()
         if self.monitor not in MONITORS or self.schedule_every not in ("step", "epoch"):
             raise ValueError(f"Trainer: monitor must be one of {', '.join(MONITORS)} and schedule_every step or epoch, got "
                              f"{self.monitor!r} and {self.schedule_every!r}")
+
+    def _check_head(self):
+        """The default loss wants logits of classes."""
+        if self.loss is not None:
+            return
+        if not getattr(self.model, "top", True) and not self.model.own_head:
+            raise ValueError("Trainer: the model was created with include_top=False and has no classifier; call replace_head, or give a loss")
+        if getattr(self.model, "activation", None) is not None:
+            raise ValueError(f"Trainer: the model ends in {self.model.activation}, but cross-entropy takes logits; train it with "
+                             "classifier_activation=None and set model.activation afterwards, or give a loss")
 
     @property
     def batches_per_epoch(self) -> int:
@@ -191,7 +206,13 @@ class Trainer:
     def _guarded(self, inputs, targets, epoch: int) -> tuple[float, int, float]:
         """One step, or NonFiniteError before it: the weights are then those before the step."""
         drawn = random.default_generator().bit_generator.state
-        result = self.batch(inputs, targets)
+        try:
+            result = self.batch(inputs, targets)
+        except ValueError as why:
+            if len(inputs) > 1 or self.batch_size == 1:
+                raise
+            raise ValueError(f"{why}; the last batch of an epoch holds 1 of {len(self.split.train)} images: choose another batch_size than "
+                             f"{self.batch_size}") from why
         if result is None:
             random.default_generator().bit_generator.state = drawn   # the same dropout again
             found = first_non_finite(self.model, self.objective, inputs, targets)
