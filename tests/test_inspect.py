@@ -196,6 +196,7 @@ def test_a_trainers_checkpoint_is_inspected_without_further_argument(name, tmp_p
         scores = model.eval()(Tensor(inputs)).data[0]
     best = int(scores.argmax())
     assert f"class {best} ({folder.classes[best]}): score {scores[best]:.3f}" in said
+    assert cli.main(["predict", str(trainer.checkpoint), str(picture)]) == 0 and capsys.readouterr().out.strip() in said
     assert checkpoint.load(trainer.checkpoint)[1]["note"] == "x" and load_model(trainer.checkpoint)[0].layout == model.layout
 
 

@@ -135,6 +135,10 @@ def test_an_image_folder_skips_and_lists_what_is_damaged(folder):
     plain = [b for b in training_batches(data, 3, 1, 1)]
     for (a, b), (c, d) in zip(plain, training_batches(data, 3, 1, 1, workers=3), strict=True):
         assert np.array_equal(a, c) and np.array_equal(b, d)
+    (folder / "cat" / "2.jpg").write_bytes(b"damaged since")
+    with pytest.raises(OSError, match="2.jpg: could be read when the set was made"):
+        data.take(np.arange(3))
+    (folder / "cat" / "2.jpg").write_bytes((folder / "cat" / "4.jpg").read_bytes())
     cut = ImageFolder(folder, (8, 8), resize=(16, 16), channels=1)
     assert cut.take(np.arange(2))[0].shape == (2, 1, 8, 8)
     assert not np.array_equal(cut.take([0], np.random.default_rng(0))[0], cut.take([0], np.random.default_rng(3))[0])

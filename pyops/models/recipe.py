@@ -56,8 +56,8 @@ def rebuild(metadata: Mapping[str, str]):
     from .create import create_model
     from .keras_layout import to_keras
     if "model" not in metadata:
-        raise ValueError("names no network of create_model in its metadata (model), which is "
-                         f"{dict(metadata) or 'empty'}; a Trainer and models.weights.save write it for models that create_model made")
+        raise ValueError(f"names no network of create_model (model) in its metadata, which has {', '.join(metadata) or 'nothing'}; a Trainer and "
+                         "models.weights.save write it for models that create_model made")
     settings, head = (json.loads(metadata.get(key, "null")) or {} for key in ("settings", "head"))
     with init.skip_draws():
         try:
