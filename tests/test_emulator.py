@@ -9,6 +9,8 @@ pytestmark = pytest.mark.skipif(bool(emulator.missing()), reason=emulator.missin
 
 NONE, WARP, BLOCK = range(3)   # what stands between two accesses
 KERNELS = r"""
+#include <cooperative_groups.h>
+#include <mma.h>
 #include "cuemu_mma.h"
 
 struct S8 { float v[2]; };
@@ -131,6 +133,33 @@ extern "C" __global__ void copy_behind(const float* x, float* out, int wait) {
 extern "C" __global__ void copy_and_go(const float* x) {
     __shared__ __align__(16) float line[128];
     cuemu_cp_async(line + 4 * threadIdx.x, x + 4 * threadIdx.x, 16, 16);
+}
+
+extern "C" __global__ void wmma_product(const half* a, const half* b, float* c) {   // c += a b: a by rows, b by columns
+    using namespace nvcuda::wmma;
+    fragment<matrix_a, 16, 16, 16, half, row_major> fa;
+    fragment<matrix_b, 16, 16, 16, half, col_major> fb;
+    fragment<accumulator, 16, 16, 16, float> fc;
+    load_matrix_sync(fa, a, 16);
+    load_matrix_sync(fb, b, 16);
+    load_matrix_sync(fc, c, 16, mem_row_major);
+    mma_sync(fc, fa, fb, fc);
+    store_matrix_sync(c, fc, 16, mem_row_major);
+}
+extern "C" __global__ void tile_sums(const float* x, float* sums) {
+    const auto tile = cooperative_groups::tiled_partition<8>(cooperative_groups::this_thread_block());
+    float v = x[threadIdx.x];
+    for (int by = 4; by; by /= 2) v += tile.shfl_down(v, by);
+    if (tile.thread_rank() == 0) sums[threadIdx.x / 8] = v;
+}
+extern "C" __global__ void warp_functions(const int* x, int* out) {
+    const unsigned all = 0xffffffffu;
+    const int v = x[threadIdx.x];
+    out[threadIdx.x] = __shfl_up_sync(all, v, 3, 16);
+    out[32 + threadIdx.x] = __shfl_xor_sync(all, v, 5);
+    out[64 + threadIdx.x] = __ballot_sync(all, v > 20);
+    out[96 + threadIdx.x] = __match_any_sync(all, v / 8);
+    out[128 + threadIdx.x] = __all_sync(all, v >= 0) + 2 * __any_sync(all, v > 31);
 }
 
 // ---- what one thread does
@@ -277,3 +306,26 @@ def test_constants_endless_loops_and_null(kinds):
     assert kinds("run_away", np.zeros(1, np.int32), block=1, limit=1000) == ["runaway"]
     assert kinds("run_away", np.ones(1, np.int32), block=1, limit=1000) == []
     assert kinds("read_null", None, np.zeros(1, np.float32), block=1) == ["out-of-bounds"]
+
+
+# ---- models of what a warp does together
+
+def test_a_product_of_fragments(run):
+    a, b = np.random.default_rng(0).standard_normal((2, 16, 16)).astype(np.float16)
+    c = np.random.default_rng(1).standard_normal((16, 16)).astype(np.float32)
+    want = c + a.astype(np.float32) @ b.astype(np.float32).T
+    assert run("wmma_product", a, b, c, block=32).kinds() == [] and np.allclose(c, want, rtol=1e-5, atol=1e-5)
+
+
+def test_sums_of_tiles(run):
+    x, sums = np.arange(64, dtype=np.float32), np.zeros(8, np.float32)
+    assert run("tile_sums", x, sums).kinds() == [] and np.array_equal(sums, x.reshape(8, 8).sum(1))
+
+
+@pytest.mark.parametrize("order", [0, 1, 7])
+def test_shuffles_and_votes(run, order):
+    x, out = np.arange(32, dtype=np.int32), np.zeros((5, 32), np.int32)
+    assert run("warp_functions", x, out, block=32, order=order).kinds() == []
+    assert np.array_equal(out[0], np.where(x % 16 < 3, x, x - 3)) and np.array_equal(out[1], x ^ 5)
+    assert np.array_equal(out[2].view(np.uint32), np.full(32, sum(1 << i for i in range(21, 32)), np.uint32))
+    assert np.array_equal(out[3].view(np.uint32), np.uint32(0xff) << (x // 8 * 8).astype(np.uint32)) and np.array_equal(out[4], np.ones(32))
