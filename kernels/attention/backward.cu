@@ -43,7 +43,7 @@ __device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slop
         acc p[R][R], ds[R][R], sums[R], deltas[R];
         scores_of(of.q, first, of.k, key, slices, p);
         scores_of(dy, first, of.v, key, slices, ds);
-        slopes.lines(first + rank.y * R, sums, deltas);   // again for every tile: registers are dearer
+        slopes.lines(opaque(first) + rank.y * R, sums, deltas);   // again for every tile: registers are dearer
 #pragma unroll
         for (int i = 0; i < R; ++i)
 #pragma unroll

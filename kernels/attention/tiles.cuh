@@ -5,6 +5,7 @@
 // Any depth: a slice is DEPTH deep, and what lies beyond an operand's rows or columns is zero.
 #pragma once
 #include "heads.cuh"
+#include "ptx.cuh"
 
 #ifndef COLUMNS
 #define COLUMNS 8
