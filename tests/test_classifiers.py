@@ -8,6 +8,7 @@ from pyops import Tensor, models, nn, no_grad
 from pyops import functional as F
 from pyops.models import weights
 from pyops.models.create import FAMILIES
+from pyops.models.keras_layout import to_keras
 
 # Trainable parameters with the published number of classes. torchvision: its models' "num_params" (docs of 0.28); keras: trainable
 # parameters that Keras Applications prints; timm: its results table, which agrees with the number printed by its models.
@@ -24,7 +25,9 @@ PUBLISHED = {
     "efficientnet_b3": (12_233_232, "torchvision"), "efficientnet_b4": (19_341_616, "torchvision"), "efficientnet_b5": (30_389_784, "torchvision"),
     "efficientnet_b6": (43_040_704, "torchvision"), "efficientnet_b7": (66_347_960, "torchvision"), "efficientnet_v2_s": (21_458_488, "torchvision"),
     "efficientnet_v2_m": (54_139_356, "torchvision"), "efficientnet_v2_l": (118_515_272, "torchvision"), "efficientnet_v2_b0": (7_139_704, "keras"),
-    "efficientnet_v2_b3": (14_358_406, "timm"), "squeezenet1_0": (1_248_424, "torchvision"),
+    "efficientnet_v2_b1": (8_141_052, "keras"), "efficientnet_v2_b2": (10_096_086, "keras"), "efficientnet_v2_b3": (14_358_406, "timm"),
+    "lenet5_modern": (61_706, "LeCun et al.'s layers of figure 2, all maps connected"), "resnet50_v2": (25_568_360, "keras"),
+    "resnet101_v2": (44_577_896, "keras"), "resnet152_v2": (60_236_904, "keras"), "googlenet": (6_624_904, "torchvision"), "squeezenet1_0": (1_248_424, "torchvision"),
     "squeezenet1_1": (1_235_496, "torchvision"), "shufflenet_v2_x0_5": (1_366_792, "torchvision"), "shufflenet_v2_x1_0": (2_278_604, "torchvision"),
     "shufflenet_v2_x1_5": (3_503_624, "torchvision"), "shufflenet_v2_x2_0": (7_393_996, "torchvision"), "mobilenet_v1": (4_231_976, "keras"),
     "nasnet_mobile": (5_289_978, "keras"), "nasnet_large": (88_753_150, "timm; keras"), "xception": (22_855_952, "keras"),
@@ -175,10 +178,21 @@ def test_efficientnet_v2_b_is_timms(name, one_thread):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_network_has_the_published_parameters(name):
-    model = make(name)
+    model = make(name, **({"aux_logits": False} if name == "googlenet" else {}))   # torchvision's number is without them
+    if name.endswith("_v2") and name.startswith("resnet"):
+        to_keras(model)   # some convolutions have biases there
     # Keras' Inception-ResNet v2 has no scales in its norms
     less = sum(m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d)) if name == "inception_resnet_v2" else 0
     assert count(model) - less == PUBLISHED[name][0]
+
+
+def test_networks_without_a_published_number_have_it_from_others():
+    """alexnet_2012's is in test_models.py. The paper rounds those of All-CNN-C; plain networks are residual ones without projections."""
+    assert round(count(make("all_cnn_c")) / 1e6, 1) == 1.4
+    projections = sum(128 * 2 ** i * (64 * 2 ** i + 2) for i in range(3))   # 1x1 convolutions and their norms
+    for plain, residual in (("plain18", "resnet18"), ("plain34", "resnet34")):
+        assert count(make(plain)) == count(make(residual)) - projections
+    assert set(models.list_models()) - set(PUBLISHED) == {"alexnet_2012", "all_cnn_a", "all_cnn_b", "all_cnn_c", "plain18", "plain34"}
 
 
 def make(name, **settings):
