@@ -284,6 +284,10 @@ def test_a_search_goes_from_coarse_to_fine(tmp_path):
     for bad in (lambda: Range(0, 1), lambda: search(build, {}), lambda: search(build, {"lr": Range(1e-3, 1)}, monitor="speed")):
         with pytest.raises(ValueError):
             bad()
+    with pytest.raises(TypeError, match="search: lr must be a Range or a Choice, got 3"):
+        search(build, {"lr": 3})
+    with pytest.raises(TypeError, match="build must return a Trainer, got None"):
+        search(lambda parameters, epochs: None, {"lr": Range(1e-3, 1)}, coarse_trials=1)
 
 
 # ---- transfer

@@ -123,6 +123,9 @@ class Trainer:
         self.objective = self.loss or loss_of(self.model)
 
     def _check(self):
+        for name in ("epochs", "batch_size", "workers"):
+            if not hasattr(getattr(self, name), "__index__"):
+                raise TypeError(f"Trainer: {name} must be an int, got {getattr(self, name)!r}")
         for name, least in (("epochs", 0), ("batch_size", 1), ("l1", 0), ("l2", 0), ("min_delta", 0), ("workers", 0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"Trainer: {name} must be at least {least}, got {getattr(self, name)}")
@@ -299,7 +302,10 @@ class Trainer:
         path = Path(path or self.checkpoint)
         arrays, metadata = checkpoint.load(path, resuming=True)
         self._compare(path, metadata)
-        self.model.load_state_dict({k: v for k, v in arrays.items() if not k.startswith(checkpoint.RESUMING)})
+        try:
+            self.model.load_state_dict({k: v for k, v in arrays.items() if not k.startswith(checkpoint.RESUMING)})
+        except ValueError as why:
+            raise ValueError(f"{path}: holds another model: {why}") from why
         saved = state.unpack(arrays, metadata, self.optimizer, self.schedule)
         self.order_seed, self.progress = saved["seed"], Progress(**saved["now"])
         self.history[:] = [Epoch(**e) for e in saved["history"]]
