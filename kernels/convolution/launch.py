@@ -230,7 +230,7 @@ def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
     if precision == "strict":
         file, kernel = WEIGHT_GRADIENT, "conv_weight_gradient"
         shape, splits = tile(device.real, device.multiprocessors, filters, channels * taps, pixels, groups)
-        defines = shape | {"BK": 8}   # with 16, stores into shared memory would meet in the same banks
+        defines = shape | {"BK": 8, "PACKETS": int(planes_of_packets(dy))}   # with BK 16, stores into shared memory would meet in the same banks
         block = threads(shape)
     else:
         file, kernel = TENSOR_WEIGHT_GRADIENT, "conv_weight_gradient_tensor"

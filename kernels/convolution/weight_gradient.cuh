@@ -48,6 +48,14 @@ struct Walk {   // an output position that goes on
     }
 };
 
+struct Cursor {   // the same within planes of whole packets: a sample, and a position in its plane
+    int n, at, plane;
+    __device__ __forceinline__ Cursor(int pixel, int plane) : n(pixel / plane), at(pixel % plane), plane(plane) {}
+    __device__ __forceinline__ void go_on(int by) {
+        for (at += by; at >= plane; at -= plane) ++n;
+    }
+};
+
 // What columns k0 .. k0 + COUNT add to a position; one beyond the last reads nothing but zeros.
 template <int COUNT, int THREADS> __device__ __forceinline__ void find_places(const Window& win, int k0, int columns, Place* places) {
     for (int i = threadIdx.x; i < COUNT; i += THREADS) {

@@ -41,17 +41,11 @@ __device__ __forceinline__ int gathered_line(int v) {
     return u / (2 * APART) * (2 * APART) + u % 2 * APART + u / 2 % APART;
 }
 
-struct Cursor {   // where in a plane of which sample this thread's packets of the next slice lie
-    int n, at, plane;
-    __device__ __forceinline__ Cursor(int pixel, int plane) : plane(plane) {
-        int line, along;
-        spread_packets(threadIdx.x, line, along);
-        n = (pixel + along) / plane, at = (pixel + along) % plane;
-    }
-    __device__ __forceinline__ void go_on() {
-        for (at += DEEP; at >= plane; at -= plane) ++n;
-    }
-};
+__device__ __forceinline__ int place_of_packet() {   // in a slice, of those that this thread copies
+    int line, along;
+    spread_packets(threadIdx.x, line, along);
+    return along;
+}
 
 // `lines` planes, of which a slice's positions are copied in packets into SIDE lines of a tile.
 template <int SIDE> struct Planes {
@@ -158,14 +152,14 @@ __device__ __forceinline__ void gradient(const real* x, const real* dy, real* dw
     const auto add = [&](int slot) { sums.add(a[slot], b[slot]); };
 #if PACKETS
     const Planes<TILE_BM> left{dy, dy_sample, s.batch, filters};
-    Cursor cursor(first, win.outputs());
+    Cursor cursor(first + place_of_packet(), win.outputs());
 #endif
 #if PACKETS == 2
     const Planes<TILE_BN> right{x + (i64)block.k0 * win.inputs(), x_sample, s.batch, s.channels - block.k0};
     double_buffered(block.begin, block.end, [&](int, int slot) {
         left.fetch(a[slot], cursor);
         right.fetch(b[slot], cursor);
-        cursor.go_on();
+        cursor.go_on(DEEP);
     }, [](int) {}, add);
 #else
     __shared__ __align__(16) Place places[TILE_BN];
@@ -174,7 +168,7 @@ __device__ __forceinline__ void gradient(const real* x, const real* dy, real* dw
     double_buffered(block.begin, block.end, [&](int, int slot) {
 #if PACKETS
         left.fetch(a[slot], cursor);
-        cursor.go_on();
+        cursor.go_on(DEEP);
 #endif
         gather.fetch(win, a[slot], b[slot]);
     }, [&](int slot) { gather.store(a[slot], b[slot]); }, add);
