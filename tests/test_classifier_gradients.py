@@ -1,5 +1,5 @@
-"""A training step of every network beside an independent implementation with the same weights: the loss, the gradient of every array, the
-norms' statistics, and the answers that follow from them. Both take the step in float64 and at full depth, on small images.
+"""A training step of every network beside an independent implementation with the same weights: the logits, the loss, the gradient of every
+array and the norms' statistics. Both take the step in float64 and at full depth, on small images.
 
 The norms of a few small maps magnify rounding, and a value within rounding of a ReLU's edge sends its gradient elsewhere: in float32 two
 right implementations of a deep network differ by more than 1e-3, in float64 by 1e-5 at most (torch's hardswish has a rounded 1 / 6).
