@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import random
+from ..models.classifier import Classifier
 from ..models.recipe import describe
 from ..optim import AdamW, Optimizer, OneCycleLR, ReduceLROnPlateau, clip_grad_norm_
 from ..tensor import Tensor, no_grad
@@ -143,11 +144,11 @@ class Trainer:
 
     def _check_head(self):
         """The default loss wants logits of classes."""
-        if self.loss is not None:
+        if self.loss is not None or not isinstance(self.model, Classifier):
             return
-        if not getattr(self.model, "top", True) and not self.model.own_head:
+        if not self.model.top and not self.model.own_head:
             raise ValueError("Trainer: the model was created with include_top=False and has no classifier; call replace_head, or give a loss")
-        if getattr(self.model, "activation", None) is not None:
+        if self.model.activation is not None:
             raise ValueError(f"Trainer: the model ends in {self.model.activation}, but cross-entropy takes logits; train it with "
                              "classifier_activation=None and set model.activation afterwards, or give a loss")
 
@@ -212,7 +213,7 @@ class Trainer:
         try:
             result = self.batch(inputs, targets)
         except ValueError as why:
-            if len(inputs) > 1 or self.batch_size == 1:
+            if len(inputs) > 1 or self.batch_size == 1 or not str(why).startswith("batch_norm: "):
                 raise
             raise ValueError(f"{why}; the last batch of an epoch holds 1 of {len(self.split.train)} images: choose another batch_size than "
                              f"{self.batch_size}") from why
