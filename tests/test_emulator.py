@@ -182,11 +182,10 @@ def run(tmp_path_factory):
     """run(kernel, arguments): its report; a Python int is passed as int."""
     path = tmp_path_factory.mktemp("emulator") / "kernels.cu"
     path.write_text(KERNELS)
-    module = emulator.Module.of(Source(path, "f32"), checked=True)
 
-    def launch(kernel, *args, grid=1, block=64, **options):
+    def launch(kernel, *args, grid=1, block=64, checked=True, **options):
         args = [np.int32(a) if isinstance(a, int) else a for a in args]
-        return module.function(kernel)((grid,), (block,), args, **options)
+        return emulator.Module.of(Source(path, "f32"), checked).function(kernel)((grid,), (block,), args, **options)
     return launch
 
 
@@ -310,22 +309,36 @@ def test_constants_endless_loops_and_null(kinds):
 
 # ---- models of what a warp does together
 
-def test_a_product_of_fragments(run):
+# in every order, and unchecked, too
+RUNS = pytest.mark.parametrize("options", [{"order": o, "checked": c} for o in (0, 1, 7) for c in (True, False)],
+                               ids=lambda o: f"order{o['order']}-{'checked' if o['checked'] else 'fast'}")
+
+
+@RUNS
+def test_a_product_of_fragments(run, options):
     a, b = np.random.default_rng(0).standard_normal((2, 16, 16)).astype(np.float16)
     c = np.random.default_rng(1).standard_normal((16, 16)).astype(np.float32)
     want = c + a.astype(np.float32) @ b.astype(np.float32).T
-    assert run("wmma_product", a, b, c, block=32).kinds() == [] and np.allclose(c, want, rtol=1e-5, atol=1e-5)
+    assert run("wmma_product", a, b, c, block=32, **options).kinds() == [] and np.allclose(c, want, rtol=1e-5, atol=1e-5)
 
 
-def test_sums_of_tiles(run):
+@RUNS
+def test_sums_of_tiles(run, options):
     x, sums = np.arange(64, dtype=np.float32), np.zeros(8, np.float32)
-    assert run("tile_sums", x, sums).kinds() == [] and np.array_equal(sums, x.reshape(8, 8).sum(1))
+    assert run("tile_sums", x, sums, **options).kinds() == [] and np.array_equal(sums, x.reshape(8, 8).sum(1))
 
 
-@pytest.mark.parametrize("order", [0, 1, 7])
-def test_shuffles_and_votes(run, order):
+@RUNS
+def test_shuffles_and_votes(run, options):
     x, out = np.arange(32, dtype=np.int32), np.zeros((5, 32), np.int32)
-    assert run("warp_functions", x, out, block=32, order=order).kinds() == []
+    assert run("warp_functions", x, out, block=32, **options).kinds() == []
     assert np.array_equal(out[0], np.where(x % 16 < 3, x, x - 3)) and np.array_equal(out[1], x ^ 5)
     assert np.array_equal(out[2].view(np.uint32), np.full(32, sum(1 << i for i in range(21, 32)), np.uint32))
     assert np.array_equal(out[3].view(np.uint32), np.uint32(0xff) << (x // 8 * 8).astype(np.uint32)) and np.array_equal(out[4], np.ones(32))
+
+
+@RUNS
+def test_barriers_and_atomics(run, options):
+    total, line = np.zeros(1, np.int32), np.zeros(64, np.int16)
+    assert run("count", total, BLOCK, **options).kinds() == [] and total == 64
+    assert run("twice_short", line, 1, BLOCK, **options).kinds() == [] and np.all(line == 2)

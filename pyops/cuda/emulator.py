@@ -46,9 +46,9 @@ def compiler() -> str:
     return os.environ.get("CXX", "g++")
 
 
-def more_flags() -> list[str]:
-    """What PYOPS_EMULATOR_CXXFLAGS adds for the runtime and for unchecked kernels: sanitizers, another -march (see `make sanitize-emulator`)."""
-    return os.environ.get("PYOPS_EMULATOR_CXXFLAGS", "").split()
+def more_flags(checked=False) -> list[str]:
+    """What PYOPS_EMULATOR_CXXFLAGS adds: sanitizers, another -march (`make sanitize-emulator`). No sanitizers to `checked` kernels, whose hooks are ours."""
+    return [flag for flag in os.environ.get("PYOPS_EMULATOR_CXXFLAGS", "").split() if not (checked and "sanitize" in flag)]
 
 
 def missing() -> str:
@@ -227,7 +227,7 @@ def _between(segments, holes):
 
 def build(source: Source, checked: bool) -> Path:
     """The library of `source`, from the cache or compiled into it."""
-    flags = [*BASE, *(CHECKED if checked else [*FAST, *more_flags()]), f"-I{FOLDER / 'include'}", *(o for o in source.options if o[:2] in ("-D", "-I")),
+    flags = [*BASE, *(CHECKED if checked else FAST), *more_flags(checked), f"-I{FOLDER / 'include'}", *(o for o in source.options if o[:2] in ("-D", "-I")),
              "-include", str(FOLDER / "include" / "cuemu.h")]
     key = digest(headers_digest(), source.digest, compiler(), *flags)
     library = cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{key[:24]}.so"
@@ -242,7 +242,7 @@ def build(source: Source, checked: bool) -> Path:
         cpp, obj, made = (Path(folder) / f"kernel.{e}" for e in ("cpp", "o", "so"))
         cpp.write_text(text)
         command([compiler(), *flags, str(cpp), "-o", str(obj)])
-        command([compiler(), "-shared", *([] if checked else more_flags()), str(obj), "-o", str(made), str(runtime()), "-Wl,-z,defs"])
+        command([compiler(), "-shared", *more_flags(checked), str(obj), "-o", str(made), str(runtime()), "-Wl,-z,defs"])
         os.replace(made, library)
     return library
 
