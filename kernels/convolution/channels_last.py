@@ -1,12 +1,12 @@
 """Convolutions of arrays whose channels lie last in memory, behind the rows of launch.py: torch's channels_last, or any dense (N, ..., C) array
-seen as (N, C, ...). Where a group has few channels and filters channels_last.cu computes them, a 1x1 filter is a matrix product as it is;
-the others are done with channels first, between two copies.
+seen as (N, C, ...). Where a group has few channels and filters channels_last.cu computes them, a 1x1 filter is a matrix product as it is, and
+hopper.py takes what else it can; the others are done with channels first, between two copies.
 
 All takes and gives arrays of the shapes that launch.py's rows have; y and the gradients of inputs lie as the inputs do.
 """
 import math
 
-from . import launch
+from . import hopper, launch
 
 KERNEL, WEIGHT_GRADIENT = "convolution/channels_last.cu", "convolution/channels_last_gradient.cu"
 HIGHEST = 7        # filter whose height is compiled in
@@ -36,13 +36,15 @@ def empty(device, shape, dtype=None):
 def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
     if y.size == 0:
         return
-    channels, filters, groups = weight.shape[1], weight.shape[0] // groups, int(groups)
+    channels, filters, groups, taps = weight.shape[1], weight.shape[0] // groups, int(groups), math.prod(weight.shape[2:])
+    axes, sizes = axis_sizes(weight, stride, padding, dilation, x, y), (channels, filters, groups)
+    apart = filters * channels * taps, channels * taps, taps
     if channels * filters <= launch.FEW:
-        taps = math.prod(weight.shape[2:])
-        axes = axis_sizes(weight, stride, padding, dilation, x, y)
-        strips(device, x, weight, bias, axes, (channels, filters, groups), (filters * channels * taps, channels * taps, taps), y, flip=False)
+        strips(device, x, weight, bias, axes, sizes, apart, y, flip=False)
     elif groups == 1 and is_pointwise(weight, stride, padding):
         product(device, x, weight, bias, y)
+    elif hopper.serves(device, last(x), last(y), axes, sizes, transposed=False):
+        hopper.conv_hopper(device, last(x), weight, bias, axes, sizes, apart, last(y), transposed=False)
     else:
         with_channels_first(launch.conv, device, x, weight, bias, stride, padding, dilation, groups, y)
 
@@ -50,17 +52,18 @@ def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
 def conv_transpose(device, x, weight, bias, stride, padding, dilation, groups, y):
     if y.size == 0:
         return
-    channels, filters, groups = weight.shape[0] // groups, weight.shape[1], int(groups)
-    if channels * filters > launch.FEW:
-        with_channels_first(launch.conv_transpose, device, x, weight, bias, stride, padding, dilation, groups, y)
-        return
-    taps, sizes = math.prod(weight.shape[2:]), (channels, filters, groups)
+    channels, filters, groups, taps = weight.shape[0] // groups, weight.shape[1], int(groups), math.prod(weight.shape[2:])
+    axes, sizes = axis_sizes(weight, stride, padding, dilation, x, y), (channels, filters, groups)
     apart = channels * filters * taps, taps, filters * taps
-    if max(stride) > 1:
-        phases(device, x, weight, bias, axis_sizes(weight, stride, padding, dilation, x, y), sizes, apart, y)
-        return
-    padding = [d * (k - 1) - p for d, k, p in zip(dilation, launch.spatial(weight.shape), padding)]   # the filter turned round
-    strips(device, x, weight, bias, axis_sizes(weight, stride, padding, dilation, x, y), sizes, apart, y, flip=True)
+    if channels * filters <= launch.FEW and max(stride) > 1:
+        phases(device, x, weight, bias, axes, sizes, apart, y)
+    elif channels * filters <= launch.FEW:
+        padding = [d * (k - 1) - p for d, k, p in zip(dilation, launch.spatial(weight.shape), padding)]   # the filter turned round
+        strips(device, x, weight, bias, axis_sizes(weight, stride, padding, dilation, x, y), sizes, apart, y, flip=True)
+    elif hopper.serves(device, last(x), last(y), axes, sizes, transposed=True):
+        hopper.conv_hopper(device, last(x), weight, bias, axes, sizes, apart, last(y), transposed=True)
+    else:
+        with_channels_first(launch.conv_transpose, device, x, weight, bias, stride, padding, dilation, groups, y)
 
 
 def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):

@@ -8,6 +8,7 @@
 // A result is summed in the order of the reduction, whatever the tile, so it does not depend on the batch. Only where A is transposed, as
 // for the gradient of weights, where the batch itself is reduced over, the reduction may be cut into pieces that gemm_join adds.
 #include "index.cuh"
+#include "result.cuh"
 #include "tensor_tile.cuh"
 
 struct Operand {
@@ -53,32 +54,6 @@ template <int SIDE, bool BY_ROWS, int PITCH, int THREADS> struct Copy {
     }
 };
 
-struct Result {
-    real* c;
-    acc* partial;
-    const real* bias;
-    int m, n, activation;
-    bool pairs;   // two neighbours of C are one aligned access
-
-    __device__ __forceinline__ void write(int row, int column, acc x, acc next) const {
-        if (row >= m || column >= n) return;
-        const i64 at = (i64)row * n + column;
-        const bool both = column + 1 < n;
-        if (partial) {
-            partial[at] = x;
-            if (both) partial[at + 1] = next;
-            return;
-        }
-        if (bias) x += value(bias[column]), next += both ? value(bias[column + 1]) : 0;
-        const Packet<real, 2> p = {{rounded(activated(x, activation)), rounded(activated(next, activation))}};
-        if (pairs) *reinterpret_cast<Packet<real, 2>*>(c + at) = p;
-        else {
-            c[at] = p.v[0];
-            if (both) c[at + 1] = p.v[1];
-        }
-    }
-};
-
 // sizes: rows of C, columns, depth, batch, pieces of the reduction, depth of a piece. a_layout, b_layout: pitch, packets, more than
 // one matrix. c_layout: pairs, activation
 template <int BM, int BN, int WM, int WN, int STAGES, bool TA, bool TB>
@@ -101,8 +76,11 @@ __device__ __forceinline__ void product(const real* a, const real* b, const real
             Copy<BN, !TB, Sums::PB, Sums::THREADS>::run(to + Sums::SIZE_A, right, tile.column * BN, from + step * DEEP, end);
         },
         [&](int slot) { sums.add(tiles + slot * Sums::STAGE, tiles + slot * Sums::STAGE + Sums::SIZE_A); });
-    const Result result{c + index * size, partial ? partial + ((i64)piece * sizes[3] + index) * size : nullptr, bias, m, n, c_layout[1], c_layout[0] != 0};
-    sums.each([&](int row, int column, acc x, acc next) { result.write(tile.row * BM + row, tile.column * BN + column, x, next); });
+    const Result result{c + index * size, partial ? partial + ((i64)piece * sizes[3] + index) * size : nullptr, bias, n, c_layout[1], c_layout[0] != 0};
+    sums.each([&](int i, int j, acc x, acc next) {
+        const int row = tile.row * BM + i;
+        if (row < m) result.write((i64)row * n, tile.column * BN + j, x, next);
+    });
 }
 
 #define PARAMETERS \
