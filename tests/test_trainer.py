@@ -229,6 +229,18 @@ def test_what_cannot_be_trained_is_refused(tmp_path, settings, kind, match):
         trainer(tmp_path, settings.pop("model", network)(), **settings)
 
 
+def test_another_number_of_classes_is_named(tmp_path):
+    data = blobs()
+    with pytest.raises(ValueError, match="the data has 3 classes, the model 2; create it with classes=3"):
+        trainer(tmp_path, network(classes=2)).fit()
+    assert not tmp_path.joinpath("checkpoint.safetensors").exists()
+    data.classes = ("ant", "bee", "cat")
+    for classes, outcome in ((2, pytest.raises(ValueError, match=r"3 classes \(ant, bee, cat\), the model 2")),
+                             (9, pytest.warns(UserWarning, match=r"the model has 9 classes, the data 3 \(ant, bee, cat\)"))):
+        with outcome:
+            Trainer(network(classes=classes), Split(data, data), tmp_path, epochs=1, draw_curve=False).fit()
+
+
 def test_a_last_batch_of_one_image_that_norms_cannot_take_is_explained(tmp_path):
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(1, 3))
     with pytest.raises(ValueError, match="more than one value .* holds 1 of 96 images: choose another batch_size than 19"):

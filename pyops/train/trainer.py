@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -152,6 +153,15 @@ class Trainer:
             raise ValueError(f"Trainer: the model ends in {self.model.activation}, but cross-entropy takes logits; train it with "
                              "classifier_activation=None and set model.activation afterwards, or give a loss")
 
+    def _check_classes(self, count: int):
+        """Of the data and of the model, at the first step, when both are known."""
+        names, highest = getattr(self.split.train, "classes", None), int(np.max(self.split.train.labels))
+        wanted = highest + 1 if names is None else max(highest + 1, len(names))
+        if wanted > count:
+            raise ValueError(f"Trainer: the data has {wanted} classes{named(names)}, the model {count}; create it with classes={wanted}")
+        if names is not None and wanted < count:
+            warnings.warn(f"Trainer: the model has {count} classes, the data {wanted}{named(names)}; the others will never be right", stacklevel=2)
+
     @property
     def batches_per_epoch(self) -> int:
         return -(-len(self.split.train) // self.batch_size)
@@ -231,6 +241,8 @@ class Trainer:
         """
         self.optimizer.zero_grad()
         output = self.model(Tensor(inputs))
+        if self.loss is None and not self.batch_losses:
+            self._check_classes(scores_of(self.model, output).shape[1])
         loss = self.objective(output, targets)
         value = float(loss.item())
         if not math.isfinite(value):
@@ -319,6 +331,12 @@ class Trainer:
         differ = [f"{k} was {told.get(k)}, is {own.get(k)}" for k in own | told if told.get(k) != own.get(k)]
         if differ:
             raise ValueError(f"{path}: cannot resume a training with other settings: {'; '.join(differ)}")
+
+
+def named(names, most: int = 5) -> str:
+    if names is None:
+        return ""
+    return f" ({', '.join(map(str, names[:most]))}{', ...' if len(names) > most else ''})"
 
 
 def evaluate(model, images, labels, size: int = 256) -> tuple[float, float]:
