@@ -1,5 +1,8 @@
 """The Hopper path of convolutions whose channels lie last, without a Hopper: on the emulator's models of wgmma and im2col copies, when it is
 chosen, what is compiled; and that the models bite: faults seeded in both Hopper kernels are noticed."""
+import sys
+from types import SimpleNamespace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -161,6 +164,32 @@ def test_products_stay_in_flight(real):
     count = lambda kernel, prefix: sum(n for name, n in found[kernel].items() if name.startswith(prefix))   # noqa: E731
     assert {k: (count(k, "HGMMA"), count(k, "UTMALDG.4D.IM2COL"), count(k, "UTMALDG.3D"), count(k, "LDL") + count(k, "STL"))
             for k in found if k != "hopper_weights"} == {f"conv_hopper_128x{n}": (4, 1, 1, 0) for n in hopper.STAGES}
+
+
+# ---- the check for a device
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_check_for_a_device_finds_a_wrong_value(monkeypatch, wrong):
+    """bench/gpu.py's comparison on integers, with the definition in the kernel's place."""
+    from pyops.bench import gpu
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(asarray=lambda x, dtype: np.asarray(x).astype(dtype), asnumpy=np.asarray))
+    seen = []
+
+    def stand_in(device, x, weight, bias, axes, sizes, apart, y, transposed):
+        window = {name: tuple(a[i] for a in axes[1:]) for i, name in ((1, "stride"), (2, "padding"), (3, "dilation"))}
+        row = reference.conv_transpose if transposed else reference.conv
+        first = lambda array: array.transpose(0, 3, 1, 2).astype(np.float64)   # noqa: E731
+        y[...] = row(first(x), weight.astype(np.float64), None, size=y.shape[1:3], groups=sizes[2], **window).transpose(0, 2, 3, 1)
+        seen.append((transposed, *sizes))
+        if wrong and len(seen) == 2:
+            y[-1, -1, -1, -1] += 256
+    monkeypatch.setattr(hopper, "conv_hopper", stand_in)
+    kernels = SimpleNamespace(device=EmulatedDevice("bf16"), dtype=bf16, real="bf16")
+    found = gpu.hopper_convolutions(kernels, np.random.default_rng(0))
+    assert found == (["im2col bf16 64->64 (1, 1) / (1, 1) transposed differs"] if wrong else [])
+    assert len(seen) == 12 and sum(transposed for transposed, *_ in seen) == 6
+    monkeypatch.setattr(EmulatedDevice, "capability", (8, 0))
+    assert gpu.hopper_convolutions(kernels, np.random.default_rng(0)) == [] and len(seen) == 12
 
 
 # ---- the models bite
