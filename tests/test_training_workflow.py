@@ -214,6 +214,7 @@ def test_each_check_finds_its_fault():
     raw = ArrayDataset(data.images, data.labels, lambda images: images[:, None].astype(np.float32))
     assert sanity_check(small(), raw).failed == ["data"]
     assert sanity_check(small(classes=5), data).failed == ["data"], "a label beyond the classes"
+    assert sanity_check(small(), uci_digits(), steps=1).failed == ["overfit"], "Digits are data too; one step is too few"
     with pytest.raises(ValueError, match="samples"):
         sanity_check(small(), data, samples=0)
 
@@ -259,6 +260,7 @@ def test_real_trainings_are_diagnosed(tmp_path):
     rng = np.random.default_rng(0)
     healthy = curves(*DIAGNOSES["healthy"])
     assert diagnose(healthy, rng.exponential(0.5, 200)).names == ["noisy"] and diagnose(healthy, 0.5 + 0.01 * rng.normal(size=200)).names == ["healthy"]
+    assert diagnose(healthy, rng.exponential(0.1, 200)).names == ["healthy"], "a small loss hangs on a few images of a batch"
 
 
 # ---- search
