@@ -162,12 +162,12 @@ def keras(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras")
     from keras.src.backend.common import dtypes
-    before = keras.config.floatx()
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
     monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
     monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", lambda self, shape, dtype=None: torch.empty(tuple(shape), dtype=torch.float64))
-    keras.config.set_floatx("float64")
+    keras.config.set_floatx("float64"), keras.config.set_dtype_policy("float64")
     yield keras
-    keras.config.set_floatx(before)
+    keras.config.set_floatx(before), keras.config.set_dtype_policy(policy)
 
 
 def draw_keras(reference):
