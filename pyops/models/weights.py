@@ -137,7 +137,19 @@ def load(model, path) -> None:
     except ValueError as why:
         matched = sum(k in own and own[k].shape == v.shape for k, v in state.items())
         raise ValueError(f"weights: {path} does not fit {type(model).__name__}: {matched} of its {len(state)} arrays match the model's "
-                         f"{len(own)}\n{shortened(str(why))}") from why
+                         f"{len(own)}{origin(path)}\n{shortened(str(why))}") from why
+
+
+def origin(path) -> str:
+    """What a file of ours says of itself."""
+    if Path(path).suffix != ".safetensors":
+        return ""
+    from ..train.checkpoint import load as read
+    metadata = read(path)[1]
+    if "model" not in metadata:
+        return ""
+    head = " and a head of its own" if "head" in metadata else ""
+    return f"; it is of {metadata['model']} with settings {metadata.get('settings', '{}')}{head}, as pyops.train.load_model makes it"
 
 
 def reshaped(array: np.ndarray, own: np.ndarray | None) -> np.ndarray:
