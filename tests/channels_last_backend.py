@@ -11,6 +11,6 @@ class ChannelsLast:
 
     def run(self, op, real, inputs, attrs, out=None):
         emulated = BACKENDS["cuda-emulated"].kernels(real)
-        kept = channels_last.KEPT.get(op.name, ())
+        kept = channels_last.CONVOLUTIONS.get(op.name, ())
         arrays = [kernels.channels_last(emulated.device, a) if i in kept and a.ndim == len(attrs["stride"]) + 2 else a for i, a in enumerate(inputs)]
         return channels_last.forward(op, emulated, arrays, attrs, np.ascontiguousarray)

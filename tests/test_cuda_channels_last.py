@@ -6,6 +6,7 @@ from test_cuda_host import fake, on_gpu   # noqa: F401  (a fixture)
 from pyops import functional as F
 from pyops.backends import BACKENDS
 from pyops.cuda import machine_code, nvrtc
+from pyops.cuda.channels_last import ELEMENTWISE
 from pyops.cuda.emulated import EmulatedDevice, fast, profiled
 from pyops.cuda.source import kernel_source
 from pyops.kernels.convolution import channels_last, launch, reference
@@ -160,9 +161,52 @@ def w(*shape):
 b = w
 
 
+CALLS = {"clamp": lambda x: F.clamp(x, -0.5, 0.5), "threshold": lambda x: F.threshold(x, 0.1, 20.0), "gelu_tanh": lambda x: F.gelu(x, "tanh"),
+         **{name: lambda x, name=name: getattr(F, name)(x, fake(x * x)) for name in ("add", "mul", "div", "maximum", "minimum")},
+         "pow": lambda x: F.pow(fake(x * x), x)}
+
+
+@EMULATED
+@pytest.mark.parametrize("name", sorted(ELEMENTWISE))
+def test_elementwise_ops_keep_the_layout(on_gpu, name):   # noqa: F811
+    call = CALLS.get(name, getattr(F, name, None))
+    x = nhwc((2, 8, 5, 7))
+    if name in ("sqrt", "rsqrt", "reciprocal", "log", "log1p"):
+        x = np.abs(x)
+    with fast(0):
+        y, want = call(fake(x)), call(fake(np.ascontiguousarray(x)))
+    assert channels_last.is_channels_last(y) and np.array_equal(y, want) and want.flags.c_contiguous
+
+
+@EMULATED
+def test_one_value_joins_either_layout_and_layouts_that_differ_are_copied(on_gpu):   # noqa: F811
+    x = nhwc((2, 8, 5, 7))
+    y = F.add(fake(x), fake(np.float32(2)))
+    assert channels_last.is_channels_last(y) and np.array_equal(y, x + np.float32(2))
+    for other in (np.ascontiguousarray(x), nhwc((2, 8, 1, 7)), x[:, :1]):
+        y = F.mul(fake(x), fake(other))
+        assert y.flags.c_contiguous and np.array_equal(y, x * other)
+
+
+@EMULATED
+@pytest.mark.parametrize("training", [False, True])
+def test_batch_norm_keeps_the_layout(on_gpu, training):   # noqa: F811
+    x, weight, bias = nhwc((3, 8, 5, 7)), w(8), w(8)
+    found = []
+    for array in (x, np.ascontiguousarray(x)):
+        mean, var = w(8), fake(np.abs(w(8)) + 1)
+        found.append((F.batch_norm(fake(array), mean, var, weight, bias, training), mean, var))
+    (y, *statistics), (want, *other) = found
+    assert channels_last.is_channels_last(y) and want.flags.c_contiguous
+    for a, b in zip((y, *statistics), (want, *other)):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"weight \(7,\) must be \(8,\), one value a channel of input \(3, 8, 5, 7\)"):
+        F.batch_norm(fake(x), w(8), w(8), w(7), bias, training)
+
+
 @EMULATED
 @pytest.mark.parametrize("call", [
-    lambda x: F.relu(x), lambda x: F.conv2d(x[0], w(8, 1, 3, 3), groups=8), lambda x: F.conv2d(x[:, :4], w(4, 1, 3, 3), groups=4),
+    lambda x: F.softmax(x, 1), lambda x: F.conv2d(x[0], w(8, 1, 3, 3), groups=8), lambda x: F.conv2d(x[:, :4], w(4, 1, 3, 3), groups=4),
     lambda x: F.max_pool2d(x, 2),
 ], ids=["another_op", "no_batch_axis", "not_dense", "pooling"])
 def test_all_else_is_copied(on_gpu, call):   # noqa: F811

@@ -25,10 +25,14 @@ def last(array):
     return array.transpose(0, *range(2, array.ndim), 1)
 
 
+def first(array):
+    """The view (N, C, ...) of (N, ..., C)."""
+    return array.transpose(0, array.ndim - 1, *range(1, array.ndim - 1))
+
+
 def empty(device, shape, dtype=None):
     """An array of `shape` (N, C, ...) whose channels lie last."""
-    made = device.empty((shape[0], *shape[2:], shape[1]), dtype)
-    return made.transpose(0, made.ndim - 1, *range(1, made.ndim - 1))
+    return first(device.empty((shape[0], *shape[2:], shape[1]), dtype))
 
 
 # ---- rows

@@ -1,7 +1,7 @@
 """Ops on arrays that already lie on a GPU: CuPy arrays, torch CUDA tensors, and whatever has __cuda_array_interface__.
 
-The result is of the first argument's kind and is queued on that library's current stream; nothing waits for the device. A convolution of
-arrays whose channels lie last gives such an array (channels_last.py); all other results are contiguous.
+The result is of the first argument's kind and is queued on that library's current stream; nothing waits for the device. Some ops keep the layout
+of arrays whose channels lie last (channels_last.py); all other results are contiguous.
 """
 from __future__ import annotations
 
