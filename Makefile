@@ -4,7 +4,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 PIP    := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 
-.PHONY: test bench bench-nets zoo build sanitize valgrind wheel clean
+.PHONY: test bench bench-nets zoo build sanitize valgrind sanitize-emulator wheel clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
 $(VENV)/.test: pyproject.toml setup.py
@@ -49,6 +49,17 @@ sanitize: build
 valgrind: build
 	PYTHONMALLOC=malloc PYOPS_POOL_BYTES=0 PYOPS_MAX_ISA=avx2 valgrind --error-exitcode=1 --errors-for-leak-kinds=none --suppressions=tests/valgrind.supp \
 	  $(PY) -m pyops validate --backend avx2
+
+# The CUDA emulator itself under both: its runtime and its models of instructions, and kernels that it runs unchecked. Undefined behaviour traps,
+# because libubsan's handlers would take the place of the emulator's own.
+EMULATOR_CACHE := $(CURDIR)/build/emulator
+sanitize-emulator: build
+	PYOPS_CACHE=$(EMULATOR_CACHE)-asan LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  PYOPS_EMULATOR_CXXFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize=vptr -fsanitize-undefined-trap-on-error" \
+	  $(PY) -m pytest -q -p no:cacheprovider tests/test_emulator.py tests/test_cuda_traffic.py tests/test_cuda_convolution.py
+	PYTHONMALLOC=malloc PYOPS_MAX_ISA=avx2 PYOPS_CACHE=$(EMULATOR_CACHE)-valgrind PYOPS_EMULATOR_CXXFLAGS="-g1 -march=haswell" \
+	  valgrind --error-exitcode=1 --errors-for-leak-kinds=none --suppressions=tests/valgrind.supp \
+	  $(PY) -m pytest -q -p no:cacheprovider tests/test_emulator.py
 
 wheel: build
 	$(PIP) build

@@ -181,10 +181,10 @@ setup(
     packages=["pyops", *(f"pyops.{p.parent.relative_to(ROOT / 'pyops').as_posix().replace('/', '.')}"
                          for p in sorted((ROOT / "pyops").glob("*/**/__init__.py"))),
               "pyops.kernels", *(f"pyops.kernels.{p.name}" for p in sorted((ROOT / "kernels").iterdir())
-                                 if (p / "reference.py").exists()), "pyops.bench", "pyops.csrc.cuda", "pyops.csrc.emulator"],
+                                 if (p / "reference.py").exists()), "pyops.bench", "pyops.bench.experiments", "pyops.csrc.cuda", "pyops.csrc.emulator"],
     package_dir={"pyops": "pyops", "pyops.kernels": "kernels", "pyops.bench": "bench", "pyops.csrc": "csrc"},
     package_data={"pyops": ["py.typed", "*.pyi"], "": ["*.cu", "*.cuh"], "pyops.kernels": ["cuda_budget.txt"],
-                  "pyops.csrc.emulator": ["*.cpp", "include/*.h"]},
+                  "pyops.csrc.emulator": ["*.cpp", "*.h", "include/*.h"]},
     ext_modules=[Extension(
         "pyops._C", ["csrc/module.cpp", "csrc/program.cpp", "csrc/pool.cpp", "csrc/team.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
         extra_compile_args=[*COMMON, "-O2", *MORE_FLAGS], extra_link_args=["-fopenmp", *STRIPPED, *MORE_FLAGS])],

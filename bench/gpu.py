@@ -151,7 +151,7 @@ def integers() -> str:
             exact = np.array_equal(cupy.asnumpy(c.astype(np.float32)), want.astype(kernels.dtype).astype(np.float32))
             if not exact:
                 wrong.append(f"{real} {m}x{n}x{k}")
-        wrong += hopper_integers(kernels, rng)
+        wrong += hopper_integers(kernels, rng) + hopper_convolutions(kernels, rng)
     return "exact" if not wrong else "differ: " + ", ".join(wrong)
 
 
@@ -178,10 +178,57 @@ def hopper_integers(kernels, rng) -> list[str]:
     return wrong
 
 
-def precisions_of(row) -> tuple[str, ...]:
-    """Matrix products in bfloat16 once more by wgmma, where the device has it."""
+# batch, channels and filters of a group, groups; input, kernel, stride, padding, dilation: one tile and several, ragged filters, the widest tiles
+HOPPER_CONVOLUTIONS = (((1, 64, 64, 1), (8, 16), (1, 1), (1, 1), (0, 0), (1, 1)), ((2, 72, 40, 1), (19, 21), (3, 3), (1, 1), (1, 1), (1, 1)),
+                       ((2, 64, 136, 1), (25, 23), (3, 3), (2, 2), (1, 1), (1, 1)), ((1, 8, 64, 1), (33, 40), (7, 7), (2, 2), (3, 3), (1, 1)),
+                       ((2, 64, 64, 3), (13, 12), (3, 2), (1, 3), (2, 0), (2, 3)), ((8, 16, 200, 1), (56, 56), (2, 1), (1, 1), (4, 0), (4, 1)))
+
+
+def hopper_convolutions(kernels, rng) -> list[str]:
+    """The same of the convolutions by wgmma, forward and transposed."""
+    from ..kernels.convolution import hopper
+    if not hopper.has_wgmma(kernels.device):
+        return []   # another device
+    wrong = []
+    for (batch, channels, filters, groups), inputs, kernel, *window in HOPPER_CONVOLUTIONS:
+        stride, padding, dilation = window
+        outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1 for i, k, s, p, d in zip(inputs, kernel, *window))
+        x, dy = rng.integers(-4, 5, (batch, groups * channels, *inputs)), rng.integers(-4, 5, (batch, groups * filters, *outputs))
+        weight = rng.integers(-4, 5, (groups * filters, channels, *kernel))
+        attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        for given, size, transposed in ((x, outputs, False), (dy, inputs, True)):
+            if why := hopper_convolution(kernels, given, weight, size, attrs, transposed):
+                wrong.append(f"im2col {kernels.real} {channels}->{filters} {kernel} / {stride}{' transposed' if transposed else ''} {why}")
+    return wrong
+
+
+def hopper_convolution(kernels, given, weight, size, attrs, transposed) -> str:
+    """What is wrong with one convolution of integers; "" if nothing is."""
     import cupy
-    hopper = row.name.startswith("linear") and "bf16" in row.precisions and cupy.cuda.Device().compute_capability == "90"
+
+    from ..kernels.convolution import channels_last, hopper, launch, reference
+    groups, channels, kernel = attrs["groups"], weight.shape[1], weight.shape[2:]
+    filters, taps = weight.shape[0] // groups, kernel[0] * kernel[1]
+    sizes, apart = (channels, filters, groups), (filters * channels * taps, channels * taps, taps)
+    if transposed:
+        sizes, apart = (filters, channels, groups), (apart[0], apart[2], apart[1])
+    x = channels_last.empty(kernels.device, given.shape)
+    y = channels_last.empty(kernels.device, (given.shape[0], groups * sizes[1], *size))
+    x[...], y[...] = cupy.asarray(given, kernels.dtype), np.nan
+    axes = launch.axis_sizes((1, *kernel), (1, *attrs["stride"]), (0, *attrs["padding"]), (1, *attrs["dilation"]), (1, *given.shape[2:]), (1, *size))
+    if not hopper.takes(kernels.device, channels_last.last(x), axes, sizes, transposed):
+        return "is not taken"
+    hopper.conv_hopper(kernels.device, channels_last.last(x), cupy.asarray(weight, kernels.dtype), None, axes, sizes, apart, channels_last.last(y), transposed)
+    row = reference.conv_transpose if transposed else reference.conv
+    want = row(given.astype(np.float64), weight.astype(np.float64), None, size=size, **attrs).astype(np.float32)
+    return "" if np.array_equal(cupy.asnumpy(y.astype(np.float32)), want.astype(kernels.dtype).astype(np.float32)) else "differs"
+
+
+def precisions_of(row) -> tuple[str, ...]:
+    """Matrix products, and convolutions whose channels lie last, in bfloat16 once more by wgmma, where the device has it."""
+    import cupy
+    served = row.name.startswith("linear") or row.channels_last and row.bound == "compute"
+    hopper = served and "bf16" in row.precisions and cupy.cuda.Device().compute_capability == "90"
     return (*row.precisions, "hopper") if hopper else row.precisions
 
 
@@ -214,7 +261,9 @@ def measure(row, precision, limits) -> dict:
     size = dtype.itemsize
     count = max(2, min(16, ROTATION // max(1, row.elements * size)))
     generator = torch.Generator("cuda").manual_seed(0)
-    tensors = [[torch.randn(shape, device="cuda", dtype=torch.float32, generator=generator).to(dtype) for shape in row.shapes] for _ in range(count)]
+    laid = {"memory_format": torch.channels_last} if row.channels_last else {}
+    tensors = [[torch.randn(shape, device="cuda", dtype=torch.float32, generator=generator).to(dtype, **laid) for shape in row.shapes]
+               for _ in range(count)]
     with using(precision):
         arrays = [[to_cupy(t) for t in some] for some in tensors]
         want, got = row.theirs(torch.nn.functional, *tensors[0]).float(), from_cupy(row.ours(functional, *arrays[0])).float()

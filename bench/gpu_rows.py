@@ -10,6 +10,7 @@ class Row:
     """ours(F, *arrays) and theirs(torch.nn.functional, *tensors) on `shapes`, in each of `precisions`.
 
     bytes_moved, of the arrays' element size: the least memory traffic; flops: of the definition. bound says which ceiling is the floor.
+    channels_last: arrays of four axes lie so, on both sides.
     """
     name: str
     shapes: tuple[tuple[int, ...], ...]
@@ -18,6 +19,7 @@ class Row:
     elements: int            # read and written at least
     flops: float = 0
     precisions: tuple[str, ...] = ("f32",)
+    channels_last: bool = False
 
     @property
     def bound(self) -> str:
@@ -35,14 +37,14 @@ def _elementwise(name, call, shape=(64, 256, 56, 56), reads=1):
     return Row(f"{name} {'x'.join(map(str, shape))}", (shape,) * reads, call, call, (reads + 1) * _size(*shape), precisions=("f32", "bf16"))
 
 
-def _conv(layer, n, c, h, k, r, stride=1, groups=1):
+def _conv(layer, n, c, h, k, r, stride=1, groups=1, last=False):
     out = (h + 2 * (r // 2) - r) // stride + 1
     call = lambda F, x, w: F.conv2d(x, w, stride=stride, padding=r // 2, groups=groups)   # noqa: E731
     depthwise = groups == c
-    return Row(f"conv {layer} n{n} {c}x{h}x{h} -> {k}, {r}x{r}/{stride}" + (f" g{groups}" if groups > 1 else ""),
+    precisions = {(False, False): ("f32", "tf32", "bf16"), (False, True): ("bf16",), (True, False): ("f32",), (True, True): ("f32", "bf16")}
+    return Row(f"conv {layer} n{n} {c}x{h}x{h} -> {k}, {r}x{r}/{stride}" + (f" g{groups}" if groups > 1 else "") + (" channels_last" if last else ""),
                ((n, c, h, h), (k, c // groups, r, r)), call, call, n * c * h * h + n * k * out * out,
-               0 if depthwise else 2.0 * n * k * out * out * (c // groups) * r * r,
-               ("f32",) if depthwise else ("f32", "tf32", "bf16"))
+               0 if depthwise else 2.0 * n * k * out * out * (c // groups) * r * r, precisions[depthwise, last], last)
 
 
 def _gemm(name, m, n, k):
@@ -52,6 +54,13 @@ def _gemm(name, m, n, k):
 
 def _pool(name, call, n=64, c=64, h=112, out=56):
     return Row(f"{name} n{n} {c}x{h}x{h}", ((n, c, h, h),), call, call, n * c * (h * h + out * out))
+
+
+def _attention(network, batch, heads, length, features, is_causal=False):
+    call = lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)   # noqa: E731
+    shape = (batch, heads, length, features)
+    return Row(" ".join(filter(None, ("attention", network, "x".join(map(str, shape))))), (shape,) * 3, call, call, 4 * _size(*shape),
+               4.0 * _size(*shape) * length / (2 if is_causal else 1), ("f32", "bf16"))
 
 
 ROWS = [
@@ -74,15 +83,23 @@ ROWS = [
         lambda F, x: F.interpolate(x, scale_factor=2, mode="bilinear"), 16 * 64 * 64 * 64 * 5),
     _conv("mobilenet depthwise", 64, 128, 56, 128, 3, groups=128),
     _conv("mobilenet depthwise 5x5", 64, 96, 28, 96, 5, groups=96),
+    _conv("mobilenet depthwise", 64, 128, 56, 128, 3, groups=128, last=True),
+    _conv("mobilenet depthwise", 64, 128, 56, 128, 3, 2, groups=128, last=True),
+    _conv("convnext depthwise 7x7", 64, 192, 28, 192, 7, groups=192, last=True),
     _conv("resnet stem", 32, 3, 224, 64, 7, 2),
     _conv("resnet 3x3", 32, 64, 56, 64, 3),
     _conv("resnet 3x3", 32, 256, 14, 256, 3),
+    _conv("resnet 3x3", 32, 64, 56, 64, 3, last=True),
+    _conv("resnet 3x3", 32, 256, 14, 256, 3, last=True),
+    _conv("resnet 3x3", 32, 256, 28, 256, 3, 2, last=True),
     _conv("resnet 1x1", 32, 256, 56, 64, 1),
     _conv("resnet 1x1", 32, 1024, 14, 256, 1),
     Row("conv_transpose unet n8 128x64x64 -> 64, 2x2/2", ((8, 128, 64, 64), (128, 64, 2, 2)), lambda F, x, w: F.conv_transpose2d(x, w, stride=2),
         lambda F, x, w: F.conv_transpose2d(x, w, stride=2), 8 * 128 * 64 * 64 + 8 * 64 * 128 * 128, 2.0 * 8 * 64 * 128 * 128 * 128),
     _gemm("square", 4096, 4096, 4096),
     _gemm("transformer", 8192, 3072, 768),
-    Row("attention 8x12x1024x64", ((8, 12, 1024, 64),) * 3, lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v),
-        lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v), 4 * 8 * 12 * 1024 * 64, 4.0 * 8 * 12 * 1024 * 1024 * 64, ("f32", "bf16")),
+    _attention("", 8, 12, 1024, 64),
+    _attention("gpt causal", 4, 16, 2048, 64, is_causal=True),
+    _attention("llama causal", 2, 32, 2048, 128, is_causal=True),
+    _attention("stable diffusion", 2, 8, 4096, 40),
 ]

@@ -27,7 +27,7 @@ class KernelSet:
     def __init__(self, real: str, functions: dict):
         self.__dict__.update(functions)
         self.real = real
-        self.dtype = DTYPES[real]
+        self.dtype = self.acc = DTYPES[real]   # acc: of what sums and statistics are kept in
 
     def empty(self, shape, dtype=None):
         return empty(shape, dtype or self.dtype)

@@ -16,6 +16,8 @@ class Mutant(NamedTuple):
     notices: str
     check: str = "forward"
     skip: int = 0  # occurrences of `old` before the one that changes
+    real: str = "f32"
+    backend: str = "cuda-emulated"
 
 
 M = Mutant
@@ -31,13 +33,23 @@ MUTANTS = [
     M("attention: a key too many is seen", "attention/cuda.cu", "k < of.k.rows && (!causal", "k <= of.k.rows && (!causal", "attention", "*", "result"),
     M("attention: rows past the last are read", "attention/tiles.cuh", "row + i < m.rows ?", "row + i <= m.rows ?", "attention", "*", "any"),
     M("attention: columns past the last are stored", "attention/tiles.cuh", "if (j + k < columns) line[j + k]", "if (j + k <= columns) line[j + k]", "attention", "*", "any"),
+    M("attention on tensor cores: a key too many is seen", "attention/tensor.cuh", "k < keys && (!causal", "k <= keys && (!causal", "attention", "features80", "result", real="f16"),
+    M("attention on tensor cores: a row past the last is copied", "attention/tensor.cuh", "row + r < m.rows && e < m.columns;", "row + r <= m.rows && e < m.columns;",
+      "attention", "features80", "out-of-bounds", real="bf16"),
     M("convolution: a filter past the last is written", "convolution/cuda.cu", "if (m >= filters) continue;", "if (m > filters) continue;", "conv", "*", "any", skip=1),
     M("convolution: positions past the last", "convolution/cuda.cu", "if (p + v >= pixels) continue;", "if (p + v > pixels) continue;", "conv", "*", "any"),
     M("column guard of a reduction", "reduction/cuda.cu", "const bool mine = column < width;", "const bool mine = column <= width;", "sum", "*", "any"),
     M("recurrent: a sample past the last", "recurrent/forward.cu", "first + (int)threadIdx.x < z.samples ? order.length", "first + (int)threadIdx.x <= z.samples ? order.length",
       "gru", "*", "any"),
 
+    M("channels last: a strip past the last", "convolution/channels_last.cu", "if (id / packets >= samples", "if (id / packets > samples", "conv", "depthwise*",
+      "out-of-bounds", backend="channels-last"),
+    M("channels last: rows past a strip's last", "convolution/channels_last.cu", "if (at.h + t >= win.h.grid) break;", "if (at.h + t > win.h.grid) break;", "conv", "depthwise",
+      "any", backend="channels-last"),
+
     # barriers
+    M("channels last: sums joined without a barrier", "convolution/channels_last_gradient.cu", "        __syncthreads();\n        if (threadIdx.x < half)", "        if (threadIdx.x < half)",
+      "conv", "depthwise", "race", "gradient", backend="channels-last"),
     M("block sum: no barrier before the slots are read", "cuda:reduce.cuh", "    __syncthreads();\n    v = warp_reduce<R>(lane < warps", "    v = warp_reduce<R>(lane < warps",
       "softmax", "line_of_several_pieces", "race"),
     M("block sum: no barrier before the slots are used again", "cuda:reduce.cuh", "R::none());\n    __syncthreads();\n    return v;", "R::none());\n    return v;",
@@ -50,6 +62,8 @@ MUTANTS = [
     M("attention: slices overwritten while they are read", "attention/tiles.cuh", "        __syncthreads();   // what the slices held has been read\n", "", "attention", "*", "race"),
     M("attention: weights read before they are there", "attention/tiles.cuh", "        __syncthreads();   // the weights are there, and what the slices held has been read\n", "",
       "attention", "*", "race"),
+    M("attention on tensor cores: staged rows read too soon", "attention/tensor.cuh", "    __syncwarp();\n    const bool packed", "    const bool packed",
+      "attention", "several_blocks", "race", real="f16"),
     M("reduction of columns: halves joined without a barrier", "reduction/cuda.cu", "        __syncthreads();\n        if (threadIdx.y < half)", "        if (threadIdx.y < half)", "sum", "*", "race"),
     M("convolution: weights turned without a barrier", "convolution/packed.cuh", "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);\n    __syncthreads();",
       "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);", "conv", "*", "race"),
@@ -71,12 +85,20 @@ MUTANTS = [
     M("log_softmax's gradient: the wrong term", "softmax/cuda.cu", "return dy - exp(y) * sum;", "return dy - y * sum;", "log_softmax", "line35", "result", "gradient"),
     M("layer_norm: epsilon forgotten", "layer_norm/cuda.cu", "reciprocal_deviation(row.squares(m, cols) / n, eps)", "reciprocal_deviation(row.squares(m, cols) / n, 0)",
       "layer_norm", "two_axes_no_bias", "result"),
-    M("layer_norm: the bias before the weight", "layer_norm/cuda.cu", "            if (weight) v *= w[l];\n            if (bias) v += b[l];", "            if (bias) v += b[l];\n            if (weight) v *= w[l];",
+    M("layer_norm: the bias before the weight", "layer_norm/cuda.cu", "        if (weight) {\n            load_lanes(weight + i,", "        if (bias) {\n            load_lanes(bias + i,",
       "layer_norm", "cols33", "result"),
     M("max_pool: the least", "pooling/max.cu", "if (v > value || v != v)", "if (v < value || v != v)", "max_pool", "*", "result"),
     M("gemm: chains not joined in C", "gemm/cuda.cu", "        sum += before;\n", "", "matmul", "*", "result"),
     M("attention: the running sum is not scaled", "attention/cuda.cu", "sum[i] = sum[i] * factor[i] + row_reduce<Sum>(part);", "sum[i] = sum[i] + row_reduce<Sum>(part);", "attention", "*", "result"),
+    M("attention on tensor cores: the running sum is not scaled", "attention/tensor.cu", "fma(sum[i][half], share, part)", "sum[i][half] + part", "attention", "several_blocks",
+      "result", real="bf16"),
+    M("attention on tensor cores: a fragment's halves exchanged", "attention/tensor.cuh", "weights[i][k / 8 + q / 2][q % 2 * 2]", "weights[i][k / 8 + q % 2][q / 2 * 2]", "attention", "several_blocks",
+      "result", real="f16"),
     M("reduction: every second chain dropped", "reduction/cuda.cu", "return R::join(a, b);", "return a;", "sum", "*", "result"),
-    M("batch_norm: variance of the neighbour", "batch_norm/cuda.cu", "made[lines + line] = all.variance();", "made[lines + (line + 1) % lines] = all.variance();", "batch_norm_training", "*", "result"),
+    M("batch_norm: variance of the neighbour", "batch_norm/cuda.cu", "var[line] = all.variance();", "var[(line + 1) % lines] = all.variance();", "batch_norm_training", "*", "result"),
+    M("channels last: the filter not turned round", "convolution/channels_last.cu", "(flip ? taps - 1 - tap : tap)", "tap", "conv", "depthwise", "result", "gradient",
+      backend="channels-last"),
+    M("channels last: the weights of the next output", "convolution/channels_last.cu", "weight + (i64)(i * KH * win.w.taps + k) * p.outputs", "weight + 1 + (i64)(i * KH * win.w.taps + k) * p.outputs",
+      "conv", "depthwise_stride2", "any", backend="channels-last"),
     M("convolution: a transposed store", "convolution/packed.cuh", "(P)turn[threadIdx.x][i];", "(P)turn[i][threadIdx.x];", "conv", "*", "result"),
 ]

@@ -1,17 +1,27 @@
-"""Gradients of a training step of the networks without batch norm (and the plain ones), beside torch on the same weights, in float64 to 1e-3 of
-each array's greatest. Of AlexNet and VGG it is the trunk's step: the linear layers above, hundreds of megabytes, are those of every network.
-The other families' are in test_classifiers.py and test_models.py."""
+"""A training step of every network beside an independent implementation with the same weights: the logits, the loss, the gradient of every
+array and the norms' statistics. Both take the step in float64 and at full depth, on small images.
+
+The norms of a few small maps magnify rounding, and a value within rounding of a ReLU's edge sends its gradient elsewhere: in float32 two
+right implementations of a deep network differ by more than 1e-3, in float64 by 1e-5 at most (torch's hardswish has a rounded 1 / 6).
+"""
 import numpy as np
 import pytest
+from classifier_peers import LENETS, NAMES, NASNETS, drawn, peer, undrawn
 
 import pyops
-from pyops import Tensor, models, nn
-from pyops import functional as F
+from pyops import Tensor, models, no_grad
+from pyops.models import keras_names
+from pyops.models.keras_layout import to_keras
 from pyops.models.lenet5 import C3_SEES, REJECTION
 
 torch = pytest.importorskip("torch")
 tf = torch.nn.functional
-TOLERANCE = 1e-3
+GRADIENT, FORWARD, FORWARD_FLOAT32 = 1e-5, 1e-6, 1e-4
+CLASSES = 7
+# Of the image. timm pads EfficientNetV2-B as TensorFlow does, which is the same where every stride of 2 meets an odd size: 65, 33, 17, 9, 5, 3.
+SIZES = {"alexnet": (64, 70), "alexnet_2012": (224, 224), "inception_v3": (299, 299), "inception_resnet_v2": (75, 80), "xception": (71, 75),
+         **dict.fromkeys(["all_cnn_a", "all_cnn_b", "all_cnn_c"], (32, 32)), **{f"efficientnet_v2_b{i}": (65, 65) for i in range(4)}}
+WEIGHTS_OF_OUTPUTS = {"googlenet": (1, 0.3, 0.3), "inception_v3": (1, 0.4)}   # the auxiliary classifiers', of the papers
 
 
 @pytest.fixture(autouse=True)
@@ -28,110 +38,93 @@ def image(*shape):
     return np.random.default_rng(0).standard_normal(shape)
 
 
-def ready(name, **settings):
-    """The network in float64 and in training mode, without dropout, and its arrays as leaves of torch."""
-    with nn.init.skip_draws():   # the linear layers of AlexNet and VGG, which are left out, would be drawn first
-        model = models.create_model(name, **settings).train()
-    rng = np.random.default_rng(1)
+def several(outputs):
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+def assert_same_answers(got, want, tolerance):
+    for a, b in zip(several(got), several(want), strict=True):
+        b = b.detach().numpy()
+        assert a.shape == b.shape and np.abs(b[0] - b[1]).max() > 1e-3 * np.abs(b).max(), "the image must matter"
+        assert np.abs(a.data - b).max() <= tolerance * np.abs(b).max()
+
+
+def assert_same_gradients(model, wanted):
+    """Array by array. A bias before a norm has no gradient but for rounding: 1e-8 of the network's greatest is none."""
+    greatest = max(np.abs(want).max() for want in wanted.values())
+    assert wanted.keys() == {key for key, _ in model.named_parameters()} and greatest > 0
     for key, p in model.named_parameters():
-        scale = np.sqrt(2 / max(1, p.size // len(p.data))) if p.ndim > 1 else 0.1
-        p.data[...] = scale * rng.standard_normal(p.shape) + (p.ndim == 1 and key.endswith("weight"))
-    for layer in model.modules():
-        if isinstance(layer, nn.Dropout):
-            layer.p = 0.0
-    model.double()
-    return model, {k: torch.from_numpy(v.copy()).requires_grad_(v.dtype.kind == "f") for k, v in model.state_dict().items()}
+        scale = max(np.abs(wanted[key]).max(), 1e-8 * greatest)
+        p.grad -= wanted[key]
+        assert np.abs(p.grad, out=p.grad).max() <= GRADIENT * scale, key
 
 
-def same_step(model, ours, theirs, leaves, tolerance=TOLERANCE):
-    """Both losses, then every gradient."""
-    assert abs(ours.item() - theirs.item()) <= 1e-4 * abs(theirs.item())
-    ours.backward(), theirs.backward()
-    for name, p in model.named_parameters():
-        want = leaves[name].grad.numpy()
-        assert np.abs(want).max() > 0 and np.abs(p.grad - want).max() <= tolerance * np.abs(want).max(), name
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_step_is_the_independent_one(name):
+    model = drawn(name, CLASSES)
+    reference, names = peer(name, model, CLASSES)
+    size = SIZES.get(name, (40, 33))
+    x = image(2 if max(size) > 100 else 3, 3, *size)
+    target = np.array([3, 0, 6])[:len(x)]
+
+    want = reference(torch.from_numpy(x))
+    weights = WEIGHTS_OF_OUTPUTS.get(name, (1,))
+    their_loss = sum(w * tf.cross_entropy(y, torch.from_numpy(target)) for w, y in zip(weights, several(want), strict=True))
+    their_loss.backward()
+    got = model(Tensor(x))
+    loss = pyops.train.metrics.loss_of(model)(got, target)
+    loss.backward()
+
+    assert_same_answers(got, want, FORWARD)
+    assert abs(loss.item() - their_loss.item()) <= FORWARD * their_loss.item()
+    assert_same_gradients(model, {names[key]: p.grad.numpy() for key, p in reference.named_parameters()})
+    buffers = dict(model.named_buffers())
+    for key, theirs in reference.named_buffers():
+        assert np.abs(buffers[names[key]] - theirs.numpy()).max() <= FORWARD * theirs.abs().max(), key
 
 
-def chain(x, leaves, layers):
-    """Convolutions with what follows each: (name, stride, padding, groups, functions)."""
-    for name, stride, padding, groups, functions in layers:
-        x = tf.conv2d(x, leaves[f"{name}.weight"], leaves[f"{name}.bias"], stride, padding, 1, groups)
-        for function in functions:
-            x = function(x)
-    return x
+def test_a_wrong_constant_of_one_norm_is_seen():
+    model = drawn("resnet18", CLASSES)
+    reference, names = peer("resnet18", model, CLASSES)
+    reference.layer3[1].bn2.eps = 1e-3   # Keras'
+    x, target = image(3, 3, 40, 33), np.array([3, 0, 6])
+    tf.cross_entropy(reference(torch.from_numpy(x)), torch.from_numpy(target)).backward()
+    pyops.functional.cross_entropy(model(Tensor(x)), target).backward()
+    with pytest.raises(AssertionError):
+        assert_same_gradients(model, {names[key]: p.grad.numpy() for key, p in reference.named_parameters()})
 
 
-def pool(x):
-    return tf.max_pool2d(x, 3, 2)
+# ---- LeNet-5
+
+def lenet(name):
+    model = drawn(name, 10)
+    return model, {k: torch.from_numpy(v.copy()).requires_grad_() for k, v in model.state_dict().items()}
 
 
-def lrn(x):
-    """The paper's: alpha times the sum of squares of five neighbours."""
-    squares = tf.pad(x.square().unsqueeze(1), (0, 0, 0, 0, 2, 2))
-    return x / (2 + 1e-4 * sum(squares[:, 0, i:i + x.shape[1]] for i in range(5))) ** 0.75
-
-
-ALEXNETS = {
-    "alexnet": [("features.0", 4, 2, 1, (torch.relu, pool)), ("features.3", 1, 2, 1, (torch.relu, pool)), ("features.6", 1, 1, 1, (torch.relu,)),
-                ("features.8", 1, 1, 1, (torch.relu,)), ("features.10", 1, 1, 1, (torch.relu, pool))],
-    "alexnet_2012": [("features.0", 4, 2, 1, (torch.relu, lrn, pool)), ("features.4", 1, 2, 2, (torch.relu, lrn, pool)),
-                     ("features.8", 1, 1, 1, (torch.relu,)), ("features.10", 1, 1, 2, (torch.relu,)), ("features.12", 1, 1, 2, (torch.relu, pool))],
-}
-
-
-@pytest.mark.parametrize("name", ALEXNETS)
-def test_alexnets_step_is_torchs(name):
-    model, leaves = ready(name, include_top=False, pooling="avg")
-    x, target = image(2, 3, 96, 80), np.array([3, 200])
-    want = chain(torch.from_numpy(x), leaves, ALEXNETS[name]).mean((2, 3))
-    same_step(model, F.cross_entropy(F.mul(model(Tensor(x)), 10.0), target), tf.cross_entropy(10 * want, torch.from_numpy(target)), leaves)
-
-
-@pytest.mark.parametrize("name", ["vgg11", "vgg11_bn"])
-def test_vggs_step_is_torchvisions(name):
-    torchvision = pytest.importorskip("torchvision_schemas").torchvision
-    model, _ = ready(name, include_top=False, pooling="avg")
-    with torch.device("meta"):
-        whole = getattr(torchvision.models, name)(init_weights=False)
-    reference = whole.features.to_empty(device="cpu").double().train()
-    reference.load_state_dict({k.removeprefix("features."): torch.from_numpy(np.array(v)) for k, v in model.state_dict().items()})
-    x, target = image(2, 3, 40, 33), np.array([3, 200])
-    ours = F.cross_entropy(model(Tensor(x)), target)
-    theirs = tf.cross_entropy(reference(torch.from_numpy(x)).amax((2, 3)), torch.from_numpy(target))   # maps of one pixel
-    leaves = {f"features.{k}": p for k, p in reference.named_parameters()}
-    ours.backward(), theirs.backward()
-    greatest = max(float(p.grad.abs().max()) for p in leaves.values())
-    for key, p in model.named_parameters():
-        want = leaves[key].grad.numpy()   # a bias before a norm has no gradient but for rounding
-        assert np.abs(p.grad - want).max() <= TOLERANCE * max(np.abs(want).max(), 1e-9 * greatest), key
-
-
-@pytest.mark.parametrize("name", ["all_cnn_a", "all_cnn_b", "all_cnn_c"])
-def test_all_cnns_step_is_torchs(name):
-    rows = {"all_cnn_a": [(1, 2), (2, 1), (1, 2), (2, 1)], "all_cnn_b": [(1, 2), (1, 0), (2, 1)] * 2,
-            "all_cnn_c": [(1, 1), (1, 1), (2, 1)] * 2}[name] + [(1, 0), (1, 0), (1, 0)]
-    model, leaves = ready(name)
-    names = [k.removesuffix(".weight") for k in leaves if k.endswith(".weight")]
-    x, target = image(3, 3, 32, 32), np.array([3, 0, 9])
-    layers = [(n, stride, padding, 1, (torch.relu,)) for n, (stride, padding) in zip(names, rows, strict=True)]
-    same_step(model, F.cross_entropy(model(Tensor(x)), target),
-              tf.cross_entropy(chain(torch.from_numpy(x), leaves, layers).mean((2, 3)), torch.from_numpy(target)), leaves)
+def assert_same_step(model, leaves, x, target, their_loss):
+    their_loss.backward()
+    loss = model.loss(model(Tensor(x)), target)
+    loss.backward()
+    assert abs(loss.item() - their_loss.item()) <= FORWARD * their_loss.item()
+    assert_same_gradients(model, {key: leaves[key].grad.numpy() for key, _ in model.named_parameters()})
 
 
 def test_the_modern_lenets_step_is_torchs():
-    model, leaves = ready("lenet5_modern")
+    model, leaves = lenet("lenet5_modern")
     x, target = image(3, 1, 32, 32), np.array([3, 0, 9])
-    halved = (torch.relu, lambda y: tf.max_pool2d(y, 2))
-    y = chain(torch.from_numpy(x), leaves, [("conv1", 1, 0, 1, halved), ("conv2", 1, 0, 1, halved)]).flatten(1)
+    y = torch.from_numpy(x)
+    for name in ("conv1", "conv2"):
+        y = tf.max_pool2d(torch.relu(tf.conv2d(y, leaves[f"{name}.weight"], leaves[f"{name}.bias"])), 2)
+    y = y.flatten(1)
     for i in (1, 2, 3):
         y = tf.linear(y, leaves[f"fc{i}.weight"], leaves[f"fc{i}.bias"])
         y = torch.relu(y) if i < 3 else y
-    same_step(model, model.loss(model(Tensor(x)), target), tf.cross_entropy(y, torch.from_numpy(target)), leaves)
+    assert_same_step(model, leaves, x, target, tf.cross_entropy(y, torch.from_numpy(target)))
 
 
 def test_lenet5s_step_is_torchs():
     """The network of 1998: A tanh(S a), trainable subsampling, table I's connections, distances, equation 9."""
-    model, leaves = ready("lenet5")
+    model, leaves = lenet("lenet5")
     x, target = image(3, 1, 32, 32), np.array([3, 0, 9])
 
     def squash(y):
@@ -148,20 +141,100 @@ def test_lenet5s_step_is_torchs():
     y = squash(tf.linear(y, leaves["F6.weight"], leaves["F6.bias"]))
     distances = (y[:, None] - leaves["prototypes"].detach()).square().sum(-1)
     wrong = torch.cat([-distances, torch.full((3, 1), -REJECTION, dtype=torch.float64)], 1).logsumexp(1)
-    same_step(model, model.loss(model(Tensor(x)), target), (distances[range(3), target] + wrong).mean(), leaves)
+    assert_same_step(model, leaves, x, target, (distances[range(3), target] + wrong).mean())
 
 
-def test_a_plain_networks_step_is_torchs():
-    torchvision = pytest.importorskip("torchvision_schemas").torchvision
+# ---- Keras' networks: NASNet, and what its layout does otherwise
 
-    class Block(torchvision.models.resnet.BasicBlock):
-        def forward(self, x):
-            return self.relu(self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))))
-    reference = torchvision.models.ResNet(Block, [2, 2, 2, 2], num_classes=7).double()
-    for stage in (reference.layer2, reference.layer3, reference.layer4):
-        stage[0].downsample = None
-    model, _ = ready("plain18", classes=7)
-    reference.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in model.state_dict().items()})
-    x, target = image(3, 3, 40, 33), np.array([3, 0, 6])
-    same_step(model, F.cross_entropy(model(Tensor(x)), target), tf.cross_entropy(reference.train()(torch.from_numpy(x)), torch.from_numpy(target)),
-              dict(reference.named_parameters()))
+KERAS = {   # name in keras.applications, settings there and here, image
+    "nasnet_mobile": ("NASNetMobile", {}, {}, (64, 64)), "nasnet_large": ("NASNetLarge", {}, {}, (40, 40)),
+    "mobilenet_v1": ("MobileNet", {"alpha": 0.25}, {"width_mult": 0.25}, (64, 50)),
+    "mobilenet_v2": ("MobileNetV2", {"alpha": 0.35}, {"width_mult": 0.35}, (64, 50)),
+    "mobilenet_v3_small": ("MobileNetV3Small", {"include_preprocessing": False}, {}, (64, 50)),
+    "efficientnet_v2_b0": ("EfficientNetV2B0", {"include_preprocessing": False}, {}, (64, 50)),
+    "resnet50_v2": ("ResNet50V2", {}, {}, (64, 50)), "resnet50": ("ResNet50", {}, {}, (64, 50)),
+}
+
+
+@pytest.fixture
+def keras(monkeypatch):
+    """In float64 throughout; its result types would take norms back to float32. Nothing is drawn twice."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    from keras.src.backend.common import dtypes
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
+    monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", lambda self, shape, dtype=None: torch.empty(tuple(shape), dtype=torch.float64))
+    keras.config.set_floatx("float64"), keras.config.set_dtype_policy("float64")
+    yield keras
+    keras.config.set_floatx(before), keras.config.set_dtype_policy(policy)
+
+
+def draw_keras(reference):
+    """He's uniform for its kernels, scales and variances around 1, no dropout."""
+    torch.manual_seed(0)
+    for layer in reference.layers:
+        if type(layer).__name__ == "Dropout":
+            layer.rate = 0.0
+        for variable in layer.weights:
+            array = variable.value.data
+            kind = variable.path.rpartition("/")[2]
+            if array.ndim == 1:
+                array.uniform_(0.8, 1.2) if kind in ("gamma", "moving_variance") else array.uniform_(-0.2, 0.2)
+            else:
+                fan_in = array[..., 0].numel() if "depthwise" not in kind else array[..., 0, 0].numel()
+                array.uniform_(-1, 1).mul_((6 / fan_in) ** 0.5)
+
+
+def keras_layout_of(name, settings):
+    model = undrawn(name, CLASSES, **settings)
+    to_keras(model)
+    return model
+
+
+def by_our_names(model, reference, array_of):
+    return keras_names.state(model, keras_names.counted({layer.name: [array_of(v) for v in layer.weights] for layer in reference.layers if layer.weights}))
+
+
+def nasnet_mobile(**settings):
+    """Keras refuses its NASNetMobile on the torch backend, but not what it is made of."""
+    from keras.src.applications.nasnet import NASNet
+    return NASNet(penultimate_filters=1056, num_blocks=4, stem_block_filters=32, skip_reduction=False, filter_multiplier=2, default_size=224, **settings)
+
+
+def assert_same_evaluation(model, single, x, want):
+    """single: the model in float32, without its numbers yet."""
+    single.load_state_dict(model.state_dict())
+    with no_grad():
+        assert_same_answers(model.eval()(x), want, FORWARD)
+        assert_same_answers(single.eval()(Tensor(x.data.astype(np.float32))), want, FORWARD_FLOAT32)
+    model.train()
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_a_training_step_is_keras(name, keras):
+    """NASNets, which are nowhere else at full depth, answer in evaluation mode first; the others do in test_keras_weights.py."""
+    theirs, their_settings, settings, size = KERAS[name]
+    plain = {"weights": None, "classes": CLASSES, "classifier_activation": None, "input_shape": (*size, 3)}
+    reference = nasnet_mobile(**plain) if name == "nasnet_mobile" else getattr(keras.applications, theirs)(**plain, **their_settings)
+    draw_keras(reference)
+    model = keras_layout_of(name, settings)
+    model.load_state_dict(by_our_names(model, reference, lambda v: v.value.detach().numpy()))
+    x, target = image(2 if name == "nasnet_large" else 3, *size, 3), np.array([3, 0, 6])
+    ours, theirs, target = Tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2))), torch.from_numpy(x), target[:len(x)]
+    if name in NASNETS:
+        assert_same_evaluation(model, keras_layout_of(name, settings).float(), ours, reference(theirs, training=False))
+
+    want = reference(theirs, training=True)
+    their_loss = tf.cross_entropy(want, torch.from_numpy(target))
+    their_loss.backward()
+    got = model(ours)
+    loss = pyops.functional.cross_entropy(got, target)
+    loss.backward()
+    assert_same_answers(got, want, FORWARD)
+    gradients = by_our_names(model, reference, lambda v: np.zeros(v.shape) if v.value.grad is None else v.value.grad.numpy())
+    assert_same_gradients(model, {key: gradients[key] for key, _ in model.named_parameters()})
+
+
+def test_no_network_is_left_out():
+    assert {*NAMES, *LENETS, *KERAS} == set(models.list_models()) and set(NASNETS) <= set(KERAS)

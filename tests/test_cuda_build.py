@@ -15,10 +15,8 @@ def test_every_kernel_is_within_its_budget(found):
     assert budget.violations(found) == []
 
 
-def test_what_spills_is_little():
-    """A few bytes around the calls that division and roots become; a kernel that runs out of registers spills hundreds."""
-    spills = {name: most[2] for name, most in budget.read_table().items() if most[2]}
-    assert max(spills.values()) <= 80 and len(spills) < 30, spills
+def test_nothing_spills():
+    assert {name: most[2] for name, most in budget.read_table().items() if most[2]} == {}
 
 
 def test_the_table_lists_what_there_is(found):

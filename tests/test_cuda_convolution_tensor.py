@@ -1,4 +1,4 @@
-"""The CUDA convolutions on tensor cores: every precision and tile, ragged sizes, groups, transposed, any order of threads."""
+"""The CUDA convolutions on tensor cores, transposed and for the weight, too: every precision and tile, ragged sizes, groups, any order of threads."""
 from contextlib import nullcontext
 
 import numpy as np
@@ -37,7 +37,7 @@ def values(rng, shape, dtype, integers):
 
 
 class Problem:
-    """Operands of a convolution and of the transposed one, and what they should give in float64."""
+    """Operands of a convolution, the transposed one and the weight's gradient, and what they should give in float64."""
 
     def __init__(self, name, real, integers=False):
         (batch, channels, filters), inputs, kernel, stride, padding, dilation, groups = PROBLEMS[name]
@@ -52,20 +52,22 @@ class Problem:
         self.inputs, self.outputs = inputs, outputs
 
     def run(self, name):
-        y, dx = np.full_like(self.dy, np.nan), np.full_like(self.x, np.nan)
+        y, dx, dw = (np.full_like(a, np.nan) for a in (self.dy, self.x, self.weight))
         with precision(name):
             launch.conv(self.device, self.x, self.weight, self.bias, *self.window, y)
             launch.conv_transpose(self.device, self.dy, self.weight, self.shift, *self.window, dx)
-        return y, dx
+            launch.conv_weight_gradient(self.device, self.x, self.dy, *self.window, dw)
+        return y, dx, dw
 
     def wanted(self, f=lambda a: a):
         x, weight, bias, dy, shift = (f(a.astype(np.float64)) for a in (self.x, self.weight, self.bias, self.dy, self.shift))
         return (reference.conv(x, weight, bias, size=self.outputs, **self.attrs),
-                reference.conv_transpose(dy, weight, shift, size=self.inputs, **self.attrs))
+                reference.conv_transpose(dy, weight, shift, size=self.inputs, **self.attrs),
+                reference.conv_weight_gradient(x, dy, kernel=self.weight.shape[2:], **self.attrs))
 
     def depths(self):
         taps = self.weight[0, 0].size
-        return self.weight.shape[1] * taps, self.weight.shape[0] // self.attrs["groups"] * taps
+        return self.weight.shape[1] * taps, self.weight.shape[0] // self.attrs["groups"] * taps, self.dy.shape[0] * self.dy[0, 0].size
 
     def check(self, results, kind):
         """The error, relative to the sum of the products' magnitudes: of a product, of each addition, of the result's rounding."""
@@ -106,7 +108,8 @@ def test_every_tile(kind, tile, splits, monkeypatch, launched):
         for name in ("groups", "1x1_in_packets", "filters_beyond_a_tile"):
             problem = Problem(name, kind[0])
             problem.check(problem.run(kind[1]), kind)
-    assert launched.count("conv_tensor") == 6 and launched.count("split_sum") == (6 if splits > 1 else 0)
+    assert launched.count("conv_tensor") == 6 and launched.count("conv_weight_gradient_tensor") == 3
+    assert launched.count("split_sum") == (9 if splits > 1 else 0)
 
 
 def test_small_integers_are_exact(kind):
@@ -137,7 +140,8 @@ def test_who_computes(real, name, capability, tensor, monkeypatch, launched):
     monkeypatch.setattr(EmulatedDevice, "capability", capability)
     with fast(0):
         Problem("1d", real).run(name)
-    assert [k for k in launched if k in ("conv_tensor", "conv_gemm")] == ["conv_tensor" if tensor else "conv_gemm"] * 2
+    assert [k for k in launched if "prepare" not in k] == (["conv_tensor"] * 2 + ["conv_weight_gradient_tensor"] if tensor
+                                                           else ["conv_gemm"] * 2 + ["conv_weight_gradient"])
 
 
 def test_large_problems_get_large_tiles():

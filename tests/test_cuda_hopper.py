@@ -1,4 +1,5 @@
-"""The Hopper path of the matrix products without a Hopper: when it is chosen, what the driver and the kernel are asked for, what is compiled."""
+"""The Hopper path of the matrix products without a Hopper: when it is chosen, what the driver and the kernel are asked for, what it computes on
+the emulator, what is compiled."""
 import ctypes
 import sys
 from types import SimpleNamespace
@@ -7,8 +8,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from pyops.backends import BACKENDS
 from pyops.cuda import budget, device, machine_code, nvrtc, tensor_map
-from pyops.cuda.emulated import EmulatedDevice
+from pyops.cuda.emulated import EmulatedDevice, fast, profiled
 from pyops.cuda.source import KERNELS, REALS, kernel_source
 from pyops.kernels.gemm import hopper, launch
 
@@ -30,11 +32,15 @@ class FakeDevice:
         self.boxes.append((array.shape, box))
         return "map"
 
+    def im2col_map(self, array, *box):
+        self.boxes.append((array.shape, *box))
+        return "pixels"
+
     def launch(self, file, kernel, grid, block, args, shared=0, **defines):
         self.launched.append((file, kernel, grid, block, args, shared, defines))
 
-    def empty(self, shape, dtype):
-        return np.empty(shape, dtype)
+    def empty(self, shape, dtype=None):
+        return dense(*shape, dtype=dtype or self.dtype)
 
 
 @pytest.fixture
@@ -84,11 +90,6 @@ def test_float32_is_not_its_business(asked_for):
     assert "gemm/hopper.cu" not in files(FakeDevice("f32"), *(x.astype(np.float32) for x in LARGE))
 
 
-def test_the_emulator_never_sees_it(asked_for):
-    arrays = [dense(1, 256, 8), dense(1, 8, 256)]
-    assert not hopper.serves(EmulatedDevice("bf16"), *arrays, dense(1, 256, 256))
-
-
 @pytest.mark.parametrize("ta, tb, name, boxes", [
     (False, False, "nn", [(128, 64), (64, 64)]), (False, True, "nt", [(128, 64), (256, 64)]),
     (True, False, "tn", [(64, 64), (64, 64)]), (True, True, "tt", [(64, 64), (256, 64)]),
@@ -112,6 +113,51 @@ def test_narrow_tiles_where_wide_ones_would_be_too_few():
     assert [box for _, box in target.boxes] == [(128, 64), (128, 64)]
 
 
+# ---- on the emulator, whose models of wgmma and of the copies read the PTX manual independently of the kernel
+
+EMULATED = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
+
+
+def product(real, batch, m, n, k, ta, tb, bias=True):
+    """What the kernel gives for integers, whose sums are exact, and what it should."""
+    target, rng = EmulatedDevice(real), np.random.default_rng(m + n + k + 2 * ta + tb)
+    a, b, shift = (rng.integers(-4, 5, shape) for shape in ((batch, m, k), (1, k, n), n))
+    left, right = (dense(*x.shape, dtype=target.dtype) for x in (a.swapaxes(1, 2) if ta else a, b.swapaxes(1, 2) if tb else b))
+    left[...], right[...] = a.swapaxes(1, 2) if ta else a, b.swapaxes(1, 2) if tb else b
+    c = np.full((batch, m, n), np.nan, target.dtype)
+    hopper.gemm_hopper(target, left, right, ta, tb, c, shift.astype(target.dtype) if bias else None, 0, launch.in_packets(c, 4))
+    want = (a.astype(np.float64) @ b + (shift if bias else 0)).astype(np.float32)
+    return c.astype(np.float32), want.astype(target.dtype).astype(np.float32)
+
+
+@EMULATED
+@pytest.mark.parametrize("ta", [False, True])
+@pytest.mark.parametrize("tb", [False, True])
+@pytest.mark.parametrize("real, batch, m, n, k", [("bf16", 2, 136, 264, 72), ("f16", 1, 136, 136, 456)])   # wide tiles; more steps than stages
+def test_products_of_integers_are_exact(real, batch, m, n, k, ta, tb, monkeypatch):
+    monkeypatch.setattr(EmulatedDevice, "multiprocessors", 4 if n > 256 else 100)
+    assert np.array_equal(*product(real, batch, m, n, k, ta, tb))
+
+
+@EMULATED
+@pytest.mark.parametrize("order", [1, 7])
+def test_in_any_order_of_threads(order):
+    with fast(order):
+        assert np.array_equal(*product("bf16", 1, 264, 136, 456, True, False, bias=False))
+
+
+@EMULATED
+def test_it_is_reached_through_gemm(asked_for):
+    target, rng = EmulatedDevice("bf16"), np.random.default_rng(0)
+    a, b, c = dense(1, 264, 72), dense(1, 72, 264), np.full((1, 264, 264), np.nan, bf16)
+    a[...], b[...] = rng.standard_normal(a.shape), rng.standard_normal(b.shape)
+    with fast(0), profiled() as launched:
+        launch.gemm(target, a, b, False, False, c)
+    want = a.astype(np.float64) @ b.astype(np.float64)
+    assert [file for file, *_ in launched] == ["gemm/hopper.cu"]
+    np.testing.assert_allclose(c.astype(np.float64), want, rtol=0, atol=2**-8 * np.abs(want).max())
+
+
 # ---- tensor maps, with a driver that writes down what it is asked
 
 @pytest.fixture
@@ -124,9 +170,16 @@ def driver(monkeypatch):
         asked.calls.append((to.value, kind, rank, at.value, *(list(v) for v in (sizes, strides, box, steps)), modes))
         ctypes.memmove(to, bytes(range(128)), 128)
         return asked.code
+
+    def encode_im2col(to, kind, rank, at, sizes, strides, lower, upper, channels, pixels, steps, *modes):
+        asked.calls.append((kind, rank, at.value, *(list(v) for v in (sizes, strides, lower, upper, steps)), channels.value, pixels.value, modes))
+        ctypes.memmove(to, bytes(range(128)), 128)
+        return asked.code
     monkeypatch.setattr(tensor_map, "encode", lambda: encode)
+    monkeypatch.setattr(tensor_map, "encode_im2col", lambda: encode_im2col)
     yield asked
     tensor_map._encoded.cache_clear()
+    tensor_map._im2col.cache_clear()
 
 
 @pytest.mark.parametrize("dtype, kind", [(np.float16, 6), (bf16, 9)])   # cuda.h's CUtensorMapDataType
@@ -138,6 +191,27 @@ def test_the_driver_is_asked_for_swizzled_boxes(driver, dtype, kind):
     # sizes and boxes from the innermost axis on, strides in bytes of the outer ones; no interleave, 128-byte swizzle, 256-byte promotion, zeros
     assert rest == [kind, 3, array.ctypes.data, [24, 5, 3], [48, 240], [64, 128, 1], [1, 1, 1], (0, 3, 3, 0)]
     assert isinstance(made, np.void) and made.tobytes() == bytes(range(128))
+
+
+def test_the_driver_is_asked_for_pixels(driver):
+    array = dense(3, 5, 6, 24)
+    tensor_map.im2col_map(array, (-2, -1), (1, 0), (2, 3), 128, 64)
+    (found,) = driver.calls
+    # from the innermost axis on: sizes C, W, H, N; corners and steps W, then H
+    assert found == (9, 4, array.ctypes.data, [24, 6, 5, 3], [48, 288, 1440], [-1, -2], [0, 1], [1, 3, 2, 1], 64, 128, (0, 3, 3, 0))
+
+
+@pytest.mark.parametrize("array, lower, upper, step, pixels, channels, said", [
+    (dense(2, 5, 6, 9), (0, 0), (0, 0), (1, 1), 128, 64, "multiple of 16"), (dense(5, 6, 16), (0, 0), (0, 0), (1, 1), 128, 64, "four axes"),
+    (dense(2, 5, 6, 16), (-129, 0), (0, 0), (1, 1), 128, 64, "-128 to 127"), (dense(2, 5, 6, 16), (0, 0), (0, 128), (1, 1), 128, 64, "-128 to 127"),
+    (dense(2, 5, 6, 16), (0, 0), (-5, 0), (1, 1), 128, 64, "not empty"), (dense(2, 5, 6, 16), (0, 0), (0, 0), (1, 9), 128, 64, "up to 8"),
+    (dense(2, 5, 6, 16), (0, 0), (0, 0), (1, 1), 1025, 64, "1024 pixels"), (dense(2, 5, 6, 16), (0, 0), (0, 0), (1, 1), 128, 65, "128 bytes"),
+    (dense(2, 5, 6, 16, dtype=np.int16), (0, 0), (0, 0), (1, 1), 128, 64, "int16"),
+])
+def test_pixels_that_have_no_map(driver, array, lower, upper, step, pixels, channels, said):
+    for made in (tensor_map.im2col_map, tensor_map.emulated_im2col_map):
+        with pytest.raises(ValueError, match=said):
+            made(array, lower, upper, step, pixels, channels)
 
 
 def test_a_map_is_made_once(driver):
@@ -158,8 +232,9 @@ def test_it_is_passed_by_value(driver):
     (dense(1, 8, 8), (257, 64), "256 lines"), (dense(1, 8, 8), (64, 65), "128 bytes"), (dense(1, 8, 8, dtype=np.int16), (64, 64), "int16"),
 ])
 def test_what_has_no_map(driver, array, box, said):
-    with pytest.raises(ValueError, match=said):
-        tensor_map.tensor_map(array, box)
+    for made in (tensor_map.tensor_map, tensor_map.emulated_map):
+        with pytest.raises(ValueError, match=said):
+            made(array, box)
 
 
 def test_a_driver_that_refuses_is_quoted(driver):
@@ -171,16 +246,16 @@ def test_a_driver_that_refuses_is_quoted(driver):
 # ---- what is compiled
 
 def test_it_is_compiled_for_its_architecture_alone():
-    assert [(s.real, arch) for s, arch in budget.compilations() if s.path.name == "hopper.cu"] == [(real, "sm_90a") for real in REALS]
+    assert [(s.real, arch) for s, arch in budget.compilations() if s.path == KERNELS / "gemm" / "hopper.cu"] == [(real, "sm_90a") for real in REALS]
     assert ("f32", "sm_75") not in budget.forms("sm_80") and ("f32", "sm_80") in budget.forms("sm_80")
     assert ("f32", "sm_75") in budget.forms("")
 
 
 def test_constants_are_the_kernels():
-    text = (KERNELS / "gemm" / "hopper.cu").read_text()
-    assert f"BM = {hopper.ROWS}, DEEP = {hopper.DEEP}, " in text and "PRODUCER = 128, CONSUMERS = 256;" in text and hopper.THREADS == 128 + 256
+    tile, text = ((KERNELS / "gemm" / name).read_text() for name in ("hopper_tile.cuh", "hopper.cu"))
+    assert f"BM = {hopper.ROWS}, DEEP = {hopper.DEEP}, " in tile and "PRODUCER = 128, CONSUMERS = 256," in tile and hopper.THREADS == 128 + 256
     for columns, stages in hopper.STAGES.items():
-        assert text.count(f"ENTRY({columns}, {stages}, ") == text.count(f"ENTRY({columns}, ") == 4
+        assert text.count(f"product<{columns}, {stages}, ") == text.count(f"product<{columns}, ") == 4
 
 
 @pytest.mark.skipif(bool(nvrtc.missing() or machine_code.missing()), reason=nvrtc.missing() or machine_code.missing() or "can run")

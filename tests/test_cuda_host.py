@@ -142,8 +142,11 @@ def test_every_file_includes_only_what_a_device_compiler_has():
 
 class FakeArray(np.ndarray):
     """A NumPy array that says it lies on a GPU."""
-    __cuda_array_interface__ = {"version": 3}
     on = 0
+
+    @property
+    def __cuda_array_interface__(self):
+        return {"version": 3, "data": self.__array_interface__["data"]}
 
     @property
     def device(self):

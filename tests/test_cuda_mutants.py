@@ -3,9 +3,12 @@ import re
 from fnmatch import fnmatch
 
 import pytest
+from channels_last_backend import ChannelsLast
 from cuda_mutants import MUTANTS
+from narrow_backend import check_narrow
 
 from pyops import validate
+from pyops.backends import BACKENDS
 from pyops.cuda import emulator, source
 from pyops.cuda.emulated import KernelFault
 from pyops.registry import OPS
@@ -36,6 +39,7 @@ def tree(request, monkeypatch):
             name = path.relative_to(clean)
             text = path.read_text()
             write(folder / ("headers" if prefix else "kernels") / name, mutated(text, mutant) if f"{prefix}{name.as_posix()}" == mutant.file else text)
+    monkeypatch.setitem(BACKENDS, ChannelsLast.name, ChannelsLast())
     monkeypatch.setattr(source, "KERNELS", folder / "kernels")
     monkeypatch.setattr(source, "HEADERS", folder / "headers")
     return mutant
@@ -48,7 +52,10 @@ def noticed(mutant):
     assert cases, f"{mutant.op} has no case {mutant.case}"
     for case in cases:
         try:
-            validate.CHECKS[mutant.check](op, case, "cuda-emulated", "f32")
+            if mutant.real in ("f16", "bf16"):
+                check_narrow(case, mutant.real)
+            else:
+                validate.CHECKS[mutant.check](op, case, mutant.backend, "f32")
         except KernelFault as fault:
             return str(fault)
         except AssertionError as wrong:
@@ -62,6 +69,13 @@ def test_a_fault_is_noticed(tree):
     assert said, f"no case of {tree.op} notices: {tree.name}"
     if tree.notices != "any":
         assert f"[{tree.notices}" in said, said[:500]
+
+
+@pytest.mark.parametrize("op, why, real", sorted({(m.op, m.case, m.real) for m in MUTANTS if m.real != "f32"}))
+def test_without_a_fault_16_bit_types_pass(op, why, real):
+    for case in OPS[op].cases:
+        if fnmatch(case.why, why):
+            check_narrow(case, real)
 
 
 def test_there_is_a_fault_for_every_kind():

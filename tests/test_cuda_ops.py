@@ -27,7 +27,7 @@ FORWARD = [pytest.param(op, c, id=f"{op.name}-{c.call}-{c.why}") for op, c in va
 def compiled():
     """All files for float and double, on every core at once; what a launch defines more is compiled when it comes."""
     jobs = [(Source(path, real), checked) for path in cuda_files() for real, checked in (("f32", True), ("f64", True), ("f32", False))
-            if not Source(path, real).required.endswith("a")]   # wgmma has no model
+            if not Source(path, real).required.endswith("a")]   # for 16-bit types alone
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda job: build(*job), jobs))
 

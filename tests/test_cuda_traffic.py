@@ -3,10 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from channels_last_backend import ChannelsLast
 
 from pyops import functional as F
 from pyops.backends import BACKENDS, use_backend
 from pyops.cuda.emulated import profiled
+from pyops.tensor import Tensor
 
 pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
 
@@ -40,6 +42,16 @@ HOT = {
 }
 
 
+# the same of arrays whose channels lie last; the filter's weights, turned once, are what is read across
+LAST = {
+    "conv depthwise 3x3": (lambda: F.conv2d(random(1, 64, 16, 16), random(64, 1, 3, 3), padding=1, groups=64), 1.0, 1.0),
+    "conv depthwise 3x3, stride 2": (lambda: F.conv2d(random(1, 64, 16, 16), random(64, 1, 3, 3), stride=2, padding=1, groups=64), 1.0, 1.0),
+    "conv_transpose depthwise, stride 2": (lambda: F.conv_transpose2d(random(1, 64, 8, 8), random(64, 1, 3, 3), stride=2, padding=1, groups=64), 1.0, 1.0),
+    "depthwise gradient": (lambda: F.conv2d(*(Tensor(random(*s), requires_grad=True) for s in ((1, 64, 16, 16), (64, 1, 3, 3))), padding=1, groups=64).sum().backward(),
+                           1.02, 1.0),
+}
+
+
 def ratio(traffic, space):
     lines = [t for _, _, found in traffic for t in found if t.space == space]
     return sum(t.transactions for t in lines) / max(1, sum(t.ideal for t in lines))
@@ -53,6 +65,17 @@ def test_traffic_is_within_its_budget(name):
     assert traffic, "nothing was launched"
     assert ratio(traffic, "global") <= sectors + 1e-9 and ratio(traffic, "shared") <= wavefronts + 1e-9, \
         f"{ratio(traffic, 'global'):.3f} times the fewest sectors, {ratio(traffic, 'shared'):.3f} the fewest wavefronts"
+
+
+@pytest.mark.parametrize("name", LAST)
+def test_traffic_of_channels_last_is_within_its_budget(name):
+    call, sectors, wavefronts = LAST[name]
+    with use_backend(ChannelsLast()), profiled() as traffic:
+        call()
+    ours = [t for t in traffic if "channels_last" in t[0] and t[1] != "channels_last_weights"]
+    assert ours, "nothing was launched"
+    assert ratio(ours, "global") <= sectors + 1e-9 and ratio(ours, "shared") <= wavefronts + 1e-9, \
+        f"{ratio(ours, 'global'):.3f} times the fewest sectors, {ratio(ours, 'shared'):.3f} the fewest wavefronts"
 
 
 def test_a_strided_kernel_is_noticed(tmp_path):

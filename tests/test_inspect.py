@@ -6,7 +6,10 @@ import pytest
 
 import pyops
 from pyops import Tensor, cli, inspect, nn, no_grad
-from pyops.train import checkpoint
+from pyops.models import recipe, weights
+from pyops.models.keras_layout import to_keras
+from pyops.train import ArrayDataset, Digits, ImageFolder, Normalize, Split, Trainer, checkpoint, load_model, replace_head, uci_digits
+from pyops.train.description import describe_images
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -43,6 +46,14 @@ def test_filters_and_maps_are_the_layers():
     for bad in (lambda: inspect.filters(model, "1"), lambda: inspect.feature_maps(model, x, ["9"])):
         with pytest.raises(ValueError, match="0, 3"):
             bad()
+
+
+def test_lenet5s_partial_convolution_is_one_of_its_convolutions():
+    model, x = pyops.models.lenet5(), np.random.default_rng(0).standard_normal((1, 1, 32, 32)).astype(np.float32)
+    assert [(name, m.shape[1:]) for name, m in inspect.feature_maps(model, x).items()] == [("C1", (6, 28, 28)), ("C3", (16, 10, 10)), ("C5", (120, 1, 1))]
+    kernels = inspect.filters(model, "C3")
+    assert len(kernels) == 60 and np.array_equal(kernels[7].ravel(), model.C3.weight.data[7])
+    assert np.array_equal(inspect.grad_cam(model, x[0], 3), inspect.grad_cam(model, x[0], 3, "C3"))
 
 
 def test_evidence_lies_where_it_was_put():
@@ -111,3 +122,100 @@ def test_the_command_writes_its_sheets(tmp_path, capsys):
         assert cli.main(changed) == 2 and said in capsys.readouterr().err
     checkpoint.save(file, model.state_dict(), {})
     assert cli.main(arguments) == 2 and "names no network" in capsys.readouterr().err
+
+
+# ---- a checkpoint says what its network is and what its images were like
+
+def settled(name, **settings):
+    pyops.manual_seed(0)
+    return pyops.create_model(name, **settings)
+
+
+BUILT = {
+    "settings": lambda: settled("mobilenet_v1", classes=3, width_mult=0.25, dropout=0.0),
+    "activation": lambda: settled("squeezenet1_1", classes=3, classifier_activation="sigmoid"),
+    "keras": lambda: in_keras_layout(settled("mobilenet_v1", classes=3, width_mult=0.25)),
+    "head": lambda: replace_head(settled("mobilenet_v1", include_top=False, width_mult=0.25), 3, hidden=(8,), dropout=0.1, pooling="max"),
+    "head_for_top": lambda: replace_head(in_keras_layout(settled("resnet50_v2", classes=7)), 3),
+    "trunk": lambda: settled("squeezenet1_1", include_top=False, pooling="max"),
+    "tuple": lambda: settled("densenet121", classes=3, block_config=(1, 2), growth_rate=8),
+    "numpy": lambda: settled("squeezenet1_1", classes=3, dropout=np.float32(0.25)),
+}
+
+
+def in_keras_layout(model):
+    to_keras(model)
+    return model
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_file_of_weights_builds_its_network_again(name, tmp_path):
+    pytest.importorskip("safetensors")
+    model = BUILT[name]()
+    weights.save(model, tmp_path / "a.safetensors")
+    again, metadata = load_model(tmp_path / "a.safetensors")
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 3, 64, 50)).astype(np.float32))
+    with no_grad():
+        assert not again.training and np.array_equal(again(x).data, model.eval()(x).data)
+    drops = [[m.p for m in one.modules() if isinstance(m, nn.Dropout)] for one in (model, again)]
+    assert drops[0] == drops[1] and metadata["model"] in pyops.models.list_models()
+    weights.save(again, tmp_path / "b.safetensors")
+    assert load_model(tmp_path / "b.safetensors")[1] == metadata
+
+
+def test_a_file_that_cannot_be_built_again_says_why(tmp_path):
+    pytest.importorskip("safetensors")
+    path, arrays = tmp_path / "a.safetensors", settled("squeezenet1_1", classes=3).state_dict()
+    for told, said in (({}, "names no network"), ({"model": "resnet5O"}, "did you mean resnet50"), ({"model": "resnet18"}, "missing"),
+                       ({"model": "squeezenet1_1", "settings": '{"blocks": 3}'}, "blocks"), ({"model": "squeezenet1_1", "settings": "{"}, "Expecting"),
+                       ({"model": "squeezenet1_1", "settings": '{"classes": 3}', "head": '{"width": 3}'}, "width")):
+        checkpoint.save(path, arrays, told)
+        with pytest.raises(ValueError, match=f"(?s){path}: .*{said}"):
+            load_model(path)
+    assert recipe.describe(network()) == {} == recipe.describe(pyops.models.squeezenet1_1())
+
+
+@pytest.mark.parametrize("name", ["settings", "keras", "head"])
+def test_a_trainers_checkpoint_is_inspected_without_further_argument(name, tmp_path, capsys):
+    """The image reaches the network as the folder's images did in training."""
+    pytest.importorskip("safetensors")
+    rng = np.random.default_rng(0)
+    for kind in ("ant", "bee", "cat"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(rng.integers(0, 256, (60, 50, 3), np.uint8)).save(tmp_path / "data" / kind / f"{i}.png")
+    folder = ImageFolder(tmp_path / "data", (40, 32), resize=(48, 40), prepare=Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
+    model = BUILT[name]()
+    trainer = Trainer(model, Split(folder, folder), tmp_path / "run", epochs=1, batch_size=3, draw_curve=False, metadata={"note": "x"})
+    trainer.fit()
+    picture = tmp_path / "data" / "bee" / "1.png"
+    assert cli.main(["inspect", str(trainer.checkpoint), str(picture), "-o", str(tmp_path / "out"), "--steps", "1"]) == 0
+    said = capsys.readouterr().out
+    inputs, _ = folder.take(np.array([folder.paths.index(picture)]))
+    with no_grad():
+        scores = model.eval()(Tensor(inputs)).data[0]
+    best = int(scores.argmax())
+    assert f"class {best} ({folder.classes[best]}): score {scores[best]:.3f}" in said
+    assert cli.main(["predict", str(trainer.checkpoint), str(picture)]) == 0 and capsys.readouterr().out.strip() in said
+    assert checkpoint.load(trainer.checkpoint)[1]["note"] == "x" and load_model(trainer.checkpoint)[0].layout == model.layout
+
+
+def test_a_checkpoint_of_digits_is_inspected_as_digits(tmp_path, capsys):
+    pytest.importorskip("safetensors")
+    pytest.importorskip("sklearn")
+    data = uci_digits()
+    small = Digits(data.name, data.box, data.train_images[:64], data.train_labels[:64], data.test_images[:20], data.test_labels[:20])
+    trainer = Trainer(settled("lenet5_modern"), small, tmp_path, epochs=1, draw_curve=False)
+    trainer.fit()
+    Image.fromarray(255 - data.test_images[0]).resize((90, 90)).save(tmp_path / "digit.png")
+    assert cli.main(["inspect", str(trainer.checkpoint), str(tmp_path / "digit.png"), "-o", str(tmp_path / "out"), "--steps", "1"]) == 0
+    assert "class" in capsys.readouterr().out
+    weights.save(settled("squeezenet1_1", include_top=False), tmp_path / "trunk.safetensors")
+    assert cli.main(["inspect", str(tmp_path / "trunk.safetensors"), str(tmp_path / "digit.png")]) == 2
+    assert "without a classifier" in capsys.readouterr().err
+
+
+def test_images_that_only_the_caller_can_prepare_are_named(tmp_path):
+    data = ArrayDataset(np.zeros((3, 1, 4, 4), np.float32), np.arange(3), prepare=lambda images: images)
+    told = describe_images(data, Split(data, data))
+    assert told == {"image": "[1, 4, 4]", "prepare": "test_images_that_only_the_caller_can_prepare_are_named.<locals>.<lambda>"}

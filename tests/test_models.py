@@ -216,36 +216,6 @@ def test_a_network_starts_as_torchvisions(name):
         assert deviation > 0 or np.array_equal(got, want), key
 
 
-STEPS = {   # chance is left out, for the generators differ
-    "resnet18": {}, "googlenet": {"dropout": 0.0, "dropout_aux": 0.0}, "inception_v3": {"dropout": 0.0, "aux_logits": False},
-    "densenet121": {}, "mobilenet_v2": {"dropout": 0.0}, "mobilenet_v3_small": {"dropout": 0.0},
-    "efficientnet_b0": {"dropout": 0.0, "stochastic_depth_prob": 0.0}}
-
-
-@pytest.mark.parametrize("name", STEPS)
-def test_a_training_steps_gradients_are_torchs(name, one_thread):
-    """In float64: a ReLU or a pooling window whose input is within rounding of its edge sends the gradient another way, and in float32
-    some value of a whole network always is. Gradients are measured by the network's largest, for some are zero but for rounding.
-    1e-7, because torch's hardsigmoid and hardswish have a factor of 1 / 6 rounded to float32.
-    """
-    theirs, ours = pair(name, **STEPS[name])
-    import torch
-    theirs.double(), ours.double(), ours.load_state_dict(theirs.state_dict())
-    x, target = image(2, 3, *((107, 107) if name == "inception_v3" else (64, 64)), dtype=np.float64), np.array([3, 1])
-    want, got = theirs(torch.from_numpy(x)), ours(Tensor(x))
-    want, got = [y if isinstance(y, tuple) else (y,) for y in (want, got)]
-    assert len(got) == len(want) == (3 if name == "googlenet" else 1)
-    for a, b in zip(got, want):
-        assert_close(a.data, b.detach().numpy(), 1e-7)
-    sum(torch.nn.functional.cross_entropy(y, torch.from_numpy(target)) for y in want).backward()
-    sum((F.cross_entropy(y, target) for y in got[1:]), F.cross_entropy(got[0], target)).backward()
-    largest = max(p.grad.abs().max().item() for p in theirs.parameters())
-    for (key, a), b in zip(ours.named_parameters(), theirs.parameters()):
-        assert np.abs(a.grad - b.grad.numpy()).max() <= 1e-7 * largest, key
-    for (key, a), b in zip(ours.state_dict().items(), theirs.state_dict().values()):
-        assert np.abs(a - b.numpy()).max() <= 1e-7 * max(1, b.abs().max().item()), key
-
-
 @pytest.mark.parametrize("name, output", [("inception_v3", models.InceptionOutputs), ("googlenet", models.GoogLeNetOutputs)])
 def test_auxiliary_classifiers_answer_in_training_only(name, output, one_thread):
     theirs, ours = pair(name, **({"dropout": 0.0, "dropout_aux": 0.0} if name == "googlenet" else {"dropout": 0.0}))

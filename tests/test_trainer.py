@@ -137,7 +137,7 @@ def test_resuming_another_training_is_refused(tmp_path):
     trainer(tmp_path, epochs=1).fit()
     with pytest.raises(ValueError, match="batch_size was 16, is 8"):
         trainer(tmp_path, epochs=1, batch_size=8).fit(resume=True)
-    with pytest.raises(ValueError, match="missing|unexpected|shape"):
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors: holds another model: (?s:.*)unexpected: 5.weight"):
         trainer(tmp_path, nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), epochs=1).fit(resume=True)
     checkpoint.save(tmp_path / "checkpoint.safetensors", network().state_dict(), {})
     with pytest.raises(ValueError, match="weights only"):
@@ -217,6 +217,34 @@ def test_early_stopping_puts_the_best_weights_back(tmp_path):
 def test_bad_settings_are_refused(tmp_path, settings, match):
     with pytest.raises(ValueError, match=match):
         trainer(tmp_path, **settings)
+
+
+@pytest.mark.parametrize("settings, kind, match", [
+    ({"batch_size": 2.5}, TypeError, "batch_size must be an int, got 2.5"), ({"epochs": "3"}, TypeError, "epochs must be an int, got '3'"),
+    ({"optimizer": "adam"}, TypeError, "optimizer must be one of pyops.optim"), ({"schedule": "cosine"}, TypeError, "schedule must be one"),
+    ({"model": lambda: pyops.create_model("squeezenet1_1", include_top=False)}, ValueError, "has no classifier; call replace_head"),
+    ({"model": lambda: pyops.create_model("squeezenet1_1", classifier_activation="softmax")}, ValueError, "ends in softmax, but")])
+def test_what_cannot_be_trained_is_refused(tmp_path, settings, kind, match):
+    with nn.init.skip_draws(), pytest.raises(kind, match=f"Trainer: .*{match}"):
+        trainer(tmp_path, settings.pop("model", network)(), **settings)
+
+
+def test_another_number_of_classes_is_named(tmp_path):
+    data = blobs()
+    with pytest.raises(ValueError, match="the data has 3 classes, the model 2; create it with classes=3"):
+        trainer(tmp_path, network(classes=2)).fit()
+    assert not tmp_path.joinpath("checkpoint.safetensors").exists()
+    data.classes = ("ant", "bee", "cat")
+    for classes, outcome in ((2, pytest.raises(ValueError, match=r"3 classes \(ant, bee, cat\), the model 2")),
+                             (9, pytest.warns(UserWarning, match=r"the model has 9 classes, the data 3 \(ant, bee, cat\)"))):
+        with outcome:
+            Trainer(network(classes=classes), Split(data, data), tmp_path, epochs=1, draw_curve=False).fit()
+
+
+def test_a_last_batch_of_one_image_that_norms_cannot_take_is_explained(tmp_path):
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(1, 3))
+    with pytest.raises(ValueError, match="more than one value .* holds 1 of 96 images: choose another batch_size than 19"):
+        trainer(tmp_path, model, batch_size=19).fit()
 
 
 # ---- values that are not finite

@@ -135,6 +135,10 @@ def test_an_image_folder_skips_and_lists_what_is_damaged(folder):
     plain = [b for b in training_batches(data, 3, 1, 1)]
     for (a, b), (c, d) in zip(plain, training_batches(data, 3, 1, 1, workers=3), strict=True):
         assert np.array_equal(a, c) and np.array_equal(b, d)
+    (folder / "cat" / "2.jpg").write_bytes(b"damaged since")
+    with pytest.raises(OSError, match="2.jpg: could be read when the set was made"):
+        data.take(np.arange(3))
+    (folder / "cat" / "2.jpg").write_bytes((folder / "cat" / "4.jpg").read_bytes())
     cut = ImageFolder(folder, (8, 8), resize=(16, 16), channels=1)
     assert cut.take(np.arange(2))[0].shape == (2, 1, 8, 8)
     assert not np.array_equal(cut.take([0], np.random.default_rng(0))[0], cut.take([0], np.random.default_rng(3))[0])
@@ -176,6 +180,23 @@ class Detached(nn.Module):
         return pyops.Tensor(input.data)
 
 
+def test_a_deep_network_on_small_maps_has_right_gradients_and_a_wrong_rule_none():
+    """Norms of four single pixels, 27 deep, bend the loss within the first step that the check takes."""
+    rng = np.random.default_rng(0)
+    patterns, labels = np.random.default_rng(0).normal(size=(3, 3, 32, 32)), rng.integers(0, 3, 60)
+    data = ArrayDataset((patterns[labels] + 0.5 * rng.normal(size=(60, 3, 32, 32))).astype(np.float32), labels)
+    pyops.manual_seed(0)
+    assert "gradient" not in sanity_check(pyops.create_model("mobilenet_v1", classes=3, width_mult=0.25), data, steps=1).failed
+
+    class HalfDetached(nn.Module):
+        """Its gradient is one, its slope two."""
+
+        def forward(self, input):
+            return F.add(input, pyops.Tensor(input.data))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), HalfDetached(), nn.Linear(4, 3))
+    assert "gradient" in sanity_check(model, data, steps=1).failed
+
+
 def test_each_check_finds_its_fault():
     data = digits()
     wide = small()
@@ -193,6 +214,7 @@ def test_each_check_finds_its_fault():
     raw = ArrayDataset(data.images, data.labels, lambda images: images[:, None].astype(np.float32))
     assert sanity_check(small(), raw).failed == ["data"]
     assert sanity_check(small(classes=5), data).failed == ["data"], "a label beyond the classes"
+    assert sanity_check(small(), uci_digits(), steps=1).failed == ["overfit"], "Digits are data too; one step is too few"
     with pytest.raises(ValueError, match="samples"):
         sanity_check(small(), data, samples=0)
 
@@ -238,6 +260,7 @@ def test_real_trainings_are_diagnosed(tmp_path):
     rng = np.random.default_rng(0)
     healthy = curves(*DIAGNOSES["healthy"])
     assert diagnose(healthy, rng.exponential(0.5, 200)).names == ["noisy"] and diagnose(healthy, 0.5 + 0.01 * rng.normal(size=200)).names == ["healthy"]
+    assert diagnose(healthy, rng.exponential(0.1, 200)).names == ["healthy"], "a small loss hangs on a few images of a batch"
 
 
 # ---- search
@@ -263,6 +286,10 @@ def test_a_search_goes_from_coarse_to_fine(tmp_path):
     for bad in (lambda: Range(0, 1), lambda: search(build, {}), lambda: search(build, {"lr": Range(1e-3, 1)}, monitor="speed")):
         with pytest.raises(ValueError):
             bad()
+    with pytest.raises(TypeError, match="search: lr must be a Range or a Choice, got 3"):
+        search(build, {"lr": 3})
+    with pytest.raises(TypeError, match="build must return a Trainer, got None"):
+        search(lambda parameters, epochs: None, {"lr": Range(1e-3, 1)}, coarse_trials=1)
 
 
 # ---- transfer

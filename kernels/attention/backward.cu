@@ -7,7 +7,7 @@
 // p and ds of one pair of a query and a key; 0 where the query may not look
 struct Slopes {
     Mask mask;
-    const real* logsum;
+    const acc* logsum;
     const acc* delta;
     int queries, keys;
     bool causal;
@@ -16,7 +16,7 @@ struct Slopes {
     __device__ __forceinline__ void lines(int q, acc (&sums)[R], acc (&deltas)[R]) const {
 #pragma unroll
         for (int i = 0; i < R; ++i) {
-            sums[i] = q + i < queries ? value(logsum[q + i]) : acc(0);
+            sums[i] = q + i < queries ? logsum[q + i] : acc(0);
             deltas[i] = q + i < queries ? delta[q + i] : acc(0);
         }
     }
@@ -43,7 +43,7 @@ __device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slop
         acc p[R][R], ds[R][R], sums[R], deltas[R];
         scores_of(of.q, first, of.k, key, slices, p);
         scores_of(dy, first, of.v, key, slices, ds);
-        slopes.lines(first + rank.y * R, sums, deltas);   // again for every tile: registers are dearer
+        slopes.lines(opaque(first) + rank.y * R, sums, deltas);   // again for every tile: registers are dearer
 #pragma unroll
         for (int i = 0; i < R; ++i)
 #pragma unroll
@@ -92,7 +92,7 @@ struct Task {
     Heads of;
     Matrix grad;
     Slopes slopes;
-    __device__ __forceinline__ Task(const real* dy, const real* q, const real* k, const real* v, const real* mask, const real* logsum,
+    __device__ __forceinline__ Task(const real* dy, const real* q, const real* k, const real* v, const real* mask, const acc* logsum,
                                     const acc* delta, const Dims& lead, const Dims& sizes, const Dims& qs, const Dims& ks, const Dims& vs,
                                     const Dims& ms, int causal, acc scale, int tiles)
         : head(blockIdx.x / tiles), tile((int)(blockIdx.x % tiles)), column(blockIdx.y * WIDTH),
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(256) attention_delta(const real* dy, const rea
 }
 
 __global__ void __launch_bounds__(256, 2)
-attention_dq(const real* dy, const real* q, const real* k, const real* v, const real* mask, const real* logsum, const acc* delta,
+attention_dq(const real* dy, const real* q, const real* k, const real* v, const real* mask, const acc* logsum, const acc* delta,
              const __grid_constant__ Dims lead, const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs,
              const __grid_constant__ Dims ks, const __grid_constant__ Dims vs, const __grid_constant__ Dims ms, int causal, acc scale, real* dq,
              int tiles) {
@@ -121,7 +121,7 @@ attention_dq(const real* dy, const real* q, const real* k, const real* v, const 
 }
 
 __global__ void __launch_bounds__(256, 1)
-attention_dkv(const real* dy, const real* q, const real* k, const real* v, const real* mask, const real* logsum, const acc* delta,
+attention_dkv(const real* dy, const real* q, const real* k, const real* v, const real* mask, const acc* logsum, const acc* delta,
               const __grid_constant__ Dims lead, const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs,
               const __grid_constant__ Dims ks, const __grid_constant__ Dims vs, const __grid_constant__ Dims ms, int causal, acc scale, real* dk,
               real* dv, int tiles) {

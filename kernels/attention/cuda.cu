@@ -27,7 +27,7 @@ __device__ __forceinline__ void advance(acc (&s)[R][R], acc (&top)[R], acc (&sum
     }
 }
 
-__device__ void attend(const Heads& of, i64 head, int first, int column, bool causal, acc scale, real* y, i64 y_stride, real* logsum) {
+__device__ void attend(const Heads& of, i64 head, int first, int column, bool causal, acc scale, real* y, i64 y_stride, acc* logsum) {
     __shared__ __align__(16) acc slices[SLICES];
     __shared__ __align__(16) acc weights[TILE * TILE];
     const Rank rank;
@@ -60,7 +60,7 @@ __device__ void attend(const Heads& of, i64 head, int first, int column, bool ca
         const bool none = top[i] == -infinity();
         const int q = first + rank.y * R + i;
         share[i] = none ? acc(0) : acc(1) / sum[i];
-        if (column == 0 && rank.x == 0 && q < queries) logsum[head * queries + q] = rounded(none ? infinity() : top[i] + log(sum[i]));
+        if (column == 0 && rank.x == 0 && q < queries) logsum[head * queries + q] = none ? infinity() : top[i] + log(sum[i]);
     }
     store_result(out, share, y, y_stride, first, queries, column, of.v.columns);
 }
@@ -70,7 +70,7 @@ extern "C" __global__ void __launch_bounds__(256)
 attention_forward(const real* q, const real* k, const real* v, const real* mask, const __grid_constant__ Dims lead,
                   const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs, const __grid_constant__ Dims ks,
                   const __grid_constant__ Dims vs, const __grid_constant__ Dims ms, const __grid_constant__ Dims ys, int causal, acc scale,
-                  real* y, real* logsum, int tiles) {
+                  real* y, acc* logsum, int tiles) {
     const i64 head = blockIdx.x / tiles;
     const int first = (tiles - 1 - (int)(blockIdx.x % tiles)) * TILE;
     attend(Heads(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head), head, first, blockIdx.y * WIDTH, causal, scale,

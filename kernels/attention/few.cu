@@ -72,7 +72,7 @@ attention_few(const real* q, const real* k, const real* v, const real* mask, con
 // A block a query
 __global__ void __launch_bounds__(KEYS)
 attention_join(const acc* partial, const __grid_constant__ Dims lead, const __grid_constant__ Dims ys, int queries, int values, int splits,
-               real* y, real* logsum) {
+               real* y, acc* logsum) {
     const i64 head = blockIdx.x / queries;
     const int q = (int)(blockIdx.x % queries);
     const i64 step = (i64)queries * (values + 2);
@@ -83,7 +83,7 @@ attention_join(const acc* partial, const __grid_constant__ Dims lead, const __gr
     const bool none = top == -infinity();
     const acc base = none ? acc(0) : top;
     for (int p = 0; p < splits; ++p) sum += partial[p * step + 1] * exp(partial[p * step] - base);
-    if (threadIdx.x == 0) logsum[blockIdx.x] = rounded(none ? infinity() : top + log(sum));
+    if (threadIdx.x == 0) logsum[blockIdx.x] = none ? infinity() : top + log(sum);
     const acc share = none ? acc(0) : acc(1) / sum;
     for (int j = threadIdx.x; j < values; j += KEYS) {
         acc out = 0;

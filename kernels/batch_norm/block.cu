@@ -13,7 +13,7 @@ __device__ __forceinline__ acc block_sum(acc v) {
 __device__ __forceinline__ int place(int k) { return (k * blockDim.x + threadIdx.x) * LANES; }
 
 extern "C" {
-__global__ void __launch_bounds__(1024) batch_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* var, int samples, int run) {
+__global__ void __launch_bounds__(1024) batch_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* var, int samples, int run) {
     const int c = blockIdx.x, values = samples * run;
     const i64 from = (i64)c * run;
     const Line line{run, (i64)gridDim.x * run, run % LANES == 0 && aligned(x) && aligned(y)};
@@ -36,8 +36,8 @@ __global__ void __launch_bounds__(1024) batch_norm_block(const real* x, const re
     const acc variance = block_sum(squares) / acc(values);
     const acc scale = reciprocal_deviation(variance, eps) * (weight ? value(weight[c]) : acc(1)), shift = bias ? value(bias[c]) : acc(0);
     if (threadIdx.x == 0) {
-        mean[c] = rounded(m);
-        var[c] = rounded(variance);
+        mean[c] = m;
+        var[c] = variance;
     }
 #pragma unroll
     for (int k = 0; k < FORWARD; ++k) {
@@ -48,11 +48,11 @@ __global__ void __launch_bounds__(1024) batch_norm_block(const real* x, const re
 }
 
 // dx = (dy - share (dbias + n dweight)) rstd weight with n = (x - mean) rstd
-__global__ void __launch_bounds__(1024) batch_norm_backward_block(const real* dy, const real* x, const real* weight, const real* mean, const real* var, acc eps, acc share, real* dx, real* dweight, real* dbias, int samples, int run) {
+__global__ void __launch_bounds__(1024) batch_norm_backward_block(const real* dy, const real* x, const real* weight, const acc* mean, const acc* var, acc eps, acc share, real* dx, real* dweight, real* dbias, int samples, int run) {
     const int c = blockIdx.x, values = samples * run;
     const i64 from = (i64)c * run;
     const Line line{run, (i64)gridDim.x * run, run % LANES == 0 && aligned(dy) && aligned(x) && aligned(dx)};
-    const acc m = value(mean[c]), rstd = reciprocal_deviation(value(var[c]), eps), scale = rstd * (weight ? value(weight[c]) : acc(1));
+    const acc m = mean[c], rstd = reciprocal_deviation(var[c], eps), scale = rstd * (weight ? value(weight[c]) : acc(1));
     acc g[BACKWARD][LANES], n[BACKWARD][LANES], a = 0, b = 0;
     int live[BACKWARD];
 #pragma unroll

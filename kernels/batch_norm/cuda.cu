@@ -13,7 +13,7 @@ __global__ void __launch_bounds__(256) batch_norm_apply(const real* x, const rea
 __global__ void __launch_bounds__(256) batch_norm_apply_made(const real* x, const acc* mean, const acc* var, const real* weight, const real* bias, acc eps, real* y, i64 size, int run, int channels, int per_group) {
     normalise(x, mean, var, weight, bias, eps, y, size, {run, channels, per_group});
 }
-__global__ void __launch_bounds__(256) batch_norm_gradient(const real* dy, const real* x, const real* weight, const real* mean, const real* var, const acc* coefficients, acc eps, real* dx, i64 size, int run, int channels, int per_group) {
+__global__ void __launch_bounds__(256) batch_norm_gradient(const real* dy, const real* x, const real* weight, const acc* mean, const acc* var, const acc* coefficients, acc eps, real* dx, i64 size, int run, int channels, int per_group) {
     gradient(dy, x, weight, mean, var, coefficients, eps, dx, size, {run, channels, per_group});
 }
 
@@ -26,12 +26,12 @@ __global__ void __launch_bounds__(256) line_moments(const real* x, i64 lines, in
 }
 
 // Line l's mean is mean[l / share]
-__global__ void __launch_bounds__(256) line_gradients(const real* dy, const real* x, const real* mean, int share, i64 lines, int samples, int run, int pieces, int span, acc* partial) {
+__global__ void __launch_bounds__(256) line_gradients(const real* dy, const real* x, const acc* mean, int share, i64 lines, int samples, int run, int pieces, int span, acc* partial) {
     const Piece piece(lines, pieces, span, samples * run);
     if (piece.none) return;
     const Line line{run, lines * run, aligned(x) && aligned(dy) && run % LANES == 0};
     const i64 from = piece.line * run;
-    const GradientSums all = joined(gradients_of_piece(dy + from, x + from, line, piece.begin, piece.end, value(mean[piece.line / share])));
+    const GradientSums all = joined(gradients_of_piece(dy + from, x + from, line, piece.begin, piece.end, mean[piece.line / share]));
     if (threadIdx.x == 0) all.put(partial + (piece.line * pieces + piece.index) * GradientSums::PARTS);
 }
 
@@ -54,10 +54,10 @@ __global__ void __launch_bounds__(256) column_moments(const real* x, i64 channel
     });
 }
 
-__global__ void __launch_bounds__(256) column_gradients(const real* dy, const real* x, const real* mean, i64 channels, int samples, int span, acc* partial) {
+__global__ void __launch_bounds__(256) column_gradients(const real* dy, const real* x, const acc* mean, i64 channels, int samples, int span, acc* partial) {
     column_piece<GradientSums>(channels, samples, span, partial, [&](int c, int n, int end) {
         GradientSums sums = GradientSums::none();
-        const acc m = value(mean[c]);
+        const acc m = mean[c];
 #pragma unroll
         for (int k = 0; k < 4; ++k)
             if (n + k < end) {
@@ -70,25 +70,22 @@ __global__ void __launch_bounds__(256) column_gradients(const real* dy, const re
     });
 }
 
-// made: mean, then variance, of every line as they were computed
-__global__ void __launch_bounds__(256) join_moments(const acc* partial, i64 lines, int pieces, i64 across, i64 along, real* mean, real* var, acc* made) {
+__global__ void __launch_bounds__(256) join_moments(const acc* partial, i64 lines, int pieces, i64 across, i64 along, acc* mean, acc* var) {
     const i64 line = (i64)blockIdx.x * 8 + (threadIdx.x >> 5);
     if (line >= lines) return;
     const Moments all = line_of<Moments>(partial, line, pieces, across, along);
     if (threadIdx.x & 31) return;
-    mean[line] = rounded(all.mean);
-    var[line] = rounded(all.variance());
-    made[line] = all.mean;
-    made[lines + line] = all.variance();
+    mean[line] = all.mean;
+    var[line] = all.variance();
 }
 
 // share: 1 / values of a channel in training, where its mean and variance move with x; else 0
-__global__ void __launch_bounds__(256) join_gradients(const acc* partial, i64 lines, int pieces, i64 across, i64 along, const real* var, const real* weight, acc eps, acc share, real* dweight, real* dbias, acc* coefficients) {
+__global__ void __launch_bounds__(256) join_gradients(const acc* partial, i64 lines, int pieces, i64 across, i64 along, const acc* var, const real* weight, acc eps, acc share, real* dweight, real* dbias, acc* coefficients) {
     const i64 line = (i64)blockIdx.x * 8 + (threadIdx.x >> 5);
     if (line >= lines) return;
     const GradientSums all = line_of<GradientSums>(partial, line, pieces, across, along);
     if (threadIdx.x & 31) return;
-    const acc gn = all.gx * reciprocal_deviation(value(var[line]), eps), w = (weight ? value(weight[line]) : acc(1)) * share;
+    const acc gn = all.gx * reciprocal_deviation(var[line], eps), w = (weight ? value(weight[line]) : acc(1)) * share;
     dweight[line] = rounded(gn);
     dbias[line] = rounded(all.g);
     coefficients[2 * line] = all.g * w;

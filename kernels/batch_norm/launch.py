@@ -73,12 +73,9 @@ def threads_to_hold(device, x, held):
     return threads if run > 1 and threads <= 1024 and 4 * channels >= 3 * device.multiprocessors else 0
 
 
-def joined_moments(device, partial, mean, var):
-    """mean and var of every line, and both once more in the precision they were computed in."""
-    lines = mean.size
-    made = scratch(device, 2, lines)
-    device.launch(FILE, "join_moments", (-(-lines // 8),), (BLOCK,), (*partial, mean, var, made))
-    return made[0], made[1]
+def join_moments(device, partial, mean, var):
+    """mean and var of every line."""
+    device.launch(FILE, "join_moments", (-(-mean.size // 8),), (BLOCK,), (*partial, mean, var))
 
 
 def batch_norm(device, x, mean, var, weight, bias, eps, y):
@@ -93,8 +90,8 @@ def batch_norm_training(device, x, weight, bias, eps, y, mean, var):
         samples, channels, run = sizes_of(x)
         device.launch(IN_BLOCK, "batch_norm_block", (channels,), (threads,), (x, weight, bias, float(eps), y, mean, var, samples, run))
         return
-    made = joined_moments(device, per_channel(device, "moments", (x,), x, 3), mean, var)
-    for_values(device, "batch_norm_apply_made", (x, *made, weight, bias, float(eps), y), x)
+    join_moments(device, per_channel(device, "moments", (x,), x, 3), mean, var)
+    for_values(device, "batch_norm_apply_made", (x, mean, var, weight, bias, float(eps), y), x)
 
 
 def batch_norm_backward(device, dy, x, weight, mean, var, eps, training, dx, dweight, dbias):

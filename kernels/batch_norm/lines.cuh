@@ -153,7 +153,7 @@ struct Rows {
     }
 };
 
-// y = (x - mean) rstd weight + bias. S: the statistics' type, acc where they have just been made
+// y = (x - mean) rstd weight + bias. S: the statistics' type, acc where they are the batch's own
 template <class S> __device__ __forceinline__ void normalise(const real* x, const S* mean, const S* var, const real* weight, const real* bias,
                                                              acc eps, real* y, i64 size, const Rows& rows) {
     const bool packed = aligned(x) && aligned(y);
@@ -183,7 +183,7 @@ template <class S> __device__ __forceinline__ void normalise(const real* x, cons
 }
 
 // dx = (weight dy - a - (x - mean) rstd b) rstd with (a, b) = coefficients[statistic]
-__device__ __forceinline__ void gradient(const real* dy, const real* x, const real* weight, const real* mean, const real* var,
+__device__ __forceinline__ void gradient(const real* dy, const real* x, const real* weight, const acc* mean, const acc* var,
                                          const acc* coefficients, acc eps, real* dx, i64 size, const Rows& rows) {
     const bool packed = aligned(dy) && aligned(x) && aligned(dx);
     for_packets(size, rows.run, [&](i64 at, int live, i64 row, int i) {
@@ -193,8 +193,8 @@ __device__ __forceinline__ void gradient(const real* dy, const real* x, const re
         auto enter = [&] {
             const int c = rows.channel(row);
             const i64 s = rows.statistic(row, c);
-            m = value(mean[s]);
-            rstd = reciprocal_deviation(value(var[s]), eps);
+            m = mean[s];
+            rstd = reciprocal_deviation(var[s], eps);
             w = weight ? value(weight[c]) : acc(1);
             a = coefficients[2 * s];
             slope = coefficients[2 * s + 1] * rstd;

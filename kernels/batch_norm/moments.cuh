@@ -34,7 +34,13 @@ __device__ __forceinline__ void store_lanes(real* p, int live, bool packed, cons
     }
 }
 
-__device__ __forceinline__ acc reciprocal_deviation(acc variance, acc eps) { return acc(1) / sqrt(variance + eps); }
+__device__ __forceinline__ acc reciprocal_deviation(acc variance, acc eps) {
+#if defined(REAL_f64)
+    return rsqrt(variance + eps);
+#else
+    return rsqrtf(variance + eps);
+#endif
+}
 
 struct Moments {
     acc n, mean, squares;   // squares: sum of (x - mean)^2

@@ -16,7 +16,9 @@
 #define SH 1
 #endif
 // Blocks that share a multiprocessor: left to itself the compiler asks for all of a strip's input at once, and for the registers it takes.
-constexpr int RESIDENT = KH * KW * sizeof(acc) <= 100 ? 4 : 2;
+// A filter of so many registers leaves the rest of 64, 85, 128, 170 or 255 a thread.
+constexpr int THREADS = 128, FILTER = KH * KW * sizeof(acc) / 4;
+constexpr int RESIDENT = FILTER <= 9 ? 8 : FILTER <= 25 ? 6 : FILTER <= 40 ? 4 : FILTER <= 50 ? 3 : 2;
 
 struct Group {   // what an output sums over
     const real *x, *weight;
@@ -52,6 +54,7 @@ struct Strip {
     __device__ __forceinline__ void add(const real* x, const real* weight, bool flip, const AxisSizes& sh, const AxisSizes& sw) {
         const int last = sh[0] * sw[0] - 1;
         for (int i = 0; i < sh[0]; ++i)
+#pragma unroll 1
             for (int j = 0; j < sw[0]; ++j) {
                 const int at = w + j * sw[3], t = i * sw[0] + j;
                 const acc f = value(weight[flip ? last - t : t]);
@@ -89,9 +92,11 @@ __device__ void strip(const real* x, const real* weight, const real* bias, real*
     const Group g = s.of(plane, x, weight, inputs);
     Strip strip;
     strip.h = oh * sh[1] - sh[2], strip.w = ow * sw[1] - sw[2], strip.height = sh[4], strip.width = sw[4];
+    const acc shift = s.shift(bias, plane);
 #pragma unroll
-    for (int r = 0; r < ROWS; ++r) strip.sum[r] = 0;
+    for (int r = 0; r < ROWS; ++r) strip.sum[r] = shift;
     for (int c = 0; c < g.channels; ++c)
+#pragma unroll 1   // else some compilers take several steps at once, and more registers than there are
         for (int t = 0; t < sd[0]; ++t) {
             const int d = od * sd[1] - sd[2] + t * sd[3];
             if ((unsigned)d >= (unsigned)sd[4]) continue;
@@ -100,7 +105,7 @@ __device__ void strip(const real* x, const real* weight, const real* bias, real*
     y += (((i64)plane * sd[5] + od) * sh[5] + oh) * sw[5] + ow;
 #pragma unroll
     for (int r = 0; r < ROWS; ++r)
-        if (oh + r < sh[5]) y[r * sw[5]] = rounded(strip.sum[r] + s.shift(bias, plane));
+        if (oh + r < sh[5]) y[r * sw[5]] = rounded(strip.sum[r]);
 }
 
 struct Meeting {   // the taps of one axis that meet an output: first, first + every, ...; the input position falls by `fall` from one to the next
@@ -137,8 +142,9 @@ __device__ void transposed(const real* x, const real* weight, const real* bias, 
 }
 
 extern "C" {
-__global__ void __launch_bounds__(256, RESIDENT) conv_direct(const real* __restrict__ x, const real* __restrict__ weight, const real* __restrict__ bias,
-                                                   real* __restrict__ y, int count, Dims sizes, Dims apart, Dims d, Dims h, Dims w) {
+__global__ void __launch_bounds__(THREADS, RESIDENT)
+    conv_direct(const real* __restrict__ x, const real* __restrict__ weight, const real* __restrict__ bias, real* __restrict__ y, int count, Dims sizes,
+                Dims apart, Dims d, Dims h, Dims w) {
     strip(x, weight, bias, y, count, Sizes(sizes, apart), d, h, w);
 }
 __global__ void __launch_bounds__(256, 4) conv_direct_transposed(const real* __restrict__ x, const real* __restrict__ weight,

@@ -1,5 +1,5 @@
 """Grids of the convolution kernels, and which of them takes a problem: direct.cu where a group has few channels and filters, else tensor.cu
-for 16-bit types and for float32 where pyops.cuda.precision allows it, else cuda.cu.
+for 16-bit types and for float32 where pyops.cuda.precision allows it, else cuda.cu. Arrays whose channels lie last: channels_last.py.
 
 stride, padding and dilation come as three ints, arrays with one to three spatial axes: all is seen as three axes, the leading ones 1.
 """
@@ -9,11 +9,13 @@ from functools import lru_cache
 import numpy as np
 
 from ...cuda.precision import current as current_precision
+from . import channels_last
 
 __all__ = ["channel_sum", "conv", "conv_transpose", "conv_weight_gradient"]
 
 PRODUCT, TENSOR, DIRECT, SUMS = "convolution/cuda.cu", "convolution/tensor.cu", "convolution/direct.cu", "convolution/sums.cu"
 WEIGHT_GRADIENT, DIRECT_WEIGHT_GRADIENT = "convolution/weight_gradient.cu", "convolution/direct_weight_gradient.cu"
+TENSOR_WEIGHT_GRADIENT = "convolution/weight_gradient_tensor.cu"
 FEW = 16           # channels times filters of a group, up to which a tile of a product would be mostly empty
 STRIP = 4          # outputs below each other that one thread of conv_direct computes
 # Tiles, and what part of the largest one's rate they reach: the smaller, the more reads from shared memory a product takes.
@@ -22,7 +24,7 @@ TILES = (({"BM": 128, "BN": 128, "BK": 8, "TM": 8, "TN": 8}, 1.0), ({"BM": 64, "
          ({"BM": 32, "BN": 32, "BK": 8, "TM": 4, "TN": 4}, 0.4))
 TENSOR_TILES = (({"BM": 128, "BN": 128, "WM": 64, "WN": 32}, 1.0), ({"BM": 64, "BN": 128, "WM": 32, "WN": 32}, 0.85),
                 ({"BM": 64, "BN": 64, "WM": 32, "WN": 32}, 0.7), ({"BM": 32, "BN": 128, "WM": 32, "WN": 32}, 0.65))
-TENSOR_LEAST = 16   # filters of a group, and terms of a sum, below which a tensor core's tile would be mostly empty
+TENSOR_LEAST = 16   # rows, columns or terms of a sum, below which a tensor core's tile would be mostly empty
 
 
 def ceil_div(a, b):
@@ -38,6 +40,11 @@ def axis_sizes(kernel, stride, padding, dilation, inputs, outputs):
     every = [s // math.gcd(s, d) for s, d in zip(stride, dilation)]
     return tuple((k, s, p, d, i, o, e, e * d // s)
                  for k, s, p, d, i, o, e in zip(kernel, stride, padding, dilation, inputs, outputs, every))
+
+
+def is_pointwise(axes):
+    """Whether every output is made of the one input at its place, and there are as many."""
+    return all(a[:3] == (1, 1, 0) and a[4] == a[5] for a in axes)
 
 
 def accumulated(device):
@@ -86,6 +93,9 @@ def add_parts(device, partial, bias, out, parts, plane, channels):
 
 
 def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
+    if channels_last.is_channels_last(x):
+        channels_last.conv(device, x, weight, bias, stride, padding, dilation, groups, y)
+        return
     filters, channels = weight.shape[0] // groups, weight.shape[1]
     taps = math.prod(weight.shape[2:])
     apart = (filters * channels * taps, channels * taps, taps)
@@ -94,6 +104,9 @@ def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
 
 
 def conv_transpose(device, x, weight, bias, stride, padding, dilation, groups, y):
+    if channels_last.is_channels_last(x):
+        channels_last.conv_transpose(device, x, weight, bias, stride, padding, dilation, groups, y)
+        return
     channels, filters = weight.shape[0] // groups, weight.shape[1]
     kernel, taps = spatial(weight.shape), math.prod(weight.shape[2:])
     apart = (channels * filters * taps, taps, filters * taps)
@@ -126,7 +139,7 @@ def direct(device, x, weight, bias, axes, sizes, apart, y, flip):
     compiled = stride <= 3 and all(a[0] == 1 or a[0] <= 7 and a[3] == 1 for a in axes[1:])
     shape = {"KH": axes[1][0], "KW": axes[2][0], "SH": stride} if compiled else {"KH": 0, "KW": 0, "SH": 1}
     strips = y.size // height * ceil_div(height, rows)
-    device.launch(DIRECT, "conv_direct", (ceil_div(strips, 256),), (256,), (x, weight, bias, y, strips, (*sizes, int(flip)), apart, *axes),
+    device.launch(DIRECT, "conv_direct", (ceil_div(strips, 128),), (128,), (x, weight, bias, y, strips, (*sizes, int(flip)), apart, *axes),
                   ROWS=rows, **shape)
 
 
@@ -141,7 +154,7 @@ def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
     pixels = batch * (math.prod(ceil_div(a[5], a[1]) for a in axes) if transposed else plane)   # of the largest phase
     within_int(batch * plane, math.prod(x.shape[1:]), math.prod(y.shape[1:]))
     depth = channels * (math.prod(ceil_div(a[0], a[6]) for a in axes) if transposed else math.prod(a[0] for a in axes))
-    sets, pointwise = groups * phases, all(a[:4] == (1, 1, 0, a[3]) for a in axes)
+    sets, pointwise = groups * phases, is_pointwise(axes)
     precision = tensor_precision(device, filters, depth)
     if precision == "strict":
         file, kernels, dtype = PRODUCT, ("conv_prepare", "conv_gemm"), accumulated(device)
@@ -150,9 +163,8 @@ def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
     else:
         file, kernels, dtype = TENSOR, ("conv_tensor_prepare", "conv_tensor"), device.dtype
         shape, splits = tensor_tile(device.multiprocessors, filters, pixels, depth, sets)
-        deep, block = 64 // dtype.itemsize, 32 * shape["BM"] // shape["WM"] * shape["BN"] // shape["WN"]
-        compiled = {f"TILE_{name}": size for name, size in shape.items()} | ({"THREE_PRODUCTS": 1} if precision == "3xtf32" else {})
-        copied = pointwise and plane * dtype.itemsize % 16 == 0 and address(x) % 16 == 0
+        deep, block, compiled = 64 // dtype.itemsize, tensor_threads(shape), tensor_defines(shape, precision)
+        copied = pointwise and planes_of_packets(x)
     rows, cols = ceil_div(depth, deep) * deep, ceil_div(filters, shape["BM"]) * shape["BM"]
     packed, table = device.empty((sets * rows * cols,), dtype), device.empty((phases * rows * 4,), np.int32)
     defines = {"POINTWISE": int(copied), "PHASES": int(transposed), **compiled}
@@ -166,11 +178,24 @@ def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
         add_parts(device, partial, bias, y, splits, plane, filters * groups)
 
 
-def tensor_precision(device, filters, depth):
-    """How tensor cores are to compute this product, as gemm_tensor takes it, or "strict": by the ordinary units."""
-    if device.capability < (8, 0) or filters < TENSOR_LEAST or depth < TENSOR_LEAST:
+def tensor_precision(device, *sizes):
+    """How tensor cores are to compute a product of these sizes, as gemm_tensor takes it, or "strict": by the ordinary units."""
+    if device.capability < (8, 0) or min(sizes) < TENSOR_LEAST:
         return "strict"
     return "half" if device.real in ("f16", "bf16") else current_precision() if device.real == "f32" else "strict"
+
+
+def tensor_threads(shape):
+    return 32 * shape["BM"] // shape["WM"] * shape["BN"] // shape["WN"]
+
+
+def tensor_defines(shape, precision):
+    return {f"TILE_{name}": size for name, size in shape.items()} | ({"THREE_PRODUCTS": 1} if precision == "3xtf32" else {})
+
+
+def planes_of_packets(array):
+    """Whether every channel's plane starts at a multiple of 16 bytes and is a multiple of that long."""
+    return math.prod(array.shape[2:]) * array.dtype.itemsize % 16 == 0 and address(array) % 16 == 0
 
 
 def address(array):
@@ -185,6 +210,9 @@ def within_int(*counts):
 
 
 def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
+    if channels_last.is_channels_last(x) or channels_last.is_channels_last(dy):
+        channels_last.conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw)
+        return
     if dw.size == 0:
         return
     if dy.size == 0:
@@ -198,12 +226,20 @@ def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
     if channels * filters <= FEW:
         direct_weight_gradient(device, x, dy, axes, (batch, channels, filters, groups), dw)
         return
-    shape, splits = tile(device.real, device.multiprocessors, filters, channels * taps, pixels, groups)
-    shape = shape | {"BK": 8}   # with 16, stores into shared memory would meet in the same banks
+    precision = tensor_precision(device, filters, channels * taps, pixels)
+    if precision == "strict":
+        file, kernel = WEIGHT_GRADIENT, "conv_weight_gradient"
+        shape, splits = tile(device.real, device.multiprocessors, filters, channels * taps, pixels, groups)
+        defines = shape | {"BK": 8, "PACKETS": int(planes_of_packets(dy))}   # with BK 16, stores into shared memory would meet in the same banks
+        block = threads(shape)
+    else:
+        file, kernel = TENSOR_WEIGHT_GRADIENT, "conv_weight_gradient_tensor"
+        shape, splits = tensor_tile(device.multiprocessors, filters, channels * taps, pixels, groups)
+        packets = 0 if not planes_of_packets(dy) else 2 if is_pointwise(axes) and planes_of_packets(x) else 1
+        defines, block = tensor_defines(shape, precision) | {"PACKETS": packets}, tensor_threads(shape)
     partial = scratch(device, splits * dw.size) if splits > 1 else None
     blocks = ceil_div(filters, shape["BM"]) * ceil_div(channels * taps, shape["BN"]) * groups * splits
-    device.launch(WEIGHT_GRADIENT, "conv_weight_gradient", (blocks,), (threads(shape),),
-                  (x, dy, dw, partial, (batch, channels, filters, groups, splits), *axes), **shape)
+    device.launch(file, kernel, (blocks,), (block,), (x, dy, dw, partial, (batch, channels, filters, groups, splits), *axes), **defines)
     if splits > 1:
         add_parts(device, partial, None, dw, splits, 1, 1)
 

@@ -35,7 +35,7 @@ extern "C" {
 __global__ void __launch_bounds__(256) map_neg(const real* x, real* y, i64 n) { map(x, y, n, Neg()); }
 __global__ void __launch_bounds__(256) map_abs(const real* x, real* y, i64 n) { map(x, y, n, Abs()); }
 __global__ void __launch_bounds__(256) map_square(const real* x, real* y, i64 n) { map(x, y, n, Square()); }
-__global__ void __launch_bounds__(256) map_sqrt(const real* x, real* y, i64 n) { map(x, y, n, Sqrt()); }
+__global__ void __launch_bounds__(256, 4) map_sqrt(const real* x, real* y, i64 n) { map(x, y, n, Sqrt()); }
 __global__ void __launch_bounds__(256) map_rsqrt(const real* x, real* y, i64 n) { map(x, y, n, Rsqrt()); }
 __global__ void __launch_bounds__(256) map_reciprocal(const real* x, real* y, i64 n) { map(x, y, n, Reciprocal()); }
 __global__ void __launch_bounds__(256) map_exp(const real* x, real* y, i64 n) { map(x, y, n, Exp()); }
@@ -53,6 +53,6 @@ __global__ void __launch_bounds__(256) map_abs_backward(const real* g, const rea
 __global__ void __launch_bounds__(256) map_sqrt_backward(const real* g, const real* y, real* dx, i64 n) { map(g, y, dx, n, SqrtBackward()); }
 __global__ void __launch_bounds__(256) map_rsqrt_backward(const real* g, const real* y, real* dx, i64 n) { map(g, y, dx, n, RsqrtBackward()); }
 __global__ void __launch_bounds__(256) map_reciprocal_backward(const real* g, const real* y, real* dx, i64 n) { map(g, y, dx, n, ReciprocalBackward()); }
-__global__ void __launch_bounds__(256) map_erf_backward(const real* g, const real* x, real* dx, i64 n) { map(g, x, dx, n, ErfBackward()); }
+__global__ void __launch_bounds__(256, 4) map_erf_backward(const real* g, const real* x, real* dx, i64 n) { map(g, x, dx, n, ErfBackward()); }
 __global__ void __launch_bounds__(256) map_clamp_backward(const real* g, const real* x, acc low, acc high, real* dx, i64 n) { map(g, x, dx, n, ClampBackward{low, high}); }
 }

@@ -4,22 +4,29 @@ import os
 from ...cuda.tensor_map import mappable
 
 FILE = "gemm/hopper.cu"
-ROWS, DEEP, PATTERN = 128, 64, 1024   # BM, DEEP and PATTERN_BYTES of hopper.cu
+ROWS, DEEP, PATTERN = 128, 64, 1024   # BM, DEEP and PATTERN_BYTES of hopper_tile.cuh
 THREADS = 384
 STAGES = {128: 6, 256: 4}   # by the tile's columns
 
 
 def serves(device, a, b, c):
     """Whether this product can and should be hopper.cu's: enough tiles of it that no smaller tile, nor a reduction cut into pieces, would keep
-    more of the device busy. The emulator has no tensor maps."""
+    more of the device busy."""
     batch, m, n = c.shape
-    return (os.environ.get("PYOPS_HOPPER") == "1" and takes(device, a, b)
+    return (asked_for() and takes(device, a, b)
             and 2 * batch * blocks_of(m, ROWS) * blocks_of(n, 128) >= device.multiprocessors)
 
 
 def takes(device, a, b):
-    return (device.real in ("f16", "bf16") and hasattr(device, "tensor_map") and tuple(device.capability) == (9, 0)
-            and mappable(a) and mappable(b))
+    return has_wgmma(device) and mappable(a) and mappable(b)
+
+
+def asked_for():
+    return os.environ.get("PYOPS_HOPPER") == "1"
+
+
+def has_wgmma(device):
+    return device.real in ("f16", "bf16") and tuple(device.capability) == (9, 0)
 
 
 def gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, activation, pairs):

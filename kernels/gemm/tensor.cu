@@ -8,6 +8,7 @@
 // A result is summed in the order of the reduction, whatever the tile, so it does not depend on the batch. Only where A is transposed, as
 // for the gradient of weights, where the batch itself is reduced over, the reduction may be cut into pieces that gemm_join adds.
 #include "index.cuh"
+#include "result.cuh"
 #include "tensor_tile.cuh"
 
 struct Operand {
@@ -20,14 +21,6 @@ struct Operand {
 template <int SIDE, bool BY_ROWS, int PITCH, int THREADS> struct Copy {
     static constexpr int LINE = BY_ROWS ? SIDE : DEEP;
 
-    // Lines of four packets: eight threads take 32 bytes each of four lines, a whole sector of memory, such that no two of their
-    // packets share a bank.
-    static __device__ __forceinline__ void spread(int v, int& line, int& along) {
-        const int four = v >> 1 & 3, odd = v >> 3 & 1;
-        line = v / 32 * 8 + (sizeof(real) == 8 ? four + odd * 4 : four * 2 + odd);
-        along = ((v & 1) + (v >> 4 & 1) * 2) * LANES;
-    }
-
     template <int W, class F> static __device__ __forceinline__ void each(const Operand& m, int first, int k, int end, F f) {
         constexpr int COUNT = SIDE * DEEP / W;
         static_assert(COUNT % THREADS == 0, "each thread copies as many packets");
@@ -36,7 +29,7 @@ template <int SIDE, bool BY_ROWS, int PITCH, int THREADS> struct Copy {
         for (int i = 0; i < COUNT / THREADS; ++i) {
             const int v = threadIdx.x + i * THREADS;
             int line = v / (LINE / W), along = v % (LINE / W) * W;
-            if (!BY_ROWS && W == LANES) spread(v, line, along);
+            if (!BY_ROWS && W == LANES) spread_packets(v, line, along);
             const int row = first + (BY_ROWS ? along : line), depth = k + (BY_ROWS ? line : along);
             const int left = BY_ROWS ? (depth < end ? m.rows - row : 0) : row < m.rows ? end - depth : 0;   // neighbours that are there
             f(line * PITCH + along, BY_ROWS ? (i64)depth * m.pitch + row : (i64)row * m.pitch + depth, left);
@@ -58,32 +51,6 @@ template <int SIDE, bool BY_ROWS, int PITCH, int THREADS> struct Copy {
                 for (int i = 0; i < W; ++i) p.v[i] = i < left ? m.data[from + i] : rounded(0);
                 *reinterpret_cast<Packet<real, W>*>(tile + to) = p;
             });
-    }
-};
-
-struct Result {
-    real* c;
-    acc* partial;
-    const real* bias;
-    int m, n, activation;
-    bool pairs;   // two neighbours of C are one aligned access
-
-    __device__ __forceinline__ void write(int row, int column, acc x, acc next) const {
-        if (row >= m || column >= n) return;
-        const i64 at = (i64)row * n + column;
-        const bool both = column + 1 < n;
-        if (partial) {
-            partial[at] = x;
-            if (both) partial[at + 1] = next;
-            return;
-        }
-        if (bias) x += value(bias[column]), next += both ? value(bias[column + 1]) : 0;
-        const Packet<real, 2> p = {{rounded(activated(x, activation)), rounded(activated(next, activation))}};
-        if (pairs) *reinterpret_cast<Packet<real, 2>*>(c + at) = p;
-        else {
-            c[at] = p.v[0];
-            if (both) c[at + 1] = p.v[1];
-        }
     }
 };
 
@@ -109,8 +76,11 @@ __device__ __forceinline__ void product(const real* a, const real* b, const real
             Copy<BN, !TB, Sums::PB, Sums::THREADS>::run(to + Sums::SIZE_A, right, tile.column * BN, from + step * DEEP, end);
         },
         [&](int slot) { sums.add(tiles + slot * Sums::STAGE, tiles + slot * Sums::STAGE + Sums::SIZE_A); });
-    const Result result{c + index * size, partial ? partial + ((i64)piece * sizes[3] + index) * size : nullptr, bias, m, n, c_layout[1], c_layout[0] != 0};
-    sums.each([&](int row, int column, acc x, acc next) { result.write(tile.row * BM + row, tile.column * BN + column, x, next); });
+    const Result result{c + index * size, partial ? partial + ((i64)piece * sizes[3] + index) * size : nullptr, bias, n, c_layout[1], c_layout[0] != 0};
+    sums.each([&](int i, int j, acc x, acc next) {
+        const int row = tile.row * BM + i;
+        if (row < m) result.write((i64)row * n, tile.column * BN + j, x, next);
+    });
 }
 
 #define PARAMETERS \

@@ -42,6 +42,14 @@ template <int BM, int BN, int WM, int WN, bool A_BY_ROWS, bool B_BY_ROWS> struct
     }
 };
 
+// Line and place of packet v of a tile whose lines are DEEP long, four packets: eight threads take 32 bytes each of four lines, a whole
+// sector of memory, such that no two of their packets share a bank.
+__device__ __forceinline__ void spread_packets(int v, int& line, int& along) {
+    const int four = v >> 1 & 3, odd = v >> 3 & 1;
+    line = v / 32 * 8 + (sizeof(real) == 8 ? four + odd * 4 : four * 2 + odd);
+    along = ((v & 1) + (v >> 4 & 1) * 2) * LANES;
+}
+
 // Runs `stages` of loads ahead of the product: load(stage, step) starts a tile's copies, add(stage) uses what they brought. A slot of shared
 // memory is filled again one step after it was read, so that one barrier a step is enough.
 template <int STAGES, class Load, class Add> __device__ __forceinline__ void pipeline(int steps, Load load, Add add) {

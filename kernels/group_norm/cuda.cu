@@ -9,7 +9,7 @@
 constexpr int BLOCK_VALUES = sizeof(acc) == 8 ? 8 : 16;   // a thread: 64 registers hold them where a block has 1024
 
 template <int PACKS>
-__device__ void normalise_groups(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* var, i64 count, int groups, int per_group, int run) {
+__device__ void normalise_groups(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* var, i64 count, int groups, int per_group, int run) {
     const i64 g = (i64)blockIdx.x * blockDim.y + threadIdx.y;
     if (g >= count) return;   // whole warps
     const int values = per_group * run, c0 = (int)(g % groups) * per_group;
@@ -18,8 +18,8 @@ __device__ void normalise_groups(const real* x, const real* weight, const real* 
     row.load(x + g * values, values, packed);
     const acc m = row.sum() / acc(values), variance = row.squares(m, values) / acc(values), rstd = reciprocal_deviation(variance, eps);
     if (threadIdx.x == 0) {
-        mean[g] = rounded(m);
-        var[g] = rounded(variance);
+        mean[g] = m;
+        var[g] = variance;
     }
 #pragma unroll
     for (int k = 0; k < PACKS; ++k) {
@@ -47,18 +47,18 @@ __device__ void normalise_groups(const real* x, const real* weight, const real* 
 }
 
 extern "C" {
-__global__ void __launch_bounds__(256) group_norm_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* var, i64 count, int groups, int per_group, int run) {
+__global__ void __launch_bounds__(256, 4) group_norm_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* var, i64 count, int groups, int per_group, int run) {
     normalise_groups<8 / LANES>(x, weight, bias, eps, y, mean, var, count, groups, per_group, run);
 }
-__global__ void __launch_bounds__(1024) group_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* var, i64 count, int groups, int per_group, int run) {
+__global__ void __launch_bounds__(1024) group_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* var, i64 count, int groups, int per_group, int run) {
     normalise_groups<BLOCK_VALUES / LANES>(x, weight, bias, eps, y, mean, var, count, groups, per_group, run);
 }
 
 // A warp a group: its channels' gradient sums from their pieces, and mean(dy weight), mean(dy weight n) of the group
-__global__ void __launch_bounds__(256) group_gradients(const acc* partial, int pieces, const real* var, const real* weight, acc eps, i64 count, int groups, int per_group, int run, acc* sums, acc* coefficients) {
+__global__ void __launch_bounds__(256) group_gradients(const acc* partial, int pieces, const acc* var, const real* weight, acc eps, i64 count, int groups, int per_group, int run, acc* sums, acc* coefficients) {
     const i64 g = (i64)blockIdx.x * 8 + (threadIdx.x >> 5);
     if (g >= count) return;
-    const acc rstd = reciprocal_deviation(value(var[g]), eps), values = acc(per_group) * acc(run);
+    const acc rstd = reciprocal_deviation(var[g], eps), values = acc(per_group) * acc(run);
     const int c0 = (int)(g % groups) * per_group;
     acc a = 0, b = 0;
     for (int c = threadIdx.x & 31; c < per_group; c += 32) {

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 
-from ..batch_norm.launch import for_values, joined_moments, over_lines, scratch
+from ..batch_norm.launch import for_values, join_moments, over_lines, scratch
 
 __all__ = ["group_norm", "group_norm_backward"]
 
@@ -24,8 +24,8 @@ def group_norm(device, x, weight, bias, groups, eps, y, mean, var):
     elif values <= held * 1024:
         device.launch(FILE, "group_norm_block", (count,), (-(-values // (32 * held)) * 32,), args)
     else:
-        made = joined_moments(device, over_lines(device, "line_moments", (x,), count, 1, values, 3, PIECES), mean, var)
-        for_values(device, "batch_norm_apply_made", (x, *made, weight, bias, float(eps), y), x, per_group)
+        join_moments(device, over_lines(device, "line_moments", (x,), count, 1, values, 3, PIECES), mean, var)
+        for_values(device, "batch_norm_apply_made", (x, mean, var, weight, bias, float(eps), y), x, per_group)
 
 
 def group_norm_backward(device, dy, x, weight, mean, var, groups, eps, dx, dweight, dbias):

@@ -7,8 +7,9 @@
 // one for the sums over pieces of the rows.
 #include "rows.cuh"
 
+constexpr int MOST = 512;   // threads of a block that holds its row
 #if defined(REAL_f64)
-constexpr int VALUES = 4;   // of a row, in a thread's registers four times
+constexpr int VALUES = 4;   // of a row, in a thread's registers four times; of a wide row twice as many
 #else
 constexpr int VALUES = 8;
 #endif
@@ -24,20 +25,23 @@ template <bool CENTRED, int PACKS> struct Walk {
         acc a = 0, b = 0;
 #pragma unroll
         for (int k = 0; k < PACKS; ++k) {
-            acc w[LANES];
             const int live = Row<PACKS>::live(k, cols);
-            if (weight) load_lanes(weight + Row<PACKS>::at(k), live, parameters, w);
 #pragma unroll
             for (int l = 0; l < LANES; ++l) {   // a dead lane's g is 0
-                acc& v = g.v[k][l];
-                n.v[k][l] = (n.v[k][l] - m) * s;
-                if (l < live) {
-                    dw[k][l] += v * n.v[k][l];
-                    db[k][l] += v;
-                    if (weight) v *= w[l];
-                    a += v;
-                    b += v * n.v[k][l];
-                }
+                n.v[k][l] = l < live ? (n.v[k][l] - m) * s : acc(0);
+                dw[k][l] += g.v[k][l] * n.v[k][l];
+                db[k][l] += g.v[k][l];
+            }
+            if (weight) {
+                acc w[LANES];
+                load_lanes(weight + Row<PACKS>::at(k), live, parameters, w);
+#pragma unroll
+                for (int l = 0; l < LANES; ++l) g.v[k][l] *= w[l];
+            }
+#pragma unroll
+            for (int l = 0; l < LANES; ++l) {
+                a += g.v[k][l];
+                b += g.v[k][l] * n.v[k][l];
             }
         }
         a = CENTRED ? row_sum(a) / acc(cols) : acc(0);
@@ -69,7 +73,7 @@ template <bool CENTRED, int PACKS> struct Walk {
 
     // This block's sums over its rows of threads, to `to`
     static __device__ __forceinline__ void put(const acc (&sums)[PACKS][LANES], acc* to, int cols) {
-        __shared__ acc slots[8][32 * VALUES];
+        __shared__ acc slots[8][32 * PACKS * LANES];
         const bool several = blockDim.y > 1;
 #pragma unroll
         for (int k = 0; k < PACKS; ++k) {
@@ -95,13 +99,13 @@ template <bool CENTRED, int PACKS> struct Walk {
     }
 };
 
-template <bool CENTRED>
-__device__ void gradient_rows(const real* dy, const real* x, const real* weight, const real* mean, const real* rstd, real* dx, acc* partial, i64 rows, int cols) {
+template <bool CENTRED, int PACKS>
+__device__ void gradient_rows(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rstd, real* dx, acc* partial, i64 rows, int cols) {
     const bool whole = cols % LANES == 0, packed = whole && aligned(dy) && aligned(x) && aligned(dx), parameters = whole && aligned(weight);
-    Walk<CENTRED, VALUES / LANES> walk = {};
+    Walk<CENTRED, PACKS> walk = {};
     for (i64 r = (i64)blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += (i64)gridDim.x * blockDim.y) {
-        const acc m = CENTRED ? value(mean[r]) : acc(0);
-        walk.row(dy + r * cols, x + r * cols, weight, m, value(rstd[r]), dx + r * cols, cols, packed, parameters);
+        const acc m = CENTRED ? mean[r] : acc(0);
+        walk.row(dy + r * cols, x + r * cols, weight, m, rstd[r], dx + r * cols, cols, packed, parameters);
     }
     acc* to = partial + (i64)blockIdx.x * cols * (CENTRED ? 2 : 1);
     walk.put(walk.dw, to, cols);
@@ -126,10 +130,10 @@ __device__ __forceinline__ void for_row(const real* dy, const real* x, const rea
 }
 
 template <bool CENTRED>
-__device__ void gradient_long(const real* dy, const real* x, const real* weight, const real* mean, const real* rstd, real* dx, int cols) {
+__device__ void gradient_long(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rstd, real* dx, int cols) {
     const bool packed = cols % LANES == 0 && aligned(dy) && aligned(x) && aligned(dx);
     const i64 from = (i64)blockIdx.x * cols;
-    const acc m = CENTRED ? value(mean[blockIdx.x]) : acc(0), s = value(rstd[blockIdx.x]);
+    const acc m = CENTRED ? mean[blockIdx.x] : acc(0), s = rstd[blockIdx.x];
     acc a = 0, b = 0;
     for_row(dy + from, x + from, weight, m, s, cols, packed, [&](int, acc (&g)[LANES], acc (&n)[LANES], int live) {
 #pragma unroll
@@ -162,14 +166,14 @@ __device__ __forceinline__ acc column_sum(acc v) {
 
 // Sums over the rows blockIdx.y * span ... of 32 columns
 template <bool CENTRED>
-__device__ void sums_over_rows(const real* dy, const real* x, const real* mean, const real* rstd, i64 rows, int cols, i64 span, acc* partial) {
+__device__ void sums_over_rows(const real* dy, const real* x, const acc* mean, const acc* rstd, i64 rows, int cols, i64 span, acc* partial) {
     const int c = blockIdx.x * 32 + threadIdx.x;
     const i64 begin = blockIdx.y * span, end = min(rows, begin + span);
     acc dw = 0, db = 0;
     if (c < cols)
         for (i64 r = begin + threadIdx.y; r < end; r += 8) {
-            const acc g = value(dy[r * cols + c]), m = CENTRED ? value(mean[r]) : acc(0);
-            dw += g * ((value(x[r * cols + c]) - m) * value(rstd[r]));
+            const acc g = value(dy[r * cols + c]), m = CENTRED ? mean[r] : acc(0);
+            dw += g * ((value(x[r * cols + c]) - m) * rstd[r]);
             db += g;
         }
     dw = column_sum(dw);
@@ -181,22 +185,28 @@ __device__ void sums_over_rows(const real* dy, const real* x, const real* mean, 
 }
 
 extern "C" {
-__global__ void __launch_bounds__(1024) layer_norm_backward_rows(const real* dy, const real* x, const real* weight, const real* mean, const real* rstd, real* dx, acc* partial, i64 rows, int cols) {
-    gradient_rows<true>(dy, x, weight, mean, rstd, dx, partial, rows, cols);
+__global__ void __launch_bounds__(MOST, 1) layer_norm_backward_rows(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rstd, real* dx, acc* partial, i64 rows, int cols) {
+    gradient_rows<true, VALUES / LANES>(dy, x, weight, mean, rstd, dx, partial, rows, cols);
 }
-__global__ void __launch_bounds__(1024) layer_norm_backward_long(const real* dy, const real* x, const real* weight, const real* mean, const real* rstd, real* dx, int cols) {
+__global__ void __launch_bounds__(MOST, 1) layer_norm_backward_wide_rows(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rstd, real* dx, acc* partial, i64 rows, int cols) {
+    gradient_rows<true, 2 * VALUES / LANES>(dy, x, weight, mean, rstd, dx, partial, rows, cols);
+}
+__global__ void __launch_bounds__(1024, 1) layer_norm_backward_long(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rstd, real* dx, int cols) {
     gradient_long<true>(dy, x, weight, mean, rstd, dx, cols);
 }
-__global__ void __launch_bounds__(256) layer_norm_backward_sums(const real* dy, const real* x, const real* mean, const real* rstd, i64 rows, int cols, i64 span, acc* partial) {
+__global__ void __launch_bounds__(256) layer_norm_backward_sums(const real* dy, const real* x, const acc* mean, const acc* rstd, i64 rows, int cols, i64 span, acc* partial) {
     sums_over_rows<true>(dy, x, mean, rstd, rows, cols, span, partial);
 }
-__global__ void __launch_bounds__(1024) rms_norm_backward_rows(const real* dy, const real* x, const real* weight, const real* mean, const real* rrms, real* dx, acc* partial, i64 rows, int cols) {
-    gradient_rows<false>(dy, x, weight, mean, rrms, dx, partial, rows, cols);
+__global__ void __launch_bounds__(MOST, 1) rms_norm_backward_rows(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rrms, real* dx, acc* partial, i64 rows, int cols) {
+    gradient_rows<false, VALUES / LANES>(dy, x, weight, mean, rrms, dx, partial, rows, cols);
 }
-__global__ void __launch_bounds__(1024) rms_norm_backward_long(const real* dy, const real* x, const real* weight, const real* mean, const real* rrms, real* dx, int cols) {
+__global__ void __launch_bounds__(MOST, 1) rms_norm_backward_wide_rows(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rrms, real* dx, acc* partial, i64 rows, int cols) {
+    gradient_rows<false, 2 * VALUES / LANES>(dy, x, weight, mean, rrms, dx, partial, rows, cols);
+}
+__global__ void __launch_bounds__(1024, 1) rms_norm_backward_long(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rrms, real* dx, int cols) {
     gradient_long<false>(dy, x, weight, mean, rrms, dx, cols);
 }
-__global__ void __launch_bounds__(256) rms_norm_backward_sums(const real* dy, const real* x, const real* mean, const real* rrms, i64 rows, int cols, i64 span, acc* partial) {
+__global__ void __launch_bounds__(256) rms_norm_backward_sums(const real* dy, const real* x, const acc* mean, const acc* rrms, i64 rows, int cols, i64 span, acc* partial) {
     sums_over_rows<false>(dy, x, mean, rrms, rows, cols, span, partial);
 }
 

@@ -9,7 +9,7 @@ constexpr int BLOCK_VALUES = sizeof(acc) == 8 ? 8 : 16;   // a thread: 64 regist
 
 // CENTRED: layer_norm; else rms_norm, whose mean is 0 and not stored
 template <bool CENTRED, int PACKS>
-__device__ void normalise_rows(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* rstd, i64 rows, int cols) {
+__device__ void normalise_rows(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, i64 rows, int cols) {
     const i64 r = (i64)blockIdx.x * blockDim.y + threadIdx.y;
     if (r >= rows) return;   // whole warps
     const bool whole = cols % LANES == 0, packed = whole && aligned(x) && aligned(y), parameters = whole && aligned(weight) && aligned(bias);
@@ -18,22 +18,25 @@ __device__ void normalise_rows(const real* x, const real* weight, const real* bi
     const acc n = acc(CENTRED ? cols : max(cols, 1)), m = CENTRED ? row.sum() / n : acc(0);
     const acc s = reciprocal_deviation(row.squares(m, cols) / n, eps);
     if (threadIdx.x == 0) {
-        if (CENTRED) mean[r] = rounded(m);
-        rstd[r] = rounded(s);
+        if (CENTRED) mean[r] = m;
+        rstd[r] = s;
     }
 #pragma unroll
     for (int k = 0; k < PACKS; ++k) {
         const int i = Row<PACKS>::at(k), live = Row<PACKS>::live(k, cols);
         if (live == 0) break;
-        acc w[LANES], b[LANES];
-        if (weight) load_lanes(weight + i, live, parameters, w);
-        if (bias) load_lanes(bias + i, live, parameters, b);
+        acc (&v)[LANES] = row.v[k], of[LANES];
 #pragma unroll
-        for (int l = 0; l < LANES; ++l) {
-            acc v = (row.v[k][l] - m) * s;
-            if (weight) v *= w[l];
-            if (bias) v += b[l];
-            row.v[k][l] = v;
+        for (int l = 0; l < LANES; ++l) v[l] = (v[l] - m) * s;
+        if (weight) {
+            load_lanes(weight + i, live, parameters, of);
+#pragma unroll
+            for (int l = 0; l < LANES; ++l) v[l] *= of[l];
+        }
+        if (bias) {
+            load_lanes(bias + i, live, parameters, of);
+#pragma unroll
+            for (int l = 0; l < LANES; ++l) v[l] += of[l];
         }
         store_lanes(y + r * cols + i, live, packed, row.v[k]);
     }
@@ -50,7 +53,7 @@ template <class Body> __device__ __forceinline__ void for_row(const real* x, int
 }
 
 template <bool CENTRED>
-__device__ void normalise_long(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* rstd, int cols) {
+__device__ void normalise_long(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, int cols) {
     const bool packed = cols % LANES == 0 && aligned(x) && aligned(y);
     x += (i64)blockIdx.x * cols;
     y += (i64)blockIdx.x * cols;
@@ -68,8 +71,8 @@ __device__ void normalise_long(const real* x, const real* weight, const real* bi
     }
     const acc s = reciprocal_deviation(variance, eps);
     if (threadIdx.x == 0) {
-        if (CENTRED) mean[blockIdx.x] = rounded(m);
-        rstd[blockIdx.x] = rounded(s);
+        if (CENTRED) mean[blockIdx.x] = m;
+        rstd[blockIdx.x] = s;
     }
     for_row(x, cols, packed, [&](acc (&v)[LANES], int i, int live) {
 #pragma unroll
@@ -83,28 +86,28 @@ __device__ void normalise_long(const real* x, const real* weight, const real* bi
 }
 
 extern "C" {
-__global__ void __launch_bounds__(256) layer_norm_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* rstd, i64 rows, int cols) {
+__global__ void __launch_bounds__(256) layer_norm_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, i64 rows, int cols) {
     normalise_rows<true, 8 / LANES>(x, weight, bias, eps, y, mean, rstd, rows, cols);
 }
-__global__ void __launch_bounds__(256) layer_norm_wide_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* rstd, i64 rows, int cols) {
+__global__ void __launch_bounds__(256) layer_norm_wide_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, i64 rows, int cols) {
     normalise_rows<true, 32 / LANES>(x, weight, bias, eps, y, mean, rstd, rows, cols);
 }
-__global__ void __launch_bounds__(1024) layer_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* rstd, i64 rows, int cols) {
+__global__ void __launch_bounds__(1024, 1) layer_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, i64 rows, int cols) {
     normalise_rows<true, BLOCK_VALUES / LANES>(x, weight, bias, eps, y, mean, rstd, rows, cols);
 }
-__global__ void __launch_bounds__(1024) layer_norm_long(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* rstd, i64, int cols) {
+__global__ void __launch_bounds__(1024) layer_norm_long(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, i64, int cols) {
     normalise_long<true>(x, weight, bias, eps, y, mean, rstd, cols);
 }
-__global__ void __launch_bounds__(256) rms_norm_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* rrms, i64 rows, int cols) {
+__global__ void __launch_bounds__(256) rms_norm_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rrms, i64 rows, int cols) {
     normalise_rows<false, 8 / LANES>(x, weight, nullptr, eps, y, nullptr, rrms, rows, cols);
 }
-__global__ void __launch_bounds__(256) rms_norm_wide_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* rrms, i64 rows, int cols) {
+__global__ void __launch_bounds__(256) rms_norm_wide_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rrms, i64 rows, int cols) {
     normalise_rows<false, 32 / LANES>(x, weight, nullptr, eps, y, nullptr, rrms, rows, cols);
 }
-__global__ void __launch_bounds__(1024) rms_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* rrms, i64 rows, int cols) {
+__global__ void __launch_bounds__(1024) rms_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rrms, i64 rows, int cols) {
     normalise_rows<false, BLOCK_VALUES / LANES>(x, weight, nullptr, eps, y, nullptr, rrms, rows, cols);
 }
-__global__ void __launch_bounds__(1024) rms_norm_long(const real* x, const real* weight, const real* bias, acc eps, real* y, real* mean, real* rrms, i64, int cols) {
+__global__ void __launch_bounds__(1024) rms_norm_long(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rrms, i64, int cols) {
     normalise_long<false>(x, weight, nullptr, eps, y, nullptr, rrms, cols);
 }
 }

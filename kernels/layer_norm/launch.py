@@ -6,7 +6,8 @@ from ...cuda.arguments import ACC
 __all__ = ["layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"]
 
 FORWARD, BACKWARD = "layer_norm/cuda.cu", "layer_norm/backward.cu"
-WARP, WIDE_WARP = 8 * 32, 32 * 32   # longest rows that the forward kernels hold
+WARP, WIDE_WARP = 8 * 32, 32 * 32   # longest rows that the forward kernels' warps hold
+MOST = 512   # threads of a block that holds its row, as in backward.cu
 
 
 def round_up(n, to):
@@ -43,12 +44,13 @@ def gradient(device, name, dy, x, weight, mean, rstd, dx, dweight, dbias):
             d.fill(0)
         return
     held = 4 if device.real == "f64" else 8   # values a thread, as VALUES in backward.cu
-    if cols <= held * 1024:
-        threads = round_up(-(-cols // held), 32)
+    if cols <= 2 * held * MOST:
+        wide = cols > held * MOST
+        threads = round_up(-(-cols // (2 * held if wide else held)), 32)
         several = 8 if threads == 32 else 1
         pieces = min(-(-rows // several), device.multiprocessors * max(1, 1024 // (threads * several)))
         partial = device.empty((pieces, parts, cols), ACC[device.real])
-        device.launch(BACKWARD, f"{name}_rows", (pieces,), (threads, several), (dy, x, weight, mean, rstd, dx, partial, np.int64(rows), cols))
+        device.launch(BACKWARD, f"{name}_wide_rows" if wide else f"{name}_rows", (pieces,), (threads, several), (dy, x, weight, mean, rstd, dx, partial, np.int64(rows), cols))
     else:
         device.launch(BACKWARD, f"{name}_long", (rows,), (1024,), (dy, x, weight, mean, rstd, dx, cols))
         blocks = -(-cols // 32)

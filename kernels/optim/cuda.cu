@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(256) adam_step(const real* g, real* p, real* m
     update(Adam{{g, p, decay, maximize != 0}, p, mean, square, largest, rate, take1, keep2, take2, per_root, eps, shrink},
            aligned(g) && aligned(p) && aligned(mean) && aligned(square) && aligned(largest), n);
 }
-__global__ void __launch_bounds__(256) rmsprop_step(const real* g, real* p, real* square, real* mean, real* buffer, acc rate, acc keep, acc take, acc eps, acc decay, acc push, int maximize, i64 n) {
+__global__ void __launch_bounds__(256, 4) rmsprop_step(const real* g, real* p, real* square, real* mean, real* buffer, acc rate, acc keep, acc take, acc eps, acc decay, acc push, int maximize, i64 n) {
     update(Rmsprop{{g, p, decay, maximize != 0}, p, square, mean, buffer, rate, keep, take, eps, push},
            aligned(g) && aligned(p) && aligned(square) && aligned(mean) && aligned(buffer), n);
 }

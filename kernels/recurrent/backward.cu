@@ -72,7 +72,7 @@ struct Backward {
     const real* projection = recurrent_weights + (i64)z.columns() * z.outputs;
 
 extern "C" {
-__global__ void __launch_bounds__(RESIDENT_THREADS) recurrent_layer_backward(BACK_PARAMETERS) {
+__global__ void __launch_bounds__(RESIDENT_THREADS, 1) recurrent_layer_backward(BACK_PARAMETERS) {
     constexpr int S = SAMPLES;
     extern __shared__ acc shared[];
     __shared__ int length[S];

@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(256) recurrent_input(const real* x, const real
     input_product(x, packed + blockIdx.z * packed_size, place, Sizes(sizes), peepholes, rows, pitch, gates + (i64)blockIdx.z * rows * pitch);
 }
 
-__global__ void __launch_bounds__(RESIDENT_THREADS) recurrent_layer(LAYER_PARAMETERS) {
+__global__ void __launch_bounds__(RESIDENT_THREADS, 1) recurrent_layer(LAYER_PARAMETERS) {
     constexpr int S = SAMPLES;
     extern __shared__ acc shared[];
     __shared__ int length[S];

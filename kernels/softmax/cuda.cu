@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(1024) softmax_block(const real* x, real* y, in
 __global__ void __launch_bounds__(256) softmax_across(const real* x, real* y, i64 outer, int n, i64 inner) { across<Softmax>(x, y, outer, n, inner); }
 __global__ void __launch_bounds__(256) log_softmax_warp(const real* x, real* y, i64 lines, int n) { along_warp<LogSoftmax>(x, y, lines, n); }
 __global__ void __launch_bounds__(1024) log_softmax_block(const real* x, real* y, int n) { along_block<LogSoftmax>(x, y, n); }
-__global__ void __launch_bounds__(256) log_softmax_across(const real* x, real* y, i64 outer, int n, i64 inner) { across<LogSoftmax>(x, y, outer, n, inner); }
+__global__ void __launch_bounds__(256, 4) log_softmax_across(const real* x, real* y, i64 outer, int n, i64 inner) { across<LogSoftmax>(x, y, outer, n, inner); }
 __global__ void __launch_bounds__(256) softmax_backward_warp(const real* dy, const real* y, real* dx, i64 lines, int n) { backward_along_warp<SoftmaxBackward>(dy, y, dx, lines, n); }
 __global__ void __launch_bounds__(1024) softmax_backward_block(const real* dy, const real* y, real* dx, int n) { backward_along_block<SoftmaxBackward>(dy, y, dx, n); }
 __global__ void __launch_bounds__(256) softmax_backward_across(const real* dy, const real* y, real* dx, i64 outer, int n, i64 inner) { backward_across<SoftmaxBackward>(dy, y, dx, outer, n, inner); }

@@ -1,18 +1,18 @@
 """pyops inspect: pictures of what a checkpoint's network has learnt and of what it sees in an image."""
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from . import UsageError
+from .opened import Opened, chances, digit, likeliest, opened
 
 MOST_MAPS, MOST_LAYERS = 64, 6
 
 
 def add_arguments(parser):
-    parser.add_argument("checkpoint", type=Path, help="of `pyops train lenet5`, or of a Trainer with a network of create_model")
+    parser.add_argument("checkpoint", type=Path, help="of `pyops train lenet5`, of a Trainer with a network of create_model, or models.weights.save's file of one")
     parser.add_argument("image", type=Path, help="what the network shall look at")
     parser.add_argument("-o", "--out", type=Path, default=Path("inspect"), metavar="DIR", help="where the PNG sheets go (default: inspect)")
     parser.add_argument("--class", dest="target", type=int, metavar="N", help="whose evidence to show (default: the likeliest)")
@@ -23,65 +23,33 @@ def add_arguments(parser):
 def run(args) -> int:
     from .train import needs
     needs("PIL", "safetensors")
-    model, image = opened(args.checkpoint, args.image)
+    model, image, classes = shown(args.checkpoint, args.image)
     try:
-        for path in draw(model, image, args):
+        for path in draw(model, image, args, classes):
             print(f"wrote {path}")
     except (ValueError, OSError) as why:
         raise UsageError(str(why)) from why
     return 0
 
 
-def opened(checkpoint: Path, image: Path):
-    """The model and the image as its input (C, H, W). UsageError says what does not fit."""
-    from .. import models, nn, train
+def shown(checkpoint: Path, image: Path) -> Opened:
+    """Of `pyops train lenet5` too, whose checkpoints predict knows."""
     from . import predict
-    try:
-        state, metadata = train.checkpoint.load(checkpoint)
-    except (OSError, ValueError) as why:
-        raise UsageError(why) from why
-    if metadata.get("model") == "lenet5" and "form" in metadata:
-        from ..train.data import to_input
-        model, metadata = predict.load(checkpoint)
-        return model, to_input(predict.prepare(predict.open_grey(image), int(metadata["box"]))[None])[0]
-    if metadata.get("model") not in models.list_models():
-        raise UsageError(f"{checkpoint}: names no network of create_model in its metadata (model), which is {metadata or 'empty'}")
-    try:
-        with nn.init.skip_draws():
-            model = models.create_model(metadata["model"], **json.loads(metadata.get("settings", "{}"))).eval()
-        model.load_state_dict(state)
-    except (ValueError, TypeError) as why:
-        raise UsageError(f"{checkpoint}: {why}") from why
-    channels, *size = json.loads(metadata["image"]) if "image" in metadata else model.image
-    return model, pixels(image, channels, tuple(size), json.loads(metadata.get("normalize", "null")))
+    if not predict.is_own(predict.read(checkpoint)[1]):
+        return opened(checkpoint, image)
+    model, metadata = predict.load(checkpoint)
+    return Opened(model, digit(image, int(metadata["box"])), None)
 
 
-def pixels(path: Path, channels: int, size: tuple[int, int], normalize):
-    """The image (C, H, W) in 0 .. 1, or by [mean, std] of `normalize`, scaled to cover `size` and cut from its middle."""
-    from ..train import Normalize, to_unit
-    from ..train.folder import load_image
-    try:
-        array = load_image(path, size, size, channels)[None]
-    except FileNotFoundError as why:
-        raise UsageError(f"{path}: no such file") from why
-    except Exception as why:   # decoders raise of many kinds
-        raise UsageError(f"{path}: cannot be read as an image: {why}") from why
-    return (Normalize(*normalize) if normalize else to_unit)(array)[0]
-
-
-def draw(model, image: np.ndarray, args):
+def draw(model, image: np.ndarray, args, classes):
     """Writes the sheets and prints the likeliest classes; yields the paths."""
-    from .. import functional as F
-    from .. import inspect, no_grad
-    from ..tensor import Tensor
-    from ..train.metrics import scores_of
-    with no_grad():
-        scores = scores_of(model, model(Tensor(image[None]))).data
-    chances, order = np.asarray(F.softmax(scores, 1))[0], np.argsort(-scores[0], kind="stable")[:5]
-    print("\n".join(f"class {c}: score {scores[0, c]:.3f}, {100 * chances[c]:.1f} %" for c in order))
+    from .. import inspect
+    scores, shares = chances(model, image)
+    print("\n".join(likeliest(scores, shares, classes)))
+    order = np.argsort(-scores, kind="stable")[:5]
     target = int(order[0]) if args.target is None else args.target
-    if not 0 <= target < scores.shape[1]:
-        raise UsageError(f"--class must be 0 .. {scores.shape[1] - 1}, got {target}")
+    if not 0 <= target < len(scores):
+        raise UsageError(f"--class must be 0 .. {len(scores) - 1}, got {target}")
     kernels = inspect.filters(model, args.layer)
     yield sheet(args.out / "filters.png", [(k, str(i)) for i, k in enumerate(kernels[:MOST_MAPS])], f"filters of {args.layer or 'the first convolution'}")
     maps = inspect.feature_maps(model, image[None])

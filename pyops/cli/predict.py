@@ -1,4 +1,4 @@
-"""pyops predict: the digit in an image, with a checkpoint that `pyops train` wrote."""
+"""pyops predict: the digit in an image, with a checkpoint that `pyops train` wrote, or its likeliest classes, with one of a Trainer."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,11 +9,17 @@ from . import UsageError
 
 
 def add_arguments(parser):
-    parser.add_argument("checkpoint", type=Path, help="checkpoint.safetensors of `pyops train`")
-    parser.add_argument("image", type=Path, help="an image of one digit, dark on light or light on dark")
+    parser.add_argument("checkpoint", type=Path, help="checkpoint.safetensors of `pyops train lenet5`, or of a Trainer with a network of create_model")
+    parser.add_argument("image", type=Path, help="an image; for LeNet-5 of one digit, dark on light or light on dark")
 
 
 def run(args) -> int:
+    metadata = read(args.checkpoint)[1]
+    if "model" not in metadata:
+        raise UsageError(f"{args.checkpoint}: not a checkpoint of `pyops train lenet5`, nor of a network of create_model: its metadata has "
+                         f"{', '.join(metadata) or 'nothing'}")
+    if not is_own(metadata):
+        return of_classes(args)
     model, metadata = load(args.checkpoint)
     image = prepare(open_grey(args.image), int(metadata["box"]))
     probabilities = predict(model, image)
@@ -26,18 +32,37 @@ def run(args) -> int:
     return 0
 
 
-def load(path: Path):
-    """The model of a checkpoint and the checkpoint's metadata. UsageError says what does not fit."""
-    from .. import models, nn, train
+def of_classes(args) -> int:
+    from .opened import chances, likeliest, opened
+    model, image, names = opened(args.checkpoint, args.image)
+    print("\n".join(likeliest(*chances(model, image), names)))
+    return 0
+
+
+def is_own(metadata) -> bool:
+    """Whether `pyops train lenet5` wrote it."""
+    return metadata.get("model") == "lenet5" and "form" in metadata
+
+
+def read(path: Path):
+    """The checkpoint's arrays and metadata. UsageError where it cannot be read."""
+    from ..train import checkpoint
     try:
-        state, metadata = train.checkpoint.load(path)
+        return checkpoint.load(path)
     except ImportError as error:
         raise UsageError("reading a checkpoint needs safetensors: pip install 'pyops[train]'") from error
     except (OSError, ValueError) as error:
         raise UsageError(error) from error
+
+
+def load(path: Path):
+    """The model of a checkpoint of `pyops train lenet5` and the checkpoint's metadata. UsageError says what does not fit."""
+    from .. import models, nn
+    state, metadata = read(path)
     forms = {"1998": models.lenet5, "modern": models.lenet5_modern}
-    if metadata.get("model") != "lenet5" or metadata.get("form") not in forms or not metadata.get("box", "").isdigit():
-        raise UsageError(f"{path}: not a checkpoint of `pyops train lenet5`: its metadata is {metadata or 'empty'}")
+    if not is_own(metadata) or metadata["form"] not in forms or not metadata.get("box", "").isdigit():
+        told = {key: metadata.get(key) for key in ("model", "form", "box")}
+        raise UsageError(f"{path}: not a checkpoint of `pyops train lenet5`: its metadata has {told}")
     with nn.init.skip_draws():
         model = forms[metadata["form"]]().eval()
     try:

@@ -1,6 +1,7 @@
 """Ops on arrays that already lie on a GPU: CuPy arrays, torch CUDA tensors, and whatever has __cuda_array_interface__.
 
-The result is of the first argument's kind and is queued on that library's current stream; nothing waits for the device.
+The result is of the first argument's kind and is queued on that library's current stream; nothing waits for the device. Some ops keep the layout
+of arrays whose channels lie last (channels_last.py); all other results are contiguous.
 """
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..backends import get_backend
+from . import channels_last
 
 REALS = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
 
@@ -27,18 +29,19 @@ def _is_bfloat16_on_cuda(value):
 def call(op, inputs, attrs, kinds):
     """op on device arrays. TypeError and ValueError name the op, the input and the rule."""
     backend = get_backend("cuda")
+    import cupy
     first = next(v for v in inputs if v is not None)
     with _stream_of(first):
         arrays = [_array(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds))]
         real = _real(op, arrays, kinds)
         kernels = backend.kernels(real)
-        result = op.forward(kernels, *arrays, **attrs)
+        result = channels_last.forward(op, kernels, arrays, attrs, cupy.ascontiguousarray)
         back = _back(first)
         return tuple(map(back, result)) if isinstance(result, tuple) else back(result)
 
 
 def _array(op, position, value, kind):
-    """A contiguous CuPy view (or copy) of one input, integers as int64."""
+    """A CuPy view of one input, integers as int64."""
     import cupy
     if value is None and kind in "oj":
         return None
@@ -57,7 +60,7 @@ def _array(op, position, value, kind):
         if array.dtype.kind not in "iu":
             raise TypeError(f"{op.name}: input {position} must be an integer array, got {array.dtype} {array.shape}")
         array = array.astype(np.int64, copy=False)
-    return cupy.ascontiguousarray(array)
+    return array
 
 
 def viewed(value):

@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 from functools import partial
 
+import numpy as np
+
 from ..backends import DTYPES, Into, KernelSet
+from .arguments import ACC
 from .source import KERNELS
 
 
@@ -29,6 +32,7 @@ class DeviceKernels(KernelSet):
     def __init__(self, device):
         self.__dict__.update({name: partial(f, device) for name, f in launchers().items()})
         self.real, self.dtype, self.device = device.real, device.dtype, device
+        self.acc = np.dtype(ACC[device.real])
 
     def empty(self, shape, dtype=None):
         return self.device.empty(shape, dtype or self.dtype)

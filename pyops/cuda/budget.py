@@ -1,6 +1,7 @@
 """The budget: for every CUDA kernel the most registers, static shared memory and spilled bytes that any architecture and type may take.
 
-Nothing shall spill; where a compiler spills a few bytes around the calls that division and roots become, the table shows how many.
+Nothing spills. Where the compiler saves registers it might have around the calls that division and roots become, a least number of blocks
+in __launch_bounds__ gives them back.
 
     python -m pyops.cuda.budget            compile all kernels and compare them with kernels/cuda_budget.txt
     python -m pyops.cuda.budget --write    and keep what they take now as the new table
@@ -21,17 +22,19 @@ SLACK = 8   # registers: counts move a little from one NVRTC to the next
 
 def compilations() -> list[tuple[Source, str]]:
     """Every file in the forms that it has."""
-    return [(Source(path, real), arch) for path in cuda_files() for real, arch in forms(Source(path, "f32").required)]
+    files = [Source(path, "f32") for path in cuda_files()]
+    return [(Source(file.path, real), arch) for file in files for real, arch in forms(file.required, file.reals)]
 
 
-def forms(required: str) -> list[tuple[str, str]]:
+def forms(required: str, reals: tuple[str, ...] = REALS) -> list[tuple[str, str]]:
     """(type, architecture): float for every architecture that is not older than the required one; the other types, whose code is the same but
-    for the type, for one. What requires sm_NNa runs on nothing else, and is compiled for it alone."""
+    for the type, for one. Of a file that has no float, its first type takes float's place. What requires sm_NNa runs on nothing else, and is
+    compiled for it alone."""
     if required.endswith("a"):
-        return [(real, required) for real in REALS]
+        return [(real, required) for real in reals]
+    first, *others = reals
     least = int(required[3:] or 0)
-    return [(real, arch) for real, arch in [*(("f32", a) for a in ARCHITECTURES), ("f64", "sm_90"), ("f16", "sm_90"), ("bf16", "sm_90")]
-            if int(arch[3:]) >= least]
+    return [(real, arch) for real, arch in [*((first, a) for a in ARCHITECTURES), *((real, "sm_90") for real in others)] if int(arch[3:]) >= least]
 
 
 def measured() -> Iterator[tuple[str, str, str, Resources]]:

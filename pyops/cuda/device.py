@@ -9,7 +9,7 @@ from .arguments import argument
 from .emulated import dtype_of
 from .nvrtc import compile_cubin, cubin_path
 from .source import Source, kernel_source
-from .tensor_map import tensor_map
+from .tensor_map import im2col_map, tensor_map
 
 OLDEST = (7, 5)          # compute capability that the kernels are written for
 STATIC_SHARED = 48 << 10   # bytes of dynamic shared memory that a kernel gets unasked
@@ -129,6 +129,10 @@ class CupyDevice:
     def tensor_map(self, array, box):
         """What a kernel's TensorMap (hopper.cuh) is passed; see pyops.cuda.tensor_map."""
         return tensor_map(array, box)
+
+    def im2col_map(self, array, lower, upper, step, pixels, channels):
+        """The same for pixels of an (N, H, W, C) array."""
+        return im2col_map(array, lower, upper, step, pixels, channels)
 
     def launch(self, file, kernel, grid, block, args, shared=0, stream=None, **defines):
         """Queues kernels/`file`'s `kernel` on `stream` (CuPy's current one if None); an empty grid launches nothing."""

@@ -10,6 +10,7 @@ import numpy as np
 from .arguments import argument
 from .emulator import Module
 from .source import kernel_source
+from .tensor_map import emulated_im2col_map, emulated_map
 
 
 class KernelFault(AssertionError):
@@ -91,6 +92,12 @@ class EmulatedDevice:
 
     def get(self, array):
         return array
+
+    def tensor_map(self, array, box):
+        return emulated_map(array, box)
+
+    def im2col_map(self, array, lower, upper, step, pixels, channels):
+        return emulated_im2col_map(array, lower, upper, step, pixels, channels)
 
     def launch(self, file, kernel, grid, block, args, shared=0, stream=None, **defines):
         """Runs kernels/`file`'s `kernel`. KernelFault if the checker objects; an empty grid launches nothing."""

@@ -4,7 +4,7 @@
     report = module.function("softmax_rows")((rows,), (256,), [x, y, np.int32(cols)])
     assert not report.errors, report
 
-The checked build is instrumented as for ThreadSanitizer, whose hooks csrc/emulator/runtime.cpp defines; the fast build is plain -O2.
+The checked build is instrumented as for ThreadSanitizer, whose hooks csrc/emulator/checker.cpp defines; the fast build is plain -O2.
 Objects are kept in the user's cache folder (PYOPS_CACHE names another), under a digest of all that went into them.
 """
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -35,12 +36,19 @@ CHECKED = ["-O1", "-march=native", "-fsanitize=thread", "--param", "tsan-instrum
            # what would merge, move or widen accesses and so hide what a kernel does
            "-fno-tree-vectorize", "-fno-tree-loop-im", "-fno-if-conversion", "-fno-store-merging", "-fno-tree-sra",
            "-fno-tree-loop-distribute-patterns", "-fno-hoist-adjacent-loads"]
+SONAME = "libcuemu.so"   # the same of every runtime: one that changes leaves compiled kernels as they are
 STACK = 128 << 10   # bytes a thread
+_building, _one_at_a_time = threading.Lock(), threading.Lock()   # the library has one block, and a call to it lets other Python threads run
 SHARED_MOST = 232448   # of dynamic shared memory: more than any GPU has
 
 
 def compiler() -> str:
     return os.environ.get("CXX", "g++")
+
+
+def more_flags(checked=False) -> list[str]:
+    """What PYOPS_EMULATOR_CXXFLAGS adds: sanitizers, another -march (`make sanitize-emulator`). No sanitizers to `checked` kernels, whose hooks are ours."""
+    return [flag for flag in os.environ.get("PYOPS_EMULATOR_CXXFLAGS", "").split() if not (checked and "sanitize" in flag)]
 
 
 def missing() -> str:
@@ -69,12 +77,15 @@ class CompileError(RuntimeError):
 @lru_cache(1)
 def runtime() -> Path:
     """The scheduler and checker, compiled once a machine."""
-    source = FOLDER / "runtime.cpp"
-    library = cache_folder() / f"runtime-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
-    if not library.exists():
-        made = library.with_suffix(f".{os.getpid()}.tmp")
-        command([compiler(), "-O2", "-g", "-std=c++17", "-fPIC", "-shared", str(source), "-o", str(made), f"-Wl,-soname,{library.name}"])
-        os.replace(made, library)
+    files = sorted(p for p in FOLDER.iterdir() if p.suffix in (".cpp", ".h"))
+    flags = ["-O2", "-g", "-std=c++17", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", *more_flags()]
+    key = digest(*(p.read_bytes() for p in files), *flags, compiler())
+    library = cache_folder() / f"runtime-{key[:16]}.so"
+    with _building:   # kernels are compiled from several threads
+        if not library.exists():
+            made = library.with_suffix(f".{os.getpid()}.tmp")
+            command([compiler(), *flags, "-shared", *(str(p) for p in files if p.suffix == ".cpp"), "-o", str(made), f"-Wl,-soname,{SONAME}"])
+            os.replace(made, library)
     return library
 
 
@@ -88,12 +99,25 @@ def runtime_library():
 
 @lru_cache(1)
 def headers_digest() -> str:
-    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted((FOLDER / "include").iterdir()))).hexdigest()
+    return digest(*(p.read_bytes() for p in sorted((FOLDER / "include").iterdir())))
+
+
+def digest(*parts: str | bytes) -> str:
+    return hashlib.sha256(b"\0".join(p.encode() if isinstance(p, str) else p for p in parts)).hexdigest()
+
+
+class _Launch(C.Structure):
+    """cuemu::Launch in csrc/emulator/block.h, field by field."""
+    _fields_ = [("kernel", C.c_void_p), ("arguments", C.POINTER(C.c_void_p)), ("grid", C.c_uint * 3), ("block", C.c_uint * 3),
+                ("dynamic_shared", C.c_size_t), ("stack", C.c_size_t),
+                *((n, C.c_int) for n in ("order", "checked", "profile", "strict_exit", "flush_denormals")),
+                ("access_limit", C.c_uint64), ("base", C.c_size_t)]
 
 
 class _Counts(C.Structure):
+    """cuemu::Counts there."""
     _fields_ = [*((n, C.c_uint64) for n in ("barriers", "switches", "accesses", "collectives", "global_loaded", "global_stored",
-                                            "shared_loaded", "shared_stored", "atomics")), ("errors", C.c_int), ("fatal", C.c_int)]
+                                            "shared_loaded", "shared_stored", "atomics")), ("faults", C.c_int), ("stopped", C.c_int)]
 
 
 @dataclass(frozen=True)
@@ -203,10 +227,10 @@ def _between(segments, holes):
 
 def build(source: Source, checked: bool) -> Path:
     """The library of `source`, from the cache or compiled into it."""
-    flags = [*BASE, *(CHECKED if checked else FAST), f"-I{FOLDER / 'include'}", *(o for o in source.options if o[:2] in ("-D", "-I")),
+    flags = [*BASE, *(CHECKED if checked else FAST), *more_flags(checked), f"-I{FOLDER / 'include'}", *(o for o in source.options if o[:2] in ("-D", "-I")),
              "-include", str(FOLDER / "include" / "cuemu.h")]
-    key = hashlib.sha256("\0".join([headers_digest(), source.digest, runtime().name, compiler(), *flags]).encode()).hexdigest()[:24]
-    library = cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{key}.so"
+    key = digest(headers_digest(), source.digest, compiler(), *flags)
+    library = cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{key[:24]}.so"
     if library.exists():
         return library
     names = kernels_of(source.text)
@@ -218,7 +242,7 @@ def build(source: Source, checked: bool) -> Path:
         cpp, obj, made = (Path(folder) / f"kernel.{e}" for e in ("cpp", "o", "so"))
         cpp.write_text(text)
         command([compiler(), *flags, str(cpp), "-o", str(obj)])
-        command([compiler(), "-shared", str(obj), "-o", str(made), str(runtime()), f"-Wl,-rpath,{cache_folder()}", "-Wl,-z,defs"])
+        command([compiler(), "-shared", *more_flags(checked), str(obj), "-o", str(made), str(runtime()), "-Wl,-z,defs"])
         os.replace(made, library)
     return library
 
@@ -247,9 +271,13 @@ class Function:
         check_launch(self.name, grid, block, shared)
         if len(args) != len(self.signature):
             raise TypeError(f"{self.name}: {len(self.signature)} parameters, {len(args)} arguments")
+        values, regions = self._marshal(args)
+        with _one_at_a_time:
+            return self._launch(grid, block, values, regions, shared, order, profile, strict_exit, ftz, limit)
+
+    def _launch(self, grid, block, values, regions, shared, order, profile, strict_exit, ftz, limit) -> Report:
         lib, module = runtime_library(), self.module
         lib.cuemu_reset()
-        values, regions = self._marshal(args)
         for name, address, size, readonly in regions:
             self._region(name, address, size, 0, readonly)
         if shared:
@@ -259,15 +287,15 @@ class Function:
         for address, size in module.module_regions:
             self._region("module", address, size, 2)
         pointers = (C.c_void_p * max(1, len(values)))(*(C.addressof(v) for v in values))
+        launch = _Launch(C.cast(self._entry, C.c_void_p), pointers, grid, block, shared, STACK, order, module.checked, profile, strict_exit, ftz, limit,
+                         module.base)
         counts = _Counts()
-        lib.cuemu_launch(self._entry, pointers, (C.c_uint * 3)(*grid), (C.c_uint * 3)(*block), C.c_size_t(shared), order,
-                         int(module.checked), int(profile), int(strict_exit), int(ftz), C.c_uint64(limit), C.c_size_t(module.base),
-                         C.c_size_t(STACK), C.byref(counts))
+        lib.cuemu_launch(C.byref(launch), C.byref(counts))
         return Report(counts, self._faults(), self._traffic() if profile else [])
 
     @staticmethod
     def _region(name, address, size, space, readonly=False):
-        runtime_library().cuemu_add_region(name.encode(), C.c_void_p(address), C.c_size_t(size), space, int(readonly), 0)
+        runtime_library().cuemu_add_region(name.encode(), C.c_void_p(address), C.c_size_t(size), space, int(readonly))
 
     def _marshal(self, args):
         """C values of the arguments, and the memory that they let the kernel use: (name, address, bytes, read-only)."""

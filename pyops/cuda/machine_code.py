@@ -35,9 +35,9 @@ def missing() -> str:
 
 
 @lru_cache(64)
-def instructions(file: str, real: str, arch: str) -> dict[str, Counter]:
-    """Kernel -> how often each instruction stands in it, for kernels/`file` compiled for `real` and `arch`."""
-    cubin, _ = compile_cubin(kernel_source(file, real), arch)
+def instructions(file: str, real: str, arch: str, **defines) -> dict[str, Counter]:
+    """Kernel -> how often each instruction stands in it, for kernels/`file` compiled for `real` and `arch` with these macros."""
+    cubin, _ = compile_cubin(kernel_source(file, real, **defines), arch)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as kept:
         kept.write(cubin)
         kept.flush()

@@ -44,6 +44,12 @@ class Source:
         found = re.search(r"requires (sm_\d+a?)", self.text[:600])
         return found[1] if found else ""
 
+    @property
+    def reals(self) -> tuple[str, ...]:
+        """The element types that the file is for: those that its first lines name ("f16 and bf16 only"), or all."""
+        found = re.search(r"(\w+) and (\w+) only", self.text[:600])
+        return found.groups() if found else REALS
+
 
 def kernel_source(file: str, real: str, **defines) -> Source:
     """The Source of `file`, a path under kernels/ such as "softmax/cuda.cu"."""

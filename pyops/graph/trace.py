@@ -38,7 +38,7 @@ _tracer: ContextVar[Tracer | None] = ContextVar("pyops_tracer", default=None)
 
 class ShapeKernels:
     """Stands in for a backend's kernels where only shapes matter."""
-    real, dtype = "f32", FLOAT
+    real, dtype, acc = "f32", FLOAT, FLOAT
 
     def empty(self, shape, dtype=None):
         return np.zeros(shape, dtype or self.dtype)

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 import numpy as np
 
 from .. import nn
+from ..models.lenet5 import PartialConv2d
 from ..tensor import Tensor, no_grad
 
 
 def convolutions(model) -> dict[str, nn.Module]:
-    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+    return {name: m for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, PartialConv2d))}
 
 
 @contextmanager
@@ -33,7 +34,8 @@ def layer_of(model, name: str):
 
 
 def filters(model, layer: str | None = None) -> list[np.ndarray]:
-    """The kernels of a convolution as images, (3, k, k) where it sees three channels, else (k, k): the mean over its inputs' channels.
+    """The kernels of a convolution as images, (3, k, k) where it sees three channels, else (k, k): the mean over its inputs' channels; of
+    LeNet-5's C3 the kernel of each connection.
 
     layer: its dotted name; None for the first. ValueError where it is no convolution.
     """
@@ -44,6 +46,8 @@ def filters(model, layer: str | None = None) -> list[np.ndarray]:
     if layer not in found:
         raise ValueError(f"filters: {layer!r} is no convolution of {type(model).__name__}; there are {', '.join(found)}")
     weight = found[layer].weight.data
+    if weight.ndim == 2:   # of a PartialConv2d, a kernel for each connection
+        return list(weight.reshape(-1, *found[layer].dense[2:]))
     return list(weight if weight.shape[1] == 3 else weight.mean(1))
 
 

@@ -1,8 +1,13 @@
 """What every network that classifies images has in common: maps first, then the classifier on top of them."""
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .. import functional as F
 from .. import nn
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 ACTIVATIONS = (None, "softmax", "sigmoid")
 POOLINGS = (None, "avg", "max")
@@ -21,6 +26,7 @@ class Classifier(nn.Module):
     activation: str | None = None
     layout: str | None = None   # "keras": padding, strides and constants of keras.applications, as its weights need them
     own_head: bool = False   # whether `head` stands in for the published classifier
+    recipe: Recipe | None = None   # what create_model was asked for, so that a file of weights can say it
 
     def maps(self, input):
         raise NotImplementedError(f"{type(self).__name__} defines no maps")
@@ -50,6 +56,8 @@ class Classifier(nn.Module):
         """Removes the head, in place: the trunk alone, for transfer."""
         if pooling not in POOLINGS:
             raise ValueError(f"{type(self).__name__}: pooling must be None, 'avg' or 'max', got {pooling!r}")
+        if self.own_head:
+            self.own_head, self.head = False, None
         for name in self.head_names:
             setattr(self, name, None)
         self.top, self.pooling = False, pooling
@@ -60,7 +68,6 @@ class Classifier(nn.Module):
         if not isinstance(classes, int) or classes < 1 or any(not isinstance(n, int) or n < 1 for n in hidden) or pooling not in ("avg", "max"):
             raise ValueError(f"{type(self).__name__}.with_head: classes and hidden must be positive ints and pooling 'avg' or 'max', got "
                              f"{classes!r}, {hidden!r} and {pooling!r}")
-        self.own_head = False
         self.without_top(None)
         channels = self.channels()
         self.pooling = pooling
@@ -70,6 +77,8 @@ class Classifier(nn.Module):
             channels = width
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(channels, classes))
         self.own_head = True
+        if self.recipe is not None:
+            self.recipe.head = {"classes": classes, "hidden": list(hidden), "dropout": dropout, "pooling": pooling}
         return self
 
     def channels(self) -> int:

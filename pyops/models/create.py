@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from inspect import signature
+from typing import get_type_hints
 
 from ..nn import init
 from . import weights as weight_files
@@ -23,6 +25,7 @@ from .mobilenet_v2 import mobilenet_v2
 from .mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
 from .nasnet import nasnet_large, nasnet_mobile
 from .plain import plain18, plain34
+from .recipe import Recipe
 from .resnet import resnet101, resnet152, resnet18, resnet34, resnet50
 from .resnet_v2 import resnet101_v2, resnet152_v2, resnet50_v2
 from .shufflenet_v2 import shufflenet_v2_x0_5, shufflenet_v2_x1_0, shufflenet_v2_x1_5, shufflenet_v2_x2_0
@@ -58,6 +61,7 @@ FAMILIES: dict[str, tuple[Callable[..., Classifier], ...]] = {
 }
 MODELS = {make.__name__: make for makes in FAMILIES.values() for make in makes}
 FIXED_CLASSES = {"lenet5": 10}   # its classes are drawn digits
+CHANGEABLE = ("width_mult", "depth_mult", "dropout")   # classes without a default for these have functions that give one
 
 
 def list_models() -> list[str]:
@@ -74,7 +78,8 @@ def create_model(name: str, weights=None, include_top: bool = True, pooling: str
     network does it itself). include_top=False leaves out the classifier: the model then returns its last feature maps (N, C, H, W), or
     (N, C) with pooling "avg" or "max". classes: None for the published number (1000; of LeNet-5 and All-CNN 10). classifier_activation:
     None for logits, "softmax", or "sigmoid". settings: of the network's own function, such as dropout.
-    Raises ValueError for an unknown name (with the closest), an unknown pooling or activation, or weights that do not fit, with a report.
+    Raises ValueError for an unknown name (with the closest), an unknown pooling or activation, numbers out of range, or weights that do not
+    fit, with a report; TypeError for a setting that the network does not have; FileNotFoundError.
     """
     if name not in MODELS:
         close = get_close_matches(str(name), MODELS, n=3, cutoff=0.4)
@@ -86,9 +91,14 @@ def create_model(name: str, weights=None, include_top: bool = True, pooling: str
         raise ValueError(f"create_model: classifier_activation must be None, 'softmax' or 'sigmoid', got {classifier_activation!r}")
     if include_top and pooling is not None:
         raise ValueError(f"create_model: pooling={pooling!r} has a meaning only with include_top=False")
+    if not isinstance(include_top, bool):
+        raise ValueError(f"create_model: include_top must be True or False, got {include_top!r}")
+    check_settings(name, settings)
     if classes is not None:
-        check_classes(name, classes)
-        settings |= {} if name in FIXED_CLASSES else {"num_classes": classes}
+        classes = checked_classes(name, classes, settings)
+    recipe = Recipe(name, settings if classes is None else {"classes": classes, **settings})
+    if classes is not None:
+        settings = settings if name in FIXED_CLASSES else {**settings, "num_classes": classes}
     if weights is None:
         model = MODELS[name](**settings)
     else:
@@ -96,15 +106,29 @@ def create_model(name: str, weights=None, include_top: bool = True, pooling: str
             model = MODELS[name](**settings)
     if not include_top:
         model.without_top(pooling)
-    model.activation = classifier_activation
+    model.activation, model.recipe = classifier_activation, recipe
     if weights is not None:
         weight_files.load(model, weights)
     return model
 
 
-def check_classes(name: str, classes) -> None:
-    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
+def checked_classes(name: str, classes, settings) -> int:
+    if "num_classes" in settings:
+        raise ValueError(f"create_model: classes={classes!r} and num_classes={settings['num_classes']!r} are one setting; give one of them")
+    if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 1:
         raise ValueError(f"create_model: classes must be a positive int or None, got {classes!r}")
     if classes != FIXED_CLASSES.get(name, classes):
         raise ValueError(f"create_model: {name} has {FIXED_CLASSES[name]} classes, not {classes}: they are pictures of digits; "
                          "lenet5_modern takes any number")
+    return int(classes)
+
+
+def check_settings(name: str, settings) -> None:
+    """Names: those that the class has a default for, and those that a family's functions set but let be changed."""
+    parameters = signature(get_type_hints(MODELS[name])["return"]).parameters
+    known = [key for key, p in parameters.items() if p.default is not p.empty or key in CHANGEABLE]
+    if unknown := [key for key in settings if key not in known]:
+        raise TypeError(f"create_model: {name} has no setting {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
+    for key in ("width_mult", "depth_mult"):
+        if key in settings and not settings[key] > 0:
+            raise ValueError(f"create_model: {key} must be positive, got {settings[key]!r}")

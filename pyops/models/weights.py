@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 
 from . import keras_names
 from .keras_layout import to_keras
+from .recipe import describe
 
 
 def inverted_blocks(places: Mapping[str, str], stages: str):
@@ -40,7 +42,7 @@ def read_for(model, path) -> dict[str, np.ndarray]:
     such a model. FileNotFoundError; ValueError where the file is damaged or of another kind."""
     path, family, metadata = Path(path), type(model).__name__, {}
     if not path.is_file():
-        raise FileNotFoundError(f"weights: {path}: no such file")
+        raise FileNotFoundError(f"weights: {path}: no such file; weights takes a file's path, and nothing is downloaded")
     if path.suffix == ".h5":
         return read_keras(model, path)
     if path.suffix == ".safetensors":
@@ -70,15 +72,31 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError as why:
         raise ImportError(f"weights: {path}: reading a {path.suffix} file needs torch; a .safetensors file does not") from why
+    with open(path, "rb") as file:
+        if not file.read(2).startswith((b"PK", b"\x80")):   # a zip archive, or a pickle as torch wrote before 1.6
+            raise ValueError(f"weights: {path}: not a file of torch.save")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as why:   # torch raises of many kinds for what is no checkpoint, or for one that wants to run code
-        raise ValueError(f"weights: {path}: not a file of plain tensors: {type(why).__name__}: {str(why).splitlines()[0]}") from why
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as why:   # a whole module, or a file that wants to run code
+        raise ValueError(f"weights: {path}: not a file of plain tensors: it holds Python objects, which are not read because they may run code; "
+                         "write model.state_dict() instead") from why
+    except Exception as why:   # torch raises of many kinds for what is no checkpoint
+        first = str(why).splitlines()[0].partition(". ")[0]
+        raise ValueError(f"weights: {path}: not a file of plain tensors, or a damaged one: {type(why).__name__}: {first}") from why
+    state = state_dict_in(found)
     if not isinstance(state, Mapping) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
-        raise ValueError(f"weights: {path}: holds no state_dict, a mapping from names to tensors")
+        keys = f" among {', '.join(map(str, list(found)[:8]))}" if isinstance(found, Mapping) else ""
+        raise ValueError(f"weights: {path}: holds no state_dict, a mapping from names to tensors{keys}")
     return {k: (v.float() if v.dtype == torch.bfloat16 else v).detach().numpy() for k, v in state.items()}   # NumPy has no bfloat16
+
+
+def state_dict_in(found):
+    """What a training script's file holds of the model, as torchvision, timm and Lightning call it, without DistributedDataParallel's "module."."""
+    if isinstance(found, Mapping):
+        found = next((found[key] for key in ("state_dict", "model_state_dict", "model") if isinstance(found.get(key), Mapping)), found)
+        if found and all(str(key).startswith("module.") for key in found):
+            return {key.removeprefix("module."): value for key, value in found.items()}
+    return found
 
 
 def renamed(state: Mapping[str, np.ndarray], family: str, own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -119,7 +137,19 @@ def load(model, path) -> None:
     except ValueError as why:
         matched = sum(k in own and own[k].shape == v.shape for k, v in state.items())
         raise ValueError(f"weights: {path} does not fit {type(model).__name__}: {matched} of its {len(state)} arrays match the model's "
-                         f"{len(own)}\n{shortened(str(why))}") from why
+                         f"{len(own)}{origin(path)}\n{shortened(str(why))}") from why
+
+
+def origin(path) -> str:
+    """What a file of ours says of itself."""
+    if Path(path).suffix != ".safetensors":
+        return ""
+    from ..train.checkpoint import load as read
+    metadata = read(path)[1]
+    if "model" not in metadata:
+        return ""
+    head = " and a head of its own" if "head" in metadata else ""
+    return f"; it is of {metadata['model']} with settings {metadata.get('settings', '{}')}{head}, as pyops.train.load_model makes it"
 
 
 def reshaped(array: np.ndarray, own: np.ndarray | None) -> np.ndarray:
@@ -128,15 +158,21 @@ def reshaped(array: np.ndarray, own: np.ndarray | None) -> np.ndarray:
     return array.reshape(own.shape) if kinds and array.size == own.size and array.shape[0] == own.shape[0] else array
 
 
-def shortened(report: str, most: int = 20) -> str:
-    lines = report.splitlines()
-    return "\n".join(lines if len(lines) <= most else [*lines[:most], f"  ... and {len(lines) - most} more"])
+def shortened(report: str, most: int = 6) -> str:
+    """The first lines of each kind: missing, unexpected, of another shape."""
+    head, *lines = report.splitlines()
+    kinds: dict[str, list[str]] = {}
+    for line in lines:
+        kind = line.strip().partition(":")[0]
+        kinds.setdefault(kind if kind in ("missing", "unexpected") else "of another shape", []).append(line)
+    kept = [[*found[:most], *([f"  ... and {len(found) - most} more {kind}"] if len(found) > most else [])] for kind, found in kinds.items()]
+    return "\n".join([head, *(line for found in kept for line in found)])
 
 
 def save(model, path) -> None:
-    """Writes a model's parameters and buffers as a safetensors file, under their names here."""
+    """Writes a model's parameters and buffers as a safetensors file, under their names here, with what builds it again (train.load_model)."""
     from ..train.checkpoint import save as write
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"weights: {path}: the name must end in .safetensors")
     layout = {"layout": model.layout} if getattr(model, "layout", None) else {}
-    write(path, model.state_dict(), {"family": type(model).__name__} | layout)
+    write(path, model.state_dict(), {"family": type(model).__name__} | layout | describe(model))

@@ -132,7 +132,7 @@ def broadcasts(shape, to):
 
 def forward(k, q, key, v, mask, *, causal, scale, gqa):
     p = check(q, key, v, mask, causal=causal, scale=scale, gqa=gqa)
-    y, logsum = k.empty(p.shape), k.empty(p.shape[:-1])
+    y, logsum = k.empty(p.shape), k.empty(p.shape[:-1], k.acc)
     k.attention(q, key, v, mask, p.lead, p.sizes, *p.strides, causal, scale, y, logsum)
     return y, logsum
 

@@ -109,7 +109,7 @@ def forward(k, x, mean, var, weight, bias, *, eps):
 def forward_training(k, x, weight, bias, *, eps):
     check_training(x, weight, bias, eps=eps)
     channels = x.shape[1:2]
-    y, mean, var = k.empty(x.shape), k.empty(channels), k.empty(channels)
+    y, mean, var = k.empty(x.shape), k.empty(channels, k.acc), k.empty(channels, k.acc)
     if x.size:
         k.batch_norm_training(x, weight, bias, eps, y, mean, var)
     else:
@@ -132,6 +132,7 @@ def gradient_training(ctx: Context):
 def backward(k, dy, x, weight, mean, var, *, eps, training):
     channels = x.shape[1:2]
     dx, dweight, dbias = k.empty(x.shape), k.empty(channels), k.empty(channels)
+    mean, var = (v.astype(k.acc, copy=False) for v in (mean, var))   # running ones have the type of x
     k.batch_norm_backward(dy, x, weight, mean, var, eps, training, dx, dweight, dbias)
     return dx, dweight, dbias
 

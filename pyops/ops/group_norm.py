@@ -69,7 +69,7 @@ def plan(x, weight, bias, groups, eps):
 def forward(k, x, weight, bias, *, groups, eps):
     check(x, weight, bias, groups=groups, eps=eps)
     statistics = (x.shape[0], groups)
-    y, mean, var = k.empty(x.shape), k.empty(statistics), k.empty(statistics)
+    y, mean, var = k.empty(x.shape), k.empty(statistics, k.acc), k.empty(statistics, k.acc)
     if x.size:
         k.group_norm(x, weight, bias, groups, eps, y, mean, var)
     else:

@@ -54,7 +54,7 @@ def plan(x, weight, bias, ndim, eps):
 
 def forward(k, x, weight, bias, *, ndim, eps):
     rows = check(x, weight, bias, ndim=ndim, eps=eps)
-    y, mean, rstd = k.empty(x.shape), k.empty((rows,)), k.empty((rows,))
+    y, mean, rstd = k.empty(x.shape), k.empty((rows,), k.acc), k.empty((rows,), k.acc)
     k.layer_norm(x, weight, bias, eps, y, mean, rstd)
     return y, mean, rstd
 
@@ -110,7 +110,7 @@ def plan_rms(x, weight, ndim, eps):
 
 def forward_rms(k, x, weight, *, ndim, eps):
     rows = check_rms(x, weight, ndim=ndim, eps=eps)
-    y, rrms = k.empty(x.shape), k.empty((rows,))
+    y, rrms = k.empty(x.shape), k.empty((rows,), k.acc)
     k.rms_norm(x, weight, EPSILON[k.real] if eps is None else eps, y, rrms)
     return y, rrms
 

@@ -267,7 +267,7 @@ class Layer:
         """y, h, for an LSTM C; with keep also gates and, for an LSTM, cell states of every step."""
         p = self.check(x, h0, c0, lengths, *weights, cell=cell, batch_first=batch_first)
         two, (directions, rows, values) = cell == "lstm", p.gates
-        rows = rows if lengths is None else int(lengths.sum())
+        rows = int(lengths.sum()) if keep and lengths is not None else rows   # a GPU is not waited for where nothing is kept
         ends = [k.empty(p.y), k.empty(p.h), k.empty(p.c if two else (0,))]
         gates, cells = (aligned(k, (directions, rows, n)) if keep and n else k.empty((0,)) for n in (values, two * p.units))
         packed = workspace.take(k, "weights", p.packed)

@@ -3,6 +3,7 @@
 Needs the extra `train`: pip install "pyops[train]" (matplotlib, Optuna, Pillow, rich, safetensors, scikit-learn), each only where it is used.
 """
 from . import augment, checkpoint
+from .checkpoint import load_model
 from .cifar import cifar, read_cifar
 from .data import Digits, batches, mnist, uci_digits
 from .dataset import ArrayDataset, Normalize, Split, to_unit
@@ -23,6 +24,6 @@ from .transfer import freeze, replace_head, unfreeze
 
 __all__ = ["ArrayDataset", "Choice", "Diagnosis", "Digits", "Epoch", "ImageFolder", "Measured", "NonFinite", "NonFiniteError", "Normalize",
            "Progress", "Range", "SanityReport", "Split", "TextTrainer", "Trainer", "augment", "batches", "checkpoint", "chunks", "cifar",
-           "confusion_matrix", "diagnose", "evaluate", "first_non_finite", "freeze", "gallery", "measure", "mnist", "penalty", "plain_batches",
-           "read_cifar", "read_idx", "replace_head", "sanity_check", "search", "show", "to_unit", "top_k", "training_batches", "uci_digits",
+           "confusion_matrix", "diagnose", "evaluate", "first_non_finite", "freeze", "gallery", "load_model", "measure", "mnist", "penalty",
+           "plain_batches", "read_cifar", "read_idx", "replace_head", "sanity_check", "search", "show", "to_unit", "top_k", "training_batches", "uci_digits",
            "unfreeze", "wrong_predictions"]

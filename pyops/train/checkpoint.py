@@ -83,6 +83,21 @@ def load(path, resuming: bool = False) -> tuple[dict[str, np.ndarray], dict[str,
         raise ValueError(f"{path}: not a safetensors file, or a damaged one: {why}") from why
 
 
+def load_model(path):
+    """(model, metadata): the network of a checkpoint, or of a file of models.weights.save, built again with its weights, in evaluation mode.
+
+    FileNotFoundError; ValueError where the file is no such file, names no network of create_model, or its arrays do not fit it.
+    """
+    from ..models.recipe import rebuild
+    state, metadata = load(path)
+    try:
+        model = rebuild(metadata)
+        model.load_state_dict(state)
+    except ValueError as why:
+        raise ValueError(f"{path}: {why}") from why
+    return model.eval(), metadata
+
+
 def array_of(file, key: str, path) -> np.ndarray:
     try:
         return file.get_tensor(key)

@@ -55,7 +55,7 @@ def diagnose(history: Sequence, batch_losses: Sequence[float] | None = None, cla
     train, test = (np.array([getattr(e, f"{kind}_loss") for e in history], float) for kind in ("train", "test"))
     right, checked = (np.array([getattr(e, f"{kind}_accuracy") for e in history], float) for kind in ("train", "test"))
     chance = np.log(classes)
-    found = [*rate(train, test, chance), *noise(batch_losses)]
+    found = [*rate(train, test, chance), *noise(batch_losses, chance)]
     if not any(f.name.startswith("rate") for f in found):   # a wrong rate hides what the network could do
         found += fit(train, test, right, checked, chance)
     return Diagnosis(tuple(found) or (Finding("healthy", f"training loss {train[-1]:.3g}, test loss {test[-1]:.3g}, accuracies "
@@ -77,15 +77,15 @@ def rate(train, test, chance):
         yield Finding("rate too high", f"the training loss is good ({last:.3g}), the test loss very high ({np.median(test):.3g})")
 
 
-def noise(batch_losses):
-    """The deviation of single steps from their running mean, in the second half of the training."""
+def noise(batch_losses, chance):
+    """The deviation of single steps from their running mean, in the second half of the training. Small losses hang on a few images: that is no noise."""
     if batch_losses is None or len(batch_losses) < 30:
         return
     losses = np.asarray(batch_losses, float)[len(batch_losses) // 2:]
     window = max(5, len(losses) // 10)
     smooth = np.convolve(losses, np.ones(window) / window, "valid")
     rest = losses[window // 2:window // 2 + len(smooth)] - smooth
-    if smooth.mean() > 0.05 and rest.std() > 0.5 * smooth.mean():
+    if smooth.mean() > 0.1 * chance and rest.std() > 0.5 * smooth.mean():
         yield Finding("noisy", f"single steps' losses deviate by {rest.std():.2g} from a running mean of {smooth.mean():.2g}")
 
 

@@ -74,11 +74,17 @@ class ImageFolder:
             return f"{type(why).__name__}: {why}"
         return ""
 
+    def _again(self, path: Path, rng: np.random.Generator | None) -> np.ndarray:
+        try:
+            return self.decoded(path, rng)
+        except Exception as why:
+            raise OSError(f"{path}: could be read when the set was made, and cannot now: {type(why).__name__}: {why}") from why
+
     def decoded(self, path: Path, rng: np.random.Generator | None = None) -> np.ndarray:
         return load_image(path, self.size, self.resize, self.channels, rng)
 
     def take(self, indices, rng: np.random.Generator | None = None):
-        images, targets = np.stack([self.decoded(self.paths[i], rng) for i in indices]), self.labels[indices]
+        images, targets = np.stack([self._again(self.paths[i], rng) for i in indices]), self.labels[indices]
         if rng is not None and self.augment is not None:
             images = self.augment(images, rng)
         inputs = self.prepare(images)

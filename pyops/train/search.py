@@ -96,12 +96,15 @@ def search(build: Callable[[dict, int], Trainer], space: Mapping[str, Range | Ch
 
     build(parameters, epochs) makes a Trainer with a model of its own; give it `patience` for the longer trainings to stop early. The coarse
     stage first tries the powers of ten of the first log range, the rest at the middle. The fine stage draws around the best of the coarse
-    one (Range.around). Trials that turn non-finite count as failed. ValueError for a bad setting or where every trial failed; ImportError
-    without Optuna.
+    one (Range.around). Trials that turn non-finite count as failed. ValueError for a bad setting or where every trial failed; TypeError for
+    a space or a build of another kind; ImportError without Optuna.
     """
     if not space or monitor not in MONITORS or min(coarse_trials, coarse_epochs, fine_epochs) < 1 or fine_trials < 0:
         raise ValueError(f"search: needs a space, a monitor of {', '.join(MONITORS)} and positive counts, got {len(space)} parameters, "
                          f"{monitor!r}, {coarse_trials}, {coarse_epochs}, {fine_trials}, {fine_epochs}")
+    for name, one in space.items():
+        if not isinstance(one, (Range, Choice)):
+            raise TypeError(f"search: {name} must be a Range or a Choice, got {one!r}")
     tried: list[Tried] = []
 
     def kept(one):
@@ -143,6 +146,8 @@ def run_stage(stage, build, space, trials, epochs, monitor, seed, first, report)
     def objective(trial):
         parameters, seen = {name: one.ask(trial, name) for name, one in space.items()}, []
         trainer = build(parameters, epochs)
+        if not isinstance(trainer, Trainer):
+            raise TypeError(f"search: build must return a Trainer, got {trainer!r}")
         told = trainer.report
 
         def each(epoch):

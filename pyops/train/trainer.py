@@ -3,18 +3,23 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from .. import random
+from ..models.classifier import Classifier
+from ..models.recipe import describe
 from ..optim import AdamW, Optimizer, OneCycleLR, ReduceLROnPlateau, clip_grad_norm_
 from ..tensor import Tensor, no_grad
 from . import checkpoint, curve, regularisation, state
 from .data import batches
 from .dataset import split_of
+from .description import describe_images
 from .loader import training_batches
 from .metrics import loss_of, measure, scores_of
 from .nonfinite import NonFiniteError, first_non_finite, gradients_finite, state_finite
@@ -68,6 +73,8 @@ class Trainer:
 
     After each epoch, and every checkpoint_every batches, out/checkpoint.safetensors is replaced in one rename; fit(resume=True) goes on
     from there to the same bits as a training that never stopped. With patience or keep_best, out/best.safetensors holds the best weights.
+    Both say how create_model built the model and what the images were like, so that load_model and `pyops inspect` need nothing else;
+    metadata is added to that, and wins.
     After each epoch report(epoch) is called and out/curve.png drawn, after each batch tick(epoch, batch, loss). A KeyboardInterrupt ends
     fit: `interrupted` is set and the files are those last written. A loss or gradient that is not finite raises NonFiniteError, which
     names the layer; the last checkpoint stays. batch_losses: of every step of this fit, for `diagnose`.
@@ -118,15 +125,42 @@ class Trainer:
         self.objective = self.loss or loss_of(self.model)
 
     def _check(self):
+        for name in ("epochs", "batch_size", "workers"):
+            if not hasattr(getattr(self, name), "__index__"):
+                raise TypeError(f"Trainer: {name} must be an int, got {getattr(self, name)!r}")
         for name, least in (("epochs", 0), ("batch_size", 1), ("l1", 0), ("l2", 0), ("min_delta", 0), ("workers", 0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"Trainer: {name} must be at least {least}, got {getattr(self, name)}")
         for name in ("clip_norm", "top_k", "patience", "checkpoint_every"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"Trainer: {name} must be positive or None, got {getattr(self, name)}")
+        if not isinstance(self.optimizer, (Optimizer, type(None))):
+            raise TypeError(f"Trainer: optimizer must be one of pyops.optim, made of the model's parameters, or None, got {self.optimizer!r}")
+        if self.schedule is not None and not callable(getattr(self.schedule, "step", None)):
+            raise TypeError(f"Trainer: schedule must be one of pyops.optim, made of the optimizer, or None, got {self.schedule!r}")
+        self._check_head()
         if self.monitor not in MONITORS or self.schedule_every not in ("step", "epoch"):
             raise ValueError(f"Trainer: monitor must be one of {', '.join(MONITORS)} and schedule_every step or epoch, got "
                              f"{self.monitor!r} and {self.schedule_every!r}")
+
+    def _check_head(self):
+        """The default loss wants logits of classes."""
+        if self.loss is not None or not isinstance(self.model, Classifier):
+            return
+        if not self.model.top and not self.model.own_head:
+            raise ValueError("Trainer: the model was created with include_top=False and has no classifier; call replace_head, or give a loss")
+        if self.model.activation is not None:
+            raise ValueError(f"Trainer: the model ends in {self.model.activation}, but cross-entropy takes logits; train it with "
+                             "classifier_activation=None and set model.activation afterwards, or give a loss")
+
+    def _check_classes(self, count: int):
+        """Of the data and of the model, at the first step, when both are known."""
+        names, highest = getattr(self.split.train, "classes", None), int(np.max(self.split.train.labels))
+        wanted = highest + 1 if names is None else max(highest + 1, len(names))
+        if wanted > count:
+            raise ValueError(f"Trainer: the data has {wanted} classes{named(names)}, the model {count}; create it with classes={wanted}")
+        if names is not None and wanted < count:
+            warnings.warn(f"Trainer: the model has {count} classes, the data {wanted}{named(names)}; the others will never be right", stacklevel=2)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -186,7 +220,13 @@ class Trainer:
     def _guarded(self, inputs, targets, epoch: int) -> tuple[float, int, float]:
         """One step, or NonFiniteError before it: the weights are then those before the step."""
         drawn = random.default_generator().bit_generator.state
-        result = self.batch(inputs, targets)
+        try:
+            result = self.batch(inputs, targets)
+        except ValueError as why:
+            if len(inputs) > 1 or self.batch_size == 1 or not str(why).startswith("batch_norm: "):
+                raise
+            raise ValueError(f"{why}; the last batch of an epoch holds 1 of {len(self.split.train)} images: choose another batch_size than "
+                             f"{self.batch_size}") from why
         if result is None:
             random.default_generator().bit_generator.state = drawn   # the same dropout again
             found = first_non_finite(self.model, self.objective, inputs, targets)
@@ -201,6 +241,8 @@ class Trainer:
         """
         self.optimizer.zero_grad()
         output = self.model(Tensor(inputs))
+        if self.loss is None and not self.batch_losses:
+            self._check_classes(scores_of(self.model, output).shape[1])
         loss = self.objective(output, targets)
         value = float(loss.item())
         if not math.isfinite(value):
@@ -241,11 +283,15 @@ class Trainer:
             checkpoint.save(self.best_checkpoint, self.model.state_dict(), self._told())
         self._write()
         if self.draw_curve:
-            curve.draw(self.out / "curve.png", self.history, f"{self.metadata.get('model', 'training')} on {self.split.name}")
+            curve.draw(self.out / "curve.png", self.history, f"{self._told().get('model', 'training')} on {self.split.name}")
 
     def _told(self) -> dict:
         last = {"test_accuracy": f"{self.history[-1].test_accuracy:.4f}"} if self.history else {}
-        return {**self.metadata, "epoch": self.progress.epochs, **last}
+        return {**describe(self.model), **self._images, **self.metadata, "epoch": self.progress.epochs, **last}
+
+    @cached_property
+    def _images(self) -> dict[str, str]:
+        return describe_images(self.data, self.split)
 
     def _write(self) -> None:
         if not state_finite(self.model):   # an update overflowed: what is on disk is better
@@ -269,7 +315,10 @@ class Trainer:
         path = Path(path or self.checkpoint)
         arrays, metadata = checkpoint.load(path, resuming=True)
         self._compare(path, metadata)
-        self.model.load_state_dict({k: v for k, v in arrays.items() if not k.startswith(checkpoint.RESUMING)})
+        try:
+            self.model.load_state_dict({k: v for k, v in arrays.items() if not k.startswith(checkpoint.RESUMING)})
+        except ValueError as why:
+            raise ValueError(f"{path}: holds another model: {why}") from why
         saved = state.unpack(arrays, metadata, self.optimizer, self.schedule)
         self.order_seed, self.progress = saved["seed"], Progress(**saved["now"])
         self.history[:] = [Epoch(**e) for e in saved["history"]]
@@ -282,6 +331,12 @@ class Trainer:
         differ = [f"{k} was {told.get(k)}, is {own.get(k)}" for k in own | told if told.get(k) != own.get(k)]
         if differ:
             raise ValueError(f"{path}: cannot resume a training with other settings: {'; '.join(differ)}")
+
+
+def named(names, most: int = 5) -> str:
+    if names is None:
+        return ""
+    return f" ({', '.join(map(str, names[:most]))}{', ...' if len(names) > most else ''})"
 
 
 def evaluate(model, images, labels, size: int = 256) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from .context import Declined, Lowering, Ref, View
 class Recorder:
     """A backend's kernels, as far as glue sees them: allocates stand-ins and keeps calls."""
     real, dtype = "f32", np.dtype(np.float32)
+    acc = dtype
 
     def __init__(self, low: Lowering, node: Node):
         self.low, self.node = low, node

@@ -1,0 +1,74 @@
+"""A checkpoint's network, and an image in the form in which it saw images in training."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from . import UsageError
+
+
+class Opened(NamedTuple):
+    """model: in evaluation mode. input: (C, H, W). names: of the classes, or None."""
+    model: object
+    input: np.ndarray
+    names: list[str] | None
+
+
+def opened(checkpoint: Path, image: Path) -> Opened:
+    """UsageError says what does not fit."""
+    from .. import train
+    from ..train.description import told
+    try:
+        model, metadata = train.load_model(checkpoint)
+        if not model.top and not model.own_head:
+            raise ValueError(f"{checkpoint}: holds a trunk without a classifier, which has no classes to show")
+        names = told(metadata, "class_names")
+        if "digits" in metadata:
+            return Opened(model, digit(image, told(metadata, "digits")), names)
+        channels, *size = told(metadata, "image", list(model.image))
+        resize, normalize = told(metadata, "resize", size), told(metadata, "normalize")
+    except (OSError, ValueError) as why:
+        raise UsageError(why) from why
+    if "prepare" in metadata:
+        print(f"note: in training images went through {metadata['prepare']}, which the checkpoint does not hold; here pixels are 0 .. 1")
+    return Opened(model, pixels(image, channels, tuple(size), tuple(resize), normalize), names)
+
+
+def digit(path: Path, box: int) -> np.ndarray:
+    """The image (1, 32, 32) as Digits are."""
+    from ..train.data import to_input
+    from .predict import open_grey, prepare
+    return to_input(prepare(open_grey(path), box)[None])[0]
+
+
+def pixels(path: Path, channels: int, size: tuple[int, int], resize: tuple[int, int], normalize) -> np.ndarray:
+    """The image (C, H, W) in 0 .. 1, or by [mean, std] of `normalize`, scaled to cover `resize` and cut to `size` from its middle."""
+    from ..train import Normalize, to_unit
+    from ..train.folder import load_image
+    try:
+        array = load_image(path, size, resize, channels)[None]
+    except FileNotFoundError as why:
+        raise UsageError(f"{path}: no such file") from why
+    except Exception as why:   # decoders raise of many kinds
+        raise UsageError(f"{path}: cannot be read as an image: {why}") from why
+    return (Normalize(*normalize) if normalize else to_unit)(array)[0]
+
+
+def chances(model, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and probabilities, each (classes,)."""
+    from .. import functional as F
+    from .. import no_grad
+    from ..tensor import Tensor
+    from ..train.metrics import scores_of
+    with no_grad():
+        scores = scores_of(model, model(Tensor(image[None]))).data
+        shares = scores if getattr(model, "activation", None) else np.asarray(F.softmax(scores, 1))
+    return scores[0], shares[0]
+
+
+def likeliest(scores: np.ndarray, shares: np.ndarray, names, most: int = 5) -> list[str]:
+    """A line a class, the likeliest first."""
+    return [f"class {c}{f' ({names[c]})' if names else ''}: score {scores[c]:.3f}, {100 * shares[c]:.1f} %"
+            for c in np.argsort(-scores, kind="stable")[:most]]
