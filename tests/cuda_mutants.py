@@ -36,7 +36,7 @@ MUTANTS = [
     M("attention on tensor cores: a key too many is seen", "attention/tensor.cuh", "k < keys && (!causal", "k <= keys && (!causal", "attention", "features80", "result", real="f16"),
     M("attention on tensor cores: a row past the last is copied", "attention/tensor.cuh", "row + r < m.rows && e < m.columns;", "row + r <= m.rows && e < m.columns;",
       "attention", "features80", "out-of-bounds", real="bf16"),
-    M("convolution: a filter past the last is written", "convolution/cuda.cu", "if (m >= filters) continue;", "if (m > filters) continue;", "conv", "*", "any", skip=1),
+    M("convolution: a filter past the last is written", "convolution/cuda.cu", "if (m < to.filters) to.put", "if (m <= to.filters) to.put", "conv", "*", "any"),
     M("convolution: positions past the last", "convolution/cuda.cu", "if (p + v >= pixels) continue;", "if (p + v > pixels) continue;", "conv", "*", "any"),
     M("column guard of a reduction", "reduction/cuda.cu", "const bool mine = column < width;", "const bool mine = column <= width;", "sum", "*", "any"),
     M("recurrent: a sample past the last", "recurrent/forward.cu", "first + (int)threadIdx.x < z.samples ? order.length", "first + (int)threadIdx.x <= z.samples ? order.length",
@@ -77,7 +77,7 @@ MUTANTS = [
     M("convolution: a line of the turned tile too short", "convolution/packed.cuh", "__shared__ acc turn[32][33];", "__shared__ acc turn[31][33];", "conv", "*", "any"),
 
     # asynchronous copies
-    M("convolution: no wait for the first weights", "convolution/cuda.cu", "        cp_async_wait<0>();\n", "", "conv", "*", "any"),
+    M("convolution: no wait for the first weights", "convolution/slices.cuh", "        cp_async_wait<0>();\n", "", "conv", "*", "any"),
 
     # logic that only the result shows
     M("softmax: the peak of one lane", "softmax/cuda.cu", "    peak = warp_reduce<Max>(peak);\n", "", "softmax", "far_from_zero", "result"),
