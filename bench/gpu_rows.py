@@ -42,7 +42,8 @@ def _conv(layer, n, c, h, k, r, stride=1, groups=1, last=False):
     call = lambda F, x, w: F.conv2d(x, w, stride=stride, padding=r // 2, groups=groups)   # noqa: E731
     depthwise = groups == c
     precisions = {(False, False): ("f32", "tf32", "bf16"), (False, True): ("bf16",), (True, False): ("f32",), (True, True): ("f32", "bf16")}
-    return Row(f"conv {layer} n{n} {c}x{h}x{h} -> {k}, {r}x{r}/{stride}" + (f" g{groups}" if groups > 1 else "") + (" channels_last" if last else ""),
+    name = f"conv {layer} n{n} {c}x{h}x{h} -> {k}, {r}x{r}/{stride}" + (f" g{groups}" if groups > 1 else "") + (" channels_last" if last else "")
+    return Row(name,
                ((n, c, h, h), (k, c // groups, r, r)), call, call, n * c * h * h + n * k * out * out,
                0 if depthwise else 2.0 * n * k * out * out * (c // groups) * r * r, precisions[depthwise, last], last)
 

@@ -18,6 +18,7 @@ class Mutant(NamedTuple):
     skip: int = 0  # occurrences of `old` before the one that changes
     real: str = "f32"
     backend: str = "cuda-emulated"
+    precision: str = "strict"
 
 
 M = Mutant
@@ -36,7 +37,7 @@ MUTANTS = [
     M("attention on tensor cores: a key too many is seen", "attention/tensor.cuh", "k < keys && (!causal", "k <= keys && (!causal", "attention", "features80", "result", real="f16"),
     M("attention on tensor cores: a row past the last is copied", "attention/tensor.cuh", "row + r < m.rows && e < m.columns;", "row + r <= m.rows && e < m.columns;",
       "attention", "features80", "out-of-bounds", real="bf16"),
-    M("convolution: a filter past the last is written", "convolution/cuda.cu", "if (m >= filters) continue;", "if (m > filters) continue;", "conv", "*", "any", skip=1),
+    M("convolution: a filter past the last is written", "convolution/cuda.cu", "if (m < to.filters) to.put", "if (m <= to.filters) to.put", "conv", "*", "any"),
     M("convolution: positions past the last", "convolution/cuda.cu", "if (p + v >= pixels) continue;", "if (p + v > pixels) continue;", "conv", "*", "any"),
     M("column guard of a reduction", "reduction/cuda.cu", "const bool mine = column < width;", "const bool mine = column <= width;", "sum", "*", "any"),
     M("recurrent: a sample past the last", "recurrent/forward.cu", "first + (int)threadIdx.x < z.samples ? order.length", "first + (int)threadIdx.x <= z.samples ? order.length",
@@ -46,6 +47,10 @@ MUTANTS = [
       "out-of-bounds", backend="channels-last"),
     M("channels last: rows past a strip's last", "convolution/channels_last.cu", "if (at.h + t >= win.h.grid) break;", "if (at.h + t > win.h.grid) break;", "conv", "depthwise",
       "any", backend="channels-last"),
+    M("weight gradient: a filter past the last is read", "convolution/weight_gradient.cu", "line(i) < min(BM, lines)", "line(i) < BM", "conv", "7x7_stem",
+      "out-of-bounds", "gradient"),
+    M("weight gradient on tensor cores: a column past the last is stored", "convolution/weight_gradient_tensor.cu", "if (k + 1 < columns) at[1]", "at[1]",
+      "conv", "7x7_stem", "any", "gradient", precision="3xtf32"),
 
     # barriers
     M("channels last: sums joined without a barrier", "convolution/channels_last_gradient.cu", "        __syncthreads();\n        if (threadIdx.x < half)", "        if (threadIdx.x < half)",
@@ -69,6 +74,10 @@ MUTANTS = [
       "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);", "conv", "*", "race"),
     M("recurrent: h read before the start values are there", "recurrent/forward.cu", "// of samples that there are not, too: products go through all S\n    }\n    __syncthreads();",
       "// of samples that there are not, too: products go through all S\n    }", "gru", "*", "race"),
+    M("convolution: a slice overwritten while it is read", "convolution/slices.cuh", "        cp_async_wait<0>();\n        __syncthreads();\n    }\n}",
+      "        cp_async_wait<0>();\n    }\n}", "conv", "7x7_stem", "race", "gradient", precision="3xtf32"),
+    M("weight gradient: places read before they are there", "convolution/weight_gradient.cuh", "Place{0, FAR, 0, 0};\n    }\n    __syncthreads();",
+      "Place{0, FAR, 0, 0};\n    }", "conv", "7x7_stem", "any", "gradient", precision="3xtf32"),
 
     # shared memory
     M("softmax: too few slots", "softmax/cuda.cu", "__shared__ acc slots[32];", "__shared__ acc slots[4];", "softmax", "line_of_several_pieces", "any"),
@@ -77,7 +86,7 @@ MUTANTS = [
     M("convolution: a line of the turned tile too short", "convolution/packed.cuh", "__shared__ acc turn[32][33];", "__shared__ acc turn[31][33];", "conv", "*", "any"),
 
     # asynchronous copies
-    M("convolution: no wait for the first weights", "convolution/cuda.cu", "        cp_async_wait<0>();\n", "", "conv", "*", "any"),
+    M("convolution: no wait for the first weights", "convolution/slices.cuh", "        cp_async_wait<0>();\n", "", "conv", "*", "any"),
 
     # logic that only the result shows
     M("softmax: the peak of one lane", "softmax/cuda.cu", "    peak = warp_reduce<Max>(peak);\n", "", "softmax", "far_from_zero", "result"),
@@ -101,4 +110,6 @@ MUTANTS = [
     M("channels last: the weights of the next output", "convolution/channels_last.cu", "weight + (i64)(i * KH * win.w.taps + k) * p.outputs", "weight + 1 + (i64)(i * KH * win.w.taps + k) * p.outputs",
       "conv", "depthwise_stride2", "any", backend="channels-last"),
     M("convolution: a transposed store", "convolution/packed.cuh", "(P)turn[threadIdx.x][i];", "(P)turn[i][threadIdx.x];", "conv", "*", "result"),
+    M("weight gradient: a walk that misses the next sample", "convolution/weight_gradient.cuh", "if (++d == win.d.grid) d = 0, ++n;", "if (++d == win.d.grid) d = 0;",
+      "conv", "1x1", "any", "gradient", precision="3xtf32"),
 ]

@@ -107,7 +107,8 @@ def test_a_reduction_over_many_outputs_is_cut_into_parts():
     with fast(0), profiled() as launched:
         launch.conv_weight_gradient(device, x, dy, (1, 1, 1), (0, 1, 1), (1, 1, 1), 8, dw)
     assert [kernel for _, kernel, _ in launched] == ["channels_last_gradient", "split_sum"]
-    want = reference.conv_weight_gradient(x.astype(np.float64), dy.astype(np.float64), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=8, kernel=(3, 3))
+    attrs = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 8, "kernel": (3, 3)}
+    want = reference.conv_weight_gradient(x.astype(np.float64), dy.astype(np.float64), **attrs)
     np.testing.assert_allclose(dw, want, rtol=0, atol=40 * EPS["f32"] * np.abs(want).max())   # 6400 terms
 
 
@@ -120,14 +121,15 @@ def test_arrays_that_start_anywhere():
     x[...] = rng.standard_normal(x.shape)
     weight, y = random(rng, device, (8, 1, 3, 3), nhwc=False), channels_last.empty(device, (1, 8, 3, 4))
     launch.conv(device, x, weight, None, (1, 1, 1), (0, 0, 0), (1, 1, 1), 8, y)
-    want = reference.conv(x.astype(np.float64), weight.astype(np.float64), None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=8, size=(3, 4))
+    attrs = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 8, "size": (3, 4)}
+    want = reference.conv(x.astype(np.float64), weight.astype(np.float64), None, **attrs)
     np.testing.assert_allclose(y, want, rtol=0, atol=8 * EPS["f32"] * np.abs(want).max())
 
 
 # ---- device arrays
 
 def nhwc(shape, seed=0, dtype=np.float32):
-    return np.random.default_rng(seed).standard_normal((shape[0], *shape[2:], shape[1])).astype(dtype).transpose(0, len(shape) - 1, *range(1, len(shape) - 1))
+    return channels_last.first(np.random.default_rng(seed).standard_normal((shape[0], *shape[2:], shape[1])).astype(dtype))
 
 
 def test_what_counts_as_channels_last():
@@ -230,7 +232,8 @@ def test_one_of_two_inputs_is_channels_last():
 
 # ---- machine code
 
-HOT = [(channels_last.KERNEL, "conv_channels_last", {"KH": 3, "SH": 1, "ROWS": 4}), (channels_last.KERNEL, "conv_channels_last", {"KH": 7, "SH": 2, "ROWS": 4}),
+HOT = [(channels_last.KERNEL, "conv_channels_last", {"KH": 3, "SH": 1, "ROWS": 4}),
+       (channels_last.KERNEL, "conv_channels_last", {"KH": 7, "SH": 2, "ROWS": 4}),
        (channels_last.KERNEL, "conv_channels_last", {"ROWS": 4}), (channels_last.KERNEL, "conv_channels_last_transposed", {"ROWS": 4}),
        (channels_last.WEIGHT_GRADIENT, "channels_last_gradient", {"KH": 3, "SH": 1, "COLS": 3})]
 

@@ -69,6 +69,18 @@ def test_results_do_not_depend_on_the_order_of_threads(monkeypatch):
     assert all(np.array_equal(a, b) for other in results[1:] for a, b in zip(results[0], other))
 
 
+def test_a_transposed_1x1_filter_whose_output_is_larger():
+    """output_padding adds lines that no input meets: they hold the bias, and the input's plane is not the output's."""
+    device, rng = EmulatedDevice("f32"), np.random.default_rng(0)
+    x, weight, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 20, 7, 8), (20, 20, 1, 1), (20,)))
+    y = np.full((2, 20, 8, 8), np.nan, np.float32)
+    launch.conv_transpose(device, x, weight, bias, (1, 1, 1), (0, 0, 0), (1, 2, 1), 1, y)
+    want = reference.conv_transpose(x.astype(np.float64), weight.astype(np.float64), bias.astype(np.float64), size=(8, 8), stride=(1, 1), padding=(0, 0),
+                                    dilation=(2, 1), groups=1)
+    assert_right([(y, want)], "f32")
+    np.testing.assert_array_equal(y[:, :, 7], np.broadcast_to(bias[:, None], (2, 20, 8)))
+
+
 def test_large_problems_get_large_tiles():
     assert launch.tile("f32", 132, 512, 32 * 28 * 28, 512 * 9, 1) == (TILES["128x128"], 1)
     assert launch.tile("f32", 132, 512, 49, 512 * 9, 1)[1] > 1

@@ -119,6 +119,7 @@ def test_small_integers_are_exact(kind):
         np.testing.assert_array_equal(got.astype(np.float64), want)
 
 
+@pytest.mark.parametrize("kind", [*KINDS, ("f32", "strict")], ids="-".join)
 def test_an_input_that_starts_anywhere(kind):
     """Planes of whole packets, at an address that is none's."""
     problem = Problem("1x1_in_packets", kind[0])
@@ -131,6 +132,18 @@ def test_an_input_that_starts_anywhere(kind):
             setattr(problem, name, moved)
         for a, b in zip(whole, problem.run(kind[1])):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["groups", "1x1_in_packets", "3d"])
+def test_float64(name, monkeypatch, launched):
+    """Nothing asks for it yet, but the kernels have it: every bit of a double."""
+    monkeypatch.setattr(launch, "tensor_precision", lambda *_: "f64")
+    monkeypatch.setattr(launch, "tensor_tile", lambda *_: (TILES["64x64"], 2))
+    problem = Problem(name, "f64")
+    results = problem.run("strict")
+    for got, want, size, depth in zip(results, problem.wanted(), problem.wanted(np.abs), problem.depths()):
+        assert np.all(np.abs(got - want) <= (depth + 2) * 2**-52 * size)
+    assert launched.count("conv_tensor") == 2 and launched.count("conv_weight_gradient_tensor") == 1
 
 
 @pytest.mark.parametrize("real, name, capability, tensor", [

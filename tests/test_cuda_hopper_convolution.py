@@ -127,8 +127,8 @@ def test_it_is_chosen_where_it_is_asked_for(monkeypatch):
 
 @pytest.mark.parametrize("other", [
     {"real": "f32"}, {"channels": 60}, {"channels": 32, "groups": 2}, {"inputs": (8, 8), "batch": 1}, {"stride": (9, 1)},
-    {"padding": (129, 1)}, {"kernel": (3, 3), "dilation": (128, 1), "padding": (128, 1)}, {"inputs": (6, 56, 56), "kernel": (3, 3, 3), "stride": (1, 1, 1),
-                                                                                          "padding": (1, 1, 1), "dilation": (1, 1, 1)},
+    {"padding": (129, 1)}, {"kernel": (3, 3), "dilation": (128, 1), "padding": (128, 1)},
+    {"inputs": (6, 56, 56), "kernel": (3, 3, 3), "stride": (1, 1, 1), "padding": (1, 1, 1), "dilation": (1, 1, 1)},
 ], ids=["float", "no_packets_of_channels", "groups_of_less_than_a_tile", "few_tiles", "stride", "corner", "shift", "3d"])
 def test_what_it_cannot_take_or_should_not(monkeypatch, other):
     monkeypatch.setenv("PYOPS_HOPPER", "1")
@@ -203,7 +203,7 @@ FAULTS = [Mutant(name, file, old, new, op, "", "any") for name, file, old, new, 
     ("rows that are contiguous: the distance of 64", TILE, "MN ? BOX_BYTES : 16, PATTERN_BYTES", "MN ? BOX_BYTES / 2 : 16, PATTERN_BYTES", GEMM),
     ("a piece of the reduction further along the line", TILE, "step * STEP * (MN", "step * 2 * STEP * (MN", GEMM),
     ("fewer bytes expected than are copied", TILE, "barrier_expect(&full[slot], STAGE);", "barrier_expect(&full[slot], STAGE - 128);", GEMM),
-    ("convolution: shifts exchanged", "convolution/hopper.cu", "tap % w.taps * w.step, tap / w.taps * h.step", "tap / w.taps * h.step, tap % w.taps * w.step", CONV),
+    ("convolution: a row's shift along the columns", "convolution/hopper.cu", "n, tap % w.taps * w.step,", "n, tap / w.taps * w.step,", CONV),
     ("convolution: a pixel past the last", "convolution/hopper.cu", "if (p >= pixels) return;", "if (p > pixels) return;", CONV),
     ("convolution: channels that there are not", "convolution/hopper.cu", "c < channels ? weight", "c <= channels ? weight", CONV),
 )]

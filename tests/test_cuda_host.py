@@ -168,7 +168,7 @@ def fake(array, on=0):
 @pytest.fixture
 def on_gpu(monkeypatch):
     cupy = fake_cupy()
-    cupy.ndarray, cupy.ascontiguousarray = FakeArray, np.ascontiguousarray
+    cupy.ndarray, cupy.ascontiguousarray, cupy.asarray = FakeArray, np.ascontiguousarray, fake
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(BACKENDS, "cuda", CudaBackend("cuda", EmulatedDevice, lambda: ""))
 
@@ -182,6 +182,26 @@ def test_device_arrays_run_on_the_cuda_kernels(on_gpu):
     assert np.allclose(F.softmax(fake(x), 1), F.softmax(x, 1), atol=1e-12)
     turned = fake(np.asfortranarray(x))
     assert np.allclose(F.softmax(turned, 0), F.softmax(x, 0), atol=1e-12)
+
+
+@EMULATED
+def test_numbers_and_indices_of_the_host_join_device_arrays(on_gpu):
+    x = np.random.default_rng(0).standard_normal((3, 5))
+    assert np.array_equal(F.add(fake(x), 2.0), x + 2) and np.array_equal(F.sub(2.0, fake(x)), 2 - x) and np.array_equal(F.mul(fake(x), np.array(3.0)), x * 3)
+    assert np.array_equal(F.embedding(np.array([2, 0]), fake(x)), x[[2, 0]])
+
+
+class Exporter:
+    """Not NumPy's, as a torch tensor is not."""
+    __cuda_array_interface__ = {"version": 3}
+
+    def __array__(self, dtype=None, copy=None):
+        return np.ones(3, np.float32)
+
+
+def test_a_number_takes_the_type_of_a_device_array(on_gpu):
+    from pyops.ops.elementwise import number
+    assert number(2, Exporter()).dtype == np.float32 and number(2, Exporter()).ndim == 0
 
 
 @EMULATED

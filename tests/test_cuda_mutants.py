@@ -11,6 +11,7 @@ from pyops import validate
 from pyops.backends import BACKENDS
 from pyops.cuda import emulator, source
 from pyops.cuda.emulated import KernelFault
+from pyops.cuda.precision import precision
 from pyops.registry import OPS
 
 pytestmark = pytest.mark.skipif(bool(emulator.missing()), reason=emulator.missing() or "can run")
@@ -55,7 +56,8 @@ def noticed(mutant):
             if mutant.real in ("f16", "bf16"):
                 check_narrow(case, mutant.real)
             else:
-                validate.CHECKS[mutant.check](op, case, mutant.backend, "f32")
+                with precision(mutant.precision):
+                    validate.CHECKS[mutant.check](op, case, mutant.backend, "f32")
         except KernelFault as fault:
             return str(fault)
         except AssertionError as wrong:

@@ -215,6 +215,17 @@ def test_a_checkpoint_of_digits_is_inspected_as_digits(tmp_path, capsys):
     assert "without a classifier" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["1998", "modern"])
+def test_a_checkpoint_of_train_lenet5_is_a_model_again(form, tmp_path):
+    pytest.importorskip("safetensors")
+    model = pyops.models.lenet5() if form == "1998" else pyops.models.lenet5_modern()
+    checkpoint.save(tmp_path / "a.safetensors", model.state_dict(), {"model": "lenet5", "form": form, "box": 24})
+    again, _ = load_model(tmp_path / "a.safetensors")
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 1, 32, 32)).astype(np.float32))
+    with no_grad():
+        assert np.array_equal(again(x).data, model.eval()(x).data)
+
+
 def test_images_that_only_the_caller_can_prepare_are_named(tmp_path):
     data = ArrayDataset(np.zeros((3, 1, 4, 4), np.float32), np.arange(3), prepare=lambda images: images)
     told = describe_images(data, Split(data, data))

@@ -1,7 +1,7 @@
 """Small grey digits, float32 (N, 1, side, side) in 0 .. 1: scikit-learn's, or MNIST's made smaller.
 
 A convolution has little to do on digits of one size in one place: a linear classifier of the pixels is nearly as good. `placed` turns, scales and
-moves them, and then it is not (31 % right of 5-9 after 1000 images, where a small convolutional network has 98 %).
+moves them; then a linear classifier gets a third of 5-9 right after 1000 images, and a small convolutional network nearly all.
 """
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Outcome:
 
     def draw(self, path: Path) -> None:
         from matplotlib.figure import Figure   # not pyplot: no window system, no global state
-        from matplotlib.ticker import NullFormatter
+        from matplotlib.ticker import MaxNLocator, NullFormatter
         figure = Figure(figsize=(6.4, 4), layout="constrained")
         axes = figure.subplots()
         for name, values in self.curves.lines.items():
@@ -60,6 +60,8 @@ class Outcome:
             axes.set_xscale("log")
             axes.set_xticks(self.curves.x, [f"{v:g}" for v in self.curves.x])
             axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,9 @@ from pyops.train import Epoch, Split, Trainer
 BATCH = 32
 
 
-def train(model, data: Split, epochs: int, seed: int, lr: float = 3e-3, groups: list[dict] | None = None) -> list[Epoch]:
-    """AdamW with one cycle up to lr, or to the rate of each of `groups`; cross-entropy, or the model's own loss."""
-    optimizer = AdamW(groups or model.parameters(), lr)
+def train(model, data: Split, epochs: int, seed: int, lr: float = 3e-3, groups: list[dict] | None = None, kind: Callable = AdamW) -> list[Epoch]:
+    """One cycle up to lr, or to the rate of each of `groups`; cross-entropy, or the model's own loss. kind(parameters, lr) makes the optimiser."""
+    optimizer = kind(groups or model.parameters(), lr)
     rates = [group["lr"] for group in optimizer.param_groups]
     steps = epochs * -(-len(data.train) // BATCH)
     with tempfile.TemporaryDirectory() as out:
@@ -28,9 +28,9 @@ def nothing(model, data: Split) -> dict[str, float]:
     return {}
 
 
-def each(variants: dict[str, Callable], data: Callable[[int], Split], epochs: int, seeds: int, before: Callable = nothing, after: Callable = nothing
-         ) -> tuple[dict[str, dict[str, list[float]]], dict[str, list[list[Epoch]]]]:
-    """Trains make() of each variant under each seed, on data(seed). Returns (variant -> column -> a value a seed, variant -> a history a seed).
+def each(variants: dict[str, Callable], data: Callable[[int], Split], epochs: int, seeds: int, before: Callable = nothing, after: Callable = nothing,
+         fit: Callable = train) -> tuple[dict[str, dict[str, list[float]]], dict[str, list[list[Epoch]]]]:
+    """Trains make() of each variant under each seed, on data(seed), by fit(model, data, epochs, seed). Returns (variant -> column -> a value a seed, variant -> a history a seed).
 
     Columns: parameters, the last epoch's training loss and test accuracy, and what before(model, data) and after(model, data) add.
     """
@@ -42,7 +42,7 @@ def each(variants: dict[str, Callable], data: Callable[[int], Split], epochs: in
             pyops.manual_seed(seed)
             model = make()
             found = {"parameters": sum(p.size for p in model.parameters()), **before(model, split)}
-            history = train(model, split, epochs, seed)
+            history = fit(model, split, epochs, seed)
             found |= {"training loss": history[-1].train_loss, "test accuracy, %": 100 * history[-1].test_accuracy, **after(model, split)}
             for column, value in found.items():
                 rows.setdefault(name, {}).setdefault(column, []).append(value)

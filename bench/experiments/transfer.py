@@ -1,7 +1,7 @@
 """Transfer: a trunk trained on the digits 0-4 learns 5-9 from few images, beside the same network from scratch.
 
-Step by step as docs/training.md has it: the trunk, a new head, freeze, train; unfreeze the top at a small rate, train; then all of it. The network from
-scratch makes as many steps as the three together, at the rate the trunk was trained with.
+Step by step as docs/training.md has it: the trunk, a new head, freeze, train; unfreeze the top at a small rate, train; then all of it at the rate it
+was first trained with. The network from scratch makes as many steps as the three together, at that rate.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .residual import Deep
 from .training import tell, train
 
 COUNTS, CLASSES = (10, 100, 1000), 5
-FIRST_EPOCHS, EPOCHS, IMAGES_AN_EPOCH = 20, 6, 1000
+FIRST_EPOCHS, EPOCHS, IMAGES_AN_EPOCH, RATE = 20, 6, 1000, 3e-3
 
 
 def some(images: Images, count: int, seed: int) -> ArrayDataset:
@@ -37,9 +37,9 @@ def repeated(data: ArrayDataset, most: int) -> ArrayDataset:
 def steps(pretrained: Deep, data: Split, epochs: int, seed: int) -> dict[str, float]:
     """Test accuracy in % after each step of the transfer."""
     model = freeze(replace_head(copy.deepcopy(pretrained), CLASSES))
-    found = {"new head": train(model, data, epochs, seed, groups=[{"params": list(model.head.parameters()), "lr": 1e-2}])}
-    found["then the top two layers"] = train(model, data, epochs, seed, groups=unfreeze(model, top=2, lr=3e-4, head_lr=3e-3))
-    found["then all layers"] = train(model, data, epochs, seed, groups=unfreeze(model, lr=1e-3, head_lr=3e-3))
+    found = {"new head": train(model, data, epochs, seed, groups=[{"params": list(model.head.parameters()), "lr": 3 * RATE}])}
+    found["then the top two layers"] = train(model, data, epochs, seed, groups=unfreeze(model, top=2, lr=RATE / 10, head_lr=RATE))
+    found["then all layers"] = train(model, data, epochs, seed, groups=unfreeze(model, lr=RATE, head_lr=RATE))
     return {name: 100 * history[-1].test_accuracy for name, history in found.items()}
 
 
@@ -50,13 +50,13 @@ def run(seeds: int, quick: bool, data: str | None) -> Outcome:
         train_images, test_images = digits(seed, 16, data)
         pyops.manual_seed(seed)
         pretrained = Deep(1, True, CLASSES)
-        train(pretrained, placed_anew(train_images.only(0, 5), test_images.only(0, 5), seed), first_epochs, seed)
+        train(pretrained, placed_anew(train_images.only(0, 5), test_images.only(0, 5), seed), first_epochs, seed, RATE)
         test = placed_anew(train_images.only(5, 10), test_images.only(5, 10), seed).test
         for count in counts:
             few = Split(repeated(some(train_images.only(5, 10), count, seed), size), test)
             found = steps(pretrained, few, epochs, seed)
             pyops.manual_seed(seed)
-            found["from scratch"] = 100 * train(Deep(1, True, CLASSES), few, 3 * epochs, seed)[-1].test_accuracy
+            found["from scratch"] = 100 * train(Deep(1, True, CLASSES), few, 3 * epochs, seed, RATE)[-1].test_accuracy
             tell(f"{count} samples, seed {seed}", found)
             for column, value in found.items():
                 rows.setdefault(str(count), {}).setdefault(column, []).append(value)

@@ -134,6 +134,6 @@ __device__ __forceinline__ void forward(const real* q, const real* k, const real
         const __grid_constant__ Dims ys, int causal, acc scale, real *y, acc *logsum, int tiles
 #define ARGUMENTS q, k, v, mask, lead, sizes, qs, ks, vs, ms, ys, causal, scale, y, logsum, tiles
 extern "C" {
-__global__ void __launch_bounds__(THREADS, 3) attention_tensor_64(PARAMETERS) { forward<1>(ARGUMENTS); }
+__global__ void __launch_bounds__(THREADS, MASKED ? 2 : 3) attention_tensor_64(PARAMETERS) { forward<1>(ARGUMENTS); }
 __global__ void __launch_bounds__(THREADS, 2) attention_tensor_128(PARAMETERS) { forward<2>(ARGUMENTS); }
 }

@@ -58,7 +58,7 @@ struct Strip {
             add(t, v, f);
         }
     }
-    __device__ __forceinline__ void store(const Problem& p, const Window& win, const Place4& at, int o) {
+    __device__ __forceinline__ void store(const Problem& p, const Window& win, const StripPlace& at, int o) {
         acc shift[PACK] = {};
         if (p.bias) read(p.bias + o, shift);
         const i64 plane = (i64)at.n * win.d.out + win.d.at + at.d * win.d.apart;
@@ -78,7 +78,7 @@ struct Strip {
 template <bool COLUMNS> __device__ __forceinline__ void convolve(const Problem& p, const Window& win, int samples, int id) {
     const int packets = p.outputs / PACK, o = id % packets * PACK, strips = (win.h.grid + ROWS - 1) / ROWS;
     if (id / packets >= samples * win.d.grid * strips * win.w.grid) return;
-    const Place4 at = strip_place(win, id / packets);
+    const StripPlace at = strip_place(win, id / packets);
     const Lanes lanes(o, p.channels, p.filters);
     const int d = win.d.base + at.d * win.d.move, h = win.h.base + at.h * win.h.move, w = win.w.base + at.w * win.w.move;
     const int whole = win.d.kernel * win.h.kernel * win.w.kernel;

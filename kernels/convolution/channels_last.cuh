@@ -57,8 +57,8 @@ struct Lanes {
 __device__ __forceinline__ bool within(int at, int size) { return (unsigned)at < (unsigned)size; }
 
 // A strip's place: sample, plane, first of ROWS output rows below each other, column.
-struct Place4 { int n, d, h, w; };
-__device__ __forceinline__ Place4 strip_place(const Window& win, int strip) {
+struct StripPlace { int n, d, h, w; };
+__device__ __forceinline__ StripPlace strip_place(const Window& win, int strip) {
     const int strips = (win.h.grid + ROWS - 1) / ROWS;
     const int w = strip % win.w.grid, line = strip / win.w.grid, slab = line / strips;
     return {slab / win.d.grid, slab % win.d.grid, line % strips * ROWS, w};

@@ -45,7 +45,7 @@ def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
     apart = filters * channels * taps, channels * taps, taps
     if channels * filters <= launch.FEW:
         strips(device, x, weight, bias, axes, sizes, apart, y, flip=False)
-    elif groups == 1 and is_pointwise(weight, stride, padding):
+    elif groups == 1 and launch.is_pointwise(axes):
         product(device, x, weight, bias, y)
     elif hopper.serves(device, last(x), last(y), axes, sizes, transposed=False):
         hopper.conv_hopper(device, last(x), weight, bias, axes, sizes, apart, last(y), transposed=False)
@@ -75,7 +75,8 @@ def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
     if dw.size == 0 or dy.size == 0 or channels * filters > launch.FEW:
         launch.conv_weight_gradient(device, channels_first(device, x), channels_first(device, dy), stride, padding, dilation, groups, dw)
         return
-    gradient(device, channels_last(device, x), channels_last(device, dy), axis_sizes(dw, stride, padding, dilation, x, dy), (channels, filters, groups), dw)
+    axes = axis_sizes(dw, stride, padding, dilation, x, dy)
+    gradient(device, channels_last(device, x), channels_last(device, dy), axes, (channels, filters, groups), dw)
 
 
 # ---- copies, for what has no kernel of its own
@@ -100,10 +101,6 @@ def with_channels_first(row, device, x, weight, bias, stride, padding, dilation,
 
 
 # ---- kernels
-
-def is_pointwise(weight, stride, padding):
-    return math.prod(weight.shape[2:]) == 1 and max(stride) == 1 and max(padding) == 0
-
 
 def product(device, x, weight, bias, y):
     """A filter of one tap: rows of pixels times the weight, transposed."""

@@ -36,7 +36,7 @@ struct Problem {
         return x + ((i64)n * win.d.in + d) * win.h.in * win.w.in * inputs;
     }
 #if KH > 0
-    __device__ __forceinline__ void add(Sums& sums, const Window& win, const Place4& at) const {
+    __device__ __forceinline__ void add(Sums& sums, const Window& win, const StripPlace& at) const {
         const int columns = (win.w.taps + COLS - 1) / COLS, line = win.w.in * inputs;
         const int d = win.d.base + at.d * win.d.move + set / columns * win.d.shift, h = win.h.base + at.h * win.h.move;
         if (!within(d, win.d.in)) return;
@@ -62,7 +62,7 @@ struct Problem {
         }
     }
 #else
-    __device__ __forceinline__ void add(Sums& sums, const Window& win, const Place4& at) const {
+    __device__ __forceinline__ void add(Sums& sums, const Window& win, const StripPlace& at) const {
         acc grads[PACK];
         read(dy + ((((i64)at.n * win.d.grid + at.d) * win.h.grid + at.h) * win.w.grid + at.w) * outputs + o, grads);
 #pragma unroll

@@ -12,7 +12,8 @@
 #include "gemm/result.cuh"
 #include "gemm/hopper_tile.cuh"
 
-struct Taps { int first, every, count, whole; };   // those that take part along an axis, and how many the filter has; every < 0: from the last one on
+// Those that take part along an axis, and how many the filter has; every < 0: from the last one on.
+struct Taps { int first, every, count, whole; };
 
 __device__ __forceinline__ Taps taps(const Dims& d) { return {d[0], d[1], d[2], d[3]}; }
 
@@ -22,7 +23,8 @@ __device__ void pack(const real* weight, real* packed, const Dims& sizes, const 
     for (GRID_STRIDE(i, (i64)sizes[0] * filters * count * padded)) {
         const int c = (int)(i % padded), tap = (int)(i / padded % count), line = (int)(i / padded / count);
         const int at = (h.first + tap / w.count * h.every) * w.whole + w.first + tap % w.count * w.every;
-        packed[i] = c < channels ? weight[(i64)(line / filters) * apart[0] + (i64)(line % filters) * apart[1] + (i64)c * apart[2] + at] : rounded(0);
+        const i64 from = (i64)(line / filters) * apart[0] + (i64)(line % filters) * apart[1] + (i64)c * apart[2] + at;
+        packed[i] = c < channels ? weight[from] : rounded(0);
     }
 }
 
@@ -37,7 +39,8 @@ __device__ __forceinline__ void convolve(const TensorMap& x, const TensorMap& we
                                          const Line& w) {
     extern __shared__ char dynamic[];
     typedef HopperTile<BN, STAGES, false, false> Sums;
-    const int filters = sizes[1], channels = sizes[2], deep = sizes[3], pixels = sizes[4], rows = ceil_div(pixels, BM), columns = ceil_div(filters, BN);
+    const int filters = sizes[1], channels = sizes[2], deep = sizes[3], pixels = sizes[4];
+    const int rows = ceil_div(pixels, BM), columns = ceil_div(filters, BN);
     const Tile tile = tile_at(blockIdx.x % (rows * columns), rows, columns);
     const int group = blockIdx.x / (rows * columns), row = tile.row * BM, column = tile.column * BN;
     const Result result{y + group * filters, nullptr, bias ? bias + group * filters : nullptr, filters, 0, sizes[5] != 0};
@@ -50,7 +53,8 @@ __device__ __forceinline__ void convolve(const TensorMap& x, const TensorMap& we
         dynamic, h.taps * w.taps * deep,
         [&](char* left, char* right, int step, u64* barrier) {
             const int tap = step / deep, c = step % deep * DEEP;
-            copy_pixels(left, x, group * channels + c, w.base + ow * w.move, h.base + oh * h.move, n, tap % w.taps * w.step, tap / w.taps * h.step, barrier);
+            copy_pixels(left, x, group * channels + c, w.base + ow * w.move, h.base + oh * h.move, n, tap % w.taps * w.step,
+                        tap / w.taps * h.step, barrier);
             Sums::Right::copy(right, weight, column, step * DEEP, group, barrier);
         },
         [&](int i, int j, acc v, acc next) {

@@ -32,7 +32,7 @@ def forward_line(axis):
 
 
 def phase_line(axis, phase):
-    """Outputs phase, phase + stride, ... of a transposed convolution, whose taps meet inputs in falling order: they are taken from the last one on."""
+    """Outputs phase, phase + stride, ... of a transposed convolution, whose taps meet inputs in falling order: they go from the last one on."""
     kernel, stride, padding, dilation, _, outputs, every, fall = axis
     reach = phase + padding
     first = next((j for j in range(min(every, kernel)) if (reach - j * dilation) % stride == 0), kernel)
@@ -90,4 +90,5 @@ def part(device, x, weight, bias, h, w, sizes, apart, y):
     maps = device.im2col_map(x, lower, upper, (h.move, w.move), ROWS, DEEP), device.tensor_map(packed, (columns, DEEP))
     pairs = int(filters % 2 == 0 and address(y) % (2 * y.dtype.itemsize) == 0)
     device.launch(FILE, f"conv_hopper_{ROWS}x{columns}", (rows * blocks_of(filters, columns),), (THREADS,),
-                  (*maps, bias, y, (*shape, pixels, pairs), tuple(h[:8]), tuple(w[:8])), shared=STAGES[columns] * (ROWS + columns) * DEEP * 2 + PATTERN)
+                  (*maps, bias, y, (*shape, pixels, pairs), tuple(h[:8]), tuple(w[:8])),
+                  shared=STAGES[columns] * (ROWS + columns) * DEEP * 2 + PATTERN)

@@ -154,17 +154,16 @@ def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
     pixels = batch * (math.prod(ceil_div(a[5], a[1]) for a in axes) if transposed else plane)   # of the largest phase
     within_int(batch * plane, math.prod(x.shape[1:]), math.prod(y.shape[1:]))
     depth = channels * (math.prod(ceil_div(a[0], a[6]) for a in axes) if transposed else math.prod(a[0] for a in axes))
-    sets, pointwise = groups * phases, is_pointwise(axes)
+    sets, copied = groups * phases, is_pointwise(axes) and planes_of_packets(x)
     precision = tensor_precision(device, filters, depth)
     if precision == "strict":
         file, kernels, dtype = PRODUCT, ("conv_prepare", "conv_gemm"), accumulated(device)
         shape, splits = tile(device.real, device.multiprocessors, filters, pixels, depth, sets)
-        deep, block, compiled, copied = shape["BK"], threads(shape), shape, pointwise and plane % (2 if device.real == "f64" else 4) == 0
+        deep, block, compiled = shape["BK"], threads(shape), shape
     else:
         file, kernels, dtype = TENSOR, ("conv_tensor_prepare", "conv_tensor"), device.dtype
         shape, splits = tensor_tile(device.multiprocessors, filters, pixels, depth, sets)
         deep, block, compiled = 64 // dtype.itemsize, tensor_threads(shape), tensor_defines(shape, precision)
-        copied = pointwise and planes_of_packets(x)
     rows, cols = ceil_div(depth, deep) * deep, ceil_div(filters, shape["BM"]) * shape["BM"]
     packed, table = device.empty((sets * rows * cols,), dtype), device.empty((phases * rows * 4,), np.int32)
     defines = {"POINTWISE": int(copied), "PHASES": int(transposed), **compiled}

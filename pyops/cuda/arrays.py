@@ -1,6 +1,6 @@
 """Ops on arrays that already lie on a GPU: CuPy arrays, torch CUDA tensors, and whatever has __cuda_array_interface__.
 
-The result is of the first argument's kind and is queued on that library's current stream; nothing waits for the device. Some ops keep the layout
+The result is of the first such argument's kind and is queued on that library's current stream; nothing waits for the device. Some ops keep the layout
 of arrays whose channels lie last (channels_last.py); all other results are contiguous.
 """
 from __future__ import annotations
@@ -30,7 +30,7 @@ def call(op, inputs, attrs, kinds):
     """op on device arrays. TypeError and ValueError name the op, the input and the rule."""
     backend = get_backend("cuda")
     import cupy
-    first = next(v for v in inputs if v is not None)
+    first = next(v for v in inputs if on_device((v,)))
     with _stream_of(first):
         arrays = [_array(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds))]
         real = _real(op, arrays, kinds)
@@ -45,7 +45,7 @@ def _array(op, position, value, kind):
     import cupy
     if value is None and kind in "oj":
         return None
-    if kind in "ij" and isinstance(value, np.ndarray):   # lengths, targets: small, and often made by the host
+    if isinstance(value, np.ndarray) and (kind in "ij" or value.ndim == 0):   # lengths, targets, numbers: small, and often made by the host
         value = cupy.asarray(value)
     if not (hasattr(value, "__cuda_array_interface__") or _is_bfloat16_on_cuda(value)):
         raise TypeError(f"{op.name}: input {position} is a {type(value).__name__} in the host's memory and others lie on a GPU; "

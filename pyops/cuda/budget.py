@@ -13,17 +13,24 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from .forms import recorded
 from .nvrtc import ARCHITECTURES, Resources, compile_cubin, missing, resources
-from .source import KERNELS, REALS, Source, cuda_files
+from .source import KERNELS, REALS, Source, cuda_files, kernel_source
 
 TABLE = KERNELS / "cuda_budget.txt"
 SLACK = 8   # registers: counts move a little from one NVRTC to the next
 
 
 def compilations() -> list[tuple[Source, str]]:
-    """Every file in the forms that it has."""
+    """Every file as it is without macros, and in the forms that launch.py files ask for."""
     files = [Source(path, "f32") for path in cuda_files()]
-    return [(Source(file.path, real), arch) for file in files for real, arch in forms(file.required, file.reals)]
+    plain = [(Source(file.path, real), arch) for file in files for real, arch in forms(file.required, file.reals)]
+    return plain + [(source, source.required if source.required.endswith("a") else "sm_90") for source in asked_for()]
+
+
+def asked_for() -> list[Source]:
+    """Forms with macros, for one architecture; not float16's, which are bfloat16's but for the conversions."""
+    return [kernel_source(file, real, **dict(defines)) for file, real, defines in recorded() if defines and real != "f16"]
 
 
 def forms(required: str, reals: tuple[str, ...] = REALS) -> list[tuple[str, str]]:
@@ -38,12 +45,13 @@ def forms(required: str, reals: tuple[str, ...] = REALS) -> list[tuple[str, str]
 
 
 def measured() -> Iterator[tuple[str, str, str, Resources]]:
-    """(file:kernel, type, architecture, Resources) of everything."""
+    """(file:kernel, type and macros, architecture, Resources) of everything."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = compilations()
         for (source, arch), (_, log) in zip(jobs, pool.map(lambda job: compile_cubin(*job), jobs)):
             for kernel, r in resources(log).items():
-                yield f"{source.path.parent.name}/{source.path.name}:{kernel}", source.real, arch, r
+                form = " ".join([source.real, *(f"{name}={value}" for name, value in source.defines)])
+                yield f"{source.path.parent.name}/{source.path.name}:{kernel}", form, arch, r
 
 
 def read_table() -> dict[str, tuple[int, int, int]]:

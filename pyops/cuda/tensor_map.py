@@ -50,7 +50,8 @@ def im2col_map(array, lower, upper, step, pixels, channels) -> np.void:
     H - 1 + upper[0], columns from lower[1] to W - 1 + upper[1]. ValueError and RuntimeError as for tensor_map.
     """
     check_pixels(array, lower, upper, step, pixels, channels)
-    return _im2col(address(array), array.dtype.name, array.dtype.itemsize, tuple(array.shape), tuple(lower), tuple(upper), tuple(step), pixels, channels)
+    return _im2col(address(array), array.dtype.name, array.dtype.itemsize, tuple(array.shape), tuple(lower), tuple(upper), tuple(step),
+                   pixels, channels)
 
 
 def emulated_map(array, box) -> np.void:
@@ -89,8 +90,8 @@ def check_pixels(array, lower, upper, step, pixels, channels):
         raise ValueError(f"im2col_map: needs four axes, none empty, channels of a multiple of {PACKET} bytes and an address that is one; got "
                          f"{tuple(array.shape)} {array.dtype} at {address(array):#x}")
     if not boxable(array.shape[1:3], lower, upper, step):
-        raise ValueError(f"im2col_map: a bounding box that is not empty has corners from {CORNERS[0]} to {CORNERS[-1]} and steps up to {LARGEST_STEP}; "
-                         f"got {lower}, {upper} and {step} for {tuple(array.shape)}")
+        raise ValueError(f"im2col_map: a bounding box that is not empty has corners from {CORNERS[0]} to {CORNERS[-1]} and steps up to "
+                         f"{LARGEST_STEP}; got {lower}, {upper} and {step} for {tuple(array.shape)}")
     if not 0 < pixels <= MOST_PIXELS or not 0 < channels * array.dtype.itemsize <= LINE:
         raise ValueError(f"im2col_map: a copy has at most {MOST_PIXELS} pixels of {LINE} bytes, got {pixels} of {channels} {array.dtype}")
     check_type(array)

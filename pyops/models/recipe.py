@@ -58,14 +58,15 @@ def rebuild(metadata: Mapping[str, str]):
     if "model" not in metadata:
         raise ValueError(f"names no network of create_model (model) in its metadata, which has {', '.join(metadata) or 'nothing'}; a Trainer and "
                          "models.weights.save write it for models that create_model made")
+    name = "lenet5_modern" if metadata["model"] == "lenet5" and metadata.get("form") == "modern" else metadata["model"]   # of `pyops train lenet5`
     settings, head = (json.loads(metadata.get(key, "null")) or {} for key in ("settings", "head"))
     with init.skip_draws():
         try:
-            model = create_model(metadata["model"], **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+            model = create_model(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
             if head:
                 model.with_head(**head | {"hidden": tuple(head.get("hidden", ()))})
         except TypeError as why:
-            raise ValueError(f"{metadata['model']} cannot be built with {metadata.get('settings')} and the head {metadata.get('head')}: {why}") from why
+            raise ValueError(f"{name} cannot be built with {metadata.get('settings')} and the head {metadata.get('head')}: {why}") from why
     if metadata.get("layout") == "keras":
         to_keras(model)
     return model

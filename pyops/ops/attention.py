@@ -186,6 +186,7 @@ ATTENTION = Op(
     cases=[
         *(case(f"keys{n}", CALL, A(2, 5, 8), A(2, n, 8), A(2, n, 8), batch=True, batched=(0, 1, 2)) for n in (1, 7, 16, 35, 130)),
         *(case(f"features{n}", CALL, A(3, 9, n), A(3, 11, n), A(3, 11, n + 1)) for n in (1, 3, 8, 16, 33, 80)),
+        case("features_and_values_120", CALL, A(2, 9, 120), A(2, 11, 120), A(2, 11, 120)),
         case("several_blocks", CALL, A(2, 3, 203, 20), A(2, 3, 301, 20), A(2, 3, 301, 37), batch=True, batched=(0, 1, 2)),
         case("no_leading_axes", CALL, A(5, 8), A(7, 8), A(7, 3)),
         case("leading_axes_broadcast", CALL, A(2, 1, 5, 8), A(3, 7, 8), A(1, 3, 7, 4)),
@@ -194,6 +195,7 @@ ATTENTION = Op(
         case("bool_mask_of_blocks", CALL, A(2, 100, 8), A(2, 300, 8), A(2, 300, 4),
              np.arange(300)[None] >= 150 + np.arange(100)[:, None] % 60),
         case("float_mask", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), A(3, 5, 7)),
+        *(case(f"mask_of_{n}_features", CALL, A(2, 9, n), A(2, 11, n), A(2, 11, n), A(9, 11)) for n in (50, 90, 120)),
         case("float_mask_per_query", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), A(5, 1)),
         case("causal", CALL, A(2, 3, 19, 8), A(2, 3, 19, 8), A(2, 3, 19, 8), is_causal=True, batch=True, batched=(0, 1, 2)),
         case("causal_more_keys", CALL, A(2, 150, 8), A(2, 290, 8), A(2, 290, 8), is_causal=True),

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from ..cuda import arrays as on_gpu
 from ..kernels.elementwise import reference
 from ..registry import A, Op, bad, case
 from ..tensor import Tensor
@@ -203,8 +204,9 @@ def is_number(value):
 
 def number(value, like):
     """A Python number as an array of no axes, of the dtype of `like`."""
-    dtype = like.dtype if isinstance(like, (np.ndarray, np.generic, Tensor)) else np.from_dlpack(like).dtype
-    return np.array(value, dtype)
+    if isinstance(like, (np.ndarray, np.generic, Tensor)):
+        return np.array(value, like.dtype)
+    return np.array(value, (on_gpu.viewed(like) if on_gpu.on_device((like,)) else np.from_dlpack(like)).dtype)
 
 
 def operands(op, a, b):

@@ -1,0 +1,78 @@
+"""The forms in which launch.py files ask for their kernels: (file, element type, macros).
+
+Recorded, not listed by hand: every op's cases, forward and gradient, and the layers that bench/gpu.sh times are run on a device that notes
+its launches and does nothing. Host functions look at shapes alone, so they choose as they would on a GPU.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..backends import use_backend
+from .backend import DeviceKernels
+from .emulated import EmulatedDevice
+from .precision import PRECISIONS, precision
+from .source import REALS
+
+Form = tuple[str, str, tuple[tuple[str, object], ...]]
+MACHINES = (((9, 0), 132), ((9, 0), 4), ((7, 5), 40))   # capability, multiprocessors: few and many blocks take different tiles
+TOUCHED = 1 << 16   # values; of larger arrays only the shape is copied, their memory stays untouched
+
+
+class NotingDevice(EmulatedDevice):
+    """Allocates zeros, launches nothing."""
+
+    def __init__(self, real, capability, multiprocessors, found: set[Form]):
+        super().__init__(real)
+        self.capability, self.multiprocessors, self.found = capability, multiprocessors, found
+
+    def empty(self, shape, dtype=None):
+        return np.zeros(shape, dtype or self.dtype)
+
+    zeros = empty
+
+    def launch(self, file, kernel, grid, block, args, shared=0, stream=None, **defines):
+        if min(grid):
+            self.found.add((file, self.real, tuple(sorted(defines.items()))))
+
+
+class Noting:
+    """A backend that asks the host functions for each op's launches, for every type and machine."""
+
+    name, missing, sets = "noting", "", {}
+
+    def __init__(self, found: set[Form], precisions=PRECISIONS):
+        self.precisions = precisions
+        self.kernels = [DeviceKernels(NotingDevice(real, *machine, found)) for machine in MACHINES for real in REALS]
+
+    def run(self, op, real, inputs, attrs, out=None):
+        result = None
+        for kernels in self.kernels:
+            arrays = [self.put(kernels, a) for a in inputs]
+            for name in self.precisions if kernels.real == "f32" else ("strict",):
+                with precision(name):
+                    got = op.forward(kernels, *arrays, **attrs)
+            if result is None and kernels.real == real:
+                result = got
+        return result
+
+    @staticmethod
+    def put(kernels, array):
+        if array is None or array.dtype.kind != "f":
+            return array
+        return array.astype(kernels.dtype) if array.size <= TOUCHED else np.zeros(array.shape, kernels.dtype)
+
+
+def recorded() -> list[Form]:
+    """What all cases, and all rows of the GPU benchmark, ask for."""
+    from .. import functional, validate
+    from ..bench.gpu_rows import ROWS
+    found: set[Form] = set()
+    with use_backend(Noting(found)), np.errstate(all="ignore"):
+        for _, case in validate.rows():
+            args, kwargs = case.arguments(np.dtype(np.float32))
+            validate.call(case, args, kwargs)
+            if case.gradient:
+                validate.gradients(case, args, kwargs)
+        for row in ROWS:
+            row.ours(functional, *(np.zeros(shape, np.float32) for shape in row.shapes))
+    return sorted(found, key=str)
