@@ -33,9 +33,10 @@ class Pool {
     }
 
     static void* fresh(Size size) {
-        void* memory = std::aligned_alloc(size >= 2 * HUGE_PAGE ? HUGE_PAGE : PAGE, size);
+        void* memory = nullptr;
+        if (posix_memalign(&memory, size >= 2 * HUGE_PAGE ? HUGE_PAGE : PAGE, size)) return nullptr;
 #if defined(MADV_HUGEPAGE)
-        if (memory && size >= 2 * HUGE_PAGE) madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+        if (size >= 2 * HUGE_PAGE) madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 #endif
         return memory;
     }
