@@ -53,11 +53,8 @@ def _weight_gradient(layer, n, c, h, k, r, stride=1):
     out, padding = (h + 2 * (r // 2) - r) // stride + 1, r // 2
 
     def ours(F, x, dy):
-        from ..backends import BACKENDS
-        kernels = BACKENDS["cuda"].kernels({"float32": "f32", "bfloat16": "bf16"}[str(x.dtype)])
-        dw = kernels.device.empty((k, c, r, r))
-        kernels.conv_weight_gradient(x, dy, (1, stride, stride), (0, padding, padding), (1, 1, 1), 1, dw)
-        return dw
+        from ..ops.convolution import CONV_WEIGHT_GRADIENT
+        return CONV_WEIGHT_GRADIENT(x, dy, stride=(stride, stride), padding=(padding, padding), dilation=(1, 1), groups=1, kernel=(r, r))
 
     def theirs(F, x, dy):
         from torch.nn.grad import conv2d_weight
