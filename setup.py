@@ -11,11 +11,13 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pybind11
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
@@ -176,6 +178,19 @@ class BuildKernels(build_ext):
         super().build_extension(ext)
 
 
+class SmallWheel(bdist_wheel):
+    """Packs the wheel once more at zlib's highest level, which the command cannot be asked for."""
+
+    def run(self):
+        super().run()
+        wheel = Path(self.distribution.dist_files[-1][2])
+        packed = wheel.with_suffix(".packed")
+        with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(packed, "w") as new:
+            for entry in old.infolist():
+                new.writestr(entry, old.read(entry), zipfile.ZIP_DEFLATED, compresslevel=9)
+        packed.replace(wheel)
+
+
 write_stub()   # before setuptools collects the files of the package
 setup(
     packages=["pyops", *(f"pyops.{p.parent.relative_to(ROOT / 'pyops').as_posix().replace('/', '.')}"
@@ -188,5 +203,5 @@ setup(
     ext_modules=[Extension(
         "pyops._C", ["csrc/module.cpp", "csrc/program.cpp", "csrc/pool.cpp", "csrc/team.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
         extra_compile_args=[*COMMON, "-O2", *MORE_FLAGS], extra_link_args=["-fopenmp", *STRIPPED, *MORE_FLAGS])],
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build_ext": BuildKernels, "bdist_wheel": SmallWheel},
 )

@@ -48,6 +48,21 @@ def _conv(layer, n, c, h, k, r, stride=1, groups=1, last=False):
                0 if depthwise else 2.0 * n * k * out * out * (c // groups) * r * r, precisions[depthwise, last], last)
 
 
+def _weight_gradient(layer, n, c, h, k, r, stride=1):
+    """A convolution's gradient for its weight, of the input and of the result's gradient; torch's is cuDNN's."""
+    out, padding = (h + 2 * (r // 2) - r) // stride + 1, r // 2
+
+    def ours(F, x, dy):
+        from ..ops.convolution import CONV_WEIGHT_GRADIENT
+        return CONV_WEIGHT_GRADIENT(x, dy, stride=(stride, stride), padding=(padding, padding), dilation=(1, 1), groups=1, kernel=(r, r))
+
+    def theirs(F, x, dy):
+        from torch.nn.grad import conv2d_weight
+        return conv2d_weight(x, (k, c, r, r), dy, stride=stride, padding=padding)
+    return Row(f"weight gradient {layer} n{n} {c}x{h}x{h} -> {k}, {r}x{r}/{stride}", ((n, c, h, h), (n, k, out, out)), ours, theirs,
+               n * c * h * h + n * k * out * out + k * c * r * r, 2.0 * n * k * out * out * c * r * r, ("f32", "tf32", "3xtf32", "bf16"))
+
+
 def _gemm(name, m, n, k):
     call = lambda F, x, w: F.linear(x, w)   # noqa: E731
     return Row(f"linear {name} {m}x{k} x {n}", ((m, k), (n, k)), call, call, m * k + n * k + m * n, 2.0 * m * n * k, ("f32", "tf32", "bf16"))
@@ -95,6 +110,10 @@ ROWS = [
     _conv("resnet 3x3", 32, 256, 28, 256, 3, 2, last=True),
     _conv("resnet 1x1", 32, 256, 56, 64, 1),
     _conv("resnet 1x1", 32, 1024, 14, 256, 1),
+    _weight_gradient("resnet stem", 32, 3, 224, 64, 7, 2),
+    _weight_gradient("resnet 3x3", 32, 64, 56, 64, 3),
+    _weight_gradient("resnet 3x3", 32, 256, 14, 256, 3),
+    _weight_gradient("resnet 1x1", 32, 256, 56, 64, 1),
     Row("conv_transpose unet n8 128x64x64 -> 64, 2x2/2", ((8, 128, 64, 64), (128, 64, 2, 2)), lambda F, x, w: F.conv_transpose2d(x, w, stride=2),
         lambda F, x, w: F.conv_transpose2d(x, w, stride=2), 8 * 128 * 64 * 64 + 8 * 64 * 128 * 128, 2.0 * 8 * 64 * 128 * 128 * 128),
     _gemm("square", 4096, 4096, 4096),

@@ -16,9 +16,7 @@ def test_every_kernel_is_within_its_budget(found):
 
 
 def test_nothing_spills():
-    """But for forms of one convolution whose tiles take all registers that a block's size leaves them: a few dozen bytes."""
-    spills = {name: most[2] for name, most in budget.read_table().items() if most[2]}
-    assert set(spills) <= {"convolution/direct.cu:conv_direct"} and max(spills.values(), default=0) <= 64, spills
+    assert {name: most[2] for name, most in budget.read_table().items() if most[2]} == {}
 
 
 def test_forms_are_those_that_host_functions_ask_for():

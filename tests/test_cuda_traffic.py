@@ -7,7 +7,9 @@ from channels_last_backend import ChannelsLast
 
 from pyops import functional as F
 from pyops.backends import BACKENDS, use_backend
-from pyops.cuda.emulated import profiled
+from pyops.cuda.emulated import EmulatedDevice, profiled
+from pyops.cuda.precision import precision
+from pyops.kernels.convolution import launch as convolution
 from pyops.tensor import Tensor
 
 pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
@@ -15,6 +17,19 @@ pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=
 
 def random(*shape):
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def weight_gradient(x, dy, kernel, name="strict"):
+    """Of a convolution of stride 1 that keeps its planes' size."""
+    device = EmulatedDevice("f32")
+    x, dy, dw = device.put(x), device.put(dy), device.empty((dy.shape[1], x.shape[1], kernel, kernel))
+    with precision(name):
+        convolution.conv_weight_gradient(device, x, dy, (1, 1, 1), (0, kernel // 2, kernel // 2), (1, 1, 1), 1, dw)
+
+
+def on_tensor_cores(call):
+    with precision("tf32"):
+        call()
 
 
 # name -> call, the most sectors and wavefronts over the fewest. The limits are what was counted, rounded up.
@@ -34,6 +49,10 @@ HOT = {
     "linear": (lambda: F.linear(random(128, 64), random(128, 64), random(128)), 1.43, 1.0),
     "conv 3x3": (lambda: F.conv2d(random(1, 16, 32, 32), random(32, 16, 3, 3), padding=1), 1.1, 1.0),
     "conv 1x1": (lambda: F.conv2d(random(1, 32, 32, 32), random(32, 32, 1, 1)), 1.0, 1.0),
+    "conv 3x3 on tensor cores": (lambda: on_tensor_cores(lambda: F.conv2d(random(1, 16, 32, 32), random(32, 16, 3, 3), padding=1)), 1.0, 1.0),
+    "weight gradient 3x3": (lambda: weight_gradient(random(1, 16, 32, 32), random(1, 32, 32, 32), 3), 1.21, 1.0),   # taps to the side begin within a sector
+    "weight gradient 3x3 on tensor cores": (lambda: weight_gradient(random(1, 16, 32, 32), random(1, 32, 32, 32), 3, "tf32"), 1.1, 1.0),
+    "weight gradient 1x1 on tensor cores": (lambda: weight_gradient(random(1, 32, 32, 32), random(1, 32, 32, 32), 1, "tf32"), 1.0, 1.0),
     "conv depthwise 3x3": (lambda: F.conv2d(random(1, 8, 32, 32), random(8, 1, 3, 3), padding=1, groups=8), 1.2, 1.0),
     "attention": (lambda: F.scaled_dot_product_attention(*(random(1, 2, 128, 64) for _ in range(3))), 1.0, 1.0),
     "unfold": (lambda: F.unfold(random(1, 4, 32, 32), 3, padding=1), 1.0, 1.0),

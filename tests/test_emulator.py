@@ -295,7 +295,9 @@ def test_asynchronous_copies_are_waited_for(run):
 
 # ---- one thread's own faults
 
-@pytest.mark.parametrize("n, bits, by, found", [(3, 31, 7, []), (2 ** 31 - 1, 1, 1, ["array-index", "int-overflow"]), (3, 32, 1, ["shift"]), (4, 1, 1, ["array-index"])])
+@pytest.mark.parametrize("n, bits, by, found", [
+    (3, 31, 7, []), (2 ** 31 - 1, 1, 1, ["array-index", "int-overflow"]), (3, 32, 1, ["shift"]), (4, 1, 1, ["array-index"]),
+])
 def test_arithmetic(kinds, n, bits, by, found):
     assert kinds("arithmetic", np.zeros(4, np.int32), n, bits, by, block=1) == found
 

@@ -157,6 +157,14 @@ def test_the_command_prints_and_keeps_tables(tmp_path, monkeypatch, capsys):
     assert call("head", "--out", str(tmp_path)) == 0
     again = (tmp_path / "experiments.md").read_text()
     assert again.count("## head") == 1 and "experiments head --seeds 3`" in again and quick("lrn").table() in again
+    page, other = tmp_path / "docs" / "a.md", tmp_path / "docs" / "b.md"
+    page.parent.mkdir()
+    stale = quick("head").table().replace("24,170", "24,171")
+    page.write_text(f"before\n\n{stale}\n\nafter\n")
+    other.write_text(f"{quick('lrn').table().replace('55,978', '1')}\n")
+    assert call("head", "--docs", str(tmp_path / "docs")) == 0
+    assert page.read_text() == f"before\n\n{quick('head').table()}\n\nafter\n" and "55,978" not in other.read_text()
+    assert "a.md" in (printed := capsys.readouterr().out) and "b.md" not in printed
     for wrong, said in ((["depth"], "no experiment is called depth"), (["--seeds", "0"], "must be positive")):
         with pytest.raises(SystemExit):
             call(*wrong)
@@ -164,6 +172,11 @@ def test_the_command_prints_and_keeps_tables(tmp_path, monkeypatch, capsys):
     for wrong in (lambda: experiments.run("depth"), lambda: experiments.run("head", 0)):
         with pytest.raises(ValueError):
             wrong()
+
+
+def test_no_two_experiments_tables_have_the_same_head():
+    heads = [quick(name).table().splitlines()[0] for name in experiments.NAMES]
+    assert len(set(heads)) == len(heads), "or `quote` could not tell them apart"
 
 
 def test_a_spread_is_a_mean_and_the_samples_deviation():

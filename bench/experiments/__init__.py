@@ -1,4 +1,4 @@
-"""The lecture's experiments on handwritten digits: python -m pyops.bench.experiments [NAMES] [--seeds N] [--quick] [--out DIR] [--data MNIST]
+"""The lecture's experiments on handwritten digits: python -m pyops.bench.experiments [NAMES] [--seeds N] [--quick] [--out DIR] [--docs DIR] [--data DIR]
 
     degradation   plain and residual networks of 8, 20 and 56 layers: does a deeper one train worse?
     pooling       max pooling, strides in its place, a convolution of stride 2 in its place

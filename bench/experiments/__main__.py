@@ -4,7 +4,7 @@ import argparse
 import time
 
 from . import NAMES, __doc__ as about, run
-from .outcome import record
+from .outcome import quote, record
 
 
 def main() -> int:
@@ -13,6 +13,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network (default: 3)")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, on fewer images; the numbers mean little")
     parser.add_argument("--out", metavar="DIR", help="write the tables to DIR/experiments.md and the curves to DIR/experiments/NAME.png")
+    parser.add_argument("--docs", metavar="DIR", help="renew the tables that the Markdown pages under DIR quote")
     parser.add_argument("--data", metavar="DIR", help="MNIST's four IDX files, instead of the digits that scikit-learn carries")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in NAMES]:
@@ -26,6 +27,8 @@ def main() -> int:
         if args.out:
             more = f"{' --quick' if args.quick else ''}{' --data DIR' if args.data else ''}"
             record(args.out, name, outcome, f"python -m pyops.bench.experiments {name} --seeds {args.seeds}{more}")
+        if args.docs:
+            print("renewed:", *quote(args.docs, outcome))
     return 0
 
 

@@ -13,6 +13,8 @@ from pyops.train import ArrayDataset, Split, augment, mnist
 
 FOLDS = 5
 MNIST_TRAIN, MNIST_TEST = 6000, 2000
+MOVE = augment.Crop(3)   # by up to 3 pixels: in the middle of 16x16 a digit has 4 around it
+placed = augment.Compose(augment.Rotate(20, (0.8, 1.2)), MOVE)
 
 
 class Images(NamedTuple):
@@ -56,14 +58,6 @@ def _mnist(seed: int, side: int, directory: str) -> tuple[Images, Images]:
         means = images[chosen].reshape(-1, side, block, side, block).mean((2, 4), dtype=np.float32) / np.float32(255)
         parts.append(Images(means[:, None], labels[chosen]))
     return tuple(parts)
-
-
-def placed(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each turned by up to 20 degrees, scaled by 0.8 .. 1.2 and moved by up to 3 pixels: of 16 x 16 pixels no ink is lost."""
-    return TURN(images, rng) if images.shape[-1] < 16 else MOVE(TURN(images, rng), rng)
-
-
-TURN, MOVE = augment.Rotate(20, (0.8, 1.2)), augment.Crop(3)
 
 
 def placed_anew(train: Images, test: Images, seed: int) -> Split:

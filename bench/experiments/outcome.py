@@ -14,6 +14,9 @@ HEADER = """# The lecture's experiments
 
 Written by `python -m pyops.bench.experiments --out bench/results`; see [training.md](../../docs/training.md#the-lectures-experiments) for what they say.
 Mean +- standard deviation over the seeds. A seed decides about the initial weights, the order of the batches and which digits are held back for the test.
+
+One build on one instruction set gives the same numbers again, on any number of threads. Another one rounds otherwise, and a training makes much of that: then
+they differ as between two seeds.
 """
 
 
@@ -89,3 +92,16 @@ def record(directory: str, name: str, outcome: Outcome, command: str) -> None:
     from . import NAMES
     ordered = sorted(sections, key=lambda one: NAMES.index(one) if one in NAMES else len(NAMES))
     path.write_text(HEADER + "\n" + "".join(f"## {one}\n{sections[one]}" for one in ordered).rstrip("\n") + "\n")
+
+
+def quote(directory: str, outcome: Outcome) -> list[Path]:
+    """Renews the outcome's table in the Markdown pages under `directory` that have one with its head. Returns the pages."""
+    table = outcome.table() + "\n"
+    head = "".join(table.splitlines(keepends=True)[:2])
+    changed = []
+    for page in sorted(Path(directory).rglob("*.md")):
+        text = page.read_text()
+        if head in text:
+            page.write_text(re.sub(re.escape(head) + r"(?:\|.*\n)*", lambda _: table, text))
+            changed.append(page)
+    return changed

@@ -35,5 +35,5 @@ def run(seeds: int, quick: bool, data: str | None) -> Outcome:
     rows, histories = each({name: lambda how=how: network(how) for name, how in HALVES.items()},
                            lambda seed: placed_anew(*digits(seed, 16, data, most), seed), epochs, seeds)
     return Outcome("what makes maps smaller", f"Digits turned, scaled and moved on 16x16 pixels, anew in each of {epochs} epochs.",
-                   "network", {"parameters": None, "training loss": 3, "test accuracy, %": 1}, rows,
+                   "made smaller by", {"parameters": None, "training loss": 3, "test accuracy, %": 1}, rows,
                    Curves(range(1, epochs + 1), curves(histories, "test_accuracy", 100), "epoch", "test accuracy, %"))

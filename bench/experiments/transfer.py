@@ -51,9 +51,10 @@ def run(seeds: int, quick: bool, data: str | None) -> Outcome:
         pyops.manual_seed(seed)
         pretrained = Deep(1, True, CLASSES)
         train(pretrained, placed_anew(train_images.only(0, 5), test_images.only(0, 5), seed), first_epochs, seed, RATE)
-        test = placed_anew(train_images.only(5, 10), test_images.only(5, 10), seed).test
+        images = train_images.only(5, 10)
+        test = placed_anew(images, test_images.only(5, 10), seed).test
         for count in counts:
-            few = Split(repeated(some(train_images.only(5, 10), count, seed), size), test)
+            few = Split(repeated(some(images, count, seed), size), test)
             found = steps(pretrained, few, epochs, seed)
             pyops.manual_seed(seed)
             found["from scratch"] = 100 * train(Deep(1, True, CLASSES), few, 3 * epochs, seed, RATE)[-1].test_accuracy
@@ -63,7 +64,7 @@ def run(seeds: int, quick: bool, data: str | None) -> Outcome:
     columns = list(rows[str(counts[0])])
     return Outcome("transfer from the digits 0-4 to 5-9",
                    f"Test accuracy in %. Digits turned, scaled and moved on 16x16 pixels; 0-4 anew in each of {first_epochs} epochs, 5-9 placed once and for all. "
-                   "There are about 720 to train on of 5-9, so of the 1000 some are the same digit placed otherwise.",
+                   f"There are {len(images.labels)} to train on of 5-9; where that is fewer than the samples, some are the same digit placed otherwise.",
                    "samples", {column: 1 for column in columns}, rows,
                    Curves(counts, {column: list(np.transpose([rows[str(count)][column] for count in counts])) for column in columns},
                           "samples of 5-9", "test accuracy, %", "x"))

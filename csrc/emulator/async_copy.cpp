@@ -2,6 +2,8 @@
 #include "block.h"
 #include "checker.h"
 #include "faults.h"
+#include "traffic.h"
+#include <utility>
 
 using cuemu::Kind;
 using cuemu::Thread;
@@ -23,6 +25,8 @@ CUEMU_API void cuemu_cp_async(void* to, const void* from, unsigned bytes, unsign
     thread.copies.back().push_back({to, from, bytes, read});
     // from now on nobody may be using the destination, and there is nothing in it until the wait
     check(from, read, Kind::READ, CALLER);
+    if (!read && cuemu::block.watched && cuemu::launch.profile)   // a lane of a request that reads nothing; its next copy is of the next request
+        cuemu::log_access(thread, 0, bytes, false, cuemu::Space::GLOBAL, CALLER);
     check(to, bytes, Kind::WRITE, CALLER);
     if (cuemu::block.watched) cuemu::check_emptied(target, bytes);
     std::memset(to, 0xff, bytes);
@@ -39,7 +43,9 @@ CUEMU_API void cuemu_cp_async_wait(int most_pending) {
     std::size_t committed = thread.copies.size() - (thread.group_open ? 1 : 0);
     for (; committed > static_cast<std::size_t>(most_pending); --committed) {
         for (const cuemu::AsyncCopy& copy : thread.copies.front()) {
+            const int profile = std::exchange(cuemu::launch.profile, 0);   // traffic was counted when the copy was asked for
             check(copy.to, copy.bytes, Kind::WRITE, CALLER);
+            cuemu::launch.profile = profile;
             std::memcpy(copy.to, copy.from, copy.read);
             std::memset(static_cast<char*>(copy.to) + copy.read, 0, copy.bytes - copy.read);
         }

@@ -21,8 +21,9 @@ struct Instruction {
 };
 using Lanes = std::array<std::vector<std::uintptr_t>, WARP>;   // addresses, in the order of the accesses
 
-std::unordered_map<std::uintptr_t, Instruction> instructions;           // by pc
-std::vector<std::unordered_map<std::uintptr_t, Lanes>> logs;            // by warp, then pc
+// An asynchronous copy reads and writes at one pc: the key is that, and in the last bit whether it writes.
+std::unordered_map<std::uintptr_t, Instruction> instructions;
+std::vector<std::unordered_map<std::uintptr_t, Lanes>> logs;            // by warp, then key
 
 void count_sectors(Instruction& total, const std::vector<std::uintptr_t>& addresses) {
     std::set<std::uintptr_t> sectors;
@@ -55,20 +56,27 @@ void count_bank_passes(Instruction& total, const std::vector<std::uintptr_t>& ad
 void log_access(const Thread& thread, std::uintptr_t address, std::size_t bytes, bool write, Space space, std::uintptr_t pc) {
     // a struct moves in as many accesses as its alignment asks for; its address tells what that is
     const std::uintptr_t part = std::min<std::uintptr_t>(WIDEST_ACCESS, (address | bytes) & -(address | bytes));
-    instructions.try_emplace(pc, Instruction{space, write, static_cast<unsigned>(part)});
+    const std::uintptr_t key = pc << 1 | (write ? 1 : 0);
+    instructions.try_emplace(key, Instruction{space, write, static_cast<unsigned>(part)});
     if (logs.size() <= static_cast<std::size_t>(thread.warp)) logs.resize(thread.warp + 1);
-    std::vector<std::uintptr_t>& lane = logs[thread.warp][pc][thread.lane];
+    std::vector<std::uintptr_t>& lane = logs[thread.warp][key][thread.lane];
     for (std::size_t i = 0; i < bytes; i += part) lane.push_back(address + i);
 }
 
 void count_requests(int warp) {
     if (logs.size() <= static_cast<std::size_t>(warp)) return;
-    for (const auto& [pc, lanes] : logs[warp]) {
-        Instruction& total = instructions.at(pc);
+    for (const auto& [key, lanes] : logs[warp]) {
+        Instruction& total = instructions.at(key);
         for (std::size_t k = 0;; ++k) {
             std::vector<std::uintptr_t> addresses;
-            for (const auto& lane : lanes) if (k < lane.size()) addresses.push_back(lane[k]);
-            if (addresses.empty()) break;
+            bool more = false;
+            for (const auto& lane : lanes) {
+                if (k >= lane.size()) continue;
+                more = true;
+                if (lane[k]) addresses.push_back(lane[k]);
+            }
+            if (!more) break;
+            if (addresses.empty()) continue;
             ++total.requests;
             total.threads += addresses.size();
             total.moved += addresses.size() * total.bytes;
@@ -86,9 +94,9 @@ void clear_traffic() {
 std::string traffic_lines() {
     using ull = unsigned long long;
     std::string lines;
-    for (const auto& [pc, t] : instructions) {
+    for (const auto& [key, t] : instructions) {
         char line[300];
-        std::snprintf(line, sizeof line, "0x%llx\t%s\t%s\t%u\t%llu\t%llu\t%llu\t%llu\t%llu\n", ull(offset_of(pc)), name_of(t.space), t.write ? "store" : "load",
+        std::snprintf(line, sizeof line, "0x%llx\t%s\t%s\t%u\t%llu\t%llu\t%llu\t%llu\t%llu\n", ull(offset_of(key >> 1)), name_of(t.space), t.write ? "store" : "load",
                       t.bytes, ull(t.requests), ull(t.threads), ull(t.moved), ull(t.transactions), ull(t.fewest));
         lines += line;
     }

@@ -16,9 +16,9 @@
 #define SH 1
 #endif
 // Blocks that share a multiprocessor: left to itself the compiler asks for all of a strip's input at once, and for the registers it takes.
-// A filter of so many registers leaves the rest of 64, 85, 128, 170 or 255 a thread.
+// The larger the filter in registers, the fewer.
 constexpr int THREADS = 128, FILTER = KH * KW * sizeof(acc) / 4;
-constexpr int RESIDENT = FILTER <= 9 ? 8 : FILTER <= 25 ? 6 : FILTER <= 40 ? 4 : FILTER <= 50 ? 3 : 2;
+constexpr int RESIDENT = FILTER == 0 ? 8 : FILTER <= 9 ? (SH == 1 ? 6 : 5) : FILTER <= 25 ? 4 : FILTER <= 40 ? 3 : 2;
 
 struct Group {   // what an output sums over
     const real *x, *weight;

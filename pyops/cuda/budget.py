@@ -1,7 +1,7 @@
 """The budget: for every CUDA kernel the most registers, static shared memory and spilled bytes that any architecture and type may take.
 
-Nothing spills. Where the compiler saves registers it might have around the calls that division and roots become, a least number of blocks
-in __launch_bounds__ gives them back.
+Nothing spills. Where the compiler saves registers that it might have, around the calls that
+division and roots become, a least number of blocks in __launch_bounds__ gives them back.
 
     python -m pyops.cuda.budget            compile all kernels and compare them with kernels/cuda_budget.txt
     python -m pyops.cuda.budget --write    and keep what they take now as the new table

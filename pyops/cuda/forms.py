@@ -5,6 +5,8 @@ its launches and does nothing. Host functions look at shapes alone, so they choo
 """
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from ..backends import use_backend
@@ -62,7 +64,8 @@ class Noting:
         return array.astype(kernels.dtype) if array.size <= TOUCHED else np.zeros(array.shape, kernels.dtype)
 
 
-def recorded() -> list[Form]:
+@lru_cache(1)
+def recorded() -> tuple[Form, ...]:
     """What all cases, and all rows of the GPU benchmark, ask for."""
     from .. import functional, validate
     from ..bench.gpu_rows import ROWS
@@ -75,4 +78,4 @@ def recorded() -> list[Form]:
                 validate.gradients(case, args, kwargs)
         for row in ROWS:
             row.ours(functional, *(np.zeros(shape, np.float32) for shape in row.shapes))
-    return sorted(found, key=str)
+    return tuple(sorted(found, key=str))
