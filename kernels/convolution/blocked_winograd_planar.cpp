@@ -5,7 +5,7 @@
 
 BEGIN_KERNELS
 namespace {
-constexpr double FILTER = 40;                   // 16 values of a transformed filter
+constexpr double FILTER = 60;                   // 16 values of a transformed filter
 constexpr double READ_CACHED = 5, READ = 17;    // the same, read again
 constexpr double CACHED = 16 << 20;             // bytes of filters
 
