@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,6 +20,7 @@ import pybind11
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
 BUILD = Path(os.environ.get("PYOPS_BUILD_DIR", "build"))   # relative to ROOT, as all paths of a compilation: so a build can be moved
@@ -191,6 +193,15 @@ class SmallWheel(bdist_wheel):
         packed.replace(wheel)
 
 
+class BuildPackage(build_py):
+    """Starts from an empty folder: files that the repository no longer has would go into the wheel, and the emulator compiles all it finds."""
+
+    def run(self):
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib) / "pyops", ignore_errors=True)
+        super().run()
+
+
 write_stub()   # before setuptools collects the files of the package
 setup(
     packages=["pyops", *(f"pyops.{p.parent.relative_to(ROOT / 'pyops').as_posix().replace('/', '.')}"
@@ -203,5 +214,5 @@ setup(
     ext_modules=[Extension(
         "pyops._C", ["csrc/module.cpp", "csrc/program.cpp", "csrc/pool.cpp", "csrc/team.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
         extra_compile_args=[*COMMON, "-O2", *MORE_FLAGS], extra_link_args=["-fopenmp", *STRIPPED, *MORE_FLAGS])],
-    cmdclass={"build_ext": BuildKernels, "bdist_wheel": SmallWheel},
+    cmdclass={"build_py": BuildPackage, "build_ext": BuildKernels, "bdist_wheel": SmallWheel},
 )
