@@ -2,11 +2,14 @@
 // same sizes again and again, and pages fresh from the system are cleared first, a tenth of the time of a small step.
 //
 // What is held, used and kept together, stays below one and a quarter times the most that was ever used at once; beyond it the blocks kept
-// longest go back to the system. Blocks are taken and given back under Python's lock and under a lock of their own, for builds without the former.
+// longest go back to the system. Blocks are mappings of their own: among those of malloc they would keep its heap from shrinking. With a limit of
+// 0, as under the sanitizers, they are malloc's, whose ends such tools can see. Taken and given back under Python's lock and under one of their
+// own, for builds without the former.
 #include <sys/mman.h>
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 #include <pybind11/numpy.h>
@@ -15,13 +18,41 @@ namespace py = pybind11;
 
 namespace {
 using Size = std::size_t;
-constexpr Size PAGE = 4096, HUGE_PAGE = 2u << 20, MOST = Size(1) << 46;   // no address space is larger
+constexpr Size PAGE = 64 << 10, HUGE_PAGE = 2u << 20, MOST = Size(1) << 46;   // no address space is larger
 
-struct Free { void* memory; Size size; unsigned long age; };
+struct Block { void* memory; Size size; bool mapped; };
+struct Kept { Block block; unsigned long age; };
+
+// `size` bytes on a boundary of `alignment`, both multiples of a page.
+void* map(Size size, Size alignment) {
+    char* const all = (char*)mmap(nullptr, size + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED) return nullptr;
+    char* const begin = (char*)(((Size)all + alignment - 1) / alignment * alignment);
+    if (begin > all) munmap(all, begin - all);
+    if (begin < all + alignment) munmap(begin + size, all + alignment - begin);
+    return begin;
+}
+
+// memory == nullptr: there is none.
+Block fresh(Size size, bool mapped) {
+    Block block{nullptr, size, mapped};
+    const bool huge = size >= 2 * HUGE_PAGE;
+    if (mapped) block.memory = map(size, huge ? HUGE_PAGE : PAGE);
+    else if (posix_memalign(&block.memory, PAGE, size)) block.memory = nullptr;
+#if defined(MADV_HUGEPAGE)
+    if (block.memory && huge) madvise(block.memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#endif
+    return block;
+}
+
+void release(const Block& block) {
+    if (block.mapped) munmap(block.memory, block.size);
+    else std::free(block.memory);
+}
 
 class Pool {
     std::mutex mutex;
-    std::multimap<Size, Free> kept;   // by size
+    std::multimap<Size, Kept> kept;   // by size
     Size used = 0, most_used = 0, kept_bytes = 0;
     unsigned long clock = 0;
 
@@ -32,19 +63,10 @@ class Pool {
         return (bytes + step - 1) / step * step;
     }
 
-    static void* fresh(Size size) {
-        void* memory = nullptr;
-        if (posix_memalign(&memory, size >= 2 * HUGE_PAGE ? HUGE_PAGE : PAGE, size)) return nullptr;
-#if defined(MADV_HUGEPAGE)
-        if (size >= 2 * HUGE_PAGE) madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
-#endif
-        return memory;
-    }
-
-    void drop(std::multimap<Size, Free>::iterator block) {
-        std::free(block->second.memory);
-        kept_bytes -= block->second.size;
-        kept.erase(block);
+    void drop(std::multimap<Size, Kept>::iterator at) {
+        release(at->second.block);
+        kept_bytes -= at->first;
+        kept.erase(at);
     }
 
     void keep_at_most(Size bytes) {
@@ -61,34 +83,35 @@ public:
     Size limit = Size(1) << 30;   // most bytes kept
 #endif
 
-    // A block of at least `bytes`; its true size in `size`. nullptr: no memory.
-    void* take(Size bytes, Size& size) {
+    Block take(Size bytes) {
         std::lock_guard<std::mutex> lock(mutex);
-        size = rounded(bytes);
-        void* memory = nullptr;
-        const auto found = kept.lower_bound(size);
-        if (found != kept.end() && found->first <= size / 4 * 5) {
-            size   = found->first;
-            memory = found->second.memory;
-            kept_bytes -= size;
+        Block block{nullptr, rounded(bytes), limit > 0};
+        const auto found = kept.lower_bound(block.size);
+        if (found != kept.end() && found->first <= block.size / 4 * 5) {
+            block = found->second.block;
+            kept_bytes -= block.size;
             kept.erase(found);
         }
-        used += size;
-        most_used = std::max(most_used, used);
-        if (!memory) {
+        used += block.size;
+        if (!block.memory) {
             keep_at_most(room());
-            memory = fresh(size);
-            if (!memory) keep_at_most(0), memory = fresh(size);
-            if (!memory) used -= size;
+            block = fresh(block.size, block.mapped);
+            if (!block.memory) keep_at_most(0), block = fresh(block.size, block.mapped);
         }
-        return memory;
+        if (block.memory) most_used = std::max(most_used, used);
+        else used -= block.size;
+        return block;
     }
 
-    void give(void* memory, Size size) {
+    void give(const Block& block) {
         std::lock_guard<std::mutex> lock(mutex);
-        used -= size;
-        kept.insert({size, {memory, size, ++clock}});
-        kept_bytes += size;
+        used -= block.size;
+        if (!block.mapped) {
+            release(block);
+            return;
+        }
+        kept.insert({block.size, {block, ++clock}});
+        kept_bytes += block.size;
         keep_at_most(room());
     }
 
@@ -116,27 +139,22 @@ Pool& pool() {
     return *made;
 }
 
-struct Block { void* memory; Size size; };
-
 py::array empty(const py::tuple& sizes, const py::dtype& dtype) {
     std::vector<py::ssize_t> shape;
     for (const auto size : sizes) shape.push_back(size.cast<py::ssize_t>());
     Size bytes = dtype.itemsize();
     bool possible = true;
     for (const auto n : shape) possible = possible && n >= 0 && !__builtin_mul_overflow(bytes, Size(n), &bytes) && bytes < MOST;
-    auto* const block = new Block{};
-    if (possible) block->memory = pool().take(bytes, block->size);
-    if (!block->memory) {
-        delete block;
+    const Block block = possible ? pool().take(bytes) : Block{};
+    if (!block.memory) {
         PyErr_Format(PyExc_MemoryError, "pyops: no memory for a result of shape %R", sizes.ptr());
         throw py::error_already_set();
     }
-    const py::capsule owner(block, [](void* p) {
-        auto* const block = static_cast<Block*>(p);
-        pool().give(block->memory, block->size);
-        delete block;
+    const py::capsule owner(new Block(block), [](void* p) {
+        const std::unique_ptr<Block> block(static_cast<Block*>(p));
+        pool().give(*block);
     });
-    return py::array(dtype, shape, {}, block->memory, owner);
+    return py::array(dtype, shape, {}, block.memory, owner);
 }
 }  // namespace
 
