@@ -4,7 +4,9 @@ Needs the packages cuda-bindings, nvidia-cuda-nvrtc and nvidia-cuda-runtime (the
 """
 from __future__ import annotations
 
+import os
 import re
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -63,8 +65,10 @@ def compile_cubin(source: Source, arch: str) -> tuple[bytes, str]:
     if cubin.exists() and log.exists():
         return cubin.read_bytes(), log.read_text()
     code, text = _compile(source, arch)
-    log.write_text(text)
-    cubin.write_bytes(code)
+    for path, content in ((log, text.encode()), (cubin, code)):   # others may look for them meanwhile
+        part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+        part.write_bytes(content)
+        part.replace(path)
     return code, text
 
 
