@@ -168,7 +168,7 @@ void bind_neon_f64(py::module_ m) {
 // one type.
 py::object probe(py::tuple inputs, const char* kinds) {
     static PyTypeObject* ndarray = (PyTypeObject*)py::module_::import("numpy").attr("ndarray").ptr();
-    static py::object names[2] = {py::str("f32"), py::str("f64")};
+    static PyObject* const names[2] = {PyUnicode_InternFromString("f32"), PyUnicode_InternFromString("f64")};   // never given back
     int  real = 0;
     char kind = 0;
     for (py::ssize_t k = 0; k < PyTuple_GET_SIZE(inputs.ptr()); ++k) {
@@ -188,7 +188,7 @@ py::object probe(py::tuple inputs, const char* kinds) {
         }
     }
     if (!real) return py::none();
-    return names[real == type_number<double>()];
+    return py::reinterpret_borrow<py::object>(names[real == type_number<double>()]);
 }
 }  // namespace
 
