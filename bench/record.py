@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import pyops.functional as F
-from pyops.backends import get_backend, use_backend
-from pyops.tensor import Tensor
+from pyops.core.backends import get_backend, use_backend
+from pyops.core.tensor import Tensor
 
 
 class Unsupported(Exception):

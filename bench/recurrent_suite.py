@@ -11,7 +11,7 @@ import numpy as np
 
 import pyops
 from pyops import Tensor, nn
-from pyops.threads import num_threads
+from pyops.core.threads import num_threads
 
 from . import peers
 from .measure import interleaved

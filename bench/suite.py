@@ -10,10 +10,10 @@ import numpy as np
 import pyops
 import pyops.functional as F
 from pyops import validate
-from pyops.backends import get_backend
+from pyops.core.backends import get_backend
 from pyops.machine import Ceilings
-from pyops.registry import OPS, Case
-from pyops.threads import num_threads
+from pyops.core.registry import OPS, Case
+from pyops.core.threads import num_threads
 
 from . import peers, record
 from .measure import interleaved

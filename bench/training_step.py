@@ -18,7 +18,7 @@ import numpy as np
 import pyops
 from pyops import Tensor, functional as F
 from pyops.optim import SGD
-from pyops.registry import Op
+from pyops.core.registry import Op
 
 CLASSES, RATE, MOMENTUM = 10, 1e-3, 0.9
 

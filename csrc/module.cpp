@@ -1,6 +1,6 @@
 // With program.cpp the only file that knows about Python. For each instruction set and element type a submodule, e.g. _C.avx512.f32, holds
 // one function per row of kernels.inc (and for float of program.inc). Kernels run without the GIL. Arrays arrive checked, contiguous and
-// allocated (pyops/dispatch.py); numpy_views.h only refuses what would be unsafe to dereference, and never converts or copies.
+// allocated (pyops/core/dispatch.py); numpy_views.h only refuses what would be unsafe to dereference, and never converts or copies.
 #include <omp.h>
 #include <pthread.h>
 #include <cstdio>

@@ -6,12 +6,18 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .cuda import backend as _cuda_backend  # noqa: F401, I001: registers itself, which the choice of a backend waits for
+from .core import memory, random
+from .core.backends import available, get_backend, use_backend
+from .core.precision import get_precision, set_precision
+from .core.random import manual_seed
+from .core import dispatch as _dispatch
+from .core.tensor import Tensor, grad, no_grad
+from .core.threads import get_num_threads, num_threads, set_num_threads
+from .cuda import arrays as _arrays_on_gpu
 from . import functional, operators, shape_methods
-from .backends import available, get_backend, use_backend
-from .precision import get_precision, set_precision
-from .random import manual_seed
-from .tensor import Tensor, grad, no_grad
-from .threads import get_num_threads, num_threads, set_num_threads
+
+_dispatch.register_device(_arrays_on_gpu)
 
 if TYPE_CHECKING:
     from . import models, nn, optim, text, train

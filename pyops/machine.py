@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .backends import BACKENDS, DTYPES
-from .threads import num_threads
+from .core.backends import BACKENDS, DTYPES
+from .core.threads import num_threads
 
 MEMORY = "memory"   # the level behind the last cache
 

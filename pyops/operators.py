@@ -9,7 +9,7 @@ import operator
 from .ops import elementwise as e
 from .ops import matmul as m
 from .ops import reduction as r
-from .tensor import Tensor
+from .core.tensor import Tensor
 
 
 def data(value):

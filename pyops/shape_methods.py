@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from .ops import shape
-from .tensor import Tensor
+from .core.tensor import Tensor
 
 
 def _sizes(sizes):

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from . import functional as F
-from .backends import BACKENDS, DTYPES, use_backend
-from .registry import OPS, Case, Op
-from .tensor import Tensor
-from .threads import num_threads
+from .core.backends import BACKENDS, DTYPES, use_backend
+from .core.registry import OPS, Case, Op
+from .core.tensor import Tensor
+from .core.threads import num_threads
 
 BAND = 64   # elements on either side of a guarded output
 

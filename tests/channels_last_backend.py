@@ -1,7 +1,7 @@
 """A backend for tests: convolutions on the emulator with every array's channels last, as device arrays of that layout reach the kernels."""
 import numpy as np
 
-from pyops.backends import BACKENDS
+from pyops.core.backends import BACKENDS
 from pyops.cuda import channels_last
 from pyops.kernels.convolution import channels_last as kernels
 

@@ -7,7 +7,7 @@ import pytest
 
 os.environ["PYOPS_COSTS"] = str(Path(__file__).with_name("no-costs.json"))   # choices as everywhere, whatever was tuned here
 
-from pyops.backends import BACKENDS, ISAS  # noqa: E402
+from pyops.core.backends import BACKENDS, ISAS  # noqa: E402
 
 NATIVE = [name for name in ISAS if not BACKENDS[name].missing]
 

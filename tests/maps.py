@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyops.backends import BACKENDS
-from pyops.threads import num_threads
+from pyops.core.backends import BACKENDS
+from pyops.core.threads import num_threads
 
 BLOCK, GARBAGE, GUARD = 16, 1e4, 77
 NONE = (0, -np.inf, np.inf)   # clamp between infinities

@@ -4,8 +4,8 @@ import pytest
 
 import pyops
 from pyops import functional as F
-from pyops.backends import use_backend
-from pyops.tensor import Tensor
+from pyops.core.backends import use_backend
+from pyops.core.tensor import Tensor
 
 NAN, INF = np.nan, np.inf
 

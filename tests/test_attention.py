@@ -7,7 +7,7 @@ import pytest
 import pyops
 from pyops import Tensor, models, nn
 from pyops import functional as F
-from pyops.backends import use_backend
+from pyops.core.backends import use_backend
 
 torch = pytest.importorskip("torch")
 FORWARD, GRADIENT = 1e-5, 1e-4   # of the largest value

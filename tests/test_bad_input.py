@@ -10,10 +10,10 @@ import pytest
 
 from pyops import functional as F
 from pyops import validate
-from pyops.backends import BACKENDS, ISAS, active, get_backend, use_backend
-from pyops.dispatch import kinds_of
-from pyops.registry import OPS
-from pyops.threads import num_threads
+from pyops.core.backends import BACKENDS, ISAS, active, get_backend, use_backend
+from pyops.core.dispatch import kinds_of
+from pyops.core.registry import OPS
+from pyops.core.threads import num_threads
 
 
 class Recorder:

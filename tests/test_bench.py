@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pyops import cli, functional, validate
-from pyops.registry import A, case
+from pyops.core.registry import A, case
 
 pytest.importorskip("rich")
 pytest.importorskip("pytest_benchmark")

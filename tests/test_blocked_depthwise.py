@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as TF
 from maps import NONE, RELU, RELU6, Image, MapOut, PlanarOut, check, per_channel, run, to_map
 
-from pyops.backends import BACKENDS
+from pyops.core.backends import BACKENDS
 
 SILU = (4, 0.0, 0.0)
 HARDSWISH = (6, 0.0, 0.0)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from maps import NONE, RELU, RELU6, Image, MapOut, Rows, check, per_channel, run, to_map
 
-from pyops.backends import BACKENDS
+from pyops.core.backends import BACKENDS
 
 SIGMOID, SILU, HARDSIGMOID = (2, 0.0, 0.0), (4, 0.0, 0.0), (5, 0.0, 0.0)
 SHAPES = [(1, 16, 5, 7), (2, 35, 9, 3), (3, 20, 1, 1), (1, 40, 30, 31), (1, 16, 1, 600)]

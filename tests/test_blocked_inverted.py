@@ -8,7 +8,7 @@ import pyops.functional as F
 from pyops import _C, nn
 from pyops.graph import packing
 from pyops.graph.lowering import inverted
-from pyops.threads import num_threads
+from pyops.core.threads import num_threads
 
 SILU, HARDSWISH = (4, 0.0, 0.0), (6, 0.0, 0.0)
 

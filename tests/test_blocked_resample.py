@@ -6,7 +6,7 @@ from maps import Image, MapOut, check
 import pyops
 import pyops.functional as F
 from pyops import nn
-from pyops.backends import use_backend
+from pyops.core.backends import use_backend
 from pyops.ops.interpolate import plan, tables
 from pyops.ops.pad import MODES
 

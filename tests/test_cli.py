@@ -7,7 +7,8 @@ import xml.etree.ElementTree as xml
 
 import pytest
 
-from pyops import backends, cli, machine, registry, threads
+from pyops import cli, machine
+from pyops.core import backends, registry, threads
 
 
 def test_info_says_what_was_chosen_and_why(capsys):

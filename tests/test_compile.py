@@ -12,7 +12,7 @@ import pytest
 import pyops
 import pyops.functional as F
 from pyops import models, nn, no_grad, num_threads
-from pyops.backends import ISAS, available, use_backend
+from pyops.core.backends import ISAS, available, use_backend
 from pyops.graph import TraceError
 
 NATIVE = [name for name in available() if name in ISAS]

@@ -7,7 +7,7 @@ import pytest
 
 import pyops
 from pyops import nn
-from pyops.backends import use_backend
+from pyops.core.backends import use_backend
 from pyops.bench import precision
 from pyops.cli import main
 from pyops.graph import costs, tune

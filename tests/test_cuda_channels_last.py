@@ -4,7 +4,7 @@ import pytest
 from test_cuda_host import fake, on_gpu   # noqa: F401  (a fixture)
 
 from pyops import functional as F
-from pyops.backends import BACKENDS
+from pyops.core.backends import BACKENDS
 from pyops.cuda import machine_code, nvrtc
 from pyops.cuda.channels_last import ELEMENTWISE
 from pyops.cuda.emulated import EmulatedDevice, fast, profiled

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from pyops.backends import BACKENDS
+from pyops.core.backends import BACKENDS
 from pyops.cuda.emulated import EmulatedDevice, fast
 from pyops.kernels.convolution import launch, reference
 

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from pyops.backends import BACKENDS
+from pyops.core.backends import BACKENDS
 from pyops.cuda.emulated import EmulatedDevice, fast
 from pyops.cuda.precision import precision
 from pyops.kernels.convolution import launch, reference

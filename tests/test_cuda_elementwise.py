@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pyops.backends import BACKENDS
+from pyops.core.backends import BACKENDS
 from pyops.kernels.elementwise import launch
 from pyops.kernels.optim import reference
 

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from pyops.backends import BACKENDS
+from pyops.core.backends import BACKENDS
 from pyops.cuda import budget, device, machine_code, nvrtc, tensor_map
 from pyops.cuda.emulated import EmulatedDevice, fast, profiled
 from pyops.cuda.source import KERNELS, REALS, kernel_source

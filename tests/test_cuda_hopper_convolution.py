@@ -10,7 +10,7 @@ from cuda_mutants import Mutant
 from test_cuda_hopper import FakeDevice, product
 from test_cuda_mutants import tree   # noqa: F401  (a fixture)
 
-from pyops.backends import BACKENDS
+from pyops.core.backends import BACKENDS
 from pyops.cuda import machine_code, nvrtc
 from pyops.cuda.emulated import EmulatedDevice, KernelFault, fast, profiled
 from pyops.cuda.source import KERNELS, kernel_source

@@ -10,7 +10,7 @@ import pytest
 
 import pyops
 from pyops import functional as F
-from pyops.backends import BACKENDS
+from pyops.core.backends import BACKENDS
 from pyops.cuda import arguments, arrays, device, emulator
 from pyops.cuda.backend import CudaBackend
 from pyops.cuda.emulated import EmulatedDevice, KernelFault, fast, profiled
@@ -37,7 +37,7 @@ def test_without_cupy_it_says_what_to_install(monkeypatch):
 
 
 def test_a_cache_folder_that_cannot_be_made_is_no_crash():
-    run = python("from pyops.backends import BACKENDS; import numpy as np, pyops.functional as F; print(BACKENDS['cuda'].missing); "
+    run = python("from pyops.core.backends import BACKENDS; import numpy as np, pyops.functional as F; print(BACKENDS['cuda'].missing); "
                  "print(F.relu(-np.ones(1, np.float32)))", CUPY_CACHE_DIR="/proc/none/such")
     assert run.returncode == 0, run.stderr
     assert "CuPy cannot be imported" in run.stdout and "[" in run.stdout

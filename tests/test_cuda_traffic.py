@@ -6,11 +6,11 @@ import pytest
 from channels_last_backend import ChannelsLast
 
 from pyops import functional as F
-from pyops.backends import BACKENDS, use_backend
+from pyops.core.backends import BACKENDS, use_backend
 from pyops.cuda.emulated import EmulatedDevice, profiled
 from pyops.cuda.precision import precision
 from pyops.kernels.convolution import launch as convolution
-from pyops.tensor import Tensor
+from pyops.core.tensor import Tensor
 
 pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
 

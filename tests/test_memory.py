@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pyops.functional as F
-from pyops import memory
+from pyops.core import memory
 
 N = 300_000   # elements: well above what the pool serves
 

@@ -8,7 +8,7 @@ import pytest
 import pyops
 import pyops.functional as F
 from pyops import cli, nn
-from pyops.registry import A, case
+from pyops.core.registry import A, case
 
 pytest.importorskip("rich")
 pytest.importorskip("pytest_benchmark")

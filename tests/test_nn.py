@@ -156,7 +156,7 @@ def test_skip_draws_leaves_the_generator_alone():
     pyops.manual_seed(1)
     with nn.init.skip_draws():
         nn.Linear(3, 3)
-    assert np.array_equal(pyops.random.default_generator().random(2), pyops.manual_seed(1).random(2))
+    assert np.array_equal(pyops.core.random.default_generator().random(2), pyops.manual_seed(1).random(2))
 
 
 # ---- every layer beside torch's

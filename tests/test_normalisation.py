@@ -4,7 +4,7 @@ import pytest
 
 import pyops
 from pyops import functional as F
-from pyops.backends import use_backend
+from pyops.core.backends import use_backend
 from pyops.kernels.dropout import reference
 
 

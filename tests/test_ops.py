@@ -4,8 +4,8 @@ import pytest
 
 from pyops import functional as F
 from pyops import validate
-from pyops.backends import BACKENDS, use_backend
-from pyops.registry import OPS
+from pyops.core.backends import BACKENDS, use_backend
+from pyops.core.registry import OPS
 
 ROWS = [pytest.param(op, c, id=f"{op.name}-{c.call}-{c.why}") for op, c in validate.rows()]
 DIFFERENTIABLE = [p for p in ROWS if p.values[1].gradient]

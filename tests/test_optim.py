@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pyops import optim
-from pyops.backends import BACKENDS, ISAS, use_backend
+from pyops.core.backends import BACKENDS, ISAS, use_backend
 from pyops.nn import Parameter
 
 torch = pytest.importorskip("torch")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyops import _C
-from pyops.backends import BACKENDS, ISAS, available
+from pyops.core.backends import BACKENDS, ISAS, available
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "cupy", "numba", "onnx", "onnxruntime", "openvino", "matplotlib", "PIL", "sklearn", "scipy", "rich", "safetensors")
@@ -68,7 +68,7 @@ def test_the_wheel_works_from_where_it_is_unpacked(wheel, tmp_path):
                  "import numpy as np, pyops, pyops.functional as F\n"
                  "with pyops.use_backend('reference'): want = F.layer_norm(np.eye(3), (3,))\n"
                  "assert np.allclose(F.layer_norm(np.eye(3), (3,)), want); print(pyops.__file__)\n"
-                 "if not pyops.backends.BACKENDS['cuda-emulated'].missing:\n"
+                 "if not pyops.core.backends.BACKENDS['cuda-emulated'].missing:\n"
                  "    with pyops.use_backend('cuda-emulated'): assert np.allclose(F.layer_norm(np.eye(3), (3,)), want)")
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(str(tmp_path)), run.stdout + run.stderr

@@ -1,7 +1,7 @@
 import numpy as np
 
 import pyops
-from pyops.random import default_generator
+from pyops.core.random import default_generator
 
 
 def test_the_same_seed_draws_the_same_numbers():

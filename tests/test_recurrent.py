@@ -5,10 +5,10 @@ import pytest
 import pyops
 from pyops import functional as F
 from pyops import nn
-from pyops.backends import use_backend
+from pyops.core.backends import use_backend
 from pyops.ops.recurrent import weights_of
-from pyops.registry import Array
-from pyops.threads import num_threads
+from pyops.core.registry import Array
+from pyops.core.threads import num_threads
 
 KINDS = [(nn.RNN, {}), (nn.RNN, {"nonlinearity": "relu"}), (nn.LSTM, {}), (nn.LSTM, {"proj_size": 37}), (nn.PeepholeLSTM, {}), (nn.GRU, {})]
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}

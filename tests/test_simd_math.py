@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pyops import functional as F
-from pyops.backends import use_backend
+from pyops.core.backends import use_backend
 
 Long = np.longdouble
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0]

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pyops import validate
-from pyops.backends import DTYPES
+from pyops.core.backends import DTYPES
 
 torch = pytest.importorskip("torch")
 ROWS = [pytest.param(op, c, id=f"{op.name}-{c.call}-{c.why}") for op, c in validate.rows() if c.torch is not None]

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from pyops.registry import Op
+from pyops.core.registry import Op
 
 pytest.importorskip("torch")
 from pyops.bench import training_step   # noqa: E402

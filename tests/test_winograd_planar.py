@@ -9,7 +9,7 @@ import pytest
 import pyops
 import pyops.functional as F
 from pyops import num_threads
-from pyops.registry import OPS
+from pyops.core.registry import OPS
 
 BOUND = 2e-5   # of the greatest output, as compiled programs promise for precision "default"
 

@@ -12,7 +12,7 @@ import numpy as np
 from pyops import nn
 from pyops.models.googlenet import BasicConv2d, GoogLeNet, Inception, InceptionAux
 from pyops.optim import SGD
-from pyops.tensor import Tensor
+from pyops.core.tensor import Tensor
 from pyops.train import measure
 
 from .digits import as_they_are, digits

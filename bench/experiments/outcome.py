@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyops.backends import get_backend
+from pyops.core.backends import get_backend
 
 HEADER = """# The lecture's experiments
 

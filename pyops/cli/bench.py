@@ -67,11 +67,11 @@ def run(args) -> int:
 
 def prepare(args):
     """Settings and the old results, with everything the user named checked before anything is measured."""
-    from ..backends import get_backend
+    from ..core.backends import get_backend
     from ..bench import recurrent_suite, results, suite
     from ..bench.network_suite import ALLOWED
     from ..machine import ceilings
-    from ..threads import get_num_threads
+    from ..core.threads import get_num_threads
     if args.op:
         known(args.op, sorted(suite.names_of_ops()), "op")
     if args.group:

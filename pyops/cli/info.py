@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import _C, __version__, machine, threads
-from ..backends import BACKENDS, ISAS, active
+from .. import _C, __version__, machine
+from ..core import threads
+from ..core.backends import BACKENDS, ISAS, active
 
 OPTIONAL = ("torch", "onnx", "onnxruntime", "openvino", "ncnn", "cupy-cuda13x", "numba", "safetensors", "scikit-learn", "matplotlib",
             "Pillow", "rich", "pytest-benchmark", "threadpoolctl")

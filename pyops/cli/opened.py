@@ -60,7 +60,7 @@ def chances(model, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scores and probabilities, each (classes,)."""
     from .. import functional as F
     from .. import no_grad
-    from ..tensor import Tensor
+    from ..core.tensor import Tensor
     from ..train.metrics import scores_of
     with no_grad():
         scores = scores_of(model, model(Tensor(image[None]))).data

@@ -111,7 +111,7 @@ def prepare(grey: np.ndarray, box: int) -> np.ndarray:
 def predict(model, image: np.ndarray) -> np.ndarray:
     """The probabilities of the ten digits."""
     from .. import no_grad
-    from ..tensor import Tensor
+    from ..core.tensor import Tensor
     from ..train.data import to_input
     with no_grad():
         return model.probabilities(model(Tensor(to_input(image[None])))).data[0]

@@ -32,8 +32,8 @@ class Result:
 
 
 def run(args) -> int:
-    from ..backends import BACKENDS
-    from ..registry import OPS
+    from ..core.backends import BACKENDS
+    from ..core.registry import OPS
     if args.kernel:
         return run_kernel(args)
     ops = [known(args.op, OPS, "op")] if args.op else list(OPS)
@@ -86,7 +86,7 @@ def run_kernel(args) -> int:
 
 def check_all(ops, backends, pattern):
     from .. import validate
-    from ..registry import OPS
+    from ..core.registry import OPS
     for op in map(OPS.get, ops):
         for case in op.cases:
             if not fnmatch(case.why, pattern):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..backends import get_backend
+from ..core.backends import get_backend
 from . import channels_last
 
 REALS = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}

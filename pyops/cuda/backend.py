@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from ..backends import DTYPES, Into, KernelSet
+from ..core.kernel_set import DTYPES, Into, KernelSet, register
 from .arguments import ACC
 from .source import KERNELS
 
@@ -106,3 +106,5 @@ def gpu_missing():
 
 CUDA = CudaBackend("cuda", on_gpu, gpu_missing)
 EMULATED = CudaBackend("cuda-emulated", emulated, emulated_missing)
+register(CUDA)
+register(EMULATED)

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..backends import use_backend
+from ..core.backends import use_backend
 from .backend import DeviceKernels
 from .emulated import EmulatedDevice
 from .precision import PRECISIONS, precision

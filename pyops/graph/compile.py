@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import nn
-from ..backends import BACKENDS, ISAS, active
-from ..threads import get_num_threads
+from ..core.backends import BACKENDS, ISAS, active
+from ..core.threads import get_num_threads
 from . import choose, samples, streaming
 from .lowering import lower
 from .passes import run_all

@@ -117,8 +117,8 @@ class Program:
 
         The file holds no code, and places outside the arena are refused, but whether the shapes in it agree is not: load what you trust.
         """
-        from ..backends import get_backend
-        from ..threads import get_num_threads
+        from ..core.backends import get_backend
+        from ..core.threads import get_num_threads
         plan, samples = Plan.load(file)
         return cls(plan, get_backend(backend).name, threads or get_num_threads(), samples=samples)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import nn
-from ..dispatch import as_array, kinds_of, ready_one
-from ..tensor import Tensor, no_grad
+from ..core.dispatch import as_array, kinds_of, ready_one
+from ..core.tensor import Tensor, no_grad
 from .ir import Graph, Node, Value
 
 PACKAGE = str(Path(__file__).parent.parent)

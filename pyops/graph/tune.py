@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import nn
-from ..backends import BACKENDS
+from ..core.backends import BACKENDS
 from ..machine import MEMORY, caches, ceilings
 from .costs import TILES, Costs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import functional as F
-from ..tensor import Tensor, grad
+from ..core.tensor import Tensor, grad
 from .maps import evaluating, layer_of
 
 

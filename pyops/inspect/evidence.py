@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import functional as F
-from ..tensor import Tensor, grad, no_grad
+from ..core.tensor import Tensor, grad, no_grad
 from ..train.metrics import scores_of
 from .maps import convolutions, evaluating, layer_of
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import nn
 from ..models.lenet5 import PartialConv2d
-from ..tensor import Tensor, no_grad
+from ..core.tensor import Tensor, no_grad
 
 
 def convolutions(model) -> dict[str, nn.Module]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
-from ..random import default_generator
-from ..tensor import no_grad
+from ..core.random import default_generator
+from ..core.tensor import no_grad
 from ..text.sampling import check_sampling, draw
 from .recurrent import detached, recurrent
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
-from ..tensor import no_grad
+from ..core.tensor import no_grad
 from .recurrent import recurrent
 from .teacher_forcing import forced, sequence_loss, write
 

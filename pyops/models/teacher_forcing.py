@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import functional as F
-from ..tensor import no_grad
+from ..core.tensor import no_grad
 
 NO_TARGET = -100   # cross_entropy's ignore_index
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from .. import functional as F
 from ..ops.attention import additive
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 from . import init
 from .linear import Linear
 from .module import Module, Parameter

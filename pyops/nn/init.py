@@ -12,8 +12,8 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from ..random import default_generator
-from ..tensor import Tensor
+from ..core.random import default_generator
+from ..core.tensor import Tensor
 
 _drawing: ContextVar[bool] = ContextVar("pyops_init_drawing", default=True)
 

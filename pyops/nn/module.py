@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 
 
 ADDED_LATER = ("num_batches_tracked",)   # what checkpoints of torch before 0.4.1, torchvision's among them, do not have

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import functional as F
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 from . import init
 from .module import Module, Parameter
 

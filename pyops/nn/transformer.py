@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import functional as F
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 from .attention import MultiheadAttention
 from .containers import ModuleList
 from .dropout import Dropout

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from .._C import probe
-from ..backends import active
+from ..core.backends import active
 from ..kernels.activation import reference
-from ..registry import A, Op, bad, case
+from ..core.registry import A, Op, bad, case
 from .broadcast import SUM, plan
 
 __all__ = ["celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu", "relu", "relu6",

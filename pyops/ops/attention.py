@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..dispatch import as_array
+from ..core.dispatch import as_array
 from ..kernels.attention import reference
-from ..registry import A, Op, bad, case
-from ..tensor import Context, Tensor
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import Context, Tensor
 from .broadcast import contiguous, strides_in, sum_to
 from .dropout import dropout
 from .elementwise import add, exp, mul, sub, where

@@ -6,11 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..backends import DTYPES, active
-from ..cuda import arrays as on_gpu
+from ..core import dispatch
+from ..core.backends import DTYPES, active
 from ..kernels.batch_norm import reference
-from ..registry import A, Op, bad, case
-from ..tensor import Context, Tensor
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import Context, Tensor
 
 __all__ = ["batch_norm"]
 
@@ -46,8 +46,8 @@ def writable_statistics(op, shape, dtype, running_mean, running_var):
 
 
 def _writable(op, name, value, shape, dtype):
-    on_device = on_gpu.on_device((value,))
-    array = on_gpu.viewed(value) if on_device else value if type(value) is np.ndarray else value.data if isinstance(value, Tensor) else np.asarray(
+    on_device = dispatch.on_device((value,))
+    array = dispatch.viewed(value) if on_device else value if type(value) is np.ndarray else value.data if isinstance(value, Tensor) else np.asarray(
         value if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__") else np.from_dlpack(value))
     if array.dtype != dtype and str(array.dtype) != str(dtype).rpartition(".")[2]:   # torch's dtypes read torch.float32
         raise TypeError(f"{op}: {name} is {array.dtype}, input {dtype}; they must be the same")
@@ -64,7 +64,7 @@ def follow(running, mean, var, values, momentum):
     for array, batch, unbias in zip(running, (mean, var), (1, values / (values - 1))):
         if array is None:
             continue
-        batch = batch.data if isinstance(batch, Tensor) else on_gpu.viewed(batch) if on_gpu.on_device((batch,)) else np.asarray(batch)
+        batch = batch.data if isinstance(batch, Tensor) else dispatch.viewed(batch) if dispatch.on_device((batch,)) else np.asarray(batch)
         native = sets.get(REALS.get(array.dtype)) if isinstance(array, np.ndarray) and array.flags.carray and batch.flags.carray else None
         if native:
             native.move_towards(batch, 1 - momentum, momentum * unbias, array)

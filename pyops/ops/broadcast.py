@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels.reduction import reference
-from ..registry import A, Op, bad, case
+from ..core.registry import A, Op, bad, case
 
 
 @lru_cache(4096)

@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels.convolution import reference
-from ..registry import A, Op, bad, case
-from ..tensor import Context, per_input
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import Context, per_input
 from .spatial import axes, ints, three
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]

@@ -7,9 +7,9 @@ from operator import index
 
 import numpy as np
 
-from .. import random
+from ..core import random
 from ..kernels.dropout import reference
-from ..registry import A, Op, bad, case
+from ..core.registry import A, Op, bad, case
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout", "stochastic_depth"]
 

@@ -8,10 +8,10 @@ import math
 
 import numpy as np
 
-from ..cuda import arrays as on_gpu
+from ..core import dispatch
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import Tensor
 from ..kernels.elementwise import reference
-from ..registry import A, Op, bad, case
-from ..tensor import Tensor
 from .broadcast import plan, sum_to
 
 __all__ = ["abs", "add", "clamp", "div", "erf", "exp", "expm1", "log", "log1p", "maximum", "minimum", "mul", "neg", "pow",
@@ -206,7 +206,7 @@ def number(value, like):
     """A Python number as an array of no axes, of the dtype of `like`."""
     if isinstance(like, (np.ndarray, np.generic, Tensor)):
         return np.array(value, like.dtype)
-    return np.array(value, (on_gpu.viewed(like) if on_gpu.on_device((like,)) else np.from_dlpack(like)).dtype)
+    return np.array(value, (dispatch.viewed(like) if dispatch.on_device((like,)) else np.from_dlpack(like)).dtype)
 
 
 def operands(op, a, b):

@@ -6,8 +6,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels.embedding import reference
-from ..registry import A, I, Op, bad, case
-from ..tensor import Context, Tensor
+from ..core.registry import A, I, Op, bad, case
+from ..core.tensor import Context, Tensor
 
 __all__ = ["embedding", "one_hot"]
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels.group_norm import reference
-from ..registry import A, Op, bad, case
-from ..tensor import Context, Tensor
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import Context, Tensor
 from .batch_norm import BATCH_NORM, follow, plan as plan_channels, running, shape_of, writable_statistics
 
 __all__ = ["group_norm", "instance_norm"]

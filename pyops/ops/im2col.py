@@ -4,8 +4,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..kernels.im2col import reference
-from ..registry import A, Op, bad, case
-from ..tensor import per_input
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import per_input
 from .spatial import axes
 
 __all__ = ["unfold", "fold"]

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels.interpolate import reference
-from ..registry import A, Op, bad, case
-from ..tensor import per_input
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import per_input
 from .spatial import three
 
 __all__ = ["interpolate", "upsample"]

@@ -5,8 +5,8 @@ import math
 from functools import lru_cache
 
 from ..kernels.layer_norm import reference
-from ..registry import A, Op, bad, case
-from ..tensor import Context
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import Context
 
 __all__ = ["layer_norm", "rms_norm"]
 

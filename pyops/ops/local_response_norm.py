@@ -5,8 +5,8 @@ from functools import lru_cache
 from operator import index
 
 from ..kernels.local_response_norm import reference
-from ..registry import A, Op, bad, case
-from ..tensor import Context
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import Context
 
 __all__ = ["local_response_norm"]
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels.loss import reference
-from ..registry import A, I, Op, bad, case
-from ..tensor import Context
+from ..core.registry import A, I, Op, bad, case
+from ..core.tensor import Context
 
 __all__ = ["cross_entropy", "nll_loss"]
 

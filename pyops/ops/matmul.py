@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels.gemm import reference
-from ..registry import A, Op, bad, case
-from ..tensor import Context
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import Context
 from .broadcast import contiguous
 from .shape import broadcast_to
 

@@ -6,8 +6,8 @@ import operator
 from functools import lru_cache
 
 from ..kernels.pad import reference
-from ..registry import A, Op, bad, case
-from ..tensor import per_input
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import per_input
 
 __all__ = ["pad"]
 

@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..kernels.loss import reference
-from ..registry import A, Array, Op, bad, case
-from ..tensor import Context
+from ..core.registry import A, Array, Op, bad, case
+from ..core.tensor import Context
 from .shape import broadcast_to, unsqueeze
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div",

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..kernels.pooling import reference
-from ..registry import A, Array, I, Op, bad, case
-from ..tensor import Context, per_input
+from ..core.registry import A, Array, I, Op, bad, case
+from ..core.tensor import Context, per_input
 from .elementwise import abs as absolute
 from .shape import reshape
 from .spatial import axes, ints, three

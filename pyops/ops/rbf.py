@@ -6,8 +6,8 @@ import math
 from functools import lru_cache
 
 from ..kernels.rbf import reference
-from ..registry import A, I, Op, bad, case
-from ..tensor import Context
+from ..core.registry import A, I, Op, bad, case
+from ..core.tensor import Context
 from .shape import transpose
 
 __all__ = ["lenet5_loss", "squared_euclidean"]

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backends import KernelSet
+from ..core.backends import KernelSet
 from ..kernels.recurrent import reference
-from ..registry import A, Array, Op, bad, case
-from ..tensor import Context, Tensor, recording
+from ..core.registry import A, Array, Op, bad, case
+from ..core.tensor import Context, Tensor, recording
 from .dropout import dropout as drop
 from .recurrent_cells import gru_cell, lstm_cell, rnn_cell
 from .shape import cat, narrow, select, squeeze, unsqueeze

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..kernels.reduction import reference
-from ..registry import A, Op, bad, case
-from ..tensor import Tensor
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import Tensor
 from . import elementwise
 from .broadcast import SUM, plan, reduction_cases, reduction_plan, reduction_refusals
 

@@ -11,8 +11,8 @@ from operator import index as as_int
 import numpy as np
 
 from ..kernels.shape import reference
-from ..registry import A, Op, bad, case
-from ..tensor import Context, Tensor
+from ..core.registry import A, Op, bad, case
+from ..core.tensor import Context, Tensor
 
 __all__ = ["broadcast_to", "cat", "chunk", "flatten", "flip", "getitem", "movedim", "narrow", "permute", "reshape", "select", "split",
            "squeeze", "stack", "transpose", "unbind", "unflatten", "unsqueeze"]

@@ -7,7 +7,7 @@ from operator import index
 import numpy as np
 
 from ..kernels.softmax import reference
-from ..registry import A, Op, bad, case
+from ..core.registry import A, Op, bad, case
 from .elementwise import neg
 
 __all__ = ["log_softmax", "softmax", "softmin"]

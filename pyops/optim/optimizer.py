@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import active
+from ..core.backends import active
 from ..kernels.optim import reference
 from ..nn.module import zero_gradients
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 
 REAL = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 

@@ -14,7 +14,7 @@ import torch
 
 from .. import functional as F
 from ..ops.convolution import CHANNEL_SUM
-from ..tensor import Tensor, _gradients
+from ..core.tensor import Tensor, _gradients
 from .aten import TABLE, per_axis
 from .eager import convolution_backward
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import functional as F
-from ..tensor import Tensor, no_grad
+from ..core.tensor import Tensor, no_grad
 from .loader import plain_batches
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..tensor import Tensor, _order
+from ..core.tensor import Tensor, _order
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import functional as F
-from .. import nn, random
+from .. import nn
+from ..core import random
 from ..optim import Adam
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 from .data import Digits
 from .dataset import split_of
 from .metrics import scores_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .. import random
+from ..core import random
 from .checkpoint import RESUMING
 
 KEY = "training"   # of the checkpoint's metadata

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import random
+from ..core import random
 from ..models.classifier import Classifier
 from ..models.recipe import describe
 from ..optim import AdamW, Optimizer, OneCycleLR, ReduceLROnPlateau, clip_grad_norm_
-from ..tensor import Tensor, no_grad
+from ..core.tensor import Tensor, no_grad
 from . import checkpoint, curve, regularisation, state
 from .data import batches
 from .dataset import split_of

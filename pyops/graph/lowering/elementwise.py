@@ -51,7 +51,7 @@ def flat(low: Lowering, node: Node) -> None:
     if not all(m.contiguous for m in (*maps, out)):
         raise Declined("part of a concatenation")
     from .plain import Recorder
-    from ...registry import OPS
+    from ...core.registry import OPS
     recorder = Recorder(low, node)
     stand_ins = iter([recorder.stand_in(m.flat()) for m in maps])
     inputs = [next(stand_ins) if isinstance(v, Value) else v.reshape(()) for v in node.inputs]

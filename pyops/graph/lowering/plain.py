@@ -10,7 +10,7 @@ from bisect import bisect_right
 
 import numpy as np
 
-from ...registry import OPS
+from ...core.registry import OPS
 from ..ir import Node, Value
 from .context import Declined, Lowering, Ref, View
 

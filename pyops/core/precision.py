@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from . import _C
+from .. import _C
 
 PRECISIONS = ("default", "strict")
 

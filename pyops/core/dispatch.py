@@ -9,11 +9,27 @@ import sys
 
 import numpy as np
 
-from . import _C
+from .. import _C
 from .backends import active
-from .cuda import arrays as arrays_on_gpu
 
 REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+_device = None   # what knows arrays on a device: on_device(inputs), call(op, inputs, attrs, kinds), viewed(value)
+
+
+def register_device(door) -> None:
+    """From now on calls with arrays for which door.on_device says True go to door.call."""
+    global _device
+    _device = door
+
+
+def on_device(inputs) -> bool:
+    """Whether any of `inputs` lies in the memory of a device."""
+    return _device.on_device(inputs)
+
+
+def viewed(value):
+    """`value`, which lies on a device, as an array of the library that ops there work with."""
+    return _device.viewed(value)
 
 
 def call(op, inputs, attrs, out=None):
@@ -23,10 +39,10 @@ def call(op, inputs, attrs, out=None):
         if out is not None:
             raise TypeError(f"{op.name}: out= is for arrays, not {taker.__name__}")
         return taker.__pyops_call__(op, inputs, attrs)
-    if arrays_on_gpu.on_device(inputs):
+    if on_device(inputs):
         if out is not None:
             raise TypeError(f"{op.name}: out= is for arrays in the host's memory")
-        return arrays_on_gpu.call(op, inputs, attrs, kinds_of(op, len(inputs)))
+        return _device.call(op, inputs, attrs, kinds_of(op, len(inputs)))
     back = exporter(inputs)
     arrays = ready(op, inputs)
     if out is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._C import probe
+from .._C import probe
 from .backends import active
 
 OPS: dict[str, "Op"] = {}

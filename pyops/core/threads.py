@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import _C
+from .. import _C
 
 
 def cgroup_quota() -> float | None:

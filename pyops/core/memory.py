@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from . import _C
+from .. import _C
 
 POOLED = 1 << 16   # elements; what is smaller is served as fast by the allocator of the C library, which keeps it too
 
