@@ -9,7 +9,7 @@ overhead: arrays so small that only the way to the kernel and back is timed.
 """
 from dataclasses import dataclass, field
 
-from pyops.core.registry import A, Case, case
+from pyops.core.cases import A, Case, case
 
 LIVE_GAPS = [
     case("depthwise 3x3 C256 56x56", "conv2d", A(1, 256, 56, 56), A(256, 1, 3, 3), padding=1, groups=256),

@@ -12,7 +12,8 @@ import pyops.functional as F
 from pyops import validate
 from pyops.core.backends import get_backend
 from pyops.machine import Ceilings
-from pyops.core.registry import OPS, Case
+from pyops.core.cases import Case
+from pyops.core.registry import OPS
 from pyops.core.threads import num_threads
 
 from . import peers, record

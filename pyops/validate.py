@@ -11,7 +11,8 @@ import numpy as np
 
 from . import functional as F
 from .core.backends import BACKENDS, DTYPES, use_backend
-from .core.registry import OPS, Case, Op
+from .core.cases import Case
+from .core.registry import OPS, Op
 from .core.tensor import Tensor
 from .core.threads import num_threads
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pyops import cli, functional, validate
-from pyops.core.registry import A, case
+from pyops.core.cases import A, case
 
 pytest.importorskip("rich")
 pytest.importorskip("pytest_benchmark")

@@ -8,7 +8,7 @@ import pytest
 import pyops
 import pyops.functional as F
 from pyops import cli, nn
-from pyops.core.registry import A, case
+from pyops.core.cases import A, case
 
 pytest.importorskip("rich")
 pytest.importorskip("pytest_benchmark")

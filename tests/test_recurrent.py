@@ -6,8 +6,8 @@ import pyops
 from pyops import functional as F
 from pyops import nn
 from pyops.core.backends import use_backend
-from pyops.ops.recurrent import weights_of
-from pyops.core.registry import Array
+from pyops.kernels.recurrent.cases import weights_of
+from pyops.core.cases import Array
 from pyops.core.threads import num_threads
 
 KINDS = [(nn.RNN, {}), (nn.RNN, {"nonlinearity": "relu"}), (nn.LSTM, {}), (nn.LSTM, {"proj_size": 37}), (nn.PeepholeLSTM, {}), (nn.GRU, {})]

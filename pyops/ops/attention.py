@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.dispatch import as_array
-from ..kernels.attention import reference
-from ..core.registry import A, Op, bad, case
+from ..core.registry import Op
 from ..core.tensor import Context, Tensor
+from ..kernels.attention import reference
 from .broadcast import contiguous, strides_in, sum_to
 from .dropout import dropout
 from .elementwise import add, exp, mul, sub, where
@@ -172,52 +172,6 @@ def flops(q, k, v, mask, *, causal, scale, gqa):
     return math.prod(p.lead) * (2 * L * S * (E + F) + 12 * L * S) // (2 if causal else 1)
 
 
-def _mask(rows, columns):
-    """Every third pair hidden, and all of row 1."""
-    seen = np.arange(rows * columns).reshape(rows, columns) % 3 != 0
-    seen[1:2] = False
-    return seen
-
-
-CALL = "scaled_dot_product_attention"
 ATTENTION = Op(
     "attention", "rrro", forward, reference.attention, gradient, check,
-    kernels=("attention",), flops=flops, bytes=lambda q, k, v, mask, **_: q.nbytes + k.nbytes + v.nbytes + q.nbytes,
-    cases=[
-        *(case(f"keys{n}", CALL, A(2, 5, 8), A(2, n, 8), A(2, n, 8), batch=True, batched=(0, 1, 2)) for n in (1, 7, 16, 35, 130)),
-        *(case(f"features{n}", CALL, A(3, 9, n), A(3, 11, n), A(3, 11, n + 1)) for n in (1, 3, 8, 16, 33, 80)),
-        case("features_and_values_120", CALL, A(2, 9, 120), A(2, 11, 120), A(2, 11, 120)),
-        case("several_blocks", CALL, A(2, 3, 203, 20), A(2, 3, 301, 20), A(2, 3, 301, 37), batch=True, batched=(0, 1, 2)),
-        case("no_leading_axes", CALL, A(5, 8), A(7, 8), A(7, 3)),
-        case("leading_axes_broadcast", CALL, A(2, 1, 5, 8), A(3, 7, 8), A(1, 3, 7, 4)),
-        case("bool_mask_hides_a_row", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), _mask(5, 7)),
-        case("bool_mask_per_sample", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), (np.arange(14) % 7 < 5).reshape(2, 1, 1, 7)),
-        case("bool_mask_of_blocks", CALL, A(2, 100, 8), A(2, 300, 8), A(2, 300, 4),
-             np.arange(300)[None] >= 150 + np.arange(100)[:, None] % 60),
-        case("float_mask", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), A(3, 5, 7)),
-        *(case(f"mask_of_{n}_features", CALL, A(2, 9, n), A(2, 11, n), A(2, 11, n), A(9, 11)) for n in (50, 90, 120)),
-        case("float_mask_per_query", CALL, A(2, 3, 5, 8), A(2, 3, 7, 8), A(2, 3, 7, 4), A(5, 1)),
-        case("causal", CALL, A(2, 3, 19, 8), A(2, 3, 19, 8), A(2, 3, 19, 8), is_causal=True, batch=True, batched=(0, 1, 2)),
-        case("causal_more_keys", CALL, A(2, 150, 8), A(2, 290, 8), A(2, 290, 8), is_causal=True),
-        case("causal_more_queries", CALL, A(2, 290, 8), A(2, 150, 8), A(2, 150, 8), is_causal=True),
-        case("scale", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 8), scale=0.7),
-        case("far_apart", CALL, A(2, 5, 8, offset=5), A(2, 200, 8, offset=5), A(2, 200, 8), scale=1.0, tolerance=4096),
-        case("grouped_queries", CALL, A(2, 6, 5, 8), A(2, 2, 7, 8), A(2, 2, 7, 4), enable_gqa=True, batch=True, batched=(0, 1, 2)),
-        case("grouped_queries_unalike", CALL, A(6, 5, 8), A(2, 7, 8), A(3, 7, 4), enable_gqa=True),
-        case("grouped_queries_masked", CALL, A(2, 4, 5, 8), A(2, 2, 7, 8), A(2, 2, 7, 4), A(2, 4, 5, 7), enable_gqa=True),
-        case("no_keys", CALL, A(2, 5, 8), A(2, 0, 8), A(2, 0, 4)),
-        case("no_queries", CALL, A(2, 0, 8), A(2, 7, 8), A(2, 7, 4)),
-        case("no_batch", CALL, A(0, 5, 8), A(0, 7, 8), A(0, 7, 4)),
-    ],
-    refuses=[
-        bad("features", CALL, A(2, 5, 8), A(2, 7, 9), A(2, 7, 4), match="do not fit"),
-        bad("keys_and_values", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 6, 4), match="do not fit"),
-        bad("leading_axes", CALL, A(2, 5, 8), A(3, 7, 8), A(3, 7, 4), match="broadcast"),
-        bad("one_axis", CALL, A(8), A(7, 8), A(7, 4), match="two axes"),
-        bad("mask_shape", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), A(4, 7), match="attn_mask"),
-        bad("mask_of_more_axes", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), A(3, 2, 5, 7), match="attn_mask"),
-        bad("mask_and_causal", CALL, A(2, 5, 8), A(2, 5, 8), A(2, 5, 4), A(5, 5), is_causal=True, match="not both"),
-        bad("heads", CALL, A(5, 5, 8), A(2, 7, 8), A(2, 7, 4), enable_gqa=True, match="multiple"),
-        bad("dropout_above_one", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), dropout_p=1.5, match="p must be in"),
-    ],
-)
+    kernels=("attention",), flops=flops, bytes=lambda q, k, v, mask, **_: q.nbytes + k.nbytes + v.nbytes + q.nbytes)

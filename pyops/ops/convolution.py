@@ -8,11 +8,9 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-import numpy as np
-
-from ..kernels.convolution import reference
-from ..core.registry import A, Op, bad, case
+from ..core.registry import Op
 from ..core.tensor import Context, per_input
+from ..kernels.convolution import reference
 from .spatial import axes, ints, three
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
@@ -239,84 +237,8 @@ CONV_WEIGHT_GRADIENT = Op("conv_weight_gradient", "rr", conv_weight_gradient_for
 
 CONV = Op(
     "conv", "rro", conv_forward, reference.conv, conv_gradient,
-    kernels=("conv",), flops=conv_flops, bytes=conv_bytes,
-    cases=[
-        case("lenet_c1", "conv2d", A(2, 1, 32, 32), A(6, 1, 5, 5), A(6), batch=True),
-        case("3x3_ragged", "conv2d", A(3, 5, 9, 7), A(11, 5, 3, 3), A(11), padding=1, batch=True),
-        case("1x1", "conv2d", A(2, 37, 7, 7), A(19, 37, 1, 1), A(19), batch=True),
-        case("1x1_stride", "conv2d", A(2, 6, 9, 10), A(9, 6, 1, 1), stride=2),
-        case("7x7_stem", "conv2d", A(1, 3, 29, 31), A(17, 3, 7, 7), A(17), stride=2, padding=3),
-        case("stride3_dilation2", "conv2d", A(2, 4, 17, 19), A(8, 4, 3, 2), stride=(3, 2), dilation=(2, 3), padding=(2, 1)),
-        case("padding_beyond_input", "conv2d", A(1, 2, 2, 3), A(3, 2, 3, 3), padding=4),
-        case("same_even_filter", "conv2d", A(1, 2, 6, 7), A(3, 2, 4, 2), padding="same", dilation=(1, 2)),
-        case("valid_list_stride", "conv2d", A(1, 2, 8, 8), A(3, 2, 3, 3), stride=(2, 1), padding="valid"),
-        case("many_pixels", "conv2d", A(1, 3, 40, 53), A(9, 3, 3, 3), A(9), padding=1),
-        case("deep_reduction", "conv2d", A(2, 150, 6, 5), A(10, 150, 3, 3), A(10), padding=1, batch=True),
-        case("weight_gradient_across_samples", "conv2d", A(9, 6, 6, 7), A(19, 6, 3, 3), padding=1),
-        case("weight_gradient_of_large_planes", "conv2d", A(3, 3, 29, 27), A(10, 3, 5, 5), stride=(1, 2), padding=2),
-        case("winograd2", "conv2d", A(2, 32, 15, 16), A(32, 32, 3, 3), A(32), padding=(2, 1)),
-        case("winograd4", "conv2d", A(1, 16, 32, 32), A(16, 16, 3, 3), A(16), padding=1),
-        case("wide_result", "conv2d", A(1, 70, 12, 13), A(70, 70, 3, 3), padding=1),
-        case("groups_as_numpy_int", "conv2d", A(1, 4, 5, 6), A(2, 2, 3, 3), groups=np.int64(2), torch=None),
-        case("groups2", "conv2d", A(2, 8, 9, 9), A(6, 4, 3, 3), A(6), padding=1, groups=2, batch=True),
-        case("groups_of_4", "conv2d", A(2, 12, 10, 18), A(12, 4, 3, 3), padding=1, groups=3),
-        case("depthwise", "conv2d", A(2, 7, 11, 37), A(7, 1, 3, 3), A(7), padding=1, groups=7, batch=True),
-        case("depthwise_stride2", "conv2d", A(2, 5, 14, 39), A(5, 1, 3, 3), A(5), stride=2, padding=1, groups=5),
-        case("depthwise_5x5_dilated", "conv2d", A(1, 3, 20, 21), A(3, 1, 5, 5), padding=4, dilation=2, groups=3),
-        case("depthwise_stride3_even", "conv2d", A(1, 3, 20, 25), A(3, 1, 4, 2), stride=3, padding=(2, 1), groups=3),
-        case("depthwise_multiplier", "conv2d", A(2, 4, 9, 10), A(12, 1, 3, 3), A(12), padding=1, groups=4),
-        case("no_batch_axis", "conv2d", A(3, 8, 9), A(4, 3, 3, 3), A(4), padding=1),
-        case("no_samples", "conv2d", A(0, 3, 8, 9), A(4, 3, 3, 3), A(4)),
-        case("1d", "conv1d", A(2, 5, 33), A(7, 5, 4), A(7), stride=2, padding=3, batch=True),
-        case("1d_causal_depthwise", "conv1d", A(2, 6, 70), A(6, 1, 4), A(6), padding=3, groups=6),
-        case("1d_no_batch_axis", "conv1d", A(5, 20), A(7, 5, 3), dilation=3),
-        case("3d", "conv3d", A(2, 3, 6, 7, 8), A(5, 3, 3, 3, 3), A(5), padding=1, batch=True),
-        case("3d_mixed", "conv3d", A(1, 4, 7, 9, 10), A(6, 2, 2, 3, 1), A(6), stride=(1, 2, 3), padding=(1, 0, 2), dilation=(2, 1, 1), groups=2),
-        case("3d_depthwise", "conv3d", A(1, 3, 6, 7, 20), A(3, 1, 3, 3, 3), A(3), padding=1, groups=3),
-    ],
-    refuses=[
-        bad("rank", "conv2d", A(3, 4), A(2, 3, 1, 1), match="axes"),
-        bad("channels", "conv2d", A(1, 3, 8, 8), A(4, 2, 3, 3), match="channels"),
-        bad("groups_not_a_divisor", "conv2d", A(1, 4, 8, 8), A(4, 1, 3, 3), groups=3, match="groups=3"),
-        bad("filters_not_divided", "conv2d", A(1, 4, 8, 8), A(3, 2, 3, 3), groups=2, match="groups=2"),
-        bad("bias_length", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), A(5), match="bias"),
-        bad("zero_stride", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), stride=0, match="stride must be at least 1"),
-        bad("negative_padding", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), padding=-1, match="padding must be at least 0"),
-        bad("zero_dilation", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), dilation=(1, 0), match="dilation"),
-        bad("stride_of_three", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), stride=(1, 2, 3), match="stride must be an int or 2 ints"),
-        bad("filter_larger", "conv2d", A(1, 3, 4, 8), A(4, 3, 5, 3), match="smaller than the filter"),
-        bad("same_with_stride", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), stride=2, padding="same", match="stride 1"),
-        bad("padding_word", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), padding="full", match="'valid' or 'same'"),
-        bad("float_groups", "conv2d", A(1, 4, 8, 8), A(4, 2, 3, 3), groups=2.0, match="groups", error=TypeError),
-        bad("float_stride", "conv2d", A(1, 3, 8, 8), A(4, 3, 3, 3), stride=1.5, match="stride", error=TypeError),
-    ],
-)
+    kernels=("conv",), flops=conv_flops, bytes=conv_bytes)
 
 CONV_TRANSPOSE = Op(
     "conv_transpose", "rro", conv_transpose_forward, reference.conv_transpose, conv_transpose_gradient,
-    kernels=("conv_transpose",), flops=conv_transpose_flops, bytes=conv_transpose_bytes,
-    cases=[
-        case("unet_2x2_stride2", "conv_transpose2d", A(2, 9, 7, 6), A(9, 5, 2, 2), A(5), stride=2, batch=True),
-        case("dcgan_4x4_stride2", "conv_transpose2d", A(2, 6, 5, 7), A(6, 10, 4, 4), A(10), stride=2, padding=1, batch=True),
-        case("output_padding", "conv_transpose2d", A(1, 3, 5, 6), A(3, 4, 3, 3), stride=(2, 3), padding=1, output_padding=(1, 2)),
-        case("dilated_groups", "conv_transpose2d", A(2, 6, 5, 6), A(6, 2, 3, 2), A(4), stride=2, dilation=(2, 3), groups=2),
-        case("stride_beyond_filter", "conv_transpose2d", A(1, 2, 4, 3), A(2, 3, 2, 1), A(3), stride=(3, 4)),
-        case("stride1_wide", "conv_transpose2d", A(1, 20, 15, 17), A(20, 33, 3, 3), padding=1),
-        case("winograd", "conv_transpose2d", A(1, 16, 28, 28), A(16, 20, 3, 3), A(20), padding=(0, 1)),
-        case("depthwise", "conv_transpose2d", A(2, 5, 9, 17), A(5, 1, 4, 4), A(5), stride=2, padding=1, groups=5),
-        case("padding_crops", "conv_transpose2d", A(1, 2, 6, 6), A(2, 2, 2, 2), padding=2),
-        case("no_batch_axis", "conv_transpose2d", A(3, 4, 5), A(3, 2, 3, 3), A(2), stride=2),
-        case("no_samples", "conv_transpose2d", A(0, 3, 4, 5), A(3, 2, 3, 3), A(2)),
-        case("1d", "conv_transpose1d", A(2, 4, 13), A(4, 6, 5), A(6), stride=3, padding=2, output_padding=1, batch=True),
-        case("1d_istft_like", "conv_transpose1d", A(1, 9, 12), A(9, 1, 8), stride=4),
-        case("3d", "conv_transpose3d", A(1, 3, 3, 4, 5), A(3, 4, 2, 3, 3), A(4), stride=(2, 1, 2), padding=(0, 1, 1)),
-    ],
-    refuses=[
-        bad("rank", "conv_transpose2d", A(3, 4), A(3, 2, 1, 1), match="axes"),
-        bad("channels", "conv_transpose2d", A(1, 3, 8, 8), A(4, 2, 3, 3), match="channels"),
-        bad("output_padding_too_large", "conv_transpose2d", A(1, 3, 8, 8), A(3, 2, 3, 3), stride=2, output_padding=2, match="output_padding"),
-        bad("groups", "conv_transpose2d", A(1, 3, 8, 8), A(3, 2, 3, 3), groups=2, match="groups=2"),
-        bad("bias_length", "conv_transpose2d", A(1, 3, 8, 8), A(3, 2, 3, 3), A(3), match="bias"),
-        bad("empty_output", "conv_transpose2d", A(1, 3, 2, 2), A(3, 2, 1, 1), padding=3, match="empty output"),
-    ],
-)
+    kernels=("conv_transpose",), flops=conv_transpose_flops, bytes=conv_transpose_bytes)

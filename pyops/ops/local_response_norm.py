@@ -4,9 +4,9 @@ from __future__ import annotations
 from functools import lru_cache
 from operator import index
 
-from ..kernels.local_response_norm import reference
-from ..core.registry import A, Op, bad, case
+from ..core.registry import Op
 from ..core.tensor import Context
+from ..kernels.local_response_norm import reference
 
 __all__ = ["local_response_norm"]
 
@@ -54,36 +54,9 @@ LOCAL_RESPONSE_NORM_BACKWARD = Op("local_response_norm_backward", "rr", backward
                                   kernels=("local_response_norm_backward",))
 
 
-def lrn(why, shape, *args, **options):
-    return case(why, "local_response_norm", A(*shape), *args, batch=True, **options)
-
-
 LOCAL_RESPONSE_NORM = Op(
     "local_response_norm", "r", forward, reference.local_response_norm, gradient, check,
     kernels=("local_response_norm",),
-    cases=[
-        lrn("alexnet", (2, 9, 5, 7), 5, 1e-1, 0.75, 2.0),
-        lrn("defaults_with_vectors_and_tail", (2, 6, 67), 3),
-        lrn("even_size_is_lopsided", (2, 7, 4, 5), 4, 0.5, 0.75, 1.0),
-        lrn("one_channel_window", (2, 3, 4, 5), 1, 0.5),
-        lrn("window_beyond_all_channels", (2, 3, 17), 9, 0.5),
-        lrn("size_far_beyond_channels", (1, 3, 5), 1000, 50.0),
-        lrn("beta_half", (2, 5, 19), 5, 0.5, 0.5, 1.5),
-        lrn("beta_one", (2, 5, 19), 5, 0.5, 1.0, 1.5),
-        lrn("beta_general", (2, 5, 19), 5, 0.5, 0.6, 1.5),
-        lrn("beta_negative", (2, 5, 19), 5, 0.5, -0.75, 1.5),
-        lrn("volume", (2, 5, 2, 3, 5), 3, 0.5),
-        lrn("several_blocks_of_pixels", (1, 4, 30, 40), 3, 0.5),
-        lrn("many_channels", (1, 1100, 19), 5, 0.5),
-        case("no_samples", "local_response_norm", A(0, 3, 4), 3),
-        case("no_channels", "local_response_norm", A(2, 0, 4), 3),
-        case("no_pixels", "local_response_norm", A(2, 3, 0, 4), 3),
-    ],
-    refuses=[
-        bad("two_axes", "local_response_norm", A(2, 3), 3, match="three axes"),
-        bad("no_window", "local_response_norm", A(2, 3, 4), 0, match="size"),
-        bad("size_not_whole", "local_response_norm", A(2, 3, 4), 2.5, match="integer", error=TypeError),
-    ],
     flops=lambda x, *, size, **_: (2 * size + 6) * x.size,
     bytes=lambda x, **_: 2 * x.nbytes,
 )

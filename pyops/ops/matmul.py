@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..kernels.gemm import reference
-from ..core.registry import A, Op, bad, case
+from ..core.registry import Op
 from ..core.tensor import Context
+from ..kernels.gemm import reference
 from .broadcast import contiguous
 from .shape import broadcast_to
 
@@ -230,56 +230,9 @@ ROW_SUM = Op("row_sum", "r", row_sum_forward, reference_row_sum, kernels=("gemm"
 
 MATMUL = Op(
     "matmul", "rr", matmul_forward, reference.matmul, matmul_gradient, check_matmul,
-    kernels=("gemm",), flops=matmul_flops, bytes=lambda a, b: a.nbytes + b.nbytes + math.prod(plan(a.shape, b.shape)[4]) * a.itemsize,
-    cases=[
-        case("square", "matmul", A(33, 33), A(33, 33)),
-        case("ragged_tiles", "matmul", A(13, 201), A(201, 50)),
-        case("two_blocks_of_depth", "matmul", A(9, 400), A(400, 17)),
-        case("three_chains_of_depth", "matmul", A(3, 1100), A(1100, 5)),
-        case("two_chains_many_columns", "matmul", A(3, 600), A(600, 1030)),
-        case("one_row", "matmul", A(1, 70), A(70, 65)),
-        case("one_column", "matmul", A(70, 65), A(65, 1)),
-        case("wide", "matmul", A(5, 3), A(3, 700)),
-        case("vector_vector", "matmul", A(37), A(37)),
-        case("vector_matrix", "matmul", A(7), A(7, 9)),
-        case("matrix_vector", "matmul", A(9, 7), A(7)),
-        case("batched", "matmul", A(3, 8, 5), A(3, 5, 6), batch=True, batched=(0, 1)),
-        case("one_right_matrix", "matmul", A(2, 3, 8, 5), A(5, 6), batch=True),
-        case("one_left_matrix", "matmul", A(8, 5), A(4, 5, 6)),
-        case("broadcast_both", "matmul", A(2, 1, 4, 5), A(3, 5, 6)),
-        case("batched_vector", "matmul", A(3, 4, 5), A(5)),
-        case("bmm", "bmm", A(3, 4, 5), A(3, 5, 2)),
-        case("no_rows", "matmul", A(0, 5), A(5, 4)),
-        case("empty_reduction", "matmul", A(3, 0), A(0, 4)),
-        case("no_batch", "matmul", A(0, 3, 5), A(5, 4)),
-    ],
-    refuses=[
-        bad("reduced_axes", "matmul", A(3, 4), A(5, 6), match="do not fit"),
-        bad("leading_axes", "matmul", A(2, 3, 4), A(3, 4, 5), match="broadcast"),
-        bad("scalar", "matmul", A(), A(3), match="at least one axis"),
-        bad("bmm_rank", "bmm", A(3, 4), A(4, 5), match="bmm"),
-    ],
-)
+    kernels=("gemm",), flops=matmul_flops, bytes=lambda a, b: a.nbytes + b.nbytes + math.prod(plan(a.shape, b.shape)[4]) * a.itemsize)
 
 LINEAR = Op(
     "linear", "rro", linear_forward, reference.linear, linear_gradient, check_linear,
     kernels=("linear",), flops=lambda x, w, b: 2 * x.size * (w.size // max(1, w.shape[-1])),
-    bytes=lambda x, w, b: x.nbytes + w.nbytes + x.size // max(1, x.shape[-1]) * (w.size // max(1, w.shape[-1])) * x.itemsize,
-    cases=[
-        case("one_sample", "linear", A(1, 50), A(11, 50), A(11)),
-        case("ragged", "linear", A(7, 33), A(10, 33), A(10), batch=True),
-        case("two_spans", "linear", A(6, 1500), A(9, 1500), A(9), batch=True),
-        case("many_outputs", "linear", A(3, 20), A(203, 20), batch=True),
-        case("three_axes", "linear", A(2, 3, 8), A(5, 8), A(5)),
-        case("no_leading_axis", "linear", A(8), A(5, 8), A(5)),
-        case("single_output", "linear", A(4, 8), A(8)),
-        case("single_output_bias", "linear", A(4, 8), A(8), A(), torch=None),
-        case("no_samples", "linear", A(0, 8), A(5, 8), A(5)),
-        case("no_features", "linear", A(3, 0), A(5, 0), A(5)),
-    ],
-    refuses=[
-        bad("features", "linear", A(3, 4), A(5, 6), match="do not fit"),
-        bad("bias", "linear", A(3, 4), A(5, 4), A(4), match="bias"),
-        bad("weight_rank", "linear", A(3, 4), A(1, 5, 4), match="weight"),
-    ],
-)
+    bytes=lambda x, w, b: x.nbytes + w.nbytes + x.size // max(1, x.shape[-1]) * (w.size // max(1, w.shape[-1])) * x.itemsize)

@@ -5,9 +5,9 @@ import math
 import operator
 from functools import lru_cache
 
-from ..kernels.pixel_shuffle import reference
-from ..core.registry import A, Op, bad, case
+from ..core.registry import Op
 from ..core.tensor import per_input
+from ..kernels.pixel_shuffle import reference
 
 __all__ = ["pixel_shuffle", "pixel_unshuffle"]
 
@@ -79,38 +79,10 @@ PIXEL_SHUFFLE = Op(
     "pixel_shuffle", "r", shuffle_forward, reference.pixel_shuffle, per_input(lambda g, ctx: PIXEL_UNSHUFFLE(g, **ctx.attrs)),
     lambda x, *, factor: shuffle_plan(x.shape, factor),
     kernels=("pixel_shuffle",), bytes=lambda x, *, factor: 2 * x.nbytes, tolerance=0,   # values are moved, not computed
-    cases=[
-        case("factor2", "pixel_shuffle", A(2, 12, 5, 37), 2, batch=True),
-        case("factor3", "pixel_shuffle", A(2, 18, 4, 19), 3, batch=True),
-        case("factor1", "pixel_shuffle", A(1, 2, 3, 4), 1),
-        *(case(f"width{w}", "pixel_shuffle", A(1, 4, 2, w), 2) for w in (1, 7, 8, 9, 15, 16, 17)),
-        case("no_batch_axis", "pixel_shuffle", A(4, 3, 5), 2),
-        case("two_leading_axes", "pixel_shuffle", A(2, 3, 4, 3, 5), 2),
-        # torch returns an empty input as it is
-        case("no_samples", "pixel_shuffle", A(0, 4, 3, 5), 2, torch=None),
-    ],
-    refuses=[
-        bad("channels", "pixel_shuffle", A(1, 6, 2, 2), 2, match="multiple of 2 x 2"),
-        bad("rank", "pixel_shuffle", A(4, 4), 2, match="axes"),
-        bad("zero_factor", "pixel_shuffle", A(1, 4, 2, 2), 0, match="at least 1"),
-        bad("float_factor", "pixel_shuffle", A(1, 4, 2, 2), 2.0, match="int", error=TypeError),
-    ],
 )
 
 PIXEL_UNSHUFFLE = Op(
     "pixel_unshuffle", "r", unshuffle_forward, reference.pixel_unshuffle, per_input(lambda g, ctx: PIXEL_SHUFFLE(g, **ctx.attrs)),
     lambda x, *, factor: unshuffle_plan(x.shape, factor),
     kernels=("pixel_unshuffle",), bytes=lambda x, *, factor: 2 * x.nbytes, tolerance=0,   # values are moved, not computed
-    cases=[
-        case("factor2", "pixel_unshuffle", A(2, 3, 6, 38), 2, batch=True),
-        case("factor3", "pixel_unshuffle", A(2, 2, 6, 57), 3, batch=True),
-        *(case(f"width{w}", "pixel_unshuffle", A(1, 1, 2, 2 * w), 2) for w in (1, 7, 8, 9, 15, 16, 17)),
-        case("no_batch_axis", "pixel_unshuffle", A(4, 4, 6), 2),
-        case("no_samples", "pixel_unshuffle", A(0, 4, 4, 6), 2, torch=None),
-    ],
-    refuses=[
-        bad("width", "pixel_unshuffle", A(1, 1, 4, 5), 2, match="multiples of 2"),
-        bad("rank", "pixel_unshuffle", A(4, 4), 2, match="axes"),
-        bad("negative_factor", "pixel_unshuffle", A(1, 1, 4, 4), -2, match="at least 1"),
-    ],
 )

@@ -11,9 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..kernels.loss import reference
-from ..core.registry import A, Array, Op, bad, case
+from ..core.registry import Op
 from ..core.tensor import Context
+from ..kernels.loss import reference
 from .shape import broadcast_to, unsqueeze
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div",
@@ -229,115 +229,18 @@ def _refuse_variances(x, t, v):
         raise ValueError(f"gaussian_nll_loss: var must not be negative, got {v[v < 0].flat[0]}")
 
 
-class Signs(Array):
-    """Targets of 1 and -1."""
-
-    def make(self, dtype, rng):
-        return np.asarray(2 * rng.integers(0, 2, self.shape) - 1, dtype)
-
-
-def _signs(*shape):
-    return Signs(shape, grad=False)
-
-
-def _cases(name, x, t, **kwargs):
-    """The shapes that every loss is tried on; x and t make an input and a target of a shape."""
-    return [*(case(f"n{n}_{r}", name, x(n), t(n), reduction=r, **kwargs)
-              for n, r in zip((1, 7, 8, 16, 17, 33, 1000), ("none", "mean", "sum") * 3)),
-            case("each_by_batch", name, x(3, 5, 7), t(3, 5, 7), reduction="none", batch=True, batched=(0, 1), **kwargs),
-            case("scalar", name, x(), t(), reduction="mean", **kwargs),
-            case("several_chunks", name, x(5, 4099), t(5, 4099), reduction="mean", **kwargs),
-            case("empty_each", name, x(0, 3), t(0, 3), reduction="none", **kwargs),
-            case("empty_sum", name, x(0, 3), t(0, 3), reduction="sum", **kwargs)]
-
-
-def _refusals(name, **kwargs):
-    return [bad("other_shape", name, A(3, 4, **kwargs), A(3, 5, **kwargs), match=rf"{name}: .*\(3, 5\)|{name}: .*\(3, 4\)"),
-            bad("unknown_reduction", name, A(3, **kwargs), A(3, **kwargs), reduction="max", match=f"{name}: reduction .*'max'")]
-
-
-def _unit(*shape):
-    return A(*shape, values="unit")
-
-
-def _fixed(*shape):
-    """Targets that torch has no gradient for."""
-    return A(*shape, values="unit", grad=False)
-
-
-def _positive(*shape):
-    return A(*shape, values="positive")
-
-
-def _torch_focal(torch, x, t, alpha=0.25, gamma=2.0, reduction="none"):
-    """torchvision.ops.sigmoid_focal_loss's formula."""
-    p = torch.sigmoid(x)
-    ce = torch.nn.functional.binary_cross_entropy_with_logits(x, t, reduction="none")
-    loss = ce * (1 - (p * t + (1 - p) * (1 - t))) ** gamma
-    if alpha >= 0:
-        loss = (alpha * t + (1 - alpha) * (1 - t)) * loss
-    return {"none": lambda v: v, "mean": torch.mean, "sum": torch.sum}[reduction](loss)
-
-
-L1 = _pointwise("l1_loss", "l1", refuses=_refusals("l1_loss") + [
-    bad("weight_of_other_shape", "l1_loss", A(3), A(3), weight=A(1), match="weight")], cases=[
-        *_cases("l1_loss", A, A), case("weighted_mean", "l1_loss", A(9), A(9), weight=A(9, values="positive", grad=False))])
-MSE = _pointwise("mse_loss", "mse", refuses=_refusals("mse_loss"), cases=[
-    *_cases("mse_loss", A, A),
-    case("weighted_mean", "mse_loss", A(3, 7), A(3, 7), weight=A(3, 7, values="positive", grad=False)),
-    case("weighted_sum", "mse_loss", A(3, 7), A(3, 7), weight=A(3, 7, values="positive", grad=False), reduction="sum"),
-    case("mean_of_nothing", "mse_loss", A(0, 3), A(0, 3), gradient=False)])
-SMOOTH_L1 = _pointwise("smooth_l1_loss", "smooth_l1", cases=[
-    *_cases("smooth_l1_loss", A, A), case("narrow", "smooth_l1_loss", A(33), A(33), beta=0.3), case("none_of_it", "smooth_l1_loss", A(9), A(9), beta=0.0)],
-    refuses=[*_refusals("smooth_l1_loss"), bad("beta_negative", "smooth_l1_loss", A(3), A(3), beta=-1.0, match="beta")])
-HUBER = _pointwise("huber_loss", "huber", cases=[
-    *_cases("huber_loss", A, A), case("narrow", "huber_loss", A(33), A(33), delta=0.3),
-    case("weighted_mean", "huber_loss", A(9), A(9), weight=A(9, values="positive", grad=False))],
-    refuses=[*_refusals("huber_loss"), bad("delta_zero", "huber_loss", A(3), A(3), delta=0.0, match="delta")])
-BCE = _pointwise("binary_cross_entropy", "bce", _refuse_probabilities, cases=[
-    *_cases("binary_cross_entropy", _unit, _fixed),
-    case("class_weights", "binary_cross_entropy", _unit(4, 5), _fixed(4, 5), A(5, values="positive", grad=False))],
-    refuses=[*_refusals("binary_cross_entropy", values="unit"),
-             bad("above_one", "binary_cross_entropy", A(3, values="unit", offset=1.0), _unit(3), match=r"within \[0, 1\], got 1\."),
-             bad("below_zero", "binary_cross_entropy", A(3, values="unit", offset=-1.0), _unit(3), reduction="none", match="got -0"),
-             bad("weight_too_long", "binary_cross_entropy", _unit(3), _unit(3), A(4), match=r"weight \(4,\)")])
-BCE_WITH_LOGITS = _pointwise("binary_cross_entropy_with_logits", "bce_with_logits", cases=[
-    *_cases("binary_cross_entropy_with_logits", A, _unit),
-    case("far_logits", "binary_cross_entropy_with_logits", A(9, offset=200.0), _unit(9)),
-    case("far_negative_logits", "binary_cross_entropy_with_logits", A(9, offset=-200.0), _unit(9)),
-    case("class_and_positive_weights", "binary_cross_entropy_with_logits", A(4, 5), _unit(4, 5), A(5, values="positive", grad=False),
-         pos_weight=A(5, values="positive", grad=False))],
-    refuses=[*_refusals("binary_cross_entropy_with_logits"),
-             bad("pos_weight_too_long", "binary_cross_entropy_with_logits", A(3), _unit(3), pos_weight=A(4), match="pos_weight")])
-KL_DIV = _pointwise("kl_div", "kl_div", refuses=_refusals("kl_div"), cases=[
-    *_cases("kl_div", A, _unit), case("per_batch", "kl_div", A(3, 5), _unit(3, 5), reduction="batchmean"),
-    case("broadcast_target", "kl_div", A(3, 5), _unit(5), reduction="sum")])
-KL_DIV_LOG = _pointwise("kl_div_log_target", "kl_div_log", cases=_cases("kl_div", A, A, log_target=True))
-FOCAL = _pointwise("sigmoid_focal_loss", "focal", cases=[
-    *_cases("sigmoid_focal_loss", A, _unit, torch=_torch_focal),
-    *(case(f"gamma{g}", "sigmoid_focal_loss", A(19), _unit(19), gamma=g, reduction="mean", torch=_torch_focal) for g in (0.0, 0.5, 1.0, 3.7)),
-    case("no_alpha", "sigmoid_focal_loss", A(19), _unit(19), alpha=-1.0, torch=_torch_focal)],
-    refuses=[*_refusals("sigmoid_focal_loss"), bad("gamma_negative", "sigmoid_focal_loss", A(3), _unit(3), gamma=-1.0, match="gamma"),
-             bad("alpha_above_one", "sigmoid_focal_loss", A(3), _unit(3), alpha=1.5, match="alpha")])
-POISSON_LOG = _pointwise("poisson_nll_loss", "poisson_log", refuses=_refusals("poisson_nll_loss"), cases=[
-    *_cases("poisson_nll_loss", A, _positive), case("full", "poisson_nll_loss", A(33), _positive(33), full=True)])
-POISSON = _pointwise("poisson_nll_loss_of_rate", "poisson", cases=[
-    *_cases("poisson_nll_loss", _positive, _positive, log_input=False),
-    case("full", "poisson_nll_loss", _positive(33), _positive(33), log_input=False, full=True)])
-GAUSSIAN = _pointwise("gaussian_nll_loss", "gaussian", _refuse_variances, cases=[
-    case("each", "gaussian_nll_loss", A(3, 17), A(3, 17), _positive(3, 17), reduction="none", batch=True, batched=(0, 1, 2)),
-    case("full_mean", "gaussian_nll_loss", A(3, 17), A(3, 17), _positive(3, 17), full=True),
-    case("variance_a_row", "gaussian_nll_loss", A(3, 5), A(3, 5), _positive(3)),
-    case("variance_a_row_with_axis", "gaussian_nll_loss", A(3, 5), A(3, 5), _positive(3, 1), reduction="sum"),
-    case("one_variance", "gaussian_nll_loss", A(3, 5), A(3, 5), 0.7)],
-    refuses=[bad("variance_negative", "gaussian_nll_loss", A(3), A(3), A(3, values="unit", offset=-1.0), match="var must not be negative, got -"),
-             bad("variance_of_other_shape", "gaussian_nll_loss", A(3, 4), A(3, 4), _positive(5), match="var"),
-             bad("eps_zero", "gaussian_nll_loss", A(3), A(3), _positive(3), eps=0.0, match="eps")])
-SOFT_MARGIN = _pointwise("soft_margin_loss", "soft_margin", refuses=_refusals("soft_margin_loss"), cases=_cases("soft_margin_loss", A, _signs))
-HINGE_EMBEDDING = _pointwise("hinge_embedding_loss", "hinge_embedding", refuses=_refusals("hinge_embedding_loss"), cases=[
-    *_cases("hinge_embedding_loss", A, _signs), case("margin", "hinge_embedding_loss", A(17), _signs(17), margin=0.3)])
-MARGIN_RANKING = _pointwise("margin_ranking_loss", "margin_ranking", cases=[
-    case("each", "margin_ranking_loss", A(3, 17), A(3, 17), _signs(3, 17), reduction="none", batch=True, batched=(0, 1, 2)),
-    case("margin", "margin_ranking_loss", A(33), A(33), _signs(33), margin=0.5),
-    case("sum", "margin_ranking_loss", A(7), A(7), _signs(7), reduction="sum")],
-    refuses=[bad("other_shape", "margin_ranking_loss", A(3, 4), A(3, 4), A(3, 5), match="margin_ranking_loss: shapes")])
+L1 = _pointwise("l1_loss", "l1")
+MSE = _pointwise("mse_loss", "mse")
+SMOOTH_L1 = _pointwise("smooth_l1_loss", "smooth_l1")
+HUBER = _pointwise("huber_loss", "huber")
+BCE = _pointwise("binary_cross_entropy", "bce", _refuse_probabilities)
+BCE_WITH_LOGITS = _pointwise("binary_cross_entropy_with_logits", "bce_with_logits")
+KL_DIV = _pointwise("kl_div", "kl_div")
+KL_DIV_LOG = _pointwise("kl_div_log_target", "kl_div_log")
+FOCAL = _pointwise("sigmoid_focal_loss", "focal")
+POISSON_LOG = _pointwise("poisson_nll_loss", "poisson_log")
+POISSON = _pointwise("poisson_nll_loss_of_rate", "poisson")
+GAUSSIAN = _pointwise("gaussian_nll_loss", "gaussian", _refuse_variances)
+SOFT_MARGIN = _pointwise("soft_margin_loss", "soft_margin")
+HINGE_EMBEDDING = _pointwise("hinge_embedding_loss", "hinge_embedding")
+MARGIN_RANKING = _pointwise("margin_ranking_loss", "margin_ranking")

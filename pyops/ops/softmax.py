@@ -6,8 +6,8 @@ from operator import index
 
 import numpy as np
 
+from ..core.registry import Op
 from ..kernels.softmax import reference
-from ..core.registry import A, Op, bad, case
 from .elementwise import neg
 
 __all__ = ["log_softmax", "softmax", "softmin"]
@@ -89,37 +89,11 @@ def _backward(name):
 SOFTMAX_BACKWARD, LOG_SOFTMAX_BACKWARD = map(_backward, ("softmax_backward", "log_softmax_backward"))
 
 
-def _cases(name):
-    return [
-        *(case(f"line{n}", name, A(3, n), -1, batch=True) for n in (1, 7, 16, 35, 130)),
-        case("line_of_several_pieces", name, A(2, 5000), 1, batch=True),
-        case("across", name, A(2, 5, 19), 1, batch=True),
-        case("across_one_column", name, A(2, 5, 3), 1, batch=True),
-        case("across_several_blocks", name, A(2, 3, 20, 30), 1, batch=True),
-        case("across_long_lines", name, A(2, 600, 35), 1, batch=True),
-        case("first_axis", name, A(6, 35), 0),
-        case("negative_axis", name, A(2, 5, 3), -2),
-        case("implicit_axis_of_three", name, A(4, 5, 3)),
-        case("implicit_axis_of_four", name, A(2, 5, 3, 4)),
-        case("one_axis", name, A(40), 0),
-        case("scalar", name, A(), 0),
-        case("far_from_zero", name, A(3, 33, offset=1e3), 1),
-        case("no_lines", name, A(0, 5), 1),
-        case("lines_of_nothing", name, A(3, 0), 1),
-        case("nothing_beside", name, A(3, 5, 0), 1),
-    ], [
-        bad("no_such_axis", name, A(2, 3), 2, match="dim 2"),
-        bad("no_such_axis_backwards", name, A(2, 3), -3, match="dim -3"),
-        bad("axis_not_whole", name, A(2, 3), 0.5, match="integer", error=TypeError),
-    ]
-
-
-def _row(name, backward, extra=()):
-    cases, refuses = _cases(name)
+def _row(name, backward):
     return Op(
         name, "r", _kernel(name), _scalars_too(getattr(reference, name)), lambda ctx: (backward(ctx.g, ctx.outputs[0], **ctx.attrs),),
-        kernels=(name,), cases=[*cases, *extra], refuses=refuses, flops=lambda x, *, dim: 12 * x.size, bytes=lambda x, *, dim: 2 * x.nbytes)
+        kernels=(name,), flops=lambda x, *, dim: 12 * x.size, bytes=lambda x, *, dim: 2 * x.nbytes)
 
 
-SOFTMAX = _row("softmax", SOFTMAX_BACKWARD, [case("softmin", "softmin", A(3, 19), 1, gradient=False)])
+SOFTMAX = _row("softmax", SOFTMAX_BACKWARD)
 LOG_SOFTMAX = _row("log_softmax", LOG_SOFTMAX_BACKWARD)

@@ -1,0 +1,117 @@
+"""What rows are tried on: calls that must give the right values (Case), and calls that must be refused (Bad).
+
+They are data, in kernels/<family>/cases.py: CASES and REFUSES, dicts from a row's name to a list. Only tests, `pyops validate` and the
+benchmarks read them, by Op.cases and Op.refuses, and nothing else imports those files.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+
+
+@dataclass(slots=True, eq=False)
+class Array:
+    """An input of a case, described: a shape and where its values come from.
+
+    values: normal | positive (0.1 .. 2) | unit (0.05 .. 0.95) | distinct (a shuffled grid: no two equal) | int (low .. high - 1).
+    Values are multiplied by scale, then offset is added, to stress cancellation; grad=False keeps the input out of the gradient tests.
+    """
+    shape: tuple[int, ...]
+    values: str = "normal"
+    low: int = 0
+    high: int = 2
+    offset: float = 0.0
+    grad: bool = True
+    scale: float = 1.0
+
+    @property
+    def real(self) -> bool:
+        return self.values != "int"
+
+    def make(self, dtype, rng: np.random.Generator) -> np.ndarray:
+        if self.values == "int":
+            return rng.integers(self.low, self.high, self.shape, dtype=np.int64)
+        if self.values == "positive":
+            a = rng.uniform(0.1, 2, self.shape)
+        elif self.values == "unit":
+            a = rng.uniform(0.05, 0.95, self.shape)
+        elif self.values == "distinct":
+            n = int(np.prod(self.shape))
+            a = (rng.permutation(n).reshape(self.shape) + 0.5) * (4 / max(n, 1)) - 2
+        else:
+            a = rng.standard_normal(self.shape)
+        return np.asarray(a * self.scale + self.offset, dtype)
+
+
+def A(*shape: int, **how) -> Array:
+    """A random input of this shape."""
+    return Array(shape, **how)
+
+
+def I(*shape: int, high: int, low: int = 0) -> Array:  # noqa: E743
+    """A random integer input of this shape with values in [low, high)."""
+    return Array(shape, "int", low, high)
+
+
+@dataclass(slots=True, eq=False)
+class Case:
+    """One call through the public door. `why` names the case in test ids and says what it is there to catch."""
+    why: str
+    call: str                             # a name in pyops.functional
+    args: tuple
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: float | None = None        # allowed error when it is not the op's own
+    torch: str | Callable | None = ""     # other name or callable (torch, *args) -> result; None: torch has no counterpart
+    gradient: bool = True                 # False: not differentiable here, or torch has no gradient
+    batch: bool = False                   # the first axis of every real argument in `batched` and of the result is the batch
+    batched: tuple[int, ...] = (0,)
+
+    def arguments(self, dtype, seed: int = 0) -> tuple[list, dict]:
+        """The call's arguments with every Array made, in `dtype`, from `seed`. Arrays in a list argument are made too."""
+        rng = np.random.default_rng(seed)
+
+        def make(a):
+            if isinstance(a, Array):
+                return a.make(dtype, rng)
+            return [make(v) for v in a] if isinstance(a, list) else a
+        return [make(a) for a in self.args], {k: make(v) for k, v in self.kwargs.items()}
+
+
+def case(why: str, call: str, *args, tolerance=None, torch="", gradient=True, batch=False, batched=(0,), **kwargs) -> Case:
+    return Case(why, call, args, kwargs, tolerance, torch, gradient, batch, tuple(batched))
+
+
+@dataclass(slots=True, eq=False)
+class Bad:
+    """A call that must be refused, with `match` in the message, before any kernel sees it."""
+    why: str
+    call: str
+    args: tuple
+    kwargs: Mapping[str, Any]
+    match: str
+    error: type[Exception] = ValueError
+
+
+def bad(why: str, call: str, *args, match: str, error=ValueError, **kwargs) -> Bad:
+    return Bad(why, call, args, kwargs, match, error)
+
+
+@lru_cache
+def tables() -> tuple[dict[str, list[Case]], dict[str, list[Bad]]]:
+    """The CASES and the REFUSES of all families. ValueError where two families name one row."""
+    joined: tuple[dict, dict] = ({}, {})
+    for file in sorted(Path(kernels.__file__).parent.glob("*/cases.py")):
+        module = import_module(f"{kernels.__name__}.{file.parent.name}.cases")
+        for into, found in zip(joined, (module.CASES, getattr(module, "REFUSES", {}))):
+            if twice := into.keys() & found:
+                raise ValueError(f"{file.parent.name}/cases.py: {', '.join(sorted(twice))} has cases in another family")
+            into.update(found)
+    return joined
