@@ -21,3 +21,11 @@ def test_every_public_function_of_a_row_has_cases():
 def test_import_loads_no_cases():
     code = "import sys, pyops, pyops.functional; print([m for m in sys.modules if m.endswith('cases')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_import_loads_nothing_that_calls_do_not_need():
+    """Random generators, host functions of GPU kernels, and the compiler come when they are asked for."""
+    code = "import sys, pyops, pyops.functional; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    later = ("numpy.random", "hashlib", "pyops.graph", "pyops.nn", "pyops.cuda.source", "pyops.cuda.channels_last")
+    assert not [m for m in loaded if m in later or m.endswith((".launch", ".hopper"))]

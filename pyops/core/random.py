@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_generator = np.random.default_rng()
+_generator = None   # made when first asked for: importing numpy.random takes as long as all of pyops.ops
 
 
 def manual_seed(seed: int) -> np.random.Generator:
@@ -15,4 +15,7 @@ def manual_seed(seed: int) -> np.random.Generator:
 
 def default_generator() -> np.random.Generator:
     """What draws wherever no generator is given."""
+    global _generator
+    if _generator is None:
+        _generator = np.random.default_rng()
     return _generator

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..core.backends import get_backend
-from . import channels_last
 
 REALS = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
 
@@ -30,6 +29,8 @@ def call(op, inputs, attrs, kinds):
     """op on device arrays. TypeError and ValueError name the op, the input and the rule."""
     backend = get_backend("cuda")
     import cupy
+
+    from . import channels_last
     first = next(v for v in inputs if on_device((v,)))
     with _stream_of(first):
         arrays = [_array(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds))]

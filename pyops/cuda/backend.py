@@ -11,12 +11,11 @@ from functools import partial
 import numpy as np
 
 from ..core.kernel_set import DTYPES, Into, KernelSet, register
-from .arguments import ACC
-from .source import KERNELS
 
 
 def launchers() -> dict:
     """Row name -> host function, of every kernels/<family>/launch.py."""
+    from .source import KERNELS
     found = {}
     for path in sorted(KERNELS.glob("*/launch.py")):
         module = importlib.import_module(f"pyops.kernels.{path.parent.name}.launch")
@@ -30,6 +29,7 @@ class DeviceKernels(KernelSet):
     """The kernels of one device for one element type; outputs are the device's arrays."""
 
     def __init__(self, device):
+        from .arguments import ACC
         self.__dict__.update({name: partial(f, device) for name, f in launchers().items()})
         self.real, self.dtype, self.device = device.real, device.dtype, device
         self.acc = np.dtype(ACC[device.real])
