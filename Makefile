@@ -56,10 +56,10 @@ EMULATOR_CACHE := $(CURDIR)/build/emulator
 sanitize-emulator: build
 	PYOPS_CACHE=$(EMULATOR_CACHE)-asan LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  PYOPS_EMULATOR_CXXFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize=vptr -fsanitize-undefined-trap-on-error" \
-	  $(PY) -m pytest -q -p no:cacheprovider tests/test_emulator.py tests/test_cuda_traffic.py tests/test_cuda_convolution.py
+	  $(PY) -m pytest -q -p no:cacheprovider tests/cuda/test_emulator.py tests/cuda/test_cuda_traffic.py tests/cuda/test_cuda_convolution.py
 	PYTHONMALLOC=malloc PYOPS_MAX_ISA=avx2 PYOPS_CACHE=$(EMULATOR_CACHE)-valgrind PYOPS_EMULATOR_CXXFLAGS="-g1 -march=haswell" \
 	  valgrind --error-exitcode=1 --errors-for-leak-kinds=none --suppressions=tests/valgrind.supp \
-	  $(PY) -m pytest -q -p no:cacheprovider tests/test_emulator.py
+	  $(PY) -m pytest -q -p no:cacheprovider tests/cuda/test_emulator.py
 
 wheel: build
 	$(PIP) build

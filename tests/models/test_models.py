@@ -111,7 +111,7 @@ def one_thread():
 def pair(name, **settings):
     """Their network and ours with settings of the same meaning, each as its own initialisation leaves it, but for VGG's."""
     torch = pytest.importorskip("torch")
-    torchvision = pytest.importorskip("torchvision_schemas").torchvision
+    torchvision = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision
     torch.manual_seed(0), pyops.manual_seed(0)
     # GoogLeNet and Inception announce another default; VGG's 130 million numbers are drawn as layers do, which is quicker
     init = {"init_weights": not name.startswith("vgg")} if name in ("googlenet", "inception_v3") or name.startswith("vgg") else {}

@@ -5,13 +5,13 @@ from pathlib import Path
 
 def test_the_example_gives_what_it_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)   # it saves a file
-    result = doctest.testfile(str(Path(__file__).parent.parent / "README.md"), module_relative=False,
+    result = doctest.testfile(str(Path(__file__).parents[2] / "README.md"), module_relative=False,
                               optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted and not result.failed
 
 
 def test_the_examples_of_recurrent_networks_are_true(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = doctest.testfile(str(Path(__file__).parent.parent / "docs" / "recurrent.md"), module_relative=False,
+    result = doctest.testfile(str(Path(__file__).parents[2] / "docs" / "recurrent.md"), module_relative=False,
                               optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted and not result.failed

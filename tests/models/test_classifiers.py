@@ -48,7 +48,7 @@ def image(*shape, seed=0):
 
 def theirs(name, **settings):
     torch = pytest.importorskip("torch")
-    torchvision = pytest.importorskip("torchvision_schemas").torchvision   # timm imports torchvision too
+    torchvision = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision   # timm imports torchvision too
     torch.manual_seed(0)
     if name in SAME_AS_TIMM:
         return pytest.importorskip("timm").create_model(SAME_AS_TIMM[name], num_classes=settings["num_classes"])
@@ -126,7 +126,7 @@ def test_a_networks_answer_is_the_independent_one(name, one_thread):
 
 @pytest.mark.parametrize("name", ["plain18", "plain34"])
 def test_a_plain_network_is_a_residual_one_without_its_shortcuts(name, one_thread):
-    from torchvision_schemas import torchvision
+    from pyops.bench.torchvision_schemas import torchvision
 
     class Block(torchvision.models.resnet.BasicBlock):
         def forward(self, x):
@@ -167,7 +167,7 @@ def test_all_cnn_is_the_papers_tables(name, one_thread):
 @pytest.mark.parametrize("name", ["b0", "b1", "b2", "b3"])
 def test_efficientnet_v2_b_is_timms(name, one_thread):
     """timm pads as TensorFlow does, which is the same where every stride of 2 meets an odd size: 65, 33, 17, 9, 5, 3."""
-    pytest.importorskip("torchvision_schemas")
+    pytest.importorskip("pyops.bench.torchvision_schemas")
     timm = pytest.importorskip("timm")
     x = image(3, 3, 65, 65)
     reference = scatter(timm.create_model(f"tf_efficientnetv2_{name}", num_classes=7), x)
@@ -287,7 +287,7 @@ def test_weights_load_from_torchs_file_and_from_safetensors(tmp_path):
 
 
 def test_timms_vgg_is_renamed(tmp_path):
-    pytest.importorskip("torchvision_schemas")
+    pytest.importorskip("pyops.bench.torchvision_schemas")
     timm = pytest.importorskip("timm")
     from safetensors.torch import save_file
     state = timm.create_model("vgg11", num_classes=4).state_dict()
@@ -298,7 +298,7 @@ def test_timms_vgg_is_renamed(tmp_path):
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_b1"])
 def test_timms_efficientnet_is_renamed(name, tmp_path, one_thread):
-    pytest.importorskip("torchvision_schemas")
+    pytest.importorskip("pyops.bench.torchvision_schemas")
     timm = pytest.importorskip("timm")
     from safetensors.torch import save_file
     x = image(3, 3, 64, 50)

@@ -22,7 +22,7 @@ def few_digits():
 def test_the_pages_code_runs_from_top_to_bottom(tmp_path, monkeypatch):
     """As a new user would paste it; the photos and weights it names are made here, and its digits are fewer."""
     torch = pytest.importorskip("torch")
-    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     assert len(blocks) == 6
     monkeypatch.chdir(tmp_path)

@@ -43,7 +43,7 @@ def peer(name, model, classes):
     """(reference, names): the implementation of others, in training mode without dropout, with the model's arrays, of which norms' statistics
     are copies; names: what the model calls what they call so."""
     import torch
-    torchvision = pytest.importorskip("torchvision_schemas").torchvision   # timm imports torchvision too
+    torchvision = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision   # timm imports torchvision too
     with torch.device("meta"):
         if name in OF_TIMM:
             reference = pytest.importorskip("timm").create_model(OF_TIMM[name], num_classes=classes)

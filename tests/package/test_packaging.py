@@ -12,7 +12,7 @@ import pytest
 from pyops import _C
 from pyops.core.backends import BACKENDS, ISAS, available
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "cupy", "numba", "onnx", "onnxruntime", "openvino", "matplotlib", "PIL", "sklearn", "scipy", "rich", "safetensors")
 
 

@@ -241,7 +241,7 @@ def test_bench_of_a_file(capsys):
 def test_torchs_export(tmp_path):
     """A model that torch wrote: resnet18 through its ONNX file gives what torch gives."""
     torch = pytest.importorskip("torch")
-    from torchvision_schemas import torchvision
+    from pyops.bench.torchvision_schemas import torchvision
     torch.manual_seed(0)
     model = torchvision.models.resnet18(weights=None).eval()
     x = torch.randn(1, 3, 64, 64)

@@ -116,7 +116,7 @@ VISION = {"resnet18": 64, "mobilenet_v2": 64, "mobilenet_v3_small": 64, "squeeze
 
 
 def vision(name):
-    from torchvision_schemas import torchvision
+    from pyops.bench.torchvision_schemas import torchvision
     torch.manual_seed(0)
     kwargs = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
     return randomised(getattr(torchvision.models, name)(weights=None, **kwargs))

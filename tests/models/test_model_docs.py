@@ -8,7 +8,7 @@ from pyops import models
 from pyops.models.create import FAMILIES
 from pyops.nn import init
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_table_has_every_network_with_its_parameters():

@@ -15,7 +15,7 @@ from pyops.bench import experiments   # noqa: E402
 from pyops.bench.experiments import auxiliary, digits as data, head, lrn, outcome, pooling, transfer   # noqa: E402
 from pyops.bench.experiments.residual import Deep   # noqa: E402
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "experiments.md"
 ROWS = {"degradation": 4, "pooling": 4, "head": 2, "lrn": 3, "auxiliary": 4, "transfer": 2}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 OBJECTS = sorted((ROOT / "build" / "kernels").glob("*/*.o"))
 pytestmark = pytest.mark.skipif(not OBJECTS or not shutil.which("nm"), reason="needs the build folder and binutils")
 
