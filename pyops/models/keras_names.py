@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import nn
+from . import keras_file
 from .inverted_residual import SqueezeExcitation
 
 Layers = dict[str, list[np.ndarray]]
@@ -25,38 +26,11 @@ OF_THE_TOP = {"predictions", "logits", "conv_2", "conv_preds", "fc1", "fc2"}
 
 def read(path: Path) -> Layers:
     """The arrays of each layer that has any, in the layer's order. Reads Keras 3's .weights.h5 and the .h5 of earlier versions."""
-    try:
-        import h5py
-    except ImportError as why:
-        raise ImportError(f"weights: {path}: reading an .h5 file needs h5py") from why
-    try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            found = list((named_by_attribute if "layer_names" in root.attrs else named_by_variables)(root))
-    except (OSError, KeyError, TypeError) as why:   # h5py's of damaged files and of groups where arrays should be
-        raise ValueError(f"weights: {path}: not an .h5 file of weights, or a damaged one: {why}") from why
-    layers = {name.replace("/", "_"): arrays for name, arrays in found if arrays and not BEFORE.fullmatch(name)}
+    layers = {name.replace("/", "_"): arrays for name, arrays in keras_file.layers(path)
+              if arrays and not BEFORE.fullmatch(name)}
     if not layers:
         raise ValueError(f"weights: {path}: no layer in it has a name and arrays; Keras 3's model.save_weights writes both")
     return counted(layers)
-
-
-def named_by_attribute(root) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Earlier versions: the names are an attribute, each a group, whose attribute has the names of the arrays."""
-    for name in (text(n) for n in root.attrs["layer_names"]):
-        yield name, [root[name][text(w)][()] for w in root[name].attrs["weight_names"]]
-
-
-def named_by_variables(root) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Keras 3: groups are called by the layer's kind and a number; the arrays are in `vars`, of which an attribute has the layer's name."""
-    groups: list = []
-    root.visititems(lambda path, item: groups.append(item) if path.split("/")[-1] == "vars" and "name" in item.attrs else None)
-    for group in groups:
-        yield text(group.attrs["name"]), [group[key][()] for key in sorted(group, key=int)]
-
-
-def text(value) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def counted(layers: Layers) -> Layers:

@@ -21,7 +21,8 @@ def conv(low: Lowering, node: Node) -> None:
     spatial = (attrs["stride"], attrs["padding"], attrs["dilation"])
     tail = node.epilogue.activation or activations.NONE
 
-    if groups == 1 and weight.shape[2:] == (1, 1) and x.size == n * channels and node.epilogue.residual is None and not changes_input(node):
+    single = x.size == n * channels and node.output.size == n * filters   # padding would add places
+    if groups == 1 and weight.shape[2:] == (1, 1) and single and node.epilogue.residual is None and not changes_input(node):
         return as_linear(low, node, x, weight[:, :, 0, 0], bias)
 
     def call(kernel, *args, what=algorithm):

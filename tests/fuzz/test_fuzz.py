@@ -1,0 +1,50 @@
+"""Every target by seeds that never change, a few seconds each, and the inputs that once failed. `make fuzz HOURS=n` goes on with new ones."""
+import os
+from importlib import import_module
+
+import pytest
+
+from . import hunt
+
+COUNTS = {"h5": 400, "compiled_random": 400}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_nothing_dies_hangs_or_is_wrong(name):
+    target = import_module(f"{__package__}.{name}")
+    for result in (hunt.replay(target, name), hunt.hunt(target, range(1, 1 + COUNTS[name]))):
+        assert not result.faults, str(result)
+    assert result.tried == COUNTS[name] and result.outcomes["right"] > COUNTS[name] / 10, str(result)
+
+
+class Trouble:
+    """A target with one of everything that a hunt finds."""
+    __name__, REFUSED, SILENCE = "trouble", (ValueError,), 0.5
+
+    @staticmethod
+    def one(seed):
+        if seed == 3:
+            os.abort()
+        if seed == 5:
+            while True:
+                pass
+        if seed == 7:
+            raise KeyError("a key")
+        assert seed != 9, "nine is wrong"
+        if seed == 11:
+            raise ValueError("refused")
+        if seed == 12:
+            bytearray(1 << 40)
+
+
+def test_the_hunt_finds_each_kind_and_goes_on():
+    result = hunt.hunt(Trouble(), range(14))
+    found = {kind: items for (kind, _), items in result.faults.items()}
+    assert {items[0]: kind for kind, items in found.items() if kind != "exception"} == {3: "death", 5: "hang", 9: "wrong"}
+    assert [items for (kind, _), items in result.faults.items() if kind == "exception"] == [[7], [12]]
+    assert result.tried == 14 and result.outcomes["refused"] == 1 and result.outcomes["right"] == 8
+
+
+def test_a_hunt_ends_in_time():
+    result = hunt.hunt(Trouble(), range(14, 10_000_000), seconds=0.3)
+    assert 0 < result.tried < 10_000_000 and not result.faults
