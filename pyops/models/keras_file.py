@@ -1,10 +1,13 @@
-"""What an .h5 file that Keras wrote holds, layer by layer, as arrays; never another file's contents, and no more than it can hold.
+"""What an .h5 file that Keras wrote holds, layer by layer, as arrays; never another file's
+contents, and no more than it can hold.
 
-HDF5 lets a file name others: by external and symbolic links, by datasets whose bytes lie elsewhere, by virtual datasets put together from
-other files. Keras writes none of these, and refuses them since CVE-2026-1669. A filter that HDF5 does not have itself would be loaded from a
-folder as machine code. A compressed or never written dataset may claim any size: what is written is counted against the file's size, what is not
-is left as untouched zeros, which take no memory.
+HDF5 lets a file name others: by external and symbolic links, by datasets whose bytes lie elsewhere,
+by virtual datasets put together from other files. Keras writes none of these, and refuses them
+since CVE-2026-1669. A filter that HDF5 does not have itself would be loaded from a folder as
+machine code. A compressed or never written dataset may claim any size: what is written is counted
+against the file's size, what is not is left as untouched zeros, which take no memory.
 """
+
 from __future__ import annotations
 
 import math
@@ -13,13 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}   # those that come with h5py
-RATIO, FREE = 100, 64 << 20   # a file may hold a hundred times its bytes, and this much in any case
-CLAIMS = 4 << 30              # bytes that it may claim beyond that without having written them
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # those that come with h5py
+RATIO, FREE = 100, 64 << 20  # a file may hold a hundred times its bytes, and this much in any case
+INSIDE = "only arrays in the file itself are read"
+CLAIMS = 4 << 30  # bytes that it may claim beyond that without having written them
 
 
 def layers(path: Path) -> list[tuple[str, list[np.ndarray]]]:
-    """(name, arrays) of each layer. Reads Keras 3's .weights.h5 and the .h5 of earlier versions. ValueError for a file that is no such thing."""
+    """(name, arrays) of each layer. Reads Keras 3's .weights.h5 and the .h5 of earlier versions.
+    ValueError for a file that is no such thing.
+    """
     try:
         import h5py
     except ImportError as why:
@@ -29,7 +35,15 @@ def layers(path: Path) -> list[tuple[str, list[np.ndarray]]]:
             reader = Reader(h5py, path)
             root = reader.find(file, "model_weights") if "model_weights" in file else file
             return list((reader.by_attribute if "layer_names" in root.attrs else reader.by_variables)(root))
-    except (OSError, KeyError, TypeError, RuntimeError, UnicodeDecodeError, AttributeError, OverflowError) as why:   # h5py's of damaged files
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        UnicodeDecodeError,
+        AttributeError,
+        OverflowError,
+    ) as why:  # h5py's of damaged files
         raise ValueError(f"weights: {path}: not an .h5 file of weights, or a damaged one: {why}") from why
 
 
@@ -42,17 +56,22 @@ class Reader:
         self.unwritten = CLAIMS
 
     def by_attribute(self, root) -> Iterator[tuple[str, list[np.ndarray]]]:
-        """Earlier versions: the names are an attribute, each a group, whose attribute has the names of the arrays."""
+        """Earlier versions: the names are an attribute, each a group, whose attribute has the names
+        of the arrays.
+        """
         for name in map(text, np.atleast_1d(root.attrs["layer_names"])):
             group = self.find(root, name)
             yield name, [self.array(group, text(n)) for n in np.atleast_1d(group.attrs["weight_names"])]
 
     def by_variables(self, root) -> Iterator[tuple[str, list[np.ndarray]]]:
-        """Keras 3: groups are called by the layer's kind and a number; the arrays are in `vars`, of which an attribute has the layer's name."""
+        """Keras 3: groups are called by the layer's kind and a number; the arrays are in `vars`, of
+        which an attribute has the layer's name.
+        """
         for group in self.groups(root):
             if group.name.rsplit("/", 1)[-1] == "vars" and "name" in group.attrs:
                 if not all(key.isdecimal() for key in group):
-                    raise ValueError(f"weights: {self.path}: {group.name} should hold arrays called 0, 1, ..., it holds {', '.join(list(group)[:6])}")
+                    held = ", ".join(list(group)[:6])
+                    raise self.refusal(group, f"should hold arrays called 0, 1, ..., it holds {held}")
                 yield text(group.attrs["name"]), [self.array(group, key) for key in sorted(group, key=int)]
 
     def groups(self, root) -> list:
@@ -77,35 +96,39 @@ class Reader:
             link = group.get(part, getlink=True)
             if not isinstance(link, self.h5py.HardLink):
                 where = getattr(link, "filename", "") or getattr(link, "path", "nowhere")
-                raise ValueError(f"weights: {self.path}: {group.name.rstrip('/')}/{part} is a link to {where!r}; only arrays in the file itself are read")
+                raise self.refusal(group, f"has {part!r} as a link to {where!r}; {INSIDE}")
             group = group[part]
         return group
 
     def array(self, group, name: str) -> np.ndarray:
         data = self.find(group, name)
         if not isinstance(data, self.h5py.Dataset) or data.shape is None:
-            raise ValueError(f"weights: {self.path}: {data.name} is no array")
+            raise self.refusal(data, "is no array")
         if data.external or data.is_virtual:
-            raise ValueError(f"weights: {self.path}: {data.name} has its numbers in other files; only arrays in the file itself are read")
+            raise self.refusal(data, f"has its numbers in other files; {INSIDE}")
         if data.dtype.kind not in "fiub":
-            raise ValueError(f"weights: {self.path}: {data.name} is of type {data.dtype}; weights are numbers")
+            raise self.refusal(data, f"is of type {data.dtype}; weights are numbers")
         told = data.id.get_create_plist()
         filters = [told.get_filter(i)[0] for i in range(told.get_nfilters())]
         if unknown := [f for f in filters if f not in FILTERS]:
-            raise ValueError(f"weights: {self.path}: {data.name} is packed by HDF5's filter {unknown[0]}; {', '.join(FILTERS.values())} are read")
+            known = ", ".join(FILTERS.values())
+            raise self.refusal(data, f"is packed by HDF5's filter {unknown[0]}; {known} are read")
         size = math.prod(data.shape) * data.dtype.itemsize
         sparse = data.fillvalue == 0 and written_bytes(data, size) < size / 2
         written = written_bytes(data, size) if sparse else size
         self.unwritten -= size - written
         self.left -= written
         if self.left < 0 or self.unwritten < 0:
-            raise ValueError(f"weights: {self.path}: {data.name} of shape {data.shape} claims {size} bytes, more than a file of "
-                             f"{self.path.stat().st_size} bytes is trusted with")
+            held = self.path.stat().st_size
+            raise self.refusal(data, f"claims {size} bytes, more than a file of {held} bytes is trusted with")
         return chunk_by_chunk(data) if sparse else data[()]
+
+    def refusal(self, item, why: str) -> ValueError:
+        return ValueError(f"weights: {self.path}: {item.name} {why}")
 
 
 def written_bytes(data, size: int) -> int:
-    """Bytes of the array that are in the file, compressed or not, and not left at the fill value."""
+    """Bytes of the array that were written, compressed or not, not left at the fill value."""
     if data.chunks:
         return min(size, data.id.get_num_chunks() * math.prod(data.chunks) * data.dtype.itemsize)
     return size if data.id.get_storage_size() else 0

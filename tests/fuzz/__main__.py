@@ -1,4 +1,7 @@
-"""python -m fuzz (from tests/): the targets for some time each, with fresh seeds or given ones; exit status 1 if anything was found."""
+"""python -m fuzz (from tests/): the targets for some time each, with fresh seeds or given ones;
+exit status 1 if anything was found.
+"""
+
 from __future__ import annotations
 
 import argparse
@@ -9,12 +12,16 @@ from pathlib import Path
 
 from . import hunt
 
-FOUND = Path("build/fuzz")
+FOUND = Path(__file__).parents[2] / "build" / "fuzz"
 
 
 def targets() -> list[str]:
     """The modules here that have one(seed)."""
-    names = [file.stem for file in sorted(Path(__file__).parent.glob("*.py")) if not file.stem.startswith(("_", "test_"))]
+    names = [
+        file.stem
+        for file in sorted(Path(__file__).parent.glob("*.py"))
+        if not file.stem.startswith(("_", "test_"))
+    ]
     return [name for name in names if hasattr(import_module(f"{__package__}.{name}"), "one")]
 
 
@@ -23,7 +30,9 @@ def main() -> int:
     parser.add_argument("target", nargs="*", help="default: all of them")
     parser.add_argument("--hours", type=float, default=1.0, help="for all targets together")
     parser.add_argument("--count", type=int, help="this many inputs a target instead")
-    parser.add_argument("--seed", type=int, help="the first seed; default: from the clock, so that every hunt is a new one")
+    parser.add_argument(
+        "--seed", type=int, help="the first seed; default: from the clock, so that every hunt is a new one"
+    )
     asked = parser.parse_args()
     names = asked.target or targets()
     first = time.time_ns() // 1_000_000 * 1000 if asked.seed is None else asked.seed
@@ -32,7 +41,9 @@ def main() -> int:
         target = import_module(f"{__package__}.{name}")
         result = hunt.replay(target, name)
         if not result.faults:
-            many, seconds = (asked.count, None) if asked.count else (10_000_000, asked.hours * 3600 / len(names))
+            many, seconds = (
+                (asked.count, None) if asked.count else (10_000_000, asked.hours * 3600 / len(names))
+            )
             result = hunt.hunt(target, range(first, first + many), seconds)
         print(f"[{name}] {result}", flush=True)
         if result.faults:

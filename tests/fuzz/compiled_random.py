@@ -1,8 +1,11 @@
-"""Random networks of nn layers, compiled, against the same networks eager in float64; with other batch sizes, threads and precisions.
+"""Random networks of nn layers, compiled, against the same networks eager in float64; with other
+batch sizes, threads and precisions.
 
-A network grows layer by layer from a random shape; a layer that refuses its input is left out. Sums and concatenations of two branches are
-among the layers, since fusions and places in the arena depend on who reads what.
+A network grows layer by layer from a random shape; a layer that refuses its input is left out. Sums
+and concatenations of two branches are among the layers, since fusions and places in the arena
+depend on who reads what.
 """
+
 from __future__ import annotations
 
 import random
@@ -14,12 +17,29 @@ import pyops.functional as F
 from pyops import nn, no_grad, num_threads
 
 REFUSED = ()
-# Winograd's bound (docs/performance.md) is over a layer's largest output; layers behind it pass an error on, some enlarge it.
+# Winograd's bound (docs/performance.md) is over a layer's largest output; layers behind it pass an
+# error on, some enlarge it.
 ALLOWED = {"strict": 5e-5, "default": 4e-4, "fast": 2e-3}
 MEMORY = 1 << 30
 
-POINTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.GELU, nn.ELU, nn.Mish, nn.Softsign,
-             nn.LogSigmoid, nn.Softplus, nn.SELU, nn.ScaledTanh)
+POINTWISE = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.SiLU,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.GELU,
+    nn.ELU,
+    nn.Mish,
+    nn.Softsign,
+    nn.LogSigmoid,
+    nn.Softplus,
+    nn.SELU,
+    nn.ScaledTanh,
+)
 
 
 class Both(nn.Module):
@@ -44,38 +64,72 @@ def layer(draw: random.Random, shape: tuple[int, ...], depth: int) -> nn.Module:
     if draw.random() < 0.3:
         return draw.choice(POINTWISE)()
     if axes == 0:
-        return draw.choice((lambda: nn.Linear(channels, draw.choice((1, 5, 16, 33))), lambda: nn.BatchNorm1d(channels), lambda: nn.LayerNorm(channels),
-                            lambda: nn.Softmax(1)))()
-    of = {1: (nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.BatchNorm1d),
-          2: (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d)}[axes]
+        return draw.choice(
+            (
+                lambda: nn.Linear(channels, draw.choice((1, 5, 16, 33))),
+                lambda: nn.BatchNorm1d(channels),
+                lambda: nn.LayerNorm(channels),
+                lambda: nn.Softmax(1),
+            )
+        )()
+    of = {
+        1: (nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.BatchNorm1d),
+        2: (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d),
+    }[axes]
     size = draw.choice((1, 2, 3, 3, 3, 5))
     stride, padding = draw.choice((1, 1, 1, 2, 3)), draw.choice((0, size // 2, size // 2, 1))
     filters = draw.choice((1, 3, 8, 16, 17, 32, channels, channels))
     groups = draw.choice([g for g in (1, 1, 1, 2, 4, channels) if channels % g == 0])
     kind = draw.randrange(12)
     if kind < 4:
-        return of[0](channels, filters if filters % groups == 0 else channels, size, stride, padding, draw.choice((1, 1, 1, 2)), groups,
-                     bias=draw.random() < 0.7)
+        return of[0](
+            channels,
+            filters if filters % groups == 0 else channels,
+            size,
+            stride,
+            padding,
+            draw.choice((1, 1, 1, 2)),
+            groups,
+            bias=draw.random() < 0.7,
+        )
     if kind == 4:
         return of[1](channels, filters, size, stride, padding, bias=draw.random() < 0.7)
     if kind == 5:
         return of[2](size, stride, size // 2, ceil_mode=draw.random() < 0.3)
     if kind == 6:
-        return of[3](size, stride, size // 2, ceil_mode=draw.random() < 0.3, count_include_pad=draw.random() < 0.5)
+        return of[3](
+            size, stride, size // 2, ceil_mode=draw.random() < 0.3, count_include_pad=draw.random() < 0.5
+        )
     if kind == 7:
         return of[4](channels)
     if kind == 8:
-        return draw.choice((nn.GroupNorm(groups, channels), nn.AdaptiveAvgPool1d(draw.choice((1, 3))) if axes == 1 else
-                            nn.AdaptiveAvgPool2d(draw.choice((1, 2, 3)))))
+        return draw.choice(
+            (
+                nn.GroupNorm(groups, channels),
+                nn.AdaptiveAvgPool1d(draw.choice((1, 3)))
+                if axes == 1
+                else nn.AdaptiveAvgPool2d(draw.choice((1, 2, 3))),
+            )
+        )
     if kind == 9:
         return Mean() if depth else nn.Identity()
     if kind == 10 and axes == 2:
-        return draw.choice((nn.Upsample(scale_factor=2, mode=draw.choice(("nearest", "bilinear"))), nn.ReflectionPad2d(1), nn.ZeroPad2d((1, 0, 2, 1)),
-                            nn.ReplicationPad2d(2)))
+        return draw.choice(
+            (
+                nn.Upsample(scale_factor=2, mode=draw.choice(("nearest", "bilinear"))),
+                nn.ReflectionPad2d(1),
+                nn.ZeroPad2d((1, 0, 2, 1)),
+                nn.ReplicationPad2d(2),
+            )
+        )
     how = draw.choice(("add", "cat", "mul"))
     if depth > 1:
         return nn.Identity()
-    return Both(network(draw, shape, draw.randrange(3), depth + 1, same=how != "cat"), network(draw, shape, draw.randrange(3), depth + 1, same=how != "cat"), how)
+    return Both(
+        network(draw, shape, draw.randrange(3), depth + 1, same=how != "cat"),
+        network(draw, shape, draw.randrange(3), depth + 1, same=how != "cat"),
+        how,
+    )
 
 
 def network(draw: random.Random, shape, length: int, depth: int = 0, same: bool = False) -> nn.Sequential:
@@ -98,8 +152,12 @@ def network(draw: random.Random, shape, length: int, depth: int = 0, same: bool 
 
 def one(seed: int) -> None:
     draw, rng = random.Random(seed), np.random.default_rng(seed)
-    side = lambda: draw.choice((1, 2, 5, 7, 8, 12, 15))   # noqa: E731
-    shape = (draw.choice((1, 1, 2, 3)), draw.choice((1, 3, 4, 5, 16, 24, 32)), *(side() for _ in range(draw.choice((1, 2, 2, 2, 2)))))
+    side = lambda: draw.choice((1, 2, 5, 7, 8, 12, 15))  # noqa: E731
+    shape = (
+        draw.choice((1, 1, 2, 3)),
+        draw.choice((1, 3, 4, 5, 16, 24, 32)),
+        *(side() for _ in range(draw.choice((1, 2, 2, 2, 2)))),
+    )
     model = network(draw, shape, draw.randrange(1, 9)).eval()
     for name, array in model.state_dict().items():
         if "running_var" in name:
@@ -120,6 +178,8 @@ def one(seed: int) -> None:
     assert far <= ALLOWED[precision], f"off by {far:.2g}: {says}"
     other = program(np.concatenate([x, x[:1]]))
     far = np.abs(other[:1] - want[:1]).max(initial=0) / max(np.abs(want[:1]).max(initial=0), 1e-3)
-    assert other.shape[0] == len(x) + 1 and far <= 2 * ALLOWED[precision], f"another batch is off by {far:.2g}: {says}"
+    assert other.shape[0] == len(x) + 1 and far <= 2 * ALLOWED[precision], (
+        f"another batch is off by {far:.2g}: {says}"
+    )
     with num_threads(draw.choice((1, 2))):
         assert np.array_equal(program(x), got), f"a second run differs: {says}"

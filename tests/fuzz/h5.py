@@ -1,4 +1,7 @@
-"""Files of Keras' weights: such as Keras writes with a few things changed in the file's structure, or with bytes of it changed."""
+"""Files of Keras' weights: such as Keras writes with a few things changed in the file's structure,
+or with bytes of it changed.
+"""
+
 from __future__ import annotations
 
 import random
@@ -11,7 +14,7 @@ import numpy as np
 from pyops.models import keras_names
 
 REFUSED = (ValueError,)
-MEMORY = 6 << 30     # files may claim 4 GiB, which take no memory as long as nobody touches them
+MEMORY = 6 << 30  # files may claim 4 GiB, which take no memory as long as nobody touches them
 MOST_RESIDENT = 1 << 30
 SECRET = b"not of this file"
 FOLDER = Path(tempfile.gettempdir()) / "pyops-fuzz-h5"
@@ -43,12 +46,19 @@ def plain(file, draw) -> None:
 
 
 def links(file, draw, group, key) -> None:
-    group[key] = draw.choice((h5py.ExternalLink(str(OUTSIDE), draw.choice(("/w", "/g/vars/0", "/"))), h5py.SoftLink(draw.choice(("/w", "/", "/layers", "nowhere"))),
-                              file["/"]))
+    group[key] = draw.choice(
+        (
+            h5py.ExternalLink(str(OUTSIDE), draw.choice(("/w", "/g/vars/0", "/"))),
+            h5py.SoftLink(draw.choice(("/w", "/", "/layers", "nowhere"))),
+            file["/"],
+        )
+    )
 
 
 def external(file, draw, group, key) -> None:
-    group.create_dataset(key, (len(SECRET),), "u1", external=[(str(OUTSIDE), draw.choice((0, 800)), len(SECRET))])
+    group.create_dataset(
+        key, (len(SECRET),), "u1", external=[(str(OUTSIDE), draw.choice((0, 800)), len(SECRET))]
+    )
 
 
 def virtual(file, draw, group, key) -> None:
@@ -58,21 +68,47 @@ def virtual(file, draw, group, key) -> None:
 
 
 def claims(file, draw, group, key) -> None:
-    shape = draw.choice(((1 << 40,), (1 << 20, 1 << 12), (1 << 15, 1 << 14), (1 << 62, 4), (0, 5), (1 << 19, 1 << 10)))
-    how = draw.choice(({}, {"compression": "gzip"}, {"compression": "lzf", "shuffle": True}, {"fletcher32": True}, {"fillvalue": 3.0}, {"scaleoffset": 2}))
+    shape = draw.choice(
+        ((1 << 40,), (1 << 20, 1 << 12), (1 << 15, 1 << 14), (1 << 62, 4), (0, 5), (1 << 19, 1 << 10))
+    )
+    how = draw.choice(
+        (
+            {},
+            {"compression": "gzip"},
+            {"compression": "lzf", "shuffle": True},
+            {"fletcher32": True},
+            {"fillvalue": 3.0},
+            {"scaleoffset": 2},
+        )
+    )
     data = group.create_dataset(key, shape, "f4", chunks=tuple(min(n, 1 << 10) or 1 for n in shape), **how)
     if draw.random() < 0.5 and data.size:
         data[(0,) * len(shape)] = 1
 
 
 def types(file, draw, group, key) -> None:
-    group.create_dataset(key, data=draw.choice((["a", "b"], np.zeros(3, "c16"), np.zeros(2, [("a", "f4")]), np.array([True]), np.float32(1), h5py.Empty("f4"),
-                                                np.zeros((2, 2), "i1"), np.zeros(4, "f2"))))
+    group.create_dataset(
+        key,
+        data=draw.choice(
+            (
+                ["a", "b"],
+                np.zeros(3, "c16"),
+                np.zeros(2, [("a", "f4")]),
+                np.array([True]),
+                np.float32(1),
+                h5py.Empty("f4"),
+                np.zeros((2, 2), "i1"),
+                np.zeros(4, "f2"),
+            )
+        ),
+    )
 
 
 def attributes(file, draw, group, key) -> None:
     place = draw.choice((file, group))
-    place.attrs[draw.choice(("layer_names", "weight_names", "name"))] = draw.choice((3, np.ones(3), "abc", [b"a", b"/"], ["..", "."], h5py.Empty("S1"), b"\xff"))
+    place.attrs[draw.choice(("layer_names", "weight_names", "name"))] = draw.choice(
+        (3, np.ones(3), "abc", [b"a", b"/"], ["..", "."], h5py.Empty("S1"), b"\xff")
+    )
 
 
 def groups(file, draw, group, key) -> None:
@@ -96,17 +132,19 @@ def make(seed: int) -> bytes:
                     del group[key]
                 draw.choice(CHANGES)(file, draw, group, key)
             except (ValueError, OSError, TypeError, RuntimeError, KeyError, OverflowError):
-                pass   # h5py does not write everything that HDF5 can hold
+                pass  # h5py does not write everything that HDF5 can hold
         file.flush()
         data = bytearray(file.id.get_file_image())
     if draw.random() < 0.4:
-        heap = data.find(b"GCOL")   # strings of no fixed length; HDF5 1.14 itself can be made to search a damaged heap for ever
+        heap = data.find(
+            b"GCOL"
+        )  # strings of no fixed length; HDF5 1.14 itself can be made to search a damaged heap for ever
         for _ in range(draw.choice((1, 2, 8))):
             at = draw.randrange(len(data))
             if not 0 <= heap <= at < heap + 4096:
                 data[at] = draw.choice((0, 1, 255, 128, draw.randrange(256)))
     if draw.random() < 0.1:
-        del data[draw.randrange(len(data)):]
+        del data[draw.randrange(len(data)) :]
     return bytes(data)
 
 
@@ -115,10 +153,14 @@ def attempt(data: bytes) -> None:
     path.write_bytes(data)
     before = resident()
     layers = keras_names.read(path)
-    assert resident() - before < MOST_RESIDENT, f"a file of {len(data)} bytes took {resident() - before} bytes"
+    assert resident() - before < MOST_RESIDENT, (
+        f"a file of {len(data)} bytes took {resident() - before} bytes"
+    )
     for arrays in layers.values():
         for array in arrays:
-            assert isinstance(array, (np.ndarray, np.generic)) and array.dtype.kind in "fiub", f"{type(array)} of {getattr(array, 'dtype', None)}"
+            assert isinstance(array, (np.ndarray, np.generic)) and array.dtype.kind in "fiub", (
+                f"{type(array)} of {getattr(array, 'dtype', None)}"
+            )
             assert array.nbytes > 1000 or SECRET not in array.tobytes(), "another file was read"
 
 

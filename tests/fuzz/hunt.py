@@ -1,18 +1,20 @@
-"""A loop over seeds that outlives what it finds: the work runs in forked children under a memory limit, the parent watches for death, silence and
-exceptions of the wrong kind.
+"""A loop over seeds that outlives what it finds: the work runs in forked children under a memory
+limit, the parent watches for death, silence and exceptions of the wrong kind.
 
 A target is a module of this package with
 
     one(seed)       makes an input from the seed and tries it. AssertionError: a wrong answer
     REFUSED         the exceptions that a refusal may be; any other is a fault
-    make(seed)      where inputs are bytes: the input alone. Then one(seed) is attempt(make(seed)), and what fails is written to a file
+    make(seed)      where inputs are bytes: the input alone; what fails is written to a file
     attempt(data)   tries an input; what lies in corpus/<target>/ goes through it, too
     prepare()       optional: run once in every child, before its limit
     MEMORY          optional: bytes of address space beyond what the child has after prepare()
     SILENCE         optional: seconds that one input may take
 """
+
 from __future__ import annotations
 
+import faulthandler
 import mmap
 import os
 import resource
@@ -28,13 +30,16 @@ from pathlib import Path
 
 CORPUS = Path(__file__).with_name("corpus")
 MEMORY, SILENCE, PREPARING = 2 << 30, 10.0, 120.0
-SHARED = struct.Struct("<qd")     # which input the child is at, since when
-REPORT = struct.Struct("<qi")     # which input, how many bytes of "kind\0text" follow
+SHARED = struct.Struct("<qd")  # which input the child is at, since when
+REPORT = struct.Struct("<qi")  # which input, how many bytes of "kind\0text" follow
 
 
 @dataclass
 class Result:
-    """What came of a hunt: how often each outcome was met, and the inputs behind every fault, as (kind, text) -> inputs."""
+    """What came of a hunt: how often each outcome was met, and the inputs behind every fault, as
+    (kind, text) -> inputs.
+    """
+
     tried: int = 0
     outcomes: Counter = field(default_factory=Counter)
     faults: dict[tuple[str, str], list] = field(default_factory=dict)
@@ -44,13 +49,20 @@ class Result:
         self.faults.setdefault((kind, text), []).append(item)
 
     def __str__(self):
-        lines = [f"{self.tried} inputs: {', '.join(f'{n} {kind}' for kind, n in self.outcomes.most_common())}"]
-        lines += [f"  {kind}: {text} ({len(items)} times, first with {items[:5]})" for (kind, text), items in self.faults.items()]
+        lines = [
+            f"{self.tried} inputs: {', '.join(f'{n} {kind}' for kind, n in self.outcomes.most_common())}"
+        ]
+        lines += [
+            f"  {kind}: {text} ({len(items)} times, first with {items[:5]})"
+            for (kind, text), items in self.faults.items()
+        ]
         return "\n".join(lines)
 
 
 def hunt(target, items: Sequence, seconds: float | None = None, work=None) -> Result:
-    """Tries the items, one after the other, for at most `seconds`. work: what is done with an item, default target.one."""
+    """Tries the items, one after the other, for at most `seconds`. work: what is done with an item,
+    default target.one.
+    """
     work = work or target.one
     result, at, end = Result(), 0, time.monotonic() + (seconds or 1e9)
     with mmap.mmap(-1, 4096) as shared:
@@ -60,8 +72,10 @@ def hunt(target, items: Sequence, seconds: float | None = None, work=None) -> Re
 
 
 def watch(target, items, at: int, work, shared, result: Result, end: float) -> int:
-    """Runs a child from item `at` on, until it is done, dies or has to be ended; returns the item to go on with."""
-    shared[:SHARED.size] = SHARED.pack(-1, time.monotonic())
+    """Runs a child from item `at` on, until it is done, dies or has to be ended; returns the item
+    to go on with.
+    """
+    shared[: SHARED.size] = SHARED.pack(-1, time.monotonic())
     reader, writer = os.pipe()
     sys.stdout.flush()
     child = os.fork()
@@ -79,12 +93,11 @@ def watch(target, items, at: int, work, shared, result: Result, end: float) -> i
             piece = None
         if piece:
             received, at = reports(received + piece, items, at, result)
-            continue
         done, how = os.waitpid(child, os.WNOHANG)
         if done:
             status = how
             break
-        place, since = SHARED.unpack(shared[:SHARED.size])
+        place, since = SHARED.unpack(shared[: SHARED.size])
         waited = time.monotonic() - since
         if waited > (PREPARING if place < 0 else silence):
             killed = "hang"
@@ -94,11 +107,12 @@ def watch(target, items, at: int, work, shared, result: Result, end: float) -> i
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             break
-        time.sleep(0.002)
+        if not piece:
+            time.sleep(0.002)
     while piece := read_rest(reader):
         received, at = reports(received + piece, items, at, result)
     os.close(reader)
-    place, _ = SHARED.unpack(shared[:SHARED.size])
+    place, _ = SHARED.unpack(shared[: SHARED.size])
     if killed == "time":
         return len(items)
     if killed is None and status == 0:
@@ -124,8 +138,8 @@ def reports(received: bytes, items, at: int, result: Result) -> tuple[bytes, int
         place, length = REPORT.unpack_from(received)
         if len(received) < REPORT.size + length:
             break
-        kind, _, text = received[REPORT.size:REPORT.size + length].decode(errors="replace").partition("\0")
-        received, at = received[REPORT.size + length:], place + 1
+        kind, _, text = received[REPORT.size : REPORT.size + length].decode(errors="replace").partition("\0")
+        received, at = received[REPORT.size + length :], place + 1
         result.tried += 1
         if kind in ("right", "refused"):
             result.outcomes[kind] += 1
@@ -135,13 +149,18 @@ def reports(received: bytes, items, at: int, result: Result) -> tuple[bytes, int
 
 
 def in_words(status: int) -> str:
-    return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
+    return (
+        signal.Signals(os.WTERMSIG(status)).name
+        if os.WIFSIGNALED(status)
+        else f"exit {os.WEXITSTATUS(status)}"
+    )
 
 
 def run_child(target, items, at: int, work, shared, writer) -> None:
     """Never returns."""
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        faulthandler.disable()
         silent = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
             os.dup2(silent, stream)
@@ -150,7 +169,7 @@ def run_child(target, items, at: int, work, shared, writer) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         refused = tuple(getattr(target, "REFUSED", (ValueError,)))
         for place in range(at, len(items)):
-            shared[:SHARED.size] = SHARED.pack(place, time.monotonic())
+            shared[: SHARED.size] = SHARED.pack(place, time.monotonic())
             said = outcome(work, items[place], refused).encode(errors="replace")
             os.write(writer, REPORT.pack(place, len(said)) + said)
     except BaseException:
@@ -167,7 +186,7 @@ def outcome(work, item, refused) -> str:
         return f"wrong\0{str(error)[:300]} {place_of(error)}"
     except refused:
         return "refused\0"
-    except BaseException as error:   # whatever it is, it is what the hunt looks for
+    except BaseException as error:  # whatever it is, it is what the hunt looks for
         return f"exception\0{type(error).__name__}: {str(error)[:200]} {place_of(error)}"
     return "right\0"
 
@@ -190,7 +209,9 @@ def replay(target, name: str) -> Result:
 
 
 def keep(target, name: str, result: Result, folder: Path) -> list[Path]:
-    """Writes the inputs behind the faults of a target whose inputs are bytes; the smallest of five a fault."""
+    """Writes the inputs behind the faults of a target whose inputs are bytes; the smallest of five
+    a fault.
+    """
     kept = []
     for number, items in enumerate(result.faults.values()):
         data = min((target.make(seed) for seed in items[:5] if isinstance(seed, int)), key=len, default=None)

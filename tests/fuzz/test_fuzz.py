@@ -1,4 +1,7 @@
-"""Every target by seeds that never change, a few seconds each, and the inputs that once failed. `make fuzz HOURS=n` goes on with new ones."""
+"""Every target by seeds that never change, a few seconds each, and the inputs that once failed.
+`make fuzz HOURS=n` goes on with new ones.
+"""
+
 import os
 from importlib import import_module
 
@@ -19,6 +22,7 @@ def test_nothing_dies_hangs_or_is_wrong(name):
 
 class Trouble:
     """A target with one of everything that a hunt finds."""
+
     __name__, REFUSED, SILENCE = "trouble", (ValueError,), 0.5
 
     @staticmethod
@@ -40,7 +44,11 @@ class Trouble:
 def test_the_hunt_finds_each_kind_and_goes_on():
     result = hunt.hunt(Trouble(), range(14))
     found = {kind: items for (kind, _), items in result.faults.items()}
-    assert {items[0]: kind for kind, items in found.items() if kind != "exception"} == {3: "death", 5: "hang", 9: "wrong"}
+    assert {items[0]: kind for kind, items in found.items() if kind != "exception"} == {
+        3: "death",
+        5: "hang",
+        9: "wrong",
+    }
     assert [items for (kind, _), items in result.faults.items() if kind == "exception"] == [[7], [12]]
     assert result.tried == 14 and result.outcomes["refused"] == 1 and result.outcomes["right"] == 8
 

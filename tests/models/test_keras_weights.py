@@ -181,3 +181,37 @@ def test_a_keras_file_that_does_not_fit_is_reported(keras, tmp_path):
     (tmp_path / "bad.h5").write_bytes(b"\x10" * 40)
     with pytest.raises(ValueError, match="not an .h5 file of weights"):
         models.create_model("mobilenet_v1", tmp_path / "bad.h5")
+
+
+def forged_h5(path, build):
+    import h5py
+    with h5py.File(path, "w") as file:
+        group = file.create_group("layers/x/vars")
+        group.attrs["name"] = "conv2d"
+        build(h5py, group)
+    return path
+
+
+@pytest.mark.parametrize("build, match", [
+    (lambda h5py, g: g.create_dataset("0", (3,), "u1", external=[("/etc/passwd", 0, 3)]), "numbers in other files"),
+    (lambda h5py, g: g.__setitem__("0", h5py.ExternalLink("/etc/other.h5", "/w")), "a link to '/etc/other.h5'"),
+    (lambda h5py, g: g.__setitem__("0", h5py.SoftLink("/w")), "a link to '/w'"),
+    (lambda h5py, g: g.create_virtual_dataset("0", h5py.VirtualLayout((3,), "f4")), "numbers in other files"),
+    (lambda h5py, g: g.create_dataset("0", (1 << 40,), "f4", chunks=(1 << 10,)), "claims 4398046511104 bytes"),
+    (lambda h5py, g: g.create_dataset("0", (3,), "f4", chunks=(3,), scaleoffset=2), "filter 6"),
+    (lambda h5py, g: g.create_dataset("0", data=["a"]), "is of type object"),
+    (lambda h5py, g: g.create_group("0"), "is no array"),
+    (lambda h5py, g: g.__setitem__("abc", np.ones(3)), "arrays called 0, 1"),
+], ids=["external", "link", "soft", "virtual", "claims", "filter", "strings", "group", "names"])
+def test_an_h5_file_names_nothing_outside_and_claims_no_more_than_it_holds(tmp_path, build, match):
+    with pytest.raises(ValueError, match=match):
+        keras_names.read(forged_h5(tmp_path / "a.h5", build))
+
+
+def test_what_an_h5_file_did_not_write_is_zero(tmp_path):
+    def build(h5py, group):
+        group.create_dataset("0", (4096, 64), "f4", chunks=(1024, 64), compression="gzip")[2048, 5] = 7
+    (array,), = keras_names.read(forged_h5(tmp_path / "a.h5", build)).values()
+    want = np.zeros((4096, 64), np.float32)
+    want[2048, 5] = 7
+    assert np.array_equal(array, want)
