@@ -2,7 +2,8 @@
 weight[k, o] x[index[k, o]], computed in the element type: source positions are rounded as the type rounds.
 
 A spec of an axis is (size of input, size of output, mode, scale, align_corners, antialias). scale is None or what a position is
-multiplied by instead of out / in. Keys (1981) for bicubic (a = -0.75; with antialias -0.5).
+multiplied by instead of out / in. Keys (1981) for bicubic (a = -0.75; with antialias -0.5). Mode "table" has the taps themselves, tuples of
+indices and of weights a tap, in the place of scale.
 """
 from functools import lru_cache
 
@@ -17,6 +18,8 @@ def taps(spec, dtype):
     size, outputs, mode, scale, align_corners, antialias = spec
     if mode == "area":
         return area(size, outputs, dtype)
+    if mode == "table":
+        return np.array(scale[0], np.int64).reshape(-1, outputs), np.array(scale[1], dtype).reshape(-1, outputs)
     step = source_step(size, outputs, scale, align_corners, dtype)
     if antialias:
         return filtered(size, outputs, mode, step, dtype)

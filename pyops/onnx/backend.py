@@ -7,10 +7,10 @@ from onnx.backend.base import Backend as Base
 from onnx.backend.base import BackendRep, Device, DeviceType
 
 from .. import graph
+from ..graph.trace import TraceError
 from .model import ModelError
 from .ops import OPS  # noqa: F401
-from .ops.row import Unsupported
-from .program import evaluate, examples_of, parsed
+from .program import check_real, evaluate, examples_of, parsed
 
 
 class Prepared(BackendRep):
@@ -20,8 +20,9 @@ class Prepared(BackendRep):
         self.model, self.program = model, None
         try:
             examples, _ = examples_of(model, {})
+            check_real(model)
             self.program = graph.compile(lambda *arrays: tuple(evaluate(model, arrays)), examples, dynamic_batch=False)
-        except (ModelError, Unsupported, TypeError, ValueError) as why:
+        except (ModelError, TraceError) as why:
             self.why = str(why)
 
     @property

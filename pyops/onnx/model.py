@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cache
+from heapq import heappop, heappush
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
+from .limits import brief, clipped, short
 
-MOST, DEEPEST = 200_000, 100   # nodes that functions come to when written out, and calls within calls: a small file could ask for any number
+# Nodes that functions may come to when written out, in all and for each that the file holds, and calls within calls.
+MOST, TIMES, DEEPEST = 10_000, 40, 100
 
 
 class ModelError(ValueError):
@@ -29,16 +33,20 @@ class Node:
     version: int
 
     def __str__(self):
-        return f"{self.op} {self.name or (repr(self.outputs[0]) if self.outputs else 'without outputs')}"
+        return f"{clipped(self.op)} {clipped(self.name or (repr(self.outputs[0]) if self.outputs else 'without outputs'))}"
 
 
 @dataclass(eq=False)
 class Graph:
-    """inputs: name -> (dtype, shape), a dimension None where the file leaves it open; a whole shape None where it says nothing."""
+    """inputs: name -> (dtype, shape), a dimension None where the file leaves it open; a whole shape None where it says nothing.
+
+    nodes: each behind what it reads. last: for each node, the values that no later one reads. outside: values of the graphs around it."""
     inputs: dict
     constants: dict[str, np.ndarray]
     nodes: list[Node]
     outputs: list[str]
+    outside: set[str] = field(default_factory=set)
+    last: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -61,8 +69,12 @@ def read(source, known) -> Model:
     opset = opset_of(proto)
     bounded(proto)
     proto = written_out(proto, known, opset)
-    graph = graph_of(proto.graph, opset, folder, set())
-    return Model(graph.inputs, graph.constants, graph.nodes, graph.outputs, opset, [n for n in every(graph.nodes) if n.op not in known])
+    graph = graph_of(proto.graph, opset, folder)
+    if graph.outside:
+        name = min(graph.outside)
+        reader = next((n for n in graph.nodes if name in needs(n)), f"graph {clipped(proto.graph.name)!r}")
+        raise ModelError(f"onnx: {reader}: input {clipped(name)!r} is made by no node and is no input")
+    return Model(graph.inputs, graph.constants, graph.nodes, graph.outputs, set(), graph.last, opset, [n for n in every(graph.nodes) if n.op not in known])
 
 
 def every(nodes):
@@ -89,8 +101,9 @@ def opset_of(proto) -> int:
 
 
 def bounded(proto) -> None:
-    """Refuses functions that call themselves, or each other so often that the model written out would have more than MOST nodes."""
+    """Refuses functions that call themselves, or each other so often that the model written out would have far more nodes than the file."""
     bodies = {(f.domain, f.name): f.node for f in proto.functions}
+    most = MOST + TIMES * (len(proto.graph.node) + sum(map(len, bodies.values())))
     counts: dict = {}
 
     def nodes_of(nodes, around: tuple) -> int:
@@ -98,14 +111,14 @@ def bounded(proto) -> None:
         for node in nodes:
             key = (node.domain, node.op_type)
             if key in around:
-                raise ModelError(f"onnx: {node.op_type} {node.name or list(node.output)}: the function {node.domain}.{node.op_type} calls itself")
+                raise ModelError(f"onnx: {clipped(node.op_type)} {clipped(node.name or list(node.output))}: the function {clipped(node.domain)}.{clipped(node.op_type)} calls itself")
             if key in bodies and key not in counts:
                 if len(around) >= DEEPEST:
-                    raise ModelError(f"onnx: {node.op_type} {node.name or list(node.output)}: functions call each other more than {DEEPEST} deep")
+                    raise ModelError(f"onnx: {clipped(node.op_type)} {clipped(node.name or list(node.output))}: functions call each other more than {DEEPEST} deep")
                 counts[key] = nodes_of(bodies[key], (*around, key))
             total += counts.get(key, 1) + sum(nodes_of(g.node, around) for a in node.attribute for g in (a.g, *a.graphs) if g.node)
-        if total > MOST:
-            raise ModelError(f"onnx: functions of the model, written out, come to {total} nodes; at most {MOST} are read")
+            if total > most:
+                raise ModelError(f"onnx: functions of the model, written out, come to {brief(total)} nodes or more; at most {most} are read")
         return total
     if bodies:
         nodes_of(proto.graph.node, ())
@@ -136,68 +149,136 @@ def is_function(op, opset) -> bool:
     return schema.has_function or schema.has_context_dependent_function
 
 
-def graph_of(proto, opset, folder, outer: set) -> Graph:
-    constants = {}
-    for tensor in proto.initializer:
-        constants[tensor.name] = array_of(tensor, folder)
+def graph_of(proto, opset, folder, depth: int = 0) -> Graph:
+    """A graph with its nodes in an order in which they can run, whatever order the file has them in."""
+    where = f"graph {clipped(proto.name)!r}"
+    if depth > DEEPEST:
+        raise ModelError(f"onnx: {where}: graphs lie in each other more than {DEEPEST} deep")
     if len(proto.sparse_initializer):
-        raise ModelError(f"onnx: graph {proto.name!r} has sparse initializers, which are not read")
+        raise ModelError(f"onnx: {where} has sparse initializers, which are not read")
+    constants = {tensor.name: array_of(tensor, folder) for tensor in proto.initializer}
     inputs = {i.name: described(i) for i in proto.input if i.name not in constants}
-    made = {n: None for n in (*inputs, *constants)}
-    defined_at_all = {o for n in proto.node for o in n.output}
     nodes = []
     for n in proto.node:
         if isinstance(n.op_type, bytes) or isinstance(n.domain, bytes) or any(isinstance(v, bytes) for v in (n.name, *n.input, *n.output)):
-            raise ModelError(f"onnx: a node of graph {proto.name!r} ({n.op_type!r}) has a name that is no UTF-8")
+            raise ModelError(f"onnx: a node of {where} ({clipped(repr(n.op_type))}) has a name that is no UTF-8")
         node = Node(n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}", n.name, list(n.input), list(n.output), {}, opset)
-        for value in node.inputs:
-            if value and value not in made and value not in outer:
-                why = "is made by a later node: the graph has a cycle or is not in order" if value in defined_at_all else "is made by no node and is no input"
-                raise ModelError(f"onnx: {node}: input {value!r} {why}")
-        for value in node.outputs:
-            if value and value in made:
-                raise ModelError(f"onnx: {node}: output {value!r} is defined twice")
         for a in n.attribute:
             if a.ref_attr_name:
-                raise ModelError(f"onnx: {node}: attribute {a.name} refers to {a.ref_attr_name} of a function, outside of one")
-            node.attrs[a.name] = attribute(node, a, opset, folder, outer | set(made))
-        check_schema(node, opset)
-        made.update(dict.fromkeys(node.outputs))
+                raise ModelError(f"onnx: {node}: attribute {clipped(a.name)} refers to {clipped(a.ref_attr_name)} of a function, outside of one")
+            node.attrs[a.name] = attribute(node, a, opset, folder, depth)
+        check_schema(node, n, opset)
         nodes.append(node)
-    for output in proto.output:
-        if output.name not in made and output.name not in outer:
-            raise ModelError(f"onnx: graph {proto.name!r}: output {output.name!r} is made by no node")
-    return Graph(inputs, constants, nodes, [o.name for o in proto.output])
+    outputs = [o.name for o in proto.output]
+    nodes, outside = ordered(nodes, {*inputs, *constants})
+    made = {*inputs, *constants, *(v for n in nodes for v in n.outputs)}
+    if depth == 0:
+        for name in outputs:
+            if name not in made or not name:
+                raise ModelError(f"onnx: {where}: output {clipped(name)!r} is made by no node")
+    outside.update(name for name in outputs if name not in made)
+    return Graph(inputs, constants, nodes, outputs, outside, last_uses(nodes, {*inputs, *constants}, outputs))
 
 
-def check_schema(node, opset) -> None:
+def needs(node):
+    """The values that a node reads, those of its subgraphs among them."""
+    yield from (v for v in node.inputs if v)
+    for value in node.attrs.values():
+        for graph in value if isinstance(value, list) else (value,):
+            if isinstance(graph, Graph):
+                yield from graph.outside
+
+
+def ordered(nodes, given: set):
+    """The nodes, each behind those that make what it reads and else as they are, and the names that none of them makes. Kahn (1962)."""
+    maker = {}
+    for node in nodes:
+        for value in filter(None, node.outputs):
+            if value in given or value in maker:
+                raise ModelError(f"onnx: {node}: output {clipped(value)!r} is defined twice")
+            maker[value] = node
+    place = {id(node): i for i, node in enumerate(nodes)}
+    readers: dict[int, list[int]] = {}
+    waits, outside = [0] * len(nodes), set()
+    for i, node in enumerate(nodes):
+        for value in set(needs(node)):
+            if value in maker:
+                readers.setdefault(place[id(maker[value])], []).append(i)
+                waits[i] += 1
+            elif value not in given:
+                outside.add(value)
+    ready = [i for i, count in enumerate(waits) if not count]   # ascending, so already a heap
+    order = []
+    while ready:
+        i = heappop(ready)
+        order.append(i)
+        for reader in readers.get(i, ()):
+            waits[reader] -= 1
+            if not waits[reader]:
+                heappush(ready, reader)
+    if len(order) < len(nodes):
+        node = next(n for n, count in zip(nodes, waits) if count)
+        value = next(v for v in needs(node) if v in maker)
+        raise ModelError(f"onnx: {node}: input {clipped(value)!r} is made by a later node: the graph has a cycle")
+    return [nodes[i] for i in order], outside
+
+
+def last_uses(nodes, given, outputs) -> list[list[str]]:
+    """For each node the values made here that neither a later node nor the result needs."""
+    seen = {*given, *outputs}
+    last: list[list[str]] = []
+    for node in reversed(nodes):
+        ending = {v for v in (*needs(node), *node.outputs) if v and v not in seen}
+        seen |= ending
+        last.append(list(ending))
+    return last[::-1]
+
+
+def check_schema(node, proto, opset) -> None:
     """Refuses an operator that its operator set does not have, and inputs, outputs and attributes that it does not take."""
     if not onnx.defs.has(node.op):
         return    # unknown in every set: named with all others, once the file is read
-    try:
-        schema = onnx.defs.get_schema(node.op, opset)
-    except onnx.defs.SchemaError:
-        raise ModelError(f"onnx: {node}: operator set {opset} has no {node.op}") from None
+    schema = schema_of(node.op, opset)
+    if schema is None:
+        raise ModelError(f"onnx: {node}: operator set {opset} has no {node.op}")
     if schema.deprecated:
         raise ModelError(f"onnx: {node}: operator set {opset} has no {node.op} any more")
     for what, count, least, most in (("inputs", len(node.inputs), schema.min_input, schema.max_input), ("outputs", len(node.outputs), schema.min_output, schema.max_output)):
         if not least <= count <= most:
             raise ModelError(f"onnx: {node}: has {count} {what}, takes {least if least == most else f'{least} to {most}'}")
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    for i, (name, formal) in enumerate(zip(node.inputs, schema.inputs)):
+        if not name and formal.option != optional:
+            raise ModelError(f"onnx: {node}: input {i}, {formal.name}, is left out")
     unknown = sorted(set(node.attrs) - set(schema.attributes))
     missing = sorted(name for name, a in schema.attributes.items() if a.required and name not in node.attrs)
     if unknown or missing:
-        raise ModelError(f"onnx: {node}: {'takes no' if unknown else 'needs'} attribute {', '.join(unknown or missing)} (operator set {opset})")
+        raise ModelError(f"onnx: {node}: {'takes no' if unknown else 'needs'} attribute {clipped(', '.join(unknown or missing))} (operator set {opset})")
+    for a in proto.attribute:
+        if a.type != int(schema.attributes[a.name].type):
+            raise ModelError(f"onnx: {node}: attribute {a.name} is of type {a.type}, not {schema.attributes[a.name].type}")
 
 
-def attribute(node, a, opset, folder, outer):
+@cache
+def schema_of(op, opset):
+    """What the operator set says of an operator; None where it has none."""
+    try:
+        return onnx.defs.get_schema(op, opset)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def attribute(node, a, opset, folder, depth):
     if a.type == onnx.AttributeProto.GRAPH:
-        return graph_of(a.g, opset, folder, outer)
+        return graph_of(a.g, opset, folder, depth + 1)
+    if a.type == onnx.AttributeProto.GRAPHS:
+        return [graph_of(g, opset, folder, depth + 1) for g in a.graphs]
     if a.type == onnx.AttributeProto.TENSOR:
         return array_of(a.t, folder)
     try:
         value = helper.get_attribute_value(a)
     except ValueError as why:
-        raise ModelError(f"onnx: {node}: attribute {a.name}: {why}") from None
+        raise ModelError(f"onnx: {node}: attribute {clipped(a.name)}: {clipped(why, 200)}") from None
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, (list, tuple)) or hasattr(value, "append"):
@@ -210,21 +291,23 @@ def described(value):
     tensor = value.type.tensor_type
     if value.type.WhichOneof("value") != "tensor_type" or tensor.elem_type not in dtypes():
         return None, None
-    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim) if tensor.HasField("shape") else None
+    # A negative length is an open one: older converters wrote -1.
+    shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim) if tensor.HasField("shape") else None
     return dtypes()[tensor.elem_type], shape
 
 
+@cache
 def dtypes() -> dict:
     return {code: helper.tensor_dtype_to_np_dtype(code) for code in TensorProto.DataType.values() if code not in (TensorProto.UNDEFINED,)}
 
 
 def array_of(tensor, folder) -> np.ndarray:
     """A tensor of the file; ModelError where its shape asks for more or less than the file holds."""
-    name = tensor.name or "a constant"
+    name, shape = clipped(tensor.name or "a constant"), short(tensor.dims)
     if tensor.data_type not in dtypes():
         raise ModelError(f"onnx: tensor {name!r} is of the unknown type {tensor.data_type}")
     if any(d < 0 for d in tensor.dims):
-        raise ModelError(f"onnx: tensor {name!r} has the shape {tuple(tensor.dims)}")
+        raise ModelError(f"onnx: tensor {name!r} has the shape {shape}")
     if tensor.data_location == TensorProto.EXTERNAL:
         return external(tensor, name, folder)
     if tensor.data_type == TensorProto.STRING:
@@ -232,29 +315,30 @@ def array_of(tensor, folder) -> np.ndarray:
     count = math.prod(tensor.dims)
     stored = len(tensor.raw_data) or max(map(len, (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)))
     if count > 2 * 8 * max(stored, 1):   # no type packs more than two values into a byte
-        raise ModelError(f"onnx: tensor {name!r} of shape {tuple(tensor.dims)} has {stored} bytes or values in the file")
+        raise ModelError(f"onnx: tensor {name!r} of shape {shape} has {stored} bytes or values in the file")
     try:
         return numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as why:
-        raise ModelError(f"onnx: tensor {name!r} of shape {tuple(tensor.dims)}: {why}") from None
+        raise ModelError(f"onnx: tensor {name!r} of shape {shape}: {clipped(why, 200)}") from None
 
 
 def external(tensor, name, folder) -> np.ndarray:
     """A tensor kept in a file beside the model's."""
+    shape = short(tensor.dims)
     told = {e.key: e.value for e in tensor.external_data}
     if folder is None:
-        raise ModelError(f"onnx: tensor {name!r} lies in the file {told.get('location')!r}, but the model was not read from a folder")
+        raise ModelError(f"onnx: tensor {name!r} lies in the file {clipped(told.get('location'))!r}, but the model was not read from a folder")
     path = (folder / told.get("location", "")).resolve()
     if not path.is_relative_to(folder):
-        raise ModelError(f"onnx: tensor {name!r} lies in {told.get('location')!r}, outside of the model's folder")
+        raise ModelError(f"onnx: tensor {name!r} lies in {clipped(told.get('location'))!r}, outside of the model's folder")
     if not path.is_file():
-        raise ModelError(f"onnx: tensor {name!r} lies in {told.get('location')!r}, which is missing")
+        raise ModelError(f"onnx: tensor {name!r} lies in {clipped(told.get('location'))!r}, which is missing")
     dtype = np.dtype(dtypes()[tensor.data_type])
     try:
         offset, length = int(told.get("offset", 0)), int(told.get("length", math.prod(tensor.dims) * dtype.itemsize))
     except ValueError:
-        raise ModelError(f"onnx: tensor {name!r} lies at offset {told.get('offset')!r}, length {told.get('length')!r}") from None
+        raise ModelError(f"onnx: tensor {name!r} lies at offset {clipped(told.get('offset'))!r}, length {clipped(told.get('length'))!r}") from None
     size = path.stat().st_size
     if length != math.prod(tensor.dims) * dtype.itemsize or offset < 0 or offset + length > size:
-        raise ModelError(f"onnx: tensor {name!r} of shape {tuple(tensor.dims)} needs bytes {offset} to {offset + length} of {path.name!r}, which has {size}")
+        raise ModelError(f"onnx: tensor {name!r} of shape {shape} needs bytes {offset} to {offset + length} of {path.name!r}, which has {size}")
     return np.fromfile(path, dtype, math.prod(tensor.dims), offset=offset).reshape(tuple(tensor.dims))

@@ -1,16 +1,18 @@
 """From a model to a Program: its nodes are called one after the other, on traced values or on arrays."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .. import graph
-from ..graph.trace import Traced, within
-from .model import Graph, Model, ModelError, read
+from ..graph.trace import Traced, TraceError, within
+from .limits import MEMORY, PER_ELEMENT, PER_NODE, Limits, clipped, short
+from .model import Graph, Model, ModelError, every, read, schema_of
 from .ops import OPS
-from .ops.row import Call, Unsupported
+from .ops.row import KEEPS, Call, Unsupported
 
-
-FOLDED = 4 << 30   # bytes of constants that nodes may compute, beyond twice what the file holds: few numbers can ask for many
+HALF = ("float16", "bfloat16")
 
 
 def load(source, *, shapes: dict | None = None, precision: str = "default", threads: int | None = None):
@@ -22,12 +24,22 @@ def load(source, *, shapes: dict | None = None, precision: str = "default", thre
     """
     model = parsed(source)
     examples, dynamic = examples_of(model, shapes or {})
+    check_real(model)
     try:
         return graph.compile(lambda *arrays: single(evaluate(model, arrays)), examples, precision, threads, dynamic_batch=dynamic)
-    except Unsupported as why:
-        raise ModelError(str(why)) from None
-    except TypeError as why:
-        raise ModelError(f"onnx: no Program can be made of it: {why}") from why
+    except TraceError as why:
+        raise ModelError(f"onnx: no Program can be made of it: {clipped(why, 400)}") from why
+    except MemoryError as why:
+        raise ModelError("onnx: there is no memory for a Program of it") from why
+
+
+def check_real(model: Model) -> None:
+    """Programs take float32."""
+    if not model.inputs:
+        raise ModelError("onnx: the model has no input, so a Program would have nothing to do; pyops.onnx.run computes it")
+    for name, (dtype, _) in model.inputs.items():
+        if dtype is not None and dtype != np.float32:   # None equals float64 where NumPy compares
+            raise ModelError(f"onnx: no Program can be made of it: input {clipped(name)!r} is {dtype}; programs take float32")
 
 
 def run(source, inputs: dict) -> dict[str, np.ndarray]:
@@ -35,14 +47,20 @@ def run(source, inputs: dict) -> dict[str, np.ndarray]:
     model = parsed(source)
     missing = [name for name in model.inputs if name not in inputs]
     if missing:
-        raise ModelError(f"onnx: inputs {', '.join(missing)} are missing")
-    return dict(zip(model.outputs, evaluate(model, [np.asarray(inputs[n]) for n in model.inputs])))
+        raise ModelError(f"onnx: inputs {short(missing)} are missing")
+    arrays = [np.asarray(inputs[n]) for n in model.inputs]
+    for (name, (dtype, shape)), array in zip(model.inputs.items(), arrays):
+        if dtype is not None and array.dtype != dtype or shape is not None and (
+                len(shape) != array.ndim or any(want not in (None, have) for want, have in zip(shape, array.shape))):
+            raise ModelError(f"onnx: input {clipped(name)!r} is {dtype} {short('any' if d is None else d for d in shape or ())}, "
+                             f"got {array.dtype} {array.shape}")
+    return dict(zip(model.outputs, evaluate(model, arrays)))
 
 
 def parsed(source) -> Model:
     model = read(source, OPS)
     if model.unknown:
-        raise ModelError(f"onnx: no counterpart here for {', '.join(sorted({str(n) for n in model.unknown}))} (operator set {model.opset})")
+        raise ModelError(f"onnx: no counterpart here for {short(sorted({str(n) for n in model.unknown}))[1:-1]} (operator set {model.opset})")
     return model
 
 
@@ -54,58 +72,105 @@ def examples_of(model: Model, shapes: dict):
     """Zeros of the inputs' shapes, and whether the first axis may vary."""
     unknown = sorted(set(shapes) - set(model.inputs))
     if unknown:
-        raise ModelError(f"onnx: the model has no input {', '.join(unknown)}; it has {', '.join(model.inputs)}")
+        raise ModelError(f"onnx: the model has no input {short(unknown)[1:-1]}; it has {short(model.inputs)[1:-1]}")
     examples, dynamic = [], False
     for name, (dtype, shape) in model.inputs.items():
         if name in shapes:
             shape = tuple(shapes[name])
         elif shape is None or None in shape[1:]:
-            raise ModelError(f"onnx: input {name!r} is of shape {shape}; give one: shapes={{{name!r}: (...)}}")
+            raise ModelError(f"onnx: input {clipped(name)!r} is of shape {'unknown' if shape is None else short(shape)}; "
+                             f"give one: shapes={{{clipped(name)!r}: (...)}}")
         elif shape and shape[0] is None:
             shape, dynamic = (1, *shape[1:]), True
-        examples.append(np.zeros(shape, np.float32 if dtype is None else dtype))
+        dtype = np.dtype(np.float32 if dtype is None else dtype)
+        if name not in shapes and math.prod(shape) * dtype.itemsize > MEMORY:
+            raise ModelError(f"onnx: input {clipped(name)!r} of shape {short(shape)} takes more than {MEMORY} bytes; "
+                             f"if that is meant, say so: shapes={{{clipped(name)!r}: (...)}}")
+        examples.append(np.zeros(shape, dtype))
     return tuple(examples), dynamic
 
 
-def called(call: Call):
-    """The row's results; values of half precision are computed in single where kernels do not take them."""
-    halves = {np.dtype(v.dtype) for v in call.inputs if isinstance(v, np.ndarray) and v.dtype.name in ("float16", "bfloat16")}
-    try:
-        return OPS[call.node.op](call)
-    except (TypeError, ValueError):
-        if not halves:
-            raise
-    half, given = max(halves, key=lambda d: d.name), call.inputs
-    call.inputs = [v.astype(np.float32) if isinstance(v, np.ndarray) and v.dtype in halves else v for v in given]
-    results = OPS[call.node.op](call)
-    call.inputs = given
-    narrowed = [r.astype(half) if isinstance(r, np.ndarray) and r.dtype == np.float32 else r for r in (results if isinstance(results, (tuple, list)) else [results])]
-    return tuple(narrowed)
+def called(call: Call) -> tuple:
+    """The row's results. Half precision is computed in single, and rounded where the operator's text gives a result the type of an input."""
+    row, op, given = OPS[call.node.op], call.node.op, call.inputs
+    halves = () if op in KEEPS else [i for i, v in enumerate(given) if isinstance(v, np.ndarray) and v.dtype.name in HALF]
+    if not halves:
+        results = row(call)
+        return results if isinstance(results, (tuple, list)) else (results,)
+    call.room((3, sum(given[i].size for i in halves)))
+    call.inputs = [v.astype(np.float32) if i in halves else v for i, v in enumerate(given)]
+    results = row(call)
+    results = results if isinstance(results, (tuple, list)) else (results,)
+    with np.errstate(over="ignore"):
+        return tuple(rounded(r, typed_by(call.node, i, given)) for i, r in enumerate(results))
 
 
-def evaluate(graph: Graph, arrays, outer: dict | None = None) -> list:
-    """The graph's outputs for these inputs. Values that depend on none of them are computed by the way."""
+def rounded(result, dtype):
+    return result.astype(dtype) if dtype is not None and isinstance(result, np.ndarray) and result.dtype == np.float32 else result
+
+
+def typed_by(node, i: int, given):
+    """The half precision that output i has, by the schema: that of the first input of the same type parameter."""
+    schema = schema_of(node.op, node.version)
+    if schema is None:
+        return next(v.dtype for v in given if isinstance(v, np.ndarray) and v.dtype.name in HALF)
+    formal, inputs = schema.outputs[min(i, len(schema.outputs) - 1)].type_str, schema.inputs
+    for k, value in enumerate(given):
+        if isinstance(value, np.ndarray) and inputs[min(k, len(inputs) - 1)].type_str == formal:
+            return value.dtype if value.dtype.name in HALF else None
+    return None
+
+
+def evaluate(graph: Graph, arrays, outer: dict | None = None, limits: Limits | None = None) -> list:
+    """The graph's outputs for these inputs. Values that depend on none of them are computed by the way; what no node reads any more is let go."""
     values = {**(outer or {}), **graph.constants, **dict(zip(graph.inputs, arrays))}
-    tracing = any(isinstance(a, Traced) for a in arrays)
-    held, allowed = 0, FOLDED + 2 * sum(a.nbytes for a in graph.constants.values())
-    for node in graph.nodes:
-        call = Call(node, [values[i] if i else None for i in node.inputs], lambda body, given, scope=values: evaluate(body, given, scope))
-        with within(node.name or node.outputs[0]):
+    if limits is None:
+        limits = Limits(sum(a.nbytes for a in constants_of(graph)) + sum(bytes_of(a) for a in arrays))
+        limits.give((*constants_of(graph), *arrays))
+    for node, ending in zip(graph.nodes, graph.last):
+        call = Call(node, [values[i] if i else None for i in node.inputs],
+                    lambda body, given, scope=values: evaluate(body, given, {name: scope[name] for name in body.outside}, limits), limits)
+        with within(node.name or node.outputs[0]), np.errstate(all="ignore"):
             try:
+                limits.work(PER_NODE)
                 results = called(call)
-            except Unsupported as why:
-                raise Unsupported(f"onnx: {node}: {why}") from None
-            except (ValueError, IndexError, KeyError, AttributeError, OverflowError, MemoryError) as why:
-                raise ModelError(f"onnx: {node}: {why}") from why
-            except TypeError as why:
-                traced = any(isinstance(v, Traced) for v in call.inputs)
-                raise (Unsupported if traced else ModelError)(f"onnx: {node}: {why}") from why
-        results = results if isinstance(results, (tuple, list)) else (results,)
-        held += sum(r.nbytes for r in results if tracing and isinstance(r, np.ndarray) and not isinstance(r.base, np.ndarray))
-        if held > allowed:
-            raise ModelError(f"onnx: {node}: constants computed so far take {held} bytes; at most {allowed} are kept")
-        values.update((name, value) for name, value in zip(node.outputs, results) if name)
+                for result in results:
+                    limits.work(PER_ELEMENT * result.size)
+                    if isinstance(result, Traced):
+                        limits.room(result.shape)
+            except ModelError as why:
+                raise type(why)(located(node, why)) from None
+            except (ValueError, IndexError, MemoryError) as why:
+                raise ModelError(located(node, why)) from why
+            except TypeError as why:   # what no kernel takes, and what no Program can be made of
+                raise Unsupported(located(node, why)) from why
+            limits.hold(result)
         absent = [o for o in node.outputs[len(results):] if o]
         if absent:
-            raise Unsupported(f"onnx: {node}: output {absent[0]!r} is not computed here")
+            raise Unsupported(f"onnx: {node}: output {clipped(absent[0])!r} is not computed here")
+        values.update((name, value) for name, value in zip(node.outputs, results) if name)
+        del call, results, result
+        for name in ending:
+            values.pop(name, None)
     return [values[name] for name in graph.outputs]
+
+
+def located(node, why) -> str:
+    """What went wrong, with the node; as it is where a node of a subgraph is named already."""
+    text = clipped(why, 400) if not isinstance(why, MemoryError) else f"no memory for it: {clipped(why, 200)}"
+    return text if text.startswith("onnx: ") else f"onnx: {node}: {text}"
+
+
+def constants_of(graph: Graph):
+    """The arrays of the file, those of subgraphs and attributes among them."""
+    yield from graph.constants.values()
+    for node in every(graph.nodes):
+        for value in node.attrs.values():
+            if isinstance(value, np.ndarray):
+                yield value
+            elif isinstance(value, Graph):
+                yield from value.constants.values()
+
+
+def bytes_of(value) -> int:
+    return value.size * np.dtype(value.dtype).itemsize

@@ -198,16 +198,16 @@ def test_damaged_files_never_do_worse_than_an_error():
 def test_a_few_numbers_cannot_ask_for_all_memory():
     model = model_of([helper.make_node("ConstantOfShape", ["s"], ["big"]), helper.make_node("Add", ["x", "big"], ["y"])], {"x": [1]}, ["y"],
                      {"s": np.array([1 << 40], np.int64)})
-    with pytest.raises(door.ModelError, match="ConstantOfShape 'big': .* larger than"):
+    with pytest.raises(door.ModelError, match="ConstantOfShape 'big': .* takes 4398046511104 bytes"):
         door.load(model)
 
 
 def test_many_constants_cannot_either(monkeypatch):
-    monkeypatch.setattr("pyops.onnx.program.FOLDED", 1 << 20)
+    monkeypatch.setattr("pyops.onnx.limits.MEMORY", 1 << 20)
     names = [f"c{i}" for i in range(40)]
     model = model_of([*(helper.make_node("ConstantOfShape", ["s"], [n]) for n in names), helper.make_node("Sum", ["x", *names], ["y"])], {"x": [1]}, ["y"],
                      {"s": np.array([1 << 14], np.int64)})
-    with pytest.raises(door.ModelError, match="ConstantOfShape 'c16': constants computed so far"):
+    with pytest.raises(door.ModelError, match="ConstantOfShape 'c16': .* in use"):
         door.load(model)
 
 

@@ -3,13 +3,45 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ... import functional as F
 from .row import Unsupported, known, op, rank
+from .select import sliced
+
+PLACES = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
+LARGEST = (1 << 31) - 1
+
+
+def ints_of(call, name, count, default, least):
+    """An attribute of `count` whole numbers from `least` to 2^31 - 1."""
+    values = call.attr(name) or [default] * count
+    if len(values) != count or min(values) < least or max(values) > LARGEST:
+        raise ValueError(f"{name} must be {count} numbers from {least} to {LARGEST}, got {name} {list(values)[:8]}")
+    return list(values)
+
+
+def window_of(call, kernel):
+    """kernel, stride and dilation of as many axes as an image has."""
+    n = rank(call[0]) - 2
+    if n not in (1, 2, 3):
+        raise Unsupported(f"{n} axes behind batch and channels; one to three are taken")
+    given = ints_of(call, "kernel_shape", n, 1, 1) if call.attr("kernel_shape") or kernel is None else list(kernel)
+    if kernel is not None and list(kernel) != given:
+        raise ValueError(f"kernel_shape {given} is not that of the weight, {list(kernel)}")
+    return n, given, ints_of(call, "strides", n, 1, 1), ints_of(call, "dilations", n, 1, 1)
+
+
+def auto_pad(call) -> str:
+    how = call.attr("auto_pad", "NOTSET")
+    if how not in PLACES:
+        raise ValueError(f"auto_pad must be one of {', '.join(PLACES)}, got {how!r}")
+    return how
 
 
 def padding_of(call, sizes, kernel, stride, dilation):
     """Padding before and behind each axis, by auto_pad or pads."""
-    n, how = len(kernel), call.attr("auto_pad", "NOTSET")
+    n, how = len(kernel), auto_pad(call)
     if how == "VALID":
         return [0] * n, [0] * n
     if how in ("SAME_UPPER", "SAME_LOWER"):
@@ -17,65 +49,110 @@ def padding_of(call, sizes, kernel, stride, dilation):
         less, more = [t // 2 for t in total], [t - t // 2 for t in total]
         return (less, more) if how == "SAME_UPPER" else (more, less)
     pads = call.attr("pads") or [0] * 2 * n
-    if len(pads) != 2 * n or min(pads) < 0:
-        raise ValueError(f"padding must be {2 * n} numbers that are not negative, got pads {pads}")
+    if len(pads) != 2 * n or min(pads) < 0 or max(pads) > LARGEST:
+        raise ValueError(f"padding must be {2 * n} numbers that are not negative, got pads {list(pads)[:8]}")
     return list(pads[:n]), list(pads[n:])
 
 
-def padded(x, before, behind, value=0.0):
+def padded(call, x, before, behind, value=0.0):
     """x with constants around its last axes; nothing where there are none to add."""
     flat = [v for b, e in reversed(list(zip(before, behind))) for v in (b, e)]
-    return F.pad(x, tuple(flat), "constant", value) if any(flat) else x
+    if not any(flat):
+        return x
+    n = len(before)
+    call.room((*x.shape[:-n], *(s + b + e for s, b, e in zip(x.shape[-n:], before, behind))), x.dtype, copies=2)
+    return F.pad(x, tuple(flat), "constant", value)
+
+
+def check_filters(call, x, weight, bias, channels, filters, group):
+    """channels: of the input, as the weight has them; filters: of the result."""
+    if group < 1 or x.shape[1] != channels or weight.shape[0] % group:
+        raise ValueError(f"x {tuple(x.shape)} and W {tuple(weight.shape)} do not fit with group {group}")
+    if bias is not None and tuple(bias.shape) != (filters,):
+        raise ValueError(f"B must be of shape ({filters},), got {tuple(bias.shape)}")
 
 
 @op("Conv")
 def conv(call):
     x, weight, bias = call[0], call[1], call[2]
-    n = rank(x) - 2
-    if n not in (1, 2, 3):
-        raise Unsupported(f"a convolution over {n} axes")
-    kernel = call.attr("kernel_shape") or weight.shape[2:]
-    stride, dilation = call.attr("strides") or [1] * n, call.attr("dilations") or [1] * n
+    n, kernel, stride, dilation = window_of(call, weight.shape[2:])
     before, behind = padding_of(call, x.shape[2:], kernel, stride, dilation)
+    group = call.attr("group", 1)
+    check_filters(call, x, weight, bias, weight.shape[1] * group, weight.shape[0], group)
+    size = [(i + b + e - d * (k - 1) - 1) // s + 1 for i, b, e, k, s, d in zip(x.shape[2:], before, behind, kernel, stride, dilation)]
+    if min(size) < 1:
+        raise ValueError(f"a kernel of {kernel} with dilations {dilation} does not fit into {list(x.shape[2:])} padded by {before}, {behind}")
+    shape = call.room((x.shape[0], weight.shape[0], *size), x.dtype)
+    call.work(math.prod(shape) * math.prod(weight.shape[1:]))
     if before != behind:
-        x, before = padded(x, before, behind), [0] * n
-    return getattr(F, f"conv{n}d")(x, weight, bias, tuple(stride), tuple(before), tuple(dilation), call.attr("group", 1))
+        x, before = padded(call, x, before, behind), [0] * n
+    return getattr(F, f"conv{n}d")(x, weight, bias, tuple(stride), tuple(before), tuple(dilation), group)
 
 
 @op("ConvTranspose")
 def conv_transpose(call):
     x, weight, bias = call[0], call[1], call[2]
-    n = rank(x) - 2
-    if n not in (1, 2, 3):
-        raise Unsupported(f"a transposed convolution over {n} axes")
-    kernel = call.attr("kernel_shape") or weight.shape[2:]
-    stride, dilation = call.attr("strides") or [1] * n, call.attr("dilations") or [1] * n
-    extra, group = call.attr("output_padding") or [0] * n, call.attr("group", 1)
-    whole = [(i - 1) * s + d * (k - 1) + 1 + e for i, s, d, k, e in zip(x.shape[2:], stride, dilation, kernel, extra)]
-    wanted, how = call.attr("output_shape"), call.attr("auto_pad", "NOTSET")
-    if wanted or how.startswith("SAME"):
-        total = [w - o for w, o in zip(whole, wanted or [i * s for i, s in zip(x.shape[2:], stride)])]
-        less, more = [max(t, 0) // 2 for t in total], [t - max(t, 0) // 2 for t in total]   # what is to be added is added behind
-        before, behind = (less, more) if how == "SAME_UPPER" or min(total) < 0 else (more, less)
-    else:
-        before, behind = padding_of(call, x.shape[2:], kernel, stride, dilation)
-    if before == behind and min(before) >= 0 and all(e < max(s, d) for e, s, d in zip(extra, stride, dilation)):
-        return getattr(F, f"conv_transpose{n}d")(x, weight, bias, tuple(stride), tuple(before), tuple(extra), group, tuple(dilation))
-    y = getattr(F, f"conv_transpose{n}d")(x, weight, bias, tuple(stride), 0, 0, group, tuple(dilation))
-    # output_padding adds rows behind that only the bias reaches; what is cut is cut from all of it
-    if any(extra) and bias is not None:
-        raise Unsupported(f"output_padding {extra} with pads {before}, {behind} and a bias")
-    y = padded(y, [max(-b, 0) for b in before], [max(-e, 0) + o for e, o in zip(behind, extra)])
-    return F.getitem(y, (..., *(slice(max(b, 0), y.shape[2 + i] - max(e, 0)) for i, (b, e) in enumerate(zip(before, behind)))))
+    n, kernel, stride, dilation = window_of(call, weight.shape[2:])
+    group = call.attr("group", 1)
+    filters = weight.shape[1] * group
+    check_filters(call, x, weight, bias, weight.shape[0], filters, group)
+    whole = [(i - 1) * s + d * (k - 1) + 1 for i, s, d, k in zip(x.shape[2:], stride, dilation, kernel)]
+    before, size = placed(call, x.shape[2:], kernel, stride, dilation, whole)
+    shape = call.room((x.shape[0], filters, *size), x.dtype)
+    call.work(x.size * math.prod(weight.shape[1:]))
+    extra = [s - (w - 2 * b) for s, w, b in zip(size, whole, before)]
+    name = f"conv_transpose{n}d"
+    if min(before) >= 0 and min(size) > 0 and all(0 <= e < max(s, d) for e, s, d in zip(extra, stride, dilation)):
+        return getattr(F, name)(x, weight, bias, tuple(stride), tuple(before), tuple(extra), group, tuple(dilation))
+    # All of the result without padding, cut or filled with zeros to what is wanted. The bias reaches what is filled, too.
+    call.room((x.shape[0], filters, *whole), x.dtype, copies=2)
+    y = getattr(F, name)(x, weight, None, tuple(stride), 0, 0, group, tuple(dilation))
+    y = sliced(y, {i + 2: slice(min(b, w), min(b + s, w)) for i, (b, s, w) in enumerate(zip(before, size, whole))})
+    y = padded(call, y, [0] * n, [s - have for s, have in zip(size, y.shape[2:])])
+    assert tuple(y.shape) == shape
+    return y if bias is None else F.add(y, F.reshape(bias, (-1, *[1] * n)))
+
+
+def placed(call, sizes, kernel, stride, dilation, whole):
+    """Where each axis of a transposed convolution's result begins in `whole`, all of it, and its length. Every axis by itself."""
+    n, how = len(kernel), auto_pad(call)
+    more = ints_of(call, "output_padding", n, 0, 0)
+    wanted = ints_of(call, "output_shape", n, 1, 1) if call.attr("output_shape") else None
+    if wanted is None and not how.startswith("SAME"):
+        before, behind = padding_of(call, sizes, kernel, stride, dilation)
+        size = [w + e - a - b for w, e, a, b in zip(whole, more, before, behind)]
+        if min(size) < 0:
+            raise ValueError(f"pads {before}, {behind} cut more than there is, {whole} and output_padding {more}")
+        return before, size
+    size = wanted or [i * s for i, s in zip(sizes, stride)]
+    total = [max(w + e - s, 0) for w, e, s in zip(whole, more, size)]   # what is to be added is added behind
+    return [t // 2 if how == "SAME_UPPER" else t - t // 2 for t in total], size
 
 
 @op("Col2Im")
 def col2im(call):
-    size, block = (call.numbers(i, name) for i, name in ((1, "image_shape"), (2, "block_shape")))
+    x, size, block = call[0], call.numbers(1, "image_shape"), call.numbers(2, "block_shape")
     n = len(size)
-    pads, dilation, stride = call.attr("pads") or [0] * 2 * n, call.attr("dilations") or [1] * n, call.attr("strides") or [1] * n
-    if n != 2:
-        raise Unsupported(f"Col2Im over {n} axes")
+    pads, dilation, stride = ints_of(call, "pads", 2 * n, 0, 0), ints_of(call, "dilations", n, 1, 1), ints_of(call, "strides", n, 1, 1)
+    if len(block) != n or min([*size, *block], default=0) < 1:
+        raise ValueError(f"image_shape {size} and block_shape {block} must be as many positive numbers")
     whole = [s + a + b for s, a, b in zip(size, pads[:n], pads[n:])]
-    y = F.fold(known(call[0], "the columns"), tuple(whole), tuple(block), tuple(dilation), 0, tuple(stride))
-    return F.getitem(y, (..., *(slice(a, w - b) for a, b, w in zip(pads[:n], pads[n:], whole))))
+    counts = [(w - d * (k - 1) - 1) // s + 1 for w, k, d, s in zip(whole, block, dilation, stride)]
+    if rank(x) != 3 or min(counts) < 1 or x.shape[1] % math.prod(block) or x.shape[2] != math.prod(counts):
+        raise ValueError(f"columns of shape {tuple(x.shape)} do not fit {counts} blocks of {block}")
+    channels = x.shape[1] // math.prod(block)
+    call.room((x.shape[0], channels, *whole), x.dtype, copies=2)
+    if n == 2:
+        y = F.fold(x, tuple(whole), tuple(block), tuple(dilation), 0, tuple(stride))
+    else:
+        y = folded(known(x, "the columns").reshape(x.shape[0], channels, *block, *counts), whole, block, counts, dilation, stride)
+    return sliced(y, {i + 2: slice(a, w - b) for i, (a, b, w) in enumerate(zip(pads[:n], pads[n:], whole))})
+
+
+def folded(blocks, whole, block, counts, dilation, stride):
+    """Sums of blocks where they overlap, over any number of axes: one addition a position within the block."""
+    y = np.zeros((*blocks.shape[:2], *whole), blocks.dtype)
+    for at in np.ndindex(*block):
+        place = tuple(slice(a * d, a * d + (c - 1) * s + 1, s) for a, d, c, s in zip(at, dilation, counts, stride))
+        y[(slice(None), slice(None), *place)] += blocks[(slice(None), slice(None), *at)]
+    return y

@@ -1,6 +1,8 @@
 """Boxes and regions: data-dependent, in NumPy."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .row import known, op
@@ -18,44 +20,58 @@ def corners(boxes, center):
 def non_max_suppression(call):
     """(selected, 3) of batch, class and box. Greedy by score; a box goes if it overlaps one kept by more than iou_threshold. Neubeck & Van Gool (2006)."""
     boxes, scores = known(call[0], "the boxes"), known(call[1], "the scores")
-    most, iou, least = (None if v is None else known(v, "a limit").reshape(-1)[0] for v in (call[2], call[3], call[4]))
+    most, iou, least = (None if call[i] is None else call.number(i, "a limit") for i in (2, 3, 4))
+    if boxes.ndim != 3 or scores.ndim != 3 or boxes.shape[2] != 4 or boxes.shape[:2] != (scores.shape[0], scores.shape[2]):
+        raise ValueError(f"boxes (batch, boxes, 4) and scores (batch, classes, boxes), got {boxes.shape} and {scores.shape}")
+    most = 0 if most is None else most
+    call.work(scores.shape[0] * scores.shape[1] * min(most, scores.shape[2]) * (scores.shape[2] * 64 + (1 << 15)))
     found = []
     for batch in range(boxes.shape[0]):
         box = corners(boxes[batch].astype(np.float64), call.attr("center_point_box", 0))
         area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
         for kind in range(scores.shape[1]):
             score = scores[batch, kind]
-            order = [i for i in np.argsort(-score, kind="stable") if least is None or score[i] > least]
-            kept = []
-            while order and len(kept) < (0 if most is None else most):
-                best = order.pop(0)
+            order = np.argsort(-score, kind="stable")
+            order = order if least is None else order[score[order] > least]
+            kept: list = []
+            while len(order) and len(kept) < most:
+                best, rest = order[0], order[1:]
                 kept.append(best)
-                rest = np.array(order, int)
                 low, high = np.maximum(box[best, :2], box[rest, :2]), np.minimum(box[best, 2:], box[rest, 2:])
                 shared = np.prod(np.maximum(high - low, 0), -1)
-                order = list(rest[shared <= (0.0 if iou is None else iou) * (area[best] + area[rest] - shared)])
+                order = rest[shared <= (0.0 if iou is None else iou) * (area[best] + area[rest] - shared)]
             found += [[batch, kind, i] for i in kept]
     return np.array(found, np.int64).reshape(-1, 3)
 
 
 @op("RoiAlign")
 def roi_align(call):
-    """Mean or maximum of bilinear samples in each bin of a region. He et al., "Mask R-CNN" (2017)."""
+    """Mean or maximum of bilinear samples in each bin of a region, 0 where a region is empty. He et al., "Mask R-CNN" (2017)."""
     x, rois, batches = (known(v, "an operand") for v in call.inputs)
     h, w = call.attr("output_height", 1), call.attr("output_width", 1)
     ratio, scale = call.attr("sampling_ratio", 0), call.attr("spatial_scale", 1.0)
+    mode = call.attr("mode", "avg")
+    if x.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 4 or batches.shape != rois.shape[:1] or 0 in x.shape:
+        raise ValueError(f"takes an image, regions (n, 4) and their batches (n,), got {x.shape}, {rois.shape}, {batches.shape}")
+    if min(h, w) < 1 or not 0 <= ratio < 1 << 15 or mode not in ("avg", "max") or not np.isfinite(rois).all():
+        raise ValueError(f"output {h} x {w}, sampling_ratio {ratio}, mode {mode!r}, regions {'finite' if np.isfinite(rois).all() else 'not finite'}")
+    if np.any((batches < 0) | (batches >= len(x))):
+        raise ValueError(f"batches must be in [0, {len(x)})")
     half = call.version >= 16 and call.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
-    out = np.zeros((len(rois), x.shape[1], h, w), x.dtype)
-    for r, (roi, batch) in enumerate(zip(rois, batches)):
+    out = np.zeros(call.room((len(rois), x.shape[1], h, w), x.dtype), x.dtype)
+    for r, (roi, batch) in enumerate(zip(rois.astype(np.float64), batches)):
         x1, y1, x2, y2 = roi * scale - (0.5 if half else 0)
         wide, high = x2 - x1, y2 - y1
         if not half:
             wide, high = max(wide, 1), max(high, 1)
-        rows, columns = ratio or int(np.ceil(high / h)), ratio or int(np.ceil(wide / w))
+        rows, columns = ratio or math.ceil(high / h), ratio or math.ceil(wide / w)
+        if rows < 1 or columns < 1:
+            continue
+        call.room((x.shape[1], h * rows, w * columns), np.float64, copies=6)
         ys = y1 + (np.arange(h)[:, None] + (np.arange(rows) + 0.5) / rows) * high / h
         xs = x1 + (np.arange(w)[:, None] + (np.arange(columns) + 0.5) / columns) * wide / w
         parts = corner_values(x[batch], ys.reshape(-1), xs.reshape(-1))
-        if call.attr("mode", "avg") == "avg":
+        if mode == "avg":
             samples = sum(parts).reshape(-1, h, rows, w, columns)
             out[r] = samples.mean((2, 4))
         else:   # ONNX takes the greatest of the weighted corners, not of their sums

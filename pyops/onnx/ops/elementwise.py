@@ -6,13 +6,14 @@ import math
 import numpy as np
 
 from ... import functional as F
-from .row import Unsupported, known, op, real, traced
+from .row import Unsupported, axis_of, known, op, rank, real, traced
+from .shape import broadcast_shape
 
 UNARY = {   # op -> ours, NumPy's for what our kernels do not take
-    "Relu": (F.relu, lambda x: np.maximum(x, 0)), "Sigmoid": (F.sigmoid, lambda x: 1 / (1 + np.exp(-x))), "Tanh": (F.tanh, np.tanh), "Exp": (F.exp, np.exp),
+    "Relu": (F.relu, lambda x: np.maximum(x, 0)), "Sigmoid": (F.sigmoid, None), "Tanh": (F.tanh, np.tanh), "Exp": (F.exp, np.exp),
     "Log": (F.log, np.log), "Sqrt": (F.sqrt, np.sqrt), "Abs": (F.abs, np.abs), "Neg": (F.neg, np.negative), "Erf": (F.erf, None),
     "Reciprocal": (F.reciprocal, np.reciprocal), "Softplus": (F.softplus, lambda x: np.logaddexp(0, x)), "Softsign": (F.softsign, lambda x: x / (1 + np.abs(x))),
-    "HardSwish": (F.hardswish, None), "Mish": (F.mish, None), "Identity": (lambda x: x, lambda x: x),
+    "HardSwish": (F.hardswish, None), "Mish": (F.mish, None),
 }
 NUMPY = {"Floor": np.floor, "Ceil": np.ceil, "Round": np.round, "Sign": np.sign, "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin,
          "Acos": np.arccos, "Atan": np.arctan, "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh,
@@ -25,6 +26,11 @@ ARITHMETIC = {"Add": (F.add, np.add), "Sub": (F.sub, np.subtract), "Mul": (F.mul
 def like(result, x):
     """NumPy's result in the type of the input: ONNX does not promote."""
     return np.asarray(result).astype(x.dtype, copy=False)
+
+
+@op("Identity", keeps=True)
+def identity(call):
+    return call[0]
 
 
 def unary(ours, numpys):
@@ -45,6 +51,7 @@ for _name, (_ours, _numpys) in UNARY.items():
 def only_arrays(function, keep_type=True):
     def row(call):
         arrays = [known(v, "an operand") for v in call.inputs]
+        call.room(broadcast_shape(*(v.shape for v in arrays)), arrays[0].dtype, copies=2)
         result = function(*arrays)
         return result if result.dtype == bool or not keep_type else like(result, arrays[0])
     return row
@@ -57,8 +64,8 @@ for _name, _function in {**NUMPY, **PAIRS}.items():
 def broadcast(call):
     """The operands of operator sets before 7, where b's axes began at `axis` of a."""
     a, b = call.inputs
-    if call.version < 7 and call.attr("broadcast") and call.attr("axis") is not None and len(b.shape) < len(a.shape):
-        axis = call.attr("axis") % len(a.shape)
+    if len(a.shape) and call.version < 7 and call.attr("broadcast") and call.attr("axis") is not None and len(b.shape) < len(a.shape):
+        axis = axis_of(call.attr("axis"), len(a.shape))
         b = F.reshape(b, (*b.shape, *[1] * (len(a.shape) - axis - len(b.shape))))
     return a, b
 
@@ -66,6 +73,7 @@ def broadcast(call):
 def arithmetic(ours, numpys, several):
     def row(call):
         operands = call.inputs if several else broadcast(call)
+        call.room(broadcast_shape(*(tuple(v.shape) for v in operands)), operands[0].dtype, copies=2)
         result = operands[0]
         for operand in operands[1:]:
             result = ours(result, operand) if real(result, operand) else like(numpys(result, operand), result)
@@ -79,9 +87,10 @@ for _name, (_ours, _numpys) in ARITHMETIC.items():
 
 @op("Sum")
 def total(call):
+    call.room(broadcast_shape(*(tuple(v.shape) for v in call.inputs)), call[0].dtype, copies=2)
     result = call[0]
     for operand in call.inputs[1:]:
-        result = F.add(result, operand) if real(result, operand) else result + operand
+        result = F.add(result, operand) if real(result, operand) else like(result + operand, result)
     return result
 
 
@@ -94,28 +103,47 @@ def mean_of(call):
 @op("Div")
 def div(call):
     a, b = broadcast(call)
+    call.room(broadcast_shape(tuple(a.shape), tuple(b.shape)), a.dtype, copies=4)
     if real(a, b):
         return F.div(a, b)
-    return like(np.trunc(a / b) if a.dtype.kind in "iu" and np.any((a % b != 0) & ((a < 0) != (b < 0))) else a // b if a.dtype.kind in "iu" else a / b, a)
+    if a.dtype.kind not in "iu":
+        return like(a / b, a)
+    below = np.floor_divide(a, b)   # C's division rounds towards zero; by way of floats large numbers would lose their last digits
+    return like(below + ((a % b != 0) & ((a < 0) != (b < 0))), a) if a.dtype.kind == "i" else like(below, a)
 
 
 @op("Pow")
 def power(call):
     a, b = broadcast(call)
-    if real(a) and not traced(b) and b.size == 1:
-        return F.pow(a, float(b))
-    return F.pow(a, b) if real(a, b) else like(np.power(a.astype(np.float64) if a.dtype.kind != b.dtype.kind else a, b), a)
+    shape = call.room(broadcast_shape(tuple(a.shape), tuple(b.shape)), np.float64, copies=4)
+    if real(a) and not traced(b):
+        if b.size == 1:
+            y = F.pow(a, float(b.reshape(-1)[0]))
+            return y if tuple(y.shape) == shape else F.reshape(y, shape)
+        b = b.astype(a.dtype)
+    if real(a) and (traced(a, b) or a.dtype == b.dtype):
+        return F.pow(a, b)
+    if a.dtype.kind == "f":
+        return like(np.power(a, b.astype(a.dtype)), a)
+    if b.dtype.kind in "iu" and not np.any(b < 0):
+        return like(np.power(a, b.astype(np.int64)), a)
+    with np.errstate(invalid="ignore"):
+        return like(np.power(a.astype(np.float64), b.astype(np.float64)), a)
 
 
 @op("Mod")
 def modulo(call):
     a, b = (known(v, "an operand") for v in call.inputs)
-    return np.fmod(a, b) if call.attr("fmod", 0) else np.mod(a, b)
+    call.room(broadcast_shape(a.shape, b.shape), a.dtype, copies=2)
+    return like(np.fmod(a, b) if call.attr("fmod", 0) else np.mod(a, b), a)
 
 
 @op("BitShift")
 def shift(call):
     a, b = (known(v, "an operand") for v in call.inputs)
+    call.room(broadcast_shape(a.shape, b.shape), a.dtype, copies=2)
+    if call.attr("direction") not in ("LEFT", "RIGHT"):
+        raise ValueError(f"direction must be LEFT or RIGHT, got {call.attr('direction')!r}")
     return np.left_shift(a, b) if call.attr("direction") == "LEFT" else np.right_shift(a, b)
 
 
@@ -128,7 +156,7 @@ def is_inf(call):
 @op("Clip")
 def clip(call):
     x = call[0]
-    low, high = (call.attr("min"), call.attr("max")) if call.version < 11 else (None if v is None else known(v, "a bound").item() for v in (call[1], call[2]))
+    low, high = (call.attr("min"), call.attr("max")) if call.version < 11 else (None if call[i] is None else call.number(i, "a bound") for i in (1, 2))
     if real(x):
         return x if low is None and high is None else F.clamp(x, low, high)
     x = x if low is None else np.maximum(x, x.dtype.type(low))   # the lower bound first: where they cross, the upper one wins
@@ -165,7 +193,7 @@ def thresholded_relu(call):
 def hard_sigmoid(call):
     alpha, beta = call.attr("alpha", 0.2), call.attr("beta", 0.5)
     if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
-        return F.hardsigmoid(call[0])
+        return F.hardsigmoid(call[0])   # torch's layer, which kernels fuse
     return F.clamp(F.add(F.mul(call[0], alpha), beta), 0.0, 1.0)
 
 
@@ -189,20 +217,22 @@ def shrink(call):
 @op("PRelu")
 def prelu(call):
     x, slope = call.inputs
+    call.room(x.shape, x.dtype, copies=4)
     if len(slope.shape) == 1 and len(x.shape) > 2 and slope.shape[0] == x.shape[1] != x.shape[-1]:   # a slope a channel, before operator set 9
         slope = F.reshape(slope, (-1, *[1] * (len(x.shape) - 2)))
     return F.add(F.relu(x), F.mul(slope, F.neg(F.relu(F.neg(x))))) if real(x, slope) else like(np.where(x < 0, x * slope, x), x)
 
 
-@op("Where")
+@op("Where", keeps=True)
 def where(call):
     condition = known(call[0], "the condition")
+    call.room(broadcast_shape(condition.shape, tuple(call[1].shape), tuple(call[2].shape)), call[1].dtype, copies=2)
     if traced(call[1], call[2]):
-        return F.where(condition.astype(np.float32), call[1], call[2])
+        return F.where(condition, call[1], call[2])
     return np.where(condition, call[1], call[2])
 
 
-@op("Cast", "CastLike")
+@op("Cast", "CastLike", keeps=True)
 def cast(call):
     from onnx import helper
     x, to = call[0], np.dtype(helper.tensor_dtype_to_np_dtype(call.attr("to")) if call.node.op == "Cast" else call[1].dtype)
@@ -210,14 +240,16 @@ def cast(call):
         if to != np.float32:
             raise Unsupported(f"a cast of the model's values to {to}; programs compute in float32")
         return x
-    if x.dtype == object or to == object or to.itemsize < 1 or to.kind == "V" or to.name.startswith(("float8", "float4", "int4", "uint4", "int2", "uint2")):
+    if x.dtype == object or to == object or to.itemsize < 1 or to.kind == "V" and to.name != "bfloat16" \
+            or to.name.startswith(("float8", "float4", "int4", "uint4", "int2", "uint2")):
         raise Unsupported(f"a cast from {x.dtype} to {to}")
+    call.room(x.shape, to, copies=2)
     with np.errstate(invalid="ignore", over="ignore"):
         return x.astype(to)
 
 
-@op("Dropout")
+@op("Dropout", keeps=True)
 def dropout(call):
-    if len(call.inputs) > 2 and call[2] is not None and bool(known(call[2], "training_mode")) and (call[1] is None or known(call[1], "ratio").item()):
+    if len(call.inputs) > 2 and call[2] is not None and call.number(2, "training_mode") and (call[1] is None or call.number(1, "ratio")):
         raise Unsupported("training_mode: which values are dropped is random")
     return call[0], np.ones(call[0].shape, bool)

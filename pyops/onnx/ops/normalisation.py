@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ... import functional as F
-from .row import Unsupported, known, op, rank, real, traced
+from .row import Unsupported, axes_of, axis_of, known, op, rank, real, traced
 
 
 @op("BatchNormalization")
@@ -29,7 +29,7 @@ def instance_norm(call):
 
 @op("LayerNormalization")
 def layer_norm(call):
-    x, axis, eps = call[0], call.attr("axis", -1) % rank(call[0]), call.attr("epsilon", 1e-5)
+    x, axis, eps = call[0], axis_of(call.attr("axis", -1), rank(call[0])), call.attr("epsilon", 1e-5)
     shape = tuple(x.shape[axis:])
     scale, shift = (None if v is None else v if tuple(v.shape) == shape else F.broadcast_to(v, shape) for v in (call[1], call[2]))
     y = F.layer_norm(x, shape, scale, shift, eps)
@@ -42,7 +42,7 @@ def layer_norm(call):
 
 @op("RMSNormalization")
 def rms_norm(call):
-    x, axis = call[0], call.attr("axis", -1) % rank(call[0])
+    x, axis = call[0], axis_of(call.attr("axis", -1), rank(call[0]))
     shape = tuple(x.shape[axis:])
     scale = call[1] if tuple(call[1].shape) == shape else F.broadcast_to(call[1], shape)
     if not real(x, scale):
@@ -69,13 +69,13 @@ def lrn(call):
 
 @op("LpNormalization")
 def lp_norm(call):
-    axis, p = call.attr("axis", -1), call.attr("p", 2)
+    axis, p = axis_of(call.attr("axis", -1), rank(call[0])), call.attr("p", 2)
     size = F.vector_norm(call[0], p, axis, True)
     return F.div(call[0], F.maximum(size, np.float32(1e-38).astype(size.dtype)))   # zero stays zero
 
 
 @op("MeanVarianceNormalization")
 def mean_variance_norm(call):
-    x, axes = call[0], tuple(call.attr("axes") or (0, 2, 3))
+    x, axes = call[0], axes_of(call.attr("axes") or (0, 2, 3), rank(call[0]))
     shifted = F.sub(x, F.mean(x, axes, True))
     return F.div(shifted, F.add(F.sqrt(F.mean(F.square(shifted), axes, True)), 1e-9))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .row import Unsupported, known, op
+from .row import Unsupported, axis_of, known, op
 
 
 @op("RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial", "RandomUniform", "RandomNormal")
@@ -11,15 +11,20 @@ def random(call):
     raise Unsupported("its results are random")
 
 
-@op("BitCast")
+@op("BitCast", keeps=True)
 def bit_cast(call):
     from onnx import helper
-    return known(call[0], "the operand").view(helper.tensor_dtype_to_np_dtype(call.attr("to")))
+    x, to = known(call[0], "the operand"), np.dtype(helper.tensor_dtype_to_np_dtype(call.attr("to")))
+    if to == object or x.dtype == object or to.itemsize != x.dtype.itemsize:
+        raise ValueError(f"{x.dtype} and {to} are not as wide")
+    return np.ascontiguousarray(x).view(to).reshape(x.shape)
 
 
-@op("Unique")
+@op("Unique", keeps=True)
 def unique(call):
     x, axis = known(call[0], "the operand"), call.attr("axis")
+    axis = None if axis is None else axis_of(axis, x.ndim)
+    call.room(x.shape, np.int64, copies=4)
     values, first, inverse, counts = np.unique(x, True, True, True, axis=axis)
     inverse = inverse.reshape(-1)
     if not call.attr("sorted", 1):

@@ -1,15 +1,30 @@
 """Matrix products."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ... import functional as F
 from .row import known, op, rank, real, traced
+from .shape import broadcast_shape
+
+
+def product_of(call, a, b):
+    """Checks the shapes of matmul's operands, and what they come to."""
+    if not rank(a) or not rank(b):
+        raise ValueError(f"operands of shapes {tuple(a.shape)} and {tuple(b.shape)} have no matrices")
+    left, right = (1, *a.shape) if rank(a) == 1 else tuple(a.shape), (*b.shape, 1) if rank(b) == 1 else tuple(b.shape)
+    if left[-1] != right[-2]:
+        raise ValueError(f"operands of shapes {tuple(a.shape)} and {tuple(b.shape)} do not multiply")
+    shape = call.room((*broadcast_shape(left[:-2], right[:-2]), left[-2], right[-1]), a.dtype, copies=2)
+    call.work(math.prod(shape) * left[-1])
 
 
 @op("MatMul")
 def matmul(call):
     a, b = call.inputs
+    product_of(call, a, b)
     if not real(a, b):
         return np.matmul(a, b)
     return F.linear(a, np.ascontiguousarray(b.T)) if not traced(b) and b.ndim == 2 and rank(a) >= 2 else F.matmul(a, b)
@@ -19,26 +34,59 @@ def matmul(call):
 def gemm(call):
     a, b, c = call[0], call[1], call[2]
     alpha, beta = call.attr("alpha", 1.0), call.attr("beta", 1.0)
+    if rank(a) != 2 or rank(b) != 2:
+        raise ValueError(f"takes two matrices, got shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    if call.attr("transA", 0):
+        a = F.transpose(a, 0, 1) if traced(a) else np.ascontiguousarray(a.T)
+    turned = bool(call.attr("transB", 0))
+    shape = (a.shape[0], b.shape[0 if turned else 1])
+    if a.shape[1] != b.shape[1 if turned else 0] or c is not None and broadcast_shape(shape, tuple(c.shape)) != shape:
+        raise ValueError(f"operands come to shapes {tuple(a.shape)} and {tuple(b.shape[::-1] if turned else b.shape)}"
+                         f"{'' if c is None else f', C to {tuple(c.shape)}'}, which do not fit")
+    call.room(shape, a.dtype, copies=3)
+    call.work(shape[0] * shape[1] * a.shape[1])
     if not real(a, b):
-        a, b = (m.T if call.attr(name, 0) else m for m, name in ((a, "transA"), (b, "transB")))
-        return (alpha * (a @ b) + (0 if c is None else beta * c)).astype(a.dtype)
-    a = F.transpose(a, 0, 1) if call.attr("transA", 0) else a
-    bias = c is not None and not traced(c) and beta == 1 and alpha == 1 and c.ndim == 1 and c.size == b.shape[0 if call.attr("transB", 0) else 1]
+        y = a @ (b.T if turned else b)
+        return (y if alpha == 1 and c is None else alpha * y + (0 if c is None else beta * c)).astype(a.dtype)
+    bias = c is not None and not traced(c) and beta == 1 and alpha == 1 and c.ndim == 1 and c.size == shape[1]
     if not traced(b):
-        weight = b if call.attr("transB", 0) else np.ascontiguousarray(b.T)
-        y = F.linear(a, weight, c if bias else None)
+        y = F.linear(a, b if turned else np.ascontiguousarray(b.T), c if bias else None)
     else:
-        y = F.matmul(a, F.transpose(b, 0, 1) if call.attr("transB", 0) else b)
+        y = F.matmul(a, F.transpose(b, 0, 1) if turned else b)
         bias = False
     y = y if alpha == 1 else F.mul(y, alpha)
-    return y if c is None or bias else F.add(y, c if beta == 1 else F.mul(c, beta))
+    return y if c is None or bias or beta == 0 else F.add(y, c if beta == 1 else F.mul(c, beta))
 
 
 @op("Einsum")
 def einsum(call):
-    return np.einsum(call.attr("equation").replace(" ", ""), *(known(v, "an operand") for v in call.inputs))
+    equation, arrays = call.attr("equation").replace(" ", ""), [known(v, "an operand") for v in call.inputs]
+    terms = equation.split("->")[0].split(",")
+    if len(terms) != len(arrays) or len(equation) > 256:
+        raise ValueError(f"equation {equation[:60]!r} has {len(terms)} operands, the node {len(arrays)}")
+    sizes: dict[str, int] = {}
+    for term, array in zip(terms, arrays):
+        letters, around = term.replace("...", ""), array.shape
+        hidden = array.ndim - len(letters)
+        if hidden < 0 or hidden and "..." not in term:
+            raise ValueError(f"equation {equation[:60]!r} does not name the axes of {array.shape}")
+        at = term.index("...") if "..." in term else len(letters)
+        named = [*letters[:at], *(f"{i - hidden}" for i in range(hidden)), *letters[at:]]
+        for name, size in zip(named, around):
+            if sizes.setdefault(name, size) not in (1, size) and size != 1:
+                raise ValueError(f"equation {equation[:60]!r}: axis {name} is of {sizes[name]} and of {size}")
+            sizes[name] = max(sizes[name], size) if size != 0 else 0
+    result = equation.split("->")[1] if "->" in equation else None
+    kept = {n for n in sizes if result is None or n in result or n.lstrip("-").isdigit()}
+    call.room([sizes[n] for n in kept], np.float64, copies=2)
+    call.work(math.prod(sizes.values()) if len(arrays) < 3 else len(arrays) * math.prod(sizes.values()))
+    return np.einsum(equation, *arrays).astype(arrays[0].dtype, copy=False)
 
 
 @op("Det")
 def det(call):
-    return np.asarray(np.linalg.det(known(call[0], "the operand")), call[0].dtype)
+    x = known(call[0], "the operand")
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"takes square matrices, got shape {x.shape}")
+    call.work(x.size * x.shape[-1])
+    return np.asarray(np.linalg.det(x), x.dtype)

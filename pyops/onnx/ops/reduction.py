@@ -4,57 +4,94 @@ from __future__ import annotations
 import numpy as np
 
 from ... import functional as F
-from .row import known, op, rank, real
+from .row import axes_of, axis_of, known, op, rank, real, traced
+from .select import sliced
 
 
-def log_of(function):
-    return lambda x, axes, keep: np.log(function(x, axes, keep))
+def same(x):
+    return x
 
 
-REDUCTIONS = {   # op -> ours or None, NumPy's; of (x, axes, keepdims)
-    "ReduceSum": (F.sum, lambda x, a, k: np.sum(x, a, keepdims=k)), "ReduceMean": (F.mean, lambda x, a, k: np.mean(x, a, keepdims=k)),
-    "ReduceMax": (F.amax, lambda x, a, k: np.max(x, a, keepdims=k, initial=False if x.dtype == bool else None if x.size else lowest(x))),
-    "ReduceMin": (F.amin, lambda x, a, k: np.min(x, a, keepdims=k, initial=True if x.dtype == bool else None if x.size else highest(x))),
-    "ReduceProd": (None, lambda x, a, k: np.prod(x, a, keepdims=k)),
-    "ReduceSumSquare": (lambda x, a, k: F.sum(F.square(x), a, k), lambda x, a, k: np.sum(np.square(x), a, keepdims=k)),
-    "ReduceL1": (lambda x, a, k: F.sum(F.abs(x), a, k), lambda x, a, k: np.sum(np.abs(x), a, keepdims=k)),
-    "ReduceL2": (lambda x, a, k: F.sqrt(F.sum(F.square(x), a, k)), lambda x, a, k: np.sqrt(np.sum(np.square(x), a, keepdims=k))),
-    "ReduceLogSum": (lambda x, a, k: F.log(F.sum(x, a, k)), log_of(lambda x, a, k: np.sum(x, a, keepdims=k))),
-    "ReduceLogSumExp": (F.logsumexp, log_of(lambda x, a, k: np.sum(np.exp(x), a, keepdims=k))),
+def of_floats(function):
+    """A function of float64: of whole numbers, whose squares may not fit into them."""
+    return lambda x, a, k: function(x.astype(np.float64) if x.dtype.kind != "f" else x, a, k)
+
+
+def l2(x, axes, keep):
+    """Scaled by the greatest value, whose square may overflow."""
+    most = np.max(np.abs(x), axes, keepdims=True, initial=0)
+    most = np.where(np.isfinite(most) & (most > 0), most, 1)
+    size = np.sqrt(np.sum(np.square(x / most), axes, keepdims=True)) * most
+    return size if keep else np.squeeze(size, axes)
+
+
+def log_sum_exp(x, axes, keep):
+    most = np.max(x, axes, keepdims=True, initial=-np.inf)
+    most = np.where(np.isfinite(most), most, 0)
+    y = np.log(np.sum(np.exp(x - most), axes, keepdims=True)) + most
+    return y if keep else np.squeeze(y, axes)
+
+
+def extreme(function, least):
+    """The greatest (least) of none is the least (greatest) number of the type."""
+    def reduce(x, axes, keep):
+        bound = least < 0 and x.dtype.kind != "f" and (np.iinfo(x.dtype).min if x.dtype.kind in "iu" else False)
+        if least > 0:
+            bound = np.iinfo(x.dtype).max if x.dtype.kind in "iu" else True
+        return function(x, axes, keepdims=keep, **({} if x.size else {"initial": least if x.dtype.kind == "f" else bound}))
+    return reduce
+
+
+REDUCTIONS = {   # op -> ours, NumPy's, both of (x, axes, keepdims); and ours and NumPy's of one value alone
+    "ReduceSum": (F.sum, lambda x, a, k: np.sum(x, a, keepdims=k), same, same),
+    "ReduceMean": (F.mean, lambda x, a, k: np.mean(x, a, keepdims=k), same, same),
+    "ReduceMax": (F.amax, extreme(np.max, -np.inf), same, same),
+    "ReduceMin": (F.amin, extreme(np.min, np.inf), same, same),
+    "ReduceProd": (None, lambda x, a, k: np.prod(x, a, keepdims=k), same, same),
+    "ReduceSumSquare": (lambda x, a, k: F.sum(F.square(x), a, k), lambda x, a, k: np.sum(np.square(x), a, keepdims=k), F.square, np.square),
+    "ReduceL1": (lambda x, a, k: F.sum(F.abs(x), a, k), lambda x, a, k: np.sum(np.abs(x), a, keepdims=k), F.abs, np.abs),
+    "ReduceL2": (lambda x, a, k: F.vector_norm(x, 2, a, k), of_floats(l2), F.abs, np.abs),
+    "ReduceLogSum": (lambda x, a, k: F.log(F.sum(x, a, k)), of_floats(lambda x, a, k: np.log(np.sum(x, a, keepdims=k))), F.log, np.log),
+    "ReduceLogSumExp": (F.logsumexp, of_floats(log_sum_exp), same, same),
 }
 
 
-def lowest(x):
-    return -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-
-
-def highest(x):
-    return np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).max
-
-
-def reduction(ours, numpys):
+def reduction(ours, numpys, our_one, numpys_one):
     def row(call):
         x, axes, keep = call[0], call.numbers(1, "axes"), bool(call.attr("keepdims", 1))
-        if not axes:
-            if call.attr("noop_with_empty_axes", 0):
-                axes = []   # of each element alone: what the op does to one value remains
-            else:
-                axes = range(rank(x))
-        axes = tuple(a % max(rank(x), 1) for a in axes)
-        if ours is not None and real(x) and axes and 0 not in x.shape:
-            return ours(x, axes, keep)
-        with np.errstate(divide="ignore"):
-            return np.asarray(numpys(known(x, "the operand"), axes, keep)).astype(x.dtype)
+        call.room(x.shape, np.float64, copies=2)
+        if not axes and call.attr("noop_with_empty_axes", 0):
+            return our_one(x) if real(x) else like(numpys_one(x), x)
+        axes = axes_of(axes or range(rank(x)), rank(x))
+        if traced(x) and 0 in x.shape:
+            x = np.zeros(x.shape, np.float32)   # its numbers are known: it has none
+        if real(x) and axes and 0 not in x.shape:
+            if ours is not None:
+                return ours(x, axes, keep)
+            return product(x, axes, keep)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return like(numpys(known(x, "the operand"), axes, keep), x)
     return row
 
 
-for _name, (_ours, _numpys) in REDUCTIONS.items():
-    op(_name)(reduction(_ours, _numpys))
+def like(result, x):
+    return np.asarray(result).astype(x.dtype, copy=False)
+
+
+def product(x, axes, keep):
+    """F.prod takes one axis, or all."""
+    for axis in sorted(axes, reverse=True):
+        x = F.prod(x, axis, keep)
+    return x
+
+
+for _name, _functions in REDUCTIONS.items():
+    op(_name)(reduction(*_functions))
 
 
 @op("ArgMax", "ArgMin")
 def arg(call):
-    x, axis = known(call[0], "the operand"), call.attr("axis", 0)
+    x, axis = known(call[0], "the operand"), axis_of(call.attr("axis", 0), rank(call[0]))
     find = np.argmax if call.node.op == "ArgMax" else np.argmin
     found = x.shape[axis] - 1 - find(np.flip(x, axis), axis) if call.attr("select_last_index", 0) else find(x, axis)
     return np.asarray(np.expand_dims(found, axis) if call.attr("keepdims", 1) else found, np.int64)
@@ -62,34 +99,40 @@ def arg(call):
 
 @op("CumSum", "CumProd")
 def cumulative(call):
-    x, axis = known(call[0], "the operand"), int(known(call[1], "the axis").reshape(-1)[0])
+    x, axis = known(call[0], "the operand"), axis_of(call.number(1, "the axis"), rank(call[0]))
+    call.room(x.shape, x.dtype, copies=3)
     function, start = (np.cumsum, 0) if call.node.op == "CumSum" else (np.cumprod, 1)
     x = np.flip(x, axis) if call.attr("reverse", 0) else x
     y = function(x, axis, dtype=x.dtype)
-    if call.attr("exclusive", 0):
-        y = np.concatenate([np.full_like(np.take(y, [0], axis), start), np.take(y, range(x.shape[axis] - 1), axis)], axis)
+    if call.attr("exclusive", 0) and x.shape[axis]:
+        y = np.concatenate([np.full_like(sliced(y, {axis: slice(0, 1)}), start), sliced(y, {axis: slice(0, -1)})], axis)
     return np.flip(y, axis) if call.attr("reverse", 0) else y
+
+
+def rows_of(call):
+    """The shape and axis that operators along one axis work on: before operator set 13, all axes from `axis` on as one."""
+    x = call[0]
+    if call.version >= 13:
+        return tuple(x.shape), axis_of(call.attr("axis", -1), rank(x))
+    axis = call.attr("axis", 1)
+    axis = rank(x) if axis == rank(x) else axis_of(axis, rank(x))
+    return (int(np.prod(x.shape[:axis], dtype=np.int64)), int(np.prod(x.shape[axis:], dtype=np.int64))), 1
 
 
 @op("Softmax", "LogSoftmax")
 def softmax(call):
+    x, (shape, axis) = call[0], rows_of(call)
+    if 0 in x.shape:
+        return x
     function = F.softmax if call.node.op == "Softmax" else F.log_softmax
-    x = call[0]
-    narrow = not real(x)
-    x = x.astype(np.float32) if narrow else x
-    if call.version >= 13:
-        y = function(x, call.attr("axis", -1))
-    else:   # over all axes from `axis` on
-        axis = call.attr("axis", 1) % rank(x)
-        y = F.reshape(function(F.reshape(x, (*x.shape[:axis], -1)), -1), tuple(x.shape))
-    return y.astype(call[0].dtype) if narrow else y
+    return F.reshape(function(F.reshape(x, shape), axis), tuple(x.shape)) if shape != tuple(x.shape) else function(x, axis)
 
 
 @op("Hardmax")
 def hardmax(call):
-    x = known(call[0], "the operand")
-    axis = call.attr("axis", -1 if call.version >= 13 else 1)
-    flat = x if call.version >= 13 else x.reshape(*x.shape[:axis], -1)
-    axis = axis if call.version >= 13 else -1
-    return (np.arange(flat.shape[axis]).reshape([-1 if i == axis % flat.ndim else 1 for i in range(flat.ndim)])
-            == np.expand_dims(np.argmax(flat, axis), axis)).astype(x.dtype).reshape(x.shape)
+    x, (shape, axis) = known(call[0], "the operand"), rows_of(call)
+    if not x.size:
+        return x
+    y = np.zeros(shape, x.dtype)
+    np.put_along_axis(y, np.expand_dims(np.argmax(x.reshape(shape), axis), axis), 1, axis)
+    return y.reshape(x.shape)

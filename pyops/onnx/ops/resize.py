@@ -1,141 +1,164 @@
-"""Resize and Upsample: by our kernels where torch has the same, else a matrix an axis, whose rows are the weights of an output."""
+"""Resize and Upsample: a table of taps an axis, as for F.interpolate, with ONNX's positions and weights.
+
+Where onnx's text leaves a choice, onnxruntime's is taken, which is torch's: the length of a result is the product with a scale in float32, and
+positions that depend on the resized length take it as the whole number that it is.
+"""
 from __future__ import annotations
 
 import math
 
 import numpy as np
 
-from ... import functional as F
-from .row import Unsupported, known, op, rank, real, traced
+from .row import axis_of, known, op, rank, real, traced
+from .select import ABSENT, combined, taken
+
+WHERE = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize")
+NEAREST = {"round_prefer_floor": lambda at: np.ceil(at - 0.5), "round_prefer_ceil": lambda at: np.floor(at + 0.5), "floor": np.floor, "ceil": np.ceil}
 
 
 @op("Upsample")
 def upsample(call):
     scales = call.numbers(1, "scales") if call.version >= 9 else call.attr("scales")
-    return resized(call, call[0], list(scales), None, call.attr("mode", "nearest"), "asymmetric", None)
+    return scaled(call, range(rank(call[0])), scales, "asymmetric", {})
 
 
 @op("Resize")
 def resize(call):
     x, n = call[0], rank(call[0])
     if call.version < 11:
-        return resized(call, x, call.numbers(1, "scales"), None, call.attr("mode", "nearest"), "asymmetric", None)
-    region = None if call[1] is None or np.size(call[1]) == 0 else call.numbers(1)
-    scales, sizes = (None if call[i] is None or np.size(call[i]) == 0 else call.numbers(i, name) for i, name in ((2, "scales"), (3, "sizes")))
-    axes = [a % n for a in call.attr("axes") or range(n)]
-    if sizes is not None:
-        policy = call.attr("keep_aspect_ratio_policy", "stretch")
-        if policy != "stretch":
-            pick = min if policy == "not_larger" else max
-            scale = pick(s / x.shape[a] for s, a in zip(sizes, axes))
-            scales, sizes = [scale] * len(axes), [math.floor(scale * x.shape[a] + 0.5) for a in axes]
+        return scaled(call, range(n), call.numbers(1, "scales"), "asymmetric", {})
+    region, scales, sizes = (None if call[i] is None or np.size(call[i]) == 0 else call.numbers(i, name) for i, name in ((1, "roi"), (2, "scales"), (3, "sizes")))
+    axes = [axis_of(a, n) for a in call.attr("axes") or range(n)]
+    where = call.attr("coordinate_transformation_mode", "half_pixel")
+    if (scales is None) == (sizes is None):
+        raise ValueError(f"takes either scales or sizes, got scales {scales} and sizes {sizes}")
+    if where == "tf_crop_and_resize" and (region is None or len(region) != 2 * len(axes)):
+        raise ValueError(f"tf_crop_and_resize needs a region of {2 * len(axes)} numbers, got {region}")
+    around = {a: (region[i], region[i + len(axes)]) for i, a in enumerate(axes)} if where == "tf_crop_and_resize" else {}
+    if scales is not None:
+        return scaled(call, axes, scales, where, around)
+    check_count(axes, sizes, "sizes")
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"sizes {sizes} are not all positive")
+    ratios = [s / max(x.shape[a], 1) for s, a in zip(sizes, axes)]
+    policy = call.attr("keep_aspect_ratio_policy", "stretch")
+    if policy not in ("stretch", "not_larger", "not_smaller"):
+        raise ValueError(f"keep_aspect_ratio_policy must be stretch, not_larger or not_smaller, got {policy!r}")
+    if policy != "stretch":
+        ratio = (min if policy == "not_larger" else max)(ratios)
+        ratios, sizes = [ratio] * len(axes), [math.floor(ratio * x.shape[a] + 0.5) for a in axes]
+    return resized(call, list(zip(axes, ratios, sizes)), where, around)
+
+
+def check_count(axes, values, name):
+    if len(values) != len(axes):
+        raise ValueError(f"{name} are {len(values)} numbers for {len(axes)} axes")
+
+
+def scaled(call, axes, scales, where, around):
+    """By scales: an axis becomes floor(length x scale), the product in float32 as torch and onnxruntime have it."""
+    check_count(axes, scales, "scales")
+    if not all(math.isfinite(s) and s > 0 for s in scales):
+        raise ValueError(f"scales must be positive and finite, got {scales}")
+    scales = [np.float32(s) for s in scales]
+    return resized(call, [(a, s, int(np.floor(np.float32(call[0].shape[a]) * s))) for a, s in zip(axes, scales)], where, around)
+
+
+def resized(call, plan, where, around):
+    """plan: (axis, scale, length of the result). around: axis -> (start, end), of tf_crop_and_resize."""
+    x, mode = call[0], call.attr("mode", "nearest")
+    mode = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic"}.get(mode, mode)   # as operator sets before 9 have them
+    if mode not in ("nearest", "linear", "cubic") or where not in WHERE:
+        raise ValueError(f"mode {mode!r} by {where!r} is none of nearest, linear, cubic by {', '.join(WHERE)}")
+    shape = list(x.shape)
+    for axis, _, size in plan:
+        shape[axis] = size
+    if 0 not in shape and 0 in x.shape:
+        raise ValueError(f"an input of shape {tuple(x.shape)} cannot become {tuple(shape)}")
+    call.room(shape, x.dtype if mode == "nearest" else np.float64, copies=2)
+    y = x if real(x) or mode == "nearest" else known(x, "x").astype(np.float64)
+    for axis, scale, size in plan:
+        at = positions(x.shape[axis], size, scale, where, around.get(axis, (0.0, 1.0)), mode == "nearest")
+        if size == x.shape[axis] and np.array_equal(at, np.arange(size)):
+            continue
+        if mode == "nearest":
+            y = taken(y, axis, nearest(call, at, x.shape[axis]))
         else:
-            scales = [s / x.shape[a] for s, a in zip(sizes, axes)]
-    full, out, around = [1.0] * n, list(x.shape), [(0.0, 1.0)] * n
-    for i, a in enumerate(axes):
-        full[a] = scales[i]
-        out[a] = sizes[i] if sizes is not None else math.floor(x.shape[a] * scales[i])
-        if region:
-            around[a] = (region[i], region[i + len(axes)])
-    return resized(call, x, full, out, call.attr("mode", "nearest"), call.attr("coordinate_transformation_mode", "half_pixel"), around)
+            y = combined(y, axis, *taps(call, at, x.shape[axis], float(scale), mode))
+        outside = (at < 0) | (at > x.shape[axis] - 1)
+        if where == "tf_crop_and_resize" and outside.any():
+            y = filled(y, axis, outside, call.attr("extrapolation_value", 0.0))
+    if y.dtype == x.dtype:
+        return y
+    if x.dtype.kind in "iu":
+        limits = np.iinfo(x.dtype)
+        y = np.clip(y, limits.min, limits.max)   # a cubic may overshoot
+    return y.astype(x.dtype)
 
 
-def resized(call, x, scales, out, mode, where, around):
-    out = [math.floor(s * i) for s, i in zip(scales, x.shape)] if out is None else out
-    narrow = not real(x)
-    y = known(x, "x").astype(np.float32) if narrow else x
-    ours = by_kernel(call, y, scales, out, mode, where)
-    if ours is None:
-        for axis, (scale, size) in enumerate(zip(scales, out)):
-            if size != x.shape[axis] or scale != 1:
-                y = along(y, axis, matrix(call, x.shape[axis], size, scale, mode, where, (0.0, 1.0) if around is None else around[axis]))
-        if where == "tf_crop_and_resize":
-            y = outside(call, y, x.shape, out, around)
-    else:
-        y = ours
-    return y.astype(x.dtype) if narrow else y
-
-
-def by_kernel(call, x, scales, out, mode, where):
-    """F.interpolate where it means the same: the last axes alone, sizes that are whole multiples by nearest, or linear by half pixels or corners."""
-    n = rank(x) - 2
-    if n not in (1, 2, 3) or out[:2] != list(x.shape[:2]) or call.attr("antialias", 0) or call.attr("exclude_outside", 0):
-        return None
-    exact = all(o == i * s for o, i, s in zip(out, x.shape, scales))
-    nearest = call.attr("nearest_mode", "round_prefer_floor" if call.version >= 11 else "floor")
-    whole = exact and all(s == int(s) and s >= 1 for s in scales)
-    if mode == "nearest" and whole and (where == "asymmetric" and nearest == "floor" or where == "half_pixel" and nearest.startswith("round")):
-        return F.interpolate(x, size=tuple(out[2:]), mode="nearest")
-    if mode == "linear" and exact and (where == "half_pixel" or where == "pytorch_half_pixel" and min(out[2:]) > 1 or where == "align_corners" and min(out[2:]) > 1):
-        return F.interpolate(x, size=tuple(out[2:]), mode=("linear", "bilinear", "trilinear")[n - 1], align_corners=where == "align_corners")
-    return None
-
-
-def along(x, axis, weights):
-    """x with one axis multiplied by (out, in) weights."""
-    if axis == rank(x) - 1:
-        return F.linear(x, weights.astype(x.dtype))
-    order = [a for a in range(rank(x)) if a != axis] + [axis]
-    back = [order.index(a) for a in range(rank(x))]
-    return F.permute(F.linear(F.permute(x, tuple(order)), weights.astype(x.dtype)), tuple(back))
-
-
-def positions(size, count, scale, where, around):
-    """Where each output lies among the inputs."""
-    at, length = np.arange(count, dtype=np.float64), size * scale
+def positions(size, count, scale, where, around, single):
+    """Where each output lies among the inputs; `single`: rounded as float32 rounds, which decides what is nearest."""
+    real_of = np.float32 if single and isinstance(scale, np.float32) else np.float64
+    at, scale = np.arange(count, dtype=real_of), real_of(scale)
     if where == "align_corners":
-        return at * (size - 1) / (length - 1) if length != 1 else np.zeros(count)
+        return at * real_of(size - 1) / real_of(count - 1) if count > 1 else np.zeros(count)
     if where == "asymmetric":
         return at / scale
-    if where == "pytorch_half_pixel" and length <= 1:
-        return np.full(count, -0.5) * 0
+    if where == "pytorch_half_pixel" and count <= 1:
+        return np.zeros(count)
     if where == "tf_half_pixel_for_nn":
-        return (at + 0.5) / scale
+        return (at + real_of(0.5)) / scale
     if where == "tf_crop_and_resize":
         start, end = around
-        return start * (size - 1) + at * (end - start) * (size - 1) / (length - 1) if length > 1 else np.full(count, 0.5 * (start + end) * (size - 1))
-    if where == "half_pixel_symmetric":
-        adjust = count / length
-        return size / 2 * (1 - adjust) + (at + 0.5) / scale - 0.5
-    return (at + 0.5) / scale - 0.5
+        return start * (size - 1) + at * (end - start) * (size - 1) / (count - 1) if count > 1 else np.full(count, 0.5 * (start + end) * (size - 1))
+    middle = (at + real_of(0.5)) / scale - real_of(0.5)
+    if where == "half_pixel_symmetric" and count:
+        return size / 2 * (1 - count / (float(scale) * size)) + middle
+    return middle
 
 
-def matrix(call, size, count, scale, mode, where, around):
-    at = positions(size, count, scale, where, around)
-    weights = np.zeros((count, size))
-    if mode == "nearest":
-        rule = call.attr("nearest_mode", "round_prefer_floor" if call.version >= 11 else "floor")
-        picked = {"round_prefer_floor": np.ceil(at - 0.5), "round_prefer_ceil": np.floor(at + 0.5), "floor": np.floor(at), "ceil": np.ceil(at)}[rule]
-        weights[np.arange(count), np.clip(picked, 0, size - 1).astype(int)] = 1
-        return weights
-    if mode not in ("linear", "cubic"):
-        raise Unsupported(f"mode {mode!r}")
-    stretch = min(scale, 1.0) if call.attr("antialias", 0) else 1.0
+def nearest(call, at, size):
+    rule = call.attr("nearest_mode", "round_prefer_floor" if call.version >= 11 else "floor")
+    if rule not in NEAREST:
+        raise ValueError(f"nearest_mode must be one of {', '.join(NEAREST)}, got {rule!r}")
+    return np.clip(NEAREST[rule](at), 0, size - 1).astype(np.int64)
+
+
+def taps(call, at, size, scale, mode):
+    """index, weight of (taps, outputs). With antialias the filter is stretched by what the axis shrinks. Keys (1981) for cubic."""
+    antialias, inside = call.attr("antialias", 0), call.attr("exclude_outside", 0)
+    stretch = min(scale, 1.0) if antialias else 1.0
     reach = (1 if mode == "linear" else 2) / stretch
-    a = call.attr("cubic_coeff_a", -0.75)
-    for row, p in zip(weights, at):
-        taps = np.arange(math.floor(p - reach) + 1, math.ceil(p + reach) + (p + reach == math.ceil(p + reach) and 0))
-        if not len(taps):
-            taps = np.array([round(p)])
-        d = np.abs(taps - p) * stretch
-        w = np.maximum(1 - d, 0) if mode == "linear" else np.where(d <= 1, (a + 2) * d ** 3 - (a + 3) * d ** 2 + 1, np.where(
-            d < 2, a * d ** 3 - 5 * a * d ** 2 + 8 * a * d - 4 * a, 0))
-        if call.attr("exclude_outside", 0):
-            w = np.where((taps < 0) | (taps >= size), 0, w)
-        if call.attr("antialias", 0) or call.attr("exclude_outside", 0):
-            w = w / w.sum()
-        np.add.at(row, np.clip(taps, 0, size - 1), w)
-    return weights
+    call.room((len(at), 2 * math.ceil(reach) + 1), np.float64, copies=8)
+    index = np.floor(at).astype(np.int64) + np.arange(-math.ceil(reach), math.ceil(reach) + 1)[:, None]
+    distance = np.abs(index - at) * stretch
+    weight = np.maximum(1 - distance, 0) if mode == "linear" else cubic(distance, call.attr("cubic_coeff_a", -0.75))
+    if inside:
+        weight = np.where((index < 0) | (index >= size), 0, weight)
+    if antialias or inside:
+        total = weight.sum(0)
+        weight = weight / np.where(total == 0, 1, total)
+    return gathered(np.where(weight == 0, ABSENT, np.clip(index, 0, size - 1)), weight)
 
 
-def outside(call, y, shape, out, around):
-    """What lies outside of the input is the extrapolation value."""
+def cubic(distance, a):
+    near = ((a + 2) * distance - (a + 3)) * distance ** 2 + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+
+
+def gathered(index, weight):
+    """The taps that outputs have, in order, without rows that none has."""
+    order = np.argsort(index == ABSENT, axis=0, kind="stable")
+    index, weight = np.take_along_axis(index, order, 0), np.take_along_axis(weight, order, 0)
+    most = max(int((index != ABSENT).sum(0).max(initial=0)), 1)
+    return index[:most], weight[:most]
+
+
+def filled(y, axis, places, value):
+    """y with `value` in the places of an axis, of (length,) booleans."""
+    from ... import functional as F
+    mask = places.reshape([-1 if i == axis else 1 for i in range(rank(y))])
     if traced(y):
-        raise Unsupported("tf_crop_and_resize")
-    value = call.attr("extrapolation_value", 0.0)
-    for axis, (size, count) in enumerate(zip(shape, out)):
-        at = positions(size, count, count / size, "tf_crop_and_resize", around[axis])
-        index = [slice(None)] * y.ndim
-        index[axis] = (at < 0) | (at > size - 1)
-        y[tuple(index)] = value
-    return y
+        return F.where(np.broadcast_to(mask, y.shape), np.full((1,) * rank(y), value, np.float32), y)
+    return np.where(mask, y.dtype.type(value), y)

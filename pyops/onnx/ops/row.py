@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 
 from ...graph.trace import Traced
+from ..limits import Limits
+from ..model import ModelError
 
 OPS: dict[str, Callable] = {}
+KEEPS: set[str] = set()
+MOST_NUMBERS = 1 << 16   # of a shape, axes, pads
 
 
-class Unsupported(TypeError):
+class Unsupported(ModelError):
     """An operator with arguments for which there is no counterpart here."""
 
 
@@ -22,6 +26,22 @@ class Call:
     node: Any
     inputs: list
     evaluate: Callable
+    limits: Limits
+
+    def room(self, shape, dtype=np.float32, copies: int = 1) -> tuple[int, ...]:
+        """The shape of what is about to be made, as ints; ValueError where `copies` of it are more than may be."""
+        return self.limits.room(shape, dtype, copies)
+
+    def number(self, i, name):
+        """One known number, as Python's."""
+        values = known(self[i], name)
+        if values.size != 1:
+            raise ValueError(f"{name} must be one number, got shape {values.shape}")
+        return values.reshape(-1)[0].item()
+
+    def work(self, operations) -> None:
+        """ValueError where so many multiply-adds are more than may be done."""
+        self.limits.work(operations)
 
     def __getitem__(self, i):
         return self.inputs[i] if i < len(self.inputs) else None
@@ -40,16 +60,22 @@ class Call:
     def numbers(self, i, name=None, default=None):
         """An argument that must be known while compiling, as a list: input i, or the attribute of older operator sets."""
         if self[i] is not None:
-            return [v.item() for v in np.ravel(known(self[i], name or f"input {i}"))]
+            values = known(self[i], name or f"input {i}").reshape(-1)
+            if len(values) > MOST_NUMBERS or values.dtype.kind not in "iuf" and values.dtype.name not in ("float16", "bfloat16"):
+                raise ValueError(f"{name or f'input {i}'} must be at most {MOST_NUMBERS} numbers, got {len(values)} of {values.dtype}")
+            return [v.item() for v in values]
         value = self.attr(name, default)
         return list(value) if isinstance(value, (list, tuple)) else value
 
 
-def op(*names):
+def op(*names, keeps: bool = False):
+    """Enters a row. keeps: it takes half precision as it comes, and its results have the types they should have; others compute in float32."""
     def enter(function):
         for name in names:
             assert name not in OPS, name
             OPS[name] = function
+            if keeps:
+                KEEPS.add(name)
         return function
     return enter
 
@@ -72,3 +98,18 @@ def real(*values) -> bool:
 
 def rank(x) -> int:
     return len(x.shape)
+
+
+def axis_of(axis: int, n: int) -> int:
+    """An axis counted from the front, of n."""
+    if not -n <= axis < n:
+        raise ValueError(f"axis {axis} is outside of [{-n}, {n - 1}], the axes of {n}")
+    return axis % n
+
+
+def axes_of(axes, n: int) -> tuple[int, ...]:
+    """Several axes, counted from the front; none twice."""
+    found = tuple(axis_of(a, n) for a in axes)
+    if len(set(found)) < len(found):
+        raise ValueError(f"axes {list(axes)} name one of {n} twice")
+    return found

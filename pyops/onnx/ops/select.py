@@ -1,0 +1,46 @@
+"""Weighted and unweighted choices along one axis, which compile where indices and weights are known."""
+from __future__ import annotations
+
+import numpy as np
+
+from ... import functional as F
+from ...ops.interpolate import RESAMPLE
+from .row import traced
+
+ABSENT = -1   # the index of a tap that an output does not have
+
+
+def sliced(x, places: dict):
+    """x[...] with slices of the axes that `places` names."""
+    index = tuple(places.get(i, slice(None)) for i in range(len(x.shape)))
+    return F.getitem(x, index) if traced(x) else x[index]
+
+
+def taken(x, axis: int, indices):
+    """The entries `indices` of an axis, counted from its front; the result has them in the axis's place."""
+    indices = np.asarray(indices, np.int64).reshape(-1)
+    if not traced(x):
+        return np.take(x, indices, axis)
+    step = 1 if len(indices) < 2 else int(indices[1] - indices[0])
+    if not len(indices) or step and np.array_equal(indices, indices[0] + step * np.arange(len(indices))):
+        first = int(indices[0]) if len(indices) else 0
+        end = first + step * len(indices)
+        return sliced(x, {axis: slice(first, None if end < 0 else end, step)})
+    return combined(x, axis, indices[None], np.ones((1, len(indices))))
+
+
+def combined(x, axis: int, index, weight):
+    """Sums of an axis's entries: output o is the sum over taps k of weight[k, o] x[index[k, o]].
+
+    x: traced, or real. index, weight: (taps, outputs). An output depends on its taps alone: inf and NaN elsewhere do not reach it.
+    """
+    size, outputs = x.shape[axis], index.shape[1]
+    if size == 0 or outputs == 0 or 0 in x.shape:
+        return F.mul(sliced(x, {axis: slice(0, 0)}), 1.0) if outputs == 0 else np.zeros((*x.shape[:axis], outputs, *x.shape[axis + 1:]), x.dtype)
+    spec = (size, outputs, "table", (tuple(map(tuple, index.tolist())), tuple(map(tuple, weight.tolist()))), False, False)
+    n = len(x.shape) - 2
+    if 1 <= n <= 3 and axis >= 2:   # an image, which may lie in blocked layout
+        return RESAMPLE(x, specs=tuple(spec if i + 2 == axis else None for i in range(n)), transpose=False)
+    before, behind = (int(np.prod(part, dtype=np.int64)) for part in (x.shape[:axis], x.shape[axis + 1:]))
+    y = RESAMPLE(F.reshape(x, (1, before, size, behind)), specs=(spec, None), transpose=False)
+    return F.reshape(y, (*x.shape[:axis], outputs, *x.shape[axis + 1:]))
