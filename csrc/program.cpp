@@ -5,6 +5,7 @@
 // each takes a workspace of its own, an arena and a copy of the calls with their pointers resolved.
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -294,6 +295,9 @@ public:
         return seconds;
     }
 
+    // Every run begins with an arena full of NaN, for tests: what a kernel reads and no kernel wrote shows
+    void poison() { poisoned = true; }
+
     std::size_t workspaces() { std::lock_guard<std::mutex> hold(lock); return made; }
     void release() { std::lock_guard<std::mutex> hold(lock); made -= idle.size(); idle.clear(); }
 
@@ -307,6 +311,7 @@ private:
     std::mutex lock;
     std::vector<std::unique_ptr<Workspace>> idle;
     std::size_t made = 0;
+    bool poisoned = false;
 
     static void point(std::vector<char*>& bases, const py::tuple& arrays, const std::vector<std::size_t>& bytes, bool write) {
         if (arrays.size() != bytes.size()) throw py::value_error("program: wrong number of arrays");
@@ -347,6 +352,7 @@ private:
         py::gil_scoped_release no_gil;
         for (auto& c : w->calls)
             if (c->external) c->resolve(w->bases);
+        if (poisoned) std::memset(w->arena, 0xff, arena_bytes);
         const int before  = pyops_run_threads;
         pyops_run_threads = threads;
         body(*w);
@@ -361,6 +367,7 @@ void bind_program(py::module_& m) {
         .def("add", &Program::add)
         .def("run", &Program::run)
         .def("run_timed", &Program::run_timed)
+        .def("poison", &Program::poison)
         .def("workspaces", &Program::workspaces)
         .def("release", &Program::release);
 }

@@ -6,7 +6,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .cuda import backend as _cuda_backend  # noqa: F401, I001 (registers itself, which the choice of a backend waits for)
+from .cuda import backend as _cuda_backend  # noqa: F401, I001: registers itself, which the choice of a backend waits for
 from .core import memory, random
 from .core.backends import available, get_backend, use_backend
 from .core.precision import get_precision, set_precision

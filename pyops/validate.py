@@ -5,18 +5,22 @@ A check raises AssertionError that says what was wrong. The expected values come
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from . import functional as F
-from .core.backends import BACKENDS, DTYPES, use_backend
+from .core.backends import BACKENDS, DTYPES, ISAS, use_backend
 from .core.cases import Case
 from .core.registry import OPS, Op
 from .core.tensor import Tensor
 from .core.threads import num_threads
 
 BAND = 64   # elements on either side of a guarded output
+
+
+class Refused(Exception):
+    """The compiler takes no such call, which is no fault; the message is its reason."""
 
 
 class GuardedKernels:
@@ -83,7 +87,7 @@ def assert_close(got, want, tolerance, what):
 
 
 def call(case: Case, args, kwargs):
-    return getattr(F, case.call)(*args, **kwargs)
+    return case.chain(F, *args, **kwargs) if case.chain else getattr(F, case.call)(*args, **kwargs)
 
 
 def expected(case: Case, dtype, seed=0):
@@ -198,9 +202,27 @@ def strided(value):
     return wide[..., ::2]
 
 
+def check_compiled(op: Op, case: Case, backend: str, real: str):
+    """The call through pyops.compile; raises Refused, with the reason, where the compiler takes no such call."""
+    from .validate_compiled import check
+    check(op, case, backend)
+
+
 CHECKS = {"forward": check_forward, "gradient": check_gradient, "threads": check_threads, "batch": check_batch,
-          "strided": check_strided}
+          "strided": check_strided, "compiled": check_compiled}
 
 
-def applies(check: str, case: Case) -> bool:
+def applies(check: str, case: Case, backend: str | None = None, real: str | None = None) -> bool:
+    """Whether the case is there to be checked so. A backend or type of None stands for any."""
+    if check == "compiled" and (backend not in (None, *ISAS) or real not in (None, "f32")):
+        return False   # programs run on instruction sets, in float32
+    if case.chain and check != "compiled":
+        return False   # each of its calls has cases of its own
     return {"gradient": case.gradient, "batch": case.batch}.get(check, True)
+
+
+def checks(ops: Iterable[Op] | None = None) -> Iterator[tuple[Op, Case, str]]:
+    """What is to be checked: every case, and chains of calls in compiled form; of these rows, None for all."""
+    for op in OPS.values() if ops is None else ops:
+        for case in (*op.cases, *op.chains):
+            yield from ((op, case, check) for check in CHECKS if applies(check, case))

@@ -6,6 +6,7 @@ from ...core.cases import A, bad, case
 CASES = {
     "conv": [
         case("lenet_c1", "conv2d", A(2, 1, 32, 32), A(6, 1, 5, 5), A(6), batch=True),
+        case("one_pixel_padded", "conv2d", A(2, 20, 1, 1), A(33, 20, 1, 1), A(33), padding=1, batch=True),
         case("3x3_ragged", "conv2d", A(3, 5, 9, 7), A(11, 5, 3, 3), A(11), padding=1, batch=True),
         case("1x1", "conv2d", A(2, 37, 7, 7), A(19, 37, 1, 1), A(19), batch=True),
         case("1x1_stride", "conv2d", A(2, 6, 9, 10), A(9, 6, 1, 1), stride=2),

@@ -22,7 +22,8 @@ def sum_to(x, *, shape):
 
 
 def getitem(x, *, index):
-    return np.asarray(x[index])
+    index = index if isinstance(index, tuple) else (index,)
+    return x[index if any(i is Ellipsis for i in index) else (*index, ...)]   # with ... a single value is a view, too
 
 
 def scatter_slice(g, *, index, shape):

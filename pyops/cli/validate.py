@@ -27,7 +27,7 @@ class Result:
     op: str
     name: str        # case-check-backend-type, as the tests name it
     seconds: float
-    outcome: str     # passed | failed | skipped
+    outcome: str     # passed | failed | skipped | refused, by the compiler
     detail: str = ""
 
 
@@ -87,53 +87,52 @@ def run_kernel(args) -> int:
 def check_all(ops, backends, pattern):
     from .. import validate
     from ..core.registry import OPS
-    for op in map(OPS.get, ops):
-        for case in op.cases:
-            if not fnmatch(case.why, pattern):
-                continue
-            for check in validate.CHECKS:
-                if validate.applies(check, case):
-                    for backend in backends:
-                        for real in REALS:
-                            yield check_one(op, case, check, backend, real)
+    for op, case, check in validate.checks(map(OPS.get, ops)):
+        if fnmatch(case.why, pattern):
+            for backend in backends:
+                for real in REALS:
+                    if validate.applies(check, case, backend, real):
+                        yield check_one(op, case, check, backend, real)
 
 
 def check_one(op, case, check, backend, real) -> Result:
-    from ..validate import CHECKS
+    from ..validate import CHECKS, Refused
     name = f"{case.call}-{case.why}-{check}-{backend}-{real}"
     if backend in op.todo:
         return Result(op.name, name, 0, "skipped", op.todo[backend])
     start = time.perf_counter()
     try:
         CHECKS[check](op, case, backend, real)
+    except Refused as why:
+        return Result(op.name, name, time.perf_counter() - start, "refused", str(why))
     except Exception:   # any error of one case is that case's failure
         return Result(op.name, name, time.perf_counter() - start, "failed", traceback.format_exc())
     return Result(op.name, name, time.perf_counter() - start, "passed")
 
 
 def table(results, backends) -> str:
-    """Passed, failed and skipped by op, and their sum."""
+    """Passed, failed, skipped and refused by op, and their sum."""
     counts, seconds = defaultdict(lambda: defaultdict(int)), defaultdict(float)
     for r in results:
         for op in (r.op, "all"):
             counts[op][r.outcome] += 1
             seconds[op] += r.seconds
     width = max(map(len, counts))
-    lines = [f"{'op':<{width}} {'passed':>8} {'failed':>8} {'skipped':>8} {'seconds':>8}"]
+    lines = [f"{'op':<{width}} {'passed':>8} {'failed':>8} {'skipped':>8} {'refused':>8} {'seconds':>8}"]
     for op in [n for n in counts if n != "all"] + ["all"]:
         c = counts[op]
-        lines.append(f"{op:<{width}} {c['passed']:>8} {c['failed']:>8} {c['skipped']:>8} {seconds[op]:>8.1f}")
+        lines.append(f"{op:<{width}} {c['passed']:>8} {c['failed']:>8} {c['skipped']:>8} {c['refused']:>8} {seconds[op]:>8.1f}")
     return "\n".join([*lines, f"backends: {', '.join(backends)}; types: {', '.join(REALS)}"])
 
 
 def write_junit(path, results):
     suite = xml.Element("testsuite", name="pyops validate", tests=str(len(results)),
                         failures=str(sum(r.outcome == "failed" for r in results)),
-                        skipped=str(sum(r.outcome == "skipped" for r in results)), time=f"{sum(r.seconds for r in results):.3f}")
+                        skipped=str(sum(r.outcome in ("skipped", "refused") for r in results)), time=f"{sum(r.seconds for r in results):.3f}")
     for r in results:
         case = xml.SubElement(suite, "testcase", classname=r.op, name=r.name, time=f"{r.seconds:.4f}")
         if r.outcome != "passed":
-            node = xml.SubElement(case, {"failed": "failure", "skipped": "skipped"}[r.outcome],
+            node = xml.SubElement(case, "failure" if r.outcome == "failed" else "skipped",
                                   message=r.detail.strip().splitlines()[-1])
             node.text = r.detail
     xml.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)

@@ -1,7 +1,7 @@
 """What rows are tried on: calls that must give the right values (Case), and calls that must be refused (Bad).
 
-They are data, in kernels/<family>/cases.py: CASES and REFUSES, dicts from a row's name to a list. Only tests, `pyops validate` and the
-benchmarks read them, by Op.cases and Op.refuses, and nothing else imports those files.
+They are data, in kernels/<family>/cases.py: CASES, REFUSES and CHAINS, dicts from a row's name to a list. Only tests, `pyops validate`
+and the benchmarks read them, by Op.cases, Op.refuses and Op.chains, and nothing else imports those files.
 """
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ class Case:
     gradient: bool = True                 # False: not differentiable here, or torch has no gradient
     batch: bool = False                   # the first axis of every real argument in `batched` and of the result is the batch
     batched: tuple[int, ...] = (0,)
+    chain: Callable | None = None         # instead of one call: several, chain(F, *args); only checked in compiled form
 
     def arguments(self, dtype, seed: int = 0) -> tuple[list, dict]:
         """The call's arguments with every Array made, in `dtype`, from `seed`. Arrays in a list argument are made too."""
@@ -87,6 +88,11 @@ class Case:
 
 def case(why: str, call: str, *args, tolerance=None, torch="", gradient=True, batch=False, batched=(0,), **kwargs) -> Case:
     return Case(why, call, args, kwargs, tolerance, torch, gradient, batch, tuple(batched))
+
+
+def chain(why: str, function: Callable, *args, tolerance=64, batch=True, batched=(0,)) -> Case:
+    """Several calls that the compiler may put into one kernel: function(F, *arrays)."""
+    return Case(why, "chain", args, {}, tolerance, None, False, batch, tuple(batched), function)
 
 
 @dataclass(slots=True, eq=False)
@@ -105,12 +111,12 @@ def bad(why: str, call: str, *args, match: str, error=ValueError, **kwargs) -> B
 
 
 @lru_cache
-def tables() -> tuple[dict[str, list[Case]], dict[str, list[Bad]]]:
-    """The CASES and the REFUSES of all families. ValueError where two families name one row."""
-    joined: tuple[dict, dict] = ({}, {})
+def tables() -> tuple[dict[str, list[Case]], dict[str, list[Bad]], dict[str, list[Case]]]:
+    """The CASES, the REFUSES and the CHAINS of all families. ValueError where two families name one row."""
+    joined: tuple[dict, dict, dict] = ({}, {}, {})
     for file in sorted(Path(kernels.__file__).parent.glob("*/cases.py")):
         module = import_module(f"{kernels.__name__}.{file.parent.name}.cases")
-        for into, found in zip(joined, (module.CASES, getattr(module, "REFUSES", {}))):
+        for into, found in zip(joined, (getattr(module, name, {}) for name in ("CASES", "REFUSES", "CHAINS"))):
             if twice := into.keys() & found:
                 raise ValueError(f"{file.parent.name}/cases.py: {', '.join(sorted(twice))} has cases in another family")
             into.update(found)

@@ -52,6 +52,12 @@ class Op:
         from .cases import tables
         return tables()[1].get(self.name, ())
 
+    @property
+    def chains(self) -> Sequence[Case]:
+        """Calls of this row among others, as the compiler fuses them, from the same file."""
+        from .cases import tables
+        return tables()[2].get(self.name, ())
+
     def __call__(self, *inputs, out=None, **attrs):
         real = probe(inputs, self.kinds)
         if real is not None and out is None:

@@ -5,6 +5,8 @@ takes its number of samples times the memory. If every node treats samples apart
 """
 from __future__ import annotations
 
+import numpy as np
+
 from .ir import Graph, Value
 
 CACHE = 32 << 20      # bytes of intermediate results beyond which a sample leaves nothing in cache for the next layer
@@ -26,6 +28,8 @@ def treats_samples_apart(node, batch: int) -> bool:
     values = [*node.values(), *node.outputs]
     if any(len(v.shape) != 4 or v.shape[0] != batch for v in values):
         return False
+    if any(isinstance(v, np.ndarray) and v.ndim == 4 and v.shape[0] == batch for v in node.inputs) and not node.op.startswith("conv"):
+        return False   # a constant with numbers for each sample
     if node.op == "cat":
         return node.attrs["dim"] in (1, -3)
     if node.op in ("add", "mul"):

@@ -69,8 +69,11 @@ def refuse_labels(name, index, classes, ignore):
         raise ValueError(f"{name}: target {wrong.flat[0]} is neither a class of 0 .. {classes - 1} nor ignore_index {ignore}")
 
 
-def _any_nan(y):
-    return y is not None and ((y != y).any() if y.ndim else y != y)
+def _check_labels(k, y, name, index, classes, ignore):
+    """Refuses wrong labels where the result has a NaN, or cannot be looked into while the labels can, as in a program that is compiled."""
+    seen, labels = k.host(y), k.host(index)
+    if labels is not None and (seen is None or (seen != seen).any()):
+        refuse_labels(name, labels, classes, ignore)
 
 
 def _classes(x):
@@ -90,8 +93,8 @@ def forward(k, x, index, probabilities, weight, *, ignore, smoothing, reduction)
     y, divisor = k.empty(positions if reduction == "none" else ()), k.empty(())
     peak, logsum, mass = k.empty(positions), k.empty(positions), k.empty(positions)
     k.cross_entropy(x, index, probabilities, weight, ignore, smoothing, REDUCTIONS[reduction], y, divisor, peak, logsum, mass)
-    if index is not None and _any_nan(k.host(y)):
-        refuse_labels("cross_entropy", index, _classes(x), ignore)
+    if index is not None:
+        _check_labels(k, y, "cross_entropy", index, _classes(x), ignore)
     return y, divisor, peak, logsum, mass
 
 
@@ -129,8 +132,7 @@ def nll_forward(k, x, index, weight, *, ignore, reduction):
     positions = plan("nll_loss", x.shape, index.shape, False, _shape(weight), 0.0, reduction)
     y, divisor = k.empty(positions if reduction == "none" else ()), k.empty(())
     k.nll_loss(x, index, weight, ignore, REDUCTIONS[reduction], y, divisor)
-    if _any_nan(k.host(y)):
-        refuse_labels("nll_loss", index, _classes(x), ignore)
+    _check_labels(k, y, "nll_loss", index, _classes(x), ignore)
     return y, divisor
 
 

@@ -184,7 +184,8 @@ def _broadcast(name, *arrays):
 # ---- rows
 
 def _pointwise(name, formula, refuse=None, **more):
-    """The row of a formula. refuse(x, t, v) raises for values that the kernel turns into NaN; it is asked only when a NaN comes out."""
+    """The row of a formula. refuse(x, t, v) raises for values that the kernel turns into NaN; it is asked only when a NaN comes out
+    of a call whose result can be looked into: not on a GPU, nor in a compiled program."""
     number = NUMBERS[formula]
 
     def definition(*inputs, **attrs):
@@ -195,7 +196,8 @@ def _pointwise(name, formula, refuse=None, **more):
     def forward(k, x, t, v, weight, *, p, q, each, count):
         y, divisor = k.empty(x.shape if each else ()), k.empty(())
         k.pointwise_loss(x, t, v, weight, number, p, q, each, count, y, divisor)
-        if refuse is not None and ((y != y).any() if each else y != y):
+        seen = k.host(y) if refuse is not None else None
+        if seen is not None and (seen != seen).any():
             refuse(x, t, v)
         return y, divisor
 

@@ -10,7 +10,7 @@ from pyops.core.registry import OPS
 ROWS = [pytest.param(op, c, id=f"{op.name}-{c.call}-{c.why}") for op, c in validate.rows()]
 DIFFERENTIABLE = [p for p in ROWS if p.values[1].gradient]
 CHECKED = [pytest.param(op, c, check, id=f"{op.name}-{c.call}-{c.why}-{check}")
-           for op, c in validate.rows() for check in validate.CHECKS if validate.applies(check, c)]
+           for op, c, check in validate.checks() if check != "compiled"]   # those are in tests/compiled/test_cases_compiled.py
 REFUSALS = [pytest.param(b, id=f"{op.name}-{b.call}-{b.why}") for op in OPS.values() for b in op.refuses]
 
 

@@ -63,5 +63,7 @@ def give_out(low: Lowering, index: int, value) -> None:
         return
     buffer = low.buffer(value.size, value.dtype)
     buffer.space, buffer.index = OUTPUT, index
+    if not value.size:
+        return
     low.add("strided_copy", Ref(ref.buffer, ref.offset, (1,)), contiguous_strides(value.shape), Ref(buffer, 0, value.shape, value.dtype),
             algorithm="copy")

@@ -142,7 +142,9 @@ class Lowering:
             return value
         if value not in self.planar and value in self.views:
             view = self.views[value]
-            self.add("strided_copy", view.ref, view.strides, self.new_planar(value), node=value.node, algorithm="copy")
+            place = self.new_planar(value)
+            if value.size:
+                self.add("strided_copy", view.ref, view.strides, place, node=value.node, algorithm="copy")
         if value not in self.planar:
             source = self.maps[value]
             shape = four(value.shape)

@@ -62,7 +62,7 @@ def flat(low: Lowering, node: Node) -> None:
 def cat(low: Lowering, node: Node) -> None:
     """Parts that were written in place need nothing; others are copied."""
     values = node.inputs
-    if node.attrs["dim"] not in (1, -3) or len(node.output.shape) != 4 or not any(low.is_map(v) or v in low.placement for v in values):
+    if not joins_channels(node) or not any(low.is_map(v) or v in low.placement for v in values):
         raise Declined("no images side by side")
     whole = low.maps.get(node.output) or low.new_map(node.output)
     first = 0
@@ -74,6 +74,11 @@ def cat(low: Lowering, node: Node) -> None:
         else:
             low.add("copy_channels", low.as_map(v).ref, v.shape[1], first, whole.ref, node=node, algorithm="copy")
         first += v.shape[1]
+
+
+def joins_channels(node: Node) -> bool:
+    """Whether images, none of them a constant, are put together along their channels."""
+    return node.attrs["dim"] in (1, -3) and len(node.output.shape) == 4 and all(isinstance(v, Value) for v in node.inputs)
 
 
 def in_place(low: Lowering, value: Value, whole, first: int) -> bool:
@@ -90,7 +95,7 @@ def place_concatenations(low: Lowering) -> None:
     Later concatenations come first: in a dense block each is the beginning of the next, and becomes a part of it itself.
     """
     for node in reversed(low.graph.nodes):
-        if node.op != "cat" or node.attrs["dim"] not in (1, -3) or len(node.output.shape) != 4:
+        if node.op != "cat" or not joins_channels(node):
             continue
         root, base = node.output, 0
         if root in low.placement:
@@ -99,7 +104,7 @@ def place_concatenations(low: Lowering) -> None:
             continue
         first = 0
         for v in node.inputs:
-            if first % BLOCK == 0 and v.shape[1] % BLOCK == 0 and v not in low.placement and v.node is not None and v.node.op != "cat_of_inputs":
+            if first % BLOCK == 0 and v.shape[1] % BLOCK == 0 and v not in low.placement and v.node is not None:
                 low.placement[v] = (root, base + first // BLOCK)
             first += v.shape[1]
 

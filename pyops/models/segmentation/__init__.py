@@ -1,2 +1,0 @@
-"""Networks that say what each pixel shows."""
-from .unet import *  # noqa: F403
