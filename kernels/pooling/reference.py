@@ -1,6 +1,6 @@
 """Pooling in NumPy: the definition. Max and average pooling: LeCun et al. (1998), Ranzato et al. (2007); lp: Gulcehre et al. (2014).
 
-A window is a pyops.ops.pooling.Window: sizes, kernel, stride, padding and dilation of three axes, those that are missing being of size 1.
+A window is a pyops.ops.pooling_window.Window: sizes, kernel, stride, padding and dilation of three axes, those that are missing being of size 1.
 A kernel of 0 is adaptive: output i covers the inputs floor(i in / out) .. ceil((i + 1) in / out) - 1.
 """
 import itertools

@@ -13,7 +13,8 @@ from ..ops.batch_norm import BATCH_NORM, BATCH_NORM_BACKWARD, BATCH_NORM_TRAININ
 from ..ops.convolution import CHANNEL_SUM, CONV, CONV_TRANSPOSE, CONV_WEIGHT_GRADIENT
 from ..ops.layer_norm import LAYER_NORM, LAYER_NORM_BACKWARD
 from ..ops.matmul import LINEAR_INPUT_GRADIENT, LINEAR_WEIGHT_GRADIENT
-from ..ops.pooling import AVG_POOL_BACKWARD, POOL_SCATTER, _adaptive_window, _window
+from ..ops.pooling_rows import AVG_POOL_BACKWARD, POOL_SCATTER
+from ..ops.pooling_window import adaptive_window, sliding_window
 from ..ops.softmax import LOG_SOFTMAX_BACKWARD, SOFTMAX_BACKWARD
 from .aten import convolution, per_axis
 
@@ -82,14 +83,14 @@ def avg_pool(n):
 
 def avg_pool_backward(n):
     def backward(g, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override):
-        window = _window("avg_pool", n, tuple(x.shape), *map(per_axis, (kernel, stride, padding)), 1, bool(ceil_mode))
+        window = sliding_window("avg_pool", n, tuple(x.shape), *map(per_axis, (kernel, stride, padding)), 1, bool(ceil_mode))
         return AVG_POOL_BACKWARD(g, window=window, count_include_pad=bool(count_include_pad), divisor=float(divisor_override or 0))
     return backward
 
 
 def adaptive_avg_pool_backward(n):
     def backward(g, x):
-        window = _adaptive_window("adaptive_avg_pool", n, tuple(x.shape), tuple(g.shape[-n:]))
+        window = adaptive_window("adaptive_avg_pool", n, tuple(x.shape), tuple(g.shape[-n:]))
         return AVG_POOL_BACKWARD(g, window=window, count_include_pad=True, divisor=0.0)
     return backward
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ops.recurrent import aligned, flops, plan, shapes_of
+from ...ops.recurrent_layer import flops, plan, shapes_of
+from ...ops.recurrent_workspace import aligned
 from ..ir import Node, Value
 from .context import Declined, Lowering
 
