@@ -17,7 +17,8 @@ from .graph import choose
 from .graph.compile import BOUNDS, Options, build, simplified
 from .graph.ir import Value
 from .graph.program import Program
-from .graph.trace import TraceError, unflatten
+from .graph.structure import unflatten
+from .graph.trace import TraceError
 from .validate import BAND, Refused, assert_close, call, expected, flat
 
 EPS = float(np.finfo(np.float32).eps)

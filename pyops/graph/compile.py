@@ -16,6 +16,7 @@ from .lowering import lower
 from .passes import run_all
 from .plan import Plan
 from .program import Program
+from .structure import unflatten
 from .trace import trace
 
 BOUNDS = {"strict": 5e-6, "default": 2e-5, "fast": 1e-4}   # a layer's error over its greatest output (python -m pyops.bench.precision)
@@ -69,7 +70,7 @@ def compile(model: nn.Module | Callable, example_inputs, precision: str = "defau
         from ..torch import as_function, exported
         function = as_function(exported(model, inputs[:own]))
     if kept:
-        graph, structure = simplified(function, inputs, lambda values: (*values[:own], streaming.unflatten(places, values[own:])))
+        graph, structure = simplified(function, inputs, lambda values: (*values[:own], unflatten(places, values[own:])))
         return streaming.checked(Program(planned(graph, structure, options), options.isa, options.threads), own)
     return build(function, inputs, options, again)
 

@@ -9,7 +9,7 @@ import numpy as np
 from .. import _C
 from . import streaming
 from .plan import Plan, PlannedStep, nbytes
-from .trace import unflatten
+from .structure import unflatten
 
 
 class Program:

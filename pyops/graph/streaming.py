@@ -3,35 +3,32 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import structure
+
 
 def flatten(state, arrays: list[np.ndarray]):
-    """Appends the arrays of a state, an array or tuples of them, and returns its structure with positions instead. TypeError for others."""
-    if isinstance(state, (tuple, list)):
-        return tuple(flatten(s, arrays) for s in state)
-    array = np.asarray(getattr(state, "data", state) if not isinstance(state, np.ndarray) else state)
-    if array.dtype != np.float32:
-        raise TypeError(f"compile: the state must be float32 arrays, got {array.dtype}: convert it with .astype")
-    arrays.append(array)
-    return len(arrays) - 1
+    """Appends the arrays of a state and returns its structure. TypeError for others than float32."""
+    def take(leaf):
+        array = np.asarray(getattr(leaf, "data", leaf) if not isinstance(leaf, np.ndarray) else leaf)
+        if array.dtype != np.float32:
+            raise TypeError(f"compile: the state must be float32 arrays, got {array.dtype}: convert it with .astype")
+        arrays.append(array)
+        return len(arrays) - 1
+    return structure.flatten(state, take)
 
 
-def unflatten(places, values):
-    """The state whose arrays are `values`."""
-    return tuple(unflatten(p, values) for p in places) if isinstance(places, tuple) else values[places]
-
-
-def leaves(structure, results) -> list:
-    """The results at the positions in a structure (trace.flatten), in order."""
-    if isinstance(structure, (tuple, list)):
-        return [leaf for part in structure for leaf in leaves(part, results)]
-    return [results[structure]] if isinstance(structure, int) else [None]
+def leaves(nested, results) -> list:
+    """The results at the places in a structure, in order."""
+    if isinstance(nested, (tuple, list)):
+        return [leaf for part in nested for leaf in leaves(part, results)]
+    return [results[nested]] if isinstance(nested, int) else [None]
 
 
 def checked(program, own: int):
     """The program, if its results are (results, a state like the one it takes); `own`: its inputs before the state. ValueError otherwise."""
-    structure, wanted = program.plan.structure, program.inputs[own:]
-    pair = isinstance(structure, (tuple, list)) and len(structure) == 2 and structure[0] != "constant"
-    places = leaves(structure[1], range(len(program.outputs))) if pair else []
+    returned, wanted = program.plan.structure, program.inputs[own:]
+    pair = isinstance(returned, (tuple, list)) and len(returned) == 2 and returned[0] != "constant"
+    places = leaves(returned[1], range(len(program.outputs))) if pair else []
     found = [program.outputs[i] if i is not None else None for i in places]
     if found != wanted:
         raise ValueError("compile: with state=, the model must return (results, new state), the state as it takes it: "

@@ -16,6 +16,7 @@ from .. import nn
 from ..core.dispatch import as_array, kinds_of, ready_one
 from ..core.tensor import Tensor, no_grad
 from .ir import Graph, Node, Value
+from .structure import flatten
 
 PACKAGE = str(Path(__file__).parent.parent)
 FLOAT = np.dtype(np.float32)
@@ -167,7 +168,7 @@ def within(module: str):
 
 
 def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda values: values) -> tuple[Graph, object]:
-    """The graph of model(*arrange(example_inputs)), and the structure of what the model returns, for unflatten."""
+    """The graph of model(*arrange(example_inputs)), and the structure of what the model returns (structure.py)."""
     inputs = [Value(tuple(x.shape), np.dtype(x.dtype), None, f"input{i}") for i, x in enumerate(example_inputs)]
     tracer = Tracer()
     token = _tracer.set(tracer)
@@ -177,34 +178,13 @@ def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda val
     finally:
         _tracer.reset(token)
     outputs: list[Value] = []
-    structure = flatten(result, outputs)
+
+    def take(leaf):
+        if not isinstance(leaf, Traced):
+            return "constant", leaf
+        outputs.append(leaf.value)
+        return len(outputs) - 1
+    structure = flatten(result, take)
     if not outputs:
         raise TraceError(f"compile: the model returned {type(result).__name__}, nothing that depends on its inputs")
     return Graph(inputs, tracer.nodes, outputs), structure
-
-
-def flatten(result, outputs: list[Value]):
-    """Appends the traced values in `result`; returns its structure with their positions instead."""
-    if isinstance(result, Traced):
-        outputs.append(result.value)
-        return len(outputs) - 1
-    if isinstance(result, dict):
-        return {k: flatten(v, outputs) for k, v in result.items()}
-    if isinstance(result, tuple) and hasattr(result, "_fields"):
-        return type(result)(*(flatten(v, outputs) for v in result))
-    if isinstance(result, (tuple, list)):
-        return type(result)(flatten(v, outputs) for v in result)
-    return ("constant", result)
-
-
-def unflatten(structure, results):
-    """`structure` with its positions replaced by the results there."""
-    if isinstance(structure, int):
-        return results[structure]
-    if isinstance(structure, dict):
-        return {k: unflatten(v, results) for k, v in structure.items()}
-    if isinstance(structure, tuple) and len(structure) == 2 and structure[0] == "constant":
-        return structure[1]
-    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
-        return type(structure)(*(unflatten(v, results) for v in structure))
-    return type(structure)(unflatten(v, results) for v in structure)
