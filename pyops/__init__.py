@@ -15,7 +15,7 @@ from .core import dispatch as _dispatch
 from .core.tensor import Tensor, grad, no_grad
 from .core.threads import get_num_threads, num_threads, set_num_threads
 from .cuda import arrays as _arrays_on_gpu
-from . import functional, operators, shape_methods
+from . import functional
 
 _dispatch.register_device(_arrays_on_gpu)
 

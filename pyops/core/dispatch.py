@@ -93,7 +93,8 @@ def ready(op, inputs):
         arrays.append(ready_one(op, position, as_array(op, position, value), kind))
     reals = {a.dtype for a, kind in zip(arrays, kinds) if a is not None and kind in "ro"}
     if len(reals) > 1:
-        raise TypeError(f"{op.name}: inputs must share one dtype, got " + ", ".join(describe(a) for a in arrays if a is not None))
+        raise TypeError(f"{op.name}: inputs must share one dtype, got " + ", ".join(describe(a) for a in arrays if a is not None)
+                        + "; convert one with .astype")
     return tuple(arrays)
 
 

@@ -1,206 +1,796 @@
 """Tensor: an array that remembers which ops made it, so that gradients can be taken in reverse mode.
 
-The tape's nodes are op rows; each row's gradient rule is itself written in ops. With create_graph the rules see Tensors and can be
-differentiated again, otherwise they see plain arrays and cost nothing beyond their kernels.
+Its methods are the ops of pyops.functional under torch's names; how NumPy's own functions act on it is in numpy_functions.py.
+
+Rules that hold for all of them:
+- Comparisons, == and != among them, look at the numbers and return NumPy boolean arrays. A Tensor's hash is its identity.
+- Numbers (Python's, NumPy's, arrays without axes) take the dtype of the array that they meet, and so do integer and boolean arrays
+  beside a float one. Two float arrays must share one dtype.
+- Integer and boolean Tensors have no gradient; arithmetic on them is NumPy's.
+- `+=` and its like make a new Tensor. On a leaf that requires a gradient they write into `data`, within no_grad() only.
+- `t[index] = value` writes into `data`, and is refused where a gradient would be lost by it. A gradient of a call whose input was changed
+  so afterwards is refused. Writes to `t.data` itself, or to a view of it, are not seen.
+- `size` is the number of elements, as NumPy's, and can be called for the shape, as torch's: t.size == 6, t.size() == (2, 3), t.size(0) == 2.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+import builtins
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-_recording: ContextVar[bool] = ContextVar("pyops_recording", default=True)
+from . import numpy_functions, tape
+from .late import Late
+from .tape import Context, Node, no_grad, per_input, recording
+from .types import Array, Arrays, Dims, DType, Index, Number, Operand
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .. import functional as F
+    from ..ops.reduction import Extreme
+else:
+    F = Late("pyops.functional")
+
+_cast = Late("pyops.ops.cast")
+
+__all__ = ["Context", "Node", "Size", "Tensor", "grad", "no_grad", "per_input", "recording"]
+
+# Within the class these names are methods
+_bool, _float, _int = builtins.bool, builtins.float, builtins.int
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Within the block ops record nothing."""
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+class Size(int):
+    """A number of elements that can be called for the shape: t.size, t.size(), t.size(0)."""
+
+    shape: tuple[int, ...]
+
+    def __new__(cls, shape: tuple[int, ...]) -> Self:
+        count = 1
+        for n in shape:
+            count *= n
+        self = super().__new__(cls, count)
+        self.shape = shape
+        return self
+
+    def __call__(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)
 
 
-def recording() -> bool:
-    """Whether ops on Tensors are recorded here."""
-    return _recording.get()
+class Tensor(tape.OnTape):
+    """A NumPy array (`data`) with a gradient (`grad`, an array or, under create_graph, a Tensor) and a place on the tape.
 
-
-@dataclass(slots=True)
-class Node:
-    """One recorded call. `inputs` are as they were given; `outputs` are arrays."""
-    op: Any
-    inputs: tuple
-    attrs: dict
-    outputs: tuple
-
-
-@dataclass(slots=True)
-class Context:
-    """What a gradient rule sees. Values are arrays, or Tensors under create_graph.
-
-    g: gradient of the first output; grads: of each output, None where nothing depends on it; inputs, outputs: of the call;
-    attrs: its attributes; needs: per input, whether its gradient is wanted.
+    data: an array, a Tensor or an array of another library, which are taken as they are (not copied), or Python numbers, in lists or alone:
+    these become float32, int64 or bool. TypeError for what holds no numbers, and for requires_grad on other than float numbers.
     """
-    grads: tuple
-    inputs: tuple
-    outputs: tuple
-    attrs: dict
-    needs: tuple[bool, ...]
 
-    @property
-    def g(self):
-        return self.grads[0]
-
-
-def per_input(*rules: Callable | None) -> Callable:
-    """A gradient rule from one line an input: rule(g, ctx) -> gradient, or None where there is none. Unwanted ones are not run."""
-    def gradient(ctx: Context):
-        return tuple(rule(ctx.g, ctx) if rule and need else None for rule, need in zip(rules, ctx.needs))
-    return gradient
-
-
-class Tensor:
-    """A NumPy array (`data`) with a gradient (`grad`, an array or, under create_graph, a Tensor) and a place on the tape."""
-
-    __slots__ = ("data", "grad", "requires_grad", "node", "index", "__weakref__")
+    __slots__ = ()
     __array_priority__ = 1000
 
-    def __init__(self, data, requires_grad: bool = False):
-        self.data = np.asarray(data.data if isinstance(data, Tensor) else data)
+    def __init__(self, data: Any, requires_grad: _bool = False) -> None:
+        self.data: Array = data if type(data) is np.ndarray else _array_of(data)
         if requires_grad and self.data.dtype.kind != "f":
-            raise TypeError(f"Tensor: only float tensors have gradients, got {self.data.dtype}")
+            raise TypeError(f"Tensor: only float tensors have gradients, got {self.data.dtype}; give float numbers, or dtype float32 by .astype")
         self.requires_grad = requires_grad
-        self.grad = None
+        self.grad: Any = None
         self.node = None
-        self.index = 0
+        self.index = self.changed = 0
 
     @staticmethod
-    def __pyops_call__(op, inputs, attrs):
-        arrays = tuple(v.data if isinstance(v, Tensor) else v for v in inputs)
-        result = op(*arrays, **attrs)
-        outputs = result if isinstance(result, tuple) else (result,)
-        if _recording.get() and any(isinstance(v, Tensor) and v.requires_grad for v in inputs):
-            node = Node(op, inputs, attrs, outputs)
-            wrapped = tuple(_on_tape(o, node, i) for i, o in enumerate(outputs))
-        else:
-            wrapped = tuple(map(Tensor, outputs))
-        return wrapped if isinstance(result, tuple) else wrapped[0]
+    def __pyops_call__(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        return tape.record(op, inputs, attrs, Tensor)
 
-    def backward(self, gradient=None, create_graph: bool = False) -> None:
+    # ---- the tape
+
+    def backward(self, gradient: Any = None, create_graph: _bool = False) -> None:
         """Adds d(self)/d(leaf) to `grad` of every leaf that requires it. `gradient` is needed unless self has one element."""
-        for leaf, g in _gradients([self], [gradient], create_graph).items():
+        for leaf, g in tape.gradients([self], [gradient], create_graph, Tensor).items():
             leaf.grad = g if leaf.grad is None else leaf.grad + g
 
-    def detach(self) -> "Tensor":
+    def detach(self) -> Tensor:
+        """The same numbers (shared, not copied) without a gradient."""
         return Tensor(self.data)
 
-    def numpy(self) -> np.ndarray:
+    def requires_grad_(self, requires_grad: _bool = True) -> Self:
+        """Sets `requires_grad` of a leaf, and returns it. TypeError for whole numbers, ValueError for the result of an op."""
+        if self.node is not None and not requires_grad:
+            raise ValueError(f"requires_grad_: {_brief(self)} is the result of {self.node.op.name}, not a leaf; t.detach() is without gradient")
+        if requires_grad and self.dtype.kind != "f":
+            raise TypeError(f"requires_grad_: only float tensors have gradients, got {self.dtype}")
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> _bool:
+        """Whether no recorded op made it: gradients gather in leaves."""
+        return self.node is None
+
+    # ---- what it is
+
+    @property
+    def shape(self) -> tuple[_int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> _int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> Size:
+        """The number of elements; called, the shape: t.size(), t.size(0)."""
+        return Size(self.shape)
+
+    @property
+    def device(self) -> str:
+        """Always "cpu": arrays on a GPU are given to pyops.functional as they are."""
+        return "cpu"
+
+    @property
+    def itemsize(self) -> _int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> _int:
+        return self.dtype.itemsize * self.size
+
+    def dim(self) -> _int:
+        return self.ndim
+
+    def numel(self) -> _int:
+        return int(self.size)
+
+    def __len__(self) -> _int:
+        if not self.ndim:
+            raise TypeError("len() of a Tensor without axes")
+        return self.shape[0]
+
+    # ---- its numbers, for Python and NumPy
+
+    def numpy(self) -> Array:
+        """The array itself: shared, and without gradient."""
         return self.data
 
-    def item(self) -> float:
+    def item(self) -> Any:
+        """The only element as a Python number. ValueError unless there is one."""
+        if self.numbers("the value (item, float, int, a format)").size != 1:
+            raise ValueError(f"item: needs one element, {_brief(self)} has {self.data.size}; use tolist(), or an index")
         return self.data.item()
 
-    shape = property(lambda self: self.data.shape)
-    dtype = property(lambda self: self.data.dtype)
-    ndim = property(lambda self: self.data.ndim)
-    size = property(lambda self: self.data.size)
+    def tolist(self) -> Any:
+        """The elements as Python numbers in nested lists; a number where there are no axes."""
+        return self.data.tolist()
 
-    def __len__(self):
-        return len(self.data)
+    def __array__(self, dtype: Any = None, copy: _bool | None = None) -> Array:
+        return np.array(self.data, dtype, copy=copy)
 
-    def __array__(self, dtype=None, copy=None):
-        return np.array(self.data, dtype, copy=copy) if copy else np.asarray(self.data, dtype)
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return numpy_functions.ufunc(ufunc, method, inputs, kwargs)
 
-    def __repr__(self):
-        return f"Tensor({self.data!r}{', requires_grad=True' if self.requires_grad else ''})"
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return numpy_functions.function(function, args, kwargs)
+
+    def __dlpack__(self, **how: Any) -> Any:
+        return self.data.__dlpack__(**how)
+
+    def __dlpack_device__(self) -> tuple[Any, Any]:
+        return self.data.__dlpack_device__()
+
+    def __bool__(self) -> _bool:
+        if self.numbers("the truth (bool, if, while)").size != 1:
+            raise ValueError(f"the truth of {_brief(self)} is not defined: it has {self.data.size} elements, not one; "
+                             f"use .any() or .all() on a comparison")
+        return bool(self.data.item())
+
+    def __int__(self) -> _int:
+        return int(self.item())
+
+    def __float__(self) -> _float:
+        return float(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> _int:
+        if self.dtype.kind not in "iu" or self.ndim:
+            raise TypeError(f"only an integer Tensor without axes can be an index here, got {_brief(self)}")
+        return int(self.data)
+
+    def __round__(self, digits: _int | None = None) -> Any:
+        return round(self.item(), digits)
+
+    def __format__(self, spec: str) -> str:
+        if not self.ndim:
+            return format(self.item(), spec)
+        if not spec:
+            return str(self)
+        if self.data.size != 1:
+            raise TypeError(f"format {spec!r} needs one element, {_brief(self)} has {self.data.size}; take .mean() or .item(), or np.array2string")
+        return format(self.item(), spec)
+
+    def __repr__(self) -> str:
+        return self._text("Tensor")
+
+    def _text(self, name: str) -> str:
+        numbers = np.array2string(self.data, separator=", ", prefix=f"{name}(", threshold=100, edgeitems=3)
+        kind = "" if self.data.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.data.dtype}"
+        shape = f", shape={self.data.shape}" if self.data.size > 100 or not self.data.size else ""
+        graph = f", grad_fn=<{self.node.op.name}>" if self.node is not None else ", requires_grad=True" if self.requires_grad else ""
+        return f"{name}({numbers}{kind}{shape}{graph})"
+
+    # ---- copies and types
+
+    def clone(self) -> Tensor:
+        """A copy, through which gradients flow."""
+        return _cast.cast(self, self.dtype, copy=True)
+
+    def copy(self) -> Tensor:
+        """As clone, NumPy's name."""
+        return self.clone()
+
+    def __copy__(self) -> Tensor:
+        return self.clone() if self.node is not None else _restored(type(self), self.data, self.requires_grad, self.grad)
+
+    def astype(self, dtype: DType, copy: _bool = True) -> Tensor:
+        """The numbers in another type; between float types gradients flow. copy=False: itself where nothing changes."""
+        return _cast.cast(self, np.dtype(dtype), copy)
+
+    def to(self, *where: Any, dtype: DType = None, device: Any = None, **_: Any) -> Tensor:
+        """To a dtype, to that of another Tensor, or to "cpu", where it is; itself where nothing changes. ValueError for other devices."""
+        for w in where:
+            if isinstance(w, str) and w.partition(":")[0] in DEVICES or type(w).__name__ == "device":
+                device = w
+            elif w is not None and not isinstance(w, bool):
+                dtype = w.dtype if hasattr(w, "dtype") and hasattr(w, "shape") else w
+        check_device("Tensor.to", device)
+        return self if dtype is None else self.astype(dtype_of("Tensor.to", dtype), copy=False)
+
+    def type(self, dtype: DType) -> Tensor:
+        return self.to(dtype=dtype)
+
+    def float(self) -> Tensor:
+        return self.astype(np.float32, copy=False)
+
+    def double(self) -> Tensor:
+        return self.astype(np.float64, copy=False)
+
+    def long(self) -> Tensor:
+        return self.astype(np.int64, copy=False)
+
+    def int(self) -> Tensor:
+        return self.astype(np.int32, copy=False)
+
+    def bool(self) -> Tensor:
+        return self.astype(np.bool_, copy=False)
+
+    def cpu(self) -> Self:
+        return self
+
+    def contiguous(self) -> Tensor:
+        return self if self.data.flags.c_contiguous else self.clone()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.node is not None:
+            raise TypeError(f"{_brief(self)} is the result of {self.node.op.name}, and what made it cannot be pickled or deep-copied; "
+                            f"use t.detach() (or t.clone() for a copy on the tape)")
+        return _restored, (type(self), self.data, self.requires_grad, self.grad)
+
+    # ---- operators
+
+    def __add__(self, other: Operand) -> Tensor:
+        return _arithmetic("add", np.add, self, other, other)
+
+    def __radd__(self, other: Operand) -> Tensor:
+        return _arithmetic("add", np.add, other, self, other)
+
+    def __iadd__(self, other: Operand) -> Self:
+        return _in_place("+", np.add, self, other)
+
+    def __sub__(self, other: Operand) -> Tensor:
+        return _arithmetic("sub", np.subtract, self, other, other)
+
+    def __rsub__(self, other: Operand) -> Tensor:
+        return _arithmetic("sub", np.subtract, other, self, other)
+
+    def __isub__(self, other: Operand) -> Self:
+        return _in_place("-", np.subtract, self, other)
+
+    def __mul__(self, other: Operand) -> Tensor:
+        return _arithmetic("mul", np.multiply, self, other, other)
+
+    def __rmul__(self, other: Operand) -> Tensor:
+        return _arithmetic("mul", np.multiply, other, self, other)
+
+    def __imul__(self, other: Operand) -> Self:
+        return _in_place("*", np.multiply, self, other)
+
+    def __truediv__(self, other: Operand) -> Tensor:
+        return _arithmetic("div", np.divide, self, other, other)
+
+    def __rtruediv__(self, other: Operand) -> Tensor:
+        return _arithmetic("div", np.divide, other, self, other)
+
+    def __itruediv__(self, other: Operand) -> Self:
+        return _in_place("/", np.divide, self, other)
+
+    def __pow__(self, other: Operand) -> Tensor:
+        return _arithmetic("pow", np.power, self, other, other)
+
+    def __rpow__(self, other: Operand) -> Tensor:
+        return _arithmetic("pow", np.power, other, self, other)
+
+    def __ipow__(self, other: Operand) -> Self:
+        return _in_place("**", np.power, self, other)
+
+    def __matmul__(self, other: Operand) -> Tensor:
+        return _arithmetic("matmul", np.matmul, self, other, other)
+
+    def __rmatmul__(self, other: Operand) -> Tensor:
+        return _arithmetic("matmul", np.matmul, other, self, other)
+
+    def __imatmul__(self, other: Operand) -> Self:
+        return _in_place("@", np.matmul, self, other)
+
+    def __neg__(self) -> Tensor:
+        return F.neg(self) if self.dtype.kind == "f" else Tensor(-self.data)
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return F.abs(self) if self.dtype.kind == "f" else Tensor(np.abs(self.data))
+
+    # no rows: numpy_functions decides whether NumPy may compute them
+
+    def __floordiv__(self, other: Operand) -> Any:
+        return np.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Operand) -> Any:
+        return np.floor_divide(other, self)
+
+    def __mod__(self, other: Operand) -> Any:
+        return np.remainder(self, other)
+
+    def __rmod__(self, other: Operand) -> Any:
+        return np.remainder(other, self)
+
+    def __and__(self, other: Operand) -> Array:
+        return np.bitwise_and(self.data, _data(other))
+
+    def __or__(self, other: Operand) -> Array:
+        return np.bitwise_or(self.data, _data(other))
+
+    def __xor__(self, other: Operand) -> Array:
+        return np.bitwise_xor(self.data, _data(other))
+
+    def __invert__(self) -> Array:
+        return np.invert(self.data)
+
+    # ---- comparisons: boolean arrays
+
+    def __eq__(self, other: Any) -> Array:  # type: ignore[override]
+        return _compared(np.equal, self, other)
+
+    def __ne__(self, other: Any) -> Array:  # type: ignore[override]
+        return _compared(np.not_equal, self, other)
+
+    def __lt__(self, other: Any) -> Array:
+        return _compared(np.less, self, other)
+
+    def __le__(self, other: Any) -> Array:
+        return _compared(np.less_equal, self, other)
+
+    def __gt__(self, other: Any) -> Array:
+        return _compared(np.greater, self, other)
+
+    def __ge__(self, other: Any) -> Array:
+        return _compared(np.greater_equal, self, other)
+
+    def __hash__(self) -> _int:
+        return object.__hash__(self)
+
+    def __contains__(self, value: Operand) -> _bool:
+        return builtins.bool(np.any(self.data == _data(value)))
+
+    def any(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None) -> Any:
+        """Whether any element is true (not 0), along `dim`: a boolean array, or NumPy's bool."""
+        return np.any(self.data, _axes(dim if axis is None else axis), keepdims=keepdim)
+
+    def all(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None) -> Any:
+        """Whether all elements are true (not 0), along `dim`: a boolean array, or NumPy's bool."""
+        return np.all(self.data, _axes(dim if axis is None else axis), keepdims=keepdim)
+
+    # ---- elements
+
+    def __getitem__(self, index: Index) -> Tensor:
+        """Ints, slices, None and Ellipsis give a view; lists, integer arrays and boolean masks a copy, as NumPy's. Gradients flow."""
+        return F.getitem(self, index)
+
+    def __setitem__(self, index: Index, value: Operand) -> None:
+        """Writes into `data`. RuntimeError where a gradient would be lost: self is on the tape, or value requires a gradient."""
+        _refuse_lost_assignment(self, value)
+        self.numbers("an assignment to elements")
+        self.data[_plain_index(index)] = _data(value)
+        self.note_change()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("a Tensor without axes cannot be iterated over")
+        return iter(F.unbind(self))
+
+    # ---- elementwise
+
+    def abs(self) -> Tensor:
+        return F.abs(self)
+
+    def exp(self) -> Tensor:
+        return F.exp(self)
+
+    def expm1(self) -> Tensor:
+        return F.expm1(self)
+
+    def log(self) -> Tensor:
+        return F.log(self)
+
+    def log1p(self) -> Tensor:
+        return F.log1p(self)
+
+    def neg(self) -> Tensor:
+        return F.neg(self)
+
+    def reciprocal(self) -> Tensor:
+        return F.reciprocal(self)
+
+    def rsqrt(self) -> Tensor:
+        return F.rsqrt(self)
+
+    def sigmoid(self) -> Tensor:
+        return F.sigmoid(self)
+
+    def sqrt(self) -> Tensor:
+        return F.sqrt(self)
+
+    def square(self) -> Tensor:
+        return F.square(self)
+
+    def tanh(self) -> Tensor:
+        return F.tanh(self)
+
+    def erf(self) -> Tensor:
+        return F.erf(self)
+
+    def mul(self, other: Operand) -> Tensor:
+        return F.mul(self, other)
+
+    def div(self, other: Operand) -> Tensor:
+        return F.div(self, other)
+
+    def maximum(self, other: Operand) -> Tensor:
+        return F.maximum(self, other)
+
+    def minimum(self, other: Operand) -> Tensor:
+        return F.minimum(self, other)
+
+    def add(self, other: Operand, *, alpha: _float = 1) -> Tensor:
+        return F.add(self, other, alpha=alpha)
+
+    def sub(self, other: Operand, *, alpha: _float = 1) -> Tensor:
+        return F.sub(self, other, alpha=alpha)
+
+    def pow(self, exponent: Operand) -> Tensor:
+        return F.pow(self, exponent)
+
+    def clamp(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+        return F.clamp(self, min, max)
+
+    def clip(self, min: Operand | None = None, max: Operand | None = None) -> Tensor:
+        """As clamp, NumPy's name."""
+        return F.clamp(self, min, max)
+
+    def where(self, condition: Arrays, other: Operand) -> Tensor:
+        """self where condition is true, else other."""
+        return F.where(condition, self, other)
+
+    def masked_fill(self, mask: Arrays, value: Operand) -> Tensor:
+        """value where mask is true, else self."""
+        return F.where(mask, value, self)
+
+    def relu(self) -> Tensor:
+        return F.relu(self)
+
+    def gelu(self, approximate: str = "none") -> Tensor:
+        return F.gelu(self, approximate)
+
+    def softmax(self, dim: _int | None = None, *, axis: _int | None = None) -> Tensor:
+        return F.softmax(self, dim, axis=axis)
+
+    def log_softmax(self, dim: _int | None = None, *, axis: _int | None = None) -> Tensor:
+        return F.log_softmax(self, dim, axis=axis)
+
+    # ---- products
+
+    def matmul(self, other: Arrays) -> Tensor:
+        return F.matmul(self, other)
+
+    def mm(self, other: Arrays) -> Tensor:
+        return F.matmul(self, other)
+
+    def bmm(self, other: Arrays) -> Tensor:
+        return F.bmm(self, other)
+
+    def dot(self, other: Arrays) -> Any:
+        """NumPy's dot: of two vectors their inner product, as torch's."""
+        return np.dot(self, other)
+
+    # ---- reductions
+
+    def sum(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.sum(self, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def mean(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.mean(self, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def prod(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.prod(self, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def amax(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.amax(self, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def amin(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.amin(self, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def logsumexp(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.logsumexp(self, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def var(self, dim: Dims | None = None, *, correction: _int = 1, keepdim: _bool = False, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.var(self, dim, correction=correction, keepdim=keepdim, axis=axis, keepdims=keepdims)
+
+    def std(self, dim: Dims | None = None, *, correction: _int = 1, keepdim: _bool = False, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.std(self, dim, correction=correction, keepdim=keepdim, axis=axis, keepdims=keepdims)
+
+    def argmax(self, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.argmax(self, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def argmin(self, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.argmin(self, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def max(self, dim: Arrays | _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool | None = None) -> Any:
+        return F.max(self, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def min(self, dim: Arrays | _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool | None = None) -> Any:
+        return F.min(self, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def norm(self, p: _float | str = "fro", dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.norm(self, p, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    def vector_norm(self, ord: _float = 2, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+        return F.vector_norm(self, ord, dim, keepdim, axis=axis, keepdims=keepdims)
+
+    # ---- shapes
+
+    def reshape(self, *shape: _int | Sequence[_int]) -> Tensor:
+        """x.reshape(2, 3) and x.reshape((2, 3)) mean the same."""
+        return F.reshape(self, _sizes(shape))
+
+    def view(self, *shape: _int | Sequence[_int]) -> Tensor:
+        return F.reshape(self, _sizes(shape))
+
+    def view_as(self, other: Tensor) -> Tensor:
+        return F.reshape(self, other.shape)
+
+    def ravel(self) -> Tensor:
+        return F.reshape(self, (-1,))
+
+    def flatten(self, start_dim: _int = 0, end_dim: _int = -1) -> Tensor:
+        return F.flatten(self, start_dim, end_dim)
+
+    def unflatten(self, dim: _int, sizes: Sequence[_int]) -> Tensor:
+        return F.unflatten(self, dim, sizes)
+
+    def squeeze(self, dim: Dims | None = None, *, axis: Dims | None = None) -> Tensor:
+        return F.squeeze(self, dim, axis=axis)
+
+    def unsqueeze(self, dim: _int) -> Tensor:
+        return F.unsqueeze(self, dim)
+
+    def permute(self, *dims: _int | Sequence[_int]) -> Tensor:
+        return F.permute(self, _sizes(dims))
+
+    def transpose(self, *dims: _int | Sequence[_int] | None) -> Tensor:
+        """transpose(0, 1), torch's: two axes exchanged. transpose() and transpose((2, 0, 1)), NumPy's: all axes reversed, or in this order."""
+        if len(dims) == 2 and all(hasattr(d, "__index__") for d in dims):
+            return F.transpose(self, *dims)
+        if not dims or dims == (None,):
+            return self.T
+        return F.permute(self, _sizes(dims))
+
+    @property
+    def T(self) -> Tensor:
+        """The axes reversed, as NumPy's."""
+        return F.permute(self, tuple(range(self.ndim))[::-1])
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return F.transpose(self, -2, -1)
+
+    def t(self) -> Tensor:
+        return self.T
+
+    def swapaxes(self, axis1: _int, axis2: _int) -> Tensor:
+        return F.transpose(self, axis1, axis2)
+
+    def movedim(self, source: Dims, destination: Dims) -> Tensor:
+        return F.movedim(self, source, destination)
+
+    def expand(self, *sizes: _int | Sequence[_int]) -> Tensor:
+        return F.broadcast_to(self, _sizes(sizes))
+
+    def expand_as(self, other: Tensor) -> Tensor:
+        return F.broadcast_to(self, other.shape)
+
+    def broadcast_to(self, shape: Sequence[_int]) -> Tensor:
+        return F.broadcast_to(self, shape)
+
+    def flip(self, *dims: _int | Sequence[_int]) -> Tensor:
+        return F.flip(self, _sizes(dims))
+
+    def narrow(self, dim: _int, start: _int, length: _int) -> Tensor:
+        return F.narrow(self, dim, start, length)
+
+    def select(self, dim: _int, index: _int) -> Tensor:
+        return F.select(self, dim, index)
+
+    def split(self, split_size_or_sections: _int | Sequence[_int], dim: _int = 0) -> tuple[Tensor, ...]:
+        return F.split(self, split_size_or_sections, dim)
+
+    def chunk(self, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]:
+        return F.chunk(self, chunks, dim)
+
+    def unbind(self, dim: _int = 0) -> tuple[Tensor, ...]:
+        return F.unbind(self, dim)
 
 
-def _on_tape(array, node, index) -> Tensor:
-    """A Tensor for output `index` of `node`; integer outputs (indices) carry no gradient."""
-    tensor = Tensor(array)
-    if tensor.data.dtype.kind == "f":
-        tensor.requires_grad, tensor.node, tensor.index = True, node, index
+# ---- what goes in
+
+OPERANDS = (tape.OnTape, np.ndarray, np.generic, int, float)
+
+
+def _array_of(data: Any) -> Array:
+    """`data` as an array: its own where it has one; Python's numbers in the default types, float32, int64 and bool."""
+    if isinstance(data, tape.OnTape):
+        return data.data
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError("Tensor: a masked array would lose its mask; give .filled(value)")
+    python = isinstance(data, (list, tuple, range, float, int))
+    if python and _any_on_tape(data):
+        raise TypeError("Tensor: a list of Tensors that require gradients would lose them; join them by pyops.functional.stack")
+    array = np.from_dlpack(data) if hasattr(data, "__dlpack__") and not hasattr(data, "__array__") else np.asarray(data)
+    if array.dtype.kind not in "fiubc" and array.dtype.name != "bfloat16":
+        raise TypeError(f"Tensor: needs numbers, got {type(data).__name__} of {array.dtype}")
+    return array.astype(np.float32) if python and array.dtype == np.float64 and not _holds_arrays(data) else array
+
+
+def _holds_arrays(data: Any) -> bool:
+    """Whether the numbers in nested lists are NumPy's, whose type counts."""
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (np.ndarray, np.generic))
+
+
+def _any_on_tape(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and any(isinstance(v, tape.OnTape) and v.requires_grad for v in data)
+
+
+def _data(value: Any) -> Any:
+    return value.data if isinstance(value, tape.OnTape) else value
+
+
+def _plain_index(index: Any) -> Any:
+    return tuple(map(_data, index)) if isinstance(index, tuple) else _data(index)
+
+
+def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
+    """x.reshape(2, 3) and x.reshape((2, 3)) mean the same."""
+    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+
+
+def _axes(dim: Any) -> Any:
+    return tuple(dim) if isinstance(dim, list) else dim
+
+
+# ---- operators
+
+def _arithmetic(name: str, ufunc: np.ufunc, a: Any, b: Any, other: Any) -> Any:
+    """a op b, one of which is `other`, which may be of a type that no op takes."""
+    if not isinstance(other, OPERANDS) and not hasattr(other, "__dlpack__"):
+        return NotImplemented
+    x, y = _kind(a), _kind(b)
+    if x == "f" or y == "f" and (isinstance(other, (tape.OnTape, np.ndarray)) or other is not b):
+        return getattr(F, name)(a, b)
+    if "f" not in (x, y) and "c" not in (x, y) and ufunc is not np.divide:
+        return Tensor(ufunc(_data(a), _data(b)))
+    return getattr(F, name)(*(v.float() if isinstance(v, Tensor) and v.dtype.kind != "f" else v for v in (a, b)))
+
+
+def _kind(value: Any) -> str:
+    return value.dtype.kind if hasattr(value, "dtype") and hasattr(value.dtype, "kind") else "f" if isinstance(value, float) else "i" \
+        if isinstance(value, int) else "f"
+
+
+def _in_place(symbol: str, ufunc: np.ufunc, self: Any, other: Any) -> Any:
+    """`self op= other`: of a parameter within no_grad() in its memory; otherwise Python computes self = self op other."""
+    if self.node is not None or not self.requires_grad:
+        return NotImplemented
+    if recording():
+        raise RuntimeError(f"{symbol}= on {_brief(self)}, a leaf that requires a gradient, which would no longer be the parameter: "
+                           f"update it within pyops.no_grad(), or its .data")
+    self.data[...] = ufunc(self.data, _data(other))
+    self.note_change()
+    return self
+
+
+def _compared(ufunc: np.ufunc, self: Tensor, other: Any) -> Any:
+    if not isinstance(other, (*OPERANDS, list, tuple)) and not hasattr(other, "__dlpack__"):
+        return NotImplemented
+    return ufunc(self.numbers(f"the comparison {ufunc.__name__}"), _data(other))
+
+
+def _refuse_lost_assignment(self: Tensor, value: Any) -> None:
+    if self.node is not None:
+        raise RuntimeError(f"t[...] = value: {_brief(self)} is the result of {self.node.op.name}, whose gradient needs it; "
+                           f"use F.where(mask, value, t), or assign to t.clone().detach()")
+    if recording() and self.requires_grad:
+        raise RuntimeError(f"t[...] = value: {_brief(self)} requires a gradient, and the assignment would not be recorded; "
+                           f"do it within pyops.no_grad(), or use F.where(mask, value, t)")
+    if recording() and isinstance(value, tape.OnTape) and value.requires_grad:
+        raise RuntimeError("t[...] = value: value requires a gradient, which would be lost; use F.where or F.cat, or assign value.detach()")
+
+
+# ---- devices and types
+
+DEVICES = ("cpu", "cuda", "gpu", "mps", "xpu", "tpu", "npu", "meta")
+
+
+def check_device(name: str, device: Any) -> None:
+    """ValueError for any device but the host."""
+    if device is not None and str(device).partition(":")[0] != "cpu":
+        raise ValueError(f"{name}: there is no device {str(device)!r}: Tensors and modules lie in the host's memory. Ops of pyops.functional run on "
+                         f"a GPU where CuPy arrays or torch's CUDA tensors are given to them")
+
+
+def dtype_of(name: str, dtype: Any) -> np.dtype[Any]:
+    """`dtype` as NumPy's. TypeError for what is none, torch's among them."""
+    try:
+        return np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"{name}: {dtype!r} is no dtype of NumPy's, such as np.float32, and no device") from None
+
+
+def _brief(tensor: Any) -> str:
+    return f"a Tensor of {tensor.dtype}{list(tensor.shape)}"
+
+
+def _restored(kind: Any, data: Array, requires_grad: bool, gradient: Any) -> Any:
+    """A leaf, from a pickle or a copy."""
+    tensor = kind(data, requires_grad)
+    tensor.grad = gradient
     return tensor
 
 
-def _order(roots: Sequence[Tensor]) -> list[Node]:
-    """Nodes that `roots` depend on, consumers before producers (an explicit stack: graphs are deeper than Python's recursion)."""
-    order, seen = [], set()
-    stack = [(t.node, False) for t in roots if t.node is not None]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            stack += [(v.node, False) for v in node.inputs if isinstance(v, Tensor) and v.node is not None]
-    return order[::-1]
-
-
-def _seed(root: Tensor, gradient):
-    if not root.requires_grad:
-        raise ValueError("backward: this tensor does not depend on anything that requires a gradient")
-    if gradient is None:
-        if root.data.size != 1:
-            raise ValueError(f"backward: a tensor of shape {root.shape} needs `gradient`; only one element can do without")
-        return np.ones_like(root.data)
-    array = np.asarray(gradient.data if isinstance(gradient, Tensor) else gradient)
-    if array.shape != root.shape or array.dtype != root.dtype:
-        raise ValueError(f"backward: gradient is {array.dtype} {array.shape}, the tensor {root.dtype} {root.shape}")
-    return gradient
-
-
-def _gradients(roots, gradients, create_graph) -> dict[Tensor, Any]:
-    """Leaf -> gradient of the sum of roots weighted by gradients."""
-    leaves: dict[Tensor, Any] = {}
-    pending: dict[int, list] = {}
-
-    def give(tensor, g):
-        if tensor.node is None:
-            leaves[tensor] = g if tensor not in leaves else leaves[tensor] + g
-        else:
-            slots = pending.setdefault(id(tensor.node), [None] * len(tensor.node.outputs))
-            slots[tensor.index] = g if slots[tensor.index] is None else slots[tensor.index] + g
-
-    for root, gradient in zip(roots, gradients):
-        seed = _seed(root, gradient)
-        give(root, Tensor(seed) if create_graph and not isinstance(seed, Tensor) else
-             seed.data if isinstance(seed, Tensor) and not create_graph else seed)
-    wanted = {}
-    for node in _order(roots):
-        grads = pending.pop(id(node), None)
-        if grads is None:
-            continue
-        wanted = tuple(isinstance(v, Tensor) and v.requires_grad for v in node.inputs)
-        for value, g in zip(node.inputs, _apply(node, grads, wanted, create_graph), strict=True):
-            if g is not None and isinstance(value, Tensor) and value.requires_grad:
-                give(value, g)
-    return leaves
-
-
-def _apply(node, grads, needs, create_graph):
-    if node.op.gradient is None:
-        raise ValueError(f"backward: {node.op.name} has no gradient rule, so nothing can be differentiated through it (a second derivative?)")
-    if create_graph:
-        outputs = tuple(_on_tape(o, node, i) for i, o in enumerate(node.outputs))
-        return node.op.gradient(Context(tuple(grads), node.inputs, outputs, node.attrs, needs))
-    inputs = tuple(v.data if isinstance(v, Tensor) else v for v in node.inputs)
-    return node.op.gradient(Context(tuple(grads), inputs, node.outputs, node.attrs, needs))
-
-
-def grad(outputs, inputs: Sequence[Tensor], gradients=None, create_graph: bool = False) -> tuple:
+def grad(outputs: Tensor | Sequence[Tensor], inputs: Sequence[Tensor], gradients: Any = None, create_graph: bool = False) -> tuple[Any, ...]:
     """Gradients of the sum of `outputs` (weighted by `gradients`) for `inputs`, without touching their `.grad`.
 
     inputs must be leaves (made with requires_grad=True). A gradient is None where nothing depends on the input.
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     gradients = [None] * len(outputs) if gradients is None else [gradients] if not isinstance(gradients, (list, tuple)) else gradients
-    found = _gradients(outputs, gradients, create_graph)
+    found = tape.gradients(outputs, gradients, create_graph, Tensor)
     return tuple(found.get(t) for t in inputs)

@@ -57,19 +57,19 @@ class Traced(Tensor):
 
     def __init__(self, value: Value):
         self.value = value
-        self.requires_grad, self.node, self.grad, self.index = False, None, None, 0
+        self.requires_grad, self.node, self.grad = False, None, None
+        self.index = self.changed = 0
 
     @property
     def data(self):
         raise TraceError(f"compile: {self.value!r} is asked for its numbers at {caller()}; a compiled model cannot depend on them")
 
+    def numbers(self, what):
+        raise TraceError(f"compile: {what} of {self.value!r} at {caller()} needs its numbers; a compiled model cannot depend on them")
+
     shape = property(lambda self: self.value.shape)
     dtype = property(lambda self: self.value.dtype)
     ndim = property(lambda self: len(self.value.shape))
-    size = property(lambda self: self.value.size)
-
-    def __len__(self):
-        return self.value.shape[0]
 
     def __array__(self, dtype=None, copy=None):
         raise TraceError(f"compile: {self.value!r} is turned into an array at {caller()}; call ops of pyops.functional instead")

@@ -1,6 +1,7 @@
 """Elementwise functions, and arithmetic with broadcasting, under torch's names.
 
-Arithmetic takes arrays that broadcast, or a Python number in place of one of them: it becomes an array of the other's dtype.
+Arithmetic takes arrays that broadcast, or a number in place of one of them: it becomes an array of the other's dtype. So do NumPy's scalars,
+arrays without axes, and arrays of whole numbers and booleans beside float ones.
 """
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from ..core.registry import Op
 from ..core.tensor import Tensor
 from ..kernels.elementwise import reference
 from .broadcast import plan, sum_to
+from .cast import cast
 
 __all__ = ["abs", "add", "clamp", "div", "erf", "exp", "expm1", "log", "log1p", "maximum", "minimum", "mul", "neg", "pow",
            "reciprocal", "rsqrt", "sigmoid", "sqrt", "square", "sub", "tanh", "where"]
@@ -186,7 +188,36 @@ def operands(op, a, b):
         if is_number(a):
             raise TypeError(f"{op}: one of the operands must be an array, got {a!r} and {b!r}")
         return a, number(b, a)
-    return (number(a, b), b) if is_number(a) else (a, b)
+    if is_number(a):
+        return number(a, b), b
+    return (a, b) if a.dtype is b.dtype else matched(a, b)
+
+
+def matched(a, b):
+    """Two arrays of different types: whole numbers and booleans take the float type of the other; so do NumPy's scalars and arrays without
+    axes beside one with axes, as in torch. Anything else stays as it is, and is refused by the row.
+    """
+    if not isinstance(a, HOST) or not isinstance(b, HOST):
+        return a, b
+    floats = a.dtype.kind == "f", b.dtype.kind == "f"
+    weak = weakness(a), weakness(b)
+    if floats[0] and (b.dtype.kind in "iub" or floats[1] and weak[1] > weak[0]):
+        return a, in_type(b, a.dtype)
+    if floats[1] and (a.dtype.kind in "iub" or floats[0] and weak[0] > weak[1]):
+        return in_type(a, b.dtype), b
+    return a, b
+
+
+HOST = (np.ndarray, np.generic, Tensor)
+
+
+def weakness(value):
+    """How readily it takes another's float type: 2 for NumPy's scalars, 1 for arrays without axes, 0 for others."""
+    return 2 if isinstance(value, np.generic) else 0 if value.ndim else 1
+
+
+def in_type(value, dtype):
+    return cast(value, dtype, copy=False) if isinstance(value, Tensor) else np.asarray(value).astype(dtype)
 
 
 def add(input, other, *, alpha=1, out=None):
@@ -240,5 +271,6 @@ def where(condition, input, other, *, out=None):
     input, other = operands("where", input, other)
     if isinstance(condition, Tensor):
         condition = condition.data
-    condition = condition if isinstance(condition, np.ndarray) else np.from_dlpack(condition)
+    if not isinstance(condition, np.ndarray):
+        condition = np.from_dlpack(condition) if hasattr(condition, "__dlpack__") else np.asarray(condition)
     return WHERE(condition.astype(number(0, input).dtype), input, other, out=out)

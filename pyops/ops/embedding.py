@@ -95,7 +95,14 @@ def backward(k, g, index, *, rows, padding, by_frequency):
     return dweight
 
 
-EMBEDDING_BACKWARD = Op("embedding_backward", "ri", backward, reference.embedding_backward, kernels=("embedding_backward",))
+def again(ctx: Context):
+    """The gradient of scattering is looking up; where padding_idx or scale_grad_by_freq changed it, it is no derivative."""
+    if ctx.attrs["padding"] >= 0 or ctx.attrs["by_frequency"]:
+        raise ValueError("backward: embedding has no second derivative with padding_idx or scale_grad_by_freq")
+    return EMBEDDING(ctx.inputs[1], ctx.g, padding=-1, by_frequency=False), None
+
+
+EMBEDDING_BACKWARD = Op("embedding_backward", "ri", backward, reference.embedding_backward, again, kernels=("embedding_backward",))
 EMBEDDING = Op(
     "embedding", "ir", forward, reference.embedding, gradient, check,
     kernels=("embedding",),

@@ -12,12 +12,18 @@ from typing import NamedTuple
 from ..core.registry import Op
 from ..kernels.reduction import reference
 from . import elementwise
+from .axis import axis_or_dim
 from .broadcast import SUM, plan, reduction_plan
 
 __all__ = ["amax", "amin", "argmax", "argmin", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var", "vector_norm"]
 
 
 # ---- axes
+
+def named(op, dim, axis, keepdim, keepdims):
+    """dim and keepdim of a call, which may name them as NumPy does."""
+    return (dim if axis is None else axis_or_dim(op, None if dim == () else dim, axis)), keepdim if keepdims is None else keepdims
+
 
 def axes(op, x, dim, keepdim):
     """The reduced axes, sorted, and the result's shape."""
@@ -171,35 +177,35 @@ ARG_MIN = arg_row("arg_min")
 
 # ---- public functions
 
-def sum(input, dim=None, keepdim=False, *, out=None):
+def sum(input, dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
     """The sum over `dim`; 0 over nothing. float32 or float64."""
-    dims, shape = axes("sum", input, dim, keepdim)
+    dims, shape = axes("sum", input, *named("sum", dim, axis, keepdim, keepdims))
     return SUM(input, dims=dims, shape=shape, out=out)
 
 
-def mean(input, dim=None, keepdim=False, *, out=None):
+def mean(input, dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
     """The mean over `dim`; NaN over nothing."""
-    dims, shape = axes("mean", input, dim, keepdim)
+    dims, shape = axes("mean", input, *named("mean", dim, axis, keepdim, keepdims))
     n = count_of(input.shape, dims)
     return SUM(input, dims=dims, shape=shape, scale=1 / n if n else math.nan, out=out)
 
 
-def prod(input, dim=None, keepdim=False, *, out=None):
+def prod(input, dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
     """The product over `dim`; 1 over nothing. The gradient is right where factors are 0 too."""
-    dims, shape = axes("prod", input, dim, keepdim)
+    dims, shape = axes("prod", input, *named("prod", dim, axis, keepdim, keepdims))
     return PROD(input, dims=dims, shape=shape, out=out)
 
 
-def amax(input, dim=(), keepdim=False, *, out=None):
+def amax(input, dim=(), keepdim=False, *, axis=None, keepdims=None, out=None):
     """The largest over `dim`, NaN if one is there. Equals share the gradient."""
-    dims, shape = axes("amax", input, dim, keepdim)
+    dims, shape = axes("amax", input, *named("amax", dim, axis, keepdim, keepdims))
     needs_elements("amax", input, dims)
     return AMAX(input, dims=dims, shape=shape, out=out)
 
 
-def amin(input, dim=(), keepdim=False, *, out=None):
+def amin(input, dim=(), keepdim=False, *, axis=None, keepdims=None, out=None):
     """The smallest over `dim`, NaN if one is there. Equals share the gradient."""
-    dims, shape = axes("amin", input, dim, keepdim)
+    dims, shape = axes("amin", input, *named("amin", dim, axis, keepdim, keepdims))
     needs_elements("amin", input, dims)
     return AMIN(input, dims=dims, shape=shape, out=out)
 
@@ -210,8 +216,9 @@ class Extreme(NamedTuple):
     indices: object
 
 
-def arg_extreme(op, row, input, dim, keepdim):
+def arg_extreme(op, row, input, dim, keepdim, axis=None, keepdims=None):
     """Values and int64 indices along one axis, or of the whole array read as one axis."""
+    dim, keepdim = named(op, dim, axis, keepdim, keepdims)
     dims, shape = axes(op, input, dim, keepdim)
     if dim is not None and len(dims) > 1:
         raise ValueError(f"{op}: dim must be one axis, got {dim}")
@@ -222,64 +229,68 @@ def arg_extreme(op, row, input, dim, keepdim):
     return row(input, outer=math.prod(sizes[:dims[0]]), n=sizes[dims[0]], inner=math.prod(sizes[dims[0] + 1:]), shape=shape)
 
 
-def max(input, dim=None, keepdim=False):
+def max(input, dim=None, keepdim=False, *, axis=None, keepdims=None):
     """max(x): the largest of all, as amax. max(x, dim): (values, indices) along that axis, the first of equals. max(x, y): maximum."""
     if hasattr(dim, "shape"):
         return elementwise.maximum(input, dim)
-    return amax(input) if dim is None else Extreme(*arg_extreme("max", ARG_MAX, input, dim, keepdim))
+    dim, keepdim = named("max", dim, axis, keepdim, keepdims)
+    return amax(input, None, keepdim) if dim is None else Extreme(*arg_extreme("max", ARG_MAX, input, dim, keepdim))
 
 
-def min(input, dim=None, keepdim=False):
+def min(input, dim=None, keepdim=False, *, axis=None, keepdims=None):
     """min(x): the smallest of all, as amin. min(x, dim): (values, indices) along that axis, the first of equals. min(x, y): minimum."""
     if hasattr(dim, "shape"):
         return elementwise.minimum(input, dim)
-    return amin(input) if dim is None else Extreme(*arg_extreme("min", ARG_MIN, input, dim, keepdim))
+    dim, keepdim = named("min", dim, axis, keepdim, keepdims)
+    return amin(input, None, keepdim) if dim is None else Extreme(*arg_extreme("min", ARG_MIN, input, dim, keepdim))
 
 
-def argmax(input, dim=None, keepdim=False):
+def argmax(input, dim=None, keepdim=False, *, axis=None, keepdims=None):
     """int64 index of the first largest along `dim`, or in the flattened array. A NaN counts as largest."""
-    return arg_extreme("argmax", ARG_MAX, input, dim, keepdim)[1]
+    return arg_extreme("argmax", ARG_MAX, input, dim, keepdim, axis, keepdims)[1]
 
 
-def argmin(input, dim=None, keepdim=False):
+def argmin(input, dim=None, keepdim=False, *, axis=None, keepdims=None):
     """int64 index of the first smallest along `dim`, or in the flattened array. A NaN counts as smallest."""
-    return arg_extreme("argmin", ARG_MIN, input, dim, keepdim)[1]
+    return arg_extreme("argmin", ARG_MIN, input, dim, keepdim, axis, keepdims)[1]
 
 
-def moment(op, input, dim, correction, keepdim, root, out):
+def moment(op, input, dim, keepdim, correction, root, out):
     dims, shape = axes(op, input, dim, keepdim)
     return VAR(input, dims=dims, shape=shape, count=count_of(input.shape, dims), correction=correction, root=root, out=out)[0]
 
 
-def var(input, dim=None, *, correction=1, keepdim=False, out=None):
+def var(input, dim=None, *, correction=1, keepdim=False, axis=None, keepdims=None, out=None):
     """The mean squared distance from the mean over `dim`, with n - correction in place of n; two passes, so that it does not cancel."""
-    return moment("var", input, dim, correction, keepdim, False, out)
+    return moment("var", input, *named("var", dim, axis, keepdim, keepdims), correction, False, out)
 
 
-def std(input, dim=None, *, correction=1, keepdim=False, out=None):
+def std(input, dim=None, *, correction=1, keepdim=False, axis=None, keepdims=None, out=None):
     """The square root of var. Its gradient is 0 where it is 0."""
-    return moment("std", input, dim, correction, keepdim, True, out)
+    return moment("std", input, *named("std", dim, axis, keepdim, keepdims), correction, True, out)
 
 
-def logsumexp(input, dim, keepdim=False, *, out=None):
+def logsumexp(input, dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
     """log(sum of e^x) over `dim`, taken from the maximum so that it does not overflow. -inf over nothing."""
+    dim, keepdim = named("logsumexp", dim, axis, keepdim, keepdims)
     dims, shape = axes("logsumexp", input, dim, keepdim)
     return LOGSUMEXP(input, dims=dims, shape=shape, out=out)[0]
 
 
-def vector_norm(x, ord=2, dim=None, keepdim=False, *, out=None):
+def vector_norm(x, ord=2, dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
     """(sum of |x|^ord)^(1/ord) over `dim`: inf and -inf are the largest and smallest |x|, 0 counts what is not 0."""
+    dim, keepdim = named("vector_norm", dim, axis, keepdim, keepdims)
     if math.isinf(ord):
         return (amax if ord > 0 else amin)(elementwise.abs(x), dim, keepdim, out=out)
     dims, shape = axes("vector_norm", x, dim, keepdim)
     return NORM(x, dims=dims, shape=shape, p=float(ord), out=out)
 
 
-def norm(input, p="fro", dim=None, keepdim=False, *, out=None):
+def norm(input, p="fro", dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
     """vector_norm with torch.norm's arguments: 'fro' means 2."""
     if p == "fro":
         p = 2
     if isinstance(p, str):
         raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
-    return vector_norm(input, p, dim, keepdim, out=out)
+    return vector_norm(input, p, *named("norm", dim, axis, keepdim, keepdims), out=out)
 

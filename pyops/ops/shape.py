@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
+from .axis import axis_or_dim, required_axis
 from ..kernels.shape import reference
 
 __all__ = ["broadcast_to", "cat", "chunk", "flatten", "flip", "getitem", "movedim", "narrow", "permute", "reshape", "select", "split",
@@ -36,15 +37,16 @@ def unflatten(input, dim, sizes):
     return _view(RESHAPE, input, shape=old[:dim] + _resolved("unflatten", old[dim:dim + 1], tuple(sizes)) + old[dim + 1:])
 
 
-def squeeze(input, dim=None):
+def squeeze(input, dim=None, *, axis=None):
     """Without the axes of size one: all of them, or those among `dim` (an int or a tuple)."""
+    dim = dim if axis is None else axis_or_dim("squeeze", dim, axis)
     return _view(RESHAPE, input, shape=_squeezed(tuple(input.shape), tuple(dim) if isinstance(dim, list) else dim))
 
 
-def unsqueeze(input, dim):
+def unsqueeze(input, dim=None, *, axis=None):
     """With a new axis of size one before axis `dim` of the result."""
     old = tuple(input.shape)
-    dim = _axis("unsqueeze", dim, len(old) + 1)
+    dim = _axis("unsqueeze", dim if axis is None and dim is not None else required_axis("unsqueeze", dim, axis), len(old) + 1)
     return _view(RESHAPE, input, shape=old[:dim] + (1,) + old[dim:])
 
 
@@ -87,8 +89,16 @@ def broadcast_to(input, shape):
 
 
 def getitem(input, index):
-    """input[index] for basic indexing: ints, slices (of any step), None and Ellipsis. Other indices raise TypeError."""
-    index = tuple(map(_index, index if isinstance(index, tuple) else (index,)))
+    """input[index] as NumPy has it: a view for ints, slices (of any step), None and Ellipsis; a new array for lists, integer arrays
+    and boolean masks, whose gradient adds up where an element is taken twice.
+
+    IndexError for an index outside its axis, for more indices than axes, and for a mask whose shape is not that of its axes.
+    """
+    index = index if isinstance(index, tuple) else (index,)
+    if not all(map(_is_basic, index)):
+        from .indexing import advanced
+        return advanced(input, index)
+    index = tuple(i if i is None or i is Ellipsis or isinstance(i, slice) else as_int(i) for i in index)
     taken = sum(i is not None and i is not Ellipsis for i in index)
     if taken > len(input.shape) or index.count(Ellipsis) > 1:
         raise IndexError(f"getitem: {index} has {taken} indices, input {tuple(input.shape)} {len(input.shape)} axes")
@@ -113,18 +123,18 @@ def narrow(input, dim, start, length):
     return _slice(input, dim, begin, begin + length)
 
 
-def flip(input, dims):
+def flip(input, dims=None, *, axis=None):
     """Reversed along `dims` (an int or several), as a view."""
-    n = len(input.shape)
+    n, dims = len(input.shape), dims if axis is None and dims is not None else required_axis("flip", dims, axis)
     order = [_axis("flip", d, n) for d in ((dims,) if isinstance(dims, (int, np.integer)) else dims)]
     if len(set(order)) < len(order):
         raise ValueError(f"flip: dims {dims} name an axis of input {tuple(input.shape)} twice")
     return _view(GETITEM, input, index=tuple(slice(None, None, -1) if d in order else slice(None) for d in range(n)))
 
 
-def split(tensor, split_size_or_sections, dim=0):
+def split(tensor, split_size_or_sections, dim=0, *, axis=None):
     """Pieces along axis `dim` as a tuple of views: of the given size (the last may be smaller), or of the given sizes."""
-    dim = _axis("split", dim, len(tensor.shape))
+    dim = _axis("split", dim if axis is None else axis_or_dim("split", dim, axis, 0), len(tensor.shape))
     size, sections = tensor.shape[dim], split_size_or_sections
     if isinstance(sections, (int, np.integer)):
         if sections < 0 or (sections == 0 and size):
@@ -136,22 +146,22 @@ def split(tensor, split_size_or_sections, dim=0):
     return tuple(_slice(tensor, dim, end - n, end) for n, end in zip(sections, ends))
 
 
-def chunk(input, chunks, dim=0):
+def chunk(input, chunks, dim=0, *, axis=None):
     """At most `chunks` pieces of equal size along axis `dim` (the last may be smaller), as a tuple of views."""
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be positive, got {chunks}")
-    dim = _axis("chunk", dim, len(input.shape))
+    dim = _axis("chunk", dim if axis is None else axis_or_dim("chunk", dim, axis, 0), len(input.shape))
     size = input.shape[dim]
     return split(input, -(-size // chunks), dim) if size else split(input, [0] * chunks, dim)
 
 
-def unbind(input, dim=0):
+def unbind(input, dim=0, *, axis=None):
     """The entries of axis `dim` as a tuple of views without the axis."""
-    dim = _axis("unbind", dim, len(input.shape))
+    dim = _axis("unbind", dim if axis is None else axis_or_dim("unbind", dim, axis, 0), len(input.shape))
     return tuple(select(input, dim, i) for i in range(input.shape[dim]))
 
 
-def cat(tensors, dim=0, *, out=None):
+def cat(tensors, dim=0, *, axis=None, out=None):
     """Arrays joined along axis `dim`; all other axes must agree. As in torch, an input of shape (0,) is left out.
 
     Returns a new array. ValueError where ranks or shapes do not fit, or with no input.
@@ -160,16 +170,17 @@ def cat(tensors, dim=0, *, out=None):
     kept = tuple(t for t in tensors if tuple(t.shape) != (0,)) or tensors
     if not kept:
         raise ValueError("cat: needs at least one input")
+    dim = dim if axis is None else axis_or_dim("cat", dim, axis, 0)
     return CAT(*kept, dim=_joint_axis(tuple(tuple(t.shape) for t in kept), dim), out=out)
 
 
-def stack(tensors, dim=0, *, out=None):
+def stack(tensors, dim=0, *, axis=None, out=None):
     """Arrays of one shape joined along a new axis `dim`. Returns a new array; ValueError where shapes differ."""
     tensors = tuple(tensors)
     shapes = {tuple(t.shape) for t in tensors}
     if len(shapes) != 1:
         raise ValueError(f"stack: inputs must share one shape, got {sorted(shapes) if shapes else 'no input'}")
-    dim = _axis("stack", dim, len(shapes.pop()) + 1)
+    dim = _axis("stack", dim if axis is None else axis_or_dim("stack", dim, axis, 0), len(shapes.pop()) + 1)
     return CAT(*(unsqueeze(t, dim) for t in tensors), dim=dim, out=out)
 
 
@@ -195,12 +206,10 @@ def _axis(name, dim, n):
     return as_int(dim) % n
 
 
-def _index(i):
-    if i is None or i is Ellipsis or isinstance(i, slice):
-        return i
-    if isinstance(i, (bool, np.bool_)) or not hasattr(i, "__index__") or getattr(i, "ndim", 0):
-        raise TypeError(f"getitem: only ints, slices, None and Ellipsis index here, got {type(i).__name__}")
-    return as_int(i)
+def _is_basic(i):
+    """Whether NumPy answers this index with a view."""
+    return i is None or i is Ellipsis or isinstance(i, slice) or \
+        hasattr(i, "__index__") and not isinstance(i, (bool, np.bool_)) and not getattr(i, "ndim", 0)
 
 
 @lru_cache(4096)

@@ -1,6 +1,7 @@
 """softmax along an axis and its logarithm."""
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from operator import index
 
@@ -8,33 +9,39 @@ import numpy as np
 
 from ..core.registry import Op
 from ..kernels.softmax import reference
+from .axis import axis_or_dim
 from .elementwise import neg
 
 __all__ = ["log_softmax", "softmax", "softmin"]
 
 
-def softmax(input, dim=None, *, dtype=None, out=None):
+def softmax(input, dim=None, *, axis=None, dtype=None, out=None):
     """e^x over its sum along axis `dim`, computed from x - max. input: any shape, float32 or float64; returns an array like input.
 
-    dim None takes axis 0 of inputs of 0, 1 or 3 axes and axis 1 of others, as torch does; better say which. dtype converts an array
+    dim None takes axis 0 of inputs of 0, 1 or 3 axes and axis 1 of others, as torch does, and warns. axis is dim. dtype converts an array
     input first. A line that holds NaN or +inf, or -inf only, is NaN. ValueError for an axis that input does not have.
     """
-    return _along("softmax", SOFTMAX, input, dim, dtype, out)
+    return _along("softmax", SOFTMAX, input, dim, axis, dtype, out)
 
 
-def log_softmax(input, dim=None, *, dtype=None, out=None):
+def log_softmax(input, dim=None, *, axis=None, dtype=None, out=None):
     """log(softmax(input, dim)) without its underflow: x - max - log(sum of e^(x - max)). Arguments and errors as for softmax."""
-    return _along("log_softmax", LOG_SOFTMAX, input, dim, dtype, out)
+    return _along("log_softmax", LOG_SOFTMAX, input, dim, axis, dtype, out)
 
 
-def softmin(input, dim=None, *, dtype=None, out=None):
+def softmin(input, dim=None, *, axis=None, dtype=None, out=None):
     """softmax(-input, dim). Arguments and errors as for softmax."""
-    return _along("softmin", SOFTMAX, neg(_typed("softmin", input, dtype)), dim, None, out)
+    return _along("softmin", SOFTMAX, neg(_typed("softmin", input, dtype)), dim, axis, None, out)
 
 
-def _along(name, op, input, dim, dtype, out):
+def _along(name, op, input, dim, axis, dtype, out):
     if dtype is not None:
         input = _typed(name, input, dtype)
+    if axis is not None:
+        dim = axis_or_dim(name, dim, axis)
+    if dim is None:
+        warnings.warn(f"{name} without dim takes axis {_axis(name, len(input.shape), None)} of shape {tuple(input.shape)}; say which, dim=-1 or another",
+                      UserWarning, stacklevel=4)
     return op(input, dim=_axis(name, len(input.shape), dim), out=out)
 
 

@@ -14,7 +14,8 @@ import torch
 
 from .. import functional as F
 from ..ops.convolution import CHANNEL_SUM
-from ..core.tensor import Tensor, _gradients
+from ..core import tape
+from ..core.tensor import Tensor
 from .aten import TABLE, per_axis
 from .eager import convolution_backward
 
@@ -168,7 +169,7 @@ def by_tape(function):
             return value
         results = function(*map(leaf, args))
         results = list(results) if isinstance(results, tuple) else [results]
-        found = _gradients(results, grads, False)
+        found = tape.gradients(results, grads, False, Tensor)
         return [np.zeros_like(v.data) if found.get(v) is None else found[v] for v, need in zip(leaves, needs) if need]
     return backward
 

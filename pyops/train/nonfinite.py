@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.tensor import Tensor, _order
+from ..core.tape import order
+from ..core.tensor import Tensor
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def first_non_finite(model, loss, inputs: np.ndarray, targets) -> NonFinite | No
             return described(name.rpartition(".")[0] or type(model).__name__, what, name, array)
     with owners(model) as owner, np.errstate(all="ignore"):
         value = loss(model(Tensor(inputs)), targets)
-    for node in reversed(_order([value])):
+    for node in reversed(order([value])):
         for array in node.outputs:
             if not finite(array):
                 layer = owner.get(id(node), "loss")

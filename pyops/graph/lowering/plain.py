@@ -23,6 +23,7 @@ class Recorder:
     def __init__(self, low: Lowering, node: Node):
         self.low, self.node = low, node
         self.arrays: list[tuple[int, np.ndarray, Ref]] = []   # address, stand-in, where it is
+        self.made: list[object] = []   # buffers that the glue allocated
         self.calls = 0
 
     def stand_in(self, ref: Ref) -> np.ndarray:
@@ -38,7 +39,9 @@ class Recorder:
 
     def empty(self, shape, dtype=None):
         shape, dtype = tuple(int(s) for s in np.atleast_1d(shape)) if not isinstance(shape, tuple) else shape, np.dtype(dtype or self.dtype)
-        return self.stand_in(Ref(self.low.buffer(int(np.prod(shape)), dtype), 0, shape, dtype))
+        ref = Ref(self.low.buffer(int(np.prod(shape)), dtype), 0, shape, dtype)
+        self.made.append(ref.buffer)
+        return self.stand_in(ref)
 
     def find(self, array: np.ndarray) -> Ref | None:
         """Where the memory of `array` lies in the program; None for memory of its own."""
@@ -100,6 +103,8 @@ def place(low: Lowering, recorder: Recorder, value: Value, array: np.ndarray) ->
     if ref is None:
         if recorder.calls == 0 and not any(isinstance(v, Value) for v in recorder.node.inputs):
             raise Declined("its result is a constant")
+        raise ValueError(outside_of_kernels(value.node))
+    if not recorder.calls and array.size and any(ref.buffer is b for b in recorder.made):   # written by the glue itself
         raise ValueError(outside_of_kernels(value.node))
     if array.flags.c_contiguous:
         low.planar[value] = Ref(ref.buffer, ref.offset, value.shape, value.dtype)

@@ -1,0 +1,195 @@
+"""The tape: which ops made a value, and the walk back over them that gives gradients.
+
+Nodes are calls of op rows; each row's gradient rule is itself written in ops. With create_graph the rules see Tensors and can be
+differentiated again, otherwise they see plain arrays and cost nothing beyond their kernels.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+_recording: ContextVar[bool] = ContextVar("pyops_recording", default=True)
+_changes = 0   # how many times a Tensor was changed in place, in this process
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Within the block ops record nothing."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def recording() -> bool:
+    """Whether ops on Tensors are recorded here."""
+    return _recording.get()
+
+
+class OnTape:
+    """What the tape knows of a Tensor.
+
+    data: the array. grad: its gradient, an array or, under create_graph, a Tensor. node, index: the call that made it and which of its
+    outputs it is; None for a leaf. changed: the count of changes in place when it last was changed so.
+    """
+
+    __slots__ = ("data", "grad", "requires_grad", "node", "index", "changed", "__weakref__")
+
+    data: Any
+    grad: Any
+    requires_grad: bool
+    node: Node | None
+    index: int
+    changed: int
+
+    def numbers(self, what: str) -> Any:
+        """`data`, for `what`: a value that has a shape only says who asked."""
+        return self.data
+
+    def note_change(self) -> None:
+        """Called after `data` was written to: gradients of earlier calls that read it would be wrong, and are refused."""
+        global _changes
+        _changes += 1
+        self.changed = _changes
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Node:
+    """One recorded call. `inputs` are as they were given; `outputs` are arrays; `made` is the count of changes in place at the time."""
+    op: Any
+    inputs: tuple
+    attrs: dict
+    outputs: tuple
+    made: int
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} of {', '.join(map(_brief, self.inputs))}>"
+
+
+def _brief(value: Any) -> str:
+    return f"{value.dtype}{list(value.shape)}" if hasattr(value, "shape") else repr(value)
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Context:
+    """What a gradient rule sees. Values are arrays, or Tensors under create_graph.
+
+    g: gradient of the first output; grads: of each output, None where nothing depends on it; inputs, outputs: of the call;
+    attrs: its attributes; needs: per input, whether its gradient is wanted.
+    """
+    grads: tuple
+    inputs: tuple
+    outputs: tuple
+    attrs: dict
+    needs: tuple[bool, ...]
+
+    @property
+    def g(self) -> Any:
+        return self.grads[0]
+
+
+def per_input(*rules: Callable | None) -> Callable:
+    """A gradient rule from one line an input: rule(g, ctx) -> gradient, or None where there is none. Unwanted ones are not run."""
+    def gradient(ctx: Context) -> tuple:
+        return tuple(rule(ctx.g, ctx) if rule and need else None for rule, need in zip(rules, ctx.needs))
+    return gradient
+
+
+def record(op: Any, inputs: tuple, attrs: dict, kind: type) -> Any:
+    """op(*inputs) on the arrays of `inputs`, wrapped as `kind`, and on the tape where an input requires a gradient."""
+    arrays = tuple([v.data if isinstance(v, OnTape) else v for v in inputs])
+    result = op(*arrays, **attrs)
+    outputs = result if isinstance(result, tuple) else (result,)
+    if _recording.get() and any([isinstance(v, OnTape) and v.requires_grad for v in inputs]):
+        node = Node(op, inputs, attrs, outputs, _changes)
+        wrapped = tuple([on_tape(kind, o, node, i) for i, o in enumerate(outputs)])
+    else:
+        wrapped = tuple([kind(o) for o in outputs])
+    return wrapped if isinstance(result, tuple) else wrapped[0]
+
+
+def on_tape(kind: type, array: Any, node: Node, index: int) -> Any:
+    """A Tensor for output `index` of `node`; integer outputs (indices) carry no gradient."""
+    tensor = kind(array)
+    if tensor.data.dtype.kind == "f":
+        tensor.requires_grad, tensor.node, tensor.index = True, node, index
+    return tensor
+
+
+def order(roots: Sequence[OnTape]) -> list[Node]:
+    """Nodes that `roots` depend on, consumers before producers (an explicit stack: graphs are deeper than Python's recursion)."""
+    found: list[Node] = []
+    seen: set[int] = set()
+    stack = [(t.node, False) for t in roots if t.node is not None]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            found.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack += [(v.node, False) for v in node.inputs if isinstance(v, OnTape) and v.node is not None]
+    return found[::-1]
+
+
+def _seed(root: OnTape, gradient: Any) -> Any:
+    shape = tuple(root.data.shape)
+    if not root.requires_grad:
+        raise ValueError("backward: this tensor does not depend on anything that requires a gradient")
+    if gradient is None:
+        if root.data.size != 1:
+            raise ValueError(f"backward: a tensor of shape {shape} needs `gradient`; only one element can do without (take .sum() or .mean())")
+        return np.ones_like(root.data)
+    if isinstance(gradient, (int, float)):
+        gradient = np.asarray(gradient, root.data.dtype)
+    array = np.asarray(gradient.data if isinstance(gradient, OnTape) else gradient)
+    if array.shape != shape or array.dtype != root.data.dtype:
+        raise ValueError(f"backward: gradient is {array.dtype} {array.shape}, the tensor {root.data.dtype} {shape}")
+    return gradient if isinstance(gradient, OnTape) else array
+
+
+def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool, kind: type) -> dict[Any, Any]:
+    """Leaf -> gradient of the sum of roots weighted by seeds; as Tensors of `kind` under create_graph."""
+    leaves: dict[Any, Any] = {}
+    pending: dict[int, list] = {}
+
+    def give(tensor: OnTape, g: Any) -> None:
+        if tensor.node is None:
+            leaves[tensor] = g if tensor not in leaves else leaves[tensor] + g
+        else:
+            slots = pending.setdefault(id(tensor.node), [None] * len(tensor.node.outputs))
+            slots[tensor.index] = g if slots[tensor.index] is None else slots[tensor.index] + g
+
+    for root, seed in zip(roots, seeds):
+        seed = _seed(root, seed)
+        give(root, kind(seed) if create_graph and not isinstance(seed, OnTape) else
+             seed.data if isinstance(seed, OnTape) and not create_graph else seed)
+    for node in order(roots):
+        grads = pending.pop(id(node), None)
+        if grads is None:
+            continue
+        wanted = tuple([isinstance(v, OnTape) and v.requires_grad for v in node.inputs])
+        for value, g in zip(node.inputs, _apply(node, grads, wanted, create_graph, kind), strict=True):
+            if g is not None and isinstance(value, OnTape) and value.requires_grad:
+                give(value, g)
+    return leaves
+
+
+def _apply(node: Node, grads: list, needs: tuple[bool, ...], create_graph: bool, kind: type) -> Sequence[Any]:
+    if node.op.gradient is None:
+        raise ValueError(f"backward: {node.op.name} has no gradient rule, so nothing can be differentiated through it (a second derivative?)")
+    for i, value in enumerate(node.inputs):
+        if isinstance(value, OnTape) and value.changed > node.made:
+            raise RuntimeError(f"backward: input {i} of {node.op.name}, {_brief(value)}, was changed in place after the call, "
+                               f"so its gradient would be wrong; change a copy (t.clone()), or after backward")
+    if create_graph:
+        outputs = tuple(on_tape(kind, o, node, i) for i, o in enumerate(node.outputs))
+        return node.op.gradient(Context(tuple(grads), node.inputs, outputs, node.attrs, needs))
+    inputs = tuple([v.data if isinstance(v, OnTape) else v for v in node.inputs])
+    return node.op.gradient(Context(tuple(grads), inputs, node.outputs, node.attrs, needs))

@@ -1,0 +1,29 @@
+"""The types of arguments and results, for signatures. Nothing here does anything at run time."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+
+class Exporter(Protocol):
+    """An array of another library, which shows its memory through DLPack (torch, CuPy, JAX)."""
+
+    def __dlpack__(self, *, stream: Any = ...) -> Any: ...
+
+    def __dlpack_device__(self) -> tuple[Any, Any]: ...
+
+
+Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = Union["Tensor", NDArray[Any], Exporter]   # what an op takes, and returns: a Tensor if one goes in, else the first's kind
+Number: TypeAlias = Union[float, "np.generic[Any]"]           # a Python int, float or bool, or a scalar of NumPy's
+Operand: TypeAlias = Union[Arrays, Number]
+Dims: TypeAlias = Union[int, Sequence[int]]                   # one axis or several
+Sizes: TypeAlias = Union[int, Sequence[int]]                  # one number for all spatial axes, or one for each
+Index: TypeAlias = Any                                        # int, slice, None, Ellipsis, integer or boolean arrays and lists, or a tuple of these
+DType: TypeAlias = Any                                        # np.float32, "float32", np.dtype(...), float

@@ -1,0 +1,38 @@
+"""Copies and changes of type: what Tensor.astype, to, float, double and clone are."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.registry import Op
+from ..core.tensor import Context, Tensor
+
+
+def cast(input: Tensor, dtype: np.dtype, copy: bool) -> Tensor:
+    """input in `dtype`, itself where nothing changes and no copy is wanted. Between float types gradients flow."""
+    dtype = np.dtype(dtype)
+    if input.dtype == dtype and not copy:
+        return input
+    if hasattr(input, "value") and input.dtype == dtype:
+        return input   # a value of a graph: nothing writes to it, so that it need not be copied
+    if input.dtype.kind == "f" and dtype.kind == "f":
+        return CAST(input, dtype=dtype)
+    return Tensor(input.data.astype(dtype))   # whole numbers have no gradient
+
+
+def forward(k: Any, x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
+    y = k.empty(x.shape, dtype)
+    y[...] = x
+    return y
+
+
+def reference(x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
+    return x.astype(dtype)
+
+
+def gradient(ctx: Context) -> tuple:
+    return (CAST(ctx.g, dtype=ctx.inputs[0].dtype),)
+
+
+CAST = Op("cast", "r", forward, reference, gradient)
