@@ -238,7 +238,7 @@ def test_large_maps_go_a_sample_at_a_time(tmp_path):
 def test_what_depends_on_numbers_is_refused_with_its_line():
     with pytest.raises(TraceError, match=r"test_compile.py:\d+"):
         pyops.compile(lambda x: x if float(F.sum(x)) > 0 else -x, images(2, 3))
-    with pytest.raises(TraceError, match=r"turned into an array at .*test_compile.py:\d+"):
+    with pytest.raises(TraceError, match=r"numpy.sin of .* at .*test_compile.py:\d+"):
         pyops.compile(lambda x: np.sin(x), images(2, 3))
     with pytest.raises(TraceError, match="nothing that depends"):
         pyops.compile(lambda x: 3, images(2, 3))
