@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-CSRC = Path(__file__).parent.parent / "csrc"
+CSRC = Path(__file__).parents[2] / "csrc"
 COMMENT = re.compile(r"//[^\n]*")
 # a variable that lives as long as the process: static anywhere, or declared at the left margin
 VARIABLE = re.compile(r"^(?:[ ]*(?:static|thread_local|inline)\s[\w\s]*?|(?=(?:std|py)::))"
