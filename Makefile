@@ -1,10 +1,16 @@
 # make test, make bench: each sets everything up on a fresh machine (a venv, the build, what it needs) and then runs.
+#
+#   make check    lint, types, layers, formats: under a minute    make quick        minutes: some of every kind of test
+#   make test     what every change must pass                     make test-all     everything
+#   make matrix   builds and tries every Python that is here      make wheel-sizes  what takes space in a wheel
 PYTHON ?= python3
 VENV   := .venv
-PY     := $(VENV)/bin/python
-PIP    := $(VENV)/bin/pip install --quiet --disable-pip-version-check
+BIN    := $(VENV)/bin
+PY     := $(BIN)/python
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: test bench bench-nets zoo build sanitize valgrind sanitize-emulator wheel clean
+.PHONY: test test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
+        wheel-sizes clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
 $(VENV)/.test: pyproject.toml setup.py
@@ -19,11 +25,32 @@ $(VENV)/.bench: $(VENV)/.test
 	$(PIP) --no-build-isolation --editable ".[bench]"
 	touch $@
 
-build: $(VENV)/.test
+build: $(VENV)/.test links
 	$(PY) setup.py --quiet build_ext --inplace
 
+# pyops/ imports kernels/ and bench/ from beside it (pyops/_checkout.py); editors and type checkers want to see them inside.
+links:
+	ln -sfn ../kernels pyops/kernels
+	ln -sfn ../bench pyops/bench
+
+# A skipped test that tests/skips.txt does not expect fails the run.
 test: build
-	$(PY) -m pytest
+	$(PY) -m pytest -m "not full" --skips tests/skips.txt
+
+test-all: build
+	$(PY) -m pytest --skips tests/skips.txt
+
+quick: build
+	$(PY) -m pytest -m quick --skips tests/skips.txt
+
+# What .pre-commit-config.yaml runs, over the whole tree.
+check: $(VENV)/.test links
+	$(BIN)/ruff check .
+	$(PY) tests/checks/prose.py
+	$(PY) tests/checks/cpp_format.py
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/vulture
 
 bench: $(VENV)/.bench build
 	$(PY) -m pyops bench --html bench/results/report.html
@@ -61,9 +88,14 @@ sanitize-emulator: build
 	  valgrind --error-exitcode=1 --errors-for-leak-kinds=none --suppressions=tests/valgrind.supp \
 	  $(PY) -m pytest -q -p no:cacheprovider tests/cuda/test_emulator.py
 
+sdist: $(VENV)/.test
+	$(PY) -m build --sdist --no-isolation
+
 wheel: build
-	$(PIP) build
 	$(PY) -m build --wheel --no-isolation
+
+wheel-sizes: wheel
+	$(PY) tests/checks/wheel_sizes.py dist/*.whl
 
 clean:
 	rm -rf build dist *.egg-info pyops/*.so

@@ -206,7 +206,7 @@ class BuildPackage(build_py):
 write_stub()   # before setuptools collects the files of the package
 setup(
     packages=["pyops", *(f"pyops.{p.parent.relative_to(ROOT / 'pyops').as_posix().replace('/', '.')}"
-                         for p in sorted((ROOT / "pyops").glob("*/**/__init__.py"))),
+                         for p in sorted((ROOT / "pyops").glob("*/**/__init__.py")) if p.parent.name not in ("kernels", "bench")),   # `make links`
               "pyops.kernels", *(f"pyops.kernels.{p.name}" for p in sorted((ROOT / "kernels").iterdir())
                                  if (p / "reference.py").exists()), "pyops.bench", "pyops.bench.experiments", "pyops.csrc.cuda", "pyops.csrc.emulator"],
     package_dir={"pyops": "pyops", "pyops.kernels": "kernels", "pyops.bench": "bench", "pyops.csrc": "csrc"},

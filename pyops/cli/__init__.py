@@ -10,6 +10,8 @@ import sys
 from difflib import get_close_matches
 from importlib import import_module
 
+from .. import __version__
+
 COMMANDS = {
     "info": "this machine: CPU, instruction set and threads chosen and why, OpenMP copies",
     "validate": "check every op, on every backend, against its reference",
@@ -41,6 +43,7 @@ def known(value: str, choices, what: str) -> str:
 def parser(command: str | None) -> argparse.ArgumentParser:
     """All commands by name, and the arguments of `command`."""
     top = argparse.ArgumentParser(prog="pyops", description="Compiled kernels behind torch.nn.functional's names.")
+    top.add_argument("--version", action="version", version=f"pyops {__version__}")
     subparsers = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         sub = subparsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")

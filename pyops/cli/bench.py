@@ -37,7 +37,7 @@ def run(args) -> int:
         return onnx_file(args)
     absent = [p for p in ("rich", "pytest_benchmark", *(["matplotlib"] if args.html else [])) if find_spec(p) is None]
     if absent:
-        raise UsageError(f"pyops bench needs {', '.join(absent)}: pip install 'pyops[bench]'")
+        raise UsageError(f"pyops bench needs {', '.join(absent)}: pip install 'pyops-kernels[bench]'")
     from rich.console import Console
 
     from ..bench import report, results
@@ -119,7 +119,7 @@ def peers_of(names: str | None, networks: bool) -> tuple[str, ...]:
     chosen = tuple(known(name.strip(), choices, "peer") for name in names.split(",") if name.strip() != "none")
     for peer in chosen:
         if RUNNERS[peer].missing:
-            raise UsageError(f"peer {peer} needs {', '.join(RUNNERS[peer].missing)}: pip install 'pyops[bench]'")
+            raise UsageError(f"peer {peer} needs {', '.join(RUNNERS[peer].missing)}: pip install 'pyops-kernels[bench]'")
     return chosen
 
 

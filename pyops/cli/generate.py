@@ -48,7 +48,7 @@ def load(path: Path):
     try:
         state, metadata = train.checkpoint.load(path)
     except ImportError as error:
-        raise UsageError("reading a checkpoint needs safetensors: pip install 'pyops[train]'") from error
+        raise UsageError("reading a checkpoint needs safetensors: pip install 'pyops-kernels[train]'") from error
     except (OSError, ValueError) as error:
         raise UsageError(error) from error
     if metadata.get("model") != "char-rnn":

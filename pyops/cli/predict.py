@@ -50,7 +50,7 @@ def read(path: Path):
     try:
         return checkpoint.load(path)
     except ImportError as error:
-        raise UsageError("reading a checkpoint needs safetensors: pip install 'pyops[train]'") from error
+        raise UsageError("reading a checkpoint needs safetensors: pip install 'pyops-kernels[train]'") from error
     except (OSError, ValueError) as error:
         raise UsageError(error) from error
 
@@ -77,7 +77,7 @@ def open_grey(path: Path) -> np.ndarray:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise UsageError("reading an image needs Pillow: pip install 'pyops[train]'") from error
+        raise UsageError("reading an image needs Pillow: pip install 'pyops-kernels[train]'") from error
     try:
         with Image.open(path) as image:
             if image.has_transparency_data:

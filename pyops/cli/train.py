@@ -29,7 +29,7 @@ def needs(*packages: str) -> None:
     """UsageError that names those of the extra `train` which are not installed, before any work is done."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise UsageError(f"training needs {', '.join(missing)}: pip install 'pyops[train]'")
+        raise UsageError(f"training needs {', '.join(missing)}: pip install 'pyops-kernels[train]'")
 
 
 def positive(kind):

@@ -26,7 +26,7 @@ def missing() -> str:
     try:
         import cupy
     except Exception as why:   # besides ImportError: CuPy raises OSError where its cache folder cannot be made
-        return f"CuPy cannot be imported ({type(why).__name__}: {why}); pip install pyops[cuda]"
+        return f"CuPy cannot be imported ({type(why).__name__}: {why}); pip install pyops-kernels[cuda]"
     runtime = cupy.cuda.runtime
     version = runtime.driverGetVersion()
     if version == 0:

@@ -25,9 +25,9 @@ def missing() -> str:
         from cuda.bindings import nvrtc
         from cuda.pathfinder import find_nvidia_header_directory
         nvrtc.nvrtcVersion()
-        return "" if find_nvidia_header_directory("cudart") else "no CUDA headers: pip install pyops[cuda]"
+        return "" if find_nvidia_header_directory("cudart") else "no CUDA headers: pip install pyops-kernels[cuda]"
     except Exception as why:   # the loader raises types of its own where the library is absent
-        return f"NVRTC cannot be loaded ({why}): pip install pyops[cuda]"
+        return f"NVRTC cannot be loaded ({why}): pip install pyops-kernels[cuda]"
 
 
 class CompileError(RuntimeError):

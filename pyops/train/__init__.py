@@ -1,6 +1,6 @@
 """Training: data, the loop, checkpoints and what tells whether a training goes well.
 
-Needs the extra `train`: pip install "pyops[train]" (matplotlib, Optuna, Pillow, rich, safetensors, scikit-learn), each only where it is used.
+Needs the extra `train`: pip install "pyops-kernels[train]" (matplotlib, Optuna, Pillow, rich, safetensors, scikit-learn), each only where it is used.
 """
 from . import augment, checkpoint
 from .checkpoint import load_model

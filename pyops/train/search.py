@@ -136,7 +136,7 @@ def run_stage(stage, build, space, trials, epochs, monitor, seed, first, report)
     try:
         import optuna
     except ImportError as why:
-        raise ImportError("search needs Optuna: pip install 'pyops[train]'") from why
+        raise ImportError("search needs Optuna: pip install 'pyops-kernels[train]'") from why
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if MONITORS[monitor] > 0 else "minimize", sampler=optuna.samplers.TPESampler(seed=seed),
                                 pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1))

@@ -33,7 +33,7 @@ def missing_with(monkeypatch, cupy):
 
 
 def test_without_cupy_it_says_what_to_install(monkeypatch):
-    assert "pip install pyops[cuda]" in missing_with(monkeypatch, None)
+    assert "pip install pyops-kernels[cuda]" in missing_with(monkeypatch, None)
 
 
 def test_a_cache_folder_that_cannot_be_made_is_no_crash():
