@@ -93,4 +93,4 @@ def fuse_pool(graph: Graph, node: Node, consumers) -> None:
             and w.output[1:] == tuple(i // 2 for i in w.input[1:]):
         node.epilogue.pool = True
         node.outputs[0].shape = reader.output.shape
-        graph.drop(reader, node.output)
+        graph.drop(reader, node.output, consumers)

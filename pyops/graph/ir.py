@@ -66,11 +66,23 @@ class Node:
             self.gate = new
 
 
-@dataclass(eq=False, slots=True)
 class Graph:
-    inputs: list[Value]
-    nodes: list[Node]
-    outputs: list[Value]
+    """Inputs, nodes and outputs. What is dropped leaves `nodes` when they are next looked at, so that
+    a pass which drops many of n nodes takes n steps and not n^2.
+    """
+
+    __slots__ = ("inputs", "outputs", "_dropped", "_nodes")
+
+    def __init__(self, inputs: list[Value], nodes: list[Node], outputs: list[Value]):
+        self.inputs, self.outputs, self._nodes = inputs, outputs, nodes
+        self._dropped: set[Node] = set()
+
+    @property
+    def nodes(self) -> list[Node]:
+        if self._dropped:
+            self._nodes[:] = [n for n in self._nodes if n not in self._dropped]
+            self._dropped.clear()
+        return self._nodes
 
     def consumers(self) -> dict[Value, list[Node]]:
         """The nodes that read each value, in order; one that reads a value twice is there twice."""
@@ -85,10 +97,15 @@ class Graph:
         readers = consumers.get(value, [])
         return readers[0] if len(readers) == 1 and value not in self.outputs else None
 
-    def drop(self, node: Node, instead: Value) -> None:
-        """Removes a node of one output; readers take `instead`."""
-        self.nodes.remove(node)
+    def drop(self, node: Node, instead: Value, consumers: dict[Value, list[Node]]) -> None:
+        """Removes a node of one output; readers take `instead`. Keeps `consumers` as it should be."""
+        self._dropped.add(node)
+        for value in node.values():
+            consumers[value].remove(node)
         old = node.output
-        for other in self.nodes:
-            other.replace_input(old, instead)
-        self.outputs = [instead if v is old else v for v in self.outputs]
+        readers = consumers.pop(old, [])
+        for reader in readers:
+            reader.replace_input(old, instead)
+        consumers.setdefault(instead, []).extend(readers)
+        if old in self.outputs:
+            self.outputs = [instead if v is old else v for v in self.outputs]

@@ -168,6 +168,29 @@ def test_living_buffers_never_overlap():
                     assert a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset
 
 
+def test_the_lowest_gap_is_taken(monkeypatch):
+    """As by looking at every buffer placed before; and without overlaps where there is no time for that."""
+    rng = np.random.default_rng(1)
+    for few in (False, True):
+        if few:
+            monkeypatch.setattr(memory, "MEETINGS", 100)
+        for _ in range(20):
+            buffers = [Buffer(int(rng.integers(1, 5000))) for _ in range(60)]
+            steps = [Step("k", tuple(Ref(buffers[i], 0, (1,)) for i in rng.choice(60, 3)), None) for _ in range(70)]
+            lives = {b: [i for i, s in enumerate(steps) if any(r.buffer is b for r in s.refs())] for b in buffers}
+            lives = {b: (at[0], at[-1]) for b, at in lives.items() if at}
+            total = memory.plan(steps)
+            placed: list = []
+            for b in sorted(lives, key=lambda b: (-b.bytes, lives[b][0])):
+                taken = sorted((o.offset, o.offset + memory.size_of(o)) for o in placed if lives[o][0] <= lives[b][1] and lives[b][0] <= lives[o][1])
+                if few:
+                    assert all(end <= b.offset or b.offset + memory.size_of(b) <= begin for begin, end in taken)
+                else:
+                    assert b.offset == memory.lowest_gap(memory.size_of(b), taken)
+                placed.append(b)
+                assert b.offset + b.bytes <= total
+
+
 def test_memory_is_used_again():
     program = pyops.compile(lambda x: F.exp(F.exp(F.exp(F.exp(F.exp(x))))), np.zeros((1, 1 << 20), np.float32))
     assert program.arena_bytes < 9 << 20

@@ -25,7 +25,8 @@ def lower(graph: Graph, options) -> Lowering:
 
 
 def lower_node(low: Lowering, node) -> None:
-    before = len(low.steps), dict(low.maps), dict(low.planar)
+    places = (low.maps, low.planar)
+    before = len(low.steps), *map(len, places)
     rule = RULES.get(node.op)
     if rule is not None:
         try:
@@ -34,7 +35,9 @@ def lower_node(low: Lowering, node) -> None:
         except Declined as why:
             node.why = str(why)
             del low.steps[before[0]:]
-            low.maps, low.planar = before[1], before[2]
+            for places_of, count in zip(places, before[1:]):   # a rule adds places and changes none
+                while len(places_of) > count:
+                    places_of.popitem()
     for output in node.outputs:   # the plain rule writes planar results, which are copied into a concatenation
         low.placement.pop(output, None)
     plain.plain(low, node)

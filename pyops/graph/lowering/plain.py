@@ -22,14 +22,17 @@ class Recorder:
 
     def __init__(self, low: Lowering, node: Node):
         self.low, self.node = low, node
-        self.arrays: list[tuple[int, np.ndarray, Ref]] = []   # address, stand-in, where it is
+        self.addresses: list[int] = []   # ascending
+        self.arrays: list[tuple[np.ndarray, Ref]] = []   # the stand-in at each address, and where it is
         self.made: list[object] = []   # buffers that the glue allocated
         self.calls = 0
 
     def stand_in(self, ref: Ref) -> np.ndarray:
         array = np.full(max(1, int(np.prod(ref.shape))), np.nan if ref.dtype.kind == "f" else 0, ref.dtype)[:int(np.prod(ref.shape))].reshape(ref.shape)
-        self.arrays.append((array.__array_interface__["data"][0], array, ref))
-        self.arrays.sort(key=lambda entry: entry[0])
+        address = array.__array_interface__["data"][0]
+        at = bisect_right(self.addresses, address)
+        self.addresses.insert(at, address)
+        self.arrays.insert(at, (array, ref))
         return array
 
     def strided_stand_in(self, view: View, shape, dtype) -> np.ndarray:
@@ -46,9 +49,9 @@ class Recorder:
     def find(self, array: np.ndarray) -> Ref | None:
         """Where the memory of `array` lies in the program; None for memory of its own."""
         address = array.__array_interface__["data"][0]
-        at = bisect_right([entry[0] for entry in self.arrays], address) - 1
+        at = bisect_right(self.addresses, address) - 1
         if at >= 0:
-            start, stand_in, ref = self.arrays[at]
+            start, (stand_in, ref) = self.addresses[at], self.arrays[at]
             if address < start + max(1, stand_in.nbytes):
                 return Ref(ref.buffer, ref.offset + address - start, array.shape, array.dtype)
         return None

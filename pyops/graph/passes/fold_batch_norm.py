@@ -19,7 +19,7 @@ def run(graph: Graph) -> None:
         producer = node.inputs[0].node
         if producer is not None and foldable(producer) and graph.only_consumer(node.inputs[0], consumers) is node and constant(node):
             fold(producer, *scale_and_shift(node))
-            graph.drop(node, producer.output)
+            graph.drop(node, producer.output, consumers)
 
 
 def constant(node: Node) -> bool:

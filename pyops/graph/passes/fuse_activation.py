@@ -17,5 +17,4 @@ def run(graph: Graph) -> None:
         if (producer is not None and producer.op in PRODUCERS and producer.epilogue.activation is None
                 and graph.only_consumer(node.inputs[0], consumers) is node):
             producer.epilogue.activation = kind
-            graph.drop(node, producer.output)
-            consumers = graph.consumers()
+            graph.drop(node, producer.output, consumers)

@@ -14,8 +14,8 @@ def run(graph: Graph) -> None:
         for image, gate in (node.inputs, node.inputs[::-1]):
             if reader is not None and is_gate(image, gate) and takes(reader, node):
                 reader.gate = gate
-                graph.drop(node, image)
-                consumers = graph.consumers()
+                graph.drop(node, image, consumers)
+                consumers[gate].append(reader)
                 break
 
 

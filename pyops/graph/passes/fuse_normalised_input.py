@@ -17,8 +17,7 @@ def run(graph: Graph) -> None:
         reader = graph.only_consumer(node.output, consumers)
         if reader is not None and takes(reader, node):
             reader.normalised = scale_and_shift(node)
-            graph.drop(node, node.inputs[0])
-            consumers = graph.consumers()
+            graph.drop(node, node.inputs[0], consumers)
 
 
 def takes(reader: Node, norm: Node) -> bool:

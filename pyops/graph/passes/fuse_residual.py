@@ -8,19 +8,20 @@ PRODUCERS = ("conv", "conv_transpose")
 
 def run(graph: Graph) -> None:
     consumers = graph.consumers()
+    position = {node: i for i, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
         if node.op != "add" or node.attrs.get("alpha", 1) != 1 or not all(isinstance(v, Value) for v in node.inputs):
             continue
         a, b = node.inputs
         if a is b or a.shape != b.shape:
             continue
-        position = {n: i for i, n in enumerate(graph.nodes)}
         # The later of two convolutions takes the sum: the other's result is there by then.
         for mine, other in sorted(((a, b), (b, a)), key=lambda pair: -position.get(pair[0].node, -1)):
             if can_take(mine, node, graph, consumers):
-                take(graph, mine.node, node, other)
-                consumers = graph.consumers()
+                take(graph, mine.node, node, other, consumers)
+                position[mine.node] = position[node]
                 break
+    graph.nodes.sort(key=position.__getitem__)
 
 
 def can_take(value: Value, add: Node, graph: Graph, consumers) -> bool:
@@ -29,11 +30,9 @@ def can_take(value: Value, add: Node, graph: Graph, consumers) -> bool:
             and producer.epilogue.activation is None and graph.only_consumer(value, consumers) is add)
 
 
-def take(graph: Graph, producer: Node, add: Node, other: Value) -> None:
-    """Moves the producer to the place of the sum, which it now computes."""
+def take(graph: Graph, producer: Node, add: Node, other: Value, consumers) -> None:
+    """The producer computes the sum, whose place it is to have."""
     producer.epilogue.residual = other
     producer.inputs = list(producer.inputs)
-    at = graph.nodes.index(add)
-    graph.nodes.insert(at, producer)
-    graph.nodes.remove(producer)   # the first occurrence, its old place
-    graph.drop(add, producer.output)
+    graph.drop(add, producer.output, consumers)
+    consumers[other].append(producer)

@@ -7,10 +7,11 @@ from ..ir import Graph, Node, Value
 
 
 def run(graph: Graph) -> None:
+    consumers = graph.consumers()
     for node in list(graph.nodes):
         source = same_as(node)
         if source is not None and not (node.output in graph.outputs and source in graph.inputs):
-            graph.drop(node, source)
+            graph.drop(node, source, consumers)
 
 
 def same_as(node: Node) -> Value | None:
