@@ -6,7 +6,7 @@ All takes and gives arrays of the shapes that launch.py's rows have; y and the g
 """
 import math
 
-from . import hopper, launch
+from . import grid, hopper
 
 KERNEL, WEIGHT_GRADIENT = "convolution/channels_last.cu", "convolution/channels_last_gradient.cu"
 HIGHEST = 7        # filter whose height is compiled in
@@ -37,43 +37,43 @@ def empty(device, shape, dtype=None):
 
 # ---- rows
 
-def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
+def conv(channels_first_kernel, device, x, weight, bias, stride, padding, dilation, groups, y):
     if y.size == 0:
         return
     channels, filters, groups, taps = weight.shape[1], weight.shape[0] // groups, int(groups), math.prod(weight.shape[2:])
     axes, sizes = axis_sizes(weight, stride, padding, dilation, x, y), (channels, filters, groups)
     apart = filters * channels * taps, channels * taps, taps
-    if channels * filters <= launch.FEW:
+    if channels * filters <= grid.FEW:
         strips(device, x, weight, bias, axes, sizes, apart, y, flip=False)
-    elif groups == 1 and launch.is_pointwise(axes):
+    elif groups == 1 and grid.is_pointwise(axes):
         product(device, x, weight, bias, y)
     elif hopper.serves(device, last(x), last(y), axes, sizes, transposed=False):
         hopper.conv_hopper(device, last(x), weight, bias, axes, sizes, apart, last(y), transposed=False)
     else:
-        with_channels_first(launch.conv, device, x, weight, bias, stride, padding, dilation, groups, y)
+        with_channels_first(channels_first_kernel, device, x, weight, bias, stride, padding, dilation, groups, y)
 
 
-def conv_transpose(device, x, weight, bias, stride, padding, dilation, groups, y):
+def conv_transpose(channels_first_kernel, device, x, weight, bias, stride, padding, dilation, groups, y):
     if y.size == 0:
         return
     channels, filters, groups, taps = weight.shape[0] // groups, weight.shape[1], int(groups), math.prod(weight.shape[2:])
     axes, sizes = axis_sizes(weight, stride, padding, dilation, x, y), (channels, filters, groups)
     apart = channels * filters * taps, taps, filters * taps
-    if channels * filters <= launch.FEW and max(stride) > 1:
+    if channels * filters <= grid.FEW and max(stride) > 1:
         phases(device, x, weight, bias, axes, sizes, apart, y)
-    elif channels * filters <= launch.FEW:
-        padding = [d * (k - 1) - p for d, k, p in zip(dilation, launch.spatial(weight.shape), padding)]   # the filter turned round
+    elif channels * filters <= grid.FEW:
+        padding = [d * (k - 1) - p for d, k, p in zip(dilation, grid.spatial(weight.shape), padding)]   # the filter turned round
         strips(device, x, weight, bias, axis_sizes(weight, stride, padding, dilation, x, y), sizes, apart, y, flip=True)
     elif hopper.serves(device, last(x), last(y), axes, sizes, transposed=True):
         hopper.conv_hopper(device, last(x), weight, bias, axes, sizes, apart, last(y), transposed=True)
     else:
-        with_channels_first(launch.conv_transpose, device, x, weight, bias, stride, padding, dilation, groups, y)
+        with_channels_first(channels_first_kernel, device, x, weight, bias, stride, padding, dilation, groups, y)
 
 
-def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
+def conv_weight_gradient(channels_first_kernel, device, x, dy, stride, padding, dilation, groups, dw):
     channels, filters, groups = dw.shape[1], dw.shape[0] // groups, int(groups)
-    if dw.size == 0 or dy.size == 0 or channels * filters > launch.FEW:
-        launch.conv_weight_gradient(device, channels_first(device, x), channels_first(device, dy), stride, padding, dilation, groups, dw)
+    if dw.size == 0 or dy.size == 0 or channels * filters > grid.FEW:
+        channels_first_kernel(device, channels_first(device, x), channels_first(device, dy), stride, padding, dilation, groups, dw)
         return
     axes = axis_sizes(dw, stride, padding, dilation, x, dy)
     gradient(device, channels_last(device, x), channels_last(device, dy), axes, (channels, filters, groups), dw)
@@ -109,9 +109,9 @@ def product(device, x, weight, bias, y):
 
 
 def axis_sizes(weight, stride, padding, dilation, x, y):
-    """launch.axis_sizes, with the last axis that is more than one wide as the height, down which strips go: for (N, C, W) and (N, C, 1, W) it is
+    """grid.axis_sizes, with the last axis that is more than one wide as the height, down which strips go: for (N, C, W) and (N, C, 1, W) it is
     W. Memory lies the same."""
-    axes = launch.axis_sizes(launch.spatial(weight.shape), stride, padding, dilation, launch.spatial(x.shape), launch.spatial(y.shape))
+    axes = grid.axis_sizes(grid.spatial(weight.shape), stride, padding, dilation, grid.spatial(x.shape), grid.spatial(y.shape))
     trivial = axes[1][0] == axes[1][4] == axes[1][5] == 1 and axes[1][2] == 0
     return (axes[0], axes[2], axes[1]) if trivial else axes
 
@@ -125,20 +125,20 @@ def lanes(device, sizes, x, y, bias):
     so that x is read value by value."""
     item, many = device.dtype.itemsize, sizes[0] * sizes[1] > 1
     read = [a for a in (y, bias, None if many else x) if a is not None]
-    fits = lambda n: y.shape[-1] % n == 0 and all(launch.address(a) % (n * item) == 0 for a in read)   # noqa: E731
+    fits = lambda n: y.shape[-1] % n == 0 and all(grid.address(a) % (n * item) == 0 for a in read)   # noqa: E731
     return {"PACK": next(n for n in (16 // item, 8 // item, 4 // item, 1) if n >= 1 and fits(n)), "MANY": int(many)}
 
 
 def packed_weight(device, weight, sizes, taps, apart, flip):
     made = device.empty((weight.size,))
-    device.launch(KERNEL, "channels_last_weights", (min(launch.ceil_div(weight.size, 256), 16 * device.multiprocessors),), (256,),
+    device.launch(KERNEL, "channels_last_weights", (min(grid.ceil_div(weight.size, 256), 16 * device.multiprocessors),), (256,),
                   (weight, made, (0, *sizes), taps, apart, int(flip)))
     return made
 
 
 def rows_of(device, height, y, pack):
     """Outputs below each other that a thread computes."""
-    return launch.STRIP if height >= launch.STRIP and y.size >= launch.STRIP * pack * 256 * device.multiprocessors else 1
+    return grid.STRIP if height >= grid.STRIP and y.size >= grid.STRIP * pack * 256 * device.multiprocessors else 1
 
 
 def strips(device, x, weight, bias, axes, sizes, apart, y, flip):
@@ -149,9 +149,9 @@ def strips(device, x, weight, bias, axes, sizes, apart, y, flip):
     rows = rows_of(device, out, y, shape["PACK"])
     if compiled(height, stride, dilation):
         shape |= {"KH": height, "SH": stride}
-    threads = y.size // shape["PACK"] // out * launch.ceil_div(out, rows)
-    launch.within_int(threads + 256)
-    device.launch(KERNEL, "conv_channels_last", (launch.ceil_div(threads, 256),), (256,), (x, packed, bias, y, (x.shape[0], *sizes, 0), *axes),
+    threads = y.size // shape["PACK"] // out * grid.ceil_div(out, rows)
+    grid.within_int(threads + 256)
+    device.launch(KERNEL, "conv_channels_last", (grid.ceil_div(threads, 256),), (256,), (x, packed, bias, y, (x.shape[0], *sizes, 0), *axes),
                   ROWS=rows, **shape)
 
 
@@ -159,11 +159,11 @@ def phases(device, x, weight, bias, axes, sizes, apart, y):
     packed = packed_weight(device, weight, sizes, math.prod(a[0] for a in axes), apart, flip=False)
     x, y = last(x), last(y)
     shape = lanes(device, sizes, x, y, bias)
-    grid = [launch.ceil_div(a[5], a[1]) for a in axes]   # of the largest phase
-    rows = rows_of(device, grid[1], y, shape["PACK"])
-    threads = x.shape[0] * y.shape[-1] // shape["PACK"] * grid[0] * launch.ceil_div(grid[1], rows) * grid[2]
-    launch.within_int(threads + 256)
-    blocks = launch.ceil_div(threads, 256)
+    phases = [grid.ceil_div(a[5], a[1]) for a in axes]   # of the largest phase
+    rows = rows_of(device, phases[1], y, shape["PACK"])
+    threads = x.shape[0] * y.shape[-1] // shape["PACK"] * phases[0] * grid.ceil_div(phases[1], rows) * phases[2]
+    grid.within_int(threads + 256)
+    blocks = grid.ceil_div(threads, 256)
     device.launch(KERNEL, "conv_channels_last_transposed", (blocks * math.prod(a[1] for a in axes),), (256,),
                   (x, packed, bias, y, (x.shape[0], *sizes, blocks), *axes), ROWS=rows, **shape)
 
@@ -176,19 +176,19 @@ def gradient(device, x, dy, axes, sizes, dw):
     taps = math.prod(a[0] for a in axes)
     if compiled(height, stride, dilation):
         columns = axes[2][0] if height * axes[2][0] * pack <= MOST_SUMS else 1
-        rows = (launch.STRIP if pack <= 4 else 2) if out >= launch.STRIP else 1
+        rows = (grid.STRIP if pack <= 4 else 2) if out >= grid.STRIP else 1
         sets = taps // (height * columns)
         shape |= {"KH": height, "SH": stride, "COLS": columns}
     else:
-        rows, sets = 1, launch.ceil_div(taps, FEW_TAPS)
+        rows, sets = 1, grid.ceil_div(taps, FEW_TAPS)
     packets = dy.shape[-1] // pack
     across = min(32, 1 << (packets - 1).bit_length())
-    blocks = sets * sizes[0] * launch.ceil_div(packets, across)
-    strips = dy.size // dy.shape[-1] // out * launch.ceil_div(out, rows)
-    launch.within_int(strips + 256)
-    parts = max(1, min(launch.ceil_div(4 * device.multiprocessors, blocks), strips // (4 * 256 // across)))
-    partial = launch.scratch(device, parts * dw.size) if parts > 1 else None
+    blocks = sets * sizes[0] * grid.ceil_div(packets, across)
+    strips = dy.size // dy.shape[-1] // out * grid.ceil_div(out, rows)
+    grid.within_int(strips + 256)
+    parts = max(1, min(grid.ceil_div(4 * device.multiprocessors, blocks), strips // (4 * 256 // across)))
+    partial = grid.scratch(device, parts * dw.size) if parts > 1 else None
     device.launch(WEIGHT_GRADIENT, "channels_last_gradient", (blocks * parts,), (256,),
                   (x, dy, dw, partial, (x.shape[0], *sizes, parts, sets), across, *axes), ROWS=rows, **shape)
     if parts > 1:
-        launch.add_parts(device, partial, None, dw, parts, 1, 1)
+        grid.add_parts(device, partial, None, dw, parts, 1, 1)

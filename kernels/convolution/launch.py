@@ -4,97 +4,25 @@ for 16-bit types and for float32 where pyops.cuda.precision allows it, else cuda
 stride, padding and dilation come as three ints, arrays with one to three spatial axes: all is seen as three axes, the leading ones 1.
 """
 import math
-from functools import lru_cache
 
 import numpy as np
 
 from ...cuda.precision import current as current_precision
 from . import channels_last
+from .grid import (FEW, STRIP, SUMS, accumulated, add_parts, address, axis_sizes, ceil_div, is_pointwise, scratch, spatial,
+                   tensor_tile, threads, tile, within_int)
 
 __all__ = ["channel_sum", "conv", "conv_transpose", "conv_weight_gradient"]
 
-PRODUCT, TENSOR, DIRECT, SUMS = "convolution/cuda.cu", "convolution/tensor.cu", "convolution/direct.cu", "convolution/sums.cu"
+PRODUCT, TENSOR, DIRECT = "convolution/cuda.cu", "convolution/tensor.cu", "convolution/direct.cu"
 WEIGHT_GRADIENT, DIRECT_WEIGHT_GRADIENT = "convolution/weight_gradient.cu", "convolution/direct_weight_gradient.cu"
 TENSOR_WEIGHT_GRADIENT = "convolution/weight_gradient_tensor.cu"
-FEW = 16           # channels times filters of a group, up to which a tile of a product would be mostly empty
-STRIP = 4          # outputs below each other that one thread of conv_direct computes
-# Tiles, and what part of the largest one's rate they reach: the smaller, the more reads from shared memory a product takes.
-TILES = (({"BM": 128, "BN": 128, "BK": 8, "TM": 8, "TN": 8}, 1.0), ({"BM": 64, "BN": 128, "BK": 8, "TM": 8, "TN": 4}, 0.85),
-         ({"BM": 64, "BN": 64, "BK": 16, "TM": 4, "TN": 4}, 0.7), ({"BM": 32, "BN": 128, "BK": 8, "TM": 4, "TN": 4}, 0.65),
-         ({"BM": 32, "BN": 32, "BK": 8, "TM": 4, "TN": 4}, 0.4))
-TENSOR_TILES = (({"BM": 128, "BN": 128, "WM": 64, "WN": 32}, 1.0), ({"BM": 64, "BN": 128, "WM": 32, "WN": 32}, 0.85),
-                ({"BM": 64, "BN": 64, "WM": 32, "WN": 32}, 0.7), ({"BM": 32, "BN": 128, "WM": 32, "WN": 32}, 0.65))
 TENSOR_LEAST = 16   # rows, columns or terms of a sum, below which a tensor core's tile would be mostly empty
-
-
-def ceil_div(a, b):
-    return -(-a // b)
-
-
-def spatial(shape):
-    return (1,) * (5 - len(shape)) + tuple(shape[2:])
-
-
-def axis_sizes(kernel, stride, padding, dilation, inputs, outputs):
-    """Three AxisSizes of geometry.cuh."""
-    every = [s // math.gcd(s, d) for s, d in zip(stride, dilation)]
-    return tuple((k, s, p, d, i, o, e, e * d // s)
-                 for k, s, p, d, i, o, e in zip(kernel, stride, padding, dilation, inputs, outputs, every))
-
-
-def is_pointwise(axes):
-    """Whether every output is made of the one input at its place, and there are as many."""
-    return all(a[:3] == (1, 1, 0) and a[4] == a[5] for a in axes)
-
-
-def accumulated(device):
-    return np.dtype(np.float64 if device.real == "f64" else np.float32)
-
-
-def scratch(device, count):
-    return device.empty((count,), accumulated(device))
-
-
-def threads(shape):
-    return shape["BM"] * shape["BN"] // (shape["TM"] * shape["TN"])
-
-
-@lru_cache(4096)
-def tile(real, multiprocessors, m, n, k, sets):
-    """Tile and number of parts of k for `sets` products of m x n x k: what takes the least time, tiles running a multiprocessor each."""
-    return fastest([t for t in TILES if real != "f64" or t[0]["TM"] * t[0]["TN"] <= 32], 4, multiprocessors, m, n, k, sets)
-
-
-@lru_cache(4096)
-def tensor_tile(multiprocessors, m, n, k, sets):
-    """The same for tensor.cu, whose products take less time than its parts of sums."""
-    return fastest(TENSOR_TILES, 32, multiprocessors, m, n, k, sets)
-
-
-def fastest(tiles, cost, multiprocessors, m, n, k, sets):
-    """cost: time to write and read again an element of a part, in that of a product."""
-    def plan(shape):
-        blocks = ceil_div(m, shape["BM"]) * ceil_div(n, shape["BN"]) * sets
-        return blocks, max(1, min(2 * multiprocessors // blocks, k // (16 * shape.get("BK", 16)), 64))
-
-    def time(entry):
-        shape, rate = entry
-        blocks, splits = plan(shape)
-        added = cost * splits * m * n * sets / multiprocessors if splits > 1 else 0   # parts are written and read again
-        return ceil_div(blocks * splits, multiprocessors) * shape["BM"] * shape["BN"] * ceil_div(k, splits) / rate + added
-
-    shape, _ = min(tiles, key=time)
-    return shape, plan(shape)[1]
-
-
-def add_parts(device, partial, bias, out, parts, plane, channels):
-    device.launch(SUMS, "split_sum", (min(ceil_div(out.size, 256), 16 * device.multiprocessors),), (256,),
-                  (partial, bias, out, np.int64(out.size), parts, np.int64(plane), channels))
 
 
 def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
     if channels_last.is_channels_last(x):
-        channels_last.conv(device, x, weight, bias, stride, padding, dilation, groups, y)
+        channels_last.conv(conv, device, x, weight, bias, stride, padding, dilation, groups, y)
         return
     filters, channels = weight.shape[0] // groups, weight.shape[1]
     taps = math.prod(weight.shape[2:])
@@ -105,7 +33,7 @@ def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
 
 def conv_transpose(device, x, weight, bias, stride, padding, dilation, groups, y):
     if channels_last.is_channels_last(x):
-        channels_last.conv_transpose(device, x, weight, bias, stride, padding, dilation, groups, y)
+        channels_last.conv_transpose(conv_transpose, device, x, weight, bias, stride, padding, dilation, groups, y)
         return
     channels, filters = weight.shape[0] // groups, weight.shape[1]
     kernel, taps = spatial(weight.shape), math.prod(weight.shape[2:])
@@ -197,20 +125,9 @@ def planes_of_packets(array):
     return math.prod(array.shape[2:]) * array.dtype.itemsize % 16 == 0 and address(array) % 16 == 0
 
 
-def address(array):
-    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
-    return interface["data"][0]
-
-
-def within_int(*counts):
-    """The kernels count output positions, and elements within a sample, in 32 bits."""
-    if max(counts) >= 2 ** 31:
-        raise OverflowError(f"convolution: {max(counts)} output positions or elements in a sample, the kernels take fewer than 2^31")
-
-
 def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
     if channels_last.is_channels_last(x) or channels_last.is_channels_last(dy):
-        channels_last.conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw)
+        channels_last.conv_weight_gradient(conv_weight_gradient, device, x, dy, stride, padding, dilation, groups, dw)
         return
     if dw.size == 0:
         return

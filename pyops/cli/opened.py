@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import UsageError
+from .images import open_grey, prepare
 
 
 class Opened(NamedTuple):
@@ -39,7 +40,6 @@ def opened(checkpoint: Path, image: Path) -> Opened:
 def digit(path: Path, box: int) -> np.ndarray:
     """The image (1, 32, 32) as Digits are."""
     from ..train.data import to_input
-    from .predict import open_grey, prepare
     return to_input(prepare(open_grey(path), box)[None])[0]
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import nn
 from ..core.backends import BACKENDS, ISAS, active
 from ..core.threads import get_num_threads
 from . import choose, samples, streaming
@@ -32,7 +31,7 @@ class Options:
     force: str = ""
 
 
-def compile(model: nn.Module | Callable, example_inputs, precision: str = "default", threads: int | None = None, *,
+def compile(model: Callable, example_inputs, precision: str = "default", threads: int | None = None, *,
             dynamic_batch: bool = False, state=None) -> Program:
     """Traces `model` once and returns a Program that computes the same from arrays of the same shapes.
 
@@ -58,7 +57,7 @@ def compile(model: nn.Module | Callable, example_inputs, precision: str = "defau
     inputs += tuple(kept)
     if kept and dynamic_batch:
         raise ValueError("compile: a program with a state takes one batch size; leave out dynamic_batch")
-    if isinstance(model, nn.Module) and model.training:
+    if getattr(model, "training", False) is True:
         raise ValueError(f"compile: {type(model).__name__} is in training mode; call .eval() first")
     isa = active.get().name
     if isa not in ISAS:   # the reference has no kernels; CUDA's are no program's

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
 
-from .. import nn
+from ..core import scope
 from ..core.dispatch import as_array, kinds_of, ready_one
 from ..core.tensor import Tensor, no_grad
 from .ir import Graph, Node, Value
@@ -32,6 +32,14 @@ class Tracer:
     def __init__(self):
         self.nodes: list[Node] = []
         self.modules: list[str] = []
+
+    @contextmanager
+    def within(self, module: str):
+        self.modules.append(module)
+        try:
+            yield
+        finally:
+            self.modules.pop()
 
 
 _tracer: ContextVar[Tracer | None] = ContextVar("pyops_tracer", default=None)
@@ -134,37 +142,22 @@ def caller() -> str:
 
 @contextmanager
 def module_names(model, tracer: Tracer):
-    """While the block runs, calls of the model's modules push their dotted names."""
-    if not isinstance(model, nn.Module):
+    """While the block runs, calls of the model's modules (those of pyops.nn) push their dotted names."""
+    if not hasattr(model, "named_modules"):
         yield
         return
     names = {id(m): name for name, m in model.named_modules()}
-    original = nn.Module.__call__
-
-    def named(self, *inputs, **kwargs):
-        tracer.modules.append(names.get(id(self), type(self).__name__))
-        try:
-            return original(self, *inputs, **kwargs)
-        finally:
-            tracer.modules.pop()
-    nn.Module.__call__ = named
+    token = scope.watching.set(lambda module: tracer.within(names.get(id(module), type(module).__name__)))
     try:
         yield
     finally:
-        nn.Module.__call__ = original
+        scope.watching.reset(token)
 
 
-@contextmanager
-def within(module: str):
+def within(module: str) -> AbstractContextManager:
     """While the block runs, calls are of the module of this name."""
     tracer = _tracer.get()
-    if tracer is not None:
-        tracer.modules.append(module)
-    try:
-        yield
-    finally:
-        if tracer is not None:
-            tracer.modules.pop()
+    return nullcontext() if tracer is None else tracer.within(module)
 
 
 def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda values: values) -> tuple[Graph, object]:

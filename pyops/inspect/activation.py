@@ -5,7 +5,8 @@ import numpy as np
 
 from .. import functional as F
 from ..core.tensor import Tensor, grad
-from .maps import evaluating, layer_of
+from ..graph.describe import evaluating
+from .maps import layer_of
 
 
 def maximise(model, shape: tuple[int, int, int], unit: int, layer: str | None = None, *, steps: int = 100, rate: float = 0.1,

@@ -5,8 +5,9 @@ import numpy as np
 
 from .. import functional as F
 from ..core.tensor import Tensor, grad, no_grad
-from ..train.metrics import scores_of
-from .maps import convolutions, evaluating, layer_of
+from ..graph.describe import evaluating
+from ..models.classifier import scores_of
+from .maps import convolutions, layer_of
 
 
 def occlusion(model, image: np.ndarray, target: int, size: int, stride: int | None = None, fill: float = 0.0, batch: int = 64) -> np.ndarray:

@@ -1,28 +1,16 @@
 """Filters and feature maps."""
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import numpy as np
 
 from .. import nn
 from ..models.lenet5 import PartialConv2d
 from ..core.tensor import Tensor, no_grad
+from ..graph.describe import evaluating
 
 
 def convolutions(model) -> dict[str, nn.Module]:
     return {name: m for name, m in model.named_modules() if isinstance(m, (nn.Conv2d, PartialConv2d))}
-
-
-@contextmanager
-def evaluating(model):
-    before = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 def layer_of(model, name: str):

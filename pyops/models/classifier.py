@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from .. import functional as F
 from .. import nn
+from ..core.tensor import Tensor
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -85,3 +86,11 @@ class Classifier(nn.Module):
         """Of the trunk's last maps."""
         from ..graph.describe import graph_of
         return graph_of(self, None).outputs[0].shape[1]
+
+
+def scores_of(model, output) -> Tensor:
+    """(N, C), larger is likelier: by the model's `scores` if it has them, else the output, or the first where it has several."""
+    own = getattr(model, "scores", None)
+    if own is not None:
+        return own(output)
+    return output[0] if isinstance(output, tuple) else output

@@ -1,7 +1,8 @@
 """create_model: a classification network by its name."""
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from inspect import signature
 from typing import get_type_hints
@@ -19,6 +20,7 @@ from .efficientnet_v2 import (efficientnet_v2_b0, efficientnet_v2_b1, efficientn
 from .googlenet import googlenet
 from .inception import inception_v3
 from .inception_resnet import inception_resnet_v2
+from .keras_layout import to_keras
 from .lenet5 import lenet5, lenet5_modern
 from .mobilenet_v1 import mobilenet_v1
 from .mobilenet_v2 import mobilenet_v2
@@ -132,3 +134,22 @@ def check_settings(name: str, settings) -> None:
     for key in ("width_mult", "depth_mult"):
         if key in settings and not settings[key] > 0:
             raise ValueError(f"create_model: {key} must be positive, got {settings[key]!r}")
+
+
+def rebuild(metadata: Mapping[str, str]):
+    """The network that describe() told of, without numbers in its arrays. ValueError where the metadata names none, or none that can be built."""
+    if "model" not in metadata:
+        raise ValueError(f"names no network of create_model (model) in its metadata, which has {', '.join(metadata) or 'nothing'}; a Trainer and "
+                         "models.weights.save write it for models that create_model made")
+    name = "lenet5_modern" if metadata["model"] == "lenet5" and metadata.get("form") == "modern" else metadata["model"]   # of `pyops train lenet5`
+    settings, head = (json.loads(metadata.get(key, "null")) or {} for key in ("settings", "head"))
+    with init.skip_draws():
+        try:
+            model = create_model(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+            if head:
+                model.with_head(**head | {"hidden": tuple(head.get("hidden", ()))})
+        except TypeError as why:
+            raise ValueError(f"{name} cannot be built with {metadata.get('settings')} and the head {metadata.get('head')}: {why}") from why
+    if metadata.get("layout") == "keras":
+        to_keras(model)
+    return model

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,25 +47,3 @@ def plain(value):
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} is no value of JSON")
-
-
-def rebuild(metadata: Mapping[str, str]):
-    """The network that describe() told of, without numbers in its arrays. ValueError where the metadata names none, or none that can be built."""
-    from ..nn import init
-    from .create import create_model
-    from .keras_layout import to_keras
-    if "model" not in metadata:
-        raise ValueError(f"names no network of create_model (model) in its metadata, which has {', '.join(metadata) or 'nothing'}; a Trainer and "
-                         "models.weights.save write it for models that create_model made")
-    name = "lenet5_modern" if metadata["model"] == "lenet5" and metadata.get("form") == "modern" else metadata["model"]   # of `pyops train lenet5`
-    settings, head = (json.loads(metadata.get(key, "null")) or {} for key in ("settings", "head"))
-    with init.skip_draws():
-        try:
-            model = create_model(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
-            if head:
-                model.with_head(**head | {"hidden": tuple(head.get("hidden", ()))})
-        except TypeError as why:
-            raise ValueError(f"{name} cannot be built with {metadata.get('settings')} and the head {metadata.get('head')}: {why}") from why
-    if metadata.get("layout") == "keras":
-        to_keras(model)
-    return model

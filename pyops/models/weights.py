@@ -12,6 +12,7 @@ from pickle import UnpicklingError
 
 import numpy as np
 
+from ..files import safetensors
 from . import keras_names
 from .keras_layout import to_keras
 from .recipe import describe
@@ -46,8 +47,7 @@ def read_for(model, path) -> dict[str, np.ndarray]:
     if path.suffix == ".h5":
         return read_keras(model, path)
     if path.suffix == ".safetensors":
-        from ..train.checkpoint import load
-        state, metadata = load(path)
+        state, metadata = safetensors.load(path)
     elif path.suffix in (".pth", ".pt"):
         state = read_torch(path)
     else:
@@ -144,8 +144,7 @@ def origin(path) -> str:
     """What a file of ours says of itself."""
     if Path(path).suffix != ".safetensors":
         return ""
-    from ..train.checkpoint import load as read
-    metadata = read(path)[1]
+    metadata = safetensors.load(path)[1]
     if "model" not in metadata:
         return ""
     head = " and a head of its own" if "head" in metadata else ""
@@ -171,8 +170,7 @@ def shortened(report: str, most: int = 6) -> str:
 
 def save(model, path) -> None:
     """Writes a model's parameters and buffers as a safetensors file, under their names here, with what builds it again (train.load_model)."""
-    from ..train.checkpoint import save as write
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"weights: {path}: the name must end in .safetensors")
     layout = {"layout": model.layout} if getattr(model, "layout", None) else {}
-    write(path, model.state_dict(), {"family": type(model).__name__} | layout | describe(model))
+    safetensors.save(path, model.state_dict(), {"family": type(model).__name__} | layout | describe(model))

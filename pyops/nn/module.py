@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core import scope
 from ..core.tensor import Tensor
 
 
@@ -45,9 +46,11 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *inputs, **kwargs):
-        if self._hooks:
-            return self._hooked(inputs, kwargs)
-        return self.forward(*inputs, **kwargs)
+        watch = scope.watching.get()
+        if watch is None:
+            return self._hooked(inputs, kwargs) if self._hooks else self.forward(*inputs, **kwargs)
+        with watch(self):
+            return self._hooked(inputs, kwargs) if self._hooks else self.forward(*inputs, **kwargs)
 
     # ---- hooks: looking at what goes in and comes out, without touching `forward`
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core.tensor import Tensor, no_grad
+from ..models.classifier import scores_of
 from .loader import plain_batches
 
 
@@ -99,11 +100,3 @@ def measure(model, dataset, size: int = 256, loss: Callable | None = None, worke
 def loss_of(model) -> Callable:
     """loss(output, targets) of a model that defines one, else cross-entropy on its logits."""
     return getattr(model, "loss", None) or F.cross_entropy
-
-
-def scores_of(model, output) -> Tensor:
-    """(N, C), larger is likelier: by the model's `scores` if it has them, else the output, or the first where it has several."""
-    own = getattr(model, "scores", None)
-    if own is not None:
-        return own(output)
-    return output[0] if isinstance(output, tuple) else output

@@ -226,7 +226,7 @@ def test_bad_arguments_are_refused(tmp_path, arguments, capsys):
 
 
 def test_a_digit_may_be_dark_or_light_and_anywhere():
-    from pyops.cli.predict import prepare
+    from pyops.cli.images import prepare
     drawn = np.zeros((60, 80), np.float32)
     drawn[10:50, 5:15] = 255
     light, dark = prepare(drawn, 24), prepare(255 - drawn, 24)

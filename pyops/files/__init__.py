@@ -1,0 +1,1 @@
+"""Files of arrays, read and written so that no crash leaves half of one."""
