@@ -8,5 +8,6 @@ from .backend import Report, compile_report, pyops
 from .door import compile
 from .exported import UnsupportedOp, as_function, exported
 from .replace import replace_modules, restore_modules
+from .weights import refresh
 
-__all__ = ["Report", "UnsupportedOp", "as_function", "compile", "compile_report", "exported", "pyops", "replace_modules", "restore_modules"]
+__all__ = ["Report", "UnsupportedOp", "as_function", "compile", "compile_report", "exported", "pyops", "refresh", "replace_modules", "restore_modules"]

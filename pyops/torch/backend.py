@@ -19,6 +19,7 @@ from .. import graph
 from .eager import replaced
 from .exported import UnsupportedOp, as_function, exported
 from .split import OnTensors, split
+from .weights import Watch, storages, watchers
 
 OPTIONS = ("precision", "threads", "freeze")
 KEPT = 8    # plans for different sizes, each with weights of its own
@@ -85,6 +86,7 @@ def pyops(gm: torch.fx.GraphModule, example_inputs: list, *, options: dict | Non
             compiled.hold_weights(example_inputs)
         return compiled    # sizes come as arguments: planned at the first call
     try:
+        compiled.see(example_inputs)
         compiled.plan(example_inputs)
         if frozen:
             compiled.hold_weights(example_inputs)
@@ -140,9 +142,9 @@ class Bound(torch.nn.Module):
 
 @dataclass
 class Planned:
-    """What runs inputs of one shape, made from weights of these versions."""
-    run: Callable
-    state: list
+    """What runs inputs of one shape; the weights' generation it was made from."""
+    run: Callable | None
+    generation: int
 
 
 class Freezing:
@@ -178,24 +180,57 @@ class Compiled:
         self.varying = [i for i, x in enumerate(example_inputs) if not is_weight(x)]
         self.positions = [i for i in self.varying if isinstance(example_inputs[i], torch.Tensor)]
         self.weights = [i for i, x in enumerate(example_inputs) if is_weight(x)]
+        self.held = [*gm.parameters(), *gm.buffers()]
+        self.storages = storages(self.kept(example_inputs))
         self.plans: OrderedDict[tuple, Planned] = OrderedDict()
+        self.exports: dict[tuple, torch.export.ExportedProgram] = {}   # of the plans: read the weights where they lie
+        self.addresses: list[int] = []
+        self.watch: Watch | None = None
+        self.generation = 0
         self.sizes = 0
+        watchers.add(self)
 
     def key(self, inputs):
         return tuple(inputs[i].shape if isinstance(inputs[i], torch.Tensor) else inputs[i] for i in self.varying)
 
     def plan(self, inputs) -> Planned:
-        planned = self.plans[self.key(inputs)] = Planned(self.made(inputs), self.versions(inputs))
+        key = self.key(inputs)
+        planned = self.plans[key] = Planned(self.made(inputs), self.generation)
         if len(self.plans) > KEPT:
-            self.plans.popitem(last=False)
+            self.exports.pop(self.plans.popitem(last=False)[0], None)
         return planned
+
+    def kept(self, inputs) -> list:
+        """The tensors that plans pack: the model's, as arguments, and those that dynamo put into the graph."""
+        return [*(inputs[i] for i in self.weights), *self.held]
+
+    def see(self, inputs) -> None:
+        """Begins another generation of plans if a weight has changed since the last one began."""
+        if not self.frozen and (self.watch is None or self.watch.changed(self.kept(inputs))):
+            self.watch = Watch(self.kept(inputs))   # before anything is packed: what changes meanwhile is seen at the next call
+            self.generation += 1
+            addresses = [t.data_ptr() for t in self.kept(inputs)]
+            if addresses != self.addresses:
+                self.exports.clear()
+                self.addresses, self.storages = addresses, storages(self.kept(inputs))
+
+    def renew(self) -> None:
+        self.watch = None
+        self.generation += 1
+
+    def reads(self, storages: set) -> bool:
+        """Whether it keeps values of one of these storages, given by address."""
+        return not storages.isdisjoint(self.storages)
 
     def made(self, inputs) -> Callable:
         examples = {i: torch.zeros(inputs[i].shape, dtype=inputs[i].dtype) for i in self.positions}
-        bound = Bound(self.gm, [examples.get(i, x) for i, x in enumerate(inputs)], set(self.positions))
-        program = exported(bound, tuple(examples.values()))
+        program = self.exports.get(self.key(inputs))
+        if program is None:
+            bound = Bound(self.gm, [examples.get(i, x) for i, x in enumerate(inputs)], set(self.positions))
+            program = exported(bound, tuple(examples.values()))
         if program.graph_signature.buffers_to_mutate or program.graph_signature.user_inputs_to_mutate:
             raise Writes("it writes to a buffer or an input")
+        self.exports[self.key(inputs)] = program
         arrays = tuple(x.numpy() for x in examples.values())
         try:
             whole = graph.compile(as_function(program), arrays, **self.options)
@@ -223,11 +258,8 @@ class Compiled:
         left = {i: n for n, i in enumerate(self.varying)}
         self.positions, self.varying, self.weights = [left[i] for i in self.positions], list(range(len(left))), []
 
-    def versions(self, inputs):
-        """Other numbers mean other weights: one that was changed in place has another version, a new one another address."""
-        return [(inputs[i].data_ptr(), inputs[i]._version) for i in self.weights]
-
     def __call__(self, *inputs):
+        self.see(inputs)
         planned = self.plans.get(self.key(inputs))
         if planned is None:
             self.sizes += 1
@@ -235,11 +267,11 @@ class Compiled:
                 left_to_torch(self.gm, f"it was planned for {SIZES} sizes; others are run by torch")
             if self.sizes > SIZES:
                 return self.gm.forward(*inputs)
-        if planned is None or not self.frozen and planned.state != self.versions(inputs):
+        if planned is None or planned.generation != self.generation:
             try:
                 planned = self.plan(inputs)
             except Exception as why:
-                planned = self.plans[self.key(inputs)] = Planned(None, self.versions(inputs))
+                planned = self.plans[self.key(inputs)] = Planned(None, self.generation)
                 left_to_torch(self.gm, why)
         if planned.run is None:
             return self.gm.forward(*inputs)
