@@ -9,6 +9,7 @@ overhead: arrays so small that only the way to the kernel and back is timed.
 """
 from dataclasses import dataclass, field
 
+from pyops import models
 from pyops.core.cases import A, Case, case
 
 LIVE_GAPS = [
@@ -98,34 +99,21 @@ class Network:
     settings: dict = field(default_factory=dict)         # of its function in pyops.models, and of torchvision's
 
 
+def of_table(name: str, **settings) -> Network:
+    """A network of create_model."""
+    entry = models.registry.NETWORKS[name]
+    return Network(entry.image, entry.source == "torchvision", settings)
+
+
+WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": True}
 NETWORKS = {   # by the name of their function in pyops.models
-    "lenet5": Network((1, 32, 32)),
-    "lenet5_modern": Network((1, 32, 32)),
-    "alexnet": Network((3, 224, 224), True),
-    "alexnet_2012": Network((3, 224, 224)),
-    "vgg16": Network((3, 224, 224), True),
-    "googlenet": Network((3, 224, 224), True, {"aux_logits": False, "init_weights": True}),
-    "inception_v3": Network((3, 299, 299), True, {"aux_logits": False, "init_weights": True}),
-    "resnet18": Network((3, 224, 224), True),
-    "resnet50": Network((3, 224, 224), True),
-    "densenet121": Network((3, 224, 224), True),
-    "mobilenet_v2": Network((3, 224, 224), True),
-    "mobilenet_v3_large": Network((3, 224, 224), True),
-    "efficientnet_b0": Network((3, 224, 224), True),
+    **{name: of_table(name) for name in ("lenet5", "lenet5_modern", "alexnet", "alexnet_2012", "vgg16")},
+    **{name: of_table(name, **WITHOUT_AUXILIARY) for name in ("googlenet", "inception_v3")},
+    **{name: of_table(name) for name in ("resnet18", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0")},
     "unet": Network((3, 256, 256)),
     "transformer_encoder": Network((128, 512)),
 }
-MEASURED = tuple(NETWORKS)   # `--net all`; `--net zoo` are those below
-ZOO = {
-    **dict.fromkeys(("vgg11", "vgg19", "resnet34", "resnet152", "densenet201", "squeezenet1_0", "squeezenet1_1", "mobilenet_v3_small",
-                     "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"), Network((3, 224, 224), True)),
-    **dict.fromkeys(("plain18", "plain34", "resnet50_v2", "resnet101_v2", "resnet152_v2", "mobilenet_v1", "nasnet_mobile",
-                     "efficientnet_v2_b0"), Network((3, 224, 224))),
-    **dict.fromkeys(("all_cnn_a", "all_cnn_b", "all_cnn_c"), Network((3, 32, 32))),
-    **dict.fromkeys(("xception", "inception_resnet_v2"), Network((3, 299, 299))),
-    "efficientnet_b4": Network((3, 380, 380), True),
-    "efficientnet_v2_s": Network((3, 384, 384), True),
-    "nasnet_large": Network((3, 331, 331)),
-}
+MEASURED = tuple(NETWORKS)   # `--net all`; `--net zoo` are the other networks of create_model
+ZOO = {name: of_table(name) for name in models.list_models() if name not in NETWORKS}
 NETWORKS |= ZOO
 SHORT = ("lenet5_modern", "mobilenet_v2", "resnet18", "vgg16")   # what a run without --net measures, at batch 1

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from pyops import nn
-from pyops.models.googlenet import BasicConv2d, GoogLeNet, Inception, InceptionAux
+from pyops.models.classification.googlenet import BasicConv2d, GoogLeNet, Inception, InceptionAux
 from pyops.optim import SGD
 from pyops.core.tensor import Tensor
 from pyops.train import measure

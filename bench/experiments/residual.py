@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from pyops import functional as F
 from pyops import nn
-from pyops.models.classifier import Classifier
+from pyops.models.classification.classifier import Classifier
 
 WIDTHS = (16, 32, 64)
 

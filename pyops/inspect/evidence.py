@@ -6,7 +6,7 @@ import numpy as np
 from .. import functional as F
 from ..core.tensor import Tensor, grad, no_grad
 from ..graph.describe import evaluating
-from ..models.classifier import scores_of
+from ..models.classification.classifier import scores_of
 from .maps import convolutions, layer_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import nn
-from ..models.lenet5 import PartialConv2d
+from ..models.classification.lenet5 import PartialConv2d
 from ..core.tensor import Tensor, no_grad
 from ..graph.describe import evaluating
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from .. import functional as F
 from .. import nn
-from .inception import Inception3
-from .mobilenet_v1 import MobileNetV1
-from .resnet import Bottleneck, ResNet
-from .resnet_v2 import ResNetV2
+from .classification.inception import Inception3
+from .classification.mobilenet_v1 import MobileNetV1
+from .classification.resnet import Bottleneck, ResNet
+from .classification.resnet_v2 import ResNetV2
 
 EPS = {"ResNet": 1.001e-5, "ResNetV2": 1.001e-5, "DenseNet": 1.001e-5}   # of the others 1e-3
 PADDED_SAME = ("MobileNetV1", "MobileNetV2", "MobileNetV3", "EfficientNet", "EfficientNetV2", "Xception")

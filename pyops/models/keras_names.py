@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import nn
 from . import keras_file
-from .inverted_residual import SqueezeExcitation
+from .classification.inverted_residual import SqueezeExcitation
 
 Layers = dict[str, list[np.ndarray]]
 NUMBERED = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
@@ -119,7 +119,7 @@ def separable(place: str) -> int:
 
 
 def nasnet(model) -> dict[str, str]:
-    from .nasnet import NormalCell
+    from .classification.nasnet import NormalCell
     names = {"conv0": "stem_conv1", "bn0": "stem_bn1"} | ({"fc": "predictions"} if model.top else {})
     names |= nasnet_cell("stem1", "reduction", "stem_1") | nasnet_cell("stem2", "reduction", "stem_2")
     normal = [isinstance(cell, NormalCell) for cell in model.cells]

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..core.tensor import Tensor, no_grad
-from ..models.classifier import scores_of
+from ..models.classification.classifier import scores_of
 from .loader import plain_batches
 
 

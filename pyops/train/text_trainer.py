@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..models.recurrent import detached
+from ..models.sequence.recurrent import detached
 from ..optim import Adam, CosineAnnealingLR, RMSprop, clip_grad_norm_
 from ..text import Characters
 from . import checkpoint

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import random
-from ..models.classifier import Classifier
+from ..models.classification.classifier import Classifier
 from ..models.recipe import describe
 from ..optim import AdamW, Optimizer, OneCycleLR, ReduceLROnPlateau, clip_grad_norm_
 from ..core.tensor import Tensor, no_grad

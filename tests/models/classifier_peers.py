@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from pyops import models, nn
+from pyops.models.registry import NETWORKS
 
-OF_TIMM = {"xception": "legacy_xception", "inception_resnet_v2": "inception_resnet_v2", "mobilenet_v1": "mobilenetv1_100",
-           **{f"resnet{depth}_v2": f"resnetv2_{depth}" for depth in (50, 101, 152)},
-           **{f"efficientnet_v2_b{i}": f"tf_efficientnetv2_b{i}" for i in range(4)}}
+OF_TIMM = {**{n.name: n.timm for n in NETWORKS.values() if n.timm is not None},
+           **{f"efficientnet_v2_b{i}": f"tf_efficientnetv2_b{i}" for i in range(4)}}   # under other names
 OF_PAPERS = ("alexnet_2012", "all_cnn_a", "all_cnn_b", "all_cnn_c", "plain18", "plain34")
 LENETS, NASNETS = ("lenet5", "lenet5_modern"), ("nasnet_mobile", "nasnet_large")   # LeNets are functions of a test, NASNets Keras'
 NAMES = [name for name in models.list_models() if name not in LENETS + NASNETS]

@@ -12,7 +12,7 @@ import pyops
 from pyops import Tensor, models, no_grad
 from pyops.models import keras_names
 from pyops.models.keras_layout import to_keras
-from pyops.models.lenet5 import C3_SEES, REJECTION
+from pyops.models.classification.lenet5 import C3_SEES, REJECTION
 
 torch = pytest.importorskip("torch")
 tf = torch.nn.functional

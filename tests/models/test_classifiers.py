@@ -7,39 +7,16 @@ import pyops
 from pyops import Tensor, models, nn, no_grad
 from pyops import functional as F
 from pyops.models import weights
-from pyops.models.create import FAMILIES
 from pyops.models.keras_layout import to_keras
+from pyops.models.registry import NETWORKS, families
 
-# Trainable parameters with the published number of classes. torchvision: its models' "num_params" (docs of 0.28); keras: trainable
-# parameters that Keras Applications prints; timm: its results table, which agrees with the number printed by its models.
-PUBLISHED = {
-    "lenet5": (60_000, "LeCun et al. 1998, section II-B"), "alexnet": (61_100_840, "torchvision"), "vgg11": (132_863_336, "torchvision"),
-    "vgg13": (133_047_848, "torchvision"), "vgg16": (138_357_544, "torchvision"), "vgg19": (143_667_240, "torchvision"),
-    "vgg11_bn": (132_868_840, "torchvision"), "vgg13_bn": (133_053_736, "torchvision"), "vgg16_bn": (138_365_992, "torchvision"),
-    "vgg19_bn": (143_678_248, "torchvision"), "inception_v3": (27_161_264, "torchvision"), "resnet18": (11_689_512, "torchvision"),
-    "resnet34": (21_797_672, "torchvision"), "resnet50": (25_557_032, "torchvision"), "resnet101": (44_549_160, "torchvision"),
-    "resnet152": (60_192_808, "torchvision"), "densenet121": (7_978_856, "torchvision"), "densenet161": (28_681_000, "torchvision"),
-    "densenet169": (14_149_480, "torchvision"), "densenet201": (20_013_928, "torchvision"), "mobilenet_v2": (3_504_872, "torchvision"),
-    "mobilenet_v3_small": (2_542_856, "torchvision"), "mobilenet_v3_large": (5_483_032, "torchvision"),
-    "efficientnet_b0": (5_288_548, "torchvision"), "efficientnet_b1": (7_794_184, "torchvision"), "efficientnet_b2": (9_109_994, "torchvision"),
-    "efficientnet_b3": (12_233_232, "torchvision"), "efficientnet_b4": (19_341_616, "torchvision"), "efficientnet_b5": (30_389_784, "torchvision"),
-    "efficientnet_b6": (43_040_704, "torchvision"), "efficientnet_b7": (66_347_960, "torchvision"), "efficientnet_v2_s": (21_458_488, "torchvision"),
-    "efficientnet_v2_m": (54_139_356, "torchvision"), "efficientnet_v2_l": (118_515_272, "torchvision"), "efficientnet_v2_b0": (7_139_704, "keras"),
-    "efficientnet_v2_b1": (8_141_052, "keras"), "efficientnet_v2_b2": (10_096_086, "keras"), "efficientnet_v2_b3": (14_358_406, "timm"),
-    "lenet5_modern": (61_706, "LeCun et al.'s layers of figure 2, all maps connected"), "resnet50_v2": (25_568_360, "keras"),
-    "resnet101_v2": (44_577_896, "keras"), "resnet152_v2": (60_236_904, "keras"), "googlenet": (6_624_904, "torchvision"), "squeezenet1_0": (1_248_424, "torchvision"),
-    "squeezenet1_1": (1_235_496, "torchvision"), "shufflenet_v2_x0_5": (1_366_792, "torchvision"), "shufflenet_v2_x1_0": (2_278_604, "torchvision"),
-    "shufflenet_v2_x1_5": (3_503_624, "torchvision"), "shufflenet_v2_x2_0": (7_393_996, "torchvision"), "mobilenet_v1": (4_231_976, "keras"),
-    "nasnet_mobile": (5_289_978, "keras"), "nasnet_large": (88_753_150, "timm; keras"), "xception": (22_855_952, "keras"),
-    "inception_resnet_v2": (55_813_192, "keras"),
-}
-SAME_AS_TIMM = {"xception": "legacy_xception", "inception_resnet_v2": "inception_resnet_v2", "resnet50_v2": "resnetv2_50",
-                "resnet101_v2": "resnetv2_101", "resnet152_v2": "resnetv2_152", "mobilenet_v1": "mobilenetv1_100"}
+FAMILIES = families()
+PUBLISHED = {n.name: n.published for n in NETWORKS.values() if n.published is not None}
+SAME_AS_TIMM = {n.name: n.timm for n in NETWORKS.values() if n.timm is not None}
+SMALL = {n.name: n.smallest for n in NETWORKS.values() if n.smallest is not None}
 OF_TORCHVISION = ["squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0",
                   "efficientnet_v2_s", "efficientnet_v2_m", "efficientnet_v2_l"]
-FIRST = [makes[0].__name__ for makes in FAMILIES.values()]
-SMALL = {"lenet5": (1, 32, 32), "lenet5_modern": (1, 32, 32), "alexnet": (3, 96, 64), "inception_v3": (3, 96, 75), "xception": (3, 71, 71),
-         "inception_resnet_v2": (3, 96, 75), "all_cnn_a": (3, 32, 32), "efficientnet_v2_l": (3, 96, 80)}
+FIRST = [makes[0].name for makes in FAMILIES.values()]
 
 
 def image(*shape, seed=0):
@@ -183,7 +160,7 @@ def test_a_network_has_the_published_parameters(name):
         to_keras(model)   # some convolutions have biases there
     # Keras' Inception-ResNet v2 has no scales in its norms
     less = sum(m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d)) if name == "inception_resnet_v2" else 0
-    assert count(model) - less == PUBLISHED[name][0]
+    assert count(model) - less == PUBLISHED[name]
 
 
 def test_networks_without_a_published_number_have_it_from_others():

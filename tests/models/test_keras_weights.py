@@ -7,8 +7,8 @@ import pytest
 import pyops
 from pyops import Tensor, models, no_grad
 from pyops.models import ResNet, keras_names, weights
-from pyops.models.resnet import Bottleneck
-from pyops.models.resnet_v2 import ResNetV2
+from pyops.models.classification.resnet import Bottleneck
+from pyops.models.classification.resnet_v2 import ResNetV2
 
 EVEN = (64, 50)   # at strides of 2 TensorFlow's padding and torch's differ where sizes are even
 

@@ -5,7 +5,7 @@ import pytest
 import pyops
 from pyops import functional as F
 from pyops import models, optim
-from pyops.models.teacher_forcing import NO_TARGET, forced
+from pyops.models.sequence.teacher_forcing import NO_TARGET, forced
 
 DIGITS = "0123456789+"
 LETTERS = "abcdefghijklmnopqrstuvwxyz-"

@@ -49,7 +49,7 @@ def test_filters_and_maps_are_the_layers():
 
 
 def test_lenet5s_partial_convolution_is_one_of_its_convolutions():
-    model, x = pyops.models.lenet5(), np.random.default_rng(0).standard_normal((1, 1, 32, 32)).astype(np.float32)
+    model, x = pyops.models.classification.lenet5(), np.random.default_rng(0).standard_normal((1, 1, 32, 32)).astype(np.float32)
     assert [(name, m.shape[1:]) for name, m in inspect.feature_maps(model, x).items()] == [("C1", (6, 28, 28)), ("C3", (16, 10, 10)), ("C5", (120, 1, 1))]
     kernels = inspect.filters(model, "C3")
     assert len(kernels) == 60 and np.array_equal(kernels[7].ravel(), model.C3.weight.data[7])
@@ -218,7 +218,7 @@ def test_a_checkpoint_of_digits_is_inspected_as_digits(tmp_path, capsys):
 @pytest.mark.parametrize("form", ["1998", "modern"])
 def test_a_checkpoint_of_train_lenet5_is_a_model_again(form, tmp_path):
     pytest.importorskip("safetensors")
-    model = pyops.models.lenet5() if form == "1998" else pyops.models.lenet5_modern()
+    model = pyops.models.classification.lenet5() if form == "1998" else pyops.models.lenet5_modern()
     checkpoint.save(tmp_path / "a.safetensors", model.state_dict(), {"model": "lenet5", "form": form, "box": 24})
     again, _ = load_model(tmp_path / "a.safetensors")
     x = Tensor(np.random.default_rng(0).standard_normal((2, 1, 32, 32)).astype(np.float32))

@@ -1,0 +1,2 @@
+"""Networks that say what each pixel shows."""
+from .unet import *  # noqa: F403
