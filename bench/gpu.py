@@ -47,7 +47,7 @@ def main(arguments=None) -> int:
         print("validation: {passed} passed, {failed} failed, {not_run} not run for want of time".format(**result["validation"]), flush=True)
     result["integers"] = integers()
     print("tensor cores on integers:", result["integers"], flush=True)
-    result["rows"] = [row for row in timed(end, result["ceilings"])]
+    result["rows"] = list(timed(end, result["ceilings"]))
     name = result["machine"]["device"].lower().replace("nvidia", "").strip().replace(" ", "-")
     path = RESULTS / f"gpu-{name}-{date.today()}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
@@ -94,11 +94,11 @@ def ceilings() -> dict:
     x = torch.empty(256 << 20, device="cuda")
     y = torch.empty_like(x)
     found = {"copy GB/s": 2 * x.numel() * 4 / torch_ms(lambda: y.copy_(x)) / 1e6}
-    del x, y
+    x = y = None   # gives their memory back
     for name, n in (("f32", 4096), ("tf32", 8192), ("bf16", 8192)):
         torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
         a, b = (torch.randn(n, n, device="cuda", dtype=getattr(torch, TORCH[name])) for _ in range(2))
-        found[f"{name} TFLOP/s"] = 2 * n ** 3 / torch_ms(lambda: a @ b) / 1e9
+        found[f"{name} TFLOP/s"] = 2 * n ** 3 / torch_ms(lambda a=a, b=b: a @ b) / 1e9
     torch.backends.cuda.matmul.allow_tf32 = False
     return found
 
@@ -140,6 +140,7 @@ def validation(end) -> dict:
 def integers() -> str:
     """Whether the tensor-core products of small integers are exact on this device, which pins the layouts the emulator assumes."""
     import cupy
+
     from ..backends import BACKENDS
     rng = np.random.default_rng(0)
     wrong = []

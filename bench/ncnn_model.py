@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .onnx_model import given, spread
-from .record import Graph, Step, Unsupported, Value
+from .record import Graph, Unsupported, Value
 
 FLOAT32 = np.zeros(1, np.uint32).tobytes()   # the tag of unquantised weights
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from .record import Graph, Step, Unsupported, Value
+from .record import Graph, Unsupported, Value
 
 
 class Builder:
@@ -251,7 +251,7 @@ NODES = {
     "add": binary("Add"), "sub": binary("Sub"), "mul": binary("Mul"), "div": binary("Div"),
     "matmul": lambda b, step, a: b.node("MatMul", [a["input"], a["other"]]),
     "scaled_dot_product_attention": attention, "split": split, "permute": permute, "cat": cat, "getitem": getitem, "interpolate": interpolate,
-    **{name: reshape for name in ("flatten", "reshape", "unsqueeze", "squeeze")}, **{f"dropout{n}": same for n in ("", "1d", "2d", "3d")},
+    **dict.fromkeys(("flatten", "reshape", "unsqueeze", "squeeze"), reshape), **{f"dropout{n}": same for n in ("", "1d", "2d", "3d")},
 }
 
 

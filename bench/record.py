@@ -71,13 +71,13 @@ class Graph:
     constants: dict[str, np.ndarray]
     output: Value
 
-    def folded(self) -> "Graph":
+    def folded(self) -> Graph:
         """The same without the steps that do not depend on the input: their results are constants."""
         constants, steps = dict(self.constants), []
         for step in self.steps:
             needed = values_of((step.args, step.kwargs))
             if needed and all(v.name in constants for v in needed):
-                fixed = convert((step.args, step.kwargs), lambda v: constants[v.name], Value)
+                fixed = convert((step.args, step.kwargs), lambda v, known=constants: known[v.name], Value)
                 made = getattr(F, step.name)(*fixed[0], **fixed[1])
                 constants |= zip((v.name for v in step.results), made if isinstance(made, tuple) else (made,))
             else:

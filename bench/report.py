@@ -12,7 +12,6 @@ from .peers import PEERS
 from .recurrent_suite import FORWARD, TRAINING
 from .suite import COMPILED, OURS, Row, Settings
 
-
 RECURRENT = (FORWARD, TRAINING)
 
 

@@ -11,10 +11,10 @@ import pyops
 import pyops.functional as F
 from pyops import validate
 from pyops.core.backends import get_backend
-from pyops.machine import Ceilings
 from pyops.core.cases import Case
 from pyops.core.registry import OPS
 from pyops.core.threads import num_threads
+from pyops.machine import Ceilings
 
 from . import peers, record
 from .measure import interleaved

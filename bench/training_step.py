@@ -17,8 +17,8 @@ import numpy as np
 
 import pyops
 from pyops import Tensor, functional as F
-from pyops.optim import SGD
 from pyops.core.registry import Op
+from pyops.optim import SGD
 
 CLASSES, RATE, MOMENTUM = 10, 1e-3, 0.9
 
@@ -40,6 +40,7 @@ def ours(name: str, x: np.ndarray, target: np.ndarray):
 
 def theirs(name: str, x: np.ndarray, target: np.ndarray, state):
     import torch
+
     from .torchvision_schemas import torchvision
     torch.set_num_threads(pyops.get_num_threads())
     model = getattr(torchvision.models, name)(num_classes=CLASSES)

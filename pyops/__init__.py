@@ -6,8 +6,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import _checkout  # noqa: F401, I001: first of all, a checkout must be built and finds its kernels
-from .cuda import backend as _cuda_backend  # noqa: F401, I001: registers itself, which the choice of a backend waits for
+from . import _checkout  # first of all: a checkout must be built, and finds its kernels
+from .cuda import backend as _cuda_backend  # registers itself, which the choice of a backend waits for
 from .core import memory, random
 from .core.backends import available, get_backend, use_backend
 from .core.precision import get_precision, set_precision

@@ -21,12 +21,12 @@ class Images(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
 
-    def only(self, low: int, high: int) -> "Images":
+    def only(self, low: int, high: int) -> Images:
         """Those of low <= digit < high, counted from 0."""
         chosen = (low <= self.labels) & (self.labels < high)
         return Images(self.images[chosen], self.labels[chosen] - low)
 
-    def first(self, count: int) -> "Images":
+    def first(self, count: int) -> Images:
         return Images(self.images[:count], self.labels[:count])
 
 

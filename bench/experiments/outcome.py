@@ -49,7 +49,7 @@ class Outcome:
         return "\n".join(lines)
 
     def draw(self, path: Path) -> None:
-        from matplotlib.figure import Figure   # not pyplot: no window system, no global state
+        from matplotlib.figure import Figure  # not pyplot: no window system, no global state
         from matplotlib.ticker import MaxNLocator, NullFormatter
         figure = Figure(figsize=(6.4, 4), layout="constrained")
         axes = figure.subplots()

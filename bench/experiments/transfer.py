@@ -65,6 +65,6 @@ def run(seeds: int, quick: bool, data: str | None) -> Outcome:
     return Outcome("transfer from the digits 0-4 to 5-9",
                    f"Test accuracy in %. Digits turned, scaled and moved on 16x16 pixels; 0-4 anew in each of {first_epochs} epochs, 5-9 placed once and for all. "
                    f"There are {len(images.labels)} to train on of 5-9; where that is fewer than the samples, some are the same digit placed otherwise.",
-                   "samples", {column: 1 for column in columns}, rows,
+                   "samples", dict.fromkeys(columns, 1), rows,
                    Curves(counts, {column: list(np.transpose([rows[str(count)][column] for count in counts])) for column in columns},
                           "samples of 5-9", "test accuracy, %", "x"))

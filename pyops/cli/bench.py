@@ -7,7 +7,6 @@ from pathlib import Path
 
 from . import UsageError, known
 
-
 WIDTH = 140   # columns that a table with all peers needs
 
 
@@ -67,11 +66,11 @@ def run(args) -> int:
 
 def prepare(args):
     """Settings and the old results, with everything the user named checked before anything is measured."""
-    from ..core.backends import get_backend
     from ..bench import recurrent_suite, results, suite
     from ..bench.network_suite import ALLOWED
-    from ..machine import ceilings
+    from ..core.backends import get_backend
     from ..core.threads import get_num_threads
+    from ..machine import ceilings
     if args.op:
         known(args.op, sorted(suite.names_of_ops()), "op")
     if args.group:
@@ -136,7 +135,7 @@ def measured(args, settings, console):
             status.update(f"{i + 1} of {jobs}: {name}")
             yield suite.run_case(group, name, case, settings)
         for i, name in enumerate(networks, len(cases)):
-            yield from run_network(name, settings, lambda text: status.update(f"{i + 1} of {jobs}: {name}, {text}"))
+            yield from run_network(name, settings, lambda text, i=i, name=name: status.update(f"{i + 1} of {jobs}: {name}, {text}"))
         for i, shape in enumerate(recurrent, len(cases) + len(networks)):
             status.update(f"{i + 1} of {jobs}: {shape.name}")
             yield from recurrent_suite.run_shape(shape, settings)

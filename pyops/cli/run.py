@@ -98,6 +98,7 @@ def given(files, model, shapes) -> dict[str, np.ndarray]:
 def array_in(file) -> np.ndarray:
     if file.endswith(".pb"):
         import onnx
+
         from ..onnx.model import array_of
         tensor = onnx.TensorProto()
         tensor.ParseFromString(Path(file).read_bytes())

@@ -46,7 +46,7 @@ def profiled():
 
 def dtype_of(real):
     if real == "bf16":
-        import ml_dtypes   # NumPy has no bfloat16 of its own
+        import ml_dtypes  # NumPy has no bfloat16 of its own
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype({"f32": np.float32, "f64": np.float64, "f16": np.float16}[real])
 

@@ -162,7 +162,7 @@ class Module:
     _loaded: dict = {}
 
     @classmethod
-    def of(cls, source: Source, checked: bool) -> "Module":
+    def of(cls, source: Source, checked: bool) -> Module:
         """The module of `source`, compiled only if nothing that it is made from has been compiled before."""
         key = (source, source.path.stat().st_mtime, checked)
         if key not in cls._loaded:
@@ -178,7 +178,7 @@ class Module:
         self._read_symbols()
         self._lines: dict[int, str] = {}
 
-    def function(self, name: str) -> "Function":
+    def function(self, name: str) -> Function:
         if name not in self.kernels:
             raise ValueError(f"{self.source.path.name} has no kernel {name!r}; there are {', '.join(self.kernels) or 'none'}")
         return Function(self, name)

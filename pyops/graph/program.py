@@ -99,7 +99,7 @@ class Program:
             return [(inputs, outputs)]
         return [tuple(tuple(a[i:i + 1] for a in arrays) for arrays in (inputs, outputs)) for i in range(self.samples)]
 
-    def _replanned(self, arrays) -> "Program":
+    def _replanned(self, arrays) -> Program:
         shapes = tuple((a.shape, a.dtype) for a in map(as_array, arrays))
         if shapes not in self._others:
             self._others[shapes] = self._again(shapes)
@@ -112,7 +112,7 @@ class Program:
         self.plan.save(file, self.samples)
 
     @classmethod
-    def load(cls, file, threads: int | None = None, backend: str | None = None) -> "Program":
+    def load(cls, file, threads: int | None = None, backend: str | None = None) -> Program:
         """A saved program, for the active backend's instruction set or that of `backend`. ValueError for a file that is no program.
 
         The file holds no code, and places outside the arena are refused, but whether the shapes in it agree is not: load what you trust.

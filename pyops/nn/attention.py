@@ -4,8 +4,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import functional as F
-from ..ops.attention import additive
 from ..core.tensor import Tensor
+from ..ops.attention import additive
 from . import init
 from .linear import Linear
 from .module import Module, Parameter

@@ -9,6 +9,7 @@ from . import init
 from .layer import Size
 from .module import Module, Parameter
 
+
 class _Convolution(Module):
     """What both kinds share: arguments as torch takes them, weight and bias, initialisation."""
     spatial: int

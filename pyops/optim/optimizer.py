@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..core.backends import active
+from ..core.tensor import Tensor
 from ..kernels.optim import reference
 from ..nn.module import zero_gradients
-from ..core.tensor import Tensor
 
 REAL = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 

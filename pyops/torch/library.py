@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from .. import functional as F
-from ..ops.convolution import CHANNEL_SUM
 from ..core import tape
 from ..core.tensor import Tensor
+from ..ops.convolution import CHANNEL_SUM
 from .aten import TABLE, per_axis
 from .eager import convolution_backward
 

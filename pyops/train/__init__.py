@@ -14,8 +14,8 @@ from .idx import read_idx
 from .loader import plain_batches, training_batches
 from .metrics import Measured, confusion_matrix, measure, top_k
 from .nonfinite import NonFinite, NonFiniteError, first_non_finite
-from .regularisation import penalty
 from .progress import show
+from .regularisation import penalty
 from .sanity import SanityReport, sanity_check
 from .search import Choice, Range, search
 from .text_trainer import Progress, TextTrainer, chunks

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import functional as F
-from .. import nn
+from .. import functional as F, nn
 from ..core import random
-from ..optim import Adam
 from ..core.tensor import Tensor
+from ..optim import Adam
 from .data import Digits
 from .dataset import split_of
 from .metrics import scores_of
@@ -130,7 +129,7 @@ def check_overfit(model, objective, inputs, targets, steps: int, lr: float) -> C
     labels = targets if targets.ndim == 1 else targets.argmax(1)
     optimizer = Adam([p for p in model.parameters() if p.requires_grad], lr)
     value, right, step = math.inf, 0.0, 0
-    for step in range(1, steps + 1):
+    for step in range(1, steps + 1):   # noqa: B007 - used behind the loop
         output = model(Tensor(inputs))
         loss = objective(output, targets)
         value, right = loss.item(), float((scores_of(model, output).data.argmax(1) == labels).mean())

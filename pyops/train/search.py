@@ -27,7 +27,7 @@ class Range:
         whole = isinstance(self.low, int) and isinstance(self.high, int)
         return (trial.suggest_int if whole else trial.suggest_float)(name, self.low, self.high, log=self.log)
 
-    def around(self, value) -> "Range":
+    def around(self, value) -> Range:
         """A decade about `value` to either side in log space, else a quarter of the range; cut to this range."""
         low, high = (value / 10, value * 10) if self.log else (value - (self.high - self.low) / 4, value + (self.high - self.low) / 4)
         kind = math.floor if isinstance(self.low, int) and isinstance(self.high, int) else float
@@ -49,7 +49,7 @@ class Choice:
     def ask(self, trial, name: str):
         return trial.suggest_categorical(name, list(self.values))
 
-    def around(self, value) -> "Choice":
+    def around(self, value) -> Choice:
         return self
 
     def decades(self) -> list:

@@ -7,9 +7,9 @@ import pytest
 
 import pyops
 from pyops import nn
-from pyops.core.backends import use_backend
 from pyops.bench import precision
 from pyops.cli import main
+from pyops.core.backends import use_backend
 from pyops.graph import costs, tune
 from pyops.graph.compile import BOUNDS
 

@@ -4,11 +4,11 @@ import os
 
 os.environ["NUMBA_ENABLE_CUDASIM"] = "1"   # read once, when numba is imported
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from pyops.kernels.detection import reference as detection  # noqa: E402
-from pyops.kernels.embedding import reference as embedding_reference  # noqa: E402
-from pyops.kernels.pooling import reference as pooling_reference  # noqa: E402
+from pyops.kernels.detection import reference as detection
+from pyops.kernels.embedding import reference as embedding_reference
+from pyops.kernels.pooling import reference as pooling_reference
 
 numba = {family: importlib.import_module(f"pyops.kernels.{family}.numba_cuda") for family in ("detection", "embedding", "pooling")}
 

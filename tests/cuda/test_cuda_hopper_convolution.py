@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cuda_mutants import Mutant
 from test_cuda_hopper import FakeDevice, product
-from test_cuda_mutants import tree   # noqa: F401  (a fixture)
+from test_cuda_mutants import tree  # noqa: F401  (a fixture)
 
 from pyops.core.backends import BACKENDS
 from pyops.cuda import machine_code, nvrtc

@@ -11,7 +11,7 @@ import pytest
 import pyops
 from pyops import functional as F
 from pyops.core.backends import BACKENDS
-from pyops.cuda import arguments, arrays, device, emulator
+from pyops.cuda import arguments, device, emulator
 from pyops.cuda.backend import CudaBackend
 from pyops.cuda.emulated import EmulatedDevice, KernelFault, fast, profiled
 from pyops.cuda.source import KERNELS, Source, cuda_files, kernel_source, read_files

@@ -9,10 +9,10 @@ from narrow_backend import check_narrow
 
 from pyops import validate
 from pyops.core.backends import BACKENDS
+from pyops.core.registry import OPS
 from pyops.cuda import emulator, source
 from pyops.cuda.emulated import KernelFault
 from pyops.cuda.precision import precision
-from pyops.core.registry import OPS
 
 pytestmark = pytest.mark.skipif(bool(emulator.missing()), reason=emulator.missing() or "can run")
 CLEAN_KERNELS, CLEAN_HEADERS = source.KERNELS, source.HEADERS

@@ -6,14 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pyops import functional as F
-from pyops import validate
+from pyops import functional as F, validate
 from pyops.core.backends import BACKENDS, DTYPES, use_backend
+from pyops.core.registry import OPS
 from pyops.cuda.backend import launchers
 from pyops.cuda.emulated import fast
 from pyops.cuda.emulator import build
 from pyops.cuda.source import Source, cuda_files
-from pyops.core.registry import OPS
 
 CUDA = BACKENDS["cuda"]
 ORDERS = {"ascending": 0, "descending": 1, "random": 7}

@@ -1,5 +1,4 @@
 """The emulator counts memory transactions: hot kernels stay near the fewest there can be. Deterministic, so a lost coalescing is a failure."""
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,10 +6,10 @@ from channels_last_backend import ChannelsLast
 
 from pyops import functional as F
 from pyops.core.backends import BACKENDS, use_backend
+from pyops.core.tensor import Tensor
 from pyops.cuda.emulated import EmulatedDevice, profiled
 from pyops.cuda.precision import precision
 from pyops.kernels.convolution import launch as convolution
-from pyops.core.tensor import Tensor
 
 pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
 

@@ -13,8 +13,8 @@ from pyops.core.cases import A, case
 pytest.importorskip("rich")
 pytest.importorskip("pytest_benchmark")
 
-from pyops.bench import isolated, network_suite, networks, peers, record, report, results, suite  # noqa: E402
-from pyops.bench.runners import RUNNERS  # noqa: E402
+from pyops.bench import isolated, network_suite, networks, peers, record, report, results, suite
+from pyops.bench.runners import RUNNERS
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ import pytest
 from pyops.core.registry import Op
 
 pytest.importorskip("torch")
-from pyops.bench import training_step   # noqa: E402
+from pyops.bench import training_step
 
 FLOAT = r"([\d.]+(?:e[-+]\d+)?)"
 

@@ -8,9 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from pyops import functional as F
-from pyops import validate
-from pyops.core.backends import BACKENDS, ISAS, active, get_backend, use_backend
+from pyops import functional as F, validate
+from pyops.core.backends import BACKENDS, ISAS, get_backend, use_backend
 from pyops.core.dispatch import kinds_of
 from pyops.core.registry import OPS
 from pyops.core.threads import num_threads

@@ -3,12 +3,11 @@ import numpy as np
 import pytest
 
 import pyops
-from pyops import functional as F
-from pyops import nn
+from pyops import functional as F, nn
 from pyops.core.backends import use_backend
-from pyops.kernels.recurrent.cases import weights_of
 from pyops.core.cases import Array
 from pyops.core.threads import num_threads
+from pyops.kernels.recurrent.cases import weights_of
 
 KINDS = [(nn.RNN, {}), (nn.RNN, {"nonlinearity": "relu"}), (nn.LSTM, {}), (nn.LSTM, {"proj_size": 37}), (nn.PeepholeLSTM, {}), (nn.GRU, {})]
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
@@ -189,7 +188,7 @@ def test_peers_compute_the_same(shape):
     from pyops.bench import peers, recurrent_suite
     work = recurrent_suite.Work(recurrent_suite.Shape(*shape))
     want = work.want()
-    for name, needs in peers.NEEDS.items():
+    for name in peers.NEEDS:
         if hasattr(work, name) and not peers.missing(name):
             np.testing.assert_allclose(getattr(work, name)(1)(), want, rtol=1e-4, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(work.pyops(1)(), want, rtol=1e-4, atol=1e-5)

@@ -11,9 +11,9 @@ import pyops
 from pyops import nn
 
 pytest.importorskip("sklearn")
-from pyops.bench import experiments   # noqa: E402
-from pyops.bench.experiments import auxiliary, digits as data, head, lrn, outcome, pooling, transfer   # noqa: E402
-from pyops.bench.experiments.residual import Deep   # noqa: E402
+from pyops.bench import experiments
+from pyops.bench.experiments import auxiliary, digits as data, head, lrn, outcome, pooling, transfer
+from pyops.bench.experiments.residual import Deep
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "experiments.md"

@@ -13,8 +13,19 @@ import pytest
 import pyops
 import pyops.functional as F
 from pyops import nn, optim
-from pyops.train import (ArrayDataset, NonFiniteError, Split, Trainer, checkpoint, confusion_matrix, first_non_finite, measure, penalty, top_k,
-                         training_batches)
+from pyops.train import (
+    ArrayDataset,
+    NonFiniteError,
+    Split,
+    Trainer,
+    checkpoint,
+    confusion_matrix,
+    first_non_finite,
+    measure,
+    penalty,
+    top_k,
+    training_batches,
+)
 
 pytest.importorskip("safetensors")
 

@@ -5,10 +5,29 @@ import numpy as np
 import pytest
 
 import pyops
-from pyops import nn, optim
-from pyops import functional as F
-from pyops.train import (ArrayDataset, Choice, Epoch, ImageFolder, Range, Split, Trainer, augment, cifar, diagnose, freeze, gallery, read_cifar,
-                         replace_head, sanity_check, search, training_batches, uci_digits, unfreeze, wrong_predictions)
+from pyops import functional as F, nn, optim
+from pyops.train import (
+    ArrayDataset,
+    Choice,
+    Epoch,
+    ImageFolder,
+    Range,
+    Split,
+    Trainer,
+    augment,
+    cifar,
+    diagnose,
+    freeze,
+    gallery,
+    read_cifar,
+    replace_head,
+    sanity_check,
+    search,
+    training_batches,
+    uci_digits,
+    unfreeze,
+    wrong_predictions,
+)
 from pyops.train.data import to_input
 
 Image = pytest.importorskip("PIL.Image")
@@ -51,7 +70,7 @@ def test_augmentations_do_what_they_say():
     cut = augment.Crop(3, fill=7)(images, rng)
     wide = np.pad(images, [(0, 0), (3, 3), (3, 3), (0, 0)], constant_values=7)
     for one, got in zip(wide, cut):
-        assert any(np.array_equal(one[t:t + 12, l:l + 10], got) for t in range(7) for l in range(7))
+        assert any(np.array_equal(one[t:t + 12, left:left + 10], got) for t in range(7) for left in range(7))
     holes = augment.Cutout(4)(np.full((50, 12, 10), 9, np.uint8), rng) == 0
     assert 4 <= holes.sum((1, 2)).min() and holes.sum((1, 2)).max() == 16
     noise = augment.Noise(0.1)(np.full((50, 1, 20, 20), 0.5, np.float32), rng) - 0.5
@@ -91,7 +110,7 @@ def test_bad_augmentations_are_named(make, said):
 # ---- loaders
 
 def test_cifars_files_are_read(tmp_path):
-    images, rng = pictures("colour", 4)[:, :1, :1].repeat(32, 1).repeat(32, 2), np.random.default_rng(0)
+    images = pictures("colour", 4)[:, :1, :1].repeat(32, 1).repeat(32, 2)
     planes = images.transpose(0, 3, 1, 2).reshape(4, -1)
     labels = np.array([3, 9, 0, 5], np.uint8)
     for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]:
@@ -113,7 +132,7 @@ def test_cifars_files_are_read(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     rng = np.random.default_rng(0)
-    for label, name in enumerate(("cat", "dog")):
+    for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         for i in range(5):
             Image.fromarray(rng.integers(0, 256, (20 + i, 30, 3), np.uint8)).save(tmp_path / name / f"{i}.{'png' if i % 2 else 'jpg'}")
@@ -132,7 +151,7 @@ def test_an_image_folder_skips_and_lists_what_is_damaged(folder):
         ImageFolder(folder, (16, 16), strict=True)
     x, y = data.take(np.arange(3))
     assert x.shape == (3, 3, 16, 16) and x.dtype == np.float32 and 0 <= x.min() < x.max() <= 1
-    plain = [b for b in training_batches(data, 3, 1, 1)]
+    plain = list(training_batches(data, 3, 1, 1))
     for (a, b), (c, d) in zip(plain, training_batches(data, 3, 1, 1, workers=3), strict=True):
         assert np.array_equal(a, c) and np.array_equal(b, d)
     (folder / "cat" / "2.jpg").write_bytes(b"damaged since")

@@ -3,9 +3,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+<<<<<<< HEAD:pyops/models/classification/classifier.py
 from ... import functional as F
 from ... import nn
 from ...core.tensor import Tensor
+=======
+from .. import functional as F, nn
+>>>>>>> 1b6a738 (ruff: configuration, and imports in order where nobody is at work):pyops/models/classifier.py
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -55,7 +59,7 @@ class Classifier(nn.Module):
         pool = F.adaptive_avg_pool2d if self.pooling == "avg" else F.adaptive_max_pool2d
         return F.flatten(pool(maps, 1), 1)
 
-    def without_top(self, pooling: str | None = None) -> "Classifier":
+    def without_top(self, pooling: str | None = None) -> Classifier:
         """Removes the head, in place: the trunk alone, for transfer."""
         if pooling not in POOLINGS:
             raise ValueError(f"{type(self).__name__}: pooling must be None, 'avg' or 'max', got {pooling!r}")
@@ -66,7 +70,7 @@ class Classifier(nn.Module):
         self.top, self.pooling = False, pooling
         return self
 
-    def with_head(self, classes: int, hidden: tuple[int, ...] = (), dropout: float = 0.0, pooling: str = "avg") -> "Classifier":
+    def with_head(self, classes: int, hidden: tuple[int, ...] = (), dropout: float = 0.0, pooling: str = "avg") -> Classifier:
         """Puts a new classifier on the trunk, in place, drawn at random: pooling, hidden linear layers with ReLU, `classes` logits."""
         if not isinstance(classes, int) or classes < 1 or any(not isinstance(n, int) or n < 1 for n in hidden) or pooling not in ("avg", "max"):
             raise ValueError(f"{type(self).__name__}.with_head: classes and hidden must be positive ints and pooling 'avg' or 'max', got "

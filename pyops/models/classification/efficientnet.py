@@ -4,11 +4,16 @@ from __future__ import annotations
 import math
 from functools import partial
 
+<<<<<<< HEAD:pyops/models/classification/efficientnet.py
 from ... import functional as F
 from ... import nn
 from ..registry import network
 from .classifier import Classifier
+=======
+from .. import functional as F, nn
+>>>>>>> 1b6a738 (ruff: configuration, and imports in order where nobody is at work):pyops/models/efficientnet.py
 from . import inverted_residual
+from .classifier import Classifier
 from .inverted_residual import InvertedResidual, SqueezeExcitation, conv_norm, make_divisible
 
 __all__ = ["EfficientNet", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",

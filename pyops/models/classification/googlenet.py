@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+<<<<<<< HEAD:pyops/models/classification/googlenet.py
 from ... import functional as F
 from ... import nn
 from ..registry import network
@@ -17,6 +18,11 @@ from .classifier import Classifier
 __all__ = ["GoogLeNet", "GoogLeNetOutputs", "googlenet"]
 
 
+=======
+from .. import functional as F, nn
+from .classifier import Classifier
+
+>>>>>>> 1b6a738 (ruff: configuration, and imports in order where nobody is at work):pyops/models/googlenet.py
 AUXILIARY_WEIGHT = 0.3
 
 

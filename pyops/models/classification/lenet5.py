@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import numpy as np
 
+<<<<<<< HEAD:pyops/models/classification/lenet5.py
 from ... import functional as F
 from ... import nn
 from ..registry import network
 from .classifier import Classifier
+=======
+from .. import functional as F, nn
+>>>>>>> 1b6a738 (ruff: configuration, and imports in order where nobody is at work):pyops/models/lenet5.py
 from . import bitmaps
+from .classifier import Classifier
 
 __all__ = ["LeNet5", "LeNet5Modern", "lenet5", "lenet5_modern"]
 

@@ -2,7 +2,20 @@
 
 A row uses pyops.functional where inputs are real, so that it can be compiled; what is whole numbers, or depends on numbers, is NumPy's.
 """
-from . import convolution, detection, elementwise, gather, normalisation, other, pooling, products, recurrent, reduction, resize, shape  # noqa: F401
+from . import (
+    convolution,
+    detection,
+    elementwise,
+    gather,
+    normalisation,
+    other,
+    pooling,
+    products,
+    recurrent,
+    reduction,
+    resize,
+    shape,
+)
 from .row import OPS
 
 __all__ = ["OPS"]

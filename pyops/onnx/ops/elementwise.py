@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from ... import functional as F
-from .row import Unsupported, axis_of, known, op, rank, real, traced
+from .row import Unsupported, axis_of, known, op, real, traced
 from .shape import broadcast_shape
 
 UNARY = {   # op -> ours, NumPy's for what our kernels do not take
@@ -240,7 +240,7 @@ def cast(call):
         if to != np.float32:
             raise Unsupported(f"a cast of the model's values to {to}; programs compute in float32")
         return x
-    if x.dtype == object or to == object or to.itemsize < 1 or to.kind == "V" and to.name != "bfloat16" \
+    if x.dtype.kind == "O" or to.kind == "O" or to.itemsize < 1 or to.kind == "V" and to.name != "bfloat16" \
             or to.name.startswith(("float8", "float4", "int4", "uint4", "int2", "uint2")):
         raise Unsupported(f"a cast from {x.dtype} to {to}")
     call.room(x.shape, to, copies=2)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ... import functional as F
 from ..limits import short
-from .row import Unsupported, axes_of, axis_of, known, op, rank, traced
+from .row import Unsupported, axes_of, axis_of, op, rank, traced
 from .select import sliced, taken
 
 
