@@ -1,5 +1,5 @@
 """Networks that say what an image shows, in the order of docs/models.md."""
-# ruff: noqa: F401, F403, I001
+# ruff: noqa: F403, I001
 from .classifier import Classifier
 from .lenet5 import *
 from .alexnet import *

@@ -1,8 +1,7 @@
 """AlexNet in two forms: the network of 2012 and torchvision's one-column network of 2014."""
 from __future__ import annotations
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 

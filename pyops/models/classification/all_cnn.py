@@ -4,8 +4,7 @@ No pooling between convolutions: a stride of 2 takes its place. The paper's tabl
 """
 from __future__ import annotations
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 

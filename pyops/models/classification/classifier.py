@@ -3,13 +3,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-<<<<<<< HEAD:pyops/models/classification/classifier.py
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ...core.tensor import Tensor
-=======
-from .. import functional as F, nn
->>>>>>> 1b6a738 (ruff: configuration, and imports in order where nobody is at work):pyops/models/classifier.py
 
 if TYPE_CHECKING:
     from ..recipe import Recipe

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import re
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 

@@ -4,14 +4,8 @@ from __future__ import annotations
 import math
 from functools import partial
 
-<<<<<<< HEAD:pyops/models/classification/efficientnet.py
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
-from .classifier import Classifier
-=======
-from .. import functional as F, nn
->>>>>>> 1b6a738 (ruff: configuration, and imports in order where nobody is at work):pyops/models/efficientnet.py
 from . import inverted_residual
 from .classifier import Classifier
 from .inverted_residual import InvertedResidual, SqueezeExcitation, conv_norm, make_divisible

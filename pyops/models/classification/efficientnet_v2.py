@@ -7,8 +7,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 from .efficientnet import initialise, mbconv

@@ -9,20 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-<<<<<<< HEAD:pyops/models/classification/googlenet.py
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 
 __all__ = ["GoogLeNet", "GoogLeNetOutputs", "googlenet"]
 
 
-=======
-from .. import functional as F, nn
-from .classifier import Classifier
-
->>>>>>> 1b6a738 (ruff: configuration, and imports in order where nobody is at work):pyops/models/googlenet.py
 AUXILIARY_WEIGHT = 0.3
 
 

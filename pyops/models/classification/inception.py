@@ -3,9 +3,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-<<<<<<< HEAD:pyops/models/classification/inception.py
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 from .googlenet import BasicConv2d, FromImageNetStatistics
@@ -13,12 +11,6 @@ from .googlenet import BasicConv2d, FromImageNetStatistics
 __all__ = ["Inception3", "InceptionOutputs", "inception_v3"]
 
 
-=======
-from .. import functional as F, nn
-from .classifier import Classifier
-from .googlenet import BasicConv2d, FromImageNetStatistics
-
->>>>>>> 1b6a738 (ruff: configuration, and imports in order where nobody is at work):pyops/models/inception.py
 AUXILIARY_WEIGHT = 0.4   # the paper gives none; this is what its authors' later code uses
 
 

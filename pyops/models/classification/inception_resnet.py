@@ -2,8 +2,7 @@
 Learning" (2016), with timm's parameter names. The stem is the published checkpoints', Inception v3's; the paper's figure 3 has another."""
 from __future__ import annotations
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 
 Make = Callable[..., nn.Module]
 

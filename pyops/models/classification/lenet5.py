@@ -11,14 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-<<<<<<< HEAD:pyops/models/classification/lenet5.py
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
-from .classifier import Classifier
-=======
-from .. import functional as F, nn
->>>>>>> 1b6a738 (ruff: configuration, and imports in order where nobody is at work):pyops/models/lenet5.py
 from . import bitmaps
 from .classifier import Classifier
 

@@ -4,8 +4,7 @@ Names of parameters are timm's.
 """
 from __future__ import annotations
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 from .inverted_residual import InvertedResidual, SqueezeExcitation, conv_norm, initialise, make_divisible

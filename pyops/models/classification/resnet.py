@@ -4,8 +4,7 @@ As in torchvision, a bottleneck has its stride on the 3x3 convolution ("version 
 """
 from __future__ import annotations
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 

@@ -5,8 +5,7 @@ convolution, as in timm; the authors' code has it on the first 1x1.
 """
 from __future__ import annotations
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 from .resnet import convolution, initialise

@@ -2,8 +2,7 @@
 torchvision's names."""
 from __future__ import annotations
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 

@@ -4,8 +4,7 @@ Names of parameters are torchvision's, so that its checkpoints load.
 """
 from __future__ import annotations
 
-from ... import nn
-from ... import functional as F
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 

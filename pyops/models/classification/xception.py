@@ -1,8 +1,7 @@
 """Xception. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions" (2017), with timm's parameter names."""
 from __future__ import annotations
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ..registry import network
 from .classifier import Classifier
 
