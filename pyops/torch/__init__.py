@@ -4,10 +4,12 @@ compile(model) is torch.compile(model, backend="pyops") with settings that suit 
 replace_modules(model) swaps the layers and needs no compiler; torch.ops.pyops has the single ops. compile_report() says what was and was not ours.
 """
 from . import library  # noqa: F401  registers torch.ops.pyops
-from .backend import Report, compile_report, pyops
+from .backend import pyops
 from .door import compile
-from .exported import UnsupportedOp, as_function, exported
+from .exported import as_function, exported
+from .refusals import Fault, UnsupportedOp
 from .replace import replace_modules, restore_modules
+from .report import Report, compile_report
 from .weights import refresh
 
-__all__ = ["Report", "UnsupportedOp", "as_function", "compile", "compile_report", "exported", "pyops", "refresh", "replace_modules", "restore_modules"]
+__all__ = ["Fault", "Report", "UnsupportedOp", "as_function", "compile", "compile_report", "exported", "pyops", "refresh", "replace_modules", "restore_modules"]

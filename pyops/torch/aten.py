@@ -50,6 +50,12 @@ def dropout(input, p, train):
     return input
 
 
+def rrelu(input, noise, lower=1 / 8, upper=1 / 3, training=False, generator=None):
+    """In evaluation; the second result, the noise in training, is none's."""
+    unless(False, "training")(training)
+    return F.leaky_relu(input, (lower + upper) / 2), None
+
+
 def elu(input, alpha=1.0, scale=1, input_scale=1):
     unless((1, 1), "(scale, input_scale)")((scale, input_scale))
     return F.elu(input, alpha)
@@ -76,8 +82,10 @@ def sum_of(input, dim=None, keepdim=False, *, dtype=None):
 
 
 def addmm(bias, a, b, *, beta=1, alpha=1):
-    unless((1, 1), "(beta, alpha)")((beta, alpha))
-    return F.add(F.matmul(a, b), bias)
+    product = F.matmul(a, b) if alpha == 1 else F.mul(F.matmul(a, b), alpha)
+    if beta == 0:    # torch does not read the bias then: it may be NaN
+        return product
+    return F.add(product, bias if beta == 1 else F.mul(bias, beta))
 
 
 def slice_of(input, dim=0, start=None, end=None, step=1):
@@ -185,7 +193,7 @@ TABLE = {
     **{f"aten.{name}.default": getattr(F, name) for name in ("relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "silu", "sigmoid", "tanh", "gelu",
                                                              "leaky_relu", "mish", "softplus", "exp", "log", "sqrt", "rsqrt", "abs", "neg", "square",
                                                              "erf", "maximum", "minimum", "reciprocal", "selu", "prelu")},
-    "aten.elu.default": elu, "aten.clamp.default": clamp, "aten.clamp_min.default": lambda x, low: F.clamp(x, low), "aten.pow.Tensor_Scalar": F.pow,
+    "aten.rrelu_with_noise_functional.default": rrelu, "aten.elu.default": elu, "aten.clamp.default": clamp, "aten.clamp_min.default": lambda x, low: F.clamp(x, low), "aten.pow.Tensor_Scalar": F.pow,
     "aten.softmax.int": softmax, "aten.log_softmax.int": log_softmax,
     **{f"aten.{name}.{form}": getattr(F, name) for name in ("add", "sub", "mul", "div") for form in ("Tensor", "Scalar")},
     "aten.mean.dim": mean, "aten.mean.default": mean, "aten.sum.dim_IntList": sum_of, "aten.sum.default": sum_of,

@@ -7,66 +7,24 @@ compile_report() says what became of each graph.
 """
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from .. import graph
 from .eager import replaced
-from .exported import UnsupportedOp, as_function, exported
+from .exported import as_function, recorded, taken_apart
+from .layouts import Layout, memory
+from .refusals import UnsupportedOp, fault, is_refusal
+from .report import Report, add, compile_report, left_to_torch  # noqa: F401
 from .split import OnTensors, split
 from .weights import Watch, storages, watchers
 
 OPTIONS = ("precision", "threads", "freeze")
 KEPT = 8    # plans for different sizes, each with weights of its own
 SIZES = 64   # that one graph is planned for in all, as planning takes seconds; torch runs any that come later
-
-
-@dataclass(frozen=True)
-class Report:
-    """What became of one graph that torch.compile handed over.
-
-    kind: "program" (inference), "training", or "torch" where torch runs all of it, for the reason `why`. steps, flops: of our Programs.
-    ours, torch: calls by op; torch_flops: of the calls that are torch's, as torch counts them; torch_ms: in inference, the milliseconds of these calls
-    by op, in one run on zeros while the graph was planned.
-    """
-    kind: str
-    steps: int = 0
-    flops: float = 0.0
-    why: str = ""
-    torch: dict = field(default_factory=dict)
-    torch_flops: float = 0.0
-    ours: dict = field(default_factory=dict)
-    torch_ms: dict = field(default_factory=dict)
-
-    @property
-    def share(self) -> float:
-        """Of the FLOPs, the part in our kernels."""
-        total = self.flops + self.torch_flops
-        return self.flops / total if total else float(self.kind != "torch")
-
-    def __str__(self):
-        if self.kind == "torch":
-            return f"torch runs it: {self.why}"
-        left = ", ".join(f"{op} {count}" + (f" ({self.torch_ms[op]:.3f} ms)" if op in self.torch_ms else "") for op, count in self.torch.items()) or "nothing"
-        if self.kind == "training":
-            return f"training: {sum(self.ours.values())} calls by our kernels ({100 * self.share:.1f} % of the FLOPs); left to torch: {left}"
-        return f"inference: {self.steps} steps, {self.flops / 1e6:.1f} MFLOP ({100 * self.share:.1f} % of all); left to torch: {left}"
-
-
-_reports: list[Report] = []
-
-
-def compile_report(clear: bool = False) -> list[Report]:
-    """Every graph since the start or the last clear, in order."""
-    found = list(_reports)
-    if clear:
-        _reports.clear()
-    return found
 
 
 def pyops(gm: torch.fx.GraphModule, example_inputs: list, *, options: dict | None = None) -> Callable:
@@ -87,20 +45,13 @@ def pyops(gm: torch.fx.GraphModule, example_inputs: list, *, options: dict | Non
         return compiled    # sizes come as arguments: planned at the first call
     try:
         compiled.see(example_inputs)
-        compiled.plan(example_inputs)
-        if frozen:
-            compiled.hold_weights(example_inputs)
+        if compiled.plan(example_inputs).run is None:
+            return gm.forward
     except Writes:
         return trained(gm, example_inputs)
-    except Exception as why:   # whatever export or a trace may say: torch can run it
-        return left_to_torch(gm, why)
+    if frozen:
+        compiled.hold_weights(example_inputs)
     return compiled
-
-
-def left_to_torch(gm, why):
-    _reports.append(Report("torch", why=why if isinstance(why, str) else f"{type(why).__name__}: {why}"))
-    warnings.warn(f"torch.compile(backend='pyops'): a graph of {len(gm.graph.nodes)} nodes runs in torch: {why}", stacklevel=3)
-    return gm.forward
 
 
 def trained(gm, example_inputs):
@@ -108,15 +59,17 @@ def trained(gm, example_inputs):
     from functorch.compile import make_boxed_func
     from torch._dynamo.backends.common import aot_autograd
 
-    def ours(module, _):
+    def by_rows(module, _):
         counts, flops, torchs = replaced(module)
-        _reports.append(Report("training", flops=flops, torch_flops=torchs, ours={k.removeprefix("pyops "): v for k, v in counts.items() if k.startswith("pyops ")},
+        add(Report("training", flops=flops, torch_flops=torchs, ours={k.removeprefix("pyops "): v for k, v in counts.items() if k.startswith("pyops ")},
                                torch={k: v for k, v in counts.items() if not k.startswith("pyops ")}))
         return make_boxed_func(module.forward)
-    return aot_autograd(fw_compiler=ours, bw_compiler=ours, inference_compiler=ours)(gm, example_inputs)
+    # Writes to inputs stay in the graph: done behind it they would count as changes of what a checkpoint keeps for its second run
+    return aot_autograd(fw_compiler=by_rows, bw_compiler=by_rows, inference_compiler=by_rows,
+                        keep_inference_input_mutations=True)(gm, example_inputs)
 
 
-class Writes(TypeError):
+class Writes(UnsupportedOp):
     """The graph writes to a buffer or an input."""
 
 
@@ -142,9 +95,10 @@ class Bound(torch.nn.Module):
 
 @dataclass
 class Planned:
-    """What runs inputs of one shape; the weights' generation it was made from."""
+    """What runs inputs of one shape, or None if torch does; the weights' generation it was made from; where results lie."""
     run: Callable | None
     generation: int
+    layout: Layout | None = None
 
 
 class Freezing:
@@ -191,11 +145,21 @@ class Compiled:
         watchers.add(self)
 
     def key(self, inputs):
-        return tuple(inputs[i].shape if isinstance(inputs[i], torch.Tensor) else inputs[i] for i in self.varying)
+        return tuple((x.shape, x.stride()) if isinstance(x := inputs[i], torch.Tensor) else x for i in self.varying)
 
     def plan(self, inputs) -> Planned:
+        """Plans for inputs like these, or notes that torch runs them. Writes if the graph writes to what it is given."""
         key = self.key(inputs)
-        planned = self.plans[key] = Planned(self.made(inputs), self.generation)
+        try:
+            planned = self.made(inputs)
+        except Writes:
+            raise
+        except Exception as why:
+            if not is_refusal(why):
+                fault(why, f"planning a graph of {len(self.gm.graph.nodes)} nodes")
+            planned = Planned(None, self.generation)
+            left_to_torch(self.gm, why)
+        self.plans[key] = planned
         if len(self.plans) > KEPT:
             self.exports.pop(self.plans.popitem(last=False)[0], None)
         return planned
@@ -222,27 +186,41 @@ class Compiled:
         """Whether it keeps values of one of these storages, given by address."""
         return not storages.isdisjoint(self.storages)
 
-    def made(self, inputs) -> Callable:
-        examples = {i: torch.zeros(inputs[i].shape, dtype=inputs[i].dtype) for i in self.positions}
-        program = self.exports.get(self.key(inputs))
-        if program is None:
-            bound = Bound(self.gm, [examples.get(i, x) for i, x in enumerate(inputs)], set(self.positions))
-            program = exported(bound, tuple(examples.values()))
-        if program.graph_signature.buffers_to_mutate or program.graph_signature.user_inputs_to_mutate:
-            raise Writes("it writes to a buffer or an input")
-        self.exports[self.key(inputs)] = program
-        arrays = tuple(x.numpy() for x in examples.values())
-        try:
-            whole = graph.compile(as_function(program), arrays, **self.options)
-        except Exception:   # a call, a type or a value that one Program cannot have
-            parts = split(program, arrays, self.options)
-            if not parts.programs:
-                raise UnsupportedOp("nothing in it is worth a Program: " + ", ".join(parts.torch)) from None
-            _reports.append(Report("program", sum(len(p.steps) for p in parts.programs), sum(s.flops for p in parts.programs for s in p.steps),
-                                   torch=dict(parts.torch), torch_flops=parts.torch_flops, torch_ms=parts.torch_ms))
-            return parts.run
-        _reports.append(Report("program", len(whole.steps), sum(s.flops for s in whole.steps)))
-        return OnTensors(whole)
+    def made(self, inputs) -> Planned:
+        """A plan for inputs like these. Planning leaves torch's random numbers where they are."""
+        tensors = [inputs[i] for i in self.positions]
+        if any(x.device.type != "cpu" or x.layout != torch.strided for x in tensors):
+            raise UnsupportedOp("compile: an input is not a dense tensor on the CPU")
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            program = self.export(inputs)
+            layout = self.layout(inputs)
+            run, report = ours(program, tensors, self.options)
+        if self.key(inputs) not in self.plans:
+            add(report)
+        return Planned(run, self.generation, layout)
+
+    def export(self, inputs):
+        """The graph by torch.export; kept, as it reads the weights where they lie."""
+        key = self.key(inputs)
+        if key not in self.exports:
+            bound = Bound(self.gm, inputs, set(self.positions))
+            try:
+                program = recorded(bound, tuple(torch.zeros(inputs[i].shape, dtype=inputs[i].dtype) for i in self.positions))
+            except Exception as why:   # torch's own, of a dozen unrelated types
+                raise UnsupportedOp(f"compile: torch.export refuses it: {type(why).__name__}: {why}") from why
+            if program.graph_signature.buffers_to_mutate or program.graph_signature.user_inputs_to_mutate:
+                raise Writes("compile: it writes to a buffer or an input")
+            self.exports[key] = taken_apart(program)
+        return self.exports[key]
+
+    def layout(self, inputs) -> Layout:
+        """How torch lays its results out: of one run of the graph in torch. Inputs that share memory are told apart by copies."""
+        given, seen = list(inputs), set()
+        for i in self.positions:
+            if memory(given[i]) in seen:
+                given[i] = torch.empty_strided(given[i].shape, given[i].stride(), dtype=given[i].dtype).copy_(given[i])
+            seen.add(memory(given[i]))
+        return Layout([*(given[i] for i in self.positions), *self.kept(given)], self.gm(*given))
 
     def hold_weights(self, inputs) -> None:
         """Makes the weights attributes of the graph, in place: dynamo writes the code of a call from this same graph afterwards, and passes what it still takes."""
@@ -256,6 +234,7 @@ class Compiled:
             self.gm.graph.erase_node(nodes[i])
         self.gm.recompile()
         left = {i: n for n, i in enumerate(self.varying)}
+        self.held = self.kept([x.detach() if isinstance(x, torch.Tensor) else x for x in inputs])
         self.positions, self.varying, self.weights = [left[i] for i in self.positions], list(range(len(left))), []
 
     def __call__(self, *inputs):
@@ -270,12 +249,31 @@ class Compiled:
         if planned is None or planned.generation != self.generation:
             try:
                 planned = self.plan(inputs)
-            except Exception as why:
+            except Writes as why:
                 planned = self.plans[self.key(inputs)] = Planned(None, self.generation)
                 left_to_torch(self.gm, why)
         if planned.run is None:
             return self.gm.forward(*inputs)
-        return planned.run(*(inputs[i] for i in self.positions))
+        tensors = [inputs[i] for i in self.positions]
+        results = planned.run(*tensors)
+        return results if planned.layout.plain else planned.layout.laid([*tensors, *self.kept(inputs)], results)
+
+
+def ours(program, tensors: list, options: dict) -> tuple[Callable, Report]:
+    """What runs the exported program: one Program, or Programs and torch's calls in turn."""
+    try:
+        whole = graph.compile(as_function(program), tuple(torch.zeros(x.shape, dtype=x.dtype).numpy() for x in tensors), **options)
+    except Exception as why:
+        if not is_refusal(why):
+            fault(why, "compiling a whole graph")
+    else:
+        return OnTensors(whole), Report("program", len(whole.steps), sum(s.flops for s in whole.steps))
+    parts = split(program, tensors, options)
+    if not parts.programs:
+        raise UnsupportedOp("compile: nothing in it is worth a Program: " + ", ".join(parts.torch))
+    report = Report("program", sum(len(p.steps) for p in parts.programs), sum(s.flops for p in parts.programs for s in p.steps),
+                    torch=dict(parts.torch), torch_flops=parts.torch_flops, torch_ms=parts.torch_ms)
+    return parts.run, report
 
 
 def is_weight(x) -> bool:

@@ -17,6 +17,7 @@ from ..ops.pooling_rows import AVG_POOL_BACKWARD, POOL_SCATTER
 from ..ops.pooling_window import adaptive_window, sliding_window
 from ..ops.softmax import LOG_SOFTMAX_BACKWARD, SOFTMAX_BACKWARD
 from .aten import convolution, per_axis
+from .flops import flops_of
 
 
 def convolution_backward(g, x, weight, bias_sizes, stride, padding, dilation, transposed, output_padding, groups, mask):
@@ -115,7 +116,8 @@ def mm(a, b):
 def addmm(bias, a, b, *, beta=1, alpha=1):
     if (beta, alpha) == (1, 1) and bias.ndim == 1 and bias.size == b.shape[1] and b.T.flags.c_contiguous:
         return F.linear(a, b.T, bias)
-    return beta * bias + alpha * mm(a, b)
+    product = mm(a, b) if alpha == 1 else alpha * mm(a, b)
+    return beta * bias + product if beta else product   # with beta = 0 the bias is not read: it may be NaN
 
 
 EAGER = {
@@ -165,7 +167,6 @@ def replaced(module: torch.fx.GraphModule) -> tuple[dict[str, int], float, float
 
     Returns how many of each op were, and were not (as aten...), and the FLOPs of those that were and were not.
     """
-    from .split import flops_of
     counts: dict[str, int] = {}
     flops, torchs = 0.0, 0.0
     for node in module.graph.nodes:

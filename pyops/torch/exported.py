@@ -9,15 +9,13 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ..graph.trace import Traced, within
-from .aten import TABLE
+from .aten import TABLE, checked
+from .refusals import UnsupportedOp, is_refusal
 
 
 # Calls that take an array's shape and type and not its numbers
-MADE = {f"aten.{name}.default" for name in ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like")}
-
-
-class UnsupportedOp(TypeError):
-    """The model calls an ATen op that has no counterpart here; names it and the line that called it."""
+MADE = {f"aten.{name}.default" for name in ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like",
+                                              "empty_like")}
 
 
 def exported(module: torch.nn.Module, example_inputs: tuple):
@@ -28,8 +26,13 @@ def exported(module: torch.nn.Module, example_inputs: tuple):
     if module.training:
         raise ValueError(f"compile: {type(module).__name__} is in training mode; call .eval() first")
     examples = tuple(x if isinstance(x, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(x)) for x in example_inputs)
+    return taken_apart(recorded(module, examples))
+
+
+def recorded(module, examples: tuple):
+    """What torch.export says of the module, or raises."""
     with torch.no_grad():
-        return taken_apart(torch.export.export(module, examples).run_decompositions({}))
+        return torch.export.export(module, examples).run_decompositions({})
 
 
 def as_function(program) -> Callable:
@@ -56,9 +59,10 @@ def taken_apart(program):
 
 
 def missing(program) -> list:
-    """The calls that depend on the inputs and have no counterpart here."""
-    return [node for node in program.graph.nodes
-            if node.op == "call_function" and node.target is not operator.getitem and str(node.target) not in TABLE and depends_on_inputs(node, program)]
+    """The calls that depend on more than constants and have no counterpart here, but for random draws: those must stay whole,
+    to draw what they would in torch.
+    """
+    return [node for node in varying(program) if node.target is not operator.getitem and str(node.target) not in TABLE and not draws(node)]
 
 
 def check(program) -> None:
@@ -66,24 +70,41 @@ def check(program) -> None:
     unknown: dict[str, str] = {}
     for node in missing(program):
         unknown.setdefault(str(node.target), line_of(node))
+    for node in varying(program):
+        if draws(node):
+            unknown.setdefault(f"{node.target}, which draws random numbers", line_of(node))
     if unknown:
         raise UnsupportedOp("compile: no counterpart here for " + "; ".join(f"{op} ({where})" for op, where in unknown.items()))
 
 
-def depends_on_inputs(node, program) -> bool:
-    """Whether the node's value is more than a constant, which torch itself computes."""
-    inputs, pending, seen = set(program.graph_signature.user_inputs), [node], set()
-    while pending:
-        node = pending.pop()
-        if str(node.target) in MADE:
-            continue
-        for before in node.all_input_nodes:
-            if before.name in inputs:
-                return True
-            if before not in seen:
-                seen.add(before)
-                pending.append(before)
-    return False
+# Arguments that switch the draws of a call off
+SWITCHES = {"train": (False,), "training": (False,), "dropout": (0,), "dropout_p": (0,)}
+
+
+def draws(node) -> bool:
+    """Whether the call draws random numbers, by the tag of its op; dropout that is switched off does not."""
+    if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded not in node.target.tags:
+        return False
+    for i, argument in enumerate(node.target._schema.arguments):
+        if argument.name in SWITCHES:
+            value = node.args[i] if i < len(node.args) else node.kwargs.get(argument.name, argument.default_value)
+            if value in SWITCHES[argument.name]:
+                return False
+    return True
+
+
+def varying(program) -> list:
+    """The calls whose value is more than a constant that torch can compute once: those that depend on inputs or random draws."""
+    inputs = set(program.graph_signature.user_inputs)
+    found: dict = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in inputs:
+            found[node] = None
+        elif node.op == "call_function" and str(node.target) not in MADE:
+            opaque = isinstance(node.target, torch._ops.HigherOrderOperator)
+            if opaque or draws(node) or any(before in found for before in node.all_input_nodes):
+                found[node] = None
+    return [node for node in found if node.op == "call_function"]
 
 
 def line_of(node) -> str:
@@ -124,19 +145,32 @@ class Interpreter:
         return self.values[argument] if isinstance(argument, torch.fx.Node) else argument
 
     def call(self, node):
+        """The node's value. UnsupportedOp for what our ops do not take."""
+        if draws(node):
+            raise UnsupportedOp(f"compile: {node.target} draws random numbers ({line_of(node)})")
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.value)
         if str(node.target) in MADE:
             args, kwargs = pytree.tree_map_only(Traced, stand_in, (args, kwargs))
-        if not any(isinstance(v, Traced) for v in pytree.tree_leaves((args, kwargs))):
+        traced = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Traced)]
+        if not traced:
             with torch.no_grad():
                 return node.target(*args, **kwargs)
         if node.target is operator.getitem:
             return args[0][args[1]]
+        function = TABLE.get(str(node.target))
+        if function is None:
+            raise UnsupportedOp(f"compile: no counterpart here for {node.target} ({line_of(node)})")
+        other = {str(v.dtype) for v in traced} - {"float32"}
+        if other and function is not checked:
+            raise UnsupportedOp(f"compile: {node.target} of {', '.join(sorted(other))}; programs take float32 ({line_of(node)})")
         args, kwargs = pytree.tree_map_only(torch.Tensor, as_array, (args, kwargs))
         try:
-            return TABLE[str(node.target)](*args, **kwargs)
-        except NotImplementedError as why:
-            raise UnsupportedOp(f"compile: {node.target} with {why} ({line_of(node)})") from why
+            return function(*args, **kwargs)
+        except (TypeError, ValueError, NotImplementedError) as why:
+            if isinstance(why, UnsupportedOp) or not (is_refusal(why) or why.__traceback__.tb_next is None):
+                raise
+            with_what = "arguments that have no counterpart here" if why.__traceback__.tb_next is None else why
+            raise UnsupportedOp(f"compile: {node.target} with {with_what} ({line_of(node)})") from why
 
 
 def stand_in(value: Traced) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """An exported graph of which some calls are not ours, as Programs and torch's own calls in turn.
 
-A call is ours if tracing takes it. Calls are put into stages: ours in even ones, torch's in odd ones, each as early as its inputs allow. So
+A call is ours if tracing takes it; one that an op refuses is torch's, and no other on its account. Calls are put into stages: ours in even ones, torch's in odd ones, each as early as its inputs allow. So
 every stage depends on earlier ones only, and all that is ours in a stage is one Program.
 """
 from __future__ import annotations
@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import flop_registry
 
 from .. import graph
 from ..graph.ir import Value
 from ..graph.program import Program
 from ..graph.trace import Traced, trace
-from .exported import Interpreter
+from .exported import Interpreter, draws
+from .flops import flops_of
+from .refusals import UnsupportedOp, fault, is_refusal
 
 # A stage without one of these costs more in copies and calls than its kernels save
 WORTH = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "pool", "norm", "softmax", "upsample", "attention", "lstm", "gru", "rnn")
@@ -36,25 +37,26 @@ class Split:
     torch_ms: dict = field(default_factory=dict)
 
 
-def split(program, examples: tuple, options: dict) -> Split:
-    """program: of torch.export; examples: NumPy arrays of the inputs' shapes and types; options: of pyops.compile."""
-    stages = Stages(program, examples)
+def split(program, tensors: list[torch.Tensor], options: dict) -> Split:
+    """program: of torch.export; tensors: inputs to try it on; options: of pyops.compile."""
+    stages = Stages(program, tensors)
+    made: dict[tuple, Program] = {}     # by the calls: a stage that nothing was taken from is compiled once
     while True:
         try:
-            return assembled(stages, options)
-        except NotTaken as why:     # what tracing alone does not find: leave it to torch and begin again
+            return assembled(stages, made, options)
+        except NotTaken as why:     # what tracing call by call does not find: leave it to torch and begin again
             stages.give_up(why.nodes)
 
 
 class NotTaken(Exception):
-    """A stage that cannot be a Program after all."""
+    """Calls of a stage that cannot be in a Program after all."""
 
     def __init__(self, nodes):
         self.nodes = nodes
 
 
 class Probe(Interpreter):
-    """A run on traced values that notes the calls that cannot be taken, and goes on with a value of the result's shape."""
+    """A run on traced values that notes the calls that are refused, and goes on with a value of the result's shape."""
 
     def __init__(self, program, arrays):
         super().__init__(program, arrays)
@@ -63,9 +65,12 @@ class Probe(Interpreter):
     def call(self, node):
         try:
             return super().call(node)
-        except Exception:   # a call is torch's for whatever reason it is not ours
-            self.refused.add(node)
-            return pytree.tree_map_only(torch.Tensor, unknown, node.meta.get("val"))   # none: a call without a result
+        except UnsupportedOp:
+            pass
+        except Exception as error:
+            fault(error, f"tracing {node.target}")
+        self.refused.add(node)
+        return pytree.tree_map_only(torch.Tensor, unknown, node.meta.get("val"))   # none: a call without a result
 
 
 def unknown(tensor) -> Traced:
@@ -75,14 +80,16 @@ def unknown(tensor) -> Traced:
 class Stages:
     """Which calls are ours, and the stage of each that depends on the inputs."""
 
-    def __init__(self, program, examples):
-        self.program, self.examples = program, examples
+    def __init__(self, program, tensors):
+        self.program, self.tensors = program, tensors
+        if any(isinstance(n.target, torch._ops.HigherOrderOperator) for n in program.graph.nodes):
+            raise UnsupportedOp("compile: the graph has graphs inside of it (control flow)")
         probes = []
 
         def attempt(*arrays):
             probes.append(Probe(program, arrays))
             return probes[0].run()
-        trace(attempt, examples)
+        trace(attempt, tuple(t.detach().numpy() for t in tensors))
         self.values = probes[0].values
         self.torch = probes[0].refused
         self.calls = [n for n in program.graph.nodes if n.op == "call_function" and self.varies(n)]
@@ -104,13 +111,18 @@ class Stages:
     def assign(self) -> None:
         while True:
             self.stage = {}
+            drawn = 1   # random draws keep their order, and so torch's numbers
             for node in self.calls:
                 ours = self.ours(node)
                 least = 0 if ours else 1
+                if draws(node):
+                    least = drawn
                 for before in node.all_input_nodes:
                     if before in self.stage:
                         least = max(least, self.stage[before] + (self.ours(before) != ours))
                 self.stage[node] = least
+                if draws(node):
+                    drawn = least
             idle = [n for s in set(self.stage.values()) if s % 2 == 0 for n in self.at(s) if not any(map(worth, self.at(s)))]
             if not idle:
                 return
@@ -124,7 +136,7 @@ def worth(node) -> bool:
     return any(word in str(node.target) for word in WORTH)
 
 
-def assembled(stages: Stages, options: dict) -> Split:
+def assembled(stages: Stages, programs: dict, options: dict) -> Split:
     """The stages as a module of torch.fx, whose generated code drops each value after its last use."""
     root, new, place, made = torch.nn.Module(), torch.fx.Graph(), {}, Split(None, [])
     inputs = set(stages.program.graph_signature.user_inputs)
@@ -145,17 +157,22 @@ def assembled(stages: Stages, options: dict) -> Split:
     for stage in range(max(stages.stage.values(), default=-1) + 1):
         nodes = stages.at(stage)
         if nodes and stage % 2 == 0:
-            add_program(stages, nodes, new, place, made, options)
+            add_program(stages, nodes, new, place, made, programs, options)
         elif nodes:
             for node in nodes:
                 place[node] = new.call_function(node.target, torch.fx.map_arg(node.args, placed), torch.fx.map_arg(node.kwargs, placed))
                 if node.target is not operator.getitem:
                     made.torch[str(node.target)] += 1
                     made.torch_flops += flops_of(node)
-    new.output(tuple(placed(v) if isinstance(v, torch.fx.Node) else v for v in output_of(stages.program).args[0]))
+
+    def result(node):
+        """What stands for a result: of a constant a copy, which the caller may write to."""
+        value = placed(node) if isinstance(node, torch.fx.Node) else node
+        return new.call_function(torch.clone, (value,)) if getattr(value, "op", None) == "get_attr" else value
+    new.output(tuple(map(result, output_of(stages.program).args[0])))
     module = torch.fx.GraphModule(root, new)
     structure = stages.program.call_spec.out_spec
-    made.torch_ms = milliseconds(module, [torch.from_numpy(x) for x in stages.examples])
+    made.torch_ms = milliseconds(module, stages.tensors)
     made.run = lambda *tensors: pytree.tree_unflatten(module(*tensors), structure)
     return made
 
@@ -184,55 +201,51 @@ def milliseconds(module, examples) -> dict:
     return {op: 1e3 * s for op, s in timed.seconds.items()}
 
 
-def add_program(stages: Stages, nodes: list, new, place: dict, made: Split, options: dict) -> None:
+def add_program(stages: Stages, nodes: list, new, place: dict, made: Split, programs: dict, options: dict) -> None:
+    """Puts a Program of the calls into the new graph. NotTaken for calls that turn out not to be ours."""
     own = set(nodes)
     inputs = list(dict.fromkeys(b for n in nodes for b in n.all_input_nodes if b not in own and stages.varies(b)))
     outputs = [n for n in nodes if any(u not in own for u in n.users)]
-    shapes = [stages.values[n].shape for n in inputs]
+    key = tuple(nodes), tuple(outputs)
+    if key not in programs:
+        programs[key] = stage_program(stages, nodes, inputs, outputs, options)
+    made.programs.append(programs[key])
+    results = new.call_function(OnTensors(programs[key]), tuple(place[n] for n in inputs))
+    for i, node in enumerate(outputs):
+        place[node] = new.call_function(operator.getitem, (results, i))
+
+
+def stage_program(stages: Stages, nodes: list, inputs: list, outputs: list, options: dict) -> Program:
+    called = []
 
     def function(*arrays):
         run = Interpreter.__new__(Interpreter)
         run.program, run.values = stages.program, stages.values | dict(zip(inputs, arrays))
         for node in nodes:
+            called.append(node)
             run.values[node] = run.call(node)
         return tuple(run.values[n] for n in outputs)
     try:
-        if any(stages.values[n].dtype != np.float32 for n in inputs):
-            raise TypeError("programs take float32")
-        program = graph.compile(function, tuple(np.zeros(s, np.float32) for s in shapes), **options)
-    except Exception:
-        raise NotTaken(nodes) from None
-    made.programs.append(program)
-    results = new.call_function(OnTensors(program), tuple(place[n] for n in inputs))
-    for i, node in enumerate(outputs):
-        place[node] = new.call_function(operator.getitem, (results, i))
+        return graph.compile(function, tuple(np.zeros(stages.values[n].shape, np.float32) for n in inputs), **options)
+    except UnsupportedOp:
+        raise NotTaken(called[-1:]) from None
+    except Exception as error:
+        if not is_refusal(error):
+            fault(error, f"compiling a stage of {len(nodes)} calls")
+        raise NotTaken(nodes) from error
 
 
 class OnTensors:
-    """A Program for tensors: it reads them where they lie."""
+    """A Program for tensors: it reads them where they lie. A result that is a constant is a copy, which the caller may write to."""
 
     def __init__(self, program):
         self.program, self.__name__ = program, "program"
 
     def __call__(self, *tensors):
         results = self.program(*(t.detach().numpy() for t in tensors))
-        return tuple(torch.from_numpy(r) if isinstance(r, np.ndarray) else r for r in results)
+        return tuple(torch.from_numpy(r) if isinstance(r, np.ndarray) else r.clone() if isinstance(r, torch.Tensor) else r for r in results)
 
 
 def output_of(program):
     return next(n for n in program.graph.nodes if n.op == "output")
 
-
-def flops_of(node) -> float:
-    """What torch's own counter says of a call; 0 of calls it does not count. Sizes that are symbols count by their hints."""
-    count = flop_registry.get(getattr(node.target, "overloadpacket", None))
-    if count is None:
-        return 0.0
-    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: pytree.tree_map(numbered, n.meta["val"]))
-    return float(count(*args, **kwargs, out_val=pytree.tree_map(numbered, node.meta["val"])))
-
-
-def numbered(value):
-    if isinstance(value, torch.Tensor):
-        return torch.empty([numbered(s) for s in value.shape], dtype=value.dtype, device="meta")
-    return value.node.hint if isinstance(value, (torch.SymInt, torch.SymFloat)) else value
