@@ -83,20 +83,44 @@ def check_settings(name: str, settings) -> None:
             raise ValueError(f"create_model: {key} must be positive, got {settings[key]!r}")
 
 
-def rebuild(metadata: Mapping[str, str]):
-    """The network that describe() told of, without numbers in its arrays. ValueError where the metadata names none, or none that can be built."""
+def rebuild(metadata: Mapping[str, str], most: int | None = None):
+    """The network that describe() told of, without numbers in its arrays. ValueError where the metadata names none, or none that can be built.
+
+    most: how many numbers there are for its arrays. No setting of such a network is larger.
+    """
     if "model" not in metadata:
         raise ValueError(f"names no network of create_model (model) in its metadata, which has {', '.join(metadata) or 'nothing'}; a Trainer and "
                          "models.weights.save write it for models that create_model made")
     name = "lenet5_modern" if metadata["model"] == "lenet5" and metadata.get("form") == "modern" else metadata["model"]   # of `pyops train lenet5`
-    settings, head = (json.loads(metadata.get(key, "null")) or {} for key in ("settings", "head"))
+    settings, head = (told(metadata, key, most) for key in ("settings", "head"))
     with init.skip_draws():
         try:
             model = create_model(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
             if head:
                 model.with_head(**head | {"hidden": tuple(head.get("hidden", ()))})
-        except TypeError as why:
-            raise ValueError(f"{name} cannot be built with {metadata.get('settings')} and the head {metadata.get('head')}: {why}") from why
+        except (TypeError, AttributeError, ArithmeticError, MemoryError, IndexError, KeyError) as why:   # of settings that fit no network
+            raise ValueError(f"{name} cannot be built with {shown(settings)} and the head {shown(head)}: {type(why).__name__}: {why}") from why
     if metadata.get("layout") == "keras":
         to_keras(model)
     return model
+
+
+def told(metadata: Mapping[str, str], key: str, most: int | None) -> dict:
+    """Settings from a file's metadata."""
+    try:
+        found = json.loads(metadata.get(key, "null")) or {}
+    except (ValueError, RecursionError) as why:
+        raise ValueError(f"the {key} in its metadata are no JSON: {type(why).__name__}") from why
+    if not isinstance(found, dict) or "weights" in found:   # which would read another file
+        raise ValueError(f"the {key} in its metadata are no settings of a network: {shown(found)}")
+    values = [v for value in found.values() for v in (value if isinstance(value, list) else [value])]
+    if not all(v is None or isinstance(v, (str, int, float, list)) for v in values):
+        raise ValueError(f"the {key} in its metadata are no settings of a network: {shown(found)}")
+    if most is not None and any(isinstance(v, (int, float)) and not abs(v) <= max(most, 1000) for v in values):
+        raise ValueError(f"the {key} in its metadata ask for more than the {most} numbers that it holds: {shown(found)}")
+    return found
+
+
+def shown(value) -> str:
+    text = repr(value)
+    return text if len(text) < 200 else f"{text[:200]}..."

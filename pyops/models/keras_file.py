@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files.bounded import most
+
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # those that come with h5py
-RATIO, FREE = 100, 64 << 20  # a file may hold a hundred times its bytes, and this much in any case
 INSIDE = "only arrays in the file itself are read"
-CLAIMS = 4 << 30  # bytes that it may claim beyond that without having written them
+CLAIMS = 4 << 30  # bytes that a file may claim without having written them
 
 
 def layers(path: Path) -> list[tuple[str, list[np.ndarray]]]:
@@ -52,7 +53,7 @@ class Reader:
 
     def __init__(self, h5py, path: Path):
         self.h5py, self.path = h5py, path
-        self.left = RATIO * path.stat().st_size + FREE
+        self.left = most(path.stat().st_size)
         self.unwritten = CLAIMS
 
     def by_attribute(self, root) -> Iterator[tuple[str, list[np.ndarray]]]:

@@ -6,6 +6,7 @@ safetensors and .h5 hold arrays only, and a .pth is read by torch.load(weights_o
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,6 +14,7 @@ from pickle import UnpicklingError
 import numpy as np
 
 from ..files import safetensors
+from ..files.bounded import most
 from . import keras_names
 from .keras_layout import to_keras
 from .recipe import describe
@@ -75,19 +77,47 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         if not file.read(2).startswith((b"PK", b"\x80")):   # a zip archive, or a pickle as torch wrote before 1.6
             raise ValueError(f"weights: {path}: not a file of torch.save")
+    claimed(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as why:   # a whole module, or a file that wants to run code
         raise ValueError(f"weights: {path}: not a file of plain tensors: it holds Python objects, which are not read because they may run code; "
                          "write model.state_dict() instead") from why
     except Exception as why:   # torch raises of many kinds for what is no checkpoint
-        first = str(why).splitlines()[0].partition(". ")[0]
+        first = (str(why).splitlines() or [""])[0].partition(". ")[0]
         raise ValueError(f"weights: {path}: not a file of plain tensors, or a damaged one: {type(why).__name__}: {first}") from why
     state = state_dict_in(found)
     if not isinstance(state, Mapping) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
         keys = f" among {', '.join(map(str, list(found)[:8]))}" if isinstance(found, Mapping) else ""
         raise ValueError(f"weights: {path}: holds no state_dict, a mapping from names to tensors{keys}")
-    return {k: (v.float() if v.dtype == torch.bfloat16 else v).detach().numpy() for k, v in state.items()}   # NumPy has no bfloat16
+    return {k: plain_array(v, k, path) for k, v in state.items()}
+
+
+def plain_array(tensor, name: str, path: Path) -> np.ndarray:
+    """A tensor of a file as an array; ValueError for one that is sparse, quantised, of a type that NumPy has not, or nowhere."""
+    import torch
+    what = f"weights: {path}: {name} is "
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        kind = "quantised" if tensor.is_quantized else f"of layout {tensor.layout} on {tensor.device}"
+        raise ValueError(f"{what}{kind}; plain tensors on the CPU are read")
+    if tensor.numel() * tensor.element_size() > most(path.stat().st_size):
+        raise ValueError(f"{what}of shape {tuple(tensor.shape)}, more than a file of {path.stat().st_size} bytes is trusted with")
+    try:   # NumPy has no bfloat16
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().resolve_conj().resolve_neg().numpy()
+    except TypeError as why:
+        raise ValueError(f"{what}of type {tensor.dtype}, which NumPy does not have") from why
+
+
+def claimed(path: Path) -> None:
+    """ValueError where the members of a zip archive claim more than the file can hold."""
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+        except (zipfile.BadZipFile, NotImplementedError) as why:
+            raise ValueError(f"weights: {path}: not a file of torch.save, or a damaged one: {why}") from why
+        if size > most(path.stat().st_size):
+            raise ValueError(f"weights: {path}: claims {size} bytes, more than a file of {path.stat().st_size} bytes is trusted with")
 
 
 def state_dict_in(found):

@@ -154,18 +154,26 @@ class Module:
         Raises ValueError that lists every shape that differs and, when strict, every missing and unexpected key; then nothing was
         changed. Returns the missing and unexpected keys. As in torch, num_batches_tracked may be absent and is no missing key.
         """
+        report, load = self.loading(state_dict, strict)
+        load()
+        return report
+
+    def loading(self, state_dict: Mapping[str, Any], strict: bool = True) -> tuple[LoadReport, Callable[[], None]]:
+        """load_state_dict in two parts: the report, once everything is checked, and what then copies the arrays."""
         own = self.state_dict()
         missing = [k for k in own if k not in state_dict and k.rpartition(".")[2] not in ADDED_LATER]
         report = LoadReport(missing, [k for k in state_dict if k not in own])
         given = {k: as_array(state_dict[k]) for k in own if k in state_dict}
-        wrong = [f"{k} has shape {a.shape}, the module's is {own[k].shape}" for k, a in given.items() if a.shape != own[k].shape]
+        wrong = [f"{k} {unlike(a, own[k])}" for k, a in given.items() if unlike(a, own[k])]
         if strict:
             wrong = [f"missing: {k}" for k in report.missing_keys] + [f"unexpected: {k}" for k in report.unexpected_keys] + wrong
         if wrong:
             raise ValueError(f"{type(self).__name__}.load_state_dict, nothing loaded:\n  " + "\n  ".join(wrong))
-        for k, array in given.items():
-            own[k][...] = array
-        return report
+
+        def load():
+            for k, array in given.items():
+                own[k][...] = array
+        return report, load
 
     # ---- changing all of it
 
@@ -262,6 +270,23 @@ def _own_buffers(module):
 def as_array(value) -> np.ndarray:
     """A saved value as an array; torch's tensors must let go of their graph first."""
     return np.asarray(value.detach() if hasattr(value, "detach") else value)
+
+
+def unlike(array: np.ndarray, own: np.ndarray) -> str:
+    """Why `array` cannot take the place of `own`: its shape, its type, numbers that the type of `own` has not. "" if it can."""
+    if array.shape != own.shape:
+        return f"has shape {array.shape}, the module's is {own.shape}"
+    if own.dtype.kind == "f":
+        if array.dtype.kind != "f":
+            return f"is of type {array.dtype}, the module's is {own.dtype}"
+        finite = np.abs(array[np.isfinite(array)]) if array.dtype.itemsize > own.dtype.itemsize else ()
+        return f"has numbers beyond {own.dtype}" if len(finite) and finite.max() > np.finfo(own.dtype).max else ""
+    whole = array.dtype.kind in "iub" and (not array.size or own.dtype.kind == "b" or in_range(array, own.dtype))
+    return "" if whole else f"is of type {array.dtype} or beyond {own.dtype}, which the module's is"
+
+
+def in_range(array: np.ndarray, dtype) -> bool:
+    return np.iinfo(dtype).min <= int(array.min()) and int(array.max()) <= np.iinfo(dtype).max
 
 
 def zero_gradients(parameters, set_to_none: bool = True) -> None:

@@ -81,17 +81,28 @@ class Optimizer:
 
         ValueError, with nothing changed, where groups or shapes differ. Settings that we do not have are ignored.
         """
-        name, groups = type(self).__name__, state_dict["param_groups"]
+        self.loading(state_dict)()
+
+    def loading(self, state_dict: Mapping) -> Callable[[], None]:
+        """load_state_dict in two parts: everything is checked, and what is returned then takes it over."""
+        name, groups = f"{type(self).__name__}.load_state_dict", state_dict["param_groups"]
         if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
-            raise ValueError(f"{name}.load_state_dict: groups of {[len(g['params']) for g in groups]} parameters, "
+            raise ValueError(f"{name}: groups of {[len(g['params']) for g in groups]} parameters, "
                              f"ours have {[len(g['params']) for g in self.param_groups]}")
         numbers = [i for g in groups for i in g["params"]]
         own = dict(zip(numbers, (p for g in self.param_groups for p in g["params"])))
-        state = {own[i]: {k: _loaded(v, own[i], f"{name}.load_state_dict: {k} of parameter {i}") for k, v in s.items() if v is not None}
+        if len(own) < len(numbers) or not own.keys() >= state_dict["state"].keys():
+            raise ValueError(f"{name}: a parameter is named twice, or state is of a parameter that no group names")
+        state = {own[i]: {k: _loaded(v, own[i], f"{name}: {k} of parameter {i}") for k, v in s.items() if v is not None}
                  for i, s in state_dict["state"].items()}
-        for group, saved in zip(self.param_groups, groups):
-            group.update({k: v for k, v in saved.items() if k != "params" and (k in self.defaults or k in ("initial_lr", "max_lr", "min_lr"))})
-        self.state = {p: {**self.start(p.data, self._group(p)), **s} for p, s in state.items()}
+        settings = [{k: _setting(v, self.defaults.get(k, 0.0), f"{name}: {k}") for k, v in saved.items()
+                     if k != "params" and (k in self.defaults or k in ("initial_lr", "max_lr", "min_lr"))} for saved in groups]
+
+        def load():
+            for group, saved in zip(self.param_groups, settings):
+                group.update(saved)
+            self.state = {p: {**self.start(p.data, self._group(p)), **s} for p, s in state.items()}
+        return load
 
     def _group(self, p):
         return next(g for g in self.param_groups if any(p is q for q in g["params"]))
@@ -110,11 +121,31 @@ def _gradient(p: Tensor, name: str) -> np.ndarray:
 
 def _loaded(value, p: Tensor, what: str):
     array = np.asarray(value.detach() if hasattr(value, "detach") else value)
-    if array.ndim == 0 and p.data.ndim:
-        return int(array)   # a count of steps
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{what} is of type {array.dtype}")
+    if array.ndim == 0 and p.data.ndim:   # a count of steps
+        if not (array >= 0 and array == int(array)):
+            raise ValueError(f"{what} is {array}, which counts nothing")
+        return int(array)
     if array.shape != p.data.shape:
         raise ValueError(f"{what} has shape {array.shape}, the parameter {p.data.shape}")
     return np.array(array, p.data.dtype)
+
+
+def _setting(value, default, what: str):
+    """A saved setting, if it is like its default: numbers that are not negative, truth values, tuples of such."""
+    if isinstance(default, tuple):
+        if not isinstance(value, (tuple, list)) or len(value) != len(default):
+            raise ValueError(f"{what} must be {len(default)} numbers, got {value!r}")
+        return tuple(_setting(v, d, what) for v, d in zip(value, default))
+    plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value   # torch may keep a rate as a tensor
+    if isinstance(default, bool):
+        if not isinstance(plain, bool):
+            raise ValueError(f"{what} must be True or False, got {value!r}")
+    elif isinstance(default, (int, float)):
+        if isinstance(plain, bool) or not isinstance(plain, (int, float)) or not 0 <= plain < float("inf"):
+            raise ValueError(f"{what} must be a number that is not negative, got {value!r}")
+    return value
 
 
 def at_least(name: str, low: float = 0.0, high: float = float("inf"), **settings: float) -> None:

@@ -14,7 +14,7 @@ def load_model(path):
     """
     state, metadata = load(path)
     try:
-        model = rebuild(metadata)
+        model = rebuild(metadata, sum(a.size for a in state.values()))
         model.load_state_dict(state)
     except ValueError as why:
         raise ValueError(f"{path}: {why}") from why

@@ -5,7 +5,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -314,23 +314,47 @@ class Trainer:
         """
         path = Path(path or self.checkpoint)
         arrays, metadata = checkpoint.load(path, resuming=True)
-        self._compare(path, metadata)
         try:
-            self.model.load_state_dict({k: v for k, v in arrays.items() if not k.startswith(checkpoint.RESUMING)})
+            self._compare(metadata)
+            _, load = self._loading(arrays)
+            saved, resume = state.loading(arrays, metadata, self.optimizer, self.schedule)
+            seed, now = saved.get("seed"), made(Progress, saved.get("now"))
+            history = [made(Epoch, e) for e in saved["history"]] if isinstance(saved.get("history"), list) else None
+            if type(seed) is not int or seed < 0 or history is None:
+                raise ValueError("its progress has no seed or no history")
         except ValueError as why:
-            raise ValueError(f"{path}: holds another model: {why}") from why
-        saved = state.unpack(arrays, metadata, self.optimizer, self.schedule)
-        self.order_seed, self.progress = saved["seed"], Progress(**saved["now"])
-        self.history[:] = [Epoch(**e) for e in saved["history"]]
+            raise ValueError(f"{path}: {why}") from why
+        load()
+        resume()
+        self.order_seed, self.progress, self.history[:] = seed, now, history
 
-    def _compare(self, path: Path, metadata) -> None:
-        import json
-        if state.KEY not in metadata:
-            raise ValueError(f"{path}: holds weights only: there is nothing to resume from")
-        told, own = json.loads(metadata[state.KEY])["progress"]["settings"], self._settings()
+    def _loading(self, arrays):
+        try:
+            return self.model.loading({k: v for k, v in arrays.items() if not k.startswith(checkpoint.RESUMING)})
+        except ValueError as why:
+            raise ValueError(f"holds another model: {why}") from why
+
+    def _compare(self, metadata) -> None:
+        told, own = state.parsed(metadata)["progress"].get("settings"), self._settings()
+        if not isinstance(told, dict):
+            raise ValueError("its progress has no settings")
         differ = [f"{k} was {told.get(k)}, is {own.get(k)}" for k in own | told if told.get(k) != own.get(k)]
         if differ:
-            raise ValueError(f"{path}: cannot resume a training with other settings: {'; '.join(differ)}")
+            raise ValueError(f"cannot resume a training with other settings: {'; '.join(differ)}")
+
+
+def made(kind, saved):
+    """An Epoch or Progress from JSON: its fields, each a number or, where it may be, None or a truth value."""
+    needed = {f.name for f in fields(kind) if f.default is MISSING}
+    if not isinstance(saved, dict) or not needed <= saved.keys() <= {f.name for f in fields(kind)}:
+        raise ValueError(f"its progress is no {kind.__name__}")
+    for f in (f for f in fields(kind) if f.name in saved):
+        value, names = saved[f.name], f.type.split(" | ")
+        right = value is None and "None" in names or isinstance(value, bool) and "bool" in names
+        right = right or type(value) is int and ("int" in names or "float" in names) or type(value) is float and "float" in names
+        if not right or ("int" in names and value < 0):
+            raise ValueError(f"its progress has {f.name} {value!r}")
+    return kind(**saved)
 
 
 def named(names, most: int = 5) -> str:

@@ -75,3 +75,36 @@ def test_a_created_model_goes_through_torchs_file(kind, tmp_path):
     state = {k: v.clone() for k, v in files.load_file(tmp_path / "first.safetensors").items()}
     second = pyops.create_model("lenet5_modern", weights=str(stored(state, tmp_path / f"torchs{kind}")))
     assert all(np.array_equal(a, second.state_dict()[key]) for key, a in first.state_dict().items())
+
+
+@pytest.mark.parametrize("change, match", [
+    (lambda t: t.to(torch.cfloat), "is of type complex64"), (lambda t: t.to(torch.int8), "is of type int8"), (lambda t: t > 0, "is of type bool"),
+    (lambda t: t.double() * 0 + 1e300, "has numbers beyond float32"), (lambda t: t.to_sparse(), "of layout torch.sparse_coo"),
+    (lambda t: t.to(torch.float8_e4m3fn), "is of type torch.float8_e4m3fn"), (lambda t: t.to("meta"), "on meta"),
+    (lambda t: torch.zeros(1, dtype=torch.bfloat16).expand(1 << 40), "more than a file of"),
+], ids=["complex", "int8", "bool", "beyond", "sparse", "float8", "meta", "expanded"])
+def test_weights_that_are_none_are_refused_by_name(tmp_path, change, match):
+    model = pyops.create_model("lenet5_modern")
+    state = {k: torch.from_numpy(v.copy()) for k, v in model.state_dict().items()}
+    name = next(iter(state))
+    torch.save(state | {name: change(state[name])}, tmp_path / "w.pth")
+    before = {k: v.copy() for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match=f"{name}(?s:.*){match}"):
+        weights.load(model, tmp_path / "w.pth")
+    assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_an_archive_that_claims_too_much_is_refused(tmp_path):
+    import zipfile
+    with zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w/data.pkl", bytes(80 << 20))
+    with pytest.raises(ValueError, match="claims 83886080 bytes"):
+        weights.load(pyops.create_model("lenet5_modern"), tmp_path / "w.pth")
+
+
+def test_double_weights_that_fit_are_taken(tmp_path):
+    model, other = pyops.create_model("lenet5_modern"), pyops.create_model("lenet5_modern")
+    torch.save({k: torch.from_numpy(v.copy()).double() if v.dtype.kind == "f" else torch.from_numpy(v) for k, v in model.state_dict().items()},
+               tmp_path / "w.pth")
+    weights.load(other, tmp_path / "w.pth")
+    assert all(np.array_equal(v, model.state_dict()[k]) for k, v in other.state_dict().items())

@@ -1,4 +1,5 @@
 """Trainer: the same bits after kill -9, schedules, penalties, early stopping, and a NaN's layer."""
+import json
 import os
 import signal
 import subprocess
@@ -373,3 +374,87 @@ def test_hooks_see_and_replace():
     assert model(x).data.tolist() == [1, 1]
     handle.remove(), other.remove()
     assert model(x).data.tolist() == [0, 2] and "_hooks" not in model.state_dict()
+
+
+# ---- forged checkpoints
+
+def forged(path, change):
+    """The checkpoint with its state of the training and its arrays changed."""
+    arrays, metadata = checkpoint.load(path, resuming=True)
+    arrays = {k: a.copy() for k, a in arrays.items()}
+    told = json.loads(metadata["training"])
+    told = change(told, arrays) or told
+    checkpoint.save(path, arrays, metadata | {"training": told if isinstance(told, str) else json.dumps(told)})
+
+
+def set_in(told, *path, value):
+    for key in path[:-1]:
+        told = told[key]
+    told[path[-1]] = value
+
+
+FORGED = {
+    "no JSON": lambda t, a: "{",
+    "a list": lambda t, a: "[]",
+    "deep": lambda t, a: "[" * 100_000,
+    "no counts": lambda t, a: t.pop("counts") and None,
+    "a rate of words": lambda t, a: set_in(t, "groups", 0, "lr", value="fast"),
+    "a negative rate": lambda t, a: set_in(t, "groups", 0, "lr", value=-1.0),
+    "a rate that is NaN": lambda t, a: set_in(t, "groups", 0, "lr", value=float("nan")),
+    "one beta": lambda t, a: set_in(t, "groups", 0, "betas", value=[0.9]),
+    "amsgrad of words": lambda t, a: set_in(t, "groups", 0, "amsgrad", value="yes"),
+    "parameters of words": lambda t, a: set_in(t, "groups", 0, "params", value=["a"]),
+    "a parameter twice": lambda t, a: set_in(t, "groups", 0, "params", value=[0] * len(t["groups"][0]["params"])),
+    "two groups": lambda t, a: t["groups"].append(t["groups"][0]),
+    "a count of another parameter": lambda t, a: set_in(t, "counts", "99.step", value=1),
+    "a count of words": lambda t, a: set_in(t, "counts", "0.step", value="x"),
+    "a negative count": lambda t, a: set_in(t, "counts", "0.step", value=-1),
+    "a count of nothing": lambda t, a: set_in(t, "counts", "x", value=1),
+    "no schedule": lambda t, a: set_in(t, "schedule", value=None),
+    "another schedule": lambda t, a: set_in(t, "schedule", value={"a": 1}),
+    "an epoch of words": lambda t, a: set_in(t, "schedule", "last_epoch", value="soon"),
+    "a schedule without end": lambda t, a: set_in(t, "schedule", "last_epoch", value=10**400),
+    "a generator of words": lambda t, a: set_in(t, "generator", "state", value="x"),
+    "another generator": lambda t, a: set_in(t, "generator", "bit_generator", value="MT19937"),
+    "progress of words": lambda t, a: set_in(t, "progress", "now", "epochs", value="one"),
+    "negative progress": lambda t, a: set_in(t, "progress", "now", "batch", value=-1),
+    "more progress": lambda t, a: set_in(t, "progress", "now", "x", value=1),
+    "a history of words": lambda t, a: set_in(t, "progress", "history", value=["x"]),
+    "half an epoch": lambda t, a: t["progress"]["history"][0].pop("number") and None,
+    "a seed of words": lambda t, a: set_in(t, "progress", "seed", value="x"),
+    "no settings": lambda t, a: t["progress"].pop("settings") and None,
+    "settings of words": lambda t, a: set_in(t, "progress", "settings", value="x"),
+    "a state of another shape": lambda t, a: a.update({"@optimizer.0.exp_avg": np.zeros(3, np.float32)}),
+    "a complex state": lambda t, a: a.update({"@optimizer.0.exp_avg": a["@optimizer.0.exp_avg"].astype(np.complex64)}),
+    "a state of nothing": lambda t, a: a.update({"@optimizer.x.exp_avg": np.zeros(3, np.float32)}),
+    "a weight missing": lambda t, a: a.pop(next(k for k in a if not k.startswith("@"))) is None,
+    "a weight of whole numbers": lambda t, a: a.update({k: v.astype(np.int8) for k, v in a.items() if k.endswith("weight")}),
+}
+
+
+@pytest.mark.parametrize("why", FORGED)
+def test_a_forged_checkpoint_changes_nothing(tmp_path, why):
+    trainer(tmp_path, epochs=1).fit()
+    forged(tmp_path / "checkpoint.safetensors", FORGED[why])
+    second = trainer(tmp_path, epochs=1)
+    before = {k: v.copy() for k, v in second.model.state_dict().items()}
+    groups, history, progress = [dict(g) for g in second.optimizer.param_groups], list(second.history), second.progress
+    drawn = pyops.core.random.default_generator().bit_generator.state
+    with pytest.raises(ValueError, match="checkpoint.safetensors"):
+        second.restore()
+    assert all(np.array_equal(before[k], v) for k, v in second.model.state_dict().items())
+    assert [dict(g) for g in second.optimizer.param_groups] == groups and not second.optimizer.state
+    assert second.history == history and second.progress is progress
+    assert pyops.core.random.default_generator().bit_generator.state == drawn
+
+
+def test_a_checkpoint_says_no_more_than_it_holds(tmp_path):
+    model = pyops.create_model("lenet5_modern")
+    path = tmp_path / "m.safetensors"
+    pyops.models.weights.save(model, path)
+    arrays, metadata = checkpoint.load(path)
+    for settings in ('{"classes": 1000000000000}', "[1, 2]", "[" * 100_000, '{"weights": "/etc/passwd"}', '{"classes": {"a": 1}}', '"x"', "{",
+                     '{"classes": NaN}', '{"no_such": 1}', '{"classes": -1}'):
+        checkpoint.save(path, arrays, metadata | {"settings": settings})
+        with pytest.raises(ValueError, match="m.safetensors"):
+            pyops.train.load_model(path)

@@ -1,0 +1,68 @@
+"""Files of arrays, whose sizes are held against the file's before memory is taken for them: a
+header may claim anything.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+RATIO, FREE = 100, 64 << 20  # what is compressed may grow a hundredfold, and to this much in any case
+
+
+def most(held: int) -> int:
+    """Bytes that a compressed file of `held` bytes is trusted with."""
+    return RATIO * held + FREE
+
+
+def npz(file) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, by name. file: a path, or a file opened for reading bytes.
+
+    ValueError for what is no such file, holds anything but plain numbers, or claims more than
+    `most` bytes; OSError where it cannot be read.
+    """
+    path = None if hasattr(file, "read") else Path(file)
+    try:
+        with zipfile.ZipFile(file if path is None else path) as archive:
+            members = archive.infolist()
+            held, claimed = sum(m.compress_size for m in members), sum(m.file_size for m in members)
+            if claimed > most(held):
+                raise ValueError(
+                    f"its members claim {claimed} bytes, more than a file of {held} bytes is trusted with"
+                )
+            return {m.filename.removesuffix(".npy"): npy(archive.read(m), m.filename) for m in members}
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        OverflowError,
+    ) as why:  # damaged, encrypted
+        raise ValueError(f"not an .npz file, or a damaged one: {why}") from why
+
+
+def npy(content: bytes, name: str) -> np.ndarray:
+    """The array of an .npy file's bytes. ValueError where the header does not fit what follows."""
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read_header is None:
+        raise ValueError(f"{name} is of version {version} of NumPy's format")
+    shape, fortran, dtype = read_header(stream)
+    if dtype.kind not in "fiub":
+        raise ValueError(f"{name} holds {dtype}; numbers are read")
+    body = content[stream.tell() :]
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(body):
+        raise ValueError(
+            f"{name} of shape {shape} and {dtype} needs {math.prod(shape) * dtype.itemsize} bytes, it has {len(body)}"
+        )
+    return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran else "C")
