@@ -81,6 +81,24 @@ CONVOLUTIONS = [
     chain("winograd_padding_2", lambda F, x, w: F.conv2d(x, w, padding=2), X, W(33, 20, 3, 3)),
     chain("winograd_without_padding", lambda F, x, w: F.gelu(F.conv2d(x, w)), X, W(33, 20, 3, 3)),
 ]
+# log 0 is -inf in the lanes that fill the last block of channels (in the others are numbers about 8): no kernel may let those through.
+EMPTY_LANES = [
+    chain(f"empty_lanes_{name}", lambda F, x, w, b, *more, f=f: f(F, F.log(F.conv2d(x, w, b, padding=1)), *more), X, W(20, 20, 3, 3), A(20, offset=8.0), *more)
+    for name, f, more in (
+        ("1x1", lambda F, y, v: F.conv2d(y, v), (W(24, 20, 1, 1),)),
+        ("3x3", lambda F, y, v: F.conv2d(y, v, padding=1), (W(24, 20, 3, 3),)),
+        ("strided", lambda F, y, v: F.conv2d(y, v, stride=2, padding=2), (W(24, 20, 5, 5),)),
+        ("transposed", lambda F, y, v: F.conv_transpose2d(y, v, stride=2), (W(20, 24, 3, 3),)),
+        ("depthwise", lambda F, y, v: F.conv2d(y, v, padding=1, groups=20), (W(20, 1, 3, 3),)),
+        ("gated", lambda F, y, v: F.conv2d(F.mul(y, F.adaptive_avg_pool2d(y, 1)), v), (W(24, 20, 1, 1),)),
+        ("normalised", lambda F, y, m, s, v: F.conv2d(F.relu(F.batch_norm(y, m, s)), v), (*statistics(20)[:2], W(24, 20, 1, 1))),
+        ("joined", lambda F, y, v: F.conv2d(F.cat([y, F.relu(y)], 1), v), (W(24, 40, 1, 1),)),
+        ("pooled", lambda F, y, v: F.conv2d(F.avg_pool2d(F.max_pool2d(y, 3, 1, 1), 2), v), (W(24, 20, 1, 1),)),
+        ("resampled", lambda F, y, v: F.conv2d(F.interpolate(y, (7, 12), mode="bilinear"), v), (W(24, 20, 1, 1),)),
+        ("padded", lambda F, y, v: F.conv2d(F.pad(y, (1, 1, 1, 1), "reflect"), v), (W(24, 20, 1, 1),)),
+        ("residual", lambda F, y, v, u: F.conv2d(F.relu(F.add(F.conv2d(y, v), y)), u), (W(20, 20, 1, 1), W(24, 20, 1, 1))))]
+LINES = [chain(f"lines_{name}", lambda F, x, w, v, f=POINTWISE[name]: F.conv1d(f(F, F.conv1d(x, w, padding=2)), v), A(2, 20, 45), W(33, 20, 5),
+               W(20, 33, 3)) for name in ("softsign", "mish", "plus_a_number", "product")]
 DEPTHWISE = [
     *(chain(f"depthwise_{name}", lambda F, x, w, b, v, f=POINTWISE[name]: F.conv2d(f(F, F.conv2d(x, w, b, padding=1, groups=33)), v), Y,
             W(33, 1, 3, 3), A(33), W(16, 33, 1, 1)) for name in FUSED),
@@ -217,7 +235,7 @@ LINEARS = [
     chain("linear_of_its_mean", lambda F, x, w, v: F.linear(F.mean(F.conv2d(x, w), (2, 3)), v), X, W(16, 20, 1, 1), W(10, 16)),
 ]
 CHAINS = {
-    "conv": CONVOLUTIONS + DEPTHWISE + INVERTED, "conv_transpose": TRANSPOSED, "max_pool": of_maps(MAX_POOLS), "avg_pool": of_maps(AVG_POOLS),
+    "conv": CONVOLUTIONS + EMPTY_LANES + LINES + DEPTHWISE + INVERTED, "conv_transpose": TRANSPOSED, "max_pool": of_maps(MAX_POOLS), "avg_pool": of_maps(AVG_POOLS),
     "sum": of_maps(MEANS), "resample": of_maps(SIZES), "pad": of_maps(PADS), "add": ADDS, "mul": MULS, "batch_norm": NORMS, "cat": JOINS,
     "linear": LINEARS,
 }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 OPS: dict[str, "Op"] = {}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Op:
     """A row: everything about one op.
 
@@ -22,7 +22,10 @@ class Op:
     forward(kernels, *inputs, **attrs) allocates with kernels.empty and calls kernels.<name>; reference(*inputs, **attrs) is the
     NumPy definition with the same results. check(*inputs, **attrs) raises ValueError for what the op refuses; forward calls it
     (through a cache, by shapes) and so does the reference backend. gradient(ctx) returns one gradient per input, in terms of ops
-    (see tensor.Context). flops and bytes take what `reference` takes.
+    (see tensor.Context). macs, flops and bytes take what `reference` takes.
+
+    What follows `todo` are traits: whoever treats some rows alike (the compiler's passes, layouts, drawings) reads them, and keeps no
+    list of names. A row that lacks one although it looks as if it had it says why in `todo`, under the trait's name.
     """
     name: str
     kinds: str
@@ -31,14 +34,27 @@ class Op:
     gradient: Callable | None = None      # None: not differentiable
     check: Callable | None = None
     kernels: Sequence[str] = ()           # rows of csrc/kernels.inc it calls
-    flops: Callable | None = None
+    macs: Callable | None = None          # multiply-adds, those with padding counted
+    flops: Callable | None = None         # where not given, two a multiply-add
     bytes: Callable | None = None
     tolerance: float = 64                 # allowed error in eps(dtype) x the largest expected magnitude, with the reason beside it
-    todo: Mapping[str, str] = field(default_factory=dict)   # backend -> why it has no kernels yet
+    todo: Mapping[str, str] = field(default_factory=dict)   # backend -> why it has no kernels yet; trait -> why it lacks that
+    pointwise: bool = False               # inputs broadcast, and a value of the result comes from those at its place alone
+    activation: bool = False              # what networks put behind a layer, and drawings into its box
+    epilogue: Callable | None = None      # attrs -> (name in kernels/blocked/epilogue.h, operands) if a producer may apply it, or None
+    applies: frozenset[str] = frozenset()   # what the kernels of programs do before they store: "activation", "residual"
+    per_sample: bool | Callable = False   # the first axis is the batch, and samples do not mix; or attrs -> bool
+    filter_axis: int | None = None        # of input 1: the result's channels lie along it, each with factors of its own
+    random: bool = False                  # other results in every call, by its seed
 
     def __post_init__(self):
         assert self.name not in OPS, f"{self.name} registered twice"
+        if self.flops is None and self.macs is not None:
+            object.__setattr__(self, "flops", lambda *inputs, **attrs: 2 * self.macs(*inputs, **attrs))
         OPS[self.name] = self
+
+    def __repr__(self):
+        return f"Op({self.name})"
 
     @property
     def cases(self) -> Sequence[Case]:

@@ -11,10 +11,6 @@ from ..kernels.convolution.channels_last import empty, first, is_channels_last, 
 
 CONVOLUTIONS = {"conv": (0,), "conv_transpose": (0,), "conv_weight_gradient": (0, 1)}   # op -> inputs that keep their strides
 LIKE_INPUT = ("conv", "conv_transpose")   # whose result lies as input 0
-ELEMENTWISE = frozenset((
-    "neg", "abs", "square", "sqrt", "rsqrt", "reciprocal", "exp", "expm1", "log", "log1p", "erf", "tanh", "sigmoid", "clamp", "add", "mul", "div",
-    "maximum", "minimum", "pow", "relu", "hardtanh", "threshold", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish", "hardswish",
-    "hardsigmoid", "scaled_tanh", "logsigmoid", "softplus", "softsign"))
 PER_CHANNEL = {"batch_norm": (0,), "batch_norm_training": (0,)}   # the other inputs have a value a channel
 
 
@@ -33,7 +29,7 @@ class ChannelsLastResults:
 
 def forward(op, kernels, arrays, attrs, contiguous):
     """op.forward on `arrays` (None where an input is left out) of any strides: contiguous(array) copies those that kernels cannot take as they lie."""
-    if op.name in ELEMENTWISE and alike([a for a in arrays if a.size > 1]):
+    if op.pointwise and alike([a for a in arrays if a.size > 1]):
         return first(op.forward(kernels, *(last(a) if a.size > 1 else contiguous(a) for a in arrays), **attrs))
     kept = [i for i in CONVOLUTIONS.get(op.name, PER_CHANNEL.get(op.name, ())) if is_channels_last(arrays[i])]
     arrays = [a if a is None or i in kept else contiguous(a) for i, a in enumerate(arrays)]

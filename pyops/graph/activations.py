@@ -3,24 +3,20 @@ from __future__ import annotations
 
 import math
 
+from ..core.registry import Op
+
 CLAMP, LEAKY_RELU, SIGMOID, TANH, SILU, HARDSIGMOID, HARDSWISH, GELU, GELU_TANH, ELU = range(10)
 NONE = (CLAMP, -math.inf, math.inf)
 NAMES = ("clamp", "leaky_relu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "elu")
-PLAIN = {"sigmoid": SIGMOID, "tanh": TANH, "silu": SILU, "hardsigmoid": HARDSIGMOID, "hardswish": HARDSWISH, "gelu": GELU, "gelu_tanh": GELU_TANH}
 
 
-def activation(op: str, attrs: dict) -> tuple[int, float, float] | None:
-    """The activation that row `op` is, or None."""
-    operands = [v for v in attrs.values() if isinstance(v, (int, float))]
-    if op == "relu":
-        return CLAMP, 0.0, math.inf
-    if op == "hardtanh":
-        return CLAMP, float(operands[0]), float(operands[1])
-    if op == "leaky_relu":
-        return LEAKY_RELU, float(operands[0]), 0.0
-    if op == "elu" and tuple(operands[1:]) == (1.0, 1.0):
-        return ELU, float(operands[0]), 0.0
-    return (PLAIN[op], 0.0, 0.0) if op in PLAIN else None
+def activation(row: Op, attrs: dict) -> tuple[int, float, float] | None:
+    """The activation that a call of `row` is, if a producer can apply it; else None."""
+    found = row.epilogue(**attrs) if row.epilogue else None
+    if found is None:
+        return None
+    name, *operands = found
+    return (NAMES.index(name), *(float(v) for v in (*operands, 0.0, 0.0)[:2]))
 
 
 def describe(kind: tuple[int, float, float] | None) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from . import costs
 from .ir import Graph, Node, Value
 
+
 def run(graph: Graph, options) -> None:
     consumers = graph.consumers()
     total = sum(v.nbytes for node in graph.nodes for v in node.inputs if isinstance(v, np.ndarray))

@@ -1,25 +1,13 @@
 """What a model consists of, read from its trace: for each layer its result's shape, its parameters and its multiply-adds."""
 from __future__ import annotations
 
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from .ir import Graph, Node
+from .ir import Graph
 from .trace import trace
-
-
-def macs(node: Node) -> int:
-    """Multiply-adds of a convolution, linear layer or matrix product, taps on padding counted; 0 for every other op."""
-    if node.op == "conv":
-        return node.output.size * math.prod(node.inputs[1].shape[1:])
-    if node.op == "conv_transpose":
-        return math.prod(node.inputs[0].shape) * math.prod(node.inputs[1].shape[1:])
-    if node.op in ("linear", "matmul"):
-        return node.output.size * node.inputs[0].shape[-1]
-    return 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +66,6 @@ def summary(model, shape: tuple[int, ...] | None = None) -> Summary:
     for node in graph.nodes:
         ran.setdefault(node.module, []).append(node)
     layers = [Layer(name, type(modules[name]).__name__, nodes[-1].outputs[0].shape, sum(p.size for p in modules[name].parameters()),
-                    sum(map(macs, nodes)))
+                    sum(node.macs for node in nodes))
               for name, nodes in ran.items() if name in modules and not any(modules[name].children())]
-    return Summary(type(model).__name__, tuple(layers), sum(p.size for p in model.parameters()), sum(map(macs, graph.nodes)))
+    return Summary(type(model).__name__, tuple(layers), sum(p.size for p in model.parameters()), sum(node.macs for node in graph.nodes))

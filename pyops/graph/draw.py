@@ -14,7 +14,6 @@ from .ir import Graph, Node, Value
 
 WIDTH, HEIGHT, ACROSS, DOWN, MARGIN = 168, 36, 20, 26, 16
 WRITTEN_INTO = {"batch_norm": "norm"}   # a short name; these and activations join the box before
-ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "hardtanh", "sigmoid", "hardsigmoid", "tanh", "scaled_tanh", "gelu", "softmax")
 FILLS = {"conv": "#dbe9f6", "pool": "#fbe3d0", "linear": "#e3dcf1", "module": "#e1f0da", "other": "#f1f1f1"}
 
 
@@ -79,7 +78,7 @@ def boxes_of(model, graph: Graph, depth: int) -> list[Box]:
         outer = list(dict.fromkeys(v for n in nodes for v in n.values() if v not in inside))
         reads = list(dict.fromkeys(made_by[v] for v in outer if v in made_by))
         single = nodes[0] if len(nodes) == 1 else None
-        joins = single is not None and (single.op in WRITTEN_INTO or single.op in ACTIVATIONS)
+        joins = single is not None and (single.op in WRITTEN_INTO or single.row.activation)
         if joins and len(reads) == 1 and reads[0] is not start and read_by[outer[0]] == 1:
             box = reads[0]
             box.extra.append(op_title(single)[0])

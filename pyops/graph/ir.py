@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..core.registry import OPS, Op
+
 
 @dataclass(eq=False, slots=True)
 class Value:
@@ -21,6 +23,10 @@ class Value:
     @property
     def size(self) -> int:
         return int(np.prod(self.shape))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
 
     def __repr__(self):
         return f"{self.name or 'value'}{list(self.shape)}"
@@ -48,6 +54,15 @@ class Node:
     gate: Value | None = None         # a convolution reads x gate, (n, channels, 1, 1)
     algorithm: str = ""     # of a convolution, with `why` it was chosen
     why: str = ""
+
+    @property
+    def row(self) -> Op:
+        return OPS[self.op]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds, those with padding counted; 0 for rows that count none."""
+        return self.row.macs(*self.inputs, **self.attrs) if self.row.macs else 0
 
     @property
     def output(self) -> Value:

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .ir import Graph, Value
+from .ir import Graph, Node
 
 CACHE = 32 << 20      # bytes of intermediate results beyond which a sample leaves nothing in cache for the next layer
-# Rows whose results for a sample come from that sample alone, given that the first axis is the batch in all they read and make.
-APART = {"conv", "conv_transpose", "max_pool", "avg_pool", "batch_norm", "relu", "hardtanh", "leaky_relu", "sigmoid", "tanh", "silu", "hardsigmoid",
-         "hardswish", "gelu", "gelu_tanh", "elu", "resample"}
 
 
 def apart(graph: Graph) -> bool:
@@ -24,14 +21,11 @@ def apart(graph: Graph) -> bool:
     return batch > 1 and all(treats_samples_apart(node, batch) for node in graph.nodes)
 
 
-def treats_samples_apart(node, batch: int) -> bool:
-    values = [*node.values(), *node.outputs]
-    if any(len(v.shape) != 4 or v.shape[0] != batch for v in values):
+def treats_samples_apart(node: Node, batch: int) -> bool:
+    """Whether the first axis is the batch in all that the node reads and makes, and what it makes for a sample comes from that alone."""
+    if any(len(v.shape) != 4 or v.shape[0] != batch for v in (*node.values(), *node.outputs)):
         return False
-    if any(isinstance(v, np.ndarray) and v.ndim == 4 and v.shape[0] == batch for v in node.inputs) and not node.op.startswith("conv"):
+    row, first = node.row, node.inputs[0]
+    if row.filter_axis is None and any(isinstance(v, np.ndarray) and v.ndim == 4 and v.shape[0] == batch for v in node.inputs):
         return False   # a constant with numbers for each sample
-    if node.op == "cat":
-        return node.attrs["dim"] in (1, -3)
-    if node.op in ("add", "mul"):
-        return all(isinstance(v, Value) for v in node.inputs) and len({v.shape for v in values}) == 1
-    return node.op in APART
+    return row.per_sample(first.shape, **node.attrs) if callable(row.per_sample) else row.per_sample

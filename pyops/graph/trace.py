@@ -117,8 +117,8 @@ def refuse_what_programs_cannot(op, node: Node) -> None:
             raise TraceError(f"{op.name}: compiled programs cannot check indices given at run time, {value!r} at {node.where}")
         if value is not None and value.dtype.kind == "f" and value.dtype != FLOAT:
             raise TraceError(f"{op.name}: compiled programs compute in float32, got {value.dtype} at {node.where}; convert the model with .float()")
-    if op.name == "dropout":
-        raise TraceError(f"dropout: a compiled program would drop the same values in every run, at {node.where}; compile with training=False")
+    if op.random:
+        raise TraceError(f"{op.name}: a compiled program would drop the same values in every run, at {node.where}; compile with training=False")
 
 
 def infer(op, node: Node):

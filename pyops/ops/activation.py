@@ -5,6 +5,8 @@ one is refused. Tensors keep their data for the gradient, so for them the argume
 """
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .._C import probe
@@ -19,8 +21,14 @@ __all__ = ["celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934   # Klambauer et al., "Self-Normalizing Neural Networks" (2017)
 
 
-def row(name):
-    """The rows of an activation and its gradient. Attributes go to the kernels in the order the public function names them."""
+RARE = {"epilogue": "rare behind a layer: a call of its own, in any layout"}
+
+
+def row(name, epilogue=None):
+    """The rows of an activation and its gradient. Attributes go to the kernels in the order the public function names them.
+
+    epilogue: attributes -> how a layer's kernel applies it (kernels/blocked/epilogue.h), None where it cannot.
+    """
     def forward(k, x, **attrs):
         y = k.empty(x.shape)
         getattr(k, name)(x, *attrs.values(), y)
@@ -30,9 +38,10 @@ def row(name):
         dx = k.empty(x.shape)
         getattr(k, name + "_backward")(g, x, *attrs.values(), dx)
         return dx
-    back = Op(name + "_backward", "rr", backward, reference.backward(name), kernels=(name + "_backward",))
+    back = Op(name + "_backward", "rr", backward, reference.backward(name), kernels=(name + "_backward",), pointwise=True, per_sample=True)
     return Op(name, "r", forward, reference.forward(name), lambda ctx: (back(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=(name,),
-              bytes=lambda x, **_: 2 * x.nbytes)
+              bytes=lambda x, **_: 2 * x.nbytes, pointwise=True, activation=True, per_sample=True, epilogue=epilogue,
+              todo={} if epilogue else RARE)
 
 
 def apply(op, input, inplace, out, **attrs):
@@ -46,17 +55,17 @@ def apply(op, input, inplace, out, **attrs):
     return active.get().run(op, real, (input,), attrs, input)
 
 
-RELU = row("relu")
-HARDTANH = row("hardtanh")
+RELU = row("relu", lambda: ("clamp", 0.0, math.inf))
+HARDTANH = row("hardtanh", lambda low, high: ("clamp", low, high))
 THRESHOLD = row("threshold")
-LEAKY_RELU = row("leaky_relu")
-ELU = row("elu")
-GELU = row("gelu")
-GELU_TANH = row("gelu_tanh")
-SILU = row("silu")
+LEAKY_RELU = row("leaky_relu", lambda slope: ("leaky_relu", slope))
+ELU = row("elu", lambda alpha, scale, inner: ("elu", alpha) if scale == inner == 1 else None)
+GELU = row("gelu", lambda: ("gelu",))
+GELU_TANH = row("gelu_tanh", lambda: ("gelu_tanh",))
+SILU = row("silu", lambda: ("silu",))
 MISH = row("mish")
-HARDSWISH = row("hardswish")
-HARDSIGMOID = row("hardsigmoid")
+HARDSWISH = row("hardswish", lambda: ("hardswish",))
+HARDSIGMOID = row("hardsigmoid", lambda: ("hardsigmoid",))
 SCALED_TANH = row("scaled_tanh")
 LOGSIGMOID = row("logsigmoid")
 SOFTPLUS = row("softplus")
@@ -200,6 +209,6 @@ def prelu_gradient(ctx):
 
 
 PRELU_BACKWARD = Op("prelu_backward", "rrr", prelu_backward, reference.prelu_backward, kernels=("prelu_backward",))
-PRELU_WEIGHT_TERMS = Op("prelu_weight_terms", "rr", prelu_weight_terms, reference.prelu_weight_terms, kernels=("prelu_weight_terms",))
+PRELU_WEIGHT_TERMS = Op("prelu_weight_terms", "rr", prelu_weight_terms, reference.prelu_weight_terms, kernels=("prelu_weight_terms",), pointwise=True, per_sample=True)
 PRELU = Op("prelu", "rr", prelu_forward, reference.prelu, prelu_gradient, lambda x, weight: prelu_shapes(x.shape, weight.shape),
-           kernels=("prelu",))
+           kernels=("prelu",), activation=True, per_sample=True, todo={"epilogue": "a slope a channel, which is no operand of an epilogue"})

@@ -174,4 +174,5 @@ def flops(q, k, v, mask, *, causal, scale, gqa):
 
 ATTENTION = Op(
     "attention", "rrro", forward, reference.attention, gradient, check,
-    kernels=("attention",), flops=flops, bytes=lambda q, k, v, mask, **_: q.nbytes + k.nbytes + v.nbytes + q.nbytes)
+    kernels=("attention",), flops=flops, bytes=lambda q, k, v, mask, **_: q.nbytes + k.nbytes + v.nbytes + q.nbytes,
+    todo={"per_sample": "keys and values may be shared by all samples"})

@@ -145,6 +145,7 @@ BATCH_NORM = Op(
     tolerance=128,   # sums of 1e3 terms: the gradients of weight and bias
     flops=lambda x, *_, eps: 3 * x.size,
     bytes=lambda x, *_, eps: 2 * x.nbytes,
+    applies=frozenset({"activation"}), per_sample=True,
 )
 
 

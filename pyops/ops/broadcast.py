@@ -88,7 +88,13 @@ def expand_gradient(ctx):
     return (SUM(ctx.g, dims=ctx.attrs["dims"], shape=tuple(ctx.inputs[0].shape), scale=ctx.attrs.get("scale", 1.0)),)
 
 
-SUM = Op("sum", "r", sum_forward, reference.sum, sum_gradient, kernels=("reduce_sum",), bytes=lambda x, **_: x.nbytes)
+def first_is_kept(of, /, *, dims, **_):
+    """Whether a reduction leaves the first axis, the batch."""
+    return bool(of) and not any(d % len(of) == 0 for d in dims)
+
+
+SUM = Op("sum", "r", sum_forward, reference.sum, sum_gradient, kernels=("reduce_sum",), bytes=lambda x, **_: x.nbytes,
+         per_sample=first_is_kept)
 EXPAND = Op("expand", "r", expand_forward, reference.expand, expand_gradient, kernels=("expand",))
 
 

@@ -208,10 +208,9 @@ conv_weight_gradient_gradient = per_input(
 )
 
 
-def conv_flops(x, weight, bias, *, size, **_):
-    """Two per multiply-add, counting taps on the padding."""
+def conv_macs(x, weight, bias, *, size, **_):
     batch = x.shape[0] if x.ndim == len(size) + 2 else 1
-    return 2 * batch * math.prod(size) * weight.size
+    return batch * math.prod(size) * weight.size
 
 
 def conv_bytes(x, weight, bias, *, size, **_):
@@ -219,15 +218,17 @@ def conv_bytes(x, weight, bias, *, size, **_):
     return x.nbytes + weight.nbytes + batch * weight.shape[0] * math.prod(size) * x.itemsize
 
 
-def conv_transpose_flops(x, weight, bias, *, size, **_):
+def conv_transpose_macs(x, weight, bias, *, size, **_):
     batch = x.shape[0] if x.ndim == len(size) + 2 else 1
-    return 2 * batch * math.prod(x.shape[-len(size):]) * weight.size
+    return batch * math.prod(x.shape[-len(size):]) * weight.size
 
 
 def conv_transpose_bytes(x, weight, bias, *, size, groups, **_):
     batch = x.shape[0] if x.ndim == len(size) + 2 else 1
     return x.nbytes + weight.nbytes + batch * weight.shape[1] * groups * math.prod(size) * x.itemsize
 
+
+IN_PROGRAMS = {"applies": frozenset({"activation", "residual"}), "per_sample": True}
 
 # A dot product of n terms in sequence errs by up to n eps of the sum of magnitudes; random signs make it about sqrt(n).
 CHANNEL_SUM = Op("channel_sum", "r", channel_sum_forward, reference.channel_sum, kernels=("channel_sum",))
@@ -237,8 +238,8 @@ CONV_WEIGHT_GRADIENT = Op("conv_weight_gradient", "rr", conv_weight_gradient_for
 
 CONV = Op(
     "conv", "rro", conv_forward, reference.conv, conv_gradient,
-    kernels=("conv",), flops=conv_flops, bytes=conv_bytes)
+    kernels=("conv",), macs=conv_macs, bytes=conv_bytes, **IN_PROGRAMS, filter_axis=0)
 
 CONV_TRANSPOSE = Op(
     "conv_transpose", "rro", conv_transpose_forward, reference.conv_transpose, conv_transpose_gradient,
-    kernels=("conv_transpose",), flops=conv_transpose_flops, bytes=conv_transpose_bytes)
+    kernels=("conv_transpose",), macs=conv_transpose_macs, bytes=conv_transpose_bytes, **IN_PROGRAMS, filter_axis=1)

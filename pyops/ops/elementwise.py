@@ -32,18 +32,18 @@ def chain(name, slope_in_v):
     def gradient(ctx):
         (g, v), (dx,) = ctx.inputs, ctx.outputs
         return (op(ctx.g, v) if ctx.needs[0] else None, mul(ctx.g, slope_in_v(g, v, dx)) if ctx.needs[1] else None)
-    op = Op(name, "rr", forward, getattr(reference, name), gradient, kernels=(name,))
+    op = Op(name, "rr", forward, getattr(reference, name), gradient, kernels=(name,), pointwise=True, per_sample=True)
     return op
 
 
-def unary(name, formula, gradient):
-    """The row and the public function of a function of one array."""
+def unary(name, formula, gradient, epilogue=None):
+    """The row and the public function of a function of one array; an activation, if it has an epilogue."""
     def forward(k, x):
         y = k.empty(x.shape)
         getattr(k, name)(x, y)
         return y
     op = Op(name, "r", forward, getattr(reference, name), gradient, kernels=(name,),
-            bytes=lambda x: 2 * x.nbytes)
+            bytes=lambda x: 2 * x.nbytes, pointwise=True, per_sample=True, epilogue=epilogue, activation=epilogue is not None)
 
     def function(input, *, out=None):
         return op(input, out=out)
@@ -73,8 +73,9 @@ expm1 = unary("expm1", "e^x - 1, accurate near 0", lambda ctx: (mul(ctx.g, exp(c
 log = unary("log", "The natural logarithm of x, -inf at 0, NaN where x < 0", lambda ctx: (div(ctx.g, ctx.inputs[0]),))
 log1p = unary("log1p", "log(1 + x), accurate near 0", lambda ctx: (div(ctx.g, add(ctx.inputs[0], 1.0)),))
 erf = unary("erf", "The error function 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x", of_input("erf_backward", lambda g, x, dx: mul(mul(dx, x), -2.0)))
-tanh = unary("tanh", "The hyperbolic tangent of x", of_result("tanh_backward", lambda g, y, dx: mul(mul(g, y), -2.0)))
-sigmoid = unary("sigmoid", "1 / (1 + e^-x)", of_result("sigmoid_backward", lambda g, y, dx: mul(g, sub(1.0, mul(y, 2.0)))))
+tanh = unary("tanh", "The hyperbolic tangent of x", of_result("tanh_backward", lambda g, y, dx: mul(mul(g, y), -2.0)), lambda: ("tanh",))
+sigmoid = unary("sigmoid", "1 / (1 + e^-x)", of_result("sigmoid_backward", lambda g, y, dx: mul(g, sub(1.0, mul(y, 2.0)))),
+                lambda: ("sigmoid",))
 
 
 # ---- arithmetic
@@ -93,10 +94,10 @@ def check_of(name):
     return lambda *inputs, **attrs: plan(name, *[x.shape for x in inputs])
 
 
-def broadcasting(name, kinds="rr", gradient=None):
+def broadcasting(name, kinds="rr", gradient=None, **traits):
     """The row of an op whose inputs broadcast."""
     return Op(name, kinds, forward_of(name), getattr(reference, name), gradient, check_of(name), kernels=(name,),
-              bytes=lambda *a, **_: 2 * a[0].nbytes)
+              bytes=lambda *a, **_: 2 * a[0].nbytes, pointwise=True, per_sample=True, **traits)
 
 
 def two(rule_a, rule_b):
@@ -112,7 +113,8 @@ def scaled(g, factor):
     return g if factor == 1 else mul(g, factor)
 
 
-ADD = broadcasting("add", gradient=two(lambda g, a, b, ctx: g, lambda g, a, b, ctx: scaled(g, ctx.attrs["alpha"])))
+ADD = broadcasting("add", gradient=two(lambda g, a, b, ctx: g, lambda g, a, b, ctx: scaled(g, ctx.attrs["alpha"])),
+                   applies=frozenset({"activation"}))
 MUL = broadcasting("mul", gradient=two(lambda g, a, b, ctx: MUL(g, b), lambda g, a, b, ctx: MUL(g, a)))
 DIV = broadcasting("div", gradient=two(lambda g, a, b, ctx: DIV(g, b), lambda g, a, b, ctx: neg(DIV(MUL(g, ctx.outputs[0]), b))))
 
@@ -150,7 +152,8 @@ def where_gradient(ctx):
             sum_to(WHERE(condition, zero, ctx.g), b.shape) if ctx.needs[2] else None)
 
 
-WHERE = Op("where", "rrr", forward_of("where"), reference.where, where_gradient, check_of("where"), kernels=("where",))
+WHERE = Op("where", "rrr", forward_of("where"), reference.where, where_gradient, check_of("where"), kernels=("where",),
+           pointwise=True, per_sample=True)
 
 
 def clamp_forward(k, x, *, low, high):
@@ -166,8 +169,10 @@ def clamp_backward(k, g, x, *, low, high):
 
 
 CLAMP_BACKWARD = Op("clamp_backward", "rr", clamp_backward, reference.clamp_backward,
-                    lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[1], **ctx.attrs), None), kernels=("clamp_backward",))
-CLAMP = Op("clamp", "r", clamp_forward, reference.clamp, lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=("clamp",))
+                    lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[1], **ctx.attrs), None), kernels=("clamp_backward",),
+                    pointwise=True, per_sample=True)
+CLAMP = Op("clamp", "r", clamp_forward, reference.clamp, lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=("clamp",),
+           pointwise=True, per_sample=True, epilogue=lambda low, high: ("clamp", low, high))
 
 
 # ---- public functions

@@ -107,4 +107,5 @@ EMBEDDING = Op(
     "embedding", "ir", forward, reference.embedding, gradient, check,
     kernels=("embedding",),
     bytes=lambda index, weight, **_: 2 * index.size * weight.shape[1] * weight.itemsize,
+    per_sample=lambda shape, **_: bool(shape),
 )

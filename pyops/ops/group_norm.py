@@ -100,4 +100,5 @@ GROUP_NORM = Op(
     tolerance=256,   # a group of few values divides by a small deviation
     flops=lambda x, *_, groups, eps: 8 * x.size,
     bytes=lambda x, *_, groups, eps: 2 * x.nbytes,
+    per_sample=True,
 )

@@ -98,10 +98,12 @@ UNFOLD = Op(
     per_input(lambda g, ctx: FOLD(g, size=tuple(ctx.inputs[0].shape[-2:]), **ctx.attrs)), unfold_check,
     kernels=("unfold",), bytes=lambda x, **window: (1 + window["kernel"][0] * window["kernel"][1]) * x.nbytes,
     tolerance=16,   # forward copies; the gradient sums one value a tap
+    per_sample=lambda shape, **_: len(shape) == 4,
 )
 
 FOLD = Op(
     "fold", "r", fold_forward, reference.fold, per_input(_unfold_of), fold_check,
     kernels=("fold",), bytes=lambda columns, **_: columns.nbytes,
     tolerance=16,   # a sum of one value a tap
+    per_sample=lambda shape, **_: len(shape) == 3,
 )

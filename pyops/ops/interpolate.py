@@ -153,5 +153,5 @@ def _gradient(g, ctx):
 # Source positions up to 50 are rounded to the element type, which moves weights by up to 50 eps; the float64 expectation is not.
 RESAMPLE = Op(
     "resample", "r", forward, reference.resample, per_input(_gradient), check,
-    kernels=("resample",), tolerance=256,
+    kernels=("resample",), tolerance=256, per_sample=lambda shape, *, specs, transpose: len(shape) >= len(specs) + 2,
     bytes=lambda x, *, specs, transpose: x.nbytes + x.itemsize * math.prod(_shapes(x.shape, specs, transpose)[0]))

@@ -79,6 +79,7 @@ LAYER_NORM = Op(
     kernels=("layer_norm",),
     flops=lambda x, *_, ndim, eps: 8 * x.size,
     bytes=lambda x, *_, ndim, eps: 2 * x.nbytes,
+    per_sample=lambda shape, *, ndim, eps: len(shape) > ndim,
 )
 
 
@@ -125,4 +126,5 @@ RMS_NORM = Op(
     kernels=("rms_norm",),
     flops=lambda x, *_, ndim, eps: 4 * x.size,
     bytes=lambda x, *_, ndim, eps: 2 * x.nbytes,
+    per_sample=lambda shape, *, ndim, eps: len(shape) > ndim,
 )

@@ -59,4 +59,5 @@ LOCAL_RESPONSE_NORM = Op(
     kernels=("local_response_norm",),
     flops=lambda x, *, size, **_: (2 * size + 6) * x.size,
     bytes=lambda x, **_: 2 * x.nbytes,
+    per_sample=True,
 )

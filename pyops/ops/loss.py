@@ -153,15 +153,16 @@ CROSS_ENTROPY_TARGET_BACKWARD = Op("cross_entropy_target_backward", "rrorrr", ta
                                    kernels=("cross_entropy_target_backward",))
 
 
+JOINED = {"per_sample": "the mean and the sum of a loss join samples"}
 CROSS_ENTROPY = Op(
     "cross_entropy", "rjoo", forward, reference.cross_entropy, gradient, check,
     kernels=("cross_entropy",),
     flops=lambda x, *_, **__: 12 * x.size,
     bytes=lambda x, *_, **__: x.nbytes,
+    todo=JOINED,
 )
 
 NLL_LOSS_BACKWARD = Op("nll_loss_backward", "rior", nll_backward, reference.nll_loss_backward, kernels=("nll_loss_backward",))
 NLL_LOSS = Op(
     "nll_loss", "rio", nll_forward, reference.nll_loss, nll_gradient, nll_check,
-    kernels=("nll_loss",)
-)
+    kernels=("nll_loss",), todo=JOINED)

@@ -216,9 +216,9 @@ def linear_weight_gradient_gradient(ctx: Context):
     return LINEAR(x, ctx.g, None) if ctx.needs[0] else None, LINEAR_INPUT_GRADIENT(dy, ctx.g) if ctx.needs[1] else None
 
 
-def matmul_flops(a, b):
+def matmul_macs(a, b):
     ma, _, _, product, _ = check_matmul(a, b)
-    return 2 * math.prod(product) * ma[-1]
+    return math.prod(product) * ma[-1]
 
 
 MATMUL_GRADIENT = Op("matmul_gradient", "rrr", matmul_gradient_forward, reference_matmul_gradient, kernels=("gemm",))
@@ -230,9 +230,11 @@ ROW_SUM = Op("row_sum", "r", row_sum_forward, reference_row_sum, kernels=("gemm"
 
 MATMUL = Op(
     "matmul", "rr", matmul_forward, reference.matmul, matmul_gradient, check_matmul,
-    kernels=("gemm",), flops=matmul_flops, bytes=lambda a, b: a.nbytes + b.nbytes + math.prod(plan(a.shape, b.shape)[4]) * a.itemsize)
+    kernels=("gemm",), macs=matmul_macs, bytes=lambda a, b: a.nbytes + b.nbytes + math.prod(plan(a.shape, b.shape)[4]) * a.itemsize,
+    todo={"per_sample": "either operand may be shared by all samples"})
 
 LINEAR = Op(
     "linear", "rro", linear_forward, reference.linear, linear_gradient, check_linear,
-    kernels=("linear",), flops=lambda x, w, b: 2 * x.size * (w.size // max(1, w.shape[-1])),
+    kernels=("linear",), macs=lambda x, w, b: x.size * (w.size // max(1, w.shape[-1])), applies=frozenset({"activation"}),
+    per_sample=lambda shape: len(shape) > 1, filter_axis=0,
     bytes=lambda x, w, b: x.nbytes + w.nbytes + x.size // max(1, x.shape[-1]) * (w.size // max(1, w.shape[-1])) * x.itemsize)

@@ -79,10 +79,12 @@ PIXEL_SHUFFLE = Op(
     "pixel_shuffle", "r", shuffle_forward, reference.pixel_shuffle, per_input(lambda g, ctx: PIXEL_UNSHUFFLE(g, **ctx.attrs)),
     lambda x, *, factor: shuffle_plan(x.shape, factor),
     kernels=("pixel_shuffle",), bytes=lambda x, *, factor: 2 * x.nbytes, tolerance=0,   # values are moved, not computed
+    per_sample=lambda shape, *, factor: len(shape) > 3,
 )
 
 PIXEL_UNSHUFFLE = Op(
     "pixel_unshuffle", "r", unshuffle_forward, reference.pixel_unshuffle, per_input(lambda g, ctx: PIXEL_SHUFFLE(g, **ctx.attrs)),
     lambda x, *, factor: unshuffle_plan(x.shape, factor),
     kernels=("pixel_unshuffle",), bytes=lambda x, *, factor: 2 * x.nbytes, tolerance=0,   # values are moved, not computed
+    per_sample=lambda shape, *, factor: len(shape) > 3,
 )

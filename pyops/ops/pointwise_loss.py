@@ -14,6 +14,7 @@ import numpy as np
 from ..core.registry import Op
 from ..core.tensor import Context
 from ..kernels.loss import reference
+from .loss import JOINED
 from .shape import broadcast_to, unsqueeze
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div",
@@ -207,7 +208,7 @@ def _pointwise(name, formula, refuse=None, **more):
         attrs = {"formula": formula, "p": ctx.attrs["p"], "q": ctx.attrs["q"]}
         return *(POINTWISE_LOSS_BACKWARD(ctx.g, x, t, v, weight, ctx.outputs[1], of=i, **attrs) if ctx.needs[i] and i < rules else None
                  for i in range(3)), None
-    return Op(name, "rroo", forward, definition, gradient, kernels=("pointwise_loss",), bytes=lambda x, *_, **__: 2 * x.nbytes, **more)
+    return Op(name, "rroo", forward, definition, gradient, kernels=("pointwise_loss",), bytes=lambda x, *_, **__: 2 * x.nbytes, todo=JOINED, **more)
 
 
 def _backward(k, g, x, t, v, weight, divisor, *, formula, p, q, of):

@@ -112,29 +112,36 @@ def lp_pool_gradient(ctx: Context):
     return (LP_POOL_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], **ctx.attrs),)
 
 
+def of_batches(shape, *, window, **_):
+    """Whether images are not alone: then the first axis is the batch."""
+    return len(shape) == window.axes + 2
+
+
 MAX_POOL = Op(
     "max_pool", "r", max_pool_forward, reference.max_pool,
     per_input(lambda g, ctx: MAX_POOL_BACKWARD(g, ctx.inputs[0], **ctx.attrs)),
     kernels=("max_pool",), flops=max_pool_flops, bytes=pool_bytes,
     tolerance=64,   # of the gradient, which sums; the maximum itself is exact
+    per_sample=of_batches,
 )
 
 MAX_POOL_INDICES = Op(
     "max_pool_indices", "r", max_pool_indices_forward, reference.max_pool_indices,
     lambda ctx: (POOL_SCATTER(ctx.g, ctx.outputs[1], size=spatial_sizes(ctx.inputs[0], ctx.attrs["window"])),),
-    kernels=("max_pool_indices",), flops=max_pool_flops)
+    kernels=("max_pool_indices",), flops=max_pool_flops, per_sample=of_batches)
 
 
 AVG_POOL = Op(
     "avg_pool", "r", avg_pool_forward, reference.avg_pool, per_input(lambda g, ctx: AVG_POOL_BACKWARD(g, **ctx.attrs)),
-    kernels=("avg_pool",), flops=max_pool_flops, bytes=pool_bytes)
+    kernels=("avg_pool",), flops=max_pool_flops, bytes=pool_bytes, per_sample=of_batches)
 
 LP_POOL = Op(
     "lp_pool", "r", lp_pool_forward, reference.lp_pool, lp_pool_gradient,
     kernels=("lp_pool",), bytes=pool_bytes, flops=lambda x, *, window, norm: 2 * max_pool_flops(x, window=window),
     # y^(1 - p) of a small y multiplies the error of y
-    tolerance=256)
+    tolerance=256, per_sample=of_batches)
 
 MAX_UNPOOL = Op(
     "max_unpool", "ri", max_unpool_forward, reference.max_unpool,
-    per_input(lambda g, ctx: POOL_GATHER(g, ctx.inputs[1], **ctx.attrs), None), kernels=("max_unpool",))
+    per_input(lambda g, ctx: POOL_GATHER(g, ctx.inputs[1], **ctx.attrs), None), kernels=("max_unpool",),
+    per_sample=lambda shape, *, size: len(shape) == len(size) + 2)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from ..core.registry import Op
 from ..core.tensor import Context
 from ..kernels.rbf import reference
+from .loss import JOINED
 from .shape import transpose
 
 __all__ = ["lenet5_loss", "squared_euclidean"]
@@ -105,9 +106,10 @@ SQUARED_EUCLIDEAN = Op(
     kernels=("squared_euclidean",),
     flops=lambda x, w: 3 * x.shape[0] * w.size,
     bytes=lambda x, w: x.nbytes + w.nbytes + x.shape[0] * w.shape[0] * x.itemsize,
+    per_sample=True,
 )
 
 LENET5_LOSS_BACKWARD = Op("lenet5_loss_backward", "rrir", loss_backward, reference.lenet5_loss_backward, kernels=("lenet5_loss_backward",))
 LENET5_LOSS = Op(
     "lenet5_loss", "ri", loss_forward, reference.lenet5_loss, loss_gradient, _refuse_labels,
-    kernels=("lenet5_loss",))
+    kernels=("lenet5_loss",), todo=JOINED)

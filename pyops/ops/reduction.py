@@ -13,7 +13,7 @@ from ..core.registry import Op
 from ..kernels.reduction import reference
 from . import elementwise
 from .axis import axis_or_dim
-from .broadcast import SUM, plan, reduction_plan
+from .broadcast import SUM, first_is_kept, plan, reduction_plan
 
 __all__ = ["amax", "amin", "argmax", "argmin", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var", "vector_norm"]
 
@@ -75,7 +75,7 @@ def one_value(name, kernel, gradient):
         getattr(k, kernel)(x, *reduction_plan(x.shape, dims), y)
         return y
     return Op(name, "r", forward, getattr(reference, name), gradient, kernels=(kernel,),
-              bytes=lambda x, **_: x.nbytes)
+              bytes=lambda x, **_: x.nbytes, per_sample=first_is_kept)
 
 
 def prod_gradient(ctx):
@@ -161,15 +161,18 @@ EXTREME_BACKWARD = Op("extreme_backward", "rrr", extreme_backward, reference.ext
 AMAX = one_value("amax", "reduce_max", extreme_gradient)
 AMIN = one_value("amin", "reduce_min", extreme_gradient)
 VAR_BACKWARD = Op("var_backward", "rrrr", var_backward, reference.var_backward, kernels=("spread_variance",))
-VAR = Op("var", "r", var_forward, reference.var, var_gradient, kernels=("reduce_variance", "sqrt"), tolerance=512)  # gradients of few elements cancel
+VAR = Op("var", "r", var_forward, reference.var, var_gradient, kernels=("reduce_variance", "sqrt"), tolerance=512,
+         per_sample=first_is_kept)  # gradients of few elements cancel
 LOGSUMEXP_BACKWARD = Op("logsumexp_backward", "rrr", lambda k, g, x, y, *, dims: spread(k, "spread_logsumexp", x, dims, (g, y)),
                         reference.logsumexp_backward, kernels=("spread_logsumexp",))
 LOGSUMEXP = Op("logsumexp", "r", logsumexp_forward, reference.logsumexp,
-               lambda ctx: (LOGSUMEXP_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], dims=ctx.attrs["dims"]),), kernels=("reduce_logsumexp",))
+               lambda ctx: (LOGSUMEXP_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], dims=ctx.attrs["dims"]),), kernels=("reduce_logsumexp",),
+               per_sample=first_is_kept)
 NORM_BACKWARD = Op("norm_backward", "rrr", lambda k, g, x, y, *, dims, p: spread(k, "spread_norm", x, dims, (g, y), p), reference.norm_backward,
                    kernels=("spread_norm",))
 NORM = Op("norm", "r", norm_forward, reference.norm,
-          lambda ctx: (NORM_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], dims=ctx.attrs["dims"], p=ctx.attrs["p"]),), kernels=("reduce_norm",))
+          lambda ctx: (NORM_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], dims=ctx.attrs["dims"], p=ctx.attrs["p"]),), kernels=("reduce_norm",),
+          per_sample=first_is_kept)
 PLACE_ALONG = Op("place_along", "ri", place_along, reference.place_along, kernels=("place_along",))
 ARG_MAX = arg_row("arg_max")
 ARG_MIN = arg_row("arg_min")

@@ -298,12 +298,13 @@ RESHAPE = Op(
     "reshape", "r", _no_kernel(reference.reshape), reference.reshape,
     lambda ctx: (RESHAPE(ctx.g, shape=tuple(ctx.inputs[0].shape)),),
     tolerance=0,   # values are moved, not computed
+    per_sample=lambda of, /, *, shape: len(of) > 0 < len(shape) and of[0] == shape[0],
 )
 
 PERMUTE = Op(
     "permute", "r", _no_kernel(reference.permute), reference.permute,
     lambda ctx: (PERMUTE(ctx.g, dims=_inverse(ctx.attrs["dims"])),),
-    tolerance=0)
+    tolerance=0, per_sample=lambda shape, *, dims: bool(dims) and dims[0] % len(dims) == 0)
 
 SUM_TO = Op("sum_to", "r", _no_kernel(reference.sum_to), reference.sum_to,
             lambda ctx: (BROADCAST_TO(ctx.g, shape=tuple(ctx.inputs[0].shape)),))
@@ -326,4 +327,5 @@ CAT = Op(
     kernels=("cat_copy",),
     tolerance=0,
     bytes=lambda *arrays, dim: 2 * sum(a.nbytes for a in arrays),
+    per_sample=lambda shape, *, dim: dim % len(shape) != 0,
 )

@@ -99,7 +99,9 @@ SOFTMAX_BACKWARD, LOG_SOFTMAX_BACKWARD = map(_backward, ("softmax_backward", "lo
 def _row(name, backward):
     return Op(
         name, "r", _kernel(name), _scalars_too(getattr(reference, name)), lambda ctx: (backward(ctx.g, ctx.outputs[0], **ctx.attrs),),
-        kernels=(name,), flops=lambda x, *, dim: 12 * x.size, bytes=lambda x, *, dim: 2 * x.nbytes)
+        kernels=(name,), flops=lambda x, *, dim: 12 * x.size, bytes=lambda x, *, dim: 2 * x.nbytes, activation=True,
+        per_sample=lambda shape, *, dim: bool(shape) and dim % len(shape) != 0,
+        todo={"epilogue": "a line must be whole before its sum is known"})
 
 
 SOFTMAX = _row("softmax", SOFTMAX_BACKWARD)

@@ -1,15 +1,15 @@
 """Convolutions of arrays whose channels lie last: the kernels against the definition, and how a device array reaches them without a copy."""
 import numpy as np
 import pytest
-from test_cuda_host import fake, on_gpu   # noqa: F401  (a fixture)
+from pyops.kernels.convolution import channels_last, launch, reference
+from test_cuda_host import fake, on_gpu  # noqa: F401  (a fixture)
 
 from pyops import functional as F
 from pyops.core.backends import BACKENDS
+from pyops.core.registry import OPS
 from pyops.cuda import machine_code, nvrtc
-from pyops.cuda.channels_last import ELEMENTWISE
 from pyops.cuda.emulated import EmulatedDevice, fast, profiled
 from pyops.cuda.source import kernel_source
-from pyops.kernels.convolution import channels_last, launch, reference
 
 EMULATED = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
 # batch, channels and filters of a group, input, kernel, stride, padding, dilation, groups
@@ -165,11 +165,11 @@ b = w
 
 CALLS = {"clamp": lambda x: F.clamp(x, -0.5, 0.5), "threshold": lambda x: F.threshold(x, 0.1, 20.0), "gelu_tanh": lambda x: F.gelu(x, "tanh"),
          **{name: lambda x, name=name: getattr(F, name)(x, fake(x * x)) for name in ("add", "mul", "div", "maximum", "minimum")},
-         "pow": lambda x: F.pow(fake(x * x), x)}
+         "pow": lambda x: F.pow(fake(x * x), x), "where": lambda x: F.where(fake(x * x), x, fake(x * x))}
 
 
 @EMULATED
-@pytest.mark.parametrize("name", sorted(ELEMENTWISE))
+@pytest.mark.parametrize("name", sorted(name for name, op in OPS.items() if op.pointwise and op.cases))
 def test_elementwise_ops_keep_the_layout(on_gpu, name):   # noqa: F811
     call = CALLS.get(name, getattr(F, name, None))
     x = nhwc((2, 8, 5, 7))

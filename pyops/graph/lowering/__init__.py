@@ -5,8 +5,7 @@ from ..ir import Graph
 from . import attention, convolution, elementwise, linear, plain, pooling, recurrent
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref, contiguous_strides
 
-RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES, **recurrent.RULES,
-         **dict.fromkeys(elementwise.FLAT, elementwise.flat)}
+RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES, **recurrent.RULES}
 
 
 def lower(graph: Graph, options) -> Lowering:
@@ -27,7 +26,7 @@ def lower(graph: Graph, options) -> Lowering:
 def lower_node(low: Lowering, node) -> None:
     places = (low.maps, low.planar)
     before = len(low.steps), *map(len, places)
-    rule = RULES.get(node.op)
+    rule = RULES.get(node.op, elementwise.flat if node.row.pointwise else None)
     if rule is not None:
         try:
             rule(low, node)

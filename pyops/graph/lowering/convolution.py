@@ -17,7 +17,6 @@ def conv(low: Lowering, node: Node) -> None:
     n, channels, _, _ = four(node.inputs[0].shape)
     filters, groups = weight.shape[0], attrs["groups"]
     algorithm = node.algorithm or "direct"
-    flops = 2.0 * n * filters * np.prod(attrs["size"]) * weight[0].size
     spatial = (attrs["stride"], attrs["padding"], attrs["dilation"])
     tail = node.epilogue.activation or activations.NONE
 
@@ -26,7 +25,7 @@ def conv(low: Lowering, node: Node) -> None:
         return as_linear(low, node, x, weight[:, :, 0, 0], bias)
 
     def call(kernel, *args, what=algorithm):
-        low.add(kernel, *args, node=node, algorithm=what, flops=flops, why=node.why)
+        low.add(kernel, *args, node=node, algorithm=what, flops=2 * node.macs, why=node.why)
 
     if groups == channels == filters and groups > 1:
         arguments = (low.as_map(x).ref, packing.depthwise(weight), packing.bias(bias, filters), residual(low, node), *spatial, *tail,
@@ -74,7 +73,7 @@ def conv_transpose(low: Lowering, node: Node) -> None:
     channels, filters = weight.shape[0], weight.shape[1]
     low.add("transposed_conv", low.as_map(x).ref, channels, packing.direct(low.kernels, weight.swapaxes(0, 1)), packing.bias(bias, filters),
             residual(low, node), attrs["stride"], attrs["padding"], attrs["dilation"], 1, *(node.epilogue.activation or activations.NONE),
-            low.new_map(node.output).ref, node=node, algorithm="phases", flops=2.0 * x.size * weight[0].size)
+            low.new_map(node.output).ref, node=node, algorithm="phases", flops=2 * node.macs)
 
 
 def image_arguments(node: Node):

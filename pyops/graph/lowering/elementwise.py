@@ -7,14 +7,14 @@ from .. import activations, packing
 from ..ir import Node, Value
 from ..passes.fold_batch_norm import scale_and_shift
 from .context import BLOCK, Declined, Lowering, blocks
+from .plain import Recorder
 
 
 def add(low: Lowering, node: Node) -> None:
     a, b = node.inputs
-    if not (low.is_map(a) or low.is_map(b)) or not (isinstance(a, Value) and isinstance(b, Value)) or a.shape != b.shape or len(a.shape) != 4:
-        raise Declined("no two images of one shape")
-    if node.attrs.get("alpha", 1) != 1:
-        raise Declined("a scaled sum")
+    images = isinstance(a, Value) and isinstance(b, Value) and a.shape == b.shape and len(a.shape) in (3, 4)
+    if not images or not (low.is_map(a) or low.is_map(b)) or node.attrs.get("alpha", 1) != 1:
+        return flat(low, node)
     low.add("add_maps", low.as_map(a).ref, low.as_map(b).ref, *(node.epilogue.activation or activations.NONE), low.new_map(node.output).ref,
             node=node, algorithm="add")
 
@@ -39,24 +39,27 @@ def batch_norm(low: Lowering, node: Node) -> None:
 
 
 def flat(low: Lowering, node: Node) -> None:
-    """Rows that work value by value do so in any layout: their own kernel runs over the whole memory."""
+    """Rows that work value by value do so in any layout: their own kernel runs over the whole memory.
+
+    What it makes of the lanes that fill the last block of channels, infinite or NaN, nobody reads: kernels count channels.
+    """
     values = [v for v in node.inputs if isinstance(v, Value)]
     if not values or not any(low.is_map(v) for v in values) or any(v.shape != node.output.shape for v in values):
         raise Declined("not value by value")
     numbers = [v for v in node.inputs if isinstance(v, np.ndarray)]
-    if any(v.size != 1 for v in numbers) or len(node.output.shape) != 4 or len(numbers) + len(values) != len(node.inputs):
+    if any(v.size != 1 for v in numbers) or len(node.output.shape) not in (3, 4) or len(numbers) + len(values) != len(node.inputs):
         raise Declined("constants by channel")
     maps = [low.as_map(v) for v in values]
     out = low.new_map(node.output)
     if not all(m.contiguous for m in (*maps, out)):
         raise Declined("part of a concatenation")
-    from .plain import Recorder
-    from ...core.registry import OPS
     recorder = Recorder(low, node)
     stand_ins = iter([recorder.stand_in(m.flat()) for m in maps])
     inputs = [next(stand_ins) if isinstance(v, Value) else v.reshape(()) for v in node.inputs]
     recorder.empty = lambda shape, dtype=None: recorder.stand_in(out.flat())   # its one result goes where the map lies
-    OPS[node.op].forward(recorder, *inputs, **node.attrs)
+    node.row.forward(recorder, *inputs, **node.attrs)
+    if node.epilogue.activation not in (None, activations.NONE):
+        low.add("activate_flat", *node.epilogue.activation, out.flat(), node=node, algorithm="flat")
 
 
 def cat(low: Lowering, node: Node) -> None:
@@ -124,5 +127,3 @@ def extends(low: Lowering, node: Node) -> bool:
 
 
 RULES = {"add": add, "mul": mul, "batch_norm": batch_norm, "cat": cat}
-FLAT = ("relu", "hardtanh", "leaky_relu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "elu", "exp", "log", "abs",
-        "neg", "square", "sqrt", "mish", "softplus", "threshold", "clamp", "div", "sub", "maximum", "minimum")

@@ -87,7 +87,7 @@ def lower(low: Lowering, block: Block) -> None:
         call = ("inverted_residual", *before, wide, *depthwise, *pointwise(low, project)[:2], residual, *tail(project), y.ref)
     else:
         call = ("expand_depthwise_mean", *before, *depthwise, y.ref, mean)
-    low.add(*call, node=last, algorithm="inverted", flops=sum(map(flops_of, block.nodes)),
+    low.add(*call, node=last, algorithm="inverted", flops=2 * sum(node.macs for node in block.nodes),
             why=f"rows of the map of {wide} channels go from layer to layer in cache", covers=tuple(node.module for node in block.nodes))
 
 
@@ -101,7 +101,3 @@ def pointwise(low: Lowering, node: Node | None) -> tuple:
 
 def tail(node: Node | None) -> tuple:
     return activations.NONE if node is None else node.epilogue.activation or activations.NONE
-
-
-def flops_of(node: Node) -> float:
-    return 2.0 * node.output.size * node.inputs[1][0].size

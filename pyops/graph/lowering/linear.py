@@ -23,7 +23,7 @@ def linear(low: Lowering, node: Node) -> None:
 def matrix_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y) -> None:
     """y = act(x weight' + bias) for planar x (rows, features)."""
     tail = node.epilogue.activation or activations.NONE
-    rows, flops = x.shape[0], 2.0 * x.shape[0] * weight.size
+    rows, flops = x.shape[0], 2 * node.macs
     if rows <= FEW_ROWS and 4 * weight.size > LARGE:
         low.add("linear_rows", x, np.ascontiguousarray(weight, np.float32), bias, *tail, y, node=node, algorithm="rows", flops=flops)
     else:

@@ -10,7 +10,6 @@ from bisect import bisect_right
 
 import numpy as np
 
-from ...core.registry import OPS
 from ..ir import Node, Value
 from .context import Declined, Lowering, Ref, View
 
@@ -78,7 +77,7 @@ class Recorder:
 
 
 def plain(low: Lowering, node: Node) -> None:
-    op = OPS[node.op]
+    op = node.row
     if not op.kernels and any(map(low.is_view, node.inputs)) and view_of_view(low, node):
         return
     recorder = Recorder(low, node)
@@ -94,7 +93,7 @@ def view_of_view(low: Lowering, node: Node) -> bool:
     recorder = Recorder(low, node)
     inputs = [recorder.strided_stand_in(low.views[v], v.shape, v.dtype) if low.is_view(v) else
               recorder.stand_in(low.as_planar(v)) if isinstance(v, Value) else v for v in node.inputs]
-    result = OPS[node.op].forward(recorder, *inputs, **node.attrs)
+    result = node.row.forward(recorder, *inputs, **node.attrs)
     if isinstance(result, tuple) or recorder.find(result) is None:   # NumPy had to copy
         return False
     place(low, recorder, node.output, result)
@@ -107,7 +106,8 @@ def place(low: Lowering, recorder: Recorder, value: Value, array: np.ndarray) ->
         if recorder.calls == 0 and not any(isinstance(v, Value) for v in recorder.node.inputs):
             raise Declined("its result is a constant")
         raise ValueError(outside_of_kernels(value.node))
-    if not recorder.calls and array.size and any(ref.buffer is b for b in recorder.made):   # written by the glue itself
+    needed = value in low.consumers or value in low.graph.outputs
+    if needed and not recorder.calls and array.size and any(ref.buffer is b for b in recorder.made):   # written by the glue itself
         raise ValueError(outside_of_kernels(value.node))
     if array.flags.c_contiguous:
         low.planar[value] = Ref(ref.buffer, ref.offset, value.shape, value.dtype)

@@ -8,8 +8,6 @@ import numpy as np
 
 from ..ir import Graph, Node, Value
 
-FILTER_AXIS = {"conv": 0, "linear": 0, "conv_transpose": 1}
-
 
 def run(graph: Graph) -> None:
     consumers = graph.consumers()
@@ -27,7 +25,7 @@ def constant(node: Node) -> bool:
 
 
 def foldable(node: Node) -> bool:
-    return (node.op in FILTER_AXIS and constant(node) and len(node.inputs) == 3
+    return (node.row.filter_axis is not None and constant(node) and len(node.inputs) == 3
             and not (node.op == "conv_transpose" and node.attrs["groups"] > 1)
             and not (node.op == "linear" and len(node.output.shape) != 2))
 
@@ -42,8 +40,9 @@ def scale_and_shift(node: Node) -> tuple[np.ndarray, np.ndarray]:
 def fold(producer: Node, scale: np.ndarray, shift: np.ndarray) -> None:
     x, weight, bias = producer.inputs
     shape = [1] * weight.ndim
-    shape[FILTER_AXIS[producer.op]] = -1
-    if weight.shape[FILTER_AXIS[producer.op]] != scale.size:   # a linear layer's batch norm over another axis
+    axis = producer.row.filter_axis
+    shape[axis] = -1
+    if weight.shape[axis] != scale.size:   # a linear layer's batch norm over another axis
         return
     folded = weight * scale.reshape(shape)
     offset = shift if bias is None else bias * scale + shift

@@ -3,8 +3,6 @@ from __future__ import annotations
 
 from ..ir import Graph, Node, Value
 
-PRODUCERS = ("conv", "conv_transpose")
-
 
 def run(graph: Graph) -> None:
     consumers = graph.consumers()
@@ -26,7 +24,7 @@ def run(graph: Graph) -> None:
 
 def can_take(value: Value, add: Node, graph: Graph, consumers) -> bool:
     producer = value.node
-    return (producer is not None and producer.op in PRODUCERS and len(value.shape) == 4 and producer.epilogue.residual is None
+    return (producer is not None and "residual" in producer.row.applies and len(value.shape) == 4 and producer.epilogue.residual is None
             and producer.epilogue.activation is None and graph.only_consumer(value, consumers) is add)
 
 
