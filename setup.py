@@ -25,9 +25,9 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent.resolve()
 BUILD = Path(os.environ.get("PYOPS_BUILD_DIR", "build"))   # relative to ROOT, as all paths of a compilation: so a build can be moved
 MORE_FLAGS = shlex.split(os.environ.get("PYOPS_CXXFLAGS", ""))
-COMMON = ["-O3", "-g0", "-std=c++17", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-fvisibility-inlines-hidden",
+COMMON = ["-O3", "-g0", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden",
           "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
-KERNEL = ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti"]
+KERNEL = ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-rtti"]
 if platform.machine() in ("x86_64", "AMD64"):
     ISA_FLAGS = {
         "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
@@ -213,7 +213,7 @@ setup(
     package_data={"pyops": ["py.typed", "*.pyi"], "": ["*.cu", "*.cuh"], "pyops.kernels": ["cuda_budget.txt"],
                   "pyops.csrc.emulator": ["*.cpp", "*.h", "include/*.h"]},
     ext_modules=[Extension(
-        "pyops._C", ["csrc/module.cpp", "csrc/program.cpp", "csrc/pool.cpp", "csrc/team.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
-        extra_compile_args=[*COMMON, "-O2", *MORE_FLAGS], extra_link_args=["-fopenmp", *STRIPPED, *MORE_FLAGS])],
+        "pyops._C", ["csrc/module.cpp", "csrc/program.cpp", "csrc/pool.cpp", "csrc/scratch.cpp", "csrc/team.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
+        extra_compile_args=[*COMMON, "-O2", *MORE_FLAGS], extra_link_args=["-pthread", *STRIPPED, *MORE_FLAGS])],
     cmdclass={"build_py": BuildPackage, "build_ext": BuildKernels, "bdist_wheel": SmallWheel},
 )

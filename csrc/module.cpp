@@ -1,68 +1,17 @@
 // With program.cpp the only file that knows about Python. For each instruction set and element type a submodule, e.g. _C.avx512.f32, holds
 // one function per row of kernels.inc (and for float of program.inc). Kernels run without the GIL. Arrays arrive checked, contiguous and
 // allocated (pyops/core/dispatch.py); numpy_views.h only refuses what would be unsafe to dereference, and never converts or copies.
-#include <omp.h>
 #include <pthread.h>
-#include <cstdio>
-#include <cstdlib>
 #include "numpy_views.h"
+#include "team.h"
+#include "without_gil.h"
 
 void bind_program(py::module_& m);
 void bind_pool(py::module_& m);
 
 int  pyops_threads      = 1;
 __thread int pyops_run_threads = 0;
-bool pyops_forked_child = false;
 bool pyops_winograd     = true;
-
-// ---- scratch.h: a thread's blocks are a stack, since scopes nest. What does not fit into the kept block is allocated for its scope, and the
-// block grows to the thread's greatest need once nothing is in use.
-namespace {
-#if defined(__SANITIZE_ADDRESS__)
-constexpr std::size_t MOST_KEPT = 0;   // every block its own allocation, so that the sanitizer sees its ends
-#else
-constexpr std::size_t MOST_KEPT = 64u << 20;
-#endif
-struct Workspace {
-    char*       block = nullptr;
-    std::size_t size = 0, used = 0, outside = 0, most = 0;
-    ~Workspace() { std::free(block); }
-};
-thread_local Workspace workspace;
-}  // namespace
-
-void* pyops_take_scratch(std::size_t bytes) {
-    Workspace& w = workspace;
-    if (w.used == 0 && w.outside == 0 && w.most > w.size && w.size < MOST_KEPT) {
-        std::free(w.block);
-        w.size  = w.most < MOST_KEPT ? w.most : MOST_KEPT;
-        w.block = (char*)std::aligned_alloc(64, w.size);
-        if (!w.block) w.size = 0;
-    }
-    const std::size_t need = w.used + w.outside + bytes;
-    if (need > w.most) w.most = need;
-    if (w.block && bytes <= w.size - w.used) {
-        w.used += bytes;
-        return w.block + (w.used - bytes);
-    }
-    void* p = std::aligned_alloc(64, bytes);
-    if (!p) {
-        std::fprintf(stderr, "pyops: no memory for %zu bytes of workspace\n", bytes);
-        std::abort();
-    }
-    w.outside += bytes;
-    return p;
-}
-
-void pyops_give_scratch(void* p, std::size_t bytes) {
-    Workspace& w = workspace;
-    if (w.block && p >= w.block && p < w.block + w.size) {
-        w.used -= bytes;
-    } else {
-        w.outside -= bytes;
-        std::free(p);
-    }
-}
 
 // ---- kernels, declared and bound once per instruction set and element type
 #define KERNEL(name, signature) void name signature;
@@ -107,7 +56,7 @@ DECLARE_END
 #undef KERNEL
 
 namespace {
-using without_gil = py::call_guard<py::gil_scoped_release>;
+using without_gil = py::call_guard<WithoutGil>;
 #define KERNEL(name, signature) m.def(#name, &KERNELS::name, without_gil());
 #if defined(HAVE_avx512)
 #define KERNELS avx512::f32
@@ -232,5 +181,5 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     m.def("get_num_threads", [] { return pyops_threads; });
     bind_program(m);
     bind_pool(m);
-    pthread_atfork(nullptr, nullptr, [] { pyops_forked_child = true; });
+    pthread_atfork(nullptr, nullptr, pyops_team_after_fork);
 }

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <pybind11/stl.h>
 #include "numpy_views.h"
+#include "without_gil.h"
 
 extern __thread int pyops_run_threads;   // parallel.h: threads of the program running in this thread, 0 outside of one
 
@@ -95,7 +96,7 @@ template <class T> struct Argument<View<T>> {
             for (py::handle v : py::cast<py::tuple>(t[3])) shape->push_back(integer(v));
             value = {nullptr, shape->data(), (int)shape->size()};
             for (i64 s : *shape) if (s < 0) b.refuse("a shape without negative sizes");
-            check_place(place, value.size() * (i64)sizeof(T), b);
+            check_place(place, value.bytes(), b);
             b.shapes.push_back(std::move(shape));
             return;
         }
@@ -117,9 +118,8 @@ template <class T> struct Argument<MapView<T>> {
         const auto shape = py::cast<py::tuple>(t[3]);
         if (shape.size() != 5 || integer(shape[4]) != BLOCK) b.refuse("a map's place: shape (n, blocks, h, w, 16)");
         value = {nullptr, integer(shape[0]), integer(shape[1]), integer(shape[2]), integer(shape[3]), integer(t[4])};
-        const i64 image = value.blocks * value.plane();
         if (value.n < 0 || value.blocks < 0 || value.h < 0 || value.w < 0 || value.sample < 0) b.refuse("a map without negative sizes");
-        check_place(place, value.n ? ((value.n - 1) * value.sample + image) * (i64)sizeof(T) : 0, b);
+        check_place(place, value.bytes(), b);
     }
     void resolve(const Bases& bases) { if (place.space != CONSTANT) value.data = reinterpret_cast<T*>(bases.at(place)); }
 };
@@ -349,14 +349,16 @@ private:
         } back{*this, w};
         point(w->bases.inputs, inputs, input_bytes, false);
         point(w->bases.outputs, outputs, output_bytes, true);
-        py::gil_scoped_release no_gil;
+        WithoutGil no_gil;
         for (auto& c : w->calls)
             if (c->external) c->resolve(w->bases);
         if (poisoned) std::memset(w->arena, 0xff, arena_bytes);
-        const int before  = pyops_run_threads;
-        pyops_run_threads = threads;
+        struct Threads {   // also when a kernel finds no memory
+            const int before = pyops_run_threads;
+            explicit Threads(int n) { pyops_run_threads = n; }
+            ~Threads() { pyops_run_threads = before; }
+        } of_this_program(threads);
         body(*w);
-        pyops_run_threads = before;
     }
 };
 }  // namespace

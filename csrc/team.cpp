@@ -1,4 +1,4 @@
-// The threads of compiled programs: pyops_team runs body(context, part) for each part, on the caller and on workers that wait for it.
+// The threads of kernels: pyops_team runs body(context, part) for each part, on the caller and on workers that wait for it.
 //
 // A program is a hundred short parallel pieces, so handing one over must cost less than a microsecond, and a thread that the system has not
 // scheduled must not hold up the others. Parts are claimed, not assigned: whoever is there takes the next one, the caller too, and nobody waits
@@ -6,13 +6,13 @@
 // as long.) Workers spin for a moment after their last part and then sleep, so nothing spins after work.
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
+#include <utility>
 #include "team.h"
 
 namespace {
-constexpr int MOST_THREADS = 255, MOST_PARTS = 1023;   // what a ticket can say
 constexpr int SPINS = 4000;   // some 50 us: longer than the serial pieces between steps
 
 void pause() {
@@ -27,6 +27,7 @@ void pause() {
 struct Ticket {
     std::uint64_t word;
     static constexpr int FIELD = 10, MASK = (1 << FIELD) - 1;
+    static_assert(MOST_PARTS <= MASK && MOST_THREADS <= 0xff);
     static std::uint64_t of(std::uint64_t job, int threads, int parts) {
         return job << (3 * FIELD + 8) | std::uint64_t(threads) << 3 * FIELD | std::uint64_t(parts) << 2 * FIELD;
     }
@@ -45,16 +46,26 @@ struct Team {
     std::atomic<int> done{0}, asleep{0};
     void (*body)(void*, std::int64_t) = nullptr;   // of the open job: written before its ticket, read after a claim
     void* context = nullptr;
+    std::exception_ptr thrown;                     // by a part of the open job, under `lock`
     int workers = 0;
     std::mutex lock;
     std::condition_variable wake;
+
+    void run_part(int part) {
+        try {
+            body(context, part);
+        } catch (...) {
+            std::lock_guard<std::mutex> hold(lock);
+            if (!thrown) thrown = std::current_exception();
+        }
+    }
 
     // Claims and runs a part of the open job; false if there is none for thread `self` (the caller is 0).
     bool work(int self) {
         Ticket t{ticket.load(std::memory_order_acquire)};
         while (t.open() && self < t.threads())
             if (ticket.compare_exchange_weak(t.word, t.claimed(self % 2), std::memory_order_acq_rel)) {
-                body(context, self % 2 ? t.parts() - 1 - t.back() : t.front());
+                run_part(self % 2 ? t.parts() - 1 - t.back() : t.front());
                 done.fetch_add(1, std::memory_order_release);
                 return true;
             }
@@ -79,7 +90,7 @@ struct Team {
         for (; workers < threads - 1; ++workers) {
             try {
                 std::thread([this, self = workers + 1] { serve(self); }).detach();
-            } catch (const std::system_error&) {   // no more threads to be had: those that are there do the work
+            } catch (const std::exception&) {   // no more threads, or no memory for one: those that are there do the work
                 break;
             }
         }
@@ -97,17 +108,27 @@ struct Team {
             else std::this_thread::yield();
         }
     }
+
+    std::exception_ptr take_thrown() {
+        std::lock_guard<std::mutex> hold(lock);
+        return std::exchange(thrown, nullptr);
+    }
 };
-Team& team = *new Team;   // never destroyed: workers outlive the interpreter's end
+Team* team = new Team;   // never destroyed: workers outlive the interpreter's end
 }  // namespace
 
 void pyops_team(int threads, int parts, void (*body)(void*, std::int64_t), void* context) {
     bool free = false;
+    Team& mine = *team;
     if (threads > MOST_THREADS) threads = MOST_THREADS;
-    if (parts < 2 || parts > MOST_PARTS || threads < 2 || !team.busy.compare_exchange_strong(free, true)) {   // another thread's program has the workers
+    if (parts < 2 || parts > MOST_PARTS || threads < 2 || !mine.busy.compare_exchange_strong(free, true)) {   // another caller has the workers
         for (int part = 0; part < parts; ++part) body(context, part);
         return;
     }
-    team.run(threads, parts, body, context);
-    team.busy.store(false);
+    mine.run(threads, parts, body, context);
+    const std::exception_ptr thrown = mine.take_thrown();
+    mine.busy.store(false);
+    if (thrown) std::rethrow_exception(thrown);
 }
+
+void pyops_team_after_fork() { team = new Team; }   // the old one may be in use by a thread that the child has not got, its lock held

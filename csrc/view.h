@@ -5,17 +5,27 @@
 
 using i64 = std::int64_t;
 
+// a b, or -1 where that is no size: a factor is negative, or the product is beyond 63 bits.
+static inline i64 times(i64 a, i64 b) {
+    i64 product;
+    return a < 0 || b < 0 || __builtin_mul_overflow(a, b, &product) ? -1 : product;
+}
+
 template <class T> struct View {
     T*         data  = nullptr;
     const i64* shape = nullptr;
     int        ndim  = 0;
     i64 dim(int axis) const { return shape[axis]; }
     i64 last() const { return shape[ndim - 1]; }
-    i64 size() const { i64 n = 1; for (int a = 0; a < ndim; ++a) n *= shape[a]; return n; }
+    i64 size() const { i64 n = 1; for (int a = 0; a < ndim; ++a) n = times(n, shape[a]); return n; }
+    i64 bytes() const { return times(size(), sizeof(T)); }   // -1: no array has this shape
     explicit operator bool() const { return data != nullptr; }
 };
 template <class T> using In  = View<const T>;
 template <class T> using Out = View<T>;
+
+// A value that another thread may write meanwhile, as an index array of the caller's may be: read once, so that what was checked is what is used.
+static inline i64 read_once(const i64* p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 
 // An image inside a compiled program, in blocked layout [n][block][h][w][16]: 16 channels side by side, the last block padded to 16.
 // Samples may lie further apart than one image (`sample` values): that is how the parts of a concatenation are written in place.
@@ -25,6 +35,10 @@ template <class T> struct MapView {
     T*  data = nullptr;
     i64 n = 0, blocks = 0, h = 0, w = 0, sample = 0;
     i64 plane() const { return h * w * BLOCK; }   // values of one block
+    i64 bytes() const {                           // from the first value to the last; -1: no map has these sizes
+        const i64 image = times(times(times(blocks, h), w), BLOCK), before = n > 0 ? times(n - 1, sample) : 0;
+        return image < 0 || before < 0 ? -1 : n > 0 ? times(before + image, sizeof(T)) : 0;
+    }
     T*  at(i64 sample_index, i64 block) const { return data + sample_index * sample + block * plane(); }
     explicit operator bool() const { return data != nullptr; }
 };

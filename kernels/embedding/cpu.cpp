@@ -11,13 +11,16 @@ void embedding(In<i64> index, In<real> weight, Out<real> y, Out<i64> bad) {
     const i64 n = index.size(), rows = weight.dim(0), width = weight.dim(1);
     bad.data[0] = -1;
     for (i64 p = 0; p < n; ++p)
-        if (index.data[p] < 0 || index.data[p] >= rows) {
+        if (const i64 r = read_once(index.data + p); r < 0 || r >= rows) {
             bad.data[0] = p;
             return;
         }
     parallel_for(n, 1 + 32768 / (width + 1), [&](i64 begin, i64 end) {
-        for (i64 p = begin; p < end; ++p)
-            for_vectors(width, [&](i64 i, auto lanes) { lanes.store(y.data + p * width + i, lanes.load(weight.data + index.data[p] * width + i)); });
+        for (i64 p = begin; p < end; ++p) {
+            i64 r = read_once(index.data + p);   // another thread may have changed it since it was checked
+            r     = r < 0 ? 0 : r < rows ? r : rows - 1;
+            for_vectors(width, [&](i64 i, auto lanes) { lanes.store(y.data + p * width + i, lanes.load(weight.data + r * width + i)); });
+        }
     });
 }
 
@@ -31,14 +34,14 @@ void embedding_backward(In<real> g, In<i64> index, i64 padding, bool by_frequenc
     parallel_for(rows, 1 + 16384 / work, [&](i64 begin, i64 end) {
         std::memset(dweight.data + begin * width, 0, (end - begin) * width * sizeof(real));
         for (i64 p = 0; p < n; ++p) {
-            const i64 r = index.data[p];
+            const i64 r = read_once(index.data + p);
             if (r >= begin && r < end && r != padding) add_row(g.data + p * width, width, dweight.data + r * width);
         }
         if (!by_frequency) return;
         Scratch<i64> count(end - begin);
         std::memset(count, 0, (end - begin) * sizeof(i64));
         for (i64 p = 0; p < n; ++p)
-            if (index.data[p] >= begin && index.data[p] < end) ++count[index.data[p] - begin];
+            if (const i64 r = read_once(index.data + p); r >= begin && r < end) ++count[r - begin];
         for (i64 r = begin; r < end; ++r)
             for (i64 i = 0; count[r - begin] > 1 && i < width; ++i) dweight.data[r * width + i] /= (real)count[r - begin];
     });

@@ -45,14 +45,15 @@ template <class Body> static inline void for_chunks(const Classes& s, Body body)
 }
 
 // Class indices with a weight per class. An index that is neither a class nor ignored is never used as one: it makes its loss NaN,
-// by which the caller knows.
+// by which the caller knows. Each is read once a use, by operator[]: the array is the caller's and may change meanwhile.
 struct Labels {
     const i64*  index;
     const real* weight;
     i64         classes, ignore;
-    bool ignored(i64 p) const { return index[p] == ignore; }
-    bool valid(i64 p) const { return !ignored(p) && index[p] >= 0 && index[p] < classes; }
-    real weight_of(i64 p) const { return weight ? weight[index[p]] : real(1); }
+    i64  operator[](i64 position) const { return read_once(index + position); }
+    bool ignored(i64 label) const { return label == ignore; }
+    bool valid(i64 label) const { return !ignored(label) && label >= 0 && label < classes; }
+    real weight_of(i64 label) const { return weight ? weight[label] : real(1); }
 };
 
 END_KERNELS

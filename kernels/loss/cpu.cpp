@@ -90,16 +90,16 @@ void cross_entropy(In<real> x, In<i64> index, In<real> probabilities, In<real> w
         for_vectors(chunk.count, [&](i64 i, auto lanes) { lanes.store(m.sum + i, vlog(lanes.load(m.sum + i))); });
         Sums total{0, 0};
         for (i64 i = 0; i < chunk.count; ++i) {
-            const i64 at = chunk.first + i;
+            const i64 at = chunk.first + i, label = index ? labels[at] : 0;
             real loss = m.dot[i] + m.mass[i] * m.sum[i], of = 1;
-            if (index && labels.ignored(at)) {
+            if (index && labels.ignored(label)) {
                 loss = of = m.mass[i] = 0;
-            } else if (index && !labels.valid(at)) {
+            } else if (index && !labels.valid(label)) {
                 loss = NOT_A_NUMBER;
             } else if (index) {
-                of              = labels.weight_of(at);
+                of              = labels.weight_of(label);
                 const real hard = p.keep * of;
-                loss += hard * ((m.peak[i] - x.data[chunk.offset + i * s.stride() + index.data[at] * s.inner]) + m.sum[i]);
+                loss += hard * ((m.peak[i] - x.data[chunk.offset + i * s.stride() + label * s.inner]) + m.sum[i]);
                 m.mass[i] += hard;
             }
             if (reduction == EACH) y.data[at] = loss;
@@ -116,7 +116,7 @@ static void position_scales(const Chunk& chunk, In<real> g, In<real> divisor, i6
     const bool each = g.ndim > 0 || positions == 1;
     for (i64 i = 0; i < chunk.count; ++i) {
         const i64 at = chunk.first + i;
-        scale[i] = labels.index && !labels.valid(at) ? real(0) : (each ? g.data[at] : g.data[0]) / divisor.data[0];
+        scale[i] = labels.index && !labels.valid(labels[at]) ? real(0) : (each ? g.data[at] : g.data[0]) / divisor.data[0];
     }
 }
 
@@ -151,8 +151,8 @@ void cross_entropy_backward(In<real> g, In<real> x, In<i64> index, In<real> prob
             });
         }
         for (i64 i = 0; index && i < chunk.count; ++i)
-            if (labels.valid(chunk.first + i))
-                dx.data[chunk.offset + i * s.stride() + index.data[chunk.first + i] * s.inner] -= scale[i] * p.keep * labels.weight_of(chunk.first + i);
+            if (const i64 label = labels[chunk.first + i]; labels.valid(label))
+                dx.data[chunk.offset + i * s.stride() + label * s.inner] -= scale[i] * p.keep * labels.weight_of(label);
     });
 }
 
@@ -193,12 +193,12 @@ void nll_loss(In<real> x, In<i64> index, In<real> weight, i64 ignore, i64 reduct
     for_chunks(s, [&](i64 number, const Chunk& chunk) {
         Sums total{0, 0};
         for (i64 i = 0; i < chunk.count; ++i) {
-            const i64 at = chunk.first + i;
+            const i64 at = chunk.first + i, label = labels[at];
             real loss = 0, of = 0;
-            if (labels.valid(at)) {
-                of   = labels.weight_of(at);
-                loss = -of * x.data[chunk.offset + i * s.stride() + index.data[at] * s.inner];
-            } else if (!labels.ignored(at)) {
+            if (labels.valid(label)) {
+                of   = labels.weight_of(label);
+                loss = -of * x.data[chunk.offset + i * s.stride() + label * s.inner];
+            } else if (!labels.ignored(label)) {
                 loss = NOT_A_NUMBER;
             }
             if (reduction == EACH) y.data[at] = loss;
@@ -220,8 +220,8 @@ void nll_loss_backward(In<real> g, In<i64> index, In<real> weight, In<real> divi
         else
             for (i64 c = 0; c < s.classes; ++c) std::memset(dx.data + chunk.offset + c * s.inner, 0, chunk.count * sizeof(real));
         for (i64 i = 0; i < chunk.count; ++i)
-            if (labels.valid(chunk.first + i))
-                dx.data[chunk.offset + i * s.stride() + index.data[chunk.first + i] * s.inner] = -scale[i] * labels.weight_of(chunk.first + i);
+            if (const i64 label = labels[chunk.first + i]; labels.valid(label))
+                dx.data[chunk.offset + i * s.stride() + label * s.inner] = -scale[i] * labels.weight_of(label);
     });
 }
 

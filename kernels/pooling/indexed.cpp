@@ -9,7 +9,7 @@ template <class Put> static i64 for_positions(In<i64> indices, i64 planes, i64 n
     parallel_for(planes, 1 + 8192 / (n + size + 1), [&](i64 begin, i64 end) {
         i64 mine = 0;
         for (i64 i = begin * n; i < end * n; ++i) {
-            const i64 at = indices.data[i];
+            const i64 at = read_once(indices.data + i);
             if (at < 0 || at >= size) ++mine;
             else put(i, i / n * size + at);
         }

@@ -65,7 +65,7 @@ void lenet5_loss(In<real> y, In<i64> index, double j, bool each, double count, O
         for (i64 r = begin; r < end; ++r) {
             const real* yr = y.data + r * classes;
             const Competition c = competition(yr, classes, (real)j);
-            const i64  label = index.data[r];
+            const i64  label = read_once(index.data + r);
             losses[r] = label < 0 || label >= classes ? NOT_A_NUMBER : (yr[label] - c.low) + vlog(splat(c.total))[0];
         }
     });
@@ -87,7 +87,7 @@ void lenet5_loss_backward(In<real> g, In<real> y, In<i64> index, In<real> diviso
             const Competition c = competition(yr, classes, (real)j);
             const real scale = (g.ndim ? g.data[r] : g.data[0]) / divisor.data[0], share = -scale / c.total;
             for_vectors(classes, [&](i64 i, auto lanes) { lanes.store(dy.data + r * classes + i, share * vexp(c.low - lanes.load(yr + i))); });
-            if (index.data[r] >= 0 && index.data[r] < classes) dy.data[r * classes + index.data[r]] += scale;
+            if (const i64 label = read_once(index.data + r); label >= 0 && label < classes) dy.data[r * classes + label] += scale;
         }
     });
 }

@@ -11,9 +11,13 @@ struct Order {
     const Sizes& z;
     Scratch<i64> sample, length, counts, offsets;   // sample and length: by place in the sorted order
     Order(const Sizes& z, In<i64> lengths) : z(z), sample(z.samples), length(z.samples), counts(z.steps + 1), offsets(z.steps + 1) {
+        Scratch<i64> given(z.samples);   // a copy: the caller's array may change meanwhile
+        for (i64 n = 0; n < z.samples; ++n) {
+            const i64 steps = lengths ? read_once(lengths.data + n) : z.steps;
+            given[n]        = steps < 0 ? 0 : steps < z.steps ? steps : z.steps;
+        }
         for (i64 s = 0; s <= z.steps; ++s) counts[s] = 0;
-        auto of = [&](i64 n) { return lengths ? lengths.data[n] : z.steps; };
-        for (i64 n = 0; n < z.samples; ++n) ++counts[of(n)];
+        for (i64 n = 0; n < z.samples; ++n) ++counts[given[n]];
         i64 longer = 0;
         for (i64 s = z.steps; s >= 0; --s) {         // counts[s] becomes the number of sequences longer than s
             const i64 here = counts[s];
@@ -21,9 +25,9 @@ struct Order {
             longer += here;
         }
         for (i64 n = 0; n < z.samples; ++n) {
-            const i64 at = offsets[of(n)]++;
+            const i64 at = offsets[given[n]]++;
             sample[at] = n;
-            length[at] = of(n);
+            length[at] = given[n];
         }
         offsets[0] = 0;
         for (i64 s = 0; s < z.steps; ++s) offsets[s + 1] = offsets[s] + counts[s];

@@ -389,7 +389,7 @@ void place_along(In<real> g, In<i64> index, i64 outer, i64 n, i64 inner, Out<rea
         std::memset(dx.data + begin * n * inner, 0, (end - begin) * n * inner * sizeof(real));
         for (i64 o = begin; o < end; ++o)
             for (i64 i = 0; i < inner; ++i) {
-                const i64 at = index.data[o * inner + i];
+                const i64 at = read_once(index.data + o * inner + i);
                 if (at >= 0 && at < n) dx.data[(o * n + at) * inner + i] = g.data[o * inner + i];
             }
     });
