@@ -5,10 +5,13 @@
 // the stages stays in its L2, and streams the filters from wherever they are. Fewer tiles: threads make the transformed input together
 // and then share out the filters, so that these are read once.
 //
+// Tiles that hold outliers are computed directly instead, by the register tile of direct convolutions (winograd_uneven.h).
+//
 // Every value is the same chain of operations whatever the plan, the batch of tiles, the threads, or a tile's place at a border: there
 // the columns outside the image are zeros in the strip that all tiles are made from.
+#include "convolution/blocked_tile.h"
 #include "winograd_multiply.h"
-#include "winograd_tiles.h"
+#include "winograd_uneven.h"
 
 BEGIN_KERNELS
 namespace {
@@ -25,6 +28,7 @@ i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 struct Job {
     InMap<real>  x, residual;
     OutMap<real> y;
+    Filters3x3   filters;
     const real  *u, *bias;
     i64 channels, in_blocks, pad_h, pad_w;
     i64 rows, columns;              // of the result before pooling, as far as it is used
@@ -71,6 +75,17 @@ template <int TILE> void make_v(const Job& job, const Batch& batch, i64 block, i
         find_places(batch, job.in_blocks, block, first, n, place);
         transform_tiles<TILE>({job.x.at(tile / job.tiles_w / job.tiles_h, block), job.x.h, job.x.w}, down * TILE - job.pad_h, across * TILE - job.pad_w,
                               place, n, v, batch.v_point(job.in_blocks));
+        first += n;
+    }
+}
+
+// Which tiles [first, last) of the batch are uneven.
+template <int TILE> void mark_uneven(const Job& job, const Batch& batch, i64 first, i64 last, std::uint8_t* uneven) {
+    while (first < last) {
+        const i64 tile = batch.begin + first, across = tile % job.tiles_w, down = tile / job.tiles_w % job.tiles_h;
+        const i64 n    = at_most(at_most(last - first, job.tiles_w - across), STRIP / TILE);
+        find_uneven<TILE>(job.x, job.channels, {tile / job.tiles_w / job.tiles_h, down * TILE - job.pad_h, across * TILE - job.pad_w, n,
+                                                job.rows - down * TILE, job.columns - across * TILE}, uneven + first);
         first += n;
     }
 }
@@ -122,41 +137,107 @@ void copy_rows(const real* from, i64 from_row, i64 rows, i64 values, real* to, i
         for (i64 k = 0; k < values; k += LANES) store(to + i * to_row + k, load(from + i * from_row + k));
 }
 
+// Where a tile of a block of filters goes, and how much of it there is.
+template <int TILE> struct Place {
+    i64         n, down, across, rows, columns, y_row;
+    const real *bias, *residual;
+    real*       y;
+
+    Place(const Job& job, i64 tile, i64 block) {
+        across = tile % job.tiles_w, down = tile / job.tiles_w % job.tiles_h, n = tile / job.tiles_w / job.tiles_h;
+        rows = at_most(TILE, job.rows - down * TILE), columns = at_most(TILE, job.columns - across * TILE), y_row = job.y.w * BLOCK;
+        const i64 scale = job.pool ? 2 : 1, offset = (down * TILE / scale * job.y.w + across * TILE / scale) * BLOCK;
+        bias     = job.bias ? job.bias + block * BLOCK : nullptr;
+        residual = job.residual ? job.residual.at(n, block) + offset : nullptr;
+        y        = job.y.at(n, block) + offset;
+    }
+};
+
+// The buffers of a tile that is not written straight to y: its results, and what is added to them or what they are pooled to.
+template <int TILE> struct Whole {
+    static constexpr i64 ROW = TILE * BLOCK;
+    alignas(64) real values[TILE * ROW], other[TILE * ROW] = {};
+    explicit Whole(const Place<TILE>& p) {
+        if (p.residual) copy_rows(p.residual, p.y_row, p.rows, p.columns * BLOCK, other, ROW);
+    }
+    void put(const Job& job, const Place<TILE>& p) {
+        const i64 scale = job.pool ? 2 : 1;
+        if (job.pool) pool_tile(values, TILE, other);
+        copy_rows(job.pool ? other : values, ROW / scale, p.rows / scale, p.columns / scale * BLOCK, p.y, p.y_row);
+    }
+};
+
 // A tile of a block of filters from its points to y. By way of a buffer if it reaches beyond y, or if its activation runs on what was stored.
 template <int TILE> void make_y(const Job& job, i64 tile, i64 block, const real* m, i64 m_point) {
-    const i64 across = tile % job.tiles_w, down = tile / job.tiles_w % job.tiles_h, n = tile / job.tiles_w / job.tiles_h;
-    const i64 rows = at_most(TILE, job.rows - down * TILE), columns = at_most(TILE, job.columns - across * TILE), scale = job.pool ? 2 : 1;
-    const i64 offset = (down * TILE / scale * job.y.w + across * TILE / scale) * BLOCK, y_row = job.y.w * BLOCK;
-    const real* bias     = job.bias ? job.bias + block * BLOCK : nullptr;
-    const real* residual = job.residual ? job.residual.at(n, block) + offset : nullptr;
-    real*       y        = job.y.at(n, block) + offset;
-    if (rows == TILE && columns == TILE && job.epilogue.kind == CLAMP) {
+    const Place<TILE> p(job, tile, block);
+    const real *bias = p.bias, *residual = p.residual;
+    real*       y     = p.y;
+    const i64   y_row = p.y_row;
+    if (p.rows == TILE && p.columns == TILE && job.epilogue.kind == CLAMP) {
         if (job.pool) finish_tile<TILE, POOLED>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
         else if (residual) finish_tile<TILE, WITH_RESIDUAL>(m, m_point, bias, residual, y_row, job.epilogue, y, y_row);
         else finish_tile<TILE, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
         return;
     }
-    constexpr i64 ROW = TILE * BLOCK;
-    alignas(64) real whole[TILE * ROW], other[TILE * ROW] = {};
-    if (residual) {
-        copy_rows(residual, y_row, rows, columns * BLOCK, other, ROW);
-        finish_tile<TILE, WITH_RESIDUAL>(m, m_point, bias, other, ROW, job.epilogue, whole, ROW);
-    } else {
-        finish_tile<TILE, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, whole, ROW);
+    constexpr i64 ROW = Whole<TILE>::ROW;
+    Whole<TILE>   whole(p);
+    if (residual) finish_tile<TILE, WITH_RESIDUAL>(m, m_point, bias, whole.other, ROW, job.epilogue, whole.values, ROW);
+    else finish_tile<TILE, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, whole.values, ROW);
+    job.epilogue.finish(whole.values, TILE * ROW);
+    whole.put(job, p);
+}
+
+// The inputs of a tile, with zeros where they lie outside the image: (blocks of channels, TILE + 2, TILE + 2, 16).
+template <int TILE> void lay_patch(const Job& job, const Place<TILE>& p, real* patch) {
+    constexpr i64 SIDE = TILE + 2;
+    const i64 y0 = p.down * TILE - job.pad_h, x0 = p.across * TILE - job.pad_w;
+    for (i64 block = 0; block < job.in_blocks; ++block) {
+        const real* from = job.x.at(p.n, block);
+        for (i64 i = y0; i < y0 + SIDE; ++i)
+            for (i64 j = x0; j < x0 + SIDE; ++j, patch += BLOCK) {
+                const bool inside = i >= 0 && i < job.x.h && j >= 0 && j < job.x.w;
+                copy_rows(inside ? from + (i * job.x.w + j) * BLOCK : zero_row, 0, 1, BLOCK, patch, 0);
+            }
     }
-    job.epilogue.finish(whole, TILE * ROW);
-    if (job.pool) pool_tile(whole, TILE, other);
-    copy_rows(job.pool ? other : whole, ROW / scale, rows / scale, columns / scale * BLOCK, y, y_row);
+}
+
+// The uneven tiles of a piece, of one block of filters: the chains of multiply-adds that a direct convolution makes.
+template <int TILE> __attribute__((noinline)) void make_directly(const Job& job, const Piece& piece, i64 block, const std::uint8_t* uneven) {
+    constexpr i64 SIDE = TILE + 2, ROW = Whole<TILE>::ROW;
+    constexpr int PIXELS = TILE < most_pixels(1) ? TILE : most_pixels(1);
+    static_assert(TILE % PIXELS == 0);
+    Scratch<real> packed(job.in_blocks * 9 * BLOCK * BLOCK), patch(job.in_blocks * SIDE * SIDE * BLOCK);
+    pack_direct(job.filters, block, packed);
+    TileTap taps[9];
+    for (int t = 0; t < 9; ++t) taps[t] = {(t / 3 * SIDE + t % 3) * BLOCK, t * BLOCK * BLOCK};
+    const Reduction sum{taps, 9, job.channels, SIDE * SIDE * BLOCK, 9 * BLOCK * BLOCK, 0};
+    for (i64 i = piece.begin(); i < piece.begin() + piece.count(); ++i) {
+        if (!uneven[i]) continue;
+        const Place<TILE> p(job, piece.batch.begin + i, block);
+        Whole<TILE> whole(p);
+        lay_patch<TILE>(job, p, patch);
+        for (i64 row = 0; row < TILE; ++row)
+            for (i64 column = 0; column < TILE; column += PIXELS) {
+                const i64 at = row * ROW + column * BLOCK;
+                const Target target{whole.values + at, p.residual ? whole.other + at : nullptr, BLOCK, 0, 0, p.bias};
+                convolve_tile<PIXELS, 1, BLOCK>(patch + (row * SIDE + column) * BLOCK, packed, sum, target, job.epilogue);
+            }
+        whole.put(job, p);
+    }
 }
 
 // Up to UNIT blocks of filters from `block` on, at the tiles of a piece.
-template <int TILE> void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, real* m) {
+template <int TILE> void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, real* m, const std::uint8_t* uneven) {
     constexpr i64 POINTS = Winograd<TILE>::POINTS;
     const i64 blocks = at_most(UNIT, job.y.blocks - block), m_point = piece.m_point();
     make_m<TILE>(job, piece, block, blocks, v, m);
-    for (i64 b = 0; b < blocks; ++b)
+    for (i64 b = 0; b < blocks; ++b) {
+        i64 left = 0;
         for (i64 i = 0; i < piece.count(); ++i)
-            make_y<TILE>(job, piece.batch.begin + piece.begin() + i, block + b, m + b * POINTS * m_point + i * BLOCK, m_point);
+            if (uneven[piece.begin() + i]) ++left;
+            else make_y<TILE>(job, piece.batch.begin + piece.begin() + i, block + b, m + b * POINTS * m_point + i * BLOCK, m_point);
+        if (left) make_directly<TILE>(job, piece, block + b, uneven);
+    }
 }
 
 // How the tiles are cut into batches.
@@ -181,30 +262,36 @@ struct Plan {
 template <int TILE> void each_thread_alone(const Job& job, const Plan& plan, i64 v_size, i64 m_size) {
     parallel_for(plan.batches, 1, [&](i64 begin, i64 end) {
         Scratch<real> v(v_size), m(m_size);
+        Scratch<std::uint8_t> uneven(plan.largest());
         for (i64 i = begin; i < end; ++i) {
             const Batch batch = plan[i];
+            mark_uneven<TILE>(job, batch, 0, batch.count, uneven);
             for (i64 block = 0; block < job.in_blocks; ++block) make_v<TILE>(job, batch, block, 0, batch.count, v);
-            for (i64 block = 0; block < job.y.blocks; block += UNIT) make_outputs<TILE>(job, {batch, 0, batch.groups}, block, v, m);
+            for (i64 block = 0; block < job.y.blocks; block += UNIT) make_outputs<TILE>(job, {batch, 0, batch.groups}, block, v, m, uneven);
         }
     });
 }
 
 template <int TILE> void all_together(const Job& job, const Plan& plan, i64 v_size, i64 m_size) {
     Scratch<real> v(v_size);
+    Scratch<std::uint8_t> uneven(plan.largest());
     const i64 threads = threads_now(), units = ceil_div(job.y.blocks, UNIT);
     for (i64 i = 0; i < plan.batches; ++i) {
         const Batch batch = plan[i];
         const i64 parts = at_most(threads, batch.count);
-        parallel_for(job.in_blocks * parts, 1, [&](i64 begin, i64 end) {
-            for (i64 at = begin; at < end; ++at)
-                make_v<TILE>(job, batch, at / parts, batch.count * (at % parts) / parts, batch.count * (at % parts + 1) / parts, v);
+        parallel_for((job.in_blocks + 1) * parts, 1, [&](i64 begin, i64 end) {
+            for (i64 at = begin; at < end; ++at) {
+                const i64 block = at / parts, first = batch.count * (at % parts) / parts, last = batch.count * (at % parts + 1) / parts;
+                if (block < job.in_blocks) make_v<TILE>(job, batch, block, first, last, v);
+                else mark_uneven<TILE>(job, batch, first, last, uneven);
+            }
         });
         // Where units of filters do not come out even among the threads, tiles are shared out as well.
         const i64 pieces = job.y.blocks % (UNIT * threads) == 0 ? 1 : at_most(ceil_div(4 * threads, units), batch.groups);
         parallel_tasks(units * pieces, [&](i64 task) {
             Scratch<real> m(m_size);
             const i64 piece = task % pieces;
-            make_outputs<TILE>(job, {batch, batch.groups * piece / pieces, batch.groups * (piece + 1) / pieces}, task / pieces * UNIT, v, m);
+            make_outputs<TILE>(job, {batch, batch.groups * piece / pieces, batch.groups * (piece + 1) / pieces}, task / pieces * UNIT, v, m, uneven);
         });
     }
 }
@@ -218,15 +305,21 @@ template <int TILE> void run(const Job& job) {
 }
 }  // namespace
 
-void winograd_conv(InMap<real> x, i64 channels, In<real> u, i64 tile, In<real> bias, InMap<real> residual, Dims padding, bool pool,
-                   i64 activation, double a, double b, OutMap<real> y) {
-    const i64 scale = pool ? 2 : 1;
-    Job job{x, residual, y, u.data, bias.data, channels, ceil_div(channels, BLOCK), padding[0], padding[1],
+void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias, InMap<real> residual, Dims padding, bool pool,
+                    i64 activation, double a, double b, OutMap<real> y) {
+    const i64 scale = pool ? 2 : 1, channels = filters.channels;
+    Job job{x, residual, y, filters, u, bias, channels, ceil_div(channels, BLOCK), padding[0], padding[1],
             y.h * scale, y.w * scale, ceil_div(y.h * scale, tile), ceil_div(y.w * scale, tile), 0, pool, Epilogue(activation, a, b)};
     job.tiles = y.n * job.tiles_h * job.tiles_w;
     if (!job.tiles || !y.blocks) return;
     if (tile == 2) run<2>(job);
     else if (tile == 4) run<4>(job);
     else run<6>(job);
+}
+
+void winograd_conv(InMap<real> x, In<real> weight, In<real> u, i64 tile, In<real> bias, InMap<real> residual, Dims padding, bool pool,
+                   i64 activation, double a, double b, OutMap<real> y) {
+    const i64 channels = weight.dim(1);
+    winograd_layer(x, {weight.data, weight.dim(0), channels, 9 * channels, 9, false}, u.data, tile, bias.data, residual, padding, pool, activation, a, b, y);
 }
 END_KERNELS

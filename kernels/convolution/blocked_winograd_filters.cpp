@@ -2,6 +2,7 @@
 // here would be an error of every product.
 #include "winograd_filters.h"
 #include "winograd_transform.h"
+#include "winograd_uneven.h"
 #include "gemm/gemm.h"
 
 BEGIN_KERNELS
@@ -48,7 +49,59 @@ template <int TILE> void transform_filters(const Filters3x3& w, real* u) {
         }
     });
 }
+// Of `n` values: the sum of their squares, and the largest square.
+struct Squares {
+    V sum{}, peak{};
+    void add(V v) {
+        const V square = v * v;
+        sum += square;
+        peak = vmax(peak, square);   // NaN shows in the sum
+    }
+};
+
+bool is_even(real sum, real peak) { return peak <= LARGEST_SQUARE * (sum - peak); }   // not if it is NaN
+
+bool even_row(const real* w, i64 n) {
+    Squares s;
+    for_vectors(n, [&](i64 i, auto lanes) { s.add(lanes.load(w + i)); });
+    real peak = 0;
+    for (int i = 0; i < LANES; ++i) peak = s.peak[i] > peak ? s.peak[i] : peak;
+    return is_even(hsum(s.sum), peak);
+}
+
+// Filters [k0, k1) whose taps lie side by side, channel after channel.
+bool even_columns(const Filters3x3& w, i64 k0, i64 k1) {
+    const i64 n = (k1 - k0) * 9;
+    Scratch<real> sum(n), peak(n);
+    for (i64 i = 0; i < n; ++i) sum[i] = peak[i] = 0;
+    for (i64 c = 0; c < w.channels; ++c)
+        for_vectors(n, [&](i64 i, auto lanes) {
+            Squares s{lanes.load(sum + i), lanes.load(peak + i)};
+            s.add(lanes.load(w.weight + c * w.channel_stride + k0 * 9 + i));
+            lanes.store(sum + i, s.sum);
+            lanes.store(peak + i, s.peak);
+        });
+    bool even = true;
+    for (i64 i = 0; i < n; i += 9) {
+        real all = 0, most = 0;
+        for (i64 tap = i; tap < i + 9; ++tap) all += sum[tap], most = peak[tap] > most ? peak[tap] : most;
+        even = even && is_even(all, most);
+    }
+    return even;
+}
 }  // namespace
+
+bool even_filters(const Filters3x3& w) {
+    bool uneven = false;
+    parallel_for(w.filters, 1 + 65536 / (9 * w.channels + 1), [&](i64 begin, i64 end) {
+        bool even = true;
+        if (w.channel_stride == 9)
+            for (i64 k = begin; k < end; ++k) even = even && even_row(w.weight + k * w.filter_stride, 9 * w.channels);
+        else even = even_columns(w, begin, end);
+        if (!even) __atomic_store_n(&uneven, true, __ATOMIC_RELAXED);
+    });
+    return !uneven;
+}
 
 void winograd_filters(const Filters3x3& w, i64 tile, real* u) {
     if (tile == 2) transform_filters<2>(w, u);

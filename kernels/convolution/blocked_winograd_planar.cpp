@@ -37,8 +37,8 @@ void winograd_planar(const Planar3x3& conv, i64 tile) {
         const i64 count = clamp(xs.n - n, 0, together), in_shape[] = {count, xs.c, xs.h, xs.w}, out_shape[] = {count, ys.c, ys.h, ys.w};
         const OutMap<real> xb{x, count, in_blocks, xs.h, xs.w, x_sample}, yb{y, count, out_blocks, ys.h, ys.w, y_sample};
         to_blocked({conv.x + n * xs.c * xs.spatial(), in_shape, 4}, xb);
-        winograd_conv({x, count, in_blocks, xs.h, xs.w, x_sample}, xs.c, {u, nullptr, 0}, tile, {bias, nullptr, 0}, {}, padding, false, 0,
-                      -__builtin_inf(), __builtin_inf(), yb);
+        winograd_layer({x, count, in_blocks, xs.h, xs.w, x_sample}, conv.filters, u, tile, bias, {}, padding, false, 0, -__builtin_inf(),
+                       __builtin_inf(), yb);
         from_blocked({y, count, out_blocks, ys.h, ys.w, y_sample}, {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
     }
 }

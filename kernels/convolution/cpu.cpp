@@ -34,8 +34,9 @@ static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stri
     const Planar3x3  planar{conv.x, conv.bias, conv.y, conv.xs, conv.ys, filters, turned ? 2 - padding[1] : padding[1],
                             turned ? 2 - padding[2] : padding[2]};
     const i64 tile = winograd_tile(planar);
-    if (tile) winograd_planar(planar, tile);
-    return tile;
+    if (!tile || !even_filters(filters)) return false;
+    winograd_planar(planar, tile);
+    return true;
 }
 #else
 static bool by_winograd(const Convolution&, const Extent&, Dims, Dims, Dims, bool) { return false; }   // in double every digit counts

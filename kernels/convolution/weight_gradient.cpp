@@ -221,8 +221,7 @@ static bool by_winograd(const WeightGradient& g, const Extent& kernel, Dims stri
         if (stride[axis] != 1 || dilation[axis] != 1) return false;
     const Gradient3x3 gradient{g.conv.x, g.conv.y, g.dw, xs, ys, padding[1], padding[2]};
     const i64 tile = winograd_tile(gradient);
-    if (tile) winograd_gradient(gradient, tile);
-    return tile;
+    return tile && winograd_gradient(gradient, tile);
 }
 #else
 static bool by_winograd(const WeightGradient&, const Extent&, Dims, Dims, Dims) { return false; }   // in double every digit counts

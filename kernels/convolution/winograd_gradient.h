@@ -15,5 +15,6 @@ struct Gradient3x3 {
 
 // Outputs along a side of the tile that is estimated to be fastest, or 0: then Winograd's algorithm gains nothing. Depends on sizes only.
 i64  winograd_tile(const Gradient3x3& g);
-void winograd_gradient(const Gradient3x3& g, i64 tile);
+// False, with dw undefined, where so many tiles hold outliers that a direct gradient is faster.
+bool winograd_gradient(const Gradient3x3& g, i64 tile);
 }  // namespace ISA::REAL_NAME

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import costs
+from . import costs, packing
 from .ir import Graph, Node, Value
 
 
@@ -25,10 +25,12 @@ def choose(node: Node, options, total_weights: int) -> tuple[str, str]:
     forced = forced_algorithm(node, options.force)
     if not winograd_can(node):
         return "direct", "not a 3x3 filter with stride 1" if forced is None else f"{forced} is forced but impossible here"
+    if forced is None and options.precision == "strict":
+        return "direct", 'precision="strict"'
+    if not packing.even_filters(node.inputs[1]):
+        return "direct", "a filter of little more than one tap"
     if forced is not None:
         return forced, "forced by PYOPS_FORCE_ALGO"
-    if options.precision == "strict":
-        return "direct", 'precision="strict"'
     tiles = (2, 4) if options.precision == "default" else (2, 4, 6)
     known = costs.of(options.isa)
     estimate = {"direct": direct_cost(node, known, total_weights), **{f"winograd{m}": winograd_cost(node, m, known, total_weights) for m in tiles}}

@@ -59,6 +59,17 @@ def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     return u
 
 
+def even_filters(w: np.ndarray) -> bool:
+    """Whether Winograd's algorithm may take filters (K, C, R, S): a sixteenth at least of each, by root sum of squares, lies beside its largest tap.
+
+    As kernels/convolution/winograd_uneven.h has it: an output of any other depends on one pixel, but would err by all pixels of its tile.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        squares = np.square(w.reshape(len(w), -1), dtype=np.float64)
+        peak = squares.max(1, initial=0)
+        return bool((peak <= 256 * (squares.sum(1) - peak)).all())   # not where one is NaN
+
+
 def merged_groups(w: np.ndarray, groups: int) -> tuple[np.ndarray, int] | None:
     """Groups narrower than a block joined, `merge` at a time with zeros between them, until they fill whole blocks: (weights, groups left).
     None if no number of groups does, or the zeros would be most of more than 16 groups."""

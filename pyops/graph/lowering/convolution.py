@@ -43,7 +43,7 @@ def conv(low: Lowering, node: Node) -> None:
     elif algorithm.startswith("winograd"):
         tile = int(algorithm[-1])
         u = packing.winograd(low.kernels, weight, tile)
-        call("winograd_conv", low.as_map(x).ref, channels, u, tile, packing.bias(bias, filters), residual(low, node), attrs["padding"],
+        call("winograd_conv", low.as_map(x).ref, np.ascontiguousarray(weight, np.float32), u, tile, packing.bias(bias, filters), residual(low, node), attrs["padding"],
              node.epilogue.pool, *tail, low.new_map(node.output).ref)
     else:
         joined = packing.merged_groups(weight, groups) if groups > 1 else (weight, 1)

@@ -1,0 +1,237 @@
+"""An output of a 3x3 convolution depends, to the error of a direct algorithm, on the pixels that it sees only.
+
+Winograd's algorithm mixes the pixels of a tile, so outliers, masks, infinities and NaN would spread over outputs that do not see them. Each test
+puts such values into numbers around one and compares with a float64 convolution: outputs that see none of them to the usual error of outputs
+of their size, the others to that of the products they sum, infinities and NaN in the same places.
+"""
+import itertools
+
+import numpy as np
+import pytest
+
+import pyops
+import pyops.functional as F
+from pyops.core.backends import BACKENDS, use_backend
+from pyops.core.registry import OPS
+
+import test_winograd as blocked
+
+OUTLIERS = [1e2, 1e4, 1e5, 1e6, -1e9, 3e38, np.inf, -np.inf, np.nan]
+USUAL = 2e-5       # of the greatest output, as docs and compiled programs promise, for a square of 16 times the usual energy at most
+PIXELS = [(0, 0), (5, 6), (7, 8), (3, 4), (12, 11)]   # corners of tiles and of the map, the middle of a tile, its last row
+
+
+def drawn(c=32, k=32, h=13, w=12, n=1, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((n, c, h, w)).astype(np.float32), (rng.standard_normal((k, c, 3, 3)) * .06).astype(np.float32))
+
+
+def float64(call, *arrays):
+    with use_backend("reference"), np.errstate(all="ignore"):
+        return call(*(a.astype(np.float64) for a in arrays))
+
+
+def assert_local(got, want, seen, scale, usual=USUAL):
+    """seen: outputs that see an outlier; scale: sums of magnitudes of the products of each output."""
+    with np.errstate(all="ignore"):
+        want32 = want.astype(np.float32)
+    assert np.array_equal(np.isnan(got), np.isnan(want32)) and np.array_equal(got[np.isinf(got)], want32[np.isinf(want32)])
+    error = np.abs(got - want)
+    unseen = error[~seen]
+    assert not unseen.size or unseen.max() <= usual * np.abs(want[~seen]).max()
+    finite = seen & np.isfinite(want32)
+    assert (error[finite] <= 3e-5 * scale[finite]).all()
+
+
+def check(call, x, w, poison, usual=USUAL, got=None):
+    """call(x, w) where poison() marks the outliers in one of them (True)."""
+    array, marks = poison
+    want = float64(call, x, w)
+    ones = [np.ones_like(a) for a in (x, w)]
+    ones[array][...] = marks
+    seen = float64(call, *ones) > 0
+    with np.errstate(all="ignore"):
+        scale = float64(call, np.abs(x), np.abs(w))
+    assert_local(call(x, w) if got is None else got, want, seen, scale, usual)
+
+
+def spike(array, at, value):
+    array[at] = value
+    marks = np.zeros_like(array)
+    marks[at] = 1
+    return marks
+
+
+def conv(x, w):
+    return F.conv2d(x, w, padding=1)
+
+
+def input_gradient(dy, w):
+    return OPS["conv_transpose"](dy, w, None, stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1, size=dy.shape[-2:])
+
+
+def weight_gradient(x, dy):
+    return OPS["conv_weight_gradient"](x, dy, stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1, kernel=(3, 3))
+
+
+def uses_winograd(call, *arrays):
+    got = call(*arrays)
+    pyops.set_precision("strict")
+    try:
+        return not np.array_equal(got, call(*arrays))
+    finally:
+        pyops.set_precision("default")
+
+
+def places(shape):
+    for h, w in PIXELS:
+        yield (slice(None), 3, h, w)           # one channel of a pixel
+        yield (slice(None), slice(None), h, w)   # all of them
+
+
+@pytest.mark.parametrize("value", OUTLIERS)
+@pytest.mark.parametrize("call", [conv, input_gradient], ids=["forward", "input_gradient"])
+def test_one_pixel(backend, call, value):
+    n = 24   # enough outputs for Winograd's algorithm to be chosen
+    with use_backend(backend):
+        x, w = drawn(n=n)
+        assert uses_winograd(call, x, w)
+        for at in places(x.shape):
+            x, w = drawn(n=n)
+            marks = spike(x, (0, *at[1:]), value)
+            check(call, x, w, (0, marks), usual=4 * USUAL if abs(value) < 1e3 else USUAL)
+
+
+@pytest.mark.parametrize("value", OUTLIERS)
+def test_one_pixel_of_every_tile_size(backend, value):
+    for tile, padding, at in itertools.product((2, 4, 6), (0, 1, 2), places(None)):
+        x, w = drawn(c=20, k=24)
+        x = x[:, :, :, :]
+        marks = spike(x, (0, *at[1:]), value)
+        got = blocked.winograd(backend, x, w, tile, (padding, padding))
+        usual = {2: 1, 4: 1, 6: 5}[tile] * (USUAL if abs(value) > 1e3 else 4 * USUAL)
+        check(lambda x, w: F.conv2d(x, w, padding=padding), x, w, (0, marks), usual, got=got)   # noqa: B023
+
+
+@pytest.mark.parametrize("value", [-1e9, 1e6, np.inf])
+def test_a_mask_over_part_of_the_map(backend, value):
+    for tile in (2, 4, 6):
+        x, w = drawn(c=16, k=16)
+        marks = spike(x, np.s_[:, :, :, 5:], value)
+        check(conv, x, w, (0, marks), 5 * USUAL, got=blocked.winograd(backend, x, w, tile))
+
+
+def test_outputs_that_see_zeros_only_are_zero(backend):
+    for tile in (2, 4, 6):
+        x, w = drawn(c=16, k=16)
+        x[...] = 0
+        x[0, 2, 6, 5] = 1e6
+        got = blocked.winograd(backend, x, w, tile)
+        got[:, :, 5:8, 4:7] = 0
+        assert not got.any()
+
+
+@pytest.mark.parametrize("pool, activation", [(False, blocked.RELU), (True, blocked.NONE), (True, (4, 0.0, 0.0))])
+def test_epilogues_of_uneven_tiles(backend, tile, pool, activation):
+    x, weight, bias = blocked.make(2, 35, 23, 13, 11)
+    x[0, 20, 6, 5] = x[1, 2, 12, 0] = 1e8
+    residual = None if pool else np.random.default_rng(1).standard_normal((2, 23, 13, 11), np.float32)
+    got = blocked.winograd(backend, x, weight, tile, bias=bias, residual=residual, pool=pool, activation=activation)
+    want = float64(lambda x, w, b: F.conv2d(x, w, b, padding=1), x, weight, bias)
+    want = want if residual is None else want + residual
+    want = F.silu(want) if activation[0] == 4 else want.clip(*activation[1:])
+    want = F.max_pool2d(want, 2) if pool else want
+    assert np.abs(got - want).max() <= 1e-6 * np.abs(want).max()
+    small = np.abs(want) < 1e3
+    assert small.mean() > .8 and np.abs(got - want)[small].max() <= 1e-3
+
+
+tile = blocked.tile
+
+
+@pytest.mark.parametrize("value", OUTLIERS)
+@pytest.mark.parametrize("of", [0, 1], ids=["x", "dy"])
+def test_weight_gradient(backend, value, of):
+    """A pair of channels whose values meet none of the outliers' is not touched; of the others only the taps that do."""
+    with use_backend(backend):
+        arrays = [drawn(c=24, n=12)[0], drawn(c=40, n=12, seed=1)[0]]
+        assert uses_winograd(weight_gradient, *arrays)
+        for at in places(None):
+            x, dy = (a.copy() for a in arrays)
+            x[np.random.default_rng(2).random(x.shape) < .5] = 0   # as after a ReLU: many products are with zeros
+            dy[np.random.default_rng(3).random(dy.shape) < .5] = 0
+            target = (x, dy)[of]
+            marks = spike(target, (0, *at[1:]), value)
+            meets = [(x != 0).astype(np.float32), (dy != 0).astype(np.float32)]
+            meets[of] = marks
+            if not np.isfinite(value):
+                meets[1 - of][...] = 1
+            seen = float64(weight_gradient, *meets) > 0
+            with np.errstate(all="ignore"):
+                want, scale = float64(weight_gradient, x, dy), float64(weight_gradient, np.abs(x), np.abs(dy))
+            assert_local(weight_gradient(x, dy), want, seen, scale, usual=4 * USUAL)
+
+
+def test_weight_gradient_of_many_outliers(backend):
+    """So many that all is done directly."""
+    with use_backend(backend):
+        x, dy = drawn(c=24, n=12)[0], drawn(c=40, n=12, seed=1)[0]
+        x[:, :, ::5, ::5] = 1e7
+        want, scale = float64(weight_gradient, x, dy), float64(weight_gradient, np.abs(x), np.abs(dy))
+        assert not uses_winograd(weight_gradient, x, dy)
+        assert (np.abs(weight_gradient(x, dy) - want) <= 1e-6 * scale).all()
+
+
+@pytest.mark.parametrize("call", [conv, input_gradient], ids=["forward", "input_gradient"])
+def test_filters_of_one_tap_and_filters_that_are_not_finite(backend, call):
+    """Their outputs depend on one pixel each: such convolutions are direct."""
+    with use_backend(backend):
+        x, w = drawn(n=24)
+        for value in (1e6, np.inf, np.nan):
+            w = drawn(n=24)[1]
+            w[7, 5, 1, 2] = value
+            assert not uses_winograd(call, x, w) or np.isnan(value)
+            with np.errstate(all="ignore"):
+                want, scale = float64(call, x, w), float64(call, np.abs(x), np.abs(w))
+            got = call(x, w)
+            assert np.array_equal(np.isnan(got), np.isnan(want)) and np.array_equal(got[np.isinf(got)], want[np.isinf(want)])
+            finite = np.isfinite(want)
+            assert (np.abs(got - want)[finite] <= 1e-5 * scale[finite]).all()
+        identity = np.zeros((32, 32, 3, 3), np.float32)
+        identity[range(32), range(32), 1, 1] = 1
+        assert np.array_equal(call(x, identity), x)
+
+
+@pytest.mark.parametrize("precision", ["default", "fast"])
+@pytest.mark.parametrize("value", [1e5, -1e9, np.inf, np.nan])
+def test_compiled(monkeypatch, precision, value):
+    for algorithm in ("winograd2", "winograd4", "winograd6", ""):
+        monkeypatch.setenv("PYOPS_FORCE_ALGO", algorithm)
+        x, w = drawn(c=48, k=40, h=28, w=28)
+        program = pyops.compile(lambda v: F.conv2d(v, w, padding=1), x, precision=precision)   # noqa: B023
+        for at in places(None):
+            x, w = drawn(c=48, k=40, h=28, w=28)
+            marks = spike(x, (0, *at[1:]), value)
+            check(conv, x, w, (0, marks), 5 * USUAL, got=program(x))
+
+
+def test_compiled_filters_of_one_tap_are_direct(monkeypatch):
+    monkeypatch.setenv("PYOPS_FORCE_ALGO", "winograd4")
+    x, w = drawn(c=48, k=40, h=28, w=28)
+    w[3, 2, 0, 0] = 1e4
+    program = pyops.compile(lambda v: F.conv2d(v, w, padding=1), x)
+    assert all(step.kernel != "winograd_conv" for step in program.steps)
+
+
+def test_natural_differences_are_left_to_winograd(backend):
+    """Maps whose parts differ by less than 16, as images and their features do, cost nothing."""
+    kernels = BACKENDS[backend].sets["f32"]
+    x, weight, _ = blocked.make(1, 32, 32, 24, 24)
+    x[..., 12:] *= 8
+    u = blocked.transformed(kernels, weight, 4)
+    changed = blocked.winograd(backend, x, weight, 4)
+    wrong = weight.copy()
+    wrong[...] = 0   # what uneven tiles would be computed with
+    y = np.zeros((1, 2, 24, 24, 16), np.float32)
+    kernels.winograd_conv(blocked.to_blocks(x), wrong, u, 4, None, None, (1, 1), False, *blocked.NONE, y)
+    assert np.array_equal(blocked.from_blocks(y, 32), changed)
