@@ -18,7 +18,7 @@ import test_winograd as blocked
 
 OUTLIERS = [1e2, 1e4, 1e5, 1e6, -1e9, 3e38, np.inf, -np.inf, np.nan]
 USUAL = 2e-5       # of the greatest output, as docs and compiled programs promise, for a square of 16 times the usual energy at most
-PIXELS = [(0, 0), (5, 6), (7, 8), (3, 4), (12, 11)]   # corners of tiles and of the map, the middle of a tile, its last row
+PIXELS = [(0, 0), (5, 6), (7, 8), (12, 11)]   # corners of tiles and of the map, the middle of a tile, its edge
 
 
 def drawn(c=32, k=32, h=13, w=12, n=1, seed=0):
@@ -36,11 +36,12 @@ def assert_local(got, want, seen, scale, usual=USUAL):
     with np.errstate(all="ignore"):
         want32 = want.astype(np.float32)
     assert np.array_equal(np.isnan(got), np.isnan(want32)) and np.array_equal(got[np.isinf(got)], want32[np.isinf(want32)])
-    error = np.abs(got - want)
-    unseen = error[~seen]
-    assert not unseen.size or unseen.max() <= usual * np.abs(want[~seen]).max()
+    with np.errstate(all="ignore"):
+        error = np.abs(got - want)
+    unseen = ~seen & np.isfinite(want)   # not finite: an infinity of dy meets the zeros of the padding, in any algorithm
+    assert not unseen.any() or error[unseen].max() <= usual * np.abs(want[unseen]).max()
     finite = seen & np.isfinite(want32)
-    assert (error[finite] <= 3e-5 * scale[finite]).all()
+    assert (error[finite] <= 1.5 * usual * scale[finite]).all()
 
 
 def check(call, x, w, poison, usual=USUAL, got=None):
@@ -78,7 +79,7 @@ def uses_winograd(call, *arrays):
     got = call(*arrays)
     pyops.set_precision("strict")
     try:
-        return not np.array_equal(got, call(*arrays))
+        return not np.array_equal(got, call(*arrays), equal_nan=True)
     finally:
         pyops.set_precision("default")
 
@@ -106,7 +107,6 @@ def test_one_pixel(backend, call, value):
 def test_one_pixel_of_every_tile_size(backend, value):
     for tile, padding, at in itertools.product((2, 4, 6), (0, 1, 2), places(None)):
         x, w = drawn(c=20, k=24)
-        x = x[:, :, :, :]
         marks = spike(x, (0, *at[1:]), value)
         got = blocked.winograd(backend, x, w, tile, (padding, padding))
         usual = {2: 1, 4: 1, 6: 5}[tile] * (USUAL if abs(value) > 1e3 else 4 * USUAL)
@@ -131,6 +131,9 @@ def test_outputs_that_see_zeros_only_are_zero(backend):
         assert not got.any()
 
 
+tile = blocked.tile   # a fixture: 2, 4, 6
+
+
 @pytest.mark.parametrize("pool, activation", [(False, blocked.RELU), (True, blocked.NONE), (True, (4, 0.0, 0.0))])
 def test_epilogues_of_uneven_tiles(backend, tile, pool, activation):
     x, weight, bias = blocked.make(2, 35, 23, 13, 11)
@@ -144,9 +147,6 @@ def test_epilogues_of_uneven_tiles(backend, tile, pool, activation):
     assert np.abs(got - want).max() <= 1e-6 * np.abs(want).max()
     small = np.abs(want) < 1e3
     assert small.mean() > .8 and np.abs(got - want)[small].max() <= 1e-3
-
-
-tile = blocked.tile
 
 
 @pytest.mark.parametrize("value", OUTLIERS)
@@ -190,7 +190,7 @@ def test_filters_of_one_tap_and_filters_that_are_not_finite(backend, call):
         for value in (1e6, np.inf, np.nan):
             w = drawn(n=24)[1]
             w[7, 5, 1, 2] = value
-            assert not uses_winograd(call, x, w) or np.isnan(value)
+            assert not uses_winograd(call, x, w)
             with np.errstate(all="ignore"):
                 want, scale = float64(call, x, w), float64(call, np.abs(x), np.abs(w))
             got = call(x, w)
