@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from . import _checkout  # first of all: a checkout must be built, and finds its kernels
 from .cuda import backend as _cuda_backend  # registers itself, which the choice of a backend waits for
 from .core import memory, random
+from .core import front_ends as _front_ends
 from .core.backends import available, get_backend, use_backend
 from .core.precision import get_precision, set_precision
 from .core.random import manual_seed
@@ -19,6 +20,7 @@ from .cuda import arrays as _arrays_on_gpu
 from . import functional
 
 _dispatch.register_device(_arrays_on_gpu)
+_front_ends.LATER["torch"] = "pyops.torch"
 
 if TYPE_CHECKING:
     from . import models, nn, optim, text, train

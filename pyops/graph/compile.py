@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..core.backends import BACKENDS, ISAS, active
+from ..core.front_ends import as_function
 from ..core.threads import get_num_threads
 from . import choose, samples, streaming
 from .lowering import lower
@@ -64,20 +64,11 @@ def compile(model: Callable, example_inputs, precision: str = "default", threads
         raise ValueError(f"compile: backend {isa!r} runs no programs; they run on {', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
     options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""))
     again = (lambda shapes: compile(model, tuple(np.zeros(s, d) for s, d in shapes), precision, threads)) if dynamic_batch else None
-    function = model   # `again` exports anew: a torch graph is of one shape
-    if is_torch_module(model):
-        from ..torch import as_function, exported
-        function = as_function(exported(model, inputs[:own]))
+    function = as_function(model, inputs[:own])   # `again` asks anew: an exported graph is of one shape
     if kept:
         graph, structure = simplified(function, inputs, lambda values: (*values[:own], unflatten(places, values[own:])))
         return streaming.checked(Program(planned(graph, structure, options), options.isa, options.threads), own)
     return build(function, inputs, options, again)
-
-
-def is_torch_module(model) -> bool:
-    """Without importing torch: who has such a module has imported it."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(model, torch.nn.Module)
 
 
 def build(model, inputs, options: Options, again=None) -> Program:

@@ -3,6 +3,10 @@
 compile(model) is torch.compile(model, backend="pyops") with settings that suit it; pyops.compile(model, example) makes one Program without dynamo;
 replace_modules(model) swaps the layers and needs no compiler; torch.ops.pyops has the single ops. compile_report() says what was and was not ours.
 """
+import torch as _torch
+
+from ..core.front_ends import FRONT_ENDS as _FRONT_ENDS
+from ..core.front_ends import FrontEnd as _FrontEnd
 from . import library  # noqa: F401  registers torch.ops.pyops
 from .backend import pyops
 from .door import compile
@@ -13,3 +17,5 @@ from .report import Report, compile_report
 from .weights import refresh
 
 __all__ = ["Fault", "Report", "UnsupportedOp", "as_function", "compile", "compile_report", "exported", "pyops", "refresh", "replace_modules", "restore_modules"]
+
+_FRONT_ENDS.append(_FrontEnd(lambda model: isinstance(model, _torch.nn.Module), lambda model, inputs: as_function(exported(model, inputs))))

@@ -1,5 +1,7 @@
 """torch's models through our kernels: pyops.compile of a torch module, and torch.compile(backend="pyops")."""
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -287,3 +289,12 @@ def test_zoo(name):
 def test_unknown_options_are_refused():
     with torch.no_grad(), pytest.raises(Exception, match="no option speed"):
         compiled(nn.Linear(3, 2), speed=1)(images(4, 3))
+
+
+def test_torch_modules_need_no_import_of_the_door():
+    """The compiler knows no front end; a torch module brings its own."""
+    code = ("import sys, torch, pyops; model = torch.nn.Linear(3, 2).eval(); assert 'pyops.torch' not in sys.modules;"
+            "import pyops.graph; assert 'pyops.torch' not in sys.modules; pyops.compile(lambda x: x * 2, torch.zeros(1).numpy());"
+            "assert 'pyops.torch' not in sys.modules; program = pyops.compile(model, torch.ones(1, 3)); assert 'pyops.torch' in sys.modules;"
+            "assert abs(program(torch.ones(1, 3)) - model(torch.ones(1, 3)).detach().numpy()).max() < 1e-6")
+    subprocess.run([sys.executable, "-c", code], check=True)
