@@ -4,7 +4,7 @@ import pytest
 
 from pyops.core.backends import BACKENDS
 from pyops.cuda.emulated import EmulatedDevice, fast
-from pyops.kernels.convolution import launch, reference
+from pyops.kernels.convolution import grid, launch, reference
 
 pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
 
@@ -15,7 +15,7 @@ PROBLEMS = {
     "1x1_in_packets": ((3, 20, 33), (6, 8), (1, 1), (1, 1), (0, 0), (1, 1), 2),
     "filters_beyond_a_tile": ((2, 17, 130), (12, 14), (3, 3), (2, 2), (1, 1), (1, 1), 1),
 }
-TILES = {f"{t['BM']}x{t['BN']}": t for t, _ in launch.TILES}
+TILES = {f"{t['BM']}x{t['BN']}": t for t, _ in grid.TILES}
 
 
 def three(values, fill):

@@ -7,7 +7,7 @@ import pytest
 from pyops.core.backends import BACKENDS
 from pyops.cuda.emulated import EmulatedDevice, fast
 from pyops.cuda.precision import precision
-from pyops.kernels.convolution import launch, reference
+from pyops.kernels.convolution import grid, launch, reference
 
 pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
 
@@ -24,7 +24,7 @@ PROBLEMS = {
     "1d": ((2, 16, 16), (41,), (5,), (3,), (2,), (2,), 1),
     "3d": ((1, 16, 20), (4, 5, 6), (2, 3, 3), (1, 2, 1), (1, 1, 0), (1, 1, 2), 1),
 }
-TILES = {f"{t['BM']}x{t['BN']}": t for t, _ in launch.TENSOR_TILES}
+TILES = {f"{t['BM']}x{t['BN']}": t for t, _ in grid.TENSOR_TILES}
 
 
 @pytest.fixture(params=KINDS, ids="-".join)
