@@ -6,6 +6,7 @@ All takes and gives arrays of the shapes that launch.py's rows have; y and the g
 """
 import math
 
+from ..grid import address, ceil_div
 from . import grid, hopper
 
 KERNEL, WEIGHT_GRADIENT = "convolution/channels_last.cu", "convolution/channels_last_gradient.cu"
@@ -125,13 +126,13 @@ def lanes(device, sizes, x, y, bias):
     so that x is read value by value."""
     item, many = device.dtype.itemsize, sizes[0] * sizes[1] > 1
     read = [a for a in (y, bias, None if many else x) if a is not None]
-    fits = lambda n: y.shape[-1] % n == 0 and all(grid.address(a) % (n * item) == 0 for a in read)   # noqa: E731
+    fits = lambda n: y.shape[-1] % n == 0 and all(address(a) % (n * item) == 0 for a in read)   # noqa: E731
     return {"PACK": next(n for n in (16 // item, 8 // item, 4 // item, 1) if n >= 1 and fits(n)), "MANY": int(many)}
 
 
 def packed_weight(device, weight, sizes, taps, apart, flip):
     made = device.empty((weight.size,))
-    device.launch(KERNEL, "channels_last_weights", (min(grid.ceil_div(weight.size, 256), 16 * device.multiprocessors),), (256,),
+    device.launch(KERNEL, "channels_last_weights", (min(ceil_div(weight.size, 256), 16 * device.multiprocessors),), (256,),
                   (weight, made, (0, *sizes), taps, apart, int(flip)))
     return made
 
@@ -149,9 +150,9 @@ def strips(device, x, weight, bias, axes, sizes, apart, y, flip):
     rows = rows_of(device, out, y, shape["PACK"])
     if compiled(height, stride, dilation):
         shape |= {"KH": height, "SH": stride}
-    threads = y.size // shape["PACK"] // out * grid.ceil_div(out, rows)
+    threads = y.size // shape["PACK"] // out * ceil_div(out, rows)
     grid.within_int(threads + 256)
-    device.launch(KERNEL, "conv_channels_last", (grid.ceil_div(threads, 256),), (256,), (x, packed, bias, y, (x.shape[0], *sizes, 0), *axes),
+    device.launch(KERNEL, "conv_channels_last", (ceil_div(threads, 256),), (256,), (x, packed, bias, y, (x.shape[0], *sizes, 0), *axes),
                   ROWS=rows, **shape)
 
 
@@ -159,11 +160,11 @@ def phases(device, x, weight, bias, axes, sizes, apart, y):
     packed = packed_weight(device, weight, sizes, math.prod(a[0] for a in axes), apart, flip=False)
     x, y = last(x), last(y)
     shape = lanes(device, sizes, x, y, bias)
-    phases = [grid.ceil_div(a[5], a[1]) for a in axes]   # of the largest phase
+    phases = [ceil_div(a[5], a[1]) for a in axes]   # of the largest phase
     rows = rows_of(device, phases[1], y, shape["PACK"])
-    threads = x.shape[0] * y.shape[-1] // shape["PACK"] * phases[0] * grid.ceil_div(phases[1], rows) * phases[2]
+    threads = x.shape[0] * y.shape[-1] // shape["PACK"] * phases[0] * ceil_div(phases[1], rows) * phases[2]
     grid.within_int(threads + 256)
-    blocks = grid.ceil_div(threads, 256)
+    blocks = ceil_div(threads, 256)
     device.launch(KERNEL, "conv_channels_last_transposed", (blocks * math.prod(a[1] for a in axes),), (256,),
                   (x, packed, bias, y, (x.shape[0], *sizes, blocks), *axes), ROWS=rows, **shape)
 
@@ -180,13 +181,13 @@ def gradient(device, x, dy, axes, sizes, dw):
         sets = taps // (height * columns)
         shape |= {"KH": height, "SH": stride, "COLS": columns}
     else:
-        rows, sets = 1, grid.ceil_div(taps, FEW_TAPS)
+        rows, sets = 1, ceil_div(taps, FEW_TAPS)
     packets = dy.shape[-1] // pack
     across = min(32, 1 << (packets - 1).bit_length())
-    blocks = sets * sizes[0] * grid.ceil_div(packets, across)
-    strips = dy.size // dy.shape[-1] // out * grid.ceil_div(out, rows)
+    blocks = sets * sizes[0] * ceil_div(packets, across)
+    strips = dy.size // dy.shape[-1] // out * ceil_div(out, rows)
     grid.within_int(strips + 256)
-    parts = max(1, min(grid.ceil_div(4 * device.multiprocessors, blocks), strips // (4 * 256 // across)))
+    parts = max(1, min(ceil_div(4 * device.multiprocessors, blocks), strips // (4 * 256 // across)))
     partial = grid.scratch(device, parts * dw.size) if parts > 1 else None
     device.launch(WEIGHT_GRADIENT, "channels_last_gradient", (blocks * parts,), (256,),
                   (x, dy, dw, partial, (x.shape[0], *sizes, parts, sets), across, *axes), ROWS=rows, **shape)

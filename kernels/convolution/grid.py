@@ -4,6 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..grid import accumulated, ceil_div
+
 SUMS = "convolution/sums.cu"
 FEW = 16           # channels times filters of a group, up to which a tile of a product would be mostly empty
 STRIP = 4          # outputs below each other that one thread of conv_direct computes
@@ -13,10 +15,6 @@ TILES = (({"BM": 128, "BN": 128, "BK": 8, "TM": 8, "TN": 8}, 1.0), ({"BM": 64, "
          ({"BM": 32, "BN": 32, "BK": 8, "TM": 4, "TN": 4}, 0.4))
 TENSOR_TILES = (({"BM": 128, "BN": 128, "WM": 64, "WN": 32}, 1.0), ({"BM": 64, "BN": 128, "WM": 32, "WN": 32}, 0.85),
                 ({"BM": 64, "BN": 64, "WM": 32, "WN": 32}, 0.7), ({"BM": 32, "BN": 128, "WM": 32, "WN": 32}, 0.65))
-
-
-def ceil_div(a, b):
-    return -(-a // b)
 
 
 def spatial(shape):
@@ -33,10 +31,6 @@ def axis_sizes(kernel, stride, padding, dilation, inputs, outputs):
 def is_pointwise(axes):
     """Whether every output is made of the one input at its place, and there are as many."""
     return all(a[:3] == (1, 1, 0) and a[4] == a[5] for a in axes)
-
-
-def accumulated(device):
-    return np.dtype(np.float64 if device.real == "f64" else np.float32)
 
 
 def scratch(device, count):
@@ -78,11 +72,6 @@ def fastest(tiles, cost, multiprocessors, m, n, k, sets):
 def add_parts(device, partial, bias, out, parts, plane, channels):
     device.launch(SUMS, "split_sum", (min(ceil_div(out.size, 256), 16 * device.multiprocessors),), (256,),
                   (partial, bias, out, np.int64(out.size), parts, np.int64(plane), channels))
-
-
-def address(array):
-    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
-    return interface["data"][0]
 
 
 def within_int(*counts):

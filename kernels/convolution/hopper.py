@@ -2,8 +2,9 @@
 import itertools
 from typing import NamedTuple
 
-from ...cuda.tensor_map import LARGEST_SHIFT, address, boxable, mappable
-from ..gemm.hopper import DEEP, PATTERN, ROWS, THREADS, asked_for, blocks_of, has_wgmma
+from ...cuda.tensor_map import LARGEST_SHIFT, boxable, mappable
+from ..gemm.hopper import DEEP, PATTERN, ROWS, THREADS, asked_for, has_wgmma
+from ..grid import address, ceil_div
 
 FILE = "convolution/hopper.cu"
 STAGES = {64: 8, 128: 6, 256: 4}   # by the tile's columns
@@ -36,9 +37,9 @@ def phase_line(axis, phase):
     kernel, stride, padding, dilation, _, outputs, every, fall = axis
     reach = phase + padding
     first = next((j for j in range(min(every, kernel)) if (reach - j * dilation) % stride == 0), kernel)
-    taps = blocks_of(kernel - first, every)
+    taps = ceil_div(kernel - first, every)
     base = (reach - first * dilation) // stride - (taps - 1) * fall if taps else 0
-    return Line(base, 1, fall, taps, max(0, blocks_of(outputs - phase, stride)), phase, stride, outputs,
+    return Line(base, 1, fall, taps, max(0, ceil_div(outputs - phase, stride)), phase, stride, outputs,
                 (first + (taps - 1) * every, -every, taps, kernel))
 
 
@@ -55,7 +56,7 @@ def serves(device, x, y, axes, sizes, transposed):
     if not (asked_for() and takes(device, x, axes, sizes, transposed)):
         return False
     channels, filters, groups = sizes
-    tiles = sum(blocks_of(x.shape[0] * h.grid * w.grid, ROWS) for h, w in lines(axes, transposed)) * blocks_of(filters, 128) * groups
+    tiles = sum(ceil_div(x.shape[0] * h.grid * w.grid, ROWS) for h, w in lines(axes, transposed)) * ceil_div(filters, 128) * groups
     return y.size > 0 and 2 * tiles >= device.multiprocessors
 
 
@@ -78,17 +79,17 @@ def conv_hopper(device, x, weight, bias, axes, sizes, apart, y, transposed):
 
 def part(device, x, weight, bias, h, w, sizes, apart, y):
     channels, filters, groups = sizes
-    deep, pixels = blocks_of(channels, DEEP), x.shape[0] * h.grid * w.grid
-    rows = blocks_of(pixels, ROWS) * groups
-    columns = 64 if filters <= 64 else 256 if filters > 128 and rows * blocks_of(filters, 256) >= device.multiprocessors else 128
+    deep, pixels = ceil_div(channels, DEEP), x.shape[0] * h.grid * w.grid
+    rows = ceil_div(pixels, ROWS) * groups
+    columns = 64 if filters <= 64 else 256 if filters > 128 and rows * ceil_div(filters, 256) >= device.multiprocessors else 128
     packed = device.empty((groups, filters, max(1, h.taps * w.taps) * deep * DEEP))
     shape = (groups, filters, channels, deep)
     if h.taps and w.taps:
-        device.launch(FILE, "hopper_weights", (min(blocks_of(packed.size, 256), 16 * device.multiprocessors),), (256,),
+        device.launch(FILE, "hopper_weights", (min(ceil_div(packed.size, 256), 16 * device.multiprocessors),), (256,),
                       (weight, packed, shape, apart, h.chosen, w.chosen))
     lower, upper = zip(h.corners(x.shape[1]), w.corners(x.shape[2]))
     maps = device.im2col_map(x, lower, upper, (h.move, w.move), ROWS, DEEP), device.tensor_map(packed, (columns, DEEP))
     pairs = int(filters % 2 == 0 and address(y) % (2 * y.dtype.itemsize) == 0)
-    device.launch(FILE, f"conv_hopper_{ROWS}x{columns}", (rows * blocks_of(filters, columns),), (THREADS,),
+    device.launch(FILE, f"conv_hopper_{ROWS}x{columns}", (rows * ceil_div(filters, columns),), (THREADS,),
                   (*maps, bias, y, (*shape, pixels, pairs), tuple(h[:8]), tuple(w[:8])),
                   shared=STAGES[columns] * (ROWS + columns) * DEEP * 2 + PATTERN)

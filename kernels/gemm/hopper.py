@@ -2,6 +2,7 @@
 import os
 
 from ...cuda.tensor_map import mappable
+from ..grid import ceil_div
 
 FILE = "gemm/hopper.cu"
 ROWS, DEEP, PATTERN = 128, 64, 1024   # BM, DEEP and PATTERN_BYTES of hopper_tile.cuh
@@ -14,7 +15,7 @@ def serves(device, a, b, c):
     more of the device busy."""
     batch, m, n = c.shape
     return (asked_for() and takes(device, a, b)
-            and 2 * batch * blocks_of(m, ROWS) * blocks_of(n, 128) >= device.multiprocessors)
+            and 2 * batch * ceil_div(m, ROWS) * ceil_div(n, 128) >= device.multiprocessors)
 
 
 def takes(device, a, b):
@@ -33,11 +34,11 @@ def gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, activation, pai
     """C = act(A B + bias) of operands that takes() accepts. activation: tiles.cuh's number; pairs: two neighbours of C are one aligned access."""
     batch, m, n = c.shape
     depth = a.shape[1] if transpose_a else a.shape[2]
-    wide = batch * blocks_of(m, ROWS) * blocks_of(n, 256) >= device.multiprocessors
+    wide = batch * ceil_div(m, ROWS) * ceil_div(n, 256) >= device.multiprocessors
     columns = 256 if wide else 128
     kernel = f"hopper_{ROWS}x{columns}_{'nt'[bool(transpose_a)]}{'nt'[bool(transpose_b)]}"
     maps = operand(device, a, ROWS, transpose_a), operand(device, b, columns, not transpose_b)
-    device.launch(FILE, kernel, (batch * blocks_of(m, ROWS) * blocks_of(n, columns),), (THREADS,),
+    device.launch(FILE, kernel, (batch * ceil_div(m, ROWS) * ceil_div(n, columns),), (THREADS,),
                   (*maps, bias, c, (m, n, depth, int(a.shape[0] > 1), int(b.shape[0] > 1)), (int(pairs), int(activation))),
                   shared=STAGES[columns] * (ROWS + columns) * DEEP * 2 + PATTERN)
 
@@ -45,7 +46,3 @@ def gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, activation, pai
 def operand(device, array, rows, by_rows):
     """The map of an operand: its boxes are 64 values along memory, and as many lines as the tile has rows or, if rows lie along memory, depth."""
     return device.tensor_map(array, (DEEP if by_rows else rows, 64))
-
-
-def blocks_of(n, size):
-    return -(-n // size)

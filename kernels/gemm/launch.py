@@ -6,6 +6,7 @@ float64's, too. Before compute capability 8.0 all is done by the ordinary units.
 import numpy as np
 
 from ...cuda.precision import current as current_precision
+from ..grid import accumulated, address, ceil_div
 from .hopper import gemm_hopper, serves
 
 __all__ = ["gemm", "linear"]
@@ -39,27 +40,14 @@ def product(device, a, b, transpose_a, transpose_b, c, bias):
         gemm_simt(device, a, b, transpose_a, transpose_b, c, bias)
 
 
-def blocks_of(n, size):
-    return -(-n // size)
-
-
-def address(array):
-    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
-    return interface["data"][0]
-
-
 def in_packets(array, size=16):
     """Whether each stored row of a dense array starts at a multiple of `size` bytes and is a multiple of that long."""
     return array.shape[-1] * array.dtype.itemsize % size == 0 and address(array) % size == 0
 
 
-def accumulated(device):
-    return np.dtype(np.float64 if device.real == "f64" else np.float32)
-
-
 def join(device, partial, bias, c, activation=0):
     """C from the sums of the pieces that the reduction was cut into."""
-    blocks = min(blocks_of(c.size, 256), 16 * device.multiprocessors)
+    blocks = min(ceil_div(c.size, 256), 16 * device.multiprocessors)
     device.launch(FILE, "gemm_join", (blocks,), (256,),
                   (partial, bias, c, partial.shape[0], np.int64(c.size), c.shape[-1], activation))
 
@@ -77,7 +65,7 @@ def gemm_simt(device, a, b, transpose_a, transpose_b, c, bias=None):
     if n <= 8 < m:   # few columns are few rows of the transposed product
         a, b, left, right, rows, columns, pitches = b, a, right, left, n, m, (1, n, 1, 0, 0)
     height, width, threads = simt_tile(device, rows, columns, batch)
-    tiles, chains = batch * blocks_of(rows, height) * blocks_of(columns, width), max(1, blocks_of(depth, CHAIN))
+    tiles, chains = batch * ceil_div(rows, height) * ceil_div(columns, width), max(1, ceil_div(depth, CHAIN))
     partial = None
     if chains > 1 and tiles < 2 * device.multiprocessors:
         partial = device.empty((chains, batch, m, n), accumulated(device))
@@ -96,7 +84,7 @@ def simt_tile(device, rows, columns, batch):
     """Height, width and threads: the largest tile that leaves no multiprocessor idle."""
     if rows <= 8:
         return 8, 128, 128
-    if batch * blocks_of(rows, 128) * blocks_of(columns, 128) >= device.multiprocessors:
+    if batch * ceil_div(rows, 128) * ceil_div(columns, 128) >= device.multiprocessors:
         return 128, 128, 256
     return 64, 64, 128
 
@@ -118,9 +106,9 @@ def gemm_tensor(device, a, b, transpose_a, transpose_b, c, precision, bias=None,
         return
     batch, m, n = c.shape
     depth, item = a.shape[1] if transpose_a else a.shape[2], a.dtype.itemsize
-    large = batch * blocks_of(m, 128) * blocks_of(n, 128) >= device.multiprocessors
+    large = batch * ceil_div(m, 128) * ceil_div(n, 128) >= device.multiprocessors
     side, threads, stages = (128, 256, 3) if large else (64, 128, 4)
-    tiles = batch * blocks_of(m, side) * blocks_of(n, side)
+    tiles = batch * ceil_div(m, side) * ceil_div(n, side)
     pieces, each = cut(device, depth, 64 // item, tiles) if transpose_a else (1, max(1, depth))
     partial = device.empty((pieces, batch, m, n), accumulated(device)) if pieces > 1 else None
     shared = stages * (tile_values(side, item, transpose_a) + tile_values(side, item, not transpose_b)) * item
@@ -146,5 +134,5 @@ def tile_values(side, item, by_rows):
 def cut(device, depth, deep, tiles, least=256):
     """How many pieces of the reduction, each of how much (a multiple of `deep`), keep all multiprocessors busy."""
     wanted = max(1, min(2 * device.multiprocessors // tiles, depth // least))
-    each = max(1, blocks_of(blocks_of(depth, wanted), deep) * deep)
-    return max(1, blocks_of(depth, each)), each
+    each = max(1, ceil_div(ceil_div(depth, wanted), deep) * deep)
+    return max(1, ceil_div(depth, each)), each

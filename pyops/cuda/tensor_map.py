@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..kernels.grid import address
+
 TENSOR_MAP = np.dtype([("opaque", np.uint64, 16)])   # hopper.cuh's TensorMap, the driver's CUtensorMap
 ALIGNMENT = 64          # bytes, of the driver's result
 PACKET = 16             # bytes: addresses and strides are multiples of it
@@ -25,11 +27,6 @@ LARGEST_STEP = 8        # from one pixel to the next
 def mappable(array) -> bool:
     """Whether a dense array, no axis of it empty, has address and strides that the accelerator takes."""
     return array.size > 0 and array.shape[-1] * array.dtype.itemsize % PACKET == 0 and address(array) % PACKET == 0
-
-
-def address(array) -> int:
-    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
-    return interface["data"][0]
 
 
 # ---- what a kernel is passed
