@@ -209,7 +209,7 @@ def hopper_convolution(kernels, given, weight, size, attrs, transposed) -> str:
     """What is wrong with one convolution of integers; "" if nothing is."""
     import cupy
 
-    from ..kernels.convolution import channels_last, hopper, launch, reference
+    from ..kernels.convolution import channels_last, grid, hopper, reference
     groups, channels, kernel = attrs["groups"], weight.shape[1], weight.shape[2:]
     filters, taps = weight.shape[0] // groups, kernel[0] * kernel[1]
     sizes, apart = (channels, filters, groups), (filters * channels * taps, channels * taps, taps)
@@ -218,7 +218,7 @@ def hopper_convolution(kernels, given, weight, size, attrs, transposed) -> str:
     x = channels_last.empty(kernels.device, given.shape)
     y = channels_last.empty(kernels.device, (given.shape[0], groups * sizes[1], *size))
     x[...], y[...] = cupy.asarray(given, kernels.dtype), np.nan
-    axes = launch.axis_sizes((1, *kernel), (1, *attrs["stride"]), (0, *attrs["padding"]), (1, *attrs["dilation"]), (1, *given.shape[2:]), (1, *size))
+    axes = grid.axis_sizes((1, *kernel), (1, *attrs["stride"]), (0, *attrs["padding"]), (1, *attrs["dilation"]), (1, *given.shape[2:]), (1, *size))
     if not hopper.takes(kernels.device, channels_last.last(x), axes, sizes, transposed):
         return "is not taken"
     hopper.conv_hopper(kernels.device, channels_last.last(x), cupy.asarray(weight, kernels.dtype), None, axes, sizes, apart, channels_last.last(y), transposed)

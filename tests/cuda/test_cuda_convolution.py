@@ -82,6 +82,6 @@ def test_a_transposed_1x1_filter_whose_output_is_larger():
 
 
 def test_large_problems_get_large_tiles():
-    assert launch.tile("f32", 132, 512, 32 * 28 * 28, 512 * 9, 1) == (TILES["128x128"], 1)
-    assert launch.tile("f32", 132, 512, 49, 512 * 9, 1)[1] > 1
-    assert launch.tile("f64", 132, 512, 32 * 28 * 28, 512 * 9, 1)[0] == TILES["64x128"]
+    assert grid.tile("f32", 132, 512, 32 * 28 * 28, 512 * 9, 1) == (TILES["128x128"], 1)
+    assert grid.tile("f32", 132, 512, 49, 512 * 9, 1)[1] > 1
+    assert grid.tile("f64", 132, 512, 32 * 28 * 28, 512 * 9, 1)[0] == TILES["64x128"]

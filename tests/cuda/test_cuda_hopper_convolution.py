@@ -14,7 +14,7 @@ from pyops.core.backends import BACKENDS
 from pyops.cuda import machine_code, nvrtc
 from pyops.cuda.emulated import EmulatedDevice, KernelFault, fast, profiled
 from pyops.cuda.source import KERNELS, kernel_source
-from pyops.kernels.convolution import channels_last, hopper, launch, reference
+from pyops.kernels.convolution import channels_last, grid, hopper, launch, reference
 
 EMULATED = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
 bf16 = np.dtype(ml_dtypes.bfloat16)
@@ -111,7 +111,7 @@ def test_it_is_reached_through_the_rows(monkeypatch):
 def asked(channels, filters, inputs, kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1, real="bf16", batch=8):
     x = EmulatedDevice("f32").zeros((batch, *inputs, channels * groups), bf16)
     outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1 for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
-    axes = launch.axis_sizes((1,) * (3 - len(kernel)) + kernel, (1,) * (3 - len(kernel)) + stride, (0,) * (3 - len(kernel)) + padding,
+    axes = grid.axis_sizes((1,) * (3 - len(kernel)) + kernel, (1,) * (3 - len(kernel)) + stride, (0,) * (3 - len(kernel)) + padding,
                              (1,) * (3 - len(kernel)) + dilation, (1,) * (3 - len(kernel)) + inputs, (1,) * (3 - len(kernel)) + outputs)
     y = np.lib.stride_tricks.as_strided(x, (batch, *outputs, filters * groups), (0,) * (len(outputs) + 1) + (2,))
     return FakeDevice(real), x, y, axes, (channels, filters, groups), False
