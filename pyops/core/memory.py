@@ -11,7 +11,9 @@ import os
 import numpy as np
 
 from .. import _C
+from .threads import whole_number
 
+MOST = 1 << 62     # bytes
 POOLED = 1 << 16   # elements; what is smaller is served as fast by the allocator of the C library, which keeps it too
 
 
@@ -27,8 +29,8 @@ def empty_cache() -> None:
 
 def set_limit(nbytes: int) -> None:
     """The most bytes that are kept from now on; 0 keeps nothing."""
-    if nbytes < 0:
-        raise ValueError(f"memory.set_limit: nbytes={nbytes} must not be negative")
+    if not isinstance(nbytes, int) or not 0 <= nbytes <= MOST:
+        raise ValueError(f"memory.set_limit: nbytes={repr(nbytes)[:40]} must be a whole number of bytes, at most {MOST}, and not negative")
     _C.pool_limit(nbytes)
 
 
@@ -40,9 +42,10 @@ def state() -> dict[str, int]:
 def _from_environment():
     value = os.environ.get("PYOPS_POOL_BYTES")
     if value:
-        if not value.isdigit():
-            raise ValueError(f"PYOPS_POOL_BYTES={value!r} must be a whole number of bytes")
-        set_limit(int(value))
+        limit = whole_number(value, MOST)
+        if limit is None:
+            raise ValueError(f"PYOPS_POOL_BYTES={value[:80]!r} must be a whole number of bytes")
+        set_limit(limit)
 
 
 _from_environment()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from .. import _C
 
+MOST = 4096   # threads; more than machines have
+
 
 def cgroup_quota() -> float | None:
     """CPUs that the container's quota allows (cgroup v2 cpu.max, v1 cfs_quota_us), or None where there is no limit."""
@@ -40,14 +42,20 @@ def affinity() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
+def whole_number(text: str, most: int) -> int | None:
+    """The number that ASCII digits name, if it is at most `most`: int() takes other digits, signs, white space and underscores, too."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= most else None
+
+
 def default_threads() -> tuple[int, str]:
     """The number of threads to start with, and the reason in words."""
     for name in ("PYOPS_NUM_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(name, "").split(",")[0]
         if value:
-            if not value.isdigit() or int(value) < 1:
-                raise ValueError(f"{name}={os.environ[name]!r} must be a positive integer")
-            return int(value), name
+            count = whole_number(value.strip(), MOST)
+            if not count:
+                raise ValueError(f"{name}={os.environ[name][:80]!r} must be a positive integer, at most {MOST}")
+            return count, name
     limits = {"CPU affinity": len(affinity())}
     if physical_cores():
         limits["physical cores"] = physical_cores()
@@ -59,8 +67,8 @@ def default_threads() -> tuple[int, str]:
 
 def set_num_threads(n: int) -> None:
     """Kernels called from now on use at most `n` threads. Results do not depend on it."""
-    if not isinstance(n, int) or n < 1:
-        raise ValueError(f"set_num_threads: n must be a positive integer, got {n!r}")
+    if not isinstance(n, int) or not 1 <= n <= MOST:
+        raise ValueError(f"set_num_threads: n must be a positive integer, at most {MOST}, got {repr(n)[:40]}")
     _C.set_num_threads(n)
 
 

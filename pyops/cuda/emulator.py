@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import cache
 from .kernel_names import kernels_of, with_dynamic_shared
 from .source import PACKAGE, ROOT, Source
 
@@ -58,9 +59,7 @@ def missing() -> str:
 
 
 def cache_folder() -> Path:
-    folder = Path(os.environ.get("PYOPS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyops") / "emulator"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return cache.folder("emulator")
 
 
 def command(arguments) -> str:
@@ -82,10 +81,11 @@ def runtime() -> Path:
     key = digest(*(p.read_bytes() for p in files), *flags, compiler())
     library = cache_folder() / f"runtime-{key[:16]}.so"
     with _building:   # kernels are compiled from several threads
-        if not library.exists():
-            made = library.with_suffix(f".{os.getpid()}.tmp")
-            command([compiler(), *flags, "-shared", *(str(p) for p in files if p.suffix == ".cpp"), "-o", str(made), f"-Wl,-soname,{SONAME}"])
-            os.replace(made, library)
+        if not cache.is_whole(library):
+            with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+                made = Path(folder) / "runtime.so"
+                command([compiler(), *flags, "-shared", *(str(p) for p in files if p.suffix == ".cpp"), "-o", str(made), f"-Wl,-soname,{SONAME}"])
+                cache.keep(library, made.read_bytes())
     return library
 
 
@@ -231,7 +231,7 @@ def build(source: Source, checked: bool) -> Path:
              "-include", str(FOLDER / "include" / "cuemu.h")]
     key = digest(headers_digest(), source.digest, compiler(), *flags)
     library = cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{key[:24]}.so"
-    if library.exists():
+    if cache.is_whole(library):
         return library
     names = kernels_of(source.text)
     if not names:
@@ -243,7 +243,7 @@ def build(source: Source, checked: bool) -> Path:
         cpp.write_text(text)
         command([compiler(), *flags, str(cpp), "-o", str(obj)])
         command([compiler(), "-shared", *more_flags(checked), str(obj), "-o", str(made), str(runtime()), "-Wl,-z,defs"])
-        os.replace(made, library)
+        cache.keep(library, made.read_bytes())
     return library
 
 

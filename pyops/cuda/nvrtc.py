@@ -4,13 +4,13 @@ Needs the packages cuda-bindings, nvidia-cuda-nvrtc and nvidia-cuda-runtime (the
 """
 from __future__ import annotations
 
-import os
+import hashlib
 import re
-import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..files import cache
 from .emulator import cache_folder
 from .source import Source
 
@@ -62,14 +62,17 @@ def compile_cubin(source: Source, arch: str) -> tuple[bytes, str]:
     """Machine code of `source` for `arch` ("sm_90"), and the log with each kernel's resources. Kept in the user's cache folder."""
     cubin = cubin_path(source, arch)
     log = cubin.with_suffix(".log")
-    if cubin.exists() and log.exists():
-        return cubin.read_bytes(), log.read_text()
+    code, told = cache.read(cubin, plain=True), cache.read(log)   # a driver may want the cubin as it is: its digest begins the log
+    if code is not None and told is not None and told.startswith(digest_line(code)):
+        return code, told[len(digest_line(code)):].decode()
     code, text = _compile(source, arch)
-    for path, content in ((log, text.encode()), (cubin, code)):   # others may look for them meanwhile
-        part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-        part.write_bytes(content)
-        part.replace(path)
+    cache.keep(cubin, code, plain=True)
+    cache.keep(log, digest_line(code) + text.encode())
     return code, text
+
+
+def digest_line(code: bytes) -> bytes:
+    return hashlib.sha256(code).hexdigest().encode() + b"\n"
 
 
 def _compile(source, arch):

@@ -5,65 +5,24 @@ replaces all of it, and no crash can leave weights of one step beside the optimi
 """
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from . import whole
 
 RESUMING = "@"
 
 
 def save(path, state: Mapping[str, np.ndarray], metadata: Mapping[str, object]) -> None:
-    """Writes beside `path`, syncs, renames, syncs the folder: a crash, kill -9 or loss of power leaves the old file or the new one whole.
-
-    What a killed process left beside `path` is removed.
-    """
+    """Writes the file so that a crash, kill -9, loss of power or another process that writes it leaves one of them whole (files/whole.py)."""
     from safetensors.numpy import save as as_bytes
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            file.write(as_bytes({k: np.ascontiguousarray(v).reshape(v.shape) for k, v in state.items()},
-                                {k: str(v) for k, v in metadata.items()}))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        sync_folder(path.parent)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename within `folder` survive a loss of power, where the system can open folders (Windows cannot, and needs not)."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove_leftovers(path: Path) -> None:
-    """Removes half-written files for `path` whose process no longer runs."""
-    for beside in path.parent.glob(f".{path.name}.*"):
-        pid = beside.name.rpartition(".")[2]
-        if pid.isdigit() and not running(int(pid)):
-            beside.unlink(missing_ok=True)
-
-
-def running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass   # there, but another user's
-    return True
+    content = as_bytes({k: np.ascontiguousarray(v).reshape(v.shape) for k, v in state.items()}, {k: str(v) for k, v in metadata.items()})
+    with whole.writing(path) as file:
+        file.write(content)
 
 
 def load(path, resuming: bool = False) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -5,6 +5,8 @@ transforms of input and output and with (m + 2)^2 / 9 times the weights, which a
 """
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from . import costs, packing
@@ -40,13 +42,22 @@ def choose(node: Node, options, total_weights: int) -> tuple[str, str]:
 
 def forced_algorithm(node: Node, force: str) -> str | None:
     """From "winograd4" or "layer1.0.conv1=direct,..."."""
+    return next((algorithm for name, algorithm in entries(force) if name in ("", "*", node.module, node.output.name)), None)
+
+
+ALGORITHMS = ("direct", "winograd2", "winograd4", "winograd6")
+
+
+@lru_cache
+def entries(force: str) -> tuple[tuple[str, str], ...]:
+    """(name, algorithm) of each entry. ValueError for what is no list of such."""
+    found = []
     for entry in filter(None, force.split(",")):
-        name, _, algorithm = entry.rpartition("=")
-        if algorithm not in ("direct", "winograd2", "winograd4", "winograd6"):
-            raise ValueError(f"PYOPS_FORCE_ALGO: {algorithm!r} in {force!r} is not one of direct, winograd2, winograd4, winograd6")
-        if name in ("", "*", node.module, node.output.name):
-            return algorithm
-    return None
+        name, equals, algorithm = entry.rpartition("=")
+        if algorithm not in ALGORITHMS or (equals and not name):
+            raise ValueError(f"PYOPS_FORCE_ALGO: {entry!r} in {force!r} must be one of {', '.join(ALGORITHMS)}, alone or after a layer's name and =")
+        found.append((name, algorithm))
+    return tuple(found)
 
 
 def winograd_can(node: Node) -> bool:

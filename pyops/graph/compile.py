@@ -63,6 +63,7 @@ def compile(model: Callable, example_inputs, precision: str = "default", threads
     if isa not in ISAS:   # the reference has no kernels; CUDA's are no program's
         raise ValueError(f"compile: backend {isa!r} runs no programs; they run on {', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
     options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""))
+    choose.entries(options.force)   # refused even where there is no convolution
     again = (lambda shapes: compile(model, tuple(np.zeros(s, d) for s, d in shapes), precision, threads)) if dynamic_batch else None
     function = as_function(model, inputs[:own])   # `again` asks anew: an exported graph is of one shape
     if kept:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from ..files import whole
 from ..machine import cpu_model
 
 
@@ -23,6 +24,7 @@ class Costs:
 
 
 TILES = (2, 4, 6)
+LARGEST = 1 << 20   # bytes of a file of costs
 ZEN4 = Costs(threads=2, direct=0.285, winograd=0.285, transform=(40, 112, 232), cache=0.0085, memory=0.027, kept=16 << 20)
 # Half the lanes, twice the time; a build without vector instructions is not worth a guess of its own.
 DEFAULT = {"avx512": ZEN4, "avx2": replace(ZEN4, direct=0.57, winograd=0.57, transform=(80, 224, 464))}
@@ -32,24 +34,44 @@ DEFAULT = {"avx512": ZEN4, "avx2": replace(ZEN4, direct=0.57, winograd=0.57, tra
 def of(isa: str) -> Costs:
     """Of an instruction set: those that `pyops tune` left for this CPU, else the default ones. ValueError for a file that is no such thing."""
     place = file()
-    if place.exists():
-        try:
-            content = json.loads(place.read_text())
-            if content["cpu"] == cpu_model() and isa in content["costs"]:
-                values = content["costs"][isa]
-                return Costs(**{**values, "transform": tuple(map(float, values["transform"]))})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{place} does not hold costs as pyops tune writes them ({type(error).__name__}: {error}); remove it or tune again") from error
+    try:
+        if not place.exists():
+            return DEFAULT.get(isa, DEFAULT["avx2"])
+        if not place.is_file() or place.stat().st_size > LARGEST:
+            raise ValueError("it is no file of some hundred bytes")
+        content = json.loads(place.read_text())
+        if content["cpu"] == cpu_model() and isa in content["costs"]:
+            return checked(content["costs"][isa])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{place} does not hold costs as pyops tune writes them ({type(error).__name__}: {error}); remove it or tune again") from error
     return DEFAULT.get(isa, DEFAULT["avx2"])
+
+
+def checked(values: dict) -> Costs:
+    """The costs in a file: times that are positive and finite (transforms and cache may be free), whole threads and bytes."""
+    found = Costs(**values)
+    free = {"transform": found.transform, "cache": [found.cache], "memory": [found.memory]}
+    times = {"direct": [found.direct], "winograd": [found.winograd], **free}
+    for name, numbers in times.items():
+        if not isinstance(numbers, (list, tuple)) or len(numbers) != (len(TILES) if name == "transform" else 1):
+            raise ValueError(f"{name} must be {len(TILES)} numbers, is {numbers!r}")
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < 1e12 or (number == 0 and name not in free):
+                raise ValueError(f"{name} must be a time in nanoseconds, is {number!r}")
+    for name, least in (("threads", 1), ("kept", 0)):
+        number = getattr(found, name)
+        if type(number) is not int or not least <= number < 1 << 48:
+            raise ValueError(f"{name} must be a whole number of at least {least}, is {number!r}")
+    return replace(found, transform=tuple(map(float, found.transform)))
 
 
 def keep(measured: dict[str, Costs]) -> Path:
     """Writes the costs of instruction sets where `of` finds them."""
     place = file()
     place.parent.mkdir(parents=True, exist_ok=True)
-    half = place.with_suffix(".part")
-    half.write_text(json.dumps({"cpu": cpu_model(), "costs": {isa: asdict(costs) for isa, costs in measured.items()}}, indent=1))
-    half.replace(place)
+    text = json.dumps({"cpu": cpu_model(), "costs": {isa: asdict(costs) for isa, costs in measured.items()}}, indent=1)
+    with whole.writing(place) as out:
+        out.write(text.encode())
     of.cache_clear()
     return place
 

@@ -46,7 +46,7 @@ def _parse(file, path):
     if len(data) != wanted:
         found = f"there are {len(data)}" if len(data) < wanted else "there are more"
         raise ValueError(f"{path}: {'truncated' if len(data) < wanted else 'damaged'}: shape {shape} of {dtype.name} needs {wanted} bytes, {found}")
-    return np.frombuffer(bytes(data), dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
 def _read_up_to(file, count):

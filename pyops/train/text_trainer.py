@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from ..files import whole
 from ..models.sequence.recurrent import detached
 from ..optim import Adam, CosineAnnealingLR, RMSprop, clip_grad_norm_
 from ..text import Characters
@@ -85,11 +87,16 @@ class TextTrainer:
         return -(-((len(self.numbers) - 1) // self.batch) // self.seq_length)
 
     def fit(self) -> Progress | None:
-        """Trains; returns what was last written, None if nothing was."""
-        try:
-            self._run()
-        except KeyboardInterrupt:
-            self.interrupted = True
+        """Trains; returns what was last written, None if nothing was. Warns where another training is at work in the same folder."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        with whole.alone(self.out) as alone:
+            if not alone:
+                warnings.warn(f"TextTrainer: another training is at work in {self.out}; each replaces the files of the other. Give one another folder.",
+                              stacklevel=2)
+            try:
+                self._run()
+            except KeyboardInterrupt:
+                self.interrupted = True
         return self.written
 
     def _run(self):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import random
+from ..files import whole
 from ..models.classification.classifier import Classifier
 from ..models.recipe import describe
 from ..optim import AdamW, Optimizer, OneCycleLR, ReduceLROnPlateau, clip_grad_norm_
@@ -177,7 +178,19 @@ class Trainer:
     # ---- the loop
 
     def fit(self, resume: bool = False) -> list[Epoch]:
-        """Trains up to `epochs` epochs, with resume from the checkpoint where there is one. Returns the history."""
+        """Trains up to `epochs` epochs, with resume from the checkpoint where there is one. Returns the history.
+
+        Warns where another training, of this process or any that shares the file system, is at work in the same folder: both go on, and
+        each file there is then of the one that wrote it last.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        with whole.alone(self.out) as alone:
+            if not alone:
+                warnings.warn(f"Trainer: another training is at work in {self.out}; each replaces the files of the other. Give one another folder.",
+                              stacklevel=2)
+            return self._fit(resume)
+
+    def _fit(self, resume: bool) -> list[Epoch]:
         if resume and self.checkpoint.is_file():
             self.restore()
         try:
