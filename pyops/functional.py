@@ -1,50 +1,198 @@
 """Public ops on NumPy arrays, Tensors and DLPack exporters, with torch.nn.functional's names, argument order and defaults.
 
-The result is of the first argument's kind. Every function also takes `out=`, a writable contiguous array for the result,
-unless that is a view.
+The result is a Tensor where an argument is one, else of the first argument's kind. Every function also takes `out=`, a writable contiguous
+array for the result, unless that is a view; `axis=` and `keepdims=` say the same as `dim=` and `keepdim=`.
 Functions that torch keeps in its top-level namespace (add, matmul, cat, sum, ...) are here too.
 """
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
+from typing import Any
 
-from .ops.layer_norm import *  # noqa: F401,F403
-from .ops.batch_norm import *  # noqa: F401,F403
-from .ops.group_norm import *  # noqa: F401,F403
-from .ops.local_response_norm import *  # noqa: F401,F403
-from .ops.softmax import *  # noqa: F401,F403
-from .ops.dropout import *  # noqa: F401,F403
-from .ops.attention import *  # noqa: F401,F403
-from .ops.convolution import *  # noqa: F401,F403
-from .ops.elementwise import *  # noqa: F401,F403
-from .ops.activation import *  # noqa: F401,F403
-from .ops.reduction import *  # noqa: F401,F403
-from .ops.shape import *  # noqa: F401,F403
-from .ops.matmul import *  # noqa: F401,F403
-from .ops.im2col import *  # noqa: F401,F403
-from .ops.pad import *  # noqa: F401,F403
-from .ops.loss import *  # noqa: F401,F403
-from .ops.interpolate import *  # noqa: F401,F403
-from .ops.pooling import *  # noqa: F401,F403
-from .ops.pointwise_loss import *  # noqa: F401,F403
-from .ops.embedding import *  # noqa: F401,F403
-from .ops.rbf import *  # noqa: F401,F403
-from .ops.pixel_shuffle import *  # noqa: F401,F403
-from .ops.recurrent import *  # noqa: F401,F403
-from .ops.recurrent_cells import *  # noqa: F401,F403
+from .ops.activation import (
+    celu,
+    elu,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    logsigmoid,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    scaled_tanh,
+    selu,
+    silu,
+    softplus,
+    softsign,
+    threshold,
+)
+from .ops.attention import scaled_dot_product_attention
+from .ops.batch_norm import batch_norm
+from .ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .ops.dropout import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+    stochastic_depth,
+)
+from .ops.elementwise import (
+    abs,
+    add,
+    clamp,
+    div,
+    erf,
+    exp,
+    expm1,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    reciprocal,
+    rsqrt,
+    sigmoid,
+    sqrt,
+    square,
+    sub,
+    tanh,
+    where,
+)
+from .ops.embedding import embedding, one_hot
+from .ops.explain import explained
+from .ops.group_norm import group_norm, instance_norm
+from .ops.im2col import fold, unfold
+from .ops.interpolate import interpolate, upsample
+from .ops.layer_norm import layer_norm, rms_norm
+from .ops.local_response_norm import local_response_norm
+from .ops.loss import cross_entropy, nll_loss
+from .ops.matmul import bmm, linear, matmul
+from .ops.pad import pad
+from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from .ops.pointwise_loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    poisson_nll_loss,
+    sigmoid_focal_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+)
+from .ops.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    global_avg_pool,
+    global_max_pool,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
+from .ops.rbf import lenet5_loss, squared_euclidean
+from .ops.recurrent import gru, lstm, rnn
+from .ops.recurrent_cells import gru_cell, lstm_cell, rnn_cell
+from .ops.reduction import Extreme as Extreme
+from .ops.reduction import (
+    amax,
+    amin,
+    argmax,
+    argmin,
+    logsumexp,
+    max,
+    mean,
+    min,
+    norm,
+    prod,
+    std,
+    sum,
+    var,
+    vector_norm,
+)
+from .ops.shape import (
+    broadcast_to,
+    cat,
+    chunk,
+    flatten,
+    flip,
+    getitem,
+    movedim,
+    narrow,
+    permute,
+    reshape,
+    select,
+    split,
+    squeeze,
+    stack,
+    transpose,
+    unbind,
+    unflatten,
+    unsqueeze,
+)
+from .ops.softmax import log_softmax, softmax, softmin
+
+__all__ = [
+    "abs", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+    "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "alpha_dropout", "amax", "amin", "argmax", "argmin",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "bmm", "broadcast_to", "cat", "celu", "chunk", "clamp", "conv1d",
+    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "div",
+    "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "erf", "exp", "expm1",
+    "feature_alpha_dropout", "flatten", "flip", "fold", "gaussian_nll_loss", "gelu", "getitem",
+    "global_avg_pool", "global_max_pool", "group_norm", "gru", "gru_cell", "hardsigmoid", "hardswish",
+    "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss",
+    "layer_norm", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log", "log1p",
+    "log_softmax", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell",
+    "margin_ranking_loss", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
+    "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss",
+    "mul", "narrow", "neg", "nll_loss", "norm", "one_hot", "pad", "permute", "pixel_shuffle",
+    "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod", "reciprocal", "relu", "relu6", "reshape",
+    "rms_norm", "rnn", "rnn_cell", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "select", "selu",
+    "sigmoid", "sigmoid_focal_loss", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
+    "softplus", "softsign", "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std",
+    "stochastic_depth", "sub", "sum", "tanh", "threshold", "transpose", "unbind", "unflatten", "unfold",
+    "unsqueeze", "upsample", "var", "vector_norm", "where",
+]
 
 
-def _named(function):
-    """`function`, but something that is no array gets an error that says so and names the op, not an AttributeError from within."""
+def _named(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, whose errors name it and the argument that is wrong, whichever row found it."""
     @functools.wraps(function)
-    def public(*args, **kwargs):
+    def public(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except AttributeError as error:
-            if not hasattr(error.obj, "shape") and any(error.obj is v for v in (*args, *kwargs.values())):
-                raise TypeError(f"{function.__name__}: needs an array, a Tensor or a DLPack exporter, got {type(error.obj).__name__}") from None
-            raise
+        except (AttributeError, TypeError, ValueError) as error:
+            better = explained(function, args, kwargs, error)
+            if better is None:
+                raise
+            raise better from None
     public.__module__ = __name__
     return public
 
 
-__all__ = sorted(name for name, value in globals().items() if callable(value) and getattr(value, "__module__", "").startswith("pyops.ops."))
 globals().update({name: _named(globals()[name]) for name in __all__})

@@ -32,6 +32,14 @@ def viewed(value):
     return _device.viewed(value)
 
 
+class InputError(TypeError):
+    """An input that no kernel takes; `value` is the input."""
+
+    def __init__(self, text: str, value=None):
+        super().__init__(text)
+        self.value = value
+
+
 def call(op, inputs, attrs, out=None):
     takers = [type(v) for v in inputs if hasattr(type(v), "__pyops_call__")]
     if takers:
@@ -71,15 +79,20 @@ def describe(value):
 
 def as_array(op, position, value):
     if isinstance(value, np.ndarray):
+        if isinstance(value, np.ma.MaskedArray):
+            raise InputError(f"{op.name}: input {position} is a masked array, whose mask would be lost; give .filled(value)", value)
         return np.asarray(value)
     if isinstance(value, np.generic):
         return np.asarray(value)
     if hasattr(value, "__dlpack__"):
+        if getattr(value, "requires_grad", False):
+            raise InputError(f"{op.name}: input {position} requires a gradient in {type(value).__module__.partition('.')[0]}, which would be lost; "
+                             f"the ops of torch.ops.pyops (import pyops.torch) keep it, or detach it", value)
         try:
             return np.from_dlpack(value)
         except (BufferError, RuntimeError, TypeError) as why:
-            raise TypeError(f"{op.name}: input {position} ({type(value).__name__}) cannot be viewed through DLPack: {why}") from why
-    raise TypeError(f"{op.name}: input {position} must be an array, a Tensor or a DLPack exporter, got {type(value).__name__}")
+            raise InputError(f"{op.name}: input {position} ({type(value).__name__}) cannot be viewed through DLPack: {why}", value) from why
+    raise InputError(f"{op.name}: input {position} must be an array, a Tensor or a DLPack exporter, got {type(value).__name__}", value)
 
 
 def ready(op, inputs):
@@ -90,7 +103,7 @@ def ready(op, inputs):
         if value is None and kind in "oj":
             arrays.append(None)
             continue
-        arrays.append(ready_one(op, position, as_array(op, position, value), kind))
+        arrays.append(ready_one(op, position, as_array(op, position, value), kind, value))
     reals = {a.dtype for a, kind in zip(arrays, kinds) if a is not None and kind in "ro"}
     if len(reals) > 1:
         raise TypeError(f"{op.name}: inputs must share one dtype, got " + ", ".join(describe(a) for a in arrays if a is not None)
@@ -98,15 +111,15 @@ def ready(op, inputs):
     return tuple(arrays)
 
 
-def ready_one(op, position, array, kind):
+def ready_one(op, position, array, kind, value=None):
     if kind in "ij":
         if array.dtype.kind not in "iu":
-            raise TypeError(f"{op.name}: input {position} must be an integer array, got {describe(array)}")
+            raise InputError(f"{op.name}: input {position} must be an integer array, got {describe(array)}", value)
         if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
             raise ValueError(f"{op.name}: input {position} has values beyond int64")
         return np.require(array, np.int64, "CA")
     if array.dtype.newbyteorder("=") not in REALS:
-        raise TypeError(f"{op.name}: input {position} must be float32 or float64, got {describe(array)}; convert it with .astype")
+        raise InputError(f"{op.name}: input {position} must be float32 or float64, got {describe(array)}; convert it with .astype", value)
     return np.require(array, array.dtype.newbyteorder("="), "CA")
 
 

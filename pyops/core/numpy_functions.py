@@ -223,7 +223,7 @@ def _padded(array: Any, pad_width: Any, mode: str = "constant", constant_values:
         raise TypeError(f"numpy.pad of a Tensor: mode is one of {', '.join(modes)} with a number for constant_values, got {mode!r}")
     widths = np.broadcast_to(np.asarray(pad_width), (len(array.shape), 2)).tolist()
     if mode != "constant":
-        places = np.pad(np.arange(math.prod(array.shape)).reshape(array.shape), widths, mode)   # type: ignore[arg-type, call-overload]
+        places = np.pad(np.arange(math.prod(array.shape)).reshape(array.shape), widths, mode)   # type: ignore[call-overload]
         return F.getitem(F.reshape(array, (-1,)), places)
     return F.pad(array, [n for pair in widths[::-1] for n in pair], "constant", float(constant_values))
 

@@ -63,9 +63,9 @@ class OnTape:
 class Node:
     """One recorded call. `inputs` are as they were given; `outputs` are arrays; `made` is the count of changes in place at the time."""
     op: Any
-    inputs: tuple
-    attrs: dict
-    outputs: tuple
+    inputs: tuple[Any, ...]
+    attrs: dict[str, Any]
+    outputs: tuple[Any, ...]
     made: int
 
     def __repr__(self) -> str:
@@ -83,10 +83,10 @@ class Context:
     g: gradient of the first output; grads: of each output, None where nothing depends on it; inputs, outputs: of the call;
     attrs: its attributes; needs: per input, whether its gradient is wanted.
     """
-    grads: tuple
-    inputs: tuple
-    outputs: tuple
-    attrs: dict
+    grads: tuple[Any, ...]
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+    attrs: dict[str, Any]
     needs: tuple[bool, ...]
 
     @property
@@ -94,14 +94,14 @@ class Context:
         return self.grads[0]
 
 
-def per_input(*rules: Callable | None) -> Callable:
+def per_input(*rules: Callable[..., Any] | None) -> Callable[..., Any]:
     """A gradient rule from one line an input: rule(g, ctx) -> gradient, or None where there is none. Unwanted ones are not run."""
-    def gradient(ctx: Context) -> tuple:
+    def gradient(ctx: Context) -> tuple[Any, ...]:
         return tuple(rule(ctx.g, ctx) if rule and need else None for rule, need in zip(rules, ctx.needs))
     return gradient
 
 
-def record(op: Any, inputs: tuple, attrs: dict, kind: type) -> Any:
+def record(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any], kind: type) -> Any:
     """op(*inputs) on the arrays of `inputs`, wrapped as `kind`, and on the tape where an input requires a gradient."""
     arrays = tuple([v.data if isinstance(v, OnTape) else v for v in inputs])
     result = op(*arrays, **attrs)
@@ -157,7 +157,7 @@ def _seed(root: OnTape, gradient: Any) -> Any:
 def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool, kind: type) -> dict[Any, Any]:
     """Leaf -> gradient of the sum of roots weighted by seeds; as Tensors of `kind` under create_graph."""
     leaves: dict[Any, Any] = {}
-    pending: dict[int, list] = {}
+    pending: dict[int, list[Any]] = {}
 
     def give(tensor: OnTape, g: Any) -> None:
         if tensor.node is None:
@@ -181,7 +181,7 @@ def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool,
     return leaves
 
 
-def _apply(node: Node, grads: list, needs: tuple[bool, ...], create_graph: bool, kind: type) -> Sequence[Any]:
+def _apply(node: Node, grads: list[Any], needs: tuple[bool, ...], create_graph: bool, kind: type) -> Any:
     if node.op.gradient is None:
         raise ValueError(f"backward: {node.op.name} has no gradient rule, so nothing can be differentiated through it (a second derivative?)")
     for i, value in enumerate(node.inputs):

@@ -15,8 +15,8 @@ Rules that hold for all of them:
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -29,16 +29,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .. import functional as F
-    from ..ops.reduction import Extreme
+    from ..ops import cast as casts
 else:
     F = Late("pyops.functional")
-
-_cast = Late("pyops.ops.cast")
+    casts = Late("pyops.ops.cast")
 
 __all__ = ["Context", "Node", "Size", "Tensor", "grad", "no_grad", "per_input", "recording"]
 
 # Within the class these names are methods
-_bool, _float, _int = builtins.bool, builtins.float, builtins.int
+_bool: TypeAlias = builtins.bool
+_float: TypeAlias = builtins.float
+_int: TypeAlias = builtins.int
 
 
 class Size(int):
@@ -229,7 +230,7 @@ class Tensor(tape.OnTape):
 
     def clone(self) -> Tensor:
         """A copy, through which gradients flow."""
-        return _cast.cast(self, self.dtype, copy=True)
+        return casts.cast(self, self.dtype, copy=True)
 
     def copy(self) -> Tensor:
         """As clone, NumPy's name."""
@@ -240,7 +241,7 @@ class Tensor(tape.OnTape):
 
     def astype(self, dtype: DType, copy: _bool = True) -> Tensor:
         """The numbers in another type; between float types gradients flow. copy=False: itself where nothing changes."""
-        return _cast.cast(self, np.dtype(dtype), copy)
+        return casts.cast(self, np.dtype(dtype), copy)
 
     def to(self, *where: Any, dtype: DType = None, device: Any = None, **_: Any) -> Tensor:
         """To a dtype, to that of another Tensor, or to "cpu", where it is; itself where nothing changes. ValueError for other devices."""
@@ -350,28 +351,28 @@ class Tensor(tape.OnTape):
     # no rows: numpy_functions decides whether NumPy may compute them
 
     def __floordiv__(self, other: Operand) -> Any:
-        return np.floor_divide(self, other)
+        return _numpy(np.floor_divide, self, other)
 
     def __rfloordiv__(self, other: Operand) -> Any:
-        return np.floor_divide(other, self)
+        return _numpy(np.floor_divide, other, self)
 
     def __mod__(self, other: Operand) -> Any:
-        return np.remainder(self, other)
+        return _numpy(np.remainder, self, other)
 
     def __rmod__(self, other: Operand) -> Any:
-        return np.remainder(other, self)
+        return _numpy(np.remainder, other, self)
 
     def __and__(self, other: Operand) -> Array:
-        return np.bitwise_and(self.data, _data(other))
+        return _compared(np.bitwise_and, self, other)
 
     def __or__(self, other: Operand) -> Array:
-        return np.bitwise_or(self.data, _data(other))
+        return _compared(np.bitwise_or, self, other)
 
     def __xor__(self, other: Operand) -> Array:
-        return np.bitwise_xor(self.data, _data(other))
+        return _compared(np.bitwise_xor, self, other)
 
     def __invert__(self) -> Array:
-        return np.invert(self.data)
+        return ~self.data
 
     # ---- comparisons: boolean arrays
 
@@ -500,7 +501,7 @@ class Tensor(tape.OnTape):
 
     def masked_fill(self, mask: Arrays, value: Operand) -> Tensor:
         """value where mask is true, else self."""
-        return F.where(mask, value, self)
+        return F.where(mask, value, self)   # type: ignore[return-value]   # an Exporter beside a Tensor
 
     def relu(self) -> Tensor:
         return F.relu(self)
@@ -527,7 +528,7 @@ class Tensor(tape.OnTape):
 
     def dot(self, other: Arrays) -> Any:
         """NumPy's dot: of two vectors their inner product, as torch's."""
-        return np.dot(self, other)
+        return numpy_functions.function(np.dot, (self, other), {})
 
     # ---- reductions
 
@@ -561,10 +562,30 @@ class Tensor(tape.OnTape):
     def argmin(self, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool | None = None) -> Tensor:
         return F.argmin(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def max(self, dim: Arrays | _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool | None = None) -> Any:
+    @overload
+    def max(self, dim: None = None, keepdim: _bool = False, *, axis: None = None, keepdims: _bool | None = None) -> Tensor: ...
+    @overload
+    def max(self, dim: Arrays) -> Tensor: ...
+    @overload
+    def max(self, dim: _int, keepdim: _bool = False, *, keepdims: _bool | None = None) -> F.Extreme[Tensor]: ...
+    @overload
+    def max(self, *, axis: _int, keepdim: _bool = False, keepdims: _bool | None = None) -> F.Extreme[Tensor]: ...
+
+    def max(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Any:
+        """Of all; of two, elementwise; or (values, indices) along one axis, as torch. amax and np.max give values alone."""
         return F.max(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def min(self, dim: Arrays | _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool | None = None) -> Any:
+    @overload
+    def min(self, dim: None = None, keepdim: _bool = False, *, axis: None = None, keepdims: _bool | None = None) -> Tensor: ...
+    @overload
+    def min(self, dim: Arrays) -> Tensor: ...
+    @overload
+    def min(self, dim: _int, keepdim: _bool = False, *, keepdims: _bool | None = None) -> F.Extreme[Tensor]: ...
+    @overload
+    def min(self, *, axis: _int, keepdim: _bool = False, keepdims: _bool | None = None) -> F.Extreme[Tensor]: ...
+
+    def min(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Any:
+        """Of all; of two, elementwise; or (values, indices) along one axis, as torch. amax and np.max give values alone."""
         return F.min(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
     def norm(self, p: _float | str = "fro", dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
@@ -605,8 +626,8 @@ class Tensor(tape.OnTape):
 
     def transpose(self, *dims: _int | Sequence[_int] | None) -> Tensor:
         """transpose(0, 1), torch's: two axes exchanged. transpose() and transpose((2, 0, 1)), NumPy's: all axes reversed, or in this order."""
-        if len(dims) == 2 and all(hasattr(d, "__index__") for d in dims):
-            return F.transpose(self, *dims)
+        if len(dims) == 2 and isinstance(dims[0], builtins.int) and isinstance(dims[1], builtins.int):
+            return F.transpose(self, dims[0], dims[1])
         if not dims or dims == (None,):
             return self.T
         return F.permute(self, _sizes(dims))
@@ -660,12 +681,13 @@ class Tensor(tape.OnTape):
 
 # ---- what goes in
 
+S = TypeVar("S", bound=Tensor)
 OPERANDS = (tape.OnTape, np.ndarray, np.generic, int, float)
 
 
 def _array_of(data: Any) -> Array:
     """`data` as an array: its own where it has one; Python's numbers in the default types, float32, int64 and bool."""
-    if isinstance(data, tape.OnTape):
+    if isinstance(data, Tensor):
         return data.data
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError("Tensor: a masked array would lose its mask; give .filled(value)")
@@ -708,16 +730,17 @@ def _axes(dim: Any) -> Any:
 
 # ---- operators
 
-def _arithmetic(name: str, ufunc: np.ufunc, a: Any, b: Any, other: Any) -> Any:
+def _arithmetic(name: str, ufunc: np.ufunc, a: Any, b: Any, other: Any) -> Tensor:
     """a op b, one of which is `other`, which may be of a type that no op takes."""
     if not isinstance(other, OPERANDS) and not hasattr(other, "__dlpack__"):
-        return NotImplemented
+        return NotImplemented   # type: ignore[no-any-return]
+    op: Callable[..., Tensor] = getattr(F, name)
     x, y = _kind(a), _kind(b)
     if x == "f" or y == "f" and (isinstance(other, (tape.OnTape, np.ndarray)) or other is not b):
-        return getattr(F, name)(a, b)
+        return op(a, b)
     if "f" not in (x, y) and "c" not in (x, y) and ufunc is not np.divide:
         return Tensor(ufunc(_data(a), _data(b)))
-    return getattr(F, name)(*(v.float() if isinstance(v, Tensor) and v.dtype.kind != "f" else v for v in (a, b)))
+    return op(*(v.float() if isinstance(v, Tensor) and v.dtype.kind != "f" else v for v in (a, b)))
 
 
 def _kind(value: Any) -> str:
@@ -725,10 +748,10 @@ def _kind(value: Any) -> str:
         if isinstance(value, int) else "f"
 
 
-def _in_place(symbol: str, ufunc: np.ufunc, self: Any, other: Any) -> Any:
+def _in_place(symbol: str, ufunc: np.ufunc, self: S, other: Any) -> S:
     """`self op= other`: of a parameter within no_grad() in its memory; otherwise Python computes self = self op other."""
     if self.node is not None or not self.requires_grad:
-        return NotImplemented
+        return NotImplemented   # type: ignore[no-any-return]
     if recording():
         raise RuntimeError(f"{symbol}= on {_brief(self)}, a leaf that requires a gradient, which would no longer be the parameter: "
                            f"update it within pyops.no_grad(), or its .data")
@@ -737,10 +760,16 @@ def _in_place(symbol: str, ufunc: np.ufunc, self: Any, other: Any) -> Any:
     return self
 
 
-def _compared(ufunc: np.ufunc, self: Tensor, other: Any) -> Any:
+def _numpy(ufunc: np.ufunc, *inputs: Any) -> Any:
+    """What NumPy makes of it, or its refusal (numpy_functions)."""
+    return ufunc(*inputs)
+
+
+def _compared(ufunc: np.ufunc, self: Tensor, other: Any) -> Array:
     if not isinstance(other, (*OPERANDS, list, tuple)) and not hasattr(other, "__dlpack__"):
-        return NotImplemented
-    return ufunc(self.numbers(f"the comparison {ufunc.__name__}"), _data(other))
+        return NotImplemented   # type: ignore[no-any-return]
+    found: Array = ufunc(self.numbers(f"the comparison {ufunc.__name__}"), _data(other))
+    return found
 
 
 def _refuse_lost_assignment(self: Tensor, value: Any) -> None:
@@ -769,7 +798,8 @@ def check_device(name: str, device: Any) -> None:
 def dtype_of(name: str, dtype: Any) -> np.dtype[Any]:
     """`dtype` as NumPy's. TypeError for what is none, torch's among them."""
     try:
-        return np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype)
+        return found
     except TypeError:
         raise TypeError(f"{name}: {dtype!r} is no dtype of NumPy's, such as np.float32, and no device") from None
 

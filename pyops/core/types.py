@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,5 +25,7 @@ Number: TypeAlias = Union[float, "np.generic[Any]"]           # a Python int, fl
 Operand: TypeAlias = Union[Arrays, Number]
 Dims: TypeAlias = Union[int, Sequence[int]]                   # one axis or several
 Sizes: TypeAlias = Union[int, Sequence[int]]                  # one number for all spatial axes, or one for each
+OutputSizes: TypeAlias = Union[int, None, Sequence[Union[int, None]]]   # as Sizes; None keeps an axis' size
+Reduction: TypeAlias = Literal["none", "mean", "sum"]
 Index: TypeAlias = Any                                        # int, slice, None, Ellipsis, integer or boolean arrays and lists, or a tuple of these
 DType: TypeAlias = Any                                        # np.float32, "float32", np.dtype(...), float

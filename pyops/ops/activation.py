@@ -12,6 +12,7 @@ import numpy as np
 from .._C import probe
 from ..core.backends import active
 from ..core.registry import Op
+from ..core.types import Arrays
 from ..kernels.activation import reference
 from .broadcast import SUM, plan
 
@@ -72,102 +73,106 @@ SOFTPLUS = row("softplus")
 SOFTSIGN = row("softsign")
 
 
-def relu(input, inplace=False, *, out=None):
+def relu(input: Arrays, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
     """max(x, 0), NaN stays. Any shape, float32 or float64; returns an array like input."""
     return apply(RELU, input, inplace, out)
 
 
-def relu6(input, inplace=False, *, out=None):
+def relu6(input: Arrays, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
     """min(max(x, 0), 6). Any shape; returns an array like input."""
     return apply(HARDTANH, input, inplace, out, low=0.0, high=6.0)
 
 
-def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False, *, out=None):
+def hardtanh(input: Arrays, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False, *,
+             out: Arrays | None = None) -> Arrays:
     """min(max(x, min_val), max_val). Any shape; returns an array like input."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} must not exceed max_val {max_val}")
     return apply(HARDTANH, input, inplace, out, low=float(min_val), high=float(max_val))
 
 
-def threshold(input, threshold, value, inplace=False, *, out=None):
+def threshold(input: Arrays, threshold: float, value: float, inplace: bool = False, *,
+              out: Arrays | None = None) -> Arrays:
     """x where x > threshold, else value. Any shape; returns an array like input."""
     return apply(THRESHOLD, input, inplace, out, at=float(threshold), value=float(value))
 
 
-def leaky_relu(input, negative_slope=0.01, inplace=False, *, out=None):
+def leaky_relu(input: Arrays, negative_slope: float = 0.01, inplace: bool = False, *,
+               out: Arrays | None = None) -> Arrays:
     """x where x > 0, else negative_slope * x. Any shape; returns an array like input."""
     return apply(LEAKY_RELU, input, inplace, out, slope=float(negative_slope))
 
 
-def elu(input, alpha=1.0, inplace=False, *, out=None):
+def elu(input: Arrays, alpha: float = 1.0, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
     """x where x > 0, else alpha (e^x - 1). Any shape; returns an array like input. Clevert et al. (2016)."""
     return apply(ELU, input, inplace, out, alpha=float(alpha), scale=1.0, inner=1.0)
 
 
-def selu(input, inplace=False, *, out=None):
+def selu(input: Arrays, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
     """scale * elu(x, alpha) with the two constants of Klambauer et al. (2017). Any shape; returns an array like input."""
     return apply(ELU, input, inplace, out, alpha=SELU_ALPHA, scale=SELU_SCALE, inner=1.0)
 
 
-def celu(input, alpha=1.0, inplace=False, *, out=None):
+def celu(input: Arrays, alpha: float = 1.0, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
     """max(x, 0) + min(alpha (e^(x / alpha) - 1), 0). Any shape; returns an array like input. Barron (2017)."""
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0")
     return apply(ELU, input, inplace, out, alpha=float(alpha), scale=1.0, inner=1 / alpha)
 
 
-def gelu(input, approximate="none", *, out=None):
+def gelu(input: Arrays, approximate: str = "none", *, out: Arrays | None = None) -> Arrays:
     """x times the normal distribution function of x, exactly ("none") or as Hendrycks & Gimpel's tanh form ("tanh")."""
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     return (GELU if approximate == "none" else GELU_TANH)(input, out=out)
 
 
-def silu(input, inplace=False, *, out=None):
+def silu(input: Arrays, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
     """x * sigmoid(x). Any shape; returns an array like input."""
     return apply(SILU, input, inplace, out)
 
 
-def mish(input, inplace=False, *, out=None):
+def mish(input: Arrays, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
     """x * tanh(log(1 + e^x)). Any shape; returns an array like input. Misra (2020)."""
     return apply(MISH, input, inplace, out)
 
 
-def hardswish(input, inplace=False, *, out=None):
+def hardswish(input: Arrays, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
     """x * min(max(x + 3, 0), 6) / 6. Any shape; returns an array like input. Howard et al. (2019)."""
     return apply(HARDSWISH, input, inplace, out)
 
 
-def hardsigmoid(input, inplace=False, *, out=None):
+def hardsigmoid(input: Arrays, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
     """min(max(x + 3, 0), 6) / 6. Any shape; returns an array like input."""
     return apply(HARDSIGMOID, input, inplace, out)
 
 
-def scaled_tanh(input, *, out=None):
+def scaled_tanh(input: Arrays, *, out: Arrays | None = None) -> Arrays:
     """1.7159 tanh(2x / 3), which maps +-1 to +-1. Any shape; returns an array like input. LeCun et al., "Efficient BackProp" (1998)."""
     return SCALED_TANH(input, out=out)
 
 
-def logsigmoid(input, *, out=None):
+def logsigmoid(input: Arrays, *, out: Arrays | None = None) -> Arrays:
     """log(1 / (1 + e^-x)), finite for every finite x. Any shape; returns an array like input."""
     return LOGSIGMOID(input, out=out)
 
 
-def softplus(input, beta=1.0, threshold=20.0, *, out=None):
+def softplus(input: Arrays, beta: float = 1.0, threshold: float = 20.0, *,
+             out: Arrays | None = None) -> Arrays:
     """log(1 + e^(beta x)) / beta, and x itself where beta x > threshold. Any shape; returns an array like input."""
     if not beta:
         raise ValueError("softplus: beta must not be 0")
     return SOFTPLUS(input, beta=float(beta), threshold=float(threshold), out=out)
 
 
-def softsign(input, *, out=None):
+def softsign(input: Arrays, *, out: Arrays | None = None) -> Arrays:
     """x / (1 + |x|). Any shape; returns an array like input."""
     return SOFTSIGN(input, out=out)
 
 
 # ---- prelu: a slope per channel
 
-def prelu(input, weight, *, out=None):
+def prelu(input: Arrays, weight: Arrays, *, out: Arrays | None = None) -> Arrays:
     """x where x > 0, else weight * x. input: (N, C, ...); weight: (C,), or one number for all. He et al. (2015)."""
     return PRELU(input, weight, out=out)
 

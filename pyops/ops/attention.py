@@ -10,6 +10,7 @@ import numpy as np
 from ..core.dispatch import as_array
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
+from ..core.types import Arrays
 from ..kernels.attention import reference
 from .broadcast import contiguous, strides_in, sum_to
 from .dropout import dropout
@@ -24,8 +25,9 @@ __all__ = ["scaled_dot_product_attention"]
 MOST_LEADING = 6   # a kernel's Dims hold eight: these, rows and columns
 
 
-def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, *,
-                                 out=None):
+def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn_mask: Arrays | None = None,
+                                 dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+                                 enable_gqa: bool = False, *, out: Arrays | None = None) -> Arrays:
     """softmax(query key^T scale + mask) value: every query's mean of the values, weighted by how well their keys match it.
 
     query: (..., L, E), key: (..., S, E), value: (..., S, Ev), float32 or float64; leading axes broadcast, at most 6. Returns (..., L, Ev).

@@ -10,6 +10,7 @@ from ..core import dispatch
 from ..core.backends import DTYPES, active
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
+from ..core.types import Arrays
 from ..kernels.batch_norm import reference
 
 __all__ = ["batch_norm"]
@@ -17,7 +18,9 @@ __all__ = ["batch_norm"]
 REALS = {dtype: real for real, dtype in DTYPES.items()}
 
 
-def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5, *, out=None):
+def batch_norm(input: Arrays, running_mean: Arrays | None, running_var: Arrays | None,
+               weight: Arrays | None = None, bias: Arrays | None = None, training: bool = False,
+               momentum: float = 0.1, eps: float = 1e-5, *, out: Arrays | None = None) -> Arrays:
     """(x - mean) / sqrt(var + eps) * weight + bias per channel.
 
     input: (N, C) or (N, C, ...), float32 or float64; the others: (C,) of the same dtype or None. With training, mean and biased

@@ -7,9 +7,10 @@ import numpy as np
 
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
+from ..core.types import Array, DType
 
 
-def cast(input: Tensor, dtype: np.dtype, copy: bool) -> Tensor:
+def cast(input: Tensor, dtype: DType, copy: bool) -> Tensor:
     """input in `dtype`, itself where nothing changes and no copy is wanted. Between float types gradients flow."""
     dtype = np.dtype(dtype)
     if input.dtype == dtype and not copy:
@@ -17,21 +18,22 @@ def cast(input: Tensor, dtype: np.dtype, copy: bool) -> Tensor:
     if hasattr(input, "value") and input.dtype == dtype:
         return input   # a value of a graph: nothing writes to it, so that it need not be copied
     if input.dtype.kind == "f" and dtype.kind == "f":
-        return CAST(input, dtype=dtype)
+        found: Tensor = CAST(input, dtype=dtype)
+        return found
     return Tensor(input.data.astype(dtype))   # whole numbers have no gradient
 
 
-def forward(k: Any, x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
-    y = k.empty(x.shape, dtype)
+def forward(k: Any, x: Array, *, dtype: np.dtype[Any]) -> Array:
+    y: Array = k.empty(x.shape, dtype)
     y[...] = x
     return y
 
 
-def reference(x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
+def reference(x: Array, *, dtype: np.dtype[Any]) -> Array:
     return x.astype(dtype)
 
 
-def gradient(ctx: Context) -> tuple:
+def gradient(ctx: Context) -> tuple[Any]:
     return (CAST(ctx.g, dtype=ctx.inputs[0].dtype),)
 
 

@@ -10,18 +10,23 @@ from functools import lru_cache
 
 from ..core.registry import Op
 from ..core.tensor import Context, per_input
+from ..core.types import Arrays, Sizes
 from ..kernels.convolution import reference
 from .spatial import axes, ints, three
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 
 
-def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None):
+def conv1d(input: Arrays, weight: Arrays, bias: Arrays | None = None, stride: Sizes = 1,
+           padding: Sizes | str = 0, dilation: Sizes = 1, groups: int = 1, *,
+           out: Arrays | None = None) -> Arrays:
     """Convolution over (N, C, W) or (C, W); see conv2d."""
     return _conv("conv1d", 1, input, weight, bias, stride, padding, dilation, groups, out)
 
 
-def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None):
+def conv2d(input: Arrays, weight: Arrays, bias: Arrays | None = None, stride: Sizes = 1,
+           padding: Sizes | str = 0, dilation: Sizes = 1, groups: int = 1, *,
+           out: Arrays | None = None) -> Arrays:
     """y[n, k] = bias[k] + sum over c of weight[k, c] cross-correlated with x[n, c].
 
     input: (N, C, H, W) or (C, H, W), float32 or float64; weight: (K, C / groups, R, S); bias: (K,) or None. stride and dilation:
@@ -32,17 +37,23 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, 
     return _conv("conv2d", 2, input, weight, bias, stride, padding, dilation, groups, out)
 
 
-def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None):
+def conv3d(input: Arrays, weight: Arrays, bias: Arrays | None = None, stride: Sizes = 1,
+           padding: Sizes | str = 0, dilation: Sizes = 1, groups: int = 1, *,
+           out: Arrays | None = None) -> Arrays:
     """Convolution over (N, C, D, H, W) or (C, D, H, W); see conv2d."""
     return _conv("conv3d", 3, input, weight, bias, stride, padding, dilation, groups, out)
 
 
-def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, out=None):
+def conv_transpose1d(input: Arrays, weight: Arrays, bias: Arrays | None = None, stride: Sizes = 1,
+                     padding: Sizes = 0, output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1, *,
+                     out: Arrays | None = None) -> Arrays:
     """Transposed convolution over (N, C, W) or (C, W); see conv_transpose2d."""
     return _conv_transpose("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation, out)
 
 
-def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, out=None):
+def conv_transpose2d(input: Arrays, weight: Arrays, bias: Arrays | None = None, stride: Sizes = 1,
+                     padding: Sizes = 0, output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1, *,
+                     out: Arrays | None = None) -> Arrays:
     """The gradient of conv2d for its input, as an op of its own ("deconvolution"), plus a bias.
 
     input: (N, C, H, W) or (C, H, W); weight: (C, K / groups, R, S); bias: (K,) or None. Returns (N, K, H', W') with
@@ -52,7 +63,9 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     return _conv_transpose("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation, out)
 
 
-def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, out=None):
+def conv_transpose3d(input: Arrays, weight: Arrays, bias: Arrays | None = None, stride: Sizes = 1,
+                     padding: Sizes = 0, output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1, *,
+                     out: Arrays | None = None) -> Arrays:
     """Transposed convolution over (N, C, D, H, W) or (C, D, H, W); see conv_transpose2d."""
     return _conv_transpose("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation, out)
 
@@ -76,7 +89,8 @@ def _conv_attrs(name, n, x, weight, bias, stride, padding, dilation, groups):
     _check_rank(name, n, x, weight)
     _check_groups(name, groups, x, weight, channels=x[-n - 1], filters=weight[0])
     if weight[1] * groups != x[-n - 1]:
-        raise ValueError(f"{name}: weight {weight} with groups={groups} needs {weight[1] * groups} input channels, input {x} has {x[-n - 1]}")
+        raise ValueError(f"{name}: weight {weight} with groups={groups} needs {weight[1] * groups} input channels, input {x} has {x[-n - 1]}"
+                         + _channels_last(n, x, weight[1] * groups))
     _check_bias(name, bias, weight[0], weight)
     before, total = _padding(name, n, padding, weight[2:], stride, dilation)
     size = tuple((i + t - d * (k - 1) - 1) // s + 1 for i, t, d, k, s in zip(x[-n:], total, dilation, weight[2:], stride))
@@ -92,7 +106,7 @@ def _conv_transpose_attrs(name, n, x, weight, bias, stride, padding, output_padd
     _check_rank(name, n, x, weight)
     _check_groups(name, groups, x, weight, channels=x[-n - 1], filters=weight[1] * groups)
     if weight[0] != x[-n - 1]:
-        raise ValueError(f"{name}: weight {weight} needs {weight[0]} input channels, input {x} has {x[-n - 1]}")
+        raise ValueError(f"{name}: weight {weight} needs {weight[0]} input channels, input {x} has {x[-n - 1]}" + _channels_last(n, x, weight[0]))
     _check_bias(name, bias, weight[1] * groups, weight)
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
         raise ValueError(f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}")
@@ -105,9 +119,18 @@ def _conv_transpose_attrs(name, n, x, weight, bias, stride, padding, output_padd
 
 def _check_rank(name, n, x, weight):
     if len(x) not in (n + 1, n + 2) or len(weight) != n + 2:
-        raise ValueError(f"{name}: input must have {n + 1} or {n + 2} axes and weight {n + 2}, got input {x} and weight {weight}")
+        plane = "; a plane and a filter without channels are input[None, None] and weight[None, None]" if n in (len(x), len(weight)) else ""
+        raise ValueError(f"{name}: input must have {n + 1} or {n + 2} axes, (N, C, {', '.join('DHW'[3 - n:])}) or without N, and weight {n + 2}, "
+                         f"got input {x} and weight {weight}{plane}")
     if min(weight[2:]) < 1:
         raise ValueError(f"{name}: the filter of weight {weight} is empty")
+
+
+def _channels_last(n, x, channels):
+    """A hint where the last axis has as many entries as there should be channels."""
+    axes = list(range(len(x)))
+    order = tuple(axes[:-n - 1] + axes[-1:] + axes[-n - 1:-1])
+    return f"; channels come before the spatial axes: if they are the last axis here, give input.transpose({order})" if x[-1] == channels else ""
 
 
 def _check_groups(name, groups, x, weight, channels, filters):

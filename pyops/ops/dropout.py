@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core import random
 from ..core.registry import Op
+from ..core.types import Arrays
 from ..kernels.dropout import reference
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout", "stochastic_depth"]
@@ -19,7 +20,8 @@ LEADING = {"dropout1d": {2: 1, 3: 2}, "dropout2d": {3: 2, 4: 2}, "dropout3d": {4
 SELU_FLOOR = 1.7580993408473766   # what selu tends to at -infinity, negated: scale * alpha
 
 
-def dropout(input, p=0.5, training=True, inplace=False, *, seed=None, out=None):
+def dropout(input: Arrays, p: float = 0.5, training: bool = True, inplace: bool = False, *,
+            seed: int | None = None, out: Arrays | None = None) -> Arrays:
     """Each value is 0 with probability p, else input / (1 - p). Srivastava et al. (2014).
 
     input: any shape, float32 or float64; returns an array like it, or input itself where training is False. inplace writes into an
@@ -30,22 +32,26 @@ def dropout(input, p=0.5, training=True, inplace=False, *, seed=None, out=None):
     return _dropout("dropout", input, 1, p, training, inplace, seed, out)
 
 
-def dropout1d(input, p=0.5, training=True, inplace=False, *, seed=None, out=None):
+def dropout1d(input: Arrays, p: float = 0.5, training: bool = True, inplace: bool = False, *,
+              seed: int | None = None, out: Arrays | None = None) -> Arrays:
     """dropout of whole channels of (N, C, L) or (C, L). Arguments and errors as for dropout, and ValueError for other ranks."""
     return _dropout("dropout1d", input, _channel("dropout1d", tuple(input.shape)), p, training, inplace, seed, out)
 
 
-def dropout2d(input, p=0.5, training=True, inplace=False, *, seed=None, out=None):
+def dropout2d(input: Arrays, p: float = 0.5, training: bool = True, inplace: bool = False, *,
+              seed: int | None = None, out: Arrays | None = None) -> Arrays:
     """dropout of whole channels of (N, C, H, W), or, as in torch, of (N, C, L). Arguments and errors as for dropout1d."""
     return _dropout("dropout2d", input, _channel("dropout2d", tuple(input.shape)), p, training, inplace, seed, out)
 
 
-def dropout3d(input, p=0.5, training=True, inplace=False, *, seed=None, out=None):
+def dropout3d(input: Arrays, p: float = 0.5, training: bool = True, inplace: bool = False, *,
+              seed: int | None = None, out: Arrays | None = None) -> Arrays:
     """dropout of whole channels of (N, C, D, H, W) or (C, D, H, W). Arguments and errors as for dropout1d."""
     return _dropout("dropout3d", input, _channel("dropout3d", tuple(input.shape)), p, training, inplace, seed, out)
 
 
-def alpha_dropout(input, p=0.5, training=False, inplace=False, *, seed=None, out=None):
+def alpha_dropout(input: Arrays, p: float = 0.5, training: bool = False, inplace: bool = False, *,
+                  seed: int | None = None, out: Arrays | None = None) -> Arrays:
     """Each value is set to selu(-infinity) with probability p, then all are scaled and shifted so that zero mean and unit variance stay.
 
     Arguments and errors as for dropout. Source: Klambauer et al. (2017).
@@ -53,13 +59,15 @@ def alpha_dropout(input, p=0.5, training=False, inplace=False, *, seed=None, out
     return _dropout("alpha_dropout", input, 1, p, training, inplace, seed, out, _selu)
 
 
-def feature_alpha_dropout(input, p=0.5, training=False, inplace=False, *, seed=None, out=None):
+def feature_alpha_dropout(input: Arrays, p: float = 0.5, training: bool = False, inplace: bool = False, *,
+                          seed: int | None = None, out: Arrays | None = None) -> Arrays:
     """alpha_dropout of whole channels of (N, C, ...). Arguments and errors as for dropout1d."""
     shared = _channel("feature_alpha_dropout", tuple(input.shape))
     return _dropout("feature_alpha_dropout", input, shared, p, training, inplace, seed, out, _selu)
 
 
-def stochastic_depth(input, p, mode, training=True, *, seed=None, out=None):
+def stochastic_depth(input: Arrays, p: float, mode: str, training: bool = True, *, seed: int | None = None,
+                     out: Arrays | None = None) -> Arrays:
     """A residual branch is dropped with probability p, else divided by 1 - p: each sample's on its own (mode "row"), or the whole batch's.
 
     input: (N, ...), float32 or float64. mode: "row" or "batch". Arguments and errors otherwise as for dropout, and ValueError for other

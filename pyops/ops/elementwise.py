@@ -12,6 +12,7 @@ import numpy as np
 from ..core import dispatch
 from ..core.registry import Op
 from ..core.tensor import Tensor
+from ..core.types import Arrays, Operand
 from ..kernels.elementwise import reference
 from .broadcast import plan, sum_to
 from .cast import cast
@@ -36,20 +37,14 @@ def chain(name, slope_in_v):
     return op
 
 
-def unary(name, formula, gradient, epilogue=None):
-    """The row and the public function of a function of one array; an activation, if it has an epilogue."""
+def unary(name, gradient, epilogue=None):
+    """The row of a function of one array; an activation, if it has an epilogue."""
     def forward(k, x):
         y = k.empty(x.shape)
         getattr(k, name)(x, y)
         return y
-    op = Op(name, "r", forward, getattr(reference, name), gradient, kernels=(name,),
-            bytes=lambda x: 2 * x.nbytes, pointwise=True, per_sample=True, epilogue=epilogue, activation=epilogue is not None)
-
-    def function(input, *, out=None):
-        return op(input, out=out)
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{formula}, elementwise. input: any shape, float32 or float64; returns an array like input."
-    return function
+    return Op(name, "r", forward, getattr(reference, name), gradient, kernels=(name,), bytes=lambda x: 2 * x.nbytes,
+              pointwise=True, per_sample=True, epilogue=epilogue, activation=epilogue is not None)
 
 
 def of_input(name, slope_in_v):
@@ -62,20 +57,19 @@ def of_result(name, slope_in_v):
     return lambda ctx: (row(ctx.g, ctx.outputs[0]),)
 
 
-neg = unary("neg", "-x", lambda ctx: (neg(ctx.g),))
-abs = unary("abs", "|x|", of_input("abs_backward", lambda g, x, dx: mul(g, 0.0)))
-square = unary("square", "x^2", lambda ctx: (mul(mul(ctx.g, ctx.inputs[0]), 2.0),))
-sqrt = unary("sqrt", "The square root of x, NaN where x < 0", of_result("sqrt_backward", lambda g, y, dx: neg(div(dx, y))))
-rsqrt = unary("rsqrt", "1 / sqrt(x)", of_result("rsqrt_backward", lambda g, y, dx: mul(mul(g, square(y)), -1.5)))
-reciprocal = unary("reciprocal", "1 / x", of_result("reciprocal_backward", lambda g, y, dx: mul(mul(g, y), -2.0)))
-exp = unary("exp", "e^x", lambda ctx: (mul(ctx.g, ctx.outputs[0]),))
-expm1 = unary("expm1", "e^x - 1, accurate near 0", lambda ctx: (mul(ctx.g, exp(ctx.inputs[0])),))
-log = unary("log", "The natural logarithm of x, -inf at 0, NaN where x < 0", lambda ctx: (div(ctx.g, ctx.inputs[0]),))
-log1p = unary("log1p", "log(1 + x), accurate near 0", lambda ctx: (div(ctx.g, add(ctx.inputs[0], 1.0)),))
-erf = unary("erf", "The error function 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x", of_input("erf_backward", lambda g, x, dx: mul(mul(dx, x), -2.0)))
-tanh = unary("tanh", "The hyperbolic tangent of x", of_result("tanh_backward", lambda g, y, dx: mul(mul(g, y), -2.0)), lambda: ("tanh",))
-sigmoid = unary("sigmoid", "1 / (1 + e^-x)", of_result("sigmoid_backward", lambda g, y, dx: mul(g, sub(1.0, mul(y, 2.0)))),
-                lambda: ("sigmoid",))
+NEG = unary("neg", lambda ctx: (neg(ctx.g),))
+ABS = unary("abs", of_input("abs_backward", lambda g, x, dx: mul(g, 0.0)))
+SQUARE = unary("square", lambda ctx: (mul(mul(ctx.g, ctx.inputs[0]), 2.0),))
+SQRT = unary("sqrt", of_result("sqrt_backward", lambda g, y, dx: neg(div(dx, y))))
+RSQRT = unary("rsqrt", of_result("rsqrt_backward", lambda g, y, dx: mul(mul(g, square(y)), -1.5)))
+RECIPROCAL = unary("reciprocal", of_result("reciprocal_backward", lambda g, y, dx: mul(mul(g, y), -2.0)))
+EXP = unary("exp", lambda ctx: (mul(ctx.g, ctx.outputs[0]),))
+EXPM1 = unary("expm1", lambda ctx: (mul(ctx.g, exp(ctx.inputs[0])),))
+LOG = unary("log", lambda ctx: (div(ctx.g, ctx.inputs[0]),))
+LOG1P = unary("log1p", lambda ctx: (div(ctx.g, add(ctx.inputs[0], 1.0)),))
+ERF = unary("erf", of_input("erf_backward", lambda g, x, dx: mul(mul(dx, x), -2.0)))
+TANH = unary("tanh", of_result("tanh_backward", lambda g, y, dx: mul(mul(g, y), -2.0)), lambda: ("tanh",))
+SIGMOID = unary("sigmoid", of_result("sigmoid_backward", lambda g, y, dx: mul(g, sub(1.0, mul(y, 2.0)))), lambda: ("sigmoid",))
 
 
 # ---- arithmetic
@@ -177,6 +171,89 @@ CLAMP = Op("clamp", "r", clamp_forward, reference.clamp, lambda ctx: (CLAMP_BACK
 
 # ---- public functions
 
+def neg(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """-x, elementwise. input: any shape, float32 or float64; returns an array like input."""
+    return NEG(input, out=out)
+
+
+def abs(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """|x|, elementwise. input: any shape, float32 or float64; returns an array like input."""
+    return ABS(input, out=out)
+
+
+def square(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """x^2, elementwise. input: any shape, float32 or float64; returns an array like input."""
+    return SQUARE(input, out=out)
+
+
+def sqrt(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """The square root of x, NaN where x < 0, elementwise.
+
+    input: any shape, float32 or float64; returns an array like input.
+    """
+    return SQRT(input, out=out)
+
+
+def rsqrt(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """1 / sqrt(x), elementwise. input: any shape, float32 or float64; returns an array like input."""
+    return RSQRT(input, out=out)
+
+
+def reciprocal(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """1 / x, elementwise. input: any shape, float32 or float64; returns an array like input."""
+    return RECIPROCAL(input, out=out)
+
+
+def exp(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """e^x, elementwise. input: any shape, float32 or float64; returns an array like input."""
+    return EXP(input, out=out)
+
+
+def expm1(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """e^x - 1, accurate near 0, elementwise.
+
+    input: any shape, float32 or float64; returns an array like input.
+    """
+    return EXPM1(input, out=out)
+
+
+def log(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """The natural logarithm of x, -inf at 0, NaN where x < 0, elementwise.
+
+    input: any shape, float32 or float64; returns an array like input.
+    """
+    return LOG(input, out=out)
+
+
+def log1p(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """log(1 + x), accurate near 0, elementwise.
+
+    input: any shape, float32 or float64; returns an array like input.
+    """
+    return LOG1P(input, out=out)
+
+
+def erf(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """The error function 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x, elementwise.
+
+    input: any shape, float32 or float64; returns an array like input.
+    """
+    return ERF(input, out=out)
+
+
+def tanh(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """The hyperbolic tangent of x, elementwise.
+
+    input: any shape, float32 or float64; returns an array like input.
+    """
+    return TANH(input, out=out)
+
+
+def sigmoid(input: Arrays, *, out: Arrays | None = None) -> Arrays:
+    """1 / (1 + e^-x), elementwise. input: any shape, float32 or float64; returns an array like input."""
+    return SIGMOID(input, out=out)
+
+
 def is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, np.generic)
 
@@ -225,42 +302,43 @@ def in_type(value, dtype):
     return cast(value, dtype, copy=False) if isinstance(value, Tensor) else np.asarray(value).astype(dtype)
 
 
-def add(input, other, *, alpha=1, out=None):
+def add(input: Operand, other: Operand, *, alpha: float = 1, out: Arrays | None = None) -> Arrays:
     """input + alpha * other. Shapes broadcast, dtypes are equal; `other` may be a number."""
     return ADD(*operands("add", input, other), alpha=alpha, out=out)
 
 
-def sub(input, other, *, alpha=1, out=None):
+def sub(input: Operand, other: Operand, *, alpha: float = 1, out: Arrays | None = None) -> Arrays:
     """input - alpha * other. Shapes broadcast, dtypes are equal; `other` may be a number."""
     return ADD(*operands("sub", input, other), alpha=-alpha, out=out)
 
 
-def mul(input, other, *, out=None):
+def mul(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     """input * other. Shapes broadcast, dtypes are equal; `other` may be a number."""
     return MUL(*operands("mul", input, other), out=out)
 
 
-def div(input, other, *, out=None):
+def div(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     """input / other. Shapes broadcast, dtypes are equal; `other` may be a number."""
     return DIV(*operands("div", input, other), out=out)
 
 
-def pow(input, exponent, *, out=None):
+def pow(input: Operand, exponent: Operand, *, out: Arrays | None = None) -> Arrays:
     """input ** exponent with C's special cases. Shapes broadcast, dtypes are equal; either may be a number."""
     return POW(*operands("pow", input, exponent), out=out)
 
 
-def maximum(input, other, *, out=None):
+def maximum(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     """The larger of two, NaN where either is. Shapes broadcast; at a tie each gets half the gradient."""
     return MAXIMUM(*operands("maximum", input, other), out=out)
 
 
-def minimum(input, other, *, out=None):
+def minimum(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     """The smaller of two, NaN where either is. Shapes broadcast; at a tie each gets half the gradient."""
     return MINIMUM(*operands("minimum", input, other), out=out)
 
 
-def clamp(input, min=None, max=None, *, out=None):
+def clamp(input: Arrays, min: Operand | None = None, max: Operand | None = None, *,
+          out: Arrays | None = None) -> Arrays:
     """min(max(input, min), max). Bounds are numbers, or arrays that broadcast; either may be None, not both. NaN stays."""
     if min is None and max is None:
         raise ValueError("clamp: give min or max, or both")
@@ -271,7 +349,7 @@ def clamp(input, min=None, max=None, *, out=None):
     return minimum(input if min is None else maximum(input, min), max, out=out)
 
 
-def where(condition, input, other, *, out=None):
+def where(condition: Arrays | bool, input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     """input where condition is true (or not 0), else other. All three broadcast; input or other may be a number."""
     input, other = operands("where", input, other)
     if isinstance(condition, Tensor):

@@ -7,12 +7,15 @@ import numpy as np
 
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
+from ..core.types import Arrays
 from ..kernels.embedding import reference
 
 __all__ = ["embedding", "one_hot"]
 
 
-def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False, *, out=None):
+def embedding(input: Arrays, weight: Arrays, padding_idx: int | None = None, max_norm: float | None = None,
+              norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False, *,
+              out: Arrays | None = None) -> Arrays:
     """weight[input]: input (*) of any integer type, weight (rows, width); returns (*, width).
 
     padding_idx: a row that gets no gradient. max_norm: rows that are looked up are first scaled in place to a norm_type-norm of at most
@@ -27,7 +30,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     return EMBEDDING(input, weight, padding=padding, by_frequency=bool(scale_grad_by_freq), out=out)
 
 
-def one_hot(tensor, num_classes=-1):
+def one_hot(tensor: Arrays, num_classes: int = -1) -> Arrays:
     """Integers (*) in [0, num_classes) as int64 zeros and ones of shape (*, num_classes); -1 takes the largest integer plus one."""
     index = np.asarray(tensor)
     if index.dtype.kind not in "iu":

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
+from ..core.types import Arrays
 from ..kernels.group_norm import reference
 from .batch_norm import BATCH_NORM, follow, shape_of, writable_statistics
 from .batch_norm import plan as plan_channels
@@ -13,7 +14,8 @@ from .batch_norm import plan as plan_channels
 __all__ = ["group_norm", "instance_norm"]
 
 
-def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5, *, out=None):
+def group_norm(input: Arrays, num_groups: int, weight: Arrays | None = None, bias: Arrays | None = None,
+               eps: float = 1e-5, *, out: Arrays | None = None) -> Arrays:
     """(x - mean) / sqrt(var + eps) * weight + bias; mean and biased variance over each of num_groups groups of channels of a sample.
 
     input: (N, C, ...), float32 or float64, C a multiple of num_groups; weight, bias: (C,) or None. Returns an array like input.
@@ -22,8 +24,9 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5, *, out=None)
     return GROUP_NORM(input, weight, bias, groups=num_groups, eps=eps, out=out)[0]
 
 
-def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5, *,
-                  out=None):
+def instance_norm(input: Arrays, running_mean: Arrays | None = None, running_var: Arrays | None = None,
+                  weight: Arrays | None = None, bias: Arrays | None = None, use_input_stats: bool = True,
+                  momentum: float = 0.1, eps: float = 1e-5, *, out: Arrays | None = None) -> Arrays:
     """(x - mean) / sqrt(var + eps) * weight + bias; mean and biased variance of each channel of each sample.
 
     input: (N, C, ...) with at least one axis after C, float32 or float64; the others: (C,) of the same dtype or None. Running arrays

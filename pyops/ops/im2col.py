@@ -5,13 +5,15 @@ from functools import lru_cache
 
 from ..core.registry import Op
 from ..core.tensor import per_input
+from ..core.types import Arrays, Sizes
 from ..kernels.im2col import reference
 from .spatial import axes
 
 __all__ = ["unfold", "fold"]
 
 
-def unfold(input, kernel_size, dilation=1, padding=0, stride=1, *, out=None):
+def unfold(input: Arrays, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1, *,
+           out: Arrays | None = None) -> Arrays:
     """The windows of an image as columns (im2col).
 
     input: (N, C, H, W) or (C, H, W), float32 or float64; the other arguments: an int or two. Returns (N, C kh kw, L) or (C kh kw, L)
@@ -21,7 +23,8 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1, *, out=None):
     return UNFOLD(input, **_window("unfold", kernel_size, dilation, padding, stride), out=out)
 
 
-def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1, *, out=None):
+def fold(input: Arrays, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0,
+         stride: Sizes = 1, *, out: Arrays | None = None) -> Arrays:
     """The adjoint of unfold (col2im): each pixel is the sum of all values that unfold would have copied from there.
 
     input: (N, C kh kw, L) or (C kh kw, L), float32 or float64; output_size: (H, W) or an int for both. Returns (N, C, H, W) or

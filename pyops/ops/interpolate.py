@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from ..core.registry import Op
 from ..core.tensor import per_input
+from ..core.types import Arrays, OutputSizes
 from ..kernels.interpolate import reference
 from .spatial import three
 
@@ -19,8 +21,9 @@ AXES = {"nearest": None, "nearest-exact": None, "area": None, "linear": 1, "bili
 ALIGNABLE = ("linear", "bilinear", "trilinear", "bicubic")
 
 
-def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None, antialias=False, *,
-                out=None):
+def interpolate(input: Arrays, size: OutputSizes | None = None, scale_factor: float | Sequence[float] | None = None,
+                mode: str = "nearest", align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
+                antialias: bool = False, *, out: Arrays | None = None) -> Arrays:
     """An image resampled to `size`, or to floor(axis x scale_factor).
 
     input: (N, C, W), (N, C, H, W) or (N, C, D, H, W), float32 or float64; size or scale_factor: a number or one per axis. mode: 'nearest'
@@ -34,7 +37,9 @@ def interpolate(input, size=None, scale_factor=None, mode="nearest", align_corne
     return RESAMPLE(input, specs=specs, transpose=False, out=out)
 
 
-def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None, *, out=None):
+def upsample(input: Arrays, size: OutputSizes | None = None,
+             scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
+             align_corners: bool | None = None, *, out: Arrays | None = None) -> Arrays:
     """interpolate under its old name."""
     return interpolate(input, size, scale_factor, mode, align_corners, out=out)
 

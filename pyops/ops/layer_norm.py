@@ -6,12 +6,14 @@ from functools import lru_cache
 
 from ..core.registry import Op
 from ..core.tensor import Context
+from ..core.types import Arrays, Sizes
 from ..kernels.layer_norm import reference
 
 __all__ = ["layer_norm", "rms_norm"]
 
 
-def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, *, out=None):
+def layer_norm(input: Arrays, normalized_shape: Sizes, weight: Arrays | None = None,
+               bias: Arrays | None = None, eps: float = 1e-5, *, out: Arrays | None = None) -> Arrays:
     """(x - mean) / sqrt(var + eps) * weight + bias, mean and biased variance over the last len(normalized_shape) axes.
 
     input: (..., *normalized_shape), float32 or float64; weight, bias: normalized_shape or None. Returns an array like input.
@@ -21,7 +23,8 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, *, out
     return LAYER_NORM(input, weight, bias, ndim=len(normalized_shape), eps=eps, out=out)[0]
 
 
-def rms_norm(input, normalized_shape, weight=None, eps=None, *, out=None):
+def rms_norm(input: Arrays, normalized_shape: Sizes, weight: Arrays | None = None, eps: float | None = None,
+             *, out: Arrays | None = None) -> Arrays:
     """x / sqrt(mean of x^2 + eps) * weight, the mean over the last len(normalized_shape) axes.
 
     input: (..., *normalized_shape), float32 or float64; weight: normalized_shape or None; eps None is the type's epsilon. Returns an

@@ -6,12 +6,14 @@ from operator import index
 
 from ..core.registry import Op
 from ..core.tensor import Context
+from ..core.types import Arrays
 from ..kernels.local_response_norm import reference
 
 __all__ = ["local_response_norm"]
 
 
-def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0, *, out=None):
+def local_response_norm(input: Arrays, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *,
+                        out: Arrays | None = None) -> Arrays:
     """x / (k + alpha / size * sum of x^2 over `size` neighbouring channels)^beta; channels outside count as zero.
 
     input: (N, C, ...) with at least three axes, float32 or float64. Channel c's neighbours are c - size // 2 to c + (size - 1) // 2.

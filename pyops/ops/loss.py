@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.registry import Op
 from ..core.tensor import Context
+from ..core.types import Arrays, Reduction
 from ..kernels.loss import reference
 
 __all__ = ["cross_entropy", "nll_loss"]
@@ -17,7 +18,9 @@ __all__ = ["cross_entropy", "nll_loss"]
 REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
 
 
-def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0, out=None):
+def cross_entropy(input: Arrays, target: Arrays, weight: Arrays | None = None, *, ignore_index: int = -100,
+                  reduction: Reduction = "mean", label_smoothing: float = 0.0,
+                  out: Arrays | None = None) -> Arrays:
     """-log softmax(input) at the target class, fused.
 
     input: logits (N, C), (C,) or (N, C, d1, ...), float32 or float64. target: class indices (N,), () or (N, d1, ...), any integer type,
@@ -31,7 +34,8 @@ def cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction="m
     return CROSS_ENTROPY(input, index, probabilities, weight, ignore=ignore_index, smoothing=label_smoothing, reduction=reduction, out=out)[0]
 
 
-def nll_loss(input, target, weight=None, *, ignore_index=-100, reduction="mean", out=None):
+def nll_loss(input: Arrays, target: Arrays, weight: Arrays | None = None, *, ignore_index: int = -100,
+             reduction: Reduction = "mean", out: Arrays | None = None) -> Arrays:
     """-input at the target class, for log-probabilities; arguments and errors as in cross_entropy, target by index."""
     return NLL_LOSS(input, target, weight, ignore=ignore_index, reduction=reduction, out=out)[0]
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.registry import Op
 from ..core.tensor import Context
+from ..core.types import Arrays
 from ..kernels.gemm import reference
 from .broadcast import contiguous
 from .shape import broadcast_to
@@ -15,7 +16,7 @@ from .shape import broadcast_to
 __all__ = ["matmul", "linear", "bmm"]
 
 
-def matmul(input, other, *, out=None):
+def matmul(input: Arrays, other: Arrays, *, out: Arrays | None = None) -> Arrays:
     """The matrix product over the last two axes; leading axes broadcast.
 
     input: (..., M, K) or (K,), other: (..., K, N) or (K,), float32 or float64. A 1-D operand is a row (first) or a column (second) whose axis
@@ -32,14 +33,14 @@ def expanded(a, b):
     return tuple(x if math.prod(m[:-2]) == 1 or m[:-2] == lead else broadcast_to(x, lead + m[-2:]) for x, m in ((a, ma), (b, mb)))
 
 
-def bmm(input, mat2, *, out=None):
+def bmm(input: Arrays, mat2: Arrays, *, out: Arrays | None = None) -> Arrays:
     """matmul of (B, M, K) and (B, K, N)."""
     if len(input.shape) != 3 or len(mat2.shape) != 3 or input.shape[0] != mat2.shape[0]:
         raise ValueError(f"bmm: needs (B, M, K) and (B, K, N), got {tuple(input.shape)} and {tuple(mat2.shape)}")
     return MATMUL(input, mat2, out=out)
 
 
-def linear(input, weight, bias=None, *, out=None):
+def linear(input: Arrays, weight: Arrays, bias: Arrays | None = None, *, out: Arrays | None = None) -> Arrays:
     """input @ weight.T + bias: a fully connected layer.
 
     input: (..., features), float32 or float64; weight: (outputs, features), or (features,) for a single output without an axis;

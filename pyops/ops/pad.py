@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from functools import lru_cache
 
 from ..core.registry import Op
 from ..core.tensor import per_input
+from ..core.types import Arrays
 from ..kernels.pad import reference
 
 __all__ = ["pad"]
@@ -14,7 +16,8 @@ __all__ = ["pad"]
 MODES = {"constant": 0, "reflect": 1, "replicate": 2, "circular": 3}
 
 
-def pad(input, pad, mode="constant", value=None, *, out=None):
+def pad(input: Arrays, pad: Sequence[int], mode: str = "constant", value: float | None = None, *,
+        out: Arrays | None = None) -> Arrays:
     """Values before and behind the last axes.
 
     input: any shape, float32 or float64. pad: (before, behind) of the last axis, then of the one before it, and so on; negative numbers

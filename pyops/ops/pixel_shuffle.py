@@ -7,12 +7,13 @@ from functools import lru_cache
 
 from ..core.registry import Op
 from ..core.tensor import per_input
+from ..core.types import Arrays
 from ..kernels.pixel_shuffle import reference
 
 __all__ = ["pixel_shuffle", "pixel_unshuffle"]
 
 
-def pixel_shuffle(input, upscale_factor, *, out=None):
+def pixel_shuffle(input: Arrays, upscale_factor: int, *, out: Arrays | None = None) -> Arrays:
     """(..., C r r, H, W) -> (..., C, H r, W r), r = upscale_factor: every pixel becomes r x r pixels of its channels.
 
     input: float32 or float64. Raises ValueError where the channels are no multiple of r r.
@@ -20,7 +21,7 @@ def pixel_shuffle(input, upscale_factor, *, out=None):
     return PIXEL_SHUFFLE(input, factor=_factor("pixel_shuffle", upscale_factor), out=out)
 
 
-def pixel_unshuffle(input, downscale_factor, *, out=None):
+def pixel_unshuffle(input: Arrays, downscale_factor: int, *, out: Arrays | None = None) -> Arrays:
     """(..., C, H r, W r) -> (..., C r r, H, W), r = downscale_factor: the inverse of pixel_shuffle.
 
     input: float32 or float64. Raises ValueError where height or width is no multiple of r.

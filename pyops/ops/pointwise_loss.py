@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.registry import Op
 from ..core.tensor import Context
+from ..core.types import Arrays, Reduction
 from ..kernels.loss import reference
 from .loss import JOINED
 from .shape import broadcast_to, unsqueeze
@@ -23,17 +24,20 @@ __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "gaussian
 NUMBERS = {name: i for i, name in enumerate(reference.FORMULAS)}
 
 
-def mse_loss(input, target, *, reduction="mean", weight=None, out=None):
+def mse_loss(input: Arrays, target: Arrays, *, reduction: Reduction = "mean", weight: Arrays | None = None,
+             out: Arrays | None = None) -> Arrays:
     """(input - target)^2. Shapes are broadcast with a warning; weight: input's shape, 'mean' then divides by its sum."""
     return _regression(MSE, input, target, weight, reduction, out=out)
 
 
-def l1_loss(input, target, *, reduction="mean", weight=None, out=None):
+def l1_loss(input: Arrays, target: Arrays, *, reduction: Reduction = "mean", weight: Arrays | None = None,
+            out: Arrays | None = None) -> Arrays:
     """|input - target|; arguments as in mse_loss."""
     return _regression(L1, input, target, weight, reduction, out=out)
 
 
-def smooth_l1_loss(input, target, *, reduction="mean", beta=1.0, out=None):
+def smooth_l1_loss(input: Arrays, target: Arrays, *, reduction: Reduction = "mean", beta: float = 1.0,
+                   out: Arrays | None = None) -> Arrays:
     """d^2 / (2 beta) where d = |input - target| < beta, else d - beta / 2. beta = 0 is l1_loss. Source: Girshick (2015)."""
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
@@ -42,14 +46,16 @@ def smooth_l1_loss(input, target, *, reduction="mean", beta=1.0, out=None):
     return _regression(SMOOTH_L1, input, target, None, reduction, p=beta, out=out)
 
 
-def huber_loss(input, target, reduction="mean", delta=1.0, weight=None, *, out=None):
+def huber_loss(input: Arrays, target: Arrays, reduction: Reduction = "mean", delta: float = 1.0,
+               weight: Arrays | None = None, *, out: Arrays | None = None) -> Arrays:
     """d^2 / 2 where d = |input - target| < delta, else delta (d - delta / 2); 'mean' divides by the count, also with a weight. Source: Huber (1964)."""
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     return _regression(HUBER, input, target, weight, reduction, p=delta, by_weight=False, out=out)
 
 
-def binary_cross_entropy(input, target, weight=None, *, reduction="mean", out=None):
+def binary_cross_entropy(input: Arrays, target: Arrays, weight: Arrays | None = None, *,
+                         reduction: Reduction = "mean", out: Arrays | None = None) -> Arrays:
     """-(t log x + (1 - t) log(1 - x)) for probabilities x, logarithms bounded below by -100. weight is broadcast to target.
 
     Raises ValueError where shapes differ or input leaves [0, 1].
@@ -58,7 +64,9 @@ def binary_cross_entropy(input, target, weight=None, *, reduction="mean", out=No
     return _call(BCE, "binary_cross_entropy", input, target, None, _fit("binary_cross_entropy", "weight", weight, input), reduction, out=out)
 
 
-def binary_cross_entropy_with_logits(input, target, weight=None, *, reduction="mean", pos_weight=None, out=None):
+def binary_cross_entropy_with_logits(input: Arrays, target: Arrays, weight: Arrays | None = None, *,
+                                     reduction: Reduction = "mean", pos_weight: Arrays | None = None,
+                                     out: Arrays | None = None) -> Arrays:
     """binary_cross_entropy of sigmoid(input) without its cancellation. weight and pos_weight (of the positive term) are broadcast to input."""
     name = "binary_cross_entropy_with_logits"
     _same_shape(name, input, target)
@@ -66,14 +74,16 @@ def binary_cross_entropy_with_logits(input, target, weight=None, *, reduction="m
                  reduction, out=out)
 
 
-def kl_div(input, target, *, reduction="mean", log_target=False, out=None):
+def kl_div(input: Arrays, target: Arrays, *, reduction: Reduction = "mean", log_target: bool = False,
+           out: Arrays | None = None) -> Arrays:
     """target (log target - input) for log-probabilities input; log_target: target is a logarithm too. reduction also 'batchmean': the sum
     divided by the length of the first axis, which is what the divergence's definition asks for."""
     input, target = _broadcast("kl_div", input, target)
     return _call(KL_DIV_LOG if log_target else KL_DIV, "kl_div", input, target, None, None, reduction, out=out)
 
 
-def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none", *, out=None):
+def sigmoid_focal_loss(inputs: Arrays, targets: Arrays, alpha: float = 0.25, gamma: float = 2.0,
+                       reduction: Reduction = "none", *, out: Arrays | None = None) -> Arrays:
     """binary_cross_entropy_with_logits times (1 - p_t)^gamma, p_t the probability of the true class, and alpha for positives or
     1 - alpha for negatives (alpha < 0: neither). torchvision's signature. Source: Lin et al. (2017)."""
     if not gamma >= 0:
@@ -84,14 +94,16 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none",
     return _call(FOCAL, "sigmoid_focal_loss", inputs, targets, None, None, reduction, p=alpha, q=gamma, out=out)
 
 
-def poisson_nll_loss(input, target, log_input=True, full=False, *, eps=1e-8, reduction="mean", out=None):
+def poisson_nll_loss(input: Arrays, target: Arrays, log_input: bool = True, full: bool = False, *,
+                     eps: float = 1e-8, reduction: Reduction = "mean", out: Arrays | None = None) -> Arrays:
     """e^x - t x, or x - t log(x + eps) without log_input; full adds Stirling's log t! for t > 1."""
     input, target = _broadcast("poisson_nll_loss", input, target)
     return _call(POISSON_LOG if log_input else POISSON, "poisson_nll_loss", input, target, None, None, reduction, p=float(bool(full)), q=eps,
                  out=out)
 
 
-def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean", *, out=None):
+def gaussian_nll_loss(input: Arrays, target: Arrays, var: Arrays, full: bool = False, eps: float = 1e-6,
+                      reduction: Reduction = "mean", *, out: Arrays | None = None) -> Arrays:
     """(log v + (input - target)^2 / v) / 2 with v = max(var, eps); full adds log(2 pi) / 2. var: a number, input's shape, that shape
     without its last axis or with one axis of size one. Raises ValueError for a negative variance."""
     name = "gaussian_nll_loss"
@@ -107,19 +119,22 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
                  q=0.5 * math.log(2 * math.pi) if full else 0.0, out=out)
 
 
-def soft_margin_loss(input, target, *, reduction="mean", out=None):
+def soft_margin_loss(input: Arrays, target: Arrays, *, reduction: Reduction = "mean",
+                     out: Arrays | None = None) -> Arrays:
     """log(1 + e^(-target input)) for targets of 1 and -1."""
     input, target = _broadcast("soft_margin_loss", input, target)
     return _call(SOFT_MARGIN, "soft_margin_loss", input, target, None, None, reduction, out=out)
 
 
-def hinge_embedding_loss(input, target, margin=1.0, *, reduction="mean", out=None):
+def hinge_embedding_loss(input: Arrays, target: Arrays, margin: float = 1.0, *,
+                         reduction: Reduction = "mean", out: Arrays | None = None) -> Arrays:
     """input where target is 1, max(0, margin - input) where it is -1."""
     input, target = _broadcast("hinge_embedding_loss", input, target)
     return _call(HINGE_EMBEDDING, "hinge_embedding_loss", input, target, None, None, reduction, p=margin, out=out)
 
 
-def margin_ranking_loss(input1, input2, target, margin=0, *, reduction="mean", out=None):
+def margin_ranking_loss(input1: Arrays, input2: Arrays, target: Arrays, margin: float = 0, *,
+                        reduction: Reduction = "mean", out: Arrays | None = None) -> Arrays:
     """max(0, margin - target (input1 - input2)) for targets of 1 and -1."""
     input1, input2, target = _broadcast("margin_ranking_loss", input1, input2, target)
     return _call(MARGIN_RANKING, "margin_ranking_loss", input1, target, input2, None, reduction, p=margin, out=out)

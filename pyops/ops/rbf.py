@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from ..core.registry import Op
 from ..core.tensor import Context
+from ..core.types import Arrays, Reduction
 from ..kernels.rbf import reference
 from .loss import JOINED
 from .shape import transpose
@@ -14,7 +15,7 @@ from .shape import transpose
 __all__ = ["lenet5_loss", "squared_euclidean"]
 
 
-def squared_euclidean(input, weight, *, out=None):
+def squared_euclidean(input: Arrays, weight: Arrays, *, out: Arrays | None = None) -> Arrays:
     """Squared distance of each input to each centre: (N, D) or (D,) and (K, D) -> (N, K) or (K,). LeNet-5's Euclidean RBF units (eq. 7).
 
     float32 or float64. Raises ValueError where the widths differ.
@@ -25,7 +26,8 @@ def squared_euclidean(input, weight, *, out=None):
     return SQUARED_EUCLIDEAN(input, weight, out=out)
 
 
-def lenet5_loss(input, target, j=0.1, *, reduction="mean", out=None):
+def lenet5_loss(input: Arrays, target: Arrays, j: float = 0.1, *, reduction: Reduction = "mean",
+                out: Arrays | None = None) -> Arrays:
     """input[target] + log(e^-j + sum over classes of e^-input): the MAP criterion (eq. 9) on penalties, such as distances.
 
     input: (N, C), lower is likelier; target: class indices (N,). j > 0 is the penalty of a "none of these" class, which keeps already

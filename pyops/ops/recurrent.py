@@ -1,9 +1,12 @@
 """Recurrent layers over time: plain, with long short-term memory, gated; forward and back through time."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..core.tensor import Tensor, recording
+from ..core.types import Arrays
 from .dropout import dropout as drop
 from .recurrent_cells import gru_cell, lstm_cell, rnn_cell
 from .recurrent_layer import ROWS, TRAINING, checked_lengths, plan
@@ -12,8 +15,9 @@ from .shape import cat, narrow, select, squeeze, unsqueeze
 __all__ = ["gru", "lstm", "rnn"]
 
 
-def rnn(input, state, weights, *, nonlinearity="tanh", num_layers=1, bias=True, dropout=0.0, training=False, bidirectional=False,
-        batch_first=False, lengths=None):
+def rnn(input: Arrays, state: Arrays | None, weights: Sequence[Arrays], *, nonlinearity: str = "tanh", num_layers: int = 1,
+        bias: bool = True, dropout: float = 0.0, training: bool = False, bidirectional: bool = False,
+        batch_first: bool = False, lengths: Arrays | None = None) -> tuple[Arrays, Arrays]:
     """Layers of h_t = tanh(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh), or relu, over time.
 
     input: (T, N, inputs), with batch_first (N, T, inputs), or (T, inputs) for one sequence; float32 or float64. state: h before the first
@@ -29,8 +33,10 @@ def rnn(input, state, weights, *, nonlinearity="tanh", num_layers=1, bias=True, 
     return layers("rnn", nonlinearity, input, state, weights, num_layers, bias, dropout, training, bidirectional, batch_first, lengths)
 
 
-def lstm(input, state, weights, *, num_layers=1, bias=True, dropout=0.0, training=False, bidirectional=False, batch_first=False,
-         peephole=False, lengths=None):
+def lstm(input: Arrays, state: Sequence[Arrays] | None, weights: Sequence[Arrays], *, num_layers: int = 1,
+         bias: bool = True, dropout: float = 0.0, training: bool = False, bidirectional: bool = False,
+         batch_first: bool = False, peephole: bool = False,
+         lengths: Arrays | None = None) -> tuple[Arrays, Arrays, Arrays]:
     """Layers with long short-term memory over time (equations: kernels/recurrent/cell.h). Hochreiter and Schmidhuber (1997).
 
     Arguments as for rnn, but: state is the pair (h, C) before the first step, each (layers * directions, N, units). Weights hold the gates
@@ -41,7 +47,9 @@ def lstm(input, state, weights, *, num_layers=1, bias=True, dropout=0.0, trainin
     return layers("lstm", "lstm", input, state, weights, num_layers, bias, dropout, training, bidirectional, batch_first, lengths, peephole)
 
 
-def gru(input, state, weights, *, num_layers=1, bias=True, dropout=0.0, training=False, bidirectional=False, batch_first=False, lengths=None):
+def gru(input: Arrays, state: Arrays | None, weights: Sequence[Arrays], *, num_layers: int = 1, bias: bool = True,
+        dropout: float = 0.0, training: bool = False, bidirectional: bool = False, batch_first: bool = False,
+        lengths: Arrays | None = None) -> tuple[Arrays, Arrays]:
     """Layers of gated recurrent units over time (equations: kernels/recurrent/cell.h). Cho et al. (2014), in torch's form.
 
     Arguments, results and errors as for rnn; weights hold r, z, n one below the other: (3 hidden, inputs), (3 hidden, hidden), (3 hidden,).

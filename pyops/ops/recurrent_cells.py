@@ -1,6 +1,9 @@
 """Single recurrent steps, composed of ops: where weights are read only once, packing them for the kernels of whole sequences would not pay."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ..core.types import Arrays
 from .activation import relu
 from .elementwise import add, mul, sigmoid, sub, tanh
 from .matmul import linear
@@ -9,7 +12,9 @@ from .shape import chunk, unbind
 __all__ = ["gru_cell", "lstm_cell", "rnn_cell"]
 
 
-def rnn_cell(input, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, nonlinearity="tanh"):
+def rnn_cell(input: Arrays, state: Arrays, weight_ih: Arrays, weight_hh: Arrays,
+             bias_ih: Arrays | None = None, bias_hh: Arrays | None = None,
+             nonlinearity: str = "tanh") -> Arrays:
     """One step of a plain recurrent network: h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu.
 
     input: (N, inputs) or (inputs,), float32 or float64; state: h, (N, hidden) or (hidden,); weights as torch's: (hidden, inputs),
@@ -21,7 +26,9 @@ def rnn_cell(input, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, non
     return ACTIVATIONS[nonlinearity](add(linear(input, weight_ih, bias_ih), linear(state, weight_hh, bias_hh)))
 
 
-def lstm_cell(input, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, weight_hr=None, weight_peephole=None):
+def lstm_cell(input: Arrays, state: Sequence[Arrays], weight_ih: Arrays, weight_hh: Arrays, bias_ih: Arrays | None = None,
+              bias_hh: Arrays | None = None, weight_hr: Arrays | None = None,
+              weight_peephole: Arrays | None = None) -> tuple[Arrays, Arrays]:
     """One step with long short-term memory (equations: kernels/recurrent/cell.h). Hochreiter and Schmidhuber (1997).
 
     input: (N, inputs) or (inputs,), float32 or float64; state: the pair h, C, (N, hidden) each; weights as torch's, the gates i, f, g, o
@@ -44,7 +51,8 @@ def lstm_cell(input, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None, we
     return (h if weight_hr is None else linear(h, weight_hr)), c
 
 
-def gru_cell(input, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None):
+def gru_cell(input: Arrays, state: Arrays, weight_ih: Arrays, weight_hh: Arrays,
+             bias_ih: Arrays | None = None, bias_hh: Arrays | None = None) -> Arrays:
     """One step of gated recurrent units (equations: kernels/recurrent/cell.h). Cho et al. (2014), in torch's form.
 
     input: (N, inputs) or (inputs,), float32 or float64; state: h, (N, hidden) or (hidden,); weights as torch's, r, z, n one below the

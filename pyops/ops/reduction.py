@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..core.registry import Op
+from ..core.types import Arrays, Dims
 from ..kernels.reduction import reference
 from . import elementwise
 from .axis import axis_or_dim
@@ -180,33 +181,38 @@ ARG_MIN = arg_row("arg_min")
 
 # ---- public functions
 
-def sum(input, dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
+def sum(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis: Dims | None = None,
+        keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """The sum over `dim`; 0 over nothing. float32 or float64."""
     dims, shape = axes("sum", input, *named("sum", dim, axis, keepdim, keepdims))
     return SUM(input, dims=dims, shape=shape, out=out)
 
 
-def mean(input, dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
+def mean(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis: Dims | None = None,
+         keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """The mean over `dim`; NaN over nothing."""
     dims, shape = axes("mean", input, *named("mean", dim, axis, keepdim, keepdims))
     n = count_of(input.shape, dims)
     return SUM(input, dims=dims, shape=shape, scale=1 / n if n else math.nan, out=out)
 
 
-def prod(input, dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
+def prod(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis: Dims | None = None,
+         keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """The product over `dim`; 1 over nothing. The gradient is right where factors are 0 too."""
     dims, shape = axes("prod", input, *named("prod", dim, axis, keepdim, keepdims))
     return PROD(input, dims=dims, shape=shape, out=out)
 
 
-def amax(input, dim=(), keepdim=False, *, axis=None, keepdims=None, out=None):
+def amax(input: Arrays, dim: Dims | None = (), keepdim: bool = False, *, axis: Dims | None = None,
+         keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """The largest over `dim`, NaN if one is there. Equals share the gradient."""
     dims, shape = axes("amax", input, *named("amax", dim, axis, keepdim, keepdims))
     needs_elements("amax", input, dims)
     return AMAX(input, dims=dims, shape=shape, out=out)
 
 
-def amin(input, dim=(), keepdim=False, *, axis=None, keepdims=None, out=None):
+def amin(input: Arrays, dim: Dims | None = (), keepdim: bool = False, *, axis: Dims | None = None,
+         keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """The smallest over `dim`, NaN if one is there. Equals share the gradient."""
     dims, shape = axes("amin", input, *named("amin", dim, axis, keepdim, keepdims))
     needs_elements("amin", input, dims)
@@ -232,7 +238,8 @@ def arg_extreme(op, row, input, dim, keepdim, axis=None, keepdims=None):
     return row(input, outer=math.prod(sizes[:dims[0]]), n=sizes[dims[0]], inner=math.prod(sizes[dims[0] + 1:]), shape=shape)
 
 
-def max(input, dim=None, keepdim=False, *, axis=None, keepdims=None):
+def max(input: Arrays, dim: Arrays | int | None = None, keepdim: bool = False, *, axis: int | None = None,
+        keepdims: bool | None = None) -> Arrays | Extreme:
     """max(x): the largest of all, as amax. max(x, dim): (values, indices) along that axis, the first of equals. max(x, y): maximum."""
     if hasattr(dim, "shape"):
         return elementwise.maximum(input, dim)
@@ -240,7 +247,8 @@ def max(input, dim=None, keepdim=False, *, axis=None, keepdims=None):
     return amax(input, None, keepdim) if dim is None else Extreme(*arg_extreme("max", ARG_MAX, input, dim, keepdim))
 
 
-def min(input, dim=None, keepdim=False, *, axis=None, keepdims=None):
+def min(input: Arrays, dim: Arrays | int | None = None, keepdim: bool = False, *, axis: int | None = None,
+        keepdims: bool | None = None) -> Arrays | Extreme:
     """min(x): the smallest of all, as amin. min(x, dim): (values, indices) along that axis, the first of equals. min(x, y): minimum."""
     if hasattr(dim, "shape"):
         return elementwise.minimum(input, dim)
@@ -248,12 +256,14 @@ def min(input, dim=None, keepdim=False, *, axis=None, keepdims=None):
     return amin(input, None, keepdim) if dim is None else Extreme(*arg_extreme("min", ARG_MIN, input, dim, keepdim))
 
 
-def argmax(input, dim=None, keepdim=False, *, axis=None, keepdims=None):
+def argmax(input: Arrays, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
+           keepdims: bool | None = None) -> Arrays:
     """int64 index of the first largest along `dim`, or in the flattened array. A NaN counts as largest."""
     return arg_extreme("argmax", ARG_MAX, input, dim, keepdim, axis, keepdims)[1]
 
 
-def argmin(input, dim=None, keepdim=False, *, axis=None, keepdims=None):
+def argmin(input: Arrays, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
+           keepdims: bool | None = None) -> Arrays:
     """int64 index of the first smallest along `dim`, or in the flattened array. A NaN counts as smallest."""
     return arg_extreme("argmin", ARG_MIN, input, dim, keepdim, axis, keepdims)[1]
 
@@ -263,24 +273,28 @@ def moment(op, input, dim, keepdim, correction, root, out):
     return VAR(input, dims=dims, shape=shape, count=count_of(input.shape, dims), correction=correction, root=root, out=out)[0]
 
 
-def var(input, dim=None, *, correction=1, keepdim=False, axis=None, keepdims=None, out=None):
+def var(input: Arrays, dim: Dims | None = None, *, correction: float = 1, keepdim: bool = False,
+        axis: Dims | None = None, keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """The mean squared distance from the mean over `dim`, with n - correction in place of n; two passes, so that it does not cancel."""
     return moment("var", input, *named("var", dim, axis, keepdim, keepdims), correction, False, out)
 
 
-def std(input, dim=None, *, correction=1, keepdim=False, axis=None, keepdims=None, out=None):
+def std(input: Arrays, dim: Dims | None = None, *, correction: float = 1, keepdim: bool = False,
+        axis: Dims | None = None, keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """The square root of var. Its gradient is 0 where it is 0."""
     return moment("std", input, *named("std", dim, axis, keepdim, keepdims), correction, True, out)
 
 
-def logsumexp(input, dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
+def logsumexp(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis: Dims | None = None,
+              keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """log(sum of e^x) over `dim`, taken from the maximum so that it does not overflow. -inf over nothing."""
     dim, keepdim = named("logsumexp", dim, axis, keepdim, keepdims)
     dims, shape = axes("logsumexp", input, dim, keepdim)
     return LOGSUMEXP(input, dims=dims, shape=shape, out=out)[0]
 
 
-def vector_norm(x, ord=2, dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
+def vector_norm(x: Arrays, ord: float = 2, dim: Dims | None = None, keepdim: bool = False, *,
+                axis: Dims | None = None, keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """(sum of |x|^ord)^(1/ord) over `dim`: inf and -inf are the largest and smallest |x|, 0 counts what is not 0."""
     dim, keepdim = named("vector_norm", dim, axis, keepdim, keepdims)
     if math.isinf(ord):
@@ -289,7 +303,8 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, *, axis=None, keepdims=None, 
     return NORM(x, dims=dims, shape=shape, p=float(ord), out=out)
 
 
-def norm(input, p="fro", dim=None, keepdim=False, *, axis=None, keepdims=None, out=None):
+def norm(input: Arrays, p: float | str = "fro", dim: Dims | None = None, keepdim: bool = False, *,
+         axis: Dims | None = None, keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """vector_norm with torch.norm's arguments: 'fro' means 2."""
     if p == "fro":
         p = 2

@@ -5,6 +5,7 @@ The views take arrays of any dtype; gradients, DLPack and the rest are as for ev
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from operator import index as as_int
 
@@ -12,45 +13,46 @@ import numpy as np
 
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
-from .axis import axis_or_dim, required_axis
+from ..core.types import Arrays, Dims, Index
 from ..kernels.shape import reference
+from .axis import axis_or_dim, required_axis
 
 __all__ = ["broadcast_to", "cat", "chunk", "flatten", "flip", "getitem", "movedim", "narrow", "permute", "reshape", "select", "split",
            "squeeze", "stack", "transpose", "unbind", "unflatten", "unsqueeze"]
 
 
-def reshape(input, shape):
+def reshape(input: Arrays, shape: Dims) -> Arrays:
     """The same values in row-major order under another shape; one entry may be -1. ValueError where the counts differ."""
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     return _view(RESHAPE, input, shape=_resolved("reshape", tuple(input.shape), shape))
 
 
-def flatten(input, start_dim=0, end_dim=-1):
+def flatten(input: Arrays, start_dim: int = 0, end_dim: int = -1) -> Arrays:
     """Axes start_dim to end_dim as one axis; a scalar becomes one value."""
     return _view(RESHAPE, input, shape=_flattened(tuple(input.shape), start_dim, end_dim))
 
 
-def unflatten(input, dim, sizes):
+def unflatten(input: Arrays, dim: int, sizes: Sequence[int]) -> Arrays:
     """Axis `dim` as axes of `sizes`, of which one may be -1."""
     old = tuple(input.shape)
     dim = _axis("unflatten", dim, len(old))
     return _view(RESHAPE, input, shape=old[:dim] + _resolved("unflatten", old[dim:dim + 1], tuple(sizes)) + old[dim + 1:])
 
 
-def squeeze(input, dim=None, *, axis=None):
+def squeeze(input: Arrays, dim: Dims | None = None, *, axis: Dims | None = None) -> Arrays:
     """Without the axes of size one: all of them, or those among `dim` (an int or a tuple)."""
     dim = dim if axis is None else axis_or_dim("squeeze", dim, axis)
     return _view(RESHAPE, input, shape=_squeezed(tuple(input.shape), tuple(dim) if isinstance(dim, list) else dim))
 
 
-def unsqueeze(input, dim=None, *, axis=None):
+def unsqueeze(input: Arrays, dim: int | None = None, *, axis: int | None = None) -> Arrays:
     """With a new axis of size one before axis `dim` of the result."""
     old = tuple(input.shape)
     dim = _axis("unsqueeze", dim if axis is None and dim is not None else required_axis("unsqueeze", dim, axis), len(old) + 1)
     return _view(RESHAPE, input, shape=old[:dim] + (1,) + old[dim:])
 
 
-def transpose(input, dim0, dim1):
+def transpose(input: Arrays, dim0: int, dim1: int) -> Arrays:
     """Axes dim0 and dim1 exchanged."""
     n = len(input.shape)
     dims = list(range(n))
@@ -60,7 +62,7 @@ def transpose(input, dim0, dim1):
     return _view(PERMUTE, input, dims=tuple(dims))
 
 
-def permute(input, dims):
+def permute(input: Arrays, dims: Dims) -> Arrays:
     """Axis i of the result is axis dims[i] of input; dims names every axis once."""
     n = len(input.shape)
     order = tuple(_axis("permute", d, n) for d in dims)
@@ -69,7 +71,7 @@ def permute(input, dims):
     return _view(PERMUTE, input, dims=order)
 
 
-def movedim(input, source, destination):
+def movedim(input: Arrays, source: Dims, destination: Dims) -> Arrays:
     """Axes `source` (an int or several) moved to `destination`, the others in their order."""
     n = len(input.shape)
     source, destination = ([v] if isinstance(v, (int, np.integer)) else list(v) for v in (source, destination))
@@ -83,12 +85,12 @@ def movedim(input, source, destination):
     return _view(PERMUTE, input, dims=tuple(order))
 
 
-def broadcast_to(input, shape):
+def broadcast_to(input: Arrays, shape: Sequence[int]) -> Arrays:
     """A read-only view repeated along new leading axes and axes of size one; -1 keeps an axis. Tensor.expand is this too."""
     return _view(BROADCAST_TO, input, shape=_expanded(tuple(input.shape), tuple(shape)))
 
 
-def getitem(input, index):
+def getitem(input: Arrays, index: Index) -> Arrays:
     """input[index] as NumPy has it: a view for ints, slices (of any step), None and Ellipsis; a new array for lists, integer arrays
     and boolean masks, whose gradient adds up where an element is taken twice.
 
@@ -105,7 +107,7 @@ def getitem(input, index):
     return _view(GETITEM, input, index=index)
 
 
-def select(input, dim, index):
+def select(input: Arrays, dim: int, index: int) -> Arrays:
     """Entry `index` of axis `dim`, without the axis."""
     dim = _axis("select", dim, len(input.shape))
     if not -input.shape[dim] <= index < input.shape[dim]:
@@ -113,7 +115,7 @@ def select(input, dim, index):
     return _view(GETITEM, input, index=(slice(None),) * dim + (as_int(index),))
 
 
-def narrow(input, dim, start, length):
+def narrow(input: Arrays, dim: int, start: int, length: int) -> Arrays:
     """Entries start to start + length - 1 of axis `dim`."""
     dim = _axis("narrow", dim, len(input.shape))
     size = input.shape[dim]
@@ -123,7 +125,7 @@ def narrow(input, dim, start, length):
     return _slice(input, dim, begin, begin + length)
 
 
-def flip(input, dims=None, *, axis=None):
+def flip(input: Arrays, dims: Dims | None = None, *, axis: Dims | None = None) -> Arrays:
     """Reversed along `dims` (an int or several), as a view."""
     n, dims = len(input.shape), dims if axis is None and dims is not None else required_axis("flip", dims, axis)
     order = [_axis("flip", d, n) for d in ((dims,) if isinstance(dims, (int, np.integer)) else dims)]
@@ -132,7 +134,8 @@ def flip(input, dims=None, *, axis=None):
     return _view(GETITEM, input, index=tuple(slice(None, None, -1) if d in order else slice(None) for d in range(n)))
 
 
-def split(tensor, split_size_or_sections, dim=0, *, axis=None):
+def split(tensor: Arrays, split_size_or_sections: int | Sequence[int], dim: int = 0, *,
+          axis: int | None = None) -> tuple[Arrays, ...]:
     """Pieces along axis `dim` as a tuple of views: of the given size (the last may be smaller), or of the given sizes."""
     dim = _axis("split", dim if axis is None else axis_or_dim("split", dim, axis, 0), len(tensor.shape))
     size, sections = tensor.shape[dim], split_size_or_sections
@@ -146,7 +149,7 @@ def split(tensor, split_size_or_sections, dim=0, *, axis=None):
     return tuple(_slice(tensor, dim, end - n, end) for n, end in zip(sections, ends))
 
 
-def chunk(input, chunks, dim=0, *, axis=None):
+def chunk(input: Arrays, chunks: int, dim: int = 0, *, axis: int | None = None) -> tuple[Arrays, ...]:
     """At most `chunks` pieces of equal size along axis `dim` (the last may be smaller), as a tuple of views."""
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be positive, got {chunks}")
@@ -155,13 +158,14 @@ def chunk(input, chunks, dim=0, *, axis=None):
     return split(input, -(-size // chunks), dim) if size else split(input, [0] * chunks, dim)
 
 
-def unbind(input, dim=0, *, axis=None):
+def unbind(input: Arrays, dim: int = 0, *, axis: int | None = None) -> tuple[Arrays, ...]:
     """The entries of axis `dim` as a tuple of views without the axis."""
     dim = _axis("unbind", dim if axis is None else axis_or_dim("unbind", dim, axis, 0), len(input.shape))
     return tuple(select(input, dim, i) for i in range(input.shape[dim]))
 
 
-def cat(tensors, dim=0, *, axis=None, out=None):
+def cat(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
+        out: Arrays | None = None) -> Arrays:
     """Arrays joined along axis `dim`; all other axes must agree. As in torch, an input of shape (0,) is left out.
 
     Returns a new array. ValueError where ranks or shapes do not fit, or with no input.
@@ -174,7 +178,8 @@ def cat(tensors, dim=0, *, axis=None, out=None):
     return CAT(*kept, dim=_joint_axis(tuple(tuple(t.shape) for t in kept), dim), out=out)
 
 
-def stack(tensors, dim=0, *, axis=None, out=None):
+def stack(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
+          out: Arrays | None = None) -> Arrays:
     """Arrays of one shape joined along a new axis `dim`. Returns a new array; ValueError where shapes differ."""
     tensors = tuple(tensors)
     shapes = {tuple(t.shape) for t in tensors}

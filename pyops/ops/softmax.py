@@ -8,6 +8,7 @@ from operator import index
 import numpy as np
 
 from ..core.registry import Op
+from ..core.types import Arrays, DType
 from ..kernels.softmax import reference
 from .axis import axis_or_dim
 from .elementwise import neg
@@ -15,7 +16,8 @@ from .elementwise import neg
 __all__ = ["log_softmax", "softmax", "softmin"]
 
 
-def softmax(input, dim=None, *, axis=None, dtype=None, out=None):
+def softmax(input: Arrays, dim: int | None = None, *, axis: int | None = None, dtype: DType = None,
+            out: Arrays | None = None) -> Arrays:
     """e^x over its sum along axis `dim`, computed from x - max. input: any shape, float32 or float64; returns an array like input.
 
     dim None takes axis 0 of inputs of 0, 1 or 3 axes and axis 1 of others, as torch does, and warns. axis is dim. dtype converts an array
@@ -24,12 +26,14 @@ def softmax(input, dim=None, *, axis=None, dtype=None, out=None):
     return _along("softmax", SOFTMAX, input, dim, axis, dtype, out)
 
 
-def log_softmax(input, dim=None, *, axis=None, dtype=None, out=None):
+def log_softmax(input: Arrays, dim: int | None = None, *, axis: int | None = None, dtype: DType = None,
+                out: Arrays | None = None) -> Arrays:
     """log(softmax(input, dim)) without its underflow: x - max - log(sum of e^(x - max)). Arguments and errors as for softmax."""
     return _along("log_softmax", LOG_SOFTMAX, input, dim, axis, dtype, out)
 
 
-def softmin(input, dim=None, *, axis=None, dtype=None, out=None):
+def softmin(input: Arrays, dim: int | None = None, *, axis: int | None = None, dtype: DType = None,
+            out: Arrays | None = None) -> Arrays:
     """softmax(-input, dim). Arguments and errors as for softmax."""
     return _along("softmin", SOFTMAX, neg(_typed("softmin", input, dtype)), dim, axis, None, out)
 
