@@ -4,7 +4,8 @@
     y = F.conv2d(x, weight, bias, padding=1)     # NumPy in, NumPy out
 """
 from importlib import import_module
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from . import _checkout  # first of all: a checkout must be built, and finds its kernels
 from .cuda import backend as _cuda_backend  # registers itself, which the choice of a backend waits for
@@ -39,17 +40,28 @@ _OF_MODELS = ("create_model",)
 _OF_TORCH = ("compile_report",)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _LATER:
-        return import_module(f".{name}", __name__)
+        return _module(name)
     if name in _OF_GRAPH:
-        return getattr(import_module(".graph", __name__), name)
+        return getattr(_module("graph"), name)
     if name in _OF_TORCH:
-        return getattr(import_module(".torch", __name__), name)
+        return getattr(_module("torch"), name)
     if name in _OF_MODELS:
-        return getattr(import_module(".models", __name__), name)
+        return getattr(_module("models"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def _module(name: str) -> ModuleType:
+    """pyops.<name>. AttributeError where it needs a package that is not installed: hasattr says False, and a listing goes on."""
+    try:
+        return import_module(f".{name}", __name__)
+    except ModuleNotFoundError as why:
+        if why.name is None or why.name.partition(".")[0] == __name__:
+            raise   # ours is missing: a fault
+        package = why.name.partition(".")[0]
+        raise AttributeError(f"pyops.{name} needs the package {package}: pip install {package}") from why
+
+
+def __dir__() -> list[str]:
     return sorted({*globals(), *_LATER, *_OF_GRAPH, *_OF_MODELS, *_OF_TORCH})

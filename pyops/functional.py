@@ -32,6 +32,7 @@ from .ops.activation import (
 )
 from .ops.attention import scaled_dot_product_attention
 from .ops.batch_norm import batch_norm
+from .ops.cast import clone
 from .ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.dropout import (
     alpha_dropout,
@@ -117,8 +118,8 @@ from .ops.pooling import (
 from .ops.rbf import lenet5_loss, squared_euclidean
 from .ops.recurrent import gru, lstm, rnn
 from .ops.recurrent_cells import gru_cell, lstm_cell, rnn_cell
-from .ops.reduction import Extreme as Extreme
 from .ops.reduction import (
+    Extreme as Extreme,
     amax,
     amin,
     argmax,
@@ -160,7 +161,7 @@ __all__ = [
     "abs", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "alpha_dropout", "amax", "amin", "argmax", "argmin",
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bmm", "broadcast_to", "cat", "celu", "chunk", "clamp", "conv1d",
+    "binary_cross_entropy_with_logits", "bmm", "broadcast_to", "cat", "celu", "chunk", "clamp", "clone", "conv1d",
     "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "div",
     "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "erf", "exp", "expm1",
     "feature_alpha_dropout", "flatten", "flip", "fold", "gaussian_nll_loss", "gelu", "getitem",

@@ -1,21 +1,33 @@
 # Made by tests/typing/make_stub.py from the functions' annotations.
 from collections.abc import Sequence
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
+from typing import Generic, Literal, NamedTuple, TypeVar, overload
 
 from .core.tensor import Tensor
-from .core.types import Array, Arrays, Dims, DType, Exporter, Index, Number, Operand, OutputSizes, Reduction, Sizes
+from .core.types import (
+    Array,
+    Arrays,
+    Dims,
+    DType,
+    Exporter,
+    Index,
+    Number,
+    Operand,
+    OutputSizes,
+    Reduction,
+    Sizes,
+)
 
 __all__ = [
     "abs", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "alpha_dropout", "amax", "amin", "argmax", "argmin",
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bmm", "broadcast_to", "cat", "celu", "chunk", "clamp", "conv1d",
-    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "div",
-    "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "erf", "exp", "expm1",
-    "feature_alpha_dropout", "flatten", "flip", "fold", "gaussian_nll_loss", "gelu", "getitem",
-    "global_avg_pool", "global_max_pool", "group_norm", "gru", "gru_cell", "hardsigmoid", "hardswish",
-    "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss",
-    "layer_norm", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log", "log1p",
+    "binary_cross_entropy_with_logits", "bmm", "broadcast_to", "cat", "celu", "chunk", "clamp", "clone",
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "cross_entropy", "div", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "erf",
+    "exp", "expm1", "feature_alpha_dropout", "flatten", "flip", "fold", "gaussian_nll_loss", "gelu",
+    "getitem", "global_avg_pool", "global_max_pool", "group_norm", "gru", "gru_cell", "hardsigmoid",
+    "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div",
+    "l1_loss", "layer_norm", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log", "log1p",
     "log_softmax", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell",
     "margin_ranking_loss", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
     "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss",
@@ -326,6 +338,13 @@ def clamp(input: Array, min: Tensor, max: Operand | None = ..., *, out: Tensor |
 def clamp(input: Array, min: Array | Number | None, max: Tensor, *, out: Tensor | None = ...) -> Tensor: ...
 @overload
 def clamp(input: _E, min: Operand | None = ..., max: Operand | None = ..., *, out: _E | None = ...) -> _E: ...
+
+@overload
+def clone(input: Tensor, *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def clone(input: Array, *, out: Array | None = ...) -> Array: ...
+@overload
+def clone(input: _E, *, out: _E | None = ...) -> _E: ...
 
 @overload
 def conv1d(input: Tensor, weight: Arrays, bias: Arrays | None = ..., stride: Sizes = ...,

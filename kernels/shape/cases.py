@@ -1,4 +1,6 @@
 """Cases of the rows of pyops/ops/shape.py, and calls that they refuse."""
+import numpy as np
+
 from ...core.cases import A, bad, case
 
 
@@ -49,6 +51,12 @@ CASES = {
         case("steps_and_new_axis", "getitem", A(5, 7), (slice(1, None, 2), None, slice(None, 6, 3)), torch=_indexed),
         case("one_value", "getitem", A(3, 4), (1, 2), torch=_indexed),
         case("empty_slice", "getitem", A(3, 4), slice(2, 2), torch=_indexed),
+        # what is taken twice gets the sum of two gradients: a rounding
+        case("rows_by_a_list", "getitem", A(5, 4), [0, 3, -1, 3], torch=_indexed, tolerance=4),
+        case("entries_by_two_arrays", "getitem", A(3, 4, 5), (np.array([[0], [2]]), slice(None), np.array([1, 1, -5])), torch=_indexed, tolerance=4),
+        case("a_mask_of_two_axes", "getitem", A(3, 4, 5), np.arange(12).reshape(3, 4) % 5 < 2, torch=_indexed),
+        case("a_mask_behind", "getitem", A(3, 4), (slice(1, None), np.array([True, False, False, True])), torch=_indexed),
+        case("an_empty_list", "getitem", A(3, 4), np.zeros(0, np.int64), torch=_indexed),
         case("backwards", "getitem", A(5), slice(None, None, -2), torch=None),
         case("narrow_from_behind", "narrow", A(3, 6), 1, -4, 3),
         case("narrow_nothing", "narrow", A(3, 6), 1, 6, 0),
@@ -60,6 +68,9 @@ CASES = {
         case("chunk_fewer_than_asked", "chunk", A(5, 2), 4),
         case("chunk_inner", "chunk", A(2, 5), 2, -1),
         case("unbind", "unbind", A(2, 3), 1),
+    ],
+    "cast": [
+        case("copy", "clone", A(3, 17)), case("copy_of_a_number", "clone", A()), case("copy_of_nothing", "clone", A(3, 0)),
     ],
     "cat": [
         case("rows", "cat", [A(2, 3), A(1, 3), A(4, 3)]),
@@ -102,7 +113,9 @@ REFUSES = {
     ],
     "getitem": [
         bad("too_many_indices", "getitem", A(3, 4), (0, 0, 0), match="3 indices", error=IndexError),
-        bad("list_index", "getitem", A(3, 4), ([0, 1],), match="basic|ints", error=TypeError),
+        bad("list_outside", "getitem", A(3, 4), ([0, 5],), match="index 5 is outside axis 0", error=IndexError),
+        bad("index_of_floats", "getitem", A(3, 4), ([0.5],), match="integers or booleans", error=TypeError),
+        bad("mask_of_another_shape", "getitem", A(3, 4), (slice(None), np.ones(3, bool)), match="mask of shape", error=IndexError),
         bad("row_outside", "getitem", A(3, 4), 3, match="out of bounds", error=IndexError),
         bad("select_outside", "select", A(3, 4), 0, 3, match="index 3", error=IndexError),
         bad("narrow_outside", "narrow", A(3, 4), 1, 2, 3, match="length 3"),

@@ -5,9 +5,8 @@ A backend that is asked for by name is honoured or refused, never replaced in si
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from .. import _C
 from .kernel_set import DTYPES, REGISTERED, Into, KernelSet, check_out
@@ -25,6 +24,9 @@ class NativeBackend:
         self.sets = {real: KernelSet(real, {k: f for k, f in vars(getattr(module, real)).items() if not k.startswith("_")})
                      for real in DTYPES} if module else {}
 
+    def __repr__(self):
+        return f"<backend {self.name}{': ' + self.missing if self.missing else ''}>"
+
     def run(self, op, real, inputs, attrs, out=None):
         kernels = self.sets[real]
         if out is None:
@@ -40,6 +42,9 @@ class ReferenceBackend:
     """The NumPy definitions in kernels/*/reference.py. Slow, any float type: what every other backend is tested against."""
 
     name, missing, sets, by_default = "reference", "", {}, False
+
+    def __repr__(self):
+        return "<backend reference>"
 
     def run(self, op, real, inputs, attrs, out=None):
         if op.check is not None:
@@ -87,11 +92,23 @@ def _default():
 active: ContextVar = ContextVar("pyops_backend", default=_default())
 
 
-@contextmanager
-def use_backend(backend) -> Iterator[None]:
-    """Within the block, ops run on `backend`: a name, or an object with `run` (a test's guarded backend)."""
-    token = active.set(get_backend(backend) if isinstance(backend, str) else backend)
-    try:
-        yield
-    finally:
+class use_backend:   # called like a function
+    """Ops run on `backend` from now on, in this thread: a name, or an object with `run` (a test's guarded backend).
+
+    As a context, `with use_backend("scalar"):`, until the end of the block. ValueError for a backend that cannot run here.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = get_backend(backend) if isinstance(backend, str) else backend
+        self._token = active.set(self.backend)
+
+    def __enter__(self) -> None:
+        if self._token is None:
+            raise RuntimeError("use_backend: this block has ended; call use_backend again")
+
+    def __exit__(self, *_: object) -> None:
+        token, self._token = self._token, None
         active.reset(token)
+
+    def __repr__(self) -> str:
+        return f"use_backend({getattr(self.backend, 'name', type(self.backend).__name__)!r})"

@@ -26,6 +26,9 @@ class KernelSet:
     def empty(self, shape, dtype=None):
         return empty(shape, dtype or self.dtype)
 
+    def __repr__(self):
+        return f"<kernels of {self.real}>"
+
     def host(self, array):
         """`array` for Python to look into; None where that would have to wait for a GPU: then a bad index shows as NaN, not as an error."""
         return array

@@ -11,7 +11,7 @@ from .backends import active
 if TYPE_CHECKING:
     from .cases import Bad, Case
 
-OPS: dict[str, "Op"] = {}
+OPS: dict[str, Op] = {}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,6 +56,9 @@ class Op:
     def __repr__(self):
         return f"Op({self.name})"
 
+    def __reduce__(self):
+        return row_named, (self.name,)
+
     @property
     def cases(self) -> Sequence[Case]:
         """The calls that every backend must compute, from kernels/<family>/cases.py."""
@@ -80,3 +83,8 @@ class Op:
             return active.get().run(self, real, inputs, attrs)
         from .dispatch import call
         return call(self, inputs, attrs, out)
+
+
+def row_named(name: str) -> Op:
+    """The row of this name: what a pickled one comes back as. KeyError if there is none."""
+    return OPS[name]

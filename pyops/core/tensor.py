@@ -23,7 +23,7 @@ import numpy as np
 from . import numpy_functions, tape
 from .late import Late
 from .tape import Context, Node, no_grad, per_input, recording
-from .types import Array, Arrays, Dims, DType, Index, Number, Operand
+from .types import Array, Arrays, Dims, DType, Index, Operand
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -245,11 +245,7 @@ class Tensor(tape.OnTape):
 
     def to(self, *where: Any, dtype: DType = None, device: Any = None, **_: Any) -> Tensor:
         """To a dtype, to that of another Tensor, or to "cpu", where it is; itself where nothing changes. ValueError for other devices."""
-        for w in where:
-            if isinstance(w, str) and w.partition(":")[0] in DEVICES or type(w).__name__ == "device":
-                device = w
-            elif w is not None and not isinstance(w, bool):
-                dtype = w.dtype if hasattr(w, "dtype") and hasattr(w, "shape") else w
+        dtype, device = dtype_and_device(where, dtype, device)
         check_device("Tensor.to", device)
         return self if dtype is None else self.astype(dtype_of("Tensor.to", dtype), copy=False)
 
@@ -786,6 +782,16 @@ def _refuse_lost_assignment(self: Tensor, value: Any) -> None:
 # ---- devices and types
 
 DEVICES = ("cpu", "cuda", "gpu", "mps", "xpu", "tpu", "npu", "meta")
+
+
+def dtype_and_device(where: tuple[Any, ...], dtype: Any, device: Any) -> tuple[Any, Any]:
+    """What the arguments of .to() say of either: names of devices, types, arrays that have a type."""
+    for w in where:
+        if isinstance(w, str) and w.partition(":")[0] in DEVICES or type(w).__name__ == "device":
+            device = w
+        elif w is not None and not isinstance(w, bool):
+            dtype = w.dtype if hasattr(w, "dtype") and not isinstance(w, builtins.type) else w
+    return dtype, device
 
 
 def check_device(name: str, device: Any) -> None:

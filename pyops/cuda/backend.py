@@ -51,6 +51,9 @@ class CudaBackend:
         self._sets: dict | None = None
         self._kernels: dict = {}
 
+    def __repr__(self):
+        return f"<backend {self.name}{': ' + self.missing if self.missing else ''}>"
+
     @property
     def missing(self) -> str:
         """Why this backend cannot run here; empty if it can."""

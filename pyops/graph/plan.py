@@ -6,6 +6,7 @@ takes them.
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,14 +61,14 @@ class Plan:
         text = json.dumps({"pyops program": VERSION, "samples": samples, "states": self.states, "precision": self.precision, "arena": self.arena,
                            "structure": to_json(self.structure),
                            "inputs": [[s, str(d)] for s, d in self.inputs], "outputs": [[s, str(d)] for s, d in self.outputs], "steps": steps})
-        with open(file, "wb") as out:
+        with nullcontext(file) if hasattr(file, "write") else open(file, "wb") as out:
             np.savez(out, plan=np.frombuffer(text.encode(), np.uint8), **{f"c{i}": a for i, a in enumerate(self.constants)})
 
     @classmethod
     def load(cls, file) -> "tuple[Plan, int]":
         """The plan and its number of samples. ValueError for a file that is no program, or one of another version."""
         try:
-            with np.load(Path(file), allow_pickle=False) as data:
+            with np.load(file if hasattr(file, "read") else Path(file), allow_pickle=False) as data:
                 content = json.loads(data["plan"].tobytes())
                 constants = [aligned(data[f"c{i}"]) for i in range(len(data.files) - 1)]
             version = content.get("pyops program")

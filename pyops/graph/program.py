@@ -1,12 +1,14 @@
 """Program: the kernel calls of a compiled model, run in one call without the GIL and without allocating."""
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 
 import numpy as np
 
 from .. import _C
+from ..core.backends import available
 from . import streaming
 from .plan import Plan, PlannedStep, nbytes
 from .structure import unflatten
@@ -108,8 +110,23 @@ class Program:
     # ---- files
 
     def save(self, file) -> None:
-        """Writes weights and plan into one file (.npz). It holds no code and loads on any instruction set."""
+        """Writes weights and plan into one file (.npz; a path, or a binary file). It holds no code and loads on any instruction set."""
         self.plan.save(file, self.samples)
+
+    def __reduce__(self):
+        """Pickles, and so multiprocessing, take the saved form, with the state of step(); another batch size is refused afterwards."""
+        saved = io.BytesIO()
+        self.save(saved)
+        return restored, (saved.getvalue(), self.isa, self.threads, self._state)
+
+    def __deepcopy__(self, memo) -> Program:
+        """A Program of its own on the same plan, which nothing changes."""
+        copied = Program(self.plan, self.isa, self.threads, self._again, self.samples)
+        copied._state = None if self._state is None else [a.copy() for a in self._state]
+        return copied
+
+    def __copy__(self) -> Program:
+        return self.__deepcopy__({})
 
     @classmethod
     def load(cls, file, threads: int | None = None, backend: str | None = None) -> Program:
@@ -181,6 +198,13 @@ class Program:
 
     def __repr__(self):
         return f"Program({len(self.steps)} steps, {', '.join(f'{d}{list(s)}' for s, d in self.inputs)}, {self.isa}, {self.threads} threads)"
+
+
+def restored(saved: bytes, isa: str, threads: int, state: list | None) -> Program:
+    """A pickled program, on the instruction set it was made for if this machine has it, else on the active one."""
+    program = Program.load(io.BytesIO(saved), threads, isa if isa in available() else None)
+    program._state = state
+    return program
 
 
 def as_array(x) -> np.ndarray:

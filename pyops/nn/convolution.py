@@ -8,6 +8,7 @@ from ..ops.spatial import axes
 from . import init
 from .layer import Size
 from .module import Module, Parameter
+from .sizes import whole
 
 
 class _Convolution(Module):
@@ -16,6 +17,7 @@ class _Convolution(Module):
 
     def _set(self, in_channels, out_channels, kernel_size, stride, padding, dilation, groups, padding_mode):
         name, n = type(self).__name__, self.spatial
+        whole(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"{name}: in_channels {in_channels} and out_channels {out_channels} must divide into groups {groups}")
         self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode

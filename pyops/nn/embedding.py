@@ -6,6 +6,7 @@ import numpy as np
 from .. import functional as F
 from . import init
 from .module import Module, Parameter, as_array
+from .sizes import whole
 
 
 class Embedding(Module):
@@ -17,6 +18,7 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: float | None = None,
                  norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False, *, dtype=np.float32):
+        whole(type(self).__name__, num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self._settle(num_embeddings, embedding_dim, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
         self.weight = Parameter(np.empty((num_embeddings, embedding_dim), dtype))
         self.reset_parameters()

@@ -6,6 +6,7 @@ import numpy as np
 from .. import functional as F
 from . import init
 from .module import Module, Parameter
+from .sizes import whole
 
 
 class Identity(Module):
@@ -22,6 +23,7 @@ class Linear(Module):
     """x @ weight.T + bias. weight: (out_features, in_features); bias: (out_features,) or None."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype=np.float32):
+        whole(type(self).__name__, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(np.empty((out_features, in_features), dtype))
         self.bias = Parameter(np.empty(out_features, dtype)) if bias else None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import scope
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, check_device, dtype_and_device, dtype_of
 
 
 ADDED_LATER = ("num_batches_tracked",)   # what checkpoints of torch before 0.4.1, torchvision's among them, do not have
@@ -201,9 +201,16 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         zero_gradients(self.parameters(), set_to_none)
 
-    def to(self, dtype) -> "Module":
-        """Converts float parameters and buffers to float32 or float64, in place. Make optimisers after, not before."""
-        dtype = np.dtype(dtype)
+    def to(self, *where: Any, dtype: Any = None, device: Any = None) -> "Module":
+        """Converts float parameters and buffers to float32 or float64, in place, and returns itself; make optimisers after, not before.
+
+        to("cpu") changes nothing: modules lie in the host's memory. ValueError for another device, TypeError for another dtype.
+        """
+        dtype, device = dtype_and_device(where, dtype, device)
+        check_device(f"{type(self).__name__}.to", device)
+        if dtype is None:
+            return self
+        dtype = dtype_of(f"{type(self).__name__}.to", dtype)
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"{type(self).__name__}.to: dtype must be float32 or float64, got {dtype}")
         for p in self.parameters():
@@ -212,6 +219,9 @@ class Module:
             for name, buffer in _own_buffers(module):
                 if buffer.dtype.kind == "f":
                     setattr(module, name, buffer.astype(dtype))
+        return self
+
+    def cpu(self) -> "Module":
         return self
 
     def float(self) -> "Module":

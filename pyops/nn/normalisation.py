@@ -7,6 +7,7 @@ from .. import functional as F
 from . import init
 from .layer import Layer
 from .module import Module, Parameter
+from .sizes import whole
 
 
 def _affine(module, shape, affine, bias, dtype):
@@ -37,6 +38,7 @@ class _RunningStatistics(_Normalisation):
 
     def __init__(self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, dtype,
                  bias: bool):
+        whole(type(self).__name__, num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         _affine(self, num_features, affine, bias, dtype)

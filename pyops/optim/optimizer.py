@@ -44,6 +44,10 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: a parameter appears twice")
         self.param_groups.append({**self.defaults, **group, "params": params})
 
+    def __repr__(self) -> str:
+        groups = (", ".join(f"{k}={v!r}" for k, v in g.items() if k != "params") + f": {len(g['params'])} parameters" for g in self.param_groups)
+        return f"{type(self).__name__}({'; '.join(groups)})"
+
     def start(self, p: np.ndarray, group: dict) -> dict:
         raise NotImplementedError
 

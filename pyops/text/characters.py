@@ -17,6 +17,10 @@ class Characters:
         if (self.codes[1:] == self.codes[:-1]).any():
             raise ValueError("Characters: a character appears twice")
 
+    def __repr__(self):
+        shown = self.alphabet
+        return f"Characters({len(self)}: {shown if len(shown) <= 40 else shown[:37] + '...'!r})"
+
     @classmethod
     def of(cls, text: str) -> Characters:
         """Those that `text` has. ValueError if it is empty."""

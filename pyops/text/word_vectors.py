@@ -33,6 +33,9 @@ class WordVectors:
     def __len__(self):
         return len(self.words)
 
+    def __repr__(self):
+        return f"WordVectors({len(self)} words, {self.vectors.dtype}{list(self.vectors.shape[1:])})"
+
     def __contains__(self, word):
         return word in self.index
 

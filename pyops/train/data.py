@@ -27,6 +27,9 @@ class Digits:
     test_images: np.ndarray
     test_labels: np.ndarray
 
+    def __repr__(self):
+        return f"<Digits {self}>"
+
     def __str__(self):
         return f"{self.name}: {len(self.train_labels)} images to train on, {len(self.test_labels)} to test"
 

@@ -36,6 +36,9 @@ class Normalize:
         if not (self.std > 0).all():
             raise ValueError(f"Normalize: std must be positive, got {list(std)}")
 
+    def __repr__(self):
+        return f"Normalize(mean={self.mean.ravel().tolist()}, std={self.std.ravel().tolist()})"
+
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return (to_unit(images) - self.mean) / self.std
 
@@ -61,6 +64,10 @@ class ArrayDataset:
 
     def __len__(self):
         return len(self.labels)
+
+    def __repr__(self):
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        return f"ArrayDataset({len(self)} images, {self.images.dtype}{list(self.images.shape[1:])}{classes})"
 
     def take(self, indices, rng: np.random.Generator | None = None):
         images, targets = self.images[indices], self.labels[indices]

@@ -58,6 +58,10 @@ class ImageFolder:
                              f"{', '.join(sorted(SUFFIXES))}; {len(self.skipped)} of them are damaged")
         self.paths, self.labels = [path for path, _ in kept], np.array([label for _, label in kept], np.int64)
 
+    def __repr__(self):
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        return f"ImageFolder({str(self.root)!r}, {len(self.paths)} images, {len(self.classes)} classes, size={self.size}{skipped})"
+
     def __len__(self):
         return len(self.labels)
 

@@ -69,6 +69,10 @@ class TextTrainer:
     interrupted: bool = False
     written: Progress | None = None
 
+    def __repr__(self) -> str:
+        return (f"TextTrainer({type(self.model).__name__} on {len(self.text)} characters, {self.iterations} iterations, "
+                f"out={str(self.out)!r})")
+
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")

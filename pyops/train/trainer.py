@@ -109,6 +109,10 @@ class Trainer:
     workers: int = 0
     draw_curve: bool = True
     progress: Progress = field(default_factory=Progress)
+
+    def __repr__(self) -> str:
+        done = f", {len(self.history)} done" if self.history else ""
+        return f"Trainer({type(self.model).__name__} on {self.data!r}, {self.epochs} epochs{done}, out={str(self.out)!r})"
     batch_losses: list[float] = field(default_factory=list)
 
     def __post_init__(self):

@@ -90,7 +90,7 @@ def kinds(name: str, plain: list[tuple[str, str, bool, bool]], result: str, join
     numbers = "Operand" in annotation[first]
     lines.append(case({p: of(annotation[p], "Array") for p in present} | ({first: "Array"} if numbers else {}), "Array"))
     if numbers:
-        lines.append(case({first: "Number", **{p: "Array" for p in rest}}, "Array"))
+        lines.append(case({first: "Number", **dict.fromkeys(rest, "Array")}, "Array"))
     for i, p in enumerate(rest):
         required = {p}
         before = {q: of(annotation[q], "Array") for q in (first, *rest[:i])}
