@@ -47,4 +47,4 @@ def gradient(ctx: Context) -> tuple[Any]:
     return (CAST(ctx.g, dtype=ctx.inputs[0].dtype),)
 
 
-CAST = Op("cast", "r", forward, reference, gradient, tolerance=0)
+CAST = Op("cast", "r", forward, reference, gradient, tolerance=0, per_sample=True)
