@@ -95,14 +95,17 @@ def called(call: Call) -> tuple:
     row, op, given = OPS[call.node.op], call.node.op, call.inputs
     halves = () if op in KEEPS else [i for i, v in enumerate(given) if isinstance(v, np.ndarray) and v.dtype.name in HALF]
     if not halves:
-        results = row(call)
-        return results if isinstance(results, (tuple, list)) else (results,)
+        return several(row(call))
     call.room((3, sum(given[i].size for i in halves)))
     call.inputs = [v.astype(np.float32) if i in halves else v for i, v in enumerate(given)]
-    results = row(call)
-    results = results if isinstance(results, (tuple, list)) else (results,)
+    results = several(row(call))
     with np.errstate(over="ignore"):
         return tuple(rounded(r, typed_by(call.node, i, given)) for i, r in enumerate(results))
+
+
+def several(results) -> tuple:
+    """Results as a tuple; NumPy's scalars, which it makes of arrays without axes, as arrays."""
+    return tuple(np.asarray(r) if isinstance(r, np.generic) else r for r in (results if isinstance(results, (tuple, list)) else (results,)))
 
 
 def rounded(result, dtype):

@@ -231,6 +231,28 @@ def test_a_region_of_nothing_is_zero(region, mode):
           output_height=2, output_width=2, mode=mode)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_response_norms_of_even_sizes(size):
+    """A window of floor((size - 1) / 2) channels in front and ceil of it behind."""
+    x = normal(1, 5, 2, 3)
+    sums = np.stack([np.square(x[:, max(c - (size - 1) // 2, 0):c + size // 2 + 1].astype(float)).sum(1) for c in range(5)], 1)
+    check("LRN", {"x": x}, (x / (1 + 0.1 / size * sums) ** 0.75).astype(np.float32), size=size, alpha=0.1)
+
+
+def test_an_instance_of_one_value_is_its_shift():
+    x = normal(2, 3, 1, 1)
+    check("InstanceNormalization", {"x": x}, np.broadcast_to(np.array([1, 2, 3], np.float32).reshape(1, 3, 1, 1), x.shape),
+          {"s": np.ones(3, np.float32), "b": np.array([1, 2, 3], np.float32)})
+
+
+def test_columns_over_three_axes():
+    """Each value is counted as often as blocks reach it."""
+    blocks = np.ones((1, 8, 8), np.float32)
+    count = np.array([1, 2, 1])
+    check("Col2Im", {"x": blocks}, np.einsum("i,j,k->ijk", count, count, count)[None, None].astype(np.float32),
+          {"i": np.array([3, 3, 3]), "b": np.array([2, 2, 2])}, program=False)
+
+
 # ---- graphs
 
 def test_nodes_in_any_order():

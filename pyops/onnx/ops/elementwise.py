@@ -116,6 +116,8 @@ def div(call):
 def power(call):
     a, b = broadcast(call)
     shape = call.room(broadcast_shape(tuple(a.shape), tuple(b.shape)), np.float64, copies=4)
+    if traced(b) and not traced(a) and a.dtype != np.float32:
+        raise Unsupported(f"powers of {a.dtype}; programs compute in float32")
     if real(a) and not traced(b):
         if b.size == 1:
             y = F.pow(a, float(b.reshape(-1)[0]))
@@ -220,7 +222,12 @@ def prelu(call):
     call.room(x.shape, x.dtype, copies=4)
     if len(slope.shape) == 1 and len(x.shape) > 2 and slope.shape[0] == x.shape[1] != x.shape[-1]:   # a slope a channel, before operator set 9
         slope = F.reshape(slope, (-1, *[1] * (len(x.shape) - 2)))
-    return F.add(F.relu(x), F.mul(slope, F.neg(F.relu(F.neg(x))))) if real(x, slope) else like(np.where(x < 0, x * slope, x), x)
+    if not traced(x, slope):
+        return like(np.where(x < 0, x * slope, x), x)
+    behind = tuple(slope.shape)[1 - rank(x):] if rank(slope) >= rank(x) else tuple(slope.shape)
+    if not traced(slope) and (slope.size == 1 or rank(x) > 1 and slope.size == x.shape[1] == (behind[0] if len(behind) == rank(x) - 1 else -1)):
+        return F.prelu(x, slope.reshape(-1))   # one number, or one a channel
+    return F.add(F.relu(x), F.mul(slope, F.neg(F.relu(F.neg(x)))))
 
 
 @op("Where", keeps=True)

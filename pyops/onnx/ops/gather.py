@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 
 from ... import functional as F
-from .row import axis_of, known, op, rank
+from .row import axis_of, known, op, rank, traced
 from .select import sliced, taken
 
 
@@ -23,7 +23,7 @@ def gather(call):
     indices = known(call[1], "the indices")
     shape = call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]), x.dtype)
     y = taken(x, axis, within(indices, x.shape[axis]))
-    return y if tuple(y.shape) == shape else F.reshape(y, shape)
+    return y if tuple(y.shape) == shape else F.reshape(y, shape) if traced(y) else y.reshape(shape)
 
 
 @op("GatherElements", keeps=True)

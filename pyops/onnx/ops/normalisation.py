@@ -1,6 +1,8 @@
 """Normalisation."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ... import functional as F
@@ -24,7 +26,10 @@ def batch_norm(call):
 
 @op("InstanceNormalization")
 def instance_norm(call):
-    return F.instance_norm(call[0], None, None, call[1], call[2], True, 0.1, call.attr("epsilon", 1e-5))
+    x, eps = call[0], call.attr("epsilon", 1e-5)
+    if math.prod(x.shape[2:]) == 1:   # torch refuses a channel of one value; its mean is itself
+        return F.group_norm(x, x.shape[1], call[1], call[2], eps)
+    return F.instance_norm(x, None, None, call[1], call[2], True, 0.1, eps)
 
 
 @op("LayerNormalization")
@@ -61,10 +66,11 @@ def group_norm(call):
 
 @op("LRN")
 def lrn(call):
-    size = call.attr("size")
-    if size % 2 == 0:
-        raise Unsupported(f"an even size, {size}")
-    return F.local_response_norm(call[0], size, call.attr("alpha", 1e-4), call.attr("beta", 0.75), call.attr("bias", 1.0))
+    x, size = call[0], call.attr("size")
+    numbers = size, call.attr("alpha", 1e-4), call.attr("beta", 0.75), call.attr("bias", 1.0)
+    if size % 2:
+        return F.local_response_norm(x, *numbers)
+    return F.flip(F.local_response_norm(F.flip(x, [1]), *numbers), [1])   # an even window has one more channel behind, torch's in front
 
 
 @op("LpNormalization")

@@ -11,7 +11,7 @@ from .shape import broadcast_shape
 
 
 def product_of(call, a, b):
-    """Checks the shapes of matmul's operands, and what they come to."""
+    """Checks the shapes of matmul's operands; returns what they come to."""
     if not rank(a) or not rank(b):
         raise ValueError(f"operands of shapes {tuple(a.shape)} and {tuple(b.shape)} have no matrices")
     left, right = (1, *a.shape) if rank(a) == 1 else tuple(a.shape), (*b.shape, 1) if rank(b) == 1 else tuple(b.shape)
@@ -19,12 +19,15 @@ def product_of(call, a, b):
         raise ValueError(f"operands of shapes {tuple(a.shape)} and {tuple(b.shape)} do not multiply")
     shape = call.room((*broadcast_shape(left[:-2], right[:-2]), left[-2], right[-1]), a.dtype, copies=2)
     call.work(math.prod(shape) * left[-1])
+    return tuple(s for i, s in enumerate(shape) if not (i == len(shape) - 2 and rank(a) == 1 or i == len(shape) - 1 and rank(b) == 1))
 
 
 @op("MatMul")
 def matmul(call):
     a, b = call.inputs
-    product_of(call, a, b)
+    shape = product_of(call, a, b)
+    if not traced(a, b) and (0 in a.shape or 0 in b.shape):
+        return np.zeros(shape, a.dtype)
     if not real(a, b):
         return np.matmul(a, b)
     return F.linear(a, np.ascontiguousarray(b.T)) if not traced(b) and b.ndim == 2 and rank(a) >= 2 else F.matmul(a, b)
@@ -47,7 +50,8 @@ def gemm(call):
     call.work(shape[0] * shape[1] * a.shape[1])
     if not real(a, b):
         y = a @ (b.T if turned else b)
-        return (y if alpha == 1 and c is None else alpha * y + (0 if c is None else beta * c)).astype(a.dtype)
+        y = y if alpha == 1 else alpha * y   # one is left out: by way of floats large numbers would lose their last digits
+        return (y if c is None else y + (c if beta == 1 else beta * c)).astype(a.dtype, copy=False)
     bias = c is not None and not traced(c) and beta == 1 and alpha == 1 and c.ndim == 1 and c.size == shape[1]
     if not traced(b):
         y = F.linear(a, b if turned else np.ascontiguousarray(b.T), c if bias else None)

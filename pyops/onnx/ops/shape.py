@@ -210,7 +210,7 @@ def tile(call):
     if not traced(x):
         return np.broadcast_to(np.reshape(x, [n for s in x.shape for n in (1, s)]), apart).reshape(shape)
     if 0 in shape:
-        return sliced(x, {i: slice(0, 0) for i, s in enumerate(shape) if s == 0})
+        return np.zeros(shape, np.float32)
     return F.reshape(F.broadcast_to(F.reshape(x, tuple(n for s in x.shape for n in (1, s))), tuple(apart)), shape)
 
 
