@@ -7,6 +7,7 @@ A target is a module of this package with
     REFUSED         the exceptions that a refusal may be; any other is a fault
     make(seed)      where inputs are bytes: the input alone; what fails is written to a file
     attempt(data)   tries an input; what lies in corpus/<target>/ goes through it, too
+    collect()       optional: run once in the parent, whose children have what it made
     prepare()       optional: run once in every child, before its limit
     MEMORY          optional: bytes of address space beyond what the child has after prepare()
     SILENCE         optional: seconds that one input may take
@@ -64,6 +65,7 @@ def hunt(target, items: Sequence, seconds: float | None = None, work=None) -> Re
     default target.one.
     """
     work = work or target.one
+    getattr(target, "collect", lambda: None)()
     result, at, end = Result(), 0, time.monotonic() + (seconds or 1e9)
     with mmap.mmap(-1, 4096) as shared:
         while at < len(items) and time.monotonic() < end:

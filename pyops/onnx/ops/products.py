@@ -10,6 +10,13 @@ from .row import known, op, rank, real, traced
 from .shape import broadcast_shape
 
 
+SLOW = 32   # multiply-adds of ours in the time of one of NumPy's own loops
+
+
+def cost_of(operand) -> int:
+    return 1 if real(operand) else SLOW
+
+
 def product_of(call, a, b):
     """Checks the shapes of matmul's operands; returns what they come to."""
     if not rank(a) or not rank(b):
@@ -18,7 +25,7 @@ def product_of(call, a, b):
     if left[-1] != right[-2]:
         raise ValueError(f"operands of shapes {tuple(a.shape)} and {tuple(b.shape)} do not multiply")
     shape = call.room((*broadcast_shape(left[:-2], right[:-2]), left[-2], right[-1]), a.dtype, copies=2)
-    call.work(math.prod(shape) * left[-1])
+    call.work(math.prod(shape) * left[-1] * cost_of(a))
     return tuple(s for i, s in enumerate(shape) if not (i == len(shape) - 2 and rank(a) == 1 or i == len(shape) - 1 and rank(b) == 1))
 
 
@@ -47,7 +54,7 @@ def gemm(call):
         raise ValueError(f"operands come to shapes {tuple(a.shape)} and {tuple(b.shape[::-1] if turned else b.shape)}"
                          f"{'' if c is None else f', C to {tuple(c.shape)}'}, which do not fit")
     call.room(shape, a.dtype, copies=3)
-    call.work(shape[0] * shape[1] * a.shape[1])
+    call.work(shape[0] * shape[1] * a.shape[1] * cost_of(a))
     if not real(a, b):
         y = a @ (b.T if turned else b)
         y = y if alpha == 1 else alpha * y   # one is left out: by way of floats large numbers would lose their last digits
@@ -83,7 +90,7 @@ def einsum(call):
     result = equation.split("->")[1] if "->" in equation else None
     kept = {n for n in sizes if result is None or n in result or n.lstrip("-").isdigit()}
     call.room([sizes[n] for n in kept], np.float64, copies=2)
-    call.work(math.prod(sizes.values()) if len(arrays) < 3 else len(arrays) * math.prod(sizes.values()))
+    call.work(SLOW * len(arrays) * math.prod(sizes.values()))
     return np.einsum(equation, *arrays).astype(arrays[0].dtype, copy=False)
 
 
