@@ -26,13 +26,11 @@ F: Any = Late("pyops.functional")
 def ufunc(function: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What Tensor.__array_ufunc__ returns. TypeError for a call that would lose a gradient."""
     name = f"numpy.{function.__name__}" + ("" if method == "__call__" else f".{method}")
-    if method == "reduce" and function in REDUCTIONS:
-        return function_of(name, REDUCTIONS[function], inputs, kwargs)
-    op = UFUNCS.get(function) if method == "__call__" else None
+    op = UFUNCS.get(function) if method == "__call__" else REDUCTIONS.get(function) if method == "reduce" else None
     if op is None or "out" in kwargs or not _real(inputs):
         looks = function in BOOLEAN and "out" not in kwargs
         return _by_numpy(name, getattr(function, method), inputs, kwargs, looks)
-    return function_of(name, op, inputs, kwargs)
+    return _by_op(name, op, getattr(function, method), inputs, kwargs)
 
 
 def function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -40,7 +38,7 @@ def function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
     name = f"{function.__module__}.{function.__name__}"
     op = FUNCTIONS.get(function)
     if op is not None and _real((args, kwargs)):
-        return function_of(name, op, args, kwargs)
+        return _by_op(name, op, function, args, kwargs)
     if function in MOVES and _real((args, kwargs)):
         return _moved(function, args, kwargs)
     if function in LIKE and _tensors((args, kwargs)):
@@ -48,19 +46,19 @@ def function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
     return _by_numpy(name, function, args, kwargs, function in LOOKS)
 
 
-def function_of(name: str, op: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """op(*args, **kwargs), where op takes those of NumPy's arguments that have a meaning for us."""
+def _by_op(name: str, op: Callable[..., Any], function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """op(*args, **kwargs), where op takes those of NumPy's arguments that have a meaning for us; the function's own for others."""
     try:
         inspect.signature(op).bind(*args, **kwargs)
     except TypeError as why:
-        raise TypeError(f"{name} of a Tensor: {why}; call it on t.detach() or t.numpy() for NumPy's own, without a gradient") from None
+        return _by_numpy(name, function, args, kwargs, False, f"its op {why}")
     return op(*args, **kwargs)
 
 
-def _by_numpy(name: str, function: Callable[..., Any], args: Any, kwargs: Any, looks: bool) -> Any:
+def _by_numpy(name: str, function: Callable[..., Any], args: Any, kwargs: Any, looks: bool, why: str = "it has no op here") -> Any:
     if not looks and tape.recording() and any(t.requires_grad for t in _tensors((args, kwargs))):
-        why = "writes into an array, as `array += t` does" if "out" in kwargs else "has no op here"
-        raise TypeError(f"{name}: it {why}, and the gradient of a Tensor that requires one would be lost; give t.detach() or t.numpy() where no "
+        why = "it writes into an array, as `array += t` does" if "out" in kwargs else why
+        raise TypeError(f"{name}: {why}, and the gradient of a Tensor that requires one would be lost; give t.detach() or t.numpy() where no "
                         f"gradient is wanted, or compute with pyops.functional")
     for t in _tensors((args, kwargs)):
         t.numbers(name)
@@ -238,8 +236,10 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
 def _average(a: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = False) -> Any:
     if weights is None:
         return F.mean(a, axis, keepdims)
-    total = F.sum(F.add(F.mul(a, 0.0), _as_tensor(weights, [a])), axis, keepdims)
-    return F.div(F.sum(F.mul(a, _as_tensor(weights, [a])), axis, keepdims), total)
+    if len(np.shape(weights)) == 1 and isinstance(axis, int):   # one weight an entry of the axis
+        weights = F.reshape(_as_tensor(weights, [a]), tuple(-1 if i == axis % len(a.shape) else 1 for i in range(len(a.shape))))
+    weights = F.add(F.mul(a, 0.0), _as_tensor(weights, [a]))
+    return F.div(F.sum(F.mul(a, weights), axis, keepdims), F.sum(weights, axis, keepdims))
 
 
 def _differences(a: Any, n: int = 1, axis: int = -1) -> Any:

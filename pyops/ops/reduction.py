@@ -13,7 +13,7 @@ from ..core.registry import Op
 from ..core.types import Arrays, Dims
 from ..kernels.reduction import reference
 from . import elementwise
-from .axis import axis_or_dim
+from .axis import axis_or_dim, required_axis
 from .broadcast import SUM, first_is_kept, plan, reduction_plan
 
 __all__ = ["amax", "amin", "argmax", "argmin", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var", "vector_norm"]
@@ -288,7 +288,7 @@ def std(input: Arrays, dim: Dims | None = None, *, correction: float = 1, keepdi
 def logsumexp(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis: Dims | None = None,
               keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
     """log(sum of e^x) over `dim`, taken from the maximum so that it does not overflow. -inf over nothing."""
-    dim, keepdim = named("logsumexp", dim, axis, keepdim, keepdims)
+    dim, keepdim = required_axis("logsumexp", dim, axis), keepdim if keepdims is None else keepdims
     dims, shape = axes("logsumexp", input, dim, keepdim)
     return LOGSUMEXP(input, dims=dims, shape=shape, out=out)[0]
 
