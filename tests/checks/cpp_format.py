@@ -1,0 +1,47 @@
+"""clang-format over the C++ and CUDA files that follow .clang-format; columns of a table are left to their author.
+
+    python tests/checks/cpp_format.py            the files of cpp_formatted.txt must be as clang-format has them
+    python tests/checks/cpp_format.py --adopt    adds to the list what passes and is not in it
+"""
+import difflib
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LIST = Path(__file__).with_name("cpp_formatted.txt")
+CLANG_FORMAT = str(Path(sys.executable).with_name("clang-format"))
+
+
+def plain(line: str) -> str:
+    """The line with one space for every run of them behind its indentation: what stands in columns stays in columns."""
+    indent = len(line) - len(line.lstrip())
+    return line[:indent] + re.sub(r"\s+", " ", line[indent:])
+
+
+def changes(path: str) -> list[str]:
+    """What clang-format would change in a file, as a diff."""
+    text = (ROOT / path).read_text()
+    done = subprocess.run([CLANG_FORMAT, path], cwd=ROOT, capture_output=True, text=True, check=True)
+    ours, theirs = ([plain(line) for line in t.split("\n")] for t in (text, done.stdout))
+    return list(difflib.unified_diff(ours, theirs, path, f"{path} formatted", lineterm="", n=0))
+
+
+def main() -> int:
+    listed = LIST.read_text().split()
+    tracked = subprocess.run(["git", "ls-files", "*.cpp", "*.h", "*.cu", "*.cuh"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = tracked.stdout.split() if "--adopt" in sys.argv else [f for f in listed if (ROOT / f).exists()]
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(files, pool.map(changes, files)))
+    if "--adopt" in sys.argv:
+        LIST.write_text("".join(f"{f}\n" for f in sorted(f for f, diff in found.items() if not diff)))
+        return 0
+    for diff in found.values():
+        print("\n".join(diff), end="\n" if diff else "")
+    return any(found.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
