@@ -8,6 +8,16 @@ import pytest
 os.environ["PYOPS_COSTS"] = str(Path(__file__).with_name("no-costs.json"))   # choices as everywhere, whatever was tuned here
 os.environ["PYOPS_RAISE_FAULTS"] = "1"   # a fault of ours in a door is an error, not a warning and torch's result
 
+import tiers  # noqa: E402
+from tiers import (  # noqa: E402, F401 - hooks of pytest
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_collectreport,
+    pytest_runtest_logreport,
+    pytest_runtest_protocol,
+    pytest_terminal_summary,
+)
+
 from pyops.core.backends import BACKENDS, ISAS  # noqa: E402
 
 NATIVE = [name for name in ISAS if not BACKENDS[name].missing]
@@ -30,7 +40,8 @@ def pytest_collection_finish(session):
                                            preexec_fn=lambda: os.nice(19)))
 
 
-def pytest_sessionfinish():
+def pytest_sessionfinish(session, exitstatus):
+    tiers.pytest_sessionfinish(session, exitstatus)
     for process in _compiling:
         process.kill()
         process.wait()

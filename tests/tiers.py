@@ -1,0 +1,141 @@
+"""Which tests run when, what may be skipped, and what each one costs.
+
+    quick   make quick, every Python of `make matrix`: some of every kind of test, chosen by their names
+    full    make test-all only: minutes, or gigabytes; `make test` runs all others
+
+A test says so by a mark of its own, or its file does in the tables below. `--skips FILE` lists the skips that are expected,
+a line each, `path :: reason` with wildcards; any other fails the run. `--resources FILE` writes what every test took.
+"""
+from __future__ import annotations
+
+import json
+import os
+import resource
+from fnmatch import fnmatch
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+TESTS = Path(__file__).parent
+# file: one in so many of its tests is quick. Which ones follows from their names, so that a test stays where it is.
+QUICK = {
+    "rows/test_ops.py": 24, "rows/test_bad_input.py": 16, "rows/test_arithmetic.py": 1, "rows/test_tape.py": 1,
+    "rows/test_simd_math.py": 6, "rows/test_random.py": 1, "rows/test_embedding.py": 1, "rows/test_normalisation.py": 1,
+    "rows/test_attention.py": 8, "rows/test_winograd.py": 30, "rows/test_cases.py": 1, "rows/test_traits.py": 1,
+    "compiled/test_cases_compiled.py": 24, "compiled/test_compile.py": 4, "compiled/test_passes.py": 1,
+    "compiled/test_blocked_*.py": 12, "cuda/test_cuda_host.py": 1, "doors/test_onnx.py": 24, "doors/test_torch.py": 60,
+    "models/test_nn.py": 8, "train/test_optim.py": 6, "train/test_text.py": 1, "package/test_checkout.py": 1,
+    "package/test_native_exit.py": 1, "package/test_readme.py": 1, "package/test_codebase.py": 1,
+}
+# file: patterns of names whose tests take minutes or gigabytes. A number n: of the names that are long lists, all but one in n.
+FULL: dict[str, tuple] = {
+}
+
+
+def place_of(item) -> str:
+    return item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else ""
+
+
+def chosen(item, one_in: int) -> bool:
+    return crc32(item.name.encode()) % one_in == 0
+
+
+def is_full(item, place: str) -> bool:
+    for rule in FULL.get(place, ()):
+        if isinstance(rule, int) and not chosen(item, rule) or isinstance(rule, str) and fnmatch(item.name, rule):
+            return True
+    return False
+
+
+def pytest_addoption(parser):
+    parser.addoption("--skips", metavar="FILE", help="fail where a test is skipped that this file does not expect")
+    parser.addoption("--resources", metavar="FILE", help="write processor time and peak memory of every test as lines of JSON")
+
+
+@pytest.hookimpl(tryfirst=True)   # before -m chooses
+def pytest_collection_modifyitems(items):
+    for item in items:
+        place = place_of(item)
+        if is_full(item, place):
+            item.add_marker("full")
+        elif "full" not in item.keywords and any(fnmatch(place, p) and chosen(item, n) for p, n in QUICK.items()):
+            item.add_marker("quick")
+
+
+# ---- skips
+
+_skipped: dict[tuple[str, str], int] = {}
+
+
+def note_skip(nodeid: str, longrepr) -> None:
+    reason = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+    key = nodeid.split("::")[0], reason.removeprefix("Skipped: ").strip()
+    _skipped[key] = _skipped.get(key, 0) + 1
+
+
+def pytest_runtest_logreport(report):
+    if report.skipped and not hasattr(report, "wasxfail"):
+        note_skip(report.nodeid, report.longrepr)
+
+
+def pytest_collectreport(report):
+    if report.skipped:
+        note_skip(report.nodeid, report.longrepr)
+
+
+def expected(path: str) -> list[tuple[str, str]]:
+    """(path's pattern, reason's pattern) of every line of a list of skips; # begins a comment."""
+    lines = (line.partition("#")[0].strip() for line in Path(path).read_text().splitlines())
+    return [tuple(part.strip() for part in line.split("::", 1)) for line in lines if line]
+
+
+def matches(text: str, pattern: str) -> bool:
+    """Wildcards are `*` alone: reasons have brackets and question marks of their own."""
+    return fnmatch(text, pattern.replace("[", "[[]").replace("?", "[?]"))
+
+
+def unexpected(skips: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [key for key in _skipped if not any(matches(key[0], path) and matches(key[1], reason) for path, reason in skips)]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    path = session.config.option.skips
+    if path and exitstatus == 0 and unexpected(expected(path)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    path = config.option.skips
+    if not path:
+        return
+    strangers = unexpected(expected(path))
+    terminalreporter.section("skipped")
+    for (place, reason), count in sorted(_skipped.items()):
+        known = "" if (place, reason) not in strangers else f"   NOT EXPECTED: say why in {path}, or let it run"
+        terminalreporter.line(f"{count:6} {place}: {reason}{known}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    terminalreporter.line(f"the test process took at most {peak:.2f} GB")
+
+
+# ---- what a test costs
+
+def peak_memory() -> int:
+    """KB, the most since the last reset."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    path = item.config.option.resources
+    if path:
+        Path("/proc/self/clear_refs").write_text("5")   # the peak is counted from here
+    before = os.times()
+    yield
+    if path:
+        after = os.times()
+        with open(path, "a") as file:
+            print(json.dumps({"test": item.nodeid, "seconds": round(sum(after[:4]) - sum(before[:4]), 3), "peak_mb": peak_memory() >> 10}),
+                  file=file)
