@@ -88,6 +88,10 @@ sanitize-emulator: build
 	  valgrind --error-exitcode=1 --errors-for-leak-kinds=none --suppressions=tests/valgrind.supp \
 	  $(PY) -m pytest -q -p no:cacheprovider tests/cuda/test_emulator.py
 
+# PYTHONS="python3.12 python3.13" names some, MATRIX="--isas scalar --no-tests" makes it short
+matrix:
+	$(PYTHON) tests/checks/matrix.py $(MATRIX) $(PYTHONS)
+
 sdist: $(VENV)/.test
 	$(PY) -m build --sdist --no-isolation
 
