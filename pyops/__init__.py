@@ -25,7 +25,8 @@ _front_ends.LATER["torch"] = "pyops.torch"
 
 if TYPE_CHECKING:
     from . import models, nn, optim, text, train
-    from .graph import Program, compile
+    from .graph.compile import compile
+    from .graph.program import Program
     from .models import create_model
     from .torch import compile_report
 

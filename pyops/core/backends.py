@@ -89,7 +89,7 @@ def _default():
     return next(BACKENDS[name] for name in allowed if not BACKENDS[name].missing)
 
 
-active: ContextVar = ContextVar("pyops_backend", default=_default())
+active: ContextVar = ContextVar("pyops_backend", default=_default())   # noqa: B039  (one object, on purpose)
 
 
 class use_backend:   # called like a function

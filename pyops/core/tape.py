@@ -106,7 +106,7 @@ def record(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any], kind: type) 
     arrays = tuple([v.data if isinstance(v, OnTape) else v for v in inputs])
     result = op(*arrays, **attrs)
     outputs = result if isinstance(result, tuple) else (result,)
-    if _recording.get() and any([isinstance(v, OnTape) and v.requires_grad for v in inputs]):
+    if _recording.get() and any(isinstance(v, OnTape) and v.requires_grad for v in inputs):
         node = Node(op, inputs, attrs, outputs, _changes)
         wrapped = tuple([on_tape(kind, o, node, i) for i, o in enumerate(outputs)])
     else:

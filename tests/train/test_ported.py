@@ -55,7 +55,7 @@ def test_the_loop_of_torchs_tutorial(capsys):
         output = model(Tensor(images[200:]))
         pred = output.argmax(dim=1, keepdim=True)
         correct += (pred == Tensor(LABELS[200:]).view_as(pred)).sum().item()
-    print("Test set: accuracy {}/{} ({:.0f}%), loss {:.4f}".format(correct, 40, 100.0 * correct / 40, F.nll_loss(output, LABELS[200:])))
+    print("Test set: accuracy {}/{} ({:.0f}%), loss {:.4f}".format(correct, 40, 100.0 * correct / 40, F.nll_loss(output, LABELS[200:])))   # noqa: UP032
     said = capsys.readouterr().out
     assert correct >= 38 and "Train Epoch: 3 [160/240]\tLoss: 0." in said and running_loss / len(loader) < 0.3
 

@@ -16,10 +16,22 @@ import pyops.functional as F
 STUB = Path(F.__file__).with_suffix(".pyi")
 HEAD = '''# Made by tests/typing/make_stub.py from the functions' annotations.
 from collections.abc import Sequence
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
+from typing import Generic, Literal, NamedTuple, TypeVar, overload
 
 from .core.tensor import Tensor
-from .core.types import Array, Arrays, Dims, DType, Exporter, Index, Number, Operand, OutputSizes, Reduction, Sizes
+from .core.types import (
+    Array,
+    Arrays,
+    Dims,
+    DType,
+    Exporter,
+    Index,
+    Number,
+    Operand,
+    OutputSizes,
+    Reduction,
+    Sizes,
+)
 
 __all__ = {names}
 
