@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx.backend.base import Backend as Base
-from onnx.backend.base import BackendRep, Device, DeviceType
+from onnx.backend.base import Backend as Base, BackendRep, Device, DeviceType
 
 from .. import graph
 from ..graph.trace import TraceError

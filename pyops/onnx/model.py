@@ -156,11 +156,13 @@ def graph_of(proto, opset, folder, depth: int = 0) -> Graph:
         raise ModelError(f"onnx: {where}: graphs lie in each other more than {DEEPEST} deep")
     if len(proto.sparse_initializer):
         raise ModelError(f"onnx: {where} has sparse initializers, which are not read")
+    if any(isinstance(v.name, bytes) for v in (*proto.input, *proto.output, *proto.initializer)):
+        raise ModelError(f"onnx: {where} has a name that is no UTF-8")
     constants = {tensor.name: array_of(tensor, folder) for tensor in proto.initializer}
     inputs = {i.name: described(i) for i in proto.input if i.name not in constants}
     nodes = []
     for n in proto.node:
-        if isinstance(n.op_type, bytes) or isinstance(n.domain, bytes) or any(isinstance(v, bytes) for v in (n.name, *n.input, *n.output)):
+        if isinstance(n.op_type, bytes) or isinstance(n.domain, bytes) or any(isinstance(v, bytes) for v in (n.name, *n.input, *n.output, *(a.name for a in n.attribute))):
             raise ModelError(f"onnx: a node of {where} ({clipped(repr(n.op_type))}) has a name that is no UTF-8")
         node = Node(n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}", n.name, list(n.input), list(n.output), {}, opset)
         for a in n.attribute:
@@ -247,7 +249,8 @@ def check_schema(node, proto, opset) -> None:
         if not least <= count <= most:
             raise ModelError(f"onnx: {node}: has {count} {what}, takes {least if least == most else f'{least} to {most}'}")
     optional = onnx.defs.OpSchema.FormalParameterOption.Optional
-    for i, (name, formal) in enumerate(zip(node.inputs, schema.inputs)):
+    for i, name in enumerate(node.inputs):
+        formal = schema.inputs[min(i, len(schema.inputs) - 1)]
         if not name and formal.option != optional:
             raise ModelError(f"onnx: {node}: input {i}, {formal.name}, is left out")
     unknown = sorted(set(node.attrs) - set(schema.attributes))
@@ -311,6 +314,8 @@ def array_of(tensor, folder) -> np.ndarray:
     if tensor.data_location == TensorProto.EXTERNAL:
         return external(tensor, name, folder)
     if tensor.data_type == TensorProto.STRING:
+        if math.prod(tensor.dims) != len(tensor.string_data):
+            raise ModelError(f"onnx: tensor {name!r} of shape {shape} has {len(tensor.string_data)} strings in the file")
         return np.array([s.decode(errors="replace") for s in tensor.string_data], object).reshape(tuple(tensor.dims))
     count = math.prod(tensor.dims)
     stored = len(tensor.raw_data) or max(map(len, (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)))

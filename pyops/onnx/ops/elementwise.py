@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from ... import functional as F
-from .row import Unsupported, axis_of, known, op, real, traced
+from .row import Unsupported, axis_of, dtype_of, known, op, rank, real, traced
 from .shape import broadcast_shape
 
 UNARY = {   # op -> ours, NumPy's for what our kernels do not take
@@ -241,8 +241,7 @@ def where(call):
 
 @op("Cast", "CastLike", keeps=True)
 def cast(call):
-    from onnx import helper
-    x, to = call[0], np.dtype(helper.tensor_dtype_to_np_dtype(call.attr("to")) if call.node.op == "Cast" else call[1].dtype)
+    x, to = call[0], dtype_of(call.attr("to")) if call.node.op == "Cast" else np.dtype(call[1].dtype)
     if traced(x):
         if to != np.float32:
             raise Unsupported(f"a cast of the model's values to {to}; programs compute in float32")

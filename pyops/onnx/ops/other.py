@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .row import Unsupported, axis_of, known, op
+from .row import Unsupported, axis_of, dtype_of, known, op
 
 
 @op("RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial", "RandomUniform", "RandomNormal")
@@ -13,9 +13,8 @@ def random(call):
 
 @op("BitCast", keeps=True)
 def bit_cast(call):
-    from onnx import helper
-    x, to = known(call[0], "the operand"), np.dtype(helper.tensor_dtype_to_np_dtype(call.attr("to")))
-    if to == object or x.dtype == object or to.itemsize != x.dtype.itemsize:
+    x, to = known(call[0], "the operand"), dtype_of(call.attr("to"))
+    if np.dtype(object) in (to, x.dtype) or to.itemsize != x.dtype.itemsize:
         raise ValueError(f"{x.dtype} and {to} are not as wide")
     return np.ascontiguousarray(x).view(to).reshape(x.shape)
 

@@ -9,7 +9,6 @@ from ... import functional as F
 from .row import known, op, rank, real, traced
 from .shape import broadcast_shape
 
-
 SLOW = 32   # multiply-adds of ours in the time of one of NumPy's own loops
 
 

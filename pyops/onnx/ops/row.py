@@ -9,7 +9,7 @@ import numpy as np
 
 from ...graph.trace import Traced
 from ..limits import Limits
-from ..model import ModelError
+from ..model import ModelError, dtypes
 
 OPS: dict[str, Callable] = {}
 KEEPS: set[str] = set()
@@ -78,6 +78,13 @@ def op(*names, keeps: bool = False):
                 KEEPS.add(name)
         return function
     return enter
+
+
+def dtype_of(code: int) -> np.dtype:
+    """The type that an attribute names by ONNX's number."""
+    if code not in dtypes():
+        raise ValueError(f"type {code} is none of ONNX's")
+    return np.dtype(dtypes()[code])
 
 
 def known(value, what):

@@ -7,7 +7,7 @@ import numpy as np
 
 from ... import functional as F
 from ..limits import short
-from .row import Unsupported, axes_of, axis_of, op, rank, traced
+from .row import Unsupported, axes_of, axis_of, dtype_of, op, rank, traced
 from .select import sliced, taken
 
 
@@ -57,8 +57,7 @@ def range_of(call):
 
 @op("EyeLike", keeps=True)
 def eye_like(call):
-    from onnx import helper
-    dtype = helper.tensor_dtype_to_np_dtype(call.attr("dtype")) if call.attr("dtype") else call[0].dtype
+    dtype = dtype_of(call.attr("dtype")) if call.attr("dtype") else call[0].dtype
     if rank(call[0]) != 2:
         raise ValueError(f"takes two axes, got shape {tuple(call[0].shape)}")
     rows, columns = call.room(call[0].shape, dtype, copies=2)
