@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _C
 from ..core.backends import available
-from . import streaming
+from . import saved, streaming
 from .plan import Plan, PlannedStep, nbytes
 from .structure import unflatten
 
@@ -111,7 +111,7 @@ class Program:
 
     def save(self, file) -> None:
         """Writes weights and plan into one file (.npz; a path, or a binary file). It holds no code and loads on any instruction set."""
-        self.plan.save(file, self.samples)
+        saved.write(self.plan, file, self.samples)
 
     def __reduce__(self):
         """Pickles, and so multiprocessing, take the saved form, with the state of step(); another batch size is refused afterwards."""
@@ -130,13 +130,14 @@ class Program:
 
     @classmethod
     def load(cls, file, threads: int | None = None, backend: str | None = None) -> Program:
-        """A saved program, for the active backend's instruction set or that of `backend`. ValueError for a file that is no program.
+        """A saved program, for the active backend's instruction set or that of `backend`. file: a path, or a file opened for reading bytes.
 
-        The file holds no code, and places outside the arena are refused, but whether the shapes in it agree is not: load what you trust.
+        A file is data: nothing in it is run, and every kernel call in it is checked before it is made. ValueError for a file that is no
+        program, or one that was changed; FileNotFoundError.
         """
         from ..core.backends import get_backend
         from ..core.threads import get_num_threads
-        plan, samples = Plan.load(file)
+        plan, samples = saved.read(file)
         return cls(plan, get_backend(backend).name, threads or get_num_threads(), samples=samples)
 
     # ---- looking inside

@@ -132,18 +132,55 @@ def forged(file, change):
     np.savez(file, **content | {"plan": np.frombuffer(json.dumps(plan).encode(), np.uint8)})
 
 
-@pytest.mark.parametrize("change, error, match", [
-    (lambda plan: plan.pop("steps"), ValueError, "no saved program: KeyError"),
-    (lambda plan: plan.update(arena=64), TypeError, "a place inside its buffer"),
-    (lambda plan: plan["steps"][1].update(kernel="nothing"), KeyError, "no kernel nothing"),
-    (lambda plan: plan["steps"][0].update(args=[]), TypeError, "arguments, got 0"),
-], ids=["no_steps", "small_arena", "unknown_kernel", "no_arguments"])
-def test_a_changed_file_is_refused(tmp_path, change, error, match):
+FORGED = {
+    "no_steps": (lambda plan: plan.pop("steps"), "a plan has"),
+    "small_arena": (lambda plan: plan.update(arena=64), "a map lies inside its space"),
+    "negative_arena": (lambda plan: plan.update(arena=-1), "arena is a number of bytes"),
+    "endless_arena": (lambda plan: plan.update(arena=2**64 - 1), "arena is a number of bytes"),
+    "unknown_kernel": (lambda plan: plan["steps"][1].update(kernel="nothing"), "step 1, nothing: programs have no such kernel"),
+    "no_arguments": (lambda plan: plan["steps"][0].update(args=[]), "arguments, got 0"),
+    "objects": (lambda plan: plan.update(outputs=[[[1, 5], "O"]]), "outputs are of float32 or int64"),
+    "doubles": (lambda plan: plan.update(inputs=[[[1, 3, 12, 12], "float64"]]), "inputs are of float32 or int64"),
+    "overflow": (lambda plan: plan.update(outputs=[[[1 << 31, 1 << 31], "float32"]]), "outputs have shapes"),
+    "no_samples": (lambda plan: plan.update(samples=0), "samples is a positive number"),
+    "ten_samples": (lambda plan: plan.update(samples=10, inputs=[[[2, 3, 12, 12], "float32"]]), "are of one"),
+    "states": (lambda plan: plan.update(states=99), "states are the last inputs"),
+    "one_state": (lambda plan: plan.update(states=1), "states are the last inputs"),
+    "structure": (lambda plan: plan.update(structure="abc"), "names outputs that there are"),
+    "output_7": (lambda plan: plan.update(structure=7), "names outputs that there are"),
+    "deep_structure": (lambda plan: plan.update(structure=deep(200)), "not that deep"),
+    "precision": (lambda plan: plan.update(precision=["fast"]), "precision is"),
+    "constant": (lambda plan: plan["steps"][0].update(args=[{"constant": 99}]), "names a constant that there is"),
+    "words": (lambda plan: plan["steps"][0].update(flops="many"), "flops is of type"),
+    "more": (lambda plan: plan.update(code="import os"), "a plan has"),
+}
+
+
+def deep(levels):
+    return [deep(levels - 1)] if levels else 0
+
+
+@pytest.mark.parametrize("why", FORGED)
+def test_a_changed_file_is_refused(tmp_path, why):
     program = pyops.compile(small_vgg().eval(), images(1, 3, 12, 12))
     program.save(tmp_path / "p.npz")
+    change, match = FORGED[why]
     forged(tmp_path / "p.npz", change)
-    with pytest.raises(error, match=match):
+    with pytest.raises(ValueError, match=f"p.npz is no saved program, or a damaged one: .*{match}"):
         pyops.Program.load(tmp_path / "p.npz")
+
+
+def test_every_kind_of_result_comes_back(tmp_path):
+    """Keys that are no strings, None and text among the results; an open file instead of a path."""
+    import io
+    program = pyops.compile(lambda x: {1: x + 1, "b": (None, [x * 2, "text"]), None: 3.5}, images(2, 3))
+    file = io.BytesIO()
+    program.save(file)
+    got, want = pyops.Program.load(file)(images(2, 3)), program(images(2, 3))
+    assert got.keys() == want.keys() == {1, "b", None} and got[None] == 3.5 and got["b"][0] is None and got["b"][1][1] == "text"
+    assert np.array_equal(got[1], want[1]) and isinstance(got["b"], tuple) and np.array_equal(got["b"][1][0], want["b"][1][0])
+    with pytest.raises(TypeError, match="has a set"):
+        pyops.compile(lambda x: (x + 1, {1, 2}), images(2, 3)).save(tmp_path / "p.npz")
 
 
 def test_other_shapes_are_refused_or_planned_anew():

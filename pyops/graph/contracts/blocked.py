@@ -1,0 +1,237 @@
+"""Contracts of the kernels of kernels/*/program.inc, which work on maps in blocked layout and on packed weights (graph/packing.py)."""
+from __future__ import annotations
+
+from .arguments import BLOCK, Map, need
+from .planar import contract, convolved, padded, pooled, spread, taps
+
+
+def blocks(channels: int) -> int:
+    return -(-channels // BLOCK)
+
+
+def filled(channels: int, x: Map) -> None:
+    need(channels >= 1 and blocks(channels) == x.blocks, "channels fill the map's blocks")
+
+
+def same_maps(*maps: Map | None) -> None:
+    need(len({(m.n, m.blocks, m.h, m.w) for m in maps if m is not None}) == 1, "maps have one size")
+
+
+def numbers(a, count: int) -> None:
+    need(a is None or a.size == count, "there is a number for every lane of the blocks")
+
+
+# ---- layout and values
+
+
+@contract("to_blocked", "rM")
+def to_blocked(x, y) -> None:
+    need(len(x.shape) == 4, "an image has four axes")
+    n, c, h, w = x.shape
+    need((n, blocks(c), h, w) == (y.n, y.blocks, y.h, y.w), "image and map have one size")
+
+
+@contract("from_blocked", "mR")
+def from_blocked(x, y) -> None:
+    to_blocked(y, x)
+
+
+@contract("activate_flat", "aR")
+def activate_flat(act, y) -> None:
+    pass
+
+
+@contract("add_maps", "mmaM")
+def add_maps(a, b, act, y) -> None:
+    same_maps(a, b, y)
+
+
+@contract("affine_channels", "mrraM")
+def affine_channels(x, scale, shift, act, y) -> None:
+    same_maps(x, y)
+    numbers(scale, x.blocks * BLOCK)
+    numbers(shift, x.blocks * BLOCK)
+
+
+@contract("scale_channels", "mraM")
+def scale_channels(x, gate, act, y) -> None:
+    same_maps(x, y)
+    need(len(gate.shape) == 2 and gate.shape[0] == x.n, "gates are (n, channels)")
+    filled(gate.shape[1], x)
+
+
+@contract("copy_channels", "mnnM")
+def copy_channels(x, channels, to, y) -> None:
+    filled(channels, x)
+    need((x.n, x.h, x.w) == (y.n, y.h, y.w) and to >= 0 and to + channels <= y.blocks * BLOCK, "channels lie in the result")
+
+
+# ---- convolutions
+
+
+def over_image(x: Map, kernel, window, y: Map, axis=convolved) -> None:
+    """A window of two axes over a map."""
+    of_kernel, stride, padding, dilation = window
+    need(len(stride) == len(padding) == len(dilation) == 2 and of_kernel in (None, tuple(kernel)), "a window of two axes, as the weights have it")
+    for at in zip((x.h, x.w), kernel, stride, padding, dilation, (y.h, y.w)):
+        axis(*at)
+    need(x.n == y.n, "samples are those of the input")
+
+
+def packed(weight, filters: int, channels: int) -> tuple[int, int]:
+    """The two axes of filters that are packed in blocks both ways."""
+    need(len(weight.shape) == 6 and weight.shape[:2] == (filters, channels) and weight.shape[4:] == (BLOCK, BLOCK),
+         "weights are packed as (filter blocks, channel blocks, r, s, 16, 16)")
+    return weight.shape[2:4]
+
+
+def finished(y: Map, bias, residual) -> None:
+    numbers(bias, y.blocks * BLOCK)
+    if residual is not None:
+        same_maps(residual, y)
+
+
+@contract("direct_conv", "mnoooropwnaM")
+def direct_conv(x, channels, scale, shift, gate, weight, bias, residual, window, groups, act, y) -> None:
+    filled(channels, x)
+    need(groups >= 1 and x.blocks % groups == y.blocks % groups == 0, "groups are whole blocks")
+    need(groups == 1 or channels == x.blocks * BLOCK, "groups are whole blocks")
+    over_image(x, packed(weight, y.blocks, x.blocks // groups), window, y)
+    need((scale is None) == (shift is None), "scale and shift come together")
+    numbers(scale, x.blocks * BLOCK)
+    numbers(shift, x.blocks * BLOCK)
+    need(gate is None or gate.shape == (x.n, channels), "gates are (n, channels)")
+    finished(y, bias, residual)
+
+
+@contract("stem_conv", "rrowaM")
+def stem_conv(x, weight, bias, window, act, y) -> None:
+    need(len(x.shape) == 4 and len(weight.shape) == 5 and weight.shape[4] == BLOCK, "an image, and filters packed as (blocks, c, r, s, 16)")
+    n, c, h, w = x.shape
+    need(weight.shape[:2] == (y.blocks, c) and c >= 1, "filters have the image's channels and the result's blocks")
+    over_image(Map(n, 1, h, w), weight.shape[2:4], window, y)
+    finished(y, bias, None)
+
+
+@contract("transposed_conv", "mnropwaM")
+def transposed_conv(x, channels, weight, bias, residual, window, act, y) -> None:
+    filled(channels, x)
+    over_image(x, packed(weight, y.blocks, x.blocks), window, y, spread)
+    need(window[1][0] * window[1][1] <= 1 << 16, "strides make a phase each")
+    finished(y, bias, residual)
+
+
+@contract("depthwise_conv", "mropwaM")
+def depthwise_conv(x, weight, bias, residual, window, act, y) -> None:
+    need(len(weight.shape) == 4 and weight.shape[0] == x.blocks == y.blocks and weight.shape[3] == BLOCK, "filters are packed as (blocks, r, s, 16)")
+    over_image(x, weight.shape[1:3], window, y)
+    finished(y, bias, residual)
+
+
+@contract("depthwise_conv_mean", "mropwaMR")
+def depthwise_conv_mean(x, weight, bias, residual, window, act, y, mean) -> None:
+    depthwise_conv(x, weight, bias, residual, window, act, y)
+    means(mean, y)
+
+
+def means(mean, y: Map) -> None:
+    need(len(mean.shape) == 2 and mean.shape[0] == y.n, "means are (n, channels)")
+    filled(mean.shape[1], y)
+
+
+@contract("inverted_residual", "mnooanrowaoopaM")
+def inverted_residual(x, channels, expand, expand_bias, act_1, wide, depth, depth_bias, window, act_2, project, project_bias, residual, act_3, y) -> None:
+    between = Map(y.n, blocks(wide), y.h, y.w)
+    expanded(x, channels, expand, expand_bias, wide)
+    depthwise_conv(Map(x.n, between.blocks, x.h, x.w), depth, depth_bias, None, window, act_2, between)
+    if project is None:
+        need(y.blocks == between.blocks and residual is None and project_bias is None, "without a last layer the wide map is the result")
+        return
+    need(packed(project, y.blocks, between.blocks) == (1, 1), "the last layer is 1x1")
+    finished(y, project_bias, residual)
+
+
+@contract("expand_depthwise_mean", "mnooarowaMR")
+def expand_depthwise_mean(x, channels, expand, expand_bias, act_1, depth, depth_bias, window, act_2, y, mean) -> None:
+    means(mean, y)
+    expanded(x, channels, expand, expand_bias, mean.shape[1])
+    depthwise_conv(Map(x.n, y.blocks, x.h, x.w), depth, depth_bias, None, window, act_2, y)
+
+
+def expanded(x: Map, channels: int, expand, bias, wide: int) -> None:
+    filled(channels, x)
+    need(wide >= 1, "the wide map has channels")
+    if expand is None:
+        need(blocks(wide) == x.blocks and bias is None, "without a first layer the input is the wide map")
+        return
+    need(packed(expand, blocks(wide), x.blocks) == (1, 1), "the first layer is 1x1")
+    numbers(bias, blocks(wide) * BLOCK)
+
+
+@contract("winograd_conv", "mrrnopdnaM")
+def winograd_conv(x, weight, u, tile, bias, residual, padding, pool, act, y) -> None:
+    need(len(weight.shape) == 4 and weight.shape[2:] == (3, 3), "filters are (k, c, 3, 3)")
+    filters, channels = weight.shape[:2]
+    filled(channels, x)
+    filled(filters, y)
+    need(tile in (2, 4, 6) and pool in (1, 2) and len(padding) == 2 and min(padding) >= 0, "tiles are of 2, 4 or 6, pools of 2")
+    need(u.shape == (y.blocks, (tile + 2) ** 2, channels, BLOCK), "filters are packed as (blocks, points, channels, 16)")
+    rows, columns = (size + 2 * p - 2 for size, p in zip((x.h, x.w), padding))
+    need(x.n == y.n and (y.h, y.w) == (max(rows, 0) // pool, max(columns, 0) // pool), "the result has the size of the convolution")
+    need(residual is None or pool == 1, "what is pooled has no residual")
+    finished(y, bias, residual)
+
+
+@contract("linear_packed", "rroaR")
+def linear_packed(x, weight, bias, act, y) -> None:
+    need(len(weight.shape) == 3 and weight.shape[2] == BLOCK and len(x.shape) == len(y.shape) == 2, "filters are packed as (blocks, features, 16)")
+    need(x.shape == (y.shape[0], weight.shape[1]) and blocks(y.shape[1]) == weight.shape[0], "rows, features and filters fit")
+    numbers(bias, weight.shape[0] * BLOCK)
+
+
+@contract("linear_rows", "rroaR")
+def linear_rows(x, weight, bias, act, y) -> None:
+    need(len(weight.shape) == 2 and len(x.shape) == len(y.shape) == 2, "weights are (filters, features)")
+    need(x.shape == (y.shape[0], weight.shape[1]) and y.shape[1] == weight.shape[0], "rows, features and filters fit")
+    numbers(bias, weight.shape[0])
+
+
+# ---- windows
+
+
+@contract("max_pool_blocked", "mwM")
+def max_pool_blocked(x, window, y) -> None:
+    kernel = window[0]
+    need(len(kernel) == 2 and min(kernel) >= 1 and x.blocks == y.blocks, "a window of two axes, a result for every channel")
+    over_image(x, kernel, window, y, pooled)
+
+
+@contract("avg_pool_blocked", "mwnM")
+def avg_pool_blocked(x, window, divisor, y) -> None:
+    max_pool_blocked(x, window, y)
+
+
+@contract("adaptive_avg_pool_blocked", "mM")
+def adaptive_avg_pool_blocked(x, y) -> None:
+    need((x.n, x.blocks) == (y.n, y.blocks) and min(x.h, x.w) >= 1, "a result for every channel of an image")
+
+
+@contract("global_avg_pool", "mR")
+def global_avg_pool(x, y) -> None:
+    means(y, x)
+
+
+@contract("resample_blocked", "mjojoM")
+def resample_blocked(x, index_h, weight_h, index_w, weight_w, y) -> None:
+    need((x.n, x.blocks) == (y.n, y.blocks), "a result for every channel")
+    taps(index_h, weight_h, x.h, y.h)
+    taps(index_w, weight_w, x.w, y.w)
+
+
+@contract("pad_blocked", "mdnfM")
+def pad_blocked(x, before, mode, value, y) -> None:
+    need((x.n, x.blocks) == (y.n, y.blocks) and len(before) == 2 and 0 <= mode <= 3, "a result for every channel; there are four modes")
+    for at in zip((x.h, x.w), before, (y.h, y.w)):
+        padded(*at, mode)
+
+
