@@ -147,7 +147,7 @@ py::array empty(const py::tuple& sizes, const py::dtype& dtype) {
     for (const auto n : shape) possible = possible && n >= 0 && !__builtin_mul_overflow(bytes, Size(n), &bytes) && bytes < MOST;
     const Block block = possible ? pool().take(bytes) : Block{};
     if (!block.memory) {
-        PyErr_Format(PyExc_MemoryError, "pyops: no memory for a result of shape %R", sizes.ptr());
+        PyErr_Format(PyExc_MemoryError, "no memory for a result of shape %R", sizes.ptr());
         throw py::error_already_set();
     }
     const py::capsule owner(new Block(block), [](void* p) {

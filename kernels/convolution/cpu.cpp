@@ -19,7 +19,7 @@ static bool few_filters(const Convolution& conv, const TapList& t) {
 
 static void run(const Convolution& conv, const TapList& t) {
     if (conv.xs.n == 0 || t.outputs() == 0) return;
-    if (few_filters(conv, t)) planar(conv, t);
+    if (few_filters(conv, t) && (dense_in_place(conv, t) || strips_fit(conv, t))) planar(conv, t);
     else implicit_gemm(conv, t);
 }
 

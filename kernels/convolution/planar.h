@@ -312,6 +312,18 @@ static inline DensePlane dense_in_place(const Convolution& conv, const TapList& 
 static inline i64 dense_place(const TapRange& r, const Tap& at) { return (at.h - r.low_h) * (r.high_w - r.low_w + 1) + at.w - r.low_w; }
 
 constexpr i64 STRIP_BYTES = 256 * 1024;       // a strip of all of a group's channels stays within L2
+constexpr i64 MOST_STRIP  = 16 << 20;         // values: strides, dilations or paddings far beyond the input would need more
+
+// Whether strips of one row of outputs, of all channels of a group, are of a size to be laid out. Nothing overflows here: a stride, a padding and a
+// dilation have 31 bits, and an axis of taps as many as memory holds.
+static inline bool strips_fit(const Convolution& conv, const TapList& t) {
+    const TapRange r = range_of(t);
+    const i64 channels = conv.channels ? conv.channels : 1, depths = r.high_d - r.low_d + 1;
+    const i64 rows = times(BAND_ROWS, t.in_stride.h) + r.high_h - r.low_h + 1;   // a last band reads beyond its strip
+    const i64 row  = times(t.in_stride.w, t.grid.w + (r.high_w - r.low_w) / t.in_stride.w + 2 * LANES);
+    const i64 all  = times(times(times(depths, rows), row), channels);
+    return all >= 0 && all <= MOST_STRIP;
+}
 
 static inline i64 strip_rows(const Convolution& conv, const TapList& t) {
     const Strip one = strip_of(t, 1), two = strip_of(t, 2);

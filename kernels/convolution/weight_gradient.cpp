@@ -237,7 +237,7 @@ void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Di
         return;
     }
     if (by_winograd(g, kernel, stride, padding, dilation)) return;
-    if (kernel.c == 1 && kernel.n / groups <= ROWS) gradient_by_taps(g);
+    if (kernel.c == 1 && kernel.n / groups <= ROWS && strips_fit(g.conv, g.t)) gradient_by_taps(g);
     else gradient_by_gemm(g);
 }
 

@@ -10,7 +10,7 @@ struct Filters3x3 {
     bool turned;
 };
 
-// Whether Winograd's algorithm may take the filters (winograd_uneven.h): none of them has, but for a sixteenth, a single tap.
+// Whether Winograd's algorithm may take the filters (winograd_uneven.h): none of them has, but for an eighth, a single tap.
 bool even_filters(const Filters3x3& w);
 
 // A 3x3 convolution of stride 1 on maps: what winograd_conv (program.inc) does. u: `filters` transformed for `tile`. bias covers whole blocks.

@@ -19,7 +19,9 @@ struct Mean {
     real join(real a, real b) const { return a + b; }
     V    finish(V v, real factor) const { return v * factor; }
     real row_factor(const Pool& p, i64 od, i64 oh) const {
-        return divisor != 0 ? 1 / divisor : real(1) / (count(p.d, od) * count(p.h, oh) * (p.w.adaptive() ? 1 : p.w.kernel));
+        if (divisor != 0) return 1 / divisor;
+        const double places = double(count(p.d, od)) * count(p.h, oh) * (p.w.adaptive() ? 1 : p.w.kernel);   // may be beyond 63 bits
+        return real(1) / real(places);
     }
     real column_factor(const Axis& w, i64 o) const {
         return divisor != 0 ? 1 : real(w.adaptive() ? 1 : w.kernel) / count(w, o);

@@ -14,7 +14,8 @@ def taps(window, axis):
     size, out, k, s, p, d = (v[axis] for v in (window.input, window.output, window.kernel, window.stride, window.padding, window.dilation))
     if k == 0:
         return [list(range(i * size // out, -(-(i + 1) * size // out))) for i in range(out)]
-    return [[t for t in range(i * s - p, i * s - p + d * k, d) if 0 <= t < size] for i in range(out)]
+    starts = (i * s - p for i in range(out))
+    return [list(range(start - min(start, 0) // d * d, min(start + d * k, size), d)) for start in starts]
 
 
 def counts(window, axis, count_include_pad):

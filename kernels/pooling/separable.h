@@ -113,12 +113,30 @@ template <class Kind> struct RowPooler {
         return (tile + 1) * (w.adaptive() ? w.in / w.out + 1 : w.stride) + w.reach();
     }
     RowPooler(const Kind& kind, const Pool& p)
-        : kind(kind), p(p), tile(outputs_per_tile(p.w)), span(cells_per_tile(p.w, tile)), cells(span + 4 * LANES) {}
+        : kind(kind), p(p), tile(p.w.modest() ? outputs_per_tile(p.w) : 0), span(tile ? cells_per_tile(p.w, tile) : 0), cells(span + 4 * LANES) {}
+
+    // Windows that reach, or lie, too far beyond the input for a row of cells: one by one, in the same order
+    void far_row(const real* x, Taps d, Taps h, real factor, real* y) const {
+        const i64 step_d = p.d.dilation * p.h.in * p.w.in, step_h = p.h.dilation * p.w.in;
+        for (i64 o = 0; o < p.w.out; ++o) {
+            const Taps w = p.w.taps(o);
+            real joined = kind.identity;
+            for (i64 k = 0; k < w.count; ++k) {
+                const real* column = x + w.first + k * p.w.dilation;
+                real cell = kind.of(splat(*column))[0];
+                for (i64 i = 0; i < d.count; ++i)
+                    for (i64 j = i == 0; j < h.count; ++j) cell = kind.join(cell, kind.of(splat(column[i * step_d + j * step_h]))[0]);
+                joined = k ? kind.join(joined, cell) : cell;
+            }
+            y[o] = kind.finish(splat(joined), factor)[0] * kind.column_factor(p.w, o);
+        }
+    }
 
     void row(const real* plane, i64 od, i64 oh, real* y) {
         const Taps  d = p.d.taps(od), h = p.h.taps(oh);
         const real* x = plane + (d.first * p.h.in + h.first) * p.w.in;
         const real  factor = kind.row_factor(p, od, oh);
+        if (!tile) return far_row(x, d, h, factor, y);
         for (i64 o = 0; o < p.w.out; o += tile) {
             const i64 end = o + tile < p.w.out ? o + tile : p.w.out;
             const i64 origin = p.w.start(o), limit = p.w.start(end - 1) + p.w.reach();

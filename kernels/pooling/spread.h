@@ -12,11 +12,12 @@ BEGIN_KERNELS
 template <class Kind> struct RowSpreader {
     const Kind&   kind;
     const Pool&   p;
+    const bool    modest;
     const i64     before;          // zeros in front of the row of sums, so that windows may begin left of it
     Scratch<real> sums, spread;    // one output row and one input row, with room for whole vectors
     RowSpreader(const Kind& kind, const Pool& p)
-        : kind(kind), p(p), before(p.w.reach()), sums(p.w.out + 2 * p.w.reach() + p.w.padding + 2 * LANES),
-          spread(p.w.in + 2 * p.w.reach() + p.w.padding + 2 * LANES) {}
+        : kind(kind), p(p), modest(p.w.modest()), before(modest ? p.w.reach() : 0), sums(p.w.out + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES),
+          spread(p.w.in + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES) {}
 
     void add_rows(i64 plane, Taps d, Taps h) {
         real* sum = sums + before;
@@ -61,12 +62,22 @@ template <class Kind> struct RowSpreader {
         return spread + origin;
     }
 
+    // Windows that reach too far for a row of them: of each input the outputs that cover it, in order
+    const real* gather() {
+        for (i64 i = 0; i < p.w.in; ++i) {
+            const Taps over = p.w.covering(i);
+            spread[i] = 0;
+            for (i64 o = over.first; o < over.first + over.count; ++o) spread[i] += sums[o];
+        }
+        return spread;
+    }
+
     void row(i64 plane, i64 d, i64 h) {
         const Taps  over_d = p.d.covering(d), over_h = p.h.covering(h);
         const i64   at = plane * p.in_size() + (d * p.h.in + h) * p.w.in;
         const bool  covered = over_d.count > 0 && over_h.count > 0 && p.w.out > 0;
         if (covered) add_rows(plane, over_d, over_h);
-        const real* v = !covered ? nullptr : !p.w.adaptive() && p.w.stride == 1 ? slide() : scatter();
+        const real* v = !covered ? nullptr : !modest ? gather() : !p.w.adaptive() && p.w.stride == 1 ? slide() : scatter();
         for_vectors(p.w.in, [&](i64 i, auto lanes) { kind.end(at + i, covered ? lanes.load(v + i) : V{}, lanes); });
     }
 };

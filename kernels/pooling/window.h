@@ -23,6 +23,8 @@ struct Axis {
     }
     // Inputs from the first to the last that a window may cover, both counted
     i64 reach() const { return adaptive() ? in / (out ? out : 1) + 2 : (kernel - 1) * dilation + 1; }
+    // Whether a row as long as the windows of some outputs reach is of a size to be laid out
+    bool modest() const { return reach() <= (1 << 24) && stride <= (1 << 20); }
     // The outputs [first, first + count) whose windows cover input i (dilation 1)
     Taps covering(i64 i) const {
         if (adaptive()) {
@@ -53,7 +55,7 @@ struct Pool {
     i64 out_size() const { return d.out * h.out * w.out; }
     i64 out_rows() const { return d.out * h.out; }
     // Rows of `w` inputs under one output row, roughly
-    i64 rows_under() const { return d.reach() * h.reach(); }
+    i64 rows_under() const { return (d.reach() < d.in ? d.reach() : d.in) * (h.reach() < h.in ? h.reach() : h.in); }
     bool one_window_over_all() const {
         auto whole = [](const Axis& a) { return a.out == 1 && (a.adaptive() || (a.padding == 0 && a.dilation == 1 && a.kernel == a.in)); };
         return whole(d) && whole(h) && whole(w);

@@ -29,10 +29,14 @@ class NativeBackend:
 
     def run(self, op, real, inputs, attrs, out=None):
         kernels = self.sets[real]
-        if out is None:
-            return op.forward(kernels, *inputs, **attrs)
-        into = Into(kernels, out, op.name)
-        result = op.forward(into, *inputs, **attrs)
+        try:
+            if out is None:
+                return op.forward(kernels, *inputs, **attrs)
+            into = Into(kernels, out, op.name)
+            result = op.forward(into, *inputs, **attrs)
+        except MemoryError as why:
+            text = str(why)
+            raise MemoryError(f"{op.name}: {'no memory for its workspace' if text in ('', 'std::bad_alloc') else text}") from None
         if into.unused:
             raise TypeError(f"{op.name}: takes no out=, its result is a view of the input")
         return result

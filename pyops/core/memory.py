@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import os
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -14,12 +16,40 @@ from .. import _C
 from .threads import whole_number
 
 MOST = 1 << 62     # bytes
+LARGE = 1 << 30    # bytes, from which it is worth asking how much there is
 POOLED = 1 << 16   # elements; what is smaller is served as fast by the allocator of the C library, which keeps it too
 
 
 def empty(shape, dtype) -> np.ndarray:
-    """An uninitialised array, from the pool if it is large. Memory goes back to the pool with the last view of it."""
-    return _C.pooled_empty(tuple(shape), np.dtype(dtype)) if math.prod(shape) >= POOLED else np.empty(shape, dtype)
+    """An uninitialised array, from the pool if it is large. Memory goes back to the pool with the last view of it. MemoryError if there is none."""
+    count = math.prod(shape)
+    if count < POOLED:
+        try:
+            return np.empty(shape, dtype)
+        except ValueError:   # no elements, but a size beyond what NumPy can count
+            raise MemoryError(f"no array can have the shape {tuple(shape)}") from None
+    require(count * np.dtype(dtype).itemsize, f"a result of shape {tuple(shape)}")
+    return _C.pooled_empty(tuple(shape), np.dtype(dtype))
+
+
+def require(nbytes: int, what: str) -> None:
+    """MemoryError if `what` needs more bytes than there are altogether: where the system promises what it does not have, taking it ends the process."""
+    if nbytes >= LARGE and nbytes > installed():
+        raise MemoryError(f"no memory for {what}: {nbytes} bytes of {installed()}")
+
+
+@lru_cache(1)
+def installed() -> int:
+    """Bytes of memory of this machine, or of this container if it is allowed less."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(path).read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            sizes.append(int(text))
+    return min(sizes)
 
 
 def empty_cache() -> None:

@@ -60,14 +60,14 @@ def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
 
 
 def even_filters(w: np.ndarray) -> bool:
-    """Whether Winograd's algorithm may take filters (K, C, R, S): a sixteenth at least of each, by root sum of squares, lies beside its largest tap.
+    """Whether Winograd's algorithm may take filters (K, C, R, S): an eighth at least of each, by root sum of squares, lies beside its largest tap.
 
     As kernels/convolution/winograd_uneven.h has it: an output of any other depends on one pixel, but would err by all pixels of its tile.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         squares = np.square(w.reshape(len(w), -1), dtype=np.float64)
         peak = squares.max(1, initial=0)
-        return bool((peak <= 256 * (squares.sum(1) - peak)).all())   # not where one is NaN
+        return bool((peak <= 64 * (squares.sum(1) - peak)).all())   # not where one is NaN
 
 
 def merged_groups(w: np.ndarray, groups: int) -> tuple[np.ndarray, int] | None:

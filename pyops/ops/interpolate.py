@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..core.memory import require
 from ..core.registry import Op
 from ..core.tensor import per_input
 from ..core.types import Arrays, OutputSizes
@@ -145,6 +146,7 @@ def check(x, *, specs, transpose):
 
 
 def forward(k, x, *, specs, transpose):
+    require(64 * max(_shapes(x.shape, specs, transpose)[0]), "the table of taps")   # what making it takes, at the least
     shape, flat, flat_y, taps = _prepared(x.shape, specs, transpose, k.dtype)
     y = k.empty(shape)
     k.resample(x.reshape(flat), *taps, y.reshape(flat_y))

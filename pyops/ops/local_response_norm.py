@@ -8,6 +8,7 @@ from ..core.registry import Op
 from ..core.tensor import Context
 from ..core.types import Arrays
 from ..kernels.local_response_norm import reference
+from .spatial import bounded
 
 __all__ = ["local_response_norm"]
 
@@ -33,6 +34,7 @@ def plan(x, size):
         raise ValueError(f"local_response_norm: input must be (N, C, ...) with at least three axes, got shape {x}")
     if index(size) < 1:
         raise ValueError(f"local_response_norm: size must be at least 1, got {size}")
+    bounded((index(size),), "local_response_norm", "size")
 
 
 def forward(kernels, x, *, size, alpha, beta, k):

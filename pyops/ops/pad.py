@@ -10,6 +10,7 @@ from ..core.registry import Op
 from ..core.tensor import per_input
 from ..core.types import Arrays
 from ..kernels.pad import reference
+from .spatial import bounded
 
 __all__ = ["pad"]
 
@@ -33,6 +34,7 @@ def pad(input: Arrays, pad: Sequence[int], mode: str = "constant", value: float 
         pairs = tuple(map(operator.index, pad))
     except TypeError:
         raise TypeError(f"pad: pad must be ints, got {pad!r}") from None
+    bounded(pairs, "pad", "pad")
     before, after = _per_axis(pairs, len(input.shape), mode)
     if mode == "circular" and min(before + after, default=0) < 0:   # what is cropped does not come back round
         input = PAD(input, before=_negative(before), after=_negative(after), mode="constant", value=0.0)

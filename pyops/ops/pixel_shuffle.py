@@ -9,6 +9,7 @@ from ..core.registry import Op
 from ..core.tensor import per_input
 from ..core.types import Arrays
 from ..kernels.pixel_shuffle import reference
+from .spatial import bounded
 
 __all__ = ["pixel_shuffle", "pixel_unshuffle"]
 
@@ -36,7 +37,7 @@ def _factor(name, value):
         raise TypeError(f"{name}: the factor must be an int, got {value!r}") from None
     if factor < 1:
         raise ValueError(f"{name}: the factor must be at least 1, got {factor}")
-    return factor
+    return bounded((factor,), name, "the factor")[0]
 
 
 @lru_cache(4096)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..kernels.pooling import reference
-from .spatial import axes, ints, three
+from .spatial import axes, bounded, ints, three
 
 
 class Window(NamedTuple):
@@ -46,9 +45,16 @@ def sliding_window(name, n, x, kernel, stride, padding, dilation, ceil_mode):
     if min(size) < 1:
         raise ValueError(f"{name}: input {x} with kernel_size {kernel}, padding {padding} and dilation {dilation} gives the empty output {size}")
     window = Window(n, three(x[-n:], 1), three(size, 1), three(kernel, 1), three(stride, 1), three(padding, 0), three(dilation, 1))
-    if max(dilation) > 1 and not all(len(t) for axis in range(3) for t in reference.taps(window, axis)):
+    if max(dilation) > 1 and not all(covers(window, axis) for axis in range(3)):
         raise ValueError(f"{name}: a window holds no input: input {x}, kernel_size {kernel}, padding {padding}, dilation {dilation}")
     return window
+
+
+def covers(window, axis):
+    """Whether every window of an axis holds an input."""
+    size, out, k, s, p, d = (v[axis] for v in window[1:])
+    starts = (i * s - p for i in range(out if d > 1 else 0))   # without dilation a window has no holes
+    return all(start < size and -(min(start, 0) // d) < k and start - min(start, 0) // d * d < size for start in starts)
 
 
 def outputs(size, kernel, stride, padding, dilation, ceil_mode):
@@ -101,9 +107,9 @@ def unpooled_size(name, n, x, indices, kernel, stride, padding, size):
     if indices != x:
         raise ValueError(f"{name}: indices {indices} must have the shape of input {x}")
     default = tuple((i - 1) * s - 2 * p + k for i, s, p, k in zip(x[-n:], stride, padding, kernel))
-    wanted = default if size is None else tuple(size)[-n:] if len(size) == n + 2 else axes(size, n, name, "output_size")
+    wanted = default if size is None else tuple(size)[-n:] if isinstance(size, tuple) and len(size) == n + 2 else axes(size, n, name, "output_size")
     if any(abs(w - d) >= s for w, d, s in zip(wanted, default, stride)) and size is not None:
         raise ValueError(f"{name}: output_size {wanted} must be less than stride {stride} away from {default}")
     if min(wanted) < 1:
         raise ValueError(f"{name}: output_size {wanted} must be positive")
-    return wanted
+    return bounded(wanted, name, "output_size")

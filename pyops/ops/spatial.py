@@ -5,8 +5,11 @@ import operator
 from functools import lru_cache
 
 
+MOST = 2**31 - 1   # kernels count positions in 63 bits, and multiply two such numbers
+
+
 def axes(value, n: int, op: str, name: str, least: int = 0) -> tuple[int, ...]:
-    """`value` (an int, or n of them) as a tuple of n ints, each at least `least`. Raises ValueError or TypeError with the rule."""
+    """`value` (an int, or n of them) as a tuple of n ints, each at least `least` and below 2^31. Raises ValueError or TypeError with the rule."""
     return _axes(ints(value, op, name), n, op, name, least)
 
 
@@ -29,6 +32,13 @@ def _axes(value, n, op, name, least):
         raise ValueError(f"{op}: {name} must be an int or {n} ints, got {value!r}")
     if min(values) < least:
         raise ValueError(f"{op}: {name} must be at least {least}, got {value!r}")
+    return bounded(values, op, name)
+
+
+def bounded(values: tuple[int, ...], op: str, name: str) -> tuple[int, ...]:
+    """`values`, each within 31 bits and a sign. Raises ValueError with the rule."""
+    if any(abs(v) > MOST for v in values):
+        raise ValueError(f"{op}: {name} must be below 2^31, got {values[0] if len(values) == 1 else values}")
     return values
 
 

@@ -14,7 +14,7 @@ from pyops.core import backends, registry, threads
 def test_info_says_what_was_chosen_and_why(capsys):
     assert cli.main(["info"]) == 0
     text = capsys.readouterr().out
-    for needed in (machine.cpu_model(), backends.active.get().name, threads.default_threads()[1], "libgomp", "optional packages"):
+    for needed in (machine.cpu_model(), backends.active.get().name, threads.default_threads()[1], "openblas", "optional packages"):
         assert needed in text
 
 

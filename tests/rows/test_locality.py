@@ -17,7 +17,7 @@ from pyops.core.registry import OPS
 import test_winograd as blocked
 
 OUTLIERS = [1e2, 1e4, 1e5, 1e6, -1e9, 3e38, np.inf, -np.inf, np.nan]
-USUAL = 2e-5       # of the greatest output, as docs and compiled programs promise, for a square of 16 times the usual energy at most
+USUAL = 2e-5       # of the greatest output, as docs and compiled programs promise, where no outlier is taken for one
 PIXELS = [(0, 0), (5, 6), (7, 8), (12, 11)]   # corners of tiles and of the map, the middle of a tile, its edge
 
 

@@ -8,6 +8,9 @@ from ..ir import Node, Value
 from . import inverted, linear, pooling
 from .context import Declined, Lowering, four
 
+SLACK = 4096                # places beyond the image that are of no account
+MOST_PHASE_TAPS = 1 << 20   # of a transposed convolution: its stride times its taps
+
 
 def conv(low: Lowering, node: Node) -> None:
     block = inverted.starting_with(low, node)
@@ -18,6 +21,8 @@ def conv(low: Lowering, node: Node) -> None:
     filters, groups = weight.shape[0], attrs["groups"]
     algorithm = node.algorithm or "direct"
     spatial = (attrs["stride"], attrs["padding"], attrs["dilation"])
+    if not is_modest(four(node.inputs[0].shape)[2:], attrs["size"], weight.shape[2:], attrs):
+        raise Declined("windows far beyond the image")
     tail = node.epilogue.activation or activations.NONE
 
     single = x.size == n * channels and node.output.size == n * filters   # padding would add places
@@ -55,6 +60,12 @@ def conv(low: Lowering, node: Node) -> None:
              residual(low, node), *spatial, joined[1], *tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
 
 
+def is_modest(image, result, kernel, attrs) -> bool:
+    """Whether the rows that a task reads, padded and split by stride, are of about the image's size: they are laid out before they are read."""
+    axes = list(zip((1, *image)[-len(result):], result, kernel[-len(result):], attrs["stride"][-len(result):], attrs["dilation"][-len(result):]))
+    return all(stride <= size + SLACK and (out - 1) * stride + (taps - 1) * dilation + 1 <= 4 * size + SLACK for size, out, taps, stride, dilation in axes)
+
+
 def changes_input(node: Node) -> bool:
     """Whether the convolution does something to its input while it reads it."""
     return node.normalised is not None or node.gate is not None
@@ -70,6 +81,9 @@ def conv_transpose(low: Lowering, node: Node) -> None:
     x, weight, bias, attrs = image_arguments(node)
     if attrs["groups"] != 1:
         raise Declined("groups of a transposed convolution")
+    if np.prod(attrs["stride"], dtype=object) * weight[0, 0].size > MOST_PHASE_TAPS or not is_modest(
+            attrs["size"], four(x.shape)[4 - len(attrs["size"]):], weight.shape[2:], attrs):
+        raise Declined("windows far beyond the image")
     channels, filters = weight.shape[0], weight.shape[1]
     low.add("transposed_conv", low.as_map(x).ref, channels, packing.direct(low.kernels, weight.swapaxes(0, 1)), packing.bias(bias, filters),
             residual(low, node), attrs["stride"], attrs["padding"], attrs["dilation"], 1, *(node.epilogue.activation or activations.NONE),
