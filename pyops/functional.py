@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from .ops import activation as _activation
 from .ops.activation import (
     celu,
     elu,
@@ -179,6 +180,9 @@ __all__ = [
     "stochastic_depth", "sub", "sum", "tanh", "threshold", "transpose", "unbind", "unflatten", "unfold",
     "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
+_NEW = [name for name in _activation.__all__ if name not in __all__]   # an activation is public by being one
+__all__ += _NEW
+globals().update({name: getattr(_activation, name) for name in _NEW})
 
 
 def _named(function: Callable[..., Any]) -> Callable[..., Any]:

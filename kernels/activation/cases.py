@@ -1,5 +1,6 @@
-"""Cases of the rows of pyops/ops/activation.py, and calls that they refuse."""
+"""Cases of the rows of pyops/ops/activation.py, and calls that they refuse. A function of one array has those of `common` unasked."""
 from ...core.cases import A, bad, case
+from . import reference
 
 TAILS = (1, 7, 16, 33, 1000)
 
@@ -13,7 +14,7 @@ def common(name, torch=""):
 
 
 CASES = {
-    **{name: common(name) for name in ("relu", "gelu", "silu", "mish", "hardswish", "logsigmoid", "softsign")},
+    **{name: common(name) for name in (each.removesuffix("_slope") for each in vars(reference) if each.endswith("_slope"))},
     "hardtanh": common("hardtanh") + [case("bounds", "hardtanh", A(33), -0.3, 0.7), case("relu6", "relu6", A(33, offset=5))],
     "threshold": [case("to_a_value", "threshold", A(33), 0.1, 20.0)],
     "leaky_relu": common("leaky_relu") + [case("slope", "leaky_relu", A(33), 0.3)],

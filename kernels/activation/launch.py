@@ -1,9 +1,9 @@
 """Grids of the activation kernels: those of all elementwise functions."""
 from ..elementwise.launch import broadcasting, mapped
+from . import reference
 
 FILE = "activation/cuda.cu"
-FUNCTIONS = ["elu", "gelu", "gelu_tanh", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu", "scaled_tanh",
-             "silu", "softplus", "softsign", "threshold"]
+FUNCTIONS = sorted(name.removesuffix("_slope") for name in vars(reference) if name.endswith("_slope"))
 MAPPED = [*FUNCTIONS, *(f"{name}_backward" for name in FUNCTIONS), "prelu_weight_terms"]
 BROADCAST = ["prelu", "prelu_backward"]
 __all__ = MAPPED + BROADCAST

@@ -47,8 +47,8 @@ def then(f):
 
 CONVOLUTIONS = [
     *(chain(f"conv_{name}_conv", then(f), X, W(33, 20, 3, 3), A(33), W(20, 33, 3, 3)) for name, f in POINTWISE.items()),
-    *(chain(f"1x1_{why}", lambda F, x, w, b: F.hardswish(F.conv2d(x, w, b, **how)), X, W(k, 20, 1, 1), A(k))
-      for why, k, how in (("narrow", 5, {}), ("wide", 70, {}))),
+    *(chain(f"1x1_{why}", lambda F, x, w, b: F.hardswish(F.conv2d(x, w, b)), X, W(k, 20, 1, 1), A(k))
+      for why, k in (("narrow", 5), ("wide", 70))),
     chain("1x1_strided", lambda F, x, w: F.relu(F.conv2d(x, w, stride=2)), X, W(33, 20, 1, 1)),
     chain("5x5_strided", lambda F, x, w, b: F.silu(F.conv2d(x, w, b, stride=2, padding=2)), X, W(33, 20, 5, 5), A(33)),
     chain("dilated", lambda F, x, w: F.conv2d(x, w, padding=(2, 3), dilation=(2, 3)), X, W(33, 20, 3, 3)),

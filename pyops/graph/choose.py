@@ -5,7 +5,8 @@ transforms of input and output and with (m + 2)^2 / 9 times the weights, which a
 """
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -14,38 +15,62 @@ from .ir import Graph, Node, Value
 
 
 def run(graph: Graph, options) -> None:
-    consumers = graph.consumers()
     total = sum(v.nbytes for node in graph.nodes for v in node.inputs if isinstance(v, np.ndarray))
     for node in graph.nodes:
         if node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value):
             node.algorithm, node.why = choose(node, options, total)
-    for node in list(graph.nodes):
-        fuse_pool(graph, node, consumers)
 
 
 def choose(node: Node, options, total_weights: int) -> tuple[str, str]:
+    """The cheapest algorithm of all candidates that do not decline, or the one that was asked for; and why."""
     forced = forced_algorithm(node, options.force)
-    if not winograd_can(node):
-        return "direct", "not a 3x3 filter with stride 1" if forced is None else f"{forced} is forced but impossible here"
-    if forced is None and options.precision == "strict":
-        return "direct", 'precision="strict"'
-    if not packing.even_filters(node.inputs[1]):
-        return "direct", "a filter of little more than one tap"
-    if forced is not None:
+    offers, reasons = {}, []
+    for candidate in CANDIDATES:
+        try:
+            offers.update(candidate(node, options, forced))
+        except Declined as why:
+            reasons.append(str(why))
+    if forced in offers:
         return forced, "forced by PYOPS_FORCE_ALGO"
-    tiles = (2, 4) if options.precision == "default" else (2, 4, 6)
+    first = next(iter(offers))
+    if forced is not None:
+        return first, f"{forced} is forced but impossible here: {reasons[0]}"
+    if len(offers) == 1:
+        return first, reasons[0]
     known = costs.of(options.isa)
-    estimate = {"direct": direct_cost(node, known, total_weights), **{f"winograd{m}": winograd_cost(node, m, known, total_weights) for m in tiles}}
-    best = min(estimate, key=estimate.get)
-    return best, "estimated us: " + ", ".join(f"{name} {cost / 1e3:.0f}" for name, cost in estimate.items())
+    estimate = {name: cost(node, known, total_weights) for name, cost in offers.items()}
+    return min(estimate, key=estimate.get), "estimated us: " + ", ".join(f"{name} {cost / 1e3:.0f}" for name, cost in estimate.items())
+
+
+class Declined(Exception):
+    """A candidate does not take the layer; the message says why."""
+
+
+# A candidate offers algorithms: name -> its cost in nanoseconds, a function of the node, the costs of work and the bytes of all weights.
+
+def direct(node: Node, options, forced: str | None) -> dict[str, Callable]:
+    """Takes every convolution."""
+    return {"direct": direct_cost}
+
+
+def winograd(node: Node, options, forced: str | None) -> dict[str, Callable]:
+    if not winograd_can(node):
+        raise Declined("not a 3x3 filter with stride 1")
+    if forced is None and options.precision == "strict":
+        raise Declined('precision="strict"')
+    if not packing.even_filters(node.inputs[1]):
+        raise Declined("a filter of little more than one tap")
+    tiles = costs.TILES[:2] if forced is None and options.precision == "default" else costs.TILES
+    return {f"winograd{m}": partial(winograd_cost, m=m) for m in tiles}
+
+
+CANDIDATES = (direct, winograd)   # of equal estimates the first wins
+NAMES = ("direct", *(f"winograd{m}" for m in costs.TILES))
 
 
 def forced_algorithm(node: Node, force: str) -> str | None:
     """From "winograd4" or "layer1.0.conv1=direct,..."."""
     return next((algorithm for name, algorithm in entries(force) if name in ("", "*", node.module, node.output.name)), None)
-
-
-ALGORITHMS = ("direct", "winograd2", "winograd4", "winograd6")
 
 
 @lru_cache
@@ -54,8 +79,9 @@ def entries(force: str) -> tuple[tuple[str, str], ...]:
     found = []
     for entry in filter(None, force.split(",")):
         name, equals, algorithm = entry.rpartition("=")
-        if algorithm not in ALGORITHMS or (equals and not name):
-            raise ValueError(f"PYOPS_FORCE_ALGO: {entry!r} in {force!r} must be one of {', '.join(ALGORITHMS)}, alone or after a layer's name and =")
+        if algorithm not in NAMES or (equals and not name):
+            raise ValueError(f"PYOPS_FORCE_ALGO: {entry!r} in {force!r} must be one of {', '.join(NAMES)}, "
+                             "alone or after a layer's name and =")
         found.append((name, algorithm))
     return tuple(found)
 
@@ -86,25 +112,10 @@ def direct_cost(node: Node, known: costs.Costs, total_weights: float) -> float:
     return max(multiply, streaming(4 * 9 * C * K, known, total_weights))
 
 
-def winograd_cost(node: Node, m: int, known: costs.Costs, total_weights: float) -> float:
+def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int) -> float:
     K, C, n, h, w = sizes(node)
     tiles = n * -(-h // m) * -(-w // m)
     points = (m + 2) ** 2
     multiply = known.winograd * tiles * points * C * -(-K // 16) / known.threads
     transform = known.transform[costs.TILES.index(m)] * tiles * (C + K) / 32 / known.threads
     return max(multiply, streaming(4 * points * C * K, known, total_weights * points / 9)) + transform
-
-
-def fuse_pool(graph: Graph, node: Node, consumers) -> None:
-    """A 2x2 maximum of a Winograd convolution's result is taken inside its output transform."""
-    if not node.algorithm.startswith("winograd") or node.epilogue.residual is not None:
-        return
-    reader = graph.only_consumer(node.output, consumers)
-    if reader is None or reader.op != "max_pool":
-        return
-    w = reader.attrs["window"]
-    if (w.kernel, w.stride, w.padding, w.dilation) == ((1, 2, 2), (1, 2, 2), (0, 0, 0), (1, 1, 1)) and w.axes == 2 \
-            and w.output[1:] == tuple(i // 2 for i in w.input[1:]):
-        node.epilogue.pool = True
-        node.outputs[0].shape = reader.output.shape
-        graph.drop(reader, node.output, consumers)

@@ -12,7 +12,7 @@ from ..core.front_ends import as_function
 from ..core.threads import get_num_threads
 from . import choose, samples, streaming
 from .lowering import lower
-from .passes import run_all
+from .passes import ONCE_CHOSEN, run_all
 from .plan import Plan
 from .program import Program
 from .structure import unflatten
@@ -90,6 +90,7 @@ def simplified(model, inputs, arrange=lambda values: values):
 
 def planned(graph, structure, options: Options) -> Plan:
     choose.run(graph, options)
+    run_all(graph, ONCE_CHOSEN)
     return Plan.of(lower(graph, options), structure, options.precision)
 
 

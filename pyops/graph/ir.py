@@ -42,7 +42,10 @@ class Epilogue:
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """A call of a row. `where` is the line of the caller's code that made it."""
+    """A call of a row. `where` is the line of the caller's code that made it.
+
+    A convolution of one filter a channel that has two outputs also makes the mean of each channel, (n, channels, 1, 1).
+    """
     op: str
     inputs: list            # of Value, np.ndarray or None
     attrs: dict
@@ -52,6 +55,7 @@ class Node:
     epilogue: Epilogue = field(default_factory=Epilogue)
     normalised: tuple | None = None   # (scale, shift): a convolution reads max(x scale + shift, 0), numbers a channel
     gate: Value | None = None         # a convolution reads x gate, (n, channels, 1, 1)
+    before: tuple["Node", ...] = ()   # layers that are computed with this one, in order; the first reads what this one is given
     algorithm: str = ""     # of a convolution, with `why` it was chosen
     why: str = ""
 
@@ -124,3 +128,11 @@ class Graph:
         consumers.setdefault(instead, []).extend(readers)
         if old in self.outputs:
             self.outputs = [instead if v is old else v for v in self.outputs]
+
+    def take_over(self, node: Node, other: Node, consumers: dict[Value, list[Node]]) -> None:
+        """Removes a reader of the node's result; the node makes its one output, too."""
+        self._dropped.add(other)
+        for value in other.values():
+            consumers[value].remove(other)
+        node.outputs.append(other.output)
+        other.output.node = node

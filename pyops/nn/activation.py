@@ -1,9 +1,14 @@
 """Activations."""
 from __future__ import annotations
 
+import inspect
+import types
+from collections.abc import Callable
+
 import numpy as np
 
 from .. import functional as F
+from ..ops.activation import LAYERS
 from . import init
 from .layer import Layer
 from .module import Module, Parameter
@@ -123,3 +128,14 @@ class PReLU(Module):
 
     def extra_repr(self):
         return f"num_parameters={self.num_parameters}"
+
+
+def of_function(name: str, function: Callable) -> type[Layer]:
+    """The layer of a public function: its arguments behind the input are the constructor's, with the same defaults."""
+    arguments = [p for p in list(inspect.signature(function).parameters.values())[1:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+    fields = {p.name: p.default for p in arguments if p.default is not p.empty}
+    body = {"__doc__": function.__doc__, "__module__": __name__, "__annotations__": {p.name: "float" for p in arguments}, **fields}
+    return types.new_class(name, (Layer,), {"of": function.__name__}, lambda namespace: namespace.update(body))
+
+
+DERIVED = {name: of_function(name, getattr(F, function)) for name, function in LAYERS.items()}

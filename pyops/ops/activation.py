@@ -25,11 +25,18 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934   # Klamba
 RARE = {"epilogue": "rare behind a layer: a call of its own, in any layout"}
 
 
-def row(name, epilogue=None):
+LAYERS: dict[str, str] = {}   # class in pyops.nn -> function: those that say no more than the function does
+
+
+def row(name, epilogue=None, layer=None):
     """The rows of an activation and its gradient. Attributes go to the kernels in the order the public function names them.
 
-    epilogue: attributes -> how a layer's kernel applies it (kernels/blocked/epilogue.h), None where it cannot.
+    epilogue: attributes -> how a layer's kernel applies it (kernels/blocked/epilogue.h), None where it cannot. layer: the name that
+    pyops.nn gives the public function as a module, where no class is written out there.
     """
+    if layer is not None:
+        LAYERS[layer] = name
+
     def forward(k, x, **attrs):
         y = k.empty(x.shape)
         getattr(k, name)(x, *attrs.values(), y)
@@ -58,7 +65,7 @@ def apply(op, input, inplace, out, **attrs):
 
 RELU = row("relu", lambda: ("clamp", 0.0, math.inf))
 HARDTANH = row("hardtanh", lambda low, high: ("clamp", low, high))
-THRESHOLD = row("threshold")
+THRESHOLD = row("threshold", layer="Threshold")
 LEAKY_RELU = row("leaky_relu", lambda slope: ("leaky_relu", slope))
 ELU = row("elu", lambda alpha, scale, inner: ("elu", alpha) if scale == inner == 1 else None)
 GELU = row("gelu", lambda: ("gelu",))

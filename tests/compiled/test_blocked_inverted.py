@@ -7,7 +7,7 @@ import pyops
 import pyops.functional as F
 from pyops import _C, nn
 from pyops.graph import packing
-from pyops.graph.lowering import inverted
+from pyops.graph.passes import fuse_inverted
 from pyops.core.threads import num_threads
 
 SILU, HARDSWISH = (4, 0.0, 0.0), (6, 0.0, 0.0)
@@ -133,7 +133,7 @@ def test_programs_use_it_where_maps_are_large(monkeypatch):
     model, x = mobile(), np.random.default_rng(0).standard_normal((2, 20, 28, 30)).astype(np.float32)
     results = {}
     for least in (0, 1 << 40):
-        monkeypatch.setattr(inverted, "LEAST_BYTES", least)
+        monkeypatch.setattr(fuse_inverted, "LEAST_BYTES", least)
         program = pyops.compile(model, x)
         results[least] = program(x)
         kinds = [s.kernel for s in program.steps]
@@ -146,7 +146,7 @@ def test_programs_use_it_where_maps_are_large(monkeypatch):
 
 
 def test_saved_and_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(inverted, "LEAST_BYTES", 0)
+    monkeypatch.setattr(fuse_inverted, "LEAST_BYTES", 0)
     model, x = mobile(), np.ones((1, 20, 14, 14), np.float32)
     program = pyops.compile(model, x)
     program.save(tmp_path / "p.npz")
@@ -155,7 +155,7 @@ def test_saved_and_loaded(tmp_path, monkeypatch):
 
 
 def test_a_wide_map_that_others_read_stays(monkeypatch):
-    monkeypatch.setattr(inverted, "LEAST_BYTES", 0)
+    monkeypatch.setattr(fuse_inverted, "LEAST_BYTES", 0)
     weights = [np.random.default_rng(i).standard_normal(s).astype(np.float32) for i, s in enumerate(((32, 16, 1, 1), (32, 1, 3, 3), (16, 32, 1, 1)))]
 
     def model(x):

@@ -16,8 +16,7 @@ def lower(graph: Graph, options) -> Lowering:
         low.planar[value] = Ref(buffer, 0, value.shape, value.dtype)
     elementwise.place_concatenations(low)
     for node in graph.nodes:
-        if node not in low.done:
-            lower_node(low, node)
+        lower_node(low, node)
     for i, value in enumerate(graph.outputs):
         give_out(low, i, value)
     return low

@@ -103,7 +103,6 @@ class Lowering:
     views: dict[Value, View] = field(default_factory=dict)     # copied when something needs them contiguous
     placement: dict[Value, tuple[Value, int]] = field(default_factory=dict)   # value -> concatenation and channel block it is part of
     consumers: dict[Value, list[Node]] = field(default_factory=dict)
-    done: set[Node] = field(default_factory=set)       # nodes whose results another node's kernel makes on the side
 
     def __post_init__(self):
         self.consumers = self.graph.consumers()

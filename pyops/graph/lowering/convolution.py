@@ -5,7 +5,7 @@ import numpy as np
 
 from .. import activations, packing
 from ..ir import Node, Value
-from . import inverted, linear, pooling
+from . import inverted, linear
 from .context import Declined, Lowering, four
 
 SLACK = 4096                # places beyond the image that are of no account
@@ -13,9 +13,8 @@ MOST_PHASE_TAPS = 1 << 20   # of a transposed convolution: its stride times its 
 
 
 def conv(low: Lowering, node: Node) -> None:
-    block = inverted.starting_with(low, node)
-    if block is not None:
-        return inverted.lower(low, block)
+    if node.before:
+        return inverted.lower(low, node)
     x, weight, bias, attrs = image_arguments(node)
     n, channels, _, _ = four(node.inputs[0].shape)
     filters, groups = weight.shape[0], attrs["groups"]
@@ -35,12 +34,10 @@ def conv(low: Lowering, node: Node) -> None:
     if groups == channels == filters and groups > 1:
         arguments = (low.as_map(x).ref, packing.depthwise(weight), packing.bias(bias, filters), residual(low, node), *spatial, *tail,
                      low.new_map(node.output).ref)
-        mean = next((c for c in low.consumers.get(node.output, ()) if pooling.is_global_mean(c)), None)
-        if mean is None:
+        if len(node.outputs) == 1:
             call("depthwise_conv", *arguments, what="depthwise")
-        else:   # squeeze-and-excitation: the kernel adds up what it stores
-            low.done.add(mean)
-            call("depthwise_conv_mean", *arguments, low.new_planar(mean.output).reshaped((n, filters)), what="depthwise")
+        else:   # the kernel adds up what it stores
+            call("depthwise_conv_mean", *arguments, low.new_planar(node.outputs[1]).reshaped((n, filters)), what="depthwise")
     elif groups == 1 and channels <= 4 and x in low.planar and x not in low.maps and node.epilogue.residual is None:
         source = low.planar[x].reshaped(four(x.shape))
         call("stem_conv", source, packing.stem(weight), packing.bias(bias, filters), *spatial, *tail, low.new_map(node.output).ref,

@@ -6,6 +6,7 @@ import numpy as np
 from ...ops.interpolate import tables
 from ...ops.pad import MODES
 from ..ir import Node, Value
+from ..passes.fuse_mean import is_global_mean
 from .context import Declined, Lowering, four
 
 
@@ -26,14 +27,6 @@ def avg_pool(low: Lowering, node: Node) -> None:
         return
     low.add("avg_pool_blocked", low.as_map(x).ref, window.kernel[1:], window.stride[1:], window.padding[1:], node.attrs["count_include_pad"],
             int(node.attrs["divisor"]), low.new_map(node.output).ref, node=node, algorithm="pool")
-
-
-def is_global_mean(node: Node) -> bool:
-    """A pooling, over two axes, of whole images."""
-    if node.op != "avg_pool" or node.attrs["window"].axes != 2 or len(node.inputs[0].shape) != 4:
-        return False
-    w = node.attrs["window"]
-    return w.output == (1, 1, 1) and w.padding == (0, 0, 0) and w.kernel in ((0, 0, 0), w.input) and not node.attrs["divisor"]
 
 
 def global_mean(low: Lowering, node: Node, x: Value) -> None:

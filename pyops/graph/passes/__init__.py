@@ -4,15 +4,19 @@ from . import (
     fold_batch_norm,
     fuse_activation,
     fuse_gate,
+    fuse_inverted,
+    fuse_mean,
     fuse_normalised_input,
+    fuse_pool,
     fuse_residual,
     simplify,
 )
 
 ORDER = (simplify.run, drop_dead.run, fold_batch_norm.run, fuse_residual.run, fuse_activation.run,
-         fuse_normalised_input.run, fuse_gate.run, drop_dead.run)
+         fuse_normalised_input.run, fuse_gate.run, drop_dead.run, fuse_inverted.run, fuse_mean.run)
+ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolutions
 
 
-def run_all(graph) -> None:
-    for each in ORDER:
+def run_all(graph, order=ORDER) -> None:
+    for each in order:
         each(graph)
