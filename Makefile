@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: test test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
+.PHONY: fuzz soak test test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
         wheel-sizes clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
@@ -94,6 +94,15 @@ matrix:
 
 sdist: $(VENV)/.test
 	$(PY) -m build --sdist --no-isolation
+
+# New seeds for so many hours, or for one target; the tests run the same targets for seconds by fixed seeds. What fails is kept in build/fuzz.
+HOURS ?= 1
+fuzz: build
+	PYTHONPATH=tests $(PY) -m fuzz --hours $(HOURS) $(TARGET)
+
+# Threads, programs, forks, signals and limits together, for ten minutes.
+soak: build
+	PYTHONPATH=tests $(PY) -m fuzz.soak --minutes 10
 
 wheel: build
 	$(PY) -m build --wheel --no-isolation

@@ -15,6 +15,7 @@ from .lowering import lower
 from .passes import ONCE_CHOSEN, run_all
 from .plan import Plan
 from .program import Program
+from .shared import Constants
 from .structure import unflatten
 from .trace import trace
 
@@ -24,11 +25,13 @@ PRECISIONS = tuple(BOUNDS)
 
 @dataclass(eq=False)
 class Options:
-    """What a compilation was asked for. `force` maps a convolution's name, or "*", to an algorithm."""
+    """What a compilation was asked for. `force` maps a convolution's name, or "*", to an algorithm. constants: what the programs for several
+    batch sizes share."""
     precision: str
     threads: int
     isa: str
     force: str = ""
+    constants: Constants | None = None
 
 
 def compile(model: Callable, example_inputs, precision: str = "default", threads: int | None = None, *,
@@ -38,7 +41,8 @@ def compile(model: Callable, example_inputs, precision: str = "default", threads
     model: a Module in evaluation mode, pyops' or torch's, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them, float32;
     only shapes and dtypes matter. Weights are taken as they are now and packed. precision: "strict" computes every
     convolution directly; "default" may use Winograd's F(2x2) and F(4x4) (at most 2e-5 of a layer's largest output off); "fast" also F(6x6)
-    (1e-4). threads: of a run, default get_num_threads(). dynamic_batch: other sizes of the first axis are planned when they come.
+    (1e-4). threads: of a run, default get_num_threads(). dynamic_batch: other sizes of the first axis are planned when
+    they come; the plans of the last eight are kept, and share their weights.
     state: for a recurrent model that takes a state as its last argument and returns (results, new state), an example of it, an array or
     tuples of arrays, float32; program.step then keeps it from call to call.
     Raises TraceError, a TypeError, with the line of the model that cannot be compiled; ValueError for other arguments. PYOPS_FORCE_ALGO
@@ -64,8 +68,14 @@ def compile(model: Callable, example_inputs, precision: str = "default", threads
         raise ValueError(f"compile: backend {isa!r} runs no programs; they run on {', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
     options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""))
     choose.entries(options.force)   # refused even where there is no convolution
-    again = (lambda shapes: compile(model, tuple(np.zeros(s, d) for s, d in shapes), precision, threads)) if dynamic_batch else None
-    function = as_function(model, inputs[:own])   # `again` asks anew: an exported graph is of one shape
+    again = None
+    if dynamic_batch:
+        options.constants = Constants()
+
+        def again(shapes):   # asks as_function anew: an exported graph is of one shape
+            others = tuple(np.zeros(s, d) for s, d in shapes)
+            return build(as_function(model, others), others, options)
+    function = as_function(model, inputs[:own])
     if kept:
         graph, structure = simplified(function, inputs, lambda values: (*values[:own], unflatten(places, values[own:])))
         return streaming.checked(Program(planned(graph, structure, options), options.isa, options.threads), own)
@@ -91,7 +101,10 @@ def simplified(model, inputs, arrange=lambda values: values):
 def planned(graph, structure, options: Options) -> Plan:
     choose.run(graph, options)
     run_all(graph, ONCE_CHOSEN)
-    return Plan.of(lower(graph, options), structure, options.precision)
+    plan = Plan.of(lower(graph, options), structure, options.precision)
+    if options.constants is not None:
+        options.constants.share(plan)
+    return plan
 
 
 def check_inputs(inputs) -> None:

@@ -11,6 +11,7 @@ from .. import _C
 from ..core.backends import available
 from . import saved, streaming
 from .plan import Plan, PlannedStep, nbytes
+from .shared import Recent
 from .structure import unflatten
 
 
@@ -26,7 +27,7 @@ class Program:
         self.plan, self.isa, self.threads, self.samples = plan, isa, threads, samples
         self.steps, self.precision = plan.steps, plan.precision
         self.inputs, self.outputs = ([(s if samples == 1 else (samples, *s[1:]), d) for s, d in arrays] for arrays in (plan.inputs, plan.outputs))
-        self._again, self._others = again, {}
+        self._again, self._others = again, Recent(again)   # of other batch sizes
         self._state: list | None = None      # of the next step
         self._native = _C.Program(isa, plan.arena, [nbytes(*i) for i in plan.inputs], [nbytes(*o) for o in plan.outputs], threads)
         for step in plan.steps:
@@ -103,8 +104,6 @@ class Program:
 
     def _replanned(self, arrays) -> Program:
         shapes = tuple((a.shape, a.dtype) for a in map(as_array, arrays))
-        if shapes not in self._others:
-            self._others[shapes] = self._again(shapes)
         return self._others[shapes]
 
     # ---- files

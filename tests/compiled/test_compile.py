@@ -380,3 +380,17 @@ def test_what_numpy_computes_between_kernels_is_refused(monkeypatch):
     monkeypatch.setattr(module, "expanded", lambda a, b: (a, b))
     with pytest.raises(ValueError, match="matmul .* outside of kernels"):
         pyops.compile(lambda x, y: F.matmul(x, y), (np.ones((3, 1, 4, 5), np.float32), np.ones((1, 6, 5, 2), np.float32)))
+
+
+def test_other_batch_sizes_share_weights_and_the_last_eight_are_kept():
+    model = small_vgg().eval()
+    program = pyops.compile(model, images(1, 3, 12, 12), dynamic_batch=True)
+    made = {n: program._replanned((images(n, 3, 12, 12),)) for n in range(2, 14)}
+    assert len(program._others) == 8
+    assert all(program._replanned((images(n, 3, 12, 12),)) is made[n] for n in range(13, 5, -1))
+    assert program._replanned((images(2, 3, 12, 12),)) is not made[2] and len(program._others) == 8
+    own = {a.tobytes(): a for a in program.plan.constants if a.nbytes >= 4096}
+    for other in made.values():
+        assert all(a is own[a.tobytes()] for a in other.plan.constants if a.tobytes() in own)
+    for n in (2, 7, 13):
+        assert off(program(images(n, 3, 12, 12)), eager(model, images(n, 3, 12, 12))) <= 2e-5
