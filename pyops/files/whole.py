@@ -1,9 +1,12 @@
-"""Files that are whole or not there: written beside their place under a name that nobody else has, synced, and renamed into it.
+"""Files that are whole or not there: written beside their place under a name that nobody else has,
+synced, and renamed into it.
 
-Several processes may write one file at once, in one container or in several, and one may be killed at any moment: the file is then what the last
-of them wrote, or what was there before. A half-written file is locked by who writes it. What can be locked is a killed process's, and removed;
+Several processes may write one file at once, in one container or in several, and one may be killed
+at any moment: the file is then what the last of them wrote, or what was there before. A
+half-written file is locked by who writes it. What can be locked is a killed process's, and removed;
 where the system has no locks (some network file systems), what is a day old.
 """
+
 from __future__ import annotations
 
 import os
@@ -16,8 +19,8 @@ from typing import BinaryIO
 
 try:
     import fcntl
-except ImportError:   # Windows
-    fcntl = None      # type: ignore[assignment]
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 DAY = 24 * 3600
 SUFFIX = ".part"
@@ -25,7 +28,9 @@ SUFFIX = ".part"
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` when the block ends, and is removed if it raises."""
+    """A file to write to, which takes the place of `path` when the block ends, and is removed if it
+    raises.
+    """
     remove_leftovers(path)
     beside, file = begin(path)
     try:
@@ -46,11 +51,13 @@ def begin(path: Path) -> tuple[Path, BinaryIO]:
         file = open(beside, "xb")
         if not lock(file.fileno()) or os.fstat(file.fileno()).st_nlink:
             return beside, file
-        file.close()   # taken for a killed process's, and removed, before it was locked
+        file.close()  # taken for a killed process's, and removed, before it was locked
 
 
 def lock(descriptor: int, wait: bool = True) -> bool:
-    """Locks an open file until it is closed. False where another has it locked, or the system has no locks."""
+    """Locks an open file until it is closed. False where another has it locked, or the system has
+    no locks.
+    """
     if fcntl is None:
         return False
     try:
@@ -75,7 +82,7 @@ def glob_escaped(name: str) -> str:
 def abandoned(beside: Path) -> bool:
     try:
         descriptor = os.open(beside, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    except OSError:   # gone, or another user's
+    except OSError:  # gone, or another user's
         return False
     try:
         if fcntl is not None:
@@ -86,7 +93,9 @@ def abandoned(beside: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a rename within `folder` survive a loss of power, where the system can open folders (Windows cannot, and needs not)."""
+    """Makes a rename within `folder` survive a loss of power, where the system can open folders
+    (Windows cannot, and needs not).
+    """
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -98,7 +107,9 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[bool]:
-    """Whether this is the only block, of all processes, for `folder`; True where the system cannot tell. Leaves no file behind."""
+    """Whether this is the only block, of all processes, for `folder`; True where the system cannot
+    tell. Leaves no file behind.
+    """
     if fcntl is None:
         yield True
         return

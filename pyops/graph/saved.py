@@ -1,8 +1,10 @@
-"""A Plan as a file, an .npz: the constants as arrays, the rest as JSON. A file is data, and may be forged.
+"""A Plan as a file, an .npz: the constants as arrays, the rest as JSON. A file is data, and may be
+forged.
 
-So whatever is read is checked before it is used: types, names and numbers here, every kernel call by its contract (contracts/). What is wrong is a
-ValueError that says where.
+So whatever is read is checked before it is used: types, names and numbers here, every kernel call
+by its contract (contracts/). What is wrong is a ValueError that says where.
 """
+
 from __future__ import annotations
 
 import json
@@ -17,8 +19,11 @@ from .plan import VERSION, Plan, PlannedStep
 
 KEYS = {"pyops program", "samples", "states", "precision", "arena", "structure", "inputs", "outputs", "steps"}
 DTYPES = {name: np.dtype(name) for name in ("float32", "int64")}
-DEEPEST = 64   # of a structure in a structure
-STEP = {name: (str,) for name in ("kernel", "op", "module", "value", "layout", "algorithm", "why")} | {"flops": (int, float), "bytes": (int,)}
+DEEPEST = 64  # of a structure in a structure
+STEP = dict.fromkeys(("kernel", "op", "module", "value", "layout", "algorithm", "why"), (str,)) | {
+    "flops": (int, float),
+    "bytes": (int,),
+}
 
 
 # ---- writing
@@ -26,12 +31,30 @@ STEP = {name: (str,) for name in ("kernel", "op", "module", "value", "layout", "
 
 def write(plan: Plan, file, samples: int) -> None:
     number = {id(a): i for i, a in enumerate(plan.constants)}
-    steps = [{**{name: getattr(s, name) for name in PlannedStep.__slots__},
-              "args": [{"constant": number[id(a)]} if isinstance(a, np.ndarray) else a for a in s.args]} for s in plan.steps]
+    steps = [
+        {
+            **{name: getattr(s, name) for name in PlannedStep.__slots__},
+            "args": [{"constant": number[id(a)]} if isinstance(a, np.ndarray) else a for a in s.args],
+        }
+        for s in plan.steps
+    ]
     arrays = {key: [[s, str(d)] for s, d in getattr(plan, key)] for key in ("inputs", "outputs")}
-    text = json.dumps({"pyops program": VERSION, "samples": samples, "states": plan.states, "precision": plan.precision, "arena": plan.arena,
-                       "structure": structure_to_json(plan.structure), "steps": steps} | arrays)
-    content = {"plan": np.frombuffer(text.encode(), np.uint8), **{f"c{i}": a for i, a in enumerate(plan.constants)}}
+    text = json.dumps(
+        {
+            "pyops program": VERSION,
+            "samples": samples,
+            "states": plan.states,
+            "precision": plan.precision,
+            "arena": plan.arena,
+            "structure": structure_to_json(plan.structure),
+            "steps": steps,
+        }
+        | arrays
+    )
+    content = {
+        "plan": np.frombuffer(text.encode(), np.uint8),
+        **{f"c{i}": a for i, a in enumerate(plan.constants)},
+    }
     if hasattr(file, "write"):
         np.savez(file, **content)
         return
@@ -40,10 +63,17 @@ def write(plan: Plan, file, samples: int) -> None:
 
 
 def structure_to_json(structure):
-    """Tuples and dicts marked, so that they come back as what they were; named tuples come back as tuples. TypeError for what a file cannot hold."""
+    """Tuples and dicts marked, so that they come back as what they were; named tuples come back as
+    tuples. TypeError for what a file cannot hold.
+    """
     if isinstance(structure, dict):
         return {"dict": [[constant(k), structure_to_json(v)] for k, v in structure.items()]}
-    if isinstance(structure, tuple) and len(structure) == 2 and isinstance(structure[0], str) and structure[0] == "constant":
+    if (
+        isinstance(structure, tuple)
+        and len(structure) == 2
+        and isinstance(structure[0], str)
+        and structure[0] == "constant"
+    ):
         return {"constant": constant(structure[1])}
     if isinstance(structure, tuple):
         return {"tuple": [structure_to_json(v) for v in structure]}
@@ -52,7 +82,9 @@ def structure_to_json(structure):
 
 def constant(value):
     if value is not None and type(value) not in (str, int, float, bool):
-        raise TypeError(f"program: a file holds numbers, strings and None beside arrays, the model's result has a {type(value).__name__}")
+        raise TypeError(
+            f"program: a file holds numbers, strings and None beside arrays, the model's result has a {type(value).__name__}"
+        )
     return value
 
 
@@ -69,7 +101,9 @@ def need(condition: bool, rule: str) -> None:
 
 
 def read(file) -> tuple[Plan, int]:
-    """The plan in a file and its number of samples. FileNotFoundError; ValueError for a file that is no program, or one of another version."""
+    """The plan in a file and its number of samples. FileNotFoundError; ValueError for a file that
+    is no program, or one of another version.
+    """
     try:
         arrays = bounded.npz(file)
         need("plan" in arrays and arrays["plan"].dtype == np.uint8, "it holds no plan")
@@ -78,9 +112,11 @@ def read(file) -> tuple[Plan, int]:
         version = content["pyops program"]
         if version == VERSION:
             return plan_of(content, arrays)
-    except (ValueError, RecursionError) as why:   # JSON's and Unicode's errors are ValueErrors
+    except (ValueError, RecursionError) as why:  # JSON's and Unicode's errors are ValueErrors
         raise ValueError(f"load: {file} is no saved program, or a damaged one: {why}") from why
-    raise ValueError(f"load: {file} is of version {str(version)[:20]}, this pyops reads {VERSION}; compile the model and save it again")
+    raise ValueError(
+        f"load: {file} is of version {str(version)[:20]}, this pyops reads {VERSION}; compile the model and save it again"
+    )
 
 
 def plan_of(content: dict, arrays: dict[str, np.ndarray]) -> tuple[Plan, int]:
@@ -88,7 +124,10 @@ def plan_of(content: dict, arrays: dict[str, np.ndarray]) -> tuple[Plan, int]:
     samples, states, arena = (content[key] for key in ("samples", "states", "arena"))
     need(is_size(samples) and samples >= 1, "samples is a positive number")
     need(is_size(arena, MOST_BYTES), "arena is a number of bytes")
-    need(type(content["precision"]) is str and content["precision"] in ("strict", "default", "fast"), "precision is strict, default or fast")
+    need(
+        type(content["precision"]) is str and content["precision"] in ("strict", "default", "fast"),
+        "precision is strict, default or fast",
+    )
     inputs, outputs = (arrays_of(content[key], key, samples) for key in ("inputs", "outputs"))
     need(arrays.keys() == {f"c{i}" for i in range(len(arrays))}, "constants are c0, c1, ...")
     constants = [aligned(arrays[f"c{i}"]) for i in range(len(arrays))]
@@ -101,13 +140,20 @@ def plan_of(content: dict, arrays: dict[str, np.ndarray]) -> tuple[Plan, int]:
         except contracts.Refused as why:
             raise Wrong(f"step {i}, {step.kernel[:40]}: {why}") from why
     structure = structure_of(content["structure"], len(outputs), DEEPEST)
-    need(is_size(states) and states <= len(inputs) and (not states or keeps(structure, inputs[len(inputs) - states:], outputs)),
-         "states are the last inputs, and the second part of the result is like them")
+    need(
+        is_size(states)
+        and states <= len(inputs)
+        and (not states or keeps(structure, inputs[len(inputs) - states :], outputs)),
+        "states are the last inputs, and the second part of the result is like them",
+    )
     return Plan(steps, inputs, outputs, structure, arena, content["precision"], constants, states), samples
 
 
 def arrays_of(given, key: str, samples: int) -> list[tuple[tuple[int, ...], np.dtype]]:
-    need(type(given) is list and all(type(a) is list and len(a) == 2 for a in given), f"{key} are pairs of a shape and a type")
+    need(
+        type(given) is list and all(type(a) is list and len(a) == 2 for a in given),
+        f"{key} are pairs of a shape and a type",
+    )
     found = []
     for shape, dtype in given:
         need(type(dtype) is str and dtype in DTYPES, f"{key} are of float32 or int64")
@@ -119,18 +165,31 @@ def arrays_of(given, key: str, samples: int) -> list[tuple[tuple[int, ...], np.d
 
 
 def step_of(given, i: int, constants: list[np.ndarray]) -> PlannedStep:
-    need(type(given) is dict and given.keys() == set(PlannedStep.__slots__), f"step {i} has {', '.join(PlannedStep.__slots__)}")
+    need(
+        type(given) is dict and given.keys() == set(PlannedStep.__slots__),
+        f"step {i} has {', '.join(PlannedStep.__slots__)}",
+    )
     for name, types in STEP.items():
         need(type(given[name]) in types, f"step {i}: {name} is of type {types[0].__name__}")
     for name, kind in (("shape", int), ("covers", str), ("args", object)):
-        need(type(given[name]) is list and all(kind is object or type(v) is kind for v in given[name]), f"step {i}: {name} is a list")
+        need(
+            type(given[name]) is list and all(kind is object or type(v) is kind for v in given[name]),
+            f"step {i}: {name} is a list",
+        )
     args = tuple(argument(a, i, constants) for a in given["args"])
-    return PlannedStep(**{**given, "shape": tuple(given["shape"]), "covers": tuple(given["covers"]), "args": args})
+    return PlannedStep(
+        **{**given, "shape": tuple(given["shape"]), "covers": tuple(given["covers"]), "args": args}
+    )
 
 
 def argument(given, i: int, constants):
     if type(given) is dict:
-        need(given.keys() == {"constant"} and is_size(given["constant"]) and given["constant"] < len(constants), f"step {i} names a constant that there is")
+        need(
+            given.keys() == {"constant"}
+            and is_size(given["constant"])
+            and given["constant"] < len(constants),
+            f"step {i} names a constant that there is",
+        )
         return constants[given["constant"]]
     if type(given) is list:
         return tuple(tuple(v) if type(v) is list else v for v in given)
@@ -142,7 +201,7 @@ def aligned(constant: np.ndarray) -> np.ndarray:
     need(constant.dtype in DTYPES.values(), f"constants are of float32 or int64, not of {constant.dtype}")
     whole = np.empty(constant.nbytes + 64, np.uint8)
     first = -whole.__array_interface__["data"][0] % 64
-    copy = whole[first:first + constant.nbytes].view(constant.dtype).reshape(constant.shape)
+    copy = whole[first : first + constant.nbytes].view(constant.dtype).reshape(constant.shape)
     copy[...] = constant
     return copy
 
@@ -151,13 +210,24 @@ def structure_of(given, outputs: int, deep: int):
     need(deep > 0, "the result's structure is not that deep")
     if type(given) is dict:
         need(len(given) == 1, "the result's structure is made of dict, tuple, list, constants and outputs")
-        (kind, held), = given.items()
+        ((kind, held),) = given.items()
         if kind == "constant":
-            need(held is None or type(held) in (str, int, float, bool), "a constant is a number, a string or null")
+            need(
+                held is None or type(held) in (str, int, float, bool),
+                "a constant is a number, a string or null",
+            )
             return "constant", held
         need(type(held) is list, "a tuple or dict has parts")
         if kind == "dict":
-            need(all(type(pair) is list and len(pair) == 2 and type(pair[0]) in (str, int, float, bool, type(None)) for pair in held), "a dict has keys")
+            need(
+                all(
+                    type(pair) is list
+                    and len(pair) == 2
+                    and type(pair[0]) in (str, int, float, bool, type(None))
+                    for pair in held
+                ),
+                "a dict has keys",
+            )
             return {k: structure_of(v, outputs, deep - 1) for k, v in held}
         need(kind == "tuple", "the result's structure is made of dict, tuple, list, constants and outputs")
         return tuple(structure_of(v, outputs, deep - 1) for v in held)
@@ -172,5 +242,3 @@ def keeps(structure, wanted, outputs) -> bool:
     if not isinstance(structure, (tuple, list)) or len(structure) != 2 or structure[0] == "constant":
         return False
     return streaming.leaves(structure[1], outputs) == list(wanted)
-
-

@@ -1,4 +1,7 @@
-"""What the programs of one model for several batch sizes have in common: packed weights, and how many of them are kept."""
+"""What the programs of one model for several batch sizes have in common: packed weights, and how
+many of them are kept.
+"""
+
 from __future__ import annotations
 
 import hashlib
@@ -14,8 +17,8 @@ import numpy as np
 from .plan import Plan
 
 Made = TypeVar("Made")
-PROGRAMS = 8        # batch sizes whose plans are kept: a service sees few, and a plan is made anew in milliseconds to seconds
-SMALL = 1 << 12     # bytes of a constant that is not worth looking for
+PROGRAMS = 8  # batch sizes whose plans are kept: a service sees few, and a plan is made anew in milliseconds to seconds
+SMALL = 1 << 12  # bytes of a constant that is not worth looking for
 
 
 class Constants:
@@ -27,18 +30,27 @@ class Constants:
     def share(self, plan: Plan) -> None:
         """Puts arrays that are known already into the places of the plan's equal ones."""
         own = {id(a): self._shared(a) for a in plan.constants}
-        plan.steps = [replace(s, args=tuple(own[id(a)] if isinstance(a, np.ndarray) else a for a in s.args)) for s in plan.steps]
+        plan.steps = [
+            replace(s, args=tuple(own[id(a)] if isinstance(a, np.ndarray) else a for a in s.args))
+            for s in plan.steps
+        ]
         plan.constants = list({id(a): a for a in own.values()}.values())
 
     def _shared(self, array: np.ndarray) -> np.ndarray:
         if array.nbytes < SMALL:
             return array
-        key = array.shape, array.dtype.str, hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=20).digest()
+        key = (
+            array.shape,
+            array.dtype.str,
+            hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=20).digest(),
+        )
         return self._known.setdefault(key, array)
 
 
 class Recent(Generic[Made]):
-    """The last few things that were asked for, made where they are not there; for several threads."""
+    """The last few things that were asked for, made where they are not there; for several
+    threads.
+    """
 
     def __init__(self, make: Callable[..., Made], most: int = PROGRAMS):
         self.make, self.most = make, most
@@ -50,7 +62,7 @@ class Recent(Generic[Made]):
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key]
-        made = self.make(key)   # two threads may make one; the first stays
+        made = self.make(key)  # two threads may make one; the first stays
         with self._lock:
             made = self._held.setdefault(key, made)
             self._held.move_to_end(key)

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from ..core import random
+from ..core.tensor import Tensor, no_grad
 from ..files import whole
 from ..models.classification.classifier import Classifier
 from ..models.recipe import describe
-from ..optim import AdamW, Optimizer, OneCycleLR, ReduceLROnPlateau, clip_grad_norm_
-from ..core.tensor import Tensor, no_grad
+from ..optim import AdamW, OneCycleLR, Optimizer, ReduceLROnPlateau, clip_grad_norm_
 from . import checkpoint, curve, regularisation, state
 from .data import batches
 from .dataset import split_of

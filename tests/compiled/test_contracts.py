@@ -1,4 +1,7 @@
-"""Contracts of kernels in programs: they are of the kernels' signatures, take every call that the compiler makes, and no forged one."""
+"""Contracts of kernels in programs: they are of the kernels' signatures, take every call that the
+compiler makes, and no forged one.
+"""
+
 import re
 from pathlib import Path
 
@@ -12,16 +15,32 @@ from pyops.graph.compile import Options, build
 from pyops.graph.contracts import CONTRACTS, LOOSE, Refused, Spaces
 
 ROOT = Path(__file__).parents[2]
-LETTERS = {"In<real>": "ro", "In<i64>": "ij", "Out<real>": "R", "Out<i64>": "I", "InMap<real>": "mp", "OutMap<real>": "M", "Dims": "d", "i64": "n",
-           "double": "f", "bool": "b", "Act": "a", "Window": "w"}
+LETTERS = {
+    "In<real>": "ro",
+    "In<i64>": "ij",
+    "Out<real>": "R",
+    "Out<i64>": "I",
+    "InMap<real>": "mp",
+    "OutMap<real>": "M",
+    "Dims": "d",
+    "i64": "n",
+    "double": "f",
+    "bool": "b",
+    "Act": "a",
+    "Window": "w",
+}
 ISA = next(iter(name for name in ("avx512", "avx2", "neon", "scalar") if hasattr(_C, name)))
 
 
 def signatures():
     """Each kernel's argument types, from its family's table."""
-    tables = "\n".join(file.read_text() for file in sorted([*ROOT.glob("kernels/*/*.inc"), *ROOT.glob("csrc/*.inc")]))
-    return {name: [argument.strip().rsplit(" ", 1)[0] for argument in arguments.split(",")]
-            for name, arguments in re.findall(r"^KERNEL\((\w+), \((.*)\)\)$", tables, re.M)}
+    tables = "\n".join(
+        file.read_text() for file in sorted([*ROOT.glob("kernels/*/*.inc"), *ROOT.glob("csrc/*.inc")])
+    )
+    return {
+        name: [argument.strip().rsplit(" ", 1)[0] for argument in arguments.split(",")]
+        for name, arguments in re.findall(r"^KERNEL\((\w+), \((.*)\)\)$", tables, re.M)
+    }
 
 
 @pytest.mark.parametrize("kernel", CONTRACTS)
@@ -29,7 +48,9 @@ def test_a_contract_is_of_the_kernels_signature(kernel):
     kinds, types = CONTRACTS[kernel][0], signatures()[kernel]
     if not {"Act", "Window"} & set(types):
         kinds = LOOSE.get(kernel) or kinds.replace("w", "ddd").replace("a", "nff")
-    assert len(kinds) == len(types) and all(kind in LETTERS[t] for kind, t in zip(kinds, types)), f"{kinds} for {types}"
+    assert len(kinds) == len(types) and all(kind in LETTERS[t] for kind, t in zip(kinds, types)), (
+        f"{kinds} for {types}"
+    )
 
 
 def programs(op):
@@ -40,7 +61,11 @@ def programs(op):
             for _, places in validate_compiled.forms(case, args, kwargs):
                 for algorithm in validate_compiled.algorithms(case, args, kwargs, places):
                     model = validate_compiled.model_of(case, args, kwargs, places)
-                    yield build(model, validate_compiled.inputs_of(args, kwargs, places), Options("fast", 1, ISA, algorithm))
+                    yield build(
+                        model,
+                        validate_compiled.inputs_of(args, kwargs, places),
+                        Options("fast", 1, ISA, algorithm),
+                    )
         except (validate.Refused, validate_compiled.TraceError):
             pass
 
@@ -55,32 +80,45 @@ def test_what_the_compiler_makes_keeps_its_contracts(op):
 
 # ---- what they refuse
 
-FLAT = Spaces(4096, [((2, 3, 8, 8), np.dtype(np.float32))], [((2, 3, 8, 8), np.dtype(np.float32)), ((8,), np.dtype(np.int64))])
+FLAT = Spaces(
+    4096,
+    [((2, 3, 8, 8), np.dtype(np.float32))],
+    [((2, 3, 8, 8), np.dtype(np.float32)), ((8,), np.dtype(np.int64))],
+)
 X, Y = (1, 0, 0, (2, 3, 8, 8), 0), (2, 0, 0, (2, 3, 8, 8), 0)
 
 
 def replaced(place, **changes):
-    return tuple(changes.get(name, value) for name, value in zip(("space", "index", "offset", "shape", "sample"), place))
+    return tuple(
+        changes.get(name, value)
+        for name, value in zip(("space", "index", "offset", "shape", "sample"), place)
+    )
 
 
-@pytest.mark.parametrize("arguments, rule", [
-    ((X, replaced(Y, shape=(2, 3, 8, 9))), "inside its space"),
-    ((X, replaced(Y, shape=(2, 3, 8, 4))), "one size"),
-    ((X, replaced(Y, shape=(1 << 31, 1))), "sizes below"),
-    ((X, replaced(Y, shape=(-1, -384))), "sizes below"),
-    ((X, replaced(Y, shape=(2.0, 192))), "sizes below"),
-    ((X, replaced(Y, shape=(True, 384))), "sizes below"),
-    ((X, replaced(Y, offset=2)), "begins at a value"),
-    ((X, replaced(Y, offset=-4)), "whole and not negative"),
-    ((X, replaced(Y, offset=1 << 62)), "whole and not negative"),
-    ((X, replaced(Y, index=1, shape=(8,))), "array of float32"),
-    ((X, replaced(Y, index=2)), "that there is"),
-    ((X, replaced(Y, space=3)), "whole and not negative"),
-    ((X, X), "arena and to outputs"),
-    ((X, np.zeros((2, 3, 8, 8), np.float32)), "not written to"),
-    ((np.zeros((2, 3, 8, 8)), Y), "array of float32 is expected"),
-    ((X, None), "may not be left out"), ((X, "y"), "constant or a place"), ((X, Y, Y), "takes 2 arguments"),
-], ids=str)
+@pytest.mark.parametrize(
+    "arguments, rule",
+    [
+        ((X, replaced(Y, shape=(2, 3, 8, 9))), "inside its space"),
+        ((X, replaced(Y, shape=(2, 3, 8, 4))), "one size"),
+        ((X, replaced(Y, shape=(1 << 31, 1))), "sizes below"),
+        ((X, replaced(Y, shape=(-1, -384))), "sizes below"),
+        ((X, replaced(Y, shape=(2.0, 192))), "sizes below"),
+        ((X, replaced(Y, shape=(True, 384))), "sizes below"),
+        ((X, replaced(Y, offset=2)), "begins at a value"),
+        ((X, replaced(Y, offset=-4)), "whole and not negative"),
+        ((X, replaced(Y, offset=1 << 62)), "whole and not negative"),
+        ((X, replaced(Y, index=1, shape=(8,))), "array of float32"),
+        ((X, replaced(Y, index=2)), "that there is"),
+        ((X, replaced(Y, space=3)), "whole and not negative"),
+        ((X, X), "arena and to outputs"),
+        ((X, np.zeros((2, 3, 8, 8), np.float32)), "not written to"),
+        ((np.zeros((2, 3, 8, 8)), Y), "array of float32 is expected"),
+        ((X, None), "may not be left out"),
+        ((X, "y"), "constant or a place"),
+        ((X, Y, Y), "takes 2 arguments"),
+    ],
+    ids=str,
+)
 def test_a_call_that_would_leave_its_arrays_is_refused(arguments, rule):
     contracts.check("relu", (X, Y), FLAT)
     with pytest.raises(Refused, match=rule):
@@ -97,14 +135,30 @@ W = np.zeros((5, 3, 3, 3), np.float32)
 CONV = (X, W, None, (1, 1, 1), (0, 1, 1), (1, 1, 1), 1, (0, 0, 0, (2, 5, 8, 8), 0))
 
 
-@pytest.mark.parametrize("at, value, rule", [
-    (3, (1, 0, 1), "positive"), (3, (1, 1 << 31, 1), "positive"), (4, (0, -1, 1), "not negative"), (5, (1, 1, 0), "positive"), (3, (1, 1), "three axes"),
-    (4, (0, 0, 0), "begins within"), (5, (1, 3, 3), "begins within"), (6, 0, "groups"), (6, 2, "groups"), (1, W[:, :2], "groups"), (1, W[:4], "a map a filter"),
-    (1, W[..., 0], "three to five axes"), (2, np.zeros(4, np.float32), "a map a filter"), (7, (0, 0, 0, (1, 5, 8, 8), 0), "a map a filter"),
-    (7, (0, 0, 0, (2, 5, 9, 8), 0), "inside its space|begins within"), (1, W[:, :, :0], "has taps"),
-], ids=str)
+@pytest.mark.parametrize(
+    "at, value, rule",
+    [
+        (3, (1, 0, 1), "positive"),
+        (3, (1, 1 << 31, 1), "positive"),
+        (4, (0, -1, 1), "not negative"),
+        (5, (1, 1, 0), "positive"),
+        (3, (1, 1), "three axes"),
+        (4, (0, 0, 0), "begins within"),
+        (5, (1, 3, 3), "begins within"),
+        (6, 0, "groups"),
+        (6, 2, "groups"),
+        (1, W[:, :2], "groups"),
+        (1, W[:4], "a map a filter"),
+        (1, W[..., 0], "three to five axes"),
+        (2, np.zeros(4, np.float32), "a map a filter"),
+        (7, (0, 0, 0, (1, 5, 8, 8), 0), "a map a filter"),
+        (7, (0, 0, 0, (2, 5, 9, 8), 0), "inside its space|begins within"),
+        (1, W[:, :, :0], "has taps"),
+    ],
+    ids=str,
+)
 def test_a_convolution_that_reads_elsewhere_is_refused(at, value, rule):
     spaces = Spaces(1 << 20, FLAT.inputs, FLAT.outputs)
     contracts.check("conv", CONV, spaces)
     with pytest.raises(Refused, match=rule):
-        contracts.check("conv", (*CONV[:at], value, *CONV[at + 1:]), spaces)
+        contracts.check("conv", (*CONV[:at], value, *CONV[at + 1 :]), spaces)

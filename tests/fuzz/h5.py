@@ -115,6 +115,12 @@ def groups(file, draw, group, key) -> None:
     group.create_group(f"{key}/vars").attrs["name"] = "x"
 
 
+def groups_in(file) -> list:
+    found = [file]
+    file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Group) else None)
+    return found
+
+
 CHANGES = (links, external, virtual, claims, types, attributes, groups)
 
 
@@ -123,9 +129,7 @@ def make(seed: int) -> bytes:
     with h5py.File("in memory", "w", driver="core", backing_store=False) as file:
         plain(file, draw)
         for _ in range(draw.randrange(3)):
-            inside: list = [file]
-            file.visititems(lambda _, item: inside.append(item) if isinstance(item, h5py.Group) else None)
-            group = draw.choice(inside)
+            group = draw.choice(groups_in(file))
             key = draw.choice((*group, "0", "1", "7", "vars", "kernel:0", "é"))
             try:
                 if key in group:

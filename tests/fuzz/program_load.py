@@ -1,7 +1,10 @@
-"""Saved programs with their plans changed: numbers, shapes, places, kernels, types, constants; and with bytes of the file changed.
+"""Saved programs with their plans changed: numbers, shapes, places, kernels, types, constants; and
+with bytes of the file changed.
 
-A file is refused by a ValueError, or it runs: what runs may be wrong, but it reads and writes within its arrays.
+A file is refused by a ValueError, or it runs: what runs may be wrong, but it reads and writes
+within its arrays.
 """
+
 from __future__ import annotations
 
 import copy
@@ -16,13 +19,69 @@ import pyops
 import pyops.functional as F
 from pyops import nn
 
-REFUSED = (ValueError, MemoryError)     # MemoryError: of an arena or a result that a program may well have
+REFUSED = (ValueError, MemoryError)  # MemoryError: of an arena or a result that a program may well have
 MEMORY = 2 << 30
 
-NUMBERS = (0, 1, -1, 2, 3, 4, 5, 7, 15, 16, 17, 31, 64, 255, 1 << 16, 10**6, (1 << 31) - 1, 1 << 31, 1 << 32, 1 << 40, 1 << 62, (1 << 63) - 1,
-           1 << 63, 1 << 64, -(1 << 31), -(1 << 63), 0.5, 1e300, float("nan"), float("inf"), True, None, "x", "O", [], [1], {}, [[1]])
-KERNELS = ("relu", "conv", "direct_conv", "attention", "pool_scatter", "embedding", "embedding_backward", "recurrent", "winograd_conv", "cat_copy",
-           "strided_copy", "machine_copy", "sgd_step", "gemm", "pack_weights", "no such kernel", "", 3)
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    15,
+    16,
+    17,
+    31,
+    64,
+    255,
+    1 << 16,
+    10**6,
+    (1 << 31) - 1,
+    1 << 31,
+    1 << 32,
+    1 << 40,
+    1 << 62,
+    (1 << 63) - 1,
+    1 << 63,
+    1 << 64,
+    -(1 << 31),
+    -(1 << 63),
+    0.5,
+    1e300,
+    float("nan"),
+    float("inf"),
+    True,
+    None,
+    "x",
+    "O",
+    [],
+    [1],
+    {},
+    [[1]],
+)
+KERNELS = (
+    "relu",
+    "conv",
+    "direct_conv",
+    "attention",
+    "pool_scatter",
+    "embedding",
+    "embedding_backward",
+    "recurrent",
+    "winograd_conv",
+    "cat_copy",
+    "strided_copy",
+    "machine_copy",
+    "sgd_step",
+    "gemm",
+    "pack_weights",
+    "no such kernel",
+    "",
+    3,
+)
 
 
 class Everything(nn.Module):
@@ -51,7 +110,9 @@ class Everything(nn.Module):
 
 
 def planar(x):
-    """Kernels that glue calls: broadcasts, reductions, norms, products, pads, shuffles, pooling in three axes."""
+    """Kernels that glue calls: broadcasts, reductions, norms, products, pads, shuffles, pooling in
+    three axes.
+    """
     y = F.softmax(F.layer_norm(x, (6,)) * np.ones((1, 4, 1), np.float32) + F.sum(x, 2, keepdim=True), 1)
     z = F.pad(F.group_norm(y, 2), (1, 2), mode="reflect")
     z = F.conv1d(z, np.ones((4, 4, 3), np.float32)) + F.matmul(x, np.ones((6, 7), np.float32))
@@ -73,12 +134,27 @@ def attention(q):
 
 @lru_cache(1)
 def bases() -> list[bytes]:
-    """Saved programs, every one of a different kind. The weights are all the same number: a mutant needs a file that does not change."""
+    """Saved programs, every one of a different kind. The weights are all the same number: a mutant
+    needs a file that does not change.
+    """
     rng = np.random.default_rng(0)
-    x = lambda *shape: rng.standard_normal(shape).astype(np.float32)   # noqa: E731
+    x = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
     state = (np.zeros((2, 2, 5), np.float32),) * 2
-    inverted = nn.Sequential(nn.Conv2d(8, 96, 1), nn.ReLU6(), nn.Conv2d(96, 96, 3, padding=1, groups=96), nn.ReLU6(), nn.Conv2d(96, 16, 1))
-    vgg = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.Tanh())
+    inverted = nn.Sequential(
+        nn.Conv2d(8, 96, 1),
+        nn.ReLU6(),
+        nn.Conv2d(96, 96, 3, padding=1, groups=96),
+        nn.ReLU6(),
+        nn.Conv2d(96, 16, 1),
+    )
+    vgg = nn.Sequential(
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.BatchNorm2d(32),
+        nn.Tanh(),
+    )
     programs = [
         pyops.compile(constant_weights(Everything()), x(2, 3, 16, 18)),
         pyops.compile(planar, x(2, 4, 6)),
@@ -86,7 +162,10 @@ def bases() -> list[bytes]:
         pyops.compile(constant_weights(Steps()), x(3, 2, 3), state=state),
         pyops.compile(constant_weights(inverted), x(1, 8, 64, 72)),
         pyops.compile(constant_weights(vgg), x(1, 8, 14, 14), "fast"),
-        pyops.compile(lambda a: F.cross_entropy(a, np.array([1, 0, 2])) + F.embedding(np.array([2, 1]), a)[0, 0], x(3, 4)),
+        pyops.compile(
+            lambda a: F.cross_entropy(a, np.array([1, 0, 2])) + F.embedding(np.array([2, 1]), a)[0, 0],
+            x(3, 4),
+        ),
     ]
     files = []
     for program in programs:
@@ -150,7 +229,9 @@ def change_plan(draw, plan) -> None:
     if how == 0 and isinstance(old, int):
         inside[key] = old + draw.choice((-1, 1, -16, 16, 64, -64))
     elif how == 1 and isinstance(old, (int, float)):
-        inside[key] = draw.choice((old * 2, old * 16, -old, old // 2 if old == old and abs(old) < 1e300 else 0))
+        inside[key] = draw.choice(
+            (old * 2, old * 16, -old, old // 2 if old == old and abs(old) < 1e300 else 0)
+        )
     elif how == 2 and len(paths) > 1:
         inside[key] = copy.deepcopy(at(root, draw.choice(paths)))
     elif how == 3 and isinstance(inside, list):
@@ -180,9 +261,22 @@ def change_constants(draw, plan, arrays) -> None:
         return
     name = draw.choice(sorted(arrays))
     a = np.atleast_1d(arrays[name])
-    arrays[name] = draw.choice((lambda: a.reshape(-1)[:1], lambda: np.float32(1), lambda: a.astype(np.float64), lambda: a[..., :-1], lambda: a.reshape(-1),
-                                lambda: a * 0 + 10**6, lambda: a.astype(np.int64) - 7, lambda: np.asfortranarray(a), lambda: a.view(np.uint8),
-                                lambda: a.astype(np.complex64), lambda: a[:0], lambda: a.swapaxes(0, -1)))()
+    arrays[name] = draw.choice(
+        (
+            lambda: a.reshape(-1)[:1],
+            lambda: np.float32(1),
+            lambda: a.astype(np.float64),
+            lambda: a[..., :-1],
+            lambda: a.reshape(-1),
+            lambda: a * 0 + 10**6,
+            lambda: a.astype(np.int64) - 7,
+            lambda: np.asfortranarray(a),
+            lambda: a.view(np.uint8),
+            lambda: a.astype(np.complex64),
+            lambda: a[:0],
+            lambda: a.swapaxes(0, -1),
+        )
+    )()
     if draw.random() < 0.1:
         del arrays[name]
 
@@ -194,13 +288,18 @@ def make(seed: int) -> bytes:
         data = bytearray(base)
         for _ in range(draw.choice((1, 3, 20))):
             data[draw.randrange(len(data))] = draw.randrange(256)
-        return bytes(data[:draw.randrange(len(data))] if draw.random() < 0.2 else data)
+        return bytes(data[: draw.randrange(len(data))] if draw.random() < 0.2 else data)
     plan, arrays = content_of(base)
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
         kind = draw.random()
         if kind < 0.8:
             change_plan(draw, plan)
-        elif kind < 0.88 and isinstance(plan.get("steps"), list) and all(isinstance(s, dict) and "args" in s for s in plan["steps"]) and plan["steps"]:
+        elif (
+            kind < 0.88
+            and isinstance(plan.get("steps"), list)
+            and all(isinstance(s, dict) and "args" in s for s in plan["steps"])
+            and plan["steps"]
+        ):
             change_steps(draw, plan)
         elif kind < 0.97:
             change_constants(draw, plan, arrays)
@@ -211,7 +310,9 @@ def make(seed: int) -> bytes:
 
 def attempt(data: bytes) -> None:
     program = pyops.Program.load(io.BytesIO(data), threads=2)
-    given = [np.ones(shape, dtype) for shape, dtype in program.inputs if np.prod(shape, dtype=float) < 1 << 26]
+    given = [
+        np.ones(shape, dtype) for shape, dtype in program.inputs if np.prod(shape, dtype=float) < 1 << 26
+    ]
     if len(given) < len(program.inputs):
         return
     before = [a.copy() for a in given]
@@ -219,7 +320,7 @@ def attempt(data: bytes) -> None:
     program(*given)
     assert all(np.array_equal(a, b) for a, b in zip(given, before)), "a program wrote into its input"
     if program.plan.states:
-        program.step(*given[:len(given) - program.plan.states])
+        program.step(*given[: len(given) - program.plan.states])
 
 
 def one(seed: int) -> None:

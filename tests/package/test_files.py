@@ -1,4 +1,7 @@
-"""Files: whole or not there, whoever else writes them; a cache that others may not write to; arrays that claim no more than a file holds."""
+"""Files: whole or not there, whoever else writes them; a cache that others may not write to; arrays
+that claim no more than a file holds.
+"""
+
 import io
 import json
 import os
@@ -16,10 +19,13 @@ import pyops.functional as F
 from pyops.files import bounded, cache, whole
 from pyops.graph import choose, costs
 
-as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files to other users")
+as_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files to other users"
+)
 
 
 # ---- whole files
+
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     path = tmp_path / "file"
@@ -46,7 +52,9 @@ def test_what_a_killed_process_left_is_removed_and_what_is_being_written_is_not(
 
 
 def test_many_writers_of_one_file(tmp_path):
-    """Threads, as processes that know nothing of each other's numbers: none fails, and the file is always one of theirs."""
+    """Threads, as processes that know nothing of each other's numbers: none fails, and the file is
+    always one of theirs.
+    """
     path, failed = tmp_path / "file", []
 
     def write(number):
@@ -58,6 +66,7 @@ def test_many_writers_of_one_file(tmp_path):
                 assert len(content) == 10_000 and len(set(content)) == 1
         except BaseException as why:
             failed.append(why)
+
     threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
@@ -76,6 +85,7 @@ def test_a_writer_notices_that_its_file_was_taken_for_a_killed_ones(tmp_path, mo
             for beside in tmp_path.iterdir():
                 beside.unlink()
         return lock(descriptor, wait)
+
     monkeypatch.setattr(whole, "lock", late)
     with whole.writing(path) as out:
         out.write(b"content")
@@ -92,6 +102,7 @@ def test_a_block_knows_whether_it_is_alone(tmp_path):
 
 # ---- the cache
 
+
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
     monkeypatch.setenv("PYOPS_CACHE", str(tmp_path / "cache"))
@@ -104,7 +115,9 @@ def test_a_cached_file_is_read_as_it_was_kept(kept):
     assert cache.read(kept) == b"content" and kept.parent.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:3], lambda b: b"", lambda b: b"X" + b[1:], lambda b: b + b"X"])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1], lambda b: b[:3], lambda b: b"", lambda b: b"X" + b[1:], lambda b: b + b"X"]
+)
 def test_a_damaged_one_is_none(kept, damage):
     cache.keep(kept, b"content" * 100)
     kept.write_bytes(damage(kept.read_bytes()))
@@ -135,6 +148,7 @@ def test_what_another_user_owns_is_refused(kept):
 
 # ---- arrays
 
+
 def archive(**members) -> io.BytesIO:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
@@ -153,23 +167,47 @@ def npy(array=None, header=None) -> bytes:
 
 
 def test_an_npz_is_read_as_numpy_reads_it():
-    arrays = {"a": np.arange(6.0).reshape(2, 3), "b": np.array(5, np.int64), "c": np.asfortranarray(np.arange(6).reshape(3, 2)), "d": np.empty((0, 4))}
+    arrays = {
+        "a": np.arange(6.0).reshape(2, 3),
+        "b": np.array(5, np.int64),
+        "c": np.asfortranarray(np.arange(6).reshape(3, 2)),
+        "d": np.empty((0, 4)),
+    }
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     found = bounded.npz(file)
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert np.array_equal(found[name], array) and found[name].dtype == array.dtype and found[name].shape == array.shape
+        assert (
+            np.array_equal(found[name], array)
+            and found[name].dtype == array.dtype
+            and found[name].shape == array.shape
+        )
 
 
-@pytest.mark.parametrize("file, match", [
-    (io.BytesIO(b""), "not an .npz file"), (io.BytesIO(b"PK\3\4" + bytes(100)), "not an .npz file"),
-    (archive(a=npy(np.zeros(80 << 20, np.uint8))), "members claim 838"),
-    (archive(a=npy(header={"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})), "needs 4398046511104 bytes, it has 0"),
-    (archive(a=npy(header={"descr": "<f4", "fortran_order": False, "shape": (-1, -4)}) + bytes(16)), "needs|shape"),
-    (archive(a=npy(header={"descr": "|O", "fortran_order": False, "shape": (1,)}) + bytes(8)), "holds object"),
-    (archive(a=npy(np.zeros(2, "c8"))), "holds complex64"), (archive(a=b"no header"), "magic|header"),
-], ids=["empty", "no_zip", "bomb", "claims", "negative", "objects", "complex", "no_header"])
+@pytest.mark.parametrize(
+    "file, match",
+    [
+        (io.BytesIO(b""), "not an .npz file"),
+        (io.BytesIO(b"PK\3\4" + bytes(100)), "not an .npz file"),
+        (archive(a=npy(np.zeros(80 << 20, np.uint8))), "members claim 838"),
+        (
+            archive(a=npy(header={"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})),
+            "needs 4398046511104 bytes, it has 0",
+        ),
+        (
+            archive(a=npy(header={"descr": "<f4", "fortran_order": False, "shape": (-1, -4)}) + bytes(16)),
+            "needs|shape",
+        ),
+        (
+            archive(a=npy(header={"descr": "|O", "fortran_order": False, "shape": (1,)}) + bytes(8)),
+            "holds object",
+        ),
+        (archive(a=npy(np.zeros(2, "c8"))), "holds complex64"),
+        (archive(a=b"no header"), "magic|header"),
+    ],
+    ids=["empty", "no_zip", "bomb", "claims", "negative", "objects", "complex", "no_header"],
+)
 def test_an_npz_that_claims_or_holds_something_else_is_refused(file, match):
     with pytest.raises(ValueError, match=match):
         bounded.npz(file)
@@ -177,20 +215,42 @@ def test_an_npz_that_claims_or_holds_something_else_is_refused(file, match):
 
 # ---- costs and the environment
 
-GOOD = dict(threads=2, direct=0.3, winograd=0.3, transform=[40, 112, 232], cache=0.01, memory=0.03, kept=16 << 20)
+GOOD = dict(
+    threads=2, direct=0.3, winograd=0.3, transform=[40, 112, 232], cache=0.01, memory=0.03, kept=16 << 20
+)
 
 
-@pytest.mark.parametrize("change", [
-    {"direct": float("nan")}, {"direct": "x"}, {"direct": -1e300}, {"direct": 0}, {"winograd": None}, {"direct": True}, {"memory": [1]}, {"memory": 1e400},
-    {"threads": 0}, {"threads": "a"}, {"threads": 1.5}, {"transform": [1]}, {"transform": "abc"}, {"transform": [1, 2, float("inf")]}, {"kept": -1},
-    {"kept": 1e400}, {"more": 1},
-], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"direct": float("nan")},
+        {"direct": "x"},
+        {"direct": -1e300},
+        {"direct": 0},
+        {"winograd": None},
+        {"direct": True},
+        {"memory": [1]},
+        {"memory": 1e400},
+        {"threads": 0},
+        {"threads": "a"},
+        {"threads": 1.5},
+        {"transform": [1]},
+        {"transform": "abc"},
+        {"transform": [1, 2, float("inf")]},
+        {"kept": -1},
+        {"kept": 1e400},
+        {"more": 1},
+    ],
+    ids=str,
+)
 def test_costs_that_are_none_are_refused(tmp_path, monkeypatch, change):
     file = tmp_path / "costs.json"
     file.write_text(json.dumps({"cpu": costs.cpu_model(), "costs": {"avx512": GOOD | change, "avx2": GOOD}}))
     monkeypatch.setenv("PYOPS_COSTS", str(file))
     costs.of.cache_clear()
-    with pytest.raises(ValueError, match="costs.json does not hold costs as pyops tune writes them.*remove it or tune again"):
+    with pytest.raises(
+        ValueError, match="costs.json does not hold costs as pyops tune writes them.*remove it or tune again"
+    ):
         costs.of("avx512")
     assert costs.of("avx2").transform == (40.0, 112.0, 232.0)
     costs.of.cache_clear()
@@ -205,7 +265,9 @@ def test_a_file_of_something_else_holds_no_costs(monkeypatch, file):
     costs.of.cache_clear()
 
 
-@pytest.mark.parametrize("force", ["x", "winograd4,=,=", "=direct", "a=b", "conv0=winograd5", "direct,winograd"])
+@pytest.mark.parametrize(
+    "force", ["x", "winograd4,=,=", "=direct", "a=b", "conv0=winograd5", "direct,winograd"]
+)
 def test_a_forced_algorithm_is_checked_as_a_whole(monkeypatch, force):
     monkeypatch.setenv("PYOPS_FORCE_ALGO", force)
     with pytest.raises(ValueError, match="PYOPS_FORCE_ALGO.*must be one of direct"):
@@ -213,25 +275,51 @@ def test_a_forced_algorithm_is_checked_as_a_whole(monkeypatch, force):
     assert choose.entries("direct,a.b=winograd4") == (("", "direct"), ("a.b", "winograd4"))
 
 
-@pytest.mark.parametrize("name, value", [
-    ("PYOPS_NUM_THREADS", "0"), ("PYOPS_NUM_THREADS", "-1"), ("PYOPS_NUM_THREADS", "²"), ("PYOPS_NUM_THREADS", "9" * 30), ("PYOPS_NUM_THREADS", "4294967297"),
-    ("PYOPS_NUM_THREADS", "1_0"), ("OMP_NUM_THREADS", "abc"), ("PYOPS_POOL_BYTES", "9" * 40), ("PYOPS_POOL_BYTES", "²"), ("PYOPS_POOL_BYTES", "-5"),
-    ("PYOPS_POOL_BYTES", "1e9"), ("PYOPS_MAX_ISA", "x"), ("PYOPS_BACKEND", "x"), ("PYOPS_PRECISION", "x"),
-])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("PYOPS_NUM_THREADS", "0"),
+        ("PYOPS_NUM_THREADS", "-1"),
+        ("PYOPS_NUM_THREADS", "²"),
+        ("PYOPS_NUM_THREADS", "9" * 30),
+        ("PYOPS_NUM_THREADS", "4294967297"),
+        ("PYOPS_NUM_THREADS", "1_0"),
+        ("OMP_NUM_THREADS", "abc"),
+        ("PYOPS_POOL_BYTES", "9" * 40),
+        ("PYOPS_POOL_BYTES", "²"),
+        ("PYOPS_POOL_BYTES", "-5"),
+        ("PYOPS_POOL_BYTES", "1e9"),
+        ("PYOPS_MAX_ISA", "x"),
+        ("PYOPS_BACKEND", "x"),
+        ("PYOPS_PRECISION", "x"),
+    ],
+)
 def test_the_environment_is_refused_in_a_sentence(name, value):
-    done = subprocess.run([sys.executable, "-c", "import pyops"], capture_output=True, text=True, env={**os.environ, name: value})
+    done = subprocess.run(
+        [sys.executable, "-c", "import pyops"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, name: value},
+    )
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 1 and last.startswith("ValueError") and (name in last or "backend" in last), last
+    assert done.returncode == 1 and last.startswith("ValueError") and (name in last or "backend" in last), (
+        last
+    )
 
 
 def test_numbers_that_fit_no_register_are_refused():
-    for call in (lambda: pyops.set_num_threads(10**30), lambda: pyops.set_num_threads(0), lambda: pyops.core.memory.set_limit(10**30),
-                 lambda: pyops.core.memory.set_limit(-1)):
+    for call in (
+        lambda: pyops.set_num_threads(10**30),
+        lambda: pyops.set_num_threads(0),
+        lambda: pyops.core.memory.set_limit(10**30),
+        lambda: pyops.core.memory.set_limit(-1),
+    ):
         with pytest.raises(ValueError, match="whole number|positive integer"):
             call()
 
 
 # ---- two trainings
+
 
 def test_two_trainings_in_one_folder_both_go_on_and_the_second_is_told(tmp_path):
     pytest.importorskip("safetensors")
@@ -239,9 +327,19 @@ def test_two_trainings_in_one_folder_both_go_on_and_the_second_is_told(tmp_path)
     from pyops.train import ArrayDataset, Split, Trainer
 
     def trainer():
-        data = ArrayDataset(np.random.default_rng(0).standard_normal((8, 1, 4, 4)).astype(np.float32), np.arange(8) % 2)
-        return Trainer(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), Split(data, data, "noise"), tmp_path, epochs=2, batch_size=4, seed=1,
-                       draw_curve=False)
+        data = ArrayDataset(
+            np.random.default_rng(0).standard_normal((8, 1, 4, 4)).astype(np.float32), np.arange(8) % 2
+        )
+        return Trainer(
+            nn.Sequential(nn.Flatten(), nn.Linear(16, 2)),
+            Split(data, data, "noise"),
+            tmp_path,
+            epochs=2,
+            batch_size=4,
+            seed=1,
+            draw_curve=False,
+        )
+
     first, told = trainer(), []
 
     def meanwhile(epoch):
@@ -249,11 +347,14 @@ def test_two_trainings_in_one_folder_both_go_on_and_the_second_is_told(tmp_path)
             warnings.simplefilter("always")
             trainer().fit()
         told.extend(str(w.message) for w in caught)
+
     first.report = meanwhile
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         first.fit()
-    assert len(first.history) == 2 and len(told) == 2 and all(f"another training is at work in {tmp_path}" in t for t in told)
+    assert (
+        len(first.history) == 2
+        and len(told) == 2
+        and all(f"another training is at work in {tmp_path}" in t for t in told)
+    )
     assert os.listdir(tmp_path) == ["checkpoint.safetensors"]
-
-

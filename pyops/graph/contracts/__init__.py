@@ -1,12 +1,16 @@
-"""Contracts: what must hold of a kernel call so that it reads and writes within its arrays, one a kernel.
+"""Contracts: what must hold of a kernel call so that it reads and writes within its arrays, one a
+kernel.
 
-In a program that was compiled they hold, because lowering made its calls. In one from a file nothing holds until it was checked: here, before
-a pointer is made. A kernel without a contract is no program's.
+In a program that was compiled they hold, because lowering made its calls. In one from a file
+nothing holds until it was checked: here, before a pointer is made. A kernel without a contract is
+no program's.
 
-A contract's letters say what each argument is: r real array, o one or None, i int64 constant, j one or None, R and I arrays that are written,
-m map, p one or None, M a map that is written, d tuple of ints, n int, f float, b bool, a an activation (kind, a, b), w a window
-(kernel, stride, padding, dilation). tests/compiled/test_contracts.py holds them against the kernels' own signatures.
+A contract's letters say what each argument is: r real array, o one or None, i int64 constant, j one
+or None, R and I arrays that are written, m map, p one or None, M a map that is written, d tuple of
+ints, n int, f float, b bool, a an activation (kind, a, b), w a window (kernel, stride, padding,
+dilation). tests/compiled/test_contracts.py holds them against the kernels' own signatures.
 """
+
 from __future__ import annotations
 
 from ... import _C
@@ -48,15 +52,23 @@ def argument(kind: str, given, spaces: Spaces):
         need(type(given) is tuple and len(given) == 4, "a window is (kernel, stride, padding, dilation)")
         return tuple(None if part is None and i == 0 else dims(part) for i, part in enumerate(given))
     if kind == "a":
-        need(type(given) is tuple and len(given) == 3 and type(given[0]) in (int, str), "an activation is (kind, a, b)")
+        need(
+            type(given) is tuple and len(given) == 3 and type(given[0]) in (int, str),
+            "an activation is (kind, a, b)",
+        )
         need(given[0] in ACTIVATIONS, "an activation is one that there is")
         return given[0], number(given[1]), number(given[2])
     return {"d": dims, "n": whole, "f": number, "b": truth}[kind](given)
 
 
 # Kernels take a window and an activation in one piece or number by number.
-LOOSE = {"max_pool_blocked": "mddddM", "avg_pool_blocked": "mdddbnM", "scale_channels": "mrnffnffM", "transposed_conv": "mnropdddnnffM",
-         "winograd_conv": "mrrnopdbnffM"}
+LOOSE = {
+    "max_pool_blocked": "mddddM",
+    "avg_pool_blocked": "mdddbnM",
+    "scale_channels": "mrnffnffM",
+    "transposed_conv": "mnropdddnnffM",
+    "winograd_conv": "mrrnopdbnffM",
+}
 
 
 def grouped(kernel: str, kinds: str, given: tuple) -> tuple:
@@ -71,7 +83,11 @@ def grouped(kernel: str, kinds: str, given: tuple) -> tuple:
     if kernel == "avg_pool_blocked":
         return (given[0], (*given[1:4], (1, 1)), given[5], given[6])
     if kernel == "scale_channels":
-        return (*given[:2], tuple(given[5:8]), given[8]) if argument("a", tuple(given[2:5]), Spaces(0, [], [])) else given
+        return (
+            (*given[:2], tuple(given[5:8]), given[8])
+            if argument("a", tuple(given[2:5]), Spaces(0, [], []))
+            else given
+        )
     if kernel == "transposed_conv":
         need(given.pop(8) == 1, "a transposed convolution has one group")
     if kernel == "winograd_conv":
@@ -79,7 +95,7 @@ def grouped(kernel: str, kinds: str, given: tuple) -> tuple:
     found, at = [], 0
     for kind in kinds:
         width = 3 if kind in "aw" else 1
-        piece = tuple(given[at:at + width])
+        piece = tuple(given[at : at + width])
         found.append((None, *piece) if kind == "w" else piece if kind == "a" else piece[0])
         at += width
     return tuple(found)

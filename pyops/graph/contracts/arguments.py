@@ -1,7 +1,9 @@
 """A step's arguments as a contract sees them: made from what a file holds, and checked one by one.
 
-Sizes are Python's integers, which do not overflow; what is kept fits into 63 bits with room to spare.
+Sizes are Python's integers, which do not overflow; what is kept fits into 63 bits with room to
+spare.
 """
+
 from __future__ import annotations
 
 import math
@@ -11,8 +13,8 @@ import numpy as np
 
 BLOCK = 16
 ARENA, INPUT, OUTPUT = 0, 1, 2
-LARGEST = (1 << 31) - 1    # of an attribute, as of a size
-MOST_BYTES = 1 << 46       # no address space is larger
+LARGEST = (1 << 31) - 1  # of an attribute, as of a size
+MOST_BYTES = 1 << 46  # no address space is larger
 
 
 class Refused(ValueError):
@@ -26,11 +28,14 @@ def need(condition: bool, rule: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array of a call: its shape, and how many values there are in its memory from its first on and before it."""
+    """An array of a call: its shape, and how many values there are in its memory from its first on
+    and before it.
+    """
+
     shape: tuple[int, ...]
     room: int
     before: int = 0
-    data: np.ndarray | None = None     # of a constant
+    data: np.ndarray | None = None  # of a constant
 
     @property
     def size(self) -> int:
@@ -40,6 +45,7 @@ class Array:
 @dataclass(frozen=True, slots=True)
 class Map:
     """An image in blocked layout: n samples of blocks x h x w x 16."""
+
     n: int
     blocks: int
     h: int
@@ -48,7 +54,10 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Spaces:
-    """What places may lie in: bytes of the arena, and shapes and types of the program's inputs and outputs."""
+    """What places may lie in: bytes of the arena, and shapes and types of the program's inputs and
+    outputs.
+    """
+
     arena: int
     inputs: list[tuple[tuple[int, ...], np.dtype]]
     outputs: list[tuple[tuple[int, ...], np.dtype]]
@@ -70,12 +79,25 @@ def is_size(value, most: int = LARGEST) -> bool:
 
 
 def place(given, spaces: Spaces, dtype: np.dtype, writes: bool) -> tuple[tuple[int, ...], int, int, int]:
-    """(shape, sample, values from the first on, values before) of a place (space, index, offset, shape, sample)."""
-    need(type(given) is tuple and len(given) == 5, "an array is a constant or a place (space, index, offset, shape, sample)")
+    """(shape, sample, values from the first on, values before) of a place (space, index, offset,
+    shape, sample).
+    """
+    need(
+        type(given) is tuple and len(given) == 5,
+        "an array is a constant or a place (space, index, offset, shape, sample)",
+    )
     space, index, offset, shape, sample = given
-    need(is_size(space, OUTPUT) and is_size(index) and is_size(offset, MOST_BYTES) and is_size(sample, MOST_BYTES),
-         "a place's numbers are whole and not negative")
-    need(type(shape) is tuple and len(shape) <= 32 and all(map(is_size, shape)), "a shape is a tuple of at most 32 sizes below 2^31")
+    need(
+        is_size(space, OUTPUT)
+        and is_size(index)
+        and is_size(offset, MOST_BYTES)
+        and is_size(sample, MOST_BYTES),
+        "a place's numbers are whole and not negative",
+    )
+    need(
+        type(shape) is tuple and len(shape) <= 32 and all(map(is_size, shape)),
+        "a shape is a tuple of at most 32 sizes below 2^31",
+    )
     need(not writes or space != INPUT, "kernels write to the arena and to outputs")
     extent = spaces.extent(space, index, dtype)
     need(offset % dtype.itemsize == 0 and offset <= extent, "a place begins at a value of its space")
@@ -105,8 +127,12 @@ FLOAT, INT = np.dtype(np.float32), np.dtype(np.int64)
 
 
 def dims(given) -> tuple[int, ...]:
-    need(type(given) is tuple and len(given) <= 8 and all(type(v) is int and abs(v) <= MOST_BYTES for v in given),
-         "an argument is a tuple of at most 8 whole numbers")
+    need(
+        type(given) is tuple
+        and len(given) <= 8
+        and all(type(v) is int and abs(v) <= MOST_BYTES for v in given),
+        "an argument is a tuple of at most 8 whole numbers",
+    )
     return given
 
 

@@ -1,4 +1,7 @@
-"""Contracts of the kernels of kernels/*/program.inc, which work on maps in blocked layout and on packed weights (graph/packing.py)."""
+"""Contracts of the kernels of kernels/*/program.inc, which work on maps in blocked layout and on
+packed weights (graph/packing.py).
+"""
+
 from __future__ import annotations
 
 from .arguments import BLOCK, Map, need
@@ -63,7 +66,10 @@ def scale_channels(x, gate, act, y) -> None:
 @contract("copy_channels", "mnnM")
 def copy_channels(x, channels, to, y) -> None:
     filled(channels, x)
-    need((x.n, x.h, x.w) == (y.n, y.h, y.w) and to >= 0 and to + channels <= y.blocks * BLOCK, "channels lie in the result")
+    need(
+        (x.n, x.h, x.w) == (y.n, y.h, y.w) and to >= 0 and to + channels <= y.blocks * BLOCK,
+        "channels lie in the result",
+    )
 
 
 # ---- convolutions
@@ -72,7 +78,10 @@ def copy_channels(x, channels, to, y) -> None:
 def over_image(x: Map, kernel, window, y: Map, axis=convolved) -> None:
     """A window of two axes over a map."""
     of_kernel, stride, padding, dilation = window
-    need(len(stride) == len(padding) == len(dilation) == 2 and of_kernel in (None, tuple(kernel)), "a window of two axes, as the weights have it")
+    need(
+        len(stride) == len(padding) == len(dilation) == 2 and of_kernel in (None, tuple(kernel)),
+        "a window of two axes, as the weights have it",
+    )
     for at in zip((x.h, x.w), kernel, stride, padding, dilation, (y.h, y.w)):
         axis(*at)
     need(x.n == y.n, "samples are those of the input")
@@ -80,8 +89,12 @@ def over_image(x: Map, kernel, window, y: Map, axis=convolved) -> None:
 
 def packed(weight, filters: int, channels: int) -> tuple[int, int]:
     """The two axes of filters that are packed in blocks both ways."""
-    need(len(weight.shape) == 6 and weight.shape[:2] == (filters, channels) and weight.shape[4:] == (BLOCK, BLOCK),
-         "weights are packed as (filter blocks, channel blocks, r, s, 16, 16)")
+    need(
+        len(weight.shape) == 6
+        and weight.shape[:2] == (filters, channels)
+        and weight.shape[4:] == (BLOCK, BLOCK),
+        "weights are packed as (filter blocks, channel blocks, r, s, 16, 16)",
+    )
     return weight.shape[2:4]
 
 
@@ -106,9 +119,15 @@ def direct_conv(x, channels, scale, shift, gate, weight, bias, residual, window,
 
 @contract("stem_conv", "rrowaM")
 def stem_conv(x, weight, bias, window, act, y) -> None:
-    need(len(x.shape) == 4 and len(weight.shape) == 5 and weight.shape[4] == BLOCK, "an image, and filters packed as (blocks, c, r, s, 16)")
+    need(
+        len(x.shape) == 4 and len(weight.shape) == 5 and weight.shape[4] == BLOCK,
+        "an image, and filters packed as (blocks, c, r, s, 16)",
+    )
     n, c, h, w = x.shape
-    need(weight.shape[:2] == (y.blocks, c) and c >= 1, "filters have the image's channels and the result's blocks")
+    need(
+        weight.shape[:2] == (y.blocks, c) and c >= 1,
+        "filters have the image's channels and the result's blocks",
+    )
     over_image(Map(n, 1, h, w), weight.shape[2:4], window, y)
     finished(y, bias, None)
 
@@ -123,7 +142,10 @@ def transposed_conv(x, channels, weight, bias, residual, window, act, y) -> None
 
 @contract("depthwise_conv", "mropwaM")
 def depthwise_conv(x, weight, bias, residual, window, act, y) -> None:
-    need(len(weight.shape) == 4 and weight.shape[0] == x.blocks == y.blocks and weight.shape[3] == BLOCK, "filters are packed as (blocks, r, s, 16)")
+    need(
+        len(weight.shape) == 4 and weight.shape[0] == x.blocks == y.blocks and weight.shape[3] == BLOCK,
+        "filters are packed as (blocks, r, s, 16)",
+    )
     over_image(x, weight.shape[1:3], window, y)
     finished(y, bias, residual)
 
@@ -140,19 +162,40 @@ def means(mean, y: Map) -> None:
 
 
 @contract("inverted_residual", "mnooanrowaoopaM")
-def inverted_residual(x, channels, expand, expand_bias, act_1, wide, depth, depth_bias, window, act_2, project, project_bias, residual, act_3, y) -> None:
+def inverted_residual(
+    x,
+    channels,
+    expand,
+    expand_bias,
+    _act_1,
+    wide,
+    depth,
+    depth_bias,
+    window,
+    act_2,
+    project,
+    project_bias,
+    residual,
+    _act_3,
+    y,
+) -> None:
     between = Map(y.n, blocks(wide), y.h, y.w)
     expanded(x, channels, expand, expand_bias, wide)
     depthwise_conv(Map(x.n, between.blocks, x.h, x.w), depth, depth_bias, None, window, act_2, between)
     if project is None:
-        need(y.blocks == between.blocks and residual is None and project_bias is None, "without a last layer the wide map is the result")
+        need(
+            y.blocks == between.blocks and residual is None and project_bias is None,
+            "without a last layer the wide map is the result",
+        )
         return
     need(packed(project, y.blocks, between.blocks) == (1, 1), "the last layer is 1x1")
     finished(y, project_bias, residual)
 
 
 @contract("expand_depthwise_mean", "mnooarowaMR")
-def expand_depthwise_mean(x, channels, expand, expand_bias, act_1, depth, depth_bias, window, act_2, y, mean) -> None:
+def expand_depthwise_mean(
+    x, channels, expand, expand_bias, _act_1, depth, depth_bias, window, act_2, y, mean
+) -> None:
     means(mean, y)
     expanded(x, channels, expand, expand_bias, mean.shape[1])
     depthwise_conv(Map(x.n, y.blocks, x.h, x.w), depth, depth_bias, None, window, act_2, y)
@@ -174,25 +217,43 @@ def winograd_conv(x, weight, u, tile, bias, residual, padding, pool, act, y) -> 
     filters, channels = weight.shape[:2]
     filled(channels, x)
     filled(filters, y)
-    need(tile in (2, 4, 6) and pool in (1, 2) and len(padding) == 2 and min(padding) >= 0, "tiles are of 2, 4 or 6, pools of 2")
-    need(u.shape == (y.blocks, (tile + 2) ** 2, channels, BLOCK), "filters are packed as (blocks, points, channels, 16)")
+    need(
+        tile in (2, 4, 6) and pool in (1, 2) and len(padding) == 2 and min(padding) >= 0,
+        "tiles are of 2, 4 or 6, pools of 2",
+    )
+    need(
+        u.shape == (y.blocks, (tile + 2) ** 2, channels, BLOCK),
+        "filters are packed as (blocks, points, channels, 16)",
+    )
     rows, columns = (size + 2 * p - 2 for size, p in zip((x.h, x.w), padding))
-    need(x.n == y.n and (y.h, y.w) == (max(rows, 0) // pool, max(columns, 0) // pool), "the result has the size of the convolution")
+    need(
+        x.n == y.n and (y.h, y.w) == (max(rows, 0) // pool, max(columns, 0) // pool),
+        "the result has the size of the convolution",
+    )
     need(residual is None or pool == 1, "what is pooled has no residual")
     finished(y, bias, residual)
 
 
 @contract("linear_packed", "rroaR")
 def linear_packed(x, weight, bias, act, y) -> None:
-    need(len(weight.shape) == 3 and weight.shape[2] == BLOCK and len(x.shape) == len(y.shape) == 2, "filters are packed as (blocks, features, 16)")
-    need(x.shape == (y.shape[0], weight.shape[1]) and blocks(y.shape[1]) == weight.shape[0], "rows, features and filters fit")
+    need(
+        len(weight.shape) == 3 and weight.shape[2] == BLOCK and len(x.shape) == len(y.shape) == 2,
+        "filters are packed as (blocks, features, 16)",
+    )
+    need(
+        x.shape == (y.shape[0], weight.shape[1]) and blocks(y.shape[1]) == weight.shape[0],
+        "rows, features and filters fit",
+    )
     numbers(bias, weight.shape[0] * BLOCK)
 
 
 @contract("linear_rows", "rroaR")
 def linear_rows(x, weight, bias, act, y) -> None:
     need(len(weight.shape) == 2 and len(x.shape) == len(y.shape) == 2, "weights are (filters, features)")
-    need(x.shape == (y.shape[0], weight.shape[1]) and y.shape[1] == weight.shape[0], "rows, features and filters fit")
+    need(
+        x.shape == (y.shape[0], weight.shape[1]) and y.shape[1] == weight.shape[0],
+        "rows, features and filters fit",
+    )
     numbers(bias, weight.shape[0])
 
 
@@ -202,7 +263,10 @@ def linear_rows(x, weight, bias, act, y) -> None:
 @contract("max_pool_blocked", "mwM")
 def max_pool_blocked(x, window, y) -> None:
     kernel = window[0]
-    need(len(kernel) == 2 and min(kernel) >= 1 and x.blocks == y.blocks, "a window of two axes, a result for every channel")
+    need(
+        len(kernel) == 2 and min(kernel) >= 1 and x.blocks == y.blocks,
+        "a window of two axes, a result for every channel",
+    )
     over_image(x, kernel, window, y, pooled)
 
 
@@ -230,8 +294,9 @@ def resample_blocked(x, index_h, weight_h, index_w, weight_w, y) -> None:
 
 @contract("pad_blocked", "mdnfM")
 def pad_blocked(x, before, mode, value, y) -> None:
-    need((x.n, x.blocks) == (y.n, y.blocks) and len(before) == 2 and 0 <= mode <= 3, "a result for every channel; there are four modes")
+    need(
+        (x.n, x.blocks) == (y.n, y.blocks) and len(before) == 2 and 0 <= mode <= 3,
+        "a result for every channel; there are four modes",
+    )
     for at in zip((x.h, x.w), before, (y.h, y.w)):
         padded(*at, mode)
-
-

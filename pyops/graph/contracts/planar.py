@@ -1,7 +1,10 @@
-"""Contracts of the kernels of kernels/*/kernels.inc that glue calls going forward: what must hold so that they read and write within their arrays.
+"""Contracts of the kernels of kernels/*/kernels.inc that glue calls going forward: what must hold
+so that they read and write within their arrays.
 
-A rule gets a call's arguments in the kernel's order and raises Refused. The letters before it say what each argument is, see contracts/__init__.py.
+A rule gets a call's arguments in the kernel's order and raises Refused. The letters before it say
+what each argument is, see contracts/__init__.py.
 """
+
 from __future__ import annotations
 
 import math
@@ -14,17 +17,22 @@ CONTRACTS: dict[str, tuple[str, Callable]] = {}
 
 def contract(names: str, kinds: str):
     """Makes a rule that of these kernels."""
+
     def keep(rule):
         CONTRACTS.update(dict.fromkeys(names.split(), (kinds, rule)))
         return rule
+
     return keep
 
 
 # ---- value by value
 
 
-@contract("neg abs square sqrt rsqrt reciprocal exp expm1 log log1p erf tanh sigmoid relu gelu gelu_tanh silu mish hardswish "
-          "hardsigmoid scaled_tanh logsigmoid softsign", "rR")
+@contract(
+    "neg abs square sqrt rsqrt reciprocal exp expm1 log log1p erf tanh sigmoid relu gelu gelu_tanh silu mish hardswish "
+    "hardsigmoid scaled_tanh logsigmoid softsign",
+    "rR",
+)
 @contract("leaky_relu", "rfR")
 @contract("clamp hardtanh threshold softplus", "rffR")
 @contract("elu", "rfffR")
@@ -42,9 +50,15 @@ def broadcast(*arguments) -> None:
     """(inputs, shape, strides of each input, result): an innermost stride is 0 or 1."""
     *inputs, y = (a for a in arguments if isinstance(a, Array))
     shape, *strides = (a for a in arguments if isinstance(a, tuple))
-    need(len(shape) >= 1 and min(shape) >= 0 and math.prod(shape) == y.size, "the result has the broadcast shape's size")
+    need(
+        len(shape) >= 1 and min(shape) >= 0 and math.prod(shape) == y.size,
+        "the result has the broadcast shape's size",
+    )
     for x, steps in zip(inputs, strides, strict=True):
-        need(len(steps) == len(shape) and min(steps) >= 0 and steps[-1] in (0, 1), "strides are as many as axes, the last 0 or 1")
+        need(
+            len(steps) == len(shape) and min(steps) >= 0 and steps[-1] in (0, 1),
+            "strides are as many as axes, the last 0 or 1",
+        )
         need(not y.size or reach(shape, steps) < x.size, "strides stay inside their input")
 
 
@@ -65,7 +79,10 @@ def reduce(x, sizes, kept, *rest) -> None:
     need(len(sizes) == len(kept) >= 1 and min(sizes) >= 0, "sizes and kept are of the same axes")
     need(math.prod(sizes) == x.size, "sizes are those of the input")
     results = math.prod(n for n, keep in zip(sizes, kept) if keep)
-    need(all(a.size == results for a in rest if isinstance(a, Array)), "results have the size of the axes that are kept")
+    need(
+        all(a.size == results for a in rest if isinstance(a, Array)),
+        "results have the size of the axes that are kept",
+    )
 
 
 @contract("arg_max arg_min", "rnnnRI")
@@ -98,12 +115,18 @@ def lines(x, per_value, y, per_line) -> None:
     one_size(x, y)
     need(per_line.size == 0 or x.size % per_line.size == 0, "lines have one length")
     for v in per_value:
-        need(v is None or not per_line.size or v.size == x.size // per_line.size, "weight and bias are as long as a line")
+        need(
+            v is None or not per_line.size or v.size == x.size // per_line.size,
+            "weight and bias are as long as a line",
+        )
 
 
 @contract("batch_norm", "rrroofR")
 def batch_norm(x, mean, var, weight, bias, eps, y) -> None:
-    need(len(x.shape) >= 2 and all(v is None or v.size == x.shape[1] for v in (mean, var, weight, bias)), "a number a channel")
+    need(
+        len(x.shape) >= 2 and all(v is None or v.size == x.shape[1] for v in (mean, var, weight, bias)),
+        "a number a channel",
+    )
     one_size(x, y)
 
 
@@ -115,7 +138,10 @@ def batch_norm_training(x, weight, bias, eps, y, mean, var) -> None:
 @contract("group_norm", "roonfRRR")
 def group_norm(x, weight, bias, groups, eps, y, mean, var) -> None:
     need(len(x.shape) >= 2 and groups >= 1 and x.shape[1] % groups == 0, "groups divide the channels")
-    need(all(v is None or v.size == x.shape[1] for v in (weight, bias)), "weight and bias have a number a channel")
+    need(
+        all(v is None or v.size == x.shape[1] for v in (weight, bias)),
+        "weight and bias have a number a channel",
+    )
     one_size(x, y)
     need(mean.size == var.size == x.shape[0] * groups, "statistics have a number a group of each sample")
 
@@ -144,7 +170,10 @@ def linear(x, weight, bias, y) -> None:
     outputs, features = weight.shape
     need(bias is None or bias.size == outputs, "the bias has a number an output")
     samples = y.size // outputs if outputs else 0
-    need(samples * outputs == y.size and samples * features == x.size, "input and result have the weights' features and outputs")
+    need(
+        samples * outputs == y.size and samples * features == x.size,
+        "input and result have the weights' features and outputs",
+    )
 
 
 @contract("squared_euclidean", "rrR")
@@ -154,19 +183,49 @@ def squared_euclidean(x, w, y) -> None:
 
 
 @contract("attention", "rrrodddddddbfRR")
-def attention(q, k, v, mask, lead, sizes, q_strides, k_strides, v_strides, mask_strides, y_strides, causal, scale, y, logsum) -> None:
-    need(len(sizes) == 6 and min((*sizes, *lead)) >= 0 and min(sizes[4:]) >= 1, "sizes are queries, keys, features, values and groups")
+def attention(
+    q,
+    k,
+    v,
+    mask,
+    lead,
+    sizes,
+    q_strides,
+    k_strides,
+    v_strides,
+    mask_strides,
+    y_strides,
+    causal,
+    scale,
+    y,
+    logsum,
+) -> None:
+    need(
+        len(sizes) == 6 and min((*sizes, *lead)) >= 0 and min(sizes[4:]) >= 1,
+        "sizes are queries, keys, features, values and groups",
+    )
     queries, keys, features, values, key_group, value_group = sizes
     need(logsum.size == math.prod(lead) * queries, "logsum has a number a query")
 
-    def shared(group):   # how many heads of keys there are
+    def shared(group):  # how many heads of keys there are
         return (*lead[:-1], -(-lead[-1] // group)) if lead else lead
-    for x, strides, shape, width in ((q, q_strides, (*lead, queries), features), (k, k_strides, (*shared(key_group), keys), features),
-                                     (v, v_strides, (*shared(value_group), keys), values), (y, y_strides, (*lead, queries), values)):
-        need(len(strides) == len(shape) and min(strides) >= 0, "strides are those of the leading axes and of rows")
+
+    for x, strides, shape, width in (
+        (q, q_strides, (*lead, queries), features),
+        (k, k_strides, (*shared(key_group), keys), features),
+        (v, v_strides, (*shared(value_group), keys), values),
+        (y, y_strides, (*lead, queries), values),
+    ):
+        need(
+            len(strides) == len(shape) and min(strides) >= 0,
+            "strides are those of the leading axes and of rows",
+        )
         inside(x, (*shape, width), (*strides, 1))
     if mask is not None:
-        need(len(mask_strides) == len(lead) + 2 and min(mask_strides) >= 0, "the mask has strides for rows and columns")
+        need(
+            len(mask_strides) == len(lead) + 2 and min(mask_strides) >= 0,
+            "the mask has strides for rows and columns",
+        )
         inside(mask, (*lead, queries, keys), mask_strides)
 
 
@@ -188,14 +247,30 @@ def strided_copy(x, strides, y) -> None:
 def recurrent(x, h0, c0, lengths, packed, sizes, batch_first, peephole, y, h_n, c_n, gates, cells) -> None:
     steps, samples, inputs, hidden, outputs, directions, cell = of_recurrent(sizes)
     need(cell == LSTM or not peephole, "an LSTM's alone are peepholes")
-    need(packed.size == directions * packed_weights(sizes, peephole), "packed weights are as many as the sizes say")
-    need(x.size == steps * samples * inputs and y.size == steps * samples * directions * outputs, "input and result have the sizes' size")
+    need(
+        packed.size == directions * packed_weights(sizes, peephole),
+        "packed weights are as many as the sizes say",
+    )
+    need(
+        x.size == steps * samples * inputs and y.size == steps * samples * directions * outputs,
+        "input and result have the sizes' size",
+    )
     state, cell_state = directions * samples * outputs, directions * samples * hidden
-    need(h_n.size == state and (h0 is None or h0.size == state), "a state has a number a unit, direction and sample")
-    need(c_n.size == (cell_state if cell == LSTM else 0) and (c0 is None or c0.size == cell_state), "an LSTM has a cell state")
+    need(
+        h_n.size == state and (h0 is None or h0.size == state),
+        "a state has a number a unit, direction and sample",
+    )
+    need(
+        c_n.size == (cell_state if cell == LSTM else 0) and (c0 is None or c0.size == cell_state),
+        "an LSTM has a cell state",
+    )
     need(gates.size == cells.size == 0, "programs keep no gates")
     if lengths is not None:
-        need(lengths.size == samples and (not samples or 1 <= lengths.data.min() and lengths.data.max() <= steps), "lengths are within 1 .. steps")
+        need(
+            lengths.size == samples
+            and (not samples or 1 <= lengths.data.min() and lengths.data.max() <= steps),
+            "lengths are within 1 .. steps",
+        )
 
 
 @contract("recurrent_pack", "rroooodR")
@@ -204,15 +279,30 @@ def recurrent_pack(w_ih, w_hh, b_ih, b_hh, w_hr, peephole, sizes, packed) -> Non
     rows = {LSTM: 4, GRU: 3}.get(cell, 1) * hidden
     need(w_ih.size == rows * inputs and w_hh.size == rows * outputs, "weights have a row a unit and gate")
     need(all(b is None or b.size == rows for b in (b_ih, b_hh)), "biases have a number a unit and gate")
-    need((w_hr is not None) == (outputs != hidden) and (w_hr is None or w_hr.size == outputs * hidden), "a projection is of its size")
-    need(peephole is None or (cell == LSTM and peephole.size == 3 * hidden), "peepholes are of an LSTM's three gates")
-    need(packed.size == packed_weights(sizes, peephole is not None), "packed weights are as many as the sizes say")
+    need(
+        (w_hr is not None) == (outputs != hidden) and (w_hr is None or w_hr.size == outputs * hidden),
+        "a projection is of its size",
+    )
+    need(
+        peephole is None or (cell == LSTM and peephole.size == 3 * hidden),
+        "peepholes are of an LSTM's three gates",
+    )
+    need(
+        packed.size == packed_weights(sizes, peephole is not None),
+        "packed weights are as many as the sizes say",
+    )
 
 
 def of_recurrent(sizes) -> tuple[int, ...]:
-    need(len(sizes) == 7 and min(sizes) >= 0, "sizes are steps, samples, inputs, hidden, outputs, directions and the cell")
+    need(
+        len(sizes) == 7 and min(sizes) >= 0,
+        "sizes are steps, samples, inputs, hidden, outputs, directions and the cell",
+    )
     steps, _, _, hidden, outputs, directions, cell = sizes
-    need(steps >= 1 and 1 <= outputs <= hidden and directions in (1, 2) and cell <= GRU, "there are steps and units, and four cells")
+    need(
+        steps >= 1 and 1 <= outputs <= hidden and directions in (1, 2) and cell <= GRU,
+        "there are steps and units, and four cells",
+    )
     need(cell == LSTM or outputs == hidden, "an LSTM's alone are projections")
     return sizes
 
@@ -222,11 +312,15 @@ def packed_weights(sizes, peephole: bool) -> int:
     _, _, inputs, hidden, outputs, _, cell = sizes
     panel_units, width = BLOCK if cell in (LSTM, GRU) else PANEL, 3 if cell == GRU else 4
     panels = -(-hidden // panel_units)
-    weights = panels * (inputs + outputs) * width * BLOCK + panels * PANEL + (3 * panels * panel_units if peephole else 0)
+    weights = (
+        panels * (inputs + outputs) * width * BLOCK
+        + panels * PANEL
+        + (3 * panels * panel_units if peephole else 0)
+    )
     return weights + (-(-outputs // PANEL) * hidden * PANEL if outputs != hidden else 0)
 
 
-LSTM, GRU, BLOCK, PANEL = 2, 3, 16, 64    # kernels/recurrent/layout.h
+LSTM, GRU, BLOCK, PANEL = 2, 3, 16, 64  # kernels/recurrent/layout.h
 
 
 # ---- convolutions and windows: see also blocked.py
@@ -235,8 +329,14 @@ LSTM, GRU, BLOCK, PANEL = 2, 3, 16, 64    # kernels/recurrent/layout.h
 @contract("conv", "rrodddnR")
 def conv(x, weight, bias, stride, padding, dilation, groups, y) -> None:
     images(x, weight, y, stride, padding, dilation)
-    need(groups >= 1 and x.shape[1] == weight.shape[1] * groups and weight.shape[0] % groups == 0, "groups divide channels and filters")
-    need(y.shape[:2] == (x.shape[0], weight.shape[0]) and (bias is None or bias.size == weight.shape[0]), "the result has a map a filter")
+    need(
+        groups >= 1 and x.shape[1] == weight.shape[1] * groups and weight.shape[0] % groups == 0,
+        "groups divide channels and filters",
+    )
+    need(
+        y.shape[:2] == (x.shape[0], weight.shape[0]) and (bias is None or bias.size == weight.shape[0]),
+        "the result has a map a filter",
+    )
     for at in zip(spatial(x), spatial(weight), stride, padding, dilation, spatial(y), strict=True):
         convolved(*at)
 
@@ -245,14 +345,23 @@ def conv(x, weight, bias, stride, padding, dilation, groups, y) -> None:
 def conv_transpose(x, weight, bias, stride, padding, dilation, groups, y) -> None:
     images(x, weight, y, stride, padding, dilation)
     filters = weight.shape[1] * groups
-    need(groups >= 1 and x.shape[1] == weight.shape[0] and x.shape[1] % groups == 0, "groups divide channels and filters")
-    need(y.shape[:2] == (x.shape[0], filters) and (bias is None or bias.size == filters), "the result has a map a filter")
+    need(
+        groups >= 1 and x.shape[1] == weight.shape[0] and x.shape[1] % groups == 0,
+        "groups divide channels and filters",
+    )
+    need(
+        y.shape[:2] == (x.shape[0], filters) and (bias is None or bias.size == filters),
+        "the result has a map a filter",
+    )
     for at in zip(spatial(x), spatial(weight), stride, padding, dilation, spatial(y), strict=True):
         spread(*at)
 
 
 def images(x, weight, y, *along) -> None:
-    need(3 <= len(x.shape) <= 5 and len(x.shape) == len(weight.shape) == len(y.shape), "input, filters and result have three to five axes")
+    need(
+        3 <= len(x.shape) <= 5 and len(x.shape) == len(weight.shape) == len(y.shape),
+        "input, filters and result have three to five axes",
+    )
     need(all(len(a) == 3 for a in along), "stride, padding and dilation are of three axes")
 
 
@@ -262,7 +371,10 @@ def spatial(x) -> tuple[int, ...]:
 
 
 def attributes(stride: int, padding: int, dilation: int) -> None:
-    need(1 <= stride <= LARGEST and 0 <= padding <= LARGEST and 1 <= dilation <= LARGEST, "strides and dilations are positive, paddings not negative")
+    need(
+        1 <= stride <= LARGEST and 0 <= padding <= LARGEST and 1 <= dilation <= LARGEST,
+        "strides and dilations are positive, paddings not negative",
+    )
 
 
 def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int, out: int) -> None:
@@ -270,7 +382,10 @@ def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int, 
     attributes(stride, padding, dilation)
     reach = dilation * (kernel - 1)
     need(kernel >= 1, "a filter has taps")
-    need(out == 0 or (out - 1) * stride + reach + 1 <= size + 2 * padding + reach % 2, "every window begins within the padded input")
+    need(
+        out == 0 or (out - 1) * stride + reach + 1 <= size + 2 * padding + reach % 2,
+        "every window begins within the padded input",
+    )
 
 
 def spread(size: int, kernel: int, stride: int, padding: int, dilation: int, out: int) -> None:
@@ -286,8 +401,11 @@ def spread(size: int, kernel: int, stride: int, padding: int, dilation: int, out
 @contract("avg_pool", "rddddddbfR")
 @contract("lp_pool", "rddddddfR")
 def pool(x, sizes, out, kernel, stride, padding, dilation, *rest) -> None:
-    need(all(len(a) == 3 for a in (sizes, out, kernel, stride, padding, dilation)) and min((*sizes, *out, *kernel)) >= 0,
-         "sizes and windows are of three axes")
+    need(
+        all(len(a) == 3 for a in (sizes, out, kernel, stride, padding, dilation))
+        and min((*sizes, *out, *kernel)) >= 0,
+        "sizes and windows are of three axes",
+    )
     image, result = math.prod(sizes), math.prod(out)
     planes = x.size // image if image else 0
     need(planes * image == x.size, "the input holds whole images")
@@ -300,9 +418,15 @@ def pooled(size: int, kernel: int, stride: int, padding: int, dilation: int, out
     """An axis of a pooling: every window holds a value of the input. A kernel of 0 is adaptive."""
     attributes(stride, padding, dilation)
     if kernel and out:
-        need(size >= 1 and padding <= dilation * (kernel - 1) and (out - 1) * stride - padding < size, "every window holds a value")
+        need(
+            size >= 1 and padding <= dilation * (kernel - 1) and (out - 1) * stride - padding < size,
+            "every window holds a value",
+        )
         need(padding == 0 or dilation <= size, "every window holds a value")
-    need(bool(kernel) or out == 0 or (size >= 1 and padding == 0), "adaptive windows divide an input without padding")
+    need(
+        bool(kernel) or out == 0 or (size >= 1 and padding == 0),
+        "adaptive windows divide an input without padding",
+    )
 
 
 @contract("max_unpool", "rinRI")
@@ -323,11 +447,16 @@ def fold(x, kernel, dilation, padding, stride, places, y) -> None:
 
 
 def columns(image, kernel, dilation, padding, stride, places, columns) -> None:
-    need(len(image.shape) == 4 and all(len(a) == 2 for a in (kernel, dilation, padding, stride, places)), "images and windows have two axes")
+    need(
+        len(image.shape) == 4 and all(len(a) == 2 for a in (kernel, dilation, padding, stride, places)),
+        "images and windows have two axes",
+    )
     need(min((*kernel, *places)) >= 0, "windows have sizes")
     for at in zip(stride, padding, dilation):
         attributes(*at)
-    need(columns.size == math.prod(image.shape[:2]) * math.prod(kernel) * math.prod(places), "a column a place")
+    need(
+        columns.size == math.prod(image.shape[:2]) * math.prod(kernel) * math.prod(places), "a column a place"
+    )
 
 
 # ---- moving values
@@ -348,16 +477,21 @@ def padded(size: int, before: int, out: int, mode: int) -> None:
         need(abs(before) <= LARGEST, "a padding is of 32 bits")
         return
     most = {REFLECT: size - 1, REPLICATE: LARGEST, CIRCULAR: size}[mode]
-    need(out == 0 or (size >= 1 and before <= most and behind <= most), "edges take their values from the input")
+    need(
+        out == 0 or (size >= 1 and before <= most and behind <= most),
+        "edges take their values from the input",
+    )
 
 
-CONSTANT, REFLECT, REPLICATE, CIRCULAR = range(4)   # kernels/pad/cpu.cpp
+CONSTANT, REFLECT, REPLICATE, CIRCULAR = range(4)  # kernels/pad/cpu.cpp
 
 
 @contract("resample", "rjojojoR")
 def resample(x, index_d, weight_d, index_h, weight_h, index_w, weight_w, y) -> None:
     need(len(x.shape) == len(y.shape) == 4 and x.shape[0] == y.shape[0], "images are (planes, d, h, w)")
-    for index, weight, size, out in zip((index_d, index_h, index_w), (weight_d, weight_h, weight_w), x.shape[1:], y.shape[1:]):
+    for index, weight, size, out in zip(
+        (index_d, index_h, index_w), (weight_d, weight_h, weight_w), x.shape[1:], y.shape[1:]
+    ):
         taps(index, weight, size, out)
 
 
@@ -366,7 +500,10 @@ def taps(index, weight, size: int, out: int) -> None:
     if index is None:
         need(weight is None and size == out, "an axis without a table stays as it is")
         return
-    need(weight is not None and weight.shape == index.shape and len(index.shape) == 2, "a table has indices and weights")
+    need(
+        weight is not None and weight.shape == index.shape and len(index.shape) == 2,
+        "a table has indices and weights",
+    )
     need(index.shape[1] == out and index.shape[0] >= 1, "a table has taps for every output")
     need(not index.size or (-1 <= index.data.min() and index.data.max() < size), "taps lie in the input")
 
@@ -375,7 +512,10 @@ def taps(index, weight, size: int, out: int) -> None:
 def pixel_shuffle(x, factor, y) -> None:
     need(len(x.shape) == len(y.shape) == 4 and factor >= 1, "images have four axes")
     n, c, h, w = y.shape
-    need(h % factor == w % factor == 0 and x.shape == (n, c * factor ** 2, h // factor, w // factor), "channels become pixels")
+    need(
+        h % factor == w % factor == 0 and x.shape == (n, c * factor**2, h // factor, w // factor),
+        "channels become pixels",
+    )
 
 
 @contract("pixel_unshuffle", "rnR")
@@ -385,20 +525,28 @@ def pixel_unshuffle(x, factor, y) -> None:
 
 @contract("cat_copy", "rnnnR")
 def cat_copy(x, width, pitch, offset, y) -> None:
-    need(min(width, pitch, offset) >= 0 and (x.size == 0 or (width >= 1 and x.size % width == 0)), "rows are whole")
+    need(
+        min(width, pitch, offset) >= 0 and (x.size == 0 or (width >= 1 and x.size % width == 0)),
+        "rows are whole",
+    )
     need(x.size == 0 or (x.size // width - 1) * pitch + offset + width <= y.size, "rows lie in the result")
 
 
 @contract("embedding", "irRI")
 def embedding(index, weight, y, bad) -> None:
-    need(len(weight.shape) == 2 and y.size == index.size * weight.shape[1] and bad.size >= 1, "a row of weights an index")
+    need(
+        len(weight.shape) == 2 and y.size == index.size * weight.shape[1] and bad.size >= 1,
+        "a row of weights an index",
+    )
 
 
 # ---- losses: a label that is no class is known by the kernel
 
 
 @contract("cross_entropy", "rjoonfnRRRRR")
-def cross_entropy(x, index, probabilities, weight, ignore, smoothing, reduction, y, divisor, *per_position) -> None:
+def cross_entropy(
+    x, index, probabilities, weight, ignore, smoothing, reduction, y, divisor, *per_position
+) -> None:
     positions = labelled(x, weight, reduction, y, divisor)
     need((index is None) != (probabilities is None), "labels are indices or probabilities")
     need(index is None or index.size == positions, "a label a position")
