@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pyops.names import only
+
 from .onnx_model import given, spread
 from .record import Graph, Unsupported, Value
 
@@ -271,13 +273,15 @@ def nothing(b, step, a):
     return None
 
 
+# The number of the activation that a layer before takes in, and the parameters
+ACTIVATIONS = {"relu": (1,), "tanh": (), "sigmoid": (4,), "silu": (), "relu6": (3, lambda a: (0, 6)),
+               "hardtanh": (3, lambda a: (a["min_val"], a["max_val"])), "hardswish": (6, lambda a: (1 / 6, 0.5)),
+               "hardsigmoid": (None, lambda a: (1 / 6, 0.5))}
 LAYERS = {
     **{f"conv{n}d": convolution for n in (1, 2, 3)}, **{f"{kind}_pool{n}d": pooling for kind in ("max", "avg") for n in (1, 2, 3)},
     "conv_transpose2d": transposed, "adaptive_avg_pool2d": adaptive, "adaptive_max_pool2d": adaptive, "mean": mean,
     "local_response_norm": response_norm, "linear": linear, "batch_norm": batch_norm,
-    "relu": activation("ReLU", 1), "tanh": activation("TanH"), "sigmoid": activation("Sigmoid", 4), "silu": activation("Swish"),
-    "relu6": activation("Clip", 3, lambda a: (0, 6)), "hardtanh": activation("Clip", 3, lambda a: (a["min_val"], a["max_val"])),
-    "hardswish": activation("HardSwish", 6, lambda a: (1 / 6, 0.5)), "hardsigmoid": activation("HardSigmoid", None, lambda a: (1 / 6, 0.5)),
+    **{name: activation(only(name, "ncnn"), *how) for name, how in ACTIVATIONS.items()},
     "scaled_tanh": scaled_tanh, "add": binary(0), "sub": binary(1), "mul": binary(2), "div": binary(3), "cat": cat, "softmax": softmax,
     "interpolate": interpolate, "flatten": flatten, "reshape": flatten, **{f"dropout{n}": nothing for n in ("", "1d", "2d", "3d")},
 }

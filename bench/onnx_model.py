@@ -9,6 +9,8 @@ import math
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from pyops.names import only
+
 from .record import Graph, Unsupported, Value
 
 
@@ -239,16 +241,17 @@ def interpolate(b, step, a):
     return b.node("Resize", [b.operand(a["input"]), "", "", sizes], mode=mode, coordinate_transformation_mode=positions, nearest_mode="floor")
 
 
+# Functions of one array that ONNX has without attributes
+PLAIN = ("relu", "tanh", "sigmoid", "hardswish", "mish", "softplus", "softsign", "exp", "log", "sqrt", "abs", "neg", "erf", "reciprocal")
 NODES = {
     **{f"conv{n}d": convolution for n in (1, 2, 3)}, **{f"conv_transpose{n}d": transposed for n in (1, 2, 3)},
-    **{f"max_pool{n}d": pooling("MaxPool") for n in (1, 2, 3)}, **{f"avg_pool{n}d": pooling("AveragePool") for n in (1, 2, 3)},
-    **{f"lp_pool{n}d": pooling("LpPool") for n in (1, 2, 3)}, **{f"adaptive_avg_pool{n}d": adaptive("AveragePool") for n in (1, 2, 3)},
+    **{f"{kind}_pool{n}d": pooling(only(f"{kind}_pool{n}d", "onnx")) for kind in ("max", "avg", "lp") for n in (1, 2, 3)}, **{f"adaptive_avg_pool{n}d": adaptive("AveragePool") for n in (1, 2, 3)},
     **{f"adaptive_max_pool{n}d": adaptive("MaxPool") for n in (1, 2, 3)},
     "local_response_norm": response_norm, "linear": linear, "layer_norm": layer_norm, "batch_norm": batch_norm, "softmax": softmax,
-    "relu": plain("Relu"), "tanh": plain("Tanh"), "sigmoid": plain("Sigmoid"), "hardswish": plain("HardSwish"), "silu": silu,
-    "hardsigmoid": plain("HardSigmoid", alpha=1 / 6, beta=0.5), "relu6": clip(lambda a: 0, lambda a: 6), "scaled_tanh": scaled_tanh,
+    **{name: plain(only(name, "onnx")) for name in PLAIN}, "silu": silu,
+    "hardsigmoid": plain(only("hardsigmoid", "onnx"), alpha=1 / 6, beta=0.5), "relu6": clip(lambda a: 0, lambda a: 6), "scaled_tanh": scaled_tanh,
     "hardtanh": clip(lambda a: a["min_val"], lambda a: a["max_val"]), "squared_euclidean": squared_euclidean, "mean": mean,
-    "add": binary("Add"), "sub": binary("Sub"), "mul": binary("Mul"), "div": binary("Div"),
+    **{name: binary(only(name, "onnx")) for name in ("add", "sub", "mul", "div")},
     "matmul": lambda b, step, a: b.node("MatMul", [a["input"], a["other"]]),
     "scaled_dot_product_attention": attention, "split": split, "permute": permute, "cat": cat, "getitem": getitem, "interpolate": interpolate,
     **dict.fromkeys(("flatten", "reshape", "unsqueeze", "squeeze"), reshape), **{f"dropout{n}": same for n in ("", "1d", "2d", "3d")},

@@ -1,10 +1,14 @@
 """What each ATen call is in terms of pyops.functional: name of the overload -> function of its arguments, in torch's order.
 
-Sizes come as lists there; an empty one stands for a default.
+Which overloads are which of our functions is in pyops/names.py; here is how their arguments are passed where they differ, and
+calls that are several of ours. Sizes come as lists there; an empty one stands for a default.
 """
 from __future__ import annotations
 
+import numpy as np
+
 from .. import functional as F
+from ..names import NAMES
 
 
 def identity(x, *_, **__):
@@ -180,40 +184,72 @@ def checked(*_, **__):
     """An assertion about shapes or types, which tracing has seen hold."""
 
 
-TABLE = {
+def with_indices(function):
+    """Pooling whose second result is where the greatest values were."""
+    return lambda *args: function(*map(per_axis, args), return_indices=True)
+
+
+def instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled=False):
+    return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+
+
+def clamp_tensor(input, min=None, max=None):
+    input = input if min is None else F.maximum(input, min)
+    return input if max is None else F.minimum(input, max)
+
+
+def sign(input):
+    """x / |x|, and 0 of 0: of what is clamped first, so that an infinity has a sign."""
+    input = F.clamp(input, -1.0, 1.0)
+    return F.div(input, F.maximum(F.abs(input), np.float32(1e-45)))
+
+
+def rrelu_default(input, lower=1 / 8, upper=1 / 3, training=False, generator=None):
+    return rrelu(input, None, lower, upper, training)[0]
+
+
+def lstm_cell(input, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None):
+    return F.lstm_cell(input, tuple(state), weight_ih, weight_hh, bias_ih, bias_hh)
+
+
+def rnn_cell(kind):
+    return lambda *args: F.rnn_cell(*args, nonlinearity=kind)
+
+
+# How arguments are passed where ATen's are not our function's own, in its order
+ADAPTERS = {
     **{f"aten.conv{n}d.{form}": spatial(getattr(F, f"conv{n}d")) for n in (1, 2, 3) for form in ("default", "padding")},
     **{f"aten.conv_transpose{n}d.{'default' if n == 1 else 'input'}": spatial(getattr(F, f"conv_transpose{n}d")) for n in (1, 2, 3)},
     **{f"aten.{kind}_pool{n}d.default": spatial(getattr(F, f"{kind}_pool{n}d")) for n in (1, 2, 3) for kind in ("max", "avg", "adaptive_avg")},
-    "aten.convolution.default": convolution,
-    "aten.batch_norm.default": batch_norm,
-    "aten._native_batch_norm_legit_no_training.default": batch_norm_no_training,
-    "aten.layer_norm.default": layer_norm, "aten.group_norm.default": group_norm,
-    "aten.linear.default": F.linear, "aten.matmul.default": F.matmul, "aten.mm.default": F.matmul, "aten.bmm.default": F.bmm, "aten.addmm.default": addmm,
-    "aten.scaled_dot_product_attention.default": F.scaled_dot_product_attention,
-    **{f"aten.{name}.default": getattr(F, name) for name in ("relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "silu", "sigmoid", "tanh", "gelu",
-                                                             "leaky_relu", "mish", "softplus", "exp", "log", "sqrt", "rsqrt", "abs", "neg", "square",
-                                                             "erf", "maximum", "minimum", "reciprocal", "selu", "prelu")},
-    "aten.rrelu_with_noise_functional.default": rrelu, "aten.elu.default": elu, "aten.clamp.default": clamp, "aten.clamp_min.default": lambda x, low: F.clamp(x, low), "aten.pow.Tensor_Scalar": F.pow,
-    "aten.softmax.int": softmax, "aten.log_softmax.int": log_softmax,
-    **{f"aten.{name}.{form}": getattr(F, name) for name in ("add", "sub", "mul", "div") for form in ("Tensor", "Scalar")},
+    **{f"aten.max_pool{n}d_with_indices.default": with_indices(getattr(F, f"max_pool{n}d")) for n in (1, 2, 3)},
+    **{f"aten.adaptive_max_pool{n}d.default": with_indices(getattr(F, f"adaptive_max_pool{n}d")) for n in (1, 2, 3)},
+    "aten.batch_norm.default": batch_norm, "aten._native_batch_norm_legit_no_training.default": batch_norm_no_training,
+    "aten.instance_norm.default": instance_norm, "aten.layer_norm.default": layer_norm, "aten.group_norm.default": group_norm,
+    "aten.elu.default": elu, "aten.clamp.default": clamp, "aten.softmax.int": softmax, "aten.log_softmax.int": log_softmax,
     "aten.mean.dim": mean, "aten.mean.default": mean, "aten.sum.dim_IntList": sum_of, "aten.sum.default": sum_of,
-    **{f"aten.{name}.default": extreme(getattr(F, name)) for name in ("amax", "amin")},
-    "aten.linalg_vector_norm.default": vector_norm,
-    "aten.flatten.using_ints": F.flatten, "aten.view.default": lambda x, size: F.reshape(x, tuple(size)),
-    "aten.reshape.default": lambda x, size: F.reshape(x, tuple(size)), "aten._unsafe_view.default": lambda x, size: F.reshape(x, tuple(size)),
-    "aten.unflatten.int": lambda x, dim, sizes: F.unflatten(x, dim, tuple(sizes)),
-    "aten.permute.default": lambda x, dims: F.permute(x, tuple(dims)), "aten.transpose.int": F.transpose, "aten.t.default": lambda x: F.transpose(x, 0, 1),
-    "aten.unsqueeze.default": F.unsqueeze, "aten.squeeze.default": squeeze, "aten.squeeze.dim": squeeze, "aten.squeeze.dims": squeeze,
-    "aten.cat.default": F.cat, "aten.stack.default": F.stack, "aten.chunk.default": F.chunk, "aten.split.Tensor": split,
-    "aten.split_with_sizes.default": split, "aten.unbind.int": F.unbind, "aten.slice.Tensor": slice_of, "aten.select.int": select,
-    "aten.expand.default": expand, "aten.roll.default": roll, "aten.pixel_shuffle.default": F.pixel_shuffle,
-    "aten.pixel_unshuffle.default": F.pixel_unshuffle, "aten.pad.default": F.pad,
+    **{f"aten.{name}.default": extreme(getattr(F, name)) for name in ("amax", "amin")}, "aten.linalg_vector_norm.default": vector_norm,
+    **{f"aten.{name}.default": spatial(F.reshape) for name in ("view", "reshape", "_unsafe_view")},
+    "aten.unflatten.int": spatial(F.unflatten), "aten.permute.default": spatial(F.permute),
+    **{f"aten.squeeze.{form}": squeeze for form in ("default", "dim", "dims")}, "aten.expand.default": expand,
+    "aten.split.Tensor": split, "aten.split_with_sizes.default": split, "aten.slice.Tensor": slice_of, "aten.select.int": select,
     "aten.constant_pad_nd.default": lambda x, pad, value=0: F.pad(x, tuple(pad), "constant", value),
-    **{f"aten.upsample_{mode}{n}d.vec": resized({"linear": "linear", "bilinear": "bilinear", "trilinear": "trilinear", "nearest": "nearest", "bicubic": "bicubic"}[mode])
-       for mode, n in (("linear", 1), ("bilinear", 2), ("trilinear", 3), ("nearest", 1), ("nearest", 2), ("nearest", 3), ("bicubic", 2))},
-    "aten._assert_tensor_metadata.default": checked, "aten.to.dtype": to_dtype,
-    "aten._to_copy.default": lambda x, *, dtype=None, **_: x if dtype is None else to_dtype(x, dtype), "aten.lstm.input": lstm, "aten.gru.input": recurrent(F.gru),
+    "aten.im2col.default": spatial(F.unfold), "aten.col2im.default": spatial(F.fold),
+    **{f"aten.upsample_{mode}{n}d.vec": resized(mode) for mode, n in (("linear", 1), ("bilinear", 2), ("trilinear", 3), ("nearest", 1),
+                                                                     ("nearest", 2), ("nearest", 3), ("bicubic", 2))},
+    "aten.lstm.input": lstm, "aten.gru.input": recurrent(F.gru),
     **{f"aten.rnn_{kind}.input": recurrent(F.rnn, nonlinearity=kind) for kind in ("tanh", "relu")},
+    "aten.lstm_cell.default": lstm_cell, **{f"aten.rnn_{kind}_cell.default": rnn_cell(kind) for kind in ("tanh", "relu")},
     "aten.dropout.default": dropout, "aten.feature_dropout.default": dropout,
+}
+
+# Calls that are several of ours, or none
+COMPOSED = {
+    "aten.convolution.default": convolution, "aten.addmm.default": addmm, "aten.clamp_min.default": lambda x, low: F.clamp(x, low),
+    "aten.clamp.Tensor": clamp_tensor, "aten.sign.default": sign, "aten.t.default": lambda x: F.transpose(x, 0, 1), "aten.roll.default": roll,
+    "aten.rrelu.default": rrelu_default, "aten.rrelu_with_noise_functional.default": rrelu,
+    "aten._assert_tensor_metadata.default": checked, "aten.to.dtype": to_dtype,
+    "aten._to_copy.default": lambda x, *, dtype=None, **_: x if dtype is None else to_dtype(x, dtype),
     **{f"aten.{name}": identity for name in ("contiguous.default", "clone.default", "detach.default", "alias.default", "lift_fresh_copy.default")},
 }
+
+TABLE = {**{overload: ADAPTERS.get(overload) or getattr(F, function) for function, row in NAMES.items() for overload in row.aten}, **COMPOSED}

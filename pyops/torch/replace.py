@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import torch
 
+from ..names import NAMES
 from . import library  # noqa: F401  registers torch.ops.pyops
 
 nn = torch.nn
@@ -71,20 +72,22 @@ def activation(name, *attributes):
     return lambda self, x: getattr(ops, name)(x, *(getattr(self, a) for a in attributes))
 
 
-FORWARD = {
-    **{getattr(nn, f"Conv{n}d"): conv(n) for n in (1, 2, 3)}, **{getattr(nn, f"ConvTranspose{n}d"): conv_transpose(n) for n in (1, 2, 3)},
-    nn.Linear: lambda self, x: ops.linear(x, self.weight, self.bias),
-    **{getattr(nn, f"MaxPool{n}d"): max_pool(n) for n in (1, 2, 3)}, **{getattr(nn, f"AvgPool{n}d"): avg_pool(n) for n in (1, 2, 3)},
-    **{getattr(nn, f"BatchNorm{n}d"): batch_norm for n in (1, 2, 3)},
-    nn.LayerNorm: lambda self, x: ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps),
-    nn.RMSNorm: lambda self, x: ops.rms_norm(x, self.normalized_shape, self.weight, self.eps),
-    nn.GroupNorm: lambda self, x: ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps),
-    nn.LocalResponseNorm: lambda self, x: ops.local_response_norm(x, self.size, self.alpha, self.beta, self.k),
-    nn.SiLU: activation("silu"), nn.Mish: activation("mish"), nn.Hardswish: activation("hardswish"), nn.Hardsigmoid: activation("hardsigmoid"),
-    nn.GELU: activation("gelu", "approximate"), nn.ELU: activation("elu", "alpha"), nn.LeakyReLU: activation("leaky_relu", "negative_slope"),
-    nn.Softplus: activation("softplus", "beta", "threshold"),
-    nn.LSTM: recurrent(ops.lstm), nn.GRU: recurrent(ops.gru), nn.RNN: recurrent(ops.rnn),
+# By our function; which classes of torch.nn it is, pyops/names.py says
+LAYERS = {
+    **{f"conv{n}d": conv(n) for n in (1, 2, 3)}, **{f"conv_transpose{n}d": conv_transpose(n) for n in (1, 2, 3)},
+    "linear": lambda self, x: ops.linear(x, self.weight, self.bias),
+    **{f"max_pool{n}d": max_pool(n) for n in (1, 2, 3)}, **{f"avg_pool{n}d": avg_pool(n) for n in (1, 2, 3)},
+    "batch_norm": batch_norm,
+    "layer_norm": lambda self, x: ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps),
+    "rms_norm": lambda self, x: ops.rms_norm(x, self.normalized_shape, self.weight, self.eps),
+    "group_norm": lambda self, x: ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps),
+    "local_response_norm": lambda self, x: ops.local_response_norm(x, self.size, self.alpha, self.beta, self.k),
+    **{name: activation(name) for name in ("silu", "mish", "hardswish", "hardsigmoid", "softsign", "logsigmoid")},
+    "gelu": activation("gelu", "approximate"), "elu": activation("elu", "alpha"), "leaky_relu": activation("leaky_relu", "negative_slope"),
+    "softplus": activation("softplus", "beta", "threshold"),
+    "lstm": recurrent(ops.lstm), "gru": recurrent(ops.gru), "rnn": recurrent(ops.rnn),
 }
+FORWARD = {getattr(nn, module): forward for function, forward in LAYERS.items() for module in NAMES[function].module}
 
 
 def ours(kind: type, forward) -> type:

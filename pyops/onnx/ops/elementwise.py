@@ -6,21 +6,22 @@ import math
 import numpy as np
 
 from ... import functional as F
+from ... import names
 from .row import Unsupported, axis_of, dtype_of, known, op, rank, real, traced
 from .shape import broadcast_shape
 
-UNARY = {   # op -> ours, NumPy's for what our kernels do not take
-    "Relu": (F.relu, lambda x: np.maximum(x, 0)), "Sigmoid": (F.sigmoid, None), "Tanh": (F.tanh, np.tanh), "Exp": (F.exp, np.exp),
-    "Log": (F.log, np.log), "Sqrt": (F.sqrt, np.sqrt), "Abs": (F.abs, np.abs), "Neg": (F.neg, np.negative), "Erf": (F.erf, None),
-    "Reciprocal": (F.reciprocal, np.reciprocal), "Softplus": (F.softplus, lambda x: np.logaddexp(0, x)), "Softsign": (F.softsign, lambda x: x / (1 + np.abs(x))),
-    "HardSwish": (F.hardswish, None), "Mish": (F.mish, None),
+UNARY = {   # op -> NumPy's for what our kernels do not take; ours is the function of that name in pyops/names.py
+    "Relu": lambda x: np.maximum(x, 0), "Sigmoid": None, "Tanh": np.tanh, "Exp": np.exp, "Log": np.log, "Sqrt": np.sqrt,
+    "Abs": np.abs, "Neg": np.negative, "Erf": None, "Reciprocal": np.reciprocal, "Softplus": lambda x: np.logaddexp(0, x),
+    "Softsign": lambda x: x / (1 + np.abs(x)), "HardSwish": None, "Mish": None,
 }
 NUMPY = {"Floor": np.floor, "Ceil": np.ceil, "Round": np.round, "Sign": np.sign, "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin,
          "Acos": np.arccos, "Atan": np.arctan, "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh,
          "IsNaN": np.isnan, "Not": np.logical_not, "BitwiseNot": np.bitwise_not}
 PAIRS = {"Equal": np.equal, "Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Less": np.less, "LessOrEqual": np.less_equal, "And": np.logical_and,
          "Or": np.logical_or, "Xor": np.logical_xor, "BitwiseAnd": np.bitwise_and, "BitwiseOr": np.bitwise_or, "BitwiseXor": np.bitwise_xor}
-ARITHMETIC = {"Add": (F.add, np.add), "Sub": (F.sub, np.subtract), "Mul": (F.mul, np.multiply), "Max": (F.maximum, np.maximum), "Min": (F.minimum, np.minimum)}
+ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Max": np.maximum, "Min": np.minimum}   # likewise
+OURS = {name: getattr(F, function) for name, function in names.ours("onnx").items()}
 
 
 def like(result, x):
@@ -44,8 +45,8 @@ def unary(ours, numpys):
     return row
 
 
-for _name, (_ours, _numpys) in UNARY.items():
-    op(_name)(unary(_ours, _numpys))
+for _name, _numpys in UNARY.items():
+    op(_name)(unary(OURS[_name], _numpys))
 
 
 def only_arrays(function, keep_type=True):
@@ -81,8 +82,8 @@ def arithmetic(ours, numpys, several):
     return row
 
 
-for _name, (_ours, _numpys) in ARITHMETIC.items():
-    op(_name)(arithmetic(_ours, _numpys, _name in ("Max", "Min")))
+for _name, _numpys in ARITHMETIC.items():
+    op(_name)(arithmetic(OURS[_name], _numpys, _name in ("Max", "Min")))
 
 
 @op("Sum")

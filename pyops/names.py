@@ -1,0 +1,136 @@
+"""What each public function of pyops.functional is called elsewhere: at ATen, ONNX, torch.nn, torch.ops.pyops and ncnn.
+
+Every door reads this table, in either direction: importers from their names to ours (`ours`), exporters the other way. How the
+arguments are ordered and spelt there stays with the door that reads the name. A function without any name says why.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Names:
+    """aten: overloads that compute the same. onnx: operators. module: classes of torch.nn. library: in torch.ops.pyops.
+    ncnn: types of layers. why: there is no such name anywhere, because.
+    """
+    aten: tuple[str, ...] = ()
+    onnx: tuple[str, ...] = ()
+    module: tuple[str, ...] = ()
+    library: str = ""
+    ncnn: tuple[str, ...] = ()
+    why: str = ""
+
+
+def names(aten="", onnx="", module="", library="", ncnn="", why="") -> Names:
+    """Several names of a kind stand in one text, with spaces between; an overload without a dot is the default one."""
+    overloads = tuple(f"aten.{name}" if "." in name else f"aten.{name}.default" for name in aten.split())
+    return Names(overloads, tuple(onnx.split()), tuple(module.split()), library, tuple(ncnn.split()), why)
+
+
+LOSS = "torch takes its loss apart, or it stays torch's; there is no layer of it in an inference format"
+INDEXING = "a way to index: ONNX's Slice, Gather and Squeeze by what the index is"
+RANDOM = "it draws: a Program cannot, and doors drop it in inference"
+
+NAMES: dict[str, Names] = {
+    # products
+    **{f"conv{n}d": names(f"conv{n}d conv{n}d.padding", "Conv", f"Conv{n}d", f"conv{n}d", ("Convolution1D", "Convolution ConvolutionDepthWise", "Convolution3D")[n - 1])
+       for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": names(f"conv_transpose{n}d{'' if n == 1 else '.input'}", "ConvTranspose", f"ConvTranspose{n}d", f"conv_transpose{n}d",
+                                    ("Deconvolution1D", "Deconvolution DeconvolutionDepthWise", "Deconvolution3D")[n - 1]) for n in (1, 2, 3)},
+    "linear": names("linear", "Gemm", "Linear", "linear", "InnerProduct"),
+    "matmul": names("matmul mm", "MatMul", ncnn="MatMul"), "bmm": names("bmm"),
+    "scaled_dot_product_attention": names("scaled_dot_product_attention", library="attention"),
+    "squared_euclidean": names(why="LeNet-5's output layer, in no other library"),
+    # pooling
+    **{f"max_pool{n}d": names(f"max_pool{n}d max_pool{n}d_with_indices", "MaxPool", f"MaxPool{n}d", f"max_pool{n}d",
+                              ("Pooling1D", "Pooling", "Pooling3D")[n - 1]) for n in (1, 2, 3)},
+    **{f"avg_pool{n}d": names(f"avg_pool{n}d", "AveragePool", f"AvgPool{n}d", f"avg_pool{n}d", ("Pooling1D", "Pooling", "Pooling3D")[n - 1])
+       for n in (1, 2, 3)},
+    **{f"lp_pool{n}d": names("", "LpPool", f"LPPool{n}d", f"lp_pool{n}d") for n in (1, 2, 3)},
+    **{f"adaptive_avg_pool{n}d": names(f"adaptive_avg_pool{n}d", "", f"AdaptiveAvgPool{n}d", f"adaptive_avg_pool{n}d") for n in (1, 2, 3)},
+    **{f"adaptive_max_pool{n}d": names(f"adaptive_max_pool{n}d", "", f"AdaptiveMaxPool{n}d", f"adaptive_max_pool{n}d") for n in (1, 2, 3)},
+    **{f"max_unpool{n}d": names("", "MaxUnpool", f"MaxUnpool{n}d", f"max_unpool{n}d") for n in (1, 2, 3)},
+    "global_avg_pool": names(onnx="GlobalAveragePool"), "global_max_pool": names(onnx="GlobalMaxPool"),
+    # normalisation
+    "batch_norm": names("batch_norm _native_batch_norm_legit_no_training", "BatchNormalization", "BatchNorm1d BatchNorm2d BatchNorm3d", "batch_norm", "BatchNorm"),
+    "instance_norm": names("instance_norm", "InstanceNormalization", "InstanceNorm1d InstanceNorm2d InstanceNorm3d", "instance_norm"),
+    "layer_norm": names("layer_norm", "LayerNormalization", "LayerNorm", "layer_norm"),
+    "rms_norm": names("", "RMSNormalization", "RMSNorm", "rms_norm"),
+    "group_norm": names("group_norm", "GroupNormalization", "GroupNorm", "group_norm"),
+    "local_response_norm": names("", "LRN", "LocalResponseNorm", "local_response_norm", "LRN"),
+    # activations
+    "relu": names("relu", "Relu", "ReLU", "relu", "ReLU"), "relu6": names("relu6", "", "ReLU6", "", "Clip"),
+    "hardtanh": names("hardtanh", "", "Hardtanh", "", "Clip"),
+    "hardswish": names("hardswish", "HardSwish", "Hardswish", "hardswish", "HardSwish"),
+    "hardsigmoid": names("hardsigmoid", "HardSigmoid", "Hardsigmoid", "hardsigmoid", "HardSigmoid"),
+    "silu": names("silu", "Swish", "SiLU", "silu", "Swish"), "sigmoid": names("sigmoid", "Sigmoid", "Sigmoid", "", "Sigmoid"),
+    "tanh": names("tanh", "Tanh", "Tanh", "", "TanH"), "scaled_tanh": names(why="LeNet-5's activation, in no other library"),
+    "gelu": names("gelu", "Gelu", "GELU", "gelu"), "elu": names("elu", "Elu", "ELU", "elu"), "celu": names("celu", "Celu", "CELU"),
+    "selu": names("selu", "Selu", "SELU"), "leaky_relu": names("leaky_relu", "LeakyRelu", "LeakyReLU", "leaky_relu"),
+    "mish": names("mish", "Mish", "Mish", "mish"), "softplus": names("softplus", "Softplus", "Softplus", "softplus"),
+    "softsign": names("", "Softsign", "Softsign", "softsign"), "logsigmoid": names("log_sigmoid", "", "LogSigmoid", "logsigmoid"),
+    "threshold": names("threshold", "", "Threshold"), "prelu": names("prelu", "PRelu", "PReLU"),
+    "softmax": names("softmax.int", "Softmax", "Softmax", "softmax", "Softmax"),
+    "log_softmax": names("log_softmax.int", "LogSoftmax", "LogSoftmax", "log_softmax"), "softmin": names("", "", "Softmin"),
+    # pointwise
+    **{name: names(f"{name}.Tensor {name}.Scalar", onnx, "", "", "BinaryOp")
+       for name, onnx in (("add", "Add"), ("sub", "Sub"), ("mul", "Mul"), ("div", "Div"))},
+    "maximum": names("maximum", "Max"), "minimum": names("minimum", "Min"), "pow": names("pow.Tensor_Scalar", "Pow"), "clamp": names("clamp", "Clip"),
+    "abs": names("abs", "Abs"), "neg": names("neg", "Neg"), "exp": names("exp", "Exp"), "log": names("log", "Log"), "sqrt": names("sqrt", "Sqrt"),
+    "reciprocal": names("reciprocal", "Reciprocal"), "erf": names("erf", "Erf"), "rsqrt": names("rsqrt"), "square": names("square"),
+    "log1p": names("log1p"), "expm1": names("expm1"), "where": names(onnx="Where"),
+    # reductions
+    "sum": names("sum.dim_IntList sum", "ReduceSum"), "mean": names("mean.dim mean", "ReduceMean", ncnn="Reduction"), "prod": names("", "ReduceProd"),
+    "amax": names("amax", "ReduceMax"), "amin": names("amin", "ReduceMin"), "argmax": names("", "ArgMax"), "argmin": names("", "ArgMin"),
+    "logsumexp": names("", "ReduceLogSumExp"), "vector_norm": names("linalg_vector_norm", "ReduceL1 ReduceL2"),
+    "max": names(why="two results: amax and argmax are its parts elsewhere"), "min": names(why="two results: amin and argmin are its parts elsewhere"),
+    "norm": names(why="torch's old spelling of vector_norm"), "std": names(why="the root of var"), "var": names(why="torch takes it apart"),
+    # shapes
+    "reshape": names("view reshape _unsafe_view", "Reshape", ncnn="Reshape"), "flatten": names("flatten.using_ints", "Flatten", "Flatten", "", "Flatten"),
+    "unflatten": names("unflatten.int", "", "Unflatten"), "permute": names("permute", "Transpose", ncnn="Permute"), "transpose": names("transpose.int"),
+    "movedim": names(why="a permute"), "unsqueeze": names("unsqueeze", "Unsqueeze"), "squeeze": names("squeeze squeeze.dim squeeze.dims", "Squeeze"),
+    "broadcast_to": names("expand", "Expand"), "cat": names("cat", "Concat", ncnn="Concat"), "stack": names("stack"), "chunk": names("chunk"),
+    "split": names("split.Tensor split_with_sizes", "Split"), "unbind": names("unbind.int"), "select": names("select.int"),
+    "getitem": names("slice.Tensor", "Slice"), "narrow": names(why=INDEXING), "flip": names(why="slices with steps of -1"),
+    "pad": names("pad constant_pad_nd", "Pad"), "pixel_shuffle": names("pixel_shuffle", "DepthToSpace", "PixelShuffle"),
+    "pixel_unshuffle": names("pixel_unshuffle", "SpaceToDepth", "PixelUnshuffle"),
+    "unfold": names("im2col", "", "Unfold", "unfold"), "fold": names("col2im", "Col2Im", "Fold", "fold"),
+    "interpolate": names("upsample_linear1d.vec upsample_bilinear2d.vec upsample_trilinear3d.vec upsample_nearest1d.vec upsample_nearest2d.vec "
+                         "upsample_nearest3d.vec upsample_bicubic2d.vec", "Resize", "Upsample", "interpolate", "Interp"),
+    "upsample": names(why="interpolate's old name"),
+    # of whole numbers
+    "embedding": names("", "Gather", "Embedding", "embedding"), "one_hot": names(onnx="OneHot"),
+    # recurrent layers and single steps
+    "lstm": names("lstm.input", "LSTM", "LSTM", "lstm"), "gru": names("gru.input", "GRU", "GRU", "gru"),
+    "rnn": names("rnn_tanh.input rnn_relu.input", "RNN", "RNN", "rnn"),
+    "lstm_cell": names("lstm_cell", "", "LSTMCell"), "gru_cell": names("gru_cell", "", "GRUCell"), "rnn_cell": names("rnn_tanh_cell rnn_relu_cell", "", "RNNCell"),
+    # random
+    "dropout": names("dropout", "Dropout", "Dropout", "", "Dropout"),
+    **{f"dropout{n}d": names("feature_dropout" if n == 1 else "", "", f"Dropout{n}d") for n in (1, 2, 3)},
+    "alpha_dropout": names("", "", "AlphaDropout"), "feature_alpha_dropout": names("", "", "FeatureAlphaDropout"), "stochastic_depth": names(why=RANDOM),
+    # losses
+    **{name: names(module=module) for name, module in (
+        ("binary_cross_entropy", "BCELoss"), ("binary_cross_entropy_with_logits", "BCEWithLogitsLoss"), ("cross_entropy", "CrossEntropyLoss"),
+        ("gaussian_nll_loss", "GaussianNLLLoss"), ("hinge_embedding_loss", "HingeEmbeddingLoss"), ("huber_loss", "HuberLoss"), ("kl_div", "KLDivLoss"),
+        ("l1_loss", "L1Loss"), ("margin_ranking_loss", "MarginRankingLoss"), ("mse_loss", "MSELoss"), ("nll_loss", "NLLLoss"),
+        ("poisson_nll_loss", "PoissonNLLLoss"), ("smooth_l1_loss", "SmoothL1Loss"), ("soft_margin_loss", "SoftMarginLoss"))},
+    "sigmoid_focal_loss": names(why=LOSS), "lenet5_loss": names(why=LOSS),
+}
+
+
+def ours(kind: str) -> dict[str, str]:
+    """The other way: a name of this kind (a field of Names) -> our function. Where several of ours bear it, the first."""
+    found: dict[str, str] = {}
+    for function, row in NAMES.items():
+        theirs = getattr(row, kind)
+        for name in (theirs,) if isinstance(theirs, str) else theirs:
+            if name:
+                found.setdefault(name, function)
+    return found
+
+
+def only(function: str, kind: str) -> str:
+    """The one name of this kind that a function has."""
+    theirs = getattr(NAMES[function], kind)
+    name, = (theirs,) if isinstance(theirs, str) else theirs
+    return name
