@@ -65,23 +65,29 @@ def elu(input, alpha=1.0, scale=1, input_scale=1):
     return F.elu(input, alpha)
 
 
+def float32_only(dtype):
+    """What is computed in, or cast to: programs have float32."""
+    if str(dtype) not in ("None", "torch.float32"):
+        raise NotImplementedError(f"dtype={dtype}")
+
+
 def softmax(input, dim, dtype=None):
-    unless(None, "dtype")(dtype)
+    float32_only(dtype)
     return F.softmax(input, dim)
 
 
 def log_softmax(input, dim, dtype=None):
-    unless(None, "dtype")(dtype)
+    float32_only(dtype)
     return F.log_softmax(input, dim)
 
 
 def mean(input, dim=None, keepdim=False, *, dtype=None):
-    unless(None, "dtype")(dtype)
+    float32_only(dtype)
     return F.mean(input, per_axis(dim), keepdim)
 
 
 def sum_of(input, dim=None, keepdim=False, *, dtype=None):
-    unless(None, "dtype")(dtype)
+    float32_only(dtype)
     return F.sum(input, per_axis(dim), keepdim)
 
 
@@ -150,7 +156,7 @@ def group_norm(input, groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=Tr
 
 
 def vector_norm(input, ord=2, dim=None, keepdim=False, *, dtype=None):
-    unless(None, "dtype")(dtype)
+    float32_only(dtype)
     return F.vector_norm(input, ord, per_axis(dim), keepdim)
 
 
@@ -175,8 +181,7 @@ def clamp(input, min=None, max=None):
 
 
 def to_dtype(input, dtype, *_, **__):
-    if str(dtype) != "torch.float32":
-        raise NotImplementedError(f"dtype={dtype}")
+    float32_only(dtype)
     return input
 
 

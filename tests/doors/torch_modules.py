@@ -17,7 +17,7 @@ def attention(module, x):
 LAYERS = {
     **axes("Conv", 5, 6, 3, padding=1), **axes("ConvTranspose", 5, 6, 3, stride=2),
     **axes("MaxPool", 3, stride=2, padding=1, ceil_mode=True), **axes("AvgPool", 3, stride=2, padding=1, ceil_mode=True),
-    **axes("AdaptiveAvgPool", 4), **axes("AdaptiveMaxPool", 4), **axes("LPPool", 3, 3), **axes("BatchNorm", 5),
+    **axes("AdaptiveAvgPool", 4), **axes("AdaptiveMaxPool", 4), **axes("LPPool", 2, 3), **axes("BatchNorm", 5),
     **axes("InstanceNorm", 5, affine=True), **axes("LazyInstanceNorm", affine=True), **axes("LazyBatchNorm"),
     **axes("LazyConv", 6, 3), **axes("LazyConvTranspose", 6, 3), **axes("Dropout"),
     **{f"{kind}Pad{n}d": ((1, *rest), {}, (X1, X2, X3)[n - 1]) for kind, rest in
@@ -70,10 +70,24 @@ LAYERS = {
     "TripletMarginWithDistanceLoss": ((), {}, lambda m, x: m(x[0], x[1], x[0] * 2)),
     "CTCLoss": ((), {}, lambda m, x: m(torch.log_softmax(x, 2), torch.ones(5, 2, dtype=torch.long), torch.full((5,), 2), torch.full((5,), 2))),
     "AdaptiveLogSoftmaxWithLoss": ((11, 20, [5, 10]), {}, lambda m, x: m(x[:, 0], torch.ones(2, dtype=torch.long))),
-    "LinearCrossEntropyLoss": None,
 }
 
 # Names in torch.nn that are no layers with a forward of their own
 NO_LAYERS = {"Module": "the base class", "ModuleList": "has no forward", "ModuleDict": "has no forward", "ParameterList": "has no forward",
              "ParameterDict": "has no forward", "Container": "deprecated, has no forward", "DataParallel": "of several GPUs",
-             "SyncBatchNorm": "of several GPUs"}
+             "SyncBatchNorm": "of several GPUs", "RNNBase": "the base of RNN, LSTM and GRU", "RNNCellBase": "the base of their cells",
+             "LinearCrossEntropyLoss": "a linear layer and CrossEntropyLoss"}
+
+# What pyops.compile refuses, with what it says
+NO_ROW = "no counterpart here for aten."
+REFUSED = {
+    "Hardshrink": NO_ROW + "le", "Softshrink": NO_ROW + "gt", "SmoothL1Loss": NO_ROW + "lt", "HuberLoss": NO_ROW + "lt",     # comparisons
+    **dict.fromkeys(("KLDivLoss", "NLLLoss", "NLLLoss2d", "MultiLabelMarginLoss", "MultiMarginLoss", "HingeEmbeddingLoss", "CosineEmbeddingLoss"),
+                    NO_ROW),                                                    # choices by where, whole numbers
+    "Bilinear": NO_ROW + "_trilinear", **{f"MaxUnpool{n}d": NO_ROW + "index_put" for n in (1, 2, 3)},
+    "Embedding": NO_ROW + "embedding", "EmbeddingBag": NO_ROW + "_embedding_bag",
+    **{f"FractionalMaxPool{n}d": "which draws random numbers" for n in (2, 3)},  # in evaluation, too
+}
+
+# What torch.export itself does not take: how it goes depends on numbers
+NOT_EXPORTED = {"CrossMapLRN2d", "GaussianNLLLoss", "CTCLoss", "AdaptiveLogSoftmaxWithLoss"}

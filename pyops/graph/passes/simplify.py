@@ -41,4 +41,6 @@ def neutral(node: Node) -> bool:
     constants = [v for v in node.inputs if isinstance(v, np.ndarray)]
     if len(constants) != 1 or constants[0].size > 1 << 16:
         return False
+    if node.inputs[0] is constants[0] and node.attrs.get("alpha", 1) != 1:   # 0 + alpha x, as in 0 - x
+        return False
     return bool(np.all(constants[0] == (0 if node.op == "add" else 1)))
