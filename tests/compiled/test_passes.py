@@ -194,3 +194,11 @@ def test_the_lowest_gap_is_taken(monkeypatch):
 def test_memory_is_used_again():
     program = pyops.compile(lambda x: F.exp(F.exp(F.exp(F.exp(F.exp(x))))), np.zeros((1, 1 << 20), np.float32))
     assert program.arena_bytes < 9 << 20
+
+
+def test_zero_minus_a_value_stays():
+    """Adding zeros is nothing; taking a value from zeros is its negative."""
+    x, zeros = np.linspace(-1, 2, 6, dtype=np.float32).reshape(2, 3), np.zeros((2, 3), np.float32)
+    for function in (lambda a: F.mul(F.sigmoid(a), F.sub(zeros, a)), lambda a: F.exp(F.add(zeros, a, alpha=2)), lambda a: F.exp(F.sub(a, zeros)),
+                     lambda a: F.exp(F.add(zeros, a))):
+        assert np.allclose(pyops.compile(function, x)(x), function(x), rtol=1e-6)

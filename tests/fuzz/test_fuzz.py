@@ -9,7 +9,7 @@ import pytest
 
 from . import hunt
 
-COUNTS = {"program_load": 600, "h5": 400, "compiled_random": 400}
+COUNTS = {"program_load": 600, "h5": 400, "compiled_random": 400, "torch_door": 8}
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -166,8 +166,8 @@ def check(got, want, exact, what):
         g = torch.as_tensor(g)
         assert g.shape == w.shape and g.dtype == w.dtype, f"{what}, result {i}: {g.dtype} {tuple(g.shape)}"
         scale = e.abs().max().clamp(min=1e-3)
-        # Two times one-ulp differences grow alike through a network; 2e-5 a layer is what "default" allows
-        allowed = max(1e-4, 8 * float((w - e).abs().max() / scale)) if g.dtype == torch.float32 else 1e-9
+        # 2e-5 a layer is what "default" allows; torch's hardsigmoid in float64 has its sixth in float32
+        allowed = max(1e-4, 8 * float((w - e).abs().max() / scale)) if g.dtype == torch.float32 else 1e-7
         error = float((g - e).abs().max() / scale)
         assert error <= allowed, f"{what}, result {i}: off by {error:.2g} of the greatest value, {allowed:.2g} allowed"
 
