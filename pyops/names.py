@@ -97,7 +97,7 @@ NAMES: dict[str, Names] = {
     "unfold": names("im2col", "", "Unfold", "unfold"), "fold": names("col2im", "Col2Im", "Fold", "fold"),
     "interpolate": names("upsample_linear1d.vec upsample_bilinear2d.vec upsample_trilinear3d.vec upsample_nearest1d.vec upsample_nearest2d.vec "
                          "upsample_nearest3d.vec upsample_bicubic2d.vec", "Resize", "Upsample", "interpolate", "Interp"),
-    "upsample": names(why="interpolate's old name"),
+    "upsample": names(why="interpolate's old name"), "clone": names("clone", "Identity"),
     # of whole numbers
     "embedding": names("", "Gather", "Embedding", "embedding"), "one_hot": names(onnx="OneHot"),
     # recurrent layers and single steps

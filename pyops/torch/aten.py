@@ -244,7 +244,7 @@ ADAPTERS = {
     "aten.lstm.input": lstm, "aten.gru.input": recurrent(F.gru),
     **{f"aten.rnn_{kind}.input": recurrent(F.rnn, nonlinearity=kind) for kind in ("tanh", "relu")},
     "aten.lstm_cell.default": lstm_cell, **{f"aten.rnn_{kind}_cell.default": rnn_cell(kind) for kind in ("tanh", "relu")},
-    "aten.dropout.default": dropout, "aten.feature_dropout.default": dropout,
+    "aten.clone.default": identity, "aten.dropout.default": dropout, "aten.feature_dropout.default": dropout,
 }
 
 # Calls that are several of ours, or none
@@ -254,7 +254,7 @@ COMPOSED = {
     "aten.rrelu.default": rrelu_default, "aten.rrelu_with_noise_functional.default": rrelu,
     "aten._assert_tensor_metadata.default": checked, "aten.to.dtype": to_dtype,
     "aten._to_copy.default": lambda x, *, dtype=None, **_: x if dtype is None else to_dtype(x, dtype),
-    **{f"aten.{name}": identity for name in ("contiguous.default", "clone.default", "detach.default", "alias.default", "lift_fresh_copy.default")},
+    **{f"aten.{name}": identity for name in ("contiguous.default", "detach.default", "alias.default", "lift_fresh_copy.default")},
 }
 
 TABLE = {**{overload: ADAPTERS.get(overload) or getattr(F, function) for function, row in NAMES.items() for overload in row.aten}, **COMPOSED}
