@@ -6,9 +6,9 @@ from maps import NONE, RELU6, Image, MapOut, PlanarOut, per_channel, run
 import pyops
 import pyops.functional as F
 from pyops import _C, nn
+from pyops.core.threads import num_threads
 from pyops.graph import packing
 from pyops.graph.passes import fuse_inverted
-from pyops.core.threads import num_threads
 
 SILU, HARDSWISH = (4, 0.0, 0.0), (6, 0.0, 0.0)
 

@@ -7,7 +7,15 @@ import pyops.functional as F
 from pyops import nn
 from pyops.graph import memory
 from pyops.graph.lowering.context import Buffer, Ref, Step
-from pyops.graph.passes import drop_dead, fold_batch_norm, fuse_activation, fuse_gate, fuse_normalised_input, fuse_residual, simplify
+from pyops.graph.passes import (
+    drop_dead,
+    fold_batch_norm,
+    fuse_activation,
+    fuse_gate,
+    fuse_normalised_input,
+    fuse_residual,
+    simplify,
+)
 from pyops.graph.trace import trace
 
 X = np.zeros((1, 4, 6, 6), np.float32)
