@@ -1,6 +1,7 @@
-"""The checks that every case of every row must pass on every backend. tests/ and `pyops validate` both loop over them.
-
-A check raises AssertionError that says what was wrong. The expected values come from the reference backend in float64.
+"""The checks that every case of every row must pass on every backend. tests/ and `pyops validate`
+both loop over them.
+A check raises AssertionError that says what was wrong. The expected values come from the reference
+backend in float64.
 """
 from __future__ import annotations
 
@@ -72,7 +73,9 @@ def flat(result) -> list:
 
 
 def assert_close(got, want, tolerance, what):
-    """|got - want| <= tolerance x eps(got) x max(1, max |want|), equal shapes, NaN and infinity in the same places."""
+    """|got - want| <= tolerance x eps(got) x max(1, max |want|), equal shapes, NaN and infinity in
+    the same places.
+    """
     got, want = np.asarray(got), np.asarray(want)
     assert got.shape == want.shape, f"{what}: shape {got.shape}, expected {want.shape}"
     if got.dtype.kind != "f":
@@ -119,7 +122,9 @@ def check_forward(op: Op, case: Case, backend: str, real: str):
 
 
 def tensors(value, leaves: list, specs):
-    """`value` with every real array a Tensor that requires its gradient (unless its spec says grad=False), collected in leaves."""
+    """`value` with every real array a Tensor that requires its gradient (unless its spec says
+    grad=False), collected in leaves.
+    """
     if isinstance(value, dict):
         return {k: tensors(v, leaves, specs[k]) for k, v in value.items()}
     if isinstance(value, (list, tuple)) and isinstance(specs, (list, tuple)) and len(value) == len(specs):
@@ -203,7 +208,9 @@ def strided(value):
 
 
 def check_compiled(op: Op, case: Case, backend: str, real: str):
-    """The call through pyops.compile; raises Refused, with the reason, where the compiler takes no such call."""
+    """The call through pyops.compile; raises Refused, with the reason, where the compiler takes no
+    such call.
+    """
     from .validate_compiled import check
     check(op, case, backend)
 
@@ -222,7 +229,9 @@ def applies(check: str, case: Case, backend: str | None = None, real: str | None
 
 
 def checks(ops: Iterable[Op] | None = None) -> Iterator[tuple[Op, Case, str]]:
-    """What is to be checked: every case, and chains of calls in compiled form; of these rows, None for all."""
+    """What is to be checked: every case, and chains of calls in compiled form; of these rows, None
+    for all.
+    """
     for op in OPS.values() if ops is None else ops:
         for case in (*op.cases, *op.chains):
             yield from ((op, case, check) for check in CHECKS if applies(check, case))

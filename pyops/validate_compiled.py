@@ -1,8 +1,9 @@
-"""The check that validates compiled programs: a case's call as pyops.compile makes it, on an instruction set.
-
-Each call is compiled twice, with its weights as constants, which is what packed kernels are made for, and with every array given at run
-time; and once for each algorithm that its convolutions may use. What comes out is held against the float64 reference. A program's arena and
-its results are full of NaN before it runs, so that a kernel which reads what none has written is seen.
+"""The check that validates compiled programs: a case's call as pyops.compile makes it, on an
+instruction set.
+Each call is compiled twice, with its weights as constants, which is what packed kernels are made
+for, and with every array given at run time; and once for each algorithm that its convolutions may
+use. What comes out is held against the float64 reference. A program's arena and its results are
+full of NaN before it runs, so that a kernel which reads what none has written is seen.
 """
 from __future__ import annotations
 

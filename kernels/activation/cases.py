@@ -1,4 +1,6 @@
-"""Cases of the rows of pyops/ops/activation.py, and calls that they refuse. A function of one array has those of `common` unasked."""
+"""Cases of the rows of pyops/ops/activation.py, and calls that they refuse. A function of one array
+has those of `common` unasked.
+"""
 from ...core.cases import A, bad, case
 from . import reference
 

@@ -1,6 +1,7 @@
-"""Chains of calls as compiled programs meet them: maps in blocked layout (csrc/view.h), epilogues, and several rows in one kernel.
-
-Each is a function of F and arrays, of which the first is given at run time and the others are weights. Channels fill blocks of 16, or do not.
+"""Chains of calls as compiled programs meet them: maps in blocked layout (csrc/view.h), epilogues,
+and several rows in one kernel.
+Each is a function of F and arrays, of which the first is given at run time and the others are
+weights. Channels fill blocks of 16, or do not.
 """
 import math
 
@@ -81,7 +82,8 @@ CONVOLUTIONS = [
     chain("winograd_padding_2", lambda F, x, w: F.conv2d(x, w, padding=2), X, W(33, 20, 3, 3)),
     chain("winograd_without_padding", lambda F, x, w: F.gelu(F.conv2d(x, w)), X, W(33, 20, 3, 3)),
 ]
-# log 0 is -inf in the lanes that fill the last block of channels (in the others are numbers about 8): no kernel may let those through.
+# log 0 is -inf in the lanes that fill the last block of channels (in the others are numbers about
+# 8): no kernel may let those through.
 EMPTY_LANES = [
     chain(f"empty_lanes_{name}", lambda F, x, w, b, *more, f=f: f(F, F.log(F.conv2d(x, w, b, padding=1)), *more), X, W(20, 20, 3, 3), A(20, offset=8.0), *more)
     for name, f, more in (
@@ -118,7 +120,8 @@ def inverted(F, x, expand, depth, project=None, stride=1, activation="relu6", re
     return F.add(y, x) if residual else y
 
 
-# The wide map has 1.6 MB at two samples, where blocks begin to be one kernel, and half of it at one: the batch check compares both ways.
+# The wide map has 1.6 MB at two samples, where blocks begin to be one kernel, and half of it at
+# one: the batch check compares both ways.
 SMALL, WIDE = A(2, 20, 45, 46), 100
 INVERTED = [
     *(chain(f"inverted_{name}", lambda F, x, e, d, p, name=name: inverted(F, x, e, d, p, activation=name, residual=True), SMALL, W(WIDE, 20, 1, 1),
@@ -173,7 +176,9 @@ PADS = {
 
 
 def of_maps(table):
-    """Each function of a map on its own, and between two convolutions where its result is an image of as many channels."""
+    """Each function of a map on its own, and between two convolutions where its result is an image
+    of as many channels.
+    """
     images = [(name, f) for name, f in table.items() if name not in ("mean", "mean_kept", "sum", "channels", "infinite")]
     return [*(chain(f"map_{name}", pooled(f), X, W(33, 20, 1, 1)) for name, f in table.items()),
             *(chain(f"map_{name}_map", pooled(f, after=True), X, W(33, 20, 1, 1), W(16, 33, 1, 1)) for name, f in images)]

@@ -1,7 +1,8 @@
-"""What rows are tried on: calls that must give the right values (Case), and calls that must be refused (Bad).
-
-They are data, in kernels/<family>/cases.py: CASES, REFUSES and CHAINS, dicts from a row's name to a list. Only tests, `pyops validate`
-and the benchmarks read them, by Op.cases, Op.refuses and Op.chains, and nothing else imports those files.
+"""What rows are tried on: calls that must give the right values (Case), and calls that must be
+refused (Bad).
+They are data, in kernels/<family>/cases.py: CASES, REFUSES and CHAINS, dicts from a row's name to a
+list. Only tests, `pyops validate` and the benchmarks read them, by Op.cases, Op.refuses and
+Op.chains, and nothing else imports those files.
 """
 from __future__ import annotations
 
@@ -21,8 +22,9 @@ from .. import kernels
 class Array:
     """An input of a case, described: a shape and where its values come from.
 
-    values: normal | positive (0.1 .. 2) | unit (0.05 .. 0.95) | distinct (a shuffled grid: no two equal) | int (low .. high - 1).
-    Values are multiplied by scale, then offset is added, to stress cancellation; grad=False keeps the input out of the gradient tests.
+    values: normal | positive (0.1 .. 2) | unit (0.05 .. 0.95) | distinct (a shuffled grid: no two
+    equal) | int (low .. high - 1). Values are multiplied by scale, then offset is added, to stress
+    cancellation; grad=False keeps the input out of the gradient tests.
     """
     shape: tuple[int, ...]
     values: str = "normal"
@@ -63,7 +65,9 @@ def I(*shape: int, high: int, low: int = 0) -> Array:  # noqa: E743
 
 @dataclass(slots=True, eq=False)
 class Case:
-    """One call through the public door. `why` names the case in test ids and says what it is there to catch."""
+    """One call through the public door. `why` names the case in test ids and says what it is there
+    to catch.
+    """
     why: str
     call: str                             # a name in pyops.functional
     args: tuple
@@ -76,7 +80,9 @@ class Case:
     chain: Callable | None = None         # instead of one call: several, chain(F, *args); only checked in compiled form
 
     def arguments(self, dtype, seed: int = 0) -> tuple[list, dict]:
-        """The call's arguments with every Array made, in `dtype`, from `seed`. Arrays in a list argument are made too."""
+        """The call's arguments with every Array made, in `dtype`, from `seed`. Arrays in a list
+        argument are made too.
+        """
         rng = np.random.default_rng(seed)
 
         def make(a):

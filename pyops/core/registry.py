@@ -18,14 +18,17 @@ OPS: dict[str, Op] = {}
 class Op:
     """A row: everything about one op.
 
-    kinds has a letter per input: r real, o real or None, i int64, j int64 or None; a trailing * repeats the letter before it.
-    forward(kernels, *inputs, **attrs) allocates with kernels.empty and calls kernels.<name>; reference(*inputs, **attrs) is the
-    NumPy definition with the same results. check(*inputs, **attrs) raises ValueError for what the op refuses; forward calls it
-    (through a cache, by shapes) and so does the reference backend. gradient(ctx) returns one gradient per input, in terms of ops
-    (see tensor.Context). macs, flops and bytes take what `reference` takes.
+    kinds has a letter per input: r real, o real or None, i int64, j int64 or None; a trailing *
+    repeats the letter before it. forward(kernels, *inputs, **attrs) allocates with kernels.empty
+    and calls kernels.<name>; reference(*inputs, **attrs) is the NumPy definition with the same
+    results. check(*inputs, **attrs) raises ValueError for what the op refuses; forward calls it
+    (through a cache, by shapes) and so does the reference backend. gradient(ctx) returns one
+    gradient per input, in terms of ops (see tensor.Context). macs, flops and bytes take what
+    `reference` takes.
 
-    What follows `todo` are traits: whoever treats some rows alike (the compiler's passes, layouts, drawings) reads them, and keeps no
-    list of names. A row that lacks one although it looks as if it had it says why in `todo`, under the trait's name.
+    What follows `todo` are traits: whoever treats some rows alike (the compiler's passes, layouts,
+    drawings) reads them, and keeps no list of names. A row that lacks one although it looks as if
+    it had it says why in `todo`, under the trait's name.
     """
     name: str
     kinds: str

@@ -1,7 +1,7 @@
 """Which algorithm computes a convolution, and why.
-
-Direct convolution does every multiplication. Winograd's F(m x m, 3x3) does (m + 2)^2 for m^2 outputs instead of 9 m^2, and pays for it with
-transforms of input and output and with (m + 2)^2 / 9 times the weights, which a layer of few pixels reads from memory once a call.
+Direct convolution does every multiplication. Winograd's F(m x m, 3x3) does (m + 2)^2 for m^2
+outputs instead of 9 m^2, and pays for it with transforms of input and output and with (m + 2)^2 / 9
+times the weights, which a layer of few pixels reads from memory once a call.
 """
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def run(graph: Graph, options) -> None:
 
 
 def choose(node: Node, options, total_weights: int) -> tuple[str, str]:
-    """The cheapest algorithm of all candidates that do not decline, or the one that was asked for; and why."""
+    """The cheapest algorithm of all candidates that do not decline, or the one that was asked for;
+    and why.
+    """
     forced = forced_algorithm(node, options.force)
     offers, reasons = {}, []
     for candidate in CANDIDATES:
@@ -46,7 +48,8 @@ class Declined(Exception):
     """A candidate does not take the layer; the message says why."""
 
 
-# A candidate offers algorithms: name -> its cost in nanoseconds, a function of the node, the costs of work and the bytes of all weights.
+# A candidate offers algorithms: name -> its cost in nanoseconds, a function of the node, the costs
+# of work and the bytes of all weights.
 
 def direct(node: Node, options, forced: str | None) -> dict[str, Callable]:
     """Takes every convolution."""
@@ -98,11 +101,14 @@ def sizes(node: Node):
     return K, C, n, h, w
 
 
-# Nanoseconds. The team is the one that the costs were measured with, not the program's: results may not depend on the number of threads.
+# Nanoseconds. The team is the one that the costs were measured with, not the program's: results may
+# not depend on the number of threads.
 
 
 def streaming(nbytes: float, known: costs.Costs, total_weights: float) -> float:
-    """To bring weights in once, from where they are between two runs of a program with so many bytes of them."""
+    """To bring weights in once, from where they are between two runs of a program with so many
+    bytes of them.
+    """
     return nbytes * (known.memory if total_weights > known.kept else known.cache)
 
 

@@ -1,7 +1,7 @@
 """Batches taken a sample at a time.
-
-Where a single sample's intermediate results outgrow the last-level cache, a batch gains nothing from going through the layers together, and
-takes its number of samples times the memory. If every node treats samples apart, the program is planned for one and run once for each.
+Where a single sample's intermediate results outgrow the last-level cache, a batch gains nothing
+from going through the layers together, and takes its number of samples times the memory. If every
+node treats samples apart, the program is planned for one and run once for each.
 """
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def apart(graph: Graph) -> bool:
 
 
 def treats_samples_apart(node: Node, batch: int) -> bool:
-    """Whether the first axis is the batch in all that the node reads and makes, and what it makes for a sample comes from that alone."""
+    """Whether the first axis is the batch in all that the node reads and makes, and what it makes
+    for a sample comes from that alone.
+    """
     if any(len(v.shape) != 4 or v.shape[0] != batch for v in (*node.values(), *node.outputs)):
         return False
     row, first = node.row, node.inputs[0]

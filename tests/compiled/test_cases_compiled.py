@@ -68,7 +68,9 @@ def planted(monkeypatch, change):
 
 
 def test_a_fault_is_seen(monkeypatch):
-    """The check fails where results are off, depend on threads or on the batch, or where a step that writes is left out."""
+    """The check fails where results are off, depend on threads or on the batch, or where a step
+    that writes is left out.
+    """
     with monkeypatch.context() as m:
         assert "output 0: off by" in planted(m, lambda run, p, x: [1.001 * y for y in run(p, x)])
     with monkeypatch.context() as m:

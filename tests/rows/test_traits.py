@@ -1,4 +1,6 @@
-"""Traits of rows (core/registry.py), held against what the rows do: who treats rows alike reads these, and keeps no lists of its own."""
+"""Traits of rows (core/registry.py), held against what the rows do: who treats rows alike reads
+these, and keeps no lists of its own.
+"""
 import inspect
 
 import numpy as np
@@ -59,7 +61,9 @@ def test_a_row_is_pointwise_if_and_only_if_it_says_so(op):
 
 @ROWS
 def test_a_row_that_keeps_samples_apart_says_so(op):
-    """Cases with a batch are checked bit for bit against its first sample; such a row has the trait, or says why not."""
+    """Cases with a batch are checked bit for bit against its first sample; such a row has the
+    trait, or says why not.
+    """
     apart = [attrs for inputs, attrs, _ in called(op)] if any(c.batch for c in op.cases) else []
     assert not apart or op.per_sample or "per_sample" in op.todo
     assert not (op.per_sample and "per_sample" in op.todo)

@@ -1,6 +1,6 @@
 """Folds a batch norm in evaluation into the convolution or linear layer before it.
-
-y = (conv(x, w) + b - mean) s + shift with s = weight / sqrt(var + eps), so w' = w s and b' = (b - mean) s + shift, computed in float64.
+y = (conv(x, w) + b - mean) s + shift with s = weight / sqrt(var + eps), so w' = w s and b' = (b -
+mean) s + shift, computed in float64.
 """
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Lets a 1x1 convolution multiply its input with a number a channel while it reads it, as it follows squeeze-and-excitation."""
+"""Lets a 1x1 convolution multiply its input with a number a channel while it reads it, as it
+follows squeeze-and-excitation.
+"""
 from __future__ import annotations
 
 from ..ir import Graph, Node, Value

@@ -1,16 +1,21 @@
-"""Takes the layers around a wide map together, as inverted residual blocks have them: one kernel computes them and never holds that map whole."""
+"""Takes the layers around a wide map together, as inverted residual blocks have them: one kernel
+computes them and never holds that map whole.
+"""
 from __future__ import annotations
 
 import numpy as np
 
 from ..ir import Graph, Node, Value
 
-# Bytes of a wide map from which it is worth it: it no longer fits into the second-level caches. Measured on the mobile networks.
+# Bytes of a wide map from which it is worth it: it no longer fits into the second-level caches.
+# Measured on the mobile networks.
 LEAST_BYTES = 3 << 19
 
 
 def run(graph: Graph) -> None:
-    """The last layer of a block, the projection or the depthwise convolution, keeps the others in `before`."""
+    """The last layer of a block, the projection or the depthwise convolution, keeps the others in
+    `before`.
+    """
     consumers = graph.consumers()
     for depth in list(graph.nodes):
         if not is_depthwise(depth) or 4 * depth.inputs[0].size < LEAST_BYTES:

@@ -1,4 +1,6 @@
-"""Lets a depthwise convolution make the mean of each channel of its result, too, as squeeze-and-excitation needs it."""
+"""Lets a depthwise convolution make the mean of each channel of its result, too, as
+squeeze-and-excitation needs it.
+"""
 from __future__ import annotations
 
 from ..ir import Graph, Node

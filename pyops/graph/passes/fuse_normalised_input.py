@@ -1,4 +1,6 @@
-"""Lets a direct convolution apply the batch norm and relu before it while it reads its input, as dense blocks have them."""
+"""Lets a direct convolution apply the batch norm and relu before it while it reads its input, as
+dense blocks have them.
+"""
 from __future__ import annotations
 
 import math

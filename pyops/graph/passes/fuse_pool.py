@@ -1,4 +1,6 @@
-"""Takes a 2x2 maximum of a Winograd convolution's result inside its output transform. Runs once the algorithms are chosen."""
+"""Takes a 2x2 maximum of a Winograd convolution's result inside its output transform. Runs once the
+algorithms are chosen.
+"""
 from __future__ import annotations
 
 from ..ir import Graph, Node

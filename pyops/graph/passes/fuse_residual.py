@@ -1,4 +1,6 @@
-"""Lets a convolution add the other branch of a residual block while it still holds its result: y = conv(x) + other."""
+"""Lets a convolution add the other branch of a residual block while it still holds its result: y =
+conv(x) + other.
+"""
 from __future__ import annotations
 
 from ..ir import Graph, Node, Value

@@ -1,4 +1,6 @@
-"""Removes calls that change nothing: a reshape to the same shape, a pooling of single pixels, an addition of zero, a product with one."""
+"""Removes calls that change nothing: a reshape to the same shape, a pooling of single pixels, an
+addition of zero, a product with one.
+"""
 from __future__ import annotations
 
 import numpy as np
