@@ -207,6 +207,15 @@ NORMS = [
 ]
 
 
+PRELUS = [
+    chain("slope_a_channel", lambda F, x, w, s, v: F.conv2d(F.prelu(F.conv2d(x, w, padding=1), s), v, padding=1), X, W(33, 20, 3, 3), A(33),
+          W(20, 33, 3, 3)),
+    chain("one_slope", lambda F, x, w, s, v: F.conv2d(F.prelu(F.conv2d(x, w, padding=1), s), v, padding=1), X, W(33, 20, 3, 3), A(1),
+          W(20, 33, 3, 3)),
+    chain("slopes_of_lines", lambda F, x, w, s, v: F.conv1d(F.prelu(F.conv1d(x, w), s), v), A(2, 20, 45), W(33, 20, 5), A(33), W(20, 33, 3)),
+]
+
+
 def dense(F, x, *weights):
     """Each layer reads what all before it made, as in dense blocks."""
     parts = [x]
@@ -241,6 +250,6 @@ LINEARS = [
 ]
 CHAINS = {
     "conv": CONVOLUTIONS + EMPTY_LANES + LINES + DEPTHWISE + INVERTED, "conv_transpose": TRANSPOSED, "max_pool": of_maps(MAX_POOLS), "avg_pool": of_maps(AVG_POOLS),
-    "sum": of_maps(MEANS), "resample": of_maps(SIZES), "pad": of_maps(PADS), "add": ADDS, "mul": MULS, "batch_norm": NORMS, "cat": JOINS,
+    "sum": of_maps(MEANS), "resample": of_maps(SIZES), "pad": of_maps(PADS), "add": ADDS, "mul": MULS, "batch_norm": NORMS, "prelu": PRELUS, "cat": JOINS,
     "linear": LINEARS,
 }

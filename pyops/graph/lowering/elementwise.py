@@ -6,7 +6,7 @@ import numpy as np
 from .. import activations, packing
 from ..ir import Node, Value
 from ..passes.fold_batch_norm import scale_and_shift
-from .context import BLOCK, Declined, Lowering, blocks
+from .context import BLOCK, Declined, Lowering, blocks, contiguous_strides
 from .plain import Recorder
 
 
@@ -60,6 +60,21 @@ def flat(low: Lowering, node: Node) -> None:
     node.row.forward(recorder, *inputs, **node.attrs)
     if node.epilogue.activation not in (None, activations.NONE):
         low.add("activate_flat", *node.epilogue.activation, out.flat(), node=node, algorithm="flat")
+
+
+def prelu(low: Lowering, node: Node) -> None:
+    """A slope a channel: the row's own kernel, with the strides of blocks."""
+    x, weight = node.inputs
+    if not low.is_map(x) or not isinstance(weight, np.ndarray) or len(x.shape) not in (3, 4):
+        raise Declined("no image in blocked layout, or slopes that are computed")
+    source, out = low.as_map(x), low.new_map(node.output)
+    if not (source.contiguous and out.contiguous):
+        raise Declined("part of a concatenation")
+    n, count, h, w, _ = source.ref.shape
+    slopes = packing.bias(np.broadcast_to(weight, x.shape[1:2]), x.shape[1])
+    shape = (n, count, h * w, BLOCK)
+    low.add("prelu", source.flat(), slopes, shape, contiguous_strides(shape), (0, BLOCK, 0, 1), out.flat(),
+            node=node, algorithm="flat")
 
 
 def cat(low: Lowering, node: Node) -> None:
@@ -126,4 +141,4 @@ def extends(low: Lowering, node: Node) -> bool:
     return True
 
 
-RULES = {"add": add, "mul": mul, "batch_norm": batch_norm, "cat": cat}
+RULES = {"add": add, "mul": mul, "batch_norm": batch_norm, "prelu": prelu, "cat": cat}
