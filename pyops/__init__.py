@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from . import models, nn, optim, text, train
     from .graph.compile import compile
     from .graph.program import Program
-    from .models import create_model
+    from .models.create import create_model
     from .torch import compile_report
 
 __version__ = "0.1.0"

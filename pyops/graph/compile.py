@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,8 +35,8 @@ class Options:
     constants: Constants | None = None
 
 
-def compile(model: Callable, example_inputs, precision: str = "default", threads: int | None = None, *,
-            dynamic_batch: bool = False, state=None) -> Program:
+def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "default", threads: int | None = None, *,
+            dynamic_batch: bool = False, state: Any = None) -> Program:
     """Traces `model` once and returns a Program that computes the same from arrays of the same shapes.
 
     model: a Module in evaluation mode, pyops' or torch's, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them, float32;
@@ -78,11 +79,12 @@ def compile(model: Callable, example_inputs, precision: str = "default", threads
     function = as_function(model, inputs[:own])
     if kept:
         graph, structure = simplified(function, inputs, lambda values: (*values[:own], unflatten(places, values[own:])))
-        return streaming.checked(Program(planned(graph, structure, options), options.isa, options.threads), own)
+        stateful: Program = streaming.checked(Program(planned(graph, structure, options), options.isa, options.threads), own)
+        return stateful
     return build(function, inputs, options, again)
 
 
-def build(model, inputs, options: Options, again=None) -> Program:
+def build(model: Any, inputs: Any, options: Options, again: Any = None) -> Program:
     graph, structure = simplified(model, inputs)
     if samples.apart(graph):
         one, _ = simplified(model, tuple(x[:1] for x in inputs))
@@ -92,13 +94,13 @@ def build(model, inputs, options: Options, again=None) -> Program:
     return Program(planned(graph, structure, options), options.isa, options.threads, again)
 
 
-def simplified(model, inputs, arrange=lambda values: values):
+def simplified(model: Any, inputs: Any, arrange: Any = lambda values: values) -> Any:
     graph, structure = trace(model, inputs, arrange)
     run_all(graph)
     return graph, structure
 
 
-def planned(graph, structure, options: Options) -> Plan:
+def planned(graph: Any, structure: Any, options: Options) -> Plan:
     choose.run(graph, options)
     run_all(graph, ONCE_CHOSEN)
     plan = Plan.of(lower(graph, options), structure, options.precision)
@@ -107,7 +109,7 @@ def planned(graph, structure, options: Options) -> Plan:
     return plan
 
 
-def check_inputs(inputs) -> None:
+def check_inputs(inputs: Any) -> None:
     if not inputs:
         raise ValueError("compile: example_inputs is empty")
     for i, x in enumerate(inputs):

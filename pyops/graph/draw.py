@@ -22,7 +22,7 @@ class Box:
     title: str
     shape: tuple[int, ...]
     fill: str
-    reads: list["Box"] = field(default_factory=list)
+    reads: list[Box] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
     times: int = 1
     layer: int = 0

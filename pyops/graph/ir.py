@@ -17,7 +17,7 @@ class Value:
     """One array of the graph. `name` is for people."""
     shape: tuple[int, ...]
     dtype: np.dtype
-    node: "Node | None" = None      # what makes it; None for an input of the graph
+    node: Node | None = None      # what makes it; None for an input of the graph
     name: str = ""
 
     @property

@@ -44,7 +44,7 @@ class Plan:
     states: int = 0           # how many of the last inputs are the state that Program.step keeps
 
     @classmethod
-    def of(cls, low: Lowering, structure, precision: str) -> "Plan":
+    def of(cls, low: Lowering, structure, precision: str) -> Plan:
         arena = memory.plan(low.steps)
         steps = [planned(s) for s in low.steps]
         constants = list({id(a): a for s in steps for a in s.args if isinstance(a, np.ndarray)}.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -22,18 +23,18 @@ class Program:
     depend on the number of threads, nor a sample's on the others in the batch, bit for bit.
     """
 
-    def __init__(self, plan: Plan, isa: str, threads: int, again: Callable | None = None, samples: int = 1):
+    def __init__(self, plan: Plan, isa: str, threads: int, again: Callable[..., Any] | None = None, samples: int = 1) -> None:
         """samples: how many times the plan, which then is for one sample, is run for a batch (samples.py)."""
         self.plan, self.isa, self.threads, self.samples = plan, isa, threads, samples
         self.steps, self.precision = plan.steps, plan.precision
         self.inputs, self.outputs = ([(s if samples == 1 else (samples, *s[1:]), d) for s, d in arrays] for arrays in (plan.inputs, plan.outputs))
         self._again, self._others = again, Recent(again)   # of other batch sizes
-        self._state: list | None = None      # of the next step
+        self._state: list[Any] | None = None      # of the next step
         self._native = _C.Program(isa, plan.arena, [nbytes(*i) for i in plan.inputs], [nbytes(*o) for o in plan.outputs], threads)
         for step in plan.steps:
             self._native.add(step.kernel, step.args)
 
-    def __call__(self, *arrays):
+    def __call__(self, *arrays: Any) -> Any:
         ready = self._ready(arrays)
         if ready is None:
             return self._replanned(arrays)(*arrays)
@@ -44,7 +45,7 @@ class Program:
 
     # ---- streaming
 
-    def step(self, *arrays):
+    def step(self, *arrays: Any) -> Any:
         """One call of a recurrent model, whose state is kept for the next: program.step(x) -> what the model returns beside it.
 
         For programs of pyops.compile(..., state=...). The first call begins with the state zero. Not for several threads at once. ValueError
@@ -53,15 +54,16 @@ class Program:
         count = streaming.states_of(self)
         if self._state is None:
             self.reset()
-        ready = self._ready((*arrays, *self._state))
+        ready: Any = self._ready((*arrays, *(self._state or ())))
         results = self._results()
         self._native.run(ready, results)
-        rest, new = self.plan.structure
+        structure: Any = self.plan.structure
+        rest, new = structure
         self._state = streaming.leaves(new, results)
         assert len(self._state) == count
         return unflatten(rest, results)
 
-    def reset(self, state=None) -> None:
+    def reset(self, state: Any = None) -> None:
         """Makes `state` that of the next step, in the form it was compiled for; zeros if None. ValueError where a shape differs."""
         count = streaming.states_of(self)
         wanted = self.inputs[len(self.inputs) - count:]
@@ -77,10 +79,10 @@ class Program:
 
     # ---- inputs and outputs
 
-    def _results(self):
+    def _results(self) -> Any:
         return tuple(np.empty(shape, dtype) for shape, dtype in self.outputs)
 
-    def _ready(self, arrays) -> tuple | None:
+    def _ready(self, arrays: Any) -> tuple[Any, ...] | None:
         """The arrays as the kernels take them; None if the program is to be planned again for them."""
         if len(arrays) != len(self.inputs):
             raise TypeError(f"program: takes {len(self.inputs)} inputs, got {len(arrays)}")
@@ -93,32 +95,32 @@ class Program:
                     return None
                 raise ValueError(f"program: input {i} is {array.dtype}{list(array.shape)}, compiled for {dtype}{list(shape)}"
                                  + ("; compile with dynamic_batch=True to take any batch" if batch_only else ""))
-            ready.append(array if array.flags.c_contiguous and array.flags.aligned else np.require(array, None, "CA"))
+            ready.append(array if array.flags.c_contiguous and array.flags.aligned else np.require(array, None, ["C", "A"]))
         return tuple(ready)
 
-    def _runs(self, inputs, outputs):
+    def _runs(self, inputs: Any, outputs: Any) -> Any:
         """The arrays of each run of the plan."""
         if self.samples == 1:
             return [(inputs, outputs)]
         return [tuple(tuple(a[i:i + 1] for a in arrays) for arrays in (inputs, outputs)) for i in range(self.samples)]
 
-    def _replanned(self, arrays) -> Program:
+    def _replanned(self, arrays: Any) -> Program:
         shapes = tuple((a.shape, a.dtype) for a in map(as_array, arrays))
         return self._others[shapes]
 
     # ---- files
 
-    def save(self, file) -> None:
+    def save(self, file: Any) -> None:
         """Writes weights and plan into one file (.npz; a path, or a binary file). It holds no code and loads on any instruction set."""
         saved.write(self.plan, file, self.samples)
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         """Pickles, and so multiprocessing, take the saved form, with the state of step(); another batch size is refused afterwards."""
         saved = io.BytesIO()
         self.save(saved)
         return restored, (saved.getvalue(), self.isa, self.threads, self._state)
 
-    def __deepcopy__(self, memo) -> Program:
+    def __deepcopy__(self, memo: Any) -> Program:
         """A Program of its own on the same plan, which nothing changes."""
         copied = Program(self.plan, self.isa, self.threads, self._again, self.samples)
         copied._state = None if self._state is None else [a.copy() for a in self._state]
@@ -128,7 +130,7 @@ class Program:
         return self.__deepcopy__({})
 
     @classmethod
-    def load(cls, file, threads: int | None = None, backend: str | None = None) -> Program:
+    def load(cls, file: Any, threads: int | None = None, backend: str | None = None) -> Program:
         """A saved program, for the active backend's instruction set or that of `backend`. file: a path, or a file opened for reading bytes.
 
         A file is data: nothing in it is run, and every kernel call in it is checked before it is made. ValueError for a file that is no
@@ -151,7 +153,7 @@ class Program:
         """Memory of the packed weights."""
         return sum(a.nbytes for a in self.plan.constants)
 
-    def run_timed(self, *arrays) -> list[float]:
+    def run_timed(self, *arrays: Any) -> list[float]:
         """Seconds of each step in one run."""
         return list(np.sum([self._native.run_timed(*run) for run in self._runs(self._ready(arrays), self._results())], axis=0))
 
@@ -186,7 +188,7 @@ class Program:
             raise KeyError(f"program: no layer {layer!r}; it has {', '.join(known)}")
         return "\n".join(f"{s.op} {s.module or s.value}: {s.algorithm} ({s.kernel}){': ' + s.why if s.why else ''}" for s in found)
 
-    def profile(self, file, rounds: int = 20) -> None:
+    def profile(self, file: Any, rounds: int = 20) -> None:
         """Writes the measured steps as a trace that chrome://tracing and Perfetto open."""
         events, at = [], 0.0
         for step, s in zip(self.steps, self.measured(rounds)):
@@ -196,18 +198,18 @@ class Program:
         with open(file, "w") as out:
             json.dump({"traceEvents": events, "displayTimeUnit": "ms"}, out)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Program({len(self.steps)} steps, {', '.join(f'{d}{list(s)}' for s, d in self.inputs)}, {self.isa}, {self.threads} threads)"
 
 
-def restored(saved: bytes, isa: str, threads: int, state: list | None) -> Program:
+def restored(saved: bytes, isa: str, threads: int, state: list[Any] | None) -> Program:
     """A pickled program, on the instruction set it was made for if this machine has it, else on the active one."""
     program = Program.load(io.BytesIO(saved), threads, isa if isa in available() else None)
     program._state = state
     return program
 
 
-def as_array(x) -> np.ndarray:
+def as_array(x: Any) -> np.ndarray:
     if isinstance(x, np.ndarray):
         return x
     if hasattr(x, "__dlpack__"):

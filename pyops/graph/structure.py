@@ -2,14 +2,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 
-def flatten(value, take: Callable):
+def flatten(value: Any, take: Callable[..., Any]) -> Any:
     """`value` with take(leaf) for each leaf: the place of an array among the results, or ("constant", leaf)."""
     return rebuilt(value, lambda part: flatten(part, take)) if isinstance(value, (dict, tuple, list)) else take(value)
 
 
-def unflatten(structure, results):
+def unflatten(structure: Any, results: Any) -> Any:
     """`structure` with its places replaced by the results there, and each ("constant", leaf) by the leaf."""
     if isinstance(structure, int):
         return results[structure]

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from inspect import signature
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from ..nn import init
 from . import weights as weight_files
@@ -18,8 +18,8 @@ FIXED_CLASSES = {"lenet5": 10}   # its classes are drawn digits
 CHANGEABLE = ("width_mult", "depth_mult", "dropout")   # classes without a default for these have functions that give one
 
 
-def create_model(name: str, weights=None, include_top: bool = True, pooling: str | None = None, classes: int | None = None,
-                 classifier_activation: str | None = None, **settings) -> Classifier:
+def create_model(name: str, weights: Any = None, include_top: bool = True, pooling: str | None = None, classes: int | None = None,
+                 classifier_activation: str | None = None, **settings: Any) -> Classifier:
     """The network called `name`, in training mode, its weights drawn (manual_seed) or read from a file.
 
     weights: None, or the path of a .safetensors or .pth file with torchvision's or timm's names, or of an .h5 file of the network of that
@@ -49,7 +49,7 @@ def create_model(name: str, weights=None, include_top: bool = True, pooling: str
     if classes is not None:
         settings = settings if name in FIXED_CLASSES else {**settings, "num_classes": classes}
     if weights is None:
-        model = NETWORKS[name].make(**settings)
+        model: Classifier = NETWORKS[name].make(**settings)
     else:
         with init.skip_draws():
             model = NETWORKS[name].make(**settings)
@@ -61,7 +61,7 @@ def create_model(name: str, weights=None, include_top: bool = True, pooling: str
     return model
 
 
-def checked_classes(name: str, classes, settings) -> int:
+def checked_classes(name: str, classes: Any, settings: Any) -> int:
     if "num_classes" in settings:
         raise ValueError(f"create_model: classes={classes!r} and num_classes={settings['num_classes']!r} are one setting; give one of them")
     if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 1:
@@ -72,7 +72,7 @@ def checked_classes(name: str, classes, settings) -> int:
     return int(classes)
 
 
-def check_settings(name: str, settings) -> None:
+def check_settings(name: str, settings: Any) -> None:
     """Names: those that the class has a default for, and those that a family's functions set but let be changed."""
     parameters = signature(get_type_hints(NETWORKS[name].make)["return"]).parameters
     known = [key for key, p in parameters.items() if p.default is not p.empty or key in CHANGEABLE]
@@ -83,7 +83,7 @@ def check_settings(name: str, settings) -> None:
             raise ValueError(f"create_model: {key} must be positive, got {settings[key]!r}")
 
 
-def rebuild(metadata: Mapping[str, str], most: int | None = None):
+def rebuild(metadata: Mapping[str, str], most: int | None = None) -> Any:
     """The network that describe() told of, without numbers in its arrays. ValueError where the metadata names none, or none that can be built.
 
     most: how many numbers there are for its arrays. No setting of such a network is larger.
@@ -95,7 +95,7 @@ def rebuild(metadata: Mapping[str, str], most: int | None = None):
     settings, head = (told(metadata, key, most) for key in ("settings", "head"))
     with init.skip_draws():
         try:
-            model = create_model(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+            model = create_model(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})   # type: ignore[arg-type]
             if head:
                 model.with_head(**head | {"hidden": tuple(head.get("hidden", ()))})
         except (TypeError, AttributeError, ArithmeticError, MemoryError, IndexError, KeyError) as why:   # of settings that fit no network
@@ -105,7 +105,7 @@ def rebuild(metadata: Mapping[str, str], most: int | None = None):
     return model
 
 
-def told(metadata: Mapping[str, str], key: str, most: int | None) -> dict:
+def told(metadata: Mapping[str, str], key: str, most: int | None) -> dict[str, Any]:
     """Settings from a file's metadata."""
     try:
         found = json.loads(metadata.get(key, "null")) or {}
@@ -121,6 +121,6 @@ def told(metadata: Mapping[str, str], key: str, most: int | None) -> dict:
     return found
 
 
-def shown(value) -> str:
+def shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) < 200 else f"{text[:200]}..."

@@ -4,10 +4,12 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .. import functional as F
+from ..core.types import DType
 from ..ops.activation import LAYERS
 from . import init
 from .layer import Layer
@@ -115,22 +117,22 @@ class ScaledTanh(Layer, of="scaled_tanh"):
 class PReLU(Module):
     """x where x > 0, else weight * x, with one learnt weight for all channels or one each."""
 
-    def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype=np.float32):
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: DType = np.float32) -> None:
         self.num_parameters, self.init = num_parameters, init
         self.weight = Parameter(np.empty(num_parameters, dtype))
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         init.constant_(self.weight, self.init)
 
-    def forward(self, input):
+    def forward(self, input: Any) -> Any:
         return F.prelu(input, self.weight)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"
 
 
-def of_function(name: str, function: Callable) -> type[Layer]:
+def of_function(name: str, function: Callable[..., Any]) -> type[Layer]:
     """The layer of a public function: its arguments behind the input are the constructor's, with the same defaults."""
     arguments = [p for p in list(inspect.signature(function).parameters.values())[1:] if p.kind is p.POSITIONAL_OR_KEYWORD]
     fields = {p.name: p.default for p in arguments if p.default is not p.empty}

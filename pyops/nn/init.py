@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +29,11 @@ def skip_draws() -> Iterator[None]:
         _drawing.reset(token)
 
 
-def _array(tensor) -> np.ndarray:
+def _array(tensor: Any) -> np.ndarray:
     return tensor.data if isinstance(tensor, Tensor) else tensor
 
 
-def uniform_(tensor, a: float = 0.0, b: float = 1.0, generator=None):
+def uniform_(tensor: Any, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Any:
     """Uniform in [a, b)."""
     array = _array(tensor)
     if _drawing.get():
@@ -42,7 +43,7 @@ def uniform_(tensor, a: float = 0.0, b: float = 1.0, generator=None):
     return tensor
 
 
-def normal_(tensor, mean: float = 0.0, std: float = 1.0, generator=None):
+def normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Any:
     """Normal with this mean and standard deviation."""
     array = _array(tensor)
     if _drawing.get():
@@ -52,7 +53,7 @@ def normal_(tensor, mean: float = 0.0, std: float = 1.0, generator=None):
     return tensor
 
 
-def trunc_normal_(tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator=None):
+def trunc_normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None) -> Any:
     """Normal, values outside [a, b] drawn again."""
     array = _array(tensor)
     if not _drawing.get():
@@ -68,23 +69,23 @@ def trunc_normal_(tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, 
     return tensor
 
 
-def constant_(tensor, val: float):
+def constant_(tensor: Any, val: float) -> Any:
     """Every element val."""
     _array(tensor)[...] = val
     return tensor
 
 
-def ones_(tensor):
+def ones_(tensor: Any) -> Any:
     """Every element 1."""
     return constant_(tensor, 1.0)
 
 
-def zeros_(tensor):
+def zeros_(tensor: Any) -> Any:
     """Every element 0."""
     return constant_(tensor, 0.0)
 
 
-def eye_(tensor):
+def eye_(tensor: Any) -> Any:
     """The identity matrix; rows and columns may differ in number."""
     array = _array(tensor)
     if array.ndim != 2:
@@ -93,7 +94,7 @@ def eye_(tensor):
     return tensor
 
 
-def dirac_(tensor, groups: int = 1):
+def dirac_(tensor: Any, groups: int = 1) -> Any:
     """A convolution weight that copies its input channels, as many as there are, in each of `groups`."""
     array = _array(tensor)
     if array.ndim not in (3, 4, 5) or array.shape[0] % groups:
@@ -126,24 +127,24 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * field, shape[0] * field
 
 
-def xavier_uniform_(tensor, gain: float = 1.0, generator=None):
+def xavier_uniform_(tensor: Any, gain: float = 1.0, generator: Any = None) -> Any:
     """Uniform with standard deviation gain * sqrt(2 / (fan_in + fan_out)). Glorot & Bengio (2010)."""
     bound = gain * math.sqrt(6 / sum(fans(_array(tensor).shape)))
     return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor, gain: float = 1.0, generator=None):
+def xavier_normal_(tensor: Any, gain: float = 1.0, generator: Any = None) -> Any:
     """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)). Glorot & Bengio (2010)."""
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(_array(tensor).shape))), generator)
 
 
-def _kaiming_std(tensor, a, mode, nonlinearity):
+def _kaiming_std(tensor: Any, a: Any, mode: Any, nonlinearity: Any) -> Any:
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"kaiming: mode must be fan_in or fan_out, got {mode!r}")
     return calculate_gain(nonlinearity, a) / math.sqrt(fans(_array(tensor).shape)[mode == "fan_out"])
 
 
-def kaiming_uniform_(tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator=None):
+def kaiming_uniform_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None) -> Any:
     """Uniform with standard deviation gain / sqrt(fan). He et al. (2015)."""
     if 0 in _array(tensor).shape:
         return tensor
@@ -151,14 +152,14 @@ def kaiming_uniform_(tensor, a: float = 0, mode: str = "fan_in", nonlinearity: s
     return uniform_(tensor, -bound, bound, generator)
 
 
-def kaiming_normal_(tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator=None):
+def kaiming_normal_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None) -> Any:
     """Normal with standard deviation gain / sqrt(fan). He et al. (2015)."""
     if 0 in _array(tensor).shape:
         return tensor
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
-def orthogonal_(tensor, gain: float = 1, generator=None):
+def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None) -> Any:
     """A random matrix with orthonormal rows or columns (axes after the first flattened), times gain. Saxe et al. (2013)."""
     array = _array(tensor)
     if array.ndim < 2:
@@ -172,7 +173,7 @@ def orthogonal_(tensor, gain: float = 1, generator=None):
     return tensor
 
 
-def sparse_(tensor, sparsity: float, std: float = 0.01, generator=None):
+def sparse_(tensor: Any, sparsity: float, std: float = 0.01, generator: Any = None) -> Any:
     """Normal, with the fraction `sparsity` of each column zero. Martens (2010)."""
     array = _array(tensor)
     if array.ndim != 2:
@@ -184,7 +185,7 @@ def sparse_(tensor, sparsity: float, std: float = 0.01, generator=None):
     return tensor
 
 
-def like_linear(weight, bias=None) -> None:
+def like_linear(weight: Any, bias: Any = None) -> None:
     """What torch gives Linear and convolutions: both uniform within 1/sqrt(fan_in)."""
     kaiming_uniform_(weight, a=math.sqrt(5))
     if bias is not None:

@@ -11,7 +11,7 @@ class _Weighted(Layer):
     """Weights are buffers, so that a state_dict holds them as torch's does."""
     weight: Any = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.register_buffer("weight", self.weight)
 
 
@@ -42,7 +42,7 @@ class BCEWithLogitsLoss(_Weighted, of="binary_cross_entropy_with_logits"):
     reduction: str = "mean"
     pos_weight: Any = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         self.register_buffer("pos_weight", self.pos_weight)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core import scope
 from ..core.tensor import Tensor, check_device, dtype_and_device, dtype_of
-
+from ..core.types import DType
 
 ADDED_LATER = ("num_batches_tracked",)   # what checkpoints of torch before 0.4.1, torchvision's among them, do not have
 
@@ -22,10 +22,10 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data, requires_grad: bool = True):
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Parameter({self.data!r})"
 
 
@@ -40,12 +40,12 @@ class Module:
 
     training: bool = True
     _buffers: Mapping[str, bool] = {}   # name -> whether state_dict holds it; an instance gets its own with its first buffer
-    _hooks: Sequence["HookHandle"] = ()   # likewise
+    _hooks: Sequence[HookHandle] = ()   # likewise
 
-    def forward(self, *inputs, **kwargs):
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def __call__(self, *inputs, **kwargs):
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         watch = scope.watching.get()
         if watch is None:
             return self._hooked(inputs, kwargs) if self._hooks else self.forward(*inputs, **kwargs)
@@ -54,31 +54,31 @@ class Module:
 
     # ---- hooks: looking at what goes in and comes out, without touching `forward`
 
-    def register_forward_pre_hook(self, hook: Callable) -> "HookHandle":
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Calls hook(module, inputs) before every forward; what it returns, unless None, replaces the inputs (a tuple, or the only one)."""
         return HookHandle(self, "before", hook)
 
-    def register_forward_hook(self, hook: Callable) -> "HookHandle":
+    def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
         """Calls hook(module, inputs, output) after every forward; what it returns, unless None, replaces the output."""
         return HookHandle(self, "after", hook)
 
-    def _hooked(self, inputs, kwargs):
+    def _hooked(self, inputs: Any, kwargs: Any) -> Any:
         hooks = list(self._hooks)
         for handle in hooks:
             if handle.when == "before" and (given := handle.hook(self, inputs)) is not None:
                 inputs = given if isinstance(given, tuple) else (given,)
-        output = self.forward(*inputs, **kwargs)
+        output: Any = self.forward(*inputs, **kwargs)
         for handle in hooks:
             if handle.when == "after" and (given := handle.hook(self, inputs, output)) is not None:
                 output = given
         return output
 
-    def register_buffer(self, name: str, value, persistent: bool = True) -> None:
+    def register_buffer(self, name: str, value: Any, persistent: bool = True) -> None:
         """Makes `value` (an array or None) an attribute that is saved, if persistent, but not trained."""
         self.__dict__.setdefault("_buffers", {})[name] = persistent
         setattr(self, name, None if value is None else np.asarray(value))
 
-    def add_module(self, name: str, module: "Module") -> None:
+    def add_module(self, name: str, module: Module) -> None:
         """Makes `module` a submodule under `name`, which need not be an identifier. KeyError if the name is taken or has a dot."""
         if hasattr(self, name) or "." in name or not name:
             raise KeyError(f"{type(self).__name__}: {name!r} cannot name a submodule: it is taken, empty or has a dot")
@@ -86,13 +86,13 @@ class Module:
 
     # ---- what it holds
 
-    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+    def named_children(self) -> Iterator[tuple[str, Module]]:
         return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
 
-    def children(self) -> Iterator["Module"]:
+    def children(self) -> Iterator[Module]:
         return (module for _, module in self.named_children())
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, each once, with dotted names; its own name is `prefix`."""
         seen: set[int] = set()
         for name, module in self._walk(prefix):
@@ -100,16 +100,16 @@ class Module:
                 seen.add(id(module))
                 yield name, module
 
-    def modules(self) -> Iterator["Module"]:
+    def modules(self) -> Iterator[Module]:
         return (module for _, module in self.named_modules())
 
-    def _walk(self, prefix):
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Module]]:
         """Every (name, module), a shared module as often as it is held."""
         yield prefix, self
         for name, child in self.named_children():
             yield from child._walk(f"{prefix}.{name}" if prefix else name)
 
-    def _members(self, own: Callable, prefix, recurse):
+    def _members(self, own: Callable[..., Any], prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
         """(dotted name, value) of what own(module) yields, each value once."""
         seen: set[int] = set()
         for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
@@ -130,7 +130,7 @@ class Module:
     def buffers(self, recurse: bool = True) -> Iterator[np.ndarray]:
         return (b for _, b in self.named_buffers(recurse=recurse))
 
-    def get_submodule(self, target: str) -> "Module":
+    def get_submodule(self, target: str) -> Module:
         """The submodule with the dotted name `target`. KeyError if there is none."""
         for name, module in self._walk(""):
             if name == target:
@@ -141,7 +141,7 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Dotted name -> array of every parameter and persistent buffer, in torch's order. The arrays are the module's own."""
-        state = {}
+        state: dict[str, np.ndarray] = {}
         for path, module in self._walk(""):
             dot = f"{path}." if path else ""
             state |= {dot + name: p.data for name, p in _own_parameters(module)}
@@ -170,30 +170,30 @@ class Module:
         if wrong:
             raise ValueError(f"{type(self).__name__}.load_state_dict, nothing loaded:\n  " + "\n  ".join(wrong))
 
-        def load():
+        def load() -> None:
             for k, array in given.items():
                 own[k][...] = array
         return report, load
 
     # ---- changing all of it
 
-    def apply(self, fn: Callable[["Module"], Any]) -> "Module":
+    def apply(self, fn: Callable[[Module], Any]) -> Module:
         """Calls fn on every submodule, children first, then on this one."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
-    def train(self, mode: bool = True) -> "Module":
+    def train(self, mode: bool = True) -> Module:
         """Sets training mode (dropout drops, batch norm uses the batch's statistics) here and below."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> "Module":
+    def eval(self) -> Module:
         return self.train(False)
 
-    def requires_grad_(self, requires_grad: bool = True) -> "Module":
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
         for p in self.parameters():
             p.requires_grad = requires_grad
         return self
@@ -201,7 +201,7 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         zero_gradients(self.parameters(), set_to_none)
 
-    def to(self, *where: Any, dtype: Any = None, device: Any = None) -> "Module":
+    def to(self, *where: Any, dtype: Any = None, device: Any = None) -> Module:
         """Converts float parameters and buffers to float32 or float64, in place, and returns itself; make optimisers after, not before.
 
         to("cpu") changes nothing: modules lie in the host's memory. ValueError for another device, TypeError for another dtype.
@@ -221,18 +221,18 @@ class Module:
                     setattr(module, name, buffer.astype(dtype))
         return self
 
-    def cpu(self) -> "Module":
+    def cpu(self) -> Module:
         return self
 
-    def float(self) -> "Module":
+    def float(self) -> Module:
         return self.to(np.float32)
 
-    def double(self) -> "Module":
+    def double(self) -> Module:
         return self.to(np.float64)
 
     # ---- showing
 
-    def summary(self, input_shape: tuple[int, ...] | None = None):
+    def summary(self, input_shape: tuple[int, ...] | None = None) -> Any:
         """Layers with their results' shapes, parameters and multiply-adds, for print(); also `.layers`, `.parameters` and `.macs`.
 
         input_shape: of one float32 input without its batch axis, such as (3, 224, 224); networks of create_model know their own.
@@ -245,7 +245,7 @@ class Module:
         """What a layer says about itself between the parentheses of its repr."""
         return ""
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
@@ -255,29 +255,29 @@ class Module:
 class HookHandle:
     """A hook in its place; remove() takes it out, and so does the end of a with block."""
 
-    def __init__(self, module: Module, when: str, hook: Callable):
+    def __init__(self, module: Module, when: str, hook: Callable[..., Any]) -> None:
         self.module, self.when, self.hook = module, when, hook
         module._hooks = [*module._hooks, self]
 
     def remove(self) -> None:
         self.module._hooks = [h for h in self.module._hooks if h is not self]
 
-    def __enter__(self):
+    def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         self.remove()
 
 
-def _own_parameters(module):
+def _own_parameters(module: Any) -> Any:
     return [(name, value) for name, value in vars(module).items() if isinstance(value, Parameter)]
 
 
-def _own_buffers(module):
+def _own_buffers(module: Any) -> Any:
     return [(name, vars(module)[name]) for name in module._buffers if vars(module)[name] is not None]
 
 
-def as_array(value) -> np.ndarray:
+def as_array(value: Any) -> np.ndarray:
     """A saved value as an array; torch's tensors must let go of their graph first."""
     return np.asarray(value.detach() if hasattr(value, "detach") else value)
 
@@ -289,17 +289,17 @@ def unlike(array: np.ndarray, own: np.ndarray) -> str:
     if own.dtype.kind == "f":
         if array.dtype.kind != "f":
             return f"is of type {array.dtype}, the module's is {own.dtype}"
-        finite = np.abs(array[np.isfinite(array)]) if array.dtype.itemsize > own.dtype.itemsize else ()
+        finite = np.abs(array[np.isfinite(array)]) if array.dtype.itemsize > own.dtype.itemsize else np.zeros(0)
         return f"has numbers beyond {own.dtype}" if len(finite) and finite.max() > np.finfo(own.dtype).max else ""
     whole = array.dtype.kind in "iub" and (not array.size or own.dtype.kind == "b" or in_range(array, own.dtype))
     return "" if whole else f"is of type {array.dtype} or beyond {own.dtype}, which the module's is"
 
 
-def in_range(array: np.ndarray, dtype) -> bool:
+def in_range(array: np.ndarray, dtype: DType) -> bool:
     return np.iinfo(dtype).min <= int(array.min()) and int(array.max()) <= np.iinfo(dtype).max
 
 
-def zero_gradients(parameters, set_to_none: bool = True) -> None:
+def zero_gradients(parameters: Any, set_to_none: bool = True) -> None:
     """Drops every gradient, or fills it with zeros."""
     for p in parameters:
         if set_to_none or p.grad is None:

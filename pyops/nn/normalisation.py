@@ -1,16 +1,19 @@
 """Normalisation layers."""
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import functional as F
+from ..core.types import DType
 from . import init
 from .layer import Layer
 from .module import Module, Parameter
 from .sizes import whole
 
 
-def _affine(module, shape, affine, bias, dtype):
+def _affine(module: Any, shape: Any, affine: bool, bias: bool, dtype: DType) -> None:
     """weight and bias of `shape` where wanted, then their start: ones and zeros."""
     module.weight = Parameter(np.empty(shape, dtype)) if affine else None
     module.bias = Parameter(np.empty(shape, dtype)) if affine and bias else None
@@ -22,45 +25,50 @@ class _Normalisation(Module):
     bias: Parameter | None
     said: tuple[str, ...]
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         if self.weight is not None:
             init.ones_(self.weight)
         if self.bias is not None:
             init.zeros_(self.bias)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.said)
 
 
 class _RunningStatistics(_Normalisation):
     """Per-channel statistics that follow the batches: running = (1 - momentum) * running + momentum * batch."""
     said = ("num_features", "eps", "momentum", "affine", "track_running_stats")
+    ranks: tuple[int, ...]
+    running_mean: Any
+    running_var: Any
+    num_batches_tracked: Any
 
-    def __init__(self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, dtype,
-                 bias: bool):
+    def __init__(self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, dtype: DType,
+                 bias: bool) -> None:
         whole(type(self).__name__, num_features=num_features)
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.num_features, self.eps = num_features, eps
+        self.momentum: Any = momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         _affine(self, num_features, affine, bias, dtype)
         self.register_buffer("running_mean", np.zeros(num_features, dtype) if track_running_stats else None)
         self.register_buffer("running_var", np.ones(num_features, dtype) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track_running_stats else None)
 
-    def reset_running_stats(self):
+    def reset_running_stats(self) -> None:
         if self.track_running_stats:
             self.running_mean[...], self.running_var[...], self.num_batches_tracked[...] = 0, 1, 0
 
-    def _check_rank(self, input):
+    def _check_rank(self, input: Any) -> None:
         if len(input.shape) not in self.ranks:
             raise ValueError(f"{type(self).__name__}: input must have {' or '.join(map(str, self.ranks))} axes, got shape {tuple(input.shape)}")
 
 
 class _BatchNorm(_RunningStatistics):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-                 track_running_stats: bool = True, *, dtype=np.float32, bias: bool = True):
+                 track_running_stats: bool = True, *, dtype: DType = np.float32, bias: bool = True) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
-    def forward(self, input):
+    def forward(self, input: Any) -> Any:
         self._check_rank(input)
         momentum = self.momentum
         if self.training and self.track_running_stats:
@@ -88,10 +96,10 @@ class BatchNorm3d(_BatchNorm):
 
 class _InstanceNorm(_RunningStatistics):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
-                 track_running_stats: bool = False, *, dtype=np.float32, bias: bool = True):
+                 track_running_stats: bool = False, *, dtype: DType = np.float32, bias: bool = True) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
-    def forward(self, input):
+    def forward(self, input: Any) -> Any:
         self._check_rank(input)
         alone = len(input.shape) == self.ranks[0]   # one sample, without a batch axis
         shape = tuple(input.shape)
@@ -121,12 +129,12 @@ class LayerNorm(_Normalisation):
     said = ("normalized_shape", "eps", "elementwise_affine")
 
     def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True, *,
-                 dtype=np.float32):
+                 dtype: DType = np.float32) -> None:
         self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         _affine(self, self.normalized_shape, elementwise_affine, bias, dtype)
 
-    def forward(self, input):
+    def forward(self, input: Any) -> Any:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
 
@@ -134,14 +142,14 @@ class GroupNorm(_Normalisation):
     """Channels in num_groups groups, each group of each sample normalised. Wu & He (2018)."""
     said = ("num_groups", "num_channels", "eps", "affine")
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype=np.float32,
-                 bias: bool = True):
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype: DType = np.float32,
+                 bias: bool = True) -> None:
         if num_groups < 1 or num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_channels {num_channels} must divide into num_groups {num_groups}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         _affine(self, num_channels, affine, bias, dtype)
 
-    def forward(self, input):
+    def forward(self, input: Any) -> Any:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 

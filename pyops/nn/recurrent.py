@@ -10,15 +10,18 @@ x_t is the input of a step, h its last output, [a; b] one below the other; weigh
 """
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import functional as F
 from ..core.tensor import Tensor
+from ..core.types import DType
 from . import init
 from .module import Module, Parameter
 
 
-def known(nonlinearity):
+def known(nonlinearity: Any) -> Any:
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"RNN: nonlinearity must be one of tanh, relu, got {nonlinearity!r}")
     return nonlinearity
@@ -31,7 +34,7 @@ class _Recurrent(Module):
     two_states = False   # h and C
     peephole = False
 
-    def _sizes(self, input_size, hidden_size, proj_size=0):
+    def _sizes(self, input_size: int, hidden_size: int, proj_size: int = 0) -> None:
         for name, value in (("input_size", input_size), ("hidden_size", hidden_size)):
             if value < 1:
                 raise ValueError(f"{type(self).__name__}: {name} must be at least 1, got {value}")
@@ -40,7 +43,7 @@ class _Recurrent(Module):
         self.input_size, self.hidden_size, self.proj_size = input_size, hidden_size, proj_size
         self.output_size = proj_size or hidden_size
 
-    def _parameters_of_a_step(self, suffix, input_size, bias, dtype):
+    def _parameters_of_a_step(self, suffix: Any, input_size: int, bias: Any, dtype: DType) -> None:
         rows = self.gates * self.hidden_size
         shapes = {"weight_ih": (rows, input_size), "weight_hh": (rows, self.output_size), "bias_ih": (rows,) if bias else None,
                   "bias_hh": (rows,) if bias else None, "weight_hr": (self.proj_size, self.hidden_size) if self.proj_size else None,
@@ -48,16 +51,16 @@ class _Recurrent(Module):
         for name, shape in shapes.items():
             setattr(self, name + suffix, None if shape is None else Parameter(np.empty(shape, dtype)))
 
-    def _weights(self, suffix=""):
+    def _weights(self, suffix: str = "") -> Any:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_peephole")
         return [w for w in (getattr(self, name + suffix) for name in names) if w is not None]
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         bound = self.hidden_size ** -0.5
         for p in self.parameters():
             init.uniform_(p, -bound, bound)
 
-    def _state(self, state, lead, like):
+    def _state(self, state: Any, lead: Any, like: Any) -> Any:
         """The state as a tuple of arrays (*lead, units), zeros if None. ValueError where a shape is another."""
         shapes = [(*lead, self.output_size)] + [(*lead, self.hidden_size)] * self.two_states
         if state is None:
@@ -69,10 +72,10 @@ class _Recurrent(Module):
                              f"{', '.join(str(getattr(p, 'shape', type(p).__name__)) for p in parts)}")
         return parts
 
-    def _told(self, state):
+    def _told(self, state: Any) -> Any:
         return tuple(state) if self.two_states else state[0]
 
-    def _refuse_width(self, x, axes):
+    def _refuse_width(self, x: Any, axes: Any) -> None:
         if len(x.shape) not in axes or x.shape[-1] != self.input_size:
             raise ValueError(f"{type(self).__name__}: input must have {axes[0]} or {axes[1]} axes, the last of {self.input_size}, got "
                              f"{tuple(x.shape)}")
@@ -80,17 +83,18 @@ class _Recurrent(Module):
 
 class _Cell(_Recurrent):
     """One step. forward(x, state=None): x (N, input_size) or (input_size,); state like the result, zeros if None."""
+    step: Any   # the function of one step
 
-    def __init__(self, input_size, hidden_size, bias=True, *, dtype=np.float32):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: DType = np.float32) -> None:
         self._sizes(input_size, hidden_size)
         self._parameters_of_a_step("", input_size, bias, dtype)
         self.reset_parameters()
 
-    def forward(self, x, state=None):
+    def forward(self, x: Any, state: Any = None) -> Any:
         self._refuse_width(x, (1, 2))
         return self.step(x, self._told(self._state(state, x.shape[:-1], x)), *self._weights())
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}"
 
 
@@ -103,8 +107,10 @@ class _Layers(_Recurrent):
     state is that at its end, as with torch's pack_padded_sequence. dropout: between layers, in training.
     """
 
+    over_time: Any   # the function of a sequence
+
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, dtype=np.float32):
+                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, *, dtype: DType = np.float32) -> None:
         self._sizes(input_size, hidden_size, proj_size)
         if num_layers < 1 or not 0 <= dropout <= 1:
             raise ValueError(f"{type(self).__name__}: num_layers must be at least 1 and dropout within [0, 1], got {num_layers} and "
@@ -118,7 +124,7 @@ class _Layers(_Recurrent):
                 self._parameters_of_a_step(f"_l{layer}{suffix}", width, bias, dtype)
         self.reset_parameters()
 
-    def forward(self, x, state=None, lengths=None):
+    def forward(self, x: Any, state: Any = None, lengths: Any = None) -> Any:
         self._refuse_width(x, (2, 3))
         if state is not None:
             samples = x.shape[:-1][1 - self.batch_first:2 - self.batch_first] if len(x.shape) == 3 else ()
@@ -128,69 +134,69 @@ class _Layers(_Recurrent):
                                  bidirectional=self.bidirectional, batch_first=self.batch_first, lengths=lengths, **self._more())
         return y, self._told(end)
 
-    def _more(self):
+    def _more(self) -> Any:
         """What only this network's op takes."""
         return {}
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         options = [("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0.0), ("bidirectional", False), ("proj_size", 0)]
         return f"{self.input_size}, {self.hidden_size}" + "".join(
             f", {name}={getattr(self, name)}" for name, default in options if getattr(self, name) != default)
 
 
 class RNNCell(_Cell):
-    __doc__ = "A plain recurrent step, tanh or relu. " + _Cell.__doc__
+    __doc__ = "A plain recurrent step, tanh or relu. " + str(_Cell.__doc__)
     gates = 1
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", *, dtype=np.float32):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", *, dtype: DType = np.float32) -> None:
         self.nonlinearity = known(nonlinearity)
         super().__init__(input_size, hidden_size, bias, dtype=dtype)
 
-    def step(self, x, state, *weights):
-        return F.rnn_cell(x, state, *weights, nonlinearity=self.nonlinearity)
+    def step(self, x: Any, state: Any, *weights: Any) -> Any:
+        return F.rnn_cell(x, state, *weights, nonlinearity=self.nonlinearity)   # type: ignore[call-overload]
 
 
 class LSTMCell(_Cell):
-    __doc__ = "A step with long short-term memory; the state is (h, C). " + _Cell.__doc__
+    __doc__ = "A step with long short-term memory; the state is (h, C). " + str(_Cell.__doc__)
     gates, two_states, step = 4, True, staticmethod(F.lstm_cell)
 
 
 class GRUCell(_Cell):
-    __doc__ = "A gated recurrent step. " + _Cell.__doc__
+    __doc__ = "A gated recurrent step. " + str(_Cell.__doc__)
     gates, step = 3, staticmethod(F.gru_cell)
 
 
 class RNN(_Layers):
-    __doc__ = "The plain recurrent network, tanh or relu. " + _Layers.__doc__
+    __doc__ = "The plain recurrent network, tanh or relu. " + str(_Layers.__doc__)
     gates, over_time = 1, staticmethod(F.rnn)
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
-                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype=np.float32):
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, *, dtype: DType = np.float32) -> None:
         self.nonlinearity = known(nonlinearity)
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)
 
-    def _more(self):
+    def _more(self) -> Any:
         return {"nonlinearity": self.nonlinearity}
 
 
 class LSTM(_Layers):
-    __doc__ = "Long short-term memory. Hochreiter and Schmidhuber (1997). proj_size: width to which h is projected. " + _Layers.__doc__
+    __doc__ = "Long short-term memory. Hochreiter and Schmidhuber (1997). proj_size: width to which h is projected. " + str(_Layers.__doc__)
     gates, two_states, over_time = 4, True, staticmethod(F.lstm)
 
-    def _more(self):
+    def _more(self) -> Any:
         return {"peephole": self.peephole}
 
 
 class PeepholeLSTM(LSTM):
     __doc__ = """An LSTM whose gates see the cell state. Gers and Schmidhuber (2000). Beside torch's names
-    there is weight_peephole_l{layer}, (3, hidden_size), for the gates i, f and o. """ + _Layers.__doc__
+    there is weight_peephole_l{layer}, (3, hidden_size), for the gates i, f and o. """ + str(_Layers.__doc__)
     peephole = True
 
 
 class GRU(_Layers):
-    __doc__ = "Gated recurrent units. Cho et al. (2014), in torch's form. " + _Layers.__doc__
+    __doc__ = "Gated recurrent units. Cho et al. (2014), in torch's form. " + str(_Layers.__doc__)
     gates, over_time = 3, staticmethod(F.gru)
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 dropout: float = 0.0, bidirectional: bool = False, *, dtype=np.float32):
+                 dropout: float = 0.0, bidirectional: bool = False, *, dtype: DType = np.float32) -> None:
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype)

@@ -1,6 +1,8 @@
 """Layers that move values: flattening, padding, resampling, windows."""
 from __future__ import annotations
 
+from typing import Any
+
 from .. import functional as F
 from ..ops.spatial import axes
 from .layer import Layer, Size
@@ -45,25 +47,25 @@ class _Pad(Module):
     mode: str
     value: float = 0.0
 
-    def __init__(self, padding: Size):
+    def __init__(self, padding: Size) -> None:
         # a negative width crops, as in F.pad
         self.padding = axes(padding, 2 * self.spatial, type(self).__name__, "padding", least=-2 ** 62)
 
-    def forward(self, input):
+    def forward(self, input: Any) -> Any:
         return F.pad(input, self.padding, self.mode, self.value) if self.mode == "constant" else F.pad(input, self.padding, self.mode)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.padding}"
 
 
 class _ConstantPad(_Pad):
     mode = "constant"
 
-    def __init__(self, padding: Size, value: float):
+    def __init__(self, padding: Size, value: float) -> None:
         super().__init__(padding)
         self.value = value
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"padding={self.padding}, value={self.value}"
 
 

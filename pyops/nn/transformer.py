@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .. import functional as F
 from ..core.tensor import Tensor
+from ..core.types import DType
 from .attention import MultiheadAttention
 from .containers import ModuleList
 from .dropout import Dropout
@@ -25,8 +27,8 @@ class TransformerEncoderLayer(Module):
     normalises what goes into each half instead of the sum that comes out. batch_first: (N, T, d_model) instead of (T, N, d_model).
     """
 
-    def __init__(self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: str | Callable = "relu",
-                 layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True, *, dtype=np.float32):
+    def __init__(self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1, activation: str | Callable[..., Any] = "relu",
+                 layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False, bias: bool = True, *, dtype: DType = np.float32) -> None:
         if isinstance(activation, str) and activation not in ACTIVATIONS:
             raise ValueError(f"TransformerEncoderLayer: activation must be {' or '.join(ACTIVATIONS)} or a function, got {activation!r}")
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, dtype=dtype)
@@ -38,7 +40,7 @@ class TransformerEncoderLayer(Module):
         self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
         self.activation = activation
 
-    def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal=False):
+    def forward(self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Any:
         """src: (T, N, d_model), (N, T, d_model) or (T, d_model); masks as MultiheadAttention's. Returns an array like src."""
         masks = src_mask, src_key_padding_mask, is_causal
         if self.norm_first:
@@ -47,11 +49,11 @@ class TransformerEncoderLayer(Module):
         x = self.norm1(F.add(src, self._attend(src, *masks)))
         return self.norm2(F.add(x, self._feed_forward(x)))
 
-    def _attend(self, x, mask, padding, is_causal):
+    def _attend(self, x: Any, mask: Any, padding: Any, is_causal: Any) -> Any:
         y, _ = self.self_attn(x, x, x, padding, False, mask, is_causal=is_causal)
         return self.dropout1(y)
 
-    def _feed_forward(self, x):
+    def _feed_forward(self, x: Any) -> Any:
         activation = getattr(F, self.activation) if isinstance(self.activation, str) else self.activation
         return self.dropout2(self.linear2(self.dropout(activation(self.linear1(x)))))
 
@@ -64,11 +66,11 @@ class TransformerEncoder(Module):
     """
 
     def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None, enable_nested_tensor: bool = True,
-                 mask_check: bool = True):
+                 mask_check: bool = True) -> None:
         self.layers = ModuleList([copy.deepcopy(encoder_layer) for _ in range(num_layers)])
         self.num_layers, self.norm = num_layers, norm
 
-    def forward(self, src, mask=None, src_key_padding_mask=None, is_causal=None):
+    def forward(self, src: Any, mask: Any = None, src_key_padding_mask: Any = None, is_causal: Any = None) -> Any:
         """src and masks as TransformerEncoderLayer's. is_causal None looks whether the mask is the causal one."""
         if is_causal is None:
             is_causal = hides_the_future(mask)
@@ -78,10 +80,10 @@ class TransformerEncoder(Module):
         return x if self.norm is None else self.norm(x)
 
 
-def hides_the_future(mask) -> bool:
+def hides_the_future(mask: Any) -> bool:
     """Whether it is a square mask that hides from every query the keys after its own, and nothing else."""
     values = mask.data if type(mask) is Tensor else mask
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.shape[0] != values.shape[1]:
         return False
-    future = ~np.tri(*values.shape, dtype=bool)
+    future = np.tri(*values.shape) == 0
     return bool(np.array_equal(values, future if values.dtype == bool else np.where(future, -np.inf, 0)))

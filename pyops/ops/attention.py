@@ -1,6 +1,7 @@
 """Scaled dot-product attention."""
 from __future__ import annotations
 
+from typing import Any
 import math
 from functools import lru_cache
 from typing import NamedTuple
@@ -50,7 +51,7 @@ def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn
     return ATTENTION(query, key, value, mask, causal=bool(is_causal), scale=float(scale), gqa=bool(enable_gqa), out=out)[0]
 
 
-def additive(mask, like):
+def additive(mask: Any, like: Any) -> Any:
     """A mask as numbers to add to scores of `like`'s type: a bool one, True where a query may look, as 0 and -inf."""
     values = mask.data if type(mask) is Tensor else mask
     if isinstance(values, np.ndarray) and values.dtype == bool:

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from ..core.tensor import Tensor
 
 
-def _with_gradient(parameters):
+def _with_gradient(parameters: Any) -> Any:
     return [p for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p.grad is not None]
 
 

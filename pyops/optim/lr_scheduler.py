@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .optimizer import Optimizer
 
@@ -15,7 +16,7 @@ from .optimizer import Optimizer
 class LRScheduler:
     """Base. last_epoch: the epoch that was finished; -1 starts."""
 
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         self.optimizer, self.last_epoch = optimizer, last_epoch
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -37,64 +38,64 @@ class LRScheduler:
     def get_last_lr(self) -> list[float]:
         return [group["lr"] for group in self.optimizer.param_groups]
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k != "optimizer" and not callable(v)}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
 
 
 class LambdaLR(LRScheduler):
     """The initial rate times lr_lambda(epoch)."""
 
-    def __init__(self, optimizer, lr_lambda: Callable[[int], float], last_epoch: int = -1):
-        self.factor = lr_lambda
+    def __init__(self, optimizer: Any, lr_lambda: Callable[[int], float], last_epoch: int = -1) -> None:
+        self.factor = lr_lambda   # type: ignore[method-assign, assignment]
         super().__init__(optimizer, last_epoch)
 
 
 class StepLR(LRScheduler):
     """Times gamma every step_size epochs."""
 
-    def __init__(self, optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1):
+    def __init__(self, optimizer: Any, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
 
-    def factor(self, epoch):
+    def factor(self, epoch: Any) -> Any:
         return self.gamma ** (epoch // self.step_size)
 
 
 class MultiStepLR(LRScheduler):
     """Times gamma at each milestone."""
 
-    def __init__(self, optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1):
+    def __init__(self, optimizer: Any, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
-    def factor(self, epoch):
+    def factor(self, epoch: Any) -> Any:
         return self.gamma ** bisect_right(self.milestones, epoch)
 
 
 class ExponentialLR(LRScheduler):
     """Times gamma every epoch."""
 
-    def __init__(self, optimizer, gamma: float, last_epoch: int = -1):
+    def __init__(self, optimizer: Any, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
-    def factor(self, epoch):
+    def factor(self, epoch: Any) -> Any:
         return self.gamma ** epoch
 
 
 class LinearLR(LRScheduler):
     """From start_factor to end_factor in total_iters epochs, in a straight line: a warm-up."""
 
-    def __init__(self, optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5, last_epoch: int = -1):
+    def __init__(self, optimizer: Any, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5, last_epoch: int = -1) -> None:
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
             raise ValueError(f"LinearLR: start_factor must be in (0, 1] and end_factor in [0, 1], got {start_factor} and {end_factor}")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
-    def factor(self, epoch):
+    def factor(self, epoch: Any) -> Any:
         done = min(epoch, self.total_iters) / self.total_iters
         return self.start_factor + (self.end_factor - self.start_factor) * done
 
@@ -102,11 +103,11 @@ class LinearLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the initial rate to eta_min in T_max epochs, then back up. Loshchilov & Hutter (2017)."""
 
-    def __init__(self, optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1):
+    def __init__(self, optimizer: Any, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
-    def at(self, epoch):
+    def at(self, epoch: Any) -> Any:
         weight = (1 + math.cos(math.pi * epoch / self.T_max)) / 2
         return [self.eta_min + (base - self.eta_min) * weight for base in self.base_lrs]
 
@@ -114,21 +115,21 @@ class CosineAnnealingLR(LRScheduler):
 class SequentialLR(LRScheduler):
     """schedulers[i] from milestones[i - 1] on, each counting its epochs from there: a warm-up, then anything."""
 
-    def __init__(self, optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1):
+    def __init__(self, optimizer: Any, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1) -> None:
         if len(milestones) != len(schedulers) - 1 or any(s.optimizer is not optimizer for s in schedulers):
             raise ValueError(f"SequentialLR: {len(schedulers)} schedulers of this optimiser need {len(schedulers) - 1} milestones, "
                              f"got {list(milestones)}")
         self.schedulers, self.milestones = list(schedulers), list(milestones)
         super().__init__(optimizer, last_epoch)
 
-    def at(self, epoch):
+    def at(self, epoch: Any) -> Any:
         i = bisect_right(self.milestones, epoch)
         return self.schedulers[i].at(epoch - (self.milestones[i - 1] if i else 0))
 
-    def state_dict(self):
+    def state_dict(self) -> Any:
         return super().state_dict() | {"schedulers": [s.state_dict() for s in self.schedulers]}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Any) -> None:
         for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
         super().load_state_dict({k: v for k, v in state.items() if k != "schedulers"})
@@ -142,10 +143,10 @@ def _annealed(strategy: str, start: float, end: float, done: float) -> float:
 class OneCycleLR(LRScheduler):
     """Up to max_lr and down again over total_steps steps (call step() after every batch), momentum the other way. Smith (2018)."""
 
-    def __init__(self, optimizer, max_lr: float | Sequence[float], total_steps: int | None = None, epochs: int | None = None,
+    def __init__(self, optimizer: Any, max_lr: float | Sequence[float], total_steps: int | None = None, epochs: int | None = None,
                  steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos", cycle_momentum: bool = True,
                  base_momentum: float = 0.85, max_momentum: float = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
-                 three_phase: bool = False, last_epoch: int = -1):
+                 three_phase: bool = False, last_epoch: int = -1) -> None:
         if total_steps is None:
             if not epochs or not steps_per_epoch:
                 raise ValueError("OneCycleLR: needs total_steps, or epochs and steps_per_epoch")
@@ -168,10 +169,10 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     @staticmethod
-    def optimizer_keys(groups):
+    def optimizer_keys(groups: Any) -> Any:
         return set().union(*groups)
 
-    def _phases(self, pct_start, three_phase):
+    def _phases(self, pct_start: Any, three_phase: Any) -> Any:
         """(last step, rate from, rate to, momentum from, momentum to): rates and momenta by name."""
         up = (pct_start * self.total_steps - 1, "initial", "max", "high", "low")
         if three_phase:
@@ -179,7 +180,7 @@ class OneCycleLR(LRScheduler):
                     (self.total_steps - 1, "initial", "min", "high", "high")]
         return [up, (self.total_steps - 1, "max", "min", "low", "high")]
 
-    def _phase(self, step):
+    def _phase(self, step: Any) -> Any:
         """The phase that `step` lies in, and how much of it is done."""
         if step > self.total_steps:
             raise ValueError(f"OneCycleLR: step {step} of a schedule of {self.total_steps} steps")
@@ -189,7 +190,7 @@ class OneCycleLR(LRScheduler):
                 return phase, (step - begin) / (phase[0] - begin)
             begin = phase[0]
 
-    def at(self, epoch):
+    def at(self, epoch: Any) -> Any:
         (_, start, end, _, _), done = self._phase(epoch)
         rates = []
         for base, top in zip(self.base_lrs, self.max_lrs):
@@ -197,7 +198,7 @@ class OneCycleLR(LRScheduler):
             rates.append(_annealed(self.anneal_strategy, named[start], named[end], done))
         return rates
 
-    def step(self):
+    def step(self) -> None:
         super().step()
         if not self.cycle_momentum:
             return
@@ -215,7 +216,7 @@ class ReduceLROnPlateau:
     """Times factor when `step(metric)` has seen no improvement for more than `patience` epochs."""
 
     def __init__(self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
-                 threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8):
+                 threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8) -> None:
         if not factor < 1 or mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             raise ValueError(f"ReduceLROnPlateau: factor {factor} must be below 1, mode {mode!r} min or max, "
                              f"threshold_mode {threshold_mode!r} rel or abs")
@@ -226,12 +227,12 @@ class ReduceLROnPlateau:
         self.best = math.inf if mode == "min" else -math.inf
         self.bad_epochs = self.cooldown_left = self.last_epoch = 0
 
-    def _better(self, metric):
+    def _better(self, metric: Any) -> Any:
         sign = 1 if self.mode == "min" else -1
         margin = self.threshold * (sign * self.best if self.threshold_mode == "rel" else 1)
         return sign * metric < sign * self.best - margin if math.isfinite(self.best) else sign * metric < sign * self.best
 
-    def step(self, metrics) -> None:
+    def step(self, metrics: Any) -> None:
         metric = float(metrics.item() if hasattr(metrics, "item") else metrics)
         self.last_epoch += 1
         if self._better(metric):

@@ -20,11 +20,11 @@ class Optimizer:
     A subclass gives `start`, the state of a parameter that has none, and `update`, one step on one array, in place.
     """
 
-    def __init__(self, params: Iterable[Tensor] | Iterable[Mapping[str, Any]], defaults: dict):
+    def __init__(self, params: Iterable[Tensor] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
-        self.param_groups: list[dict] = []
-        self.state: dict[Tensor, dict] = {}
-        groups = list(params)
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        groups: list[Any] = list(params)
         if not groups:
             raise ValueError(f"{type(self).__name__}: got no parameters")
         for group in groups if isinstance(groups[0], Mapping) else [{"params": groups}]:
@@ -44,17 +44,13 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: a parameter appears twice")
         self.param_groups.append({**self.defaults, **group, "params": params})
 
-    def __repr__(self) -> str:
-        groups = (", ".join(f"{k}={v!r}" for k, v in g.items() if k != "params") + f": {len(g['params'])} parameters" for g in self.param_groups)
-        return f"{type(self).__name__}({'; '.join(groups)})"
-
-    def start(self, p: np.ndarray, group: dict) -> dict:
+    def start(self, p: np.ndarray, group: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
 
-    def update(self, kernels, p: np.ndarray, g: np.ndarray, state: dict, group: dict) -> None:
+    def update(self, kernels: Any, p: np.ndarray, g: np.ndarray, state: dict[str, Any], group: dict[str, Any]) -> None:
         raise NotImplementedError
 
-    def step(self, closure: Callable | None = None):
+    def step(self, closure: Callable[..., Any] | None = None) -> Any:
         """One step on every parameter that has a gradient. A closure recomputes the loss first and its result is returned."""
         loss = closure() if closure is not None else None
         sets = getattr(active.get(), "sets", None) or {}
@@ -74,20 +70,20 @@ class Optimizer:
         for group in self.param_groups:
             zero_gradients(group["params"], set_to_none)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """{"state": {index: arrays and counts}, "param_groups": settings, with parameters as indices}: torch's layout."""
         index = {p: i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
         return {"state": {index[p]: dict(s) for p, s in self.state.items()},
                 "param_groups": [{**g, "params": [index[p] for p in g["params"]]} for g in self.param_groups]}
 
-    def load_state_dict(self, state_dict: Mapping) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over a state_dict of the same optimiser over the same parameters, ours or torch's; the arrays are copied.
 
         ValueError, with nothing changed, where groups or shapes differ. Settings that we do not have are ignored.
         """
         self.loading(state_dict)()
 
-    def loading(self, state_dict: Mapping) -> Callable[[], None]:
+    def loading(self, state_dict: Mapping[str, Any]) -> Callable[[], None]:
         """load_state_dict in two parts: everything is checked, and what is returned then takes it over."""
         name, groups = f"{type(self).__name__}.load_state_dict", state_dict["param_groups"]
         if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
@@ -102,16 +98,16 @@ class Optimizer:
         settings = [{k: _setting(v, self.defaults.get(k, 0.0), f"{name}: {k}") for k, v in saved.items()
                      if k != "params" and (k in self.defaults or k in ("initial_lr", "max_lr", "min_lr"))} for saved in groups]
 
-        def load():
+        def load() -> None:
             for group, saved in zip(self.param_groups, settings):
                 group.update(saved)
             self.state = {p: {**self.start(p.data, self._group(p)), **s} for p, s in state.items()}
         return load
 
-    def _group(self, p):
+    def _group(self, p: Any) -> Any:
         return next(g for g in self.param_groups if any(p is q for q in g["params"]))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shown = [", ".join(f"{k}={v}" for k, v in g.items() if k != "params") + f", {len(g['params'])} parameters" for g in self.param_groups]
         return f"{type(self).__name__}({'; '.join(shown)})"
 
@@ -123,7 +119,7 @@ def _gradient(p: Tensor, name: str) -> np.ndarray:
     return np.ascontiguousarray(g).reshape(g.shape)
 
 
-def _loaded(value, p: Tensor, what: str):
+def _loaded(value: Any, p: Tensor, what: str) -> Any:
     array = np.asarray(value.detach() if hasattr(value, "detach") else value)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{what} is of type {array.dtype}")
@@ -136,7 +132,7 @@ def _loaded(value, p: Tensor, what: str):
     return np.array(array, p.data.dtype)
 
 
-def _setting(value, default, what: str):
+def _setting(value: Any, default: Any, what: str) -> Any:
     """A saved setting, if it is like its default: numbers that are not negative, truth values, tuples of such."""
     if isinstance(default, tuple):
         if not isinstance(value, (tuple, list)) or len(value) != len(default):

@@ -85,10 +85,12 @@ class Net(nn.Module):
         self.conv = nn.Conv2d(3, 8, kernel_size=3, padding=1)
         self.norm = nn.BatchNorm2d(8)
         self.head = nn.Linear(8, classes, bias=False)
+        self.pool = nn.Sequential(nn.MaxPool2d(2, stride=2), nn.LeakyReLU(0.1), nn.Dropout(0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm(self.conv(x)))
-        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))   # type: ignore[no-any-return]
+        x = self.pool(F.relu(self.norm(self.conv(x))))
+        y: Tensor = self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return y
 
 
 def training(model: nn.Module, batches: list[tuple[Floats, npt.NDArray[np.int64]]]) -> None:

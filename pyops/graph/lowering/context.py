@@ -37,7 +37,7 @@ class Ref:
     def whole(self) -> bool:
         return self.offset == 0 and self.buffer.bytes == int(np.prod(self.shape)) * self.dtype.itemsize
 
-    def reshaped(self, shape) -> "Ref":
+    def reshaped(self, shape) -> Ref:
         return Ref(self.buffer, self.offset, tuple(shape), self.dtype, self.sample)
 
 
@@ -63,7 +63,7 @@ class Map:
         """The same memory as one axis, for kernels to whom layout does not matter."""
         return self.ref.reshaped((int(np.prod(self.ref.shape)),))
 
-    def block(self, first: int, channels: int) -> "Map":
+    def block(self, first: int, channels: int) -> Map:
         """The channels from block `first` on."""
         n, _, h, w, _ = self.ref.shape
         ref = self.ref
