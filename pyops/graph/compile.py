@@ -69,11 +69,11 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
         raise ValueError(f"compile: backend {isa!r} runs no programs; they run on {', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
     options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""))
     choose.entries(options.force)   # refused even where there is no convolution
-    again = None
+    again: Any = None
     if dynamic_batch:
         options.constants = Constants()
 
-        def again(shapes):   # asks as_function anew: an exported graph is of one shape
+        def again(shapes: Any) -> Program:   # asks as_function anew: an exported graph is of one shape
             others = tuple(np.zeros(s, d) for s, d in shapes)
             return build(as_function(model, others), others, options)
     function = as_function(model, inputs[:own])

@@ -24,7 +24,7 @@ SMALL = 1 << 12  # bytes of a constant that is not worth looking for
 class Constants:
     """Constants by their content, as long as some program holds them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[tuple, np.ndarray] = weakref.WeakValueDictionary()
 
     def share(self, plan: Plan) -> None:
@@ -52,7 +52,7 @@ class Recent(Generic[Made]):
     threads.
     """
 
-    def __init__(self, make: Callable[..., Made], most: int = PROGRAMS):
+    def __init__(self, make: Callable[..., Made], most: int = PROGRAMS) -> None:
         self.make, self.most = make, most
         self._held: OrderedDict[Hashable, Made] = OrderedDict()
         self._lock = threading.Lock()
