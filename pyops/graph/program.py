@@ -4,7 +4,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,8 +28,8 @@ class Program:
         self.plan, self.isa, self.threads, self.samples = plan, isa, threads, samples
         self.steps, self.precision = plan.steps, plan.precision
         self.inputs, self.outputs = ([(s if samples == 1 else (samples, *s[1:]), d) for s, d in arrays] for arrays in (plan.inputs, plan.outputs))
-        self._again: Any = again
-        self._others: Recent[Program] = Recent(self._again)   # of other batch sizes
+        self._again = again
+        self._others: Recent[Program] = Recent(cast(Any, again))   # of other batch sizes
         self._state: list[Any] | None = None      # of the next step
         self._native = _C.Program(isa, plan.arena, [nbytes(*i) for i in plan.inputs], [nbytes(*o) for o in plan.outputs], threads)
         for step in plan.steps:
