@@ -12,7 +12,8 @@ import numpy as np
 
 MEMORY, MEMORY_PER_BYTE = 1 << 30, 64        # bytes of results that live at once
 WORK, WORK_PER_BYTE = 1 << 36, 1 << 20       # multiply-adds, a few seconds of one core
-PER_NODE, PER_ELEMENT = 1 << 19, 128         # what a node and an element of a result count for
+# What a node, a node of a Program (which is traced, fused and lowered) and an element of a result count for.
+PER_NODE, PER_TRACED, PER_ELEMENT = 1 << 19, 1 << 22, 128
 
 
 class Limits:

@@ -2,13 +2,16 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
+import onnx
+from onnx import TensorProto
 
 from .. import graph
 from ..graph.trace import Traced, TraceError, within
-from .limits import MEMORY, PER_ELEMENT, PER_NODE, Limits, clipped, short
-from .model import Graph, Model, ModelError, every, read, schema_of
+from .limits import MEMORY, PER_ELEMENT, PER_NODE, PER_TRACED, Limits, clipped, short
+from .model import Graph, Model, ModelError, dtypes, every, read, schema_of
 from .ops import OPS
 from .ops.row import KEEPS, Call, Unsupported
 
@@ -93,6 +96,7 @@ def examples_of(model: Model, shapes: dict):
 def called(call: Call) -> tuple:
     """The row's results. Half precision is computed in single, and rounded where the operator's text gives a result the type of an input."""
     row, op, given = OPS[call.node.op], call.node.op, call.inputs
+    check_types(call)
     halves = () if op in KEEPS else [i for i, v in enumerate(given) if isinstance(v, np.ndarray) and v.dtype.name in HALF]
     if not halves:
         return several(row(call))
@@ -101,6 +105,31 @@ def called(call: Call) -> tuple:
     results = several(row(call))
     with np.errstate(over="ignore"):
         return tuple(rounded(r, typed_by(call.node, i, given)) for i, r in enumerate(results))
+
+
+@cache
+def typed(op: str, opset: int) -> list:
+    """For each input of an operator the types that its newest text takes, None for any, and the name of its type parameter."""
+    schema = schema_of(op, onnx.defs.onnx_opset_version())
+    schema = schema_of(op, opset) if schema is None or schema.deprecated else schema
+    names = {f"tensor({TensorProto.DataType.Name(code).lower()})": np.dtype(dtype).name for code, dtype in dtypes().items()}
+    last = schema.inputs[-1] if schema.inputs else None
+    mixed = last is not None and last.option == onnx.defs.OpSchema.FormalParameterOption.Variadic and not last.is_homogeneous
+    return [({names[t] for t in formal.types if t in names}, None if mixed and formal is last else formal.type_str) for formal in schema.inputs]
+
+
+def check_types(call: Call) -> None:
+    """Refuses operands of types that the operator does not take, and of two types where it takes one."""
+    formals, bound = typed(call.node.op, call.node.version), {}
+    for i, value in enumerate(call.inputs):
+        if value is None:
+            continue
+        allowed, name = formals[min(i, len(formals) - 1)]
+        kind = np.dtype(value.dtype).name
+        if kind not in allowed and not isinstance(value, Traced):
+            raise ValueError(f"input {i} is of {kind}, which it does not take")
+        if name is not None and bound.setdefault(name, kind) != kind:
+            raise ValueError(f"inputs are of {bound[name]} and {kind}, which should be one")
 
 
 def several(results) -> tuple:
@@ -133,29 +162,38 @@ def evaluate(graph: Graph, arrays, outer: dict | None = None, limits: Limits | N
     for node, ending in zip(graph.nodes, graph.last):
         call = Call(node, [values[i] if i else None for i in node.inputs],
                     lambda body, given, scope=values: evaluate(body, given, {name: scope[name] for name in body.outside}, limits), limits)
-        with within(node.name or node.outputs[0]), np.errstate(all="ignore"):
-            try:
-                limits.work(PER_NODE)
-                results = called(call)
-                for result in results:
-                    limits.work(PER_ELEMENT * result.size)
-                    if isinstance(result, Traced):
-                        limits.room(result.shape)
-            except ModelError as why:
-                raise type(why)(located(node, why)) from None
-            except (ValueError, IndexError, MemoryError) as why:
-                raise ModelError(located(node, why)) from why
-            except TypeError as why:   # what no kernel takes, and what no Program can be made of
-                raise Unsupported(located(node, why)) from why
-            limits.hold(result)
-        absent = [o for o in node.outputs[len(results):] if o]
-        if absent:
-            raise Unsupported(f"onnx: {node}: output {clipped(absent[0])!r} is not computed here")
-        values.update((name, value) for name, value in zip(node.outputs, results) if name)
-        del call, results, result
+        for name, value in computed(call).items():
+            values[name] = value
+        del call
         for name in ending:
             values.pop(name, None)
     return [values[name] for name in graph.outputs]
+
+
+def computed(call: Call) -> dict:
+    """The results by name, within the limits. What operators refuse is a ModelError that names the node."""
+    node, limits = call.node, call.limits
+    with within(node.name or node.outputs[0]), np.errstate(all="ignore"):
+        try:
+            limits.work(PER_NODE)
+            results = {name: r for name, r in zip(node.outputs, called(call)) if r is not None}
+            for result in results.values():
+                limits.work(PER_ELEMENT * result.size)
+                if isinstance(result, Traced):
+                    limits.work(PER_TRACED)
+                    limits.room(result.shape)
+                limits.hold(result)
+        except ModelError as why:
+            raise type(why)(located(node, why)) from None
+        except (ValueError, IndexError, MemoryError) as why:
+            raise ModelError(located(node, why)) from why
+        except TypeError as why:   # what no kernel takes, and what no Program can be made of
+            raise Unsupported(located(node, why)) from why
+    absent = [name for name in node.outputs if name and name not in results]
+    if absent:
+        raise Unsupported(f"onnx: {node}: output {clipped(absent[0])!r} is not computed here")
+    results.pop("", None)
+    return results
 
 
 def located(node, why) -> str:

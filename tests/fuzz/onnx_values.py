@@ -768,6 +768,8 @@ def one(seed: int) -> None:
         try:
             got = list(door.run(model, draw.data).values())
         except door.ModelError as why:
+            if "which it does not take" in str(why):  # the operator's text has no such type
+                return
             raise AssertionError(f"refused: {why}: {said}") from why
         slack = 20.0 if op.endswith("Normalization") else 1.0  # a difference from a mean, over a deviation
         compare(f"run, {said}", got, want, slack)

@@ -9,11 +9,20 @@ import pytest
 
 from . import hunt
 
-COUNTS = {"program_load": 600, "h5": 400, "compiled_random": 400, "torch_door": 8}
+COUNTS = {
+    "program_load": 600,
+    "h5": 400,
+    "compiled_random": 400,
+    "torch_door": 8,
+    "onnx": 600,
+    "onnx_values": 2000,
+}
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_nothing_dies_hangs_or_is_wrong(name):
+    if name.startswith("onnx"):
+        pytest.importorskip("onnx")
     target = import_module(f"{__package__}.{name}")
     for result in (hunt.replay(target, name), hunt.hunt(target, range(1, 1 + COUNTS[name]))):
         assert not result.faults, str(result)

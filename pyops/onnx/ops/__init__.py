@@ -3,10 +3,12 @@
 A row uses pyops.functional where inputs are real, so that it can be compiled; what is whole numbers, or depends on numbers, is NumPy's.
 """
 from . import (
+    control,
     convolution,
     detection,
     elementwise,
     gather,
+    grid,
     normalisation,
     other,
     pooling,
@@ -15,6 +17,7 @@ from . import (
     reduction,
     resize,
     shape,
+    signal,
 )
 from .row import OPS
 

@@ -75,6 +75,8 @@ def resized(call, plan, where, around):
         shape[axis] = size
     if 0 not in shape and 0 in x.shape:
         raise ValueError(f"an input of shape {tuple(x.shape)} cannot become {tuple(shape)}")
+    if 0 in shape:
+        return np.zeros(call.room(shape, x.dtype), x.dtype)
     call.room(shape, x.dtype if mode == "nearest" else np.float64, copies=2)
     y = x if real(x) or mode == "nearest" else known(x, "x").astype(np.float64)
     for axis, scale, size in plan:
@@ -112,7 +114,7 @@ def positions(size, count, scale, where, around, single):
         start, end = around
         return start * (size - 1) + at * (end - start) * (size - 1) / (count - 1) if count > 1 else np.full(count, 0.5 * (start + end) * (size - 1))
     middle = (at + real_of(0.5)) / scale - real_of(0.5)
-    if where == "half_pixel_symmetric" and count:
+    if where == "half_pixel_symmetric" and count and size:
         return size / 2 * (1 - count / (float(scale) * size)) + middle
     return middle
 

@@ -1,0 +1,80 @@
+"""Loop and Scan: their bodies, as often as the numbers say. A count that is known can be compiled."""
+from __future__ import annotations
+
+import numpy as np
+
+from ... import functional as F
+from ..limits import PER_NODE
+from .row import Unsupported, axis_of, op, rank, traced
+from .select import sliced
+
+
+def joined(parts, axis: int = 0):
+    """Results of all rounds along a new axis."""
+    if not parts:
+        raise Unsupported("no round was made, so that the shape of what it would collect is not known")
+    return F.stack(parts, axis) if traced(*parts) else np.stack(parts, axis)
+
+
+@op("Loop", keeps=True)
+def loop(call):
+    """Rounds until the count is reached or the body says no: states, then what each round adds to a collection."""
+    body, states = call.attr("body"), call.inputs[2:]
+    most = None if call[0] is None else call.number(0, "the count")
+    go, n, rounds = call[1] is None or bool(call.number(1, "the condition")), len(states), 0
+    if len(body.inputs) != n + 2 or len(body.outputs) < n + 1:
+        raise ValueError(f"a body of {len(body.inputs)} inputs and {len(body.outputs)} outputs for {n} states")
+    collected: list[list] = [[] for _ in body.outputs[n + 1:]]
+    while go and (most is None or rounds < most):
+        call.work(PER_NODE)
+        more, *results = call.evaluate(body, [np.array(rounds, np.int64), np.array(go), *states])
+        if traced(more) or np.size(more) != 1:
+            raise Unsupported("its condition depends on the model's input")
+        go, states, rounds = bool(np.reshape(more, ())), results[:n], rounds + 1
+        for parts, value in zip(collected, results[n:]):
+            parts.append(value)
+    wanted = [i for i in range(len(collected)) if call.wants(n + i)]
+    return (*states, *(joined(parts) if i in wanted else None for i, parts in enumerate(collected)))
+
+
+@op("Scan", keeps=True)
+def scan(call):
+    """A round for each entry of the scanned inputs: states, then collections, each along an axis and forwards or backwards."""
+    if call.version < 9:
+        raise Unsupported("of operator sets before 9, over a batch")
+    body, count = call.attr("body"), call.attr("num_scan_inputs")
+    n = len(call.inputs) - count
+    outputs = len(body.outputs) - n
+    if not 1 <= count <= len(call.inputs) or len(body.inputs) != len(call.inputs) or outputs < 0:
+        raise ValueError(f"num_scan_inputs {count} of {len(call.inputs)} inputs, for a body of {len(body.inputs)}")
+    states, scanned = call.inputs[:n], call.inputs[n:]
+
+    def each(name, size):
+        values = call.attr(name) or [0] * size
+        if len(values) != size:
+            raise ValueError(f"{name} must be {size} numbers, got {len(values)}")
+        return values
+
+    axes = [axis_of(a, rank(x)) for a, x in zip(each("scan_input_axes", count), scanned)]
+    turned, turned_out = each("scan_input_directions", count), each("scan_output_directions", outputs)
+    axes_out = each("scan_output_axes", outputs)
+    lengths = {x.shape[a] for x, a in zip(scanned, axes)}
+    if len(lengths) > 1:
+        raise ValueError(f"scanned axes are of lengths {sorted(lengths)}")
+    collected: list[list] = [[] for _ in range(outputs)]
+    (length,) = lengths
+    for i in range(length):
+        call.work(PER_NODE)
+        entries = [entry(x, a, length - 1 - i if back else i) for x, a, back in zip(scanned, axes, turned)]
+        results = call.evaluate(body, [*states, *entries])
+        states = results[:n]
+        for parts, value, back in zip(collected, results[n:], turned_out):
+            parts.insert(0 if back else len(parts), value)
+    return (*states, *(joined(p, a) for p, a in zip(collected, axes_out)))
+
+
+def entry(x, axis: int, i: int):
+    """Entry i of an axis, without it."""
+    part = sliced(x, {axis: slice(i, i + 1)})
+    shape = (*x.shape[:axis], *x.shape[axis + 1:])
+    return F.reshape(part, shape) if traced(part) else part.reshape(shape)
