@@ -303,7 +303,7 @@ RESHAPE = Op(
     "reshape", "r", _no_kernel(reference.reshape), reference.reshape,
     lambda ctx: (RESHAPE(ctx.g, shape=tuple(ctx.inputs[0].shape)),),
     tolerance=0,   # values are moved, not computed
-    per_sample=lambda of, /, *, shape: len(of) > 0 < len(shape) and of[0] == shape[0],
+    todo={"per_sample": "the shape it is given may hold the size of the batch"},
 )
 
 PERMUTE = Op(

@@ -159,3 +159,8 @@ def test_a_pointwise_row_keeps_samples_apart(name):
     assert program.arena_bytes < 42e6 or name in ("product", "quotient", "rsqrt", "reciprocal", "log", "a_number_over")   # a third map lives
 
 
+def test_shapes_that_name_the_batch_are_taken():
+    """A batch is planned a sample at a time only where no call holds its size."""
+    w = np.zeros((16, 16, 1, 1), np.float32)
+    program = pyops.compile(lambda x: F.conv2d(F.reshape(F.conv2d(x, w), (2, 16, 4, 9)), w), np.zeros((2, 16, 6, 6), np.float32))
+    assert program.samples == 1 and program.outputs[0][0] == (2, 16, 4, 9)
