@@ -30,6 +30,10 @@ QUICK = {
 }
 # file: patterns of names whose tests take minutes or gigabytes. A number n: of the names that are long lists, all but one in n.
 FULL: dict[str, tuple] = {
+    # a step in float64 of more than 25 million parameters, beside another library's, takes two gigabytes and more (VGG six)
+    "models/test_classifier_gradients.py": ("*vgg*", "*alexnet*", "*resnet101*", "*resnet152*", "*densenet161*", "*efficientnet_b[567]*",
+                                            "*efficientnet_v2_[ml]*", "*inception_resnet_v2*", "*nasnet_large*"),
+    "models/test_classifiers.py": ("*efficientnet_v2_l*", "test_timms_vgg_is_renamed"),
 }
 
 
