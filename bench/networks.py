@@ -102,9 +102,9 @@ def write(name: str, batches: list[int], folder: Path) -> None:
         if not of_torchvision(name):
             with open(place / "graph.pkl", "wb") as file:
                 pickle.dump(graph, file, protocol=5)
-        lacking |= tried("onnx", lambda: (place / "model.onnx").write_bytes(onnx_model(graph)))
+        lacking |= tried("onnx", lambda: (place / "model.onnx").write_bytes(onnx_model(graph)))  # noqa: B023
         with no_grad():
-            work = record.count(lambda: model(pyops.Tensor(x)))
+            work = record.count(lambda: model(pyops.Tensor(x)))  # noqa: B023
         (place / "work.json").write_text(json.dumps({"flops": work.flops, "bytes": work.bytes, "lacking": lacking}))
 
 

@@ -126,7 +126,7 @@ def row(name: str, seconds: float = 0.3) -> Row:
             got, want = tensors(call(x)), tensors(model(x))
             error = max([error, *(np.abs(g - w).max() / max(np.abs(w).max(), 1e-30) for g, w in zip(got, want, strict=True))])
             call(x)   # some models keep tables from their first call, and are traced again
-            times = times or [shortest(lambda: call(x), seconds), shortest(lambda: model(x), seconds)]
+            times = times or [shortest(lambda: call(x), seconds), shortest(lambda: model(x), seconds)]  # noqa: B023
     reports = compile_report()
     flops, torchs = sum(r.flops for r in reports), sum(r.torch_flops for r in reports)
     left = sum((Counter(r.torch) for r in reports[:len(reports) // len(BATCHES)]), Counter())

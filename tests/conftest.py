@@ -8,8 +8,8 @@ import pytest
 os.environ["PYOPS_COSTS"] = str(Path(__file__).with_name("no-costs.json"))   # choices as everywhere, whatever was tuned here
 os.environ["PYOPS_RAISE_FAULTS"] = "1"   # a fault of ours in a door is an error, not a warning and torch's result
 
-import tiers  # noqa: E402
-from tiers import (  # noqa: E402, F401 - hooks of pytest
+import tiers
+from tiers import (  # noqa: F401 - hooks of pytest
     pytest_addoption,
     pytest_collection_modifyitems,
     pytest_collectreport,
@@ -18,7 +18,7 @@ from tiers import (  # noqa: E402, F401 - hooks of pytest
     pytest_terminal_summary,
 )
 
-from pyops.core.backends import BACKENDS, ISAS  # noqa: E402
+from pyops.core.backends import BACKENDS, ISAS
 
 NATIVE = [name for name in ISAS if not BACKENDS[name].missing]
 

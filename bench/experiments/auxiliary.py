@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 
 from pyops import nn
+from pyops.core.tensor import Tensor
 from pyops.models.classification.googlenet import BasicConv2d, GoogLeNet, Inception, InceptionAux
 from pyops.optim import SGD
-from pyops.core.tensor import Tensor
 from pyops.train import measure
 
 from .digits import as_they_are, digits

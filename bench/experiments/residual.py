@@ -1,8 +1,7 @@
 """The networks of He et al. (2015), section 4.2, with and without their shortcuts."""
 from __future__ import annotations
 
-from pyops import functional as F
-from pyops import nn
+from pyops import functional as F, nn
 from pyops.models.classification.classifier import Classifier
 
 WIDTHS = (16, 32, 64)

@@ -10,8 +10,20 @@ import numpy as np
 from ...cuda.precision import current as current_precision
 from ..grid import accumulated, address, ceil_div
 from . import channels_last
-from .grid import (FEW, STRIP, SUMS, add_parts, axis_sizes, is_pointwise, scratch, spatial, tensor_tile, threads, tile,
-                   within_int)
+from .grid import (
+    FEW,
+    STRIP,
+    SUMS,
+    add_parts,
+    axis_sizes,
+    is_pointwise,
+    scratch,
+    spatial,
+    tensor_tile,
+    threads,
+    tile,
+    within_int,
+)
 
 __all__ = ["channel_sum", "conv", "conv_transpose", "conv_weight_gradient"]
 

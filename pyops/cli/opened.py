@@ -58,8 +58,7 @@ def pixels(path: Path, channels: int, size: tuple[int, int], resize: tuple[int, 
 
 def chances(model, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scores and probabilities, each (classes,)."""
-    from .. import functional as F
-    from .. import no_grad
+    from .. import functional as F, no_grad
     from ..core.tensor import Tensor
     from ..train.metrics import scores_of
     with no_grad():

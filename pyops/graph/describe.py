@@ -30,7 +30,7 @@ class Summary:
 
     def __str__(self):
         rows = [("layer", "kind", "output", "parameters", "MACs")]
-        rows += [(l.name, l.kind, " x ".join(map(str, l.shape)), f"{l.parameters:,}", f"{l.macs:,}") for l in self.layers]
+        rows += [(a.name, a.kind, " x ".join(map(str, a.shape)), f"{a.parameters:,}", f"{a.macs:,}") for a in self.layers]
         rows.append((self.title, "", "", f"{self.parameters:,}", f"{self.macs:,}"))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         lines = ["  ".join(cell.rjust(w) if i > 2 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip() for row in rows]

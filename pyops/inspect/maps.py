@@ -4,9 +4,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import nn
-from ..models.classification.lenet5 import PartialConv2d
 from ..core.tensor import Tensor, no_grad
 from ..graph.describe import evaluating
+from ..models.classification.lenet5 import PartialConv2d
 
 
 def convolutions(model) -> dict[str, nn.Module]:

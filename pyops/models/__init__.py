@@ -4,7 +4,7 @@
     model.load_state_dict(torchvision_model.state_dict())
     model = pyops.create_model("xception", classes=10)
 """
-# ruff: noqa: F401, F403, I001
+# ruff: noqa: F403, I001
 from .classification import *
 from .segmentation import *
 from .sequence import *

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import functional as F
-from .. import nn
+from .. import functional as F, nn
 from .classification.inception import Inception3
 from .classification.mobilenet_v1 import MobileNetV1
 from .classification.resnet import Bottleneck, ResNet

@@ -8,8 +8,7 @@ from ..core.registry import Op
 from ..core.tensor import Context, Tensor
 from ..core.types import Arrays
 from ..kernels.group_norm import reference
-from .batch_norm import BATCH_NORM, follow, shape_of, writable_statistics
-from .batch_norm import plan as plan_channels
+from .batch_norm import BATCH_NORM, follow, plan as plan_channels, shape_of, writable_statistics
 
 __all__ = ["group_norm", "instance_norm"]
 

@@ -101,7 +101,7 @@ def reduced(products, matrix, lead):
         return products
     full = products.reshape(*lead, *matrix[-2:])
     padded = (1,) * (len(lead) - len(matrix) + 2) + tuple(matrix[:-2])
-    return full.sum(tuple(i for i, (p, l) in enumerate(zip(padded, lead)) if p == 1 and l != 1), keepdims=True)
+    return full.sum(tuple(i for i, (p, own) in enumerate(zip(padded, lead)) if p == 1 and own != 1), keepdims=True)
 
 
 def matmul_gradient_forward(k, dy, a, b, *, side):

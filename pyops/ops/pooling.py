@@ -9,13 +9,7 @@ import math
 from ..core.types import Arrays, OutputSizes, Sizes
 from .elementwise import abs as absolute
 from .pooling_rows import AVG_POOL, LP_POOL, MAX_POOL, MAX_POOL_INDICES, MAX_UNPOOL
-from .pooling_window import (
-    adaptive_window,
-    global_window,
-    key,
-    sliding_window,
-    unpooled_size,
-)
+from .pooling_window import adaptive_window, global_window, key, sliding_window, unpooled_size
 from .shape import reshape
 
 __all__ = [f"{kind}_pool{n}d" for kind in ("max", "avg", "lp", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)] + [

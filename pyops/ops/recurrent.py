@@ -129,7 +129,7 @@ def one_step(name, cell, x, states, weights, batch_first):
     plan(name, cell, tuple(x.shape), *(None if s is None else tuple(s.shape) for s in states), None,
          tuple(None if w is None else tuple(w.shape) for direction in weights for w in direction) + (None,) * (6 if len(weights) == 1 else 0), batch_first)
     for d, (w_ih, w_hh, b_ih, b_hh, w_hr, peep) in enumerate(weights):
-        zeros = lambda units: np.zeros_like(w_ih, shape=(now.shape[0], units))   # noqa: E731
+        zeros = lambda units: np.zeros_like(w_ih, shape=(now.shape[0], units))  # noqa: B023, E731
         h = zeros(w_hh.shape[1]) if states[0] is None else select(states[0], 0, d)
         if cell == "lstm":
             c = zeros(w_ih.shape[0] // 4) if states[1] is None else select(states[1], 0, d)

@@ -4,7 +4,6 @@ from __future__ import annotations
 import operator
 from functools import lru_cache
 
-
 MOST = 2**31 - 1   # kernels count positions in 63 bits, and multiply two such numbers
 
 

@@ -5,9 +5,8 @@ replace_modules(model) swaps the layers and needs no compiler; torch.ops.pyops h
 """
 import torch as _torch
 
-from ..core.front_ends import FRONT_ENDS as _FRONT_ENDS
-from ..core.front_ends import FrontEnd as _FrontEnd
-from . import library  # noqa: F401  registers torch.ops.pyops
+from ..core.front_ends import FRONT_ENDS as _FRONT_ENDS, FrontEnd as _FrontEnd
+from . import library
 from .backend import pyops
 from .door import compile
 from .exported import as_function, exported

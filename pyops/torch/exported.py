@@ -12,7 +12,6 @@ from ..graph.trace import Traced, within
 from .aten import TABLE, checked
 from .refusals import UnsupportedOp, is_refusal
 
-
 # Calls that take an array's shape and type and not its numbers
 MADE = {f"aten.{name}.default" for name in ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like",
                                               "empty_like")}

@@ -129,7 +129,7 @@ def check_overfit(model, objective, inputs, targets, steps: int, lr: float) -> C
     labels = targets if targets.ndim == 1 else targets.argmax(1)
     optimizer = Adam([p for p in model.parameters() if p.requires_grad], lr)
     value, right, step = math.inf, 0.0, 0
-    for step in range(1, steps + 1):   # noqa: B007 - used behind the loop
+    for step in range(1, steps + 1):
         output = model(Tensor(inputs))
         loss = objective(output, targets)
         value, right = loss.item(), float((scores_of(model, output).data.argmax(1) == labels).mean())

@@ -5,8 +5,8 @@ import pytest
 import pyops.functional as F
 from pyops import _C
 from pyops.core.backends import BACKENDS, ISAS, use_backend
-from pyops.graph import packing
 from pyops.core.threads import num_threads
+from pyops.graph import packing
 
 NATIVE = [name for name in ISAS if not BACKENDS[name].missing]
 BLOCK, INF = 16, float("inf")

@@ -4,8 +4,8 @@ import pytest
 
 import pyops
 from pyops import Tensor, models, nn, no_grad
-from pyops.models.keras_layout import to_keras
 from pyops.models.classification.resnet_v2 import ResNetV2
+from pyops.models.keras_layout import to_keras
 
 TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")
 OWN_SIZE = ("alexnet_2012",)   # its linear layers take maps of one size

@@ -1,7 +1,6 @@
 """Convolutions of arrays whose channels lie last: the kernels against the definition, and how a device array reaches them without a copy."""
 import numpy as np
 import pytest
-from pyops.kernels.convolution import channels_last, launch, reference
 from test_cuda_host import fake, on_gpu  # noqa: F401  (a fixture)
 
 from pyops import functional as F
@@ -10,6 +9,7 @@ from pyops.core.registry import OPS
 from pyops.cuda import machine_code, nvrtc
 from pyops.cuda.emulated import EmulatedDevice, fast, profiled
 from pyops.cuda.source import kernel_source
+from pyops.kernels.convolution import channels_last, launch, reference
 
 EMULATED = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
 # batch, channels and filters of a group, input, kernel, stride, padding, dilation, groups

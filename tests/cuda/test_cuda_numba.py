@@ -33,6 +33,6 @@ def test_every_signature_compiles(family, real):
 
 
 def test_nothing_is_compiled_or_asked_of_a_driver_at_import():
-    code = "import importlib, sys; [importlib.import_module(f'pyops.kernels.{f}.numba_cuda') for f in %r]; print('fine')" % (FAMILIES,)
+    code = f"import importlib; [importlib.import_module('pyops.kernels.' + f + '.numba_cuda') for f in {FAMILIES!r}]; print('fine')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.strip() == "fine", run.stderr

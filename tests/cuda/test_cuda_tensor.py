@@ -156,8 +156,7 @@ def test_a_precision_of_another_type_is_refused():
 @pytest.mark.parametrize("name, allowed", [("strict", 1e-5), ("3xtf32", 1e-5), ("tf32", 4e-3)])
 def test_precision_says_how_float32_rows_are_computed(name, allowed):
     """linear in float32: strict and 3xtf32 keep float32's accuracy, tf32 shows that its operands were rounded."""
-    from pyops import functional as F
-    from pyops import use_backend
+    from pyops import functional as F, use_backend
     from pyops.cuda.precision import precision
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((70, 96)).astype(np.float32), rng.standard_normal((33, 96)).astype(np.float32)

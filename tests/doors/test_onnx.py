@@ -10,7 +10,7 @@ import pyops
 from pyops.cli import main
 
 onnx = pytest.importorskip("onnx")
-import onnx.backend.test  # noqa: E402
+import onnx.backend.test  # noqa: E402, F811
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 import pyops.onnx as door  # noqa: E402

@@ -72,9 +72,9 @@ def test_channels_last_and_double():
         ours = nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
         ours, x = change(ours), change(torch.randn(2, 4, 9, 8))
         theirs = copy.deepcopy(ours)
-        call = torch.compile(lambda v: ours(v).permute(0, 2, 3, 1).flatten(1), backend=door.pyops)   # a view that only channels_last allows
+        call = torch.compile(lambda v: ours(v).permute(0, 2, 3, 1).flatten(1), backend=door.pyops)   # a view that only channels_last allows  # noqa: B023
         results = []
-        for model, run in ((ours, call), (theirs, lambda v: theirs(v).permute(0, 2, 3, 1).flatten(1))):
+        for model, run in ((ours, call), (theirs, lambda v: theirs(v).permute(0, 2, 3, 1).flatten(1))):  # noqa: B023
             y = run(x)
             y.square().sum().backward()
             results.append([y.detach(), *(p.grad for p in model.parameters())])

@@ -135,7 +135,7 @@ def fixed_input(r, model):
     kind = value.type.tensor_type
     shape = [d.dim_value if 0 <= d.dim_value < 100 else 1 for d in kind.shape.dim]
     dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
-    if dtype == object:
+    if dtype.kind == "O":
         return
     array = np.full(shape, 0, dtype)
     if dtype.kind in "iu":

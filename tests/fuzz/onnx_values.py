@@ -58,7 +58,7 @@ class Draw:
 
     def values(self, shape, dtype) -> np.ndarray:
         dtype = np.dtype(dtype)
-        if dtype == bool:
+        if dtype == bool:  # noqa: E721
             return self.n.random(shape) < 0.5
         if dtype.kind in "iu":
             info = np.iinfo(dtype)

@@ -11,8 +11,8 @@ from classifier_peers import LENETS, NAMES, NASNETS, drawn, peer, undrawn
 import pyops
 from pyops import Tensor, models, no_grad
 from pyops.models import keras_names
-from pyops.models.keras_layout import to_keras
 from pyops.models.classification.lenet5 import C3_SEES, REJECTION
+from pyops.models.keras_layout import to_keras
 
 torch = pytest.importorskip("torch")
 tf = torch.nn.functional

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import pyops
-from pyops import Tensor, models, nn, no_grad
-from pyops import functional as F
+from pyops import Tensor, functional as F, models, nn, no_grad
 from pyops.models import weights
 from pyops.models.keras_layout import to_keras
 from pyops.models.registry import NETWORKS, families

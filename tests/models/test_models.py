@@ -4,7 +4,6 @@ import pytest
 
 import pyops
 from pyops import Tensor, models, nn, no_grad
-from pyops import functional as F
 from pyops.models.classification import bitmaps
 from pyops.models.classification.lenet5 import C3_SEES, PartialConv2d
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import pyops
-from pyops import Tensor, nn
-from pyops import functional as F
+from pyops import Tensor, functional as F, nn
 from pyops.nn.layer import Layer
 
 

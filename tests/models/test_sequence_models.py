@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 
 import pyops
-from pyops import functional as F
-from pyops import models, optim
+from pyops import functional as F, models, optim
 from pyops.models.sequence.teacher_forcing import NO_TARGET, forced
 
 DIGITS = "0123456789+"

@@ -147,7 +147,7 @@ def main(mode, names):
                     assert "cast Python instance" not in str(why), why
                 except AssertionError as why:
                     print("WRONG:", str(why)[:300], flush=True)
-                except Exception as why:   # noqa: BLE001: it is reported
+                except Exception as why:   # it is reported
                     print("WRONG:", type(why).__name__, str(why)[:300], flush=True)
     print(f"DONE: {done} calls, {refused} refused", flush=True)
 

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 import pyops
-from pyops import Tensor, models, nn
-from pyops import functional as F
+from pyops import Tensor, functional as F, models, nn
 from pyops.core.backends import use_backend
 
 torch = pytest.importorskip("torch")
@@ -240,7 +239,7 @@ def test_compiled_multihead_attention(settings):
     arrays = [draw(3, n, width, seed=n).transpose(order).copy() for n, width in sizes]
     for how in ({"need_weights": False}, {"need_weights": False, "attn_mask": HIDDEN}, {}):
         want = layer(*arrays, **how)
-        got = pyops.compile(lambda q, k, v: layer(q, k, v, **how), arrays)(*arrays)
+        got = pyops.compile(lambda q, k, v: layer(q, k, v, **how), arrays)(*arrays)  # noqa: B023
         for a, b in zip(got, want):
             assert (a is None and b is None) or np.abs(a - b.data).max() <= FORWARD * np.abs(b.data).max()
 

@@ -8,13 +8,12 @@ import itertools
 
 import numpy as np
 import pytest
+import test_winograd as blocked
 
 import pyops
 import pyops.functional as F
 from pyops.core.backends import BACKENDS, use_backend
 from pyops.core.registry import OPS
-
-import test_winograd as blocked
 
 OUTLIERS = [1e2, 1e4, 1e5, 1e6, -1e9, 3e38, np.inf, -np.inf, np.nan]
 USUAL = 2e-5       # of the greatest output, as docs and compiled programs promise, where no outlier is taken for one

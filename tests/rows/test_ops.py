@@ -2,8 +2,7 @@
 import numpy as np
 import pytest
 
-from pyops import functional as F
-from pyops import validate
+from pyops import functional as F, validate
 from pyops.core.backends import BACKENDS, use_backend
 from pyops.core.registry import OPS
 
@@ -28,13 +27,13 @@ def test_reference_gradient_is_the_derivative(op, case):
     args, kwargs = case.arguments(np.float64, seed=3)
     with use_backend("reference"):
         _, weights, exact = validate.gradients(case, args, kwargs)
-        leaves = [a for a in arrays(list(args), list(case.args)) + arrays(kwargs, case.kwargs)]
+        leaves = arrays(list(args), list(case.args)) + arrays(kwargs, case.kwargs)
         for i, (leaf, gradient) in enumerate(zip(leaves, exact, strict=True)):
             v = np.random.default_rng(5).standard_normal(leaf.shape)
             original, h = leaf.copy(), 1e-6
 
             def value(at):
-                leaf[...] = at
+                leaf[...] = at  # noqa: B023
                 outputs = [o for o in validate.flat(validate.call(case, args, kwargs)) if np.asarray(o).dtype.kind == "f"]
                 return sum((w * o).sum() for w, o in zip(weights, outputs, strict=True))
             numeric = (value(original + h * v) - value(original - h * v)) / (2 * h)

@@ -8,7 +8,18 @@ import pyops
 from pyops import Tensor, cli, inspect, nn, no_grad
 from pyops.models import recipe, weights
 from pyops.models.keras_layout import to_keras
-from pyops.train import ArrayDataset, Digits, ImageFolder, Normalize, Split, Trainer, checkpoint, load_model, replace_head, uci_digits
+from pyops.train import (
+    ArrayDataset,
+    Digits,
+    ImageFolder,
+    Normalize,
+    Split,
+    Trainer,
+    checkpoint,
+    load_model,
+    replace_head,
+    uci_digits,
+)
 from pyops.train.description import describe_images
 
 Image = pytest.importorskip("PIL.Image")

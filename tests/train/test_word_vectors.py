@@ -6,8 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import pyops
 from pyops import nn
@@ -17,7 +16,7 @@ from pyops.text.files import LONGEST_LINE
 WORDS = ["the", ",", "naïve", "東京", ". . .", "at name@domain.com", "a\u00a0b", "\x85", "<unk>", "1", "'s"]
 
 
-def table(rows=len(WORDS), dimension=7):
+def table(rows=len(WORDS), dimension=7):  # noqa: B008
     return np.random.default_rng(0).standard_normal((rows, dimension)).astype(np.float32)
 
 

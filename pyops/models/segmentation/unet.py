@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import math
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 
 __all__ = ["UNet", "unet"]
 

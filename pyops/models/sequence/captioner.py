@@ -1,8 +1,7 @@
 """One-to-many: a vector to a sequence, as in image captioning. Vinyals et al. (2015), "Show and tell"."""
 from __future__ import annotations
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from .recurrent import WITH_CELL_STATE, recurrent
 from .teacher_forcing import forced, sequence_loss, write
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ...core.random import default_generator
 from ...core.tensor import no_grad
 from ...text.sampling import check_sampling, draw

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from ...core.tensor import no_grad
 from .recurrent import recurrent
 from .teacher_forcing import forced, sequence_loss, write

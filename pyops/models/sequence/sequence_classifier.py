@@ -1,8 +1,7 @@
 """Many-to-one: a whole sequence to one class, as in sentiment analysis."""
 from __future__ import annotations
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from .recurrent import hidden_of, recurrent
 
 __all__ = ["SequenceClassifier", "sequence_classifier"]

@@ -90,7 +90,7 @@ def by_steps(call, x, weights, recurrences, biases, lengths, states, peepholes, 
         own = []
         for name in names[d * each:(d + 1) * each]:
             a, b = DEFAULTS.get(name, (0.0, 0.0))
-            own.append(lambda v, f=ACTIVATIONS[name], a=next(alphas, a) if name in DEFAULTS else a, b=next(betas, b) if name in DEFAULTS else b:
+            own.append(lambda v, f=ACTIVATIONS[name], a=next(alphas, a) if name in DEFAULTS else a, b=next(betas, b) if name in DEFAULTS else b:  # noqa: B008
                        f(v if clip is None else np.clip(v, -clip, clip), a, b))
         wb, rb = np.split(biases[d], 2) if biases is not None else (np.zeros(weights.shape[1], x.dtype),) * 2
         state = [np.zeros((samples, hidden), x.dtype) if s is None else s[d].copy() for s in states]
