@@ -1,10 +1,9 @@
 """Scaled dot-product attention."""
 from __future__ import annotations
 
-from typing import Any
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 

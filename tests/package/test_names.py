@@ -1,8 +1,7 @@
 """The table of names: every public function is in it, every name in it exists where it is said to, and the doors read it both ways."""
 import pytest
 
-from pyops import functional as F
-from pyops import names
+from pyops import functional as F, names
 
 
 def test_every_function_is_named_or_says_why_not():

@@ -5,7 +5,6 @@ import inspect
 
 import numpy as np
 import pytest
-from pyops.kernels.blocked.cases import POINTWISE
 
 import pyops
 from pyops import functional as F, nn, validate
@@ -13,6 +12,7 @@ from pyops.core.backends import BACKENDS, use_backend
 from pyops.core.registry import OPS
 from pyops.graph import activations, lowering
 from pyops.graph.trace import trace
+from pyops.kernels.blocked.cases import POINTWISE
 from pyops.nn import activation
 
 ROWS = pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)

@@ -5,8 +5,7 @@ import math
 
 import numpy as np
 
-from ... import functional as F
-from ... import names
+from ... import functional as F, names
 from .row import Unsupported, axis_of, dtype_of, known, op, rank, real, traced
 from .shape import broadcast_shape
 
