@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import os
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import _C
 from .kernel_set import DTYPES, REGISTERED, Into, KernelSet, check_out
+
+if TYPE_CHECKING:
+    from .kernels_protocol import Backend
 
 
 class NativeBackend:
@@ -45,7 +48,8 @@ class NativeBackend:
 class ReferenceBackend:
     """The NumPy definitions in kernels/*/reference.py. Slow, any float type: what every other backend is tested against."""
 
-    name, missing, sets, by_default = "reference", "", {}, False
+    name, missing, by_default = "reference", "", False
+    sets: dict[str, KernelSet] = {}
 
     def __repr__(self):
         return "<backend reference>"
@@ -63,7 +67,7 @@ class ReferenceBackend:
 
 
 ISAS = ("avx512", "avx2", "neon", "scalar")   # preferred first
-BACKENDS: dict = {b.name: b for b in (*map(NativeBackend, ISAS), ReferenceBackend(), *REGISTERED)}
+BACKENDS: dict[str, Backend] = {b.name: b for b in (*map(NativeBackend, ISAS), ReferenceBackend(), *REGISTERED)}
 
 
 def available() -> list[str]:
@@ -71,7 +75,7 @@ def available() -> list[str]:
     return [b.name for b in BACKENDS.values() if not b.missing]
 
 
-def get_backend(name: str | None = None):
+def get_backend(name: str | None = None) -> Backend:
     """The backend called `name`, or the active one. ValueError says why a backend cannot run here."""
     if name is None:
         return active.get()
@@ -82,7 +86,7 @@ def get_backend(name: str | None = None):
     return BACKENDS[name]
 
 
-def _default():
+def _default() -> Backend:
     """The best backend this machine has, at most PYOPS_MAX_ISA; PYOPS_BACKEND names one outright."""
     if os.environ.get("PYOPS_BACKEND"):
         return get_backend(os.environ["PYOPS_BACKEND"])
@@ -93,7 +97,7 @@ def _default():
     return next(BACKENDS[name] for name in allowed if not BACKENDS[name].missing)
 
 
-active: ContextVar = ContextVar("pyops_backend", default=_default())   # noqa: B039  (one object, on purpose)
+active: ContextVar[Backend] = ContextVar("pyops_backend", default=_default())   # noqa: B039  (one object, on purpose)
 
 
 class use_backend:   # called like a function
@@ -104,7 +108,7 @@ class use_backend:   # called like a function
 
     def __init__(self, backend: Any) -> None:
         self.backend = get_backend(backend) if isinstance(backend, str) else backend
-        self._token = active.set(self.backend)
+        self._token: Any = active.set(self.backend)
 
     def __enter__(self) -> None:
         if self._token is None:

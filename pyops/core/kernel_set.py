@@ -5,9 +5,14 @@ on any of them. Backends beside the instruction sets of the extension (a GPU's) 
 """
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .memory import empty
+
+if TYPE_CHECKING:
+    from .kernels_protocol import Backend
 
 DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 
@@ -60,9 +65,9 @@ def check_out(op_name, out, shape, dtype):
         raise ValueError(f"{op_name}: out has shape {out.shape} and dtype {out.dtype}; the result needs {shape} {np.dtype(dtype)}")
 
 
-REGISTERED: list = []   # backends of other floors
+REGISTERED: list[Backend] = []   # backends of other floors
 
 
-def register(backend) -> None:
+def register(backend: Backend) -> None:
     """Adds a backend to those that `use_backend` and PYOPS_BACKEND can name."""
     REGISTERED.append(backend)

@@ -807,6 +807,9 @@ def dtype_of(name: str, dtype: Any) -> np.dtype[Any]:
         found: np.dtype[Any] = np.dtype(dtype)
         return found
     except TypeError:
+        text = str(dtype)
+        if text.startswith("torch.") and text[6:] in np.sctypeDict:   # torch.float32
+            return np.dtype(text[6:])
         raise TypeError(f"{name}: {dtype!r} is no dtype of NumPy's, such as np.float32, and no device") from None
 
 

@@ -26,7 +26,7 @@ class Parameter(Tensor):
         super().__init__(data, requires_grad)
 
     def __repr__(self) -> str:
-        return f"Parameter({self.data!r})"
+        return self._text("Parameter")
 
 
 class LoadReport(NamedTuple):
