@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .ops.activation import NAMED
+
 
 @dataclass(frozen=True)
 class Names:
@@ -115,6 +117,7 @@ NAMES: dict[str, Names] = {
         ("l1_loss", "L1Loss"), ("margin_ranking_loss", "MarginRankingLoss"), ("mse_loss", "MSELoss"), ("nll_loss", "NLLLoss"),
         ("poisson_nll_loss", "PoissonNLLLoss"), ("smooth_l1_loss", "SmoothL1Loss"), ("soft_margin_loss", "SoftMarginLoss"))},
     "sigmoid_focal_loss": names(why=LOSS), "lenet5_loss": names(why=LOSS),
+    **{function: names(**given) for function, given in NAMED.items()},
 }
 
 

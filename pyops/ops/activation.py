@@ -26,16 +26,20 @@ RARE = {"epilogue": "rare behind a layer: a call of its own, in any layout"}
 
 
 LAYERS: dict[str, str] = {}   # class in pyops.nn -> function: those that say no more than the function does
+NAMED: dict[str, dict[str, str]] = {}   # function -> what pyops.names.names is given: those that have no line there
 
 
-def row(name, epilogue=None, layer=None):
+def row(name, epilogue=None, layer=None, names=None):
     """The rows of an activation and its gradient. Attributes go to the kernels in the order the public function names them.
 
     epilogue: attributes -> how a layer's kernel applies it (kernels/blocked/epilogue.h), None where it cannot. layer: the name that
-    pyops.nn gives the public function as a module, where no class is written out there.
+    pyops.nn gives the public function as a module, where no class is written out there. names: what it is called elsewhere, where
+    pyops.names has no line for it.
     """
     if layer is not None:
         LAYERS[layer] = name
+    if names is not None:
+        NAMED[name] = names
 
     def forward(k, x, **attrs):
         y = k.empty(x.shape)

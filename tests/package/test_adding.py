@@ -46,7 +46,7 @@ KERNEL(shrunk_backward, (In<real> g, In<real> x, double width, Out<real> dx))
 """),
     ("pyops/ops/activation.py", '"softsign", ', '"shrunk", '),
     ("pyops/ops/activation.py", "def softsign(", '''\
-SHRUNK = row("shrunk", layer="Shrunk")
+SHRUNK = row("shrunk", layer="Shrunk", names={"aten": "shrunk", "module": "Shrunk"})
 
 
 def shrunk(input, width=0.5, *, out=None):
@@ -66,6 +66,7 @@ from pyops.graph import samples
 from pyops.graph.compile import Options, simplified
 from pyops.graph.lowering import lower
 from pyops.kernels.activation.launch import __all__ as launched
+from pyops.names import NAMES, ours
 x = np.linspace(-2, 2, 9, dtype=np.float32)
 want = np.where(np.abs(x) <= 0.5, 0, x)
 with pyops.use_backend("reference"):
@@ -77,6 +78,7 @@ op, back = OPS["shrunk"], OPS["shrunk_backward"]
 assert op.pointwise and op.activation and op.per_sample and op.todo["epilogue"] and len(op.cases) >= 10
 assert {case.call for case in op.cases} == {"shrunk"} and sum(validate.applies("gradient", c) for c in op.cases) >= 10
 assert {"shrunk", "shrunk_backward"} <= set(launched)
+assert NAMES.keys() == set(F.__all__) and ours("module")["Shrunk"] == "shrunk"
 w = np.ones((20, 20, 3, 3), np.float32)
 graph, _ = simplified(lambda x: F.conv2d(F.shrunk(F.conv2d(x, w)), w), (np.zeros((2, 20, 9, 9), np.float32),))
 assert samples.apart(graph)

@@ -5,6 +5,7 @@ import sys
 from pyops import functional as F
 from pyops.core.cases import tables
 from pyops.core.registry import OPS
+from pyops.names import NAMES
 
 
 def test_every_list_of_cases_belongs_to_a_row():
@@ -16,6 +17,12 @@ def test_every_list_of_cases_belongs_to_a_row():
 def test_every_public_function_of_a_row_has_cases():
     """Gradients are tried through the calls that need them; a row that F calls by its own name has cases of its own."""
     assert not [name for name in F.__all__ if name in OPS and not OPS[name].cases]
+
+
+def test_every_public_function_is_named_or_says_why_not():
+    assert NAMES.keys() == set(F.__all__)
+    for function, row in NAMES.items():
+        assert bool(row.why) != bool(row.aten or row.onnx or row.module or row.library or row.ncnn), function
 
 
 def test_import_loads_no_cases():
