@@ -7,6 +7,7 @@
 // own, for builds without the former.
 #include <sys/mman.h>
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -54,6 +55,7 @@ class Pool {
     std::mutex mutex;
     std::multimap<Size, Kept> kept;   // by size
     Size used = 0, most_used = 0, kept_bytes = 0;
+    Size least_kept = 0, lately_used = 0;   // since `age` was last called: the least that was kept, the most that was in use
     unsigned long clock = 0;
 
     // Sizes come in steps of an eighth of their power of two, so that a block fits again where a batch is a little smaller.
@@ -85,11 +87,14 @@ public:
 
     Block take(Size bytes) {
         std::lock_guard<std::mutex> lock(mutex);
+        const auto now = std::chrono::steady_clock::now();
+        if (now - aged > INTERVAL) age_at(now);
         Block block{nullptr, rounded(bytes), limit > 0};
         const auto found = kept.lower_bound(block.size);
         if (found != kept.end() && found->first <= block.size / 4 * 5) {
             block = found->second.block;
             kept_bytes -= block.size;
+            least_kept = std::min(least_kept, kept_bytes);
             kept.erase(found);
         }
         used += block.size;
@@ -98,7 +103,7 @@ public:
             block = fresh(block.size, block.mapped);
             if (!block.memory) keep_at_most(0), block = fresh(block.size, block.mapped);
         }
-        if (block.memory) most_used = std::max(most_used, used);
+        if (block.memory) most_used = std::max(most_used, used), lately_used = std::max(lately_used, used);
         else used -= block.size;
         return block;
     }
@@ -121,10 +126,30 @@ public:
         keep_at_most(room());
     }
 
+    // What nothing has asked for since this was last called goes back to the system: a burst long ago is no reason to keep its memory.
+    void age() {
+        std::lock_guard<std::mutex> lock(mutex);
+        age_at(std::chrono::steady_clock::now());
+    }
+
+private:
+    static constexpr std::chrono::seconds INTERVAL{10};
+    std::chrono::steady_clock::time_point aged = std::chrono::steady_clock::now();
+
+    void age_at(std::chrono::steady_clock::time_point now) {
+        aged = now;
+        most_used = lately_used;
+        keep_at_most(std::min(kept_bytes - std::min(least_kept, kept_bytes), room()));
+        least_kept = kept_bytes;
+        lately_used = used;
+    }
+
+public:
     void clear() {
         std::lock_guard<std::mutex> lock(mutex);
         keep_at_most(0);
-        most_used = used;
+        most_used = lately_used = used;
+        least_kept = 0;
     }
 
     py::dict state() {
@@ -161,6 +186,7 @@ py::array empty(const py::tuple& sizes, const py::dtype& dtype) {
 void bind_pool(py::module_& m) {
     m.def("pooled_empty", &empty, "An uninitialised array in memory of the pool.");
     m.def("pool_limit", [](Size bytes) { pool().set_limit(bytes); });
+    m.def("pool_age", [] { pool().age(); });
     m.def("pool_clear", [] { pool().clear(); });
     m.def("pool_state", [] { return pool().state(); });
 }

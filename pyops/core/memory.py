@@ -1,5 +1,6 @@
 """Memory of large results (csrc/pool.cpp): kept when an array is freed, and given to the next result of about its size.
 
+What nothing has asked for in ten to twenty seconds goes back to the system (core/ageing.py, and whenever something is asked for).
 Fresh pages are cleared by the system before a program sees them, which took a tenth of a training step. What is in use and kept together stays
 below 1.25 times the most that was in use at once, and at most PYOPS_POOL_BYTES (default 1 GiB; 0 keeps nothing) are kept.
 """

@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
 
 from .. import _C
+from ..core import ageing
 from ..core.backends import available
 from . import saved, streaming
 from .plan import Plan, PlannedStep, nbytes
@@ -31,6 +34,7 @@ class Program:
         self._again = again
         self._others: Recent[Program] = Recent(cast(Any, again))   # of other batch sizes
         self._state: list[Any] | None = None      # of the next step
+        self._counting, self._running, self._most_running = threading.Lock(), 0, 0   # runs at once, and the most since `age` was last called
         self._native = _C.Program(isa, plan.arena, [nbytes(*i) for i in plan.inputs], [nbytes(*o) for o in plan.outputs], threads)
         for step in plan.steps:
             self._native.add(step.kernel, step.args)
@@ -40,9 +44,32 @@ class Program:
         if ready is None:
             return self._replanned(arrays)(*arrays)
         results = self._results()
-        for inputs, outputs in self._runs(ready, results):
-            self._native.run(inputs, outputs)
+        with self._counted():
+            for inputs, outputs in self._runs(ready, results):
+                self._native.run(inputs, outputs)
         return unflatten(self.plan.structure, results)
+
+    @contextmanager
+    def _counted(self):
+        """While the block runs, one more run is under way. Each takes a workspace, which is kept for the next."""
+        with self._counting:
+            self._running += 1
+            more = self._running > max(1, self._most_running)
+            self._most_running = max(self._most_running, self._running)
+        if more:
+            ageing.burst(self)
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._running -= 1
+
+    def age(self) -> None:
+        """Gives back the workspaces of a burst, once fewer runs at a time have been enough since the last call of this (core/ageing.py)."""
+        with self._counting:
+            enough, self._most_running = self._most_running, self._running
+        if self._native.workspaces() > max(1, enough):
+            self._native.release()
 
     # ---- streaming
 

@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 
+import pyops
 import pyops.functional as F
-from pyops.core import memory
+from pyops.core import ageing, memory
 
 N = 300_000   # elements: well above what the pool serves
 
@@ -113,3 +114,62 @@ def test_the_environment_sets_the_limit():
                               env={**os.environ, "PYOPS_POOL_BYTES": value})
     assert run("12345").stdout == "12345\n"
     assert "PYOPS_POOL_BYTES='much' must be a whole number" in run("much").stderr
+
+
+def test_what_nothing_asks_for_any_more_goes_back():
+    """`age` is called every ten seconds; what was kept and not needed between two calls is given back."""
+    burst = [memory.empty((N,), np.float32) for _ in range(20)]
+    del burst
+    ageing.age()
+    before = memory.state()["kept"]
+    assert before >= 20 * 4 * N
+    for _ in range(5):
+        memory.empty((N,), np.float32)
+    ageing.age()
+    kept = memory.state()["kept"]
+    assert 4 * N <= kept < before / 5 and memory.state()["most_used"] < before / 5
+    again = memory.empty((N,), np.float32)
+    assert memory.state()["kept"] < kept and again.shape == (N,)
+
+
+def test_workspaces_of_a_burst_go_back():
+    x = np.ones((1, 8, 64, 64), np.float32)
+    program = pyops.compile(lambda x: F.softmax(F.exp(x) + 1, 1), x)
+    gate = threading.Barrier(6)
+
+    def work():
+        gate.wait()
+        for _ in range(50):
+            program(x)
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    many = program._native.workspaces()
+    ageing.age()
+    program(x)
+    ageing.age()
+    assert many == 1 or program._native.workspaces() <= 1
+    want = program(x)
+    ageing.age()
+    ageing.age()
+    assert program._native.workspaces() == 1 and np.array_equal(program(x), want)
+
+
+def test_the_thread_that_ages_ends_and_starts_again(monkeypatch):
+    monkeypatch.setattr(ageing, "INTERVAL", 0.01)
+
+    class Keeper:
+        asked = 0
+
+        def age(self):
+            self.asked += 1
+    keeper = Keeper()
+    for _ in range(2):
+        ageing.burst(keeper)
+        thread = ageing._thread
+        if thread is not None:
+            thread.join(60)
+        assert ageing._thread is None or ageing._thread is not thread
+    assert keeper.asked >= 2 * ageing.QUIET
