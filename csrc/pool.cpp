@@ -6,6 +6,9 @@
 // 0, as under the sanitizers, they are malloc's, whose ends such tools can see. Taken and given back under Python's lock and under one of their
 // own, for builds without the former.
 #include <sys/mman.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -186,7 +189,12 @@ py::array empty(const py::tuple& sizes, const py::dtype& dtype) {
 void bind_pool(py::module_& m) {
     m.def("pooled_empty", &empty, "An uninitialised array in memory of the pool.");
     m.def("pool_limit", [](Size bytes) { pool().set_limit(bytes); });
-    m.def("pool_age", [] { pool().age(); });
+    m.def("pool_age", [] {
+        pool().age();
+#if defined(__GLIBC__)
+        malloc_trim(0);   // what others freed, workspaces among them, may lie between blocks in use
+#endif
+    });
     m.def("pool_clear", [] { pool().clear(); });
     m.def("pool_state", [] { return pool().state(); });
 }

@@ -215,7 +215,9 @@ def keep(target, name: str, result: Result, folder: Path) -> list[Path]:
     a fault.
     """
     kept = []
-    for number, items in enumerate(result.faults.values()):
+    for number, ((kind, text), items) in enumerate(result.faults.items()):
+        if kind == "exception" and f"({Path(target.__file__).name}:" in text:
+            continue   # of the target itself
         data = min((target.make(seed) for seed in items[:5] if isinstance(seed, int)), key=len, default=None)
         if data is not None:
             folder.mkdir(parents=True, exist_ok=True)

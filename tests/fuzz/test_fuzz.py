@@ -11,6 +11,7 @@ from . import hunt
 
 COUNTS = {
     "program_load": 600,
+    "checkpoints": 300,
     "h5": 400,
     "compiled_random": 400,
     "torch_door": 8,
