@@ -33,6 +33,8 @@ FULL: dict[str, tuple] = {
     # a step in float64 of more than 25 million parameters, beside another library's, takes two gigabytes and more (VGG six)
     "models/test_classifier_gradients.py": ("*vgg*", "*alexnet*", "*resnet101*", "*resnet152*", "*densenet161*", "*efficientnet_b[567]*",
                                             "*efficientnet_v2_[ml]*", "*inception_resnet_v2*", "*nasnet_large*"),
+    "models/test_models.py": ("test_torchvisions_weights_give_torchvisions_answer[[]vgg*",),
+    "compiled/test_compiled_models.py": ("*efficientnet_v2_l*", "*vgg1?_bn*"),
     "models/test_classifiers.py": ("*efficientnet_v2_l*", "test_timms_vgg_is_renamed"),
 }
 
