@@ -72,27 +72,58 @@ static i64 phase_taps(i64 phase, i64 kernel, i64 stride, i64 padding, i64 dilati
     return count;
 }
 
+// The phases of an axis that are computed: all of them, or, where the stride is larger than the filter, those that taps meet.
+static i64 phases_of(i64 kernel, i64 stride, i64 padding, i64 dilation, i64 size, i64* out) {
+    i64 count = 0;
+    if (stride <= kernel) {
+        for (; count < stride && count < size; ++count) out[count] = count;
+        return count;
+    }
+    for (i64 tap = 0; tap < kernel; ++tap) {
+        const i64 at = (tap * dilation - padding) % stride, phase = at < 0 ? at + stride : at;
+        bool      met = phase >= size;
+        for (i64 i = 0; i < count; ++i) met = met || out[i] == phase;
+        if (!met) out[count++] = phase;
+    }
+    return count;
+}
+
+static void fill_with_bias(const Convolution& conv, i64 filters) {
+    const i64 plane = conv.ys.spatial();
+    parallel_for(conv.ys.n * filters, 1 + 65536 / (plane + 1), [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i)
+            for_vectors(plane, [&](i64 at, auto lanes) { lanes.store(conv.y + i * plane + at, splat(conv.bias ? conv.bias[i % filters] : 0)); });
+    });
+}
+
 void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding, Dims dilation, i64 groups, Out<real> y) {
     const Extent kernel = extent(weight);
     const Extent xs = extent(x), ys = extent(y);
     const Convolution conv{x.data, weight.data, bias.data, y.data, xs, ys, groups, kernel.n / groups, kernel.c,
                            kernel.n / groups * kernel.c * kernel.spatial(), kernel.spatial(), kernel.c * kernel.spatial()};
-    if (by_winograd(conv, kernel, stride, padding, dilation, true)) return;
+    if (xs.n == 0 || by_winograd(conv, kernel, stride, padding, dilation, true)) return;
     Scratch<Tap>     taps(kernel.spatial());
     Scratch<AxisTap> axis(kernel.d + kernel.h + kernel.w);
+    Scratch<i64>     phases(kernel.d + kernel.h + kernel.w);
     AxisTap *in_d = axis, *in_h = in_d + kernel.d, *in_w = in_h + kernel.h;
-    for (i64 d = 0; d < stride[0] && d < ys.d; ++d)
-        for (i64 h = 0; h < stride[1] && h < ys.h; ++h)
-            for (i64 w = 0; w < stride[2] && w < ys.w; ++w) {
+    i64 *phases_d = phases, *phases_h = phases_d + kernel.d, *phases_w = phases_h + kernel.h;
+    const i64 count_d = phases_of(kernel.d, stride[0], padding[0], dilation[0], ys.d, phases_d);
+    const i64 count_h = phases_of(kernel.h, stride[1], padding[1], dilation[1], ys.h, phases_h);
+    const i64 count_w = phases_of(kernel.w, stride[2], padding[2], dilation[2], ys.w, phases_w);
+    if (stride[0] > kernel.d || stride[1] > kernel.h || stride[2] > kernel.w) fill_with_bias(conv, ys.c);   // what no tap meets
+    for (i64 a = 0; a < count_d; ++a)
+        for (i64 b = 0; b < count_h; ++b)
+            for (i64 c = 0; c < count_w; ++c) {
+                const i64 d = phases_d[a], h = phases_h[b], w = phases_w[c];
                 const i64 nd = phase_taps(d, kernel.d, stride[0], padding[0], dilation[0], in_d);
                 const i64 nh = phase_taps(h, kernel.h, stride[1], padding[1], dilation[1], in_h);
                 const i64 nw = phase_taps(w, kernel.w, stride[2], padding[2], dilation[2], in_w);
                 i64 count = 0;
-                for (i64 a = 0; a < nd; ++a)
-                    for (i64 b = 0; b < nh; ++b)
-                        for (i64 c = 0; c < nw; ++c)
-                            taps[count++] = {in_d[a].offset, in_h[b].offset, in_w[c].offset,
-                                             (in_d[a].tap * kernel.h + in_h[b].tap) * kernel.w + in_w[c].tap};
+                for (i64 i = 0; i < nd; ++i)
+                    for (i64 j = 0; j < nh; ++j)
+                        for (i64 k = 0; k < nw; ++k)
+                            taps[count++] = {in_d[i].offset, in_h[j].offset, in_w[k].offset,
+                                             (in_d[i].tap * kernel.h + in_h[j].tap) * kernel.w + in_w[k].tap};
                 run(conv, {taps, count, false, {1, 1, 1}, {stride[0], stride[1], stride[2]}, {d, h, w},
                            {ceil_div(ys.d - d, stride[0]), ceil_div(ys.h - h, stride[1]), ceil_div(ys.w - w, stride[2])}});
             }

@@ -73,5 +73,11 @@ def test_windows_far_beyond_the_input_are_right():
     assert np.array_equal(corner, x[:, :, :2, :2].max((2, 3), keepdims=True))
     depthwise = rng.standard_normal((3, 1, 2, 2)).astype(np.float32)
     assert np.array_equal(F.conv2d(x, depthwise, stride=2**27, groups=3), F.conv2d(x, depthwise, stride=9, groups=3))
+    wide = F.conv_transpose2d(x[:1, :, :2, :2].copy(), w[:3], stride=2000)   # a few of four million outputs are met by a tap
+    dense = F.conv_transpose2d(x[:1, :, :2, :2].copy(), w[:3], stride=5)
+    assert wide.shape[2:] == (2003, 2003) and np.array_equal(wide[:, :, [0, 1, 2, 2000, 2001, 2002]][..., [0, 1, 2, 2000, 2001, 2002]],
+                                                             dense[:, :, [0, 1, 2, 5, 6, 7]][..., [0, 1, 2, 5, 6, 7]])
+    assert np.count_nonzero(wide) == np.count_nonzero(dense)
+    assert F.conv_transpose2d(x[:0], w[:3], stride=2**20).shape[0] == 0
     program = pyops.compile(lambda v: F.conv2d(v, w, stride=2**27), x)
     assert np.allclose(program(x), F.conv2d(x, w, stride=7), atol=1e-5)
