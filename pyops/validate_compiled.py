@@ -24,7 +24,8 @@ from .validate import BAND, Refused, assert_close, call, expected, flat
 
 EPS = float(np.finfo(np.float32).eps)
 # Of an algorithm's results, in eps: what precision="default" and "fast" promise.
-WINOGRAD = {"winograd2": BOUNDS["default"] / EPS, "winograd4": BOUNDS["default"] / EPS, "winograd6": BOUNDS["fast"] / EPS}
+WINOGRAD = {"winograd2": BOUNDS["default"] / EPS, "winograd4": BOUNDS["default"] / EPS,
+            "winograd6": BOUNDS["fast"] / EPS}
 
 
 def check(op: Op, case: Case, isa: str) -> None:
@@ -39,8 +40,10 @@ def check(op: Op, case: Case, isa: str) -> None:
                 assert_close(g, w, tolerance, f"{what}, {algorithm}: output {i}")
             if case.batch:
                 alone = [a[:1] if i in case.batched else a for i, a in enumerate(args)]
-                for i, (a, b) in enumerate(zip(got, threads(case, alone, kwargs, places, algorithm, isa, what), strict=True)):
-                    assert np.array_equal(a[:1], b, equal_nan=True), f"{what}, {algorithm}: output {i} depends on the batch size"
+                one = threads(case, alone, kwargs, places, algorithm, isa, what)
+                for i, (a, b) in enumerate(zip(got, one, strict=True)):
+                    same = np.array_equal(a[:1], b, equal_nan=True)
+                    assert same, f"{what}, {algorithm}: output {i} depends on the batch size"
 
 
 def forms(case: Case, args, kwargs) -> Iterator[tuple[str, list]]:
@@ -70,7 +73,9 @@ def replaced(value, given: dict, place=()):
         return given[place]
     if isinstance(value, dict):
         return {k: replaced(v, given, (*place, k)) for k, v in value.items()}
-    return type(value)(replaced(v, given, (*place, i)) for i, v in enumerate(value)) if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(replaced(v, given, (*place, i)) for i, v in enumerate(value))
+    return value
 
 
 def model_of(case: Case, args, kwargs, places):
@@ -91,8 +96,8 @@ def algorithms(case: Case, args, kwargs, places) -> list[str]:
         graph, _ = simplified(model_of(case, args, kwargs, places), inputs_of(args, kwargs, places))
     except TraceError as why:
         raise Refused(str(why)) from why
-    able = any(node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value) and choose.winograd_can(node)
-               for node in graph.nodes)
+    able = any(node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value)
+               and choose.winograd_can(node) for node in graph.nodes)
     return ["direct", *(WINOGRAD if able else ())]
 
 
@@ -106,7 +111,8 @@ def threads(case: Case, args, kwargs, places, algorithm: str, isa: str, what: st
     one = run(program, inputs)
     three = run(Program(program.plan, isa, 3, samples=program.samples), inputs)
     for i, (a, b) in enumerate(zip(one, three, strict=True)):
-        assert np.array_equal(a, b, equal_nan=True), f"{what}, {algorithm}: output {i} depends on the number of threads"
+        same = np.array_equal(a, b, equal_nan=True)
+        assert same, f"{what}, {algorithm}: output {i} depends on the number of threads"
     return one
 
 
@@ -115,7 +121,8 @@ def run(program: Program, inputs) -> list[np.ndarray]:
     program._native.poison()
     before = [a.copy() for a in inputs]
     bands = [poisoned(shape, dtype) for shape, dtype in program.outputs]
-    outputs = tuple(band[BAND:len(band) - BAND].reshape(shape) for band, (shape, _) in zip(bands, program.outputs))
+    outputs = tuple(band[BAND:len(band) - BAND].reshape(shape)
+                    for band, (shape, _) in zip(bands, program.outputs))
     for given, results in program._runs(program._ready(inputs), outputs):
         program._native.run(given, results)
     for band in bands:

@@ -41,7 +41,8 @@ def choose(node: Node, options, total_weights: int) -> tuple[str, str]:
         return first, reasons[0]
     known = costs.of(options.isa)
     estimate = {name: cost(node, known, total_weights) for name, cost in offers.items()}
-    return min(estimate, key=estimate.get), "estimated us: " + ", ".join(f"{name} {cost / 1e3:.0f}" for name, cost in estimate.items())
+    listed = ", ".join(f"{name} {cost / 1e3:.0f}" for name, cost in estimate.items())
+    return min(estimate, key=estimate.get), f"estimated us: {listed}"
 
 
 class Declined(Exception):

@@ -43,9 +43,11 @@ def is_projection(node: Node | None, depth: Node) -> bool:
 
 def is_pointwise(node: Node | None) -> bool:
     """1x1, stride 1, one group, an image of more than one pixel; read as it is."""
-    return (is_plain(node) and node.inputs[1].shape[2:] == (1, 1) and node.attrs["groups"] == 1 and node.attrs["stride"] == (1, 1)
-            and not node.before and node.attrs["padding"] == (0, 0) and node.inputs[1].shape[1] > 4 and node.normalised is None and node.gate is None
-            and node.output.shape[2:] != (1, 1))
+    if not is_plain(node) or node.before or node.normalised is not None or node.gate is not None:
+        return False
+    weight, attrs = node.inputs[1], node.attrs
+    return (weight.shape[2:] == (1, 1) and weight.shape[1] > 4 and node.output.shape[2:] != (1, 1) and attrs["groups"] == 1
+            and attrs["stride"] == (1, 1) and attrs["padding"] == (0, 0))
 
 
 def is_depthwise(node: Node | None) -> bool:
@@ -58,5 +60,7 @@ def has_a_filter_a_channel(node: Node | None) -> bool:
 
 def is_plain(node: Node | None) -> bool:
     """A convolution of images with constant weights."""
-    return (node is not None and node.op == "conv" and isinstance(node.inputs[0], Value) and len(node.inputs[0].shape) == 4
-            and isinstance(node.inputs[1], np.ndarray) and not isinstance(node.inputs[2], Value))
+    if node is None or node.op != "conv":
+        return False
+    x, weight, bias = node.inputs
+    return isinstance(x, Value) and len(x.shape) == 4 and isinstance(weight, np.ndarray) and not isinstance(bias, Value)
