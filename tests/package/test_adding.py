@@ -134,6 +134,8 @@ def test_the_kernels_compile(tmp_path):
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++")
-    made = subprocess.run([compiler, "-std=c++17", "-fsyntax-only", "-fopenmp", "-DISA=scalar", "-DREAL=float", "-DREAL_NAME=f32", "-DREAL_f32", f"-I{tmp_path}/csrc",
-                           f"-I{tmp_path}/kernels", str(tmp_path / "kernels/activation/cpu.cpp")], capture_output=True, text=True)
+    folders = [f"-I{tmp_path / folder}" for folder in ("csrc", "kernels/activation", "kernels")]
+    flags = ["-std=c++17", "-fsyntax-only", "-fopenmp", "-DISA=scalar", "-DREAL=float", "-DREAL_NAME=f32", "-DREAL_f32"]
+    made = subprocess.run([compiler, *flags, *folders, str(tmp_path / "kernels/activation/cpu.cpp")],
+                          capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-2000:]
