@@ -67,7 +67,8 @@ class ReferenceBackend:
 
 
 ISAS = ("avx512", "avx2", "neon", "scalar")   # preferred first
-BACKENDS: dict[str, Backend] = {b.name: b for b in (*map(NativeBackend, ISAS), ReferenceBackend(), *REGISTERED)}
+_all: tuple[Backend, ...] = (*map(NativeBackend, ISAS), ReferenceBackend(), *REGISTERED)
+BACKENDS: dict[str, Backend] = {b.name: b for b in _all}
 
 
 def available() -> list[str]:

@@ -5,7 +5,7 @@ on any of them. Backends beside the instruction sets of the extension (a GPU's) 
 """
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from .memory import empty
 if TYPE_CHECKING:
     from .kernels_protocol import Backend
 
-DTYPES = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
+DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 
 
 class KernelSet:

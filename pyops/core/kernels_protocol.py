@@ -19,9 +19,15 @@ class Kernels(Protocol):
 
     real: "f32" or "f64". dtype: of inputs and results. acc: of what sums and statistics are kept in.
     """
-    real: str
-    dtype: np.dtype[Any]
-    acc: np.dtype[Any]
+
+    @property
+    def real(self) -> str: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def acc(self) -> np.dtype[Any]: ...
 
     def empty(self, shape: Any, dtype: Any = None) -> Array:
         """A result or scratch, not yet written; by convention the first is the op's first output, on which `out=` rests."""
@@ -35,8 +41,12 @@ class Kernels(Protocol):
 @runtime_checkable
 class Backend(Protocol):
     """Where calls go. missing: why it cannot run here, or "". sets: its kernels by element type. by_default: `pyops validate` runs it unasked."""
-    name: str
-    by_default: bool
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def by_default(self) -> bool: ...
 
     @property
     def missing(self) -> str: ...

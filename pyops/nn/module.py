@@ -6,7 +6,7 @@ an array declared with register_buffer a buffer, in the order in which they were
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ..core.tensor import Tensor, check_device, dtype_and_device, dtype_of
 from ..core.types import DType
 
 ADDED_LATER = ("num_batches_tracked",)   # what checkpoints of torch before 0.4.1, torchvision's among them, do not have
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Parameter(Tensor):
@@ -177,23 +180,23 @@ class Module:
 
     # ---- changing all of it
 
-    def apply(self, fn: Callable[[Module], Any]) -> Module:
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Calls fn on every submodule, children first, then on this one."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         """Sets training mode (dropout drops, batch norm uses the batch's statistics) here and below."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         return self.train(False)
 
-    def requires_grad_(self, requires_grad: bool = True) -> Module:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         for p in self.parameters():
             p.requires_grad = requires_grad
         return self
@@ -201,7 +204,7 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         zero_gradients(self.parameters(), set_to_none)
 
-    def to(self, *where: Any, dtype: Any = None, device: Any = None) -> Module:
+    def to(self, *where: Any, dtype: Any = None, device: Any = None) -> Self:
         """Converts float parameters and buffers to float32 or float64, in place, and returns itself; make optimisers after, not before.
 
         to("cpu") changes nothing: modules lie in the host's memory. ValueError for another device, TypeError for another dtype.
@@ -221,13 +224,13 @@ class Module:
                     setattr(module, name, buffer.astype(dtype))
         return self
 
-    def cpu(self) -> Module:
+    def cpu(self) -> Self:
         return self
 
-    def float(self) -> Module:
+    def float(self) -> Self:
         return self.to(np.float32)
 
-    def double(self) -> Module:
+    def double(self) -> Self:
         return self.to(np.float64)
 
     # ---- showing

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class TextTrainer:
     model: object
     characters: Characters
     text: str
-    out: Path
+    out: Any   # a path, as str or Path
     iterations: int = 2000
     seq_length: int = 50
     batch: int = 32

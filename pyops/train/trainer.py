@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class Trainer:
     """
     model: object
     data: object
-    out: Path
+    out: Any   # a path, as str or Path
     epochs: int = 20
     batch_size: int = 32
     lr: float = 3e-3

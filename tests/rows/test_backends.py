@@ -9,7 +9,7 @@ from pyops.core.kernels_protocol import Backend, Kernels
 from pyops.core.registry import OPS
 from pyops.graph.trace import ShapeKernels
 
-WANTED = [name for name in (*Kernels.__annotations__, *vars(Kernels)) if not name.startswith("_")]
+WANTED = [name for name in vars(Kernels) if not name.startswith("_")]
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -39,6 +39,36 @@ def by_pyright():
     return {(Path(d["file"]).name, d["range"]["start"]["line"] + 1) for d in found if d["severity"] == "error"}, done.stdout
 
 
+def snippets(page):
+    """The Python of a page's fences, as one program: prompts gone, results gone."""
+    lines = []
+    for fence in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+        if ">>> " not in fence:
+            lines += fence.splitlines()
+            continue
+        wanted = "Traceback" in fence
+        for line in fence.splitlines():
+            if line.startswith((">>> ", "... ", "...")):
+                lines.append(line[4:])
+            elif line.startswith("Traceback") and wanted:
+                lines.pop()   # what the page shows to be wrong
+    return "\n".join(lines) + "\n"
+
+
+def test_snippets_of_the_pages_are_taken(tmp_path):
+    """By pyright, in its basic mode: names, attributes and arguments are there."""
+    pytest.importorskip("pyright")
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        (tmp_path / f"{page.stem}_page.py").write_text(snippets(page))
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT)], "typeCheckingMode": "basic", "reportUnusedExpression": False,
+                                                             "reportMissingImports": False, "reportMissingModuleSource": False}))
+    done = subprocess.run([sys.executable, "-m", "pyright", "-p", tmp_path, "--pythonpath", sys.executable, "--outputjson"], cwd=ROOT,
+                          capture_output=True, text=True, check=False)
+    found = [f"{Path(d['file']).name}:{d['range']['start']['line'] + 1} {d['message']}" for d in json.loads(done.stdout)["generalDiagnostics"]
+             if d["severity"] == "error"]
+    assert not found, "\n".join(found)
+
+
 def wanted():
     lines = (HERE / "wrong.py").read_text().splitlines()
     return {("wrong.py", n) for n, line in enumerate(lines, 1) if line.endswith("# error")}
