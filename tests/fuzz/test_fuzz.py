@@ -14,6 +14,8 @@ COUNTS = {
     "checkpoints": 300,
     "h5": 400,
     "compiled_random": 400,
+    "op_geometry": 400,
+    "values": 300,
     "torch_door": 8,
     "onnx": 600,
     "onnx_values": 2000,
