@@ -4,7 +4,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -50,7 +50,7 @@ class Program:
         return unflatten(self.plan.structure, results)
 
     @contextmanager
-    def _counted(self):
+    def _counted(self) -> Iterator[None]:
         """While the block runs, one more run is under way. Each takes a workspace, which is kept for the next."""
         with self._counting:
             self._running += 1
