@@ -3,7 +3,10 @@
 """
 
 import os
+import subprocess
+import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +71,11 @@ def test_the_hunt_finds_each_kind_and_goes_on():
 def test_a_hunt_ends_in_time():
     result = hunt.hunt(Trouble(), range(14, 10_000_000), seconds=0.3)
     assert 0 < result.tried < 10_000_000 and not result.faults
+
+
+def test_a_short_soak():
+    """Two rounds of threads, forks, limits, daemon threads and kills; `make soak` goes on for ten minutes."""
+    command = [sys.executable, "-W", "ignore", "-m", "fuzz.soak", "--minutes", "0"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    assert done.stdout.startswith("2 rounds of 6 steps"), done.stdout
