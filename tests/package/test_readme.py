@@ -10,6 +10,11 @@ def test_the_example_gives_what_it_shows(tmp_path, monkeypatch):
     assert result.attempted and not result.failed
 
 
+def test_the_examples_of_tensors_are_true():
+    result = doctest.testfile(str(Path(__file__).parents[2] / "docs" / "tensor.md"), module_relative=False)
+    assert result.attempted and not result.failed
+
+
 def test_the_examples_of_recurrent_networks_are_true(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testfile(str(Path(__file__).parents[2] / "docs" / "recurrent.md"), module_relative=False,
