@@ -1,7 +1,9 @@
 """The device of the backend "cuda": CuPy arrays on the current device, kernels compiled for it by cupy.RawModule when first launched."""
 from __future__ import annotations
 
+import os
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -140,7 +142,7 @@ class CupyDevice:
             return
         source = kernel_source(file, self.real, **defines)
         passed = [self._passed(argument(a, self.real)) for a in args]
-        function(source, source.path.stat().st_mtime, _current(), kernel, shared)(tuple(grid), tuple(block), passed,
+        function(source, _written(source.path), _current(), kernel, shared)(tuple(grid), tuple(block), passed,
                                                                                  shared_mem=shared, **({"stream": stream} if stream else {}))
 
     def _passed(self, value):
@@ -148,6 +150,15 @@ class CupyDevice:
         if isinstance(value, np.void):
             return np.array([value])
         return self.put(value) if isinstance(value, np.ndarray) else value
+
+
+def _written_now(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+# When a source was written: asked once a process, as a launch must not wait for the file system; with PYOPS_CUDA_RELOAD=1 at every launch,
+# for who edits kernels while a process runs.
+_written = _written_now if os.environ.get("PYOPS_CUDA_RELOAD") == "1" else lru_cache(_written_now)
 
 
 def _current() -> int:

@@ -84,13 +84,23 @@ def forward_of(name):
     return forward
 
 
+def forward_of_two(name):
+    """The same for two inputs: most calls, and most small ones."""
+    def forward(k, a, b, **attrs):
+        shape, collapsed, along_a, along_b = plan(name, a.shape, b.shape)
+        y = k.empty(shape)
+        getattr(k, name)(a, b, collapsed, along_a, along_b, *attrs.values(), y)
+        return y
+    return forward
+
+
 def check_of(name):
     return lambda *inputs, **attrs: plan(name, *[x.shape for x in inputs])
 
 
 def broadcasting(name, kinds="rr", gradient=None, **traits):
     """The row of an op whose inputs broadcast."""
-    return Op(name, kinds, forward_of(name), getattr(reference, name), gradient, check_of(name), kernels=(name,),
+    return Op(name, kinds, (forward_of_two if kinds == "rr" else forward_of)(name), getattr(reference, name), gradient, check_of(name), kernels=(name,),
               bytes=lambda *a, **_: 2 * a[0].nbytes, pointwise=True, per_sample=True, **traits)
 
 
@@ -266,6 +276,8 @@ def number(value, like):
 
 
 def operands(op, a, b):
+    if type(a) is type(b) is np.ndarray and a.dtype is b.dtype:
+        return a, b
     if is_number(b):
         if is_number(a):
             raise TypeError(f"{op}: one of the operands must be an array, got {a!r} and {b!r}")

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -111,6 +112,21 @@ def test_launch_packs_structs_uploads_tables_and_asks_for_shared_memory(monkeypa
     assert grid == (2,) and block == (32,) and shared == 50 << 10 and kernel.max_dynamic_shared_size_bytes == 50 << 10
     assert args[0].dtype == arguments.DIMS and args[0]["v"][0, :2].tolist() == [3, 4] and args[0]["n"][0] == 2
     assert args[1] == ("on device", [0, 1]) and args[2] == np.float32(1.5) and args[2].dtype == np.float32 and args[3] is None
+
+
+def test_a_launch_does_not_ask_the_file_system(monkeypatch):
+    """The first launch of a file may; PYOPS_CUDA_RELOAD is for who edits kernels while they run."""
+    looked = []
+    plain = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda self, **how: looked.append(self.name) or plain(self, **how))
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
+    monkeypatch.setattr(device, "function", lambda *_: lambda *_, **__: None)
+    on_device = device.CupyDevice("f32")
+    on_device.launch("softmax/cuda.cu", "any", (2,), (32,), ())
+    looked.clear()
+    for _ in range(3):
+        on_device.launch("softmax/cuda.cu", "any", (2,), (32,), (1.5, None))
+    assert looked == []
 
 
 def test_an_empty_grid_launches_nothing(monkeypatch):
