@@ -73,7 +73,7 @@ LOOSE = {
 
 def grouped(kernel: str, kinds: str, given: tuple) -> tuple:
     """The arguments with windows and activations in one piece each."""
-    if not set(kinds) & set("aw") or len(given) <= len(kinds) and kernel not in ("avg_pool_blocked",):
+    if not set(kinds) & set("aw") or len(given) <= len(kinds):
         return given
     loose = LOOSE.get(kernel) or kinds.replace("w", "ddd").replace("a", "nff")
     need(len(given) == len(loose), f"it takes {len(loose)} arguments, got {len(given)}")
