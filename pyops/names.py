@@ -1,7 +1,9 @@
-"""What each public function of pyops.functional is called elsewhere: at ATen, ONNX, torch.nn, torch.ops.pyops and ncnn.
+"""What each public function of pyops.functional is called elsewhere: at ATen, ONNX, torch.nn,
+torch.ops.pyops and ncnn.
 
-Every door reads this table, in either direction: importers from their names to ours (`ours`), exporters the other way. How the
-arguments are ordered and spelt there stays with the door that reads the name. A function without any name says why.
+Every door reads this table, in either direction: importers from their names to ours (`ours`),
+exporters the other way. How the arguments are ordered and spelt there stays with the door that
+reads the name. A function without any name says why.
 """
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from .ops.activation import NAMED
 
 @dataclass(frozen=True)
 class Names:
-    """aten: overloads that compute the same. onnx: operators. module: classes of torch.nn. library: in torch.ops.pyops.
-    ncnn: types of layers. why: there is no such name anywhere, because.
+    """aten: overloads that compute the same. onnx: operators. module: classes of torch.nn. library:
+    in torch.ops.pyops. ncnn: types of layers. why: there is no such name anywhere, because.
     """
     aten: tuple[str, ...] = ()
     onnx: tuple[str, ...] = ()
@@ -24,7 +26,9 @@ class Names:
 
 
 def names(aten="", onnx="", module="", library="", ncnn="", why="") -> Names:
-    """Several names of a kind stand in one text, with spaces between; an overload without a dot is the default one."""
+    """Several names of a kind stand in one text, with spaces between; an overload without a dot is
+    the default one.
+    """
     overloads = tuple(f"aten.{name}" if "." in name else f"aten.{name}.default" for name in aten.split())
     return Names(overloads, tuple(onnx.split()), tuple(module.split()), library, tuple(ncnn.split()), why)
 
@@ -122,7 +126,9 @@ NAMES: dict[str, Names] = {
 
 
 def ours(kind: str) -> dict[str, str]:
-    """The other way: a name of this kind (a field of Names) -> our function. Where several of ours bear it, the first."""
+    """The other way: a name of this kind (a field of Names) -> our function. Where several of ours
+    bear it, the first.
+    """
     found: dict[str, str] = {}
     for function, row in NAMES.items():
         theirs = getattr(row, kind)

@@ -1,8 +1,11 @@
-"""Models of other libraries: front ends say which they take and how one becomes a function of pyops ops.
+"""Models of other libraries: front ends say which they take and how one becomes a function of pyops
+ops.
 
-The compiler imports none of them. A front end appends itself to FRONT_ENDS when it is imported; LATER names the module to
-import when a model of that library comes, so that nobody has to import it by hand.
+The compiler imports none of them. A front end appends itself to FRONT_ENDS when it is imported;
+LATER names the module to import when a model of that library comes, so that nobody has to import it
+by hand.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,13 +14,20 @@ from typing import Any, NamedTuple
 
 
 class FrontEnd(NamedTuple):
-    """takes(model): whether the model is of this library. as_function(model, inputs): it as a function of as many arrays."""
+    """takes(model): whether the model is of this library. as_function(model, inputs): it as a
+    function of as many arrays.
+    """
+
     takes: Callable[[Any], bool]
     as_function: Callable[[Any, tuple], Callable]
 
 
 FRONT_ENDS: list[FrontEnd] = []
-LATER: dict[str, str] = {}    # the package that a model's class or a base of it comes from -> the module that registers its front end
+LATER: dict[
+    str, str
+    # the package that a model's class or a base of it comes from -> the module that registers its front
+    # end
+] = {}
 
 
 def as_function(model, inputs: tuple) -> Callable:

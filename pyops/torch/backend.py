@@ -1,10 +1,13 @@
-"""torch.compile(model, backend="pyops"): inference as Programs on torch's memory, training by our eager kernels, the rest as torch would run it.
+"""torch.compile(model, backend="pyops"): inference as Programs on torch's memory, training by our
+eager kernels, the rest as torch would run it.
 
-Inference: a graph whose calls all have counterparts (aten.py) becomes one Program; of others, what is ours becomes Programs and single calls stay torch's
-(split.py). Weights are packed when a Program is made, and again when they have changed. Other sizes of inputs are planned when they come.
-Training: AOTAutograd makes a forward and a backward graph, whose costly calls run by our rows (eager.py).
-compile_report() says what became of each graph.
+Inference: a graph whose calls all have counterparts (aten.py) becomes one Program; of others, what
+is ours becomes Programs and single calls stay torch's (split.py). Weights are packed when a Program
+is made, and again when they have changed. Other sizes of inputs are planned when they come.
+Training: AOTAutograd makes a forward and a backward graph, whose costly calls run by our rows
+(eager.py). compile_report() says what became of each graph.
 """
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -23,26 +26,32 @@ from .split import OnTensors, split
 from .weights import Watch, storages, watchers
 
 OPTIONS = ("precision", "threads", "freeze")
-KEPT = 8    # plans for different sizes, each with weights of its own
-SIZES = 64   # that one graph is planned for in all, as planning takes seconds; torch runs any that come later
+KEPT = 8  # plans for different sizes, each with weights of its own
+# Sizes that one graph is planned for in all, as planning takes seconds; torch runs any that come later
+SIZES = 64
 
 
 def pyops(gm: torch.fx.GraphModule, example_inputs: list, *, options: dict | None = None) -> Callable:
-    """The backend. options: precision ("strict", "default", "fast") and threads, of inference, as pyops.compile takes them; freeze: True if the weights will
-    not change: they become constants of the graph, which calls neither pass nor compare. ValueError for another option.
+    """The backend. options: precision ("strict", "default", "fast") and threads, of inference, as
+    pyops.compile takes them; freeze: True if the weights will not change: they become constants of
+    the graph, which calls neither pass nor compare. ValueError for another option.
     """
     options = dict(options or {})
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
-        raise ValueError(f"torch.compile: backend pyops has no option {', '.join(unknown)}; it takes {', '.join(OPTIONS)}")
-    if torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in (*example_inputs, *gm.parameters())):
+        raise ValueError(
+            f"torch.compile: backend pyops has no option {', '.join(unknown)}; it takes {', '.join(OPTIONS)}"
+        )
+    if torch.is_grad_enabled() and any(
+        isinstance(x, torch.Tensor) and x.requires_grad for x in (*example_inputs, *gm.parameters())
+    ):
         return trained(gm, example_inputs)
     frozen = options.pop("freeze", False)
     compiled = Compiled(gm, example_inputs, options, frozen)
     if any(not isinstance(x, torch.Tensor) for x in example_inputs):
         if frozen:
             compiled.hold_weights(example_inputs)
-        return compiled    # sizes come as arguments: planned at the first call
+        return compiled  # sizes come as arguments: planned at the first call
     try:
         compiled.see(example_inputs)
         if compiled.plan(example_inputs).run is None:
@@ -61,12 +70,25 @@ def trained(gm, example_inputs):
 
     def by_rows(module, _):
         counts, flops, torchs = replaced(module)
-        add(Report("training", flops=flops, torch_flops=torchs, ours={k.removeprefix("pyops "): v for k, v in counts.items() if k.startswith("pyops ")},
-                               torch={k: v for k, v in counts.items() if not k.startswith("pyops ")}))
+        add(
+            Report(
+                "training",
+                flops=flops,
+                torch_flops=torchs,
+                ours={k.removeprefix("pyops "): v for k, v in counts.items() if k.startswith("pyops ")},
+                torch={k: v for k, v in counts.items() if not k.startswith("pyops ")},
+            )
+        )
         return make_boxed_func(module.forward)
-    # Writes to inputs stay in the graph: done behind it they would count as changes of what a checkpoint keeps for its second run
-    return aot_autograd(fw_compiler=by_rows, bw_compiler=by_rows, inference_compiler=by_rows,
-                        keep_inference_input_mutations=True)(gm, example_inputs)
+
+    # Writes to inputs stay in the graph: done behind it they would count as changes of what a
+    # checkpoint keeps for its second run
+    return aot_autograd(
+        fw_compiler=by_rows,
+        bw_compiler=by_rows,
+        inference_compiler=by_rows,
+        keep_inference_input_mutations=True,
+    )(gm, example_inputs)
 
 
 class Writes(UnsupportedOp):
@@ -74,7 +96,9 @@ class Writes(UnsupportedOp):
 
 
 class Bound(torch.nn.Module):
-    """The graph with its weights among the attributes and its sizes as numbers, so that an export takes them as constants."""
+    """The graph with its weights among the attributes and its sizes as numbers, so that an export
+    takes them as constants.
+    """
 
     def __init__(self, gm, inputs, positions):
         super().__init__()
@@ -89,34 +113,50 @@ class Bound(torch.nn.Module):
 
     def forward(self, *tensors):
         given = iter(tensors)
-        return self.gm(*(next(given) if i in self.positions else self.numbers[i] if i in self.numbers else getattr(self, f"weight{i}")
-                         for i in range(self.count)))
+        return self.gm(
+            *(
+                next(given)
+                if i in self.positions
+                else self.numbers[i]
+                if i in self.numbers
+                else getattr(self, f"weight{i}")
+                for i in range(self.count)
+            )
+        )
 
 
 @dataclass
 class Planned:
-    """What runs inputs of one shape, or None if torch does; the weights' generation it was made from; where results lie."""
+    """What runs inputs of one shape, or None if torch does; the weights' generation it was made
+    from; where results lie.
+    """
+
     run: Callable | None
     generation: int
     layout: Layout | None = None
 
 
 class Freezing:
-    """A backend under which dynamo makes weights constants of its graphs: a call neither passes nor checks them.
+    """A backend under which dynamo makes weights constants of its graphs: a call neither passes nor
+    checks them.
 
     torch.compile hides attributes of backends, so pyops.torch.compile hands this to dynamo itself.
     """
 
     def __init__(self, options: dict):
         self.options = {**options, "freeze": True}
-        self.backend_ctx_ctor = Prepared   # dynamo enters it around every call, as any may compile; of the instance: wrappers copy its dict only
+        # dynamo enters it around every call, as any may compile; of the instance: wrappers copy its
+        # dict only
+        self.backend_ctx_ctor = Prepared
 
     def __call__(self, gm, example_inputs):
         return pyops(gm, example_inputs, options=self.options)
 
 
 class Prepared:
-    """torch._dynamo.config.prepare_freezing for as long as it is entered; config.patch takes ten times as long."""
+    """torch._dynamo.config.prepare_freezing for as long as it is entered; config.patch takes ten
+    times as long.
+    """
 
     def __enter__(self):
         self.before = torch._dynamo.config.prepare_freezing
@@ -127,7 +167,9 @@ class Prepared:
 
 
 class Compiled:
-    """A graph for inference: a plan for each shape of its inputs, made anew when a weight has changed."""
+    """A graph for inference: a plan for each shape of its inputs, made anew when a weight has
+    changed.
+    """
 
     def __init__(self, gm, example_inputs, options, frozen=False):
         self.gm, self.options, self.frozen = gm, options, frozen
@@ -137,7 +179,9 @@ class Compiled:
         self.held = [*gm.parameters(), *gm.buffers()]
         self.storages = storages(self.kept(example_inputs))
         self.plans: OrderedDict[tuple, Planned] = OrderedDict()
-        self.exports: dict[tuple, torch.export.ExportedProgram] = {}   # of the plans: read the weights where they lie
+        self.exports: dict[
+            tuple, torch.export.ExportedProgram
+        ] = {}  # of the plans: read the weights where they lie
         self.addresses: list[int] = []
         self.watch: Watch | None = None
         self.generation = 0
@@ -145,10 +189,14 @@ class Compiled:
         watchers.add(self)
 
     def key(self, inputs):
-        return tuple((x.shape, x.stride()) if isinstance(x := inputs[i], torch.Tensor) else x for i in self.varying)
+        return tuple(
+            (x.shape, x.stride()) if isinstance(x := inputs[i], torch.Tensor) else x for i in self.varying
+        )
 
     def plan(self, inputs) -> Planned:
-        """Plans for inputs like these, or notes that torch runs them. Writes if the graph writes to what it is given."""
+        """Plans for inputs like these, or notes that torch runs them. Writes if the graph writes to
+        what it is given.
+        """
         key = self.key(inputs)
         try:
             planned = self.made(inputs)
@@ -165,13 +213,17 @@ class Compiled:
         return planned
 
     def kept(self, inputs) -> list:
-        """The tensors that plans pack: the model's, as arguments, and those that dynamo put into the graph."""
+        """The tensors that plans pack: the model's, as arguments, and those that dynamo put into
+        the graph.
+        """
         return [*(inputs[i] for i in self.weights), *self.held]
 
     def see(self, inputs) -> None:
         """Begins another generation of plans if a weight has changed since the last one began."""
         if not self.frozen and (self.watch is None or self.watch.changed(self.kept(inputs))):
-            self.watch = Watch(self.kept(inputs))   # before anything is packed: what changes meanwhile is seen at the next call
+            self.watch = Watch(
+                self.kept(inputs)
+            )  # before anything is packed: what changes meanwhile is seen at the next call
             self.generation += 1
             addresses = [t.data_ptr() for t in self.kept(inputs)]
             if addresses != self.addresses:
@@ -205,8 +257,10 @@ class Compiled:
         if key not in self.exports:
             bound = Bound(self.gm, inputs, set(self.positions))
             try:
-                program = recorded(bound, tuple(torch.zeros(inputs[i].shape, dtype=inputs[i].dtype) for i in self.positions))
-            except Exception as why:   # torch's own, of a dozen unrelated types
+                program = recorded(
+                    bound, tuple(torch.zeros(inputs[i].shape, dtype=inputs[i].dtype) for i in self.positions)
+                )
+            except Exception as why:  # torch's own, of a dozen unrelated types
                 raise UnsupportedOp(f"compile: torch.export refuses it: {type(why).__name__}: {why}") from why
             if program.graph_signature.buffers_to_mutate or program.graph_signature.user_inputs_to_mutate:
                 raise Writes("compile: it writes to a buffer or an input")
@@ -214,19 +268,27 @@ class Compiled:
         return self.exports[key]
 
     def layout(self, inputs) -> Layout:
-        """How torch lays its results out: of one run of the graph in torch. Inputs that share memory are told apart by copies."""
+        """How torch lays its results out: of one run of the graph in torch. Inputs that share
+        memory are told apart by copies.
+        """
         given, seen = list(inputs), set()
         for i in self.positions:
             if memory(given[i]) in seen:
-                given[i] = torch.empty_strided(given[i].shape, given[i].stride(), dtype=given[i].dtype).copy_(given[i])
+                given[i] = torch.empty_strided(given[i].shape, given[i].stride(), dtype=given[i].dtype).copy_(
+                    given[i]
+                )
             seen.add(memory(given[i]))
         return Layout([*(given[i] for i in self.positions), *self.kept(given)], self.gm(*given))
 
     def hold_weights(self, inputs) -> None:
-        """Makes the weights attributes of the graph, in place: dynamo writes the code of a call from this same graph afterwards, and passes what it still takes."""
+        """Makes the weights attributes of the graph, in place: dynamo writes the code of a call
+        from this same graph afterwards, and passes what it still takes.
+        """
         nodes = self.gm.graph.find_nodes(op="placeholder")
         for i in self.weights:
-            self.gm.register_buffer(f"weight{i}_of_model", inputs[i].detach(), persistent=False)   # the model's memory
+            self.gm.register_buffer(
+                f"weight{i}_of_model", inputs[i].detach(), persistent=False
+            )  # the model's memory
             with self.gm.graph.inserting_before(nodes[i]):
                 held = self.gm.graph.get_attr(f"weight{i}_of_model")
             nodes[i].replace_all_uses_with(held)
@@ -235,7 +297,11 @@ class Compiled:
         self.gm.recompile()
         left = {i: n for n, i in enumerate(self.varying)}
         self.held = self.kept([x.detach() if isinstance(x, torch.Tensor) else x for x in inputs])
-        self.positions, self.varying, self.weights = [left[i] for i in self.positions], list(range(len(left))), []
+        self.positions, self.varying, self.weights = (
+            [left[i] for i in self.positions],
+            list(range(len(left))),
+            [],
+        )
 
     def __call__(self, *inputs):
         self.see(inputs)
@@ -256,13 +322,19 @@ class Compiled:
             return self.gm.forward(*inputs)
         tensors = [inputs[i] for i in self.positions]
         results = planned.run(*tensors)
-        return results if planned.layout.plain else planned.layout.laid([*tensors, *self.kept(inputs)], results)
+        return (
+            results if planned.layout.plain else planned.layout.laid([*tensors, *self.kept(inputs)], results)
+        )
 
 
 def ours(program, tensors: list, options: dict) -> tuple[Callable, Report]:
     """What runs the exported program: one Program, or Programs and torch's calls in turn."""
     try:
-        whole = graph.compile(as_function(program), tuple(torch.zeros(x.shape, dtype=x.dtype).numpy() for x in tensors), **options)
+        whole = graph.compile(
+            as_function(program),
+            tuple(torch.zeros(x.shape, dtype=x.dtype).numpy() for x in tensors),
+            **options,
+        )
     except Exception as why:
         if not is_refusal(why):
             fault(why, "compiling a whole graph")
@@ -271,8 +343,14 @@ def ours(program, tensors: list, options: dict) -> tuple[Callable, Report]:
     parts = split(program, tensors, options)
     if not parts.programs:
         raise UnsupportedOp("compile: nothing in it is worth a Program: " + ", ".join(parts.torch))
-    report = Report("program", sum(len(p.steps) for p in parts.programs), sum(s.flops for p in parts.programs for s in p.steps),
-                    torch=dict(parts.torch), torch_flops=parts.torch_flops, torch_ms=parts.torch_ms)
+    report = Report(
+        "program",
+        sum(len(p.steps) for p in parts.programs),
+        sum(s.flops for p in parts.programs for s in p.steps),
+        torch=dict(parts.torch),
+        torch_flops=parts.torch_flops,
+        torch_ms=parts.torch_ms,
+    )
     return parts.run, report
 
 

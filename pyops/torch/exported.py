@@ -1,4 +1,7 @@
-"""A torch module as a function of pyops ops: torch.export records its ATen calls, and these are called here one after the other."""
+"""A torch module as a function of pyops ops: torch.export records its ATen calls, and these are
+called here one after the other.
+"""
+
 from __future__ import annotations
 
 import operator
@@ -13,18 +16,33 @@ from .aten import TABLE, checked
 from .refusals import UnsupportedOp, is_refusal
 
 # Calls that take an array's shape and type and not its numbers
-MADE = {f"aten.{name}.default" for name in ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like",
-                                              "empty_like")}
+MADE = {
+    f"aten.{name}.default"
+    for name in (
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "new_empty",
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "empty_like",
+    )
+}
 
 
 def exported(module: torch.nn.Module, example_inputs: tuple):
-    """The module's ATen calls for inputs of the example's shapes: functional, composite ones whole unless they must be taken apart.
+    """The module's ATen calls for inputs of the example's shapes: functional, composite ones whole
+    unless they must be taken apart.
 
     ValueError in training mode; what torch.export raises for a model it cannot take.
     """
     if module.training:
         raise ValueError(f"compile: {type(module).__name__} is in training mode; call .eval() first")
-    examples = tuple(x if isinstance(x, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(x)) for x in example_inputs)
+    examples = tuple(
+        x if isinstance(x, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(x))
+        for x in example_inputs
+    )
     return taken_apart(recorded(module, examples))
 
 
@@ -37,14 +55,17 @@ def recorded(module, examples: tuple):
 def as_function(program) -> Callable:
     """A function of as many arrays as the exported program has inputs, for pyops.compile.
 
-    Weights are used as they lie, without a copy. Results come in the structure the module returns. UnsupportedOp for an op that is not in aten.TABLE.
+    Weights are used as they lie, without a copy. Results come in the structure the module returns.
+    UnsupportedOp for an op that is not in aten.TABLE.
     """
     check(program)
     return lambda *arrays: Interpreter(program, arrays).run()
 
 
 def taken_apart(program):
-    """The program with those calls that have no counterpart here, but are made of smaller ones, in terms of these."""
+    """The program with those calls that have no counterpart here, but are made of smaller ones, in
+    terms of these.
+    """
     rules = None
     while ops := {node.target for node in missing(program)}:
         rules = torch.export.default_decompositions() if rules is None else rules
@@ -58,10 +79,14 @@ def taken_apart(program):
 
 
 def missing(program) -> list:
-    """The calls that depend on more than constants and have no counterpart here, but for random draws: those must stay whole,
-    to draw what they would in torch.
+    """The calls that depend on more than constants and have no counterpart here, but for random
+    draws: those must stay whole, to draw what they would in torch.
     """
-    return [node for node in varying(program) if node.target is not operator.getitem and str(node.target) not in TABLE and not draws(node)]
+    return [
+        node
+        for node in varying(program)
+        if node.target is not operator.getitem and str(node.target) not in TABLE and not draws(node)
+    ]
 
 
 def check(program) -> None:
@@ -73,7 +98,10 @@ def check(program) -> None:
         if draws(node):
             unknown.setdefault(f"{node.target}, which draws random numbers", line_of(node))
     if unknown:
-        raise UnsupportedOp("compile: no counterpart here for " + "; ".join(f"{op} ({where})" for op, where in unknown.items()))
+        raise UnsupportedOp(
+            "compile: no counterpart here for "
+            + "; ".join(f"{op} ({where})" for op, where in unknown.items())
+        )
 
 
 # Arguments that switch the draws of a call off
@@ -81,19 +109,28 @@ SWITCHES = {"train": (False,), "training": (False,), "dropout": (0,), "dropout_p
 
 
 def draws(node) -> bool:
-    """Whether the call draws random numbers, by the tag of its op; dropout that is switched off does not."""
-    if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded not in node.target.tags:
+    """Whether the call draws random numbers, by the tag of its op; dropout that is switched off
+    does not.
+    """
+    if (
+        not isinstance(node.target, torch._ops.OpOverload)
+        or torch.Tag.nondeterministic_seeded not in node.target.tags
+    ):
         return False
     for i, argument in enumerate(node.target._schema.arguments):
         if argument.name in SWITCHES:
-            value = node.args[i] if i < len(node.args) else node.kwargs.get(argument.name, argument.default_value)
+            value = (
+                node.args[i] if i < len(node.args) else node.kwargs.get(argument.name, argument.default_value)
+            )
             if value in SWITCHES[argument.name]:
                 return False
     return True
 
 
 def varying(program) -> list:
-    """The calls whose value is more than a constant that torch can compute once: those that depend on inputs or random draws."""
+    """The calls whose value is more than a constant that torch can compute once: those that depend
+    on inputs or random draws.
+    """
     inputs = set(program.graph_signature.user_inputs)
     found: dict = {}
     for node in program.graph.nodes:
@@ -108,7 +145,11 @@ def varying(program) -> list:
 
 def line_of(node) -> str:
     """file:line of the model's code that made the call."""
-    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File ")]
+    lines = [
+        line.strip()
+        for line in (node.meta.get("stack_trace") or "").splitlines()
+        if line.strip().startswith("File ")
+    ]
     if not lines:
         return "line unknown"
     file, number = lines[-1].split('"')[1], lines[-1].split("line ")[1].split(",")[0]
@@ -127,7 +168,9 @@ class Interpreter:
         for node in program.graph.nodes:
             if node.op == "placeholder":
                 constant = signature.inputs_to_lifted_tensor_constants.get(node.name)
-                self.values[node] = given[node.name] if node.name in given else tensors[constant or names[node.name]]
+                self.values[node] = (
+                    given[node.name] if node.name in given else tensors[constant or names[node.name]]
+                )
 
     def run(self):
         for node in self.program.graph.nodes:
@@ -161,14 +204,19 @@ class Interpreter:
             raise UnsupportedOp(f"compile: no counterpart here for {node.target} ({line_of(node)})")
         other = {str(v.dtype) for v in traced} - {"float32"}
         if other and function is not checked:
-            raise UnsupportedOp(f"compile: {node.target} of {', '.join(sorted(other))}; programs take float32 ({line_of(node)})")
+            raise UnsupportedOp(
+                f"compile: {node.target} of {', '.join(sorted(other))}; "
+                f"programs take float32 ({line_of(node)})"
+            )
         args, kwargs = pytree.tree_map_only(torch.Tensor, as_array, (args, kwargs))
         try:
             return function(*args, **kwargs)
         except (TypeError, ValueError, NotImplementedError) as why:
             if isinstance(why, UnsupportedOp) or not (is_refusal(why) or why.__traceback__.tb_next is None):
                 raise
-            with_what = "arguments that have no counterpart here" if why.__traceback__.tb_next is None else why
+            with_what = (
+                "arguments that have no counterpart here" if why.__traceback__.tb_next is None else why
+            )
             raise UnsupportedOp(f"compile: {node.target} with {with_what} ({line_of(node)})") from why
 
 

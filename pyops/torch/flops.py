@@ -1,4 +1,5 @@
 """What torch's own counter says of calls: the FLOPs of single nodes."""
+
 from __future__ import annotations
 
 import torch
@@ -7,15 +8,18 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 
 def flops_of(node) -> float:
-    """Of one call; 0 of calls that torch does not count. Sizes that are symbols count by their hints.
+    """Of one call; 0 of calls that torch does not count. Sizes that are symbols count by their
+    hints.
 
-    A call that torch's counter knows as the smaller calls it is made of (linear, conv2d, attention) is run on tensors without
-    memory, and these are counted.
+    A call that torch's counter knows as the smaller calls it is made of (linear, conv2d, attention)
+    is run on tensors without memory, and these are counted.
     """
     packet = getattr(node.target, "overloadpacket", None)
     if packet is None or "val" not in node.meta:
         return 0.0
-    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda n: pytree.tree_map(numbered, n.meta.get("val")))
+    args, kwargs = torch.fx.map_arg(
+        (node.args, node.kwargs), lambda n: pytree.tree_map(numbered, n.meta.get("val"))
+    )
     count = flop_registry.get(packet)
     if count is not None:
         return float(count(*args, **kwargs, out_val=pytree.tree_map(numbered, node.meta["val"])))
@@ -25,7 +29,7 @@ def flops_of(node) -> float:
     try:
         with counter, torch.no_grad():
             node.target(*args, **kwargs)
-    except (RuntimeError, NotImplementedError, TypeError):   # a call that torch cannot run without memory
+    except (RuntimeError, NotImplementedError, TypeError):  # a call that torch cannot run without memory
         return 0.0
     return float(counter.get_total_flops())
 

@@ -1,8 +1,11 @@
-"""Results as torch's own would be: views of inputs stay views of them, results that share memory share it, strides stay.
+"""Results as torch's own would be: views of inputs stay views of them, results that share memory
+share it, strides stay.
 
-A Program writes each result into an array of its own. What torch would return is found by one run of the graph in torch
-when a plan is made, on the call's own inputs, and kept as one Result for each. An expanded result stays one in memory.
+A Program writes each result into an array of its own. What torch would return is found by one run
+of the graph in torch when a plan is made, on the call's own inputs, and kept as one Result for
+each. An expanded result stays one in memory.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,9 +18,11 @@ from .refusals import UnsupportedOp
 
 @dataclass(frozen=True)
 class Result:
-    """Where one result lies. base: the input (or weight) whose memory it is in, as ("input", i), or the group of results that
-    it shares memory with, as ("shared", i), or None; size, stride: of the view; offset: in that memory, from the input's own.
+    """Where one result lies. base: the input (or weight) whose memory it is in, as ("input", i), or
+    the group of results that it shares memory with, as ("shared", i), or None; size, stride: of the
+    view; offset: in that memory, from the input's own.
     """
+
     base: tuple[str, int] | None
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -25,7 +30,9 @@ class Result:
 
 
 class Layout:
-    """The results of a graph in torch's memory order. inputs: every argument of the graph; results: what torch returned for them."""
+    """The results of a graph in torch's memory order. inputs: every argument of the graph; results:
+    what torch returned for them.
+    """
 
     def __init__(self, inputs: list, results):
         flat = pytree.tree_leaves(results)
@@ -34,10 +41,15 @@ class Layout:
         for i, r in enumerate(flat):
             if isinstance(r, torch.Tensor) and r.numel():
                 owners.setdefault(memory(r), []).append(i)
-        self.lengths: dict[int, tuple[int, torch.dtype]] = {}     # of groups that share memory: elements and type
+        self.lengths: dict[
+            int, tuple[int, torch.dtype]
+        ] = {}  # of groups that share memory: elements and type
         self.results = [self.placed(r, inputs, places, owners) for r in flat]
         # Empty ones are never plain: NumPy gives them strides of its own
-        self.plain = all(r is None or r.base is None and r.stride == contiguous(r.size) and 0 not in r.size for r in self.results)
+        self.plain = all(
+            r is None or r.base is None and r.stride == contiguous(r.size) and 0 not in r.size
+            for r in self.results
+        )
 
     def placed(self, result, inputs, places, owners) -> Result | None:
         if not isinstance(result, torch.Tensor):
@@ -74,7 +86,11 @@ class Layout:
             if kind == "input":
                 source = inputs[number]
                 same = (place.size, place.stride, place.offset) == (source.shape, source.stride(), 0)
-                flat[i] = source if same else source.as_strided(place.size, place.stride, source.storage_offset() + place.offset)
+                flat[i] = (
+                    source
+                    if same
+                    else source.as_strided(place.size, place.stride, source.storage_offset() + place.offset)
+                )
             else:
                 flat[i] = filled(shared[number].as_strided(place.size, place.stride, place.offset), r)
         return pytree.tree_unflatten(flat, structure)
@@ -89,7 +105,9 @@ def contiguous(size) -> tuple[int, ...]:
 
 
 def filled(target: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """The target with the values in it; where it is an expanded view, all of whose elements are one in memory, that one is written."""
+    """The target with the values in it; where it is an expanded view, all of whose elements are one
+    in memory, that one is written.
+    """
     once = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in target.stride())
     target[once].copy_(values[once])
     return target

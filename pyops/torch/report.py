@@ -1,4 +1,5 @@
 """What became of the graphs that torch.compile handed over."""
+
 from __future__ import annotations
 
 import warnings
@@ -9,10 +10,12 @@ from dataclasses import dataclass, field
 class Report:
     """What became of one graph that torch.compile handed over.
 
-    kind: "program" (inference), "training", or "torch" where torch runs all of it, for the reason `why`. steps, flops: of our
-    Programs. ours, torch: calls by op; torch_flops: of the calls that are torch's, as torch counts them; torch_ms: in
-    inference, the milliseconds of these calls by op, in one run while the graph was planned.
+    kind: "program" (inference), "training", or "torch" where torch runs all of it, for the reason
+    `why`. steps, flops: of our Programs. ours, torch: calls by op; torch_flops: of the calls that
+    are torch's, as torch counts them; torch_ms: in inference, the milliseconds of these calls by
+    op, in one run while the graph was planned.
     """
+
     kind: str
     steps: int = 0
     flops: float = 0.0
@@ -31,12 +34,19 @@ class Report:
     def __str__(self):
         if self.kind == "torch":
             return f"torch runs it: {self.why}"
-        left = ", ".join(f"{op} {count}" + (f" ({self.torch_ms[op]:.3f} ms)" if op in self.torch_ms else "")
-                         for op, count in self.torch.items()) or "nothing"
+        left = (
+            ", ".join(
+                f"{op} {count}" + (f" ({self.torch_ms[op]:.3f} ms)" if op in self.torch_ms else "")
+                for op, count in self.torch.items()
+            )
+            or "nothing"
+        )
         share = f"{100 * self.share:.1f} %"
         if self.kind == "training":
-            return f"training: {sum(self.ours.values())} calls by our kernels ({share} of the FLOPs); left to torch: {left}"
-        return f"inference: {self.steps} steps, {self.flops / 1e6:.1f} MFLOP ({share} of all); left to torch: {left}"
+            calls = sum(self.ours.values())
+            return f"training: {calls} calls by our kernels ({share} of the FLOPs); left to torch: {left}"
+        work = f"{self.steps} steps, {self.flops / 1e6:.1f} MFLOP"
+        return f"inference: {work} ({share} of all); left to torch: {left}"
 
 
 class Reports(list):
@@ -56,7 +66,9 @@ def add(report: Report) -> None:
 
 
 def compile_report(clear: bool = False) -> Reports:
-    """Every graph since the start or the last clear, in order: a list of Report that prints as lines."""
+    """Every graph since the start or the last clear, in order: a list of Report that prints as
+    lines.
+    """
     found = Reports(_reports)
     if clear:
         _reports.clear()
@@ -66,5 +78,8 @@ def compile_report(clear: bool = False) -> Reports:
 def left_to_torch(gm, why):
     """Notes and warns that torch runs the graph; returns what runs it."""
     add(Report("torch", why=why if isinstance(why, str) else f"{type(why).__name__}: {why}"))
-    warnings.warn(f"torch.compile(backend='pyops'): a graph of {len(gm.graph.nodes)} nodes runs in torch: {why}", stacklevel=3)
+    warnings.warn(
+        f"torch.compile(backend='pyops'): a graph of {len(gm.graph.nodes)} nodes runs in torch: {why}",
+        stacklevel=3,
+    )
     return gm.forward

@@ -1,8 +1,10 @@
 """An exported graph of which some calls are not ours, as Programs and torch's own calls in turn.
 
-A call is ours if tracing takes it; one that an op refuses is torch's, and no other on its account. Calls are put into stages: ours in even ones, torch's in odd ones, each as early as its inputs allow. So
-every stage depends on earlier ones only, and all that is ours in a stage is one Program.
+A call is ours if tracing takes it; one that an op refuses is torch's, and no other on its account.
+Calls are put into stages: ours in even ones, torch's in odd ones, each as early as its inputs
+allow. So every stage depends on earlier ones only, and all that is ours in a stage is one Program.
 """
+
 from __future__ import annotations
 
 import operator
@@ -24,12 +26,30 @@ from .flops import flops_of
 from .refusals import UnsupportedOp, fault, is_refusal
 
 # A stage without one of these costs more in copies and calls than its kernels save
-WORTH = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "pool", "norm", "softmax", "upsample", "attention", "lstm", "gru", "rnn")
+WORTH = (
+    "conv",
+    "linear",
+    "addmm",
+    "matmul",
+    "mm",
+    "bmm",
+    "pool",
+    "norm",
+    "softmax",
+    "upsample",
+    "attention",
+    "lstm",
+    "gru",
+    "rnn",
+)
 
 
 @dataclass
 class Split:
-    """A function of the graph's inputs, tensors to tensors. torch: why each node that is left to torch is, by op and number of calls."""
+    """A function of the graph's inputs, tensors to tensors. torch: why each node that is left to
+    torch is, by op and number of calls.
+    """
+
     run: Callable
     programs: list[Program]
     torch: Counter = field(default_factory=Counter)
@@ -40,11 +60,12 @@ class Split:
 def split(program, tensors: list[torch.Tensor], options: dict) -> Split:
     """program: of torch.export; tensors: inputs to try it on; options: of pyops.compile."""
     stages = Stages(program, tensors)
-    made: dict[tuple, Program] = {}     # by the calls: a stage that nothing was taken from is compiled once
+    made: dict[tuple, Program] = {}  # by the calls: a stage that nothing was taken from is compiled once
     while True:
         try:
             return assembled(stages, made, options)
-        except NotTaken as why:     # what tracing call by call does not find: leave it to torch and begin again
+        # what tracing call by call does not find: leave it to torch and begin again
+        except NotTaken as why:
             stages.give_up(why.nodes)
 
 
@@ -56,7 +77,9 @@ class NotTaken(Exception):
 
 
 class Probe(Interpreter):
-    """A run on traced values that notes the calls that are refused, and goes on with a value of the result's shape."""
+    """A run on traced values that notes the calls that are refused, and goes on with a value of the
+    result's shape.
+    """
 
     def __init__(self, program, arrays):
         super().__init__(program, arrays)
@@ -70,11 +93,18 @@ class Probe(Interpreter):
         except Exception as error:
             fault(error, f"tracing {node.target}")
         self.refused.add(node)
-        return pytree.tree_map_only(torch.Tensor, unknown, node.meta.get("val"))   # none: a call without a result
+        return pytree.tree_map_only(
+            torch.Tensor, unknown, node.meta.get("val")
+        )  # none: a call without a result
 
 
 def unknown(tensor) -> Traced:
-    return Traced(Value(tuple(tensor.shape), np.zeros(0, str(tensor.dtype).removeprefix("torch.").replace("bfloat16", "float16")).dtype))
+    return Traced(
+        Value(
+            tuple(tensor.shape),
+            np.zeros(0, str(tensor.dtype).removeprefix("torch.").replace("bfloat16", "float16")).dtype,
+        )
+    )
 
 
 class Stages:
@@ -89,6 +119,7 @@ class Stages:
         def attempt(*arrays):
             probes.append(Probe(program, arrays))
             return probes[0].run()
+
         trace(attempt, tuple(t.detach().numpy() for t in tensors))
         self.values = probes[0].values
         self.torch = probes[0].refused
@@ -111,7 +142,7 @@ class Stages:
     def assign(self) -> None:
         while True:
             self.stage = {}
-            drawn = 1   # random draws keep their order, and so torch's numbers
+            drawn = 1  # random draws keep their order, and so torch's numbers
             for node in self.calls:
                 ours = self.ours(node)
                 least = 0 if ours else 1
@@ -123,7 +154,13 @@ class Stages:
                 self.stage[node] = least
                 if draws(node):
                     drawn = least
-            idle = [n for s in set(self.stage.values()) if s % 2 == 0 for n in self.at(s) if not any(map(worth, self.at(s)))]
+            idle = [
+                n
+                for s in set(self.stage.values())
+                if s % 2 == 0
+                for n in self.at(s)
+                if not any(map(worth, self.at(s)))
+            ]
             if not idle:
                 return
             self.torch.update(idle)
@@ -149,7 +186,11 @@ def assembled(stages: Stages, programs: dict, options: dict) -> Split:
         if node not in place:
             value = stages.values[node]
             if isinstance(value, torch.Tensor):
-                setattr(root, f"constant{len(place)}", torch.nn.Parameter(value, requires_grad=False) if value.is_floating_point() else value)
+                setattr(
+                    root,
+                    f"constant{len(place)}",
+                    torch.nn.Parameter(value, requires_grad=False) if value.is_floating_point() else value,
+                )
                 value = new.get_attr(f"constant{len(place)}")
             place[node] = value
         return place[node]
@@ -160,7 +201,9 @@ def assembled(stages: Stages, programs: dict, options: dict) -> Split:
             add_program(stages, nodes, new, place, made, programs, options)
         elif nodes:
             for node in nodes:
-                place[node] = new.call_function(node.target, torch.fx.map_arg(node.args, placed), torch.fx.map_arg(node.kwargs, placed))
+                place[node] = new.call_function(
+                    node.target, torch.fx.map_arg(node.args, placed), torch.fx.map_arg(node.kwargs, placed)
+                )
                 if node.target is not operator.getitem:
                     made.torch[str(node.target)] += 1
                     made.torch_flops += flops_of(node)
@@ -169,6 +212,7 @@ def assembled(stages: Stages, programs: dict, options: dict) -> Split:
         """What stands for a result: of a constant a copy, which the caller may write to."""
         value = placed(node) if isinstance(node, torch.fx.Node) else node
         return new.call_function(torch.clone, (value,)) if getattr(value, "op", None) == "get_attr" else value
+
     new.output(tuple(map(result, output_of(stages.program).args[0])))
     module = torch.fx.GraphModule(root, new)
     structure = stages.program.call_spec.out_spec
@@ -193,7 +237,9 @@ class Timed(torch.fx.Interpreter):
 
 
 def milliseconds(module, examples) -> dict:
-    """What torch's calls of the module cost, by op; of the second run, the first finds nothing in the caches."""
+    """What torch's calls of the module cost, by op; of the second run, the first finds nothing in
+    the caches.
+    """
     timed = Timed(module)
     with torch.no_grad():
         for _ in range(2):
@@ -201,10 +247,16 @@ def milliseconds(module, examples) -> dict:
     return {op: 1e3 * s for op, s in timed.seconds.items()}
 
 
-def add_program(stages: Stages, nodes: list, new, place: dict, made: Split, programs: dict, options: dict) -> None:
-    """Puts a Program of the calls into the new graph. NotTaken for calls that turn out not to be ours."""
+def add_program(
+    stages: Stages, nodes: list, new, place: dict, made: Split, programs: dict, options: dict
+) -> None:
+    """Puts a Program of the calls into the new graph. NotTaken for calls that turn out not to be
+    ours.
+    """
     own = set(nodes)
-    inputs = list(dict.fromkeys(b for n in nodes for b in n.all_input_nodes if b not in own and stages.varies(b)))
+    inputs = list(
+        dict.fromkeys(b for n in nodes for b in n.all_input_nodes if b not in own and stages.varies(b))
+    )
     outputs = [n for n in nodes if any(u not in own for u in n.users)]
     key = tuple(nodes), tuple(outputs)
     if key not in programs:
@@ -225,8 +277,11 @@ def stage_program(stages: Stages, nodes: list, inputs: list, outputs: list, opti
             called.append(node)
             run.values[node] = run.call(node)
         return tuple(run.values[n] for n in outputs)
+
     try:
-        return graph.compile(function, tuple(np.zeros(stages.values[n].shape, np.float32) for n in inputs), **options)
+        return graph.compile(
+            function, tuple(np.zeros(stages.values[n].shape, np.float32) for n in inputs), **options
+        )
     except UnsupportedOp:
         raise NotTaken(called[-1:]) from None
     except Exception as error:
@@ -236,16 +291,24 @@ def stage_program(stages: Stages, nodes: list, inputs: list, outputs: list, opti
 
 
 class OnTensors:
-    """A Program for tensors: it reads them where they lie. A result that is a constant is a copy, which the caller may write to."""
+    """A Program for tensors: it reads them where they lie. A result that is a constant is a copy,
+    which the caller may write to.
+    """
 
     def __init__(self, program):
         self.program, self.__name__ = program, "program"
 
     def __call__(self, *tensors):
         results = self.program(*(t.detach().numpy() for t in tensors))
-        return tuple(torch.from_numpy(r) if isinstance(r, np.ndarray) else r.clone() if isinstance(r, torch.Tensor) else r for r in results)
+        return tuple(
+            torch.from_numpy(r)
+            if isinstance(r, np.ndarray)
+            else r.clone()
+            if isinstance(r, torch.Tensor)
+            else r
+            for r in results
+        )
 
 
 def output_of(program):
     return next(n for n in program.graph.nodes if n.op == "output")
-

@@ -1,4 +1,7 @@
-"""Every layer of torch.nn through pyops.compile and torch.compile(backend="pyops"): right, or refused by name as torch_modules.py has it."""
+"""Every layer of torch.nn through pyops.compile and torch.compile(backend="pyops"): right, or
+refused by name as torch_modules.py has it.
+"""
+
 import inspect
 import warnings
 
@@ -34,7 +37,7 @@ def made(name):
         x = torch.randn(call)
     model.eval()
     with torch.no_grad():
-        model(x)    # lazy ones take their shapes
+        model(x)  # lazy ones take their shapes
     return model, x
 
 
@@ -56,7 +59,9 @@ def assert_same(got, want):
 
 
 def test_all_layers_are_in_the_table():
-    classes = {n for n in dir(nn) if inspect.isclass(getattr(nn, n)) and issubclass(getattr(nn, n), nn.Module)}
+    classes = {
+        n for n in dir(nn) if inspect.isclass(getattr(nn, n)) and issubclass(getattr(nn, n), nn.Module)
+    }
     tried = {name.split(" ")[0] for name in LAYERS}
     assert classes - tried == set(NO_LAYERS) & classes and tried <= classes
     assert set(REFUSED) | NOT_EXPORTED <= set(LAYERS)
@@ -86,7 +91,7 @@ def test_by_backend(name):
     fast = torch.compile(model, backend=door.pyops)
     for _ in range(2):
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")     # that torch runs what is worth no Program
+            warnings.simplefilter("ignore")  # that torch runs what is worth no Program
             torch.manual_seed(1)
             want = model(x)
             torch.manual_seed(1)

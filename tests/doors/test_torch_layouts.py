@@ -1,4 +1,7 @@
-"""Results of torch.compile(backend="pyops") share memory with inputs and with each other, and have strides, where eager's do."""
+"""Results of torch.compile(backend="pyops") share memory with inputs and with each other, and have
+strides, where eager's do.
+"""
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -55,14 +58,21 @@ def assert_laid_alike(got, want, x, y):
         if w is None:
             assert g is None
             continue
-        assert g.shape == w.shape and g.stride() == w.stride() and g.dtype == w.dtype, (i, g.stride(), w.stride())
+        assert g.shape == w.shape and g.stride() == w.stride() and g.dtype == w.dtype, (
+            i,
+            g.stride(),
+            w.stride(),
+        )
         assert (memory(g) == memory(x)) == (memory(w) == memory(y)), i
         if g.numel():
             assert (g - w).abs().max() <= 2e-5 * w.abs().max()
         for g2, w2 in zip(got[:i], want[:i]):
             if w2 is not None and w.numel() and w2.numel():
                 assert (memory(g) == memory(g2)) == (memory(w) == memory(w2)), i
-                assert g.storage_offset() - g2.storage_offset() == w.storage_offset() - w2.storage_offset() or memory(w) != memory(w2)
+                assert (
+                    g.storage_offset() - g2.storage_offset() == w.storage_offset() - w2.storage_offset()
+                    or memory(w) != memory(w2)
+                )
 
 
 @pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
@@ -78,8 +88,14 @@ def test_results_are_laid_as_in_eager(name, form):
             y = x.clone()
             got, want = fast(x), model(y)
             assert_laid_alike(got, want, x, y)
-            for g, w in zip(got, want):     # what is written to one is seen through the others, as in eager
-                if w is not None and w.numel() and w.ndim and 0 not in w.stride() and memory(w) != memory(model.conv.weight):
+            for g, w in zip(got, want):  # what is written to one is seen through the others, as in eager
+                if (
+                    w is not None
+                    and w.numel()
+                    and w.ndim
+                    and 0 not in w.stride()
+                    and memory(w) != memory(model.conv.weight)
+                ):
                     g[..., :1] += 1
                     w[..., :1] += 1
                     assert_laid_alike(got, want, x, y)
@@ -88,6 +104,7 @@ def test_results_are_laid_as_in_eager(name, form):
 
 def test_two_inputs_in_one_memory():
     """Which of them a result is a view of is told by the graph, not by the addresses."""
+
     class Second(nn.Module):
         def __init__(self):
             super().__init__()
@@ -95,6 +112,7 @@ def test_two_inputs_in_one_memory():
 
         def forward(self, a, b):
             return b[:, 1:], self.linear(a)
+
     model = Second().eval()
     fast = torch.compile(model, backend=door.pyops)
     with torch.no_grad():
@@ -135,8 +153,9 @@ def test_checkpointed_batch_norm_trains_as_without_a_compiler():
 
         def forward(self, x):
             return self.second(checkpoint(self.first, x, use_reentrant=False))
+
     x, results = torch.randn(2, 3, 8, 8), []
-    for backend in ("aot_eager", door.pyops):   # plain eager moves the statistics in the second run again
+    for backend in ("aot_eager", door.pyops):  # plain eager moves the statistics in the second run again
         torch._dynamo.reset()
         torch.manual_seed(1)
         model = Net()
@@ -156,7 +175,11 @@ def test_addmm_does_not_read_what_beta_leaves_out():
 
         def forward(self, x):
             return self.linear(torch.addmm(torch.full((4, 5), float("nan")), x, self.weight, beta=0, alpha=2))
+
     model, x = Net(), torch.randn(4, 6)
-    for fast in (torch.compile(model, backend=door.pyops), torch.no_grad()(torch.compile(model, backend=door.pyops))):
+    for fast in (
+        torch.compile(model, backend=door.pyops),
+        torch.no_grad()(torch.compile(model, backend=door.pyops)),
+    ):
         got, want = fast(x), model(x)
         assert (got - want).abs().max() <= 2e-5 * want.abs().max()

@@ -1,4 +1,6 @@
-"""Random draws: every call of a compiled graph draws afresh, the numbers that eager draws; a Program refuses them by name."""
+"""Random draws: every call of a compiled graph draws afresh, the numbers that eager draws; a
+Program refuses them by name.
+"""
 import pytest
 
 import pyops
@@ -89,7 +91,8 @@ def test_every_op_with_the_tag_is_drawn():
             op = getattr(getattr(torch.ops.aten, schema.name[6:]), schema.overload_name or "default")
             if torch.Tag.nondeterministic_seeded not in op.tags:
                 without.append(str(op))
-    assert all("seed" in op or "_no_grad_" in op for op in without), without   # of generators themselves, and of TorchScript
+    # of generators themselves, and of TorchScript
+    assert all("seed" in op or "_no_grad_" in op for op in without), without
 
 
 def test_what_is_switched_off_is_no_draw():

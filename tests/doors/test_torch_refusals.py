@@ -1,4 +1,5 @@
 """A call that is refused is torch's alone; a fault of ours is none, and is raised here."""
+
 import numpy as np
 import pytest
 
@@ -34,9 +35,11 @@ def test_one_refused_call_leaves_the_others():
     model, x, mask = Masked().eval(), torch.randn(2, 5, 8), torch.ones(5, 5, dtype=torch.bool).tril()
     with torch.no_grad():
         close(torch.compile(model, backend=door.pyops)(x, mask), model(x, mask))
-    report, = door.compile_report()
+    (report,) = door.compile_report()
     assert report.kind == "program" and list(report.torch) == ["aten.scaled_dot_product_attention.default"]
-    assert report.torch_flops == 2 * 2 * (2 * 5 * 5 * 8)    # two products, counted though the call is made of others
+    assert report.torch_flops == 2 * 2 * (
+        2 * 5 * 5 * 8
+    )  # two products, counted though the call is made of others
     assert 0 < report.share < 1 and str(door.compile_report()).startswith("1. inference: ")
 
 
@@ -48,16 +51,18 @@ def test_a_comparison_leaves_the_convolution_behind_it():
 
         def forward(self, x):
             return self.conv(x * (x > 0).float())
+
     model, x = Net().eval(), torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         close(torch.compile(model, backend=door.pyops)(x), model(x))
-    report, = door.compile_report()
+    (report,) = door.compile_report()
     assert report.kind == "program" and report.share == 1 and not any("conv" in op for op in report.torch)
 
 
 def test_faults_are_raised_or_warned_of(monkeypatch):
     def broken(*_):
         raise AttributeError("a fault of ours")
+
     monkeypatch.setitem(door.exported.__globals__["TABLE"], "aten.gelu.default", broken)
     model, x = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8)).eval(), torch.randn(3, 8)
     with torch.no_grad(), pytest.raises(Exception, match="a fault of ours"):
@@ -72,6 +77,7 @@ def test_faults_are_raised_or_warned_of(monkeypatch):
 
 def test_constants_among_the_channels():
     """Positions beside a map, as CoordConv has them."""
+
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -80,8 +86,10 @@ def test_constants_among_the_channels():
 
         def forward(self, x):
             return self.conv(torch.cat((x, self.places), 1))
+
     model, x = Net().eval(), torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         close(torch.compile(model, backend=door.pyops)(x), model(x))
         import pyops
+
         close(torch.from_numpy(np.asarray(pyops.compile(model, x)(x))), model(x))

@@ -1,4 +1,7 @@
-"""Who changes a weight, and how: every way is seen by every door that keeps packed weights, or is documented as not seen."""
+"""Who changes a weight, and how: every way is seen by every door that keeps packed weights, or is
+documented as not seen.
+"""
+
 import inspect
 
 import numpy as np
@@ -22,7 +25,11 @@ class Net(nn.Module):
 
 
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32))
-DOORS = {"backend": lambda m: torch.compile(m, backend=door.pyops), "compile": door.compile, "replace_modules": door.replace_modules}
+DOORS = {
+    "backend": lambda m: torch.compile(m, backend=door.pyops),
+    "compile": door.compile,
+    "replace_modules": door.replace_modules,
+}
 
 
 def made(kind):
@@ -66,8 +73,8 @@ def one(model):
 CHANGES = {
     "data.mul_": lambda m: m.conv.weight.data.mul_(3),
     "data.copy_": lambda m: m.head.weight.data.copy_(torch.rand_like(m.head.weight)),
-    "data.clamp_": lambda m: [p.data.clamp_(-.01, .01) for p in m.parameters()],
-    "data.fill_": lambda m: m.conv.bias.data.fill_(.7),
+    "data.clamp_": lambda m: [p.data.clamp_(-0.01, 0.01) for p in m.parameters()],
+    "data.fill_": lambda m: m.conv.bias.data.fill_(0.7),
     "data[i] =": lambda m: m.head.weight.data.__setitem__((3, slice(0, 200)), 1.0),
     "data = new": lambda m: setattr(m.conv.weight, "data", torch.rand_like(m.conv.weight)),
     "a NumPy view": lambda m: m.conv.weight.detach().numpy().__imul__(2),
@@ -76,14 +83,18 @@ CHANGES = {
     "mul_ without gradients": no_grad(lambda m: m.conv.weight.mul_(2)),
     "mul_ in inference mode": torch.inference_mode()(lambda m: [p.mul_(1.5) for p in m.parameters()]),
     "a buffer's data": lambda m: m.norm.running_mean.data.add_(1),
-    "a buffer's data.fill_": lambda m: m.norm.running_var.data.fill_(.3),
+    "a buffer's data.fill_": lambda m: m.norm.running_var.data.fill_(0.3),
     "a buffer in place": lambda m: m.norm.running_mean.add_(1),
     "another buffer": lambda m: setattr(m.norm, "running_mean", torch.rand(8)),
     "batch norm moves": lambda m: (m.train(), nn.Module.__call__(m.norm, torch.randn(4, 8, 5, 5) * 3 + 2)),
     "another Parameter": lambda m: setattr(m.head, "weight", nn.Parameter(torch.rand_like(m.head.weight))),
     "load_state_dict": lambda m: m.load_state_dict({k: v * 2 for k, v in m.state_dict().items()}),
-    "load_state_dict, assign": lambda m: m.load_state_dict({k: v * 2 for k, v in m.state_dict().items()}, assign=True),
-    "vector_to_parameters": lambda m: nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(m.parameters()) * 2, m.parameters()),
+    "load_state_dict, assign": lambda m: m.load_state_dict(
+        {k: v * 2 for k, v in m.state_dict().items()}, assign=True
+    ),
+    "vector_to_parameters": lambda m: nn.utils.vector_to_parameters(
+        nn.utils.parameters_to_vector(m.parameters()) * 2, m.parameters()
+    ),
     "nn.init": lambda m: nn.init.xavier_normal_(m.head.weight, 3.0),
     "_foreach_mul_": no_grad(lambda m: torch._foreach_mul_(list(m.parameters()), 1.5)),
     "swap_tensors": lambda m: torch.utils.swap_tensors(m.head.bias, nn.Parameter(torch.rand(5))),
@@ -101,11 +112,16 @@ def test_changes_are_seen(pair, change):
 def optimisers():
     for name in torch.optim.__all__:
         kind = getattr(torch.optim, name)
-        if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)) or kind in (torch.optim.Optimizer, torch.optim.SparseAdam):
-            continue    # SparseAdam takes sparse gradients only
+        if not (inspect.isclass(kind) and issubclass(kind, torch.optim.Optimizer)) or kind in (
+            torch.optim.Optimizer,
+            torch.optim.SparseAdam,
+        ):
+            continue  # SparseAdam takes sparse gradients only
         ways = [way for way in ("foreach", "fused") if way in inspect.signature(kind).parameters]
         for settings in ({}, *({way: True} for way in ways), *({way: False} for way in ways)):
-            yield pytest.param(kind, settings, id=" ".join([name, *(f"{k}={v}" for k, v in settings.items())]))
+            yield pytest.param(
+                kind, settings, id=" ".join([name, *(f"{k}={v}" for k, v in settings.items())])
+            )
 
 
 @pytest.mark.parametrize("kind, settings", optimisers())
@@ -119,12 +135,15 @@ def test_every_optimiser_is_seen(pair, kind, settings):
         except RuntimeError as why:
             pytest.skip(f"torch: {why}")
         for _ in range(2):
+
             def closure():
                 optimiser.zero_grad()
                 loss = (type(model).forward(model, X) - 1).square().mean()
                 loss.backward()
                 return loss
+
             optimiser.step(closure)
+
     assert_seen(*pair, train)
 
 
@@ -134,7 +153,9 @@ def test_averaged_models(fused):
     torch._dynamo.reset()
     torch.manual_seed(0)
     model = Net()
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.5), use_buffers=True).eval()
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.5), use_buffers=True
+    ).eval()
     fast = torch.compile(average, backend=door.pyops)
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
     for _ in range(3):
@@ -154,8 +175,11 @@ def test_parametrised_weights():
     torch._dynamo.reset()
     model = nn.utils.parametrizations.weight_norm(nn.Linear(6, 4)).eval()
     fast, x = torch.compile(model, backend=door.pyops), torch.randn(3, 6)
-    for change in (lambda: model.parametrizations.weight.original0.data.mul_(2), lambda: model.parametrizations.weight.original1.data[1].fill_(3),
-                   lambda: torch.optim.SGD(model.parameters(), lr=1.0, fused=True).step()):
+    for change in (
+        lambda: model.parametrizations.weight.original0.data.mul_(2),
+        lambda: model.parametrizations.weight.original1.data[1].fill_(3),
+        lambda: torch.optim.SGD(model.parameters(), lr=1.0, fused=True).step(),
+    ):
         with torch.no_grad():
             assert torch.allclose(fast(x), model(x), atol=1e-5)
         model(x).square().sum().backward()
@@ -172,21 +196,30 @@ def test_any_value_of_large_weights_is_seen_within_a_turn():
     assert turn == -(-(2 * 4 * 300 * 301) // weights.PIECE) == 6
     with torch.no_grad():
         fast(x)
-        model[1].weight.data[3, 5] = 4    # neither version nor sample tells
+        model[1].weight.data[3, 5] = 4  # neither version nor sample tells
         for _ in range(turn):
             got = fast(x)
         assert torch.allclose(got, model(x), atol=1e-4)
         model[0].weight.data[7, 1] = 4
-        assert door.refresh(model) == 1   # for certainty
+        assert door.refresh(model) == 1  # for certainty
         assert torch.allclose(fast(x), model(x), atol=1e-4)
         assert door.refresh(nn.Linear(2, 2)) == 0
 
 
 def test_contents_are_all_looked_at():
-    """Every byte of tensors of any type and strides is in one piece, and no piece is larger than what a call may read."""
+    """Every byte of tensors of any type and strides is in one piece, and no piece is larger than
+    what a call may read.
+    """
     base = torch.arange(200_000, dtype=torch.float32)
-    tensors = [base[::3], base[1:40_000].reshape(3, 13333).T, torch.arange(7, dtype=torch.int8), torch.ones(5, dtype=torch.bfloat16)[1:], torch.empty(0),
-               torch.ones(64, 64, 3, 3).to(memory_format=torch.channels_last), torch.tensor(3.0, dtype=torch.float64)]
+    tensors = [
+        base[::3],
+        base[1:40_000].reshape(3, 13333).T,
+        torch.arange(7, dtype=torch.int8),
+        torch.ones(5, dtype=torch.bfloat16)[1:],
+        torch.empty(0),
+        torch.ones(64, 64, 3, 3).to(memory_format=torch.channels_last),
+        torch.tensor(3.0, dtype=torch.float64),
+    ]
     watch = weights.Watch(tensors)
     assert not any(watch.changed(tensors) for _ in range(3 * watch.turn))
     assert all(sum(words.nbytes for words, _ in piece) <= weights.PIECE for piece in watch.contents.pieces)
@@ -204,7 +237,10 @@ def test_contents_are_all_looked_at():
 
 def test_what_is_documented_as_not_seen():
     """Frozen weights until refresh, and those of a Program at all."""
-    for freeze in (lambda m: torch.compile(m, backend=door.pyops, options={"freeze": True}), lambda m: door.compile(m, freeze=True)):
+    for freeze in (
+        lambda m: torch.compile(m, backend=door.pyops, options={"freeze": True}),
+        lambda m: door.compile(m, freeze=True),
+    ):
         torch._dynamo.reset()
         model = Net().eval()
         fast = freeze(model)

@@ -102,7 +102,10 @@ class Reordered(nn.Module):
 class Attention(nn.Module):
     def __init__(self, rng, c):
         super().__init__()
-        self.attention, self.norm = nn.MultiheadAttention(c, 2 if c % 2 == 0 else 1, batch_first=True), nn.LayerNorm(c)
+        self.attention, self.norm = (
+            nn.MultiheadAttention(c, 2 if c % 2 == 0 else 1, batch_first=True),
+            nn.LayerNorm(c),
+        )
 
     def forward(self, x):
         tokens = x.flatten(2).transpose(1, 2)
@@ -169,7 +172,9 @@ def check(got, want, exact, what):
         # 2e-5 a layer is what "default" allows; torch's hardsigmoid in float64 has its sixth in float32
         allowed = max(1e-4, 8 * float((w - e).abs().max() / scale)) if g.dtype == torch.float32 else 1e-7
         error = float((g - e).abs().max() / scale)
-        assert error <= allowed, f"{what}, result {i}: off by {error:.2g} of the greatest value, {allowed:.2g} allowed"
+        assert error <= allowed, (
+            f"{what}, result {i}: off by {error:.2g} of the greatest value, {allowed:.2g} allowed"
+        )
 
 
 def in_float64(model, *inputs):
@@ -190,17 +195,29 @@ def by_backend(model, x, rng):
         for _ in range(2):
             got, want = fast(x), model(x)
             check(got, want, in_float64(model, x), "torch.compile")
-            shares = [[a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr() for a in r for b in r] for r in (got, want)]
-            assert shares[0] == shares[1] and [g.stride() for g in got] == [w.stride() for w in want], "torch.compile: layout"
+            shares = [
+                [a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr() for a in r for b in r]
+                for r in (got, want)
+            ]
+            assert shares[0] == shares[1] and [g.stride() for g in got] == [w.stride() for w in want], (
+                "torch.compile: layout"
+            )
             rng.choice(list(model.parameters())).data.mul_(1.5)
 
 
 def gradients(model, call, x):
     x = x.clone().requires_grad_()
     results = call(x)
-    sum((r * torch.linspace(-1, 1, r.numel(), dtype=r.dtype).reshape(r.shape)).sum() for r in results).backward()
+    sum(
+        (r * torch.linspace(-1, 1, r.numel(), dtype=r.dtype).reshape(r.shape)).sum() for r in results
+    ).backward()
     grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in model.parameters()]
-    return [r.detach() for r in results] + [x.grad] + grads + [b.clone() for b in model.buffers() if b.is_floating_point()]
+    return (
+        [r.detach() for r in results]
+        + [x.grad]
+        + grads
+        + [b.clone() for b in model.buffers() if b.is_floating_point()]
+    )
 
 
 def by_training(model, x, rng):

@@ -1,4 +1,7 @@
-"""The table of names: every public function is in it, every name in it exists where it is said to, and the doors read it both ways."""
+"""The table of names: every public function is in it, every name in it exists where it is said to,
+and the doors read it both ways.
+"""
+
 import pytest
 
 from pyops import functional as F, names
@@ -13,9 +16,17 @@ def test_every_function_is_named_or_says_why_not():
 
 def test_both_directions():
     assert names.ours("onnx")["Relu"] == "relu" and names.only("relu", "onnx") == "Relu"
-    assert names.ours("aten")["aten.mm.default"] == "matmul" and names.ours("library")["attention"] == "scaled_dot_product_attention"
-    for kind in ("aten", "module", "library"):   # such a name is of one function only
-        every = [n for row in names.NAMES.values() for n in ([getattr(row, kind)] if kind == "library" else getattr(row, kind)) if n]
+    assert (
+        names.ours("aten")["aten.mm.default"] == "matmul"
+        and names.ours("library")["attention"] == "scaled_dot_product_attention"
+    )
+    for kind in ("aten", "module", "library"):  # such a name is of one function only
+        every = [
+            n
+            for row in names.NAMES.values()
+            for n in ([getattr(row, kind)] if kind == "library" else getattr(row, kind))
+            if n
+        ]
         assert len(every) == len(set(every)) == len(names.ours(kind))
 
 
@@ -24,6 +35,7 @@ def test_names_at_torch_exist():
     from pyops.torch.aten import ADAPTERS, COMPOSED, TABLE
     from pyops.torch.library import OPERATORS
     from pyops.torch.replace import FORWARD, LAYERS
+
     ours = names.ours("aten")
     for overload in [*ours, *COMPOSED]:
         _, packet, form = overload.split(".")
@@ -33,13 +45,16 @@ def test_names_at_torch_exist():
     for row in names.NAMES.values():
         assert all(issubclass(getattr(torch.nn, module), torch.nn.Module) for module in row.module)
     assert set(OPERATORS) == set(names.ours("library"))
-    assert set(FORWARD) == {getattr(torch.nn, m) for m, function in names.ours("module").items() if function in LAYERS}
+    assert set(FORWARD) == {
+        getattr(torch.nn, m) for m, function in names.ours("module").items() if function in LAYERS
+    }
 
 
 def test_names_at_onnx_exist_and_are_read():
     defs = pytest.importorskip("onnx.defs")
     operators = {schema.name for schema in defs.get_all_schemas()}
     from pyops.onnx.ops import OPS
+
     theirs = {name for row in names.NAMES.values() for name in row.onnx}
     assert theirs <= operators
     assert theirs <= set(OPS)
@@ -48,5 +63,6 @@ def test_names_at_onnx_exist_and_are_read():
 def test_exporters_write_these_names():
     pytest.importorskip("onnx")
     from pyops.bench import ncnn_model, onnx_model
+
     assert set(onnx_model.NODES) | set(ncnn_model.LAYERS) <= set(names.NAMES)
     assert all(len(names.NAMES[name].onnx) == 1 for name in onnx_model.PLAIN)
