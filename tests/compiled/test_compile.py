@@ -394,3 +394,16 @@ def test_other_batch_sizes_share_weights_and_the_last_eight_are_kept():
         assert all(a is own[a.tobytes()] for a in other.plan.constants if a.tobytes() in own)
     for n in (2, 7, 13):
         assert off(program(images(n, 3, 12, 12)), eager(model, images(n, 3, 12, 12))) <= 2e-5
+
+
+@pytest.mark.parametrize("stride, padding", [(1, 0), (3, 0), (1, 1), (2, 1), (3, 1), (2, 2), (4, 2)])
+def test_a_1x1_convolution_of_one_pixel_with_padding_sees_what_it_sees(stride, padding):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.standard_normal(s).astype(np.float32) for s in ((2, 5, 1, 1), (7, 5, 1, 1), (7,)))
+    got = pyops.compile(lambda x: F.conv2d(x, weight, bias, stride, padding), x)(x)
+    places = (1 + 2 * padding - 1) // stride + 1
+    want = np.broadcast_to(bias[:, None, None], (2, 7, places, places)).astype(np.float64)
+    at = [o for o in range(places) if o * stride == padding]
+    for o in at:
+        want[:, :, o, o] += np.einsum("nc,kc->nk", x[:, :, 0, 0], weight[:, :, 0, 0])
+    assert off(got, want) <= 1e-6
