@@ -58,6 +58,8 @@ def flat(low: Lowering, node: Node) -> None:
     inputs = [next(stand_ins) if isinstance(v, Value) else v.reshape(()) for v in node.inputs]
     recorder.empty = lambda shape, dtype=None: recorder.stand_in(out.flat())   # its one result goes where the map lies
     node.row.forward(recorder, *inputs, **node.attrs)
+    if not recorder.calls:
+        raise Declined("no kernel of its own")
     if node.epilogue.activation not in (None, activations.NONE):
         low.add("activate_flat", *node.epilogue.activation, out.flat(), node=node, algorithm="flat")
 
