@@ -66,6 +66,19 @@ def test_a_pixel_reaches_those_that_see_it_only(mode):
         assert np.isfinite(y[..., 5:]).all()
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_many_positions(mode):
+    """More than a kernel's table holds: node by node, and refused by load."""
+    x = np.array([[1, 2, 4]], np.float32)
+    file = model([helper.make_node("Resize", ["x", "", "", "n"], ["y"], mode=mode, coordinate_transformation_mode="align_corners")], {"x": x},
+                 {"n": np.array([1, (1 << 22) + 1])})
+    y = door.run(file, {"x": x})["y"]
+    middle = 1 << 21
+    assert y[0, 0] == 1 and y[0, middle] == 2 and y[0, -1] == 4 and y[0, middle + (middle >> 1)] == (3 if mode == "linear" else 2)
+    with pytest.raises(door.ModelError, match="taps along an axis"):
+        door.load(file)
+
+
 def test_resize_of_whole_numbers_is_exact():
     x = np.array([[2**62 + 1, -(2**53) - 1, 7]], np.int64)
     check("Resize", {"x": x}, x.repeat(2, 1), {"s": np.array([1, 2], np.float32)}, names=["x", "", "s"], mode="nearest", tolerance=0)
