@@ -27,14 +27,14 @@ WORDS += ["none", "add", "mul", "max", "bidirectional", "reverse", "CRD", "align
 
 @cache
 def sources() -> list[bytes]:
-    """Every model that comes with onnx and is small."""
+    """Every model that comes with onnx and is small; VGG-19, whose weights are made as it loads, takes 20 GFLOP and is not."""
     from onnx.backend.test.case.node import collect_testcases
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         models = [case.model.SerializeToString() for case in collect_testcases(None) if case.model is not None]
     folder = Path(onnx.__file__).parent / "backend/test/data"
-    models += [file.read_bytes() for file in sorted(folder.rglob("*.onnx")) if file.stat().st_size < 200_000]
+    models += [file.read_bytes() for file in sorted(folder.rglob("*.onnx")) if file.stat().st_size < 200_000 and "vgg" not in file.name]
     return sorted({m for m in models if len(m) < 200_000})
 
 
