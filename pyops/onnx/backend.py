@@ -1,4 +1,5 @@
 """onnx.backend.base.Backend: what onnx's own tests drive."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -13,14 +14,18 @@ from .program import check_real, evaluate, examples_of, parsed
 
 
 class Prepared(BackendRep):
-    """A model ready to run: as a Program (`compiled`) if all its inputs are float32 and tracing takes it, else node by node."""
+    """A model ready to run: as a Program (`compiled`) if all its inputs are float32 and tracing
+    takes it, else node by node.
+    """
 
     def __init__(self, model):
         self.model, self.program = model, None
         try:
             examples, _ = examples_of(model, {})
             check_real(model)
-            self.program = graph.compile(lambda *arrays: tuple(evaluate(model, arrays)), examples, dynamic_batch=False)
+            self.program = graph.compile(
+                lambda *arrays: tuple(evaluate(model, arrays)), examples, dynamic_batch=False
+            )
         except (ModelError, TraceError) as why:
             self.why = str(why)
 
@@ -32,7 +37,9 @@ class Prepared(BackendRep):
         arrays = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
         if self.program is not None:
             return tuple(self.program(*arrays))
-        return tuple(np.asarray(v) if not isinstance(v, np.ndarray) else v for v in evaluate(self.model, arrays))
+        return tuple(
+            np.asarray(v) if not isinstance(v, np.ndarray) else v for v in evaluate(self.model, arrays)
+        )
 
 
 class Backend(Base):
@@ -52,11 +59,18 @@ class Backend(Base):
 
     @classmethod
     def run_node(cls, node, inputs, device: str = "CPU", outputs_info=None, **kwargs):
-        given = [onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(np.asarray(x).dtype), np.asarray(x).shape)
-                 for name, x in zip((n for n in node.input if n), inputs)]
+        given = [
+            onnx.helper.make_tensor_value_info(
+                name, onnx.helper.np_dtype_to_tensor_dtype(np.asarray(x).dtype), np.asarray(x).shape
+            )
+            for name, x in zip((n for n in node.input if n), inputs)
+        ]
         made = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output]
         opset = kwargs.get("opset_version") or onnx.defs.onnx_opset_version()
-        model = onnx.helper.make_model(onnx.helper.make_graph([node], "node", given, made), opset_imports=[onnx.helper.make_opsetid("", opset)])
+        model = onnx.helper.make_model(
+            onnx.helper.make_graph([node], "node", given, made),
+            opset_imports=[onnx.helper.make_opsetid("", opset)],
+        )
         return cls.prepare(model, device).run(inputs)
 
     @classmethod

@@ -1,4 +1,7 @@
-"""Reading an ONNX file: everything is checked before anything is computed, and nothing is allocated that the file does not hold."""
+"""Reading an ONNX file: everything is checked before anything is computed, and nothing is allocated
+that the file does not hold.
+"""
+
 from __future__ import annotations
 
 import math
@@ -14,7 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .limits import brief, clipped, short
 
-# Nodes that functions may come to when written out, in all and for each that the file holds, and calls within calls.
+# Nodes that functions may come to when written out, in all and for each that the file holds, and
+# calls within calls.
 MOST, TIMES, DEEPEST = 10_000, 40, 100
 
 
@@ -25,6 +29,7 @@ class ModelError(ValueError):
 @dataclass(eq=False)
 class Node:
     """A call. version: of the operator set it is written in."""
+
     op: str
     name: str
     inputs: list[str]
@@ -33,14 +38,19 @@ class Node:
     version: int
 
     def __str__(self):
-        return f"{clipped(self.op)} {clipped(self.name or (repr(self.outputs[0]) if self.outputs else 'without outputs'))}"
+        made = repr(self.outputs[0]) if self.outputs else "without outputs"
+        return f"{clipped(self.op)} {clipped(self.name or made)}"
 
 
 @dataclass(eq=False)
 class Graph:
-    """inputs: name -> (dtype, shape), a dimension None where the file leaves it open; a whole shape None where it says nothing.
+    """inputs: name -> (dtype, shape), a dimension None where the file leaves it open; a whole shape
+    None where it says nothing.
 
-    nodes: each behind what it reads. last: for each node, the values that no later one reads. outside: values of the graphs around it."""
+    nodes: each behind what it reads. last: for each node, the values that no later one reads.
+    outside: values of the graphs around it.
+    """
+
     inputs: dict
     constants: dict[str, np.ndarray]
     nodes: list[Node]
@@ -56,7 +66,9 @@ class Model(Graph):
 
 
 def read(source, known) -> Model:
-    """source: a path, bytes or a ModelProto. known: the op types that can be run; others are written out where ONNX defines them by known ones."""
+    """source: a path, bytes or a ModelProto. known: the op types that can be run; others are
+    written out where ONNX defines them by known ones.
+    """
     folder, proto = None, source
     if not isinstance(source, onnx.ModelProto):
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
@@ -74,7 +86,16 @@ def read(source, known) -> Model:
         name = min(graph.outside)
         reader = next((n for n in graph.nodes if name in needs(n)), f"graph {clipped(proto.graph.name)!r}")
         raise ModelError(f"onnx: {reader}: input {clipped(name)!r} is made by no node and is no input")
-    return Model(graph.inputs, graph.constants, graph.nodes, graph.outputs, set(), graph.last, opset, [n for n in every(graph.nodes) if n.op not in known])
+    return Model(
+        graph.inputs,
+        graph.constants,
+        graph.nodes,
+        graph.outputs,
+        set(),
+        graph.last,
+        opset,
+        [n for n in every(graph.nodes) if n.op not in known],
+    )
 
 
 def every(nodes):
@@ -96,12 +117,16 @@ def opset_of(proto) -> int:
     if not versions:
         raise ModelError("onnx: the model names no version of ONNX's operators (opset_import)")
     if not 1 <= versions[0] <= newest:
-        raise ModelError(f"onnx: the model is of operator set {versions[0]}; the installed onnx knows 1 to {newest}")
+        raise ModelError(
+            f"onnx: the model is of operator set {versions[0]}; the installed onnx knows 1 to {newest}"
+        )
     return versions[0]
 
 
 def bounded(proto) -> None:
-    """Refuses functions that call themselves, or each other so often that the model written out would have far more nodes than the file."""
+    """Refuses functions that call themselves, or each other so often that the model written out
+    would have far more nodes than the file.
+    """
     bodies = {(f.domain, f.name): f.node for f in proto.functions}
     most = MOST + TIMES * (len(proto.graph.node) + sum(map(len, bodies.values())))
     counts: dict = {}
@@ -111,31 +136,52 @@ def bounded(proto) -> None:
         for node in nodes:
             key = (node.domain, node.op_type)
             if key in around:
-                raise ModelError(f"onnx: {clipped(node.op_type)} {clipped(node.name or list(node.output))}: the function {clipped(node.domain)}.{clipped(node.op_type)} calls itself")
+                raise ModelError(
+                    f"onnx: {clipped(node.op_type)} {clipped(node.name or list(node.output))}: the "
+                    f"function {clipped(node.domain)}.{clipped(node.op_type)} calls itself"
+                )
             if key in bodies and key not in counts:
                 if len(around) >= DEEPEST:
-                    raise ModelError(f"onnx: {clipped(node.op_type)} {clipped(node.name or list(node.output))}: functions call each other more than {DEEPEST} deep")
+                    raise ModelError(
+                        f"onnx: {clipped(node.op_type)} {clipped(node.name or list(node.output))}: "
+                        f"functions call each other more than {DEEPEST} deep"
+                    )
                 counts[key] = nodes_of(bodies[key], (*around, key))
-            total += counts.get(key, 1) + sum(nodes_of(g.node, around) for a in node.attribute for g in (a.g, *a.graphs) if g.node)
+            total += counts.get(key, 1) + sum(
+                nodes_of(g.node, around) for a in node.attribute for g in (a.g, *a.graphs) if g.node
+            )
             if total > most:
-                raise ModelError(f"onnx: functions of the model, written out, come to {brief(total)} nodes or more; at most {most} are read")
+                raise ModelError(
+                    f"onnx: functions of the model, written out, come to {brief(total)} nodes or more; "
+                    f"at most {most} are read"
+                )
         return total
+
     if bodies:
         nodes_of(proto.graph.node, ())
 
 
 def written_out(proto, known, opset):
-    """The model with its own functions, and ONNX operators that are functions of others, in terms of their bodies."""
+    """The model with its own functions, and ONNX operators that are functions of others, in terms
+    of their bodies.
+    """
     from onnx import inliner
+
     try:
         if proto.functions:
             proto = inliner.inline_local_functions(proto)
-        for _ in range(3):   # a body may call such functions again
-            ops = {n.op_type for n in proto.graph.node if n.domain in ("", "ai.onnx") and n.op_type not in known and is_function(n.op_type, opset)}
+        for _ in range(3):  # a body may call such functions again
+            ops = {
+                n.op_type
+                for n in proto.graph.node
+                if n.domain in ("", "ai.onnx") and n.op_type not in known and is_function(n.op_type, opset)
+            }
             if not ops:
                 break
-            proto = inliner.inline_selected_functions(proto, [("", op) for op in ops], exclude=False, inline_schema_functions=True)
-    except Exception as why:   # the checks that follow say it better, or there is nothing wrong
+            proto = inliner.inline_selected_functions(
+                proto, [("", op) for op in ops], exclude=False, inline_schema_functions=True
+            )
+    except Exception as why:  # the checks that follow say it better, or there is nothing wrong
         if isinstance(why, ModelError):
             raise
     return proto
@@ -150,7 +196,9 @@ def is_function(op, opset) -> bool:
 
 
 def graph_of(proto, opset, folder, depth: int = 0) -> Graph:
-    """A graph with its nodes in an order in which they can run, whatever order the file has them in."""
+    """A graph with its nodes in an order in which they can run, whatever order the file has them
+    in.
+    """
     where = f"graph {clipped(proto.name)!r}"
     if depth > DEEPEST:
         raise ModelError(f"onnx: {where}: graphs lie in each other more than {DEEPEST} deep")
@@ -162,12 +210,30 @@ def graph_of(proto, opset, folder, depth: int = 0) -> Graph:
     inputs = {i.name: described(i) for i in proto.input if i.name not in constants}
     nodes = []
     for n in proto.node:
-        if isinstance(n.op_type, bytes) or isinstance(n.domain, bytes) or any(isinstance(v, bytes) for v in (n.name, *n.input, *n.output, *(a.name for a in n.attribute))):
-            raise ModelError(f"onnx: a node of {where} ({clipped(repr(n.op_type))}) has a name that is no UTF-8")
-        node = Node(n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}", n.name, list(n.input), list(n.output), {}, opset)
+        if (
+            isinstance(n.op_type, bytes)
+            or isinstance(n.domain, bytes)
+            or any(
+                isinstance(v, bytes) for v in (n.name, *n.input, *n.output, *(a.name for a in n.attribute))
+            )
+        ):
+            raise ModelError(
+                f"onnx: a node of {where} ({clipped(repr(n.op_type))}) has a name that is no UTF-8"
+            )
+        node = Node(
+            n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}",
+            n.name,
+            list(n.input),
+            list(n.output),
+            {},
+            opset,
+        )
         for a in n.attribute:
             if a.ref_attr_name:
-                raise ModelError(f"onnx: {node}: attribute {clipped(a.name)} refers to {clipped(a.ref_attr_name)} of a function, outside of one")
+                raise ModelError(
+                    f"onnx: {node}: attribute {clipped(a.name)} refers to {clipped(a.ref_attr_name)} "
+                    f"of a function, outside of one"
+                )
             node.attrs[a.name] = attribute(node, a, opset, folder, depth)
         check_schema(node, n, opset)
         nodes.append(node)
@@ -192,7 +258,9 @@ def needs(node):
 
 
 def ordered(nodes, given: set):
-    """The nodes, each behind those that make what it reads and else as they are, and the names that none of them makes. Kahn (1962)."""
+    """The nodes, each behind those that make what it reads and else as they are, and the names that
+    none of them makes. Kahn (1962).
+    """
     maker = {}
     for node in nodes:
         for value in filter(None, node.outputs):
@@ -209,7 +277,7 @@ def ordered(nodes, given: set):
                 waits[i] += 1
             elif value not in given:
                 outside.add(value)
-    ready = [i for i, count in enumerate(waits) if not count]   # ascending, so already a heap
+    ready = [i for i, count in enumerate(waits) if not count]  # ascending, so already a heap
     order = []
     while ready:
         i = heappop(ready)
@@ -221,7 +289,9 @@ def ordered(nodes, given: set):
     if len(order) < len(nodes):
         node = next(n for n, count in zip(nodes, waits) if count)
         value = next(v for v in needs(node) if v in maker)
-        raise ModelError(f"onnx: {node}: input {clipped(value)!r} is made by a later node: the graph has a cycle")
+        raise ModelError(
+            f"onnx: {node}: input {clipped(value)!r} is made by a later node: the graph has a cycle"
+        )
     return [nodes[i] for i in order], outside
 
 
@@ -237,17 +307,24 @@ def last_uses(nodes, given, outputs) -> list[list[str]]:
 
 
 def check_schema(node, proto, opset) -> None:
-    """Refuses an operator that its operator set does not have, and inputs, outputs and attributes that it does not take."""
+    """Refuses an operator that its operator set does not have, and inputs, outputs and attributes
+    that it does not take.
+    """
     if not onnx.defs.has(node.op):
-        return    # unknown in every set: named with all others, once the file is read
+        return  # unknown in every set: named with all others, once the file is read
     schema = schema_of(node.op, opset)
     if schema is None:
         raise ModelError(f"onnx: {node}: operator set {opset} has no {node.op}")
     if schema.deprecated:
         raise ModelError(f"onnx: {node}: operator set {opset} has no {node.op} any more")
-    for what, count, least, most in (("inputs", len(node.inputs), schema.min_input, schema.max_input), ("outputs", len(node.outputs), schema.min_output, schema.max_output)):
+    for what, count, least, most in (
+        ("inputs", len(node.inputs), schema.min_input, schema.max_input),
+        ("outputs", len(node.outputs), schema.min_output, schema.max_output),
+    ):
         if not least <= count <= most:
-            raise ModelError(f"onnx: {node}: has {count} {what}, takes {least if least == most else f'{least} to {most}'}")
+            raise ModelError(
+                f"onnx: {node}: has {count} {what}, takes {least if least == most else f'{least} to {most}'}"
+            )
     optional = onnx.defs.OpSchema.FormalParameterOption.Optional
     for i, name in enumerate(node.inputs):
         formal = schema.inputs[min(i, len(schema.inputs) - 1)]
@@ -256,10 +333,15 @@ def check_schema(node, proto, opset) -> None:
     unknown = sorted(set(node.attrs) - set(schema.attributes))
     missing = sorted(name for name, a in schema.attributes.items() if a.required and name not in node.attrs)
     if unknown or missing:
-        raise ModelError(f"onnx: {node}: {'takes no' if unknown else 'needs'} attribute {clipped(', '.join(unknown or missing))} (operator set {opset})")
+        raise ModelError(
+            f"onnx: {node}: {'takes no' if unknown else 'needs'} attribute "
+            f"{clipped(', '.join(unknown or missing))} (operator set {opset})"
+        )
     for a in proto.attribute:
         if a.type != int(schema.attributes[a.name].type):
-            raise ModelError(f"onnx: {node}: attribute {a.name} is of type {a.type}, not {schema.attributes[a.name].type}")
+            raise ModelError(
+                f"onnx: {node}: attribute {a.name} is of type {a.type}, not {schema.attributes[a.name].type}"
+            )
 
 
 @cache
@@ -295,13 +377,21 @@ def described(value):
     if value.type.WhichOneof("value") != "tensor_type" or tensor.elem_type not in dtypes():
         return None, None
     # A negative length is an open one: older converters wrote -1.
-    shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim) if tensor.HasField("shape") else None
+    shape = (
+        tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in tensor.shape.dim)
+        if tensor.HasField("shape")
+        else None
+    )
     return dtypes()[tensor.elem_type], shape
 
 
 @cache
 def dtypes() -> dict:
-    return {code: helper.tensor_dtype_to_np_dtype(code) for code in TensorProto.DataType.values() if code not in (TensorProto.UNDEFINED,)}
+    return {
+        code: helper.tensor_dtype_to_np_dtype(code)
+        for code in TensorProto.DataType.values()
+        if code not in (TensorProto.UNDEFINED,)
+    }
 
 
 def array_of(tensor, folder) -> np.ndarray:
@@ -315,11 +405,20 @@ def array_of(tensor, folder) -> np.ndarray:
         return external(tensor, name, folder)
     if tensor.data_type == TensorProto.STRING:
         if math.prod(tensor.dims) != len(tensor.string_data):
-            raise ModelError(f"onnx: tensor {name!r} of shape {shape} has {len(tensor.string_data)} strings in the file")
-        return np.array([s.decode(errors="replace") for s in tensor.string_data], object).reshape(tuple(tensor.dims))
+            raise ModelError(
+                f"onnx: tensor {name!r} of shape {shape} has {len(tensor.string_data)} strings in the file"
+            )
+        return np.array([s.decode(errors="replace") for s in tensor.string_data], object).reshape(
+            tuple(tensor.dims)
+        )
     count = math.prod(tensor.dims)
-    stored = len(tensor.raw_data) or max(map(len, (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)))
-    if count > 2 * 8 * max(stored, 1):   # no type packs more than two values into a byte
+    stored = len(tensor.raw_data) or max(
+        map(
+            len,
+            (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data),
+        )
+    )
+    if count > 2 * 8 * max(stored, 1):  # no type packs more than two values into a byte
         raise ModelError(f"onnx: tensor {name!r} of shape {shape} has {stored} bytes or values in the file")
     try:
         return numpy_helper.to_array(tensor)
@@ -332,18 +431,32 @@ def external(tensor, name, folder) -> np.ndarray:
     shape = short(tensor.dims)
     told = {e.key: e.value for e in tensor.external_data}
     if folder is None:
-        raise ModelError(f"onnx: tensor {name!r} lies in the file {clipped(told.get('location'))!r}, but the model was not read from a folder")
+        raise ModelError(
+            f"onnx: tensor {name!r} lies in the file {clipped(told.get('location'))!r}, but the model "
+            f"was not read from a folder"
+        )
     path = (folder / told.get("location", "")).resolve()
     if not path.is_relative_to(folder):
-        raise ModelError(f"onnx: tensor {name!r} lies in {clipped(told.get('location'))!r}, outside of the model's folder")
+        raise ModelError(
+            f"onnx: tensor {name!r} lies in {clipped(told.get('location'))!r}, outside of the model's folder"
+        )
     if not path.is_file():
         raise ModelError(f"onnx: tensor {name!r} lies in {clipped(told.get('location'))!r}, which is missing")
     dtype = np.dtype(dtypes()[tensor.data_type])
     try:
-        offset, length = int(told.get("offset", 0)), int(told.get("length", math.prod(tensor.dims) * dtype.itemsize))
+        offset, length = (
+            int(told.get("offset", 0)),
+            int(told.get("length", math.prod(tensor.dims) * dtype.itemsize)),
+        )
     except ValueError:
-        raise ModelError(f"onnx: tensor {name!r} lies at offset {clipped(told.get('offset'))!r}, length {clipped(told.get('length'))!r}") from None
+        raise ModelError(
+            f"onnx: tensor {name!r} lies at offset {clipped(told.get('offset'))!r}, length "
+            f"{clipped(told.get('length'))!r}"
+        ) from None
     size = path.stat().st_size
     if length != math.prod(tensor.dims) * dtype.itemsize or offset < 0 or offset + length > size:
-        raise ModelError(f"onnx: tensor {name!r} of shape {shape} needs bytes {offset} to {offset + length} of {path.name!r}, which has {size}")
+        raise ModelError(
+            f"onnx: tensor {name!r} of shape {shape} needs bytes {offset} to {offset + length} of "
+            f"{path.name!r}, which has {size}"
+        )
     return np.fromfile(path, dtype, math.prod(tensor.dims), offset=offset).reshape(tuple(tensor.dims))

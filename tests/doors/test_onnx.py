@@ -1,4 +1,7 @@
-"""ONNX models: onnx's own tests of every operator, its classic networks, whole models beside torch, and files that are none."""
+"""ONNX models: onnx's own tests of every operator, its classic networks, whole models beside torch,
+and files that are none.
+"""
+
 import os
 import re
 from pathlib import Path
@@ -15,11 +18,24 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 import pyops.onnx as door  # noqa: E402
 
-CASES = {name: (cls, name) for cls in onnx.backend.test.BackendTest(door.Backend, __name__).test_cases.values()
-         for name in dir(cls) if name.startswith("test_") and name.endswith("_cpu")}
-EXCLUDED = {line for line in (Path(__file__).parent / "onnx_excluded.txt").read_text().splitlines() if line.startswith("test_")}
-KNOWN_TO = "1.23.2"   # the onnx that the list of exclusions is of; a later one may bring tests of new operators
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+CASES = {
+    name: (cls, name)
+    for cls in onnx.backend.test.BackendTest(door.Backend, __name__).test_cases.values()
+    for name in dir(cls)
+    if name.startswith("test_") and name.endswith("_cpu")
+}
+EXCLUDED = {
+    line
+    for line in (Path(__file__).parent / "onnx_excluded.txt").read_text().splitlines()
+    if line.startswith("test_")
+}
+KNOWN_TO = (
+    # the onnx that the list of exclusions is of; a later one may bring tests of new operators
+    "1.23.2"
+)
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning", "ignore::DeprecationWarning", "ignore::UserWarning"
+)
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES) - EXCLUDED))
@@ -38,42 +54,71 @@ def test_what_is_excluded_is_not_passed():
         cls, method = CASES[name]
         try:
             getattr(cls(method), method)()
-        except BaseException:   # SkipTest among them, of models that the backend refuses
+        except BaseException:  # SkipTest among them, of models that the backend refuses
             continue
         passed.append(name)
     assert not passed
 
 
 def test_most_are_compiled():
-    """Real operators become Programs; node by node runs what is of whole numbers, or whose shapes depend on numbers."""
+    """Real operators become Programs; node by node runs what is of whole numbers, or whose shapes
+    depend on numbers.
+    """
     from onnx.backend.test.case.node import collect_testcases
-    whole = [t for t in collect_testcases(None) if re.match(r"test_(basic_conv|conv_|convtranspose|maxpool|averagepool|lppool|batchnorm|layer_norm|gemm|lstm_|softmax)", t.name)
-             and f"{t.name}_cpu" not in EXCLUDED]
+
+    whole = [
+        t
+        for t in collect_testcases(None)
+        if re.match(
+            r"test_(basic_conv|conv_|convtranspose|maxpool|averagepool|lppool|batchnorm|layer_norm|"
+            r"gemm|lstm_|softmax)",
+            t.name,
+        )
+        and f"{t.name}_cpu" not in EXCLUDED
+    ]
     compiled = [t.name for t in whole if door.Backend.prepare(t.model).compiled]
     assert len(whole) > 120 and len(compiled) > 0.8 * len(whole)
 
 
 def model_of(nodes, inputs, outputs, constants=(), opset=21):
-    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
-                              [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs],
-                              [numpy_helper.from_array(np.asarray(a), n) for n, a in dict(constants).items()])
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs],
+        [numpy_helper.from_array(np.asarray(a), n) for n, a in dict(constants).items()],
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
 def small(batch=2):
     rng = np.random.default_rng(0)
-    normal = lambda *s: rng.standard_normal(s).astype(np.float32)   # noqa: E731
-    constants = {"w": normal(8, 3, 3, 3), "scale": normal(8), "shift": normal(8), "mean": normal(8), "var": rng.uniform(0.5, 2, 8).astype(np.float32),
-                 "f": normal(5, 8), "b": normal(5)}
-    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], "stem", pads=[1, 1, 1, 1]), helper.make_node("BatchNormalization", ["c", "scale", "shift", "mean", "var"], ["n"]),
-             helper.make_node("Relu", ["n"], ["r"]), helper.make_node("GlobalAveragePool", ["r"], ["p"]), helper.make_node("Flatten", ["p"], ["q"]),
-             helper.make_node("Gemm", ["q", "f", "b"], ["y"], transB=1)]
+    normal = lambda *s: rng.standard_normal(s).astype(np.float32)  # noqa: E731
+    constants = {
+        "w": normal(8, 3, 3, 3),
+        "scale": normal(8),
+        "shift": normal(8),
+        "mean": normal(8),
+        "var": rng.uniform(0.5, 2, 8).astype(np.float32),
+        "f": normal(5, 8),
+        "b": normal(5),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "stem", pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["c", "scale", "shift", "mean", "var"], ["n"]),
+        helper.make_node("Relu", ["n"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["q"]),
+        helper.make_node("Gemm", ["q", "f", "b"], ["y"], transB=1),
+    ]
     return model_of(nodes, {"x": [batch, 3, 9, 8]}, ["y"], constants)
 
 
 def test_a_network_is_fused_as_our_own_are():
     program = door.load(small())
-    assert [s.op for s in program.steps if s.flops] == ["conv+act", "linear"] and "stem" in program.explain("stem")
+    assert [s.op for s in program.steps if s.flops] == ["conv+act", "linear"] and "stem" in program.explain(
+        "stem"
+    )
     x = np.random.default_rng(1).standard_normal((2, 3, 9, 8)).astype(np.float32)
     want = onnx.reference.ReferenceEvaluator(small()).run(None, {"x": x})[0]
     np.testing.assert_allclose(program(x), want, rtol=1e-4, atol=1e-5)
@@ -84,7 +129,9 @@ def test_an_open_batch_takes_any():
     program = door.load(small("N"))
     one = door.load(small(1))
     x = np.random.default_rng(1).standard_normal((3, 3, 9, 8)).astype(np.float32)
-    np.testing.assert_allclose(program(x), np.concatenate([one(x[i:i + 1]) for i in range(3)]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        program(x), np.concatenate([one(x[i : i + 1]) for i in range(3)]), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_shapes_that_are_left_open_are_asked_for():
@@ -97,22 +144,37 @@ def test_shapes_that_are_left_open_are_asked_for():
         door.load(model, shapes={"z": (1,)})
 
 
-@pytest.mark.parametrize("change, match", [
-    (lambda m: m.graph.node.add(op_type="Frobnicate", name="odd", input=["y"], output=["z"]), r"no counterpart here for Frobnicate odd"),
-    (lambda m: setattr(m.graph.node[2], "domain", "com.example"), r"com\.example\.Relu"),
-    (lambda m: m.opset_import[0].ClearField("version"), "operator set 0"),
-    (lambda m: setattr(m.opset_import[0], "version", 999), "operator set 999"),
-    (lambda m: m.ClearField("opset_import"), "names no version"),
-    (lambda m: m.graph.node[2].input.__setitem__(0, "y"), r"Relu 'r': input 'y' is made by a later node: the graph has a cycle"),
-    (lambda m: m.graph.node[2].input.__setitem__(0, "nowhere"), r"Relu 'r': input 'nowhere' is made by no node"),
-    (lambda m: m.graph.node[2].output.__setitem__(0, "n"), "'n' is defined twice"),
-    (lambda m: setattr(m.graph.output[0], "name", "nothing"), "output 'nothing'"),
-    (lambda m: setattr(m.graph.initializer[0], "raw_data", b"1234"), r"tensor 'w' of shape \(8, 3, 3, 3\)"),
-    (lambda m: m.graph.initializer[0].dims.__setitem__(0, 1 << 50), "tensor 'w'"),
-    (lambda m: m.graph.initializer[0].dims.__setitem__(0, -8), "tensor 'w'"),
-    (lambda m: m.graph.node[0].attribute[0].ints.__setitem__(0, -3), "Conv stem: .*padding"),
-    (lambda m: m.graph.initializer[1].dims.__setitem__(0, 4), "tensor 'scale'"),
-])
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        (
+            lambda m: m.graph.node.add(op_type="Frobnicate", name="odd", input=["y"], output=["z"]),
+            r"no counterpart here for Frobnicate odd",
+        ),
+        (lambda m: setattr(m.graph.node[2], "domain", "com.example"), r"com\.example\.Relu"),
+        (lambda m: m.opset_import[0].ClearField("version"), "operator set 0"),
+        (lambda m: setattr(m.opset_import[0], "version", 999), "operator set 999"),
+        (lambda m: m.ClearField("opset_import"), "names no version"),
+        (
+            lambda m: m.graph.node[2].input.__setitem__(0, "y"),
+            r"Relu 'r': input 'y' is made by a later node: the graph has a cycle",
+        ),
+        (
+            lambda m: m.graph.node[2].input.__setitem__(0, "nowhere"),
+            r"Relu 'r': input 'nowhere' is made by no node",
+        ),
+        (lambda m: m.graph.node[2].output.__setitem__(0, "n"), "'n' is defined twice"),
+        (lambda m: setattr(m.graph.output[0], "name", "nothing"), "output 'nothing'"),
+        (
+            lambda m: setattr(m.graph.initializer[0], "raw_data", b"1234"),
+            r"tensor 'w' of shape \(8, 3, 3, 3\)",
+        ),
+        (lambda m: m.graph.initializer[0].dims.__setitem__(0, 1 << 50), "tensor 'w'"),
+        (lambda m: m.graph.initializer[0].dims.__setitem__(0, -8), "tensor 'w'"),
+        (lambda m: m.graph.node[0].attribute[0].ints.__setitem__(0, -3), "Conv stem: .*padding"),
+        (lambda m: m.graph.initializer[1].dims.__setitem__(0, 4), "tensor 'scale'"),
+    ],
+)
 def test_models_that_are_refused(change, match):
     model = small()
     change(model)
@@ -120,25 +182,39 @@ def test_models_that_are_refused(change, match):
         door.load(model)
 
 
-@pytest.mark.parametrize("node, opset, match", [
-    (dict(op_type="Gelu", inputs=["x"]), 11, "Gelu odd: operator set 11 has no Gelu"),
-    (dict(op_type="Upsample", inputs=["x"]), 21, "Upsample odd: operator set 21 has no Upsample any more"),
-    (dict(op_type="Relu", inputs=["x", "x"]), 21, "Relu odd: has 2 inputs, takes 1"),
-    (dict(op_type="Relu", inputs=[]), 21, "Relu odd: has 0 inputs, takes 1"),
-    (dict(op_type="Relu", inputs=["x"], slope=2.0), 21, "Relu odd: takes no attribute slope"),
-    (dict(op_type="Concat", inputs=["x"]), 21, "Concat odd: needs attribute axis"),
-])
+@pytest.mark.parametrize(
+    "node, opset, match",
+    [
+        (dict(op_type="Gelu", inputs=["x"]), 11, "Gelu odd: operator set 11 has no Gelu"),
+        (
+            dict(op_type="Upsample", inputs=["x"]),
+            21,
+            "Upsample odd: operator set 21 has no Upsample any more",
+        ),
+        (dict(op_type="Relu", inputs=["x", "x"]), 21, "Relu odd: has 2 inputs, takes 1"),
+        (dict(op_type="Relu", inputs=[]), 21, "Relu odd: has 0 inputs, takes 1"),
+        (dict(op_type="Relu", inputs=["x"], slope=2.0), 21, "Relu odd: takes no attribute slope"),
+        (dict(op_type="Concat", inputs=["x"]), 21, "Concat odd: needs attribute axis"),
+    ],
+)
 def test_nodes_that_their_operator_set_does_not_have(node, opset, match):
     with pytest.raises(door.ModelError, match=match):
-        door.load(model_of([helper.make_node(outputs=["y"], name="odd", **node)], {"x": [2, 3]}, ["y"], opset=opset))
+        door.load(
+            model_of([helper.make_node(outputs=["y"], name="odd", **node)], {"x": [2, 3]}, ["y"], opset=opset)
+        )
 
 
 def of_functions(depth, last):
     """A model whose functions call the next one twice: written out it has 2 ** depth nodes."""
     sets = [helper.make_opsetid("", 21), helper.make_opsetid("own", 1)]
-    bodies = [[helper.make_node(f"f{i + 1}", [a], [b], domain="own") for a, b in (("a", "t"), ("t", "b"))] for i in range(depth - 1)]
+    bodies = [
+        [helper.make_node(f"f{i + 1}", [a], [b], domain="own") for a, b in (("a", "t"), ("t", "b"))]
+        for i in range(depth - 1)
+    ]
     bodies.append([helper.make_node("Relu", ["a"], ["t"]), last])
-    functions = [helper.make_function("own", f"f{i}", ["a"], ["b"], body, sets) for i, body in enumerate(bodies)]
+    functions = [
+        helper.make_function("own", f"f{i}", ["a"], ["b"], body, sets) for i, body in enumerate(bodies)
+    ]
     model = model_of([helper.make_node("f0", ["x"], ["y"], domain="own")], {"x": [2, 3]}, ["y"])
     model.functions.extend(functions)
     model.opset_import.append(sets[1])
@@ -153,8 +229,14 @@ def test_functions_are_written_out_but_not_without_end():
         door.load(of_functions(2, helper.make_node("f0", ["t"], ["b"], domain="own")))
 
 
-@pytest.mark.parametrize("location, match", [("weights.bin", "which is missing"), ("../weights.bin", "outside of the model's folder"),
-                                             ("/etc/hostname", "outside of the model's folder")])
+@pytest.mark.parametrize(
+    "location, match",
+    [
+        ("weights.bin", "which is missing"),
+        ("../weights.bin", "outside of the model's folder"),
+        ("/etc/hostname", "outside of the model's folder"),
+    ],
+)
 def test_external_data_that_is_refused(tmp_path, location, match):
     model = small()
     tensor = model.graph.initializer[0]
@@ -169,7 +251,9 @@ def test_external_data_that_is_refused(tmp_path, location, match):
 def test_external_data(tmp_path):
     x = np.random.default_rng(1).standard_normal((2, 3, 9, 8)).astype(np.float32)
     want = door.load(small())(x)
-    onnx.save_model(small(), tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=16)
+    onnx.save_model(
+        small(), tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=16
+    )
     assert np.array_equal(door.load(tmp_path / "m.onnx")(x), want)
     whole = (tmp_path / "w.bin").read_bytes()
     (tmp_path / "w.bin").write_bytes(whole[:100])
@@ -184,7 +268,7 @@ def test_damaged_files_never_do_worse_than_an_error():
     for i in range(300):
         damaged = bytearray(data)
         if i % 3 == 0:
-            damaged = damaged[:rng.integers(len(damaged))]
+            damaged = damaged[: rng.integers(len(damaged))]
         else:
             for at in rng.integers(0, len(damaged), 1 + i % 4):
                 damaged[at] = rng.integers(256)
@@ -196,8 +280,12 @@ def test_damaged_files_never_do_worse_than_an_error():
 
 
 def test_a_few_numbers_cannot_ask_for_all_memory():
-    model = model_of([helper.make_node("ConstantOfShape", ["s"], ["big"]), helper.make_node("Add", ["x", "big"], ["y"])], {"x": [1]}, ["y"],
-                     {"s": np.array([1 << 40], np.int64)})
+    model = model_of(
+        [helper.make_node("ConstantOfShape", ["s"], ["big"]), helper.make_node("Add", ["x", "big"], ["y"])],
+        {"x": [1]},
+        ["y"],
+        {"s": np.array([1 << 40], np.int64)},
+    )
     with pytest.raises(door.ModelError, match="ConstantOfShape 'big': .* takes 4398046511104 bytes"):
         door.load(model)
 
@@ -205,8 +293,15 @@ def test_a_few_numbers_cannot_ask_for_all_memory():
 def test_many_constants_cannot_either(monkeypatch):
     monkeypatch.setattr("pyops.onnx.limits.MEMORY", 1 << 20)
     names = [f"c{i}" for i in range(40)]
-    model = model_of([*(helper.make_node("ConstantOfShape", ["s"], [n]) for n in names), helper.make_node("Sum", ["x", *names], ["y"])], {"x": [1]}, ["y"],
-                     {"s": np.array([1 << 14], np.int64)})
+    model = model_of(
+        [
+            *(helper.make_node("ConstantOfShape", ["s"], [n]) for n in names),
+            helper.make_node("Sum", ["x", *names], ["y"]),
+        ],
+        {"x": [1]},
+        ["y"],
+        {"s": np.array([1 << 14], np.int64)},
+    )
     with pytest.raises(door.ModelError, match="ConstantOfShape 'c16': .* in use"):
         door.load(model)
 
@@ -220,14 +315,35 @@ def test_run_and_its_files(tmp_path, capsys):
     path.write_bytes(small("N").SerializeToString())
     x = np.random.default_rng(1).standard_normal((2, 3, 9, 8)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
-    assert main(["run", str(path), "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npz"), "--threads", "1"]) == 0
+    assert (
+        main(
+            [
+                "run",
+                str(path),
+                "--input",
+                str(tmp_path / "x.npy"),
+                "--output",
+                str(tmp_path / "y.npz"),
+                "--threads",
+                "1",
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
-    assert re.search(r"x +float32 \(2, 3, 9, 8\)", out) and re.search(r"y +float32 \(2, 5\)", out) and " ms" in out
+    assert (
+        re.search(r"x +float32 \(2, 3, 9, 8\)", out)
+        and re.search(r"y +float32 \(2, 5\)", out)
+        and " ms" in out
+    )
     assert np.array_equal(np.load(tmp_path / "y.npz")["y"], door.load(small())(x))
     assert main(["run", str(path), "--input", "random"]) == 0
     assert main(["run", str(tmp_path / "no.onnx")]) == 2 and "no.onnx" in capsys.readouterr().err
     np.save(tmp_path / "x.npy", x[..., :3])
-    assert main(["run", str(path), "--input", str(tmp_path / "x.npy")]) == 2 and "compiled for" in capsys.readouterr().err
+    assert (
+        main(["run", str(path), "--input", str(tmp_path / "x.npy")]) == 2
+        and "compiled for" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.skipif(not classic("squeezenet").exists(), reason="this onnx carries no models")
@@ -242,12 +358,13 @@ def test_torchs_export(tmp_path):
     """A model that torch wrote: resnet18 through its ONNX file gives what torch gives."""
     torch = pytest.importorskip("torch")
     from pyops.bench.torchvision_schemas import torchvision
+
     torch.manual_seed(0)
     model = torchvision.models.resnet18(weights=None).eval()
     x = torch.randn(1, 3, 64, 64)
     try:
         torch.onnx.export(model, (x,), tmp_path / "m.onnx", dynamo=False)
-    except Exception as why:   # torch's exporter, not ours
+    except Exception as why:  # torch's exporter, not ours
         pytest.skip(f"torch cannot export: {why}")
     with torch.no_grad():
         want = model(x).numpy()

@@ -1,5 +1,5 @@
-"""ONNX files: the models of onnx's own tests with changes that a parser lets through, loaded, compiled
-and run. A Program, results, or a ModelError, in ten seconds and two gigabytes.
+"""ONNX files: the models of onnx's own tests with changes that a parser lets through, loaded,
+compiled and run. A Program, results, or a ModelError, in ten seconds and two gigabytes.
 """
 
 from __future__ import annotations
@@ -19,22 +19,73 @@ import pyops.onnx as door
 
 REFUSED = (door.ModelError,)
 LARGEST_INPUT = 1 << 26  # bytes: who calls a model makes its inputs
-NUMBERS = [0, 1, 2, 3, 5, 7, 8, 16, 17, 100, 1000, 1 << 16, 1 << 20, 1 << 28, (1 << 31) - 1, 1 << 31, (1 << 31) + 1]
+NUMBERS = [
+    0,
+    1,
+    2,
+    3,
+    5,
+    7,
+    8,
+    16,
+    17,
+    100,
+    1000,
+    1 << 16,
+    1 << 20,
+    1 << 28,
+    (1 << 31) - 1,
+    1 << 31,
+    (1 << 31) + 1,
+]
 NUMBERS += [1 << 32, 1 << 40, 1 << 62, (1 << 63) - 1]
-WORDS = ["", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "linear", "cubic", "nearest", "constant", "edge", "wrap", "reflect"]
-WORDS += ["none", "add", "mul", "max", "bidirectional", "reverse", "CRD", "align_corners", "tf_crop_and_resize", "x" * 5000, "ij,jk->ik"]
+WORDS = [
+    "",
+    "NOTSET",
+    "SAME_UPPER",
+    "SAME_LOWER",
+    "VALID",
+    "linear",
+    "cubic",
+    "nearest",
+    "constant",
+    "edge",
+    "wrap",
+    "reflect",
+]
+WORDS += [
+    "none",
+    "add",
+    "mul",
+    "max",
+    "bidirectional",
+    "reverse",
+    "CRD",
+    "align_corners",
+    "tf_crop_and_resize",
+    "x" * 5000,
+    "ij,jk->ik",
+]
 
 
 @cache
 def sources() -> list[bytes]:
-    """Every model that comes with onnx and is small; VGG-19, whose weights are made as it loads, takes 20 GFLOP and is not."""
+    """Every model that comes with onnx and is small; VGG-19, whose weights are made as it loads,
+    takes 20 GFLOP and is not.
+    """
     from onnx.backend.test.case.node import collect_testcases
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        models = [case.model.SerializeToString() for case in collect_testcases(None) if case.model is not None]
+        models = [
+            case.model.SerializeToString() for case in collect_testcases(None) if case.model is not None
+        ]
     folder = Path(onnx.__file__).parent / "backend/test/data"
-    models += [file.read_bytes() for file in sorted(folder.rglob("*.onnx")) if file.stat().st_size < 200_000 and "vgg" not in file.name]
+    models += [
+        file.read_bytes()
+        for file in sorted(folder.rglob("*.onnx"))
+        if file.stat().st_size < 200_000 and "vgg" not in file.name
+    ]
     return sorted({m for m in models if len(m) < 200_000})
 
 
@@ -65,6 +116,8 @@ def change_attribute(r, model):
         a.ints[r.randrange(len(a.ints))] = number(r)
     elif a.type == AttributeProto.FLOAT:
         a.f = r.choice([0.0, -1.0, 1e-30, 1e30, math.inf, math.nan])
+    elif a.type == AttributeProto.STRINGS:
+        a.strings[r.randrange(len(a.strings))] = r.choice(WORDS).encode()
     elif a.type == AttributeProto.STRING:
         a.s = r.choice(WORDS).encode()
     elif a.type == AttributeProto.TENSOR:
@@ -90,8 +143,14 @@ def odd_attribute(r, model):
     elif how == 2 and node.attribute:
         node.attribute.append(r.choice(node.attribute))
     else:
-        known = sorted(onnx.defs.get_schema(node.op_type).attributes) if onnx.defs.has(node.op_type) else ["axis"]
-        node.attribute.append(helper.make_attribute(r.choice([*known, "odd"]), r.choice([number(r), 1.5, "word", [number(r)] * 2])))
+        known = (
+            sorted(onnx.defs.get_schema(node.op_type).attributes) if onnx.defs.has(node.op_type) else ["axis"]
+        )
+        node.attribute.append(
+            helper.make_attribute(
+                r.choice([*known, "odd"]), r.choice([number(r), 1.5, "word", [number(r)] * 2])
+            )
+        )
 
 
 def change_tensor(r, tensor):
@@ -119,9 +178,15 @@ def values(r, tensor):
         return
     if array.size and array.dtype.kind in "iuf":
         for _ in range(r.randint(1, 3)):
-            odd = number(r) if array.dtype.kind != "f" else r.choice([0.0, math.inf, math.nan, -1.0, 1e30, 0.5, float(number(r))])
+            odd = (
+                number(r)
+                if array.dtype.kind != "f"
+                else r.choice([0.0, math.inf, math.nan, -1.0, 1e30, 0.5, float(number(r))])
+            )
             info = np.iinfo(array.dtype) if array.dtype.kind in "iu" else None
-            array.reshape(-1)[r.randrange(array.size)] = odd if info is None else min(max(odd, info.min), info.max)
+            array.reshape(-1)[r.randrange(array.size)] = (
+                odd if info is None else min(max(odd, info.min), info.max)
+            )
         tensor.CopyFrom(onnx.numpy_helper.from_array(array, kept))
 
 
@@ -130,7 +195,9 @@ def change_initializer(r, model):
 
 
 def fixed_input(r, model):
-    """An input becomes a constant of the file: shapes, axes and indices then are known while compiling."""
+    """An input becomes a constant of the file: shapes, axes and indices then are known while
+    compiling.
+    """
     value = r.choice(model.graph.input)
     kind = value.type.tensor_type
     shape = [d.dim_value if 0 <= d.dim_value < 100 else 1 for d in kind.shape.dim]
@@ -139,7 +206,16 @@ def fixed_input(r, model):
         return
     array = np.full(shape, 0, dtype)
     if dtype.kind in "iu":
-        array = np.array([r.choice([0, 1, 2, -1, number(r)]) % (1 << 8 * dtype.itemsize - 1) for _ in range(array.size)]).reshape(shape).astype(dtype)
+        array = (
+            np.array(
+                [
+                    r.choice([0, 1, 2, -1, number(r)]) % (1 << 8 * dtype.itemsize - 1)
+                    for _ in range(array.size)
+                ]
+            )
+            .reshape(shape)
+            .astype(dtype)
+        )
     model.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
     model.graph.input.remove(value)
 
@@ -163,7 +239,13 @@ def change_input(r, model):
 def rewire(r, model):
     graph = r.choice(graphs(model.graph))
     node = r.choice(graph.node)
-    names = ["", "nowhere", *(v.name for v in graph.input), *(t.name for t in graph.initializer), *(o for n in graph.node for o in n.output)]
+    names = [
+        "",
+        "nowhere",
+        *(v.name for v in graph.input),
+        *(t.name for t in graph.initializer),
+        *(o for n in graph.node for o in n.output),
+    ]
     how = r.randrange(5)
     if how == 0 and node.input:
         node.input[r.randrange(len(node.input))] = r.choice(names)
@@ -210,10 +292,31 @@ def behind(r, model):
     """An operator more behind an output, which may enlarge it."""
     last = r.choice(model.graph.output)
     name = "behind"
-    op = r.choice(["Tile", "Expand", "Pad", "ConstantOfShape", "Range", "EyeLike", "OneHot", "MatMul", "Add", "Cast", "Resize", "Gather", "Concat"])
+    op = r.choice(
+        [
+            "Tile",
+            "Expand",
+            "Pad",
+            "ConstantOfShape",
+            "Range",
+            "EyeLike",
+            "OneHot",
+            "MatMul",
+            "Add",
+            "Cast",
+            "Resize",
+            "Gather",
+            "Concat",
+        ]
+    )
     size = r.choice([3, 100, 1 << 12, 1 << 16, 1 << 20, 1 << 24, 1 << 30, 1 << 40])
     rank = max(len(last.type.tensor_type.shape.dim), 1)
-    numbers = {"Tile": [size] + [1] * (rank - 1), "Expand": [size] + [1] * rank, "Pad": [size] + [0] * (2 * rank - 1), "ConstantOfShape": [size, 2]}.get(op, [size])
+    numbers = {
+        "Tile": [size] + [1] * (rank - 1),
+        "Expand": [size] + [1] * rank,
+        "Pad": [size] + [0] * (2 * rank - 1),
+        "ConstantOfShape": [size, 2],
+    }.get(op, [size])
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers, np.int64), "numbers"))
     if op in ("ConstantOfShape", "EyeLike"):
         inputs = ["numbers"]
@@ -240,7 +343,12 @@ def doubled(r, model):
     depth = r.choice([2, 5, 10, 14, 17, 40])
     sets = [*model.opset_import, helper.make_opsetid("own", 1)]
     for i in range(depth):
-        inner = [helper.make_node(f"f{i + 1}" if i + 1 < depth else "Neg", [a], [b], domain="own" if i + 1 < depth else "") for a, b in (("a", "t"), ("t", "b"))]
+        inner = [
+            helper.make_node(
+                f"f{i + 1}" if i + 1 < depth else "Neg", [a], [b], domain="own" if i + 1 < depth else ""
+            )
+            for a, b in (("a", "t"), ("t", "b"))
+        ]
         model.functions.append(helper.make_function("own", f"f{i}", ["a"], ["b"], inner, sets))
     model.opset_import.append(sets[-1])
     last = model.graph.output[0]
@@ -249,7 +357,9 @@ def doubled(r, model):
 
 
 def version(r, model):
-    model.opset_import[0].version = r.choice([0, 1, 6, 7, 9, 10, 11, 12, 13, 17, 18, 21, 22, 24, 99, number(r)])
+    model.opset_import[0].version = r.choice(
+        [0, 1, 6, 7, 9, 10, 11, 12, 13, 17, 18, 21, 22, 24, 99, number(r)]
+    )
 
 
 def names(r, model):
@@ -258,8 +368,25 @@ def names(r, model):
         model.graph.output[0].name = "o" * 100_000
 
 
-CHANGES = [change_attribute] * 6 + [change_input] * 3 + [change_initializer] * 3 + [fixed_input] * 4 + [rewire] * 3 + [behind] * 3
-CHANGES += [resize_attribute, odd_attribute, rearrange, other_operator, other_operator, doubled, version, version, names]
+CHANGES = (
+    [change_attribute] * 6
+    + [change_input] * 3
+    + [change_initializer] * 3
+    + [fixed_input] * 4
+    + [rewire] * 3
+    + [behind] * 3
+)
+CHANGES += [
+    resize_attribute,
+    odd_attribute,
+    rearrange,
+    other_operator,
+    other_operator,
+    doubled,
+    version,
+    version,
+    names,
+]
 
 
 def make(seed: int) -> bytes:
@@ -271,7 +398,8 @@ def make(seed: int) -> bytes:
     for _ in range(r.choice([1, 1, 2, 2, 3, 4])):
         try:
             r.choice(CHANGES)(r, model)
-        except (IndexError, ValueError, TypeError, KeyError, OverflowError):  # nothing of the sort to change
+        # nothing of the sort to change
+        except (IndexError, ValueError, TypeError, KeyError, OverflowError):
             continue
     data = model.SerializeToString()
     if r.random() < 0.06 and data:
@@ -309,7 +437,9 @@ def evaluated(data, inputs) -> None:
 
 
 def given(data: bytes) -> dict | None:
-    """Inputs as the file declares them, open lengths as 1; None where it declares none that one would make."""
+    """Inputs as the file declares them, open lengths as 1; None where it declares none that one
+    would make.
+    """
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
@@ -321,13 +451,23 @@ def given(data: bytes) -> dict | None:
         kind = value.type.tensor_type
         if value.name in constants:
             continue
-        shape = [d.dim_value if d.dim_value > 0 or d.HasField("dim_value") and d.dim_value == 0 else 1 for d in kind.shape.dim]
-        if kind.elem_type in (TensorProto.UNDEFINED, TensorProto.STRING) or kind.elem_type not in TensorProto.DataType.values():
+        shape = [
+            d.dim_value if d.dim_value > 0 or d.HasField("dim_value") and d.dim_value == 0 else 1
+            for d in kind.shape.dim
+        ]
+        if (
+            kind.elem_type in (TensorProto.UNDEFINED, TensorProto.STRING)
+            or kind.elem_type not in TensorProto.DataType.values()
+        ):
             return None
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
         if math.prod(shape) * max(dtype.itemsize, 8) > LARGEST_INPUT or len(shape) > 64:
             return None
-        inputs[value.name] = (rng.standard_normal(shape) * 2).astype(dtype) if dtype.kind not in "c" else np.zeros(shape, dtype)
+        inputs[value.name] = (
+            (rng.standard_normal(shape) * 2).astype(dtype)
+            if dtype.kind not in "c"
+            else np.zeros(shape, dtype)
+        )
     return inputs
 
 

@@ -1,7 +1,10 @@
-"""What each ONNX operator is: op type -> function of a Call, which has its inputs (arrays, or traced values while compiling) and attributes.
+"""What each ONNX operator is: op type -> function of a Call, which has its inputs (arrays, or
+traced values while compiling) and attributes.
 
-A row uses pyops.functional where inputs are real, so that it can be compiled; what is whole numbers, or depends on numbers, is NumPy's.
+A row uses pyops.functional where inputs are real, so that it can be compiled; what is whole
+numbers, or depends on numbers, is NumPy's.
 """
+
 from . import (
     control,
     convolution,

@@ -1,4 +1,5 @@
 """Loop and Scan: their bodies, as often as the numbers say. A count that is known can be compiled."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -18,13 +19,17 @@ def joined(parts, axis: int = 0):
 
 @op("Loop", keeps=True)
 def loop(call):
-    """Rounds until the count is reached or the body says no: states, then what each round adds to a collection."""
+    """Rounds until the count is reached or the body says no: states, then what each round adds to a
+    collection.
+    """
     body, states = call.attr("body"), call.inputs[2:]
     most = None if call[0] is None else call.number(0, "the count")
     go, n, rounds = call[1] is None or bool(call.number(1, "the condition")), len(states), 0
     if len(body.inputs) != n + 2 or len(body.outputs) < n + 1:
-        raise ValueError(f"a body of {len(body.inputs)} inputs and {len(body.outputs)} outputs for {n} states")
-    collected: list[list] = [[] for _ in body.outputs[n + 1:]]
+        raise ValueError(
+            f"a body of {len(body.inputs)} inputs and {len(body.outputs)} outputs for {n} states"
+        )
+    collected: list[list] = [[] for _ in body.outputs[n + 1 :]]
     while go and (most is None or rounds < most):
         call.work(PER_NODE)
         more, *results = call.evaluate(body, [np.array(rounds, np.int64), np.array(go), *states])
@@ -39,14 +44,18 @@ def loop(call):
 
 @op("Scan", keeps=True)
 def scan(call):
-    """A round for each entry of the scanned inputs: states, then collections, each along an axis and forwards or backwards."""
+    """A round for each entry of the scanned inputs: states, then collections, each along an axis
+    and forwards or backwards.
+    """
     if call.version < 9:
         raise Unsupported("of operator sets before 9, over a batch")
     body, count = call.attr("body"), call.attr("num_scan_inputs")
     n = len(call.inputs) - count
     outputs = len(body.outputs) - n
     if not 1 <= count <= len(call.inputs) or len(body.inputs) != len(call.inputs) or outputs < 0:
-        raise ValueError(f"num_scan_inputs {count} of {len(call.inputs)} inputs, for a body of {len(body.inputs)}")
+        raise ValueError(
+            f"num_scan_inputs {count} of {len(call.inputs)} inputs, for a body of {len(body.inputs)}"
+        )
     states, scanned = call.inputs[:n], call.inputs[n:]
 
     def each(name, size):
@@ -76,5 +85,5 @@ def scan(call):
 def entry(x, axis: int, i: int):
     """Entry i of an axis, without it."""
     part = sliced(x, {axis: slice(i, i + 1)})
-    shape = (*x.shape[:axis], *x.shape[axis + 1:])
+    shape = (*x.shape[:axis], *x.shape[axis + 1 :])
     return F.reshape(part, shape) if traced(part) else part.reshape(shape)

@@ -1,4 +1,5 @@
 """Convolution, transposed convolution, and the padding that they share with pooling."""
+
 from __future__ import annotations
 
 import math
@@ -6,6 +7,7 @@ import math
 import numpy as np
 
 from ... import functional as F
+from ..limits import PER_NODE
 from .row import Unsupported, known, op, rank
 from .select import sliced
 
@@ -17,7 +19,9 @@ def ints_of(call, name, count, default, least):
     """An attribute of `count` whole numbers from `least` to 2^31 - 1."""
     values = call.attr(name) or [default] * count
     if len(values) != count or min(values) < least or max(values) > LARGEST:
-        raise ValueError(f"{name} must be {count} numbers from {least} to {LARGEST}, got {name} {list(values)[:8]}")
+        raise ValueError(
+            f"{name} must be {count} numbers from {least} to {LARGEST}, got {name} {list(values)[:8]}"
+        )
     return list(values)
 
 
@@ -26,7 +30,11 @@ def window_of(call, kernel):
     n = rank(call[0]) - 2
     if n not in (1, 2, 3):
         raise Unsupported(f"{n} axes behind batch and channels; one to three are taken")
-    given = ints_of(call, "kernel_shape", n, 1, 1) if call.attr("kernel_shape") or kernel is None else list(kernel)
+    given = (
+        ints_of(call, "kernel_shape", n, 1, 1)
+        if call.attr("kernel_shape") or kernel is None
+        else list(kernel)
+    )
     if kernel is not None and list(kernel) != given:
         raise ValueError(f"kernel_shape {given} is not that of the weight, {list(kernel)}")
     return n, given, ints_of(call, "strides", n, 1, 1), ints_of(call, "dilations", n, 1, 1)
@@ -45,7 +53,10 @@ def padding_of(call, sizes, kernel, stride, dilation):
     if how == "VALID":
         return [0] * n, [0] * n
     if how in ("SAME_UPPER", "SAME_LOWER"):
-        total = [max((math.ceil(i / s) - 1) * s + d * (k - 1) + 1 - i, 0) for i, k, s, d in zip(sizes, kernel, stride, dilation)]
+        total = [
+            max((math.ceil(i / s) - 1) * s + d * (k - 1) + 1 - i, 0)
+            for i, k, s, d in zip(sizes, kernel, stride, dilation)
+        ]
         less, more = [t // 2 for t in total], [t - t // 2 for t in total]
         return (less, more) if how == "SAME_UPPER" else (more, less)
     pads = call.attr("pads") or [0] * 2 * n
@@ -60,7 +71,9 @@ def padded(call, x, before, behind, value=0.0):
     if not any(flat):
         return x
     n = len(before)
-    call.room((*x.shape[:-n], *(s + b + e for s, b, e in zip(x.shape[-n:], before, behind))), x.dtype, copies=2)
+    call.room(
+        (*x.shape[:-n], *(s + b + e for s, b, e in zip(x.shape[-n:], before, behind))), x.dtype, copies=2
+    )
     return F.pad(x, tuple(flat), "constant", value)
 
 
@@ -79,9 +92,15 @@ def conv(call):
     before, behind = padding_of(call, x.shape[2:], kernel, stride, dilation)
     group = call.attr("group", 1)
     check_filters(call, x, weight, bias, weight.shape[1] * group, weight.shape[0], group)
-    size = [(i + b + e - d * (k - 1) - 1) // s + 1 for i, b, e, k, s, d in zip(x.shape[2:], before, behind, kernel, stride, dilation)]
+    size = [
+        (i + b + e - d * (k - 1) - 1) // s + 1
+        for i, b, e, k, s, d in zip(x.shape[2:], before, behind, kernel, stride, dilation)
+    ]
     if min(size) < 1:
-        raise ValueError(f"a kernel of {kernel} with dilations {dilation} does not fit into {list(x.shape[2:])} padded by {before}, {behind}")
+        raise ValueError(
+            f"a kernel of {kernel} with dilations {dilation} does not fit into {list(x.shape[2:])} "
+            f"padded by {before}, {behind}"
+        )
     shape = call.room((x.shape[0], weight.shape[0], *size), x.dtype)
     call.work(math.prod(shape) * math.prod(weight.shape[1:]))
     if before != behind:
@@ -102,19 +121,30 @@ def conv_transpose(call):
     call.work(x.size * math.prod(weight.shape[1:]))
     extra = [s - (w - 2 * b) for s, w, b in zip(size, whole, before)]
     name = f"conv_transpose{n}d"
-    if min(before) >= 0 and min(size) > 0 and all(0 <= e < max(s, d) for e, s, d in zip(extra, stride, dilation)):
-        return getattr(F, name)(x, weight, bias, tuple(stride), tuple(before), tuple(extra), group, tuple(dilation))
-    # All of the result without padding, cut or filled with zeros to what is wanted. The bias reaches what is filled, too.
+    if (
+        min(before) >= 0
+        and min(size) > 0
+        and all(0 <= e < max(s, d) for e, s, d in zip(extra, stride, dilation))
+    ):
+        return getattr(F, name)(
+            x, weight, bias, tuple(stride), tuple(before), tuple(extra), group, tuple(dilation)
+        )
+    # All of the result without padding, cut or filled with zeros to what is wanted. The bias
+    # reaches what is filled, too.
     call.room((x.shape[0], filters, *whole), x.dtype, copies=2)
     y = getattr(F, name)(x, weight, None, tuple(stride), 0, 0, group, tuple(dilation))
-    y = sliced(y, {i + 2: slice(min(b, w), min(b + s, w)) for i, (b, s, w) in enumerate(zip(before, size, whole))})
+    y = sliced(
+        y, {i + 2: slice(min(b, w), min(b + s, w)) for i, (b, s, w) in enumerate(zip(before, size, whole))}
+    )
     y = padded(call, y, [0] * n, [s - have for s, have in zip(size, y.shape[2:])])
     assert tuple(y.shape) == shape
     return y if bias is None else F.add(y, F.reshape(bias, (-1, *[1] * n)))
 
 
 def placed(call, sizes, kernel, stride, dilation, whole):
-    """Where each axis of a transposed convolution's result begins in `whole`, all of it, and its length. Every axis by itself."""
+    """Where each axis of a transposed convolution's result begins in `whole`, all of it, and its
+    length. Every axis by itself.
+    """
     n, how = len(kernel), auto_pad(call)
     more = ints_of(call, "output_padding", n, 0, 0)
     wanted = ints_of(call, "output_shape", n, 1, 1) if call.attr("output_shape") else None
@@ -122,10 +152,13 @@ def placed(call, sizes, kernel, stride, dilation, whole):
         before, behind = padding_of(call, sizes, kernel, stride, dilation)
         size = [w + e - a - b for w, e, a, b in zip(whole, more, before, behind)]
         if min(size) < 0:
-            raise ValueError(f"pads {before}, {behind} cut more than there is, {whole} and output_padding {more}")
+            raise ValueError(
+                f"pads {before}, {behind} cut more than there is, {whole} and output_padding {more}"
+            )
         return before, size
     size = wanted or [i * s for i, s in zip(sizes, stride)]
-    total = [max(w + e - s, 0) for w, e, s in zip(whole, more, size)]   # what is to be added is added behind
+    # what is to be added is added behind
+    total = [max(w + e - s, 0) for w, e, s in zip(whole, more, size)]
     return [t // 2 if how == "SAME_UPPER" else t - t // 2 for t in total], size
 
 
@@ -133,7 +166,11 @@ def placed(call, sizes, kernel, stride, dilation, whole):
 def col2im(call):
     x, size, block = call[0], call.numbers(1, "image_shape"), call.numbers(2, "block_shape")
     n = len(size)
-    pads, dilation, stride = ints_of(call, "pads", 2 * n, 0, 0), ints_of(call, "dilations", n, 1, 1), ints_of(call, "strides", n, 1, 1)
+    pads, dilation, stride = (
+        ints_of(call, "pads", 2 * n, 0, 0),
+        ints_of(call, "dilations", n, 1, 1),
+        ints_of(call, "strides", n, 1, 1),
+    )
     if len(block) != n or min([*size, *block], default=0) < 1:
         raise ValueError(f"image_shape {size} and block_shape {block} must be as many positive numbers")
     whole = [s + a + b for s, a, b in zip(size, pads[:n], pads[n:])]
@@ -142,17 +179,29 @@ def col2im(call):
         raise ValueError(f"columns of shape {tuple(x.shape)} do not fit {counts} blocks of {block}")
     channels = x.shape[1] // math.prod(block)
     call.room((x.shape[0], channels, *whole), x.dtype, copies=2)
+    call.work(math.prod(block) * (PER_NODE // 8) + x.size)
     if n == 2:
         y = F.fold(x, tuple(whole), tuple(block), tuple(dilation), 0, tuple(stride))
     else:
-        y = folded(known(x, "the columns").reshape(x.shape[0], channels, *block, *counts), whole, block, counts, dilation, stride)
+        y = folded(
+            known(x, "the columns").reshape(x.shape[0], channels, *block, *counts),
+            whole,
+            block,
+            counts,
+            dilation,
+            stride,
+        )
     return sliced(y, {i + 2: slice(a, w - b) for i, (a, b, w) in enumerate(zip(pads[:n], pads[n:], whole))})
 
 
 def folded(blocks, whole, block, counts, dilation, stride):
-    """Sums of blocks where they overlap, over any number of axes: one addition a position within the block."""
+    """Sums of blocks where they overlap, over any number of axes: one addition a position within
+    the block.
+    """
     y = np.zeros((*blocks.shape[:2], *whole), blocks.dtype)
     for at in np.ndindex(*block):
-        place = tuple(slice(a * d, a * d + (c - 1) * s + 1, s) for a, d, c, s in zip(at, dilation, counts, stride))
+        place = tuple(
+            slice(a * d, a * d + (c - 1) * s + 1, s) for a, d, c, s in zip(at, dilation, counts, stride)
+        )
         y[(slice(None), slice(None), *place)] += blocks[(slice(None), slice(None), *at)]
     return y

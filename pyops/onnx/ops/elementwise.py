@@ -1,4 +1,5 @@
 """Elementwise operators, comparisons, casts."""
+
 from __future__ import annotations
 
 import math
@@ -9,17 +10,64 @@ from ... import functional as F, names
 from .row import Unsupported, axis_of, dtype_of, known, op, rank, real, traced
 from .shape import broadcast_shape
 
-UNARY = {   # op -> NumPy's for what our kernels do not take; ours is the function of that name in pyops/names.py
-    "Relu": lambda x: np.maximum(x, 0), "Sigmoid": None, "Tanh": np.tanh, "Exp": np.exp, "Log": np.log, "Sqrt": np.sqrt,
-    "Abs": np.abs, "Neg": np.negative, "Erf": None, "Reciprocal": np.reciprocal, "Softplus": lambda x: np.logaddexp(0, x),
-    "Softsign": lambda x: x / (1 + np.abs(x)), "HardSwish": None, "Mish": None,
+# op -> NumPy's for what our kernels do not take; ours is the function of that name in
+# pyops/names.py
+UNARY = {
+    "Relu": lambda x: np.maximum(x, 0),
+    "Sigmoid": None,
+    "Tanh": np.tanh,
+    "Exp": np.exp,
+    "Log": np.log,
+    "Sqrt": np.sqrt,
+    "Abs": np.abs,
+    "Neg": np.negative,
+    "Erf": None,
+    "Reciprocal": np.reciprocal,
+    "Softplus": lambda x: np.logaddexp(0, x),
+    "Softsign": lambda x: x / (1 + np.abs(x)),
+    "HardSwish": None,
+    "Mish": None,
 }
-NUMPY = {"Floor": np.floor, "Ceil": np.ceil, "Round": np.round, "Sign": np.sign, "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin,
-         "Acos": np.arccos, "Atan": np.arctan, "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh,
-         "IsNaN": np.isnan, "Not": np.logical_not, "BitwiseNot": np.bitwise_not}
-PAIRS = {"Equal": np.equal, "Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Less": np.less, "LessOrEqual": np.less_equal, "And": np.logical_and,
-         "Or": np.logical_or, "Xor": np.logical_xor, "BitwiseAnd": np.bitwise_and, "BitwiseOr": np.bitwise_or, "BitwiseXor": np.bitwise_xor}
-ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Max": np.maximum, "Min": np.minimum}   # likewise
+NUMPY = {
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Round": np.round,
+    "Sign": np.sign,
+    "Sin": np.sin,
+    "Cos": np.cos,
+    "Tan": np.tan,
+    "Asin": np.arcsin,
+    "Acos": np.arccos,
+    "Atan": np.arctan,
+    "Sinh": np.sinh,
+    "Cosh": np.cosh,
+    "Asinh": np.arcsinh,
+    "Acosh": np.arccosh,
+    "Atanh": np.arctanh,
+    "IsNaN": np.isnan,
+    "Not": np.logical_not,
+    "BitwiseNot": np.bitwise_not,
+}
+PAIRS = {
+    "Equal": np.equal,
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "And": np.logical_and,
+    "Or": np.logical_or,
+    "Xor": np.logical_xor,
+    "BitwiseAnd": np.bitwise_and,
+    "BitwiseOr": np.bitwise_or,
+    "BitwiseXor": np.bitwise_xor,
+}
+ARITHMETIC = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Max": np.maximum,
+    "Min": np.minimum,
+}  # likewise
 OURS = {name: getattr(F, function) for name, function in names.ours("onnx").items()}
 
 
@@ -41,6 +89,7 @@ def unary(ours, numpys):
         if numpys is None:
             return like(ours(x.astype(np.float32)), x)
         return like(numpys(x), x)
+
     return row
 
 
@@ -54,6 +103,7 @@ def only_arrays(function, keep_type=True):
         call.room(broadcast_shape(*(v.shape for v in arrays)), arrays[0].dtype, copies=2)
         result = function(*arrays)
         return result if result.dtype == bool or not keep_type else like(result, arrays[0])
+
     return row
 
 
@@ -64,7 +114,13 @@ for _name, _function in {**NUMPY, **PAIRS}.items():
 def broadcast(call):
     """The operands of operator sets before 7, where b's axes began at `axis` of a."""
     a, b = call.inputs
-    if len(a.shape) and call.version < 7 and call.attr("broadcast") and call.attr("axis") is not None and len(b.shape) < len(a.shape):
+    if (
+        len(a.shape)
+        and call.version < 7
+        and call.attr("broadcast")
+        and call.attr("axis") is not None
+        and len(b.shape) < len(a.shape)
+    ):
         axis = axis_of(call.attr("axis"), len(a.shape))
         b = F.reshape(b, (*b.shape, *[1] * (len(a.shape) - axis - len(b.shape))))
     return a, b
@@ -78,6 +134,7 @@ def arithmetic(ours, numpys, several):
         for operand in operands[1:]:
             result = ours(result, operand) if real(result, operand) else like(numpys(result, operand), result)
         return result
+
     return row
 
 
@@ -108,7 +165,11 @@ def div(call):
         return F.div(a, b)
     if a.dtype.kind not in "iu":
         return like(a / b, a)
-    below = np.floor_divide(a, b)   # C's division rounds towards zero; by way of floats large numbers would lose their last digits
+    below = np.floor_divide(
+        a,
+        b,
+        # C's division rounds towards zero; by way of floats large numbers would lose their last digits
+    )
     return like(below + ((a % b != 0) & ((a < 0) != (b < 0))), a) if a.dtype.kind == "i" else like(below, a)
 
 
@@ -152,16 +213,24 @@ def shift(call):
 @op("IsInf")
 def is_inf(call):
     x = known(call[0], "the operand")
-    return np.isinf(x) & ((x > 0) & bool(call.attr("detect_positive", 1)) | (x < 0) & bool(call.attr("detect_negative", 1)))
+    return np.isinf(x) & (
+        (x > 0) & bool(call.attr("detect_positive", 1)) | (x < 0) & bool(call.attr("detect_negative", 1))
+    )
 
 
 @op("Clip")
 def clip(call):
     x = call[0]
-    low, high = (call.attr("min"), call.attr("max")) if call.version < 11 else (None if call[i] is None else call.number(i, "a bound") for i in (1, 2))
+    low, high = (
+        (call.attr("min"), call.attr("max"))
+        if call.version < 11
+        else (None if call[i] is None else call.number(i, "a bound") for i in (1, 2))
+    )
     if real(x):
         return x if low is None and high is None else F.clamp(x, low, high)
-    x = x if low is None else np.maximum(x, x.dtype.type(low))   # the lower bound first: where they cross, the upper one wins
+    x = (
+        x if low is None else np.maximum(x, x.dtype.type(low))
+    )  # the lower bound first: where they cross, the upper one wins
     return x if high is None else np.minimum(x, x.dtype.type(high))
 
 
@@ -177,7 +246,10 @@ def elu(call):
 
 @op("Selu")
 def selu(call):
-    alpha, gamma = call.attr("alpha", 1.67326319217681884765625), call.attr("gamma", 1.05070102214813232421875)
+    alpha, gamma = (
+        call.attr("alpha", 1.67326319217681884765625),
+        call.attr("gamma", 1.05070102214813232421875),
+    )
     return F.mul(F.elu(call[0], alpha), gamma)
 
 
@@ -195,7 +267,7 @@ def thresholded_relu(call):
 def hard_sigmoid(call):
     alpha, beta = call.attr("alpha", 0.2), call.attr("beta", 0.5)
     if math.isclose(alpha, 1 / 6, rel_tol=1e-6) and beta == 0.5:
-        return F.hardsigmoid(call[0])   # torch's layer, which kernels fuse
+        return F.hardsigmoid(call[0])  # torch's layer, which kernels fuse
     return F.clamp(F.add(F.mul(call[0], alpha), beta), 0.0, 1.0)
 
 
@@ -220,20 +292,28 @@ def shrink(call):
 def prelu(call):
     x, slope = call.inputs
     call.room(x.shape, x.dtype, copies=4)
-    if len(slope.shape) == 1 and len(x.shape) > 2 and slope.shape[0] == x.shape[1] != x.shape[-1]:   # a slope a channel, before operator set 9
+    if (
+        len(slope.shape) == 1 and len(x.shape) > 2 and slope.shape[0] == x.shape[1] != x.shape[-1]
+    ):  # a slope a channel, before operator set 9
         slope = F.reshape(slope, (-1, *[1] * (len(x.shape) - 2)))
     if not traced(x, slope):
         return like(np.where(x < 0, x * slope, x), x)
-    behind = tuple(slope.shape)[1 - rank(x):] if rank(slope) >= rank(x) else tuple(slope.shape)
-    if not traced(slope) and (slope.size == 1 or rank(x) > 1 and slope.size == x.shape[1] == (behind[0] if len(behind) == rank(x) - 1 else -1)):
-        return F.prelu(x, slope.reshape(-1))   # one number, or one a channel
+    behind = tuple(slope.shape)[1 - rank(x) :] if rank(slope) >= rank(x) else tuple(slope.shape)
+    if not traced(slope) and (
+        slope.size == 1
+        or rank(x) > 1
+        and slope.size == x.shape[1] == (behind[0] if len(behind) == rank(x) - 1 else -1)
+    ):
+        return F.prelu(x, slope.reshape(-1))  # one number, or one a channel
     return F.add(F.relu(x), F.mul(slope, F.neg(F.relu(F.neg(x)))))
 
 
 @op("Where", keeps=True)
 def where(call):
     condition = known(call[0], "the condition")
-    call.room(broadcast_shape(condition.shape, tuple(call[1].shape), tuple(call[2].shape)), call[1].dtype, copies=2)
+    call.room(
+        broadcast_shape(condition.shape, tuple(call[1].shape), tuple(call[2].shape)), call[1].dtype, copies=2
+    )
     if traced(call[1], call[2]):
         return F.where(condition, call[1], call[2])
     return np.where(condition, call[1], call[2])
@@ -246,8 +326,14 @@ def cast(call):
         if to != np.float32:
             raise Unsupported(f"a cast of the model's values to {to}; programs compute in float32")
         return x
-    if x.dtype.kind == "O" or to.kind == "O" or to.itemsize < 1 or to.kind == "V" and to.name != "bfloat16" \
-            or to.name.startswith(("float8", "float4", "int4", "uint4", "int2", "uint2")):
+    if (
+        x.dtype.kind == "O"
+        or to.kind == "O"
+        or to.itemsize < 1
+        or to.kind == "V"
+        and to.name != "bfloat16"
+        or to.name.startswith(("float8", "float4", "int4", "uint4", "int2", "uint2"))
+    ):
         raise Unsupported(f"a cast from {x.dtype} to {to}")
     call.room(x.shape, to, copies=2)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -256,6 +342,11 @@ def cast(call):
 
 @op("Dropout", keeps=True)
 def dropout(call):
-    if len(call.inputs) > 2 and call[2] is not None and call.number(2, "training_mode") and (call[1] is None or call.number(1, "ratio")):
+    if (
+        len(call.inputs) > 2
+        and call[2] is not None
+        and call.number(2, "training_mode")
+        and (call[1] is None or call.number(1, "ratio"))
+    ):
         raise Unsupported("training_mode: which values are dropped is random")
     return call[0], np.ones(call[0].shape, bool)

@@ -1,9 +1,13 @@
-"""Operators that take or put values by index: NumPy's, for indices are whole numbers; constant ones can be compiled by Gather."""
+"""Operators that take or put values by index: NumPy's, for indices are whole numbers; constant ones
+can be compiled by Gather.
+"""
+
 from __future__ import annotations
 
 import numpy as np
 
 from ... import functional as F
+from ..limits import PER_NODE
 from .row import axis_of, known, op, rank, traced
 from .select import sliced, taken
 
@@ -14,14 +18,18 @@ def within(indices, size):
         raise ValueError(f"indices must be whole numbers, got {indices.dtype}")
     if np.any((indices < -size) | (indices >= size)):
         raise ValueError(f"indices must be in [{-size}, {size}), got {indices.min()} to {indices.max()}")
-    return np.where(indices < 0, indices + size, indices) if indices.dtype.kind == "i" else indices.astype(np.int64)
+    return (
+        np.where(indices < 0, indices + size, indices)
+        if indices.dtype.kind == "i"
+        else indices.astype(np.int64)
+    )
 
 
 @op("Gather", keeps=True)
 def gather(call):
     x, axis = call[0], axis_of(call.attr("axis", 0), rank(call[0]))
     indices = known(call[1], "the indices")
-    shape = call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]), x.dtype)
+    shape = call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
     y = taken(x, axis, within(indices, x.shape[axis]))
     return y if tuple(y.shape) == shape else F.reshape(y, shape) if traced(y) else y.reshape(shape)
 
@@ -30,7 +38,9 @@ def gather(call):
 def gather_elements(call):
     x, indices = known(call[0], "the data"), known(call[1], "the indices")
     axis = axis_of(call.attr("axis", 0), x.ndim)
-    if indices.ndim != x.ndim or any(i > s for a, (i, s) in enumerate(zip(indices.shape, x.shape)) if a != axis):
+    if indices.ndim != x.ndim or any(
+        i > s for a, (i, s) in enumerate(zip(indices.shape, x.shape)) if a != axis
+    ):
         raise ValueError(f"indices of shape {indices.shape} do not lie within {x.shape}")
     call.room(indices.shape, x.dtype, copies=4)
     corner = x[tuple(slice(n) if i != axis else slice(None) for i, n in enumerate(indices.shape))]
@@ -49,9 +59,13 @@ def gather_nd(call):
     x, indices, batch = known(call[0], "the data"), known(call[1], "the indices"), call.attr("batch_dims", 0)
     if not 0 <= batch < min(x.ndim, indices.ndim) or x.shape[:batch] != indices.shape[:batch]:
         raise ValueError(f"batch_dims {batch} of data {x.shape} and indices {indices.shape}")
-    call.room((*indices.shape[:-1], *x.shape[batch + indices.shape[-1]:]), x.dtype, copies=2)
+    call.room((*indices.shape[:-1], *x.shape[batch + indices.shape[-1] :]), x.dtype, copies=2)
     lead = np.indices(indices.shape[:-1], sparse=True)[:batch]
-    return x[(*lead, *nd_places(indices, x.shape[batch:]))] if indices.shape[-1] + batch else np.broadcast_to(x, (*indices.shape[:-1], *x.shape))
+    return (
+        x[(*lead, *nd_places(indices, x.shape[batch:]))]
+        if indices.shape[-1] + batch
+        else np.broadcast_to(x, (*indices.shape[:-1], *x.shape))
+    )
 
 
 REDUCE = {"none": None, "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
@@ -72,7 +86,11 @@ def put(x, places, updates, reduction):
 def scatter_elements(call):
     x, indices, updates = (known(v, "an operand") for v in call.inputs)
     axis = axis_of(call.attr("axis", 0), x.ndim)
-    if indices.ndim != x.ndim or indices.shape != updates.shape or any(i > s for a, (i, s) in enumerate(zip(indices.shape, x.shape)) if a != axis):
+    if (
+        indices.ndim != x.ndim
+        or indices.shape != updates.shape
+        or any(i > s for a, (i, s) in enumerate(zip(indices.shape, x.shape)) if a != axis)
+    ):
         raise ValueError(f"indices {indices.shape} and updates {updates.shape} do not lie within {x.shape}")
     call.room(indices.shape, np.int64, copies=3)
     places = list(np.indices(indices.shape, sparse=True))
@@ -83,20 +101,30 @@ def scatter_elements(call):
 @op("ScatterND")
 def scatter_nd(call):
     x, indices, updates = (known(v, "an operand") for v in call.inputs)
-    if not indices.ndim or updates.shape != (*indices.shape[:-1], *x.shape[indices.shape[-1]:]):
+    if not indices.ndim or updates.shape != (*indices.shape[:-1], *x.shape[indices.shape[-1] :]):
         raise ValueError(f"updates of shape {updates.shape} for indices {indices.shape} into {x.shape}")
     return put(x, nd_places(indices, x.shape), updates, call.attr("reduction", "none"))
 
 
 @op("TensorScatter", keeps=True)
 def tensor_scatter(call):
-    """A cache with `update` written from write_indices on along an axis, round its end in mode circular. A sample (first axis) each has its index."""
+    """A cache with `update` written from write_indices on along an axis, round its end in mode
+    circular. A sample (first axis) each has its index.
+    """
     cache, update = known(call[0], "the cache"), known(call[1], "the update")
     axis, mode = axis_of(call.attr("axis", -2), cache.ndim), call.attr("mode", "linear")
     begin = np.zeros(cache.shape[0], np.int64) if call[2] is None else known(call[2], "write_indices")
     length, size = update.shape[axis], cache.shape[axis]
-    if axis == 0 or begin.shape != cache.shape[:1] or update.shape != (*cache.shape[:axis], length, *cache.shape[axis + 1:]) or mode not in ("linear", "circular"):
-        raise ValueError(f"an update of shape {update.shape} at {begin.shape} indices of a cache {cache.shape}, mode {mode!r}")
+    if (
+        axis == 0
+        or begin.shape != cache.shape[:1]
+        or update.shape != (*cache.shape[:axis], length, *cache.shape[axis + 1 :])
+        or mode not in ("linear", "circular")
+    ):
+        raise ValueError(
+            f"an update of shape {update.shape} at {begin.shape} indices of a cache {cache.shape}, "
+            f"mode {mode!r}"
+        )
     at = begin[:, None] + np.arange(length)
     if length > size or np.any(begin < 0) or mode == "linear" and np.any(at >= size):
         raise ValueError(f"an update of {length} from {begin.tolist()[:8]} on does not lie within {size}")
@@ -109,8 +137,15 @@ def tensor_scatter(call):
 @op("OneHot", keeps=True)
 def one_hot(call):
     indices, depth, values = (known(v, "an operand") for v in call.inputs)
-    if depth.size != 1 or values.shape != (2,) or not np.isfinite(depth.reshape(-1)[0]) or depth.reshape(-1)[0] < 0:
-        raise ValueError(f"depth must be one number that is not negative, values two, got {depth.shape} and {values.shape}")
+    if (
+        depth.size != 1
+        or values.shape != (2,)
+        or not np.isfinite(depth.reshape(-1)[0])
+        or depth.reshape(-1)[0] < 0
+    ):
+        raise ValueError(
+            f"depth must be one number that is not negative, values two, got {depth.shape} and {values.shape}"
+        )
     depth = int(depth.reshape(-1)[0])
     axis = axis_of(call.attr("axis", -1), indices.ndim + 1)
     shape = (*indices.shape[:axis], depth, *indices.shape[axis:])
@@ -124,7 +159,7 @@ def one_hot(call):
 def non_zero(call):
     x = known(call[0], "the operand")
     call.room((x.ndim, x.size), np.int64, copies=2)
-    return np.array(np.nonzero(np.atleast_1d(x)), np.int64)[:x.ndim]
+    return np.array(np.nonzero(np.atleast_1d(x)), np.int64)[: x.ndim]
 
 
 @op("Compress", keeps=True)
@@ -141,8 +176,17 @@ def compress(call):
 def reverse_sequence(call):
     x, lengths = known(call[0], "the operand"), known(call[1], "the lengths")
     time, batch = call.attr("time_axis", 0), call.attr("batch_axis", 1)
-    if x.ndim < 2 or {time, batch} != {0, 1} or lengths.shape != (x.shape[batch],) or np.any((lengths < 0) | (lengths > x.shape[time])):
-        raise ValueError(f"lengths of shape {lengths.shape} must be from 0 to axis {time} of {x.shape}, one for each of axis {batch}")
+    if (
+        x.ndim < 2
+        or {time, batch} != {0, 1}
+        or lengths.shape != (x.shape[batch],)
+        or np.any((lengths < 0) | (lengths > x.shape[time]))
+    ):
+        raise ValueError(
+            f"lengths of shape {lengths.shape} must be from 0 to axis {time} of {x.shape}, one for "
+            f"each of axis {batch}"
+        )
+    call.work(len(lengths) * PER_NODE // 8)
     y = np.moveaxis(x.copy(), (batch, time), (0, 1))
     for row, length in zip(y, lengths):
         row[:length] = row[:length][::-1].copy()
@@ -153,16 +197,17 @@ def reverse_sequence(call):
 def top_k(call):
     """The greatest (or least) along an axis in order, the first of equal ones first."""
     x = known(call[0], "the operand")
-    axis, count = axis_of(call.attr("axis", -1), x.ndim), call.attr("k") if call.version < 10 else call.numbers(1, "k")[0]
+    axis, count = (
+        axis_of(call.attr("axis", -1), x.ndim),
+        call.attr("k") if call.version < 10 else call.numbers(1, "k")[0],
+    )
     size = x.shape[axis]
     if not 0 <= count <= size:
         raise ValueError(f"k must be from 0 to {size}, the length of axis {axis}, got {count}")
     call.room(x.shape, np.int64, copies=3)
-    if call.attr("largest", 1):   # by the order of the axis turned round: negation would overflow
+    if call.attr("largest", 1):  # by the order of the axis turned round: negation would overflow
         order = size - 1 - np.flip(np.argsort(np.flip(x, axis), axis, kind="stable"), axis)
     else:
         order = np.argsort(x, axis, kind="stable")
     order = sliced(order, {axis: slice(0, count)})
     return np.take_along_axis(x, order, axis), order.astype(np.int64)
-
-

@@ -1,4 +1,5 @@
 """Normalisation."""
+
 from __future__ import annotations
 
 import math
@@ -21,13 +22,16 @@ def batch_norm(call):
         raise Unsupported("training_mode")
     axes = tuple(i for i in range(x.ndim) if i != 1)
     y = F.batch_norm(x, None, None, scale, shift, True, 0.1, eps)
-    return y, *(momentum * old + (1 - momentum) * new for old, new in ((mean, x.mean(axes, dtype=x.dtype)), (var, x.var(axes, dtype=x.dtype))))
+    return y, *(
+        momentum * old + (1 - momentum) * new
+        for old, new in ((mean, x.mean(axes, dtype=x.dtype)), (var, x.var(axes, dtype=x.dtype)))
+    )
 
 
 @op("InstanceNormalization")
 def instance_norm(call):
     x, eps = call[0], call.attr("epsilon", 1e-5)
-    if math.prod(x.shape[2:]) == 1:   # torch refuses a channel of one value; its mean is itself
+    if math.prod(x.shape[2:]) == 1:  # torch refuses a channel of one value; its mean is itself
         return F.group_norm(x, x.shape[1], call[1], call[2], eps)
     return F.instance_norm(x, None, None, call[1], call[2], True, 0.1, eps)
 
@@ -36,7 +40,10 @@ def instance_norm(call):
 def layer_norm(call):
     x, axis, eps = call[0], axis_of(call.attr("axis", -1), rank(call[0])), call.attr("epsilon", 1e-5)
     shape = tuple(x.shape[axis:])
-    scale, shift = (None if v is None else v if tuple(v.shape) == shape else F.broadcast_to(v, shape) for v in (call[1], call[2]))
+    scale, shift = (
+        None if v is None else v if tuple(v.shape) == shape else F.broadcast_to(v, shape)
+        for v in (call[1], call[2])
+    )
     y = F.layer_norm(x, shape, scale, shift, eps)
     if not call.wants(1) and not call.wants(2):
         return y
@@ -59,7 +66,7 @@ def rms_norm(call):
 def group_norm(call):
     x, groups = call[0], call.attr("num_groups")
     scale, shift = call[1], call[2]
-    if scale.shape[0] == groups != x.shape[1]:   # a number a group, before operator set 21
+    if scale.shape[0] == groups != x.shape[1]:  # a number a group, before operator set 21
         scale, shift = (np.repeat(known(v, "the scale"), x.shape[1] // groups) for v in (scale, shift))
     return F.group_norm(x, groups, scale, shift, call.attr("epsilon", 1e-5))
 
@@ -70,14 +77,16 @@ def lrn(call):
     numbers = size, call.attr("alpha", 1e-4), call.attr("beta", 0.75), call.attr("bias", 1.0)
     if size % 2:
         return F.local_response_norm(x, *numbers)
-    return F.flip(F.local_response_norm(F.flip(x, [1]), *numbers), [1])   # an even window has one more channel behind, torch's in front
+    return F.flip(
+        F.local_response_norm(F.flip(x, [1]), *numbers), [1]
+    )  # an even window has one more channel behind, torch's in front
 
 
 @op("LpNormalization")
 def lp_norm(call):
     axis, p = axis_of(call.attr("axis", -1), rank(call[0])), call.attr("p", 2)
     size = F.vector_norm(call[0], p, axis, True)
-    return F.div(call[0], F.maximum(size, np.float32(1e-38).astype(size.dtype)))   # zero stays zero
+    return F.div(call[0], F.maximum(size, np.float32(1e-38).astype(size.dtype)))  # zero stays zero
 
 
 @op("MeanVarianceNormalization")

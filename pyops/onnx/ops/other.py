@@ -1,4 +1,5 @@
 """Operators of no family."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -29,5 +30,10 @@ def unique(call):
     if not call.attr("sorted", 1):
         order = np.argsort(first)
         rank = np.argsort(order)
-        values, first, inverse, counts = np.take(values, order, 0 if axis is None else axis), first[order], rank[inverse], counts[order]
+        values, first, inverse, counts = (
+            np.take(values, order, 0 if axis is None else axis),
+            first[order],
+            rank[inverse],
+            counts[order],
+        )
     return values, first.astype(np.int64), inverse.astype(np.int64), counts.astype(np.int64)

@@ -1,4 +1,5 @@
 """Pooling."""
+
 from __future__ import annotations
 
 import math
@@ -11,7 +12,9 @@ from .row import Unsupported, known, op, rank, real, traced
 
 
 def pooling_of(call):
-    """kernel, stride, dilation, padding before and behind, and what ceil_mode adds behind: the last window that begins before the padding."""
+    """kernel, stride, dilation, padding before and behind, and what ceil_mode adds behind: the last
+    window that begins before the padding.
+    """
     x = call[0]
     n, kernel, stride, dilation = window_of(call, None)
     before, behind = padding_of(call, x.shape[2:], kernel, stride, dilation)
@@ -25,7 +28,10 @@ def pooling_of(call):
             more[i] = max((count - 1) * s + d * (k - 1) + 1 - length - before[i] - behind[i], 0)
         size.append(count)
     if min(size) < 1 or 0 in x.shape[1:]:
-        raise ValueError(f"a kernel of {kernel} with dilations {dilation} does not fit into {list(x.shape[2:])} padded by {before}, {behind}")
+        raise ValueError(
+            f"a kernel of {kernel} with dilations {dilation} does not fit into {list(x.shape[2:])} "
+            f"padded by {before}, {behind}"
+        )
     shape = call.room((*x.shape[:2], *size), x.dtype, copies=2)
     call.work(math.prod(shape) * math.prod(kernel))
     return n, kernel, stride, dilation, before, behind, more
@@ -55,14 +61,16 @@ def max_pool(call):
         return y.astype(call[0].dtype) if narrow else y
     y, places = y
     at = [np.clip(c - o, 0, s - 1) for c, o, s in zip(np.unravel_index(places, size), offset, x.shape[2:])]
-    turned = slice(None, None, -1 if call.attr("storage_order", 0) else 1)   # columns first
+    turned = slice(None, None, -1 if call.attr("storage_order", 0) else 1)  # columns first
     flat = np.ravel_multi_index(at[turned], x.shape[2:][turned])
     planes = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *[1] * n) * math.prod(x.shape[2:])
     return y.astype(call[0].dtype), (flat + planes).astype(np.int64)
 
 
 def window_sum(x, n, kernel, stride, dilation):
-    """Sums over windows: an average times its count, or a convolution with ones where windows are dilated."""
+    """Sums over windows: an average times its count, or a convolution with ones where windows are
+    dilated.
+    """
     if max(dilation) == 1:
         return F.mul(getattr(F, f"avg_pool{n}d")(x, tuple(kernel), tuple(stride)), float(math.prod(kernel)))
     ones = np.ones((x.shape[1], 1, *kernel), np.float32 if x.dtype == np.float32 else x.dtype)
@@ -72,14 +80,22 @@ def window_sum(x, n, kernel, stride, dilation):
 @op("AveragePool")
 def average_pool(call):
     n, kernel, stride, dilation, before, behind, more = pooling_of(call)
-    x, count_padding, ceil_mode = call[0], bool(call.attr("count_include_pad", 0)), bool(call.attr("ceil_mode", 0))
+    x, count_padding, ceil_mode = (
+        call[0],
+        bool(call.attr("count_include_pad", 0)),
+        bool(call.attr("ceil_mode", 0)),
+    )
     if usual(kernel, before, behind) and max(dilation) == 1 and (not any(more) or not count_padding):
-        return getattr(F, f"avg_pool{n}d")(x, tuple(kernel), tuple(stride), tuple(before), ceil_mode, count_padding)
+        return getattr(F, f"avg_pool{n}d")(
+            x, tuple(kernel), tuple(stride), tuple(before), ceil_mode, count_padding
+        )
     end = [b + m for b, m in zip(behind, more)]
     ones = np.ones((1, 1, *x.shape[2:]), np.float32)
     counted = padded(call, padded(call, ones, before, behind, 1.0 if count_padding else 0.0), [0] * n, more)
     counts = np.round(window_sum(counted, n, kernel, stride, dilation))
-    return F.mul(window_sum(padded(call, x, before, end), n, kernel, stride, dilation), (1 / counts).astype(x.dtype))
+    return F.mul(
+        window_sum(padded(call, x, before, end), n, kernel, stride, dilation), (1 / counts).astype(x.dtype)
+    )
 
 
 @op("LpPool")
@@ -93,12 +109,20 @@ def lp_pool(call):
 
 @op("GlobalAveragePool")
 def global_average_pool(call):
-    return F.global_avg_pool(call[0], True) if 3 <= rank(call[0]) <= 5 else F.mean(call[0], tuple(range(2, rank(call[0]))), True)
+    return (
+        F.global_avg_pool(call[0], True)
+        if 3 <= rank(call[0]) <= 5
+        else F.mean(call[0], tuple(range(2, rank(call[0]))), True)
+    )
 
 
 @op("GlobalMaxPool")
 def global_max_pool(call):
-    return F.global_max_pool(call[0], True) if 3 <= rank(call[0]) <= 5 else F.amax(call[0], tuple(range(2, rank(call[0]))), True)
+    return (
+        F.global_max_pool(call[0], True)
+        if 3 <= rank(call[0]) <= 5
+        else F.amax(call[0], tuple(range(2, rank(call[0]))), True)
+    )
 
 
 @op("GlobalLpPool")
@@ -109,14 +133,18 @@ def global_lp_pool(call):
 
 @op("MaxUnpool")
 def max_unpool(call):
-    """Indices count through the whole tensor, of the size that kernel and strides give; output_shape adds zeros behind."""
+    """Indices count through the whole tensor, of the size that kernel and strides give;
+    output_shape adds zeros behind.
+    """
     x, places = known(call[0], "x"), known(call[1], "the indices")
     n, kernel, stride, _ = window_of(call, None)
     pads = ints_of(call, "pads", 2 * n, 0, 0)
     size = [(i - 1) * s - a - b + k for i, s, k, a, b in zip(x.shape[2:], stride, kernel, pads[:n], pads[n:])]
     shape = call.room((*x.shape[:2], *size), x.dtype)
     if places.shape != x.shape or np.any((places < 0) | (places >= math.prod(shape))):
-        raise ValueError(f"indices must be of shape {x.shape} and in [0, {math.prod(shape)}), the positions of {shape}")
+        raise ValueError(
+            f"indices must be of shape {x.shape} and in [0, {math.prod(shape)}), the positions of {shape}"
+        )
     y = np.zeros(math.prod(shape), x.dtype)
     y[places.reshape(-1)] = x.reshape(-1)
     y = y.reshape(shape)

@@ -1,4 +1,5 @@
 """Matrix products."""
+
 from __future__ import annotations
 
 import math
@@ -9,7 +10,7 @@ from ... import functional as F
 from .row import known, op, rank, real, traced
 from .shape import broadcast_shape
 
-SLOW = 32   # multiply-adds of ours in the time of one of NumPy's own loops
+SLOW = 32  # multiply-adds of ours in the time of one of NumPy's own loops
 
 
 def cost_of(operand) -> int:
@@ -20,12 +21,19 @@ def product_of(call, a, b):
     """Checks the shapes of matmul's operands; returns what they come to."""
     if not rank(a) or not rank(b):
         raise ValueError(f"operands of shapes {tuple(a.shape)} and {tuple(b.shape)} have no matrices")
-    left, right = (1, *a.shape) if rank(a) == 1 else tuple(a.shape), (*b.shape, 1) if rank(b) == 1 else tuple(b.shape)
+    left, right = (
+        (1, *a.shape) if rank(a) == 1 else tuple(a.shape),
+        (*b.shape, 1) if rank(b) == 1 else tuple(b.shape),
+    )
     if left[-1] != right[-2]:
         raise ValueError(f"operands of shapes {tuple(a.shape)} and {tuple(b.shape)} do not multiply")
     shape = call.room((*broadcast_shape(left[:-2], right[:-2]), left[-2], right[-1]), a.dtype, copies=2)
     call.work(math.prod(shape) * left[-1] * cost_of(a))
-    return tuple(s for i, s in enumerate(shape) if not (i == len(shape) - 2 and rank(a) == 1 or i == len(shape) - 1 and rank(b) == 1))
+    return tuple(
+        s
+        for i, s in enumerate(shape)
+        if not (i == len(shape) - 2 and rank(a) == 1 or i == len(shape) - 1 and rank(b) == 1)
+    )
 
 
 @op("MatMul")
@@ -36,7 +44,11 @@ def matmul(call):
         return np.zeros(shape, a.dtype)
     if not real(a, b):
         return np.matmul(a, b)
-    return F.linear(a, np.ascontiguousarray(b.T)) if not traced(b) and b.ndim == 2 and rank(a) >= 2 else F.matmul(a, b)
+    return (
+        F.linear(a, np.ascontiguousarray(b.T))
+        if not traced(b) and b.ndim == 2 and rank(a) >= 2
+        else F.matmul(a, b)
+    )
 
 
 @op("Gemm")
@@ -49,14 +61,22 @@ def gemm(call):
         a = F.transpose(a, 0, 1) if traced(a) else np.ascontiguousarray(a.T)
     turned = bool(call.attr("transB", 0))
     shape = (a.shape[0], b.shape[0 if turned else 1])
-    if a.shape[1] != b.shape[1 if turned else 0] or c is not None and broadcast_shape(shape, tuple(c.shape)) != shape:
-        raise ValueError(f"operands come to shapes {tuple(a.shape)} and {tuple(b.shape[::-1] if turned else b.shape)}"
-                         f"{'' if c is None else f', C to {tuple(c.shape)}'}, which do not fit")
+    if (
+        a.shape[1] != b.shape[1 if turned else 0]
+        or c is not None
+        and broadcast_shape(shape, tuple(c.shape)) != shape
+    ):
+        raise ValueError(
+            f"operands come to shapes {tuple(a.shape)} and {tuple(b.shape[::-1] if turned else b.shape)}"
+            f"{'' if c is None else f', C to {tuple(c.shape)}'}, which do not fit"
+        )
     call.room(shape, a.dtype, copies=3)
     call.work(shape[0] * shape[1] * a.shape[1] * cost_of(a))
     if not real(a, b):
         y = a @ (b.T if turned else b)
-        y = y if alpha == 1 else alpha * y   # one is left out: by way of floats large numbers would lose their last digits
+        y = (
+            y if alpha == 1 else alpha * y
+        )  # one is left out: by way of floats large numbers would lose their last digits
         return (y if c is None else y + (c if beta == 1 else beta * c)).astype(a.dtype, copy=False)
     bias = c is not None and not traced(c) and beta == 1 and alpha == 1 and c.ndim == 1 and c.size == shape[1]
     if not traced(b):

@@ -1,12 +1,20 @@
 """RNN, LSTM and GRU: by our kernels where they are torch's, else step by step in NumPy."""
+
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 
 from ... import functional as F
-from .row import known, op, traced
+from ..limits import PER_NODE
+from .row import known, op, rank, traced
 
-ORDER = {"RNN": [0], "LSTM": [0, 2, 3, 1], "GRU": [1, 0, 2]}   # ONNX's gates (iofc, zrh) in the order of torch's (ifgo, rzn)
+ORDER = {
+    "RNN": [0],
+    "LSTM": [0, 2, 3, 1],
+    "GRU": [1, 0, 2],
+}  # ONNX's gates (iofc, zrh) in the order of torch's (ifgo, rzn)
 USUAL = {"RNN": ["tanh"], "LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"]}
 STATES = {"RNN": 1, "LSTM": 2, "GRU": 1}
 
@@ -25,23 +33,47 @@ def recurrent(call):
     directions = weights.shape[0]
     biases = None if call[3] is None else known(call[3], "B")
     lengths = None if call[4] is None else known(call[4], "sequence_lens")
-    states = [call[5], call[6]][:STATES[cell]]
+    states = [call[5], call[6]][: STATES[cell]]
     peepholes = known(call[7], "P") if cell == "LSTM" and call[7] is not None else None
     names = [a.lower() for a in call.attr("activations") or USUAL[cell] * directions]
+    check_cell(call, cell, x, weights, recurrences, biases, way, names)
     batch_first = bool(call.attr("layout", 0))
     if batch_first:
-        swap = (lambda v: F.transpose(v, 0, 1)) if traced(x) else (lambda v: np.ascontiguousarray(np.swapaxes(v, 0, 1)))
+        swap = (
+            (lambda v: F.transpose(v, 0, 1))
+            if traced(x)
+            else (lambda v: np.ascontiguousarray(np.swapaxes(v, 0, 1)))
+        )
         x, states = swap(x), [None if s is None else swap(s) for s in states]
     relu = cell == "RNN" and names == ["relu"] * directions
-    plain = (names == USUAL[cell] * directions or relu) and call.attr("clip") is None and not call.attr("input_forget", 0) and peepholes is None \
-        and not call.attr("activation_alpha") and (cell != "GRU" or call.attr("linear_before_reset", 0))
+    plain = (
+        (names == USUAL[cell] * directions or relu)
+        and call.attr("clip") is None
+        and not call.attr("input_forget", 0)
+        and peepholes is None
+        and not call.attr("activation_alpha")
+        and (cell != "GRU" or call.attr("linear_before_reset", 0))
+    )
     if plain and (lengths is None or np.all(lengths == x.shape[0])):
         y, ends = by_kernels(cell, x, weights, recurrences, biases, states, directions, way, relu)
     else:
-        y, ends = by_steps(call, known(x, "x"), weights, recurrences, biases, lengths, [None if s is None else known(s, "a state") for s in states],
-                           peepholes, names, hidden, way)
+        y, ends = by_steps(
+            call,
+            known(x, "x"),
+            weights,
+            recurrences,
+            biases,
+            lengths,
+            [None if s is None else known(s, "a state") for s in states],
+            peepholes,
+            names,
+            hidden,
+            way,
+        )
     if batch_first:
-        return (F.permute(y, (2, 0, 1, 3)) if traced(y) else np.transpose(y, (2, 0, 1, 3))), *(swap(e) for e in ends)
+        return (F.permute(y, (2, 0, 1, 3)) if traced(y) else np.transpose(y, (2, 0, 1, 3))), *(
+            swap(e) for e in ends
+        )
     return y, *ends
 
 
@@ -59,7 +91,9 @@ def by_kernels(cell, x, weights, recurrences, biases, states, directions, way, r
         states = [empty if s is None else s for s in states]
     state = None if states[0] is None else tuple(states) if cell == "LSTM" else states[0]
     kind = {"nonlinearity": "relu"} if relu else {}
-    y, *ends = getattr(F, cell.lower())(x, state, flat, bias=biases is not None, bidirectional=directions == 2, **kind)
+    y, *ends = getattr(F, cell.lower())(
+        x, state, flat, bias=biases is not None, bidirectional=directions == 2, **kind
+    )
     if way == "reverse":
         y = F.flip(y, [0])
     y = F.permute(F.reshape(y, (*x.shape[:2], directions, hidden)), (0, 2, 1, 3))
@@ -70,28 +104,78 @@ def sigmoid(v):
     return 1 / (1 + np.exp(-v))
 
 
-ACTIVATIONS = {"sigmoid": lambda v, a, b: sigmoid(v), "tanh": lambda v, a, b: np.tanh(v), "relu": lambda v, a, b: np.maximum(v, 0),
-               "affine": lambda v, a, b: a * v + b, "leakyrelu": lambda v, a, b: np.where(v < 0, a * v, v), "elu": lambda v, a, b: np.where(v < 0, a * np.expm1(v), v),
-               "thresholdedrelu": lambda v, a, b: np.where(v > a, v, 0), "scaledtanh": lambda v, a, b: a * np.tanh(b * v),
-               "hardsigmoid": lambda v, a, b: np.clip(a * v + b, 0, 1), "softsign": lambda v, a, b: v / (1 + np.abs(v)),
-               "softplus": lambda v, a, b: np.logaddexp(0, v)}
-DEFAULTS = {"affine": (1.0, 0.0), "leakyrelu": (0.01, 0.0), "elu": (1.0, 0.0), "thresholdedrelu": (1.0, 0.0), "scaledtanh": (1.0, 1.0), "hardsigmoid": (0.2, 0.5)}
+ACTIVATIONS = {
+    "sigmoid": lambda v, a, b: sigmoid(v),
+    "tanh": lambda v, a, b: np.tanh(v),
+    "relu": lambda v, a, b: np.maximum(v, 0),
+    "affine": lambda v, a, b: a * v + b,
+    "leakyrelu": lambda v, a, b: np.where(v < 0, a * v, v),
+    "elu": lambda v, a, b: np.where(v < 0, a * np.expm1(v), v),
+    "thresholdedrelu": lambda v, a, b: np.where(v > a, v, 0),
+    "scaledtanh": lambda v, a, b: a * np.tanh(b * v),
+    "hardsigmoid": lambda v, a, b: np.clip(a * v + b, 0, 1),
+    "softsign": lambda v, a, b: v / (1 + np.abs(v)),
+    "softplus": lambda v, a, b: np.logaddexp(0, v),
+}
+DEFAULTS = {
+    "affine": (1.0, 0.0),
+    "leakyrelu": (0.01, 0.0),
+    "elu": (1.0, 0.0),
+    "thresholdedrelu": (1.0, 0.0),
+    "scaledtanh": (1.0, 1.0),
+    "hardsigmoid": (0.2, 0.5),
+}
+
+
+def activated(function, a, b, clip, v):
+    return function(v if clip is None else np.clip(v, -clip, clip), a, b)
+
+
+def check_cell(call, cell, x, weights, recurrences, biases, way, names):
+    """Refuses shapes that do not fit each other, and words that are none."""
+    directions, gates = 2 if way == "bidirectional" else 1, len(ORDER[cell])
+    if way not in ("forward", "reverse", "bidirectional"):
+        raise ValueError(f"direction must be forward, reverse or bidirectional, got {way!r}")
+    hidden = recurrences.shape[-1] if recurrences.ndim == 3 else 0
+    wanted = (
+        (directions, gates * hidden, x.shape[-1] if rank(x) == 3 else -1),
+        (directions, gates * hidden, hidden),
+    )
+    if (
+        (weights.shape, recurrences.shape) != wanted
+        or biases is not None
+        and biases.shape != (directions, 2 * gates * hidden)
+    ):
+        raise ValueError(
+            f"x {tuple(x.shape)}, W {weights.shape}, R {recurrences.shape} and "
+            f"B {None if biases is None else biases.shape} do not fit a {cell}, {way}"
+        )
+    if len(names) != directions * len(USUAL[cell]) or not set(names) <= set(ACTIVATIONS):
+        raise ValueError(f"activations must be {directions * len(USUAL[cell])} of {', '.join(ACTIVATIONS)}")
+    if call.attr("clip") is not None and not call.attr("clip") >= 0:
+        raise ValueError(f"clip must not be negative, got {call.attr('clip')}")
 
 
 def by_steps(call, x, weights, recurrences, biases, lengths, states, peepholes, names, hidden, way):
-    """The definition, for lengths, clipping, peepholes, other activations, and GRUs that reset before they multiply."""
+    """The definition, for lengths, clipping, peepholes, other activations, and GRUs that reset
+    before they multiply.
+    """
     cell, (steps, samples, _), directions = call.node.op, x.shape, weights.shape[0]
     lengths = np.full(samples, steps) if lengths is None else lengths
+    if lengths.shape != (samples,) or np.any((lengths < 0) | (lengths > steps)):
+        raise ValueError(f"sequence_lens must be {samples} numbers from 0 to {steps}")
+    call.work(steps * directions * 8 * PER_NODE)
     each, clip = len(names) // directions, call.attr("clip")
     y = np.zeros((steps, directions, samples, hidden), x.dtype)
     ends = [np.zeros((directions, samples, hidden), x.dtype) for _ in states]
     alphas, betas = iter(call.attr("activation_alpha") or []), iter(call.attr("activation_beta") or [])
     for d in range(directions):
         own = []
-        for name in names[d * each:(d + 1) * each]:
+        for name in names[d * each : (d + 1) * each]:
             a, b = DEFAULTS.get(name, (0.0, 0.0))
-            own.append(lambda v, f=ACTIVATIONS[name], a=next(alphas, a) if name in DEFAULTS else a, b=next(betas, b) if name in DEFAULTS else b:  # noqa: B008
-                       f(v if clip is None else np.clip(v, -clip, clip), a, b))
+            if name in DEFAULTS:
+                a, b = next(alphas, a), next(betas, b)
+            own.append(partial(activated, ACTIVATIONS[name], a, b, clip))
         wb, rb = np.split(biases[d], 2) if biases is not None else (np.zeros(weights.shape[1], x.dtype),) * 2
         state = [np.zeros((samples, hidden), x.dtype) if s is None else s[d].copy() for s in states]
         backward = way == "reverse" or d == 1
@@ -100,8 +184,17 @@ def by_steps(call, x, weights, recurrences, biases, lengths, states, peepholes, 
             live = np.flatnonzero(at >= 0)
             if not live.size:
                 break
-            new = STEP[cell](call, x[at[live], live], weights[d], recurrences[d], wb, rb, [s[live] for s in state], own,
-                             None if peepholes is None else np.split(peepholes[d], 3))
+            new = STEP[cell](
+                call,
+                x[at[live], live],
+                weights[d],
+                recurrences[d],
+                wb,
+                rb,
+                [s[live] for s in state],
+                own,
+                None if peepholes is None else np.split(peepholes[d], 3),
+            )
             for s, v in zip(state, new):
                 s[live] = v
             y[at[live], d, live] = new[0]
@@ -125,7 +218,7 @@ def lstm_step(call, x, w, r, wb, rb, state, act, peep):
 
 
 def gru_step(call, x, w, r, wb, rb, state, act, peep):
-    h, = state
+    (h,) = state
     (wz, wr, wh), (rz, rr, rh) = np.split(w, 3), np.split(r, 3)
     (bz, br, bh), (cz, cr, ch) = np.split(wb, 3), np.split(rb, 3)
     z, reset = act[0](x @ wz.T + h @ rz.T + bz + cz), act[0](x @ wr.T + h @ rr.T + br + cr)

@@ -1,4 +1,5 @@
 """Reductions, and what runs along an axis."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -34,24 +35,46 @@ def log_sum_exp(x, axes, keep):
 
 def extreme(function, least):
     """The greatest (least) of none is the least (greatest) number of the type."""
+
     def reduce(x, axes, keep):
-        bound = least < 0 and x.dtype.kind != "f" and (np.iinfo(x.dtype).min if x.dtype.kind in "iu" else False)
+        bound = (
+            least < 0 and x.dtype.kind != "f" and (np.iinfo(x.dtype).min if x.dtype.kind in "iu" else False)
+        )
         if least > 0:
             bound = np.iinfo(x.dtype).max if x.dtype.kind in "iu" else True
-        return function(x, axes, keepdims=keep, **({} if x.size else {"initial": least if x.dtype.kind == "f" else bound}))
+        return function(
+            x, axes, keepdims=keep, **({} if x.size else {"initial": least if x.dtype.kind == "f" else bound})
+        )
+
     return reduce
 
 
-REDUCTIONS = {   # op -> ours, NumPy's, both of (x, axes, keepdims); and ours and NumPy's of one value alone
+# op -> ours, NumPy's, both of (x, axes, keepdims); and ours and NumPy's of one value alone
+REDUCTIONS = {
     "ReduceSum": (F.sum, lambda x, a, k: np.sum(x, a, keepdims=k), same, same),
     "ReduceMean": (F.mean, lambda x, a, k: np.mean(x, a, keepdims=k), same, same),
     "ReduceMax": (F.amax, extreme(np.max, -np.inf), same, same),
     "ReduceMin": (F.amin, extreme(np.min, np.inf), same, same),
     "ReduceProd": (None, lambda x, a, k: np.prod(x, a, keepdims=k), same, same),
-    "ReduceSumSquare": (lambda x, a, k: F.sum(F.square(x), a, k), lambda x, a, k: np.sum(np.square(x), a, keepdims=k), F.square, np.square),
-    "ReduceL1": (lambda x, a, k: F.sum(F.abs(x), a, k), lambda x, a, k: np.sum(np.abs(x), a, keepdims=k), F.abs, np.abs),
+    "ReduceSumSquare": (
+        lambda x, a, k: F.sum(F.square(x), a, k),
+        lambda x, a, k: np.sum(np.square(x), a, keepdims=k),
+        F.square,
+        np.square,
+    ),
+    "ReduceL1": (
+        lambda x, a, k: F.sum(F.abs(x), a, k),
+        lambda x, a, k: np.sum(np.abs(x), a, keepdims=k),
+        F.abs,
+        np.abs,
+    ),
     "ReduceL2": (lambda x, a, k: F.vector_norm(x, 2, a, k), of_floats(l2), F.abs, np.abs),
-    "ReduceLogSum": (lambda x, a, k: F.log(F.sum(x, a, k)), of_floats(lambda x, a, k: np.log(np.sum(x, a, keepdims=k))), F.log, np.log),
+    "ReduceLogSum": (
+        lambda x, a, k: F.log(F.sum(x, a, k)),
+        of_floats(lambda x, a, k: np.log(np.sum(x, a, keepdims=k))),
+        F.log,
+        np.log,
+    ),
     "ReduceLogSumExp": (F.logsumexp, of_floats(log_sum_exp), same, same),
 }
 
@@ -64,13 +87,14 @@ def reduction(ours, numpys, our_one, numpys_one):
             return our_one(x) if real(x) else like(numpys_one(x), x)
         axes = axes_of(axes or range(rank(x)), rank(x))
         if traced(x) and 0 in x.shape:
-            x = np.zeros(x.shape, np.float32)   # its numbers are known: it has none
+            x = np.zeros(x.shape, np.float32)  # its numbers are known: it has none
         if real(x) and axes and 0 not in x.shape:
             if ours is not None:
                 return ours(x, axes, keep)
             return product(x, axes, keep)
         with np.errstate(divide="ignore", invalid="ignore"):
             return like(numpys(known(x, "the operand"), axes, keep), x)
+
     return row
 
 
@@ -93,7 +117,11 @@ for _name, _functions in REDUCTIONS.items():
 def arg(call):
     x, axis = known(call[0], "the operand"), axis_of(call.attr("axis", 0), rank(call[0]))
     find = np.argmax if call.node.op == "ArgMax" else np.argmin
-    found = x.shape[axis] - 1 - find(np.flip(x, axis), axis) if call.attr("select_last_index", 0) else find(x, axis)
+    found = (
+        x.shape[axis] - 1 - find(np.flip(x, axis), axis)
+        if call.attr("select_last_index", 0)
+        else find(x, axis)
+    )
     return np.asarray(np.expand_dims(found, axis) if call.attr("keepdims", 1) else found, np.int64)
 
 
@@ -105,12 +133,16 @@ def cumulative(call):
     x = np.flip(x, axis) if call.attr("reverse", 0) else x
     y = function(x, axis, dtype=x.dtype)
     if call.attr("exclusive", 0) and x.shape[axis]:
-        y = np.concatenate([np.full_like(sliced(y, {axis: slice(0, 1)}), start), sliced(y, {axis: slice(0, -1)})], axis)
+        y = np.concatenate(
+            [np.full_like(sliced(y, {axis: slice(0, 1)}), start), sliced(y, {axis: slice(0, -1)})], axis
+        )
     return np.flip(y, axis) if call.attr("reverse", 0) else y
 
 
 def rows_of(call):
-    """The shape and axis that operators along one axis work on: before operator set 13, all axes from `axis` on as one."""
+    """The shape and axis that operators along one axis work on: before operator set 13, all axes
+    from `axis` on as one.
+    """
     x = call[0]
     if call.version >= 13:
         return tuple(x.shape), axis_of(call.attr("axis", -1), rank(x))
@@ -125,7 +157,11 @@ def softmax(call):
     if 0 in x.shape:
         return x
     function = F.softmax if call.node.op == "Softmax" else F.log_softmax
-    return F.reshape(function(F.reshape(x, shape), axis), tuple(x.shape)) if shape != tuple(x.shape) else function(x, axis)
+    return (
+        F.reshape(function(F.reshape(x, shape), axis), tuple(x.shape))
+        if shape != tuple(x.shape)
+        else function(x, axis)
+    )
 
 
 @op("Hardmax")

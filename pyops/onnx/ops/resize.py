@@ -1,8 +1,11 @@
-"""Resize and Upsample: a table of taps an axis, as for F.interpolate, with ONNX's positions and weights.
+"""Resize and Upsample: a table of taps an axis, as for F.interpolate, with ONNX's positions and
+weights.
 
-Where onnx's text leaves a choice, onnxruntime's is taken, which is torch's: the length of a result is the product with a scale in float32, and
-positions that depend on the resized length take it as the whole number that it is.
+Where onnx's text leaves a choice, onnxruntime's is taken, which is torch's: the length of a result
+is the product with a scale in float32, and positions that depend on the resized length take it as
+the whole number that it is.
 """
+
 from __future__ import annotations
 
 import math
@@ -12,8 +15,21 @@ import numpy as np
 from .row import axis_of, known, op, rank, real, traced
 from .select import ABSENT, combined, taken
 
-WHERE = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize")
-NEAREST = {"round_prefer_floor": lambda at: np.ceil(at - 0.5), "round_prefer_ceil": lambda at: np.floor(at + 0.5), "floor": np.floor, "ceil": np.ceil}
+WHERE = (
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_half_pixel_for_nn",
+    "tf_crop_and_resize",
+)
+NEAREST = {
+    "round_prefer_floor": lambda at: np.ceil(at - 0.5),
+    "round_prefer_ceil": lambda at: np.floor(at + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
 
 
 @op("Upsample")
@@ -27,14 +43,21 @@ def resize(call):
     x, n = call[0], rank(call[0])
     if call.version < 11:
         return scaled(call, range(n), call.numbers(1, "scales"), "asymmetric", {})
-    region, scales, sizes = (None if call[i] is None or np.size(call[i]) == 0 else call.numbers(i, name) for i, name in ((1, "roi"), (2, "scales"), (3, "sizes")))
+    region, scales, sizes = (
+        None if call[i] is None or np.size(call[i]) == 0 else call.numbers(i, name)
+        for i, name in ((1, "roi"), (2, "scales"), (3, "sizes"))
+    )
     axes = [axis_of(a, n) for a in call.attr("axes") or range(n)]
     where = call.attr("coordinate_transformation_mode", "half_pixel")
     if (scales is None) == (sizes is None):
         raise ValueError(f"takes either scales or sizes, got scales {scales} and sizes {sizes}")
     if where == "tf_crop_and_resize" and (region is None or len(region) != 2 * len(axes)):
         raise ValueError(f"tf_crop_and_resize needs a region of {2 * len(axes)} numbers, got {region}")
-    around = {a: (region[i], region[i + len(axes)]) for i, a in enumerate(axes)} if where == "tf_crop_and_resize" else {}
+    around = (
+        {a: (region[i], region[i + len(axes)]) for i, a in enumerate(axes)}
+        if where == "tf_crop_and_resize"
+        else {}
+    )
     if scales is not None:
         return scaled(call, axes, scales, where, around)
     check_count(axes, sizes, "sizes")
@@ -43,7 +66,9 @@ def resize(call):
     ratios = [s / max(x.shape[a], 1) for s, a in zip(sizes, axes)]
     policy = call.attr("keep_aspect_ratio_policy", "stretch")
     if policy not in ("stretch", "not_larger", "not_smaller"):
-        raise ValueError(f"keep_aspect_ratio_policy must be stretch, not_larger or not_smaller, got {policy!r}")
+        raise ValueError(
+            f"keep_aspect_ratio_policy must be stretch, not_larger or not_smaller, got {policy!r}"
+        )
     if policy != "stretch":
         ratio = (min if policy == "not_larger" else max)(ratios)
         ratios, sizes = [ratio] * len(axes), [math.floor(ratio * x.shape[a] + 0.5) for a in axes]
@@ -56,20 +81,33 @@ def check_count(axes, values, name):
 
 
 def scaled(call, axes, scales, where, around):
-    """By scales: an axis becomes floor(length x scale), the product in float32 as torch and onnxruntime have it."""
+    """By scales: an axis becomes floor(length x scale), the product in float32 as torch and
+    onnxruntime have it.
+    """
     check_count(axes, scales, "scales")
     if not all(math.isfinite(s) and s > 0 for s in scales):
         raise ValueError(f"scales must be positive and finite, got {scales}")
     scales = [np.float32(s) for s in scales]
-    return resized(call, [(a, s, int(np.floor(np.float32(call[0].shape[a]) * s))) for a, s in zip(axes, scales)], where, around)
+    return resized(
+        call,
+        [(a, s, int(np.floor(np.float32(call[0].shape[a]) * s))) for a, s in zip(axes, scales)],
+        where,
+        around,
+    )
 
 
 def resized(call, plan, where, around):
-    """plan: (axis, scale, length of the result). around: axis -> (start, end), of tf_crop_and_resize."""
+    """plan: (axis, scale, length of the result). around: axis -> (start, end), of
+    tf_crop_and_resize.
+    """
     x, mode = call[0], call.attr("mode", "nearest")
-    mode = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic"}.get(mode, mode)   # as operator sets before 9 have them
+    mode = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic"}.get(
+        mode, mode
+    )  # as operator sets before 9 have them
     if mode not in ("nearest", "linear", "cubic") or where not in WHERE:
-        raise ValueError(f"mode {mode!r} by {where!r} is none of nearest, linear, cubic by {', '.join(WHERE)}")
+        raise ValueError(
+            f"mode {mode!r} by {where!r} is none of nearest, linear, cubic by {', '.join(WHERE)}"
+        )
     shape = list(x.shape)
     for axis, _, size in plan:
         shape[axis] = size
@@ -94,12 +132,14 @@ def resized(call, plan, where, around):
         return y
     if x.dtype.kind in "iu":
         limits = np.iinfo(x.dtype)
-        y = np.clip(y, limits.min, limits.max)   # a cubic may overshoot
+        y = np.clip(y, limits.min, limits.max)  # a cubic may overshoot
     return y.astype(x.dtype)
 
 
 def positions(size, count, scale, where, around, single):
-    """Where each output lies among the inputs; `single`: rounded as float32 rounds, which decides what is nearest."""
+    """Where each output lies among the inputs; `single`: rounded as float32 rounds, which decides
+    what is nearest.
+    """
     real_of = np.float32 if single and isinstance(scale, np.float32) else np.float64
     at, scale = np.arange(count, dtype=real_of), real_of(scale)
     if where == "align_corners":
@@ -112,7 +152,11 @@ def positions(size, count, scale, where, around, single):
         return (at + real_of(0.5)) / scale
     if where == "tf_crop_and_resize":
         start, end = around
-        return start * (size - 1) + at * (end - start) * (size - 1) / (count - 1) if count > 1 else np.full(count, 0.5 * (start + end) * (size - 1))
+        return (
+            start * (size - 1) + at * (end - start) * (size - 1) / (count - 1)
+            if count > 1
+            else np.full(count, 0.5 * (start + end) * (size - 1))
+        )
     middle = (at + real_of(0.5)) / scale - real_of(0.5)
     if where == "half_pixel_symmetric" and count and size:
         return size / 2 * (1 - count / (float(scale) * size)) + middle
@@ -127,14 +171,20 @@ def nearest(call, at, size):
 
 
 def taps(call, at, size, scale, mode):
-    """index, weight of (taps, outputs). With antialias the filter is stretched by what the axis shrinks. Keys (1981) for cubic."""
+    """index, weight of (taps, outputs). With antialias the filter is stretched by what the axis
+    shrinks. Keys (1981) for cubic.
+    """
     antialias, inside = call.attr("antialias", 0), call.attr("exclude_outside", 0)
     stretch = min(scale, 1.0) if antialias else 1.0
     reach = (1 if mode == "linear" else 2) / stretch
     call.room((len(at), 2 * math.ceil(reach) + 1), np.float64, copies=8)
     index = np.floor(at).astype(np.int64) + np.arange(-math.ceil(reach), math.ceil(reach) + 1)[:, None]
     distance = np.abs(index - at) * stretch
-    weight = np.maximum(1 - distance, 0) if mode == "linear" else cubic(distance, call.attr("cubic_coeff_a", -0.75))
+    weight = (
+        np.maximum(1 - distance, 0)
+        if mode == "linear"
+        else cubic(distance, call.attr("cubic_coeff_a", -0.75))
+    )
     if inside:
         weight = np.where((index < 0) | (index >= size), 0, weight)
     if antialias or inside:
@@ -144,7 +194,7 @@ def taps(call, at, size, scale, mode):
 
 
 def cubic(distance, a):
-    near = ((a + 2) * distance - (a + 3)) * distance ** 2 + 1
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
     return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
 
@@ -160,6 +210,7 @@ def gathered(index, weight):
 def filled(y, axis, places, value):
     """y with `value` in the places of an axis, of (length,) booleans."""
     from ... import functional as F
+
     mask = places.reshape([-1 if i == axis else 1 for i in range(rank(y))])
     if traced(y):
         return F.where(np.broadcast_to(mask, y.shape), np.full((1,) * rank(y), value, np.float32), y)

@@ -1,4 +1,5 @@
 """The table of operators, and what a row sees of a node."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from ..model import ModelError, dtypes
 
 OPS: dict[str, Callable] = {}
 KEEPS: set[str] = set()
-MOST_NUMBERS = 1 << 16   # of a shape, axes, pads
+MOST_NUMBERS = 1 << 16  # of a shape, axes, pads
 
 
 class Unsupported(ModelError):
@@ -22,14 +23,19 @@ class Unsupported(ModelError):
 
 @dataclass
 class Call:
-    """A node with its inputs, None where one is left out. evaluate(graph, inputs) runs a subgraph with the values around it."""
+    """A node with its inputs, None where one is left out. evaluate(graph, inputs) runs a subgraph
+    with the values around it.
+    """
+
     node: Any
     inputs: list
     evaluate: Callable
     limits: Limits
 
     def room(self, shape, dtype=np.float32, copies: int = 1) -> tuple[int, ...]:
-        """The shape of what is about to be made, as ints; ValueError where `copies` of it are more than may be."""
+        """The shape of what is about to be made, as ints; ValueError where `copies` of it are more
+        than may be.
+        """
         return self.limits.room(shape, dtype, copies)
 
     def number(self, i, name):
@@ -58,18 +64,30 @@ class Call:
         return len(self.node.outputs) > i and bool(self.node.outputs[i])
 
     def numbers(self, i, name=None, default=None):
-        """An argument that must be known while compiling, as a list: input i, or the attribute of older operator sets."""
+        """An argument that must be known while compiling, as a list: input i, or the attribute of
+        older operator sets.
+        """
         if self[i] is not None:
             values = known(self[i], name or f"input {i}").reshape(-1)
-            if len(values) > MOST_NUMBERS or values.dtype.kind not in "iuf" and values.dtype.name not in ("float16", "bfloat16"):
-                raise ValueError(f"{name or f'input {i}'} must be at most {MOST_NUMBERS} numbers, got {len(values)} of {values.dtype}")
+            if (
+                len(values) > MOST_NUMBERS
+                or values.dtype.kind not in "iuf"
+                and values.dtype.name not in ("float16", "bfloat16")
+            ):
+                raise ValueError(
+                    f"{name or f'input {i}'} must be at most {MOST_NUMBERS} numbers, got {len(values)} "
+                    f"of {values.dtype}"
+                )
             return [v.item() for v in values]
         value = self.attr(name, default)
         return list(value) if isinstance(value, (list, tuple)) else value
 
 
 def op(*names, keeps: bool = False):
-    """Enters a row. keeps: it takes half precision as it comes, and its results have the types they should have; others compute in float32."""
+    """Enters a row. keeps: it takes half precision as it comes, and its results have the types they
+    should have; others compute in float32.
+    """
+
     def enter(function):
         for name in names:
             assert name not in OPS, name
@@ -77,6 +95,7 @@ def op(*names, keeps: bool = False):
             if keeps:
                 KEEPS.add(name)
         return function
+
     return enter
 
 
@@ -89,7 +108,9 @@ def dtype_of(code: int) -> np.dtype:
 
 def known(value, what):
     if isinstance(value, Traced):
-        raise Unsupported(f"{what} depends on the model's input; shapes and indices must be known when a Program is made")
+        raise Unsupported(
+            f"{what} depends on the model's input; shapes and indices must be known when a Program is made"
+        )
     return np.asarray(value)
 
 

@@ -1,4 +1,5 @@
 """Operators that move values and compute none."""
+
 from __future__ import annotations
 
 import math
@@ -17,7 +18,9 @@ def constant(call):
         if name == "value":
             return np.asarray(value)
         if name.startswith("value_"):
-            kind = {"float": np.float32, "floats": np.float32, "int": np.int64, "ints": np.int64}.get(name[6:])
+            kind = {"float": np.float32, "floats": np.float32, "int": np.int64, "ints": np.int64}.get(
+                name[6:]
+            )
             if kind is None:
                 raise Unsupported(f"attribute {name}")
             return np.array(value, kind)
@@ -34,7 +37,7 @@ def constant_of_shape(call):
 
 @op("Shape", keeps=True)
 def shape(call):
-    return np.array(call[0].shape[call.attr("start", 0):call.attr("end")], np.int64)
+    return np.array(call[0].shape[call.attr("start", 0) : call.attr("end")], np.int64)
 
 
 @op("Size", keeps=True)
@@ -118,11 +121,13 @@ def transpose(call):
 def concat(call):
     parts = call.inputs
     axis = axis_of(call.attr("axis", 1), rank(parts[0]))
-    around = {(*p.shape[:axis], *p.shape[axis + 1:]) for p in parts}
+    around = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}
     if len(around) > 1 or len({rank(p) for p in parts}) > 1:
-        raise ValueError(f"{len(parts)} operands, the first {tuple(parts[0].shape)}, differ outside of axis {axis}")
+        raise ValueError(
+            f"{len(parts)} operands, the first {tuple(parts[0].shape)}, differ outside of axis {axis}"
+        )
     first = parts[0].shape
-    call.room((*first[:axis], sum(p.shape[axis] for p in parts), *first[axis + 1:]), parts[0].dtype)
+    call.room((*first[:axis], sum(p.shape[axis] for p in parts), *first[axis + 1 :]), parts[0].dtype)
     if not traced(*parts):
         return np.concatenate(parts, axis)
     parts = [p for p in parts if p.shape[axis]] or parts[:1]
@@ -140,7 +145,9 @@ def split(call):
         part = -(-x.shape[axis] // count)
         sizes = [min(part, max(x.shape[axis] - i * part, 0)) for i in range(count)]
     if sum(sizes) != x.shape[axis] or min(sizes) < 0 or len(sizes) != outputs:
-        raise ValueError(f"{len(sizes)} parts {short(sizes)} of an axis of {x.shape[axis]}, for {outputs} outputs")
+        raise ValueError(
+            f"{len(sizes)} parts {short(sizes)} of an axis of {x.shape[axis]}, for {outputs} outputs"
+        )
     ends = np.cumsum([0, *sizes]).tolist()
     return tuple(sliced(x, {axis: slice(a, b)}) for a, b in zip(ends, ends[1:]))
 
@@ -151,11 +158,16 @@ def slice_of(call):
     if call.version < 10:
         starts, ends, axes, steps = call.attr("starts"), call.attr("ends"), call.attr("axes"), None
     else:
-        starts, ends, axes, steps = (call.numbers(i, n) for i, n in ((1, "starts"), (2, "ends"), (3, "axes"), (4, "steps")))
+        starts, ends, axes, steps = (
+            call.numbers(i, n) for i, n in ((1, "starts"), (2, "ends"), (3, "axes"), (4, "steps"))
+        )
     axes = axes_of(range(len(starts)) if axes is None else axes, rank(x))
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
-        raise ValueError(f"starts {short(starts)}, ends {short(ends)}, axes {short(axes)}, steps {short(steps)}: as many of each, no step 0")
+        raise ValueError(
+            f"starts {short(starts)}, ends {short(ends)}, axes {short(axes)}, steps {short(steps)}: as "
+            f"many of each, no step 0"
+        )
     places = {}
     for axis, start, end, step in zip(axes, starts, ends, steps):
         size = x.shape[axis]
@@ -167,7 +179,7 @@ def slice_of(call):
             places[axis] = slice(first, None if last < 0 else last, step) if first > last else slice(0, 0, 1)
     if traced(x):
         turned = [a for a, p in places.items() if p.step < 0]
-        if turned:   # as a forward slice of the turned axis
+        if turned:  # as a forward slice of the turned axis
             x = F.flip(x, turned)
             for a in turned:
                 p, size = places[a], x.shape[a]
@@ -197,8 +209,11 @@ def broadcast_shape(*shapes):
 @op("Tile", keeps=True)
 def tile(call):
     x, repeats = call[0], call.numbers(1, "repeats")
-    if call.version < 6:   # one axis
-        repeats = [call.number(1, "tiles") if i == axis_of(call.number(2, "axis"), rank(x)) else 1 for i in range(rank(x))]
+    if call.version < 6:  # one axis
+        repeats = [
+            call.number(1, "tiles") if i == axis_of(call.number(2, "axis"), rank(x)) else 1
+            for i in range(rank(x))
+        ]
     if len(repeats) != rank(x) or min(repeats, default=0) < 0:
         raise ValueError(f"repeats {short(repeats)} must be {rank(x)} numbers that are not negative")
     shape = call.room([s * r for s, r in zip(x.shape, repeats)], x.dtype, copies=2)
@@ -210,7 +225,9 @@ def tile(call):
         return np.broadcast_to(np.reshape(x, [n for s in x.shape for n in (1, s)]), apart).reshape(shape)
     if 0 in shape:
         return np.zeros(shape, np.float32)
-    return F.reshape(F.broadcast_to(F.reshape(x, tuple(n for s in x.shape for n in (1, s))), tuple(apart)), shape)
+    return F.reshape(
+        F.broadcast_to(F.reshape(x, tuple(n for s in x.shape for n in (1, s))), tuple(apart)), shape
+    )
 
 
 MODES = ("constant", "reflect", "edge", "wrap")
@@ -220,21 +237,39 @@ MODES = ("constant", "reflect", "edge", "wrap")
 def pad(call):
     x, mode, n = call[0], call.attr("mode", "constant"), rank(call[0])
     pads = call.numbers(1, "pads") if call.version >= 11 else call.attr("pads", call.attr("paddings"))
-    value = call.attr("value", 0.0) if call.version < 11 else 0.0 if call[2] is None else call.number(2, "the value")
+    value = (
+        call.attr("value", 0.0)
+        if call.version < 11
+        else 0.0
+        if call[2] is None
+        else call.number(2, "the value")
+    )
     axes = axes_of(range(n) if call[3] is None else call.numbers(3, "the axes"), n)
     if mode not in MODES or len(pads) != 2 * len(axes):
-        raise ValueError(f"mode {mode!r} must be one of {', '.join(MODES)}, pads {short(pads)} two numbers for each of {len(axes)} axes")
+        raise ValueError(
+            f"mode {mode!r} must be one of {', '.join(MODES)}, pads {short(pads)} two numbers for each "
+            f"of {len(axes)} axes"
+        )
     around = [(0, 0)] * n
     for i, axis in enumerate(axes):
         around[axis] = (int(pads[i]), int(pads[i + len(axes)]))
     shape = call.room([s + b + e for s, (b, e) in zip(x.shape, around)], x.dtype, copies=2)
-    x = sliced(x, {a: slice(max(-b, 0), s - max(-e, 0)) for a, ((b, e), s) in enumerate(zip(around, x.shape)) if b < 0 or e < 0})
+    x = sliced(
+        x,
+        {
+            a: slice(max(-b, 0), s - max(-e, 0))
+            for a, ((b, e), s) in enumerate(zip(around, x.shape))
+            if b < 0 or e < 0
+        },
+    )
     around = [(max(b, 0), max(e, 0)) for b, e in around]
     if mode != "constant":
         for axis, (b, e) in enumerate(around):
             if b or e:
                 if not x.shape[axis]:
-                    raise ValueError(f"mode {mode!r} has nothing to repeat in axis {axis} of {tuple(x.shape)}")
+                    raise ValueError(
+                        f"mode {mode!r} has nothing to repeat in axis {axis} of {tuple(x.shape)}"
+                    )
                 x = taken(x, axis, np.pad(np.arange(x.shape[axis]), (b, e), mode))
         return x
     if not traced(x):
@@ -251,7 +286,12 @@ def blocks_of(call, divided):
     """An image and a block size that divides the axes `divided`, by `block` or its square."""
     x, block = call[0], call.attr("blocksize")
     mode = call.attr("mode", "DCR")
-    if rank(x) != 4 or not 1 <= block < 1 << 15 or mode not in ("DCR", "CRD") or any(x.shape[a] % block ** times for a, times in divided):
+    if (
+        rank(x) != 4
+        or not 1 <= block < 1 << 15
+        or mode not in ("DCR", "CRD")
+        or any(x.shape[a] % block**times for a, times in divided)
+    ):
         raise ValueError(f"blocksize {block}, mode {mode!r} for an input of shape {tuple(x.shape)}")
     reshape, permute = (F.reshape, F.permute) if traced(x) else (np.reshape, np.transpose)
     return x, block, mode == "CRD", reshape, permute
@@ -261,9 +301,12 @@ def blocks_of(call, divided):
 def depth_to_space(call):
     x, block, crd, reshape, permute = blocks_of(call, [(1, 2)])
     n, c, h, w = x.shape
-    to, order = ((n, c // block ** 2, block, block, h, w), (0, 1, 4, 2, 5, 3)) if crd else \
-        ((n, block, block, c // block ** 2, h, w), (0, 3, 4, 1, 5, 2))
-    return reshape(permute(reshape(x, to), order), (n, c // block ** 2, h * block, w * block))
+    to, order = (
+        ((n, c // block**2, block, block, h, w), (0, 1, 4, 2, 5, 3))
+        if crd
+        else ((n, block, block, c // block**2, h, w), (0, 3, 4, 1, 5, 2))
+    )
+    return reshape(permute(reshape(x, to), order), (n, c // block**2, h * block, w * block))
 
 
 @op("SpaceToDepth", keeps=True)
@@ -271,7 +314,10 @@ def space_to_depth(call):
     x, block, crd, reshape, permute = blocks_of(call, [(2, 1), (3, 1)])
     n, c, h, w = x.shape
     order = (0, 1, 3, 5, 2, 4) if crd else (0, 3, 5, 1, 2, 4)
-    return reshape(permute(reshape(x, (n, c, h // block, block, w // block, block)), order), (n, c * block ** 2, h // block, w // block))
+    return reshape(
+        permute(reshape(x, (n, c, h // block, block, w // block, block)), order),
+        (n, c * block**2, h // block, w // block),
+    )
 
 
 @op("Trilu", keeps=True)
@@ -283,7 +329,11 @@ def trilu(call):
     k = max(min(k, columns), -rows)
     upper = np.arange(columns) - np.arange(rows)[:, None] >= k + (not call.attr("upper", 1))
     keep = upper if call.attr("upper", 1) else ~upper
-    return F.where(keep, x, np.zeros((1, 1), np.float32)) if traced(x) else np.where(keep, x, np.zeros(1, x.dtype))
+    return (
+        F.where(keep, x, np.zeros((1, 1), np.float32))
+        if traced(x)
+        else np.where(keep, x, np.zeros(1, x.dtype))
+    )
 
 
 @op("If", keeps=True)
