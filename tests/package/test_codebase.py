@@ -1,6 +1,8 @@
 """The code base looks at itself: what is set is documented, modules import, references stand alone, the checks hold."""
 import ast
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -54,3 +56,7 @@ def test_a_definition_stands_on_numpy_alone(path):
             assert node.level < 3, f"line {node.lineno} reaches out of kernels/"
         for name in names:
             assert any(name == a or name.startswith(a + ".") for a in allowed), f"line {node.lineno} imports {name}"
+
+def test_prose_is_a_hundred_columns_wide():
+    run = subprocess.run([sys.executable, ROOT / "tests" / "checks" / "prose.py"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
