@@ -1,6 +1,7 @@
-"""Builds pyops._C: every kernels/*/*.cpp once per instruction set and element type, csrc/module.cpp once.
+"""Builds pyops._C: kernels/*/*.cpp and csrc/rows.cpp once per instruction set and element type, the rest of csrc/ once.
 
-An object lives in build/kernels/<isa>-<real>/ and is rebuilt when its source, a header it read or its command changes.
+An object lives in build/kernels/<isa>-<real>/ or build/csrc-<python>/ and is compiled again when its source, a header it read or its
+command changes. The instruction sets are the rows of csrc/isas.inc that name this machine.
 PYOPS_BUILD_ISAS="avx512,scalar" limits the sets (a development aid: the extension then lacks the others); PYOPS_CXXFLAGS adds compiler
 flags and PYOPS_BUILD_DIR keeps the objects of such a build apart (see `make sanitize`).
 """
@@ -12,8 +13,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
+import time
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 import pybind11
@@ -24,24 +28,28 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
 BUILD = Path(os.environ.get("PYOPS_BUILD_DIR", "build"))   # relative to ROOT, as all paths of a compilation: so a build can be moved
+KERNELS = ROOT / "kernels"
 MORE_FLAGS = shlex.split(os.environ.get("PYOPS_CXXFLAGS", ""))
 COMMON = ["-O3", "-g0", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden",
           "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
 KERNEL = ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-rtti"]
-if platform.machine() in ("x86_64", "AMD64"):
-    ISA_FLAGS = {
-        "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
-        "avx2": ["-march=x86-64-v3"],
-        "scalar": ["-march=x86-64-v2"],
-    }
-elif platform.machine() in ("aarch64", "arm64"):
-    ISA_FLAGS = {"neon": ["-march=armv8-a"]}
-else:
-    ISA_FLAGS = {"scalar": []}
+MACHINE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+BASELINE = {"x86_64": ["-march=x86-64-v2"]}.get(MACHINE, [])   # what every set may use; a set's own flags come after it
+
+
+def isa_flags():
+    """Instruction set -> compiler flags, of the rows of csrc/isas.inc for this machine."""
+    table = re.findall(r'^ISA\((\w+), "([\w ]*)", .*, "([^"]*)"\)', (ROOT / "csrc" / "isas.inc").read_text(), re.M)
+    known = {machine for _, machines, _ in table for machine in machines.split()}
+    machine = MACHINE if MACHINE in known else "other"
+    return {name: [*BASELINE, *flags.split()] for name, machines, flags in table if machine in machines.split()}
+
+
+ISA_FLAGS = isa_flags()
 REALS = {"f32": "float", "f64": "double"}
 
 
-PYTHON_SCALARS = {"Dims": "tuple[int, ...]", "bool": "bool", "double": "float", "real": "float", "i64": "int", "int": "int"}
+PYTHON_SCALARS = {"Dims": "Dims", "Window": "Window", "Act": "Act", "bool": "bool", "double": "float", "i64": "int"}
 PYTHON_ELEMENTS = {"real": "Real", "i64": "np.int64", "std::uint8_t": "np.uint8", "uint8_t": "np.uint8"}
 
 # names of functions inside the extension are a fifth of a megabyte of every wheel; builds with flags of their own, as for sanitizers, keep them
@@ -64,9 +72,15 @@ def python_type(parameter):
     return f"{array} | None" if view in ("In", "InMap") else array
 
 
-def rows(table):
-    """(name, parameters) of every row of a table of kernels."""
-    return re.findall(r"^KERNEL\((\w+), \((.*)\)\)", (ROOT / "csrc" / table).read_text(), re.M)
+def tables(name):
+    """The families' tables of that name: kernels.inc or program.inc."""
+    return sorted(KERNELS.glob(f"*/{name}"))
+
+
+def rows(name):
+    """(name, parameters) of every row of the families' tables of that name."""
+    return [row for table in tables(name)
+            for row in re.findall(r"^(?:KERNEL\(|ONLY\(\w+, )(\w+), \((.*)\)\)", table.read_text(), re.M)]
 
 
 def signature(name, parameters):
@@ -75,19 +89,23 @@ def signature(name, parameters):
 
 
 def stub():
-    """The text of pyops/_C.pyi, from the rows of kernels.inc and program.inc."""
-    methods = []
-    for name, parameters in rows("kernels.inc"):
-        methods.append(signature(name, parameters))
-    programs = [signature(name, parameters) for name, parameters in rows("program.inc")] or ["    ..."]
-    sets = "\n".join(f"{isa}: _Set   # where the CPU and the build have it" for isa in ("avx512", "avx2", "neon", "scalar"))
-    return f'''"""Made by setup.py from csrc/kernels.inc and csrc/program.inc. Kernels check nothing but what would be unsafe: call pyops.functional."""
-from typing import Generic, TypeVar
+    """The text of pyops/_C.pyi, from the rows of kernels/*/kernels.inc and program.inc."""
+    methods = [signature(name, parameters) for name, parameters in rows("kernels.inc")]
+    programs = [signature(name, parameters) for name, parameters in rows("program.inc")]
+    all_isas = re.findall(r"^ISA\((\w+)", (ROOT / "csrc" / "isas.inc").read_text(), re.M)
+    sets = "\n".join(f"{isa}: _Set   # where the CPU and the build have it" for isa in all_isas)
+    return f'''"""Made by setup.py from kernels/*/kernels.inc and program.inc. Kernels check nothing but what would be unsafe: call pyops.functional."""
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Real = TypeVar("Real", np.float32, np.float64)
+Dims = tuple[int, ...]
+Window = tuple[Dims, Dims, Dims, Dims]   # kernel, stride, padding, dilation
+Act = tuple[str, float, float]
 
 class _Kernels(Generic[Real]):
 {chr(10).join(methods)}
@@ -100,10 +118,19 @@ class _Set:
     f64: _Kernels[np.float64]
 
 {sets}
+ISAS: tuple[str, ...]          # all there are, best first
 built: tuple[str, ...]
+only: dict[str, str]           # kernel -> the one instruction set that has it
+activations: tuple[str, ...]
 cpu: dict[str, bool]
 
+class OpBase:
+    kinds: str
+    forward: Callable[..., Any]
+    def __call__(self, *inputs: Any, out: Any = None, **attrs: Any) -> Any: ...
+
 def probe(inputs: tuple, kinds: str) -> str | None: ...
+def route_calls(active: ContextVar, native: type, /) -> None: ...
 class Program:
     def __init__(self, isa: str, arena: int, inputs: list[int], outputs: list[int], threads: int, /) -> None: ...
     def add(self, kernel: str, arguments: tuple, /) -> None: ...
@@ -130,54 +157,119 @@ def write_stub():
         path.write_text(text)
 
 
-def command_changed(obj, command):
-    record = obj.with_suffix(".cmd")
-    return not record.exists() or record.read_text() != shlex.join(command)
+# ---- compiling
+
+@dataclass(frozen=True)
+class Object:
+    """One compilation: its result, the source, the flags beside COMMON, and what a line of progress calls it."""
+    path: Path
+    source: Path
+    flags: tuple[str, ...]
+    name: str
+
+    @property
+    def command(self):
+        compiler = shlex.split(os.environ.get("CXX", "g++"))
+        return [*compiler, *COMMON, *self.flags, "-MMD", "-c", str(self.source), "-o", str(self.path), *MORE_FLAGS]
+
+    def up_to_date(self):
+        """Whether it was made by this command, after every file that its compilation read (-MMD listed them in the .d file)."""
+        record, deps = self.path.with_suffix(".cmd"), self.path.with_suffix(".d")
+        if not self.path.exists() or not deps.exists() or not record.exists() or record.read_text() != shlex.join(self.command):
+            return False
+        built = self.path.stat().st_mtime
+        read = deps.read_text().replace("\\\n", " ").split(":", 1)[1].split()
+        return all(Path(n).exists() and Path(n).stat().st_mtime <= built for n in read)
+
+    def compile(self):
+        """Returns the seconds of a CPU and the MB of memory that it took."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        compiler = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        errors = compiler.stderr.read()
+        _, status, used = os.wait4(compiler.pid, 0)
+        compiler.returncode = os.waitstatus_to_exitcode(status)
+        if errors:
+            print(errors, flush=True)
+        if compiler.returncode:
+            raise SystemExit(f"compiling {self.source} failed: {shlex.join(self.command)}")
+        self.path.with_suffix(".cmd").write_text(shlex.join(self.command))
+        return used.ru_utime + used.ru_stime, used.ru_maxrss >> (20 if sys.platform == "darwin" else 10)
 
 
-def out_of_date(obj):
-    """True when obj is older than a file its last compilation read (listed in the .d file that -MMD wrote)."""
-    deps = obj.with_suffix(".d")
-    if not obj.exists() or not deps.exists():
-        return True
-    built = obj.stat().st_mtime
-    names = deps.read_text().replace("\\\n", " ").split(":", 1)[1].split()
-    return any(not Path(n).exists() or Path(n).stat().st_mtime > built for n in names)
+def here(path):
+    """`path` as seen from ROOT, where compilers run: commands are the same wherever the tree lies, and so can be kept by ccache."""
+    return Path(os.path.relpath(path, ROOT))
 
 
-def compile_object(source, obj, flags):
-    command = [*shlex.split(os.environ.get("CXX", "g++")), *COMMON, *flags, "-MMD", "-c", str(source), "-o", str(obj), *MORE_FLAGS]
-    if not command_changed(obj, command) and not out_of_date(obj):
-        return obj
-    obj.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    if done.stderr:
-        print(done.stderr, flush=True)
-    if done.returncode:
-        raise SystemExit(f"compiling {source} failed: {shlex.join(command)}")
-    obj.with_suffix(".cmd").write_text(shlex.join(command))
-    return obj
+def kernel_objects(isa):
+    """Every kernel of every family, and the table of them, for each element type; what only programs call for float."""
+    sources = [here(p) for p in sorted(KERNELS.glob("*/*.cpp"))]
+    for tag, ctype in REALS.items():
+        which = (f"-DISA={isa}", f"-DREAL_NAME={tag}", f"-DREAL={ctype}", f"-DREAL_{tag}", "-Icsrc", f"-I{here(KERNELS)}")
+        folder = BUILD / "kernels" / f"{isa}-{tag}"
+        for source in sources:
+            if tag == "f32" or not source.name.startswith("blocked"):
+                yield Object(folder / f"{source.parent.name}-{source.stem}.o", source,
+                             (*KERNEL, *ISA_FLAGS[isa], *which, f"-I{source.parent}"), f"{source} {isa} {tag}")
+        yield Object(BUILD / "rows" / f"{isa}-{tag}.o", Path("csrc/rows.cpp"), ("-O1", *which, f"-I{BUILD / 'tables'}"),
+                     f"csrc/rows.cpp {isa} {tag}")
+
+
+def binding_objects(isas):
+    """What csrc/ holds besides: Python's side, once for each Python."""
+    folder = BUILD / f"csrc-{sys.implementation.cache_tag}{sysconfig.get_config_var('ABIFLAGS') or ''}"
+    includes = [f"-I{path}" for path in dict.fromkeys([sysconfig.get_path("include"), sysconfig.get_path("platinclude"), pybind11.get_include()])]
+    for source in (here(p) for p in sorted((ROOT / "csrc").glob("*.cpp"))):
+        if source.name != "rows.cpp":
+            sets = ["-DFOR_BUILT_ISAS(X)=" + " ".join(f"X({isa})" for isa in isas)] if source.name == "isas.cpp" else []
+            yield Object(folder / f"{source.stem}.o", source, ("-O2", *includes, *sets), str(source))
+
+
+def write_tables():
+    """Lists of the families' tables, for csrc/rows.cpp."""
+    (BUILD / "tables").mkdir(parents=True, exist_ok=True)
+    for name, every in (("kernels.inc", "all_kernels.inc"), ("program.inc", "all_programs.inc")):
+        path = BUILD / "tables" / every
+        text = "".join(f'#include "{table.parent.name}/{name}"\n' for table in tables(name))
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def compile_all(objects):
+    """Compiles what is out of date, as many at a time as there are CPUs, with a line for each that is done."""
+    stale = [o for o in objects if not o.up_to_date()]
+    if not stale:
+        return
+    compiler = shlex.split(os.environ.get("CXX", "g++"))[0]
+    if not shutil.which(compiler):
+        raise SystemExit(f"pyops is compiled from C++, and there is no {compiler} here. Install one (apt install g++, dnf install gcc-c++, "
+                         "xcode-select --install), or set CXX to a compiler that is here.")
+    start, digits = time.monotonic(), len(str(len(stale)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = {pool.submit(o.compile): o for o in stale}
+        try:
+            for done, future in enumerate(as_completed(running), 1):
+                seconds, megabytes = future.result()
+                print(f"[{done:{digits}}/{len(stale)}] {running[future].name}  {seconds:.1f} s, {megabytes} MB", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    print(f"compiled {len(stale)} of {len(objects)} objects in {time.monotonic() - start:.0f} s", flush=True)
 
 
 class BuildKernels(build_ext):
-    """Compiles the kernel objects in parallel, then lets setuptools compile module.cpp and link all of them."""
+    """Compiles all objects in parallel; setuptools links them."""
 
     def build_extension(self, ext):
-        chosen = os.environ.get("PYOPS_BUILD_ISAS", ",".join(ISA_FLAGS)).split(",")
-        jobs = []
-        for isa in chosen:
-            for tag, ctype in REALS.items():
-                for source in (p.relative_to(ROOT) for p in sorted((ROOT / "kernels").glob("*/*.cpp"))):
-                    if source.name.startswith("blocked") and tag != "f32":   # kernels of compiled programs
-                        continue
-                    obj = BUILD / "kernels" / f"{isa}-{tag}" / f"{source.parent.name}-{source.stem}.o"
-                    flags = [*KERNEL, *ISA_FLAGS[isa], f"-DISA={isa}", f"-DREAL_NAME={tag}", f"-DREAL={ctype}",
-                             f"-DREAL_{tag}", "-Icsrc", "-Ikernels"]
-                    jobs.append((source, obj, flags))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            ext.extra_objects = [str(o) for o in pool.map(lambda j: compile_object(*j), jobs)]
-        ext.define_macros += [(f"HAVE_{isa}", "1") for isa in chosen]
-        ext.depends = [str(ROOT / "setup.py"), *ext.extra_objects, *map(str, (ROOT / "csrc").glob("*"))]
+        isas = os.environ.get("PYOPS_BUILD_ISAS", ",".join(ISA_FLAGS)).split(",")
+        unknown = [isa for isa in isas if isa not in ISA_FLAGS]
+        if unknown:
+            raise SystemExit(f"PYOPS_BUILD_ISAS: {', '.join(unknown)} is not one of this machine's {', '.join(ISA_FLAGS)}")
+        write_tables()
+        objects = [*binding_objects(isas), *(o for isa in isas for o in kernel_objects(isa))]
+        compile_all(objects)
+        ext.extra_objects = [str(o.path) for o in objects]
+        ext.depends = [str(ROOT / "setup.py"), *ext.extra_objects]
         super().build_extension(ext)
 
 
@@ -212,8 +304,6 @@ setup(
     package_dir={"pyops": "pyops", "pyops.kernels": "kernels", "pyops.bench": "bench", "pyops.csrc": "csrc"},
     package_data={"pyops": ["py.typed", "*.pyi"], "": ["*.cu", "*.cuh"], "pyops.kernels": ["cuda_budget.txt"],
                   "pyops.csrc.emulator": ["*.cpp", "*.h", "include/*.h"]},
-    ext_modules=[Extension(
-        "pyops._C", ["csrc/module.cpp", "csrc/program.cpp", "csrc/pool.cpp", "csrc/scratch.cpp", "csrc/team.cpp"], include_dirs=["csrc", pybind11.get_include()], language="c++",
-        extra_compile_args=[*COMMON, "-O2", *MORE_FLAGS], extra_link_args=["-pthread", *STRIPPED, *MORE_FLAGS])],
+    ext_modules=[Extension("pyops._C", [], language="c++", extra_link_args=["-pthread", *STRIPPED, *MORE_FLAGS])],
     cmdclass={"build_py": BuildPackage, "build_ext": BuildKernels, "bdist_wheel": SmallWheel},
 )

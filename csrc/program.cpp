@@ -3,9 +3,11 @@
 // An array argument is a constant (a NumPy array that the program keeps alive) or a place: (space, index, byte offset, shape, sample), where
 // space says whether it lies in the arena, in input `index` or in output `index` of a run. Two threads may run one program at once:
 // each takes a workspace of its own, an arena and a copy of the calls with their pointers resolved.
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -13,15 +15,16 @@
 #include <vector>
 #include <sys/mman.h>
 #include <pybind11/stl.h>
-#include "numpy_views.h"
+#include "arguments.h"
+#include "isas.h"
 #include "without_gil.h"
 
 extern __thread int pyops_run_threads;   // parallel.h: threads of the program running in this thread, 0 outside of one
 
 namespace {
-enum Space : int { CONSTANT = -1, ARENA = 0, INPUT = 1, OUTPUT = 2 };
+enum Space : i64 { CONSTANT = -1, ARENA = 0, INPUT = 1, OUTPUT = 2 };
 
-struct Place { int space = CONSTANT, index = 0; i64 offset = 0; };
+struct Place { i64 space = CONSTANT, index = 0, offset = 0; };
 
 struct Bases {
     char*              arena;
@@ -29,230 +32,140 @@ struct Bases {
     char* at(const Place& p) const { return (p.space == ARENA ? arena : p.space == INPUT ? inputs[p.index] : outputs[p.index]) + p.offset; }
 };
 
+// One kernel call: the values of its arguments, and which of them point into a space.
 struct Call {
+    const Row* row;
+    std::vector<Slot> slots;
+    std::vector<std::pair<int, Place>> places;
+    std::vector<std::shared_ptr<std::vector<i64>>> shapes;   // of views
     bool external = false;   // it touches an input or output, whose pointers differ from run to run
-    virtual ~Call() = default;
-    virtual void run() = 0;
-    virtual void resolve(const Bases&) = 0;
-    virtual std::unique_ptr<Call> clone() const = 0;
+
+    void run() const { row->call(row->kernel, slots.data()); }
+    void resolve(const Bases& bases) {
+        for (const auto& [position, place] : places) slots[position].set(bases.at(place));   // views and maps begin with their pointer
+    }
 };
 
-// What binding one call needs besides its arguments
-struct Binder {
-    std::vector<py::object>& constants;
-    std::size_t arena;                                       // sizes of what places lie in
+// Makes a Call of what Python says about it. A file may say anything: what would be unsafe is refused.
+class Binder {
+    const Row& row;
+    const std::size_t arena;                               // sizes of what places lie in
     const std::vector<std::size_t>&inputs, &outputs;
-    std::vector<std::shared_ptr<std::vector<i64>>> shapes;   // of views; kept by the call
-    const char* kernel;
+    std::vector<py::object>& constants;
+    Call call;
     int position = 0;
-    [[noreturn]] void refuse(const char* wanted) const {
-        throw py::type_error(std::string("program: argument ") + std::to_string(position) + " of " + kernel + " must be " + wanted);
+
+    [[noreturn]] void refuse(const std::string& wanted) const {
+        throw py::type_error("program: argument " + std::to_string(position) + " of " + row.name + row.signature + " must be " + wanted);
     }
-};
 
-// Refuses a place of `bytes` bytes that does not lie wholly in its space: a file may say anything.
-void check_place(const Place& p, i64 bytes, const Binder& b) {
-    const auto size_of = [&](const std::vector<std::size_t>& sizes) {
-        if (p.index < 0 || (std::size_t)p.index >= sizes.size()) b.refuse("a place in an input or output that there is");
-        return (i64)sizes[p.index];
-    };
-    if (p.space < ARENA || p.space > OUTPUT) b.refuse("a place in the arena, an input or an output");
-    const i64 size = p.space == ARENA ? (i64)b.arena : size_of(p.space == INPUT ? b.inputs : b.outputs);
-    if (p.offset < 0 || bytes < 0 || p.offset > size || bytes > size - p.offset) b.refuse("a place inside its buffer");
-}
-
-i64 integer(const py::handle& h) { return py::cast<i64>(h); }
-
-Place place_of(const py::tuple& t, Binder& b) {
-    if (t.size() != 5) b.refuse("an array or a place (space, index, offset, shape, sample)");
-    return {(int)integer(t[0]), (int)integer(t[1]), integer(t[2])};
-}
-
-template <class T> struct Argument {   // scalars
-    T value{};
-    Place place;
-    void bind(py::handle h, Binder& b) {
-        try { value = py::cast<T>(h); } catch (const py::cast_error&) { b.refuse("a number"); }
+    i64 integer(py::handle h) const {
+        Slot number;
+        if (!load({Parameter::INTEGER}, h.ptr(), number)) refuse("a place, whose numbers are ints");
+        return number.get<i64>();
     }
-    void resolve(const Bases&) {}
-};
-template <> struct Argument<Dims> {
-    Dims value;
-    Place place;
-    void bind(py::handle h, Binder& b) {
-        if (!py::isinstance<py::tuple>(h) || py::len(h) > 8) b.refuse("a tuple of at most 8 ints");
-        for (py::handle v : h) value.v[value.n++] = integer(v);
+
+    Place place_of(const py::tuple& t) const {
+        if (t.size() != 5 || !py::isinstance<py::tuple>(t[3])) refuse("an array or a place (space, index, offset, shape, sample)");
+        return {integer(t[0]), integer(t[1]), integer(t[2])};
     }
-    void resolve(const Bases&) {}
-};
-template <class T> struct Argument<View<T>> {
-    View<T> value;
-    Place place;
-    void bind(py::handle h, Binder& b) {
-        if (py::isinstance<py::tuple>(h)) {
-            const auto t = py::reinterpret_borrow<py::tuple>(h);
-            place = place_of(t, b);
-            auto shape = std::make_shared<std::vector<i64>>();
-            for (py::handle v : py::cast<py::tuple>(t[3])) shape->push_back(integer(v));
-            value = {nullptr, shape->data(), (int)shape->size()};
-            for (i64 s : *shape) if (s < 0) b.refuse("a shape without negative sizes");
-            check_place(place, value.bytes(), b);
-            b.shapes.push_back(std::move(shape));
-            return;
+
+    // Refuses a place of `bytes` bytes that does not lie wholly in its space.
+    void check(const Place& p, i64 bytes) const {
+        const auto size_of = [&](const std::vector<std::size_t>& sizes) {
+            if (p.index < 0 || p.index >= (i64)sizes.size()) refuse("a place in an input or output that there is");
+            return (i64)sizes[p.index];
+        };
+        if (p.space < ARENA || p.space > OUTPUT) refuse("a place in the arena, an input or an output");
+        const i64 size = p.space == ARENA ? (i64)arena : size_of(p.space == INPUT ? inputs : outputs);
+        if (p.offset < 0 || bytes < 0 || p.offset > size || bytes > size - p.offset) refuse("a place inside its buffer");
+    }
+
+    // The product of sizes that are not negative; refused where no memory could hold it.
+    i64 product(std::initializer_list<i64> sizes) const {
+        i64 n = 1;
+        for (i64 s : sizes)
+            if (s < 0 || __builtin_mul_overflow(n, s, &n)) refuse("a place with sizes from 0 to what memory can hold");
+        return n;
+    }
+
+    void keep(const Place& place) {
+        call.places.emplace_back(position, place);
+        call.external |= place.space > ARENA;
+    }
+
+    void bind_view(const Parameter& p, const py::tuple& t, Slot& slot) {
+        const Place place = place_of(t);
+        auto shape = std::make_shared<std::vector<i64>>();
+        i64 bytes = size_of(p.element);
+        for (py::handle v : py::cast<py::tuple>(t[3])) {
+            shape->push_back(integer(v));
+            bytes = product({bytes, shape->back()});
         }
-        py::detail::type_caster<View<T>> caster;
-        if (!caster.load(h, false)) b.refuse("a contiguous array of the kernel's type");
-        value = (View<T>)caster;
-        if (!h.is_none()) b.constants.push_back(py::reinterpret_borrow<py::object>(h));
+        check(place, bytes);
+        slot.set(View<char>{nullptr, shape->data(), (int)shape->size()});
+        call.shapes.push_back(std::move(shape));
+        keep(place);
     }
-    void resolve(const Bases& bases) { if (place.space != CONSTANT) value.data = reinterpret_cast<T*>(bases.at(place)); }
-};
-template <class T> struct Argument<MapView<T>> {
-    MapView<T> value;
-    Place place;
-    void bind(py::handle h, Binder& b) {
-        if (h.is_none()) return;
-        if (!py::isinstance<py::tuple>(h)) b.refuse("a map's place");
-        const auto t = py::reinterpret_borrow<py::tuple>(h);
-        place = place_of(t, b);
+
+    void bind_map(const Parameter& p, const py::tuple& t, Slot& slot) {
+        const Place place = place_of(t);
         const auto shape = py::cast<py::tuple>(t[3]);
-        if (shape.size() != 5 || integer(shape[4]) != BLOCK) b.refuse("a map's place: shape (n, blocks, h, w, 16)");
-        value = {nullptr, integer(shape[0]), integer(shape[1]), integer(shape[2]), integer(shape[3]), integer(t[4])};
-        if (value.n < 0 || value.blocks < 0 || value.h < 0 || value.w < 0 || value.sample < 0) b.refuse("a map without negative sizes");
-        check_place(place, value.bytes(), b);
+        if (shape.size() != 5 || integer(shape[4]) != BLOCK) refuse("a map's place: shape (n, blocks, h, w, 16)");
+        const MapView<char> map{nullptr, integer(shape[0]), integer(shape[1]), integer(shape[2]), integer(shape[3]), integer(t[4])};
+        const i64 image = product({map.blocks, map.h, map.w, BLOCK}), before_last = product({std::max<i64>(map.n - 1, 0), map.sample});
+        i64 values;
+        if (map.n < 0 || __builtin_add_overflow(image, before_last, &values)) refuse("a map with sizes from 0 to what memory can hold");
+        check(place, map.n ? product({values, size_of(p.element)}) : 0);
+        slot.set(map);
+        keep(place);
     }
-    void resolve(const Bases& bases) { if (place.space != CONSTANT) value.data = reinterpret_cast<T*>(bases.at(place)); }
+
+    void bind(const Parameter& p, py::handle given, Slot& slot) {
+        const bool view = p.kind == Parameter::VIEW, map = p.kind == Parameter::MAP;
+        if ((view || map) && py::isinstance<py::tuple>(given)) {
+            const auto place = py::reinterpret_borrow<py::tuple>(given);
+            return view ? bind_view(p, place, slot) : bind_map(p, place, slot);
+        }
+        if (map && !given.is_none()) refuse("a map's place");
+        if (!load(p, given.ptr(), slot)) refuse(wanted(p));
+        if (view && !given.is_none()) constants.push_back(py::reinterpret_borrow<py::object>(given));
+    }
+
+public:
+    Binder(const Row& row, std::size_t arena, const std::vector<std::size_t>& inputs, const std::vector<std::size_t>& outputs,
+           std::vector<py::object>& constants) : row(row), arena(arena), inputs(inputs), outputs(outputs), constants(constants) {}
+
+    Call bound(const py::tuple& given) {
+        if (given.size() != (std::size_t)row.count)
+            throw py::type_error(std::string("program: ") + row.name + " takes " + std::to_string(row.count) + " arguments, got " + std::to_string(given.size()));
+        call.row = &row;
+        call.slots.resize(row.count);
+        for (position = 0; position < row.count; ++position) bind(row.parameters[position], given[position], call.slots[position]);
+        return std::move(call);
+    }
 };
 
-template <class... A> struct Bound final : Call {
-    void (*kernel)(A...);
-    std::tuple<Argument<A>...> arguments;
-    std::vector<std::shared_ptr<std::vector<i64>>> shapes;
-
-    void run() override {
-        std::apply([this](auto&... a) { kernel(a.value...); }, arguments);
-    }
-    void resolve(const Bases& bases) override {
-        std::apply([&](auto&... a) { (a.resolve(bases), ...); }, arguments);
-    }
-    std::unique_ptr<Call> clone() const override { return std::make_unique<Bound>(*this); }
-};
-
-template <class... A> std::unique_ptr<Call> bind(void (*kernel)(A...), const py::tuple& given, Binder& b) {
-    auto call = std::make_unique<Bound<A...>>();
-    call->kernel = kernel;
-    if (given.size() != sizeof...(A))
-        throw py::type_error(std::string("program: ") + b.kernel + " takes " + std::to_string(sizeof...(A)) + " arguments, got " + std::to_string(given.size()));
-    std::apply([&](auto&... a) { ((a.bind(given[b.position], b), ++b.position, call->external |= a.place.space > ARENA), ...); }, call->arguments);
-    call->shapes = std::move(b.shapes);
-    return call;
-}
-
-struct Row {
-    const char* name;
-    std::unique_ptr<Call> (*bind)(const py::tuple&, Binder&);
-};
-#define KERNEL(name, signature) void name signature;
-#if defined(HAVE_avx512)
-}
-namespace avx512::f32 { using real = float;
-#include "kernels.inc"
-#include "program.inc"
-}
-namespace {
-#endif
-#if defined(HAVE_avx2)
-}
-namespace avx2::f32 { using real = float;
-#include "kernels.inc"
-#include "program.inc"
-}
-namespace {
-#endif
-#if defined(HAVE_neon)
-}
-namespace neon::f32 { using real = float;
-#include "kernels.inc"
-#include "program.inc"
-}
-namespace {
-#endif
-#if defined(HAVE_scalar)
-}
-namespace scalar::f32 { using real = float;
-#include "kernels.inc"
-#include "program.inc"
-}
-namespace {
-#endif
-#undef KERNEL
-#define KERNEL(name, signature) {#name, [](const py::tuple& given, Binder& b) { return bind(&KERNELS::name, given, b); }},
-#if defined(HAVE_avx512)
-#define KERNELS avx512::f32
-const Row rows_avx512[] = {
-#include "kernels.inc"
-#include "program.inc"
-    {nullptr, nullptr}};
-#undef KERNELS
-#endif
-#if defined(HAVE_avx2)
-#define KERNELS avx2::f32
-const Row rows_avx2[] = {
-#include "kernels.inc"
-#include "program.inc"
-    {nullptr, nullptr}};
-#undef KERNELS
-#endif
-#if defined(HAVE_neon)
-#define KERNELS neon::f32
-const Row rows_neon[] = {
-#include "kernels.inc"
-#include "program.inc"
-    {nullptr, nullptr}};
-#undef KERNELS
-#endif
-#if defined(HAVE_scalar)
-#define KERNELS scalar::f32
-const Row rows_scalar[] = {
-#include "kernels.inc"
-#include "program.inc"
-    {nullptr, nullptr}};
-#undef KERNELS
-#endif
-#undef KERNEL
-
-const Row* rows_of(const std::string& isa) {
-#if defined(HAVE_avx512)
-    if (isa == "avx512") return rows_avx512;
-#endif
-#if defined(HAVE_avx2)
-    if (isa == "avx2") return rows_avx2;
-#endif
-#if defined(HAVE_neon)
-    if (isa == "neon") return rows_neon;
-#endif
-#if defined(HAVE_scalar)
-    if (isa == "scalar") return rows_scalar;
-#endif
-    throw py::value_error("program: this build has no " + isa);
+const Isa& isa_called(const std::string& name) {
+    for (const Isa& isa : all_isas())
+        if (isa.name == name && isa.runs && isa.f32) return isa;
+    throw py::value_error("program: this CPU or this build has no " + name);
 }
 
 struct Workspace {
     char* arena;
-    std::vector<std::unique_ptr<Call>> calls;
+    std::vector<Call> calls;
     Bases bases;
 
-    Workspace(std::size_t bytes, const std::vector<std::unique_ptr<Call>>& from) {
+    Workspace(std::size_t bytes, const std::vector<Call>& from) : calls(from) {
         constexpr std::size_t PAGE = 2u << 20;
         const std::size_t align = bytes >= PAGE ? PAGE : 64;
         arena = (char*)std::aligned_alloc(align, (bytes + align - 1) / align * align + (bytes ? 0 : align));
         if (!arena) throw std::bad_alloc();
         if (align == PAGE) madvise(arena, bytes, MADV_HUGEPAGE);
         bases.arena = arena;
-        for (const auto& c : from) {
-            calls.push_back(c->clone());
-            if (!c->external) calls.back()->resolve(bases);
-        }
+        for (Call& c : calls)
+            if (!c.external) c.resolve(bases);
     }
     ~Workspace() { std::free(arena); }
     Workspace(const Workspace&) = delete;
@@ -261,13 +174,16 @@ struct Workspace {
 class Program {
 public:
     Program(const std::string& isa, std::size_t arena, std::vector<std::size_t> inputs, std::vector<std::size_t> outputs, int threads)
-        : rows(rows_of(isa)), arena_bytes(arena), input_bytes(std::move(inputs)), output_bytes(std::move(outputs)), threads(threads) {}
+        : isa(isa_called(isa)), arena_bytes(arena), input_bytes(std::move(inputs)), output_bytes(std::move(outputs)), threads(threads) {}
 
     void add(const std::string& kernel, const py::tuple& arguments) {
-        for (const Row* r = rows; r->name; ++r)
+        for (const Row* r = isa.f32; r->name; ++r)
             if (kernel == r->name) {
-                Binder b{constants, arena_bytes, input_bytes, output_bytes, {}, r->name};
-                calls.push_back(r->bind(arguments, b));
+                if (!r->kernel) {
+                    PyErr_Format(PyExc_NotImplementedError, "program: only %s has the kernel %s, %s does not", r->only, r->name, isa.name);
+                    throw py::error_already_set();
+                }
+                calls.push_back(Binder(*r, arena_bytes, input_bytes, output_bytes, constants).bound(arguments));
                 return;
             }
         throw py::key_error("program: no kernel " + kernel);
@@ -275,7 +191,7 @@ public:
 
     void run(const py::tuple& inputs, const py::tuple& outputs) {
         with_workspace(inputs, outputs, [](Workspace& w) {
-            for (auto& c : w.calls) c->run();
+            for (const Call& c : w.calls) c.run();
         });
     }
 
@@ -286,7 +202,7 @@ public:
             using clock = std::chrono::steady_clock;
             auto last = clock::now();
             for (std::size_t i = 0; i < w.calls.size(); ++i) {
-                w.calls[i]->run();
+                w.calls[i].run();
                 const auto now = clock::now();
                 seconds[i] = std::chrono::duration<double>(now - last).count();
                 last = now;
@@ -302,12 +218,12 @@ public:
     void release() { std::lock_guard<std::mutex> hold(lock); made -= idle.size(); idle.clear(); }
 
 private:
-    const Row* rows;
+    const Isa& isa;
     std::size_t arena_bytes;
     std::vector<std::size_t> input_bytes, output_bytes;
     int threads;
     std::vector<py::object> constants;
-    std::vector<std::unique_ptr<Call>> calls;   // unresolved: what workspaces are copied from
+    std::vector<Call> calls;   // unresolved: what workspaces are copied from
     std::mutex lock;
     std::vector<std::unique_ptr<Workspace>> idle;
     std::size_t made = 0;
@@ -350,8 +266,8 @@ private:
         point(w->bases.inputs, inputs, input_bytes, false);
         point(w->bases.outputs, outputs, output_bytes, true);
         WithoutGil no_gil;
-        for (auto& c : w->calls)
-            if (c->external) c->resolve(w->bases);
+        for (Call& c : w->calls)
+            if (c.external) c.resolve(w->bases);
         if (poisoned) std::memset(w->arena, 0xff, arena_bytes);
         struct Threads {   // also when a kernel finds no memory
             const int before = pyops_run_threads;

@@ -52,6 +52,17 @@ struct Dims {
     i64 operator[](int i) const { return v[i]; }
 };
 
+// How a window lies on the spatial axes: Python's tuple (kernel, stride, padding, dilation) of such tuples.
+struct Window { Dims kernel, stride, padding, dilation; };
+
+// What is applied to a result before it is stored: Python's tuple (name, a, b), the numbers as kernels/blocked/epilogue.h says.
+enum class Activation : i64 {
+#define ACTIVATION(NAME, name) NAME,
+#include "activations.inc"
+#undef ACTIVATION
+};
+struct Act { Activation kind; double a, b; };
+
 // Three spatial axes of an image tensor (N, C, [D, [H,]] W): missing leading ones count as size 1.
 struct Extent { i64 n, c, d, h, w; i64 spatial() const { return d * h * w; } };
 template <class T> static inline Extent extent(const View<T>& x) {

@@ -22,8 +22,8 @@ void strided_copy(In<real> x, Dims strides, Out<real> y) {
 }
 
 // What is left of an epilogue when a node runs by its plain kernel. In place.
-void activate_flat(i64 activation, double a, double b, Out<real> y) {
-    const Epilogue e(activation, a, b);
+void activate_flat(Act act, Out<real> y) {
+    const Epilogue e(act);
     parallel_for((y.size() + LANES - 1) / LANES, 4096, [&](i64 begin, i64 end) {
         for (i64 i = begin * LANES; i < end * LANES; i += LANES) {
             const int n = y.size() - i < LANES ? (int)(y.size() - i) : LANES;

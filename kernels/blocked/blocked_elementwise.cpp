@@ -16,8 +16,8 @@ template <class Body> void each_run(const OutMap<real>& y, Body body) {
 }  // namespace
 
 // y = act(a + b)
-void add_maps(InMap<real> a, InMap<real> b, i64 activation, double low, double high, OutMap<real> y) {
-    const Epilogue e(activation, low, high);
+void add_maps(InMap<real> a, InMap<real> b, Act act, OutMap<real> y) {
+    const Epilogue e(act);
     each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
         const real *pa = a.at(n, block), *pb = b.at(n, block);
         real* out = y.at(n, block);
@@ -27,8 +27,8 @@ void add_maps(InMap<real> a, InMap<real> b, i64 activation, double low, double h
 }
 
 // y = act(x scale + shift) with a number a channel; scale and shift cover whole blocks
-void affine_channels(InMap<real> x, In<real> scale, In<real> shift, i64 activation, double low, double high, OutMap<real> y) {
-    const Epilogue e(activation, low, high);
+void affine_channels(InMap<real> x, In<real> scale, In<real> shift, Act act, OutMap<real> y) {
+    const Epilogue e(act);
     each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
         const real* in = x.at(n, block);
         real* out = y.at(n, block);
@@ -41,10 +41,9 @@ void affine_channels(InMap<real> x, In<real> scale, In<real> shift, i64 activati
     });
 }
 
-// y = act(x gate(g)) with a number a sample and channel: g is planar (n, channels); its own activation is applied first
-void scale_channels(InMap<real> x, In<real> gate, i64 gate_activation, double gate_low, double gate_high, i64 activation, double low,
-                    double high, OutMap<real> y) {
-    const Epilogue e(activation, low, high), g(gate_activation, gate_low, gate_high);
+// y = act(x gate) with a number a sample and channel: gate is planar (n, channels)
+void scale_channels(InMap<real> x, In<real> gate, Act act, OutMap<real> y) {
+    const Epilogue e(act);
     const i64 channels = gate.dim(1);
     each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
         const real* in = x.at(n, block);
@@ -52,8 +51,6 @@ void scale_channels(InMap<real> x, In<real> gate, i64 gate_activation, double ga
         const i64 count = channels - block * BLOCK < BLOCK ? channels - block * BLOCK : BLOCK;
         alignas(64) real factors[BLOCK] = {};
         for (i64 c = 0; c < count; ++c) factors[c] = gate.data[n * channels + block * BLOCK + c];
-        for (int v = 0; v < BLOCK; v += LANES) store(factors + v, g.clamp(load(factors + v)));
-        g.finish(factors, BLOCK);
         for (i64 p = from; p < to; ++p)
             #pragma GCC unroll 4
             for (int v = 0; v < BLOCK; v += LANES) store(out + p * BLOCK + v, e.clamp(load(in + p * BLOCK + v) * load(factors + v)));

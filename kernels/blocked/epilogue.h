@@ -9,9 +9,6 @@
 BEGIN_KERNELS
 constexpr int BV = BLOCK / LANES > 0 ? BLOCK / LANES : 1;   // vectors in a block of channels
 
-// pyops/graph/activations.py numbers them the same.
-enum Activation : i64 { CLAMP = 0, LEAKY_RELU, SIGMOID, TANH, SILU, HARDSIGMOID, HARDSWISH, GELU, GELU_TANH, ELU };
-
 // x / (1 + e^-x), with e^-x as a power of two whose exponent is rounded: relative errors are at most 3e-7 where x > 0 and grow with -x by
 // 1e-7 for each unit, as what is left decays with e^x. x below -87, where that is 1e-36, counts as -87.
 static inline V silu(V x) {
@@ -29,39 +26,41 @@ static inline V silu(V x) {
 }
 
 // v with the activation `kind`; `a` is the slope of leaky_relu and the alpha of elu.
-static inline V activate(i64 kind, V v, real a) {
+static inline V activate(Activation kind, V v, real a) {
+    using A = Activation;
     switch (kind) {
-        case LEAKY_RELU:  return v > 0 ? v : v * a;
-        case SIGMOID:     return vsigmoid(v);
-        case TANH:        return vtanh(v);
-        case SILU:        return silu(v);
-        case HARDSIGMOID: return vmin(vmax(v + 3, V{}), splat(6)) * real(1. / 6);
-        case HARDSWISH:   return v * vmin(vmax(v + 3, V{}), splat(6)) * real(1. / 6);
-        case GELU:        return real(0.5) * v * (1 + verf(v * real(0.70710678118654752440)));
-        case GELU_TANH:   return real(0.5) * v * (1 + vtanh(real(0.79788456080286535588) * (v + real(0.044715) * v * v * v)));
-        case ELU:         return v > 0 ? v : a * vexpm1(v);
-        default:          return v;
+        case A::LEAKY_RELU:  return v > 0 ? v : v * a;
+        case A::SIGMOID:     return vsigmoid(v);
+        case A::TANH:        return vtanh(v);
+        case A::SILU:        return silu(v);
+        case A::HARDSIGMOID: return vmin(vmax(v + 3, V{}), splat(6)) * real(1. / 6);
+        case A::HARDSWISH:   return v * vmin(vmax(v + 3, V{}), splat(6)) * real(1. / 6);
+        case A::GELU:        return real(0.5) * v * (1 + verf(v * real(0.70710678118654752440)));
+        case A::GELU_TANH:   return real(0.5) * v * (1 + vtanh(real(0.79788456080286535588) * (v + real(0.044715) * v * v * v)));
+        case A::ELU:         return v > 0 ? v : a * vexpm1(v);
+        default:             return v;
     }
 }
 
 struct Epilogue {
-    i64  kind;
+    Activation kind;
     real low, high;   // of a clamp; others keep everything here and take `low` as their operand
-    Epilogue(i64 activation, double a, double b) : kind(activation), low((real)a), high((real)b) {}
+    Epilogue(const Act& act) : kind(act.kind), low((real)act.a), high((real)act.b) {}
 
     // On registers, before the store. The order of operands keeps NaN.
-    V clamp(V v) const { return kind == CLAMP ? vmin(splat(high), vmax(splat(low), v)) : v; }
+    V clamp(V v) const { return kind == Activation::CLAMP ? vmin(splat(high), vmax(splat(low), v)) : v; }
     // On what was stored: n values, a multiple of LANES
     void finish(real* y, i64 n) const {
-        if (kind != CLAMP) activate_all(y, n);
+        if (kind != Activation::CLAMP) activate_all(y, n);
     }
 
 private:
     __attribute__((noinline)) void activate_all(real* y, i64 n) const {
         switch (kind) {   // a loop for each: the branch stays outside
-#define OVER(KIND) case KIND: for (i64 i = 0; i < n; i += LANES) store(y + i, activate(KIND, load(y + i), low)); break;
+#define OVER(KIND) case Activation::KIND: for (i64 i = 0; i < n; i += LANES) store(y + i, activate(Activation::KIND, load(y + i), low)); break;
             OVER(LEAKY_RELU) OVER(SIGMOID) OVER(TANH) OVER(SILU) OVER(HARDSIGMOID) OVER(HARDSWISH) OVER(GELU) OVER(GELU_TANH) OVER(ELU)
 #undef OVER
+            case Activation::CLAMP: break;
         }
     }
 };

@@ -63,7 +63,7 @@ template <int S, int STRIDE, bool SPREAD, int P, bool EDGE> void convolve_tile(c
             if (b.residual)
                 #pragma GCC unroll 16
                 for (int p = 0; p < P; ++p) acc[p] += load(b.residual + to + p * apart * BLOCK);
-            if (e.kind == CLAMP)
+            if (e.kind == Activation::CLAMP)
                 #pragma GCC unroll 16
                 for (int p = 0; p < P; ++p) acc[p] = e.clamp(acc[p]);
             #pragma GCC unroll 16
@@ -175,16 +175,15 @@ void convolve(const Depthwise& d, real* row_sums) {
 }  // namespace
 
 // weight: (blocks, R, S, 16 channels)
-void depthwise_conv(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residual, Dims stride, Dims padding, Dims dilation,
-                    i64 activation, double a, double b, OutMap<real> y) {
-    convolve({x, weight, bias, residual, stride, padding, dilation, Epilogue(activation, a, b), y}, nullptr);
+void depthwise_conv(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residual, Window window, Act act, OutMap<real> y) {
+    convolve({x, weight, bias, residual, window.stride, window.padding, window.dilation, Epilogue(act), y}, nullptr);
 }
 
 // The same, and the mean of every channel of y, which squeeze-and-excitation asks for next. mean: (n, channels)
-void depthwise_conv_mean(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residual, Dims stride, Dims padding, Dims dilation,
-                         i64 activation, double a, double b, OutMap<real> y, Out<real> mean) {
+void depthwise_conv_mean(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residual, Window window, Act act, OutMap<real> y,
+                         Out<real> mean) {
     Scratch<real> rows(y.n * y.blocks * y.h * BLOCK);
-    convolve({x, weight, bias, residual, stride, padding, dilation, Epilogue(activation, a, b), y}, rows);
+    convolve({x, weight, bias, residual, window.stride, window.padding, window.dilation, Epilogue(act), y}, rows);
     const i64 channels = mean.dim(1);
     parallel_for(y.n * y.blocks, 1 + 100000 / (y.h * BLOCK + 16), [&](i64 begin, i64 end) {
         for (i64 plane = begin; plane < end; ++plane) {

@@ -305,9 +305,10 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
 
 // weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); with groups, each is whole blocks of channels and filters.
 // With scale and shift, whole blocks, the input is max(x scale + shift, 0); with gate, (n, channels), it is x gate.
-void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight, In<real> bias, InMap<real> residual, Dims stride, Dims padding, Dims dilation,
-                 i64 groups, i64 activation, double a, double b, OutMap<real> y) {
-    Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(activation, a, b), y);
+void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight, In<real> bias, InMap<real> residual,
+                 Window window, i64 groups, Act act, OutMap<real> y) {
+    const auto& [kernel, stride, padding, dilation] = window;
+    Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(act), y);
     l.scale = scale.data;
     l.shift = shift.data;
     l.gate  = gate.data;
@@ -323,12 +324,12 @@ void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In
 }
 
 // x is planar (N, C, H, W) with few channels; weight: (filter blocks, C, R, S, 16 filters)
-void stem_conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding, Dims dilation, i64 activation, double a, double b,
-               OutMap<real> y) {
+void stem_conv(In<real> x, In<real> weight, In<real> bias, Window window, Act act, OutMap<real> y) {
+    const auto& [kernel, stride, padding, dilation] = window;
     const Extent e = extent(x);
     const i64 R = weight.dim(2), S = weight.dim(3);
     const InMap<real> image{x.data, e.n, 1, e.h, e.w, e.c * e.h * e.w};
-    const Layer l{image, e.c, 1, 1, y.blocks, weight.data, bias.data, R * S * BLOCK, e.c * R * S * BLOCK, {}, y, Epilogue(activation, a, b)};
+    const Layer l{image, e.c, 1, 1, y.blocks, weight.data, bias.data, R * S * BLOCK, e.c * R * S * BLOCK, {}, y, Epilogue(act)};
     Scratch<Tap> taps(R * S);
     for (i64 r = 0; r < R; ++r)
         for (i64 s = 0; s < S; ++s)
@@ -338,9 +339,9 @@ void stem_conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims pad
 }
 
 // weight as in direct_conv: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters)
-void transposed_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias, InMap<real> residual, Dims stride, Dims padding, Dims dilation,
-                     i64 groups, i64 activation, double a, double b, OutMap<real> y) {
-    const Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(activation, a, b), y);
+void transposed_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias, InMap<real> residual, Window window, Act act, OutMap<real> y) {
+    const auto& [kernel, stride, padding, dilation] = window;
+    const Layer l = layer_of(x, weight, bias, residual, channels, 1, Epilogue(act), y);
     const i64 R = weight.dim(2), S = weight.dim(3), sh = stride[0], sw = stride[1];
     Scratch<Tap> taps(sh * sw * R * S);
     Scratch<Phase> phases(sh * sw);

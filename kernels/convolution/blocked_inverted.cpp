@@ -46,7 +46,7 @@ struct Step {
 };
 
 // The rows [begin, end) of the wide map of one sample, block by block, at `data`, with room for `rows` of them
-struct Window {
+struct Rows {
     real* data;
     i64   begin, end, rows, width;
     real* block(i64 b) const { return data + b * rows * width * BLOCK; }
@@ -67,7 +67,7 @@ struct Window {
 constexpr i64 TOGETHER = 4;   // blocks of the wide map that are expanded and filtered in turn, so that the depthwise layer finds them near
 
 // Rows [from, to) of the result of the blocks [k0, k1) of the wide map, whose rows `window` holds as far as they are needed
-void filter_rows(const Block& b, const Window& window, i64 sample, i64 from, i64 to, i64 k0, i64 k1, real* narrow, i64 narrow_block) {
+void filter_rows(const Block& b, const Rows& window, i64 sample, i64 from, i64 to, i64 k0, i64 k1, real* narrow, i64 narrow_block) {
     for (i64 k = k0; k < k1; ++k) {
         const real* x = b.expand ? window.block(k) : b.x.at(sample, k);
         const i64 first = b.expand ? window.begin : 0, rows = b.expand ? window.end - window.begin : b.h.in;
@@ -80,7 +80,7 @@ void filter_rows(const Block& b, const Window& window, i64 sample, i64 from, i64
     }
 }
 
-void expand_rows(const Block& b, const Window& window, i64 sample, i64 from, i64 to, i64 k0, i64 k1) {
+void expand_rows(const Block& b, const Rows& window, i64 sample, i64 from, i64 to, i64 k0, i64 k1) {
     if (from >= to) return;
     const PixelRun run{b.x.at(sample, 0) + from * b.row(b.x.w), b.expand, b.expand_bias, nullptr,
                        window.block(k0) + (from - window.begin) * b.row(b.x.w), b.channels, b.x.plane(), window.rows * b.row(b.x.w), 0, (to - from) * b.x.w};
@@ -98,7 +98,7 @@ void project_rows(const Block& b, i64 sample, i64 from, i64 to, const real* narr
 void make_rows(const Block& b, const Step& step, i64 sample, i64 begin, i64 end) {
     Scratch<real> wide(b.expand ? b.blocks * step.window * b.row(b.x.w) : 0), narrow(b.project ? b.blocks * step.outputs * b.row(b.y.w) : 0);
     const i64 narrow_block = step.outputs * b.row(b.y.w);
-    Window window{wide, b.top(begin), b.top(begin), step.window, b.x.w};
+    Rows window{wide, b.top(begin), b.top(begin), step.window, b.x.w};
     for (i64 from = begin; from < end; from += step.outputs) {
         const i64 to = least(end, from + step.outputs), bottom = most(b.bottom(to), window.end);
         if (b.expand) window.drop(b.top(from), b.blocks);
@@ -126,32 +126,30 @@ void make_image(const Block& b) {
 
 struct Weights { In<real> expand, expand_bias, depth, depth_bias; };
 
-Block block_of(InMap<real> x, i64 channels, const Weights& w, i64 wide, Dims stride, Dims padding, Dims dilation, const Epilogue& first,
+Block block_of(InMap<real> x, i64 channels, const Weights& w, i64 wide, const Window& window, const Epilogue& first,
                const Epilogue& second, OutMap<real> y) {
+    const auto& [kernel, stride, padding, dilation] = window;
     return {x, channels, wide, ceil_div(wide, BLOCK), w.expand.data, w.expand_bias.data, w.depth.data, w.depth_bias.data,
             {w.depth.dim(1), stride[0], padding[0], dilation[0], x.h}, {w.depth.dim(2), stride[1], padding[1], dilation[1], x.w},
-            nullptr, nullptr, {}, y, first, second, Epilogue(CLAMP, 0, 0), nullptr};
+            nullptr, nullptr, {}, y, first, second, Epilogue({Activation::CLAMP, 0, 0}), nullptr};
 }
 }  // namespace
 
-void inverted_residual(InMap<real> x, i64 channels, In<real> expand, In<real> expand_bias, i64 activation_1, double a1, double b1, i64 wide,
-                       In<real> depth, In<real> depth_bias, Dims stride, Dims padding, Dims dilation, i64 activation_2, double a2, double b2,
-                       In<real> project, In<real> project_bias, InMap<real> residual, i64 activation_3, double a3, double b3, OutMap<real> y) {
-    Block b = block_of(x, channels, {expand, expand_bias, depth, depth_bias}, wide, stride, padding, dilation, Epilogue(activation_1, a1, b1),
-                       Epilogue(activation_2, a2, b2), y);
+void inverted_residual(InMap<real> x, i64 channels, In<real> expand, In<real> expand_bias, Act act_1, i64 wide, In<real> depth,
+                       In<real> depth_bias, Window window, Act act_2, In<real> project, In<real> project_bias, InMap<real> residual, Act act_3,
+                       OutMap<real> y) {
+    Block b = block_of(x, channels, {expand, expand_bias, depth, depth_bias}, wide, window, Epilogue(act_1), Epilogue(act_2), y);
     b.project      = project.data;
     b.project_bias = project_bias.data;
     b.residual     = residual;
-    b.third        = Epilogue(activation_3, a3, b3);
+    b.third        = Epilogue(act_3);
     make_image(b);
 }
 
-void expand_depthwise_mean(InMap<real> x, i64 channels, In<real> expand, In<real> expand_bias, i64 activation_1, double a1, double b1,
-                           In<real> depth, In<real> depth_bias, Dims stride, Dims padding, Dims dilation, i64 activation_2, double a2, double b2,
-                           OutMap<real> y, Out<real> mean) {
+void expand_depthwise_mean(InMap<real> x, i64 channels, In<real> expand, In<real> expand_bias, Act act_1, In<real> depth,
+                           In<real> depth_bias, Window window, Act act_2, OutMap<real> y, Out<real> mean) {
     const i64 wide = mean.dim(1);
-    Block b = block_of(x, channels, {expand, expand_bias, depth, depth_bias}, wide, stride, padding, dilation, Epilogue(activation_1, a1, b1),
-                       Epilogue(activation_2, a2, b2), y);
+    Block b = block_of(x, channels, {expand, expand_bias, depth, depth_bias}, wide, window, Epilogue(act_1), Epilogue(act_2), y);
     Scratch<real> sums(y.n * b.blocks * y.h * BLOCK);
     b.row_sums = sums;
     make_image(b);

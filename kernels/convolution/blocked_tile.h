@@ -78,7 +78,7 @@ template <int P, int Q, int STEP> static void convolve_tile(const real* x, const
             for (int p = 0; p < P; ++p) store(y + p * t.step, e.clamp(acc[p][v]));
         }
     }
-    if (e.kind == CLAMP) return;
+    if (e.kind == Activation::CLAMP) return;
     for (int q = 0; q < Q; ++q) {
         real* y = t.y + q * t.block;
         if (t.step == BLOCK) e.finish(y, P * BLOCK);

@@ -173,7 +173,7 @@ template <int TILE> void make_y(const Job& job, i64 tile, i64 block, const real*
     const real *bias = p.bias, *residual = p.residual;
     real*       y     = p.y;
     const i64   y_row = p.y_row;
-    if (p.rows == TILE && p.columns == TILE && job.epilogue.kind == CLAMP) {
+    if (p.rows == TILE && p.columns == TILE && job.epilogue.kind == Activation::CLAMP) {
         if (job.pool) finish_tile<TILE, POOLED>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
         else if (residual) finish_tile<TILE, WITH_RESIDUAL>(m, m_point, bias, residual, y_row, job.epilogue, y, y_row);
         else finish_tile<TILE, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
@@ -305,11 +305,11 @@ template <int TILE> void run(const Job& job) {
 }
 }  // namespace
 
-void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias, InMap<real> residual, Dims padding, bool pool,
-                    i64 activation, double a, double b, OutMap<real> y) {
-    const i64 scale = pool ? 2 : 1, channels = filters.channels;
+void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias, InMap<real> residual, Dims padding,
+                    i64 pool, Act act, OutMap<real> y) {
+    const i64 channels = filters.channels;
     Job job{x, residual, y, filters, u, bias, channels, ceil_div(channels, BLOCK), padding[0], padding[1],
-            y.h * scale, y.w * scale, ceil_div(y.h * scale, tile), ceil_div(y.w * scale, tile), 0, pool, Epilogue(activation, a, b)};
+            y.h * pool, y.w * pool, ceil_div(y.h * pool, tile), ceil_div(y.w * pool, tile), 0, pool == 2, Epilogue(act)};
     job.tiles = y.n * job.tiles_h * job.tiles_w;
     if (!job.tiles || !y.blocks) return;
     if (tile == 2) run<2>(job);
@@ -317,9 +317,9 @@ void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64
     else run<6>(job);
 }
 
-void winograd_conv(InMap<real> x, In<real> weight, In<real> u, i64 tile, In<real> bias, InMap<real> residual, Dims padding, bool pool,
-                   i64 activation, double a, double b, OutMap<real> y) {
+void winograd_conv(InMap<real> x, In<real> weight, In<real> u, i64 tile, In<real> bias, InMap<real> residual, Dims padding, i64 pool,
+                   Act act, OutMap<real> y) {
     const i64 channels = weight.dim(1);
-    winograd_layer(x, {weight.data, weight.dim(0), channels, 9 * channels, 9, false}, u.data, tile, bias.data, residual, padding, pool, activation, a, b, y);
+    winograd_layer(x, {weight.data, weight.dim(0), channels, 9 * channels, 9, false}, u.data, tile, bias.data, residual, padding, pool, act, y);
 }
 END_KERNELS

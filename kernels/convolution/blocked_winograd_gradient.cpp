@@ -11,6 +11,7 @@
 // that decide everything; sparse gradients stay below it.
 //
 // Tiles are taken as many at a time as stay in cache, rows of tiles of all samples in order; sums grow in that order whatever the threads.
+#include "blocked/layout.h"
 #include "winograd_cost.h"
 #include "winograd_gradient.h"
 #include "winograd_uneven.h"

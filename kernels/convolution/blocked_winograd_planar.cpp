@@ -1,5 +1,6 @@
 // Winograd's algorithm for a single call on planar arrays: filters are transformed, maps copied into blocks of channels and back, a few samples
 // at a time so that the copies stay in cache. With many outputs all of that is a fraction of what the algorithm saves.
+#include "blocked/layout.h"
 #include "winograd_cost.h"
 #include "winograd_planar.h"
 
@@ -37,8 +38,8 @@ void winograd_planar(const Planar3x3& conv, i64 tile) {
         const i64 count = clamp(xs.n - n, 0, together), in_shape[] = {count, xs.c, xs.h, xs.w}, out_shape[] = {count, ys.c, ys.h, ys.w};
         const OutMap<real> xb{x, count, in_blocks, xs.h, xs.w, x_sample}, yb{y, count, out_blocks, ys.h, ys.w, y_sample};
         to_blocked({conv.x + n * xs.c * xs.spatial(), in_shape, 4}, xb);
-        winograd_layer({x, count, in_blocks, xs.h, xs.w, x_sample}, conv.filters, u, tile, bias, {}, padding, false, 0, -__builtin_inf(),
-                       __builtin_inf(), yb);
+        winograd_layer({x, count, in_blocks, xs.h, xs.w, x_sample}, conv.filters, u, tile, bias, {}, padding, 1,
+                       {Activation::CLAMP, -__builtin_inf(), __builtin_inf()}, yb);
         from_blocked({y, count, out_blocks, ys.h, ys.w, y_sample}, {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
     }
 }

@@ -14,8 +14,8 @@ struct Filters3x3 {
 bool even_filters(const Filters3x3& w);
 
 // A 3x3 convolution of stride 1 on maps: what winograd_conv (program.inc) does. u: `filters` transformed for `tile`. bias covers whole blocks.
-void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias, InMap<real> residual, Dims padding, bool pool,
-                    i64 activation, double a, double b, OutMap<real> y);
+void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias, InMap<real> residual, Dims padding,
+                    i64 pool, Act act, OutMap<real> y);
 
 // G w G^T for F(tile x tile, 3x3): u is (filters / 16, (tile + 2)^2, channels, 16), zeros where filters do not fill a block.
 void winograd_filters(const Filters3x3& w, i64 tile, real* u);

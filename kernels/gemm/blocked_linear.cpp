@@ -136,8 +136,8 @@ struct Linear {
 };
 }  // namespace
 
-void linear_packed(In<real> x, In<real> weight, In<real> bias, i64 activation, double a, double b, Out<real> y) {
-    const Linear layer{x, weight, bias, y, Epilogue(activation, a, b)};
+void linear_packed(In<real> x, In<real> weight, In<real> bias, Act act, Out<real> y) {
+    const Linear layer{x, weight, bias, y, Epilogue(act)};
     const i64 rows = x.dim(0), blocks = weight.dim(0), work = x.dim(1) * BLOCK * rows + 1;   // of one block
     if (rows <= MOST_ROWS) {
         const i64 side = most_blocks((int)(rows ? rows : 1)), groups = ceil_div(blocks, side);

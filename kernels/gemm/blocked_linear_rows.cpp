@@ -70,8 +70,8 @@ template <int COUNT> void filters_times_rows(In<real> x, In<real> weight, i64 k,
 }
 }  // namespace
 
-void linear_rows(In<real> x, In<real> weight, In<real> bias, i64 activation, double a, double b, Out<real> y) {
-    const Epilogue e(activation, a, b);
+void linear_rows(In<real> x, In<real> weight, In<real> bias, Act act, Out<real> y) {
+    const Epilogue e(act);
     const i64 rows = x.dim(0), features = x.dim(1), filters = weight.dim(0);
     parallel_for(filters, 1 + 60000 / (features * rows + 1), [&](i64 begin, i64 end) {
         const i64 tiles = (end - begin) / FILTERS, far = weight.size() > CACHED;

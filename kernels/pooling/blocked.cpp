@@ -30,6 +30,8 @@ struct Axis {
     }
 };
 
+Axis axis(const Window& w, int i, i64 in) { return {w.kernel[i], w.stride[i], w.padding[i], w.dilation[i], in}; }
+
 // NaN wins, as in torch.
 struct Largest {
     static V start() { return splat(-std::numeric_limits<real>::infinity()); }
@@ -186,8 +188,8 @@ bool any_nan(const real (*seen)[LANES]) {
 }
 }  // namespace
 
-void max_pool_blocked(InMap<real> x, Dims kernel, Dims stride, Dims padding, Dims dilation, OutMap<real> y) {
-    const Axis h{kernel[0], stride[0], padding[0], dilation[0], x.h}, w{kernel[1], stride[1], padding[1], dilation[1], x.w};
+void max_pool_blocked(InMap<real> x, Window window, OutMap<real> y) {
+    const Axis h = axis(window, 0, x.h), w = axis(window, 1, x.w);
     const Tiles<LargestNumber> tiles = h.dilation == 1 ? tiles_for<LargestNumber>(w) : nullptr;
     each_band(x, h, w, y, [&](const Band& b, real* columns) {
         if (tiles) {
@@ -199,10 +201,10 @@ void max_pool_blocked(InMap<real> x, Dims kernel, Dims stride, Dims padding, Dim
     });
 }
 
-// divisor 0: the pixels of the window
-void avg_pool_blocked(InMap<real> x, Dims kernel, Dims stride, Dims padding, bool count_include_pad, i64 divisor, OutMap<real> y) {
-    const Axis h{kernel[0], stride[0], padding[0], 1, x.h}, w{kernel[1], stride[1], padding[1], 1, x.w};
-    const Mean mean(h, w, count_include_pad, divisor);
+// divisor 0: the pixels of the window; -1: the same without those of the padding
+void avg_pool_blocked(InMap<real> x, Window window, i64 divisor, OutMap<real> y) {
+    const Axis h = axis(window, 0, x.h), w = axis(window, 1, x.w);
+    const Mean mean(h, w, divisor >= 0, divisor > 0 ? divisor : 0);
     const Tiles<Mean> tiles = tiles_for<Mean>(w);
     each_band(x, h, w, y, [&](const Band& b, real* columns) {
         if (tiles) pool_tiles(b, tiles, mean, nullptr);

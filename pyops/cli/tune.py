@@ -12,10 +12,10 @@ def add_arguments(parser):
 
 
 def run(args) -> int:
-    from ..core.backends import BACKENDS
+    from ..core.backends import BACKENDS, ISAS
     from ..core.threads import get_num_threads
     from ..graph import costs, tune
-    there = [name for name in ("avx512", "avx2", "neon", "scalar") if BACKENDS.get(name) and BACKENDS[name].sets]
+    there = [name for name in ISAS if BACKENDS.get(name) and BACKENDS[name].sets]
     chosen = [known(args.backend, there, "instruction set here")] if args.backend else [name for name in there if name != "scalar"] or there
     measured = {}
     for isa in chosen:

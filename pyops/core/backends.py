@@ -26,6 +26,7 @@ class NativeBackend:
         self.missing = "" if module else f"this CPU or this build has no {isa}"
         self.sets = {real: KernelSet(real, {k: f for k, f in vars(getattr(module, real)).items() if not k.startswith("_")})
                      for real in DTYPES} if module else {}
+        self.f32, self.f64 = self.sets.get("f32"), self.sets.get("f64")   # where OpBase finds them
 
     def __repr__(self):
         return f"<backend {self.name}{': ' + self.missing if self.missing else ''}>"
@@ -66,7 +67,7 @@ class ReferenceBackend:
         return result
 
 
-ISAS = ("avx512", "avx2", "neon", "scalar")   # preferred first
+ISAS = _C.ISAS   # the rows of csrc/isas.inc, preferred first
 _all: tuple[Backend, ...] = (*map(NativeBackend, ISAS), ReferenceBackend(), *REGISTERED)
 BACKENDS: dict[str, Backend] = {b.name: b for b in _all}
 
@@ -99,6 +100,7 @@ def _default() -> Backend:
 
 
 active: ContextVar[Backend] = ContextVar("pyops_backend", default=_default())   # noqa: B039  (one object, on purpose)
+_C.route_calls(active, NativeBackend)
 
 
 class use_backend:   # called like a function

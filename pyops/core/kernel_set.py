@@ -1,6 +1,6 @@
 """What a backend gives an op's glue: the kernels of one element type, and how results are allocated.
 
-Every backend gives a kernel the same name and the same arguments (a row of csrc/kernels.inc), so an op is written once and runs
+Every backend gives a kernel the same name and the same arguments (a row of kernels/<family>/kernels.inc), so an op is written once and runs
 on any of them. Backends beside the instruction sets of the extension (a GPU's) register here, before pyops.core.backends chooses one.
 """
 from __future__ import annotations

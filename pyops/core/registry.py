@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .._C import probe
-from .backends import active
+from .._C import OpBase
+from . import backends as backends   # tells OpBase where calls go
 
 if TYPE_CHECKING:
     from .cases import Bad, Case
@@ -15,7 +15,7 @@ OPS: dict[str, Op] = {}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Op:
+class Op(OpBase):
     """A row: everything about one op.
 
     kinds has a letter per input: r real, o real or None, i int64, j int64 or None; a trailing *
@@ -36,7 +36,7 @@ class Op:
     reference: Callable
     gradient: Callable | None = None      # None: not differentiable
     check: Callable | None = None
-    kernels: Sequence[str] = ()           # rows of csrc/kernels.inc it calls
+    kernels: Sequence[str] = ()           # rows of kernels/<family>/kernels.inc it calls
     macs: Callable | None = None          # multiply-adds, those with padding counted
     flops: Callable | None = None         # where not given, two a multiply-add
     bytes: Callable | None = None
@@ -80,10 +80,8 @@ class Op:
         from .cases import tables
         return tables()[2].get(self.name, ())
 
-    def __call__(self, *inputs, out=None, **attrs):
-        real = probe(inputs, self.kinds)
-        if real is not None and out is None:
-            return active.get().run(self, real, inputs, attrs)
+    def by_dispatch(self, inputs, attrs, out):
+        """A call (row(*inputs, out=None, **attrs), which OpBase answers) whose inputs are not all plain arrays, or with `out`."""
         from .dispatch import call
         return call(self, inputs, attrs, out)
 

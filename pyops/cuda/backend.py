@@ -1,4 +1,4 @@
-"""The backends "cuda" and "cuda-emulated": the rows of csrc/kernels.inc as functions of a device.
+"""The backends "cuda" and "cuda-emulated": the rows of kernels/<family>/kernels.inc as functions of a device.
 
 The host side of a kernel is kernels/<family>/launch.py: a function of the row's name that takes the device, then the row's arguments,
 works out the grid and calls device.launch. It knows nothing of CuPy or of the emulator.

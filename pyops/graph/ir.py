@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..core.registry import OPS, Op
+from .activations import Act
 
 
 @dataclass(eq=False, slots=True)
@@ -35,7 +36,7 @@ class Value:
 @dataclass(eq=False, slots=True)
 class Epilogue:
     """What a node does to its result before storing it: add `residual`, apply `activation`, then take the maximum of 2x2 squares."""
-    activation: tuple[int, float, float] | None = None     # as in kernels/blocked/epilogue.h
+    activation: Act | None = None
     residual: Value | None = None
     pool: bool = False
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import memory
+from .activations import Act
 from .lowering.context import ARENA, Lowering, Ref, Step
 
-VERSION = 3   # raised when kernels' arguments or the file's layout change
+VERSION = 4   # activations by name, windows in one piece; raised when kernels' arguments or the file's layout change
 
 
 @dataclass(slots=True)
@@ -66,7 +67,9 @@ def native_argument(a):
         return (a.buffer.space, a.buffer.index, a.offset + (a.buffer.offset if a.buffer.space == ARENA else 0), tuple(map(int, a.shape)), a.sample)
     if isinstance(a, np.generic):
         return a.item()
-    return tuple(map(int, a)) if isinstance(a, tuple) else a
+    if isinstance(a, Act):
+        return tuple(a)
+    return tuple(map(native_argument, a)) if isinstance(a, tuple) else a
 
 
 def op_of(step: Step) -> str:

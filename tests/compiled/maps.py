@@ -13,9 +13,9 @@ from pyops.core.backends import BACKENDS
 from pyops.core.threads import num_threads
 
 BLOCK, GARBAGE, GUARD = 16, 1e4, 77
-NONE = (0, -np.inf, np.inf)   # clamp between infinities
-RELU = (0, 0.0, np.inf)
-RELU6 = (0, 0.0, 6.0)
+NONE = ("clamp", -np.inf, np.inf)
+RELU = ("clamp", 0.0, np.inf)
+RELU6 = ("clamp", 0.0, 6.0)
 EPS = np.finfo(np.float32).eps
 
 

@@ -10,7 +10,7 @@ from pyops.graph import packing
 
 NATIVE = [name for name in ISAS if not BACKENDS[name].missing]
 BLOCK, INF = 16, float("inf")
-NONE, RELU = (0, -INF, INF), (0, 0.0, INF)
+NONE, RELU = ("clamp", -INF, INF), ("clamp", 0.0, INF)
 
 
 def kernels(isa):
@@ -90,20 +90,21 @@ def test_direct(isa, case):
     x, weight, bias = draw(c, (n, c, h, w), (k, c // groups, r, s), (k,))
     want = reference(F.conv2d, x, weight, bias, stride, padding, dilation, groups)
     (residual,) = draw(k, want.shape)
+    window = ((r, s), stride, padding, dilation)
     call = (blocked(x), c, None, None, None, packing.direct(kernels(isa), weight), packing.bias(bias, k))
     y = Guarded(*want.shape)
-    kernels(isa).direct_conv(*call, blocked(residual), stride, padding, dilation, groups, *RELU, y.map)
+    kernels(isa).direct_conv(*call, blocked(residual), window, groups, RELU, y.map)
     close(y.result(), np.maximum(want + residual, 0), weight[0].size)
     results = []
     for threads in (1, 2, 3):
         y = Guarded(*want.shape)
         with num_threads(threads):
-            kernels(isa).direct_conv(*call, None, stride, padding, dilation, groups, *NONE, y.map)
+            kernels(isa).direct_conv(*call, None, window, groups, NONE, y.map)
         results.append(y.result())
     close(results[0], want, weight[0].size)
     assert all(np.array_equal(results[0], other) for other in results[1:])
     alone = Guarded(1, *want.shape[1:])
-    kernels(isa).direct_conv(blocked(x)[-1:], *call[1:], None, stride, padding, dilation, groups, *NONE, alone.map)
+    kernels(isa).direct_conv(blocked(x)[-1:], *call[1:], None, window, groups, NONE, alone.map)
     assert np.array_equal(alone.result()[0], results[0][-1]), "a sample depends on its batch"
 
 
@@ -116,7 +117,7 @@ def test_direct_of_a_normalised_input(isa, filter_size):
     want = reference(F.conv2d, np.maximum(x * scale[:, None, None] + shift[:, None, None], 0), weight, bias, 1, padding)
     y = Guarded(*want.shape)
     kernels(isa).direct_conv(blocked(x), 40, packing.bias(scale, 40), packing.bias(shift, 40), None, packing.direct(kernels(isa), weight),
-                             packing.bias(bias, 24), None, (1, 1), (padding, padding), (1, 1), 1, *NONE, y.map)
+                             packing.bias(bias, 24), None, ((filter_size,) * 2, (1, 1), (padding, padding), (1, 1)), 1, NONE, y.map)
     close(y.result(), want, weight[0].size)
 
 
@@ -131,7 +132,7 @@ def test_direct_of_a_gated_input(isa, filter_size, stride):
         y = Guarded(*want.shape)
         with num_threads(threads):
             kernels(isa).direct_conv(blocked(x), 40, None, None, gate, packing.direct(kernels(isa), weight), packing.bias(bias, 24), None,
-                                     (stride, stride), (filter_size // 2, filter_size // 2), (1, 1), 1, *NONE, y.map)
+                                     ((filter_size,) * 2, (stride,) * 2, (filter_size // 2,) * 2, (1, 1)), 1, NONE, y.map)
         results.append(y.result())
     close(results[0], want, weight[0].size)
     assert np.array_equal(*results)
@@ -146,7 +147,7 @@ def test_stem(isa, case):
     for threads in (1, 3):
         y = Guarded(*want.shape)
         with num_threads(threads):
-            kernels(isa).stem_conv(x, packing.stem(weight), packing.bias(bias, k), stride, padding, dilation, *NONE, y.map)
+            kernels(isa).stem_conv(x, packing.stem(weight), packing.bias(bias, k), ((r, s), stride, padding, dilation), NONE, y.map)
         close(y.result(), want, weight[0].size)
 
 
@@ -167,8 +168,8 @@ def test_transposed(isa, case):
     x, weight, bias = draw(c + h, (n, c, h, w), (c, k, r, s), (k,))
     want = reference(F.conv_transpose2d, x, weight, bias, stride, padding, extra, 1, dilation)
     y = Guarded(*want.shape)
-    kernels(isa).transposed_conv(blocked(x), c, packing.direct(kernels(isa), weight.swapaxes(0, 1)), packing.bias(bias, k), None, (stride,) * 2,
-                                 (padding,) * 2, (dilation,) * 2, 1, *NONE, y.map)
+    kernels(isa).transposed_conv(blocked(x), c, packing.direct(kernels(isa), weight.swapaxes(0, 1)), packing.bias(bias, k), None,
+                                 ((r, s), (stride,) * 2, (padding,) * 2, (dilation,) * 2), NONE, y.map)
     close(y.result(), want)
 
 
@@ -176,12 +177,14 @@ def test_transposed(isa, case):
 def test_every_activation(isa):
     x, weight, bias = draw(3, (1, 16, 5, 6), (16, 16, 1, 1), (16,))
     plain = reference(F.conv2d, x, weight, bias)
-    for kind, (function, a) in enumerate([(F.relu, 0.0), (lambda v: F.leaky_relu(v, 0.2), 0.2), (F.sigmoid, 0.0), (F.tanh, 0.0), (F.silu, 0.0),
-                                          (F.hardsigmoid, 0.0), (F.hardswish, 0.0), (F.gelu, 0.0), (lambda v: F.gelu(v, approximate="tanh"), 0.0),
-                                          (lambda v: F.elu(v, 0.7), 0.7)]):
+    functions = {"clamp": (F.relu, 0.0), "leaky_relu": (lambda v: F.leaky_relu(v, 0.2), 0.2), "elu": (lambda v: F.elu(v, 0.7), 0.7),
+                 "gelu_tanh": (lambda v: F.gelu(v, approximate="tanh"), 0.0),
+                 **{name: (getattr(F, name), 0.0) for name in ("sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "gelu")}}
+    assert set(functions) == set(_C.activations)
+    for name, (function, a) in functions.items():
         y = Guarded(*plain.shape)
-        kernels(isa).direct_conv(blocked(x), 16, None, None, None, packing.direct(kernels(isa), weight), packing.bias(bias, 16), None, (1, 1), (0, 0), (1, 1), 1,
-                                 kind, a, INF, y.map)
+        kernels(isa).direct_conv(blocked(x), 16, None, None, None, packing.direct(kernels(isa), weight), packing.bias(bias, 16), None,
+                                 ((1, 1), (1, 1), (0, 0), (1, 1)), 1, (name, a, INF), y.map)
         with use_backend("reference"):
             close(y.result(), function(plain))
 

@@ -7,8 +7,8 @@ from maps import NONE, RELU, RELU6, Image, MapOut, PlanarOut, check, per_channel
 
 from pyops.core.backends import BACKENDS
 
-SILU = (4, 0.0, 0.0)
-HARDSWISH = (6, 0.0, 0.0)
+SILU = ("silu", 0.0, 0.0)
+HARDSWISH = ("hardswish", 0.0, 0.0)
 REFERENCE = {NONE: lambda t: t, RELU: torch.relu, RELU6: lambda t: t.clamp(0, 6), SILU: TF.silu, HARDSWISH: TF.hardswish}
 
 # (name of what it catches, n, channels, (h, w), kernel, stride, padding, dilation, bias, residual, activation)
@@ -59,7 +59,7 @@ def prepared(case):
     want = TF.conv2d(*double, stride, padding, dilation, c)
     add = rng.standard_normal(tuple(want.shape), np.float32) if residual else None
     want = REFERENCE[activation](want if add is None else want + torch.from_numpy(add).double()).numpy()
-    return [Image(x), pack(weight), per_channel(b), add if add is None else Image(add), stride, padding, dilation, *activation], want
+    return [Image(x), pack(weight), per_channel(b), add if add is None else Image(add), (kernel, stride, padding, dilation), activation], want
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c[0] for c in CASES])
@@ -95,6 +95,6 @@ def test_nan_stays_with_the_outputs_that_see_it(backend):
     x = np.ones((1, 16, 9, 20), np.float32)
     x[0, 3, 4, 9] = np.nan
     weight = np.ones((16, 1, 3, 3), np.float32)
-    y, = run(backend, "depthwise_conv", Image(x), pack(weight), None, None, (1, 1), (1, 1), (1, 1), *RELU, MapOut(x.shape))
+    y, = run(backend, "depthwise_conv", Image(x), pack(weight), None, None, ((3, 3), (1, 1), (1, 1), (1, 1)), RELU, MapOut(x.shape))
     seen = np.isnan(y)
     assert seen[0, 3, 3:6, 8:11].all() and seen.sum() == 9

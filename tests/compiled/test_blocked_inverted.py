@@ -10,7 +10,7 @@ from pyops.core.threads import num_threads
 from pyops.graph import packing
 from pyops.graph.passes import fuse_inverted
 
-SILU, HARDSWISH = (4, 0.0, 0.0), (6, 0.0, 0.0)
+SILU, HARDSWISH = ("silu", 0.0, 0.0), ("hardswish", 0.0, 0.0)
 
 # n, channels, wide, filters, height, width, filter size, stride, padding, dilation
 CASES = {
@@ -39,7 +39,7 @@ class Layers:
         self.backend, self.case = backend, case
         n, channels, wide, filters, h, w, size, stride, padding, dilation = case
         rng = np.random.default_rng(wide + h)
-        self.x, self.spatial = rng.standard_normal((n, channels, h, w), np.float32), (stride, padding, dilation)
+        self.x, self.window = rng.standard_normal((n, channels, h, w), np.float32), (size, stride, padding, dilation)
         k = kernels(backend)
         expand, depth, project = (rng.standard_normal(s).astype(np.float32) / 4 for s in ((wide, channels, 1, 1), (wide, 1, *size), (filters, wide, 1, 1)))
         self.expand, self.expand_bias = packing.direct(k, expand), per_channel(rng.standard_normal(wide, np.float32))
@@ -50,14 +50,15 @@ class Layers:
         self.residual = rng.standard_normal(self.result, np.float32)
 
     def pointwise(self, x, channels, weight, bias, residual, tail, shape):
-        return run(self.backend, "direct_conv", Image(x), channels, None, None, None, weight, bias, residual, (1, 1), (0, 0), (1, 1), 1, *tail, MapOut(shape))[0]
+        return run(self.backend, "direct_conv", Image(x), channels, None, None, None, weight, bias, residual,
+                   ((1, 1), (1, 1), (0, 0), (1, 1)), 1, tail, MapOut(shape))[0]
 
     def wide_map(self, tail):
         wide = self.case[2]
         return self.pointwise(self.x, self.case[1], self.expand, self.expand_bias, None, tail, (*self.x.shape[:1], wide, *self.x.shape[2:]))
 
     def filtered(self, x, tail):
-        return run(self.backend, "depthwise_conv", Image(x), self.depth, self.depth_bias, None, *self.spatial, *tail, MapOut(self.between))[0]
+        return run(self.backend, "depthwise_conv", Image(x), self.depth, self.depth_bias, None, self.window, tail, MapOut(self.between))[0]
 
 
 def same_for_all_threads(call):
@@ -75,12 +76,12 @@ def test_all_three_layers(backend, case, tails):
     layers, (channels, wide) = Layers(backend, case), case[1:3]
     narrow = layers.filtered(layers.wide_map(tails[0]), tails[1])
     want = layers.pointwise(narrow, wide, layers.project, layers.project_bias, Image(layers.residual), tails[2], layers.result)
-    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", Image(layers.x), channels, layers.expand, layers.expand_bias, *tails[0], wide,
-                                            layers.depth, layers.depth_bias, *layers.spatial, *tails[1], layers.project, layers.project_bias,
-                                            Image(layers.residual), *tails[2], MapOut(layers.result)))
+    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", Image(layers.x), channels, layers.expand, layers.expand_bias, tails[0], wide,
+                                            layers.depth, layers.depth_bias, layers.window, tails[1], layers.project, layers.project_bias,
+                                            Image(layers.residual), tails[2], MapOut(layers.result)))
     assert np.array_equal(got, want)
-    alone, = run(backend, "inverted_residual", Image(layers.x[-1:]), channels, layers.expand, layers.expand_bias, *tails[0], wide, layers.depth,
-                 layers.depth_bias, *layers.spatial, *tails[1], layers.project, layers.project_bias, Image(layers.residual[-1:]), *tails[2],
+    alone, = run(backend, "inverted_residual", Image(layers.x[-1:]), channels, layers.expand, layers.expand_bias, tails[0], wide, layers.depth,
+                 layers.depth_bias, layers.window, tails[1], layers.project, layers.project_bias, Image(layers.residual[-1:]), tails[2],
                  MapOut((1, *layers.result[1:])))
     assert np.array_equal(alone[0], want[-1]), "a sample depends on its batch"
 
@@ -90,8 +91,8 @@ def test_without_a_first_layer(backend, case):
     layers, wide = Layers(backend, case), case[2]
     x = np.random.default_rng(3).standard_normal((case[0], wide, *case[4:6]), np.float32)
     want = layers.pointwise(layers.filtered(x, SILU), wide, layers.project, None, None, NONE, layers.result)
-    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", Image(x), wide, None, None, *NONE, wide, layers.depth, layers.depth_bias,
-                                            *layers.spatial, *SILU, layers.project, None, None, *NONE, MapOut(layers.result)))
+    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", Image(x), wide, None, None, NONE, wide, layers.depth, layers.depth_bias,
+                                            layers.window, SILU, layers.project, None, None, NONE, MapOut(layers.result)))
     assert np.array_equal(got, want)
 
 
@@ -99,11 +100,11 @@ def test_without_a_first_layer(backend, case):
 def test_without_a_last_layer(backend, case):
     layers, (channels, wide) = Layers(backend, case), case[1:3]
     want = layers.filtered(layers.wide_map(RELU6), SILU)
-    before = (Image(layers.x), channels, layers.expand, layers.expand_bias, *RELU6)
-    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", *before, wide, layers.depth, layers.depth_bias, *layers.spatial, *SILU,
-                                            None, None, None, *NONE, MapOut(layers.between)))
+    before = (Image(layers.x), channels, layers.expand, layers.expand_bias, RELU6)
+    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", *before, wide, layers.depth, layers.depth_bias, layers.window, SILU,
+                                            None, None, None, NONE, MapOut(layers.between)))
     assert np.array_equal(got, want)
-    got, mean = same_for_all_threads(lambda: run(backend, "expand_depthwise_mean", *before, layers.depth, layers.depth_bias, *layers.spatial, *SILU,
+    got, mean = same_for_all_threads(lambda: run(backend, "expand_depthwise_mean", *before, layers.depth, layers.depth_bias, layers.window, SILU,
                                                  MapOut(layers.between), PlanarOut(layers.between[:2])))
     assert np.array_equal(got, want)
     exact = want.mean((2, 3), dtype=np.float64)

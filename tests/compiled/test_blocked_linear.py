@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from maps import NONE, RELU, PlanarOut, Rows, check, per_channel, run
 
-SIGMOID = (2, 0.0, 0.0)
+SIGMOID = ("sigmoid", 0.0, 0.0)
 REFERENCE = {NONE: lambda v: v, RELU: lambda v: np.maximum(v, 0), SIGMOID: lambda v: 1 / (1 + np.exp(-v))}
 
 # (name of what it catches, rows, features, filters, bias, activation)
@@ -43,13 +43,13 @@ def pack(weight):
 @pytest.mark.parametrize("case", CASES, ids=[c[0] for c in CASES])
 def test_linear_packed(backend, case):
     x, weight, b, activation, want = arguments(case)
-    check(backend, "linear_packed", Rows(x), pack(weight), per_channel(b), *activation, PlanarOut(want.shape), want=want, tolerance=16)
+    check(backend, "linear_packed", Rows(x), pack(weight), per_channel(b), activation, PlanarOut(want.shape), want=want, tolerance=16)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c[0] for c in CASES])
 def test_linear_rows(backend, case):
     x, weight, b, activation, want = arguments(case)
-    check(backend, "linear_rows", Rows(x), weight, b, *activation, PlanarOut(want.shape), want=want, tolerance=16)
+    check(backend, "linear_rows", Rows(x), weight, b, activation, PlanarOut(want.shape), want=want, tolerance=16)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 11, 24])
@@ -57,15 +57,15 @@ def test_a_row_is_the_same_in_any_company(backend, rows):
     rng = np.random.default_rng(rows)
     x, weight = rng.standard_normal((rows, 700), np.float32), rng.standard_normal((90, 700), np.float32)
     for kernel, w in (("linear_packed", pack(weight)), ("linear_rows", weight)):
-        together, = run(backend, kernel, Rows(x), w, None, *NONE, PlanarOut((rows, 90)))
+        together, = run(backend, kernel, Rows(x), w, None, NONE, PlanarOut((rows, 90)))
         for i in range(rows):
-            alone, = run(backend, kernel, Rows(x[i:i + 1].copy()), w, None, *NONE, PlanarOut((1, 90)))
+            alone, = run(backend, kernel, Rows(x[i:i + 1].copy()), w, None, NONE, PlanarOut((1, 90)))
             assert np.array_equal(together[i], alone[0]), f"row {i} of {rows}, {kernel}"
 
 
 def test_without_features_only_the_bias_is_left(backend):
     b = np.arange(20, dtype=np.float32) - 5
     want = np.maximum(b, 0)[None].repeat(3, 0)
-    y, = run(backend, "linear_packed", Rows(np.empty((3, 0), np.float32)), np.empty((2, 0, 16), np.float32), per_channel(b), *RELU,
+    y, = run(backend, "linear_packed", Rows(np.empty((3, 0), np.float32)), np.empty((2, 0, 16), np.float32), per_channel(b), RELU,
              PlanarOut((3, 20)))
     assert np.array_equal(y, want)

@@ -58,7 +58,7 @@ def test_max_pool(backend, case, special):
         x[0, -1, -1, -1] = -special
         x[0, -1, -1, max(0, size[1] - 2)] = special
     want = max_pool(x, kernel, stride, padding, dilation, ceil)
-    check(backend, "max_pool_blocked", Image(x), kernel, stride, padding, dilation, MapOut(want.shape), want=want, tolerance=0)
+    check(backend, "max_pool_blocked", Image(x), (kernel, stride, padding, dilation), MapOut(want.shape), want=want, tolerance=0)
 
 
 def max_pool(x, kernel, stride, padding, dilation, ceil):
@@ -71,7 +71,7 @@ def test_avg_pool(backend, case):
     _, n, c, size, kernel, stride, padding, ceil, include, divisor = case
     x = images(n, c, size)
     want = TF.avg_pool2d(torch.from_numpy(x).double(), kernel, stride, padding, ceil, include, divisor or None).numpy()
-    check(backend, "avg_pool_blocked", Image(x), kernel, stride, padding, include, divisor, MapOut(want.shape), want=want, tolerance=8)
+    check(backend, "avg_pool_blocked", Image(x), (kernel, stride, padding, (1, 1)), divisor or (0 if include else -1), MapOut(want.shape), want=want, tolerance=8)
 
 
 @pytest.mark.parametrize("n, c, size, out", ADAPTIVE)
@@ -90,6 +90,6 @@ def test_global_avg_pool(backend, n, c, size):
 def test_nan_stays_in_its_sample_and_window(backend):
     x = images(2, 16, (40, 40))
     x[0, 5, 20, 20] = np.nan
-    y, = run(backend, "max_pool_blocked", Image(x), (3, 3), (1, 1), (1, 1), (1, 1), MapOut(x.shape))
+    y, = run(backend, "max_pool_blocked", Image(x), ((3, 3), (1, 1), (1, 1), (1, 1)), MapOut(x.shape))
     seen = np.isnan(y)
     assert seen[0, 5, 19:22, 19:22].all() and seen.sum() == 9

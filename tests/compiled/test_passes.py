@@ -83,7 +83,7 @@ def test_the_later_convolution_takes_the_sum():
     taker = graph.nodes[3]
     assert taker.epilogue.residual is graph.nodes[2].output and taker.inputs[0] is graph.inputs[0]
     fuse_activation.run(graph)
-    assert ops(graph) == ["conv", "conv", "conv"] and taker.epilogue.activation == (0, 0.0, np.inf)
+    assert ops(graph) == ["conv", "conv", "conv"] and taker.epilogue.activation == ("clamp", 0.0, np.inf)
 
 
 @pytest.mark.parametrize("function", [

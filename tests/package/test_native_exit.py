@@ -19,6 +19,7 @@ OWNER = re.compile(r"(?:py|pybind11)::(?!handle\b|ssize_t\b|detail::)\w+(?!\w|\s
 def owners(text):
     """Variables of `text` that own Python objects by value and live as long as the process."""
     return [v["name"] for v in VARIABLE.finditer(COMMENT.sub("", text)) if OWNER.search(v["type"])
+            and not (v[0].startswith(("py::", "std::")) and v["end"].startswith("("))   # a function is declared
             and not re.search(r"[*&](\s*const)?$", v["type"])]
 
 
@@ -33,6 +34,7 @@ def test_no_static_owns_a_python_object(source):
     ("std::map<std::string, py::object> kept;", True), ("static thread_local py::object last;", True),
     ("static py::dict* const all = new py::dict;", False), ("static PyTypeObject* type = x;", False), ("    py::object local = y;", False),
     ("static const auto& all = *new std::vector<py::object>;", False), ("py::object probe(py::tuple inputs) {", False),
-    ("static py::object made(int n) {", False), ("    py::list built;", False), ("static std::vector<py::object>& all = *made;", False)])
+    ("static py::object made(int n) {", False), ("    py::list built;", False), ("py::tuple names();", False),
+    ("py::object made(int n);", False), ("static std::vector<py::object>& all = *made;", False)])
 def test_the_search_finds_what_it_is_for(line, found):
     assert bool(owners(line)) == found

@@ -13,8 +13,8 @@ from pyops.core.threads import num_threads
 
 BOUND = {2: 2e-6, 4: 2e-5, 6: 1e-4}   # greatest error over the greatest output, He-scaled weights; measured: 4e-7, 3e-6, 2e-5
 GARBAGE = 1e4
-NONE = (0, -np.inf, np.inf)   # clamp between infinities
-RELU = (0, 0.0, np.inf)
+NONE = ("clamp", -np.inf, np.inf)
+RELU = ("clamp", 0.0, np.inf)
 
 # (name of what it catches, n, channels, filters, height, width, padding)
 CASES = [
@@ -72,7 +72,7 @@ def winograd(backend, x, weight, tile, padding=(1, 1), bias=None, residual=None,
     add = None if residual is None else to_blocks(residual)
     if in_place:
         y[...] = add
-    kernels.winograd_conv(to_blocks(x), weight, transformed(kernels, weight, tile), tile, padded, y if in_place else add, padding, pool, *activation, y)
+    kernels.winograd_conv(to_blocks(x), weight, transformed(kernels, weight, tile), tile, padded, y if in_place else add, padding, 2 if pool else 1, activation, y)
     assert (larger[:, 0] == 77).all() and (larger[:, -1] == 77).all(), "stored outside the output"
     assert np.isfinite(y).all() or not np.isfinite(x).all()
     return from_blocks(y, k)
@@ -134,21 +134,21 @@ def test_pooling_follows_an_activation_that_is_not_monotone(backend, tile):
     x, weight, bias = make(1, 16, 16, 13, 12)
     weight[...] *= 3
     want = TF.max_pool2d(TF.silu(direct(x, weight, 1, bias)), 2)
-    assert_within(winograd(backend, x, weight, tile, bias=bias, pool=True, activation=(4, 0.0, 0.0)), want, tile)
+    assert_within(winograd(backend, x, weight, tile, bias=bias, pool=True, activation=("silu", 0.0, 0.0)), want, tile)
 
 
 @pytest.mark.parametrize("activation, function", [
-    ((0, 0.0, 6.0), TF.relu6),
+    (("clamp", 0.0, 6.0), TF.relu6),
     ((0, -1.0, 0.5), lambda v: v.clip(-1, 0.5)),
-    ((1, 0.1, 0.0), lambda v: TF.leaky_relu(v, 0.1)),
-    ((2, 0.0, 0.0), torch.sigmoid),
-    ((3, 0.0, 0.0), torch.tanh),
-    ((4, 0.0, 0.0), TF.silu),
-    ((5, 0.0, 0.0), TF.hardsigmoid),
-    ((6, 0.0, 0.0), TF.hardswish),
-    ((7, 0.0, 0.0), TF.gelu),
-    ((8, 0.0, 0.0), lambda v: TF.gelu(v, approximate="tanh")),
-    ((9, 0.7, 0.0), lambda v: TF.elu(v, 0.7)),
+    (("leaky_relu", 0.1, 0.0), lambda v: TF.leaky_relu(v, 0.1)),
+    (("sigmoid", 0.0, 0.0), torch.sigmoid),
+    (("tanh", 0.0, 0.0), torch.tanh),
+    (("silu", 0.0, 0.0), TF.silu),
+    (("hardsigmoid", 0.0, 0.0), TF.hardsigmoid),
+    (("hardswish", 0.0, 0.0), TF.hardswish),
+    (("gelu", 0.0, 0.0), TF.gelu),
+    (("gelu_tanh", 0.0, 0.0), lambda v: TF.gelu(v, approximate="tanh")),
+    (("elu", 0.7, 0.0), lambda v: TF.elu(v, 0.7)),
 ], ids=["relu6", "clamp", "leaky_relu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "elu"])
 def test_activation(backend, tile, activation, function):
     x, weight, bias = make(1, 16, 20, 13, 14)
@@ -187,7 +187,7 @@ def test_nan_stays(backend, tile):
         poisoned[0, 0][at] = np.nan
         kernels = BACKENDS[backend].sets["f32"]
         y = np.zeros((1, 1, 6, 6, 16), np.float32)
-        kernels.winograd_conv(to_blocks(poisoned), weight, transformed(kernels, weight, tile), tile, None, None, (1, 1), True, *RELU, y)
+        kernels.winograd_conv(to_blocks(poisoned), weight, transformed(kernels, weight, tile), tile, None, None, (1, 1), 2, RELU, y)
         want = TF.max_pool2d(direct(poisoned, weight, 1).relu(), 2).numpy()[0, 0]
         assert np.isnan(y[0, 0, :, :, 0][np.isnan(want)]).all()
 

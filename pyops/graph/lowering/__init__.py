@@ -53,7 +53,7 @@ def plain_epilogue(low: Lowering, node) -> None:
     if e.residual is not None:
         low.add("add_flat", ref.reshaped(flat), low.as_planar(e.residual).reshaped(flat), ref.reshaped(flat), node=node, algorithm="plain")
     if e.activation not in (None, activations.NONE):
-        low.add("activate_flat", *e.activation, ref.reshaped(flat), node=node, algorithm="plain")
+        low.add("activate_flat", e.activation, ref.reshaped(flat), node=node, algorithm="plain")
 
 
 def give_out(low: Lowering, index: int, value) -> None:

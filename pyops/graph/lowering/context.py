@@ -5,6 +5,7 @@ A value lies planar (NCHW, as callers have it) or as a Map in blocked layout (cs
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,14 @@ class Ref:
 
     def reshaped(self, shape) -> Ref:
         return Ref(self.buffer, self.offset, tuple(shape), self.dtype, self.sample)
+
+
+class Window(NamedTuple):
+    """How a window lies on the spatial axes, as csrc/view.h has it."""
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ def blocks(channels: int) -> int:
 
 @dataclass(eq=False, slots=True)
 class Step:
-    """One kernel call. `args` are Refs, constant arrays, None, tuples of ints and numbers, in the kernel's order."""
+    """One kernel call. `args` are Refs, constant arrays, None, numbers, tuples of ints, Windows and Acts, in the kernel's order."""
     kernel: str
     args: tuple
     node: Node | None

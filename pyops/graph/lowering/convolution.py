@@ -6,7 +6,7 @@ import numpy as np
 from .. import activations, packing
 from ..ir import Node, Value
 from . import inverted, linear
-from .context import Declined, Lowering, four
+from .context import Declined, Lowering, Window, four
 
 SLACK = 4096                # places beyond the image that are of no account
 MOST_PHASE_TAPS = 1 << 20   # of a transposed convolution: its stride times its taps
@@ -19,7 +19,7 @@ def conv(low: Lowering, node: Node) -> None:
     n, channels, _, _ = four(node.inputs[0].shape)
     filters, groups = weight.shape[0], attrs["groups"]
     algorithm = node.algorithm or "direct"
-    spatial = (attrs["stride"], attrs["padding"], attrs["dilation"])
+    window = Window(weight.shape[2:], attrs["stride"], attrs["padding"], attrs["dilation"])
     if not is_modest(four(node.inputs[0].shape)[2:], attrs["size"], weight.shape[2:], attrs):
         raise Declined("windows far beyond the image")
     tail = node.epilogue.activation or activations.NONE
@@ -32,7 +32,7 @@ def conv(low: Lowering, node: Node) -> None:
         low.add(kernel, *args, node=node, algorithm=what, flops=2 * node.macs, why=node.why)
 
     if groups == channels == filters and groups > 1:
-        arguments = (low.as_map(x).ref, packing.depthwise(weight), packing.bias(bias, filters), residual(low, node), *spatial, *tail,
+        arguments = (low.as_map(x).ref, packing.depthwise(weight), packing.bias(bias, filters), residual(low, node), window, tail,
                      low.new_map(node.output).ref)
         if len(node.outputs) == 1:
             call("depthwise_conv", *arguments, what="depthwise")
@@ -40,13 +40,13 @@ def conv(low: Lowering, node: Node) -> None:
             call("depthwise_conv_mean", *arguments, low.new_planar(node.outputs[1]).reshaped((n, filters)), what="depthwise")
     elif groups == 1 and channels <= 4 and x in low.planar and x not in low.maps and node.epilogue.residual is None:
         source = low.planar[x].reshaped(four(x.shape))
-        call("stem_conv", source, packing.stem(weight), packing.bias(bias, filters), *spatial, *tail, low.new_map(node.output).ref,
+        call("stem_conv", source, packing.stem(weight), packing.bias(bias, filters), window, tail, low.new_map(node.output).ref,
              what="stem")
     elif algorithm.startswith("winograd"):
         tile = int(algorithm[-1])
         u = packing.winograd(low.kernels, weight, tile)
         call("winograd_conv", low.as_map(x).ref, np.ascontiguousarray(weight, np.float32), u, tile, packing.bias(bias, filters), residual(low, node), attrs["padding"],
-             node.epilogue.pool, *tail, low.new_map(node.output).ref)
+             2 if node.epilogue.pool else 1, tail, low.new_map(node.output).ref)
     else:
         joined = packing.merged_groups(weight, groups) if groups > 1 else (weight, 1)
         if joined is None or (groups > 1 and filters % packing.BLOCK):
@@ -54,7 +54,7 @@ def conv(low: Lowering, node: Node) -> None:
         scale, shift = (packing.bias(v.astype(np.float32), channels) for v in node.normalised) if node.normalised else (None, None)
         gate = low.as_planar(node.gate).reshaped((n, channels)) if node.gate is not None else None
         call("direct_conv", low.as_map(x).ref, channels, scale, shift, gate, packing.direct(low.kernels, joined[0]), packing.bias(bias, filters),
-             residual(low, node), *spatial, joined[1], *tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
+             residual(low, node), window, joined[1], tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
 
 
 def is_modest(image, result, kernel, attrs) -> bool:
@@ -83,7 +83,7 @@ def conv_transpose(low: Lowering, node: Node) -> None:
         raise Declined("windows far beyond the image")
     channels, filters = weight.shape[0], weight.shape[1]
     low.add("transposed_conv", low.as_map(x).ref, channels, packing.direct(low.kernels, weight.swapaxes(0, 1)), packing.bias(bias, filters),
-            residual(low, node), attrs["stride"], attrs["padding"], attrs["dilation"], 1, *(node.epilogue.activation or activations.NONE),
+            residual(low, node), Window(weight.shape[2:], attrs["stride"], attrs["padding"], attrs["dilation"]), node.epilogue.activation or activations.NONE,
             low.new_map(node.output).ref, node=node, algorithm="phases", flops=2 * node.macs)
 
 

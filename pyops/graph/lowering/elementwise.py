@@ -15,7 +15,7 @@ def add(low: Lowering, node: Node) -> None:
     images = isinstance(a, Value) and isinstance(b, Value) and a.shape == b.shape and len(a.shape) in (3, 4)
     if not images or not (low.is_map(a) or low.is_map(b)) or node.attrs.get("alpha", 1) != 1:
         return flat(low, node)
-    low.add("add_maps", low.as_map(a).ref, low.as_map(b).ref, *(node.epilogue.activation or activations.NONE), low.new_map(node.output).ref,
+    low.add("add_maps", low.as_map(a).ref, low.as_map(b).ref, node.epilogue.activation or activations.NONE, low.new_map(node.output).ref,
             node=node, algorithm="add")
 
 
@@ -23,7 +23,7 @@ def mul(low: Lowering, node: Node) -> None:
     """An image times a number a channel, as squeeze-and-excitation has it; or times another image."""
     for image, gate in (node.inputs, node.inputs[::-1]):
         if low.is_map(image) and isinstance(gate, Value) and gate.shape == (*image.shape[:2], 1, 1) and len(image.shape) == 4:
-            low.add("scale_channels", low.as_map(image).ref, low.as_planar(gate).reshaped(image.shape[:2]), *activations.NONE, *activations.NONE,
+            low.add("scale_channels", low.as_map(image).ref, low.as_planar(gate).reshaped(image.shape[:2]), activations.NONE,
                     low.new_map(node.output).ref, node=node, algorithm="scale")
             return
     flat(low, node)
@@ -34,7 +34,7 @@ def batch_norm(low: Lowering, node: Node) -> None:
     if not low.is_map(x) or not all(v is None or isinstance(v, np.ndarray) for v in node.inputs[1:]):
         raise Declined("no image in blocked layout")
     scale, shift = (packing.bias(np.broadcast_to(v, x.shape[1:2]).astype(np.float32), x.shape[1]) for v in scale_and_shift(node))
-    low.add("affine_channels", low.as_map(x).ref, scale, shift, *(node.epilogue.activation or activations.NONE), low.new_map(node.output).ref,
+    low.add("affine_channels", low.as_map(x).ref, scale, shift, node.epilogue.activation or activations.NONE, low.new_map(node.output).ref,
             node=node, algorithm="affine")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from .. import activations, packing
 from ..ir import Node
 from ..passes.fuse_inverted import has_a_filter_a_channel
-from .context import Lowering
+from .context import Lowering, Window
 
 
 def lower(low: Lowering, last: Node) -> None:
@@ -17,11 +17,11 @@ def lower(low: Lowering, last: Node) -> None:
     residual = low.as_map(residual).ref if residual is not None else None
     y = low.new_map(last.output)
     mean = low.new_planar(last.outputs[1]).reshaped((n, wide)) if len(last.outputs) > 1 else None
-    attrs = depth.attrs
+    window = Window(depth.inputs[1].shape[2:], *(depth.attrs[name] for name in ("stride", "padding", "dilation")))
     before = (x.ref, source.shape[1], *pointwise(low, expand))
-    depthwise = (packing.depthwise(depth.inputs[1]), packing.bias(depth.inputs[2], wide), attrs["stride"], attrs["padding"], attrs["dilation"], *tail(depth))
+    depthwise = (packing.depthwise(depth.inputs[1]), packing.bias(depth.inputs[2], wide), window, tail(depth))
     if mean is None:
-        call = ("inverted_residual", *before, wide, *depthwise, *pointwise(low, project)[:2], residual, *tail(project), y.ref)
+        call = ("inverted_residual", *before, wide, *depthwise, *pointwise(low, project)[:2], residual, tail(project), y.ref)
     else:
         call = ("expand_depthwise_mean", *before, *depthwise, y.ref, mean)
     low.add(*call, node=last, algorithm="inverted", flops=2 * sum(node.macs for node in layers),
@@ -31,10 +31,10 @@ def lower(low: Lowering, last: Node) -> None:
 def pointwise(low: Lowering, node: Node | None) -> tuple:
     """Weights, bias and activation."""
     if node is None:
-        return (None, None, *activations.NONE)
+        return (None, None, activations.NONE)
     weight = node.inputs[1]
-    return (packing.direct(low.kernels, weight), packing.bias(node.inputs[2], len(weight)), *tail(node))
+    return (packing.direct(low.kernels, weight), packing.bias(node.inputs[2], len(weight)), tail(node))
 
 
-def tail(node: Node | None) -> tuple:
+def tail(node: Node | None) -> activations.Act:
     return activations.NONE if node is None else node.epilogue.activation or activations.NONE

@@ -7,14 +7,14 @@ from ...ops.interpolate import tables
 from ...ops.pad import MODES
 from ..ir import Node, Value
 from ..passes.fuse_mean import is_global_mean
-from .context import Declined, Lowering, four
+from .context import Declined, Lowering, Window, four
 
 
 def max_pool(low: Lowering, node: Node) -> None:
     x, window = blocked_window(low, node)
     if window.kernel == (0, 0, 0):
         raise Declined("adaptive windows of a maximum")
-    low.add("max_pool_blocked", low.as_map(x).ref, window.kernel[1:], window.stride[1:], window.padding[1:], window.dilation[1:],
+    low.add("max_pool_blocked", low.as_map(x).ref, planar(window),
             low.new_map(node.output).ref, node=node, algorithm="pool")
 
 
@@ -25,8 +25,8 @@ def avg_pool(low: Lowering, node: Node) -> None:
     if window.kernel == (0, 0, 0):
         low.add("adaptive_avg_pool_blocked", low.as_map(x).ref, low.new_map(node.output).ref, node=node, algorithm="pool")
         return
-    low.add("avg_pool_blocked", low.as_map(x).ref, window.kernel[1:], window.stride[1:], window.padding[1:], node.attrs["count_include_pad"],
-            int(node.attrs["divisor"]), low.new_map(node.output).ref, node=node, algorithm="pool")
+    low.add("avg_pool_blocked", low.as_map(x).ref, planar(window),
+            int(node.attrs["divisor"]) or (0 if node.attrs["count_include_pad"] else -1), low.new_map(node.output).ref, node=node, algorithm="pool")
 
 
 def global_mean(low: Lowering, node: Node, x: Value) -> None:
@@ -60,6 +60,11 @@ def pad(low: Lowering, node: Node) -> None:
         raise Declined("no image in blocked layout, or channels to pad")
     low.add("pad_blocked", low.as_map(x).ref, (0, *before[2:])[-2:], MODES[node.attrs["mode"]], float(node.attrs.get("value", 0.0)),
             low.new_map(node.output).ref, node=node, algorithm="pad")
+
+
+def planar(window) -> Window:
+    """The window's last two axes."""
+    return Window(window.kernel[1:], window.stride[1:], window.padding[1:], window.dilation[1:])
 
 
 def blocked_window(low: Lowering, node: Node):

@@ -3,12 +3,9 @@ dense blocks have them.
 """
 from __future__ import annotations
 
-import math
-
+from ..activations import RELU
 from ..ir import Graph, Node
 from .fold_batch_norm import constant, scale_and_shift
-
-RELU = (0, 0.0, math.inf)
 
 
 def run(graph: Graph) -> None:

@@ -1,0 +1,6 @@
+// Op.__call__, the road of every eager call.
+#pragma once
+#include <pybind11/pybind11.h>
+
+// Adds OpBase, probe and route_calls to the module.
+void bind_op_call(pybind11::module_& m);

@@ -1,0 +1,35 @@
+// The rows of one instruction set and element type, from the tables of all families (setup.py writes the lists of them). setup.py compiles this once for each with ISA, REAL_NAME and REAL as for kernels, but without
+// the set's compiler flags: it runs before anyone has asked what the CPU can do, and shares templates with the rest.
+#include <string_view>
+#include "row.h"
+
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+
+#define KERNEL(name, signature) void name signature;
+#define ONLY(isa, name, signature) void name signature;
+namespace ISA::REAL_NAME {
+using real = REAL;
+#include "all_kernels.inc"
+#if defined(REAL_f32)
+#include "all_programs.inc"
+#endif
+}  // namespace ISA::REAL_NAME
+#undef KERNEL
+#undef ONLY
+
+namespace ISA::REAL_NAME {
+extern const Row rows[];
+#define KERNEL(name, signature) row(#name, #signature, &name),
+// The address of a kernel that is not compiled for this set may not even be named: hence a template, whose other branch is discarded.
+#define ONLY(isa, name, signature) [](auto here) { \
+        if constexpr (decltype(here)::value) return row(#name, #signature, &name, #isa); \
+        else return row(#name, #signature, static_cast<decltype(&name)>(nullptr), #isa); \
+    }(std::bool_constant<std::string_view(#isa) == TEXT(ISA)>{}),
+const Row rows[] = {
+#include "all_kernels.inc"
+#if defined(REAL_f32)
+#include "all_programs.inc"
+#endif
+    {}};
+}  // namespace ISA::REAL_NAME

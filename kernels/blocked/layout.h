@@ -1,0 +1,8 @@
+// The way into blocked layout and out of it (blocked_layout.cpp; rows of program.inc), for kernels of other families.
+#pragma once
+#include "kernel.h"
+
+namespace ISA::REAL_NAME {
+void to_blocked(In<real> x, OutMap<real> y);
+void from_blocked(InMap<real> x, Out<real> y);
+}  // namespace ISA::REAL_NAME
