@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .._C import OpBase
-from . import backends as backends   # tells OpBase where calls go
+from . import backends as backends  # tells OpBase where calls go
 
 if TYPE_CHECKING:
     from .cases import Bad, Case

@@ -16,8 +16,8 @@ import setuptools
 
 from pyops import _C
 from pyops.core.backends import ISAS, available
-from pyops.graph import costs
 from pyops.core.registry import OPS
+from pyops.graph import costs
 from pyops.graph.activations import NONE, RELU
 
 ROOT = Path(__file__).parents[2]

@@ -139,7 +139,7 @@ def test_pooling_follows_an_activation_that_is_not_monotone(backend, tile):
 
 @pytest.mark.parametrize("activation, function", [
     (("clamp", 0.0, 6.0), TF.relu6),
-    ((0, -1.0, 0.5), lambda v: v.clip(-1, 0.5)),
+    (("clamp", -1.0, 0.5), lambda v: v.clip(-1, 0.5)),
     (("leaky_relu", 0.1, 0.0), lambda v: TF.leaky_relu(v, 0.1)),
     (("sigmoid", 0.0, 0.0), torch.sigmoid),
     (("tanh", 0.0, 0.0), torch.tanh),
