@@ -300,7 +300,7 @@ setup(
     packages=["pyops", *(f"pyops.{p.parent.relative_to(ROOT / 'pyops').as_posix().replace('/', '.')}"
                          for p in sorted((ROOT / "pyops").glob("*/**/__init__.py")) if p.parent.name not in ("kernels", "bench")),   # `make links`
               "pyops.kernels", *(f"pyops.kernels.{p.name}" for p in sorted((ROOT / "kernels").iterdir())
-                                 if (p / "reference.py").exists()), "pyops.bench", "pyops.bench.experiments", "pyops.csrc.cuda", "pyops.csrc.emulator"],
+                                 if any(p.glob("*.py"))), "pyops.bench", "pyops.bench.experiments", "pyops.csrc.cuda", "pyops.csrc.emulator"],
     package_dir={"pyops": "pyops", "pyops.kernels": "kernels", "pyops.bench": "bench", "pyops.csrc": "csrc"},
     package_data={"pyops": ["py.typed", "*.pyi"], "": ["*.cu", "*.cuh"], "pyops.kernels": ["cuda_budget.txt"],
                   "pyops.csrc.emulator": ["*.cpp", "*.h", "include/*.h"]},

@@ -54,6 +54,7 @@ def test_the_wheel_is_small_and_whole(wheel):
     assert {"pyops/py.typed", "pyops/_C.pyi", "pyops/bench/shapes.py"} <= names
     assert {f"pyops/kernels/{family}/reference.py" for family in families} <= names
     assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "pyops").rglob("*.py")} <= names
+    assert {f"pyops/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / "kernels").rglob("*.py")} <= names
     assert {f"pyops/{p.relative_to(ROOT).as_posix()}" for p in (ROOT / "bench").rglob("*.py")} <= names
     cuda = [*(ROOT / "kernels").glob("*/*.cu*"), *(ROOT / "kernels").glob("*/launch.py"), *(ROOT / "csrc" / "cuda").glob("*.cuh"),
             *(p for p in (ROOT / "csrc" / "emulator").rglob("*.*") if p.suffix in (".h", ".cpp"))]
