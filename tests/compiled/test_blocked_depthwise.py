@@ -1,12 +1,12 @@
 """Depthwise convolution of compiled programs against float64 convolution."""
 import numpy as np
 import pytest
-import torch.nn.functional as TF
 from maps import NONE, RELU, RELU6, Image, MapOut, PlanarOut, check, per_channel, run, to_map
 
 from pyops.core.backends import BACKENDS
 
 torch = pytest.importorskip("torch")
+TF = torch.nn.functional
 
 SILU = ("silu", 0.0, 0.0)
 HARDSWISH = ("hardswish", 0.0, 0.0)

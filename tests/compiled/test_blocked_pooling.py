@@ -1,10 +1,10 @@
 """Pooling of compiled programs against torch in float64; maxima are compared bit for bit."""
 import numpy as np
 import pytest
-import torch.nn.functional as TF
 from maps import Image, MapOut, PlanarOut, check, run
 
 torch = pytest.importorskip("torch")
+TF = torch.nn.functional
 
 # (name of what it catches, n, channels, (h, w), kernel, stride, padding, dilation, ceil_mode)
 MAX_CASES = [
