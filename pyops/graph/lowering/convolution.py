@@ -1,6 +1,8 @@
 """Convolutions: which kernel, with which weights."""
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .. import activations, packing
@@ -12,66 +14,118 @@ SLACK = 4096                # places beyond the image that are of no account
 MOST_PHASE_TAPS = 1 << 20   # of a transposed convolution: its stride times its taps
 
 
+@dataclass(slots=True)
+class Layer:
+    """A convolution over one or two axes, as over two."""
+    node: Node
+    x: Value
+    weight: np.ndarray
+    bias: np.ndarray | None
+    groups: int
+    window: Window
+    tail: activations.Act
+
+    @property
+    def samples(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def channels(self) -> int:
+        return self.x.shape[1]
+
+    @property
+    def filters(self) -> int:
+        return len(self.weight)
+
+    def packed_bias(self) -> np.ndarray | None:
+        return packing.bias(self.bias, self.filters)
+
+    def call(self, low: Lowering, kernel: str, *args, algorithm: str) -> None:
+        low.add(kernel, *args, node=self.node, algorithm=algorithm, flops=2 * self.node.macs, why=self.node.why)
+
+
 def conv(low: Lowering, node: Node) -> None:
+    """By the first of CANDIDATES that does not decline."""
     if node.before:
         return inverted.lower(low, node)
     x, weight, bias, attrs = image_arguments(node)
-    n, channels, _, _ = four(node.inputs[0].shape)
-    filters, groups = weight.shape[0], attrs["groups"]
-    algorithm = node.algorithm or "direct"
-    window = Window(weight.shape[2:], attrs["stride"], attrs["padding"], attrs["dilation"])
-    if not is_modest(four(node.inputs[0].shape)[2:], attrs["size"], weight.shape[2:], attrs):
+    spatial = (attrs["stride"], attrs["padding"], attrs["dilation"])
+    if not is_modest(four(x.shape)[2:], attrs["size"], weight.shape[2:], attrs):
         raise Declined("windows far beyond the image")
-    tail = node.epilogue.activation or activations.NONE
+    layer = Layer(node, x, weight, bias, attrs["groups"], Window(weight.shape[2:], *spatial),
+                  node.epilogue.activation or activations.NONE)
+    for candidate in CANDIDATES[:-1]:
+        try:
+            return candidate(low, layer)
+        except Declined:
+            pass
+    CANDIDATES[-1](low, layer)
 
-    single = x.size == n * channels and not any(attrs["padding"])   # with padding an output may see nothing but the bias
-    if groups == 1 and weight.shape[2:] == (1, 1) and single and node.epilogue.residual is None and not changes_input(node):
-        return as_linear(low, node, x, weight[:, :, 0, 0], bias)
 
-    def call(kernel, *args, what=algorithm):
-        low.add(kernel, *args, node=node, algorithm=what, flops=2 * node.macs, why=node.why)
+# Candidates decline before they make a step or a place.
 
-    if groups == channels == filters and groups > 1:
-        arguments = (low.as_map(x).ref, packing.depthwise(weight), packing.bias(bias, filters), residual(low, node), window, tail,
-                     low.new_map(node.output).ref)
-        if len(node.outputs) == 1:
-            call("depthwise_conv", *arguments, what="depthwise")
-        else:   # the kernel adds up what it stores
-            call("depthwise_conv_mean", *arguments, low.new_planar(node.outputs[1]).reshaped((n, filters)), what="depthwise")
-    elif groups == 1 and channels <= 4 and x in low.planar and x not in low.maps and node.epilogue.residual is None:
-        source = low.planar[x].reshaped(four(x.shape))
-        call("stem_conv", source, packing.stem(weight), packing.bias(bias, filters), window, tail, low.new_map(node.output).ref,
-             what="stem")
-    elif algorithm.startswith("winograd"):
-        tile = int(algorithm[-1])
-        u = packing.winograd(low.kernels, weight, tile)
-        call("winograd_conv", low.as_map(x).ref, np.ascontiguousarray(weight, np.float32), u, tile, packing.bias(bias, filters), residual(low, node), attrs["padding"],
-             2 if node.epilogue.pool else 1, tail, low.new_map(node.output).ref)
-    else:
-        joined = packing.merged_groups(weight, groups) if groups > 1 else (weight, 1)
-        if joined is None or (groups > 1 and filters % packing.BLOCK):
-            raise Declined(f"{groups} groups of {weight.shape[1]} channels do not fill blocks")
-        scale, shift = (packing.bias(v.astype(np.float32), channels) for v in node.normalised) if node.normalised else (None, None)
-        gate = low.as_planar(node.gate).reshaped((n, channels)) if node.gate is not None else None
-        call("direct_conv", low.as_map(x).ref, channels, scale, shift, gate, packing.direct(low.kernels, joined[0]), packing.bias(bias, filters),
-             residual(low, node), window, joined[1], tail, low.new_map(node.output).ref, what="direct" if groups == 1 else "grouped")
+def single_pixels(low: Lowering, c: Layer) -> None:
+    """A 1x1 convolution of single pixels is a linear layer; squeeze-and-excitation has two."""
+    node = c.node
+    # with padding an output may see nothing but the bias
+    single = c.x.size == c.samples * c.channels and not any(node.attrs["padding"])
+    plain = node.epilogue.residual is None and node.normalised is None and node.gate is None
+    if c.groups != 1 or c.weight.shape[2:] != (1, 1) or not single or not plain:
+        raise Declined("more than a product of matrices")
+    linear.matrix_product(low, node, low.as_planar(c.x).reshaped((c.samples, c.channels)), c.weight[:, :, 0, 0], c.bias,
+                          low.new_planar(node.output).reshaped((c.samples, c.filters)))
+
+
+def depthwise(low: Lowering, c: Layer) -> None:
+    if not c.groups == c.channels == c.filters > 1:
+        raise Declined("not a filter a channel")
+    outputs = c.node.outputs
+    arguments = (low.as_map(c.x).ref, packing.depthwise(c.weight), c.packed_bias(), residual(low, c.node), c.window, c.tail,
+                 low.new_map(outputs[0]).ref)
+    if len(outputs) == 1:
+        c.call(low, "depthwise_conv", *arguments, algorithm="depthwise")
+    else:   # the kernel adds up what it stores
+        mean = low.new_planar(outputs[1]).reshaped((c.samples, c.filters))
+        c.call(low, "depthwise_conv_mean", *arguments, mean, algorithm="depthwise")
+
+
+def stem(low: Lowering, c: Layer) -> None:
+    """Few channels, read as the caller has them."""
+    if c.groups != 1 or c.channels > 4 or c.x not in low.planar or c.x in low.maps or c.node.epilogue.residual is not None:
+        raise Declined("not a few planar channels")
+    c.call(low, "stem_conv", low.planar[c.x].reshaped(four(c.x.shape)), packing.stem(c.weight), c.packed_bias(), c.window, c.tail,
+           low.new_map(c.node.output).ref, algorithm="stem")
+
+
+def winograd(low: Lowering, c: Layer) -> None:
+    if not c.node.algorithm.startswith("winograd"):
+        raise Declined("another algorithm is chosen")
+    tile = int(c.node.algorithm[-1])
+    planar = np.ascontiguousarray(c.weight, np.float32)
+    c.call(low, "winograd_conv", low.as_map(c.x).ref, planar, packing.winograd(low.kernels, c.weight, tile), tile, c.packed_bias(),
+           residual(low, c.node), c.node.attrs["padding"], 2 if c.node.epilogue.pool else 1, c.tail, low.new_map(c.node.output).ref,
+           algorithm=c.node.algorithm)
+
+
+def direct(low: Lowering, c: Layer) -> None:
+    node, joined = c.node, packing.merged_groups(c.weight, c.groups) if c.groups > 1 else (c.weight, 1)
+    if joined is None or (c.groups > 1 and c.filters % packing.BLOCK):
+        raise Declined(f"{c.groups} groups of {c.weight.shape[1]} channels do not fill blocks")
+    weight, groups = joined
+    scale, shift = (packing.bias(v.astype(np.float32), c.channels) for v in node.normalised) if node.normalised else (None, None)
+    gate = low.as_planar(node.gate).reshaped((c.samples, c.channels)) if node.gate is not None else None
+    c.call(low, "direct_conv", low.as_map(c.x).ref, c.channels, scale, shift, gate, packing.direct(low.kernels, weight),
+           c.packed_bias(), residual(low, node), c.window, groups, c.tail, low.new_map(node.output).ref,
+           algorithm="direct" if c.groups == 1 else "grouped")
+
+
+CANDIDATES = (single_pixels, depthwise, stem, winograd, direct)
 
 
 def is_modest(image, result, kernel, attrs) -> bool:
     """Whether the rows that a task reads, padded and split by stride, are of about the image's size: they are laid out before they are read."""
     axes = list(zip((1, *image)[-len(result):], result, kernel[-len(result):], attrs["stride"][-len(result):], attrs["dilation"][-len(result):]))
     return all(stride <= size + SLACK and (out - 1) * stride + (taps - 1) * dilation + 1 <= 4 * size + SLACK for size, out, taps, stride, dilation in axes)
-
-
-def changes_input(node: Node) -> bool:
-    """Whether the convolution does something to its input while it reads it."""
-    return node.normalised is not None or node.gate is not None
-
-
-def as_linear(low: Lowering, node: Node, x: Value, weight: np.ndarray, bias) -> None:
-    """A 1x1 convolution of single pixels, as squeeze-and-excitation has two."""
-    n, (filters, channels) = x.shape[0], weight.shape
-    linear.matrix_product(low, node, low.as_planar(x).reshaped((n, channels)), weight, bias, low.new_planar(node.output).reshaped((n, filters)))
 
 
 def conv_transpose(low: Lowering, node: Node) -> None:
