@@ -2,6 +2,7 @@
 // Innermost axis reduced: one output at a time, vectors run along memory. Innermost axis kept: vectors hold neighbouring outputs.
 // Partial results of a fixed number of elements are joined as a binary tree, so a float32 sum of n terms is off by about log n
 // roundings and the order depends on the shape alone, never on threads.
+#include <limits>
 #include "elementwise/broadcast.h"
 #include "simd_math.h"
 
@@ -32,6 +33,7 @@ struct Smallest {
     V map(V x, V) const { return x; }
     static V join(V a, V b) { return ((a < b) | (a != a)) ? a : b; }
 };
+struct About : Sum { V map(V x, V mean) const { return x - mean; } };
 struct SquaresAbout : Sum { V map(V x, V mean) const { return (x - mean) * (x - mean); } };
 struct CountEqual : Sum { V map(V x, V p) const { return x == p ? splat(1) : V{}; } };
 struct ExpFrom : Sum {   // e^(x - peak); an infinite peak is left out, so that the sum is 0 or infinite
@@ -267,10 +269,24 @@ void reduce_min(In<real> x, Dims sizes, Dims kept, Out<real> y) { reduce(Smalles
 void reduce_equal(In<real> x, In<real> value, Dims sizes, Dims kept, Out<real> count) {
     reduce(CountEqual{}, x, sizes, kept, value.data, 1, count);
 }
-// two passes: E[x^2] - mean^2 would cancel
+// Two passes: E[x^2] - mean^2 would cancel. The mean is rounded, and what that took off it, squared, is too much in y; where the deviation
+// is so small beside the mean that it matters, a third pass finds how much it was.
 void reduce_variance(In<real> x, Dims sizes, Dims kept, double per_mean, double per_variance, Out<real> y, Out<real> mean) {
+    constexpr double EPS = std::numeric_limits<real>::epsilon();
     reduce(Sum{}, x, sizes, kept, nullptr, per_mean, mean);
     reduce(SquaresAbout{}, x, sizes, kept, mean.data, per_variance, y);
+    const i64 n = y.size();
+    bool far = false;
+    for (i64 i = 0; i < n; ++i) far |= (double)mean.data[i] * mean.data[i] * EPS > y.data[i];
+    if (!far || x.size() == 0) return;
+    const Scratch<real> memory(n);
+    Out<real> rest = y;
+    rest.data = memory;
+    reduce(About{}, x, sizes, kept, mean.data, 1, rest);
+    for (i64 i = 0; i < n; ++i) {
+        const double right = y.data[i] - (double)rest.data[i] * rest.data[i] * per_mean * per_variance;
+        y.data[i] = right < 0 ? 0 : (real)right;
+    }
 }
 void reduce_logsumexp(In<real> x, Dims sizes, Dims kept, Out<real> y, Out<real> peak) {
     reduce(Largest{}, x, sizes, kept, nullptr, 1, peak);

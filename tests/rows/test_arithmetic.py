@@ -122,3 +122,18 @@ def test_second_derivatives(name):
     if first.requires_grad:
         first.sum().backward()
     np.testing.assert_allclose(0 * a if x.grad is None else x.grad, numeric, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_variance_far_from_zero_is_that_of_the_differences(backend, axis):
+    """The mean of float32 numbers is rounded; what that takes off it is no part of the variance."""
+    rng = np.random.default_rng(0)
+    for dtype, means in ((np.float32, (0, 1e3, 1e5, 1e7)), (np.float64, (1e10, 1e15))):
+        for mean in means:
+            x = (rng.standard_normal((70, 70)) * (1 if mean < 1e15 else 8) + mean).astype(dtype)
+            exact = (x - x.mean()) .astype(np.float64)
+            want = exact.var(axis, ddof=1)
+            with use_backend(backend):
+                got, deviation = F.var(x, axis), F.std(x, axis)
+            assert np.abs(got / want - 1).max() < 1e-5 and np.abs(deviation / np.sqrt(want) - 1).max() < 1e-5, mean
+            assert (F.var(np.full((5, 70), mean, dtype), axis) == 0).all()
