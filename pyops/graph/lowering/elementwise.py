@@ -61,7 +61,7 @@ def flat(low: Lowering, node: Node) -> None:
     if not recorder.calls:
         raise Declined("no kernel of its own")
     if node.epilogue.activation not in (None, activations.NONE):
-        low.add("activate_flat", *node.epilogue.activation, out.flat(), node=node, algorithm="flat")
+        low.add("activate_flat", node.epilogue.activation, out.flat(), node=node, algorithm="flat")
 
 
 def prelu(low: Lowering, node: Node) -> None:
