@@ -8,14 +8,31 @@
 #include <vector>
 #include "numpy_views.h"
 #include "row.h"
+#include "without_gil.h"
 
 namespace {
 using Api = py::detail::npy_api;
 
+// Names and objects that calls need, made when the module is: looking for NumPy's type lets go of Python's lock, so a static of a function,
+// which two threads may come to first, would wait for the lock that waits for it. They are never given back: they would die after Python.
+struct Route {
+    PyTypeObject* const ndarray = Api::get().PyArray_Type_;
+    PyObject* const f32 = PyUnicode_InternFromString("f32");
+    PyObject* const f64 = PyUnicode_InternFromString("f64");
+    PyObject* const out = PyUnicode_InternFromString("out");
+    PyObject* const run = PyUnicode_InternFromString("run");
+    PyObject* const by_dispatch = PyUnicode_InternFromString("by_dispatch");
+    PyObject* active = nullptr;   // the ContextVar of the active backend
+    PyObject* native = nullptr;   // the type of backends whose kernel sets are their attributes f32 and f64
+};
+Route& route() {
+    static Route* const all = new Route;
+    return *all;
+}
+
 // The element type if every input is a plain, native, aligned, C-contiguous array of the kind its letter in `kinds` asks for, else NONE.
 // r: real; o: real or None; i: int64; j: int64 or None; * repeats the letter before it. At least one real; all of one type.
 Element probe(PyObject* inputs, const char* kinds) {
-    static PyTypeObject* const ndarray = Api::get().PyArray_Type_;
     int  real = 0;
     char kind = 0;
     for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(inputs); ++k) {
@@ -23,7 +40,7 @@ Element probe(PyObject* inputs, const char* kinds) {
         if (*kinds != '*') kind = *kinds++;
         if (kind == 0) return Element::NONE;
         if (value == Py_None && (kind == 'o' || kind == 'j')) continue;
-        if (Py_TYPE(value) != ndarray) return Element::NONE;
+        if (Py_TYPE(value) != route().ndarray) return Element::NONE;
         constexpr int wanted = C_CONTIGUOUS | ALIGNED;
         const int type = type_of(value);
         if ((fields(value)->flags & wanted) != wanted || !is_native(value)) return Element::NONE;
@@ -38,29 +55,16 @@ Element probe(PyObject* inputs, const char* kinds) {
     return real == 0 ? Element::NONE : real == Api::NPY_DOUBLE_ ? Element::DOUBLE : Element::FLOAT;
 }
 
-// Names and objects that calls need. They are never given back: they would die after Python.
-struct Route {
-    PyObject* const f32 = PyUnicode_InternFromString("f32");
-    PyObject* const f64 = PyUnicode_InternFromString("f64");
-    PyObject* const out = PyUnicode_InternFromString("out");
-    PyObject* const run = PyUnicode_InternFromString("run");
-    PyObject* const by_dispatch = PyUnicode_InternFromString("by_dispatch");
-    PyObject* active = nullptr;   // the ContextVar of the active backend
-    PyObject* native = nullptr;   // the type of backends whose kernel sets are their attributes f32 and f64
-};
-Route& route() {
-    static Route* const all = new Route;
-    return *all;
-}
-
 struct OpBase {
     PyObject_HEAD
     PyObject *kinds, *forward;
 };
 
-struct Owned {   // a reference that is given back
+struct Owned {   // a reference that is given back; not by a thread that Python's end unwinds, which no longer has the lock
     PyObject* object;
-    ~Owned() { Py_XDECREF(object); }
+    ~Owned() {
+        if (!WithoutGil::ending()) Py_XDECREF(object);
+    }
     explicit operator bool() const { return object; }
 };
 
@@ -150,6 +154,7 @@ PyType_Spec SPEC = {"pyops._C.OpBase", sizeof(OpBase), 0, Py_TPFLAGS_DEFAULT | P
 }  // namespace
 
 void bind_op_call(py::module_& m) {
+    route();
     const py::object type = py::reinterpret_steal<py::object>(PyType_FromSpec(&SPEC));
     if (!type) throw py::error_already_set();
     m.attr("OpBase") = type;

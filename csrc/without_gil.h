@@ -7,6 +7,7 @@
 class WithoutGil {
     PyThreadState* const state = PyEval_SaveThread();
 
+public:
     static bool ending() {
 #if PY_VERSION_HEX >= 0x030D0000
         return Py_IsFinalizing();
@@ -14,6 +15,8 @@ class WithoutGil {
         return _Py_IsFinalizing();
 #endif
     }
+
+private:
     [[noreturn]] static void stop() {
         for (;;) pause();
     }

@@ -4,6 +4,8 @@ C++ destroys statics when the process ends, after the interpreter; giving back a
 fault on Python 3.12 and later: right output, and exit code 139 for every script.
 """
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,18 @@ def test_no_static_owns_a_python_object(source):
     ("py::object made(int n);", False), ("static std::vector<py::object>& all = *made;", False)])
 def test_the_search_finds_what_it_is_for(line, found):
     assert bool(owners(line)) == found
+
+
+def test_threads_may_make_the_first_call_together():
+    """What the first call looks up lets go of Python's lock: two threads that come to it at once must not wait for each other."""
+    code = ("import threading, numpy as np, pyops.functional as F\n"
+            "x, together = np.ones(8, np.float32), threading.Barrier(4)\n"
+            "def call():\n    together.wait()\n    F.relu(x)\n"
+            "threads = [threading.Thread(target=call) for _ in range(4)]\n"
+            "[t.start() for t in threads]; [t.join() for t in threads]")
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(8)]
+    try:
+        assert [process.wait(60) for process in running] == [0] * 8
+    finally:
+        for process in running:
+            process.kill()
