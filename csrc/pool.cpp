@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <new>
 #include <mutex>
 #include <vector>
 #include <pybind11/numpy.h>
@@ -167,27 +168,87 @@ Pool& pool() {
     return *made;
 }
 
-py::array empty(const py::tuple& sizes, const py::dtype& dtype) {
-    std::vector<py::ssize_t> shape;
-    for (const auto size : sizes) shape.push_back(size.cast<py::ssize_t>());
-    Size bytes = dtype.itemsize();
+using Api = py::detail::npy_api;
+constexpr Size POOLED = Size(1) << 16;   // elements; what is smaller is served as fast by the allocator of the C library, which keeps it too
+constexpr int MOST_AXES = 64;            // NumPy's own limit
+
+Size installed = MOST;   // bytes of memory of this machine or container: where the system promises what it does not have, taking it ends the process
+
+PyObject* no_memory(PyObject* shape) { return PyErr_Format(PyExc_MemoryError, "no memory for a result of shape %R", shape); }
+
+// An array in memory of the pool. dtype is borrowed, as everywhere below.
+PyObject* pooled(PyObject* dtype, PyObject* shape, int axes, const Py_intptr_t* sizes) {
+    Size bytes = py::reinterpret_borrow<py::dtype>(dtype).itemsize();
     bool possible = true;
-    for (const auto n : shape) possible = possible && n >= 0 && !__builtin_mul_overflow(bytes, Size(n), &bytes) && bytes < MOST;
+    for (int a = 0; a < axes; ++a) possible = possible && !__builtin_mul_overflow(bytes, Size(sizes[a]), &bytes) && bytes < MOST;
+    possible = possible && bytes <= installed;
     const Block block = possible ? pool().take(bytes) : Block{};
-    if (!block.memory) {
-        PyErr_Format(PyExc_MemoryError, "no memory for a result of shape %R", sizes.ptr());
-        throw py::error_already_set();
-    }
+    if (!block.memory) return no_memory(shape);
     const py::capsule owner(new Block(block), [](void* p) {
         const std::unique_ptr<Block> block(static_cast<Block*>(p));
         pool().give(*block);
     });
-    return py::array(dtype, shape, {}, block.memory, owner);
+    const std::vector<py::ssize_t> all(sizes, sizes + axes);
+    return py::array(py::reinterpret_borrow<py::dtype>(dtype), all, {}, block.memory, owner).release().ptr();
+}
+
+// How many axes `shape` has (a tuple, a list or one int), with their sizes; -1 with an exception set where it is no shape.
+int sizes_of(PyObject* shape, Py_intptr_t* sizes, bool& large) {
+    const bool one = PyLong_Check(shape);
+    const py::object items = py::reinterpret_steal<py::object>(one ? PyTuple_Pack(1, shape) : PySequence_Fast(shape, "a shape is a tuple of ints"));
+    if (!items) return -1;
+    const Py_ssize_t axes = PySequence_Fast_GET_SIZE(items.ptr());
+    if (axes > MOST_AXES) return PyErr_Format(PyExc_ValueError, "a result of shape %R has more than %d axes", shape, MOST_AXES), -1;
+    Size elements = 1;
+    bool beyond = false, none = false;
+    for (Py_ssize_t a = 0; a < axes; ++a) {
+        sizes[a] = PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(items.ptr(), a), PyExc_OverflowError);
+        if (sizes[a] < 0) {
+            if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_OverflowError)) return PyErr_Clear(), no_memory(shape), -1;
+            if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "a result of shape %R has a negative size", shape);
+            return -1;
+        }
+        beyond |= __builtin_mul_overflow(elements, Size(sizes[a]), &elements);
+        none |= sizes[a] == 0;
+    }
+    large = !none && (beyond || elements >= POOLED);
+    return int(axes);
+}
+
+// empty(shape, dtype=the one in `self`): an uninitialised array, from the pool if it is large.
+PyObject* empty(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* names) try {
+    const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
+    if (count < 1 || count + named > 2 || (named && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "dtype") != 0))
+        return PyErr_Format(PyExc_TypeError, "empty: takes a shape and a dtype");
+    py::object dtype = py::reinterpret_borrow<py::object>(self);
+    if (count + named == 2 && given[1] != Py_None) dtype = py::dtype::from_args(py::reinterpret_borrow<py::object>(given[1]));
+    Py_intptr_t sizes[MOST_AXES];
+    bool large;
+    const int axes = sizes_of(given[0], sizes, large);
+    if (axes < 0) return nullptr;
+    if (large) return pooled(dtype.ptr(), given[0], axes, sizes);
+    const Api& api = Api::get();
+    PyObject* const made = api.PyArray_NewFromDescr_(api.PyArray_Type_, dtype.release().ptr(), axes, sizes, nullptr, nullptr, 0, nullptr);
+    if (made || !PyErr_ExceptionMatches(PyExc_ValueError)) return made;
+    PyErr_Clear();   // no elements, but a size beyond what NumPy can count
+    return PyErr_Format(PyExc_MemoryError, "no array can have the shape %R", given[0]);
+} catch (py::error_already_set& error) {
+    return error.restore(), nullptr;
+} catch (const std::bad_alloc&) {
+    return no_memory(given[0]);
+}
+
+// empty() with a dtype of its own, as a kernel set has it.
+py::object allocator(const py::dtype& dtype) {
+    static PyMethodDef method = {"empty", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&empty)), METH_FASTCALL | METH_KEYWORDS,
+                                 "empty(shape, dtype=None): an uninitialised array, from the pool if it is large."};
+    return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&method, dtype.ptr(), nullptr));
 }
 }  // namespace
 
 void bind_pool(py::module_& m) {
-    m.def("pooled_empty", &empty, "An uninitialised array in memory of the pool.");
+    m.def("allocator", &allocator, "A function empty(shape, dtype=this one).");
+    m.def("pool_installed", [](Size bytes) { installed = bytes; }, "What no result may be larger than.");
     m.def("pool_limit", [](Size bytes) { pool().set_limit(bytes); });
     m.def("pool_age", [] {
         pool().age();

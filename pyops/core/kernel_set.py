@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .memory import empty
+from .memory import allocator
 
 if TYPE_CHECKING:
     from .kernels_protocol import Backend
@@ -27,9 +27,7 @@ class KernelSet:
         self.__dict__.update(functions)
         self.real = real
         self.dtype = self.acc = DTYPES[real]   # acc: of what sums and statistics are kept in
-
-    def empty(self, shape, dtype=None):
-        return empty(shape, dtype or self.dtype)
+        self.empty = allocator(self.dtype)     # empty(shape, dtype=None) -> an uninitialised array
 
     def __repr__(self):
         return f"<kernels of {self.real}>"

@@ -6,8 +6,8 @@ below 1.25 times the most that was in use at once, and at most PYOPS_POOL_BYTES 
 """
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,19 +18,19 @@ from .threads import whole_number
 
 MOST = 1 << 62     # bytes
 LARGE = 1 << 30    # bytes, from which it is worth asking how much there is
-POOLED = 1 << 16   # elements; what is smaller is served as fast by the allocator of the C library, which keeps it too
 
 
 def empty(shape, dtype) -> np.ndarray:
     """An uninitialised array, from the pool if it is large. Memory goes back to the pool with the last view of it. MemoryError if there is none."""
-    count = math.prod(shape)
-    if count < POOLED:
-        try:
-            return np.empty(shape, dtype)
-        except ValueError:   # no elements, but a size beyond what NumPy can count
-            raise MemoryError(f"no array can have the shape {tuple(shape)}") from None
-    require(count * np.dtype(dtype).itemsize, f"a result of shape {tuple(shape)}")
-    return _C.pooled_empty(tuple(shape), np.dtype(dtype))
+    return _empty(shape, dtype)
+
+
+def allocator(dtype) -> Callable[..., np.ndarray]:
+    """`empty` with a dtype of its own: empty(shape, dtype=that one)."""
+    return _C.allocator(np.dtype(dtype))
+
+
+_empty = allocator(np.float32)
 
 
 def require(nbytes: int, what: str) -> None:
@@ -51,6 +51,9 @@ def installed() -> int:
         if text.isdigit():
             sizes.append(int(text))
     return min(sizes)
+
+
+_C.pool_installed(installed())
 
 
 def empty_cache() -> None:

@@ -295,7 +295,7 @@ def unlike(array: np.ndarray, own: np.ndarray) -> str:
         finite = np.abs(array[np.isfinite(array)]) if array.dtype.itemsize > own.dtype.itemsize else np.zeros(0)
         return f"has numbers beyond {own.dtype}" if len(finite) and finite.max() > np.finfo(own.dtype).max else ""
     # counters that a script saved as floats are whole numbers all the same
-    whole = array.dtype.kind in "iub" or (array.dtype.kind == "f" and own.dtype.kind != "b" and bool((np.trunc(array) == array).all()))
+    whole = array.dtype.kind in "iub" or (array.dtype.kind == "f" and own.dtype.kind != "b" and bool(np.isfinite(array).all() and (np.trunc(array) == array).all()))
     fits = whole and (not array.size or own.dtype.kind == "b" or in_range(array, own.dtype))
     return "" if fits else f"is of type {array.dtype} or beyond {own.dtype}, which the module's is"
 
