@@ -6,16 +6,15 @@ an operator or a method; rows (registry.Op) for their arithmetic and traffic.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
 import numpy as np
 
 import pyops.functional as F
+from pyops.core import scope
 from pyops.core.backends import get_backend, use_backend
 from pyops.core.tensor import Tensor
 
@@ -119,35 +118,21 @@ def plain(value):
 @contextmanager
 def calls() -> Iterator[list[Call]]:
     """The calls of pyops.functional made within the block (not those that one of them makes of another)."""
-    seen, depth = [], [0]
+    seen = []
 
-    def recording(name, function):
-        @wraps(function)
-        def call(*args, **kwargs):
-            depth[0] += 1
-            try:
-                result = function(*args, **kwargs)
-            finally:
-                depth[0] -= 1
-            if not depth[0]:
-                seen.append(Call(name, plain(args), plain(kwargs), plain(result)))
-            return result
-        return call
-    places = [(home, attribute, name) for name in F.__all__ for home, attribute in homes(name)]
-    originals = [getattr(home, attribute) for home, attribute, _ in places]
-    for (home, attribute, name), function in zip(places, originals):
-        setattr(home, attribute, recording(name, function))
+    def watch(function, args, kwargs):
+        token = scope.calls.set(None)
+        try:
+            result = function(*args, **kwargs)
+        finally:
+            scope.calls.reset(token)
+        seen.append(Call(function.__name__, plain(args), plain(kwargs), plain(result)))
+        return result
+    token = scope.calls.set(watch)
     try:
         yield seen
     finally:
-        for (home, attribute, _), function in zip(places, originals):
-            setattr(home, attribute, function)
-
-
-def homes(name: str) -> list[tuple[Any, str]]:
-    """Where a public function is called from: pyops.functional, its own module (Tensor's operators look there), Tensor's methods."""
-    function = getattr(F, name).__wrapped__
-    return [(F, name), (sys.modules[function.__module__], name), *((Tensor, k) for k, v in vars(Tensor).items() if v is function)]
+        scope.calls.reset(token)
 
 
 def graph(recorded: list[Call], x: np.ndarray) -> Graph:

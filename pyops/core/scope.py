@@ -1,6 +1,6 @@
-"""Which module is running: what a tracer names its nodes by.
+"""Who watches: the modules that run, by which a tracer names its nodes, and the calls of public functions.
 
-A module's call looks here, so that whoever wants to know replaces nothing and sees the calls of its own thread only.
+Modules and functions look here, so that whoever wants to know replaces nothing and sees the calls of its own thread only.
 """
 from __future__ import annotations
 
@@ -11,3 +11,6 @@ from typing import Any
 
 # watching(module) is a context in which that module's forward runs; None: nobody looks
 watching: ContextVar[Callable[[Any], AbstractContextManager] | None] = ContextVar("pyops_watching", default=None)
+
+# calls.get()(function, args, kwargs) makes the call of a public function in its place; None: nobody looks
+calls: ContextVar[Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any] | None] = ContextVar("pyops_calls", default=None)
