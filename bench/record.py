@@ -129,9 +129,11 @@ def calls() -> Iterator[list[Call]]:
         seen.append(Call(function.__name__, plain(args), plain(kwargs), plain(result)))
         return result
     token = scope.calls.set(watch)
+    scope.watchers.append(watch)
     try:
         yield seen
     finally:
+        scope.watchers.remove(watch)
         scope.calls.reset(token)
 
 

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from .core.scope import calls
+from .core.scope import calls, watchers
 from .ops import activation as _activation
 from .ops.activation import (
     celu,
@@ -190,8 +190,7 @@ def _named(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, whose errors name it and the argument that is wrong, whichever row found it."""
     @functools.wraps(function)
     def public(*args: Any, **kwargs: Any) -> Any:
-        watch = calls.get()
-        if watch is not None:
+        if watchers and (watch := calls.get()) is not None:
             return watch(function, args, kwargs)
         try:
             return function(*args, **kwargs)

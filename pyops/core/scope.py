@@ -14,3 +14,5 @@ watching: ContextVar[Callable[[Any], AbstractContextManager] | None] = ContextVa
 
 # calls.get()(function, args, kwargs) makes the call of a public function in its place; None: nobody looks
 calls: ContextVar[Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any] | None] = ContextVar("pyops_calls", default=None)
+# As many as look, in whatever threads: asked first, since nearly always nobody does
+watchers: list[Any] = []
