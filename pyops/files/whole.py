@@ -71,23 +71,25 @@ def remove_leftovers(path: Path) -> None:
     """Removes half-written files for `path` that nobody writes any more."""
     for beside in path.parent.glob(f".{glob_escaped(path.name)}.*"):
         if beside.name.endswith(SUFFIX):
-            if abandoned(beside):
-                beside.unlink(missing_ok=True)
+            remove_if_abandoned(beside)
 
 
 def glob_escaped(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
-def abandoned(beside: Path) -> bool:
+def remove_if_abandoned(beside: Path) -> None:
+    """Removes a file that nobody has locked, and holds its lock meanwhile: who has just made it and
+    waits for the lock then sees that it is gone.
+    """
     try:
         descriptor = os.open(beside, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except OSError:  # gone, or another user's
-        return False
+        return
     try:
-        if fcntl is not None:
-            return lock(descriptor, wait=False)
-        return time.time() - os.fstat(descriptor).st_mtime > DAY
+        old = time.time() - os.fstat(descriptor).st_mtime > DAY
+        if old if fcntl is None else lock(descriptor, wait=False):
+            beside.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

@@ -91,7 +91,7 @@ print(*(k for o in (op, back) for k in o.kernels))
 def copied(folder: Path, places) -> dict[str, str]:
     """The package in `folder`, with these places filled in; the environment to run it in."""
     for name in ("pyops", "kernels", "csrc"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "kernels", "bench"))
     (folder / "pyops" / "kernels").symlink_to(folder / "kernels")
     (folder / "pyops" / Path(_C.__file__).name).symlink_to(_C.__file__)
     for file, before, lines in places:
