@@ -22,6 +22,11 @@ POINTWISE = (
 )
 
 
+def prepare():
+    """A forked child has none of torch's threads, and would wait for them."""
+    torch.set_num_threads(1)
+
+
 def pointwise(rng, c):
     return rng.choice(POINTWISE)()
 
