@@ -262,6 +262,6 @@ def test_plans_are_packed_anew_without_an_export(monkeypatch):
     fast = torch.compile(model, backend=door.pyops)
     with torch.no_grad():
         fast(X)
-        monkeypatch.setattr("pyops.torch.backend.exported", None)
+        monkeypatch.setattr("pyops.torch.backend.recorded", None)
         model.conv.weight.data.mul_(2)
         assert torch.allclose(fast(X), model(X), atol=1e-4)
