@@ -23,7 +23,7 @@ LAYERS = {
     **{f"{kind}Pad{n}d": ((1, *rest), {}, (X1, X2, X3)[n - 1]) for kind, rest in
        (("Constant", (0.5,)), ("Zero", ()), ("Reflection", ()), ("Replication", ()), ("Circular", ())) for n in (1, 2, 3)},
     **{name: ((), {}, X2) for name in (
-        "AlphaDropout", "CELU", "ELU", "FeatureAlphaDropout", "Flatten", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity",
+        "AlphaDropout", "CELU", "Dropout", "ELU", "FeatureAlphaDropout", "Flatten", "GELU", "GLU", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity",
         "LeakyReLU", "LogSigmoid", "Mish", "PReLU", "RReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softmax2d", "Softplus", "Softshrink", "Softsign",
         "Tanh", "Tanhshrink")},
     "GLU": ((1,), {}, (2, 6, 7)), "Softmax": ((1,), {}, X2), "LogSoftmax": ((1,), {}, X2), "Softmin": ((1,), {}, X2), "Threshold": ((0.1, 20.0), {}, X2),
