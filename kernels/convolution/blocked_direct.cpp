@@ -26,6 +26,7 @@ struct Layer {
     InMap<real>  x;      // planar input: blocks = 1, and a "block" is all channels of an image
     i64          x_channels;             // planar input: its channels; they count as taps
     i64          group_channels, group_blocks, group_filters;   // channels, blocks of them, filter blocks of a group
+    i64          joined;                 // how many narrower groups, with zeros between them, make such a group
     const real  *weight, *bias;
     i64          w_block, w_filter;      // values from a channel block to the next, from a filter block to the next
     InMap<real>  residual;
@@ -116,6 +117,45 @@ private:
     }
 };
 
+// A tile of a group that is joined of narrower ones, again, each filter over its own channels: the zeros between groups make NaN of what is not
+// finite in another. `filter`: the tile's first within the group.
+void own_channels(const Layer& l, const Reduction& r, const real* x, const real* w, const Target& t, i64 filter, int pixels, int blocks,
+                  const Epilogue& e) {
+    const lane_int filters = (lane_int)(l.group_filters * BLOCK / l.joined), channels = (lane_int)(l.group_channels / l.joined);
+    for (int v = 0; v < blocks * BV; ++v) {
+        const M  group = (lane_index() + (lane_int)(filter + v * LANES)) / filters;
+        const i64 place = v / BV * t.block + v % BV * LANES, add = v / BV * t.residual_block + v % BV * LANES;
+        for (int p = 0; p < pixels; ++p) {
+            V acc = t.bias ? load(t.bias + v * LANES) : V{};
+            for (i64 c0 = 0; c0 < r.channels; c0 += BLOCK)
+                for (i64 k = 0; k < r.count; ++k) {
+                    const real* xs = x + c0 / BLOCK * r.x_block + r.taps[k].input + p * BLOCK;
+                    const real* ws = w + c0 / BLOCK * r.w_block + r.taps[k].weight + v / BV * r.w_filter + v % BV * LANES;
+                    for (int c = 0; c < BLOCK; ++c) {
+                        const V sum = acc + xs[c] * load(ws + c * BLOCK);
+                        acc = group == (lane_int)(c0 + c) / channels ? sum : acc;
+                    }
+                }
+            store(t.y + place + p * t.step, e.clamp(t.residual ? acc + load(t.residual + add + p * t.step) : acc));
+        }
+    }
+    for (int q = 0; q < blocks; ++q)
+        for (int p = 0; p < pixels; ++p) e.finish(t.y + q * t.block + p * t.step, BLOCK);
+}
+
+bool has_nan(const Target& t, int pixels, int blocks) {
+    M found{};
+    for (int q = 0; q < blocks; ++q)
+        for (int p = 0; p < pixels; ++p)
+            for (int v = 0; v < BLOCK; v += LANES) {
+                const V y = load(t.y + q * t.block + p * t.step + v);
+                found |= y != y;
+            }
+    for (int i = 0; i < LANES; ++i)
+        if (found[i]) return true;
+    return false;
+}
+
 // The filter blocks [k0, k1), all of one group, at the output row oy. `input` is what the row's tap (dy, dx) = (0, 0) would read first.
 template <int STEP> void convolve_row(const Layer& l, const Phase& p, const Reduction& r, const real* input, i64 sample, i64 oy, i64 k0, i64 k1) {
     const Tiling t = tiling(p.w, k1 - k0);
@@ -127,6 +167,8 @@ template <int STEP> void convolve_row(const Layer& l, const Phase& p, const Redu
             const Target target{l.y.at(sample, k) + at, l.residual ? l.residual.at(sample, k) + at : nullptr, p.place_w * BLOCK,
                                 l.y.plane(), l.residual.plane(), l.bias ? l.bias + k * BLOCK : nullptr};
             tile_of<STEP>((int)(to - from), q)(input + from * STEP, l.weight + k * l.w_filter, r, target, l.epilogue);
+            if (STEP > 1 && l.joined > 1 && has_nan(target, (int)(to - from), q))
+                own_channels(l, r, input + from * STEP, l.weight + k * l.w_filter, target, k % l.group_filters * BLOCK, (int)(to - from), q, l.epilogue);
         }
     }
 }
@@ -279,9 +321,10 @@ void flatten(Layer& l, Phase& p) {
     p.w = length;
 }
 
+// groups: of the layer. Where they are narrower than what the weights have, several are joined.
 Layer layer_of(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residual, i64 channels, i64 groups, const Epilogue& e, OutMap<real> y) {
-    const i64 taps = weight.dim(2) * weight.dim(3);
-    return {x, 0, channels / groups, weight.dim(1), y.blocks / groups, weight.data, bias.data,
+    const i64 taps = weight.dim(2) * weight.dim(3), wide = groups > 1 ? x.blocks / weight.dim(1) : 1;
+    return {x, 0, channels / wide, weight.dim(1), y.blocks / wide, groups / wide, weight.data, bias.data,
             taps * BLOCK * BLOCK, weight.dim(1) * taps * BLOCK * BLOCK, residual, y, e};
 }
 }  // namespace
@@ -303,7 +346,8 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
     }
 }
 
-// weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); with groups, each is whole blocks of channels and filters.
+// weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); with groups, each is whole blocks of channels and filters, or
+// several are joined until they are, with zeros between them.
 // With scale and shift, whole blocks, the input is max(x scale + shift, 0); with gate, (n, channels), it is x gate.
 void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight, In<real> bias, InMap<real> residual,
                  Window window, i64 groups, Act act, OutMap<real> y) {
@@ -329,7 +373,7 @@ void stem_conv(In<real> x, In<real> weight, In<real> bias, Window window, Act ac
     const Extent e = extent(x);
     const i64 R = weight.dim(2), S = weight.dim(3);
     const InMap<real> image{x.data, e.n, 1, e.h, e.w, e.c * e.h * e.w};
-    const Layer l{image, e.c, 1, 1, y.blocks, weight.data, bias.data, R * S * BLOCK, e.c * R * S * BLOCK, {}, y, Epilogue(act)};
+    const Layer l{image, e.c, 1, 1, y.blocks, 1, weight.data, bias.data, R * S * BLOCK, e.c * R * S * BLOCK, {}, y, Epilogue(act)};
     Scratch<Tap> taps(R * S);
     for (i64 r = 0; r < R; ++r)
         for (i64 s = 0; s < S; ++s)

@@ -3,6 +3,7 @@
 // 3x3 filters on enough float32 maps go another way, Winograd's.
 #include "geometry.h"
 #include "implicit_gemm.h"
+#include "inside.h"
 #include "planar.h"
 #if defined(REAL_f32)
 #include "winograd_planar.h"
@@ -111,6 +112,7 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
     const i64 count_h = phases_of(kernel.h, stride[1], padding[1], dilation[1], ys.h, phases_h);
     const i64 count_w = phases_of(kernel.w, stride[2], padding[2], dilation[2], ys.w, phases_w);
     if (stride[0] > kernel.d || stride[1] > kernel.h || stride[2] > kernel.w) fill_with_bias(conv, ys.c);   // what no tap meets
+    enum { UNKNOWN, NO, YES } finite = UNKNOWN;   // the filters: asked where it matters
     for (i64 a = 0; a < count_d; ++a)
         for (i64 b = 0; b < count_h; ++b)
             for (i64 c = 0; c < count_w; ++c) {
@@ -124,8 +126,12 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
                         for (i64 k = 0; k < nw; ++k)
                             taps[count++] = {in_d[i].offset, in_h[j].offset, in_w[k].offset,
                                              (in_d[i].tap * kernel.h + in_h[j].tap) * kernel.w + in_w[k].tap};
-                run(conv, {taps, count, false, {1, 1, 1}, {stride[0], stride[1], stride[2]}, {d, h, w},
-                           {ceil_div(ys.d - d, stride[0]), ceil_div(ys.h - h, stride[1]), ceil_div(ys.w - w, stride[2])}});
+                const TapList phase{taps, count, false, {1, 1, 1}, {stride[0], stride[1], stride[2]}, {d, h, w},
+                                    {ceil_div(ys.d - d, stride[0]), ceil_div(ys.h - h, stride[1]), ceil_div(ys.w - w, stride[2])}};
+                const bool outside = phase.outputs() && reads_outside(conv, phase);
+                if (outside && finite == UNKNOWN) finite = all_finite(weight.data, kernel.n * kernel.c * kernel.spatial()) ? YES : NO;
+                if (outside && finite == NO) taps_inside(conv, phase);
+                else run(conv, phase);
             }
 }
 

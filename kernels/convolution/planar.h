@@ -260,6 +260,8 @@ static inline void dense_line(const Convolution& conv, const TapList& t, const T
     const i64 d = od * t.in_stride.d + range.low_d;
     const Tap* taps = t.taps;
     const real* plane = conv.x + (n * conv.xs.c + channel) * conv.xs.spatial() + d * conv.xs.h * x_width;
+    real beside = start;   // of a row outside, which is zeros: the bias, if all weights are finite
+    for (i64 i = 0; i < count; ++i) beside += weights[i] * 0;
     for (i64 r = 0; r < t.grid.h; ++r) {
         const i64 h = r * t.in_stride.h + range.low_h;
         const bool inside = d >= 0 && d < conv.xs.d && h >= 0 && h < conv.xs.h;
@@ -268,7 +270,7 @@ static inline void dense_line(const Convolution& conv, const TapList& t, const T
         for (i64 w = 0; w < width; w += LINE * LANES) {
             V acc[LINE];
             #pragma GCC unroll 4
-            for (int v = 0; v < LINE; ++v) acc[v] = splat(start);
+            for (int v = 0; v < LINE; ++v) acc[v] = splat(inside ? start : beside);
             if (inside && w + left >= 0 && w + reach <= x_width) {
                 for (i64 i = 0; i < count; ++i) {
                     const real* p = x + w + taps[i].w;

@@ -89,7 +89,7 @@ def maximum_backward(g, a, b):
 
 @quiet
 def pow_base_backward(g, a, b):
-    return np.where(b == 0, 0, g * b * a ** (b - 1)).astype(g.dtype)
+    return np.where(b == 0, 0, g * b * pow(a, b - 1)).astype(g.dtype)
 
 
 @quiet
@@ -101,4 +101,11 @@ def where(condition, a, b):
     return np.where(condition != 0, a, b)
 
 
-mul, div, pow, maximum, minimum = map(quiet, (np.multiply, np.divide, np.power, np.maximum, np.minimum))
+@quiet
+def pow(a, b):
+    """IEEE 754's pow. NumPy takes the square root for it where one exponent of 0.5 is for all, which differs at -0 and -infinity."""
+    a, b = np.broadcast_arrays(a, b)
+    return np.power(a, b.copy())
+
+
+mul, div, maximum, minimum = map(quiet, (np.multiply, np.divide, np.maximum, np.minimum))

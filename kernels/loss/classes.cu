@@ -36,11 +36,10 @@ struct Problem {
 
 struct Results { real *y, *peak, *logsum, *mass; };   // no y where losses are reduced
 
-// Of one position, by the thread that has its sums; `at` is the offset of its class 0, `stride` that from class to class.
+// Of one position, by the thread that has its sums; dot is that of a and -log softmax(x), `at` is the offset of its class 0, `stride` that from class to class.
 struct Loss { acc loss, weight; };
-__device__ __forceinline__ Loss settle(const Problem& p, const Results& to, i64 position, i64 at, i64 stride, acc peak, acc sum, acc dot, acc mass) {
-    const acc logsum = log(sum);
-    Loss r{dot + mass * logsum, 1};
+__device__ __forceinline__ Loss settle(const Problem& p, const Results& to, i64 position, i64 at, i64 stride, acc peak, acc logsum, acc dot, acc mass) {
+    Loss r{dot, 1};
     if (p.labels.index) {
         if (p.labels.ignored(position)) {
             r = {0, 0};
@@ -74,21 +73,19 @@ __device__ __forceinline__ void forward_along(const Problem& p, const Results& t
     acc peak = -infinity(), sum = 0, dot = 0, mass = 0;
     for (int c = lane; c < count; c += lanes) peak = larger(peak, value(p.x[at + c]));
     peak = over_lanes<Max>(peak, lanes, slots);
-    for (int c = lane; c < count; c += lanes) {
-        const acc x = value(p.x[at + c]);
-        sum += exp(x - peak);
-        if (!p.dense()) continue;
-        const acc a = p.coefficient(at + c, c);
-        dot += a * (peak - x);
-        mass += a;
-    }
-    sum = over_lanes<Sum>(sum, lanes, slots);
+    for (int c = lane; c < count; c += lanes) sum += exp(value(p.x[at + c]) - peak);
+    const acc logsum = log(over_lanes<Sum>(sum, lanes, slots));
     if (p.dense()) {
+        for (int c = lane; c < count; c += lanes) {
+            const acc a = p.coefficient(at + c, c);
+            dot += a * ((peak - value(p.x[at + c])) + logsum);
+            mass += a;
+        }
         dot = over_lanes<Sum>(dot, lanes, slots);
         mass = over_lanes<Sum>(mass, lanes, slots);
     }
     Loss loss{0, 0};
-    if (lane == 0 && count) loss = settle(p, to, position, at, 1, peak, sum, dot, mass);
+    if (lane == 0 && count) loss = settle(p, to, position, at, 1, peak, logsum, dot, mass);
     block_sums(loss.loss, loss.weight, partial);
 }
 
@@ -101,16 +98,15 @@ __device__ __forceinline__ void forward_across(const Problem& p, const Results& 
         acc peak = -infinity(), sum = 0, dot = 0, mass = 0;
 #pragma unroll 4
         for (int c = 0; c < classes; ++c) peak = larger(peak, value(p.x[at + (i64)c * inner]));
-        for (int c = 0; c < classes; ++c) {
+        for (int c = 0; c < classes; ++c) sum += exp(value(p.x[at + (i64)c * inner]) - peak);
+        const acc logsum = log(sum);
+        for (int c = 0; c < classes && p.dense(); ++c) {
             const i64 here = at + (i64)c * inner;
-            const acc x = value(p.x[here]);
-            sum += exp(x - peak);
-            if (!p.dense()) continue;
             const acc a = p.coefficient(here, c);
-            dot += a * (peak - x);
+            dot += a * ((peak - value(p.x[here])) + logsum);
             mass += a;
         }
-        loss = settle(p, to, position, at, inner, peak, sum, dot, mass);
+        loss = settle(p, to, position, at, inner, peak, logsum, dot, mass);
     }
     block_sums(loss.loss, loss.weight, partial);
 }

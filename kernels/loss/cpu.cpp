@@ -34,7 +34,7 @@ static real hmax(V v) {
     return m;
 }
 
-// Of each position of a chunk.
+// Of each position of a chunk. dot: of a and -log softmax(x), product by product, so that an infinite a meets no difference of 0.
 struct Moments { real peak[MOST_POSITIONS], sum[MOST_POSITIONS], dot[MOST_POSITIONS], mass[MOST_POSITIONS]; };
 
 static void row_moments(const Problem& p, const Chunk& chunk, Moments& m) {
@@ -47,9 +47,10 @@ static void row_moments(const Problem& p, const Chunk& chunk, Moments& m) {
         const real peak = hmax(top);
         for_vectors(classes, [&](i64 c, auto lanes) { sum += lanes.keep(vexp(lanes.load(x + c) - peak)); });
         if (p.dense()) {
+            const V log = vlog(splat(hsum(sum)));
             for_vectors(classes, [&](i64 c, auto lanes) {
                 const V a = lanes.keep(p.row_coefficient(at + c, c, lanes));
-                dot += lanes.keep(a * (peak - lanes.load(x + c)));
+                dot += lanes.keep(a * ((peak - lanes.load(x + c)) + log));
                 mass += a;
             });
         }
@@ -65,9 +66,10 @@ static void column_moments(const Problem& p, const Chunk& chunk, Moments& m) {
         for (i64 c = 0; c < classes; ++c) peak = vmax(lanes.load(x + c * inner), peak);
         for (i64 c = 0; c < classes; ++c) sum += vexp(lanes.load(x + c * inner) - peak);
         if (p.dense()) {
+            const V log = vlog(sum);
             for (i64 c = 0; c < classes; ++c) {
                 const V a = p.column_coefficient(chunk.offset + i + c * inner, c, lanes);
-                dot += a * (peak - lanes.load(x + c * inner));
+                dot += a * ((peak - lanes.load(x + c * inner)) + log);
                 mass += a;
             }
         }
@@ -91,7 +93,7 @@ void cross_entropy(In<real> x, In<i64> index, In<real> probabilities, In<real> w
         Sums total{0, 0};
         for (i64 i = 0; i < chunk.count; ++i) {
             const i64 at = chunk.first + i, label = index ? labels[at] : 0;
-            real loss = m.dot[i] + m.mass[i] * m.sum[i], of = 1;
+            real loss = m.dot[i], of = 1;
             if (index && labels.ignored(label)) {
                 loss = of = m.mass[i] = 0;
             } else if (index && !labels.valid(label)) {

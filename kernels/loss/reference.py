@@ -24,20 +24,40 @@ def per_class(values, x):
 
 
 def one_hot(x, index, ignore):
-    """1 where x's class is the index, 0 elsewhere and where the index is ignored."""
+    """Whether x's class is the index; nowhere where the index is ignored."""
     classes = per_class(np.arange(x.shape[class_axis(x)]), x)
-    return ((classes == np.expand_dims(index, class_axis(x))) & np.expand_dims(index != ignore, class_axis(x))).astype(x.dtype)
+    return (classes == np.expand_dims(index, class_axis(x))) & np.expand_dims(index != ignore, class_axis(x))
+
+
+def over_classes(x, values, index, probabilities, weight, ignore, smoothing):
+    """Sums over the classes of what their coefficients make of `values`, in two terms: the target's and smoothing's. A class that
+    has no part in a term is not multiplied by 0, which would make NaN of an infinite or unknown value.
+    """
+    axis = class_axis(x)
+    w = per_class(np.ones(x.shape[axis], x.dtype) if weight is None else weight, x)
+    with np.errstate(invalid="ignore"):   # 0 times infinity is NaN
+        if index is None:
+            return (w * (probabilities * (1 - smoothing) + smoothing / x.shape[axis]) * values).sum(axis)
+        hard = np.where(one_hot(x, index, ignore), w * (1 - smoothing) * values, 0).sum(axis)
+        spread = np.expand_dims(index != ignore, axis) & (smoothing != 0)
+        return hard + np.where(spread, w * (smoothing / x.shape[axis]) * values, 0).sum(axis)
+
+
+def counts(x, index, weight, ignore):
+    """What each position counts for in a mean."""
+    if index is None:
+        return np.ones_like(x.sum(class_axis(x)))
+    return over_classes(x, np.ones_like(x), index, None, weight, ignore, 0)
 
 
 def coefficients(x, index, probabilities, weight, ignore, smoothing):
-    """What each class's -log p is multiplied by, and what each position counts for in a mean."""
+    """What each class's -log p is multiplied by."""
     axis = class_axis(x)
     w = per_class(np.ones(x.shape[axis], x.dtype) if weight is None else weight, x)
     if index is None:
-        return w * (probabilities * (1 - smoothing) + smoothing / x.shape[axis]), np.ones_like(x.sum(axis))
-    hot = one_hot(x, index, ignore)
-    kept = np.expand_dims(index != ignore, axis)
-    return hot * w * (1 - smoothing) + kept * w * (smoothing / x.shape[axis]), (hot * w).sum(axis)
+        return w * (probabilities * (1 - smoothing) + smoothing / x.shape[axis])
+    spread = np.expand_dims(index != ignore, axis) & (smoothing != 0)
+    return np.where(one_hot(x, index, ignore), w * (1 - smoothing), 0) + np.where(spread, w * (smoothing / x.shape[axis]), 0)
 
 
 def log_softmax_parts(x):
@@ -49,11 +69,10 @@ def log_softmax_parts(x):
 def cross_entropy(x, index, probabilities, weight, *, ignore, smoothing, reduction):
     """Returns the loss, its divisor, and per position the peak of x, log sum e^(x - peak) and the sum of coefficients."""
     axis = class_axis(x)
-    a, of = coefficients(x, index, probabilities, weight, ignore, smoothing)
+    target = (index, probabilities, weight, ignore, smoothing)
     peak, logsum = log_softmax_parts(x)
-    minus_log_p = peak - x + logsum
-    loss = np.where(a == 0, 0, a * minus_log_p) if probabilities is None else a * minus_log_p
-    return *reduced(np.asarray(loss.sum(axis)), of, reduction), peak.squeeze(axis), logsum.squeeze(axis), np.asarray(a.sum(axis))
+    loss, mass = over_classes(x, peak - x + logsum, *target), over_classes(x, np.ones_like(x), *target)
+    return *reduced(np.asarray(loss), counts(x, index, weight, ignore), reduction), peak.squeeze(axis), logsum.squeeze(axis), np.asarray(mass)
 
 
 def scales(g, divisor, x):
@@ -64,7 +83,7 @@ def scales(g, divisor, x):
 
 def cross_entropy_backward(g, x, index, probabilities, weight, divisor, peak, logsum, mass, *, ignore, smoothing):
     axis = class_axis(x)
-    a, _ = coefficients(x, index, probabilities, weight, ignore, smoothing)
+    a = coefficients(x, index, probabilities, weight, ignore, smoothing)
     peak, logsum, mass = (np.expand_dims(v, axis) for v in (peak, logsum, mass))
     return scales(g, divisor, x) * (mass * np.exp(x - peak - logsum) - a)
 
@@ -77,14 +96,12 @@ def cross_entropy_target_backward(g, x, weight, divisor, peak, logsum, *, smooth
 
 def nll_loss(x, index, weight, *, ignore, reduction):
     """Returns the loss and its divisor."""
-    a, of = coefficients(x, index, None, weight, ignore, 0)
-    return reduced(np.asarray(-np.where(a == 0, 0, a * x).sum(class_axis(x))), of, reduction)
+    return reduced(np.asarray(-over_classes(x, x, index, None, weight, ignore, 0)), counts(x, index, weight, ignore), reduction)
 
 
 def nll_loss_backward(g, index, weight, divisor, *, ignore, shape):
     like = np.zeros(shape, g.dtype)
-    a, _ = coefficients(like, index, None, weight, ignore, 0)
-    return -a * scales(g, divisor, like)
+    return -coefficients(like, index, None, weight, ignore, 0) * scales(g, divisor, like)
 
 
 # ---- losses of one element each: (value, slope for x, slope for t[, slope for v]), each of x, t, v, p, q. pointwise.cpp has the same order.

@@ -70,9 +70,13 @@ def even_filters(w: np.ndarray) -> bool:
         return bool((peak <= 64 * (squares.sum(1) - peak)).all())   # not where one is NaN
 
 
-def merged_groups(w: np.ndarray, groups: int) -> tuple[np.ndarray, int] | None:
-    """Groups narrower than a block joined, `merge` at a time with zeros between them, until they fill whole blocks: (weights, groups left).
-    None if no number of groups does, or the zeros would be most of more than 16 groups."""
+def finite(w: np.ndarray) -> bool:
+    return bool(np.isfinite(w).all())
+
+
+def merged_groups(w: np.ndarray, groups: int) -> np.ndarray | None:
+    """The weights of groups narrower than a block joined, `merge` at a time with zeros between them, until they fill whole blocks. None if
+    no number of groups does, or the zeros would be most of more than 16 groups."""
     K, C = w.shape[0] // groups, w.shape[1]
     for merge in range(1, min(groups, BLOCK) + 1):
         if groups % merge == 0 and merge * K % BLOCK == 0 and merge * C % BLOCK == 0:
@@ -80,9 +84,9 @@ def merged_groups(w: np.ndarray, groups: int) -> tuple[np.ndarray, int] | None:
     else:
         return None
     if merge == 1:
-        return w, groups
+        return w
     out = np.zeros((w.shape[0], merge * C, *w.shape[2:]), w.dtype)
     for g in range(groups):
         at = g % merge * C
         out[g * K:(g + 1) * K, at:at + C] = w[g * K:(g + 1) * K]
-    return out, groups // merge
+    return out

@@ -30,7 +30,8 @@ def conv2d(input: Arrays, weight: Arrays, bias: Arrays | None = None, stride: Si
     """y[n, k] = bias[k] + sum over c of weight[k, c] cross-correlated with x[n, c].
 
     input: (N, C, H, W) or (C, H, W), float32 or float64; weight: (K, C / groups, R, S); bias: (K,) or None. stride and dilation:
-    an int or one per axis; padding: the same, or 'valid' or 'same' (stride 1; an odd remainder goes behind). Returns (N, K, H', W')
+    an int or one per axis; padding: the same, or 'valid' or 'same' (stride 1; an odd remainder goes behind). What is padded are zeros,
+    of which an infinite weight makes NaN, as in torch; conv_transpose2d has nothing beside its input. Returns (N, K, H', W')
     with H' = (H + 2 padding - dilation (R - 1) - 1) // stride + 1. Raises ValueError where shapes or parameters do not fit.
     Source: LeCun et al. (1998); Dumoulin & Visin (2016).
     """

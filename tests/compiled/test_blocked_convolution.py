@@ -189,6 +189,23 @@ def test_every_activation(isa):
             close(y.result(), function(plain))
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e30])
+@pytest.mark.parametrize("isa", NATIVE)
+def test_joined_groups_do_not_see_each_other(isa, value):
+    """Groups of 4 channels and 8 filters, four joined to a block of channels: what is not finite stays in its group, under every epilogue."""
+    x, weight, bias, residual = draw(3, (2, 32, 9, 13), (64, 4, 3, 3), (64,), (2, 64, 9, 13))
+    x[0, 9, 3, 4] = value
+    with np.errstate(all="ignore"):
+        linear = reference(F.conv2d, x, weight, bias, 1, 1, 1, 8) + residual
+        window, packed = ((3, 3), (1, 1), (1, 1), (1, 1)), packing.direct(kernels(isa), packing.merged_groups(weight, 8))
+        for act, want in ((NONE, linear), (RELU, np.maximum(linear, 0)), (("leaky_relu", 0.1, 0.0), np.where(linear > 0, linear, 0.1 * linear))):
+            y = Guarded(*want.shape)
+            kernels(isa).direct_conv(blocked(x), 32, None, None, None, packed, packing.bias(bias, 64), blocked(residual), window, 8, act, y.map)
+            got, calm = y.result(), np.abs(want) < 1e3
+            assert calm.mean() > 0.99 and np.abs(got - want)[calm].max() <= 1e-5
+            assert np.allclose(got[~calm], want[~calm], rtol=1e-5, equal_nan=True)
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 5, 7), (2, 16, 4, 4), (3, 37, 9, 13), (1, 64, 56, 56)])
 @pytest.mark.parametrize("isa", NATIVE)
 def test_layouts_and_back(isa, shape):
@@ -203,8 +220,8 @@ def test_layouts_and_back(isa, shape):
 
 def test_narrow_groups_are_merged_into_blocks():
     (w,) = draw(0, (32, 4, 3, 3))
-    merged, groups = packing.merged_groups(w, 8)
-    assert groups == 2 and merged.shape == (32, 16, 3, 3)
+    merged = packing.merged_groups(w, 8)
+    assert merged.shape == (32, 16, 3, 3)
     (x,) = draw(1, (1, 32, 5, 5))
     assert np.allclose(F.conv2d(x, merged, padding=1, groups=2), F.conv2d(x, w, padding=1, groups=8), atol=1e-5)
     assert packing.merged_groups(np.zeros((30, 2, 3, 3), np.float32), 10) is None

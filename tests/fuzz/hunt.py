@@ -11,6 +11,8 @@ A target is a module of this package with
     prepare()       optional: run once in every child, before its limit
     MEMORY          optional: bytes of address space beyond what the child has after prepare()
     SILENCE         optional: seconds that one input may take
+
+A target that calls ops says so by `called()`, so that a hunt can count calls beside inputs.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from pathlib import Path
 CORPUS = Path(__file__).with_name("corpus")
 MEMORY, SILENCE, PREPARING = 2 << 30, 10.0, 120.0
 SHARED = struct.Struct("<qd")  # which input the child is at, since when
-REPORT = struct.Struct("<qi")  # which input, how many bytes of "kind\0text" follow
+REPORT = struct.Struct("<qqi")  # which input, calls it made, how many bytes of "kind\0text" follow
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Result:
     """
 
     tried: int = 0
+    calls: int = 0
     outcomes: Counter = field(default_factory=Counter)
     faults: dict[tuple[str, str], list] = field(default_factory=dict)
 
@@ -50,14 +53,25 @@ class Result:
         self.faults.setdefault((kind, text), []).append(item)
 
     def __str__(self):
-        lines = [
-            f"{self.tried} inputs: {', '.join(f'{n} {kind}' for kind, n in self.outcomes.most_common())}"
-        ]
+        outcomes = ", ".join(f"{n} {kind}" for kind, n in self.outcomes.most_common())
+        calls = f" ({self.calls} op calls)" if self.calls else ""
+        lines = [f"{self.tried} inputs{calls}: {outcomes}"]
         lines += [
             f"  {kind}: {text} ({len(items)} times, first with {items[:5]})"
             for (kind, text), items in self.faults.items()
         ]
         return "\n".join(lines)
+
+
+class Calls:
+    """How many calls of ops the input at hand has made."""
+
+    made = 0
+
+
+def called(count: int = 1) -> None:
+    """The target calls an op, `count` times: what is tried, not what says what is right."""
+    Calls.made += count
 
 
 def hunt(target, items: Sequence, seconds: float | None = None, work=None) -> Result:
@@ -137,12 +151,13 @@ def read_rest(reader) -> bytes:
 def reports(received: bytes, items, at: int, result: Result) -> tuple[bytes, int]:
     """Takes whole reports from what was received; returns the rest and the item after the last."""
     while len(received) >= REPORT.size:
-        place, length = REPORT.unpack_from(received)
+        place, calls, length = REPORT.unpack_from(received)
         if len(received) < REPORT.size + length:
             break
         kind, _, text = received[REPORT.size : REPORT.size + length].decode(errors="replace").partition("\0")
         received, at = received[REPORT.size + length :], place + 1
         result.tried += 1
+        result.calls += calls
         if kind in ("right", "refused"):
             result.outcomes[kind] += 1
         else:
@@ -172,8 +187,9 @@ def run_child(target, items, at: int, work, shared, writer) -> None:
         refused = tuple(getattr(target, "REFUSED", (ValueError,)))
         for place in range(at, len(items)):
             shared[: SHARED.size] = SHARED.pack(place, time.monotonic())
+            Calls.made = 0
             said = outcome(work, items[place], refused).encode(errors="replace")
-            os.write(writer, REPORT.pack(place, len(said)) + said)
+            os.write(writer, REPORT.pack(place, Calls.made, len(said)) + said)
     except BaseException:
         traceback.print_exc()
         os._exit(70)

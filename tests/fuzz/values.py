@@ -15,6 +15,8 @@ from pyops import validate
 from pyops.core.backends import available, use_backend
 from pyops.core.tensor import Tensor
 
+from .hunt import called
+
 REFUSED = (ValueError,)
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0)
 # Rows that are left out, and why
@@ -26,7 +28,6 @@ APART = {
         "the definition multiplies a state of zeros with the weights, the kernel leaves that out",
     ),
     "attention": "the definition multiplies masked values by 0, the kernel leaves them out",
-    "conv_transpose": "the kernel multiplies zeros beside its input with an infinite filter, the definition does not",
 }
 
 
@@ -47,25 +48,50 @@ def spoil(draw: random.Random, value):
         spoil(draw, list(value.values()))
 
 
+def nudged(rng, value):
+    """float arrays as float64, each number moved by a rounding of float32."""
+    if isinstance(value, dict):
+        return {k: nudged(rng, v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [nudged(rng, v) for v in value]
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return value.astype(np.float64) * (1 + rng.choice((-1, 1), value.shape) * 2.0**-24)
+    return value
+
+
+def kinds(result) -> list:
+    """For each float array: 0 where it is finite, else which of NaN and the infinities is there."""
+    arrays = [np.asarray(a.data if isinstance(a, Tensor) else a) for a in result]
+    return [
+        np.where(np.isnan(a), 3, np.isposinf(a) + 2 * np.isneginf(a)) if a.dtype.kind == "f" else np.zeros(())
+        for a in arrays
+    ]
+
+
 def masks(draw: random.Random, seed: int) -> None:
     op, case = draw.choice(rows())
     args, kwargs = case.arguments(np.float32, seed)
     spoil(draw, args)
     spoil(draw, kwargs)
     backend = draw.choice([name for name in available() if name not in ("reference", "cuda-emulated")])
+
+    def defined(change) -> list:
+        with use_backend("reference"), np.errstate(all="ignore"):
+            return kinds(validate.flat(validate.call(case, change(args), change(kwargs))))
+
+    called()
     with use_backend(backend):
-        got = validate.flat(validate.call(case, args, kwargs))
-    with use_backend("reference"), np.errstate(all="ignore"):
-        want = validate.flat(validate.call(case, validate.widen(args), validate.widen(kwargs)))
-    for i, (g, w) in enumerate(zip(got, want, strict=True)):
-        g, w = (np.asarray(a.data if isinstance(a, Tensor) else a) for a in (g, w))
-        if g.dtype.kind == "f":
-            same = (
-                np.array_equal(np.isnan(g), np.isnan(w))
-                and np.array_equal(np.isposinf(g), np.isposinf(w))
-                and np.array_equal(np.isneginf(g), np.isneginf(w))
+        got = kinds(validate.flat(validate.call(case, args, kwargs)))
+    for i, (g, w) in enumerate(zip(got, defined(validate.widen), strict=True)):
+        differs = g != w
+        if differs.any():  # where a rounding of the inputs changes the definition, it says nothing
+            rng = np.random.default_rng(seed)
+            for _ in range(8):
+                differs &= w == defined(lambda value: nudged(rng, value))[i]  # noqa: B023
+            where = np.argwhere(differs)[:3].tolist()
+            assert not differs.any(), (
+                f"{case.call}, {case.why}: NaN or infinity elsewhere in output {i} on {backend}, at {where}"
             )
-            assert same, f"{case.call}, {case.why}: NaN or infinity elsewhere in output {i} on {backend}"
 
 
 def locality(draw: random.Random, seed: int) -> None:
@@ -92,6 +118,7 @@ def locality(draw: random.Random, seed: int) -> None:
             x,
             draw.choice(("strict", "default", "fast")),
         )
+    called(2)
     before, after = np.asarray(run(x)), np.asarray(run(huge))
     at = [np.arange(n) * stride - padding for n in before.shape[2:]]
     sees = ((at[0] <= row) & (row < at[0] + size))[:, None] & ((at[1] <= column) & (column < at[1] + size))

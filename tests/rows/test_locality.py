@@ -216,6 +216,76 @@ def test_compiled_filters_of_one_tap_are_direct(monkeypatch):
     assert all(step.kernel != "winograd_conv" for step in program.steps)
 
 
+SPECIAL = [np.inf, -np.inf, np.nan, 1e30]
+
+
+def assert_as_defined(got, want, usual):
+    """NaN and infinity where the definition has them; elsewhere to the usual error of what is summed."""
+    with np.errstate(all="ignore"):
+        want32 = want.astype(np.float32)
+        error = np.abs(got - want) / np.maximum(np.abs(want), usual)
+    assert np.array_equal(np.isnan(got), np.isnan(want32)) and np.array_equal(got[np.isinf(want32)], want32[np.isinf(want32)])
+    assert not np.isinf(got[np.isfinite(want32)]).any() and (error[np.isfinite(want32)] <= USUAL).all()
+
+
+@pytest.mark.parametrize("channels", range(1, 9))
+def test_groups_see_their_own_channels_only(backend, channels):
+    """Compiled, groups narrower than a block are joined with zeros between them: another group's infinities are not multiplied by these."""
+    rng = np.random.default_rng(channels)
+    for filters, (kernel, stride, padding), value in itertools.product((1, 4), ((1, 1, 0), (3, 1, 1), (3, 2, 0)), SPECIAL):
+        groups = 16 if channels % 2 else 8
+        x = rng.standard_normal((2, groups * channels, 9, 7), np.float32)
+        w = rng.standard_normal((groups * filters, channels, kernel, kernel), np.float32)
+        bias = rng.standard_normal(len(w), np.float32)
+        x[0, 2 * channels, 4, 3] = value
+        call = lambda x, w, b: F.leaky_relu(F.conv2d(x, w, b, stride, padding, 1, groups), 0.1)   # noqa: B023, E731
+        want = float64(call, x, w, bias)
+        with use_backend(backend):
+            assert_as_defined(call(x, w, bias), want, 10)
+        if backend == "scalar":   # once: a program takes the best instruction set
+            assert_as_defined(pyops.compile(lambda v: call(v, w, bias), np.ones_like(x), "strict")(x), want, 10)   # noqa: B023
+
+
+WINDOWS = [   # kernel, stride, padding, dilation of each axis
+    ((3, 3, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1)), ((3, 2, 5), (2, 3, 2), (1, 0, 2), (1, 1, 1)), ((2, 3, 3), (1, 2, 1), (0, 2, 2), (1, 1, 2)),
+    ((1, 1, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1)), ((2, 2, 2), (2, 2, 2), (0, 0, 0), (1, 1, 1)), ((1, 2, 1), (3, 3, 3), (0, 1, 0), (1, 3, 1)),
+]
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("transposed", [False, True], ids=["conv", "transposed"])
+def test_filters_that_are_not_finite(backend, axes, transposed):
+    """A convolution's padding is zeros, of which an infinite weight makes NaN; a transposed one has nothing beside its input."""
+    rng = np.random.default_rng(axes)
+    run = getattr(F, f"conv_transpose{axes}d" if transposed else f"conv{axes}d")
+    for window, (groups, channels, filters), value in itertools.product(WINDOWS, ((1, 5, 3), (1, 20, 33), (6, 1, 1), (4, 4, 8)), SPECIAL[:3]):
+        kernel, stride, padding, dilation = (along[-axes:] for along in window)
+        x = rng.standard_normal((2, groups * channels, *(4, 7, 9)[-axes:]), np.float32)
+        w = rng.standard_normal((groups * channels, filters, *kernel) if transposed else (groups * filters, channels, *kernel), np.float32)
+        w.reshape(-1)[rng.integers(w.size)] = value
+        attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        want = float64(lambda x, w: run(x, w, **attrs), x, w)   # noqa: B023
+        with use_backend(backend):
+            assert_as_defined(run(x, w, **attrs), want, 10)
+        if backend == "scalar" and axes < 3:
+            assert_as_defined(pyops.compile(lambda v: run(v, w, **attrs), np.ones_like(x), "strict")(x), want, 10)   # noqa: B023
+
+
+def test_layers_that_are_fused_have_finite_filters():
+    """Kernels that take layers together leave out the zeros beside a map: where that shows, layers stay apart."""
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: rng.standard_normal(shape, np.float32)   # noqa: E731
+    x, expand, depth, project = draw(1, 16, 64, 64), draw(128, 16, 1, 1), draw(128, 1, 3, 3), draw(24, 128, 1, 1)
+    depth[5, 0, 0, 1] = np.inf
+
+    def block(v):
+        v = F.relu6(F.conv2d(F.relu6(F.conv2d(v, expand.astype(v.dtype))), depth.astype(v.dtype), padding=1, groups=128))
+        return F.conv2d(v, project.astype(v.dtype)), F.adaptive_avg_pool2d(v, 1)
+
+    for got, want in zip(pyops.compile(block, x, "strict")(x), float64(block, x), strict=True):
+        assert_as_defined(got, want, 100)
+
+
 def test_natural_differences_are_left_to_winograd(backend):
     """Maps whose parts differ by less than 16, as images and their features do, cost nothing."""
     kernels = BACKENDS[backend].sets["f32"]

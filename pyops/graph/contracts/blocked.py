@@ -104,12 +104,31 @@ def finished(y: Map, bias, residual) -> None:
         same_maps(residual, y)
 
 
+def group_blocks(x: Map, channels: int, weight, groups: int, y: Map) -> int:
+    """Blocks of channels that a group has, or several narrow groups that are joined."""
+    if groups == 1:
+        return x.blocks
+    need(len(weight.shape) == 6 and weight.shape[1] >= 1, "weights have blocks of channels")
+    wide = x.blocks // weight.shape[1]
+    need(
+        wide >= 1
+        and x.blocks == wide * weight.shape[1]
+        and channels == x.blocks * BLOCK
+        and y.blocks % wide == 0,
+        "groups, or several joined, are whole blocks",
+    )
+    need(
+        groups >= wide
+        and groups % wide == channels % groups == y.blocks * BLOCK % groups == 0,
+        "groups have as many channels and filters each",
+    )
+    return weight.shape[1]
+
+
 @contract("direct_conv", "mnoooropwnaM")
 def direct_conv(x, channels, scale, shift, gate, weight, bias, residual, window, groups, act, y) -> None:
     filled(channels, x)
-    need(groups >= 1 and x.blocks % groups == y.blocks % groups == 0, "groups are whole blocks")
-    need(groups == 1 or channels == x.blocks * BLOCK, "groups are whole blocks")
-    over_image(x, packed(weight, y.blocks, x.blocks // groups), window, y)
+    over_image(x, packed(weight, y.blocks, group_blocks(x, channels, weight, groups, y)), window, y)
     need((scale is None) == (shift is None), "scale and shift come together")
     numbers(scale, x.blocks * BLOCK)
     numbers(shift, x.blocks * BLOCK)

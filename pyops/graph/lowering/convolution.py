@@ -108,14 +108,14 @@ def winograd(low: Lowering, c: Layer) -> None:
 
 
 def direct(low: Lowering, c: Layer) -> None:
-    node, joined = c.node, packing.merged_groups(c.weight, c.groups) if c.groups > 1 else (c.weight, 1)
+    node, joined = c.node, packing.merged_groups(c.weight, c.groups) if c.groups > 1 else c.weight
     if joined is None or (c.groups > 1 and c.filters % packing.BLOCK):
         raise Declined(f"{c.groups} groups of {c.weight.shape[1]} channels do not fill blocks")
-    weight, groups = joined
+    weight = joined
     scale, shift = (packing.bias(v.astype(np.float32), c.channels) for v in node.normalised) if node.normalised else (None, None)
     gate = low.as_planar(node.gate).reshaped((c.samples, c.channels)) if node.gate is not None else None
     c.call(low, "direct_conv", low.as_map(c.x).ref, c.channels, scale, shift, gate, packing.direct(low.kernels, weight),
-           c.packed_bias(), residual(low, node), c.window, groups, c.tail, low.new_map(node.output).ref,
+           c.packed_bias(), residual(low, node), c.window, c.groups, c.tail, low.new_map(node.output).ref,
            algorithm="direct" if c.groups == 1 else "grouped")
 
 
@@ -148,6 +148,8 @@ def image_arguments(node: Node):
         raise Declined("weights that are computed")
     if len(x.shape) != weight.ndim or weight.ndim not in (3, 4):
         raise Declined(f"an input of {len(x.shape)} axes")
+    if not packing.finite(weight):   # the kernels of maps skip some of the zeros beside them, and multiply others
+        raise Declined("filters that are not finite")
     attrs = dict(node.attrs)
     if weight.ndim == 3:
         weight = weight[:, :, None]

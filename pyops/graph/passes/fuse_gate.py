@@ -3,6 +3,7 @@ follows squeeze-and-excitation.
 """
 from __future__ import annotations
 
+from .. import packing
 from ..ir import Graph, Node, Value
 from .fold_batch_norm import constant
 
@@ -29,4 +30,5 @@ def is_gate(image, gate) -> bool:
 def takes(reader: Node, product: Node) -> bool:
     return (reader.op == "conv" and constant(reader) and reader.inputs[0] is product.output and reader.epilogue.residual is not product.output
             and reader.normalised is None and reader.gate is None and reader.inputs[1].shape[2:] == (1, 1) and reader.attrs["groups"] == 1
-            and reader.inputs[1].shape[1] > 4 and max(reader.attrs["stride"] + reader.attrs["padding"]) < 1024)   # beyond, its rule may decline
+            and reader.inputs[1].shape[1] > 4 and max(reader.attrs["stride"] + reader.attrs["padding"]) < 1024   # beyond, its rule may decline
+            and packing.finite(reader.inputs[1]))

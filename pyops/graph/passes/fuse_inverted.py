@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import packing
 from ..ir import Graph, Node, Value
 
 # Bytes of a wide map from which it is worth it: it no longer fits into the second-level caches.
@@ -59,8 +60,9 @@ def has_a_filter_a_channel(node: Node | None) -> bool:
 
 
 def is_plain(node: Node | None) -> bool:
-    """A convolution of images with constant weights."""
+    """A convolution of images with constant and finite weights: others have no kernel over maps."""
     if node is None or node.op != "conv":
         return False
     x, weight, bias = node.inputs
-    return isinstance(x, Value) and len(x.shape) == 4 and isinstance(weight, np.ndarray) and not isinstance(bias, Value)
+    return (isinstance(x, Value) and len(x.shape) == 4 and isinstance(weight, np.ndarray) and not isinstance(bias, Value)
+            and packing.finite(weight))

@@ -3,6 +3,7 @@ dense blocks have them.
 """
 from __future__ import annotations
 
+from .. import packing
 from ..activations import RELU
 from ..ir import Graph, Node
 from .fold_batch_norm import constant, scale_and_shift
@@ -23,4 +24,5 @@ def takes(reader: Node, norm: Node) -> bool:
     """A 1x1 convolution: a larger filter is better off with Winograd, which does not."""
     return (reader.op == "conv" and constant(reader) and reader.inputs[0] is norm.output and reader.inputs[1].shape[2:] == (1, 1)
             and reader.attrs["groups"] == 1 and reader.inputs[1].shape[1] > 4
-            and max(reader.attrs["stride"] + reader.attrs["padding"]) < 1024)   # beyond, its rule may decline
+            and max(reader.attrs["stride"] + reader.attrs["padding"]) < 1024   # beyond, its rule may decline
+            and packing.finite(reader.inputs[1]))
