@@ -94,7 +94,10 @@ def stub():
     programs = [signature(name, parameters) for name, parameters in rows("program.inc")]
     all_isas = re.findall(r"^ISA\((\w+)", (ROOT / "csrc" / "isas.inc").read_text(), re.M)
     sets = "\n".join(f"{isa}: _Set   # where the CPU and the build have it" for isa in all_isas)
-    return f'''"""Made by setup.py from kernels/*/kernels.inc and program.inc. Kernels check nothing but what would be unsafe: call pyops.functional."""
+    return f'''"""Made by setup.py from kernels/*/kernels.inc and program.inc.
+
+Kernels check nothing but what would be unsafe: call pyops.functional.
+"""
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar

@@ -31,7 +31,7 @@ CEILING = {"hopper": ("bf16", 1), "3xtf32": ("tf32", 3)}   # whose ceiling is th
 
 
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=460)
     parser.add_argument("--no-validate", action="store_true")
     args = parser.parse_args(arguments)

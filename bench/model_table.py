@@ -41,7 +41,7 @@ def row(name: str, timed: bool) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m pyops.bench.model_table", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.model_table", description=__doc__.partition("\n\n")[0])
     parser.add_argument("names", nargs="*", help="networks (default: all)")
     parser.add_argument("--time", action="store_true", help="measure them too")
     args = parser.parse_args()

@@ -239,7 +239,8 @@ def roofline(rows: list[Row], settings: Settings) -> str:
 
 STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:.6em 0 2em}th,td{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}.faster{color:#07722f}.slower{color:#b00020}.skipped{color:#888}svg{max-width:100%;height:auto}"""
+th:first-child,td:first-child{text-align:left}.faster{color:#07722f}.slower{color:#b00020}
+.skipped{color:#888}svg{max-width:100%;height:auto}"""
 
 
 def page(rows: list[Row], settings: Settings, content: dict) -> str:

@@ -79,7 +79,7 @@ def shares():
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m pyops.bench.torch_door", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.torch_door", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--model", default="resnet50", help="of torchvision (default: resnet50)")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--seconds", type=float, default=20, help="of calls in turn (default: 20)")

@@ -85,7 +85,7 @@ def profile(step) -> list[tuple[str, float, int]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m pyops.bench.training_step", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.training_step", description=__doc__.partition("\n\n")[0])
     parser.add_argument("name", nargs="?", default="resnet18", help="a network that torchvision has too (default: resnet18)")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=64)

@@ -1,8 +1,10 @@
 """A process that runs one library on one network and nothing else, told what to do through a pipe, a line of JSON each way.
 
-    {"runner": "module:function", ...}    first: the job. Answers {"setup", "memory", "calls"} or {"error"} and leaves result.npy
-    {"block": seconds}                    runs for about that long. Answers {"samples": [seconds a call, ...], "memory"}
-    (the end of the pipe)                 the process ends
+    {"runner": "module:function", ...}  first: the job. Leaves result.npy, and answers
+                                        {"setup", "memory", "calls"} or {"error"}
+    {"block": seconds}                  runs for about that long. Answers
+                                        {"samples": [seconds a call, ...], "memory"}
+    (the end of the pipe)               the process ends
 
 A runner is a function of the job that imports its library and returns `prepare`; that loads the network and returns `run`; each run()
 computes the answer. Between blocks the process sleeps on the pipe: its threads take no processor from whoever is next.

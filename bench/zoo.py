@@ -27,16 +27,21 @@ SIZES = {"inception_v3": 139, "vit_h_14": 224, "vit_l_16": 224, "vit_b_16": 224,
 SIZE = 96
 SETTINGS = {"googlenet": {"aux_logits": False, "init_weights": False}, "inception_v3": {"aux_logits": False, "init_weights": False}}
 # The smallest of each of timm 1.0.31's files of models, but for those of more than 100 million parameters and those whose input is no image
-TIMM = """beit_base_patch16_224 eca_botnext26ts_256 mobileone_s1 cait_xxs24_224 coat_tiny convit_tiny convmixer_768_32 convnext_atto_rms cpubone_nano
-crossvit_tiny_240 csatv2 cs3darknet_focus_s cspnext_tiny davit_tiny deit_tiny_patch16_224 densenet121 dla46x_c dpn48b edgenext_xx_small efficientformer_l1
-efficientformerv2_s0 mixnet_s efficientvim_m1 efficientvit_b0 efficientvit_m0 eva02_tiny_patch14_224 fasternet_t0 fastvit_t8 focalnet_tiny_srf gcvit_xxtiny
-ghostnet_050 hardcorenas_b hgnetv2_b0 hiera_tiny_224 hrnet_w18_small iformer_t inception_next_atto inception_resnet_v2 inception_v3
-inception_v4 lcnetv2_small levit_384_s8 lowformer_b0 mambaout_femto coatnet_pico_rw_224 poolformerv2_s12 gmlp_ti16_224 mobilenetv3_small_050 mobilevit_xxs
-mvitv2_tiny nasnetalarge nest_tiny nextvit_small nf_regnet_b0 pit_ti_224 pnasnet5large pvt_v2_b0 rdnet_tiny regnetx_002 repghostnet_050 repvit_m0_9
-res2net50_14w_8s resnest14d resnet18 resnetv2_18 rexnet_100 selecsls42 legacy_seresnet18 sequencer2d_s shvit_s1 skresnet18 starnet_s050 swiftformer_xs
-swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_224 tiny_vit_5m_224 tnt_s_legacy_patch16_224 tresnet_m twins_svt_small visformer_tiny
-flexivit_small vit_tiny_r_s16_p8_224 vit_srelpos_small_patch16_224 vitamin_small_224 volo_d1_224 ese_vovnet19b_slim_dw legacy_xception
-xception41p xcit_nano_12_p8_224""".split()
+TIMM = """beit_base_patch16_224 eca_botnext26ts_256 mobileone_s1 cait_xxs24_224 coat_tiny
+convit_tiny convmixer_768_32 convnext_atto_rms cpubone_nano crossvit_tiny_240 csatv2
+cs3darknet_focus_s cspnext_tiny davit_tiny deit_tiny_patch16_224 densenet121 dla46x_c dpn48b
+edgenext_xx_small efficientformer_l1 efficientformerv2_s0 mixnet_s efficientvim_m1 efficientvit_b0
+efficientvit_m0 eva02_tiny_patch14_224 fasternet_t0 fastvit_t8 focalnet_tiny_srf gcvit_xxtiny
+ghostnet_050 hardcorenas_b hgnetv2_b0 hiera_tiny_224 hrnet_w18_small iformer_t inception_next_atto
+inception_resnet_v2 inception_v3 inception_v4 lcnetv2_small levit_384_s8 lowformer_b0 mambaout_femto
+coatnet_pico_rw_224 poolformerv2_s12 gmlp_ti16_224 mobilenetv3_small_050 mobilevit_xxs mvitv2_tiny
+nasnetalarge nest_tiny nextvit_small nf_regnet_b0 pit_ti_224 pnasnet5large pvt_v2_b0 rdnet_tiny
+regnetx_002 repghostnet_050 repvit_m0_9 res2net50_14w_8s resnest14d resnet18 resnetv2_18 rexnet_100
+selecsls42 legacy_seresnet18 sequencer2d_s shvit_s1 skresnet18 starnet_s050 swiftformer_xs
+swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_224 tiny_vit_5m_224
+tnt_s_legacy_patch16_224 tresnet_m twins_svt_small visformer_tiny flexivit_small
+vit_tiny_r_s16_p8_224 vit_srelpos_small_patch16_224 vitamin_small_224 volo_d1_224
+ese_vovnet19b_slim_dw legacy_xception xception41p xcit_nano_12_p8_224""".split()
 
 
 def models() -> list[str]:
@@ -155,7 +160,7 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m pyops.bench.zoo", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.zoo", description=__doc__.partition("\n\n")[0])
     parser.add_argument("names", nargs="*", help="models of torchvision, or timm/NAME (default: all)")
     parser.add_argument("--table", help="write the coverage as a table in Markdown")
     parser.add_argument("--seconds", type=float, default=0.3, help="spent on timing each model, ours and torch's each (default: 0.3)")

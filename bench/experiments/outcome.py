@@ -12,11 +12,13 @@ from pyops.core.backends import get_backend
 
 HEADER = """# The lecture's experiments
 
-Written by `python -m pyops.bench.experiments --out bench/results`; see [training.md](../../docs/training.md#the-lectures-experiments) for what they say.
-Mean +- standard deviation over the seeds. A seed decides about the initial weights, the order of the batches and which digits are held back for the test.
+Written by `python -m pyops.bench.experiments --out bench/results`; see
+[training.md](../../docs/training.md#the-lectures-experiments) for what they say. Mean +- standard
+deviation over the seeds. A seed decides about the initial weights, the order of the batches and
+which digits are held back for the test.
 
-One build on one instruction set gives the same numbers again, on any number of threads. Another one rounds otherwise, and a training makes much of that: then
-they differ as between two seeds.
+One build on one instruction set gives the same numbers again, on any number of threads. Another one
+rounds otherwise, and a training makes much of that: then they differ as between two seeds.
 """
 
 

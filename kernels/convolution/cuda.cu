@@ -1,5 +1,6 @@
 // Convolution and transposed convolution as an implicit matrix product:
-//     y[m, p] = bias[m] + sum over k of weight[m, k] x[k, p],   m a filter, p an output position of any sample, k = (channel, tap).
+//     y[m, p] = bias[m] + sum over k of weight[m, k] x[k, p],
+//     m a filter, p an output position of any sample, k = (channel, tap).
 //
 // The matrix x[k, p] is never stored: blocks gather its tiles from the input, out of which positions beyond the border come as zeros.
 // conv_prepare writes the weight as [k][m], zero beyond its edges, so that its tiles are copied by cp.async without a check, and a table

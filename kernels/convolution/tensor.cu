@@ -1,5 +1,6 @@
 // Convolution and transposed convolution on tensor cores (requires sm_80): the implicit matrix product of cuda.cu,
-//     y[m, p] = bias[m] + sum over k of weight[m, k] x[k, p],   m a filter, p an output position of any sample, k = (channel, tap),
+//     y[m, p] = bias[m] + sum over k of weight[m, k] x[k, p],
+//     m a filter, p an output position of any sample, k = (channel, tap),
 // in the precisions of gemm/tensor_unit.cuh.
 //
 // The weight is packed as [k][m]. Slices of both operands lie in shared memory with k as lines, as x does in memory, so that neighbours read

@@ -3,7 +3,8 @@
 //     gates    a row for each step of each sample, slot after slot of H values:  LSTM i f g o,  GRU n r z (W_hn h + b_hn),  RNN h
 //              x fills slots 0 on, h those from `recurrent_slot` on: n r z of a GRU from x, r z and the last from h
 //     packed   W_ih^T (inputs, columns), W_hh^T (outputs, columns), biases by slot, peepholes (3, H), W_hr^T (H, outputs)
-//     packed transposed                  W_ih (columns, inputs) in the slots' order, W_hh (columns, outputs), W_hr (outputs, H)
+//     packed transposed
+//              W_ih (columns, inputs) in the slots' order, W_hh (columns, outputs), W_hr (outputs, H)
 //
 // A row of gates belongs to a time, not to an iteration: without lengths it is the row of x and y, whichever axis comes first; with
 // lengths samples follow each other without gaps (`offsets`). So both directions' gates of a step have the same row.

@@ -1,10 +1,11 @@
 """Transfer learning, one call a step:
 
-    model = pyops.create_model("resnet18", weights="FILE.pth", include_top=False)      # the trunk, trained on much data
-    replace_head(model, classes=5)                                                     # a new classifier on it, drawn at random
-    freeze(model)                                                                      # all but the head
+    # the trunk, trained on much data
+    model = pyops.create_model("resnet18", weights="FILE.pth", include_top=False)
+    replace_head(model, classes=5)                            # a new classifier, drawn at random
+    freeze(model)                                             # all but the head
     Trainer(model, data, "runs/head").fit()
-    groups = unfreeze(model, top=4, lr=1e-4, head_lr=1e-3)                             # the last layers too, at a small rate
+    groups = unfreeze(model, top=4, lr=1e-4, head_lr=1e-3)    # the last layers too, at a small rate
     Trainer(model, data, "runs/tuned", optimizer=AdamW(groups)).fit()
 """
 from __future__ import annotations

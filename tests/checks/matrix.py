@@ -65,7 +65,7 @@ def attempt(name: str, program: str, isas: str, tests: bool) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--isas", default="", help="instruction sets to build, as PYOPS_BUILD_ISAS")
     parser.add_argument("--no-tests", action="store_true", help="the build and the exit codes only")
     parser.add_argument("pythons", nargs="*", help="programs; otherwise every Python that is found")

@@ -1,4 +1,7 @@
-"""What takes the room in a wheel, packed, and in its extension: python tests/checks/wheel_sizes.py WHEEL    (make wheel-sizes)"""
+"""What takes the room in a wheel, packed, and in its extension.
+
+    python tests/checks/wheel_sizes.py WHEEL    (make wheel-sizes)
+"""
 import sys
 import zipfile
 import zlib

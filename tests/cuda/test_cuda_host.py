@@ -324,7 +324,8 @@ from pyops.cuda.user_kernel import KernelCase
 
 def cases():
     x, y = np.random.default_rng(0).standard_normal((2, 1000)).astype(np.float32)
-    yield KernelCase("n1000", "saxpy", grid=(4,), block=(256,), args=[np.float32(2), x, y, np.int32(1000)], expected={2: 2 * x + y}, updates={2})
+    yield KernelCase("n1000", "saxpy", grid=(4,), block=(256,), args=[np.float32(2), x, y, np.int32(1000)],
+                     expected={2: 2 * x + y}, updates={2})
 """
 
 

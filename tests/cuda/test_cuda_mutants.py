@@ -25,9 +25,12 @@ def write(path, text):
 
 
 def mutated(text, mutant):
-    parts = text.split(mutant.old)
-    assert len(parts) > mutant.skip + 1, f"{mutant.file} no longer holds {mutant.old!r}: choose another fault like '{mutant.name}'"
-    return mutant.old.join(parts[:mutant.skip + 1]) + mutant.new + mutant.old.join(parts[mutant.skip + 1:])
+    """The text with the fault in place of what stood there, however its lines are broken."""
+    old = re.compile(r"\s*".join(map(re.escape, re.findall(r"\w+|\S", mutant.old))))
+    found = list(old.finditer(text))
+    assert len(found) > mutant.skip, f"{mutant.file} no longer holds {mutant.old!r}: choose another fault like '{mutant.name}'"
+    start, end = found[mutant.skip].span()
+    return text[:start] + mutant.new + text[end:]
 
 
 @pytest.fixture

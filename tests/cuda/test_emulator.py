@@ -37,7 +37,9 @@ extern "C" __global__ void twice_char(signed char* out, int other, int how) { tw
 extern "C" __global__ void twice_short(short* out, int other, int how) { twice(out, other, how); }
 extern "C" __global__ void twice_int(int* out, int other, int how) { twice(out, other, how); }
 
-template <class T> __device__ void shift(T* x, int by, int shared) { x[threadIdx.x / shared] = x[(threadIdx.x + by) % 64]; }
+template <class T> __device__ void shift(T* x, int by, int shared) {
+    x[threadIdx.x / shared] = x[(threadIdx.x + by) % 64];
+}
 extern "C" __global__ void shift_char(signed char* x, int by, int shared) { shift(x, by, shared); }
 extern "C" __global__ void shift_short(short* x, int by, int shared) { shift(x, by, shared); }
 
@@ -70,15 +72,33 @@ template <class T> __device__ void copy(unsigned char* x, int at, int to, int sh
     T* s = (T*)(x + at);
     s[to + threadIdx.x / sharing] = s[threadIdx.x];
 }
-extern "C" __global__ void copy_short(unsigned char* x, int at, int to, int sharing) { copy<short>(x, at, to, sharing); }
-extern "C" __global__ void copy_double(unsigned char* x, int at, int to, int sharing) { copy<double>(x, at, to, sharing); }
-extern "C" __global__ void copy_float2(unsigned char* x, int at, int to, int sharing) { copy<float2>(x, at, to, sharing); }
-extern "C" __global__ void copy_float4(unsigned char* x, int at, int to, int sharing) { copy<float4>(x, at, to, sharing); }
-extern "C" __global__ void copy_S8(unsigned char* x, int at, int to, int sharing) { copy<S8>(x, at, to, sharing); }
-extern "C" __global__ void copy_S12(unsigned char* x, int at, int to, int sharing) { copy<S12>(x, at, to, sharing); }
-extern "C" __global__ void copy_S24(unsigned char* x, int at, int to, int sharing) { copy<S24>(x, at, to, sharing); }
-extern "C" __global__ void copy_S32(unsigned char* x, int at, int to, int sharing) { copy<S32>(x, at, to, sharing); }
-extern "C" __global__ void copy_S100(unsigned char* x, int at, int to, int sharing) { copy<S100>(x, at, to, sharing); }
+extern "C" __global__ void copy_short(unsigned char* x, int at, int to, int sharing) {
+    copy<short>(x, at, to, sharing);
+}
+extern "C" __global__ void copy_double(unsigned char* x, int at, int to, int sharing) {
+    copy<double>(x, at, to, sharing);
+}
+extern "C" __global__ void copy_float2(unsigned char* x, int at, int to, int sharing) {
+    copy<float2>(x, at, to, sharing);
+}
+extern "C" __global__ void copy_float4(unsigned char* x, int at, int to, int sharing) {
+    copy<float4>(x, at, to, sharing);
+}
+extern "C" __global__ void copy_S8(unsigned char* x, int at, int to, int sharing) {
+    copy<S8>(x, at, to, sharing);
+}
+extern "C" __global__ void copy_S12(unsigned char* x, int at, int to, int sharing) {
+    copy<S12>(x, at, to, sharing);
+}
+extern "C" __global__ void copy_S24(unsigned char* x, int at, int to, int sharing) {
+    copy<S24>(x, at, to, sharing);
+}
+extern "C" __global__ void copy_S32(unsigned char* x, int at, int to, int sharing) {
+    copy<S32>(x, at, to, sharing);
+}
+extern "C" __global__ void copy_S100(unsigned char* x, int at, int to, int sharing) {
+    copy<S100>(x, at, to, sharing);
+}
 
 extern "C" __global__ void between_views(float* x, float* y, int how) {   // y lies within x
     x[threadIdx.x] = 1;

@@ -37,7 +37,9 @@ struct Shrunk {
     __device__ bool open(acc x) const { return !(fabs(x) <= width); }
 };
 __global__ void map_shrunk(const real* x, acc width, real* y, i64 n) { map(x, y, n, Shrunk{width}); }
-__global__ void map_shrunk_backward(const real* g, const real* x, acc width, real* dx, i64 n) { map(g, x, dx, n, Gate<Shrunk>(Shrunk{width})); }
+__global__ void map_shrunk_backward(const real* g, const real* x, acc width, real* dx, i64 n) {
+    map(g, x, dx, n, Gate<Shrunk>(Shrunk{width}));
+}
 
 """),
     (TABLE, "KERNEL(softsign,", """\

@@ -57,6 +57,21 @@ def test_a_definition_stands_on_numpy_alone(path):
         for name in names:
             assert any(name == a or name.startswith(a + ".") for a in allowed), f"line {node.lineno} imports {name}"
 
+
+@pytest.mark.parametrize("folder", ["rows", "compiled", "package"])
+def test_quick_tests_can_be_collected_without_extras(folder):
+    """What `make matrix` runs beside NumPy and pytest alone: a library that is not there skips a file, and is no error."""
+    for path in (ROOT / "tests" / folder).glob("*.py"):
+        asked: set[str] = set()
+        for node in ast.parse(path.read_text()).body:
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "importorskip":
+                    asked |= {a.value.split(".")[0] for a in call.args if isinstance(a, ast.Constant)}
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            missing = {name.split(".")[0] for name in names} & EXTRAS - asked
+            assert not missing, f"{path.name}:{node.lineno} imports {missing} before pytest.importorskip has asked for it"
+
+
 def test_prose_is_a_hundred_columns_wide():
     run = subprocess.run([sys.executable, ROOT / "tests" / "checks" / "prose.py"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout

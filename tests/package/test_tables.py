@@ -181,7 +181,8 @@ for isa in (C.avx2, C.scalar):
     assert (y == 3 * x).all()
 C.avx2.f64.doubled_wide(x, y)
 assert (y == 2 * x).all() and C.only == {{"doubled_wide": "avx2"}} and C.built == ("avx2", "scalar")
-for refused in (lambda: C.scalar.f64.doubled_wide(x, y), lambda: C.Program("scalar", 0, [], [], 1).add("doubled_wide", (x, y))):
+for refused in (lambda: C.scalar.f64.doubled_wide(x, y),
+                lambda: C.Program("scalar", 0, [], [], 1).add("doubled_wide", (x, y))):
     try:
         refused()
     except NotImplementedError as error:
