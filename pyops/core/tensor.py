@@ -22,6 +22,21 @@ import numpy as np
 
 from . import numpy_functions, tape
 from .late import Late
+from .operands import (
+    OPERANDS,
+    Size,
+    array_of,
+    axes_of,
+    brief,
+    check_device,
+    data_of,
+    dtype_and_device,
+    dtype_of,
+    kind_of,
+    plain_index,
+    refuse_lost_assignment,
+    sizes_of,
+)
 from .tape import Context, Node, no_grad, per_input, recording
 from .types import Array, Arrays, Dims, DType, Index, Operand
 
@@ -42,26 +57,6 @@ _float: TypeAlias = builtins.float
 _int: TypeAlias = builtins.int
 
 
-class Size(int):
-    """A number of elements that can be called for the shape: t.size, t.size(), t.size(0)."""
-
-    shape: tuple[int, ...]
-
-    def __new__(cls, shape: tuple[int, ...]) -> Self:
-        count = 1
-        for n in shape:
-            count *= n
-        self = super().__new__(cls, count)
-        self.shape = shape
-        return self
-
-    def __call__(self, dim: int | None = None) -> Any:
-        return self.shape if dim is None else self.shape[dim]
-
-    def __reduce__(self) -> tuple[type[int], tuple[int]]:
-        return int, (int(self),)
-
-
 class Tensor(tape.OnTape):
     """A NumPy array (`data`) with a gradient (`grad`, an array or, under create_graph, a Tensor) and a place on the tape.
 
@@ -73,7 +68,7 @@ class Tensor(tape.OnTape):
     __array_priority__ = 1000
 
     def __init__(self, data: Any, requires_grad: _bool = False) -> None:
-        self.data: Array = data if type(data) is np.ndarray else _array_of(data)
+        self.data: Array = data if type(data) is np.ndarray else array_of(data)
         if requires_grad and self.data.dtype.kind != "f":
             raise TypeError(f"Tensor: only float tensors have gradients, got {self.data.dtype}; give float numbers, or dtype float32 by .astype")
         self.requires_grad = requires_grad
@@ -99,7 +94,7 @@ class Tensor(tape.OnTape):
     def requires_grad_(self, requires_grad: _bool = True) -> Self:
         """Sets `requires_grad` of a leaf, and returns it. TypeError for whole numbers, ValueError for the result of an op."""
         if self.node is not None and not requires_grad:
-            raise ValueError(f"requires_grad_: {_brief(self)} is the result of {self.node.op.name}, not a leaf; t.detach() is without gradient")
+            raise ValueError(f"requires_grad_: {brief(self)} is the result of {self.node.op.name}, not a leaf; t.detach() is without gradient")
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(f"requires_grad_: only float tensors have gradients, got {self.dtype}")
         self.requires_grad = requires_grad
@@ -162,7 +157,7 @@ class Tensor(tape.OnTape):
     def item(self) -> Any:
         """The only element as a Python number. ValueError unless there is one."""
         if self.numbers("the value (item, float, int, a format)").size != 1:
-            raise ValueError(f"item: needs one element, {_brief(self)} has {self.data.size}; use tolist(), or an index")
+            raise ValueError(f"item: needs one element, {brief(self)} has {self.data.size}; use tolist(), or an index")
         return self.data.item()
 
     def tolist(self) -> Any:
@@ -186,7 +181,7 @@ class Tensor(tape.OnTape):
 
     def __bool__(self) -> _bool:
         if self.numbers("the truth (bool, if, while)").size != 1:
-            raise ValueError(f"the truth of {_brief(self)} is not defined: it has {self.data.size} elements, not one; "
+            raise ValueError(f"the truth of {brief(self)} is not defined: it has {self.data.size} elements, not one; "
                              f"use .any() or .all() on a comparison")
         return bool(self.data.item())
 
@@ -201,7 +196,7 @@ class Tensor(tape.OnTape):
 
     def __index__(self) -> _int:
         if self.dtype.kind not in "iu" or self.ndim:
-            raise TypeError(f"only an integer Tensor without axes can be an index here, got {_brief(self)}")
+            raise TypeError(f"only an integer Tensor without axes can be an index here, got {brief(self)}")
         return int(self.data)
 
     def __round__(self, digits: _int | None = None) -> Any:
@@ -213,7 +208,7 @@ class Tensor(tape.OnTape):
         if not spec:
             return str(self)
         if self.data.size != 1:
-            raise TypeError(f"format {spec!r} needs one element, {_brief(self)} has {self.data.size}; take .mean() or .item(), or np.array2string")
+            raise TypeError(f"format {spec!r} needs one element, {brief(self)} has {self.data.size}; take .mean() or .item(), or np.array2string")
         return format(self.item(), spec)
 
     def __repr__(self) -> str:
@@ -275,7 +270,7 @@ class Tensor(tape.OnTape):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.node is not None:
-            raise TypeError(f"{_brief(self)} is the result of {self.node.op.name}, and what made it cannot be pickled or deep-copied; "
+            raise TypeError(f"{brief(self)} is the result of {self.node.op.name}, and what made it cannot be pickled or deep-copied; "
                             f"use t.detach() (or t.clone() for a copy on the tape)")
         return _restored, (type(self), self.data, self.requires_grad, self.grad)
 
@@ -394,15 +389,15 @@ class Tensor(tape.OnTape):
         return object.__hash__(self)
 
     def __contains__(self, value: Operand) -> _bool:
-        return builtins.bool(np.any(self.data == _data(value)))
+        return builtins.bool(np.any(self.data == data_of(value)))
 
     def any(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None) -> Any:
         """Whether any element is true (not 0), along `dim`: a boolean array, or NumPy's bool."""
-        return np.any(self.data, _axes(dim if axis is None else axis), keepdims=keepdim)
+        return np.any(self.data, axes_of(dim if axis is None else axis), keepdims=keepdim)
 
     def all(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None) -> Any:
         """Whether all elements are true (not 0), along `dim`: a boolean array, or NumPy's bool."""
-        return np.all(self.data, _axes(dim if axis is None else axis), keepdims=keepdim)
+        return np.all(self.data, axes_of(dim if axis is None else axis), keepdims=keepdim)
 
     # ---- elements
 
@@ -412,9 +407,9 @@ class Tensor(tape.OnTape):
 
     def __setitem__(self, index: Index, value: Operand) -> None:
         """Writes into `data`. RuntimeError where a gradient would be lost: self is on the tape, or value requires a gradient."""
-        _refuse_lost_assignment(self, value)
+        refuse_lost_assignment(self, value)
         self.numbers("an assignment to elements")
-        self.data[_plain_index(index)] = _data(value)
+        self.data[plain_index(index)] = data_of(value)
         self.note_change()
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -594,10 +589,10 @@ class Tensor(tape.OnTape):
 
     def reshape(self, *shape: _int | Sequence[_int]) -> Tensor:
         """x.reshape(2, 3) and x.reshape((2, 3)) mean the same."""
-        return F.reshape(self, _sizes(shape))
+        return F.reshape(self, sizes_of(shape))
 
     def view(self, *shape: _int | Sequence[_int]) -> Tensor:
-        return F.reshape(self, _sizes(shape))
+        return F.reshape(self, sizes_of(shape))
 
     def view_as(self, other: Tensor) -> Tensor:
         return F.reshape(self, other.shape)
@@ -618,7 +613,7 @@ class Tensor(tape.OnTape):
         return F.unsqueeze(self, dim)
 
     def permute(self, *dims: _int | Sequence[_int]) -> Tensor:
-        return F.permute(self, _sizes(dims))
+        return F.permute(self, sizes_of(dims))
 
     def transpose(self, *dims: _int | Sequence[_int] | None) -> Tensor:
         """transpose(0, 1), torch's: two axes exchanged. transpose() and transpose((2, 0, 1)), NumPy's: all axes reversed, or in this order."""
@@ -626,7 +621,7 @@ class Tensor(tape.OnTape):
             return F.transpose(self, dims[0], dims[1])
         if not dims or dims == (None,):
             return self.T
-        return F.permute(self, _sizes(dims))
+        return F.permute(self, sizes_of(dims))
 
     @property
     def T(self) -> Tensor:
@@ -648,7 +643,7 @@ class Tensor(tape.OnTape):
         return F.movedim(self, source, destination)
 
     def expand(self, *sizes: _int | Sequence[_int]) -> Tensor:
-        return F.broadcast_to(self, _sizes(sizes))
+        return F.broadcast_to(self, sizes_of(sizes))
 
     def expand_as(self, other: Tensor) -> Tensor:
         return F.broadcast_to(self, other.shape)
@@ -657,7 +652,7 @@ class Tensor(tape.OnTape):
         return F.broadcast_to(self, shape)
 
     def flip(self, *dims: _int | Sequence[_int]) -> Tensor:
-        return F.flip(self, _sizes(dims))
+        return F.flip(self, sizes_of(dims))
 
     def narrow(self, dim: _int, start: _int, length: _int) -> Tensor:
         return F.narrow(self, dim, start, length)
@@ -675,73 +670,22 @@ class Tensor(tape.OnTape):
         return F.unbind(self, dim)
 
 
-# ---- what goes in
+# ---- operators
 
 S = TypeVar("S", bound=Tensor)
-OPERANDS = (tape.OnTape, np.ndarray, np.generic, int, float)
 
-
-def _array_of(data: Any) -> Array:
-    """`data` as an array: its own where it has one; Python's numbers in the default types, float32, int64 and bool."""
-    if isinstance(data, Tensor):
-        return data.data
-    if isinstance(data, np.ma.MaskedArray):
-        raise TypeError("Tensor: a masked array would lose its mask; give .filled(value)")
-    python = isinstance(data, (list, tuple, range, float, int))
-    if python and _any_on_tape(data):
-        raise TypeError("Tensor: a list of Tensors that require gradients would lose them; join them by pyops.functional.stack")
-    array = np.from_dlpack(data) if hasattr(data, "__dlpack__") and not hasattr(data, "__array__") else np.asarray(data)
-    if array.dtype.kind not in "fiubc" and array.dtype.name != "bfloat16":
-        raise TypeError(f"Tensor: needs numbers, got {type(data).__name__} of {array.dtype}")
-    return array.astype(np.float32) if python and array.dtype == np.float64 and not _holds_arrays(data) else array
-
-
-def _holds_arrays(data: Any) -> bool:
-    """Whether the numbers in nested lists are NumPy's, whose type counts."""
-    while isinstance(data, (list, tuple)) and data:
-        data = data[0]
-    return isinstance(data, (np.ndarray, np.generic))
-
-
-def _any_on_tape(data: Any) -> bool:
-    return isinstance(data, (list, tuple)) and any(isinstance(v, tape.OnTape) and v.requires_grad for v in data)
-
-
-def _data(value: Any) -> Any:
-    return value.data if isinstance(value, tape.OnTape) else value
-
-
-def _plain_index(index: Any) -> Any:
-    return tuple(map(_data, index)) if isinstance(index, tuple) else _data(index)
-
-
-def _sizes(sizes: tuple[Any, ...]) -> tuple[int, ...]:
-    """x.reshape(2, 3) and x.reshape((2, 3)) mean the same."""
-    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-
-
-def _axes(dim: Any) -> Any:
-    return tuple(dim) if isinstance(dim, list) else dim
-
-
-# ---- operators
 
 def _arithmetic(name: str, ufunc: np.ufunc, a: Any, b: Any, other: Any) -> Tensor:
     """a op b, one of which is `other`, which may be of a type that no op takes."""
     if not isinstance(other, OPERANDS) and not hasattr(other, "__dlpack__"):
         return NotImplemented   # type: ignore[no-any-return]
     op: Callable[..., Tensor] = getattr(F, name)
-    x, y = _kind(a), _kind(b)
+    x, y = kind_of(a), kind_of(b)
     if x == "f" or y == "f" and (isinstance(other, (tape.OnTape, np.ndarray)) or other is not b):
         return op(a, b)
     if "f" not in (x, y) and "c" not in (x, y) and ufunc is not np.divide:
-        return Tensor(ufunc(_data(a), _data(b)))
+        return Tensor(ufunc(data_of(a), data_of(b)))
     return op(*(v.float() if isinstance(v, Tensor) and v.dtype.kind != "f" else v for v in (a, b)))
-
-
-def _kind(value: Any) -> str:
-    return value.dtype.kind if hasattr(value, "dtype") and hasattr(value.dtype, "kind") else "f" if isinstance(value, float) else "i" \
-        if isinstance(value, int) else "f"
 
 
 def _in_place(symbol: str, ufunc: np.ufunc, self: S, other: Any) -> S:
@@ -749,9 +693,9 @@ def _in_place(symbol: str, ufunc: np.ufunc, self: S, other: Any) -> S:
     if self.node is not None or not self.requires_grad:
         return NotImplemented   # type: ignore[no-any-return]
     if recording():
-        raise RuntimeError(f"{symbol}= on {_brief(self)}, a leaf that requires a gradient, which would no longer be the parameter: "
+        raise RuntimeError(f"{symbol}= on {brief(self)}, a leaf that requires a gradient, which would no longer be the parameter: "
                            f"update it within pyops.no_grad(), or its .data")
-    self.data[...] = ufunc(self.data, _data(other))
+    self.data[...] = ufunc(self.data, data_of(other))
     self.note_change()
     return self
 
@@ -764,57 +708,8 @@ def _numpy(ufunc: np.ufunc, *inputs: Any) -> Any:
 def _compared(ufunc: np.ufunc, self: Tensor, other: Any) -> Array:
     if not isinstance(other, (*OPERANDS, list, tuple)) and not hasattr(other, "__dlpack__"):
         return NotImplemented   # type: ignore[no-any-return]
-    found: Array = ufunc(self.numbers(f"the comparison {ufunc.__name__}"), _data(other))
+    found: Array = ufunc(self.numbers(f"the comparison {ufunc.__name__}"), data_of(other))
     return found
-
-
-def _refuse_lost_assignment(self: Tensor, value: Any) -> None:
-    if self.node is not None:
-        raise RuntimeError(f"t[...] = value: {_brief(self)} is the result of {self.node.op.name}, whose gradient needs it; "
-                           f"use F.where(mask, value, t), or assign to t.clone().detach()")
-    if recording() and self.requires_grad:
-        raise RuntimeError(f"t[...] = value: {_brief(self)} requires a gradient, and the assignment would not be recorded; "
-                           f"do it within pyops.no_grad(), or use F.where(mask, value, t)")
-    if recording() and isinstance(value, tape.OnTape) and value.requires_grad:
-        raise RuntimeError("t[...] = value: value requires a gradient, which would be lost; use F.where or F.cat, or assign value.detach()")
-
-
-# ---- devices and types
-
-DEVICES = ("cpu", "cuda", "gpu", "mps", "xpu", "tpu", "npu", "meta")
-
-
-def dtype_and_device(where: tuple[Any, ...], dtype: Any, device: Any) -> tuple[Any, Any]:
-    """What the arguments of .to() say of either: names of devices, types, arrays that have a type."""
-    for w in where:
-        if isinstance(w, str) and w.partition(":")[0] in DEVICES or type(w).__name__ == "device":
-            device = w
-        elif w is not None and not isinstance(w, bool):
-            dtype = w.dtype if hasattr(w, "dtype") and not isinstance(w, builtins.type) else w
-    return dtype, device
-
-
-def check_device(name: str, device: Any) -> None:
-    """ValueError for any device but the host."""
-    if device is not None and str(device).partition(":")[0] != "cpu":
-        raise ValueError(f"{name}: there is no device {str(device)!r}: Tensors and modules lie in the host's memory. Ops of pyops.functional run on "
-                         f"a GPU where CuPy arrays or torch's CUDA tensors are given to them")
-
-
-def dtype_of(name: str, dtype: Any) -> np.dtype[Any]:
-    """`dtype` as NumPy's. TypeError for what is none, torch's among them."""
-    try:
-        found: np.dtype[Any] = np.dtype(dtype)
-        return found
-    except TypeError:
-        text = str(dtype)
-        if text.startswith("torch.") and text[6:] in np.sctypeDict:   # torch.float32
-            return np.dtype(text[6:])
-        raise TypeError(f"{name}: {dtype!r} is no dtype of NumPy's, such as np.float32, and no device") from None
-
-
-def _brief(tensor: Any) -> str:
-    return f"a Tensor of {tensor.dtype}{list(tensor.shape)}"
 
 
 def _restored(kind: Any, data: Array, requires_grad: bool, gradient: Any) -> Any:

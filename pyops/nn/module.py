@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..core import scope
-from ..core.tensor import Tensor, check_device, dtype_and_device, dtype_of
+from ..core.operands import check_device, dtype_and_device, dtype_of
+from ..core.tensor import Tensor
 from ..core.types import DType
 
 ADDED_LATER = ("num_batches_tracked",)   # what checkpoints of torch before 0.4.1, torchvision's among them, do not have
