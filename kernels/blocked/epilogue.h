@@ -10,18 +10,18 @@ BEGIN_KERNELS
 constexpr int BV = BLOCK / LANES > 0 ? BLOCK / LANES : 1;   // vectors in a block of channels
 
 // x / (1 + e^-x), with e^-x as a power of two whose exponent is rounded: relative errors are at most 3e-7 where x > 0 and grow with -x by
-// 1e-7 for each unit, as what is left decays with e^x. x below -87, where that is 1e-36, counts as -87.
+// 1e-7 for each unit, as what is left decays with e^x. Below -87, where that is 1e-36, it is -0, and NaN at -infinity, as the definition has it.
 static inline V silu(V x) {
     constexpr real POWER[] = {1.00000007f, 0.69314697f, 0.2402212f, 0.05550713f, 0.00967554f, 0.00132765f};   // 2^f for |f| <= 1/2, 8e-8 off
-    x = vmax(splat(-87), x);
+    const V far = x * 0;
     const V t = vmax(splat(-126), x * real(-LOG2_E));
 #if defined(__AVX512F__)
     const V n = vround(t), d = 1 + scale_by_power(polynomial(t - n, POWER), n);
     const V q = (V)_mm512_rcp14_ps((__m512)d);
-    return x * (q + q * (1 - d * q));   // a step of Newton's for what a division would take twice as long
+    return x < -87 ? far : x * (q + q * (1 - d * q));   // a step of Newton's for what a division would take twice as long
 #else
     const V n = (t + MAGIC) - MAGIC;
-    return x / (1 + polynomial(t - n, POWER) * power_of_two(n));
+    return x < -87 ? far : x / (1 + polynomial(t - n, POWER) * power_of_two(n));
 #endif
 }
 
@@ -33,8 +33,8 @@ static inline V activate(Activation kind, V v, real a) {
         case A::SIGMOID:     return vsigmoid(v);
         case A::TANH:        return vtanh(v);
         case A::SILU:        return silu(v);
-        case A::HARDSIGMOID: return vmin(vmax(v + 3, V{}), splat(6)) * real(1. / 6);
-        case A::HARDSWISH:   return v * vmin(vmax(v + 3, V{}), splat(6)) * real(1. / 6);
+        case A::HARDSIGMOID: return clamp_to(v + 3, 0, 6) * real(1. / 6);
+        case A::HARDSWISH:   return v * clamp_to(v + 3, 0, 6) * real(1. / 6);
         case A::GELU:        return real(0.5) * v * (1 + verf(v * real(0.70710678118654752440)));
         case A::GELU_TANH:   return real(0.5) * v * (1 + vtanh(real(0.79788456080286535588) * (v + real(0.044715) * v * v * v)));
         case A::ELU:         return v > 0 ? v : a * vexpm1(v);

@@ -52,6 +52,15 @@ def batch_norm(self, x):
     return ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
 
+def instance_norm(n):
+    """A group norm of as many groups as channels. Those that keep statistics are torch's."""
+    def forward(self, x):
+        if self.track_running_stats or x.dim() != n + 2:
+            return None
+        return ops.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)
+    return forward
+
+
 def recurrent(call, *kind):
     """Layers of torch's nn.LSTM, GRU or RNN; packed sequences, projections and dropout in training are torch's."""
     def forward(self, x, state=None):
@@ -88,6 +97,7 @@ LAYERS = {
     "lstm": recurrent(ops.lstm), "gru": recurrent(ops.gru), "rnn": recurrent(ops.rnn),
 }
 FORWARD = {getattr(nn, module): forward for function, forward in LAYERS.items() for module in NAMES[function].module}
+FORWARD.update({getattr(nn, f"InstanceNorm{n}d"): instance_norm(n) for n in (1, 2, 3)})
 
 
 def ours(kind: type, forward) -> type:

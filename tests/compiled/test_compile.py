@@ -378,8 +378,26 @@ def test_what_numpy_computes_between_kernels_is_refused(monkeypatch):
     """A row whose glue works on numbers would leave what it saw while compiling in the program."""
     from pyops.ops import matmul as module
     monkeypatch.setattr(module, "expanded", lambda a, b: (a, b))
-    with pytest.raises(ValueError, match="matmul .* outside of kernels"):
+    with pytest.raises(TraceError, match="matmul .* outside of kernels"):
         pyops.compile(lambda x, y: F.matmul(x, y), (np.ones((3, 1, 4, 5), np.float32), np.ones((1, 6, 5, 2), np.float32)))
+
+
+@pytest.mark.parametrize("view", [
+    lambda v: F.reshape(v, (1,) * 9 + (6,)),
+    lambda v: F.permute(F.reshape(v, (1,) * 8 + (2, 3)), (9, 8, *range(8))),
+    lambda v: F.broadcast_to(v, (2,) * 8 + (2, 3)),
+    lambda v: F.broadcast_to(F.permute(v, (1, 0)), (2, 1) * 4 + (3, 2)),
+])
+def test_views_of_many_axes(view):
+    """Kernels copy eight axes; those that can be joined count as one."""
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    got = pyops.compile(view, x)(x)
+    assert got.shape == view(x).shape and np.array_equal(got, view(x))
+
+
+def test_a_view_of_more_axes_than_kernels_copy_is_refused():
+    with pytest.raises(TraceError, match="permute .* a view of 10 axes"):
+        pyops.compile(lambda v: F.permute(v, tuple(range(9, -1, -1))), np.ones((2,) * 10, np.float32))
 
 
 def test_other_batch_sizes_share_weights_and_the_last_eight_are_kept():

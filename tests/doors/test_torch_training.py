@@ -304,3 +304,23 @@ def test_two_processes(tmp_path):
     want = train("eager", "compiled_inside")
     for order in ("compiled_inside", "compiled_outside"):
         assert train("pyops", order) == pytest.approx(want, rel=1e-5)
+
+
+def test_an_instance_norm_is_replaced():
+    """Of one sample whose gradient comes back channels last torch's own gradients are wrong (2.13): the bias's is the sum of dy."""
+    theirs = nn.InstanceNorm2d(6, affine=True).double()
+    ours = door.replace_modules(copy.deepcopy(theirs))
+    x, dy = torch.randn(1, 6, 9, 8).double(), torch.randn(1, 9, 8, 6).double().permute(0, 3, 1, 2)
+    results = []
+    for layer, g in ((theirs, dy.contiguous()), (ours, dy)):
+        a = x.clone().requires_grad_()
+        y = layer(a)
+        y.backward(g)
+        results.append((y.detach(), a.grad, layer.weight.grad, layer.bias.grad))
+    for want, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(results[1][3], dy.sum((0, 2, 3)))
+    for kept in (nn.InstanceNorm1d(3, track_running_stats=True), nn.InstanceNorm1d(3)):   # statistics; no batch axis
+        x = torch.randn(3, 7) if not kept.track_running_stats else torch.randn(2, 3, 7)
+        want = copy.deepcopy(kept)(x)
+        assert torch.equal(door.replace_modules(kept)(x), want)

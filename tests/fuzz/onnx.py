@@ -461,7 +461,7 @@ def given(data: bytes) -> dict | None:
         ):
             return None
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
-        if math.prod(shape) * max(dtype.itemsize, 8) > LARGEST_INPUT or len(shape) > 64:
+        if math.prod(n or 1 for n in shape) * max(dtype.itemsize, 8) > LARGEST_INPUT or len(shape) > 64:
             return None
         inputs[value.name] = (
             (rng.standard_normal(shape) * 2).astype(dtype)

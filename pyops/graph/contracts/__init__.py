@@ -43,7 +43,9 @@ def argument(kind: str, given, spaces: Spaces):
         return image(given, spaces, kind == "M")
     if kind == "w":
         need(type(given) is tuple and len(given) == 4, "a window is (kernel, stride, padding, dilation)")
-        return tuple(None if part is None and i == 0 else dims(part) for i, part in enumerate(given))
+        window = tuple(map(dims, given))
+        need(len(set(map(len, window))) == 1, "a window has as many numbers of each kind as axes")
+        return window
     if kind == "a":
         need(
             type(given) is tuple and len(given) == 3 and type(given[0]) is str,

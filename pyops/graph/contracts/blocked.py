@@ -79,7 +79,7 @@ def over_image(x: Map, kernel, window, y: Map, axis=convolved) -> None:
     """A window of two axes over a map."""
     of_kernel, stride, padding, dilation = window
     need(
-        len(stride) == len(padding) == len(dilation) == 2 and of_kernel in (None, tuple(kernel)),
+        len(stride) == 2 and of_kernel == tuple(kernel),
         "a window of two axes, as the weights have it",
     )
     for at in zip((x.h, x.w), kernel, stride, padding, dilation, (y.h, y.w)):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from ..ir import Graph
 from . import attention, convolution, elementwise, linear, plain, pooling, recurrent
-from .context import INPUT, OUTPUT, Declined, Lowering, Ref, contiguous_strides
+from .context import INPUT, OUTPUT, Declined, Lowering, Ref
 
 RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES, **recurrent.RULES}
 
@@ -66,5 +66,4 @@ def give_out(low: Lowering, index: int, value) -> None:
     buffer.space, buffer.index = OUTPUT, index
     if not value.size:
         return
-    low.add("strided_copy", Ref(ref.buffer, ref.offset, (1,)), contiguous_strides(value.shape), Ref(buffer, 0, value.shape, value.dtype),
-            algorithm="copy")
+    low.add("strided_copy", Ref(ref.buffer, ref.offset, (1,)), (1,), Ref(buffer, 0, (value.size,), value.dtype), algorithm="copy")

@@ -152,7 +152,8 @@ class Lowering:
             view = self.views[value]
             place = self.new_planar(value)
             if value.size:
-                self.add("strided_copy", view.ref, view.strides, place, node=value.node, algorithm="copy")
+                shape, strides = joined_axes(value.shape, view.strides)
+                self.add("strided_copy", view.ref, strides, place.reshaped(shape), node=value.node, algorithm="copy")
         if value not in self.planar:
             source = self.maps[value]
             shape = four(value.shape)
@@ -197,6 +198,18 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
         strides.append(step)
         step *= size
     return tuple(reversed(strides))
+
+
+def joined_axes(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape and strides of the same values in the same order, with as few axes as can be, but one."""
+    joined: list[tuple[int, int]] = []
+    for size, stride in zip(shape, strides):
+        if size == 1:
+            continue
+        if joined and joined[-1][1] == stride * size:
+            size *= joined.pop()[0]
+        joined.append((size, stride))
+    return tuple(size for size, _ in joined) or (1,), tuple(stride for _, stride in joined) or (1,)
 
 
 def four(shape: tuple[int, ...]) -> tuple[int, int, int, int]:

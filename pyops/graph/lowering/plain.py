@@ -11,7 +11,10 @@ from bisect import bisect_right
 import numpy as np
 
 from ..ir import Node, Value
-from .context import Declined, Lowering, Ref, View
+from ..trace import TraceError
+from .context import Declined, Lowering, Ref, View, joined_axes
+
+MOST_AXES = 8   # of what kernels copy (csrc/view.h)
 
 
 class Recorder:
@@ -73,7 +76,7 @@ class Recorder:
         found = self.find(value)
         if found is None and value.dtype.kind == "f" and np.isnan(value).any() and not any(
                 isinstance(v, np.ndarray) and np.may_share_memory(value, v) for v in self.node.inputs):
-            raise ValueError(outside_of_kernels(self.node))
+            raise TraceError(outside_of_kernels(self.node))
         return found or value
 
 
@@ -110,16 +113,17 @@ def place(low: Lowering, recorder: Recorder, value: Value, array: np.ndarray) ->
     if ref is None:
         if recorder.calls == 0 and not any(isinstance(v, Value) for v in recorder.node.inputs):
             raise Declined("its result is a constant")
-        raise ValueError(outside_of_kernels(value.node))
+        raise TraceError(outside_of_kernels(value.node))
     needed = value in low.consumers or value in low.graph.outputs
     if needed and not recorder.calls and array.size and any(ref.buffer is b for b in recorder.made):   # written by the glue itself
-        raise ValueError(outside_of_kernels(value.node))
+        raise TraceError(outside_of_kernels(value.node))
     if array.flags.c_contiguous:
         low.planar[value] = Ref(ref.buffer, ref.offset, value.shape, value.dtype)
         return
     strides = tuple(s // array.itemsize for s in array.strides)
-    if array.ndim > 8 or array.dtype != np.float32:
-        raise ValueError(f"compile: {value.node.op} at {value.node.where}: a view of {array.ndim} axes and type {array.dtype} cannot be copied")
+    axes = len(joined_axes(array.shape, strides)[0])
+    if axes > MOST_AXES or array.dtype != np.float32:
+        raise TraceError(f"compile: {value.node.op} at {value.node.where}: a view of {axes} axes and type {array.dtype} cannot be copied")
     low.views[value] = View(Ref(ref.buffer, ref.offset, (1,)), strides)
 
 
