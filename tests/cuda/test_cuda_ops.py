@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from joined import check_each
 
 from pyops import functional as F, validate
 from pyops.core.backends import BACKENDS, DTYPES, use_backend
@@ -17,13 +18,15 @@ from pyops.cuda.source import Source, cuda_files
 CUDA = BACKENDS["cuda"]
 ORDERS = {"ascending": 0, "descending": 1, "random": 7}
 pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
-ROWS = [pytest.param(op, c, check, id=f"{op.name}-{c.call}-{c.why}-{check}") for op, c in validate.rows()
-        for check in ("forward", "gradient") if validate.applies(check, c)]
+CHECKED: dict[tuple[str, str], list] = {}   # (row, check): cases
+for _op, _case in validate.rows():
+    for _check in ("forward", "gradient"):
+        if validate.applies(_check, _case):
+            CHECKED.setdefault((_op.name, _check), []).append(_case)
+every_check = pytest.mark.parametrize("name, check", CHECKED)
 # Where threads exchange values, an order could matter in one type and not in another: tiles differ.
 EXCHANGING = {"attention", "batch_norm", "broadcast", "convolution", "gemm", "group_norm", "layer_norm", "local_response_norm", "loss", "matmul",
               "recurrent", "reduction", "softmax"}
-ORDERED = [pytest.param(op, c, real, id=f"{op.name}-{c.call}-{c.why}-{real}") for op, c in validate.rows() for real in ("f32", "f64")
-           if real == "f32" or op.forward.__module__.rsplit(".", 1)[-1] in EXCHANGING]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,17 +44,27 @@ def skip_without_kernels(op, backend):
         pytest.skip(f"{op.name} has no {backend} kernel: {op.todo[backend]}")
 
 
-@pytest.mark.parametrize("real", ["f32", "f64"])
-@pytest.mark.parametrize("op, case, check", ROWS)
-def test_checked(op, case, check, real):
+def check_cases(name, check, backend):
+    op = OPS[name]
+    skip_without_kernels(op, backend)
+    check_each(((f"{case.call}-{case.why}-{real}", case, real) for case in CHECKED[name, check] for real in ("f32", "f64")),
+               lambda case, real: validate.CHECKS[check](op, case, backend, real))
+
+
+@every_check
+def test_checked(name, check):
+    check_cases(name, check, "cuda-emulated")
+
+
+@pytest.mark.parametrize("op", [op for op in OPS.values() if op.cases], ids=lambda op: op.name)
+def test_no_order_of_threads_changes_a_result(op):
     skip_without_kernels(op, "cuda-emulated")
-    validate.CHECKS[check](op, case, "cuda-emulated", real)
+    reals = ("f32", "f64") if op.forward.__module__.rsplit(".", 1)[-1] in EXCHANGING else ("f32",)
+    check_each(((f"{case.call}-{case.why}-{real}", case, real) for case in op.cases for real in reals), check_orders)
 
 
-@pytest.mark.parametrize("op, case, real", ORDERED)
-def test_no_order_of_threads_changes_a_result(op, case, real):
+def check_orders(case, real):
     """Forward and backward: what one order computes every other does, to the last bit."""
-    skip_without_kernels(op, "cuda-emulated")
     results = {}
     for name, order in ORDERS.items():
         args, kwargs = case.arguments(DTYPES[real])
@@ -78,11 +91,9 @@ def test_nan_and_infinity_go_where_the_definition_has_them(call):
 
 
 @pytest.mark.skipif(bool(CUDA.missing), reason=f"no GPU: {CUDA.missing}")
-@pytest.mark.parametrize("real", ["f32", "f64"])
-@pytest.mark.parametrize("op, case, check", ROWS if not CUDA.missing else ROWS[:1])
-def test_on_the_gpu(op, case, check, real):
-    skip_without_kernels(op, "cuda")
-    validate.CHECKS[check](op, case, "cuda", real)
+@every_check
+def test_on_the_gpu(name, check):
+    check_cases(name, check, "cuda")
 
 
 @pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)

@@ -1,28 +1,38 @@
 """Every case of every row on every backend and element type; the calls an op must refuse; finite differences; torch."""
 import numpy as np
 import pytest
+from joined import check_each
 
 from pyops import functional as F, validate
 from pyops.core.backends import BACKENDS, use_backend
+from pyops.core.cases import Case
 from pyops.core.registry import OPS
 
-ROWS = [pytest.param(op, c, id=f"{op.name}-{c.call}-{c.why}") for op, c in validate.rows()]
-DIFFERENTIABLE = [p for p in ROWS if p.values[1].gradient]
-CHECKED = [pytest.param(op, c, check, id=f"{op.name}-{c.call}-{c.why}-{check}")
-           for op, c, check in validate.checks() if check != "compiled"]   # those are in tests/compiled/test_cases_compiled.py
-REFUSALS = [pytest.param(b, id=f"{op.name}-{b.call}-{b.why}") for op in OPS.values() for b in op.refuses]
+CHECKED: dict[tuple[str, str], list] = {}   # (row, check): cases
+for _op, _case, _check in validate.checks():
+    if _check != "compiled":   # those are in tests/compiled/test_cases_compiled.py
+        CHECKED.setdefault((_op.name, _check), []).append(_case)
 
 
-@pytest.mark.parametrize("real", ["f32", "f64"])
-@pytest.mark.parametrize("op, case, check", CHECKED)
-def test_case(op, case, check, backend, real):
+def name_of(case) -> str:
+    return f"{case.call}-{case.why}"
+
+
+@pytest.mark.parametrize("name, check", CHECKED)
+def test_cases(name, check, backend):
+    op = OPS[name]
     if backend in op.todo:
         pytest.skip(f"{op.name} has no {backend} kernel: {op.todo[backend]}")
-    validate.CHECKS[check](op, case, backend, real)
+    check_each(((f"{name_of(case)}-{real}", case, real) for case in CHECKED[name, check] for real in ("f32", "f64")),
+               lambda case, real: validate.CHECKS[check](op, case, backend, real))
 
 
-@pytest.mark.parametrize("op, case", DIFFERENTIABLE)
-def test_reference_gradient_is_the_derivative(op, case):
+@pytest.mark.parametrize("op", [op for op in OPS.values() if any(c.gradient for c in op.cases)], ids=lambda op: op.name)
+def test_reference_gradient_is_the_derivative(op):
+    check_each(((name_of(case), case) for case in op.cases if case.gradient), check_derivative)
+
+
+def check_derivative(case):
     """<w, J v> by central differences equals <J^T w, v> in float64 along a random direction v of each input."""
     args, kwargs = case.arguments(np.float64, seed=3)
     with use_backend("reference"):
@@ -52,13 +62,14 @@ def arrays(value, spec):
     return [value] if isinstance(value, np.ndarray) and value.dtype.kind == "f" and spec.grad else []
 
 
-@pytest.mark.parametrize("bad", REFUSALS)
+@pytest.mark.parametrize("op", [op for op in OPS.values() if op.refuses], ids=lambda op: op.name)
 @pytest.mark.parametrize("backend_name", [n for n in BACKENDS if not BACKENDS[n].missing])
-def test_refuses(bad, backend_name):
-    make = validate.Case(bad.why, bad.call, bad.args, bad.kwargs).arguments
-    args, kwargs = make(np.float32)
-    with use_backend(backend_name), pytest.raises(bad.error, match=bad.match):
-        getattr(F, bad.call)(*args, **kwargs)
+def test_refuses(op, backend_name):
+    def check(bad):
+        args, kwargs = Case(bad.why, bad.call, bad.args, bad.kwargs).arguments(np.float32)
+        with use_backend(backend_name), pytest.raises(bad.error, match=bad.match):
+            getattr(F, bad.call)(*args, **kwargs)
+    check_each(((name_of(bad), bad) for bad in op.refuses), check)
 
 
 @pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
