@@ -45,6 +45,7 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     m.def("get_winograd", [] { return pyops_winograd; });
     m.def("get_num_threads", [] { return pyops_threads; });
     bind_op_call(m);
+    bind_pointwise_call(m);
     bind_program(m);
     bind_pool(m);
     pthread_atfork(nullptr, nullptr, pyops_team_after_fork);

@@ -2,13 +2,15 @@
 //
 // pyops.core.registry.Op derives from OpBase. Calling a row whose inputs are plain arrays of one type, with a native backend active, calls its
 // `forward(kernels, *inputs, **attrs)` at once; another active backend gets run(op, real, inputs, attrs); everything else (Tensors, traced values,
-// strided arrays, out=) goes to Op.by_dispatch(inputs, attrs, out).
+// strided arrays, out=) goes to Op.by_dispatch(inputs, attrs, out). Op.of_operands(*inputs, **attrs) is the same call, but that what no kernel
+// takes as it is goes to Op.by_operands, which makes arrays of numbers.
 #include "op_call.h"
 #include <structmember.h>
+#include <algorithm>
 #include <vector>
 #include "numpy_views.h"
+#include "owned.h"
 #include "row.h"
-#include "without_gil.h"
 
 namespace {
 using Api = py::detail::npy_api;
@@ -22,6 +24,7 @@ struct Route {
     PyObject* const out = PyUnicode_InternFromString("out");
     PyObject* const run = PyUnicode_InternFromString("run");
     PyObject* const by_dispatch = PyUnicode_InternFromString("by_dispatch");
+    PyObject* const by_operands = PyUnicode_InternFromString("by_operands");
     PyObject* active = nullptr;   // the ContextVar of the active backend
     PyObject* native = nullptr;   // the type of backends whose kernel sets are their attributes f32 and f64
 };
@@ -32,11 +35,11 @@ Route& route() {
 
 // The element type if every input is a plain, native, aligned, C-contiguous array of the kind its letter in `kinds` asks for, else NONE.
 // r: real; o: real or None; i: int64; j: int64 or None; * repeats the letter before it. At least one real; all of one type.
-Element probe(PyObject* inputs, const char* kinds) {
+Element probe(PyObject* const* inputs, Py_ssize_t count, const char* kinds) {
     int  real = 0;
     char kind = 0;
-    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(inputs); ++k) {
-        PyObject* const value = PyTuple_GET_ITEM(inputs, k);
+    for (Py_ssize_t k = 0; k < count; ++k) {
+        PyObject* const value = inputs[k];
         if (*kinds != '*') kind = *kinds++;
         if (kind == 0) return Element::NONE;
         if (value == Py_None && (kind == 'o' || kind == 'j')) continue;
@@ -60,66 +63,89 @@ struct OpBase {
     PyObject *kinds, *forward;
 };
 
-struct Owned {   // a reference that is given back; not by a thread that Python's end unwinds, which no longer has the lock
-    PyObject* object;
-    ~Owned() {
-        if (!WithoutGil::ending()) Py_XDECREF(object);
+constexpr Py_ssize_t MOST = 48;
+
+// What a call was given: attributes without `out`, which is None where there is none. All is borrowed.
+struct Given {
+    PyObject* const* inputs;
+    Py_ssize_t count, named = 0;
+    PyObject *names[MOST], *values[MOST];
+    PyObject* out = Py_None;
+
+    Given(PyObject* const* inputs, Py_ssize_t count) : inputs(inputs), count(count) {}
+    bool add(PyObject* name, PyObject* value) {
+        if (name == route().out || PyUnicode_Compare(name, route().out) == 0) return out = value, true;
+        if (named == MOST) return PyErr_Format(PyExc_TypeError, "an op takes at most %zd attributes", MOST), false;
+        names[named] = name, values[named++] = value;
+        return true;
     }
-    explicit operator bool() const { return object; }
+    PyObject* all_inputs() const {
+        PyObject* const tuple = PyTuple_New(count);
+        for (Py_ssize_t i = 0; tuple && i < count; ++i) PyTuple_SET_ITEM(tuple, i, Py_NewRef(inputs[i]));
+        return tuple;
+    }
+    PyObject* attributes() const {
+        PyObject* const dict = PyDict_New();
+        for (Py_ssize_t i = 0; dict && i < named; ++i)
+            if (PyDict_SetItem(dict, names[i], values[i]) < 0) return Py_DECREF(dict), nullptr;
+        return dict;
+    }
 };
 
-// forward(kernels, *inputs, **attrs), where attrs may hold out=None, which is as if it were not there
-PyObject* call_forward(const OpBase& op, PyObject* kernels, PyObject* inputs, PyObject* attrs, bool has_out) {
-    constexpr Py_ssize_t MOST = 48;
-    PyObject* stack[MOST];
-    const Py_ssize_t count = PyTuple_GET_SIZE(inputs), named = attrs ? PyDict_GET_SIZE(attrs) : 0;
+// forward(kernels, *inputs, **attrs)
+PyObject* call_forward(const OpBase& op, PyObject* kernels, const Given& given) {
+    PyObject* stack[MOST + 1];
     std::vector<PyObject*> longer;   // of a concatenation of many
     PyObject** values = stack;
-    if (1 + count + named > MOST) longer.resize(1 + count + named), values = longer.data();
+    if (1 + given.count + given.named > MOST + 1) longer.resize(1 + given.count + given.named), values = longer.data();
     values[0] = kernels;
-    for (Py_ssize_t i = 0; i < count; ++i) values[1 + i] = PyTuple_GET_ITEM(inputs, i);
-    Py_ssize_t at = 0, position = 0;
-    PyObject *name, *value, *names[MOST];
-    if (named > MOST) return PyErr_Format(PyExc_TypeError, "an op takes at most %zd attributes, got %zd", MOST, named);
-    while (attrs && PyDict_Next(attrs, &position, &name, &value))
-        if (!has_out || PyUnicode_Compare(name, route().out) != 0) names[at] = name, values[1 + count + at++] = value;
-    if (!at) return PyObject_Vectorcall(op.forward, values, 1 + count, nullptr);
-    const Owned tuple{PyTuple_New(at)};
-    if (!tuple) return nullptr;
-    for (Py_ssize_t i = 0; i < at; ++i) PyTuple_SET_ITEM(tuple.object, i, Py_NewRef(names[i]));
-    return PyObject_Vectorcall(op.forward, values, 1 + count, tuple.object);
+    std::copy(given.inputs, given.inputs + given.count, values + 1);
+    std::copy(given.values, given.values + given.named, values + 1 + given.count);
+    if (!given.named) return PyObject_Vectorcall(op.forward, values, 1 + given.count, nullptr);
+    const Owned names{PyTuple_New(given.named)};
+    if (!names) return nullptr;
+    for (Py_ssize_t i = 0; i < given.named; ++i) PyTuple_SET_ITEM(names.object, i, Py_NewRef(given.names[i]));
+    return PyObject_Vectorcall(op.forward, values, 1 + given.count, names.object);
 }
 
-PyObject* without_out(PyObject* attrs) {
-    PyObject* const rest = attrs ? PyDict_Copy(attrs) : PyDict_New();
-    if (rest && PyDict_GetItemWithError(rest, route().out)) PyDict_DelItem(rest, route().out);
-    return rest;
-}
-
-PyObject* call(PyObject* self, PyObject* inputs, PyObject* attrs) {
+// `otherwise` is the method that gets what no kernel takes as it is.
+PyObject* call_with(PyObject* self, const Given& given, PyObject* otherwise) {
     const OpBase& op = *reinterpret_cast<OpBase*>(self);
     const Route& r = route();
-    PyObject* out = attrs ? PyDict_GetItemWithError(attrs, r.out) : nullptr;
-    const bool has_out = out;
-    if (!has_out) out = Py_None;
     const char* kinds = op.kinds ? PyUnicode_AsUTF8(op.kinds) : nullptr;
     if (!kinds || !op.forward || !r.active) return PyErr_Format(PyExc_TypeError, "an op without kinds or forward cannot be called");
-    const Element real = probe(inputs, kinds);
-    if (real == Element::NONE || out != Py_None) {
-        const Owned rest{without_out(attrs)};
-        return rest ? PyObject_CallMethodObjArgs(self, r.by_dispatch, inputs, rest.object, out, nullptr) : nullptr;
+    const Element real = probe(given.inputs, given.count, kinds);
+    if (real == Element::NONE || given.out != Py_None) {
+        const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
+        return inputs && attrs ? PyObject_CallMethodObjArgs(self, otherwise, inputs.object, attrs.object, given.out, nullptr) : nullptr;
     }
     PyObject* const name = real == Element::DOUBLE ? r.f64 : r.f32;
     Owned backend{nullptr};
     if (PyContextVar_Get(r.active, nullptr, &backend.object) < 0 || !backend) return nullptr;
     if (reinterpret_cast<PyObject*>(Py_TYPE(backend.object)) == r.native) {
         const Owned kernels{PyObject_GetAttr(backend.object, name)};
-        PyObject* const result = kernels ? call_forward(op, kernels.object, inputs, attrs, has_out) : nullptr;
+        PyObject* const result = kernels ? call_forward(op, kernels.object, given) : nullptr;
         if (result || !PyErr_ExceptionMatches(PyExc_MemoryError)) return result;
         PyErr_Clear();   // once more by the backend's own road, which says whose memory is missing
     }
-    const Owned rest{without_out(attrs)};
-    return rest ? PyObject_CallMethodObjArgs(backend.object, r.run, self, name, inputs, rest.object, nullptr) : nullptr;
+    const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
+    return inputs && attrs ? PyObject_CallMethodObjArgs(backend.object, r.run, self, name, inputs.object, attrs.object, nullptr) : nullptr;
+}
+
+PyObject* call(PyObject* self, PyObject* inputs, PyObject* attrs) {
+    Given given(reinterpret_cast<PyTupleObject*>(inputs)->ob_item, PyTuple_GET_SIZE(inputs));
+    Py_ssize_t position = 0;
+    PyObject *name, *value;
+    while (attrs && PyDict_Next(attrs, &position, &name, &value))
+        if (!given.add(name, value)) return nullptr;
+    return call_with(self, given, route().by_dispatch);
+}
+
+PyObject* of_operands(PyObject* self, PyObject* const* values, Py_ssize_t count, PyObject* names) {
+    Given given(values, count);
+    for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); ++i)
+        if (!given.add(PyTuple_GET_ITEM(names, i), values[count + i])) return nullptr;
+    return call_with(self, given, route().by_operands);
 }
 
 int traverse(PyObject* self, visitproc visit, void* arg) {
@@ -146,9 +172,12 @@ void dealloc(PyObject* self) {
 PyMemberDef MEMBERS[] = {{"kinds", T_OBJECT_EX, offsetof(OpBase, kinds), 0, "A letter per input."},
                          {"forward", T_OBJECT_EX, offsetof(OpBase, forward), 0, "The op's glue."},
                          {nullptr, 0, 0, 0, nullptr}};
+PyMethodDef METHODS[] = {{"of_operands", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&of_operands)), METH_FASTCALL | METH_KEYWORDS,
+                          "A call in which numbers may stand for arrays: what no kernel takes as it is goes to by_operands(inputs, attrs, out)."},
+                         {nullptr, nullptr, 0, nullptr}};
 template <class F> void* slot(F* function) { return reinterpret_cast<void*>(function); }
 PyType_Slot SLOTS[] = {{Py_tp_doc, const_cast<char*>("What Op derives from: the short way of its calls.")},
-                       {Py_tp_members, MEMBERS}, {Py_tp_call, slot(&call)}, {Py_tp_traverse, slot(&traverse)}, {Py_tp_clear, slot(&clear)},
+                       {Py_tp_members, MEMBERS}, {Py_tp_methods, METHODS}, {Py_tp_call, slot(&call)}, {Py_tp_traverse, slot(&traverse)}, {Py_tp_clear, slot(&clear)},
                        {Py_tp_dealloc, slot(&dealloc)}, {0, nullptr}};
 PyType_Spec SPEC = {"pyops._C.OpBase", sizeof(OpBase), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, SLOTS};
 }  // namespace
@@ -159,7 +188,7 @@ void bind_op_call(py::module_& m) {
     if (!type) throw py::error_already_set();
     m.attr("OpBase") = type;
     m.def("probe", [](const py::tuple& inputs, const char* kinds) -> py::object {
-        const Element real = probe(inputs.ptr(), kinds);
+        const Element real = probe(reinterpret_cast<PyTupleObject*>(inputs.ptr())->ob_item, Py_ssize_t(inputs.size()), kinds);
         if (real == Element::NONE) return py::none();
         return py::reinterpret_borrow<py::object>(real == Element::DOUBLE ? route().f64 : route().f32);
     }, "The element type shared by inputs ready for a kernel, or None.");

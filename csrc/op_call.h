@@ -4,3 +4,5 @@
 
 // Adds OpBase, probe and route_calls to the module.
 void bind_op_call(pybind11::module_& m);
+// Adds pointwise, which makes the glue of rows that work value by value.
+void bind_pointwise_call(pybind11::module_& m);

@@ -48,6 +48,7 @@ class Op(OpBase):
     applies: frozenset[str] = frozenset()   # what the kernels of programs do before they store: "activation", "residual"
     per_sample: bool | Callable = False   # the first axis is the batch, and samples do not mix; or attrs -> bool
     filter_axis: int | None = None        # of input 1: the result's channels lie along it, each with factors of its own
+    operands: Callable | None = None      # (name, *inputs) -> inputs, numbers among them as arrays: what public functions take beyond arrays
     random: bool = False                  # other results in every call, by its seed
 
     def __post_init__(self):
@@ -84,6 +85,10 @@ class Op(OpBase):
         """A call (row(*inputs, out=None, **attrs), which OpBase answers) whose inputs are not all plain arrays, or with `out`."""
         from .dispatch import call
         return call(self, inputs, attrs, out)
+
+    def by_operands(self, inputs, attrs, out):
+        """The same of row.of_operands(*inputs, out=None, **attrs): numbers become arrays first."""
+        return self.by_dispatch(self.operands(self.name, *inputs), attrs, out)
 
 
 def row_named(name: str) -> Op:

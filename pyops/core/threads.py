@@ -57,10 +57,10 @@ def default_threads() -> tuple[int, str]:
                 raise ValueError(f"{name}={os.environ[name][:80]!r} must be a positive integer, at most {MOST}")
             return count, name
     limits = {"CPU affinity": len(affinity())}
-    if physical_cores():
-        limits["physical cores"] = physical_cores()
-    if cgroup_quota() is not None:
-        limits["cgroup quota, rounded down"] = max(1, int(cgroup_quota()))
+    if cores := physical_cores():
+        limits["physical cores"] = cores
+    if (quota := cgroup_quota()) is not None:
+        limits["cgroup quota, rounded down"] = max(1, int(quota))
     why = min(limits, key=limits.get)
     return limits[why], why
 

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .tensor import Tensor
+else:
+    NDArray = np.ndarray   # numpy.typing is a module of its own, which costs half a millisecond
 
 
 class Exporter(Protocol):

@@ -9,12 +9,14 @@ import math
 
 import numpy as np
 
-from .._C import probe
+from .._C import pointwise, probe
 from ..core.backends import active
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.types import Arrays
-from ..kernels.activation import reference
 from .broadcast import SUM, plan
+
+reference = LateFunctions("pyops.kernels.activation.reference")
 
 __all__ = ["celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu", "relu", "relu6",
            "scaled_tanh", "selu", "silu", "softplus", "softsign", "threshold"]
@@ -50,8 +52,15 @@ def row(name, epilogue=None, layer=None, names=None):
         dx = k.empty(x.shape)
         getattr(k, name + "_backward")(g, x, *attrs.values(), dx)
         return dx
-    back = Op(name + "_backward", "rr", backward, reference.backward(name), kernels=(name + "_backward",), pointwise=True, per_sample=True)
-    return Op(name, "r", forward, reference.forward(name), lambda ctx: (back(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=(name,),
+
+    def value(*inputs, **attrs):
+        return reference.forward(name)(*inputs, **attrs)
+
+    def slope(*inputs, **attrs):
+        return reference.backward(name)(*inputs, **attrs)
+    back = Op(name + "_backward", "rr", pointwise(name + "_backward", 2, False, backward), slope, kernels=(name + "_backward",),
+              pointwise=True, per_sample=True)
+    return Op(name, "r", pointwise(name, 1, False, forward), value, lambda ctx: (back(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=(name,),
               bytes=lambda x, **_: 2 * x.nbytes, pointwise=True, activation=True, per_sample=True, epilogue=epilogue,
               todo={} if epilogue else RARE)
 

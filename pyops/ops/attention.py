@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.dispatch import as_array
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
 from ..core.types import Arrays
-from ..kernels.attention import reference
 from .broadcast import contiguous, strides_in, sum_to
 from .dropout import dropout
 from .elementwise import add, exp, mul, sub, where
@@ -19,6 +19,8 @@ from .matmul import matmul
 from .reduction import sum as total
 from .shape import broadcast_to, reshape, transpose, unsqueeze
 from .softmax import softmax
+
+reference = LateFunctions("pyops.kernels.attention.reference")
 
 __all__ = ["scaled_dot_product_attention"]
 

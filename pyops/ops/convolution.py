@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context, per_input
 from ..core.types import Arrays, Sizes
-from ..kernels.convolution import reference
 from .spatial import axes, ints, three
+
+reference = LateFunctions("pyops.kernels.convolution.reference")
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
 

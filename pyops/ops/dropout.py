@@ -8,9 +8,11 @@ from operator import index
 import numpy as np
 
 from ..core import random
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.types import Arrays
-from ..kernels.dropout import reference
+
+reference = LateFunctions("pyops.kernels.dropout.reference")
 
 __all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout", "stochastic_depth"]
 

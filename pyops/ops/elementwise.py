@@ -9,13 +9,16 @@ import math
 
 import numpy as np
 
+from .._C import pointwise
 from ..core import dispatch
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Tensor
 from ..core.types import Arrays, Operand
-from ..kernels.elementwise import reference
 from .broadcast import plan, sum_to
 from .cast import cast
+
+reference = LateFunctions("pyops.kernels.elementwise.reference")
 
 __all__ = ["abs", "add", "clamp", "div", "erf", "exp", "expm1", "log", "log1p", "maximum", "minimum", "mul", "neg", "pow",
            "reciprocal", "rsqrt", "sigmoid", "sqrt", "square", "sub", "tanh", "where"]
@@ -33,7 +36,7 @@ def chain(name, slope_in_v):
     def gradient(ctx):
         (g, v), (dx,) = ctx.inputs, ctx.outputs
         return (op(ctx.g, v) if ctx.needs[0] else None, mul(ctx.g, slope_in_v(g, v, dx)) if ctx.needs[1] else None)
-    op = Op(name, "rr", forward, getattr(reference, name), gradient, kernels=(name,), pointwise=True, per_sample=True)
+    op = Op(name, "rr", pointwise(name, 2, False, forward), getattr(reference, name), gradient, kernels=(name,), pointwise=True, per_sample=True)
     return op
 
 
@@ -43,7 +46,7 @@ def unary(name, gradient, epilogue=None):
         y = k.empty(x.shape)
         getattr(k, name)(x, y)
         return y
-    return Op(name, "r", forward, getattr(reference, name), gradient, kernels=(name,), bytes=lambda x: 2 * x.nbytes,
+    return Op(name, "r", pointwise(name, 1, False, forward), getattr(reference, name), gradient, kernels=(name,), bytes=lambda x: 2 * x.nbytes,
               pointwise=True, per_sample=True, epilogue=epilogue, activation=epilogue is not None)
 
 
@@ -72,26 +75,67 @@ TANH = unary("tanh", of_result("tanh_backward", lambda g, y, dx: mul(mul(g, y), 
 SIGMOID = unary("sigmoid", of_result("sigmoid_backward", lambda g, y, dx: mul(g, sub(1.0, mul(y, 2.0)))), lambda: ("sigmoid",))
 
 
-# ---- arithmetic
+# ---- arithmetic: its operands
 
-def forward_of(name):
-    """Broadcasts the inputs and calls the kernel of that name; attributes follow the strides."""
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, np.generic)
+
+
+def number(value, like):
+    """A Python number as an array of no axes, of the dtype of `like`."""
+    if isinstance(like, (np.ndarray, np.generic, Tensor)):
+        return np.array(value, like.dtype)
+    return np.array(value, (dispatch.viewed(like) if dispatch.on_device((like,)) else np.from_dlpack(like)).dtype)
+
+
+def operands(op, a, b):
+    """What a call of an arithmetic row is given, as arrays that may share one type. TypeError where neither is an array."""
+    if is_number(b):
+        if is_number(a):
+            raise TypeError(f"{op}: one of the operands must be an array, got {a!r} and {b!r}")
+        return a, number(b, a)
+    if is_number(a):
+        return number(a, b), b
+    return matched(a, b)
+
+
+def matched(a, b):
+    """Two arrays of different types: whole numbers and booleans take the float type of the other; so do NumPy's scalars and arrays without
+    axes beside one with axes, as in torch. Anything else stays as it is, and is refused by the row.
+    """
+    if not isinstance(a, HOST) or not isinstance(b, HOST) or a.dtype is b.dtype:
+        return a, b
+    floats = a.dtype.kind == "f", b.dtype.kind == "f"
+    weak = weakness(a), weakness(b)
+    if floats[0] and (b.dtype.kind in "iub" or floats[1] and weak[1] > weak[0]):
+        return a, in_type(b, a.dtype)
+    if floats[1] and (a.dtype.kind in "iub" or floats[0] and weak[0] > weak[1]):
+        return in_type(a, b.dtype), b
+    return a, b
+
+
+HOST = (np.ndarray, np.generic, Tensor)
+
+
+def weakness(value):
+    """How readily it takes another's float type: 2 for NumPy's scalars, 1 for arrays without axes, 0 for others."""
+    return 2 if isinstance(value, np.generic) else 0 if value.ndim else 1
+
+
+def in_type(value, dtype):
+    return cast(value, dtype, copy=False) if isinstance(value, Tensor) else np.asarray(value).astype(dtype)
+
+
+# ---- arithmetic: its rows
+
+def forward_of(name, count):
+    """Broadcasts that many inputs and calls the kernel of that name; attributes follow the strides."""
     def forward(k, *inputs, **attrs):
         shape, *layout = plan(name, *[x.shape for x in inputs])
         y = k.empty(shape)
         getattr(k, name)(*inputs, *layout, *attrs.values(), y)
         return y
-    return forward
-
-
-def forward_of_two(name):
-    """The same for two inputs: most calls, and most small ones."""
-    def forward(k, a, b, **attrs):
-        shape, collapsed, along_a, along_b = plan(name, a.shape, b.shape)
-        y = k.empty(shape)
-        getattr(k, name)(a, b, collapsed, along_a, along_b, *attrs.values(), y)
-        return y
-    return forward
+    return pointwise(name, count, True, forward)
 
 
 def check_of(name):
@@ -100,8 +144,8 @@ def check_of(name):
 
 def broadcasting(name, kinds="rr", gradient=None, **traits):
     """The row of an op whose inputs broadcast."""
-    return Op(name, kinds, (forward_of_two if kinds == "rr" else forward_of)(name), getattr(reference, name), gradient, check_of(name), kernels=(name,),
-              bytes=lambda *a, **_: 2 * a[0].nbytes, pointwise=True, per_sample=True, **traits)
+    return Op(name, kinds, forward_of(name, len(kinds)), getattr(reference, name), gradient, check_of(name), kernels=(name,),
+              bytes=lambda *a, **_: 2 * a[0].nbytes, pointwise=True, per_sample=True, operands=operands if kinds == "rr" else None, **traits)
 
 
 def two(rule_a, rule_b):
@@ -156,7 +200,7 @@ def where_gradient(ctx):
             sum_to(WHERE(condition, zero, ctx.g), b.shape) if ctx.needs[2] else None)
 
 
-WHERE = Op("where", "rrr", forward_of("where"), reference.where, where_gradient, check_of("where"), kernels=("where",),
+WHERE = Op("where", "rrr", forward_of("where", 3), reference.where, where_gradient, check_of("where"), kernels=("where",),
            pointwise=True, per_sample=True)
 
 
@@ -264,89 +308,41 @@ def sigmoid(input: Arrays, *, out: Arrays | None = None) -> Arrays:
     return SIGMOID(input, out=out)
 
 
-def is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, np.generic)
-
-
-def number(value, like):
-    """A Python number as an array of no axes, of the dtype of `like`."""
-    if isinstance(like, (np.ndarray, np.generic, Tensor)):
-        return np.array(value, like.dtype)
-    return np.array(value, (dispatch.viewed(like) if dispatch.on_device((like,)) else np.from_dlpack(like)).dtype)
-
-
-def operands(op, a, b):
-    if type(a) is type(b) is np.ndarray and a.dtype is b.dtype:
-        return a, b
-    if is_number(b):
-        if is_number(a):
-            raise TypeError(f"{op}: one of the operands must be an array, got {a!r} and {b!r}")
-        return a, number(b, a)
-    if is_number(a):
-        return number(a, b), b
-    return (a, b) if a.dtype is b.dtype else matched(a, b)
-
-
-def matched(a, b):
-    """Two arrays of different types: whole numbers and booleans take the float type of the other; so do NumPy's scalars and arrays without
-    axes beside one with axes, as in torch. Anything else stays as it is, and is refused by the row.
-    """
-    if not isinstance(a, HOST) or not isinstance(b, HOST):
-        return a, b
-    floats = a.dtype.kind == "f", b.dtype.kind == "f"
-    weak = weakness(a), weakness(b)
-    if floats[0] and (b.dtype.kind in "iub" or floats[1] and weak[1] > weak[0]):
-        return a, in_type(b, a.dtype)
-    if floats[1] and (a.dtype.kind in "iub" or floats[0] and weak[0] > weak[1]):
-        return in_type(a, b.dtype), b
-    return a, b
-
-
-HOST = (np.ndarray, np.generic, Tensor)
-
-
-def weakness(value):
-    """How readily it takes another's float type: 2 for NumPy's scalars, 1 for arrays without axes, 0 for others."""
-    return 2 if isinstance(value, np.generic) else 0 if value.ndim else 1
-
-
-def in_type(value, dtype):
-    return cast(value, dtype, copy=False) if isinstance(value, Tensor) else np.asarray(value).astype(dtype)
-
-
 def add(input: Operand, other: Operand, *, alpha: float = 1, out: Arrays | None = None) -> Arrays:
     """input + alpha * other. Shapes broadcast, dtypes are equal; `other` may be a number."""
-    return ADD(*operands("add", input, other), alpha=alpha, out=out)
+    return ADD.of_operands(input, other, alpha=alpha, out=out)
 
 
 def sub(input: Operand, other: Operand, *, alpha: float = 1, out: Arrays | None = None) -> Arrays:
     """input - alpha * other. Shapes broadcast, dtypes are equal; `other` may be a number."""
-    return ADD(*operands("sub", input, other), alpha=-alpha, out=out)
+    if is_number(input):
+        input, other = operands("sub", input, other)   # whose name the row would not know
+    return ADD.of_operands(input, other, alpha=-alpha, out=out)
 
 
 def mul(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     """input * other. Shapes broadcast, dtypes are equal; `other` may be a number."""
-    return MUL(*operands("mul", input, other), out=out)
+    return MUL.of_operands(input, other, out=out)
 
 
 def div(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     """input / other. Shapes broadcast, dtypes are equal; `other` may be a number."""
-    return DIV(*operands("div", input, other), out=out)
+    return DIV.of_operands(input, other, out=out)
 
 
 def pow(input: Operand, exponent: Operand, *, out: Arrays | None = None) -> Arrays:
     """input ** exponent with C's special cases. Shapes broadcast, dtypes are equal; either may be a number."""
-    return POW(*operands("pow", input, exponent), out=out)
+    return POW.of_operands(input, exponent, out=out)
 
 
 def maximum(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     """The larger of two, NaN where either is. Shapes broadcast; at a tie each gets half the gradient."""
-    return MAXIMUM(*operands("maximum", input, other), out=out)
+    return MAXIMUM.of_operands(input, other, out=out)
 
 
 def minimum(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     """The smaller of two, NaN where either is. Shapes broadcast; at a tie each gets half the gradient."""
-    return MINIMUM(*operands("minimum", input, other), out=out)
+    return MINIMUM.of_operands(input, other, out=out)
 
 
 def clamp(input: Arrays, min: Operand | None = None, max: Operand | None = None, *,

@@ -3,11 +3,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import per_input
 from ..core.types import Arrays, Sizes
-from ..kernels.im2col import reference
 from .spatial import axes
+
+reference = LateFunctions("pyops.kernels.im2col.reference")
 
 __all__ = ["unfold", "fold"]
 

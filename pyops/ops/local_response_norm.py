@@ -4,11 +4,13 @@ from __future__ import annotations
 from functools import lru_cache
 from operator import index
 
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context
 from ..core.types import Arrays
-from ..kernels.local_response_norm import reference
 from .spatial import bounded
+
+reference = LateFunctions("pyops.kernels.local_response_norm.reference")
 
 __all__ = ["local_response_norm"]
 

@@ -6,12 +6,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context
 from ..core.types import Arrays
-from ..kernels.gemm import reference
 from .broadcast import contiguous
 from .shape import broadcast_to
+
+reference = LateFunctions("pyops.kernels.gemm.reference")
 
 __all__ = ["matmul", "linear", "bmm"]
 

@@ -5,11 +5,13 @@ import math
 import operator
 from functools import lru_cache
 
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import per_input
 from ..core.types import Arrays
-from ..kernels.pixel_shuffle import reference
 from .spatial import bounded
+
+reference = LateFunctions("pyops.kernels.pixel_shuffle.reference")
 
 __all__ = ["pixel_shuffle", "pixel_unshuffle"]
 

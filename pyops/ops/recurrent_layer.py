@@ -6,14 +6,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..core.late import Late, LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
-from ..kernels.recurrent import reference
-from .recurrent_workspace import BLOCK, aligned, workspace
+
+memory = Late("pyops.ops.recurrent_workspace")
+reference = LateFunctions("pyops.kernels.recurrent.reference")
 
 CODES = {"tanh": 0, "relu": 1, "lstm": 2, "gru": 3}      # kernels/recurrent/layout.h
 GATES = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
 PANEL = 64
+BLOCK = 16   # elements of a vector
 
 
 def checked_lengths(name, lengths, steps, samples):
@@ -110,8 +113,8 @@ class Layer:
         two, (directions, rows, values) = cell == "lstm", p.gates
         rows = int(lengths.sum()) if keep and lengths is not None else rows   # a GPU is not waited for where nothing is kept
         ends = [k.empty(p.y), k.empty(p.h), k.empty(p.c if two else (0,))]
-        gates, cells = (aligned(k, (directions, rows, n)) if keep and n else k.empty((0,)) for n in (values, two * p.units))
-        packed = workspace.take(k, "weights", p.packed)
+        gates, cells = (memory.aligned(k, (directions, rows, n)) if keep and n else k.empty((0,)) for n in (values, two * p.units))
+        packed = memory.workspace.take(k, "weights", p.packed)
         for d in range(directions):
             k.recurrent_pack(*weights[6 * d:6 * d + 6], p.sizes, packed[d])
         k.recurrent(x, h0, c0, lengths, packed, p.sizes, batch_first, weights[5] is not None, *ends, gates, cells)
@@ -123,8 +126,8 @@ class Layer:
         p = plan(self.name, cell, x.shape, *shapes_of((h0, c0, lengths)), shapes_of(weights), batch_first)
         dx = k.empty(x.shape if of_x else (0,))
         dh0, dc0 = k.empty(p.h), k.empty(p.c if cell == "lstm" else (0,))
-        dgates, transposed = workspace.take(k, "gates", gates.shape), workspace.take(k, "weights", p.transposed)
-        dprojected = aligned(k, (*gates.shape[:2], p.outputs) if weights[4] is not None else (0,))
+        dgates, transposed = memory.workspace.take(k, "gates", gates.shape), memory.workspace.take(k, "weights", p.transposed)
+        dprojected = memory.aligned(k, (*gates.shape[:2], p.outputs) if weights[4] is not None else (0,))
         for d in range(p.transposed[0]):
             k.recurrent_pack_transposed(weights[6 * d], weights[6 * d + 1], weights[6 * d + 4], p.sizes, transposed[d])
         peephole = None if weights[5] is None else weights[5] if weights[11] is None else np.stack([weights[5], weights[11]])

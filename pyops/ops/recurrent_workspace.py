@@ -6,8 +6,7 @@ import threading
 import numpy as np
 
 from ..core.kernel_set import KernelSet
-
-BLOCK = 16   # elements of a vector
+from .recurrent_layer import BLOCK
 
 
 def aligned(k, shape):

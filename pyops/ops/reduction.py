@@ -9,12 +9,14 @@ import operator
 from functools import lru_cache
 from typing import NamedTuple
 
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.types import Arrays, Dims
-from ..kernels.reduction import reference
 from . import elementwise
 from .axis import axis_or_dim, required_axis
 from .broadcast import SUM, first_is_kept, plan, reduction_plan
+
+reference = LateFunctions("pyops.kernels.reduction.reference")
 
 __all__ = ["amax", "amin", "argmax", "argmin", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var", "vector_norm"]
 

@@ -11,11 +11,13 @@ from operator import index as as_int
 
 import numpy as np
 
+from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
 from ..core.types import Arrays, Dims, Index
-from ..kernels.shape import reference
 from .axis import axis_or_dim, required_axis
+
+reference = LateFunctions("pyops.kernels.shape.reference")
 
 __all__ = ["broadcast_to", "cat", "chunk", "flatten", "flip", "getitem", "movedim", "narrow", "permute", "reshape", "select", "split",
            "squeeze", "stack", "transpose", "unbind", "unflatten", "unsqueeze"]

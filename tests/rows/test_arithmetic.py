@@ -5,6 +5,7 @@ import pytest
 import pyops
 from pyops import functional as F
 from pyops.core.backends import use_backend
+from pyops.core.registry import OPS
 from pyops.core.tensor import Tensor
 
 NAN, INF = np.nan, np.inf
@@ -22,6 +23,29 @@ def test_operators_are_the_ops():
     np.testing.assert_array_equal(x > 1, a > 1)
     np.testing.assert_array_equal(x <= y, a <= b)
     assert len({x, y, x}) == 2
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (2, 3)), ((), ()), ((0, 3), (0, 3)), ((1, 1), (1, 1)), ((6,), (2, 3, 1)), ((2, 3), (3,))])
+def test_glue_of_equal_and_of_other_shapes(shapes, backend):
+    """Arrays of one shape go by csrc/pointwise_call.cpp, others by the glue in Python; numbers and other types are made ready first."""
+    rng = np.random.default_rng(3)
+    a, b = (rng.uniform(0.5, 2, s).astype(np.float32) for s in shapes)
+    with use_backend(backend):
+        for got, want in ((F.add(a, b, alpha=2), a + 2 * b), (F.sub(a, b), a - b), (F.mul(b, a), b * a), (F.maximum(a, b), np.maximum(a, b)),
+                          (F.sub(2, a), 2 - a), (F.mul(a, np.float64(3)), 3 * a), (F.add(a, np.array(1)), a + np.float32(1)),
+                          (F.where(a > 1, a, b), np.where(a > 1, a, b)), (F.leaky_relu(-a, 0.5), -a / 2), (F.add(a, b, out=np.empty_like(a + b)), a + b)):
+            assert got.dtype == np.float32 and got.shape == want.shape
+            np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_rows_take_arrays_and_public_functions_numbers():
+    x = np.ones(3, np.float32)
+    with pytest.raises(TypeError, match="^add: "):
+        OPS["add"](x, 1.0, alpha=1)
+    with pytest.raises(TypeError, match="^sub: one of the operands must be an array, got 1 and 2"):
+        F.sub(1, 2)
+    with pytest.raises(TypeError, match="at most 48 attributes"):
+        OPS["add"](x, x, **{f"a{i}": i for i in range(49)})
 
 
 def test_a_gradient_can_be_differentiated_again():
