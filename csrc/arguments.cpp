@@ -69,7 +69,7 @@ bool load_window(PyObject* value, Window& into) {
 }
 
 constexpr const char* ACTIVATIONS[] = {
-#define ACTIVATION(NAME, name) #name,
+#define ACTIVATION(NAME, name, value) #name,
 #include "activations.inc"
 #undef ACTIVATION
 };

@@ -57,7 +57,7 @@ struct Window { Dims kernel, stride, padding, dilation; };
 
 // What is applied to a result before it is stored: Python's tuple (name, a, b), the numbers as kernels/blocked/epilogue.h says.
 enum class Activation : i64 {
-#define ACTIVATION(NAME, name) NAME,
+#define ACTIVATION(NAME, name, value) NAME,
 #include "activations.inc"
 #undef ACTIVATION
 };

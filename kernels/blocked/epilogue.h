@@ -25,26 +25,9 @@ static inline V silu(V x) {
 #endif
 }
 
-// v with the activation `kind`; `a` is the slope of leaky_relu and the alpha of elu.
-static inline V activate(Activation kind, V v, real a) {
-    using A = Activation;
-    switch (kind) {
-        case A::LEAKY_RELU:  return v > 0 ? v : v * a;
-        case A::SIGMOID:     return vsigmoid(v);
-        case A::TANH:        return vtanh(v);
-        case A::SILU:        return silu(v);
-        case A::HARDSIGMOID: return clamp_to(v + 3, 0, 6) * real(1. / 6);
-        case A::HARDSWISH:   return v * clamp_to(v + 3, 0, 6) * real(1. / 6);
-        case A::GELU:        return real(0.5) * v * (1 + verf(v * real(0.70710678118654752440)));
-        case A::GELU_TANH:   return real(0.5) * v * (1 + vtanh(real(0.79788456080286535588) * (v + real(0.044715) * v * v * v)));
-        case A::ELU:         return v > 0 ? v : a * vexpm1(v);
-        default:             return v;
-    }
-}
-
 struct Epilogue {
     Activation kind;
-    real low, high;   // of a clamp; others keep everything here and take `low` as their operand
+    real low, high;   // of a clamp; others keep everything here and take `low` as their operand a
     Epilogue(const Act& act) : kind(act.kind), low((real)act.a), high((real)act.b) {}
 
     // On registers, before the store. The order of operands keeps NaN.
@@ -56,11 +39,13 @@ struct Epilogue {
 
 private:
     __attribute__((noinline)) void activate_all(real* y, i64 n) const {
+        const auto over = [&](auto value_of) {
+            for (i64 i = 0; i < n; i += LANES) store(y + i, value_of(load(y + i), low));
+        };
         switch (kind) {   // a loop for each: the branch stays outside
-#define OVER(KIND) case Activation::KIND: for (i64 i = 0; i < n; i += LANES) store(y + i, activate(Activation::KIND, load(y + i), low)); break;
-            OVER(LEAKY_RELU) OVER(SIGMOID) OVER(TANH) OVER(SILU) OVER(HARDSIGMOID) OVER(HARDSWISH) OVER(GELU) OVER(GELU_TANH) OVER(ELU)
-#undef OVER
-            case Activation::CLAMP: break;
+#define ACTIVATION(NAME, name, value) case Activation::NAME: over([](V v, [[maybe_unused]] real a) { return value; }); break;
+#include "activations.inc"
+#undef ACTIVATION
         }
     }
 };

@@ -78,8 +78,10 @@ struct Tiles {
     bool spread;
 };
 
+// Rows are cut evenly, so tiles of less than half the most pixels are whole rows, which are short: those do without a form for the inside.
+constexpr bool only_at_edges(int pixels) { return 2 * pixels < MOST_PIXELS; }
 template <int S, int STRIDE, bool SPREAD, int... P> Tiles tiles_of(std::integer_sequence<int, P...>) {
-    static constexpr Tile table[][2] = {{convolve_tile<S, STRIDE, SPREAD, P + 1, false>, convolve_tile<S, STRIDE, SPREAD, P + 1, true>}...};
+    static constexpr Tile table[][2] = {{convolve_tile<S, STRIDE, SPREAD, P + 1, only_at_edges(P + 1)>, convolve_tile<S, STRIDE, SPREAD, P + 1, true>}...};
     return {table, SPREAD};
 }
 template <int S, int STRIDE, bool SPREAD> Tiles tiles_of() { return tiles_of<S, STRIDE, SPREAD>(std::make_integer_sequence<int, MOST_PIXELS>{}); }

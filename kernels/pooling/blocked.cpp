@@ -113,8 +113,10 @@ template <class How, int K, int STRIDE, int P, bool EDGE> void pool_tile(const B
 template <class How> using Tile = void (*)(const Band&, i64, const How&, real (*)[LANES]);
 template <class How> using Tiles = const Tile<How> (*)[2];   // [pixels - 1][at an edge]
 
+// Rows are cut evenly, so tiles of less than half the most pixels are whole rows, which are short: those do without a form for the inside.
+constexpr bool only_at_edges(int pixels) { return 2 * pixels < MOST_PIXELS; }
 template <class How, int K, int STRIDE, int... P> Tiles<How> tiles_of(std::integer_sequence<int, P...>) {
-    static constexpr Tile<How> table[][2] = {{pool_tile<How, K, STRIDE, P + 1, false>, pool_tile<How, K, STRIDE, P + 1, true>}...};
+    static constexpr Tile<How> table[][2] = {{pool_tile<How, K, STRIDE, P + 1, only_at_edges(P + 1)>, pool_tile<How, K, STRIDE, P + 1, true>}...};
     return table;
 }
 

@@ -50,43 +50,8 @@ struct SumPowers : Sum {
 
 // ---- joining partial results
 
-// Partial results pushed one after another are joined like the carries of a binary counter. A result is `width` numbers.
-template <class R> struct Tree {
-    static constexpr int LEVELS = 48;
-    const i64     width;
-    Scratch<real> level;
-    i64           pushed = 0;
-    Tree(i64 width, i64 pushes) : width(width), level(width * depth(pushes)) {}
-    static i64 depth(i64 pushes) {
-        i64 d = 2;
-        while (pushes >>= 1) ++d;
-        return d;
-    }
-    real* at(int l) const { return level + l * width; }
-    void join(real* into, const real* with) const {
-        for_vectors(width, [&](i64 i, auto lanes) { lanes.store(into + i, R::join(lanes.load(into + i), lanes.load(with + i))); });
-    }
-    // the buffer that the next partial result is written to
-    real* next() const { return at(top(pushed)); }
-    void push() {
-        int l = top(pushed);
-        for (i64 carry = pushed++; carry & 1; carry >>= 1, --l) join(at(l - 1), at(l));
-    }
-    // number of levels in use: one per set bit
-    static int top(i64 n) { return __builtin_popcountll(n); }
-    const real* result() const {
-        for (int l = top(pushed) - 1; l > 0; --l) join(at(l - 1), at(l));
-        return at(0);
-    }
-};
-
 template <class Lanes> static inline V alive(const Lanes& lanes, V v, real neutral) {
     return lanes.count == LANES ? v : (lane_index() < (lane_int)lanes.count) ? v : splat(neutral);
-}
-// The lanes joined as a tree of halves, in registers: a comparison of two lanes by a branch could not be predicted.
-template <class R> static inline real across(V v) {
-    for (int half = LANES / 2; half; half /= 2) v = R::join(v, __builtin_shuffle(v, lane_index() ^ (lane_int)half));
-    return v[0];
 }
 
 // Reduced axes but the innermost, or kept ones but the innermost, as one counter of offsets.
@@ -117,38 +82,116 @@ struct Counter {
 constexpr i64 BLOCK = 8192;      // elements joined lane by lane before they enter the tree
 constexpr i64 CHUNK = 131072;    // elements of one output that are one thread's work
 
-// The lanes' results over n neighbouring elements; four chains hide the latency of join.
-template <class R> static inline V along(const R& r, const real* x, i64 n, V p) {
-    V acc[4] = {splat(R::neutral), splat(R::neutral), splat(R::neutral), splat(R::neutral)};
-    i64 i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES)
-        for (int k = 0; k < 4; ++k) acc[k] = R::join(acc[k], r.map(load(x + i + k * LANES), p));
-    for_vectors(n - i, [&](i64 j, auto lanes) {
-        acc[0] = R::join(acc[0], alive(lanes, r.map(lanes.load(x + i + j), p), R::neutral));
-    });
-    return R::join(R::join(acc[0], acc[1]), R::join(acc[2], acc[3]));
-}
+// The loops that differ with what is reduced, over thousands of elements each. All that stands around them is compiled once for every kind.
+struct Loops {
+    const real neutral;
+    explicit Loops(real neutral) : neutral(neutral) {}
+    virtual void runs(const real* x, Counter& at, i64 outputs, i64 n, const real* param, real* y) const = 0;   // of each, n neighbouring elements
+    virtual void join_run(V& acc, const real* x, i64 n, real param) const = 0;   // n neighbouring elements, lanes kept apart, to acc
+    virtual real across(V v) const = 0;                                          // the lanes joined
+    virtual void join(real* into, const real* with, i64 width) const = 0;        // one array to another
+    virtual void join_rows(real* acc, const real* x, Counter& at, i64 rows, i64 width, const real* param) const = 0;   // rows to acc
+protected:
+    ~Loops() = default;
+};
+
+template <class R> struct LoopsOf final : Loops {
+    const R r;
+    explicit LoopsOf(const R& r) : Loops(R::neutral), r(r) {}
+
+    // Four chains hide the latency of join.
+    V along(const real* x, i64 n, V p) const {
+        V acc[4] = {splat(R::neutral), splat(R::neutral), splat(R::neutral), splat(R::neutral)};
+        i64 i = 0;
+        for (; i + 4 * LANES <= n; i += 4 * LANES)
+            for (int k = 0; k < 4; ++k) acc[k] = R::join(acc[k], r.map(load(x + i + k * LANES), p));
+        for_vectors(n - i, [&](i64 j, auto lanes) {
+            acc[0] = R::join(acc[0], alive(lanes, r.map(lanes.load(x + i + j), p), R::neutral));
+        });
+        return R::join(R::join(acc[0], acc[1]), R::join(acc[2], acc[3]));
+    }
+    // As a tree of halves, in registers: a comparison of two lanes by a branch could not be predicted.
+    real across(V v) const override {
+        for (int half = LANES / 2; half; half /= 2) v = R::join(v, __builtin_shuffle(v, lane_index() ^ (lane_int)half));
+        return v[0];
+    }
+    void runs(const real* x, Counter& at, i64 outputs, i64 n, const real* param, real* y) const override {
+        for (i64 o = 0; o < outputs; ++o, at.next()) y[o] = across(along(x + at.offset, n, splat(param ? param[o] : 0)));
+    }
+    void join_run(V& acc, const real* x, i64 n, real param) const override { acc = R::join(acc, along(x, n, splat(param))); }
+    void join(real* into, const real* with, i64 width) const override {
+        for_vectors(width, [&](i64 i, auto lanes) { lanes.store(into + i, R::join(lanes.load(into + i), lanes.load(with + i))); });
+    }
+    void join_rows(real* acc, const real* x, Counter& at, i64 rows, i64 width, const real* param) const override {
+        i64 k = 0;
+        for (; k + 4 <= rows; k += 4) {   // four rows at a time: the accumulators are in cache, not in registers
+            const real* xr[4];
+            for (const real*& p : xr) { p = x + at.offset; at.next(); }
+            for_vectors(width, [&](i64 i, auto lanes) {
+                V p = param ? lanes.load(param + i) : V{}, v[4];
+                for (int j = 0; j < 4; ++j) v[j] = r.map(lanes.load(xr[j] + i), p);
+                lanes.store(acc + i, R::join(lanes.load(acc + i), R::join(R::join(v[0], v[1]), R::join(v[2], v[3]))));
+            });
+        }
+        for (; k < rows; ++k, at.next()) {
+            const real* xr = x + at.offset;
+            for_vectors(width, [&](i64 i, auto lanes) {
+                V p = param ? lanes.load(param + i) : V{};
+                lanes.store(acc + i, R::join(lanes.load(acc + i), r.map(lanes.load(xr + i), p)));
+            });
+        }
+    }
+};
+
+// Partial results pushed one after another are joined like the carries of a binary counter. A result is `width` numbers.
+struct Tree {
+    const Loops&  r;
+    const i64     width;
+    Scratch<real> level;
+    i64           pushed = 0;
+    Tree(const Loops& r, i64 width, i64 pushes) : r(r), width(width), level(width * depth(pushes)) {}
+    static i64 depth(i64 pushes) {
+        i64 d = 2;
+        while (pushes >>= 1) ++d;
+        return d;
+    }
+    real* at(int l) const { return level + l * width; }
+    // the buffer that the next partial result is written to
+    real* next() const { return at(top(pushed)); }
+    void push() {
+        int l = top(pushed);
+        for (i64 carry = pushed++; carry & 1; carry >>= 1, --l) r.join(at(l - 1), at(l), width);
+    }
+    // number of levels in use: one per set bit
+    static int top(i64 n) { return __builtin_popcountll(n); }
+    const real* result() const {
+        for (int l = top(pushed) - 1; l > 0; --l) r.join(at(l - 1), at(l), width);
+        return at(0);
+    }
+};
 
 // One output: `rows` runs of n elements, at `at` and on. Short runs share a vector until BLOCK elements are in it.
-template <class R> static inline real one_output(const R& r, const real* x, Counter& at, i64 rows, i64 n, real param, Tree<R>& tree) {
-    const V p = splat(param);
-    if (rows == 1 && n <= BLOCK) return across<R>(along(r, x + at.offset, n, p));
+static inline real one_output(const Loops& r, const real* x, Counter& at, i64 rows, i64 n, real param, Tree& tree) {
+    if (rows == 1 && n <= BLOCK) {
+        real joined;
+        r.runs(x, at, 1, n, &param, &joined);
+        return joined;
+    }
     tree.pushed = 0;
-    V acc = splat(R::neutral);
+    V acc = splat(r.neutral);
     i64 held = 0;
-    auto flush = [&] { store(tree.next(), acc); tree.push(); acc = splat(R::neutral); held = 0; };
+    auto flush = [&] { store(tree.next(), acc); tree.push(); acc = splat(r.neutral); held = 0; };
     for (i64 row = 0; row < rows; ++row, at.next())
         for (i64 i = 0; i < n; i += BLOCK) {
             const i64 count = n - i < BLOCK ? n - i : BLOCK;
-            acc = R::join(acc, along(r, x + at.offset + i, count, p));
+            r.join_run(acc, x + at.offset + i, count, param);
             if ((held += count) >= BLOCK) flush();
         }
     if (held || !tree.pushed) flush();
-    return across<R>(load(tree.result()));
+    return r.across(load(tree.result()));
 }
 
-template <class R> static void innermost_reduced(const R& r, const real* x, const Dims& sizes, const Dims& kept, const real* param,
-                                                 real* y) {
+static void innermost_reduced(const Loops& r, const real* x, const Dims& sizes, const Dims& kept, const real* param, real* y) {
     const int last = sizes.n - 1;
     const i64 n = sizes[last];
     Counter outputs(sizes, kept, last, true), rows(sizes, kept, last, false);
@@ -156,7 +199,7 @@ template <class R> static void innermost_reduced(const R& r, const real* x, cons
     if (chunks > 1) {   // a few long outputs
         Scratch<real> part(outputs.total * chunks);
         parallel_for(outputs.total * chunks, 1, [&](i64 begin, i64 end) {
-            Tree<R> tree(LANES, CHUNK / BLOCK);
+            Tree tree(r, LANES, CHUNK / BLOCK);
             Counter at = outputs, none = rows;
             for (i64 t = begin; t < end; ++t) {
                 const i64 o = t / chunks, from = t % chunks * CHUNK, count = n - from < CHUNK ? n - from : CHUNK;
@@ -164,7 +207,7 @@ template <class R> static void innermost_reduced(const R& r, const real* x, cons
                 part[t] = one_output(r, x + at.offset + from, none, 1, count, param ? param[o] : 0, tree);
             }
         });
-        Tree<R> tree(1, chunks);
+        Tree tree(r, 1, chunks);
         for (i64 o = 0; o < outputs.total; ++o) {
             tree.pushed = 0;
             for (i64 c = 0; c < chunks; ++c) { *tree.next() = part[o * chunks + c]; tree.push(); }
@@ -173,9 +216,10 @@ template <class R> static void innermost_reduced(const R& r, const real* x, cons
         return;
     }
     parallel_for(outputs.total, 1 + 16384 / (rows.total * n + 8), [&](i64 begin, i64 end) {
-        Tree<R> tree(LANES, 1 + rows.total * n / BLOCK);
         Counter at = outputs, run = rows;
         at.seek(begin);
+        if (rows.total == 1 && n <= BLOCK) return r.runs(x, at, end - begin, n, param ? param + begin : nullptr, y + begin);
+        Tree tree(r, LANES, 1 + rows.total * n / BLOCK);
         for (i64 o = begin; o < end; ++o, at.next()) {
             run.seek(0);
             y[o] = one_output(r, x + at.offset, run, rows.total, n, param ? param[o] : 0, tree);
@@ -184,37 +228,19 @@ template <class R> static void innermost_reduced(const R& r, const real* x, cons
 }
 
 // `width` neighbouring outputs over rows [from, to) of the reduced axes
-template <class R> static inline void columns(const R& r, const real* x, Counter& rows, i64 from, i64 to, i64 width, const real* param,
-                                              Tree<R>& tree) {
+static void columns(const Loops& r, const real* x, Counter& rows, i64 from, i64 to, i64 width, const real* param, Tree& tree) {
     constexpr i64 HEIGHT = 64;   // rows added before they enter the tree
     rows.seek(from);
     tree.pushed = 0;
     for (i64 row = from; row < to || row == from; row += HEIGHT) {
         real* acc = tree.next();
-        for_vectors(width, [&](i64 i, auto lanes) { lanes.store(acc + i, splat(R::neutral)); });
-        i64 k = row;
-        const i64 end = to < row + HEIGHT ? to : row + HEIGHT;
-        for (; k + 4 <= end; k += 4) {   // four rows at a time: the accumulators are in cache, not in registers
-            const real* xr[4];
-            for (const real*& p : xr) { p = x + rows.offset; rows.next(); }
-            for_vectors(width, [&](i64 i, auto lanes) {
-                V p = param ? lanes.load(param + i) : V{}, v[4];
-                for (int j = 0; j < 4; ++j) v[j] = r.map(lanes.load(xr[j] + i), p);
-                lanes.store(acc + i, R::join(lanes.load(acc + i), R::join(R::join(v[0], v[1]), R::join(v[2], v[3]))));
-            });
-        }
-        for (; k < end; ++k, rows.next()) {
-            const real* xr = x + rows.offset;
-            for_vectors(width, [&](i64 i, auto lanes) {
-                V p = param ? lanes.load(param + i) : V{};
-                lanes.store(acc + i, R::join(lanes.load(acc + i), r.map(lanes.load(xr + i), p)));
-            });
-        }
+        for_vectors(width, [&](i64 i, auto lanes) { lanes.store(acc + i, splat(r.neutral)); });
+        r.join_rows(acc, x, rows, to < row + HEIGHT ? to - row : HEIGHT, width, param);
         tree.push();
     }
 }
 
-template <class R> static void innermost_kept(const R& r, const real* x, const Dims& sizes, const Dims& kept, const real* param, real* y) {
+static void innermost_kept(const Loops& r, const real* x, const Dims& sizes, const Dims& kept, const real* param, real* y) {
     const int last = sizes.n - 1;
     const i64 n = sizes[last], WIDTH = 1024;
     Counter outer(sizes, kept, last, true), rows(sizes, kept, last, false);
@@ -223,7 +249,7 @@ template <class R> static void innermost_kept(const R& r, const real* x, const D
     const i64 tasks = outer.total * blocks;
     Scratch<real> part(chunks > 1 ? tasks * chunks * width : 1);
     parallel_for(tasks * chunks, chunks > 1 ? 1 : 1 + 16384 / (rows.total * width + 8), [&](i64 begin, i64 end) {
-        Tree<R> tree(width, 1 + rows.total / 64);
+        Tree tree(r, width, 1 + rows.total / 64);
         Counter at = outer, run = rows;
         for (i64 t = begin; t < end; ++t) {
             const i64 task = t / chunks, chunk = t % chunks, column = task % blocks * WIDTH, out = task / blocks * n + column;
@@ -237,7 +263,7 @@ template <class R> static void innermost_kept(const R& r, const real* x, const D
     if (chunks == 1) return;
     for (i64 task = 0; task < tasks; ++task) {
         const i64 column = task % blocks * WIDTH, count = n - column < WIDTH ? n - column : WIDTH;
-        Tree<R> tree(width, chunks);
+        Tree tree(r, width, chunks);
         for (i64 c = 0; c < chunks; ++c) {
             std::memcpy(tree.next(), part + (task * chunks + c) * width, width * sizeof(real));
             tree.push();
@@ -246,18 +272,21 @@ template <class R> static void innermost_kept(const R& r, const real* x, const D
     }
 }
 
-template <class R> static void reduce(const R& r, In<real> x, const Dims& sizes, const Dims& kept, const real* param, double scale,
-                                      Out<real> y) {
+static void reduce(const Loops& r, In<real> x, const Dims& sizes, const Dims& kept, const real* param, double scale, Out<real> y) {
     const i64 n = y.size();
     if (n == 0) return;
     if (x.size() == 0) {
-        for (i64 i = 0; i < n; ++i) y.data[i] = R::neutral;
+        for (i64 i = 0; i < n; ++i) y.data[i] = r.neutral;
     } else if (kept[sizes.n - 1]) {
         innermost_kept(r, x.data, sizes, kept, param, y.data);
     } else {
         innermost_reduced(r, x.data, sizes, kept, param, y.data);
     }
     if (scale != 1) for (i64 i = 0; i < n; ++i) y.data[i] *= (real)scale;
+}
+template <class R> static void reduce(const R& kind, In<real> x, const Dims& sizes, const Dims& kept, const real* param, double scale, Out<real> y) {
+    const LoopsOf<R> loops(kind);
+    reduce(static_cast<const Loops&>(loops), x, sizes, kept, param, scale, y);
 }
 
 void reduce_sum(In<real> x, Dims sizes, Dims kept, double scale, Out<real> y) { reduce(Sum{}, x, sizes, kept, nullptr, scale, y); }
