@@ -5,13 +5,12 @@
 // longest go back to the system. Blocks are mappings of their own: among those of malloc they would keep its heap from shrinking. With a limit of
 // 0, as under the sanitizers, they are malloc's, whose ends such tools can see. Taken and given back under Python's lock and under one of their
 // own, for builds without the former.
-#include <sys/mman.h>
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <map>
 #include <memory>
 #include <new>
@@ -19,6 +18,7 @@
 #include <vector>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include "pages.h"
 namespace py = pybind11;
 
 namespace {
@@ -28,21 +28,11 @@ constexpr Size PAGE = 64 << 10, HUGE_PAGE = 2u << 20, MOST = Size(1) << 46;   //
 struct Block { void* memory; Size size; bool mapped; };
 struct Kept { Block block; unsigned long age; };
 
-// `size` bytes on a boundary of `alignment`, both multiples of a page.
-void* map(Size size, Size alignment) {
-    char* const all = (char*)mmap(nullptr, size + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED) return nullptr;
-    char* const begin = (char*)(((Size)all + alignment - 1) / alignment * alignment);
-    if (begin > all) munmap(all, begin - all);
-    if (begin < all + alignment) munmap(begin + size, all + alignment - begin);
-    return begin;
-}
-
 // memory == nullptr: there is none.
 Block fresh(Size size, bool mapped) {
     Block block{nullptr, size, mapped};
     const bool huge = size >= 2 * HUGE_PAGE;
-    if (mapped) block.memory = map(size, huge ? HUGE_PAGE : PAGE);
+    if (mapped) block.memory = pages::map(size, huge ? HUGE_PAGE : PAGE);
     else if (posix_memalign(&block.memory, PAGE, size)) block.memory = nullptr;
 #if defined(MADV_HUGEPAGE)
     if (block.memory && huge) madvise(block.memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);

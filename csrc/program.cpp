@@ -13,10 +13,10 @@
 #include <new>
 #include <string>
 #include <vector>
-#include <sys/mman.h>
 #include <pybind11/stl.h>
 #include "arguments.h"
 #include "isas.h"
+#include "pages.h"
 #include "without_gil.h"
 
 extern __thread int pyops_run_threads;   // parallel.h: threads of the program running in this thread, 0 outside of one
@@ -154,20 +154,17 @@ const Isa& isa_called(const std::string& name) {
 
 struct Workspace {
     char* arena;
+    std::size_t bytes;
     std::vector<Call> calls;
     Bases bases;
 
-    Workspace(std::size_t bytes, const std::vector<Call>& from) : calls(from) {
-        constexpr std::size_t PAGE = 2u << 20;
-        const std::size_t align = bytes >= PAGE ? PAGE : 64;
-        arena = (char*)std::aligned_alloc(align, (bytes + align - 1) / align * align + (bytes ? 0 : align));
+    Workspace(std::size_t bytes, const std::vector<Call>& from) : arena((char*)pages::take(bytes)), bytes(bytes), calls(from) {
         if (!arena) throw std::bad_alloc();
-        if (align == PAGE) madvise(arena, bytes, MADV_HUGEPAGE);
         bases.arena = arena;
         for (Call& c : calls)
             if (!c.external) c.resolve(bases);
     }
-    ~Workspace() { std::free(arena); }
+    ~Workspace() { pages::give(arena, bytes); }
     Workspace(const Workspace&) = delete;
 };
 

@@ -1,7 +1,7 @@
 // Workspace (scratch.h). A thread's blocks are a stack, since scopes nest. What does not fit into the kept block is allocated for its scope, and
 // the block grows to the thread's greatest need once nothing is in use.
-#include <cstdlib>
 #include <new>
+#include "pages.h"
 #include "scratch.h"
 
 namespace {
@@ -15,7 +15,7 @@ constexpr std::size_t LINE = 64, MOST = std::size_t(1) << 46;   // no address sp
 struct Workspace {
     char*       block = nullptr;
     std::size_t size = 0, used = 0, outside = 0, most = 0;
-    ~Workspace() { std::free(block); }
+    ~Workspace() { pages::give(block, size); }
 };
 thread_local Workspace workspace;
 }  // namespace
@@ -25,9 +25,9 @@ void* pyops_take_scratch(i64 count, std::size_t size, std::size_t& bytes) {
     bytes = (bytes + 2 * LINE - 1) / LINE * LINE;
     Workspace& w = workspace;
     if (w.used == 0 && w.outside == 0 && w.most > w.size && w.size < MOST_KEPT) {
-        std::free(w.block);
+        pages::give(w.block, w.size);
         w.size  = w.most < MOST_KEPT ? w.most : MOST_KEPT;
-        w.block = (char*)std::aligned_alloc(LINE, w.size);
+        w.block = (char*)pages::take(w.size);
         if (!w.block) w.size = 0;
     }
     const std::size_t need = w.used + w.outside + bytes;
@@ -36,12 +36,12 @@ void* pyops_take_scratch(i64 count, std::size_t size, std::size_t& bytes) {
         w.used += bytes;
         return w.block + (w.used - bytes);
     }
-    void* p = std::aligned_alloc(LINE, bytes);
+    void* p = pages::take(bytes);
     if (!p && w.used == 0 && w.block) {   // what is kept may be what is missing
-        std::free(w.block);
+        pages::give(w.block, w.size);
         w.block = nullptr;
         w.size = w.most = 0;
-        p = std::aligned_alloc(LINE, bytes);
+        p = pages::take(bytes);
     }
     if (!p) throw std::bad_alloc();
     if (need > w.most) w.most = need;
@@ -55,6 +55,6 @@ void pyops_give_scratch(void* p, std::size_t bytes) {
         w.used -= bytes;
     } else {
         w.outside -= bytes;
-        std::free(p);
+        pages::give(p, bytes);
     }
 }

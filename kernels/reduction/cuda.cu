@@ -166,4 +166,11 @@ __global__ void __launch_bounds__(256) reduce_columns(const real* x, const real*
 __global__ void __launch_bounds__(256) join_columns(const acc* x, const real* param, real* y, acc* partial, int outputs, int width, int tiles, int count, int chunk, int chunks, const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
     columns<Joined>(x, param, y, partial, outputs, width, tiles, count, chunk, chunks, outer, outer_strides, inner, inner_strides, e);
 }
+// A variance about a mean that is off by `off`, of which off^2 is too much. e: the number of values, by what the squares' sum was divided by.
+__global__ void __launch_bounds__(256) settle_variance(const real* off, real* y, int outputs, acc e) {
+    for (GRID_STRIDE(o, outputs)) {
+        const acc right = value(y[o]) - value(off[o]) * value(off[o]) * e;
+        y[o] = rounded(right < 0 ? acc(0) : right);
+    }
+}
 }

@@ -109,9 +109,14 @@ def reduce_equal(device, x, value, sizes, kept, count):
 
 
 def reduce_variance(device, x, sizes, kept, per_mean, per_variance, y, mean):
-    """Two passes: E[x^2] - mean^2 would cancel."""
+    """Two passes: E[x^2] - mean^2 would cancel. A third finds what the mean's rounding took off it, which shows where it is far from zero."""
     reduce(device, "Total", x, sizes, kept, None, mean, per_mean)
     reduce(device, "SquaresAbout", x, sizes, kept, mean, y, per_variance)
+    if x.size == 0 or y.size == 0 or not math.isfinite(per_variance):
+        return
+    off = device.empty(y.shape)
+    reduce(device, "About", x, sizes, kept, mean, off, per_mean)
+    device.launch(FILE, "settle_variance", (-(-y.size // THREADS),), (THREADS,), (off, y, y.size, float(per_variance / per_mean)), REDUCTION="About")
 
 
 def reduce_logsumexp(device, x, sizes, kept, y, peak):

@@ -15,6 +15,7 @@ struct Largest : Max, Plain {};    // a NaN wins
 struct Smallest : Min, Plain {};
 struct Total : Sum, Plain { static __device__ __forceinline__ acc finish(acc total, acc, acc scale) { return total * scale; } };
 struct SquaresAbout : Total { static __device__ __forceinline__ acc map(acc x, acc mean, acc) { return (x - mean) * (x - mean); } };
+struct About : Total { static __device__ __forceinline__ acc map(acc x, acc mean, acc) { return x - mean; } };   // what rounding a mean took off
 struct CountEqual : Sum, Plain { static __device__ __forceinline__ acc map(acc x, acc p, acc) { return x == p ? acc(1) : acc(0); } };
 struct CountNonzero : Sum, Plain { static __device__ __forceinline__ acc map(acc x, acc, acc) { return x != 0 ? acc(1) : acc(0); } };
 struct SumAbs : Sum, Plain { static __device__ __forceinline__ acc map(acc x, acc, acc) { return fabs(x); } };

@@ -47,6 +47,11 @@ def burst(keeper: Keeper) -> None:
             _thread.start()
 
 
+def rests() -> bool:
+    """Whether nobody is asked at present."""
+    return _thread is None
+
+
 def _ask() -> None:
     global _thread
     seen, quiet = -1, 0

@@ -106,6 +106,8 @@ def planned(graph: Any, structure: Any, options: Options) -> Plan:
     plan = Plan.of(lower(graph, options), structure, options.precision)
     if options.constants is not None:
         options.constants.share(plan)
+    for node in graph.nodes:   # nodes and values hold each other, and would hold the weights until the collector finds them
+        node.inputs, node.normalised = [], None
     return plan
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core import memory
+
 BLOCK = 16
 
 
@@ -24,7 +26,7 @@ def bias(b: np.ndarray | None, filters: int) -> np.ndarray | None:
 def direct(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C, R, S) as (K/16, C/16, R, S, 16 channels, 16 filters)."""
     K, C, R, S = w.shape
-    packed = np.empty((rounded(K) // BLOCK, rounded(C) // BLOCK, R, S, BLOCK, BLOCK), np.float32)
+    packed = memory.empty((rounded(K) // BLOCK, rounded(C) // BLOCK, R, S, BLOCK, BLOCK), np.float32)
     kernels.pack_weights(np.ascontiguousarray(w, np.float32).reshape(K, C, R * S), packed.reshape(packed.shape[0], -1, BLOCK))
     return packed
 
@@ -46,7 +48,7 @@ def depthwise(w: np.ndarray) -> np.ndarray:
 def linear(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C) as (K/16, C, 16 filters)."""
     K, C = w.shape
-    packed = np.empty((rounded(K) // BLOCK, C, BLOCK), np.float32)
+    packed = memory.empty((rounded(K) // BLOCK, C, BLOCK), np.float32)
     kernels.pack_weights(np.ascontiguousarray(w, np.float32).reshape(K, C, 1), packed)
     return packed
 
@@ -54,7 +56,7 @@ def linear(kernels, w: np.ndarray) -> np.ndarray:
 def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     """G w G^T for F(tile x tile, 3x3), (K, C, 3, 3) as (K/16, points, C, 16 filters)."""
     K, C = w.shape[:2]
-    u = np.empty((rounded(K) // BLOCK, (tile + 2) ** 2, C, BLOCK), np.float32)
+    u = memory.empty((rounded(K) // BLOCK, (tile + 2) ** 2, C, BLOCK), np.float32)
     kernels.winograd_weights(np.ascontiguousarray(w, np.float32), tile, u)
     return u
 

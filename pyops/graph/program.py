@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from .. import _C
-from ..core import ageing
+from ..core import ageing, memory
 from ..core.backends import available
 from . import saved, streaming
 from .plan import Plan, PlannedStep, nbytes
@@ -65,11 +65,19 @@ class Program:
                 self._running -= 1
 
     def age(self) -> None:
-        """Gives back the workspaces of a burst, once fewer runs at a time have been enough since the last call of this (core/ageing.py)."""
+        """Gives back what a burst needed and nothing has since the last call of this (core/ageing.py): workspaces, where fewer runs at a
+        time have been enough, those of other batch sizes, and plans of these that have packed weights of their own.
+        """
         with self._counting:
             enough, self._most_running = self._most_running, self._running
         if self._native.workspaces() > max(1, enough):
             self._native.release()
+        idle = self._others.idle()
+        held = {id(a) for p in (self, *self._others.values()) if p not in idle.values() for a in p.plan.constants}
+        for key, program in idle.items():
+            program._native.release()
+            if sum(a.nbytes for a in program.plan.constants if id(a) not in held) > self.weight_bytes >> 5:
+                self._others.forget(key)
 
     # ---- streaming
 
@@ -108,7 +116,7 @@ class Program:
     # ---- inputs and outputs
 
     def _results(self) -> Any:
-        return tuple(np.empty(shape, dtype) for shape, dtype in self.outputs)
+        return tuple(memory.empty(shape, dtype) for shape, dtype in self.outputs)
 
     def _ready(self, arrays: Any) -> tuple[Any, ...] | None:
         """The arrays as the kernels take them; None if the program is to be planned again for them."""
@@ -134,6 +142,8 @@ class Program:
 
     def _replanned(self, arrays: Any) -> Program:
         shapes = tuple((a.shape, a.dtype) for a in map(as_array, arrays))
+        if ageing.rests():
+            ageing.burst(self)
         return self._others[shapes]
 
     # ---- files

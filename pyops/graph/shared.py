@@ -5,6 +5,7 @@ many of them are kept.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -55,20 +56,50 @@ class Recent(Generic[Made]):
     def __init__(self, make: Callable[..., Made], most: int = PROGRAMS) -> None:
         self.make, self.most = make, most
         self._held: OrderedDict[Hashable, Made] = OrderedDict()
+        self._asked: set[Hashable] = set()  # since `idle` was last called
         self._lock = threading.Lock()
+        self._making: dict[tuple[int, Hashable], threading.Lock] = {}  # by process: a fork copies locks that are held
 
     def __getitem__(self, key: Hashable) -> Made:
         with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-        made = self.make(key)  # two threads may make one; the first stays
-        with self._lock:
-            made = self._held.setdefault(key, made)
+            found = self._found(key)
+            making = self._making.setdefault((os.getpid(), key), threading.Lock())
+        if found is not None:
+            return found
+        with making:  # one thread makes it, the others wait
+            with self._lock:
+                found = self._found(key)
+            if found is not None:
+                return found
+            made = self.make(key)
+            with self._lock:
+                self._held[key] = made
+                while len(self._held) > self.most:
+                    self._held.popitem(last=False)
+            return made
+
+    def _found(self, key: Hashable) -> Made | None:
+        self._asked.add(key)
+        if key in self._held:
             self._held.move_to_end(key)
-            while len(self._held) > self.most:
-                self._held.popitem(last=False)
-        return made
+        return self._held.get(key)
+
+    def idle(self) -> dict[Hashable, Made]:
+        """Those that nobody has asked for since the last call of this."""
+        with self._lock:
+            found = {key: made for key, made in self._held.items() if key not in self._asked}
+            self._asked.clear()
+            for key in [key for key in self._making if key[1] in self._held]:
+                del self._making[key]
+        return found
+
+    def forget(self, key: Hashable) -> None:
+        with self._lock:
+            self._held.pop(key, None)
+
+    def values(self) -> list[Made]:
+        with self._lock:
+            return list(self._held.values())
 
     def __len__(self) -> int:
         return len(self._held)

@@ -69,3 +69,17 @@ def test_running_statistics_have_the_type_of_the_input(real):
     close(y, BATCH_NORM.reference(*wide(x, mean, var, weight, bias), eps=1e-5), 2 * ROUNDING[real])
     for got, want in zip(gradients, BATCH_NORM_BACKWARD.reference(*wide(dy, x, weight, mean, var), eps=1e-5, training=False), strict=True):
         close(got, want, 2 * ROUNDING[real])
+
+
+@pytest.mark.parametrize("shape, dims", [((3, 257), (1,)), ((2, 40000), (1,)), ((300, 7), (0,)), ((5, 700, 3), (0, 1))])
+@pytest.mark.parametrize("mean", [0, 1e4, 1e5, 1e6])
+def test_a_variance_far_from_zero(shape, dims, mean):
+    """Of deviations of about one, which float32 still holds beside the mean: from chunks and groups of rows, and from columns."""
+    from pyops.ops.reduction import VAR
+    kernels = EMULATED.kernels("f32")
+    x = (mean + np.random.default_rng(len(shape)).standard_normal(shape)).astype(np.float32)
+    want = x.astype(np.float64).var(dims, ddof=1)
+    attributes = {"dims": dims, "shape": want.shape, "count": x.size // want.size, "correction": 1, "root": False}
+    with fast(7):
+        got, _ = VAR.forward(GuardedKernels(kernels, []), x, **attributes)
+    np.testing.assert_allclose(got, want, rtol=2e-5)

@@ -142,8 +142,8 @@ class Net(nn.Module):
         c = rng.randint(3, 9)
         self.shape = (rng.randint(1, 3), c, rng.randint(5, 11), rng.randint(5, 11))
         self.body = nn.Sequential(*(rng.choice(BLOCKS)(rng, c) for _ in range(rng.randint(2, 6))))
-        if any(isinstance(m, nn.InstanceNorm2d) for m in self.modules()):
-            # of one sample torch's gradient is wrong where what comes back lies channels last
+        if any(isinstance(m, (nn.BatchNorm2d, nn.InstanceNorm2d)) for m in self.modules()):
+            # of one sample torch's gradient of theirs is wrong where what comes back lies channels last
             self.shape = (2, *self.shape[1:])
         self.head, self.ends = nn.Linear(c, 4), rng.choice(("one", "both", "view", "sorted"))
 

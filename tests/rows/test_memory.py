@@ -167,6 +167,83 @@ def test_workspaces_of_a_burst_go_back():
     assert program._native.workspaces() == 1 and np.array_equal(program(x), want)
 
 
+SERVICE = """
+import threading
+import numpy as np
+import pyops
+from pyops import nn
+from pyops.core import ageing
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+model = nn.Sequential(*(layer for _ in range(6) for layer in (nn.Conv2d(192, 192, 3, padding=1), nn.ReLU()))).eval()
+x = {n: np.random.default_rng(n).standard_normal((n, 192, 12, 12)).astype("f") for n in (1, 2, 4, 8, 16)}
+program = pyops.compile(model, x[1], dynamic_batch=True)
+del model
+want = program(x[1])
+base = resident()
+gate = threading.Barrier(8)
+
+def burst():
+    gate.wait()
+    for n in x:
+        program(x[n])
+
+threads = [threading.Thread(target=burst) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+for _ in range(3):   # half a minute with little to do
+    ageing.age()
+    assert np.array_equal(program(x[1]), want)
+after = resident()
+assert after < 1.2 * base, (base >> 20, after >> 20)
+assert all(q._native.workspaces() == 0 for q in program._others.values())
+assert program(x[8]).shape == x[8].shape   # made again
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc")
+def test_a_service_is_as_small_as_before_its_burst():
+    """Eight threads with five batch sizes: workspaces, plans with packed weights of their own and what threads' heaps keep go back."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", SERVICE], text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_several_threads_that_ask_for_one_plan_wait_for_it():
+    from pyops.graph.shared import Recent
+    made, gate = [], threading.Barrier(6)
+
+    def make(key):
+        made.append(key)
+        if len(made) == 1:
+            raise ValueError("the first time")
+        return [key]
+    recent = Recent(make, most=2)
+    results = []
+
+    def ask():
+        gate.wait()
+        try:
+            results.append(recent["a"])
+        except ValueError:
+            results.append(None)
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == ["a", "a"] and sorted(map(str, results)) == ["None"] + ["['a']"] * 5
+    assert len({id(r) for r in results if r}) == 1
+    recent.idle()
+    assert recent["b"] == ["b"] and list(recent.idle()) == ["a"] and list(recent.idle()) == ["a", "b"]
+    recent.forget("a")
+    assert [*recent.values()] == [["b"]] and recent["c"] and recent["d"] and len(recent) == 2
+
+
 def test_the_thread_that_ages_ends_and_starts_again(monkeypatch):
     monkeypatch.setattr(ageing, "INTERVAL", 0.01)
 
