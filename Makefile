@@ -33,16 +33,18 @@ links:
 	ln -sfn ../kernels pyops/kernels
 	ln -sfn ../bench pyops/bench
 
-# A skipped test that tests/skips.txt does not expect fails the run; SKIPS= lets it pass.
-SKIPS := --skips tests/skips.txt
+# Two processes, a file of tests to each in turn: a gigabyte of memory apiece. A skipped test that tests/skips.txt does not expect
+# fails the run.
+WORKERS ?= 2
+PYTEST  := $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --skips tests/skips.txt
 test: build
-	$(PY) -m pytest -m "not full" $(SKIPS)
+	$(PYTEST) -m "not full"
 
 test-all: build
-	$(PY) -m pytest --skips tests/skips.txt
+	$(PYTEST)
 
 quick: build
-	$(PY) -m pytest -m quick --skips tests/skips.txt
+	$(PYTEST) -m quick
 
 # What .pre-commit-config.yaml runs, over the whole tree.
 check: $(VENV)/.test links

@@ -8,9 +8,12 @@ a line each, `path :: reason` with wildcards; any other fails the run. `--resour
 """
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import resource
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 from zlib import crc32
@@ -28,14 +31,26 @@ QUICK = {
     "models/test_nn.py": 8, "train/test_optim.py": 6, "train/test_text.py": 1, "package/test_checkout.py": 1,
     "package/test_native_exit.py": 1, "package/test_readme.py": 1, "package/test_codebase.py": 1,
 }
-# file: patterns of names whose tests take minutes or gigabytes. A number n: of the names that are long lists, all but one in n.
+# file: patterns of names whose tests take minutes or gigabytes. (pattern, n): of the names that match, a long list, all but one in n.
 FULL: dict[str, tuple] = {
     # a step in float64 of more than 25 million parameters, beside another library's, takes two gigabytes and more (VGG six)
     "models/test_classifier_gradients.py": ("*vgg*", "*alexnet*", "*resnet101*", "*resnet152*", "*densenet161*", "*efficientnet_b[567]*",
-                                            "*efficientnet_v2_[ml]*", "*inception_resnet_v2*", "*nasnet_large*"),
+                                            "*efficientnet_v2_[ml]*", "*inception_v3*", "*inception_resnet_v2*", "*nasnet_large*"),
     "models/test_models.py": ("test_torchvisions_weights_give_torchvisions_answer[[]vgg*",),
-    "compiled/test_compiled_models.py": ("*efficientnet_v2_l*", "*vgg1?_bn*"),
     "models/test_classifiers.py": ("*efficientnet_v2_l*", "test_timms_vgg_is_renamed"),
+    # hundreds of megabytes of weights; a smaller network of the same family stays
+    "compiled/test_compiled_models.py": ("*efficientnet_v2_[ml]*", "*efficientnet_b[567]*", "*vgg1[369]*", "*vgg1?_bn*", "*nasnet_large*",
+                                         "*inception_resnet_v2*", "*net101*", "*net152*"),
+    "compiled/test_compile.py": ("test_networks[[]vgg11*",),
+    "doors/test_onnx.py": ("*test_vgg19_*", "*test_zfnet512_*"),
+    # torch traces and exports each for seconds: of every kind of network one stays. pyops.compile meets all layers, torch.compile a third
+    "doors/test_torch_models.py": (
+        *(f"test_torchvision[[]{name}]" for name in ("densenet121", "efficientnet_b0", "mnasnet0_5", "regnet_y_400mf", "vgg11_bn", "vit_b_32")),
+        *(f"test_zoo[[]{name}]" for name in ("mobilenet_v3_small", "shufflenet_v2_x0_5", "timm/ghostnet_050", "timm/convnext_atto_rms",
+                                            "timm/tnt_s_legacy_patch16_224"))),
+    "doors/test_torch_layers.py": (("test_by_backend*", 3),),
+    # nvdisasm takes a second and more for each
+    "cuda/test_cuda_build.py": (("test_machine_code_has_what_is_promised*", 2),),
 }
 
 
@@ -49,7 +64,8 @@ def chosen(item, one_in: int) -> bool:
 
 def is_full(item, place: str) -> bool:
     for rule in FULL.get(place, ()):
-        if isinstance(rule, int) and not chosen(item, rule) or isinstance(rule, str) and fnmatch(item.name, rule):
+        pattern, one_in = (rule, 0) if isinstance(rule, str) else rule
+        if fnmatch(item.name, pattern) and not (one_in and chosen(item, one_in)):
             return True
     return False
 
@@ -105,11 +121,25 @@ def unexpected(skips: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [key for key in _skipped if not any(matches(key[0], path) and matches(key[1], reason) for path, reason in skips)]
 
 
+_peaks: list[float] = []   # gigabytes, of each process that ran tests
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if hasattr(session.config, "workeroutput"):   # one of pytest-xdist's processes: who started it reports
+        session.config.workeroutput["peak"] = peak
+        return
+    if not _peaks:
+        _peaks.append(peak)
     path = session.config.option.skips
     if path and exitstatus == 0 and unexpected(expected(path)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    _peaks.append(getattr(node, "workeroutput", {}).get("peak", 0.0))
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -121,8 +151,37 @@ def pytest_terminal_summary(terminalreporter, config):
     for (place, reason), count in sorted(_skipped.items()):
         known = "" if (place, reason) not in strangers else f"   NOT EXPECTED: say why in {path}, or let it run"
         terminalreporter.line(f"{count:6} {place}: {reason}{known}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    terminalreporter.line(f"the test process took at most {peak:.2f} GB")
+    terminalreporter.line(f"memory of the test processes at most {' + '.join(f'{peak:.2f}' for peak in _peaks)} GB")
+
+
+# ---- memory: a program and the network it came from refer to each other, so that only the collector frees them, and it counts
+# objects, not bytes. It is called when memory has grown; what collecting the tests made it no longer looks at.
+
+GROWN = 100 << 20
+_resident = 0
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()
+
+
+def resident() -> int:
+    """Bytes; 0 where the system does not say so in Linux's way."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        return 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    global _resident
+    if resident() > _resident + GROWN:
+        gc.collect()
+        if sys.platform == "linux" and hasattr(trim := ctypes.CDLL(None), "malloc_trim"):   # glibc keeps what was freed
+            trim.malloc_trim(0)
+        _resident = resident()
 
 
 # ---- what a test costs

@@ -33,6 +33,17 @@ def asked_for() -> list[Source]:
     return [kernel_source(file, real, **dict(defines)) for file, real, defines in recorded() if defines and real != "f16"]
 
 
+def fewest(jobs: list[tuple[Source, str]]) -> list[tuple[Source, str]]:
+    """Of compilations() those that leave out no kernel, no type and no macros: each file in float for the oldest
+    architecture, in the other types for one, with each set of macros in one type; not float16, see asked_for.
+    """
+    kept: dict = {}
+    for source, arch in jobs:
+        if source.real != "f16":
+            kept.setdefault((source.path, source.defines or source.real), (source, arch))
+    return list(kept.values())
+
+
 def forms(required: str, reals: tuple[str, ...] = REALS) -> list[tuple[str, str]]:
     """(type, architecture): float for every architecture that is not older than the required one; the other types, whose code is the same but
     for the type, for one. Of a file that has no float, its first type takes float's place. What requires sm_NNa runs on nothing else, and is
@@ -44,10 +55,9 @@ def forms(required: str, reals: tuple[str, ...] = REALS) -> list[tuple[str, str]
     return [(real, arch) for real, arch in [*((first, a) for a in ARCHITECTURES), *((real, "sm_90") for real in others)] if int(arch[3:]) >= least]
 
 
-def measured() -> Iterator[tuple[str, str, str, Resources]]:
-    """(file:kernel, type and macros, architecture, Resources) of everything."""
+def measured(jobs: list[tuple[Source, str]]) -> Iterator[tuple[str, str, str, Resources]]:
+    """(file:kernel, type and macros, architecture, Resources) of these compilations."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = compilations()
         for (source, arch), (_, log) in zip(jobs, pool.map(lambda job: compile_cubin(*job), jobs)):
             for kernel, r in resources(log).items():
                 form = " ".join([source.real, *(f"{name}={value}" for name, value in source.defines)])
@@ -91,7 +101,7 @@ def main(arguments) -> int:
     if why := missing():
         print(why)
         return 2
-    found = list(measured())
+    found = list(measured(compilations()))
     if "--write" in arguments:
         write_table(found)
     wrong = violations(found)
