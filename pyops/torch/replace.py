@@ -52,13 +52,12 @@ def batch_norm(self, x):
     return ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
 
-def instance_norm(n):
-    """A group norm of as many groups as channels. Those that keep statistics are torch's."""
-    def forward(self, x):
-        if self.track_running_stats or x.dim() != n + 2:
-            return None
-        return ops.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)
-    return forward
+def instance_norm(self, x):
+    """A group norm of as many groups as channels. Those that keep statistics, or have no batch, are torch's."""
+    batched = next(rank for rank, kind in enumerate((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), 3) if isinstance(self, kind))
+    if self.track_running_stats or x.dim() != batched:
+        return None
+    return ops.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)
 
 
 def recurrent(call, *kind):
@@ -90,6 +89,7 @@ LAYERS = {
     "layer_norm": lambda self, x: ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps),
     "rms_norm": lambda self, x: ops.rms_norm(x, self.normalized_shape, self.weight, self.eps),
     "group_norm": lambda self, x: ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps),
+    "instance_norm": instance_norm,
     "local_response_norm": lambda self, x: ops.local_response_norm(x, self.size, self.alpha, self.beta, self.k),
     **{name: activation(name) for name in ("silu", "mish", "hardswish", "hardsigmoid", "softsign", "logsigmoid")},
     "gelu": activation("gelu", "approximate"), "elu": activation("elu", "alpha"), "leaky_relu": activation("leaky_relu", "negative_slope"),
@@ -97,7 +97,6 @@ LAYERS = {
     "lstm": recurrent(ops.lstm), "gru": recurrent(ops.gru), "rnn": recurrent(ops.rnn),
 }
 FORWARD = {getattr(nn, module): forward for function, forward in LAYERS.items() for module in NAMES[function].module}
-FORWARD.update({getattr(nn, f"InstanceNorm{n}d"): instance_norm(n) for n in (1, 2, 3)})
 
 
 def ours(kind: type, forward) -> type:

@@ -69,7 +69,8 @@ def test_the_number_of_threads_changes_no_choice(layer):
 def test_measuring(backend):
     found = tune.measure(backend, 1, rounds=1)
     assert found.threads == 1 and found.kept > 0
-    assert all(v > 0 for v in (found.direct, found.winograd, found.cache, found.memory)) and len(found.transform) == 3
+    assert all(v > 0 for v in (found.direct, found.cache, found.memory)) and len(found.transform) == 3
+    assert all(v >= 0 for v in (found.winograd, *found.transform))   # of a busy machine's times the fit may leave nothing to one of them
 
 
 def test_measuring_what_is_not_there():
