@@ -36,7 +36,8 @@ def test_no_memory_for_workspace_is_a_memory_error_and_the_next_call_is_right():
         calls = [lambda: F.conv2d(x, w, padding=1), lambda: F.conv2d(x, w[:, :1].copy(), groups=64),
                  lambda: pyops.core.registry.OPS["conv_weight_gradient"](
                      x, x, stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1, kernel=(3, 3)),
-                 lambda: F.batch_norm(x, None, None, training=True), lambda: F.max_pool2d(x, 3), lambda: F.softmax(x, 1)]
+                 lambda: F.batch_norm(x, None, None, training=True), lambda: F.max_pool2d(x, 3),
+                 lambda: F.softmax(x, 1)]
         program = pyops.compile(lambda v: F.relu(F.conv2d(v, w, padding=1)), x)
         want = [F.conv2d(small, w), program(x).copy()]
         calls.append(lambda: program(x))

@@ -22,7 +22,8 @@ def run(graph: Graph) -> None:
 
 def takes(reader: Node, norm: Node) -> bool:
     """A 1x1 convolution: a larger filter is better off with Winograd, which does not."""
+    # beyond strides and paddings of 1024 its rule may decline
     return (reader.op == "conv" and constant(reader) and reader.inputs[0] is norm.output and reader.inputs[1].shape[2:] == (1, 1)
             and reader.attrs["groups"] == 1 and reader.inputs[1].shape[1] > 4
-            and max(reader.attrs["stride"] + reader.attrs["padding"]) < 1024   # beyond, its rule may decline
+            and max(reader.attrs["stride"] + reader.attrs["padding"]) < 1024
             and packing.finite(reader.inputs[1]))
