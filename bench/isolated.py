@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 PAUSE = 0.02            # seconds between blocks: threads that spin after their work have stopped by then
 PATIENCE = 1800         # seconds until an answer is given up, compilation included
@@ -18,12 +19,12 @@ class Failed(Exception):
 
 
 class Process:
-    """One worker (worker.py). Starting it prepares its job; `setup`, `calls` and `memory` then say what that took."""
+    """One worker (worker.py), started in `folder`. Starting it prepares its job; `setup`, `calls` and `memory` then say what that took."""
 
-    def __init__(self, job: dict, environment: dict[str, str]):
+    def __init__(self, job: dict, environment: dict[str, str], folder: Path | None = None):
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen([sys.executable, "-m", "pyops.bench.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.log, env={**os.environ, **environment}, text=True)
+                                        stderr=self.log, env={**os.environ, **environment}, text=True, cwd=folder)
         self.samples: list[float] = []
         try:
             prepared = self.ask(job)

@@ -90,14 +90,13 @@ def write(name: str, batches: list[int], folder: Path) -> None:
     work.json holds the arithmetic and traffic of one call (of the ops that say what they cost) and, where a form could not be written, why.
     """
     model = drawn(name)
-    write_weights(model.state_dict(), folder)
+    write_inputs(model, name, batches, folder)
     single = images(name, 1, 2)
     lacking = tried("ncnn", lambda: ncnn_files(recorded(model, single), folder))
     for batch in batches:
-        x, place = images(name, batch, 2), folder / str(batch)
-        place.mkdir(parents=True, exist_ok=True)
+        place = folder / str(batch)
+        x = np.load(place / "x.npy")
         graph = recorded(model, x)
-        np.save(place / "x.npy", x)
         np.save(place / "want.npy", exact(model, graph, x))
         if not of_torchvision(name):
             with open(place / "graph.pkl", "wb") as file:
@@ -106,6 +105,15 @@ def write(name: str, batches: list[int], folder: Path) -> None:
         with no_grad():
             work = record.count(lambda: model(pyops.Tensor(x)))  # noqa: B023
         (place / "work.json").write_text(json.dumps({"flops": work.flops, "bytes": work.bytes, "lacking": lacking}))
+
+
+def write_inputs(model: nn.Module, name: str, batches: list[int], folder: Path) -> None:
+    """What our own runners read: the weights, and an input for each batch size."""
+    write_weights(model.state_dict(), folder)
+    for batch in batches:
+        place = folder / str(batch)
+        place.mkdir(parents=True, exist_ok=True)
+        np.save(place / "x.npy", images(name, batch, 2))
 
 
 def write_weights(state: dict[str, np.ndarray], folder: Path) -> None:

@@ -13,7 +13,7 @@ from pyops.core.cases import A, case
 pytest.importorskip("rich")
 pytest.importorskip("pytest_benchmark")
 
-from pyops.bench import isolated, network_suite, networks, peers, record, report, results, suite
+from pyops.bench import against, isolated, network_suite, networks, peers, record, report, results, suite
 from pyops.bench.runners import RUNNERS
 
 RNG = np.random.default_rng(0)
@@ -195,6 +195,23 @@ def test_one_that_fails_on_the_way_does_not_stop_the_others(tmp_path):
     finally:
         for process in processes.values():
             process.close()
+
+
+def test_a_checkout_is_timed_against_another(tmp_path, capsys):
+    file = tmp_path / "against.json"
+    assert against.main([str(against.ROOT), "--net", "lenet5_modern", "--batch", "2", "--threads", "1", "--quick", "--json", str(file)]) == 0
+    found = json.loads(file.read_text())
+    (row,) = found["networks"]
+    assert (row["network"], row["batch"], row["difference"], found["failed"]) == ("lenet5_modern", 2, 0.0, {})
+    assert found["theirs"] == found["ours"] and found["threads"] == 1
+    assert row["ratio"] == row["shortest"][0] / row["shortest"][1] and found["geometric_mean"] == pytest.approx(row["ratio"])
+    assert 0 < row["shortest"][0] <= row["median"][0] and "geometric mean of 1:" in capsys.readouterr().out
+
+
+def test_what_is_no_built_checkout_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        against.main([str(tmp_path), "--net", "lenet5_modern"])
+    assert "is no built checkout" in capsys.readouterr().err
 
 
 def found(ours, **theirs):
