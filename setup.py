@@ -65,6 +65,7 @@ REALS = {"f32": "float", "f64": "double"}
 
 PYTHON_SCALARS = {"Dims": "Dims", "Window": "Window", "Act": "Act", "bool": "bool", "double": "float", "i64": "int"}
 PYTHON_ELEMENTS = {"real": "Real", "i64": "np.int64", "std::uint8_t": "np.uint8", "uint8_t": "np.uint8"}
+PYTHON_ANY = {"InAny": "NDArray[Any] | None", "OutAny": "NDArray[Any]"}
 
 # names of functions inside the extension are a fifth of a megabyte of every wheel; builds with flags of their own, as for sanitizers, keep them
 STRIPPED = ["-s"] if sys.platform == "linux" and not MORE_FLAGS else []
@@ -81,13 +82,15 @@ def python_type(parameter):
     kind = parameter.rsplit(" ", 1)[0]
     if kind in PYTHON_SCALARS:
         return PYTHON_SCALARS[kind]
+    if kind in PYTHON_ANY:
+        return PYTHON_ANY[kind]
     view, element = kind.rstrip(">").split("<")
     array = f"NDArray[{PYTHON_ELEMENTS[element]}]"
     return f"{array} | None" if view in ("In", "InMap") else array
 
 
 def tables(name):
-    """The families' tables of that name: kernels.inc or program.inc."""
+    """The families' tables of that name: kernels.inc, typed.inc or program.inc."""
     return sorted(KERNELS.glob(f"*/{name}"))
 
 
@@ -103,8 +106,8 @@ def signature(name, parameters):
 
 
 def stub():
-    """The text of pyops/_C.pyi, from the rows of kernels/*/kernels.inc and program.inc."""
-    methods = [signature(name, parameters) for name, parameters in rows("kernels.inc")]
+    """The text of pyops/_C.pyi, from the rows of kernels/*/kernels.inc, typed.inc and program.inc."""
+    methods = [signature(name, parameters) for name, parameters in [*rows("kernels.inc"), *rows("typed.inc")]]
     programs = [signature(name, parameters) for name, parameters in rows("program.inc")]
     all_isas = re.findall(r"^ISA\((\w+)", (ROOT / "csrc" / "isas.inc").read_text(), re.M)
     sets = "\n".join(f"{isa}: _Set   # where the CPU and the build have it" for isa in all_isas)
@@ -223,6 +226,8 @@ def here(path):
 
 def optimisation(isa, tag, source):
     """The flags in place of -O3, if any."""
+    if source.name.startswith("typed"):   # thirteen types of each kernel: vectors would make them four times as large
+        return SMALL
     kinds, (keep, _) = {isa, tag} & {"scalar", "f64"}, LARGE.get(f"{source.parent.name}/{source.name}", (set(), ""))
     return SMALL if kinds and not kinds & keep else ()
 
@@ -234,7 +239,7 @@ def kernel_objects(isa):
         which = (f"-DISA={isa}", f"-DREAL_NAME={tag}", f"-DREAL={ctype}", f"-DREAL_{tag}", "-Icsrc", f"-I{here(KERNELS)}")
         folder = BUILD / "kernels" / f"{isa}-{tag}"
         for source in sources:
-            if tag == "f32" or not source.name.startswith("blocked"):
+            if tag == "f32" or not source.name.startswith(("blocked", "typed")):
                 yield Object(folder / f"{source.parent.name}-{source.stem}.o", source,
                              (*KERNEL, *optimisation(isa, tag, source), *ISA_FLAGS[isa], *which, f"-I{source.parent}"), f"{source} {isa} {tag}")
         yield Object(BUILD / "rows" / f"{isa}-{tag}.o", Path("csrc/rows.cpp"), ("-O1", *which, f"-I{BUILD / 'tables'}"),
@@ -254,7 +259,7 @@ def binding_objects(isas):
 def write_tables():
     """Lists of the families' tables, for csrc/rows.cpp."""
     (BUILD / "tables").mkdir(parents=True, exist_ok=True)
-    for name, every in (("kernels.inc", "all_kernels.inc"), ("program.inc", "all_programs.inc")):
+    for name, every in (("kernels.inc", "all_kernels.inc"), ("program.inc", "all_programs.inc"), ("typed.inc", "all_typed.inc")):
         path = BUILD / "tables" / every
         text = "".join(f'#include "{table.parent.name}/{name}"\n' for table in tables(name))
         if not path.exists() or path.read_text() != text:

@@ -3,26 +3,6 @@
 #include <cstring>
 
 namespace {
-int number_of(Element element) {
-    using Api = py::detail::npy_api;
-    switch (element) {
-        case Element::FLOAT:  return Api::NPY_FLOAT_;
-        case Element::DOUBLE: return Api::NPY_DOUBLE_;
-        case Element::LONG:   return Api::NPY_LONG_;
-        case Element::BYTE:   return Api::NPY_UBYTE_;
-        default:              return -1;
-    }
-}
-
-const char* name_of(Element element) {
-    switch (element) {
-        case Element::FLOAT:  return "float32";
-        case Element::DOUBLE: return "float64";
-        case Element::LONG:   return "int64";
-        default:              return "uint8";
-    }
-}
-
 // An integer, or whatever says that it is one (NumPy's do).
 bool load_integer(PyObject* value, i64& into) {
     if (PyLong_CheckExact(value)) {
@@ -87,13 +67,14 @@ bool load_act(PyObject* value, Act& into) {
     return false;
 }
 
-bool load_view(const Parameter& p, PyObject* value, View<char>& into) {
+bool load_view(const Parameter& p, PyObject* value, InAny& into) {   // which begins as a View of one type does
     if (value == Py_None) return !p.written;
     if (!is_array(value)) return false;
     const auto* a = fields(value);
     const int flags = C_CONTIGUOUS | ALIGNED | (p.written ? WRITEABLE : 0);
-    if (type_of(value) != number_of(p.element) || !is_native(value) || (a->flags & flags) != flags) return false;
-    into = {a->data, reinterpret_cast<const i64*>(a->dimensions), a->nd};
+    const Element element = element_of(value);
+    if (element == Element::NONE || (p.element != Element::ANY && element != p.element) || (a->flags & flags) != flags) return false;
+    into = {{a->data, reinterpret_cast<const i64*>(a->dimensions), a->nd, element}};
     return true;
 }
 
@@ -102,7 +83,7 @@ bool load_map(const Parameter& p, PyObject* value, MapView<char>& into) {   // (
     if (!is_array(value)) return false;
     const auto* a = fields(value);
     const int flags = ALIGNED | (p.written ? WRITEABLE : 0);
-    if (type_of(value) != number_of(p.element) || !is_native(value) || (a->flags & flags) != flags || a->nd != 5) return false;
+    if (element_of(value) != p.element || (a->flags & flags) != flags || a->nd != 5) return false;
     const i64 size = size_of(p.element);
     i64 expected = size;
     for (int axis = 4; axis > 0; --axis) {
@@ -134,12 +115,44 @@ py::tuple activations() {
     return py::tuple(names);
 }
 
-i64 size_of(Element element) {
+Element element_called(const char* name) {
+#define ELEMENT(NAME, called, bytes) if (!std::strcmp(name, #called)) return Element::NAME;
+#include "elements.inc"
+#undef ELEMENT
+    return Element::NONE;
+}
+
+const char* name_of(Element element) {
     switch (element) {
-        case Element::FLOAT: return 4;
-        case Element::BYTE:  return 1;
-        default:             return 8;
+#define ELEMENT(NAME, called, bytes) case Element::NAME: return #called;
+#include "elements.inc"
+#undef ELEMENT
+        default: return "any";
     }
+}
+
+Element element_of(py::handle array) {
+    using Api = py::detail::npy_api;
+    if (!is_native(array)) return Element::NONE;
+    switch (type_of(array)) {
+        case Api::NPY_FLOAT_:  return Element::FLOAT;
+        case Api::NPY_DOUBLE_: return Element::DOUBLE;
+        case 23:               return Element::HALF;   // NPY_HALF, which pybind11 does not name
+        case Api::NPY_LONG_:   return Element::LONG;
+        case Api::NPY_INT_:    return Element::INT;
+        case Api::NPY_SHORT_:  return Element::SHORT;
+        case Api::NPY_BYTE_:   return Element::CHAR;
+        case Api::NPY_LONGLONG_: return Element::LONG;   // as wide, by another name
+        case Api::NPY_ULONG_: case Api::NPY_ULONGLONG_: return Element::ULONG;
+        case Api::NPY_UINT_:   return Element::UINT;
+        case Api::NPY_USHORT_: return Element::USHORT;
+        case Api::NPY_UBYTE_:  return Element::BYTE;
+        case Api::NPY_BOOL_:   return Element::BOOL;
+        default: break;
+    }
+    const auto type = py::reinterpret_borrow<py::dtype>(fields(array)->descr);
+    // ml_dtypes' bfloat16 has a number that NumPy gave it when it was imported, and is the only such type of two bytes
+    return type.num() >= 256 && type.itemsize() == 2 ? Element::BFLOAT : Element::NONE;
 }
 
 bool load(const Parameter& p, PyObject* value, Slot& slot) {
@@ -164,7 +177,7 @@ std::string wanted(const Parameter& p) {
         case Parameter::DIMS:    return "a tuple of at most 8 ints";
         case Parameter::WINDOW:  return "a tuple (kernel, stride, padding, dilation) of tuples of as many ints";
         case Parameter::ACT:     return "a tuple (name, a, b) of an activation and its numbers";
-        case Parameter::VIEW:    return std::string("a contiguous ") + (p.written ? "writable " : "") + name_of(p.element) + " array" + (p.written ? "" : " or None");
+        case Parameter::VIEW:    return std::string("a contiguous ") + (p.written ? "writable " : "") + (p.element == Element::ANY ? "" : name_of(p.element)) + " array" + (p.written ? "" : " or None");
         case Parameter::MAP:     return std::string("a ") + name_of(p.element) + " map (n, blocks, h, w, 16)" + (p.written ? "" : " or None");
     }
     return "";

@@ -8,6 +8,10 @@
 bool load(const Parameter& parameter, PyObject* value, Slot& slot);
 // What a refusal says the parameter must be.
 std::string wanted(const Parameter& parameter);
-i64 size_of(Element element);
+// The element type of NumPy's name; NONE for another name.
+Element element_called(const char* name);
+const char* name_of(Element element);
+// The element type of an array's values; NONE where it is none of ours, or not in the machine's byte order.
+Element element_of(py::handle array);
 // Names of the activations of activations.inc.
 py::tuple activations();

@@ -1,6 +1,7 @@
 #include "kernel_call.h"
 #include "arguments.h"
 #include "without_gil.h"
+#include <stdexcept>
 
 namespace {
 struct Bound { PyMethodDef method; const Row* row; const char* isa; std::string text; };
@@ -19,6 +20,9 @@ PyObject* call(PyObject* self, PyObject* const* given, Py_ssize_t count) {
         row.call(row.kernel, slots);
     } catch (const std::bad_alloc&) {
         PyErr_SetString(PyExc_MemoryError, "std::bad_alloc");   // the backend says whose it was
+        return nullptr;
+    } catch (const std::out_of_range& why) {   // an index that only the kernel sees
+        PyErr_SetString(PyExc_IndexError, why.what());
         return nullptr;
     }
     Py_RETURN_NONE;

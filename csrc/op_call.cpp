@@ -8,9 +8,8 @@
 #include <structmember.h>
 #include <algorithm>
 #include <vector>
-#include "numpy_views.h"
+#include "arguments.h"
 #include "owned.h"
-#include "row.h"
 
 namespace {
 using Api = py::detail::npy_api;
@@ -34,14 +33,17 @@ Route& route() {
 }
 
 // The element type if every input is a plain, native, aligned, C-contiguous array of the kind its letter in `kinds` asks for, else NONE.
-// r: real; o: real or None; i: int64; j: int64 or None; * repeats the letter before it. At least one real; all of one type.
+// r: real; o: real or None; i: int64; j: int64 or None; a: any type; * repeats the letter before it. Reals are all of one type. Without any,
+// float32's kernels are as good as float64's, and those of the first real among arrays of any type are taken.
 Element probe(PyObject* const* inputs, Py_ssize_t count, const char* kinds) {
-    int  real = 0;
+    int  real = 0, any = 0;
     char kind = 0;
+    bool needs_real = false;
     for (Py_ssize_t k = 0; k < count; ++k) {
         PyObject* const value = inputs[k];
         if (*kinds != '*') kind = *kinds++;
         if (kind == 0) return Element::NONE;
+        needs_real = needs_real || kind == 'r' || kind == 'o';
         if (value == Py_None && (kind == 'o' || kind == 'j')) continue;
         if (Py_TYPE(value) != route().ndarray) return Element::NONE;
         constexpr int wanted = C_CONTIGUOUS | ALIGNED;
@@ -49,13 +51,17 @@ Element probe(PyObject* const* inputs, Py_ssize_t count, const char* kinds) {
         if ((fields(value)->flags & wanted) != wanted || !is_native(value)) return Element::NONE;
         if (kind == 'i' || kind == 'j') {
             if (type != Api::NPY_LONG_) return Element::NONE;
+        } else if (kind == 'a') {
+            if (element_of(value) == Element::NONE) return Element::NONE;
+            if (any != Api::NPY_FLOAT_ && any != Api::NPY_DOUBLE_) any = type;
         } else {
             if (type != Api::NPY_FLOAT_ && type != Api::NPY_DOUBLE_) return Element::NONE;
             if (real && real != type) return Element::NONE;
             real = type;
         }
     }
-    return real == 0 ? Element::NONE : real == Api::NPY_DOUBLE_ ? Element::DOUBLE : Element::FLOAT;
+    if (real == 0 && needs_real) return Element::NONE;
+    return (real ? real : any) == Api::NPY_DOUBLE_ ? Element::DOUBLE : Element::FLOAT;
 }
 
 struct OpBase {

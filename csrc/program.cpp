@@ -1,6 +1,6 @@
 // Program: kernel calls bound to their arguments once, and run in one call without the GIL and without allocating.
 //
-// An array argument is a constant (a NumPy array that the program keeps alive) or a place: (space, index, byte offset, shape, sample), where
+// An array argument is a constant (a NumPy array that the program keeps alive) or a place: (space, index, byte offset, shape, sample, type), where
 // space says whether it lies in the arena, in input `index` or in output `index` of a run. Two threads may run one program at once:
 // each takes a workspace of its own, an arena and a copy of the calls with their pointers resolved.
 #include <algorithm>
@@ -66,8 +66,16 @@ class Binder {
     }
 
     Place place_of(const py::tuple& t) const {
-        if (t.size() != 5 || !py::isinstance<py::tuple>(t[3])) refuse("an array or a place (space, index, offset, shape, sample)");
+        if (t.size() != 6 || !py::isinstance<py::tuple>(t[3]) || !py::isinstance<py::str>(t[5]))
+            refuse("an array or a place (space, index, offset, shape, sample, type)");
         return {integer(t[0]), integer(t[1]), integer(t[2])};
+    }
+
+    // The type of the place's values, which must be the parameter's.
+    Element element_of_place(const Parameter& p, const py::tuple& t) const {
+        const Element element = element_called(std::string(py::str(t[5])).c_str());
+        if (element == Element::NONE || (p.element != Element::ANY && element != p.element)) refuse(wanted(p) + " or a place of that type");
+        return element;
     }
 
     // Refuses a place of `bytes` bytes that does not lie wholly in its space.
@@ -96,20 +104,22 @@ class Binder {
 
     void bind_view(const Parameter& p, const py::tuple& t, Slot& slot) {
         const Place place = place_of(t);
+        const Element element = element_of_place(p, t);
         auto shape = std::make_shared<std::vector<i64>>();
-        i64 bytes = size_of(p.element);
+        i64 bytes = size_of(element);
         for (py::handle v : py::cast<py::tuple>(t[3])) {
             shape->push_back(integer(v));
             bytes = product({bytes, shape->back()});
         }
         check(place, bytes);
-        slot.set(View<char>{nullptr, shape->data(), (int)shape->size()});
+        slot.set(InAny{{nullptr, shape->data(), (int)shape->size(), element}});
         call.shapes.push_back(std::move(shape));
         keep(place);
     }
 
     void bind_map(const Parameter& p, const py::tuple& t, Slot& slot) {
         const Place place = place_of(t);
+        element_of_place(p, t);
         const auto shape = py::cast<py::tuple>(t[3]);
         if (shape.size() != 5 || integer(shape[4]) != BLOCK) refuse("a map's place: shape (n, blocks, h, w, 16)");
         const MapView<char> map{nullptr, integer(shape[0]), integer(shape[1]), integer(shape[2]), integer(shape[3]), integer(t[4])};
@@ -173,8 +183,11 @@ public:
     Program(const std::string& isa, std::size_t arena, std::vector<std::size_t> inputs, std::vector<std::size_t> outputs, int threads)
         : isa(isa_called(isa)), arena_bytes(arena), input_bytes(std::move(inputs)), output_bytes(std::move(outputs)), threads(threads) {}
 
-    void add(const std::string& kernel, const py::tuple& arguments) {
-        for (const Row* r = isa.f32; r->name; ++r)
+    // kernel: the name of a row, of those for float or, behind a dot, "f64", for double
+    void add(const std::string& called, const py::tuple& arguments) {
+        const bool doubles = called.size() > 4 && called.compare(called.size() - 4, 4, ".f64") == 0;
+        const std::string kernel = doubles ? called.substr(0, called.size() - 4) : called;
+        for (const Row* r = doubles ? isa.f64 : isa.f32; r->name; ++r)
             if (kernel == r->name) {
                 if (!r->kernel) {
                     PyErr_Format(PyExc_NotImplementedError, "program: only %s has the kernel %s, %s does not", r->only, r->name, isa.name);

@@ -10,8 +10,6 @@
 #include <utility>
 #include "view.h"
 
-enum class Element : unsigned char { NONE, FLOAT, DOUBLE, LONG, BYTE };
-
 struct Parameter {
     enum Kind : unsigned char { FLAG, INTEGER, NUMBER, DIMS, WINDOW, ACT, VIEW, MAP } kind;
     Element element = Element::NONE;   // of a view or map
@@ -52,6 +50,8 @@ template <> struct Is<Dims> { static constexpr Parameter parameter{Parameter::DI
 template <> struct Is<Window> { static constexpr Parameter parameter{Parameter::WINDOW}; };
 template <> struct Is<Act> { static constexpr Parameter parameter{Parameter::ACT}; };
 template <class T> struct Is<View<T>> { static constexpr Parameter parameter{Parameter::VIEW, element_of<T>(), !std::is_const_v<T>}; };
+template <> struct Is<InAny> { static constexpr Parameter parameter{Parameter::VIEW, Element::ANY}; };
+template <> struct Is<OutAny> { static constexpr Parameter parameter{Parameter::VIEW, Element::ANY, true}; };
 template <class T> struct Is<MapView<T>> { static constexpr Parameter parameter{Parameter::MAP, element_of<T>(), !std::is_const_v<T>}; };
 
 template <class... A> struct Signature {

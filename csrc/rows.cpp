@@ -15,6 +15,9 @@ using real = REAL;
 #include "all_programs.inc"
 #endif
 }  // namespace ISA::REAL_NAME
+namespace ISA::f32 {   // kernels of any element type are compiled with those of float
+#include "all_typed.inc"
+}
 #undef KERNEL
 #undef ONLY
 
@@ -31,5 +34,8 @@ const Row rows[] = {
 #if defined(REAL_f32)
 #include "all_programs.inc"
 #endif
+#undef KERNEL
+#define KERNEL(name, signature) row(#name, #signature, &f32::name),
+#include "all_typed.inc"
     {}};
 }  // namespace ISA::REAL_NAME

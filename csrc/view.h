@@ -1,4 +1,5 @@
-// What a kernel sees of a NumPy array: a pointer and a shape. Read-only views are In<T>, outputs Out<T>.
+// What a kernel sees of a NumPy array: a pointer and a shape. Read-only views are In<T>, outputs Out<T>; InAny and OutAny are of whatever
+// element type the array has.
 // Every array is C-contiguous. An optional input that the caller left out has data == nullptr.
 #pragma once
 #include <cstdint>
@@ -23,6 +24,34 @@ template <class T> struct View {
 };
 template <class T> using In  = View<const T>;
 template <class T> using Out = View<T>;
+
+// Types of elements: ELEMENT(NAME, NumPy's name, bytes). ANY is what a parameter may ask for.
+enum class Element : unsigned char {
+    NONE,
+#define ELEMENT(NAME, name, bytes) NAME,
+#include "elements.inc"
+#undef ELEMENT
+    ANY
+};
+constexpr int ELEMENT_BYTES[] = {0,
+#define ELEMENT(NAME, name, bytes) bytes,
+#include "elements.inc"
+#undef ELEMENT
+};
+constexpr i64 size_of(Element e) { return ELEMENT_BYTES[int(e)]; }
+
+struct AnyView {   // begins as a View does
+    void*      data  = nullptr;
+    const i64* shape = nullptr;
+    int        ndim  = 0;
+    Element    element = Element::NONE;
+    i64 dim(int axis) const { return shape[axis]; }
+    i64 size() const { i64 n = 1; for (int a = 0; a < ndim; ++a) n = times(n, shape[a]); return n; }
+    i64 bytes() const { return times(size(), size_of(element)); }
+    template <class T> T* as() const { return static_cast<T*>(data); }
+};
+struct InAny : AnyView {};
+struct OutAny : AnyView {};
 
 // A value that another thread may write meanwhile, as an index array of the caller's may be: read once, so that what was checked is what is used.
 static inline i64 read_once(const i64* p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }

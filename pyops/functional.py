@@ -35,6 +35,21 @@ from .ops.activation import (
 from .ops.attention import scaled_dot_product_attention
 from .ops.batch_norm import batch_norm
 from .ops.cast import clone
+from .ops.comparison import (
+    eq,
+    ge,
+    gt,
+    isfinite,
+    isinf,
+    isnan,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    ne,
+)
 from .ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.dropout import (
     alpha_dropout,
@@ -71,6 +86,17 @@ from .ops.elementwise import (
 )
 from .ops.embedding import embedding, one_hot
 from .ops.explain import explained
+from .ops.gather import (
+    gather,
+    gather_nd,
+    index_select,
+    masked_fill,
+    scatter,
+    scatter_add,
+    scatter_nd,
+    scatter_reduce,
+    take_along_dim,
+)
 from .ops.group_norm import group_norm, instance_norm
 from .ops.im2col import fold, unfold
 from .ops.interpolate import interpolate, upsample
@@ -78,6 +104,17 @@ from .ops.layer_norm import layer_norm, rms_norm
 from .ops.local_response_norm import local_response_norm
 from .ops.loss import cross_entropy, nll_loss
 from .ops.matmul import bmm, linear, matmul
+from .ops.order import (
+    argsort,
+    cumprod,
+    cumsum,
+    roll,
+    sort,
+    tile,
+    topk,
+    tril,
+    triu,
+)
 from .ops.pad import pad
 from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from .ops.pointwise_loss import (
@@ -118,6 +155,23 @@ from .ops.pooling import (
     max_unpool3d,
 )
 from .ops.rbf import lenet5_loss, squared_euclidean
+from .ops.real_functions import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atanh,
+    ceil,
+    cos,
+    cosh,
+    floor,
+    round,
+    sin,
+    sinh,
+    tan,
+    trunc,
+)
 from .ops.recurrent import gru, lstm, rnn
 from .ops.recurrent_cells import gru_cell, lstm_cell, rnn_cell
 from .ops.reduction import (
@@ -158,28 +212,47 @@ from .ops.shape import (
     unsqueeze,
 )
 from .ops.softmax import log_softmax, softmax, softmin
+from .ops.whole import (
+    bitwise_and,
+    bitwise_left_shift,
+    bitwise_not,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    floor_divide,
+    fmod,
+    remainder,
+    sign,
+)
+from .ops.whole_reduction import all, any
 
 __all__ = [
-    "abs", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
-    "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "alpha_dropout", "amax", "amin", "argmax", "argmin",
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bmm", "broadcast_to", "cat", "celu", "chunk", "clamp", "clone", "conv1d",
-    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "div",
-    "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "erf", "exp", "expm1",
-    "feature_alpha_dropout", "flatten", "flip", "fold", "gaussian_nll_loss", "gelu", "getitem",
-    "global_avg_pool", "global_max_pool", "group_norm", "gru", "gru_cell", "hardsigmoid", "hardswish",
-    "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss",
-    "layer_norm", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log", "log1p",
-    "log_softmax", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell",
-    "margin_ranking_loss", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
-    "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss",
-    "mul", "narrow", "neg", "nll_loss", "norm", "one_hot", "pad", "permute", "pixel_shuffle",
-    "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod", "reciprocal", "relu", "relu6", "reshape",
-    "rms_norm", "rnn", "rnn_cell", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "select", "selu",
-    "sigmoid", "sigmoid_focal_loss", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
-    "softplus", "softsign", "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std",
-    "stochastic_depth", "sub", "sum", "tanh", "threshold", "transpose", "unbind", "unflatten", "unfold",
-    "unsqueeze", "upsample", "var", "vector_norm", "where",
+    "abs", "acos", "acosh", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "all", "alpha_dropout",
+    "amax", "amin", "any", "argmax", "argmin", "argsort", "asin", "asinh", "atan", "atanh", "avg_pool1d",
+    "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
+    "bmm", "broadcast_to", "cat", "ceil", "celu", "chunk", "clamp", "clone", "conv1d", "conv2d", "conv3d",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cos", "cosh", "cross_entropy", "cumprod",
+    "cumsum", "div", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "eq", "erf",
+    "exp", "expm1", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide", "fmod", "fold",
+    "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool",
+    "global_max_pool", "group_norm", "gru", "gru_cell", "gt", "hardsigmoid", "hardswish", "hardtanh",
+    "hinge_embedding_loss", "huber_loss", "index_select", "instance_norm", "interpolate", "isfinite",
+    "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear",
+    "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell",
+    "lt", "margin_ranking_loss", "masked_fill", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim",
+    "mse_loss", "mul", "narrow", "ne", "neg", "nll_loss", "norm", "one_hot", "pad", "permute",
+    "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod", "reciprocal", "relu",
+    "relu6", "remainder", "reshape", "rms_norm", "rnn", "rnn_cell", "roll", "round", "rsqrt",
+    "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce",
+    "select", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "smooth_l1_loss",
+    "soft_margin_loss", "softmax", "softmin", "softplus", "softsign", "sort", "split", "sqrt", "square",
+    "squared_euclidean", "squeeze", "stack", "std", "stochastic_depth", "sub", "sum", "take_along_dim",
+    "tan", "tanh", "threshold", "tile", "topk", "transpose", "tril", "triu", "trunc", "unbind", "unflatten",
+    "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 _NEW = [name for name in _activation.__all__ if name not in __all__]   # an activation is public by being one
 __all__ += _NEW

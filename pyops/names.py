@@ -80,14 +80,35 @@ NAMES: dict[str, Names] = {
     "log_softmax": names("log_softmax.int", "LogSoftmax", "LogSoftmax", "log_softmax"), "softmin": names("", "", "Softmin"),
     # pointwise
     **{name: names(f"{name}.Tensor {name}.Scalar", onnx, "", "", "BinaryOp")
-       for name, onnx in (("add", "Add"), ("sub", "Sub"), ("mul", "Mul"), ("div", "Div"))},
+       for name, onnx in (("add", "Add"), ("sub", "Sub"), ("mul", "Mul"))},
+    "div": names("div.Tensor div.Scalar div.Tensor_mode div.Scalar_mode", "Div", "", "", "BinaryOp"),
     "maximum": names("maximum", "Max"), "minimum": names("minimum", "Min"), "pow": names("pow.Tensor_Scalar", "Pow"), "clamp": names("clamp", "Clip"),
     "abs": names("abs", "Abs"), "neg": names("neg", "Neg"), "exp": names("exp", "Exp"), "log": names("log", "Log"), "sqrt": names("sqrt", "Sqrt"),
     "reciprocal": names("reciprocal", "Reciprocal"), "erf": names("erf", "Erf"), "rsqrt": names("rsqrt"), "square": names("square"),
-    "log1p": names("log1p"), "expm1": names("expm1"), "where": names(onnx="Where"),
+    "log1p": names("log1p"), "expm1": names("expm1"), "where": names("where.self", "Where"),
+    # comparisons, questions, logic
+    **{name: names(f"{name}.Tensor {name}.Scalar", onnx) for name, onnx in (
+        ("eq", "Equal"), ("ne", ""), ("lt", "Less"), ("le", "LessOrEqual"), ("gt", "Greater"), ("ge", "GreaterOrEqual"))},
+    "logical_and": names("logical_and", "And"), "logical_or": names("logical_or", "Or"), "logical_xor": names("logical_xor", "Xor"),
+    "logical_not": names("logical_not", "Not"), "isnan": names("isnan", "IsNaN"), "isinf": names("isinf"), "isfinite": names("isfinite"),
+    # whole numbers, division with what is left, rounding, trigonometry
+    **{f"bitwise_{name}": names(f"bitwise_{name}.Tensor bitwise_{name}.Scalar", f"Bitwise{name.title()}") for name in ("and", "or", "xor")},
+    **{f"bitwise_{name}_shift": names(f"bitwise_{name}_shift.Tensor", "BitShift") for name in ("left", "right")},
+    "bitwise_not": names("bitwise_not", "BitwiseNot"), "floor_divide": names("floor_divide floor_divide.Scalar"),
+    "remainder": names("remainder.Tensor remainder.Scalar"), "fmod": names("fmod.Tensor fmod.Scalar"),
+    **{name: names(name, name.title()) for name in ("sign", "floor", "ceil", "round", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
+                                                    "asinh", "acosh", "atanh")},
+    "trunc": names("trunc"),
+    # by index, in order
+    "gather": names("gather", "GatherElements"), "index_select": names("index_select"), "take_along_dim": names("take_along_dim"),
+    "scatter": names("scatter.src scatter.value", "ScatterElements"), "scatter_add": names("scatter_add"),
+    "scatter_reduce": names("scatter_reduce.two"), "masked_fill": names("masked_fill.Scalar masked_fill.Tensor"),
+    "gather_nd": names("", "GatherND"), "scatter_nd": names("", "ScatterND"), "topk": names("topk", "TopK"), "sort": names("sort"), "argsort": names("argsort"), "cumsum": names("cumsum", "CumSum"),
+    "cumprod": names("cumprod", "CumProd"), "roll": names("roll"), "tile": names("tile repeat", "Tile"), "tril": names("tril", "Trilu"), "triu": names("triu"),
     # reductions
     "sum": names("sum.dim_IntList sum", "ReduceSum"), "mean": names("mean.dim mean", "ReduceMean", ncnn="Reduction"), "prod": names("", "ReduceProd"),
-    "amax": names("amax", "ReduceMax"), "amin": names("amin", "ReduceMin"), "argmax": names("", "ArgMax"), "argmin": names("", "ArgMin"),
+    "amax": names("amax", "ReduceMax"), "amin": names("amin", "ReduceMin"), "argmax": names("argmax", "ArgMax"), "argmin": names("argmin", "ArgMin"),
+    "any": names("any any.dim any.dims"), "all": names("all all.dim all.dims"),
     "logsumexp": names("", "ReduceLogSumExp"), "vector_norm": names("linalg_vector_norm", "ReduceL1 ReduceL2"),
     "max": names(why="two results: amax and argmax are its parts elsewhere"), "min": names(why="two results: amin and argmin are its parts elsewhere"),
     "norm": names(why="torch's old spelling of vector_norm"), "std": names(why="the root of var"), "var": names(why="torch takes it apart"),

@@ -24,8 +24,22 @@ class Refused(Exception):
     """The compiler takes no such call, which is no fault; the message is its reason."""
 
 
+def banded(n: int, dtype: np.dtype) -> np.ndarray:
+    """n values of poison (NaN; whole numbers: a large negative) between two guard bands of 77."""
+    poison = np.nan if dtype.kind == "f" else np.iinfo(dtype).min // 3 if dtype.kind == "i" else 171
+    buffer = np.full(n + 2 * BAND, poison, dtype)
+    buffer[:BAND] = buffer[BAND + n:] = 77
+    return buffer
+
+
+def untouched(buffer: np.ndarray) -> bool:
+    """Whether its guard bands are as they were."""
+    band = np.full(BAND, 77, buffer.dtype)
+    return np.array_equal(buffer[:BAND], band) and np.array_equal(buffer[-BAND:], band)
+
+
 class GuardedKernels:
-    """A KernelSet whose outputs start as NaN (integers: a large negative) between two guard bands."""
+    """A KernelSet whose outputs start as poison between two guard bands."""
 
     def __init__(self, kernels, buffers):
         self._kernels, self._buffers = kernels, buffers
@@ -34,10 +48,8 @@ class GuardedKernels:
         return getattr(self._kernels, name)
 
     def empty(self, shape, dtype=None):
-        dtype, n = np.dtype(dtype or self._kernels.dtype), math.prod(shape)
-        poison = np.nan if dtype.kind == "f" else np.iinfo(dtype).min // 3 if dtype.kind == "i" else 171
-        buffer = np.full(n + 2 * BAND, poison, dtype)
-        buffer[:BAND] = buffer[BAND + n:] = 77
+        n = math.prod(shape)
+        buffer = banded(n, np.dtype(dtype or self._kernels.dtype))
         self._buffers.append(buffer)
         return buffer[BAND:BAND + n].reshape(shape)
 
@@ -59,7 +71,7 @@ class Guarded:
 
     def check(self):
         for b in self.buffers:
-            assert (b[:BAND] == 77).all() and (b[-BAND:] == 77).all(), "a kernel stored outside an output"
+            assert untouched(b), "a kernel stored outside an output"
 
 
 def rows() -> Iterator[tuple[Op, Case]]:
@@ -79,6 +91,7 @@ def assert_close(got, want, tolerance, what):
     got, want = np.asarray(got), np.asarray(want)
     assert got.shape == want.shape, f"{what}: shape {got.shape}, expected {want.shape}"
     if got.dtype.kind != "f":
+        assert got.dtype == want.dtype, f"{what}: {got.dtype}, expected {want.dtype}"
         assert np.array_equal(got, want), f"{what}: integers differ at {np.argwhere(got != want)[:3].tolist()}"
         return
     finite = np.isfinite(want)

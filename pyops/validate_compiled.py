@@ -20,7 +20,7 @@ from .graph.ir import Value
 from .graph.program import Program
 from .graph.structure import unflatten
 from .graph.trace import TraceError
-from .validate import BAND, Refused, assert_close, call, expected, flat
+from .validate import BAND, Refused, assert_close, banded, call, expected, flat, untouched
 
 EPS = float(np.finfo(np.float32).eps)
 # Of an algorithm's results, in eps: what precision="default" and "fast" promise.
@@ -48,11 +48,13 @@ def check(op: Op, case: Case, isa: str) -> None:
 
 def forms(case: Case, args, kwargs) -> Iterator[tuple[str, list]]:
     """Which arrays are given at run time: (what to call that, their places)."""
-    every = [place for place, array in arrays((args, kwargs)) if array.dtype == np.float32]
+    every = [place for place, _ in arrays((args, kwargs))]
     if not every:
-        raise Refused("no array of floats among its arguments, which a program could take")
-    first = [place for place in every if place[0] == 0 and place[1] in case.batched] if case.batch else every[:1]
-    first = first or every[:1]   # where the batch is of whole numbers, which are constants of a program
+        raise Refused("no array among its arguments, which a program could take")
+    floats = [place for place, array in arrays((args, kwargs)) if array.dtype == np.float32]
+    first = [place for place in every if place[0] == 0 and place[1] in case.batched] if case.batch else (floats or every)[:1]
+    if floats and len(floats) < len(every) and floats != first:
+        yield "whole numbers as constants", floats
     yield "constant weights", first
     if len(every) > len(first):
         yield "all arrays given", every
@@ -120,20 +122,13 @@ def run(program: Program, inputs) -> list[np.ndarray]:
     """The results of one run from a poisoned arena, stored between guard bands."""
     program._native.poison()
     before = [a.copy() for a in inputs]
-    bands = [poisoned(shape, dtype) for shape, dtype in program.outputs]
+    bands = [banded(math.prod(shape), np.dtype(dtype)) for shape, dtype in program.outputs]
     outputs = tuple(band[BAND:len(band) - BAND].reshape(shape)
                     for band, (shape, _) in zip(bands, program.outputs))
     for given, results in program._runs(program._ready(inputs), outputs):
         program._native.run(given, results)
     for band in bands:
-        assert (band[:BAND] == 77).all() and (band[-BAND:] == 77).all(), "a kernel stored outside an output"
+        assert untouched(band), "a kernel stored outside an output"
     for i, (a, b) in enumerate(zip(inputs, before)):
         assert np.array_equal(a, b, equal_nan=True), f"the program wrote into its input {i}"
     return flat(unflatten(program.plan.structure, outputs))
-
-
-def poisoned(shape, dtype) -> np.ndarray:
-    n = math.prod(shape)
-    band = np.full(n + 2 * BAND, np.nan if np.dtype(dtype).kind == "f" else np.iinfo(dtype).min // 3, dtype)
-    band[:BAND] = band[BAND + n:] = 77
-    return band

@@ -23,7 +23,7 @@ class Array:
     """An input of a case, described: a shape and where its values come from.
 
     values: normal | positive (0.1 .. 2) | unit (0.05 .. 0.95) | distinct (a shuffled grid: no two
-    equal) | int (low .. high - 1). Values are multiplied by scale, then offset is added, to stress
+    equal) | int (low .. high - 1, of type `whole`) | bool. Values are multiplied by scale, then offset is added, to stress
     cancellation; grad=False keeps the input out of the gradient tests.
     """
     shape: tuple[int, ...]
@@ -33,14 +33,17 @@ class Array:
     offset: float = 0.0
     grad: bool = True
     scale: float = 1.0
+    whole: str = "int64"
 
     @property
     def real(self) -> bool:
-        return self.values != "int"
+        return self.values not in ("int", "bool")
 
     def make(self, dtype, rng: np.random.Generator) -> np.ndarray:
         if self.values == "int":
-            return rng.integers(self.low, self.high, self.shape, dtype=np.int64)
+            return rng.integers(self.low, self.high, self.shape, dtype=np.int64).astype(self.whole)
+        if self.values == "bool":
+            return np.asarray(rng.random(self.shape) < 0.5)
         if self.values == "positive":
             a = rng.uniform(0.1, 2, self.shape)
         elif self.values == "unit":
@@ -58,9 +61,14 @@ def A(*shape: int, **how) -> Array:
     return Array(shape, **how)
 
 
-def I(*shape: int, high: int, low: int = 0) -> Array:  # noqa: E743
-    """A random integer input of this shape with values in [low, high)."""
-    return Array(shape, "int", low, high)
+def I(*shape: int, high: int, low: int = 0, whole: str = "int64") -> Array:  # noqa: E743
+    """A random input of whole numbers of this shape and type with values in [low, high)."""
+    return Array(shape, "int", low, high, whole=whole)
+
+
+def B(*shape: int) -> Array:
+    """A random input of truth values of this shape."""
+    return Array(shape, "bool")
 
 
 @dataclass(slots=True, eq=False)

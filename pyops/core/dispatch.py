@@ -12,6 +12,8 @@ import numpy as np
 from .. import _C
 from .backends import active
 
+# What arrays of a row's inputs of any type may be: csrc/elements.inc. ml_dtypes' bfloat16 is known by its name.
+ELEMENTS = frozenset(("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"))
 REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 _device = None   # what knows arrays on a device: on_device(inputs), call(op, inputs, attrs, kinds), viewed(value)
 
@@ -41,6 +43,8 @@ class InputError(TypeError):
 
 
 def call(op, inputs, attrs, out=None):
+    if op.whole and all(getattr(getattr(v, "dtype", None), "kind", "") in WHOLE for v in inputs):
+        op = whole_row(op)
     takers = [type(v) for v in inputs if hasattr(type(v), "__pyops_call__")]
     if takers:
         taker = max(takers, key=lambda t: getattr(t, "__pyops_priority__", 0))
@@ -59,6 +63,14 @@ def call(op, inputs, attrs, out=None):
     if back is None:
         return result
     return tuple(map(back, result)) if isinstance(result, tuple) else back(result)
+
+
+WHOLE = frozenset("iub")   # kinds of NumPy's types
+
+
+def whole_row(op):
+    from .registry import OPS
+    return OPS[op.whole]
 
 
 def kinds_of(op, count):
@@ -118,6 +130,10 @@ def ready_one(op, position, array, kind, value=None):
         if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
             raise ValueError(f"{op.name}: input {position} has values beyond int64")
         return np.require(array, np.int64, "CA")
+    if kind == "a":
+        if array.dtype.name not in ELEMENTS:
+            raise InputError(f"{op.name}: input {position} must be of numbers or truth values, got {describe(array)}", value)
+        return np.require(array, array.dtype.newbyteorder("="), "CA")
     if array.dtype.newbyteorder("=") not in REALS:
         raise InputError(f"{op.name}: input {position} must be float32 or float64, got {describe(array)}; convert it with .astype", value)
     return np.require(array, array.dtype.newbyteorder("="), "CA")

@@ -63,6 +63,12 @@ def check_out(op_name, out, shape, dtype):
         raise ValueError(f"{op_name}: out has shape {out.shape} and dtype {out.dtype}; the result needs {shape} {np.dtype(dtype)}")
 
 
+def refuse_without_kernels(op, backend: str) -> None:
+    """NotImplementedError for a row that has kernels, but none on this backend."""
+    if op.kernels and backend in op.todo:
+        raise NotImplementedError(f"{op.name}: no kernel for {backend}: {op.todo[backend]}")
+
+
 REGISTERED: list[Backend] = []   # backends of other floors
 
 

@@ -18,8 +18,8 @@ OPS: dict[str, Op] = {}
 class Op(OpBase):
     """A row: everything about one op.
 
-    kinds has a letter per input: r real, o real or None, i int64, j int64 or None; a trailing *
-    repeats the letter before it. forward(kernels, *inputs, **attrs) allocates with kernels.empty
+    kinds has a letter per input: r real, o real or None, i int64, j int64 or None, a an array of
+    any element type (csrc/elements.inc), as it is; a trailing * repeats the letter before it. forward(kernels, *inputs, **attrs) allocates with kernels.empty
     and calls kernels.<name>; reference(*inputs, **attrs) is the NumPy definition with the same
     results. check(*inputs, **attrs) raises ValueError for what the op refuses; forward calls it
     (through a cache, by shapes) and so does the reference backend. gradient(ctx) returns one
@@ -50,6 +50,8 @@ class Op(OpBase):
     filter_axis: int | None = None        # of input 1: the result's channels lie along it, each with factors of its own
     operands: Callable | None = None      # (name, *inputs) -> inputs, numbers among them as arrays: what public functions take beyond arrays
     random: bool = False                  # other results in every call, by its seed
+    checks_indices: bool = False          # its kernels do: those of a program may be known only when it runs
+    whole: str = ""                       # the row that computes the same of whole numbers and truth values
 
     def __post_init__(self):
         assert self.name not in OPS, f"{self.name} registered twice"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..core.backends import get_backend
+from ..core.kernel_set import refuse_without_kernels
 
 REALS = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
 
@@ -27,6 +28,7 @@ def _is_bfloat16_on_cuda(value):
 
 def call(op, inputs, attrs, kinds):
     """op on device arrays. TypeError and ValueError name the op, the input and the rule."""
+    refuse_without_kernels(op, "cuda")
     backend = get_backend("cuda")
     import cupy
 
@@ -73,7 +75,9 @@ def viewed(value):
 
 
 def _real(op, arrays, kinds):
-    found = {a.dtype.name for a, kind in zip(arrays, kinds) if a is not None and kind in "ro"}
+    found = {a.dtype.name for a, kind in zip(arrays, kinds) if a is not None and (kind in "ro" or kind == "a" and a.dtype.name in REALS)}
+    if not found and set(kinds) <= set("aij"):
+        return "f32"
     if len(found) != 1 or not found <= set(REALS):
         raise TypeError(f"{op.name}: inputs on a GPU must share one of {', '.join(REALS)}, got {', '.join(sorted(found))}")
     return REALS[found.pop()]

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from ..core.kernel_set import DTYPES, Into, KernelSet, register
+from ..core.kernel_set import DTYPES, Into, KernelSet, refuse_without_kernels, register
 
 
 def launchers() -> dict:
@@ -72,6 +72,7 @@ class CudaBackend:
         return self._kernels[real]
 
     def run(self, op, real, inputs, attrs, out=None):
+        refuse_without_kernels(op, self.name)
         kernels = self.sets[real]
         arrays = [kernels.device.put(a) for a in inputs]
         if out is None:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..core.backends import BACKENDS, ISAS, active
+from ..core.dispatch import ELEMENTS
 from ..core.front_ends import as_function
 from ..core.threads import get_num_threads
 from . import choose, samples, streaming
 from .lowering import lower
-from .passes import ONCE_CHOSEN, run_all
+from .passes import ONCE_CHOSEN, UNFUSED, run_all
 from .plan import Plan
 from .program import Program
 from .shared import Constants
@@ -39,8 +40,8 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
             dynamic_batch: bool = False, state: Any = None) -> Program:
     """Traces `model` once and returns a Program that computes the same from arrays of the same shapes.
 
-    model: a Module in evaluation mode, pyops' or torch's, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them, float32;
-    only shapes and dtypes matter. Weights are taken as they are now and packed. precision: "strict" computes every
+    model: a Module in evaluation mode, pyops' or torch's, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them,
+    float32, or whole numbers, truth values, doubles, halves where the model takes such; only shapes and dtypes matter. Weights are taken as they are now and packed. precision: "strict" computes every
     convolution directly; "default" may use Winograd's F(2x2) and F(4x4) (at most 2e-5 of a layer's largest output off); "fast" also F(6x6)
     (1e-4). threads: of a run, default get_num_threads(). dynamic_batch: other sizes of the first axis are planned when
     they come; the plans of the last eight are kept, and share their weights.
@@ -96,13 +97,19 @@ def build(model: Any, inputs: Any, options: Options, again: Any = None) -> Progr
 
 def simplified(model: Any, inputs: Any, arrange: Any = lambda values: values) -> Any:
     graph, structure = trace(model, inputs, arrange)
-    run_all(graph)
+    run_all(graph, *(() if of_floats(graph) else (UNFUSED,)))
     return graph, structure
+
+
+def of_floats(graph: Any) -> bool:
+    """Whether kernels that fuse, which are float32's, may be used: a program of doubles is for checks."""
+    return all(v.dtype != np.float64 for node in graph.nodes for v in node.outputs)
 
 
 def planned(graph: Any, structure: Any, options: Options) -> Plan:
     choose.run(graph, options)
-    run_all(graph, ONCE_CHOSEN)
+    if of_floats(graph):
+        run_all(graph, ONCE_CHOSEN)
     plan = Plan.of(lower(graph, options), structure, options.precision)
     if options.constants is not None:
         options.constants.share(plan)
@@ -115,5 +122,5 @@ def check_inputs(inputs: Any) -> None:
     if not inputs:
         raise ValueError("compile: example_inputs is empty")
     for i, x in enumerate(inputs):
-        if x.dtype != np.float32:
-            raise TypeError(f"compile: example input {i} is {x.dtype}; programs take float32: convert it with .astype")
+        if x.dtype.name not in ELEMENTS:
+            raise TypeError(f"compile: example input {i} is {x.dtype}; programs take {', '.join(sorted(ELEMENTS))}: convert it with .astype")

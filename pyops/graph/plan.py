@@ -1,7 +1,7 @@
 """A Plan: everything a Program needs to run, as plain data. It comes from lowering, or from a file.
 
-Arrays of a step's arguments are constants (NumPy arrays) or places: tuples (space, index, byte offset, shape, sample) as csrc/program.cpp
-takes them.
+Arrays of a step's arguments are constants (NumPy arrays) or places: tuples (space, index, byte offset, shape, sample, type) as
+csrc/program.cpp takes them.
 """
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import memory
 from .activations import Act
 from .lowering.context import ARENA, Lowering, Ref, Step
 
-VERSION = 4   # activations by name, windows in one piece; raised when kernels' arguments or the file's layout change
+VERSION = 5   # places say their type; raised when kernels' arguments or the file's layout change
 
 
 @dataclass(slots=True)
@@ -64,7 +64,8 @@ def planned(step: Step) -> PlannedStep:
 def native_argument(a):
     """A step's argument as _C.Program.add takes it."""
     if isinstance(a, Ref):
-        return (a.buffer.space, a.buffer.index, a.offset + (a.buffer.offset if a.buffer.space == ARENA else 0), tuple(map(int, a.shape)), a.sample)
+        return (a.buffer.space, a.buffer.index, a.offset + (a.buffer.offset if a.buffer.space == ARENA else 0), tuple(map(int, a.shape)), a.sample,
+                str(np.dtype(a.dtype)))
     if isinstance(a, np.generic):
         return a.item()
     if isinstance(a, Act):

@@ -14,11 +14,10 @@ import numpy as np
 
 from ..files import bounded
 from . import contracts, streaming
-from .contracts.arguments import MOST_BYTES, is_size
+from .contracts.arguments import ELEMENTS, MOST_BYTES, is_size
 from .plan import VERSION, Plan, PlannedStep
 
 KEYS = {"pyops program", "samples", "states", "precision", "arena", "structure", "inputs", "outputs", "steps"}
-DTYPES = {name: np.dtype(name) for name in ("float32", "int64")}
 DEEPEST = 64  # of a structure in a structure
 STEP = dict.fromkeys(("kernel", "op", "module", "value", "layout", "algorithm", "why"), (str,)) | {
     "flops": (int, float),
@@ -156,11 +155,11 @@ def arrays_of(given, key: str, samples: int) -> list[tuple[tuple[int, ...], np.d
     )
     found = []
     for shape, dtype in given:
-        need(type(dtype) is str and dtype in DTYPES, f"{key} are of float32 or int64")
+        need(type(dtype) is str and dtype in ELEMENTS, f"{key} are of numbers or truth values")
         need(type(shape) is list and len(shape) <= 32 and all(map(is_size, shape)), f"{key} have shapes")
         need(math.prod(shape) * 8 <= MOST_BYTES, f"{key} fit into memory")
         need(samples == 1 or shape[:1] == [1], f"{key} of a plan that is run for each sample are of one")
-        found.append((tuple(shape), DTYPES[dtype]))
+        found.append((tuple(shape), ELEMENTS[dtype]))
     return found
 
 
@@ -198,7 +197,7 @@ def argument(given, i: int, constants):
 
 def aligned(constant: np.ndarray) -> np.ndarray:
     """The constant at the beginning of a cache line: a vector across two lines costs two loads."""
-    need(constant.dtype in DTYPES.values(), f"constants are of float32 or int64, not of {constant.dtype}")
+    need(constant.dtype.name in ELEMENTS, f"constants are of numbers or truth values, not of {constant.dtype}")
     whole = np.empty(constant.nbytes + 64, np.uint8)
     first = -whole.__array_interface__["data"][0] % 64
     copy = whole[first : first + constant.nbytes].view(constant.dtype).reshape(constant.shape)

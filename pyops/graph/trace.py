@@ -13,13 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from ..core import scope
-from ..core.dispatch import as_array, kinds_of, ready_one
+from ..core.dispatch import WHOLE, as_array, kinds_of, ready_one, whole_row
+from ..core.kernel_set import DTYPES
+from ..core.late import Late
+from ..core.registry import OPS
 from ..core.tensor import Tensor, no_grad
 from .ir import Graph, Node, Value
 from .structure import flatten
 
+F = Late("pyops.functional")
 PACKAGE = str(Path(__file__).parent.parent)
-FLOAT = np.dtype(np.float32)
+FLOAT, DOUBLE, INDEX = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 
 
 class TraceError(TypeError):
@@ -47,7 +51,13 @@ _tracer: ContextVar[Tracer | None] = ContextVar("pyops_tracer", default=None)
 
 class ShapeKernels:
     """Stands in for a backend's kernels where only shapes matter."""
-    real, dtype, acc = "f32", FLOAT, FLOAT
+
+    def __init__(self, real: str = "f32"):
+        self.real = real
+        self.dtype = self.acc = DTYPES[real]
+
+    def host(self, array):
+        return None   # numbers are for the run to see
 
     def empty(self, shape, dtype=None):
         return np.zeros(shape, dtype or self.dtype)
@@ -85,11 +95,50 @@ class Traced(Tensor):
     def __repr__(self):
         return f"Traced({self.value!r})"
 
+    # Comparisons of a Tensor look at its numbers; here they are part of the model.
+    def __eq__(self, other):
+        return F.eq(self, other)
+
+    def __ne__(self, other):
+        return F.ne(self, other)
+
+    def __lt__(self, other):
+        return F.lt(self, other)
+
+    def __le__(self, other):
+        return F.le(self, other)
+
+    def __gt__(self, other):
+        return F.gt(self, other)
+
+    def __ge__(self, other):
+        return F.ge(self, other)
+
+    def __and__(self, other):
+        return F.bitwise_and(self, other)
+
+    def __or__(self, other):
+        return F.bitwise_or(self, other)
+
+    def __xor__(self, other):
+        return F.bitwise_xor(self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __invert__(self):
+        return F.bitwise_not(self)
+
+    def __hash__(self):
+        return id(self)
+
     @staticmethod
     def __pyops_call__(op, inputs, attrs):
         tracer = _tracer.get()
         if tracer is None:
             raise TraceError(f"compile: {op.name} is called on a traced value outside of compile, at {caller()}")
+        if op.whole and all(getattr(getattr(v, "dtype", None), "kind", "") in WHOLE for v in inputs):
+            op = whole_row(op)
+        inputs = tuple(as_index(v) if kind in "ij" else v for v, kind in zip(inputs, kinds_of(op, len(inputs))))
         node = Node(op.name, [node_input(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds_of(op, len(inputs))))],
                     dict(attrs), where=caller(), module=tracer.modules[-1] if tracer.modules else "")
         refuse_what_programs_cannot(op, node)
@@ -110,20 +159,40 @@ def node_input(op, position, value, kind):
     return ready_one(op, position, as_array(op, position, value.data if isinstance(value, Tensor) else value), kind)
 
 
+def as_index(value):
+    """A traced value that names places, in the type that kernels of indices take."""
+    if isinstance(value, Traced) and value.dtype != INDEX and value.dtype.kind in "iu":
+        return OPS["cast"](value, dtype=INDEX)
+    return value
+
+
 def refuse_what_programs_cannot(op, node: Node) -> None:
     """Glue checks indices and draws seeds in every eager call; a program runs kernels alone, so neither can be left to it."""
-    for value in node.inputs:
-        if isinstance(value, Value) and value.dtype.kind == "i":
-            raise TraceError(f"{op.name}: compiled programs cannot check indices given at run time, {value!r} at {node.where}")
-        if value is not None and value.dtype.kind == "f" and value.dtype != FLOAT:
-            raise TraceError(f"{op.name}: compiled programs compute in float32, got {value.dtype} at {node.where}; convert the model with .float()")
+    kinds = kinds_of(op, len(node.inputs))
+    for value, kind in zip(node.inputs, kinds):
+        if value is None:
+            continue
+        if isinstance(value, Value) and kind in "ij" and not op.checks_indices:
+            raise TraceError(f"{op.name}: its kernels cannot check indices given at run time, {value!r} at {node.where}")
+        if kind in "ij" and value.dtype != INDEX:
+            raise TraceError(f"{op.name}: takes whole numbers, got {value.dtype} at {node.where}")
+        if kind in "ro" and value.dtype not in (FLOAT, DOUBLE):
+            raise TraceError(f"{op.name}: takes float32 or float64, got {value.dtype} at {node.where}; convert it with .astype")
+    reals = {value.dtype for value, kind in zip(node.inputs, kinds) if value is not None and kind in "ro"}
+    if len(reals) > 1:
+        raise TraceError(f"{op.name}: inputs must share one dtype, got {', '.join(sorted(map(str, reals)))} at {node.where}")
     if op.random:
         raise TraceError(f"{op.name}: a compiled program would drop the same values in every run, at {node.where}; compile with training=False")
 
 
 def infer(op, node: Node):
     """What the op would return, in shape and type."""
-    return op.forward(ShapeKernels(), *(np.zeros(v.shape, v.dtype) if isinstance(v, Value) else v for v in node.inputs), **node.attrs)
+    return op.forward(ShapeKernels(real_of(node)), *(np.zeros(v.shape, v.dtype) if isinstance(v, Value) else v for v in node.inputs), **node.attrs)
+
+
+def real_of(node: Node) -> str:
+    """The element type of the kernels that the node calls: that of its floats."""
+    return "f64" if any(v is not None and v.dtype == DOUBLE for v in node.inputs) else "f32"
 
 
 def caller() -> str:

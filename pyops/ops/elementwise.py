@@ -19,6 +19,7 @@ from .broadcast import plan, sum_to
 from .cast import cast
 
 reference = LateFunctions("pyops.kernels.elementwise.reference")
+typed_reference = LateFunctions("pyops.kernels.typed.reference")
 
 __all__ = ["abs", "add", "clamp", "div", "erf", "exp", "expm1", "log", "log1p", "maximum", "minimum", "mul", "neg", "pow",
            "reciprocal", "rsqrt", "sigmoid", "sqrt", "square", "sub", "tanh", "where"]
@@ -40,14 +41,14 @@ def chain(name, slope_in_v):
     return op
 
 
-def unary(name, gradient, epilogue=None):
+def unary(name, gradient, epilogue=None, whole=""):
     """The row of a function of one array; an activation, if it has an epilogue."""
     def forward(k, x):
         y = k.empty(x.shape)
         getattr(k, name)(x, y)
         return y
     return Op(name, "r", pointwise(name, 1, False, forward), getattr(reference, name), gradient, kernels=(name,), bytes=lambda x: 2 * x.nbytes,
-              pointwise=True, per_sample=True, epilogue=epilogue, activation=epilogue is not None)
+              pointwise=True, per_sample=True, epilogue=epilogue, activation=epilogue is not None, whole=whole)
 
 
 def of_input(name, slope_in_v):
@@ -60,8 +61,8 @@ def of_result(name, slope_in_v):
     return lambda ctx: (row(ctx.g, ctx.outputs[0]),)
 
 
-NEG = unary("neg", lambda ctx: (neg(ctx.g),))
-ABS = unary("abs", of_input("abs_backward", lambda g, x, dx: mul(g, 0.0)))
+NEG = unary("neg", lambda ctx: (neg(ctx.g),), whole="whole_neg")
+ABS = unary("abs", of_input("abs_backward", lambda g, x, dx: mul(g, 0.0)), whole="whole_abs")
 SQUARE = unary("square", lambda ctx: (mul(mul(ctx.g, ctx.inputs[0]), 2.0),))
 SQRT = unary("sqrt", of_result("sqrt_backward", lambda g, y, dx: neg(div(dx, y))))
 RSQRT = unary("rsqrt", of_result("rsqrt_backward", lambda g, y, dx: mul(mul(g, square(y)), -1.5)))
@@ -83,6 +84,8 @@ def is_number(value):
 
 def number(value, like):
     """A Python number as an array of no axes, of the dtype of `like`."""
+    if isinstance(value, float) and hasattr(like, "dtype") and getattr(like.dtype, "kind", "") in "iub" and value != math.floor(value):
+        raise TypeError(f"{value} is no whole number, and the other operand is {like.dtype}; convert that with .astype")
     if isinstance(like, (np.ndarray, np.generic, Tensor)):
         return np.array(value, like.dtype)
     return np.array(value, (dispatch.viewed(like) if dispatch.on_device((like,)) else np.from_dlpack(like)).dtype)
@@ -167,9 +170,9 @@ def scaled(g, factor):
     return g if factor == 1 else mul(g, factor)
 
 
-ADD = broadcasting("add", gradient=two(lambda g, a, b, ctx: g, lambda g, a, b, ctx: scaled(g, ctx.attrs["alpha"])),
+ADD = broadcasting("add", whole="whole_add", gradient=two(lambda g, a, b, ctx: g, lambda g, a, b, ctx: scaled(g, ctx.attrs["alpha"])),
                    applies=frozenset({"activation"}))
-MUL = broadcasting("mul", gradient=two(lambda g, a, b, ctx: MUL(g, b), lambda g, a, b, ctx: MUL(g, a)))
+MUL = broadcasting("mul", whole="whole_mul", gradient=two(lambda g, a, b, ctx: MUL(g, b), lambda g, a, b, ctx: MUL(g, a)))
 DIV = broadcasting("div", gradient=two(lambda g, a, b, ctx: DIV(g, b), lambda g, a, b, ctx: neg(DIV(MUL(g, ctx.outputs[0]), b))))
 
 
@@ -180,8 +183,8 @@ def share_again(ctx):
 
 
 MAXIMUM_BACKWARD = broadcasting("maximum_backward", "rrr", share_again)
-MAXIMUM = broadcasting("maximum", gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b), lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a)))
-MINIMUM = broadcasting("minimum", gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a), lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b)))
+MAXIMUM = broadcasting("maximum", whole="whole_maximum", gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b), lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a)))
+MINIMUM = broadcasting("minimum", whole="whole_minimum", gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a), lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b)))
 
 
 def pow_base_again(ctx):
@@ -195,7 +198,7 @@ def pow_base_again(ctx):
 
 POW_BASE_BACKWARD = broadcasting("pow_base_backward", "rrr", pow_base_again)
 POW_EXPONENT_BACKWARD = broadcasting("pow_exponent_backward", "rrr")
-POW = broadcasting("pow", gradient=two(lambda g, a, b, ctx: POW_BASE_BACKWARD(g, a, b),
+POW = broadcasting("pow", whole="whole_pow", gradient=two(lambda g, a, b, ctx: POW_BASE_BACKWARD(g, a, b),
                                        lambda g, a, b, ctx: POW_EXPONENT_BACKWARD(g, a, ctx.outputs[0])))
 
 
@@ -208,6 +211,32 @@ def where_gradient(ctx):
 
 WHERE = Op("where", "rrr", forward_of("where", 3), reference.where, where_gradient, check_of("where"), kernels=("where",),
            pointwise=True, per_sample=True)
+
+
+def select_forward(k, condition, a, b):
+    shape, *layout = plan("where", condition.shape, a.shape, b.shape)
+    y = k.empty(shape, a.dtype)
+    k.select(condition, a, b, *layout, y)
+    return y
+
+
+def select_check(condition, a, b):
+    if condition.dtype != bool or a.dtype != b.dtype:
+        raise TypeError(f"where: takes a condition of bool and two arrays of one type, got {condition.dtype}, {a.dtype} and {b.dtype}")
+    plan("where", condition.shape, a.shape, b.shape)
+
+
+def select_gradient(ctx):
+    condition, a, b = ctx.inputs
+    zero = number(0.0, ctx.g)
+    return (None, sum_to(SELECT(condition, ctx.g, zero), a.shape) if ctx.needs[1] else None,
+            sum_to(SELECT(condition, zero, ctx.g), b.shape) if ctx.needs[2] else None)
+
+
+# where of arrays of any type, whose condition is of truth values
+SELECT = Op("select", "aaa", select_forward, typed_reference.select, select_gradient, select_check, kernels=("select",), tolerance=0,
+            pointwise=True, per_sample=True, bytes=lambda c, a, b: 2 * a.nbytes,
+            todo=dict.fromkeys(("cuda", "cuda-emulated"), "where's condition is of floats there"))
 
 
 def clamp_forward(k, x, *, low, high):
@@ -331,9 +360,31 @@ def mul(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     return MUL.of_operands(input, other, out=out)
 
 
-def div(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
-    """input / other. Shapes broadcast, dtypes are equal; `other` may be a number."""
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None, out: Arrays | None = None) -> Arrays:
+    """input / other. Shapes broadcast, dtypes are equal; `other` may be a number. Whole numbers become float32.
+
+    rounding_mode: "trunc" towards zero, "floor" down: of whole numbers in their own type, where a division by 0 gives 0.
+    """
+    if rounding_mode is not None:
+        return rounded_quotient(input, other, rounding_mode)
+    if not is_number(input) and getattr(input.dtype, "kind", "f") in "iub":
+        from .typed import alike, as_type, is_whole
+        input, other = alike("div", input, other)
+        if is_whole(input):
+            input, other = as_type(input, np.float32), as_type(other, np.float32)
     return DIV.of_operands(input, other, out=out)
+
+
+def rounded_quotient(input, other, mode):
+    from .real_functions import trunc
+    from .typed import alike, is_whole
+    from .whole import FLOOR_DIVIDE, WHOLE_DIV
+    if mode not in ("trunc", "floor"):
+        raise ValueError(f"div: rounding_mode must be None, trunc or floor, got {mode!r}")
+    a, b = alike("div", input, other)
+    if mode == "floor":
+        return FLOOR_DIVIDE(a, b)
+    return WHOLE_DIV(a, b) if is_whole(a) else trunc(DIV(a, b))
 
 
 def pow(input: Operand, exponent: Operand, *, out: Arrays | None = None) -> Arrays:
@@ -364,7 +415,14 @@ def clamp(input: Arrays, min: Operand | None = None, max: Operand | None = None,
 
 
 def where(condition: Arrays | bool, input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
-    """input where condition is true (or not 0), else other. All three broadcast; input or other may be a number."""
+    """input where condition is true (or not 0), else other. All three broadcast; input or other may be a number.
+
+    input and other: of one type, any; whole numbers and truth values take the type of floats beside them.
+    """
+    from .typed import BOOL, alike, as_type
+    if hasattr(condition, "value") or not all(is_number(v) or getattr(v.dtype, "kind", "f") == "f" for v in (input, other)):
+        input, other = alike("where", input, other)
+        return SELECT(as_type(condition, BOOL), input, other, out=out)
     input, other = operands("where", input, other)
     if isinstance(condition, Tensor):
         condition = condition.data

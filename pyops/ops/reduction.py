@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.types import Arrays, Dims
-from . import elementwise
+from . import elementwise, whole_reduction
 from .axis import axis_or_dim, required_axis
 from .broadcast import SUM, first_is_kept, plan, reduction_plan
 
@@ -185,8 +185,10 @@ ARG_MIN = arg_row("arg_min")
 
 def sum(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis: Dims | None = None,
         keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
-    """The sum over `dim`; 0 over nothing. float32 or float64."""
+    """The sum over `dim`; 0 over nothing. float32 or float64; of whole numbers and truth values int64."""
     dims, shape = axes("sum", input, *named("sum", dim, axis, keepdim, keepdims))
+    if whole_reduction.is_whole(input):
+        return whole_reduction.of_whole("sum", input, dims, shape)
     return SUM(input, dims=dims, shape=shape, out=out)
 
 
@@ -200,8 +202,10 @@ def mean(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis:
 
 def prod(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis: Dims | None = None,
          keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
-    """The product over `dim`; 1 over nothing. The gradient is right where factors are 0 too."""
+    """The product over `dim`; 1 over nothing. The gradient is right where factors are 0 too. Of whole numbers and truth values int64."""
     dims, shape = axes("prod", input, *named("prod", dim, axis, keepdim, keepdims))
+    if whole_reduction.is_whole(input):
+        return whole_reduction.of_whole("prod", input, dims, shape)
     return PROD(input, dims=dims, shape=shape, out=out)
 
 
@@ -210,6 +214,8 @@ def amax(input: Arrays, dim: Dims | None = (), keepdim: bool = False, *, axis: D
     """The largest over `dim`, NaN if one is there. Equals share the gradient."""
     dims, shape = axes("amax", input, *named("amax", dim, axis, keepdim, keepdims))
     needs_elements("amax", input, dims)
+    if whole_reduction.is_whole(input):
+        return whole_reduction.of_whole("amax", input, dims, shape)
     return AMAX(input, dims=dims, shape=shape, out=out)
 
 
@@ -218,6 +224,8 @@ def amin(input: Arrays, dim: Dims | None = (), keepdim: bool = False, *, axis: D
     """The smallest over `dim`, NaN if one is there. Equals share the gradient."""
     dims, shape = axes("amin", input, *named("amin", dim, axis, keepdim, keepdims))
     needs_elements("amin", input, dims)
+    if whole_reduction.is_whole(input):
+        return whole_reduction.of_whole("amin", input, dims, shape)
     return AMIN(input, dims=dims, shape=shape, out=out)
 
 
@@ -234,6 +242,12 @@ def arg_extreme(op, row, input, dim, keepdim, axis=None, keepdims=None):
     if dim is not None and len(dims) > 1:
         raise ValueError(f"{op}: dim must be one axis, got {dim}")
     needs_elements(op, input, dims)
+    if whole_reduction.is_whole(input):
+        rows = {ARG_MAX: (whole_reduction.ANY_MAX, whole_reduction.ANY_ARGMAX), ARG_MIN: (whole_reduction.ANY_MIN, whole_reduction.ANY_ARGMIN)}
+        values, places = rows[row]
+        first = dims[0] if dim is not None and dims else None
+        return (whole_reduction.reshape(whole_reduction.reduced(values, input, dims, True), shape),
+                whole_reduction.place_of_extreme(places, input, first, keepdim))
     sizes = tuple(input.shape)
     if dim is None or not dims:
         return row(input, outer=1, n=math.prod(sizes), inner=1, shape=shape)

@@ -194,8 +194,8 @@ def stack(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
 # ---- arguments
 
 def _view(op, x, **attrs):
-    """op(x), also for arrays and Tensors of types that have no kernels: a view needs none."""
-    if isinstance(x, (np.ndarray, Tensor)) and x.dtype.kind != "f":
+    """op(x), also for arrays and Tensors of types that have no kernels (of objects, times, texts): a view needs none."""
+    if isinstance(x, np.ndarray) and x.dtype.kind not in "fiub":
         view = op.reference(x.data if isinstance(x, Tensor) else x, **attrs)
         return Tensor(view) if isinstance(x, Tensor) else view
     return op(x, **attrs)
@@ -279,14 +279,21 @@ def _inverse(dims):
     return tuple(sorted(range(len(dims)), key=dims.__getitem__))
 
 
+def _check_cat(*arrays, dim):
+    if len({a.dtype for a in arrays}) > 1:
+        raise TypeError(f"cat: inputs must share one dtype, got {', '.join(str(a.dtype) for a in arrays)}; convert one with .astype")
+
+
 def _cat(k, *arrays, dim):
-    first = arrays[0].shape
+    _check_cat(*arrays, dim=dim)
+    first, dtype = arrays[0].shape, arrays[0].dtype
     joint = sum(a.shape[dim] for a in arrays)
-    y = k.empty((*first[:dim], joint, *first[dim + 1:]))
+    y = k.empty((*first[:dim], joint, *first[dim + 1:]), dtype)
+    copy = k.cat_copy if dtype == k.dtype else k.cat_move
     inner, offset = math.prod(first[dim + 1:]), 0
     for a in arrays:
         width = a.shape[dim] * inner
-        k.cat_copy(a, width, joint * inner, offset, y)
+        copy(a, width, joint * inner, offset, y)
         offset += width
     return y
 
@@ -302,14 +309,14 @@ def _cat_gradient(ctx: Context):
 
 
 RESHAPE = Op(
-    "reshape", "r", _no_kernel(reference.reshape), reference.reshape,
+    "reshape", "a", _no_kernel(reference.reshape), reference.reshape,
     lambda ctx: (RESHAPE(ctx.g, shape=tuple(ctx.inputs[0].shape)),),
     tolerance=0,   # values are moved, not computed
     todo={"per_sample": "the shape it is given may hold the size of the batch"},
 )
 
 PERMUTE = Op(
-    "permute", "r", _no_kernel(reference.permute), reference.permute,
+    "permute", "a", _no_kernel(reference.permute), reference.permute,
     lambda ctx: (PERMUTE(ctx.g, dims=_inverse(ctx.attrs["dims"])),),
     tolerance=0, per_sample=lambda shape, *, dims: bool(dims) and dims[0] % len(dims) == 0)
 
@@ -317,7 +324,7 @@ SUM_TO = Op("sum_to", "r", _no_kernel(reference.sum_to), reference.sum_to,
             lambda ctx: (BROADCAST_TO(ctx.g, shape=tuple(ctx.inputs[0].shape)),))
 
 BROADCAST_TO = Op(
-    "broadcast_to", "r", _no_kernel(reference.broadcast_to), reference.broadcast_to,
+    "broadcast_to", "a", _no_kernel(reference.broadcast_to), reference.broadcast_to,
     lambda ctx: (SUM_TO(ctx.g, shape=tuple(ctx.inputs[0].shape)),))
 
 SCATTER_SLICE = Op("scatter_slice", "r", _scatter, reference.scatter_slice,
@@ -325,12 +332,12 @@ SCATTER_SLICE = Op("scatter_slice", "r", _scatter, reference.scatter_slice,
 
 
 GETITEM = Op(
-    "getitem", "r", _no_kernel(reference.getitem), reference.getitem,
+    "getitem", "a", _no_kernel(reference.getitem), reference.getitem,
     lambda ctx: (SCATTER_SLICE(ctx.g, index=ctx.attrs["index"], shape=tuple(ctx.inputs[0].shape)),),
     tolerance=0)
 
 CAT = Op(
-    "cat", "r*", _cat, reference.cat, _cat_gradient,
+    "cat", "a*", _cat, reference.cat, _cat_gradient, _check_cat,
     kernels=("cat_copy",),
     tolerance=0,
     bytes=lambda *arrays, dim: 2 * sum(a.nbytes for a in arrays),

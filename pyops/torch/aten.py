@@ -8,7 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import functional as F
+from ..graph.trace import Traced
 from ..names import NAMES
+from ..ops.gather import TAKE
+from ..ops.typed import as_type
 
 
 def identity(x, *_, **__):
@@ -128,13 +131,7 @@ def split(input, size, dim=0):
 
 
 def roll(input, shifts, dims=()):
-    if len(dims) != len(shifts):
-        raise NotImplementedError("a roll of the flattened array")
-    for shift, dim in zip(shifts, dims):
-        shift %= input.shape[dim]
-        if shift:
-            input = F.cat([slice_of(input, dim, -shift), slice_of(input, dim, None, -shift)], dim)
-    return input
+    return F.roll(input, list(shifts), list(dims)) if dims else F.roll(input, shifts[0])
 
 
 def resized(mode):
@@ -180,9 +177,46 @@ def clamp(input, min=None, max=None):
     return F.clamp(input, min, max)
 
 
+def numpys(dtype) -> np.dtype:
+    """torch's type by NumPy's name."""
+    return np.dtype(str(dtype).removeprefix("torch."))
+
+
 def to_dtype(input, dtype, *_, **__):
-    float32_only(dtype)
-    return input
+    return as_type(input, numpys(dtype))
+
+
+def running(function):
+    """Running sums or products, which torch may ask for in another type."""
+    return lambda input, dim, *, dtype=None: function(input if dtype is None else as_type(input, numpys(dtype)), dim)
+
+
+def reduce_into(input, dim, index, src, reduce, *, include_self=True):
+    unless(True, "include_self")(include_self)
+    return F.scatter_reduce(input, dim, index, src, reduce)
+
+
+def embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
+    return F.embedding(indices, weight)
+
+
+def index(input, indices):
+    """input[indices] by arrays of whole numbers that follow each other: their places as one number in the axes joined."""
+    given = [(axis, i) for axis, i in enumerate(indices) if i is not None]
+    axes = [axis for axis, _ in given]
+    if axes != list(range(axes[0], axes[0] + len(axes))) or any(np.dtype(i.dtype).kind not in "iu" for _, i in given):
+        raise NotImplementedError("an index by masks, or by arrays with axes between them")
+    shape, place = tuple(input.shape), None
+    for axis, i in given:
+        i = as_type(i, "int64")
+        i = F.where(F.lt(i, 0), F.add(i, shape[axis]), i) if isinstance(i, Traced) else np.where(i < 0, i + shape[axis], i)
+        place = i if place is None else F.add(F.mul(place, shape[axis]), i)
+    joined = F.reshape(input, (*shape[:axes[0]], -1, *shape[axes[-1] + 1:]))
+    return TAKE(joined, place, dim=axes[0], wrap=False)
+
+
+def where_of_numbers(condition, input=1, other=0):
+    return F.where(condition, input, other)
 
 
 def checked(*_, **__):
@@ -201,12 +235,6 @@ def instance_norm(input, weight, bias, running_mean, running_var, use_input_stat
 def clamp_tensor(input, min=None, max=None):
     input = input if min is None else F.maximum(input, min)
     return input if max is None else F.minimum(input, max)
-
-
-def sign(input):
-    """x / |x|, and 0 of 0: of what is clamped first, so that an infinity has a sign."""
-    input = F.clamp(input, -1.0, 1.0)
-    return F.div(input, F.maximum(F.abs(input), np.float32(1e-45)))
 
 
 def rrelu_default(input, lower=1 / 8, upper=1 / 3, training=False, generator=None):
@@ -244,13 +272,20 @@ ADAPTERS = {
     "aten.lstm.input": lstm, "aten.gru.input": recurrent(F.gru),
     **{f"aten.rnn_{kind}.input": recurrent(F.rnn, nonlinearity=kind) for kind in ("tanh", "relu")},
     "aten.lstm_cell.default": lstm_cell, **{f"aten.rnn_{kind}_cell.default": rnn_cell(kind) for kind in ("tanh", "relu")},
+    "aten.roll.default": roll, "aten.gather.default": lambda x, dim, index, *, sparse_grad=False: F.gather(x, dim, index),
+    "aten.cumsum.default": running(F.cumsum), "aten.cumprod.default": running(F.cumprod), "aten.scatter_reduce.two": reduce_into,
+    **{f"aten.{name}.{form}": spatial(getattr(F, name)) for name in ("any", "all") for form in ("default", "dim", "dims")},
+    "aten.tile.default": spatial(F.tile), "aten.repeat.default": spatial(F.tile),
     "aten.clone.default": identity, "aten.dropout.default": dropout, "aten.feature_dropout.default": dropout,
 }
 
 # Calls that are several of ours, or none
 COMPOSED = {
     "aten.convolution.default": convolution, "aten.addmm.default": addmm, "aten.clamp_min.default": lambda x, low: F.clamp(x, low),
-    "aten.clamp.Tensor": clamp_tensor, "aten.sign.default": sign, "aten.t.default": lambda x: F.transpose(x, 0, 1), "aten.roll.default": roll,
+    "aten.clamp.Tensor": clamp_tensor, "aten.t.default": lambda x: F.transpose(x, 0, 1),
+    "aten.embedding.default": embedding, "aten.index.Tensor": index, "aten.max.dim": F.max, "aten.min.dim": F.min,
+    "aten.rsub.Scalar": lambda x, other, alpha=1: F.sub(other, F.mul(x, alpha) if alpha != 1 else x),
+    **{f"aten.where.{form}": where_of_numbers for form in ("ScalarSelf", "ScalarOther", "Scalar")},
     "aten.rrelu.default": rrelu_default, "aten.rrelu_with_noise_functional.default": rrelu,
     "aten._assert_tensor_metadata.default": checked, "aten.to.dtype": to_dtype,
     "aten._to_copy.default": lambda x, *, dtype=None, **_: x if dtype is None else to_dtype(x, dtype),

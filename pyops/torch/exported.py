@@ -12,7 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ..graph.trace import Traced, within
-from .aten import TABLE, checked
+from .aten import TABLE
 from .refusals import UnsupportedOp, is_refusal
 
 # Calls that take an array's shape and type and not its numbers
@@ -202,12 +202,6 @@ class Interpreter:
         function = TABLE.get(str(node.target))
         if function is None:
             raise UnsupportedOp(f"compile: no counterpart here for {node.target} ({line_of(node)})")
-        other = {str(v.dtype) for v in traced} - {"float32"}
-        if other and function is not checked:
-            raise UnsupportedOp(
-                f"compile: {node.target} of {', '.join(sorted(other))}; "
-                f"programs take float32 ({line_of(node)})"
-            )
         args, kwargs = pytree.tree_map_only(torch.Tensor, as_array, (args, kwargs))
         try:
             return function(*args, **kwargs)

@@ -78,6 +78,8 @@ def test_every_row_is_recorded():
 @pytest.mark.parametrize("dtype", [np.int32, np.float16, np.complex64, bool])
 def test_refuses_other_types(op, inputs, attrs, want, dtype):
     for i in positions(op, inputs, "ro"):
+        if op.whole and len(inputs) == 1 and np.dtype(dtype).kind == "i":
+            continue   # which another row takes
         with pytest.raises(TypeError, match=f"^{op.name}: "):
             op(*with_input(inputs, i, inputs[i].astype(dtype)), **attrs)
     for i in positions(op, inputs, "ij"):

@@ -6,39 +6,43 @@ nothing holds until it was checked: here, before a pointer is made. A kernel wit
 no program's.
 
 A contract's letters say what each argument is: r real array, o one or None, i int64 constant, j one
-or None, R and I arrays that are written, m map, p one or None, M a map that is written, d tuple of
+or None, e int64 array that may be given at run time, x array of any type, R, I and X arrays that are written, m map, p one or None, M a map that is written, d tuple of
 ints, n int, f float, b bool, a an activation (name, a, b), w a window (kernel, stride, padding,
-dilation). tests/compiled/test_contracts.py holds them against the kernels' own signatures.
+dilation). Behind a kernel's name ".f64" stands where its reals are of float64. tests/compiled/test_contracts.py holds them against the kernels' own signatures.
 """
 
 from __future__ import annotations
 
 from ... import _C
-from . import blocked
-from .arguments import FLOAT, INT, Refused, Spaces, array, dims, image, need, number, truth, whole
+from . import blocked, typed
+from .arguments import DOUBLE, FLOAT, INT, Refused, Spaces, array, dims, image, need, number, truth, whole
 from .planar import CONTRACTS
 
-__all__ = ["CONTRACTS", "Refused", "Spaces", "blocked", "check"]
+__all__ = ["CONTRACTS", "Refused", "Spaces", "blocked", "check", "typed"]
 
 
 def check(kernel: str, arguments: tuple, spaces: Spaces) -> None:
     """Raises Refused where the call would leave its arrays, or names no kernel of programs."""
-    need(kernel in CONTRACTS, "programs have no such kernel")
-    kinds, rule = CONTRACTS[kernel]
+    name, _, real = kernel.partition(".")
+    need(name in CONTRACTS and real in ("", "f64"), "programs have no such kernel")
+    kinds, rule = CONTRACTS[name]
+    need(not real or not set(kinds) & set("mpM"), "maps are of float32")
     need(len(arguments) == len(kinds), f"it takes {len(kinds)} arguments, got {len(arguments)}")
-    rule(*(argument(kind, a, spaces) for kind, a in zip(kinds, arguments)))
+    rule(*(argument(kind, a, spaces, DOUBLE if real else FLOAT) for kind, a in zip(kinds, arguments)))
 
 
-def argument(kind: str, given, spaces: Spaces):
+def argument(kind: str, given, spaces: Spaces, real):
     if given is None:
         need(kind in "ojp", "an argument may not be left out")
         return None
-    if kind in "ijI":
+    if kind in "xX":
+        return array(given, spaces, None, kind == "X")
+    if kind in "ijeI":
         found = array(given, spaces, INT, kind == "I")
-        need(kind == "I" or found.data is not None, "indices are constants")
+        need(kind in "eI" or found.data is not None, "indices are constants")
         return found
     if kind in "roR":
-        return array(given, spaces, FLOAT, kind == "R")
+        return array(given, spaces, real, kind == "R")
     if kind in "mpM":
         return image(given, spaces, kind == "M")
     if kind == "w":

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...core import dispatch
+
 BLOCK = 16
+# Types of the arrays of programs, but for bfloat16, which NumPy alone does not know.
+ELEMENTS = {name: np.dtype(name) for name in sorted(dispatch.ELEMENTS - {"bfloat16"})}
 ARENA, INPUT, OUTPUT = 0, 1, 2
 LARGEST = (1 << 31) - 1  # of an attribute, as of a size
 MOST_BYTES = 1 << 46  # no address space is larger
@@ -35,6 +39,7 @@ class Array:
     shape: tuple[int, ...]
     room: int
     before: int = 0
+    dtype: np.dtype = np.dtype(np.float32)
     data: np.ndarray | None = None  # of a constant
 
     @property
@@ -78,15 +83,17 @@ def is_size(value, most: int = LARGEST) -> bool:
     return type(value) is int and 0 <= value <= most
 
 
-def place(given, spaces: Spaces, dtype: np.dtype, writes: bool) -> tuple[tuple[int, ...], int, int, int]:
-    """(shape, sample, values from the first on, values before) of a place (space, index, offset,
-    shape, sample).
+def place(given, spaces: Spaces, wanted: np.dtype | None, writes: bool) -> tuple:
+    """(shape, sample, values from the first on, values before, type) of a place (space, index,
+    offset, shape, sample, type); wanted: the type that it must be of, None for any.
     """
     need(
-        type(given) is tuple and len(given) == 5,
-        "an array is a constant or a place (space, index, offset, shape, sample)",
+        type(given) is tuple and len(given) == 6 and type(given[5]) is str and given[5] in ELEMENTS,
+        "an array is a constant or a place (space, index, offset, shape, sample, type)",
     )
-    space, index, offset, shape, sample = given
+    space, index, offset, shape, sample, name = given
+    dtype = ELEMENTS[name]
+    need(wanted is None or dtype == wanted, f"an array of {wanted} is expected, not of {dtype}")
     need(
         is_size(space, OUTPUT)
         and is_size(index)
@@ -101,29 +108,30 @@ def place(given, spaces: Spaces, dtype: np.dtype, writes: bool) -> tuple[tuple[i
     need(not writes or space != INPUT, "kernels write to the arena and to outputs")
     extent = spaces.extent(space, index, dtype)
     need(offset % dtype.itemsize == 0 and offset <= extent, "a place begins at a value of its space")
-    return shape, sample, (extent - offset) // dtype.itemsize, offset // dtype.itemsize
+    return shape, sample, (extent - offset) // dtype.itemsize, offset // dtype.itemsize, dtype
 
 
-def array(given, spaces: Spaces, dtype: np.dtype, writes: bool = False) -> Array:
+def array(given, spaces: Spaces, dtype: np.dtype | None, writes: bool = False) -> Array:
     if isinstance(given, np.ndarray):
-        need(given.dtype == dtype, f"an array of {dtype} is expected, not of {given.dtype}")
+        need(dtype is None or given.dtype == dtype, f"an array of {dtype} is expected, not of {given.dtype}")
+        need(given.dtype.name in ELEMENTS, f"an array of numbers is expected, not of {given.dtype}")
         need(not writes or given.size == 0, "constants are not written to")
-        return Array(given.shape, given.size, 0, given)
-    shape, _, room, before = place(given, spaces, dtype, writes)
-    found = Array(shape, room, before)
+        return Array(given.shape, given.size, 0, given.dtype, given)
+    shape, _, room, before, found_dtype = place(given, spaces, dtype, writes)
+    found = Array(shape, room, before, found_dtype)
     need(found.size <= room, "a place lies inside its space")
     return found
 
 
 def image(given, spaces: Spaces, writes: bool = False) -> Map:
-    shape, sample, room, _ = place(given, spaces, FLOAT, writes)
+    shape, sample, room, _, _ = place(given, spaces, FLOAT, writes)
     need(len(shape) == 5 and shape[4] == BLOCK, "a map's shape is (n, blocks, h, w, 16)")
     n, blocks, h, w, _ = shape
     need(not n or (n - 1) * sample + math.prod(shape[1:]) <= room, "a map lies inside its space")
     return Map(n, blocks, h, w)
 
 
-FLOAT, INT = np.dtype(np.float32), np.dtype(np.int64)
+FLOAT, DOUBLE, INT = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 
 
 def dims(given) -> tuple[int, ...]:

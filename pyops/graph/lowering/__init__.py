@@ -1,6 +1,8 @@
 """From the graph to kernel calls: one rule a row, the plain rule for rows that have none or decline."""
 from __future__ import annotations
 
+import numpy as np
+
 from ..ir import Graph
 from . import attention, convolution, elementwise, linear, plain, pooling, recurrent
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref
@@ -26,7 +28,7 @@ def lower_node(low: Lowering, node) -> None:
     places = (low.maps, low.planar)
     before = len(low.steps), *map(len, places)
     rule = RULES.get(node.op, elementwise.flat if node.row.pointwise else None)
-    if rule is not None:
+    if rule is not None and of_floats(node):   # the kernels of rules are
         try:
             rule(low, node)
             return
@@ -40,6 +42,10 @@ def lower_node(low: Lowering, node) -> None:
         low.placement.pop(output, None)
     plain.plain(low, node)
     plain_epilogue(low, node)
+
+
+def of_floats(node) -> bool:
+    return all(v.dtype == np.float32 for v in (*node.outputs, *(v for v in node.inputs if v is not None)))
 
 
 def plain_epilogue(low: Lowering, node) -> None:
@@ -66,4 +72,4 @@ def give_out(low: Lowering, index: int, value) -> None:
     buffer.space, buffer.index = OUTPUT, index
     if not value.size:
         return
-    low.add("strided_copy", Ref(ref.buffer, ref.offset, (1,)), (1,), Ref(buffer, 0, (value.size,), value.dtype), algorithm="copy")
+    low.copy(Ref(ref.buffer, ref.offset, (1,), ref.dtype), (1,), Ref(buffer, 0, (value.size,), value.dtype))

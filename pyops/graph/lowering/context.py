@@ -144,6 +144,10 @@ class Lowering:
         self.maps[value] = Map(ref, c)
         return self.maps[value]
 
+    def copy(self, source: Ref, strides: tuple[int, ...], to: Ref, node: Node | None = None) -> None:
+        """The view of these strides (in values), whose first element `source` is, made contiguous."""
+        self.add("strided_copy" if to.dtype == np.float32 else "strided_move", source, strides, to, node=node, algorithm="copy")
+
     def as_planar(self, value) -> Ref | np.ndarray | None:
         """The value planar, converted if need be; constants as they are."""
         if not isinstance(value, Value):
@@ -153,7 +157,7 @@ class Lowering:
             place = self.new_planar(value)
             if value.size:
                 shape, strides = joined_axes(value.shape, view.strides)
-                self.add("strided_copy", view.ref, strides, place.reshaped(shape), node=value.node, algorithm="copy")
+                self.copy(view.ref, strides, place.reshaped(shape), value.node)
         if value not in self.planar:
             source = self.maps[value]
             shape = four(value.shape)
@@ -167,6 +171,8 @@ class Lowering:
     def as_map(self, value: Value) -> Map:
         """The value in blocked layout, converted if need be."""
         if value not in self.maps:
+            if value.dtype != np.float32:
+                raise Declined(f"maps are of float32, this is {value.dtype}")
             source = self.as_planar(value)
             n, c, h, w = four(value.shape)
             self.new_map(value)

@@ -98,7 +98,7 @@ def cat(low: Lowering, node: Node) -> None:
 
 def joins_channels(node: Node) -> bool:
     """Whether images, none of them a constant, are put together along their channels."""
-    return node.attrs["dim"] in (1, -3) and len(node.output.shape) == 4 and all(isinstance(v, Value) for v in node.inputs)
+    return node.attrs["dim"] in (1, -3) and len(node.output.shape) == 4 and all(isinstance(v, Value) and v.dtype == np.float32 for v in node.inputs)
 
 
 def in_place(low: Lowering, value: Value, whole, first: int) -> bool:

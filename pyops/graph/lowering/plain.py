@@ -10,8 +10,9 @@ from bisect import bisect_right
 
 import numpy as np
 
+from ...core.kernel_set import DTYPES
 from ..ir import Node, Value
-from ..trace import TraceError
+from ..trace import TraceError, real_of
 from .context import Declined, Lowering, Ref, View, joined_axes
 
 MOST_AXES = 8   # of what kernels copy (csrc/view.h)
@@ -19,11 +20,11 @@ MOST_AXES = 8   # of what kernels copy (csrc/view.h)
 
 class Recorder:
     """A backend's kernels, as far as glue sees them: allocates stand-ins and keeps calls."""
-    real, dtype = "f32", np.dtype(np.float32)
-    acc = dtype
 
     def __init__(self, low: Lowering, node: Node):
         self.low, self.node = low, node
+        self.real = real_of(node)
+        self.dtype = self.acc = DTYPES[self.real]
         self.addresses: list[int] = []   # ascending
         self.arrays: list[tuple[np.ndarray, Ref]] = []   # the stand-in at each address, and where it is
         self.made: list[object] = []   # buffers that the glue allocated
@@ -65,7 +66,7 @@ class Recorder:
     def __getattr__(self, name):
         def call(*args):
             self.calls += 1
-            self.low.add(name, *(self.argument(a) for a in args), node=self.node, algorithm="plain")
+            self.low.add(name if self.real == "f32" else f"{name}.{self.real}", *(self.argument(a) for a in args), node=self.node, algorithm="plain")
         return call
 
     def argument(self, value):
@@ -122,9 +123,9 @@ def place(low: Lowering, recorder: Recorder, value: Value, array: np.ndarray) ->
         return
     strides = tuple(s // array.itemsize for s in array.strides)
     axes = len(joined_axes(array.shape, strides)[0])
-    if axes > MOST_AXES or array.dtype != np.float32:
-        raise TraceError(f"compile: {value.node.op} at {value.node.where}: a view of {axes} axes and type {array.dtype} cannot be copied")
-    low.views[value] = View(Ref(ref.buffer, ref.offset, (1,)), strides)
+    if axes > MOST_AXES:
+        raise TraceError(f"compile: {value.node.op} at {value.node.where}: a view of {axes} axes cannot be copied")
+    low.views[value] = View(Ref(ref.buffer, ref.offset, (1,), value.dtype), strides)
 
 
 def outside_of_kernels(node: Node) -> str:

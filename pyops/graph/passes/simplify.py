@@ -23,7 +23,7 @@ def same_as(node: Node) -> Value | None:
     out, values = node.output, list(node.values())
     if not values or values[0].shape != out.shape:
         return None
-    if node.op in ("reshape", "broadcast_to"):
+    if node.op in ("reshape", "broadcast_to") or node.op == "cast" and values[0].dtype == out.dtype:
         return values[0]
     if node.op == "permute" and list(node.attrs["dims"]) == sorted(node.attrs["dims"]):
         return values[0]

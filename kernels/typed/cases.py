@@ -1,0 +1,126 @@
+"""Cases of the rows of pyops/ops/{comparison,whole,real_functions,gather,order,whole_reduction}.py, and calls that they refuse.
+
+What a type's edges do (wrapping, division by zero, NaN, casts) is in tests/rows/test_typed.py.
+"""
+import numpy as np
+
+from ...core.cases import A, B, I, bad, case
+
+TYPES = ("int64", "int32", "int16", "int8", "uint8")
+
+
+def pairs(name, *, torch="", high=20, low=-20):
+    """Of every type, with broadcasting, and with a number."""
+    return [*(case(t, name, I(3, 7, high=high, low=0 if t[0] == "u" else low, whole=t), I(3, 7, high=high, low=0 if t[0] == "u" else low, whole=t),
+                   gradient=False, torch=torch) for t in TYPES),
+            case("rows_and_columns", name, I(4, 1, 5, high=high, low=low), I(3, 1, high=high, low=low), gradient=False, torch=torch),
+            case("number", name, I(33, high=high, low=low), 3, gradient=False, torch=torch),
+            case("no_values", name, I(0, 3, high=high), I(3, high=high), gradient=False, torch=torch)]
+
+
+def comparisons(name):
+    return [*pairs(name, high=3, low=-3), case("floats", name, A(2, 33), A(2, 33), gradient=False, batch=True, batched=(0, 1)),
+            case("float_and_number", name, A(2, 17), 0.25, gradient=False), case("float_column", name, A(5, 1), A(1, 9), gradient=False),
+            case("truth", name, B(5, 7), B(5, 7), gradient=False), case("mixed", name, A(3, 4), I(3, 4, high=2, low=-2), gradient=False)]
+
+
+def functions(name, **how):
+    return [*(case(f"size{n}", name, A(n, **how)) for n in (1, 17)), case("image", name, A(2, 3, 5, 7, **how), batch=True),
+            case("no_values", name, A(0, 3, **how)), case("scalar", name, A(**how))]
+
+
+def steps(name):
+    return [case("image", name, A(2, 3, 5, 7, scale=4.0), batch=True), case("no_values", name, A(0, 3))]
+
+
+CASES = {
+    "equal": comparisons("eq"), "not_equal": comparisons("ne"),
+    "less": [*comparisons("lt"), *comparisons("gt")[:1]], "less_equal": [*comparisons("le"), *comparisons("ge")[:1]],
+    "select": [
+        case("whole", "where", B(3, 5), I(3, 5, high=9), I(5, high=9), gradient=False),
+        case("bytes", "where", B(3, 5), I(3, 5, high=9, whole="uint8"), I(3, 5, high=9, whole="uint8"), gradient=False),
+        case("truth", "where", B(3, 1), B(3, 5), B(1, 5), gradient=False),
+        case("one_shape", "where", B(4, 9), I(4, 9, high=9), I(4, 9, high=9), gradient=False),
+        case("whole_and_number", "where", B(4, 7), I(4, 7, high=9), 3, gradient=False),
+    ],
+    "whole_add": [*pairs("add"), case("alpha", "add", I(3, 4, high=9), I(3, 4, high=9), alpha=3, gradient=False), *pairs("sub")[:2]],
+    "whole_mul": pairs("mul", high=10, low=-10), "whole_maximum": pairs("maximum"), "whole_minimum": pairs("minimum"),
+    "whole_pow": [case(t, "pow", I(3, 7, high=4, low=0, whole=t), I(3, 7, high=3, whole=t), gradient=False) for t in TYPES],
+    "whole_div": [case(t, "div", I(3, 7, high=20, low=-20, whole=t), I(3, 7, high=5, low=1, whole=t), rounding_mode="trunc", gradient=False) for t in TYPES[:4]],
+    "shift_left": [case(t, "bitwise_left_shift", I(3, 7, high=9, whole=t), I(3, 7, high=5, whole=t), gradient=False) for t in TYPES],
+    "shift_right": [case(t, "bitwise_right_shift", I(3, 7, high=99, whole=t), I(3, 7, high=5, whole=t), gradient=False) for t in TYPES],
+    "take_blocks": [
+        case("values", "gather_nd", A(5, 4), np.array([[0, 1], [4, -1]]), torch=None, gradient=False),
+        case("rows", "gather_nd", A(5, 4, 3), I(6, 1, high=5), torch=None, gradient=False),
+        case("batch", "gather_nd", A(5, 4, 3), I(5, 2, 1, high=4), 1, torch=None, gradient=False),
+        case("whole", "gather_nd", I(5, 4, high=9, whole="uint8"), I(6, 1, high=5), torch=None, gradient=False),
+        case("everything", "gather_nd", A(5, 4), np.zeros((3, 0), np.int64), torch=None, gradient=False),
+    ],
+    "put_blocks": [
+        case("rows", "scatter_nd", A(5, 4), np.array([[3], [0]]), A(2, 4), torch=None, gradient=False),
+        case("values", "scatter_nd", A(5, 4), np.array([[0, 1], [4, -1], [0, 1]]), A(3), torch=None, gradient=False),
+        *(case(r, "scatter_nd", A(5, 4), I(9, 1, high=5), A(9, 4), r, torch=None, gradient=False, tolerance=8) for r in ("add", "mul", "max", "min")),
+        case("whole", "scatter_nd", I(5, 4, high=9), I(9, 2, high=4), I(9, high=9), "add", torch=None, gradient=False),
+    ],
+    "whole_neg": [case(t, "neg", I(3, 7, high=9, low=-9, whole=t), gradient=False) for t in TYPES[:4]],
+    "whole_abs": [case(t, "abs", I(3, 7, high=9, low=-9, whole=t), gradient=False) for t in TYPES[:4]],
+    "bitwise_and": [*pairs("bitwise_and"), case("truth", "logical_and", B(3, 5), B(3, 5), gradient=False)],
+    "bitwise_or": [*pairs("bitwise_or"), case("truth", "logical_or", B(3, 5), B(3, 1), gradient=False)],
+    "bitwise_xor": [*pairs("bitwise_xor"), case("truth", "logical_xor", B(3, 5), I(3, 5, high=2), gradient=False)],
+    "bitwise_not": [case("whole", "bitwise_not", I(3, 7, high=9, low=-9), gradient=False), case("truth", "bitwise_not", B(3, 7), gradient=False)],
+    "logical_not": [case("whole", "logical_not", I(3, 7, high=2), gradient=False), case("floats", "logical_not", A(9), gradient=False)],
+    "isnan": [case("floats", "isnan", A(3, 8), gradient=False)], "isinf": [case("floats", "isinf", A(3, 8), gradient=False)],
+    "floor_divide": [*pairs("floor_divide", high=9, low=1), case("floats", "floor_divide", A(3, 17, scale=9.0), A(3, 17), gradient=False)],
+    "remainder": [*pairs("remainder", high=9, low=1), case("floats", "remainder", A(3, 17, scale=9.0), A(3, 17), gradient=False, tolerance=2)],
+    "fmod": [*pairs("fmod", high=9, low=1), case("floats", "fmod", A(3, 17, scale=9.0), A(3, 17), gradient=False, tolerance=2)],
+    "sign": [case("floats", "sign", A(2, 33), gradient=False), case("whole", "sign", I(33, high=3, low=-3), gradient=False)],
+    "floor": steps("floor"), "ceil": steps("ceil"), "round": steps("round"), "trunc": steps("trunc"),
+    **{name: functions(name, scale=2.0) for name in ("sin", "cos", "atan", "sinh", "cosh", "asinh")},
+    "tan": functions("tan", values="unit"), "asin": functions("asin", values="unit"), "acos": functions("acos", values="unit"),
+    "atanh": functions("atanh", values="unit"), "acosh": functions("acosh", values="positive", offset=1.0),
+    # what is taken several times gets the sum of as many gradients: roundings
+    "take": [
+        case("rows", "index_select", A(5, 4), 0, I(7, high=5), tolerance=8), case("middle", "index_select", A(3, 5, 4), 1, I(9, high=5), tolerance=8),
+        case("last", "index_select", A(3, 5), -1, I(2, high=5)), case("whole", "index_select", I(5, 4, high=9), 0, I(7, high=5), gradient=False),
+        case("int32_index", "index_select", A(5, 4), 0, I(7, high=5, whole="int32"), tolerance=8), case("none", "index_select", A(5, 4), 1, I(0, high=1)),
+    ],
+    "take_along": [
+        case("rows", "gather", A(5, 4), 0, I(7, 4, high=5), tolerance=8), case("last", "gather", A(3, 5), -1, I(3, 9, high=5), tolerance=8),
+        case("shorter", "gather", A(4, 5, 6), 1, I(3, 2, 6, high=5), tolerance=8), case("bytes", "gather", I(5, 4, high=9, whole="uint8"), 0, I(5, 4, high=5), gradient=False),
+        case("broadcast", "take_along_dim", A(4, 5), I(4, 1, high=5), 1), case("negative", "take_along_dim", A(4, 5), I(4, 3, high=0, low=-5), 1, torch=None),
+    ],
+    "put_along": [
+        case("put", "scatter", A(5, 4), 0, np.array([[0, 1, 2, 3], [4, 2, 1, 0]]), A(2, 4)), case("number", "scatter", A(5, 4), 1, I(5, 1, high=4), 2.5),
+        case("add", "scatter_add", A(5, 4), 0, I(9, 4, high=5), A(9, 4)), case("longer", "scatter_add", A(5, 4), 1, I(3, 2, high=4), A(5, 6)),
+        case("whole", "scatter_add", I(5, 4, high=9), 0, I(9, 4, high=5), I(9, 4, high=9), gradient=False),
+        case("greatest", "scatter_reduce", A(5, 4), 0, I(9, 4, high=5), A(9, 4), "amax", gradient=False),
+        case("product", "scatter_reduce", A(5, 4), 1, I(5, 2, high=4), A(5, 2), "prod", gradient=False, tolerance=8),
+    ],
+    "top": [
+        case("last", "topk", A(3, 17), 5), case("smallest", "topk", A(3, 17), 4, -1, False), case("first_axis", "topk", A(9, 4), 2, 0),
+        case("whole", "topk", I(3, 17, high=50), 17, torch=None, gradient=False), case("sorted", "sort", A(2, 33), batch=True),
+        case("descending", "sort", A(33, 2), 0, True), case("order", "argsort", A(4, 9), 1, gradient=False), case("none", "topk", A(3, 4), 0),
+    ],
+    "cumsum": [
+        case("last", "cumsum", A(3, 33), 1), case("first", "cumsum", A(33, 3), 0), case("middle", "cumsum", A(2, 9, 5), 1, batch=True),
+        case("whole", "cumsum", I(3, 9, high=9, whole="int32"), 1, gradient=False), case("truth", "cumsum", B(3, 9), -1, gradient=False),
+    ],
+    "cumprod": [case("last", "cumprod", A(3, 9), 1, gradient=False), case("whole", "cumprod", I(3, 5, high=4), 0, gradient=False)],
+    "whole_sum": [case("all", "sum", I(3, 5, high=9), gradient=False), case("rows", "sum", I(3, 5, high=9, whole="int8"), 1, gradient=False),
+                  case("truth", "sum", B(3, 5, 2), (0, 2), True, gradient=False)],
+    "whole_prod": [case("last", "prod", I(3, 5, high=4), 1, gradient=False)],
+    "any_max": [case("whole", "amax", I(3, 5, high=9), 1, gradient=False), case("any", "any", B(3, 2), 1, gradient=False), case("any_of_all", "any", A(3, 2), gradient=False)],
+    "any_min": [case("whole", "amin", I(3, 5, high=9), 0, gradient=False), case("all", "all", B(3, 2), 1, True, gradient=False)],
+    "any_argmax": [case("distinct", "argmax", np.array([[3, 1, 7], [9, 0, 2]]), 1, gradient=False), case("flat", "argmax", np.array([[3, 1], [9, 0]]), gradient=False)],
+    "any_argmin": [case("distinct", "argmin", np.array([[3, 1, 7], [9, 0, 2]]), 0, True, gradient=False)],
+}
+REFUSES = {
+    "equal": [bad("shapes", "eq", I(3, high=2), I(4, high=2), match="broadcast")],
+    "take": [bad("index_too_large", "index_select", A(5, 2), 0, I(3, high=6, low=5), match="index 5 is not one of 5", error=IndexError),
+             bad("index_of_two_axes", "index_select", A(5, 2), 0, I(3, 1, high=5), match="one axis")],
+    "take_along": [bad("negative", "gather", A(5, 2), 0, I(3, 2, high=0, low=-1), match="index -1", error=IndexError),
+                   bad("axes", "gather", A(5, 2), 0, I(3, high=2), match="as many axes"), bad("longer", "gather", A(5, 2), 0, I(3, 3, high=2), match="no longer")],
+    "put_along": [bad("shorter_source", "scatter", A(5, 2), 0, I(3, 2, high=2), A(2, 2), match="at least as long"),
+                  bad("reduce", "scatter", A(5, 2), 0, I(3, 2, high=2), A(3, 2), "mean", match="add or multiply")],
+    "top": [bad("too_many", "topk", A(3, 4), 5, match="k must be from 0 to 4")],
+}

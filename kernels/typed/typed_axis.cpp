@@ -1,0 +1,133 @@
+// Along one axis, arrays of any type (outer, n, inner): sums and extremes of whole numbers, places of extremes, running sums, the first of an order.
+#include <algorithm>
+#include <numeric>
+#include <vector>
+#include "element.h"
+
+BEGIN_KERNELS
+namespace {
+template <class V> using Sum = std::conditional_t<std::is_floating_point_v<V>, double, std::uint64_t>;   // which wraps
+
+// y = f(what is kept so far, value) along the axis, from `first(value of the axis's first)` on; `keep` says which type is kept
+template <class T, class Kept, class F> void fold(const InAny& x, i64 outer, i64 n, i64 inner, const OutAny& y, Kept start, F f) {
+    parallel_for(outer * inner, 1 + GRAIN / (n + 1), [&](i64 begin, i64 end) {
+        for (i64 t = begin; t < end; ++t) {
+            const T* from = x.as<const T>() + t / inner * n * inner + t % inner;
+            Kept     kept = start;
+            for (i64 i = 0; i < n; ++i) kept = f(kept, read(from[i * inner]), i);
+            write(y.as<T>()[t], converted<T>(kept));
+        }
+    });
+}
+// Whether a comes before b where the greatest come first (or the least): NaN is greater than all numbers.
+template <class V> bool before(V a, V b, bool largest) {
+    if constexpr (std::is_floating_point_v<V>) {
+        if (a != a || b != b) return largest ? a != a && b == b : a == a && b != b;
+    }
+    return largest ? a > b : a < b;
+}
+}  // namespace
+
+void whole_sum(InAny x, i64 outer, i64 n, i64 inner, OutAny y) {
+    for_element(x.element, [&](auto element) {
+        using T = decltype(element);
+        fold<T>(x, outer, n, inner, y, Sum<Value<T>>(0), [](auto kept, Value<T> v, i64) { return kept + Sum<Value<T>>(v); });
+    });
+}
+
+void whole_prod(InAny x, i64 outer, i64 n, i64 inner, OutAny y) {
+    for_element(x.element, [&](auto element) {
+        using T = decltype(element);
+        fold<T>(x, outer, n, inner, y, Sum<Value<T>>(1), [](auto kept, Value<T> v, i64) { return kept * Sum<Value<T>>(v); });
+    });
+}
+
+#define EXTREME(name, least, largest) \
+    void name(InAny x, i64 outer, i64 n, i64 inner, OutAny y) { \
+        for_element(x.element, [&](auto element) { \
+            using T = decltype(element); \
+            using V = Value<T>; \
+            fold<T>(x, outer, n, inner, y, V(least), [](V kept, V v, i64 i) { return i == 0 || v != v || (kept == kept && before(v, kept, largest)) ? v : kept; }); \
+        }); \
+    }
+EXTREME(any_max, is_bool<T> ? V(0) : std::is_floating_point_v<V> ? -std::numeric_limits<V>::infinity() : std::numeric_limits<V>::lowest(), true)
+EXTREME(any_min, is_bool<T> ? V(1) : std::is_floating_point_v<V> ? std::numeric_limits<V>::infinity() : std::numeric_limits<V>::max(), false)
+
+namespace {
+// The first (or last) place of the greatest (or least); a NaN counts as the most extreme.
+template <class T> void places(const InAny& x, i64 outer, i64 n, i64 inner, bool last, bool largest, Out<i64> y) {
+    using V = Value<T>;
+    parallel_for(outer * inner, 1 + GRAIN / (n + 1), [&](i64 begin, i64 end) {
+        for (i64 t = begin; t < end; ++t) {
+            const T* from = x.as<const T>() + t / inner * n * inner + t % inner;
+            i64 at = 0;
+            V   best = n ? read(from[0]) : V(0);
+            for (i64 i = 1; i < n; ++i) {
+                const V v = read(from[i * inner]);
+                const bool ordered = best == best, better = ordered && (v != v || (largest ? v > best : v < best));
+                if (better || (last && (v == best || (v != v && !ordered)))) at = i, best = v;
+            }
+            y.data[t] = at;
+        }
+    });
+}
+}  // namespace
+void any_argmax(InAny x, i64 outer, i64 n, i64 inner, bool last, Out<i64> y) {
+    for_element(x.element, [&](auto element) { places<decltype(element)>(x, outer, n, inner, last, true, y); });
+}
+void any_argmin(InAny x, i64 outer, i64 n, i64 inner, bool last, Out<i64> y) {
+    for_element(x.element, [&](auto element) { places<decltype(element)>(x, outer, n, inner, last, false, y); });
+}
+
+namespace {
+template <class F> void running(const InAny& x, i64 outer, i64 n, i64 inner, bool exclusive, bool reverse, const OutAny& y, int start, F join) {
+    for_element(x.element, [&](auto element) {
+        using T = decltype(element);
+        using S = Sum<Value<T>>;
+        parallel_for(outer * inner, 1 + GRAIN / (n + 1), [&](i64 begin, i64 end) {
+            for (i64 t = begin; t < end; ++t) {
+                const i64 first = t / inner * n * inner + t % inner;
+                S kept = S(start);
+                for (i64 i = 0; i < n; ++i) {
+                    const i64 at = first + (reverse ? n - 1 - i : i) * inner;
+                    const S   next = join(kept, S(read(x.as<const T>()[at])));
+                    write(y.as<T>()[at], converted<T>(exclusive ? kept : next));
+                    kept = next;
+                }
+            }
+        });
+    });
+}
+}  // namespace
+void cumsum(InAny x, i64 outer, i64 n, i64 inner, bool exclusive, bool reverse, OutAny y) {
+    running(x, outer, n, inner, exclusive, reverse, y, 0, [](auto a, auto b) { return a + b; });
+}
+void cumprod(InAny x, i64 outer, i64 n, i64 inner, bool exclusive, bool reverse, OutAny y) {
+    running(x, outer, n, inner, exclusive, reverse, y, 1, [](auto a, auto b) { return a * b; });
+}
+
+// The `count` greatest (or least) along the axis in order, the first of equal ones first.
+void top(InAny x, i64 outer, i64 n, i64 inner, i64 count, bool largest, OutAny y, Out<i64> index) {
+    for_element(x.element, [&](auto element) {
+        using T = decltype(element);
+        parallel_for(outer * inner, 1 + GRAIN / (8 * n + 1), [&](i64 begin, i64 end) {
+            std::vector<i64> order(n);
+            for (i64 t = begin; t < end; ++t) {
+                const T* from = x.as<const T>() + t / inner * n * inner + t % inner;
+                std::iota(order.begin(), order.end(), i64(0));
+                const auto comes_first = [&](i64 a, i64 b) {
+                    const auto p = read(from[a * inner]), q = read(from[b * inner]);
+                    return before(p, q, largest) || (!before(q, p, largest) && a < b);
+                };
+                if (count < n) std::nth_element(order.begin(), order.begin() + count, order.end(), comes_first);
+                std::sort(order.begin(), order.begin() + count, comes_first);
+                for (i64 i = 0; i < count; ++i) {
+                    const i64 to = (t / inner * count + i) * inner + t % inner;
+                    y.as<T>()[to] = from[order[i] * inner];
+                    index.data[to] = order[i];
+                }
+            }
+        });
+    });
+}
+END_KERNELS

@@ -1,0 +1,151 @@
+// Values of any type moved from place to place: views made contiguous, concatenation, gathering and scattering.
+#include <stdexcept>
+#include <string>
+#include "element.h"
+
+BEGIN_KERNELS
+void strided_move(InAny x, Dims strides, OutAny y) {
+    const int last = y.ndim - 1;
+    const i64 width = last >= 0 ? y.dim(last) : 1, step = last >= 0 ? strides[last] : 1;
+    const i64 rows = width ? y.size() / width : 0;
+    for_width(size_of(y.element), [&](auto value) {
+        using T = decltype(value);
+        parallel_for(rows, 1 + GRAIN / (width + 1), [&](i64 begin, i64 end) {
+            for (i64 row = begin; row < end; ++row) {
+                i64 at = 0;
+                for (i64 axis = last - 1, left = row; axis >= 0; --axis) {
+                    at += left % y.dim((int)axis) * strides[(int)axis];
+                    left /= y.dim((int)axis);
+                }
+                const T* const from = x.as<const T>() + at;
+                T* const       to = y.as<T>() + row * width;
+                if (step == 1) std::memcpy(to, from, width * sizeof(T));
+                else for (i64 i = 0; i < width; ++i) to[i] = from[i * step];
+            }
+        });
+    });
+}
+
+void cat_move(InAny x, i64 width, i64 pitch, i64 offset, OutAny y) {
+    const i64 bytes = size_of(y.element), rows = width ? x.size() / width : 0;
+    parallel_for(rows, 1 + GRAIN / (width + 1), [&](i64 begin, i64 end) {
+        for (i64 row = begin; row < end; ++row)
+            std::memcpy(y.as<char>() + (row * pitch + offset) * bytes, x.as<const char>() + row * width * bytes, width * bytes);
+    });
+}
+
+namespace {
+// The index, from the front, of one of n; read once, so that what was checked is what is used.
+i64 place_of(const i64* index, i64 n, bool wrap) {
+    const i64 given = read_once(index), i = wrap && given < 0 ? given + n : given;
+    if (i < 0 || i >= n) throw std::out_of_range("index " + std::to_string(given) + " is not one of " + std::to_string(n));
+    return i;
+}
+}  // namespace
+
+void take(InAny x, In<i64> index, i64 outer, i64 n, i64 inner, bool wrap, OutAny y) {
+    const i64 count = index.size(), bytes = inner * size_of(y.element);
+    parallel_for(outer * count, 1 + 4 * GRAIN / (bytes + 32), [&](i64 begin, i64 end) {
+        for (i64 t = begin; t < end; ++t) {
+            const i64 from = t / count * n + place_of(index.data + t % count, n, wrap);
+            std::memcpy(y.as<char>() + t * bytes, x.as<const char>() + from * bytes, bytes);
+        }
+    });
+}
+
+namespace {
+// f(flat place in the indices, place of the value meant) for each index, in order
+template <class F> void along(In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap, i64 begin, i64 end, F f) {
+    for (i64 t = begin; t < end; ++t) {
+        i64 at = 0, left = t;
+        for (int axis = index.ndim - 1; axis >= 0; --axis) {
+            at += left % index.dim(axis) * strides[axis];
+            left /= index.dim(axis);
+        }
+        f(t, at + place_of(index.data + t, n, wrap) * step);
+    }
+}
+
+// Puts in order, so that of values that meet the last one stays, or all are joined, whatever the number of threads.
+template <class Join> void put_along_with(const InAny& values, In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap, const OutAny& y, Join join) {
+    for_element(y.element, [&](auto element) {
+        using T = decltype(element);
+        along(index, strides, n, step, wrap, 0, index.size(), [&](i64 t, i64 at) {
+            T& to = y.as<T>()[at];
+            write(to, Value<T>(join(read(to), read(values.as<const T>()[t]))));
+        });
+    });
+}
+
+i64 block_of(const i64* index, const Dims& sizes, bool wrap) {
+    i64 at = 0;
+    for (int axis = 0; axis < sizes.n; ++axis) at = at * sizes[axis] + place_of(index + axis, sizes[axis], wrap);
+    return at;
+}
+
+i64 blocks_in(const Dims& sizes) {
+    i64 n = 1;
+    for (int axis = 0; axis < sizes.n; ++axis) n *= sizes[axis];
+    return n;
+}
+
+template <class Join> void put_blocks_with(const InAny& values, In<i64> index, const Dims& sizes, i64 batch, i64 inner, bool wrap, const OutAny& y, Join join) {
+    const i64 count = batch && sizes.n ? index.size() / sizes.n / batch : 0, all = blocks_in(sizes);
+    for_element(y.element, [&](auto element) {
+        using T = decltype(element);
+        for (i64 t = 0; t < batch * count; ++t) {
+            T* const       to = y.as<T>() + (t / count * all + block_of(index.data + t * sizes.n, sizes, wrap)) * inner;
+            const T* const from = values.as<const T>() + t * inner;
+            for (i64 i = 0; i < inner; ++i) write(to[i], Value<T>(join(read(to[i]), read(from[i]))));
+        }
+    });
+}
+}  // namespace
+
+void take_along(InAny x, In<i64> index, Dims strides, i64 n, i64 step, bool wrap, OutAny y) {
+    for_width(size_of(y.element), [&](auto value) {
+        using T = decltype(value);
+        parallel_for(index.size(), GRAIN / 4, [&](i64 begin, i64 end) {
+            along(index, strides, n, step, wrap, begin, end, [&](i64 t, i64 at) { y.as<T>()[t] = x.as<const T>()[at]; });
+        });
+    });
+}
+
+void take_blocks(InAny x, In<i64> index, Dims sizes, i64 batch, i64 inner, bool wrap, OutAny y) {
+    const i64 count = batch && sizes.n ? index.size() / sizes.n / batch : 0, all = blocks_in(sizes), bytes = inner * size_of(y.element);
+    parallel_for(batch * count, 1 + 4 * GRAIN / (bytes + 32), [&](i64 begin, i64 end) {
+        for (i64 t = begin; t < end; ++t) {
+            const i64 from = t / count * all + block_of(index.data + t * sizes.n, sizes, wrap);
+            std::memcpy(y.as<char>() + t * bytes, x.as<const char>() + from * bytes, bytes);
+        }
+    });
+}
+
+namespace {
+struct Last { template <class V> V operator()(V, V given) const { return given; } };
+struct Sum { template <class V> V operator()(V kept, V given) const {
+    if constexpr (std::is_floating_point_v<V>) return kept + given;
+    else return V(std::uint64_t(kept) + std::uint64_t(given));
+} };
+struct Product { template <class V> V operator()(V kept, V given) const {
+    if constexpr (std::is_floating_point_v<V>) return kept * given;
+    else return V(std::uint64_t(kept) * std::uint64_t(given));
+} };
+// NaN stays, as torch and NumPy have it
+struct Greatest { template <class V> V operator()(V kept, V given) const { return kept != kept || kept > given ? kept : given; } };
+struct Least { template <class V> V operator()(V kept, V given) const { return kept != kept || kept < given ? kept : given; } };
+}  // namespace
+
+#define PUT(ending, Join) \
+    void put_along##ending(InAny values, In<i64> index, Dims strides, i64 n, i64 step, bool wrap, OutAny y) { \
+        put_along_with(values, index, strides, n, step, wrap, y, Join{}); \
+    } \
+    void put_blocks##ending(InAny values, In<i64> index, Dims sizes, i64 batch, i64 inner, bool wrap, OutAny y) { \
+        put_blocks_with(values, index, sizes, batch, inner, wrap, y, Join{}); \
+    }
+PUT(, Last)
+PUT(_add, Sum)
+PUT(_mul, Product)
+PUT(_max, Greatest)
+PUT(_min, Least)
+END_KERNELS

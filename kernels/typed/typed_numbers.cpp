@@ -1,0 +1,69 @@
+// Division with what is left, signs, rounding and functions of floats.
+#include "element.h"
+
+BEGIN_KERNELS
+namespace {
+template <class V> V floor_quotient(V a, V b) {
+    if constexpr (std::is_floating_point_v<V>) {
+        // Python's division: of what is left after fmod, which is exact
+        if (b == 0) return a / b;
+        V left = std::fmod(a, b), quotient = (a - left) / b;
+        if (left != 0 && (b < 0) != (left < 0)) quotient -= 1;
+        if (quotient == 0) return std::copysign(V(0), a / b);
+        const V whole = std::floor(quotient);
+        return quotient - whole > V(0.5) ? whole + 1 : whole;
+    } else {
+        if (b == 0) return 0;
+        if constexpr (std::is_signed_v<V>) {
+            if (b == V(-1)) return V(Unsigned<V>(0) - Unsigned<V>(a));
+            const V quotient = V(a / b);
+            return a % b != 0 && (a < 0) != (b < 0) ? V(quotient - 1) : quotient;
+        } else return V(a / b);
+    }
+}
+template <class V> V left_over(V a, V b, bool sign_of_divisor) {
+    if constexpr (std::is_floating_point_v<V>) {
+        const V left = std::fmod(a, b);
+        if (!sign_of_divisor) return left;
+        return left == 0 ? std::copysign(left, b) : (b < 0) != (left < 0) ? left + b : left;
+    } else {
+        if (b == 0) return 0;
+        if constexpr (std::is_signed_v<V>) {
+            if (b == V(-1)) return 0;
+            const V left = V(a % b);
+            return sign_of_divisor && left != 0 && (b < 0) != (left < 0) ? V(left + b) : left;
+        } else return V(a % b);
+    }
+}
+}  // namespace
+
+#define NUMBERS(name, expression) \
+    void name(InAny a, InAny b, Dims shape, Dims sa, Dims sb, OutAny y) { \
+        two<void, Of::ALL>(a, b, shape, sa, sb, y, [](auto p, auto q) { return expression; }); \
+    }
+NUMBERS(floor_divide, floor_quotient(p, q))
+NUMBERS(remainder, left_over(p, q, true))
+NUMBERS(fmod, left_over(p, q, false))
+
+void sign(InAny x, OutAny y) {
+    one<Of::ALL>(x, y, GRAIN, [](auto v, auto) { using V = decltype(v); return V((v > V(0)) - (v < V(0))) + (v != v ? v : V(0)); });
+}
+
+#define OF_FLOAT(name, grain, function) \
+    void name(InAny x, OutAny y) { one<Of::FLOATS>(x, y, grain, [](auto v, auto) { return function(v); }); }
+OF_FLOAT(floor, GRAIN, std::floor)
+OF_FLOAT(ceil, GRAIN, std::ceil)
+OF_FLOAT(round, GRAIN, std::nearbyint)
+OF_FLOAT(trunc, GRAIN, std::trunc)
+OF_FLOAT(sin, 1024, std::sin)
+OF_FLOAT(cos, 1024, std::cos)
+OF_FLOAT(tan, 1024, std::tan)
+OF_FLOAT(asin, 1024, std::asin)
+OF_FLOAT(acos, 1024, std::acos)
+OF_FLOAT(atan, 1024, std::atan)
+OF_FLOAT(sinh, 1024, std::sinh)
+OF_FLOAT(cosh, 1024, std::cosh)
+OF_FLOAT(asinh, 1024, std::asinh)
+OF_FLOAT(acosh, 1024, std::acosh)
+OF_FLOAT(atanh, 1024, std::atanh)
+END_KERNELS

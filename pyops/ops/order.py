@@ -1,0 +1,156 @@
+"""Orders and running sums along one axis, under torch's names. Arrays of any element type; NaN is greater than all numbers."""
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+from typing import Any
+
+from ..core.late import LateFunctions
+from ..core.registry import Op
+from ..core.types import Arrays
+from .elementwise import number
+from .gather import PUT_ALONG
+from .shape import BROADCAST_TO, _axis, broadcast_to, reshape
+from .typed import NO_CUDA, as_type, dtype_of
+
+reference = LateFunctions("pyops.kernels.typed.reference")
+
+__all__ = ["argsort", "cumprod", "cumsum", "roll", "sort", "tile", "topk", "tril", "triu"]
+
+Ordered = namedtuple("Ordered", "values indices")
+
+
+def around(shape: Any, dim: int) -> tuple[int, int, int]:
+    """How many lines there are before the axis, how long it is, and how many behind it."""
+    return math.prod(shape[:dim]), shape[dim], math.prod(shape[dim + 1:])
+
+
+def top_forward(k: Any, x: Any, *, dim: int, count: int, largest: bool) -> tuple[Any, Any]:
+    top_check(x, dim=dim, count=count, largest=largest)
+    shape = (*x.shape[:dim], count, *x.shape[dim + 1:])
+    values, index = k.empty(shape, x.dtype), k.empty(shape, "int64")
+    k.top(x, *around(x.shape, dim), count, largest, values, index)
+    return values, index
+
+
+def top_check(x: Any, *, dim: int, count: int, largest: bool) -> None:
+    if not 0 <= count <= x.shape[dim]:
+        raise ValueError(f"topk: k must be from 0 to {x.shape[dim]}, the length of axis {dim}, got {count}")
+
+
+def top_gradient(ctx: Any) -> tuple[Any]:
+    x, (_, index) = ctx.inputs[0], ctx.outputs
+    zero = BROADCAST_TO(number(0.0, ctx.g), shape=tuple(x.shape))
+    return (PUT_ALONG(zero, index, ctx.g, dim=ctx.attrs["dim"], wrap=False, reduction="add"),)
+
+
+def kept_axis(shape: Any, *, dim: int, **_: Any) -> bool:
+    return dim % max(len(shape), 1) != 0
+
+
+TOP = Op("top", "a", top_forward, reference.top, top_gradient, top_check, kernels=("top",), tolerance=0, todo=NO_CUDA,
+         bytes=lambda x, **_: x.nbytes, per_sample=kept_axis)
+
+
+def running(name: str, gradient: Any) -> Op:
+    def forward(k: Any, x: Any, *, dim: int, exclusive: bool = False, reverse: bool = False) -> Any:
+        y = k.empty(x.shape, x.dtype)
+        getattr(k, name)(x, *around(x.shape, dim), exclusive, reverse, y)
+        return y
+    return Op(name, "a", forward, getattr(reference, name), gradient, kernels=(name,), tolerance=64, todo=NO_CUDA,
+              bytes=lambda x, **_: 2 * x.nbytes, per_sample=kept_axis)
+
+
+def cumsum_gradient(ctx: Any) -> tuple[Any]:
+    """Every value is in the sums behind it: running sums of g from the other end."""
+    return (CUMSUM(ctx.g, dim=ctx.attrs["dim"], exclusive=ctx.attrs.get("exclusive", False), reverse=not ctx.attrs.get("reverse", False)),)
+
+
+CUMSUM, CUMPROD = running("cumsum", cumsum_gradient), running("cumprod", None)
+
+
+def topk(input: Arrays, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Ordered:
+    """(values, indices) of the k largest (or smallest) along dim, in order whether or not that is asked for, the first of equals first.
+
+    indices: int64. ValueError for a k outside of the axis. A NaN counts as largest.
+    """
+    if not input.shape:
+        values, index = topk(reshape(input, (1,)), k, 0, largest)
+        return Ordered(reshape(values, ()), reshape(index, ()))
+    return Ordered(*TOP(input, dim=_axis("topk", dim, len(input.shape)), count=k, largest=bool(largest)))
+
+
+def sort(input: Arrays, dim: int = -1, descending: bool = False, stable: bool = True) -> Ordered:
+    """(values, indices) in order along dim; equals keep theirs. NaN comes last, or first where descending."""
+    return topk(input, input.shape[dim] if input.shape else 1, dim, descending)
+
+
+def argsort(input: Arrays, dim: int = -1, descending: bool = False, stable: bool = True) -> Arrays:
+    """The int64 indices that sort along dim; equals keep their order."""
+    return sort(input, dim, descending)[1]
+
+
+def cumsum(input: Arrays, dim: int) -> Arrays:
+    """Running sums along dim. Whole numbers and truth values become int64; floats are summed in double precision."""
+    return _running(CUMSUM, "cumsum", input, dim)
+
+
+def cumprod(input: Arrays, dim: int) -> Arrays:
+    """Running products along dim. Whole numbers and truth values become int64. Without a gradient."""
+    return _running(CUMPROD, "cumprod", input, dim)
+
+
+def _running(row: Op, name: str, input: Arrays, dim: int) -> Arrays:
+    x = as_type(input, "int64") if dtype_of(input).kind in "iub" else input
+    if not x.shape:
+        return reshape(row(reshape(x, (1,)), dim=_axis(name, dim, 0)), ())
+    found: Arrays = row(x, dim=_axis(name, dim, len(x.shape)))
+    return found
+
+
+# ---- what is made of others
+
+def roll(input: Arrays, shifts: Any, dims: Any = None) -> Arrays:
+    """Moved by `shifts` along `dims` (ints, or several), round the ends; without dims, of the flattened array."""
+    from .shape import cat, narrow
+    if dims is None:
+        return reshape(roll(reshape(input, (-1,)), shifts, 0), tuple(input.shape))
+    shifts, dims = ([v] if isinstance(v, int) else list(v) for v in (shifts, dims))
+    if len(shifts) != len(dims):
+        raise ValueError(f"roll: as many shifts as dims, got {shifts} and {dims}")
+    for shift, dim in zip(shifts, dims):
+        dim = _axis("roll", dim, len(input.shape))
+        n = input.shape[dim]
+        at = -shift % n if n else 0
+        if at:
+            input = cat([narrow(input, dim, at, n - at), narrow(input, dim, 0, at)], dim)
+    return input
+
+
+def tile(input: Arrays, dims: Any) -> Arrays:
+    """Repeated dims[a] times along axis a; axes are added in front of the shorter of the two. A new array."""
+    shape, dims = tuple(input.shape), tuple(dims)
+    shape, dims = (1,) * (len(dims) - len(shape)) + shape, (1,) * (len(shape) - len(dims)) + dims
+    apart = broadcast_to(reshape(input, tuple(n for s in shape for n in (1, s))), tuple(n for d, s in zip(dims, shape) for n in (d, s)))
+    return reshape(apart, tuple(d * s for d, s in zip(dims, shape)))
+
+
+def tril(input: Arrays, diagonal: int = 0) -> Arrays:
+    """The part of each matrix (last two axes) on and below a diagonal, 0 elsewhere, whatever lies there."""
+    return _triangle("tril", input, diagonal, False)
+
+
+def triu(input: Arrays, diagonal: int = 0) -> Arrays:
+    """The part of each matrix (last two axes) on and above a diagonal, 0 elsewhere, whatever lies there."""
+    return _triangle("triu", input, diagonal, True)
+
+
+def _triangle(name: str, input: Arrays, diagonal: int, upper: bool) -> Arrays:
+    import numpy as np
+
+    from .elementwise import where
+    if len(input.shape) < 2:
+        raise ValueError(f"{name}: takes matrices, got input {tuple(input.shape)}")
+    rows, columns = input.shape[-2:]
+    distance = np.arange(columns) - np.arange(rows)[:, None]
+    return where(distance >= diagonal if upper else distance <= diagonal, input, np.zeros((), dtype_of(input)))
