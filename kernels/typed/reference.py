@@ -2,7 +2,7 @@
 import numpy as np
 
 
-def cast(x, *, dtype=None):
+def cast(x, *, dtype=None, implied=False):
     """Floats outside of a whole type's range have no value there."""
     with np.errstate(invalid="ignore", over="ignore"):
         return x.astype(x.dtype if dtype is None else dtype)
@@ -191,6 +191,9 @@ def block_places(x, index, batch, wrap):
 
 
 def take_blocks(x, index, *, batch=0, wrap):
+    if not index.shape[-1]:   # every index names the whole of its batch
+        whole = x.reshape((*x.shape[:batch], *[1] * (index.ndim - 1 - batch), *x.shape[batch:]))
+        return np.broadcast_to(whole, (*index.shape[:-1], *x.shape[batch:])).copy()
     return x[block_places(x, index, batch, wrap)]
 
 

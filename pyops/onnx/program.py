@@ -12,7 +12,9 @@ import onnx
 from onnx import TensorProto
 
 from .. import graph
+from ..core.dispatch import ELEMENTS
 from ..graph.trace import Traced, TraceError, within
+from ..ops.cast import CAST
 from .limits import MEMORY, PER_ELEMENT, PER_NODE, PER_TRACED, Limits, clipped, short
 from .model import Graph, Model, ModelError, dtypes, every, read, schema_of
 from .ops import OPS
@@ -48,16 +50,16 @@ def load(source, *, shapes: dict | None = None, precision: str = "default", thre
 
 
 def check_real(model: Model) -> None:
-    """Programs take float32."""
+    """What a Program takes: arrays of numbers and truth values."""
     if not model.inputs:
         raise ModelError(
             "onnx: the model has no input, so a Program would have nothing to do; pyops.onnx.run computes it"
         )
     for name, (dtype, _) in model.inputs.items():
-        if dtype is not None and dtype != np.float32:  # None equals float64 where NumPy compares
+        if dtype is None or np.dtype(dtype).name not in ELEMENTS:
             raise ModelError(
-                f"onnx: no Program can be made of it: input {clipped(name)!r} is {dtype}; programs "
-                f"take float32"
+                f"onnx: no Program can be made of it: input {clipped(name)!r} is {dtype or 'no tensor'}; "
+                f"programs take {', '.join(sorted(ELEMENTS))}"
             )
 
 
@@ -139,12 +141,12 @@ def called(call: Call) -> tuple:
     halves = (
         ()
         if op in KEEPS
-        else [i for i, v in enumerate(given) if isinstance(v, np.ndarray) and v.dtype.name in HALF]
+        else [i for i, v in enumerate(given) if v is not None and np.dtype(v.dtype).name in HALF]
     )
     if not halves:
         return several(row(call))
     call.room((3, sum(given[i].size for i in halves)))
-    call.inputs = [v.astype(np.float32) if i in halves else v for i, v in enumerate(given)]
+    call.inputs = [widened(v) if i in halves else v for i, v in enumerate(given)]
     results = several(row(call))
     with np.errstate(over="ignore"):
         return tuple(rounded(r, typed_by(call.node, i, given)) for i, r in enumerate(results))
@@ -186,7 +188,7 @@ def check_types(call: Call) -> None:
             continue
         allowed, name = formals[min(i, len(formals) - 1)]
         kind = np.dtype(value.dtype).name
-        if kind not in allowed and not isinstance(value, Traced):
+        if kind not in allowed:
             raise ValueError(f"input {i} is of {kind}, which it does not take")
         if name is not None and bound.setdefault(name, kind) != kind:
             raise ValueError(f"inputs are of {bound[name]} and {kind}, which should be one")
@@ -200,12 +202,16 @@ def several(results) -> tuple:
     )
 
 
+def widened(value):
+    return CAST(value, dtype=np.float32) if isinstance(value, Traced) else value.astype(np.float32)
+
+
 def rounded(result, dtype):
     """A result as the half precision that it should have, None where it has another type."""
     if dtype is None:
         return result
-    if isinstance(result, Traced):
-        raise Unsupported(f"its result is {dtype}; programs compute in float32")
+    if isinstance(result, Traced):  # which a pass may take back where the next node widens it again
+        return CAST(result, dtype=dtype, implied=True) if result.dtype == np.float32 else result
     return result.astype(dtype) if isinstance(result, np.ndarray) and result.dtype == np.float32 else result
 
 
@@ -215,11 +221,11 @@ def typed_by(node, i: int, given):
     """
     schema = schema_of(node.op, node.version)
     if schema is None:
-        return next(v.dtype for v in given if isinstance(v, np.ndarray) and v.dtype.name in HALF)
+        return next(v.dtype for v in given if v is not None and np.dtype(v.dtype).name in HALF)
     formal, inputs = schema.outputs[min(i, len(schema.outputs) - 1)].type_str, schema.inputs
     for k, value in enumerate(given):
-        if isinstance(value, np.ndarray) and inputs[min(k, len(inputs) - 1)].type_str == formal:
-            return value.dtype if value.dtype.name in HALF else None
+        if value is not None and inputs[min(k, len(inputs) - 1)].type_str == formal:
+            return np.dtype(value.dtype) if np.dtype(value.dtype).name in HALF else None
     return None
 
 

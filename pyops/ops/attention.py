@@ -58,6 +58,9 @@ def additive(mask: Any, like: Any) -> Any:
     if isinstance(values, np.ndarray) and values.dtype == bool:
         dtype = like.dtype if isinstance(like.dtype, np.dtype) else as_array(ATTENTION, 0, like).dtype
         return np.where(values, dtype.type(0), dtype.type(-np.inf))
+    if isinstance(mask, Tensor) and mask.dtype == bool:   # of a program that is given it
+        zero = np.zeros((), like.dtype)
+        return where(mask, zero, zero - np.inf)
     return mask
 
 

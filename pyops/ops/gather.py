@@ -134,7 +134,8 @@ def take_blocks_forward(k: Any, x: Any, index: Any, *, batch: int = 0, wrap: boo
     depth = index.shape[-1]
     y = k.empty((*index.shape[:-1], *x.shape[batch + depth:]), x.dtype)
     if depth == 0:   # every index names the whole of its batch
-        y[...] = x.reshape((*x.shape[:batch], *[1] * (len(index.shape) - 1 - batch), *x.shape[batch:]))
+        strides = strides_of(x.shape)
+        k.strided_move(x, (*strides[:batch], *[0] * (len(index.shape) - 1 - batch), *strides[batch:]), y)
         return y
     k.take_blocks(x, index, x.shape[batch:batch + depth], math.prod(x.shape[:batch]), math.prod(x.shape[batch + depth:]), wrap, y)
     return y

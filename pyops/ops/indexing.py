@@ -12,7 +12,9 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from . import shape
+from .comparison import lt
 from .embedding import EMBEDDING
+from .typed import as_type
 
 
 def advanced(input: Any, index: tuple[Any, ...]) -> Any:
@@ -20,28 +22,51 @@ def advanced(input: Any, index: tuple[Any, ...]) -> Any:
 
     IndexError for an index outside its axis, a mask of another shape than the axes it stands for, and shapes that do not broadcast.
     """
-    if isinstance(input, (np.ndarray, Tensor)) and input.dtype.kind != "f":   # whole numbers: no kernels, no gradient
+    if isinstance(input, (np.ndarray, Tensor)) and input.dtype.kind != "f" and not _of_a_run(input) and not any(map(_of_a_run, index)):   # whole numbers: no kernels, no gradient
         found = (input.data if isinstance(input, Tensor) else input)[tuple(i.data if isinstance(i, Tensor) else i for i in index)]
         return Tensor(found) if isinstance(input, Tensor) else found
     basic, arrays = _separated(tuple(input.shape), index)
     x = shape.getitem(input, basic)
     axes = [a for a, _ in arrays]
-    try:
-        numbers = np.broadcast_arrays(*(i for _, i in arrays))
-    except ValueError:
-        raise IndexError(f"getitem: index arrays of shapes {', '.join(str(i.shape) for _, i in arrays)} do not broadcast") from None
-    row = np.zeros(numbers[0].shape, np.int64)
-    for axis, i in zip(axes, numbers):
-        row = row * x.shape[axis] + _within(i, axis, x.shape)
+    row = _rows(x.shape, arrays) if not any(_of_a_run(i) for _, i in arrays) else _rows_of_a_run(x.shape, arrays)
     others = [a for a in range(len(x.shape)) if a not in axes]
     width = tuple(x.shape[a] for a in others)
     table = shape.reshape(shape.permute(x, (*axes, *others)), (math.prod(x.shape[a] for a in axes), math.prod(width)))
     rows = shape.reshape(EMBEDDING(row, table, padding=-1, by_frequency=False), (*row.shape, *width))
     lead = _place(index, axes)
-    if not lead or not row.ndim:
+    if not lead or not row.shape:
         return rows
-    n, back = row.ndim, list(range(row.ndim, len(rows.shape)))
+    n, back = len(row.shape), list(range(len(row.shape), len(rows.shape)))
     return shape.permute(rows, (*back[:lead], *range(n), *back[lead:]))
+
+
+def _rows(sizes: tuple[int, ...], arrays: list[tuple[int, np.ndarray]]) -> np.ndarray:
+    """The indices of the axes as one row number each."""
+    try:
+        numbers = np.broadcast_arrays(*(i for _, i in arrays))
+    except ValueError:
+        raise IndexError(f"getitem: index arrays of shapes {', '.join(str(i.shape) for _, i in arrays)} do not broadcast") from None
+    row = np.zeros(numbers[0].shape, np.int64)
+    for (axis, _), i in zip(arrays, numbers):
+        row = row * sizes[axis] + _within(i, axis, sizes)
+    return row
+
+
+def _of_a_run(i: Any) -> bool:
+    """Whether an index is a value of a graph, whose numbers only a run has."""
+    return hasattr(i, "value") and isinstance(i, Tensor)
+
+
+def _rows_of_a_run(sizes: tuple[int, ...], arrays: list[tuple[int, Any]]) -> Any:
+    """The same where they are known when the program runs. One outside of its axis is an error then, or names a row beside the one meant."""
+    from .elementwise import add, mul, where
+    row = None
+    for axis, i in arrays:
+        n = sizes[axis]
+        i = as_type(i, np.int64) if _of_a_run(i) else _within(i, axis, sizes)
+        i = where(lt(i, 0), add(i, n), i) if _of_a_run(i) else i
+        row = i if row is None else add(mul(row, n), i)
+    return row
 
 
 def _separated(sizes: tuple[int, ...], index: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[tuple[int, np.ndarray]]]:
@@ -80,6 +105,10 @@ def _axes_of(i: Any) -> int:
 
 
 def _array(i: Any) -> np.ndarray:
+    if _of_a_run(i) and i.dtype.kind in "iu":
+        return i
+    if _of_a_run(i):
+        i.numbers(f"an index of {i.dtype}, which gives as many values as its numbers say,")   # raises
     if isinstance(i, Tensor):
         i = i.data
     array = np.asarray(i)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.types import Arrays, Operand
@@ -25,9 +27,8 @@ def add_forward(k: Any, a: Any, b: Any, *, alpha: int = 1) -> Any:
         k.whole_sub(a, b, *layout, y)
         return y
     if alpha != 1:
-        factor, scaled = k.empty((), a.dtype), k.empty(b.shape, b.dtype)
-        factor[...] = alpha
-        k.whole_mul(b, factor, *plan("mul", b.shape, ())[1:], scaled)
+        scaled = k.empty(b.shape, b.dtype)
+        k.whole_mul(b, np.array(alpha, b.dtype), *plan("mul", b.shape, ())[1:], scaled)
         b = scaled
     k.whole_add(a, b, *layout, y)
     return y

@@ -8,9 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import functional as F
-from ..graph.trace import Traced
 from ..names import NAMES
-from ..ops.gather import TAKE
 from ..ops.typed import as_type
 
 
@@ -201,18 +199,7 @@ def embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=
 
 
 def index(input, indices):
-    """input[indices] by arrays of whole numbers that follow each other: their places as one number in the axes joined."""
-    given = [(axis, i) for axis, i in enumerate(indices) if i is not None]
-    axes = [axis for axis, _ in given]
-    if axes != list(range(axes[0], axes[0] + len(axes))) or any(np.dtype(i.dtype).kind not in "iu" for _, i in given):
-        raise NotImplementedError("an index by masks, or by arrays with axes between them")
-    shape, place = tuple(input.shape), None
-    for axis, i in given:
-        i = as_type(i, "int64")
-        i = F.where(F.lt(i, 0), F.add(i, shape[axis]), i) if isinstance(i, Traced) else np.where(i < 0, i + shape[axis], i)
-        place = i if place is None else F.add(F.mul(place, shape[axis]), i)
-    joined = F.reshape(input, (*shape[:axes[0]], -1, *shape[axes[-1] + 1:]))
-    return TAKE(joined, place, dim=axes[0], wrap=False)
+    return F.getitem(input, tuple(slice(None) if i is None else i for i in indices))
 
 
 def where_of_numbers(condition, input=1, other=0):

@@ -17,7 +17,9 @@ from pyops.graph.contracts import CONTRACTS, Refused, Spaces
 ROOT = Path(__file__).parents[2]
 LETTERS = {
     "In<real>": "ro",
-    "In<i64>": "ij",
+    "In<i64>": "ije",
+    "InAny": "x",
+    "OutAny": "X",
     "Out<real>": "R",
     "Out<i64>": "I",
     "InMap<real>": "mp",
@@ -83,13 +85,13 @@ FLAT = Spaces(
     [((2, 3, 8, 8), np.dtype(np.float32))],
     [((2, 3, 8, 8), np.dtype(np.float32)), ((8,), np.dtype(np.int64))],
 )
-X, Y = (1, 0, 0, (2, 3, 8, 8), 0), (2, 0, 0, (2, 3, 8, 8), 0)
+X, Y = (1, 0, 0, (2, 3, 8, 8), 0, "float32"), (2, 0, 0, (2, 3, 8, 8), 0, "float32")
 
 
 def replaced(place, **changes):
     return tuple(
         changes.get(name, value)
-        for name, value in zip(("space", "index", "offset", "shape", "sample"), place)
+        for name, value in zip(("space", "index", "offset", "shape", "sample", "type"), place)
     )
 
 
@@ -106,6 +108,8 @@ def replaced(place, **changes):
         ((X, replaced(Y, offset=-4)), "whole and not negative"),
         ((X, replaced(Y, offset=1 << 62)), "whole and not negative"),
         ((X, replaced(Y, index=1, shape=(8,))), "array of float32"),
+        ((X, replaced(Y, type="int64")), "array of float32 is expected"),
+        ((X, replaced(Y, type="object")), "constant or a place"),
         ((X, replaced(Y, index=2)), "that there is"),
         ((X, replaced(Y, space=3)), "whole and not negative"),
         ((X, X), "arena and to outputs"),
@@ -130,7 +134,7 @@ def test_a_kernel_of_no_program_is_refused():
 
 
 W = np.zeros((5, 3, 3, 3), np.float32)
-CONV = (X, W, None, (1, 1, 1), (0, 1, 1), (1, 1, 1), 1, (0, 0, 0, (2, 5, 8, 8), 0))
+CONV = (X, W, None, (1, 1, 1), (0, 1, 1), (1, 1, 1), 1, (0, 0, 0, (2, 5, 8, 8), 0, "float32"))
 
 
 @pytest.mark.parametrize(
@@ -149,8 +153,8 @@ CONV = (X, W, None, (1, 1, 1), (0, 1, 1), (1, 1, 1), 1, (0, 0, 0, (2, 5, 8, 8), 
         (1, W[:4], "a map a filter"),
         (1, W[..., 0], "three to five axes"),
         (2, np.zeros(4, np.float32), "a map a filter"),
-        (7, (0, 0, 0, (1, 5, 8, 8), 0), "a map a filter"),
-        (7, (0, 0, 0, (2, 5, 9, 8), 0), "inside its space|begins within"),
+        (7, (0, 0, 0, (1, 5, 8, 8), 0, "float32"), "a map a filter"),
+        (7, (0, 0, 0, (2, 5, 9, 8), 0, "float32"), "inside its space|begins within"),
         (1, W[:, :, :0], "has taps"),
     ],
     ids=str,

@@ -318,7 +318,7 @@ def test_a_compiled_function_may_be_written_in_numpy():
 
 
 @pytest.mark.parametrize("function, match", [
-    (lambda x: np.sinc(x), "numpy.sinc"), (lambda x: x if x == 0 else -x, "truth"), (lambda x: x[x > 0], "index"), (lambda x: -x if x.sum() else x, "truth"), (lambda x: x * float(x.sum()), "value"),
+    (lambda x: np.sinc(x), "numpy.sinc"), (lambda x: x if x == 0 else -x, "truth"), (lambda x: x[x > 0], "as many values as its numbers say"), (lambda x: -x if x.sum() else x, "truth"), (lambda x: x * float(x.sum()), "value"),
     (lambda x: f"{x.sum():.3f}" and x, "value"), (lambda x: np.nan_to_num(x), "numpy.nan_to_num")])
 def test_what_a_program_cannot_hold_is_refused_by_name(function, match):
     with pytest.raises((TypeError, ValueError), match=match):

@@ -102,7 +102,10 @@ def view_of_view(low: Lowering, node: Node) -> bool:
     recorder = Recorder(low, node)
     inputs = [recorder.strided_stand_in(low.views[v], v.shape, v.dtype) if low.is_view(v) else
               recorder.stand_in(low.as_planar(v)) if isinstance(v, Value) else v for v in node.inputs]
-    result = node.row.forward(recorder, *inputs, **node.attrs)
+    try:
+        result = node.row.forward(recorder, *inputs, **node.attrs)
+    except Declined:   # it calls a kernel, which wants the view contiguous
+        return False
     if isinstance(result, tuple) or recorder.find(result) is None:   # NumPy had to copy
         return False
     place(low, recorder, node.output, result)

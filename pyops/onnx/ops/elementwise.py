@@ -7,6 +7,9 @@ import math
 import numpy as np
 
 from ... import functional as F, names
+from ...core.dispatch import ELEMENTS
+from ...ops.comparison import ISINF
+from ...ops.typed import as_type
 from .row import Unsupported, axis_of, dtype_of, known, op, rank, real, traced
 from .shape import broadcast_shape
 
@@ -97,18 +100,23 @@ for _name, _numpys in UNARY.items():
     op(_name)(unary(OURS[_name], _numpys))
 
 
-def only_arrays(function, keep_type=True):
+def only_arrays(function, ours=None):
+    """NumPy's function; ours where a program is given an operand."""
+
     def row(call):
+        if ours is not None and traced(*call.inputs):
+            call.room(broadcast_shape(*(tuple(v.shape) for v in call.inputs)), call[0].dtype, copies=2)
+            return ours(*call.inputs)
         arrays = [known(v, "an operand") for v in call.inputs]
         call.room(broadcast_shape(*(v.shape for v in arrays)), arrays[0].dtype, copies=2)
         result = function(*arrays)
-        return result if result.dtype == bool or not keep_type else like(result, arrays[0])
+        return result if result.dtype == bool else like(result, arrays[0])
 
     return row
 
 
 for _name, _function in {**NUMPY, **PAIRS}.items():
-    op(_name)(only_arrays(_function))
+    op(_name)(only_arrays(_function, OURS.get(_name)))
 
 
 def broadcast(call):
@@ -161,6 +169,8 @@ def mean_of(call):
 def div(call):
     a, b = broadcast(call)
     call.room(broadcast_shape(tuple(a.shape), tuple(b.shape)), a.dtype, copies=4)
+    if traced(a, b) and np.dtype(a.dtype).kind in "iu":
+        return F.div(a, b, rounding_mode="trunc")
     if real(a, b):
         return F.div(a, b)
     if a.dtype.kind not in "iu":
@@ -177,8 +187,12 @@ def div(call):
 def power(call):
     a, b = broadcast(call)
     shape = call.room(broadcast_shape(tuple(a.shape), tuple(b.shape)), np.float64, copies=4)
-    if traced(b) and not traced(a) and a.dtype != np.float32:
-        raise Unsupported(f"powers of {a.dtype}; programs compute in float32")
+    if traced(a, b) and a.dtype != b.dtype:  # in the type of the base, as all operators here; a whole base takes a float's whole part
+        if np.dtype(a.dtype).kind in "iu" and np.dtype(b.dtype).kind == "f":
+            return as_type(F.pow(as_type(a, b.dtype), b), a.dtype)
+        b = as_type(b, a.dtype)
+    if traced(a, b) and np.dtype(a.dtype).kind in "iu":
+        return F.pow(a, b)
     if real(a) and not traced(b):
         if b.size == 1:
             y = F.pow(a, float(b.reshape(-1)[0]))
@@ -196,6 +210,8 @@ def power(call):
 
 @op("Mod")
 def modulo(call):
+    if traced(*call.inputs):
+        return (F.fmod if call.attr("fmod", 0) else F.remainder)(*call.inputs)
     a, b = (known(v, "an operand") for v in call.inputs)
     call.room(broadcast_shape(a.shape, b.shape), a.dtype, copies=2)
     return like(np.fmod(a, b) if call.attr("fmod", 0) else np.mod(a, b), a)
@@ -203,6 +219,9 @@ def modulo(call):
 
 @op("BitShift")
 def shift(call):
+    left = call.attr("direction") == "LEFT"
+    if traced(*call.inputs) and call.attr("direction") in ("LEFT", "RIGHT"):
+        return (F.bitwise_left_shift if left else F.bitwise_right_shift)(*call.inputs)
     a, b = (known(v, "an operand") for v in call.inputs)
     call.room(broadcast_shape(a.shape, b.shape), a.dtype, copies=2)
     if call.attr("direction") not in ("LEFT", "RIGHT"):
@@ -212,6 +231,12 @@ def shift(call):
 
 @op("IsInf")
 def is_inf(call):
+    if traced(call[0]):
+        return ISINF(
+            call[0],
+            positive=bool(call.attr("detect_positive", 1)),
+            negative=bool(call.attr("detect_negative", 1)),
+        )
     x = known(call[0], "the operand")
     return np.isinf(x) & (
         (x > 0) & bool(call.attr("detect_positive", 1)) | (x < 0) & bool(call.attr("detect_negative", 1))
@@ -221,6 +246,9 @@ def is_inf(call):
 @op("Clip")
 def clip(call):
     x = call[0]
+    if call.version >= 11 and traced(*call.inputs) and (traced(call[1], call[2]) or np.dtype(x.dtype).kind in "iu"):
+        x = x if call[1] is None else F.maximum(x, call[1])  # where bounds cross, the upper one wins
+        return x if call[2] is None else F.minimum(x, call[2])
     low, high = (
         (call.attr("min"), call.attr("max"))
         if call.version < 11
@@ -284,7 +312,9 @@ def swish(call):
 
 @op("Shrink")
 def shrink(call):
-    x, lambd, bias = known(call[0], "the operand"), call.attr("lambd", 0.5), call.attr("bias", 0.0)
+    x, lambd, bias = call[0], call.attr("lambd", 0.5), call.attr("bias", 0.0)
+    if traced(x):
+        return F.where(F.lt(x, -lambd), F.add(x, bias), F.where(F.gt(x, lambd), F.sub(x, bias), 0.0))
     return like(np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0)), x)
 
 
@@ -310,11 +340,11 @@ def prelu(call):
 
 @op("Where", keeps=True)
 def where(call):
-    condition = known(call[0], "the condition")
+    condition = call[0]
     call.room(
-        broadcast_shape(condition.shape, tuple(call[1].shape), tuple(call[2].shape)), call[1].dtype, copies=2
+        broadcast_shape(*(tuple(v.shape) for v in call.inputs)), call[1].dtype, copies=2
     )
-    if traced(call[1], call[2]):
+    if traced(*call.inputs):
         return F.where(condition, call[1], call[2])
     return np.where(condition, call[1], call[2])
 
@@ -323,9 +353,9 @@ def where(call):
 def cast(call):
     x, to = call[0], dtype_of(call.attr("to")) if call.node.op == "Cast" else np.dtype(call[1].dtype)
     if traced(x):
-        if to != np.float32:
-            raise Unsupported(f"a cast of the model's values to {to}; programs compute in float32")
-        return x
+        if to.name not in ELEMENTS:
+            raise Unsupported(f"a cast of the model's values to {to}")
+        return as_type(x, to)
     if (
         x.dtype.kind == "O"
         or to.kind == "O"

@@ -1,5 +1,5 @@
-"""Operators that take or put values by index: NumPy's, for indices are whole numbers; constant ones
-can be compiled by Gather.
+"""Operators that take or put values by index: NumPy's of arrays, our rows' of what a program is
+given.
 """
 
 from __future__ import annotations
@@ -7,6 +7,8 @@ from __future__ import annotations
 import numpy as np
 
 from ... import functional as F
+from ...ops.gather import PUT_ALONG, TAKE, TAKE_ALONG
+from ...ops.typed import as_type
 from ..limits import PER_NODE
 from .row import axis_of, known, op, rank, traced
 from .select import sliced, taken
@@ -28,7 +30,10 @@ def within(indices, size):
 @op("Gather", keeps=True)
 def gather(call):
     x, axis = call[0], axis_of(call.attr("axis", 0), rank(call[0]))
-    indices = known(call[1], "the indices")
+    indices = call[1]
+    if traced(indices):
+        call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
+        return TAKE(x, indices, dim=axis, wrap=True)
     shape = call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
     y = taken(x, axis, within(indices, x.shape[axis]))
     return y if tuple(y.shape) == shape else F.reshape(y, shape) if traced(y) else y.reshape(shape)
@@ -36,8 +41,10 @@ def gather(call):
 
 @op("GatherElements", keeps=True)
 def gather_elements(call):
-    x, indices = known(call[0], "the data"), known(call[1], "the indices")
-    axis = axis_of(call.attr("axis", 0), x.ndim)
+    x, indices = call[0], call[1]
+    axis = axis_of(call.attr("axis", 0), rank(x))
+    if traced(x, indices):
+        return TAKE_ALONG(x, indices, dim=axis, wrap=True)
     if indices.ndim != x.ndim or any(
         i > s for a, (i, s) in enumerate(zip(indices.shape, x.shape)) if a != axis
     ):
@@ -56,10 +63,12 @@ def nd_places(indices, shape):
 
 @op("GatherND", keeps=True)
 def gather_nd(call):
-    x, indices, batch = known(call[0], "the data"), known(call[1], "the indices"), call.attr("batch_dims", 0)
-    if not 0 <= batch < min(x.ndim, indices.ndim) or x.shape[:batch] != indices.shape[:batch]:
+    x, indices, batch = call[0], call[1], call.attr("batch_dims", 0)
+    if not 0 <= batch < min(rank(x), rank(indices)) or x.shape[:batch] != indices.shape[:batch]:
         raise ValueError(f"batch_dims {batch} of data {x.shape} and indices {indices.shape}")
     call.room((*indices.shape[:-1], *x.shape[batch + indices.shape[-1] :]), x.dtype, copies=2)
+    if traced(x, indices):
+        return F.gather_nd(x, indices, batch)
     lead = np.indices(indices.shape[:-1], sparse=True)[:batch]
     return (
         x[(*lead, *nd_places(indices, x.shape[batch:]))]
@@ -82,10 +91,20 @@ def put(x, places, updates, reduction):
     return y
 
 
+def reduction_of(call) -> str:
+    """The row's name for it."""
+    name = call.attr("reduction", "none")
+    if name not in REDUCE:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCE)}, got {name!r}")
+    return "" if name == "none" else name
+
+
 @op("ScatterElements", "Scatter")
 def scatter_elements(call):
-    x, indices, updates = (known(v, "an operand") for v in call.inputs)
-    axis = axis_of(call.attr("axis", 0), x.ndim)
+    x, indices, updates = call.inputs
+    axis = axis_of(call.attr("axis", 0), rank(x))
+    if traced(*call.inputs):
+        return PUT_ALONG(x, indices, updates, dim=axis, wrap=True, reduction=reduction_of(call))
     if (
         indices.ndim != x.ndim
         or indices.shape != updates.shape
@@ -100,7 +119,9 @@ def scatter_elements(call):
 
 @op("ScatterND")
 def scatter_nd(call):
-    x, indices, updates = (known(v, "an operand") for v in call.inputs)
+    x, indices, updates = call.inputs
+    if traced(*call.inputs):
+        return F.scatter_nd(x, indices, updates, reduction_of(call))
     if not indices.ndim or updates.shape != (*indices.shape[:-1], *x.shape[indices.shape[-1] :]):
         raise ValueError(f"updates of shape {updates.shape} for indices {indices.shape} into {x.shape}")
     return put(x, nd_places(indices, x.shape), updates, call.attr("reduction", "none"))
@@ -136,7 +157,7 @@ def tensor_scatter(call):
 
 @op("OneHot", keeps=True)
 def one_hot(call):
-    indices, depth, values = (known(v, "an operand") for v in call.inputs)
+    indices, depth, values = call[0], known(call[1], "the depth"), known(call[2], "the values")
     if (
         depth.size != 1
         or values.shape != (2,)
@@ -147,10 +168,13 @@ def one_hot(call):
             f"depth must be one number that is not negative, values two, got {depth.shape} and {values.shape}"
         )
     depth = int(depth.reshape(-1)[0])
-    axis = axis_of(call.attr("axis", -1), indices.ndim + 1)
+    axis = axis_of(call.attr("axis", -1), rank(indices) + 1)
     shape = (*indices.shape[:axis], depth, *indices.shape[axis:])
     call.room(shape, values.dtype, copies=2)
-    count = np.arange(depth).reshape([-1 if i == axis else 1 for i in range(indices.ndim + 1)])
+    count = np.arange(depth).reshape([-1 if i == axis else 1 for i in range(rank(indices) + 1)])
+    if traced(indices):
+        places = F.unsqueeze(as_type(indices, np.int64), axis)
+        return F.where(F.eq(F.where(F.lt(places, 0), F.add(places, depth), places), count), values[1:], values[:1])
     hot = np.expand_dims(np.where(indices < 0, indices + depth, indices), axis) == count
     return np.where(hot, values[1], values[0]).astype(values.dtype, copy=False)
 
@@ -196,15 +220,17 @@ def reverse_sequence(call):
 @op("TopK", keeps=True)
 def top_k(call):
     """The greatest (or least) along an axis in order, the first of equal ones first."""
-    x = known(call[0], "the operand")
+    x = call[0]
     axis, count = (
-        axis_of(call.attr("axis", -1), x.ndim),
+        axis_of(call.attr("axis", -1), rank(x)),
         call.attr("k") if call.version < 10 else call.numbers(1, "k")[0],
     )
     size = x.shape[axis]
     if not 0 <= count <= size:
         raise ValueError(f"k must be from 0 to {size}, the length of axis {axis}, got {count}")
     call.room(x.shape, np.int64, copies=3)
+    if traced(x):
+        return F.topk(x, count, axis, bool(call.attr("largest", 1)))
     if call.attr("largest", 1):  # by the order of the axis turned round: negation would overflow
         order = size - 1 - np.flip(np.argsort(np.flip(x, axis), axis, kind="stable"), axis)
     else:

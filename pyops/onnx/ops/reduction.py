@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ... import functional as F
+from ...ops.order import CUMPROD, CUMSUM
+from ...ops.typed import as_type
+from ...ops.whole_reduction import ANY_ARGMAX, ANY_ARGMIN, place_of_extreme
 from .row import axes_of, axis_of, known, op, rank, real, traced
 from .select import sliced
 
@@ -87,7 +90,9 @@ def reduction(ours, numpys, our_one, numpys_one):
             return our_one(x) if real(x) else like(numpys_one(x), x)
         axes = axes_of(axes or range(rank(x)), rank(x))
         if traced(x) and 0 in x.shape:
-            x = np.zeros(x.shape, np.float32)  # its numbers are known: it has none
+            x = np.zeros(x.shape, x.dtype)  # its numbers are known: it has none
+        if traced(x) and np.dtype(x.dtype).kind in "iub" and ours in (F.sum, F.amax, F.amin, None):
+            return as_type((ours or product)(x, axes, keep), x.dtype)
         if real(x) and axes and 0 not in x.shape:
             if ours is not None:
                 return ours(x, axes, keep)
@@ -115,7 +120,10 @@ for _name, _functions in REDUCTIONS.items():
 
 @op("ArgMax", "ArgMin")
 def arg(call):
-    x, axis = known(call[0], "the operand"), axis_of(call.attr("axis", 0), rank(call[0]))
+    x, axis = call[0], axis_of(call.attr("axis", 0), rank(call[0]))
+    if traced(x):
+        row, last = (ANY_ARGMAX if call.node.op == "ArgMax" else ANY_ARGMIN), bool(call.attr("select_last_index", 0))
+        return place_of_extreme(row, x, axis, bool(call.attr("keepdims", 1)), last)
     find = np.argmax if call.node.op == "ArgMax" else np.argmin
     found = (
         x.shape[axis] - 1 - find(np.flip(x, axis), axis)
@@ -127,7 +135,10 @@ def arg(call):
 
 @op("CumSum", "CumProd")
 def cumulative(call):
-    x, axis = known(call[0], "the operand"), axis_of(call.number(1, "the axis"), rank(call[0]))
+    x, axis = call[0], axis_of(call.number(1, "the axis"), rank(call[0]))
+    if traced(x):
+        row = CUMSUM if call.node.op == "CumSum" else CUMPROD
+        return row(x, dim=axis, exclusive=bool(call.attr("exclusive", 0)), reverse=bool(call.attr("reverse", 0)))
     call.room(x.shape, x.dtype, copies=3)
     function, start = (np.cumsum, 0) if call.node.op == "CumSum" else (np.cumprod, 1)
     x = np.flip(x, axis) if call.attr("reverse", 0) else x
@@ -166,9 +177,14 @@ def softmax(call):
 
 @op("Hardmax")
 def hardmax(call):
-    x, (shape, axis) = known(call[0], "the operand"), rows_of(call)
-    if not x.size:
+    x, (shape, axis) = call[0], rows_of(call)
+    if 0 in x.shape:
         return x
+    if traced(x):
+        flat = F.reshape(x, shape)
+        first = place_of_extreme(ANY_ARGMAX, flat, axis, True)
+        places = np.arange(shape[axis]).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+        return F.reshape(as_type(F.eq(first, places), x.dtype), tuple(x.shape))
     y = np.zeros(shape, x.dtype)
     np.put_along_axis(y, np.expand_dims(np.argmax(x.reshape(shape), axis), axis), 1, axis)
     return y.reshape(x.shape)

@@ -224,7 +224,7 @@ def tile(call):
     if not traced(x):
         return np.broadcast_to(np.reshape(x, [n for s in x.shape for n in (1, s)]), apart).reshape(shape)
     if 0 in shape:
-        return np.zeros(shape, np.float32)
+        return np.zeros(shape, x.dtype)
     return F.reshape(
         F.broadcast_to(F.reshape(x, tuple(n for s in x.shape for n in (1, s))), tuple(apart)), shape
     )
@@ -274,6 +274,11 @@ def pad(call):
         return x
     if not traced(x):
         return np.pad(x, around, "constant", constant_values=np.asarray(value).astype(x.dtype))
+    if x.dtype != np.float32:  # our row is of floats: parts put together
+        for axis, (b, e) in enumerate(around):
+            parts = [np.full((*x.shape[:axis], n, *x.shape[axis + 1 :]), value).astype(x.dtype) for n in (b, e)]
+            x = F.cat([p for p in (parts[0], x, parts[1]) if p.shape[axis]] or [x], axis)
+        return x
     flat = [v for b, e in reversed(around) for v in (b, e)]
     while flat and flat[-2:] == [0, 0]:
         flat = flat[:-2]
@@ -330,7 +335,7 @@ def trilu(call):
     upper = np.arange(columns) - np.arange(rows)[:, None] >= k + (not call.attr("upper", 1))
     keep = upper if call.attr("upper", 1) else ~upper
     return (
-        F.where(keep, x, np.zeros((1, 1), np.float32))
+        F.where(keep, x, np.zeros((1, 1), x.dtype))
         if traced(x)
         else np.where(keep, x, np.zeros(1, x.dtype))
     )
