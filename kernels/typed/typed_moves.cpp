@@ -1,7 +1,6 @@
 // Values of any type moved from place to place: views made contiguous, concatenation, gathering and scattering.
-#include <stdexcept>
-#include <string>
 #include "element.h"
+#include "indices.h"
 
 BEGIN_KERNELS
 void strided_move(InAny x, Dims strides, OutAny y) {
@@ -33,15 +32,6 @@ void cat_move(InAny x, i64 width, i64 pitch, i64 offset, OutAny y) {
             std::memcpy(y.as<char>() + (row * pitch + offset) * bytes, x.as<const char>() + row * width * bytes, width * bytes);
     });
 }
-
-namespace {
-// The index, from the front, of one of n; read once, so that what was checked is what is used.
-i64 place_of(const i64* index, i64 n, bool wrap) {
-    const i64 given = read_once(index), i = wrap && given < 0 ? given + n : given;
-    if (i < 0 || i >= n) throw std::out_of_range("index " + std::to_string(given) + " is not one of " + std::to_string(n));
-    return i;
-}
-}  // namespace
 
 void take(InAny x, In<i64> index, i64 outer, i64 n, i64 inner, bool wrap, OutAny y) {
     const i64 count = index.size(), bytes = inner * size_of(y.element);

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._C import pointwise
 from ..core import dispatch
+from ..core.dispatch import WHOLE
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Tensor
@@ -407,7 +408,8 @@ def clamp(input: Arrays, min: Operand | None = None, max: Operand | None = None,
     """min(max(input, min), max). Bounds are numbers, or arrays that broadcast; either may be None, not both. NaN stays."""
     if min is None and max is None:
         raise ValueError("clamp: give min or max, or both")
-    if (min is None or is_number(min)) and (max is None or is_number(max)):
+    whole = getattr(getattr(input, "dtype", None), "kind", "f") in WHOLE
+    if not whole and (min is None or is_number(min)) and (max is None or is_number(max)):
         return CLAMP(input, low=-math.inf if min is None else float(min), high=math.inf if max is None else float(max), out=out)
     if max is None:
         return maximum(input, min, out=out)

@@ -2,8 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.late import LateFunctions
 from ..core.registry import Op
@@ -17,7 +16,12 @@ reference = LateFunctions("pyops.kernels.typed.reference")
 
 __all__ = ["argsort", "cumprod", "cumsum", "roll", "sort", "tile", "topk", "tril", "triu"]
 
-Ordered = namedtuple("Ordered", "values indices")
+
+class Ordered(NamedTuple):
+    """What topk and sort return."""
+    values: Arrays
+    indices: Arrays
+
 
 
 def around(shape: Any, dim: int) -> tuple[int, int, int]:

@@ -248,7 +248,7 @@ ADAPTERS = {
     "aten.elu.default": elu, "aten.clamp.default": clamp, "aten.softmax.int": softmax, "aten.log_softmax.int": log_softmax,
     "aten.mean.dim": mean, "aten.mean.default": mean, "aten.sum.dim_IntList": sum_of, "aten.sum.default": sum_of,
     **{f"aten.{name}.default": extreme(getattr(F, name)) for name in ("amax", "amin")}, "aten.linalg_vector_norm.default": vector_norm,
-    **{f"aten.{name}.default": spatial(F.reshape) for name in ("view", "reshape", "_unsafe_view")},
+    **{f"aten.{name}.default": (lambda x, shape: F.reshape(x, tuple(shape))) for name in ("view", "reshape", "_unsafe_view")},
     "aten.unflatten.int": spatial(F.unflatten), "aten.permute.default": spatial(F.permute),
     **{f"aten.squeeze.{form}": squeeze for form in ("default", "dim", "dims")}, "aten.expand.default": expand,
     "aten.split.Tensor": split, "aten.split_with_sizes.default": split, "aten.slice.Tensor": slice_of, "aten.select.int": select,

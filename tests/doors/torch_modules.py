@@ -81,11 +81,8 @@ NO_LAYERS = {"Module": "the base class", "ModuleList": "has no forward", "Module
 # What pyops.compile refuses, with what it says
 NO_ROW = "no counterpart here for aten."
 REFUSED = {
-    "Hardshrink": NO_ROW + "le", "Softshrink": NO_ROW + "gt", "SmoothL1Loss": NO_ROW + "lt", "HuberLoss": NO_ROW + "lt",     # comparisons
-    **dict.fromkeys(("KLDivLoss", "NLLLoss", "NLLLoss2d", "MultiLabelMarginLoss", "MultiMarginLoss", "HingeEmbeddingLoss", "CosineEmbeddingLoss"),
-                    NO_ROW),                                                    # choices by where, whole numbers
     "Bilinear": NO_ROW + "_trilinear", **{f"MaxUnpool{n}d": NO_ROW + "index_put" for n in (1, 2, 3)},
-    "Embedding": NO_ROW + "embedding", "EmbeddingBag": NO_ROW + "_embedding_bag",
+    "EmbeddingBag": NO_ROW + "_embedding_bag",
     **{f"FractionalMaxPool{n}d": "which draws random numbers" for n in (2, 3)},  # in evaluation, too
 }
 

@@ -98,9 +98,11 @@ def test_an_activation_is_a_name_and_two_numbers(act):
 
 
 @pytest.mark.parametrize("place, said", [
-    ((0, 0, 0, (2, 1, 4, 4, 16), 2 ** 62), "memory can hold"), ((0, 0, 0, (1, 2 ** 62, 4, 4, 16), 256), "memory can hold"),
-    ((0, 0, 4, (1, 1, 4, 4, 16), 256), "inside its buffer"), ((0, 0, 0, (1, -1, 4, 4, 16), 256), "from 0"), ((3, 0, 0, (1, 1, 4, 4, 16), 256), "a place in"),
-    ((1, 5, 0, (1, 1, 4, 4, 16), 256), "input or output"), ((0, 0, 0, (1, 1, 4, 4, 8), 256), "16"), ((0, 0, 0, 7, 256), "place"), ((0, 0, "0", (1,), 0), "ints"),
+    ((0, 0, 0, (2, 1, 4, 4, 16), 2 ** 62, "float32"), "memory can hold"), ((0, 0, 0, (1, 2 ** 62, 4, 4, 16), 256, "float32"), "memory can hold"),
+    ((0, 0, 4, (1, 1, 4, 4, 16), 256, "float32"), "inside its buffer"), ((0, 0, 0, (1, -1, 4, 4, 16), 256, "float32"), "from 0"), ((3, 0, 0, (1, 1, 4, 4, 16), 256, "float32"), "a place in"),
+    ((1, 5, 0, (1, 1, 4, 4, 16), 256, "float32"), "input or output"), ((0, 0, 0, (1, 1, 4, 4, 8), 256, "float32"), "16"), ((0, 0, 0, 7, 256, "float32"), "place"), ((0, 0, "0", (1,), 0, "float32"), "ints"),
+    ((0, 0, 0, (1, 1, 4, 4, 16), 256, "int64"), "of that type"), ((0, 0, 0, (1, 1, 4, 4, 16), 256, "object"), "of that type"),
+    ((0, 0, 0, (1, 1, 4, 4, 16), 256), "place"), ((0, 0, 0, (1, 1, 4, 4, 16), 256, 7), "place"),
 ])
 def test_a_program_refuses_places_outside_its_memory(place, said):
     program = _C.Program(HERE[0], MAPS.nbytes, [MAPS.nbytes], [MAPS.nbytes], 1)

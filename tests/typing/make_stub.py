@@ -16,7 +16,7 @@ import pyops.functional as F
 STUB = Path(F.__file__).with_suffix(".pyi")
 HEAD = '''# Made by tests/typing/make_stub.py from the functions' annotations.
 from collections.abc import Sequence
-from typing import Generic, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from .core.tensor import Tensor
 from .core.types import (
@@ -39,6 +39,10 @@ _E = TypeVar("_E", bound=Exporter)
 _T = TypeVar("_T")
 
 class Extreme(NamedTuple, Generic[_T]):
+    values: _T
+    indices: _T
+
+class Ordered(NamedTuple, Generic[_T]):
     values: _T
     indices: _T
 '''

@@ -1,0 +1,7 @@
+#include "view.h"
+#include <stdexcept>
+#include <string>
+
+[[noreturn]] void pyops_refuse_index(i64 index, i64 n) {
+    throw std::out_of_range("index " + std::to_string(index) + " is not one of " + std::to_string(n));
+}
