@@ -37,7 +37,7 @@ class Options:
 
 
 def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "default", threads: int | None = None, *,
-            dynamic_batch: bool = False, state: Any = None) -> Program:
+            dynamic_batch: bool = False, state: Any = None, shared: Constants | None = None) -> Program:
     """Traces `model` once and returns a Program that computes the same from arrays of the same shapes.
 
     model: a Module in evaluation mode, pyops' or torch's, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them,
@@ -47,6 +47,7 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     they come; the plans of the last eight are kept, and share their weights.
     state: for a recurrent model that takes a state as its last argument and returns (results, new state), an example of it, an array or
     tuples of arrays, float32; program.step then keeps it from call to call.
+    shared: what Programs of one model share their weights by (graph.shared.Constants).
     Raises TraceError, a TypeError, with the line of the model that cannot be compiled; ValueError for other arguments. PYOPS_FORCE_ALGO
     overrides the choice of algorithms: "direct", "winograd2", "winograd4", "winograd6", or "name=algorithm,...".
     """
@@ -68,11 +69,11 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     isa = active.get().name
     if isa not in ISAS:   # the reference has no kernels; CUDA's are no program's
         raise ValueError(f"compile: backend {isa!r} runs no programs; they run on {', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
-    options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""))
+    options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""), shared)
     choose.entries(options.force)   # refused even where there is no convolution
     again: Any = None
     if dynamic_batch:
-        options.constants = Constants()
+        options.constants = shared or Constants()
 
         def again(shapes: Any) -> Program:   # asks as_function anew: an exported graph is of one shape
             others = tuple(np.zeros(s, d) for s, d in shapes)

@@ -36,6 +36,7 @@ class Tracer:
     def __init__(self):
         self.nodes: list[Node] = []
         self.modules: list[str] = []
+        self.wanted: set[Value] = set()   # inputs whose numbers the model asked for
 
     @contextmanager
     def within(self, module: str):
@@ -78,11 +79,19 @@ class Traced(Tensor):
         self.requires_grad, self.node, self.grad = False, None, None
         self.index = self.changed = 0
 
+    def asked(self):
+        """Notes that the model wants its numbers: those of the inputs that it comes from."""
+        tracer = _tracer.get()
+        if tracer is not None:
+            tracer.wanted |= origins(self.value)
+
     @property
     def data(self):
+        self.asked()
         raise TraceError(f"compile: {self.value!r} is asked for its numbers at {caller()}; a compiled model cannot depend on them")
 
     def numbers(self, what):
+        self.asked()
         raise TraceError(f"compile: {what} of {self.value!r} at {caller()} needs its numbers; a compiled model cannot depend on them")
 
     shape = property(lambda self: self.value.shape)
@@ -90,6 +99,7 @@ class Traced(Tensor):
     ndim = property(lambda self: len(self.value.shape))
 
     def __array__(self, dtype=None, copy=None):
+        self.asked()
         raise TraceError(f"compile: {self.value!r} is turned into an array at {caller()}; call ops of pyops.functional instead")
 
     def __repr__(self):
@@ -151,6 +161,21 @@ class Traced(Tensor):
         tracer.nodes.append(node)
         made = tuple(map(Traced, node.outputs))
         return made if several else made[0]
+
+
+def origins(value: Value) -> set[Value]:
+    """The inputs of the graph that a value is computed from."""
+    found, seen, left = set(), set(), [value]
+    while left:
+        value = left.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if value.node is None:
+            found.add(value)
+        else:
+            left += value.node.values()
+    return found
 
 
 def node_input(op, position, value, kind):
@@ -237,6 +262,9 @@ def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda val
     try:
         with module_names(model, tracer), no_grad():
             result = model(*arrange(tuple(map(Traced, inputs))))
+    except (TypeError, ValueError) as why:
+        why.wanted = tuple(i for i, value in enumerate(inputs) if value in tracer.wanted)   # varying.py makes constants of these
+        raise
     finally:
         _tracer.reset(token)
     outputs: list[Value] = []

@@ -3,9 +3,9 @@ the package onnx.
 """
 
 from .model import Model, ModelError
-from .program import load, run
+from .program import NodeByNode, load, run
 
-__all__ = ["Backend", "Model", "ModelError", "load", "run"]
+__all__ = ["Backend", "Model", "ModelError", "NodeByNode", "load", "run"]
 
 
 def __getattr__(name):

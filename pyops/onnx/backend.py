@@ -6,37 +6,35 @@ import numpy as np
 import onnx
 from onnx.backend.base import Backend as Base, BackendRep, Device, DeviceType
 
-from .. import graph
-from ..graph.trace import TraceError
 from .model import ModelError
 from .ops import OPS  # noqa: F401
-from .program import check_real, evaluate, examples_of, parsed
+from .program import Maker, check_inputs, evaluate, parsed, varying
 
 
 class Prepared(BackendRep):
-    """A model ready to run: as a Program (`compiled`) if all its inputs are float32 and tracing
-    takes it, else node by node.
-    """
+    """A model ready to run: as a Program (`compiled`) if tracing takes it, else node by node."""
 
     def __init__(self, model):
-        self.model, self.program = model, None
+        self.model, self.program, self.last, self.why = model, None, None, ""
         try:
-            examples, _ = examples_of(model, {})
-            check_real(model)
-            self.program = graph.compile(
-                lambda *arrays: tuple(evaluate(model, arrays)), examples, dynamic_batch=False
-            )
-        except (ModelError, TraceError) as why:
+            check_inputs(model, {})
+            free = list(model.inputs)
+            self.program = varying(model, free, {}, Maker(model, {}, "default", None))
+        except ModelError as why:
             self.why = str(why)
 
     @property
     def compiled(self) -> bool:
-        return self.program is not None
+        """Whether the last run was a Program's."""
+        return self.program is not None and not getattr(self.last, "left_out", "")
 
     def run(self, inputs, **kwargs):
         arrays = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
         if self.program is not None:
-            return tuple(self.program(*arrays))
+            self.last = self.program.program_for(*arrays)
+            self.why = getattr(self.last, "left_out", "")
+            found = self.program(*arrays)
+            return found if isinstance(found, tuple) else (found,)
         return tuple(
             np.asarray(v) if not isinstance(v, np.ndarray) else v for v in evaluate(self.model, arrays)
         )

@@ -13,7 +13,9 @@ from onnx import TensorProto
 
 from .. import graph
 from ..core.dispatch import ELEMENTS
+from ..graph.shared import Constants
 from ..graph.trace import Traced, TraceError, within
+from ..graph.varying import Varying, wanted_numbers
 from ..ops.cast import CAST
 from .limits import MEMORY, PER_ELEMENT, PER_NODE, PER_TRACED, Limits, clipped, short
 from .model import Graph, Model, ModelError, dtypes, every, read, schema_of
@@ -23,40 +25,164 @@ from .ops.row import KEEPS, Call, Unsupported
 HALF = ("float16", "bfloat16")
 
 
-def load(source, *, shapes: dict | None = None, precision: str = "default", threads: int | None = None):
-    """A Program for an ONNX model. Results come as an array, or a tuple where the model has several
-    outputs.
+def load(
+    source,
+    *,
+    shapes: dict | None = None,
+    constants: dict | None = None,
+    precision: str = "default",
+    threads: int | None = None,
+):
+    """A callable for an ONNX model, parsed once: arrays in, in the order of its inputs; results come
+    as an array, or a tuple where the model has several outputs.
 
-    source: a path, bytes, or a ModelProto. shapes: for each input whose shape the file leaves open,
-    a tuple; an open first axis alone is taken as a batch, 1 until another comes. precision,
-    threads: as in pyops.compile. Raises ModelError for a file that is no model, and for one that a
-    Program cannot be made of, naming all unknown ops, or the node.
+    A Program, where all sizes are known, or the first axis alone is open; a Varying, which makes
+    Programs for the sizes that come, where others are open, or where the model computes with the
+    numbers of an input (a rate, a count, an axis: those numbers are constants of a Program); a
+    NodeByNode for what no Program holds, whose `left_out` says why.
+
+    source: a path, bytes, or a ModelProto. shapes: for inputs whose shape the file leaves open, a
+    tuple. constants: values of inputs that stay the same, by name; such an input is none any more.
+    precision, threads: as in pyops.compile. Raises ModelError for a file that is no model, and for
+    one with unknown ops, naming all.
     """
     model = parsed(source)
-    examples, dynamic = examples_of(model, shapes or {})
-    check_real(model)
+    known = bound(model, constants or {})
+    check_names(model, shapes or {})
+    check_inputs(model, known)
+    maker = Maker(model, known, precision, threads)
+    free = [name for name in model.inputs if name not in known]
+    if any(name not in (shapes or {}) and is_open(model.inputs[name][1]) for name in free):
+        return varying(model, free, shapes or {}, maker)
+    examples, dynamic = examples_of(model, shapes or {}, free)
     try:
-        return graph.compile(
-            lambda *arrays: single(evaluate(model, arrays)),
-            examples,
-            precision,
-            threads,
-            dynamic_batch=dynamic,
+        return maker.program(examples, frozenset(), dynamic)
+    except (TraceError, Unsupported) as why:
+        if wanted_numbers(why, examples) and not dynamic:
+            return varying(model, free, shapes or {}, maker)
+        return NodeByNode(model, known, clipped(why, 400))
+
+
+class Maker:
+    """Makes Programs of a model for sizes and numbers; their weights are shared."""
+
+    def __init__(self, model: Model, known: dict, precision: str, threads: int | None):
+        self.model, self.known = model, known
+        self.precision, self.threads = precision, threads
+        self.constants = Constants()
+
+    def program(self, arrays: tuple, fixed: frozenset, dynamic: bool = False):
+        """The Program for arrays like these of the inputs that are not known; those whose places
+        are in `fixed` are constants of it. TraceError or Unsupported, with the places that are
+        `wanted` as constants.
+        """
+        places = [i for i in range(len(arrays)) if i not in fixed]
+        try:
+            return graph.compile(
+                lambda *free: single(evaluate(self.model, self.values(arrays, fixed, free))),
+                tuple(arrays[i] for i in places),
+                self.precision,
+                self.threads,
+                dynamic_batch=dynamic,
+                shared=self.constants,
+            )
+        except (TypeError, ValueError) as why:
+            why.wanted = tuple(places[i] for i in getattr(why, "wanted", ()))
+            raise
+        except MemoryError as why:
+            raise ModelError("onnx: there is no memory for a Program of it") from why
+
+    def values(self, arrays, fixed, free) -> list:
+        """What the model's inputs are, in its order."""
+        free, found = iter(free), iter(range(len(arrays)))
+        values = []
+        for name in self.model.inputs:
+            if name in self.known:
+                values.append(self.known[name])
+                continue
+            i = next(found)
+            values.append(arrays[i] if i in fixed else next(free))
+        return values
+
+    def best(self, arrays: tuple, fixed: frozenset):
+        """A Program, or where none can be made what runs node by node."""
+        try:
+            if len(fixed) == len(arrays):
+                raise Unsupported("onnx: all its inputs say how to compute, and nothing what")
+            return self.program(arrays, fixed)
+        except (TraceError, Unsupported) as why:
+            if wanted_numbers(why, arrays) - fixed:
+                raise
+            names = [name for name in self.model.inputs if name not in self.known]
+            known = {**self.known, **{names[i]: arrays[i] for i in fixed}}
+            return NodeByNode(self.model, known, clipped(why, 400))
+
+
+def varying(model: Model, free: list, shapes: dict, maker: Maker) -> Varying:
+    inputs = []
+    for name in free:
+        dtype, shape = model.inputs[name]
+        shape = tuple(shapes[name]) if name in shapes else shape
+        inputs.append((np.dtype(dtype), shape))
+    return Varying(maker.best, inputs, [f"input {clipped(name)!r}" for name in free])
+
+
+class NodeByNode:
+    """A model that is no Program: its nodes are called one after the other. left_out: why."""
+
+    def __init__(self, model: Model, known: dict, left_out: str):
+        self.model, self.known, self.left_out = model, known, left_out
+
+    def __call__(self, *arrays):
+        free = [name for name in self.model.inputs if name not in self.known]
+        if len(arrays) != len(free):
+            raise TypeError(f"onnx: the model takes {len(free)} inputs {short(free)}, got {len(arrays)}")
+        given = {**self.known, **{name: np.asarray(a) for name, a in zip(free, arrays)}}
+        check_arrays(self.model, given)
+        return single(evaluate(self.model, [given[name] for name in self.model.inputs]))
+
+    def __repr__(self):
+        return f"NodeByNode({self.left_out})"
+
+
+def bound(model: Model, constants: dict) -> dict:
+    """Values of inputs that stay the same, in the types of the file."""
+    check_names(model, constants)
+    known = {}
+    for name, value in constants.items():
+        dtype, shape = model.inputs[name]
+        known[name] = np.asarray(value, dtype)
+        if shape is not None and (
+            len(shape) != known[name].ndim
+            or any(want not in (None, have) for want, have in zip(shape, known[name].shape))
+        ):
+            raise ModelError(
+                f"onnx: the constant for input {clipped(name)!r} has shape {known[name].shape}, the model takes {short(shape)}"
+            )
+    return known
+
+
+def check_names(model: Model, given) -> None:
+    unknown = sorted(set(given) - set(model.inputs))
+    if unknown:
+        raise ModelError(
+            f"onnx: the model has no input {short(unknown)[1:-1]}; it has {short(model.inputs)[1:-1]}"
         )
-    except TraceError as why:
-        raise ModelError(f"onnx: no Program can be made of it: {clipped(why, 400)}") from why
-    except MemoryError as why:
-        raise ModelError("onnx: there is no memory for a Program of it") from why
 
 
-def check_real(model: Model) -> None:
-    """What a Program takes: arrays of numbers and truth values."""
-    if not model.inputs:
+def is_open(shape) -> bool:
+    """Whether more than the first axis of a shape is left open."""
+    return shape is None or None in shape[1:]
+
+
+def check_inputs(model: Model, known: dict) -> None:
+    """What a Program takes: arrays of numbers and truth values, one at least."""
+    if not set(model.inputs) - set(known):
         raise ModelError(
             "onnx: the model has no input, so a Program would have nothing to do; pyops.onnx.run computes it"
         )
     for name, (dtype, _) in model.inputs.items():
-        if dtype is None or np.dtype(dtype).name not in ELEMENTS:
+        if name not in known and dtype is None or dtype is not None and np.dtype(dtype).name not in ELEMENTS:
             raise ModelError(
                 f"onnx: no Program can be made of it: input {clipped(name)!r} is {dtype or 'no tensor'}; "
                 f"programs take {', '.join(sorted(ELEMENTS))}"
@@ -71,8 +197,15 @@ def run(source, inputs: dict) -> dict[str, np.ndarray]:
     missing = [name for name in model.inputs if name not in inputs]
     if missing:
         raise ModelError(f"onnx: inputs {short(missing)} are missing")
-    arrays = [np.asarray(inputs[n]) for n in model.inputs]
-    for (name, (dtype, shape)), array in zip(model.inputs.items(), arrays):
+    given = {name: np.asarray(inputs[name]) for name in model.inputs}
+    check_arrays(model, given)
+    return dict(zip(model.outputs, evaluate(model, [given[name] for name in model.inputs])))
+
+
+def check_arrays(model: Model, given: dict) -> None:
+    """Refuses arrays of other types and shapes than the file says."""
+    for name, (dtype, shape) in model.inputs.items():
+        array = given[name]
         if (
             dtype is not None
             and array.dtype != dtype
@@ -87,7 +220,6 @@ def run(source, inputs: dict) -> dict[str, np.ndarray]:
                 f"{short('any' if d is None else d for d in shape or ())}, "
                 f"got {array.dtype} {array.shape}"
             )
-    return dict(zip(model.outputs, evaluate(model, arrays)))
 
 
 def parsed(source) -> Model:
@@ -104,15 +236,14 @@ def single(results):
     return results[0] if len(results) == 1 else tuple(results)
 
 
-def examples_of(model: Model, shapes: dict):
-    """Zeros of the inputs' shapes, and whether the first axis may vary."""
-    unknown = sorted(set(shapes) - set(model.inputs))
-    if unknown:
-        raise ModelError(
-            f"onnx: the model has no input {short(unknown)[1:-1]}; it has {short(model.inputs)[1:-1]}"
-        )
+def examples_of(model: Model, shapes: dict, free=None):
+    """Zeros of the inputs' shapes (of those in `free`, None for all), and whether the first axis may
+    vary.
+    """
+    check_names(model, shapes)
     examples, dynamic = [], False
-    for name, (dtype, shape) in model.inputs.items():
+    for name in model.inputs if free is None else free:
+        dtype, shape = model.inputs[name]
         if name in shapes:
             shape = tuple(shapes[name])
         elif shape is None or None in shape[1:]:
@@ -159,6 +290,8 @@ def typed(op: str, opset: int) -> list:
     """
     schema = schema_of(op, onnx.defs.onnx_opset_version())
     schema = schema_of(op, opset) if schema is None or schema.deprecated else schema
+    if schema is None:  # of another domain
+        return []
     names = {
         f"tensor({TensorProto.DataType.Name(code).lower()})": np.dtype(dtype).name
         for code, dtype in dtypes().items()
@@ -186,6 +319,8 @@ def check_types(call: Call) -> None:
     for i, value in enumerate(call.inputs):
         if value is None:
             continue
+        if not formals:
+            return
         allowed, name = formals[min(i, len(formals) - 1)]
         kind = np.dtype(value.dtype).name
         if kind not in allowed:

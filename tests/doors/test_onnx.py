@@ -134,12 +134,18 @@ def test_an_open_batch_takes_any():
     )
 
 
-def test_shapes_that_are_left_open_are_asked_for():
+def test_shapes_that_are_left_open_are_those_that_come():
     model = small("N")
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "H"
-    with pytest.raises(door.ModelError, match=r"input 'x' .* give one"):
-        door.load(model)
-    assert door.load(model, shapes={"x": (1, 3, 9, 8)})
+    loaded = door.load(model)
+    for height in (9, 12, 9):
+        x = np.random.default_rng(height).standard_normal((2, 3, height, 8)).astype(np.float32)
+        fixed = door.load(model, shapes={"x": x.shape})
+        assert np.array_equal(loaded(x), fixed(x))
+    assert loaded.programs == 2
+    for x in (np.ones((2, 3, 9, 7), np.float32), np.ones((2, 3, 9, 8)), np.ones((3, 9, 8), np.float32)):
+        with pytest.raises(ValueError, match=r"input 'x' is float\d\d.*, the model takes float32 \[any, 3, any, 8\]"):
+            loaded(x)
     with pytest.raises(door.ModelError, match="no input z"):
         door.load(model, shapes={"z": (1,)})
 

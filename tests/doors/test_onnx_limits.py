@@ -162,7 +162,7 @@ WRONG = {  # of C's and Python's own errors none comes through
 
 @pytest.mark.parametrize("why", WRONG)
 def test_refusals_are_model_errors(why):
-    for way in (lambda f: door.load(f), lambda f: door.run(f, {"x": X})):
+    for way in (lambda f: door.load(f)(X), lambda f: door.run(f, {"x": X})):
         with pytest.raises(door.ModelError, match="onnx: "):
             way(model(*WRONG[why]))
 
@@ -195,8 +195,7 @@ def test_inputs_are_what_the_file_says():
     older.graph.input[0].type.tensor_type.shape.dim[
         1
     ].dim_value = -1  # as older converters wrote an open length
-    with pytest.raises(door.ModelError, match="give one"):
-        door.load(older)
+    assert door.load(older)(np.ones((2, 5), np.float32)).shape == (2, 5)
     assert door.load(older, shapes={"x": (2, 3)})(np.ones((2, 3), np.float32)).shape == (2, 3)
 
 

@@ -16,6 +16,7 @@ from . import (
     other,
     pooling,
     products,
+    quantised,
     recurrent,
     reduction,
     resize,

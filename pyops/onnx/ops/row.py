@@ -108,6 +108,7 @@ def dtype_of(code: int) -> np.dtype:
 
 def known(value, what):
     if isinstance(value, Traced):
+        value.asked()
         raise Unsupported(
             f"{what} depends on the model's input; shapes and indices must be known when a Program is made"
         )

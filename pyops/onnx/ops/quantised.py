@@ -1,0 +1,315 @@
+"""Quantised operators: whole numbers with a scale and a zero point, computed in float32 where that
+is exact.
+
+A product of two bytes is below 2^16 in size and float32 holds whole numbers up to 2^24, so sums are
+made of parts of at most 258 products (or more, where a zero point is left out), each exact, and
+joined as int32. Sources: ONNX's operator texts, and those of ONNX Runtime for com.microsoft.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ... import functional as F
+from ...ops.typed import as_type
+from .convolution import conv as float_conv
+from .products import product_of
+from .row import Call, Unsupported, axis_of, dtype_of, known, op, rank, traced
+from .select import sliced
+
+EXACT = 1 << 24  # whole numbers up to this size are float32's
+FLOAT = np.dtype(np.float32)
+LIMITS = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
+
+
+def limits_of(dtype) -> tuple[int, int]:
+    dtype = np.dtype(dtype)
+    if dtype.name in LIMITS:
+        return LIMITS[dtype.name]
+    if dtype.kind not in "iu":
+        raise Unsupported(f"quantised to {dtype}")
+    return np.iinfo(dtype).min, np.iinfo(dtype).max
+
+
+def spread(v, x, axis: int, block: int = 0):
+    """A scale or zero point so that it broadcasts to x: one number, one for each entry of an axis, or one a block along it."""
+    if v is None or not rank(v) or v.shape == (1,) and not block:
+        return v if v is None or not rank(v) else F.reshape(v, ()) if traced(v) else v.reshape(())
+    axis = axis_of(axis, rank(x))
+    if block:
+        count = -(-x.shape[axis] // block)
+        if tuple(v.shape) != tuple(count if a == axis else n for a, n in enumerate(x.shape)):
+            raise ValueError(f"scales of shape {tuple(v.shape)} for blocks of {block} along axis {axis} of {tuple(x.shape)}")
+        return np.repeat(known(v, "the scale of blocks"), block, axis)[tuple(
+            slice(x.shape[axis]) if a == axis else slice(None) for a in range(rank(x)))]
+    if rank(v) != 1 or v.shape[0] != x.shape[axis]:
+        raise ValueError(f"a scale of shape {tuple(v.shape)} for axis {axis} of {tuple(x.shape)}")
+    shape = [-1 if a == axis else 1 for a in range(rank(x))]
+    return F.reshape(v, tuple(v.shape[0] if n == -1 else 1 for n in shape)) if traced(v) else v.reshape(shape)
+
+
+def floats(v):
+    return as_type(v, FLOAT)
+
+
+def difference(x, zero):
+    """x - zero as float32."""
+    if traced(x, zero) and np.dtype(x.dtype).itemsize < 4:
+        return floats(x) if zero is None else F.sub(floats(x), floats(zero))
+    if traced(x, zero):  # float32 would round before the difference is taken
+        return floats(as_type(x, np.int64) if zero is None else F.sub(as_type(x, np.int64), as_type(zero, np.int64)))
+    if zero is None:
+        return x.astype(FLOAT)
+    return (x.astype(np.int64) - zero.astype(np.int64)).astype(FLOAT)
+
+
+def dequantised(x, scale, zero, axis: int = 1, block: int = 0):
+    """(x - zero) scale in float32."""
+    y, s = difference(x, spread(zero, x, axis, block)), floats(spread(scale, x, axis, block))
+    return F.mul(y, s) if traced(y, s) else y * s
+
+
+def quantised(x, scale, zero, dtype, axis: int = 1, block: int = 0):
+    """x / scale, rounded to the nearest (of two as near the even one), and zero, limited to what the type holds."""
+    s, z = floats(spread(scale, x, axis, block)), spread(zero, x, axis, block)
+    least, most = limits_of(dtype)
+    if traced(x, s, z):
+        y = F.round(F.div(floats(x), s))
+        y = y if z is None or not traced(z) and not np.any(z) else F.add(y, floats(z))
+        return as_type(F.clamp(y, float(least), float(most)), dtype)
+    y = np.rint(x.astype(FLOAT) / s) + (0 if z is None else z.astype(FLOAT))
+    return np.clip(np.nan_to_num(y, nan=0.0), least, most).astype(np.int64).astype(dtype)
+
+
+@op("DequantizeLinear", "com.microsoft.DequantizeLinear", keeps=True)
+def dequantize_linear(call):
+    x, scale, zero = call[0], call[1], call[2]
+    to = dtype_of(call.attr("output_dtype")) if call.attr("output_dtype") else np.dtype(scale.dtype)
+    check_bytes(x)
+    y = dequantised(x, scale, zero, call.attr("axis", 1), call.attr("block_size", 0))
+    return as_type(y, to) if traced(y) else y.astype(to)
+
+
+def check_bytes(*values) -> None:
+    for v in values:
+        if v is not None and np.dtype(v.dtype).kind not in "iu" and np.dtype(v.dtype).name not in LIMITS:
+            raise Unsupported(f"quantised as {v.dtype}")
+
+
+@op("QuantizeLinear", "com.microsoft.QuantizeLinear", keeps=True)
+def quantize_linear(call):
+    x, scale, zero = call[0], call[1], call[2]
+    to = np.dtype(zero.dtype) if zero is not None else dtype_of(call.attr("output_dtype")) if call.attr("output_dtype") else np.dtype(np.uint8)
+    if to.name in LIMITS and traced(x):
+        raise Unsupported(f"a cast of the model's values to {to}")
+    if traced(x) and np.dtype(x.dtype).kind in "iu":
+        x = floats(x)
+    return quantised(x, scale, zero, to, call.attr("axis", 1), call.attr("block_size", 0))
+
+
+@op("DynamicQuantizeLinear")
+def dynamic_quantize_linear(call):
+    x = call[0]
+    if not traced(x):
+        least, most = min(float(x.min(initial=0)), 0.0), max(float(x.max(initial=0)), 0.0)
+        scale = FLOAT.type(np.float32(most - least) / np.float32(255))
+        zero = np.uint8(np.clip(np.rint(-np.float32(least) / scale), 0, 255)) if scale else np.uint8(0)
+        return quantised(x, scale, np.asarray(zero), np.uint8) if scale else np.zeros(x.shape, np.uint8), np.asarray(scale), np.asarray(zero)
+    least, most = F.minimum(F.amin(x), 0.0), F.maximum(F.amax(x), 0.0)
+    scale = F.div(F.sub(most, least), 255.0)
+    divisor = F.where(F.eq(scale, 0.0), 1.0, scale)  # of zeros alone, which any scale takes to zero
+    zero = F.clamp(F.round(F.div(F.neg(least), divisor)), 0.0, 255.0)
+    y = F.clamp(F.add(F.round(F.div(x, divisor)), zero), 0.0, 255.0)
+    return as_type(y, np.uint8), scale, as_type(zero, np.uint8)
+
+
+# ---- products
+
+
+def greatest(x, zero) -> int:
+    """The most that |x - zero| can be."""
+    least, most = limits_of(x.dtype)
+    return most - least if zero is not None else max(-least, most)
+
+
+def exact_products(a, b, a_zero, b_zero) -> int:
+    """How many products of a and b may be summed in float32 without a rounding."""
+    return max((EXACT - 1) // (greatest(a, a_zero) * greatest(b, b_zero)), 1)
+
+
+def joined(parts):
+    """The sum of parts, each exact, as int32."""
+    total = as_type(parts[0], np.int32)
+    for part in parts[1:]:
+        total = F.add(total, as_type(part, np.int32))
+    return total
+
+
+def whole_matmul(call, a, b, a_zero, b_zero):
+    """(a - a_zero)(b - b_zero) as int32. a_zero: one number or one a row; b_zero: one or one a column."""
+    product_of(call, a, b)
+    if a_zero is not None and rank(a_zero) == 1 and a_zero.shape[0] > 1:
+        a_zero = F.reshape(a_zero, (*a_zero.shape, 1))
+    x, y = (difference(v, z) for v, z in ((a, a_zero), (b, b_zero)))
+    if not traced(x, y):
+        return np.matmul(x.astype(np.float64), y.astype(np.float64)).astype(np.int64).astype(np.int32)
+    depth, part = x.shape[-1], exact_products(a, b, a_zero, b_zero)
+    parts = []
+    for first in range(0, depth, part):
+        last = min(first + part, depth)
+        left = x if last - first == depth else sliced(x, {rank(x) - 1: slice(first, last)})
+        right = y if last - first == depth else sliced(y, {max(rank(y) - 2, 0): slice(first, last)})
+        if not traced(right) and right.ndim == 2 and rank(left) >= 2:
+            parts.append(F.linear(left, np.ascontiguousarray(right.T)))
+        else:
+            parts.append(F.matmul(left, right))
+    return joined(parts)
+
+
+@op("MatMulInteger")
+def matmul_integer(call):
+    check_bytes(call[0], call[1])
+    return whole_matmul(call, call[0], call[1], call[2], call[3])
+
+
+def requantised(total, factor, zero, dtype):
+    """total factor, rounded, and zero, limited to the type: total is int32."""
+    least, most = limits_of(dtype)
+    if not traced(total):
+        y = np.rint(total.astype(np.float64) * factor) + np.float64(zero if zero is not None else 0)
+        return np.clip(y, least, most).astype(dtype)
+    y = F.round(F.mul(floats(total), np.asarray(factor, FLOAT)))
+    y = y if zero is None else F.add(y, floats(zero))
+    return as_type(F.clamp(y, float(least), float(most)), dtype)
+
+
+@op("QLinearMatMul", keeps=True)
+def qlinear_matmul(call):
+    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = (call[i] for i in range(8))
+    check_bytes(a, b)
+    a_scale, b_scale, y_scale = (known(v, "a scale").astype(FLOAT) for v in (a_scale, b_scale, y_scale))
+    total = whole_matmul(call, a, b, a_zero, b_zero)
+    if a_scale.ndim == 1 and a_scale.size > 1:
+        a_scale = a_scale[:, None]
+    factor = (a_scale.astype(np.float64) * b_scale / y_scale).astype(FLOAT)
+    return requantised(total, factor if factor.size > 1 else factor.reshape(()), single(y_zero), y_zero.dtype)
+
+
+def single(v):
+    return v if v is None or not rank(v) else F.reshape(v, ()) if traced(v) and v.shape == (1,) else v.reshape(()) if v.shape == (1,) else v
+
+
+def whole_conv(call, x, weight, x_zero, w_zero):
+    """The convolution of x - x_zero with weight - w_zero, as int32; padding is x_zero, so 0 after it."""
+    x_zero, filters = single(x_zero), weight.shape[0]
+    if w_zero is not None and rank(w_zero) == 1 and w_zero.shape[0] > 1:
+        w_zero = F.reshape(w_zero, (filters, *[1] * (rank(weight) - 1)))
+    else:
+        w_zero = single(w_zero)
+    part = max(exact_products(x, weight, x_zero, w_zero) // max(math.prod(weight.shape[2:]), 1), 0)
+    images, taps = difference(x, x_zero), difference(weight, w_zero)
+    channels, group = weight.shape[1], call.attr("group", 1)
+    if part == 0:
+        raise Unsupported("a kernel of so many taps that float32 cannot sum one channel exactly")
+    if channels <= part:
+        return joined([float_of(call, images, taps)])
+    if group != 1:
+        raise Unsupported("groups of so many channels that float32 cannot sum them exactly")
+    ranges = [(first, min(first + part, channels)) for first in range(0, channels, part)]
+    return joined([float_of(call, sliced(images, {1: slice(*r)}), sliced(taps, {1: slice(*r)})) for r in ranges])
+
+
+def float_of(call, x, weight):
+    """The convolution with the node's attributes, of floats."""
+    return float_conv(Call(call.node, [x, weight], call.evaluate, call.limits))
+
+
+@op("ConvInteger")
+def conv_integer(call):
+    check_bytes(call[0], call[1])
+    return whole_conv(call, call[0], call[1], call[2], call[3])
+
+
+@op("QLinearConv", keeps=True)
+def qlinear_conv(call):
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias = (call[i] for i in range(9))
+    check_bytes(x, w)
+    x_scale, w_scale, y_scale = (known(v, "a scale").astype(FLOAT) for v in (x_scale, w_scale, y_scale))
+    total = whole_conv(call, x, w, x_zero, w_zero)
+    shape = (-1, *[1] * (rank(x) - 2))
+    if bias is not None:
+        bias = known(bias, "the bias").astype(np.int32).reshape(shape)
+        total = F.add(total, bias) if traced(total) else total + bias
+    factor = (x_scale.reshape(-1)[0].astype(np.float64) * w_scale.reshape(-1) / y_scale.reshape(-1)[0]).astype(FLOAT)
+    return requantised(total, factor.reshape(shape) if factor.size > 1 else factor.reshape(()), single(y_zero), y_zero.dtype)
+
+
+# ---- ONNX Runtime's own
+
+
+def by_floats(name, count, function):
+    """com.microsoft operators on `count` operands (array, scale, zero point), whose result's scale and zero point follow."""
+
+    @op(f"com.microsoft.{name}", keeps=True)
+    def row(call):
+        operands = [dequantised(*(call[3 * k + i] for i in range(3))) for k in range(count)]
+        scale, zero = call[3 * count], call[3 * count + 1]
+        check_bytes(call[0])
+        return quantised(function(call, *operands), scale, zero, call[0].dtype)
+
+    return row
+
+
+def numpys_or_ours(ours, numpys):
+    return lambda call, *v: ours(*v) if traced(*v) else numpys(*v)
+
+
+def pooled(call, x):
+    axes = tuple(range(2, rank(x)))
+    return F.mean(x, axes, True) if traced(x) else x.mean(axes, keepdims=True, dtype=np.float64).astype(FLOAT)
+
+
+by_floats("QLinearAdd", 2, numpys_or_ours(F.add, np.add))
+by_floats("QLinearMul", 2, numpys_or_ours(F.mul, np.multiply))
+by_floats("QLinearSigmoid", 1, lambda call, x: F.sigmoid(x))
+by_floats("QLinearLeakyRelu", 1, lambda call, x: F.leaky_relu(x, call.attr("alpha", 0.01)))
+by_floats("QLinearGlobalAveragePool", 1, pooled)
+by_floats("QLinearSoftmax", 1, lambda call, x: F.softmax(x, axis_of(call.attr("axis", -1), rank(x))))
+
+
+@op("com.microsoft.QLinearConcat", keeps=True)
+def qlinear_concat(call):
+    """y_scale, y_zero_point, then (array, scale, zero point) of each part."""
+    parts = [dequantised(*call.inputs[i : i + 3]) for i in range(2, len(call.inputs), 3)]
+    axis = axis_of(call.attr("axis"), rank(parts[0]))
+    whole = F.cat(parts, axis) if traced(*parts) else np.concatenate(parts, axis)
+    return quantised(whole, call[0], call[1], call[2].dtype)
+
+
+@op("com.microsoft.MatMulNBits", keeps=True)
+def matmul_nbits(call):
+    """x times a constant matrix of 4 or 8 bits a weight, with a scale (and a zero point) for each block of a row."""
+    x, packed, scales = call[0], known(call[1], "B"), known(call[2], "the scales")
+    n, k, bits, block = (call.attr(name) for name in ("N", "K", "bits", "block_size"))
+    if bits not in (None, 4, 8) or not n or not k or not block:
+        raise Unsupported(f"weights of {bits} bits, N {n}, K {k}, block_size {block}")
+    bits, count = bits or 4, -(-k // block)
+    values = unpacked(packed.reshape(n, count, -1), bits)[..., :block]
+    zero = np.full((n, count), 1 << (bits - 1), np.int64)
+    if call[3] is not None:
+        given = known(call[3], "the zero points")
+        zero = given.reshape(n, count) if given.dtype.kind == "f" else unpacked(given.reshape(n, -1), bits)[:, :count].astype(np.int64)
+    weight = (values.astype(FLOAT) - zero.astype(FLOAT)[..., None]) * scales.reshape(n, count, 1).astype(FLOAT)
+    weight = np.ascontiguousarray(weight.reshape(n, count * block)[:, :k])
+    bias = None if call[5] is None else known(call[5], "the bias").astype(FLOAT)
+    y = F.linear(floats(x), weight, bias)
+    return as_type(y, x.dtype)
+
+
+def unpacked(values: np.ndarray, bits: int) -> np.ndarray:
+    """Whole numbers of 4 bits, the lower first, or of 8, along the last axis."""
+    if bits == 8:
+        return values
+    return np.stack((values & 15, values >> 4), -1).reshape(*values.shape[:-1], -1)
