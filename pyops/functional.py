@@ -104,17 +104,7 @@ from .ops.layer_norm import layer_norm, rms_norm
 from .ops.local_response_norm import local_response_norm
 from .ops.loss import cross_entropy, nll_loss
 from .ops.matmul import bmm, linear, matmul
-from .ops.order import (
-    argsort,
-    cumprod,
-    cumsum,
-    roll,
-    sort,
-    tile,
-    topk,
-    tril,
-    triu,
-)
+from .ops.order import argsort, cumprod, cumsum, roll, sort, tile, topk, tril, triu
 from .ops.pad import pad
 from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from .ops.pointwise_loss import (

@@ -2,7 +2,7 @@
 import numpy as np
 
 
-def cast(x, *, dtype=None, implied=False):
+def cast(x, *, dtype=None, **_):
     """Floats outside of a whole type's range have no value there."""
     with np.errstate(invalid="ignore", over="ignore"):
         return x.astype(x.dtype if dtype is None else dtype)

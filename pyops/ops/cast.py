@@ -34,8 +34,8 @@ def cast(input: Tensor, dtype: DType, copy: bool) -> Tensor:
     return found
 
 
-def forward(k: Any, x: Array, *, dtype: np.dtype[Any] | None = None, implied: bool = False) -> Array:
-    """implied: nobody asked for the rounding, so that the compiler may leave it out between two calls that compute in float32."""
+def forward(k: Any, x: Array, *, dtype: np.dtype[Any] | None = None, **_: bool) -> Array:
+    """implied=True: nobody asked for the rounding, so that the compiler may leave it out between two calls that compute in float32."""
     y: Array = k.empty(x.shape, x.dtype if dtype is None else dtype)
     if hasattr(k, "cast"):
         k.cast(x, y)

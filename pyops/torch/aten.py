@@ -259,7 +259,7 @@ ADAPTERS = {
     "aten.lstm.input": lstm, "aten.gru.input": recurrent(F.gru),
     **{f"aten.rnn_{kind}.input": recurrent(F.rnn, nonlinearity=kind) for kind in ("tanh", "relu")},
     "aten.lstm_cell.default": lstm_cell, **{f"aten.rnn_{kind}_cell.default": rnn_cell(kind) for kind in ("tanh", "relu")},
-    "aten.roll.default": roll, "aten.gather.default": lambda x, dim, index, *, sparse_grad=False: F.gather(x, dim, index),
+    "aten.roll.default": roll, "aten.gather.default": lambda x, dim, index, **_: F.gather(x, dim, index),
     "aten.cumsum.default": running(F.cumsum), "aten.cumprod.default": running(F.cumprod), "aten.scatter_reduce.two": reduce_into,
     **{f"aten.{name}.{form}": spatial(getattr(F, name)) for name in ("any", "all") for form in ("default", "dim", "dims")},
     "aten.tile.default": spatial(F.tile), "aten.repeat.default": spatial(F.tile),

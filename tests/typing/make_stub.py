@@ -77,6 +77,8 @@ def overloads(name: str) -> list[str]:
         at = [p for p, *_ in plain].index("return_indices")
         both = [(p, "Literal[True]" if p == "return_indices" else a, d and p != "return_indices", k or i >= at) for i, (p, a, d, k) in enumerate(plain)]
         results = [(one, "Arrays"), (both, "tuple[Arrays, Arrays]")]
+    if signature.return_annotation == "Ordered":
+        results = [(plain, "Ordered[Arrays]")]
     if name in ("max", "min"):
         results = extremes(plain)
     return [line for parameters, result in results for line in kinds(name, parameters, result, joint)]
