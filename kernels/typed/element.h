@@ -80,10 +80,19 @@ template <class F> static inline void for_width(i64 bytes, F f) {
     }
 }
 
+// The float towards zero of a double, with its last bit set where something is cut off: rounding it again to a half is as one rounding.
+static inline float to_odd(double value) {
+    const float near = float(value);
+    if (double(near) == value || value != value) return near;
+    const auto bits = bits_of<std::uint32_t>(near);
+    return bits_of<float>((std::fabs(double(near)) > std::fabs(value) ? bits - 1 : bits) | 1);
+}
+
 // A number as another type has it. Floats outside of a whole type's range have no value there: they become what x86 makes of them.
 template <class To, class From> static inline Value<To> converted(From value) {
     using V = Value<To>;
     if constexpr (is_bool<To>) return value != From(0);
+    else if constexpr (std::is_same_v<To, Half> && std::is_same_v<From, double>) return to_odd(value);
     else if constexpr (std::is_floating_point_v<From> && std::is_same_v<V, std::uint64_t>) {
         if (value >= From(0x1p63) && value < From(0x1p64)) return V(value);
         return V(value >= From(-0x1p63) && value < From(0x1p63) ? std::int64_t(value) : std::numeric_limits<std::int64_t>::min());

@@ -8,7 +8,15 @@ def cast(x, *, dtype=None, **_):
         return x.astype(x.dtype if dtype is None else dtype)
 
 
-equal, not_equal, less, less_equal = np.equal, np.not_equal, np.less, np.less_equal
+def comparison(function):
+    """Without ml_dtypes' warnings of NaN."""
+    def of(a, b):
+        with np.errstate(invalid="ignore"):
+            return function(a, b)
+    return of
+
+
+equal, not_equal, less, less_equal = map(comparison, (np.equal, np.not_equal, np.less, np.less_equal))
 
 
 def select(condition, a, b):
@@ -27,7 +35,7 @@ def wrapped(function):
 
 def whole_add(a, b, *, alpha=1):
     with np.errstate(all="ignore"):
-        return a + np.asarray(alpha, a.dtype) * b
+        return a + np.asarray(alpha).astype(a.dtype) * b   # which wraps, -1 in an unsigned type as well
 
 
 whole_mul = wrapped(lambda a, b: a & b if a.dtype == bool else a * b)

@@ -12,7 +12,7 @@ from ..core.registry import Op
 from ..core.types import Arrays, Operand
 from .broadcast import plan
 from .comparison import BITWISE_AND, BITWISE_OR, BITWISE_XOR
-from .typed import NO_CUDA, alike, check_pair, one, one_type, pair
+from .typed import BOOL, NO_CUDA, alike, check_pair, one, pair
 
 reference = LateFunctions("pyops.kernels.typed.reference")
 
@@ -20,21 +20,27 @@ __all__ = ["bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bi
 
 
 def add_forward(k: Any, a: Any, b: Any, *, alpha: int = 1) -> Any:
-    one_type("add", a, b)
+    check_sum(a, b, alpha=alpha)
     shape, *layout = plan("add", a.shape, b.shape)
     y = k.empty(shape, a.dtype)
-    if alpha == -1 and a.dtype.kind != "b":
+    if alpha == -1:
         k.whole_sub(a, b, *layout, y)
         return y
     if alpha != 1:
         scaled = k.empty(b.shape, b.dtype)
-        k.whole_mul(b, np.array(alpha, b.dtype), *plan("mul", b.shape, ())[1:], scaled)
+        k.whole_mul(b, np.asarray(alpha).astype(b.dtype), *plan("mul", b.shape, ())[1:], scaled)
         b = scaled
     k.whole_add(a, b, *layout, y)
     return y
 
 
-WHOLE_ADD = Op("whole_add", "aa", add_forward, reference.whole_add, None, check_pair("add"), kernels=("whole_add", "whole_sub", "whole_mul"),
+def check_sum(a: Any, b: Any, *, alpha: int = 1) -> None:
+    check_pair("add")(a, b)
+    if a.dtype == BOOL and alpha < 0:
+        raise TypeError("sub: bool has no difference; use logical_xor or ne")
+
+
+WHOLE_ADD = Op("whole_add", "aa", add_forward, reference.whole_add, None, check_sum, kernels=("whole_add", "whole_sub", "whole_mul"),
                tolerance=0, bytes=lambda a, b, **_: 2 * a.nbytes, pointwise=True, per_sample=True, todo=NO_CUDA)
 WHOLE_MUL, WHOLE_DIV, WHOLE_POW, WHOLE_MAXIMUM, WHOLE_MINIMUM = (
     pair(f"whole_{name}") for name in ("mul", "div", "pow", "maximum", "minimum"))
