@@ -16,8 +16,10 @@ from ..core import scope
 from ..core.dispatch import WHOLE, as_array, kinds_of, ready_one, whole_row
 from ..core.kernel_set import DTYPES
 from ..core.late import Late
+from ..core.operands import OPERANDS, kind_of
 from ..core.registry import OPS
 from ..core.tensor import Tensor, no_grad
+from ..ops.typed import alike
 from .ir import Graph, Node, Value
 from .structure import flatten
 
@@ -138,6 +140,12 @@ class Traced(Tensor):
     def __invert__(self):
         return F.bitwise_not(self)
 
+    def __neg__(self):
+        return F.neg(self)
+
+    def __abs__(self):
+        return F.abs(self)
+
     def __hash__(self):
         return id(self)
 
@@ -161,6 +169,21 @@ class Traced(Tensor):
         tracer.nodes.append(node)
         made = tuple(map(Traced, node.outputs))
         return made if several else made[0]
+
+
+def operator(name: str, plain: Callable, function: str, swapped: bool) -> Callable:
+    """An operator of arithmetic; of whole numbers, which a Tensor leaves to NumPy, the op."""
+    def of(self, other):
+        if not isinstance(other, OPERANDS) or "f" in (kind_of(self), kind_of(other)) and function in ("add", "sub", "mul", "pow"):
+            return plain(self, other)
+        return getattr(F, function)(*(alike(function, other, self) if swapped else alike(function, self, other)))
+    of.__name__ = name
+    return of
+
+
+for _name, _function in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("pow", "pow"), ("floordiv", "floor_divide"), ("mod", "remainder")):
+    for _called in (f"__{_name}__", f"__r{_name}__"):
+        setattr(Traced, _called, operator(_called, getattr(Tensor, _called), _function, _called.startswith("__r")))
 
 
 def origins(value: Value) -> set[Value]:
