@@ -63,20 +63,32 @@ class Recent(Generic[Made]):
     def __getitem__(self, key: Hashable) -> Made:
         with self._lock:
             found = self._found(key)
+            if found is not None:
+                return found
             making = self._making.setdefault((os.getpid(), key), threading.Lock())
-        if found is not None:
-            return found
         with making:  # one thread makes it, the others wait
             with self._lock:
                 found = self._found(key)
             if found is not None:
                 return found
-            made = self.make(key)
+            try:
+                made = self.make(key)
+            except BaseException:
+                self._let_go(key)
+                raise
             with self._lock:
                 self._held[key] = made
                 while len(self._held) > self.most:
-                    self._held.popitem(last=False)
+                    self._asked.discard(self._held.popitem(last=False)[0])
+            self._let_go(key)
             return made
+
+    def _let_go(self, key: Hashable) -> None:
+        """Nobody makes it any more: of keys that come once, nothing stays."""
+        with self._lock:
+            self._making.pop((os.getpid(), key), None)
+            if key not in self._held:
+                self._asked.discard(key)
 
     def _found(self, key: Hashable) -> Made | None:
         self._asked.add(key)

@@ -36,15 +36,19 @@ class Varying:
 
     def __call__(self, *arrays: Any) -> Any:
         ready = self._ready(arrays)
-        program = self.program_for(*ready)
-        return program(*(a for i, a in enumerate(ready) if i not in self.fixed))
+        program, fixed = self._found(ready)
+        return program(*(a for i, a in enumerate(ready) if i not in fixed))
 
     def program_for(self, *arrays: Any) -> Program:
         """The Program for arrays like these, made if there is none yet."""
-        ready = self._ready(arrays)
+        return self._found(self._ready(arrays))[0]
+
+    def _found(self, ready: tuple[np.ndarray, ...]) -> tuple[Program, frozenset[int]]:
+        """The Program, and the places that are constants of it: another thread may find out of more meanwhile."""
         while True:
+            key = _Key(ready, self.fixed)
             try:
-                return self._programs[_Key(ready, self.fixed)]
+                return self._programs[key], key.fixed
             except _Learned:   # of other inputs that they are constants: by another key
                 pass
 
@@ -100,4 +104,4 @@ class _Key:
         return hash(self._parts)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._parts == other._parts
+        return isinstance(other, _Key) and (self.fixed, self._parts) == (other.fixed, other._parts)
