@@ -226,7 +226,7 @@ def here(path):
 
 def optimisation(isa, tag, source):
     """The flags in place of -O3, if any."""
-    if source.name.startswith("typed"):   # thirteen types of each kernel: vectors would make them four times as large
+    if source.name.startswith("typed") and source.stem != "typed_quantise":   # thirteen types of each kernel: vectors would make them four times as large
         return SMALL
     kinds, (keep, _) = {isa, tag} & {"scalar", "f64"}, LARGE.get(f"{source.parent.name}/{source.name}", (set(), ""))
     return SMALL if kinds and not kinds & keep else ()

@@ -25,25 +25,25 @@ __all__ = [
     "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
     "bmm", "broadcast_to", "cat", "ceil", "celu", "chunk", "clamp", "clone", "conv1d", "conv2d", "conv3d",
     "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cos", "cosh", "cross_entropy", "cumprod",
-    "cumsum", "div", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "eq", "erf",
-    "exp", "expm1", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide", "fmod", "fold",
-    "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool",
-    "global_max_pool", "group_norm", "gru", "gru_cell", "gt", "hardsigmoid", "hardswish", "hardtanh",
-    "hinge_embedding_loss", "huber_loss", "index_select", "instance_norm", "interpolate", "isfinite",
-    "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear",
-    "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell",
-    "lt", "margin_ranking_loss", "masked_fill", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d",
-    "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim",
-    "mse_loss", "mul", "narrow", "ne", "neg", "nll_loss", "norm", "one_hot", "pad", "permute",
-    "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod", "reciprocal", "relu",
-    "relu6", "remainder", "reshape", "rms_norm", "rnn", "rnn_cell", "roll", "round", "rsqrt",
-    "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce",
-    "select", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "smooth_l1_loss",
-    "soft_margin_loss", "softmax", "softmin", "softplus", "softsign", "sort", "split", "sqrt", "square",
-    "squared_euclidean", "squeeze", "stack", "std", "stochastic_depth", "sub", "sum", "take_along_dim",
-    "tan", "tanh", "threshold", "tile", "topk", "transpose", "tril", "triu", "trunc", "unbind", "unflatten",
-    "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
+    "cumsum", "dequantize_linear", "div", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu",
+    "embedding", "eq", "erf", "exp", "expm1", "feature_alpha_dropout", "flatten", "flip", "floor",
+    "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem",
+    "global_avg_pool", "global_max_pool", "group_norm", "gru", "gru_cell", "gt", "hardsigmoid", "hardswish",
+    "hardtanh", "hinge_embedding_loss", "huber_loss", "index_select", "instance_norm", "interpolate",
+    "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss",
+    "linear", "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm",
+    "lstm_cell", "lt", "margin_ranking_loss", "masked_fill", "matmul", "max", "max_pool1d", "max_pool2d",
+    "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum",
+    "mish", "movedim", "mse_loss", "mul", "narrow", "ne", "neg", "nll_loss", "norm", "one_hot", "pad",
+    "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
+    "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm", "rnn", "rnn_cell",
+    "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add",
+    "scatter_nd", "scatter_reduce", "select", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin",
+    "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softsign", "sort",
+    "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stochastic_depth", "sub",
+    "sum", "take_along_dim", "tan", "tanh", "threshold", "tile", "topk", "transpose", "tril", "triu",
+    "trunc", "unbind", "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 
 _E = TypeVar("_E", bound=Exporter)
@@ -651,6 +651,17 @@ def cumsum(input: Tensor, dim: int) -> Tensor: ...
 def cumsum(input: Array, dim: int) -> Array: ...
 @overload
 def cumsum(input: _E, dim: int) -> _E: ...
+
+@overload
+def dequantize_linear(input: Tensor, scale: Operand, zero_point: Operand = ...) -> Tensor: ...
+@overload
+def dequantize_linear(input: Array, scale: Array | Number, zero_point: Array | Number = ...) -> Array: ...
+@overload
+def dequantize_linear(input: Array, scale: Tensor, zero_point: Operand = ...) -> Tensor: ...
+@overload
+def dequantize_linear(input: Array, scale: Array | Number, zero_point: Tensor) -> Tensor: ...
+@overload
+def dequantize_linear(input: _E, scale: Operand, zero_point: Operand = ...) -> _E: ...
 
 @overload
 def div(input: Tensor, other: Operand, *, rounding_mode: str | None = ...,
@@ -1783,6 +1794,22 @@ def prod(input: Array, dim: Dims | None = ..., keepdim: bool = ..., *, axis: Dim
 @overload
 def prod(input: _E, dim: Dims | None = ..., keepdim: bool = ..., *, axis: Dims | None = ...,
     keepdims: bool | None = ..., out: _E | None = ...) -> _E: ...
+
+@overload
+def quantize_linear(input: Tensor, scale: Operand, zero_point: Operand = ..., dtype: DType = ...,
+    quant_min: int | None = ..., quant_max: int | None = ...) -> Tensor: ...
+@overload
+def quantize_linear(input: Array, scale: Array | Number, zero_point: Array | Number = ...,
+    dtype: DType = ..., quant_min: int | None = ..., quant_max: int | None = ...) -> Array: ...
+@overload
+def quantize_linear(input: Array, scale: Tensor, zero_point: Operand = ..., dtype: DType = ...,
+    quant_min: int | None = ..., quant_max: int | None = ...) -> Tensor: ...
+@overload
+def quantize_linear(input: Array, scale: Array | Number, zero_point: Tensor, dtype: DType = ...,
+    quant_min: int | None = ..., quant_max: int | None = ...) -> Tensor: ...
+@overload
+def quantize_linear(input: _E, scale: Operand, zero_point: Operand = ..., dtype: DType = ...,
+    quant_min: int | None = ..., quant_max: int | None = ...) -> _E: ...
 
 @overload
 def reciprocal(input: Tensor, *, out: Tensor | None = ...) -> Tensor: ...

@@ -103,7 +103,8 @@ NAMES: dict[str, Names] = {
     "gather": names("gather", "GatherElements"), "index_select": names("index_select"), "take_along_dim": names("take_along_dim"),
     "scatter": names("scatter.src scatter.value", "ScatterElements"), "scatter_add": names("scatter_add"),
     "scatter_reduce": names("scatter_reduce.two"), "masked_fill": names("masked_fill.Scalar masked_fill.Tensor"),
-    "gather_nd": names("", "GatherND"), "scatter_nd": names("", "ScatterND"), "topk": names("topk", "TopK"), "sort": names("sort"), "argsort": names("argsort"), "cumsum": names("cumsum", "CumSum"),
+    "gather_nd": names("", "GatherND"), "scatter_nd": names("", "ScatterND"), "topk": names("topk", "TopK"),
+    "quantize_linear": names("", "QuantizeLinear"), "dequantize_linear": names("", "DequantizeLinear"), "sort": names("sort"), "argsort": names("argsort"), "cumsum": names("cumsum", "CumSum"),
     "cumprod": names("cumprod", "CumProd"), "roll": names("roll"), "tile": names("tile repeat", "Tile"), "tril": names("tril", "Trilu"), "triu": names("triu"),
     # reductions
     "sum": names("sum.dim_IntList sum", "ReduceSum"), "mean": names("mean.dim mean", "ReduceMean", ncnn="Reduction"), "prod": names("", "ReduceProd"),

@@ -101,6 +101,21 @@ CASES = {
         case("whole", "topk", I(3, 17, high=50), 17, torch=None, gradient=False), case("sorted", "sort", A(2, 33), batch=True),
         case("descending", "sort", A(33, 2), 0, True), case("order", "argsort", A(4, 9), 1, gradient=False), case("none", "topk", A(3, 4), 0),
     ],
+    "quantise": [
+        case("bytes", "quantize_linear", A(2, 33, scale=20.0), 0.25, 128, torch=None, gradient=False),
+        case("signed", "quantize_linear", A(3, 7, scale=20.0), 0.125, 0, "int8", torch=None, gradient=False),
+        case("channels", "quantize_linear", A(2, 5, 4, 3), A(1, 5, 1, 1, values="positive"), I(1, 5, 1, 1, high=9), "int16", torch=None, gradient=False),
+        case("limits", "quantize_linear", A(40, scale=9.0), 0.5, 0, "int8", -7, 7, torch=None, gradient=False),
+        case("columns", "quantize_linear", A(5, 9), A(9, values="positive"), 3, "uint16", torch=None, gradient=False),
+        case("no_values", "quantize_linear", A(0, 3), 0.25, torch=None, gradient=False),
+        case("one_shape", "quantize_linear", A(4, 9), A(4, 9, values="positive"), A(4, 9), torch=None, gradient=False),
+    ],
+    "dequantise": [
+        *(case(t, "dequantize_linear", I(3, 33, high=99, whole=t), 0.25, 7, torch=None, gradient=False) for t in ("int8", "uint8", "int16", "uint16")),
+        case("channels", "dequantize_linear", I(2, 5, 4, 3, high=99, whole="uint8"), A(1, 5, 1, 1, values="positive"), I(1, 5, 1, 1, high=9), torch=None,
+             gradient=False),
+        case("one_shape", "dequantize_linear", I(4, 9, high=99, whole="uint8"), A(4, 9, values="positive"), A(4, 9), torch=None, gradient=False),
+    ],
     "cumsum": [
         case("last", "cumsum", A(3, 33), 1), case("first", "cumsum", A(33, 3), 0), case("middle", "cumsum", A(2, 9, 5), 1, batch=True),
         case("whole", "cumsum", I(3, 9, high=9, whole="int32"), 1, gradient=False), case("truth", "cumsum", B(3, 9), -1, gradient=False),
@@ -122,5 +137,7 @@ REFUSES = {
                    bad("axes", "gather", A(5, 2), 0, I(3, high=2), match="as many axes"), bad("longer", "gather", A(5, 2), 0, I(3, 3, high=2), match="no longer")],
     "put_along": [bad("shorter_source", "scatter", A(5, 2), 0, I(3, 2, high=2), A(2, 2), match="at least as long"),
                   bad("reduce", "scatter", A(5, 2), 0, I(3, 2, high=2), A(3, 2), "mean", match="add or multiply")],
+    "quantise": [bad("type", "quantize_linear", A(3), 0.5, 0, "int64", match="int8, uint8", error=TypeError),
+                 bad("limits", "quantize_linear", A(3), 0.5, 0, "int8", -200, match="do not lie within")],
     "top": [bad("too_many", "topk", A(3, 4), 5, match="k must be from 0 to 4")],
 }

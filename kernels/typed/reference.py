@@ -207,3 +207,16 @@ def take_blocks(x, index, *, batch=0, wrap):
 
 def put_blocks(x, index, values, *, wrap, reduction=""):
     return put(x.copy(), block_places(x, index, 0, wrap), values, reduction)
+
+
+# ---- quantised
+
+def quantise(x, scale, zero, *, dtype, least, most):
+    """x / scale, rounded to the nearest (of two as near the even one), and zero, from least to most; NaN is the least."""
+    with np.errstate(all="ignore"):
+        y = np.rint(np.asarray(x, np.float32) / np.asarray(scale, np.float32)) + np.asarray(zero, np.float32)
+    return np.clip(np.where(np.isnan(y), least, y), least, most).astype(np.int64).astype(dtype)
+
+
+def dequantise(x, scale, zero):
+    return (x.astype(np.float32) - np.asarray(zero, np.float32)) * np.asarray(scale, np.float32)

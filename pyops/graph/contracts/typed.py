@@ -182,3 +182,23 @@ def blocks(whole, index, sizes, batch, inner, parts) -> None:
     need(count == 0 or batch > 0 and count % batch == 0, "every batch has as many indices")
     need(parts.size == count * inner, "there is a block an index")
     one_type(whole, parts)
+
+
+# ---- quantised
+
+BYTES = {ELEMENTS[name] for name in ("int8", "uint8", "int16", "uint16")}
+
+
+@contract("quantise", "xxxddddffX")
+def quantise(x, scale, zero, shape, sx, ss, sz, least, most, y) -> None:
+    broadcast(x, scale, zero, shape, sx, ss, sz, y)
+    need({a.dtype for a in (x, scale, zero)} == {ELEMENTS["float32"]}, "real numbers are of float32")
+    need(y.dtype in BYTES, "whole numbers have 8 or 16 bits")
+    need(abs(least) <= 1 << 16 and abs(most) <= 1 << 16, "limits are those of a type")
+
+
+@contract("dequantise", "xxxddddX")
+def dequantise(x, scale, zero, shape, sx, ss, sz, y) -> None:
+    broadcast(x, scale, zero, shape, sx, ss, sz, y)
+    need({a.dtype for a in (scale, zero, y)} == {ELEMENTS["float32"]}, "real numbers are of float32")
+    need(x.dtype in BYTES, "whole numbers have 8 or 16 bits")

@@ -6,7 +6,7 @@ import numpy as np
 from .. import activations, packing
 from ..ir import Node, Value
 from ..passes.fold_batch_norm import scale_and_shift
-from .context import BLOCK, Declined, Lowering, blocks, contiguous_strides
+from .context import BLOCK, Declined, Lowering, Map, blocks, contiguous_strides
 from .plain import Recorder
 
 
@@ -143,4 +143,14 @@ def extends(low: Lowering, node: Node) -> bool:
     return True
 
 
-RULES = {"add": add, "mul": mul, "batch_norm": batch_norm, "prelu": prelu, "cat": cat}
+def reshape(low: Lowering, node: Node) -> None:
+    """A row of pixels turned into a column, or back, is the same memory in blocks, too (passes/turn_thin.py)."""
+    x, y = node.inputs[0], node.output
+    row_or_column = len(x.shape) == len(y.shape) == 4 and x.shape[:2] == y.shape[:2] and 1 in x.shape[2:] and 1 in y.shape[2:]
+    if not low.is_map(x) or not row_or_column or y in low.placement:
+        raise Declined("no row or column of pixels in blocked layout")
+    source = low.maps[x]
+    low.maps[y] = Map(source.ref.reshaped((*source.ref.shape[:2], *y.shape[2:], BLOCK)), source.channels)
+
+
+RULES = {"reshape": reshape, "add": add, "mul": mul, "batch_norm": batch_norm, "prelu": prelu, "cat": cat}

@@ -10,10 +10,11 @@ from . import (
     fuse_pool,
     fuse_residual,
     simplify,
+    turn_thin,
 )
 
 ORDER = (simplify.run, drop_dead.run, fold_batch_norm.run, fuse_residual.run, fuse_activation.run,
-         fuse_normalised_input.run, fuse_gate.run, drop_dead.run, fuse_inverted.run, fuse_mean.run)
+         fuse_normalised_input.run, fuse_gate.run, drop_dead.run, fuse_inverted.run, fuse_mean.run, turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store
 ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolutions
 

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from ... import functional as F
+from ...ops.quantise import BYTES, DEQUANTISE, QUANTISE
 from ...ops.typed import as_type
 from .convolution import conv as float_conv
 from .products import product_of
@@ -67,6 +68,9 @@ def difference(x, zero):
 
 def dequantised(x, scale, zero, axis: int = 1, block: int = 0):
     """(x - zero) scale in float32."""
+    if traced(x, scale, zero) and np.dtype(x.dtype).name in BYTES:
+        z = spread(zero, x, axis, block)
+        return DEQUANTISE(x, floats(spread(scale, x, axis, block)), np.zeros((), FLOAT) if z is None else floats(z))
     y, s = difference(x, spread(zero, x, axis, block)), floats(spread(scale, x, axis, block))
     return F.mul(y, s) if traced(y, s) else y * s
 
@@ -75,6 +79,9 @@ def quantised(x, scale, zero, dtype, axis: int = 1, block: int = 0):
     """x / scale, rounded to the nearest (of two as near the even one), and zero, limited to what the type holds."""
     s, z = floats(spread(scale, x, axis, block)), spread(zero, x, axis, block)
     least, most = limits_of(dtype)
+    if traced(x, s, z) and np.dtype(dtype).name in BYTES:
+        zero = np.zeros((), FLOAT) if z is None else floats(z)
+        return QUANTISE(floats(x), s, zero, dtype=np.dtype(dtype), least=least, most=most)
     if traced(x, s, z):
         y = F.round(F.div(floats(x), s))
         y = y if z is None or not traced(z) and not np.any(z) else F.add(y, floats(z))
@@ -180,9 +187,9 @@ def requantised(total, factor, zero, dtype):
     if not traced(total):
         y = np.rint(total.astype(np.float64) * factor) + np.float64(zero if zero is not None else 0)
         return np.clip(y, least, most).astype(dtype)
-    y = F.round(F.mul(floats(total), np.asarray(factor, FLOAT)))
-    y = y if zero is None else F.add(y, floats(zero))
-    return as_type(F.clamp(y, float(least), float(most)), dtype)
+    y = F.mul(floats(total), np.asarray(factor, FLOAT))
+    zero = np.zeros((), FLOAT) if zero is None else floats(zero)
+    return QUANTISE(y, np.ones((), FLOAT), zero, dtype=np.dtype(dtype), least=least, most=most)
 
 
 @op("QLinearMatMul", keeps=True)
