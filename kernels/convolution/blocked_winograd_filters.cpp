@@ -59,7 +59,7 @@ struct Squares {
     }
 };
 
-bool is_even(real sum, real peak) { return peak <= LARGEST_SQUARE * (sum - peak); }   // not if it is NaN
+bool is_even(real sum, real peak) { return peak <= LARGEST_TAP * (sum - peak); }   // not if it is NaN
 
 bool even_row(const real* w, i64 n) {
     Squares s;

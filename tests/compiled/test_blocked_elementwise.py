@@ -76,3 +76,21 @@ def test_silu_from_end_to_end(backend):
     assert (np.abs(got[within] - want[within]) <= allowed[within]).all()
     assert (got[~within] == np.inf).all()
     assert np.isnan(run(backend, "affine_channels", Image(np.full_like(x, np.nan)), one, zero, SILU, MapOut(x.shape))[0]).all()
+
+
+FUSED = {
+    "sigmoid": (1, 0), "tanh": (1, -1), "silu": (np.inf, np.nan), "hardsigmoid": (1, 0), "hardswish": (np.inf, np.nan), "gelu": (np.inf, np.nan),
+    "elu": (np.inf, -1), "leaky_relu": (np.inf, -np.inf),
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_fused_activations_of_what_is_not_finite(backend, name):
+    """NaN stays NaN; infinities come to what the definition has: 0 times infinity, where it multiplies them, is NaN."""
+    x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30] + [0.0] * 11, np.float32).reshape(1, 16, 1, 1)
+    (got,) = run(backend, "add_maps", Image(x), Image(np.zeros_like(x)), (name, 1.0 if name == "elu" else 0.1, 0.0), MapOut(x.shape))
+    got = got.reshape(-1)
+    above, below = FUSED[name]
+    np.testing.assert_array_equal(got[:3], np.float32([np.nan, above, below]))
+    large, small = min(above, np.float32(1e30)), 0 if np.isnan(below) else max(below, np.float32(-1e29))
+    np.testing.assert_allclose(got[3:5], [large, small], rtol=1e-6, atol=1e-6)
