@@ -128,7 +128,7 @@ def test_threads_that_find_out_at_once_get_each_its_own_result():
                 try:
                     if not np.array_equal(program(np.ones(n, np.float32), y), np.full(n, y)):
                         wrong.append((t, i))
-                except Exception as why:  # noqa: BLE001 - of a thread, which would be lost
+                except Exception as why:   # of a thread, which would be lost
                     wrong.append(why)
         threads = [threading.Thread(target=work, args=(t,)) for t in range(4)]
         for t in threads:
