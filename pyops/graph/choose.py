@@ -62,6 +62,8 @@ def winograd(node: Node, options, forced: str | None) -> dict[str, Callable]:
         raise Declined("not a 3x3 filter with stride 1")
     if forced is None and options.precision == "strict":
         raise Declined('precision="strict"')
+    if forced is None and whole_numbers(node.inputs[1]):
+        raise Declined("a filter of whole numbers, whose sums may have to be exact")
     if not packing.even_filters(node.inputs[1]):
         raise Declined("a filter of little more than one tap")
     tiles = costs.TILES[:2] if forced is None and options.precision == "default" else costs.TILES
@@ -88,6 +90,11 @@ def entries(force: str) -> tuple[tuple[str, str], ...]:
                              "alone or after a layer's name and =")
         found.append((name, algorithm))
     return tuple(found)
+
+
+def whole_numbers(weight: np.ndarray) -> bool:
+    some = weight.reshape(-1)[:64]
+    return np.array_equal(some, np.rint(some)) and np.array_equal(weight, np.rint(weight))
 
 
 def winograd_can(node: Node) -> bool:

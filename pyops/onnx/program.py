@@ -58,7 +58,7 @@ def load(
     try:
         return maker.program(examples, frozenset(), dynamic)
     except (TraceError, Unsupported) as why:
-        if wanted_numbers(why, examples) and not dynamic:
+        if wanted_numbers(why, examples):
             return varying(model, free, shapes or {}, maker)
         return NodeByNode(model, known, clipped(why, 400))
 

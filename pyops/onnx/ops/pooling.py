@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ... import functional as F
+from ...ops.typed import as_type
 from .convolution import ints_of, padded, padding_of, window_of
 from .row import Unsupported, known, op, rank, real, traced
 
@@ -47,8 +48,8 @@ def max_pool(call):
     x, indices = call[0], call.wants(1)
     if indices and traced(x):
         raise Unsupported("indices of a maximum depend on the model's input; programs compute in float32")
-    narrow = not real(x)
-    x = known(x, "x").astype(np.float32) if narrow else x
+    narrow = np.dtype(x.dtype).kind in "iu" or not real(x)
+    x = as_type(x, np.float32) if narrow else x  # which holds bytes and halves as they are
     pool = getattr(F, f"max_pool{n}d")
     if usual(kernel, before, behind) and not any(more):
         y = pool(x, tuple(kernel), tuple(stride), tuple(before), tuple(dilation), False, indices)
@@ -58,7 +59,7 @@ def max_pool(call):
         y = pool(wide, tuple(kernel), tuple(stride), 0, tuple(dilation), False, indices)
         offset, size = before, list(wide.shape[2:])
     if not indices:
-        return y.astype(call[0].dtype) if narrow else y
+        return as_type(y, call[0].dtype) if narrow else y
     y, places = y
     at = [np.clip(c - o, 0, s - 1) for c, o, s in zip(np.unravel_index(places, size), offset, x.shape[2:])]
     turned = slice(None, None, -1 if call.attr("storage_order", 0) else 1)  # columns first
