@@ -19,12 +19,12 @@ class Op(OpBase):
     """A row: everything about one op.
 
     kinds has a letter per input: r real, o real or None, i int64, j int64 or None, a an array of
-    any element type (csrc/elements.inc), as it is; a trailing * repeats the letter before it. forward(kernels, *inputs, **attrs) allocates with kernels.empty
-    and calls kernels.<name>; reference(*inputs, **attrs) is the NumPy definition with the same
-    results. check(*inputs, **attrs) raises ValueError for what the op refuses; forward calls it
-    (through a cache, by shapes) and so does the reference backend. gradient(ctx) returns one
-    gradient per input, in terms of ops (see tensor.Context). macs, flops and bytes take what
-    `reference` takes.
+    any element type (csrc/elements.inc), as it is; a trailing * repeats the letter before it.
+    forward(kernels, *inputs, **attrs) allocates with kernels.empty and calls kernels.<name>;
+    reference(*inputs, **attrs) is the NumPy definition with the same results. check(*inputs,
+    **attrs) raises ValueError for what the op refuses; forward calls it (through a cache, by shapes)
+    and so does the reference backend. gradient(ctx) returns one gradient per input, in terms of ops
+    (see tensor.Context). macs, flops and bytes take what `reference` takes.
 
     What follows `todo` are traits: whoever treats some rows alike (the compiler's passes, layouts,
     drawings) reads them, and keeps no list of names. A row that lacks one although it looks as if

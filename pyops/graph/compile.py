@@ -40,9 +40,9 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
             dynamic_batch: bool = False, state: Any = None, shared: Constants | None = None) -> Program:
     """Traces `model` once and returns a Program that computes the same from arrays of the same shapes.
 
-    model: a Module in evaluation mode, pyops' or torch's, or a function of arrays built from pyops ops. example_inputs: one array or a tuple of them,
-    float32, or whole numbers, truth values, doubles, halves where the model takes such; only shapes and dtypes matter. Weights are taken as they are now and packed. precision: "strict" computes every
-    convolution directly; "default" may use Winograd's F(2x2) and F(4x4) (at most 2e-5 of a layer's largest output off); "fast" also F(6x6)
+    model: a Module in evaluation mode, pyops' or torch's, or a function of arrays built from pyops ops. example_inputs: one array or
+    a tuple of them, float32, or whole numbers, truth values, doubles, halves where the model takes such; only shapes and dtypes
+    matter. Weights are taken as they are now and packed. precision: "strict" computes every convolution directly; "default" may use Winograd's F(2x2) and F(4x4) (at most 2e-5 of a layer's largest output off); "fast" also F(6x6)
     (1e-4). threads: of a run, default get_num_threads(). dynamic_batch: other sizes of the first axis are planned when
     they come; the plans of the last eight are kept, and share their weights.
     state: for a recurrent model that takes a state as its last argument and returns (results, new state), an example of it, an array or
