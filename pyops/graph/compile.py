@@ -69,11 +69,10 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     isa = active.get().name
     if isa not in ISAS:   # the reference has no kernels; CUDA's are no program's
         raise ValueError(f"compile: backend {isa!r} runs no programs; they run on {', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
-    options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""), shared)
+    options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""), shared or Constants())
     choose.entries(options.force)   # refused even where there is no convolution
     again: Any = None
     if dynamic_batch:
-        options.constants = shared or Constants()
 
         def again(shapes: Any) -> Program:   # asks as_function anew: an exported graph is of one shape
             others = tuple(np.zeros(s, d) for s, d in shapes)

@@ -2,6 +2,7 @@
 from . import (
     drop_dead,
     fold_batch_norm,
+    fold_constants,
     fuse_activation,
     fuse_gate,
     fuse_inverted,
@@ -10,10 +11,11 @@ from . import (
     fuse_pool,
     fuse_residual,
     simplify,
+    spelled_out,
     turn_thin,
 )
 
-ORDER = (simplify.run, drop_dead.run, fold_batch_norm.run, fuse_residual.run, fuse_activation.run,
+ORDER = (simplify.run, spelled_out.run, drop_dead.run, fold_batch_norm.run, fold_constants.run, fuse_residual.run, fuse_activation.run,
          fuse_normalised_input.run, fuse_gate.run, drop_dead.run, fuse_inverted.run, fuse_mean.run, turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store
 ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolutions
