@@ -95,7 +95,8 @@ def gemm_tensor(device, a, b, transpose_a, transpose_b, c, precision, bias=None,
     """C = act(A B + bias) by tensor.cu, arguments as gemm's.
 
     precision: "tf32" rounds float32 operands to 11 bits, "3xtf32" makes up for that with three products, "half" is for float16 and
-    bfloat16, "f64" for float64; sums are float32 or float64. activation: None, "relu", "gelu" or "silu".
+    bfloat16, "f64" for float64; sums are float32 or float64. activation: None, "relu", "gelu" or "silu";
+    no row asks for one, since calls on a device are one op each: tests hold it for a compiler of programs to come.
     """
     if device.real not in PRECISIONS[precision]:
         raise ValueError(f"gemm_tensor: precision {precision!r} is for {' or '.join(PRECISIONS[precision])}, the arrays are {device.real}")

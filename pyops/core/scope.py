@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 # watching(module) is a context in which that module's forward runs; None: nobody looks
-watching: ContextVar[Callable[[Any], AbstractContextManager] | None] = ContextVar("pyops_watching", default=None)
+watching: ContextVar[Callable[[Any], AbstractContextManager[Any]] | None] = ContextVar("pyops_watching", default=None)
 
 # calls.get()(function, args, kwargs) makes the call of a public function in its place; None: nobody looks
 calls: ContextVar[Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any] | None] = ContextVar("pyops_calls", default=None)
