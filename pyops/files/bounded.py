@@ -4,6 +4,7 @@ header may claim anything.
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import zipfile
@@ -44,6 +45,10 @@ def npz(file) -> dict[str, np.ndarray]:
         RuntimeError,
         OverflowError,
     ) as why:  # damaged, encrypted
+        raise ValueError(f"not an .npz file, or a damaged one: {why}") from why
+    except OSError as why:
+        if why.errno != errno.EINVAL:  # a member that begins before the file does
+            raise
         raise ValueError(f"not an .npz file, or a damaged one: {why}") from why
 
 

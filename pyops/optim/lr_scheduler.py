@@ -180,6 +180,14 @@ class OneCycleLR(LRScheduler):
                     (self.total_steps - 1, "initial", "min", "high", "high")]
         return [up, (self.total_steps - 1, "max", "min", "low", "high")]
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for phase in state.get("phases", ()):
+            known = isinstance(phase, (list, tuple)) and len(phase) == 5 and isinstance(phase[0], (int, float)) and all(
+                isinstance(name, str) for name in phase[1:])
+            if not known or not {*phase[1:3]} <= {"initial", "max", "min"} or not {*phase[3:]} <= {"low", "high"}:
+                raise ValueError(f"OneCycleLR: {phase!r} is no phase (end, from rate, to rate, from momentum, to momentum)")
+        super().load_state_dict(state)
+
     def _phase(self, step: Any) -> Any:
         """The phase that `step` lies in, and how much of it is done."""
         if step > self.total_steps:

@@ -124,7 +124,7 @@ def _loaded(value: Any, p: Tensor, what: str) -> Any:
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{what} is of type {array.dtype}")
     if array.ndim == 0 and p.data.ndim:   # a count of steps
-        if not (array >= 0 and array == int(array)):
+        if not (np.isfinite(array) and array >= 0 and array == int(array)):
             raise ValueError(f"{what} is {array}, which counts nothing")
         return int(array)
     if array.shape != p.data.shape:
