@@ -10,7 +10,7 @@ __all__ = ["eq", "ge", "gt", "isfinite", "isinf", "isnan", "le", "logical_and", 
 
 EQUAL, NOT_EQUAL, LESS, LESS_EQUAL = (pair(name, result=BOOL) for name in ("equal", "not_equal", "less", "less_equal"))
 ISNAN, ISINF, LOGICAL_NOT = (one(name, result=BOOL) for name in ("isnan", "isinf", "logical_not"))
-BITWISE_AND, BITWISE_OR, BITWISE_XOR = (pair(name) for name in ("bitwise_and", "bitwise_or", "bitwise_xor"))
+BITWISE_AND, BITWISE_OR, BITWISE_XOR = (pair(name, takes="biu") for name in ("bitwise_and", "bitwise_or", "bitwise_xor"))
 
 
 def eq(input: Operand, other: Operand) -> Arrays:

@@ -88,7 +88,10 @@ def number(value, like):
     if isinstance(value, float) and hasattr(like, "dtype") and getattr(like.dtype, "kind", "") in "iub" and value != math.floor(value):
         raise TypeError(f"{value} is no whole number, and the other operand is {like.dtype}; convert that with .astype")
     if isinstance(like, (np.ndarray, np.generic, Tensor)):
-        return np.array(value, like.dtype)
+        try:
+            return np.array(value, like.dtype)
+        except OverflowError:
+            raise ValueError(f"{value} is outside of {like.dtype}, the type of the other operand") from None
     return np.array(value, (dispatch.viewed(like) if dispatch.on_device((like,)) else np.from_dlpack(like)).dtype)
 
 

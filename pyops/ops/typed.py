@@ -103,10 +103,12 @@ def one_type(name: str, *arrays: Any) -> None:
         raise TypeError(f"{name}: inputs must share one type, got {', '.join(str(a.dtype) for a in arrays)}")
 
 
-def pair(name: str, gradient: Any = None, result: Any = None, **traits: Any) -> Op:
-    """The row of y = f(a, b), which broadcast; result: the type of y, None for theirs."""
+def pair(name: str, gradient: Any = None, result: Any = None, takes: str = "biufV", **traits: Any) -> Op:
+    """The row of y = f(a, b), which broadcast; result: the type of y, None for theirs. takes: as in `one`."""
     def forward(k: Any, a: Any, b: Any) -> Any:
         one_type(name, a, b)
+        if a.dtype.kind not in takes:   # the kernel would write nothing
+            raise TypeError(f"{name.removeprefix('whole_')}: takes no {a.dtype}")
         shape, *layout = plan(name, a.shape, b.shape)
         y = k.empty(shape, result or a.dtype)
         getattr(k, name)(a, b, *layout, y)

@@ -43,8 +43,8 @@ def check_sum(a: Any, b: Any, *, alpha: int = 1) -> None:
 WHOLE_ADD = Op("whole_add", "aa", add_forward, reference.whole_add, None, check_sum, kernels=("whole_add", "whole_sub", "whole_mul"),
                tolerance=0, bytes=lambda a, b, **_: 2 * a.nbytes, pointwise=True, per_sample=True, todo=NO_CUDA)
 WHOLE_MUL, WHOLE_DIV, WHOLE_POW, WHOLE_MAXIMUM, WHOLE_MINIMUM = (
-    pair(f"whole_{name}") for name in ("mul", "div", "pow", "maximum", "minimum"))
-SHIFT_LEFT, SHIFT_RIGHT = pair("shift_left"), pair("shift_right")
+    pair(f"whole_{name}", takes="biu") for name in ("mul", "div", "pow", "maximum", "minimum"))
+SHIFT_LEFT, SHIFT_RIGHT = (pair(name, takes="biu") for name in ("shift_left", "shift_right"))
 FLOOR_DIVIDE, REMAINDER, FMOD = pair("floor_divide"), pair("remainder"), pair("fmod")
 WHOLE_NEG, WHOLE_ABS = (one(name, takes="iu") for name in ("whole_neg", "whole_abs"))
 BITWISE_NOT, SIGN = one("bitwise_not", takes="biu"), one("sign", takes="iufV")

@@ -182,6 +182,27 @@ def test_arithmetic_of_truth_values(backend):
                     call(*(a, b)[:2 if call is F.sub else 1])
 
 
+def test_what_whole_numbers_alone_have_is_refused_of_floats(backend):
+    """Not left unwritten."""
+    x = np.ones(3, np.float32)
+    for used in (backend, "reference"):
+        with use_backend(used):
+            for call in (F.bitwise_and, F.bitwise_or, F.bitwise_xor, F.bitwise_left_shift, F.bitwise_right_shift):
+                with pytest.raises(TypeError):
+                    call(x, x)
+            with pytest.raises(TypeError):
+                F.bitwise_not(x)
+    with pytest.raises(TypeError, match="takes no float32"):
+        pyops.compile(lambda x: F.bitwise_and(x, x), x)
+
+
+def test_a_number_outside_of_the_type_is_refused(backend):
+    with use_backend(backend):
+        for call in (F.add, F.mul, F.lt, F.remainder):
+            with pytest.raises(ValueError, match="300 is outside of uint8"):
+                call(np.ones(3, np.uint8), 300)
+
+
 def test_sums_and_products_of_whole_numbers_are_int64s(backend):
     for dtype in WHOLE[:-1]:
         x = np.tile(edges(dtype), 3).reshape(3, -1)
