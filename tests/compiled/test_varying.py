@@ -1,4 +1,7 @@
-"""Programs for sizes and numbers as they come: one for each, kept in turn, weights shared, several threads at once."""
+"""Programs for sizes and numbers as they come: one for each, kept in turn, weights shared, several
+threads at once.
+"""
+
 import threading
 
 import numpy as np
@@ -27,6 +30,7 @@ def varying(model, *inputs):
         def some(*free):
             given = iter(free)
             return model(*(arrays[i] if i in fixed else next(given) for i in range(len(arrays))))
+
         try:
             program = pyops.compile(some, tuple(arrays[i] for i in places), shared=shared)
         except TraceError as why:
@@ -34,6 +38,7 @@ def varying(model, *inputs):
             raise
         made.append(([a.shape for a in arrays], fixed))
         return program
+
     return Varying(make, inputs), made
 
 
@@ -46,7 +51,9 @@ def test_a_program_is_made_for_each_size_and_kept():
             np.testing.assert_allclose(program(x), x.astype(np.float64) @ w.T.astype(np.float64), atol=1e-4)
     assert program.programs == len(made) == 3
     held = [p.plan.constants for p in program._programs.values()]
-    assert len({id(a) for constants in held for a in constants if a.nbytes == w.nbytes}) <= 2   # by packing, not by size
+    assert (
+        len({id(a) for constants in held for a in constants if a.nbytes == w.nbytes}) <= 2
+    )  # by packing, not by size
 
 
 def test_the_last_few_are_kept_and_nothing_of_the_others():
@@ -64,6 +71,7 @@ def test_the_last_few_are_kept_and_nothing_of_the_others():
 def test_a_key_that_cannot_be_made_leaves_nothing():
     def refuse(key):
         raise ValueError(f"no {key}")
+
     recent = Recent(refuse)
     for key in range(50):
         with pytest.raises(ValueError, match=f"no {key}"):
@@ -73,8 +81,10 @@ def test_a_key_that_cannot_be_made_leaves_nothing():
 
 def test_numbers_that_say_how_to_compute_are_constants_of_programs():
     """A count and an axis, found out one after the other."""
+
     def model(x, count, axis):
         return F.topk(x, int(np.asarray(count)), int(np.asarray(axis)))[0]
+
     program, made = varying(model, (FLOAT, (4, 6)), (LONG, ()), (LONG, ()))
     x = floats(4, 6)
     for count, axis in ((2, 0), (3, 1), (2, 0), (1, 1)):
@@ -116,7 +126,7 @@ def test_what_does_not_fit_is_refused_by_name():
 
 
 def test_threads_that_find_out_at_once_get_each_its_own_result():
-    """Several begin before it is known that an input is a constant, and each asks for other numbers and sizes."""
+    """They begin before it is known that an input is a constant, each with other numbers and sizes."""
     for attempt in range(5):
         program, _ = varying(lambda x, y: F.mul(x, float(np.asarray(y))), (FLOAT, (None,)), (FLOAT, ()))
         begin, wrong = threading.Barrier(4), []
@@ -128,8 +138,9 @@ def test_threads_that_find_out_at_once_get_each_its_own_result():
                 try:
                     if not np.array_equal(program(np.ones(n, np.float32), y), np.full(n, y)):
                         wrong.append((t, i))
-                except Exception as why:   # of a thread, which would be lost
+                except Exception as why:  # of a thread, which would be lost
                     wrong.append(why)
+
         threads = [threading.Thread(target=work, args=(t,)) for t in range(4)]
         for t in threads:
             t.start()
@@ -140,8 +151,15 @@ def test_threads_that_find_out_at_once_get_each_its_own_result():
 
 def test_programs_of_other_types_vary_as_well():
     table = floats(30, 8)
-    program, made = varying(lambda ids, mask: F.where(F.reshape(mask, (*mask.shape, 1)), F.embedding(ids, table), 0.0), (LONG, (None, None)), (BOOL, (None, None)))
+    program, made = varying(
+        lambda ids, mask: F.where(F.reshape(mask, (*mask.shape, 1)), F.embedding(ids, table), 0.0),
+        (LONG, (None, None)),
+        (BOOL, (None, None)),
+    )
     for shape in ((1, 4), (3, 2), (1, 4)):
-        ids, mask = np.arange(np.prod(shape)).reshape(shape), np.arange(np.prod(shape)).reshape(shape) % 2 == 0
+        ids, mask = (
+            np.arange(np.prod(shape)).reshape(shape),
+            np.arange(np.prod(shape)).reshape(shape) % 2 == 0,
+        )
         assert np.array_equal(program(ids, mask), np.where(mask[..., None], table[ids], 0))
     assert len(made) == 2

@@ -1,6 +1,7 @@
-"""Values of any type at the edges of their types: casts beside NumPy's and ml_dtypes', whole numbers beside Python's, orders beside torch's,
-indices outside of their axis, and what is put twice.
+"""Values of any type at the edges of their types: casts beside NumPy's and ml_dtypes', whole numbers
+beside Python's, orders beside torch's, indices outside of their axis, and what is put twice.
 """
+
 import itertools
 import math
 import threading
@@ -20,11 +21,67 @@ FLOATS = [np.dtype(t) for t in ("float64", "float32", "float16")] + [bfloat16]
 SIGNED, UNSIGNED = ([np.dtype(f"{kind}{bits}") for bits in (8, 16, 32, 64)] for kind in ("int", "uint"))
 WHOLE = SIGNED + UNSIGNED
 TYPES = [*FLOATS, *WHOLE, BOOL]
-HALF_EDGES = [  # about float16: its least number and the tie below, ties to even, its greatest number and the tie above, NaN
-    2.0**-24, 2.0**-25, np.nextafter(2.0**-25, 1), 1.5 * 2.0**-24, 2.5 * 2.0**-24, 2.0**-14 - 2.0**-25, 2.0**-14 - 2.0**-24, 2.0**-14,
-    1 + 2.0**-11, 1 + 3 * 2.0**-11, 1 + 2.0**-11 + 2.0**-40, 2049, 2051, 65504, 65519.99, 65520, 65536, 1e-8, 1e-300, 1e39, 1e300, math.inf, math.nan]
-BFLOAT_EDGES = [1 + 2.0**-8, 1 + 3 * 2.0**-8, 1 + 2.0**-8 + 2.0**-20, 257, 259, 3.39e38, 3.4e38, 1e-40, 2.0**-133, 2.0**-134]
-PLAIN = [0.0, 0.1, 0.5, 0.999, 1, 1.5, 2.5, 3, 77.7, 100, 127, 200, 255, 30000.5, 65535, 2.0**31 - 1, 2.0**31, 2.0**32 - 1, 2.0**52 + 1, 2.0**62, 2.0**63]
+# Of float16: its least number and the tie below, ties to even, its greatest number and the tie above, NaN
+HALF_EDGES = [
+    2.0**-24,
+    2.0**-25,
+    np.nextafter(2.0**-25, 1),
+    1.5 * 2.0**-24,
+    2.5 * 2.0**-24,
+    2.0**-14 - 2.0**-25,
+    2.0**-14 - 2.0**-24,
+    2.0**-14,
+    1 + 2.0**-11,
+    1 + 3 * 2.0**-11,
+    1 + 2.0**-11 + 2.0**-40,
+    2049,
+    2051,
+    65504,
+    65519.99,
+    65520,
+    65536,
+    1e-8,
+    1e-300,
+    1e39,
+    1e300,
+    math.inf,
+    math.nan,
+]
+BFLOAT_EDGES = [
+    1 + 2.0**-8,
+    1 + 3 * 2.0**-8,
+    1 + 2.0**-8 + 2.0**-20,
+    257,
+    259,
+    3.39e38,
+    3.4e38,
+    1e-40,
+    2.0**-133,
+    2.0**-134,
+]
+PLAIN = [
+    0.0,
+    0.1,
+    0.5,
+    0.999,
+    1,
+    1.5,
+    2.5,
+    3,
+    77.7,
+    100,
+    127,
+    200,
+    255,
+    30000.5,
+    65535,
+    2.0**31 - 1,
+    2.0**31,
+    2.0**32 - 1,
+    2.0**52 + 1,
+    2.0**62,
+    2.0**63,
+]
 
 
 def edges(dtype):
@@ -32,8 +89,32 @@ def edges(dtype):
         return np.array([False, True, True])
     if dtype.kind in "iu":
         least, most = limits(dtype)
-        some = [least, least + 1, least // 2, -3, -2, -1, 0, 1, 2, 3, 7, dtype.itemsize * 8 - 1, dtype.itemsize * 8, 100, 2049, 2051, 65504, 65519, 65520,
-                2**24 + 1, 2**53 + 1, most // 2, most - 1, most]
+        some = [
+            least,
+            least + 1,
+            least // 2,
+            -3,
+            -2,
+            -1,
+            0,
+            1,
+            2,
+            3,
+            7,
+            dtype.itemsize * 8 - 1,
+            dtype.itemsize * 8,
+            100,
+            2049,
+            2051,
+            65504,
+            65519,
+            65520,
+            2**24 + 1,
+            2**53 + 1,
+            most // 2,
+            most - 1,
+            most,
+        ]
         return np.array(sorted({v for v in some if least <= v <= most}), dtype)
     values = np.array(HALF_EDGES + BFLOAT_EDGES + PLAIN)
     with np.errstate(over="ignore"):
@@ -49,7 +130,9 @@ def has_value(x, to):
     least, most = limits(to)
     with np.errstate(invalid="ignore"):
         wide = x.astype(np.float64)
-        return (np.trunc(wide) >= least) & (np.trunc(wide) < float(most) + (most < 2**53))   # the greatest of 64 bits is no float
+        return (np.trunc(wide) >= least) & (
+            np.trunc(wide) < float(most) + (most < 2**53)
+        )  # the greatest of 64 bits is no float
 
 
 def same(got, want):
@@ -57,7 +140,7 @@ def same(got, want):
     got, want = np.asarray(got), np.asarray(want)
     assert got.dtype == want.dtype and got.shape == want.shape
     if want.dtype.kind in "fV":
-        with np.errstate(invalid="ignore"):   # NaN that signal
+        with np.errstate(invalid="ignore"):  # NaN that signal
             wide, right = got.astype(np.float64), want.astype(np.float64)
         np.testing.assert_array_equal(wide, right)
         numbers = ~np.isnan(right)
@@ -68,6 +151,7 @@ def same(got, want):
 
 # ---- casts
 
+
 @pytest.mark.parametrize("to", TYPES, ids=str)
 def test_casts_are_numpys(backend, to):
     for dtype in TYPES:
@@ -77,7 +161,7 @@ def test_casts_are_numpys(backend, to):
         assert len(x) > 2
         with np.errstate(all="ignore"):
             want = x.astype(to)
-        for repeats in (1, 40):   # within a vector, and over several
+        for repeats in (1, 40):  # within a vector, and over several
             with use_backend(backend):
                 same(CAST(np.tile(x, repeats), dtype=to), np.tile(want, repeats))
 
@@ -87,16 +171,26 @@ def test_every_half_is_read_and_every_tie_written_right(backend, half):
     every = np.arange(1 << 16, dtype=np.uint16).view(half)
     with use_backend(backend):
         for to in (np.float32, np.float64):
-            with np.errstate(invalid="ignore"):   # NaN that signal
+            with np.errstate(invalid="ignore"):  # NaN that signal
                 want = every.astype(to)
             same(CAST(every, dtype=to), want)
         ordered = np.sort(every[np.isfinite(every.astype(np.float32))].astype(np.float32))
         ties = np.unique(((ordered[1:].astype(np.float64) + ordered[:-1]) / 2).astype(np.float32))
-        around = np.concatenate([ties, np.nextafter(ties, np.float32(np.inf)), np.nextafter(ties, np.float32(-np.inf))])
+        around = np.concatenate(
+            [ties, np.nextafter(ties, np.float32(np.inf)), np.nextafter(ties, np.float32(-np.inf))]
+        )
         same(CAST(around, dtype=half), around.astype(half))
-        if half == np.float16:   # doubles are rounded once
+        if half == np.float16:  # doubles are rounded once
             ties = ties.astype(np.float64)
-            around = np.concatenate([ties, np.nextafter(ties, np.inf), np.nextafter(ties, -np.inf), ties * (1 + 2.0**-40), ties * (1 - 2.0**-40)])
+            around = np.concatenate(
+                [
+                    ties,
+                    np.nextafter(ties, np.inf),
+                    np.nextafter(ties, -np.inf),
+                    ties * (1 + 2.0**-40),
+                    ties * (1 - 2.0**-40),
+                ]
+            )
             same(CAST(around, dtype=half), around.astype(half))
 
 
@@ -109,6 +203,7 @@ def test_truth_is_what_is_not_zero(backend):
 
 
 # ---- whole numbers
+
 
 def wrap(value, dtype):
     """The whole number as a type of so many bits has it, in two's complement."""
@@ -134,17 +229,30 @@ def shift(a, b, dtype, left):
     return 0 if left or a >= 0 else -1
 
 
-BINARY = {   # in Python's whole numbers, before they wrap
-    "add": (F.add, lambda a, b, _: a + b), "sub": (F.sub, lambda a, b, _: a - b), "mul": (F.mul, lambda a, b, _: a * b),
-    "pow": (F.pow, power), "maximum": (F.maximum, lambda a, b, _: max(a, b)), "minimum": (F.minimum, lambda a, b, _: min(a, b)),
+BINARY = {  # in Python's whole numbers, before they wrap
+    "add": (F.add, lambda a, b, _: a + b),
+    "sub": (F.sub, lambda a, b, _: a - b),
+    "mul": (F.mul, lambda a, b, _: a * b),
+    "pow": (F.pow, power),
+    "maximum": (F.maximum, lambda a, b, _: max(a, b)),
+    "minimum": (F.minimum, lambda a, b, _: min(a, b)),
     "div_trunc": (lambda a, b: F.div(a, b, rounding_mode="trunc"), lambda a, b, _: quotient(a, b)),
     "div_floor": (lambda a, b: F.div(a, b, rounding_mode="floor"), lambda a, b, _: a // b if b else 0),
-    "floor_divide": (F.floor_divide, lambda a, b, _: a // b if b else 0), "remainder": (F.remainder, lambda a, b, _: a % b if b else 0),
+    "floor_divide": (F.floor_divide, lambda a, b, _: a // b if b else 0),
+    "remainder": (F.remainder, lambda a, b, _: a % b if b else 0),
     "fmod": (F.fmod, lambda a, b, _: a - quotient(a, b) * b if b else 0),
-    "and": (F.bitwise_and, lambda a, b, _: a & b), "or": (F.bitwise_or, lambda a, b, _: a | b), "xor": (F.bitwise_xor, lambda a, b, _: a ^ b),
-    "left": (F.bitwise_left_shift, lambda a, b, t: shift(a, b, t, True)), "right": (F.bitwise_right_shift, lambda a, b, t: shift(a, b, t, False)),
+    "and": (F.bitwise_and, lambda a, b, _: a & b),
+    "or": (F.bitwise_or, lambda a, b, _: a | b),
+    "xor": (F.bitwise_xor, lambda a, b, _: a ^ b),
+    "left": (F.bitwise_left_shift, lambda a, b, t: shift(a, b, t, True)),
+    "right": (F.bitwise_right_shift, lambda a, b, t: shift(a, b, t, False)),
 }
-ONE = {"neg": (F.neg, lambda a: -a), "abs": (F.abs, abs), "bitwise_not": (F.bitwise_not, lambda a: ~a), "sign": (F.sign, lambda a: (a > 0) - (a < 0))}
+ONE = {
+    "neg": (F.neg, lambda a: -a),
+    "abs": (F.abs, abs),
+    "bitwise_not": (F.bitwise_not, lambda a: ~a),
+    "sign": (F.sign, lambda a: (a > 0) - (a < 0)),
+}
 
 
 @pytest.mark.parametrize("name", BINARY)
@@ -177,9 +285,9 @@ def test_arithmetic_of_truth_values(backend):
             same(F.add(a, b), a | b)
             same(F.mul(a, b), a & b)
             same(F.bitwise_not(a), ~a)
-            for call in (F.sub, F.neg):   # as NumPy and torch
+            for call in (F.sub, F.neg):  # as NumPy and torch
                 with pytest.raises(TypeError, match="bool"):
-                    call(*(a, b)[:2 if call is F.sub else 1])
+                    call(*(a, b)[: 2 if call is F.sub else 1])
 
 
 def test_what_whole_numbers_alone_have_is_refused_of_floats(backend):
@@ -187,7 +295,13 @@ def test_what_whole_numbers_alone_have_is_refused_of_floats(backend):
     x = np.ones(3, np.float32)
     for used in (backend, "reference"):
         with use_backend(used):
-            for call in (F.bitwise_and, F.bitwise_or, F.bitwise_xor, F.bitwise_left_shift, F.bitwise_right_shift):
+            for call in (
+                F.bitwise_and,
+                F.bitwise_or,
+                F.bitwise_xor,
+                F.bitwise_left_shift,
+                F.bitwise_right_shift,
+            ):
                 with pytest.raises(TypeError):
                     call(x, x)
             with pytest.raises(TypeError):
@@ -225,11 +339,23 @@ def test_comparisons_with_nan_are_ieee_754s(backend, dtype):
     a, b = (np.array(v).astype(dtype) for v in zip(*itertools.product(SPECIAL, repeat=2)))
     for used in (backend, "reference"):
         with use_backend(used):
-            for name, compare in (("eq", np.equal), ("ne", np.not_equal), ("lt", np.less), ("le", np.less_equal), ("gt", np.greater), ("ge", np.greater_equal)):
+            for name, compare in (
+                ("eq", np.equal),
+                ("ne", np.not_equal),
+                ("lt", np.less),
+                ("le", np.less_equal),
+                ("gt", np.greater),
+                ("ge", np.greater_equal),
+            ):
                 want = compare(a.astype(np.float64), b.astype(np.float64))
                 same(getattr(F, name)(a, b), want)
             x = a.astype(np.float64)
-            for name, ask in (("isnan", np.isnan), ("isinf", np.isinf), ("isfinite", np.isfinite), ("logical_not", np.logical_not)):
+            for name, ask in (
+                ("isnan", np.isnan),
+                ("isinf", np.isinf),
+                ("isfinite", np.isfinite),
+                ("logical_not", np.logical_not),
+            ):
                 same(getattr(F, name)(a), ask(x))
 
 
@@ -250,7 +376,14 @@ def lines(dtype, seed=0):
     return x.astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.dtype(t) for t in ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        np.dtype(t)
+        for t in ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+    ],
+    ids=str,
+)
 def test_orders_with_nan_and_equals_are_torchs(backend, dtype):
     torch = pytest.importorskip("torch")
     x = lines(dtype)
@@ -264,12 +397,16 @@ def test_orders_with_nan_and_equals_are_torchs(backend, dtype):
                 same(indices, right.indices.numpy())
                 same(F.argsort(x, dim, descending), right.indices.numpy())
                 count = min(3, x.shape[dim])
-                values, indices = F.topk(x, count, dim, descending)   # the first of equals, which torch leaves open
+                values, indices = F.topk(
+                    x, count, dim, descending
+                )  # the first of equals, which torch leaves open
                 same(values, right.values.narrow(dim, 0, count).numpy())
                 same(indices, right.indices.narrow(dim, 0, count).numpy())
 
 
-@pytest.mark.parametrize("dtype", [np.dtype(t) for t in ("float64", "float32", "int64", "uint8", "bool")], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [np.dtype(t) for t in ("float64", "float32", "int64", "uint8", "bool")], ids=str
+)
 def test_places_of_extremes_with_nan_and_equals_are_numpys(backend, dtype):
     x = lines(dtype, 1)
     for used in (backend, "reference"):
@@ -283,24 +420,27 @@ def test_places_of_extremes_with_nan_and_equals_are_numpys(backend, dtype):
 
 # ---- indices
 
-N = 70_000   # so many that three threads share them
+N = 70_000  # so many that three threads share them
 
 
 def calls():
     x, index = np.arange(N, dtype=np.float32).reshape(-1, 2), np.zeros(N, np.int64)
     along = np.zeros((N // 2, 2), np.int64)
     return {
-        "index_select": (lambda x, i: F.index_select(x, 0, i), x, index), "gather": (lambda x, i: F.gather(x, 0, i), x, along),
-        "take_along_dim": (lambda x, i: F.take_along_dim(x, i, 0), x, along), "gather_nd": (F.gather_nd, x, index.reshape(-1, 1)),
-        "scatter": (lambda x, i: F.scatter(x, 0, i, x), x, along), "scatter_add": (lambda x, i: F.scatter_add(x, 0, i, x), x, along),
-        "scatter_nd": (lambda x, i: F.scatter_nd(x, i, x), x, index[:N // 2].reshape(-1, 1)),
+        "index_select": (lambda x, i: F.index_select(x, 0, i), x, index),
+        "gather": (lambda x, i: F.gather(x, 0, i), x, along),
+        "take_along_dim": (lambda x, i: F.take_along_dim(x, i, 0), x, along),
+        "gather_nd": (F.gather_nd, x, index.reshape(-1, 1)),
+        "scatter": (lambda x, i: F.scatter(x, 0, i, x), x, along),
+        "scatter_add": (lambda x, i: F.scatter_add(x, 0, i, x), x, along),
+        "scatter_nd": (lambda x, i: F.scatter_nd(x, i, x), x, index[: N // 2].reshape(-1, 1)),
     }
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("name", calls())
 def test_an_index_outside_of_its_axis_is_an_index_error(backend, name, threads):
-    """Eagerly and in a Program, at the first, the last or a place between; the right answer comes afterwards."""
+    """Eagerly and in a Program, at any place; the right answer comes afterwards."""
     call, x, index = calls()[name]
     with use_backend(backend), num_threads(threads):
         want = np.asarray(call(x, index))
@@ -340,6 +480,7 @@ def test_index_errors_of_several_threads_are_each_its_own():
                 seen.append(np.array_equal(program(x, bad if wrong else index), want) and not wrong)
             except IndexError:
                 seen.append(wrong)
+
     threads = [threading.Thread(target=work, args=(wrong,)) for wrong in (True, False, True)]
     for t in threads:
         t.start()
@@ -353,7 +494,9 @@ def test_index_errors_of_several_threads_are_each_its_own():
 JOINED = {"": lambda a, b: b, "sum": lambda a, b: a + b, "prod": lambda a, b: a * b, "amax": max, "amin": min}
 
 
-@pytest.mark.parametrize("dtype", [np.dtype(t) for t in ("float32", "float64", "int64", "int32", "uint8")], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [np.dtype(t) for t in ("float32", "float64", "int64", "int32", "uint8")], ids=str
+)
 @pytest.mark.parametrize("reduce", JOINED)
 def test_what_meets_is_put_in_order_whatever_the_threads(backend, dtype, reduce):
     """Of values put in one place the last stays; sums of floats are those of Python's loop, to the bit."""
@@ -367,5 +510,9 @@ def test_what_meets_is_put_in_order_whatever_the_threads(backend, dtype, reduce)
                 want[row, place] = JOINED[reduce](want[row, place], value)
     for used, threads in ((backend, 1), (backend, 3), ("reference", 1)):
         with use_backend(used), num_threads(threads):
-            got = F.scatter(x, 1, index, values) if not reduce else F.scatter_reduce(x, 1, index, values, reduce)
+            got = (
+                F.scatter(x, 1, index, values)
+                if not reduce
+                else F.scatter_reduce(x, 1, index, values, reduce)
+            )
             same(got, want)
