@@ -28,7 +28,7 @@ def get_precision() -> str:
     return "default" if _C.get_winograd() else "strict"
 
 
-def _from_environment():
+def _from_environment() -> None:
     value = os.environ.get("PYOPS_PRECISION")
     if value and value not in PRECISIONS:
         raise ValueError(f"PYOPS_PRECISION={value!r} is not one of {', '.join(PRECISIONS)}")
