@@ -9,12 +9,12 @@ import numpy as np
 import pyops
 
 
-def run(path: str, threads: int | None, quick: bool) -> str:
+def run(path: str, threads: int | None, quick: bool, shapes: dict | None = None) -> str:
     """A line a library: milliseconds of a call, shortest and median, how many times ours theirs is, and how far apart the answers are."""
-    from pyops.onnx.program import examples_of, parsed
+    from pyops.cli.run import given
+    from pyops.onnx.program import parsed
     model, threads = parsed(path), threads or pyops.get_num_threads()
-    rng = np.random.default_rng(0)
-    inputs = {n: rng.standard_normal(z.shape).astype(z.dtype) if z.dtype.kind == "f" else z for n, z in zip(model.inputs, examples_of(model, {})[0])}
+    inputs = given(["random"], model, shapes or {})
     calls = {"pyops": ours(path, inputs, threads)}
     calls |= {name: make(path, inputs, threads) for name, make in PEERS.items() if find_spec(name)}
     answers = {name: [np.asarray(a) for a in call()] for name, call in calls.items()}

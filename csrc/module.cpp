@@ -40,10 +40,10 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     m.attr("activations") = activations();
     m.attr("built") = py::tuple(built);
     m.attr("cpu")   = cpu;
-    m.def("set_num_threads", [](int n) { pyops_threads = n; });
-    m.def("set_winograd", [](bool allowed) { pyops_winograd = allowed; });
-    m.def("get_winograd", [] { return pyops_winograd; });
-    m.def("get_num_threads", [] { return pyops_threads; });
+    m.def("set_num_threads", [](int n) { __atomic_store_n(&pyops_threads, n, __ATOMIC_RELAXED); });
+    m.def("set_winograd", [](bool allowed) { __atomic_store_n(&pyops_winograd, allowed, __ATOMIC_RELAXED); });
+    m.def("get_winograd", [] { return __atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED); });
+    m.def("get_num_threads", [] { return __atomic_load_n(&pyops_threads, __ATOMIC_RELAXED); });
     bind_op_call(m);
     bind_pointwise_call(m);
     bind_program(m);

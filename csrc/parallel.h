@@ -8,7 +8,7 @@ extern int pyops_threads;                // module.cpp: set by set_num_threads
 extern __thread int pyops_run_threads;   // those of the compiled program that this thread is running, or 0
 
 namespace ISA::REAL_NAME {
-static inline i64 threads_now() { return pyops_run_threads ? pyops_run_threads : pyops_threads; }
+static inline i64 threads_now() { return pyops_run_threads ? pyops_run_threads : __atomic_load_n(&pyops_threads, __ATOMIC_RELAXED); }
 
 // Compiled once, however it is come to: inlined where one thread runs it and again where several do, kernels were a third larger.
 template <class Body> [[gnu::noinline]] static void run_range(Body& body, i64 begin, i64 end) { body(begin, end); }

@@ -304,7 +304,7 @@ template <int TILE> bool run(const Gradient3x3& g) {
 }  // namespace
 
 i64 winograd_tile(const Gradient3x3& g) {
-    if (!pyops_winograd || g.xs.c < BLOCK || g.ys.c < BLOCK) return 0;
+    if (!__atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED) || g.xs.c < BLOCK || g.ys.c < BLOCK) return 0;
     const double in = blocks_of(g.xs.c), out = blocks_of(g.ys.c), area = g.xs.n * g.ys.spatial();
     return best_tile(9 * area * g.xs.c * out, [&](i64 tile) {
         const double tiles = g.xs.n * ceil_div(g.ys.h, tile) * ceil_div(g.ys.w, tile), lines = double(tile + 2) * (tile + 2) * g.xs.c * out;

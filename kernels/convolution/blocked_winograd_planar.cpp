@@ -20,7 +20,7 @@ double cost(const Planar3x3& conv, i64 tile) {
 }  // namespace
 
 i64 winograd_tile(const Planar3x3& conv) {
-    if (!pyops_winograd || conv.filters.channels < BLOCK || conv.filters.filters < BLOCK) return 0;
+    if (!__atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED) || conv.filters.channels < BLOCK || conv.filters.filters < BLOCK) return 0;
     const double direct = 9. * conv.ys.n * conv.ys.spatial() * conv.filters.channels * blocks_of(conv.filters.filters);
     return best_tile(direct, [&](i64 tile) { return cost(conv, tile); });
 }

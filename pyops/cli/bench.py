@@ -11,7 +11,8 @@ WIDTH = 140   # columns that a table with all peers needs
 
 
 def add_arguments(parser):
-    parser.add_argument("model", nargs="?", metavar="MODEL.onnx", help="an ONNX file, beside ONNX Runtime and OpenVINO")
+    parser.add_argument("models", nargs="*", metavar="MODEL.onnx", help="ONNX files, each beside ONNX Runtime and OpenVINO")
+    parser.add_argument("--shape", metavar="NAME=1x3x224x224", action="append", default=[], help="of an input whose shape a file leaves open")
     parser.add_argument("--op", help="only this op: a function of pyops.functional or a row; its own cases if it has no named shapes")
     parser.add_argument("--group", help="only this group of shapes, eagerly and through pyops.compile: 'live gaps', resnet50, overhead, vgg16 or deepbench")
     parser.add_argument("--net", metavar="NAMES", help="only these networks, comma-separated, or all, or zoo (the rest of create_model's families); each library in a process "
@@ -32,8 +33,8 @@ def add_arguments(parser):
 
 
 def run(args) -> int:
-    if args.model:
-        return onnx_file(args)
+    if args.models:
+        return onnx_files(args)
     absent = [p for p in ("rich", "pytest_benchmark", *(["matplotlib"] if args.html else [])) if find_spec(p) is None]
     if absent:
         raise UsageError(f"pyops bench needs {', '.join(absent)}: pip install 'pyops-kernels[bench]'")
@@ -141,12 +142,14 @@ def measured(args, settings, console):
             yield from recurrent_suite.run_shape(shape, settings)
 
 
-def onnx_file(args) -> int:
+def onnx_files(args) -> int:
     if find_spec("onnx") is None:
         raise UsageError("pyops bench MODEL.onnx needs onnx: pip install onnx")
     from ..bench.onnx_suite import run as compare
-    try:
-        print(compare(args.model, args.threads, args.quick))
-    except (OSError, ValueError) as error:
-        raise UsageError(str(error)) from None
+    from .run import shapes_of
+    for file in args.models:
+        try:
+            print(compare(file, args.threads, args.quick, shapes_of(args.shape)))
+        except (OSError, ValueError) as error:
+            raise UsageError(str(error)) from None
     return 0

@@ -28,9 +28,13 @@ def run(args) -> int:
         model = door.program.parsed(args.model)
         inputs = given(args.input or ["random"], model, shapes_of(args.shape))
         start = time.perf_counter()
-        program, why = compiled(args, door, inputs)
+        loaded = door.load(args.model, shapes={n: a.shape for n, a in inputs.items()}, threads=args.threads)
+        program = loaded.program_for(*inputs.values()) if hasattr(loaded, "program_for") else loaded
         made = time.perf_counter() - start
-        call = (lambda: program(*inputs.values())) if program else lambda: list(door.run(args.model, inputs).values())
+        left_out = getattr(program, "left_out", "")
+
+        def call():
+            return loaded(*inputs.values())
         results = call()
         results = results if isinstance(results, (tuple, list)) else (results,)
         seconds = min(timed(call) for _ in range(3))
@@ -38,7 +42,7 @@ def run(args) -> int:
         raise UsageError(str(error)) from None
     for name, array in (*inputs.items(), *zip(model.outputs, results)):
         print(f"{'in' if name in inputs else 'out':<4} {name:<24} {array.dtype} {array.shape}")
-    print(f"{seconds * 1e3:.3f} ms a call, shortest of 3; " + (f"{len(program.steps)} steps, made in {made:.2f} s" if program else f"node by node: {why}"))
+    print(f"{seconds * 1e3:.3f} ms a call, shortest of 3; " + (f"node by node: {left_out}" if left_out else f"{len(program.steps)} steps, made in {made:.2f} s"))
     first = np.asarray(results[0])
     if first.ndim == 2 and first.shape[1] >= 10 and first.dtype.kind == "f":
         for row in first[:8]:
@@ -46,16 +50,6 @@ def run(args) -> int:
     if args.output:
         np.savez(args.output, **dict(zip(model.outputs, results)))
     return 0
-
-
-def compiled(args, door, inputs):
-    """The Program, or None and why there is none: the model is of whole numbers, or its shapes depend on numbers."""
-    try:
-        return door.load(args.model, shapes={n: a.shape for n, a in inputs.items()}, threads=args.threads), ""
-    except door.ModelError as why:
-        if "no Program can be made" not in str(why) and "must be known" not in str(why):
-            raise
-        return None, why
 
 
 def timed(call) -> float:
@@ -75,8 +69,11 @@ def given(files, model, shapes) -> dict[str, np.ndarray]:
     if files == ["random"]:
         from ..onnx.program import examples_of
         rng = np.random.default_rng(0)
-        zeros, _ = examples_of(model, shapes)
-        return {n: rng.standard_normal(z.shape).astype(z.dtype) if z.dtype.kind == "f" else z for n, z in zip(model.inputs, zeros)}
+        try:
+            zeros, _ = examples_of(model, shapes)
+        except ValueError as why:
+            raise UsageError(str(why).replace("shapes={", "--shape NAME=1x3x224x224, in Python shapes={")) from None
+        return {n: random_like(z, rng) for n, z in zip(model.inputs, zeros)}
     if len(files) == 1 and files[0].endswith(".npz"):
         with np.load(files[0]) as held:
             arrays = dict(held)
@@ -93,6 +90,13 @@ def given(files, model, shapes) -> dict[str, np.ndarray]:
             wanted = None if shape is None else tuple("?" if s is None else s for s in shape)
             raise UsageError(f"input {name} is {arrays[name].dtype} {arrays[name].shape}; the model is compiled for {np.dtype(dtype)} {wanted}")
     return {n: arrays[n] for n in model.inputs}
+
+
+def random_like(zeros: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Normal numbers; 0 and 1 of whole numbers and truth values, which index and mask everything."""
+    if zeros.dtype.kind == "f":
+        return rng.standard_normal(zeros.shape).astype(zeros.dtype)
+    return rng.integers(0, 2, zeros.shape).astype(zeros.dtype)
 
 
 def array_in(file) -> np.ndarray:
