@@ -1,9 +1,12 @@
-"""Builds pyops._C: kernels/*/*.cpp and csrc/rows.cpp once per instruction set and element type, the rest of csrc/ once.
+"""Builds pyops._C: kernels/*/*.cpp and csrc/rows.cpp once per instruction set and element type,
+the rest of csrc/ once.
 
-An object lives in build/kernels/<isa>-<real>/ or build/csrc-<python>/ and is compiled again when its source, a header it read or its
-command changes. The instruction sets are the rows of csrc/isas.inc that name this machine.
-PYOPS_BUILD_ISAS="avx512,scalar" limits the sets (a development aid: the extension then lacks the others); PYOPS_CXXFLAGS adds compiler
-flags and PYOPS_BUILD_DIR keeps the objects of such a build apart (see `make sanitize`).
+An object lives in build/kernels/<isa>-<real>/ or build/csrc-<python>/ and is compiled again when
+its source, a header it read or its command changes. The instruction sets are the rows of
+csrc/isas.inc that name this machine.
+PYOPS_BUILD_ISAS="avx512,scalar" limits the sets (a development aid: the extension then lacks the
+others); PYOPS_CXXFLAGS adds compiler flags and PYOPS_BUILD_DIR keeps the objects of such a build
+apart (see `make sanitize`).
 """
 import keyword
 import os
@@ -27,30 +30,36 @@ from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
-BUILD = Path(os.environ.get("PYOPS_BUILD_DIR", "build"))   # relative to ROOT, as all paths of a compilation: so a build can be moved
+# relative to ROOT, as all paths of a compilation: so a build can be moved
+BUILD = Path(os.environ.get("PYOPS_BUILD_DIR", "build"))
 KERNELS = ROOT / "kernels"
 MORE_FLAGS = shlex.split(os.environ.get("PYOPS_CXXFLAGS", ""))
-COMMON = ["-O3", "-g0", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden",
-          "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
+COMMON = ["-O3", "-g0", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-Wall",
+          "-Wextra", "-Wno-unknown-pragmas", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-uninitialized"]
 KERNEL = ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-rtti"]
 MACHINE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
-BASELINE = {"x86_64": ["-march=x86-64-v2"]}.get(MACHINE, [])   # what every set may use; a set's own flags come after it
+# what every set may use; a set's own flags come after it
+BASELINE = {"x86_64": ["-march=x86-64-v2"]}.get(MACHINE, [])
 
 
 def isa_flags():
     """Instruction set -> compiler flags, of the rows of csrc/isas.inc for this machine."""
-    table = re.findall(r'^ISA\((\w+), "([\w ]*)", .*, "([^"]*)"\)', (ROOT / "csrc" / "isas.inc").read_text(), re.M)
+    table = re.findall(r'^ISA\((\w+), "([\w ]*)", .*, "([^"]*)"\)', (ROOT / "csrc" / "isas.inc").read_text(),
+                       re.M)
     known = {machine for _, machines, _ in table for machine in machines.split()}
     machine = MACHINE if MACHINE in known else "other"
-    return {name: [*BASELINE, *flags.split()] for name, machines, flags in table if machine in machines.split()}
+    return {name: [*BASELINE, *flags.split()]
+            for name, machines, flags in table if machine in machines.split()}
 
 
 ISA_FLAGS = isa_flags()
 
-# Kernels of double, and those of the set for machines before AVX2, are compiled for less code: a third of the extension's size is theirs. -O2 alone
-# would keep short loops over registers (for k < 4: acc[k] = ...) as loops, which costs sums and norms a factor of two; -fpeel-loops unrolls them
-# as -O3 does. What -O3 adds beyond that are copies of loops, one for each outcome of a branch inside them. Sources that lose by their absence
-# keep -O3; the others are within 3 % of it, taken together (paired runs of some 70 calls on avx512, avx2 and scalar, both types).
+# Kernels of double, and those of the set for machines before AVX2, are compiled for less code: a
+# third of the extension's size is theirs. -O2 alone would keep short loops over registers (for k <
+# 4: acc[k] = ...) as loops, which costs sums and norms a factor of two; -fpeel-loops unrolls them
+# as -O3 does. What -O3 adds beyond that are copies of loops, one for each outcome of a branch
+# inside them. Sources that lose by their absence keep -O3; the others are within 3 % of it, taken
+# together (paired runs of some 70 calls on avx512, avx2 and scalar, both types).
 SMALL = ("-O2", "-fpeel-loops")
 LARGE = {   # source: (the objects that keep -O3: of a type or a set, how much slower they would be)
     "activation/cpu.cpp": ({"scalar"}, "relu and leaky_relu 1.4"),
@@ -63,11 +72,13 @@ LARGE = {   # source: (the objects that keep -O3: of a type or a set, how much s
 REALS = {"f32": "float", "f64": "double"}
 
 
-PYTHON_SCALARS = {"Dims": "Dims", "Window": "Window", "Act": "Act", "bool": "bool", "double": "float", "i64": "int"}
+PYTHON_SCALARS = {"Dims": "Dims", "Window": "Window", "Act": "Act", "bool": "bool", "double": "float",
+                  "i64": "int"}
 PYTHON_ELEMENTS = {"real": "Real", "i64": "np.int64", "std::uint8_t": "np.uint8", "uint8_t": "np.uint8"}
 PYTHON_ANY = {"InAny": "NDArray[Any] | None", "OutAny": "NDArray[Any]"}
 
-# names of functions inside the extension are a fifth of a megabyte of every wheel; builds with flags of their own, as for sanitizers, keep them
+# names of functions inside the extension are a fifth of a megabyte of every wheel; builds with
+# flags of their own, as for sanitizers, keep them
 STRIPPED = ["-s"] if sys.platform == "linux" and not MORE_FLAGS else []
 
 
@@ -106,7 +117,8 @@ def signature(name, parameters):
 
 
 def stub():
-    """The text of pyops/_C.pyi, from the rows of kernels/*/kernels.inc, typed.inc and program.inc."""
+    """The text of pyops/_C.pyi, from the rows of kernels/*/kernels.inc, typed.inc and
+    program.inc."""
     methods = [signature(name, parameters) for name, parameters in [*rows("kernels.inc"), *rows("typed.inc")]]
     programs = [signature(name, parameters) for name, parameters in rows("program.inc")]
     all_isas = re.findall(r"^ISA\((\w+)", (ROOT / "csrc" / "isas.inc").read_text(), re.M)
@@ -184,7 +196,8 @@ def write_stub():
 
 @dataclass(frozen=True)
 class Object:
-    """One compilation: its result, the source, the flags beside COMMON, and what a line of progress calls it."""
+    """One compilation: its result, the source, the flags beside COMMON, and what a line of
+    progress calls it."""
     path: Path
     source: Path
     flags: tuple[str, ...]
@@ -193,12 +206,15 @@ class Object:
     @property
     def command(self):
         compiler = shlex.split(os.environ.get("CXX", "g++"))
-        return [*compiler, *COMMON, *self.flags, "-MMD", "-c", str(self.source), "-o", str(self.path), *MORE_FLAGS]
+        return [*compiler, *COMMON, *self.flags, "-MMD", "-c", str(self.source), "-o", str(self.path),
+                *MORE_FLAGS]
 
     def up_to_date(self):
-        """Whether it was made by this command, after every file that its compilation read (-MMD listed them in the .d file)."""
+        """Whether it was made by this command, after every file that its compilation read (-MMD
+        listed them in the .d file)."""
         record, deps = self.path.with_suffix(".cmd"), self.path.with_suffix(".d")
-        if not self.path.exists() or not deps.exists() or not record.exists() or record.read_text() != shlex.join(self.command):
+        if (not self.path.exists() or not deps.exists() or not record.exists()
+                or record.read_text() != shlex.join(self.command)):
             return False
         built = self.path.stat().st_mtime
         read = deps.read_text().replace("\\\n", " ").split(":", 1)[1].split()
@@ -220,46 +236,56 @@ class Object:
 
 
 def here(path):
-    """`path` as seen from ROOT, where compilers run: commands are the same wherever the tree lies, and so can be kept by ccache."""
+    """`path` as seen from ROOT, where compilers run: commands are the same wherever the tree lies,
+    and so can be kept by ccache."""
     return Path(os.path.relpath(path, ROOT))
 
 
 def optimisation(isa, tag, source):
     """The flags in place of -O3, if any."""
-    if source.name.startswith("typed") and source.stem != "typed_quantise":   # thirteen types of each kernel: vectors would make them four times as large
+    # thirteen types of each kernel: vectors would make them four times as large
+    if source.name.startswith("typed") and source.stem != "typed_quantise":
         return SMALL
-    kinds, (keep, _) = {isa, tag} & {"scalar", "f64"}, LARGE.get(f"{source.parent.name}/{source.name}", (set(), ""))
+    kinds, (keep, _) = {isa, tag} & {"scalar", "f64"}, LARGE.get(f"{source.parent.name}/{source.name}",
+                                                                 (set(), ""))
     return SMALL if kinds and not kinds & keep else ()
 
 
 def kernel_objects(isa):
-    """Every kernel of every family, and the table of them, for each element type; what only programs call for float."""
+    """Every kernel of every family, and the table of them, for each element type; what only
+    programs call for float."""
     sources = [here(p) for p in sorted(KERNELS.glob("*/*.cpp"))]
     for tag, ctype in REALS.items():
-        which = (f"-DISA={isa}", f"-DREAL_NAME={tag}", f"-DREAL={ctype}", f"-DREAL_{tag}", "-Icsrc", f"-I{here(KERNELS)}")
+        which = (f"-DISA={isa}", f"-DREAL_NAME={tag}", f"-DREAL={ctype}", f"-DREAL_{tag}", "-Icsrc",
+                 f"-I{here(KERNELS)}")
         folder = BUILD / "kernels" / f"{isa}-{tag}"
         for source in sources:
             if tag == "f32" or not source.name.startswith(("blocked", "typed")):
                 yield Object(folder / f"{source.parent.name}-{source.stem}.o", source,
-                             (*KERNEL, *optimisation(isa, tag, source), *ISA_FLAGS[isa], *which, f"-I{source.parent}"), f"{source} {isa} {tag}")
-        yield Object(BUILD / "rows" / f"{isa}-{tag}.o", Path("csrc/rows.cpp"), ("-O1", *which, f"-I{BUILD / 'tables'}"),
-                     f"csrc/rows.cpp {isa} {tag}")
+                             (*KERNEL, *optimisation(isa, tag, source), *ISA_FLAGS[isa],
+                              *which, f"-I{source.parent}"),
+                             f"{source} {isa} {tag}")
+        yield Object(BUILD / "rows" / f"{isa}-{tag}.o", Path("csrc/rows.cpp"),
+                     ("-O1", *which, f"-I{BUILD / 'tables'}"), f"csrc/rows.cpp {isa} {tag}")
 
 
 def binding_objects(isas):
     """What csrc/ holds besides: Python's side, once for each Python."""
     folder = BUILD / f"csrc-{sys.implementation.cache_tag}{sysconfig.get_config_var('ABIFLAGS') or ''}"
-    includes = [f"-I{path}" for path in dict.fromkeys([sysconfig.get_path("include"), sysconfig.get_path("platinclude"), pybind11.get_include()])]
+    includes = [f"-I{path}" for path in dict.fromkeys(
+        [sysconfig.get_path("include"), sysconfig.get_path("platinclude"), pybind11.get_include()])]
     for source in (here(p) for p in sorted((ROOT / "csrc").glob("*.cpp"))):
         if source.name != "rows.cpp":
-            sets = ["-DFOR_BUILT_ISAS(X)=" + " ".join(f"X({isa})" for isa in isas)] if source.name == "isas.cpp" else []
+            sets = (["-DFOR_BUILT_ISAS(X)=" + " ".join(f"X({isa})" for isa in isas)]
+                    if source.name == "isas.cpp" else [])
             yield Object(folder / f"{source.stem}.o", source, ("-O2", *includes, *sets), str(source))
 
 
 def write_tables():
     """Lists of the families' tables, for csrc/rows.cpp."""
     (BUILD / "tables").mkdir(parents=True, exist_ok=True)
-    for name, every in (("kernels.inc", "all_kernels.inc"), ("program.inc", "all_programs.inc"), ("typed.inc", "all_typed.inc")):
+    for name, every in (("kernels.inc", "all_kernels.inc"), ("program.inc", "all_programs.inc"),
+                        ("typed.inc", "all_typed.inc")):
         path = BUILD / "tables" / every
         text = "".join(f'#include "{table.parent.name}/{name}"\n' for table in tables(name))
         if not path.exists() or path.read_text() != text:
@@ -267,21 +293,24 @@ def write_tables():
 
 
 def compile_all(objects):
-    """Compiles what is out of date, as many at a time as there are CPUs, with a line for each that is done."""
+    """Compiles what is out of date, as many at a time as there are CPUs, with a line for
+    each that is done."""
     stale = [o for o in objects if not o.up_to_date()]
     if not stale:
         return
     compiler = shlex.split(os.environ.get("CXX", "g++"))[0]
     if not shutil.which(compiler):
-        raise SystemExit(f"pyops is compiled from C++, and there is no {compiler} here. Install one (apt install g++, dnf install gcc-c++, "
-                         "xcode-select --install), or set CXX to a compiler that is here.")
+        raise SystemExit(
+            f"pyops is compiled from C++, and there is no {compiler} here. Install one (apt install g++, dnf "
+            "install gcc-c++, xcode-select --install), or set CXX to a compiler that is here.")
     start, digits = time.monotonic(), len(str(len(stale)))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         running = {pool.submit(o.compile): o for o in stale}
         try:
             for done, future in enumerate(as_completed(running), 1):
                 seconds, megabytes = future.result()
-                print(f"[{done:{digits}}/{len(stale)}] {running[future].name}  {seconds:.1f} s, {megabytes} MB", flush=True)
+                print(f"[{done:{digits}}/{len(stale)}] {running[future].name}  {seconds:.1f} s, {megabytes} "
+                      "MB", flush=True)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -295,7 +324,8 @@ class BuildKernels(build_ext):
         isas = os.environ.get("PYOPS_BUILD_ISAS", ",".join(ISA_FLAGS)).split(",")
         unknown = [isa for isa in isas if isa not in ISA_FLAGS]
         if unknown:
-            raise SystemExit(f"PYOPS_BUILD_ISAS: {', '.join(unknown)} is not one of this machine's {', '.join(ISA_FLAGS)}")
+            raise SystemExit(
+                f"PYOPS_BUILD_ISAS: {', '.join(unknown)} is not one of this machine's {', '.join(ISA_FLAGS)}")
         write_tables()
         objects = [*binding_objects(isas), *(o for isa in isas for o in kernel_objects(isa))]
         compile_all(objects)
@@ -318,7 +348,8 @@ class SmallWheel(bdist_wheel):
 
 
 class BuildPackage(build_py):
-    """Starts from an empty folder: files that the repository no longer has would go into the wheel, and the emulator compiles all it finds."""
+    """Starts from an empty folder: files that the repository no longer has would go into the wheel,
+    and the emulator compiles all it finds."""
 
     def run(self):
         if not self.editable_mode:
@@ -327,11 +358,14 @@ class BuildPackage(build_py):
 
 
 write_stub()   # before setuptools collects the files of the package
+# `make links`
 setup(
     packages=["pyops", *(f"pyops.{p.parent.relative_to(ROOT / 'pyops').as_posix().replace('/', '.')}"
-                         for p in sorted((ROOT / "pyops").glob("*/**/__init__.py")) if p.parent.name not in ("kernels", "bench")),   # `make links`
+                         for p in sorted((ROOT / "pyops").glob("*/**/__init__.py"))
+                         if p.parent.name not in ("kernels", "bench")),
               "pyops.kernels", *(f"pyops.kernels.{p.name}" for p in sorted((ROOT / "kernels").iterdir())
-                                 if any(p.glob("*.py"))), "pyops.bench", "pyops.bench.experiments", "pyops.csrc.cuda", "pyops.csrc.emulator"],
+                                 if any(p.glob("*.py"))),
+              "pyops.bench", "pyops.bench.experiments", "pyops.csrc.cuda", "pyops.csrc.emulator"],
     package_dir={"pyops": "pyops", "pyops.kernels": "kernels", "pyops.bench": "bench", "pyops.csrc": "csrc"},
     package_data={"pyops": ["py.typed", "*.pyi"], "": ["*.cu", "*.cuh"], "pyops.kernels": ["cuda_budget.txt"],
                   "pyops.csrc.emulator": ["*.cpp", "*.h", "include/*.h"]},

@@ -1,7 +1,9 @@
-"""What a call costs above its kernel: small calls of pyops, of the bare kernels, and of torch, interleaved.
+"""What a call costs above its kernel: small calls of pyops, of the bare kernels, and
+of torch, interleaved.
 
-`python -m pyops.bench.calls` prints microseconds, the least and the median of many rounds, on one thread. The least is what the road costs; a
-median far above it says that other programs were on the core.
+`python -m pyops.bench.calls` prints microseconds, the least and the median of many rounds,
+on one thread. The least is what the road costs; a median far above it says that other
+programs were on the core.
 """
 from __future__ import annotations
 
@@ -32,17 +34,21 @@ class Contender:
 def contenders(with_torch: bool) -> list[Contender]:
     rng = np.random.default_rng(0)
     x, other, y = (rng.standard_normal(16, np.float32) for _ in range(3))
-    image, weight, made = rng.standard_normal((1, 1, 4, 4), np.float32), rng.standard_normal((1, 1, 3, 3), np.float32), np.empty((1, 1, 2, 2), np.float32)
+    image, weight, made = (rng.standard_normal((1, 1, 4, 4), np.float32),
+                           rng.standard_normal((1, 1, 3, 3), np.float32), np.empty((1, 1, 2, 2), np.float32))
     kernels = get_backend().sets["f32"]
     relu, add, conv = LIMITS
     three = (1, 1, 1), (0, 0, 0), (1, 1, 1)
     found = [(relu, "kernel", lambda: kernels.relu(x, y)), (relu, "pyops", lambda: F.relu(x)),
-             (add, "kernel", lambda: kernels.add(x, other, (16,), (1,), (1,), 1.0, y)), (add, "pyops", lambda: F.add(x, other)),
-             (conv, "kernel", lambda: kernels.conv(image, weight, None, *three, 1, made)), (conv, "pyops", lambda: F.conv2d(image, weight))]
+             (add, "kernel", lambda: kernels.add(x, other, (16,), (1,), (1,), 1.0, y)),
+             (add, "pyops", lambda: F.add(x, other)),
+             (conv, "kernel", lambda: kernels.conv(image, weight, None, *three, 1, made)),
+             (conv, "pyops", lambda: F.conv2d(image, weight))]
     if with_torch:
         import torch
         a, b, c, d = map(torch.from_numpy, (x, other, image, weight))
-        found += [(relu, "torch", lambda: torch.relu(a)), (add, "torch", lambda: torch.add(a, b)), (conv, "torch", lambda: torch.conv2d(c, d))]
+        found += [(relu, "torch", lambda: torch.relu(a)), (add, "torch", lambda: torch.add(a, b)),
+                  (conv, "torch", lambda: torch.conv2d(c, d))]
     return [Contender(*each, []) for each in found]
 
 
@@ -58,13 +64,15 @@ def measure(every: list[Contender], rounds: int, calls: int) -> None:
 
 
 def table(every: list[Contender]) -> list[str]:
-    """A line a contender: microseconds of a call, the least and the median, and the limit that it must stay below."""
+    """A line a contender: microseconds of a call, the least and the median, and the limit that
+    it must stay below."""
     lines = [f"{'call':<26} {'':<8} {'least':>8} {'median':>8}   microseconds"]
     for row, limit in LIMITS.items():
         for each in every:
             if each.row == row:
                 bound = f"   at most {limit:g}" if each.library == "pyops" else ""
-                lines.append(f"{row:<26} {each.library:<8} {1e6 * min(each.seconds):>8.2f} {1e6 * median(each.seconds):>8.2f}{bound}")
+                lines.append(f"{row:<26} {each.library:<8} {1e6 * min(each.seconds):>8.2f} "
+                             f"{1e6 * median(each.seconds):>8.2f}{bound}")
     return lines
 
 

@@ -1,4 +1,5 @@
-"""Libraries in processes of their own, timed in turn: while one runs, the others sleep on their pipes."""
+"""Libraries in processes of their own, timed in turn: while one runs, the others
+sleep on their pipes."""
 from __future__ import annotations
 
 import json
@@ -19,12 +20,14 @@ class Failed(Exception):
 
 
 class Process:
-    """One worker (worker.py), started in `folder`. Starting it prepares its job; `setup`, `calls` and `memory` then say what that took."""
+    """One worker (worker.py), started in `folder`. Starting it prepares its job; `setup`, `calls`
+    and `memory` then say what that took."""
 
     def __init__(self, job: dict, environment: dict[str, str], folder: Path | None = None):
         self.log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen([sys.executable, "-m", "pyops.bench.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.log, env={**os.environ, **environment}, text=True, cwd=folder)
+        self.process = subprocess.Popen([sys.executable, "-m", "pyops.bench.worker"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=self.log,
+                                        env={**os.environ, **environment}, text=True, cwd=folder)
         self.samples: list[float] = []
         try:
             prepared = self.ask(job)
@@ -57,7 +60,8 @@ class Process:
         code = self.process.wait(10)
         self.log.seek(0)
         lines = self.log.read().strip().splitlines()
-        return f"ended with {f'signal {-code}' if code < 0 else f'code {code}'}" + (f": {lines[-1]}" if lines else "")
+        return (f"ended with {f'signal {-code}' if code < 0 else f'code {code}'}"
+                + (f": {lines[-1]}" if lines else ""))
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -71,7 +75,8 @@ class Process:
 
 
 def interleave(processes: dict[str, Process], block: float, seconds: float, rounds: int) -> dict[str, str]:
-    """Blocks in turn, each round starting with another process, for about `seconds` and at least `rounds` rounds.
+    """Blocks in turn, each round starting with another process, for about `seconds` and at
+    least `rounds` rounds.
 
     Returns which failed on the way, and why; those take no further part.
     """

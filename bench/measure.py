@@ -1,10 +1,11 @@
-"""Timing several ways to do one thing, in turn, so that whatever else the machine does falls on all of them."""
+"""Timing several ways to do one thing, in turn, so that whatever else the machine does
+falls on all of them."""
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-SAMPLE = 2e-4    # seconds that one sample should last at least: calls that are shorter are timed several at a time
+SAMPLE = 2e-4   # seconds that one sample should last at least: calls that are shorter are timed several at a time
 ROUNDS = 5       # at least
 
 
@@ -17,7 +18,8 @@ def once(run: Callable, iterations: int) -> float:
 
 
 def interleaved(runs: dict[str, Callable], seconds: float) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Seconds a call of each of `runs`, a sample in every round, for about `seconds` in all; and the calls that make a sample.
+    """Seconds a call of each of `runs`, a sample in every round, for about `seconds` in all; and
+    the calls that make a sample.
 
     Each round starts with another one, so that none always follows the same neighbour.
     """

@@ -1,6 +1,7 @@
 """docs/models.md's table: python -m pyops.bench.model_table [--time] [NAMES]
 
-Parameters, multiply-adds at the published image size, and with --time the shortest call of the compiled network at batch 1.
+Parameters, multiply-adds at the published image size, and with --time the shortest call of the
+compiled network at batch 1.
 """
 from __future__ import annotations
 
@@ -32,16 +33,19 @@ def row(name: str, timed: bool) -> str:
     found = describe.summary(model)
     took = "not measured"
     if timed:
-        for p in model.parameters():   # untouched memory may hold denormal numbers, on which arithmetic is slow
+        # untouched memory may hold denormal numbers, on which arithmetic is slow
+        for p in model.parameters():
             p.data[...] = 0.01
         x = np.random.default_rng(0).standard_normal((1, *model.image)).astype(np.float32)
         program = pyops.compile(model, x)
         took = f"{1e3 * shortest(lambda: program(x)):.2f} ms"
-    return f"| {name} | {'x'.join(map(str, model.image))} | {found.parameters:,} | {found.macs / 1e6:,.1f} M | {took} |"
+    return (f"| {name} | {'x'.join(map(str, model.image))} | {found.parameters:,} | {found.macs / 1e6:,.1f} "
+            f"M | {took} |")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m pyops.bench.model_table", description=__doc__.partition("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.model_table",
+                                     description=__doc__.partition("\n\n")[0])
     parser.add_argument("names", nargs="*", help="networks (default: all)")
     parser.add_argument("--time", action="store_true", help="measure them too")
     args = parser.parse_args()

@@ -1,7 +1,8 @@
-"""A recorded graph as an ncnn network: a text of layers and a file of weights. ncnn has no batch axis: the graph is one of batch 1.
+"""A recorded graph as an ncnn network: a text of layers and a file of weights. ncnn has no batch
+axis: the graph is one of batch 1.
 
-ncnn takes its networks from a converter (pnnx, ncnnoptimize) that folds batch norm into the convolution before it and gives layers
-their activation. So does this.
+ncnn takes its networks from a converter (pnnx, ncnnoptimize) that folds batch norm into the
+convolution before it and gives layers their activation. So does this.
 """
 from __future__ import annotations
 
@@ -75,10 +76,12 @@ class Builder:
         """The layer with weights that made `value` for nobody else, and has no activation yet."""
         maker = self.makers.get(value.name)
         alone = self.consumers.get(value.name, 0) == 1
-        return maker if maker is not None and alone and maker.weight is not None and 9 not in maker.parameters else None
+        return (maker if maker is not None and alone and maker.weight is not None
+                and 9 not in maker.parameters else None)
 
     def text(self, output: Value) -> tuple[str, bytes]:
-        """The network's text and weights. A blob is read once in ncnn: what is read more often passes a Split."""
+        """The network's text and weights. A blob is read once in ncnn: what is read more
+        often passes a Split."""
         readers: dict[str, int] = {}
         for layer in self.layers:
             for name in layer.inputs:
@@ -88,7 +91,8 @@ class Builder:
         def put(kind, name, inputs, outputs, parameters=""):
             nonlocal blobs
             blobs += len(outputs)
-            lines.append(" ".join([kind, name, str(len(inputs)), str(len(outputs)), *inputs, *outputs, parameters]))
+            lines.append(" ".join([kind, name, str(len(inputs)), str(len(outputs)), *inputs, *outputs,
+                                   parameters]))
 
         def split(name):
             if readers.get(name, 0) > 1:
@@ -102,7 +106,8 @@ class Builder:
         put("Input", "x", [], ["x"])
         split("x")
         for layer in self.layers:
-            put(layer.kind, layer.output, [read(n) for n in layer.inputs], [layer.output], " ".join(map(shown, layer.shown.items())))
+            put(layer.kind, layer.output, [read(n) for n in layer.inputs], [layer.output],
+                " ".join(map(shown, layer.shown.items())))
             split(layer.output)
         head = ["7767517", f"{len(lines)} {blobs}"]
         return "\n".join([*head, *lines, ""]), b"".join(layer.data for layer in self.layers)
@@ -111,14 +116,16 @@ class Builder:
 def shown(item) -> str:
     """key=value; an array's key is -23300 - key, its value starts with the length."""
     key, value = item
-    return f"{-23300 - key}={len(value)}," + ",".join(map(str, value)) if isinstance(value, tuple) else f"{key}={value}"
+    return (f"{-23300 - key}={len(value)}," + ",".join(map(str, value)) if isinstance(value, tuple)
+            else f"{key}={value}")
 
 
 def convolution(b, step, a):
     n, groups = a["weight"].ndim - 2, a["groups"]
     if isinstance(a["padding"], str):
         raise Unsupported("padding by name is not translated to ncnn")
-    parameters = {0: a["weight"].shape[0], **per_axis(1, a["weight"].shape[2:]), **per_axis(2, spread(a["dilation"], n)),
+    parameters = {0: a["weight"].shape[0], **per_axis(1, a["weight"].shape[2:]),
+                  **per_axis(2, spread(a["dilation"], n)),
                   **per_axis(3, spread(a["stride"], n)), **per_axis(4, spread(a["padding"], n))}
     if groups > 1:
         parameters[7] = groups
@@ -138,14 +145,17 @@ def transposed(b, step, a):
     if groups > 1:
         parameters[7] = groups
     own = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2).reshape(filters, -1, *weight.shape[2:])
-    return b.layer("Deconvolution" + ("DepthWise" if groups > 1 else ""), [a["input"]], parameters, weight=own, bias=b.array(a["bias"]))
+    return b.layer("Deconvolution" + ("DepthWise" if groups > 1 else ""), [a["input"]], parameters,
+                   weight=own, bias=b.array(a["bias"]))
 
 
 def pooling(b, step, a):
     n, divisor = int(step.name[-2]), a.get("divisor_override")
     padding = spread(a["padding"], n)
-    if a.get("return_indices") or spread(a.get("dilation", 1), n) != [1] * n or divisor and (any(padding) or a["ceil_mode"]):
-        raise Unsupported(f"{step.name} with indices, dilation, or a divisor beside padding is not translated to ncnn")
+    if a.get("return_indices") or spread(a.get("dilation", 1),
+                                         n) != [1] * n or divisor and (any(padding) or a["ceil_mode"]):
+        raise Unsupported(
+            f"{step.name} with indices, dilation, or a divisor beside padding is not translated to ncnn")
     kernel = spread(a["kernel_size"], n)
     stride = spread(kernel if a["stride"] in (None, ()) else a["stride"], n)
     parameters = {0: int(step.name.startswith("avg")), **per_axis(1, kernel), **per_axis(2, stride),
@@ -177,18 +187,21 @@ def mean(b, step, a):
 def linear(b, step, a):
     if a["input"].ndim != 2:
         raise Unsupported("linear of other than two axes is not translated to ncnn")
-    return b.layer("InnerProduct", [a["input"]], {0: a["weight"].shape[0]}, weight=b.array(a["weight"]), bias=b.array(a["bias"]))
+    return b.layer("InnerProduct", [a["input"]], {0: a["weight"].shape[0]}, weight=b.array(a["weight"]),
+                   bias=b.array(a["bias"]))
 
 
 def batch_norm(b, step, a):
     if a["training"]:
         raise Unsupported("batch_norm in training is not translated")
-    gain, shift, average, variance = (b.array(a[k]) for k in ("weight", "bias", "running_mean", "running_var"))
+    gain, shift, average, variance = (b.array(a[k])
+                                      for k in ("weight", "bias", "running_mean", "running_var"))
     gain = np.ones_like(average) if gain is None else gain
     shift = np.zeros_like(average) if shift is None else shift
     before = b.absorbs(a["input"])
     if before is None or before.kind == "InnerProduct":
-        return b.layer("BatchNorm", [a["input"]], {0: average.size, 1: a["eps"]}, more=(gain, average, variance, shift))
+        return b.layer("BatchNorm", [a["input"]], {0: average.size, 1: a["eps"]},
+                       more=(gain, average, variance, shift))
     scale = gain.astype(np.float64) / np.sqrt(variance.astype(np.float64) + a["eps"])
     before.weight = (before.weight * scale.reshape(-1, *[1] * (before.weight.ndim - 1))).astype(np.float32)
     before.bias = ((0 if before.bias is None else before.bias - average.astype(np.float64)) * scale + shift
@@ -201,7 +214,8 @@ def response_norm(b, step, a):
 
 
 def activation(kind: str, fused: int | None = None, values: Callable = lambda a: ()):
-    """A layer `kind` with parameters 0, 1, ... from `values(arguments)`, or the activation `fused` of the layer before."""
+    """A layer `kind` with parameters 0, 1, ... from `values(arguments)`, or the activation `fused`
+    of the layer before."""
     def add(b, step, a):
         before = b.absorbs(a["input"])
         if fused is None or before is None:
@@ -221,13 +235,15 @@ def binary(operation):
     def add(b, step, a):
         x, y = a["input"], a["other"]
         if a.get("alpha", 1) != 1 or a.get("rounding_mode") or not isinstance(x, Value):
-            raise Unsupported(f"{step.name} of a number first, with alpha or rounding is not translated to ncnn")
+            raise Unsupported(
+                f"{step.name} of a number first, with alpha or rounding is not translated to ncnn")
         if not isinstance(y, Value):
             return number(b, operation, b.blobs[x.name], y)
         if y.name in b.constants:
             held = b.array(y)
             if held.ndim != 3 or held.shape[1:] != (1, 1):
-                raise Unsupported(f"{step.name} with an array that is not one value a channel is not translated to ncnn")
+                raise Unsupported(
+                    f"{step.name} with an array that is not one value a channel is not translated to ncnn")
             memory = b.layer("MemoryData", [], {0: held.size}, more=(held,))
             return b.layer("BinaryOp", [b.blobs[x.name], memory.output], {0: operation})
         return b.layer("BinaryOp", [x, y], {0: operation})
@@ -258,7 +274,8 @@ def interpolate(b, step, a):
     if a["mode"] not in modes or a["antialias"]:
         raise Unsupported(f"interpolate in mode {a['mode']} is not translated to ncnn")
     height, width = step.results[0].shape[2:]
-    return b.layer("Interp", [a["input"]], {0: modes[a["mode"]], 3: height, 4: width, 6: int(bool(a["align_corners"]))})
+    return b.layer("Interp", [a["input"]],
+                   {0: modes[a["mode"]], 3: height, 4: width, 6: int(bool(a["align_corners"]))})
 
 
 def flatten(b, step, a):
@@ -275,16 +292,16 @@ def nothing(b, step, a):
 
 # The number of the activation that a layer before takes in, and the parameters
 ACTIVATIONS = {"relu": (1,), "tanh": (), "sigmoid": (4,), "silu": (), "relu6": (3, lambda a: (0, 6)),
-               "hardtanh": (3, lambda a: (a["min_val"], a["max_val"])), "hardswish": (6, lambda a: (1 / 6, 0.5)),
-               "hardsigmoid": (None, lambda a: (1 / 6, 0.5))}
-LAYERS = {
-    **{f"conv{n}d": convolution for n in (1, 2, 3)}, **{f"{kind}_pool{n}d": pooling for kind in ("max", "avg") for n in (1, 2, 3)},
-    "conv_transpose2d": transposed, "adaptive_avg_pool2d": adaptive, "adaptive_max_pool2d": adaptive, "mean": mean,
-    "local_response_norm": response_norm, "linear": linear, "batch_norm": batch_norm,
-    **{name: activation(only(name, "ncnn"), *how) for name, how in ACTIVATIONS.items()},
-    "scaled_tanh": scaled_tanh, "add": binary(0), "sub": binary(1), "mul": binary(2), "div": binary(3), "cat": cat, "softmax": softmax,
-    "interpolate": interpolate, "flatten": flatten, "reshape": flatten, **{f"dropout{n}": nothing for n in ("", "1d", "2d", "3d")},
-}
+               "hardtanh": (3, lambda a: (a["min_val"], a["max_val"])),
+               "hardswish": (6, lambda a: (1 / 6, 0.5)), "hardsigmoid": (None, lambda a: (1 / 6, 0.5))}
+LAYERS = {**{f"conv{n}d": convolution for n in (1, 2, 3)},
+          **{f"{kind}_pool{n}d": pooling for kind in ("max", "avg") for n in (1, 2, 3)},
+          "conv_transpose2d": transposed, "adaptive_avg_pool2d": adaptive, "adaptive_max_pool2d": adaptive,
+          "mean": mean, "local_response_norm": response_norm, "linear": linear, "batch_norm": batch_norm,
+          **{name: activation(only(name, "ncnn"), *how) for name, how in ACTIVATIONS.items()},
+          "scaled_tanh": scaled_tanh, "add": binary(0), "sub": binary(1), "mul": binary(2), "div": binary(3),
+          "cat": cat, "softmax": softmax, "interpolate": interpolate, "flatten": flatten, "reshape": flatten,
+          **{f"dropout{n}": nothing for n in ("", "1d", "2d", "3d")},}
 
 
 def network(graph: Graph) -> tuple[str, bytes, str]:
@@ -313,7 +330,8 @@ def write(graph: Graph, folder: Path) -> None:
 
 
 def load(folder: Path, threads: int) -> Callable[[list[np.ndarray]], Callable[[], list[np.ndarray]]]:
-    """bind(samples) -> run() -> results. Everything in float32; layers packed and Winograd where ncnn wants them, its defaults."""
+    """bind(samples) -> run() -> results. Everything in float32; layers packed and Winograd where
+    ncnn wants them, its defaults."""
     import ncnn
     net = ncnn.Net()
     net.opt.num_threads = threads
@@ -326,7 +344,8 @@ def load(folder: Path, threads: int) -> Callable[[list[np.ndarray]], Callable[[]
     last = (folder / "net.output").read_text()
 
     def bind(samples):
-        mats = [ncnn.Mat(sample).clone() for sample in samples]   # a layer that works in place crashes on memory that is not ncnn's
+        # a layer that works in place crashes on memory that is not ncnn's
+        mats = [ncnn.Mat(sample).clone() for sample in samples]
 
         def run():
             results = []

@@ -1,9 +1,11 @@
-"""Whole networks as files: the weights, an input, the answer in float64, and the graph in the form that each library reads.
+"""Whole networks as files: the weights, an input, the answer in float64, and the graph in the form
+that each library reads.
 
     python -m pyops.bench.networks NAME BATCHES FOLDER      # BATCHES as in 1,8
 
-Weights are drawn from a fixed seed. Batch norm gets factors that are not all one and the statistics of a batch, so that values stay in
-the range of a trained network's: neither overflow nor denormal numbers, on which every library is slow.
+Weights are drawn from a fixed seed. Batch norm gets factors that are not all one and the statistics
+of a batch, so that values stay in the range of a trained network's: neither overflow nor denormal
+numbers, on which every library is slow.
 """
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def images(name: str, count: int, seed: int) -> np.ndarray:
 
 
 def drawn(name: str) -> nn.Module:
-    """The network with its weights, in evaluation mode: the same, bit for bit, in every process of one machine."""
+    """The network with its weights, in evaluation mode: the same, bit for bit, in every
+    process of one machine."""
     pyops.manual_seed(0)
     return calibrate(built(name), images(name, CALIBRATION, 1))
 
@@ -67,7 +70,8 @@ def recorded(model: nn.Module, x: np.ndarray) -> record.Graph:
 
 
 def exact(model: nn.Module, graph: record.Graph, x: np.ndarray) -> np.ndarray:
-    """The answer in float64: torch's, which owes us nothing; where there is no torch, our own kernels for doubles."""
+    """The answer in float64: torch's, which owes us nothing; where there is no torch, our own
+    kernels for doubles."""
     try:
         import torch
 
@@ -84,10 +88,12 @@ def exact(model: nn.Module, graph: record.Graph, x: np.ndarray) -> np.ndarray:
 
 
 def write(name: str, batches: list[int], folder: Path) -> None:
-    """folder/weights.bin and .json, net.param and net.bin (ncnn, for one sample); folder/BATCH/x.npy, want.npy, model.onnx, work.json and,
-    for what torchvision does not have, graph.pkl.
+    """folder/weights.bin and .json, net.param and net.bin (ncnn, for one sample);
+    folder/BATCH/x.npy, want.npy, model.onnx, work.json and, for what torchvision does not have,
+    graph.pkl.
 
-    work.json holds the arithmetic and traffic of one call (of the ops that say what they cost) and, where a form could not be written, why.
+    work.json holds the arithmetic and traffic of one call (of the ops that say what they cost) and,
+    where a form could not be written, why.
     """
     model = drawn(name)
     write_inputs(model, name, batches, folder)
@@ -104,7 +110,8 @@ def write(name: str, batches: list[int], folder: Path) -> None:
         lacking |= tried("onnx", lambda: (place / "model.onnx").write_bytes(onnx_model(graph)))  # noqa: B023
         with no_grad():
             work = record.count(lambda: model(pyops.Tensor(x)))  # noqa: B023
-        (place / "work.json").write_text(json.dumps({"flops": work.flops, "bytes": work.bytes, "lacking": lacking}))
+        (place / "work.json").write_text(
+            json.dumps({"flops": work.flops, "bytes": work.bytes, "lacking": lacking}))
 
 
 def write_inputs(model: nn.Module, name: str, batches: list[int], folder: Path) -> None:
@@ -117,18 +124,22 @@ def write_inputs(model: nn.Module, name: str, batches: list[int], folder: Path) 
 
 
 def write_weights(state: dict[str, np.ndarray], folder: Path) -> None:
-    """One after the other in one file, so that each can be read into where it belongs; names, types and shapes beside it."""
+    """One after the other in one file, so that each can be read into where it belongs; names, types
+    and shapes beside it."""
     with open(folder / "weights.bin", "wb") as file:
         for array in state.values():
             file.write(np.ascontiguousarray(array).data)
     (folder / "weights.json").write_text(json.dumps({k: (a.dtype.str, a.shape) for k, a in state.items()}))
 
 
-def read_weights(folder: Path) -> Iterator[tuple[str, np.dtype, tuple[int, ...], Callable[[np.ndarray], object]]]:
-    """(name, type, shape, fill): fill(array) reads the weight into an array, before the next one is asked for."""
+def read_weights(
+        folder: Path) -> Iterator[tuple[str, np.dtype, tuple[int, ...], Callable[[np.ndarray], object]]]:
+    """(name, type, shape, fill): fill(array) reads the weight into an array, before the
+    next one is asked for."""
     with open(folder / "weights.bin", "rb") as file:
         for name, (dtype, shape) in json.loads((folder / "weights.json").read_text()).items():
-            yield name, np.dtype(dtype), tuple(shape), lambda array: file.readinto(array.reshape(-1).view(np.uint8))
+            yield (name, np.dtype(dtype), tuple(shape),
+                   lambda array: file.readinto(array.reshape(-1).view(np.uint8)))
 
 
 def of_torchvision(name: str) -> bool:

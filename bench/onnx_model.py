@@ -1,4 +1,5 @@
-"""A recorded graph as an ONNX model: what ONNX Runtime and OpenVINO are given. Weights are constants, the first input is the only one.
+"""A recorded graph as an ONNX model: what ONNX Runtime and OpenVINO are given. Weights are
+constants, the first input is the only one.
 
 Batch norm stays a node of its own: both fold it into convolutions themselves.
 """
@@ -36,7 +37,8 @@ class Builder:
 
     def node(self, kind: str, inputs: list, **attributes) -> str:
         name = f"n{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, [v if isinstance(v, str) else self.operand(v) for v in inputs], [name], **attributes))
+        self.nodes.append(helper.make_node(
+            kind, [v if isinstance(v, str) else self.operand(v) for v in inputs], [name], **attributes))
         return name
 
     def nodes_of(self, kind: str, inputs: list, outputs: int, **attributes) -> list[str]:
@@ -65,14 +67,15 @@ def convolution(b, step, a):
         pads = [t // 2 for t in total] + [t - t // 2 for t in total]
     else:
         pads = 2 * spread(0 if padding == "valid" else padding, n)
-    return b.node("Conv", given(a["input"], a["weight"], a["bias"]), group=a["groups"], pads=pads, strides=spread(a["stride"], n),
-                  dilations=spread(a["dilation"], n))
+    return b.node("Conv", given(a["input"], a["weight"], a["bias"]), group=a["groups"], pads=pads,
+                  strides=spread(a["stride"], n), dilations=spread(a["dilation"], n))
 
 
 def transposed(b, step, a):
     n = a["weight"].ndim - 2
-    return b.node("ConvTranspose", given(a["input"], a["weight"], a["bias"]), group=a["groups"], pads=2 * spread(a["padding"], n),
-                  strides=spread(a["stride"], n), dilations=spread(a["dilation"], n), output_padding=spread(a["output_padding"], n))
+    return b.node("ConvTranspose", given(a["input"], a["weight"], a["bias"]), group=a["groups"],
+                  pads=2 * spread(a["padding"], n), strides=spread(a["stride"], n),
+                  dilations=spread(a["dilation"], n), output_padding=spread(a["output_padding"], n))
 
 
 def pooling(kind):
@@ -81,7 +84,8 @@ def pooling(kind):
         kernel = spread(a["kernel_size"], n)
         if a.get("return_indices") or divisor and (any(spread(a["padding"], n)) or a["ceil_mode"]):
             raise Unsupported(f"{step.name} with indices, or a divisor beside padding, is not translated")
-        attributes = {"kernel_shape": kernel, "ceil_mode": int(a["ceil_mode"]), "pads": 2 * spread(a.get("padding", 0), n),
+        attributes = {"kernel_shape": kernel, "ceil_mode": int(a["ceil_mode"]),
+                      "pads": 2 * spread(a.get("padding", 0), n),
                       "strides": spread(kernel if a["stride"] in (None, ()) else a["stride"], n)}
         if kind == "AveragePool":
             attributes["count_include_pad"] = int(a["count_include_pad"])
@@ -113,7 +117,8 @@ def mean(b, step, a):
     axes = range(a["input"].ndim) if dims is None else spread(dims, 1)
     if a["input"].ndim == 4 and sorted(d % 4 for d in axes) == [2, 3] and a["keepdim"]:
         return b.node("GlobalAveragePool", [a["input"]])
-    return b.node("ReduceMean", [a["input"], b.constant(np.array(list(axes), np.int64))], keepdims=int(a["keepdim"]))
+    return b.node("ReduceMean", [a["input"], b.constant(np.array(list(axes), np.int64))],
+                  keepdims=int(a["keepdim"]))
 
 
 def response_norm(b, step, a):
@@ -130,13 +135,16 @@ def linear(b, step, a):
 
 
 def layer_norm(b, step, a):
-    return b.node("LayerNormalization", given(a["input"], a["weight"], a["bias"]), axis=-len(a["normalized_shape"]), epsilon=a["eps"])
+    return b.node("LayerNormalization", given(a["input"], a["weight"], a["bias"]),
+                  axis=-len(a["normalized_shape"]), epsilon=a["eps"])
 
 
 def batch_norm(b, step, a):
     if a["training"]:
         raise Unsupported("batch_norm in training is not translated")
-    return b.node("BatchNormalization", [a[k] for k in ("input", "weight", "bias", "running_mean", "running_var")], epsilon=a["eps"])
+    return b.node("BatchNormalization",
+                  [a[k] for k in ("input", "weight", "bias", "running_mean", "running_var")],
+                  epsilon=a["eps"])
 
 
 def reshape(b, step, a):
@@ -162,7 +170,8 @@ def binary(kind):
 
 
 def clip(low, high):
-    return lambda b, step, a: b.node("Clip", [a["input"], b.constant(np.float32(low(a))), b.constant(np.float32(high(a)))])
+    return lambda b, step, a: b.node("Clip", [a["input"], b.constant(np.float32(low(a))),
+                                              b.constant(np.float32(high(a)))])
 
 
 def silu(b, step, a):
@@ -228,33 +237,43 @@ def getitem(b, step, a):
         axis += 1
     name = b.operand(a["input"])
     if starts:
-        name = b.node("Slice", [name, *(b.constant(np.array(v, np.int64)) for v in (starts, ends, axes, steps))])
+        name = b.node("Slice",
+                      [name, *(b.constant(np.array(v, np.int64)) for v in (starts, ends, axes, steps))])
     return b.reshape(name, step.results[0].shape)
 
 
 def interpolate(b, step, a):
-    modes = {"nearest": ("nearest", "asymmetric"), "bilinear": ("linear", "align_corners" if a["align_corners"] else "half_pixel")}
+    modes = {"nearest": ("nearest", "asymmetric"),
+             "bilinear": ("linear", "align_corners" if a["align_corners"] else "half_pixel")}
     if a["mode"] not in modes or a["antialias"]:
         raise Unsupported(f"interpolate in mode {a['mode']} is not translated")
     mode, positions = modes[a["mode"]]
     sizes = b.constant(np.array(step.results[0].shape, np.int64))
-    return b.node("Resize", [b.operand(a["input"]), "", "", sizes], mode=mode, coordinate_transformation_mode=positions, nearest_mode="floor")
+    return b.node("Resize", [b.operand(a["input"]), "", "", sizes], mode=mode,
+                  coordinate_transformation_mode=positions, nearest_mode="floor")
 
 
 # Functions of one array that ONNX has without attributes
-PLAIN = ("relu", "tanh", "sigmoid", "hardswish", "mish", "softplus", "softsign", "exp", "log", "sqrt", "abs", "neg", "erf", "reciprocal")
+PLAIN = ("relu", "tanh", "sigmoid", "hardswish", "mish", "softplus", "softsign", "exp", "log", "sqrt", "abs",
+         "neg", "erf", "reciprocal")
 NODES = {
     **{f"conv{n}d": convolution for n in (1, 2, 3)}, **{f"conv_transpose{n}d": transposed for n in (1, 2, 3)},
-    **{f"{kind}_pool{n}d": pooling(only(f"{kind}_pool{n}d", "onnx")) for kind in ("max", "avg", "lp") for n in (1, 2, 3)}, **{f"adaptive_avg_pool{n}d": adaptive("AveragePool") for n in (1, 2, 3)},
+    **{f"{kind}_pool{n}d": pooling(only(f"{kind}_pool{n}d", "onnx")) for kind in ("max", "avg", "lp")
+       for n in (1, 2, 3)},
+    **{f"adaptive_avg_pool{n}d": adaptive("AveragePool") for n in (1, 2, 3)},
     **{f"adaptive_max_pool{n}d": adaptive("MaxPool") for n in (1, 2, 3)},
-    "local_response_norm": response_norm, "linear": linear, "layer_norm": layer_norm, "batch_norm": batch_norm, "softmax": softmax,
+    "local_response_norm": response_norm, "linear": linear, "layer_norm": layer_norm,
+    "batch_norm": batch_norm, "softmax": softmax,
     **{name: plain(only(name, "onnx")) for name in PLAIN}, "silu": silu,
-    "hardsigmoid": plain(only("hardsigmoid", "onnx"), alpha=1 / 6, beta=0.5), "relu6": clip(lambda a: 0, lambda a: 6), "scaled_tanh": scaled_tanh,
-    "hardtanh": clip(lambda a: a["min_val"], lambda a: a["max_val"]), "squared_euclidean": squared_euclidean, "mean": mean,
-    **{name: binary(only(name, "onnx")) for name in ("add", "sub", "mul", "div")},
+    "hardsigmoid": plain(only("hardsigmoid", "onnx"), alpha=1 / 6, beta=0.5),
+    "relu6": clip(lambda a: 0, lambda a: 6), "scaled_tanh": scaled_tanh,
+    "hardtanh": clip(lambda a: a["min_val"], lambda a: a["max_val"]), "squared_euclidean": squared_euclidean,
+    "mean": mean, **{name: binary(only(name, "onnx")) for name in ("add", "sub", "mul", "div")},
     "matmul": lambda b, step, a: b.node("MatMul", [a["input"], a["other"]]),
-    "scaled_dot_product_attention": attention, "split": split, "permute": permute, "cat": cat, "getitem": getitem, "interpolate": interpolate,
-    **dict.fromkeys(("flatten", "reshape", "unsqueeze", "squeeze"), reshape), **{f"dropout{n}": same for n in ("", "1d", "2d", "3d")},
+    "scaled_dot_product_attention": attention, "split": split, "permute": permute, "cat": cat,
+    "getitem": getitem, "interpolate": interpolate,
+    **dict.fromkeys(("flatten", "reshape", "unsqueeze", "squeeze"), reshape),
+    **{f"dropout{n}": same for n in ("", "1d", "2d", "3d")},
 }
 
 
@@ -268,6 +287,8 @@ def model(graph: Graph) -> bytes:
         b.names |= zip((v.name for v in step.results), made if isinstance(made, list) else [made])
     output = b.names[graph.output.name]
     proto = helper.make_graph(
-        b.nodes, "pyops", [helper.make_tensor_value_info(graph.input.name, TensorProto.FLOAT, graph.input.shape)],
+        b.nodes,
+        "pyops", [helper.make_tensor_value_info(graph.input.name, TensorProto.FLOAT, graph.input.shape)],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, graph.output.shape)], b.constants)
-    return helper.make_model(proto, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    return helper.make_model(proto, opset_imports=[helper.make_opsetid("", 18)],
+                             ir_version=9).SerializeToString()

@@ -1,4 +1,5 @@
-"""An ONNX file beside ONNX Runtime and OpenVINO: one process, the same random inputs, calls in turn."""
+"""An ONNX file beside ONNX Runtime and OpenVINO: one process, the same random inputs, calls in
+turn."""
 from __future__ import annotations
 
 import time
@@ -10,11 +11,11 @@ import pyops
 
 
 def run(path: str, threads: int | None, quick: bool, shapes: dict | None = None) -> str:
-    """A line a library: milliseconds of a call, shortest and median, how many times ours theirs is, and how far apart the answers are."""
-    from pyops.cli.run import given
-    from pyops.onnx.program import parsed
+    """A line a library: milliseconds of a call, shortest and median, how many times ours theirs is,
+    and how far apart the answers are."""
+    from pyops.onnx.program import parsed, random_inputs
     model, threads = parsed(path), threads or pyops.get_num_threads()
-    inputs = given(["random"], model, shapes or {})
+    inputs = random_inputs(model, shapes or {})
     calls = {"pyops": ours(path, inputs, threads)}
     calls |= {name: make(path, inputs, threads) for name, make in PEERS.items() if find_spec(name)}
     answers = {name: [np.asarray(a) for a in call()] for name, call in calls.items()}
@@ -25,11 +26,14 @@ def run(path: str, threads: int | None, quick: bool, shapes: dict | None = None)
             start = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - start)
-    lines = [f"{path}, {threads} threads, {len(seconds['pyops'])} rounds", f"{'library':<14}{'shortest ms':>12}{'median ms':>12}{'ratio':>8}{'difference':>12}"]
+    lines = [f"{path}, {threads} threads, {len(seconds['pyops'])} rounds",
+             f"{'library':<14}{'shortest ms':>12}{'median ms':>12}{'ratio':>8}{'difference':>12}"]
     for name, times in seconds.items():
-        off = max(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30) for a, b in zip(answers["pyops"], answers[name]))
+        off = max(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)
+                  for a, b in zip(answers["pyops"], answers[name]))
         ratio = min(times) / min(seconds["pyops"])
-        lines.append(f"{name:<14}{min(times) * 1e3:>12.3f}{np.median(times) * 1e3:>12.3f}{ratio:>8.2f}{off:>12.0e}")
+        lines.append(
+            f"{name:<14}{min(times) * 1e3:>12.3f}{np.median(times) * 1e3:>12.3f}{ratio:>8.2f}{off:>12.0e}")
     return "\n".join(lines)
 
 
@@ -55,8 +59,9 @@ def openvino(path, inputs, threads):
     core = library.Core()
     network = core.read_model(path)
     network.reshape({n: list(a.shape) for n, a in inputs.items()})
-    request = core.compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32",
-                                                  "PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+    request = core.compile_model(network, "CPU",
+                                 {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32",
+                                  "PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
     return lambda: list(request.infer(inputs).values())
 
 

@@ -1,8 +1,10 @@
-"""The libraries to compare with, call by call. Each is given a recorded graph and an input, and returns a function of no arguments that
-computes the same result with a given number of threads, in float32, from data already in its own form.
+"""The libraries to compare with, call by call. Each is given a recorded graph and an input, and
+returns a function of no arguments that computes the same result with a given number of threads, in
+float32, from data already in its own form.
 
-torch runs eagerly. The others get a graph with the weights as constants, as they want to be used: they may repack weights and choose
-layouts before the clock starts. Whole networks run in processes of their own (runners.py).
+torch runs eagerly. The others get a graph with the weights as constants, as they want to be used:
+they may repack weights and choose layouts before the clock starts. Whole networks run in processes
+of their own (runners.py).
 """
 from __future__ import annotations
 
@@ -37,10 +39,12 @@ def onnxruntime_session(model: bytes | Path, threads: int) -> Callable[[np.ndarr
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.add_session_config_entry("session.force_spinning_stop", "1")   # its idle threads would take the next one's cores
+    # its idle threads would take the next one's cores
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model if isinstance(model, bytes) else str(model), options,
+                                       providers=["CPUExecutionProvider"])
     except Exception as error:
         raise Unsupported(str(error).splitlines()[0]) from error
 
@@ -60,10 +64,12 @@ def openvino_model(model: bytes | Path, threads: int) -> Callable[[np.ndarray], 
     import openvino as ov
 
     # Without the hint it computes in bfloat16 on CPUs that have it.
-    config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
+              "PERFORMANCE_HINT": "LATENCY"}
     try:
         core = ov.Core()
-        compiled = core.compile_model(core.read_model(model if isinstance(model, bytes) else str(model)), "CPU", config)
+        compiled = core.compile_model(core.read_model(model if isinstance(model, bytes) else str(model)),
+                                      "CPU", config)
     except RuntimeError as error:
         raise Unsupported(str(error).strip().splitlines()[-1]) from error
     request = compiled.create_infer_request()
@@ -84,7 +90,8 @@ def ncnn(graph: Graph, x: np.ndarray, threads: int) -> Callable:
 
 
 PEERS = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino, "ncnn": ncnn}
-NEEDS = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "ncnn": ("ncnn",)}
+NEEDS = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"),
+         "ncnn": ("ncnn",)}
 
 
 def missing(peer: str) -> list[str]:

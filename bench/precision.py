@@ -1,7 +1,8 @@
 """How far convolution algorithms are from float64: python -m pyops.bench.precision
 
-The greatest error of a layer over its greatest output, for inputs as they are inside networks: rectified noise, weights scaled by
-He's rule. pyops.compile(precision=...) chooses among the algorithms that keep its bound.
+The greatest error of a layer over its greatest output, for inputs as they are inside networks:
+rectified noise, weights scaled by He's rule. pyops.compile(precision=...) chooses among the
+algorithms that keep its bound.
 """
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ import pyops
 from pyops import nn
 from pyops.graph.compile import BOUNDS, Options, build
 
-ALGORITHMS = {"direct": "strict", "winograd2": "default", "winograd4": "default", "winograd6": "fast"}   # and the first precision that may use it
+# and the first precision that may use it
+ALGORITHMS = {"direct": "strict", "winograd2": "default", "winograd4": "default", "winograd6": "fast"}
 LAYERS = ((16, 112), (64, 56), (128, 28), (256, 14), (512, 7))   # channels in and out, height and width
 
 
@@ -22,22 +24,26 @@ def layer_error(algorithm: str, channels: int, size: int, seed: int, isa: str) -
     layer = nn.Conv2d(channels, channels, 3, padding=1).eval()
     layer.weight.data[...] = rng.standard_normal(layer.weight.shape) * np.sqrt(2 / (9 * channels))
     program = build(layer, (x,), Options("fast", pyops.get_num_threads(), isa, algorithm))
-    exact = pyops.functional.conv2d(*(np.asarray(a, np.float64) for a in (x, layer.weight.data, layer.bias.data)), padding=1)
+    exact = pyops.functional.conv2d(
+        *(np.asarray(a, np.float64) for a in (x, layer.weight.data, layer.bias.data)), padding=1)
     return float(np.abs(program(x) - exact).max() / np.abs(exact).max())
 
 
 def table(seeds: int, isa: str) -> dict[str, list[float]]:
     """algorithm -> the greatest error over the seeds, a number a layer of LAYERS."""
-    return {a: [max(layer_error(a, *layer, seed, isa) for seed in range(seeds)) for layer in LAYERS] for a in ALGORITHMS}
+    return {a: [max(layer_error(a, *layer, seed, isa) for seed in range(seeds)) for layer in LAYERS]
+            for a in ALGORITHMS}
 
 
 def main() -> None:
     isa = pyops.get_backend().name
     print(f"greatest error over the greatest output, 10 draws, {isa}")
-    print(f"{'algorithm':<12}" + "".join(f"{f'{c} at {s}x{s}':>14}" for c, s in LAYERS) + f"{'bound':>10}  allowed from")
+    print(f"{'algorithm':<12}" + "".join(f"{f'{c} at {s}x{s}':>14}" for c, s in LAYERS)
+          + f"{'bound':>10}  allowed from")
     for algorithm, errors in table(10, isa).items():
         precision = ALGORITHMS[algorithm]
-        print(f"{algorithm:<12}" + "".join(f"{e:>14.1e}" for e in errors) + f"{BOUNDS[precision]:>10.0e}  {precision}")
+        print(f"{algorithm:<12}" + "".join(f"{e:>14.1e}" for e in errors)
+              + f"{BOUNDS[precision]:>10.0e}  {precision}")
 
 
 if __name__ == "__main__":

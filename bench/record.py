@@ -1,7 +1,8 @@
 """The calls that a piece of work makes, as a graph, so that a peer can be given the same work.
 
-Calls of pyops.functional are recorded by the names and arguments that torch.nn.functional gives them, whether they came by a function,
-an operator or a method; rows (registry.Op) for their arithmetic and traffic.
+Calls of pyops.functional are recorded by the names and arguments that torch.nn.functional gives
+them, whether they came by a function, an operator or a method; rows (registry.Op) for their
+arithmetic and traffic.
 """
 from __future__ import annotations
 
@@ -64,14 +65,16 @@ class Step:
 
 @dataclass
 class Graph:
-    """Steps from one input to one output. `constants` are arrays that no step made, by name: the weights."""
+    """Steps from one input to one output. `constants` are arrays that no step made, by
+    name: the weights."""
     input: Value
     steps: list[Step]
     constants: dict[str, np.ndarray]
     output: Value
 
     def folded(self) -> Graph:
-        """The same without the steps that do not depend on the input: their results are constants."""
+        """The same without the steps that do not depend on the input: their results are
+        constants."""
         constants, steps = dict(self.constants), []
         for step in self.steps:
             needed = values_of((step.args, step.kwargs))
@@ -117,7 +120,8 @@ def plain(value):
 
 @contextmanager
 def calls() -> Iterator[list[Call]]:
-    """The calls of pyops.functional made within the block (not those that one of them makes of another)."""
+    """The calls of pyops.functional made within the block (not those that one of them
+    makes of another)."""
     seen = []
 
     def watch(function, args, kwargs):
@@ -138,7 +142,8 @@ def calls() -> Iterator[list[Call]]:
 
 
 def graph(recorded: list[Call], x: np.ndarray) -> Graph:
-    """Recorded calls as a graph. An array is known by its memory and its form: calls that make views are recorded like all others."""
+    """Recorded calls as a graph. An array is known by its memory and its form: calls that make
+    views are recorded like all others."""
     source = Value("x", x.shape)
     values, constants, steps = {place(x): source}, {}, []
 

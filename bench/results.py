@@ -1,4 +1,5 @@
-"""Results as a file that `pytest-benchmark compare` reads: its JSON, its statistics, its machine and commit stamp."""
+"""Results as a file that `pytest-benchmark compare` reads: its JSON, its statistics, its
+machine and commit stamp."""
 from __future__ import annotations
 
 import json
@@ -17,8 +18,8 @@ def machine_info(settings: Settings) -> dict:
     from pytest_benchmark.plugin import pytest_benchmark_generate_machine_info
     info = pytest_benchmark_generate_machine_info()
     info["node"] = ""
-    info["pyops"] = {"version": pyops.__version__, "cpu": machine.cpu_model(), "backend": backend_name(), "threads": settings.threads,
-                     "load": settings.load}
+    info["pyops"] = {"version": pyops.__version__, "cpu": machine.cpu_model(), "backend": backend_name(),
+                     "threads": settings.threads, "load": settings.load}
     if settings.ceilings:
         info["pyops"] |= {"peak_gflops": settings.ceilings.gflops,
                           "peak_gbytes": {level: rate for level, _, rate in settings.ceilings.bandwidth}}
@@ -55,15 +56,17 @@ def entry(row: Row, runner: str, settings: Settings) -> dict:
     timing, stats = row.timings[runner], Stats()
     for sample in timing.samples:
         stats.update(sample)
-    extra = {"op": row.op, "error": timing.error, "flops": row.flops, "bytes": row.bytes, "gflops": row.flops / timing.min / 1e9,
-             "gbytes": row.bytes / timing.min / 1e9, "percent_of_peak": 100 * row.attainable / timing.min, "threads": settings.threads,
+    extra = {"op": row.op, "error": timing.error, "flops": row.flops, "bytes": row.bytes,
+             "gflops": row.flops / timing.min / 1e9, "gbytes": row.bytes / timing.min / 1e9,
+             "percent_of_peak": 100 * row.attainable / timing.min, "threads": settings.threads,
              "ratio_to_pyops": timing.min / row.ours.min if row.ours else None}
     if timing.setup is not None:
         extra |= {"setup": timing.setup, "memory": timing.memory}
     if runner == COMPILED:
         extra |= {"algorithm": row.step.algorithm, "step": row.step.seconds}
     name = f"{row.name}[{runner}]"
-    return {"group": row.group, "name": name, "fullname": f"{row.group}/{name}", "params": {"runner": runner}, "param": runner,
+    return {"group": row.group, "name": name, "fullname": f"{row.group}/{name}", "params": {"runner": runner},
+            "param": runner,
             "extra_info": extra, "options": {"timer": "perf_counter", "min_rounds": len(timing.samples)},
             "stats": {**stats.as_dict(), "data": timing.samples, "iterations": timing.iterations}}
 
@@ -74,7 +77,8 @@ def write(path: str, rows: list[Row], settings: Settings) -> None:
 
 
 def read_old(path: str) -> dict[str, float]:
-    """fullname -> shortest time, of our own rows in an earlier file. Raises ValueError for a file that is not one."""
+    """fullname -> shortest time, of our own rows in an earlier file. Raises ValueError for a
+    file that is not one."""
     try:
         content = json.loads(Path(path).read_text())
         return {b["fullname"]: b["stats"]["min"] for b in content["benchmarks"] if b["param"] == OURS}

@@ -1,7 +1,9 @@
-"""How each library runs a whole network: as its users would, from files, with as many threads as the job says, in float32.
+"""How each library runs a whole network: as its users would, from files, with as many threads as
+the job says, in float32.
 
-A runner imports its library and returns `prepare`, which loads the network and returns `run` (worker.py times both). Networks that
-torchvision has are torchvision's own modules in torch; of the others torch gets the recorded graph as a module.
+A runner imports its library and returns `prepare`, which loads the network and returns `run`
+(worker.py times both). Networks that torchvision has are torchvision's own modules in torch; of the
+others torch gets the recorded graph as a module.
 """
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class Job:
     """A job's files."""
 
     def __init__(self, job: dict):
-        self.name, self.batch, self.threads, self.precision = job["network"], job["batch"], job["threads"], job["precision"]
+        self.name, self.batch, self.threads, self.precision = (job["network"], job["batch"], job["threads"],
+                                                               job["precision"])
         self.folder, self.place = Path(job["folder"]), Path(job["folder"]) / str(job["batch"])
         self.x = np.load(self.place / "x.npy")
 
@@ -122,7 +125,8 @@ def torch_channels_last(description):
     job, x = torch_job(description)
 
     def prepare():
-        model, nhwc = torch_network(job).to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+        model, nhwc = (torch_network(job).to(memory_format=torch.channels_last),
+                       x.contiguous(memory_format=torch.channels_last))
 
         def run():
             with torch.inference_mode():

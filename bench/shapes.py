@@ -1,11 +1,14 @@
-"""Named shapes, as data. A group is a dict from a name to the call that is timed; a call whose op is not there yet is reported as such.
+"""Named shapes, as data. A group is a dict from a name to the call that is timed; a call whose op
+is not there yet is reported as such.
 
-live gaps: shapes on which users of today's frameworks wait, most of them from bug reports (docs/performance.md says which).
-resnet50: its twenty distinct convolutions at batch 1, stride on the 1x1 (He et al., 2015), in the order of Georganas et al. (2018);
-the name says channels, filter, size, and how often the network has the layer.
+live gaps: shapes on which users of today's frameworks wait, most of them from bug reports
+(docs/performance.md says which). resnet50: its twenty distinct convolutions at batch 1, stride on
+the 1x1 (He et al., 2015), in the order of Georganas et al. (2018); the name says channels, filter,
+size, and how often the network has the layer.
 vgg16: its nine distinct convolutions at batch 1 (Simonyan & Zisserman, 2014).
-deepbench: the distinct convolutions of Baidu's DeepBench, inference_server_set (code/kernels/conv_problems.h), at batch 1.
-overhead: arrays so small that only the way to the kernel and back is timed.
+deepbench: the distinct convolutions of Baidu's DeepBench, inference_server_set
+(code/kernels/conv_problems.h), at batch 1. overhead: arrays so small that only the way to the
+kernel and back is timed.
 """
 from dataclasses import dataclass, field
 
@@ -26,31 +29,45 @@ LIVE_GAPS = [
 ]
 
 RESNET50 = [
-    (3, 64, 224, 7, 2, 1), (64, 256, 56, 1, 1, 4), (64, 64, 56, 1, 1, 1), (64, 64, 56, 3, 1, 3), (256, 64, 56, 1, 1, 2),
-    (256, 512, 56, 1, 2, 1), (256, 128, 56, 1, 2, 1), (128, 128, 28, 3, 1, 4), (128, 512, 28, 1, 1, 4), (512, 128, 28, 1, 1, 3),
-    (512, 1024, 28, 1, 2, 1), (512, 256, 28, 1, 2, 1), (256, 256, 14, 3, 1, 6), (256, 1024, 14, 1, 1, 6), (1024, 256, 14, 1, 1, 5),
-    (1024, 2048, 14, 1, 2, 1), (1024, 512, 14, 1, 2, 1), (512, 512, 7, 3, 1, 3), (512, 2048, 7, 1, 1, 3), (2048, 512, 7, 1, 1, 2),
+    (3, 64, 224, 7, 2, 1), (64, 256, 56, 1, 1, 4), (64, 64, 56, 1, 1, 1), (64, 64, 56, 3, 1, 3),
+    (256, 64, 56, 1, 1, 2),
+    (256, 512, 56, 1, 2, 1), (256, 128, 56, 1, 2, 1), (128, 128, 28, 3, 1, 4), (128, 512, 28, 1, 1, 4),
+    (512, 128, 28, 1, 1, 3),
+    (512, 1024, 28, 1, 2, 1), (512, 256, 28, 1, 2, 1), (256, 256, 14, 3, 1, 6), (256, 1024, 14, 1, 1, 6),
+    (1024, 256, 14, 1, 1, 5), (1024, 2048, 14, 1, 2, 1), (1024, 512, 14, 1, 2, 1), (512, 512, 7, 3, 1, 3),
+    (512, 2048, 7, 1, 1, 3), (2048, 512, 7, 1, 1, 2),
 ]   # channels, filters, height and width, filter size, stride, occurrences
 
-VGG16 = [
-    (3, 64, 224, 1), (64, 64, 224, 1), (64, 128, 112, 1), (128, 128, 112, 1), (128, 256, 56, 1), (256, 256, 56, 2), (256, 512, 28, 1),
-    (512, 512, 28, 2), (512, 512, 14, 3),
-]   # channels, filters, height and width, occurrences; filters are 3x3
+VGG16 = [(3, 64, 224, 1), (64, 64, 224, 1), (64, 128, 112, 1), (128, 128, 112, 1), (128, 256, 56, 1),
+         (256, 256, 56, 2), (256, 512, 28, 1), (512, 512, 28, 2), (512, 512, 14, 3),]   # channels, filters, height and width, occurrences; filters are 3x3
 
 DEEPBENCH = [
-    (700, 161, 1, 32, 20, 5, 0, 2), (341, 79, 32, 32, 10, 5, 0, 2), (480, 48, 1, 16, 3, 3, 1, 1), (240, 24, 16, 32, 3, 3, 1, 1),
-    (120, 12, 32, 64, 3, 3, 1, 1), (60, 6, 64, 128, 3, 3, 1, 1), (108, 108, 3, 64, 3, 3, 1, 2), (54, 54, 64, 64, 3, 3, 1, 1),
-    (27, 27, 128, 128, 3, 3, 1, 1), (14, 14, 128, 256, 3, 3, 1, 1), (7, 7, 256, 512, 3, 3, 1, 1), (224, 224, 3, 64, 3, 3, 1, 1),
-    (112, 112, 64, 128, 3, 3, 1, 1), (56, 56, 128, 256, 3, 3, 1, 1), (28, 28, 256, 512, 3, 3, 1, 1), (14, 14, 512, 512, 3, 3, 1, 1),
-    (7, 7, 512, 512, 3, 3, 1, 1), (224, 224, 3, 64, 7, 7, 3, 2), (28, 28, 192, 32, 5, 5, 2, 1), (28, 28, 192, 64, 1, 1, 0, 1),
-    (14, 14, 512, 48, 5, 5, 2, 1), (14, 14, 512, 192, 1, 1, 0, 1), (7, 7, 832, 256, 1, 1, 0, 1), (7, 7, 832, 128, 5, 5, 2, 1),
-    (56, 56, 64, 64, 3, 3, 1, 1), (56, 56, 64, 256, 1, 1, 0, 2), (28, 28, 128, 128, 3, 3, 1, 1), (28, 28, 128, 512, 1, 1, 0, 2),
-    (14, 14, 256, 256, 1, 1, 0, 1), (14, 14, 256, 256, 3, 3, 1, 1), (14, 14, 256, 1024, 1, 1, 0, 2), (7, 7, 512, 512, 1, 1, 0, 1),
-    (7, 7, 2048, 512, 1, 1, 3, 2), (700, 161, 1, 64, 5, 5, 1, 2), (350, 80, 64, 64, 3, 3, 1, 1), (350, 80, 64, 128, 5, 5, 1, 2),
-    (175, 40, 128, 128, 3, 3, 1, 1), (175, 40, 128, 256, 5, 5, 1, 2), (84, 20, 256, 256, 3, 3, 1, 1), (84, 20, 256, 512, 5, 5, 1, 2),
-    (42, 10, 512, 512, 3, 3, 1, 1), (112, 112, 64, 64, 1, 1, 0, 1), (56, 56, 64, 256, 1, 1, 0, 1), (56, 56, 256, 64, 1, 1, 0, 1),
-    (56, 56, 256, 128, 1, 1, 0, 2), (28, 28, 128, 512, 1, 1, 0, 1), (28, 28, 512, 128, 1, 1, 0, 1), (28, 28, 512, 256, 1, 1, 0, 2),
-    (14, 14, 256, 1024, 1, 1, 0, 1), (28, 28, 512, 1024, 1, 1, 0, 2), (14, 14, 1024, 256, 1, 1, 0, 1), (14, 14, 1024, 512, 1, 1, 0, 2),
+    (700, 161, 1, 32, 20, 5, 0, 2), (341, 79, 32, 32, 10, 5, 0, 2), (480, 48, 1, 16, 3, 3, 1, 1),
+    (240, 24, 16, 32, 3, 3, 1, 1),
+    (120, 12, 32, 64, 3, 3, 1, 1), (60, 6, 64, 128, 3, 3, 1, 1), (108, 108, 3, 64, 3, 3, 1, 2),
+    (54, 54, 64, 64, 3, 3, 1, 1),
+    (27, 27, 128, 128, 3, 3, 1, 1), (14, 14, 128, 256, 3, 3, 1, 1), (7, 7, 256, 512, 3, 3, 1, 1),
+    (224, 224, 3, 64, 3, 3, 1, 1),
+    (112, 112, 64, 128, 3, 3, 1, 1), (56, 56, 128, 256, 3, 3, 1, 1), (28, 28, 256, 512, 3, 3, 1, 1),
+    (14, 14, 512, 512, 3, 3, 1, 1),
+    (7, 7, 512, 512, 3, 3, 1, 1), (224, 224, 3, 64, 7, 7, 3, 2), (28, 28, 192, 32, 5, 5, 2, 1),
+    (28, 28, 192, 64, 1, 1, 0, 1),
+    (14, 14, 512, 48, 5, 5, 2, 1), (14, 14, 512, 192, 1, 1, 0, 1), (7, 7, 832, 256, 1, 1, 0, 1),
+    (7, 7, 832, 128, 5, 5, 2, 1),
+    (56, 56, 64, 64, 3, 3, 1, 1), (56, 56, 64, 256, 1, 1, 0, 2), (28, 28, 128, 128, 3, 3, 1, 1),
+    (28, 28, 128, 512, 1, 1, 0, 2),
+    (14, 14, 256, 256, 1, 1, 0, 1), (14, 14, 256, 256, 3, 3, 1, 1), (14, 14, 256, 1024, 1, 1, 0, 2),
+    (7, 7, 512, 512, 1, 1, 0, 1),
+    (7, 7, 2048, 512, 1, 1, 3, 2), (700, 161, 1, 64, 5, 5, 1, 2), (350, 80, 64, 64, 3, 3, 1, 1),
+    (350, 80, 64, 128, 5, 5, 1, 2),
+    (175, 40, 128, 128, 3, 3, 1, 1), (175, 40, 128, 256, 5, 5, 1, 2), (84, 20, 256, 256, 3, 3, 1, 1),
+    (84, 20, 256, 512, 5, 5, 1, 2),
+    (42, 10, 512, 512, 3, 3, 1, 1), (112, 112, 64, 64, 1, 1, 0, 1), (56, 56, 64, 256, 1, 1, 0, 1),
+    (56, 56, 256, 64, 1, 1, 0, 1),
+    (56, 56, 256, 128, 1, 1, 0, 2), (28, 28, 128, 512, 1, 1, 0, 1), (28, 28, 512, 128, 1, 1, 0, 1),
+    (28, 28, 512, 256, 1, 1, 0, 2),
+    (14, 14, 256, 1024, 1, 1, 0, 1), (28, 28, 512, 1024, 1, 1, 0, 2), (14, 14, 1024, 256, 1, 1, 0, 1),
+    (14, 14, 1024, 512, 1, 1, 0, 2),
     (7, 7, 512, 2048, 1, 1, 0, 1), (14, 14, 1024, 2048, 1, 1, 0, 2), (7, 7, 2048, 512, 1, 1, 0, 1),
 ]   # width, height, channels, filters, filter width and height, padding, stride
 
@@ -66,7 +83,8 @@ OVERHEAD = [
 
 def resnet_layer(channels, filters, size, kernel, stride, count) -> Case:
     name = f"{channels}->{filters} {kernel}x{kernel}{'/2' if stride == 2 else ''} {size}x{size} (x{count})"
-    return case(name, "conv2d", A(1, channels, size, size), A(filters, channels, kernel, kernel), stride=stride, padding=kernel // 2)
+    return case(name, "conv2d", A(1, channels, size, size), A(filters, channels, kernel, kernel),
+                stride=stride, padding=kernel // 2)
 
 
 def vgg_layer(channels, filters, size, count) -> Case:
@@ -74,8 +92,11 @@ def vgg_layer(channels, filters, size, count) -> Case:
 
 
 def deepbench_layer(width, height, channels, filters, fw, fh, padding, stride) -> Case:
-    name = f"{channels}->{filters} {fh}x{fw}{f'/{stride}' if stride > 1 else ''}{f' p{padding}' if padding else ''} {height}x{width}"
-    return case(name, "conv2d", A(1, channels, height, width), A(filters, channels, fh, fw), stride=stride, padding=padding)
+    name = (f"{channels}->{filters} "
+            f"{fh}x{fw}{f'/{stride}' if stride > 1 else ''}{f' p{padding}' if padding else ''} "
+            f"{height}x{width}")
+    return case(name, "conv2d", A(1, channels, height, width), A(filters, channels, fh, fw), stride=stride,
+                padding=padding)
 
 
 def by_name(cases) -> dict[str, Case]:
@@ -94,9 +115,12 @@ EVERY_RUN = ("live gaps", "resnet50", "overhead")   # the others by --group
 
 @dataclass(frozen=True)
 class Network:
-    image: tuple[int, ...]                               # channels, height, width; of a sequence its length and features
-    torchvision: bool = False                            # torchvision.models has it under the same name, with the same state_dict
-    settings: dict = field(default_factory=dict)         # of its function in pyops.models, and of torchvision's
+    # channels, height, width; of a sequence its length and features
+    image: tuple[int, ...]
+    # torchvision.models has it under the same name, with the same state_dict
+    torchvision: bool = False
+    # of its function in pyops.models, and of torchvision's
+    settings: dict = field(default_factory=dict)
 
 
 def of_table(name: str, **settings) -> Network:
@@ -116,4 +140,5 @@ NETWORKS = {   # by the name of their function in pyops.models
 MEASURED = tuple(NETWORKS)   # `--net all`; `--net zoo` are the other networks of create_model
 ZOO = {name: of_table(name) for name in models.list_models() if name not in NETWORKS}
 NETWORKS |= ZOO
-SHORT = ("lenet5_modern", "mobilenet_v2", "resnet18", "vgg16")   # what a run without --net measures, at batch 1
+# what a run without --net measures, at batch 1
+SHORT = ("lenet5_modern", "mobilenet_v2", "resnet18", "vgg16")

@@ -1,4 +1,5 @@
-"""Runs benchmarks: ours and each peer on the same work, the answer checked first, then timed in turn at one thread count."""
+"""Runs benchmarks: ours and each peer on the same work, the answer checked first, then timed in
+turn at one thread count."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -27,7 +28,8 @@ WRONG = 1e-3   # relative error from which a result is another result, not a rou
 
 @dataclass
 class Timing:
-    """One runner on one row. Seconds a call; error is the largest difference from the float64 reference over its largest value."""
+    """One runner on one row. Seconds a call; error is the largest difference from the float64
+    reference over its largest value."""
     samples: list[float]
     iterations: int
     error: float
@@ -45,7 +47,8 @@ class Timing:
 
 @dataclass
 class Step:
-    """The step of a compiled call that does its arithmetic, without the conversions of layout around it."""
+    """The step of a compiled call that does its arithmetic, without the conversions
+    of layout around it."""
     algorithm: str
     flops: float
     seconds: float
@@ -72,7 +75,8 @@ class Row:
 
     @property
     def wrong(self) -> bool:
-        return any(not self.timings[name].error <= self.allowed for name in (OURS, COMPILED) if name in self.timings)
+        return any(not self.timings[name].error <= self.allowed
+                   for name in (OURS, COMPILED) if name in self.timings)
 
     def ratio(self, peer: str) -> float | None:
         """How many times as long as ours the peer takes."""
@@ -109,16 +113,18 @@ def op_cases() -> Iterator[tuple[str, str, Case]]:
 
 def names_of_ops() -> set[str]:
     """What --op may be called: a public function, or a row."""
-    return {case.call for _, _, case in op_cases()} | {c.call for op in OPS.values() for c in op.cases} | {n for n in OPS if OPS[n].cases}
+    return {case.call for _, _, case in op_cases()} | {c.call for op in OPS.values()
+                                                       for c in op.cases} | {n for n in OPS if OPS[n].cases}
 
 
 def select(op: str | None, group: str | None = None) -> list[tuple[str, str, Case]]:
-    """The named shapes of `op`, or where there are none the cases of its row; without `op` every named shape of `group`, or of the
-    groups that every run measures."""
+    """The named shapes of `op`, or where there are none the cases of its row; without `op` every
+    named shape of `group`, or of the groups that every run measures."""
     calls = {op} | {c.call for c in OPS[op].cases} if op in OPS else {op}
     found = [entry for entry in op_cases() if entry[0] == group or group is None and entry[0] in EVERY_RUN]
     found = [entry for entry in found if op is None or entry[2].call in calls]
-    return found or [("cases", f"{c.call} {c.why}", c) for row in OPS.values() for c in row.cases if c.call in calls]
+    return found or [("cases", f"{c.call} {c.why}", c) for row in OPS.values()
+                     for c in row.cases if c.call in calls]
 
 
 def run_case(group: str, name: str, case: Case, settings: Settings) -> Row:
@@ -139,9 +145,11 @@ def run_case(group: str, name: str, case: Case, settings: Settings) -> Row:
 
 
 def compiled(row: Row, call: str, args, kwargs, settings: Settings) -> dict[str, Callable]:
-    """The call as a Program of its first array, the others being weights; nothing where it cannot be compiled. Sets row.step."""
+    """The call as a Program of its first array, the others being weights; nothing where it cannot
+    be compiled. Sets row.step."""
     try:
-        program = pyops.compile(lambda x: getattr(F, call)(x, *args[1:], **kwargs), (args[0],), settings.precisions[0], settings.threads)
+        program = pyops.compile(lambda x: getattr(F, call)(x, *args[1:], **kwargs), (args[0],),
+                                settings.precisions[0], settings.threads)
     except (TypeError, ValueError) as why:
         row.notes[COMPILED] = str(why)
         return {}
@@ -150,7 +158,8 @@ def compiled(row: Row, call: str, args, kwargs, settings: Settings) -> dict[str,
     return {COMPILED: partial(program, args[0])}
 
 
-def measure(row: Row, ours: dict[str, Callable], calls: list, x: np.ndarray, want: np.ndarray, settings: Settings) -> Row:
+def measure(row: Row, ours: dict[str, Callable], calls: list, x: np.ndarray, want: np.ndarray,
+            settings: Settings) -> Row:
     """`ours`: OURS and what else is of ours."""
     with num_threads(settings.threads):
         work = record.count(ours[OURS])

@@ -1,4 +1,5 @@
-"""A recorded graph as torch code: single calls for the table of ops, a module for networks that torchvision does not have."""
+"""A recorded graph as torch code: single calls for the table of ops, a module for networks that
+torchvision does not have."""
 from __future__ import annotations
 
 import operator
@@ -19,8 +20,10 @@ def squared_euclidean(input, weight):
     return ((input[:, None] - weight) ** 2).sum(-1)
 
 
-OWN = {"scaled_tanh": scaled_tanh, "squared_euclidean": squared_euclidean, "getitem": operator.getitem}   # spelt otherwise in torch
-INPLACE = ("relu", "relu6", "silu", "hardswish", "hardsigmoid", "hardtanh")   # what users write with inplace=True
+# spelt otherwise in torch
+OWN = {"scaled_tanh": scaled_tanh, "squared_euclidean": squared_euclidean, "getitem": operator.getitem}
+# what users write with inplace=True
+INPLACE = ("relu", "relu6", "silu", "hardswish", "hardsigmoid", "hardtanh")
 
 FRESH = ("conv", "batch_norm", "linear", "add")   # results that are nobody else's memory
 
@@ -36,7 +39,8 @@ def function(name: str) -> Callable:
 
 def single(graph: Graph, x: np.ndarray) -> Callable[[], torch.Tensor]:
     """The graph's only step, called with tensors that are made beforehand."""
-    values = {graph.input.name: torch.from_numpy(x), **{k: torch.from_numpy(a) for k, a in graph.constants.items()}}
+    values = {graph.input.name: torch.from_numpy(x),
+              **{k: torch.from_numpy(a) for k, a in graph.constants.items()}}
     step, = graph.steps
     args, kwargs = convert((step.args, step.kwargs), lambda v: values[v.name], Value)
     return partial(function(step.name), *args, **kwargs)
@@ -61,7 +65,8 @@ def module(graph: Graph) -> torch.nn.Module:
         made = code.call_function(function(step.name), tuple(args), dict(kwargs))
         fresh |= {v.name: step.name.startswith(FRESH) for v in step.results}
         if isinstance(step.result, tuple):
-            nodes |= {v.name: code.call_function(operator.getitem, (made, i)) for i, v in enumerate(step.result)}
+            nodes |= {v.name: code.call_function(operator.getitem, (made, i))
+                      for i, v in enumerate(step.result)}
         else:
             nodes[step.result.name] = made
     code.output(nodes[graph.output.name])

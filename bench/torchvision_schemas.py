@@ -1,14 +1,16 @@
 """Imports torchvision beside a CPU torch, for its models in Python.
 
-torchvision's own C++ extension is built for one build of torch and does not load beside another; without it the package fails at
-import, because it registers shape rules for operators that nothing declared. Declaring them, without any implementation, is enough
-for its networks, which use none of them.
+torchvision's own C++ extension is built for one build of torch and does not load beside
+another; without it the package fails at import, because it registers shape rules for operators
+that nothing declared. Declaring them, without any implementation, is enough for its networks,
+which use none of them.
 """
 import torch
 
 BOXES = "Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width"
 IMAGE = "SymInt batch_size, SymInt channels, SymInt height, SymInt width"
-BACKWARD = f"Tensor grad, Tensor rois, {{}}float spatial_scale, SymInt pooled_height, SymInt pooled_width, {{}}{IMAGE}"
+BACKWARD = (f"Tensor grad, Tensor rois, {{}}float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+            f"{{}}{IMAGE}")
 DEFORM = ", ".join(["Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias",
                     *(f"SymInt {name}_{axis}" for name in ("stride", "pad", "dilation") for axis in "hw"),
                     "SymInt groups, SymInt offset_groups, bool use_mask"])

@@ -1,10 +1,13 @@
-"""A training step beside torch eager: python -m pyops.bench.training_step [NAME] [--batch N --size N --repeats N --profile]
+"""A training step beside torch eager: python -m pyops.bench.training_step [NAME] [--batch N --size
+N --repeats N --profile]
 
-A step is forward, cross-entropy, backward and an SGD step with momentum, float32, the same weights and images. Gradients are compared first: with
-2 million activations a few lie within rounding of zero, and one whose sign differs moves the gradients before it by some 1e-3 of their norm, ours
-and torch's alike against float64 (tests compare in float64, where they agree to 1e-5).
-Both libraries take turns, so that a change of the machine's clock meets both; the table gives the shortest and the median step of each.
---profile adds our time by op, forward and backward, from a step in which each call is timed.
+A step is forward, cross-entropy, backward and an SGD step with momentum, float32, the same weights
+and images. Gradients are compared first: with 2 million activations a few lie within rounding of
+zero, and one whose sign differs moves the gradients before it by some 1e-3 of their norm, ours and
+torch's alike against float64 (tests compare in float64, where they agree to 1e-5).
+Both libraries take turns, so that a change of the machine's clock meets both; the table gives the
+shortest and the median step of each. --profile adds our time by op, forward and backward, from a
+step in which each call is timed.
 """
 from __future__ import annotations
 
@@ -58,8 +61,9 @@ def theirs(name: str, x: np.ndarray, target: np.ndarray, state):
 
 
 def profile(step) -> list[tuple[str, float, int]]:
-    """(op, ms, calls) of one step, the most expensive first. Rows of gradients are ops too; time within an op's own calls is counted once, and a
-    call on Tensors, which calls the row again on their arrays, is one call."""
+    """(op, ms, calls) of one step, the most expensive first. Rows of gradients are ops too; time
+    within an op's own calls is counted once, and a call on Tensors, which calls the row again on
+    their arrays, is one call."""
     spent, calls, inside, running = defaultdict(float), defaultdict(int), [0.0], [None]
     plain = Op.__call__
 
@@ -85,22 +89,26 @@ def profile(step) -> list[tuple[str, float, int]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m pyops.bench.training_step", description=__doc__.partition("\n\n")[0])
-    parser.add_argument("name", nargs="?", default="resnet18", help="a network that torchvision has too (default: resnet18)")
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.training_step",
+                                     description=__doc__.partition("\n\n")[0])
+    parser.add_argument("name", nargs="?", default="resnet18",
+                        help="a network that torchvision has too (default: resnet18)")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
-    x, target = rng.standard_normal((args.batch, 3, args.size, args.size)).astype(np.float32), rng.integers(0, CLASSES, args.batch)
+    x, target = rng.standard_normal((args.batch, 3, args.size,
+                                     args.size)).astype(np.float32), rng.integers(0, CLASSES, args.batch)
     model, step = ours(args.name, x, target)
     reference, other = theirs(args.name, x, target, model.state_dict())
     losses = step(), other()
     pairs = [(p.grad, q.grad.numpy()) for p, q in zip(model.parameters(), reference.parameters())]
-    apart = np.sqrt(sum(float(np.square(a - b, dtype=np.float64).sum()) for a, b in pairs) / sum(float(np.square(b, dtype=np.float64).sum()) for _, b in pairs))
-    print(f"{args.name}, batch {args.batch}, {args.size}x{args.size}, {pyops.get_num_threads()} threads; losses {losses[0]:.5f} and {losses[1]:.5f}, "
-          f"gradients differ by {apart:.1e} of their norm")
+    apart = np.sqrt(sum(float(np.square(a - b, dtype=np.float64).sum()) for a, b in pairs)
+                    / sum(float(np.square(b, dtype=np.float64).sum()) for _, b in pairs))
+    print(f"{args.name}, batch {args.batch}, {args.size}x{args.size}, {pyops.get_num_threads()} threads; "
+          f"losses {losses[0]:.5f} and {losses[1]:.5f}, gradients differ by {apart:.1e} of their norm")
     times: dict[str, list[float]] = {"pyops": [], "torch": []}
     for _ in range(args.repeats):
         for name, run in (("pyops", step), ("torch", other)):

@@ -1,4 +1,5 @@
-"""A process that runs one library on one network and nothing else, told what to do through a pipe, a line of JSON each way.
+"""A process that runs one library on one network and nothing else, told what to do through a pipe,
+a line of JSON each way.
 
     {"runner": "module:function", ...}  first: the job. Leaves result.npy, and answers
                                         {"setup", "memory", "calls"} or {"error"}
@@ -6,8 +7,9 @@
                                         {"samples": [seconds a call, ...], "memory"}
     (the end of the pipe)               the process ends
 
-A runner is a function of the job that imports its library and returns `prepare`; that loads the network and returns `run`; each run()
-computes the answer. Between blocks the process sleeps on the pipe: its threads take no processor from whoever is next.
+A runner is a function of the job that imports its library and returns `prepare`; that loads the
+network and returns `run`; each run() computes the answer. Between blocks the process sleeps on the
+pipe: its threads take no processor from whoever is next.
 """
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ CALLS = 3   # at least, in a block whose calls are shorter than it
 
 
 class Memory:
-    """What the process holds at most from now on, beyond what it holds now, in bytes. None where /proc does not tell."""
+    """What the process holds at most from now on, beyond what it holds now, in bytes. None where
+    /proc does not tell."""
 
     def __init__(self):
         try:
@@ -51,7 +54,8 @@ class Memory:
 
 
 def pipes():
-    """(read, write) of the conversation. Whatever a library prints goes to stderr instead of into it."""
+    """(read, write) of the conversation. Whatever a library prints goes to stderr
+    instead of into it."""
     lines, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return lines, lambda message: print(json.dumps(message), file=answers, flush=True)
@@ -71,8 +75,8 @@ def start(job: dict):
 
 
 def block(run, seconds: float, calls: int, estimate: float) -> list[float]:
-    """Samples of `calls` calls each. One call beforehand brings data back into the caches and threads awake, unless calls are so long
-    that this does not show."""
+    """Samples of `calls` calls each. One call beforehand brings data back into the caches and
+    threads awake, unless calls are so long that this does not show."""
     if estimate < seconds:
         run()
     at_least, samples = CALLS if estimate < seconds else 1, []

@@ -1,8 +1,12 @@
-"""Models that nobody here wrote, through torch.compile(backend="pyops"): python -m pyops.bench.zoo [NAMES] [--table FILE]
+"""Models that nobody here wrote, through torch.compile(backend="pyops"): python -m pyops.bench.zoo
+[NAMES] [--table FILE]
 
-Every classification and segmentation model of torchvision, and one of each family of timm, with random weights, batch 1 and 3. A line a model: graphs,
-FLOPs and the part of them in our kernels, calls left to torch, the time of a call beside torch's, and the greatest difference from torch over torch's
-greatest value. Exits with 1 if an answer is off by more than 1e-4, unless torch in float32 is itself as far from float64. Names are torchvision's, or timm's after "timm/".
+Every classification and segmentation model of torchvision, and one of each family of timm, with
+random weights, batch 1 and 3. A line a model: graphs,
+FLOPs and the part of them in our kernels, calls left to torch, the time of a call beside torch's,
+and the greatest difference from torch over torch's greatest value. Exits with 1 if an answer is off
+by more than 1e-4, unless torch in float32 is itself as far from float64. Names are torchvision's,
+or timm's after "timm/".
 """
 from __future__ import annotations
 
@@ -23,10 +27,13 @@ from .torchvision_schemas import torchvision
 
 ALLOWED = 1e-4
 BATCHES = (1, 3)
-SIZES = {"inception_v3": 139, "vit_h_14": 224, "vit_l_16": 224, "vit_b_16": 224, "vit_b_32": 224, "vit_l_32": 224, "maxvit_t": 224}
+SIZES = {"inception_v3": 139, "vit_h_14": 224, "vit_l_16": 224, "vit_b_16": 224, "vit_b_32": 224,
+         "vit_l_32": 224, "maxvit_t": 224}
 SIZE = 96
-SETTINGS = {"googlenet": {"aux_logits": False, "init_weights": False}, "inception_v3": {"aux_logits": False, "init_weights": False}}
-# The smallest of each of timm 1.0.31's files of models, but for those of more than 100 million parameters and those whose input is no image
+SETTINGS = {"googlenet": {"aux_logits": False, "init_weights": False},
+            "inception_v3": {"aux_logits": False, "init_weights": False}}
+# The smallest of each of timm 1.0.31's files of models, but for those of more than 100 million
+# parameters and those whose input is no image
 TIMM = """beit_base_patch16_224 eca_botnext26ts_256 mobileone_s1 cait_xxs24_224 coat_tiny
 convit_tiny convmixer_768_32 convnext_atto_rms cpubone_nano crossvit_tiny_240 csatv2
 cs3darknet_focus_s cspnext_tiny davit_tiny deit_tiny_patch16_224 densenet121 dla46x_c dpn48b
@@ -45,14 +52,17 @@ ese_vovnet19b_slim_dw legacy_xception xception41p xcit_nano_12_p8_224""".split()
 
 
 def models() -> list[str]:
-    return [*torchvision.models.list_models(module=torchvision.models), *torchvision.models.list_models(module=torchvision.models.segmentation),
+    return [*torchvision.models.list_models(module=torchvision.models),
+            *torchvision.models.list_models(module=torchvision.models.segmentation),
             *(f"timm/{name}" for name in TIMM)]
 
 
 def made(name: str) -> tuple[torch.nn.Module, int]:
-    """The model in evaluation, with batch norms that do something and no branch that its own initial weights switch off, and the side of its images."""
+    """The model in evaluation, with batch norms that do something and no branch that its own
+    initial weights switch off, and the side of its images."""
     torch.manual_seed(0)
-    model, size = from_timm(name.removeprefix("timm/")) if name.startswith("timm/") else from_torchvision(name)
+    model, size = from_timm(name.removeprefix("timm/")) if name.startswith("timm/") else from_torchvision(
+        name)
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)
@@ -64,7 +74,9 @@ def made(name: str) -> tuple[torch.nn.Module, int]:
 
 
 def from_torchvision(name):
-    settings = {**SETTINGS.get(name, {}), **({"weights_backbone": None} if name in torchvision.models.list_models(module=torchvision.models.segmentation) else {})}
+    settings = {**SETTINGS.get(name, {}),
+                **({"weights_backbone": None}
+                   if name in torchvision.models.list_models(module=torchvision.models.segmentation) else {})}
     return torchvision.models.get_model(name, weights=None, **settings), SIZES.get(name, SIZE)
 
 
@@ -72,7 +84,8 @@ def from_timm(name):
     import timm
     model = timm.create_model(name)
     wanted = model.default_cfg["input_size"][-1]
-    whole = any(isinstance(m, torch.nn.MultiheadAttention) for m in model.modules()) or model.default_cfg.get("fixed_input_size") or "attn" in str(model).lower()
+    whole = (any(isinstance(m, torch.nn.MultiheadAttention) for m in model.modules())
+             or model.default_cfg.get("fixed_input_size") or "attn" in str(model).lower())
     return model, wanted if whole else 139 if wanted >= 299 else SIZE
 
 
@@ -106,16 +119,20 @@ class Row:
     theirs: float
     error: float
     why: str = ""
-    rounding: float = 0.0   # torch's own distance from float64, taken only where the error is greater than allowed
+    # torch's own distance from float64, taken only where the error is greater than allowed
+    rounding: float = 0.0
 
     @property
     def wrong(self) -> bool:
         return not self.error <= max(ALLOWED, 3 * self.rounding)   # two such roundings, and one to spare
 
     def __str__(self):
-        left = ", ".join(f"{op.removeprefix('aten.').removesuffix('.default')} {count}" for op, count in self.left.items())
-        return (f"{self.name:<36} {self.graphs:>2} graphs {self.flops / 1e9:7.2f} GFLOP {100 * self.share:6.2f} % ours {1e3 * self.ours:8.2f} ms, torch "
-                f"{1e3 * self.theirs:8.2f} ms, error {self.error:.0e}{'  WRONG' if self.wrong else ''} {f'torch: {left}' if left else ''}{self.why}")
+        left = ", ".join(f"{op.removeprefix('aten.').removesuffix('.default')} {count}"
+                         for op, count in self.left.items())
+        return (f"{self.name:<36} {self.graphs:>2} graphs {self.flops / 1e9:7.2f} GFLOP "
+                f"{100 * self.share:6.2f} % ours {1e3 * self.ours:8.2f} ms, torch {1e3 * self.theirs:8.2f} "
+                f"ms, error {self.error:.0e}{'  WRONG' if self.wrong else ''} "
+                f"{f'torch: {left}' if left else ''}{self.why}")
 
 
 def row(name: str, seconds: float = 0.3) -> Row:
@@ -129,7 +146,8 @@ def row(name: str, seconds: float = 0.3) -> Row:
         for batch in BATCHES:
             x = torch.randn(batch, 3, size, size)
             got, want = tensors(call(x)), tensors(model(x))
-            error = max([error, *(np.abs(g - w).max() / max(np.abs(w).max(), 1e-30) for g, w in zip(got, want, strict=True))])
+            error = max([error, *(np.abs(g - w).max() / max(np.abs(w).max(), 1e-30)
+                                  for g, w in zip(got, want, strict=True))])
             call(x)   # some models keep tables from their first call, and are traced again
             times = times or [shortest(lambda: call(x), seconds), shortest(lambda: model(x), seconds)]  # noqa: B023
     reports = compile_report()
@@ -138,7 +156,8 @@ def row(name: str, seconds: float = 0.3) -> Row:
     why = "; ".join(r.why for r in reports if r.kind == "torch")
     share = 0.0 if why and not flops else flops / max(flops + torchs, 1)
     rounding = rounding_of(model, x) if error > ALLOWED else 0.0
-    return Row(name, len(reports) // len(BATCHES), flops / sum(BATCHES), share, left, *times, float(error), why, rounding)
+    return Row(name, len(reports) // len(BATCHES), flops / sum(BATCHES), share, left, *times, float(error),
+               why, rounding)
 
 
 def rounding_of(model, x) -> float:
@@ -149,21 +168,27 @@ def rounding_of(model, x) -> float:
 
 
 def table(rows: list[Row]) -> str:
-    lines = ["| model | graphs | GFLOP | in our kernels | left to torch | error |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| model | graphs | GFLOP | in our kernels | left to torch | error |",
+             "| --- | --- | --- | --- | --- | --- |"]
     for r in rows:
-        left = ", ".join(f"{op.removeprefix('aten.').removesuffix('.default')} {count}" for op, count in r.left.items()) or r.why or "-"
-        lines.append(f"| {r.name} | {r.graphs} | {r.flops / 1e9:.2f} | {100 * r.share:.2f} % | {left} | {r.error:.0e} |")
+        left = ", ".join(f"{op.removeprefix('aten.').removesuffix('.default')} {count}"
+                         for op, count in r.left.items()) or r.why or "-"
+        lines.append(f"| {r.name} | {r.graphs} | {r.flops / 1e9:.2f} | {100 * r.share:.2f} % | {left} | "
+                     f"{r.error:.0e} |")
     by_op = sum((r.left for r in rows), Counter())
     lines += ["", "| left to torch | calls | models |", "| --- | --- | --- |"]
-    lines += [f"| {op.removeprefix('aten.').removesuffix('.default')} | {count} | {sum(op in r.left for r in rows)} |" for op, count in by_op.most_common()]
+    lines += [f"| {op.removeprefix('aten.').removesuffix('.default')} | {count} | "
+              f"{sum(op in r.left for r in rows)} |" for op, count in by_op.most_common()]
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m pyops.bench.zoo", description=__doc__.partition("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.zoo",
+                                     description=__doc__.partition("\n\n")[0])
     parser.add_argument("names", nargs="*", help="models of torchvision, or timm/NAME (default: all)")
     parser.add_argument("--table", help="write the coverage as a table in Markdown")
-    parser.add_argument("--seconds", type=float, default=0.3, help="spent on timing each model, ours and torch's each (default: 0.3)")
+    parser.add_argument("--seconds", type=float, default=0.3,
+                        help="spent on timing each model, ours and torch's each (default: 0.3)")
     parser.add_argument("--threads", type=int, help="(default: as pyops info says)")
     arguments = parser.parse_args()
     pyops.set_num_threads(arguments.threads or pyops.get_num_threads())
@@ -181,8 +206,9 @@ def main() -> int:
         with open(arguments.table, "w") as out:
             out.write(table(rows))
     wrong = [r.name for r in rows if r.wrong]
-    print(f"{len(rows) + len(failed)} models: {sum(r.share >= 0.99 for r in rows)} with at least 99 % of their FLOPs in our kernels, "
-          f"{sum(not r.left and not r.why for r in rows)} with every call; {len(wrong)} wrong, {len(failed)} failed {' '.join(wrong + failed)}")
+    print(f"{len(rows) + len(failed)} models: {sum(r.share >= 0.99 for r in rows)} with at least 99 % of "
+          f"their FLOPs in our kernels, {sum(not r.left and not r.why for r in rows)} with every call; "
+          f"{len(wrong)} wrong, {len(failed)} failed {' '.join(wrong + failed)}")
     return int(bool(wrong or failed))
 
 

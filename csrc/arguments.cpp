@@ -1,4 +1,5 @@
-// Views of all elements are alike but for the type their pointer has: they are made of char, and their bytes are what the kernel sees.
+// Views of all elements are alike but for the type their pointer has: they are made of char, and
+// their bytes are what the kernel sees.
 #include "arguments.h"
 #include <cstring>
 
@@ -55,30 +56,36 @@ constexpr const char* ACTIVATIONS[] = {
 };
 
 bool load_act(PyObject* value, Act& into) {
-    if (!PyTuple_Check(value) || PyTuple_GET_SIZE(value) != 3 || !PyUnicode_Check(PyTuple_GET_ITEM(value, 0))) return false;
+    if (!PyTuple_Check(value) || PyTuple_GET_SIZE(value) != 3 || !PyUnicode_Check(PyTuple_GET_ITEM(value, 0)))
+        return false;
     i64 kind = 0;
     for (const char* name : ACTIVATIONS) {
         if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(value, 0), name) == 0) {
             into.kind = Activation(kind);
-            return load_number(PyTuple_GET_ITEM(value, 1), into.a) && load_number(PyTuple_GET_ITEM(value, 2), into.b);
+            return load_number(PyTuple_GET_ITEM(value, 1), into.a) &&
+                   load_number(PyTuple_GET_ITEM(value, 2), into.b);
         }
         ++kind;
     }
     return false;
 }
 
-bool load_view(const Parameter& p, PyObject* value, InAny& into) {   // which begins as a View of one type does
+// which begins as a View of one type does
+bool load_view(const Parameter& p, PyObject* value, InAny& into) {
     if (value == Py_None) return !p.written;
     if (!is_array(value)) return false;
     const auto* a = fields(value);
     const int flags = C_CONTIGUOUS | ALIGNED | (p.written ? WRITEABLE : 0);
     const Element element = element_of(value);
-    if (element == Element::NONE || (p.element != Element::ANY && element != p.element) || (a->flags & flags) != flags) return false;
+    if (element == Element::NONE || (p.element != Element::ANY && element != p.element) ||
+        (a->flags & flags) != flags)
+        return false;
     into = {{a->data, reinterpret_cast<const i64*>(a->dimensions), a->nd, element}};
     return true;
 }
 
-bool load_map(const Parameter& p, PyObject* value, MapView<char>& into) {   // (n, blocks, h, w, 16), one image contiguous
+// (n, blocks, h, w, 16), one image contiguous
+bool load_map(const Parameter& p, PyObject* value, MapView<char>& into) {
     if (value == Py_None) return !p.written;
     if (!is_array(value)) return false;
     const auto* a = fields(value);
@@ -91,7 +98,8 @@ bool load_map(const Parameter& p, PyObject* value, MapView<char>& into) {   // (
         expected *= a->dimensions[axis];
     }
     if (a->dimensions[4] != BLOCK || a->strides[0] % size) return false;
-    into = {a->data, a->dimensions[0], a->dimensions[1], a->dimensions[2], a->dimensions[3], a->strides[0] / size};
+    into = {a->data,          a->dimensions[0], a->dimensions[1],
+            a->dimensions[2], a->dimensions[3], a->strides[0] / size};
     return true;
 }
 
@@ -101,7 +109,8 @@ template <class T> bool loaded(bool (*load)(PyObject*, T&), PyObject* value, Slo
     slot.set(into);
     return true;
 }
-template <class T> bool loaded(bool (*load)(const Parameter&, PyObject*, T&), const Parameter& p, PyObject* value, Slot& slot) {
+template <class T>
+bool loaded(bool (*load)(const Parameter&, PyObject*, T&), const Parameter& p, PyObject* value, Slot& slot) {
     T into{};
     if (!load(p, value, into)) return false;
     slot.set(into);
@@ -151,7 +160,8 @@ Element element_of(py::handle array) {
         default: break;
     }
     const auto type = py::reinterpret_borrow<py::dtype>(fields(array)->descr);
-    // ml_dtypes' bfloat16 has a number that NumPy gave it when it was imported, and is the only such type of two bytes
+    // ml_dtypes' bfloat16 has a number that NumPy gave it when it was imported, and is the only
+    // such type of two bytes
     return type.num() >= 256 && type.itemsize() == 2 ? Element::BFLOAT : Element::NONE;
 }
 
@@ -177,8 +187,13 @@ std::string wanted(const Parameter& p) {
         case Parameter::DIMS:    return "a tuple of at most 8 ints";
         case Parameter::WINDOW:  return "a tuple (kernel, stride, padding, dilation) of tuples of as many ints";
         case Parameter::ACT:     return "a tuple (name, a, b) of an activation and its numbers";
-        case Parameter::VIEW:    return std::string("a contiguous ") + (p.written ? "writable " : "") + (p.element == Element::ANY ? "" : name_of(p.element)) + " array" + (p.written ? "" : " or None");
-        case Parameter::MAP:     return std::string("a ") + name_of(p.element) + " map (n, blocks, h, w, 16)" + (p.written ? "" : " or None");
+        case Parameter::VIEW:
+            return std::string("a contiguous ") + (p.written ? "writable " : "") +
+                   (p.element == Element::ANY ? "" : name_of(p.element)) + " array" +
+                   (p.written ? "" : " or None");
+        case Parameter::MAP:
+            return std::string("a ") + name_of(p.element) + " map (n, blocks, h, w, 16)" +
+                   (p.written ? "" : " or None");
     }
     return "";
 }

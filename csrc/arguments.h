@@ -1,4 +1,5 @@
-// Python's values as kernels take them. What would be unsafe to dereference is refused; nothing is converted or copied.
+// Python's values as kernels take them. What would be unsafe to dereference is refused; nothing
+// is converted or copied.
 #pragma once
 #include <string>
 #include "numpy_views.h"

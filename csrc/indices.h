@@ -2,11 +2,13 @@
 #pragma once
 #include "view.h"
 
-// Throws std::out_of_range, Python's IndexError. Compiled once: kernels share no templates of the library's between instruction sets.
+// Throws std::out_of_range, Python's IndexError. Compiled once: kernels share no templates of the
+// library's between instruction sets.
 [[noreturn]] void pyops_refuse_index(i64 index, i64 n);
 
 namespace ISA::REAL_NAME {
-// The index, from the front, of one of n; `wrap`: it may be counted from the end. Read once, so that what was checked is what is used.
+// The index, from the front, of one of n; `wrap`: it may be counted from the end. Read once, so
+// that what was checked is what is used.
 static inline i64 place_of(const i64* index, i64 n, bool wrap) {
     const i64 given = read_once(index), i = wrap && given < 0 ? given + n : given;
     if (i < 0 || i >= n) pyops_refuse_index(given, n);

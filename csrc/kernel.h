@@ -1,5 +1,6 @@
-// What every kernels/<family>/cpu.cpp includes. The file is compiled once per instruction set and element type; setup.py passes
-// ISA (a row of isas.inc), REAL_NAME (f32, f64) and REAL (float, double). Its kernels are the rows of kernels/<family>/kernels.inc.
+// What every kernels/<family>/cpu.cpp includes. The file is compiled once per instruction set and
+// element type; setup.py passes ISA (a row of isas.inc), REAL_NAME (f32, f64) and REAL (float,
+// double). Its kernels are the rows of kernels/<family>/kernels.inc.
 #pragma once
 #include "parallel.h"
 #include "scratch.h"

@@ -1,5 +1,6 @@
-// The extension. For each instruction set and element type a submodule, e.g. _C.avx512.f32, holds one function per row of kernels.inc (and for
-// float of program.inc). Arrays arrive checked, contiguous and allocated (pyops/core/dispatch.py).
+// The extension. For each instruction set and element type a submodule, e.g. _C.avx512.f32, holds
+// one function per row of kernels.inc (and for float of program.inc). Arrays arrive checked,
+// contiguous and allocated (pyops/core/dispatch.py).
 #include <pthread.h>
 #include "arguments.h"
 #include "isas.h"

@@ -1,9 +1,12 @@
-// A call of an op, from its arguments to its glue, in C++: most of a small call's time went on the way there.
+// A call of an op, from its arguments to its glue, in C++: most of a small call's time
+// went on the way there.
 //
-// pyops.core.registry.Op derives from OpBase. Calling a row whose inputs are plain arrays of one type, with a native backend active, calls its
-// `forward(kernels, *inputs, **attrs)` at once; another active backend gets run(op, real, inputs, attrs); everything else (Tensors, traced values,
-// strided arrays, out=) goes to Op.by_dispatch(inputs, attrs, out). Op.of_operands(*inputs, **attrs) is the same call, but that what no kernel
-// takes as it is goes to Op.by_operands, which makes arrays of numbers.
+// pyops.core.registry.Op derives from OpBase. Calling a row whose inputs are plain arrays of one
+// type, with a native backend active, calls its `forward(kernels, *inputs, **attrs)` at once;
+// another active backend gets run(op, real, inputs, attrs); everything else (Tensors, traced
+// values, strided arrays, out=) goes to Op.by_dispatch(inputs, attrs, out). Op.of_operands(*inputs,
+// **attrs) is the same call, but that what no kernel takes as it is goes to Op.by_operands, which
+// makes arrays of numbers.
 #include "op_call.h"
 #include <structmember.h>
 #include <algorithm>
@@ -14,8 +17,9 @@
 namespace {
 using Api = py::detail::npy_api;
 
-// Names and objects that calls need, made when the module is: looking for NumPy's type lets go of Python's lock, so a static of a function,
-// which two threads may come to first, would wait for the lock that waits for it. They are never given back: they would die after Python.
+// Names and objects that calls need, made when the module is: looking for NumPy's type lets go of
+// Python's lock, so a static of a function, which two threads may come to first, would wait for the
+// lock that waits for it. They are never given back: they would die after Python.
 struct Route {
     PyTypeObject* const ndarray = Api::get().PyArray_Type_;
     PyObject* const f32 = PyUnicode_InternFromString("f32");
@@ -32,9 +36,10 @@ Route& route() {
     return *all;
 }
 
-// The element type if every input is a plain, native, aligned, C-contiguous array of the kind its letter in `kinds` asks for, else NONE.
-// r: real; o: real or None; i: int64; j: int64 or None; a: any type; * repeats the letter before it. Reals are all of one type. Without any,
-// float32's kernels are as good as float64's, and those of the first real among arrays of any type are taken.
+// The element type if every input is a plain, native, aligned, C-contiguous array of the kind its
+// letter in `kinds` asks for, else NONE. r: real; o: real or None; i: int64; j: int64 or None; a:
+// any type; * repeats the letter before it. Reals are all of one type. Without any, float32's
+// kernels are as good as float64's, and those of the first real among arrays of any type are taken.
 Element probe(PyObject* const* inputs, Py_ssize_t count, const char* kinds) {
     int  real = 0, any = 0;
     char kind = 0;
@@ -81,7 +86,8 @@ struct Given {
     Given(PyObject* const* inputs, Py_ssize_t count) : inputs(inputs), count(count) {}
     bool add(PyObject* name, PyObject* value) {
         if (name == route().out || PyUnicode_Compare(name, route().out) == 0) return out = value, true;
-        if (named == MOST) return PyErr_Format(PyExc_TypeError, "an op takes at most %zd attributes", MOST), false;
+        if (named == MOST)
+            return PyErr_Format(PyExc_TypeError, "an op takes at most %zd attributes", MOST), false;
         names[named] = name, values[named++] = value;
         return true;
     }
@@ -103,7 +109,8 @@ PyObject* call_forward(const OpBase& op, PyObject* kernels, const Given& given) 
     PyObject* stack[MOST + 1];
     std::vector<PyObject*> longer;   // of a concatenation of many
     PyObject** values = stack;
-    if (1 + given.count + given.named > MOST + 1) longer.resize(1 + given.count + given.named), values = longer.data();
+    if (1 + given.count + given.named > MOST + 1)
+        longer.resize(1 + given.count + given.named), values = longer.data();
     values[0] = kernels;
     std::copy(given.inputs, given.inputs + given.count, values + 1);
     std::copy(given.values, given.values + given.named, values + 1 + given.count);
@@ -119,11 +126,14 @@ PyObject* call_with(PyObject* self, const Given& given, PyObject* otherwise) {
     const OpBase& op = *reinterpret_cast<OpBase*>(self);
     const Route& r = route();
     const char* kinds = op.kinds ? PyUnicode_AsUTF8(op.kinds) : nullptr;
-    if (!kinds || !op.forward || !r.active) return PyErr_Format(PyExc_TypeError, "an op without kinds or forward cannot be called");
+    if (!kinds || !op.forward || !r.active)
+        return PyErr_Format(PyExc_TypeError, "an op without kinds or forward cannot be called");
     const Element real = probe(given.inputs, given.count, kinds);
     if (real == Element::NONE || given.out != Py_None) {
         const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
-        return inputs && attrs ? PyObject_CallMethodObjArgs(self, otherwise, inputs.object, attrs.object, given.out, nullptr) : nullptr;
+        return inputs && attrs ? PyObject_CallMethodObjArgs(self, otherwise, inputs.object, attrs.object,
+                                                            given.out, nullptr)
+                               : nullptr;
     }
     PyObject* const name = real == Element::DOUBLE ? r.f64 : r.f32;
     Owned backend{nullptr};
@@ -135,7 +145,9 @@ PyObject* call_with(PyObject* self, const Given& given, PyObject* otherwise) {
         PyErr_Clear();   // once more by the backend's own road, which says whose memory is missing
     }
     const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
-    return inputs && attrs ? PyObject_CallMethodObjArgs(backend.object, r.run, self, name, inputs.object, attrs.object, nullptr) : nullptr;
+    return inputs && attrs ? PyObject_CallMethodObjArgs(backend.object, r.run, self, name, inputs.object,
+                                                        attrs.object, nullptr)
+                           : nullptr;
 }
 
 PyObject* call(PyObject* self, PyObject* inputs, PyObject* attrs) {
@@ -178,14 +190,23 @@ void dealloc(PyObject* self) {
 PyMemberDef MEMBERS[] = {{"kinds", T_OBJECT_EX, offsetof(OpBase, kinds), 0, "A letter per input."},
                          {"forward", T_OBJECT_EX, offsetof(OpBase, forward), 0, "The op's glue."},
                          {nullptr, 0, 0, 0, nullptr}};
-PyMethodDef METHODS[] = {{"of_operands", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&of_operands)), METH_FASTCALL | METH_KEYWORDS,
-                          "A call in which numbers may stand for arrays: what no kernel takes as it is goes to by_operands(inputs, attrs, out)."},
+PyMethodDef METHODS[] = {{"of_operands",
+                          reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&of_operands)),
+                          METH_FASTCALL | METH_KEYWORDS,
+                          "A call in which numbers may stand for arrays: what no kernel takes as it is goes "
+                          "to by_operands(inputs, attrs, out)."},
                          {nullptr, nullptr, 0, nullptr}};
 template <class F> void* slot(F* function) { return reinterpret_cast<void*>(function); }
 PyType_Slot SLOTS[] = {{Py_tp_doc, const_cast<char*>("What Op derives from: the short way of its calls.")},
-                       {Py_tp_members, MEMBERS}, {Py_tp_methods, METHODS}, {Py_tp_call, slot(&call)}, {Py_tp_traverse, slot(&traverse)}, {Py_tp_clear, slot(&clear)},
-                       {Py_tp_dealloc, slot(&dealloc)}, {0, nullptr}};
-PyType_Spec SPEC = {"pyops._C.OpBase", sizeof(OpBase), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, SLOTS};
+                       {Py_tp_members, MEMBERS},
+                       {Py_tp_methods, METHODS},
+                       {Py_tp_call, slot(&call)},
+                       {Py_tp_traverse, slot(&traverse)},
+                       {Py_tp_clear, slot(&clear)},
+                       {Py_tp_dealloc, slot(&dealloc)},
+                       {0, nullptr}};
+PyType_Spec SPEC = {"pyops._C.OpBase", sizeof(OpBase), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, SLOTS};
 }  // namespace
 
 void bind_op_call(py::module_& m) {
@@ -193,13 +214,21 @@ void bind_op_call(py::module_& m) {
     const py::object type = py::reinterpret_steal<py::object>(PyType_FromSpec(&SPEC));
     if (!type) throw py::error_already_set();
     m.attr("OpBase") = type;
-    m.def("probe", [](const py::tuple& inputs, const char* kinds) -> py::object {
-        const Element real = probe(reinterpret_cast<PyTupleObject*>(inputs.ptr())->ob_item, Py_ssize_t(inputs.size()), kinds);
-        if (real == Element::NONE) return py::none();
-        return py::reinterpret_borrow<py::object>(real == Element::DOUBLE ? route().f64 : route().f32);
-    }, "The element type shared by inputs ready for a kernel, or None.");
-    m.def("route_calls", [](const py::object& active, const py::type& native) {
-        Py_XSETREF(route().active, active.inc_ref().ptr());
-        Py_XSETREF(route().native, native.inc_ref().ptr());
-    }, "Tells OpBase the ContextVar of the active backend, and the type of backends that it may call kernels of itself.");
+    m.def(
+        "probe",
+        [](const py::tuple& inputs, const char* kinds) -> py::object {
+            const Element real = probe(reinterpret_cast<PyTupleObject*>(inputs.ptr())->ob_item,
+                                       Py_ssize_t(inputs.size()), kinds);
+            if (real == Element::NONE) return py::none();
+            return py::reinterpret_borrow<py::object>(real == Element::DOUBLE ? route().f64 : route().f32);
+        },
+        "The element type shared by inputs ready for a kernel, or None.");
+    m.def(
+        "route_calls",
+        [](const py::object& active, const py::type& native) {
+            Py_XSETREF(route().active, active.inc_ref().ptr());
+            Py_XSETREF(route().native, native.inc_ref().ptr());
+        },
+        "Tells OpBase the ContextVar of the active backend, and the type of backends that it may call "
+        "kernels of itself.");
 }

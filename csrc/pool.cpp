@@ -1,10 +1,12 @@
-// Memory of large results, kept when they are freed and given to the next of about the same size: a step of training allocates and frees the
-// same sizes again and again, and pages fresh from the system are cleared first, a tenth of the time of a small step.
+// Memory of large results, kept when they are freed and given to the next of about the same size: a
+// step of training allocates and frees the same sizes again and again, and pages fresh from the
+// system are cleared first, a tenth of the time of a small step.
 //
-// What is held, used and kept together, stays below one and a quarter times the most that was ever used at once; beyond it the blocks kept
-// longest go back to the system. Blocks are mappings of their own: among those of malloc they would keep its heap from shrinking. With a limit of
-// 0, as under the sanitizers, they are malloc's, whose ends such tools can see. Taken and given back under Python's lock and under one of their
-// own, for builds without the former.
+// What is held, used and kept together, stays below one and a quarter times the most that was ever
+// used at once; beyond it the blocks kept longest go back to the system. Blocks are mappings of
+// their own: among those of malloc they would keep its heap from shrinking. With a limit of 0, as
+// under the sanitizers, they are malloc's, whose ends such tools can see. Taken and given back
+// under Python's lock and under one of their own, for builds without the former.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -49,10 +51,12 @@ class Pool {
     std::mutex mutex;
     std::multimap<Size, Kept> kept;   // by size
     Size used = 0, most_used = 0, kept_bytes = 0;
-    Size least_kept = 0, lately_used = 0;   // since `age` was last called: the least that was kept, the most that was in use
+    // since `age` was last called: the least that was kept, the most that was in use
+    Size least_kept = 0, lately_used = 0;
     unsigned long clock = 0;
 
-    // Sizes come in steps of an eighth of their power of two, so that a block fits again where a batch is a little smaller.
+    // Sizes come in steps of an eighth of their power of two, so that a block fits again where a
+    // batch is a little smaller.
     static Size rounded(Size bytes) {
         Size step = PAGE;
         while (step * 16 < bytes) step *= 2;
@@ -67,7 +71,8 @@ class Pool {
 
     void keep_at_most(Size bytes) {
         while (kept_bytes > bytes)
-            drop(std::min_element(kept.begin(), kept.end(), [](auto& a, auto& b) { return a.second.age < b.second.age; }));
+            drop(std::min_element(kept.begin(), kept.end(),
+                                  [](auto& a, auto& b) { return a.second.age < b.second.age; }));
     }
 
     Size room() const { return std::min(limit, most_used / 4 * 5 > used ? most_used / 4 * 5 - used : 0); }
@@ -120,7 +125,8 @@ public:
         keep_at_most(room());
     }
 
-    // What nothing has asked for since this was last called goes back to the system: a burst long ago is no reason to keep its memory.
+    // What nothing has asked for since this was last called goes back to the system: a burst long
+    // ago is no reason to keep its memory.
     void age() {
         std::lock_guard<std::mutex> lock(mutex);
         age_at(std::chrono::steady_clock::now());
@@ -159,18 +165,24 @@ Pool& pool() {
 }
 
 using Api = py::detail::npy_api;
-constexpr Size POOLED = Size(1) << 16;   // elements; what is smaller is served as fast by the allocator of the C library, which keeps it too
+// elements; what is smaller is served as fast by the allocator of the C library, which keeps it too
+constexpr Size POOLED = Size(1) << 16;
 constexpr int MOST_AXES = 64;            // NumPy's own limit
 
-Size installed = MOST;   // bytes of memory of this machine or container: where the system promises what it does not have, taking it ends the process
+// bytes of memory of this machine or container: where the system promises what it does not have,
+// taking it ends the process
+Size installed = MOST;
 
-PyObject* no_memory(PyObject* shape) { return PyErr_Format(PyExc_MemoryError, "no memory for a result of shape %R", shape); }
+PyObject* no_memory(PyObject* shape) {
+    return PyErr_Format(PyExc_MemoryError, "no memory for a result of shape %R", shape);
+}
 
 // An array in memory of the pool. dtype is borrowed, as everywhere below.
 PyObject* pooled(PyObject* dtype, PyObject* shape, int axes, const Py_intptr_t* sizes) {
     Size bytes = py::reinterpret_borrow<py::dtype>(dtype).itemsize();
     bool possible = true;
-    for (int a = 0; a < axes; ++a) possible = possible && !__builtin_mul_overflow(bytes, Size(sizes[a]), &bytes) && bytes < MOST;
+    for (int a = 0; a < axes; ++a)
+        possible = possible && !__builtin_mul_overflow(bytes, Size(sizes[a]), &bytes) && bytes < MOST;
     possible = possible && bytes <= installed;
     const Block block = possible ? pool().take(bytes) : Block{};
     if (!block.memory) return no_memory(shape);
@@ -182,20 +194,26 @@ PyObject* pooled(PyObject* dtype, PyObject* shape, int axes, const Py_intptr_t* 
     return py::array(py::reinterpret_borrow<py::dtype>(dtype), all, {}, block.memory, owner).release().ptr();
 }
 
-// How many axes `shape` has (a tuple, a list or one int), with their sizes; -1 with an exception set where it is no shape.
+// How many axes `shape` has (a tuple, a list or one int), with their sizes; -1 with an exception
+// set where it is no shape.
 int sizes_of(PyObject* shape, Py_intptr_t* sizes, bool& large) {
     const bool one = PyLong_Check(shape);
-    const py::object items = py::reinterpret_steal<py::object>(one ? PyTuple_Pack(1, shape) : PySequence_Fast(shape, "a shape is a tuple of ints"));
+    const py::object items = py::reinterpret_steal<py::object>(
+        one ? PyTuple_Pack(1, shape) : PySequence_Fast(shape, "a shape is a tuple of ints"));
     if (!items) return -1;
     const Py_ssize_t axes = PySequence_Fast_GET_SIZE(items.ptr());
-    if (axes > MOST_AXES) return PyErr_Format(PyExc_ValueError, "a result of shape %R has more than %d axes", shape, MOST_AXES), -1;
+    if (axes > MOST_AXES)
+        return PyErr_Format(PyExc_ValueError, "a result of shape %R has more than %d axes", shape, MOST_AXES),
+               -1;
     Size elements = 1;
     bool beyond = false, none = false;
     for (Py_ssize_t a = 0; a < axes; ++a) {
         sizes[a] = PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(items.ptr(), a), PyExc_OverflowError);
         if (sizes[a] < 0) {
-            if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_OverflowError)) return PyErr_Clear(), no_memory(shape), -1;
-            if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "a result of shape %R has a negative size", shape);
+            if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_OverflowError))
+                return PyErr_Clear(), no_memory(shape), -1;
+            if (!PyErr_Occurred())
+                PyErr_Format(PyExc_ValueError, "a result of shape %R has a negative size", shape);
             return -1;
         }
         beyond |= __builtin_mul_overflow(elements, Size(sizes[a]), &elements);
@@ -208,17 +226,20 @@ int sizes_of(PyObject* shape, Py_intptr_t* sizes, bool& large) {
 // empty(shape, dtype=the one in `self`): an uninitialised array, from the pool if it is large.
 PyObject* empty(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* names) try {
     const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
-    if (count < 1 || count + named > 2 || (named && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "dtype") != 0))
+    if (count < 1 || count + named > 2 ||
+        (named && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "dtype") != 0))
         return PyErr_Format(PyExc_TypeError, "empty: takes a shape and a dtype");
     py::object dtype = py::reinterpret_borrow<py::object>(self);
-    if (count + named == 2 && given[1] != Py_None) dtype = py::dtype::from_args(py::reinterpret_borrow<py::object>(given[1]));
+    if (count + named == 2 && given[1] != Py_None)
+        dtype = py::dtype::from_args(py::reinterpret_borrow<py::object>(given[1]));
     Py_intptr_t sizes[MOST_AXES];
     bool large;
     const int axes = sizes_of(given[0], sizes, large);
     if (axes < 0) return nullptr;
     if (large) return pooled(dtype.ptr(), given[0], axes, sizes);
     const Api& api = Api::get();
-    PyObject* const made = api.PyArray_NewFromDescr_(api.PyArray_Type_, dtype.release().ptr(), axes, sizes, nullptr, nullptr, 0, nullptr);
+    PyObject* const made = api.PyArray_NewFromDescr_(api.PyArray_Type_, dtype.release().ptr(), axes, sizes,
+                                                     nullptr, nullptr, 0, nullptr);
     if (made || !PyErr_ExceptionMatches(PyExc_ValueError)) return made;
     PyErr_Clear();   // no elements, but a size beyond what NumPy can count
     return PyErr_Format(PyExc_MemoryError, "no array can have the shape %R", given[0]);
@@ -230,8 +251,10 @@ PyObject* empty(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObje
 
 // empty() with a dtype of its own, as a kernel set has it.
 py::object allocator(const py::dtype& dtype) {
-    static PyMethodDef method = {"empty", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&empty)), METH_FASTCALL | METH_KEYWORDS,
-                                 "empty(shape, dtype=None): an uninitialised array, from the pool if it is large."};
+    static PyMethodDef method = {
+        "empty", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&empty)),
+        METH_FASTCALL | METH_KEYWORDS,
+        "empty(shape, dtype=None): an uninitialised array, from the pool if it is large."};
     return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&method, dtype.ptr(), nullptr));
 }
 }  // namespace

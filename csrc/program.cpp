@@ -1,7 +1,9 @@
-// Program: kernel calls bound to their arguments once, and run in one call without the GIL and without allocating.
+// Program: kernel calls bound to their arguments once, and run in one call without the GIL
+// and without allocating.
 //
-// An array argument is a constant (a NumPy array that the program keeps alive) or a place: (space, index, byte offset, shape, sample, type), where
-// space says whether it lies in the arena, in input `index` or in output `index` of a run. Two threads may run one program at once:
+// An array argument is a constant (a NumPy array that the program keeps alive) or a place: (space,
+// index, byte offset, shape, sample, type), where space says whether it lies in the arena, in input
+// `index` or in output `index` of a run. Two threads may run one program at once:
 // each takes a workspace of its own, an arena and a copy of the calls with their pointers resolved.
 #include <algorithm>
 #include <chrono>
@@ -19,7 +21,8 @@
 #include "pages.h"
 #include "without_gil.h"
 
-extern __thread int pyops_run_threads;   // parallel.h: threads of the program running in this thread, 0 outside of one
+// parallel.h: threads of the program running in this thread, 0 outside of one
+extern __thread int pyops_run_threads;
 
 namespace {
 enum Space : i64 { CONSTANT = -1, ARENA = 0, INPUT = 1, OUTPUT = 2 };
@@ -29,7 +32,9 @@ struct Place { i64 space = CONSTANT, index = 0, offset = 0; };
 struct Bases {
     char*              arena;
     std::vector<char*> inputs, outputs;
-    char* at(const Place& p) const { return (p.space == ARENA ? arena : p.space == INPUT ? inputs[p.index] : outputs[p.index]) + p.offset; }
+    char* at(const Place& p) const {
+        return (p.space == ARENA ? arena : p.space == INPUT ? inputs[p.index] : outputs[p.index]) + p.offset;
+    }
 };
 
 // One kernel call: the values of its arguments, and which of them point into a space.
@@ -42,7 +47,8 @@ struct Call {
 
     void run() const { row->call(row->kernel, slots.data()); }
     void resolve(const Bases& bases) {
-        for (const auto& [position, place] : places) slots[position].set(bases.at(place));   // views and maps begin with their pointer
+        // views and maps begin with their pointer
+        for (const auto& [position, place] : places) slots[position].set(bases.at(place));
     }
 };
 
@@ -56,7 +62,8 @@ class Binder {
     int position = 0;
 
     [[noreturn]] void refuse(const std::string& wanted) const {
-        throw py::type_error("program: argument " + std::to_string(position) + " of " + row.name + row.signature + " must be " + wanted);
+        throw py::type_error("program: argument " + std::to_string(position) + " of " + row.name +
+                             row.signature + " must be " + wanted);
     }
 
     i64 integer(py::handle h) const {
@@ -74,26 +81,30 @@ class Binder {
     // The type of the place's values, which must be the parameter's.
     Element element_of_place(const Parameter& p, const py::tuple& t) const {
         const Element element = element_called(std::string(py::str(t[5])).c_str());
-        if (element == Element::NONE || (p.element != Element::ANY && element != p.element)) refuse(wanted(p) + " or a place of that type");
+        if (element == Element::NONE || (p.element != Element::ANY && element != p.element))
+            refuse(wanted(p) + " or a place of that type");
         return element;
     }
 
     // Refuses a place of `bytes` bytes that does not lie wholly in its space.
     void check(const Place& p, i64 bytes) const {
         const auto size_of = [&](const std::vector<std::size_t>& sizes) {
-            if (p.index < 0 || p.index >= (i64)sizes.size()) refuse("a place in an input or output that there is");
+            if (p.index < 0 || p.index >= (i64)sizes.size())
+                refuse("a place in an input or output that there is");
             return (i64)sizes[p.index];
         };
         if (p.space < ARENA || p.space > OUTPUT) refuse("a place in the arena, an input or an output");
         const i64 size = p.space == ARENA ? (i64)arena : size_of(p.space == INPUT ? inputs : outputs);
-        if (p.offset < 0 || bytes < 0 || p.offset > size || bytes > size - p.offset) refuse("a place inside its buffer");
+        if (p.offset < 0 || bytes < 0 || p.offset > size || bytes > size - p.offset)
+            refuse("a place inside its buffer");
     }
 
     // The product of sizes that are not negative; refused where no memory could hold it.
     i64 product(std::initializer_list<i64> sizes) const {
         i64 n = 1;
         for (i64 s : sizes)
-            if (s < 0 || __builtin_mul_overflow(n, s, &n)) refuse("a place with sizes from 0 to what memory can hold");
+            if (s < 0 || __builtin_mul_overflow(n, s, &n))
+                refuse("a place with sizes from 0 to what memory can hold");
         return n;
     }
 
@@ -121,11 +132,15 @@ class Binder {
         const Place place = place_of(t);
         element_of_place(p, t);
         const auto shape = py::cast<py::tuple>(t[3]);
-        if (shape.size() != 5 || integer(shape[4]) != BLOCK) refuse("a map's place: shape (n, blocks, h, w, 16)");
-        const MapView<char> map{nullptr, integer(shape[0]), integer(shape[1]), integer(shape[2]), integer(shape[3]), integer(t[4])};
-        const i64 image = product({map.blocks, map.h, map.w, BLOCK}), before_last = product({std::max<i64>(map.n - 1, 0), map.sample});
+        if (shape.size() != 5 || integer(shape[4]) != BLOCK)
+            refuse("a map's place: shape (n, blocks, h, w, 16)");
+        const MapView<char> map{nullptr,           integer(shape[0]), integer(shape[1]),
+                                integer(shape[2]), integer(shape[3]), integer(t[4])};
+        const i64 image = product({map.blocks, map.h, map.w, BLOCK}),
+                  before_last = product({std::max<i64>(map.n - 1, 0), map.sample});
         i64 values;
-        if (map.n < 0 || __builtin_add_overflow(image, before_last, &values)) refuse("a map with sizes from 0 to what memory can hold");
+        if (map.n < 0 || __builtin_add_overflow(image, before_last, &values))
+            refuse("a map with sizes from 0 to what memory can hold");
         check(place, map.n ? product({values, size_of(p.element)}) : 0);
         slot.set(map);
         keep(place);
@@ -143,15 +158,18 @@ class Binder {
     }
 
 public:
-    Binder(const Row& row, std::size_t arena, const std::vector<std::size_t>& inputs, const std::vector<std::size_t>& outputs,
-           std::vector<py::object>& constants) : row(row), arena(arena), inputs(inputs), outputs(outputs), constants(constants) {}
+    Binder(const Row& row, std::size_t arena, const std::vector<std::size_t>& inputs,
+           const std::vector<std::size_t>& outputs, std::vector<py::object>& constants)
+        : row(row), arena(arena), inputs(inputs), outputs(outputs), constants(constants) {}
 
     Call bound(const py::tuple& given) {
         if (given.size() != (std::size_t)row.count)
-            throw py::type_error(std::string("program: ") + row.name + " takes " + std::to_string(row.count) + " arguments, got " + std::to_string(given.size()));
+            throw py::type_error(std::string("program: ") + row.name + " takes " + std::to_string(row.count) +
+                                 " arguments, got " + std::to_string(given.size()));
         call.row = &row;
         call.slots.resize(row.count);
-        for (position = 0; position < row.count; ++position) bind(row.parameters[position], given[position], call.slots[position]);
+        for (position = 0; position < row.count; ++position)
+            bind(row.parameters[position], given[position], call.slots[position]);
         return std::move(call);
     }
 };
@@ -168,7 +186,8 @@ struct Workspace {
     std::vector<Call> calls;
     Bases bases;
 
-    Workspace(std::size_t bytes, const std::vector<Call>& from) : arena((char*)pages::take(bytes)), bytes(bytes), calls(from) {
+    Workspace(std::size_t bytes, const std::vector<Call>& from)
+        : arena((char*)pages::take(bytes)), bytes(bytes), calls(from) {
         if (!arena) throw std::bad_alloc();
         bases.arena = arena;
         for (Call& c : calls)
@@ -180,8 +199,10 @@ struct Workspace {
 
 class Program {
 public:
-    Program(const std::string& isa, std::size_t arena, std::vector<std::size_t> inputs, std::vector<std::size_t> outputs, int threads)
-        : isa(isa_called(isa)), arena_bytes(arena), input_bytes(std::move(inputs)), output_bytes(std::move(outputs)), threads(threads) {}
+    Program(const std::string& isa, std::size_t arena, std::vector<std::size_t> inputs,
+            std::vector<std::size_t> outputs, int threads)
+        : isa(isa_called(isa)), arena_bytes(arena), input_bytes(std::move(inputs)),
+          output_bytes(std::move(outputs)), threads(threads) {}
 
     // kernel: the name of a row, of those for float or, behind a dot, "f64", for double
     void add(const std::string& called, const py::tuple& arguments) {
@@ -190,10 +211,12 @@ public:
         for (const Row* r = doubles ? isa.f64 : isa.f32; r->name; ++r)
             if (kernel == r->name) {
                 if (!r->kernel) {
-                    PyErr_Format(PyExc_NotImplementedError, "program: only %s has the kernel %s, %s does not", r->only, r->name, isa.name);
+                    PyErr_Format(PyExc_NotImplementedError, "program: only %s has the kernel %s, %s does not",
+                                 r->only, r->name, isa.name);
                     throw py::error_already_set();
                 }
-                calls.push_back(Binder(*r, arena_bytes, input_bytes, output_bytes, constants).bound(arguments));
+                calls.push_back(
+                    Binder(*r, arena_bytes, input_bytes, output_bytes, constants).bound(arguments));
                 return;
             }
         throw py::key_error("program: no kernel " + kernel);
@@ -239,13 +262,15 @@ private:
     std::size_t made = 0;
     bool poisoned = false;
 
-    static void point(std::vector<char*>& bases, const py::tuple& arrays, const std::vector<std::size_t>& bytes, bool write) {
+    static void point(std::vector<char*>& bases, const py::tuple& arrays,
+                      const std::vector<std::size_t>& bytes, bool write) {
         if (arrays.size() != bytes.size()) throw py::value_error("program: wrong number of arrays");
         bases.clear();
         for (std::size_t i = 0; i < bytes.size(); ++i) {
             py::handle h = arrays[i];
             const int wanted = C_CONTIGUOUS | ALIGNED | (write ? WRITEABLE : 0);
-            if (!is_array(h) || (fields(h)->flags & wanted) != wanted || py::reinterpret_borrow<py::array>(h).nbytes() != (py::ssize_t)bytes[i])
+            if (!is_array(h) || (fields(h)->flags & wanted) != wanted ||
+                py::reinterpret_borrow<py::array>(h).nbytes() != (py::ssize_t)bytes[i])
                 throw py::value_error("program: an array is not contiguous or not of the planned size");
             bases.push_back(fields(h)->data);
         }
@@ -290,8 +315,11 @@ private:
 }  // namespace
 
 void bind_program(py::module_& m) {
-    py::class_<Program>(m, "Program", "Kernel calls bound to their arguments; pyops.graph.program.Program is the public face.")
-        .def(py::init<const std::string&, std::size_t, std::vector<std::size_t>, std::vector<std::size_t>, int>())
+    py::class_<Program>(
+        m, "Program",
+        "Kernel calls bound to their arguments; pyops.graph.program.Program is the public face.")
+        .def(py::init<const std::string&, std::size_t, std::vector<std::size_t>, std::vector<std::size_t>,
+                      int>())
         .def("add", &Program::add)
         .def("run", &Program::run)
         .def("run_timed", &Program::run_timed)

@@ -1,5 +1,5 @@
-// What every kernels/<family>/blocked*.cpp includes: kernels that only compiled programs call, compiled once per instruction set, for float.
-// They are the rows of kernels/<family>/program.inc.
+// What every kernels/<family>/blocked*.cpp includes: kernels that only compiled programs call,
+// compiled once per instruction set, for float. They are the rows of kernels/<family>/program.inc.
 #pragma once
 #include "kernel.h"
 

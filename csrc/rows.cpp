@@ -1,5 +1,7 @@
-// The rows of one instruction set and element type, from the tables of all families (setup.py writes the lists of them). setup.py compiles this once for each with ISA, REAL_NAME and REAL as for kernels, but without
-// the set's compiler flags: it runs before anyone has asked what the CPU can do, and shares templates with the rest.
+// The rows of one instruction set and element type, from the tables of all families (setup.py
+// writes the lists of them). setup.py compiles this once for each with ISA, REAL_NAME and REAL as
+// for kernels, but without the set's compiler flags: it runs before anyone has asked what the CPU
+// can do, and shares templates with the rest.
 #include <string_view>
 #include "row.h"
 
@@ -24,7 +26,8 @@ namespace ISA::f32 {   // kernels of any element type are compiled with those of
 namespace ISA::REAL_NAME {
 extern const Row rows[];
 #define KERNEL(name, signature) row(#name, #signature, &name),
-// The address of a kernel that is not compiled for this set may not even be named: hence a template, whose other branch is discarded.
+// The address of a kernel that is not compiled for this set may not even be named: hence a
+// template, whose other branch is discarded.
 #define ONLY(isa, name, signature) [](auto here) { \
         if constexpr (decltype(here)::value) return row(#name, #signature, &name, #isa); \
         else return row(#name, #signature, static_cast<decltype(&name)>(nullptr), #isa); \

@@ -1,5 +1,6 @@
-// Workspace (scratch.h). A thread's blocks are a stack, since scopes nest. What does not fit into the kept block is allocated for its scope, and
-// the block grows to the thread's greatest need once nothing is in use.
+// Workspace (scratch.h). A thread's blocks are a stack, since scopes nest. What does not fit into
+// the kept block is allocated for its scope, and the block grows to the thread's greatest need
+// once nothing is in use.
 #include <new>
 #include "pages.h"
 #include "scratch.h"
@@ -21,7 +22,8 @@ thread_local Workspace workspace;
 }  // namespace
 
 void* pyops_take_scratch(i64 count, std::size_t size, std::size_t& bytes) {
-    if (count < 0 || __builtin_mul_overflow((std::size_t)count, size, &bytes) || bytes > MOST) throw std::bad_alloc();
+    if (count < 0 || __builtin_mul_overflow((std::size_t)count, size, &bytes) || bytes > MOST)
+        throw std::bad_alloc();
     bytes = (bytes + 2 * LINE - 1) / LINE * LINE;
     Workspace& w = workspace;
     if (w.used == 0 && w.outside == 0 && w.most > w.size && w.size < MOST_KEPT) {

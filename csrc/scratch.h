@@ -1,7 +1,9 @@
-// Uninitialised workspace aligned to a cache line, given back at the end of its scope. It comes from a block that each thread keeps between
-// calls: fresh pages from the system would cost more than many a small layer. What a thread keeps is bounded (scratch.cpp).
+// Uninitialised workspace aligned to a cache line, given back at the end of its scope. It comes
+// from a block that each thread keeps between calls: fresh pages from the system would cost more
+// than many a small layer. What a thread keeps is bounded (scratch.cpp).
 //
-// std::bad_alloc where there is no memory: it leaves the kernel, by way of the team if another thread met it, and becomes a MemoryError.
+// std::bad_alloc where there is no memory: it leaves the kernel, by way of the team if another
+// thread met it, and becomes a MemoryError.
 #pragma once
 #include <cstddef>
 #include "view.h"

@@ -1,9 +1,11 @@
 // One vector type, V, of `real` lanes, with the same operations on every instruction set.
-// Arithmetic and comparisons are the compiler's vector extensions (a + b, a * b, a < b, m ? a : b); a * b + c contracts to
-// a fused multiply-add where the set has one. Everything is static and inside namespace ISA::REAL_NAME (see kernel.h), so
-// that objects built with different flags share no symbol.
+// Arithmetic and comparisons are the compiler's vector extensions (a + b, a * b, a < b, m ? a :
+// b); a * b + c contracts to a fused multiply-add where the set has one. Everything is static
+// and inside namespace ISA::REAL_NAME (see kernel.h), so that objects built with different
+// flags share no symbol.
 //
-// Width: 64 bytes on AVX-512, 32 on AVX2, 16 elsewhere. Tails run the same body with a lane count: load(p, n), store(p, v, n).
+// Width: 64 bytes on AVX-512, 32 on AVX2, 16 elsewhere. Tails run the same body with a lane count:
+// load(p, n), store(p, v, n).
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -43,7 +45,8 @@ static inline M lane_index() {
     for (int i = 0; i < LANES; ++i) m[i] = i;
     return m;
 }
-static inline V first(V v, int n) { return as_real(as_int(v) & (lane_index() < (lane_int)n)); }   // lanes >= n become 0
+// lanes >= n become 0
+static inline V first(V v, int n) { return as_real(as_int(v) & (lane_index() < (lane_int)n)); }
 
 #if defined(__AVX512F__)
 #if defined(REAL_f32)
@@ -53,8 +56,12 @@ static inline void store(real* p, V v, int n) { _mm512_mask_storeu_ps(p, lanes_m
 static inline V vmax(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b); }
 static inline V vmin(V a, V b) { return (V)_mm512_min_ps((__m512)a, (__m512)b); }
 static inline V vsqrt(V a) { return (V)_mm512_sqrt_ps((__m512)a); }
-static inline V vround(V a) { return (V)_mm512_roundscale_ps((__m512)a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-static inline V vfloor(V a) { return (V)_mm512_roundscale_ps((__m512)a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+static inline V vround(V a) {
+    return (V)_mm512_roundscale_ps((__m512)a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline V vfloor(V a) {
+    return (V)_mm512_roundscale_ps((__m512)a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
 #else
 static inline __mmask8 lanes_mask(int n) { return (__mmask8)((1u << n) - 1); }
 static inline V load(const real* p, int n) { return (V)_mm512_maskz_loadu_pd(lanes_mask(n), p); }
@@ -62,8 +69,12 @@ static inline void store(real* p, V v, int n) { _mm512_mask_storeu_pd(p, lanes_m
 static inline V vmax(V a, V b) { return (V)_mm512_max_pd((__m512d)a, (__m512d)b); }
 static inline V vmin(V a, V b) { return (V)_mm512_min_pd((__m512d)a, (__m512d)b); }
 static inline V vsqrt(V a) { return (V)_mm512_sqrt_pd((__m512d)a); }
-static inline V vround(V a) { return (V)_mm512_roundscale_pd((__m512d)a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-static inline V vfloor(V a) { return (V)_mm512_roundscale_pd((__m512d)a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+static inline V vround(V a) {
+    return (V)_mm512_roundscale_pd((__m512d)a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline V vfloor(V a) {
+    return (V)_mm512_roundscale_pd((__m512d)a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
 #endif
 #elif defined(__AVX2__)
 #if defined(REAL_f32)
@@ -73,7 +84,9 @@ static inline void store(real* p, V v, int n) { _mm256_maskstore_ps(p, lanes_mas
 static inline V vmax(V a, V b) { return (V)_mm256_max_ps((__m256)a, (__m256)b); }
 static inline V vmin(V a, V b) { return (V)_mm256_min_ps((__m256)a, (__m256)b); }
 static inline V vsqrt(V a) { return (V)_mm256_sqrt_ps((__m256)a); }
-static inline V vround(V a) { return (V)_mm256_round_ps((__m256)a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline V vround(V a) {
+    return (V)_mm256_round_ps((__m256)a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 static inline V vfloor(V a) { return (V)_mm256_floor_ps((__m256)a); }
 #else
 static inline __m256i lanes_mask(int n) { return (__m256i)(lane_index() < (lane_int)n); }
@@ -82,7 +95,9 @@ static inline void store(real* p, V v, int n) { _mm256_maskstore_pd(p, lanes_mas
 static inline V vmax(V a, V b) { return (V)_mm256_max_pd((__m256d)a, (__m256d)b); }
 static inline V vmin(V a, V b) { return (V)_mm256_min_pd((__m256d)a, (__m256d)b); }
 static inline V vsqrt(V a) { return (V)_mm256_sqrt_pd((__m256d)a); }
-static inline V vround(V a) { return (V)_mm256_round_pd((__m256d)a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+static inline V vround(V a) {
+    return (V)_mm256_round_pd((__m256d)a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 static inline V vfloor(V a) { return (V)_mm256_floor_pd((__m256d)a); }
 #endif
 #else
@@ -113,8 +128,8 @@ static inline real hsum(V v) {
     return lane[0];
 }
 
-// Lane shuffles: zip interleaves two vectors, a0 b0 a1 b1 ..., and gives the low or the high half of that; even_lanes takes every other
-// lane of the two in sequence.
+// Lane shuffles: zip interleaves two vectors, a0 b0 a1 b1 ..., and gives the low or the high half
+// of that; even_lanes takes every other lane of the two in sequence.
 template <int... I> static inline V zip_low(V a, V b, std::integer_sequence<int, I...>) {
     return __builtin_shufflevector(a, b, (I / 2 + I % 2 * LANES)...);
 }
@@ -129,7 +144,8 @@ static inline V zip_low(V a, V b) { return zip_low(a, b, EveryLane{}); }
 static inline V zip_high(V a, V b) { return zip_high(a, b, EveryLane{}); }
 static inline V even_lanes(V a, V b) { return even_lanes(a, b, EveryLane{}); }
 
-// R vectors of R rows become the R vectors of the interleaved sequence: lane 0 of every row, then lane 1 of every row, ...
+// R vectors of R rows become the R vectors of the interleaved sequence: lane 0 of every row, then
+// lane 1 of every row, ...
 template <int R> static inline void interleave(V (&rows)[R]) {
     for (int stage = 1; stage < R; stage *= 2) {
         V next[R];
@@ -143,10 +159,13 @@ template <int R> static inline void interleave(V (&rows)[R]) {
     }
 }
 
-// Lanes [first, last) of a vector, prepared once and used for many loads: load(p, lanes) reads p[i] for those lanes only, others are 0.
+// Lanes [first, last) of a vector, prepared once and used for many loads: load(p, lanes) reads p[i]
+// for those lanes only, others are 0.
 #if defined(__AVX512F__)
 struct LaneRange { decltype(lanes_mask(0)) mask; };
-static inline LaneRange lane_range(int first, int last) { return {(decltype(lanes_mask(0)))(((1u << last) - 1) & ~((1u << first) - 1))}; }
+static inline LaneRange lane_range(int first, int last) {
+    return {(decltype(lanes_mask(0)))(((1u << last) - 1) & ~((1u << first) - 1))};
+}
 #if defined(REAL_f32)
 static inline V load(const real* p, LaneRange r) { return (V)_mm512_maskz_loadu_ps(r.mask, p); }
 #else
@@ -154,7 +173,9 @@ static inline V load(const real* p, LaneRange r) { return (V)_mm512_maskz_loadu_
 #endif
 #elif defined(__AVX2__)
 struct LaneRange { M mask; };
-static inline LaneRange lane_range(int first, int last) { return {(lane_index() < (lane_int)last) & (lane_index() >= (lane_int)first)}; }
+static inline LaneRange lane_range(int first, int last) {
+    return {(lane_index() < (lane_int)last) & (lane_index() >= (lane_int)first)};
+}
 #if defined(REAL_f32)
 static inline V load(const real* p, LaneRange r) { return (V)_mm256_maskload_ps(p, (__m256i)r.mask); }
 #else
@@ -183,8 +204,8 @@ static inline V load_strided(const real* p, i64 stride, int count) {
     return load(lane);
 }
 
-// Calls body(offset, lanes) over [0, n): for each whole vector, then once for what is left. `lanes` loads and stores with the
-// right count; keep(v) clears its dead lanes before they enter a sum.
+// Calls body(offset, lanes) over [0, n): for each whole vector, then once for what is left. `lanes`
+// loads and stores with the right count; keep(v) clears its dead lanes before they enter a sum.
 struct Whole {
     static constexpr int count = LANES;
     V load(const real* p) const { return REAL_NAME::load(p); }

@@ -1,8 +1,11 @@
-// Elementary functions of V, in both types: vexp, vexpm1, vlog, vlog1p, vtanh, vsigmoid, verf, vpow.
-// Each reduces its argument, evaluates one polynomial and puts the pieces together with at most one division; special values
-// (infinities, NaN, signed zeros, subnormals, overflow) come out as in C's math.h. Errors, measured against long double on the
-// sets with and without a fused multiply-add: at most 2 units in the last place, vexpm1 and vpow 3.
-// The polynomials are minimax fits (Lawson's iteration, 40 digits). Reductions and the form of vlog follow fdlibm (Sun, 1993).
+// Elementary functions of V, in both types: vexp, vexpm1, vlog, vlog1p, vtanh,
+// vsigmoid, verf, vpow.
+// Each reduces its argument, evaluates one polynomial and puts the pieces together with at most one
+// division; special values (infinities, NaN, signed zeros, subnormals, overflow) come out as in C's
+// math.h. Errors, measured against long double on the sets with and without a fused multiply-add:
+// at most 2 units in the last place, vexpm1 and vpow 3.
+// The polynomials are minimax fits (Lawson's iteration, 40 digits). Reductions and the form of vlog
+// follow fdlibm (Sun, 1993).
 #pragma once
 #include <type_traits>
 #include "simd.h"
@@ -14,7 +17,8 @@ constexpr real INF = __builtin_inf(), NOT_A_NUMBER = __builtin_nan("");
 
 #if defined(REAL_f32)
 constexpr int  MANTISSA = 23, BIAS = 127;
-constexpr real EXP_LOW = -104, EXP_HIGH = 89, EXPM1_LOW = -20, TANH_ONE = 10, ERF_ONE = 4, MIN_NORMAL = 1.17549435e-38f;
+constexpr real EXP_LOW = -104, EXP_HIGH = 89, EXPM1_LOW = -20, TANH_ONE = 10, ERF_ONE = 4,
+               MIN_NORMAL = 1.17549435e-38f;
 constexpr real LN2_HI = 0.693359375f, LN2_LO = -2.12194440e-4f;   // e * LN2_HI is exact for every exponent e
 constexpr real DEKKER = 4097, POW_LIMIT = 1.0995116e12f;          // 2^12 + 1; 2^40
 // (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2
@@ -22,41 +26,48 @@ constexpr real EXP_C[] = {0.5000000101f, 0.1666651766f, 0.04166618910f, 0.008369
 // log((1 + s) / (1 - s)) = s (2 + z (2/3 + z C(z))), z = s^2, for (1 + s) / (1 - s) within sqrt(2) of 1
 constexpr real LOG_C[] = {0.4000015134f, 0.2854720897f, 0.2341699131f};
 // erf(x) / x - 1 as a polynomial in x^2 on |x| <= 1, and erfc(x) e^(x^2) in (x - 2.5) / 1.5 on 1 .. 4
-constexpr real ERF_C[] = {0.1283791657f, -0.3761262584f, 0.1128358529f, -0.02685381805f, 0.005188339888f, -0.0008010304992f,
-                          7.854240500e-5f};
-constexpr real ERFC_C[] = {0.2108063243f, -0.1115242341f, 0.05609120039f, -0.02699740671f, 0.01277455663f, -0.004917530570f,
-                           0.002523146859f, -0.002389221091f, -0.001529994385f, -0.001089948824f};
+constexpr real ERF_C[] = {0.1283791657f,   -0.3761262584f,    0.1128358529f,  -0.02685381805f,
+                          0.005188339888f, -0.0008010304992f, 7.854240500e-5f};
+constexpr real ERFC_C[] = {0.2108063243f,    -0.1115242341f,   0.05609120039f,  -0.02699740671f,
+                           0.01277455663f,   -0.004917530570f, 0.002523146859f, -0.002389221091f,
+                           -0.001529994385f, -0.001089948824f};
 constexpr real ERFC_MID = 2.5f, ERFC_HALF = 1.5f;
 // tanh(x) = x + x^3 C(x^2) on |x| <= 0.5625
 constexpr real TANH_C[] = {-0.3333331451f, 0.1333247158f, -0.05383927996f, 0.02101443134f, -0.006188862661f};
 #else
 constexpr int  MANTISSA = 52, BIAS = 1023;
-constexpr real EXP_LOW = -746, EXP_HIGH = 710, EXPM1_LOW = -40, TANH_ONE = 20, ERF_ONE = 6, MIN_NORMAL = 2.2250738585072014e-308;
+constexpr real EXP_LOW = -746, EXP_HIGH = 710, EXPM1_LOW = -40, TANH_ONE = 20, ERF_ONE = 6,
+               MIN_NORMAL = 2.2250738585072014e-308;
 constexpr real LN2_HI = 6.93147180369123816490e-01, LN2_LO = 1.90821492927058770002e-10;
 constexpr real DEKKER = 134217729, POW_LIMIT = 1.1805916207174113e21;   // 2^27 + 1; 2^70
-constexpr real EXP_C[] = {0.500000000000001320, 0.166666666666666915, 0.0416666666665115053, 0.00833333333331154184,
-                          0.00138888889480772239, 0.000198412699087282260, 0.0000248014888009939319, 2.75572235424209397e-6,
-                          2.76317028879731065e-7, 2.51156901713919548e-8};
-constexpr real LOG_C[] = {0.400000000000022744, 0.285714285700895857, 0.222222225218557275, 0.181817841886310491,
-                          0.153867658601206452, 0.132566140934607301, 0.131982519078780951};
-constexpr real ERF_C[] = {0.128379167095512574, -0.376126389031837476, 0.112837916709548578, -0.0268661706450729460,
-                          0.00522397762478137757, -0.000854832697877214773, 0.000120553310380074767, -0.0000149255935337816852,
-                          1.64609732512906581e-6, -1.63500298444985144e-7, 1.46579109797413465e-8, -1.13657862843947845e-9,
+constexpr real EXP_C[] = {0.500000000000001320,     0.166666666666666915,   0.0416666666665115053,
+                          0.00833333333331154184,   0.00138888889480772239, 0.000198412699087282260,
+                          0.0000248014888009939319, 2.75572235424209397e-6, 2.76317028879731065e-7,
+                          2.51156901713919548e-8};
+constexpr real LOG_C[] = {0.400000000000022744, 0.285714285700895857, 0.222222225218557275,
+                          0.181817841886310491, 0.153867658601206452, 0.132566140934607301,
+                          0.131982519078780951};
+constexpr real ERF_C[] = {0.128379167095512574,    -0.376126389031837476,     0.112837916709548578,
+                          -0.0268661706450729460,  0.00522397762478137757,    -0.000854832697877214773,
+                          0.000120553310380074767, -0.0000149255935337816852, 1.64609732512906581e-6,
+                          -1.63500298444985144e-7, 1.46579109797413465e-8,    -1.13657862843947845e-9,
                           5.94546490199252713e-11};
-constexpr real TANH_C[] = {-0.333333333333332799, 0.133333333333234610, -0.0539682539618996923, 0.0218694883319001437,
-                           -0.00886323170718199649, 0.00359208290498583653, -0.00145548355765178284, 0.000588198639298095531,
-                           -0.000232751776503229677, 0.0000824085212738776201, -0.0000189314402474755304};
+constexpr real TANH_C[] = {-0.333333333333332799,    0.133333333333234610,     -0.0539682539618996923,
+                           0.0218694883319001437,    -0.00886323170718199649,  0.00359208290498583653,
+                           -0.00145548355765178284,  0.000588198639298095531,  -0.000232751776503229677,
+                           0.0000824085212738776201, -0.0000189314402474755304};
 // as above, in (x - 3.5) / 2.5 on 1 .. 6
-constexpr real ERFC_C[] = {0.155293655607168808, -0.103308944577450480, 0.0666320834186317177, -0.0417667781715895264,
-                           0.0254955677270369479, -0.0151828982715155252, 0.00883112590869659419, -0.00503112628419865544,
-                           0.00282213696619153215, -0.00143924716564788383, 0.000963958391758587684, -0.000568603824186191306,
-                           -0.000691297709266660160, -0.00164549794349053947, -0.000651822920690773904, 0.00162814127225472152,
-                           0.00372252672151123041, 0.00370837554747362734, 0.00216569254637282733, 0.000714471665506160781,
-                           0.000107841745551876583};
+constexpr real ERFC_C[] = {0.155293655607168808,     -0.103308944577450480,   0.0666320834186317177,
+                           -0.0417667781715895264,   0.0254955677270369479,   -0.0151828982715155252,
+                           0.00883112590869659419,   -0.00503112628419865544, 0.00282213696619153215,
+                           -0.00143924716564788383,  0.000963958391758587684, -0.000568603824186191306,
+                           -0.000691297709266660160, -0.00164549794349053947, -0.000651822920690773904,
+                           0.00162814127225472152,   0.00372252672151123041,  0.00370837554747362734,
+                           0.00216569254637282733,   0.000714471665506160781, 0.000107841745551876583};
 constexpr real ERFC_MID = 3.5, ERFC_HALF = 2.5;
 #endif
 constexpr real TWO_M = real(lane_int(1) << MANTISSA);   // 2^MANTISSA: from here on reals are integers
-constexpr real MAGIC = TWO_M + TWO_M / 2;               // x + MAGIC rounds x to an integer, kept in the low bits
+constexpr real MAGIC = TWO_M + TWO_M / 2;   // x + MAGIC rounds x to an integer, kept in the low bits
 constexpr real LOG2_E = 1.44269504088896340736, SQRT_HALF = 0.70710678118654752440;
 
 template <std::size_t N> static inline V polynomial(V x, const real (&c)[N]) {
@@ -68,8 +79,10 @@ static inline V with_sign(V magnitude, V sign) {
     const M s = as_int(splat(real(-0.0)));
     return as_real((as_int(magnitude) & ~s) | (as_int(sign) & s));
 }
-static inline V clamp_to(V x, real low, real high) { return vmin(splat(high), vmax(splat(low), x)); }   // keeps NaN
-static inline V power_of_two(V n) { return as_real(as_int(n + (MAGIC + BIAS)) << MANTISSA); }         // n: an integer, normal range
+// keeps NaN
+static inline V clamp_to(V x, real low, real high) { return vmin(splat(high), vmax(splat(low), x)); }
+// n: an integer, normal range
+static inline V power_of_two(V n) { return as_real(as_int(n + (MAGIC + BIAS)) << MANTISSA); }
 
 // p * 2^n for an integer n far beyond the normal range, rounded once.
 static inline V scale_by_power(V p, V n) {
@@ -198,11 +211,13 @@ static inline Two log_two(V x) {
     const Two sd = product(s, d);
     const V s_lo = ((f - sd.hi) - sd.lo - s * d_lo) / d;
     const Two z = product(s, s), w = product(z.hi, splat(TWO_THIRDS));
-    const V w_lo = w.lo + (z.lo + 2 * s * s_lo) * TWO_THIRDS + z.hi * TWO_THIRDS_LO + z.hi * z.hi * polynomial(z.hi, LOG_C);
+    const V w_lo = w.lo + (z.lo + 2 * s * s_lo) * TWO_THIRDS + z.hi * TWO_THIRDS_LO +
+                   z.hi * z.hi * polynomial(z.hi, LOG_C);
     const V k = 2 + w.hi, k_lo = (w.hi - (k - 2)) + w_lo;
     const Two m = product(s, k);
     const V m_lo = m.lo + s * k_lo + s_lo * k;
-    const V whole = rounded(p.e * LN2_HI), sum = whole + m.hi, lo = (m.hi - (sum - whole)) + (m_lo + p.e * LN2_LO);
+    const V whole = rounded(p.e * LN2_HI), sum = whole + m.hi,
+            lo = (m.hi - (sum - whole)) + (m_lo + p.e * LN2_LO);
     const V hi = sum + lo;
     return {hi, lo - (hi - sum)};
 }

@@ -1,9 +1,12 @@
-// The threads of kernels: pyops_team runs body(context, part) for each part, on the caller and on workers that wait for it.
+// The threads of kernels: pyops_team runs body(context, part) for each part, on the caller and on
+// workers that wait for it.
 //
-// A program is a hundred short parallel pieces, so handing one over must cost less than a microsecond, and a thread that the system has not
-// scheduled must not hold up the others. Parts are claimed, not assigned: whoever is there takes the next one, the caller too, and nobody waits
-// for a worker that took none. (OpenMP's teams wait for every member at every piece: with other programs on the cores ResNet-50 took 14 times
-// as long.) Workers spin for a moment after their last part and then sleep, so nothing spins after work.
+// A program is a hundred short parallel pieces, so handing one over must cost less than a
+// microsecond, and a thread that the system has not scheduled must not hold up the others. Parts
+// are claimed, not assigned: whoever is there takes the next one, the caller too, and nobody waits
+// for a worker that took none. (OpenMP's teams wait for every member at every piece: with other
+// programs on the cores ResNet-50 took 14 times as long.) Workers spin for a moment after their
+// last part and then sleep, so nothing spins after work.
 #include <atomic>
 #include <condition_variable>
 #include <exception>
@@ -21,15 +24,17 @@ void pause() {
 #endif
 }
 
-// A job's ticket: which job (so that no one claims a part of another), how many may work on it, how many parts there are, and how many of them
-// were claimed from the front and from the back, in one word. Every other thread claims from the back: so a thread tends to get the rows
-// that it had in the step before, and finds them in its own cache.
+// A job's ticket: which job (so that no one claims a part of another), how many may work on it, how
+// many parts there are, and how many of them were claimed from the front and from the back, in one
+// word. Every other thread claims from the back: so a thread tends to get the rows that it had in
+// the step before, and finds them in its own cache.
 struct Ticket {
     std::uint64_t word;
     static constexpr int FIELD = 10, MASK = (1 << FIELD) - 1;
     static_assert(MOST_PARTS <= MASK && MOST_THREADS <= 0xff);
     static std::uint64_t of(std::uint64_t job, int threads, int parts) {
-        return job << (3 * FIELD + 8) | std::uint64_t(threads) << 3 * FIELD | std::uint64_t(parts) << 2 * FIELD;
+        return job << (3 * FIELD + 8) | std::uint64_t(threads) << 3 * FIELD |
+               std::uint64_t(parts) << 2 * FIELD;
     }
     std::uint64_t job() const { return word >> (3 * FIELD + 8); }
     int  threads() const { return int(word >> 3 * FIELD & 0xff); }
@@ -44,7 +49,8 @@ struct Team {
     std::atomic<bool> busy{false};                 // a caller is using it
     std::atomic<std::uint64_t> ticket{0};
     std::atomic<int> done{0}, asleep{0};
-    void (*body)(void*, std::int64_t) = nullptr;   // of the open job: written before its ticket, read after a claim
+    // of the open job: written before its ticket, read after a claim
+    void (*body)(void*, std::int64_t) = nullptr;
     void* context = nullptr;
     std::exception_ptr thrown;                     // by a part of the open job, under `lock`
     int workers = 0;
@@ -79,7 +85,10 @@ struct Team {
             else {
                 std::unique_lock<std::mutex> hold(lock);
                 asleep.fetch_add(1);
-                wake.wait(hold, [&] { const Ticket t{ticket.load()}; return t.open() && self < t.threads(); });
+                wake.wait(hold, [&] {
+                    const Ticket t{ticket.load()};
+                    return t.open() && self < t.threads();
+                });
                 asleep.fetch_sub(1);
                 idle = 0;
             }
@@ -90,7 +99,8 @@ struct Team {
         for (; workers < threads - 1; ++workers) {
             try {
                 std::thread([this, self = workers + 1] { serve(self); }).detach();
-            } catch (const std::exception&) {   // no more threads, or no memory for one: those that are there do the work
+            } catch (const std::exception&) {
+                // no more threads, or no memory for one: those that are there do the work
                 break;
             }
         }
@@ -103,7 +113,8 @@ struct Team {
             wake.notify_all();
         }
         while (work(0)) {}
-        for (int spins = 0; done.load(std::memory_order_acquire) < parts; ++spins) {   // parts that workers hold
+        // parts that workers hold
+        for (int spins = 0; done.load(std::memory_order_acquire) < parts; ++spins) {
             if (spins < SPINS) pause();
             else std::this_thread::yield();
         }
@@ -121,7 +132,8 @@ void pyops_team(int threads, int parts, void (*body)(void*, std::int64_t), void*
     bool free = false;
     Team& mine = *team;
     if (threads > MOST_THREADS) threads = MOST_THREADS;
-    if (parts < 2 || parts > MOST_PARTS || threads < 2 || !mine.busy.compare_exchange_strong(free, true)) {   // another caller has the workers
+    // another caller has the workers
+    if (parts < 2 || parts > MOST_PARTS || threads < 2 || !mine.busy.compare_exchange_strong(free, true)) {
         for (int part = 0; part < parts; ++part) body(context, part);
         return;
     }
@@ -131,4 +143,5 @@ void pyops_team(int threads, int parts, void (*body)(void*, std::int64_t), void*
     if (thrown) std::rethrow_exception(thrown);
 }
 
-void pyops_team_after_fork() { team = new Team; }   // the old one may be in use by a thread that the child has not got, its lock held
+// the old one may be in use by a thread that the child has not got, its lock held
+void pyops_team_after_fork() { team = new Team; }

@@ -1,6 +1,7 @@
-// Runs body(context, part) for part = 0 .. parts - 1 on the caller and up to threads - 1 workers that wait for such work; returns when all are
-// done. Where the workers are busy with another caller's parts, or there are none to be had, the caller runs all of its own. What a body throws is
-// thrown here, the first of it, after the other parts.
+// Runs body(context, part) for part = 0 .. parts - 1 on the caller and up to threads - 1 workers
+// that wait for such work; returns when all are done. Where the workers are busy with another
+// caller's parts, or there are none to be had, the caller runs all of its own. What a body throws
+// is thrown here, the first of it, after the other parts.
 #pragma once
 #include <cstdint>
 

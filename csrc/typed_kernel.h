@@ -1,5 +1,6 @@
-// What every kernels/<family>/typed*.cpp includes: kernels of arrays of any element type, compiled once per instruction set (with REAL=float).
-// They are the rows of kernels/<family>/typed.inc, and stand in the tables of float and of double.
+// What every kernels/<family>/typed*.cpp includes: kernels of arrays of any element type, compiled
+// once per instruction set (with REAL=float). They are the rows of kernels/<family>/typed.inc, and
+// stand in the tables of float and of double.
 #pragma once
 #include "kernel.h"
 

@@ -1,5 +1,5 @@
-// What a kernel sees of a NumPy array: a pointer and a shape. Read-only views are In<T>, outputs Out<T>; InAny and OutAny are of whatever
-// element type the array has.
+// What a kernel sees of a NumPy array: a pointer and a shape. Read-only views are In<T>, outputs
+// Out<T>; InAny and OutAny are of whatever element type the array has.
 // Every array is C-contiguous. An optional input that the caller left out has data == nullptr.
 #pragma once
 #include <cstdint>
@@ -53,18 +53,20 @@ struct AnyView {   // begins as a View does
 struct InAny : AnyView {};
 struct OutAny : AnyView {};
 
-// A value that another thread may write meanwhile, as an index array of the caller's may be: read once, so that what was checked is what is used.
+// A value that another thread may write meanwhile, as an index array of the caller's may be: read
+// once, so that what was checked is what is used.
 static inline i64 read_once(const i64* p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 
-// An image inside a compiled program, in blocked layout [n][block][h][w][16]: 16 channels side by side, the last block padded to 16.
-// Samples may lie further apart than one image (`sample` values): that is how the parts of a concatenation are written in place.
-// Lanes of the padding hold finite numbers without meaning; a kernel may write them but lets none reach a real channel.
+// An image inside a compiled program, in blocked layout [n][block][h][w][16]: 16 channels side by
+// side, the last block padded to 16. Samples may lie further apart than one image (`sample`
+// values): that is how the parts of a concatenation are written in place. Lanes of the padding hold
+// finite numbers without meaning; a kernel may write them but lets none reach a real channel.
 constexpr int BLOCK = 16;
 template <class T> struct MapView {
     T*  data = nullptr;
     i64 n = 0, blocks = 0, h = 0, w = 0, sample = 0;
     i64 plane() const { return h * w * BLOCK; }   // values of one block
-    i64 bytes() const {                           // from the first value to the last; -1: no map has these sizes
+    i64 bytes() const {   // from the first value to the last; -1: no map has these sizes
         const i64 image = times(times(times(blocks, h), w), BLOCK), before = n > 0 ? times(n - 1, sample) : 0;
         return image < 0 || before < 0 ? -1 : n > 0 ? times(before + image, sizeof(T)) : 0;
     }
@@ -84,7 +86,8 @@ struct Dims {
 // How a window lies on the spatial axes: Python's tuple (kernel, stride, padding, dilation) of such tuples.
 struct Window { Dims kernel, stride, padding, dilation; };
 
-// What is applied to a result before it is stored: Python's tuple (name, a, b), the numbers as kernels/blocked/epilogue.h says.
+// What is applied to a result before it is stored: Python's tuple (name, a, b), the numbers as
+// kernels/blocked/epilogue.h says.
 enum class Activation : i64 {
 #define ACTIVATION(NAME, name, value) NAME,
 #include "activations.inc"

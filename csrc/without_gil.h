@@ -1,5 +1,6 @@
-// Python's lock released for a scope. Where the interpreter ends meanwhile, the thread stops here for ever, as Python 3.14 has it: up to 3.13 its
-// attempt to take the lock would end the thread by unwinding, through destructors that may not throw, which ends the process by abort().
+// Python's lock released for a scope. Where the interpreter ends meanwhile, the thread stops here
+// for ever, as Python 3.14 has it: up to 3.13 its attempt to take the lock would end the thread by
+// unwinding, through destructors that may not throw, which ends the process by abort().
 #pragma once
 #include <Python.h>
 #include <unistd.h>

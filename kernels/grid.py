@@ -1,4 +1,5 @@
-"""What the host sides of CUDA kernels (launch.py) work with: counts of blocks, where arrays lie, what sums are kept in."""
+"""What the host sides of CUDA kernels (launch.py) work with: counts of blocks, where arrays lie,
+what sums are kept in."""
 import numpy as np
 
 

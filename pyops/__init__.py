@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from .torch import compile_report
 
 __version__ = "0.1.0"
-__all__ = ["Program", "Tensor", "available", "compile", "create_model", "functional", "get_backend", "get_num_threads", "get_precision",
-           "grad", "manual_seed", "models", "nn", "no_grad", "num_threads", "optim", "set_num_threads", "set_precision", "text", "train", "use_backend"]
+__all__ = ["Program", "Tensor", "available", "compile", "create_model", "functional", "get_backend",
+           "get_num_threads", "get_precision", "grad", "manual_seed", "models", "nn", "no_grad",
+           "num_threads", "optim", "set_num_threads", "set_precision", "text", "train", "use_backend"]
 
 # Imported when first asked for: who calls ops alone does not wait for them.
 _LATER = ("graph", "inspect", "models", "nn", "onnx", "optim", "text", "torch", "train")
@@ -54,7 +55,8 @@ def __getattr__(name: str) -> Any:
 
 
 def _module(name: str) -> ModuleType:
-    """pyops.<name>. AttributeError where it needs a package that is not installed: hasattr says False, and a listing goes on."""
+    """pyops.<name>. AttributeError where it needs a package that is not installed: hasattr says
+    False, and a listing goes on."""
     try:
         return import_module(f".{name}", __name__)
     except ModuleNotFoundError as why:

@@ -1,7 +1,8 @@
-"""A checkout is importable as it lies: kernels/ and bench/ are found beside the package, into which an installation puts them.
+"""A checkout is importable as it lies: kernels/ and bench/ are found beside the package, into which
+an installation puts them.
 
-Imported first of all by pyops/__init__.py. Where the extension is missing it says what to do, in place of the
-ModuleNotFoundError of some submodule.
+Imported first of all by pyops/__init__.py. Where the extension is missing it says what to do, in
+place of the ModuleNotFoundError of some submodule.
 """
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
@@ -26,12 +27,14 @@ def is_checkout() -> bool:
 
 
 def missing_extension() -> str:
-    """Why pyops._C cannot be imported from this folder, or "" where one for this Python lies in it."""
+    """Why pyops._C cannot be imported from this folder, or "" where one for this
+    Python lies in it."""
     if any((PACKAGE / f"_C{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
         return ""
     version = ".".join(map(str, sys.version_info[:2]))
     built = sorted(p.name for p in PACKAGE.glob("_C.*") if p.suffix in (".so", ".pyd", ".dylib"))
-    state = f"is built for another Python ({', '.join(built)}), this is {version}" if built else "is not built"
+    state = (f"is built for another Python ({', '.join(built)}), this is {version}" if built
+             else "is not built")
     command = f"make build PYTHON=python{version} VENV=.venv{version}" if built else "make build"
     return (f"pyops: the checkout {ROOT} {state}; run `{command}` there, or start Python in another folder "
             "if you mean a pyops that is installed")

@@ -1,7 +1,9 @@
-"""Public ops on NumPy arrays, Tensors and DLPack exporters, with torch.nn.functional's names, argument order and defaults.
+"""Public ops on NumPy arrays, Tensors and DLPack exporters, with torch.nn.functional's names,
+argument order and defaults.
 
-The result is a Tensor where an argument is one, else of the first argument's kind. Every function also takes `out=`, a writable contiguous
-array for the result, unless that is a view; `axis=` and `keepdims=` say the same as `dim=` and `keepdim=`.
+The result is a Tensor where an argument is one, else of the first argument's kind. Every function
+also takes `out=`, a writable contiguous array for the result, unless that is a view; `axis=` and
+`keepdims=` say the same as `dim=` and `keepdim=`.
 Functions that torch keeps in its top-level namespace (add, matmul, cat, sum, ...) are here too.
 """
 from __future__ import annotations

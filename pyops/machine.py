@@ -1,4 +1,5 @@
-"""The machine: what it is called, its caches, and its ceilings as measured by the kernels of kernels/machine."""
+"""The machine: what it is called, its caches, and its ceilings as measured by the kernels
+of kernels/machine."""
 from __future__ import annotations
 
 import math
@@ -30,7 +31,8 @@ def cpu_model() -> str:
 
 
 def caches() -> dict[str, tuple[int, int]]:
-    """Data caches of the first CPU: name ("L1", "L2", ...) -> bytes and how many CPUs share it. Empty where /sys does not tell."""
+    """Data caches of the first CPU: name ("L1", "L2", ...) -> bytes and how many CPUs share it.
+    Empty where /sys does not tell."""
     found = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:
@@ -51,14 +53,16 @@ class Ceilings:
     real: str
     threads: int
     gflops: float                                      # multiply-adds from registers, two operations each
-    bandwidth: tuple[tuple[str, float, float], ...]    # (level, bytes that fit in it, GB/s), nearest first; memory is last
+    # (level, bytes that fit in it, GB/s), nearest first; memory is last
+    bandwidth: tuple[tuple[str, float, float], ...]
 
     def gbytes(self, working_set: float) -> float:
         """GB/s of the nearest level that holds `working_set` bytes."""
         return next(rate for _, fits, rate in self.bandwidth if working_set <= fits)
 
     def attainable(self, flops: float, bytes_: float) -> float:
-        """Seconds that this much work takes at the ceilings: the slower of arithmetic and traffic."""
+        """Seconds that this much work takes at the ceilings: the slower of arithmetic and
+        traffic."""
         return max(flops / self.gflops, bytes_ / self.gbytes(bytes_)) / 1e9
 
 
@@ -109,6 +113,8 @@ def ceilings(backend: str, real: str, threads: int, seconds: float = 0.1) -> Cei
     with num_threads(threads):
         kernels.machine_flops(1000, flops)
         repeats = 200_000
-        rate = float(flops.sum()) * repeats / 1000 / best_time(lambda: kernels.machine_flops(repeats, flops), 3 * seconds)
-        bandwidth = tuple((name, fits, _gbytes(kernels, size, threads, seconds)) for name, fits, size in _levels(threads))
+        rate = float(flops.sum()) * repeats / 1000 / best_time(lambda: kernels.machine_flops(repeats, flops),
+                                                               3 * seconds)
+        bandwidth = tuple((name, fits, _gbytes(kernels, size, threads, seconds))
+                          for name, fits, size in _levels(threads))
     return Ceilings(backend, real, threads, rate / 1e9, bandwidth)

@@ -92,10 +92,12 @@ def assert_close(got, want, tolerance, what):
     assert got.shape == want.shape, f"{what}: shape {got.shape}, expected {want.shape}"
     if got.dtype.kind != "f":
         assert got.dtype == want.dtype, f"{what}: {got.dtype}, expected {want.dtype}"
-        assert np.array_equal(got, want), f"{what}: integers differ at {np.argwhere(got != want)[:3].tolist()}"
+        assert np.array_equal(got,
+                              want), f"{what}: integers differ at {np.argwhere(got != want)[:3].tolist()}"
         return
     finite = np.isfinite(want)
-    assert np.array_equal(got[~finite], want[~finite].astype(got.dtype), equal_nan=True), f"{what}: NaN or infinity differ"
+    assert np.array_equal(got[~finite], want[~finite].astype(got.dtype),
+                          equal_nan=True), f"{what}: NaN or infinity differ"
     scale = max(1.0, np.abs(want[finite]).max(initial=0))
     error = np.abs(got[finite] - want[finite])
     worst = error.max(initial=0) / (np.finfo(got.dtype).eps * scale)
@@ -130,8 +132,8 @@ def check_forward(op: Op, case: Case, backend: str, real: str):
         got = flat(call(case, args, kwargs))
     guarded.check()
     for i, (g, w) in enumerate(zip(got, expected(case, dtype), strict=True)):
-        assert np.asarray(g).dtype in (dtype, w.dtype if w.dtype != np.float64 else dtype) or np.asarray(g).dtype.kind != "f", \
-            f"output {i} is {np.asarray(g).dtype}"
+        assert np.asarray(g).dtype in (dtype, w.dtype if w.dtype != np.float64 else dtype) or np.asarray(
+            g).dtype.kind != "f", f"output {i} is {np.asarray(g).dtype}"
         assert_close(g, w, case.tolerance or op.tolerance, f"output {i}")
 
 
@@ -152,12 +154,14 @@ def tensors(value, leaves: list, specs):
 
 
 def gradients(case: Case, args, kwargs, weights=None):
-    """Result arrays, the weights given to them, and d(sum of weighted results)/d(every real input)."""
+    """Result arrays, the weights given to them, and d(sum of weighted
+    results)/d(every real input)."""
     leaves: list = []
     result = call(case, tensors(list(args), leaves, list(case.args)), tensors(kwargs, leaves, case.kwargs))
     results = [t for t in flat(result) if t.requires_grad]
     if weights is None:
-        weights = [np.random.default_rng(7 + i).standard_normal(t.shape).astype(t.dtype) for i, t in enumerate(results)]
+        weights = [np.random.default_rng(7 + i).standard_normal(t.shape).astype(t.dtype)
+                   for i, t in enumerate(results)]
     for t, w in zip(results, weights, strict=True):
         t.backward(w.astype(t.dtype))
     return [t.data for t in results], weights, [t.grad for t in leaves]
@@ -184,7 +188,8 @@ def check_threads(op: Op, case: Case, backend: str, real: str):
     for n in (1, 2, 3):
         args, kwargs = case.arguments(DTYPES[real])
         with use_backend(backend), num_threads(n):
-            results.append([*flat(call(case, args, kwargs)), *(gradients(case, args, kwargs)[2] if case.gradient else [])])
+            results.append([*flat(call(case, args, kwargs)),
+                            *(gradients(case, args, kwargs)[2] if case.gradient else [])])
     for other in results[1:]:
         for i, (a, b) in enumerate(zip(results[0], other, strict=True)):
             assert np.array_equal(a, b, equal_nan=True), f"result {i} depends on the number of threads"
@@ -229,8 +234,8 @@ def check_compiled(op: Op, case: Case, backend: str, real: str):
     check(op, case, backend)
 
 
-CHECKS = {"forward": check_forward, "gradient": check_gradient, "threads": check_threads, "batch": check_batch,
-          "strided": check_strided, "compiled": check_compiled}
+CHECKS = {"forward": check_forward, "gradient": check_gradient, "threads": check_threads,
+          "batch": check_batch, "strided": check_strided, "compiled": check_compiled}
 
 
 def applies(check: str, case: Case, backend: str | None = None, real: str | None = None) -> bool:

@@ -22,7 +22,8 @@ from .graph.structure import unflatten
 from .graph.trace import TraceError
 from .validate import BAND, Refused, assert_close, banded, call, expected, flat, untouched
 
-# Why a program takes whole numbers and masks as constants alone: kernels that trust their indices, lengths that depend on numbers
+# Why a program takes whole numbers and masks as constants alone: kernels that trust their indices,
+# lengths that depend on numbers
 ONLY_CONSTANT = ("indices given at run time", "needs its numbers")
 EPS = float(np.finfo(np.float32).eps)
 # Of an algorithm's results, in eps: what precision="default" and "fast" promise.
@@ -62,7 +63,8 @@ def forms(case: Case, args, kwargs) -> Iterator[tuple[str, list]]:
     if not every:
         raise Refused("no array among its arguments, which a program could take")
     floats = [place for place, array in arrays((args, kwargs)) if array.dtype == np.float32]
-    first = [place for place in every if place[0] == 0 and place[1] in case.batched] if case.batch else (floats or every)[:1]
+    first = ([place for place in every if place[0] == 0 and place[1] in case.batched] if case.batch
+             else (floats or every)[:1])
     if floats and len(floats) < len(every) and floats != first:
         yield "whole numbers as constants", floats
     yield "constant weights", first
@@ -108,8 +110,8 @@ def algorithms(case: Case, args, kwargs, places) -> list[str]:
         graph, _ = simplified(model_of(case, args, kwargs, places), inputs_of(args, kwargs, places))
     except TraceError as why:
         raise Refused(str(why)) from why
-    able = any(node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value)
-               and choose.winograd_can(node) for node in graph.nodes)
+    able = any(node.op == "conv" and isinstance(node.inputs[1], np.ndarray)
+               and isinstance(node.inputs[0], Value) and choose.winograd_can(node) for node in graph.nodes)
     return ["direct", *(WINOGRAD if able else ())]
 
 

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-os.environ["PYOPS_COSTS"] = str(Path(__file__).with_name("no-costs.json"))   # choices as everywhere, whatever was tuned here
-os.environ["PYOPS_RAISE_FAULTS"] = "1"   # a fault of ours in a door is an error, not a warning and torch's result
+# choices as everywhere, whatever was tuned here
+os.environ["PYOPS_COSTS"] = str(Path(__file__).with_name("no-costs.json"))
+# a fault of ours in a door is an error, not a warning and torch's result
+os.environ["PYOPS_RAISE_FAULTS"] = "1"
 
 from tiers import (  # noqa: F401 - hooks of pytest
     pytest_addoption,

@@ -3,8 +3,9 @@
     quick   make quick, every Python of `make matrix`: some of every kind of test, chosen by their names
     full    make test-all only: minutes, or gigabytes; `make test` runs all others
 
-A test says so by a mark of its own, or its file does in the tables below. `--skips FILE` lists the skips that are expected,
-a line each, `path :: reason` with wildcards; any other fails the run. `--resources FILE` writes what every test took.
+A test says so by a mark of its own, or its file does in the tables below. `--skips FILE` lists the
+skips that are expected, a line each, `path :: reason` with wildcards; any other fails the run.
+`--resources FILE` writes what every test took.
 """
 from __future__ import annotations
 
@@ -21,35 +22,45 @@ from zlib import crc32
 import pytest
 
 TESTS = Path(__file__).parent
-# file: one in so many of its tests is quick. Which ones follows from their names, so that a test stays where it is.
-QUICK = {
-    "rows/test_ops.py": 24, "rows/test_bad_input.py": 16, "rows/test_arithmetic.py": 1, "rows/test_tape.py": 1,
-    "rows/test_simd_math.py": 6, "rows/test_random.py": 1, "rows/test_embedding.py": 1, "rows/test_normalisation.py": 1,
-    "rows/test_attention.py": 8, "rows/test_winograd.py": 30, "rows/test_cases.py": 1, "rows/test_traits.py": 1,
-    "compiled/test_cases_compiled.py": 12, "compiled/test_compile.py": 4, "compiled/test_passes.py": 1,
-    "compiled/test_blocked_*.py": 12, "cuda/test_cuda_host.py": 1, "doors/test_onnx.py": 24, "doors/test_torch.py": 20,
-    "models/test_nn.py": 8, "train/test_optim.py": 6, "train/test_text.py": 1, "package/test_checkout.py": 1,
-    "package/test_native_exit.py": 1, "package/test_readme.py": 1, "package/test_codebase.py": 1,
-}
-# file: patterns of names whose tests take minutes or gigabytes. (pattern, n): of the names that match, a long list, all but one in n.
+# file: one in so many of its tests is quick. Which ones follows from their names, so that a
+# test stays where it is.
+QUICK = {"rows/test_ops.py": 24, "rows/test_bad_input.py": 16, "rows/test_arithmetic.py": 1,
+         "rows/test_tape.py": 1, "rows/test_simd_math.py": 6, "rows/test_random.py": 1,
+         "rows/test_embedding.py": 1, "rows/test_normalisation.py": 1, "rows/test_attention.py": 8,
+         "rows/test_winograd.py": 30, "rows/test_cases.py": 1, "rows/test_traits.py": 1,
+         "compiled/test_cases_compiled.py": 12, "compiled/test_compile.py": 4, "compiled/test_passes.py": 1,
+         "compiled/test_blocked_*.py": 12, "cuda/test_cuda_host.py": 1, "doors/test_onnx.py": 24,
+         "doors/test_torch.py": 20, "models/test_nn.py": 8, "train/test_optim.py": 6, "train/test_text.py": 1,
+         "package/test_checkout.py": 1,
+         "package/test_native_exit.py": 1, "package/test_readme.py": 1, "package/test_codebase.py": 1,}
+# file: patterns of names whose tests take minutes or gigabytes. (pattern, n): of the names that
+# match, a long list, all but one in n.
 FULL: dict[str, tuple] = {
-    # a step in float64 of more than 25 million parameters, beside another library's, takes two gigabytes and more (VGG six)
-    "models/test_classifier_gradients.py": ("*vgg*", "*alexnet*", "*resnet101*", "*resnet152*", "*densenet161*", "*efficientnet_b[567]*",
-                                            "*efficientnet_v2_[ml]*", "*inception_v3*", "*inception_resnet_v2*", "*nasnet_large*"),
-    "models/test_models.py": ("test_torchvisions_weights_give_torchvisions_answer[[]vgg*", "*[[]resnet152]", "*[[]efficientnet_b[567]]"),
-    "models/test_classifiers.py": ("*[[]efficientnet_v2_[ml]]", "*[[]resnet1*_v2]", "*eager_answer[[]vgg11]", "test_timms_vgg_is_renamed"),
+    # a step in float64 of more than 25 million parameters, beside another library's, takes two
+    # gigabytes and more (VGG six)
+    "models/test_classifier_gradients.py": (
+        "*vgg*", "*alexnet*", "*resnet101*", "*resnet152*", "*densenet161*", "*efficientnet_b[567]*",
+        "*efficientnet_v2_[ml]*", "*inception_v3*", "*inception_resnet_v2*", "*nasnet_large*"),
+    "models/test_models.py": ("test_torchvisions_weights_give_torchvisions_answer[[]vgg*", "*[[]resnet152]",
+                              "*[[]efficientnet_b[567]]"),
+    "models/test_classifiers.py": ("*[[]efficientnet_v2_[ml]]", "*[[]resnet1*_v2]", "*eager_answer[[]vgg11]",
+                                   "test_timms_vgg_is_renamed"),
     "models/test_keras_weights.py": ("test_a_network_with_keras_weights_answers_as_keras_does[[]inception_v3]",
                                      "test_efficientnets_of_fewer_blocks[[]2]", "test_nasnet_is_named[[]as large]"),
     # hundreds of megabytes of weights; a smaller network of the same family stays
-    "compiled/test_compiled_models.py": ("*efficientnet_v2_[ml]*", "*efficientnet_b[567]*", "*vgg1[369]*", "*vgg1?_bn*", "*nasnet_large*",
+    "compiled/test_compiled_models.py": ("*efficientnet_v2_[ml]*", "*efficientnet_b[567]*", "*vgg1[369]*",
+                                         "*vgg1?_bn*", "*nasnet_large*",
                                          "*inception_resnet_v2*", "*net101*", "*net152*"),
     "compiled/test_compile.py": ("test_networks[[]vgg11*",),
     "doors/test_onnx.py": ("*test_vgg19_*", "*test_zfnet512_*"),
-    # torch traces and exports each for seconds: of every kind of network one stays. pyops.compile meets all layers, torch.compile a third
+    # torch traces and exports each for seconds: of every kind of network one stays. pyops.compile
+    # meets all layers, torch.compile a third
     "doors/test_torch_models.py": (
-        *(f"test_torchvision[[]{name}]" for name in ("densenet121", "efficientnet_b0", "mnasnet0_5", "regnet_y_400mf", "vgg11_bn", "vit_b_32")),
-        *(f"test_zoo[[]{name}]" for name in ("mobilenet_v3_small", "shufflenet_v2_x0_5", "lraspp_*", "timm/ghostnet_050", "timm/convnext_atto_rms",
-                                            "timm/tnt_s_legacy_patch16_224"))),
+        *(f"test_torchvision[[]{name}]" for name in ("densenet121", "efficientnet_b0", "mnasnet0_5",
+                                                     "regnet_y_400mf", "vgg11_bn", "vit_b_32")),
+        *(f"test_zoo[[]{name}]" for name in ("mobilenet_v3_small", "shufflenet_v2_x0_5", "lraspp_*",
+                                             "timm/ghostnet_050", "timm/convnext_atto_rms",
+                                             "timm/tnt_s_legacy_patch16_224"))),
     "doors/test_torch_layers.py": (("test_by_backend*", 3),),
     # nvdisasm takes a second and more for each
     "cuda/test_cuda_build.py": (("test_machine_code_has_what_is_promised*", 2),),
@@ -73,8 +84,10 @@ def is_full(item, place: str) -> bool:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--skips", metavar="FILE", help="fail where a test is skipped that this file does not expect")
-    parser.addoption("--resources", metavar="FILE", help="write processor time and peak memory of every test as lines of JSON")
+    parser.addoption("--skips", metavar="FILE",
+                     help="fail where a test is skipped that this file does not expect")
+    parser.addoption("--resources", metavar="FILE",
+                     help="write processor time and peak memory of every test as lines of JSON")
 
 
 @pytest.hookimpl(tryfirst=True)   # before -m chooses
@@ -83,7 +96,8 @@ def pytest_collection_modifyitems(items):
         place = place_of(item)
         if is_full(item, place):
             item.add_marker("full")
-        elif "full" not in item.keywords and any(fnmatch(place, p) and chosen(item, n) for p, n in QUICK.items()):
+        elif ("full" not in item.keywords
+              and any(fnmatch(place, p) and chosen(item, n) for p, n in QUICK.items())):
             item.add_marker("quick")
 
 
@@ -120,7 +134,8 @@ def matches(text: str, pattern: str) -> bool:
 
 
 def unexpected(skips: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [key for key in _skipped if not any(matches(key[0], path) and matches(key[1], reason) for path, reason in skips)]
+    return [key for key in _skipped
+            if not any(matches(key[0], path) and matches(key[1], reason) for path, reason in skips)]
 
 
 _peaks: list[float] = []   # gigabytes, of each process that ran tests
@@ -151,13 +166,16 @@ def pytest_terminal_summary(terminalreporter, config):
     strangers = unexpected(expected(path))
     terminalreporter.section("skipped")
     for (place, reason), count in sorted(_skipped.items()):
-        known = "" if (place, reason) not in strangers else f"   NOT EXPECTED: say why in {path}, or let it run"
+        known = ("" if (place, reason) not in strangers
+                 else f"   NOT EXPECTED: say why in {path}, or let it run")
         terminalreporter.line(f"{count:6} {place}: {reason}{known}")
-    terminalreporter.line(f"memory of the test processes at most {' + '.join(f'{peak:.2f}' for peak in _peaks)} GB")
+    terminalreporter.line(
+        f"memory of the test processes at most {' + '.join(f'{peak:.2f}' for peak in _peaks)} GB")
 
 
-# ---- memory: a program and the network it came from refer to each other, so that only the collector frees them, and it counts
-# objects, not bytes. It is called when memory has grown; what collecting the tests made it no longer looks at.
+# ---- memory: a program and the network it came from refer to each other, so that only the
+# collector frees them, and it counts objects, not bytes. It is called when memory has grown; what
+# collecting the tests made it no longer looks at.
 
 GROWN = 100 << 20
 _resident = 0
@@ -181,7 +199,8 @@ def pytest_runtest_teardown():
     global _resident
     if resident() > _resident + GROWN:
         gc.collect()
-        if sys.platform == "linux" and hasattr(trim := ctypes.CDLL(None), "malloc_trim"):   # glibc keeps what was freed
+        # glibc keeps what was freed
+        if sys.platform == "linux" and hasattr(trim := ctypes.CDLL(None), "malloc_trim"):
             trim.malloc_trim(0)
         _resident = resident()
 
@@ -190,7 +209,8 @@ def pytest_runtest_teardown():
 
 def peak_memory() -> int:
     """KB, the most since the last reset."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(line
+                for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1])
 
 
@@ -204,5 +224,6 @@ def pytest_runtest_protocol(item):
     if path:
         after = os.times()
         with open(path, "a") as file:
-            print(json.dumps({"test": item.nodeid, "seconds": round(sum(after[:4]) - sum(before[:4]), 3), "peak_mb": peak_memory() >> 10}),
+            print(json.dumps({"test": item.nodeid, "seconds": round(sum(after[:4]) - sum(before[:4]), 3),
+                              "peak_mb": peak_memory() >> 10}),
                   file=file)

@@ -1,4 +1,5 @@
-"""The lecture's experiments on handwritten digits: python -m pyops.bench.experiments [NAMES] [--seeds N] [--quick] [--out DIR] [--docs DIR] [--data DIR]
+"""The lecture's experiments on handwritten digits: python -m pyops.bench.experiments [NAMES]
+[--seeds N] [--quick] [--out DIR] [--docs DIR] [--data DIR]
 
     degradation   plain and residual networks of 8, 20 and 56 layers: does a deeper one train worse?
     pooling       max pooling, strides in its place, a convolution of stride 2 in its place
@@ -7,7 +8,8 @@
     auxiliary     a narrow GoogLeNet with and without its auxiliary classifiers, with and without batch normalisation
     transfer      trained on 0-4, moved to 5-9 with 10, 100 and 1000 images, beside the same network from scratch
 
-An experiment is a file with `run(seeds, quick, data) -> Outcome`: which networks, on which digits, and the table and curves that come of it.
+An experiment is a file with `run(seeds, quick, data) -> Outcome`: which networks, on which digits,
+and the table and curves that come of it.
 """
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ NAMES = ("degradation", "pooling", "head", "lrn", "auxiliary", "transfer")
 
 
 def run(name: str, seeds: int = 3, quick: bool = False, data: str | None = None):
-    """The Outcome of the experiment `name`. quick: in seconds, on fewer images, to see that it runs. data: a folder with MNIST's files."""
+    """The Outcome of the experiment `name`. quick: in seconds, on fewer images, to see that it
+    runs. data: a folder with MNIST's files."""
     if name not in NAMES:
         raise ValueError(f"no experiment is called {name!r}; there are {', '.join(NAMES)}")
     if seeds < 1:

@@ -34,7 +34,8 @@ class Curves:
 
 @dataclass
 class Outcome:
-    """rows: name of the row -> column -> a value a seed. places: decimals of each column, None for a count that is the same for all seeds."""
+    """rows: name of the row -> column -> a value a seed. places: decimals of each column, None for
+    a count that is the same for all seeds."""
     title: str
     setup: str
     corner: str
@@ -47,7 +48,9 @@ class Outcome:
 
     def table(self) -> str:
         lines = [f"| {self.corner} | {' | '.join(self.places)} |", f"|---|{'---:|' * len(self.places)}"]
-        lines += [f"| {name} | {' | '.join(spread(row[column], places) for column, places in self.places.items())} |" for name, row in self.rows.items()]
+        lines += [
+            f"| {name} | {' | '.join(spread(row[column], places) for column, places in self.places.items())} "
+            "|" for name, row in self.rows.items()]
         return "\n".join(lines)
 
     def draw(self, path: Path) -> None:
@@ -57,7 +60,8 @@ class Outcome:
         axes = figure.subplots()
         for name, values in self.curves.lines.items():
             line, = axes.plot(self.curves.x, np.mean(values, 0), marker=".", label=name)
-            axes.fill_between(self.curves.x, np.min(values, 0), np.max(values, 0), color=line.get_color(), alpha=0.15, linewidth=0)
+            axes.fill_between(self.curves.x, np.min(values, 0), np.max(values, 0), color=line.get_color(),
+                              alpha=0.15, linewidth=0)
         axes.set(title=self.title, xlabel=self.curves.xlabel, ylabel=self.curves.ylabel)
         if "y" in self.curves.logarithmic:
             axes.set_yscale("log")
@@ -81,23 +85,28 @@ def spread(values: Sequence[float], places: int | None) -> str:
 
 
 def record(directory: str, name: str, outcome: Outcome, command: str) -> None:
-    """Puts the outcome in place of what DIR/experiments.md had under its name, and draws DIR/experiments/NAME.png where matplotlib is."""
+    """Puts the outcome in place of what DIR/experiments.md had under its name, and draws
+    DIR/experiments/NAME.png where matplotlib is."""
     path = Path(directory) / "experiments.md"
     path.parent.mkdir(parents=True, exist_ok=True)
-    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", path.read_text() if path.is_file() else "", re.M | re.S))
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", path.read_text() if path.is_file() else "",
+                               re.M | re.S))
     try:
         outcome.draw(path.parent / "experiments" / f"{name}.png")
         picture = f"\n![{name}](experiments/{name}.png)\n"
     except ImportError:
         picture = ""
-    sections[name] = f"\n{outcome.title[0].upper()}{outcome.title[1:]}. `{command}`, {get_backend().name}.\n\n{outcome.table()}\n\n{outcome.setup}\n{picture}\n"
+    sections[name] = (f"\n{outcome.title[0].upper()}{outcome.title[1:]}. `{command}`, "
+                      f"{get_backend().name}.\n\n{outcome.table()}\n\n{outcome.setup}\n{picture}\n")
     from . import NAMES
     ordered = sorted(sections, key=lambda one: NAMES.index(one) if one in NAMES else len(NAMES))
-    path.write_text(HEADER + "\n" + "".join(f"## {one}\n{sections[one]}" for one in ordered).rstrip("\n") + "\n")
+    path.write_text(HEADER + "\n" + "".join(f"## {one}\n{sections[one]}" for one in ordered).rstrip("\n")
+                    + "\n")
 
 
 def quote(directory: str, outcome: Outcome) -> list[Path]:
-    """Renews the outcome's table in the Markdown pages under `directory` that have one with its head. Returns the pages."""
+    """Renews the outcome's table in the Markdown pages under `directory` that have one with its
+    head. Returns the pages."""
     table = outcome.table() + "\n"
     head = "".join(table.splitlines(keepends=True)[:2])
     changed = []

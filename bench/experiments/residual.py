@@ -8,11 +8,13 @@ WIDTHS = (16, 32, 64)
 
 
 def conv(channels: int, filters: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, filters, 3, stride, padding=1, bias=False), nn.BatchNorm2d(filters))
+    return nn.Sequential(nn.Conv2d(channels, filters, 3, stride, padding=1, bias=False),
+                         nn.BatchNorm2d(filters))
 
 
 class Block(nn.Module):
-    """Two convolutions, beside a shortcut without parameters (subsampled, zeros for new channels) if residual."""
+    """Two convolutions, beside a shortcut without parameters (subsampled, zeros for new
+    channels) if residual."""
 
     def __init__(self, channels: int, filters: int, stride: int, residual: bool):
         self.first, self.second = conv(channels, filters, stride), conv(filters, filters)
@@ -27,7 +29,8 @@ class Block(nn.Module):
 
 
 class Deep(Classifier):
-    """6 n + 2 layers: a convolution, three stages of n blocks (16, 32, 64 maps), a linear layer on their means. input: (N, 1, H, W)."""
+    """6 n + 2 layers: a convolution, three stages of n blocks (16, 32, 64 maps), a linear layer on
+    their means. input: (N, 1, H, W)."""
     image = (1, 16, 16)
     head_names = ("fc",)
 

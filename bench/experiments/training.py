@@ -14,13 +14,16 @@ from pyops.train import Epoch, Split, Trainer
 BATCH = 32
 
 
-def train(model, data: Split, epochs: int, seed: int, lr: float = 3e-3, groups: list[dict] | None = None, kind: Callable = AdamW) -> list[Epoch]:
-    """One cycle up to lr, or to the rate of each of `groups`; cross-entropy, or the model's own loss. kind(parameters, lr) makes the optimiser."""
+def train(model, data: Split, epochs: int, seed: int, lr: float = 3e-3, groups: list[dict] | None = None,
+          kind: Callable = AdamW) -> list[Epoch]:
+    """One cycle up to lr, or to the rate of each of `groups`; cross-entropy, or the model's own
+    loss. kind(parameters, lr) makes the optimiser."""
     optimizer = kind(groups or model.parameters(), lr)
     rates = [group["lr"] for group in optimizer.param_groups]
     steps = epochs * -(-len(data.train) // BATCH)
     with tempfile.TemporaryDirectory() as out:
-        return Trainer(model, data, out, epochs=epochs, batch_size=BATCH, optimizer=optimizer, seed=seed, draw_curve=False,
+        return Trainer(model, data, out, epochs=epochs, batch_size=BATCH, optimizer=optimizer, seed=seed,
+                       draw_curve=False,
                        schedule=OneCycleLR(optimizer, rates, steps, cycle_momentum=False)).fit()
 
 
@@ -28,11 +31,14 @@ def nothing(model, data: Split) -> dict[str, float]:
     return {}
 
 
-def each(variants: dict[str, Callable], data: Callable[[int], Split], epochs: int, seeds: int, before: Callable = nothing, after: Callable = nothing,
+def each(variants: dict[str, Callable], data: Callable[[int], Split], epochs: int, seeds: int,
+         before: Callable = nothing, after: Callable = nothing,
          fit: Callable = train) -> tuple[dict[str, dict[str, list[float]]], dict[str, list[list[Epoch]]]]:
-    """Trains make() of each variant under each seed, on data(seed), by fit(model, data, epochs, seed). Returns (variant -> column -> a value a seed, variant -> a history a seed).
+    """Trains make() of each variant under each seed, on data(seed), by fit(model, data, epochs,
+    seed). Returns (variant -> column -> a value a seed, variant -> a history a seed).
 
-    Columns: parameters, the last epoch's training loss and test accuracy, and what before(model, data) and after(model, data) add.
+    Columns: parameters, the last epoch's training loss and test accuracy, and what before(model,
+    data) and after(model, data) add.
     """
     rows: dict[str, dict[str, list]] = {}
     histories: dict[str, list] = {}
@@ -43,7 +49,8 @@ def each(variants: dict[str, Callable], data: Callable[[int], Split], epochs: in
             model = make()
             found = {"parameters": sum(p.size for p in model.parameters()), **before(model, split)}
             history = fit(model, split, epochs, seed)
-            found |= {"training loss": history[-1].train_loss, "test accuracy, %": 100 * history[-1].test_accuracy, **after(model, split)}
+            found |= {"training loss": history[-1].train_loss,
+                      "test accuracy, %": 100 * history[-1].test_accuracy, **after(model, split)}
             for column, value in found.items():
                 rows.setdefault(name, {}).setdefault(column, []).append(value)
             histories.setdefault(name, []).append(history)
@@ -53,9 +60,13 @@ def each(variants: dict[str, Callable], data: Callable[[int], Split], epochs: in
 
 def tell(what: str, found: dict[str, float]) -> None:
     """A line for whoever waits."""
-    print(f"    {what}: {', '.join(f'{name} {value:.4g}' for name, value in found.items() if name != 'parameters')}", file=sys.stderr, flush=True)
+    print(f"    {what}: "
+          f"{', '.join(f'{name} {value:.4g}' for name, value in found.items() if name != 'parameters')}",
+          file=sys.stderr, flush=True)
 
 
-def curves(histories: dict[str, list[list[Epoch]]], what: str, scale: float = 1) -> dict[str, list[np.ndarray]]:
+def curves(histories: dict[str, list[list[Epoch]]], what: str,
+           scale: float = 1) -> dict[str, list[np.ndarray]]:
     """An attribute of Epoch over the epochs."""
-    return {name: [scale * np.array([getattr(epoch, what) for epoch in one]) for one in several] for name, several in histories.items()}
+    return {name: [scale * np.array([getattr(epoch, what) for epoch in one]) for one in several]
+            for name, several in histories.items()}

@@ -1,5 +1,7 @@
-// The types of a kernel. A .cu file is compiled once per element type: `real` is what lies in memory, `acc` what is computed with.
-//   -DREAL_f32  float, float     -DREAL_f64  double, double     -DREAL_f16  __half, float     -DREAL_bf16  __nv_bfloat16, float
+// The types of a kernel. A .cu file is compiled once per element type: `real` is what lies in
+//   memory, `acc` what is computed with.
+//   -DREAL_f32  float, float     -DREAL_f64  double, double     -DREAL_f16  __half, float
+//                                -DREAL_bf16  __nv_bfloat16, float
 #pragma once
 #if defined(REAL_f16)
 #include <cuda_fp16.h>

@@ -1,4 +1,5 @@
-// Reductions over a warp and over a block. The order of additions depends on the block's size alone, never on timing.
+// Reductions over a warp and over a block. The order of additions depends on the block's size
+// alone, never on timing.
 #pragma once
 #include "real.cuh"
 constexpr unsigned WARP = 0xffffffffu;
@@ -23,8 +24,8 @@ template <class R> __device__ __forceinline__ acc warp_reduce(acc v) {
     return v;
 }
 
-// Over the whole block (any multiple of 32 threads, at most 1024), the same value in every thread. `slots` is shared memory for 32
-// values; it may be used again at once.
+// Over the whole block (any multiple of 32 threads, at most 1024), the same value in every thread.
+// `slots` is shared memory for 32 values; it may be used again at once.
 template <class R> __device__ __forceinline__ acc block_reduce(acc v, acc* slots) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
     v = warp_reduce<R>(v);

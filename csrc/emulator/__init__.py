@@ -1,1 +1,2 @@
-"""The CUDA emulator's C++: a header in front of an unmodified .cu file, and the scheduler and checker it is linked with."""
+"""The CUDA emulator's C++: a header in front of an unmodified .cu file, and the scheduler and
+checker it is linked with."""

@@ -15,13 +15,16 @@ struct Place {
     const char* call = "";
     const char* file = "";
     int line = 0;
-    bool operator==(const Place& other) const { return line == other.line && !std::strcmp(call, other.call) && !std::strcmp(file, other.file); }
+    bool operator==(const Place& other) const {
+        return line == other.line && !std::strcmp(call, other.call) && !std::strcmp(file, other.file);
+    }
 };
 
 enum class State : std::uint8_t { READY, AT_BARRIER, IN_WARP_MEETING, DONE };
 enum class Vote : int { NONE, COUNT, ALL, ANY };   // __syncthreads, _count, _and, _or
 
-struct AsyncCopy { void* to; const void* from; unsigned bytes, read; };   // the rest of `bytes` is filled with zeros
+// the rest of `bytes` is filled with zeros
+struct AsyncCopy { void* to; const void* from; unsigned bytes, read; };
 
 struct Thread {
     Fiber fiber;
@@ -69,7 +72,9 @@ struct Launch {
     void** arguments;
     unsigned grid[3], block[3];
     std::size_t dynamic_shared, stack;   // bytes; of stack for each thread
-    int order;            // of threads: 0 ascending, 1 descending (blocks too), more: a random one each round, from this seed
+    // of threads: 0 ascending, 1 descending (blocks too), more: a random one each
+    // round, from this seed
+    int order;
     int checked;          // the kernel was compiled with the checker's hooks
     int profile;          // count sectors and bank conflicts
     int strict_exit;      // a barrier that ended threads do not reach is a fault
@@ -80,7 +85,9 @@ struct Launch {
 
 // What a launch did. As the driver reads it.
 struct Counts {
-    std::uint64_t barriers, switches, accesses, collectives, global_loaded, global_stored, shared_loaded, shared_stored, atomics;   // bytes of memory
+    // bytes of memory
+    std::uint64_t barriers, switches, accesses, collectives, global_loaded, global_stored, shared_loaded,
+        shared_stored, atomics;
     int faults, stopped;
 };
 
@@ -92,6 +99,7 @@ inline std::uintptr_t offset_of(std::uintptr_t pc) { return pc - launch.base; }
 
 void wait_for_others(Thread& thread, State state, const Place& place);   // until the scheduler makes it READY
 [[noreturn]] void stop_kernel();                                         // from within a thread
-void wake_meetings(const Warp& warp);   // of a thread that has ended: those for which only it was missing are held by a lane that is there
+// of a thread that has ended: those for which only it was missing are held by a lane that is there
+void wake_meetings(const Warp& warp);
 void run_blocks();
 }  // namespace cuemu

@@ -4,8 +4,10 @@
 #include <string>
 
 namespace cuemu {
-// Notes a fault of the thread that runs; of the same kind at the same place only the first. pc is an address in the kernel's library, or 0.
-void report(const char* kind, std::uintptr_t pc, const char* format, ...) __attribute__((format(printf, 3, 4)));
+// Notes a fault of the thread that runs; of the same kind at the same place only the first. pc is
+// an address in the kernel's library, or 0.
+void report(const char* kind, std::uintptr_t pc, const char* format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 void clear_faults();
 int fault_count();

@@ -1,6 +1,8 @@
-// Switching stacks. On x86-64 by hand: swapcontext asks the kernel for the signal mask every time, which costs ten times the switch.
+// Switching stacks. On x86-64 by hand: swapcontext asks the kernel for the signal mask every time,
+// which costs ten times the switch.
 //
-// AddressSanitizer and valgrind must be told of stacks that they did not see made; without them that is no code at all.
+// AddressSanitizer and valgrind must be told of stacks that they did not see made; without them
+// that is no code at all.
 #include "fiber.h"
 #include <cstdio>
 #include <cstdlib>
@@ -57,11 +59,13 @@ cuemu_switch:
 .size cuemu_switch,.-cuemu_switch
 )");
 
-static void switch_context(Context& from, Context& to) { cuemu_switch(&from.stack_pointer, to.stack_pointer); }
+static void switch_context(Context& from, Context& to) {
+    cuemu_switch(&from.stack_pointer, to.stack_pointer);
+}
 
 static void make_context(Context& made, std::uintptr_t low, std::size_t bytes, void (*start)()) {
     void** top = reinterpret_cast<void**>(low + bytes);
-    *--top = nullptr;                          // where start would return to; so the stack is aligned as after a call
+    *--top = nullptr;   // where start would return to; so the stack is aligned as after a call
     *--top = reinterpret_cast<void*>(start);   // what the switch returns to
     for (int registers = 0; registers < 6; ++registers) *--top = nullptr;
     made.stack_pointer = top;
@@ -80,7 +84,8 @@ static void make_context(Context& made, std::uintptr_t low, std::size_t bytes, v
 
 void Fiber::give_stack(std::size_t wanted) {
     if (low) munmap(reinterpret_cast<void*>(low - PAGE), bytes + PAGE);
-    void* memory = mmap(nullptr, wanted + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory = mmap(nullptr, wanted + PAGE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
         std::perror("the emulator's stacks");
         std::abort();
@@ -94,7 +99,8 @@ void Fiber::give_stack(std::size_t wanted) {
 void Fiber::start(void (*new_body)()) {
     body = new_body;
     shadow = nullptr;
-    __asan_unpoison_memory_region(reinterpret_cast<void*>(low), bytes);   // frames of the last body, which never returned
+    // frames of the last body, which never returned
+    __asan_unpoison_memory_region(reinterpret_cast<void*>(low), bytes);
     make_context(place, low, bytes, first);
 }
 

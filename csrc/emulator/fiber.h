@@ -1,4 +1,5 @@
-// A fiber: a stack of its own, and where it was left. One runs at a time, between resume() by the scheduler and leave() by itself.
+// A fiber: a stack of its own, and where it was left. One runs at a time, between resume() by the
+// scheduler and leave() by itself.
 #pragma once
 #include <cstddef>
 #include <cstdint>

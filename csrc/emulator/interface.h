@@ -1,4 +1,5 @@
-// What the emulator's library exports, and the variables that every CUDA thread reads. include/cuemu_runtime.h declares the same for kernels.
+// What the emulator's library exports, and the variables that every CUDA thread reads.
+// include/cuemu_runtime.h declares the same for kernels.
 #pragma once
 #define CUEMU_API extern "C" __attribute__((visibility("default")))
 

@@ -1,4 +1,5 @@
-// The C interface: what the driver (pyops/cuda/emulator.py) calls, and what a kernel may ask that belongs to no other file.
+// The C interface: what the driver (pyops/cuda/emulator.py) calls, and what a kernel may ask that
+// belongs to no other file.
 #include "block.h"
 #include "faults.h"
 #include "memory.h"
@@ -44,7 +45,8 @@ void give_stacks(std::size_t threads, std::size_t bytes) {
 CUEMU_API void cuemu_reset() { cuemu::clear_regions(); }
 
 CUEMU_API void cuemu_add_region(const char* name, void* low, std::size_t bytes, int space, int read_only) {
-    cuemu::add_region(name, reinterpret_cast<std::uintptr_t>(low), bytes, static_cast<cuemu::Space>(space), read_only != 0);
+    cuemu::add_region(name, reinterpret_cast<std::uintptr_t>(low), bytes, static_cast<cuemu::Space>(space),
+                      read_only != 0);
 }
 
 CUEMU_API void cuemu_launch(const cuemu::Launch* wanted, cuemu::Counts* out) {
@@ -56,7 +58,8 @@ CUEMU_API void cuemu_launch(const cuemu::Launch* wanted, cuemu::Counts* out) {
     gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
     blockDim = {launch.block[0], launch.block[1], launch.block[2]};
     for (Uint3* builtin : {&threadIdx, &blockIdx, &blockDim, &gridDim})
-        add_region("builtin", reinterpret_cast<std::uintptr_t>(builtin), sizeof *builtin, Space::MODULE, false);
+        add_region("builtin", reinterpret_cast<std::uintptr_t>(builtin), sizeof *builtin, Space::MODULE,
+                   false);
     settle_regions(launch.checked);
     give_stacks(launch.block[0] * launch.block[1] * launch.block[2], launch.stack);
     {
@@ -80,8 +83,12 @@ CUEMU_API const char* cuemu_profile() {
 CUEMU_API void* cuemu_dyn_smem() { return cuemu::dynamic_shared_memory(); }
 
 // Addresses within shared memory, as PTX has them.
-CUEMU_API unsigned cuemu_smem_offset(const void* p) { return static_cast<unsigned>(static_cast<const char*>(p) - cuemu::dynamic_shared_memory()); }
-CUEMU_API void* cuemu_smem_ptr(unsigned offset) { return cuemu::dynamic_shared_memory() + static_cast<int>(offset); }
+CUEMU_API unsigned cuemu_smem_offset(const void* p) {
+    return static_cast<unsigned>(static_cast<const char*>(p) - cuemu::dynamic_shared_memory());
+}
+CUEMU_API void* cuemu_smem_ptr(unsigned offset) {
+    return cuemu::dynamic_shared_memory() + static_cast<int>(offset);
+}
 
 CUEMU_API long long cuemu_clock() { return cuemu::ticks += 7; }
 

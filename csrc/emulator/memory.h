@@ -1,4 +1,5 @@
-// The memory that a kernel may use: the arrays among its arguments, shared memory, and the variables of its own library.
+// The memory that a kernel may use: the arrays among its arguments, shared memory, and the
+// variables of its own library.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -6,7 +7,8 @@
 #include "shadow.h"
 
 namespace cuemu {
-enum class Space : std::uint8_t { GLOBAL, SHARED, MODULE };   // accesses to the last are only seen to be in bounds
+// accesses to the last are only seen to be in bounds
+enum class Space : std::uint8_t { GLOBAL, SHARED, MODULE };
 const char* name_of(Space space);
 
 struct Region {
@@ -23,7 +25,8 @@ void clear_regions();
 Region* find_region(std::uintptr_t address);   // null if it lies in none
 void report_stray_access(std::uintptr_t address, unsigned bytes, bool write, std::uintptr_t pc);
 
-// Every byte 0xff, which is NaN to all floating-point types: what a block has not written is seen in its results.
+// Every byte 0xff, which is NaN to all floating-point types: what a block has not written
+// is seen in its results.
 void empty_shared_memory();
 char* dynamic_shared_memory();
 constexpr std::size_t DYNAMIC_SHARED_MOST = 256 << 10;

@@ -1,6 +1,8 @@
-// Blocks one after the other; a block's threads in rounds: each runs until it waits for others, and when all wait at the barrier, it is passed.
+// Blocks one after the other; a block's threads in rounds: each runs until it waits for others, and
+// when all wait at the barrier, it is passed.
 //
-// Threads take turns only where they wait, so a result that depends on how they are interleaved shows as one that depends on their order.
+// Threads take turns only where they wait, so a result that depends on how they are interleaved
+// shows as one that depends on their order.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -33,13 +35,16 @@ void stop_kernel() {
 namespace {
 class Turns {
 public:
-    Turns(int threads, int order) : turns(threads), order(order), random(0x9E3779B97F4A7C15ull * (order + 1)) {}
+    Turns(int threads, int order)
+        : turns(threads), order(order), random(0x9E3779B97F4A7C15ull * (order + 1)) {}
 
     // The threads in the order of the next round.
     const std::vector<int>& next() {
         if (order >= 2 || !made) std::iota(turns.begin(), turns.end(), 0);
         if (order == 1 && !made) std::reverse(turns.begin(), turns.end());
-        if (order >= 2) for (int i = static_cast<int>(turns.size()) - 1; i > 0; --i) std::swap(turns[i], turns[draw() % (i + 1)]);
+        if (order >= 2)
+            for (int i = static_cast<int>(turns.size()) - 1; i > 0; --i)
+                std::swap(turns[i], turns[draw() % (i + 1)]);
         made = true;
         return turns;
     }
@@ -59,7 +64,8 @@ private:
 void thread_body() {
     Thread& thread = *block.current;
     launch.kernel(launch.arguments);
-    if (std::any_of(thread.copies.begin(), thread.copies.end(), [](const auto& group) { return !group.empty(); }))
+    if (std::any_of(thread.copies.begin(), thread.copies.end(),
+                    [](const auto& group) { return !group.empty(); }))
         report("cp.async-unwaited", 0, "a thread ended with cp.async copies it never waited for");
     thread.state = State::DONE;
     thread.fiber.leave(true);
@@ -117,19 +123,23 @@ void stop_with_whereabouts(const char* kind) {
     for (int t = 0; t < block.size; ++t) {
         const Thread& thread = block.threads[t];
         char place[400] = "exited";
-        if (thread.state != State::DONE) std::snprintf(place, sizeof place, "waits in %s at %s:%d", thread.waits.call, thread.waits.file, thread.waits.line);
+        if (thread.state != State::DONE)
+            std::snprintf(place, sizeof place, "waits in %s at %s:%d", thread.waits.call, thread.waits.file,
+                          thread.waits.line);
         auto& [count, first] = places[place];
         if (!count++) first = t;
     }
     std::string message;
     for (const auto& [place, threads] : places)
-        message += (message.empty() ? "" : "; ") + std::to_string(threads.first) + " thread(s), e.g. #" + std::to_string(threads.second) + ": " + place;
+        message += (message.empty() ? "" : "; ") + std::to_string(threads.first) + " thread(s), e.g. #" +
+                   std::to_string(threads.second) + ": " + place;
     report(kind, 0, "%s", message.c_str());
     block.stopped = true;
 }
 
 void count_traffic() {
-    if (launch.profile) for (std::size_t w = 0; w < block.warps.size(); ++w) count_requests(static_cast<int>(w));
+    if (launch.profile)
+        for (std::size_t w = 0; w < block.warps.size(); ++w) count_requests(static_cast<int>(w));
 }
 
 void pass_barrier(const std::vector<Thread*>& waiting) {
@@ -137,14 +147,17 @@ void pass_barrier(const std::vector<Thread*>& waiting) {
     for (const Thread* thread : waiting) count += thread->predicate;
     for (Thread* thread : waiting) {
         thread->state = State::READY;
-        thread->result = thread->vote == Vote::COUNT ? count : thread->vote == Vote::ALL ? count == static_cast<int>(waiting.size()) : count > 0;
+        thread->result = thread->vote == Vote::COUNT ? count
+                         : thread->vote == Vote::ALL ? count == static_cast<int>(waiting.size())
+                                                     : count > 0;
     }
     ++block.barriers;
     ++counts.barriers;
     count_traffic();
 }
 
-// After a round: lets the block pass its barrier if all of it is there. False if the block has ended or been stopped.
+// After a round: lets the block pass its barrier if all of it is there. False if the block has
+// ended or been stopped.
 bool go_on(bool any_ran) {
     static std::vector<Thread*> waiting;   // kept: rounds are many
     waiting.clear();
@@ -158,7 +171,8 @@ bool go_on(bool any_ran) {
         if (!any_ran) stop_with_whereabouts("deadlock");
         return any_ran;
     }
-    const bool together = std::all_of(waiting.begin(), waiting.end(), [&](const Thread* t) { return t->waits == waiting[0]->waits; });
+    const bool together = std::all_of(waiting.begin(), waiting.end(),
+                                      [&](const Thread* t) { return t->waits == waiting[0]->waits; });
     if (!together) stop_with_whereabouts("barrier-divergence");
     else if (ended && launch.strict_exit) stop_with_whereabouts("barrier-after-exit");
     else pass_barrier(waiting);

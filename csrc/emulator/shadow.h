@@ -1,8 +1,11 @@
-// What is remembered of each piece of memory: who wrote and who read it last, and when; and so whether an access now is ordered after those.
+// What is remembered of each piece of memory: who wrote and who read it last, and when; and so
+// whether an access now is ordered after those.
 //
-// Two accesses of one block are ordered if a __syncthreads lies between them, or they are of one warp and a __syncwarp does. Accesses of two
-// blocks never are. Of writers the last is enough: the one before it was ordered before it, or has been reported. Of readers, who need no order
-// among themselves, the latest is kept and how far apart they all are, which is all that a writer's order depends on.
+// Two accesses of one block are ordered if a __syncthreads lies between them, or they are of one
+// warp and a __syncwarp does. Accesses of two blocks never are. Of writers the last is enough:
+// the one before it was ordered before it, or has been reported. Of readers, who need no order
+// among themselves, the latest is kept and how far apart they all are, which is all that a
+// writer's order depends on.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -21,11 +24,14 @@ struct Moment {
 
     int warp() const { return thread / 32; }
     bool same_time_as(const Moment& other) const {
-        return block == other.block && thread == other.thread && barriers == other.barriers && warp_syncs == other.warp_syncs;
+        return block == other.block && thread == other.thread && barriers == other.barriers &&
+               warp_syncs == other.warp_syncs;
     }
 };
 
-inline bool warp_met_since(const Moment& before, const Moment& now) { return before.warp() == now.warp() && before.warp_syncs != now.warp_syncs; }
+inline bool warp_met_since(const Moment& before, const Moment& now) {
+    return before.warp() == now.warp() && before.warp_syncs != now.warp_syncs;
+}
 
 inline bool ordered(const Moment& before, const Moment& now) {
     if (before.block != now.block) return false;
@@ -57,7 +63,8 @@ struct Cell {
 
     void note_read(const Moment& now, bool atomic) {
         const bool blocks = read.block && (readers == Readers::BLOCKS || read.block != now.block);
-        const bool settled = read.barriers != now.barriers || (readers <= Readers::ONE_WARP && warp_met_since(read, now));
+        const bool settled =
+            read.barriers != now.barriers || (readers <= Readers::ONE_WARP && warp_met_since(read, now));
         if (blocks) {
             readers = Readers::BLOCKS;
             read = now;
@@ -74,7 +81,8 @@ struct Cell {
     }
 };
 
-// The cells of a region. They start wide and are split, all at once, when an access is narrower: so bytes with different writers never share one.
+// The cells of a region. They start wide and are split, all at once, when an access is narrower: so
+// bytes with different writers never share one.
 class Shadow {
 public:
     Shadow() = default;
@@ -83,7 +91,8 @@ public:
     // The cells of an access, and how many bytes each stands for.
     struct Span { Cell *begin, *end; std::size_t width; };
     Span span(std::size_t offset, std::size_t size) {
-        const std::size_t common = (offset | size) & -(offset | size);   // the largest power of two that divides both
+        // the largest power of two that divides both
+        const std::size_t common = (offset | size) & -(offset | size);
         if (common < width) split(common);
         return {&cells[offset / width], &cells[(offset + size) / width], width};
     }
@@ -94,7 +103,9 @@ private:
     using Cells = std::unique_ptr<Cell[], Free>;
 
     // calloc: pages of what is never accessed are never made
-    Cells make(std::size_t narrow) const { return Cells(static_cast<Cell*>(std::calloc(bytes / narrow + 1, sizeof(Cell)))); }
+    Cells make(std::size_t narrow) const {
+        return Cells(static_cast<Cell*>(std::calloc(bytes / narrow + 1, sizeof(Cell))));
+    }
 
     void split(std::size_t narrow) {
         Cells made = make(narrow);

@@ -1,5 +1,5 @@
-// A warp's lanes run one after the other here; their k-th accesses by one instruction are taken for one request, as they are where lanes stay
-// together. What a barrier parts is counted apart.
+// A warp's lanes run one after the other here; their k-th accesses by one instruction are taken for
+// one request, as they are where lanes stay together. What a barrier parts is counted apart.
 #include "traffic.h"
 #include <algorithm>
 #include <array>
@@ -27,13 +27,15 @@ std::vector<std::unordered_map<std::uintptr_t, Lanes>> logs;            // by wa
 
 void count_sectors(Instruction& total, const std::vector<std::uintptr_t>& addresses) {
     std::set<std::uintptr_t> sectors;
-    for (std::uintptr_t a : addresses) for (std::uintptr_t s = a / SECTOR; s <= (a + total.bytes - 1) / SECTOR; ++s) sectors.insert(s);
+    for (std::uintptr_t a : addresses)
+        for (std::uintptr_t s = a / SECTOR; s <= (a + total.bytes - 1) / SECTOR; ++s) sectors.insert(s);
     const std::set<std::uintptr_t> different(addresses.begin(), addresses.end());
     total.transactions += sectors.size();
     total.fewest += (different.size() * total.bytes + SECTOR - 1) / SECTOR;
 }
 
-// Wide accesses go in groups of lanes that fill the banks once: 16 bytes a quarter of a warp at a time, 8 bytes half.
+// Wide accesses go in groups of lanes that fill the banks once: 16 bytes a quarter of a warp at
+// a time, 8 bytes half.
 void count_bank_passes(Instruction& total, const std::vector<std::uintptr_t>& addresses) {
     const std::size_t words = std::max(1u, total.bytes / BANK_WIDTH), group = WARP / words;
     for (std::size_t first = 0; first < addresses.size(); first += group) {
@@ -53,9 +55,11 @@ void count_bank_passes(Instruction& total, const std::vector<std::uintptr_t>& ad
 }
 }  // namespace
 
-void log_access(const Thread& thread, std::uintptr_t address, std::size_t bytes, bool write, Space space, std::uintptr_t pc) {
+void log_access(const Thread& thread, std::uintptr_t address, std::size_t bytes, bool write, Space space,
+                std::uintptr_t pc) {
     // a struct moves in as many accesses as its alignment asks for; its address tells what that is
-    const std::uintptr_t part = std::min<std::uintptr_t>(WIDEST_ACCESS, (address | bytes) & -(address | bytes));
+    const std::uintptr_t part =
+        std::min<std::uintptr_t>(WIDEST_ACCESS, (address | bytes) & -(address | bytes));
     const std::uintptr_t key = pc << 1 | (write ? 1 : 0);
     instructions.try_emplace(key, Instruction{space, write, static_cast<unsigned>(part)});
     if (logs.size() <= static_cast<std::size_t>(thread.warp)) logs.resize(thread.warp + 1);
@@ -80,7 +84,8 @@ void count_requests(int warp) {
             ++total.requests;
             total.threads += addresses.size();
             total.moved += addresses.size() * total.bytes;
-            total.space == Space::GLOBAL ? count_sectors(total, addresses) : count_bank_passes(total, addresses);
+            total.space == Space::GLOBAL ? count_sectors(total, addresses)
+                                         : count_bank_passes(total, addresses);
         }
     }
     logs[warp].clear();
@@ -96,8 +101,9 @@ std::string traffic_lines() {
     std::string lines;
     for (const auto& [key, t] : instructions) {
         char line[300];
-        std::snprintf(line, sizeof line, "0x%llx\t%s\t%s\t%u\t%llu\t%llu\t%llu\t%llu\t%llu\n", ull(offset_of(key >> 1)), name_of(t.space), t.write ? "store" : "load",
-                      t.bytes, ull(t.requests), ull(t.threads), ull(t.moved), ull(t.transactions), ull(t.fewest));
+        std::snprintf(line, sizeof line, "0x%llx\t%s\t%s\t%u\t%llu\t%llu\t%llu\t%llu\t%llu\n",
+                      ull(offset_of(key >> 1)), name_of(t.space), t.write ? "store" : "load", t.bytes,
+                      ull(t.requests), ull(t.threads), ull(t.moved), ull(t.transactions), ull(t.fewest));
         lines += line;
     }
     return lines;

@@ -1,5 +1,6 @@
-// Undefined behaviour that the compiler sees at run time (-fsanitize=alignment,bounds-strict,shift,...): handlers of our own, so that a fault
-// names the CUDA thread and the kernel goes on where it can.
+// Undefined behaviour that the compiler sees at run time
+// (-fsanitize=alignment,bounds-strict,shift,...): handlers of our own, so that a fault names the
+// CUDA thread and the kernel goes on where it can.
 #include "block.h"
 #include "faults.h"
 #include "memory.h"
@@ -28,15 +29,17 @@ HANDLER(vla_bound_not_positive, "vla", "non-positive VLA bound")
 
 CUEMU_API void __ubsan_handle_out_of_bounds(SourcePlace* at, std::uintptr_t index) {
     if (cuemu::block.current)
-        cuemu::report("array-index", CALLER, "index %lld is outside the array's declared bound at %s:%u:%u", static_cast<long long>(index), at->file,
-                      at->line, at->column);
+        cuemu::report("array-index", CALLER, "index %lld is outside the array's declared bound at %s:%u:%u",
+                      static_cast<long long>(index), at->file, at->line, at->column);
 }
 
 CUEMU_API void __ubsan_handle_type_mismatch_v1(TypeMismatch* found, std::uintptr_t address) {
     const std::uintptr_t alignment = std::uintptr_t(1) << found->log2_alignment;
     if (!cuemu::block.current || address % alignment == 0) return;   // null is left to the check of bounds
     const cuemu::Region* region = cuemu::find_region(address);
-    cuemu::report("misaligned", CALLER, "access needs %llu-byte alignment: '%s' + %llu at %s:%u:%u", ull(alignment), region ? region->name.c_str() : "?",
-                  region ? ull(address - region->low) : 0, found->place.file, found->place.line, found->place.column);
+    cuemu::report("misaligned", CALLER, "access needs %llu-byte alignment: '%s' + %llu at %s:%u:%u",
+                  ull(alignment), region ? region->name.c_str() : "?",
+                  region ? ull(address - region->low) : 0, found->place.file, found->place.line,
+                  found->place.column);
     cuemu::stop_kernel();   // the access itself might end this process
 }

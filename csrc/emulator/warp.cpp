@@ -4,7 +4,9 @@
 
 namespace cuemu {
 namespace {
-unsigned missing(const Meeting& meeting, const Warp& warp) { return meeting.mask & warp.alive & ~meeting.arrived; }
+unsigned missing(const Meeting& meeting, const Warp& warp) {
+    return meeting.mask & warp.alive & ~meeting.arrived;
+}
 
 void hold(Warp& warp, int number, std::size_t index) {
     Meeting meeting = warp.meetings[index];
@@ -16,28 +18,36 @@ void hold(Warp& warp, int number, std::size_t index) {
     block.watched = watched;
     ++counts.collectives;
     const bool whole = (meeting.mask & warp.alive) == warp.alive;
-    if (whole && !std::strcmp(meeting.place.call, "__syncwarp")) ++warp.syncs;   // shuffles, votes and mma.sync order no memory
+    // shuffles, votes and mma.sync order no memory
+    if (whole && !std::strcmp(meeting.place.call, "__syncwarp")) ++warp.syncs;
     for (int lane = 0; lane < WARP; ++lane)
         if (meeting.arrived >> lane & 1) block.threads[number * WARP + lane].state = State::READY;
 }
 
-// The meeting that a lane comes to, new if it is the first; stops the kernel if others of its mask are elsewhere.
-std::size_t join(Warp& warp, const Thread& thread, unsigned mask, WarpModel model, const Place& place, std::uintptr_t pc) {
+// The meeting that a lane comes to, new if it is the first; stops the kernel if others of
+// its mask are elsewhere.
+std::size_t join(Warp& warp, const Thread& thread, unsigned mask, WarpModel model, const Place& place,
+                 std::uintptr_t pc) {
     if (!(mask >> thread.lane & 1)) {
-        report("warp-mask", pc, "%s at %s:%d: the calling lane %d is not in its own mask 0x%08x", place.call, place.file, place.line, thread.lane, mask);
+        report("warp-mask", pc, "%s at %s:%d: the calling lane %d is not in its own mask 0x%08x", place.call,
+               place.file, place.line, thread.lane, mask);
         stop_kernel();
     }
     for (std::size_t i = 0; i < warp.meetings.size(); ++i) {
         const Meeting& there = warp.meetings[i];
         if (!(there.mask & mask)) continue;
         if (there.mask != mask) {
-            report("warp-mask", pc, "%s at %s:%d: lane %d uses mask 0x%08x while other lanes wait in %s at %s:%d with mask 0x%08x", place.call, place.file,
-                   place.line, thread.lane, mask, there.place.call, there.place.file, there.place.line, there.mask);
+            report("warp-mask", pc,
+                   "%s at %s:%d: lane %d uses mask 0x%08x while other lanes wait in %s at %s:%d with mask "
+                   "0x%08x",
+                   place.call, place.file, place.line, thread.lane, mask, there.place.call, there.place.file,
+                   there.place.line, there.mask);
             stop_kernel();
         }
         if (!(there.place == place)) {
-            report("warp-divergence", pc, "lane %d is at %s (%s:%d) while other lanes of its warp wait in %s (%s:%d)", thread.lane, place.call, place.file,
-                   place.line, there.place.call, there.place.file, there.place.line);
+            report("warp-divergence", pc,
+                   "lane %d is at %s (%s:%d) while other lanes of its warp wait in %s (%s:%d)", thread.lane,
+                   place.call, place.file, place.line, there.place.call, there.place.file, there.place.line);
             stop_kernel();
         }
         return i;
@@ -50,23 +60,27 @@ std::size_t join(Warp& warp, const Thread& thread, unsigned mask, WarpModel mode
 void wake_meetings(const Warp& warp) {
     const std::ptrdiff_t number = &warp - block.warps.data();
     for (const Meeting& meeting : warp.meetings)
-        if (!missing(meeting, warp)) block.threads[number * WARP + __builtin_ctz(meeting.arrived)].state = State::READY;
+        if (!missing(meeting, warp))
+            block.threads[number * WARP + __builtin_ctz(meeting.arrived)].state = State::READY;
 }
 }  // namespace cuemu
 
-CUEMU_API void cuemu_warp_collective(unsigned mask, void* argument, cuemu::WarpModel model, const char* call, const char* file, int line) {
+CUEMU_API void cuemu_warp_collective(unsigned mask, void* argument, cuemu::WarpModel model, const char* call,
+                                     const char* file, int line) {
     using namespace cuemu;
     Thread& thread = *block.current;
     Warp& warp = block.warps[thread.warp];
     const Place place{call, file, line};
-    const std::size_t i = join(warp, thread, mask, model, place, reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
+    const std::size_t i =
+        join(warp, thread, mask, model, place, reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
     Meeting& meeting = warp.meetings[i];
     meeting.arrived |= 1u << thread.lane;
     meeting.lanes[thread.lane] = argument;
     if (!missing(meeting, warp)) return hold(warp, thread.warp, i);   // the last to come goes straight on
     wait_for_others(thread, State::IN_WARP_MEETING, place);
     for (std::size_t k = 0; k < warp.meetings.size(); ++k)
-        if (warp.meetings[k].arrived >> thread.lane & 1) return hold(warp, thread.warp, k);   // not held yet: those that were missing have ended
+        if (warp.meetings[k].arrived >> thread.lane & 1)
+            return hold(warp, thread.warp, k);   // not held yet: those that were missing have ended
 }
 
 CUEMU_API unsigned cuemu_lane() { return static_cast<unsigned>(cuemu::block.current->lane); }

@@ -9,10 +9,11 @@ TAILS = (1, 7, 16, 33, 1000)
 
 def common(name, torch=""):
     """What every activation is tried on."""
-    return [
-        *(case(f"n{n}", name, A(n), batch=True, torch=torch) for n in TAILS), case("image", name, A(2, 3, 5, 7), torch=torch),
-        case("scalar", name, A(), torch=torch), case("empty", name, A(3, 0), torch=torch),
-        case("saturated", name, A(3, 17, offset=30), torch=torch), case("saturated_below", name, A(3, 17, offset=-30), torch=torch)]
+    return [*(case(f"n{n}", name, A(n), batch=True, torch=torch) for n in TAILS),
+            case("image", name, A(2, 3, 5, 7), torch=torch),
+            case("scalar", name, A(), torch=torch), case("empty", name, A(3, 0), torch=torch),
+            case("saturated", name, A(3, 17, offset=30), torch=torch),
+            case("saturated_below", name, A(3, 17, offset=-30), torch=torch)]
 
 
 CASES = {
@@ -20,8 +21,8 @@ CASES = {
     "hardtanh": common("hardtanh") + [case("bounds", "hardtanh", A(33), -0.3, 0.7), case("relu6", "relu6", A(33, offset=5))],
     "threshold": [case("to_a_value", "threshold", A(33), 0.1, 20.0)],
     "leaky_relu": common("leaky_relu") + [case("slope", "leaky_relu", A(33), 0.3)],
-    "elu": common("elu") + [case("alpha", "elu", A(33), 0.7), case("selu", "selu", A(5, 33)), case("celu", "celu", A(33)),
-                            case("celu_alpha", "celu", A(33), 0.5)],
+    "elu": common("elu") + [case("alpha", "elu", A(33), 0.7), case("selu", "selu", A(5, 33)),
+                            case("celu", "celu", A(33)), case("celu_alpha", "celu", A(33), 0.5)],
     "gelu_tanh": [case(f"n{n}", "gelu", A(n), approximate="tanh") for n in TAILS],
     # spelt out: torch 2.13's own double gradient multiplies by 1/6 rounded to float
     "hardsigmoid": common("hardsigmoid", lambda torch, x: torch.clamp(x + 3, 0, 6) / 6),

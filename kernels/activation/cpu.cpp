@@ -1,5 +1,5 @@
-// Activation functions: one loop over x for y = f(x), one over (g, x) for dx = g f'(x). Each function is a pair of short functors.
-// A kernel may be given the same array as x and y.
+// Activation functions: one loop over x for y = f(x), one over (g, x) for dx = g f'(x). Each
+// function is a pair of short functors. A kernel may be given the same array as x and y.
 #include "elementwise/broadcast.h"
 #include "simd_math.h"
 
@@ -9,7 +9,8 @@ constexpr real INV_SQRT_2 = 0.70710678118654752440, INV_SQRT_2PI = 0.39894228040
 constexpr real GELU_A = 0.79788456080286535588, GELU_B = 0.044715;   // sqrt(2 / pi)
 constexpr real LECUN_A = 1.7159, LECUN_S = real(2. / 3);
 
-template <int N, class F> static inline void loop(const real* const (&in)[N], i64 n, real* y, i64 grain, F f) {
+template <int N, class F>
+static inline void loop(const real* const (&in)[N], i64 n, real* y, i64 grain, F f) {
     parallel_for((n + LANES - 1) / LANES, grain / LANES, [&](i64 begin, i64 end) {
         const i64 from = begin * LANES, to = end * LANES < n ? end * LANES : n;
         for_vectors(to - from, [&](i64 i, auto lanes) {
@@ -31,7 +32,8 @@ template <class F> static inline void gate(In<real> g, In<real> x, Out<real> dx,
     loop<2>({g.data, x.data}, x.size(), dx.data, CHEAP, [=](const V* v) { return open(v[1]) ? v[0] : V{}; });
 }
 
-void relu(In<real> x, Out<real> y) { map(x, y, CHEAP, [](V x) { return vmax(V{}, x); }); }   // vmax keeps its second operand's NaN
+// vmax keeps its second operand's NaN
+void relu(In<real> x, Out<real> y) { map(x, y, CHEAP, [](V x) { return vmax(V{}, x); }); }
 void relu_backward(In<real> g, In<real> x, Out<real> dx) { gate(g, x, dx, [](V x) { return ~(x <= 0); }); }
 
 void hardtanh(In<real> x, double low, double high, Out<real> y) {
@@ -48,7 +50,9 @@ void threshold_backward(In<real> g, In<real> x, double at, double, Out<real> dx)
     gate(g, x, dx, [=](V x) { return ~(x <= (real)at); });
 }
 
-void leaky_relu(In<real> x, double slope, Out<real> y) { map(x, y, CHEAP, [=](V x) { return x > 0 ? x : x * (real)slope; }); }
+void leaky_relu(In<real> x, double slope, Out<real> y) {
+    map(x, y, CHEAP, [=](V x) { return x > 0 ? x : x * (real)slope; });
+}
 void leaky_relu_backward(In<real> g, In<real> x, double slope, Out<real> dx) {
     chain(g, x, dx, CHEAP, [=](V x) { return x > 0 ? splat(1) : splat((real)slope); });
 }
@@ -67,7 +71,9 @@ void gelu(In<real> x, Out<real> y) {
     map(x, y, COSTLY, [](V x) { return real(0.5) * x * (1 + verf(x * INV_SQRT_2)); });
 }
 void gelu_backward(In<real> g, In<real> x, Out<real> dx) {
-    chain(g, x, dx, COSTLY, [](V x) { return real(0.5) * (1 + verf(x * INV_SQRT_2)) + x * INV_SQRT_2PI * vexp(real(-0.5) * x * x); });
+    chain(g, x, dx, COSTLY, [](V x) {
+        return real(0.5) * (1 + verf(x * INV_SQRT_2)) + x * INV_SQRT_2PI * vexp(real(-0.5) * x * x);
+    });
 }
 void gelu_tanh(In<real> x, Out<real> y) {
     map(x, y, COSTLY, [](V x) { return real(0.5) * x * (1 + vtanh(GELU_A * (x + GELU_B * x * x * x))); });
@@ -89,7 +95,12 @@ static inline V mish_n(V x) {
     const V e = vexp(vmin(splat(30), x));
     return e * (e + 2);
 }
-void mish(In<real> x, Out<real> y) { map(x, y, COSTLY, [](V x) { const V n = mish_n(x); return x * (n / (n + 2)); }); }
+void mish(In<real> x, Out<real> y) {
+    map(x, y, COSTLY, [](V x) {
+        const V n = mish_n(x);
+        return x * (n / (n + 2));
+    });
+}
 void mish_backward(In<real> g, In<real> x, Out<real> dx) {
     chain(g, x, dx, COSTLY, [](V x) {
         const V n = mish_n(x), t = n / (n + 2);
@@ -97,7 +108,9 @@ void mish_backward(In<real> g, In<real> x, Out<real> dx) {
     });
 }
 
-void hardswish(In<real> x, Out<real> y) { map(x, y, CHEAP, [](V x) { return x * clamp_to(x + 3, 0, 6) / 6; }); }
+void hardswish(In<real> x, Out<real> y) {
+    map(x, y, CHEAP, [](V x) { return x * clamp_to(x + 3, 0, 6) / 6; });
+}
 void hardswish_backward(In<real> g, In<real> x, Out<real> dx) {
     chain(g, x, dx, CHEAP, [](V x) { return x < -3 ? V{} : x <= 3 ? x / 3 + real(0.5) : splat(1); });
 }
@@ -106,15 +119,22 @@ void hardsigmoid_backward(In<real> g, In<real> x, Out<real> dx) {
     chain(g, x, dx, CHEAP, [](V x) { return ((x > -3) & (x < 3)) ? splat(real(1. / 6)) : V{}; });
 }
 
-void scaled_tanh(In<real> x, Out<real> y) { map(x, y, COSTLY, [](V x) { return LECUN_A * vtanh(LECUN_S * x); }); }
+void scaled_tanh(In<real> x, Out<real> y) {
+    map(x, y, COSTLY, [](V x) { return LECUN_A * vtanh(LECUN_S * x); });
+}
 void scaled_tanh_backward(In<real> g, In<real> x, Out<real> dx) {
-    chain(g, x, dx, COSTLY, [](V x) { const V t = vtanh(LECUN_S * x); return LECUN_A * LECUN_S * (1 - t * t); });
+    chain(g, x, dx, COSTLY, [](V x) {
+        const V t = vtanh(LECUN_S * x);
+        return LECUN_A * LECUN_S * (1 - t * t);
+    });
 }
 
 void logsigmoid(In<real> x, Out<real> y) {
     map(x, y, COSTLY, [](V x) { return vmin(V{}, x) - vlog1p(vexp(-vabs(x))); });
 }
-void logsigmoid_backward(In<real> g, In<real> x, Out<real> dx) { chain(g, x, dx, COSTLY, [](V x) { return vsigmoid(-x); }); }
+void logsigmoid_backward(In<real> g, In<real> x, Out<real> dx) {
+    chain(g, x, dx, COSTLY, [](V x) { return vsigmoid(-x); });
+}
 
 void softplus(In<real> x, double beta, double threshold, Out<real> y) {
     const real b = (real)beta, inv = (real)(1 / beta), linear = (real)threshold;
@@ -135,10 +155,13 @@ void softsign_backward(In<real> g, In<real> x, Out<real> dx) {
 
 // weight broadcasts along x; its gradient's terms have the shape of x
 void prelu(In<real> x, In<real> weight, Dims shape, Dims sx, Dims sw, Out<real> y) {
-    broadcast<2>({{x.data, sx}, {weight.data, sw}}, shape, y, CHEAP, [](const V* v) { return v[0] > 0 ? v[0] : v[0] * v[1]; });
+    broadcast<2>({{x.data, sx}, {weight.data, sw}}, shape, y, CHEAP,
+                 [](const V* v) { return v[0] > 0 ? v[0] : v[0] * v[1]; });
 }
-void prelu_backward(In<real> g, In<real> x, In<real> weight, Dims shape, Dims sg, Dims sx, Dims sw, Out<real> dx) {
-    broadcast<3>({{g.data, sg}, {x.data, sx}, {weight.data, sw}}, shape, dx, CHEAP, [](const V* v) { return v[1] > 0 ? v[0] : v[0] * v[2]; });
+void prelu_backward(In<real> g, In<real> x, In<real> weight, Dims shape, Dims sg, Dims sx, Dims sw,
+                    Out<real> dx) {
+    broadcast<3>({{g.data, sg}, {x.data, sx}, {weight.data, sw}}, shape, dx, CHEAP,
+                 [](const V* v) { return v[1] > 0 ? v[0] : v[0] * v[2]; });
 }
 void prelu_weight_terms(In<real> g, In<real> x, Out<real> terms) {
     chain(g, x, terms, CHEAP, [](V x) { return x > 0 ? V{} : x; });

@@ -1,4 +1,5 @@
-"""Activation functions in NumPy: the definitions, and x -> slope for the gradients. Parameters are positional, as in the kernels."""
+"""Activation functions in NumPy: the definitions, and x -> slope for the gradients. Parameters are
+positional, as in the kernels."""
 import numpy as np
 
 from ..elementwise.reference import erf, quiet, sigmoid
@@ -16,14 +17,16 @@ def threshold_slope(x, at, value): return 1.0 - (x <= at)
 def leaky_relu(x, slope): return np.where(x > 0, x, slope * x)
 def leaky_relu_slope(x, slope): return np.where(x > 0, 1.0, slope)
 def elu(x, alpha, scale, inner): return scale * np.where(x > 0, x, alpha * np.expm1(inner * np.minimum(x, 0)))
-def elu_slope(x, alpha, scale, inner): return scale * np.where(x > 0, 1.0, alpha * inner * np.exp(inner * np.minimum(x, 0)))
+def elu_slope(x, alpha, scale, inner):
+    return scale * np.where(x > 0, 1.0, alpha * inner * np.exp(inner * np.minimum(x, 0)))
 def gelu(x): return 0.5 * x * (1 + erf(x / SQRT_2))
 def gelu_slope(x): return 0.5 * (1 + erf(x / SQRT_2)) + x * np.exp(-0.5 * x * x) / SQRT_2PI
 def gelu_tanh(x): return 0.5 * x * (1 + np.tanh(GELU_A * (x + GELU_B * x**3)))
 def silu(x): return x * sigmoid(x)
 def silu_slope(x): return sigmoid(x) * (1 + x * (1 - sigmoid(x)))
 def mish(x): return x * np.tanh(np.logaddexp(0, x))
-def mish_slope(x): return np.tanh(np.logaddexp(0, x)) + x * sigmoid(x) * (1 - np.tanh(np.logaddexp(0, x)) ** 2)
+def mish_slope(x):
+    return np.tanh(np.logaddexp(0, x)) + x * sigmoid(x) * (1 - np.tanh(np.logaddexp(0, x)) ** 2)
 def hardswish(x): return x * np.clip(x + 3, 0, 6) / 6
 def hardswish_slope(x): return np.where(x < -3, 0.0, np.where(x <= 3, x / 3 + 0.5, 1.0))
 def hardsigmoid(x): return np.clip(x + 3, 0, 6) / 6
@@ -57,7 +60,8 @@ def backward(name):
 
 def along_channels(x, weight):
     """weight, one or one a channel (axis 1 of x), in a shape that broadcasts."""
-    return weight.reshape(weight.size if weight.size > 1 else 1, *(1,) * max(x.ndim - 2, 0)) if x.ndim else weight.reshape(())
+    return (weight.reshape(weight.size if weight.size > 1 else 1, *(1,) * max(x.ndim - 2, 0)) if x.ndim
+            else weight.reshape(()))
 
 
 def prelu(x, weight):

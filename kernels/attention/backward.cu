@@ -1,7 +1,8 @@
-// The gradient of attention. With p = e^(score - logsum), the weights computed again, and delta = sum of dy y, one number a query:
+// The gradient of attention. With p = e^(score - logsum), the weights computed again, and delta =
+// sum of dy y, one number a query:
 //   dv = p' dy      ds = p (dy v' - delta)      dq = scale ds k      dk = scale ds' q
-// Tiles of queries walk the keys for dq; tiles of keys walk the queries for dk and dv by the same steps with the roles exchanged. So
-// nothing is added by two blocks, and the sums have one order.
+// Tiles of queries walk the keys for dq; tiles of keys walk the queries for dk and dv by the same
+// steps with the roles exchanged. So nothing is added by two blocks, and the sums have one order.
 #include "tiles.cuh"
 
 // p and ds of one pair of a query and a key; 0 where the query may not look
@@ -33,7 +34,8 @@ struct Slopes {
 };
 
 // dq of the queries `first` ..
-__device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slopes, int first, int column, real* dq) {
+__device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slopes, int first, int column,
+                           real* dq) {
     __shared__ __align__(16) acc slices[SLICES];
     __shared__ __align__(16) acc weights[TILE * TILE];
     const Rank rank;
@@ -43,11 +45,13 @@ __device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slop
         acc p[R][R], ds[R][R], sums[R], deltas[R];
         scores_of(of.q, first, of.k, key, slices, p);
         scores_of(dy, first, of.v, key, slices, ds);
-        slopes.lines(opaque(first) + rank.y * R, sums, deltas);   // again for every tile: registers are dearer
+        // again for every tile: registers are dearer
+        slopes.lines(opaque(first) + rank.y * R, sums, deltas);
 #pragma unroll
         for (int i = 0; i < R; ++i)
 #pragma unroll
-            for (int j = 0; j < R; ++j) slopes(first + rank.y * R + i, key + rank.x * R + j, sums[i], deltas[i], p[i][j], ds[i][j]);
+            for (int j = 0; j < R; ++j)
+                slopes(first + rank.y * R + i, key + rank.x * R + j, sums[i], deltas[i], p[i][j], ds[i][j]);
         put_weights(ds, weights);
         accumulate(weights, of.k, key, column, slices, out);
     }
@@ -57,7 +61,8 @@ __device__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slop
 }
 
 // dk and dv of the keys `first` ..
-__device__ void of_keys(const Heads& of, const Matrix& dy, const Slopes& slopes, int first, int column, real* dk, real* dv) {
+__device__ void of_keys(const Heads& of, const Matrix& dy, const Slopes& slopes, int first, int column,
+                        real* dk, real* dv) {
     __shared__ __align__(16) acc slices[SLICES];
     __shared__ __align__(16) acc weights[TILE * TILE];
     const Rank rank;
@@ -70,7 +75,8 @@ __device__ void of_keys(const Heads& of, const Matrix& dy, const Slopes& slopes,
 #pragma unroll
         for (int i = 0; i < R; ++i)
 #pragma unroll
-            for (int j = 0; j < R; ++j) slopes(query + rank.x * R + j, first + rank.y * R + i, sums[j], deltas[j], p[i][j], ds[i][j]);
+            for (int j = 0; j < R; ++j)
+                slopes(query + rank.x * R + j, first + rank.y * R + i, sums[j], deltas[j], p[i][j], ds[i][j]);
         put_weights(p, weights);
         accumulate(weights, dy, query, column, slices, out_v);
         __syncthreads();   // the weights have been read
@@ -92,41 +98,49 @@ struct Task {
     Heads of;
     Matrix grad;
     Slopes slopes;
-    __device__ __forceinline__ Task(const real* dy, const real* q, const real* k, const real* v, const real* mask, const acc* logsum,
-                                    const acc* delta, const Dims& lead, const Dims& sizes, const Dims& qs, const Dims& ks, const Dims& vs,
+    __device__ __forceinline__ Task(const real* dy, const real* q, const real* k, const real* v,
+                                    const real* mask, const acc* logsum, const acc* delta, const Dims& lead,
+                                    const Dims& sizes, const Dims& qs, const Dims& ks, const Dims& vs,
                                     const Dims& ms, int causal, acc scale, int tiles)
         : head(blockIdx.x / tiles), tile((int)(blockIdx.x % tiles)), column(blockIdx.y * WIDTH),
-          of(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head), grad(dy + head * sizes[0] * sizes[3], sizes[3], sizes[0], sizes[3]),
-          slopes{of.mask, logsum + head * sizes[0], delta + head * sizes[0], sizes[0], sizes[1], causal != 0, scale} {}
+          of(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head),
+          grad(dy + head * sizes[0] * sizes[3], sizes[3], sizes[0], sizes[3]),
+          slopes{of.mask, logsum + head * sizes[0], delta + head * sizes[0], sizes[0], sizes[1], causal != 0,
+                 scale} {}
 };
 
 extern "C" {
 // A warp a query
-__global__ void __launch_bounds__(256) attention_delta(const real* dy, const real* y, acc* delta, i64 lines, int values) {
+__global__ void __launch_bounds__(256)
+    attention_delta(const real* dy, const real* y, acc* delta, i64 lines, int values) {
     const i64 line = (i64)blockIdx.x * 8 + (threadIdx.x >> 5);
     if (line >= lines) return;
     acc sum = 0;
-    for (int i = threadIdx.x & 31; i < values; i += 32) sum += value(dy[line * values + i]) * value(y[line * values + i]);
+    for (int i = threadIdx.x & 31; i < values; i += 32)
+        sum += value(dy[line * values + i]) * value(y[line * values + i]);
     sum = warp_reduce<Sum>(sum);
     if ((threadIdx.x & 31) == 0) delta[line] = sum;
 }
 
 __global__ void __launch_bounds__(256, 2)
-attention_dq(const real* dy, const real* q, const real* k, const real* v, const real* mask, const acc* logsum, const acc* delta,
-             const __grid_constant__ Dims lead, const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs,
-             const __grid_constant__ Dims ks, const __grid_constant__ Dims vs, const __grid_constant__ Dims ms, int causal, acc scale, real* dq,
-             int tiles) {
+    attention_dq(const real* dy, const real* q, const real* k, const real* v, const real* mask,
+                 const acc* logsum, const acc* delta, const __grid_constant__ Dims lead,
+                 const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs,
+                 const __grid_constant__ Dims ks, const __grid_constant__ Dims vs,
+                 const __grid_constant__ Dims ms, int causal, acc scale, real* dq, int tiles) {
     const Task task(dy, q, k, v, mask, logsum, delta, lead, sizes, qs, ks, vs, ms, causal, scale, tiles);
-    of_queries(task.of, task.grad, task.slopes, (tiles - 1 - task.tile) * TILE, task.column, dq + task.head * sizes[0] * sizes[2]);
+    of_queries(task.of, task.grad, task.slopes, (tiles - 1 - task.tile) * TILE, task.column,
+               dq + task.head * sizes[0] * sizes[2]);
 }
 
 __global__ void __launch_bounds__(256, 1)
-attention_dkv(const real* dy, const real* q, const real* k, const real* v, const real* mask, const acc* logsum, const acc* delta,
-              const __grid_constant__ Dims lead, const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs,
-              const __grid_constant__ Dims ks, const __grid_constant__ Dims vs, const __grid_constant__ Dims ms, int causal, acc scale, real* dk,
-              real* dv, int tiles) {
+    attention_dkv(const real* dy, const real* q, const real* k, const real* v, const real* mask,
+                  const acc* logsum, const acc* delta, const __grid_constant__ Dims lead,
+                  const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs,
+                  const __grid_constant__ Dims ks, const __grid_constant__ Dims vs,
+                  const __grid_constant__ Dims ms, int causal, acc scale, real* dk, real* dv, int tiles) {
     const Task task(dy, q, k, v, mask, logsum, delta, lead, sizes, qs, ks, vs, ms, causal, scale, tiles);
-    of_keys(task.of, task.grad, task.slopes, task.tile * TILE, task.column, dk + task.head * sizes[1] * sizes[2],
-            dv + task.head * sizes[1] * sizes[3]);
+    of_keys(task.of, task.grad, task.slopes, task.tile * TILE, task.column,
+            dk + task.head * sizes[1] * sizes[2], dv + task.head * sizes[1] * sizes[3]);
 }
 }

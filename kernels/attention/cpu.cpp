@@ -1,15 +1,18 @@
 // Scaled dot-product attention: y = softmax(scale q k' + mask) v for every head, and its gradient.
 //
-// A task is a block of queries of one head. It walks the keys a block at a time with a running maximum and sum of each query's line
-// (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al., "FlashAttention", 2022), so that no more than
-// QUERIES x KEYS scores exist. Both products run on one register tile: rows are broadcast, keys or features lie along vectors. Keys are
-// packed transposed, values as they are. A query's result is one chain of operations in the order of its keys, whatever else is computed.
+// A task is a block of queries of one head. It walks the keys a block at a time with a running
+// maximum and sum of each query's line (Milakov & Gimelshein, "Online normalizer calculation for
+// softmax", 2018; Dao et al., "FlashAttention", 2022), so that no more than QUERIES x KEYS scores
+// exist. Both products run on one register tile: rows are broadcast, keys or features lie along
+// vectors. Keys are packed transposed, values as they are. A query's result is one chain of
+// operations in the order of its keys, whatever else is computed.
 //
-// A query with no key left (every score is -inf) gives zeros; its log-sum-exp is stored as +inf, from which the gradient computes
-// probabilities of exactly zero.
+// A query with no key left (every score is -inf) gives zeros; its log-sum-exp is stored as +inf,
+// from which the gradient computes probabilities of exactly zero.
 //
-// The gradient computes the probabilities again. Blocks of queries give dq; blocks of keys give dk and dv by the same steps with the roles
-// of queries and keys exchanged, so that nothing is added by two threads.
+// The gradient computes the probabilities again. Blocks of queries give dq; blocks of keys give
+// dk and dv by the same steps with the roles of queries and keys exchanged, so that nothing is
+// added by two threads.
 #include "gemm/gemm.h"
 #include "simd_math.h"
 
@@ -23,15 +26,18 @@ constexpr int TILE_ROWS = 6, TILE_VECTORS = 2;
 constexpr int TILE_ROWS = 4, TILE_VECTORS = 2;
 #endif
 constexpr i64 PANEL = TILE_VECTORS * LANES;
-constexpr i64 QUERIES = 96, KEYS = 128;   // of a block: scores and packed keys together stay in the second-level cache
+// of a block: scores and packed keys together stay in the second-level cache
+constexpr i64 QUERIES = 96, KEYS = 128;
 
 static i64 least(i64 a, i64 b) { return a < b ? a : b; }
 static i64 most(i64 a, i64 b) { return a < b ? b : a; }
 static i64 round_up(i64 n, i64 to) { return (n + to - 1) / to * to; }
 
-// ---- products: C (rows x columns) = A B, or += ; A's rows lie lda apart, B is packed in panels [depth][PANEL]
+// ---- products: C (rows x columns) = A B, or += ; A's rows lie lda apart, B is packed in
+// panels [depth][PANEL]
 
-template <int NV> static void tile(i64 depth, const real* a, i64 lda, const real* b, real* c, i64 ldc, bool add) {
+template <int NV>
+static void tile(i64 depth, const real* a, i64 lda, const real* b, real* c, i64 ldc, bool add) {
     V acc[TILE_ROWS][NV];
     #pragma GCC unroll 8
     for (int r = 0; r < TILE_ROWS; ++r)
@@ -53,7 +59,8 @@ template <int NV> static void tile(i64 depth, const real* a, i64 lda, const real
 }
 
 // Rows up to a multiple of TILE_ROWS and columns up to a multiple of LANES are read and written.
-static void multiply(i64 rows, i64 depth, i64 columns, const real* a, i64 lda, const real* panels, real* c, i64 ldc, bool add) {
+static void multiply(i64 rows, i64 depth, i64 columns, const real* a, i64 lda, const real* panels, real* c,
+                     i64 ldc, bool add) {
     for (i64 j = 0; j < columns; j += PANEL, panels += depth * PANEL) {
         const int vectors = (int)((least(columns - j, PANEL) + LANES - 1) / LANES);
         for (i64 r = 0; r < rows; r += TILE_ROWS) {
@@ -73,7 +80,8 @@ static void multiply(i64 rows, i64 depth, i64 columns, const real* a, i64 lda, c
 static void pack_transposed(const real* x, i64 stride, i64 columns, i64 depth, real* panels) {
     for (i64 j = 0; j < columns; j += PANEL, panels += depth * PANEL) {
         const i64 count = least(columns - j, PANEL);
-        pack_columns_transposed(x + j * stride, stride, depth, count, (int)((count + LANES - 1) / LANES), panels);
+        pack_columns_transposed(x + j * stride, stride, depth, count, (int)((count + LANES - 1) / LANES),
+                                panels);
     }
 }
 
@@ -88,7 +96,9 @@ static void pack_straight(const real* x, i64 stride, i64 depth, i64 columns, rea
 // A: rows side by side, times `factor`, up to a whole tile of rows with zeros
 static void copy_rows(const real* x, i64 stride, i64 rows, i64 depth, real factor, real* a) {
     for (i64 r = 0; r < rows; ++r)
-        for_vectors(depth, [&](i64 i, auto lanes) { lanes.store(a + r * depth + i, lanes.load(x + r * stride + i) * factor); });
+        for_vectors(depth, [&](i64 i, auto lanes) {
+            lanes.store(a + r * depth + i, lanes.load(x + r * stride + i) * factor);
+        });
     std::memset(a + rows * depth, 0, (round_up(rows, TILE_ROWS) - rows) * depth * sizeof(real));
 }
 
@@ -96,8 +106,9 @@ static i64 padded(i64 columns) { return round_up(columns, LANES); }
 
 // ---- where the matrices of a head lie
 
-// What the kernels' arguments say: `lead` are the sizes of the leading axes, the last of them heads; several query heads (`key_group`,
-// `value_group`) may share one of keys and of values. Strides are those of the leading axes, then of rows (of the mask also of columns).
+// What the kernels' arguments say: `lead` are the sizes of the leading axes, the last of them
+// heads; several query heads (`key_group`, `value_group`) may share one of keys and of values.
+// Strides are those of the leading axes, then of rows (of the mask also of columns).
 struct Layout {
     Dims lead, sizes;
     i64  queries() const { return sizes[0]; }
@@ -126,14 +137,22 @@ struct Mask {
         : data(at.at(mask.data, strides, head)), query(strides[at.lead.n]), key(strides[at.lead.n + 1]) {}
     // Of `lanes` neighbouring keys of one query, or of neighbouring queries of one key
     template <class Lanes> V along(const real* from, i64 step, Lanes lanes) const {
-        return step == 1 ? lanes.load(from) : step == 0 ? splat(*from) : load_strided(from, step, lanes.count);
+        return step == 1   ? lanes.load(from)
+               : step == 0 ? splat(*from)
+                           : load_strided(from, step, lanes.count);
     }
-    template <class Lanes> V keys(i64 q, i64 k, Lanes lanes) const { return along(data + q * query + k * key, key, lanes); }
-    template <class Lanes> V queries(i64 q, i64 k, Lanes lanes) const { return along(data + q * query + k * key, query, lanes); }
+    template <class Lanes> V keys(i64 q, i64 k, Lanes lanes) const {
+        return along(data + q * query + k * key, key, lanes);
+    }
+    template <class Lanes> V queries(i64 q, i64 k, Lanes lanes) const {
+        return along(data + q * query + k * key, query, lanes);
+    }
 };
 
 static inline V with_dead(V v, Whole, real) { return v; }
-static inline V with_dead(V v, Tail lanes, real dead) { return lane_index() < (lane_int)lanes.count ? v : splat(dead); }
+static inline V with_dead(V v, Tail lanes, real dead) {
+    return lane_index() < (lane_int)lanes.count ? v : splat(dead);
+}
 
 static real hmax(V v) {
     real best = v[0];
@@ -153,8 +172,10 @@ struct Blocks {
 // A query's line so far: the largest score, the sum of e^(score - largest), and that sum of values
 struct Line { real top = -INF, sum = 0; };
 
-// `n` scores of a query become their exponentials; what was summed before follows a new maximum. The mask is added first.
-static void advance(real* scores, i64 n, i64 all, const Mask& mask, i64 query, i64 key, Line& line, real* out, i64 values) {
+// `n` scores of a query become their exponentials; what was summed before follows a new maximum.
+// The mask is added first.
+static void advance(real* scores, i64 n, i64 all, const Mask& mask, i64 query, i64 key, Line& line, real* out,
+                    i64 values) {
     V best = splat(-INF);
     for_vectors(n, [&](i64 i, auto lanes) {
         V v = lanes.load(scores + i);
@@ -185,19 +206,24 @@ static void advance(real* scores, i64 n, i64 all, const Mask& mask, i64 query, i
     std::memset(scores + n, 0, (all - n) * sizeof(real));
 }
 
-void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dims sizes, Dims q_strides, Dims k_strides, Dims v_strides,
-               Dims mask_strides, Dims y_strides, bool causal, double scale, Out<real> y, Out<real> logsum) {
+void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dims sizes, Dims q_strides,
+               Dims k_strides, Dims v_strides, Dims mask_strides, Dims y_strides, bool causal, double scale,
+               Out<real> y, Out<real> logsum) {
     const Layout at{lead, sizes};
     const i64 L = at.queries(), S = at.keys(), E = at.features(), values = padded(at.values());
     const Blocks blocks(L, QUERIES);
     auto task = [&](i64 i) {
-        const i64 head = i / blocks.count, first = blocks.begin(i % blocks.count), rows = blocks.begin(i % blocks.count + 1) - first;
-        const real *keys = at.at(k.data, k_strides, head, at.key_group()), *vals = at.at(v.data, v_strides, head, at.value_group());
+        const i64 head = i / blocks.count, first = blocks.begin(i % blocks.count),
+                  rows = blocks.begin(i % blocks.count + 1) - first;
+        const real *keys = at.at(k.data, k_strides, head, at.key_group()),
+                   *vals = at.at(v.data, v_strides, head, at.value_group());
         const Mask  add(at, mask, mask_strides, head);
         const i64   tiled = round_up(rows, TILE_ROWS);
-        Scratch<real> scaled(tiled * E), scores(tiled * KEYS), out(tiled * values), packed_k(E * KEYS), packed_v(KEYS * values);
+        Scratch<real> scaled(tiled * E), scores(tiled * KEYS), out(tiled * values), packed_k(E * KEYS),
+            packed_v(KEYS * values);
         Line line[QUERIES];
-        copy_rows(at.at(q.data, q_strides, head) + first * at.row(q_strides), at.row(q_strides), rows, E, (real)scale, scaled);
+        copy_rows(at.at(q.data, q_strides, head) + first * at.row(q_strides), at.row(q_strides), rows, E,
+                  (real)scale, scaled);
         std::memset(out.data, 0, tiled * values * sizeof(real));
         const i64 last = causal ? least(S, first + rows) : S;
         for (i64 key = 0; key < last; key += KEYS) {
@@ -206,7 +232,8 @@ void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dim
             multiply(rows, E, count, scaled, E, packed_k, scores, KEYS, false);
             for (i64 r = 0; r < rows; ++r) {
                 const i64 live = causal ? most(0, least(count, first + r + 1 - key)) : count;
-                advance(scores + r * KEYS, live, count, add, first + r, key, line[r], out + r * values, values);
+                advance(scores + r * KEYS, live, count, add, first + r, key, line[r], out + r * values,
+                        values);
             }
             pack_straight(vals + key * at.row(v_strides), at.row(v_strides), count, at.values(), packed_v);
             multiply(rows, count, at.values(), scores, KEYS, packed_v, out, values, true);
@@ -216,7 +243,8 @@ void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dim
             const bool none = line[r].top == -INF;
             const real part = none ? 0 : 1 / line[r].sum;
             for_vectors(at.values(), [&](i64 j, auto lanes) {
-                lanes.store(to + r * at.row(y_strides) + j, none ? V{} : lanes.load(out + r * values + j) * part);
+                lanes.store(to + r * at.row(y_strides) + j,
+                            none ? V{} : lanes.load(out + r * values + j) * part);
             });
             logsum.data[head * L + first + r] = none ? INF : line[r].top + std::log(line[r].sum);
         }
@@ -228,7 +256,8 @@ void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dim
 
 // ---- backward
 
-// scores become probabilities p, and dscores p (dp - delta), for `n` neighbours whose operands are vectors or one number
+// scores become probabilities p, and dscores p (dp - delta), for `n` neighbours whose operands are
+// vectors or one number
 template <class Added, class Sum, class Delta>
 static void slopes(real* scores, real* dscores, i64 n, Added added, Sum logsum, Delta delta) {
     for_vectors(n, [&](i64 i, auto lanes) {
@@ -238,11 +267,15 @@ static void slopes(real* scores, real* dscores, i64 n, Added added, Sum logsum, 
     });
 }
 
-static void clear(real* row, i64 from, i64 to) { if (from < to) std::memset(row + from, 0, (to - from) * sizeof(real)); }
+static void clear(real* row, i64 from, i64 to) {
+    if (from < to) std::memset(row + from, 0, (to - from) * sizeof(real));
+}
 
 static void store_rows(const real* from, i64 ld, i64 rows, i64 columns, real factor, real* to) {
     for (i64 r = 0; r < rows; ++r)
-        for_vectors(columns, [&](i64 i, auto lanes) { lanes.store(to + r * columns + i, lanes.load(from + r * ld + i) * factor); });
+        for_vectors(columns, [&](i64 i, auto lanes) {
+            lanes.store(to + r * columns + i, lanes.load(from + r * ld + i) * factor);
+        });
 }
 
 struct Backward {
@@ -255,12 +288,15 @@ struct Backward {
 
     // dq of the queries [first, first + rows) of one head
     void queries(i64 head, i64 first, i64 rows, real* dq) const {
-        const i64 L = at.queries(), S = at.keys(), E = at.features(), F = at.values(), tiled = round_up(rows, TILE_ROWS), width = padded(E);
-        const real *keys = at.at(k, k_strides, head, at.key_group()), *vals = at.at(v, v_strides, head, at.value_group());
+        const i64 L = at.queries(), S = at.keys(), E = at.features(), F = at.values(),
+                  tiled = round_up(rows, TILE_ROWS), width = padded(E);
+        const real *keys = at.at(k, k_strides, head, at.key_group()),
+                   *vals = at.at(v, v_strides, head, at.value_group());
         const Mask  add(at, mask, mask_strides, head);
-        Scratch<real> scaled(tiled * E), grad(tiled * F), scores(tiled * KEYS), dscores(tiled * KEYS), out(tiled * width),
-            panels(KEYS * most(round_up(E, LANES), round_up(F, LANES)));
-        copy_rows(at.at(q, q_strides, head) + first * at.row(q_strides), at.row(q_strides), rows, E, scale, scaled);
+        Scratch<real> scaled(tiled * E), grad(tiled * F), scores(tiled * KEYS), dscores(tiled * KEYS),
+            out(tiled * width), panels(KEYS * most(round_up(E, LANES), round_up(F, LANES)));
+        copy_rows(at.at(q, q_strides, head) + first * at.row(q_strides), at.row(q_strides), rows, E, scale,
+                  scaled);
         copy_rows(dy + (head * L + first) * F, F, rows, F, 1, grad);
         std::memset(out.data, 0, tiled * width * sizeof(real));
         const i64 last = causal ? least(S, first + rows) : S;
@@ -273,9 +309,12 @@ struct Backward {
             for (i64 r = 0; r < rows; ++r) {
                 const i64  live = causal ? most(0, least(count, first + r + 1 - key)) : count;
                 const real sum = logsum[head * L + first + r], mean = delta[head * L + first + r];
-                slopes(scores + r * KEYS, dscores + r * KEYS, live,
-                       [&](i64 i, auto lanes, V s) { return add.data ? s + add.keys(first + r, key + i, lanes) : s; },
-                       [&](i64, auto) { return splat(sum); }, [&](i64, auto) { return splat(mean); });
+                slopes(
+                    scores + r * KEYS, dscores + r * KEYS, live,
+                    [&](i64 i, auto lanes, V s) {
+                        return add.data ? s + add.keys(first + r, key + i, lanes) : s;
+                    },
+                    [&](i64, auto) { return splat(sum); }, [&](i64, auto) { return splat(mean); });
                 clear(dscores + r * KEYS, live, count);
             }
             pack_straight(keys + key * at.row(k_strides), at.row(k_strides), count, E, panels);
@@ -286,14 +325,18 @@ struct Backward {
 
     // dk and dv of the keys [first, first + rows) of one head: rows are keys here, queries lie along vectors
     void keys(i64 head, i64 first, i64 rows, real* dk, real* dv) const {
-        const i64 L = at.queries(), S = at.keys(), E = at.features(), F = at.values(), tiled = round_up(rows, TILE_ROWS);
+        const i64 L = at.queries(), S = at.keys(), E = at.features(), F = at.values(),
+                  tiled = round_up(rows, TILE_ROWS);
         const i64 k_width = padded(E), v_width = padded(F), q_row = at.row(q_strides);
         const real* from = at.at(q, q_strides, head);
         const Mask  add(at, mask, mask_strides, head);
-        Scratch<real> scaled(tiled * E), vals(tiled * F), scores(tiled * KEYS), dscores(tiled * KEYS), out_k(tiled * k_width),
-            out_v(tiled * v_width), panels(KEYS * most(round_up(E, LANES), round_up(F, LANES)));
-        copy_rows(at.at(k, k_strides, head, at.key_group()) + first * at.row(k_strides), at.row(k_strides), rows, E, scale, scaled);
-        copy_rows(at.at(v, v_strides, head, at.value_group()) + first * at.row(v_strides), at.row(v_strides), rows, F, 1, vals);
+        Scratch<real> scaled(tiled * E), vals(tiled * F), scores(tiled * KEYS), dscores(tiled * KEYS),
+            out_k(tiled * k_width), out_v(tiled * v_width),
+            panels(KEYS * most(round_up(E, LANES), round_up(F, LANES)));
+        copy_rows(at.at(k, k_strides, head, at.key_group()) + first * at.row(k_strides), at.row(k_strides),
+                  rows, E, scale, scaled);
+        copy_rows(at.at(v, v_strides, head, at.value_group()) + first * at.row(v_strides), at.row(v_strides),
+                  rows, F, 1, vals);
         std::memset(out_k.data, 0, tiled * k_width * sizeof(real));
         std::memset(out_v.data, 0, tiled * v_width * sizeof(real));
         for (i64 query = causal ? first : 0; query < L; query += KEYS) {
@@ -304,11 +347,16 @@ struct Backward {
             pack_transposed(grad, F, count, F, panels);
             multiply(rows, F, count, vals, F, panels, dscores, KEYS, false);
             for (i64 r = 0; r < rows; ++r) {
-                const i64   dead = causal ? most(0, least(count, first + r - query)) : 0;   // queries before the key
+                // queries before the key
+                const i64   dead = causal ? most(0, least(count, first + r - query)) : 0;
                 const real *sums = logsum + head * L + query + dead, *means = delta + head * L + query + dead;
-                slopes(scores + r * KEYS + dead, dscores + r * KEYS + dead, count - dead,
-                       [&](i64 i, auto lanes, V s) { return add.data ? s + add.queries(query + dead + i, first + r, lanes) : s; },
-                       [&](i64 i, auto lanes) { return lanes.load(sums + i); }, [&](i64 i, auto lanes) { return lanes.load(means + i); });
+                slopes(
+                    scores + r * KEYS + dead, dscores + r * KEYS + dead, count - dead,
+                    [&](i64 i, auto lanes, V s) {
+                        return add.data ? s + add.queries(query + dead + i, first + r, lanes) : s;
+                    },
+                    [&](i64 i, auto lanes) { return lanes.load(sums + i); },
+                    [&](i64 i, auto lanes) { return lanes.load(means + i); });
                 clear(scores + r * KEYS, 0, dead);
                 clear(dscores + r * KEYS, 0, dead);
             }
@@ -322,9 +370,11 @@ struct Backward {
     }
 };
 
-// dy, y and dq cover every head in order; so do dk and dv, also where heads share keys or values: the caller adds those up.
-void attention_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real> mask, In<real> y, In<real> logsum, Dims lead, Dims sizes,
-                        Dims q_strides, Dims k_strides, Dims v_strides, Dims mask_strides, bool causal, double scale, Out<real> dq,
+// dy, y and dq cover every head in order; so do dk and dv, also where heads share keys or values:
+// the caller adds those up.
+void attention_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real> mask, In<real> y,
+                        In<real> logsum, Dims lead, Dims sizes, Dims q_strides, Dims k_strides,
+                        Dims v_strides, Dims mask_strides, bool causal, double scale, Out<real> dq,
                         Out<real> dk, Out<real> dv) {
     const Layout at{lead, sizes};
     const i64 heads = at.heads(), L = at.queries(), S = at.keys(), F = at.values();
@@ -332,12 +382,14 @@ void attention_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real
     parallel_for(heads * L, 1 + 8192 / (F + 1), [&](i64 begin, i64 end) {
         for (i64 r = begin; r < end; ++r) {
             V sum{};
-            for_vectors(F, [&](i64 i, auto lanes) { sum += lanes.load(dy.data + r * F + i) * lanes.load(y.data + r * F + i); });
+            for_vectors(F, [&](i64 i, auto lanes) {
+                sum += lanes.load(dy.data + r * F + i) * lanes.load(y.data + r * F + i);
+            });
             delta[r] = hsum(sum);
         }
     });
-    const Backward of{at, dy.data, q.data, k.data, v.data, logsum.data, delta, mask, q_strides, k_strides, v_strides, mask_strides, causal,
-                      (real)scale};
+    const Backward of{at,   dy.data,   q.data,    k.data,    v.data,       logsum.data, delta,
+                      mask, q_strides, k_strides, v_strides, mask_strides, causal,      (real)scale};
     const Blocks queries(L, QUERIES), keys(S, QUERIES);
     const i64 query_tasks = heads * queries.count, tasks = query_tasks + heads * keys.count;
     auto task = [&](i64 i) {

@@ -1,15 +1,18 @@
 // Scaled dot-product attention: y = softmax(scale q k' + mask) v for every head.
 //
-// A block of threads is a tile of queries of one head. It walks the keys a tile at a time with a running maximum and sum of each query's
-// line (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018; Dao et al., "FlashAttention", 2022), so that scores never
-// leave the chip. A result wider than WIDTH is made in slabs by several blocks, which compute the same scores. A query's result is
-// one chain of operations in the order of its keys, whatever else is computed.
+// A block of threads is a tile of queries of one head. It walks the keys a tile at a time with
+// a running maximum and sum of each query's line (Milakov & Gimelshein, "Online normalizer
+// calculation for softmax", 2018; Dao et al., "FlashAttention", 2022), so that scores never
+// leave the chip. A result wider than WIDTH is made in slabs by several blocks, which compute
+// the same scores. A query's result is one chain of operations in the order of its keys,
+// whatever else is computed.
 //
-// A query with no key left (every score is -inf) gives zeros; its log-sum-exp is +inf, from which the gradient computes probabilities of
-// exactly zero.
+// A query with no key left (every score is -inf) gives zeros; its log-sum-exp is +inf, from which
+// the gradient computes probabilities of exactly zero.
 #include "tiles.cuh"
 
-// scores become e^(score - top); the lines' tops and sums move on, and factor[i] is what earlier results are worth now
+// scores become e^(score - top); the lines' tops and sums move on, and factor[i] is what earlier
+// results are worth now
 __device__ __forceinline__ void advance(acc (&s)[R][R], acc (&top)[R], acc (&sum)[R], acc (&factor)[R]) {
 #pragma unroll
     for (int i = 0; i < R; ++i) {
@@ -27,7 +30,8 @@ __device__ __forceinline__ void advance(acc (&s)[R][R], acc (&top)[R], acc (&sum
     }
 }
 
-__device__ void attend(const Heads& of, i64 head, int first, int column, bool causal, acc scale, real* y, i64 y_stride, acc* logsum) {
+__device__ void attend(const Heads& of, i64 head, int first, int column, bool causal, acc scale, real* y,
+                       i64 y_stride, acc* logsum) {
     __shared__ __align__(16) acc slices[SLICES];
     __shared__ __align__(16) acc weights[TILE * TILE];
     const Rank rank;
@@ -60,19 +64,23 @@ __device__ void attend(const Heads& of, i64 head, int first, int column, bool ca
         const bool none = top[i] == -infinity();
         const int q = first + rank.y * R + i;
         share[i] = none ? acc(0) : acc(1) / sum[i];
-        if (column == 0 && rank.x == 0 && q < queries) logsum[head * queries + q] = none ? infinity() : top[i] + log(sum[i]);
+        if (column == 0 && rank.x == 0 && q < queries)
+            logsum[head * queries + q] = none ? infinity() : top[i] + log(sum[i]);
     }
     store_result(out, share, y, y_stride, first, queries, column, of.v.columns);
 }
 
-// Blocks: tiles of queries of every head, times slabs of the result. The last tiles, which see most keys, begin first.
+// Blocks: tiles of queries of every head, times slabs of the result. The last tiles, which see
+// most keys, begin first.
 extern "C" __global__ void __launch_bounds__(256)
-attention_forward(const real* q, const real* k, const real* v, const real* mask, const __grid_constant__ Dims lead,
-                  const __grid_constant__ Dims sizes, const __grid_constant__ Dims qs, const __grid_constant__ Dims ks,
-                  const __grid_constant__ Dims vs, const __grid_constant__ Dims ms, const __grid_constant__ Dims ys, int causal, acc scale,
-                  real* y, acc* logsum, int tiles) {
+    attention_forward(const real* q, const real* k, const real* v, const real* mask,
+                      const __grid_constant__ Dims lead, const __grid_constant__ Dims sizes,
+                      const __grid_constant__ Dims qs, const __grid_constant__ Dims ks,
+                      const __grid_constant__ Dims vs, const __grid_constant__ Dims ms,
+                      const __grid_constant__ Dims ys, int causal, acc scale, real* y, acc* logsum,
+                      int tiles) {
     const i64 head = blockIdx.x / tiles;
     const int first = (tiles - 1 - (int)(blockIdx.x % tiles)) * TILE;
-    attend(Heads(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head), head, first, blockIdx.y * WIDTH, causal, scale,
-           const_cast<real*>(of_head(y, lead, ys, head)), ys[lead.n], logsum);
+    attend(Heads(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head), head, first, blockIdx.y * WIDTH, causal,
+           scale, const_cast<real*>(of_head(y, lead, ys, head)), ys[lead.n], logsum);
 }

@@ -3,7 +3,8 @@ import numpy as np
 
 
 def shared(x, heads, gqa):
-    """Keys or values (..., H, S, E) repeated so that every one of `heads` query heads has its own."""
+    """Keys or values (..., H, S, E) repeated so that every one of `heads` query heads has its
+    own."""
     return np.repeat(x, heads // x.shape[-3], -3) if gqa else x
 
 
@@ -17,8 +18,8 @@ def scores(q, k, mask, causal, scale):
 
 
 def attention(q, k, v, mask, *, causal, scale, gqa):
-    """The result, and log(sum of e^score) of every query. A query whose scores are all -inf gives zeros, and +inf as its log-sum-exp:
-    so e^(score - logsum) are its weights, zeros, too."""
+    """The result, and log(sum of e^score) of every query. A query whose scores are all -inf gives
+    zeros, and +inf as its log-sum-exp: so e^(score - logsum) are its weights, zeros, too."""
     heads = q.shape[-3] if gqa else 0
     k, v = shared(k, heads, gqa), shared(v, heads, gqa)
     s = scores(q, k, mask, causal, scale)
@@ -44,8 +45,10 @@ def attention_backward(dy, q, k, v, mask, y, logsum, *, causal, scale, gqa):
 
 
 def sum_to(x, shape, gqa):
-    """x (..., H, rows, columns) added up over the axes and, with gqa, the groups of heads that `shape` was repeated along."""
+    """x (..., H, rows, columns) added up over the axes and, with gqa, the groups of heads that
+    `shape` was repeated along."""
     if gqa and x.shape[-3] != shape[-3]:
-        x = x.reshape(*x.shape[:-3], shape[-3], x.shape[-3] // shape[-3] if shape[-3] else 1, *x.shape[-2:]).sum(-3)
+        x = x.reshape(*x.shape[:-3], shape[-3], x.shape[-3] // shape[-3] if shape[-3] else 1,
+                      *x.shape[-2:]).sum(-3)
     x = x.sum(tuple(range(x.ndim - len(shape))))
     return x.sum(tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1), keepdims=True)

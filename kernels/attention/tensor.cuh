@@ -1,11 +1,15 @@
-// Attention on tensor cores, for f16 and bf16: tiles of rows in shared memory, their products, and weights that never leave the registers.
+// Attention on tensor cores, for f16 and bf16: tiles of rows in shared memory, their products, and
+// weights that never leave the registers.
 //
-// A block of WARPS warps owns ROWS = WARPS * 16 * MI rows of one operand (queries, or keys where their gradient is made), each warp MI
-// times 16 of them. It walks the other operand SPAN rows at a time, whose tiles come by cp.async while the tile before is in use. What a
-// warp holds of SPAN scores a row lies as the second product wants its left operand, so that weights go from one to the other as they are.
-// Rows are HEAD values wide (defined at the launch), zeros behind an operand's columns; 16 bytes between rows keep ldmatrix off one bank.
+// A block of WARPS warps owns ROWS = WARPS * 16 * MI rows of one operand (queries, or keys where
+// their gradient is made), each warp MI times 16 of them. It walks the other operand SPAN rows at a
+// time, whose tiles come by cp.async while the tile before is in use. What a warp holds of SPAN
+// scores a row lies as the second product wants its left operand, so that weights go from one to
+// the other as they are. Rows are HEAD values wide (defined at the launch), zeros behind an
+// operand's columns; 16 bytes between rows keep ldmatrix off one bank.
 //
-// A row's arithmetic is one chain in the order of the other operand's rows; it does not depend on MI, on the batch, or on its neighbours.
+// A row's arithmetic is one chain in the order of the other operand's rows; it does not depend on
+// MI, on the batch, or on its neighbours.
 #pragma once
 #include "gemm/tensor_tile.cuh"
 #include "heads.cuh"
@@ -19,18 +23,21 @@
 
 constexpr int WARPS = 4, THREADS = WARPS * 32, PITCH = HEAD + PAD, SPAN = HEAD > 64 ? 32 : 64;
 constexpr acc LOG2E = 1.44269504088896340736, LN2 = 0.69314718055994530942;
-template <int MI> struct Rows { static constexpr int EACH = 16 * MI, ALL = WARPS * EACH; };   // of a warp, of a block
+// of a warp, of a block
+template <int MI> struct Rows { static constexpr int EACH = 16 * MI, ALL = WARPS * EACH; };
 template <int MI> using Scores = acc[MI][SPAN / 8][4];
 template <int MI> using Sums = acc[MI][HEAD / 8][4];
 
-// The sums' layout (ptx.cuh): of a warp's tile this thread has rows rank() + 8 half + 16 i, and in them columns 2 pair() + 8 j and the next.
+// The sums' layout (ptx.cuh): of a warp's tile this thread has rows rank() + 8 half + 16 i, and in
+// them columns 2 pair() + 8 j and the next.
 __device__ __forceinline__ int rank() { return threadIdx.x >> 2 & 7; }
 __device__ __forceinline__ int pair() { return (threadIdx.x & 3) * 2; }
 __device__ __forceinline__ int warp_of_block() { return threadIdx.x >> 5; }
 
 // ---- tiles
 
-// tile[r][e] = m[row + r][e], r < COUNT, e < HEAD; zeros where m has nothing. Rows that do not start at 16 bytes are copied value by value.
+// tile[r][e] = m[row + r][e], r < COUNT, e < HEAD; zeros where m has nothing. Rows that do not
+// start at 16 bytes are copied value by value.
 template <int COUNT> __device__ __forceinline__ void copy_rows(real* tile, const Matrix& m, int row) {
     row = opaque(row);   // else the addresses of all packets wait in registers
     if (m.packed && m.columns % LANES == 0) {
@@ -49,14 +56,18 @@ template <int COUNT> __device__ __forceinline__ void copy_rows(real* tile, const
         const int r = t / (HEAD / 2), e = t % (HEAD / 2) * 2;
         Packet<real, 2> p;
 #pragma unroll
-        for (int k = 0; k < 2; ++k) p.v[k] = row + r < m.rows && e + k < m.columns ? m.data[(i64)(row + r) * m.stride + e + k] : rounded(0);
+        for (int k = 0; k < 2; ++k)
+            p.v[k] = row + r < m.rows && e + k < m.columns ? m.data[(i64)(row + r) * m.stride + e + k]
+                                                           : rounded(0);
         *(Packet<real, 2>*)(tile + r * PITCH + e) = p;
     }
 }
 
-// A warp's sums times factor[i][half], by way of `tile`, rows of its own that nobody reads any more, to rows `row` .. of a matrix
+// A warp's sums times factor[i][half], by way of `tile`, rows of its own that nobody reads any
+// more, to rows `row` .. of a matrix
 template <int MI>
-__device__ __forceinline__ void store_rows(const Sums<MI>& out, const acc (&factor)[MI][2], real* tile, real* to, i64 stride, int row, int rows, int columns) {
+__device__ __forceinline__ void store_rows(const Sums<MI>& out, const acc (&factor)[MI][2], real* tile,
+                                           real* to, i64 stride, int row, int rows, int columns) {
     __syncwarp();   // the warp has read what the tile held
 #pragma unroll
     for (int i = 0; i < MI; ++i)
@@ -64,7 +75,8 @@ __device__ __forceinline__ void store_rows(const Sums<MI>& out, const acc (&fact
         for (int half = 0; half < 2; ++half)
 #pragma unroll
             for (int j = 0; j < HEAD / 8; ++j) {
-                const Packet<real, 2> p = {{rounded(out[i][j][half * 2] * factor[i][half]), rounded(out[i][j][half * 2 + 1] * factor[i][half])}};
+                const Packet<real, 2> p = {{rounded(out[i][j][half * 2] * factor[i][half]),
+                                            rounded(out[i][j][half * 2 + 1] * factor[i][half])}};
                 *(Packet<real, 2>*)(tile + (i * 16 + half * 8 + rank()) * PITCH + j * 8 + pair()) = p;
             }
     __syncwarp();
@@ -82,7 +94,8 @@ __device__ __forceinline__ void store_rows(const Sums<MI>& out, const acc (&fact
 // ---- products
 
 // s += a warp's rows a (16 MI of a tile) times the SPAN rows of b
-template <int MI> __device__ __forceinline__ void add_scores(const Left (&a)[MI], const real* b, int k, Scores<MI>& s) {
+template <int MI>
+__device__ __forceinline__ void add_scores(const Left (&a)[MI], const real* b, int k, Scores<MI>& s) {
 #pragma unroll
     for (int j = 0; j < SPAN / 8; j += 2) {
         Right right, next;
@@ -129,14 +142,17 @@ __device__ __forceinline__ uint32_t both(acc low, acc high) {
 }
 
 // out += weights times the SPAN rows of b
-template <int MI> __device__ __forceinline__ void accumulate(const Scores<MI>& weights, const real* b, Sums<MI>& out) {
+template <int MI>
+__device__ __forceinline__ void accumulate(const Scores<MI>& weights, const real* b, Sums<MI>& out) {
 #pragma unroll
     for (int k = 0; k < SPAN; k += STEP) {
         Left rows[MI];
 #pragma unroll
         for (int i = 0; i < MI; ++i)
 #pragma unroll
-            for (int q = 0; q < 4; ++q) rows[i].v[q] = both(weights[i][k / 8 + q / 2][q % 2 * 2], weights[i][k / 8 + q / 2][q % 2 * 2 + 1]);
+            for (int q = 0; q < 4; ++q)
+                rows[i].v[q] =
+                    both(weights[i][k / 8 + q / 2][q % 2 * 2], weights[i][k / 8 + q / 2][q % 2 * 2 + 1]);
 #pragma unroll
         for (int j = 0; j < HEAD / 8; j += 2) {
             Right right, next;
@@ -156,9 +172,13 @@ struct Pairs {
     Mask mask;
     int queries, keys;
     bool causal;
-    __device__ __forceinline__ bool seen(int q, int k) const { return q < queries && k < keys && (!causal || k <= q); }
-    // Whether any of these is hidden: `row` .. of a warp's rows, `column` .. of the SPAN others, of which rows or others are keys
-    template <int EACH, bool ROWS_ARE_KEYS> __device__ __forceinline__ bool partly(int row, int column) const {
+    __device__ __forceinline__ bool seen(int q, int k) const {
+        return q < queries && k < keys && (!causal || k <= q);
+    }
+    // Whether any of these is hidden: `row` .. of a warp's rows, `column` .. of the SPAN others, of
+    // which rows or others are keys
+    template <int EACH, bool ROWS_ARE_KEYS>
+    __device__ __forceinline__ bool partly(int row, int column) const {
         const int q = ROWS_ARE_KEYS ? column : row, k = ROWS_ARE_KEYS ? row : column;
         return q + (ROWS_ARE_KEYS ? SPAN : EACH) > queries || k + (ROWS_ARE_KEYS ? EACH : SPAN) > keys
                || (causal && k + (ROWS_ARE_KEYS ? EACH : SPAN) - 1 > q);
@@ -166,7 +186,8 @@ struct Pairs {
 };
 
 // Calls f(i, j, e, query, key) for each of a thread's scores; row, column: the first of its warp's tile
-template <int MI, bool ROWS_ARE_KEYS, class F> __device__ __forceinline__ void each_score(int row, int column, F f) {
+template <int MI, bool ROWS_ARE_KEYS, class F>
+__device__ __forceinline__ void each_score(int row, int column, F f) {
 #pragma unroll
     for (int i = 0; i < MI; ++i)
 #pragma unroll

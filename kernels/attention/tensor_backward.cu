@@ -1,16 +1,18 @@
-// The gradient of attention on tensor cores (requires sm_80; f16 and bf16 only); formulas as in backward.cu, which also has
-// attention_delta.
+// The gradient of attention on tensor cores (requires sm_80; f16 and bf16 only); formulas as in
+// backward.cu, which also has attention_delta.
 //
-// Tiles of queries walk the keys for dq; tiles of keys walk the queries for dk and dv. In both a warp's rows are of the operand that it
-// owns: scores s and slopes dp = dy v' (or, for keys, their transposes k q' and v dy'), turned into p and ds where they are, are the left
-// operands of the products that follow. Nothing is added by two blocks, and the sums have one order. p and ds are rounded to the element
-// type, sums are float.
+// Tiles of queries walk the keys for dq; tiles of keys walk the queries for dk and dv. In both a
+// warp's rows are of the operand that it owns: scores s and slopes dp = dy v' (or, for keys, their
+// transposes k q' and v dy'), turned into p and ds where they are, are the left operands of the
+// products that follow. Nothing is added by two blocks, and the sums have one order. p and ds are
+// rounded to the element type, sums are float.
 #include "tensor.cuh"
 
 struct Slopes {
     Pairs pairs;
     acc scale;
-    // Comes with a score, dy v', and its query's log-sum-exp and delta; leaves with p and ds. A log-sum-exp of +inf makes zeros.
+    // Comes with a score, dy v', and its query's log-sum-exp and delta; leaves with p and ds. A
+    // log-sum-exp of +inf makes zeros.
     __device__ __forceinline__ void of_pair(acc& p, acc& ds, int q, int k, acc logsum, acc delta) const {
 #if MASKED
         const acc added = pairs.seen(q, k) ? pairs.mask(q, k) - logsum : -infinity();
@@ -20,7 +22,8 @@ struct Slopes {
         p = exp2(fma(p, scale * LOG2E, added * LOG2E));
         ds = p * (ds - delta);
     }
-    template <int MI, bool ROWS_ARE_KEYS> __device__ __forceinline__ void hide(Scores<MI>& p, Scores<MI>& ds, int row, int column) const {
+    template <int MI, bool ROWS_ARE_KEYS>
+    __device__ __forceinline__ void hide(Scores<MI>& p, Scores<MI>& ds, int row, int column) const {
         if (!pairs.partly<Rows<MI>::EACH, ROWS_ARE_KEYS>(row, column)) return;
         each_score<MI, ROWS_ARE_KEYS>(row, column, [&](int i, int j, int e, int q, int k) {
             if (!pairs.seen(q, k)) p[i][j][e] = ds[i][j][e] = 0;
@@ -37,10 +40,14 @@ extern __shared__ __align__(16) real tiles[];
 
 // dq of the queries `first` ..
 template <int MI>
-__device__ __forceinline__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slopes, const acc* logsum, const acc* delta, int first, real* dq) {
+__device__ __forceinline__ void of_queries(const Heads& of, const Matrix& dy, const Slopes& slopes,
+                                           const acc* logsum, const acc* delta, int first, real* dq) {
     constexpr int ALL = Rows<MI>::ALL, EACH = Rows<MI>::EACH, TILE = SPAN * PITCH;
-    real *const q = tiles + warp_of_block() * EACH * PITCH, *const g = q + ALL * PITCH, *const stages = tiles + 2 * ALL * PITCH;
-    const int row = first + warp_of_block() * EACH, last = slopes.pairs.causal ? min(of.k.rows, first + ALL) : of.k.rows, steps = ceil_div(last, SPAN);
+    real *const q = tiles + warp_of_block() * EACH * PITCH, *const g = q + ALL * PITCH,
+                *const stages = tiles + 2 * ALL * PITCH;
+    const int row = first + warp_of_block() * EACH,
+              last = slopes.pairs.causal ? min(of.k.rows, first + ALL) : of.k.rows,
+              steps = ceil_div(last, SPAN);
     Sums<MI> out = {};
     acc sums[MI][2], deltas[MI][2], factor[MI][2];
 #pragma unroll
@@ -86,10 +93,12 @@ __device__ __forceinline__ void copy_line(acc* to, const acc* p, int left, int t
 
 // dk and dv of the keys `first` ..
 template <int MI>
-__device__ __forceinline__ void of_keys(const Heads& of, const Matrix& dy, const Slopes& slopes, const acc* logsum, const acc* delta, int first,
-                                        real* dk, real* dv) {
-    constexpr int ALL = Rows<MI>::ALL, EACH = Rows<MI>::EACH, TILE = SPAN * PITCH, STAGE = 2 * TILE + 2 * SPAN * sizeof(acc) / sizeof(real);
-    real *const k = tiles + warp_of_block() * EACH * PITCH, *const v = k + ALL * PITCH, *const stages = tiles + 2 * ALL * PITCH;
+__device__ __forceinline__ void of_keys(const Heads& of, const Matrix& dy, const Slopes& slopes,
+                                        const acc* logsum, const acc* delta, int first, real* dk, real* dv) {
+    constexpr int ALL = Rows<MI>::ALL, EACH = Rows<MI>::EACH, TILE = SPAN * PITCH,
+                  STAGE = 2 * TILE + 2 * SPAN * sizeof(acc) / sizeof(real);
+    real *const k = tiles + warp_of_block() * EACH * PITCH, *const v = k + ALL * PITCH,
+                *const stages = tiles + 2 * ALL * PITCH;
     const int row = first + warp_of_block() * EACH, begin = slopes.pairs.causal ? first : 0;
     Sums<MI> out_k = {}, out_v = {};
     acc factor[MI][2];
@@ -138,10 +147,14 @@ struct Task {
     Heads of;
     Matrix grad;
     Slopes slopes;
-    __device__ __forceinline__ Task(const real* dy, const real* q, const real* k, const real* v, const real* mask, const Dims& lead, const Dims& sizes,
-                                    const Dims& qs, const Dims& ks, const Dims& vs, const Dims& ms, int causal, acc scale, int tiles)
-        : head(blockIdx.x / tiles), tile((int)(blockIdx.x % tiles)), of(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head),
-          grad(dy + head * sizes[0] * sizes[3], sizes[3], sizes[0], sizes[3]), slopes{{of.mask, sizes[0], sizes[1], causal != 0}, scale} {}
+    __device__ __forceinline__ Task(const real* dy, const real* q, const real* k, const real* v,
+                                    const real* mask, const Dims& lead, const Dims& sizes, const Dims& qs,
+                                    const Dims& ks, const Dims& vs, const Dims& ms, int causal, acc scale,
+                                    int tiles)
+        : head(blockIdx.x / tiles), tile((int)(blockIdx.x % tiles)),
+          of(q, k, v, mask, lead, sizes, qs, ks, vs, ms, head),
+          grad(dy + head * sizes[0] * sizes[3], sizes[3], sizes[0], sizes[3]),
+          slopes{{of.mask, sizes[0], sizes[1], causal != 0}, scale} {}
 };
 
 #define PARAMETERS                                                                                                                              \
@@ -153,12 +166,15 @@ extern "C" {
 // The last tiles, which see most keys, begin first.
 __global__ void __launch_bounds__(THREADS, 2) attention_tensor_dq(PARAMETERS, real* dq, int tiles) {
     const Task task(TASK);
-    of_queries<1>(task.of, task.grad, task.slopes, logsum + task.head * sizes[0], delta + task.head * sizes[0],
-                  (tiles - 1 - task.tile) * Rows<1>::ALL, dq + task.head * sizes[0] * sizes[2]);
+    of_queries<1>(task.of, task.grad, task.slopes, logsum + task.head * sizes[0],
+                  delta + task.head * sizes[0], (tiles - 1 - task.tile) * Rows<1>::ALL,
+                  dq + task.head * sizes[0] * sizes[2]);
 }
-__global__ void __launch_bounds__(THREADS, 2) attention_tensor_dkv(PARAMETERS, real* dk, real* dv, int tiles) {
+__global__ void __launch_bounds__(THREADS, 2)
+    attention_tensor_dkv(PARAMETERS, real* dk, real* dv, int tiles) {
     const Task task(TASK);
-    of_keys<1>(task.of, task.grad, task.slopes, logsum + task.head * sizes[0], delta + task.head * sizes[0], task.tile * Rows<1>::ALL,
-               dk + task.head * sizes[1] * sizes[2], dv + task.head * sizes[1] * sizes[3]);
+    of_keys<1>(task.of, task.grad, task.slopes, logsum + task.head * sizes[0], delta + task.head * sizes[0],
+               task.tile * Rows<1>::ALL, dk + task.head * sizes[1] * sizes[2],
+               dv + task.head * sizes[1] * sizes[3]);
 }
 }

@@ -1,6 +1,8 @@
-// Products of tiles, for attention: 256 threads as 16 x 16, each with R x R scores of a TILE x TILE tile, or with R rows and COLUMNS columns
-// of a result (COLUMNS is defined at the launch). Operands pass through shared memory in slices, transposed where the sum runs along memory, so that a thread reads its R
-// neighbours as one packet; rows are padded by a packet, which spreads the transposed stores over the banks.
+// Products of tiles, for attention: 256 threads as 16 x 16, each with R x R scores of a TILE x TILE
+// tile, or with R rows and COLUMNS columns of a result (COLUMNS is defined at the launch). Operands
+// pass through shared memory in slices, transposed where the sum runs along memory, so that a
+// thread reads its R neighbours as one packet; rows are padded by a packet, which spreads the
+// transposed stores over the banks.
 //
 // Any depth: a slice is DEPTH deep, and what lies beyond an operand's rows or columns is zero.
 #pragma once
@@ -11,22 +13,27 @@
 #define COLUMNS 8
 #endif
 
-constexpr int R = sizeof(acc) == 8 ? 2 : 4, TILE = 16 * R, PITCH = TILE + 16 / sizeof(acc), DEPTH = 32, WIDTH = 16 * COLUMNS;
-constexpr int SLICES = DEPTH * (2 * PITCH > WIDTH ? 2 * PITCH : WIDTH);   // values: two transposed slices or a straight one
+constexpr int R = sizeof(acc) == 8 ? 2 : 4, TILE = 16 * R, PITCH = TILE + 16 / sizeof(acc), DEPTH = 32,
+              WIDTH = 16 * COLUMNS;
+// values: two transposed slices or a straight one
+constexpr int SLICES = DEPTH * (2 * PITCH > WIDTH ? 2 * PITCH : WIDTH);
 
 struct Rank {
     const int x = threadIdx.x & 15, y = threadIdx.x >> 4;
 };
 
-// slice[e][i] = m[row + i][column + e], i < TILE, e < DEPTH. A thread moves a packet; a warp takes 32 bytes (of half types 16) of
-// neighbouring rows, so that its stores of one e fall into different banks.
+// slice[e][i] = m[row + i][column + e], i < TILE, e < DEPTH. A thread moves a packet; a warp
+// takes 32 bytes (of half types 16) of neighbouring rows, so that its stores of one e fall
+// into different banks.
 __device__ __forceinline__ void load_transposed(const Matrix& m, int row, int column, acc* slice) {
     constexpr int ACROSS = LANES < 8 ? 8 / LANES : 1, ROWS = 32 / ACROSS, GROUPS = DEPTH / (ACROSS * LANES);
 #pragma unroll
     for (int t = threadIdx.x; t < TILE * DEPTH / LANES; t += 256) {
-        const int warp = t / 32, e = (t % ACROSS + warp % GROUPS * ACROSS) * LANES, i = t % 32 / ACROSS + warp / GROUPS * ROWS;
+        const int warp = t / 32, e = (t % ACROSS + warp % GROUPS * ACROSS) * LANES,
+                  i = t % 32 / ACROSS + warp / GROUPS * ROWS;
         acc v[LANES];
-        load_lanes(m.data + (i64)(row + i) * m.stride + column + e, row + i < m.rows ? m.columns - column - e : 0, m.packed, v);
+        load_lanes(m.data + (i64)(row + i) * m.stride + column + e,
+                   row + i < m.rows ? m.columns - column - e : 0, m.packed, v);
 #pragma unroll
         for (int l = 0; l < LANES; ++l) slice[(e + l) * PITCH + i] = v[l];
     }
@@ -39,7 +46,8 @@ __device__ __forceinline__ void load_straight(const Matrix& m, int row, int colu
     for (int t = threadIdx.x; t < DEPTH * WIDTH / LANES; t += 256) {
         const int e = t / (WIDTH / LANES), j = t % (WIDTH / LANES) * LANES;
         acc v[LANES];
-        load_lanes(m.data + (i64)(row + e) * m.stride + column + j, row + e < m.rows ? m.columns - column - j : 0, m.packed, v);
+        load_lanes(m.data + (i64)(row + e) * m.stride + column + j,
+                   row + e < m.rows ? m.columns - column - j : 0, m.packed, v);
 #pragma unroll
         for (int l = 0; l < LANES; l += WORDS) {
             Packet<acc, WORDS> part;
@@ -50,8 +58,10 @@ __device__ __forceinline__ void load_straight(const Matrix& m, int row, int colu
     }
 }
 
-// s = rows a_row .. of a times rows b_row .. of b, both TILE of them: thread (x, y) has rows y R .. and columns x R ..
-__device__ __forceinline__ void scores_of(const Matrix& a, int a_row, const Matrix& b, int b_row, acc* slices, acc (&s)[R][R]) {
+// s = rows a_row .. of a times rows b_row .. of b, both TILE of them: thread (x, y) has rows y R
+// .. and columns x R ..
+__device__ __forceinline__ void scores_of(const Matrix& a, int a_row, const Matrix& b, int b_row, acc* slices,
+                                          acc (&s)[R][R]) {
     const Rank rank;
     acc *as = slices, *bs = slices + DEPTH * PITCH;
 #pragma unroll
@@ -65,7 +75,8 @@ __device__ __forceinline__ void scores_of(const Matrix& a, int a_row, const Matr
         __syncthreads();
 #pragma unroll 4
         for (int k = 0; k < DEPTH; ++k) {
-            const Packet<acc, R> av = *(const Packet<acc, R>*)(as + k * PITCH + rank.y * R), bv = *(const Packet<acc, R>*)(bs + k * PITCH + rank.x * R);
+            const Packet<acc, R> av = *(const Packet<acc, R>*)(as + k * PITCH + rank.y * R),
+                                 bv = *(const Packet<acc, R>*)(bs + k * PITCH + rank.x * R);
 #pragma unroll
             for (int i = 0; i < R; ++i)
 #pragma unroll
@@ -74,8 +85,8 @@ __device__ __forceinline__ void scores_of(const Matrix& a, int a_row, const Matr
     }
 }
 
-// Where the weights of rows y R .. and of a column lie: by columns, whose packets are exchanged so that neither the stores below nor the
-// loads of `accumulate` meet in a bank.
+// Where the weights of rows y R .. and of a column lie: by columns, whose packets are exchanged so
+// that neither the stores below nor the loads of `accumulate` meet in a bank.
 __device__ __forceinline__ int weight_at(int column, int y) { return column * TILE + (y ^ (column / R)) * R; }
 
 __device__ __forceinline__ void put_weights(const acc (&p)[R][R], acc* weights) {
@@ -89,8 +100,10 @@ __device__ __forceinline__ void put_weights(const acc (&p)[R][R], acc* weights) 
     }
 }
 
-// out += weights times rows b_row .. of b, columns `column` ..: thread (x, y) has rows y R .. and of every 16 R columns x R ..
-__device__ __forceinline__ void accumulate(const acc* weights, const Matrix& b, int b_row, int column, acc* slices, acc (&out)[R][COLUMNS]) {
+// out += weights times rows b_row .. of b, columns `column` ..: thread (x, y) has rows y R .. and
+// of every 16 R columns x R ..
+__device__ __forceinline__ void accumulate(const acc* weights, const Matrix& b, int b_row, int column,
+                                           acc* slices, acc (&out)[R][COLUMNS]) {
     const Rank rank;
     for (int e = 0; e < TILE; e += DEPTH) {
         __syncthreads();   // the weights are there, and what the slices held has been read
@@ -112,7 +125,8 @@ __device__ __forceinline__ void accumulate(const acc* weights, const Matrix& b, 
 }
 
 // Rows y R .. of `out` times factor[i], to columns `column` .. of a matrix of `rows` and `columns`
-__device__ __forceinline__ void store_result(const acc (&out)[R][COLUMNS], const acc (&factor)[R], real* to, i64 stride, int row, int rows, int column, int columns) {
+__device__ __forceinline__ void store_result(const acc (&out)[R][COLUMNS], const acc (&factor)[R], real* to,
+                                             i64 stride, int row, int rows, int column, int columns) {
     const Rank rank;
     const bool packed = stride % R == 0 && columns % R == 0 && aligned(to);
 #pragma unroll

@@ -1,8 +1,9 @@
-// batch_norm in training, of channels that a block holds in its registers: one kernel, and x (and dy) come from memory once. For as many
-// channels as there are multiprocessors, or nearly; fewer or longer ones are cut into pieces (cuda.cu).
+// batch_norm in training, of channels that a block holds in its registers: one kernel, and x (and
+// dy) come from memory once. For as many channels as there are multiprocessors, or nearly; fewer or
+// longer ones are cut into pieces (cuda.cu).
 #include "lines.cuh"
 
-constexpr int WIDE = sizeof(acc) == 8;                 // 64 registers a thread hold this where a block has 1024:
+constexpr int WIDE = sizeof(acc) == 8;   // 64 registers a thread hold this where a block has 1024:
 constexpr int FORWARD = (WIDE ? 8 : 16) / LANES;       // packets of x,
 constexpr int BACKWARD = (WIDE ? 4 : 8) / LANES;       // or of x and of dy
 
@@ -13,7 +14,9 @@ __device__ __forceinline__ acc block_sum(acc v) {
 __device__ __forceinline__ int place(int k) { return (k * blockDim.x + threadIdx.x) * LANES; }
 
 extern "C" {
-__global__ void __launch_bounds__(1024) batch_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* var, int samples, int run) {
+__global__ void __launch_bounds__(1024)
+    batch_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean,
+                     acc* var, int samples, int run) {
     const int c = blockIdx.x, values = samples * run;
     const i64 from = (i64)c * run;
     const Line line{run, (i64)gridDim.x * run, run % LANES == 0 && aligned(x) && aligned(y)};
@@ -34,7 +37,8 @@ __global__ void __launch_bounds__(1024) batch_norm_block(const real* x, const re
             squares += d * d;
         }
     const acc variance = block_sum(squares) / acc(values);
-    const acc scale = reciprocal_deviation(variance, eps) * (weight ? value(weight[c]) : acc(1)), shift = bias ? value(bias[c]) : acc(0);
+    const acc scale = reciprocal_deviation(variance, eps) * (weight ? value(weight[c]) : acc(1)),
+              shift = bias ? value(bias[c]) : acc(0);
     if (threadIdx.x == 0) {
         mean[c] = m;
         var[c] = variance;
@@ -48,11 +52,15 @@ __global__ void __launch_bounds__(1024) batch_norm_block(const real* x, const re
 }
 
 // dx = (dy - share (dbias + n dweight)) rstd weight with n = (x - mean) rstd
-__global__ void __launch_bounds__(1024) batch_norm_backward_block(const real* dy, const real* x, const real* weight, const acc* mean, const acc* var, acc eps, acc share, real* dx, real* dweight, real* dbias, int samples, int run) {
+__global__ void __launch_bounds__(1024)
+    batch_norm_backward_block(const real* dy, const real* x, const real* weight, const acc* mean,
+                              const acc* var, acc eps, acc share, real* dx, real* dweight, real* dbias,
+                              int samples, int run) {
     const int c = blockIdx.x, values = samples * run;
     const i64 from = (i64)c * run;
     const Line line{run, (i64)gridDim.x * run, run % LANES == 0 && aligned(dy) && aligned(x) && aligned(dx)};
-    const acc m = mean[c], rstd = reciprocal_deviation(var[c], eps), scale = rstd * (weight ? value(weight[c]) : acc(1));
+    const acc m = mean[c], rstd = reciprocal_deviation(var[c], eps),
+              scale = rstd * (weight ? value(weight[c]) : acc(1));
     acc g[BACKWARD][LANES], n[BACKWARD][LANES], a = 0, b = 0;
     int live[BACKWARD];
 #pragma unroll

@@ -8,7 +8,8 @@ def running(channels):
 
 
 def train(why, shape, *affine, **options):
-    return case(why, "batch_norm", A(*shape, offset=options.pop("offset", 0.0)), None, None, *affine, training=True, **options)
+    return case(why, "batch_norm", A(*shape, offset=options.pop("offset", 0.0)), None, None, *affine,
+                training=True, **options)
 
 
 CASES = {
@@ -39,17 +40,14 @@ CASES = {
         train("no_channels", (2, 0, 4)),
     ],
 }
-REFUSES = {
-    "batch_norm": [
-        bad("one_axis", "batch_norm", A(3), *running(3), match=r"\(N, C, ...\)"),
-        bad("no_statistics", "batch_norm", A(2, 3), None, None, match="running_mean and running_var"),
-        bad("mean_of_other_width", "batch_norm", A(2, 3), *running(4), match=r"running_mean \(4,\)"),
-        bad("weight_of_other_width", "batch_norm", A(2, 3), *running(3), A(2), match="weight"),
-        bad("eps_negative", "batch_norm", A(2, 3), *running(3), eps=-1.0, match="eps"),
-    ],
-    "batch_norm_training": [
-        bad("one_value_per_channel", "batch_norm", A(1, 3, 1), None, None, training=True, match="more than one value"),
-        bad("bias_of_other_width", "batch_norm", A(2, 3), None, None, None, A(2), training=True, match="bias"),
-        bad("running_of_other_width", "batch_norm", A(2, 3), A(2), A(2), training=True, match="running_mean"),
-    ],
-}
+REFUSES = {"batch_norm": [
+    bad("one_axis", "batch_norm", A(3), *running(3), match=r"\(N, C, ...\)"),
+    bad("no_statistics", "batch_norm", A(2, 3), None, None, match="running_mean and running_var"),
+    bad("mean_of_other_width", "batch_norm", A(2, 3), *running(4), match=r"running_mean \(4,\)"),
+    bad("weight_of_other_width", "batch_norm", A(2, 3), *running(3), A(2), match="weight"),
+    bad("eps_negative", "batch_norm", A(2, 3), *running(3), eps=-1.0, match="eps"),
+], "batch_norm_training": [
+    bad("one_value_per_channel", "batch_norm", A(1, 3, 1), None, None, training=True, match="more than one value"),
+    bad("bias_of_other_width", "batch_norm", A(2, 3), None, None, None, A(2), training=True, match="bias"),
+    bad("running_of_other_width", "batch_norm", A(2, 3), A(2), A(2), training=True, match="running_mean"),
+],}

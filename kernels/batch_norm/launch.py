@@ -1,4 +1,5 @@
-"""Grids of the batch_norm kernels, which group_norm uses too: statistics of lines by pieces, the pieces joined, every value once."""
+"""Grids of the batch_norm kernels, which group_norm uses too: statistics of lines by pieces, the
+pieces joined, every value once."""
 import math
 
 import numpy as np
@@ -27,7 +28,8 @@ def for_values(device, kernel, args, x, per_group=0):
     """One of the kernels that touch every value once."""
     _, channels, run = sizes_of(x)
     span = BLOCK * PER_THREAD * (16 // x.itemsize)
-    device.launch(FILE, kernel, (-(-x.size // span),), (BLOCK,), (*args, np.int64(x.size), run, channels, per_group))
+    device.launch(FILE, kernel, (-(-x.size // span),), (BLOCK,),
+                  (*args, np.int64(x.size), run, channels, per_group))
 
 
 def cut(values, most):
@@ -38,7 +40,8 @@ def cut(values, most):
 
 
 def over_lines(device, kernel, args, lines, samples, run, parts, most):
-    """Launches a kernel over pieces of lines. Returns its partial results, pieces, and their distances across and along."""
+    """Launches a kernel over pieces of lines. Returns its partial results, pieces, and their
+    distances across and along."""
     pieces, span = cut(samples * run, most)
     partial = scratch(device, lines, pieces, parts)
     rows = 8 if samples * run <= SHORT else 1
@@ -53,7 +56,8 @@ def over_columns(device, kernel, args, samples, channels, parts):
     span = -(-samples // pieces)
     pieces = -(-samples // span)
     partial = scratch(device, pieces, channels, parts)
-    device.launch(FILE, kernel, (blocks, pieces), (32, 8), (*args, np.int64(channels), samples, span, partial))
+    device.launch(FILE, kernel, (blocks, pieces), (32, 8),
+                  (*args, np.int64(channels), samples, span, partial))
     return partial, np.int64(channels), pieces, np.int64(channels), np.int64(1)
 
 
@@ -63,11 +67,13 @@ def per_channel(device, which, args, x, parts):
     if run == 1:
         return over_columns(device, f"column_{which}", args, samples, channels, parts)
     line = (1,) if which == "gradients" else ()   # a mean a line
-    return over_lines(device, f"line_{which}", (*args, *line), channels, samples, run, parts, max(1, 8 * device.multiprocessors // channels))
+    return over_lines(device, f"line_{which}", (*args, *line), channels, samples, run, parts,
+                      max(1, 8 * device.multiprocessors // channels))
 
 
 def threads_to_hold(device, x, held):
-    """Threads of a block that holds a channel, `held` values a thread (half as many doubles); 0 where pieces are better."""
+    """Threads of a block that holds a channel, `held` values a thread (half as many doubles); 0
+    where pieces are better."""
     samples, channels, run = sizes_of(x)
     threads = -(-samples * run // (32 * held // (2 if device.real == "f64" else 1))) * 32
     return threads if run > 1 and threads <= 1024 and 4 * channels >= 3 * device.multiprocessors else 0
@@ -88,7 +94,8 @@ def batch_norm_training(device, x, weight, bias, eps, y, mean, var):
         return
     if threads := threads_to_hold(device, x, 16):
         samples, channels, run = sizes_of(x)
-        device.launch(IN_BLOCK, "batch_norm_block", (channels,), (threads,), (x, weight, bias, float(eps), y, mean, var, samples, run))
+        device.launch(IN_BLOCK, "batch_norm_block", (channels,), (threads,),
+                      (x, weight, bias, float(eps), y, mean, var, samples, run))
         return
     join_moments(device, per_channel(device, "moments", (x,), x, 3), mean, var)
     for_values(device, "batch_norm_apply_made", (x, mean, var, weight, bias, float(eps), y), x)

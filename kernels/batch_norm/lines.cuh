@@ -1,8 +1,9 @@
 // Statistics of lines, and what is done to every value with them.
 //
-// A line is `samples` runs of `run` neighbours, `stride` apart: a channel of a batch of images, or (one sample) a channel or a group of
-// channels of one image. A piece of it, `span` values, is reduced by `blockDim.x` threads, a warp or a block; pieces are joined in order by
-// a second kernel. So few long lines still fill the machine, and the sums do not depend on what ran when.
+// A line is `samples` runs of `run` neighbours, `stride` apart: a channel of a batch of images, or
+// (one sample) a channel or a group of channels of one image. A piece of it, `span` values, is
+// reduced by `blockDim.x` threads, a warp or a block; pieces are joined in order by a second
+// kernel. So few long lines still fill the machine, and the sums do not depend on what ran when.
 #pragma once
 #include "moments.cuh"
 
@@ -64,7 +65,8 @@ __device__ __forceinline__ Moments moments_of_piece(const real* x, const Line& l
     return all;
 }
 
-__device__ __forceinline__ GradientSums gradients_of_piece(const real* dy, const real* x, const Line& line, int begin, int end, acc mean) {
+__device__ __forceinline__ GradientSums gradients_of_piece(const real* dy, const real* x, const Line& line,
+                                                           int begin, int end, acc mean) {
     const int step = blockDim.x * LANES;
     GradientSums all = GradientSums::none();
     for (int j = begin + threadIdx.x * LANES; j < end; j += 2 * step) {
@@ -105,9 +107,11 @@ template <class T> __device__ __forceinline__ T joined(T v) {
     return blockDim.x == 32 ? warp_join(v) : block_join(v, slots);
 }
 
-// Over lines that lie across memory, one value of each in a row of `lines` (run = 1): a warp takes 32 lines, the rows of a block
-// neighbouring samples of a piece [begin, end) of samples. `taken(sample)` are the moments or sums of four samples from there on.
-template <class T, class Taken> __device__ __forceinline__ void column_piece(i64 lines, int samples, int span, acc* partial, Taken taken) {
+// Over lines that lie across memory, one value of each in a row of `lines` (run = 1): a warp takes
+// 32 lines, the rows of a block neighbouring samples of a piece [begin, end) of samples.
+// `taken(sample)` are the moments or sums of four samples from there on.
+template <class T, class Taken>
+__device__ __forceinline__ void column_piece(i64 lines, int samples, int span, acc* partial, Taken taken) {
     __shared__ acc slots[8][32 * T::PARTS];
     const int c = blockIdx.x * 32 + threadIdx.x, begin = blockIdx.y * span, end = min(samples, begin + span);
     T all = T::none();
@@ -121,9 +125,11 @@ template <class T, class Taken> __device__ __forceinline__ void column_piece(i64
 }
 
 // All pieces of a line, by a warp; piece p of line l lies at p * across + l * along.
-template <class T> __device__ __forceinline__ T line_of(const acc* partial, i64 line, int pieces, i64 across, i64 along) {
+template <class T>
+__device__ __forceinline__ T line_of(const acc* partial, i64 line, int pieces, i64 across, i64 along) {
     T all = T::none();
-    for (int p = threadIdx.x & 31; p < pieces; p += 32) all = T::join(all, T::at(partial + (p * across + line * along) * T::PARTS));
+    for (int p = threadIdx.x & 31; p < pieces; p += 32)
+        all = T::join(all, T::at(partial + (p * across + line * along) * T::PARTS));
     return warp_join(all);
 }
 
@@ -131,14 +137,17 @@ template <class T> __device__ __forceinline__ T line_of(const acc* partial, i64 
 
 constexpr int PACKETS = 4;   // of a thread
 
-// Calls body(first value, live, row of (N, C), place in it) for this thread's packets: one 64-bit division for all of them.
+// Calls body(first value, live, row of (N, C), place in it) for this thread's packets: one 64-bit
+// division for all of them.
 template <class Body> __device__ __forceinline__ void for_packets(i64 size, int run, Body body) {
     const i64 from = (i64)blockIdx.x * blockDim.x * (PACKETS * LANES), row = from / run;
     const unsigned offset = (unsigned)(from - row * run);
 #pragma unroll
     for (int k = 0; k < PACKETS; ++k) {
         const unsigned j = (k * blockDim.x + threadIdx.x) * LANES, behind = (offset + j) / (unsigned)run;
-        if (from + j < size) body(from + j, (int)min((i64)LANES, size - from - j), row + behind, (int)(offset + j - behind * run));
+        if (from + j < size)
+            body(from + j, (int)min((i64)LANES, size - from - j), row + behind,
+                 (int)(offset + j - behind * run));
     }
 }
 
@@ -149,13 +158,16 @@ struct Rows {
         return row < 0x7fffffff ? (int)((unsigned)row % (unsigned)channels) : (int)(row % channels);
     }
     __device__ __forceinline__ i64 statistic(i64 row, int channel) const {
-        return !per_group ? channel : row < 0x7fffffff ? (unsigned)row / (unsigned)per_group : row / per_group;
+        return !per_group         ? channel
+               : row < 0x7fffffff ? (unsigned)row / (unsigned)per_group
+                                  : row / per_group;
     }
 };
 
 // y = (x - mean) rstd weight + bias. S: the statistics' type, acc where they are the batch's own
-template <class S> __device__ __forceinline__ void normalise(const real* x, const S* mean, const S* var, const real* weight, const real* bias,
-                                                             acc eps, real* y, i64 size, const Rows& rows) {
+template <class S>
+__device__ __forceinline__ void normalise(const real* x, const S* mean, const S* var, const real* weight,
+                                          const real* bias, acc eps, real* y, i64 size, const Rows& rows) {
     const bool packed = aligned(x) && aligned(y);
     for_packets(size, rows.run, [&](i64 at, int live, i64 row, int i) {
         acc v[LANES], m = 0, scale = 0, shift = 0;
@@ -183,8 +195,9 @@ template <class S> __device__ __forceinline__ void normalise(const real* x, cons
 }
 
 // dx = (weight dy - a - (x - mean) rstd b) rstd with (a, b) = coefficients[statistic]
-__device__ __forceinline__ void gradient(const real* dy, const real* x, const real* weight, const acc* mean, const acc* var,
-                                         const acc* coefficients, acc eps, real* dx, i64 size, const Rows& rows) {
+__device__ __forceinline__ void gradient(const real* dy, const real* x, const real* weight, const acc* mean,
+                                         const acc* var, const acc* coefficients, acc eps, real* dx, i64 size,
+                                         const Rows& rows) {
     const bool packed = aligned(dy) && aligned(x) && aligned(dx);
     for_packets(size, rows.run, [&](i64 at, int live, i64 row, int i) {
         acc g[LANES], v[LANES], m = 0, rstd = 0, w = 0, a = 0, slope = 0;

@@ -1,13 +1,15 @@
 // Packets of neighbours, and statistics of many values that are joined in a fixed order.
 //
-// Moments hold count, mean and centred squares of a set; two sets join by Chan, Golub & LeVeque (1979). E[x^2] - mean^2, which cancels,
-// is never formed. A thread first takes a handful of values from memory, sums them about their own mean, and then joins them to what it
-// has: one division for all of them.
+// Moments hold count, mean and centred squares of a set; two sets join by Chan, Golub & LeVeque
+// (1979). E[x^2] - mean^2, which cancels, is never formed. A thread first takes a handful of
+// values from memory, sums them about their own mean, and then joins them to what it has: one
+// division for all of them.
 #pragma once
 #include "index.cuh"
 #include "reduce.cuh"
 
-__device__ __forceinline__ bool aligned(const void* p) { return ((unsigned long long)p & 15) == 0; }   // true for a null pointer
+// true for a null pointer
+__device__ __forceinline__ bool aligned(const void* p) { return ((unsigned long long)p & 15) == 0; }
 
 // v = the first `live` of LANES values at p, zeros behind them. `packed` says that p may be read as a Pack.
 __device__ __forceinline__ void load_lanes(const real* p, int live, bool packed, acc (&v)[LANES]) {
@@ -50,7 +52,8 @@ struct Moments {
         return {n, a.mean + delta * part, a.squares + b.squares + delta * delta * (a.n * part)};
     }
     __device__ __forceinline__ Moments of_lane(int step) const {
-        return {__shfl_xor_sync(WARP, n, step), __shfl_xor_sync(WARP, mean, step), __shfl_xor_sync(WARP, squares, step)};
+        return {__shfl_xor_sync(WARP, n, step), __shfl_xor_sync(WARP, mean, step),
+                __shfl_xor_sync(WARP, squares, step)};
     }
     __device__ __forceinline__ void put(acc* p) const { p[0] = n, p[1] = mean, p[2] = squares; }
     static __device__ __forceinline__ Moments at(const acc* p) { return {p[0], p[1], p[2]}; }
@@ -61,7 +64,9 @@ struct Moments {
 struct GradientSums {   // of g, and of g (x - mean)
     acc g, gx;
     static __device__ __forceinline__ GradientSums none() { return {0, 0}; }
-    static __device__ __forceinline__ GradientSums join(const GradientSums& a, const GradientSums& b) { return {a.g + b.g, a.gx + b.gx}; }
+    static __device__ __forceinline__ GradientSums join(const GradientSums& a, const GradientSums& b) {
+        return {a.g + b.g, a.gx + b.gx};
+    }
     __device__ __forceinline__ GradientSums of_lane(int step) const {
         return {__shfl_xor_sync(WARP, g, step), __shfl_xor_sync(WARP, gx, step)};
     }
@@ -92,7 +97,8 @@ template <class T> __device__ __forceinline__ T block_join(T v, acc* slots) {
 }
 
 // The moments of COUNT packets, of which the first live[k] values count.
-template <int COUNT> __device__ __forceinline__ Moments moments_of(const acc (&v)[COUNT][LANES], const int (&live)[COUNT]) {
+template <int COUNT>
+__device__ __forceinline__ Moments moments_of(const acc (&v)[COUNT][LANES], const int (&live)[COUNT]) {
     acc sum = 0, rest = 0, squares = 0;
     int n = 0;
 #pragma unroll

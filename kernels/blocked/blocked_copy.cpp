@@ -1,4 +1,5 @@
-// A view of any strides, made contiguous. Strides are in values and may be zero or negative; x points at the view's first element.
+// A view of any strides, made contiguous. Strides are in values and may be zero or negative; x
+// points at the view's first element.
 #include "blocked/epilogue.h"
 
 BEGIN_KERNELS
@@ -15,7 +16,8 @@ void strided_copy(In<real> x, Dims strides, Out<real> y) {
             }
             const real* from = x.data + at;
             real*       to   = y.data + row * width;
-            if (step == 1) for_vectors(width, [&](i64 i, auto lanes) { lanes.store(to + i, lanes.load(from + i)); });
+            if (step == 1)
+                for_vectors(width, [&](i64 i, auto lanes) { lanes.store(to + i, lanes.load(from + i)); });
             else for (i64 i = 0; i < width; ++i) to[i] = from[i * step];
         }
     });

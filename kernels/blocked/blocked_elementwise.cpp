@@ -6,12 +6,13 @@ namespace {
 // body(n, block, from pixel, to pixel) over all planes; each task is a run of pixels of one block
 template <class Body> void each_run(const OutMap<real>& y, Body body) {
     const i64 pixels = y.h * y.w, run = 512, runs = (pixels + run - 1) / run;
-    parallel_for(y.n * y.blocks * runs, 1 + 2048 / (pixels < run ? pixels + 1 : run), [&](i64 begin, i64 end) {
-        for (i64 i = begin; i < end; ++i) {
-            const i64 plane = i / runs, from = i % runs * run;
-            body(plane / y.blocks, plane % y.blocks, from, from + run < pixels ? from + run : pixels);
-        }
-    });
+    parallel_for(
+        y.n * y.blocks * runs, 1 + 2048 / (pixels < run ? pixels + 1 : run), [&](i64 begin, i64 end) {
+            for (i64 i = begin; i < end; ++i) {
+                const i64 plane = i / runs, from = i % runs * run;
+                body(plane / y.blocks, plane % y.blocks, from, from + run < pixels ? from + run : pixels);
+            }
+        });
 }
 }  // namespace
 
@@ -21,7 +22,8 @@ void add_maps(InMap<real> a, InMap<real> b, Act act, OutMap<real> y) {
     each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
         const real *pa = a.at(n, block), *pb = b.at(n, block);
         real* out = y.at(n, block);
-        for (i64 i = from * BLOCK; i < to * BLOCK; i += LANES) store(out + i, e.clamp(load(pa + i) + load(pb + i)));
+        for (i64 i = from * BLOCK; i < to * BLOCK; i += LANES)
+            store(out + i, e.clamp(load(pa + i) + load(pb + i)));
         e.finish(out + from * BLOCK, (to - from) * BLOCK);
     });
 }
@@ -33,10 +35,13 @@ void affine_channels(InMap<real> x, In<real> scale, In<real> shift, Act act, Out
         const real* in = x.at(n, block);
         real* out = y.at(n, block);
         V s[BV], t[BV];
-        for (int v = 0; v < BV; ++v) s[v] = load(scale.data + block * BLOCK + v * LANES), t[v] = load(shift.data + block * BLOCK + v * LANES);
+        for (int v = 0; v < BV; ++v)
+            s[v] = load(scale.data + block * BLOCK + v * LANES),
+            t[v] = load(shift.data + block * BLOCK + v * LANES);
         for (i64 p = from; p < to; ++p)
             #pragma GCC unroll 4
-            for (int v = 0; v < BV; ++v) store(out + p * BLOCK + v * LANES, e.clamp(load(in + p * BLOCK + v * LANES) * s[v] + t[v]));
+            for (int v = 0; v < BV; ++v)
+                store(out + p * BLOCK + v * LANES, e.clamp(load(in + p * BLOCK + v * LANES) * s[v] + t[v]));
         e.finish(out + from * BLOCK, (to - from) * BLOCK);
     });
 }
@@ -53,7 +58,8 @@ void scale_channels(InMap<real> x, In<real> gate, Act act, OutMap<real> y) {
         for (i64 c = 0; c < count; ++c) factors[c] = gate.data[n * channels + block * BLOCK + c];
         for (i64 p = from; p < to; ++p)
             #pragma GCC unroll 4
-            for (int v = 0; v < BLOCK; v += LANES) store(out + p * BLOCK + v, e.clamp(load(in + p * BLOCK + v) * load(factors + v)));
+            for (int v = 0; v < BLOCK; v += LANES)
+                store(out + p * BLOCK + v, e.clamp(load(in + p * BLOCK + v) * load(factors + v)));
         e.finish(out + from * BLOCK, (to - from) * BLOCK);
     });
 }
@@ -64,8 +70,10 @@ void copy_channels(InMap<real> x, i64 channels, i64 to, OutMap<real> y) {
     parallel_for(y.n * ((channels + BLOCK - 1) / BLOCK), 1 + 4096 / (pixels + 1), [&](i64 begin, i64 end) {
         const i64 blocks = (channels + BLOCK - 1) / BLOCK;
         for (i64 i = begin; i < end; ++i) {
-            const i64 n = i / blocks, block = i % blocks, count = channels - block * BLOCK < BLOCK ? channels - block * BLOCK : BLOCK;
-            const i64 first = to + block * BLOCK, shift = first % BLOCK, head = BLOCK - shift < count ? BLOCK - shift : count;
+            const i64 n = i / blocks, block = i % blocks,
+                      count = channels - block * BLOCK < BLOCK ? channels - block * BLOCK : BLOCK;
+            const i64 first = to + block * BLOCK, shift = first % BLOCK,
+                      head = BLOCK - shift < count ? BLOCK - shift : count;
             const real* in = x.at(n, block);
             real* out = y.at(n, first / BLOCK);
             if (shift == 0 && count == BLOCK) {
@@ -74,7 +82,9 @@ void copy_channels(InMap<real> x, i64 channels, i64 to, OutMap<real> y) {
             }
             for (i64 p = 0; p < pixels; ++p) {
                 std::memcpy(out + p * BLOCK + shift, in + p * BLOCK, head * sizeof(real));
-                if (count > head) std::memcpy(out + y.plane() + p * BLOCK, in + p * BLOCK + head, (count - head) * sizeof(real));
+                if (count > head)
+                    std::memcpy(out + y.plane() + p * BLOCK, in + p * BLOCK + head,
+                                (count - head) * sizeof(real));
             }
         }
     });

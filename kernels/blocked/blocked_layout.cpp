@@ -1,7 +1,7 @@
 // Between the caller's planar layout (N, C, H, W) and the blocked layout of compiled programs.
 //
-// 16 rows of LANES pixels are transposed at a time through registers: whole vectors are read along each channel's plane and whole vectors
-// written across the channels.
+// 16 rows of LANES pixels are transposed at a time through registers: whole vectors are read along
+// each channel's plane and whole vectors written across the channels.
 #include "blocked/epilogue.h"
 
 BEGIN_KERNELS
@@ -15,7 +15,9 @@ void to_block(const real* x, i64 plane, i64 channels, i64 count, real* y) {
         V rows[LANES];
         #pragma GCC unroll 16
         for (int i = 0; i < LANES; ++i)
-            rows[i] = part + i >= channels ? V{} : count == LANES ? load(x + (part + i) * plane) : load(x + (part + i) * plane, (int)count);
+            rows[i] = part + i >= channels ? V{}
+                      : count == LANES     ? load(x + (part + i) * plane)
+                                           : load(x + (part + i) * plane, (int)count);
         transpose(rows);
         for (int i = 0; i < count; ++i) store(y + i * BLOCK + part, rows[i]);
     }
@@ -39,7 +41,8 @@ void from_block(const real* x, i64 plane, i64 channels, i64 count, real* y) {
 template <class Move> void each_strip(i64 n, i64 blocks, i64 plane, Move move) {
     parallel_for(n * blocks, 1 + 8192 / (plane + 1), [&](i64 begin, i64 end) {
         for (i64 i = begin; i < end; ++i)
-            for (i64 p = 0; p < plane; p += LANES) move(i / blocks, i % blocks, p, plane - p < LANES ? plane - p : LANES);
+            for (i64 p = 0; p < plane; p += LANES)
+                move(i / blocks, i % blocks, p, plane - p < LANES ? plane - p : LANES);
     });
 }
 }  // namespace
@@ -47,14 +50,16 @@ template <class Move> void each_strip(i64 n, i64 blocks, i64 plane, Move move) {
 void to_blocked(In<real> x, OutMap<real> y) {
     const i64 channels = x.dim(1), plane = y.h * y.w;
     each_strip(y.n, y.blocks, plane, [&](i64 n, i64 b, i64 p, i64 count) {
-        to_block(x.data + (n * channels + b * BLOCK) * plane + p, plane, channels - b * BLOCK, count, y.at(n, b) + p * BLOCK);
+        to_block(x.data + (n * channels + b * BLOCK) * plane + p, plane, channels - b * BLOCK, count,
+                 y.at(n, b) + p * BLOCK);
     });
 }
 
 void from_blocked(InMap<real> x, Out<real> y) {
     const i64 channels = y.dim(1), plane = x.h * x.w;
     each_strip(x.n, x.blocks, plane, [&](i64 n, i64 b, i64 p, i64 count) {
-        from_block(x.at(n, b) + p * BLOCK, plane, channels - b * BLOCK, count, y.data + (n * channels + b * BLOCK) * plane + p);
+        from_block(x.at(n, b) + p * BLOCK, plane, channels - b * BLOCK, count,
+                   y.data + (n * channels + b * BLOCK) * plane + p);
     });
 }
 END_KERNELS

@@ -20,25 +20,36 @@ def statistics(channels):
 
 # Functions of one array that may stand between two convolutions.
 POINTWISE = {
-    "relu": lambda F, x: F.relu(x), "relu6": lambda F, x: F.relu6(x), "hardtanh": lambda F, x: F.hardtanh(x, -0.3, 0.7),
+    "relu": lambda F, x: F.relu(x), "relu6": lambda F, x: F.relu6(x),
+    "hardtanh": lambda F, x: F.hardtanh(x, -0.3, 0.7),
     "threshold": lambda F, x: F.threshold(x, 0.1, -2.0), "leaky_relu": lambda F, x: F.leaky_relu(x, 0.2),
-    "leaky_relu_that_turns": lambda F, x: F.leaky_relu(x, -1.5), "elu": lambda F, x: F.elu(x, 0.7), "selu": lambda F, x: F.selu(x),
-    "celu": lambda F, x: F.celu(x, 0.6), "gelu": lambda F, x: F.gelu(x), "gelu_tanh": lambda F, x: F.gelu(x, "tanh"),
+    "leaky_relu_that_turns": lambda F, x: F.leaky_relu(x, -1.5), "elu": lambda F, x: F.elu(x, 0.7),
+    "selu": lambda F, x: F.selu(x),
+    "celu": lambda F, x: F.celu(x, 0.6), "gelu": lambda F, x: F.gelu(x),
+    "gelu_tanh": lambda F, x: F.gelu(x, "tanh"),
     "silu": lambda F, x: F.silu(x), "mish": lambda F, x: F.mish(x), "hardswish": lambda F, x: F.hardswish(x),
-    "hardsigmoid": lambda F, x: F.hardsigmoid(x), "scaled_tanh": lambda F, x: F.scaled_tanh(x), "logsigmoid": lambda F, x: F.logsigmoid(x),
-    "softplus": lambda F, x: F.softplus(x, 2.0), "softsign": lambda F, x: F.softsign(x), "sigmoid": lambda F, x: F.sigmoid(x),
-    "tanh": lambda F, x: F.tanh(x), "exp": lambda F, x: F.exp(x), "expm1": lambda F, x: F.expm1(x), "abs": lambda F, x: F.abs(x),
-    "neg": lambda F, x: F.neg(x), "square": lambda F, x: F.square(x), "erf": lambda F, x: F.erf(x), "clamp": lambda F, x: F.clamp(x, -0.5, 0.5),
+    "hardsigmoid": lambda F, x: F.hardsigmoid(x), "scaled_tanh": lambda F, x: F.scaled_tanh(x),
+    "logsigmoid": lambda F, x: F.logsigmoid(x),
+    "softplus": lambda F, x: F.softplus(x, 2.0), "softsign": lambda F, x: F.softsign(x),
+    "sigmoid": lambda F, x: F.sigmoid(x),
+    "tanh": lambda F, x: F.tanh(x), "exp": lambda F, x: F.exp(x), "expm1": lambda F, x: F.expm1(x),
+    "abs": lambda F, x: F.abs(x),
+    "neg": lambda F, x: F.neg(x), "square": lambda F, x: F.square(x), "erf": lambda F, x: F.erf(x),
+    "clamp": lambda F, x: F.clamp(x, -0.5, 0.5),
     "sqrt": lambda F, x: F.sqrt(F.abs(x)), "rsqrt": lambda F, x: F.rsqrt(F.add(F.square(x), 0.5)),
-    "reciprocal": lambda F, x: F.reciprocal(F.add(F.square(x), 0.5)), "log": lambda F, x: F.log(F.add(F.square(x), 0.5)),
-    "log1p": lambda F, x: F.log1p(F.square(x)), "times_a_number": lambda F, x: F.mul(x, 1.5), "plus_a_number": lambda F, x: F.add(x, 1.5),
-    "over_a_number": lambda F, x: F.div(x, 1.5), "a_number_over": lambda F, x: F.div(1.5, F.add(F.square(x), 0.5)),
+    "reciprocal": lambda F, x: F.reciprocal(F.add(F.square(x), 0.5)),
+    "log": lambda F, x: F.log(F.add(F.square(x), 0.5)),
+    "log1p": lambda F, x: F.log1p(F.square(x)), "times_a_number": lambda F, x: F.mul(x, 1.5),
+    "plus_a_number": lambda F, x: F.add(x, 1.5),
+    "over_a_number": lambda F, x: F.div(x, 1.5),
+    "a_number_over": lambda F, x: F.div(1.5, F.add(F.square(x), 0.5)),
     "above_a_number": lambda F, x: F.maximum(x, 0.1), "below_a_number": lambda F, x: F.minimum(x, 0.1),
     "to_the_power": lambda F, x: F.pow(F.abs(x), 1.5), "product": lambda F, x: F.mul(x, F.sigmoid(x)),
     "quotient": lambda F, x: F.div(x, F.add(F.abs(x), 1.0)),
 }
 FUSED = ("relu", "relu6", "hardtanh", "leaky_relu", "leaky_relu_that_turns", "elu", "gelu", "gelu_tanh", "silu", "hardswish", "hardsigmoid",
-         "sigmoid", "tanh", "mish", "softplus", "logsigmoid")   # what stands behind a sum, a norm, a depthwise or a linear layer
+         # what stands behind a sum, a norm, a depthwise or a linear layer
+         "sigmoid", "tanh", "mish", "softplus", "logsigmoid")
 X, Y = A(2, 20, 9, 11), A(2, 33, 9, 11)   # a block and a part of one; two and a part
 
 
@@ -56,36 +67,46 @@ CONVOLUTIONS = [
     chain("a_row", lambda F, x, w, v: F.conv2d(F.conv2d(x, w, padding=(0, 3)), v, padding=(3, 0)), X, W(33, 20, 1, 7), W(18, 33, 7, 1)),
     chain("wider_than_a_tile", lambda F, x, w: F.relu(F.conv2d(x, w, padding=1)), A(2, 17, 5, 70), W(48, 17, 3, 3)),
     chain("many_channels", lambda F, x, w: F.conv2d(x, w, padding=1), A(2, 150, 7, 7), W(130, 150, 3, 3)),
-    chain("lines", lambda F, x, w, v: F.max_pool1d(F.relu(F.conv1d(F.tanh(F.conv1d(x, w, padding=2)), v, stride=2)), 3, 2, 1),
+    chain("lines", lambda F, x, w, v: F.max_pool1d(
+        F.relu(F.conv1d(F.tanh(F.conv1d(x, w, padding=2)), v, stride=2)), 3, 2, 1),
           A(2, 20, 45), W(33, 20, 5), W(40, 33, 3)),
-    *(chain(f"stem_{channels}", lambda F, x, w, b, v: F.conv2d(F.leaky_relu(F.conv2d(x, w, b, stride=2, padding=3), 0.1), v, padding=1),
+    *(chain(f"stem_{channels}", lambda F, x, w, b, v: F.conv2d(
+        F.leaky_relu(F.conv2d(x, w, b, stride=2, padding=3), 0.1), v, padding=1),
             A(2, channels, 21, 23), W(24, channels, 7, 7), A(24), W(16, 24, 3, 3)) for channels in (1, 3, 4)),
     chain("groups_fill_blocks", lambda F, x, w: F.gelu(F.conv2d(x, w, padding=1, groups=2)), A(2, 32, 7, 9), W(64, 16, 3, 3)),
     chain("narrow_groups", lambda F, x, w: F.relu(F.conv2d(x, w, padding=1, groups=8)), A(2, 32, 7, 9), W(32, 4, 3, 3)),
-    chain("groups_that_fill_no_block", lambda F, x, w, v: F.relu(F.add(F.conv2d(x, w, padding=1, groups=3), F.conv2d(x, v, padding=1, groups=3))),
+    chain("groups_that_fill_no_block", lambda F, x, w, v: F.relu(F.add(F.conv2d(x, w, padding=1, groups=3),
+                                                                       F.conv2d(x, v, padding=1, groups=3))),
           A(2, 15, 7, 9), W(21, 5, 3, 3), W(21, 5, 3, 3)),
     chain("filters_that_are_computed", lambda F, x, w: F.relu(F.add(F.conv2d(x, F.mul(w, F.mean(x)), padding=1), x)), X, W(20, 20, 3, 3), batch=False),
     chain("residual", lambda F, x, w, v: F.relu(F.add(F.conv2d(x, w, padding=1), F.conv2d(x, v))), X, W(33, 20, 3, 3), W(33, 20, 1, 1)),
     chain("residual_of_the_input", lambda F, x, w: F.tanh(F.add(F.conv2d(x, w, padding=1), x)), X, W(20, 20, 3, 3)),
     chain("residual_without_activation", lambda F, x, w, v: F.conv2d(F.add(x, F.conv2d(x, w, padding=1)), v), X, W(20, 20, 3, 3), W(16, 20, 1, 1)),
     chain("norm", lambda F, x, w, m, s, a, b: F.relu(F.batch_norm(F.conv2d(x, w, padding=1), m, s, a, b)), X, W(33, 20, 3, 3), *statistics(33)),
-    chain("of_normalised", lambda F, x, w, m, s, a, b, v: F.conv2d(F.relu(F.batch_norm(F.cat([x, F.conv2d(x, w, padding=1)], 1), m, s, a, b)), v),
+    chain("of_normalised", lambda F, x, w, m, s, a, b, v: F.conv2d(
+        F.relu(F.batch_norm(F.cat([x, F.conv2d(x, w, padding=1)], 1), m, s, a, b)), v),
           X, W(16, 20, 3, 3), *statistics(36), W(24, 36, 1, 1)),
-    chain("of_gated", lambda F, x, w, v, u: F.conv2d(F.mul(y := F.conv2d(x, w, padding=1), F.sigmoid(F.conv2d(F.adaptive_avg_pool2d(y, 1), v))), u),
+    chain("of_gated", lambda F, x, w, v, u: F.conv2d(
+        F.mul(y := F.conv2d(x, w, padding=1), F.sigmoid(F.conv2d(F.adaptive_avg_pool2d(y, 1), v))), u),
           X, W(33, 20, 3, 3), W(33, 33, 1, 1), W(40, 33, 1, 1)),
-    chain("of_single_pixels", lambda F, x, w, b, v: F.conv2d(F.silu(F.conv2d(F.adaptive_avg_pool2d(x, 1), w, b)), v), X, W(70, 20, 1, 1), A(70),
-          W(9, 70, 1, 1)),
-    chain("pooled_by_winograd", lambda F, x, w, b, v: F.conv2d(F.max_pool2d(F.relu(F.conv2d(x, w, b, padding=1)), 2), v), A(2, 20, 10, 14),
-          W(33, 20, 3, 3), A(33), W(16, 33, 1, 1)),
-    chain("pooled_to_an_odd_size", lambda F, x, w, v: F.conv2d(F.max_pool2d(F.elu(F.conv2d(x, w, padding=1)), 2), v), A(2, 20, 11, 13), W(33, 20, 3, 3),
-          W(16, 33, 1, 1)),
+    chain("of_single_pixels",
+          lambda F, x, w, b, v: F.conv2d(F.silu(F.conv2d(F.adaptive_avg_pool2d(x, 1), w, b)), v), X,
+          W(70, 20, 1, 1), A(70), W(9, 70, 1, 1)),
+    chain("pooled_by_winograd",
+          lambda F, x, w, b, v: F.conv2d(F.max_pool2d(F.relu(F.conv2d(x, w, b, padding=1)), 2), v),
+          A(2, 20, 10, 14), W(33, 20, 3, 3), A(33), W(16, 33, 1, 1)),
+    chain("pooled_to_an_odd_size",
+          lambda F, x, w, v: F.conv2d(F.max_pool2d(F.elu(F.conv2d(x, w, padding=1)), 2), v), A(2, 20, 11, 13),
+          W(33, 20, 3, 3), W(16, 33, 1, 1)),
     chain("winograd_padding_2", lambda F, x, w: F.conv2d(x, w, padding=2), X, W(33, 20, 3, 3)),
     chain("winograd_without_padding", lambda F, x, w: F.gelu(F.conv2d(x, w)), X, W(33, 20, 3, 3)),
 ]
 # log 0 is -inf in the lanes that fill the last block of channels (in the others are numbers about
 # 8): no kernel may let those through.
 EMPTY_LANES = [
-    chain(f"empty_lanes_{name}", lambda F, x, w, b, *more, f=f: f(F, F.log(F.conv2d(x, w, b, padding=1)), *more), X, W(20, 20, 3, 3), A(20, offset=8.0), *more)
+    chain(f"empty_lanes_{name}",
+          lambda F, x, w, b, *more, f=f: f(F, F.log(F.conv2d(x, w, b, padding=1)), *more), X, W(20, 20, 3, 3),
+          A(20, offset=8.0), *more)
     for name, f, more in (
         ("1x1", lambda F, y, v: F.conv2d(y, v), (W(24, 20, 1, 1),)),
         ("3x3", lambda F, y, v: F.conv2d(y, v, padding=1), (W(24, 20, 3, 3),)),
@@ -93,17 +114,23 @@ EMPTY_LANES = [
         ("transposed", lambda F, y, v: F.conv_transpose2d(y, v, stride=2), (W(20, 24, 3, 3),)),
         ("depthwise", lambda F, y, v: F.conv2d(y, v, padding=1, groups=20), (W(20, 1, 3, 3),)),
         ("gated", lambda F, y, v: F.conv2d(F.mul(y, F.adaptive_avg_pool2d(y, 1)), v), (W(24, 20, 1, 1),)),
-        ("normalised", lambda F, y, m, s, v: F.conv2d(F.relu(F.batch_norm(y, m, s)), v), (*statistics(20)[:2], W(24, 20, 1, 1))),
+        ("normalised", lambda F, y, m, s, v: F.conv2d(F.relu(F.batch_norm(y, m, s)), v),
+         (*statistics(20)[:2], W(24, 20, 1, 1))),
         ("joined", lambda F, y, v: F.conv2d(F.cat([y, F.relu(y)], 1), v), (W(24, 40, 1, 1),)),
-        ("pooled", lambda F, y, v: F.conv2d(F.avg_pool2d(F.max_pool2d(y, 3, 1, 1), 2), v), (W(24, 20, 1, 1),)),
-        ("resampled", lambda F, y, v: F.conv2d(F.interpolate(y, (7, 12), mode="bilinear"), v), (W(24, 20, 1, 1),)),
+        ("pooled",
+         lambda F, y, v: F.conv2d(F.avg_pool2d(F.max_pool2d(y, 3, 1, 1), 2), v), (W(24, 20, 1, 1),)),
+        ("resampled", lambda F, y, v: F.conv2d(F.interpolate(y, (7, 12), mode="bilinear"), v),
+         (W(24, 20, 1, 1),)),
         ("padded", lambda F, y, v: F.conv2d(F.pad(y, (1, 1, 1, 1), "reflect"), v), (W(24, 20, 1, 1),)),
         ("residual", lambda F, y, v, u: F.conv2d(F.relu(F.add(F.conv2d(y, v), y)), u), (W(20, 20, 1, 1), W(24, 20, 1, 1))))]
-LINES = [chain(f"lines_{name}", lambda F, x, w, v, f=POINTWISE[name]: F.conv1d(f(F, F.conv1d(x, w, padding=2)), v), A(2, 20, 45), W(33, 20, 5),
-               W(20, 33, 3)) for name in ("softsign", "mish", "plus_a_number", "product")]
+LINES = [
+    chain(f"lines_{name}", lambda F, x, w, v, f=POINTWISE[name]: F.conv1d(f(F, F.conv1d(x, w, padding=2)), v),
+          A(2, 20, 45), W(33, 20, 5), W(20, 33, 3))
+    for name in ("softsign", "mish", "plus_a_number", "product")]
 DEPTHWISE = [
-    *(chain(f"depthwise_{name}", lambda F, x, w, b, v, f=POINTWISE[name]: F.conv2d(f(F, F.conv2d(x, w, b, padding=1, groups=33)), v), Y,
-            W(33, 1, 3, 3), A(33), W(16, 33, 1, 1)) for name in FUSED),
+    *(chain(f"depthwise_{name}", lambda F, x, w, b, v, f=POINTWISE[name]: F.conv2d(
+        f(F, F.conv2d(x, w, b, padding=1, groups=33)), v),
+            Y, W(33, 1, 3, 3), A(33), W(16, 33, 1, 1)) for name in FUSED),
     chain("depthwise_strided", lambda F, x, w: F.relu(F.conv2d(x, w, stride=2, padding=2, groups=33)), Y, W(33, 1, 5, 5)),
     chain("depthwise_dilated", lambda F, x, w: F.conv2d(x, w, padding=4, dilation=(4, 2), groups=33), Y, W(33, 1, 3, 3)),
     chain("depthwise_residual", lambda F, x, w: F.relu(F.add(F.conv2d(x, w, padding=3, groups=33), x)), Y, W(33, 1, 7, 7)),
@@ -124,20 +151,25 @@ def inverted(F, x, expand, depth, project=None, stride=1, activation="relu6", re
 # one: the batch check compares both ways.
 SMALL, WIDE = A(2, 20, 45, 46), 100
 INVERTED = [
-    *(chain(f"inverted_{name}", lambda F, x, e, d, p, name=name: inverted(F, x, e, d, p, activation=name, residual=True), SMALL, W(WIDE, 20, 1, 1),
-            W(WIDE, 1, 3, 3), W(20, WIDE, 1, 1)) for name in ("relu6", "hardswish", "silu", "elu", "mish")),
+    *(chain(f"inverted_{name}",
+            lambda F, x, e, d, p, name=name: inverted(F, x, e, d, p, activation=name, residual=True), SMALL,
+            W(WIDE, 20, 1, 1), W(WIDE, 1, 3, 3), W(20, WIDE, 1, 1))
+      for name in ("relu6", "hardswish", "silu", "elu", "mish")),
     chain("inverted_strided", lambda F, x, e, d, p: inverted(F, x, e, d, p, 2), SMALL, W(WIDE, 20, 1, 1), W(WIDE, 1, 5, 5), W(33, WIDE, 1, 1)),
     chain("inverted_without_expansion", lambda F, x, d, p: inverted(F, x, None, d, p), A(2, WIDE, 45, 46), W(WIDE, 1, 3, 3), W(24, WIDE, 1, 1)),
     chain("inverted_without_projection", lambda F, x, e, d: inverted(F, x, e, d, None, 2), SMALL, W(WIDE, 20, 1, 1), W(WIDE, 1, 3, 3)),
-    chain("inverted_and_mean", lambda F, x, e, d: F.mul(y := inverted(F, x, e, d, None, 1, "silu"), F.adaptive_avg_pool2d(y, 1)), SMALL,
-          W(WIDE, 20, 1, 1), W(WIDE, 1, 3, 3)),
+    chain("inverted_and_mean",
+          lambda F, x, e, d: F.mul(y := inverted(F, x, e, d, None, 1, "silu"), F.adaptive_avg_pool2d(y, 1)),
+          SMALL, W(WIDE, 20, 1, 1), W(WIDE, 1, 3, 3)),
 ]
 TRANSPOSED = [
-    chain("transposed", lambda F, x, w, b, v: F.conv2d(F.elu(F.conv_transpose2d(x, w, b, stride=2, padding=1, output_padding=1)), v), X, W(20, 33, 3, 3),
-          A(33), W(16, 33, 1, 1)),
+    chain("transposed", lambda F, x, w, b, v: F.conv2d(
+        F.elu(F.conv_transpose2d(x, w, b, stride=2, padding=1, output_padding=1)), v),
+          X, W(20, 33, 3, 3), A(33), W(16, 33, 1, 1)),
     chain("transposed_residual", lambda F, x, w: F.relu(F.add(F.conv_transpose2d(x, w, padding=1), x)), X, W(20, 20, 3, 3)),
-    chain("transposed_norm", lambda F, x, w, m, s, a, b: F.batch_norm(F.conv_transpose2d(x, w, stride=(2, 3)), m, s, a, b), X, W(20, 33, 2, 3),
-          *statistics(33)),
+    chain("transposed_norm",
+          lambda F, x, w, m, s, a, b: F.batch_norm(F.conv_transpose2d(x, w, stride=(2, 3)), m, s, a, b), X,
+          W(20, 33, 2, 3), *statistics(33)),
     chain("transposed_groups", lambda F, x, w: F.silu(F.conv_transpose2d(x, w, stride=2, groups=2)), X, W(20, 9, 2, 2)),
     chain("transposed_dilated", lambda F, x, w: F.conv_transpose2d(x, w, stride=2, dilation=2), X, W(20, 17, 3, 3)),
 ]
@@ -150,69 +182,86 @@ def pooled(pool, *, after=False):
     return lambda F, x, w: pool(F, F.conv2d(x, w))
 
 
-MAX_POOLS = {
-    "2": lambda F, x: F.max_pool2d(x, 2), "3_2_1": lambda F, x: F.max_pool2d(x, 3, 2, 1), "ceil": lambda F, x: F.max_pool2d(x, 2, 2, ceil_mode=True),
-    "dilated": lambda F, x: F.max_pool2d(x, (3, 2), (1, 2), 1, (2, 3)), "13": lambda F, x: F.max_pool2d(x, 5, 1, 2),
-    "adaptive": lambda F, x: F.adaptive_max_pool2d(x, (4, 3)), "global": lambda F, x: F.adaptive_max_pool2d(x, 1),
-}
-AVG_POOLS = {
-    "2": lambda F, x: F.avg_pool2d(x, 2), "padded": lambda F, x: F.avg_pool2d(x, 3, 2, 1), "not_counted": lambda F, x: F.avg_pool2d(x, 3, 2, 1, False, False),
-    "ceil": lambda F, x: F.avg_pool2d(x, 2, 2, ceil_mode=True), "divisor": lambda F, x: F.avg_pool2d(x, 3, 1, 1, divisor_override=5),
-    "adaptive": lambda F, x: F.adaptive_avg_pool2d(x, (4, 3)), "adaptive_larger": lambda F, x: F.adaptive_avg_pool2d(x, (13, 12)),
-    "global": lambda F, x: F.adaptive_avg_pool2d(x, 1), "global_kernel": lambda F, x: F.avg_pool2d(x, (9, 11)),
-}
-MEANS = {"mean": lambda F, x: F.mean(x, (2, 3)), "mean_kept": lambda F, x: F.mean(x, (-1, -2), True), "sum": lambda F, x: F.sum(x, (2, 3))}
-SIZES = {
-    "nearest": lambda F, x: F.interpolate(x, scale_factor=2), "bilinear": lambda F, x: F.interpolate(x, (14, 7), mode="bilinear"),
-    "bilinear_corners": lambda F, x: F.interpolate(x, (14, 7), mode="bilinear", align_corners=True),
-    "bicubic": lambda F, x: F.interpolate(x, (5, 23), mode="bicubic"), "area": lambda F, x: F.interpolate(x, (4, 5), mode="area"),
-}
-PADS = {
-    "zeros": lambda F, x: F.pad(x, (1, 2, 3, 0)), "ones": lambda F, x: F.pad(x, (1, 0, 0, 2), value=1.0), "reflect": lambda F, x: F.pad(x, (2, 1, 1, 2), "reflect"),
-    "replicate": lambda F, x: F.pad(x, (2, 1, 1, 2), "replicate"), "circular": lambda F, x: F.pad(x, (2, 1, 1, 2), "circular"),
-    "cropped": lambda F, x: F.pad(x, (-1, 2, 1, -2)), "infinite": lambda F, x: F.pad(x, (1, 1, 1, 1), value=-math.inf),
-    "channels": lambda F, x: F.pad(x, (0, 0, 0, 0, 1, 2)),
-}
+MAX_POOLS = {"2": lambda F, x: F.max_pool2d(x, 2), "3_2_1": lambda F, x: F.max_pool2d(x, 3, 2, 1),
+             "ceil": lambda F, x: F.max_pool2d(x, 2, 2, ceil_mode=True),
+             "dilated": lambda F, x: F.max_pool2d(x, (3, 2), (1, 2), 1, (2, 3)),
+             "13": lambda F, x: F.max_pool2d(x, 5, 1, 2),
+             "adaptive": lambda F, x: F.adaptive_max_pool2d(x, (4, 3)),
+             "global": lambda F, x: F.adaptive_max_pool2d(x, 1),}
+AVG_POOLS = {"2": lambda F, x: F.avg_pool2d(x, 2), "padded": lambda F, x: F.avg_pool2d(x, 3, 2, 1),
+             "not_counted": lambda F, x: F.avg_pool2d(x, 3, 2, 1, False, False),
+             "ceil": lambda F, x: F.avg_pool2d(x, 2, 2, ceil_mode=True),
+             "divisor": lambda F, x: F.avg_pool2d(x, 3, 1, 1, divisor_override=5),
+             "adaptive": lambda F, x: F.adaptive_avg_pool2d(x, (4, 3)),
+             "adaptive_larger": lambda F, x: F.adaptive_avg_pool2d(x, (13, 12)),
+             "global": lambda F, x: F.adaptive_avg_pool2d(x, 1),
+             "global_kernel": lambda F, x: F.avg_pool2d(x, (9, 11)),}
+MEANS = {"mean": lambda F, x: F.mean(x, (2, 3)), "mean_kept": lambda F, x: F.mean(x, (-1, -2), True),
+         "sum": lambda F, x: F.sum(x, (2, 3))}
+SIZES = {"nearest": lambda F, x: F.interpolate(x, scale_factor=2),
+         "bilinear": lambda F, x: F.interpolate(x, (14, 7), mode="bilinear"),
+         "bilinear_corners": lambda F, x: F.interpolate(x, (14, 7), mode="bilinear", align_corners=True),
+         "bicubic": lambda F, x: F.interpolate(x, (5, 23), mode="bicubic"),
+         "area": lambda F, x: F.interpolate(x, (4, 5), mode="area"),}
+PADS = {"zeros": lambda F, x: F.pad(x, (1, 2, 3, 0)), "ones": lambda F, x: F.pad(x, (1, 0, 0, 2), value=1.0),
+        "reflect": lambda F, x: F.pad(x, (2, 1, 1, 2), "reflect"),
+        "replicate": lambda F, x: F.pad(x, (2, 1, 1, 2), "replicate"),
+        "circular": lambda F, x: F.pad(x, (2, 1, 1, 2), "circular"),
+        "cropped": lambda F, x: F.pad(x, (-1, 2, 1, -2)),
+        "infinite": lambda F, x: F.pad(x, (1, 1, 1, 1), value=-math.inf),
+        "channels": lambda F, x: F.pad(x, (0, 0, 0, 0, 1, 2)),}
 
 
 def of_maps(table):
     """Each function of a map on its own, and between two convolutions where its result is an image
     of as many channels.
     """
-    images = [(name, f) for name, f in table.items() if name not in ("mean", "mean_kept", "sum", "channels", "infinite")]
+    images = [(name, f) for name, f in table.items()
+              if name not in ("mean", "mean_kept", "sum", "channels", "infinite")]
     return [*(chain(f"map_{name}", pooled(f), X, W(33, 20, 1, 1)) for name, f in table.items()),
-            *(chain(f"map_{name}_map", pooled(f, after=True), X, W(33, 20, 1, 1), W(16, 33, 1, 1)) for name, f in images)]
+            *(chain(f"map_{name}_map", pooled(f, after=True), X, W(33, 20, 1, 1), W(16, 33, 1, 1))
+              for name, f in images)]
 
 
 ADDS = [
-    *(chain(f"sum_{name}", lambda F, x, w, v, f=POINTWISE[name]: f(F, F.add(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), F.max_pool2d(F.conv2d(x, v), 3, 1, 1))),
+    *(chain(f"sum_{name}", lambda F, x, w, v, f=POINTWISE[name]: f(
+        F, F.add(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), F.max_pool2d(F.conv2d(x, v), 3, 1, 1))),
             X, W(33, 20, 1, 1), W(33, 20, 1, 1)) for name in FUSED),
     chain("sum_with_planar", lambda F, x, w: F.add(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), x), X, W(20, 20, 1, 1)),
     chain("scaled_sum", lambda F, x, w: F.add(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), x, alpha=0.5), X, W(20, 20, 1, 1)),
     chain("sum_with_numbers_a_channel", lambda F, x, w, b: F.add(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), b), X, W(33, 20, 1, 1), A(33, 1, 1)),
 ]
 MULS = [
-    chain("gated", lambda F, x, w, v: F.mul(y := F.relu(F.conv2d(x, w)), F.sigmoid(F.conv2d(F.adaptive_avg_pool2d(y, 1), v))), X, W(33, 20, 1, 1),
-          W(33, 33, 1, 1)),
-    chain("gated_by_the_first", lambda F, x, w: F.mul(F.adaptive_avg_pool2d(y := F.conv2d(x, w), 1), y), X, W(33, 20, 1, 1)),
-    chain("gated_then_grouped", lambda F, x, w, v: F.conv2d(F.mul(y := F.conv2d(x, w), F.adaptive_avg_pool2d(y, 1)), v, padding=1), X, W(32, 20, 1, 1),
-          W(16, 32, 3, 3)),
+    chain("gated", lambda F, x, w, v: F.mul(y := F.relu(F.conv2d(x, w)),
+                                            F.sigmoid(F.conv2d(F.adaptive_avg_pool2d(y, 1), v))),
+          X, W(33, 20, 1, 1), W(33, 33, 1, 1)),
+    chain("gated_by_the_first", lambda F, x, w: F.mul(F.adaptive_avg_pool2d(y := F.conv2d(x, w), 1), y), X,
+          W(33, 20, 1, 1)),
+    chain("gated_then_grouped",
+          lambda F, x, w, v: F.conv2d(F.mul(y := F.conv2d(x, w), F.adaptive_avg_pool2d(y, 1)), v, padding=1),
+          X, W(32, 20, 1, 1), W(16, 32, 3, 3)),
 ]
 NORMS = [
-    *(chain(f"norm_of_a_map_{name}", lambda F, x, w, m, s, a, b, f=POINTWISE[name]: f(F, F.batch_norm(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), m, s, a, b)),
+    *(chain(f"norm_of_a_map_{name}", lambda F, x, w, m, s, a, b, f=POINTWISE[name]: f(
+       F, F.batch_norm(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), m, s, a, b)),
             X, W(33, 20, 1, 1), *statistics(33)) for name in FUSED),
-    chain("norm_without_weight", lambda F, x, w, m, s: F.batch_norm(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), m, s), X, W(33, 20, 1, 1), *statistics(33)[:2]),
-    chain("dense_layer", lambda F, x, w, m, s, a, b, v: F.conv2d(F.relu(F.batch_norm(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), m, s, a, b)), v, padding=1), X,
-          W(33, 20, 1, 1), *statistics(33), W(16, 33, 3, 3)),
+    chain("norm_without_weight",
+          lambda F, x, w, m, s: F.batch_norm(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), m, s), X, W(33, 20, 1, 1),
+          *statistics(33)[:2]),
+    chain("dense_layer", lambda F, x, w, m, s, a, b, v: F.conv2d(
+       F.relu(F.batch_norm(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), m, s, a, b)), v, padding=1),
+          X, W(33, 20, 1, 1), *statistics(33), W(16, 33, 3, 3)),
 ]
 
 
 PRELUS = [
-    chain("slope_a_channel", lambda F, x, w, s, v: F.conv2d(F.prelu(F.conv2d(x, w, padding=1), s), v, padding=1), X, W(33, 20, 3, 3), A(33),
-          W(20, 33, 3, 3)),
-    chain("one_slope", lambda F, x, w, s, v: F.conv2d(F.prelu(F.conv2d(x, w, padding=1), s), v, padding=1), X, W(33, 20, 3, 3), A(1),
-          W(20, 33, 3, 3)),
-    chain("slopes_of_lines", lambda F, x, w, s, v: F.conv1d(F.prelu(F.conv1d(x, w), s), v), A(2, 20, 45), W(33, 20, 5), A(33), W(20, 33, 3)),
+    chain("slope_a_channel",
+          lambda F, x, w, s, v: F.conv2d(F.prelu(F.conv2d(x, w, padding=1), s), v, padding=1), X,
+          W(33, 20, 3, 3), A(33), W(20, 33, 3, 3)),
+    chain("one_slope", lambda F, x, w, s, v: F.conv2d(F.prelu(F.conv2d(x, w, padding=1), s), v, padding=1), X,
+          W(33, 20, 3, 3), A(1), W(20, 33, 3, 3)),
+    chain("slopes_of_lines", lambda F, x, w, s, v: F.conv1d(F.prelu(F.conv1d(x, w), s), v), A(2, 20, 45),
+          W(33, 20, 5), A(33), W(20, 33, 3)),
 ]
 
 
@@ -225,19 +274,22 @@ def dense(F, x, *weights):
 
 
 JOINS = [
-    chain("parts_fill_blocks", lambda F, x, w, v, u: F.conv2d(F.cat([F.conv2d(x, w), F.conv2d(x, v)], 1), u), X, W(32, 20, 1, 1), W(16, 20, 1, 1),
-          W(20, 48, 1, 1)),
-    chain("parts_fill_no_blocks", lambda F, x, w, v, u: F.conv2d(F.cat([F.conv2d(x, w), F.conv2d(x, v), F.conv2d(x, w)], 1), u), X, W(9, 20, 1, 1),
-          W(30, 20, 1, 1), W(20, 48, 1, 1)),
+    chain("parts_fill_blocks", lambda F, x, w, v, u: F.conv2d(F.cat([F.conv2d(x, w), F.conv2d(x, v)], 1), u),
+          X, W(32, 20, 1, 1), W(16, 20, 1, 1), W(20, 48, 1, 1)),
+    chain("parts_fill_no_blocks",
+          lambda F, x, w, v, u: F.conv2d(F.cat([F.conv2d(x, w), F.conv2d(x, v), F.conv2d(x, w)], 1), u), X,
+          W(9, 20, 1, 1), W(30, 20, 1, 1), W(20, 48, 1, 1)),
     chain("a_part_twice", lambda F, x, w: F.cat([y := F.conv2d(x, w), y], 1), X, W(16, 20, 1, 1)),
     chain("an_input_joined", lambda F, x, w: F.relu(F.cat([F.conv2d(x, w), x], 1)), X, W(16, 20, 1, 1)),
     chain("a_constant_joined", lambda F, x, w, c: F.cat([F.conv2d(x, w), c], 1), X, W(16, 20, 1, 1), A(2, 3, 9, 11), batch=False),
-    chain("pooled_parts", lambda F, x, w: F.cat([F.max_pool2d(y := F.conv2d(x, w), 3, 1, 1), F.avg_pool2d(y, 3, 1, 1), F.max_pool2d(y, 5, 1, 2)], 1), X,
-          W(32, 20, 1, 1)),
+    chain("pooled_parts", lambda F, x, w: F.cat(
+        [F.max_pool2d(y := F.conv2d(x, w), 3, 1, 1), F.avg_pool2d(y, 3, 1, 1), F.max_pool2d(y, 5, 1, 2)], 1),
+          X, W(32, 20, 1, 1)),
     chain("joined_along_rows", lambda F, x, w: F.cat([y := F.conv2d(x, w), y], 2), X, W(16, 20, 1, 1)),
     chain("dense_blocks", dense, A(2, 32, 7, 9), W(16, 32, 3, 3), W(16, 48, 3, 3), W(16, 64, 3, 3)),
     chain("dense_of_odd_width", dense, A(2, 20, 7, 9), W(12, 20, 3, 3), W(12, 32, 3, 3)),
-    chain("part_pooled_by_winograd", lambda F, x, w, v: F.cat([F.max_pool2d(F.relu(F.conv2d(x, w, padding=1)), 2), F.max_pool2d(F.conv2d(x, v), 2)], 1),
+    chain("part_pooled_by_winograd", lambda F, x, w, v: F.cat(
+        [F.max_pool2d(F.relu(F.conv2d(x, w, padding=1)), 2), F.max_pool2d(F.conv2d(x, v), 2)], 1),
           A(2, 20, 8, 12), W(32, 20, 3, 3), W(16, 20, 1, 1)),
 ]
 LINEARS = [
@@ -248,8 +300,7 @@ LINEARS = [
     chain("linear_of_a_map", lambda F, x, w, v: F.linear(F.flatten(F.relu(F.conv2d(x, w)), 1), v), X, W(16, 20, 1, 1), W(10, 16 * 99)),
     chain("linear_of_its_mean", lambda F, x, w, v: F.linear(F.mean(F.conv2d(x, w), (2, 3)), v), X, W(16, 20, 1, 1), W(10, 16)),
 ]
-CHAINS = {
-    "conv": CONVOLUTIONS + EMPTY_LANES + LINES + DEPTHWISE + INVERTED, "conv_transpose": TRANSPOSED, "max_pool": of_maps(MAX_POOLS), "avg_pool": of_maps(AVG_POOLS),
-    "sum": of_maps(MEANS), "resample": of_maps(SIZES), "pad": of_maps(PADS), "add": ADDS, "mul": MULS, "batch_norm": NORMS, "prelu": PRELUS, "cat": JOINS,
-    "linear": LINEARS,
-}
+CHAINS = {"conv": CONVOLUTIONS + EMPTY_LANES + LINES + DEPTHWISE + INVERTED, "conv_transpose": TRANSPOSED,
+          "max_pool": of_maps(MAX_POOLS), "avg_pool": of_maps(AVG_POOLS),
+          "sum": of_maps(MEANS), "resample": of_maps(SIZES), "pad": of_maps(PADS), "add": ADDS, "mul": MULS,
+          "batch_norm": NORMS, "prelu": PRELUS, "cat": JOINS, "linear": LINEARS,}

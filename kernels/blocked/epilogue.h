@@ -1,7 +1,9 @@
-// What a kernel of a compiled program does to a result before it leaves: y = activation(v + bias + residual).
+// What a kernel of a compiled program does to a result before it leaves: y =
+// activation(v + bias + residual).
 //
-// Clamping (relu, relu6, hardtanh, none at all) is done on registers. The others run over the values just stored, which lie in the nearest
-// cache: called per register they would cost the tile its accumulators.
+// Clamping (relu, relu6, hardtanh, none at all) is done on registers. The others run over the
+// values just stored, which lie in the nearest cache: called per register they would cost the
+// tile its accumulators.
 #pragma once
 #include "program_kernel.h"
 #include "simd_math.h"
@@ -9,16 +11,19 @@
 BEGIN_KERNELS
 constexpr int BV = BLOCK / LANES > 0 ? BLOCK / LANES : 1;   // vectors in a block of channels
 
-// x / (1 + e^-x), with e^-x as a power of two whose exponent is rounded: relative errors are at most 3e-7 where x > 0 and grow with -x by
-// 1e-7 for each unit, as what is left decays with e^x. Below -87, where that is 1e-36, it is -0, and NaN at -infinity, as the definition has it.
+// x / (1 + e^-x), with e^-x as a power of two whose exponent is rounded: relative errors are at
+// most 3e-7 where x > 0 and grow with -x by 1e-7 for each unit, as what is left decays with e^x.
+// Below -87, where that is 1e-36, it is -0, and NaN at -infinity, as the definition has it.
 static inline V silu(V x) {
-    constexpr real POWER[] = {1.00000007f, 0.69314697f, 0.2402212f, 0.05550713f, 0.00967554f, 0.00132765f};   // 2^f for |f| <= 1/2, 8e-8 off
+    // 2^f for |f| <= 1/2, 8e-8 off
+    constexpr real POWER[] = {1.00000007f, 0.69314697f, 0.2402212f, 0.05550713f, 0.00967554f, 0.00132765f};
     const V far = x * 0;
     const V t = vmax(splat(-126), x * real(-LOG2_E));
 #if defined(__AVX512F__)
     const V n = vround(t), d = 1 + scale_by_power(polynomial(t - n, POWER), n);
     const V q = (V)_mm512_rcp14_ps((__m512)d);
-    return x < -87 ? far : x * (q + q * (1 - d * q));   // a step of Newton's for what a division would take twice as long
+    // a step of Newton's for what a division would take twice as long
+    return x < -87 ? far : x * (q + q * (1 - d * q));
 #else
     const V n = (t + MAGIC) - MAGIC;
     return x < -87 ? far : x / (1 + polynomial(t - n, POWER) * power_of_two(n));

@@ -1,4 +1,5 @@
-// The way into blocked layout and out of it (blocked_layout.cpp; rows of program.inc), for kernels of other families.
+// The way into blocked layout and out of it (blocked_layout.cpp; rows of program.inc), for
+// kernels of other families.
 #pragma once
 #include "kernel.h"
 

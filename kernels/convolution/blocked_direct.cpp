@@ -1,18 +1,23 @@
-// Direct convolution in blocked layout: every kernel size, stride, dilation and group of at least a block of channels, and its transpose.
+// Direct convolution in blocked layout: every kernel size, stride, dilation and group of at least a
+// block of channels, and its transpose.
 //
-// A convolution is a list of taps, each a displacement of the input; one with stride s in its transpose is s lists an axis, one for each phase
-// of its output positions. Rows of the input that lie outside are skipped tap by tap. Where columns lie outside, or the stride is not one,
-// the rows a task needs are first laid into a strip: padded, and the columns split by phase, so that neighbouring outputs always read
-// neighbouring inputs. That costs one pass over the input where each value is used filters x taps / stride^2 times.
+// A convolution is a list of taps, each a displacement of the input; one with stride s in its
+// transpose is s lists an axis, one for each phase of its output positions. Rows of the input that
+// lie outside are skipped tap by tap. Where columns lie outside, or the stride is not one, the rows
+// a task needs are first laid into a strip: padded, and the columns split by phase, so that
+// neighbouring outputs always read neighbouring inputs. That costs one pass over the input where
+// each value is used filters x taps / stride^2 times.
 #include "convolution/blocked_rows.h"
 #include "convolution/blocked_tile.h"
 
 BEGIN_KERNELS
 namespace {
 constexpr i64 MOST_TAPS = 4096;
-constexpr i64 STRIP_VALUES = 64 << 10;   // 256 KB: a strip, or the part of the input a task walks over, leaves L2 room for weights
+// 256 KB: a strip, or the part of the input a task walks over, leaves L2 room for weights
+constexpr i64 STRIP_VALUES = 64 << 10;
 
-struct Tap { i64 dy, dx, weight; };   // input (oy * stride + dy, ox * stride + dx); weights in values from the channel block's
+// input (oy * stride + dy, ox * stride + dx); weights in values from the channel block's
+struct Tap { i64 dy, dx, weight; };
 
 // One phase: outputs (oy, ox) of [0, h) x [0, w) go to y[(oy * place_h + at_h, ox * place_w + at_w)].
 struct Phase {
@@ -25,15 +30,21 @@ struct Phase {
 struct Layer {
     InMap<real>  x;      // planar input: blocks = 1, and a "block" is all channels of an image
     i64          x_channels;             // planar input: its channels; they count as taps
-    i64          group_channels, group_blocks, group_filters;   // channels, blocks of them, filter blocks of a group
-    i64          joined;                 // how many narrower groups, with zeros between them, make such a group
+    // channels, blocks of them, filter blocks of a group
+    i64          group_channels, group_blocks, group_filters;
+    // how many narrower groups, with zeros between them, make such a group
+    i64          joined;
     const real  *weight, *bias;
-    i64          w_block, w_filter;      // values from a channel block to the next, from a filter block to the next
+    // values from a channel block to the next, from a filter block to the next
+    i64          w_block, w_filter;
     InMap<real>  residual;
     OutMap<real> y;
     Epilogue     epilogue;
-    const real  *scale = nullptr, *shift = nullptr;   // the input is max(x scale + shift, 0), a number a channel: a batch norm and its relu
-    const real*  gate = nullptr;         // the input is x gate, a number a sample and channel (n, channels), as squeeze-and-excitation has it
+    // the input is max(x scale + shift, 0), a number a channel: a batch norm and its relu
+    const real  *scale = nullptr, *shift = nullptr;
+    // the input is x gate, a number a sample and channel (n, channels), as
+    // squeeze-and-excitation has it
+    const real*  gate = nullptr;
     i64          channels = 0;           // of gate
 
     bool changes_input() const { return scale || gate; }
@@ -54,13 +65,16 @@ struct Reach {
     }
 };
 
-// The rows [first, first + rows) of the input laid out as [block][row][column phase][column][STEP], zeros where columns lie outside.
+// The rows [first, first + rows) of the input laid out as [block][row][column phase][column][STEP],
+// zeros where columns lie outside.
 template <int STEP> struct Strip {
     i64 first, rows, columns, phases;   // columns of one phase
     i64 row() const { return phases * columns * STEP; }
     // Blocks of channels lie an odd number of cache lines apart, so that they share no set of the cache.
     i64 block() const { return STEP == 1 ? rows * row() : (rows * row() / STEP | 1) * STEP; }
-    bool same(const Strip& o) const { return first == o.first && rows == o.rows && columns == o.columns && phases == o.phases; }
+    bool same(const Strip& o) const {
+        return first == o.first && rows == o.rows && columns == o.columns && phases == o.phases;
+    }
 
     void fill(const Layer& l, i64 sample, i64 from, i64 blocks, i64 left, real* to) const {
         const InMap<real>& x = l.x;
@@ -69,14 +83,17 @@ template <int STEP> struct Strip {
         for (i64 b = 0; b < blocks; ++b) {
             to = begin + b * this->block();
             const i64 block = from + b;
-            Change change{l.scale ? l.scale + block * STEP : nullptr, l.shift ? l.shift + block * STEP : nullptr, nullptr};
+            Change change{l.scale ? l.scale + block * STEP : nullptr,
+                          l.shift ? l.shift + block * STEP : nullptr, nullptr};
             if (STEP > 1 && l.gate) {
-                std::memcpy(gate, l.gate + sample * l.channels + block * STEP, least(BLOCK, l.channels - block * STEP) * sizeof(real));
+                std::memcpy(gate, l.gate + sample * l.channels + block * STEP,
+                            least(BLOCK, l.channels - block * STEP) * sizeof(real));
                 change.gate = gate;
             }
             for (i64 r = 0; r < rows; ++r)
                 for (i64 f = 0; f < phases; ++f, to += columns * STEP)
-                    fill_row(x.data + sample * x.sample + (block * x.h + first + r) * x.w * STEP, x.w, left + f, change, to);
+                    fill_row(x.data + sample * x.sample + (block * x.h + first + r) * x.w * STEP, x.w,
+                             left + f, change, to);
         }
     }
 
@@ -96,11 +113,13 @@ private:
             for (i64 c = before; c < end; ++c, from += phases * STEP)
                 #pragma GCC unroll 4
                 for (int v = 0; v < STEP; v += LANES)
-                    store(to + c * STEP + v, vmax(V{}, load(from + v) * load(change.scale + v) + load(change.shift + v)));
+                    store(to + c * STEP + v,
+                          vmax(V{}, load(from + v) * load(change.scale + v) + load(change.shift + v)));
         } else if (STEP > 1 && change.gate) {
             for (i64 c = before; c < end; ++c, from += phases * STEP)
                 #pragma GCC unroll 4
-                for (int v = 0; v < STEP; v += LANES) store(to + c * STEP + v, load(from + v) * load(change.gate + v));
+                for (int v = 0; v < STEP; v += LANES)
+                    store(to + c * STEP + v, load(from + v) * load(change.gate + v));
         } else if (STEP > 1) {
             for (i64 c = before; c < end; ++c, from += phases * STEP)
                 #pragma GCC unroll 4
@@ -117,11 +136,13 @@ private:
     }
 };
 
-// A tile of a group that is joined of narrower ones, again, each filter over its own channels: the zeros between groups make NaN of what is not
-// finite in another. `filter`: the tile's first within the group.
-void own_channels(const Layer& l, const Reduction& r, const real* x, const real* w, const Target& t, i64 filter, int pixels, int blocks,
-                  const Epilogue& e) {
-    const lane_int filters = (lane_int)(l.group_filters * BLOCK / l.joined), channels = (lane_int)(l.group_channels / l.joined);
+// A tile of a group that is joined of narrower ones, again, each filter over its own channels:
+// the zeros between groups make NaN of what is not finite in another. `filter`: the tile's
+// first within the group.
+void own_channels(const Layer& l, const Reduction& r, const real* x, const real* w, const Target& t,
+                  i64 filter, int pixels, int blocks, const Epilogue& e) {
+    const lane_int filters = (lane_int)(l.group_filters * BLOCK / l.joined),
+                   channels = (lane_int)(l.group_channels / l.joined);
     for (int v = 0; v < blocks * BV; ++v) {
         const M  group = (lane_index() + (lane_int)(filter + v * LANES)) / filters;
         const i64 place = v / BV * t.block + v % BV * LANES, add = v / BV * t.residual_block + v % BV * LANES;
@@ -130,13 +151,15 @@ void own_channels(const Layer& l, const Reduction& r, const real* x, const real*
             for (i64 c0 = 0; c0 < r.channels; c0 += BLOCK)
                 for (i64 k = 0; k < r.count; ++k) {
                     const real* xs = x + c0 / BLOCK * r.x_block + r.taps[k].input + p * BLOCK;
-                    const real* ws = w + c0 / BLOCK * r.w_block + r.taps[k].weight + v / BV * r.w_filter + v % BV * LANES;
+                    const real* ws =
+                        w + c0 / BLOCK * r.w_block + r.taps[k].weight + v / BV * r.w_filter + v % BV * LANES;
                     for (int c = 0; c < BLOCK; ++c) {
                         const V sum = acc + xs[c] * load(ws + c * BLOCK);
                         acc = group == (lane_int)(c0 + c) / channels ? sum : acc;
                     }
                 }
-            store(t.y + place + p * t.step, e.clamp(t.residual ? acc + load(t.residual + add + p * t.step) : acc));
+            store(t.y + place + p * t.step,
+                  e.clamp(t.residual ? acc + load(t.residual + add + p * t.step) : acc));
         }
     }
     for (int q = 0; q < blocks; ++q)
@@ -156,38 +179,49 @@ bool has_nan(const Target& t, int pixels, int blocks) {
     return false;
 }
 
-// The filter blocks [k0, k1), all of one group, at the output row oy. `input` is what the row's tap (dy, dx) = (0, 0) would read first.
-template <int STEP> void convolve_row(const Layer& l, const Phase& p, const Reduction& r, const real* input, i64 sample, i64 oy, i64 k0, i64 k1) {
+// The filter blocks [k0, k1), all of one group, at the output row oy. `input` is what the row's tap
+// (dy, dx) = (0, 0) would read first.
+template <int STEP>
+void convolve_row(const Layer& l, const Phase& p, const Reduction& r, const real* input, i64 sample, i64 oy,
+                  i64 k0, i64 k1) {
     const Tiling t = tiling(p.w, k1 - k0);
     const i64 row = (oy * p.place_h + p.at_h) * l.y.w + p.at_w;
     for (i64 k = k0; k < k1; k += t.q) {
         const int q = (int)least(t.q, k1 - k);
         for (i64 i = 0; i < t.tiles; ++i) {
-            const i64 from = p.w * i / t.tiles, to = p.w * (i + 1) / t.tiles, at = (row + from * p.place_w) * BLOCK;
-            const Target target{l.y.at(sample, k) + at, l.residual ? l.residual.at(sample, k) + at : nullptr, p.place_w * BLOCK,
-                                l.y.plane(), l.residual.plane(), l.bias ? l.bias + k * BLOCK : nullptr};
-            tile_of<STEP>((int)(to - from), q)(input + from * STEP, l.weight + k * l.w_filter, r, target, l.epilogue);
+            const i64 from = p.w * i / t.tiles, to = p.w * (i + 1) / t.tiles,
+                      at = (row + from * p.place_w) * BLOCK;
+            const Target target{l.y.at(sample, k) + at, l.residual ? l.residual.at(sample, k) + at : nullptr,
+                                p.place_w * BLOCK,      l.y.plane(),
+                                l.residual.plane(),     l.bias ? l.bias + k * BLOCK : nullptr};
+            tile_of<STEP>((int)(to - from), q)(input + from * STEP, l.weight + k * l.w_filter, r, target,
+                                               l.epilogue);
             if (STEP > 1 && l.joined > 1 && has_nan(target, (int)(to - from), q))
-                own_channels(l, r, input + from * STEP, l.weight + k * l.w_filter, target, k % l.group_filters * BLOCK, (int)(to - from), q, l.epilogue);
+                own_channels(l, r, input + from * STEP, l.weight + k * l.w_filter, target,
+                             k % l.group_filters * BLOCK, (int)(to - from), q, l.epilogue);
         }
     }
 }
 
-// The taps inside the image of the outputs whose tap (0, 0) lies in row `first`, their inputs counted from there and from column `left`; a row has
-// `columns` of each phase. Planar input: for every channel. Returns how many.
-i64 list_taps(const Layer& l, const Phase& p, i64 first, i64 left, i64 columns, i64 x_block, i64 x_row, i64 step, TileTap* taps) {
+// The taps inside the image of the outputs whose tap (0, 0) lies in row `first`, their inputs
+// counted from there and from column `left`; a row has `columns` of each phase. Planar input: for
+// every channel. Returns how many.
+i64 list_taps(const Layer& l, const Phase& p, i64 first, i64 left, i64 columns, i64 x_block, i64 x_row,
+              i64 step, TileTap* taps) {
     i64 n = 0;
     for (i64 c = 0; c < (step == 1 ? l.x_channels : 1); ++c)
         for (i64 t = 0; t < p.count; ++t) {
             const Tap& tap = p.taps[t];
             if (first + tap.dy < 0 || first + tap.dy >= l.x.h) continue;
-            const i64 column = tap.dx - left, place = p.stride_w == 1 ? column : column % p.stride_w * columns + column / p.stride_w;
+            const i64 column = tap.dx - left,
+                      place = p.stride_w == 1 ? column : column % p.stride_w * columns + column / p.stride_w;
             taps[n++] = {c * x_block + tap.dy * x_row + place * step, c * l.w_block + tap.weight};
         }
     return n;
 }
 
-// The rows of the input that a task reads, laid out for its phases; kept from one phase to the next if that asks for the same.
+// The rows of the input that a task reads, laid out for its phases; kept from one phase to the next
+// if that asks for the same.
 template <int STEP> struct Laid {
     Strip<STEP> strip{};
     i64 left = 0;
@@ -195,7 +229,8 @@ template <int STEP> struct Laid {
     bool filled = false;
     explicit Laid(i64 most) : values(most) {}
 
-    void lay(const Layer& l, i64 sample, i64 first_block, i64 blocks, const Strip<STEP>& wanted, i64 wanted_left) {
+    void lay(const Layer& l, i64 sample, i64 first_block, i64 blocks, const Strip<STEP>& wanted,
+             i64 wanted_left) {
         if (filled && strip.same(wanted) && left == wanted_left) return;
         strip = wanted;
         left  = wanted_left;
@@ -211,7 +246,8 @@ template <int STEP> struct Source {
     Strip<STEP> strip;
     i64   blocks;
     Source(const Layer& l, const Phase& p, i64 begin, i64 end)
-        : reach(p), in_place(!p.count || (!l.changes_input() && p.stride_w == 1 && reach.left >= 0 && p.w + reach.right <= l.x.w && !collides(l))),
+        : reach(p), in_place(!p.count || (!l.changes_input() && p.stride_w == 1 && reach.left >= 0 &&
+                                          p.w + reach.right <= l.x.w && !collides(l))),
           blocks(STEP == 1 ? l.x_channels : l.group_blocks) {
         i64 top = begin * p.stride_h + reach.top, bottom = (end - 1) * p.stride_h + reach.bottom + 1;
         if (top < 0) top = 0;
@@ -223,22 +259,28 @@ template <int STEP> struct Source {
     i64 size() const { return in_place ? 0 : blocks * strip.block(); }
 
 private:
-    // Planes a multiple of 32 KB apart meet in few sets of the second-level cache: blocks of channels would drive each other out.
+    // Planes a multiple of 32 KB apart meet in few sets of the second-level cache: blocks of
+    // channels would drive each other out.
     static bool collides(const Layer& l) {
-        return STEP > 1 && l.group_blocks >= 8 && l.y.blocks > MAX_Q && l.x.h * l.x.w * STEP * (i64)sizeof(real) % (32 << 10) == 0;
+        return STEP > 1 && l.group_blocks >= 8 && l.y.blocks > MAX_Q &&
+               l.x.h * l.x.w * STEP * (i64)sizeof(real) % (32 << 10) == 0;
     }
 };
 
 // Output rows [begin, end) of a phase for the filter blocks [k0, k1) of one group
-template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 end, i64 k0, i64 k1, Laid<STEP>& laid) {
+template <int STEP>
+void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 end, i64 k0, i64 k1,
+                   Laid<STEP>& laid) {
     const Source<STEP> source(l, p, begin, end);
     const bool in_place = source.in_place;
     const i64 first_block = STEP == 1 ? 0 : k0 / l.group_filters * l.group_blocks;
     const Strip<STEP>& strip = source.strip;
     Scratch<TileTap> taps(p.count * (STEP == 1 ? l.x_channels : 1));
     if (!in_place) laid.lay(l, sample, first_block, source.blocks, strip, source.reach.left);
-    const real* base = in_place ? l.x.data + sample * l.x.sample + first_block * l.x.h * l.x.w * STEP : (const real*)laid.values;
-    const i64 x_block = in_place ? l.x.h * l.x.w * STEP : strip.block(), x_row = in_place ? l.x.w * STEP : strip.row();
+    const real* base = in_place ? l.x.data + sample * l.x.sample + first_block * l.x.h * l.x.w * STEP
+                                : (const real*)laid.values;
+    const i64 x_block = in_place ? l.x.h * l.x.w * STEP : strip.block(),
+              x_row = in_place ? l.x.w * STEP : strip.row();
     const i64 origin = in_place ? 0 : strip.first, left = in_place ? 0 : source.reach.left;
     // The list of taps holds for every row that has all of them, or else is made anew.
     i64 n = 0;
@@ -253,8 +295,9 @@ template <int STEP> void convolve_rows(const Layer& l, const Phase& p, i64 sampl
     }
 }
 
-// How a layer is cut into tasks: chunks of rows whose input leaves room in L2, and parts of the filters, each within one group, where there are
-// too few rows for the threads or the weights outweigh the input.
+// How a layer is cut into tasks: chunks of rows whose input leaves room in L2, and parts of
+// the filters, each within one group, where there are too few rows for the threads or the
+// weights outweigh the input.
 struct Cut {
     i64 chunks, parts;
 
@@ -270,7 +313,8 @@ struct Cut {
                 if (most >= split) { parts = groups * split; break; }
         }
         // Few tasks come out even among the threads, by more chunks of rows.
-        while (chunks < p.h && parts * l.y.n * chunks < 8 * threads && parts * l.y.n * chunks % threads) ++chunks;
+        while (chunks < p.h && parts * l.y.n * chunks < 8 * threads && parts * l.y.n * chunks % threads)
+            ++chunks;
     }
 };
 
@@ -285,9 +329,13 @@ template <int STEP> void convolve(const Layer& l, const Phase* phases, i64 count
     const Phase& p = phases[largest];
     if (p.h <= 0 || p.w <= 0) return;
     const Cut cut(l, p, per_row);
-    const i64 images = l.y.n * cut.chunks, part_filters = cut.parts / (filters / l.group_filters);   // parts of a group
-    const i64 work = p.h * p.w * l.group_channels * taps * (STEP == 1 ? l.x_channels : 1) * filters / cut.parts * BLOCK / cut.chunks;
-    const auto rows_of = [&](const Phase& phase, i64 chunk) { return phase.h > 0 ? phase.h * chunk / cut.chunks : 0; };
+    // parts of a group
+    const i64 images = l.y.n * cut.chunks, part_filters = cut.parts / (filters / l.group_filters);
+    const i64 work = p.h * p.w * l.group_channels * taps * (STEP == 1 ? l.x_channels : 1) * filters /
+                     cut.parts * BLOCK / cut.chunks;
+    const auto rows_of = [&](const Phase& phase, i64 chunk) {
+        return phase.h > 0 ? phase.h * chunk / cut.chunks : 0;
+    };
     parallel_for(cut.parts * images, 1 + 400000 / (work + 1), [&](i64 begin, i64 end) {
         for (i64 i = begin; i < end; ++i) {
             const i64 part = i / images, sample = i % images / cut.chunks, chunk = i % cut.chunks;
@@ -296,19 +344,23 @@ template <int STEP> void convolve(const Layer& l, const Phase* phases, i64 count
             const i64 k1 = group * l.group_filters + l.group_filters * (inner + 1) / part_filters;
             i64 most = 0;
             for (i64 f = 0; f < count; ++f) {
-                const i64 size = Source<STEP>(l, phases[f], rows_of(phases[f], chunk), rows_of(phases[f], chunk + 1)).size();
+                const i64 size =
+                    Source<STEP>(l, phases[f], rows_of(phases[f], chunk), rows_of(phases[f], chunk + 1))
+                        .size();
                 if (size > most) most = size;
             }
             Laid<STEP> laid(most);
             for (i64 f = 0; f < count; ++f) {
                 const i64 from = rows_of(phases[f], chunk), to = rows_of(phases[f], chunk + 1);
-                if (from < to && phases[f].w > 0) convolve_rows<STEP>(l, phases[f], sample, from, to, k0, k1, laid);
+                if (from < to && phases[f].w > 0)
+                    convolve_rows<STEP>(l, phases[f], sample, from, to, k0, k1, laid);
             }
         }
     });
 }
 
-// 1x1 with stride 1 is the same for every pixel: rows are of no account. They are cut anew, into lengths of whole tiles.
+// 1x1 with stride 1 is the same for every pixel: rows are of no account. They are cut anew, into
+// lengths of whole tiles.
 void flatten(Layer& l, Phase& p) {
     const i64 pixels = l.y.h * l.y.w;
     i64 length = 1;
@@ -322,7 +374,8 @@ void flatten(Layer& l, Phase& p) {
 }
 
 // groups: of the layer. Where they are narrower than what the weights have, several are joined.
-Layer layer_of(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residual, i64 channels, i64 groups, const Epilogue& e, OutMap<real> y) {
+Layer layer_of(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residual, i64 channels, i64 groups,
+               const Epilogue& e, OutMap<real> y) {
     const i64 taps = weight.dim(2) * weight.dim(3), wide = groups > 1 ? x.blocks / weight.dim(1) : 1;
     return {x, 0, channels / wide, weight.dim(1), y.blocks / wide, groups / wide, weight.data, bias.data,
             taps * BLOCK * BLOCK, weight.dim(1) * taps * BLOCK * BLOCK, residual, y, e};
@@ -339,18 +392,25 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
         for (i64 k = first; k < last; k += t.q) {
             const int q = (int)least(t.q, last - k);
             const Target target{run.y + (k - first) * run.y_block + from * BLOCK,
-                                run.residual ? run.residual + (k - first) * run.residual_block + from * BLOCK : nullptr, BLOCK, run.y_block,
-                                run.residual_block, run.bias ? run.bias + k * BLOCK : nullptr};
-            tile_of<BLOCK>((int)(to - from), q)(run.x + from * BLOCK, run.weight + k * w_filter, r, target, e);
+                                run.residual ? run.residual + (k - first) * run.residual_block + from * BLOCK
+                                             : nullptr,
+                                BLOCK,
+                                run.y_block,
+                                run.residual_block,
+                                run.bias ? run.bias + k * BLOCK : nullptr};
+            tile_of<BLOCK>((int)(to - from), q)(run.x + from * BLOCK, run.weight + k * w_filter, r, target,
+                                                e);
         }
     }
 }
 
-// weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); with groups, each is whole blocks of channels and filters, or
-// several are joined until they are, with zeros between them.
-// With scale and shift, whole blocks, the input is max(x scale + shift, 0); with gate, (n, channels), it is x gate.
-void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight, In<real> bias, InMap<real> residual,
-                 Window window, i64 groups, Act act, OutMap<real> y) {
+// weight: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters); with
+// groups, each is whole blocks of channels and filters, or several are joined until they are,
+// with zeros between them.
+// With scale and shift, whole blocks, the input is max(x scale + shift, 0); with gate, (n,
+// channels), it is x gate.
+void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight,
+                 In<real> bias, InMap<real> residual, Window window, i64 groups, Act act, OutMap<real> y) {
     const auto& [kernel, stride, padding, dilation] = window;
     Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(act), y);
     l.scale = scale.data;
@@ -361,7 +421,8 @@ void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In
     Scratch<Tap> taps(R * S);
     for (i64 r = 0; r < R; ++r)
         for (i64 s = 0; s < S; ++s)
-            taps[r * S + s] = {r * dilation[0] - padding[0], s * dilation[1] - padding[1], (r * S + s) * BLOCK * BLOCK};
+            taps[r * S + s] = {r * dilation[0] - padding[0], s * dilation[1] - padding[1],
+                               (r * S + s) * BLOCK * BLOCK};
     Phase p{y.h, y.w, stride[0], stride[1], 1, 1, 0, 0, taps, R * S};
     if (R * S == 1 && stride[0] == 1 && stride[1] == 1 && padding[0] == 0 && padding[1] == 0) flatten(l, p);
     convolve<BLOCK>(l, &p, 1);
@@ -373,17 +434,31 @@ void stem_conv(In<real> x, In<real> weight, In<real> bias, Window window, Act ac
     const Extent e = extent(x);
     const i64 R = weight.dim(2), S = weight.dim(3);
     const InMap<real> image{x.data, e.n, 1, e.h, e.w, e.c * e.h * e.w};
-    const Layer l{image, e.c, 1, 1, y.blocks, 1, weight.data, bias.data, R * S * BLOCK, e.c * R * S * BLOCK, {}, y, Epilogue(act)};
+    const Layer l{image,
+                  e.c,
+                  1,
+                  1,
+                  y.blocks,
+                  1,
+                  weight.data,
+                  bias.data,
+                  R * S * BLOCK,
+                  e.c * R * S * BLOCK,
+                  {},
+                  y,
+                  Epilogue(act)};
     Scratch<Tap> taps(R * S);
     for (i64 r = 0; r < R; ++r)
         for (i64 s = 0; s < S; ++s)
-            taps[r * S + s] = {r * dilation[0] - padding[0], s * dilation[1] - padding[1], (r * S + s) * BLOCK};
+            taps[r * S + s] = {r * dilation[0] - padding[0], s * dilation[1] - padding[1],
+                               (r * S + s) * BLOCK};
     const Phase p{y.h, y.w, stride[0], stride[1], 1, 1, 0, 0, taps, R * S};
     convolve<1>(l, &p, 1);
 }
 
 // weight as in direct_conv: (filter blocks, channel blocks of a group, R, S, 16 channels, 16 filters)
-void transposed_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias, InMap<real> residual, Window window, Act act, OutMap<real> y) {
+void transposed_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias, InMap<real> residual,
+                     Window window, Act act, OutMap<real> y) {
     const auto& [kernel, stride, padding, dilation] = window;
     const Layer l = layer_of(x, weight, bias, residual, channels, 1, Epilogue(act), y);
     const i64 R = weight.dim(2), S = weight.dim(3), sh = stride[0], sw = stride[1];
@@ -391,14 +466,18 @@ void transposed_conv(InMap<real> x, i64 channels, In<real> weight, In<real> bias
     Scratch<Phase> phases(sh * sw);
     Tap* tap = taps;
     for (i64 ah = 0; ah < sh; ++ah)
-        for (i64 aw = 0; aw < sw; ++aw) {   // outputs oy = s q + ah take input q + (ah + padding - r dilation) / s where that is whole
+        for (
+            i64 aw = 0; aw < sw;
+            ++aw) {   // outputs oy = s q + ah take input q + (ah + padding - r dilation) / s where that is whole
             i64 n = 0;
             for (i64 r = 0; r < R; ++r)
                 for (i64 s = 0; s < S; ++s) {
                     const i64 dy = ah + padding[0] - r * dilation[0], dx = aw + padding[1] - s * dilation[1];
-                    if (dy % sh == 0 && dx % sw == 0) tap[n++] = {dy / sh, dx / sw, (r * S + s) * BLOCK * BLOCK};
+                    if (dy % sh == 0 && dx % sw == 0)
+                        tap[n++] = {dy / sh, dx / sw, (r * S + s) * BLOCK * BLOCK};
                 }
-            phases[ah * sw + aw] = {(y.h - ah + sh - 1) / sh, (y.w - aw + sw - 1) / sw, 1, 1, sh, sw, ah, aw, tap, n};
+            phases[ah * sw + aw] = {
+                (y.h - ah + sh - 1) / sh, (y.w - aw + sw - 1) / sw, 1, 1, sh, sw, ah, aw, tap, n};
             tap += n;
         }
     convolve<BLOCK>(l, phases, sh * sw);

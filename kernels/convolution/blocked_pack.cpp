@@ -1,4 +1,5 @@
-// Weights (K, C, taps) in the order the register tile reads them: (K/16, C/16, taps, 16 channels, 16 filters), zeros where a block is not full.
+// Weights (K, C, taps) in the order the register tile reads them: (K/16, C/16, taps, 16 channels,
+// 16 filters), zeros where a block is not full.
 #include "program_kernel.h"
 
 BEGIN_KERNELS
@@ -10,12 +11,14 @@ void pack_weights(In<real> weight, Out<real> y) {
             real* to = y.data + kb * rows * BLOCK;
             const i64 k_end = filters - kb * BLOCK < BLOCK ? filters - kb * BLOCK : BLOCK;
             if (k_end < BLOCK || rows != channels * taps) std::memset(to, 0, rows * BLOCK * sizeof(real));
-            for (i64 c0 = 0; c0 < channels; c0 += BLOCK) {   // a block of channels at a time: what is written stays in L1
+            // a block of channels at a time: what is written stays in L1
+            for (i64 c0 = 0; c0 < channels; c0 += BLOCK) {
                 const i64 c_end = channels - c0 < BLOCK ? channels : c0 + BLOCK;
                 for (i64 k = 0; k < k_end; ++k) {
                     const real* from = weight.data + ((kb * BLOCK + k) * channels + c0) * taps;
                     for (i64 c = c0; c < c_end; ++c)
-                        for (i64 t = 0; t < taps; ++t) to[((c0 / BLOCK * taps + t) * BLOCK + c - c0) * BLOCK + k] = *from++;
+                        for (i64 t = 0; t < taps; ++t)
+                            to[((c0 / BLOCK * taps + t) * BLOCK + c - c0) * BLOCK + k] = *from++;
                 }
             }
         }

@@ -1,11 +1,13 @@
-// Pieces of convolutions in blocked layout that fused kernels (blocked_inverted.cpp) are put together from: runs of pixels of a 1x1
-// convolution, and rows of a depthwise one. They run on the calling thread.
+// Pieces of convolutions in blocked layout that fused kernels (blocked_inverted.cpp) are put
+// together from: runs of pixels of a 1x1 convolution, and rows of a depthwise one. They run
+// on the calling thread.
 #pragma once
 #include "blocked/epilogue.h"
 
 BEGIN_KERNELS
-// A 1x1 convolution of `pixels` pixels that lie side by side: the filter blocks [first, last). Planes of blocks of channels are x_block,
-// y_block and residual_block apart; x begins at block 0, y and residual at block `first`. bias and residual may be null.
+// A 1x1 convolution of `pixels` pixels that lie side by side: the filter blocks [first, last).
+// Planes of blocks of channels are x_block, y_block and residual_block apart; x begins at block 0,
+// y and residual at block `first`. bias and residual may be null.
 struct PixelRun {
     const real *x, *weight, *bias, *residual;   // weight as in direct_conv
     real*       y;
@@ -22,12 +24,14 @@ struct Axis {
     Inside inside(i64 o) const {
         const i64 at = o * stride - padding;
         if (at >= 0 && at + (taps - 1) * dilation < in) return {0, taps};
-        const i64 first = at < 0 ? (-at + dilation - 1) / dilation : 0, end = at < in ? (in - 1 - at) / dilation + 1 : 0;
+        const i64 first = at < 0 ? (-at + dilation - 1) / dilation : 0,
+                  end = at < in ? (in - 1 - at) / dilation + 1 : 0;
         return {first, (end < taps ? end : taps) - first};
     }
 };
 
-// Rows [begin, end) of the outputs of one block of channels of a depthwise convolution, `width` wide; x and y begin at row 0
+// Rows [begin, end) of the outputs of one block of channels of a depthwise convolution, `width`
+// wide; x and y begin at row 0
 struct Band {
     Axis        h, w;
     const real *x, *weight;        // of the block
@@ -37,7 +41,8 @@ struct Band {
 };
 void convolve_band(const Band& band, const Epilogue& e);
 
-// The sum of a row of w pixels of a block, in four chains; and the mean of n rows so added, of the `count` channels that there are
+// The sum of a row of w pixels of a block, in four chains; and the mean of n rows so added, of the
+// `count` channels that there are
 void add_row(const real* y, i64 w, real* sum);
 void mean_of_rows(const real* sums, i64 rows, i64 pixels, i64 count, real* mean);
 END_KERNELS

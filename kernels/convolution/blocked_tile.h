@@ -1,11 +1,14 @@
-// The register tile of convolutions in blocked layout: P neighbouring output pixels x Q blocks of 16 filters stay in registers while the whole
-// reduction runs over them. An input value is broadcast from memory, weights are whole vectors.
+// The register tile of convolutions in blocked layout: P neighbouring output pixels x Q blocks of
+// 16 filters stay in registers while the whole reduction runs over them. An input value is
+// broadcast from memory, weights are whole vectors.
 //
-// An output is one chain of multiply-adds from the bias in the order (channel block, tap, channel), whatever tile it falls into; so results
-// depend neither on where tiles fall nor on threads or batch.
+// An output is one chain of multiply-adds from the bias in the order (channel block, tap,
+// channel), whatever tile it falls into; so results depend neither on where tiles fall
+// nor on threads or batch.
 //
-// Registers: AVX-512 has 32: 14 x 2, 9 x 3 or 7 x 4 accumulators beside the weights and the broadcast. With 16 registers a block of
-// filters is two vectors (AVX2) and 6 x 1 fit; with SSE four, and 2 x 1.
+// Registers: AVX-512 has 32: 14 x 2, 9 x 3 or 7 x 4 accumulators beside the weights and
+// the broadcast. With 16 registers a block of filters is two vectors (AVX2) and 6 x 1
+// fit; with SSE four, and 2 x 1.
 #pragma once
 #include "blocked/epilogue.h"
 
@@ -21,11 +24,13 @@ constexpr int MAX_Q = 1, MAX_P = 2;
 constexpr int most_pixels(int) { return 2; }
 #endif
 
-// A tap as the tile sees it: how far its input lies from the tile's first pixel, and its weights from those of the channel block.
+// A tap as the tile sees it: how far its input lies from the tile's first pixel, and its weights
+// from those of the channel block.
 struct TileTap { i64 input, weight; };
 
-// The reduction of one tile. Input value of channel c of block b for pixel p and tap t: x[b * x_block + t.input + p * STEP + c].
-// Weights of filter block q: w[q * w_filter + b * w_block + t.weight + c * 16 ...].
+// The reduction of one tile. Input value of channel c of block b for pixel p and tap t: x[b *
+// x_block + t.input + p * STEP + c]. Weights of filter block q: w[q * w_filter + b * w_block +
+// t.weight + c * 16 ...].
 struct Reduction {
     const TileTap* taps;
     i64 count;             // of taps
@@ -41,7 +46,9 @@ struct Target {
     const real* bias;
 };
 
-template <int P, int Q, int STEP> static void convolve_tile(const real* x, const real* w, const Reduction& r, const Target& t, const Epilogue& e) {
+template <int P, int Q, int STEP>
+static void convolve_tile(const real* x, const real* w, const Reduction& r, const Target& t,
+                          const Epilogue& e) {
     constexpr int N = Q * BV;
     V acc[P][N];
     #pragma GCC unroll 8
@@ -88,7 +95,8 @@ template <int P, int Q, int STEP> static void convolve_tile(const real* x, const
 }
 
 using TileFunction = void (*)(const real*, const real*, const Reduction&, const Target&, const Epilogue&);
-template <int Q, int STEP, int... P> static TileFunction tile_of(int pixels, std::integer_sequence<int, P...>) {
+template <int Q, int STEP, int... P>
+static TileFunction tile_of(int pixels, std::integer_sequence<int, P...>) {
     static constexpr TileFunction table[] = {convolve_tile<P + 1, Q, STEP>...};
     return table[pixels - 1];
 }
@@ -112,7 +120,8 @@ static inline Tiling tiling(i64 length, i64 blocks) {
         for (i64 left = blocks; left > 0; left -= q) {
             const double n = left < q ? left : q, pixels = double(length) / tiles;
             const double multiply = pixels * n * BV, loads = 0.5 * pixels + n * BV;
-            cost += tiles * (multiply > loads ? multiply + 0.1 * loads : loads + 0.1 * multiply) + (multiply < 8 ? 8 - multiply : 0);
+            cost += tiles * (multiply > loads ? multiply + 0.1 * loads : loads + 0.1 * multiply) +
+                    (multiply < 8 ? 8 - multiply : 0);
         }
         if (cost < least) least = cost, best = {q, tiles};
     }

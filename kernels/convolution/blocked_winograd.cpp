@@ -1,14 +1,18 @@
-// 3x3 convolutions of stride 1 by Winograd's algorithm (winograd_transform.h), fused: tiles of the input are transformed, multiplied by the
-// transformed filters at every point (winograd_multiply.h), and transformed back with the epilogue, a cacheful of tiles at a time.
+// 3x3 convolutions of stride 1 by Winograd's algorithm (winograd_transform.h), fused: tiles of the
+// input are transformed, multiplied by the transformed filters at every point
+// (winograd_multiply.h), and transformed back with the epilogue, a cacheful of tiles at a time.
 //
-// Two plans. Where there is a group of tiles for every thread, each takes batches of tiles through all stages, so that what lies between
-// the stages stays in its L2, and streams the filters from wherever they are. Fewer tiles: threads make the transformed input together
-// and then share out the filters, so that these are read once.
+// Two plans. Where there is a group of tiles for every thread, each takes batches of tiles through
+// all stages, so that what lies between the stages stays in its L2, and streams the filters from
+// wherever they are. Fewer tiles: threads make the transformed input together and then share out
+// the filters, so that these are read once.
 //
-// Tiles that hold outliers are computed directly instead, by the register tile of direct convolutions (winograd_uneven.h).
+// Tiles that hold outliers are computed directly instead, by the register tile of direct
+// convolutions (winograd_uneven.h).
 //
-// Every value is the same chain of operations whatever the plan, the batch of tiles, the threads, or a tile's place at a border: there
-// the columns outside the image are zeros in the strip that all tiles are made from.
+// Every value is the same chain of operations whatever the plan, the batch of tiles, the threads,
+// or a tile's place at a border: there the columns outside the image are zeros in the strip that
+// all tiles are made from.
 #include "convolution/blocked_tile.h"
 #include "winograd_multiply.h"
 #include "winograd_uneven.h"
@@ -19,7 +23,8 @@ constexpr i64 UNIT  = BV == 1 ? 2 : 1;   // blocks of filters that are multiplie
 
 // Sizes measured on Zen 4 (L2 1 MB, L3 32 MB for all cores).
 constexpr i64 PRIVATE_BYTES = 800 << 10;   // V and M of a batch that a thread has to itself
-constexpr i64 FEW_FILTERS   = 4 << 20;     // bytes of filters that may be read again for every such batch; with more of them
+// bytes of filters that may be read again for every such batch; with more of them
+constexpr i64 FEW_FILTERS   = 4 << 20;
 constexpr i64 PRIVATE_MORE  = 2 << 20;     // batches are larger
 constexpr i64 SHARED_BYTES  = 16 << 20;    // V of a batch that all threads work on
 
@@ -37,11 +42,13 @@ struct Job {
     Epilogue epilogue;
 };
 
-// Tiles [begin, begin + count) of all samples, in groups for the register tile: `larger` of size + 1 tiles, then the rest of `size`.
+// Tiles [begin, begin + count) of all samples, in groups for the register tile: `larger` of size +
+// 1 tiles, then the rest of `size`.
 struct Batch {
     i64 begin, count, groups, size, larger;
     Batch(i64 begin, i64 end)
-        : begin(begin), count(end - begin), groups(ceil_div(count, GROUP)), size(count / groups), larger(count % groups) {}
+        : begin(begin), count(end - begin), groups(ceil_div(count, GROUP)), size(count / groups),
+          larger(count % groups) {}
     i64 start(i64 group) const { return group * size + at_most(group, larger); }
     i64 v_point(i64 in_blocks) const { return odd_lines(count * in_blocks); }
 };
@@ -60,7 +67,8 @@ void find_places(const Batch& batch, i64 in_blocks, i64 block, i64 first, i64 n,
     for (i64 i = 0; i < n; ++i) {
         const i64  tile = first + i, end = batch.start(batch.larger);   // of the larger groups
         const bool large = tile < end;
-        const i64  size = batch.size + large, start = large ? tile / size * size : end + (tile - end) / size * size;
+        const i64 size = batch.size + large,
+                  start = large ? tile / size * size : end + (tile - end) / size * size;
         place[i] = (start * in_blocks + size * block + tile - start) * BLOCK;
     }
 }
@@ -70,31 +78,39 @@ template <int TILE> void make_v(const Job& job, const Batch& batch, i64 block, i
     constexpr i64 RUN = STRIP / TILE;
     i64 place[RUN];
     while (first < last) {
-        const i64 tile = batch.begin + first, across = tile % job.tiles_w, down = tile / job.tiles_w % job.tiles_h;
+        const i64 tile = batch.begin + first, across = tile % job.tiles_w,
+                  down = tile / job.tiles_w % job.tiles_h;
         const i64 n    = at_most(at_most(last - first, job.tiles_w - across), RUN);
         find_places(batch, job.in_blocks, block, first, n, place);
-        transform_tiles<TILE>({job.x.at(tile / job.tiles_w / job.tiles_h, block), job.x.h, job.x.w}, down * TILE - job.pad_h, across * TILE - job.pad_w,
-                              place, n, v, batch.v_point(job.in_blocks));
+        transform_tiles<TILE>({job.x.at(tile / job.tiles_w / job.tiles_h, block), job.x.h, job.x.w},
+                              down * TILE - job.pad_h, across * TILE - job.pad_w, place, n, v,
+                              batch.v_point(job.in_blocks));
         first += n;
     }
 }
 
 // Which tiles [first, last) of the batch are uneven.
-template <int TILE> void mark_uneven(const Job& job, const Batch& batch, i64 first, i64 last, std::uint8_t* uneven) {
+template <int TILE>
+void mark_uneven(const Job& job, const Batch& batch, i64 first, i64 last, std::uint8_t* uneven) {
     while (first < last) {
-        const i64 tile = batch.begin + first, across = tile % job.tiles_w, down = tile / job.tiles_w % job.tiles_h;
+        const i64 tile = batch.begin + first, across = tile % job.tiles_w,
+                  down = tile / job.tiles_w % job.tiles_h;
         const i64 n    = at_most(at_most(last - first, job.tiles_w - across), STRIP / TILE);
-        find_uneven<TILE>(job.x, job.channels, {tile / job.tiles_w / job.tiles_h, down * TILE - job.pad_h, across * TILE - job.pad_w, n,
-                                                job.rows - down * TILE, job.columns - across * TILE}, uneven + first);
+        find_uneven<TILE>(job.x, job.channels,
+                          {tile / job.tiles_w / job.tiles_h, down * TILE - job.pad_h,
+                           across * TILE - job.pad_w, n, job.rows - down * TILE, job.columns - across * TILE},
+                          uneven + first);
         first += n;
     }
 }
 
 // M of the groups [first, last) of `size` tiles, of `blocks` (at most UNIT) blocks of filters, at one point.
-void multiply(const Job& job, const Piece& piece, i64 first, i64 last, i64 size, i64 blocks, const real* v, Filters f) {
+void multiply(const Job& job, const Piece& piece, i64 first, i64 last, i64 size, i64 blocks, const real* v,
+              Filters f) {
     if (first >= last) return;
     const Batch& batch = piece.batch;
-    const Groups groups{v + batch.start(first) * job.in_blocks * BLOCK, job.in_blocks * size * BLOCK, last - first};
+    const Groups groups{v + batch.start(first) * job.in_blocks * BLOCK, job.in_blocks * size * BLOCK,
+                        last - first};
     f.m += (batch.start(first) - piece.begin()) * BLOCK;
     f.ahead += (first - piece.first) * f.ahead_next * job.channels;
     if (BV == 1) {
@@ -103,15 +119,18 @@ void multiply(const Job& job, const Piece& piece, i64 first, i64 last, i64 size,
         return;
     }
     f.u_next = f.m_next = LANES;
-    for (int part = 0; part < BLOCK; part += 2 * LANES, f.u += 2 * LANES, f.m += 2 * LANES) multiply_groups<2>((int)size, groups, job.channels, f);
+    for (int part = 0; part < BLOCK; part += 2 * LANES, f.u += 2 * LANES, f.m += 2 * LANES)
+        multiply_groups<2>((int)size, groups, job.channels, f);
 }
 
 // M of `blocks` (at most UNIT) blocks of filters from `block` on.
-template <int TILE> void make_m(const Job& job, const Piece& piece, i64 block, i64 blocks, const real* v, real* m) {
+template <int TILE>
+void make_m(const Job& job, const Piece& piece, i64 block, i64 blocks, const real* v, real* m) {
     constexpr i64 POINTS = Winograd<TILE>::POINTS;
     const Batch& batch = piece.batch;
     const i64 u_point = job.channels * BLOCK, m_point = piece.m_point();
-    const i64 split   = at_most(piece.last, batch.larger > piece.first ? batch.larger : piece.first);   // from here on groups are smaller
+    // from here on groups are smaller
+    const i64 split   = at_most(piece.last, batch.larger > piece.first ? batch.larger : piece.first);
     for (i64 point = 0; point < POINTS; ++point, v += batch.v_point(job.in_blocks)) {
         const real* u = job.u + (block * POINTS + point) * u_point;
         const Filters f{u, POINTS * u_point, m + point * m_point, POINTS * m_point,
@@ -128,7 +147,8 @@ void pool_tile(const real* from, i64 side, real* to) {
             for (int part = 0; part < BLOCK; part += LANES) {
                 const real *top = from + (2 * i * side + 2 * j) * BLOCK + part, *bottom = top + side * BLOCK;
                 store(to + (i * (side / 2) + j) * BLOCK + part,
-                      pool_max(pool_max(load(top), load(top + BLOCK)), pool_max(load(bottom), load(bottom + BLOCK))));
+                      pool_max(pool_max(load(top), load(top + BLOCK)),
+                               pool_max(load(bottom), load(bottom + BLOCK))));
             }
 }
 
@@ -144,16 +164,20 @@ template <int TILE> struct Place {
     real*       y;
 
     Place(const Job& job, i64 tile, i64 block) {
-        across = tile % job.tiles_w, down = tile / job.tiles_w % job.tiles_h, n = tile / job.tiles_w / job.tiles_h;
-        rows = at_most(TILE, job.rows - down * TILE), columns = at_most(TILE, job.columns - across * TILE), y_row = job.y.w * BLOCK;
-        const i64 scale = job.pool ? 2 : 1, offset = (down * TILE / scale * job.y.w + across * TILE / scale) * BLOCK;
+        across = tile % job.tiles_w, down = tile / job.tiles_w % job.tiles_h,
+        n = tile / job.tiles_w / job.tiles_h;
+        rows = at_most(TILE, job.rows - down * TILE), columns = at_most(TILE, job.columns - across * TILE),
+        y_row = job.y.w * BLOCK;
+        const i64 scale = job.pool ? 2 : 1,
+                  offset = (down * TILE / scale * job.y.w + across * TILE / scale) * BLOCK;
         bias     = job.bias ? job.bias + block * BLOCK : nullptr;
         residual = job.residual ? job.residual.at(n, block) + offset : nullptr;
         y        = job.y.at(n, block) + offset;
     }
 };
 
-// The buffers of a tile that is not written straight to y: its results, and what is added to them or what they are pooled to.
+// The buffers of a tile that is not written straight to y: its results, and what is added to them
+// or what they are pooled to.
 template <int TILE> struct Whole {
     static constexpr i64 ROW = TILE * BLOCK;
     alignas(64) real values[TILE * ROW], other[TILE * ROW] = {};
@@ -163,11 +187,13 @@ template <int TILE> struct Whole {
     void put(const Job& job, const Place<TILE>& p) {
         const i64 scale = job.pool ? 2 : 1;
         if (job.pool) pool_tile(values, TILE, other);
-        copy_rows(job.pool ? other : values, ROW / scale, p.rows / scale, p.columns / scale * BLOCK, p.y, p.y_row);
+        copy_rows(job.pool ? other : values, ROW / scale, p.rows / scale, p.columns / scale * BLOCK, p.y,
+                  p.y_row);
     }
 };
 
-// A tile of a block of filters from its points to y. By way of a buffer if it reaches beyond y, or if its activation runs on what was stored.
+// A tile of a block of filters from its points to y. By way of a buffer if it reaches beyond y, or
+// if its activation runs on what was stored.
 template <int TILE> void make_y(const Job& job, i64 tile, i64 block, const real* m, i64 m_point) {
     const Place<TILE> p(job, tile, block);
     const real *bias = p.bias, *residual = p.residual;
@@ -175,19 +201,22 @@ template <int TILE> void make_y(const Job& job, i64 tile, i64 block, const real*
     const i64   y_row = p.y_row;
     if (p.rows == TILE && p.columns == TILE && job.epilogue.kind == Activation::CLAMP) {
         if (job.pool) finish_tile<TILE, POOLED>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
-        else if (residual) finish_tile<TILE, WITH_RESIDUAL>(m, m_point, bias, residual, y_row, job.epilogue, y, y_row);
+        else if (residual)
+            finish_tile<TILE, WITH_RESIDUAL>(m, m_point, bias, residual, y_row, job.epilogue, y, y_row);
         else finish_tile<TILE, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
         return;
     }
     constexpr i64 ROW = Whole<TILE>::ROW;
     Whole<TILE>   whole(p);
-    if (residual) finish_tile<TILE, WITH_RESIDUAL>(m, m_point, bias, whole.other, ROW, job.epilogue, whole.values, ROW);
+    if (residual)
+        finish_tile<TILE, WITH_RESIDUAL>(m, m_point, bias, whole.other, ROW, job.epilogue, whole.values, ROW);
     else finish_tile<TILE, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, whole.values, ROW);
     job.epilogue.finish(whole.values, TILE * ROW);
     whole.put(job, p);
 }
 
-// The inputs of a tile, with zeros where they lie outside the image: (blocks of channels, TILE + 2, TILE + 2, 16).
+// The inputs of a tile, with zeros where they lie outside the image: (blocks of channels,
+// TILE + 2, TILE + 2, 16).
 template <int TILE> void lay_patch(const Job& job, const Place<TILE>& p, real* patch) {
     constexpr i64 SIDE = TILE + 2;
     const i64 y0 = p.down * TILE - job.pad_h, x0 = p.across * TILE - job.pad_w;
@@ -201,8 +230,11 @@ template <int TILE> void lay_patch(const Job& job, const Place<TILE>& p, real* p
     }
 }
 
-// The uneven tiles of a piece, of one block of filters: the chains of multiply-adds that a direct convolution makes.
-template <int TILE> __attribute__((noinline)) void make_directly(const Job& job, const Piece& piece, i64 block, const std::uint8_t* uneven) {
+// The uneven tiles of a piece, of one block of filters: the chains of multiply-adds that a
+// direct convolution makes.
+template <int TILE>
+__attribute__((noinline)) void make_directly(const Job& job, const Piece& piece, i64 block,
+                                             const std::uint8_t* uneven) {
     constexpr i64 SIDE = TILE + 2, ROW = Whole<TILE>::ROW;
     constexpr int PIXELS = TILE < most_pixels(1) ? TILE : most_pixels(1);
     static_assert(TILE % PIXELS == 0);
@@ -219,15 +251,19 @@ template <int TILE> __attribute__((noinline)) void make_directly(const Job& job,
         for (i64 row = 0; row < TILE; ++row)
             for (i64 column = 0; column < TILE; column += PIXELS) {
                 const i64 at = row * ROW + column * BLOCK;
-                const Target target{whole.values + at, p.residual ? whole.other + at : nullptr, BLOCK, 0, 0, p.bias};
-                convolve_tile<PIXELS, 1, BLOCK>(patch + (row * SIDE + column) * BLOCK, packed, sum, target, job.epilogue);
+                const Target target{
+                    whole.values + at, p.residual ? whole.other + at : nullptr, BLOCK, 0, 0, p.bias};
+                convolve_tile<PIXELS, 1, BLOCK>(patch + (row * SIDE + column) * BLOCK, packed, sum, target,
+                                                job.epilogue);
             }
         whole.put(job, p);
     }
 }
 
 // Up to UNIT blocks of filters from `block` on, at the tiles of a piece.
-template <int TILE> void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, real* m, const std::uint8_t* uneven) {
+template <int TILE>
+void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, real* m,
+                  const std::uint8_t* uneven) {
     constexpr i64 POINTS = Winograd<TILE>::POINTS;
     const i64 blocks = at_most(UNIT, job.y.blocks - block), m_point = piece.m_point();
     make_m<TILE>(job, piece, block, blocks, v, m);
@@ -235,7 +271,9 @@ template <int TILE> void make_outputs(const Job& job, const Piece& piece, i64 bl
         i64 left = 0;
         for (i64 i = 0; i < piece.count(); ++i)
             if (uneven[piece.begin() + i]) ++left;
-            else make_y<TILE>(job, piece.batch.begin + piece.begin() + i, block + b, m + b * POINTS * m_point + i * BLOCK, m_point);
+            else
+                make_y<TILE>(job, piece.batch.begin + piece.begin() + i, block + b,
+                             m + b * POINTS * m_point + i * BLOCK, m_point);
         if (left) make_directly<TILE>(job, piece, block + b, uneven);
     }
 }
@@ -247,12 +285,16 @@ struct Plan {
 
     template <int TILE> static Plan of(const Job& job) {
         const i64 point_bytes  = Winograd<TILE>::POINTS * BLOCK * (i64)sizeof(real), threads = threads_now();
-        const i64 filter_bytes = job.y.blocks * job.channels * point_bytes, tile_bytes = (job.in_blocks + UNIT) * point_bytes;
+        const i64 filter_bytes = job.y.blocks * job.channels * point_bytes,
+                  tile_bytes = (job.in_blocks + UNIT) * point_bytes;
         const bool shared  = job.tiles < GROUP * threads;
-        const i64  room    = shared ? SHARED_BYTES : filter_bytes > FEW_FILTERS ? PRIVATE_MORE : PRIVATE_BYTES;
+        const i64 room = shared ? SHARED_BYTES : filter_bytes > FEW_FILTERS ? PRIVATE_MORE : PRIVATE_BYTES;
         const i64  most    = room / tile_bytes / GROUP * GROUP;
-        const i64  batches = ceil_div(job.tiles, most < GROUP ? GROUP : most), step = job.tiles < 16 * GROUP * threads ? 1 : GROUP;
-        return {job.tiles, shared ? batches : at_most(ceil_div(batches, threads) * threads, ceil_div(job.tiles, step)), step, shared};
+        const i64 batches = ceil_div(job.tiles, most < GROUP ? GROUP : most),
+                  step = job.tiles < 16 * GROUP * threads ? 1 : GROUP;
+        return {job.tiles,
+                shared ? batches : at_most(ceil_div(batches, threads) * threads, ceil_div(job.tiles, step)),
+                step, shared};
     }
     i64 begin(i64 batch) const { return at_most(ceil_div(tiles, step) * batch / batches * step, tiles); }
     Batch operator[](i64 batch) const { return Batch(begin(batch), begin(batch + 1)); }
@@ -266,8 +308,10 @@ template <int TILE> void each_thread_alone(const Job& job, const Plan& plan, i64
         for (i64 i = begin; i < end; ++i) {
             const Batch batch = plan[i];
             mark_uneven<TILE>(job, batch, 0, batch.count, uneven);
-            for (i64 block = 0; block < job.in_blocks; ++block) make_v<TILE>(job, batch, block, 0, batch.count, v);
-            for (i64 block = 0; block < job.y.blocks; block += UNIT) make_outputs<TILE>(job, {batch, 0, batch.groups}, block, v, m, uneven);
+            for (i64 block = 0; block < job.in_blocks; ++block)
+                make_v<TILE>(job, batch, block, 0, batch.count, v);
+            for (i64 block = 0; block < job.y.blocks; block += UNIT)
+                make_outputs<TILE>(job, {batch, 0, batch.groups}, block, v, m, uneven);
         }
     });
 }
@@ -281,17 +325,21 @@ template <int TILE> void all_together(const Job& job, const Plan& plan, i64 v_si
         const i64 parts = at_most(threads, batch.count);
         parallel_for((job.in_blocks + 1) * parts, 1, [&](i64 begin, i64 end) {
             for (i64 at = begin; at < end; ++at) {
-                const i64 block = at / parts, first = batch.count * (at % parts) / parts, last = batch.count * (at % parts + 1) / parts;
+                const i64 block = at / parts, first = batch.count * (at % parts) / parts,
+                          last = batch.count * (at % parts + 1) / parts;
                 if (block < job.in_blocks) make_v<TILE>(job, batch, block, first, last, v);
                 else mark_uneven<TILE>(job, batch, first, last, uneven);
             }
         });
         // Where units of filters do not come out even among the threads, tiles are shared out as well.
-        const i64 pieces = job.y.blocks % (UNIT * threads) == 0 ? 1 : at_most(ceil_div(4 * threads, units), batch.groups);
+        const i64 pieces =
+            job.y.blocks % (UNIT * threads) == 0 ? 1 : at_most(ceil_div(4 * threads, units), batch.groups);
         parallel_tasks(units * pieces, [&](i64 task) {
             Scratch<real> m(m_size);
             const i64 piece = task % pieces;
-            make_outputs<TILE>(job, {batch, batch.groups * piece / pieces, batch.groups * (piece + 1) / pieces}, task / pieces * UNIT, v, m, uneven);
+            make_outputs<TILE>(job,
+                               {batch, batch.groups * piece / pieces, batch.groups * (piece + 1) / pieces},
+                               task / pieces * UNIT, v, m, uneven);
         });
     }
 }
@@ -299,17 +347,33 @@ template <int TILE> void all_together(const Job& job, const Plan& plan, i64 v_si
 template <int TILE> void run(const Job& job) {
     constexpr i64 POINTS = Winograd<TILE>::POINTS;
     const Plan plan = Plan::of<TILE>(job);
-    const i64 v_size = POINTS * odd_lines(plan.largest() * job.in_blocks), m_size = UNIT * POINTS * odd_lines(plan.largest());
+    const i64 v_size = POINTS * odd_lines(plan.largest() * job.in_blocks),
+              m_size = UNIT * POINTS * odd_lines(plan.largest());
     if (plan.shared) all_together<TILE>(job, plan, v_size, m_size);
     else each_thread_alone<TILE>(job, plan, v_size, m_size);
 }
 }  // namespace
 
-void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias, InMap<real> residual, Dims padding,
-                    i64 pool, Act act, OutMap<real> y) {
+void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias,
+                    InMap<real> residual, Dims padding, i64 pool, Act act, OutMap<real> y) {
     const i64 channels = filters.channels;
-    Job job{x, residual, y, filters, u, bias, channels, ceil_div(channels, BLOCK), padding[0], padding[1],
-            y.h * pool, y.w * pool, ceil_div(y.h * pool, tile), ceil_div(y.w * pool, tile), 0, pool == 2, Epilogue(act)};
+    Job job{x,
+            residual,
+            y,
+            filters,
+            u,
+            bias,
+            channels,
+            ceil_div(channels, BLOCK),
+            padding[0],
+            padding[1],
+            y.h * pool,
+            y.w * pool,
+            ceil_div(y.h * pool, tile),
+            ceil_div(y.w * pool, tile),
+            0,
+            pool == 2,
+            Epilogue(act)};
     job.tiles = y.n * job.tiles_h * job.tiles_w;
     if (!job.tiles || !y.blocks) return;
     if (tile == 2) run<2>(job);
@@ -317,9 +381,10 @@ void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64
     else run<6>(job);
 }
 
-void winograd_conv(InMap<real> x, In<real> weight, In<real> u, i64 tile, In<real> bias, InMap<real> residual, Dims padding, i64 pool,
-                   Act act, OutMap<real> y) {
+void winograd_conv(InMap<real> x, In<real> weight, In<real> u, i64 tile, In<real> bias, InMap<real> residual,
+                   Dims padding, i64 pool, Act act, OutMap<real> y) {
     const i64 channels = weight.dim(1);
-    winograd_layer(x, {weight.data, weight.dim(0), channels, 9 * channels, 9, false}, u.data, tile, bias.data, residual, padding, pool, act, y);
+    winograd_layer(x, {weight.data, weight.dim(0), channels, 9 * channels, 9, false}, u.data, tile, bias.data,
+                   residual, padding, pool, act, y);
 }
 END_KERNELS

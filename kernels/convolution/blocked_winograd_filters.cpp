@@ -1,5 +1,5 @@
-// Winograd's transform of filters, G w G^T (winograd_transform.h), for a block of 16 filters at a time, one in each lane. In double: rounding
-// here would be an error of every product.
+// Winograd's transform of filters, G w G^T (winograd_transform.h), for a block of 16 filters at a
+// time, one in each lane. In double: rounding here would be an error of every product.
 #include "winograd_filters.h"
 #include "winograd_transform.h"
 #include "winograd_uneven.h"
@@ -7,13 +7,16 @@
 
 BEGIN_KERNELS
 namespace {
-constexpr i64 CHANNELS = 16;   // transformed before they are written, so that each point gets a kilobyte at a time
+// transformed before they are written, so that each point gets a kilobyte at a time
+constexpr i64 CHANNELS = 16;
 
 // Filters k ... k + rows - 1 at channels [c, c + count), as [channel][tap][16].
 void gather(const Filters3x3& w, i64 k, int rows, i64 c, i64 count, real* taps) {
     const real* from = w.weight + k * w.filter_stride + c * w.channel_stride;
     if (w.channel_stride == 9) pack_rows<BLOCK>(from, w.filter_stride, rows, 9 * count, taps);
-    else for (i64 i = 0; i < count; ++i) pack_rows<BLOCK>(from + i * w.channel_stride, w.filter_stride, rows, 9, taps + i * 9 * BLOCK);
+    else
+        for (i64 i = 0; i < count; ++i)
+            pack_rows<BLOCK>(from + i * w.channel_stride, w.filter_stride, rows, 9, taps + i * 9 * BLOCK);
 }
 
 // One channel of 16 filters: taps [9][16] to points, each CHANNELS * BLOCK values from the last.
@@ -28,9 +31,11 @@ template <int TILE> void transform(const real* taps, bool turned, real* points) 
     for (int i = 0; i < SIDE; ++i) {
         double row[3][BLOCK];   // of G w
         for (int s = 0; s < 3; ++s)
-            for (int k = 0; k < BLOCK; ++k) row[s][k] = g[i][0] * f[s][k] + g[i][1] * f[3 + s][k] + g[i][2] * f[6 + s][k];
+            for (int k = 0; k < BLOCK; ++k)
+                row[s][k] = g[i][0] * f[s][k] + g[i][1] * f[3 + s][k] + g[i][2] * f[6 + s][k];
         for (int j = 0; j < SIDE; ++j, points += CHANNELS * BLOCK)
-            for (int k = 0; k < BLOCK; ++k) points[k] = (real)(row[0][k] * g[j][0] + row[1][k] * g[j][1] + row[2][k] * g[j][2]);
+            for (int k = 0; k < BLOCK; ++k)
+                points[k] = (real)(row[0][k] * g[j][0] + row[1][k] * g[j][1] + row[2][k] * g[j][2]);
     }
 }
 
@@ -43,9 +48,11 @@ template <int TILE> void transform_filters(const Filters3x3& w, real* u) {
             const i64 block = at / pieces, c = at % pieces * CHANNELS, k = block * BLOCK;
             const i64 count = w.channels - c < CHANNELS ? w.channels - c : CHANNELS;
             gather(w, k, (int)(w.filters - k < BLOCK ? w.filters - k : BLOCK), c, count, taps);
-            for (i64 i = 0; i < count; ++i) transform<TILE>(taps + i * 9 * BLOCK, w.turned, points + i * BLOCK);
+            for (i64 i = 0; i < count; ++i)
+                transform<TILE>(taps + i * 9 * BLOCK, w.turned, points + i * BLOCK);
             for (i64 p = 0; p < POINTS; ++p)
-                std::memcpy(u + ((block * POINTS + p) * w.channels + c) * BLOCK, points + p * CHANNELS * BLOCK, count * BLOCK * sizeof(real));
+                std::memcpy(u + ((block * POINTS + p) * w.channels + c) * BLOCK,
+                            points + p * CHANNELS * BLOCK, count * BLOCK * sizeof(real));
         }
     });
 }
@@ -96,7 +103,8 @@ bool even_filters(const Filters3x3& w) {
     parallel_for(w.filters, 1 + 65536 / (9 * w.channels + 1), [&](i64 begin, i64 end) {
         bool even = true;
         if (w.channel_stride == 9)
-            for (i64 k = begin; k < end; ++k) even = even && even_row(w.weight + k * w.filter_stride, 9 * w.channels);
+            for (i64 k = begin; k < end; ++k)
+                even = even && even_row(w.weight + k * w.filter_stride, 9 * w.channels);
         else even = even_columns(w, begin, end);
         if (!even) __atomic_store_n(&uneven, true, __ATOMIC_RELAXED);
     });

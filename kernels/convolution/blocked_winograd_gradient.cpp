@@ -1,16 +1,20 @@
-// The weight gradient of a 3x3 convolution of stride 1 by Winograd's algorithm: dw is the derivative of sum(dy y) with y = A^T [(G w G^T) . (B^T d B)] A
-// (winograd_transform.h), so
+// The weight gradient of a 3x3 convolution of stride 1 by Winograd's algorithm: dw is the
+// derivative of sum(dy y) with y = A^T [(G w G^T) . (B^T d B)] A (winograd_transform.h), so
 //   dw = G^T [ sum over tiles of (A dy A^T) . (B^T d B) ] G,
-// (m + 2)^2 multiplications a tile of m x m outputs instead of 9 m^2. At each point that is a matrix product, filters x channels, whose reduction
-// runs over the tiles of all samples; both operands leave their transforms in the order in which the register tile reads them.
+// (m + 2)^2 multiplications a tile of m x m outputs instead of 9 m^2. At each point that is a
+// matrix product, filters x channels, whose reduction runs over the tiles of all samples; both
+// operands leave their transforms in the order in which the register tile reads them.
 //
-// An element of dw sums products of one channel of x and one of dy, so pairs of channels do not meet; but it errs by all values of a tile,
-// not only by the pairs it sums. What an outlier would bury so, where the values that it is multiplied with are zeros, a direct gradient keeps. So a tile
-// whose mean square, in x or in dy, is above OUTLIER times the geometric mean of the sample's pixels (the sums of squares of their channels, zeros
-// left out), or no finite number, is left out, and its products are summed directly. An unevenness that large among numbers of one kind means a few values
-// that decide everything; sparse gradients stay below it.
+// An element of dw sums products of one channel of x and one of dy, so pairs of channels do not
+// meet; but it errs by all values of a tile, not only by the pairs it sums. What an outlier would
+// bury so, where the values that it is multiplied with are zeros, a direct gradient keeps. So a
+// tile whose mean square, in x or in dy, is above OUTLIER times the geometric mean of the sample's
+// pixels (the sums of squares of their channels, zeros left out), or no finite number, is left out,
+// and its products are summed directly. An unevenness that large among numbers of one kind means a
+// few values that decide everything; sparse gradients stay below it.
 //
-// Tiles are taken as many at a time as stay in cache, rows of tiles of all samples in order; sums grow in that order whatever the threads.
+// Tiles are taken as many at a time as stay in cache, rows of tiles of all samples in order; sums
+// grow in that order whatever the threads.
 #include "blocked/layout.h"
 #include "winograd_cost.h"
 #include "winograd_gradient.h"
@@ -22,7 +26,7 @@ namespace {
 constexpr i64    POINTS_BYTES = 2 << 20;   // of transformed tiles, both sides
 constexpr real   OUTLIER = 4096;           // 64^2
 constexpr i64    MOST_DIRECT = 8;          // an eighth of the tiles: with more, all is done directly
-constexpr double SUMS = 20;                // 16 sums written, read and transformed, in the units of winograd_cost.h
+constexpr double SUMS = 20;   // 16 sums written, read and transformed, in the units of winograd_cost.h
 
 // Some samples in blocks, and how they are cut into tiles.
 struct Maps {
@@ -45,15 +49,20 @@ real typical_energy(const real* energy, i64 n) {
     return typical;
 }
 
-// Adds to `left_out` the tiles that hold outliers: tile (i, j) is the `side` x `side` pixels of the map from (i step - pad_h, j step - pad_w) on.
-void find_outliers(const InMap<real>& map, i64 channels, i64 side, i64 step, i64 pad_h, i64 pad_w, i64 tiles_h, i64 tiles_w, std::uint8_t* left_out) {
+// Adds to `left_out` the tiles that hold outliers: tile (i, j) is the `side` x `side` pixels of the
+// map from (i step - pad_h, j step - pad_w) on.
+void find_outliers(const InMap<real>& map, i64 channels, i64 side, i64 step, i64 pad_h, i64 pad_w,
+                   i64 tiles_h, i64 tiles_w, std::uint8_t* left_out) {
     const i64 pitch = ceil_div(map.w, LANES) * LANES;
     Scratch<real> energy(map.n * map.h * pitch), typical(map.n);
     parallel_for(map.n * map.h, 1 + 65536 / (map.w * channels + 1), [&](i64 begin, i64 end) {
-        for (i64 row = begin; row < end; ++row) row_energies(map, row / map.h, row % map.h, channels, 0, map.w, energy + row * pitch);
+        for (i64 row = begin; row < end; ++row)
+            row_energies(map, row / map.h, row % map.h, channels, 0, map.w, energy + row * pitch);
     });
     parallel_for(map.n, 1 + 16384 / (map.h * pitch + 1), [&](i64 begin, i64 end) {
-        for (i64 n = begin; n < end; ++n) typical[n] = typical_energy(energy + n * map.h * pitch, map.h * pitch);   // beyond a row's end are zeros
+        // beyond a row's end are zeros
+        for (i64 n = begin; n < end; ++n)
+            typical[n] = typical_energy(energy + n * map.h * pitch, map.h * pitch);
     });
     parallel_for(map.n * tiles_h, 1 + 4096 / (tiles_w * side * side), [&](i64 begin, i64 end) {
         for (i64 row = begin; row < end; ++row)
@@ -61,8 +70,11 @@ void find_outliers(const InMap<real>& map, i64 channels, i64 side, i64 step, i64
                 const i64 n = row / tiles_h, y0 = row % tiles_h * step - pad_h, x0 = tile * step - pad_w;
                 real sum = 0;
                 for (i64 y = clamp(y0, 0, map.h); y < clamp(y0 + side, 0, map.h); ++y)
-                    for (i64 x = clamp(x0, 0, map.w); x < clamp(x0 + side, 0, map.w); ++x) sum += energy[(n * map.h + y) * pitch + x];
-                if (!(sum < INFINITE && sum <= OUTLIER * (side * side) * typical[n])) left_out[row * tiles_w + tile] = 1;   // also if it is NaN
+                    for (i64 x = clamp(x0, 0, map.w); x < clamp(x0 + side, 0, map.w); ++x)
+                        sum += energy[(n * map.h + y) * pitch + x];
+                // also if it is NaN
+                if (!(sum < INFINITE && sum <= OUTLIER * (side * side) * typical[n]))
+                    left_out[row * tiles_w + tile] = 1;
             }
     });
 }
@@ -81,15 +93,17 @@ template <int TILE> void transform_x(const Maps& maps, const Points& p, i64 row,
     i64 place[RUN];
     for (i64 across = 0; across < maps.tiles_w; across += RUN) {
         const i64 count = at_most(maps.tiles_w - across, RUN);
-        for (i64 i = 0; i < count; ++i) place[i] = (block * p.tiles + (row - p.first) * maps.tiles_w + across + i) * BLOCK;
-        transform_tiles<TILE>(plane, down * TILE - maps.pad_h, across * TILE - maps.pad_w, place, count, p.x, p.x_point);
+        for (i64 i = 0; i < count; ++i)
+            place[i] = (block * p.tiles + (row - p.first) * maps.tiles_w + across + i) * BLOCK;
+        transform_tiles<TILE>(plane, down * TILE - maps.pad_h, across * TILE - maps.pad_w, place, count, p.x,
+                              p.x_point);
     }
 }
 
 // ... and of dy, which ends where its plane does.
 template <int TILE> void transform_dy(const Maps& maps, const Points& p, i64 row, i64 block) {
     constexpr int SIDE = TILE + 2;
-    const i64   n = row / maps.tiles_h, top = row % maps.tiles_h * TILE, h = maps.dy.h - top, width = maps.dy.w;
+    const i64 n = row / maps.tiles_h, top = row % maps.tiles_h * TILE, h = maps.dy.h - top, width = maps.dy.w;
     const real* plane = maps.dy.at(n, block) + top * width * BLOCK;
     for (i64 across = 0; across < maps.tiles_w; ++across) {
         const i64 w = width - across * TILE;
@@ -101,7 +115,8 @@ template <int TILE> void transform_dy(const Maps& maps, const Points& p, i64 row
             for (int j = 0; j < TILE; ++j) {
                 V y[TILE], m[SIDE];
                 #pragma GCC unroll 4
-                for (int i = 0; i < TILE; ++i) y[i] = i < h && j < w ? load(from + (i * width + j) * BLOCK) : V{};
+                for (int i = 0; i < TILE; ++i)
+                    y[i] = i < h && j < w ? load(from + (i * width + j) * BLOCK) : V{};
                 transform_gradient<TILE>(y, m);
                 #pragma GCC unroll 8
                 for (int i = 0; i < SIDE; ++i) columns[i][j] = m[i];
@@ -118,20 +133,26 @@ template <int TILE> void transform_dy(const Maps& maps, const Points& p, i64 row
 }
 
 // Tiles that are left out get zeros on both sides: row `row` of tiles, in all blocks.
-void clear(const Points& p, i64 points, i64 row, i64 tiles_w, i64 in_blocks, i64 out_blocks, const std::uint8_t* left_out) {
+void clear(const Points& p, i64 points, i64 row, i64 tiles_w, i64 in_blocks, i64 out_blocks,
+           const std::uint8_t* left_out) {
     for (i64 tile = 0; tile < tiles_w; ++tile) {
         if (!left_out[row * tiles_w + tile]) continue;
         const i64 at = (row - p.first) * tiles_w + tile;
         for (i64 point = 0; point < points; ++point) {
-            for (i64 block = 0; block < in_blocks; ++block) std::memset(p.x + point * p.x_point + (block * p.tiles + at) * BLOCK, 0, BLOCK * sizeof(real));
+            for (i64 block = 0; block < in_blocks; ++block)
+                std::memset(p.x + point * p.x_point + (block * p.tiles + at) * BLOCK, 0,
+                            BLOCK * sizeof(real));
             for (i64 block = 0; block < out_blocks; ++block)
-                std::memset(p.dy + point * p.dy_point + (block * p.tiles + at) * BLOCK, 0, BLOCK * sizeof(real));
+                std::memset(p.dy + point * p.dy_point + (block * p.tiles + at) * BLOCK, 0,
+                            BLOCK * sizeof(real));
         }
     }
 }
 
-// sum (block of channels, tap, 16) of filter k += dy x over the outputs of one tile, whose first is (top, left); outside the image x is 0.
-template <int TILE> void add_products(const Maps& maps, i64 n, i64 top, i64 left, i64 k, i64 in_blocks, real* sum) {
+// sum (block of channels, tap, 16) of filter k += dy x over the outputs of one tile, whose first is
+// (top, left); outside the image x is 0.
+template <int TILE>
+void add_products(const Maps& maps, i64 n, i64 top, i64 left, i64 k, i64 in_blocks, real* sum) {
     const real* dy = maps.dy.at(n, k / BLOCK) + k % BLOCK;
     for (i64 block = 0; block < in_blocks; ++block, sum += 9 * BLOCK) {
         const real* x = maps.x.at(n, block);
@@ -143,13 +164,16 @@ template <int TILE> void add_products(const Maps& maps, i64 n, i64 top, i64 left
                     const real* from = inside ? x + (h * maps.x.w + w) * BLOCK : zero_row;
                     const real  g = dy[(i * maps.dy.w + j) * BLOCK];
                     for (int part = 0; part < BLOCK; part += LANES)
-                        store(sum + tap * BLOCK + part, load(sum + tap * BLOCK + part) + g * load(from + part));
+                        store(sum + tap * BLOCK + part,
+                              load(sum + tap * BLOCK + part) + g * load(from + part));
                 }
     }
 }
 
-// sums (filters x channels, `row` values a row) += or, if not `begun`, = dy^T x over `tiles` tiles: ROWS filters, NV vectors of channels at x[v].
-template <int NV> void multiply(const real* dy, const real* const (&x)[VECTORS], i64 tiles, bool begun, real* sums, i64 row) {
+// sums (filters x channels, `row` values a row) += or, if not `begun`, = dy^T x over `tiles` tiles:
+// ROWS filters, NV vectors of channels at x[v].
+template <int NV>
+void multiply(const real* dy, const real* const (&x)[VECTORS], i64 tiles, bool begun, real* sums, i64 row) {
     V acc[ROWS][NV];
     #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i)
@@ -171,7 +195,8 @@ template <int NV> void multiply(const real* dy, const real* const (&x)[VECTORS],
 }
 
 // One point: vectors [first, first + count) of channels (count at most VECTORS) and all filters.
-void multiply_point(const Points& p, i64 point, i64 first, int count, i64 out_blocks, bool begun, real* sums, i64 row) {
+void multiply_point(const Points& p, i64 point, i64 first, int count, i64 out_blocks, bool begun, real* sums,
+                    i64 row) {
     const real* x[VECTORS];
     for (int v = 0; v < VECTORS; ++v) {
         const i64 at = first + (v < count ? v : 0);
@@ -179,10 +204,12 @@ void multiply_point(const Points& p, i64 point, i64 first, int count, i64 out_bl
     }
     const auto run = count == 3 ? multiply<3> : count == 2 ? multiply<2> : multiply<1>;
     for (i64 k = 0; k < out_blocks * BLOCK; k += ROWS)
-        run(p.dy + point * p.dy_point + k / BLOCK * p.tiles * BLOCK + k % BLOCK, x, p.tiles, begun, sums + k * row + first * LANES, row);
+        run(p.dy + point * p.dy_point + k / BLOCK * p.tiles * BLOCK + k % BLOCK, x, p.tiles, begun,
+            sums + k * row + first * LANES, row);
 }
 
-// dw of filter k at the channels of a block, from their sums at all points and, unless that is null, those of tiles left out.
+// dw of filter k at the channels of a block, from their sums at all points and, unless that is
+// null, those of tiles left out.
 template <int TILE> void finish(const real* sums, i64 point, i64 channels, const real* direct, real* dw) {
     constexpr int SIDE = TILE + 2;
     constexpr Winograd<TILE> winograd;
@@ -204,24 +231,30 @@ template <int TILE> void finish(const real* sums, i64 point, i64 channels, const
             }
     }
     for (i64 c = 0; c < channels; ++c)
-        for (int tap = 0; tap < 9; ++tap) dw[c * 9 + tap] = direct ? taps[tap][c] + direct[tap * BLOCK + c] : taps[tap][c];
+        for (int tap = 0; tap < 9; ++tap)
+            dw[c * 9 + tap] = direct ? taps[tap][c] + direct[tap * BLOCK + c] : taps[tap][c];
 }
 
 template <int TILE> class Sum {
     static constexpr i64 POINTS = (TILE + 2) * (TILE + 2);
     const Gradient3x3& g;
     const i64 in_blocks, out_blocks, row, point, tiles_h, tiles_w, rows_together;
-    Scratch<real> sums, x_points, dy_points, direct;   // direct: of tiles left out, (filter, block of channels, tap, 16)
+    // direct: of tiles left out, (filter, block of channels, tap, 16)
+    Scratch<real> sums, x_points, dy_points, direct;
     bool begun = false;
     i64  direct_tiles = 0;
 
 public:
     Sum(const Gradient3x3& g)
-        : g(g), in_blocks(blocks_of(g.xs.c)), out_blocks(blocks_of(g.ys.c)), row(in_blocks * BLOCK), point(odd_lines(out_blocks * BLOCK * in_blocks)),
-          tiles_h(ceil_div(g.ys.h, TILE)), tiles_w(ceil_div(g.ys.w, TILE)),
-          rows_together(clamp(POINTS_BYTES / (POINTS * (in_blocks + out_blocks) * BLOCK * (i64)sizeof(real) * tiles_w), 1, g.xs.n * tiles_h)),
+        : g(g), in_blocks(blocks_of(g.xs.c)), out_blocks(blocks_of(g.ys.c)), row(in_blocks * BLOCK),
+          point(odd_lines(out_blocks * BLOCK * in_blocks)), tiles_h(ceil_div(g.ys.h, TILE)),
+          tiles_w(ceil_div(g.ys.w, TILE)),
+          rows_together(
+              clamp(POINTS_BYTES / (POINTS * (in_blocks + out_blocks) * BLOCK * (i64)sizeof(real) * tiles_w),
+                    1, g.xs.n * tiles_h)),
           sums(POINTS * point), x_points(POINTS * odd_lines(in_blocks * rows_together * tiles_w)),
-          dy_points(POINTS * odd_lines(out_blocks * rows_together * tiles_w)), direct(g.ys.c * in_blocks * 9 * BLOCK) {}
+          dy_points(POINTS * odd_lines(out_blocks * rows_together * tiles_w)),
+          direct(g.ys.c * in_blocks * 9 * BLOCK) {}
 
     // False if too many tiles hold outliers.
     bool add(InMap<real> x, InMap<real> dy) {
@@ -232,8 +265,11 @@ public:
         find_outliers(dy, g.ys.c, TILE, TILE, 0, 0, tiles_h, tiles_w, left_out);
         if (!add_directly(maps, left_out)) return false;
         for (i64 first = 0; first < x.n * tiles_h; first += rows_together) {
-            const i64    last = at_most(first + rows_together, x.n * tiles_h), rows = last - first, tiles = rows * tiles_w;
-            const Points p{first, last, tiles, odd_lines(in_blocks * tiles), odd_lines(out_blocks * tiles), x_points, dy_points};
+            const i64 last = at_most(first + rows_together, x.n * tiles_h), rows = last - first,
+                      tiles = rows * tiles_w;
+            const Points p{
+                first,    last,     tiles, odd_lines(in_blocks * tiles), odd_lines(out_blocks * tiles),
+                x_points, dy_points};
             bool any = false;
             for (i64 i = first * tiles_w; i < last * tiles_w; ++i) any = any || left_out[i];
             parallel_for(rows * (in_blocks + out_blocks), 1 + 64 / tiles_w, [&](i64 begin, i64 end) {
@@ -243,12 +279,15 @@ public:
                     else transform_dy<TILE>(maps, p, at, block - in_blocks);
                 }
             });
-            for (i64 row = first; any && row < last; ++row) clear(p, POINTS, row, tiles_w, in_blocks, out_blocks, left_out);
+            for (i64 row = first; any && row < last; ++row)
+                clear(p, POINTS, row, tiles_w, in_blocks, out_blocks, left_out);
             const i64 vectors = in_blocks * BV, parts = ceil_div(vectors, VECTORS);
             parallel_for(POINTS * parts, 1, [&](i64 begin, i64 end) {
                 for (i64 i = begin; i < end; ++i) {
-                    const i64 at = vectors * (i % parts) / parts, to = vectors * (i % parts + 1) / parts;   // of nearly equal width
-                    multiply_point(p, i / parts, at, (int)(to - at), out_blocks, begun, sums + i / parts * point, row);
+                    // of nearly equal width
+                    const i64 at = vectors * (i % parts) / parts, to = vectors * (i % parts + 1) / parts;
+                    multiply_point(p, i / parts, at, (int)(to - at), out_blocks, begun,
+                                   sums + i / parts * point, row);
                 }
             });
             begun = true;
@@ -260,7 +299,8 @@ public:
         parallel_for(g.ys.c * in_blocks, 32, [&](i64 begin, i64 end) {
             for (i64 i = begin; i < end; ++i) {
                 const i64 k = i / in_blocks, c = i % in_blocks * BLOCK;
-                finish<TILE>(sums + k * row + c, point, at_most(g.xs.c - c, BLOCK), direct_tiles ? direct + i * 9 * BLOCK : nullptr, g.dw + (k * g.xs.c + c) * 9);
+                finish<TILE>(sums + k * row + c, point, at_most(g.xs.c - c, BLOCK),
+                             direct_tiles ? direct + i * 9 * BLOCK : nullptr, g.dw + (k * g.xs.c + c) * 9);
             }
         });
     }
@@ -270,7 +310,9 @@ private:
         i64 count = 0;
         for (i64 i = 0; i < maps.x.n * tiles_h * tiles_w; ++i) count += left_out[i];
         if (!count) return true;
-        if ((direct_tiles + count) * MOST_DIRECT > g.xs.n * tiles_h * tiles_w && direct_tiles + count > MOST_DIRECT) return false;
+        if ((direct_tiles + count) * MOST_DIRECT > g.xs.n * tiles_h * tiles_w &&
+            direct_tiles + count > MOST_DIRECT)
+            return false;
         const bool fresh = !direct_tiles;
         direct_tiles += count;
         parallel_for(g.ys.c, 1, [&](i64 begin, i64 end) {
@@ -279,7 +321,8 @@ private:
                 if (fresh) std::memset(sum, 0, in_blocks * 9 * BLOCK * sizeof(real));
                 for (i64 i = 0; i < maps.x.n * tiles_h * tiles_w; ++i)
                     if (left_out[i])
-                        add_products<TILE>(maps, i / tiles_w / tiles_h, i / tiles_w % tiles_h * TILE, i % tiles_w * TILE, k, in_blocks, sum);
+                        add_products<TILE>(maps, i / tiles_w / tiles_h, i / tiles_w % tiles_h * TILE,
+                                           i % tiles_w * TILE, k, in_blocks, sum);
             }
         });
         return true;
@@ -288,15 +331,21 @@ private:
 
 template <int TILE> bool run(const Gradient3x3& g) {
     const Extent &xs = g.xs, &ys = g.ys;
-    const i64 x_sample = blocks_of(xs.c) * xs.spatial() * BLOCK, y_sample = blocks_of(ys.c) * ys.spatial() * BLOCK;
+    const i64 x_sample = blocks_of(xs.c) * xs.spatial() * BLOCK,
+              y_sample = blocks_of(ys.c) * ys.spatial() * BLOCK;
     const i64 together = clamp(MAPS_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n);
     Scratch<real> x(together * x_sample), dy(together * y_sample);
     Sum<TILE> sum(g);
     for (i64 n = 0; n < xs.n; n += together) {
-        const i64 count = at_most(xs.n - n, together), x_shape[] = {count, xs.c, xs.h, xs.w}, dy_shape[] = {count, ys.c, ys.h, ys.w};
-        to_blocked({g.x + n * xs.c * xs.spatial(), x_shape, 4}, {x, count, blocks_of(xs.c), xs.h, xs.w, x_sample});
-        to_blocked({g.dy + n * ys.c * ys.spatial(), dy_shape, 4}, {dy, count, blocks_of(ys.c), ys.h, ys.w, y_sample});
-        if (!sum.add({x, count, blocks_of(xs.c), xs.h, xs.w, x_sample}, {dy, count, blocks_of(ys.c), ys.h, ys.w, y_sample})) return false;
+        const i64 count = at_most(xs.n - n, together), x_shape[] = {count, xs.c, xs.h, xs.w},
+                  dy_shape[] = {count, ys.c, ys.h, ys.w};
+        to_blocked({g.x + n * xs.c * xs.spatial(), x_shape, 4},
+                   {x, count, blocks_of(xs.c), xs.h, xs.w, x_sample});
+        to_blocked({g.dy + n * ys.c * ys.spatial(), dy_shape, 4},
+                   {dy, count, blocks_of(ys.c), ys.h, ys.w, y_sample});
+        if (!sum.add({x, count, blocks_of(xs.c), xs.h, xs.w, x_sample},
+                     {dy, count, blocks_of(ys.c), ys.h, ys.w, y_sample}))
+            return false;
     }
     sum.write();
     return true;
@@ -307,8 +356,10 @@ i64 winograd_tile(const Gradient3x3& g) {
     if (!__atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED) || g.xs.c < BLOCK || g.ys.c < BLOCK) return 0;
     const double in = blocks_of(g.xs.c), out = blocks_of(g.ys.c), area = g.xs.n * g.ys.spatial();
     return best_tile(9 * area * g.xs.c * out, [&](i64 tile) {
-        const double tiles = g.xs.n * ceil_div(g.ys.h, tile) * ceil_div(g.ys.w, tile), lines = double(tile + 2) * (tile + 2) * g.xs.c * out;
-        return MULTIPLY * tiles * lines + TRANSFORM[tile / 4] * tiles * (in + out) / 2 + SUMS * lines + COPY * (g.xs.n * g.xs.spatial() * in + area * out);
+        const double tiles = g.xs.n * ceil_div(g.ys.h, tile) * ceil_div(g.ys.w, tile),
+                     lines = double(tile + 2) * (tile + 2) * g.xs.c * out;
+        return MULTIPLY * tiles * lines + TRANSFORM[tile / 4] * tiles * (in + out) / 2 + SUMS * lines +
+               COPY * (g.xs.n * g.xs.spatial() * in + area * out);
     });
 }
 

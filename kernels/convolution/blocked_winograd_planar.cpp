@@ -1,5 +1,6 @@
-// Winograd's algorithm for a single call on planar arrays: filters are transformed, maps copied into blocks of channels and back, a few samples
-// at a time so that the copies stay in cache. With many outputs all of that is a fraction of what the algorithm saves.
+// Winograd's algorithm for a single call on planar arrays: filters are transformed, maps copied
+// into blocks of channels and back, a few samples at a time so that the copies stay in cache. With
+// many outputs all of that is a fraction of what the algorithm saves.
 #include "blocked/layout.h"
 #include "winograd_cost.h"
 #include "winograd_planar.h"
@@ -11,17 +12,25 @@ constexpr double READ_CACHED = 5, READ = 17;    // the same, read again
 constexpr double CACHED = 16 << 20;             // bytes of filters
 
 double cost(const Planar3x3& conv, i64 tile) {
-    const double channels = conv.filters.channels, blocks = blocks_of(conv.filters.filters), points = (tile + 2) * (tile + 2);
-    const double tiles = conv.ys.n * ceil_div(conv.ys.h, tile) * ceil_div(conv.ys.w, tile), lines = points * channels * blocks;
-    const double maps  = conv.xs.n * (conv.xs.spatial() * blocks_of(conv.filters.channels) + conv.ys.spatial() * blocks);
+    const double channels = conv.filters.channels, blocks = blocks_of(conv.filters.filters),
+                 points = (tile + 2) * (tile + 2);
+    const double tiles = conv.ys.n * ceil_div(conv.ys.h, tile) * ceil_div(conv.ys.w, tile),
+                 lines = points * channels * blocks;
+    const double maps =
+        conv.xs.n * (conv.xs.spatial() * blocks_of(conv.filters.channels) + conv.ys.spatial() * blocks);
     const double read  = lines * BLOCK * sizeof(real) < CACHED ? READ_CACHED : READ;
-    return MULTIPLY * tiles * lines + TRANSFORM[tile / 4] * tiles * (blocks_of(conv.filters.channels) + blocks) / 2 + (FILTER + read) * lines + COPY * maps;
+    return MULTIPLY * tiles * lines +
+           TRANSFORM[tile / 4] * tiles * (blocks_of(conv.filters.channels) + blocks) / 2 +
+           (FILTER + read) * lines + COPY * maps;
 }
 }  // namespace
 
 i64 winograd_tile(const Planar3x3& conv) {
-    if (!__atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED) || conv.filters.channels < BLOCK || conv.filters.filters < BLOCK) return 0;
-    const double direct = 9. * conv.ys.n * conv.ys.spatial() * conv.filters.channels * blocks_of(conv.filters.filters);
+    if (!__atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED) || conv.filters.channels < BLOCK ||
+        conv.filters.filters < BLOCK)
+        return 0;
+    const double direct =
+        9. * conv.ys.n * conv.ys.spatial() * conv.filters.channels * blocks_of(conv.filters.filters);
     return best_tile(direct, [&](i64 tile) { return cost(conv, tile); });
 }
 
@@ -30,17 +39,21 @@ void winograd_planar(const Planar3x3& conv, i64 tile) {
     const i64 points = (tile + 2) * (tile + 2), in_blocks = blocks_of(xs.c), out_blocks = blocks_of(ys.c);
     const i64 x_sample = in_blocks * xs.spatial() * BLOCK, y_sample = out_blocks * ys.spatial() * BLOCK;
     const i64 together = clamp(MAPS_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n);
-    Scratch<real> u(out_blocks * points * xs.c * BLOCK), bias(out_blocks * BLOCK), x(together * x_sample), y(together * y_sample);
+    Scratch<real> u(out_blocks * points * xs.c * BLOCK), bias(out_blocks * BLOCK), x(together * x_sample),
+        y(together * y_sample);
     winograd_filters(conv.filters, tile, u);
     for (i64 k = 0; k < out_blocks * BLOCK; ++k) bias[k] = conv.bias && k < ys.c ? conv.bias[k] : 0;
     const Dims padding{{conv.pad_h, conv.pad_w}, 2};
     for (i64 n = 0; n < xs.n; n += together) {
-        const i64 count = clamp(xs.n - n, 0, together), in_shape[] = {count, xs.c, xs.h, xs.w}, out_shape[] = {count, ys.c, ys.h, ys.w};
-        const OutMap<real> xb{x, count, in_blocks, xs.h, xs.w, x_sample}, yb{y, count, out_blocks, ys.h, ys.w, y_sample};
+        const i64 count = clamp(xs.n - n, 0, together), in_shape[] = {count, xs.c, xs.h, xs.w},
+                  out_shape[] = {count, ys.c, ys.h, ys.w};
+        const OutMap<real> xb{x, count, in_blocks, xs.h, xs.w, x_sample},
+            yb{y, count, out_blocks, ys.h, ys.w, y_sample};
         to_blocked({conv.x + n * xs.c * xs.spatial(), in_shape, 4}, xb);
-        winograd_layer({x, count, in_blocks, xs.h, xs.w, x_sample}, conv.filters, u, tile, bias, {}, padding, 1,
-                       {Activation::CLAMP, -__builtin_inf(), __builtin_inf()}, yb);
-        from_blocked({y, count, out_blocks, ys.h, ys.w, y_sample}, {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
+        winograd_layer({x, count, in_blocks, xs.h, xs.w, x_sample}, conv.filters, u, tile, bias, {}, padding,
+                       1, {Activation::CLAMP, -__builtin_inf(), __builtin_inf()}, yb);
+        from_blocked({y, count, out_blocks, ys.h, ys.w, y_sample},
+                     {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
     }
 }
 END_KERNELS

@@ -1,8 +1,10 @@
-// What the kernels for arrays whose channels lie last (N, D, H, W, C) share: a thread takes PACK neighbouring channels of the result, read
-// and written as one access, so that threads next to each other coalesce whatever the size of the image.
+// What the kernels for arrays whose channels lie last (N, D, H, W, C) share: a thread takes PACK
+// neighbouring channels of the result, read and written as one access, so that threads next to each
+// other coalesce whatever the size of the image.
 //
-// Outputs are channels o, o + 1, ...; with MANY = 0 each has the input channel of the same number (depthwise), else a group has several
-// channels or filters and output o sums over its group's, c = 0, 1, ...
+// Outputs are channels o, o + 1, ...; with MANY = 0 each has the input channel of the same
+// number (depthwise), else a group has several channels or filters and output o sums over its
+// group's, c = 0, 1, ...
 #pragma once
 #include "geometry.cuh"
 #ifndef PACK
@@ -42,9 +44,12 @@ struct Lanes {
 #else
     int at;
     __device__ __forceinline__ Lanes(int o, int, int) : at(o) {}
-    __device__ __forceinline__ void load(const real* pixel, int, acc (&v)[PACK]) const { read(pixel + at, v); }
+    __device__ __forceinline__ void load(const real* pixel, int, acc (&v)[PACK]) const {
+        read(pixel + at, v);
+    }
 #endif
-    __device__ __forceinline__ void load_or_zero(bool inside, const real* pixel, int c, acc (&v)[PACK]) const {
+    __device__ __forceinline__ void load_or_zero(bool inside, const real* pixel, int c,
+                                                 acc (&v)[PACK]) const {
         if (inside) {
             load(pixel, c, v);
             return;

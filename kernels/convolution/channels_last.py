@@ -1,8 +1,10 @@
-"""Convolutions of arrays whose channels lie last in memory, behind the rows of launch.py: torch's channels_last, or any dense (N, ..., C) array
-seen as (N, C, ...). Where a group has few channels and filters channels_last.cu computes them, a 1x1 filter is a matrix product as it is, and
-hopper.py takes what else it can; the others are done with channels first, between two copies.
+"""Convolutions of arrays whose channels lie last in memory, behind the rows of launch.py: torch's
+channels_last, or any dense (N, ..., C) array seen as (N, C, ...). Where a group has few channels
+and filters channels_last.cu computes them, a 1x1 filter is a matrix product as it is, and hopper.py
+takes what else it can; the others are done with channels first, between two copies.
 
-All takes and gives arrays of the shapes that launch.py's rows have; y and the gradients of inputs lie as the inputs do.
+All takes and gives arrays of the shapes that launch.py's rows have; y and the gradients of inputs
+lie as the inputs do.
 """
 import math
 
@@ -17,7 +19,8 @@ MOST_SUMS = 72     # registers that a weight gradient's thread keeps sums in
 
 
 def is_channels_last(array) -> bool:
-    """Whether the channels, axis 1, lie last in memory and the array is dense: not where it can be seen as channels first, too."""
+    """Whether the channels, axis 1, lie last in memory and the array is dense: not where it can be
+    seen as channels first, too."""
     return array.ndim > 2 and not array.flags.c_contiguous and last(array).flags.c_contiguous
 
 
@@ -41,7 +44,8 @@ def empty(device, shape, dtype=None):
 def conv(channels_first_kernel, device, x, weight, bias, stride, padding, dilation, groups, y):
     if y.size == 0:
         return
-    channels, filters, groups, taps = weight.shape[1], weight.shape[0] // groups, int(groups), math.prod(weight.shape[2:])
+    channels, filters, groups, taps = (weight.shape[1], weight.shape[0] // groups, int(groups),
+                                       math.prod(weight.shape[2:]))
     axes, sizes = axis_sizes(weight, stride, padding, dilation, x, y), (channels, filters, groups)
     apart = filters * channels * taps, channels * taps, taps
     if channels * filters <= grid.FEW:
@@ -51,33 +55,40 @@ def conv(channels_first_kernel, device, x, weight, bias, stride, padding, dilati
     elif hopper.serves(device, last(x), last(y), axes, sizes, transposed=False):
         hopper.conv_hopper(device, last(x), weight, bias, axes, sizes, apart, last(y), transposed=False)
     else:
-        with_channels_first(channels_first_kernel, device, x, weight, bias, stride, padding, dilation, groups, y)
+        with_channels_first(channels_first_kernel, device, x, weight, bias, stride, padding, dilation, groups,
+                            y)
 
 
 def conv_transpose(channels_first_kernel, device, x, weight, bias, stride, padding, dilation, groups, y):
     if y.size == 0:
         return
-    channels, filters, groups, taps = weight.shape[0] // groups, weight.shape[1], int(groups), math.prod(weight.shape[2:])
+    channels, filters, groups, taps = (weight.shape[0] // groups, weight.shape[1], int(groups),
+                                       math.prod(weight.shape[2:]))
     axes, sizes = axis_sizes(weight, stride, padding, dilation, x, y), (channels, filters, groups)
     apart = channels * filters * taps, taps, filters * taps
     if channels * filters <= grid.FEW and max(stride) > 1:
         phases(device, x, weight, bias, axes, sizes, apart, y)
     elif channels * filters <= grid.FEW:
-        padding = [d * (k - 1) - p for d, k, p in zip(dilation, grid.spatial(weight.shape), padding)]   # the filter turned round
-        strips(device, x, weight, bias, axis_sizes(weight, stride, padding, dilation, x, y), sizes, apart, y, flip=True)
+        # the filter turned round
+        padding = [d * (k - 1) - p for d, k, p in zip(dilation, grid.spatial(weight.shape), padding)]
+        strips(device, x, weight, bias, axis_sizes(weight, stride, padding, dilation, x, y), sizes, apart, y,
+               flip=True)
     elif hopper.serves(device, last(x), last(y), axes, sizes, transposed=True):
         hopper.conv_hopper(device, last(x), weight, bias, axes, sizes, apart, last(y), transposed=True)
     else:
-        with_channels_first(channels_first_kernel, device, x, weight, bias, stride, padding, dilation, groups, y)
+        with_channels_first(channels_first_kernel, device, x, weight, bias, stride, padding, dilation, groups,
+                            y)
 
 
 def conv_weight_gradient(channels_first_kernel, device, x, dy, stride, padding, dilation, groups, dw):
     channels, filters, groups = dw.shape[1], dw.shape[0] // groups, int(groups)
     if dw.size == 0 or dy.size == 0 or channels * filters > grid.FEW:
-        channels_first_kernel(device, channels_first(device, x), channels_first(device, dy), stride, padding, dilation, groups, dw)
+        channels_first_kernel(device, channels_first(device, x), channels_first(device, dy), stride, padding,
+                              dilation, groups, dw)
         return
     axes = axis_sizes(dw, stride, padding, dilation, x, dy)
-    gradient(device, channels_last(device, x), channels_last(device, dy), axes, (channels, filters, groups), dw)
+    gradient(device, channels_last(device, x), channels_last(device, dy), axes, (channels, filters, groups),
+             dw)
 
 
 # ---- copies, for what has no kernel of its own
@@ -106,13 +117,15 @@ def with_channels_first(row, device, x, weight, bias, stride, padding, dilation,
 def product(device, x, weight, bias, y):
     """A filter of one tap: rows of pixels times the weight, transposed."""
     from ..gemm.launch import linear
-    linear(device, last(x).reshape(-1, x.shape[1]), weight.reshape(weight.shape[0], -1), bias, last(y).reshape(-1, y.shape[1]))
+    linear(device, last(x).reshape(-1, x.shape[1]), weight.reshape(weight.shape[0], -1), bias,
+           last(y).reshape(-1, y.shape[1]))
 
 
 def axis_sizes(weight, stride, padding, dilation, x, y):
-    """grid.axis_sizes, with the last axis that is more than one wide as the height, down which strips go: for (N, C, W) and (N, C, 1, W) it is
-    W. Memory lies the same."""
-    axes = grid.axis_sizes(grid.spatial(weight.shape), stride, padding, dilation, grid.spatial(x.shape), grid.spatial(y.shape))
+    """grid.axis_sizes, with the last axis that is more than one wide as the height, down which
+    strips go: for (N, C, W) and (N, C, 1, W) it is W. Memory lies the same."""
+    axes = grid.axis_sizes(grid.spatial(weight.shape), stride, padding, dilation, grid.spatial(x.shape),
+                           grid.spatial(y.shape))
     trivial = axes[1][0] == axes[1][4] == axes[1][5] == 1 and axes[1][2] == 0
     return (axes[0], axes[2], axes[1]) if trivial else axes
 
@@ -122,24 +135,27 @@ def compiled(height, stride, dilation):
 
 
 def lanes(device, sizes, x, y, bias):
-    """PACK: the most output channels, up to 16 bytes, that are one aligned access. MANY: whether a group has more than one channel or filter,
-    so that x is read value by value."""
+    """PACK: the most output channels, up to 16 bytes, that are one aligned access. MANY: whether a
+    group has more than one channel or filter, so that x is read value by value."""
     item, many = device.dtype.itemsize, sizes[0] * sizes[1] > 1
     read = [a for a in (y, bias, None if many else x) if a is not None]
     fits = lambda n: y.shape[-1] % n == 0 and all(address(a) % (n * item) == 0 for a in read)   # noqa: E731
-    return {"PACK": next(n for n in (16 // item, 8 // item, 4 // item, 1) if n >= 1 and fits(n)), "MANY": int(many)}
+    return {"PACK": next(n for n in (16 // item, 8 // item, 4 // item, 1) if n >= 1 and fits(n)),
+            "MANY": int(many)}
 
 
 def packed_weight(device, weight, sizes, taps, apart, flip):
     made = device.empty((weight.size,))
-    device.launch(KERNEL, "channels_last_weights", (min(ceil_div(weight.size, 256), 16 * device.multiprocessors),), (256,),
+    device.launch(KERNEL, "channels_last_weights",
+                  (min(ceil_div(weight.size, 256), 16 * device.multiprocessors),), (256,),
                   (weight, made, (0, *sizes), taps, apart, int(flip)))
     return made
 
 
 def rows_of(device, height, y, pack):
     """Outputs below each other that a thread computes."""
-    return grid.STRIP if height >= grid.STRIP and y.size >= grid.STRIP * pack * 256 * device.multiprocessors else 1
+    return (grid.STRIP if height >= grid.STRIP and y.size >= grid.STRIP * pack * 256 * device.multiprocessors
+            else 1)
 
 
 def strips(device, x, weight, bias, axes, sizes, apart, y, flip):
@@ -152,8 +168,8 @@ def strips(device, x, weight, bias, axes, sizes, apart, y, flip):
         shape |= {"KH": height, "SH": stride}
     threads = y.size // shape["PACK"] // out * ceil_div(out, rows)
     grid.within_int(threads + 256)
-    device.launch(KERNEL, "conv_channels_last", (ceil_div(threads, 256),), (256,), (x, packed, bias, y, (x.shape[0], *sizes, 0), *axes),
-                  ROWS=rows, **shape)
+    device.launch(KERNEL, "conv_channels_last", (ceil_div(threads, 256),), (256,),
+                  (x, packed, bias, y, (x.shape[0], *sizes, 0), *axes), ROWS=rows, **shape)
 
 
 def phases(device, x, weight, bias, axes, sizes, apart, y):

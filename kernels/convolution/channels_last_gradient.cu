@@ -1,9 +1,11 @@
-// The weight's gradient where channels lie last and a group has few of them (see channels_last.cu): dw[o, c, tap] = sum over n, p of
-// dy[n, p, o] x[n, position(p, tap), channel(o, c)].
+// The weight's gradient where channels lie last and a group has few of them (see channels_last.cu):
+// dw[o, c, tap] = sum over n, p of dy[n, p, o] x[n, position(p, tap), channel(o, c)].
 //
-// A block takes up to `across` packets of channels, some taps of the filter (COLS columns of it, or FEW_TAPS taps of any filter) and one part
-// of the outputs; its threads lie `across` the channels. A thread reads a strip of dy and walks down the input as the forward kernel does,
-// its taps' sums in registers. Then the block adds them, and split_sum the parts, in an order that depends on shapes alone.
+// A block takes up to `across` packets of channels, some taps of the filter (COLS columns of it,
+// or FEW_TAPS taps of any filter) and one part of the outputs; its threads lie `across` the
+// channels. A thread reads a strip of dy and walks down the input as the forward kernel does, its
+// taps' sums in registers. Then the block adds them, and split_sum the parts, in an order that
+// depends on shapes alone.
 #include "channels_last.cuh"
 #ifndef COLS
 #define COLS 1
@@ -38,10 +40,12 @@ struct Problem {
 #if KH > 0
     __device__ __forceinline__ void add(Sums& sums, const Window& win, const StripPlace& at) const {
         const int columns = (win.w.taps + COLS - 1) / COLS, line = win.w.in * inputs;
-        const int d = win.d.base + at.d * win.d.move + set / columns * win.d.shift, h = win.h.base + at.h * win.h.move;
+        const int d = win.d.base + at.d * win.d.move + set / columns * win.d.shift,
+                  h = win.h.base + at.h * win.h.move;
         if (!within(d, win.d.in)) return;
         acc grads[ROWS][PACK];
-        const real* from = dy + ((((i64)at.n * win.d.grid + at.d) * win.h.grid + at.h) * win.w.grid + at.w) * outputs + o;
+        const real* from =
+            dy + ((((i64)at.n * win.d.grid + at.d) * win.h.grid + at.h) * win.w.grid + at.w) * outputs + o;
 #pragma unroll
         for (int t = 0; t < ROWS; ++t)
             if (at.h + t < win.h.grid) read(from + (i64)t * win.w.grid * outputs, grads[t]);
@@ -57,14 +61,16 @@ struct Problem {
                 lanes.load(pixel, c, v);
 #pragma unroll
                 for (int t = 0; t < ROWS; ++t)
-                    if (r - t * SH >= 0 && r - t * SH < KH && at.h + t < win.h.grid) sums.add(k * KH + r - t * SH, v, grads[t]);
+                    if (r - t * SH >= 0 && r - t * SH < KH && at.h + t < win.h.grid)
+                        sums.add(k * KH + r - t * SH, v, grads[t]);
             }
         }
     }
 #else
     __device__ __forceinline__ void add(Sums& sums, const Window& win, const StripPlace& at) const {
         acc grads[PACK];
-        read(dy + ((((i64)at.n * win.d.grid + at.d) * win.h.grid + at.h) * win.w.grid + at.w) * outputs + o, grads);
+        read(dy + ((((i64)at.n * win.d.grid + at.d) * win.h.grid + at.h) * win.w.grid + at.w) * outputs + o,
+             grads);
 #pragma unroll
         for (int t = 0; t < TAPS; ++t) {
             const int index = tap(win, t);
@@ -97,20 +103,25 @@ __device__ __forceinline__ void join(acc (&v)[PACK], acc (*slots)[256], int acro
 }
 
 // sizes: samples, channels and filters of a group, groups, parts, sets of taps
-__device__ __forceinline__ void gradient(const real* x, const real* dy, real* dw, acc* partial, const Dims& sizes, int across, const Window& win) {
+__device__ __forceinline__ void gradient(const real* x, const real* dy, real* dw, acc* partial,
+                                         const Dims& sizes, int across, const Window& win) {
     __shared__ acc slots[PACK][256];
-    const int samples = sizes[0], channels = sizes[1], filters = sizes[2], outputs = filters * sizes[3], parts = sizes[4], sets = sizes[5];
+    const int samples = sizes[0], channels = sizes[1], filters = sizes[2], outputs = filters * sizes[3],
+              parts = sizes[4], sets = sizes[5];
     const int packets = outputs / PACK, chunks = (packets + across - 1) / across;
     int id = blockIdx.x;
-    const int set = id % sets, c = (id /= sets) % channels, chunk = (id /= channels) % chunks, part = id / chunks;
+    const int set = id % sets, c = (id /= sets) % channels, chunk = (id /= channels) % chunks,
+              part = id / chunks;
     const int packet = chunk * across + (int)threadIdx.x % across, o = packet * PACK;
     const bool mine = packet < packets;
     const Problem p{x, dy, c, o, outputs, channels * sizes[3], set, Lanes(mine ? o : 0, channels, filters)};
-    const int strips = samples * win.d.grid * ((win.h.grid + ROWS - 1) / ROWS) * win.w.grid, each = (strips + parts - 1) / parts;
+    const int strips = samples * win.d.grid * ((win.h.grid + ROWS - 1) / ROWS) * win.w.grid,
+              each = (strips + parts - 1) / parts;
     const int end = min(strips, part * each + each);
     Sums sums;
     if (mine)
-        for (int i = part * each + (int)threadIdx.x / across; i < end; i += 256 / across) p.add(sums, win, strip_place(win, i));
+        for (int i = part * each + (int)threadIdx.x / across; i < end; i += 256 / across)
+            p.add(sums, win, strip_place(win, i));
     const i64 total = (i64)outputs * channels * win.taps();
 #pragma unroll
     for (int t = 0; t < TAPS; ++t) {
@@ -126,8 +137,8 @@ __device__ __forceinline__ void gradient(const real* x, const real* dy, real* dw
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256, 1) channels_last_gradient(const real* __restrict__ x, const real* __restrict__ dy,
-                                                                          real* __restrict__ dw, acc* __restrict__ partial, Dims sizes,
-                                                                          int across, Dims d, Dims h, Dims w) {
+extern "C" __global__ void __launch_bounds__(256, 1)
+    channels_last_gradient(const real* __restrict__ x, const real* __restrict__ dy, real* __restrict__ dw,
+                           acc* __restrict__ partial, Dims sizes, int across, Dims d, Dims h, Dims w) {
     gradient(x, dy, dw, partial, sizes, across, forward_window(d, h, w));
 }

@@ -1,6 +1,8 @@
-// Convolution and transposed convolution of one to three axes, any stride, padding, dilation and groups, on NCHW as it comes.
-// Both are tap lists (geometry.h), run by one of two algorithms: implicit_gemm.h where a group has many filters, planar.h where it has few.
-// 3x3 filters on enough float32 maps go another way, Winograd's.
+// Convolution and transposed convolution of one to three axes, any stride, padding, dilation and
+// groups, on NCHW as it comes.
+// Both are tap lists (geometry.h), run by one of two algorithms: implicit_gemm.h where a
+// group has many filters, planar.h where it has few. 3x3 filters on enough float32 maps go
+// another way, Winograd's.
 #include "geometry.h"
 #include "implicit_gemm.h"
 #include "inside.h"
@@ -11,8 +13,9 @@
 
 BEGIN_KERNELS
 
-// With few filters a packed panel is used by a tile or two, and packing it costs as much as using it; planar.h packs nothing, but wastes the
-// lanes beyond short rows (measured on Zen 5: it wins up to 16 filters where half the lanes are used).
+// With few filters a packed panel is used by a tile or two, and packing it costs as much as using
+// it; planar.h packs nothing, but wastes the lanes beyond short rows (measured on Zen 5: it wins up
+// to 16 filters where half the lanes are used).
 static bool few_filters(const Convolution& conv, const TapList& t) {
     const i64 lanes = ceil_div(t.grid.w, LANES) * LANES;
     return conv.filters < ROWS / 2 || (conv.filters <= 16 && 2 * t.grid.w >= lanes);
@@ -27,34 +30,58 @@ static void run(const Convolution& conv, const TapList& t) {
 #if defined(REAL_f32)
 static bool all_ones(Dims d) { return d[0] == 1 && d[1] == 1 && d[2] == 1; }
 
-// Runs the call by Winograd's algorithm if that can be done and gains time. `turned`: weight is (channels, filters, 3, 3), as in a gradient.
-static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation, bool turned) {
-    if (kernel.d != 1 || kernel.h != 3 || kernel.w != 3 || conv.groups != 1 || conv.xs.d != 1 || conv.ys.d != 1 || padding[0] ||
-        padding[1] > 2 || padding[2] > 2 || !all_ones(stride) || !all_ones(dilation)) return false;
-    const Filters3x3 filters{conv.weight, conv.filters, conv.channels, conv.filter_stride, conv.channel_stride, turned};
-    const Planar3x3  planar{conv.x, conv.bias, conv.y, conv.xs, conv.ys, filters, turned ? 2 - padding[1] : padding[1],
-                            turned ? 2 - padding[2] : padding[2]};
+// Runs the call by Winograd's algorithm if that can be done and gains time. `turned`: weight is
+// (channels, filters, 3, 3), as in a gradient.
+static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
+                        Dims dilation, bool turned) {
+    if (kernel.d != 1 || kernel.h != 3 || kernel.w != 3 || conv.groups != 1 || conv.xs.d != 1 ||
+        conv.ys.d != 1 || padding[0] || padding[1] > 2 || padding[2] > 2 || !all_ones(stride) ||
+        !all_ones(dilation))
+        return false;
+    const Filters3x3 filters{conv.weight,        conv.filters,        conv.channels,
+                             conv.filter_stride, conv.channel_stride, turned};
+    const Planar3x3 planar{conv.x,
+                           conv.bias,
+                           conv.y,
+                           conv.xs,
+                           conv.ys,
+                           filters,
+                           turned ? 2 - padding[1] : padding[1],
+                           turned ? 2 - padding[2] : padding[2]};
     const i64 tile = winograd_tile(planar);
     if (!tile || !even_filters(filters)) return false;
     winograd_planar(planar, tile);
     return true;
 }
 #else
-static bool by_winograd(const Convolution&, const Extent&, Dims, Dims, Dims, bool) { return false; }   // in double every digit counts
+// in double every digit counts
+static bool by_winograd(const Convolution&, const Extent&, Dims, Dims, Dims, bool) { return false; }
 #endif
 
 // A 1x1 filter on whole planes sees one long row.
 static void flatten_planes(Extent& e) { e = {e.n, e.c, 1, 1, e.spatial()}; }
 
-void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding, Dims dilation, i64 groups, Out<real> y) {
+void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding, Dims dilation, i64 groups,
+          Out<real> y) {
     const Extent kernel = extent(weight);
-    Convolution conv{x.data, weight.data, bias.data, y.data, extent(x), extent(y), groups, kernel.c, kernel.n / groups,
-                     kernel.n / groups * kernel.c * kernel.spatial(), kernel.c * kernel.spatial(), kernel.spatial()};
+    Convolution conv{x.data,
+                     weight.data,
+                     bias.data,
+                     y.data,
+                     extent(x),
+                     extent(y),
+                     groups,
+                     kernel.c,
+                     kernel.n / groups,
+                     kernel.n / groups * kernel.c * kernel.spatial(),
+                     kernel.c * kernel.spatial(),
+                     kernel.spatial()};
     if (by_winograd(conv, kernel, stride, padding, dilation, false)) return;
     Scratch<Tap> taps(kernel.spatial());
     TapList t = whole_filter(kernel, conv.ys, stride, padding, dilation, taps);
-    const bool pointwise = t.count == 1 && taps[0].d == 0 && taps[0].h == 0 && taps[0].w == 0 && stride[0] == 1 && stride[1] == 1 &&
-                           stride[2] == 1 && conv.xs.spatial() == conv.ys.spatial();
+    const bool pointwise = t.count == 1 && taps[0].d == 0 && taps[0].h == 0 && taps[0].w == 0 &&
+                           stride[0] == 1 && stride[1] == 1 && stride[2] == 1 &&
+                           conv.xs.spatial() == conv.ys.spatial();
     if (pointwise) {
         flatten_planes(conv.xs), flatten_planes(conv.ys);
         t.grid = {1, 1, conv.ys.w};
@@ -62,18 +89,21 @@ void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding,
     run(conv, t);
 }
 
-// Offsets of the taps that meet outputs phase, phase + stride, ... along one axis. Returns how many there are.
+// Offsets of the taps that meet outputs phase, phase + stride, ... along one axis.
+// Returns how many there are.
 struct AxisTap { i64 offset, tap; };
 static i64 phase_taps(i64 phase, i64 kernel, i64 stride, i64 padding, i64 dilation, AxisTap* out) {
     i64 count = 0;
     for (i64 tap = 0; tap < kernel; ++tap) {
-        const i64 at = phase + padding - tap * dilation;   // = stride * (input position of output 0 of this phase)
+        // = stride * (input position of output 0 of this phase)
+        const i64 at = phase + padding - tap * dilation;
         if (at % stride == 0) out[count++] = {at / stride, tap};
     }
     return count;
 }
 
-// The phases of an axis that are computed: all of them, or, where the stride is larger than the filter, those that taps meet.
+// The phases of an axis that are computed: all of them, or, where the stride is larger than the
+// filter, those that taps meet.
 static i64 phases_of(i64 kernel, i64 stride, i64 padding, i64 dilation, i64 size, i64* out) {
     i64 count = 0;
     if (stride <= kernel) {
@@ -93,15 +123,28 @@ static void fill_with_bias(const Convolution& conv, i64 filters) {
     const i64 plane = conv.ys.spatial();
     parallel_for(conv.ys.n * filters, 1 + 65536 / (plane + 1), [&](i64 begin, i64 end) {
         for (i64 i = begin; i < end; ++i)
-            for_vectors(plane, [&](i64 at, auto lanes) { lanes.store(conv.y + i * plane + at, splat(conv.bias ? conv.bias[i % filters] : 0)); });
+            for_vectors(plane, [&](i64 at, auto lanes) {
+                lanes.store(conv.y + i * plane + at, splat(conv.bias ? conv.bias[i % filters] : 0));
+            });
     });
 }
 
-void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding, Dims dilation, i64 groups, Out<real> y) {
+void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding, Dims dilation,
+                    i64 groups, Out<real> y) {
     const Extent kernel = extent(weight);
     const Extent xs = extent(x), ys = extent(y);
-    const Convolution conv{x.data, weight.data, bias.data, y.data, xs, ys, groups, kernel.n / groups, kernel.c,
-                           kernel.n / groups * kernel.c * kernel.spatial(), kernel.spatial(), kernel.c * kernel.spatial()};
+    const Convolution conv{x.data,
+                           weight.data,
+                           bias.data,
+                           y.data,
+                           xs,
+                           ys,
+                           groups,
+                           kernel.n / groups,
+                           kernel.c,
+                           kernel.n / groups * kernel.c * kernel.spatial(),
+                           kernel.spatial(),
+                           kernel.c * kernel.spatial()};
     if (xs.n == 0 || by_winograd(conv, kernel, stride, padding, dilation, true)) return;
     Scratch<Tap>     taps(kernel.spatial());
     Scratch<AxisTap> axis(kernel.d + kernel.h + kernel.w);
@@ -111,7 +154,8 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
     const i64 count_d = phases_of(kernel.d, stride[0], padding[0], dilation[0], ys.d, phases_d);
     const i64 count_h = phases_of(kernel.h, stride[1], padding[1], dilation[1], ys.h, phases_h);
     const i64 count_w = phases_of(kernel.w, stride[2], padding[2], dilation[2], ys.w, phases_w);
-    if (stride[0] > kernel.d || stride[1] > kernel.h || stride[2] > kernel.w) fill_with_bias(conv, ys.c);   // what no tap meets
+    // what no tap meets
+    if (stride[0] > kernel.d || stride[1] > kernel.h || stride[2] > kernel.w) fill_with_bias(conv, ys.c);
     enum { UNKNOWN, NO, YES } finite = UNKNOWN;   // the filters: asked where it matters
     for (i64 a = 0; a < count_d; ++a)
         for (i64 b = 0; b < count_h; ++b)
@@ -126,10 +170,17 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
                         for (i64 k = 0; k < nw; ++k)
                             taps[count++] = {in_d[i].offset, in_h[j].offset, in_w[k].offset,
                                              (in_d[i].tap * kernel.h + in_h[j].tap) * kernel.w + in_w[k].tap};
-                const TapList phase{taps, count, false, {1, 1, 1}, {stride[0], stride[1], stride[2]}, {d, h, w},
-                                    {ceil_div(ys.d - d, stride[0]), ceil_div(ys.h - h, stride[1]), ceil_div(ys.w - w, stride[2])}};
+                const TapList phase{taps,
+                                    count,
+                                    false,
+                                    {1, 1, 1},
+                                    {stride[0], stride[1], stride[2]},
+                                    {d, h, w},
+                                    {ceil_div(ys.d - d, stride[0]), ceil_div(ys.h - h, stride[1]),
+                                     ceil_div(ys.w - w, stride[2])}};
                 const bool outside = phase.outputs() && reads_outside(conv, phase);
-                if (outside && finite == UNKNOWN) finite = all_finite(weight.data, kernel.n * kernel.c * kernel.spatial()) ? YES : NO;
+                if (outside && finite == UNKNOWN)
+                    finite = all_finite(weight.data, kernel.n * kernel.c * kernel.spatial()) ? YES : NO;
                 if (outside && finite == NO) taps_inside(conv, phase);
                 else run(conv, phase);
             }
@@ -142,7 +193,9 @@ void channel_sum(In<real> dy, Out<real> total) {
         for (i64 c = begin; c < end; ++c) {
             V acc{};
             for (i64 n = 0; n < e.n; ++n)
-                for_vectors(e.spatial(), [&](i64 i, auto lanes) { acc += lanes.load(dy.data + (n * e.c + c) * e.spatial() + i); });
+                for_vectors(e.spatial(), [&](i64 i, auto lanes) {
+                    acc += lanes.load(dy.data + (n * e.c + c) * e.spatial() + i);
+                });
             total.data[c] = hsum(acc);
         }
     });

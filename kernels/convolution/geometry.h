@@ -1,6 +1,7 @@
-// A convolution as a list of taps: y[n, k, o] = bias[k] + sum over c, tap of w(k, c, tap) x[n, c, o in_stride + offset(tap)], the outputs o
-// standing at position o out_stride + out_offset of y. A plain convolution is one such list with out_stride 1; a transposed convolution
-// with stride s is s_d s_h s_w of them, one for each phase of its output positions, with in_stride 1.
+// A convolution as a list of taps: y[n, k, o] = bias[k] + sum over c, tap of w(k, c, tap) x[n, c, o
+// in_stride + offset(tap)], the outputs o standing at position o out_stride + out_offset of y. A
+// plain convolution is one such list with out_stride 1; a transposed convolution with stride s is
+// s_d s_h s_w of them, one for each phase of its output positions, with in_stride 1.
 #pragma once
 #include "kernel.h"
 
@@ -18,18 +19,22 @@ struct TapList {
     bool dense_output() const { return out_stride.d == 1 && out_stride.h == 1 && out_stride.w == 1; }
 };
 
-// A plain convolution's list: every tap of the filter, written to `taps` (kernel.spatial() of them), at every position of y.
-static inline TapList whole_filter(const Extent& kernel, const Extent& y, Dims stride, Dims padding, Dims dilation, Tap* taps) {
+// A plain convolution's list: every tap of the filter, written to `taps` (kernel.spatial() of
+// them), at every position of y.
+static inline TapList whole_filter(const Extent& kernel, const Extent& y, Dims stride, Dims padding,
+                                   Dims dilation, Tap* taps) {
     i64 count = 0;
     for (i64 d = 0; d < kernel.d; ++d)
         for (i64 h = 0; h < kernel.h; ++h)
             for (i64 w = 0; w < kernel.w; ++w, ++count)
-                taps[count] = {d * dilation[0] - padding[0], h * dilation[1] - padding[1], w * dilation[2] - padding[2], count};
+                taps[count] = {d * dilation[0] - padding[0], h * dilation[1] - padding[1],
+                               w * dilation[2] - padding[2], count};
     return {taps, count, true, {stride[0], stride[1], stride[2]}, {1, 1, 1}, {0, 0, 0}, {y.d, y.h, y.w}};
 }
 
 // One call's arrays. x and y have all channels; channels and filters count those of one group.
-// w(k, c, tap) of a group = weight[group * group_stride + k * filter_stride + c * channel_stride + tap.index].
+// w(k, c, tap) of a group = weight[group * group_stride + k * filter_stride + c *
+// channel_stride + tap.index].
 struct Convolution {
     const real *x, *weight, *bias;
     real*       y;
@@ -42,13 +47,15 @@ struct Convolution {
 // A run of outputs in one row of y: `length` of them from (n, d, h, w) on, at columns `column`... of a panel.
 struct Run { i64 column, length, n, d, h, w; };
 
-// Cuts the outputs [begin, end), counted over all samples, into runs. Returns how many; `runs` must hold end - begin.
+// Cuts the outputs [begin, end), counted over all samples, into runs. Returns how many; `runs`
+// must hold end - begin.
 static inline int cut_runs(const TapList& t, i64 begin, i64 end, Run* runs) {
     int count = 0;
     for (i64 j = begin; j < end;) {
         const i64 w = j % t.grid.w, row = j / t.grid.w;
         const i64 length = t.grid.w - w < end - j ? t.grid.w - w : end - j;
-        runs[count++] = {j - begin, length, row / (t.grid.h * t.grid.d), row / t.grid.h % t.grid.d, row % t.grid.h, w};
+        runs[count++] = {j - begin,      length, row / (t.grid.h * t.grid.d), row / t.grid.h % t.grid.d,
+                         row % t.grid.h, w};
         j += length;
     }
     return count;

@@ -1,4 +1,5 @@
-"""Tiles, parts of sums and sizes of an axis: what the host sides of all convolution kernels work with."""
+"""Tiles, parts of sums and sizes of an axis: what the host sides of all convolution
+kernels work with."""
 import math
 from functools import lru_cache
 
@@ -9,12 +10,17 @@ from ..grid import accumulated, ceil_div
 SUMS = "convolution/sums.cu"
 FEW = 16           # channels times filters of a group, up to which a tile of a product would be mostly empty
 STRIP = 4          # outputs below each other that one thread of conv_direct computes
-# Tiles, and what part of the largest one's rate they reach: the smaller, the more reads from shared memory a product takes.
-TILES = (({"BM": 128, "BN": 128, "BK": 8, "TM": 8, "TN": 8}, 1.0), ({"BM": 64, "BN": 128, "BK": 8, "TM": 8, "TN": 4}, 0.85),
-         ({"BM": 64, "BN": 64, "BK": 16, "TM": 4, "TN": 4}, 0.7), ({"BM": 32, "BN": 128, "BK": 8, "TM": 4, "TN": 4}, 0.65),
+# Tiles, and what part of the largest one's rate they reach: the smaller, the more reads from shared
+# memory a product takes.
+TILES = (({"BM": 128, "BN": 128, "BK": 8, "TM": 8, "TN": 8}, 1.0),
+         ({"BM": 64, "BN": 128, "BK": 8, "TM": 8, "TN": 4}, 0.85),
+         ({"BM": 64, "BN": 64, "BK": 16, "TM": 4, "TN": 4}, 0.7),
+         ({"BM": 32, "BN": 128, "BK": 8, "TM": 4, "TN": 4}, 0.65),
          ({"BM": 32, "BN": 32, "BK": 8, "TM": 4, "TN": 4}, 0.4))
-TENSOR_TILES = (({"BM": 128, "BN": 128, "WM": 64, "WN": 32}, 1.0), ({"BM": 64, "BN": 128, "WM": 32, "WN": 32}, 0.85),
-                ({"BM": 64, "BN": 64, "WM": 32, "WN": 32}, 0.7), ({"BM": 32, "BN": 128, "WM": 32, "WN": 32}, 0.65))
+TENSOR_TILES = (({"BM": 128, "BN": 128, "WM": 64, "WN": 32}, 1.0),
+                ({"BM": 64, "BN": 128, "WM": 32, "WN": 32}, 0.85),
+                ({"BM": 64, "BN": 64, "WM": 32, "WN": 32}, 0.7),
+                ({"BM": 32, "BN": 128, "WM": 32, "WN": 32}, 0.65))
 
 
 def spatial(shape):
@@ -43,8 +49,10 @@ def threads(shape):
 
 @lru_cache(4096)
 def tile(real, multiprocessors, m, n, k, sets):
-    """Tile and number of parts of k for `sets` products of m x n x k: what takes the least time, tiles running a multiprocessor each."""
-    return fastest([t for t in TILES if real != "f64" or t[0]["TM"] * t[0]["TN"] <= 32], 4, multiprocessors, m, n, k, sets)
+    """Tile and number of parts of k for `sets` products of m x n x k: what takes the least time,
+    tiles running a multiprocessor each."""
+    return fastest([t for t in TILES if real != "f64" or t[0]["TM"] * t[0]["TN"] <= 32], 4, multiprocessors,
+                   m, n, k, sets)
 
 
 @lru_cache(4096)
@@ -62,8 +70,10 @@ def fastest(tiles, cost, multiprocessors, m, n, k, sets):
     def time(entry):
         shape, rate = entry
         blocks, splits = plan(shape)
-        added = cost * splits * m * n * sets / multiprocessors if splits > 1 else 0   # parts are written and read again
-        return ceil_div(blocks * splits, multiprocessors) * shape["BM"] * shape["BN"] * ceil_div(k, splits) / rate + added
+        # parts are written and read again
+        added = cost * splits * m * n * sets / multiprocessors if splits > 1 else 0
+        return ceil_div(blocks * splits,
+                        multiprocessors) * shape["BM"] * shape["BN"] * ceil_div(k, splits) / rate + added
 
     shape, _ = min(tiles, key=time)
     return shape, plan(shape)[1]
@@ -77,4 +87,5 @@ def add_parts(device, partial, bias, out, parts, plane, channels):
 def within_int(*counts):
     """The kernels count output positions, and elements within a sample, in 32 bits."""
     if max(counts) >= 2 ** 31:
-        raise OverflowError(f"convolution: {max(counts)} output positions or elements in a sample, the kernels take fewer than 2^31")
+        raise OverflowError(f"convolution: {max(counts)} output positions or elements in a sample, the "
+                            "kernels take fewer than 2^31")

@@ -1,18 +1,21 @@
-// Convolution as a matrix product that never holds the im2col matrix: y (filters x outputs) = weights (filters x channels taps) times columns,
-// of which a task packs only the panels it is about to use. The order of accumulation is channel by channel, tap by tap.
+// Convolution as a matrix product that never holds the im2col matrix: y (filters x outputs) =
+// weights (filters x channels taps) times columns, of which a task packs only the panels it is
+// about to use. The order of accumulation is channel by channel, tap by tap.
 #pragma once
 #include "gemm/gemm.h"
 #include "columns.h"
 
 namespace ISA::REAL_NAME {
-constexpr i64 DEPTH  = 160;   // reduction rows a block: a B panel of 160 x 48 floats is 30 KB, within L1 (measured on Zen 5)
+// reduction rows a block: a B panel of 160 x 48 floats is 30 KB, within L1 (measured on Zen 5)
+constexpr i64 DEPTH  = 160;
 constexpr i64 PANELS = 8;     // most panels a task
 constexpr i64 SCRATCH_BYTES = 256 * 1024;
 
 struct Blocking {
     i64 channels, blocks;                     // channels a block of the reduction
     i64 filter_tiles, tile_stride;            // packed weights: [group][filter tile][channel][tap][ROWS]
-    i64 outputs, image_panels, panels;        // panels over all samples; image_panels > 0: panels never cross samples
+    i64 outputs, image_panels,
+        panels;   // panels over all samples; image_panels > 0: panels never cross samples
 };
 
 static inline Blocking plan(const Convolution& conv, const TapList& t) {
@@ -27,8 +30,10 @@ static inline Blocking plan(const Convolution& conv, const TapList& t) {
     return b;
 }
 
-// Weights of filters k ... k + ROWS - 1 of a group for channels [c0, c0 + channels), as [channel][tap][ROWS]; filters beyond the last are zeros.
-static inline void pack_weights(const Convolution& conv, const TapList& t, i64 group, i64 k, i64 c0, i64 channels, real* dst) {
+// Weights of filters k ... k + ROWS - 1 of a group for channels [c0, c0 + channels), as
+// [channel][tap][ROWS]; filters beyond the last are zeros.
+static inline void pack_weights(const Convolution& conv, const TapList& t, i64 group, i64 k, i64 c0,
+                                i64 channels, real* dst) {
     const int   rows = (int)clamp(conv.filters - k, 0, ROWS);
     const real* src  = conv.weights_of(group) + k * conv.filter_stride + c0 * conv.channel_stride;
     if (t.whole_filter && conv.channel_stride == t.count) {
@@ -38,18 +43,20 @@ static inline void pack_weights(const Convolution& conv, const TapList& t, i64 g
     for (i64 c = 0; c < channels; ++c)
         for (i64 tap = 0; tap < t.count; ++tap)
             for (int r = 0; r < ROWS; ++r)
-                *dst++ = r < rows ? src[r * conv.filter_stride + c * conv.channel_stride + t.taps[tap].index] : 0;
+                *dst++ =
+                    r < rows ? src[r * conv.filter_stride + c * conv.channel_stride + t.taps[tap].index] : 0;
 }
 
 // A finished tile from scratch to its places in y.
-static inline void scatter_tile(const Convolution& conv, const TapList& t, const Run* runs, int run_count, i64 filter, int rows,
-                                const real* tile, i64 width) {
+static inline void scatter_tile(const Convolution& conv, const TapList& t, const Run* runs, int run_count,
+                                i64 filter, int rows, const real* tile, i64 width) {
     for (int i = 0; i < rows; ++i)
         for (int r = 0; r < run_count; ++r) {
             const Run& run = runs[r];
-            real* y = conv.y + (run.n * conv.ys.c + filter + i) * conv.ys.spatial() +
-                      offset_in(conv.ys, run.d * t.out_stride.d + t.out_offset.d, run.h * t.out_stride.h + t.out_offset.h,
-                                run.w * t.out_stride.w + t.out_offset.w);
+            real* y =
+                conv.y + (run.n * conv.ys.c + filter + i) * conv.ys.spatial() +
+                offset_in(conv.ys, run.d * t.out_stride.d + t.out_offset.d,
+                          run.h * t.out_stride.h + t.out_offset.h, run.w * t.out_stride.w + t.out_offset.w);
             const real* from = tile + i * width + run.column;
             if (t.out_stride.w == 1) std::memcpy(y, from, run.length * sizeof(real));
             else for (i64 j = 0; j < run.length; ++j) y[j * t.out_stride.w] = from[j];
@@ -65,15 +72,19 @@ struct Panel {
     bool direct;              // whole vectors, contiguous in y: tiles live there, not in scratch
 };
 
-// Where panel p lies. Panels of a sample are of nearly equal width: a last one of a single vector would keep few registers busy.
-static inline void place_panel(const Convolution& conv, const TapList& t, const Blocking& b, i64 p, Panel& panel) {
-    const i64 outputs = b.image_panels ? b.outputs : b.outputs * conv.xs.n, panels = b.image_panels ? b.image_panels : b.panels;
+// Where panel p lies. Panels of a sample are of nearly equal width: a last one of a single vector
+// would keep few registers busy.
+static inline void place_panel(const Convolution& conv, const TapList& t, const Blocking& b, i64 p,
+                               Panel& panel) {
+    const i64 outputs = b.image_panels ? b.outputs : b.outputs * conv.xs.n,
+              panels = b.image_panels ? b.image_panels : b.panels;
     const i64 vectors = ceil_div(outputs, LANES), local = p % panels, base = p / panels * outputs;
     const i64 begin = vectors * local / panels * LANES, end = vectors * (local + 1) / panels * LANES;
     panel.first   = base + begin;
     panel.length  = (end < outputs ? end : outputs) - begin;
     panel.vectors = (int)ceil_div(panel.length, LANES);
-    panel.direct  = t.dense_output() && panel.length % LANES == 0 && panel.first / b.outputs == (panel.first + panel.length - 1) / b.outputs;
+    panel.direct = t.dense_output() && panel.length % LANES == 0 &&
+                   panel.first / b.outputs == (panel.first + panel.length - 1) / b.outputs;
 }
 
 // The panels [panel0, panel1) with their runs and moves.
@@ -117,35 +128,43 @@ struct Job {
     i64  channels(i64 block) const { return clamp(conv.channels - first_channel(block), 0, b.channels); }
 };
 
-// One block of the reduction for one tile of filters and one panel. `scratch` keeps a tile that cannot live in y.
-static inline void one_tile(const Job& job, i64 group, i64 tile, i64 block, const Panel& at, const real* a, const real* columns, real* scratch) {
+// One block of the reduction for one tile of filters and one panel. `scratch` keeps a tile
+// that cannot live in y.
+static inline void one_tile(const Job& job, i64 group, i64 tile, i64 block, const Panel& at, const real* a,
+                            const real* columns, real* scratch) {
     const Convolution& conv = job.conv;
     const i64   filter = tile * ROWS, plane = conv.ys.spatial(), depth = job.channels(block) * job.t.count;
     const int   rows   = (int)clamp(conv.filters - filter, 0, ROWS);
     const real* start  = block ? nullptr : job.starts + (group * job.b.filter_tiles + tile) * ROWS;
     if (at.direct && rows == ROWS) {
-        real* y = conv.y + (at.first / job.b.outputs * conv.ys.c + group * conv.filters + filter) * plane + at.first % job.b.outputs;
+        real* y = conv.y + (at.first / job.b.outputs * conv.ys.c + group * conv.filters + filter) * plane +
+                  at.first % job.b.outputs;
         gemm_tile(at.vectors, depth, a, columns, y, plane, start);
         return;
     }
     gemm_tile(at.vectors, depth, a, columns, scratch, at.vectors * LANES, start);
-    if (job.last(block)) scatter_tile(conv, job.t, at.runs, at.run_count, group * conv.filters + filter, rows, scratch, at.vectors * LANES);
+    if (job.last(block))
+        scatter_tile(conv, job.t, at.runs, at.run_count, group * conv.filters + filter, rows, scratch,
+                     at.vectors * LANES);
 }
 
 // Many panels: filters [tile0, tile1) of a group at panels [panel0, panel1), weights packed beforehand.
-static inline void panels_task(const Job& job, const real* packed, i64 group, i64 tile0, i64 tile1, i64 panel0, i64 panel1) {
+static inline void panels_task(const Job& job, const real* packed, i64 group, i64 tile0, i64 tile1,
+                               i64 panel0, i64 panel1) {
     const Blocking& b = job.b;
     Panels panels(job.conv, job.t, b, panel0, panel1);
-    Scratch<real> columns(b.channels * job.t.count * WIDTH), tiles((tile1 - tile0) * panels.count * ROWS * WIDTH);
+    Scratch<real> columns(b.channels * job.t.count * WIDTH),
+        tiles((tile1 - tile0) * panels.count * ROWS * WIDTH);
     for (i64 block = 0; block < b.blocks; ++block)
         for (i64 q = 0; q < panels.count; ++q) {
             const Panel& at = panels.at[q];
-            pack_panel(job.conv, job.t, group * job.conv.channels + job.first_channel(block), job.channels(block), at.vectors, at.moves,
-                       at.move_count, columns);
+            pack_panel(job.conv, job.t, group * job.conv.channels + job.first_channel(block),
+                       job.channels(block), at.vectors, at.moves, at.move_count, columns);
             for (i64 tile = tile0; tile < tile1; ++tile)
                 one_tile(job, group, tile, block, at,
-                         packed + (group * b.filter_tiles + tile) * b.tile_stride + job.first_channel(block) * job.t.count * ROWS, columns,
-                         tiles + ((tile - tile0) * panels.count + q) * ROWS * WIDTH);
+                         packed + (group * b.filter_tiles + tile) * b.tile_stride +
+                             job.first_channel(block) * job.t.count * ROWS,
+                         columns, tiles + ((tile - tile0) * panels.count + q) * ROWS * WIDTH);
         }
 }
 
@@ -155,13 +174,17 @@ static inline void gemm_by_panels(const Job& job) {
     Scratch<real> packed(conv.groups * b.filter_tiles * b.tile_stride);
     parallel_for(conv.groups * b.filter_tiles, 1 + 32768 / (b.tile_stride + 1), [&](i64 begin, i64 end) {
         for (i64 tile = begin; tile < end; ++tile)
-            pack_weights(conv, job.t, tile / b.filter_tiles, tile % b.filter_tiles * ROWS, 0, conv.channels, packed + tile * b.tile_stride);
+            pack_weights(conv, job.t, tile / b.filter_tiles, tile % b.filter_tiles * ROWS, 0, conv.channels,
+                         packed + tile * b.tile_stride);
     });
     const i64 threads = threads_now();
-    // Tiles that cannot live in y stay in scratch over the whole reduction: few enough panels that they fit in L2 beside the weights.
+    // Tiles that cannot live in y stay in scratch over the whole reduction: few enough panels that
+    // they fit in L2 beside the weights.
     const i64 tiles_bytes = b.filter_tiles * ROWS * WIDTH * (i64)sizeof(real);
-    const i64 most = job.t.dense_output() && b.image_panels ? PANELS : clamp(SCRATCH_BYTES / tiles_bytes, 2, PANELS);
-    // Panels are shared out among tasks, evenly; where they do not come out even the filters are shared instead, and columns packed by each thread.
+    const i64 most =
+        job.t.dense_output() && b.image_panels ? PANELS : clamp(SCRATCH_BYTES / tiles_bytes, 2, PANELS);
+    // Panels are shared out among tasks, evenly; where they do not come out even the filters are
+    // shared instead, and columns packed by each thread.
     i64 panel_groups = ceil_div(b.panels, most), filter_groups = 1;
     const bool uneven = ceil_div(b.panels, threads) * threads * 20 > b.panels * 21;
     if (conv.groups == 1 && uneven && b.filter_tiles >= 4 * threads) filter_groups = threads;
@@ -169,14 +192,17 @@ static inline void gemm_by_panels(const Job& job) {
     if (conv.groups * panel_groups * filter_groups < threads)
         filter_groups = clamp(ceil_div(threads, conv.groups * panel_groups), 1, b.filter_tiles);
     parallel_tasks(conv.groups * panel_groups * filter_groups, [&](i64 task) {
-        const i64 group = task / (panel_groups * filter_groups), p = task / filter_groups % panel_groups, f = task % filter_groups;
-        panels_task(job, packed, group, b.filter_tiles * f / filter_groups, b.filter_tiles * (f + 1) / filter_groups,
-                    b.panels * p / panel_groups, b.panels * (p + 1) / panel_groups);
+        const i64 group = task / (panel_groups * filter_groups), p = task / filter_groups % panel_groups,
+                  f = task % filter_groups;
+        panels_task(job, packed, group, b.filter_tiles * f / filter_groups,
+                    b.filter_tiles * (f + 1) / filter_groups, b.panels * p / panel_groups,
+                    b.panels * (p + 1) / panel_groups);
     });
 }
 
-// Few panels (14x14, 7x7 maps): the weights outweigh the columns. All columns are packed first, then every weight is read once, packed into L1
-// and used at once for all panels, BAND tiles together so that a panel's block is read from L1 by all of them.
+// Few panels (14x14, 7x7 maps): the weights outweigh the columns. All columns are packed first,
+// then every weight is read once, packed into L1 and used at once for all panels, BAND tiles
+// together so that a panel's block is read from L1 by all of them.
 constexpr i64 BAND = 4;
 
 static inline void gemm_by_filters(const Job& job) {
@@ -186,22 +212,26 @@ static inline void gemm_by_filters(const Job& job) {
     Panels panels(conv, job.t, b, 0, b.panels);
     Scratch<real> columns(rows * b.panels * WIDTH);
     for (i64 group = 0; group < conv.groups; ++group) {
-        parallel_for(b.blocks, 1 + 65536 / (b.channels * job.t.count * b.panels * WIDTH + 1), [&](i64 begin, i64 end) {
-            for (i64 block = begin; block < end; ++block)
-                for (i64 q = 0; q < panels.count; ++q) {
-                    const Panel& at = panels.at[q];
-                    pack_panel(conv, job.t, group * conv.channels + job.first_channel(block), job.channels(block), at.vectors, at.moves,
-                               at.move_count, columns + (q * rows + job.first_channel(block) * job.t.count) * WIDTH);
-                }
-        });
+        parallel_for(
+            b.blocks, 1 + 65536 / (b.channels * job.t.count * b.panels * WIDTH + 1), [&](i64 begin, i64 end) {
+                for (i64 block = begin; block < end; ++block)
+                    for (i64 q = 0; q < panels.count; ++q) {
+                        const Panel& at = panels.at[q];
+                        pack_panel(conv, job.t, group * conv.channels + job.first_channel(block),
+                                   job.channels(block), at.vectors, at.moves, at.move_count,
+                                   columns + (q * rows + job.first_channel(block) * job.t.count) * WIDTH);
+                    }
+            });
         parallel_for(bands, 1, [&](i64 begin, i64 end) {
             Scratch<real> a(BAND * b.channels * job.t.count * ROWS), tiles(BAND * b.panels * ROWS * WIDTH);
             const i64 stride = b.channels * job.t.count * ROWS;
             for (i64 band = begin; band < end; ++band)
                 for (i64 block = 0; block < b.blocks; ++block) {
-                    const i64 first = band * BAND, last = first + BAND < b.filter_tiles ? first + BAND : b.filter_tiles;
+                    const i64 first = band * BAND,
+                              last = first + BAND < b.filter_tiles ? first + BAND : b.filter_tiles;
                     for (i64 tile = first; tile < last; ++tile)
-                        pack_weights(conv, job.t, group, tile * ROWS, job.first_channel(block), job.channels(block), a + (tile - first) * stride);
+                        pack_weights(conv, job.t, group, tile * ROWS, job.first_channel(block),
+                                     job.channels(block), a + (tile - first) * stride);
                     for (i64 q = 0; q < panels.count; ++q)
                         for (i64 tile = first; tile < last; ++tile)
                             one_tile(job, group, tile, block, panels.at[q], a + (tile - first) * stride,
@@ -218,10 +248,13 @@ static inline void implicit_gemm(const Convolution& conv, const TapList& t) {
     Scratch<real> starts(conv.groups * b.filter_tiles * ROWS);
     for (i64 i = 0; i < conv.groups * b.filter_tiles * ROWS; ++i) {
         const i64 filter = i % (b.filter_tiles * ROWS);
-        starts[i] = conv.bias && filter < conv.filters ? conv.bias[i / (b.filter_tiles * ROWS) * conv.filters + filter] : 0;
+        starts[i] = conv.bias && filter < conv.filters
+                        ? conv.bias[i / (b.filter_tiles * ROWS) * conv.filters + filter]
+                        : 0;
     }
     const Job job{conv, t, b, starts};
-    if (conv.groups == 1 && b.panels <= PANELS && b.filter_tiles >= 2 * BAND && conv.channels * t.count * WIDTH * b.panels < (4 << 20))
+    if (conv.groups == 1 && b.panels <= PANELS && b.filter_tiles >= 2 * BAND &&
+        conv.channels * t.count * WIDTH * b.panels < (4 << 20))
         gemm_by_filters(job);
     else
         gemm_by_panels(job);

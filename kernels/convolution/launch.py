@@ -1,7 +1,9 @@
-"""Grids of the convolution kernels, and which of them takes a problem: direct.cu where a group has few channels and filters, else tensor.cu
-for 16-bit types and for float32 where pyops.cuda.precision allows it, else cuda.cu. Arrays whose channels lie last: channels_last.py.
+"""Grids of the convolution kernels, and which of them takes a problem: direct.cu where a group has
+few channels and filters, else tensor.cu for 16-bit types and for float32 where pyops.cuda.precision
+allows it, else cuda.cu. Arrays whose channels lie last: channels_last.py.
 
-stride, padding and dilation come as three ints, arrays with one to three spatial axes: all is seen as three axes, the leading ones 1.
+stride, padding and dilation come as three ints, arrays with one to three spatial axes: all is seen
+as three axes, the leading ones 1.
 """
 import math
 
@@ -28,7 +30,8 @@ from .grid import (
 __all__ = ["channel_sum", "conv", "conv_transpose", "conv_weight_gradient"]
 
 PRODUCT, TENSOR, DIRECT = "convolution/cuda.cu", "convolution/tensor.cu", "convolution/direct.cu"
-WEIGHT_GRADIENT, DIRECT_WEIGHT_GRADIENT = "convolution/weight_gradient.cu", "convolution/direct_weight_gradient.cu"
+WEIGHT_GRADIENT, DIRECT_WEIGHT_GRADIENT = ("convolution/weight_gradient.cu",
+                                           "convolution/direct_weight_gradient.cu")
 TENSOR_WEIGHT_GRADIENT = "convolution/weight_gradient_tensor.cu"
 TENSOR_LEAST = 16   # rows, columns or terms of a sum, below which a tensor core's tile would be mostly empty
 
@@ -40,13 +43,15 @@ def conv(device, x, weight, bias, stride, padding, dilation, groups, y):
     filters, channels = weight.shape[0] // groups, weight.shape[1]
     taps = math.prod(weight.shape[2:])
     apart = (filters * channels * taps, channels * taps, taps)
-    convolve(device, x, weight, bias, axis_sizes(spatial(weight.shape), stride, padding, dilation, spatial(x.shape), spatial(y.shape)),
+    convolve(device, x, weight, bias,
+             axis_sizes(spatial(weight.shape), stride, padding, dilation, spatial(x.shape), spatial(y.shape)),
              (channels, filters, int(groups)), apart, y, transposed=False)
 
 
 def conv_transpose(device, x, weight, bias, stride, padding, dilation, groups, y):
     if channels_last.is_channels_last(x):
-        channels_last.conv_transpose(conv_transpose, device, x, weight, bias, stride, padding, dilation, groups, y)
+        channels_last.conv_transpose(conv_transpose, device, x, weight, bias, stride, padding, dilation,
+                                     groups, y)
         return
     channels, filters = weight.shape[0] // groups, weight.shape[1]
     kernel, taps = spatial(weight.shape), math.prod(weight.shape[2:])
@@ -80,21 +85,24 @@ def direct(device, x, weight, bias, axes, sizes, apart, y, flip):
     compiled = stride <= 3 and all(a[0] == 1 or a[0] <= 7 and a[3] == 1 for a in axes[1:])
     shape = {"KH": axes[1][0], "KW": axes[2][0], "SH": stride} if compiled else {"KH": 0, "KW": 0, "SH": 1}
     strips = y.size // height * ceil_div(height, rows)
-    device.launch(DIRECT, "conv_direct", (ceil_div(strips, 128),), (128,), (x, weight, bias, y, strips, (*sizes, int(flip)), apart, *axes),
-                  ROWS=rows, **shape)
+    device.launch(DIRECT, "conv_direct", (ceil_div(strips, 128),), (128,),
+                  (x, weight, bias, y, strips, (*sizes, int(flip)), apart, *axes), ROWS=rows, **shape)
 
 
 def direct_transposed(device, x, weight, bias, axes, sizes, apart, y):
-    device.launch(DIRECT, "conv_direct_transposed", (ceil_div(y.size, 256),), (256,), (x, weight, bias, y, y.size, (*sizes, 0), apart, *axes))
+    device.launch(DIRECT, "conv_direct_transposed", (ceil_div(y.size, 256),), (256,),
+                  (x, weight, bias, y, y.size, (*sizes, 0), apart, *axes))
 
 
 def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
     channels, filters, groups = sizes
     batch, plane = y.shape[0], math.prod(y.shape[2:])
     phases = math.prod(a[1] for a in axes) if transposed else 1
-    pixels = batch * (math.prod(ceil_div(a[5], a[1]) for a in axes) if transposed else plane)   # of the largest phase
+    # of the largest phase
+    pixels = batch * (math.prod(ceil_div(a[5], a[1]) for a in axes) if transposed else plane)
     within_int(batch * plane, math.prod(x.shape[1:]), math.prod(y.shape[1:]))
-    depth = channels * (math.prod(ceil_div(a[0], a[6]) for a in axes) if transposed else math.prod(a[0] for a in axes))
+    depth = channels * (math.prod(ceil_div(a[0], a[6]) for a in axes) if transposed
+                        else math.prod(a[0] for a in axes))
     sets, copied = groups * phases, is_pointwise(axes) and planes_of_packets(x)
     precision = tensor_precision(device, filters, depth)
     if precision == "strict":
@@ -109,7 +117,8 @@ def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
     packed, table = device.empty((sets * rows * cols,), dtype), device.empty((phases * rows * 4,), np.int32)
     defines = {"POINTWISE": int(copied), "PHASES": int(transposed), **compiled}
     args = (batch, channels, filters, groups, rows, cols, splits)
-    device.launch(file, kernels[0], (ceil_div(rows, 32) * sets, cols // 32), (32, 8), (weight, packed, table, args, apart, *axes), **defines)
+    device.launch(file, kernels[0], (ceil_div(rows, 32) * sets, cols // 32), (32, 8),
+                  (weight, packed, table, args, apart, *axes), **defines)
     partial = scratch(device, splits * y.size) if splits > 1 else None
     tiles = ceil_div(pixels, shape["BN"])
     device.launch(file, kernels[1], (cols // shape["BM"] * tiles * splits * sets,), (block,),
@@ -119,10 +128,12 @@ def product(device, x, weight, bias, axes, sizes, apart, y, transposed):
 
 
 def tensor_precision(device, *sizes):
-    """How tensor cores are to compute a product of these sizes, as gemm_tensor takes it, or "strict": by the ordinary units."""
+    """How tensor cores are to compute a product of these sizes, as gemm_tensor takes it, or
+    "strict": by the ordinary units."""
     if device.capability < (8, 0) or min(sizes) < TENSOR_LEAST:
         return "strict"
-    return "half" if device.real in ("f16", "bf16") else current_precision() if device.real == "f32" else "strict"
+    return ("half" if device.real in ("f16", "bf16") else current_precision() if device.real == "f32"
+            else "strict")
 
 
 def tensor_threads(shape):
@@ -130,17 +141,20 @@ def tensor_threads(shape):
 
 
 def tensor_defines(shape, precision):
-    return {f"TILE_{name}": size for name, size in shape.items()} | ({"THREE_PRODUCTS": 1} if precision == "3xtf32" else {})
+    return {f"TILE_{name}": size
+            for name, size in shape.items()} | ({"THREE_PRODUCTS": 1} if precision == "3xtf32" else {})
 
 
 def planes_of_packets(array):
-    """Whether every channel's plane starts at a multiple of 16 bytes and is a multiple of that long."""
+    """Whether every channel's plane starts at a multiple of 16 bytes and is a
+    multiple of that long."""
     return math.prod(array.shape[2:]) * array.dtype.itemsize % 16 == 0 and address(array) % 16 == 0
 
 
 def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
     if channels_last.is_channels_last(x) or channels_last.is_channels_last(dy):
-        channels_last.conv_weight_gradient(conv_weight_gradient, device, x, dy, stride, padding, dilation, groups, dw)
+        channels_last.conv_weight_gradient(conv_weight_gradient, device, x, dy, stride, padding, dilation,
+                                           groups, dw)
         return
     if dw.size == 0:
         return
@@ -159,7 +173,8 @@ def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
     if precision == "strict":
         file, kernel = WEIGHT_GRADIENT, "conv_weight_gradient"
         shape, splits = tile(device.real, device.multiprocessors, filters, channels * taps, pixels, groups)
-        defines = shape | {"BK": 8, "PACKETS": int(planes_of_packets(dy))}   # with BK 16, stores into shared memory would meet in the same banks
+        # with BK 16, stores into shared memory would meet in the same banks
+        defines = shape | {"BK": 8, "PACKETS": int(planes_of_packets(dy))}
         block = threads(shape)
     else:
         file, kernel = TENSOR_WEIGHT_GRADIENT, "conv_weight_gradient_tensor"
@@ -168,7 +183,8 @@ def conv_weight_gradient(device, x, dy, stride, padding, dilation, groups, dw):
         defines, block = tensor_defines(shape, precision) | {"PACKETS": packets}, tensor_threads(shape)
     partial = scratch(device, splits * dw.size) if splits > 1 else None
     blocks = ceil_div(filters, shape["BM"]) * ceil_div(channels * taps, shape["BN"]) * groups * splits
-    device.launch(file, kernel, (blocks,), (block,), (x, dy, dw, partial, (batch, channels, filters, groups, splits), *axes), **defines)
+    device.launch(file, kernel, (blocks,), (block,),
+                  (x, dy, dw, partial, (batch, channels, filters, groups, splits), *axes), **defines)
     if splits > 1:
         add_parts(device, partial, None, dw, splits, 1, 1)
 
@@ -194,6 +210,7 @@ def channel_sum(device, dy, total):
     batch, channels, plane = dy.shape[0], dy.shape[1], math.prod(dy.shape[2:])
     parts = max(1, min(8 * device.multiprocessors // channels, batch * plane // 4096))
     partial = scratch(device, parts * channels) if parts > 1 else None
-    device.launch(SUMS, "channel_sum", (channels * parts,), (256,), (dy, partial, total, batch, channels, np.int64(plane), parts))
+    device.launch(SUMS, "channel_sum", (channels * parts,), (256,),
+                  (dy, partial, total, batch, channels, np.int64(plane), parts))
     if parts > 1:
         add_parts(device, partial, None, total, parts, 1, channels)

@@ -1,6 +1,8 @@
-// Convolution with few filters or channels a group (depthwise, multipliers, LeNet): straight from planes, vectors along rows of outputs.
-// A strip of input rows is copied once into a zero-padded buffer, split into in_stride.w interleaved sub-rows, so that every tap at every
-// output is one unaligned load, whatever the stride, dilation and padding. Filters are taken up to ROWS at a time to share the loads.
+// Convolution with few filters or channels a group (depthwise, multipliers, LeNet): straight from
+// planes, vectors along rows of outputs. A strip of input rows is copied once into a zero-padded
+// buffer, split into in_stride.w interleaved sub-rows, so that every tap at every output is one
+// unaligned load, whatever the stride, dilation and padding. Filters are taken up to ROWS at a
+// time to share the loads.
 #pragma once
 #include "geometry.h"
 #include "gemm/gemm.h"
@@ -11,7 +13,8 @@ template <int FILTERS> constexpr int span() { return FILTERS == ROWS ? VECTORS :
 
 struct Strip {
     i64 depths, rows, phases, pitch;          // [channel][depth of a tap][row][phase][pitch]
-    i64 filled;                               // columns of a phase that taps of valid outputs read; beyond lies rubbish, read but not stored
+    // columns of a phase that taps of valid outputs read; beyond lies rubbish, read but not stored
+    i64 filled;
     i64 left, first_d, first_h;               // padding before a row; the smallest offsets among taps
     i64 row() const { return phases * pitch; }
     i64 plane() const { return depths * rows * row(); }
@@ -34,7 +37,9 @@ static inline TapRange range_of(const TapList& t) {
 static inline Strip strip_of(const TapList& t, i64 output_rows) {
     const TapRange r = range_of(t);
     Strip s;
-    s.left    = -r.low_w;   // column 0 of the buffer is what the first tap meets at output 0 (negative: the input is cropped)
+    // column 0 of the buffer is what the first tap meets at output 0 (negative: the input is
+    // cropped)
+    s.left    = -r.low_w;
     s.first_d = r.low_d, s.first_h = r.low_h;
     s.depths  = r.high_d - r.low_d + 1;
     s.rows    = (output_rows - 1) * t.in_stride.h + r.high_h - r.low_h + 1;
@@ -44,14 +49,15 @@ static inline Strip strip_of(const TapList& t, i64 output_rows) {
     return s;
 }
 
-// Where a row of input lands: within phase p, columns [first, last) hold src[i * phases + p - left], the others zeros.
+// Where a row of input lands: within phase p, columns [first, last) hold src[i * phases + p -
+// left], the others zeros.
 struct PhaseFill { i64 first, last, source; };
 
 static inline PhaseFill phase_fill(const Strip& s, i64 phase, i64 input_width) {
     const i64 shift = s.left - phase;
     PhaseFill f;
     f.first  = clamp(shift > 0 ? ceil_div(shift, s.phases) : 0, 0, s.filled);
-    f.last   = clamp(input_width + shift > 0 ? ceil_div(input_width + shift, s.phases) : 0, f.first, s.filled);
+    f.last = clamp(input_width + shift > 0 ? ceil_div(input_width + shift, s.phases) : 0, f.first, s.filled);
     f.source = f.first * s.phases - shift;
     return f;
 }
@@ -66,15 +72,16 @@ static inline void fill_phase(const real* src, const PhaseFill f, i64 phases, i6
     if (phases == 1) {
         for (; i + LANES <= f.last; i += LANES, x += LANES) store(dst + i, load(src + x));
     } else {
-        for (; i + LANES <= f.last; i += LANES, x += LANES * phases) store(dst + i, load_strided(src + x, phases, LANES));
+        for (; i + LANES <= f.last; i += LANES, x += LANES * phases)
+            store(dst + i, load_strided(src + x, phases, LANES));
     }
     const i64 rest = f.last - i;
     if (rest > 0) store(dst + i, load_strided(src + x, phases, (int)rest));
     zero_columns(dst, rest > 0 ? i + LANES : i, filled);
 }
 
-static inline void fill_strip(const Convolution& conv, const TapList& t, const Strip& s, const PhaseFill* fills, i64 n, i64 channel, i64 od,
-                              i64 oh, real* dst) {
+static inline void fill_strip(const Convolution& conv, const TapList& t, const Strip& s,
+                              const PhaseFill* fills, i64 n, i64 channel, i64 od, i64 oh, real* dst) {
     const Extent xs = conv.xs;
     const i64 phases = s.phases, pitch = s.pitch, filled = s.filled, rows = s.rows;
     const real* plane = conv.x + (n * xs.c + channel) * xs.spatial();
@@ -84,7 +91,8 @@ static inline void fill_strip(const Convolution& conv, const TapList& t, const S
         const real* src = plane + offset_in(xs, d, h, 0);
         for (i64 r = 0; r < rows; ++r, src += xs.w)
             for (i64 p = 0; p < phases; ++p, dst += pitch) {
-                if (depth_inside && h + r >= 0 && h + r < xs.h) fill_phase(src, fills[p], phases, filled, dst);
+                if (depth_inside && h + r >= 0 && h + r < xs.h)
+                    fill_phase(src, fills[p], phases, filled, dst);
                 else zero_columns(dst, 0, filled);
             }
     }
@@ -93,13 +101,14 @@ static inline void fill_strip(const Convolution& conv, const TapList& t, const S
 // Offset in a strip of what the tap meets at the first output.
 static inline i64 tap_offset(const Strip& s, const Tap& at) {
     const i64 column = at.w + s.left;
-    return (((at.d - s.first_d) * s.rows + at.h - s.first_h) * s.phases + column % s.phases) * s.pitch + column / s.phases;
+    return (((at.d - s.first_d) * s.rows + at.h - s.first_h) * s.phases + column % s.phases) * s.pitch +
+           column / s.phases;
 }
 
 // FILTERS x SPAN vectors of outputs: `terms` products each, weights packed [term][FILTERS].
 template <int FILTERS, int SPAN>
-static inline void planar_tile(const real* const (&x)[SPAN], const i64* offsets, i64 terms, const real* weights, const real* start,
-                               V (&acc)[FILTERS][SPAN]) {
+static inline void planar_tile(const real* const (&x)[SPAN], const i64* offsets, i64 terms,
+                               const real* weights, const real* start, V (&acc)[FILTERS][SPAN]) {
     #pragma GCC unroll 8
     for (int f = 0; f < FILTERS; ++f)
         #pragma GCC unroll 4
@@ -127,13 +136,15 @@ static inline void store_outputs(real* y, i64 stride, V v, int count) {
 
 static inline real* row_of_y(const Convolution& conv, const TapList& t, i64 n, i64 filter, i64 od, i64 oh) {
     return conv.y + (n * conv.ys.c + filter) * conv.ys.spatial() +
-           offset_in(conv.ys, od * t.out_stride.d + t.out_offset.d, oh * t.out_stride.h + t.out_offset.h, t.out_offset.w);
+           offset_in(conv.ys, od * t.out_stride.d + t.out_offset.d, oh * t.out_stride.h + t.out_offset.h,
+                     t.out_offset.w);
 }
 
 // All vectors of `rows` rows of outputs, SPAN at a time, for FILTERS filters.
 template <int FILTERS>
-static inline void planar_rows(const Convolution& conv, const TapList& t, const Strip& s, const real* strips, const i64* offsets, i64 terms,
-                               const real* weights, const real* start, i64 n, i64 filter, i64 od, i64 oh, i64 rows) {
+static inline void planar_rows(const Convolution& conv, const TapList& t, const Strip& s, const real* strips,
+                               const i64* offsets, i64 terms, const real* weights, const real* start, i64 n,
+                               i64 filter, i64 od, i64 oh, i64 rows) {
     constexpr int SPAN = span<FILTERS>();
     const i64 a_row = ceil_div(t.grid.w, LANES), vectors = rows * a_row;
     i64 row[SPAN], w[SPAN];
@@ -149,28 +160,32 @@ static inline void planar_rows(const Convolution& conv, const TapList& t, const 
         planar_tile<FILTERS, SPAN>(x, offsets, terms, weights, start, acc);
         for (int v = 0; v < SPAN && i + v < vectors; ++v)
             for (int f = 0; f < FILTERS; ++f)
-                store_outputs(row_of_y(conv, t, n, filter + f, od, oh + row[v]) + w[v] * t.out_stride.w, t.out_stride.w, acc[f][v],
-                              (int)clamp(t.grid.w - w[v], 0, LANES));
+                store_outputs(row_of_y(conv, t, n, filter + f, od, oh + row[v]) + w[v] * t.out_stride.w,
+                              t.out_stride.w, acc[f][v], (int)clamp(t.grid.w - w[v], 0, LANES));
     }
 }
 
 // Packs the weights of filters [k, k + filters) as [term][filters] and their biases.
-static inline void pack_terms(const Convolution& conv, const TapList& t, i64 group, i64 k, int filters, real* weights, real* start) {
+static inline void pack_terms(const Convolution& conv, const TapList& t, i64 group, i64 k, int filters,
+                              real* weights, real* start) {
     const real* w = conv.weights_of(group) + k * conv.filter_stride;
     for (i64 c = 0; c < conv.channels; ++c)
         for (i64 tap = 0; tap < t.count; ++tap)
-            for (int f = 0; f < filters; ++f) *weights++ = w[f * conv.filter_stride + c * conv.channel_stride + t.taps[tap].index];
+            for (int f = 0; f < filters; ++f)
+                *weights++ = w[f * conv.filter_stride + c * conv.channel_stride + t.taps[tap].index];
     for (int f = 0; f < filters; ++f) start[f] = conv.bias ? conv.bias[group * conv.filters + k + f] : 0;
 }
 
-// ---- dense square filters on one plane: KERNEL^2 taps known to the compiler, BAND rows of outputs at once, so that an input vector is loaded once
-// for all the outputs it meets and the kernel is bound by its multiply-adds.
+// ---- dense square filters on one plane: KERNEL^2 taps known to the compiler, BAND rows of outputs
+// at once, so that an input vector is loaded once for all the outputs it meets and the kernel is
+// bound by its multiply-adds.
 constexpr int BAND_ROWS = 4;
 
 template <int KERNEL, int STRIDE>
-static inline void dense_rows(const Convolution& conv, const TapList& t, const Strip& s, const real* strip, const real* weights, real start, i64 n,
-                              i64 filter, i64 od, i64 oh, i64 rows) {
-    // Locals: a vector store may alias anything in memory, so what it could change would be read again after each.
+static inline void dense_rows(const Convolution& conv, const TapList& t, const Strip& s, const real* strip,
+                              const real* weights, real start, i64 n, i64 filter, i64 od, i64 oh, i64 rows) {
+    // Locals: a vector store may alias anything in memory, so what it could change would be
+    // read again after each.
     const i64 width = t.grid.w, pitch = s.pitch, x_row = s.row(), y_step = t.out_stride.w;
     const i64 y_row = t.out_stride.h * conv.ys.w;
     real*     y     = row_of_y(conv, t, n, filter, od, oh);
@@ -191,7 +206,8 @@ static inline void dense_rows(const Convolution& conv, const TapList& t, const S
                     const V v = load(x + j % STRIDE * pitch + j / STRIDE);
                     #pragma GCC unroll 4
                     for (int b = 0; b < BAND_ROWS; ++b)
-                        if (in - b * STRIDE >= 0 && in - b * STRIDE < KERNEL) acc[b] += w[(in - b * STRIDE) * KERNEL + j] * v;
+                        if (in - b * STRIDE >= 0 && in - b * STRIDE < KERNEL)
+                            acc[b] += w[(in - b * STRIDE) * KERNEL + j] * v;
                 }
             const int count = (int)clamp(width - c, 0, LANES), left = (int)clamp(rows - r, 0, BAND_ROWS);
             #pragma GCC unroll 4
@@ -200,13 +216,17 @@ static inline void dense_rows(const Convolution& conv, const TapList& t, const S
         }
 }
 
-// The same on a whole plane with stride 1, read where it lies: lanes beyond a row's ends are masked off, rows beyond the plane's are a row of
-// zeros. Columns outermost, so that the masks are made once a column of vectors.
+// The same on a whole plane with stride 1, read where it lies: lanes beyond a row's ends are masked
+// off, rows beyond the plane's are a row of zeros. Columns outermost, so that the masks are made
+// once a column of vectors.
 template <int KERNEL>
-static inline void dense_plane(const Convolution& conv, const TapList& t, const TapRange& range, const real* zeros, const real* weights, real start,
-                               i64 n, i64 channel, i64 filter, i64 od) {
-    const i64 width = t.grid.w, height = t.grid.h, x_width = conv.xs.w, x_height = conv.xs.h, y_step = t.out_stride.w;
-    const i64 y_row = t.out_stride.h * conv.ys.w, d = od * t.in_stride.d + range.low_d, top = range.low_h, left = range.low_w;
+static inline void dense_plane(const Convolution& conv, const TapList& t, const TapRange& range,
+                               const real* zeros, const real* weights, real start, i64 n, i64 channel,
+                               i64 filter, i64 od) {
+    const i64 width = t.grid.w, height = t.grid.h, x_width = conv.xs.w, x_height = conv.xs.h,
+              y_step = t.out_stride.w;
+    const i64 y_row = t.out_stride.h * conv.ys.w, d = od * t.in_stride.d + range.low_d, top = range.low_h,
+              left = range.low_w;
     const real* plane = conv.x + (n * conv.xs.c + channel) * conv.xs.spatial() + d * x_height * x_width;
     const i64 first_row = d >= 0 && d < conv.xs.d ? 0 : x_height;   // a plane outside the volume has no rows
     V w[KERNEL * KERNEL];
@@ -229,7 +249,7 @@ static inline void dense_plane(const Convolution& conv, const TapList& t, const 
             #pragma GCC unroll 16
             for (int in = 0; in < BAND_ROWS - 1 + KERNEL; ++in) {
                 const i64   row = r + top + in;
-                const real* x   = row >= first_row && row < x_height ? plane + row * x_width + c + left : zeros;
+                const real* x = row >= first_row && row < x_height ? plane + row * x_width + c + left : zeros;
                 #pragma GCC unroll 8
                 for (int j = 0; j < KERNEL; ++j) {
                     const V v = load(x + j, lanes[j]);
@@ -246,7 +266,8 @@ static inline void dense_plane(const Convolution& conv, const TapList& t, const 
     }
 }
 
-// Filters of one row (1-D, causal or dilated) with stride 1, read in place: LINE vectors of outputs at once, only those at a row's ends masked.
+// Filters of one row (1-D, causal or dilated) with stride 1, read in place: LINE vectors of outputs
+// at once, only those at a row's ends masked.
 constexpr int LINE = 4;
 
 static inline V line_load(const real* row, i64 at, i64 width) {
@@ -254,9 +275,10 @@ static inline V line_load(const real* row, i64 at, i64 width) {
     return load(row + at, lane_range((int)clamp(-at, 0, LANES), (int)clamp(width - at, 0, LANES)));
 }
 
-static inline void dense_line(const Convolution& conv, const TapList& t, const TapRange& range, const real*, const real* weights, real start, i64 n,
-                              i64 channel, i64 filter, i64 od) {
-    const i64 width = t.grid.w, x_width = conv.xs.w, count = t.count, left = range.low_w, reach = range.high_w + LINE * LANES;
+static inline void dense_line(const Convolution& conv, const TapList& t, const TapRange& range, const real*,
+                              const real* weights, real start, i64 n, i64 channel, i64 filter, i64 od) {
+    const i64 width = t.grid.w, x_width = conv.xs.w, count = t.count, left = range.low_w,
+              reach = range.high_w + LINE * LANES;
     const i64 d = od * t.in_stride.d + range.low_d;
     const Tap* taps = t.taps;
     const real* plane = conv.x + (n * conv.xs.c + channel) * conv.xs.spatial() + d * conv.xs.h * x_width;
@@ -279,24 +301,40 @@ static inline void dense_line(const Convolution& conv, const TapList& t, const T
                 }
             } else if (inside) {
                 for (i64 i = 0; i < count; ++i)
-                    for (int v = 0; v < LINE; ++v) acc[v] += weights[i] * line_load(x, w + taps[i].w + v * LANES, x_width);
+                    for (int v = 0; v < LINE; ++v)
+                        acc[v] += weights[i] * line_load(x, w + taps[i].w + v * LANES, x_width);
             }
             for (int v = 0; v < LINE && w + v * LANES < width; ++v)
-                store_outputs(y + (w + v * LANES) * t.out_stride.w, t.out_stride.w, acc[v], (int)clamp(width - w - v * LANES, 0, LANES));
+                store_outputs(y + (w + v * LANES) * t.out_stride.w, t.out_stride.w, acc[v],
+                              (int)clamp(width - w - v * LANES, 0, LANES));
         }
     }
 }
 
-using DensePlane = void (*)(const Convolution&, const TapList&, const TapRange&, const real*, const real*, real, i64, i64, i64, i64);
-using DenseRows = void (*)(const Convolution&, const TapList&, const Strip&, const real*, const real*, real, i64, i64, i64, i64, i64);
+using DensePlane = void (*)(const Convolution&, const TapList&, const TapRange&, const real*, const real*,
+                            real, i64, i64, i64, i64);
+using DenseRows = void (*)(const Convolution&, const TapList&, const Strip&, const real*, const real*, real,
+                           i64, i64, i64, i64, i64);
 
 // The kernel for a list of k x k taps without dilation in one plane, or nullptr.
 static inline DenseRows dense_kernel(const Convolution& conv, const TapList& t) {
     const TapRange r = range_of(t);
     const i64 k = r.high_h - r.low_h + 1;
-    if (conv.channels != 1 || r.high_d != r.low_d || r.high_w - r.low_w + 1 != k || t.count != k * k || t.in_stride.h != t.in_stride.w) return nullptr;
-    if (t.in_stride.w == 2) return k == 2 ? dense_rows<2, 2> : k == 3 ? dense_rows<3, 2> : k == 5 ? dense_rows<5, 2> : k == 7 ? dense_rows<7, 2> : nullptr;
-    if (t.in_stride.w == 1) return k == 2 ? dense_rows<2, 1> : k == 3 ? dense_rows<3, 1> : k == 5 ? dense_rows<5, 1> : k == 7 ? dense_rows<7, 1> : nullptr;
+    if (conv.channels != 1 || r.high_d != r.low_d || r.high_w - r.low_w + 1 != k || t.count != k * k ||
+        t.in_stride.h != t.in_stride.w)
+        return nullptr;
+    if (t.in_stride.w == 2)
+        return k == 2   ? dense_rows<2, 2>
+               : k == 3 ? dense_rows<3, 2>
+               : k == 5 ? dense_rows<5, 2>
+               : k == 7 ? dense_rows<7, 2>
+                        : nullptr;
+    if (t.in_stride.w == 1)
+        return k == 2   ? dense_rows<2, 1>
+               : k == 3 ? dense_rows<3, 1>
+               : k == 5 ? dense_rows<5, 1>
+               : k == 7 ? dense_rows<7, 1>
+                        : nullptr;
     return nullptr;
 }
 
@@ -311,17 +349,22 @@ static inline DensePlane dense_in_place(const Convolution& conv, const TapList& 
 }
 
 // Place of the tap in a dense k x k filter, row by row.
-static inline i64 dense_place(const TapRange& r, const Tap& at) { return (at.h - r.low_h) * (r.high_w - r.low_w + 1) + at.w - r.low_w; }
+static inline i64 dense_place(const TapRange& r, const Tap& at) {
+    return (at.h - r.low_h) * (r.high_w - r.low_w + 1) + at.w - r.low_w;
+}
 
 constexpr i64 STRIP_BYTES = 256 * 1024;       // a strip of all of a group's channels stays within L2
-constexpr i64 MOST_STRIP  = 16 << 20;         // values: strides, dilations or paddings far beyond the input would need more
+// values: strides, dilations or paddings far beyond the input would need more
+constexpr i64 MOST_STRIP  = 16 << 20;
 
-// Whether strips of one row of outputs, of all channels of a group, are of a size to be laid out. Nothing overflows here: a stride, a padding and a
-// dilation have 31 bits, and an axis of taps as many as memory holds.
+// Whether strips of one row of outputs, of all channels of a group, are of a size to be laid out.
+// Nothing overflows here: a stride, a padding and a dilation have 31 bits, and an axis of taps as
+// many as memory holds.
 static inline bool strips_fit(const Convolution& conv, const TapList& t) {
     const TapRange r = range_of(t);
     const i64 channels = conv.channels ? conv.channels : 1, depths = r.high_d - r.low_d + 1;
-    const i64 rows = times(BAND_ROWS, t.in_stride.h) + r.high_h - r.low_h + 1;   // a last band reads beyond its strip
+    // a last band reads beyond its strip
+    const i64 rows = times(BAND_ROWS, t.in_stride.h) + r.high_h - r.low_h + 1;
     const i64 row  = times(t.in_stride.w, t.grid.w + (r.high_w - r.low_w) / t.in_stride.w + 2 * LANES);
     const i64 all  = times(times(times(depths, rows), row), channels);
     return all >= 0 && all <= MOST_STRIP;
@@ -337,28 +380,34 @@ static inline i64 strip_rows(const Convolution& conv, const TapList& t) {
 static inline void planar_in_place(const Convolution& conv, const TapList& t, DensePlane run) {
     const TapRange range = range_of(t);
     const i64 tasks = conv.xs.n * conv.groups * t.grid.d;
-    parallel_for(tasks, 1 + 30000 / (t.grid.h * t.grid.w * (t.count * conv.filters / 4 + 1)), [&](i64 begin, i64 end) {
-        Scratch<real> zeros(LANES + 8), square(t.count);
-        for (i64 i = 0; i < LANES + 8; ++i) zeros[i] = 0;
-        for (i64 task = begin; task < end; ++task) {
-            const i64 od = task % t.grid.d, group = task / t.grid.d % conv.groups, n = task / (t.grid.d * conv.groups);
-            for (i64 k = 0; k < conv.filters; ++k) {
-                const real* w = conv.weights_of(group) + k * conv.filter_stride;
-                const i64 filter = group * conv.filters + k;
-                for (i64 i = 0; i < t.count; ++i) square[run == dense_line ? i : dense_place(range, t.taps[i])] = w[t.taps[i].index];
-                run(conv, t, range, zeros, square, conv.bias ? conv.bias[filter] : 0, n, group, filter, od);
+    parallel_for(
+        tasks, 1 + 30000 / (t.grid.h * t.grid.w * (t.count * conv.filters / 4 + 1)), [&](i64 begin, i64 end) {
+            Scratch<real> zeros(LANES + 8), square(t.count);
+            for (i64 i = 0; i < LANES + 8; ++i) zeros[i] = 0;
+            for (i64 task = begin; task < end; ++task) {
+                const i64 od = task % t.grid.d, group = task / t.grid.d % conv.groups,
+                          n = task / (t.grid.d * conv.groups);
+                for (i64 k = 0; k < conv.filters; ++k) {
+                    const real* w = conv.weights_of(group) + k * conv.filter_stride;
+                    const i64 filter = group * conv.filters + k;
+                    for (i64 i = 0; i < t.count; ++i)
+                        square[run == dense_line ? i : dense_place(range, t.taps[i])] = w[t.taps[i].index];
+                    run(conv, t, range, zeros, square, conv.bias ? conv.bias[filter] : 0, n, group, filter,
+                        od);
+                }
             }
-        }
-    });
+        });
 }
 
 static inline void planar(const Convolution& conv, const TapList& t) {
     if (const DensePlane in_place = dense_in_place(conv, t)) return planar_in_place(conv, t, in_place);
-    const i64 terms = conv.channels * t.count, rows = strip_rows(conv, t), strips_a_plane = ceil_div(t.grid.h, rows);
+    const i64 terms = conv.channels * t.count, rows = strip_rows(conv, t),
+              strips_a_plane = ceil_div(t.grid.h, rows);
     const Strip s = strip_of(t, rows);
     const TapRange range = range_of(t);
     const DenseRows dense = dense_kernel(conv, t);
-    const i64 slack = BAND_ROWS * t.in_stride.h * s.row() + 2 * LANES;   // a last band reads beyond its strip; none of that is stored
+    // a last band reads beyond its strip; none of that is stored
+    const i64 slack = BAND_ROWS * t.in_stride.h * s.row() + 2 * LANES;
     const i64 tasks = conv.xs.n * conv.groups * t.grid.d * strips_a_plane;
     const i64 cost  = rows * t.grid.w * (terms * conv.filters / 4 + 1);
     parallel_for(tasks, 1 + 30000 / (cost + 1), [&](i64 begin, i64 end) {
@@ -367,10 +416,12 @@ static inline void planar(const Convolution& conv, const TapList& t) {
         Scratch<PhaseFill> fills(s.phases);
         for (i64 p = 0; p < s.phases; ++p) fills[p] = phase_fill(s, p, conv.xs.w);
         for (i64 c = 0; c < conv.channels; ++c)
-            for (i64 tap = 0; tap < t.count; ++tap) offsets[c * t.count + tap] = c * s.plane() + tap_offset(s, t.taps[tap]);
+            for (i64 tap = 0; tap < t.count; ++tap)
+                offsets[c * t.count + tap] = c * s.plane() + tap_offset(s, t.taps[tap]);
         for (i64 task = begin; task < end; ++task) {
             const i64 oh = task % strips_a_plane * rows, od = task / strips_a_plane % t.grid.d;
-            const i64 group = task / (strips_a_plane * t.grid.d) % conv.groups, n = task / (strips_a_plane * t.grid.d * conv.groups);
+            const i64 group = task / (strips_a_plane * t.grid.d) % conv.groups,
+                      n = task / (strips_a_plane * t.grid.d * conv.groups);
             const i64 count = clamp(t.grid.h - oh, 0, rows);
             for (i64 c = 0; c < conv.channels; ++c)
                 fill_strip(conv, t, s, fills, n, group * conv.channels + c, od, oh, strips + c * s.plane());
@@ -384,7 +435,10 @@ static inline void planar(const Convolution& conv, const TapList& t) {
                     for (i64 i = 0; i < t.count; ++i) square[dense_place(range, t.taps[i])] = weights[i];
                     dense(conv, t, s, strips, square, start[0], n, filter, od, oh, count);
                 } else {
-                    auto run = filters == ROWS ? planar_rows<ROWS> : filters == 4 ? planar_rows<4> : filters == 2 ? planar_rows<2> : planar_rows<1>;
+                    auto run = filters == ROWS ? planar_rows<ROWS>
+                               : filters == 4  ? planar_rows<4>
+                               : filters == 2  ? planar_rows<2>
+                                               : planar_rows<1>;
                     run(conv, t, s, strips, offsets, terms, weights, start, n, filter, od, oh, count);
                 }
                 k += filters;

@@ -1,8 +1,9 @@
-"""Convolution in NumPy, over one to three spatial axes: the definition. Dumoulin & Visin, "A guide to convolution arithmetic" (2016).
+"""Convolution in NumPy, over one to three spatial axes: the definition. Dumoulin & Visin, "A guide
+to convolution arithmetic" (2016).
 
-Every function walks the taps of the filter; for one tap, the input positions that meet the outputs are a strided slice of the padded
-input. padding is what lies before each axis; `size`, the spatial size of the result, says how much is needed behind. Inputs may lack
-the batch axis.
+Every function walks the taps of the filter; for one tap, the input positions that meet the outputs
+are a strided slice of the padded input. padding is what lies before each axis; `size`, the spatial
+size of the result, says how much is needed behind. Inputs may lack the batch axis.
 """
 import itertools
 
@@ -32,12 +33,15 @@ def inside(padding, inputs):
 
 
 def conv(x, weight, bias, *, stride, padding, dilation, groups, size):
-    """y[n, k, o] = bias[k] + sum over c, tap of weight[k, c, tap] x[n, c, o stride + tap dilation - padding], c within k's group."""
+    """y[n, k, o] = bias[k] + sum over c, tap of weight[k, c, tap] x[n, c, o stride + tap dilation -
+    padding], c within k's group."""
     axes = len(stride)
     xb = batched(x, axes)
     n, channels, *inputs = xb.shape
     filters, per_group, *kernel = weight.shape
-    xp = np.zeros((n, groups, channels // groups, *padded_size(kernel, stride, dilation, size, inputs, padding)), x.dtype)
+    xp = np.zeros((n, groups, channels // groups,
+                   *padded_size(kernel, stride, dilation, size, inputs, padding)),
+                  x.dtype)
     xp[inside(padding, inputs)] = xb.reshape(n, groups, channels // groups, *inputs)
     w = weight.reshape(groups, filters // groups, per_group, *kernel)
     y = np.zeros((n, groups, filters // groups, *size), x.dtype)
@@ -50,12 +54,14 @@ def conv(x, weight, bias, *, stride, padding, dilation, groups, size):
 
 
 def conv_transpose(x, weight, bias, *, stride, padding, dilation, groups, size):
-    """The adjoint of conv for its input, plus a bias: weight is (channels of x, channels of y / groups, *kernel)."""
+    """The adjoint of conv for its input, plus a bias: weight is (channels of x, channels of y
+    / groups, *kernel)."""
     axes = len(stride)
     xb = batched(x, axes)
     n, channels, *inputs = xb.shape
     _, per_group, *kernel = weight.shape
-    yp = np.zeros((n, groups, per_group, *padded_size(kernel, stride, dilation, inputs, size, padding)), x.dtype)
+    yp = np.zeros((n, groups, per_group, *padded_size(kernel, stride, dilation, inputs, size, padding)),
+                  x.dtype)
     xg = xb.reshape(n, groups, channels // groups, *inputs)
     w = weight.reshape(groups, channels // groups, per_group, *kernel)
     for tap, window in tap_slices(kernel, stride, dilation, inputs):
@@ -72,7 +78,9 @@ def conv_weight_gradient(x, dy, *, stride, padding, dilation, groups, kernel):
     x, dy = batched(x, axes), batched(dy, axes)
     n, channels, *inputs = x.shape
     filters, outputs = dy.shape[1], dy.shape[2:]
-    xp = np.zeros((n, groups, channels // groups, *padded_size(kernel, stride, dilation, outputs, inputs, padding)), x.dtype)
+    xp = np.zeros((n, groups, channels // groups,
+                   *padded_size(kernel, stride, dilation, outputs, inputs, padding)),
+                  x.dtype)
     xp[inside(padding, inputs)] = x.reshape(n, groups, channels // groups, *inputs)
     g = dy.reshape(n, groups, filters // groups, *outputs)
     dw = np.zeros((groups, filters // groups, channels // groups, *kernel), x.dtype)

@@ -1,9 +1,11 @@
-// The loop of the convolutions that are matrix products: over slices [begin, end) of a reduction, with two buffers in shared memory.
+// The loop of the convolutions that are matrix products: over slices [begin, end) of a reduction,
+// with two buffers in shared memory.
 #pragma once
 #include "ptx.cuh"
 
-// While one slice is multiplied the next is on its way: fetch(slice, slot) asks for it, by asynchronous copies into the buffer or by loads
-// into registers, which store(slot) puts there once the product is done; add(slot) multiplies what a buffer holds.
+// While one slice is multiplied the next is on its way: fetch(slice, slot) asks for it, by
+// asynchronous copies into the buffer or by loads into registers, which store(slot) puts there once
+// the product is done; add(slot) multiplies what a buffer holds.
 template <class Fetch, class Store, class Add>
 __device__ __forceinline__ void double_buffered(int begin, int end, Fetch fetch, Store store, Add add) {
     if (begin < end) {

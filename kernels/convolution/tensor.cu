@@ -1,10 +1,12 @@
-// Convolution and transposed convolution on tensor cores (requires sm_80): the implicit matrix product of cuda.cu,
+// Convolution and transposed convolution on tensor cores (requires sm_80): the implicit
+// matrix product of cuda.cu,
 //     y[m, p] = bias[m] + sum over k of weight[m, k] x[k, p],
 //     m a filter, p an output position of any sample, k = (channel, tap),
 // in the precisions of gemm/tensor_unit.cuh.
 //
-// The weight is packed as [k][m]. Slices of both operands lie in shared memory with k as lines, as x does in memory, so that neighbours read
-// neighbours; turning them is left to ldmatrix. All is copied by cp.async but 16-bit values that are gathered: they pass through registers, two
+// The weight is packed as [k][m]. Slices of both operands lie in shared memory with k as lines, as
+// x does in memory, so that neighbours read neighbours; turning them is left to ldmatrix. All is
+// copied by cp.async but 16-bit values that are gathered: they pass through registers, two
 // neighbouring positions to a thread where they make one 32-bit store.
 #include "convolve.cuh"
 #include "gemm/tensor_tile.cuh"
@@ -21,10 +23,12 @@
 struct Unit {
     typedef TensorTile<TILE_BM, TILE_BN, TILE_WM, TILE_WN, true, true> Sums;
     typedef real Element;
-    static constexpr int ROWS = TILE_BM, COLUMNS = TILE_BN, DEPTH = DEEP, PITCH_A = Sums::PA, PITCH_B = Sums::PB, THREADS = Sums::THREADS;
+    static constexpr int ROWS = TILE_BM, COLUMNS = TILE_BN, DEPTH = DEEP, PITCH_A = Sums::PA,
+                         PITCH_B = Sums::PB, THREADS = Sums::THREADS;
 
     static __device__ __forceinline__ void add(Sums& sums, const real* a, const real* b) { sums.add(a, b); }
-    static __device__ __forceinline__ void store(const Results& to, const Sums& sums, const Window& win, int m0, int p0, int pixels) {
+    static __device__ __forceinline__ void store(const Results& to, const Sums& sums, const Window& win,
+                                                 int m0, int p0, int pixels) {
         const bool pairs = win.w.apart == 1 && win.grid() == to.plane && to.plane % 2 == 0
                            && (reinterpret_cast<size_t>(to.y) & (2 * sizeof(real) - 1)) == 0;
         sums.each([&](int row, int column, acc x, acc next) {
@@ -43,18 +47,21 @@ struct Unit {
     }
     static __device__ __forceinline__ void store_pair(const Results& to, i64 at, int m, acc x, acc next) {
         if (to.partial) *reinterpret_cast<Packet<acc, 2>*>(to.partial + at) = {{x, next}};
-        else *reinterpret_cast<Packet<real, 2>*>(to.y + at) = {{rounded(x + to.shift(m)), rounded(next + to.shift(m))}};
+        else
+            *reinterpret_cast<Packet<real, 2>*>(to.y + at) = {
+                {rounded(x + to.shift(m)), rounded(next + to.shift(m))}};
     }
 };
 
 extern "C" {
-__global__ void __launch_bounds__(256) conv_tensor_prepare(const real* weight, real* packed, int* table, Dims shape, Dims apart, Dims d, Dims h,
-                                                           Dims w) {
+__global__ void __launch_bounds__(256) conv_tensor_prepare(const real* weight, real* packed, int* table,
+                                                           Dims shape, Dims apart, Dims d, Dims h, Dims w) {
     prepare(weight, packed, table, Shape(shape), apart, d, h, w);
 }
 __global__ void __launch_bounds__(Unit::THREADS, 1)
-    conv_tensor(const real* __restrict__ x, const real* __restrict__ packed, const int* __restrict__ table, const real* __restrict__ bias,
-                real* __restrict__ y, acc* __restrict__ partial, Dims shape, int tiles, Dims d, Dims h, Dims w) {
+    conv_tensor(const real* __restrict__ x, const real* __restrict__ packed, const int* __restrict__ table,
+                const real* __restrict__ bias, real* __restrict__ y, acc* __restrict__ partial, Dims shape,
+                int tiles, Dims d, Dims h, Dims w) {
 #if POINTWISE
     convolve<Unit, Copied<Unit>>(x, packed, table, bias, y, partial, Shape(shape), tiles, d, h, w);
 #else

@@ -1,7 +1,9 @@
-// A block's part of a matrix product in registers: BM x BN results from slices of BK in shared memory, TM x TN to a thread.
+// A block's part of a matrix product in registers: BM x BN results from slices of BK in shared
+// memory, TM x TN to a thread.
 //
-// A thread's rows and columns come in groups as wide as a 16-byte packet, BM V / TM and BN V / TN apart; a warp covers 4 x 8 threads. So
-// each read from shared memory is a whole packet, eight neighbours a warp, without bank conflicts.
+// A thread's rows and columns come in groups as wide as a 16-byte packet, BM V / TM and BN V / TN
+// apart; a warp covers 4 x 8 threads. So each read from shared memory is a whole packet, eight
+// neighbours a warp, without bank conflicts.
 #pragma once
 #include "real.cuh"
 #ifndef BM
@@ -66,4 +68,6 @@ template <class T> __device__ __forceinline__ void store_packet(T* to, const acc
     for (int v = 0; v < V; ++v) q.v[v] = (T)(from[v] + shift);
     *reinterpret_cast<Packet<T, V>*>(to) = q;
 }
-__device__ __forceinline__ bool packet_aligned(const void* p) { return (reinterpret_cast<size_t>(p) & (sizeof(RealQuad) - 1)) == 0; }
+__device__ __forceinline__ bool packet_aligned(const void* p) {
+    return (reinterpret_cast<size_t>(p) & (sizeof(RealQuad) - 1)) == 0;
+}

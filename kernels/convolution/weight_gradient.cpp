@@ -1,6 +1,8 @@
-// dw[k, c, tap] = sum over samples and outputs of dy[k, o] x[c, o stride + tap dilation - padding]: a matrix product whose reduction runs over
-// outputs. Both operands lie with outputs contiguous, so panels are transposed while they are packed: WIDTH rows of im2col at a time
-// for the columns of dw, ROWS filters at a time for its rows. A group with one channel and few filters goes tap by tap as dot products instead.
+// dw[k, c, tap] = sum over samples and outputs of dy[k, o] x[c, o stride + tap dilation - padding]:
+// a matrix product whose reduction runs over outputs. Both operands lie with outputs contiguous, so
+// panels are transposed while they are packed: WIDTH rows of im2col at a time for the columns of
+// dw, ROWS filters at a time for its rows. A group with one channel and few filters goes tap by tap
+// as dot products instead.
 #include "gemm/gemm.h"
 #include "columns.h"
 #include "planar.h"
@@ -10,7 +12,8 @@
 
 BEGIN_KERNELS
 
-constexpr i64 CHUNK = 4 * WIDTH;   // outputs a step of the reduction, as four panels side by side; they may come from several samples
+// outputs a step of the reduction, as four panels side by side; they may come from several samples
+constexpr i64 CHUNK = 4 * WIDTH;
 constexpr i64 MOST_PANELS = 8;
 
 struct WeightGradient {
@@ -20,14 +23,16 @@ struct WeightGradient {
     i64 columns() const { return conv.channels * t.count; }
 };
 
-// The columns of dw in panels of nearly equal width: a last one of a single vector would keep few registers busy and threads uneven.
+// The columns of dw in panels of nearly equal width: a last one of a single vector would keep few
+// registers busy and threads uneven.
 struct ColumnPanels {
     i64 columns, count;
     i64 first(i64 panel) const { return clamp(ceil_div(columns, LANES) * panel / count * LANES, 0, columns); }
     i64 width(i64 panel) const { return first(panel + 1) - first(panel); }
 };
 
-// One chunk of outputs, [first, first + depth) counted over all samples, in panels of WIDTH, and where the columns find their inputs.
+// One chunk of outputs, [first, first + depth) counted over all samples, in panels of WIDTH, and
+// where the columns find their inputs.
 struct Chunk {
     Run   runs[WIDTH];
     int   panels, vectors[CHUNK / WIDTH], move_count[CHUNK / WIDTH];
@@ -46,8 +51,10 @@ static void plan_chunk(const WeightGradient& g, i64 first, i64 depth, Chunk& chu
     }
 }
 
-// Rows [first, first + count) of im2col (channel, tap) at a chunk of outputs, each CHUNK long; the chunk was planned on input x.
-static void column_rows(const WeightGradient& g, const real* x, i64 group, i64 first, i64 count, const Chunk& chunk, real* rows) {
+// Rows [first, first + count) of im2col (channel, tap) at a chunk of outputs, each CHUNK long; the
+// chunk was planned on input x.
+static void column_rows(const WeightGradient& g, const real* x, i64 group, i64 first, i64 count,
+                        const Chunk& chunk, real* rows) {
     const i64 plane = g.conv.xs.spatial(), taps = g.t.count, stride = g.t.in_stride.w;
     for (int p = 0; p < chunk.panels; ++p) {
         const Move* const moves = chunk.moves[p];
@@ -55,16 +62,19 @@ static void column_rows(const WeightGradient& g, const real* x, i64 group, i64 f
         for (int m = 0; m < move_count;) {   // a tap's moves serve all its channels
             int end = m + 1;
             while (end < move_count && moves[end].joins) ++end;
-            const i64   tap = moves[m].row, channel = ceil_div(first - tap, taps) > 0 ? ceil_div(first - tap, taps) : 0;
+            const i64 tap = moves[m].row,
+                      channel = ceil_div(first - tap, taps) > 0 ? ceil_div(first - tap, taps) : 0;
             const real* from = x + (group * g.conv.channels + channel) * plane;
-            real*       dst = rows + (channel * taps + tap - first) * CHUNK + p * WIDTH + moves[m].vector * LANES;
+            real* dst = rows + (channel * taps + tap - first) * CHUNK + p * WIDTH + moves[m].vector * LANES;
             real* const stop = rows + count * CHUNK;
             if (end == m + 1) {
-                for (; dst < stop; dst += taps * CHUNK, from += plane) store(dst, load_move(from + moves[m].offset, moves[m], stride));
+                for (; dst < stop; dst += taps * CHUNK, from += plane)
+                    store(dst, load_move(from + moves[m].offset, moves[m], stride));
             } else {
                 for (; dst < stop; dst += taps * CHUNK, from += plane) {
                     V v{};
-                    for (int q = m; q < end; ++q) v = as_real(as_int(v) | as_int(load_move(from + moves[q].offset, moves[q], stride)));
+                    for (int q = m; q < end; ++q)
+                        v = as_real(as_int(v) | as_int(load_move(from + moves[q].offset, moves[q], stride)));
                     store(dst, v);
                 }
             }
@@ -73,11 +83,15 @@ static void column_rows(const WeightGradient& g, const real* x, i64 group, i64 f
     }
 }
 
-// ROWS filters from k on at outputs [first, first + depth), packed. Outputs of several samples are gathered into `gathered` first.
-static void pack_filters(const WeightGradient& g, i64 group, i64 k, i64 first, i64 depth, real* gathered, real* a) {
+// ROWS filters from k on at outputs [first, first + depth), packed. Outputs of several samples are
+// gathered into `gathered` first.
+static void pack_filters(const WeightGradient& g, i64 group, i64 k, i64 first, i64 depth, real* gathered,
+                         real* a) {
     const i64 plane = g.t.outputs(), begin = first % plane;
     const int rows  = (int)clamp(g.conv.filters - k, 0, ROWS);
-    const auto dy   = [&](i64 at) { return g.conv.y + (at / plane * g.conv.ys.c + group * g.conv.filters + k) * plane + at % plane; };
+    const auto dy = [&](i64 at) {
+        return g.conv.y + (at / plane * g.conv.ys.c + group * g.conv.filters + k) * plane + at % plane;
+    };
     if (begin + depth <= plane) {
         pack_rows<ROWS>(dy(first), plane, rows, depth, a);
         return;
@@ -85,13 +99,15 @@ static void pack_filters(const WeightGradient& g, i64 group, i64 k, i64 first, i
     for (i64 at = 0; at < depth;) {
         const i64   left = plane - (first + at) % plane, length = left < depth - at ? left : depth - at;
         const real* from = dy(first + at);
-        for (int r = 0; r < rows; ++r) std::memcpy(gathered + r * CHUNK + at, from + r * plane, length * sizeof(real));
+        for (int r = 0; r < rows; ++r)
+            std::memcpy(gathered + r * CHUNK + at, from + r * plane, length * sizeof(real));
         at += length;
     }
     pack_rows<ROWS>(gathered, CHUNK, rows, depth, a);
 }
 
-// The sums of some tiles of filters and panels of columns, [tile][panel][ROWS x WIDTH], as they grow chunk by chunk.
+// The sums of some tiles of filters and panels of columns, [tile][panel][ROWS x WIDTH], as
+// they grow chunk by chunk.
 struct Sums {
     const WeightGradient& g;
     const ColumnPanels&   columns;
@@ -99,26 +115,31 @@ struct Sums {
     Scratch<real> tiles, rows, b, a, gathered;
     bool begun = false;
 
-    Sums(const WeightGradient& g, const ColumnPanels& columns, i64 group, i64 tile0, i64 tile1, i64 panel0, i64 panel1)
+    Sums(const WeightGradient& g, const ColumnPanels& columns, i64 group, i64 tile0, i64 tile1, i64 panel0,
+         i64 panel1)
         : g(g), columns(columns), group(group), tile0(tile0), tile1(tile1), panel0(panel0), panel1(panel1),
-          tiles((tile1 - tile0) * (panel1 - panel0) * ROWS * WIDTH), rows(width() * CHUNK), b((panel1 - panel0) * CHUNK * WIDTH), a(ROWS * CHUNK),
-          gathered(ROWS * CHUNK) {}
+          tiles((tile1 - tile0) * (panel1 - panel0) * ROWS * WIDTH), rows(width() * CHUNK),
+          b((panel1 - panel0) * CHUNK * WIDTH), a(ROWS * CHUNK), gathered(ROWS * CHUNK) {}
     i64   column0() const { return columns.first(panel0); }
     i64   width() const { return columns.first(panel1) - column0(); }
-    real* tile(i64 tile, i64 panel) const { return tiles + ((tile - tile0) * (panel1 - panel0) + panel - panel0) * ROWS * WIDTH; }
+    real* tile(i64 tile, i64 panel) const {
+        return tiles + ((tile - tile0) * (panel1 - panel0) + panel - panel0) * ROWS * WIDTH;
+    }
 
     // Adds outputs [first, first + depth), counted over all samples, planned on input x.
     void add(i64 first, i64 depth, const real* x, const Chunk& chunk) {
         const real zeros[ROWS] = {};
         column_rows(g, x, group, column0(), width(), chunk, rows);
         for (i64 p = panel0; p < panel1; ++p)
-            pack_columns_transposed(rows + (columns.first(p) - column0()) * CHUNK, CHUNK, depth, columns.width(p),
-                                    (int)ceil_div(columns.width(p), LANES), b + (p - panel0) * CHUNK * WIDTH);
+            pack_columns_transposed(rows + (columns.first(p) - column0()) * CHUNK, CHUNK, depth,
+                                    columns.width(p), (int)ceil_div(columns.width(p), LANES),
+                                    b + (p - panel0) * CHUNK * WIDTH);
         for (i64 t = tile0; t < tile1; ++t) {
             pack_filters(g, group, t * ROWS, first, depth, gathered, a);
             for (i64 p = panel0; p < panel1; ++p) {
                 const int vectors = (int)ceil_div(columns.width(p), LANES);
-                gemm_tile(vectors, depth, a, b + (p - panel0) * CHUNK * WIDTH, tile(t, p), vectors * LANES, begun ? nullptr : zeros);
+                gemm_tile(vectors, depth, a, b + (p - panel0) * CHUNK * WIDTH, tile(t, p), vectors * LANES,
+                          begun ? nullptr : zeros);
             }
         }
         begun = true;
@@ -129,13 +150,15 @@ struct Sums {
             for (i64 p = panel0; p < panel1; ++p) {
                 const i64 count = columns.width(p), stride = ceil_div(count, LANES) * LANES;
                 for (i64 i = 0; i < ROWS && t * ROWS + i < g.conv.filters; ++i)
-                    std::memcpy(g.dw + (group * g.conv.filters + t * ROWS + i) * g.columns() + columns.first(p), tile(t, p) + i * stride,
-                                count * sizeof(real));
+                    std::memcpy(g.dw + (group * g.conv.filters + t * ROWS + i) * g.columns() +
+                                    columns.first(p),
+                                tile(t, p) + i * stride, count * sizeof(real));
             }
     }
 };
 
-// Small planes: chunks of outputs cross samples. Large ones: each chunk of a plane is planned once and then taken of all samples.
+// Small planes: chunks of outputs cross samples. Large ones: each chunk of a plane is planned once
+// and then taken of all samples.
 static void add_outputs(const WeightGradient& g, Sums& sums) {
     const i64 plane = g.t.outputs(), samples = g.conv.xs.n;
     Scratch<Chunk> chunk(1);
@@ -148,11 +171,14 @@ static void add_outputs(const WeightGradient& g, Sums& sums) {
         }
         return;
     }
-    const i64 sample = g.conv.xs.c * g.conv.xs.spatial(), vectors = ceil_div(plane, LANES), steps = ceil_div(plane, CHUNK);
+    const i64 sample = g.conv.xs.c * g.conv.xs.spatial(), vectors = ceil_div(plane, LANES),
+              steps = ceil_div(plane, CHUNK);
     for (i64 step = 0; step < steps; ++step) {
-        const i64 first = vectors * step / steps * LANES, depth = clamp(vectors * (step + 1) / steps * LANES, 0, plane) - first;
+        const i64 first = vectors * step / steps * LANES,
+                  depth = clamp(vectors * (step + 1) / steps * LANES, 0, plane) - first;
         plan_chunk(g, first, depth, *chunk.data, moves);
-        for (i64 n = 0; n < samples; ++n) sums.add(n * plane + first, depth, g.conv.x + n * sample, *chunk.data);
+        for (i64 n = 0; n < samples; ++n)
+            sums.add(n * plane + first, depth, g.conv.x + n * sample, *chunk.data);
     }
 }
 
@@ -160,20 +186,23 @@ static void gradient_by_gemm(const WeightGradient& g) {
     const i64 threads = threads_now(), filter_tiles = ceil_div(g.conv.filters, ROWS);
     const ColumnPanels columns{g.columns(), ceil_div(g.columns(), WIDTH)};
     i64 panel_groups = ceil_div(columns.count, MOST_PANELS), filter_groups = 1;
-    if (g.conv.groups % threads) panel_groups = clamp(ceil_div(panel_groups, threads) * threads, 1, columns.count);
+    if (g.conv.groups % threads)
+        panel_groups = clamp(ceil_div(panel_groups, threads) * threads, 1, columns.count);
     if (g.conv.groups * panel_groups < threads) filter_groups = clamp(threads, 1, filter_tiles);
     parallel_tasks(g.conv.groups * panel_groups * filter_groups, [&](i64 task) {
-        const i64 group = task / (panel_groups * filter_groups), p = task / filter_groups % panel_groups, f = task % filter_groups;
-        Sums sums(g, columns, group, filter_tiles * f / filter_groups, filter_tiles * (f + 1) / filter_groups, columns.count * p / panel_groups,
-                  columns.count * (p + 1) / panel_groups);
+        const i64 group = task / (panel_groups * filter_groups), p = task / filter_groups % panel_groups,
+                  f = task % filter_groups;
+        Sums sums(g, columns, group, filter_tiles * f / filter_groups, filter_tiles * (f + 1) / filter_groups,
+                  columns.count * p / panel_groups, columns.count * (p + 1) / panel_groups);
         add_outputs(g, sums);
         sums.write();
     });
 }
 
-// One input channel a group: every (filter, tap) is a dot product of dy with a shifted plane, read from a padded strip.
-static void taps_task(const WeightGradient& g, i64 group, i64 filter0, i64 filter1, i64 rows, const Strip& s, const PhaseFill* fills, real* strip,
-                      V* acc) {
+// One input channel a group: every (filter, tap) is a dot product of dy with a shifted plane,
+// read from a padded strip.
+static void taps_task(const WeightGradient& g, i64 group, i64 filter0, i64 filter1, i64 rows, const Strip& s,
+                      const PhaseFill* fills, real* strip, V* acc) {
     const TapList& t = g.t;
     const i64 x_row = t.in_stride.h * s.row(), width = t.grid.w, filters = g.conv.filters;
     for (i64 i = filter0 * t.count; i < filter1 * t.count; ++i) acc[i] = V{};
@@ -183,40 +212,50 @@ static void taps_task(const WeightGradient& g, i64 group, i64 filter0, i64 filte
                 fill_strip(g.conv, t, s, fills, n, group, od, oh, strip);
                 const i64 count = clamp(t.grid.h - oh, 0, rows);
                 for (i64 k = filter0; k < filter1; ++k) {
-                    const real* dy = g.conv.y + (((n * g.conv.ys.c + group * filters + k) * t.grid.d + od) * t.grid.h + oh) * width;
+                    const real* dy =
+                        g.conv.y +
+                        (((n * g.conv.ys.c + group * filters + k) * t.grid.d + od) * t.grid.h + oh) * width;
                     for (i64 tap = 0; tap < t.count; ++tap) {
                         const real* x = strip + tap_offset(s, t.taps[tap]);
                         V sum = acc[k * t.count + tap];
                         for (i64 r = 0; r < count; ++r)
-                            for_vectors(width, [&](i64 w, auto lanes) { sum += lanes.load(dy + r * width + w) * lanes.load(x + r * x_row + w); });
+                            for_vectors(width, [&](i64 w, auto lanes) {
+                                sum += lanes.load(dy + r * width + w) * lanes.load(x + r * x_row + w);
+                            });
                         acc[k * t.count + tap] = sum;
                     }
                 }
             }
-    for (i64 i = filter0 * t.count; i < filter1 * t.count; ++i) g.dw[group * filters * t.count + i] = hsum(acc[i]);
+    for (i64 i = filter0 * t.count; i < filter1 * t.count; ++i)
+        g.dw[group * filters * t.count + i] = hsum(acc[i]);
 }
 
 static void gradient_by_taps(const WeightGradient& g) {
     const i64 rows = strip_rows(g.conv, g.t), filters = g.conv.filters;
     const i64 shares = g.conv.groups < threads_now() ? clamp(threads_now(), 1, filters) : 1;
     const Strip s = strip_of(g.t, rows);
-    parallel_for(g.conv.groups * shares, 1 + 30000 / (g.conv.xs.n * g.t.outputs() * g.t.count + 1), [&](i64 begin, i64 end) {
-        Scratch<real>      strip(s.plane() + 2 * LANES);
-        Scratch<V>         acc(filters * g.t.count);
-        Scratch<PhaseFill> fills(s.phases);
-        for (i64 p = 0; p < s.phases; ++p) fills[p] = phase_fill(s, p, g.conv.xs.w);
-        for (i64 task = begin; task < end; ++task) {
-            const i64 share = task % shares;
-            taps_task(g, task / shares, filters * share / shares, filters * (share + 1) / shares, rows, s, fills, strip, acc);
-        }
-    });
+    parallel_for(g.conv.groups * shares, 1 + 30000 / (g.conv.xs.n * g.t.outputs() * g.t.count + 1),
+                 [&](i64 begin, i64 end) {
+                     Scratch<real> strip(s.plane() + 2 * LANES);
+                     Scratch<V> acc(filters * g.t.count);
+                     Scratch<PhaseFill> fills(s.phases);
+                     for (i64 p = 0; p < s.phases; ++p) fills[p] = phase_fill(s, p, g.conv.xs.w);
+                     for (i64 task = begin; task < end; ++task) {
+                         const i64 share = task % shares;
+                         taps_task(g, task / shares, filters * share / shares, filters * (share + 1) / shares,
+                                   rows, s, fills, strip, acc);
+                     }
+                 });
 }
 
 #if defined(REAL_f32)
 // Runs the call by Winograd's algorithm if that can be done and gains time.
-static bool by_winograd(const WeightGradient& g, const Extent& kernel, Dims stride, Dims padding, Dims dilation) {
+static bool by_winograd(const WeightGradient& g, const Extent& kernel, Dims stride, Dims padding,
+                        Dims dilation) {
     const Extent &xs = g.conv.xs, &ys = g.conv.ys;
-    if (kernel.d != 1 || kernel.h != 3 || kernel.w != 3 || g.conv.groups != 1 || xs.d != 1 || ys.d != 1 || padding[0]) return false;
+    if (kernel.d != 1 || kernel.h != 3 || kernel.w != 3 || g.conv.groups != 1 || xs.d != 1 || ys.d != 1 ||
+        padding[0])
+        return false;
     for (int axis = 0; axis < 3; ++axis)
         if (stride[axis] != 1 || dilation[axis] != 1) return false;
     const Gradient3x3 gradient{g.conv.x, g.conv.y, g.dw, xs, ys, padding[1], padding[2]};
@@ -224,14 +263,18 @@ static bool by_winograd(const WeightGradient& g, const Extent& kernel, Dims stri
     return tile && winograd_gradient(gradient, tile);
 }
 #else
-static bool by_winograd(const WeightGradient&, const Extent&, Dims, Dims, Dims) { return false; }   // in double every digit counts
+// in double every digit counts
+static bool by_winograd(const WeightGradient&, const Extent&, Dims, Dims, Dims) { return false; }
 #endif
 
-void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Dims dilation, i64 groups, Out<real> dw) {
+void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Dims dilation, i64 groups,
+                          Out<real> dw) {
     const Extent kernel = extent(dw), ys = extent(dy);
     Scratch<Tap> taps(kernel.spatial());
-    const WeightGradient g{{x.data, nullptr, nullptr, const_cast<real*>(dy.data), extent(x), ys, groups, kernel.c, kernel.n / groups, 0, 0, 0},
-                           whole_filter(kernel, ys, stride, padding, dilation, taps), dw.data};
+    const WeightGradient g{{x.data, nullptr, nullptr, const_cast<real*>(dy.data), extent(x), ys, groups,
+                            kernel.c, kernel.n / groups, 0, 0, 0},
+                           whole_filter(kernel, ys, stride, padding, dilation, taps),
+                           dw.data};
     if (ys.n * ys.spatial() == 0) {
         for (i64 i = 0; i < dw.size(); ++i) dw.data[i] = 0;
         return;

@@ -1,19 +1,24 @@
-// What the weight gradients that are matrix products (weight_gradient.cu, weight_gradient_tensor.cu) have in common:
+// What the weight gradients that are matrix products (weight_gradient.cu,
+// weight_gradient_tensor.cu) have in common:
 //     dw[m, k] = sum over p of dy[m, p] x[k, p],   m a filter, k = (channel, tap), p an output position of any sample.
 //
-// The sum runs over far more terms than there are results, so p is cut in `splits` parts, each a block's own; split_sum adds them in order.
+// The sum runs over far more terms than there are results, so p is cut in `splits` parts, each a
+// block's own; split_sum adds them in order.
 #pragma once
 #include "geometry.cuh"
 
 struct Shape {   // of one group
     int batch, channels, filters, groups, splits;
-    __device__ __forceinline__ Shape(const Dims& s) : batch(s[0]), channels(s[1]), filters(s[2]), groups(s[3]), splits(s[4]) {}
+    __device__ __forceinline__ Shape(const Dims& s)
+        : batch(s[0]), channels(s[1]), filters(s[2]), groups(s[3]), splits(s[4]) {}
 };
 
-// A block's ROWS x COLUMNS results of one group, and its slices of DEEP positions. Filter tile fastest: blocks that run together read the same x.
+// A block's ROWS x COLUMNS results of one group, and its slices of DEEP positions. Filter tile
+// fastest: blocks that run together read the same x.
 template <int ROWS, int COLUMNS, int DEEP> struct Block {
     int m0, k0, columns, group, split, pixels, begin, end;
-    __device__ __forceinline__ Block(const Shape& s, const Window& win, int id) : columns(s.channels * win.taps()), pixels(s.batch * win.grid()) {
+    __device__ __forceinline__ Block(const Shape& s, const Window& win, int id)
+        : columns(s.channels * win.taps()), pixels(s.batch * win.grid()) {
         const int row_tiles = (s.filters + ROWS - 1) / ROWS, column_tiles = (columns + COLUMNS - 1) / COLUMNS;
         m0 = id % row_tiles * ROWS;
         id /= row_tiles;
@@ -50,14 +55,16 @@ struct Walk {   // an output position that goes on
 
 struct Cursor {   // the same within planes of whole packets: a sample, and a position in its plane
     int n, at, plane;
-    __device__ __forceinline__ Cursor(int pixel, int plane) : n(pixel / plane), at(pixel % plane), plane(plane) {}
+    __device__ __forceinline__ Cursor(int pixel, int plane)
+        : n(pixel / plane), at(pixel % plane), plane(plane) {}
     __device__ __forceinline__ void go_on(int by) {
         for (at += by; at >= plane; at -= plane) ++n;
     }
 };
 
 // What columns k0 .. k0 + COUNT add to a position; one beyond the last reads nothing but zeros.
-template <int COUNT, int THREADS> __device__ __forceinline__ void find_places(const Window& win, int k0, int columns, Place* places) {
+template <int COUNT, int THREADS>
+__device__ __forceinline__ void find_places(const Window& win, int k0, int columns, Place* places) {
     for (int i = threadIdx.x; i < COUNT; i += THREADS) {
         const int k = k0 + i;
         places[i] = k < columns ? win.place(k / win.taps(), k % win.taps()) : Place{0, FAR, 0, 0};

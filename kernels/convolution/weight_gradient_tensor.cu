@@ -1,11 +1,14 @@
-// A convolution's gradient for its weight on tensor cores (requires sm_80): the implicit matrix product of weight_gradient.cuh,
+// A convolution's gradient for its weight on tensor cores (requires sm_80): the implicit matrix
+// product of weight_gradient.cuh,
 //     dw[m, k] = sum over p of dy[m, p] x[k, p],
 // in the precisions of gemm/tensor_unit.cuh.
 //
-// Both operands lie along p in memory and stay so in shared memory: ldmatrix gives them to the tensor cores as they are. All that can be is
-// copied by cp.async while the slice before is multiplied: 16 bytes at a time where planes are made of whole packets (dy; x of a 1x1 filter),
-// else value by value, those beyond the border as zeros. Copies have no 2 bytes, so 16-bit values that are gathered pass through registers, two
-// neighbouring positions to a thread, which are one store.
+// Both operands lie along p in memory and stay so in shared memory: ldmatrix gives them to the
+// tensor cores as they are. All that can be is copied by cp.async while the slice before is
+// multiplied: 16 bytes at a time where planes are made of whole packets (dy; x of a 1x1
+// filter), else value by value, those beyond the border as zeros. Copies have no 2 bytes, so
+// 16-bit values that are gathered pass through registers, two neighbouring positions to a
+// thread, which are one store.
 #include "weight_gradient.cuh"
 #include "slices.cuh"
 #include "gemm/tensor_tile.cuh"
@@ -27,16 +30,20 @@
 typedef TensorTile<TILE_BM, TILE_BN, TILE_WM, TILE_WN, false, false> Sums;
 constexpr int THREADS = Sums::THREADS, PITCH = Sums::PA;
 constexpr bool DIRECT = sizeof(real) >= 4;                  // single values can be copied without registers
-constexpr int W = DIRECT ? 1 : 2, ALONG = DEEP / W;         // positions a thread gathers side by side, threads along a line
+// positions a thread gathers side by side, threads along a line
+constexpr int W = DIRECT ? 1 : 2, ALONG = DEEP / W;
 constexpr int LINES = THREADS / ALONG;                      // lines the block gathers at a time
 // Two blocks share a multiprocessor where 128 registers a thread are enough.
 constexpr int RESIDENT = sizeof(real) == 8 || THREE_PRODUCTS || (!DIRECT && !PACKETS) ? 1 : 2;
-static_assert(TILE_BM % LINES == 0 && TILE_BN % LINES == 0 && TILE_BM * DEEP / LANES % THREADS == 0, "every thread copies as much");
+static_assert(TILE_BM % LINES == 0 && TILE_BN % LINES == 0 && TILE_BM * DEEP / LANES % THREADS == 0,
+              "every thread copies as much");
 
-// The line of thread v of those that gather: neighbours in a warp are so far apart that they fill the banks between them.
+// The line of thread v of those that gather: neighbours in a warp are so far apart that they fill
+// the banks between them.
 __device__ __forceinline__ int gathered_line(int v) {
     constexpr int APART = sizeof(real) == 8 ? 2 : 4;
-    static_assert(APART * PITCH * sizeof(real) % 128 == 64 && LINES % (2 * APART) == 0, "half of all banks further");
+    static_assert(APART * PITCH * sizeof(real) % 128 == 64 && LINES % (2 * APART) == 0,
+                  "half of all banks further");
     const int u = v / ALONG;
     return u / (2 * APART) * (2 * APART) + u % 2 * APART + u / 2 % APART;
 }
@@ -75,13 +82,16 @@ struct Gather {
     Walk walk;
     Packet<real, W> left[ROWS + 1], right[COLUMNS];
 
-    __device__ __forceinline__ Gather(const real* x, i64 x_sample, const real* dy, i64 dy_sample, const Place* places, const Window& win, int first,
-                                      int batch, int filters)
-        : x(x), dy(dy), x_sample(x_sample), dy_sample(dy_sample), places(places), line(gathered_line(threadIdx.x)),
-          along((int)threadIdx.x % ALONG * W), batch(batch), filters(filters), walk(win, first + along) {}
+    __device__ __forceinline__ Gather(const real* x, i64 x_sample, const real* dy, i64 dy_sample,
+                                      const Place* places, const Window& win, int first, int batch,
+                                      int filters)
+        : x(x), dy(dy), x_sample(x_sample), dy_sample(dy_sample), places(places),
+          line(gathered_line(threadIdx.x)), along((int)threadIdx.x % ALONG * W), batch(batch),
+          filters(filters), walk(win, first + along) {}
 
     // One value on its way: into the tile, or into `held`.
-    static __device__ __forceinline__ void take(real* to, real& held, const real* from, const real* any, bool wanted) {
+    static __device__ __forceinline__ void take(real* to, real& held, const real* from, const real* any,
+                                                bool wanted) {
         if constexpr (DIRECT) cp_async_value(to, wanted ? from : any, wanted);
         else {
             held = rounded(0);
@@ -106,18 +116,21 @@ struct Gather {
         for (int i = 0; i < ROWS; ++i)
 #pragma unroll
             for (int w = 0; w < W; ++w)
-                take(a + to + w + i * LINES * PITCH, left[i].v[w], rows[w] + (i64)(line + i * LINES) * plane, dy,
-                     used[w] && line + i * LINES < filters);
+                take(a + to + w + i * LINES * PITCH, left[i].v[w], rows[w] + (i64)(line + i * LINES) * plane,
+                     dy, used[w] && line + i * LINES < filters);
 #pragma unroll
         for (int i = 0; i < COLUMNS; ++i) {
             const Place p = places[line + i * LINES];
 #pragma unroll
-            for (int w = 0; w < W; ++w) take(b + to + w + i * LINES * PITCH, right[i].v[w], columns[w] + p.at, x, win.inside(c[w], p));
+            for (int w = 0; w < W; ++w)
+                take(b + to + w + i * LINES * PITCH, right[i].v[w], columns[w] + p.at, x,
+                     win.inside(c[w], p));
         }
     }
     template <int COUNT> __device__ __forceinline__ void put(real* tile, const Packet<real, W>* held) const {
 #pragma unroll
-        for (int i = 0; i < COUNT; ++i) *reinterpret_cast<Packet<real, W>*>(tile + (line + i * LINES) * PITCH + along) = held[i];
+        for (int i = 0; i < COUNT; ++i)
+            *reinterpret_cast<Packet<real, W>*>(tile + (line + i * LINES) * PITCH + along) = held[i];
     }
     __device__ __forceinline__ void store(real* a, real* b) const {
         if constexpr (!DIRECT) {
@@ -127,7 +140,8 @@ struct Gather {
     }
 };
 
-template <class T> __device__ __forceinline__ void store(const Sums& sums, T* to, int m0, int k0, int filters, int columns) {
+template <class T>
+__device__ __forceinline__ void store(const Sums& sums, T* to, int m0, int k0, int filters, int columns) {
     const bool pairs = columns % 2 == 0 && (reinterpret_cast<size_t>(to) & (2 * sizeof(T) - 1)) == 0;
     sums.each([&](int row, int column, acc x, acc next) {
         const int m = m0 + row, k = k0 + column;
@@ -141,10 +155,12 @@ template <class T> __device__ __forceinline__ void store(const Sums& sums, T* to
     });
 }
 
-__device__ __forceinline__ void gradient(const real* x, const real* dy, real* dw, acc* partial, const Shape& s, const Window& win) {
+__device__ __forceinline__ void gradient(const real* x, const real* dy, real* dw, acc* partial,
+                                         const Shape& s, const Window& win) {
     __shared__ __align__(16) real a[2][Sums::SIZE_A], b[2][Sums::SIZE_B];
     const Block<TILE_BM, TILE_BN, DEEP> block(s, win, blockIdx.x);
-    const i64 x_sample = (i64)s.groups * s.channels * win.inputs(), dy_sample = (i64)s.groups * s.filters * win.outputs();
+    const i64 x_sample = (i64)s.groups * s.channels * win.inputs(),
+              dy_sample = (i64)s.groups * s.filters * win.outputs();
     const int first = block.begin * DEEP, filters = s.filters - block.m0;
     x += (i64)block.group * s.channels * win.inputs();
     dy += ((i64)block.group * s.filters + block.m0) * win.outputs();
@@ -173,14 +189,16 @@ __device__ __forceinline__ void gradient(const real* x, const real* dy, real* dw
         gather.fetch(win, a[slot], b[slot]);
     }, [&](int slot) { gather.store(a[slot], b[slot]); }, add);
 #endif
-    const Block<TILE_BM, TILE_BN, DEEP> done(s, win, opaque(blockIdx.x));   // once more: the loop has no registers to keep it in
+    // once more: the loop has no registers to keep it in
+    const Block<TILE_BM, TILE_BN, DEEP> done(s, win, opaque(blockIdx.x));
     const i64 at = done.results(s, partial != nullptr);
     if (partial) store(sums, partial + at, done.m0, done.k0, s.filters, done.columns);
     else store(sums, dw + at, done.m0, done.k0, s.filters, done.columns);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    conv_weight_gradient_tensor(const real* __restrict__ x, const real* __restrict__ dy, real* __restrict__ dw, acc* __restrict__ partial, Dims shape,
-                                Dims d, Dims h, Dims w) {
+    conv_weight_gradient_tensor(const real* __restrict__ x, const real* __restrict__ dy,
+                                real* __restrict__ dw, acc* __restrict__ partial, Dims shape, Dims d, Dims h,
+                                Dims w) {
     gradient(x, dy, dw, partial, Shape(shape), forward_window(d, h, w));
 }

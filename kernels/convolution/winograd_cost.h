@@ -1,14 +1,17 @@
-// Estimates of what Winograd's algorithm takes in a single call, in units of 16 multiply-adds of a direct convolution (measured on Zen 5, near
-// enough on Zen 4). They depend on sizes alone, so that which algorithm runs does not depend on threads.
+// Estimates of what Winograd's algorithm takes in a single call, in units of 16 multiply-adds of a
+// direct convolution (measured on Zen 5, near enough on Zen 4). They depend on sizes alone, so that
+// which algorithm runs does not depend on threads.
 #pragma once
 #include "winograd_filters.h"
 
 namespace ISA::REAL_NAME {
 constexpr double GAIN = 0.9;                    // it must cost less than this share of a direct convolution
 constexpr double MULTIPLY = 0.9;                // a unit at the points of the tiles
-constexpr double TRANSFORM[] = {140, 390};      // of a tile of 2x2, 4x4 and 16 channels: half of the way in and half of the way out
+// of a tile of 2x2, 4x4 and 16 channels: half of the way in and half of the way out
+constexpr double TRANSFORM[] = {140, 390};
 constexpr double COPY = 12;                     // 16 values of a map, planar to blocks or back
-constexpr i64    MAPS_BYTES = 8 << 20;          // of samples in blocks, input and output: taken together while they stay in cache
+// of samples in blocks, input and output: taken together while they stay in cache
+constexpr i64    MAPS_BYTES = 8 << 20;
 
 static inline i64 blocks_of(i64 channels) { return (channels + BLOCK - 1) / BLOCK; }
 

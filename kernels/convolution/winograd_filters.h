@@ -3,20 +3,24 @@
 #include "program_kernel.h"
 
 namespace ISA::REAL_NAME {
-// w(k, c, tap) = weight[k * filter_stride + c * channel_stride + tap], taps of 3x3 row by row; `turned`: by half a turn, as a gradient meets them.
+// w(k, c, tap) = weight[k * filter_stride + c * channel_stride + tap], taps of 3x3 row by row;
+// `turned`: by half a turn, as a gradient meets them.
 struct Filters3x3 {
     const real* weight;
     i64  filters, channels, filter_stride, channel_stride;
     bool turned;
 };
 
-// Whether Winograd's algorithm may take the filters (winograd_uneven.h): none of them has, but for an eighth, a single tap.
+// Whether Winograd's algorithm may take the filters (winograd_uneven.h): none of them has, but for
+// an eighth, a single tap.
 bool even_filters(const Filters3x3& w);
 
-// A 3x3 convolution of stride 1 on maps: what winograd_conv (program.inc) does. u: `filters` transformed for `tile`. bias covers whole blocks.
-void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias, InMap<real> residual, Dims padding,
-                    i64 pool, Act act, OutMap<real> y);
+// A 3x3 convolution of stride 1 on maps: what winograd_conv (program.inc) does. u: `filters`
+// transformed for `tile`. bias covers whole blocks.
+void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias,
+                    InMap<real> residual, Dims padding, i64 pool, Act act, OutMap<real> y);
 
-// G w G^T for F(tile x tile, 3x3): u is (filters / 16, (tile + 2)^2, channels, 16), zeros where filters do not fill a block.
+// G w G^T for F(tile x tile, 3x3): u is (filters / 16, (tile + 2)^2, channels, 16), zeros where
+// filters do not fill a block.
 void winograd_filters(const Filters3x3& w, i64 tile, real* u);
 }  // namespace ISA::REAL_NAME

@@ -1,8 +1,11 @@
-// The products at one point of a Winograd convolution: M (tiles x filters) = V (tiles x channels) times U (channels x filters).
+// The products at one point of a Winograd convolution: M (tiles x filters) = V (tiles x channels)
+// times U (channels x filters).
 //
-// V is packed in groups of P tiles, [16 channels][P][16], so that a register tile's broadcasts lie at constant distances; U is [channel][16 filters].
-// Register tile: P tiles x 2 vectors of filters, up to 14 where there are 32 registers (28 accumulators), up to 6 where there are 16.
-// An element of M is one chain of multiply-adds over the channels, in their order, whatever its tile's place.
+// V is packed in groups of P tiles, [16 channels][P][16], so that a register tile's broadcasts lie
+// at constant distances; U is [channel][16 filters]. Register tile: P tiles x 2 vectors of filters,
+// up to 14 where there are 32 registers (28 accumulators), up to 6 where there are 16.
+// An element of M is one chain of multiply-adds over the channels, in their order,
+// whatever its tile's place.
 #pragma once
 #include "program_kernel.h"
 
@@ -20,8 +23,9 @@ struct Groups {
     i64         count;
 };
 
-// u and m: of the first vector; the second ones lie `u_next` and `m_next` values further. `ahead`: the filters that are needed next, laid out
-// alike, of which each group fetches `ahead_next` bytes a channel.
+// u and m: of the first vector; the second ones lie `u_next` and `m_next` values further.
+// `ahead`: the filters that are needed next, laid out alike, of which each group fetches
+// `ahead_next` bytes a channel.
 struct Filters {
     const real* u;
     i64         u_next;
@@ -33,7 +37,8 @@ struct Filters {
 
 // One channel: v of the P tiles, and where its vectors of filters are.
 template <int P, int VECTORS>
-static inline __attribute__((always_inline)) void multiply_channel(V (&acc)[P][VECTORS], const real* v, const real* const (&u)[2]) {
+static inline __attribute__((always_inline)) void multiply_channel(V (&acc)[P][VECTORS], const real* v,
+                                                                   const real* const (&u)[2]) {
     V w[VECTORS];
     #pragma GCC unroll 2
     for (int q = 0; q < VECTORS; ++q) w[q] = load(u[q]);
@@ -43,8 +48,10 @@ static inline __attribute__((always_inline)) void multiply_channel(V (&acc)[P][V
         for (int q = 0; q < VECTORS; ++q) acc[i][q] += v[i * BLOCK] * w[q];
 }
 
-// While a group is multiplied, its share of the filters ahead is fetched into L2: where these come from memory, that spreads the traffic evenly.
-template <int P, int VECTORS> static __attribute__((noinline)) void multiply_groups(const Groups& g, i64 channels, const Filters& f) {
+// While a group is multiplied, its share of the filters ahead is fetched into L2: where these come
+// from memory, that spreads the traffic evenly.
+template <int P, int VECTORS>
+static __attribute__((noinline)) void multiply_groups(const Groups& g, i64 channels, const Filters& f) {
     const char* ahead = f.ahead;
     real*       m     = f.m;
     for (i64 group = 0; group < g.count; ++group, m += P * BLOCK) {
@@ -68,7 +75,8 @@ template <int P, int VECTORS> static __attribute__((noinline)) void multiply_gro
     }
 }
 
-template <int VECTORS> static inline void multiply_groups(int tiles, const Groups& g, i64 channels, const Filters& f) {
+template <int VECTORS>
+static inline void multiply_groups(int tiles, const Groups& g, i64 channels, const Filters& f) {
     switch (tiles) {
 #define OF(P) case P: if constexpr (P <= GROUP) multiply_groups<P, VECTORS>(g, channels, f); break;
         OF(1) OF(2) OF(3) OF(4) OF(5) OF(6) OF(7) OF(8) OF(9) OF(10) OF(11) OF(12) OF(13) OF(14)

@@ -15,7 +15,8 @@ struct Planar3x3 {
     i64         pad_h, pad_w;
 };
 
-// Outputs along a side of the tile that is estimated to be fastest, or 0: then Winograd's algorithm gains nothing. Depends on sizes only.
+// Outputs along a side of the tile that is estimated to be fastest, or 0: then Winograd's algorithm
+// gains nothing. Depends on sizes only.
 i64  winograd_tile(const Planar3x3& conv);
 void winograd_planar(const Planar3x3& conv, i64 tile);
 }  // namespace ISA::REAL_NAME

@@ -1,23 +1,29 @@
-// Winograd's minimal filtering F(m x m, 3 x 3) (Winograd 1980; Lavin and Gray 2016): Y = A^T [(G g G^T) . (B^T d B)] A on tiles of m x m outputs,
-// m + 2 x m + 2 inputs; m = 2, 4, 6.
+// Winograd's minimal filtering F(m x m, 3 x 3) (Winograd 1980; Lavin and Gray 2016): Y = A^T [(G g
+// G^T) . (B^T d B)] A on tiles of m x m outputs, m + 2 x m + 2 inputs; m = 2, 4, 6.
 //
-// The m + 2 points of interpolation are 0, infinity and pairs +-a. Rows of B^T for +a and -a are E + a O and E - a O, where E sees only even
-// and O only odd inputs; outputs likewise see sums or differences of a pair. So every 1-D transform is a few short chains of multiply-adds.
-// With Q(z) the product of all (z - a^2) and Q_j the one without a_j:
-//   B^T: 0 -> Q over d0 d2 ..., infinity -> Q over d1 d3 ..., +-a_j -> Q_j over d2 d4 ... +- a_j Q_j over d1 d3 ...
-//   A^T: y_i = sum over j of a_j^(i - j - 1) (m+ +- m-), + for even i; y_0 takes the point 0 besides, y_(m-1) infinity
+// The m + 2 points of interpolation are 0, infinity and pairs +-a. Rows of B^T for +a and -a are E
+// + a O and E - a O, where E sees only even and O only odd inputs; outputs likewise see sums or
+// differences of a pair. So every 1-D transform is a few short chains of multiply-adds. With Q(z)
+// the product of all (z - a^2) and Q_j the one without a_j:
+//   B^T: 0 -> Q over d0 d2 ..., infinity -> Q over d1 d3 ..., +-a_j -> Q_j over d2 d4 ... +-
+//   a_j Q_j over d1 d3 ...
+//   A^T: y_i = sum over j of a_j^(i - j - 1) (m+ +- m-), + for even i; y_0 takes the point 0
+//   besides, y_(m-1) infinity
 //   G:   +-a_j -> a_j^(j + 1) (1, +-a_j, a_j^2) / (2 a_j^2 Q_j(a_j^2)), 0 -> (1, 0, 0) / Q(0), infinity -> (0, 0, 1)
-// The power j + 1 is only a choice of scale: it makes one coefficient in rows 1 ... m / 2 of A^T a one.
+// The power j + 1 is only a choice of scale: it makes one coefficient in rows 1 ... m / 2 of A^T a
+// one.
 //
-// Points: for m = 4, 5/8 and 3/2 err a third of what 1 and 2 do (greatest error over 256 channels, half-normal inputs: 2.6e-6 of the greatest
-// output, against 7.7e-6), and no pair on a grid around them errs less; for m = 6, 1, 2 and 1/2 are as good as any that were tried (1.5e-5).
+// Points: for m = 4, 5/8 and 3/2 err a third of what 1 and 2 do (greatest error over 256 channels,
+// half-normal inputs: 2.6e-6 of the greatest output, against 7.7e-6), and no pair on a grid around
+// them errs less; for m = 6, 1, 2 and 1/2 are as good as any that were tried (1.5e-5).
 #pragma once
 #include "blocked/epilogue.h"
 
 namespace ISA::REAL_NAME {
 template <int TILE> struct Winograd {
     static constexpr int PAIRS = TILE / 2, SIDE = TILE + 2, POINTS = SIDE * SIDE;
-    double a[PAIRS]{}, q[PAIRS + 1]{}, q_without[PAIRS][PAIRS]{}, power[TILE][PAIRS]{};   // polynomials: lowest coefficient first
+    // polynomials: lowest coefficient first
+    double a[PAIRS]{}, q[PAIRS + 1]{}, q_without[PAIRS][PAIRS]{}, power[TILE][PAIRS]{};
 
     constexpr Winograd() {
         constexpr double pairs[][3] = {{1}, {0.625, 1.5}, {1, 2, 0.5}};
@@ -47,13 +53,16 @@ template <int TILE> struct Winograd {
     }
 
 private:
-    static constexpr double raised(double x, int n) { return n < 0 ? 1 / raised(x, -n) : n == 0 ? 1 : x * raised(x, n - 1); }
+    static constexpr double raised(double x, int n) {
+        return n < 0 ? 1 / raised(x, -n) : n == 0 ? 1 : x * raised(x, n - 1);
+    }
     constexpr void multiply_all(double* product, int without) {   // of (z - a^2)
         product[0] = 1;
         for (int j = 0, degree = 0; j < PAIRS; ++j) {
             if (j == without) continue;
             ++degree;
-            for (int i = degree; i >= 0; --i) product[i] = (i > 0 ? product[i - 1] : 0) - (i < degree ? a[j] * a[j] * product[i] : 0);
+            for (int i = degree; i >= 0; --i)
+                product[i] = (i > 0 ? product[i - 1] : 0) - (i < degree ? a[j] * a[j] * product[i] : 0);
         }
     }
 };
@@ -67,7 +76,8 @@ template <int N> static inline __attribute__((always_inline)) V chain(const doub
 }
 
 // t = B^T d
-template <int TILE> static inline __attribute__((always_inline)) void transform_input(const V (&d)[TILE + 2], V (&t)[TILE + 2]) {
+template <int TILE>
+static inline __attribute__((always_inline)) void transform_input(const V (&d)[TILE + 2], V (&t)[TILE + 2]) {
     constexpr Winograd<TILE> w;
     constexpr int PAIRS = TILE / 2;
     t[0]        = chain<PAIRS + 1>(w.q, d);
@@ -81,7 +91,8 @@ template <int TILE> static inline __attribute__((always_inline)) void transform_
 }
 
 // y = A^T m
-template <int TILE> static inline __attribute__((always_inline)) void transform_output(const V (&m)[TILE + 2], V (&y)[TILE]) {
+template <int TILE>
+static inline __attribute__((always_inline)) void transform_output(const V (&m)[TILE + 2], V (&y)[TILE]) {
     constexpr Winograd<TILE> w;
     constexpr int PAIRS = TILE / 2;
     V sum[PAIRS], difference[PAIRS];
@@ -102,7 +113,8 @@ template <int TILE> static inline __attribute__((always_inline)) void transform_
 }
 
 // m = A y: how a gradient of the outputs meets the points
-template <int TILE> static inline __attribute__((always_inline)) void transform_gradient(const V (&y)[TILE], V (&m)[TILE + 2]) {
+template <int TILE>
+static inline __attribute__((always_inline)) void transform_gradient(const V (&y)[TILE], V (&m)[TILE + 2]) {
     constexpr Winograd<TILE> w;
     m[0]        = y[0];
     m[TILE + 1] = y[TILE - 1];
@@ -119,9 +131,11 @@ template <int TILE> static inline __attribute__((always_inline)) void transform_
     }
 }
 
-// First half of B^T d B: along the columns of a strip of `values` = 16 x columns values a row, into rows `row` values apart.
+// First half of B^T d B: along the columns of a strip of `values` = 16 x columns values a row, into
+// rows `row` values apart.
 template <int TILE>
-static __attribute__((noinline)) void transform_columns(const real* const (&x)[TILE + 2], i64 values, real* strip, i64 row) {
+static __attribute__((noinline)) void transform_columns(const real* const (&x)[TILE + 2], i64 values,
+                                                        real* strip, i64 row) {
     for (i64 k = 0; k < values; k += LANES) {
         V d[TILE + 2], t[TILE + 2];
         #pragma GCC unroll 8
@@ -132,10 +146,11 @@ static __attribute__((noinline)) void transform_columns(const real* const (&x)[T
     }
 }
 
-// Second half: along the rows, for tiles side by side, tile i to v + place[i], its points `point` values apart. Row by row, so that few places
-// are written at a time.
+// Second half: along the rows, for tiles side by side, tile i to v + place[i], its points `point`
+// values apart. Row by row, so that few places are written at a time.
 template <int TILE>
-static __attribute__((noinline)) void transform_rows(const real* strip, i64 row, const i64* place, i64 tiles, real* v, i64 point) {
+static __attribute__((noinline)) void transform_rows(const real* strip, i64 row, const i64* place, i64 tiles,
+                                                     real* v, i64 point) {
     constexpr int SIDE = TILE + 2;
     for (int i = 0; i < SIDE; ++i)
         for (i64 tile = 0; tile < tiles; ++tile)
@@ -160,9 +175,11 @@ static inline V pool_max(V a, V b) {
 // What surrounds A^T m A: clamp(result + bias + residual), and 2 x 2 pooling of that.
 enum Finish { PLAIN, WITH_RESIDUAL, POOLED };
 
-// One tile of a block of filters from its points, `point` values apart, to y (m x m, or m / 2 x m / 2 if pooled; rows `y_row` values apart).
+// One tile of a block of filters from its points, `point` values apart, to y (m x m, or m / 2 x m /
+// 2 if pooled; rows `y_row` values apart).
 template <int TILE, Finish FINISH>
-static __attribute__((noinline)) void finish_tile(const real* m, i64 point, const real* bias, const real* residual, i64 residual_row,
+static __attribute__((noinline)) void finish_tile(const real* m, i64 point, const real* bias,
+                                                  const real* residual, i64 residual_row,
                                                   const Epilogue& epilogue, real* y, i64 y_row) {
     constexpr int SIDE = TILE + 2;
     for (int part = 0; part < BLOCK; part += LANES) {
@@ -192,7 +209,8 @@ static __attribute__((noinline)) void finish_tile(const real* m, i64 point, cons
                 #pragma GCC unroll 4
                 for (int j = 0; j < TILE / 2; ++j) {
                     const V pair = pool_max(out[2 * j], out[2 * j + 1]);
-                    if (i % 2) store(y + i / 2 * y_row + j * BLOCK + part, epilogue.clamp(pool_max(above[j], pair)));
+                    if (i % 2)
+                        store(y + i / 2 * y_row + j * BLOCK + part, epilogue.clamp(pool_max(above[j], pair)));
                     else above[j] = pair;
                 }
             }

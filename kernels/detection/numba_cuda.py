@@ -1,5 +1,6 @@
-"""Boxes and regions on a GPU, in Numba CUDA. Definitions and arguments: reference.py. Arrays are device arrays (anything with
-__cuda_array_interface__, or NumPy arrays, which Numba copies there and back), float32 or float64; results are Numba device arrays.
+"""Boxes and regions on a GPU, in Numba CUDA. Definitions and arguments: reference.py. Arrays are
+device arrays (anything with __cuda_array_interface__, or NumPy arrays, which Numba copies there and
+back), float32 or float64; results are Numba device arrays.
 
 No signature is given to cuda.jit: an eager one would ask for a driver when this module is imported.
 """
@@ -36,7 +37,8 @@ def box_iou_kernel(a, b, out):
 
 @cuda.jit
 def suppression_kernel(boxes, order, threshold, bits):
-    """bits[i, w], of rank i: which boxes of rank 32 w .. 32 w + 31, all after i, it would suppress."""
+    """bits[i, w], of rank i: which boxes of rank 32 w .. 32 w + 31, all after i, it would
+    suppress."""
     at = cuda.grid(1)
     n, words = bits.shape
     if at < n * words:
@@ -51,7 +53,8 @@ def suppression_kernel(boxes, order, threshold, bits):
 
 @cuda.jit
 def keep_kernel(bits, order, gone, kept, count):
-    """One block walks the ranks: who is not gone stays, and its words join what is gone. `gone` is (words,), zeros."""
+    """One block walks the ranks: who is not gone stays, and its words join what is gone. `gone`
+    is (words,), zeros."""
     n, words = bits.shape
     found = 0
     for i in range(n):
@@ -110,9 +113,11 @@ def roi_align_kernel(x, rois, scale, ratio, aligned, y):
 
 @cuda.jit
 def roi_align_backward_kernel(dy, rois, scale, ratio, aligned, dx):
-    """A thread a value of dy adds to up to four pixels a sample. Atomic, so the order of additions, and the last bits, are not fixed."""
+    """A thread a value of dy adds to up to four pixels a sample. Atomic, so the order of additions,
+    and the last bits, are not fixed."""
     at = cuda.grid(1)
-    k, c, i, j = (at // (dy.shape[1] * dy.shape[2] * dy.shape[3]), at // (dy.shape[2] * dy.shape[3]) % dy.shape[1],
+    k, c, i, j = (at // (dy.shape[1] * dy.shape[2] * dy.shape[3]),
+                  at // (dy.shape[2] * dy.shape[3]) % dy.shape[1],
                   at // dy.shape[3] % dy.shape[2], at % dy.shape[3])
     if k >= dy.shape[0]:
         return
@@ -201,9 +206,11 @@ def box_iou(a, b):
 
 
 def nms(boxes, order, threshold):
-    """(kept, count): kept[:count[0]] are the indices of the boxes that stay, best first; the count stays on the device, so nothing waits.
+    """(kept, count): kept[:count[0]] are the indices of the boxes that stay, best first; the count
+    stays on the device, so nothing waits.
 
-    order: (n,) int64, the indices of boxes by falling score (argsort on the device is the array library's). ValueError for other shapes.
+    order: (n,) int64, the indices of boxes by falling score (argsort on the device is the array
+    library's). ValueError for other shapes.
     """
     _rows("nms", boxes, 4)
     n = boxes.shape[0]
@@ -228,7 +235,8 @@ def _output(name, x, rois, size):
 
 
 def roi_align(x, rois, size, scale=1.0, ratio=-1, aligned=False):
-    """reference.roi_align on the device. Raises ValueError for shapes other than (N, C, H, W) and (k, 5)."""
+    """reference.roi_align on the device. Raises ValueError for shapes other than (N,
+    C, H, W) and (k, 5)."""
     y = _output("roi_align", x, rois, size)
     if y.size:
         roi_align_kernel[_blocks(y.size), THREADS](x, rois, x.dtype.type(scale), ratio, aligned, y)
@@ -240,12 +248,14 @@ def roi_align_backward(dy, rois, shape, scale=1.0, ratio=-1, aligned=False):
     _rows("roi_align_backward", rois, 5)
     dx = cuda.to_device(np.zeros(shape, dy.dtype))
     if dy.size:
-        roi_align_backward_kernel[_blocks(dy.size), THREADS](dy, rois, dy.dtype.type(scale), ratio, aligned, dx)
+        roi_align_backward_kernel[_blocks(dy.size), THREADS](dy, rois, dy.dtype.type(scale), ratio, aligned,
+                                                             dx)
     return dx
 
 
 def roi_pool(x, rois, size, scale=1.0):
-    """reference.roi_pool on the device. Raises ValueError for shapes other than (N, C, H, W) and (k, 5)."""
+    """reference.roi_pool on the device. Raises ValueError for shapes other than (N,
+    C, H, W) and (k, 5)."""
     y = _output("roi_pool", x, rois, size)
     if y.size:
         roi_pool_kernel[_blocks(y.size), THREADS](x, rois, x.dtype.type(scale), y)
@@ -253,7 +263,8 @@ def roi_pool(x, rois, size, scale=1.0):
 
 
 def yolo_decode(x, anchors, stride):
-    """reference.yolo_decode on the device. Raises ValueError where the channels are no multiple of the anchors."""
+    """reference.yolo_decode on the device. Raises ValueError where the channels are no
+    multiple of the anchors."""
     _rows("yolo_decode", anchors, 2)
     n, channels, h, w = x.shape
     count = anchors.shape[0]
@@ -266,7 +277,8 @@ def yolo_decode(x, anchors, stride):
 
 
 def signatures(real):
-    """(kernel, types) of every launch with `real` ("float32" | "float64"): what CI compiles to PTX."""
+    """(kernel, types) of every launch with `real` ("float32" | "float64"): what CI compiles to
+    PTX."""
     boxes, maps, flags = f"{real}[:,::1]", f"{real}[:,:,:,::1]", "uint32[:,::1]"
     return [(box_iou_kernel, (boxes, boxes, boxes)),
             (suppression_kernel, (boxes, "int64[::1]", "float64", flags)),

@@ -1,9 +1,11 @@
-"""Boxes and regions in NumPy: the definitions. Boxes are rows (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2."""
+"""Boxes and regions in NumPy: the definitions. Boxes are rows (x1, y1, x2, y2) with x1
+<= x2 and y1 <= y2."""
 import numpy as np
 
 
 def box_iou(a, b):
-    """(n, m): area of the intersection over that of the union of every box of a (n, 4) with every one of b (m, 4); 0 where both are empty."""
+    """(n, m): area of the intersection over that of the union of every box of a (n, 4) with every
+    one of b (m, 4); 0 where both are empty."""
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), -1)
     area_a, area_b = (np.prod(box[:, 2:] - box[:, :2], -1) for box in (a, b))
@@ -12,7 +14,8 @@ def box_iou(a, b):
 
 
 def nms(boxes, scores, threshold):
-    """Indices of the boxes that stay, best score first: greedily, a box goes if its IoU with one that stays is above `threshold`."""
+    """Indices of the boxes that stay, best score first: greedily, a box goes if its IoU with one
+    that stays is above `threshold`."""
     order = np.argsort(-scores, kind="stable")
     overlap = box_iou(boxes, boxes)
     kept = []
@@ -23,7 +26,8 @@ def nms(boxes, scores, threshold):
 
 
 def sample(image, y, x):
-    """Bilinear value of each channel of image (C, H, W) at (y, x); zero more than one pixel outside. Corners, weights also for the adjoint."""
+    """Bilinear value of each channel of image (C, H, W) at (y, x); zero more than one pixel
+    outside. Corners, weights also for the adjoint."""
     h, w = image.shape[1:]
     if y < -1 or y > h or x < -1 or x > w:
         return np.zeros(image.shape[0], image.dtype), []
@@ -31,7 +35,8 @@ def sample(image, y, x):
     top, left = int(y), int(x)
     bottom, right = min(top + 1, h - 1), min(left + 1, w - 1)
     fy, fx = y - top, x - left
-    corners = [(top, left, (1 - fy) * (1 - fx)), (top, right, (1 - fy) * fx), (bottom, left, fy * (1 - fx)), (bottom, right, fy * fx)]
+    corners = [(top, left, (1 - fy) * (1 - fx)), (top, right, (1 - fy) * fx), (bottom, left, fy * (1 - fx)),
+               (bottom, right, fy * fx)]
     return sum(image[:, r, c] * k for r, c, k in corners), corners
 
 
@@ -46,14 +51,17 @@ def region(roi, scale, aligned):
 def bins(roi, size, scale, ratio, aligned):
     """(batch, count, [(i, j, y, x)]): the sample points of every bin."""
     batch, y1, x1, height, width = region(roi, scale, aligned)
-    rows, columns = (ratio if ratio > 0 else max(int(np.ceil(n / s)), 0) for n, s in zip((height, width), size))
-    points = [(i, j, y1 + (i + (r + 0.5) / rows) * height / size[0], x1 + (j + (c + 0.5) / columns) * width / size[1])
+    rows, columns = (ratio if ratio > 0 else max(int(np.ceil(n / s)), 0)
+                     for n, s in zip((height, width), size))
+    points = [(i, j, y1 + (i + (r + 0.5) / rows) * height / size[0],
+               x1 + (j + (c + 0.5) / columns) * width / size[1])
               for i in range(size[0]) for j in range(size[1]) for r in range(rows) for c in range(columns)]
     return batch, max(rows * columns, 1), points
 
 
 def roi_align(x, rois, size, scale, ratio, aligned):
-    """(k, C, *size): the mean of bilinear samples in each bin. x (N, C, H, W); rois (k, 5): batch, x1, y1, x2, y2. He et al. (2017)."""
+    """(k, C, *size): the mean of bilinear samples in each bin. x (N, C, H, W); rois (k, 5): batch,
+    x1, y1, x2, y2. He et al. (2017)."""
     y = np.zeros((len(rois), x.shape[1], *size), x.dtype)
     for k, roi in enumerate(rois):
         batch, count, points = bins(roi, size, scale, ratio, aligned)
@@ -74,7 +82,8 @@ def roi_align_backward(dy, rois, shape, scale, ratio, aligned):
 
 
 def roi_pool(x, rois, size, scale):
-    """(k, C, *size): the maximum of each bin of whole pixels, 0 for an empty bin. Girshick, "Fast R-CNN" (2015)."""
+    """(k, C, *size): the maximum of each bin of whole pixels, 0 for an empty bin. Girshick,
+    "Fast R-CNN" (2015)."""
     y = np.zeros((len(rois), x.shape[1], *size), x.dtype)
     h, w = x.shape[2:]
     for k, roi in enumerate(rois):
@@ -82,18 +91,21 @@ def roi_pool(x, rois, size, scale):
         height, width = max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
         for i in range(size[0]):
             for j in range(size[1]):
-                top, bottom = (min(max(int(f) + y1, 0), h) for f in (np.floor(i * height / size[0]), np.ceil((i + 1) * height / size[0])))
-                left, right = (min(max(int(f) + x1, 0), w) for f in (np.floor(j * width / size[1]), np.ceil((j + 1) * width / size[1])))
+                top, bottom = (min(max(int(f) + y1, 0), h)
+                               for f in (np.floor(i * height / size[0]), np.ceil((i + 1) * height / size[0])))
+                left, right = (min(max(int(f) + x1, 0), w)
+                               for f in (np.floor(j * width / size[1]), np.ceil((j + 1) * width / size[1])))
                 if bottom > top and right > left:
                     y[k, :, i, j] = x[int(roi[0]), :, top:bottom, left:right].max((1, 2))
     return y
 
 
 def yolo_decode(x, anchors, stride):
-    """(N, A H W, 5 + K) boxes (centre x, y, width, height in pixels), objectness and class probabilities of x (N, A (5 + K), H, W).
+    """(N, A H W, 5 + K) boxes (centre x, y, width, height in pixels), objectness and class
+    probabilities of x (N, A (5 + K), H, W).
 
-    The centre is (cell + sigmoid(t)) stride, the size anchor x e^t, all else a sigmoid. anchors (A, 2): width, height in pixels.
-    Redmon & Farhadi, "YOLOv3" (2018).
+    The centre is (cell + sigmoid(t)) stride, the size anchor x e^t, all else a sigmoid. anchors (A,
+    2): width, height in pixels. Redmon & Farhadi, "YOLOv3" (2018).
     """
     n, _, h, w = x.shape
     count = len(anchors)

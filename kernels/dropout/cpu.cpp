@@ -1,7 +1,8 @@
-// dropout: y = x * scale + shift where the random number of the value is at least `threshold`, else `fill`; `shared` values in a row
-// have one number (a channel's). Numbers come from Philox 4x32-10 (Salmon et al. 2011), a keyed hash of a counter: which number a value
-// has depends on its place and the seed alone, not on threads or vectors, and the gradient makes the same ones again instead of
-// reading a mask. A block of 64 numbers is word 0 of 16 counters, then word 1, 2 and 3.
+// dropout: y = x * scale + shift where the random number of the value is at least `threshold`, else
+// `fill`; `shared` values in a row have one number (a channel's). Numbers come from Philox 4x32-10
+// (Salmon et al. 2011), a keyed hash of a counter: which number a value has depends on its place
+// and the seed alone, not on threads or vectors, and the gradient makes the same ones again instead
+// of reading a mask. A block of 64 numbers is word 0 of 16 counters, then word 1, 2 and 3.
 #include "kernel.h"
 
 BEGIN_KERNELS
@@ -26,7 +27,8 @@ static inline Pairs low_products(Pairs a, u64 b) {
 #endif
 }
 
-// The numbers of block `block`. The lanes' upper halves gather rubbish where that is harmless: products read the low ones only.
+// The numbers of block `block`. The lanes' upper halves gather rubbish where that is harmless:
+// products read the low ones only.
 static void random_block(i64 block, u64 seed, u32* numbers) {
     for (int part = 0; part < COUNTERS; part += PAIR_LANES) {
         Pairs counter{};
@@ -76,7 +78,8 @@ static void drop_values(In<real> x, u64 seed, u64 threshold, real scale, real sh
     });
 }
 
-static void drop_runs(In<real> x, i64 shared, u64 seed, u64 threshold, real scale, real shift, real fill, Out<real> y) {
+static void drop_runs(In<real> x, i64 shared, u64 seed, u64 threshold, real scale, real shift, real fill,
+                      Out<real> y) {
     const i64 runs = x.size() / shared;
     parallel_for((runs + BLOCK - 1) / BLOCK, 1 + 4096 / (BLOCK * shared), [&](i64 begin, i64 end) {
         u32 numbers[BLOCK];
@@ -86,16 +89,19 @@ static void drop_runs(In<real> x, i64 shared, u64 seed, u64 threshold, real scal
                 const bool  keep = numbers[r % BLOCK] >= threshold;
                 const real* xr   = x.data + r * shared;
                 for_vectors(shared, [&](i64 i, auto lanes) {
-                    lanes.store(y.data + r * shared + i, keep ? lanes.load(xr + i) * scale + shift : splat(fill));
+                    lanes.store(y.data + r * shared + i,
+                                keep ? lanes.load(xr + i) * scale + shift : splat(fill));
                 });
             }
         }
     });
 }
 
-void dropout(In<real> x, i64 seed, i64 threshold, i64 shared, double scale, double shift, double fill, Out<real> y) {
+void dropout(In<real> x, i64 seed, i64 threshold, i64 shared, double scale, double shift, double fill,
+             Out<real> y) {
     if (x.size() == 0) return;
-    if (shared == 1) return drop_values(x, (u64)seed, (u64)threshold, (real)scale, (real)shift, (real)fill, y);
+    if (shared == 1)
+        return drop_values(x, (u64)seed, (u64)threshold, (real)scale, (real)shift, (real)fill, y);
     drop_runs(x, shared, (u64)seed, (u64)threshold, (real)scale, (real)shift, (real)fill, y);
 }
 

@@ -1,10 +1,12 @@
-// dropout: y = x * scale + shift where the random number of the value is at least `threshold`, else `fill`; `shared` values in a row have
-// one number. Numbers are those of cpu.cpp: Philox 4x32-10 (Salmon et al. 2011), a keyed hash of a counter; a block of 64 numbers is word 0
-// of 16 counters, then word 1, 2 and 3.
+// dropout: y = x * scale + shift where the random number of the value is at least `threshold`, else
+// `fill`; `shared` values in a row have one number. Numbers are those of cpu.cpp: Philox 4x32-10
+// (Salmon et al. 2011), a keyed hash of a counter; a block of 64 numbers is word 0 of 16 counters,
+// then word 1, 2 and 3.
 //
-// Where each value has its own number a thread hashes one counter and takes the four values that its words decide: 16 neighbouring threads
-// read 16 neighbours at a time, which fills memory's sectors of 32 bytes in every type. Where values share numbers a thread takes a unit of
-// neighbours within a run and hashes for it alone; that costs less than to hand numbers from thread to thread.
+// Where each value has its own number a thread hashes one counter and takes the four values that
+// its words decide: 16 neighbouring threads read 16 neighbours at a time, which fills memory's
+// sectors of 32 bytes in every type. Where values share numbers a thread takes a unit of neighbours
+// within a run and hashes for it alone; that costs less than to hand numbers from thread to thread.
 #include "elementwise/broadcast.cuh"
 
 typedef unsigned long long u64;
@@ -13,7 +15,8 @@ constexpr int COUNTERS = 16, NUMBERS = 64;
 struct Words { unsigned w[4]; };
 
 __device__ __forceinline__ Words philox(u64 counter, u64 seed) {
-    unsigned c0 = (unsigned)counter, c1 = (unsigned)(counter >> 32), c2 = 0, c3 = 0, k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);
+    unsigned c0 = (unsigned)counter, c1 = (unsigned)(counter >> 32), c2 = 0, c3 = 0, k0 = (unsigned)seed,
+             k1 = (unsigned)(seed >> 32);
 #pragma unroll
     for (int round = 0; round < 10; ++round) {
         const u64 p0 = (u64)c0 * 0xD2511F53u, p1 = (u64)c2 * 0xCD9E8D57u;
@@ -30,7 +33,9 @@ __device__ __forceinline__ Words philox(u64 counter, u64 seed) {
 struct Rule {
     i64 threshold;
     acc scale, shift, fill;
-    __device__ __forceinline__ acc operator()(acc x, unsigned number) const { return (i64)number >= threshold ? x * scale + shift : fill; }
+    __device__ __forceinline__ acc operator()(acc x, unsigned number) const {
+        return (i64)number >= threshold ? x * scale + shift : fill;
+    }
 };
 
 __device__ __forceinline__ unsigned number_of(u64 place, u64 seed) {
@@ -40,7 +45,9 @@ __device__ __forceinline__ unsigned number_of(u64 place, u64 seed) {
 }
 
 // Runs first, first + 1 ... of `run` units each
-template <int W> __device__ __forceinline__ void drop_runs(const real* x, u64 seed, i64 first, int units, int run, int magic, const Rule& rule, real* y) {
+template <int W>
+__device__ __forceinline__ void drop_runs(const real* x, u64 seed, i64 first, int units, int run, int magic,
+                                          const Rule& rule, real* y) {
     const bool packed = W > 1 && aligned(x) && aligned(y);
     const unsigned threads = gridDim.x * blockDim.x;
     for (unsigned unit = blockIdx.x * blockDim.x + threadIdx.x; unit < units; unit += threads) {
@@ -54,7 +61,8 @@ template <int W> __device__ __forceinline__ void drop_runs(const real* x, u64 se
 }
 
 extern "C" {
-__global__ void __launch_bounds__(256) dropout_values(const real* x, i64 seed, i64 threshold, acc scale, acc shift, acc fill, real* y, i64 n) {
+__global__ void __launch_bounds__(256)
+    dropout_values(const real* x, i64 seed, i64 threshold, acc scale, acc shift, acc fill, real* y, i64 n) {
     const Rule rule = {threshold, scale, shift, fill};
     for (GRID_STRIDE(counter, (n + NUMBERS - 1) / NUMBERS * COUNTERS)) {
         const Words words = philox(counter, seed);
@@ -67,6 +75,14 @@ __global__ void __launch_bounds__(256) dropout_values(const real* x, i64 seed, i
             if (from + w * COUNTERS < n) y[from + w * COUNTERS] = rounded(rule(v[w], words.w[w]));
     }
 }
-__global__ void __launch_bounds__(256) dropout_run_packs(const real* x, i64 seed, i64 threshold, acc scale, acc shift, acc fill, i64 first, int units, int run, int magic, real* y) { drop_runs<LANES>(x, seed, first, units, run, magic, {threshold, scale, shift, fill}, y); }
-__global__ void __launch_bounds__(256) dropout_run_values(const real* x, i64 seed, i64 threshold, acc scale, acc shift, acc fill, i64 first, int units, int run, int magic, real* y) { drop_runs<1>(x, seed, first, units, run, magic, {threshold, scale, shift, fill}, y); }
+__global__ void __launch_bounds__(256)
+    dropout_run_packs(const real* x, i64 seed, i64 threshold, acc scale, acc shift, acc fill, i64 first,
+                      int units, int run, int magic, real* y) {
+    drop_runs<LANES>(x, seed, first, units, run, magic, {threshold, scale, shift, fill}, y);
+}
+__global__ void __launch_bounds__(256)
+    dropout_run_values(const real* x, i64 seed, i64 threshold, acc scale, acc shift, acc fill, i64 first,
+                       int units, int run, int magic, real* y) {
+    drop_runs<1>(x, seed, first, units, run, magic, {threshold, scale, shift, fill}, y);
+}
 }

@@ -22,5 +22,5 @@ def dropout(device, x, seed, threshold, shared, scale, shift, fill, y):
     for run, runs, column, wide in tiles(n // shared, shared):
         whole, at = lanes(device) if wide % lanes(device) == 0 else 1, run * shared + column
         units, per_run = runs * wide // whole, wide // whole
-        device.launch(FILE, "dropout_run_packs" if whole > 1 else "dropout_run_values", blocks(device, units), (BLOCK,),
-                      (x[at:], *rule, np.int64(run), units, per_run, magic(per_run), y[at:]))
+        device.launch(FILE, "dropout_run_packs" if whole > 1 else "dropout_run_values", blocks(device, units),
+                      (BLOCK,), (x[at:], *rule, np.int64(run), units, per_run, magic(per_run), y[at:]))

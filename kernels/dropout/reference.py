@@ -1,8 +1,10 @@
-"""Dropout in NumPy: the definition, with its random numbers: Philox 4x32-10 of Salmon et al., "Parallel random numbers: as easy as
-1, 2, 3" (2011), so that number i of a seed is known without those before it."""
+"""Dropout in NumPy: the definition, with its random numbers: Philox 4x32-10 of Salmon et al.,
+"Parallel random numbers: as easy as 1, 2, 3" (2011), so that number i of a seed is known
+without those before it."""
 import numpy as np
 
-MULTIPLIERS, WEYL, LOW = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)), (0x9E3779B9, 0xBB67AE85), np.uint64(0xFFFFFFFF)
+MULTIPLIERS, WEYL, LOW = (np.uint64(0xD2511F53),
+                          np.uint64(0xCD9E8D57)), (0x9E3779B9, 0xBB67AE85), np.uint64(0xFFFFFFFF)
 BLOCK, COUNTERS = 64, 16   # numbers, and counters, a block
 
 
@@ -17,14 +19,16 @@ def philox(counters, seed):
 
 
 def words(n, seed):
-    """The first n random numbers, 32 bits each. Block b holds word 0 of counters 16 b .. 16 b + 15, then word 1 of them, ..."""
+    """The first n random numbers, 32 bits each. Block b holds word 0 of counters 16 b .. 16 b + 15,
+    then word 1 of them, ..."""
     blocks = -(-n // BLOCK)
     c = philox(np.arange(blocks * COUNTERS, dtype=np.uint64), seed)
     return np.stack([w.reshape(blocks, COUNTERS) for w in c], 1).reshape(-1)[:n]
 
 
 def dropout(x, *, seed, threshold, shared, scale, shift, fill):
-    """x * scale + shift where the number is at least `threshold`, else `fill`. `shared` values in a row have one number."""
+    """x * scale + shift where the number is at least `threshold`, else `fill`. `shared` values in a
+    row have one number."""
     n = x.size
     kept = np.repeat(words(-(-n // max(shared, 1)), seed) >= threshold, shared)[:n].reshape(x.shape)
     return np.where(kept, x * scale + shift, np.asarray(fill, x.dtype)).astype(x.dtype)

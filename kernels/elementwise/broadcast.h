@@ -1,5 +1,6 @@
-// y = f(inputs...) over arrays that broadcast to one shape. Python collapses the axes (pyops/ops/elementwise.py): of what is left,
-// an input's stride in elements is 0 along an axis it is repeated on, and the innermost stride is 1 or 0.
+// y = f(inputs...) over arrays that broadcast to one shape. Python collapses the axes
+// (pyops/ops/elementwise.py): of what is left, an input's stride in elements is 0 along an axis it
+// is repeated on, and the innermost stride is 1 or 0.
 #pragma once
 #include "kernel.h"
 
@@ -31,8 +32,10 @@ template <int N> struct Rows {
     }
 };
 
-// f takes an array of N vectors. A row of memory is cut into pieces of BLOCK, so that one long row still feeds every thread.
-template <int N, class F> static inline void broadcast(const Operand (&in)[N], const Dims& shape, Out<real> y, i64 grain, F f) {
+// f takes an array of N vectors. A row of memory is cut into pieces of BLOCK, so that one long row
+// still feeds every thread.
+template <int N, class F>
+static inline void broadcast(const Operand (&in)[N], const Dims& shape, Out<real> y, i64 grain, F f) {
     constexpr i64 BLOCK = 16384;
     const i64 cols = shape[shape.n - 1];
     i64 rows = 1;

@@ -16,19 +16,22 @@ def broadcasting(call, values="normal"):
     """Every way in which two inputs can broadcast."""
     def pair(why, a, b, **how):
         return case(why, call, A(*a, values=values), A(*b, values=values), **how)
-    return [
-        *(pair(f"n{n}", (n,), (n,), batch=True, batched=(0, 1)) for n in TAILS),
-        pair("number_array", (5, 7), ()), pair("array_of_one_first", (1, 1), (5, 33)), pair("per_column", (4, 3, 17), (17,), batch=True),
-        pair("per_channel", (2, 3, 5, 7), (3, 1, 1), batch=True), pair("per_row", (9, 20), (9, 1)), pair("outer_product", (9, 1), (1, 20)),
-        pair("both_repeat", (4, 1, 3, 1, 5), (2, 1, 6, 1)), pair("more_axes_second", (3, 1), (2, 2, 3, 5)), pair("empty", (3, 0), (3, 1)),
-        case("python_number", call, A(5, 9, values=values), 1.5, torch=None if call in ("maximum", "minimum") else "")]
+    return [*(pair(f"n{n}", (n,), (n,), batch=True, batched=(0, 1)) for n in TAILS),
+            pair("number_array", (5, 7), ()), pair("array_of_one_first", (1, 1), (5, 33)),
+            pair("per_column", (4, 3, 17), (17,), batch=True),
+            pair("per_channel", (2, 3, 5, 7), (3, 1, 1), batch=True), pair("per_row", (9, 20), (9, 1)),
+            pair("outer_product", (9, 1), (1, 20)), pair("both_repeat", (4, 1, 3, 1, 5), (2, 1, 6, 1)),
+            pair("more_axes_second", (3, 1), (2, 2, 3, 5)), pair("empty", (3, 0), (3, 1)),
+            case("python_number", call, A(5, 9, values=values), 1.5,
+                 torch=None if call in ("maximum", "minimum") else "")]
 
 
 CASES = {
     **{name: unary(name) for name in ("neg", "abs", "square", "exp", "expm1", "erf", "tanh", "sigmoid")},
     **{name: unary(name, "positive") for name in ("sqrt", "rsqrt", "reciprocal", "log", "log1p")},
     "add": broadcasting("add") + [
-        case("alpha", "add", A(3, 20), A(20), alpha=-0.5), case("sub", "sub", A(3, 20), A(20)), case("sub_alpha", "sub", A(7), A(7), alpha=3)],
+        case("alpha", "add", A(3, 20), A(20), alpha=-0.5), case("sub", "sub", A(3, 20), A(20)),
+        case("sub_alpha", "sub", A(7), A(7), alpha=3)],
     "mul": broadcasting("mul"),
     "div": broadcasting("div", "positive"),
     "maximum": broadcasting("maximum"),
@@ -42,9 +45,10 @@ CASES = {
         case("condition_per_row", "where", np.array([[True], [False], [True]]), A(3, 17), A(17)),
         case("numbers", "where", np.arange(17) % 2 == 0, A(17), 0.0),
         case("empty", "where", np.zeros((3, 0), bool), A(3, 0), A(3, 1))],
-    "clamp": [
-        case("both", "clamp", A(3, 17), -0.5, 0.25), case("low", "clamp", A(33), min=0.0), case("high", "clamp", A(33), max=0.5),
-        case("arrays", "clamp", A(3, 17), A(17, offset=-1), A(3, 1, offset=1)), case("crossed", "clamp", A(9), 0.5, -0.5)],
+    "clamp": [case("both", "clamp", A(3, 17), -0.5, 0.25), case("low", "clamp", A(33), min=0.0),
+              case("high", "clamp", A(33), max=0.5),
+              case("arrays", "clamp", A(3, 17), A(17, offset=-1), A(3, 1, offset=1)),
+              case("crossed", "clamp", A(9), 0.5, -0.5)],
 }
 REFUSES = {
     **{name: [bad("shapes_that_do_not_broadcast", name, A(3, 4), A(3, 5), match="broadcast")]

@@ -1,15 +1,16 @@
-"""Grids of the elementwise kernels, and the makers of host functions that other families with such kernels use: `mapped` for arrays of
-one shape (map.cuh), `broadcasting` for arrays that broadcast (broadcast.cuh)."""
+"""Grids of the elementwise kernels, and the makers of host functions that other families with
+such kernels use: `mapped` for arrays of one shape (map.cuh), `broadcasting` for arrays that
+broadcast (broadcast.cuh)."""
 import math
 from functools import lru_cache
 
 import numpy as np
 
-MAPPED = ["abs", "abs_backward", "clamp", "clamp_backward", "erf", "erf_backward", "exp", "expm1", "log", "log1p", "neg", "reciprocal",
-          "reciprocal_backward", "rsqrt", "rsqrt_backward", "sigmoid", "sigmoid_backward", "sqrt", "sqrt_backward", "square", "tanh",
-          "tanh_backward"]
-BROADCAST = ["add", "div", "expand", "maximum", "maximum_backward", "minimum", "mul", "pow", "pow_base_backward", "pow_exponent_backward",
-             "where"]
+MAPPED = ["abs", "abs_backward", "clamp", "clamp_backward", "erf", "erf_backward", "exp", "expm1",
+          "log", "log1p", "neg", "reciprocal", "reciprocal_backward", "rsqrt", "rsqrt_backward", "sigmoid",
+          "sigmoid_backward", "sqrt", "sqrt_backward", "square", "tanh", "tanh_backward"]
+BROADCAST = ["add", "div", "expand", "maximum", "maximum_backward", "minimum", "mul", "pow",
+             "pow_base_backward", "pow_exponent_backward", "where"]
 __all__ = MAPPED + BROADCAST
 
 BLOCK = 256
@@ -17,7 +18,8 @@ PART_MOST = 1 << 30   # most values of a result that one launch makes: places wi
 
 
 def blocks(device, threads):
-    """A grid for `threads` threads, or for so many that each multiprocessor has twice what it can hold and threads loop."""
+    """A grid for `threads` threads, or for so many that each multiprocessor has twice what it can
+    hold and threads loop."""
     return (min(-(-threads // BLOCK), 16 * device.multiprocessors),)
 
 
@@ -46,7 +48,8 @@ def magic(size):
 
 
 def parts(shape, strides, most=PART_MOST):
-    """(shape, strides, starts of the inputs, start of the result) of parts with at most `most` values each."""
+    """(shape, strides, starts of the inputs, start of the result) of parts with at most
+    `most` values each."""
     inner = math.prod(shape[1:])
     if shape[0] * inner <= most:
         yield shape, strides, (0,) * len(strides), 0
@@ -61,7 +64,8 @@ def parts(shape, strides, most=PART_MOST):
 
 
 def tiles(rows, width, most=PART_MOST):
-    """(first row, rows, first column, columns) of parts of a matrix with at most `most` values each."""
+    """(first row, rows, first column, columns) of parts of a matrix with at most
+    `most` values each."""
     tall, wide = max(1, most // max(1, width)), max(1, min(width, most))
     for r in range(0, rows, tall):
         for c in range(0, width, wide):
@@ -70,7 +74,8 @@ def tiles(rows, width, most=PART_MOST):
 
 @lru_cache(4096)
 def layout(shape, lanes):
-    """The values of a unit, the shape with its last axis counted in units, and what divides by that."""
+    """The values of a unit, the shape with its last axis counted in units, and what divides by
+    that."""
     if len(shape) > 1 and shape[-1] % lanes:
         lanes = 1
     units = (*shape[:-1], -(-shape[-1] // lanes))
@@ -78,10 +83,12 @@ def layout(shape, lanes):
 
 
 def broadcasting(file, name):
-    """The host function of kernel broadcast_<name>: n arrays, the shape, n strides, numbers, the result."""
+    """The host function of kernel broadcast_<name>: n arrays, the shape, n strides,
+    numbers, the result."""
     def launch(device, *args):
         n = next(i for i, a in enumerate(args) if isinstance(a, tuple))
-        arrays, shape, strides, numbers, y = args[:n], args[n], args[n + 1:2 * n + 1], args[2 * n + 1:-1], args[-1]
+        arrays, shape, strides, numbers, y = (args[:n], args[n], args[n + 1:2 * n + 1], args[2 * n + 1:-1],
+                                              args[-1])
         if y.size == 0:
             return
         for part, steps, starts, start in parts(shape, strides):

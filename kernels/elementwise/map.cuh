@@ -1,6 +1,7 @@
-// y = f(inputs...) over arrays of one shape that lie along memory. A thread takes 16 bytes of each array at a time, so that a warp moves
-// whole lines; where an array does not begin at a multiple of 16 bytes (a part of another one, given as out=) all go value by value.
-// A result may be one of the inputs: a place is read before it is written, by the same thread.
+// y = f(inputs...) over arrays of one shape that lie along memory. A thread takes 16 bytes of each
+// array at a time, so that a warp moves whole lines; where an array does not begin at a multiple of
+// 16 bytes (a part of another one, given as out=) all go value by value. A result may be one of the
+// inputs: a place is read before it is written, by the same thread.
 #pragma once
 #include "index.cuh"
 
@@ -8,11 +9,18 @@ __device__ __forceinline__ bool aligned(const real* p) { return (unsigned long l
 
 // f of 1 to 4 values
 template <class F> __device__ __forceinline__ acc call(const F& f, const acc (&v)[1]) { return f(v[0]); }
-template <class F> __device__ __forceinline__ acc call(const F& f, const acc (&v)[2]) { return f(v[0], v[1]); }
-template <class F> __device__ __forceinline__ acc call(const F& f, const acc (&v)[3]) { return f(v[0], v[1], v[2]); }
-template <class F> __device__ __forceinline__ acc call(const F& f, const acc (&v)[4]) { return f(v[0], v[1], v[2], v[3]); }
+template <class F> __device__ __forceinline__ acc call(const F& f, const acc (&v)[2]) {
+    return f(v[0], v[1]);
+}
+template <class F> __device__ __forceinline__ acc call(const F& f, const acc (&v)[3]) {
+    return f(v[0], v[1], v[2]);
+}
+template <class F> __device__ __forceinline__ acc call(const F& f, const acc (&v)[4]) {
+    return f(v[0], v[1], v[2], v[3]);
+}
 
-template <int N, class F> __device__ __forceinline__ void map(const real* const (&in)[N], real* y, i64 n, const F& f) {
+template <int N, class F>
+__device__ __forceinline__ void map(const real* const (&in)[N], real* y, i64 n, const F& f) {
     bool packed = aligned(y);
 #pragma unroll
     for (int k = 0; k < N; ++k) packed = packed && aligned(in[k]);
@@ -41,7 +49,8 @@ template <class F> __device__ __forceinline__ void map(const real* x, real* y, i
     const real* const in[1] = {x};
     map(in, y, n, f);
 }
-template <class F> __device__ __forceinline__ void map(const real* g, const real* v, real* dx, i64 n, const F& f) {
+template <class F>
+__device__ __forceinline__ void map(const real* g, const real* v, real* dx, i64 n, const F& f) {
     const real* const in[2] = {g, v};
     map(in, dx, n, f);
 }

@@ -103,7 +103,8 @@ def where(condition, a, b):
 
 @quiet
 def pow(a, b):
-    """IEEE 754's pow. NumPy takes the square root for it where one exponent of 0.5 is for all, which differs at -0 and -infinity."""
+    """IEEE 754's pow. NumPy takes the square root for it where one exponent of 0.5 is for all,
+    which differs at -0 and -infinity."""
     a, b = np.broadcast_arrays(a, b)
     return np.power(a, b.copy())
 

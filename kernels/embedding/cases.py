@@ -6,7 +6,8 @@ CASES = {
         *(case(f"width{w}", "embedding", I(7, high=5), A(5, w)) for w in (1, 8, 15, 16, 17, 300)),
         case("sentences", "embedding", I(3, 5, high=11), A(11, 20), batch=True),
         case("scalar_index", "embedding", I(high=4), A(4, 6)),
-        # what padding_idx and scale_grad_by_freq give is no derivative: tests/rows/test_embedding.py compares it with torch
+        # what padding_idx and scale_grad_by_freq give is no derivative:
+        # tests/rows/test_embedding.py compares it with torch
         case("padding", "embedding", I(30, high=5), A(5, 6), padding_idx=2, gradient=False),
         case("by_frequency", "embedding", I(30, high=5), A(5, 6), scale_grad_by_freq=True, gradient=False),
         case("one_row_many_times", "embedding", I(1000, high=1), A(3, 33)),

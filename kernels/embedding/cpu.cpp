@@ -1,7 +1,7 @@
 // embedding: y[p] = weight[index[p]], and its gradient dweight[r] = sum of g[p] where index[p] = r.
-// In the gradient a thread owns a range of rows and walks all indices in order, adding those of its range: no two threads add to one
-// row, and a row's order of accumulation is that of the positions for any thread count. The walk costs a comparison an index, the
-// additions a row's length.
+// In the gradient a thread owns a range of rows and walks all indices in order, adding those of its
+// range: no two threads add to one row, and a row's order of accumulation is that of the positions
+// for any thread count. The walk costs a comparison an index, the additions a row's length.
 #include "kernel.h"
 
 BEGIN_KERNELS
@@ -19,13 +19,16 @@ void embedding(In<i64> index, In<real> weight, Out<real> y, Out<i64> bad) {
         for (i64 p = begin; p < end; ++p) {
             i64 r = read_once(index.data + p);   // another thread may have changed it since it was checked
             r     = r < 0 ? 0 : r < rows ? r : rows - 1;
-            for_vectors(width, [&](i64 i, auto lanes) { lanes.store(y.data + p * width + i, lanes.load(weight.data + r * width + i)); });
+            for_vectors(width, [&](i64 i, auto lanes) {
+                lanes.store(y.data + p * width + i, lanes.load(weight.data + r * width + i));
+            });
         }
     });
 }
 
 static void add_row(const real* g, i64 width, real* row) {
-    for_vectors(width, [&](i64 i, auto lanes) { lanes.store(row + i, lanes.load(row + i) + lanes.load(g + i)); });
+    for_vectors(width,
+                [&](i64 i, auto lanes) { lanes.store(row + i, lanes.load(row + i) + lanes.load(g + i)); });
 }
 
 void embedding_backward(In<real> g, In<i64> index, i64 padding, bool by_frequency, Out<real> dweight) {
@@ -35,7 +38,8 @@ void embedding_backward(In<real> g, In<i64> index, i64 padding, bool by_frequenc
         std::memset(dweight.data + begin * width, 0, (end - begin) * width * sizeof(real));
         for (i64 p = 0; p < n; ++p) {
             const i64 r = read_once(index.data + p);
-            if (r >= begin && r < end && r != padding) add_row(g.data + p * width, width, dweight.data + r * width);
+            if (r >= begin && r < end && r != padding)
+                add_row(g.data + p * width, width, dweight.data + r * width);
         }
         if (!by_frequency) return;
         Scratch<i64> count(end - begin);
@@ -43,7 +47,8 @@ void embedding_backward(In<real> g, In<i64> index, i64 padding, bool by_frequenc
         for (i64 p = 0; p < n; ++p)
             if (const i64 r = read_once(index.data + p); r >= begin && r < end) ++count[r - begin];
         for (i64 r = begin; r < end; ++r)
-            for (i64 i = 0; count[r - begin] > 1 && i < width; ++i) dweight.data[r * width + i] /= (real)count[r - begin];
+            for (i64 i = 0; count[r - begin] > 1 && i < width; ++i)
+                dweight.data[r * width + i] /= (real)count[r - begin];
     });
 }
 

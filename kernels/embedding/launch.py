@@ -22,12 +22,14 @@ def embedding(device, index, weight, y, bad):
     rows, width = weight.shape
     if y.size == 0:
         if index.size:
-            device.launch(FILE, "embedding_check", over(device, index.size), (THREADS,), (index, np.int64(index.size), rows, bad))
+            device.launch(FILE, "embedding_check", over(device, index.size), (THREADS,),
+                          (index, np.int64(index.size), rows, bad))
         return
     lanes = 16 // y.dtype.itemsize
     packed = width % lanes == 0
     total = y.size // lanes if packed else y.size
-    device.launch(FILE, "embedding", over(device, total), (THREADS,), (index, weight, np.int64(total), rows, width, packed, y, bad))
+    device.launch(FILE, "embedding", over(device, total), (THREADS,),
+                  (index, weight, np.int64(total), rows, width, packed, y, bad))
 
 
 def embedding_backward(device, g, index, padding, by_frequency, dweight):
@@ -38,17 +40,22 @@ def embedding_backward(device, g, index, padding, by_frequency, dweight):
         return dweight.fill(0)
     tile = TILE if rows >= TILE * device.multiprocessors else 8
     tiles, strips = -(-rows // tile), -(-width // STRIP)
-    chunks = max(1, n // max(8 * rows, CHUNK_LEAST))   # so that their results have an eighth of g's size at most
+    # so that their results have an eighth of g's size at most
+    chunks = max(1, n // max(8 * rows, CHUNK_LEAST))
     chunk = -(-n // chunks)
     if chunks == 1:
         device.launch(FILE, "embedding_backward", (tiles, strips), (THREADS,),
-                      (g, index, np.int64(n), np.int64(chunk), 1, rows, tile, width, np.int64(padding), dweight))
+                      (g, index, np.int64(n), np.int64(chunk), 1, rows, tile, width, np.int64(padding),
+                       dweight))
     else:
         partial = device.empty((chunks * dweight.size,), acc(device))
         device.launch(FILE, "embedding_backward_chunks", (tiles * chunks, strips), (THREADS,),
-                      (g, index, np.int64(n), np.int64(chunk), chunks, rows, tile, width, np.int64(padding), partial))
-        columns(device, "Total", "join", partial, None, dweight, chunks, ((dweight.size,), (1,), (chunks,), (dweight.size,), 1.0))
+                      (g, index, np.int64(n), np.int64(chunk), chunks, rows, tile, width, np.int64(padding),
+                       partial))
+        columns(device, "Total", "join", partial, None, dweight, chunks,
+                ((dweight.size,), (1,), (chunks,), (dweight.size,), 1.0))
     if by_frequency:
         count = device.zeros((rows,), "int32")
         device.launch(FILE, "embedding_count", over(device, n), (THREADS,), (index, np.int64(n), rows, count))
-        device.launch(FILE, "embedding_by_frequency", over(device, dweight.size), (THREADS,), (count, np.int64(dweight.size), width, dweight))
+        device.launch(FILE, "embedding_by_frequency", over(device, dweight.size), (THREADS,),
+                      (count, np.int64(dweight.size), width, dweight))

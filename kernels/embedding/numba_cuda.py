@@ -1,7 +1,9 @@
-"""embedding and its gradient in Numba CUDA; definitions in reference.py. Device arrays in and out, float32 or float64, indices int64.
+"""embedding and its gradient in Numba CUDA; definitions in reference.py. Device arrays in and out,
+float32 or float64, indices int64.
 
-The gradient is a gather: a thread a value of dweight walks all positions and adds those of its row in order, so that it has the same bits
-in every run. For vocabularies far larger than the text the C++ kernel (cuda.cu) does less work.
+The gradient is a gather: a thread a value of dweight walks all positions and adds those of its row
+in order, so that it has the same bits in every run. For vocabularies far larger than the text the
+C++ kernel (cuda.cu) does less work.
 """
 import numpy as np
 from numba import cuda
@@ -11,7 +13,8 @@ THREADS = 128
 
 @cuda.jit
 def embedding_kernel(index, weight, y):
-    """An index outside the table gives a row of NaN: nothing outside is read, and nobody waits to be told."""
+    """An index outside the table gives a row of NaN: nothing outside is read, and
+    nobody waits to be told."""
     at = cuda.grid(1)
     if at < y.shape[0] * y.shape[1]:
         position, column = at // y.shape[1], at % y.shape[1]
@@ -40,7 +43,8 @@ def embedding_backward_kernel(g, index, padding, by_frequency, dweight):
 def embedding(index, weight):
     """(positions, features) rows of weight (rows, features) at index (positions,)."""
     if index.ndim != 1 or weight.ndim != 2:
-        raise ValueError(f"embedding: index must have one axis and weight two, got {tuple(index.shape)} and {tuple(weight.shape)}")
+        raise ValueError(f"embedding: index must have one axis and weight two, got {tuple(index.shape)} and "
+                         f"{tuple(weight.shape)}")
     y = cuda.device_array((index.shape[0], weight.shape[1]), weight.dtype)
     if y.size:
         embedding_kernel[-(-y.size // THREADS), THREADS](index, weight, y)
@@ -48,12 +52,15 @@ def embedding(index, weight):
 
 
 def embedding_backward(g, index, rows, padding=-1, by_frequency=False):
-    """(rows, features) sums of g (positions, features) over the positions of each row; see reference.embedding_backward."""
+    """(rows, features) sums of g (positions, features) over the positions of each row; see
+    reference.embedding_backward."""
     if g.ndim != 2 or tuple(index.shape) != (g.shape[0],):
-        raise ValueError(f"embedding_backward: g {tuple(g.shape)} and index {tuple(index.shape)} must be (positions, features), (positions,)")
+        raise ValueError(f"embedding_backward: g {tuple(g.shape)} and index {tuple(index.shape)} must be "
+                         "(positions, features), (positions,)")
     dweight = cuda.to_device(np.zeros((rows, g.shape[1]), g.dtype))
     if dweight.size:
-        embedding_backward_kernel[-(-dweight.size // THREADS), THREADS](g, index, padding, by_frequency, dweight)
+        embedding_backward_kernel[-(-dweight.size // THREADS), THREADS](g, index, padding, by_frequency,
+                                                                        dweight)
     return dweight
 
 

@@ -1,13 +1,15 @@
 // y = act(x W' + b) with packed weights: (filters / 16, features, 16).
 //
-// The register tile is P rows x Q blocks of filters: input values are broadcast, weights are whole vectors. A result is one chain of
-// multiply-adds from the bias in the order of the features, whatever tile it falls into: it depends neither on the number of rows nor on
-// threads.
+// The register tile is P rows x Q blocks of filters: input values are broadcast, weights are whole
+// vectors. A result is one chain of multiply-adds from the bias in the order of the features,
+// whatever tile it falls into: it depends neither on the number of rows nor on threads.
 //
-// Few rows are a stream of the weights, once: the fewer rows a tile has, the more blocks it reads side by side, so that the latency of its
-// chains is hidden. Many rows meet a chunk of weights (DEPTH features x CHUNK blocks) that stays in the second-level cache; sums that are not
-// complete wait in y, which loses nothing. The rows of a tile are copied side by side first: their distance in memory, often a power
-// of two, would put them into few sets of the cache, and as a constant it costs no address arithmetic.
+// Few rows are a stream of the weights, once: the fewer rows a tile has, the more blocks it reads
+// side by side, so that the latency of its chains is hidden. Many rows meet a chunk of weights
+// (DEPTH features x CHUNK blocks) that stays in the second-level cache; sums that are not complete
+// wait in y, which loses nothing. The rows of a tile are copied side by side first: their distance
+// in memory, often a power of two, would put them into few sets of the cache, and as a constant it
+// costs no address arithmetic.
 #include "blocked/epilogue.h"
 
 BEGIN_KERNELS
@@ -96,7 +98,10 @@ void across(const real* x, i64 rows, i64 begin, i64 end, Sums s, const Epilogue&
     for (i64 block = begin; block < end;) {
         int q = most;
         while (q > end - block) q /= 2;
-        (q == 8 ? tile_of<8>(rows, all) : q == 4 ? tile_of<4>(rows, all) : q == 2 ? tile_of<2>(rows, all) : tile_of<1>(rows, all))(x, s, e);
+        (q == 8   ? tile_of<8>(rows, all)
+         : q == 4 ? tile_of<4>(rows, all)
+         : q == 2 ? tile_of<2>(rows, all)
+                  : tile_of<1>(rows, all))(x, s, e);
         block += q;
         s.weight += q * s.filter;
         s.y += q * BLOCK;
@@ -113,11 +118,20 @@ struct Linear {
     i64 filters() const { return y.dim(1); }
 
     Sums sums(i64 row, i64 block, i64 from, i64 depth) const {
-        return {weight.data + (block * features() + from) * BLOCK, bias ? bias.data + block * BLOCK : nullptr,
-                y.data + row * filters() + block * BLOCK, features() * BLOCK, filters(), depth, filters() - block * BLOCK, from == 0, from + depth == features()};
+        return {weight.data + (block * features() + from) * BLOCK,
+                bias ? bias.data + block * BLOCK : nullptr,
+                y.data + row * filters() + block * BLOCK,
+                features() * BLOCK,
+                filters(),
+                depth,
+                filters() - block * BLOCK,
+                from == 0,
+                from + depth == features()};
     }
 
-    void one_row(i64 begin, i64 end) const { across(x.data, 1, begin, end, sums(0, begin, 0, features()), e); }
+    void one_row(i64 begin, i64 end) const {
+        across(x.data, 1, begin, end, sums(0, begin, 0, features()), e);
+    }
 
     // Rows [row, stop) for blocks [begin, end)
     void many_rows(i64 row, i64 stop, i64 begin, i64 end) const {
@@ -126,9 +140,11 @@ struct Linear {
             const i64 depth = least(features() - from, DEPTH), tiles = ceil_div(stop - row, MOST_ROWS);
             for (i64 block = begin; block < end; block += CHUNK)
                 for (i64 i = 0; i < tiles; ++i) {
-                    const i64 first = row + (stop - row) * i / tiles, rows = row + (stop - row) * (i + 1) / tiles - first;
+                    const i64 first = row + (stop - row) * i / tiles,
+                              rows = row + (stop - row) * (i + 1) / tiles - first;
                     for (i64 r = 0; r < rows; ++r)
-                        std::memcpy(copy + r * PITCH, x.data + (first + r) * features() + from, depth * sizeof(real));
+                        std::memcpy(copy + r * PITCH, x.data + (first + r) * features() + from,
+                                    depth * sizeof(real));
                     across(copy, rows, block, least(end, block + CHUNK), sums(first, block, from, depth), e);
                 }
         }
@@ -151,10 +167,12 @@ void linear_packed(In<real> x, In<real> weight, In<real> bias, Act act, Out<real
     // Tasks: ranges of rows x chunks of filters, more of them where there are more threads to feed
     const i64 chunks = ceil_div(blocks, CHUNK), wanted = 3 * threads_now();
     i64 ranges = ceil_div(rows, RANGE);
-    if (threads_now() > 1 && ranges * chunks < wanted) ranges = least(ceil_div(rows, MOST_ROWS), ceil_div(wanted, chunks));
+    if (threads_now() > 1 && ranges * chunks < wanted)
+        ranges = least(ceil_div(rows, MOST_ROWS), ceil_div(wanted, chunks));
     parallel_tasks(ranges * chunks, [&](i64 i) {
         const i64 range = i / chunks, chunk = i % chunks;
-        layer.many_rows(rows * range / ranges, rows * (range + 1) / ranges, blocks * chunk / chunks, blocks * (chunk + 1) / chunks);
+        layer.many_rows(rows * range / ranges, rows * (range + 1) / ranges, blocks * chunk / chunks,
+                        blocks * (chunk + 1) / chunks);
     });
 }
 END_KERNELS

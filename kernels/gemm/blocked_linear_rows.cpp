@@ -1,8 +1,11 @@
-// y = act(x W' + b) for few rows of x, with the weights as the model holds them: (filters, features).
+// y = act(x W' + b) for few rows of x, with the weights as the model holds them: (filters,
+// features).
 //
-// Few rows leave this bound by reading the weights, which happens once, in place: no packed copy takes memory. A tile is F filters x R rows, a
-// vector of partial sums each, so F streams of weights are in flight. Where these come from memory, the filters of a tile lie far apart, so that
-// each stream goes on from tile to tile. A result is the sum of its lanes in one fixed order, whatever the number of rows and threads.
+// Few rows leave this bound by reading the weights, which happens once, in place: no packed copy
+// takes memory. A tile is F filters x R rows, a vector of partial sums each, so F streams of
+// weights are in flight. Where these come from memory, the filters of a tile lie far apart, so that
+// each stream goes on from tile to tile. A result is the sum of its lanes in one fixed order,
+// whatever the number of rows and threads.
 #include "blocked/epilogue.h"
 
 BEGIN_KERNELS
@@ -63,7 +66,8 @@ template <int COUNT> void filters_times_rows(In<real> x, In<real> weight, i64 k,
     for (i64 first = 0; first < rows; first += MOST_ROWS) {
         const int some = rows - first < MOST_ROWS ? (int)(rows - first) : MOST_ROWS;
         real sums[COUNT * MOST_ROWS];
-        dot_rows<COUNT>(some, x.data + first * features, weight.data + k * features, apart * features, features, sums);
+        dot_rows<COUNT>(some, x.data + first * features, weight.data + k * features, apart * features,
+                        features, sums);
         for (int f = 0; f < COUNT; ++f)
             for (int r = 0; r < some; ++r) y.data[(first + r) * filters + k + f * apart] = sums[f * some + r];
     }
@@ -75,7 +79,8 @@ void linear_rows(In<real> x, In<real> weight, In<real> bias, Act act, Out<real> 
     const i64 rows = x.dim(0), features = x.dim(1), filters = weight.dim(0);
     parallel_for(filters, 1 + 60000 / (features * rows + 1), [&](i64 begin, i64 end) {
         const i64 tiles = (end - begin) / FILTERS, far = weight.size() > CACHED;
-        for (i64 i = 0; i < tiles; ++i) filters_times_rows<FILTERS>(x, weight, begin + (far ? i : i * FILTERS), far ? tiles : 1, y);
+        for (i64 i = 0; i < tiles; ++i)
+            filters_times_rows<FILTERS>(x, weight, begin + (far ? i : i * FILTERS), far ? tiles : 1, y);
         for (i64 k = begin + tiles * FILTERS; k < end; ++k) filters_times_rows<1>(x, weight, k, 1, y);
         for (i64 r = 0; r < rows; ++r) finish_row(y.data + r * filters, bias.data, begin, end, e);
     });

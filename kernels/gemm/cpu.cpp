@@ -1,5 +1,6 @@
-// Matrix products. gemm: C = A B for any of the four transpositions, on the register tile of gemm.h: panels of A and B are packed a block of
-// DEPTH at a time. linear: y = x W^T + b, where both operands have the reduction contiguous and W is read once: dot products of whole vectors,
+// Matrix products. gemm: C = A B for any of the four transpositions, on the register tile of
+// gemm.h: panels of A and B are packed a block of DEPTH at a time. linear: y = x W^T + b, where
+// both operands have the reduction contiguous and W is read once: dot products of whole vectors,
 // packing nothing, so that one sample costs no more than reading W.
 #include "gemm/gemm.h"
 
@@ -16,7 +17,9 @@ struct Matrix {
     const real* data;
     i64  stride;                     // between stored rows
     bool transposed;
-    const real* at(i64 row, i64 column) const { return transposed ? data + column * stride + row : data + row * stride + column; }
+    const real* at(i64 row, i64 column) const {
+        return transposed ? data + column * stride + row : data + row * stride + column;
+    }
 };
 
 // Rows [row, row + ROWS) of A at [k, k + depth) as [depth][ROWS].
@@ -32,7 +35,8 @@ static void pack_b(const Matrix& b, i64 k, i64 depth, i64 column, i64 columns, i
 }
 
 // Rows [row0, row1) at columns [column0, column1) of one product.
-static void product_task(const Matrix& a, const Matrix& b, real* c, i64 n, i64 depth, i64 row0, i64 row1, i64 column0, i64 column1) {
+static void product_task(const Matrix& a, const Matrix& b, real* c, i64 n, i64 depth, i64 row0, i64 row1,
+                         i64 column0, i64 column1) {
     Scratch<real> packed_b(DEPTH * (column1 - column0 + WIDTH)), packed_a(DEPTH * BAND);
     const real zeros[ROWS] = {};
     for (i64 k = 0; k < depth || k == 0; k += DEPTH) {
@@ -52,8 +56,11 @@ static void product_task(const Matrix& a, const Matrix& b, real* c, i64 n, i64 d
                     const i64   rows  = least(end - row, ROWS);
                     const real* start = k ? nullptr : zeros;
                     const real *pa = packed_a + (row - band) * DEPTH, *pb = packed_b + (j - column0) * DEPTH;
-                    if (rows == ROWS && columns == vectors * LANES) gemm_tile(vectors, block, pa, pb, c + row * n + j, n, start);
-                    else gemm_tile_ragged(vectors, block, pa, pb, c + row * n + j, n, (int)rows, columns, start);
+                    if (rows == ROWS && columns == vectors * LANES)
+                        gemm_tile(vectors, block, pa, pb, c + row * n + j, n, start);
+                    else
+                        gemm_tile_ragged(vectors, block, pa, pb, c + row * n + j, n, (int)rows, columns,
+                                         start);
                 }
             }
         }
@@ -70,7 +77,8 @@ void gemm(In<real> a, In<real> b, bool transpose_a, bool transpose_b, Out<real> 
         else if (batch * column_groups < threads) column_groups = least(threads, panels);
     }
     auto task = [&](i64 i) {
-        const i64 product = i / (column_groups * row_groups), cols = i / row_groups % column_groups, rows = i % row_groups;
+        const i64 product = i / (column_groups * row_groups), cols = i / row_groups % column_groups,
+                  rows = i % row_groups;
         const Matrix ma{a.data + (a.dim(0) == 1 ? 0 : product) * a.dim(1) * a.dim(2), a.dim(2), transpose_a};
         const Matrix mb{b.data + (b.dim(0) == 1 ? 0 : product) * b.dim(1) * b.dim(2), b.dim(2), transpose_b};
         product_task(ma, mb, c.data + product * m * n, n, depth, tiles * rows / row_groups * ROWS,
@@ -88,7 +96,8 @@ constexpr i64 SPAN = 1024;           // features a block: SAMPLES + OUTPUTS rows
 
 // y[s][o] += (or = bias) the dot products of S samples with O outputs over [0, n).
 template <int S, int O>
-static void dots(const real* x, i64 x_stride, const real* w, i64 w_stride, i64 n, real* y, i64 y_stride, const real* bias, bool first) {
+static void dots(const real* x, i64 x_stride, const real* w, i64 w_stride, i64 n, real* y, i64 y_stride,
+                 const real* bias, bool first) {
     V acc[S][O] = {};
     i64 i = 0;
     for (; i + LANES <= n; i += LANES) {
@@ -104,7 +113,9 @@ static void dots(const real* x, i64 x_stride, const real* w, i64 w_stride, i64 n
     }
     if (i < n)
         for (int s = 0; s < S; ++s)
-            for (int o = 0; o < O; ++o) acc[s][o] += load(x + s * x_stride + i, (int)(n - i)) * load(w + o * w_stride + i, (int)(n - i));
+            for (int o = 0; o < O; ++o)
+                acc[s][o] +=
+                    load(x + s * x_stride + i, (int)(n - i)) * load(w + o * w_stride + i, (int)(n - i));
     for (int s = 0; s < S; ++s)
         for (int o = 0; o < O; ++o) {
             real& out = y[s * y_stride + o];
@@ -112,10 +123,14 @@ static void dots(const real* x, i64 x_stride, const real* w, i64 w_stride, i64 n
         }
 }
 
-template <int S> static void dots(int outputs, const real* x, i64 xs, const real* w, i64 ws, i64 n, real* y, i64 ys, const real* bias, bool first) {
-    for (; outputs >= OUTPUTS; outputs -= OUTPUTS, w += OUTPUTS * ws, y += OUTPUTS, bias = bias ? bias + OUTPUTS : nullptr)
+template <int S>
+static void dots(int outputs, const real* x, i64 xs, const real* w, i64 ws, i64 n, real* y, i64 ys,
+                 const real* bias, bool first) {
+    for (; outputs >= OUTPUTS;
+         outputs -= OUTPUTS, w += OUTPUTS * ws, y += OUTPUTS, bias = bias ? bias + OUTPUTS : nullptr)
         dots<S, OUTPUTS>(x, xs, w, ws, n, y, ys, bias, first);
-    for (; outputs > 0; --outputs, w += ws, ++y, bias = bias ? bias + 1 : nullptr) dots<S, 1>(x, xs, w, ws, n, y, ys, bias, first);
+    for (; outputs > 0; --outputs, w += ws, ++y, bias = bias ? bias + 1 : nullptr)
+        dots<S, 1>(x, xs, w, ws, n, y, ys, bias, first);
 }
 
 void linear(In<real> x, In<real> weight, In<real> bias, Out<real> y) {
@@ -130,8 +145,9 @@ void linear(In<real> x, In<real> weight, In<real> bias, Out<real> y) {
                 for (i64 s = 0; s < samples;) {
                     const int group = samples - s >= SAMPLES ? SAMPLES : 1;
                     auto run = group == SAMPLES ? dots<SAMPLES> : dots<1>;
-                    run((int)count, x.data + s * features + k, features, weight.data + o * features + k, features, n, y.data + s * outputs + o,
-                        outputs, bias ? bias.data + o : nullptr, k == 0);
+                    run((int)count, x.data + s * features + k, features, weight.data + o * features + k,
+                        features, n, y.data + s * outputs + o, outputs, bias ? bias.data + o : nullptr,
+                        k == 0);
                     s += group;
                 }
             }

@@ -1,10 +1,13 @@
-// The register tile that matrix products and convolutions share: C (ROWS x up to WIDTH) += A panel x B panel.
+// The register tile that matrix products and convolutions share: C (ROWS x up to WIDTH)
+// += A panel x B panel.
 //
-// A panel: packed [k][ROWS], broadcast from memory. B panel: packed [k][vectors * LANES], whole vectors. An element of C is one chain of
-// fused multiply-adds in the order of k, started from C or from the row's bias, whatever the tile's shape; so results do not depend on
-// where tiles fall, on batch size or on threads.
+// A panel: packed [k][ROWS], broadcast from memory. B panel: packed [k][vectors * LANES], whole
+// vectors. An element of C is one chain of fused multiply-adds in the order of k, started from C or
+// from the row's bias, whatever the tile's shape; so results do not depend on where tiles fall, on
+// batch size or on threads.
 //
-// Tile: 8 x 3 vectors where there are 32 registers (24 accumulators, 11 loads for 24 FMAs), 4 x 3 where there are 16.
+// Tile: 8 x 3 vectors where there are 32 registers (24 accumulators, 11 loads for 24 FMAs), 4 x
+// 3 where there are 16.
 #pragma once
 #include "kernel.h"
 
@@ -18,7 +21,8 @@ constexpr int VECTORS = 3;
 constexpr int WIDTH   = VECTORS * LANES;
 
 // start: values a row begins with (bias), or nullptr to go on from what C holds.
-template <int NV> static inline void gemm_tile(i64 depth, const real* a, const real* b, real* c, i64 ldc, const real* start) {
+template <int NV>
+static inline void gemm_tile(i64 depth, const real* a, const real* b, real* c, i64 ldc, const real* start) {
     V acc[ROWS][NV];
     #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i)
@@ -39,20 +43,26 @@ template <int NV> static inline void gemm_tile(i64 depth, const real* a, const r
         for (int v = 0; v < NV; ++v) store(c + i * ldc + v * LANES, acc[i][v]);
 }
 
-static inline void gemm_tile(int vectors, i64 depth, const real* a, const real* b, real* c, i64 ldc, const real* start) {
+static inline void gemm_tile(int vectors, i64 depth, const real* a, const real* b, real* c, i64 ldc,
+                             const real* start) {
     if (vectors == 3) gemm_tile<3>(depth, a, b, c, ldc, start);
     else if (vectors == 2) gemm_tile<2>(depth, a, b, c, ldc, start);
     else gemm_tile<1>(depth, a, b, c, ldc, start);
 }
 
 // Packs R rows of `depth` contiguous values into [depth][R]; rows from `valid` on are zeros.
-template <int R> static inline void pack_rows(const real* src, i64 row_stride, int valid, i64 depth, real* dst, i64 dst_stride = R) {
+template <int R>
+static inline void pack_rows(const real* src, i64 row_stride, int valid, i64 depth, real* dst,
+                             i64 dst_stride = R) {
     i64 k = 0;
     for (; k < depth; k += LANES) {
         const int n = depth - k < LANES ? (int)(depth - k) : LANES;
         V rows[R];
         #pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) rows[r] = r >= valid ? V{} : n == LANES ? load(src + r * row_stride + k) : load(src + r * row_stride + k, n);
+        for (int r = 0; r < R; ++r)
+            rows[r] = r >= valid   ? V{}
+                      : n == LANES ? load(src + r * row_stride + k)
+                                   : load(src + r * row_stride + k, n);
         interleave(rows);
         if constexpr (R == LANES) {
             for (int i = 0; i < n; ++i) store(dst + (k + i) * dst_stride, rows[i]);
@@ -68,7 +78,8 @@ template <int R> static inline void pack_rows(const real* src, i64 row_stride, i
 }
 
 // The block of columns [0, count) of a B panel, `depth` rows deep, from rows of contiguous columns.
-static inline void pack_columns(const real* src, i64 row_stride, i64 depth, i64 count, int vectors, real* dst) {
+static inline void pack_columns(const real* src, i64 row_stride, i64 depth, i64 count, int vectors,
+                                real* dst) {
     for (i64 k = 0; k < depth; ++k, src += row_stride, dst += vectors * LANES)
         for (int v = 0; v < vectors; ++v) {
             const i64 left = count - v * LANES;
@@ -77,16 +88,18 @@ static inline void pack_columns(const real* src, i64 row_stride, i64 depth, i64 
 }
 
 // ... and from a transposed source: column j is the contiguous row src + j * row_stride.
-static inline void pack_columns_transposed(const real* src, i64 row_stride, i64 depth, i64 count, int vectors, real* dst) {
+static inline void pack_columns_transposed(const real* src, i64 row_stride, i64 depth, i64 count, int vectors,
+                                           real* dst) {
     for (int v = 0; v < vectors; ++v) {
         const i64 left = count - v * LANES;
-        pack_rows<LANES>(src + v * LANES * row_stride, row_stride, left < LANES ? (int)left : LANES, depth, dst + v * LANES, vectors * LANES);
+        pack_rows<LANES>(src + v * LANES * row_stride, row_stride, left < LANES ? (int)left : LANES, depth,
+                         dst + v * LANES, vectors * LANES);
     }
 }
 
 // One tile whose place in C may be ragged: gathers it, computes, and puts back only what is valid.
-static inline void gemm_tile_ragged(int vectors, i64 depth, const real* a, const real* b, real* c, i64 ldc, int rows, i64 columns,
-                                    const real* start) {
+static inline void gemm_tile_ragged(int vectors, i64 depth, const real* a, const real* b, real* c, i64 ldc,
+                                    int rows, i64 columns, const real* start) {
     real tile[ROWS * WIDTH];
     const i64 width = vectors * LANES;
     if (!start)

@@ -1,4 +1,5 @@
-"""When and how a product of 16-bit matrices goes to hopper.cu. No device has run it yet, so it waits for PYOPS_HOPPER=1."""
+"""When and how a product of 16-bit matrices goes to hopper.cu. No device has run it yet, so it
+waits for PYOPS_HOPPER=1."""
 import os
 
 from ...cuda.tensor_map import mappable
@@ -11,8 +12,8 @@ STAGES = {128: 6, 256: 4}   # by the tile's columns
 
 
 def serves(device, a, b, c):
-    """Whether this product can and should be hopper.cu's: enough tiles of it that no smaller tile, nor a reduction cut into pieces, would keep
-    more of the device busy."""
+    """Whether this product can and should be hopper.cu's: enough tiles of it that no smaller tile,
+    nor a reduction cut into pieces, would keep more of the device busy."""
     batch, m, n = c.shape
     return (asked_for() and takes(device, a, b)
             and 2 * batch * ceil_div(m, ROWS) * ceil_div(n, 128) >= device.multiprocessors)
@@ -31,7 +32,8 @@ def has_wgmma(device):
 
 
 def gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, activation, pairs):
-    """C = act(A B + bias) of operands that takes() accepts. activation: tiles.cuh's number; pairs: two neighbours of C are one aligned access."""
+    """C = act(A B + bias) of operands that takes() accepts. activation: tiles.cuh's number; pairs:
+    two neighbours of C are one aligned access."""
     batch, m, n = c.shape
     depth = a.shape[1] if transpose_a else a.shape[2]
     wide = batch * ceil_div(m, ROWS) * ceil_div(n, 256) >= device.multiprocessors
@@ -39,10 +41,12 @@ def gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, activation, pai
     kernel = f"hopper_{ROWS}x{columns}_{'nt'[bool(transpose_a)]}{'nt'[bool(transpose_b)]}"
     maps = operand(device, a, ROWS, transpose_a), operand(device, b, columns, not transpose_b)
     device.launch(FILE, kernel, (batch * ceil_div(m, ROWS) * ceil_div(n, columns),), (THREADS,),
-                  (*maps, bias, c, (m, n, depth, int(a.shape[0] > 1), int(b.shape[0] > 1)), (int(pairs), int(activation))),
+                  (*maps, bias,
+                   c, (m, n, depth, int(a.shape[0] > 1), int(b.shape[0] > 1)), (int(pairs), int(activation))),
                   shared=STAGES[columns] * (ROWS + columns) * DEEP * 2 + PATTERN)
 
 
 def operand(device, array, rows, by_rows):
-    """The map of an operand: its boxes are 64 values along memory, and as many lines as the tile has rows or, if rows lie along memory, depth."""
+    """The map of an operand: its boxes are 64 values along memory, and as many lines as the tile
+    has rows or, if rows lie along memory, depth."""
     return device.tensor_map(array, (DEEP if by_rows else rows, 64))

@@ -1,7 +1,9 @@
-"""Grids of the matrix products: which tile, how many blocks a result, and which operands can be read in packets.
+"""Grids of the matrix products: which tile, how many blocks a result, and which operands
+can be read in packets.
 
-gemm and linear are the rows. 16-bit types always use tensor cores; float32 does where pyops.cuda.precision allows it; gemm_tensor has
-float64's, too. Before compute capability 8.0 all is done by the ordinary units.
+gemm and linear are the rows. 16-bit types always use tensor cores; float32 does where
+pyops.cuda.precision allows it; gemm_tensor has float64's, too. Before compute capability 8.0 all is
+done by the ordinary units.
 """
 import numpy as np
 
@@ -26,14 +28,16 @@ def linear(device, x, weight, bias, y):
     if y.size:
         outputs, features = weight.shape
         rows = y.size // outputs
-        product(device, x.reshape(1, rows, features), weight.reshape(1, outputs, features), False, True, y.reshape(1, rows, outputs), bias)
+        product(device, x.reshape(1, rows, features), weight.reshape(1, outputs, features), False, True,
+                y.reshape(1, rows, outputs), bias)
 
 
 def product(device, a, b, transpose_a, transpose_b, c, bias):
     if device.capability < OLDEST_TENSOR:
         gemm_simt(device, a, b, transpose_a, transpose_b, c, bias)
         return
-    wanted = "half" if device.real in PRECISIONS["half"] else current_precision() if device.real == "f32" else "strict"
+    wanted = ("half" if device.real in PRECISIONS["half"] else current_precision() if device.real == "f32"
+              else "strict")
     if wanted != "strict":
         gemm_tensor(device, a, b, transpose_a, transpose_b, c, wanted, bias)
     else:
@@ -41,7 +45,8 @@ def product(device, a, b, transpose_a, transpose_b, c, bias):
 
 
 def in_packets(array, size=16):
-    """Whether each stored row of a dense array starts at a multiple of `size` bytes and is a multiple of that long."""
+    """Whether each stored row of a dense array starts at a multiple of `size` bytes and is a
+    multiple of that long."""
     return array.shape[-1] * array.dtype.itemsize % size == 0 and address(array) % size == 0
 
 
@@ -60,7 +65,8 @@ def gemm_simt(device, a, b, transpose_a, transpose_b, c, bias=None):
         return
     batch, m, n = c.shape
     depth = a.shape[1] if transpose_a else a.shape[2]
-    left, right, pitches = simt_layout(a, transpose_a), simt_layout(b, not transpose_b), (n, 1, 0, 1, int(in_packets(c)))
+    left, right, pitches = (simt_layout(a, transpose_a), simt_layout(b, not transpose_b),
+                            (n, 1, 0, 1, int(in_packets(c))))
     rows, columns = m, n
     if n <= 8 < m:   # few columns are few rows of the transposed product
         a, b, left, right, rows, columns, pitches = b, a, right, left, n, m, (1, n, 1, 0, 0)
@@ -94,16 +100,20 @@ def simt_tile(device, rows, columns, batch):
 def gemm_tensor(device, a, b, transpose_a, transpose_b, c, precision, bias=None, activation=None):
     """C = act(A B + bias) by tensor.cu, arguments as gemm's.
 
-    precision: "tf32" rounds float32 operands to 11 bits, "3xtf32" makes up for that with three products, "half" is for float16 and
-    bfloat16, "f64" for float64; sums are float32 or float64. activation: None, "relu", "gelu" or "silu";
-    no row asks for one, since calls on a device are one op each: tests hold it for a compiler of programs to come.
+    precision: "tf32" rounds float32 operands to 11 bits, "3xtf32" makes up for that with three
+    products, "half" is for float16 and bfloat16, "f64" for float64; sums are float32 or float64.
+    activation: None, "relu", "gelu" or "silu";
+    no row asks for one, since calls on a device are one op each: tests hold it for a
+    compiler of programs to come.
     """
     if device.real not in PRECISIONS[precision]:
-        raise ValueError(f"gemm_tensor: precision {precision!r} is for {' or '.join(PRECISIONS[precision])}, the arrays are {device.real}")
+        raise ValueError(f"gemm_tensor: precision {precision!r} is for {' or '.join(PRECISIONS[precision])}, "
+                         f"the arrays are {device.real}")
     if c.size == 0:
         return
     if serves(device, a, b, c):
-        gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, ACTIVATIONS[activation], in_packets(c, 2 * c.dtype.itemsize))
+        gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, ACTIVATIONS[activation],
+                    in_packets(c, 2 * c.dtype.itemsize))
         return
     batch, m, n = c.shape
     depth, item = a.shape[1] if transpose_a else a.shape[2], a.dtype.itemsize
@@ -115,8 +125,8 @@ def gemm_tensor(device, a, b, transpose_a, transpose_b, c, precision, bias=None,
     shared = stages * (tile_values(side, item, transpose_a) + tile_values(side, item, not transpose_b)) * item
     kernel = f"tensor_{side}x{side}_{'nt'[bool(transpose_a)]}{'nt'[bool(transpose_b)]}"
     device.launch(TENSOR, kernel, (tiles * pieces,), (threads,),
-                  (a, b, bias, c, partial, (m, n, depth, batch, pieces, each), tensor_layout(a), tensor_layout(b),
-                   (int(in_packets(c, 2 * item)), ACTIVATIONS[activation])),
+                  (a, b, bias, c, partial, (m, n, depth, batch, pieces, each), tensor_layout(a),
+                   tensor_layout(b), (int(in_packets(c, 2 * item)), ACTIVATIONS[activation])),
                   shared=shared, **({"THREE_PRODUCTS": 1} if precision == "3xtf32" else {}))
     if partial is not None:
         join(device, partial, bias, c, ACTIVATIONS[activation])
@@ -133,7 +143,8 @@ def tile_values(side, item, by_rows):
 
 
 def cut(device, depth, deep, tiles, least=256):
-    """How many pieces of the reduction, each of how much (a multiple of `deep`), keep all multiprocessors busy."""
+    """How many pieces of the reduction, each of how much (a multiple of `deep`), keep all
+    multiprocessors busy."""
     wanted = max(1, min(2 * device.multiprocessors // tiles, depth // least))
     each = max(1, ceil_div(ceil_div(depth, wanted), deep) * deep)
     return max(1, ceil_div(depth, each)), each

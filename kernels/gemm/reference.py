@@ -14,8 +14,8 @@ def linear(x, weight, bias):
 
 
 def gemm(a, b, *, transpose_a, transpose_b):
-    """Batched product of matrices (batch, m, k) and (batch, k, n); a batch of 1 meets every matrix of the other. transpose_* says that the
-    operand is stored with its last two axes exchanged."""
+    """Batched product of matrices (batch, m, k) and (batch, k, n); a batch of 1 meets every matrix
+    of the other. transpose_* says that the operand is stored with its last two axes exchanged."""
     a = a.swapaxes(1, 2) if transpose_a else a
     b = b.swapaxes(1, 2) if transpose_b else b
     return np.matmul(a, b)

@@ -1,4 +1,5 @@
-// What becomes of a product's sums on their way to memory: the bias, the activation, the rounding, two neighbours at a time.
+// What becomes of a product's sums on their way to memory: the bias, the activation, the rounding,
+// two neighbours at a time.
 #pragma once
 #include "tiles.cuh"
 

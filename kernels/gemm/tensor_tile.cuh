@@ -1,12 +1,15 @@
-// A block's tile of a product on tensor cores, from tiles of its operands in shared memory: each warp holds WM x WN sums.
+// A block's tile of a product on tensor cores, from tiles of its operands in shared memory: each
+// warp holds WM x WN sums.
 #pragma once
 #include "tensor_unit.cuh"
 #include "tiles.cuh"
 
 template <int BM, int BN, int WM, int WN, bool A_BY_ROWS, bool B_BY_ROWS> struct TensorTile {
     static constexpr int ACROSS = BN / WN, THREADS = BM / WM * ACROSS * 32, MI = WM / 16, NI = WN / 8;
-    static constexpr int PA = A_BY_ROWS ? BM + PAD_ROWS : DEEP + PAD, PB = B_BY_ROWS ? BN + PAD_ROWS : DEEP + PAD;
-    static constexpr int SIZE_A = (A_BY_ROWS ? DEEP : BM) * PA, SIZE_B = (B_BY_ROWS ? DEEP : BN) * PB, STAGE = SIZE_A + SIZE_B;
+    static constexpr int PA = A_BY_ROWS ? BM + PAD_ROWS : DEEP + PAD,
+                         PB = B_BY_ROWS ? BN + PAD_ROWS : DEEP + PAD;
+    static constexpr int SIZE_A = (A_BY_ROWS ? DEEP : BM) * PA, SIZE_B = (B_BY_ROWS ? DEEP : BN) * PB,
+                         STAGE = SIZE_A + SIZE_B;
     acc sum[MI][NI][4] = {};
 
     static __device__ __forceinline__ int top() { return (threadIdx.x >> 5) / ACROSS * WM; }
@@ -42,17 +45,20 @@ template <int BM, int BN, int WM, int WN, bool A_BY_ROWS, bool B_BY_ROWS> struct
     }
 };
 
-// Line and place of packet v of a tile whose lines are DEEP long, four packets: eight threads take 32 bytes each of four lines, a whole
-// sector of memory, such that no two of their packets share a bank.
+// Line and place of packet v of a tile whose lines are DEEP long, four packets: eight threads
+// take 32 bytes each of four lines, a whole sector of memory, such that no two of their
+// packets share a bank.
 __device__ __forceinline__ void spread_packets(int v, int& line, int& along) {
     const int four = v >> 1 & 3, odd = v >> 3 & 1;
     line = v / 32 * 8 + (sizeof(real) == 8 ? four + odd * 4 : four * 2 + odd);
     along = ((v & 1) + (v >> 4 & 1) * 2) * LANES;
 }
 
-// Runs `stages` of loads ahead of the product: load(stage, step) starts a tile's copies, add(stage) uses what they brought. A slot of shared
-// memory is filled again one step after it was read, so that one barrier a step is enough.
-template <int STAGES, class Load, class Add> __device__ __forceinline__ void pipeline(int steps, Load load, Add add) {
+// Runs `stages` of loads ahead of the product: load(stage, step) starts a tile's copies, add(stage)
+// uses what they brought. A slot of shared memory is filled again one step after it was read, so
+// that one barrier a step is enough.
+template <int STAGES, class Load, class Add>
+__device__ __forceinline__ void pipeline(int steps, Load load, Add add) {
 #pragma unroll
     for (int s = 0; s < STAGES - 1; ++s) {
         if (s < steps) load(s, s);

@@ -6,8 +6,8 @@ __device__ __forceinline__ constexpr int ceil_div(int a, int b) { return (a + b 
 
 struct Tile { int row, column; };
 
-// Tile `index` of rows x columns. Blocks that run at the same time take columns of BAND tiles side by side, so that what they read of both
-// operands stays in the second-level cache.
+// Tile `index` of rows x columns. Blocks that run at the same time take columns of BAND tiles side
+// by side, so that what they read of both operands stays in the second-level cache.
 __device__ __forceinline__ Tile tile_at(int index, int rows, int columns) {
     constexpr int BAND = 8;
     const int band = index / (BAND * columns), within = index % (BAND * columns);

@@ -10,13 +10,15 @@ CASES = {
         case("channels_only", "group_norm", A(3, 70), 2, A(70), A(70), batch=True),
         case("groups_longer_than_a_piece", "group_norm", A(2, 4, 2500), 2, A(4), A(4)),
         case("volume_no_affine", "group_norm", A(2, 4, 2, 3, 5), 2, eps=1e-3),
-        case("no_weight", "group_norm", A(2, 4, 9), 2, None, A(4), torch=None),   # torch 2.13 fails in its gradient
+        # torch 2.13 fails in its gradient
+        case("no_weight", "group_norm", A(2, 4, 9), 2, None, A(4), torch=None),
         case("mean_far_from_zero", "group_norm", A(2, 4, 129, offset=1e3), 2, A(4), A(4), tolerance=4096),
         case("no_samples", "group_norm", A(0, 4, 9), 2, A(4), A(4)),
         case("instances", "instance_norm", A(2, 3, 5, 7), None, None, A(3), A(3), batch=True),
         case("instances_of_vectors_and_tail", "instance_norm", A(2, 3, 67), batch=True),
         case("instances_of_volumes", "instance_norm", A(2, 3, 2, 3, 5), None, None, A(3), None),
-        case("no_instances", "instance_norm", A(0, 3, 5), None, None, A(3), A(3), torch=None),   # torch fails on no samples
+        # torch fails on no samples
+        case("no_instances", "instance_norm", A(0, 3, 5), None, None, A(3), A(3), torch=None),
     ],
 }
 REFUSES = {

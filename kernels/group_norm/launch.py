@@ -9,7 +9,9 @@ __all__ = ["group_norm", "group_norm_backward"]
 
 FILE = "group_norm/cuda.cu"
 WARP = 8 * 32       # longest group that a warp holds
-PIECES = 64         # of a long line, at most: the number depends on the line alone, so that results do not depend on the batch
+# of a long line, at most: the number depends on the line alone, so that results do
+# not depend on the batch
+PIECES = 64
 
 
 def group_norm(device, x, weight, bias, groups, eps, y, mean, var):
@@ -35,9 +37,13 @@ def group_norm_backward(device, dy, x, weight, mean, var, groups, eps, dx, dweig
         return
     samples, channels, run = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     count, per_group = samples * groups, channels // groups
-    partial, _, pieces, *_ = over_lines(device, "line_gradients", (dy, x, mean, per_group), samples * channels, 1, run, 2, PIECES)
+    partial, _, pieces, *_ = over_lines(device, "line_gradients", (dy, x, mean, per_group),
+                                        samples * channels, 1, run, 2, PIECES)
     sums, coefficients = scratch(device, samples, channels, 2), scratch(device, count, 2)
     device.launch(FILE, "group_gradients", (-(-count // 8),), (256,),
-                  (partial, pieces, var, weight, float(eps), np.int64(count), groups, per_group, run, sums, coefficients))
-    for_values(device, "batch_norm_gradient", (dy, x, weight, mean, var, coefficients, float(eps), dx), x, per_group)
-    device.launch(FILE, "parameter_gradients", (-(-channels // 32),), (32, 8), (sums, samples, channels, dweight, dbias))
+                  (partial, pieces, var, weight, float(eps), np.int64(count), groups, per_group, run, sums,
+                   coefficients))
+    for_values(device, "batch_norm_gradient", (dy, x, weight, mean, var, coefficients, float(eps), dx), x,
+               per_group)
+    device.launch(FILE, "parameter_gradients", (-(-channels // 32),), (32, 8),
+                  (sums, samples, channels, dweight, dbias))

@@ -1,6 +1,7 @@
-// unfold: one row of columns (sample, channel, tap) is the image shifted by the tap, so that it is copied image row by image row.
-// fold is written as a gather: one image row sums, tap by tap in a fixed order, the pieces of columns that unfold would have copied from
-// it. No two threads meet in a pixel, and the row being summed stays in the first cache.
+// unfold: one row of columns (sample, channel, tap) is the image shifted by the tap, so that it is
+// copied image row by image row. fold is written as a gather: one image row sums, tap by tap in a
+// fixed order, the pieces of columns that unfold would have copied from it. No two threads meet in
+// a pixel, and the row being summed stays in the first cache.
 #include "kernel.h"
 
 BEGIN_KERNELS
@@ -16,7 +17,8 @@ static Covered covered(i64 start, i64 step, i64 width, i64 n) {
 }
 
 static void copy_strided(const real* x, i64 step, i64 n, real* y) {
-    for_vectors(n, [&](i64 i, auto lanes) { lanes.store(y + i, load_strided(x + i * step, step, lanes.count)); });
+    for_vectors(
+        n, [&](i64 i, auto lanes) { lanes.store(y + i, load_strided(x + i * step, step, lanes.count)); });
 }
 
 static void zero(real* y, i64 n) {
@@ -38,7 +40,8 @@ void unfold(In<real> x, Dims kernel, Dims dilation, Dims padding, Dims stride, D
                     continue;
                 }
                 zero(out, inside.begin);
-                copy_strided(image + h * width + left + inside.begin * stride[1], stride[1], inside.end - inside.begin, out + inside.begin);
+                copy_strided(image + h * width + left + inside.begin * stride[1], stride[1],
+                             inside.end - inside.begin, out + inside.begin);
                 zero(out + inside.end, places[1] - inside.end);
             }
         }
@@ -67,7 +70,8 @@ void fold(In<real> columns, Dims kernel, Dims dilation, Dims padding, Dims strid
                 for (i64 j = 0; j < kernel[1]; ++j, line += area) {
                     const i64  left = j * dilation[1] - padding[1];
                     const auto inside = covered(left, stride[1], width, places[1]);
-                    add_strided(line + inside.begin, stride[1], inside.end - inside.begin, out + left + inside.begin * stride[1]);
+                    add_strided(line + inside.begin, stride[1], inside.end - inside.begin,
+                                out + left + inside.begin * stride[1]);
                 }
             }
         }

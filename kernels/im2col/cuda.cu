@@ -1,14 +1,19 @@
-// unfold: columns (samples, channels x taps, places) hold, for every tap of the window, the pixel under it at each place. A thread copies
-// one place's pixels of a row of taps: a warp's threads lie side by side in columns, and the image's pixels come again and again from L1.
-// fold is written as a gather: a pixel adds, tap by tap in a fixed order, what unfold would have copied from it. Nobody meets in a pixel.
+// unfold: columns (samples, channels x taps, places) hold, for every tap of the window, the pixel
+// under it at each place. A thread copies one place's pixels of a row of taps: a warp's threads lie
+// side by side in columns, and the image's pixels come again and again from L1. fold is written as
+// a gather: a pixel adds, tap by tap in a fixed order, what unfold would have copied from it.
+// Nobody meets in a pixel.
 #include "index.cuh"
 
 extern "C" {
 // blockIdx.y: the row of taps
-__global__ void __launch_bounds__(256) unfold(const real* x, Dims kernel, Dims dilation, Dims padding, Dims stride, Dims places, int height, int width, int pixels, real* y) {
+__global__ void __launch_bounds__(256)
+    unfold(const real* x, Dims kernel, Dims dilation, Dims padding, Dims stride, Dims places, int height,
+           int width, int pixels, real* y) {
     const int area = places[0] * places[1], i = blockIdx.y;
     for (GRID_STRIDE(t, pixels)) {   // places of all channels
-        const int plane = (int)t / area, place = (int)t - plane * area, oh = place / places[1], ow = place - oh * places[1];
+        const int plane = (int)t / area, place = (int)t - plane * area, oh = place / places[1],
+                  ow = place - oh * places[1];
         const int h = oh * stride[0] + i * dilation[0] - padding[0], left = ow * stride[1] - padding[1];
         const real* row = x + ((i64)plane * height + h) * width;
         real* out = y + ((i64)plane * kernel[0] + i) * kernel[1] * area + place;
@@ -21,10 +26,13 @@ __global__ void __launch_bounds__(256) unfold(const real* x, Dims kernel, Dims d
     }
 }
 
-__global__ void __launch_bounds__(256) fold(const real* columns, Dims kernel, Dims dilation, Dims padding, Dims stride, Dims places, int height, int width, int pixels, real* y) {
+__global__ void __launch_bounds__(256)
+    fold(const real* columns, Dims kernel, Dims dilation, Dims padding, Dims stride, Dims places, int height,
+         int width, int pixels, real* y) {
     const int area = places[0] * places[1];
     for (GRID_STRIDE(t, pixels)) {
-        const int row = (int)t / width, w = (int)t - row * width, plane = row / height, h = row - plane * height;
+        const int row = (int)t / width, w = (int)t - row * width, plane = row / height,
+                  h = row - plane * height;
         const real* block = columns + (i64)plane * kernel[0] * kernel[1] * area;
         acc sum = 0;
         for (int i = 0; i < kernel[0]; ++i) {
@@ -33,7 +41,8 @@ __global__ void __launch_bounds__(256) fold(const real* columns, Dims kernel, Di
             const real* line = block + (i64)i * kernel[1] * area + oh * places[1];
             for (int j = 0; j < kernel[1]; ++j) {
                 const int left = w + padding[1] - j * dilation[1], ow = left / stride[1];
-                if (left >= 0 && ow * stride[1] == left && ow < places[1]) sum += value(line[(i64)j * area + ow]);
+                if (left >= 0 && ow * stride[1] == left && ow < places[1])
+                    sum += value(line[(i64)j * area + ow]);
             }
         }
         y[t] = rounded(sum);

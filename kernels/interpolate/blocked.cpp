@@ -1,5 +1,6 @@
-// Resampling in blocked layout by the tables of `resample` (cpu.cpp): output o of an axis is the sum over k of weight[k][o] x[index[k][o]], where
-// index -1 is a tap that this output lacks. Source rows are combined first, then pixels across; an output is one chain in the order of the tables.
+// Resampling in blocked layout by the tables of `resample` (cpu.cpp): output o of an axis is the
+// sum over k of weight[k][o] x[index[k][o]], where index -1 is a tap that this output lacks. Source
+// rows are combined first, then pixels across; an output is one chain in the order of the tables.
 #include "blocked/epilogue.h"
 
 BEGIN_KERNELS
@@ -12,7 +13,8 @@ struct Taps {
     bool          copies = true, pairs = true;   // every output is one input; has two taps
 
     Taps(In<i64> index, In<real> w, i64 size)
-        : outputs(index ? index.dim(1) : size), most(index ? index.dim(0) : 1), count(outputs), at(outputs * most), weight(outputs * most) {
+        : outputs(index ? index.dim(1) : size), most(index ? index.dim(0) : 1), count(outputs),
+          at(outputs * most), weight(outputs * most) {
         for (i64 o = 0; o < outputs; ++o) {
             count[o] = 0;
             for (i64 k = 0; k < most; ++k) {
@@ -32,7 +34,8 @@ struct Taps {
 };
 
 // to = the sum of `count` sources, weight[k] times the n values at from + at[k] * step
-template <int N> inline void combine(const real* from, i64 step, const i64* at, const real* weight, i64 any, i64 n, real* to) {
+template <int N>
+inline void combine(const real* from, i64 step, const i64* at, const real* weight, i64 any, i64 n, real* to) {
     const i64 count = N ? N : any;
     #pragma GCC unroll 4
     for (i64 i = 0; i < n; i += LANES) {
@@ -56,13 +59,15 @@ void across(const real* row, const Taps& t, real* y) {
     if (t.copies) {
         for (i64 o = 0; o < t.outputs; ++o)
             #pragma GCC unroll 4
-            for (int v = 0; v < BLOCK; v += LANES) store(y + o * BLOCK + v, load(row + t.at[o * t.most] * BLOCK + v));
+            for (int v = 0; v < BLOCK; v += LANES)
+                store(y + o * BLOCK + v, load(row + t.at[o * t.most] * BLOCK + v));
         return;
     }
     if (t.pairs) {   // linear
         const i64*  at     = t.at;
         const real* weight = t.weight;
-        for (i64 o = 0; o < t.outputs; ++o) combine<2>(row, BLOCK, at + o * t.most, weight + o * t.most, 2, BLOCK, y + o * BLOCK);
+        for (i64 o = 0; o < t.outputs; ++o)
+            combine<2>(row, BLOCK, at + o * t.most, weight + o * t.most, 2, BLOCK, y + o * BLOCK);
         return;
     }
     for (i64 o = 0; o < t.outputs; ++o) combine(row, BLOCK, t, o, BLOCK, y + o * BLOCK);
@@ -70,24 +75,26 @@ void across(const real* row, const Taps& t, real* y) {
 }  // namespace
 
 // An axis without a table stays as it is.
-void resample_blocked(InMap<real> x, In<i64> index_h, In<real> weight_h, In<i64> index_w, In<real> weight_w, OutMap<real> y) {
+void resample_blocked(InMap<real> x, In<i64> index_h, In<real> weight_h, In<i64> index_w, In<real> weight_w,
+                      OutMap<real> y) {
     const Taps down(index_h, weight_h, x.h), along(index_w, weight_w, x.w);
     const i64  row = x.w * BLOCK;
-    parallel_for(y.n * y.blocks * y.h, 1 + 10000 / (x.w * down.most + y.w * along.most + 1), [&](i64 begin, i64 end) {
-        Scratch<real> line(row);
-        for (i64 i = begin; i < end; ++i) {
-            const i64   plane = i / y.h, oy = i % y.h;
-            const real* image = x.at(plane / y.blocks, plane % y.blocks);
-            real*       to    = y.at(plane / y.blocks, plane % y.blocks) + oy * y.w * BLOCK;
-            if (!index_w) {
-                combine(image, row, down, oy, row, to);
-            } else if (down.copy(oy)) {
-                across(image + down.at[oy * down.most] * row, along, to);
-            } else {
-                combine(image, row, down, oy, row, line);
-                across(line, along, to);
-            }
-        }
-    });
+    parallel_for(y.n * y.blocks * y.h, 1 + 10000 / (x.w * down.most + y.w * along.most + 1),
+                 [&](i64 begin, i64 end) {
+                     Scratch<real> line(row);
+                     for (i64 i = begin; i < end; ++i) {
+                         const i64 plane = i / y.h, oy = i % y.h;
+                         const real* image = x.at(plane / y.blocks, plane % y.blocks);
+                         real* to = y.at(plane / y.blocks, plane % y.blocks) + oy * y.w * BLOCK;
+                         if (!index_w) {
+                             combine(image, row, down, oy, row, to);
+                         } else if (down.copy(oy)) {
+                             across(image + down.at[oy * down.most] * row, along, to);
+                         } else {
+                             combine(image, row, down, oy, row, line);
+                             across(line, along, to);
+                         }
+                     }
+                 });
 }
 END_KERNELS

@@ -1,9 +1,10 @@
 """Cases of the rows of pyops/ops/interpolate.py, and calls that they refuse."""
 from ...core.cases import A, bad, case
 
-_2D = (("x2", (5, 21), (10, 42)), ("x3_ragged", (4, 17), (13, 50)), ("shrink", (19, 45), (7, 13)), ("shrink_a_little", (9, 40), (8, 33)),
-       ("mixed", (4, 33), (11, 9)), ("from_one_pixel", (1, 1), (5, 18)), ("to_one_pixel", (6, 19), (1, 1)), ("same_height", (5, 18), (5, 31)),
-       ("same_width", (5, 18), (9, 18)), ("same_size", (3, 5), (3, 5)))
+_2D = (("x2", (5, 21), (10, 42)), ("x3_ragged", (4, 17), (13, 50)), ("shrink", (19, 45), (7, 13)),
+       ("shrink_a_little", (9, 40), (8, 33)),
+       ("mixed", (4, 33), (11, 9)), ("from_one_pixel", (1, 1), (5, 18)), ("to_one_pixel", (6, 19), (1, 1)),
+       ("same_height", (5, 18), (5, 31)), ("same_width", (5, 18), (9, 18)), ("same_size", (3, 5), (3, 5)))
 
 
 CASES = {
@@ -29,13 +30,15 @@ CASES = {
     ] + [
         case(f"3d_{mode}_{why}", "interpolate", A(2, 2, *x), y, mode=mode)
         for mode in ("nearest", "trilinear", "area")
-        for why, x, y in (("x2", (3, 4, 9), (6, 8, 18)), ("shrink", (7, 6, 19), (3, 4, 8)), ("mixed", (3, 9, 17), (7, 4, 40)),
-                          ("depth_only", (3, 5, 6), (7, 5, 6)))
+        for why, x, y in (("x2", (3, 4, 9), (6, 8, 18)), ("shrink", (7, 6, 19), (3, 4, 8)), ("mixed", (3, 9, 17), (7, 4, 40)), ("depth_only", (3, 5, 6), (7, 5, 6)))
     ] + [
         case("3d_corners", "interpolate", A(1, 2, 3, 4, 9), (5, 8, 18), mode="trilinear", align_corners=True),
-        case("scale_recomputed", "interpolate", A(1, 2, 7, 9), scale_factor=1.45, mode="bilinear", recompute_scale_factor=True),
-        case("scale_not_recomputed", "interpolate", A(1, 2, 7, 9), scale_factor=1.45, mode="bilinear", recompute_scale_factor=False),
-        case("antialias_scale", "interpolate", A(1, 2, 17, 29), scale_factor=0.37, mode="bicubic", antialias=True),
+        case("scale_recomputed", "interpolate", A(1, 2, 7, 9), scale_factor=1.45, mode="bilinear",
+             recompute_scale_factor=True),
+        case("scale_not_recomputed", "interpolate", A(1, 2, 7, 9), scale_factor=1.45, mode="bilinear",
+             recompute_scale_factor=False),
+        case("antialias_scale", "interpolate", A(1, 2, 17, 29), scale_factor=0.37, mode="bicubic",
+             antialias=True),
         case("size_is_an_int", "interpolate", A(1, 2, 7, 9), 12),
         case("no_samples", "interpolate", A(0, 2, 7, 9), 12, mode="bilinear"),
         case("upsample", "upsample", A(1, 2, 7, 9), None, 2, "bilinear", True),

@@ -1,10 +1,12 @@
-// resample: every mode of interpolate and its gradient is a table of taps per axis (reference.py), output o = sum over k of
-// weight[k][o] x[index[k][o]]; index -1 is a tap that this output lacks. The gradient's tables are the transposed ones, so that it gathers
-// too: no two threads meet, and the order of a sum is the table's.
+// resample: every mode of interpolate and its gradient is a table of taps per axis (reference.py),
+// output o = sum over k of weight[k][o] x[index[k][o]]; index -1 is a tap that this output lacks.
+// The gradient's tables are the transposed ones, so that it gathers too: no two threads meet, and
+// the order of a sum is the table's.
 //
-// The height and depth passes combine whole rows. The width pass reads, for one vector of outputs and one tap, one or two vectors of the
-// row and permutes them by a prepared table; where the taps of a vector lie further apart it picks lanes one by one. A growing
-// height does the width pass first, once a source row, and keeps the latest rows in a ring as long as the tallest window; a
+// The height and depth passes combine whole rows. The width pass reads, for one vector of outputs
+// and one tap, one or two vectors of the row and permutes them by a prepared table; where the taps
+// of a vector lie further apart it picks lanes one by one. A growing height does the width pass
+// first, once a source row, and keeps the latest rows in a ring as long as the tallest window; a
 // shrinking one combines rows first.
 #include "kernel.h"
 
@@ -24,19 +26,22 @@ static i64 most(i64 a, i64 b) { return a > b ? a : b; }
 // ---- width
 
 struct Width {
-    enum Reach { ONE, TWO, SCATTERED };   // how many vectors of the row hold what one tap of one vector of outputs reads
+    // how many vectors of the row hold what one tap of one vector of outputs reads
+    enum Reach { ONE, TWO, SCATTERED };
     const Taps taps;
     const i64  width, blocks;
     Reach      reach  = ONE;
     bool       ragged = false;
-    // For each block of LANES outputs, for each tap: where to load from, and per lane the index from there and the weight.
+    // For each block of LANES outputs, for each tap: where to load from, and per lane the index
+    // from there and the weight.
     Scratch<i64>      base;
     Scratch<lane_int> lane;
     Scratch<real>     weight;
 
     Width(const Taps& taps, i64 width)
-        : taps(taps), width(width), blocks((taps.outputs + LANES - 1) / LANES), base(taps ? blocks * taps.count : 1),
-          lane(taps ? blocks * taps.count * LANES : 1), weight(taps ? blocks * taps.count * LANES : 1) {
+        : taps(taps), width(width), blocks((taps.outputs + LANES - 1) / LANES),
+          base(taps ? blocks * taps.count : 1), lane(taps ? blocks * taps.count * LANES : 1),
+          weight(taps ? blocks * taps.count * LANES : 1) {
         if (!taps) return;
         for (i64 b = 0; b < blocks; ++b)
             for (i64 k = 0; k < taps.count; ++k) place(b, k);
@@ -148,7 +153,8 @@ struct Rows {
 template <class Body> static void for_taps(const Taps& taps, i64 o, Body body) {
     if (!taps) return body(o, real(1));
     for (i64 k = 0; k < taps.count; ++k)
-        if (const i64 i = taps.index[k * taps.outputs + o]; i >= 0) body(i, taps.weight[k * taps.outputs + o]);
+        if (const i64 i = taps.index[k * taps.outputs + o]; i >= 0)
+            body(i, taps.weight[k * taps.outputs + o]);
 }
 
 struct Volume {
@@ -159,10 +165,12 @@ struct Volume {
 };
 
 // One output row: rows are combined over depth and height, then resampled across.
-static void rows_first(const Volume& v, const real* plane, i64 d, i64 h, Rows& rows, real* line, real* room, real* y) {
+static void rows_first(const Volume& v, const real* plane, i64 d, i64 h, Rows& rows, real* line, real* room,
+                       real* y) {
     rows.count = 0;
     for_taps(v.along_depth, d, [&](i64 di, real dw) {
-        for_taps(v.along_height, h, [&](i64 hi, real hw) { rows.add(plane + (di * v.height + hi) * v.width, dw * hw); });
+        for_taps(v.along_height, h,
+                 [&](i64 hi, real hw) { rows.add(plane + (di * v.height + hi) * v.width, dw * hw); });
     });
     if (!v.across.taps) return rows.sum(v.width, y);
     if (rows.one()) return v.across.apply(rows.row[0], room, y);
@@ -170,8 +178,8 @@ static void rows_first(const Volume& v, const real* plane, i64 d, i64 h, Rows& r
     v.across.apply(line, room, y);
 }
 
-// The same with the width first. Source row s of (plane, output depth) `slab` is kept at s modulo the height's taps: the rows of one
-// window follow each other, so they never meet there.
+// The same with the width first. Source row s of (plane, output depth) `slab` is kept at s modulo
+// the height's taps: the rows of one window follow each other, so they never meet there.
 struct Ring {
     Scratch<real> rows;
     Scratch<i64>  holds;
@@ -190,13 +198,14 @@ struct Ring {
     }
 };
 
-static void width_first(const Volume& v, const real* plane, i64 slab, i64 d, i64 h, Rows& rows, Rows& deep, Ring& ring, real* line,
-                        real* room, real* y) {
+static void width_first(const Volume& v, const real* plane, i64 slab, i64 d, i64 h, Rows& rows, Rows& deep,
+                        Ring& ring, real* line, real* room, real* y) {
     rows.count = 0;
     for_taps(v.along_height, h, [&](i64 hi, real hw) {
         rows.add(ring.get(slab, hi, v.height, [&](real* to) {
             deep.count = 0;
-            for_taps(v.along_depth, d, [&](i64 di, real dw) { deep.add(plane + (di * v.height + hi) * v.width, dw); });
+            for_taps(v.along_depth, d,
+                     [&](i64 di, real dw) { deep.add(plane + (di * v.height + hi) * v.width, dw); });
             if (deep.one()) return v.across.apply(deep.row[0], room, to);
             deep.sum(v.width, line);
             v.across.apply(line, room, to);
@@ -206,14 +215,21 @@ static void width_first(const Volume& v, const real* plane, i64 slab, i64 d, i64
 }
 
 // x: (planes, D, H, W); y: (planes, D', H', W'). An axis without a table stays as it is.
-void resample(In<real> x, In<i64> index_d, In<real> weight_d, In<i64> index_h, In<real> weight_h, In<i64> index_w, In<real> weight_w,
-              Out<real> y) {
+void resample(In<real> x, In<i64> index_d, In<real> weight_d, In<i64> index_h, In<real> weight_h,
+              In<i64> index_w, In<real> weight_w, Out<real> y) {
     if (y.size() == 0) return;
     const Width  across(Taps(index_w, weight_w, x.dim(3)), x.dim(3));
-    const Volume v{x.data, x.dim(1), x.dim(2), x.dim(3), Taps(index_d, weight_d, x.dim(1)), Taps(index_h, weight_h, x.dim(2)), across};
+    const Volume v{x.data,
+                   x.dim(1),
+                   x.dim(2),
+                   x.dim(3),
+                   Taps(index_d, weight_d, x.dim(1)),
+                   Taps(index_h, weight_h, x.dim(2)),
+                   across};
     const i64    depth = y.dim(1), height = y.dim(2), width = y.dim(3);
     const bool   first = across.taps && v.along_height && height > v.height;
-    const i64    most_rows = v.along_depth.count * v.along_height.count, work = width * (v.along_height.count + across.taps.count);
+    const i64 most_rows = v.along_depth.count * v.along_height.count,
+              work = width * (v.along_height.count + across.taps.count);
     parallel_for(y.dim(0) * depth * height, 1 + 32768 / (work + 1), [&](i64 begin, i64 end) {
         Rows rows(most_rows), deep(first ? v.along_depth.count : 1);
         Ring ring(first ? v.along_height.count : 1, first ? width : 1);

@@ -1,10 +1,13 @@
-// resample: output o of an axis = sum over k of weight[k][o] x[index[k][o]], by a table of taps per axis (reference.py); index -1 is a tap
-// that this output lacks, and an axis without a table stays as it is. The gradient has transposed tables, so that it gathers too and each
-// value is one thread's sum, in the tables' order.
+// resample: output o of an axis = sum over k of weight[k][o] x[index[k][o]], by a table of taps per
+// axis (reference.py); index -1 is a tap that this output lacks, and an axis without a table stays
+// as it is. The gradient has transposed tables, so that it gathers too and each value is one
+// thread's sum, in the tables' order.
 //
-// With one, two or four taps along height and width (nearest, linear, cubic) a thread keeps its taps in registers and goes through planes
-// with them. Else it reads the tables as it goes; the host lets axes of many taps follow each other, as their products would be too many.
-// Threads of a warp are neighbours along the width: what they write and, but for strong reductions, what they read is contiguous.
+// With one, two or four taps along height and width (nearest, linear, cubic) a thread keeps its
+// taps in registers and goes through planes with them. Else it reads the tables as it goes; the
+// host lets axes of many taps follow each other, as their products would be too many. Threads of
+// a warp are neighbours along the width: what they write and, but for strong reductions, what
+// they read is contiguous.
 #include "elementwise/broadcast.cuh"
 
 template <int K> struct Taps {
@@ -21,8 +24,10 @@ template <int K> struct Taps {
 
 // Block and grid: x over the places of a plane, y over planes.
 template <int KH, int KW>
-__device__ __forceinline__ void resample_planes(const real* x, const i64* index_h, const real* weight_h, const i64* index_w, const real* weight_w,
-                                                int planes, int height, int width, int out_height, int out_width, int magic, real* y) {
+__device__ __forceinline__ void resample_planes(const real* x, const i64* index_h, const real* weight_h,
+                                                const i64* index_w, const real* weight_w, int planes,
+                                                int height, int width, int out_height, int out_width,
+                                                int magic, real* y) {
     const int place = blockIdx.x * blockDim.x + threadIdx.x, places = out_height * out_width;
     if (place >= places) return;
     const int h = quotient(place, out_width, magic), w = place - h * out_width;
@@ -37,7 +42,8 @@ __device__ __forceinline__ void resample_planes(const real* x, const i64* index_
             acc row = 0;
 #pragma unroll
             for (int j = 0; j < KW; ++j)
-                if (down.at[i] >= 0 && across.at[j] >= 0) row += across.weight[j] * value(from[down.at[i] * width + across.at[j]]);
+                if (down.at[i] >= 0 && across.at[j] >= 0)
+                    row += across.weight[j] * value(from[down.at[i] * width + across.at[j]]);
             if (down.at[i] >= 0) sum += down.weight[i] * row;
         }
         y[(i64)plane * places + place] = rounded(sum);
@@ -50,21 +56,48 @@ struct Table {
     const real* weight;
     int taps, outputs;
     __device__ __forceinline__ int at(int k, int o) const { return index ? (int)index[k * outputs + o] : o; }
-    __device__ __forceinline__ acc of(int k, int o) const { return index ? value(weight[k * outputs + o]) : acc(1); }
+    __device__ __forceinline__ acc of(int k, int o) const {
+        return index ? value(weight[k * outputs + o]) : acc(1);
+    }
 };
 
 extern "C" {
-__global__ void __launch_bounds__(256) resample_1_1(const real* x, const i64* ih, const real* wh, const i64* iw, const real* ww, int planes, int height, int width, int out_height, int out_width, int magic, real* y) { resample_planes<1, 1>(x, ih, wh, iw, ww, planes, height, width, out_height, out_width, magic, y); }
-__global__ void __launch_bounds__(256) resample_1_2(const real* x, const i64* ih, const real* wh, const i64* iw, const real* ww, int planes, int height, int width, int out_height, int out_width, int magic, real* y) { resample_planes<1, 2>(x, ih, wh, iw, ww, planes, height, width, out_height, out_width, magic, y); }
-__global__ void __launch_bounds__(256) resample_2_1(const real* x, const i64* ih, const real* wh, const i64* iw, const real* ww, int planes, int height, int width, int out_height, int out_width, int magic, real* y) { resample_planes<2, 1>(x, ih, wh, iw, ww, planes, height, width, out_height, out_width, magic, y); }
-__global__ void __launch_bounds__(256) resample_2_2(const real* x, const i64* ih, const real* wh, const i64* iw, const real* ww, int planes, int height, int width, int out_height, int out_width, int magic, real* y) { resample_planes<2, 2>(x, ih, wh, iw, ww, planes, height, width, out_height, out_width, magic, y); }
-__global__ void __launch_bounds__(256) resample_4_4(const real* x, const i64* ih, const real* wh, const i64* iw, const real* ww, int planes, int height, int width, int out_height, int out_width, int magic, real* y) { resample_planes<4, 4>(x, ih, wh, iw, ww, planes, height, width, out_height, out_width, magic, y); }
+__global__ void __launch_bounds__(256)
+    resample_1_1(const real* x, const i64* ih, const real* wh, const i64* iw, const real* ww, int planes,
+                 int height, int width, int out_height, int out_width, int magic, real* y) {
+    resample_planes<1, 1>(x, ih, wh, iw, ww, planes, height, width, out_height, out_width, magic, y);
+}
+__global__ void __launch_bounds__(256)
+    resample_1_2(const real* x, const i64* ih, const real* wh, const i64* iw, const real* ww, int planes,
+                 int height, int width, int out_height, int out_width, int magic, real* y) {
+    resample_planes<1, 2>(x, ih, wh, iw, ww, planes, height, width, out_height, out_width, magic, y);
+}
+__global__ void __launch_bounds__(256)
+    resample_2_1(const real* x, const i64* ih, const real* wh, const i64* iw, const real* ww, int planes,
+                 int height, int width, int out_height, int out_width, int magic, real* y) {
+    resample_planes<2, 1>(x, ih, wh, iw, ww, planes, height, width, out_height, out_width, magic, y);
+}
+__global__ void __launch_bounds__(256)
+    resample_2_2(const real* x, const i64* ih, const real* wh, const i64* iw, const real* ww, int planes,
+                 int height, int width, int out_height, int out_width, int magic, real* y) {
+    resample_planes<2, 2>(x, ih, wh, iw, ww, planes, height, width, out_height, out_width, magic, y);
+}
+__global__ void __launch_bounds__(256)
+    resample_4_4(const real* x, const i64* ih, const real* wh, const i64* iw, const real* ww, int planes,
+                 int height, int width, int out_height, int out_width, int magic, real* y) {
+    resample_planes<4, 4>(x, ih, wh, iw, ww, planes, height, width, out_height, out_width, magic, y);
+}
 
 // in and out: (planes, D, H, W) of x and of y; taps: of depth, height and width
-__global__ void __launch_bounds__(256) resample_any(const real* x, const i64* id, const real* wd, const i64* ih, const real* wh, const i64* iw, const real* ww, const __grid_constant__ Dims in, const __grid_constant__ Dims out, const __grid_constant__ Dims magic, const __grid_constant__ Dims taps, int total, real* y) {
-    const Table deep = {id, wd, taps[0], out[1]}, down = {ih, wh, taps[1], out[2]}, across = {iw, ww, taps[2], out[3]};
+__global__ void __launch_bounds__(256)
+    resample_any(const real* x, const i64* id, const real* wd, const i64* ih, const real* wh, const i64* iw,
+                 const real* ww, const __grid_constant__ Dims in, const __grid_constant__ Dims out,
+                 const __grid_constant__ Dims magic, const __grid_constant__ Dims taps, int total, real* y) {
+    const Table deep = {id, wd, taps[0], out[1]}, down = {ih, wh, taps[1], out[2]},
+                across = {iw, ww, taps[2], out[3]};
     for (GRID_STRIDE(unit, total)) {
-        const unsigned p = quotient((unsigned)unit, out[3], magic[3]), q = quotient(p, out[2], magic[2]), plane = quotient(q, out[1], magic[1]);
+        const unsigned p = quotient((unsigned)unit, out[3], magic[3]), q = quotient(p, out[2], magic[2]),
+                       plane = quotient(q, out[1], magic[1]);
         const int w = (unsigned)unit - p * out[3], h = p - q * out[2], d = q - plane * out[1];
         acc sum = 0;
         for (int a = 0; a < deep.taps; ++a) {

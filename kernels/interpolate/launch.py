@@ -6,7 +6,8 @@ from ..elementwise.launch import BLOCK, PART_MOST, blocks, magic
 __all__ = ["resample"]
 
 FILE = "interpolate/cuda.cu"
-PREPARED = {(1, 1), (1, 2), (2, 1), (2, 2), (4, 4)}   # taps along height and width that have a kernel of their own
+# taps along height and width that have a kernel of their own
+PREPARED = {(1, 1), (1, 2), (2, 1), (2, 2), (4, 4)}
 TOGETHER_MOST = 16   # taps of all axes above which axes are resampled one after the other
 
 
@@ -27,7 +28,8 @@ def planar(device, x, down, across, y):
 
 
 def at_once(device, x, tables, y):
-    if tables[0][0] is None and (taps(tables[1]), taps(tables[2])) in PREPARED and math.prod(x.shape[2:]) < 2**31 > math.prod(y.shape[2:]):
+    if tables[0][0] is None and (taps(tables[1]), taps(tables[2])) in PREPARED and math.prod(
+            x.shape[2:]) < 2**31 > math.prod(y.shape[2:]):
         return planar(device, x, tables[1], tables[2], y)
     inner = math.prod(y.shape[1:])
     step = max(1, PART_MOST // inner)
@@ -35,8 +37,8 @@ def at_once(device, x, tables, y):
         part = (min(step, y.shape[0] - plane), *y.shape[1:])
         total = math.prod(part)
         device.launch(FILE, "resample_any", blocks(device, total), (BLOCK,),
-                      (x[plane:], *(a for t in tables for a in t), tuple(x.shape), part, tuple(map(magic, part)),
-                       tuple(map(taps, tables)), total, y[plane:]))
+                      (x[plane:], *(a for t in tables for a in t), tuple(x.shape), part,
+                       tuple(map(magic, part)), tuple(map(taps, tables)), total, y[plane:]))
 
 
 def resample(device, x, index_d, weight_d, index_h, weight_h, index_w, weight_w, y):

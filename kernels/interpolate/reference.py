@@ -1,9 +1,11 @@
-"""Resampling in NumPy, axis by axis: the definition. Every mode is a table of taps, output o of an axis = sum over k of
-weight[k, o] x[index[k, o]], computed in the element type: source positions are rounded as the type rounds.
+"""Resampling in NumPy, axis by axis: the definition. Every mode is a table of taps, output o of an
+axis = sum over k of weight[k, o] x[index[k, o]], computed in the element type: source positions are
+rounded as the type rounds.
 
-A spec of an axis is (size of input, size of output, mode, scale, align_corners, antialias). scale is None or what a position is
-multiplied by instead of out / in. Keys (1981) for bicubic (a = -0.75; with antialias -0.5). Mode "table" has the taps themselves, tuples of
-indices and of weights a tap, in the place of scale.
+A spec of an axis is (size of input, size of output, mode, scale, align_corners, antialias). scale
+is None or what a position is multiplied by instead of out / in. Keys (1981) for bicubic (a = -0.75;
+with antialias -0.5). Mode "table" has the taps themselves, tuples of indices and of weights a tap,
+in the place of scale.
 """
 from functools import lru_cache
 
@@ -19,13 +21,15 @@ def taps(spec, dtype):
     if mode == "area":
         return area(size, outputs, dtype)
     if mode == "table":
-        return np.array(scale[0], np.int64).reshape(-1, outputs), np.array(scale[1], dtype).reshape(-1, outputs)
+        return (np.array(scale[0], np.int64).reshape(-1, outputs),
+                np.array(scale[1], dtype).reshape(-1, outputs))
     step = source_step(size, outputs, scale, align_corners, dtype)
     if antialias:
         return filtered(size, outputs, mode, step, dtype)
     o = np.arange(outputs).astype(dtype)
     if mode.startswith("nearest"):
-        at = np.floor(((o + dtype(0.5)) * step if mode == "nearest-exact" else o * step).astype(np.float32)).astype(np.int64)
+        at = np.floor(((o + dtype(0.5)) * step if mode == "nearest-exact" else o * step).astype(
+            np.float32)).astype(np.int64)
         return np.minimum(at, size - 1)[None], np.ones((1, outputs), dtype)
     cubic = mode == "bicubic"
     at = o * step if align_corners else step * (o + dtype(0.5)) - dtype(0.5)
@@ -35,7 +39,8 @@ def taps(spec, dtype):
     t = np.clip(at - first.astype(dtype), dtype(0), dtype(1))
     if cubic:
         index = np.clip(first + np.arange(-1, 3)[:, None], 0, size - 1)
-        return index, np.stack([keys(t + 1, -0.75), keys(t, -0.75), keys(1 - t, -0.75), keys(2 - t, -0.75)]).astype(dtype)
+        return index, np.stack([keys(t + 1, -0.75), keys(t, -0.75), keys(1 - t, -0.75),
+                                keys(2 - t, -0.75)]).astype(dtype)
     return np.stack([first, np.minimum(first + 1, size - 1)]), np.stack([1 - t, t])
 
 
@@ -69,7 +74,8 @@ def area(size, outputs, dtype):
 
 
 def filtered(size, outputs, mode, step, dtype):
-    """A triangle or Keys' kernel (a = -0.5), stretched by the step where that is above one, weights normalised."""
+    """A triangle or Keys' kernel (a = -0.5), stretched by the step where that is above one,
+    weights normalised."""
     half = dtype(2 if mode == "bicubic" else 1)
     support, squeeze = (half * step, dtype(1) / step) if step >= 1 else (half, dtype(1))
     centre = step * (np.arange(outputs).astype(dtype) + dtype(0.5))
@@ -92,7 +98,8 @@ def matrix(spec, dtype):
 
 
 def resample(x, *, specs, transpose):
-    """The last len(specs) axes of x resampled; with transpose by the transposed matrices, from outputs to inputs."""
+    """The last len(specs) axes of x resampled; with transpose by the transposed matrices, from
+    outputs to inputs."""
     for axis, spec in enumerate(specs, x.ndim - len(specs)):
         if spec is not None:
             m = matrix(spec, x.dtype.type)

@@ -2,9 +2,10 @@
 //   dx = (g - mean(g) - n mean(g n)) rstd     dweight = sum over rows of dy n     dbias = sum over rows of dy
 // rms_norm has neither the mean of x nor that of g.
 //
-// Blocks walk over the rows, each thread on its own columns, and keep the sums over rows in registers beside the row: dy and x come from
-// memory once. The sums of all blocks are then added column by column, in their order. Rows too long for that take a kernel for dx and
-// one for the sums over pieces of the rows.
+// Blocks walk over the rows, each thread on its own columns, and keep the sums over rows in
+// registers beside the row: dy and x come from memory once. The sums of all blocks are then added
+// column by column, in their order. Rows too long for that take a kernel for dx and one for the
+// sums over pieces of the rows.
 #include "rows.cuh"
 
 constexpr int MOST = 512;   // threads of a block that holds its row
@@ -18,7 +19,8 @@ constexpr int VALUES = 8;
 template <bool CENTRED, int PACKS> struct Walk {
     acc dw[PACKS][LANES], db[PACKS][LANES];
 
-    __device__ __forceinline__ void row(const real* dy, const real* x, const real* weight, acc m, acc s, real* dx, int cols, bool packed, bool parameters) {
+    __device__ __forceinline__ void row(const real* dy, const real* x, const real* weight, acc m, acc s,
+                                        real* dx, int cols, bool packed, bool parameters) {
         Row<PACKS> g, n;
         g.load(dy, cols, packed);
         n.load(x, cols, packed);
@@ -91,7 +93,8 @@ template <bool CENTRED, int PACKS> struct Walk {
 #pragma unroll
                 for (int l = 0; l < LANES; ++l) {
                     all[l] = 0;
-                    for (int y = 0; y < (int)blockDim.y; ++y) all[l] += slots[y][(k * LANES + l) * 32 + threadIdx.x];
+                    for (int y = 0; y < (int)blockDim.y; ++y)
+                        all[l] += slots[y][(k * LANES + l) * 32 + threadIdx.x];
                 }
                 store(to, all, Row<PACKS>::at(k), cols);
             }
@@ -100,8 +103,10 @@ template <bool CENTRED, int PACKS> struct Walk {
 };
 
 template <bool CENTRED, int PACKS>
-__device__ void gradient_rows(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rstd, real* dx, acc* partial, i64 rows, int cols) {
-    const bool whole = cols % LANES == 0, packed = whole && aligned(dy) && aligned(x) && aligned(dx), parameters = whole && aligned(weight);
+__device__ void gradient_rows(const real* dy, const real* x, const real* weight, const acc* mean,
+                              const acc* rstd, real* dx, acc* partial, i64 rows, int cols) {
+    const bool whole = cols % LANES == 0, packed = whole && aligned(dy) && aligned(x) && aligned(dx),
+               parameters = whole && aligned(weight);
     Walk<CENTRED, PACKS> walk = {};
     for (i64 r = (i64)blockIdx.x * blockDim.y + threadIdx.y; r < rows; r += (i64)gridDim.x * blockDim.y) {
         const acc m = CENTRED ? mean[r] : acc(0);
@@ -114,7 +119,8 @@ __device__ void gradient_rows(const real* dy, const real* x, const real* weight,
 
 // Calls body(place, g = dy weight, n, how many) for the packets of a row
 template <class Body>
-__device__ __forceinline__ void for_row(const real* dy, const real* x, const real* weight, acc m, acc s, int cols, bool packed, Body body) {
+__device__ __forceinline__ void for_row(const real* dy, const real* x, const real* weight, acc m, acc s,
+                                        int cols, bool packed, Body body) {
     for (int i = threadIdx.x * LANES; i < cols; i += blockDim.x * LANES) {
         acc g[LANES], n[LANES];
         const int live = min(LANES, cols - i);
@@ -130,26 +136,29 @@ __device__ __forceinline__ void for_row(const real* dy, const real* x, const rea
 }
 
 template <bool CENTRED>
-__device__ void gradient_long(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rstd, real* dx, int cols) {
+__device__ void gradient_long(const real* dy, const real* x, const real* weight, const acc* mean,
+                              const acc* rstd, real* dx, int cols) {
     const bool packed = cols % LANES == 0 && aligned(dy) && aligned(x) && aligned(dx);
     const i64 from = (i64)blockIdx.x * cols;
     const acc m = CENTRED ? mean[blockIdx.x] : acc(0), s = rstd[blockIdx.x];
     acc a = 0, b = 0;
-    for_row(dy + from, x + from, weight, m, s, cols, packed, [&](int, acc (&g)[LANES], acc (&n)[LANES], int live) {
+    for_row(dy + from, x + from, weight, m, s, cols, packed,
+            [&](int, acc(&g)[LANES], acc(&n)[LANES], int live) {
 #pragma unroll
-        for (int l = 0; l < LANES; ++l)
-            if (l < live) {
-                a += g[l];
-                b += g[l] * n[l];
-            }
-    });
+                for (int l = 0; l < LANES; ++l)
+                    if (l < live) {
+                        a += g[l];
+                        b += g[l] * n[l];
+                    }
+            });
     a = CENTRED ? row_sum(a) / acc(cols) : acc(0);
     b = row_sum(b) / acc(cols);
-    for_row(dy + from, x + from, weight, m, s, cols, packed, [&](int i, acc (&g)[LANES], acc (&n)[LANES], int live) {
+    for_row(dy + from, x + from, weight, m, s, cols, packed,
+            [&](int i, acc(&g)[LANES], acc(&n)[LANES], int live) {
 #pragma unroll
-        for (int l = 0; l < LANES; ++l) n[l] = (g[l] - a - n[l] * b) * s;
-        store_lanes(dx + from + i, live, packed, n);
-    });
+                for (int l = 0; l < LANES; ++l) n[l] = (g[l] - a - n[l] * b) * s;
+                store_lanes(dx + from + i, live, packed, n);
+            });
 }
 
 // Adds up what a column's eight threads have; valid in row 0 of the block
@@ -166,7 +175,8 @@ __device__ __forceinline__ acc column_sum(acc v) {
 
 // Sums over the rows blockIdx.y * span ... of 32 columns
 template <bool CENTRED>
-__device__ void sums_over_rows(const real* dy, const real* x, const acc* mean, const acc* rstd, i64 rows, int cols, i64 span, acc* partial) {
+__device__ void sums_over_rows(const real* dy, const real* x, const acc* mean, const acc* rstd, i64 rows,
+                               int cols, i64 span, acc* partial) {
     const int c = blockIdx.x * 32 + threadIdx.x;
     const i64 begin = blockIdx.y * span, end = min(rows, begin + span);
     acc dw = 0, db = 0;
@@ -185,33 +195,50 @@ __device__ void sums_over_rows(const real* dy, const real* x, const acc* mean, c
 }
 
 extern "C" {
-__global__ void __launch_bounds__(MOST, 1) layer_norm_backward_rows(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rstd, real* dx, acc* partial, i64 rows, int cols) {
+__global__ void __launch_bounds__(MOST, 1)
+    layer_norm_backward_rows(const real* dy, const real* x, const real* weight, const acc* mean,
+                             const acc* rstd, real* dx, acc* partial, i64 rows, int cols) {
     gradient_rows<true, VALUES / LANES>(dy, x, weight, mean, rstd, dx, partial, rows, cols);
 }
-__global__ void __launch_bounds__(MOST, 1) layer_norm_backward_wide_rows(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rstd, real* dx, acc* partial, i64 rows, int cols) {
+__global__ void __launch_bounds__(MOST, 1)
+    layer_norm_backward_wide_rows(const real* dy, const real* x, const real* weight, const acc* mean,
+                                  const acc* rstd, real* dx, acc* partial, i64 rows, int cols) {
     gradient_rows<true, 2 * VALUES / LANES>(dy, x, weight, mean, rstd, dx, partial, rows, cols);
 }
-__global__ void __launch_bounds__(1024, 1) layer_norm_backward_long(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rstd, real* dx, int cols) {
+__global__ void __launch_bounds__(1024, 1)
+    layer_norm_backward_long(const real* dy, const real* x, const real* weight, const acc* mean,
+                             const acc* rstd, real* dx, int cols) {
     gradient_long<true>(dy, x, weight, mean, rstd, dx, cols);
 }
-__global__ void __launch_bounds__(256) layer_norm_backward_sums(const real* dy, const real* x, const acc* mean, const acc* rstd, i64 rows, int cols, i64 span, acc* partial) {
+__global__ void __launch_bounds__(256)
+    layer_norm_backward_sums(const real* dy, const real* x, const acc* mean, const acc* rstd, i64 rows,
+                             int cols, i64 span, acc* partial) {
     sums_over_rows<true>(dy, x, mean, rstd, rows, cols, span, partial);
 }
-__global__ void __launch_bounds__(MOST, 1) rms_norm_backward_rows(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rrms, real* dx, acc* partial, i64 rows, int cols) {
+__global__ void __launch_bounds__(MOST, 1)
+    rms_norm_backward_rows(const real* dy, const real* x, const real* weight, const acc* mean,
+                           const acc* rrms, real* dx, acc* partial, i64 rows, int cols) {
     gradient_rows<false, VALUES / LANES>(dy, x, weight, mean, rrms, dx, partial, rows, cols);
 }
-__global__ void __launch_bounds__(MOST, 1) rms_norm_backward_wide_rows(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rrms, real* dx, acc* partial, i64 rows, int cols) {
+__global__ void __launch_bounds__(MOST, 1)
+    rms_norm_backward_wide_rows(const real* dy, const real* x, const real* weight, const acc* mean,
+                                const acc* rrms, real* dx, acc* partial, i64 rows, int cols) {
     gradient_rows<false, 2 * VALUES / LANES>(dy, x, weight, mean, rrms, dx, partial, rows, cols);
 }
-__global__ void __launch_bounds__(1024, 1) rms_norm_backward_long(const real* dy, const real* x, const real* weight, const acc* mean, const acc* rrms, real* dx, int cols) {
+__global__ void __launch_bounds__(1024, 1)
+    rms_norm_backward_long(const real* dy, const real* x, const real* weight, const acc* mean,
+                           const acc* rrms, real* dx, int cols) {
     gradient_long<false>(dy, x, weight, mean, rrms, dx, cols);
 }
-__global__ void __launch_bounds__(256) rms_norm_backward_sums(const real* dy, const real* x, const acc* mean, const acc* rrms, i64 rows, int cols, i64 span, acc* partial) {
+__global__ void __launch_bounds__(256)
+    rms_norm_backward_sums(const real* dy, const real* x, const acc* mean, const acc* rrms, i64 rows,
+                           int cols, i64 span, acc* partial) {
     sums_over_rows<false>(dy, x, mean, rrms, rows, cols, span, partial);
 }
 
 // Columns of `partial` (pieces rows) added up: the first `cols` are dweight, those behind them dbias
-__global__ void __launch_bounds__(256) add_pieces(const acc* partial, int pieces, int width, int cols, real* dweight, real* dbias) {
+__global__ void __launch_bounds__(256)
+    add_pieces(const acc* partial, int pieces, int width, int cols, real* dweight, real* dbias) {
     const int c = blockIdx.x * 32 + threadIdx.x;
     acc all = 0;
     if (c < width)

@@ -6,9 +6,11 @@ CASES = {
         case("no_rows", "layer_norm", A(0, 5), (5,), A(5), A(5)),
         case("no_weight", "layer_norm", A(2, 3, 5), (5,)),
         case("two_axes_no_bias", "layer_norm", A(4, 3, 5), (3, 5), A(3, 5), eps=1e-3, batch=True),
-        case("mean_far_from_zero", "layer_norm", A(2, 257, offset=1e3), (257,), A(257), A(257), tolerance=4096),
+        case("mean_far_from_zero", "layer_norm", A(2, 257, offset=1e3), (257,), A(257), A(257),
+             tolerance=4096),
     ],
-    "rms_norm": [case(f"cols{c}", "rms_norm", A(3, c), (c,), A(c), batch=True) for c in (1, 7, 16, 35, 768)] + [
+    "rms_norm": [case(f"cols{c}", "rms_norm", A(3, c), (c,), A(c), batch=True) for c in (1, 7, 16, 35, 768)]
+    + [
         case("no_rows", "rms_norm", A(0, 5), (5,), A(5)),
         case("no_weight", "rms_norm", A(2, 3, 5), (5,)),
         case("two_axes", "rms_norm", A(4, 3, 5), (3, 5), A(3, 5), 1e-3, batch=True),

@@ -1,12 +1,14 @@
-// layer_norm: y = (x - mean) * rstd * weight + bias over the trailing axes, which are one row of memory.
-// Two passes over a row that is still in cache after the first: mean, then the centred second moment. The one-pass form
-// E[x^2] - mean^2 cancels badly when |mean| >> std, so it is not used.
+// layer_norm: y = (x - mean) * rstd * weight + bias over the trailing axes, which are one row of
+// memory.
+// Two passes over a row that is still in cache after the first: mean, then the centred second
+// moment. The one-pass form E[x^2] - mean^2 cancels badly when |mean| >> std, so it is not used.
 // rms_norm: y = x * rrms * weight, rrms = 1 / sqrt(mean of x^2 + eps).
 #include "../batch_norm/moments.h"
 
 BEGIN_KERNELS
 
-void layer_norm(In<real> x, In<real> weight, In<real> bias, double eps, Out<real> y, Out<real> mean, Out<real> rstd) {
+void layer_norm(In<real> x, In<real> weight, In<real> bias, double eps, Out<real> y, Out<real> mean,
+                Out<real> rstd) {
     const i64 rows = mean.size(), cols = rows ? x.size() / rows : 0;
     parallel_for(rows, 1 + 8192 / (cols + 1), [&](i64 begin, i64 end) {
         for (i64 r = begin; r < end; ++r) {
@@ -27,10 +29,10 @@ void layer_norm(In<real> x, In<real> weight, In<real> bias, double eps, Out<real
     });
 }
 
-// dweight and dbias are sums over rows: each thread owns a range of columns and walks all rows, so the order of accumulation
-// does not depend on the thread count.
-static void parameter_gradients(In<real> dy, In<real> x, In<real> mean, In<real> rstd, i64 rows, i64 cols, Out<real> dweight,
-                                Out<real> dbias) {
+// dweight and dbias are sums over rows: each thread owns a range of columns and walks all rows, so
+// the order of accumulation does not depend on the thread count.
+static void parameter_gradients(In<real> dy, In<real> x, In<real> mean, In<real> rstd, i64 rows, i64 cols,
+                                Out<real> dweight, Out<real> dbias) {
     const i64 blocks = (cols + LANES - 1) / LANES;
     parallel_for(blocks, 1 + 4096 / (rows + 1), [&](i64 begin, i64 end) {
         for (i64 b = begin; b < end; ++b) {
@@ -48,8 +50,8 @@ static void parameter_gradients(In<real> dy, In<real> x, In<real> mean, In<real>
     });
 }
 
-void layer_norm_backward(In<real> dy, In<real> x, In<real> weight, In<real> mean, In<real> rstd, Out<real> dx, Out<real> dweight,
-                         Out<real> dbias) {
+void layer_norm_backward(In<real> dy, In<real> x, In<real> weight, In<real> mean, In<real> rstd, Out<real> dx,
+                         Out<real> dweight, Out<real> dbias) {
     const i64 rows = mean.size(), cols = dweight.size();
     parallel_for(rows, 1 + 8192 / (cols + 1), [&](i64 begin, i64 end) {
         for (i64 r = begin; r < end; ++r) {
@@ -90,8 +92,10 @@ void rms_norm(In<real> x, In<real> weight, double eps, Out<real> y, Out<real> rr
     });
 }
 
-// dx = (g - n mean(g n)) rrms with g = dy weight and n = x rrms; dweight = sum of dy n over rows, a range of columns a thread.
-void rms_norm_backward(In<real> dy, In<real> x, In<real> weight, In<real> rrms, Out<real> dx, Out<real> dweight) {
+// dx = (g - n mean(g n)) rrms with g = dy weight and n = x rrms; dweight = sum of dy n over rows, a
+// range of columns a thread.
+void rms_norm_backward(In<real> dy, In<real> x, In<real> weight, In<real> rrms, Out<real> dx,
+                       Out<real> dweight) {
     const i64 rows = rrms.size(), cols = dweight.size();
     parallel_for(rows, 1 + 8192 / (cols + 1), [&](i64 begin, i64 end) {
         for (i64 r = begin; r < end; ++r) {
@@ -102,7 +106,8 @@ void rms_norm_backward(In<real> dy, In<real> x, In<real> weight, In<real> rrms, 
                 return weight ? g * lanes.load(weight.data + i) : g;
             };
             V sum{};
-            for_vectors(cols, [&](i64 i, auto lanes) { sum += weighted(i, lanes) * (lanes.load(xr + i) * s); });
+            for_vectors(cols,
+                        [&](i64 i, auto lanes) { sum += weighted(i, lanes) * (lanes.load(xr + i) * s); });
             const real mean = hsum(sum) / cols;
             for_vectors(cols, [&](i64 i, auto lanes) {
                 lanes.store(dx.data + r * cols + i, (weighted(i, lanes) - lanes.load(xr + i) * s * mean) * s);
@@ -114,7 +119,8 @@ void rms_norm_backward(In<real> dy, In<real> x, In<real> weight, In<real> rrms, 
         for (i64 c = begin * LANES; c < end * LANES; c += LANES) {
             const Tail lanes{(int)(cols - c < LANES ? cols - c : LANES)};
             V dw{};
-            for (i64 r = 0; r < rows; ++r) dw += lanes.load(dy.data + r * cols + c) * (lanes.load(x.data + r * cols + c) * rrms.data[r]);
+            for (i64 r = 0; r < rows; ++r)
+                dw += lanes.load(dy.data + r * cols + c) * (lanes.load(x.data + r * cols + c) * rrms.data[r]);
             lanes.store(dweight.data + c, dw);
         }
     });

@@ -1,18 +1,23 @@
-// layer_norm: y = (x - mean) * rstd * weight + bias over rows of memory; rms_norm: y = x * rrms * weight, rrms = 1 / sqrt(mean x^2 + eps).
+// layer_norm: y = (x - mean) * rstd * weight + bias over rows of memory; rms_norm: y = x * rrms *
+// weight, rrms = 1 / sqrt(mean x^2 + eps).
 //
-// A row that fits into the registers of a warp or of a block comes from memory once: summed, then its squares about the mean, then
-// normalised. A longer one is read twice, its moments joined by pieces (batch_norm/moments.cuh).
+// A row that fits into the registers of a warp or of a block comes from memory once: summed, then
+// its squares about the mean, then normalised. A longer one is read twice, its moments joined by
+// pieces (batch_norm/moments.cuh).
 #include "batch_norm/lines.cuh"
 #include "rows.cuh"
 
-constexpr int BLOCK_VALUES = sizeof(acc) == 8 ? 8 : 16;   // a thread: 64 registers hold them where a block has 1024
+// a thread: 64 registers hold them where a block has 1024
+constexpr int BLOCK_VALUES = sizeof(acc) == 8 ? 8 : 16;
 
 // CENTRED: layer_norm; else rms_norm, whose mean is 0 and not stored
 template <bool CENTRED, int PACKS>
-__device__ void normalise_rows(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, i64 rows, int cols) {
+__device__ void normalise_rows(const real* x, const real* weight, const real* bias, acc eps, real* y,
+                               acc* mean, acc* rstd, i64 rows, int cols) {
     const i64 r = (i64)blockIdx.x * blockDim.y + threadIdx.y;
     if (r >= rows) return;   // whole warps
-    const bool whole = cols % LANES == 0, packed = whole && aligned(x) && aligned(y), parameters = whole && aligned(weight) && aligned(bias);
+    const bool whole = cols % LANES == 0, packed = whole && aligned(x) && aligned(y),
+               parameters = whole && aligned(weight) && aligned(bias);
     Row<PACKS> row;
     row.load(x + r * cols, cols, packed);
     const acc n = acc(CENTRED ? cols : max(cols, 1)), m = CENTRED ? row.sum() / n : acc(0);
@@ -42,8 +47,10 @@ __device__ void normalise_rows(const real* x, const real* weight, const real* bi
     }
 }
 
-// What a block does with a row too long for its registers: body(values of x, place, how many), packet by packet.
-template <class Body> __device__ __forceinline__ void for_row(const real* x, int cols, bool packed, Body body) {
+// What a block does with a row too long for its registers: body(values of x, place, how
+// many), packet by packet.
+template <class Body>
+__device__ __forceinline__ void for_row(const real* x, int cols, bool packed, Body body) {
     for (int i = threadIdx.x * LANES; i < cols; i += blockDim.x * LANES) {
         acc v[LANES];
         const int live = min(LANES, cols - i);
@@ -53,7 +60,8 @@ template <class Body> __device__ __forceinline__ void for_row(const real* x, int
 }
 
 template <bool CENTRED>
-__device__ void normalise_long(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, int cols) {
+__device__ void normalise_long(const real* x, const real* weight, const real* bias, acc eps, real* y,
+                               acc* mean, acc* rstd, int cols) {
     const bool packed = cols % LANES == 0 && aligned(x) && aligned(y);
     x += (i64)blockIdx.x * cols;
     y += (i64)blockIdx.x * cols;
@@ -86,28 +94,43 @@ __device__ void normalise_long(const real* x, const real* weight, const real* bi
 }
 
 extern "C" {
-__global__ void __launch_bounds__(256) layer_norm_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, i64 rows, int cols) {
+__global__ void __launch_bounds__(256)
+    layer_norm_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean,
+                    acc* rstd, i64 rows, int cols) {
     normalise_rows<true, 8 / LANES>(x, weight, bias, eps, y, mean, rstd, rows, cols);
 }
-__global__ void __launch_bounds__(256) layer_norm_wide_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, i64 rows, int cols) {
+__global__ void __launch_bounds__(256)
+    layer_norm_wide_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean,
+                         acc* rstd, i64 rows, int cols) {
     normalise_rows<true, 32 / LANES>(x, weight, bias, eps, y, mean, rstd, rows, cols);
 }
-__global__ void __launch_bounds__(1024, 1) layer_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, i64 rows, int cols) {
+__global__ void __launch_bounds__(1024, 1)
+    layer_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean,
+                     acc* rstd, i64 rows, int cols) {
     normalise_rows<true, BLOCK_VALUES / LANES>(x, weight, bias, eps, y, mean, rstd, rows, cols);
 }
-__global__ void __launch_bounds__(1024) layer_norm_long(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rstd, i64, int cols) {
+__global__ void __launch_bounds__(1024)
+    layer_norm_long(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean,
+                    acc* rstd, i64, int cols) {
     normalise_long<true>(x, weight, bias, eps, y, mean, rstd, cols);
 }
-__global__ void __launch_bounds__(256) rms_norm_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rrms, i64 rows, int cols) {
+__global__ void __launch_bounds__(256)
+    rms_norm_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rrms,
+                  i64 rows, int cols) {
     normalise_rows<false, 8 / LANES>(x, weight, nullptr, eps, y, nullptr, rrms, rows, cols);
 }
-__global__ void __launch_bounds__(256) rms_norm_wide_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rrms, i64 rows, int cols) {
+__global__ void __launch_bounds__(256)
+    rms_norm_wide_warp(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean,
+                       acc* rrms, i64 rows, int cols) {
     normalise_rows<false, 32 / LANES>(x, weight, nullptr, eps, y, nullptr, rrms, rows, cols);
 }
-__global__ void __launch_bounds__(1024) rms_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rrms, i64 rows, int cols) {
+__global__ void __launch_bounds__(1024)
+    rms_norm_block(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean,
+                   acc* rrms, i64 rows, int cols) {
     normalise_rows<false, BLOCK_VALUES / LANES>(x, weight, nullptr, eps, y, nullptr, rrms, rows, cols);
 }
-__global__ void __launch_bounds__(1024) rms_norm_long(const real* x, const real* weight, const real* bias, acc eps, real* y, acc* mean, acc* rrms, i64, int cols) {
+__global__ void __launch_bounds__(1024) rms_norm_long(const real* x, const real* weight, const real* bias,
+                                                      acc eps, real* y, acc* mean, acc* rrms, i64, int cols) {
     normalise_long<false>(x, weight, nullptr, eps, y, nullptr, rrms, cols);
 }
 }

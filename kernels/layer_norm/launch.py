@@ -21,7 +21,8 @@ def normalise(device, name, args, x, rows):
     args = (*args, np.int64(rows), cols)
     held = 8 if device.real == "f64" else 16   # values a thread, as BLOCK_VALUES in cuda.cu
     if cols <= WIDE_WARP:
-        device.launch(FORWARD, f"{name}_warp" if cols <= WARP else f"{name}_wide_warp", (-(-rows // 8),), (32, 8), args)
+        device.launch(FORWARD, f"{name}_warp" if cols <= WARP else f"{name}_wide_warp", (-(-rows // 8),),
+                      (32, 8), args)
     elif cols <= held * 1024:
         device.launch(FORWARD, f"{name}_block", (rows,), (round_up(-(-cols // held), 32),), args)
     else:
@@ -50,15 +51,18 @@ def gradient(device, name, dy, x, weight, mean, rstd, dx, dweight, dbias):
         several = 8 if threads == 32 else 1
         pieces = min(-(-rows // several), device.multiprocessors * max(1, 1024 // (threads * several)))
         partial = device.empty((pieces, parts, cols), ACC[device.real])
-        device.launch(BACKWARD, f"{name}_wide_rows" if wide else f"{name}_rows", (pieces,), (threads, several), (dy, x, weight, mean, rstd, dx, partial, np.int64(rows), cols))
+        device.launch(BACKWARD, f"{name}_wide_rows" if wide else f"{name}_rows", (pieces,),
+                      (threads, several), (dy, x, weight, mean, rstd, dx, partial, np.int64(rows), cols))
     else:
         device.launch(BACKWARD, f"{name}_long", (rows,), (1024,), (dy, x, weight, mean, rstd, dx, cols))
         blocks = -(-cols // 32)
         span = -(-rows // max(1, min(rows // 64, 8 * device.multiprocessors // blocks)))
         pieces = -(-rows // span)
         partial = device.empty((pieces, parts, cols), ACC[device.real])
-        device.launch(BACKWARD, f"{name}_sums", (blocks, pieces), (32, 8), (dy, x, mean, rstd, np.int64(rows), cols, np.int64(span), partial))
-    device.launch(BACKWARD, "add_pieces", (-(-parts * cols // 32),), (32, 8), (partial, pieces, parts * cols, cols, dweight, dbias))
+        device.launch(BACKWARD, f"{name}_sums", (blocks, pieces), (32, 8),
+                      (dy, x, mean, rstd, np.int64(rows), cols, np.int64(span), partial))
+    device.launch(BACKWARD, "add_pieces", (-(-parts * cols // 32),), (32, 8),
+                  (partial, pieces, parts * cols, cols, dweight, dbias))
 
 
 def layer_norm_backward(device, dy, x, weight, mean, rstd, dx, dweight, dbias):

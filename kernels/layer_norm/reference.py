@@ -3,7 +3,8 @@ import numpy as np
 
 
 def normalise(x, axes, eps):
-    """(x - mean) / sqrt(var + eps) over `axes`, and the mean and reciprocal deviation (axes kept)."""
+    """(x - mean) / sqrt(var + eps) over `axes`, and the mean and reciprocal deviation (axes
+    kept)."""
     mean = x.mean(axes, keepdims=True)
     rstd = 1 / np.sqrt(((x - mean) ** 2).mean(axes, keepdims=True) + eps)
     return (x - mean) * rstd, mean, rstd

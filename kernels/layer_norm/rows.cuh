@@ -1,5 +1,6 @@
-// A row of memory held in registers by a warp or by a block: blockDim.x threads a row, blockDim.y rows (1 unless a row is a warp's).
-// Thread t has the packets t, t + blockDim.x ..., whether or not they can be loaded as packets, so that sums do not depend on alignment.
+// A row of memory held in registers by a warp or by a block: blockDim.x threads a row, blockDim.y
+// rows (1 unless a row is a warp's). Thread t has the packets t, t + blockDim.x ..., whether or not
+// they can be loaded as packets, so that sums do not depend on alignment.
 #pragma once
 #include "batch_norm/moments.cuh"
 

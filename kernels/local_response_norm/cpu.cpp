@@ -1,7 +1,8 @@
-// local_response_norm: y = x / d^beta, d = k + alpha / size * (sum of x^2 over the channels c - size / 2 .. c + (size - 1) / 2).
-// The image is cut into blocks of adjacent pixels; a block walks its channels, so that a window's rows are in the first-level cache and
-// each value comes from memory once. A window is summed afresh for every channel: adding the newest square and taking off the oldest
-// would let rounding errors pile up over the channels.
+// local_response_norm: y = x / d^beta, d = k + alpha / size * (sum of x^2 over the channels c -
+// size / 2 .. c + (size - 1) / 2). The image is cut into blocks of adjacent pixels; a block walks
+// its channels, so that a window's rows are in the first-level cache and each value comes from
+// memory once. A window is summed afresh for every channel: adding the newest square and taking off
+// the oldest would let rounding errors pile up over the channels.
 // d^-beta needs no logarithm where beta is 1/2, 3/4 or 1: r = 1 / sqrt(d), r sqrt(r), r r.
 #include "kernel.h"
 #include "simd_math.h"
@@ -11,7 +12,10 @@ BEGIN_KERNELS
 enum class Power { half, three_quarters, one, any };
 
 static Power power_of(double beta) {
-    return beta == 0.75 ? Power::three_quarters : beta == 0.5 ? Power::half : beta == 1 ? Power::one : Power::any;
+    return beta == 0.75  ? Power::three_quarters
+           : beta == 0.5 ? Power::half
+           : beta == 1   ? Power::one
+                         : Power::any;
 }
 
 // Calls body with the power as a constant.
@@ -81,20 +85,25 @@ void local_response_norm(In<real> x, i64 size, double alpha, double beta, double
                 const Window w(c, before, after, at.channels);
                 for_vectors(pixels, [&](i64 i, auto lanes) {
                     const V d = base + share * sum_of_squares(xb + i, at.pixels, w, lanes);
-                    lanes.store(yb + c * at.pixels + i, divided<decltype(power)::value>(lanes.load(xb + c * at.pixels + i), d, exponent));
+                    lanes.store(yb + c * at.pixels + i, divided<decltype(power)::value>(
+                                                            lanes.load(xb + c * at.pixels + i), d, exponent));
                 });
             }
         });
     });
 }
 
-// dx = dy / d^beta - 2 beta alpha / size * x * (sum of dy x / d^(beta + 1) over the channels whose window holds c).
-// A block's terms of that sum, one row a channel, are kept in a workspace.
-void local_response_norm_backward(In<real> dy, In<real> x, i64 size, double alpha, double beta, double k, Out<real> dx) {
+// dx = dy / d^beta - 2 beta alpha / size * x * (sum of dy x / d^(beta + 1) over the channels whose
+// window holds c). A block's terms of that sum, one row a channel, are kept in a workspace.
+void local_response_norm_backward(In<real> dy, In<real> x, i64 size, double alpha, double beta, double k,
+                                  Out<real> dx) {
     const Image at(x);
     const i64   before = size / 2, after = (size - 1) / 2;
-    const real  share = real(alpha / size), base = real(k), exponent = real(beta), factor = real(2 * beta * alpha / size);
-    const i64   fitting = 16384 / (at.channels + 1) / LANES * LANES, block = fitting < LANES ? LANES : fitting > 512 ? 512 : fitting;
+    const real share = real(alpha / size), base = real(k), exponent = real(beta),
+               factor = real(2 * beta * alpha / size);
+    const i64 fitting = 16384 / (at.channels + 1) / LANES * LANES, block = fitting < LANES ? LANES
+                                                                           : fitting > 512 ? 512
+                                                                                           : fitting;
     with_power(beta, [&](auto power) {
         for_blocks(at, block, [&](i64 from, i64 pixels) {
             const real *xb = x.data + from, *gb = dy.data + from;
@@ -104,7 +113,8 @@ void local_response_norm_backward(In<real> dy, In<real> x, i64 size, double alph
                 const Window w(c, before, after, at.channels);
                 for_vectors(pixels, [&](i64 i, auto lanes) {
                     const V d = base + share * sum_of_squares(xb + i, at.pixels, w, lanes);
-                    const V g = divided<decltype(power)::value>(lanes.load(gb + c * at.pixels + i), d, exponent);
+                    const V g =
+                        divided<decltype(power)::value>(lanes.load(gb + c * at.pixels + i), d, exponent);
                     lanes.store(db + c * at.pixels + i, g);
                     lanes.store(terms + c * block + i, g * lanes.load(xb + c * at.pixels + i) / d);
                 });

@@ -33,5 +33,6 @@ def local_response_norm_backward(device, dy, x, size, alpha, beta, k, dx):
         return
     terms, direct = (device.empty(x.shape, ACC[device.real]) for _ in range(2))
     reach = window(x, size)
-    over_pixels(device, "lrn_backward_terms", (dy, x, *reach, float(alpha / size), float(beta), float(k), terms, direct), x)
+    over_pixels(device, "lrn_backward_terms",
+                (dy, x, *reach, float(alpha / size), float(beta), float(k), terms, direct), x)
     over_pixels(device, "lrn_backward", (terms, direct, x, *reach, float(2 * beta * alpha / size), dx), x)

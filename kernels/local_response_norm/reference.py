@@ -1,4 +1,5 @@
-"""local_response_norm in NumPy: the definition. Krizhevsky, Sutskever & Hinton (2012), section 3.3, with torch's division by `size`."""
+"""local_response_norm in NumPy: the definition. Krizhevsky, Sutskever & Hinton (2012), section 3.3,
+with torch's division by `size`."""
 import numpy as np
 
 

@@ -1,4 +1,5 @@
-"""Cases of the rows of pyops/ops/loss.py and pyops/ops/pointwise_loss.py, and calls that they refuse."""
+"""Cases of the rows of pyops/ops/loss.py and pyops/ops/pointwise_loss.py, and calls that they
+refuse."""
 import numpy as np
 
 from ...core.cases import A, Array, I, bad, case
@@ -65,8 +66,10 @@ def _cases(name, x, t, **kwargs):
 
 
 def _refusals(name, **kwargs):
-    return [bad("other_shape", name, A(3, 4, **kwargs), A(3, 5, **kwargs), match=rf"{name}: .*\(3, 5\)|{name}: .*\(3, 4\)"),
-            bad("unknown_reduction", name, A(3, **kwargs), A(3, **kwargs), reduction="max", match=f"{name}: reduction .*'max'")]
+    return [bad("other_shape", name, A(3, 4, **kwargs), A(3, 5, **kwargs),
+                match=rf"{name}: .*\(3, 5\)|{name}: .*\(3, 4\)"),
+            bad("unknown_reduction", name, A(3, **kwargs), A(3, **kwargs), reduction="max",
+                match=f"{name}: reduction .*'max'")]
 
 
 def _unit(*shape):
@@ -95,31 +98,32 @@ def _torch_focal(torch, x, t, alpha=0.25, gamma=2.0, reduction="none"):
 CASES = {
     "cross_entropy": [*_index_cases("cross_entropy"),
            case("smoothed", "cross_entropy", A(7, 9), I(7, high=9), label_smoothing=0.1),
-           case("smoothed_weighted_ignored", "cross_entropy", A(40, 5), I(40, high=5), A(5, values="positive", grad=False), ignore_index=1,
-                label_smoothing=0.2),
-           case("smoothed_pixels", "cross_entropy", A(2, 5, 3, 7), I(2, 3, 7, high=5), A(5, values="positive", grad=False), ignore_index=1,
-                label_smoothing=0.2),
+           case("smoothed_weighted_ignored", "cross_entropy", A(40, 5), I(40, high=5),
+                A(5, values="positive", grad=False), ignore_index=1, label_smoothing=0.2),
+           case("smoothed_pixels", "cross_entropy", A(2, 5, 3, 7), I(2, 3, 7, high=5),
+                A(5, values="positive", grad=False), ignore_index=1, label_smoothing=0.2),
            case("smoothed_wholly", "cross_entropy", A(7, 9), I(7, high=9), label_smoothing=1.0),
            case("probabilities", "cross_entropy", A(7, 9), A(7, 9, values="unit")),
            case("probabilities_each", "cross_entropy", A(7, 19), A(7, 19, values="unit"), reduction="none", batch=True, batched=(0, 1)),
            case("probabilities_one_sample", "cross_entropy", A(9), A(9, values="unit"), label_smoothing=0.1),
-           case("probabilities_smoothed_weighted", "cross_entropy", A(7, 9), A(7, 9, values="unit"), A(9, values="positive", grad=False),
-                label_smoothing=0.3, reduction="sum"),
+           case("probabilities_smoothed_weighted", "cross_entropy", A(7, 9), A(7, 9, values="unit"),
+                A(9, values="positive", grad=False), label_smoothing=0.3, reduction="sum"),
            case("probabilities_of_pixels", "cross_entropy", A(2, 5, 3, 7), A(2, 5, 3, 7, values="unit"),
                 A(5, values="positive", grad=False), label_smoothing=0.3),
            # float32 keeps 1e4 to 1e-3: logits are as rounded, the loss of their differences is exact
            case("logits_far_from_zero", "cross_entropy", A(7, 9, offset=1e4), I(7, high=9)),
            ],
     "nll_loss": _index_cases("nll_loss"),
-    "l1_loss": [
-        *_cases("l1_loss", A, A), case("weighted_mean", "l1_loss", A(9), A(9), weight=A(9, values="positive", grad=False))],
+    "l1_loss": [*_cases("l1_loss", A, A),
+                case("weighted_mean", "l1_loss", A(9), A(9), weight=A(9, values="positive", grad=False))],
     "mse_loss": [
         *_cases("mse_loss", A, A),
         case("weighted_mean", "mse_loss", A(3, 7), A(3, 7), weight=A(3, 7, values="positive", grad=False)),
         case("weighted_sum", "mse_loss", A(3, 7), A(3, 7), weight=A(3, 7, values="positive", grad=False), reduction="sum"),
         case("mean_of_nothing", "mse_loss", A(0, 3), A(0, 3), gradient=False)],
     "smooth_l1_loss": [
-        *_cases("smooth_l1_loss", A, A), case("narrow", "smooth_l1_loss", A(33), A(33), beta=0.3), case("none_of_it", "smooth_l1_loss", A(9), A(9), beta=0.0)],
+        *_cases("smooth_l1_loss", A, A), case("narrow", "smooth_l1_loss", A(33), A(33), beta=0.3),
+        case("none_of_it", "smooth_l1_loss", A(9), A(9), beta=0.0)],
     "huber_loss": [
         *_cases("huber_loss", A, A), case("narrow", "huber_loss", A(33), A(33), delta=0.3),
         case("weighted_mean", "huber_loss", A(9), A(9), weight=A(9, values="positive", grad=False))],
@@ -130,15 +134,16 @@ CASES = {
         *_cases("binary_cross_entropy_with_logits", A, _unit),
         case("far_logits", "binary_cross_entropy_with_logits", A(9, offset=200.0), _unit(9)),
         case("far_negative_logits", "binary_cross_entropy_with_logits", A(9, offset=-200.0), _unit(9)),
-        case("class_and_positive_weights", "binary_cross_entropy_with_logits", A(4, 5), _unit(4, 5), A(5, values="positive", grad=False),
-             pos_weight=A(5, values="positive", grad=False))],
+        case("class_and_positive_weights", "binary_cross_entropy_with_logits", A(4, 5), _unit(4, 5),
+             A(5, values="positive", grad=False), pos_weight=A(5, values="positive", grad=False))],
     "kl_div": [
         *_cases("kl_div", A, _unit), case("per_batch", "kl_div", A(3, 5), _unit(3, 5), reduction="batchmean"),
         case("broadcast_target", "kl_div", A(3, 5), _unit(5), reduction="sum")],
     "kl_div_log_target": _cases("kl_div", A, A, log_target=True),
     "sigmoid_focal_loss": [
         *_cases("sigmoid_focal_loss", A, _unit, torch=_torch_focal),
-        *(case(f"gamma{g}", "sigmoid_focal_loss", A(19), _unit(19), gamma=g, reduction="mean", torch=_torch_focal) for g in (0.0, 0.5, 1.0, 3.7)),
+        *(case(f"gamma{g}", "sigmoid_focal_loss", A(19), _unit(19), gamma=g, reduction="mean",
+               torch=_torch_focal) for g in (0.0, 0.5, 1.0, 3.7)),
         case("no_alpha", "sigmoid_focal_loss", A(19), _unit(19), alpha=-1.0, torch=_torch_focal)],
     "poisson_nll_loss": [
         *_cases("poisson_nll_loss", A, _positive), case("full", "poisson_nll_loss", A(33), _positive(33), full=True)],
@@ -152,17 +157,20 @@ CASES = {
         case("variance_a_row_with_axis", "gaussian_nll_loss", A(3, 5), A(3, 5), _positive(3, 1), reduction="sum"),
         case("one_variance", "gaussian_nll_loss", A(3, 5), A(3, 5), 0.7)],
     "soft_margin_loss": _cases("soft_margin_loss", A, _signs),
-    "hinge_embedding_loss": [
-        *_cases("hinge_embedding_loss", A, _signs), case("margin", "hinge_embedding_loss", A(17), _signs(17), margin=0.3)],
+    "hinge_embedding_loss": [*_cases("hinge_embedding_loss", A, _signs),
+                             case("margin", "hinge_embedding_loss", A(17), _signs(17), margin=0.3)],
     "margin_ranking_loss": [
-        case("each", "margin_ranking_loss", A(3, 17), A(3, 17), _signs(3, 17), reduction="none", batch=True, batched=(0, 1, 2)),
+        case("each", "margin_ranking_loss", A(3, 17), A(3, 17), _signs(3, 17), reduction="none", batch=True,
+             batched=(0, 1, 2)),
         case("margin", "margin_ranking_loss", A(33), A(33), _signs(33), margin=0.5),
         case("sum", "margin_ranking_loss", A(7), A(7), _signs(7), reduction="sum")],
 }
 REFUSES = {
     "cross_entropy": [*_index_refusals("cross_entropy"),
-             bad("probabilities_of_other_shape", "cross_entropy", A(3, 4), A(3, 5), match=r"\(3, 5\)"),
-             bad("smoothing_beyond_one", "cross_entropy", A(3, 4), I(3, high=4), label_smoothing=1.5, match="label_smoothing.*1.5")],
+                      bad("probabilities_of_other_shape", "cross_entropy",
+                          A(3, 4), A(3, 5), match=r"\(3, 5\)"),
+                      bad("smoothing_beyond_one", "cross_entropy", A(3, 4), I(3, high=4), label_smoothing=1.5,
+                          match="label_smoothing.*1.5")],
     "nll_loss": _index_refusals("nll_loss"),
     "l1_loss": _refusals("l1_loss") + [
         bad("weight_of_other_shape", "l1_loss", A(3), A(3), weight=A(1), match="weight")],
@@ -174,14 +182,19 @@ REFUSES = {
              bad("below_zero", "binary_cross_entropy", A(3, values="unit", offset=-1.0), _unit(3), reduction="none", match="got -0"),
              bad("weight_too_long", "binary_cross_entropy", _unit(3), _unit(3), A(4), match=r"weight \(4,\)")],
     "binary_cross_entropy_with_logits": [*_refusals("binary_cross_entropy_with_logits"),
-             bad("pos_weight_too_long", "binary_cross_entropy_with_logits", A(3), _unit(3), pos_weight=A(4), match="pos_weight")],
+                                         bad("pos_weight_too_long", "binary_cross_entropy_with_logits", A(3),
+                                             _unit(3), pos_weight=A(4), match="pos_weight")],
     "kl_div": _refusals("kl_div"),
-    "sigmoid_focal_loss": [*_refusals("sigmoid_focal_loss"), bad("gamma_negative", "sigmoid_focal_loss", A(3), _unit(3), gamma=-1.0, match="gamma"),
-             bad("alpha_above_one", "sigmoid_focal_loss", A(3), _unit(3), alpha=1.5, match="alpha")],
+    "sigmoid_focal_loss": [
+        *_refusals("sigmoid_focal_loss"),
+        bad("gamma_negative", "sigmoid_focal_loss", A(3), _unit(3), gamma=-1.0, match="gamma"),
+        bad("alpha_above_one", "sigmoid_focal_loss", A(3), _unit(3), alpha=1.5, match="alpha")],
     "poisson_nll_loss": _refusals("poisson_nll_loss"),
-    "gaussian_nll_loss": [bad("variance_negative", "gaussian_nll_loss", A(3), A(3), A(3, values="unit", offset=-1.0), match="var must not be negative, got -"),
-             bad("variance_of_other_shape", "gaussian_nll_loss", A(3, 4), A(3, 4), _positive(5), match="var"),
-             bad("eps_zero", "gaussian_nll_loss", A(3), A(3), _positive(3), eps=0.0, match="eps")],
+    "gaussian_nll_loss": [
+        bad("variance_negative", "gaussian_nll_loss", A(3), A(3), A(3, values="unit", offset=-1.0),
+            match="var must not be negative, got -"),
+        bad("variance_of_other_shape", "gaussian_nll_loss", A(3, 4), A(3, 4), _positive(5), match="var"),
+        bad("eps_zero", "gaussian_nll_loss", A(3), A(3), _positive(3), eps=0.0, match="eps")],
     "soft_margin_loss": _refusals("soft_margin_loss"),
     "hinge_embedding_loss": _refusals("hinge_embedding_loss"),
     "margin_ranking_loss": [bad("other_shape", "margin_ranking_loss", A(3, 4), A(3, 4), A(3, 5), match="margin_ranking_loss: shapes")],

@@ -1,7 +1,8 @@
-// Logits are (outer, classes, inner); a position is one of outer x inner, with a loss of its own. Where inner is 1 a position's
-// classes are one row of memory, else the classes of neighbouring positions lie beside each other and vectors run over positions.
-// Work is cut into chunks of positions by the shape alone: a chunk is summed in order, and the chunks' sums are added in order, so
-// a reduced loss is the same for any thread count.
+// Logits are (outer, classes, inner); a position is one of outer x inner, with a loss of its own.
+// Where inner is 1 a position's classes are one row of memory, else the classes of neighbouring
+// positions lie beside each other and vectors run over positions. Work is cut into chunks of
+// positions by the shape alone: a chunk is summed in order, and the chunks' sums are added in
+// order, so a reduced loss is the same for any thread count.
 #pragma once
 #include "kernel.h"
 #include "reduction.h"
@@ -15,7 +16,10 @@ struct Classes {
     i64 stride() const { return inner == 1 ? classes : 1; }   // from a position to the next of its chunk
     i64 per_chunk() const {
         const i64 n = 16384 / (classes + 1) / 16 * 16;
-        return inner == 1 && n == 0 ? 1 + 16384 / (classes + 1) : n < 16 ? 16 : n < MOST_POSITIONS ? n : MOST_POSITIONS;
+        return inner == 1 && n == 0 ? 1 + 16384 / (classes + 1)
+               : n < 16             ? 16
+               : n < MOST_POSITIONS ? n
+                                    : MOST_POSITIONS;
     }
 };
 template <class T> static inline Classes classes_of(const View<T>& x) {
@@ -34,7 +38,8 @@ static inline i64 chunks_of(const Classes& s) {
 }
 static inline Chunk chunk_at(const Classes& s, i64 number) {
     const i64 n = s.per_chunk(), run = s.inner == 1 ? s.outer : s.inner, per_run = (run + n - 1) / n;
-    const i64 sample = number / per_run, begin = number % per_run * n, count = run - begin < n ? run - begin : n;
+    const i64 sample = number / per_run, begin = number % per_run * n,
+              count = run - begin < n ? run - begin : n;
     return s.inner == 1 ? Chunk{begin, count, begin * s.classes}
                         : Chunk{sample * s.inner + begin, count, sample * s.classes * s.inner + begin};
 }
@@ -44,8 +49,9 @@ template <class Body> static inline void for_chunks(const Classes& s, Body body)
     });
 }
 
-// Class indices with a weight per class. An index that is neither a class nor ignored is never used as one: it makes its loss NaN,
-// by which the caller knows. Each is read once a use, by operator[]: the array is the caller's and may change meanwhile.
+// Class indices with a weight per class. An index that is neither a class nor ignored is never used
+// as one: it makes its loss NaN, by which the caller knows. Each is read once a use, by operator[]:
+// the array is the caller's and may change meanwhile.
 struct Labels {
     const i64*  index;
     const real* weight;

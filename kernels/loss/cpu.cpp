@@ -1,10 +1,13 @@
-// cross_entropy and nll_loss, fused with log_softmax and the reduction. With a_c the weight that a position puts on class c,
+// cross_entropy and nll_loss, fused with log_softmax and the reduction. With a_c the weight that a
+// position puts on class c,
 //
 //     loss = sum over c of a_c (log sum over k of e^x_k - x_c)
 //
-// For class index y: a_c = w_y (1 - s) [c = y] + w_c s / C; for probabilities t: a_c = w_c (t_c (1 - s) + s / C); s is the label smoothing.
-// Only the peak of x, the log of the sum of e^(x - peak) and the sum of a are kept per position, from which the gradient for x,
-// sum(a) softmax(x) - a, follows in one pass. peak - x is taken before the log is added: the other order loses the digits of a large peak.
+// For class index y: a_c = w_y (1 - s) [c = y] + w_c s / C; for probabilities t: a_c = w_c (t_c
+// (1 - s) + s / C); s is the label smoothing. Only the peak of x, the log of the sum of e^(x -
+// peak) and the sum of a are kept per position, from which the gradient for x, sum(a) softmax(x)
+// - a, follows in one pass. peak - x is taken before the log is added: the other order loses the
+// digits of a large peak.
 #include "classes.h"
 #include "simd_math.h"
 
@@ -14,7 +17,8 @@ struct Problem {
     Classes     s;
     const real *x, *t, *w;
     real        keep, spread;   // 1 - smoothing, smoothing / C
-    bool dense() const { return t || spread != 0; }   // every class has a coefficient, not only the labelled one
+    // every class has a coefficient, not only the labelled one
+    bool dense() const { return t || spread != 0; }
     // The part of a that is there for every class, at offset `at` of the logits.
     template <class L> V row_coefficient(i64 at, i64 c, L lanes) const {
         const V a = t ? lanes.load(t + at) * keep + spread : splat(spread);
@@ -34,7 +38,8 @@ static real hmax(V v) {
     return m;
 }
 
-// Of each position of a chunk. dot: of a and -log softmax(x), product by product, so that an infinite a meets no difference of 0.
+// Of each position of a chunk. dot: of a and -log softmax(x), product by product, so that an
+// infinite a meets no difference of 0.
 struct Moments { real peak[MOST_POSITIONS], sum[MOST_POSITIONS], dot[MOST_POSITIONS], mass[MOST_POSITIONS]; };
 
 static void row_moments(const Problem& p, const Chunk& chunk, Moments& m) {
@@ -43,7 +48,8 @@ static void row_moments(const Problem& p, const Chunk& chunk, Moments& m) {
         const i64   at = chunk.offset + r * classes;
         const real* x  = p.x + at;
         V top = splat(-INF), sum{}, dot{}, mass{};
-        for_vectors(classes, [&](i64 c, auto lanes) { top = vmax(alive(lanes, lanes.load(x + c), -INF), top); });
+        for_vectors(classes,
+                    [&](i64 c, auto lanes) { top = vmax(alive(lanes, lanes.load(x + c), -INF), top); });
         const real peak = hmax(top);
         for_vectors(classes, [&](i64 c, auto lanes) { sum += lanes.keep(vexp(lanes.load(x + c) - peak)); });
         if (p.dense()) {
@@ -80,16 +86,19 @@ static void column_moments(const Problem& p, const Chunk& chunk, Moments& m) {
     });
 }
 
-void cross_entropy(In<real> x, In<i64> index, In<real> probabilities, In<real> weight, i64 ignore, double smoothing, i64 reduction, Out<real> y,
-                   Out<real> divisor, Out<real> peak, Out<real> logsum, Out<real> mass) {
+void cross_entropy(In<real> x, In<i64> index, In<real> probabilities, In<real> weight, i64 ignore,
+                   double smoothing, i64 reduction, Out<real> y, Out<real> divisor, Out<real> peak,
+                   Out<real> logsum, Out<real> mass) {
     const Classes s = classes_of(x);
-    const Problem p{s, x.data, probabilities.data, weight.data, real(1 - smoothing), real(smoothing / s.classes)};
+    const Problem p{
+        s, x.data, probabilities.data, weight.data, real(1 - smoothing), real(smoothing / s.classes)};
     const Labels  labels{index.data, weight.data, s.classes, ignore};
     Scratch<Sums> sums(chunks_of(s));
     for_chunks(s, [&](i64 number, const Chunk& chunk) {
         Moments m;
         s.inner == 1 ? row_moments(p, chunk, m) : column_moments(p, chunk, m);
-        for_vectors(chunk.count, [&](i64 i, auto lanes) { lanes.store(m.sum + i, vlog(lanes.load(m.sum + i))); });
+        for_vectors(chunk.count,
+                    [&](i64 i, auto lanes) { lanes.store(m.sum + i, vlog(lanes.load(m.sum + i))); });
         Sums total{0, 0};
         for (i64 i = 0; i < chunk.count; ++i) {
             const i64 at = chunk.first + i, label = index ? labels[at] : 0;
@@ -101,7 +110,8 @@ void cross_entropy(In<real> x, In<i64> index, In<real> probabilities, In<real> w
             } else if (index) {
                 of              = labels.weight_of(label);
                 const real hard = p.keep * of;
-                loss += hard * ((m.peak[i] - x.data[chunk.offset + i * s.stride() + label * s.inner]) + m.sum[i]);
+                loss +=
+                    hard * ((m.peak[i] - x.data[chunk.offset + i * s.stride() + label * s.inner]) + m.sum[i]);
                 m.mass[i] += hard;
             }
             if (reduction == EACH) y.data[at] = loss;
@@ -114,18 +124,23 @@ void cross_entropy(In<real> x, In<i64> index, In<real> probabilities, In<real> w
 }
 
 // What each position's gradient is multiplied by; 0 where its label is ignored.
-static void position_scales(const Chunk& chunk, In<real> g, In<real> divisor, i64 positions, const Labels& labels, real* scale) {
+static void position_scales(const Chunk& chunk, In<real> g, In<real> divisor, i64 positions,
+                            const Labels& labels, real* scale) {
     const bool each = g.ndim > 0 || positions == 1;
     for (i64 i = 0; i < chunk.count; ++i) {
         const i64 at = chunk.first + i;
-        scale[i] = labels.index && !labels.valid(labels[at]) ? real(0) : (each ? g.data[at] : g.data[0]) / divisor.data[0];
+        scale[i] = labels.index && !labels.valid(labels[at])
+                       ? real(0)
+                       : (each ? g.data[at] : g.data[0]) / divisor.data[0];
     }
 }
 
-void cross_entropy_backward(In<real> g, In<real> x, In<i64> index, In<real> probabilities, In<real> weight, In<real> divisor, In<real> peak,
-                            In<real> logsum, In<real> mass, i64 ignore, double smoothing, Out<real> dx) {
+void cross_entropy_backward(In<real> g, In<real> x, In<i64> index, In<real> probabilities, In<real> weight,
+                            In<real> divisor, In<real> peak, In<real> logsum, In<real> mass, i64 ignore,
+                            double smoothing, Out<real> dx) {
     const Classes s = classes_of(x);
-    const Problem p{s, x.data, probabilities.data, weight.data, real(1 - smoothing), real(smoothing / s.classes)};
+    const Problem p{
+        s, x.data, probabilities.data, weight.data, real(1 - smoothing), real(smoothing / s.classes)};
     const Labels  labels{index.data, weight.data, s.classes, ignore};
     for_chunks(s, [&](i64, const Chunk& chunk) {
         real scale[MOST_POSITIONS];
@@ -143,7 +158,8 @@ void cross_entropy_backward(In<real> g, In<real> x, In<i64> index, In<real> prob
         } else {
             for_vectors(chunk.count, [&](i64 i, auto lanes) {
                 const i64 row = chunk.first + i;
-                const V m = lanes.load(peak.data + row), log = lanes.load(logsum.data + row), a = lanes.load(mass.data + row);
+                const V m = lanes.load(peak.data + row), log = lanes.load(logsum.data + row),
+                        a = lanes.load(mass.data + row);
                 for (i64 c = 0; c < s.classes; ++c) {
                     const i64 at = chunk.offset + i + c * s.inner;
                     V v = a * vexp((lanes.load(x.data + at) - m) - log);
@@ -154,13 +170,14 @@ void cross_entropy_backward(In<real> g, In<real> x, In<i64> index, In<real> prob
         }
         for (i64 i = 0; index && i < chunk.count; ++i)
             if (const i64 label = labels[chunk.first + i]; labels.valid(label))
-                dx.data[chunk.offset + i * s.stride() + label * s.inner] -= scale[i] * p.keep * labels.weight_of(label);
+                dx.data[chunk.offset + i * s.stride() + label * s.inner] -=
+                    scale[i] * p.keep * labels.weight_of(label);
     });
 }
 
 // For probabilities: d loss / d t_c = (1 - smoothing) w_c (peak - x_c + logsum).
-void cross_entropy_target_backward(In<real> g, In<real> x, In<real> weight, In<real> divisor, In<real> peak, In<real> logsum, double smoothing,
-                                   Out<real> dt) {
+void cross_entropy_target_backward(In<real> g, In<real> x, In<real> weight, In<real> divisor, In<real> peak,
+                                   In<real> logsum, double smoothing, Out<real> dt) {
     const Classes s    = classes_of(x);
     const real    keep = real(1 - smoothing);
     for_chunks(s, [&](i64, const Chunk& chunk) {
@@ -177,18 +194,21 @@ void cross_entropy_target_backward(In<real> g, In<real> x, In<real> weight, In<r
             }
         } else {
             for_vectors(chunk.count, [&](i64 i, auto lanes) {
-                const V m = lanes.load(peak.data + chunk.first + i), log = lanes.load(logsum.data + chunk.first + i);
+                const V m = lanes.load(peak.data + chunk.first + i),
+                        log = lanes.load(logsum.data + chunk.first + i);
                 for (i64 c = 0; c < s.classes; ++c) {
                     const i64  at = chunk.offset + i + c * s.inner;
                     const real f  = keep * (weight ? weight.data[c] : real(1));
-                    lanes.store(dt.data + at, lanes.load(scale + i) * f * ((m - lanes.load(x.data + at)) + log));
+                    lanes.store(dt.data + at,
+                                lanes.load(scale + i) * f * ((m - lanes.load(x.data + at)) + log));
                 }
             });
         }
     });
 }
 
-void nll_loss(In<real> x, In<i64> index, In<real> weight, i64 ignore, i64 reduction, Out<real> y, Out<real> divisor) {
+void nll_loss(In<real> x, In<i64> index, In<real> weight, i64 ignore, i64 reduction, Out<real> y,
+              Out<real> divisor) {
     const Classes s = classes_of(x);
     const Labels  labels{index.data, weight.data, s.classes, ignore};
     Scratch<Sums> sums(chunks_of(s));
@@ -211,7 +231,8 @@ void nll_loss(In<real> x, In<i64> index, In<real> weight, i64 ignore, i64 reduct
     finish(sums, chunks_of(s), reduction == EACH, reduction == MEAN ? BY_WEIGHT : 1, y.data, divisor.data);
 }
 
-void nll_loss_backward(In<real> g, In<i64> index, In<real> weight, In<real> divisor, i64 ignore, Out<real> dx) {
+void nll_loss_backward(In<real> g, In<i64> index, In<real> weight, In<real> divisor, i64 ignore,
+                       Out<real> dx) {
     const Classes s = classes_of(dx);
     const Labels  labels{index.data, weight.data, s.classes, ignore};
     for_chunks(s, [&](i64, const Chunk& chunk) {
@@ -220,10 +241,12 @@ void nll_loss_backward(In<real> g, In<i64> index, In<real> weight, In<real> divi
         if (s.inner == 1)
             std::memset(dx.data + chunk.offset, 0, chunk.count * s.classes * sizeof(real));
         else
-            for (i64 c = 0; c < s.classes; ++c) std::memset(dx.data + chunk.offset + c * s.inner, 0, chunk.count * sizeof(real));
+            for (i64 c = 0; c < s.classes; ++c)
+                std::memset(dx.data + chunk.offset + c * s.inner, 0, chunk.count * sizeof(real));
         for (i64 i = 0; i < chunk.count; ++i)
             if (const i64 label = labels[chunk.first + i]; labels.valid(label))
-                dx.data[chunk.offset + i * s.stride() + label * s.inner] = -scale[i] * labels.weight_of(label);
+                dx.data[chunk.offset + i * s.stride() + label * s.inner] =
+                    -scale[i] * labels.weight_of(label);
     });
 }
 

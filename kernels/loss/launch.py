@@ -3,8 +3,8 @@ import math
 
 import numpy as np
 
-__all__ = ["cross_entropy", "cross_entropy_backward", "cross_entropy_target_backward", "nll_loss", "nll_loss_backward", "pointwise_loss",
-           "pointwise_loss_backward"]
+__all__ = ["cross_entropy", "cross_entropy_backward", "cross_entropy_target_backward", "nll_loss",
+           "nll_loss_backward", "pointwise_loss", "pointwise_loss_backward"]
 
 CLASSES, POINTWISE = "loss/classes.cu", "loss/pointwise.cu"
 THREADS = 256
@@ -13,8 +13,8 @@ CHUNK = 4096       # elements that one block of a pointwise loss takes
 EACH, SUM, MEAN = 0, 1, 2
 BY_WEIGHT = -1.0
 # in the order of FORMULAS in reference.py
-FORMULAS = ("L1", "Mse", "SmoothL1", "Huber", "Bce", "BceWithLogits", "KlDiv", "KlDivLog", "Focal", "PoissonLog", "Poisson", "Gaussian",
-            "SoftMargin", "HingeEmbedding", "MarginRanking")
+FORMULAS = ("L1", "Mse", "SmoothL1", "Huber", "Bce", "BceWithLogits", "KlDiv", "KlDivLog", "Focal",
+            "PoissonLog", "Poisson", "Gaussian", "SoftMargin", "HingeEmbedding", "MarginRanking")
 
 
 def layout(shape):
@@ -37,20 +37,23 @@ def smoothing_of(smoothing, classes):
     return 1.0 - smoothing, smoothing / classes
 
 
-def cross_entropy(device, x, index, probabilities, weight, ignore, smoothing, reduction, y, divisor, peak, logsum, mass):
+def cross_entropy(device, x, index, probabilities, weight, ignore, smoothing, reduction, y, divisor, peak,
+                  logsum, mass):
     positions, classes, inner = layout(x.shape)
     lanes = lanes_of(classes, inner)
     blocks = -(-positions * lanes // THREADS)
     partial = sums(device, blocks)
     each = y if reduction == EACH else None
-    device.launch(CLASSES, "cross_entropy_along" if inner == 1 else "cross_entropy_across", (blocks,), (THREADS,),
-                  (x, index, probabilities, weight, np.int64(ignore), *smoothing_of(smoothing, classes), positions, classes,
-                   lanes if inner == 1 else inner, each, peak, logsum, mass, partial))
+    device.launch(CLASSES, "cross_entropy_along" if inner == 1 else "cross_entropy_across", (blocks,),
+                  (THREADS,),
+                  (x, index, probabilities, weight, np.int64(ignore), *smoothing_of(smoothing, classes),
+                   positions, classes, lanes if inner == 1 else inner, each, peak, logsum, mass, partial))
     finish(device, CLASSES, partial, blocks, BY_WEIGHT if reduction == MEAN else 1.0, y, each, divisor)
 
 
 def finish(device, file, partial, blocks, count, y, each, divisor, **defines):
-    device.launch(file, "finish", (1,), (THREADS,), (partial, blocks, float(count), None if each is not None else y, divisor), **defines)
+    device.launch(file, "finish", (1,), (THREADS,),
+                  (partial, blocks, float(count), None if each is not None else y, divisor), **defines)
 
 
 def nll_loss(device, x, index, weight, ignore, reduction, y, divisor):
@@ -70,17 +73,21 @@ def slopes(device, kernel, g, args, dx):
     positions, classes, inner = layout(dx.shape)
     lanes = lanes_of(classes, inner)
     each = g.ndim > 0 or positions == 1
-    device.launch(CLASSES, kernel, (-(-positions * lanes // THREADS),), (THREADS,), (g, each, *args, positions, classes, inner, lanes, dx))
+    device.launch(CLASSES, kernel, (-(-positions * lanes // THREADS),), (THREADS,),
+                  (g, each, *args, positions, classes, inner, lanes, dx))
 
 
-def cross_entropy_backward(device, g, x, index, probabilities, weight, divisor, peak, logsum, mass, ignore, smoothing, dx):
+def cross_entropy_backward(device, g, x, index, probabilities, weight, divisor, peak, logsum, mass, ignore,
+                           smoothing, dx):
     classes = layout(x.shape)[1]
-    slopes(device, "cross_entropy_backward", g, (x, index, probabilities, weight, divisor, peak, logsum, mass, np.int64(ignore),
-                                                 *smoothing_of(smoothing, classes)), dx)
+    slopes(device, "cross_entropy_backward", g, (x, index, probabilities, weight, divisor, peak, logsum, mass,
+                                                 np.int64(ignore), *smoothing_of(smoothing, classes)),
+           dx)
 
 
 def cross_entropy_target_backward(device, g, x, weight, divisor, peak, logsum, smoothing, dt):
-    slopes(device, "cross_entropy_target_backward", g, (x, weight, divisor, peak, logsum, 1.0 - smoothing), dt)
+    slopes(device, "cross_entropy_target_backward", g, (x, weight, divisor, peak, logsum, 1.0 - smoothing),
+           dt)
 
 
 def nll_loss_backward(device, g, index, weight, divisor, ignore, dx):
@@ -91,12 +98,16 @@ def pointwise_loss(device, x, t, v, weight, formula, p, q, each, count, y, divis
     blocks = -(-x.size // CHUNK)
     partial = None if each else sums(device, blocks)
     device.launch(POINTWISE, "pointwise_loss", (blocks,), (THREADS,),
-                  (x, t, v, weight, float(p), float(q), np.int64(x.size), y if each else None, partial), FORMULA=FORMULAS[formula])
-    finish(device, POINTWISE, partial, 0 if each else blocks, count, y, y if each else None, divisor, FORMULA=FORMULAS[formula])
+                  (x, t, v, weight, float(p), float(q), np.int64(x.size), y if each else None, partial),
+                  FORMULA=FORMULAS[formula])
+    finish(device, POINTWISE, partial, 0 if each else blocks, count, y, y if each else None, divisor,
+           FORMULA=FORMULAS[formula])
 
 
 def pointwise_loss_backward(device, g, x, t, v, weight, divisor, formula, p, q, of, dx):
     if dx.size:
         grid = min(-(-dx.size // THREADS), 32 * device.multiprocessors)
         device.launch(POINTWISE, "pointwise_loss_backward", (grid,), (THREADS,),
-                      (g, g.size == x.size, x, t, v, weight, divisor, float(p), float(q), of, np.int64(x.size), dx), FORMULA=FORMULAS[formula])
+                      (g, g.size == x.size, x, t, v, weight, divisor, float(p), float(q), of,
+                       np.int64(x.size), dx),
+                      FORMULA=FORMULAS[formula])

@@ -1,7 +1,8 @@
-// Losses of one element each: a formula of x and a target t (some have a third argument v, parameters p and q) and its slopes, each
-// fused with the weight and the reduction. Elements are summed by chunks of a fixed length (reduction.h).
-// In a * b + c * d the compiler may fuse either product with the sum, and whole vectors and tails need not agree: `rounded` says which,
-// so that an element's loss does not depend on its place.
+// Losses of one element each: a formula of x and a target t (some have a third argument v,
+// parameters p and q) and its slopes, each fused with the weight and the reduction. Elements are
+// summed by chunks of a fixed length (reduction.h).
+// In a * b + c * d the compiler may fuse either product with the sum, and whole vectors and tails
+// need not agree: `rounded` says which, so that an element's loss does not depend on its place.
 #include "reduction.h"
 #include "simd_math.h"
 
@@ -55,7 +56,9 @@ struct Bce {
     }
 };
 struct BceWithLogits {   // v: pos_weight
-    static V value(const Element& e) { return rounded((1 - e.t) * e.x) + ((e.v - 1) * e.t + 1) * softplus(-e.x); }
+    static V value(const Element& e) {
+        return rounded((1 - e.t) * e.x) + ((e.v - 1) * e.t + 1) * softplus(-e.x);
+    }
     static V slope(const Element& e, i64 of) {
         if (of) return (e.v - 1) * softplus(-e.x) - e.x;
         return (1 - e.t) - ((e.v - 1) * e.t + 1) * vsigmoid(-e.x);
@@ -69,18 +72,24 @@ struct KlDivLog {
     static V value(const Element& e) { return vexp(e.t) * (e.t - e.x); }
     static V slope(const Element& e, i64 of) { return of ? vexp(e.t) * (e.t - e.x + 1) : -vexp(e.t); }
 };
-// a q^gamma ce with ce = softplus(x) - t x, q = 1 - p_t the probability of the other class; p: alpha (< 0: none), q: gamma
+// a q^gamma ce with ce = softplus(x) - t x, q = 1 - p_t the probability of the other class; p:
+// alpha (< 0: none), q: gamma
 struct Focal {
     static V power(V base, real exponent) {
         if (exponent == 0) return splat(1);
         if (exponent == 1) return base;
         return exponent == 2 ? base * base : vpow(base, splat(exponent));
     }
-    static V balance(const Element& e) { return e.p < 0 ? splat(1) : rounded(e.p * e.t) + (1 - e.p) * (1 - e.t); }
+    static V balance(const Element& e) {
+        return e.p < 0 ? splat(1) : rounded(e.p * e.t) + (1 - e.p) * (1 - e.t);
+    }
     static V other(const Element& e) { return rounded(vsigmoid(e.x) * (1 - e.t)) + vsigmoid(-e.x) * e.t; }
-    static V value(const Element& e) { return balance(e) * power(other(e), e.q) * (softplus(e.x) - e.t * e.x); }
+    static V value(const Element& e) {
+        return balance(e) * power(other(e), e.q) * (softplus(e.x) - e.t * e.x);
+    }
     static V slope(const Element& e, i64 of) {
-        const V yes = vsigmoid(e.x), no = vsigmoid(-e.x), q = other(e), a = balance(e), ce = softplus(e.x) - e.t * e.x;
+        const V yes = vsigmoid(e.x), no = vsigmoid(-e.x), q = other(e), a = balance(e),
+                ce = softplus(e.x) - e.t * e.x;
         const V whole = power(q, e.q), lower = e.q == 0 ? V{} : e.q * power(q, e.q - 1);
         if (!of) return a * (rounded((yes - e.t) * whole) + ce * lower * (1 - 2 * e.t) * yes * no);
         const V of_balance = e.p < 0 ? V{} : splat(2 * e.p - 1);
@@ -90,7 +99,9 @@ struct Focal {
 // Stirling's t log t - t + log(2 pi t) / 2 for t > 1, where p is not 0
 struct Stirling {
     static V value(const Element& e) {
-        return e.p == 0 ? V{} : where(e.t > 1, e.t * vlog(e.t) - e.t + real(0.5) * vlog(real(6.283185307179586477) * e.t));
+        return e.p == 0 ? V{}
+                        : where(e.t > 1,
+                                e.t * vlog(e.t) - e.t + real(0.5) * vlog(real(6.283185307179586477) * e.t));
     }
     static V slope(const Element& e) { return e.p == 0 ? V{} : where(e.t > 1, vlog(e.t) + real(0.5) / e.t); }
 };
@@ -100,7 +111,9 @@ struct PoissonLog {
 };
 struct Poisson {   // q: eps
     static V value(const Element& e) { return e.x - e.t * vlog(e.x + e.q) + Stirling::value(e); }
-    static V slope(const Element& e, i64 of) { return of ? Stirling::slope(e) - vlog(e.x + e.q) : 1 - e.t / (e.x + e.q); }
+    static V slope(const Element& e, i64 of) {
+        return of ? Stirling::slope(e) - vlog(e.x + e.q) : 1 - e.t / (e.x + e.q);
+    }
 };
 struct Gaussian {   // v: variance; a negative one gives NaN. p: the least variance, q: the constant
     static V variance(const Element& e) { return e.v < 0 ? splat(NOT_A_NUMBER) : vmax(splat(e.p), e.v); }
@@ -119,7 +132,9 @@ struct SoftMargin {
 };
 struct HingeEmbedding {   // p: margin; t is 1 or -1
     static V value(const Element& e) { return where(e.t != 1, zero_max(e.p - e.x)) + where(e.t != -1, e.x); }
-    static V slope(const Element& e, i64) { return where((e.t != 1) & (e.x <= e.p), splat(-1)) + where(e.t != -1, splat(1)); }
+    static V slope(const Element& e, i64) {
+        return where((e.t != 1) & (e.x <= e.p), splat(-1)) + where(e.t != -1, splat(1));
+    }
 };
 struct MarginRanking {   // v: the second input, p: margin
     static V value(const Element& e) { return zero_max(e.p - e.t * (e.x - e.v)); }
@@ -151,8 +166,8 @@ template <class Use> static void with_formula(i64 number, Use use) {
 
 constexpr i64 CHUNK = 4096, GRAIN = 4;   // elements summed in a row; chunks worth a thread
 
-void pointwise_loss(In<real> x, In<real> t, In<real> v, In<real> weight, i64 formula, double p, double q, bool each, double count, Out<real> y,
-                    Out<real> divisor) {
+void pointwise_loss(In<real> x, In<real> t, In<real> v, In<real> weight, i64 formula, double p, double q,
+                    bool each, double count, Out<real> y, Out<real> divisor) {
     const i64 n = x.size(), chunks = (n + CHUNK - 1) / CHUNK;
     Scratch<Sums> sums(chunks);
     with_formula(formula, [&](auto f) {
@@ -162,7 +177,8 @@ void pointwise_loss(In<real> x, In<real> t, In<real> v, In<real> weight, i64 for
                 V sum{}, of{};
                 for_vectors(length, [&](i64 k, auto lanes) {
                     const i64 i = start + k;
-                    V loss = decltype(f)::value({lanes.load(x.data + i), lanes.load(t.data + i), v ? lanes.load(v.data + i) : splat(1), real(p), real(q)});
+                    V loss = decltype(f)::value({lanes.load(x.data + i), lanes.load(t.data + i),
+                                                 v ? lanes.load(v.data + i) : splat(1), real(p), real(q)});
                     if (weight) {
                         const V w = lanes.load(weight.data + i);
                         loss *= w;
@@ -181,8 +197,8 @@ void pointwise_loss(In<real> x, In<real> t, In<real> v, In<real> weight, i64 for
 }
 
 // The gradient for argument `of`: 0 x, 1 t, 2 v. g has one value, or one an element.
-void pointwise_loss_backward(In<real> g, In<real> x, In<real> t, In<real> v, In<real> weight, In<real> divisor, i64 formula, double p, double q,
-                             i64 of, Out<real> dx) {
+void pointwise_loss_backward(In<real> g, In<real> x, In<real> t, In<real> v, In<real> weight,
+                             In<real> divisor, i64 formula, double p, double q, i64 of, Out<real> dx) {
     const i64  n    = x.size();
     const bool each = g.size() == n;
     with_formula(formula, [&](auto f) {
@@ -192,7 +208,8 @@ void pointwise_loss_backward(In<real> g, In<real> x, In<real> t, In<real> v, In<
                 const i64 i = first + k;
                 V s = (each ? lanes.load(g.data + i) : splat(g.data[0])) / divisor.data[0];
                 if (weight) s *= lanes.load(weight.data + i);
-                const Element e{lanes.load(x.data + i), lanes.load(t.data + i), v ? lanes.load(v.data + i) : splat(1), real(p), real(q)};
+                const Element e{lanes.load(x.data + i), lanes.load(t.data + i),
+                                v ? lanes.load(v.data + i) : splat(1), real(p), real(q)};
                 lanes.store(dx.data + i, s * decltype(f)::slope(e, of));
             });
         });

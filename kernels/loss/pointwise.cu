@@ -1,6 +1,7 @@
-// Losses of one element each: a formula of x and a target t (some have a third argument v, parameters p and q) and its slopes, each
-// fused with the weight and the reduction. FORMULA names one struct of formulas.cuh; each is a module of its own, compiled when first
-// used. A block takes a fixed number of elements, so that a sum's order depends on their number alone.
+// Losses of one element each: a formula of x and a target t (some have a third argument v,
+// parameters p and q) and its slopes, each fused with the weight and the reduction. FORMULA names
+// one struct of formulas.cuh; each is a module of its own, compiled when first used. A block takes
+// a fixed number of elements, so that a sum's order depends on their number alone.
 #ifndef FORMULA
 #define FORMULA Mse
 #endif
@@ -15,7 +16,9 @@ __device__ __forceinline__ Element element(const real* x, const real* t, const r
 }
 
 extern "C" {
-__global__ void __launch_bounds__(256) pointwise_loss(const real* x, const real* t, const real* v, const real* weight, acc p, acc q, i64 n, real* y, acc* partial) {
+__global__ void __launch_bounds__(256)
+    pointwise_loss(const real* x, const real* t, const real* v, const real* weight, acc p, acc q, i64 n,
+                   real* y, acc* partial) {
     acc sum = 0, of = 0;
     const i64 from = (i64)blockIdx.x * CHUNK + threadIdx.x;
 #pragma unroll 4
@@ -34,10 +37,14 @@ __global__ void __launch_bounds__(256) pointwise_loss(const real* x, const real*
     if (partial) block_sums(sum, of, partial);
 }
 
-__global__ void __launch_bounds__(256) finish(const acc* partial, int n, acc count, real* y, real* divisor) { finish_sums(partial, n, count, y, divisor); }
+__global__ void __launch_bounds__(256) finish(const acc* partial, int n, acc count, real* y, real* divisor) {
+    finish_sums(partial, n, count, y, divisor);
+}
 
 // The gradient for argument `of`: 0 x, 1 t, 2 v. g has one value, or one an element.
-__global__ void __launch_bounds__(256) pointwise_loss_backward(const real* g, int each, const real* x, const real* t, const real* v, const real* weight, const real* divisor, acc p, acc q, int of, i64 n, real* dx) {
+__global__ void __launch_bounds__(256)
+    pointwise_loss_backward(const real* g, int each, const real* x, const real* t, const real* v,
+                            const real* weight, const real* divisor, acc p, acc q, int of, i64 n, real* dx) {
     const acc by = value(*divisor);
 #pragma unroll 2
     for (GRID_STRIDE(i, n)) {

@@ -1,5 +1,5 @@
-// How losses are reduced: per chunk in the chunk's own order, then over the chunks in double, so that neither the thread count nor the
-// length of a float32 sum shows in the result.
+// How losses are reduced: per chunk in the chunk's own order, then over the chunks in double, so
+// that neither the thread count nor the length of a float32 sum shows in the result.
 #pragma once
 #include "kernel.h"
 

@@ -3,7 +3,8 @@ import numpy as np
 
 
 def reduced(loss, weight, reduction):
-    """The loss as `reduction` wants it, and what it was divided by. mean divides by the sum of `weight`, one per loss."""
+    """The loss as `reduction` wants it, and what it was divided by. mean divides by the sum of
+    `weight`, one per loss."""
     one = np.ones((), loss.dtype)
     if reduction == "none":
         return loss, one
@@ -30,8 +31,9 @@ def one_hot(x, index, ignore):
 
 
 def over_classes(x, values, index, probabilities, weight, ignore, smoothing):
-    """Sums over the classes of what their coefficients make of `values`, in two terms: the target's and smoothing's. A class that
-    has no part in a term is not multiplied by 0, which would make NaN of an infinite or unknown value.
+    """Sums over the classes of what their coefficients make of `values`, in two terms: the target's
+    and smoothing's. A class that has no part in a term is not multiplied by 0, which would make NaN
+    of an infinite or unknown value.
     """
     axis = class_axis(x)
     w = per_class(np.ones(x.shape[axis], x.dtype) if weight is None else weight, x)
@@ -57,7 +59,8 @@ def coefficients(x, index, probabilities, weight, ignore, smoothing):
     if index is None:
         return w * (probabilities * (1 - smoothing) + smoothing / x.shape[axis])
     spread = np.expand_dims(index != ignore, axis) & (smoothing != 0)
-    return np.where(one_hot(x, index, ignore), w * (1 - smoothing), 0) + np.where(spread, w * (smoothing / x.shape[axis]), 0)
+    return np.where(one_hot(x, index, ignore), w * (1 - smoothing),
+                    0) + np.where(spread, w * (smoothing / x.shape[axis]), 0)
 
 
 def log_softmax_parts(x):
@@ -67,12 +70,14 @@ def log_softmax_parts(x):
 
 
 def cross_entropy(x, index, probabilities, weight, *, ignore, smoothing, reduction):
-    """Returns the loss, its divisor, and per position the peak of x, log sum e^(x - peak) and the sum of coefficients."""
+    """Returns the loss, its divisor, and per position the peak of x, log sum e^(x - peak) and the
+    sum of coefficients."""
     axis = class_axis(x)
     target = (index, probabilities, weight, ignore, smoothing)
     peak, logsum = log_softmax_parts(x)
     loss, mass = over_classes(x, peak - x + logsum, *target), over_classes(x, np.ones_like(x), *target)
-    return *reduced(np.asarray(loss), counts(x, index, weight, ignore), reduction), peak.squeeze(axis), logsum.squeeze(axis), np.asarray(mass)
+    return (*reduced(np.asarray(loss), counts(x, index, weight, ignore), reduction), peak.squeeze(axis),
+            logsum.squeeze(axis), np.asarray(mass))
 
 
 def scales(g, divisor, x):
@@ -81,7 +86,8 @@ def scales(g, divisor, x):
     return np.expand_dims(g, class_axis(x)) if g.ndim else g
 
 
-def cross_entropy_backward(g, x, index, probabilities, weight, divisor, peak, logsum, mass, *, ignore, smoothing):
+def cross_entropy_backward(g, x, index, probabilities, weight, divisor, peak, logsum, mass, *, ignore,
+                           smoothing):
     axis = class_axis(x)
     a = coefficients(x, index, probabilities, weight, ignore, smoothing)
     peak, logsum, mass = (np.expand_dims(v, axis) for v in (peak, logsum, mass))
@@ -91,12 +97,14 @@ def cross_entropy_backward(g, x, index, probabilities, weight, divisor, peak, lo
 def cross_entropy_target_backward(g, x, weight, divisor, peak, logsum, *, smoothing):
     axis = class_axis(x)
     w = 1 if weight is None else per_class(weight, x)
-    return scales(g, divisor, x) * (1 - smoothing) * w * (np.expand_dims(peak, axis) - x + np.expand_dims(logsum, axis))
+    return scales(g, divisor,
+                  x) * (1 - smoothing) * w * (np.expand_dims(peak, axis) - x + np.expand_dims(logsum, axis))
 
 
 def nll_loss(x, index, weight, *, ignore, reduction):
     """Returns the loss and its divisor."""
-    return reduced(np.asarray(-over_classes(x, x, index, None, weight, ignore, 0)), counts(x, index, weight, ignore), reduction)
+    return reduced(np.asarray(-over_classes(x, x, index, None, weight, ignore, 0)),
+                   counts(x, index, weight, ignore), reduction)
 
 
 def nll_loss_backward(g, index, weight, divisor, *, ignore, shape):
@@ -104,7 +112,8 @@ def nll_loss_backward(g, index, weight, divisor, *, ignore, shape):
     return -coefficients(like, index, None, weight, ignore, 0) * scales(g, divisor, like)
 
 
-# ---- losses of one element each: (value, slope for x, slope for t[, slope for v]), each of x, t, v, p, q. pointwise.cpp has the same order.
+# ---- losses of one element each: (value, slope for x, slope for t[, slope for v]), each of x, t,
+# v, p, q. pointwise.cpp has the same order.
 
 def softplus(x):
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
@@ -148,12 +157,14 @@ def focal_slope_x(x, t, v, p, q):
 def focal_slope_t(x, t, v, p, q):
     ce, other, balance = focal_parts(x, t, p)
     lower = q * other ** (q - 1) if q else 0
-    return (0 if p < 0 else 2 * p - 1) * other ** q * ce + balance * (lower * (sigmoid(-x) - sigmoid(x)) * ce - other ** q * x)
+    return ((0 if p < 0 else 2 * p - 1) * other ** q * ce
+            + balance * (lower * (sigmoid(-x) - sigmoid(x)) * ce - other ** q * x))
 
 
 def of_difference(value, slope):
     """A formula of x - t."""
-    return lambda x, t, v, p, q: value(x - t, p), lambda x, t, v, p, q: slope(x - t, p), lambda x, t, v, p, q: -slope(x - t, p)
+    return (lambda x, t, v, p, q: value(x - t, p), lambda x, t, v, p, q: slope(x - t, p),
+            lambda x, t, v, p, q: -slope(x - t, p))
 
 
 FORMULAS = {
@@ -199,7 +210,8 @@ FORMULAS = {
 
 
 def pointwise_loss(x, t, v, weight, *, formula, p, q, each, count):
-    """Returns the loss, one an element or summed and divided by count (-1: by the sum of the weights), and the divisor."""
+    """Returns the loss, one an element or summed and divided by count (-1: by the sum of the
+    weights), and the divisor."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         loss = np.asarray(FORMULAS[formula][0](x, t, 1 if v is None else v, p, q), x.dtype)
         loss = loss if weight is None else loss * weight

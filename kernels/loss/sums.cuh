@@ -1,5 +1,5 @@
-// How losses are reduced: a block's losses and weights to one pair, then all pairs by one block, in double, in an order that depends on
-// their number alone.
+// How losses are reduced: a block's losses and weights to one pair, then all pairs by one block, in
+// double, in an order that depends on their number alone.
 #pragma once
 #include "reduce.cuh"
 
@@ -16,7 +16,8 @@ __device__ __forceinline__ void block_sums(acc loss, acc weight, acc* partial) {
     }
 }
 
-// y = the sum of n pairs divided by count, or by their weights; and what it was divided by. No y: only that. One block of 256 threads.
+// y = the sum of n pairs divided by count, or by their weights; and what it was divided by. No y:
+// only that. One block of 256 threads.
 __device__ __forceinline__ void finish_sums(const acc* partial, int n, acc count, real* y, real* divisor) {
     __shared__ double loss[256], weight[256];
     double a = 0, b = 0;

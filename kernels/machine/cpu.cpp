@@ -1,16 +1,19 @@
-// The machine's ceilings, measured with the same vector type and threads as every other kernel: multiply-adds that touch no
-// memory, and streams that compute nothing. A measured rate means little without them.
+// The machine's ceilings, measured with the same vector type and threads as every other
+// kernel: multiply-adds that touch no memory, and streams that compute nothing. A measured
+// rate means little without them.
 #include "kernel.h"
 
 BEGIN_KERNELS
 
-// Independent chains of multiply-adds: enough to cover latency x issue width, few enough to stay in registers.
+// Independent chains of multiply-adds: enough to cover latency x issue width, few enough
+// to stay in registers.
 constexpr int CHAINS = VECTOR_BYTES == 64 ? 24 : 12;
 
 static void multiply_add(i64 repeats) {
     V chain[CHAINS];
     for (int i = 0; i < CHAINS; ++i) chain[i] = splat(real(0.1) * i);
-    const V scale = splat(real(0.999)), shift = splat(real(0.001));   // a fixed point of 1: neither overflow nor denormals
+    // a fixed point of 1: neither overflow nor denormals
+    const V scale = splat(real(0.999)), shift = splat(real(0.001));
     for (i64 r = 0; r < repeats; ++r) {
         #pragma GCC unroll 32
         for (int i = 0; i < CHAINS; ++i) chain[i] = chain[i] * scale + shift;
@@ -35,7 +38,9 @@ void machine_flops(i64 repeats, Out<real> flops) {
 void machine_copy(In<real> x, i64 repeats, Out<real> y) {
     parallel_for(x.size(), 1024, [&](i64 begin, i64 end) {
         for (i64 r = 0; r < repeats; ++r) {
-            for_vectors(end - begin, [&](i64 i, auto lanes) { lanes.store(y.data + begin + i, lanes.load(x.data + begin + i)); });
+            for_vectors(end - begin, [&](i64 i, auto lanes) {
+                lanes.store(y.data + begin + i, lanes.load(x.data + begin + i));
+            });
             asm volatile("" ::: "memory");
         }
     });

@@ -1,6 +1,7 @@
-// One optimiser step on one parameter in one pass over memory: kernels/optim/reference.py gives the rules. Every element is
-// independent, so the split over threads changes nothing. Settings are tested inside the vector loop: each branch goes the same way
-// for the whole array, and the loop waits for memory.
+// One optimiser step on one parameter in one pass over memory: kernels/optim/reference.py gives
+// the rules. Every element is independent, so the split over threads changes nothing. Settings
+// are tested inside the vector loop: each branch goes the same way for the whole array, and the
+// loop waits for memory.
 #include "kernel.h"
 
 BEGIN_KERNELS
@@ -21,8 +22,8 @@ static void step(In<real> g, Out<real> p, double weight_decay, bool maximize, Bo
     });
 }
 
-void sgd_step(In<real> g, Out<real> p, Out<real> buffer, double lr, double momentum, double dampening, double weight_decay, bool nesterov,
-              bool first, bool maximize) {
+void sgd_step(In<real> g, Out<real> p, Out<real> buffer, double lr, double momentum, double dampening,
+              double weight_decay, bool nesterov, bool first, bool maximize) {
     const real rate = (real)lr, keep = (real)momentum, take = (real)(1 - dampening);
     step(g, p, weight_decay, maximize, [&](i64 i, auto lanes, V d) {
         if (keep != 0) {
@@ -34,10 +35,12 @@ void sgd_step(In<real> g, Out<real> p, Out<real> buffer, double lr, double momen
     });
 }
 
-void adam_step(In<real> g, Out<real> p, Out<real> mean, Out<real> square, Out<real> largest, double lr, double beta1, double beta2,
-               double eps, double weight_decay, bool decoupled, double correction1, double correction2, bool maximize) {
+void adam_step(In<real> g, Out<real> p, Out<real> mean, Out<real> square, Out<real> largest, double lr,
+               double beta1, double beta2, double eps, double weight_decay, bool decoupled,
+               double correction1, double correction2, bool maximize) {
     const real shrink = decoupled ? (real)(1 - lr * weight_decay) : 1, rate = (real)(lr / correction1);
-    const real take1 = (real)(1 - beta1), keep2 = (real)beta2, take2 = (real)(1 - beta2), root = (real)std::sqrt(correction2);
+    const real take1 = (real)(1 - beta1), keep2 = (real)beta2, take2 = (real)(1 - beta2),
+               root = (real)std::sqrt(correction2);
     const bool amsgrad = largest.size() > 0;
     step(g, p, decoupled ? 0 : weight_decay, maximize, [&](i64 i, auto lanes, V d) {
         V m = lanes.load(mean.data + i), v = keep2 * lanes.load(square.data + i) + take2 * (d * d);
@@ -52,8 +55,8 @@ void adam_step(In<real> g, Out<real> p, Out<real> mean, Out<real> square, Out<re
     });
 }
 
-void rmsprop_step(In<real> g, Out<real> p, Out<real> square, Out<real> mean, Out<real> buffer, double lr, double alpha, double eps,
-                  double weight_decay, double momentum, bool maximize) {
+void rmsprop_step(In<real> g, Out<real> p, Out<real> square, Out<real> mean, Out<real> buffer, double lr,
+                  double alpha, double eps, double weight_decay, double momentum, bool maximize) {
     const real rate = (real)lr, keep = (real)alpha, take = (real)(1 - alpha), push = (real)momentum;
     const bool centred = mean.size() > 0;
     step(g, p, weight_decay, maximize, [&](i64 i, auto lanes, V d) {

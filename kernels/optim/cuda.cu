@@ -1,6 +1,7 @@
-// One optimiser step on one parameter in one pass over memory: kernels/optim/reference.py gives the rules. A thread takes 16 bytes of each
-// array at a time, changes them and puts them back. Settings are tested inside: each test goes the same way in all threads, and they wait
-// for memory. An array that a setting does not use is neither read nor written; the host passes none for it.
+// One optimiser step on one parameter in one pass over memory: kernels/optim/reference.py gives the
+// rules. A thread takes 16 bytes of each array at a time, changes them and puts them back. Settings
+// are tested inside: each test goes the same way in all threads, and they wait for memory. An array
+// that a setting does not use is neither read nor written; the host passes none for it.
 #include "elementwise/map.cuh"
 
 template <int W> struct Place {
@@ -30,7 +31,8 @@ struct Direction {
     const real *g, *p;
     acc decay;
     bool maximize;
-    template <int W> __device__ __forceinline__ void load(const Place<W>& place, acc (&d)[W], acc (&parameter)[W]) const {
+    template <int W>
+    __device__ __forceinline__ void load(const Place<W>& place, acc (&d)[W], acc (&parameter)[W]) const {
         place.load(g, d);
         place.load(p, parameter);
 #pragma unroll
@@ -131,14 +133,32 @@ struct Rmsprop {
 };
 
 extern "C" {
-__global__ void __launch_bounds__(256) sgd_step(const real* g, real* p, real* buffer, acc rate, acc keep, acc take, acc decay, int nesterov, int first, int maximize, i64 n) {
-    update(Sgd{{g, p, decay, maximize != 0}, p, buffer, rate, keep, take, nesterov != 0, first != 0}, aligned(g) && aligned(p) && aligned(buffer), n);
+__global__ void __launch_bounds__(256)
+    sgd_step(const real* g, real* p, real* buffer, acc rate, acc keep, acc take, acc decay, int nesterov,
+             int first, int maximize, i64 n) {
+    update(Sgd{{g, p, decay, maximize != 0}, p, buffer, rate, keep, take, nesterov != 0, first != 0},
+           aligned(g) && aligned(p) && aligned(buffer), n);
 }
-__global__ void __launch_bounds__(256) adam_step(const real* g, real* p, real* mean, real* square, real* largest, acc rate, acc take1, acc keep2, acc take2, acc per_root, acc eps, acc decay, acc shrink, int maximize, i64 n) {
-    update(Adam{{g, p, decay, maximize != 0}, p, mean, square, largest, rate, take1, keep2, take2, per_root, eps, shrink},
+__global__ void __launch_bounds__(256)
+    adam_step(const real* g, real* p, real* mean, real* square, real* largest, acc rate, acc take1, acc keep2,
+              acc take2, acc per_root, acc eps, acc decay, acc shrink, int maximize, i64 n) {
+    update(Adam{{g, p, decay, maximize != 0},
+                p,
+                mean,
+                square,
+                largest,
+                rate,
+                take1,
+                keep2,
+                take2,
+                per_root,
+                eps,
+                shrink},
            aligned(g) && aligned(p) && aligned(mean) && aligned(square) && aligned(largest), n);
 }
-__global__ void __launch_bounds__(256, 4) rmsprop_step(const real* g, real* p, real* square, real* mean, real* buffer, acc rate, acc keep, acc take, acc eps, acc decay, acc push, int maximize, i64 n) {
+__global__ void __launch_bounds__(256, 4)
+    rmsprop_step(const real* g, real* p, real* square, real* mean, real* buffer, acc rate, acc keep, acc take,
+                 acc eps, acc decay, acc push, int maximize, i64 n) {
     update(Rmsprop{{g, p, decay, maximize != 0}, p, square, mean, buffer, rate, keep, take, eps, push},
            aligned(g) && aligned(p) && aligned(square) && aligned(mean) && aligned(buffer), n);
 }

@@ -1,7 +1,8 @@
-"""One optimiser step on one parameter, in place: the definition, with torch.optim's rules and order of operations.
+"""One optimiser step on one parameter, in place: the definition, with torch.optim's rules
+and order of operations.
 
-p is the parameter, g its gradient (read only). State arrays that a setting does not use are empty. `first` says that the momentum
-buffer holds nothing yet.
+p is the parameter, g its gradient (read only). State arrays that a setting does not use are empty.
+`first` says that the momentum buffer holds nothing yet.
 """
 import numpy as np
 
@@ -12,7 +13,8 @@ def direction(g, p, weight_decay, maximize):
 
 
 def sgd_step(g, p, buffer, lr, momentum, dampening, weight_decay, nesterov, first, maximize):
-    """Sutskever et al. (2013) as torch writes it: the learning rate is outside the momentum buffer."""
+    """Sutskever et al. (2013) as torch writes it: the learning rate is outside the momentum
+    buffer."""
     d = direction(g, p, weight_decay, maximize)
     if momentum:
         buffer[...] = d if first else momentum * buffer + (1 - dampening) * d
@@ -20,8 +22,10 @@ def sgd_step(g, p, buffer, lr, momentum, dampening, weight_decay, nesterov, firs
     p -= lr * d
 
 
-def adam_step(g, p, mean, square, largest, lr, beta1, beta2, eps, weight_decay, decoupled, correction1, correction2, maximize):
-    """Kingma & Ba (2015); decoupled: Loshchilov & Hutter (2019); a largest that is not empty: AMSGrad, Reddi et al. (2018).
+def adam_step(g, p, mean, square, largest, lr, beta1, beta2, eps, weight_decay, decoupled, correction1,
+              correction2, maximize):
+    """Kingma & Ba (2015); decoupled: Loshchilov & Hutter (2019); a largest that is not empty:
+    AMSGrad, Reddi et al. (2018).
 
     correction1 and correction2 are 1 - beta^t.
     """

@@ -1,4 +1,5 @@
-// Padding and cropping of images in blocked layout: an output row is the input row of its source position between two edges.
+// Padding and cropping of images in blocked layout: an output row is the input row of its source
+// position between two edges.
 #include "blocked/epilogue.h"
 
 BEGIN_KERNELS
@@ -21,7 +22,8 @@ i64 source(i64 mode, i64 o, i64 before, i64 n) {
 void edge(i64 mode, const real* x, i64 from, i64 to, i64 before, i64 n, V value, real* y) {
     for (i64 o = from; o < to; ++o) {
         const i64 i = source(mode, o, before, n);
-        for (int v = 0; v < BLOCK; v += LANES) store(y + o * BLOCK + v, i < 0 ? value : load(x + i * BLOCK + v));
+        for (int v = 0; v < BLOCK; v += LANES)
+            store(y + o * BLOCK + v, i < 0 ? value : load(x + i * BLOCK + v));
     }
 }
 
@@ -31,7 +33,8 @@ i64 clamp(i64 a, i64 low, i64 high) { return a < low ? low : a > high ? high : a
 // before: rows above and columns left of the image; negative numbers crop
 void pad_blocked(InMap<real> x, Dims before, i64 mode, double value, OutMap<real> y) {
     const i64 top = before[0], left = before[1], row = y.w * BLOCK;
-    const i64 begin_w = clamp(left, 0, y.w), end_w = clamp(left + x.w, begin_w, y.w);   // outputs that are inputs in their order
+    // outputs that are inputs in their order
+    const i64 begin_w = clamp(left, 0, y.w), end_w = clamp(left + x.w, begin_w, y.w);
     const V   constant = splat((real)value);
     parallel_for(y.n * y.blocks * y.h, 1 + 8192 / (row + 1), [&](i64 begin, i64 end) {
         for (i64 i = begin; i < end; ++i) {
@@ -43,7 +46,9 @@ void pad_blocked(InMap<real> x, Dims before, i64 mode, double value, OutMap<real
             }
             const real* from = x.at(plane / y.blocks, plane % y.blocks) + iy * x.w * BLOCK;
             edge(mode, from, 0, begin_w, left, x.w, constant, to);
-            if (end_w > begin_w) std::memcpy(to + begin_w * BLOCK, from + (begin_w - left) * BLOCK, (end_w - begin_w) * BLOCK * sizeof(real));
+            if (end_w > begin_w)
+                std::memcpy(to + begin_w * BLOCK, from + (begin_w - left) * BLOCK,
+                            (end_w - begin_w) * BLOCK * sizeof(real));
             edge(mode, from, end_w, y.w, left, x.w, constant, to);
         }
     });

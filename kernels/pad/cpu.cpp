@@ -1,7 +1,8 @@
-// pad: an output row is the input row of its source position, with two edges that depend on the mode; both edges and the middle are
-// straight copies (or one backwards), so no table of positions is needed. Rows are independent.
-// pad_backward adds whole rows of dy onto the row they came from. A plane (all but axis 0, which is never padded here) is one thread's, and
-// its rows are taken in order.
+// pad: an output row is the input row of its source position, with two edges that depend on the
+// mode; both edges and the middle are straight copies (or one backwards), so no table of positions
+// is needed. Rows are independent.
+// pad_backward adds whole rows of dy onto the row they came from. A plane (all but axis 0, which is
+// never padded here) is one thread's, and its rows are taken in order.
 #include "kernel.h"
 
 BEGIN_KERNELS
@@ -25,7 +26,9 @@ static i64 source(Mode mode, i64 o, i64 before, i64 n) {
 // One padded row: outputs [begin, end) are the input from begin - before on.
 struct Row {
     i64 before, in, out, begin, end;
-    Row(i64 before, i64 in, i64 out) : before(before), in(in), out(out), begin(clamp(before, 0, out)), end(clamp(before + in, begin, out)) {}
+    Row(i64 before, i64 in, i64 out)
+        : before(before), in(in), out(out), begin(clamp(before, 0, out)),
+          end(clamp(before + in, begin, out)) {}
 };
 
 static inline void copy(const real* x, i64 n, real* y) {
@@ -40,7 +43,8 @@ static void fill(real value, i64 n, real* y) {
 
 // `mode` is a constant where this is inlined: rows are short, a jump a row shows.
 static inline void pad_row(Mode mode, const Row& r, const real* x, real value, real* y) {
-    const i64 right = r.out - r.end, last = 2 * (r.in - 1) + r.before;   // output o of the right edge reflects last - o
+    // output o of the right edge reflects last - o
+    const i64 right = r.out - r.end, last = 2 * (r.in - 1) + r.before;
     copy(x + r.begin - r.before, r.end - r.begin, y + r.begin);
     switch (mode) {
         case CONSTANT:
@@ -64,7 +68,8 @@ static inline void pad_row(Mode mode, const Row& r, const real* x, real value, r
 // The adjoint: dx += what pad_row copied, the constant left out.
 static void unpad_row(Mode mode, const Row& r, const real* dy, real* dx) {
     auto add = [](const real* from, i64 n, real* to) {
-        for_vectors(n, [&](i64 i, auto lanes) { lanes.store(to + i, lanes.load(to + i) + lanes.load(from + i)); });
+        for_vectors(
+            n, [&](i64 i, auto lanes) { lanes.store(to + i, lanes.load(to + i) + lanes.load(from + i)); });
     };
     const i64 right = r.out - r.end, last = 2 * (r.in - 1) + r.before;
     add(dy + r.begin, r.end - r.begin, dx + r.begin - r.before);
@@ -84,8 +89,8 @@ static void unpad_row(Mode mode, const Row& r, const real* dy, real* dx) {
     }
 }
 
-// Walks the leading axes [from, last) of an output in order; source_row is the matching input row, or -1. What the outer axes make of it
-// is worked out once per run of the innermost.
+// Walks the leading axes [from, last) of an output in order; source_row is the matching input row,
+// or -1. What the outer axes make of it is worked out once per run of the innermost.
 struct Walk {
     Mode       mode;
     const i64 *in, *out;
@@ -152,7 +157,9 @@ void pad_backward(In<real> dy, Dims before, i64 mode, Out<real> dx) {
             Walk walk((Mode)mode, dx.shape, dy.shape, before, 1, dy.ndim, 0);
             for (i64 r = 0; r < rows; ++r, walk.next()) {
                 const i64 to = walk.source_row();
-                if (to >= 0) unpad_row((Mode)mode, row, dy.data + (p * rows + r) * width, dx.data + p * size + to * row.in);
+                if (to >= 0)
+                    unpad_row((Mode)mode, row, dy.data + (p * rows + r) * width,
+                              dx.data + p * size + to * row.in);
             }
         }
     });

@@ -1,8 +1,10 @@
-// pad: a thread finds where its unit of the result comes from, axis by axis, and copies that or the constant. A unit is a value, or 16 bytes
-// where the host sees that no such unit of the last axis crosses an edge.
-// pad_backward gathers: a value of dx sums the places of dy that it was copied to, along each axis in the same order, so that the sum is the
-// same at every run. There are at most three such places an axis (itself, and one beyond each edge) except for a replicated edge, which
-// went to a run of places. The host hands it four axes, of which the first is not padded.
+// pad: a thread finds where its unit of the result comes from, axis by axis, and copies that or
+// the constant. A unit is a value, or 16 bytes where the host sees that no such unit of the last
+// axis crosses an edge.
+// pad_backward gathers: a value of dx sums the places of dy that it was copied to, along each axis
+// in the same order, so that the sum is the same at every run. There are at most three such places
+// an axis (itself, and one beyond each edge) except for a replicated edge, which went to a run of
+// places. The host hands it four axes, of which the first is not padded.
 #include "elementwise/broadcast.cuh"
 
 enum Mode { CONSTANT, REFLECT, REPLICATE, CIRCULAR };   // as ops/pad.py numbers them
@@ -19,7 +21,8 @@ __device__ __forceinline__ int source(int mode, int o, int before, int n) {
 
 // `in`, `out` and `before` count the last axis in units of W.
 template <int W>
-__device__ __forceinline__ void pad_units(const real* x, const Dims& in, const Dims& out, const Dims& magic, const Dims& before, int mode, acc constant, int units, real* y) {
+__device__ __forceinline__ void pad_units(const real* x, const Dims& in, const Dims& out, const Dims& magic,
+                                          const Dims& before, int mode, acc constant, int units, real* y) {
     const bool packed = W > 1 && aligned(x) && aligned(y);
     const unsigned threads = gridDim.x * blockDim.x;
     for (unsigned unit = blockIdx.x * blockDim.x + threadIdx.x; unit < units; unit += threads) {
@@ -46,8 +49,10 @@ __device__ __forceinline__ void pad_units(const real* x, const Dims& in, const D
 // Outputs that input i of an axis was copied to: `count` of them, the k-th is at(k).
 struct Copies {
     int first, count, left, right;
-    // REPLICATE: a run of outputs. Else itself and what edges mirror or wrap to `left` and `right`; -1 where there is none.
-    __device__ __forceinline__ Copies(int mode, int i, int before, int n, int out) : first(before + i), count(3), left(-1), right(-1) {
+    // REPLICATE: a run of outputs. Else itself and what edges mirror or wrap to `left` and `right`;
+    // -1 where there is none.
+    __device__ __forceinline__ Copies(int mode, int i, int before, int n, int out)
+        : first(before + i), count(3), left(-1), right(-1) {
         if (mode == REPLICATE) {
             const int end = i == n - 1 ? out : min(out, before + i + 1);
             first = i == 0 ? 0 : max(0, before + i);
@@ -65,19 +70,36 @@ struct Copies {
             right = right < out ? right : -1;
         }
     }
-    __device__ __forceinline__ int at(bool run, int k) const { return run ? first + k : k == 0 ? first : k == 1 ? left : right; }
+    __device__ __forceinline__ int at(bool run, int k) const {
+        return run ? first + k : k == 0 ? first : k == 1 ? left : right;
+    }
 };
 
 extern "C" {
-__global__ void __launch_bounds__(256) pad_packs(const real* x, const __grid_constant__ Dims in, const __grid_constant__ Dims out, const __grid_constant__ Dims magic, const __grid_constant__ Dims before, int mode, acc constant, int units, real* y) { pad_units<LANES>(x, in, out, magic, before, mode, constant, units, y); }
-__global__ void __launch_bounds__(256) pad_values(const real* x, const __grid_constant__ Dims in, const __grid_constant__ Dims out, const __grid_constant__ Dims magic, const __grid_constant__ Dims before, int mode, acc constant, int units, real* y) { pad_units<1>(x, in, out, magic, before, mode, constant, units, y); }
+__global__ void __launch_bounds__(256)
+    pad_packs(const real* x, const __grid_constant__ Dims in, const __grid_constant__ Dims out,
+              const __grid_constant__ Dims magic, const __grid_constant__ Dims before, int mode, acc constant,
+              int units, real* y) {
+    pad_units<LANES>(x, in, out, magic, before, mode, constant, units, y);
+}
+__global__ void __launch_bounds__(256)
+    pad_values(const real* x, const __grid_constant__ Dims in, const __grid_constant__ Dims out,
+               const __grid_constant__ Dims magic, const __grid_constant__ Dims before, int mode,
+               acc constant, int units, real* y) {
+    pad_units<1>(x, in, out, magic, before, mode, constant, units, y);
+}
 
 // in: the sizes of dx, which magic divides by; out: those of dy
-__global__ void __launch_bounds__(256) pad_backward(const real* dy, const __grid_constant__ Dims in, const __grid_constant__ Dims out, const __grid_constant__ Dims magic, const __grid_constant__ Dims before, int mode, int total, real* dx) {
+__global__ void __launch_bounds__(256)
+    pad_backward(const real* dy, const __grid_constant__ Dims in, const __grid_constant__ Dims out,
+                 const __grid_constant__ Dims magic, const __grid_constant__ Dims before, int mode, int total,
+                 real* dx) {
     const bool run = mode == REPLICATE;
     for (GRID_STRIDE(unit, total)) {
-        const unsigned p = quotient((unsigned)unit, in[3], magic[3]), q = quotient(p, in[2], magic[2]), plane = quotient(q, in[1], magic[1]);
-        const Copies deep(mode, q - plane * in[1], before[1], in[1], out[1]), down(mode, p - q * in[2], before[2], in[2], out[2]),
+        const unsigned p = quotient((unsigned)unit, in[3], magic[3]), q = quotient(p, in[2], magic[2]),
+                       plane = quotient(q, in[1], magic[1]);
+        const Copies deep(mode, q - plane * in[1], before[1], in[1], out[1]),
+            down(mode, p - q * in[2], before[2], in[2], out[2]),
             across(mode, (unsigned)unit - p * in[3], before[3], in[3], out[3]);
         acc sum = 0;
         for (int a = 0; a < deep.count; ++a) {

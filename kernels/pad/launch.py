@@ -26,8 +26,8 @@ def pad(device, x, before, mode, value, y):
         of_x, of_y = (planes, *x.shape[1:-1], n // whole), (planes, *y.shape[1:-1], size // whole)
         units = planes * inner // whole
         device.launch(FILE, "pad_packs" if whole > 1 else "pad_values", blocks(device, units), (BLOCK,),
-                      (flat_x[plane * inner_x:], of_x, of_y, tuple(map(magic, of_y)), (*before[:-1], last // whole), mode, float(value),
-                       units, flat_y[plane * inner:]))
+                      (flat_x[plane * inner_x:], of_x, of_y, tuple(map(magic, of_y)),
+                       (*before[:-1], last // whole), mode, float(value), units, flat_y[plane * inner:]))
 
 
 def pad_backward(device, dy, before, mode, dx):
@@ -43,5 +43,5 @@ def pad_backward(device, dy, before, mode, dx):
         planes = min(step, dx.shape[0] - plane)
         of_x, of_y = ((planes, *(1,) * more, *a.shape[1:]) for a in (dx, dy))
         device.launch(FILE, "pad_backward", blocks(device, planes * inner), (BLOCK,),
-                      (flat_y[plane * inner_y:], of_x, of_y, tuple(map(magic, of_x)), (*(0,) * (more + 1), *before[1:]), mode,
-                       planes * inner, flat_x[plane * inner:]))
+                      (flat_y[plane * inner_y:], of_x, of_y, tuple(map(magic, of_x)),
+                       (*(0,) * (more + 1), *before[1:]), mode, planes * inner, flat_x[plane * inner:]))

@@ -1,11 +1,13 @@
-"""Padding in NumPy: the definition. Axis by axis, `source` says which input position every output position takes."""
+"""Padding in NumPy: the definition. Axis by axis, `source` says which input position every
+output position takes."""
 import numpy as np
 
 OUTSIDE = -1
 
 
 def source(size, before, after, mode):
-    """Input position of each output position along one axis, OUTSIDE where there is none. Negative padding crops."""
+    """Input position of each output position along one axis, OUTSIDE where there is none.
+    Negative padding crops."""
     at = np.arange(-before, size + after)
     if mode == "constant":
         return np.where((at >= 0) & (at < size), at, OUTSIDE)
@@ -22,19 +24,22 @@ def sources(shape, before, after, mode):
 
 
 def pad(x, *, before, after, mode, value):
-    """before, after: per axis of x. mode: constant | reflect (the edge is not repeated) | replicate | circular."""
+    """before, after: per axis of x. mode: constant | reflect (the edge is not repeated) |
+    replicate | circular."""
     for axis, at in enumerate(sources(x.shape, before, after, mode)):
         if not (before[axis] or after[axis]):
             continue
         outside = at == OUTSIDE
-        inside = np.zeros((*x.shape[:axis], len(at), *x.shape[axis + 1:]), x.dtype) + np.asarray(value, x.dtype)
+        inside = np.zeros((*x.shape[:axis], len(at), *x.shape[axis + 1:]),
+                          x.dtype) + np.asarray(value, x.dtype)
         inside[(slice(None),) * axis + (~outside,)] = x.take(at[~outside], axis)
         x = inside
     return x.copy()
 
 
 def pad_backward(dy, *, size, before, after, mode):
-    """The adjoint of pad without its constant: every input position sums the outputs that took it."""
+    """The adjoint of pad without its constant: every input position sums the outputs that took
+    it."""
     for axis, at in enumerate(sources(size, before, after, mode)):
         if not (before[axis] or after[axis]):
             continue

@@ -1,4 +1,5 @@
-"""pixel_shuffle and pixel_unshuffle in NumPy: the definition. Shi et al., "Real-Time Single Image and Video Super-Resolution" (2016)."""
+"""pixel_shuffle and pixel_unshuffle in NumPy: the definition. Shi et al., "Real-Time Single Image
+and Video Super-Resolution" (2016)."""
 
 
 def pixel_shuffle(x, *, factor):

@@ -1,7 +1,9 @@
-// Pooling in blocked layout: a vector holds a pixel's channels, so windows of any kind are plain loops over pixels.
+// Pooling in blocked layout: a vector holds a pixel's channels, so windows of any kind are
+// plain loops over pixels.
 //
-// Small windows, as networks have them, run in tiles of P neighbouring outputs: each column of inputs under the tile is reduced over the window's
-// rows once, in a register, and then shared by the windows that have it. Others reduce the columns of a whole row first, then each window's.
+// Small windows, as networks have them, run in tiles of P neighbouring outputs: each column of
+// inputs under the tile is reduced over the window's rows once, in a register, and then shared by
+// the windows that have it. Others reduce the columns of a whole row first, then each window's.
 // Either way a window is the same chain, rows within a column and then columns, wherever it lies.
 #include <limits>
 #include "blocked/epilogue.h"
@@ -25,31 +27,38 @@ struct Axis {
     Inside inside(i64 o) const {
         const i64 at = start(o);
         if (at >= 0 && at + (kernel - 1) * dilation < in) return {0, kernel};
-        const i64 begin = at < 0 ? (-at + dilation - 1) / dilation : 0, end = at < in ? (in - 1 - at) / dilation + 1 : 0;
+        const i64 begin = at < 0 ? (-at + dilation - 1) / dilation : 0,
+                  end = at < in ? (in - 1 - at) / dilation + 1 : 0;
         return {begin, (end < kernel ? end : kernel) - begin};
     }
 };
 
-Axis axis(const Window& w, int i, i64 in) { return {w.kernel[i], w.stride[i], w.padding[i], w.dilation[i], in}; }
+Axis axis(const Window& w, int i, i64 in) {
+    return {w.kernel[i], w.stride[i], w.padding[i], w.dilation[i], in};
+}
 
 // NaN wins, as in torch.
 struct Largest {
     static V start() { return splat(-std::numeric_limits<real>::infinity()); }
-    static V join(V a, V b) { return (a != a) ? a : vmax(a, b); }   // vmax gives its second operand where either is NaN
+    // vmax gives its second operand where either is NaN
+    static V join(V a, V b) { return (a != a) ? a : vmax(a, b); }
     V finish(V v, i64, i64) const { return v; }
     V finish(V v) const { return v; }
 };
-// The same where there is no NaN: a third of the instructions. Tiles add up all they see, and a band that saw NaN is done again by Largest.
+// The same where there is no NaN: a third of the instructions. Tiles add up all they see, and a
+// band that saw NaN is done again by Largest.
 struct LargestNumber : Largest {
     static V join(V a, V b) { return vmax(a, b); }
 };
-// The sum over a divisor: a given one, or the pixels of the window, with those of the padding (but none beyond it) if include_padding.
+// The sum over a divisor: a given one, or the pixels of the window, with those of the padding (but
+// none beyond it) if include_padding.
 struct Mean {
     Axis h, w;
     bool include_padding;
     real divisor, whole;   // 0: none given; the factor of windows inside the image
     Mean(const Axis& h, const Axis& w, bool include_padding, i64 divisor)
-        : h(h), w(w), include_padding(include_padding), divisor((real)divisor), whole(1 / (divisor ? (real)divisor : (real)(h.kernel * w.kernel))) {}
+        : h(h), w(w), include_padding(include_padding), divisor((real)divisor),
+          whole(1 / (divisor ? (real)divisor : (real)(h.kernel * w.kernel))) {}
 
     static V start() { return V{}; }
     static V join(V a, V b) { return a + b; }
@@ -58,7 +67,9 @@ struct Mean {
         const i64 end = a.start(o) + a.kernel, limit = a.in + a.padding;
         return (end < limit ? end : limit) - a.start(o);
     }
-    V finish(V v, i64 oy, i64 ox) const { return v * (1 / (divisor != 0 ? divisor : (real)(count(h, oy) * count(w, ox)))); }
+    V finish(V v, i64 oy, i64 ox) const {
+        return v * (1 / (divisor != 0 ? divisor : (real)(count(h, oy) * count(w, ox))));
+    }
     V finish(V v) const { return v * whole; }
 };
 
@@ -71,7 +82,8 @@ struct Band {
 };
 
 // Outputs [ox, ox + P) of every row of the band, for windows K wide without dilation
-template <class How, int K, int STRIDE, int P, bool EDGE> void pool_tile(const Band& b, i64 ox, const How& how, real (*seen)[LANES]) {
+template <class How, int K, int STRIDE, int P, bool EDGE>
+void pool_tile(const Band& b, i64 ox, const How& how, real (*seen)[LANES]) {
     constexpr int COLUMNS = (P - 1) * STRIDE + K;
     constexpr bool WATCH = std::is_same_v<How, LargestNumber>;
     const i64 at = b.w.start(ox), columns = b.w.in, step = columns * BLOCK;
@@ -103,7 +115,8 @@ template <class How, int K, int STRIDE, int P, bool EDGE> void pool_tile(const B
                 V v = column[p * STRIDE];
                 #pragma GCC unroll 8
                 for (int k = 1; k < K; ++k) v = How::join(v, column[p * STRIDE + k]);
-                store(y + p * BLOCK, EDGE || rows.count < b.h.kernel ? how.finish(v, oy, ox + p) : how.finish(v));
+                store(y + p * BLOCK,
+                      EDGE || rows.count < b.h.kernel ? how.finish(v, oy, ox + p) : how.finish(v));
             }
         }
     if constexpr (WATCH)
@@ -113,10 +126,12 @@ template <class How, int K, int STRIDE, int P, bool EDGE> void pool_tile(const B
 template <class How> using Tile = void (*)(const Band&, i64, const How&, real (*)[LANES]);
 template <class How> using Tiles = const Tile<How> (*)[2];   // [pixels - 1][at an edge]
 
-// Rows are cut evenly, so tiles of less than half the most pixels are whole rows, which are short: those do without a form for the inside.
+// Rows are cut evenly, so tiles of less than half the most pixels are whole rows, which are short:
+// those do without a form for the inside.
 constexpr bool only_at_edges(int pixels) { return 2 * pixels < MOST_PIXELS; }
 template <class How, int K, int STRIDE, int... P> Tiles<How> tiles_of(std::integer_sequence<int, P...>) {
-    static constexpr Tile<How> table[][2] = {{pool_tile<How, K, STRIDE, P + 1, only_at_edges(P + 1)>, pool_tile<How, K, STRIDE, P + 1, true>}...};
+    static constexpr Tile<How> table[][2] = {
+        {pool_tile<How, K, STRIDE, P + 1, only_at_edges(P + 1)>, pool_tile<How, K, STRIDE, P + 1, true>}...};
     return table;
 }
 
@@ -158,7 +173,8 @@ template <class How> void pool_rows(const Band& b, const How& how, real* columns
             const real* from = columns + (b.w.start(ox) + cols.begin * b.w.dilation) * BLOCK;
             for (int part = 0; part < BLOCK; part += LANES) {
                 V v = How::start();
-                for (i64 s = 0; s < cols.count; ++s) v = How::join(v, load(from + s * b.w.dilation * BLOCK + part));
+                for (i64 s = 0; s < cols.count; ++s)
+                    v = How::join(v, load(from + s * b.w.dilation * BLOCK + part));
                 store(y + ox * BLOCK + part, how.finish(v, oy, ox));
             }
         }
@@ -168,7 +184,8 @@ template <class How> void pool_rows(const Band& b, const How& how, real* columns
 constexpr i64 BAND_VALUES = 6 << 10;   // 24 KB of input and output: what a band reads again stays in L1
 
 // band(Band, scratch for a row of the input) over all outputs
-template <class Body> void each_band(const InMap<real>& x, const Axis& h, const Axis& w, const OutMap<real>& y, Body body) {
+template <class Body>
+void each_band(const InMap<real>& x, const Axis& h, const Axis& w, const OutMap<real>& y, Body body) {
     const i64 most = 1 + BAND_VALUES / ((y.w + h.stride * w.in) * BLOCK + 1);
     parallel_for(y.n * y.blocks * y.h, 1 + 20000 / (w.in * h.kernel * BLOCK + 1), [&](i64 begin, i64 end) {
         Scratch<real> columns(w.in * BLOCK);
@@ -176,7 +193,9 @@ template <class Body> void each_band(const InMap<real>& x, const Axis& h, const 
             const i64 plane = i / y.h, row = i % y.h;
             i64 rows = y.h - row < most ? y.h - row : most;
             if (rows > end - i) rows = end - i;
-            body(Band{h, w, x.at(plane / y.blocks, plane % y.blocks), y.at(plane / y.blocks, plane % y.blocks), row, row + rows, y.w}, columns);
+            body(Band{h, w, x.at(plane / y.blocks, plane % y.blocks),
+                      y.at(plane / y.blocks, plane % y.blocks), row, row + rows, y.w},
+                 columns);
             i += rows;
         }
     });
@@ -224,7 +243,8 @@ void adaptive_avg_pool_blocked(InMap<real> x, OutMap<real> y) {
             real* to = y.at(i / y.blocks, i % y.blocks);
             for (i64 oy = 0; oy < y.h; ++oy)
                 for (i64 ox = 0; ox < y.w; ++ox, to += BLOCK) {
-                    const i64 y0 = begin_of(oy, x.h, y.h), y1 = end_of(oy, x.h, y.h), x0 = begin_of(ox, x.w, y.w), x1 = end_of(ox, x.w, y.w);
+                    const i64 y0 = begin_of(oy, x.h, y.h), y1 = end_of(oy, x.h, y.h),
+                              x0 = begin_of(ox, x.w, y.w), x1 = end_of(ox, x.w, y.w);
                     for (int part = 0; part < BLOCK; part += LANES) {
                         V sum{};
                         for (i64 r = y0; r < y1; ++r)

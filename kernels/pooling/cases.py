@@ -39,7 +39,8 @@ def _batches(array, call):
 
 @dataclass(slots=True, eq=False)
 class PositionsOf(Array):
-    """Positions in a plane of `high` elements, no two equal within a plane, as max_pool gives them for windows that do not overlap."""
+    """Positions in a plane of `high` elements, no two equal within a plane, as max_pool gives them
+    for windows that do not overlap."""
     spatial: int = 2
 
     def make(self, dtype, rng):
@@ -83,22 +84,31 @@ AVG_POOL_CASES = [
 
 CASES = {
     "max_pool": [case(why, call, _distinct(x), *args, batch=_batches(x, call)) for why, call, x, *args in MAX_POOL_CASES] + [
-        case("adaptive_unequal", "adaptive_max_pool2d", A(2, 3, 10, 13, values="distinct"), (4, 5), batch=True),
+        case("adaptive_unequal", "adaptive_max_pool2d", A(2, 3, 10, 13, values="distinct"), (4, 5),
+             batch=True),
         case("adaptive_more_outputs_than_inputs", "adaptive_max_pool2d", A(1, 2, 3, 5, values="distinct"), 7),
-        case("adaptive_equal", "adaptive_max_pool2d", A(2, 3, 12, 24, values="distinct"), (None, 12), batch=True),
+        case("adaptive_equal", "adaptive_max_pool2d", A(2, 3, 12, 24, values="distinct"), (None, 12),
+             batch=True),
         case("adaptive_unbatched_to_one", "adaptive_max_pool2d", A(3, 9, 7, values="distinct"), 1),
-        case("adaptive_no_output", "adaptive_max_pool2d", A(1, 2, 5, 5), (0, 2), torch=None),   # torch refuses its gradient
+        # torch refuses its gradient
+        case("adaptive_no_output", "adaptive_max_pool2d", A(1, 2, 5, 5), (0, 2), torch=None),
         case("adaptive_1d", "adaptive_max_pool1d", A(2, 3, 29, values="distinct"), 6, batch=True),
         case("adaptive_3d", "adaptive_max_pool3d", A(1, 2, 5, 7, 8, values="distinct"), (2, None, 3)),
-        case("plane", "global_max_pool", A(2, 5, 9, 11, values="distinct"), torch=_global_torch("max"), batch=True),
-        case("plane_keepdim_3d", "global_max_pool", A(2, 3, 3, 5, 7, values="distinct"), True, torch=_global_torch("max"), batch=True),
-        case("plane_of_one_vector_1d", "global_max_pool", A(2, 3, 16, values="distinct"), torch=_global_torch("max")),
-        case("lp_infinity", "lp_pool2d", A(2, 3, 9, 35), math.inf, 3, 2, torch=None, batch=True, gradient=False),
+        case("plane", "global_max_pool", A(2, 5, 9, 11, values="distinct"), torch=_global_torch("max"),
+             batch=True),
+        case("plane_keepdim_3d", "global_max_pool", A(2, 3, 3, 5, 7, values="distinct"), True,
+             torch=_global_torch("max"), batch=True),
+        case("plane_of_one_vector_1d", "global_max_pool", A(2, 3, 16, values="distinct"),
+             torch=_global_torch("max")),
+        case("lp_infinity", "lp_pool2d", A(2, 3, 9, 35), math.inf, 3, 2, torch=None, batch=True,
+             gradient=False),
     ],
     "max_pool_indices": [case(why, call, _distinct(x), *args, batch=_batches(x, call), return_indices=True) for why, call, x, *args in MAX_POOL_CASES] + [
-        case("adaptive_unequal", "adaptive_max_pool2d", A(2, 3, 10, 13, values="distinct"), (4, 5), True, batch=True),
+        case("adaptive_unequal", "adaptive_max_pool2d", A(2, 3, 10, 13, values="distinct"), (4, 5), True,
+             batch=True),
         case("adaptive_3d", "adaptive_max_pool3d", A(1, 2, 5, 7, 8, values="distinct"), (2, None, 3), True),
-        case("adaptive_no_output", "adaptive_max_pool1d", A(1, 2, 5), 0, True, torch=None),   # torch refuses its gradient
+        # torch refuses its gradient
+        case("adaptive_no_output", "adaptive_max_pool1d", A(1, 2, 5), 0, True, torch=None),
     ],
     "avg_pool": [case(why, call, x, *args, batch=_batches(x, call)) for why, call, x, *args in AVG_POOL_CASES] + [
         case("adaptive_unequal", "adaptive_avg_pool2d", A(2, 3, 10, 13), (4, 5), batch=True),
@@ -106,7 +116,8 @@ CASES = {
         case("adaptive_wide", "adaptive_avg_pool2d", A(1, 1, 4, 5001), (3, 7)),
         case("adaptive_equal", "adaptive_avg_pool2d", A(2, 3, 12, 24), (None, 12), batch=True),
         case("adaptive_to_one", "adaptive_avg_pool2d", A(2, 5, 7, 7), 1, batch=True),
-        case("adaptive_no_output", "adaptive_avg_pool2d", A(1, 2, 5, 5), (0, 2), torch=None),   # torch refuses its gradient
+        # torch refuses its gradient
+        case("adaptive_no_output", "adaptive_avg_pool2d", A(1, 2, 5, 5), (0, 2), torch=None),
         case("adaptive_1d_unbatched", "adaptive_avg_pool1d", A(3, 29), 6),
         case("adaptive_3d", "adaptive_avg_pool3d", A(1, 2, 5, 7, 8), (2, None, 3)),
         case("plane", "global_avg_pool", A(2, 5, 9, 11), torch=_global_torch("mean"), batch=True),

@@ -1,5 +1,6 @@
-// Between a plane and values chosen from it by position: max_unpool writes them, pool_scatter adds them, pool_gather reads them.
-// A position outside the plane is never followed. A plane is one task, so that of equal positions the last one written stays.
+// Between a plane and values chosen from it by position: max_unpool writes them, pool_scatter adds
+// them, pool_gather reads them. A position outside the plane is never followed. A plane is one
+// task, so that of equal positions the last one written stays.
 #include "kernel.h"
 
 BEGIN_KERNELS

@@ -1,14 +1,18 @@
-// Between a plane and values chosen from it by position: max_unpool writes them, pool_scatter adds them, pool_gather reads them.
+// Between a plane and values chosen from it by position: max_unpool writes them, pool_scatter adds
+// them, pool_gather reads them.
 // A position outside the plane is never followed.
 //
-// Of equal positions max_unpool keeps the last: the largest number of a value at each place is found first, by an atomic maximum of
-// integers, whose order does not show; then every place fetches its value. pool_scatter adds in the order of memory: a warp owns a slice of
-// a plane and walks all its positions, 32 at a time; those that meet in one place are added up by their first lane, in order of lanes.
+// Of equal positions max_unpool keeps the last: the largest number of a value at each place is
+// found first, by an atomic maximum of integers, whose order does not show; then every place
+// fetches its value. pool_scatter adds in the order of memory: a warp owns a slice of a plane and
+// walks all its positions, 32 at a time; those that meet in one place are added up by their first
+// lane, in order of lanes.
 #include "reduce.cuh"
 #include "index.cuh"
 
 extern "C" {
-__global__ void __launch_bounds__(256) max_unpool_owners(const i64* indices, i64 total, int n, int size, int* owner, i64* outside) {
+__global__ void __launch_bounds__(256)
+    max_unpool_owners(const i64* indices, i64 total, int n, int size, int* owner, i64* outside) {
     for (GRID_STRIDE(t, total)) {
         const i64 at = indices[t], plane = t / n;
         if (at < 0 || at >= size) atomicAdd((unsigned long long*)outside, 1ull);
@@ -16,11 +20,13 @@ __global__ void __launch_bounds__(256) max_unpool_owners(const i64* indices, i64
     }
 }
 
-__global__ void __launch_bounds__(256) max_unpool_fetch(const real* x, const int* owner, i64 total, int n, int size, real* y) {
+__global__ void __launch_bounds__(256)
+    max_unpool_fetch(const real* x, const int* owner, i64 total, int n, int size, real* y) {
     for (GRID_STRIDE(t, total)) y[t] = owner[t] < 0 ? rounded(0) : x[t / size * n + owner[t]];
 }
 
-__global__ void __launch_bounds__(256) pool_scatter(const real* dy, const i64* indices, int tasks, int slices, int slice, int n, int size, real* dx) {
+__global__ void __launch_bounds__(256) pool_scatter(const real* dy, const i64* indices, int tasks, int slices,
+                                                    int slice, int n, int size, real* dx) {
     const int task = (int)(thread_index() >> 5), lane = threadIdx.x & 31;
     if (task >= tasks) return;
     const int plane = task / slices, low = (task - plane * slices) * slice, high = min(low + slice, size);
@@ -48,7 +54,8 @@ __global__ void __launch_bounds__(256) pool_scatter(const real* dy, const i64* i
     }
 }
 
-__global__ void __launch_bounds__(256) pool_gather(const real* x, const i64* indices, i64 total, int n, int size, real* y) {
+__global__ void __launch_bounds__(256)
+    pool_gather(const real* x, const i64* indices, i64 total, int n, int size, real* y) {
     for (GRID_STRIDE(t, total)) {
         const i64 at = indices[t];
         y[t] = at < 0 || at >= size ? rounded(0) : x[t / n * size + at];

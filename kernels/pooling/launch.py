@@ -1,12 +1,13 @@
-"""Grids of the pooling kernels. A window over a whole plane is a reduction of rows, and runs as one."""
+"""Grids of the pooling kernels. A window over a whole plane is a reduction of rows, and runs as
+one."""
 import math
 
 import numpy as np
 
 from ..reduction.launch import reduce
 
-__all__ = ["avg_pool", "avg_pool_backward", "lp_pool", "lp_pool_backward", "max_pool", "max_pool_backward", "max_pool_indices", "max_unpool",
-           "pool_gather", "pool_scatter"]
+__all__ = ["avg_pool", "avg_pool_backward", "lp_pool", "lp_pool_backward", "max_pool", "max_pool_backward",
+           "max_pool_indices", "max_unpool", "pool_gather", "pool_scatter"]
 
 MAX, MEAN, INDEXED = "pooling/max.cu", "pooling/mean.cu", "pooling/indexed.cu"
 THREADS = 256
@@ -24,7 +25,8 @@ def whole(inputs, out, kernel, padding):
 
 
 def is_wide(inputs, out, kernel):
-    """Whether a warp takes an output: windows are large, and too few lie side by side for neighbouring threads to read neighbours."""
+    """Whether a warp takes an output: windows are large, and too few lie side by side for
+    neighbouring threads to read neighbours."""
     sizes = [k or -(-i // o) + 1 for i, o, k in zip(inputs, out, kernel)]
     return math.prod(sizes) >= 32 and (out[2] < 16 or math.prod(sizes) >= 1024)
 
@@ -34,7 +36,8 @@ def forward(device, file, kernel, x, window, args, outputs):
         return
     wide = is_wide(*window[:3])
     grid = (-(-outputs // 8),) if wide else over(device, outputs)
-    device.launch(file, f"{kernel}_{'wide' if wide else 'narrow'}", grid, (THREADS,), (x, *window, *args, outputs))
+    device.launch(file, f"{kernel}_{'wide' if wide else 'narrow'}", grid, (THREADS,),
+                  (x, *window, *args, outputs))
 
 
 def max_pool(device, x, *window_and_y):
@@ -58,14 +61,16 @@ def max_pool_backward(device, dy, x, *window_and_dx):
         return dx.fill(0)
     chosen = device.empty((dy.size,), "int32")
     forward(device, MAX, "max_pool_choose", x, window, (None, chosen), dy.size)
-    device.launch(MAX, "max_pool_backward", over(device, dx.size), (THREADS,), (dy, chosen, *window, dx, dx.size))
+    device.launch(MAX, "max_pool_backward", over(device, dx.size), (THREADS,),
+                  (dy, chosen, *window, dx, dx.size))
 
 
 def avg_pool(device, x, *window_and_more):
     *window, count_include_pad, divisor, y = window_and_more
     inputs, out, kernel, _, padding, _ = window
     if y.size and whole(inputs, out, kernel, padding):
-        return reduce(device, "Total", x, (y.size, math.prod(inputs)), (1, 0), None, y, 1 / (divisor or math.prod(inputs)))
+        return reduce(device, "Total", x, (y.size, math.prod(inputs)), (1, 0), None, y,
+                      1 / (divisor or math.prod(inputs)))
     forward(device, MEAN, "avg_pool", x, window, (count_include_pad, float(divisor), y), y.size)
 
 
@@ -110,8 +115,10 @@ def max_unpool(device, x, indices, size, y, outside):
     owner = device.empty((y.size,), "int32")
     owner.fill(-1)
     if x.size:
-        device.launch(INDEXED, "max_unpool_owners", over(device, x.size), (THREADS,), (indices, np.int64(x.size), n, size, owner, outside))
-    device.launch(INDEXED, "max_unpool_fetch", over(device, y.size), (THREADS,), (x, owner, np.int64(y.size), n, size, y))
+        device.launch(INDEXED, "max_unpool_owners", over(device, x.size), (THREADS,),
+                      (indices, np.int64(x.size), n, size, owner, outside))
+    device.launch(INDEXED, "max_unpool_fetch", over(device, y.size), (THREADS,),
+                  (x, owner, np.int64(y.size), n, size, y))
 
 
 def pool_scatter(device, dy, indices, size, dx):
@@ -121,7 +128,8 @@ def pool_scatter(device, dy, indices, size, dx):
     fill = 32 * device.multiprocessors // planes + 1   # slices a plane that would fill the device
     slice = max(SLICE, -(-size // fill))
     slices = -(-size // slice)
-    device.launch(INDEXED, "pool_scatter", (-(-planes * slices // 8),), (THREADS,), (dy, indices, planes * slices, slices, slice, n, size, dx))
+    device.launch(INDEXED, "pool_scatter", (-(-planes * slices // 8),), (THREADS,),
+                  (dy, indices, planes * slices, slices, slice, n, size, dx))
 
 
 def pool_gather(device, x, indices, size, y):
@@ -130,4 +138,5 @@ def pool_gather(device, x, indices, size, y):
     if x.size == 0:
         return y.fill(0)
     n = per_plane(y.size, x.size, size)
-    device.launch(INDEXED, "pool_gather", over(device, y.size), (THREADS,), (x, indices, np.int64(y.size), n, size, y))
+    device.launch(INDEXED, "pool_gather", over(device, y.size), (THREADS,),
+                  (x, indices, np.int64(y.size), n, size, y))

@@ -1,6 +1,7 @@
-// lp_pool: y = (volume * mean of x^p over the window)^(1/p), the mean over the inputs that the window covers, so that a window cut short
-// by ceil_mode is scaled up. dx = x^(p - 1) * sum over windows of dy * y^(1 - p) * volume / count, and 0 for a window whose y is 0.
-// p = 1 and 2 need no powers.
+// lp_pool: y = (volume * mean of x^p over the window)^(1/p), the mean over the inputs that
+// the window covers, so that a window cut short by ceil_mode is scaled up. dx = x^(p - 1) *
+// sum over windows of dy * y^(1 - p) * volume / count, and 0 for a window whose y is 0. p = 1
+// and 2 need no powers.
 #include "simd_math.h"
 #include "spread.h"
 
@@ -52,15 +53,16 @@ template <int P> struct SpreadPower : Power<P> {
     real column_factor(const Axis& w, i64 o) const { return real(w.kernel) / w.taps(o).count; }
 };
 
-void lp_pool(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, double norm, Out<real> y) {
+void lp_pool(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation,
+             double norm, Out<real> y) {
     const Pool p(in, out, kernel, stride, padding, dilation);
     if (norm == 1) return pool_forward(Power<1>{1}, x, p, y);
     if (norm == 2) return pool_forward(Power<2>{2}, x, p, y);
     pool_forward(Power<0>{(real)norm}, x, p, y);
 }
 
-void lp_pool_backward(In<real> dy, In<real> x, In<real> y, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation,
-                      double norm, Out<real> dx) {
+void lp_pool_backward(In<real> dy, In<real> x, In<real> y, Dims in, Dims out, Dims kernel, Dims stride,
+                      Dims padding, Dims dilation, double norm, Out<real> dx) {
     const Pool p(in, out, kernel, stride, padding, dilation);
     auto run = [&](auto power) { pool_backward(power, dx.size(), p); };
     if (norm == 1) return run(SpreadPower<1>{{1}, dy.data, x.data, y.data, dx.data});

@@ -1,6 +1,7 @@
-// max_pool: the maximum of each window, NaN where a window has one. Of equal maxima the first in memory order is chosen; of NaNs the last,
-// as a scan with `v > best || isnan(v)` does. The forward pass writes no indices and the backward pass scans the windows again, which
-// costs less than eight bytes an output written by one and read by the other.
+// max_pool: the maximum of each window, NaN where a window has one. Of equal maxima the first in
+// memory order is chosen; of NaNs the last, as a scan with `v > best || isnan(v)` does. The forward
+// pass writes no indices and the backward pass scans the windows again, which costs less than eight
+// bytes an output written by one and read by the other.
 #include "separable.h"
 
 BEGIN_KERNELS
@@ -18,14 +19,16 @@ struct Maximum {
     real column_factor(const Axis&, i64) const { return 1; }
 };
 
-void max_pool(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, Out<real> y) {
+void max_pool(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation,
+              Out<real> y) {
     pool_forward(Maximum{}, x, Pool(in, out, kernel, stride, padding, dilation), y);
 }
 
 struct Argmax {
     const Pool& p;
     const i64   step_d, step_h;
-    explicit Argmax(const Pool& p) : p(p), step_d(p.d.dilation * p.h.in * p.w.in), step_h(p.h.dilation * p.w.in) {}
+    explicit Argmax(const Pool& p)
+        : p(p), step_d(p.d.dilation * p.h.in * p.w.in), step_h(p.h.dilation * p.w.in) {}
 
     i64 window(const real* plane, Taps d, Taps h, i64 o) const {
         const Taps w = p.w.taps(o);
@@ -42,7 +45,8 @@ struct Argmax {
         return at;
     }
 
-    // `count` windows from output o on, all inside the row; positions are lanes of lane_int, which the plane's size must fit
+    // `count` windows from output o on, all inside the row; positions are lanes of lane_int, which
+    // the plane's size must fit
     void lanes(const real* plane, Taps d, Taps h, i64 o, int count, i64* index) const {
         const i64 start = (d.first * p.h.in + h.first) * p.w.in + p.w.start(o);
         const M   origin = lane_index() * (lane_int)p.w.stride + (lane_int)start;
@@ -66,13 +70,14 @@ struct Argmax {
         const bool vectors = !p.w.adaptive() && p.in_size() < INT32_MAX;
         const i64  begin = vectors ? p.w.whole_begin() : p.w.out, end = vectors ? p.w.whole_end() : p.w.out;
         for (i64 o = 0; o < begin; ++o) index[o] = window(plane, d, h, o);
-        for (i64 o = begin; o < end; o += LANES) lanes(plane, d, h, o, end - o < LANES ? (int)(end - o) : LANES, index + o);
+        for (i64 o = begin; o < end; o += LANES)
+            lanes(plane, d, h, o, end - o < LANES ? (int)(end - o) : LANES, index + o);
         for (i64 o = end; o < p.w.out; ++o) index[o] = window(plane, d, h, o);
     }
 };
 
-void max_pool_indices(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, Out<real> y,
-                      Out<i64> indices) {
+void max_pool_indices(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation,
+                      Out<real> y, Out<i64> indices) {
     const Pool p(in, out, kernel, stride, padding, dilation);
     if (y.size() == 0) return;
     const Argmax argmax(p);
@@ -88,7 +93,8 @@ void max_pool_indices(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, D
 }
 
 // Windows overlap, so a plane's scatter is one task.
-void max_pool_backward(In<real> dy, In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, Out<real> dx) {
+void max_pool_backward(In<real> dy, In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding,
+                       Dims dilation, Out<real> dx) {
     const Pool p(in, out, kernel, stride, padding, dilation);
     const Argmax argmax(p);
     const i64 planes = x.size() / p.in_size();

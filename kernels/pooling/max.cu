@@ -1,8 +1,10 @@
-// max_pool: the maximum of each window, NaN where a window has one. Of equal maxima the first in memory order is chosen; of NaNs the last.
-// One thread an output, so that a warp reads neighbouring windows; a warp an output where windows are large and outputs few.
+// max_pool: the maximum of each window, NaN where a window has one. Of equal maxima the first in
+// memory order is chosen; of NaNs the last. One thread an output, so that a warp reads neighbouring
+// windows; a warp an output where windows are large and outputs few.
 //
-// The gradient is gathered: the forward kernel notes each output's position in 32 bits, then every input adds the gradients of those of
-// its windows that chose it, in order. A scatter would need atomics, whose order would show in the sum.
+// The gradient is gathered: the forward kernel notes each output's position in 32 bits, then every
+// input adds the gradients of those of its windows that chose it, in order. A scatter would need
+// atomics, whose order would show in the sum.
 #include "reduce.cuh"
 #include "window.cuh"
 
@@ -26,7 +28,8 @@ template <class Index> __device__ __forceinline__ void give(Choice c, i64 t, rea
     if (indices) indices[t] = c.at;
 }
 
-template <class Index> __device__ __forceinline__ void narrow(const real* x, const Pool& p, real* y, Index* indices, int outputs) {
+template <class Index>
+__device__ __forceinline__ void narrow(const real* x, const Pool& p, real* y, Index* indices, int outputs) {
     for (GRID_STRIDE(t, outputs)) {
         const Place o = p.output((int)t);
         const Covered window(p, o);
@@ -37,7 +40,8 @@ template <class Index> __device__ __forceinline__ void narrow(const real* x, con
     }
 }
 
-template <class Index> __device__ __forceinline__ void wide(const real* x, const Pool& p, real* y, Index* indices, int outputs) {
+template <class Index>
+__device__ __forceinline__ void wide(const real* x, const Pool& p, real* y, Index* indices, int outputs) {
     const i64 t = thread_index() >> 5;
     if (t >= outputs) return;
     const Place o = p.output((int)t);
@@ -56,19 +60,29 @@ template <class Index> __device__ __forceinline__ void wide(const real* x, const
 
 // At least two blocks a multiprocessor is asked for: left to itself the compiler spills in order to fit more.
 extern "C" {
-__global__ void __launch_bounds__(256, 2) max_pool_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* y, i64* indices, int outputs) {
+__global__ void __launch_bounds__(256, 2)
+    max_pool_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation,
+                    real* y, i64* indices, int outputs) {
     narrow(x, Pool(in, out, kernel, stride, padding, dilation), y, indices, outputs);
 }
-__global__ void __launch_bounds__(256) max_pool_wide(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* y, i64* indices, int outputs) {
+__global__ void __launch_bounds__(256)
+    max_pool_wide(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation,
+                  real* y, i64* indices, int outputs) {
     wide(x, Pool(in, out, kernel, stride, padding, dilation), y, indices, outputs);
 }
-__global__ void __launch_bounds__(256, 2) max_pool_choose_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* y, int* indices, int outputs) {
+__global__ void __launch_bounds__(256, 2)
+    max_pool_choose_narrow(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding,
+                           Dims dilation, real* y, int* indices, int outputs) {
     narrow(x, Pool(in, out, kernel, stride, padding, dilation), y, indices, outputs);
 }
-__global__ void __launch_bounds__(256) max_pool_choose_wide(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* y, int* indices, int outputs) {
+__global__ void __launch_bounds__(256)
+    max_pool_choose_wide(const real* x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding,
+                         Dims dilation, real* y, int* indices, int outputs) {
     wide(x, Pool(in, out, kernel, stride, padding, dilation), y, indices, outputs);
 }
-__global__ void __launch_bounds__(256, 2) max_pool_backward(const real* dy, const int* chosen, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation, real* dx, int inputs) {
+__global__ void __launch_bounds__(256, 2)
+    max_pool_backward(const real* dy, const int* chosen, Dims in, Dims out, Dims kernel, Dims stride,
+                      Dims padding, Dims dilation, real* dx, int inputs) {
     const Pool p(in, out, kernel, stride, padding, dilation);
     for (GRID_STRIDE(t, inputs)) {
         const Place i = p.input((int)t);

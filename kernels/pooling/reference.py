@@ -1,7 +1,9 @@
-"""Pooling in NumPy: the definition. Max and average pooling: LeCun et al. (1998), Ranzato et al. (2007); lp: Gulcehre et al. (2014).
+"""Pooling in NumPy: the definition. Max and average pooling: LeCun et al. (1998), Ranzato et al.
+(2007); lp: Gulcehre et al. (2014).
 
-A window is a pyops.ops.pooling_window.Window: sizes, kernel, stride, padding and dilation of three axes, those that are missing being of size 1.
-A kernel of 0 is adaptive: output i covers the inputs floor(i in / out) .. ceil((i + 1) in / out) - 1.
+A window is a pyops.ops.pooling_window.Window: sizes, kernel, stride, padding and dilation of three
+axes, those that are missing being of size 1. A kernel of 0 is adaptive: output i covers the inputs
+floor(i in / out) .. ceil((i + 1) in / out) - 1.
 """
 import itertools
 import math
@@ -11,7 +13,8 @@ import numpy as np
 
 def taps(window, axis):
     """The inputs, padding left out, that each output of an axis covers."""
-    size, out, k, s, p, d = (v[axis] for v in (window.input, window.output, window.kernel, window.stride, window.padding, window.dilation))
+    size, out, k, s, p, d = (v[axis] for v in (window.input, window.output, window.kernel, window.stride,
+                                               window.padding, window.dilation))
     if k == 0:
         return [list(range(i * size // out, -(-(i + 1) * size // out))) for i in range(out)]
     starts = (i * s - p for i in range(out))
@@ -19,7 +22,8 @@ def taps(window, axis):
 
 
 def counts(window, axis, count_include_pad):
-    """How many elements the average of each output divides by: never those that ceil_mode reaches beyond the padding."""
+    """How many elements the average of each output divides by: never those that ceil_mode reaches
+    beyond the padding."""
     if not count_include_pad or window.kernel[axis] == 0:
         return [len(t) for t in taps(window, axis)]
     limit = window.input[axis] + window.padding[axis]
@@ -46,7 +50,8 @@ def planes(x, window):
 
 
 def max_pool_indices(x, *, window):
-    """Maximum of each window and its position in the plane: the first of equal ones, the last NaN where there is one."""
+    """Maximum of each window and its position in the plane: the first of equal ones, the last NaN
+    where there is one."""
     flat, shape = planes(x, window), window.result_shape(x.shape)
     indices = np.zeros((*flat.shape[:-1], math.prod(window.output)), np.int64)
     for o, covered in enumerate(windows(window)):
@@ -68,7 +73,8 @@ def max_pool_backward(dy, x, *, window):
 def sum_pool(x, window):
     flat = planes(x, window)
     sums = [flat[..., covered].sum(-1) for covered in windows(window)]
-    return np.stack(sums, -1).reshape(window.result_shape(x.shape)) if sums else np.empty(window.result_shape(x.shape), x.dtype)
+    return (np.stack(sums, -1).reshape(window.result_shape(x.shape)) if sums
+            else np.empty(window.result_shape(x.shape), x.dtype))
 
 
 def spread(dy, window):
@@ -125,11 +131,13 @@ def pool_gather(x, indices, *, size):
 
 
 def max_unpool(x, indices, *, size):
-    """Zeros of spatial `size` with x at its positions in the plane; of equal positions the last stays."""
+    """Zeros of spatial `size` with x at its positions in the plane; of equal
+    positions the last stays."""
     lead = x.shape[:x.ndim - len(size)]
     y = np.zeros((math.prod(lead), math.prod(size)), x.dtype)
     if indices.size and (indices.min() < 0 or indices.max() >= y.shape[1]):
-        raise ValueError(f"max_unpool: indices must be in [0, {y.shape[1]}), the positions of a plane of size {tuple(size)}")
+        raise ValueError(f"max_unpool: indices must be in [0, {y.shape[1]}), the positions of a plane of "
+                         f"size {tuple(size)}")
     at, v = (one_axis(a, len(size)).reshape(len(y), math.prod(x.shape[len(lead):])) for a in (indices, x))
     for o in range(v.shape[1]):
         y[np.arange(len(y)), at[:, o]] = v[:, o]

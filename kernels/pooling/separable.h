@@ -1,11 +1,14 @@
-// y = finish(join of of(x) over a window), for a join that may be taken in any grouping: maximum, sum.
-// For each output row, the input rows under it are joined by whole vectors into one row in L1, which is as long as needed for a tile
-// of outputs and has the join's identity where the padding is; then each output joins its neighbours in that row. So neither pass looks
-// at borders. The order (rows first, front to back; then columns, left to right) depends on the shape alone.
+// y = finish(join of of(x) over a window), for a join that may be taken in any
+// grouping: maximum, sum.
+// For each output row, the input rows under it are joined by whole vectors into one row in L1,
+// which is as long as needed for a tile of outputs and has the join's identity where the padding
+// is; then each output joins its neighbours in that row. So neither pass looks at borders. The
+// order (rows first, front to back; then columns, left to right) depends on the shape alone.
 //
-// A Kind has: identity; of(V); join(V, V), join(real, real); finish(V joined, real factor); and for what depends on how many inputs a
-// window covers: row_factor(pool, od, oh), which counts the columns of a whole window, and column_factor(axis, o), what output
-// column o is to be multiplied with after `finish` because its window counts fewer.
+// A Kind has: identity; of(V); join(V, V), join(real, real); finish(V joined, real factor); and for
+// what depends on how many inputs a window covers: row_factor(pool, od, oh), which counts the
+// columns of a whole window, and column_factor(axis, o), what output column o is to be multiplied
+// with after `finish` because its window counts fewer.
 #pragma once
 #include "window.h"
 
@@ -14,7 +17,8 @@ BEGIN_KERNELS
 constexpr i64 TILE_CELLS = 2048;   // of the row in L1: 8 or 16 KiB of 32, leaving room for the input rows
 
 template <int ROWS, class Kind>
-static inline void join_rows(const Kind& kind, const real* x, i64 depth, i64 step_d, i64 height, i64 step_h, real* joined) {
+static inline void join_rows(const Kind& kind, const real* x, i64 depth, i64 step_d, i64 height, i64 step_h,
+                             real* joined) {
     V acc[ROWS];
     for (i64 d = 0; d < depth; ++d)
         for (i64 h = 0; h < height; ++h) {
@@ -31,15 +35,18 @@ static inline void join_rows(const Kind& kind, const real* x, i64 depth, i64 ste
 
 // joined[i] = join over d < depth, h < height of x[d * step_d + h * step_h + i], for n columns
 template <class Kind>
-static void join_columns(const Kind& kind, const real* x, i64 depth, i64 step_d, i64 height, i64 step_h, i64 n, real* joined) {
+static void join_columns(const Kind& kind, const real* x, i64 depth, i64 step_d, i64 height, i64 step_h,
+                         i64 n, real* joined) {
     i64 i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES) join_rows<4>(kind, x + i, depth, step_d, height, step_h, joined + i);
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        join_rows<4>(kind, x + i, depth, step_d, height, step_h, joined + i);
     for (; i + LANES <= n; i += LANES) join_rows<1>(kind, x + i, depth, step_d, height, step_h, joined + i);
     if (i == n) return;
     const Tail lanes{(int)(n - i)};
     V acc = kind.of(lanes.load(x + i));
     for (i64 d = 0; d < depth; ++d)
-        for (i64 h = d == 0; h < height; ++h) acc = kind.join(acc, kind.of(lanes.load(x + d * step_d + h * step_h + i)));
+        for (i64 h = d == 0; h < height; ++h)
+            acc = kind.join(acc, kind.of(lanes.load(x + d * step_d + h * step_h + i)));
     lanes.store(joined + i, acc);
 }
 
@@ -52,12 +59,14 @@ template <int STRIDE> static inline V every(const real* p, i64 stride, int count
 
 template <int STRIDE, int KERNEL, class Kind>
 static void join_neighbours(const Kind& kind, const real* cells, const Axis& w, i64 n, real factor, real* y) {
-    const i64 taps = KERNEL ? KERNEL : w.kernel, dilation = KERNEL ? 1 : w.dilation, stride = STRIDE ? STRIDE : w.stride;
+    const i64 taps = KERNEL ? KERNEL : w.kernel, dilation = KERNEL ? 1 : w.dilation,
+              stride = STRIDE ? STRIDE : w.stride;
     for_vectors(n, [&](i64 o, auto lanes) {
         const real* p = cells + o * stride;
         V acc = every<STRIDE>(p, stride, lanes.count);
         #pragma GCC unroll 4
-        for (i64 t = 1; t < taps; ++t) acc = kind.join(acc, every<STRIDE>(p + t * dilation, stride, lanes.count));
+        for (i64 t = 1; t < taps; ++t)
+            acc = kind.join(acc, every<STRIDE>(p + t * dilation, stride, lanes.count));
         lanes.store(y + o, kind.finish(acc, factor));
     });
 }
@@ -78,7 +87,8 @@ static void join_neighbours(const Kind& kind, const real* cells, const Axis& w, 
 
 // Windows of unequal length: cells[0] is input `origin`
 template <class Kind>
-static void join_ranges(const Kind& kind, const real* cells, i64 origin, const Axis& w, i64 begin, i64 end, real factor, real* y) {
+static void join_ranges(const Kind& kind, const real* cells, i64 origin, const Axis& w, i64 begin, i64 end,
+                        real factor, real* y) {
     for (i64 o = begin; o < end; ++o) {
         const Taps  t = w.taps(o);
         const real* p = cells + t.first - origin;
@@ -113,7 +123,8 @@ template <class Kind> struct RowPooler {
         return (tile + 1) * (w.adaptive() ? w.in / w.out + 1 : w.stride) + w.reach();
     }
     RowPooler(const Kind& kind, const Pool& p)
-        : kind(kind), p(p), tile(p.w.modest() ? outputs_per_tile(p.w) : 0), span(tile ? cells_per_tile(p.w, tile) : 0), cells(span + 4 * LANES) {}
+        : kind(kind), p(p), tile(p.w.modest() ? outputs_per_tile(p.w) : 0),
+          span(tile ? cells_per_tile(p.w, tile) : 0), cells(span + 4 * LANES) {}
 
     // Windows that reach, or lie, too far beyond the input for a row of cells: one by one, in the same order
     void far_row(const real* x, Taps d, Taps h, real factor, real* y) const {
@@ -125,7 +136,8 @@ template <class Kind> struct RowPooler {
                 const real* column = x + w.first + k * p.w.dilation;
                 real cell = kind.of(splat(*column))[0];
                 for (i64 i = 0; i < d.count; ++i)
-                    for (i64 j = i == 0; j < h.count; ++j) cell = kind.join(cell, kind.of(splat(column[i * step_d + j * step_h]))[0]);
+                    for (i64 j = i == 0; j < h.count; ++j)
+                        cell = kind.join(cell, kind.of(splat(column[i * step_d + j * step_h]))[0]);
                 joined = k ? kind.join(joined, cell) : cell;
             }
             y[o] = kind.finish(splat(joined), factor)[0] * kind.column_factor(p.w, o);
@@ -142,8 +154,8 @@ template <class Kind> struct RowPooler {
             const i64 origin = p.w.start(o), limit = p.w.start(end - 1) + p.w.reach();
             const i64 first = origin < 0 ? 0 : origin, last = limit < p.w.in ? limit : p.w.in;
             for (i64 i = origin; i < first; ++i) cells[i - origin] = kind.identity;
-            join_columns(kind, x + first, d.count, p.d.dilation * p.h.in * p.w.in, h.count, p.h.dilation * p.w.in, last - first,
-                         cells + (first - origin));
+            join_columns(kind, x + first, d.count, p.d.dilation * p.h.in * p.w.in, h.count,
+                         p.h.dilation * p.w.in, last - first, cells + (first - origin));
             for (i64 i = last; i < limit; ++i) cells[i - origin] = kind.identity;
             if (p.w.adaptive()) join_ranges(kind, cells, origin, p.w, o, end, factor, y);
             else join_neighbours(kind, cells, p.w, end - o, factor, y + o);
@@ -165,9 +177,11 @@ template <class Kind> static inline V join_plane(const Kind& kind, const real* x
     return kind.join(kind.join(acc[0], acc[1]), kind.join(acc[2], acc[3]));
 }
 
-// y[i] = the join of plane i. Planes are taken LANES at a time and their vectors transposed, so that the last steps are whole vectors too; those
-// left over are joined lane by lane in the same order, with the same result.
-template <class Kind> static void join_planes(const Kind& kind, const real* x, i64 planes, i64 n, real factor, real* y) {
+// y[i] = the join of plane i. Planes are taken LANES at a time and their vectors transposed, so
+// that the last steps are whole vectors too; those left over are joined lane by lane in the same
+// order, with the same result.
+template <class Kind>
+static void join_planes(const Kind& kind, const real* x, i64 planes, i64 n, real factor, real* y) {
     for (; planes >= LANES; planes -= LANES, x += LANES * n, y += LANES) {
         V lane[LANES];
         for (int i = 0; i < LANES; ++i) lane[i] = join_plane(kind, x + i * n, n);

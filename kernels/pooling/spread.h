@@ -1,9 +1,11 @@
-// The transpose of a pooling sum: dx[i] = end(sum over the windows o that cover i of begin(dy)[o] * factor(o)).
-// Gathered, not scattered: for each input row the output rows whose windows cover it are added up, then each column gives its sum to
-// the inputs that its window covers. Every dx is written once, by the thread that owns its row.
+// The transpose of a pooling sum: dx[i] = end(sum over the windows o that cover i of
+// begin(dy)[o] * factor(o)).
+// Gathered, not scattered: for each input row the output rows whose windows cover it are added up,
+// then each column gives its sum to the inputs that its window covers. Every dx is written once, by
+// the thread that owns its row.
 //
-// A Spread has: begin(at, lanes), the weighted gradient at output element `at`; end(at, v, lanes), what to store at input element `at`;
-// row_factor and column_factor as in separable.h.
+// A Spread has: begin(at, lanes), the weighted gradient at output element `at`; end(at, v, lanes),
+// what to store at input element `at`; row_factor and column_factor as in separable.h.
 #pragma once
 #include "separable.h"
 
@@ -16,7 +18,8 @@ template <class Kind> struct RowSpreader {
     const i64     before;          // zeros in front of the row of sums, so that windows may begin left of it
     Scratch<real> sums, spread;    // one output row and one input row, with room for whole vectors
     RowSpreader(const Kind& kind, const Pool& p)
-        : kind(kind), p(p), modest(p.w.modest()), before(modest ? p.w.reach() : 0), sums(p.w.out + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES),
+        : kind(kind), p(p), modest(p.w.modest()), before(modest ? p.w.reach() : 0),
+          sums(p.w.out + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES),
           spread(p.w.in + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES) {}
 
     void add_rows(i64 plane, Taps d, Taps h) {
@@ -41,7 +44,8 @@ template <class Kind> struct RowSpreader {
         const i64 k = p.w.kernel, after = p.w.in + p.w.padding + 1;
         std::memset(sums, 0, before * sizeof(real));
         for (i64 o = p.w.out; o < after; ++o) sums[before + o] = 0;
-        const real* last = sums + before + p.w.padding;   // input i is covered by outputs i + padding - k + 1 .. i + padding
+        // input i is covered by outputs i + padding - k + 1 .. i + padding
+        const real* last = sums + before + p.w.padding;
         for_vectors(p.w.in, [&](i64 i, auto lanes) {
             V v = lanes.load(last + i - k + 1);
             for (i64 t = k - 2; t >= 0; --t) v += lanes.load(last + i - t);
@@ -51,7 +55,8 @@ template <class Kind> struct RowSpreader {
     }
 
     const real* scatter() {
-        const i64 origin = p.w.padding;   // of input 0 in `spread`: windows may begin in the padding and end behind the input
+        // of input 0 in `spread`: windows may begin in the padding and end behind the input
+        const i64 origin = p.w.padding;
         std::memset(spread, 0, (p.w.in + p.w.padding + p.w.reach()) * sizeof(real));
         for (i64 o = 0; o < p.w.out; ++o) {
             const Taps t = p.w.taps(o);
@@ -77,8 +82,12 @@ template <class Kind> struct RowSpreader {
         const i64   at = plane * p.in_size() + (d * p.h.in + h) * p.w.in;
         const bool  covered = over_d.count > 0 && over_h.count > 0 && p.w.out > 0;
         if (covered) add_rows(plane, over_d, over_h);
-        const real* v = !covered ? nullptr : !modest ? gather() : !p.w.adaptive() && p.w.stride == 1 ? slide() : scatter();
-        for_vectors(p.w.in, [&](i64 i, auto lanes) { kind.end(at + i, covered ? lanes.load(v + i) : V{}, lanes); });
+        const real* v = !covered                             ? nullptr
+                        : !modest                            ? gather()
+                        : !p.w.adaptive() && p.w.stride == 1 ? slide()
+                                                             : scatter();
+        for_vectors(p.w.in,
+                    [&](i64 i, auto lanes) { kind.end(at + i, covered ? lanes.load(v + i) : V{}, lanes); });
     }
 };
 

@@ -11,7 +11,9 @@ struct Axis {
 
     __device__ __forceinline__ bool adaptive() const { return kernel == 0; }
     static __device__ __forceinline__ int share(int i, int of, int to) { return (int)((i64)i * of / to); }
-    static __device__ __forceinline__ int share_up(int i, int of, int to) { return (int)(((i64)i * of + to - 1) / to); }
+    static __device__ __forceinline__ int share_up(int i, int of, int to) {
+        return (int)(((i64)i * of + to - 1) / to);
+    }
 
     __device__ __forceinline__ Taps taps(int o) const {
         if (adaptive()) {
@@ -28,7 +30,8 @@ struct Axis {
             const int s = share(i, out, in);
             return {s, share_up(i + 1, out, in) - s};
         }
-        const int at = i + padding, reach = (kernel - 1) * dilation + 1, s = at < reach ? 0 : (at - reach) / stride + 1;
+        const int at = i + padding, reach = (kernel - 1) * dilation + 1,
+                  s = at < reach ? 0 : (at - reach) / stride + 1;
         return {s, min(at / stride + 1, out) - s};
     }
     // Elements of the window that are on the input or on its padding.
@@ -43,8 +46,8 @@ struct Place { int plane, d, h, w; };
 
 struct Pool {
     Axis d, h, w;
-    __device__ __forceinline__ Pool(const Dims& in, const Dims& out, const Dims& kernel, const Dims& stride, const Dims& padding,
-                                    const Dims& dilation)
+    __device__ __forceinline__ Pool(const Dims& in, const Dims& out, const Dims& kernel, const Dims& stride,
+                                    const Dims& padding, const Dims& dilation)
         : d{in[0], out[0], kernel[0], stride[0], padding[0], dilation[0]},
           h{in[1], out[1], kernel[1], stride[1], padding[1], dilation[1]},
           w{in[2], out[2], kernel[2], stride[2], padding[2], dilation[2]} {}
@@ -64,8 +67,9 @@ struct Covered {
     Taps d, h, w;
     int start, step_d, step_h, step_w;
     __device__ __forceinline__ Covered(const Pool& p, Place o)
-        : d(p.d.taps(o.d)), h(p.h.taps(o.h)), w(p.w.taps(o.w)), start((d.first * p.h.in + h.first) * p.w.in + w.first),
-          step_d(p.d.dilation * p.h.in * p.w.in), step_h(p.h.dilation * p.w.in), step_w(p.w.dilation) {}
+        : d(p.d.taps(o.d)), h(p.h.taps(o.h)), w(p.w.taps(o.w)),
+          start((d.first * p.h.in + h.first) * p.w.in + w.first), step_d(p.d.dilation * p.h.in * p.w.in),
+          step_h(p.h.dilation * p.w.in), step_w(p.w.dilation) {}
 
     // use(position), in the order of memory
     template <class Use> __device__ __forceinline__ void each(Use use) const {

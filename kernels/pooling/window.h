@@ -9,7 +9,8 @@ static inline i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }   // a >= 0
 // Inputs first, first + dilation, ..., `count` of them.
 struct Taps { i64 first, count; };
 
-// One spatial axis. A kernel of 0 means adaptive: output i covers inputs floor(i in / out) .. ceil((i + 1) in / out) - 1.
+// One spatial axis. A kernel of 0 means adaptive: output i covers inputs floor(i in / out) ..
+// ceil((i + 1) in / out) - 1.
 struct Axis {
     i64 in, out, kernel, stride, padding, dilation;
 
@@ -18,7 +19,8 @@ struct Axis {
     Taps taps(i64 o) const {
         const i64 s = start(o);
         if (adaptive()) return {s, ceil_div((o + 1) * in, out) - s};
-        const i64 skipped = s < 0 ? ceil_div(-s, dilation) : 0, fitting = s < in ? (in - 1 - s) / dilation + 1 : 0;
+        const i64 skipped = s < 0 ? ceil_div(-s, dilation) : 0,
+                  fitting = s < in ? (in - 1 - s) / dilation + 1 : 0;
         return {s + skipped * dilation, (fitting < kernel ? fitting : kernel) - skipped};
     }
     // Inputs from the first to the last that a window may cover, both counted
@@ -55,9 +57,13 @@ struct Pool {
     i64 out_size() const { return d.out * h.out * w.out; }
     i64 out_rows() const { return d.out * h.out; }
     // Rows of `w` inputs under one output row, roughly
-    i64 rows_under() const { return (d.reach() < d.in ? d.reach() : d.in) * (h.reach() < h.in ? h.reach() : h.in); }
+    i64 rows_under() const {
+        return (d.reach() < d.in ? d.reach() : d.in) * (h.reach() < h.in ? h.reach() : h.in);
+    }
     bool one_window_over_all() const {
-        auto whole = [](const Axis& a) { return a.out == 1 && (a.adaptive() || (a.padding == 0 && a.dilation == 1 && a.kernel == a.in)); };
+        auto whole = [](const Axis& a) {
+            return a.out == 1 && (a.adaptive() || (a.padding == 0 && a.dilation == 1 && a.kernel == a.in));
+        };
         return whole(d) && whole(h) && whole(w);
     }
 };

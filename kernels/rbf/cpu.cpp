@@ -1,5 +1,6 @@
-// LeNet-5's output: y[n, k] = sum over d of (x[n, d] - w[k, d])^2, summed as it stands. The expanded form |x|^2 - 2 x w + |w|^2 would
-// turn it into a matrix product but loses the small distances, which are the ones that decide.
+// LeNet-5's output: y[n, k] = sum over d of (x[n, d] - w[k, d])^2, summed as it stands. The
+// expanded form |x|^2 - 2 x w + |w|^2 would turn it into a matrix product but loses the small
+// distances, which are the ones that decide.
 // Its loss: y_t + log(e^-j + sum over i of e^-y_i), with the largest term taken out of the sum.
 #include "kernel.h"
 #include "simd_math.h"
@@ -26,8 +27,10 @@ void squared_euclidean(In<real> x, In<real> w, Out<real> y) {
     parallel_for(x.dim(0), 1 + 32768 / (centres * width + 1), [&](i64 begin, i64 end) {
         for (i64 n = begin; n < end; ++n) {
             i64 k = 0;
-            for (; k + CENTRES <= centres; k += CENTRES) distances<CENTRES>(x.data + n * width, w.data + k * width, width, y.data + n * centres + k);
-            for (; k < centres; ++k) distances<1>(x.data + n * width, w.data + k * width, width, y.data + n * centres + k);
+            for (; k + CENTRES <= centres; k += CENTRES)
+                distances<CENTRES>(x.data + n * width, w.data + k * width, width, y.data + n * centres + k);
+            for (; k < centres; ++k)
+                distances<1>(x.data + n * width, w.data + k * width, width, y.data + n * centres + k);
         }
     });
 }
@@ -41,7 +44,8 @@ void squared_euclidean_backward(In<real> g, In<real> x, In<real> w, Out<real> dx
             const Tail lanes{(int)(width - d < LANES ? width - d : LANES)};
             const V v = lanes.load(x.data + n * width + d);
             V sum{};
-            for (i64 k = 0; k < centres; ++k) sum += g.data[n * centres + k] * (v - lanes.load(w.data + k * width + d));
+            for (i64 k = 0; k < centres; ++k)
+                sum += g.data[n * centres + k] * (v - lanes.load(w.data + k * width + d));
             lanes.store(dx.data + n * width + d, 2 * sum);
         }
     });
@@ -58,7 +62,8 @@ static Competition competition(const real* y, i64 classes, real j) {
 }
 
 // A label that is no class makes its loss NaN, by which the caller knows.
-void lenet5_loss(In<real> y, In<i64> index, double j, bool each, double count, Out<real> loss, Out<real> divisor) {
+void lenet5_loss(In<real> y, In<i64> index, double j, bool each, double count, Out<real> loss,
+                 Out<real> divisor) {
     const i64 rows = y.dim(0), classes = y.dim(1);
     Scratch<real> losses(rows);
     parallel_for(rows, 1 + 4096 / (classes + 1), [&](i64 begin, i64 end) {
@@ -66,7 +71,8 @@ void lenet5_loss(In<real> y, In<i64> index, double j, bool each, double count, O
             const real* yr = y.data + r * classes;
             const Competition c = competition(yr, classes, (real)j);
             const i64  label = read_once(index.data + r);
-            losses[r] = label < 0 || label >= classes ? NOT_A_NUMBER : (yr[label] - c.low) + vlog(splat(c.total))[0];
+            losses[r] =
+                label < 0 || label >= classes ? NOT_A_NUMBER : (yr[label] - c.low) + vlog(splat(c.total))[0];
         }
     });
     double sum = 0;
@@ -86,8 +92,11 @@ void lenet5_loss_backward(In<real> g, In<real> y, In<i64> index, In<real> diviso
             const real* yr = y.data + r * classes;
             const Competition c = competition(yr, classes, (real)j);
             const real scale = (g.ndim ? g.data[r] : g.data[0]) / divisor.data[0], share = -scale / c.total;
-            for_vectors(classes, [&](i64 i, auto lanes) { lanes.store(dy.data + r * classes + i, share * vexp(c.low - lanes.load(yr + i))); });
-            if (const i64 label = read_once(index.data + r); label >= 0 && label < classes) dy.data[r * classes + label] += scale;
+            for_vectors(classes, [&](i64 i, auto lanes) {
+                lanes.store(dy.data + r * classes + i, share * vexp(c.low - lanes.load(yr + i)));
+            });
+            if (const i64 label = read_once(index.data + r); label >= 0 && label < classes)
+                dy.data[r * classes + label] += scale;
         }
     });
 }

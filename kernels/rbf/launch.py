@@ -13,7 +13,8 @@ def squared_euclidean(device, x, w, y):
     (samples, width), centres = x.shape, w.shape[0]
     if y.size:
         rows, tiles = -(-samples // SIDE), -(-centres // SIDE)
-        device.launch(FILE, "squared_euclidean", (rows * tiles,), (SIDE, SIDE), (x, w, samples, centres, width, tiles, y))
+        device.launch(FILE, "squared_euclidean", (rows * tiles,), (SIDE, SIDE),
+                      (x, w, samples, centres, width, tiles, y))
 
 
 def squared_euclidean_backward(device, g, x, w, dx):
@@ -26,15 +27,18 @@ def squared_euclidean_backward(device, g, x, w, dx):
     device.launch(FILE, "squared_euclidean_backward", (grid, chunks), (THREADS,),
                   (g, x, w, dx.size, centres, width, CENTRE_CHUNK, dx, partial))
     if chunks > 1:
-        columns(device, "Total", "join", partial, None, dx, chunks, ((dx.size,), (1,), (chunks,), (dx.size,), 2.0))
+        columns(device, "Total", "join", partial, None, dx, chunks,
+                ((dx.size,), (1,), (chunks,), (dx.size,), 2.0))
 
 
 def lenet5_loss(device, y, index, j, each, count, loss, divisor):
     rows, classes = y.shape
     blocks = -(-rows // 8)
     partial = device.empty((2 * blocks,), acc(device))
-    device.launch(FILE, "lenet5_loss", (blocks,), (THREADS,), (y, index, float(j), rows, classes, loss if each else None, partial))
-    device.launch(FILE, "finish", (1,), (THREADS,), (partial, blocks, float(count), None if each else loss, divisor))
+    device.launch(FILE, "lenet5_loss", (blocks,), (THREADS,),
+                  (y, index, float(j), rows, classes, loss if each else None, partial))
+    device.launch(FILE, "finish", (1,), (THREADS,),
+                  (partial, blocks, float(count), None if each else loss, divisor))
 
 
 def lenet5_loss_backward(device, g, y, index, divisor, j, dy):

@@ -1,4 +1,5 @@
-"""LeNet-5's output layer and loss in NumPy: the definitions. LeCun, Bottou, Bengio & Haffner (1998), equations 7 and 9."""
+"""LeNet-5's output layer and loss in NumPy: the definitions. LeCun, Bottou, Bengio & Haffner
+(1998), equations 7 and 9."""
 import numpy as np
 
 

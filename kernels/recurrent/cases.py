@@ -11,7 +11,8 @@ def weights_of(inputs, hidden, gates, layers=1, directions=1, bias=True, outputs
     out = []
     for layer in range(layers):
         for _ in range(directions):
-            out += [small(gates * hidden, (outputs or hidden) * directions if layer else inputs), small(gates * hidden, outputs or hidden)]
+            out += [small(gates * hidden, (outputs or hidden) * directions if layer else inputs),
+                    small(gates * hidden, outputs or hidden)]
             out += [A(gates * hidden), A(gates * hidden)] if bias else []
             out += [small(outputs, hidden)] if outputs else []
             out += [A(3, hidden)] if peephole else []
@@ -20,42 +21,51 @@ def weights_of(inputs, hidden, gates, layers=1, directions=1, bias=True, outputs
 
 def torch_layers(name):
     """The same call to torch: lengths become a packed sequence."""
-    def call(torch, x, state, weights, *, nonlinearity="tanh", num_layers=1, bias=True, bidirectional=False, batch_first=False, lengths=None):
+    def call(torch, x, state, weights, *, nonlinearity="tanh", num_layers=1, bias=True, bidirectional=False,
+             batch_first=False, lengths=None):
         from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
         function = getattr(torch, f"rnn_{nonlinearity}" if name == "rnn" else name)
         alone = x.dim() == 2
         if alone:
             x, batch_first = x[:, None], False
-            state = state if state is None else [s[:, None] for s in state] if isinstance(state, list) else state[:, None]
+            state = (state if state is None else [s[:, None] for s in state] if isinstance(state, list)
+                     else state[:, None])
         n, count = x.shape[0 if batch_first else 1], num_layers * (1 + bidirectional)
         if state is None:
-            zeros = [x.new_zeros(count, n, weights[1].shape[1]), x.new_zeros(count, n, weights[0].shape[0] // 4)]
+            zeros = [x.new_zeros(count, n, weights[1].shape[1]),
+                     x.new_zeros(count, n, weights[0].shape[0] // 4)]
             state = zeros if name == "lstm" else zeros[0]
         state = tuple(state) if name == "lstm" else state
         if lengths is None:
             results = function(x, state, weights, bias, num_layers, 0.0, False, bidirectional, batch_first)
             return tuple(r.squeeze(1) for r in results) if alone else results
         packed = pack_padded_sequence(x, torch.tensor(lengths), batch_first, enforce_sorted=False)
-        state = tuple(s[:, packed.sorted_indices] for s in state) if name == "lstm" else state[:, packed.sorted_indices]
-        y, *ends = function(packed.data, packed.batch_sizes, state, weights, bias, num_layers, 0.0, False, bidirectional)
-        y, _ = pad_packed_sequence(PackedSequence(y, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), batch_first,
-                                   total_length=x.shape[1 if batch_first else 0])
+        state = (tuple(s[:, packed.sorted_indices] for s in state) if name == "lstm"
+                 else state[:, packed.sorted_indices])
+        y, *ends = function(packed.data, packed.batch_sizes, state, weights, bias, num_layers, 0.0, False,
+                            bidirectional)
+        y, _ = pad_packed_sequence(PackedSequence(y, packed.batch_sizes, packed.sorted_indices,
+                                                  packed.unsorted_indices),
+                                   batch_first, total_length=x.shape[1 if batch_first else 0])
         return y, *(end[:, packed.unsorted_indices] for end in ends)
     return call
 
 
 def cases(name, gates):
-    """Those that every cell has. The hidden units fill part of a block, one, several, and part of a panel of 64."""
+    """Those that every cell has. The hidden units fill part of a block, one, several, and
+    part of a panel of 64."""
     torch, two = torch_layers(name), name == "lstm"
 
     def one(why, steps, samples, inputs, hidden, state=False, outputs=0, peephole=False, **kwargs):
         layers, directions = kwargs.get("num_layers", 1), 1 + kwargs.get("bidirectional", False)
         x = A(steps, samples, inputs) if not kwargs.get("batch_first") else A(samples, steps, inputs)
         states = [A(layers * directions, samples, units) for units in ((outputs or hidden), hidden)][:1 + two]
-        weights = weights_of(inputs, hidden, gates, layers, directions, kwargs.get("bias", True), outputs, peephole)
+        weights = weights_of(inputs, hidden, gates, layers, directions, kwargs.get("bias", True), outputs,
+                             peephole)
         if peephole:
             kwargs["peephole"] = True
-        return case(why, name, x, (states if two else states[0]) if state else None, weights, torch=None if peephole else torch, **kwargs)
+        return case(why, name, x, (states if two else states[0]) if state else None, weights,
+                    torch=None if peephole else torch, **kwargs)
     lengths = [4, 6, 1, 6, 3]
     rows = [
         *(one(f"hidden{n}", 3, 2, 5, n, state=True) for n in (1, 7, 16, 20, 33, 70, 130)),
@@ -82,16 +92,21 @@ def cases(name, gates):
         case("one_sequence_with_state", name, A(5, 4), [A(1, 6), A(1, 6)] if two else A(1, 6), weights_of(4, 6, gates), torch=torch, batch_first=True),
     ]
     if two:
-        rows += [one("projection", 5, 3, 6, 20, state=True, outputs=7), one("projection_lengths", 6, 5, 4, 20, state=True, outputs=18, lengths=lengths),
-                 one("projection_both_ways", 5, 3, 6, 130, state=True, outputs=70, bidirectional=True, num_layers=2),
-                 one("peephole", 5, 3, 6, 20, state=True, peephole=True), one("peephole_without_bias", 5, 3, 6, 20, peephole=True, bias=False),
-                 one("peephole_projection_both_ways", 5, 5, 6, 20, state=True, peephole=True, outputs=5, bidirectional=True, lengths=[5, 2, 1, 4, 3]),
+        rows += [one("projection", 5, 3, 6, 20, state=True, outputs=7),
+                 one("projection_lengths", 6, 5, 4, 20, state=True, outputs=18, lengths=lengths),
+                 one("projection_both_ways", 5, 3, 6, 130, state=True, outputs=70, bidirectional=True,
+                     num_layers=2),
+                 one("peephole", 5, 3, 6, 20, state=True, peephole=True),
+                 one("peephole_without_bias", 5, 3, 6, 20, peephole=True, bias=False),
+                 one("peephole_projection_both_ways", 5, 5, 6, 20, state=True, peephole=True, outputs=5,
+                     bidirectional=True, lengths=[5, 2, 1, 4, 3]),
                  case("cell", "lstm_cell", A(3, 4), [A(3, 20), A(3, 20)], *weights_of(4, 20, 4),
                       torch=lambda torch, x, state, *w: torch.lstm_cell(x, tuple(state), *w))]
     elif name == "gru":
         rows += [case("cell", "gru_cell", A(3, 4), A(3, 20), *weights_of(4, 20, 3), torch="gru_cell")]
     else:
-        rows += [one("relu", 5, 3, 4, 70, state=True, nonlinearity="relu"), one("relu_lengths", 6, 5, 4, 18, lengths=lengths, nonlinearity="relu"),
+        rows += [one("relu", 5, 3, 4, 70, state=True, nonlinearity="relu"),
+                 one("relu_lengths", 6, 5, 4, 18, lengths=lengths, nonlinearity="relu"),
                  case("cell", "rnn_cell", A(3, 4), A(3, 20), *weights_of(4, 20, 1), torch="rnn_tanh_cell")]
     return rows
 
@@ -129,7 +144,8 @@ def refusals(name, gates):
         rows += [bad("cells_state", "gru_cell", A(3, 4), A(2, 5), *weights, match="do not fit")]
     else:
         rows += [bad("nonlinearity", name, x, None, weights, nonlinearity="elu", match="elu"),
-                 bad("cells_nonlinearity", "rnn_cell", A(3, 4), A(3, 5), *weights, nonlinearity="elu", match="elu")]
+                 bad("cells_nonlinearity", "rnn_cell", A(3, 4), A(3, 5), *weights, nonlinearity="elu",
+                     match="elu")]
     return rows
 
 

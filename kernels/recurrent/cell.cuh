@@ -6,9 +6,11 @@ __device__ __forceinline__ acc sigmoid(acc x) {   // never e^large; NaN stays
     const acc e = exp(-fabs(x));
     return (x < 0 ? e : acc(1)) / (1 + e);
 }
-__device__ __forceinline__ acc times_slope(acc d, acc s) { return d * (s * (1 - s)); }   // of a sigmoid whose value is s
+// of a sigmoid whose value is s
+__device__ __forceinline__ acc times_slope(acc d, acc s) { return d * (s * (1 - s)); }
 
-// g: the slots' sums before, what is kept for the gradient after. p: null or the unit's peepholes, `stride` apart. Returns h.
+// g: the slots' sums before, what is kept for the gradient after. p: null or the unit's peepholes,
+// `stride` apart. Returns h.
 __device__ inline acc lstm(acc (&g)[4], acc& c, const real* p, int stride) {
     if (p) {
         g[0] += c * value(p[0]);
@@ -33,8 +35,10 @@ __device__ inline acc plain(acc (&g)[4], bool relu) {
     return g[0];
 }
 
-// g: what was kept before, the sums' gradients after. dc: of the cell state after this step before, of that before it after.
-__device__ inline void lstm_slopes(acc (&g)[4], acc dh, acc& dc, acc c_before, acc c, const real* p, int stride) {
+// g: what was kept before, the sums' gradients after. dc: of the cell state after this step before,
+// of that before it after.
+__device__ inline void lstm_slopes(acc (&g)[4], acc dh, acc& dc, acc c_before, acc c, const real* p,
+                                   int stride) {
     const acc t = tanh(c), d_o = times_slope(dh * t, g[3]);
     acc d = dc + dh * g[3] * (1 - t * t);
     if (p) d += d_o * value(p[2 * stride]);
@@ -55,4 +59,6 @@ __device__ inline acc gru_slopes(acc (&g)[4], acc dh, acc before) {
     g[3] = dn * r;
     return dh * z;
 }
-__device__ inline void plain_slopes(acc (&g)[4], acc dh, bool relu) { g[0] = relu ? (g[0] > 0 ? dh : acc(0)) : dh * (1 - g[0] * g[0]); }
+__device__ inline void plain_slopes(acc (&g)[4], acc dh, bool relu) {
+    g[0] = relu ? (g[0] > 0 ? dh : acc(0)) : dh * (1 - g[0] * g[0]);
+}

@@ -1,13 +1,16 @@
-// The equations of a step, on the gates' sums in registers. [h, x] stands for the two vectors end to end, * is elementwise:
+// The equations of a step, on the gates' sums in registers. [h, x] stands for the two vectors end
+// to end, * is elementwise:
 //
-//     LSTM (Hochreiter & Schmidhuber, 1997; Gers et al., 2000), with torch's names of the slots on the right
+//     LSTM (Hochreiter & Schmidhuber, 1997; Gers et al., 2000), with torch's names of
+//     the slots on the right
 //         f_t  = sigma(W_f [h_(t-1), x_t] + b_f)       slot 1, f
 //         i_t  = sigma(W_i [h_(t-1), x_t] + b_i)       slot 0, i
 //         C~_t = tanh(W_C [h_(t-1), x_t] + b_C)        slot 2, g
 //         C_t  = f_t * C_(t-1) + i_t * C~_t
 //         o_t  = sigma(W_o [h_(t-1), x_t] + b_o)       slot 3, o
 //         h_t  = o_t * tanh(C_t)
-//     with peepholes (Gers & Schmidhuber, 2000): f and i also see p_f * C_(t-1) and p_i * C_(t-1), o sees p_o * C_t
+//     with peepholes (Gers & Schmidhuber, 2000): f and i also see p_f * C_(t-1) and p_i *
+//     C_(t-1), o sees p_o * C_t
 //
 //     GRU (Cho et al., 2014; as in torch the reset gate acts on W_hn h + b_hn, not on h)
 //         r_t = sigma(W_r [h_(t-1), x_t] + b_r),  z_t = sigma(W_z [h_(t-1), x_t] + b_z)
@@ -68,7 +71,8 @@ struct CellStep {
         for (int v = 0; v < BLOCK; v += LANES) {
             real* at = gates + v;
             const int n_lanes = lanes_of(left - v);
-            const V r = gate_sigmoid(load(at + BLOCK)), z = gate_sigmoid(load(at + 2 * BLOCK)), n = gate_tanh(load(at) + r * load(at + 3 * BLOCK));
+            const V r = gate_sigmoid(load(at + BLOCK)), z = gate_sigmoid(load(at + 2 * BLOCK)),
+                    n = gate_tanh(load(at) + r * load(at + 3 * BLOCK));
             store_some(h + v, n + z * (load_some(h_before + v, n_lanes) - n), n_lanes);
             if (!keep) continue;
             store(at, n);

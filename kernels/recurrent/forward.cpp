@@ -1,12 +1,16 @@
 // A recurrent layer over time, in one or two directions.
 //
-// The input's part of the gates, W_ih x + b, is a matrix product over a stretch of steps at a time; then each step adds W_hh h and applies the cell's
-// equations (cell.h), a panel of units after the other while its sums are in the first-level cache. What a unit needs of the input is computed by
-// the thread that owns it, so that a step has one point where threads meet: before anyone reads all of h.
+// The input's part of the gates, W_ih x + b, is a matrix product over a stretch of steps at a
+// time; then each step adds W_hh h and applies the cell's equations (cell.h), a panel of units
+// after the other while its sums are in the first-level cache. What a unit needs of the input is
+// computed by the thread that owns it, so that a step has one point where threads meet: before
+// anyone reads all of h.
 //
-// Threads share the work in one of two ways. Where there are directions, or samples and weights that fit into each core's cache, for all of them,
-// each runs strands (order.h) from beginning to end and never waits. Else each owns a range of units, whose weights stay in its cache from step to
-// step, and they meet once a step (phases.h). Sums are chains in a fixed order, the same in all cases.
+// Threads share the work in one of two ways. Where there are directions, or samples and
+// weights that fit into each core's cache, for all of them, each runs strands (order.h) from
+// beginning to end and never waits. Else each owns a range of units, whose weights stay in
+// its cache from step to step, and they meet once a step (phases.h). Sums are chains in a
+// fixed order, the same in all cases.
 #include "cell.h"
 #include "multiply.h"
 #include "phases.h"
@@ -26,7 +30,9 @@ struct Forward {
 
     const real* weights(i64 direction) const { return packed + direction * at.size; }
     i64 width() const { return z.directions * z.outputs; }
-    real* y_row(i64 direction, i64 s, i64 q) const { return y + order.place(direction, s, q) * width() + direction * z.outputs; }
+    real* y_row(i64 direction, i64 s, i64 q) const {
+        return y + order.place(direction, s, q) * width() + direction * z.outputs;
+    }
     const real* h_before(i64 direction, i64 s, i64 q) const {
         if (s) return y_row(direction, s - 1, q);
         return h0 ? h0 + (direction * z.samples + order.sample[q]) * z.outputs : zeros;
@@ -49,11 +55,13 @@ struct StrandRun {
     i64 stretch_begin(i64 s) const { return s / f.stretch * f.stretch; }
 
     real* gates(i64 s, i64 i) const {
-        if (f.gates) return f.gates + (strand.direction * f.order.rows() + f.order.row(s, strand.q(i))) * f.z.pitch();
+        if (f.gates)
+            return f.gates + (strand.direction * f.order.rows() + f.order.row(s, strand.q(i))) * f.z.pitch();
         return m.gates + ((s - stretch_begin(s)) * samples() + i) * f.z.pitch();
     }
     real* cells(i64 s, i64 i) const {   // s = -1: before the first step
-        if (f.cells && s >= 0) return f.cells + (strand.direction * f.order.rows() + f.order.row(s, strand.q(i))) * f.z.units();
+        if (f.cells && s >= 0)
+            return f.cells + (strand.direction * f.order.rows() + f.order.row(s, strand.q(i))) * f.z.units();
         return m.cells + i * f.z.units();
     }
 
@@ -73,13 +81,16 @@ struct StrandRun {
             }
         const real* w    = f.weights(strand.direction);
         const i64   size = z.inputs * z.width() * BLOCK;
-        multiply(z.width(), rows, {1, z.inputs, 0}, from, w + f.at.input + p0 * size, size, p1 - p0, to, p0 * PANEL, w + f.at.bias);
+        multiply(z.width(), rows, {1, z.inputs, 0}, from, w + f.at.input + p0 * size, size, p1 - p0, to,
+                 p0 * PANEL, w + f.at.bias);
         if (p0 == 0 && f.gates)   // what lies between rows
-            for (i64 r = 0; r < rows; ++r) std::memset(to[r] + z.gates(), 0, (z.pitch() - z.gates()) * sizeof(real));
+            for (i64 r = 0; r < rows; ++r)
+                std::memset(to[r] + z.gates(), 0, (z.pitch() - z.gates()) * sizeof(real));
         if (z.cell == GRU)   // h's part of n starts from its own bias
             for (i64 r = 0; r < rows; ++r)
                 for (i64 p = p0; p < p1; ++p)
-                    std::memcpy(to[r] + p * PANEL + 3 * BLOCK, w + f.at.bias + p * PANEL + 3 * BLOCK, BLOCK * sizeof(real));
+                    std::memcpy(to[r] + p * PANEL + 3 * BLOCK, w + f.at.bias + p * PANEL + 3 * BLOCK,
+                                BLOCK * sizeof(real));
     }
 
     // Step s of panels [p0, p1)
@@ -97,19 +108,30 @@ struct StrandRun {
             y[i]  = z.projected() ? m.hidden + i * z.units() : f.y_row(strand.direction, s, strand.q(i));
         }
         const real* w     = f.weights(strand.direction);
-        const i64   size  = z.outputs * z.width() * BLOCK, units = z.panel_units(), together = rows <= PAIR_ROWS && BLOCK_VECTORS == 1 ? 2 : 1;
+        const i64 size = z.outputs * z.width() * BLOCK, units = z.panel_units(),
+                  together = rows <= PAIR_ROWS && BLOCK_VECTORS == 1 ? 2 : 1;
         const bool  no_h  = s == 0 && !f.h0;
         for (i64 at = p0; at < p1; at += together) {
-            // There and back: of weights that do not fit into a core's cache, the last of one step are the first of the next
-            const i64 count = least(together, p1 - at), p = s % 2 && rows <= TILE_ROWS ? p1 - (at - p0) - count : at;
-            if (!no_h) multiply(z.width(), rows, {1, z.outputs, 0}, h, w + f.at.recurrent + p * size, size, count, to,
-                                p * PANEL + z.recurrent_slot() * BLOCK, nullptr);
+            // There and back: of weights that do not fit into a core's cache, the last of one step
+            // are the first of the next
+            const i64 count = least(together, p1 - at),
+                      p = s % 2 && rows <= TILE_ROWS ? p1 - (at - p0) - count : at;
+            if (!no_h)
+                multiply(z.width(), rows, {1, z.outputs, 0}, h, w + f.at.recurrent + p * size, size, count,
+                         to, p * PANEL + z.recurrent_slot() * BLOCK, nullptr);
             for (i64 i = 0; i < rows; ++i)
                 for (i64 own = p; own < p + count; ++own) {
                     const i64 unit = own * units;
-                    CellStep{to[i] + own * PANEL, h[i] + unit, z.cell == LSTM ? cells(s - 1, i) + unit : nullptr, z.cell == LSTM ? cells(s, i) + unit : nullptr,
-                             y[i] + unit, (z.projected() ? z.units() : z.hidden) - unit, z.peephole ? w + f.at.peephole + unit : nullptr, z.units(),
-                             f.gates != nullptr}.run(z.cell);
+                    CellStep{to[i] + own * PANEL,
+                             h[i] + unit,
+                             z.cell == LSTM ? cells(s - 1, i) + unit : nullptr,
+                             z.cell == LSTM ? cells(s, i) + unit : nullptr,
+                             y[i] + unit,
+                             (z.projected() ? z.units() : z.hidden) - unit,
+                             z.peephole ? w + f.at.peephole + unit : nullptr,
+                             z.units(),
+                             f.gates != nullptr}
+                        .run(z.cell);
                 }
         }
     }
@@ -126,10 +148,12 @@ struct StrandRun {
             to[i]   = m.out + i * padded;
         }
         const i64 size = z.hidden * PANEL;
-        multiply(4, rows, {1, z.hidden, 0}, from, f.weights(strand.direction) + f.at.projection + p0 * size, size, p1 - p0, to, p0 * PANEL, f.zeros);
+        multiply(4, rows, {1, z.hidden, 0}, from, f.weights(strand.direction) + f.at.projection + p0 * size,
+                 size, p1 - p0, to, p0 * PANEL, f.zeros);
         for (i64 i = 0; i < rows; ++i) {
             const i64 first = p0 * PANEL, count = least(p1 * PANEL, z.outputs) - first;
-            std::memcpy(f.y_row(strand.direction, s, strand.q(i)) + first, to[i] + first, count * sizeof(real));
+            std::memcpy(f.y_row(strand.direction, s, strand.q(i)) + first, to[i] + first,
+                        count * sizeof(real));
         }
     }
 
@@ -140,16 +164,22 @@ struct StrandRun {
         for (i64 i = 0; i < samples(); ++i) {
             real* to = m.cells + i * z.units();
             std::memset(to, 0, z.units() * sizeof(real));
-            if (c0) std::memcpy(to, c0.data + (strand.direction * z.samples + f.order.sample[strand.q(i)]) * z.hidden, z.hidden * sizeof(real));
+            if (c0)
+                std::memcpy(to,
+                            c0.data + (strand.direction * z.samples + f.order.sample[strand.q(i)]) * z.hidden,
+                            z.hidden * sizeof(real));
         }
     }
     // The states at the ends
     void end(Out<real> h_n, Out<real> c_n) const {
         const Sizes& z = f.z;
         for (i64 i = 0; i < samples(); ++i) {
-            const i64 q = strand.q(i), last = f.order.length[q] - 1, to = strand.direction * z.samples + f.order.sample[q];
-            std::memcpy(h_n.data + to * z.outputs, f.y_row(strand.direction, last, q), z.outputs * sizeof(real));
-            if (z.cell == LSTM) std::memcpy(c_n.data + to * z.hidden, cells(last, i), z.hidden * sizeof(real));
+            const i64 q = strand.q(i), last = f.order.length[q] - 1,
+                      to = strand.direction * z.samples + f.order.sample[q];
+            std::memcpy(h_n.data + to * z.outputs, f.y_row(strand.direction, last, q),
+                        z.outputs * sizeof(real));
+            if (z.cell == LSTM)
+                std::memcpy(c_n.data + to * z.hidden, cells(last, i), z.hidden * sizeof(real));
         }
     }
 };
@@ -162,8 +192,9 @@ void clear_rest(const Forward& f) {
 }
 }  // namespace
 
-void recurrent(In<real> x, In<real> h0, In<real> c0, In<i64> lengths, In<real> packed, Dims sizes, bool batch_first, bool peephole, Out<real> y,
-               Out<real> h_n, Out<real> c_n, Out<real> gates, Out<real> cells) {
+void recurrent(In<real> x, In<real> h0, In<real> c0, In<i64> lengths, In<real> packed, Dims sizes,
+               bool batch_first, bool peephole, Out<real> y, Out<real> h_n, Out<real> c_n, Out<real> gates,
+               Out<real> cells) {
     const Sizes z(sizes, batch_first, peephole);
     if (z.samples == 0) return;
     const Order order(z, lengths);
@@ -172,30 +203,46 @@ void recurrent(In<real> x, In<real> h0, In<real> c0, In<i64> lengths, In<real> p
     Scratch<real> zeros(blank);
     std::memset(zeros.data, 0, blank * sizeof(real));
     const i64 stretch = STRETCH / z.samples < 1 ? 1 : least(STRETCH / z.samples, z.steps);
-    const Forward f{z, order, Packed(z), x.data, h0.data, packed.data, zeros, y.data, keep ? gates.data : nullptr, keep && cells.size() ? cells.data : nullptr,
+    const Forward f{z,
+                    order,
+                    Packed(z),
+                    x.data,
+                    h0.data,
+                    packed.data,
+                    zeros,
+                    y.data,
+                    keep ? gates.data : nullptr,
+                    keep && cells.size() ? cells.data : nullptr,
                     stretch};
     const Packed at(z);
     clear_rest(f);
 
-    const i64 threads = least(threads_now(), MOST_PARTS), step_work = z.samples * z.directions * z.gates() * z.outputs;
+    const i64 threads = least(threads_now(), MOST_PARTS),
+              step_work = z.samples * z.directions * z.gates() * z.outputs;
     const i64 per_direction = blocks_of(threads, z.directions);
-    const bool shared_weights = (at.bias - at.recurrent) * (i64)sizeof(real) <= 512 * 1024 && z.samples >= 8 * per_direction;
+    const bool shared_weights =
+        (at.bias - at.recurrent) * (i64)sizeof(real) <= 512 * 1024 && z.samples >= 8 * per_direction;
     const i64 groups = shared_weights ? per_direction : 1, strands = z.directions * groups;
     const i64 each = blocks_of(z.samples, groups);   // samples of a strand, at most
-    const i64 gate_values = keep ? 0 : each * stretch * z.pitch(), cell_values = z.cell == LSTM ? each * z.units() : 0,
-              hidden_values = z.projected() ? each * z.units() : 0, out_values = z.projected() ? each * padded : 0;
+    const i64 gate_values = keep ? 0 : each * stretch * z.pitch(),
+              cell_values = z.cell == LSTM ? each * z.units() : 0,
+              hidden_values = z.projected() ? each * z.units() : 0,
+              out_values = z.projected() ? each * padded : 0;
     const i64 strand_values = gate_values + cell_values + hidden_values + out_values + LANES;
     Scratch<real> memory(strands * strand_values);
     auto run_of = [&](i64 i) {
         real* m = memory + i * strand_values;
-        return StrandRun{f, {i % z.directions, i / z.directions, groups},
-                         {m, m + gate_values, m + gate_values + cell_values, m + gate_values + cell_values + hidden_values}};
+        return StrandRun{f,
+                         {i % z.directions, i / z.directions, groups},
+                         {m, m + gate_values, m + gate_values + cell_values,
+                          m + gate_values + cell_values + hidden_values}};
     };
     const i64 phases_of_step = z.projected() ? 2 : 1, phases = order.iterations() * phases_of_step;
     const i64 out_panels = blocks_of(z.outputs, PANEL);
     auto piece = [&](const StrandRun& run, i64 phase, i64 part, i64 parts) {
         const i64 s = phase / phases_of_step;
-        if (phase % phases_of_step) run.project(s, out_panels * part / parts, out_panels * (part + 1) / parts);
+        if (phase % phases_of_step)
+            run.project(s, out_panels * part / parts, out_panels * (part + 1) / parts);
         else run.step(s, z.panels() * part / parts, z.panels() * (part + 1) / parts);
     };
     for (i64 i = 0; i < strands; ++i) run_of(i).begin(c0);

@@ -1,6 +1,7 @@
-// sigmoid and tanh of whole vectors for gates, where csrc/simd_math.h's, which also get subnormal results right, would take a third of a small layer's
-// time. Each is one exponential and one division. Measured at most 2.4 (sigmoid) and 2.7 (tanh) units in the last place off; sigmoid stays at
-// e^-87 (in float64 e^-708) for what is smaller. NaN stays NaN.
+// sigmoid and tanh of whole vectors for gates, where csrc/simd_math.h's, which also get subnormal
+// results right, would take a third of a small layer's time. Each is one exponential and one
+// division. Measured at most 2.4 (sigmoid) and 2.7 (tanh) units in the last place off; sigmoid
+// stays at e^-87 (in float64 e^-708) for what is smaller. NaN stays NaN.
 #pragma once
 #include "simd_math.h"
 

@@ -1,8 +1,11 @@
-// Steps that wait for each other, on several threads: work(part, phase) for each part of phase 0, then for each of phase 1, and so on.
+// Steps that wait for each other, on several threads: work(part, phase) for each part of phase 0,
+// then for each of phase 1, and so on.
 //
-// Each part belongs to a thread, whose caches hold that part's weights. A thread that is not there yet must not hold up the others (within a
-// compiled program it may never come), so parts are claimed: whoever waits takes what belongs to an absent thread at once, and after a while what a
-// late one has not begun. A phase costs one atomic addition a part; waiting spins, and yields when it lasts.
+// Each part belongs to a thread, whose caches hold that part's weights. A thread that is not
+// there yet must not hold up the others (within a compiled program it may never come), so parts
+// are claimed: whoever waits takes what belongs to an absent thread at once, and after a while
+// what a late one has not begun. A phase costs one atomic addition a part; waiting spins, and
+// yields when it lasts.
 #pragma once
 #include <sched.h>
 #include "kernel.h"
@@ -11,7 +14,8 @@ namespace ISA::REAL_NAME {
 constexpr i64 MOST_PARTS = 64;
 
 template <class Work> struct Phases {
-    struct alignas(64) Part { i64 claimed, present; };   // how many of its phases were begun; whether its thread is there
+    // how many of its phases were begun; whether its thread is there
+    struct alignas(64) Part { i64 claimed, present; };
     Work& work;
     i64   parts, phases;
     Part  part[MOST_PARTS] = {};
@@ -21,7 +25,8 @@ template <class Work> struct Phases {
 
     void take(i64 q, i64 phase) {
         i64 expected = phase;
-        if (__atomic_compare_exchange_n(&part[q].claimed, &expected, phase + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        if (__atomic_compare_exchange_n(&part[q].claimed, &expected, phase + 1, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
             work(q, phase);
             __atomic_add_fetch(&done, 1, __ATOMIC_ACQ_REL);
         }

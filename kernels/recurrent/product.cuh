@@ -1,21 +1,26 @@
-// Products of whole layers, c = a b: a block of 256 threads makes 128 x 64 values (of doubles 64 x 64), each thread 8 x 4 (4 x 4), over
-// steps of 16 of the depth whose operands wait in shared memory while those of the next step are on their way to registers. Sums are
-// chains in the order of the depth.
+// Products of whole layers, c = a b: a block of 256 threads makes 128 x 64 values (of doubles
+// 64 x 64), each thread 8 x 4 (4 x 4), over steps of 16 of the depth whose operands wait in
+// shared memory while those of the next step are on their way to registers. Sums are chains in
+// the order of the depth.
 //
-// An operand says at(i, k): its value for the outer index that this thread loads as its i-th, at k; 0 outside.
+// An operand says at(i, k): its value for the outer index that this thread loads as its
+// i-th, at k; 0 outside.
 #pragma once
 #include "layout.cuh"
 
-constexpr int HEIGHT = sizeof(acc) == 8 ? 64 : 128, WIDTH = 64, DEPTH = 16, THREADS = 256, OWN = HEIGHT / 16;   // OWN: a thread's rows
+// OWN: a thread's rows
+constexpr int HEIGHT = sizeof(acc) == 8 ? 64 : 128, WIDTH = 64, DEPTH = 16, THREADS = 256, OWN = HEIGHT / 16;
 struct alignas(16) Four { acc v[4]; };
-template <int N> struct alignas(16) Tile { acc v[DEPTH][N + 4]; };   // rows stay aligned; columns are written by lanes a few banks apart
+// rows stay aligned; columns are written by lanes a few banks apart
+template <int N> struct alignas(16) Tile { acc v[DEPTH][N + 4]; };
 
 // Rows along the depth, through a table of rows if there is one
 struct AlongDepth {
     static constexpr int EACH = HEIGHT * DEPTH / THREADS;
     const real* row[EACH];
     int depth;
-    __device__ AlongDepth(const real* p, i64 pitch, const int* table, int first, int rows, int depth) : depth(depth) {
+    __device__ AlongDepth(const real* p, i64 pitch, const int* table, int first, int rows, int depth)
+        : depth(depth) {
 #pragma unroll
         for (int i = 0; i < EACH; ++i) {
             const int r = first + outer(i);
@@ -39,7 +44,8 @@ template <int N> struct AcrossDepth : Across<N> {
     int depth;
     bool inside;
     __device__ AcrossDepth(const real* base, i64 pitch, int first, int columns, int depth)
-        : p(base + first + Across<N>::outer(0)), pitch(pitch), depth(depth), inside(first + Across<N>::outer(0) < columns) {}
+        : p(base + first + Across<N>::outer(0)), pitch(pitch), depth(depth),
+          inside(first + Across<N>::outer(0) < columns) {}
     __device__ acc at(int, int k) const { return inside && k < depth ? value(p[k * pitch]) : acc(0); }
 };
 
@@ -47,7 +53,8 @@ template <int N> struct AcrossDepth : Across<N> {
 __device__ __forceinline__ int tile_row(int i) { return i / 4 * 64 + threadIdx.x / 16 * 4 + i % 4; }
 __device__ __forceinline__ int tile_column() { return threadIdx.x % 16 * 4; }
 
-__device__ __forceinline__ void multiply(acc (&sum)[OWN][4], const Tile<HEIGHT>& left, const Tile<WIDTH>& right, int k) {
+__device__ __forceinline__ void multiply(acc (&sum)[OWN][4], const Tile<HEIGHT>& left,
+                                         const Tile<WIDTH>& right, int k) {
     const Four w = *(const Four*)&right.v[k][tile_column()];
 #pragma unroll
     for (int g = 0; g < OWN; g += 4) {
@@ -60,13 +67,16 @@ __device__ __forceinline__ void multiply(acc (&sum)[OWN][4], const Tile<HEIGHT>&
 }
 
 template <class A, class B>
-__device__ void accumulate(acc (&sum)[OWN][4], const A& a, const B& b, int begin, int end, Tile<HEIGHT>& left, Tile<WIDTH>& right) {
+__device__ void accumulate(acc (&sum)[OWN][4], const A& a, const B& b, int begin, int end, Tile<HEIGHT>& left,
+                           Tile<WIDTH>& right) {
     acc next_a[A::EACH], next_b[B::EACH];
     auto fetch = [&](int k0) {
 #pragma unroll
-        for (int i = 0; i < A::EACH; ++i) next_a[i] = k0 + A::inner(i) < end ? a.at(i, k0 + A::inner(i)) : acc(0);
+        for (int i = 0; i < A::EACH; ++i)
+            next_a[i] = k0 + A::inner(i) < end ? a.at(i, k0 + A::inner(i)) : acc(0);
 #pragma unroll
-        for (int i = 0; i < B::EACH; ++i) next_b[i] = k0 + B::inner(i) < end ? b.at(i, k0 + B::inner(i)) : acc(0);
+        for (int i = 0; i < B::EACH; ++i)
+            next_b[i] = k0 + B::inner(i) < end ? b.at(i, k0 + B::inner(i)) : acc(0);
     };
     fetch(begin);
     for (int k0 = begin; k0 < end; k0 += DEPTH) {
@@ -83,7 +93,9 @@ __device__ void accumulate(acc (&sum)[OWN][4], const A& a, const B& b, int begin
 }
 
 // store(row, column, value) of the block's part within (rows, columns)
-template <class Store> __device__ void each_value(const acc (&sum)[OWN][4], int first_row, int first_column, int rows, int columns, Store store) {
+template <class Store>
+__device__ void each_value(const acc (&sum)[OWN][4], int first_row, int first_column, int rows, int columns,
+                           Store store) {
 #pragma unroll
     for (int i = 0; i < OWN; ++i)
 #pragma unroll

@@ -7,7 +7,8 @@ def sigmoid(v):
     return np.where(v < 0, e, 1) / (1 + e)
 
 
-# ---- one step: step(x, h, c, weights) -> (h, c, what its gradient needs). weights are w_ih, w_hh, b_ih, b_hh, w_hr, peephole
+# ---- one step: step(x, h, c, weights) -> (h, c, what its gradient needs). weights are w_ih, w_hh,
+# b_ih, b_hh, w_hr, peephole
 
 def linear(x, w, b):
     return x @ w.T if b is None else x @ w.T + b
@@ -41,10 +42,12 @@ def gru_step(x, h, c, w):
     return (1 - z) * n + z * h, c, (r, z, n, hn)
 
 
-STEPS = {"tanh": rnn_step(np.tanh), "relu": rnn_step(lambda v: np.where(v < 0, 0, v)), "lstm": lstm_step, "gru": gru_step}
+STEPS = {"tanh": rnn_step(np.tanh), "relu": rnn_step(lambda v: np.where(v < 0, 0, v)), "lstm": lstm_step,
+         "gru": gru_step}
 
 
-# ---- their gradients: slope(dh, dc, h, c, kept, weights) -> (d of x's sums, d of h's sums, what goes on to h besides, dc, dw_hr, dpeephole)
+# ---- their gradients: slope(dh, dc, h, c, kept, weights) -> (d of x's sums, d of h's sums, what
+# goes on to h besides, dc, dw_hr, dpeephole)
 
 def tanh_slope(dh, dc, h, c, kept, w):
     d = dh * (1 - kept[0] ** 2)
@@ -88,7 +91,8 @@ SLOPES = {"tanh": tanh_slope, "relu": relu_slope, "lstm": lstm_slope, "gru": gru
 # ---- over time
 
 def steps_of(lengths, direction):
-    """(samples that have an s-th step, its time in each) for s = 0, 1, ...: in the reverse direction the first is a sequence's last."""
+    """(samples that have an s-th step, its time in each) for s = 0, 1, ...: in the reverse
+    direction the first is a sequence's last."""
     for s in range(lengths.max(initial=0)):
         live = np.flatnonzero(lengths > s)
         yield live, lengths[live] - 1 - s if direction else np.full(len(live), s)
@@ -107,7 +111,8 @@ def arranged(x, h0, c0, lengths, weights, cell, batch_first):
 
 
 def run(x, h0, c0, lengths, weights, cell, batch_first, each=lambda *_: None):
-    """(y over time first, h, c); each(direction, live, times, states before, kept) sees every step."""
+    """(y over time first, h, c); each(direction, live, times, states before, kept) sees every
+    step."""
     x, h0, c0, lengths, directions = arranged(x, h0, c0, lengths, weights, cell, batch_first)
     outputs = h0.shape[-1]
     y = np.zeros((*x.shape[:2], len(directions) * outputs), x.dtype)
@@ -129,8 +134,10 @@ def recurrent(x, h0, c0, lengths, *weights, cell, batch_first):
 
 
 def recurrent_training(x, *rest, cell, batch_first):
-    """And the gates and cell states that kernels keep for the gradient; here it computes them again."""
-    return *recurrent(x, *rest, cell=cell, batch_first=batch_first), *[np.empty(0, x.dtype)] * (2 if cell == "lstm" else 1)
+    """And the gates and cell states that kernels keep for the gradient; here it
+    computes them again."""
+    return (*recurrent(x, *rest, cell=cell, batch_first=batch_first),
+            *[np.empty(0, x.dtype)] * (2 if cell == "lstm" else 1))
 
 
 def recurrent_backward(dy, dh_n, dc_n, x, h0, c0, lengths, *rest, cell, batch_first, needs):
@@ -139,7 +146,8 @@ def recurrent_backward(dy, dh_n, dc_n, x, h0, c0, lengths, *rest, cell, batch_fi
     run(x, h0, c0, lengths, weights, cell, batch_first, lambda *step: steps.append(step))
     first, h0, c0, lengths, directions = arranged(x, h0, c0, lengths, weights, cell, batch_first)
     outputs = h0.shape[-1]
-    dy = np.zeros((*first.shape[:2], len(directions) * outputs), x.dtype) if dy is None else dy.swapaxes(0, 1) if batch_first else dy
+    dy = (np.zeros((*first.shape[:2], len(directions) * outputs), x.dtype) if dy is None
+          else dy.swapaxes(0, 1) if batch_first else dy)
     dh = np.zeros_like(h0) if dh_n is None else dh_n.copy()
     dc = np.zeros_like(c0) if dc_n is None else dc_n.copy()
     dx, grads = np.zeros_like(first), [None if w is None else np.zeros_like(w) for w in weights]
@@ -149,7 +157,8 @@ def recurrent_backward(dy, dh_n, dc_n, x, h0, c0, lengths, *rest, cell, batch_fi
         of_x, of_h, direct, dc[d, live], dw_hr, dp = SLOPES[cell](here, dc[d, live], h, c, kept, w)
         dh[d, live] = of_h @ w[1] + direct
         dx[times, live] += of_x @ w[0]
-        for total, part in zip(g, (of_x.T @ first[times, live], of_h.T @ h, of_x.sum(0), of_h.sum(0), dw_hr, dp)):
+        for total, part in zip(g, (of_x.T @ first[times, live], of_h.T @ h, of_x.sum(0), of_h.sum(0), dw_hr,
+                                   dp)):
             if total is not None:
                 total += part
     dx = np.ascontiguousarray(dx.swapaxes(0, 1)) if batch_first else dx

@@ -1,8 +1,10 @@
-// The extreme of x (outer, n, inner) along n and where it is, and the gradient that goes back there. The first of equals; a NaN wins.
-// Candidates join in any order to the same result: of equals the one of the smaller index is better.
+// The extreme of x (outer, n, inner) along n and where it is, and the gradient that goes back
+// there. The first of equals; a NaN wins. Candidates join in any order to the same result: of
+// equals the one of the smaller index is better.
 //
-// Lines along memory (inner = 1): a warp each, a block for each chunk of a long one. Lines across memory: neighbouring threads take
-// neighbouring lines, blockDim.y threads a line. Candidates of chunks come back with their indices in `from`.
+// Lines along memory (inner = 1): a warp each, a block for each chunk of a long one. Lines across
+// memory: neighbouring threads take neighbouring lines, blockDim.y threads a line. Candidates of
+// chunks come back with their indices in `from`.
 #include "reduce.cuh"
 #include "index.cuh"
 
@@ -26,7 +28,8 @@ template <class R> __device__ __forceinline__ Candidate over_warp(Candidate c) {
 }
 
 // One thread's candidate of x[from, to).
-template <class R> __device__ __forceinline__ Candidate along(const real* x, const int* origin, int from, int to, int step) {
+template <class R>
+__device__ __forceinline__ Candidate along(const real* x, const int* origin, int from, int to, int step) {
     Candidate best = nobody<R>();
 #pragma unroll 4
     for (int i = from; i < to; i += step) best = better<R>(best, {value(x[i]), origin ? origin[i] : i});
@@ -39,17 +42,23 @@ __device__ __forceinline__ void give(Candidate c, i64 at, real* values, i64* ind
     else indices[at] = c.index;
 }
 
-template <class R> __device__ __forceinline__ void warps(const real* x, const int* origin, i64 lines, int n, real* values, i64* indices) {
+template <class R>
+__device__ __forceinline__ void warps(const real* x, const int* origin, i64 lines, int n, real* values,
+                                      i64* indices) {
     const i64 line = thread_index() >> 5;
     if (line >= lines) return;
-    const Candidate c = over_warp<R>(along<R>(x + line * n, origin ? origin + line * n : nullptr, threadIdx.x & 31, n, 32));
+    const Candidate c =
+        over_warp<R>(along<R>(x + line * n, origin ? origin + line * n : nullptr, threadIdx.x & 31, n, 32));
     if ((threadIdx.x & 31) == 0) give(c, line, values, indices, nullptr);
 }
 
-template <class R> __device__ __forceinline__ void blocks(const real* x, int n, int chunk, int chunks, real* values, int* partial) {
+template <class R>
+__device__ __forceinline__ void blocks(const real* x, int n, int chunk, int chunks, real* values,
+                                       int* partial) {
     __shared__ acc best[32];
     __shared__ int where[32];
-    const int line = blockIdx.x / chunks, from = (blockIdx.x - line * chunks) * chunk, to = n - from < chunk ? n : from + chunk;
+    const int line = blockIdx.x / chunks, from = (blockIdx.x - line * chunks) * chunk,
+              to = n - from < chunk ? n : from + chunk;
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     Candidate c = over_warp<R>(along<R>(x + (i64)line * n, nullptr, from + threadIdx.x, to, blockDim.x));
     if (lane == 0) { best[warp] = c.value; where[warp] = c.index; }
@@ -59,7 +68,9 @@ template <class R> __device__ __forceinline__ void blocks(const real* x, int n, 
     if (lane == 0) give(c, blockIdx.x, values, nullptr, partial);
 }
 
-template <class R> __device__ __forceinline__ void columns(const real* x, int n, int inner, int tiles, real* values, i64* indices) {
+template <class R>
+__device__ __forceinline__ void columns(const real* x, int n, int inner, int tiles, real* values,
+                                        i64* indices) {
     __shared__ acc best[256];
     __shared__ int where[256];
     const int o = blockIdx.x / tiles, column = (blockIdx.x - o * tiles) * blockDim.x + threadIdx.x;
@@ -85,15 +96,34 @@ template <class R> __device__ __forceinline__ void columns(const real* x, int n,
 }
 
 extern "C" {
-__global__ void __launch_bounds__(256) arg_max_warps(const real* x, const int* origin, i64 lines, int n, real* values, i64* indices) { warps<Max>(x, origin, lines, n, values, indices); }
-__global__ void __launch_bounds__(256) arg_min_warps(const real* x, const int* origin, i64 lines, int n, real* values, i64* indices) { warps<Min>(x, origin, lines, n, values, indices); }
-__global__ void __launch_bounds__(256) arg_max_blocks(const real* x, int n, int chunk, int chunks, real* values, int* partial) { blocks<Max>(x, n, chunk, chunks, values, partial); }
-__global__ void __launch_bounds__(256) arg_min_blocks(const real* x, int n, int chunk, int chunks, real* values, int* partial) { blocks<Min>(x, n, chunk, chunks, values, partial); }
-__global__ void __launch_bounds__(256) arg_max_columns(const real* x, int n, int inner, int tiles, real* values, i64* indices) { columns<Max>(x, n, inner, tiles, values, indices); }
-__global__ void __launch_bounds__(256) arg_min_columns(const real* x, int n, int inner, int tiles, real* values, i64* indices) { columns<Min>(x, n, inner, tiles, values, indices); }
+__global__ void __launch_bounds__(256)
+    arg_max_warps(const real* x, const int* origin, i64 lines, int n, real* values, i64* indices) {
+    warps<Max>(x, origin, lines, n, values, indices);
+}
+__global__ void __launch_bounds__(256)
+    arg_min_warps(const real* x, const int* origin, i64 lines, int n, real* values, i64* indices) {
+    warps<Min>(x, origin, lines, n, values, indices);
+}
+__global__ void __launch_bounds__(256)
+    arg_max_blocks(const real* x, int n, int chunk, int chunks, real* values, int* partial) {
+    blocks<Max>(x, n, chunk, chunks, values, partial);
+}
+__global__ void __launch_bounds__(256)
+    arg_min_blocks(const real* x, int n, int chunk, int chunks, real* values, int* partial) {
+    blocks<Min>(x, n, chunk, chunks, values, partial);
+}
+__global__ void __launch_bounds__(256)
+    arg_max_columns(const real* x, int n, int inner, int tiles, real* values, i64* indices) {
+    columns<Max>(x, n, inner, tiles, values, indices);
+}
+__global__ void __launch_bounds__(256)
+    arg_min_columns(const real* x, int n, int inner, int tiles, real* values, i64* indices) {
+    columns<Min>(x, n, inner, tiles, values, indices);
+}
 
 // every element asks whether it was the one: a store each, no clearing before
-__global__ void __launch_bounds__(256) place_along(const real* g, const i64* index, i64 total, int n, int inner, real* dx) {
+__global__ void __launch_bounds__(256)
+    place_along(const real* g, const i64* index, i64 total, int n, int inner, real* dx) {
     for (GRID_STRIDE(t, total)) {
         const i64 row = t / inner;
         const int column = (int)(t - row * inner), at = (int)(row % n);

@@ -1,4 +1,5 @@
-"""Cases of the rows of pyops/ops/broadcast.py and pyops/ops/reduction.py, and calls that they refuse."""
+"""Cases of the rows of pyops/ops/broadcast.py and pyops/ops/reduction.py, and calls that they
+refuse."""
 import math
 
 from ...core.cases import A, bad, case
@@ -9,16 +10,20 @@ def reductions(call, values="normal", torch="", empty=True):
     def one(why, shape, *args, **how):
         return case(why, call, A(*shape, values=values), *args, torch=torch, **how)
     return [
-        *(one(f"row{n}", (3, n), 1) for n in (1, 7, 16, 33, 100)), *(one(f"column{n}", (5, n), 0) for n in (1, 7, 16, 33)),
-        one("all", (3, 5, 7), (0, 1, 2)), one("middle", (2, 5, 7), 1, batch=True), one("negative_keepdim", (2, 5, 7), -2, keepdim=True),
-        one("outer_and_inner", (4, 3, 5, 7), (0, 2, 3)), one("alternating", (2, 3, 4, 5), (1, 3)), one("no_axes", (), 0),
-        one("longer_than_a_block", (2, 20011), 1, gradient=False), one("many_rows", (700, 18), 0),
-        one("one_long_sum", (300007,), 0, gradient=False), one("tall", (40003, 9), 0, gradient=False), one("wide", (3, 2500), 0),
+        *(one(f"row{n}", (3, n), 1) for n in (1, 7, 16, 33, 100)),
+        *(one(f"column{n}", (5, n), 0) for n in (1, 7, 16, 33)),
+        one("all", (3, 5, 7), (0, 1, 2)), one("middle", (2, 5, 7), 1, batch=True),
+        one("negative_keepdim", (2, 5, 7), -2, keepdim=True),
+        one("outer_and_inner", (4, 3, 5, 7), (0, 2, 3)), one("alternating", (2, 3, 4, 5), (1, 3)),
+        one("no_axes", (), 0), one("longer_than_a_block", (2, 20011), 1, gradient=False),
+        one("many_rows", (700, 18), 0), one("one_long_sum", (300007,), 0, gradient=False),
+        one("tall", (40003, 9), 0, gradient=False), one("wide", (3, 2500), 0),
         *([one("empty_axis", (3, 0), 1)] if empty else []), one("no_outputs", (0, 3), 1)]
 
 
 def refusals(call):
-    return [bad("dim_out_of_range", call, A(3, 4), 2, match="out of range"), bad("dim_twice", call, A(3, 4), (0, -2), match="twice")]
+    return [bad("dim_out_of_range", call, A(3, 4), 2, match="out of range"),
+            bad("dim_twice", call, A(3, 4), (0, -2), match="twice")]
 
 
 def torch_extreme(name):
@@ -34,23 +39,27 @@ CASES = {
     "sum": [*reductions("sum"), *reductions("mean", empty=False), case("nothing", "mean", A(3, 0), 1, gradient=False),
             case("everything", "sum", A(3, 33))],
     "prod": [
-        *(case(f"row{n}", "prod", A(3, n), 1) for n in (1, 7, 16, 33)), case("column", "prod", A(5, 33), 0), case("all", "prod", A(3, 5, 7)),
-        case("middle_keepdim", "prod", A(2, 5, 7), 1, keepdim=True), case("two_axes", "prod", A(2, 3, 4), (0, 2), torch=None),
-        case("empty_axis", "prod", A(3, 0), 1)],
+        *(case(f"row{n}", "prod", A(3, n), 1) for n in (1, 7, 16, 33)), case("column", "prod", A(5, 33), 0),
+        case("all", "prod", A(3, 5, 7)), case("middle_keepdim", "prod", A(2, 5, 7), 1, keepdim=True),
+        case("two_axes", "prod", A(2, 3, 4), (0, 2), torch=None), case("empty_axis", "prod", A(3, 0), 1)],
     "amax": reductions("amax", "distinct", torch_extreme("amax"), empty=False),
     "amin": reductions("amin", "distinct", torch_extreme("amin"), empty=False),
-    "var": [
-        *(c for c in reductions("var", empty=False) if c.why not in ("row1", "no_axes")), case("one_value", "var", A(3, 1), 1, gradient=False),
-        case("biased", "var", A(5, 33), 1, correction=0), case("std", "std", A(4, 33), 1), case("std_all", "std", A(4, 33)),
-        case("mean_far_from_zero", "var", A(2, 257, offset=1e3), 1, tolerance=4096)],
+    "var": [*(c for c in reductions("var", empty=False) if c.why not in ("row1", "no_axes")),
+            case("one_value", "var", A(3, 1), 1, gradient=False),
+            case("biased", "var", A(5, 33), 1, correction=0), case("std", "std", A(4, 33), 1),
+            case("std_all", "std", A(4, 33)),
+            case("mean_far_from_zero", "var", A(2, 257, offset=1e3), 1, tolerance=4096)],
     "logsumexp": reductions("logsumexp", empty=False) + [case("far", "logsumexp", A(3, 33, offset=300), 1)],
-    "norm": [
-        *(case(f"p{p}", "vector_norm", A(3, 33, 5), p, 1, torch=torch_norm) for p in (1, 2, 3, 0.5, math.inf, -math.inf)),
-        case("p0", "vector_norm", A(3, 33), 0, 1, torch=torch_norm, gradient=False),
-        case("fro_all", "norm", A(3, 33, 5)), case("keepdim", "norm", A(3, 33), 1, -1, True), case("rows", "norm", A(3, 33), dim=1)],
+    "norm": [*(case(f"p{p}", "vector_norm", A(3, 33, 5), p, 1, torch=torch_norm)
+               for p in (1, 2, 3, 0.5, math.inf, -math.inf)),
+             case("p0", "vector_norm", A(3, 33), 0, 1, torch=torch_norm, gradient=False),
+             case("fro_all", "norm", A(3, 33, 5)), case("keepdim", "norm", A(3, 33), 1, -1, True),
+             case("rows", "norm", A(3, 33), dim=1)],
     "arg_max": [
-        *(case(f"row{n}", "max", A(3, n, values="distinct"), 1) for n in (1, 7, 16, 33)), case("column", "max", A(9, 33, values="distinct"), 0),
-        case("middle_keepdim", "max", A(2, 5, 7, values="distinct"), 1, keepdim=True), case("no_outputs", "max", A(0, 3), 1),
+        *(case(f"row{n}", "max", A(3, n, values="distinct"), 1) for n in (1, 7, 16, 33)),
+        case("column", "max", A(9, 33, values="distinct"), 0),
+        case("middle_keepdim", "max", A(2, 5, 7, values="distinct"), 1, keepdim=True),
+        case("no_outputs", "max", A(0, 3), 1),
         case("argmax", "argmax", A(5, 33, values="distinct"), 1, gradient=False),
         case("argmax_all", "argmax", A(5, 33, values="distinct"), gradient=False),
         case("max_all", "max", A(5, 33, values="distinct")), case("max_of_two", "max", A(5, 33), A(33)),
@@ -63,5 +72,6 @@ CASES = {
 REFUSES = {
     **{name: refusals(name) for name in ("sum", "prod", "amin", "var", "logsumexp")},
     "amax": refusals("amax") + [bad("nothing", "amax", A(3, 0), 1, match="no value")],
-    "norm": [bad("nuclear", "norm", A(3, 3), "nuc", match="'fro'"), bad("norm_dim_out_of_range", "norm", A(3, 3), dim=4, match="out of range")],
+    "norm": [bad("nuclear", "norm", A(3, 3), "nuc", match="'fro'"),
+             bad("norm_dim_out_of_range", "norm", A(3, 3), dim=4, match="out of range")],
 }

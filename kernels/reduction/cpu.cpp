@@ -1,7 +1,8 @@
 // Reductions over any axes. x is seen as up to eight axes, kept and reduced in turn.
-// Innermost axis reduced: one output at a time, vectors run along memory. Innermost axis kept: vectors hold neighbouring outputs.
-// Partial results of a fixed number of elements are joined as a binary tree, so a float32 sum of n terms is off by about log n
-// roundings and the order depends on the shape alone, never on threads.
+// Innermost axis reduced: one output at a time, vectors run along memory. Innermost axis kept:
+// vectors hold neighbouring outputs. Partial results of a fixed number of elements are joined as a
+// binary tree, so a float32 sum of n terms is off by about log n roundings and the order depends on
+// the shape alone, never on threads.
 #include <limits>
 #include "elementwise/broadcast.h"
 #include "simd_math.h"
@@ -61,7 +62,11 @@ struct Counter {
     Counter(const Dims& sizes, const Dims& kept, int axes, bool want) {
         i64 step = 1;
         for (int a = sizes.n - 1; a >= 0; --a) {
-            if (a < axes && (kept[a] != 0) == want) { size[n] = sizes[a]; stride[n++] = step; total *= sizes[a]; }
+            if (a < axes && (kept[a] != 0) == want) {
+                size[n] = sizes[a];
+                stride[n++] = step;
+                total *= sizes[a];
+            }
             step *= sizes[a];
         }
     }
@@ -82,15 +87,20 @@ struct Counter {
 constexpr i64 BLOCK = 8192;      // elements joined lane by lane before they enter the tree
 constexpr i64 CHUNK = 131072;    // elements of one output that are one thread's work
 
-// The loops that differ with what is reduced, over thousands of elements each. All that stands around them is compiled once for every kind.
+// The loops that differ with what is reduced, over thousands of elements each. All that stands
+// around them is compiled once for every kind.
 struct Loops {
     const real neutral;
     explicit Loops(real neutral) : neutral(neutral) {}
-    virtual void runs(const real* x, Counter& at, i64 outputs, i64 n, const real* param, real* y) const = 0;   // of each, n neighbouring elements
-    virtual void join_run(V& acc, const real* x, i64 n, real param) const = 0;   // n neighbouring elements, lanes kept apart, to acc
+    // of each, n neighbouring elements
+    virtual void runs(const real* x, Counter& at, i64 outputs, i64 n, const real* param, real* y) const = 0;
+    // n neighbouring elements, lanes kept apart, to acc
+    virtual void join_run(V& acc, const real* x, i64 n, real param) const = 0;
     virtual real across(V v) const = 0;                                          // the lanes joined
     virtual void join(real* into, const real* with, i64 width) const = 0;        // one array to another
-    virtual void join_rows(real* acc, const real* x, Counter& at, i64 rows, i64 width, const real* param) const = 0;   // rows to acc
+    // rows to acc
+    virtual void join_rows(real* acc, const real* x, Counter& at, i64 rows, i64 width,
+                           const real* param) const = 0;
 protected:
     ~Loops() = default;
 };
@@ -112,25 +122,34 @@ template <class R> struct LoopsOf final : Loops {
     }
     // As a tree of halves, in registers: a comparison of two lanes by a branch could not be predicted.
     real across(V v) const override {
-        for (int half = LANES / 2; half; half /= 2) v = R::join(v, __builtin_shuffle(v, lane_index() ^ (lane_int)half));
+        for (int half = LANES / 2; half; half /= 2)
+            v = R::join(v, __builtin_shuffle(v, lane_index() ^ (lane_int)half));
         return v[0];
     }
     void runs(const real* x, Counter& at, i64 outputs, i64 n, const real* param, real* y) const override {
-        for (i64 o = 0; o < outputs; ++o, at.next()) y[o] = across(along(x + at.offset, n, splat(param ? param[o] : 0)));
+        for (i64 o = 0; o < outputs; ++o, at.next())
+            y[o] = across(along(x + at.offset, n, splat(param ? param[o] : 0)));
     }
-    void join_run(V& acc, const real* x, i64 n, real param) const override { acc = R::join(acc, along(x, n, splat(param))); }
+    void join_run(V& acc, const real* x, i64 n, real param) const override {
+        acc = R::join(acc, along(x, n, splat(param)));
+    }
     void join(real* into, const real* with, i64 width) const override {
-        for_vectors(width, [&](i64 i, auto lanes) { lanes.store(into + i, R::join(lanes.load(into + i), lanes.load(with + i))); });
+        for_vectors(width, [&](i64 i, auto lanes) {
+            lanes.store(into + i, R::join(lanes.load(into + i), lanes.load(with + i)));
+        });
     }
-    void join_rows(real* acc, const real* x, Counter& at, i64 rows, i64 width, const real* param) const override {
+    void join_rows(real* acc, const real* x, Counter& at, i64 rows, i64 width,
+                   const real* param) const override {
         i64 k = 0;
-        for (; k + 4 <= rows; k += 4) {   // four rows at a time: the accumulators are in cache, not in registers
+        // four rows at a time: the accumulators are in cache, not in registers
+        for (; k + 4 <= rows; k += 4) {
             const real* xr[4];
             for (const real*& p : xr) { p = x + at.offset; at.next(); }
             for_vectors(width, [&](i64 i, auto lanes) {
                 V p = param ? lanes.load(param + i) : V{}, v[4];
                 for (int j = 0; j < 4; ++j) v[j] = r.map(lanes.load(xr[j] + i), p);
-                lanes.store(acc + i, R::join(lanes.load(acc + i), R::join(R::join(v[0], v[1]), R::join(v[2], v[3]))));
+                lanes.store(acc + i,
+                            R::join(lanes.load(acc + i), R::join(R::join(v[0], v[1]), R::join(v[2], v[3]))));
             });
         }
         for (; k < rows; ++k, at.next()) {
@@ -143,7 +162,8 @@ template <class R> struct LoopsOf final : Loops {
     }
 };
 
-// Partial results pushed one after another are joined like the carries of a binary counter. A result is `width` numbers.
+// Partial results pushed one after another are joined like the carries of a binary counter. A
+// result is `width` numbers.
 struct Tree {
     const Loops&  r;
     const i64     width;
@@ -170,8 +190,10 @@ struct Tree {
     }
 };
 
-// One output: `rows` runs of n elements, at `at` and on. Short runs share a vector until BLOCK elements are in it.
-static inline real one_output(const Loops& r, const real* x, Counter& at, i64 rows, i64 n, real param, Tree& tree) {
+// One output: `rows` runs of n elements, at `at` and on. Short runs share a vector until
+// BLOCK elements are in it.
+static inline real one_output(const Loops& r, const real* x, Counter& at, i64 rows, i64 n, real param,
+                              Tree& tree) {
     if (rows == 1 && n <= BLOCK) {
         real joined;
         r.runs(x, at, 1, n, &param, &joined);
@@ -191,7 +213,8 @@ static inline real one_output(const Loops& r, const real* x, Counter& at, i64 ro
     return r.across(load(tree.result()));
 }
 
-static void innermost_reduced(const Loops& r, const real* x, const Dims& sizes, const Dims& kept, const real* param, real* y) {
+static void innermost_reduced(const Loops& r, const real* x, const Dims& sizes, const Dims& kept,
+                              const real* param, real* y) {
     const int last = sizes.n - 1;
     const i64 n = sizes[last];
     Counter outputs(sizes, kept, last, true), rows(sizes, kept, last, false);
@@ -202,7 +225,8 @@ static void innermost_reduced(const Loops& r, const real* x, const Dims& sizes, 
             Tree tree(r, LANES, CHUNK / BLOCK);
             Counter at = outputs, none = rows;
             for (i64 t = begin; t < end; ++t) {
-                const i64 o = t / chunks, from = t % chunks * CHUNK, count = n - from < CHUNK ? n - from : CHUNK;
+                const i64 o = t / chunks, from = t % chunks * CHUNK,
+                          count = n - from < CHUNK ? n - from : CHUNK;
                 at.seek(o);
                 part[t] = one_output(r, x + at.offset + from, none, 1, count, param ? param[o] : 0, tree);
             }
@@ -218,7 +242,8 @@ static void innermost_reduced(const Loops& r, const real* x, const Dims& sizes, 
     parallel_for(outputs.total, 1 + 16384 / (rows.total * n + 8), [&](i64 begin, i64 end) {
         Counter at = outputs, run = rows;
         at.seek(begin);
-        if (rows.total == 1 && n <= BLOCK) return r.runs(x, at, end - begin, n, param ? param + begin : nullptr, y + begin);
+        if (rows.total == 1 && n <= BLOCK)
+            return r.runs(x, at, end - begin, n, param ? param + begin : nullptr, y + begin);
         Tree tree(r, LANES, 1 + rows.total * n / BLOCK);
         for (i64 o = begin; o < end; ++o, at.next()) {
             run.seek(0);
@@ -228,7 +253,8 @@ static void innermost_reduced(const Loops& r, const real* x, const Dims& sizes, 
 }
 
 // `width` neighbouring outputs over rows [from, to) of the reduced axes
-static void columns(const Loops& r, const real* x, Counter& rows, i64 from, i64 to, i64 width, const real* param, Tree& tree) {
+static void columns(const Loops& r, const real* x, Counter& rows, i64 from, i64 to, i64 width,
+                    const real* param, Tree& tree) {
     constexpr i64 HEIGHT = 64;   // rows added before they enter the tree
     rows.seek(from);
     tree.pushed = 0;
@@ -240,26 +266,31 @@ static void columns(const Loops& r, const real* x, Counter& rows, i64 from, i64 
     }
 }
 
-static void innermost_kept(const Loops& r, const real* x, const Dims& sizes, const Dims& kept, const real* param, real* y) {
+static void innermost_kept(const Loops& r, const real* x, const Dims& sizes, const Dims& kept,
+                           const real* param, real* y) {
     const int last = sizes.n - 1;
     const i64 n = sizes[last], WIDTH = 1024;
     Counter outer(sizes, kept, last, true), rows(sizes, kept, last, false);
     const i64 width = n < WIDTH ? n : WIDTH, blocks = (n + WIDTH - 1) / WIDTH;
-    const i64 tall = 64 * (1 + 2 * CHUNK / (64 * width)), chunks = rows.total > tall ? (rows.total + tall - 1) / tall : 1;
+    const i64 tall = 64 * (1 + 2 * CHUNK / (64 * width)),
+              chunks = rows.total > tall ? (rows.total + tall - 1) / tall : 1;
     const i64 tasks = outer.total * blocks;
     Scratch<real> part(chunks > 1 ? tasks * chunks * width : 1);
-    parallel_for(tasks * chunks, chunks > 1 ? 1 : 1 + 16384 / (rows.total * width + 8), [&](i64 begin, i64 end) {
-        Tree tree(r, width, 1 + rows.total / 64);
-        Counter at = outer, run = rows;
-        for (i64 t = begin; t < end; ++t) {
-            const i64 task = t / chunks, chunk = t % chunks, column = task % blocks * WIDTH, out = task / blocks * n + column;
-            const i64 count = n - column < WIDTH ? n - column : WIDTH;
-            at.seek(task / blocks);
-            const i64 to = (chunk + 1) * tall < rows.total ? (chunk + 1) * tall : rows.total;
-            columns(r, x + at.offset + column, run, chunk * tall, to, count, param ? param + out : nullptr, tree);
-            std::memcpy(chunks > 1 ? part + t * width : y + out, tree.result(), count * sizeof(real));
-        }
-    });
+    parallel_for(
+        tasks * chunks, chunks > 1 ? 1 : 1 + 16384 / (rows.total * width + 8), [&](i64 begin, i64 end) {
+            Tree tree(r, width, 1 + rows.total / 64);
+            Counter at = outer, run = rows;
+            for (i64 t = begin; t < end; ++t) {
+                const i64 task = t / chunks, chunk = t % chunks, column = task % blocks * WIDTH,
+                          out = task / blocks * n + column;
+                const i64 count = n - column < WIDTH ? n - column : WIDTH;
+                at.seek(task / blocks);
+                const i64 to = (chunk + 1) * tall < rows.total ? (chunk + 1) * tall : rows.total;
+                columns(r, x + at.offset + column, run, chunk * tall, to, count,
+                        param ? param + out : nullptr, tree);
+                std::memcpy(chunks > 1 ? part + t * width : y + out, tree.result(), count * sizeof(real));
+            }
+        });
     if (chunks == 1) return;
     for (i64 task = 0; task < tasks; ++task) {
         const i64 column = task % blocks * WIDTH, count = n - column < WIDTH ? n - column : WIDTH;
@@ -272,7 +303,8 @@ static void innermost_kept(const Loops& r, const real* x, const Dims& sizes, con
     }
 }
 
-static void reduce(const Loops& r, In<real> x, const Dims& sizes, const Dims& kept, const real* param, double scale, Out<real> y) {
+static void reduce(const Loops& r, In<real> x, const Dims& sizes, const Dims& kept, const real* param,
+                   double scale, Out<real> y) {
     const i64 n = y.size();
     if (n == 0) return;
     if (x.size() == 0) {
@@ -284,23 +316,37 @@ static void reduce(const Loops& r, In<real> x, const Dims& sizes, const Dims& ke
     }
     if (scale != 1) for (i64 i = 0; i < n; ++i) y.data[i] *= (real)scale;
 }
-template <class R> static void reduce(const R& kind, In<real> x, const Dims& sizes, const Dims& kept, const real* param, double scale, Out<real> y) {
+template <class R>
+static void reduce(const R& kind, In<real> x, const Dims& sizes, const Dims& kept, const real* param,
+                   double scale, Out<real> y) {
     const LoopsOf<R> loops(kind);
     reduce(static_cast<const Loops&>(loops), x, sizes, kept, param, scale, y);
 }
 
-void reduce_sum(In<real> x, Dims sizes, Dims kept, double scale, Out<real> y) { reduce(Sum{}, x, sizes, kept, nullptr, scale, y); }
-void reduce_prod(In<real> x, Dims sizes, Dims kept, Out<real> y) { reduce(Product{}, x, sizes, kept, nullptr, 1, y); }
-void reduce_prod_nonzero(In<real> x, Dims sizes, Dims kept, Out<real> y) { reduce(ProductOfNonzero{}, x, sizes, kept, nullptr, 1, y); }
-void reduce_max(In<real> x, Dims sizes, Dims kept, Out<real> y) { reduce(Largest{}, x, sizes, kept, nullptr, 1, y); }
-void reduce_min(In<real> x, Dims sizes, Dims kept, Out<real> y) { reduce(Smallest{}, x, sizes, kept, nullptr, 1, y); }
+void reduce_sum(In<real> x, Dims sizes, Dims kept, double scale, Out<real> y) {
+    reduce(Sum{}, x, sizes, kept, nullptr, scale, y);
+}
+void reduce_prod(In<real> x, Dims sizes, Dims kept, Out<real> y) {
+    reduce(Product{}, x, sizes, kept, nullptr, 1, y);
+}
+void reduce_prod_nonzero(In<real> x, Dims sizes, Dims kept, Out<real> y) {
+    reduce(ProductOfNonzero{}, x, sizes, kept, nullptr, 1, y);
+}
+void reduce_max(In<real> x, Dims sizes, Dims kept, Out<real> y) {
+    reduce(Largest{}, x, sizes, kept, nullptr, 1, y);
+}
+void reduce_min(In<real> x, Dims sizes, Dims kept, Out<real> y) {
+    reduce(Smallest{}, x, sizes, kept, nullptr, 1, y);
+}
 // how many x equal their output's value
 void reduce_equal(In<real> x, In<real> value, Dims sizes, Dims kept, Out<real> count) {
     reduce(CountEqual{}, x, sizes, kept, value.data, 1, count);
 }
-// Two passes: E[x^2] - mean^2 would cancel. The mean is rounded, and what that took off it, squared, is too much in y; where the deviation
-// is so small beside the mean that it matters, a third pass finds how much it was.
-void reduce_variance(In<real> x, Dims sizes, Dims kept, double per_mean, double per_variance, Out<real> y, Out<real> mean) {
+// Two passes: E[x^2] - mean^2 would cancel. The mean is rounded, and what that took off it,
+// squared, is too much in y; where the deviation is so small beside the mean that it matters, a
+// third pass finds how much it was.
+void reduce_variance(In<real> x, Dims sizes, Dims kept, double per_mean, double per_variance, Out<real> y,
+                     Out<real> mean) {
     constexpr double EPS = std::numeric_limits<real>::epsilon();
     reduce(Sum{}, x, sizes, kept, nullptr, per_mean, mean);
     reduce(SquaresAbout{}, x, sizes, kept, mean.data, per_variance, y);
@@ -341,35 +387,47 @@ void reduce_norm(In<real> x, Dims sizes, Dims kept, double p, Out<real> y) {
 // ---- gradients: what each output's gradient g gives to the x it was made from
 
 // a product without one factor is P / x, where P leaves zeros out; with a zero elsewhere it is 0
-void spread_prod(In<real> g, In<real> x, In<real> p, In<real> zeros, Dims shape, Dims sg, Dims sx, Dims sp, Dims sz, Out<real> dx) {
-    broadcast<4>({{g.data, sg}, {x.data, sx}, {p.data, sp}, {zeros.data, sz}}, shape, dx, CHEAP, [](const V* v) {
-        const V others = v[1] == 0 ? v[2] : v[2] / v[1];
-        return ((v[3] == 0) | ((v[3] == 1) & (v[1] == 0))) ? v[0] * others : V{};
-    });
+void spread_prod(In<real> g, In<real> x, In<real> p, In<real> zeros, Dims shape, Dims sg, Dims sx, Dims sp,
+                 Dims sz, Out<real> dx) {
+    broadcast<4>({{g.data, sg}, {x.data, sx}, {p.data, sp}, {zeros.data, sz}}, shape, dx, CHEAP,
+                 [](const V* v) {
+                     const V others = v[1] == 0 ? v[2] : v[2] / v[1];
+                     return ((v[3] == 0) | ((v[3] == 1) & (v[1] == 0))) ? v[0] * others : V{};
+                 });
 }
 // equal shares among the x that equal the extreme y
-void spread_extreme(In<real> g, In<real> x, In<real> y, In<real> count, Dims shape, Dims sg, Dims sx, Dims sy, Dims sc, Out<real> dx) {
+void spread_extreme(In<real> g, In<real> x, In<real> y, In<real> count, Dims shape, Dims sg, Dims sx, Dims sy,
+                    Dims sc, Out<real> dx) {
     broadcast<4>({{g.data, sg}, {x.data, sx}, {y.data, sy}, {count.data, sc}}, shape, dx, CHEAP,
                  [](const V* v) { return v[1] == v[2] ? v[0] / v[3] : V{}; });
 }
-void spread_variance(In<real> g, In<real> x, In<real> mean, In<real> y, Dims shape, Dims sg, Dims sx, Dims sm, Dims sy, double scale,
-                     bool root, Out<real> dx) {
+void spread_variance(In<real> g, In<real> x, In<real> mean, In<real> y, Dims shape, Dims sg, Dims sx, Dims sm,
+                     Dims sy, double scale, bool root, Out<real> dx) {
     const real s = (real)scale;
-    broadcast<4>({{g.data, sg}, {x.data, sx}, {mean.data, sm}, {y.data, sy}}, shape, dx, CHEAP, [=](const V* v) {
-        const V g = !root ? v[0] : v[3] == 0 ? V{} : v[0] / (2 * v[3]);   // no slope where the deviation is 0
-        return g * s * (v[1] - v[2]);
-    });
+    broadcast<4>({{g.data, sg}, {x.data, sx}, {mean.data, sm}, {y.data, sy}}, shape, dx, CHEAP,
+                 [=](const V* v) {
+                     const V g = !root       ? v[0]
+                                 : v[3] == 0 ? V{}
+                                             : v[0] / (2 * v[3]);   // no slope where the deviation is 0
+                     return g * s * (v[1] - v[2]);
+                 });
 }
-void spread_logsumexp(In<real> g, In<real> x, In<real> y, Dims shape, Dims sg, Dims sx, Dims sy, Out<real> dx) {
+void spread_logsumexp(In<real> g, In<real> x, In<real> y, Dims shape, Dims sg, Dims sx, Dims sy,
+                      Out<real> dx) {
     broadcast<3>({{g.data, sg}, {x.data, sx}, {y.data, sy}}, shape, dx, COSTLY, [](const V* v) {
         return v[0] * vexp(v[1] - (vabs(v[2]) == INF ? V{} : v[2]));
     });
 }
-void spread_norm(In<real> g, In<real> x, In<real> y, Dims shape, Dims sg, Dims sx, Dims sy, double p, Out<real> dx) {
+void spread_norm(In<real> g, In<real> x, In<real> y, Dims shape, Dims sg, Dims sx, Dims sy, double p,
+                 Out<real> dx) {
     const Operand in[3] = {{g.data, sg}, {x.data, sx}, {y.data, sy}};
-    if (p == 2) broadcast<3>(in, shape, dx, CHEAP, [](const V* v) { return v[2] == 0 ? V{} : v[0] * v[1] / v[2]; });
+    if (p == 2)
+        broadcast<3>(in, shape, dx, CHEAP, [](const V* v) { return v[2] == 0 ? V{} : v[0] * v[1] / v[2]; });
     else if (p == 0) broadcast<3>(in, shape, dx, CHEAP, [](const V*) { return V{}; });
-    else if (p == 1) broadcast<3>(in, shape, dx, CHEAP, [](const V* v) { return v[1] > 0 ? v[0] : v[1] < 0 ? -v[0] : v[0] * v[1]; });
+    else if (p == 1)
+        broadcast<3>(in, shape, dx, CHEAP, [](const V* v) {
+            return v[1] > 0 ? v[0] : v[1] < 0 ? -v[0] : v[0] * v[1];
+        });
     else broadcast<3>(in, shape, dx, COSTLY, [=](const V* v) {
         const V slope = vpow(vabs(v[1]) / v[2], splat((real)(p - 1)));
         return ((v[2] == 0) | (v[1] == 0)) ? V{} : v[0] * (v[1] > 0 ? slope : -slope);
@@ -378,8 +436,9 @@ void spread_norm(In<real> g, In<real> x, In<real> y, Dims shape, Dims sg, Dims s
 
 // ---- the extreme along one axis and where it is: x is (outer, n, inner). The first of equals; a NaN wins.
 
-// The first i with x[i] == value, or the first NaN if value is one; it is known to be there. No branch depends on the data but one a
-// block: where the largest of a short row lies cannot be predicted.
+// The first i with x[i] == value, or the first NaN if value is one; it is known to be
+// there. No branch depends on the data but one a block: where the largest of a short row
+// lies cannot be predicted.
 static i64 first_equal(const real* x, i64 n, real value) {
     const bool nan = value != value;
     for (i64 from = 0; from < n; from += BLOCK) {
@@ -413,7 +472,8 @@ template <class R> static void arg_columns(const real* x, i64 n, i64 inner, real
         for (int k = 0; k < lanes.count; ++k) index[i + k] = at[k];
     });
 }
-template <class R> static void arg_extreme(In<real> x, i64 outer, i64 n, i64 inner, Out<real> values, Out<i64> indices) {
+template <class R>
+static void arg_extreme(In<real> x, i64 outer, i64 n, i64 inner, Out<real> values, Out<i64> indices) {
     if (n == 0) return;
     if (inner == 1) {
         const Dims sizes{{outer, n}, 2}, kept{{1, 0}, 2};
@@ -422,12 +482,18 @@ template <class R> static void arg_extreme(In<real> x, i64 outer, i64 n, i64 inn
     parallel_for(outer, 1 + 16384 / (n * inner + 8), [&](i64 begin, i64 end) {
         for (i64 o = begin; o < end; ++o) {
             if (inner == 1) indices.data[o] = first_equal(x.data + o * n, n, values.data[o]);
-            else arg_columns<R>(x.data + o * n * inner, n, inner, values.data + o * inner, indices.data + o * inner);
+            else
+                arg_columns<R>(x.data + o * n * inner, n, inner, values.data + o * inner,
+                               indices.data + o * inner);
         }
     });
 }
-void arg_max(In<real> x, i64 outer, i64 n, i64 inner, Out<real> values, Out<i64> indices) { arg_extreme<Largest>(x, outer, n, inner, values, indices); }
-void arg_min(In<real> x, i64 outer, i64 n, i64 inner, Out<real> values, Out<i64> indices) { arg_extreme<Smallest>(x, outer, n, inner, values, indices); }
+void arg_max(In<real> x, i64 outer, i64 n, i64 inner, Out<real> values, Out<i64> indices) {
+    arg_extreme<Largest>(x, outer, n, inner, values, indices);
+}
+void arg_min(In<real> x, i64 outer, i64 n, i64 inner, Out<real> values, Out<i64> indices) {
+    arg_extreme<Smallest>(x, outer, n, inner, values, indices);
+}
 
 void place_along(In<real> g, In<i64> index, i64 outer, i64 n, i64 inner, Out<real> dx) {
     parallel_for(outer, 1 + 32768 / (n * inner + 8), [&](i64 begin, i64 end) {

@@ -1,10 +1,14 @@
-// y = finish(join over the reduced axes of map(x)). x is seen as up to eight axes, kept and reduced in turn.
-// REDUCTION names one struct of reductions.cuh; each is a module of its own, compiled when first used.
+// y = finish(join over the reduced axes of map(x)). x is seen as up to eight axes,
+// kept and reduced in turn.
+// REDUCTION names one struct of reductions.cuh; each is a module of its own, compiled when first
+// used.
 //
-// Innermost axis reduced ("rows"): an output's elements are runs along memory. Short ones are taken by a group of up to 32 lanes, long ones
-// by a block for every ROW_CHUNK elements. Innermost axis kept ("columns"): neighbouring threads take neighbouring outputs; few rows by one
-// thread, more by a block of several threads an output for every COLUMN_CHUNK rows. The chunks' results are joined by a second launch.
-// Who adds what to what depends on how much is reduced, not on how many outputs there are: a batch does not change a sample's bits.
+// Innermost axis reduced ("rows"): an output's elements are runs along memory. Short ones are taken
+// by a group of up to 32 lanes, long ones by a block for every ROW_CHUNK elements. Innermost axis
+// kept ("columns"): neighbouring threads take neighbouring outputs; few rows by one thread, more by
+// a block of several threads an output for every COLUMN_CHUNK rows. The chunks' results are joined
+// by a second launch. Who adds what to what depends on how much is reduced, not on how many outputs
+// there are: a batch does not change a sample's bits.
 #ifndef REDUCTION
 #define REDUCTION Total
 #endif
@@ -44,10 +48,12 @@ template <class T, int N> __device__ __forceinline__ Packet<T, N> packet(const T
     return v;
 }
 
-// One thread's share of elements [from, to) of an output at x, where `width` threads share. Several chains hide the latency of loads.
-// Runs whose length is a multiple of a packet are read in packets.
-template <class M, class T> __device__ __forceinline__ acc along(const T* x, int from, int to, int lane, int width, const Dims& sizes,
-                                                                 const Dims& strides, acc p, acc e) {
+// One thread's share of elements [from, to) of an output at x, where `width` threads
+// share. Several chains hide the latency of loads. Runs whose length is a multiple of a
+// packet are read in packets.
+template <class M, class T>
+__device__ __forceinline__ acc along(const T* x, int from, int to, int lane, int width, const Dims& sizes,
+                                     const Dims& strides, acc p, acc e) {
     constexpr int N = 16 / sizeof(T);
     const bool one_run = sizes.n == 1;
     acc s[N];
@@ -65,9 +71,12 @@ template <class M, class T> __device__ __forceinline__ acc along(const T* x, int
         for (; i + (N - 1) * width < to; i += N * width) {
 #pragma unroll
             for (int k = 0; k < N; ++k)
-                s[k] = R::join(s[k], M::map((acc)x[one_run ? i + k * width : offset(i + k * width, sizes, strides)], p, e));
+                s[k] = R::join(
+                    s[k],
+                    M::map((acc)x[one_run ? i + k * width : offset(i + k * width, sizes, strides)], p, e));
         }
-        for (; i < to; i += width) s[0] = R::join(s[0], M::map((acc)x[one_run ? i : offset(i, sizes, strides)], p, e));
+        for (; i < to; i += width)
+            s[0] = R::join(s[0], M::map((acc)x[one_run ? i : offset(i, sizes, strides)], p, e));
     }
 #pragma unroll
     for (int step = N / 2; step; step /= 2)
@@ -77,9 +86,10 @@ template <class M, class T> __device__ __forceinline__ acc along(const T* x, int
 }
 
 // `group` lanes (a power of two, at most 32) an output
-template <class M, class T> __device__ __forceinline__ void groups(const T* x, const real* param, real* y, int outputs, int count, int group,
-                                                                   const Dims& outer, const Dims& outer_strides, const Dims& inner,
-                                                                   const Dims& inner_strides, acc e) {
+template <class M, class T>
+__device__ __forceinline__ void groups(const T* x, const real* param, real* y, int outputs, int count,
+                                       int group, const Dims& outer, const Dims& outer_strides,
+                                       const Dims& inner, const Dims& inner_strides, acc e) {
     const i64 o = thread_index() / group;
     const bool mine = o < outputs;
     const acc p = mine ? parameter(param, o) : acc(0);
@@ -90,21 +100,24 @@ template <class M, class T> __device__ __forceinline__ void groups(const T* x, c
 }
 
 // a block an output and chunk
-template <class M, class T> __device__ __forceinline__ void rows(const T* x, const real* param, real* y, acc* partial, int count, int chunk,
-                                                                 int chunks, const Dims& outer, const Dims& outer_strides,
-                                                                 const Dims& inner, const Dims& inner_strides, acc e) {
+template <class M, class T>
+__device__ __forceinline__ void rows(const T* x, const real* param, real* y, acc* partial, int count,
+                                     int chunk, int chunks, const Dims& outer, const Dims& outer_strides,
+                                     const Dims& inner, const Dims& inner_strides, acc e) {
     __shared__ acc slots[32];
     const int o = blockIdx.x / chunks, from = (int)(blockIdx.x - o * chunks) * chunk;
     const int to = count - from < chunk ? count : from + chunk;
     const acc p = parameter(param, o);
-    const acc v = along<M>(x + offset(o, outer, outer_strides), from, to, threadIdx.x, blockDim.x, inner, inner_strides, p, e);
+    const acc v = along<M>(x + offset(o, outer, outer_strides), from, to, threadIdx.x, blockDim.x, inner,
+                           inner_strides, p, e);
     const acc total = block_reduce<R>(v, slots);
     if (threadIdx.x == 0) give(total, o, blockIdx.x, p, e, y, partial);
 }
 
 // rows [from, to), each `step`-th, of the column at x
-template <class M, class T> __device__ __forceinline__ acc down(const T* x, int from, int to, int step, const Dims& sizes,
-                                                                const Dims& strides, acc p, acc e) {
+template <class M, class T>
+__device__ __forceinline__ acc down(const T* x, int from, int to, int step, const Dims& sizes,
+                                    const Dims& strides, acc p, acc e) {
     acc a = R::none(), b = R::none();
     const bool one = sizes.n == 1;
     const i64 pitch = strides[0];
@@ -118,19 +131,24 @@ template <class M, class T> __device__ __forceinline__ acc down(const T* x, int 
     return R::join(a, b);
 }
 
-// blockDim.x neighbouring outputs of one block, blockDim.y threads each, over a chunk of rows; a chunk's results lie side by side
-template <class M, class T> __device__ __forceinline__ void columns(const T* x, const real* param, real* y, acc* partial, int outputs,
-                                                                    int width, int tiles, int count, int chunk, int chunks,
-                                                                    const Dims& outer, const Dims& outer_strides, const Dims& inner,
-                                                                    const Dims& inner_strides, acc e) {
+// blockDim.x neighbouring outputs of one block, blockDim.y threads each, over a chunk of rows; a
+// chunk's results lie side by side
+template <class M, class T>
+__device__ __forceinline__ void columns(const T* x, const real* param, real* y, acc* partial, int outputs,
+                                        int width, int tiles, int count, int chunk, int chunks,
+                                        const Dims& outer, const Dims& outer_strides, const Dims& inner,
+                                        const Dims& inner_strides, acc e) {
     __shared__ acc slots[256];
     const int task = blockIdx.x / chunks, c = blockIdx.x - task * chunks, from = c * chunk;
     const int to = count - from < chunk ? count : from + chunk;
-    const int row = task / tiles, column = (task - row * tiles) * blockDim.x + threadIdx.x, o = row * width + column;
+    const int row = task / tiles, column = (task - row * tiles) * blockDim.x + threadIdx.x,
+              o = row * width + column;
     const bool mine = column < width;
     const acc p = mine ? parameter(param, o) : acc(0);
     acc v = R::none();
-    if (mine) v = down<M>(x + offset(o, outer, outer_strides), from + threadIdx.y, to, blockDim.y, inner, inner_strides, p, e);
+    if (mine)
+        v = down<M>(x + offset(o, outer, outer_strides), from + threadIdx.y, to, blockDim.y, inner,
+                    inner_strides, p, e);
     const int slot = threadIdx.y * blockDim.x + threadIdx.x;
     slots[slot] = v;
     for (int half = blockDim.y / 2; half; half /= 2) {
@@ -142,31 +160,59 @@ template <class M, class T> __device__ __forceinline__ void columns(const T* x, 
 
 // Dims are grid constants: indexed by a variable, a copy would lie in local memory.
 extern "C" {
-__global__ void __launch_bounds__(256) reduce_groups(const real* x, const real* param, real* y, int outputs, int count, int group, const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
+__global__ void __launch_bounds__(256)
+    reduce_groups(const real* x, const real* param, real* y, int outputs, int count, int group,
+                  const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides,
+                  const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
     groups<Mapped>(x, param, y, outputs, count, group, outer, outer_strides, inner, inner_strides, e);
 }
-__global__ void __launch_bounds__(256) join_groups(const acc* x, const real* param, real* y, int outputs, int count, int group, const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
+__global__ void __launch_bounds__(256)
+    join_groups(const acc* x, const real* param, real* y, int outputs, int count, int group,
+                const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides,
+                const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
     groups<Joined>(x, param, y, outputs, count, group, outer, outer_strides, inner, inner_strides, e);
 }
-__global__ void __launch_bounds__(256) reduce_rows(const real* x, const real* param, real* y, acc* partial, int count, int chunk, int chunks, const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
+__global__ void __launch_bounds__(256)
+    reduce_rows(const real* x, const real* param, real* y, acc* partial, int count, int chunk, int chunks,
+                const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides,
+                const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
     rows<Mapped>(x, param, y, partial, count, chunk, chunks, outer, outer_strides, inner, inner_strides, e);
 }
-__global__ void __launch_bounds__(256) join_rows(const acc* x, const real* param, real* y, acc* partial, int count, int chunk, int chunks, const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
+__global__ void __launch_bounds__(256)
+    join_rows(const acc* x, const real* param, real* y, acc* partial, int count, int chunk, int chunks,
+              const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides,
+              const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
     rows<Joined>(x, param, y, partial, count, chunk, chunks, outer, outer_strides, inner, inner_strides, e);
 }
-__global__ void __launch_bounds__(256) reduce_short_columns(const real* x, const real* param, real* y, int outputs, int count, const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
+__global__ void __launch_bounds__(256)
+    reduce_short_columns(const real* x, const real* param, real* y, int outputs, int count,
+                         const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides,
+                         const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides,
+                         acc e) {
     for (GRID_STRIDE(o, outputs)) {
         const acc p = parameter(param, o);
-        give(down<Mapped>(x + offset((int)o, outer, outer_strides), 0, count, 1, inner, inner_strides, p, e), o, 0, p, e, y, nullptr);
+        give(down<Mapped>(x + offset((int)o, outer, outer_strides), 0, count, 1, inner, inner_strides, p, e),
+             o, 0, p, e, y, nullptr);
     }
 }
-__global__ void __launch_bounds__(256) reduce_columns(const real* x, const real* param, real* y, acc* partial, int outputs, int width, int tiles, int count, int chunk, int chunks, const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
-    columns<Mapped>(x, param, y, partial, outputs, width, tiles, count, chunk, chunks, outer, outer_strides, inner, inner_strides, e);
+__global__ void __launch_bounds__(256)
+    reduce_columns(const real* x, const real* param, real* y, acc* partial, int outputs, int width, int tiles,
+                   int count, int chunk, int chunks, const __grid_constant__ Dims outer,
+                   const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner,
+                   const __grid_constant__ Dims inner_strides, acc e) {
+    columns<Mapped>(x, param, y, partial, outputs, width, tiles, count, chunk, chunks, outer, outer_strides,
+                    inner, inner_strides, e);
 }
-__global__ void __launch_bounds__(256) join_columns(const acc* x, const real* param, real* y, acc* partial, int outputs, int width, int tiles, int count, int chunk, int chunks, const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
-    columns<Joined>(x, param, y, partial, outputs, width, tiles, count, chunk, chunks, outer, outer_strides, inner, inner_strides, e);
+__global__ void __launch_bounds__(256)
+    join_columns(const acc* x, const real* param, real* y, acc* partial, int outputs, int width, int tiles,
+                 int count, int chunk, int chunks, const __grid_constant__ Dims outer,
+                 const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner,
+                 const __grid_constant__ Dims inner_strides, acc e) {
+    columns<Joined>(x, param, y, partial, outputs, width, tiles, count, chunk, chunks, outer, outer_strides,
+                    inner, inner_strides, e);
 }
-// A variance about a mean that is off by `off`, of which off^2 is too much. e: the number of values, by what the squares' sum was divided by.
+// A variance about a mean that is off by `off`, of which off^2 is too much. e: the number of
+// values, by what the squares' sum was divided by.
 __global__ void __launch_bounds__(256) settle_variance(const real* off, real* y, int outputs, acc e) {
     for (GRID_STRIDE(o, outputs)) {
         const acc right = value(y[o]) - value(off[o]) * value(off[o]) * e;

@@ -1,13 +1,13 @@
-"""Grids of the reductions. How a result is cut into chunks depends on the number of elements that enter it, never on how many results
-there are: a batch does not change a sample's bits.
+"""Grids of the reductions. How a result is cut into chunks depends on the number of elements that
+enter it, never on how many results there are: a batch does not change a sample's bits.
 """
 import math
 
 import numpy as np
 
-__all__ = ["arg_max", "arg_min", "place_along", "reduce_equal", "reduce_logsumexp", "reduce_max", "reduce_min", "reduce_norm", "reduce_prod",
-           "reduce_prod_nonzero", "reduce_sum", "reduce_variance", "spread_extreme", "spread_logsumexp", "spread_norm", "spread_prod",
-           "spread_variance"]
+__all__ = ["arg_max", "arg_min", "place_along", "reduce_equal", "reduce_logsumexp", "reduce_max",
+           "reduce_min", "reduce_norm", "reduce_prod", "reduce_prod_nonzero", "reduce_sum", "reduce_variance",
+           "spread_extreme", "spread_logsumexp", "spread_norm", "spread_prod", "spread_variance"]
 
 FILE, ARG, SPREAD = "reduction/cuda.cu", "reduction/arg.cu", "reduction/spread.cu"
 THREADS = 256
@@ -38,7 +38,8 @@ def axes(sizes, kept, want):
 
 
 def reduce(device, kind, x, sizes, kept, param, y, e=0.0):
-    """`kind` is a struct of reductions.cuh, param its value per output or None, e its value for all."""
+    """`kind` is a struct of reductions.cuh, param its value per output or None, e its value for
+    all."""
     if y.size == 0:
         return
     (outer, outer_strides), (inner, inner_strides) = axes(sizes, kept, True), axes(sizes, kept, False)
@@ -55,23 +56,27 @@ def reduce(device, kind, x, sizes, kept, param, y, e=0.0):
 def groups(device, kind, stage, x, param, y, count, layout):
     group = above(-(-count // 4), 32)
     grid = -(-y.size * group // THREADS)
-    device.launch(FILE, f"{stage}_groups", (grid,), (THREADS,), (x, param, y, y.size, count, group, *layout), REDUCTION=kind)
+    device.launch(FILE, f"{stage}_groups", (grid,), (THREADS,), (x, param, y, y.size, count, group, *layout),
+                  REDUCTION=kind)
 
 
 def rows(device, kind, stage, x, param, y, count, layout):
     """Chunks of the outputs' elements, then the chunks' results, which lie side by side."""
     chunks = -(-count // ROW_CHUNK)
     partial = device.empty((y.size * chunks,), acc(device)) if chunks > 1 else None
-    device.launch(FILE, f"{stage}_rows", (y.size * chunks,), (THREADS,), (x, param, y, partial, count, ROW_CHUNK, chunks, *layout), REDUCTION=kind)
+    device.launch(FILE, f"{stage}_rows", (y.size * chunks,), (THREADS,),
+                  (x, param, y, partial, count, ROW_CHUNK, chunks, *layout), REDUCTION=kind)
     if chunks > 1:
         side_by_side = (y.size,), (chunks,), (chunks,), (1,), layout[-1]
-        (groups if chunks <= GROUP_MOST else rows)(device, kind, "join", partial, param, y, chunks, side_by_side)
+        (groups if chunks <= GROUP_MOST else rows)(device, kind, "join", partial, param, y, chunks,
+                                                   side_by_side)
 
 
 def columns(device, kind, stage, x, param, y, count, layout):
     """As rows, but the results of a chunk lie side by side."""
     if stage == "reduce" and count <= COLUMNS_SHORT:
-        device.launch(FILE, "reduce_short_columns", (-(-y.size // THREADS),), (THREADS,), (x, param, y, y.size, count, *layout), REDUCTION=kind)
+        device.launch(FILE, "reduce_short_columns", (-(-y.size // THREADS),), (THREADS,),
+                      (x, param, y, y.size, count, *layout), REDUCTION=kind)
         return
     width = layout[0][-1]
     wide = above(width, 32)
@@ -79,9 +84,11 @@ def columns(device, kind, stage, x, param, y, count, layout):
     partial = device.empty((chunks * y.size,), acc(device)) if chunks > 1 else None
     grid = y.size // width * tiles * chunks
     device.launch(FILE, f"{stage}_columns", (grid,), (wide, THREADS // wide),
-                  (x, param, y, partial, y.size, width, tiles, count, COLUMN_CHUNK, chunks, *layout), REDUCTION=kind)
+                  (x, param, y, partial, y.size, width, tiles, count, COLUMN_CHUNK, chunks, *layout),
+                  REDUCTION=kind)
     if chunks > 1:
-        columns(device, kind, "join", partial, param, y, chunks, ((y.size,), (1,), (chunks,), (y.size,), layout[-1]))
+        columns(device, kind, "join", partial, param, y, chunks,
+                ((y.size,), (1,), (chunks,), (y.size,), layout[-1]))
 
 
 def reduce_sum(device, x, sizes, kept, scale, y):
@@ -109,14 +116,16 @@ def reduce_equal(device, x, value, sizes, kept, count):
 
 
 def reduce_variance(device, x, sizes, kept, per_mean, per_variance, y, mean):
-    """Two passes: E[x^2] - mean^2 would cancel. A third finds what the mean's rounding took off it, which shows where it is far from zero."""
+    """Two passes: E[x^2] - mean^2 would cancel. A third finds what the mean's rounding took off it,
+    which shows where it is far from zero."""
     reduce(device, "Total", x, sizes, kept, None, mean, per_mean)
     reduce(device, "SquaresAbout", x, sizes, kept, mean, y, per_variance)
     if x.size == 0 or y.size == 0 or not math.isfinite(per_variance):
         return
     off = device.empty(y.shape)
     reduce(device, "About", x, sizes, kept, mean, off, per_mean)
-    device.launch(FILE, "settle_variance", (-(-y.size // THREADS),), (THREADS,), (off, y, y.size, float(per_variance / per_mean)), REDUCTION="About")
+    device.launch(FILE, "settle_variance", (-(-y.size // THREADS),), (THREADS,),
+                  (off, y, y.size, float(per_variance / per_mean)), REDUCTION="About")
 
 
 def reduce_logsumexp(device, x, sizes, kept, y, peak):
@@ -125,17 +134,20 @@ def reduce_logsumexp(device, x, sizes, kept, y, peak):
 
 
 def reduce_norm(device, x, sizes, kept, p, y):
-    reduce(device, {2: "EuclideanNorm", 1: "SumAbs", 0: "CountNonzero"}.get(p, "PowerNorm"), x, sizes, kept, None, y, p)
+    reduce(device, {2: "EuclideanNorm", 1: "SumAbs", 0: "CountNonzero"}.get(p, "PowerNorm"), x, sizes, kept,
+           None, y, p)
 
 
 def spread(device, kernel, arrays, layout, dx, e=0.0):
     if dx.size == 0:
         return
     lanes = 16 // dx.dtype.itemsize
-    packed = layout[0][-1] % lanes == 0   # then a packet lies within one row, and dx is ours: its start is aligned
+    # then a packet lies within one row, and dx is ours: its start is aligned
+    packed = layout[0][-1] % lanes == 0
     packets = dx.size // lanes if packed else dx.size
     grid = min(-(-packets // THREADS), 32 * device.multiprocessors)
-    device.launch(SPREAD, kernel, (grid,), (THREADS,), (*arrays, *layout, dx, np.int64(packets), packed, float(e)))
+    device.launch(SPREAD, kernel, (grid,), (THREADS,),
+                  (*arrays, *layout, dx, np.int64(packets), packed, float(e)))
 
 
 def spread_prod(device, g, x, p, zeros, shape, sg, sx, sp, sz, dx):
@@ -147,7 +159,8 @@ def spread_extreme(device, g, x, y, count, shape, sg, sx, sy, sc, dx):
 
 
 def spread_variance(device, g, x, mean, y, shape, sg, sx, sm, sy, scale, root, dx):
-    spread(device, "spread_deviation" if root else "spread_variance", (g, x, mean, y), (shape, sg, sx, sm, sy), dx, scale)
+    spread(device, "spread_deviation" if root else "spread_variance", (g, x, mean, y),
+           (shape, sg, sx, sm, sy), dx, scale)
 
 
 def spread_logsumexp(device, g, x, y, shape, sg, sx, sy, dx):
@@ -158,7 +171,8 @@ def spread_norm(device, g, x, y, shape, sg, sx, sy, p, dx):
     if p == 0:
         dx.fill(0)
     else:
-        spread(device, {2: "spread_norm_2", 1: "spread_norm_1"}.get(p, "spread_norm_p"), (g, x, y), (shape, sg, sx, sy), dx, p)
+        spread(device, {2: "spread_norm_2", 1: "spread_norm_1"}.get(p, "spread_norm_p"), (g, x, y),
+               (shape, sg, sx, sy), dx, p)
 
 
 def arg_extreme(device, kernel, x, outer, n, inner, values, indices):
@@ -168,15 +182,18 @@ def arg_extreme(device, kernel, x, outer, n, inner, values, indices):
         wide = above(inner, 32)
         tall = above(n // 16, THREADS // wide)   # a thread's share is worth joining it with others
         tiles = -(-inner // wide)
-        device.launch(ARG, f"{kernel}_columns", (outer * tiles,), (wide, tall), (x, n, inner, tiles, values, indices))
+        device.launch(ARG, f"{kernel}_columns", (outer * tiles,), (wide, tall),
+                      (x, n, inner, tiles, values, indices))
         return
     origin = None
     if n > GROUP_MOST:
         chunks = -(-n // ROW_CHUNK)
         best, origin = device.empty((outer * chunks,)), device.empty((outer * chunks,), "int32")
-        device.launch(ARG, f"{kernel}_blocks", (outer * chunks,), (THREADS,), (x, n, ROW_CHUNK, chunks, best, origin))
+        device.launch(ARG, f"{kernel}_blocks", (outer * chunks,), (THREADS,),
+                      (x, n, ROW_CHUNK, chunks, best, origin))
         x, n = best, chunks
-    device.launch(ARG, f"{kernel}_warps", (-(-outer // 8),), (THREADS,), (x, origin, np.int64(outer), n, values, indices))
+    device.launch(ARG, f"{kernel}_warps", (-(-outer // 8),), (THREADS,),
+                  (x, origin, np.int64(outer), n, values, indices))
 
 
 def arg_max(device, x, outer, n, inner, values, indices):

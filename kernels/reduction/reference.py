@@ -1,4 +1,5 @@
-"""Reductions in NumPy: the definitions. `dims` are sorted axes; `shape` is the result's shape, with or without axes of size one."""
+"""Reductions in NumPy: the definitions. `dims` are sorted axes; `shape` is the result's shape, with
+or without axes of size one."""
 import numpy as np
 
 from ..elementwise.reference import quiet
@@ -14,7 +15,8 @@ def kept(x, dims):
 
 
 def expand(x, *, dims, shape, scale=1.0):
-    """x, whose elements belong to `shape` without `dims`, repeated along them: the transpose of sum."""
+    """x, whose elements belong to `shape` without `dims`, repeated along them: the transpose of
+    sum."""
     return (np.broadcast_to(x.reshape(kept(shape, dims)), shape) * np.asarray(scale, x.dtype)).astype(x.dtype)
 
 
@@ -28,7 +30,8 @@ def prod(x, *, dims, shape):
 
 
 def prod_backward(g, x, *, dims):
-    """Of each product, the product of the others: through P of what is not zero and the number of zeros."""
+    """Of each product, the product of the others: through P of what is not zero and
+    the number of zeros."""
     p, zeros = np.where(x == 0, 1, x).prod(dims, keepdims=True), (x == 0).sum(dims, keepdims=True)
     others = np.where(x == 0, p, p / np.where(x == 0, 1, x))
     return np.where((zeros == 0) | ((zeros == 1) & (x == 0)), again(g, x, dims) * others, 0).astype(x.dtype)
@@ -44,7 +47,8 @@ def amin(x, *, dims, shape):
 
 def extreme_backward(g, x, y, *, dims):
     equal = x == again(y, x, dims)
-    return np.where(equal, again(g, x, dims) / np.maximum(equal.sum(dims, keepdims=True), 1).astype(x.dtype), 0).astype(x.dtype)
+    return np.where(equal, again(g, x, dims) / np.maximum(equal.sum(dims, keepdims=True), 1).astype(x.dtype),
+                    0).astype(x.dtype)
 
 
 @quiet
@@ -60,7 +64,8 @@ def var_backward(g, x, mean, y, *, dims, count, correction, root):
     g, y = again(g, x, dims), again(y, x, dims)
     if root:
         g = np.where(y == 0, 0, g / (2 * y))
-    return (g * (2 / np.asarray(max(count - correction, 0), x.dtype)) * (x - again(mean, x, dims))).astype(x.dtype)
+    return (g * (2 / np.asarray(max(count - correction, 0), x.dtype)) * (x - again(mean, x, dims))).astype(
+        x.dtype)
 
 
 @quiet

@@ -69,9 +69,8 @@ CASES = {
         case("chunk_inner", "chunk", A(2, 5), 2, -1),
         case("unbind", "unbind", A(2, 3), 1),
     ],
-    "cast": [
-        case("copy", "clone", A(3, 17)), case("copy_of_a_number", "clone", A()), case("copy_of_nothing", "clone", A(3, 0)),
-    ],
+    "cast": [case("copy", "clone", A(3, 17)), case("copy_of_a_number", "clone", A()),
+             case("copy_of_nothing", "clone", A(3, 0)),],
     "cat": [
         case("rows", "cat", [A(2, 3), A(1, 3), A(4, 3)]),
         case("narrow_columns", "cat", [A(3, 1), A(3, 2)], 1),

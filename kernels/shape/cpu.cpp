@@ -1,5 +1,6 @@
-// cat: one input is copied to its place in the result. The result is `outer` rows of `pitch` values, of which the input fills
-// `width` from `offset` on. Threads share the values, not the rows, since a cat along the first axis has a single row.
+// cat: one input is copied to its place in the result. The result is `outer` rows of `pitch`
+// values, of which the input fills `width` from `offset` on. Threads share the values, not the
+// rows, since a cat along the first axis has a single row.
 #include "kernel.h"
 
 BEGIN_KERNELS
@@ -14,7 +15,8 @@ static void copy_narrow(const real* x, i64 rows, i64 width, i64 pitch, real* y) 
 
 static void copy_rows(const real* x, i64 begin, i64 end, i64 width, i64 pitch, real* y) {
     for (i64 i = begin; i < end;) {
-        const i64 row = i / width, column = i % width, n = end - i < width - column ? end - i : width - column;
+        const i64 row = i / width, column = i % width,
+                  n = end - i < width - column ? end - i : width - column;
         std::memcpy(y + row * pitch + column, x + i, n * sizeof(real));
         i += n;
     }
@@ -29,7 +31,8 @@ void cat_copy(In<real> x, i64 width, i64 pitch, i64 offset, Out<real> y) {
         });
         return;
     }
-    parallel_for(x.size(), GRAIN, [&](i64 begin, i64 end) { copy_rows(x.data, begin, end, width, pitch, to); });
+    parallel_for(x.size(), GRAIN,
+                 [&](i64 begin, i64 end) { copy_rows(x.data, begin, end, width, pitch, to); });
 }
 
 END_KERNELS

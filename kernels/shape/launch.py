@@ -18,5 +18,6 @@ def cat_copy(device, x, width, pitch, offset, y):
     for row, tall, column, wide in tiles(rows, width):
         whole = lanes(device) if (wide | pitch | width | offset + column) % lanes(device) == 0 else 1
         units, per_row = tall * wide // whole, wide // whole
-        device.launch(FILE, "cat_copy_packs" if whole > 1 else "cat_copy_values", blocks(device, units), (BLOCK,),
-                      (x[row * width + column:], units, per_row, magic(per_row), np.int64(pitch), y[row * pitch + offset + column:]))
+        device.launch(FILE, "cat_copy_packs" if whole > 1 else "cat_copy_values", blocks(device, units),
+                      (BLOCK,), (x[row * width + column:], units, per_row, magic(per_row), np.int64(pitch),
+                                 y[row * pitch + offset + column:]))

@@ -1,4 +1,5 @@
-"""Ops that move values without arithmetic, in NumPy: the definition. All but scatter_slice and cat return views."""
+"""Ops that move values without arithmetic, in NumPy: the definition. All but scatter_slice
+and cat return views."""
 import numpy as np
 
 
@@ -23,7 +24,8 @@ def sum_to(x, *, shape):
 
 def getitem(x, *, index):
     index = index if isinstance(index, tuple) else (index,)
-    return x[index if any(i is Ellipsis for i in index) else (*index, ...)]   # with ... a single value is a view, too
+    # with ... a single value is a view, too
+    return x[index if any(i is Ellipsis for i in index) else (*index, ...)]
 
 
 def scatter_slice(g, *, index, shape):

@@ -1,6 +1,8 @@
-// softmax: y = e^(x - max) / sum of e^(x - max) along one axis; log_softmax: y = x - max - log(sum of e^(x - max)).
-// The array is (outer, n, inner). With inner = 1 a line is a run of memory, and vectors lie along it; otherwise a vector holds LANES
-// neighbouring lines and walks the axis, `inner` values a step, in blocks that stay in the first-level cache.
+// softmax: y = e^(x - max) / sum of e^(x - max) along one axis; log_softmax: y = x - max -
+// log(sum of e^(x - max)).
+// The array is (outer, n, inner). With inner = 1 a line is a run of memory, and vectors lie along
+// it; otherwise a vector holds LANES neighbouring lines and walks the axis, `inner` values a step,
+// in blocks that stay in the first-level cache.
 // A line whose maximum is infinite gives NaN by itself: inf - inf.
 #include "kernel.h"
 #include "simd_math.h"
@@ -25,7 +27,9 @@ template <class Body> static void for_lines(const Lines& at, Body body) {
 }
 
 static inline V with_dead(V v, Whole, real) { return v; }
-static inline V with_dead(V v, Tail lanes, real dead) { return lane_index() < (lane_int)lanes.count ? v : splat(dead); }
+static inline V with_dead(V v, Tail lanes, real dead) {
+    return lane_index() < (lane_int)lanes.count ? v : splat(dead);
+}
 
 static real hmax(V v) {
     real best = v[0];
@@ -46,7 +50,9 @@ template <class Body> static inline void for_chains(i64 n, Body body) {
 // The largest value, NaN only if that is the last of its lane: a NaN anywhere makes the sum NaN in any case.
 static real line_max(const real* x, i64 n) {
     V best[4] = {splat(-INF), splat(-INF), splat(-INF), splat(-INF)};
-    for_chains(n, [&](i64 i, auto lanes, int k) { best[k] = vmax(best[k], with_dead(lanes.load(x + i), lanes, -INF)); });
+    for_chains(n, [&](i64 i, auto lanes, int k) {
+        best[k] = vmax(best[k], with_dead(lanes.load(x + i), lanes, -INF));
+    });
     return hmax(vmax(vmax(best[0], best[1]), vmax(best[2], best[3])));
 }
 
@@ -56,7 +62,8 @@ template <class Body> static double line_sum(i64 n, Body body) {
     double total = 0;
     for (i64 from = 0; from < n; from += PIECE) {
         V sum[4] = {};
-        for_chains(n - from < PIECE ? n - from : PIECE, [&](i64 i, auto lanes, int k) { sum[k] += lanes.keep(body(from + i, lanes)); });
+        for_chains(n - from < PIECE ? n - from : PIECE,
+                   [&](i64 i, auto lanes, int k) { sum[k] += lanes.keep(body(from + i, lanes)); });
         total += hsum((sum[0] + sum[1]) + (sum[2] + sum[3]));
     }
     return total;
@@ -66,7 +73,9 @@ template <class Body> static double line_sum(i64 n, Body body) {
 
 // Calls body(first value of a block of neighbouring lines, lines) for blocks that cover the array.
 template <class Body> static void for_line_blocks(const Lines& at, Body body) {
-    const i64 fitting = 8192 / (at.n + 1) / LANES * LANES, block = fitting < LANES ? LANES : fitting > 256 ? 256 : fitting;
+    const i64 fitting = 8192 / (at.n + 1) / LANES * LANES, block = fitting < LANES ? LANES
+                                                                   : fitting > 256 ? 256
+                                                                                   : fitting;
     const i64 blocks = (at.inner + block - 1) / block;
     parallel_for(at.outer * blocks, 1 + 4096 / (block * at.n + 1), [&](i64 begin, i64 end) {
         for (i64 i = begin; i < end; ++i) {
@@ -78,11 +87,18 @@ template <class Body> static void for_line_blocks(const Lines& at, Body body) {
 
 constexpr i64 MOST_LINES = 256;
 
-// Maximum and sum of e^(x - max) of each of `lines` neighbouring lines; with `store`, the exponentials go to y.
-static void shift_and_sum(const real* x, const Lines& at, i64 lines, bool keep, real* top, real* sum, real* y) {
-    for_vectors(lines, [&](i64 l, auto lanes) { lanes.store(top + l, splat(-INF)); lanes.store(sum + l, V{}); });
+// Maximum and sum of e^(x - max) of each of `lines` neighbouring lines; with `store`, the
+// exponentials go to y.
+static void shift_and_sum(const real* x, const Lines& at, i64 lines, bool keep, real* top, real* sum,
+                          real* y) {
+    for_vectors(lines, [&](i64 l, auto lanes) {
+        lanes.store(top + l, splat(-INF));
+        lanes.store(sum + l, V{});
+    });
     for (i64 i = 0; i < at.n; ++i)
-        for_vectors(lines, [&](i64 l, auto lanes) { lanes.store(top + l, vmax(lanes.load(top + l), lanes.load(x + i * at.inner + l))); });
+        for_vectors(lines, [&](i64 l, auto lanes) {
+            lanes.store(top + l, vmax(lanes.load(top + l), lanes.load(x + i * at.inner + l)));
+        });
     for (i64 i = 0; i < at.n; ++i)
         for_vectors(lines, [&](i64 l, auto lanes) {
             const V e = vexp(lanes.load(x + i * at.inner + l) - lanes.load(top + l));
@@ -127,8 +143,11 @@ void log_softmax(In<real> x, i64 dim, Out<real> y) {
         for_lines(at, [&](i64 from) {
             const real* xl  = x.data + from;
             const real  top = line_max(xl, at.n);
-            const real  log_sum = real(std::log(line_sum(at.n, [&](i64 i, auto lanes) { return vexp(lanes.load(xl + i) - top); })));
-            for_vectors(at.n, [&](i64 i, auto lanes) { lanes.store(y.data + from + i, (lanes.load(xl + i) - top) - log_sum); });
+            const real log_sum = real(
+                std::log(line_sum(at.n, [&](i64 i, auto lanes) { return vexp(lanes.load(xl + i) - top); })));
+            for_vectors(at.n, [&](i64 i, auto lanes) {
+                lanes.store(y.data + from + i, (lanes.load(xl + i) - top) - log_sum);
+            });
         });
         return;
     }
@@ -151,8 +170,11 @@ static void backward_of_lines(In<real> dy, In<real> y, i64 dim, Out<real> dx, Te
     if (at.along()) {
         for_lines(at, [&](i64 from) {
             const real *g = dy.data + from, *yl = y.data + from;
-            const V     s = splat(real(line_sum(at.n, [&](i64 i, auto lanes) { return term(lanes.load(g + i), lanes.load(yl + i)); })));
-            for_vectors(at.n, [&](i64 i, auto lanes) { lanes.store(dx.data + from + i, combine(lanes.load(g + i), lanes.load(yl + i), s)); });
+            const V s = splat(real(line_sum(
+                at.n, [&](i64 i, auto lanes) { return term(lanes.load(g + i), lanes.load(yl + i)); })));
+            for_vectors(at.n, [&](i64 i, auto lanes) {
+                lanes.store(dx.data + from + i, combine(lanes.load(g + i), lanes.load(yl + i), s));
+            });
         });
         return;
     }
@@ -162,22 +184,26 @@ static void backward_of_lines(In<real> dy, In<real> y, i64 dim, Out<real> dx, Te
         for (i64 i = 0; i < at.n; ++i)
             for_vectors(lines, [&](i64 l, auto lanes) {
                 const i64 p = from + i * at.inner + l;
-                lanes.store(sum + l, lanes.load(sum + l) + term(lanes.load(dy.data + p), lanes.load(y.data + p)));
+                lanes.store(sum + l,
+                            lanes.load(sum + l) + term(lanes.load(dy.data + p), lanes.load(y.data + p)));
             });
         for (i64 i = 0; i < at.n; ++i)
             for_vectors(lines, [&](i64 l, auto lanes) {
                 const i64 p = from + i * at.inner + l;
-                lanes.store(dx.data + p, combine(lanes.load(dy.data + p), lanes.load(y.data + p), lanes.load(sum + l)));
+                lanes.store(dx.data + p,
+                            combine(lanes.load(dy.data + p), lanes.load(y.data + p), lanes.load(sum + l)));
             });
     });
 }
 
 void softmax_backward(In<real> dy, In<real> y, i64 dim, Out<real> dx) {
-    backward_of_lines(dy, y, dim, dx, [](V g, V p) { return g * p; }, [](V g, V p, V s) { return p * (g - s); });
+    backward_of_lines(
+        dy, y, dim, dx, [](V g, V p) { return g * p; }, [](V g, V p, V s) { return p * (g - s); });
 }
 
 void log_softmax_backward(In<real> dy, In<real> y, i64 dim, Out<real> dx) {
-    backward_of_lines(dy, y, dim, dx, [](V g, V) { return g; }, [](V g, V l, V s) { return g - vexp(l) * s; });
+    backward_of_lines(
+        dy, y, dim, dx, [](V g, V) { return g; }, [](V g, V l, V s) { return g - vexp(l) * s; });
 }
 
 END_KERNELS

@@ -1,8 +1,8 @@
 // softmax and log_softmax along an axis of x seen as (outer, n, inner), and their gradients.
 //
-// A line is reduced twice, for its maximum and for the sum of e^(x - max), by one of three shapes of work: lines that lie along memory
-// (inner = 1) by a warp each where short, by a block each where long; lines across memory by a thread each, so that a warp's threads read
-// neighbours.
+// A line is reduced twice, for its maximum and for the sum of e^(x - max), by one of three shapes
+// of work: lines that lie along memory (inner = 1) by a warp each where short, by a block each
+// where long; lines across memory by a thread each, so that a warp's threads read neighbours.
 #include "reduce.cuh"
 #include "index.cuh"
 
@@ -47,7 +47,8 @@ template <class F> __device__ void across(const real* x, real* y, i64 outer, int
         acc peak = -infinity(), sum = 0;
         for (int i = 0; i < n; ++i) peak = larger(peak, value(x[at + i * inner]));
         for (int i = 0; i < n; ++i) sum += F::term(value(x[at + i * inner]), peak);
-        for (int i = 0; i < n; ++i) y[at + i * inner] = rounded(F::result(value(x[at + i * inner]), peak, sum));
+        for (int i = 0; i < n; ++i)
+            y[at + i * inner] = rounded(F::result(value(x[at + i * inner]), peak, sum));
     }
 }
 
@@ -60,7 +61,8 @@ struct LogSoftmaxBackward {   // dy - e^y sum of dy
     static __device__ acc result(acc dy, acc y, acc sum) { return dy - exp(y) * sum; }
 };
 
-template <class F> __device__ void backward_along_warp(const real* dy, const real* y, real* dx, i64 lines, int n) {
+template <class F>
+__device__ void backward_along_warp(const real* dy, const real* y, real* dx, i64 lines, int n) {
     const int lane = threadIdx.x & 31;
     const i64 line = (i64)blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
     if (line >= lines) return;
@@ -68,7 +70,8 @@ template <class F> __device__ void backward_along_warp(const real* dy, const rea
     acc sum = 0;
     for (int i = lane; i < n; i += 32) sum += F::term(value(dy[at + i]), value(y[at + i]));
     sum = warp_reduce<Sum>(sum);
-    for (int i = lane; i < n; i += 32) dx[at + i] = rounded(F::result(value(dy[at + i]), value(y[at + i]), sum));
+    for (int i = lane; i < n; i += 32)
+        dx[at + i] = rounded(F::result(value(dy[at + i]), value(y[at + i]), sum));
 }
 
 template <class F> __device__ void backward_along_block(const real* dy, const real* y, real* dx, int n) {
@@ -77,10 +80,12 @@ template <class F> __device__ void backward_along_block(const real* dy, const re
     acc sum = 0;
     for (int i = threadIdx.x; i < n; i += blockDim.x) sum += F::term(value(dy[at + i]), value(y[at + i]));
     sum = block_reduce<Sum>(sum, slots);
-    for (int i = threadIdx.x; i < n; i += blockDim.x) dx[at + i] = rounded(F::result(value(dy[at + i]), value(y[at + i]), sum));
+    for (int i = threadIdx.x; i < n; i += blockDim.x)
+        dx[at + i] = rounded(F::result(value(dy[at + i]), value(y[at + i]), sum));
 }
 
-template <class F> __device__ void backward_across(const real* dy, const real* y, real* dx, i64 outer, int n, i64 inner) {
+template <class F>
+__device__ void backward_across(const real* dy, const real* y, real* dx, i64 outer, int n, i64 inner) {
     for (GRID_STRIDE(line, outer * inner)) {
         const i64 at = line / inner * n * inner + line % inner;
         acc sum = 0;
@@ -91,16 +96,47 @@ template <class F> __device__ void backward_across(const real* dy, const real* y
 }
 
 extern "C" {
-__global__ void __launch_bounds__(256) softmax_warp(const real* x, real* y, i64 lines, int n) { along_warp<Softmax>(x, y, lines, n); }
-__global__ void __launch_bounds__(1024) softmax_block(const real* x, real* y, int n) { along_block<Softmax>(x, y, n); }
-__global__ void __launch_bounds__(256) softmax_across(const real* x, real* y, i64 outer, int n, i64 inner) { across<Softmax>(x, y, outer, n, inner); }
-__global__ void __launch_bounds__(256) log_softmax_warp(const real* x, real* y, i64 lines, int n) { along_warp<LogSoftmax>(x, y, lines, n); }
-__global__ void __launch_bounds__(1024) log_softmax_block(const real* x, real* y, int n) { along_block<LogSoftmax>(x, y, n); }
-__global__ void __launch_bounds__(256, 4) log_softmax_across(const real* x, real* y, i64 outer, int n, i64 inner) { across<LogSoftmax>(x, y, outer, n, inner); }
-__global__ void __launch_bounds__(256) softmax_backward_warp(const real* dy, const real* y, real* dx, i64 lines, int n) { backward_along_warp<SoftmaxBackward>(dy, y, dx, lines, n); }
-__global__ void __launch_bounds__(1024) softmax_backward_block(const real* dy, const real* y, real* dx, int n) { backward_along_block<SoftmaxBackward>(dy, y, dx, n); }
-__global__ void __launch_bounds__(256) softmax_backward_across(const real* dy, const real* y, real* dx, i64 outer, int n, i64 inner) { backward_across<SoftmaxBackward>(dy, y, dx, outer, n, inner); }
-__global__ void __launch_bounds__(256) log_softmax_backward_warp(const real* dy, const real* y, real* dx, i64 lines, int n) { backward_along_warp<LogSoftmaxBackward>(dy, y, dx, lines, n); }
-__global__ void __launch_bounds__(1024) log_softmax_backward_block(const real* dy, const real* y, real* dx, int n) { backward_along_block<LogSoftmaxBackward>(dy, y, dx, n); }
-__global__ void __launch_bounds__(256) log_softmax_backward_across(const real* dy, const real* y, real* dx, i64 outer, int n, i64 inner) { backward_across<LogSoftmaxBackward>(dy, y, dx, outer, n, inner); }
+__global__ void __launch_bounds__(256) softmax_warp(const real* x, real* y, i64 lines, int n) {
+    along_warp<Softmax>(x, y, lines, n);
+}
+__global__ void __launch_bounds__(1024) softmax_block(const real* x, real* y, int n) {
+    along_block<Softmax>(x, y, n);
+}
+__global__ void __launch_bounds__(256) softmax_across(const real* x, real* y, i64 outer, int n, i64 inner) {
+    across<Softmax>(x, y, outer, n, inner);
+}
+__global__ void __launch_bounds__(256) log_softmax_warp(const real* x, real* y, i64 lines, int n) {
+    along_warp<LogSoftmax>(x, y, lines, n);
+}
+__global__ void __launch_bounds__(1024) log_softmax_block(const real* x, real* y, int n) {
+    along_block<LogSoftmax>(x, y, n);
+}
+__global__ void __launch_bounds__(256, 4)
+    log_softmax_across(const real* x, real* y, i64 outer, int n, i64 inner) {
+    across<LogSoftmax>(x, y, outer, n, inner);
+}
+__global__ void __launch_bounds__(256)
+    softmax_backward_warp(const real* dy, const real* y, real* dx, i64 lines, int n) {
+    backward_along_warp<SoftmaxBackward>(dy, y, dx, lines, n);
+}
+__global__ void __launch_bounds__(1024)
+    softmax_backward_block(const real* dy, const real* y, real* dx, int n) {
+    backward_along_block<SoftmaxBackward>(dy, y, dx, n);
+}
+__global__ void __launch_bounds__(256)
+    softmax_backward_across(const real* dy, const real* y, real* dx, i64 outer, int n, i64 inner) {
+    backward_across<SoftmaxBackward>(dy, y, dx, outer, n, inner);
+}
+__global__ void __launch_bounds__(256)
+    log_softmax_backward_warp(const real* dy, const real* y, real* dx, i64 lines, int n) {
+    backward_along_warp<LogSoftmaxBackward>(dy, y, dx, lines, n);
+}
+__global__ void __launch_bounds__(1024)
+    log_softmax_backward_block(const real* dy, const real* y, real* dx, int n) {
+    backward_along_block<LogSoftmaxBackward>(dy, y, dx, n);
+}
+__global__ void __launch_bounds__(256)
+    log_softmax_backward_across(const real* dy, const real* y, real* dx, i64 outer, int n, i64 inner) {
+    backward_across<LogSoftmaxBackward>(dy, y, dx, outer, n, inner);
+}
 }

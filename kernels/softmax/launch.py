@@ -16,7 +16,8 @@ def along(device, kernel, arrays, dim):
     if lines * n == 0:
         return
     if inner > 1:
-        device.launch(FILE, f"{kernel}_across", (-(-lines // 256),), (256,), (*arrays, np.int64(outer), n, np.int64(inner)))
+        device.launch(FILE, f"{kernel}_across", (-(-lines // 256),), (256,),
+                      (*arrays, np.int64(outer), n, np.int64(inner)))
     elif n <= WARP_MOST:
         device.launch(FILE, f"{kernel}_warp", (-(-lines // 8),), (256,), (*arrays, np.int64(lines), n))
     else:

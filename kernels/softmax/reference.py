@@ -3,7 +3,8 @@ import numpy as np
 
 
 def shifted(x, dim):
-    """x minus its maximum along dim. A line without a maximum above -inf, or with one of +inf, comes out as NaN, as in torch."""
+    """x minus its maximum along dim. A line without a maximum above -inf, or with one of +inf,
+    comes out as NaN, as in torch."""
     with np.errstate(invalid="ignore"):
         return x - x.max(dim, keepdims=True, initial=-np.inf)
 

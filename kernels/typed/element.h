@@ -1,5 +1,6 @@
-// Values of any element type, as typed kernels compute with them: Stored<T> is how they lie in memory, and what `read` makes of one is a type with
-// arithmetic. Half types become float, truth values 0 and 1 of a byte.
+// Values of any element type, as typed kernels compute with them: Stored<T> is how they lie in
+// memory, and what `read` makes of one is a type with arithmetic. Half types become float, truth
+// values 0 and 1 of a byte.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -28,23 +29,30 @@ static inline float read(Half h) {
 }
 // To the nearest, ties to even: what is added in front of the cut carries exactly where it should.
 static inline void write(Half& to, float value) {
-    const std::uint32_t all = bits_of<std::uint32_t>(value), sign = all >> 16 & 0x8000, size = all & 0x7fffffff;
+    const std::uint32_t all = bits_of<std::uint32_t>(value), sign = all >> 16 & 0x8000,
+                        size = all & 0x7fffffff;
     std::uint32_t half;
-    if (size > 0x7f800000) half = 0x7e00 | (size >> 13 & 0x3ff);                                        // NaN keeps what fits of its payload
-    else if (size >= 0x477ff000) half = 0x7c00;                                                         // 65520 and more
-    else if (size < 0x38800000) half = bits_of<std::uint32_t>(bits_of<float>(size) + 0.5f) - 0x3f000000;   // float's rounding at 2^-24 is the one wanted
+    // NaN keeps what fits of its payload
+    if (size > 0x7f800000) half = 0x7e00 | (size >> 13 & 0x3ff);
+    // 65520 and more
+    else if (size >= 0x477ff000) half = 0x7c00;
+    // float's rounding at 2^-24 is the one wanted
+    else if (size < 0x38800000) half = bits_of<std::uint32_t>(bits_of<float>(size) + 0.5f) - 0x3f000000;
     else half = (size + 0xfff + (size >> 13 & 1) - (std::uint32_t(127 - 15) << 23)) >> 13;
     to.bits = std::uint16_t(sign | half);
 }
 static inline float read(BFloat b) { return bits_of<float>(std::uint32_t(b.bits) << 16); }
 static inline void write(BFloat& to, float value) {
     const std::uint32_t all = bits_of<std::uint32_t>(value);
-    to.bits = std::uint16_t((all & 0x7fffffff) > 0x7f800000 ? all >> 16 | 0x40 : (all + 0x7fff + (all >> 16 & 1)) >> 16);
+    to.bits = std::uint16_t((all & 0x7fffffff) > 0x7f800000 ? all >> 16 | 0x40
+                                                            : (all + 0x7fff + (all >> 16 & 1)) >> 16);
 }
 static inline std::uint8_t read(Bool b) { return b.byte != 0; }
 static inline void write(Bool& to, std::uint8_t value) { to.byte = value != 0; }
 template <class T> static inline std::enable_if_t<std::is_arithmetic_v<T>, T> read(T value) { return value; }
-template <class T> static inline std::enable_if_t<std::is_arithmetic_v<T>> write(T& to, T value) { to = value; }
+template <class T> static inline std::enable_if_t<std::is_arithmetic_v<T>> write(T& to, T value) {
+    to = value;
+}
 
 template <class T> using Value = decltype(read(T{}));   // what is computed with
 template <class T> constexpr bool is_float = std::is_floating_point_v<Value<T>>;
@@ -80,7 +88,8 @@ template <class F> static inline void for_width(i64 bytes, F f) {
     }
 }
 
-// The float towards zero of a double, with its last bit set where something is cut off: rounding it again to a half is as one rounding.
+// The float towards zero of a double, with its last bit set where something is cut off: rounding it
+// again to a half is as one rounding.
 static inline float to_odd(double value) {
     const float near = float(value);
     if (double(near) == value || value != value) return near;
@@ -88,17 +97,24 @@ static inline float to_odd(double value) {
     return bits_of<float>((std::fabs(double(near)) > std::fabs(value) ? bits - 1 : bits) | 1);
 }
 
-// A number as another type has it. Floats outside of a whole type's range have no value there: they become what x86 makes of them.
+// A number as another type has it. Floats outside of a whole type's range have no value there: they
+// become what x86 makes of them.
 template <class To, class From> static inline Value<To> converted(From value) {
     using V = Value<To>;
     if constexpr (is_bool<To>) return value != From(0);
     else if constexpr (std::is_same_v<To, Half> && std::is_same_v<From, double>) return to_odd(value);
     else if constexpr (std::is_floating_point_v<From> && std::is_same_v<V, std::uint64_t>) {
         if (value >= From(0x1p63) && value < From(0x1p64)) return V(value);
-        return V(value >= From(-0x1p63) && value < From(0x1p63) ? std::int64_t(value) : std::numeric_limits<std::int64_t>::min());
+        return V(value >= From(-0x1p63) && value < From(0x1p63) ? std::int64_t(value)
+                                                                : std::numeric_limits<std::int64_t>::min());
     } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<V>) {
-        if constexpr (sizeof(V) == 4 && std::is_signed_v<V>) return value > From(-0x1p31) - 1 && value < From(0x1p31) ? V(value) : std::numeric_limits<V>::min();
-        else return V(value >= From(-0x1p63) && value < From(0x1p63) ? std::int64_t(value) : std::numeric_limits<std::int64_t>::min());
+        if constexpr (sizeof(V) == 4 && std::is_signed_v<V>)
+            return value > From(-0x1p31) - 1 && value < From(0x1p31) ? V(value)
+                                                                     : std::numeric_limits<V>::min();
+        else
+            return V(value >= From(-0x1p63) && value < From(0x1p63)
+                         ? std::int64_t(value)
+                         : std::numeric_limits<std::int64_t>::min());
     } else return V(value);
 }
 
@@ -111,9 +127,11 @@ template <class X, class Y, class F> static inline void map(const X* x, Y* y, i6
     });
 }
 
-// y = f(inputs...) over arrays that broadcast: as kernels/elementwise/broadcast.h has it, an innermost stride is 1 or 0.
+// y = f(inputs...) over arrays that broadcast: as kernels/elementwise/broadcast.h has it, an
+// innermost stride is 1 or 0.
 template <class Y, class F, std::size_t... K, class... X>
-static inline void broadcast_each(const Dims& shape, Y* y, F f, const Dims* strides, std::index_sequence<K...>, const X*... x) {
+static inline void broadcast_each(const Dims& shape, Y* y, F f, const Dims* strides,
+                                  std::index_sequence<K...>, const X*... x) {
     const int last = shape.n - 1;
     i64 rows = 1;
     for (int axis = 0; axis < last; ++axis) rows *= shape[axis];
@@ -135,7 +153,9 @@ static inline void broadcast_each(const Dims& shape, Y* y, F f, const Dims* stri
         }
     });
 }
-template <class Y, class F, class... X> static inline void broadcast(const Dims& shape, Y* y, F f, const Dims (&strides)[sizeof...(X)], const X*... x) {
+template <class Y, class F, class... X>
+static inline void broadcast(const Dims& shape, Y* y, F f, const Dims (&strides)[sizeof...(X)],
+                             const X*... x) {
     broadcast_each(shape, y, f, strides, std::index_sequence_for<X...>{}, x...);
 }
 
@@ -143,13 +163,16 @@ enum class Of { ALL, WHOLE, FLOATS };   // which types a kernel is for; others a
 
 // y = f(a, b) of arrays that broadcast; Y is the type of results, void for that of a
 template <class Y, Of types, class F>
-static inline void two(const InAny& a, const InAny& b, const Dims& shape, const Dims& sa, const Dims& sb, const OutAny& y, F f) {
+static inline void two(const InAny& a, const InAny& b, const Dims& shape, const Dims& sa, const Dims& sb,
+                       const OutAny& y, F f) {
     for_element(a.element, [&](auto element) {
         using T = decltype(element);
         using To = std::conditional_t<std::is_void_v<Y>, T, Y>;
         const Dims strides[] = {sa, sb};
         if constexpr (types == Of::ALL || is_float<T> == (types == Of::FLOATS))
-            broadcast(shape, y.as<To>(), [&](Value<T> p, Value<T> q) { return Value<To>(f(p, q)); }, strides, a.as<const T>(), b.as<const T>());
+            broadcast(
+                shape, y.as<To>(), [&](Value<T> p, Value<T> q) { return Value<To>(f(p, q)); }, strides,
+                a.as<const T>(), b.as<const T>());
     });
 }
 

@@ -1,4 +1,5 @@
-"""Ops on arrays of any element type in NumPy: the definition. Whole numbers wrap, and a division of them by 0 gives 0."""
+"""Ops on arrays of any element type in NumPy: the definition. Whole numbers wrap, and a division of
+them by 0 gives 0."""
 import numpy as np
 
 
@@ -54,7 +55,8 @@ def whole_div(a, b):
 def whole_pow(a, b):
     """Of a negative exponent 1 and -1 alone leave something whole."""
     usual = np.power(a, np.maximum(b, 0))
-    return np.where(b < 0, np.where(a == 1, 1, np.where(a == -1, np.where(b % 2 == 0, 1, -1), 0)), usual) if a.dtype.kind == "i" else usual
+    return np.where(b < 0, np.where(a == 1, 1, np.where(a == -1, np.where(b % 2 == 0, 1, -1), 0)),
+                    usual) if a.dtype.kind == "i" else usual
 
 
 @wrapped
@@ -67,7 +69,8 @@ def shift_left(a, b):
 def shift_right(a, b):
     bits = 8 * a.itemsize
     outside = (b < 0) | (b >= bits)
-    return np.where(outside, np.where(a < 0, -1, 0) if a.dtype.kind == "i" else 0, np.right_shift(a, np.clip(b, 0, bits - 1)))
+    return np.where(outside, np.where(a < 0, -1, 0) if a.dtype.kind == "i" else 0,
+                    np.right_shift(a, np.clip(b, 0, bits - 1)))
 
 
 floor_divide = wrapped(lambda a, b: np.floor_divide(a, b))
@@ -142,7 +145,8 @@ cumsum, cumprod = running(np.cumsum, 0), running(np.cumprod, 1)
 
 
 def top(x, *, dim, count, largest):
-    """The greatest (or least) in order, the first of equal ones first; NaN is greater than all numbers."""
+    """The greatest (or least) in order, the first of equal ones first; NaN is greater than all
+    numbers."""
     if largest:   # the order of the axis turned round, turned round: negation would overflow
         order = x.shape[dim] - 1 - np.flip(np.argsort(np.flip(x, dim), dim, kind="stable"), dim)
     else:
@@ -194,7 +198,8 @@ def put_along(x, index, values, *, dim, wrap, reduction=""):
 
 def block_places(x, index, batch, wrap):
     parts = [from_front(index[..., i], x.shape[batch + i], wrap) for i in range(index.shape[-1])]
-    lead = [np.arange(n).reshape([-1 if b == a else 1 for b in range(index.ndim - 1)]) for a, n in enumerate(index.shape[:batch])]
+    lead = [np.arange(n).reshape([-1 if b == a else 1 for b in range(index.ndim - 1)])
+            for a, n in enumerate(index.shape[:batch])]
     return tuple(np.broadcast_arrays(*lead, *parts)) if lead or parts else ()
 
 
@@ -212,7 +217,8 @@ def put_blocks(x, index, values, *, wrap, reduction=""):
 # ---- quantised
 
 def quantise(x, scale, zero, *, dtype, least, most):
-    """x / scale, rounded to the nearest (of two as near the even one), and zero, from least to most; NaN is the least."""
+    """x / scale, rounded to the nearest (of two as near the even one), and zero, from least to
+    most; NaN is the least."""
     with np.errstate(all="ignore"):
         y = np.rint(np.asarray(x, np.float32) / np.asarray(scale, np.float32)) + np.asarray(zero, np.float32)
     return np.clip(np.where(np.isnan(y), least, y), least, most).astype(np.int64).astype(dtype)

@@ -1,4 +1,5 @@
-// Along one axis, arrays of any type (outer, n, inner): sums and extremes of whole numbers, places of extremes, running sums, the first of an order.
+// Along one axis, arrays of any type (outer, n, inner): sums and extremes of whole numbers, places
+// of extremes, running sums, the first of an order.
 #include <algorithm>
 #include <numeric>
 #include <vector>
@@ -6,10 +7,13 @@
 
 BEGIN_KERNELS
 namespace {
-template <class V> using Sum = std::conditional_t<std::is_floating_point_v<V>, double, std::uint64_t>;   // which wraps
+// which wraps
+template <class V> using Sum = std::conditional_t<std::is_floating_point_v<V>, double, std::uint64_t>;
 
-// y = f(what is kept so far, value) along the axis, from `first(value of the axis's first)` on; `keep` says which type is kept
-template <class T, class Kept, class F> void fold(const InAny& x, i64 outer, i64 n, i64 inner, const OutAny& y, Kept start, F f) {
+// y = f(what is kept so far, value) along the axis, from `first(value of the axis's first)` on;
+// `keep` says which type is kept
+template <class T, class Kept, class F>
+void fold(const InAny& x, i64 outer, i64 n, i64 inner, const OutAny& y, Kept start, F f) {
     parallel_for(outer * inner, 1 + GRAIN / (n + 1), [&](i64 begin, i64 end) {
         for (i64 t = begin; t < end; ++t) {
             const T* from = x.as<const T>() + t / inner * n * inner + t % inner;
@@ -31,14 +35,16 @@ template <class V> bool before(V a, V b, bool largest) {
 void whole_sum(InAny x, i64 outer, i64 n, i64 inner, OutAny y) {
     for_element(x.element, [&](auto element) {
         using T = decltype(element);
-        fold<T>(x, outer, n, inner, y, Sum<Value<T>>(0), [](auto kept, Value<T> v, i64) { return kept + Sum<Value<T>>(v); });
+        fold<T>(x, outer, n, inner, y, Sum<Value<T>>(0),
+                [](auto kept, Value<T> v, i64) { return kept + Sum<Value<T>>(v); });
     });
 }
 
 void whole_prod(InAny x, i64 outer, i64 n, i64 inner, OutAny y) {
     for_element(x.element, [&](auto element) {
         using T = decltype(element);
-        fold<T>(x, outer, n, inner, y, Sum<Value<T>>(1), [](auto kept, Value<T> v, i64) { return kept * Sum<Value<T>>(v); });
+        fold<T>(x, outer, n, inner, y, Sum<Value<T>>(1),
+                [](auto kept, Value<T> v, i64) { return kept * Sum<Value<T>>(v); });
     });
 }
 
@@ -50,12 +56,21 @@ void whole_prod(InAny x, i64 outer, i64 n, i64 inner, OutAny y) {
             fold<T>(x, outer, n, inner, y, V(least), [](V kept, V v, i64 i) { return i == 0 || v != v || (kept == kept && before(v, kept, largest)) ? v : kept; }); \
         }); \
     }
-EXTREME(any_max, is_bool<T> ? V(0) : std::is_floating_point_v<V> ? -std::numeric_limits<V>::infinity() : std::numeric_limits<V>::lowest(), true)
-EXTREME(any_min, is_bool<T> ? V(1) : std::is_floating_point_v<V> ? std::numeric_limits<V>::infinity() : std::numeric_limits<V>::max(), false)
+EXTREME(any_max,
+        is_bool<T>                    ? V(0)
+        : std::is_floating_point_v<V> ? -std::numeric_limits<V>::infinity()
+                                      : std::numeric_limits<V>::lowest(),
+        true)
+EXTREME(any_min,
+        is_bool<T>                    ? V(1)
+        : std::is_floating_point_v<V> ? std::numeric_limits<V>::infinity()
+                                      : std::numeric_limits<V>::max(),
+        false)
 
 namespace {
 // The first (or last) place of the greatest (or least); a NaN counts as the most extreme.
-template <class T> void places(const InAny& x, i64 outer, i64 n, i64 inner, bool last, bool largest, Out<i64> y) {
+template <class T>
+void places(const InAny& x, i64 outer, i64 n, i64 inner, bool last, bool largest, Out<i64> y) {
     using V = Value<T>;
     parallel_for(outer * inner, 1 + GRAIN / (n + 1), [&](i64 begin, i64 end) {
         for (i64 t = begin; t < end; ++t) {
@@ -64,7 +79,8 @@ template <class T> void places(const InAny& x, i64 outer, i64 n, i64 inner, bool
             V   best = n ? read(from[0]) : V(0);
             for (i64 i = 1; i < n; ++i) {
                 const V v = read(from[i * inner]);
-                const bool ordered = best == best, better = ordered && (v != v || (largest ? v > best : v < best));
+                const bool ordered = best == best,
+                           better = ordered && (v != v || (largest ? v > best : v < best));
                 if (better || (last && (v == best || (v != v && !ordered)))) at = i, best = v;
             }
             y.data[t] = at;
@@ -73,14 +89,18 @@ template <class T> void places(const InAny& x, i64 outer, i64 n, i64 inner, bool
 }
 }  // namespace
 void any_argmax(InAny x, i64 outer, i64 n, i64 inner, bool last, Out<i64> y) {
-    for_element(x.element, [&](auto element) { places<decltype(element)>(x, outer, n, inner, last, true, y); });
+    for_element(x.element,
+                [&](auto element) { places<decltype(element)>(x, outer, n, inner, last, true, y); });
 }
 void any_argmin(InAny x, i64 outer, i64 n, i64 inner, bool last, Out<i64> y) {
-    for_element(x.element, [&](auto element) { places<decltype(element)>(x, outer, n, inner, last, false, y); });
+    for_element(x.element,
+                [&](auto element) { places<decltype(element)>(x, outer, n, inner, last, false, y); });
 }
 
 namespace {
-template <class F> void running(const InAny& x, i64 outer, i64 n, i64 inner, bool exclusive, bool reverse, const OutAny& y, int start, F join) {
+template <class F>
+void running(const InAny& x, i64 outer, i64 n, i64 inner, bool exclusive, bool reverse, const OutAny& y,
+             int start, F join) {
     for_element(x.element, [&](auto element) {
         using T = decltype(element);
         using S = Sum<Value<T>>;
@@ -119,7 +139,8 @@ void top(InAny x, i64 outer, i64 n, i64 inner, i64 count, bool largest, OutAny y
                     const auto p = read(from[a * inner]), q = read(from[b * inner]);
                     return before(p, q, largest) || (!before(q, p, largest) && a < b);
                 };
-                if (count < n) std::nth_element(order.begin(), order.begin() + count, order.end(), comes_first);
+                if (count < n)
+                    std::nth_element(order.begin(), order.begin() + count, order.end(), comes_first);
                 std::sort(order.begin(), order.begin() + count, comes_first);
                 for (i64 i = 0; i < count; ++i) {
                     const i64 to = (t / inner * count + i) * inner + t % inner;

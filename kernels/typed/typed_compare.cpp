@@ -15,7 +15,9 @@ void select(InAny condition, InAny a, InAny b, Dims shape, Dims sc, Dims sa, Dim
     const Dims strides[] = {sc, sa, sb};
     for_width(size_of(y.element), [&](auto width) {
         using T = decltype(width);
-        broadcast(shape, y.as<T>(), [](std::uint8_t c, T p, T q) { return c ? p : q; }, strides, condition.as<const Bool>(), a.as<const T>(), b.as<const T>());
+        broadcast(
+            shape, y.as<T>(), [](std::uint8_t c, T p, T q) { return c ? p : q; }, strides,
+            condition.as<const Bool>(), a.as<const T>(), b.as<const T>());
     });
 }
 
@@ -33,7 +35,8 @@ void isinf(InAny x, bool positive, bool negative, OutAny y) {
     question(x, y, [=](auto v) {
         using V = decltype(v);
         if constexpr (std::is_floating_point_v<V>)
-            return (positive && v == std::numeric_limits<V>::infinity()) || (negative && v == -std::numeric_limits<V>::infinity());
+            return (positive && v == std::numeric_limits<V>::infinity()) ||
+                   (negative && v == -std::numeric_limits<V>::infinity());
         else return false;
     });
 }

@@ -1,4 +1,5 @@
-// Values of any type moved from place to place: views made contiguous, concatenation, gathering and scattering.
+// Values of any type moved from place to place: views made contiguous, concatenation,
+// gathering and scattering.
 #include "element.h"
 #include "indices.h"
 
@@ -29,7 +30,8 @@ void cat_move(InAny x, i64 width, i64 pitch, i64 offset, OutAny y) {
     const i64 bytes = size_of(y.element), rows = width ? x.size() / width : 0;
     parallel_for(rows, 1 + GRAIN / (width + 1), [&](i64 begin, i64 end) {
         for (i64 row = begin; row < end; ++row)
-            std::memcpy(y.as<char>() + (row * pitch + offset) * bytes, x.as<const char>() + row * width * bytes, width * bytes);
+            std::memcpy(y.as<char>() + (row * pitch + offset) * bytes,
+                        x.as<const char>() + row * width * bytes, width * bytes);
     });
 }
 
@@ -45,7 +47,8 @@ void take(InAny x, In<i64> index, i64 outer, i64 n, i64 inner, bool wrap, OutAny
 
 namespace {
 // f(flat place in the indices, place of the value meant) for each index, in order
-template <class F> void along(In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap, i64 begin, i64 end, F f) {
+template <class F>
+void along(In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap, i64 begin, i64 end, F f) {
     for (i64 t = begin; t < end; ++t) {
         i64 at = 0, left = t;
         for (int axis = index.ndim - 1; axis >= 0; --axis) {
@@ -56,8 +59,11 @@ template <class F> void along(In<i64> index, const Dims& strides, i64 n, i64 ste
     }
 }
 
-// Puts in order, so that of values that meet the last one stays, or all are joined, whatever the number of threads.
-template <class Join> void put_along_with(const InAny& values, In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap, const OutAny& y, Join join) {
+// Puts in order, so that of values that meet the last one stays, or all are joined, whatever
+// the number of threads.
+template <class Join>
+void put_along_with(const InAny& values, In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap,
+                    const OutAny& y, Join join) {
     for_element(y.element, [&](auto element) {
         using T = decltype(element);
         along(index, strides, n, step, wrap, 0, index.size(), [&](i64 t, i64 at) {
@@ -69,7 +75,8 @@ template <class Join> void put_along_with(const InAny& values, In<i64> index, co
 
 i64 block_of(const i64* index, const Dims& sizes, bool wrap) {
     i64 at = 0;
-    for (int axis = 0; axis < sizes.n; ++axis) at = at * sizes[axis] + place_of(index + axis, sizes[axis], wrap);
+    for (int axis = 0; axis < sizes.n; ++axis)
+        at = at * sizes[axis] + place_of(index + axis, sizes[axis], wrap);
     return at;
 }
 
@@ -79,12 +86,15 @@ i64 blocks_in(const Dims& sizes) {
     return n;
 }
 
-template <class Join> void put_blocks_with(const InAny& values, In<i64> index, const Dims& sizes, i64 batch, i64 inner, bool wrap, const OutAny& y, Join join) {
+template <class Join>
+void put_blocks_with(const InAny& values, In<i64> index, const Dims& sizes, i64 batch, i64 inner, bool wrap,
+                     const OutAny& y, Join join) {
     const i64 count = batch && sizes.n ? index.size() / sizes.n / batch : 0, all = blocks_in(sizes);
     for_element(y.element, [&](auto element) {
         using T = decltype(element);
         for (i64 t = 0; t < batch * count; ++t) {
-            T* const       to = y.as<T>() + (t / count * all + block_of(index.data + t * sizes.n, sizes, wrap)) * inner;
+            T* const to =
+                y.as<T>() + (t / count * all + block_of(index.data + t * sizes.n, sizes, wrap)) * inner;
             const T* const from = values.as<const T>() + t * inner;
             for (i64 i = 0; i < inner; ++i) write(to[i], Value<T>(join(read(to[i]), read(from[i]))));
         }
@@ -96,13 +106,15 @@ void take_along(InAny x, In<i64> index, Dims strides, i64 n, i64 step, bool wrap
     for_width(size_of(y.element), [&](auto value) {
         using T = decltype(value);
         parallel_for(index.size(), GRAIN / 4, [&](i64 begin, i64 end) {
-            along(index, strides, n, step, wrap, begin, end, [&](i64 t, i64 at) { y.as<T>()[t] = x.as<const T>()[at]; });
+            along(index, strides, n, step, wrap, begin, end,
+                  [&](i64 t, i64 at) { y.as<T>()[t] = x.as<const T>()[at]; });
         });
     });
 }
 
 void take_blocks(InAny x, In<i64> index, Dims sizes, i64 batch, i64 inner, bool wrap, OutAny y) {
-    const i64 count = batch && sizes.n ? index.size() / sizes.n / batch : 0, all = blocks_in(sizes), bytes = inner * size_of(y.element);
+    const i64 count = batch && sizes.n ? index.size() / sizes.n / batch : 0, all = blocks_in(sizes),
+              bytes = inner * size_of(y.element);
     parallel_for(batch * count, 1 + 4 * GRAIN / (bytes + 32), [&](i64 begin, i64 end) {
         for (i64 t = begin; t < end; ++t) {
             const i64 from = t / count * all + block_of(index.data + t * sizes.n, sizes, wrap);
@@ -122,8 +134,16 @@ struct Product { template <class V> V operator()(V kept, V given) const {
     else return V(std::uint64_t(kept) * std::uint64_t(given));
 } };
 // NaN stays, as torch and NumPy have it
-struct Greatest { template <class V> V operator()(V kept, V given) const { return kept != kept || kept > given ? kept : given; } };
-struct Least { template <class V> V operator()(V kept, V given) const { return kept != kept || kept < given ? kept : given; } };
+struct Greatest {
+    template <class V> V operator()(V kept, V given) const {
+        return kept != kept || kept > given ? kept : given;
+    }
+};
+struct Least {
+    template <class V> V operator()(V kept, V given) const {
+        return kept != kept || kept < given ? kept : given;
+    }
+};
 }  // namespace
 
 #define PUT(ending, Join) \

@@ -46,7 +46,10 @@ NUMBERS(remainder, left_over(p, q, true))
 NUMBERS(fmod, left_over(p, q, false))
 
 void sign(InAny x, OutAny y) {
-    one<Of::ALL>(x, y, GRAIN, [](auto v, auto) { using V = decltype(v); return V((v > V(0)) - (v < V(0))) + (v != v ? v : V(0)); });
+    one<Of::ALL>(x, y, GRAIN, [](auto v, auto) {
+        using V = decltype(v);
+        return V((v > V(0)) - (v < V(0))) + (v != v ? v : V(0));
+    });
 }
 
 #define OF_FLOAT(name, grain, function) \

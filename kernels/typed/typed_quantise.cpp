@@ -1,12 +1,15 @@
-// Floats as whole numbers of few bits with a scale and a zero point, and back. Scales and zero points broadcast; mostly they are one number along
-// the rows of memory, for which there is a loop of its own.
+// Floats as whole numbers of few bits with a scale and a zero point, and back. Scales and
+// zero points broadcast; mostly they are one number along the rows of memory, for which there
+// is a loop of its own.
 #include "element.h"
 
 BEGIN_KERNELS
 namespace {
-// f(y, x, scale, zero) row by row, for rows of `width` values whose scales and zero points stand still or go along
+// f(y, x, scale, zero) row by row, for rows of `width` values whose scales and zero points
+// stand still or go along
 template <class X, class Y, class F>
-void rows(const X* x, const float* scale, const float* zero, const Dims& shape, const Dims& sx, const Dims& ss, const Dims& sz, Y* y, F f) {
+void rows(const X* x, const float* scale, const float* zero, const Dims& shape, const Dims& sx,
+          const Dims& ss, const Dims& sz, Y* y, F f) {
     const int last = shape.n - 1;
     i64 count = 1;
     for (int axis = 0; axis < last; ++axis) count *= shape[axis];
@@ -26,7 +29,9 @@ void rows(const X* x, const float* scale, const float* zero, const Dims& shape, 
                 const float s = scale[ats], z = zero[atz];
                 for (i64 i = 0; i < n; ++i) to[i] = f(in[i], s, z);
             } else {
-                for (i64 i = 0; i < n; ++i) to[i] = f(in[i * sx[last]], scale[ats + (from + i) * ss[last]], zero[atz + (from + i) * sz[last]]);
+                for (i64 i = 0; i < n; ++i)
+                    to[i] = f(in[i * sx[last]], scale[ats + (from + i) * ss[last]],
+                              zero[atz + (from + i) * sz[last]]);
             }
         }
     });
@@ -42,29 +47,32 @@ template <class F> void for_bytes(Element element, F f) {   // whole types that 
 }
 }  // namespace
 
-void quantise(InAny x, InAny scale, InAny zero, Dims shape, Dims sx, Dims ss, Dims sz, double least, double most, OutAny y) {
+void quantise(InAny x, InAny scale, InAny zero, Dims shape, Dims sx, Dims ss, Dims sz, double least,
+              double most, OutAny y) {
     const float low = float(least), high = float(most);
     for_bytes(y.element, [&](auto to) {
         using T = decltype(to);
-        rows(x.as<const float>(), scale.as<const float>(), zero.as<const float>(), shape, sx, ss, sz, y.as<T>(), [=](float v, float s, float z) {
-            // Rounded by what a sum with 1.5 2^23 has no room for; limits keep it small enough, and NaN becomes the least.
-            constexpr float MAGIC = 12582912, FAR = 1 << 21;
-            float q = v / s;
-            q = q > -FAR ? q : -FAR;
-            q = q < FAR ? q : FAR;
-            q = ((q + MAGIC) - MAGIC) + z;
-            q = q > low ? q : low;
-            q = q < high ? q : high;
-            return T(std::int32_t(q));
-        });
+        rows(x.as<const float>(), scale.as<const float>(), zero.as<const float>(), shape, sx, ss, sz,
+             y.as<T>(), [=](float v, float s, float z) {
+                 // Rounded by what a sum with 1.5 2^23 has no room for; limits keep it small enough, and
+                 // NaN becomes the least.
+                 constexpr float MAGIC = 12582912, FAR = 1 << 21;
+                 float q = v / s;
+                 q = q > -FAR ? q : -FAR;
+                 q = q < FAR ? q : FAR;
+                 q = ((q + MAGIC) - MAGIC) + z;
+                 q = q > low ? q : low;
+                 q = q < high ? q : high;
+                 return T(std::int32_t(q));
+             });
     });
 }
 
 void dequantise(InAny x, InAny scale, InAny zero, Dims shape, Dims sx, Dims ss, Dims sz, OutAny y) {
     for_bytes(x.element, [&](auto from) {
         using T = decltype(from);
-        rows(x.as<const T>(), scale.as<const float>(), zero.as<const float>(), shape, sx, ss, sz, y.as<float>(),
-             [](T v, float s, float z) { return (float(std::int32_t(v)) - z) * s; });
+        rows(x.as<const T>(), scale.as<const float>(), zero.as<const float>(), shape, sx, ss, sz,
+             y.as<float>(), [](T v, float s, float z) { return (float(std::int32_t(v)) - z) * s; });
     });
 }
 END_KERNELS

@@ -3,7 +3,8 @@
 
 BEGIN_KERNELS
 namespace {
-template <class V> V power(V a, V b) {   // by squaring; a negative exponent leaves of 1 and -1 alone something whole
+// by squaring; a negative exponent leaves of 1 and -1 alone something whole
+template <class V> V power(V a, V b) {
     if constexpr (std::is_signed_v<V>)
         if (b < 0) return a == 1 ? 1 : a == V(-1) ? (b % 2 ? V(-1) : V(1)) : 0;
     Unsigned<V> result = 1, base = Unsigned<V>(a);
@@ -40,15 +41,24 @@ WHOLE(bitwise_xor, p ^ q)
 WHOLE(shift_left, shifted_left(p, q))
 WHOLE(shift_right, shifted_right(p, q))
 // Towards zero, as C has it
-WHOLE(whole_div, q == V(0) ? V(0) : std::is_signed_v<V> && q == V(-1) ? V(Unsigned<V>(0) - Unsigned<V>(p)) : V(p / q))
+WHOLE(whole_div, q == V(0)                           ? V(0)
+                 : std::is_signed_v<V> && q == V(-1) ? V(Unsigned<V>(0) - Unsigned<V>(p))
+                                                     : V(p / q))
 
 void whole_neg(InAny x, OutAny y) {
-    one<Of::WHOLE>(x, y, GRAIN, [](auto v, auto) { return Unsigned<decltype(v)>(0) - Unsigned<decltype(v)>(v); });
+    one<Of::WHOLE>(x, y, GRAIN,
+                   [](auto v, auto) { return Unsigned<decltype(v)>(0) - Unsigned<decltype(v)>(v); });
 }
 void whole_abs(InAny x, OutAny y) {
-    one<Of::WHOLE>(x, y, GRAIN, [](auto v, auto) { using V = decltype(v); return v < V(0) ? V(Unsigned<V>(0) - Unsigned<V>(v)) : v; });
+    one<Of::WHOLE>(x, y, GRAIN, [](auto v, auto) {
+        using V = decltype(v);
+        return v < V(0) ? V(Unsigned<V>(0) - Unsigned<V>(v)) : v;
+    });
 }
 void bitwise_not(InAny x, OutAny y) {
-    one<Of::WHOLE>(x, y, GRAIN, [](auto v, auto stored) { using V = decltype(v); return is_bool<decltype(stored)> ? V(!v) : V(~v); });
+    one<Of::WHOLE>(x, y, GRAIN, [](auto v, auto stored) {
+        using V = decltype(v);
+        return is_bool<decltype(stored)> ? V(!v) : V(~v);
+    });
 }
 END_KERNELS

@@ -1,4 +1,5 @@
-"""The `pyops` command. A subcommand is a module of this package with add_arguments(parser) and run(args) -> exit code.
+"""The `pyops` command. A subcommand is a module of this package with add_arguments(parser) and
+run(args) -> exit code.
 
 Only the chosen one is imported, so that `pyops info` needs nothing but NumPy.
 """
@@ -42,7 +43,8 @@ def known(value: str, choices, what: str) -> str:
 
 def parser(command: str | None) -> argparse.ArgumentParser:
     """All commands by name, and the arguments of `command`."""
-    top = argparse.ArgumentParser(prog="pyops", description="Compiled kernels behind torch.nn.functional's names.")
+    top = argparse.ArgumentParser(prog="pyops",
+                                  description="Compiled kernels behind torch.nn.functional's names.")
     top.add_argument("--version", action="version", version=f"pyops {__version__}")
     subparsers = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():

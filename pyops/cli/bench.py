@@ -1,4 +1,5 @@
-"""pyops bench: time, rate, share of the machine's peak and error of every named shape and of whole networks, beside the peers."""
+"""pyops bench: time, rate, share of the machine's peak and error of every named shape and of whole
+networks, beside the peers."""
 from __future__ import annotations
 
 import os
@@ -11,22 +12,32 @@ WIDTH = 140   # columns that a table with all peers needs
 
 
 def add_arguments(parser):
-    parser.add_argument("models", nargs="*", metavar="MODEL.onnx", help="ONNX files, each beside ONNX Runtime and OpenVINO")
-    parser.add_argument("--shape", metavar="NAME=1x3x224x224", action="append", default=[], help="of an input whose shape a file leaves open")
-    parser.add_argument("--op", help="only this op: a function of pyops.functional or a row; its own cases if it has no named shapes")
-    parser.add_argument("--group", help="only this group of shapes, eagerly and through pyops.compile: 'live gaps', resnet50, overhead, vgg16 or deepbench")
-    parser.add_argument("--net", metavar="NAMES", help="only these networks, comma-separated, or all, or zoo (the rest of create_model's families); each library in a process "
-                                                       "of its own")
-    parser.add_argument("--rnn", nargs="?", const="", metavar="NAME", help="recurrent layers, forward and training step; with NAME only the shapes "
-                                                                          "that have it in their name: 'LSTM 512', b16, ragged")
-    parser.add_argument("--batch", metavar="SIZES", help="batch sizes of networks, comma-separated (default: 1,8 with --net, else 1)")
-    parser.add_argument("--precision", metavar="NAMES", default="default", help="of our compiled networks, comma-separated: strict, "
-                                                                                "default, fast")
-    parser.add_argument("--peers", "--peer", metavar="NAMES", help="comma-separated: torch, onnxruntime, openvino, ncnn, for networks also "
-                        "torch-nhwc, torch-compile (its set-up takes minutes), pyops-eager; or none (default: those installed, "
-                        "torch-compile only with --net)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads for everyone (default: as pyops info says)")
-    parser.add_argument("--json", metavar="FILE", help="write the results; pytest-benchmark compare reads them")
+    parser.add_argument("models", nargs="*", metavar="MODEL.onnx",
+                        help="ONNX files, each beside ONNX Runtime and OpenVINO")
+    parser.add_argument("--shape", metavar="NAME=1x3x224x224", action="append", default=[],
+                        help="of an input whose shape a file leaves open")
+    parser.add_argument(
+        "--op",
+        help="only this op: a function of pyops.functional or a row; its own cases if it has no named shapes")
+    parser.add_argument("--group", help="only this group of shapes, eagerly and through pyops.compile: 'live "
+                        "gaps', resnet50, overhead, vgg16 or deepbench")
+    parser.add_argument("--net", metavar="NAMES", help="only these networks, comma-separated, or all, or zoo "
+                        "(the rest of create_model's families); each library in a process of its own")
+    parser.add_argument("--rnn", nargs="?", const="", metavar="NAME",
+                        help="recurrent layers, forward and training step; with NAME only the shapes that "
+                        "have it in their name: 'LSTM 512', b16, ragged")
+    parser.add_argument("--batch", metavar="SIZES",
+                        help="batch sizes of networks, comma-separated (default: 1,8 with --net, else 1)")
+    parser.add_argument("--precision", metavar="NAMES", default="default",
+                        help="of our compiled networks, comma-separated: strict, default, fast")
+    parser.add_argument("--peers", "--peer", metavar="NAMES",
+                        help="comma-separated: torch, onnxruntime, openvino, ncnn, for networks "
+                        "also torch-nhwc, torch-compile (its set-up takes minutes), pyops-eager; or none "
+                        "(default: those installed, torch-compile only with --net)")
+    parser.add_argument("--threads", type=int, metavar="N",
+                        help="threads for everyone (default: as pyops info says)")
+    parser.add_argument("--json", metavar="FILE",
+                        help="write the results; pytest-benchmark compare reads them")
     parser.add_argument("--compare", metavar="FILE", help="print the ratio to an earlier --json, row by row")
     parser.add_argument("--html", metavar="FILE", help="write the report with a roofline as one HTML page")
     parser.add_argument("--quick", action="store_true", help="a rough look: fewer rounds")
@@ -35,7 +46,8 @@ def add_arguments(parser):
 def run(args) -> int:
     if args.models:
         return onnx_files(args)
-    absent = [p for p in ("rich", "pytest_benchmark", *(["matplotlib"] if args.html else [])) if find_spec(p) is None]
+    absent = [p for p in ("rich", "pytest_benchmark", *(["matplotlib"] if args.html else []))
+              if find_spec(p) is None]
     if absent:
         raise UsageError(f"pyops bench needs {', '.join(absent)}: pip install 'pyops-kernels[bench]'")
     from rich.console import Console
@@ -66,7 +78,8 @@ def run(args) -> int:
 
 
 def prepare(args):
-    """Settings and the old results, with everything the user named checked before anything is measured."""
+    """Settings and the old results, with everything the user named checked before
+    anything is measured."""
     from ..bench import recurrent_suite, results, suite
     from ..bench.network_suite import ALLOWED
     from ..core.backends import get_backend
@@ -78,10 +91,12 @@ def prepare(args):
         known(args.group, suite.GROUPS, "group")
     networks_of(args.net)
     if args.rnn and not recurrent_suite.shapes(args.rnn):
-        raise UsageError(f"--rnn: no shape has {args.rnn!r} in its name; they are {', '.join(s.name for s in recurrent_suite.shapes())}")
+        raise UsageError(f"--rnn: no shape has {args.rnn!r} in its name; they are "
+                         f"{', '.join(s.name for s in recurrent_suite.shapes())}")
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads must be at least 1, got {args.threads}")
-    chosen, batches = peers_of(args.peers, bool(args.net)), batches_of(args.batch, (1, 8) if args.net else (1,))
+    chosen, batches = peers_of(args.peers, bool(args.net)), batches_of(args.batch,
+                                                                       (1, 8) if args.net else (1,))
     precisions = tuple(known(name.strip(), ALLOWED, "precision") for name in args.precision.split(","))
     try:
         old = results.read_old(args.compare) if args.compare else None
@@ -91,7 +106,8 @@ def prepare(args):
     threads, backend = args.threads or get_num_threads(), get_backend()
     roofs = ceilings(backend.name, "f32", threads, 0.05 if args.quick else 0.2) if backend.sets else None
     seconds, block = (0.2, 0.05) if args.quick else (1.5, 0.3)
-    return suite.Settings(threads, chosen, seconds, roofs, load, block, batches, precisions, bool(args.group)), old
+    return suite.Settings(threads, chosen, seconds, roofs, load, block, batches, precisions,
+                          bool(args.group)), old
 
 
 def networks_of(names: str | None) -> tuple[str, ...]:
@@ -110,16 +126,20 @@ def batches_of(sizes: str | None, default: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def peers_of(names: str | None, networks: bool) -> tuple[str, ...]:
-    """Those named, or all that are installed. torch-compile only where networks are what is asked for."""
+    """Those named, or all that are installed. torch-compile only where networks are
+    what is asked for."""
     from ..bench.runners import RUNNERS
     from ..bench.suite import OURS
     if names is None:
-        return tuple(p for p, runner in RUNNERS.items() if runner.peer and not runner.missing and (networks or p != "torch-compile"))
+        return tuple(p for p, runner in RUNNERS.items() if runner.peer and not runner.missing
+                     and (networks or p != "torch-compile"))
     choices = [p for p in RUNNERS if p != OURS]
-    chosen = tuple(known(name.strip(), choices, "peer") for name in names.split(",") if name.strip() != "none")
+    chosen = tuple(known(name.strip(), choices, "peer")
+                   for name in names.split(",") if name.strip() != "none")
     for peer in chosen:
         if RUNNERS[peer].missing:
-            raise UsageError(f"peer {peer} needs {', '.join(RUNNERS[peer].missing)}: pip install 'pyops-kernels[bench]'")
+            raise UsageError(
+                f"peer {peer} needs {', '.join(RUNNERS[peer].missing)}: pip install 'pyops-kernels[bench]'")
     return chosen
 
 
@@ -128,7 +148,8 @@ def measured(args, settings, console):
     from ..bench import recurrent_suite, suite
     from ..bench.network_suite import run_network
     recurrent = recurrent_suite.shapes(args.rnn) if args.rnn is not None else ()
-    cases = [] if (args.net or recurrent) and not (args.group or args.op) else suite.select(args.op, args.group)
+    cases = ([] if (args.net or recurrent) and not (args.group or args.op)
+             else suite.select(args.op, args.group))
     networks = networks_of(args.net) if args.net or not (args.op or args.group or recurrent) else ()
     jobs = len(cases) + len(networks) + len(recurrent)
     with console.status("measuring") as status:
@@ -136,7 +157,8 @@ def measured(args, settings, console):
             status.update(f"{i + 1} of {jobs}: {name}")
             yield suite.run_case(group, name, case, settings)
         for i, name in enumerate(networks, len(cases)):
-            yield from run_network(name, settings, lambda text, i=i, name=name: status.update(f"{i + 1} of {jobs}: {name}, {text}"))
+            yield from run_network(name, settings, lambda text, i=i, name=name: status.update(
+                f"{i + 1} of {jobs}: {name}, {text}"))
         for i, shape in enumerate(recurrent, len(cases) + len(networks)):
             status.update(f"{i + 1} of {jobs}: {shape.name}")
             yield from recurrent_suite.run_shape(shape, settings)

@@ -9,9 +9,11 @@ from . import UsageError, known
 def add_arguments(parser):
     parser.add_argument("name", help="a network of pyops.create_model")
     parser.add_argument("-o", "--output", metavar="FILE.svg", help="where to draw it (default: NAME.svg)")
-    parser.add_argument("--depth", type=int, default=2, metavar="N", help="how many names deep modules are opened (default: 2)")
+    parser.add_argument("--depth", type=int, default=2, metavar="N",
+                        help="how many names deep modules are opened (default: 2)")
     parser.add_argument("--size", metavar="HxW", help="of the image (default: as published)")
-    parser.add_argument("--table", action="store_true", help="print layers, shapes, parameters and MACs instead")
+    parser.add_argument("--table", action="store_true",
+                        help="print layers, shapes, parameters and MACs instead")
 
 
 def run(args) -> int:

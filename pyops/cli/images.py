@@ -24,7 +24,8 @@ def open_grey(path: Path) -> np.ndarray:
 
 
 def prepare(grey: np.ndarray, box: int) -> np.ndarray:
-    """uint8 (32, 32) as the training images are: light ink on black, the digit scaled to fill a box of `box` pixels in the middle."""
+    """uint8 (32, 32) as the training images are: light ink on black, the digit scaled to fill a box
+    of `box` pixels in the middle."""
     from PIL import Image
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     if np.median(border) > 127:   # paper is what the border shows most of
@@ -36,8 +37,8 @@ def prepare(grey: np.ndarray, box: int) -> np.ndarray:
     rows, columns = (np.flatnonzero((grey > 64).any(axis)) for axis in (1, 0))
     ink = grey[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
     height, width = (max(1, round(n * box / max(ink.shape))) for n in ink.shape)
-    ink = np.asarray(Image.fromarray(ink.astype(np.uint8)).resize((width, height), Image.Resampling.BOX if max(ink.shape) >= box
-                                                                  else Image.Resampling.NEAREST))
+    ink = np.asarray(Image.fromarray(ink.astype(np.uint8)).resize(
+        (width, height), Image.Resampling.BOX if max(ink.shape) >= box else Image.Resampling.NEAREST))
     canvas = np.zeros((32, 32), np.uint8)
     top, left = (32 - height) // 2, (32 - width) // 2
     canvas[top:top + height, left:left + width] = ink

@@ -13,12 +13,13 @@ from .. import _C, __version__, machine
 from ..core import threads
 from ..core.backends import BACKENDS, ISAS, active
 
-OPTIONAL = ("torch", "onnx", "onnxruntime", "openvino", "ncnn", "cupy-cuda13x", "numba", "safetensors", "scikit-learn", "matplotlib",
-            "Pillow", "rich", "pytest-benchmark", "threadpoolctl")
+OPTIONAL = ("torch", "onnx", "onnxruntime", "openvino", "ncnn", "cupy-cuda13x", "numba", "safetensors",
+            "scikit-learn", "matplotlib", "Pillow", "rich", "pytest-benchmark", "threadpoolctl")
 
 
 def add_arguments(parser):
-    parser.add_argument("--peak", action="store_true", help="measure the machine's ceilings too (a few seconds)")
+    parser.add_argument("--peak", action="store_true",
+                        help="measure the machine's ceilings too (a few seconds)")
 
 
 def run(args) -> int:
@@ -46,12 +47,14 @@ def cpu():
     lines = [("model", machine.cpu_model())]
     lines += [(name, f"{size >> 10} KiB, shared by {shared} CPU{'s' if shared > 1 else ''}")
               for name, (size, shared) in machine.caches().items()]
-    return [*lines, ("instruction sets", ", ".join(n for n in ISAS if _C.cpu[n])), ("this build has", ", ".join(_C.built))]
+    return [*lines, ("instruction sets", ", ".join(n for n in ISAS if _C.cpu[n])),
+            ("this build has", ", ".join(_C.built))]
 
 
 def backend():
     return [("chosen", active.get().name), ("why", why_backend()),
-            *((f"not {name}", b.missing) for name, b in BACKENDS.items() if b.missing and not name.startswith("cuda"))]
+            *((f"not {name}", b.missing)
+              for name, b in BACKENDS.items() if b.missing and not name.startswith("cuda"))]
 
 
 def cuda():
@@ -76,21 +79,26 @@ def why_backend() -> str:
 def thread_count():
     count, why = threads.default_threads()
     quota, cores = threads.cgroup_quota(), threads.physical_cores()
-    return [("chosen", str(count)), ("why", why), ("CPU affinity", f"{len(threads.affinity())} of {os.cpu_count()} CPUs"),
+    return [("chosen", str(count)), ("why", why),
+            ("CPU affinity", f"{len(threads.affinity())} of {os.cpu_count()} CPUs"),
             ("cgroup quota", "none" if quota is None else f"{quota:g} CPUs"),
             ("physical cores", "unknown" if cores is None else str(cores)),
-            *((name, os.environ[name]) for name in ("PYOPS_NUM_THREADS", "OMP_NUM_THREADS") if name in os.environ)]
+            *((name, os.environ[name])
+              for name in ("PYOPS_NUM_THREADS", "OMP_NUM_THREADS") if name in os.environ)]
 
 
 def runtimes():
-    """Copies of thread-pool libraries mapped here. Two OpenMP runtimes would compete for the cores."""
+    """Copies of thread-pool libraries mapped here. Two OpenMP runtimes would compete for the
+    cores."""
     try:
         from threadpoolctl import threadpool_info
-        return [(pool["prefix"], f"{pool['filepath']}, {pool['num_threads']} threads") for pool in threadpool_info()]
+        return [(pool["prefix"], f"{pool['filepath']}, {pool['num_threads']} threads")
+                for pool in threadpool_info()]
     except ImportError:
         pass
     try:
-        mapped = {line.split(maxsplit=5)[5].strip() for line in open("/proc/self/maps") if len(line.split(maxsplit=5)) == 6}
+        mapped = {line.split(maxsplit=5)[5].strip()
+                  for line in open("/proc/self/maps") if len(line.split(maxsplit=5)) == 6}
     except OSError:
         return [("unknown", "install threadpoolctl")]
     kinds = ("libgomp", "libiomp", "libomp", "libopenblas", "libscipy_openblas", "libmkl", "libblis")
@@ -117,5 +125,6 @@ def peaks():
         for real in ("f32", "f64"):
             c = machine.ceilings(name, real, count)
             rates = ", ".join(f"{level} {rate:.0f}" for level, _, rate in c.bandwidth)
-            yield f"{real}, {count} thread{'s' if count > 1 else ''}", f"{c.gflops:.0f} GFLOP/s; GB/s: {rates}"
+            yield (f"{real}, {count} thread{'s' if count > 1 else ''}",
+                   f"{c.gflops:.0f} GFLOP/s; GB/s: {rates}")
             sys.stdout.flush()

@@ -24,7 +24,8 @@ def opened(checkpoint: Path, image: Path) -> Opened:
     try:
         model, metadata = train.load_model(checkpoint)
         if not model.top and not model.own_head:
-            raise ValueError(f"{checkpoint}: holds a trunk without a classifier, which has no classes to show")
+            raise ValueError(
+                f"{checkpoint}: holds a trunk without a classifier, which has no classes to show")
         names = told(metadata, "class_names")
         if "digits" in metadata:
             return Opened(model, digit(image, told(metadata, "digits")), names)
@@ -33,7 +34,8 @@ def opened(checkpoint: Path, image: Path) -> Opened:
     except (OSError, ValueError) as why:
         raise UsageError(why) from why
     if "prepare" in metadata:
-        print(f"note: in training images went through {metadata['prepare']}, which the checkpoint does not hold; here pixels are 0 .. 1")
+        print(f"note: in training images went through {metadata['prepare']}, which the checkpoint does not "
+              "hold; here pixels are 0 .. 1")
     return Opened(model, pixels(image, channels, tuple(size), tuple(resize), normalize), names)
 
 
@@ -43,8 +45,10 @@ def digit(path: Path, box: int) -> np.ndarray:
     return to_input(prepare(open_grey(path), box)[None])[0]
 
 
-def pixels(path: Path, channels: int, size: tuple[int, int], resize: tuple[int, int], normalize) -> np.ndarray:
-    """The image (C, H, W) in 0 .. 1, or by [mean, std] of `normalize`, scaled to cover `resize` and cut to `size` from its middle."""
+def pixels(path: Path, channels: int, size: tuple[int, int], resize: tuple[int, int],
+           normalize) -> np.ndarray:
+    """The image (C, H, W) in 0 .. 1, or by [mean, std] of `normalize`, scaled to cover `resize` and
+    cut to `size` from its middle."""
     from ..train import Normalize, to_unit
     from ..train.folder import load_image
     try:

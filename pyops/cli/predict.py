@@ -1,4 +1,5 @@
-"""pyops predict: the digit in an image, with a checkpoint that `pyops train` wrote, or its likeliest classes, with one of a Trainer."""
+"""pyops predict: the digit in an image, with a checkpoint that `pyops train` wrote, or its
+likeliest classes, with one of a Trainer."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,15 +11,18 @@ from .images import open_grey, prepare
 
 
 def add_arguments(parser):
-    parser.add_argument("checkpoint", type=Path, help="checkpoint.safetensors of `pyops train lenet5`, or of a Trainer with a network of create_model")
-    parser.add_argument("image", type=Path, help="an image; for LeNet-5 of one digit, dark on light or light on dark")
+    parser.add_argument(
+        "checkpoint", type=Path,
+        help="checkpoint.safetensors of `pyops train lenet5`, or of a Trainer with a network of create_model")
+    parser.add_argument("image", type=Path,
+                        help="an image; for LeNet-5 of one digit, dark on light or light on dark")
 
 
 def run(args) -> int:
     metadata = read(args.checkpoint)[1]
     if "model" not in metadata:
-        raise UsageError(f"{args.checkpoint}: not a checkpoint of `pyops train lenet5`, nor of a network of create_model: its metadata has "
-                         f"{', '.join(metadata) or 'nothing'}")
+        raise UsageError(f"{args.checkpoint}: not a checkpoint of `pyops train lenet5`, nor of a network of "
+                         f"create_model: its metadata has {', '.join(metadata) or 'nothing'}")
     if not is_own(metadata):
         return of_classes(args)
     model, metadata = load(args.checkpoint)
@@ -51,13 +55,15 @@ def read(path: Path):
     try:
         return checkpoint.load(path)
     except ImportError as error:
-        raise UsageError("reading a checkpoint needs safetensors: pip install 'pyops-kernels[train]'") from error
+        raise UsageError(
+            "reading a checkpoint needs safetensors: pip install 'pyops-kernels[train]'") from error
     except (OSError, ValueError) as error:
         raise UsageError(error) from error
 
 
 def load(path: Path):
-    """The model of a checkpoint of `pyops train lenet5` and the checkpoint's metadata. UsageError says what does not fit."""
+    """The model of a checkpoint of `pyops train lenet5` and the checkpoint's metadata. UsageError
+    says what does not fit."""
     from .. import models, nn
     state, metadata = read(path)
     forms = {"1998": models.lenet5, "modern": models.lenet5_modern}

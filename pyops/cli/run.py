@@ -11,10 +11,11 @@ from . import UsageError
 
 def add_arguments(parser):
     parser.add_argument("model", metavar="MODEL.onnx")
-    parser.add_argument("--input", metavar="FILE", action="append",
-                        help="a .npy or .pb for each input in turn, or one .npz with all by name; or random, normal numbers of seed 0 (default)")
+    parser.add_argument("--input", metavar="FILE", action="append", help="a .npy or .pb for each input in "
+                        "turn, or one .npz with all by name; or random, normal numbers of seed 0 (default)")
     parser.add_argument("--output", metavar="FILE", help="write the outputs, by name, as .npz")
-    parser.add_argument("--shape", metavar="NAME=1x3x224x224", action="append", default=[], help="of an input whose shape the file leaves open")
+    parser.add_argument("--shape", metavar="NAME=1x3x224x224", action="append", default=[],
+                        help="of an input whose shape the file leaves open")
     parser.add_argument("--threads", type=int, metavar="N", help="(default: as pyops info says)")
 
 
@@ -42,7 +43,8 @@ def run(args) -> int:
         raise UsageError(str(error)) from None
     for name, array in (*inputs.items(), *zip(model.outputs, results)):
         print(f"{'in' if name in inputs else 'out':<4} {name:<24} {array.dtype} {array.shape}")
-    print(f"{seconds * 1e3:.3f} ms a call, shortest of 3; " + (f"node by node: {left_out}" if left_out else f"{len(program.steps)} steps, made in {made:.2f} s"))
+    print(f"{seconds * 1e3:.3f} ms a call, shortest of 3; " + (
+        f"node by node: {left_out}" if left_out else f"{len(program.steps)} steps, made in {made:.2f} s"))
     first = np.asarray(results[0])
     if first.ndim == 2 and first.shape[1] >= 10 and first.dtype.kind == "f":
         for row in first[:8]:
@@ -60,43 +62,39 @@ def timed(call) -> float:
 
 def shapes_of(texts) -> dict:
     try:
-        return {name: tuple(int(s) for s in sizes.split("x")) for name, sizes in (t.split("=") for t in texts)}
+        return {name: tuple(int(s) for s in sizes.split("x"))
+                for name, sizes in (t.split("=") for t in texts)}
     except ValueError:
         raise UsageError(f"--shape must read NAME=1x3x224x224, got {' '.join(texts)}") from None
 
 
 def given(files, model, shapes) -> dict[str, np.ndarray]:
     if files == ["random"]:
-        from ..onnx.program import examples_of
-        rng = np.random.default_rng(0)
+        from ..onnx.program import random_inputs
         try:
-            zeros, _ = examples_of(model, shapes)
+            return random_inputs(model, shapes)
         except ValueError as why:
-            raise UsageError(str(why).replace("shapes={", "--shape NAME=1x3x224x224, in Python shapes={")) from None
-        return {n: random_like(z, rng) for n, z in zip(model.inputs, zeros)}
+            raise UsageError(str(why).replace(
+                "shapes={", "--shape NAME=1x3x224x224, in Python shapes={")) from None
     if len(files) == 1 and files[0].endswith(".npz"):
         with np.load(files[0]) as held:
             arrays = dict(held)
     else:
         if len(files) != len(model.inputs):
-            raise UsageError(f"the model takes {len(model.inputs)} inputs, {', '.join(model.inputs)}; got {len(files)} files")
+            raise UsageError(f"the model takes {len(model.inputs)} inputs, {', '.join(model.inputs)}; got "
+                             f"{len(files)} files")
         arrays = dict(zip(model.inputs, map(array_in, files)))
     missing = [n for n in model.inputs if n not in arrays]
     if missing:
         raise UsageError(f"the files hold no {', '.join(missing)}")
     for name, (dtype, shape) in model.inputs.items():
-        fits = shape is None or len(shape) == arrays[name].ndim and all(s in (None, a) for s, a in zip(shape, arrays[name].shape))
+        fits = (shape is None or len(shape) == arrays[name].ndim
+                and all(s in (None, a) for s, a in zip(shape, arrays[name].shape)))
         if not fits or dtype is not None and arrays[name].dtype != dtype:
             wanted = None if shape is None else tuple("?" if s is None else s for s in shape)
-            raise UsageError(f"input {name} is {arrays[name].dtype} {arrays[name].shape}; the model is compiled for {np.dtype(dtype)} {wanted}")
+            raise UsageError(f"input {name} is {arrays[name].dtype} {arrays[name].shape}; the model is "
+                             f"compiled for {np.dtype(dtype)} {wanted}")
     return {n: arrays[n] for n in model.inputs}
-
-
-def random_like(zeros: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Normal numbers; 0 and 1 of whole numbers and truth values, which index and mask everything."""
-    if zeros.dtype.kind == "f":
-        return rng.standard_normal(zeros.shape).astype(zeros.dtype)
-    return rng.integers(0, 2, zeros.shape).astype(zeros.dtype)
 
 
 def array_in(file) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""pyops train NETWORK: each network has a module train_<network> of this package with add_arguments(parser) and run(args)."""
+"""pyops train NETWORK: each network has a module train_<network> of this package with
+add_arguments(parser) and run(args)."""
 from __future__ import annotations
 
 import argparse
@@ -7,7 +8,8 @@ from importlib.util import find_spec
 
 from . import UsageError
 
-NETWORKS = {"lenet5": "LeNet-5 on handwritten digits", "char-rnn": "a recurrent network on the characters of a text"}
+NETWORKS = {"lenet5": "LeNet-5 on handwritten digits",
+            "char-rnn": "a recurrent network on the characters of a text"}
 
 
 def module(network: str):
@@ -26,7 +28,8 @@ def run(args) -> int:
 
 
 def needs(*packages: str) -> None:
-    """UsageError that names those of the extra `train` which are not installed, before any work is done."""
+    """UsageError that names those of the extra `train` which are not installed,
+    before any work is done."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise UsageError(f"training needs {', '.join(missing)}: pip install 'pyops-kernels[train]'")

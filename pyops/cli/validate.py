@@ -1,4 +1,5 @@
-"""pyops validate: every check of every case of every op, on every backend of this machine, in both element types."""
+"""pyops validate: every check of every case of every op, on every backend of this machine, in
+both element types."""
 from __future__ import annotations
 
 import time
@@ -18,7 +19,9 @@ def add_arguments(parser):
     parser.add_argument("--op", help="only this op")
     parser.add_argument("--backend", help="only this backend")
     parser.add_argument("--case", metavar="GLOB", help="only cases whose name matches, e.g. '*stride2*'")
-    parser.add_argument("--kernel", metavar="FILE.cu", help="a CUDA file of your own, on the emulator, with the cases in FILE.cases.py beside it")
+    parser.add_argument(
+        "--kernel", metavar="FILE.cu",
+        help="a CUDA file of your own, on the emulator, with the cases in FILE.cases.py beside it")
     parser.add_argument("--junit", metavar="FILE", help="also write the results as JUnit XML")
 
 
@@ -37,7 +40,8 @@ def run(args) -> int:
     if args.kernel:
         return run_kernel(args)
     ops = [known(args.op, OPS, "op")] if args.op else list(OPS)
-    backends = [known(args.backend, BACKENDS, "backend")] if args.backend else [n for n, b in BACKENDS.items() if b.by_default and b.sets]
+    backends = ([known(args.backend, BACKENDS, "backend")] if args.backend
+                else [n for n, b in BACKENDS.items() if b.by_default and b.sets])
     if args.backend and BACKENDS[args.backend].missing:
         print(f"backend {args.backend}: {BACKENDS[args.backend].missing}")
         return 2
@@ -80,7 +84,8 @@ def run_kernel(args) -> int:
     if args.junit:
         write_junit(args.junit, results)
     passed = sum(r.outcome == "passed" for r in results)
-    print(f"{path.name}: {len(cases)} cases, {passed} runs passed, {len(results) - passed} failed; no GPU was used")
+    print(f"{path.name}: {len(cases)} cases, {passed} runs passed, {len(results) - passed} failed; no GPU "
+          "was used")
     return int(passed != len(results))
 
 
@@ -121,14 +126,16 @@ def table(results, backends) -> str:
     lines = [f"{'op':<{width}} {'passed':>8} {'failed':>8} {'skipped':>8} {'refused':>8} {'seconds':>8}"]
     for op in [n for n in counts if n != "all"] + ["all"]:
         c = counts[op]
-        lines.append(f"{op:<{width}} {c['passed']:>8} {c['failed']:>8} {c['skipped']:>8} {c['refused']:>8} {seconds[op]:>8.1f}")
+        lines.append(f"{op:<{width}} {c['passed']:>8} {c['failed']:>8} {c['skipped']:>8} {c['refused']:>8} "
+                     f"{seconds[op]:>8.1f}")
     return "\n".join([*lines, f"backends: {', '.join(backends)}; types: {', '.join(REALS)}"])
 
 
 def write_junit(path, results):
     suite = xml.Element("testsuite", name="pyops validate", tests=str(len(results)),
                         failures=str(sum(r.outcome == "failed" for r in results)),
-                        skipped=str(sum(r.outcome in ("skipped", "refused") for r in results)), time=f"{sum(r.seconds for r in results):.3f}")
+                        skipped=str(sum(r.outcome in ("skipped", "refused") for r in results)),
+                        time=f"{sum(r.seconds for r in results):.3f}")
     for r in results:
         case = xml.SubElement(suite, "testcase", classname=r.op, name=r.name, time=f"{r.seconds:.4f}")
         if r.outcome != "passed":

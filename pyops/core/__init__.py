@@ -1,1 +1,2 @@
-"""What every floor stands on: rows, backends, the tape, threads, memory. Imports nothing above it."""
+"""What every floor stands on: rows, backends, the tape, threads, memory. Imports nothing above
+it."""

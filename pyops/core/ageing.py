@@ -1,7 +1,8 @@
 """Memory that a burst needed goes back to the system once it is over.
 
-Who keeps memory from call to call (a program its workspaces, the pool its blocks) is asked now and then to let go of what nothing has needed
-since it was asked before. A thread does so as long as there is something to ask for; it starts with a burst and ends after it.
+Who keeps memory from call to call (a program its workspaces, the pool its blocks) is asked now and
+then to let go of what nothing has needed since it was asked before. A thread does so as long as
+there is something to ask for; it starts with a burst and ends after it.
 """
 from __future__ import annotations
 

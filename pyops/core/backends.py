@@ -24,7 +24,8 @@ class NativeBackend:
         self.name = isa
         module = getattr(_C, isa, None)
         self.missing = "" if module else f"this CPU or this build has no {isa}"
-        self.sets = {real: KernelSet(real, {k: f for k, f in vars(getattr(module, real)).items() if not k.startswith("_")})
+        self.sets = {real: KernelSet(real, {
+            k: f for k, f in vars(getattr(module, real)).items() if not k.startswith("_")})
                      for real in DTYPES} if module else {}
         self.f32, self.f64 = self.sets.get("f32"), self.sets.get("f64")   # where OpBase finds them
 
@@ -40,14 +41,17 @@ class NativeBackend:
             result = op.forward(into, *inputs, **attrs)
         except MemoryError as why:
             text = str(why)
-            raise MemoryError(f"{op.name}: {'no memory for its workspace' if text in ('', 'std::bad_alloc') else text}") from None
+            raise MemoryError(
+                f"{op.name}: "
+                f"{'no memory for its workspace' if text in ('', 'std::bad_alloc') else text}") from None
         if into.unused:
             raise TypeError(f"{op.name}: takes no out=, its result is a view of the input")
         return result
 
 
 class ReferenceBackend:
-    """The NumPy definitions in kernels/*/reference.py. Slow, any float type: what every other backend is tested against."""
+    """The NumPy definitions in kernels/*/reference.py. Slow, any float type: what every other
+    backend is tested against."""
 
     name, missing, by_default = "reference", "", False
     sets: dict[str, KernelSet] = {}
@@ -78,7 +82,8 @@ def available() -> list[str]:
 
 
 def get_backend(name: str | None = None) -> Backend:
-    """The backend called `name`, or the active one. ValueError says why a backend cannot run here."""
+    """The backend called `name`, or the active one. ValueError says why a backend cannot run
+    here."""
     if name is None:
         return active.get()
     if name not in BACKENDS:
@@ -89,7 +94,8 @@ def get_backend(name: str | None = None) -> Backend:
 
 
 def _default() -> Backend:
-    """The best backend this machine has, at most PYOPS_MAX_ISA; PYOPS_BACKEND names one outright."""
+    """The best backend this machine has, at most PYOPS_MAX_ISA; PYOPS_BACKEND names one
+    outright."""
     if os.environ.get("PYOPS_BACKEND"):
         return get_backend(os.environ["PYOPS_BACKEND"])
     limit = os.environ.get("PYOPS_MAX_ISA")
@@ -104,9 +110,11 @@ _C.route_calls(active, NativeBackend)
 
 
 class use_backend:   # called like a function
-    """Ops run on `backend` from now on, in this thread: a name, or an object with `run` (a test's guarded backend).
+    """Ops run on `backend` from now on, in this thread: a name, or an object with `run` (a
+    test's guarded backend).
 
-    As a context, `with use_backend("scalar"):`, until the end of the block. ValueError for a backend that cannot run here.
+    As a context, `with use_backend("scalar"):`, until the end of the block. ValueError for a
+    backend that cannot run here.
     """
 
     def __init__(self, backend: Any) -> None:

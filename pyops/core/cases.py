@@ -23,8 +23,8 @@ class Array:
     """An input of a case, described: a shape and where its values come from.
 
     values: normal | positive (0.1 .. 2) | unit (0.05 .. 0.95) | distinct (a shuffled grid: no two
-    equal) | int (low .. high - 1, of type `whole`) | bool. Values are multiplied by scale, then offset is added, to stress
-    cancellation; grad=False keeps the input out of the gradient tests.
+    equal) | int (low .. high - 1, of type `whole`) | bool. Values are multiplied by scale, then
+    offset is added, to stress cancellation; grad=False keeps the input out of the gradient tests.
     """
     shape: tuple[int, ...]
     values: str = "normal"
@@ -81,11 +81,14 @@ class Case:
     args: tuple
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     tolerance: float | None = None        # allowed error when it is not the op's own
-    torch: str | Callable | None = ""     # other name or callable (torch, *args) -> result; None: torch has no counterpart
+    # other name or callable (torch, *args) -> result; None: torch has no counterpart
+    torch: str | Callable | None = ""
     gradient: bool = True                 # False: not differentiable here, or torch has no gradient
-    batch: bool = False                   # the first axis of every real argument in `batched` and of the result is the batch
+    # the first axis of every real argument in `batched` and of the result is the batch
+    batch: bool = False
     batched: tuple[int, ...] = (0,)
-    chain: Callable | None = None         # instead of one call: several, chain(F, *args); only checked in compiled form
+    # instead of one call: several, chain(F, *args); only checked in compiled form
+    chain: Callable | None = None
 
     def arguments(self, dtype, seed: int = 0) -> tuple[list, dict]:
         """The call's arguments with every Array made, in `dtype`, from `seed`. Arrays in a list
@@ -100,7 +103,8 @@ class Case:
         return [make(a) for a in self.args], {k: make(v) for k, v in self.kwargs.items()}
 
 
-def case(why: str, call: str, *args, tolerance=None, torch="", gradient=True, batch=False, batched=(0,), **kwargs) -> Case:
+def case(why: str, call: str, *args, tolerance=None, torch="", gradient=True, batch=False, batched=(0,),
+         **kwargs) -> Case:
     return Case(why, call, args, kwargs, tolerance, torch, gradient, batch, tuple(batched))
 
 
@@ -126,12 +130,15 @@ def bad(why: str, call: str, *args, match: str, error=ValueError, **kwargs) -> B
 
 @lru_cache
 def tables() -> tuple[dict[str, list[Case]], dict[str, list[Bad]], dict[str, list[Case]]]:
-    """The CASES, the REFUSES and the CHAINS of all families. ValueError where two families name one row."""
+    """The CASES, the REFUSES and the CHAINS of all families. ValueError where two
+    families name one row."""
     joined: tuple[dict, dict, dict] = ({}, {}, {})
     for file in sorted(Path(kernels.__file__).parent.glob("*/cases.py")):
         module = import_module(f"{kernels.__name__}.{file.parent.name}.cases")
-        for into, found in zip(joined, (getattr(module, name, {}) for name in ("CASES", "REFUSES", "CHAINS"))):
+        for into, found in zip(joined,
+                               (getattr(module, name, {}) for name in ("CASES", "REFUSES", "CHAINS"))):
             if twice := into.keys() & found:
-                raise ValueError(f"{file.parent.name}/cases.py: {', '.join(sorted(twice))} has cases in another family")
+                raise ValueError(
+                    f"{file.parent.name}/cases.py: {', '.join(sorted(twice))} has cases in another family")
             into.update(found)
     return joined

@@ -1,7 +1,9 @@
-"""The slow door of Op.__call__: everything that is not already a plain contiguous array of the right type.
+"""The slow door of Op.__call__: everything that is not already a plain contiguous
+array of the right type.
 
-Tensors and traced values take over the call (`__pyops_call__`); DLPack exporters are viewed as arrays and the result goes back as the
-first argument's kind; strided views are copied; anything else gets an error that names the op, the values and the rule.
+Tensors and traced values take over the call (`__pyops_call__`); DLPack exporters are viewed as
+arrays and the result goes back as the first argument's kind; strided views are copied; anything
+else gets an error that names the op, the values and the rule.
 """
 from __future__ import annotations
 
@@ -12,10 +14,13 @@ import numpy as np
 from .. import _C
 from .backends import active
 
-# What arrays of a row's inputs of any type may be: csrc/elements.inc. ml_dtypes' bfloat16 is known by its name.
-ELEMENTS = frozenset(("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"))
+# What arrays of a row's inputs of any type may be: csrc/elements.inc. ml_dtypes' bfloat16
+# is known by its name.
+ELEMENTS = frozenset(("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8",
+                      "uint64", "uint32", "uint16", "uint8", "bool"))
 REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
-_device = None   # what knows arrays on a device: on_device(inputs), call(op, inputs, attrs, kinds), viewed(value)
+# what knows arrays on a device: on_device(inputs), call(op, inputs, attrs, kinds), viewed(value)
+_device = None
 
 
 def register_device(door) -> None:
@@ -92,19 +97,23 @@ def describe(value):
 def as_array(op, position, value):
     if isinstance(value, np.ndarray):
         if isinstance(value, np.ma.MaskedArray):
-            raise InputError(f"{op.name}: input {position} is a masked array, whose mask would be lost; give .filled(value)", value)
+            raise InputError(f"{op.name}: input {position} is a masked array, whose mask would be lost; give "
+                             ".filled(value)", value)
         return np.asarray(value)
     if isinstance(value, np.generic):
         return np.asarray(value)
     if hasattr(value, "__dlpack__"):
         if getattr(value, "requires_grad", False):
-            raise InputError(f"{op.name}: input {position} requires a gradient in {type(value).__module__.partition('.')[0]}, which would be lost; "
-                             f"the ops of torch.ops.pyops (import pyops.torch) keep it, or detach it", value)
+            raise InputError(f"{op.name}: input {position} requires a gradient in "
+                             f"{type(value).__module__.partition('.')[0]}, which would be lost; the ops of "
+                             "torch.ops.pyops (import pyops.torch) keep it, or detach it", value)
         try:
             return np.from_dlpack(value)
         except (BufferError, RuntimeError, TypeError) as why:
-            raise InputError(f"{op.name}: input {position} ({type(value).__name__}) cannot be viewed through DLPack: {why}", value) from why
-    raise InputError(f"{op.name}: input {position} must be an array, a Tensor or a DLPack exporter, got {type(value).__name__}", value)
+            raise InputError(f"{op.name}: input {position} ({type(value).__name__}) cannot be viewed through "
+                             f"DLPack: {why}", value) from why
+    raise InputError(f"{op.name}: input {position} must be an array, a Tensor or a DLPack exporter, got "
+                     f"{type(value).__name__}", value)
 
 
 def ready(op, inputs):
@@ -118,7 +127,8 @@ def ready(op, inputs):
         arrays.append(ready_one(op, position, as_array(op, position, value), kind, value))
     reals = {a.dtype for a, kind in zip(arrays, kinds) if a is not None and kind in "ro"}
     if len(reals) > 1:
-        raise TypeError(f"{op.name}: inputs must share one dtype, got " + ", ".join(describe(a) for a in arrays if a is not None)
+        raise TypeError(f"{op.name}: inputs must share one dtype, got "
+                        + ", ".join(describe(a) for a in arrays if a is not None)
                         + "; convert one with .astype")
     return tuple(arrays)
 
@@ -126,38 +136,46 @@ def ready(op, inputs):
 def ready_one(op, position, array, kind, value=None):
     if kind in "ij":
         if array.dtype.kind not in "iu":
-            raise InputError(f"{op.name}: input {position} must be an integer array, got {describe(array)}", value)
+            raise InputError(f"{op.name}: input {position} must be an integer array, got {describe(array)}",
+                             value)
         if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
             raise ValueError(f"{op.name}: input {position} has values beyond int64")
         return np.require(array, np.int64, "CA")
     if kind == "a":
         if array.dtype.name not in ELEMENTS:
-            raise InputError(f"{op.name}: input {position} must be of numbers or truth values, got {describe(array)}", value)
+            raise InputError(
+                f"{op.name}: input {position} must be of numbers or truth values, got {describe(array)}",
+                value)
         return np.require(array, array.dtype.newbyteorder("="), "CA")
     if array.dtype.newbyteorder("=") not in REALS:
-        raise InputError(f"{op.name}: input {position} must be float32 or float64, got {describe(array)}; convert it with .astype", value)
+        raise InputError(f"{op.name}: input {position} must be float32 or float64, got {describe(array)}; "
+                         "convert it with .astype", value)
     return np.require(array, array.dtype.newbyteorder("="), "CA")
 
 
 def ready_out(op, arrays, out):
-    """`out` as an array the kernel may write: same type, writable, contiguous, and overlapping no input."""
+    """`out` as an array the kernel may write: same type, writable, contiguous, and
+    overlapping no input."""
     array = out if isinstance(out, np.ndarray) else as_array(op, "out", out)
     if not array.flags.writeable:
         raise ValueError(f"{op.name}: out is read-only")
     if not array.flags.c_contiguous:
-        raise ValueError(f"{op.name}: out must be C-contiguous, got strides {array.strides} for shape {array.shape}")
+        raise ValueError(
+            f"{op.name}: out must be C-contiguous, got strides {array.strides} for shape {array.shape}")
     if any(a is not None and np.may_share_memory(a, array) for a in arrays):
         raise ValueError(f"{op.name}: out overlaps an input")
     return array
 
 
 def exporter(inputs):
-    """A function that turns a result array into the first argument's kind, or None when that is NumPy."""
+    """A function that turns a result array into the first argument's kind, or None
+    when that is NumPy."""
     first = next((v for v in inputs if v is not None), None)
     if isinstance(first, (np.ndarray, np.generic)) or not hasattr(first, "__dlpack__"):
         return None
     library = sys.modules[type(first).__module__.partition(".")[0]]
     convert = getattr(library, "from_dlpack", None)
     if convert is None:
-        raise TypeError(f"{type(first).__module__} exports DLPack but has no from_dlpack to return a result with")
+        raise TypeError(
+            f"{type(first).__module__} exports DLPack but has no from_dlpack to return a result with")
     return lambda value: convert(value) if isinstance(value, np.ndarray) else value

@@ -1,4 +1,5 @@
-"""Models of other libraries: front ends say which they take, and how one becomes a function of our ops.
+"""Models of other libraries: front ends say which they take, and how one becomes a function of our
+ops.
 
 The compiler imports none of them. A front end appends itself to FRONT_ENDS when it is imported;
 LATER names the module to import when a model of that library comes, so that nobody has to import it
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple
 
 
 class FrontEnd(NamedTuple):
-    """takes(model): whether the model is of this library. as_function(model, inputs): it as a function of as many arrays."""
+    """takes(model): whether the model is of this library. as_function(model, inputs): it as a
+    function of as many arrays."""
 
     takes: Callable[[Any], bool]
     as_function: Callable[[Any, tuple[Any, ...]], Callable[..., Any]]

@@ -1,7 +1,9 @@
-"""What a backend gives an op's glue: the kernels of one element type, and how results are allocated.
+"""What a backend gives an op's glue: the kernels of one element type, and how results are
+allocated.
 
-Every backend gives a kernel the same name and the same arguments (a row of kernels/<family>/kernels.inc), so an op is written once and runs
-on any of them. Backends beside the instruction sets of the extension (a GPU's) register here, before pyops.core.backends chooses one.
+Every backend gives a kernel the same name and the same arguments (a row of
+kernels/<family>/kernels.inc), so an op is written once and runs on any of them. Backends beside the
+instruction sets of the extension (a GPU's) register here, before pyops.core.backends chooses one.
 """
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "f64": np.dtype
 
 
 class KernelSet:
-    """The kernels of one backend for one element type, as attributes, and how outputs are allocated.
+    """The kernels of one backend for one element type, as attributes, and how outputs are
+    allocated.
 
-    By convention the first array an op's glue allocates is the op's first output; `out=` rests on that.
+    By convention the first array an op's glue allocates is the op's first output;
+    `out=` rests on that.
     """
 
     def __init__(self, real: str, functions: dict):
@@ -33,7 +37,8 @@ class KernelSet:
         return f"<kernels of {self.real}>"
 
     def host(self, array):
-        """`array` for Python to look into; None where that would have to wait for a GPU: then a bad index shows as NaN, not as an error."""
+        """`array` for Python to look into; None where that would have to wait for a GPU: then a bad
+        index shows as NaN, not as an error."""
         return array
 
 
@@ -60,7 +65,8 @@ class Into:
 
 def check_out(op_name, out, shape, dtype):
     if out.shape != shape or out.dtype != dtype:
-        raise ValueError(f"{op_name}: out has shape {out.shape} and dtype {out.dtype}; the result needs {shape} {np.dtype(dtype)}")
+        raise ValueError(f"{op_name}: out has shape {out.shape} and dtype {out.dtype}; the result needs "
+                         f"{shape} {np.dtype(dtype)}")
 
 
 def refuse_without_kernels(op, backend: str) -> None:

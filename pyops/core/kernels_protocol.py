@@ -1,7 +1,9 @@
-"""What an op's glue may ask of a backend, and what a call may: the contracts, as types that a checker sees.
+"""What an op's glue may ask of a backend, and what a call may: the contracts, as
+types that a checker sees.
 
-Backends are written apart from each other (instruction sets, the reference, CUDA, its emulator, the tracer's and the tests' stand-ins); what one of them
-lacks is an error of `mypy` here, and of tests/rows/test_backends.py, rather than an AttributeError in the op that needs it.
+Backends are written apart from each other (instruction sets, the reference, CUDA, its emulator, the
+tracer's and the tests' stand-ins); what one of them lacks is an error of `mypy` here, and of
+tests/rows/test_backends.py, rather than an AttributeError in the op that needs it.
 """
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ from .types import Array
 
 @runtime_checkable
 class Kernels(Protocol):
-    """The kernels of one element type. Besides these, every row of the tables of kernels is an attribute: kernels.relu(x, y).
+    """The kernels of one element type. Besides these, every row of the tables of kernels is an
+    attribute: kernels.relu(x, y).
 
-    real: "f32" or "f64". dtype: of inputs and results. acc: of what sums and statistics are kept in.
+    real: "f32" or "f64". dtype: of inputs and results. acc: of what sums and
+    statistics are kept in.
     """
 
     @property
@@ -30,7 +34,8 @@ class Kernels(Protocol):
     def acc(self) -> np.dtype[Any]: ...
 
     def empty(self, shape: Any, dtype: Any = None) -> Array:
-        """A result or scratch, not yet written; by convention the first is the op's first output, on which `out=` rests."""
+        """A result or scratch, not yet written; by convention the first is the op's first output,
+        on which `out=` rests."""
         ...
 
     def host(self, array: Array) -> Array | None:
@@ -40,7 +45,8 @@ class Kernels(Protocol):
 
 @runtime_checkable
 class Backend(Protocol):
-    """Where calls go. missing: why it cannot run here, or "". sets: its kernels by element type. by_default: `pyops validate` runs it unasked."""
+    """Where calls go. missing: why it cannot run here, or "". sets: its kernels by element type.
+    by_default: `pyops validate` runs it unasked."""
 
     @property
     def name(self) -> str: ...
@@ -55,5 +61,6 @@ class Backend(Protocol):
     def sets(self) -> Mapping[str, Kernels]: ...
 
     def run(self, op: Any, real: Any, inputs: Any, attrs: Any, out: Any = None) -> Any:
-        """op(*inputs, **attrs) for plain contiguous arrays of one element type, into `out` if given."""
+        """op(*inputs, **attrs) for plain contiguous arrays of one element type, into `out` if
+        given."""
         ...

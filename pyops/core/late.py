@@ -1,5 +1,6 @@
-"""Modules that are imported at their first use: those of higher floors, as core's methods call ops, and ops stand on core; and those that
-most programs never need, as the definitions that kernels are compared with."""
+"""Modules that are imported at their first use: those of higher floors, as core's methods call
+ops, and ops stand on core; and those that most programs never need, as the definitions that
+kernels are compared with."""
 from __future__ import annotations
 
 from importlib import import_module
@@ -7,7 +8,8 @@ from typing import Any
 
 
 class Late:
-    """A module by its name: attributes are the module's, which is imported when the first of them is asked for."""
+    """A module by its name: attributes are the module's, which is imported when the first of
+    them is asked for."""
 
     def __init__(self, name: str):
         self.__dict__["_late_name"] = name
@@ -19,7 +21,8 @@ class Late:
 
 
 class LateFunctions(Late):
-    """A module of which functions are wanted: an attribute is a function that imports the module when it is called, not when it is named."""
+    """A module of which functions are wanted: an attribute is a function that imports the module
+    when it is called, not when it is named."""
 
     def __getattr__(self, attribute: str) -> Any:
         def late(*args: Any, **kwargs: Any) -> Any:

@@ -1,8 +1,11 @@
-"""Memory of large results (csrc/pool.cpp): kept when an array is freed, and given to the next result of about its size.
+"""Memory of large results (csrc/pool.cpp): kept when an array is freed, and given to the next
+result of about its size.
 
-What nothing has asked for in ten to twenty seconds goes back to the system (core/ageing.py, and whenever something is asked for).
-Fresh pages are cleared by the system before a program sees them, which took a tenth of a training step. What is in use and kept together stays
-below 1.25 times the most that was in use at once, and at most PYOPS_POOL_BYTES (default 1 GiB; 0 keeps nothing) are kept.
+What nothing has asked for in ten to twenty seconds goes back to the system (core/ageing.py, and
+whenever something is asked for).
+Fresh pages are cleared by the system before a program sees them, which took a tenth of a training
+step. What is in use and kept together stays below 1.25 times the most that was in use at once, and
+at most PYOPS_POOL_BYTES (default 1 GiB; 0 keeps nothing) are kept.
 """
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ LARGE = 1 << 30    # bytes, from which it is worth asking how much there is
 
 
 def empty(shape, dtype) -> np.ndarray:
-    """An uninitialised array, from the pool if it is large. Memory goes back to the pool with the last view of it. MemoryError if there is none."""
+    """An uninitialised array, from the pool if it is large. Memory goes back to the pool with the
+    last view of it. MemoryError if there is none."""
     return _empty(shape, dtype)
 
 
@@ -34,7 +38,8 @@ _empty = allocator(np.float32)
 
 
 def require(nbytes: int, what: str) -> None:
-    """MemoryError if `what` needs more bytes than there are altogether: where the system promises what it does not have, taking it ends the process."""
+    """MemoryError if `what` needs more bytes than there are altogether: where the system promises
+    what it does not have, taking it ends the process."""
     if nbytes >= LARGE and nbytes > installed():
         raise MemoryError(f"no memory for {what}: {nbytes} bytes of {installed()}")
 
@@ -64,12 +69,14 @@ def empty_cache() -> None:
 def set_limit(nbytes: int) -> None:
     """The most bytes that are kept from now on; 0 keeps nothing."""
     if not isinstance(nbytes, int) or not 0 <= nbytes <= MOST:
-        raise ValueError(f"memory.set_limit: nbytes={repr(nbytes)[:40]} must be a whole number of bytes, at most {MOST}, and not negative")
+        raise ValueError(f"memory.set_limit: nbytes={repr(nbytes)[:40]} must be a whole number of bytes, at "
+                         f"most {MOST}, and not negative")
     _C.pool_limit(nbytes)
 
 
 def state() -> dict[str, int]:
-    """Bytes in use by large results, the most there ever were, bytes kept, and the limit to them."""
+    """Bytes in use by large results, the most there ever were, bytes kept, and the limit to
+    them."""
     return _C.pool_state()
 
 

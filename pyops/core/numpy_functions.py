@@ -1,10 +1,14 @@
-"""NumPy's functions on Tensors: to our ops and so on the tape, or refused where a gradient would be lost in silence.
+"""NumPy's functions on Tensors: to our ops and so on the tape, or refused where a gradient
+would be lost in silence.
 
 A function of NumPy is one of these:
 - it has an op here (UFUNCS, FUNCTIONS): the op is called, and the result is a Tensor;
-- it only moves elements (MOVES): it is run on the elements' numbers, and the Tensor is indexed by the outcome;
-- it looks without differentiating (comparisons, argsort, shapes, files: LOOKS): NumPy runs it on the arrays;
-- anything else: NumPy runs it on the arrays if no argument requires a gradient; if one does, TypeError.
+- it only moves elements (MOVES): it is run on the elements' numbers, and the Tensor is
+  indexed by the outcome;
+- it looks without differentiating (comparisons, argsort, shapes, files: LOOKS): NumPy
+  runs it on the arrays;
+- anything else: NumPy runs it on the arrays if no argument requires a gradient; if one does,
+  TypeError.
 """
 from __future__ import annotations
 
@@ -26,7 +30,8 @@ F: Any = Late("pyops.functional")
 def ufunc(function: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What Tensor.__array_ufunc__ returns. TypeError for a call that would lose a gradient."""
     name = f"numpy.{function.__name__}" + ("" if method == "__call__" else f".{method}")
-    op = UFUNCS.get(function) if method == "__call__" else REDUCTIONS.get(function) if method == "reduce" else None
+    op = (UFUNCS.get(function) if method == "__call__" else REDUCTIONS.get(function) if method == "reduce"
+          else None)
     if op is None or "out" in kwargs or not _real(inputs):
         looks = function in BOOLEAN and "out" not in kwargs
         return _by_numpy(name, getattr(function, method), inputs, kwargs, looks)
@@ -46,8 +51,10 @@ def function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
     return _by_numpy(name, function, args, kwargs, function in LOOKS)
 
 
-def _by_op(name: str, op: Callable[..., Any], function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """op(*args, **kwargs), where op takes those of NumPy's arguments that have a meaning for us; the function's own for others."""
+def _by_op(name: str, op: Callable[..., Any], function: Callable[..., Any], args: Sequence[Any],
+           kwargs: dict[str, Any]) -> Any:
+    """op(*args, **kwargs), where op takes those of NumPy's arguments that have a meaning for us;
+    the function's own for others."""
     try:
         inspect.signature(op).bind(*args, **kwargs)
     except TypeError as why:
@@ -55,11 +62,13 @@ def _by_op(name: str, op: Callable[..., Any], function: Callable[..., Any], args
     return op(*args, **kwargs)
 
 
-def _by_numpy(name: str, function: Callable[..., Any], args: Any, kwargs: Any, looks: bool, why: str = "it has no op here") -> Any:
+def _by_numpy(name: str, function: Callable[..., Any], args: Any, kwargs: Any, looks: bool,
+              why: str = "it has no op here") -> Any:
     if not looks and tape.recording() and any(t.requires_grad for t in _tensors((args, kwargs))):
         why = "it writes into an array, as `array += t` does" if "out" in kwargs else why
-        raise TypeError(f"{name}: {why}, and the gradient of a Tensor that requires one would be lost; give t.detach() or t.numpy() where no "
-                        f"gradient is wanted, or compute with pyops.functional")
+        raise TypeError(
+            f"{name}: {why}, and the gradient of a Tensor that requires one would be lost; give t.detach() "
+            "or t.numpy() where no gradient is wanted, or compute with pyops.functional")
     for t in _tensors((args, kwargs)):
         t.numbers(name)
     return function(*_arrays(args), **_arrays(kwargs))
@@ -77,7 +86,8 @@ def _tensors(value: Any) -> list[tape.OnTape]:
 
 
 def _real(value: Any) -> bool:
-    """Whether a Tensor among them is of a float type; whole numbers have neither kernels nor gradients."""
+    """Whether a Tensor among them is of a float type; whole numbers have neither
+    kernels nor gradients."""
     return any(t.dtype.kind == "f" for t in _tensors(value))   # type: ignore[attr-defined]
 
 
@@ -91,7 +101,8 @@ def _arrays(value: Any) -> Any:
 
 
 def _filled(value: Any) -> Any:
-    """`value` with arrays of the shapes and types of Tensors, for functions that look at no more."""
+    """`value` with arrays of the shapes and types of Tensors, for functions that look at no
+    more."""
     if isinstance(value, tape.OnTape):
         return np.empty(value.shape, value.dtype)   # type: ignore[attr-defined]
     if isinstance(value, dict):
@@ -106,7 +117,8 @@ def _axes(axis: Any) -> Any:
 # ---- functions that move elements
 
 def _moved(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """function(t, ...) for one that only moves elements: t indexed by where the function puts each position."""
+    """function(t, ...) for one that only moves elements: t indexed by where the function
+    puts each position."""
     (tensor, *rest), kwargs = _first(function, args, kwargs), dict(kwargs)
     if not isinstance(tensor, tape.OnTape):
         tensor = F.stack(tensor) if isinstance(tensor, (list, tuple)) else tensor
@@ -115,7 +127,8 @@ def _moved(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     flat = F.reshape(tensor, (-1,))
 
     def at(index: Any) -> Any:
-        return type(index)(map(at, index)) if isinstance(index, (list, tuple)) else F.getitem(flat, np.asarray(index))
+        return (type(index)(map(at, index)) if isinstance(index, (list, tuple))
+                else F.getitem(flat, np.asarray(index)))
     return at(places)
 
 
@@ -164,7 +177,8 @@ def _hstacked(tup: Sequence[Any]) -> Any:
 
 
 def _column_stacked(tup: Sequence[Any]) -> Any:
-    return F.cat([F.reshape(a, (-1, 1)) if len(a.shape) < 2 else a for a in (_as_tensor(v, tup) for v in tup)], 1)
+    return F.cat(
+        [F.reshape(a, (-1, 1)) if len(a.shape) < 2 else a for a in (_as_tensor(v, tup) for v in tup)], 1)
 
 
 def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -195,7 +209,8 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     left, right = [i for i in range(n) if i not in first], [i for i in range(m) if i not in second]
     inner = math.prod(a.shape[i] for i in first)
     x = F.reshape(F.permute(a, (*left, *first)), (math.prod(a.shape[i] for i in left), inner))
-    y = F.reshape(F.permute(b, (*second, *right)), (math.prod(b.shape[i] for i in second), math.prod(b.shape[i] for i in right)))
+    y = F.reshape(F.permute(b, (*second, *right)),
+                  (math.prod(b.shape[i] for i in second), math.prod(b.shape[i] for i in right)))
     return F.reshape(F.matmul(x, y), (*(a.shape[i] for i in left), *(b.shape[i] for i in right)))
 
 
@@ -203,7 +218,8 @@ def _squeezed(a: Any, axis: Any = None) -> Any:
     dims = () if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
     wrong = [d for d in dims if a.shape[d] != 1]
     if wrong:
-        raise ValueError(f"numpy.squeeze: axis {wrong[0]} of a Tensor of shape {a.shape} has {a.shape[wrong[0]]} entries, not one")
+        raise ValueError(f"numpy.squeeze: axis {wrong[0]} of a Tensor of shape {a.shape} has "
+                         f"{a.shape[wrong[0]]} entries, not one")
     return F.squeeze(a, _axes(axis))
 
 
@@ -218,7 +234,8 @@ def _expanded(a: Any, axis: Any) -> Any:
 def _padded(array: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0) -> Any:
     modes = {"constant": "constant", "edge": "replicate", "reflect": "reflect", "wrap": "circular"}
     if mode not in modes or not isinstance(constant_values, (int, float)):
-        raise TypeError(f"numpy.pad of a Tensor: mode is one of {', '.join(modes)} with a number for constant_values, got {mode!r}")
+        raise TypeError(f"numpy.pad of a Tensor: mode is one of {', '.join(modes)} with a number for "
+                        f"constant_values, got {mode!r}")
     widths = np.broadcast_to(np.asarray(pad_width), (len(array.shape), 2)).tolist()
     if mode != "constant":
         places = np.pad(np.arange(math.prod(array.shape)).reshape(array.shape), widths, mode)   # type: ignore[call-overload]
@@ -229,7 +246,8 @@ def _padded(array: Any, pad_width: Any, mode: str = "constant", constant_values:
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     both = len(x.shape) == 2 and axis is None or isinstance(axis, (tuple, list)) and len(axis) == 2
     if isinstance(ord, str) and ord != "fro" or both and ord not in (None, "fro"):
-        raise TypeError(f"numpy.linalg.norm of a Tensor: a matrix's norm {ord!r} has no op here; call it on t.detach() where no gradient is wanted")
+        raise TypeError(f"numpy.linalg.norm of a Tensor: a matrix's norm {ord!r} has no op here; call it on "
+                        "t.detach() where no gradient is wanted")
     return F.vector_norm(x, 2 if ord in (None, "fro") else ord, _axes(axis), keepdims)
 
 
@@ -237,7 +255,8 @@ def _average(a: Any, axis: Any = None, weights: Any = None, *, keepdims: bool = 
     if weights is None:
         return F.mean(a, axis, keepdims)
     if len(np.shape(weights)) == 1 and isinstance(axis, int):   # one weight an entry of the axis
-        weights = F.reshape(_as_tensor(weights, [a]), tuple(-1 if i == axis % len(a.shape) else 1 for i in range(len(a.shape))))
+        weights = F.reshape(_as_tensor(weights, [a]),
+                            tuple(-1 if i == axis % len(a.shape) else 1 for i in range(len(a.shape))))
     weights = F.add(F.mul(a, 0.0), _as_tensor(weights, [a]))
     return F.div(F.sum(F.mul(a, weights), axis, keepdims), F.sum(weights, axis, keepdims))
 
@@ -266,8 +285,10 @@ def _reduction(name: str, first: Any = None) -> Callable[..., Any]:
 
 
 def _moment(name: str) -> Callable[..., Any]:
-    def function(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False, correction: Any = None) -> Any:
-        return getattr(F, name)(a, _axes(axis), correction=ddof if correction is None else correction, keepdim=keepdims)
+    def function(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False,
+                 correction: Any = None) -> Any:
+        return getattr(F, name)(a, _axes(axis), correction=ddof if correction is None else correction,
+                                keepdim=keepdims)
     return function
 
 
@@ -286,49 +307,63 @@ def _shaped(a: Any, shape: Any, order: str = "C") -> Any:
 
 
 REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
-    np.add: _reduction("sum", 0), np.multiply: _reduction("prod", 0), np.maximum: _reduction("amax", 0), np.minimum: _reduction("amin", 0)}
+    np.add: _reduction("sum", 0), np.multiply: _reduction("prod", 0), np.maximum: _reduction("amax", 0),
+    np.minimum: _reduction("amin", 0)}
 
 UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
-    **{getattr(np, n): _one(n) for n in ("sqrt", "exp", "expm1", "log", "log1p", "tanh", "square", "reciprocal")},
+    **{getattr(np, n): _one(n)
+       for n in ("sqrt", "exp", "expm1", "log", "log1p", "tanh", "square", "reciprocal")},
     np.negative: _one("neg"), np.absolute: _one("abs"), np.fabs: _one("abs"), np.positive: lambda x, /: x,
-    **{getattr(np, n): _two(to) for n, to in (("add", "add"), ("subtract", "sub"), ("multiply", "mul"), ("divide", "div"), ("power", "pow"),
-                                              ("maximum", "maximum"), ("minimum", "minimum"), ("matmul", "matmul"))},
-    np.log2: lambda x, /: F.mul(F.log(x), 1 / math.log(2)), np.log10: lambda x, /: F.mul(F.log(x), 1 / math.log(10)),
-    np.exp2: lambda x, /: F.pow(2.0, x)}
+    **{getattr(np, n): _two(to)
+       for n, to in (("add", "add"), ("subtract", "sub"), ("multiply", "mul"), ("divide", "div"),
+                     ("power", "pow"), ("maximum", "maximum"), ("minimum", "minimum"), ("matmul", "matmul"))},
+    np.log2: lambda x, /: F.mul(F.log(x), 1 / math.log(2)),
+    np.log10: lambda x, /: F.mul(F.log(x), 1 / math.log(10)), np.exp2: lambda x, /: F.pow(2.0, x)}
 
-BOOLEAN = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isnan, np.isinf, np.isfinite, np.signbit,
-           np.logical_and, np.logical_or, np.logical_xor, np.logical_not}
+BOOLEAN = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isnan, np.isinf,
+           np.isfinite, np.signbit, np.logical_and, np.logical_or, np.logical_xor, np.logical_not}
 
 FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    **{getattr(np, n): _reduction(to) for n, to in (("sum", "sum"), ("mean", "mean"), ("prod", "prod"), ("max", "amax"), ("amax", "amax"),
-                                                    ("min", "amin"), ("amin", "amin"), ("argmax", "argmax"), ("argmin", "argmin"))},
+    **{getattr(np, n): _reduction(to)
+       for n, to in (("sum", "sum"), ("mean", "mean"), ("prod", "prod"), ("max", "amax"), ("amax", "amax"),
+                     ("min", "amin"), ("amin", "amin"), ("argmax", "argmax"), ("argmin", "argmin"))},
     np.var: _moment("var"), np.std: _moment("std"), np.average: _average,
-    np.ptp: lambda a, axis=None, *, keepdims=False: F.sub(F.amax(a, _axes(axis), keepdims), F.amin(a, _axes(axis), keepdims)),
-    np.concatenate: _concatenated, np.hstack: _hstacked, np.vstack: lambda tup: F.cat(_at_least(2, tup), 0), np.column_stack: _column_stacked,
-    np.stack: lambda arrays, axis=0: F.stack([_as_tensor(a, arrays) for a in arrays], axis), np.append: lambda arr, values, axis=None: _concatenated([arr, values], axis),
+    np.ptp: lambda a, axis=None, *, keepdims=False: F.sub(F.amax(a, _axes(axis), keepdims),
+                                                          F.amin(a, _axes(axis), keepdims)),
+    np.concatenate: _concatenated, np.hstack: _hstacked, np.vstack: lambda tup: F.cat(_at_least(2, tup), 0),
+    np.column_stack: _column_stacked,
+    np.stack: lambda arrays, axis=0: F.stack([_as_tensor(a, arrays) for a in arrays], axis),
+    np.append: lambda arr, values, axis=None: _concatenated([arr, values], axis),
     np.where: _where, np.clip: _clipped, np.copy: lambda a, order="K", subok=False: a.clone(),
     np.reshape: _shaped, np.ravel: lambda a, order="C": _shaped(a, (-1,), order), np.transpose: _permuted,
-    np.swapaxes: lambda a, axis1, axis2: F.transpose(a, axis1, axis2), np.matrix_transpose: lambda x, /: F.transpose(x, -2, -1),
-    np.moveaxis: lambda a, source, destination: F.movedim(a, source, destination), np.expand_dims: _expanded, np.squeeze: _squeezed,
-    np.broadcast_to: lambda array, shape: F.broadcast_to(array, (shape,) if isinstance(shape, int) else shape),
-    np.flip: lambda m, axis=None: F.flip(m, tuple(range(len(m.shape))) if axis is None else axis), np.pad: _padded,
+    np.swapaxes: lambda a, axis1, axis2: F.transpose(a, axis1, axis2),
+    np.matrix_transpose: lambda x, /: F.transpose(x, -2, -1),
+    np.moveaxis: lambda a, source, destination: F.movedim(a, source, destination), np.expand_dims: _expanded,
+    np.squeeze: _squeezed,
+    np.broadcast_to: lambda array, shape: F.broadcast_to(array,
+                                                         (shape,) if isinstance(shape, int) else shape),
+    np.flip: lambda m, axis=None: F.flip(m, tuple(range(len(m.shape))) if axis is None else axis),
+    np.pad: _padded,
     np.dot: _dot, np.vdot: lambda a, b, /: F.matmul(F.reshape(a, (-1,)), F.reshape(b, (-1,))),
     np.inner: lambda a, b, /: F.mul(a, b) if not a.shape or not b.shape else _tensordot(a, b, ([-1], [-1])),
     np.outer: lambda a, b: F.mul(F.reshape(a, (-1, 1)), F.reshape(b, (1, -1))), np.tensordot: _tensordot,
-    np.linalg.norm: _norm, np.diff: _differences, np.tril: _triangle(np.tril), np.triu: _triangle(np.triu), np.sort: _sorted,
+    np.linalg.norm: _norm, np.diff: _differences, np.tril: _triangle(np.tril), np.triu: _triangle(np.triu),
+    np.sort: _sorted,
     np.trace: lambda a, offset=0, axis1=0, axis2=1: F.sum(_moved(np.diagonal, (a, offset, axis1, axis2), {}), -1)}
 
-MOVES: set[Callable[..., Any]] = {
-    np.take, np.take_along_axis, np.compress, np.repeat, np.tile, np.roll, np.rollaxis, np.rot90, np.fliplr, np.flipud, np.diagonal, np.split,
-    np.array_split, np.hsplit, np.vsplit, np.dsplit, np.delete, np.resize, np.atleast_1d, np.atleast_2d, np.atleast_3d, np.extract}
+MOVES: set[Callable[..., Any]] = {np.take, np.take_along_axis, np.compress, np.repeat, np.tile, np.roll,
+                                  np.rollaxis, np.rot90, np.fliplr, np.flipud, np.diagonal, np.split,
+                                  np.array_split, np.hsplit, np.vsplit, np.dsplit, np.delete, np.resize,
+                                  np.atleast_1d, np.atleast_2d, np.atleast_3d, np.extract}
 MOVES.discard(np.extract)   # takes the array second
 MOVES |= {getattr(np, name) for name in ("unstack",) if hasattr(np, name)}   # since NumPy 2.1
 
-LIKE: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj,
-                                 np.isrealobj}
+LIKE: set[Callable[..., Any]] = {np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.shape, np.ndim,
+                                 np.size, np.result_type, np.iscomplexobj, np.isrealobj}
 
 LOOKS: set[Callable[..., Any]] = {
-    np.array_equal, np.array_equiv, np.allclose, np.isclose, np.array_repr, np.array_str, np.array2string, np.argsort, np.argpartition,
-    np.argwhere, np.nonzero, np.flatnonzero, np.count_nonzero, np.any, np.all, np.searchsorted, np.digitize, np.bincount, np.histogram,
-    np.isin, np.can_cast, np.may_share_memory, np.shares_memory, np.save, np.savez, np.savez_compressed, np.savetxt, np.isposinf, np.isneginf,
+    np.array_equal, np.array_equiv, np.allclose, np.isclose, np.array_repr, np.array_str, np.array2string,
+    np.argsort, np.argpartition, np.argwhere, np.nonzero, np.flatnonzero, np.count_nonzero, np.any, np.all,
+    np.searchsorted, np.digitize, np.bincount, np.histogram, np.isin, np.can_cast, np.may_share_memory,
+    np.shares_memory, np.save, np.savez, np.savez_compressed, np.savetxt, np.isposinf, np.isneginf,
     np.isreal, np.iscomplex, np.nanargmax, np.nanargmin, np.lexsort}

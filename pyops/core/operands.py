@@ -41,7 +41,8 @@ class Size(int):
 # ---- numbers and operands
 
 def array_of(data: Any) -> Array:
-    """`data` as an array: its own where it has one; Python's numbers in the default types, float32, int64 and bool."""
+    """`data` as an array: its own where it has one; Python's numbers in the default types,
+    float32, int64 and bool."""
     if isinstance(data, tape.OnTape):
         own: Array = data.data
         return own
@@ -49,11 +50,14 @@ def array_of(data: Any) -> Array:
         raise TypeError("Tensor: a masked array would lose its mask; give .filled(value)")
     python = isinstance(data, (list, tuple, range, float, int))
     if python and _any_on_tape(data):
-        raise TypeError("Tensor: a list of Tensors that require gradients would lose them; join them by pyops.functional.stack")
-    array = np.from_dlpack(data) if hasattr(data, "__dlpack__") and not hasattr(data, "__array__") else np.asarray(data)
+        raise TypeError("Tensor: a list of Tensors that require gradients would lose them; join them by "
+                        "pyops.functional.stack")
+    array = (np.from_dlpack(data) if hasattr(data, "__dlpack__") and not hasattr(data, "__array__")
+             else np.asarray(data))
     if array.dtype.kind not in "fiubc" and array.dtype.name != "bfloat16":
         raise TypeError(f"Tensor: needs numbers, got {type(data).__name__} of {array.dtype}")
-    return array.astype(np.float32) if python and array.dtype == np.float64 and not _holds_arrays(data) else array
+    return (array.astype(np.float32) if python and array.dtype == np.float64 and not _holds_arrays(data)
+            else array)
 
 
 def _holds_arrays(data: Any) -> bool:
@@ -64,7 +68,8 @@ def _holds_arrays(data: Any) -> bool:
 
 
 def _any_on_tape(data: Any) -> bool:
-    return isinstance(data, (list, tuple)) and any(isinstance(v, tape.OnTape) and v.requires_grad for v in data)
+    return (isinstance(data, (list, tuple))
+            and any(isinstance(v, tape.OnTape) and v.requires_grad for v in data))
 
 
 def data_of(value: Any) -> Any:
@@ -85,8 +90,8 @@ def axes_of(dim: Any) -> Any:
 
 
 def kind_of(value: Any) -> str:
-    return value.dtype.kind if hasattr(value, "dtype") and hasattr(value.dtype, "kind") else "f" if isinstance(value, float) else "i" \
-        if isinstance(value, int) else "f"
+    return (value.dtype.kind if hasattr(value, "dtype") and hasattr(value.dtype, "kind")
+            else "f" if isinstance(value, float) else "i" if isinstance(value, int) else "f")
 
 
 def brief(tensor: Any) -> str:
@@ -95,13 +100,14 @@ def brief(tensor: Any) -> str:
 
 def refuse_lost_assignment(self: Any, value: Any) -> None:
     if self.node is not None:
-        raise RuntimeError(f"t[...] = value: {brief(self)} is the result of {self.node.op.name}, whose gradient needs it; "
-                           f"use F.where(mask, value, t), or assign to t.clone().detach()")
+        raise RuntimeError(f"t[...] = value: {brief(self)} is the result of {self.node.op.name}, whose "
+                           "gradient needs it; use F.where(mask, value, t), or assign to t.clone().detach()")
     if tape.recording() and self.requires_grad:
-        raise RuntimeError(f"t[...] = value: {brief(self)} requires a gradient, and the assignment would not be recorded; "
-                           f"do it within pyops.no_grad(), or use F.where(mask, value, t)")
+        raise RuntimeError(f"t[...] = value: {brief(self)} requires a gradient, and the assignment would not "
+                           "be recorded; do it within pyops.no_grad(), or use F.where(mask, value, t)")
     if tape.recording() and isinstance(value, tape.OnTape) and value.requires_grad:
-        raise RuntimeError("t[...] = value: value requires a gradient, which would be lost; use F.where or F.cat, or assign value.detach()")
+        raise RuntimeError("t[...] = value: value requires a gradient, which would be lost; use F.where or "
+                           "F.cat, or assign value.detach()")
 
 
 # ---- devices and types
@@ -110,7 +116,8 @@ DEVICES = ("cpu", "cuda", "gpu", "mps", "xpu", "tpu", "npu", "meta")
 
 
 def dtype_and_device(where: tuple[Any, ...], dtype: Any, device: Any) -> tuple[Any, Any]:
-    """What the arguments of .to() say of either: names of devices, types, arrays that have a type."""
+    """What the arguments of .to() say of either: names of devices, types, arrays that have a
+    type."""
     for w in where:
         if isinstance(w, str) and w.partition(":")[0] in DEVICES or type(w).__name__ == "device":
             device = w
@@ -122,8 +129,9 @@ def dtype_and_device(where: tuple[Any, ...], dtype: Any, device: Any) -> tuple[A
 def check_device(name: str, device: Any) -> None:
     """ValueError for any device but the host."""
     if device is not None and str(device).partition(":")[0] != "cpu":
-        raise ValueError(f"{name}: there is no device {str(device)!r}: Tensors and modules lie in the host's memory. Ops of pyops.functional run on "
-                         f"a GPU where CuPy arrays or torch's CUDA tensors are given to them")
+        raise ValueError(
+            f"{name}: there is no device {str(device)!r}: Tensors and modules lie in the host's memory. Ops "
+            "of pyops.functional run on a GPU where CuPy arrays or torch's CUDA tensors are given to them")
 
 
 def dtype_of(name: str, dtype: Any) -> np.dtype[Any]:
@@ -135,4 +143,5 @@ def dtype_of(name: str, dtype: Any) -> np.dtype[Any]:
         text = str(dtype)
         if text.startswith("torch.") and text[6:] in np.sctypeDict:   # torch.float32
             return np.dtype(text[6:])
-        raise TypeError(f"{name}: {dtype!r} is no dtype of NumPy's, such as np.float32, and no device") from None
+        raise TypeError(
+            f"{name}: {dtype!r} is no dtype of NumPy's, such as np.float32, and no device") from None

@@ -7,7 +7,8 @@ _generator = None   # made when first asked for: importing numpy.random takes as
 
 
 def manual_seed(seed: int) -> np.random.Generator:
-    """Restarts the default generator from `seed` (an int >= 0) and returns it: the same calls then draw the same numbers."""
+    """Restarts the default generator from `seed` (an int >= 0) and returns it: the same calls then
+    draw the same numbers."""
     global _generator
     _generator = np.random.default_rng(seed)
     return _generator

@@ -22,9 +22,9 @@ class Op(OpBase):
     any element type (csrc/elements.inc), as it is; a trailing * repeats the letter before it.
     forward(kernels, *inputs, **attrs) allocates with kernels.empty and calls kernels.<name>;
     reference(*inputs, **attrs) is the NumPy definition with the same results. check(*inputs,
-    **attrs) raises ValueError for what the op refuses; forward calls it (through a cache, by shapes)
-    and so does the reference backend. gradient(ctx) returns one gradient per input, in terms of ops
-    (see tensor.Context). macs, flops and bytes take what `reference` takes.
+    **attrs) raises ValueError for what the op refuses; forward calls it (through a cache, by
+    shapes) and so does the reference backend. gradient(ctx) returns one gradient per input, in
+    terms of ops (see tensor.Context). macs, flops and bytes take what `reference` takes.
 
     What follows `todo` are traits: whoever treats some rows alike (the compiler's passes, layouts,
     drawings) reads them, and keeps no list of names. A row that lacks one although it looks as if
@@ -40,15 +40,22 @@ class Op(OpBase):
     macs: Callable | None = None          # multiply-adds, those with padding counted
     flops: Callable | None = None         # where not given, two a multiply-add
     bytes: Callable | None = None
-    tolerance: float = 64                 # allowed error in eps(dtype) x the largest expected magnitude, with the reason beside it
-    todo: Mapping[str, str] = field(default_factory=dict)   # backend -> why it has no kernels yet; trait -> why it lacks that
-    pointwise: bool = False               # inputs broadcast, and a value of the result comes from those at its place alone
+    # allowed error in eps(dtype) x the largest expected magnitude, with the reason beside it
+    tolerance: float = 64
+    # backend -> why it has no kernels yet; trait -> why it lacks that
+    todo: Mapping[str, str] = field(default_factory=dict)
+    # inputs broadcast, and a value of the result comes from those at its place alone
+    pointwise: bool = False
     activation: bool = False              # what networks put behind a layer, and drawings into its box
-    epilogue: Callable | None = None      # attrs -> (name in kernels/blocked/epilogue.h, operands) if a producer may apply it, or None
-    applies: frozenset[str] = frozenset()   # what the kernels of programs do before they store: "activation", "residual"
+    # attrs -> (name in kernels/blocked/epilogue.h, operands) if a producer may apply it, or None
+    epilogue: Callable | None = None
+    # what the kernels of programs do before they store: "activation", "residual"
+    applies: frozenset[str] = frozenset()
     per_sample: bool | Callable = False   # the first axis is the batch, and samples do not mix; or attrs -> bool
-    filter_axis: int | None = None        # of input 1: the result's channels lie along it, each with factors of its own
-    operands: Callable | None = None      # (name, *inputs) -> inputs, numbers among them as arrays: what public functions take beyond arrays
+    filter_axis: int | None = None   # of input 1: the result's channels lie along it, each with factors of its own
+    # (name, *inputs) -> inputs, numbers among them as arrays: what public functions take beyond
+    # arrays
+    operands: Callable | None = None
     random: bool = False                  # other results in every call, by its seed
     checks_indices: bool = False          # its kernels do: those of a program may be known only when it runs
     whole: str = ""                       # the row that computes the same of whole numbers and truth values
@@ -84,7 +91,8 @@ class Op(OpBase):
         return tables()[2].get(self.name, ())
 
     def by_dispatch(self, inputs, attrs, out):
-        """A call (row(*inputs, out=None, **attrs), which OpBase answers) whose inputs are not all plain arrays, or with `out`."""
+        """A call (row(*inputs, out=None, **attrs), which OpBase answers) whose inputs are not all
+        plain arrays, or with `out`."""
         from .dispatch import call
         return call(self, inputs, attrs, out)
 

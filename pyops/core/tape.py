@@ -1,7 +1,8 @@
 """The tape: which ops made a value, and the walk back over them that gives gradients.
 
-Nodes are calls of op rows; each row's gradient rule is itself written in ops. With create_graph the rules see Tensors and can be
-differentiated again, otherwise they see plain arrays and cost nothing beyond their kernels.
+Nodes are calls of op rows; each row's gradient rule is itself written in ops. With create_graph the
+rules see Tensors and can be differentiated again, otherwise they see plain arrays and cost nothing
+beyond their kernels.
 """
 from __future__ import annotations
 
@@ -35,8 +36,9 @@ def recording() -> bool:
 class OnTape:
     """What the tape knows of a Tensor.
 
-    data: the array. grad: its gradient, an array or, under create_graph, a Tensor. node, index: the call that made it and which of its
-    outputs it is; None for a leaf. changed: the count of changes in place when it last was changed so.
+    data: the array. grad: its gradient, an array or, under create_graph, a Tensor. node, index: the
+    call that made it and which of its outputs it is; None for a leaf. changed: the count of changes
+    in place when it last was changed so.
     """
 
     __slots__ = ("data", "grad", "requires_grad", "node", "index", "changed", "__weakref__")
@@ -53,7 +55,8 @@ class OnTape:
         return self.data
 
     def note_change(self) -> None:
-        """Called after `data` was written to: gradients of earlier calls that read it would be wrong, and are refused."""
+        """Called after `data` was written to: gradients of earlier calls that read it would be
+        wrong, and are refused."""
         global _changes
         _changes += 1
         self.changed = _changes
@@ -61,7 +64,8 @@ class OnTape:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Node:
-    """One recorded call. `inputs` are as they were given; `outputs` are arrays; `made` is the count of changes in place at the time."""
+    """One recorded call. `inputs` are as they were given; `outputs` are arrays; `made` is the count
+    of changes in place at the time."""
     op: Any
     inputs: tuple[Any, ...]
     attrs: dict[str, Any]
@@ -80,8 +84,9 @@ def _brief(value: Any) -> str:
 class Context:
     """What a gradient rule sees. Values are arrays, or Tensors under create_graph.
 
-    g: gradient of the first output; grads: of each output, None where nothing depends on it; inputs, outputs: of the call;
-    attrs: its attributes; needs: per input, whether its gradient is wanted.
+    g: gradient of the first output; grads: of each output, None where nothing depends
+    on it; inputs, outputs: of the call; attrs: its attributes; needs: per input,
+    whether its gradient is wanted.
     """
     grads: tuple[Any, ...]
     inputs: tuple[Any, ...]
@@ -95,14 +100,16 @@ class Context:
 
 
 def per_input(*rules: Callable[..., Any] | None) -> Callable[..., Any]:
-    """A gradient rule from one line an input: rule(g, ctx) -> gradient, or None where there is none. Unwanted ones are not run."""
+    """A gradient rule from one line an input: rule(g, ctx) -> gradient, or None where there is
+    none. Unwanted ones are not run."""
     def gradient(ctx: Context) -> tuple[Any, ...]:
         return tuple(rule(ctx.g, ctx) if rule and need else None for rule, need in zip(rules, ctx.needs))
     return gradient
 
 
 def record(op: Any, inputs: tuple[Any, ...], attrs: dict[str, Any], kind: type) -> Any:
-    """op(*inputs) on the arrays of `inputs`, wrapped as `kind`, and on the tape where an input requires a gradient."""
+    """op(*inputs) on the arrays of `inputs`, wrapped as `kind`, and on the tape where an input
+    requires a gradient."""
     arrays = tuple([v.data if isinstance(v, OnTape) else v for v in inputs])
     result = op(*arrays, **attrs)
     outputs = result if isinstance(result, tuple) else (result,)
@@ -123,7 +130,8 @@ def on_tape(kind: type, array: Any, node: Node, index: int) -> Any:
 
 
 def order(roots: Sequence[OnTape]) -> list[Node]:
-    """Nodes that `roots` depend on, consumers before producers (an explicit stack: graphs are deeper than Python's recursion)."""
+    """Nodes that `roots` depend on, consumers before producers (an explicit stack: graphs are
+    deeper than Python's recursion)."""
     found: list[Node] = []
     seen: set[int] = set()
     stack = [(t.node, False) for t in roots if t.node is not None]
@@ -144,18 +152,22 @@ def _seed(root: OnTape, gradient: Any) -> Any:
         raise ValueError("backward: this tensor does not depend on anything that requires a gradient")
     if gradient is None:
         if root.data.size != 1:
-            raise ValueError(f"backward: a tensor of shape {shape} needs `gradient`; only one element can do without (take .sum() or .mean())")
+            raise ValueError(f"backward: a tensor of shape {shape} needs `gradient`; only one element can do "
+                             "without (take .sum() or .mean())")
         return np.ones_like(root.data)
     if isinstance(gradient, (int, float)):
         gradient = np.asarray(gradient, root.data.dtype)
     array = np.asarray(gradient.data if isinstance(gradient, OnTape) else gradient)
     if array.shape != shape or array.dtype != root.data.dtype:
-        raise ValueError(f"backward: gradient is {array.dtype} {array.shape}, the tensor {root.data.dtype} {shape}")
+        raise ValueError(
+            f"backward: gradient is {array.dtype} {array.shape}, the tensor {root.data.dtype} {shape}")
     return gradient if isinstance(gradient, OnTape) else array
 
 
-def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool, kind: type) -> dict[Any, Any]:
-    """Leaf -> gradient of the sum of roots weighted by seeds; as Tensors of `kind` under create_graph."""
+def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool,
+              kind: type) -> dict[Any, Any]:
+    """Leaf -> gradient of the sum of roots weighted by seeds; as Tensors of `kind`
+    under create_graph."""
     leaves: dict[Any, Any] = {}
     pending: dict[int, list[Any]] = {}
 
@@ -183,11 +195,13 @@ def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool,
 
 def _apply(node: Node, grads: list[Any], needs: tuple[bool, ...], create_graph: bool, kind: type) -> Any:
     if node.op.gradient is None:
-        raise ValueError(f"backward: {node.op.name} has no gradient rule, so nothing can be differentiated through it (a second derivative?)")
+        raise ValueError(f"backward: {node.op.name} has no gradient rule, so nothing can be differentiated "
+                         "through it (a second derivative?)")
     for i, value in enumerate(node.inputs):
         if isinstance(value, OnTape) and value.changed > node.made:
-            raise RuntimeError(f"backward: input {i} of {node.op.name}, {_brief(value)}, was changed in place after the call, "
-                               f"so its gradient would be wrong; change a copy (t.clone()), or after backward")
+            raise RuntimeError(
+                f"backward: input {i} of {node.op.name}, {_brief(value)}, was changed in place after the "
+                "call, so its gradient would be wrong; change a copy (t.clone()), or after backward")
     if create_graph:
         outputs = tuple(on_tape(kind, o, node, i) for i, o in enumerate(node.outputs))
         return node.op.gradient(Context(tuple(grads), node.inputs, outputs, node.attrs, needs))

@@ -1,16 +1,22 @@
-"""Tensor: an array that remembers which ops made it, so that gradients can be taken in reverse mode.
+"""Tensor: an array that remembers which ops made it, so that gradients can be taken in reverse
+mode.
 
-Its methods are the ops of pyops.functional under torch's names; how NumPy's own functions act on it is in numpy_functions.py.
+Its methods are the ops of pyops.functional under torch's names; how NumPy's own functions act on it
+is in numpy_functions.py.
 
 Rules that hold for all of them:
-- Comparisons, == and != among them, look at the numbers and return NumPy boolean arrays. A Tensor's hash is its identity.
-- Numbers (Python's, NumPy's, arrays without axes) take the dtype of the array that they meet, and so do integer and boolean arrays
-  beside a float one. Two float arrays must share one dtype.
+- Comparisons, == and != among them, look at the numbers and return NumPy boolean arrays. A Tensor's
+  hash is its identity.
+- Numbers (Python's, NumPy's, arrays without axes) take the dtype of the array that they meet, and
+  so do integer and boolean arrays beside a float one. Two float arrays must share one dtype.
 - Integer and boolean Tensors have no gradient; arithmetic on them is NumPy's.
-- `+=` and its like make a new Tensor. On a leaf that requires a gradient they write into `data`, within no_grad() only.
-- `t[index] = value` writes into `data`, and is refused where a gradient would be lost by it. A gradient of a call whose input was changed
-  so afterwards is refused. Writes to `t.data` itself, or to a view of it, are not seen.
-- `size` is the number of elements, as NumPy's, and can be called for the shape, as torch's: t.size == 6, t.size() == (2, 3), t.size(0) == 2.
+- `+=` and its like make a new Tensor. On a leaf that requires a gradient they write into `data`,
+  within no_grad() only.
+- `t[index] = value` writes into `data`, and is refused where a gradient would be lost by it. A
+  gradient of a call whose input was changed so afterwards is refused. Writes to `t.data` itself, or
+  to a view of it, are not seen.
+- `size` is the number of elements, as NumPy's, and can be called for the shape, as torch's: t.size
+  == 6, t.size() == (2, 3), t.size(0) == 2.
 """
 from __future__ import annotations
 
@@ -58,10 +64,12 @@ _int: TypeAlias = builtins.int
 
 
 class Tensor(tape.OnTape):
-    """A NumPy array (`data`) with a gradient (`grad`, an array or, under create_graph, a Tensor) and a place on the tape.
+    """A NumPy array (`data`) with a gradient (`grad`, an array or, under create_graph, a Tensor)
+    and a place on the tape.
 
-    data: an array, a Tensor or an array of another library, which are taken as they are (not copied), or Python numbers, in lists or alone:
-    these become float32, int64 or bool. TypeError for what holds no numbers, and for requires_grad on other than float numbers.
+    data: an array, a Tensor or an array of another library, which are taken as they are (not
+    copied), or Python numbers, in lists or alone: these become float32, int64 or bool. TypeError
+    for what holds no numbers, and for requires_grad on other than float numbers.
     """
 
     __slots__ = ()
@@ -70,7 +78,8 @@ class Tensor(tape.OnTape):
     def __init__(self, data: Any, requires_grad: _bool = False) -> None:
         self.data: Array = data if type(data) is np.ndarray else array_of(data)
         if requires_grad and self.data.dtype.kind != "f":
-            raise TypeError(f"Tensor: only float tensors have gradients, got {self.data.dtype}; give float numbers, or dtype float32 by .astype")
+            raise TypeError(f"Tensor: only float tensors have gradients, got {self.data.dtype}; give float "
+                            "numbers, or dtype float32 by .astype")
         self.requires_grad = requires_grad
         self.grad: Any = None
         self.node = None
@@ -83,7 +92,8 @@ class Tensor(tape.OnTape):
     # ---- the tape
 
     def backward(self, gradient: Any = None, create_graph: _bool = False) -> None:
-        """Adds d(self)/d(leaf) to `grad` of every leaf that requires it. `gradient` is needed unless self has one element."""
+        """Adds d(self)/d(leaf) to `grad` of every leaf that requires it. `gradient` is needed
+        unless self has one element."""
         for leaf, g in tape.gradients([self], [gradient], create_graph, Tensor).items():
             leaf.grad = g if leaf.grad is None else leaf.grad + g
 
@@ -92,9 +102,11 @@ class Tensor(tape.OnTape):
         return Tensor(self.data)
 
     def requires_grad_(self, requires_grad: _bool = True) -> Self:
-        """Sets `requires_grad` of a leaf, and returns it. TypeError for whole numbers, ValueError for the result of an op."""
+        """Sets `requires_grad` of a leaf, and returns it. TypeError for whole numbers, ValueError
+        for the result of an op."""
         if self.node is not None and not requires_grad:
-            raise ValueError(f"requires_grad_: {brief(self)} is the result of {self.node.op.name}, not a leaf; t.detach() is without gradient")
+            raise ValueError(f"requires_grad_: {brief(self)} is the result of {self.node.op.name}, not a "
+                             "leaf; t.detach() is without gradient")
         if requires_grad and self.dtype.kind != "f":
             raise TypeError(f"requires_grad_: only float tensors have gradients, got {self.dtype}")
         self.requires_grad = requires_grad
@@ -157,7 +169,8 @@ class Tensor(tape.OnTape):
     def item(self) -> Any:
         """The only element as a Python number. ValueError unless there is one."""
         if self.numbers("the value (item, float, int, a format)").size != 1:
-            raise ValueError(f"item: needs one element, {brief(self)} has {self.data.size}; use tolist(), or an index")
+            raise ValueError(
+                f"item: needs one element, {brief(self)} has {self.data.size}; use tolist(), or an index")
         return self.data.item()
 
     def tolist(self) -> Any:
@@ -181,8 +194,8 @@ class Tensor(tape.OnTape):
 
     def __bool__(self) -> _bool:
         if self.numbers("the truth (bool, if, while)").size != 1:
-            raise ValueError(f"the truth of {brief(self)} is not defined: it has {self.data.size} elements, not one; "
-                             f"use .any() or .all() on a comparison")
+            raise ValueError(f"the truth of {brief(self)} is not defined: it has {self.data.size} elements, "
+                             "not one; use .any() or .all() on a comparison")
         return bool(self.data.item())
 
     def __int__(self) -> _int:
@@ -208,7 +221,8 @@ class Tensor(tape.OnTape):
         if not spec:
             return str(self)
         if self.data.size != 1:
-            raise TypeError(f"format {spec!r} needs one element, {brief(self)} has {self.data.size}; take .mean() or .item(), or np.array2string")
+            raise TypeError(f"format {spec!r} needs one element, {brief(self)} has {self.data.size}; take "
+                            ".mean() or .item(), or np.array2string")
         return format(self.item(), spec)
 
     def __repr__(self) -> str:
@@ -218,7 +232,8 @@ class Tensor(tape.OnTape):
         numbers = np.array2string(self.data, separator=", ", prefix=f"{name}(", threshold=100, edgeitems=3)
         kind = "" if self.data.dtype in (np.float32, np.int64, np.bool_) else f", dtype={self.data.dtype}"
         shape = f", shape={self.data.shape}" if self.data.size > 100 or not self.data.size else ""
-        graph = f", grad_fn=<{self.node.op.name}>" if self.node is not None else ", requires_grad=True" if self.requires_grad else ""
+        graph = (f", grad_fn=<{self.node.op.name}>" if self.node is not None
+                 else ", requires_grad=True" if self.requires_grad else "")
         return f"{name}({numbers}{kind}{shape}{graph})"
 
     # ---- copies and types
@@ -232,14 +247,17 @@ class Tensor(tape.OnTape):
         return self.clone()
 
     def __copy__(self) -> Tensor:
-        return self.clone() if self.node is not None else _restored(type(self), self.data, self.requires_grad, self.grad)
+        return (self.clone() if self.node is not None
+                else _restored(type(self), self.data, self.requires_grad, self.grad))
 
     def astype(self, dtype: DType, copy: _bool = True) -> Tensor:
-        """The numbers in another type; between float types gradients flow. copy=False: itself where nothing changes."""
+        """The numbers in another type; between float types gradients flow. copy=False: itself
+        where nothing changes."""
         return casts.cast(self, np.dtype(dtype), copy)
 
     def to(self, *where: Any, dtype: DType = None, device: Any = None, **_: Any) -> Tensor:
-        """To a dtype, to that of another Tensor, or to "cpu", where it is; itself where nothing changes. ValueError for other devices."""
+        """To a dtype, to that of another Tensor, or to "cpu", where it is; itself where nothing
+        changes. ValueError for other devices."""
         dtype, device = dtype_and_device(where, dtype, device)
         check_device("Tensor.to", device)
         return self if dtype is None else self.astype(dtype_of("Tensor.to", dtype), copy=False)
@@ -270,8 +288,8 @@ class Tensor(tape.OnTape):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.node is not None:
-            raise TypeError(f"{brief(self)} is the result of {self.node.op.name}, and what made it cannot be pickled or deep-copied; "
-                            f"use t.detach() (or t.clone() for a copy on the tape)")
+            raise TypeError(f"{brief(self)} is the result of {self.node.op.name}, and what made it cannot be "
+                            "pickled or deep-copied; use t.detach() (or t.clone() for a copy on the tape)")
         return _restored, (type(self), self.data, self.requires_grad, self.grad)
 
     # ---- operators
@@ -402,11 +420,13 @@ class Tensor(tape.OnTape):
     # ---- elements
 
     def __getitem__(self, index: Index) -> Tensor:
-        """Ints, slices, None and Ellipsis give a view; lists, integer arrays and boolean masks a copy, as NumPy's. Gradients flow."""
+        """Ints, slices, None and Ellipsis give a view; lists, integer arrays and boolean masks a
+        copy, as NumPy's. Gradients flow."""
         return F.getitem(self, index)
 
     def __setitem__(self, index: Index, value: Operand) -> None:
-        """Writes into `data`. RuntimeError where a gradient would be lost: self is on the tape, or value requires a gradient."""
+        """Writes into `data`. RuntimeError where a gradient would be lost: self is on the tape, or
+        value requires a gradient."""
         refuse_lost_assignment(self, value)
         self.numbers("an assignment to elements")
         self.data[plain_index(index)] = data_of(value)
@@ -523,66 +543,90 @@ class Tensor(tape.OnTape):
 
     # ---- reductions
 
-    def sum(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+    def sum(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None,
+            keepdims: _bool | None = None) -> Tensor:
         return F.sum(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def mean(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+    def mean(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None,
+             keepdims: _bool | None = None) -> Tensor:
         return F.mean(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def prod(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+    def prod(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None,
+             keepdims: _bool | None = None) -> Tensor:
         return F.prod(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def amax(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+    def amax(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None,
+             keepdims: _bool | None = None) -> Tensor:
         return F.amax(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def amin(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+    def amin(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None,
+             keepdims: _bool | None = None) -> Tensor:
         return F.amin(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def logsumexp(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+    def logsumexp(self, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None,
+                  keepdims: _bool | None = None) -> Tensor:
         return F.logsumexp(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def var(self, dim: Dims | None = None, *, correction: _int = 1, keepdim: _bool = False, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+    def var(self, dim: Dims | None = None, *, correction: _int = 1, keepdim: _bool = False,
+            axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
         return F.var(self, dim, correction=correction, keepdim=keepdim, axis=axis, keepdims=keepdims)
 
-    def std(self, dim: Dims | None = None, *, correction: _int = 1, keepdim: _bool = False, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+    def std(self, dim: Dims | None = None, *, correction: _int = 1, keepdim: _bool = False,
+            axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
         return F.std(self, dim, correction=correction, keepdim=keepdim, axis=axis, keepdims=keepdims)
 
-    def argmax(self, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool | None = None) -> Tensor:
+    def argmax(self, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None,
+               keepdims: _bool | None = None) -> Tensor:
         return F.argmax(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def argmin(self, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None, keepdims: _bool | None = None) -> Tensor:
+    def argmin(self, dim: _int | None = None, keepdim: _bool = False, *, axis: _int | None = None,
+               keepdims: _bool | None = None) -> Tensor:
         return F.argmin(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
     @overload
-    def max(self, dim: None = None, keepdim: _bool = False, *, axis: None = None, keepdims: _bool | None = None) -> Tensor: ...
+    def max(self, dim: None = None, keepdim: _bool = False, *, axis: None = None,
+            keepdims: _bool | None = None) -> Tensor:
+        ...
     @overload
     def max(self, dim: Arrays) -> Tensor: ...
     @overload
-    def max(self, dim: _int, keepdim: _bool = False, *, keepdims: _bool | None = None) -> F.Extreme[Tensor]: ...
+    def max(self, dim: _int, keepdim: _bool = False, *, keepdims: _bool | None = None) -> F.Extreme[Tensor]:
+        ...
     @overload
-    def max(self, *, axis: _int, keepdim: _bool = False, keepdims: _bool | None = None) -> F.Extreme[Tensor]: ...
+    def max(self, *, axis: _int, keepdim: _bool = False, keepdims: _bool | None = None) -> F.Extreme[Tensor]:
+        ...
 
-    def max(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Any:
-        """Of all; of two, elementwise; or (values, indices) along one axis, as torch. amax and np.max give values alone."""
+    def max(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None,
+            keepdims: _bool | None = None) -> Any:
+        """Of all; of two, elementwise; or (values, indices) along one axis, as torch. amax and
+        np.max give values alone."""
         return F.max(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
     @overload
-    def min(self, dim: None = None, keepdim: _bool = False, *, axis: None = None, keepdims: _bool | None = None) -> Tensor: ...
+    def min(self, dim: None = None, keepdim: _bool = False, *, axis: None = None,
+            keepdims: _bool | None = None) -> Tensor:
+        ...
     @overload
     def min(self, dim: Arrays) -> Tensor: ...
     @overload
-    def min(self, dim: _int, keepdim: _bool = False, *, keepdims: _bool | None = None) -> F.Extreme[Tensor]: ...
+    def min(self, dim: _int, keepdim: _bool = False, *, keepdims: _bool | None = None) -> F.Extreme[Tensor]:
+        ...
     @overload
-    def min(self, *, axis: _int, keepdim: _bool = False, keepdims: _bool | None = None) -> F.Extreme[Tensor]: ...
+    def min(self, *, axis: _int, keepdim: _bool = False, keepdims: _bool | None = None) -> F.Extreme[Tensor]:
+        ...
 
-    def min(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None, keepdims: _bool | None = None) -> Any:
-        """Of all; of two, elementwise; or (values, indices) along one axis, as torch. amax and np.max give values alone."""
+    def min(self, dim: Any = None, keepdim: _bool = False, *, axis: Any = None,
+            keepdims: _bool | None = None) -> Any:
+        """Of all; of two, elementwise; or (values, indices) along one axis, as torch. amax and
+        np.max give values alone."""
         return F.min(self, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def norm(self, p: _float | str = "fro", dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+    def norm(self, p: _float | str = "fro", dim: Dims | None = None, keepdim: _bool = False, *,
+             axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
         return F.norm(self, p, dim, keepdim, axis=axis, keepdims=keepdims)
 
-    def vector_norm(self, ord: _float = 2, dim: Dims | None = None, keepdim: _bool = False, *, axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
+    def vector_norm(self, ord: _float = 2, dim: Dims | None = None, keepdim: _bool = False, *,
+                    axis: Dims | None = None, keepdims: _bool | None = None) -> Tensor:
         return F.vector_norm(self, ord, dim, keepdim, axis=axis, keepdims=keepdims)
 
     # ---- shapes
@@ -616,7 +660,8 @@ class Tensor(tape.OnTape):
         return F.permute(self, sizes_of(dims))
 
     def transpose(self, *dims: _int | Sequence[_int] | None) -> Tensor:
-        """transpose(0, 1), torch's: two axes exchanged. transpose() and transpose((2, 0, 1)), NumPy's: all axes reversed, or in this order."""
+        """transpose(0, 1), torch's: two axes exchanged. transpose() and transpose((2, 0, 1)),
+        NumPy's: all axes reversed, or in this order."""
         if len(dims) == 2 and isinstance(dims[0], builtins.int) and isinstance(dims[1], builtins.int):
             return F.transpose(self, dims[0], dims[1])
         if not dims or dims == (None,):
@@ -689,12 +734,13 @@ def _arithmetic(name: str, ufunc: np.ufunc, a: Any, b: Any, other: Any) -> Tenso
 
 
 def _in_place(symbol: str, ufunc: np.ufunc, self: S, other: Any) -> S:
-    """`self op= other`: of a parameter within no_grad() in its memory; otherwise Python computes self = self op other."""
+    """`self op= other`: of a parameter within no_grad() in its memory; otherwise Python computes
+    self = self op other."""
     if self.node is not None or not self.requires_grad:
         return NotImplemented   # type: ignore[no-any-return]
     if recording():
-        raise RuntimeError(f"{symbol}= on {brief(self)}, a leaf that requires a gradient, which would no longer be the parameter: "
-                           f"update it within pyops.no_grad(), or its .data")
+        raise RuntimeError(f"{symbol}= on {brief(self)}, a leaf that requires a gradient, which would no "
+                           "longer be the parameter: update it within pyops.no_grad(), or its .data")
     self.data[...] = ufunc(self.data, data_of(other))
     self.note_change()
     return self
@@ -719,12 +765,16 @@ def _restored(kind: Any, data: Array, requires_grad: bool, gradient: Any) -> Any
     return tensor
 
 
-def grad(outputs: Tensor | Sequence[Tensor], inputs: Sequence[Tensor], gradients: Any = None, create_graph: bool = False) -> tuple[Any, ...]:
-    """Gradients of the sum of `outputs` (weighted by `gradients`) for `inputs`, without touching their `.grad`.
+def grad(outputs: Tensor | Sequence[Tensor], inputs: Sequence[Tensor], gradients: Any = None,
+         create_graph: bool = False) -> tuple[Any, ...]:
+    """Gradients of the sum of `outputs` (weighted by `gradients`) for `inputs`, without
+    touching their `.grad`.
 
-    inputs must be leaves (made with requires_grad=True). A gradient is None where nothing depends on the input.
+    inputs must be leaves (made with requires_grad=True). A gradient is None where nothing
+    depends on the input.
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    gradients = [None] * len(outputs) if gradients is None else [gradients] if not isinstance(gradients, (list, tuple)) else gradients
+    gradients = ([None] * len(outputs) if gradients is None
+                 else [gradients] if not isinstance(gradients, (list, tuple)) else gradients)
     found = tape.gradients(outputs, gradients, create_graph, Tensor)
     return tuple(found.get(t) for t in inputs)

@@ -12,7 +12,8 @@ MOST = 4096   # threads; more than machines have
 
 
 def cgroup_quota() -> float | None:
-    """CPUs that the container's quota allows (cgroup v2 cpu.max, v1 cfs_quota_us), or None where there is no limit."""
+    """CPUs that the container's quota allows (cgroup v2 cpu.max, v1 cfs_quota_us), or None where
+    there is no limit."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)
@@ -27,7 +28,8 @@ def cgroup_quota() -> float | None:
 
 
 def physical_cores() -> int | None:
-    """Distinct (package, core) pairs among the CPUs this process may run on; None where /sys does not tell."""
+    """Distinct (package, core) pairs among the CPUs this process may run on; None where
+    /sys does not tell."""
     cores = set()
     for cpu in affinity():
         topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
@@ -43,7 +45,8 @@ def affinity() -> set[int]:
 
 
 def whole_number(text: str, most: int) -> int | None:
-    """The number that ASCII digits name, if it is at most `most`: int() takes other digits, signs, white space and underscores, too."""
+    """The number that ASCII digits name, if it is at most `most`: int() takes other digits, signs,
+    white space and underscores, too."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= most else None
 
 
@@ -54,7 +57,8 @@ def default_threads() -> tuple[int, str]:
         if value:
             count = whole_number(value.strip(), MOST)
             if not count:
-                raise ValueError(f"{name}={os.environ[name][:80]!r} must be a positive integer, at most {MOST}")
+                raise ValueError(
+                    f"{name}={os.environ[name][:80]!r} must be a positive integer, at most {MOST}")
             return count, name
     limits = {"CPU affinity": len(affinity())}
     if cores := physical_cores():

@@ -32,12 +32,15 @@ class Exporter(Protocol):
 
 
 Array: TypeAlias = NDArray[Any]
-Arrays: TypeAlias = Union["Tensor", NDArray[Any], Exporter]   # what an op takes, and returns: a Tensor if one goes in, else the first's kind
-Number: TypeAlias = Union[float, "np.generic[Any]"]           # a Python int, float or bool, or a scalar of NumPy's
+# what an op takes, and returns: a Tensor if one goes in, else the first's kind
+Arrays: TypeAlias = Union["Tensor", NDArray[Any], Exporter]
+# a Python int, float or bool, or a scalar of NumPy's
+Number: TypeAlias = Union[float, "np.generic[Any]"]
 Operand: TypeAlias = Arrays | Number
 Dims: TypeAlias = int | Sequence[int]                   # one axis or several
 Sizes: TypeAlias = int | Sequence[int]                  # one number for all spatial axes, or one for each
 OutputSizes: TypeAlias = int | None | Sequence[int | None]   # as Sizes; None keeps an axis' size
 Reduction: TypeAlias = Literal["none", "mean", "sum"]
-Index: TypeAlias = Any                                        # int, slice, None, Ellipsis, integer or boolean arrays and lists, or a tuple of these
+# int, slice, None, Ellipsis, integer or boolean arrays and lists, or a tuple of these
+Index: TypeAlias = Any
 DType: TypeAlias = Any                                        # np.float32, "float32", np.dtype(...), float

@@ -1,4 +1,5 @@
-"""CUDA: kernels/*/cuda.cu on a device through CuPy (backend "cuda"), or on the CPU by the emulator (backend "cuda-emulated").
+"""CUDA: kernels/*/cuda.cu on a device through CuPy (backend "cuda"), or on the CPU by the emulator
+(backend "cuda-emulated").
 
 Nothing here imports CuPy, Numba or a compiler before a CUDA backend is used.
 """

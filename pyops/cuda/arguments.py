@@ -9,8 +9,9 @@ ACC = {"f32": np.float32, "f64": np.float64, "f16": np.float32, "bf16": np.float
 
 
 def argument(value, real: str):
-    """What is passed for `value`: an int becomes int, a float `acc`, a bool int, a tuple a Dims. Arrays, None (a null pointer) and NumPy
-    scalars, which have a width already, stay. OverflowError for what an int cannot hold: pass np.int64 to a parameter that is i64.
+    """What is passed for `value`: an int becomes int, a float `acc`, a bool int, a tuple a Dims.
+    Arrays, None (a null pointer) and NumPy scalars, which have a width already, stay. OverflowError
+    for what an int cannot hold: pass np.int64 to a parameter that is i64.
     """
     if value is None or isinstance(value, np.generic) or hasattr(value, "shape"):
         return value
@@ -25,7 +26,8 @@ def argument(value, real: str):
 
 def _int32(value):
     if not _INT32.min <= value <= _INT32.max:
-        raise OverflowError(f"launch: {value} does not fit the kernel's int; arrays this large are not supported by it")
+        raise OverflowError(
+            f"launch: {value} does not fit the kernel's int; arrays this large are not supported by it")
     return np.int32(value)
 
 

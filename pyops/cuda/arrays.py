@@ -1,7 +1,9 @@
-"""Ops on arrays that already lie on a GPU: CuPy arrays, torch CUDA tensors, and whatever has __cuda_array_interface__.
+"""Ops on arrays that already lie on a GPU: CuPy arrays, torch CUDA tensors, and whatever has
+__cuda_array_interface__.
 
-The result is of the first such argument's kind and is queued on that library's current stream; nothing waits for the device. Some ops keep the layout
-of arrays whose channels lie last (channels_last.py); all other results are contiguous.
+The result is of the first such argument's kind and is queued on that library's current stream;
+nothing waits for the device. Some ops keep the layout of arrays whose channels lie last
+(channels_last.py); all other results are contiguous.
 """
 from __future__ import annotations
 
@@ -48,20 +50,23 @@ def _array(op, position, value, kind):
     import cupy
     if value is None and kind in "oj":
         return None
-    if isinstance(value, np.ndarray) and (kind in "ij" or value.ndim == 0):   # lengths, targets, numbers: small, and often made by the host
+    # lengths, targets, numbers: small, and often made by the host
+    if isinstance(value, np.ndarray) and (kind in "ij" or value.ndim == 0):
         value = cupy.asarray(value)
     if not (hasattr(value, "__cuda_array_interface__") or _is_bfloat16_on_cuda(value)):
-        raise TypeError(f"{op.name}: input {position} is a {type(value).__name__} in the host's memory and others lie on a GPU; "
-                        f"move it there first")
+        raise TypeError(f"{op.name}: input {position} is a {type(value).__name__} in the host's memory and "
+                        "others lie on a GPU; move it there first")
     if getattr(value, "requires_grad", False):
-        raise TypeError(f"{op.name}: input {position} requires a gradient in torch, which would not see this op; detach it")
+        raise TypeError(f"{op.name}: input {position} requires a gradient in torch, which would not see this "
+                        "op; detach it")
     array = viewed(value)
     if array.device.id != cupy.cuda.runtime.getDevice():
         raise ValueError(f"{op.name}: input {position} lies on GPU {array.device.id}, the first input on GPU "
                          f"{cupy.cuda.runtime.getDevice()}; all must lie on one")
     if kind in "ij":
         if array.dtype.kind not in "iu":
-            raise TypeError(f"{op.name}: input {position} must be an integer array, got {array.dtype} {array.shape}")
+            raise TypeError(
+                f"{op.name}: input {position} must be an integer array, got {array.dtype} {array.shape}")
         array = array.astype(np.int64, copy=False)
     return array
 
@@ -75,22 +80,26 @@ def viewed(value):
 
 
 def _real(op, arrays, kinds):
-    found = {a.dtype.name for a, kind in zip(arrays, kinds) if a is not None and (kind in "ro" or kind == "a" and a.dtype.name in REALS)}
+    found = {a.dtype.name for a, kind in zip(arrays, kinds) if a is not None
+             and (kind in "ro" or kind == "a" and a.dtype.name in REALS)}
     if not found and set(kinds) <= set("aij"):
         return "f32"
     if len(found) != 1 or not found <= set(REALS):
-        raise TypeError(f"{op.name}: inputs on a GPU must share one of {', '.join(REALS)}, got {', '.join(sorted(found))}")
+        raise TypeError(f"{op.name}: inputs on a GPU must share one of {', '.join(REALS)}, got "
+                        f"{', '.join(sorted(found))}")
     return REALS[found.pop()]
 
 
 @contextmanager
 def _stream_of(value):
-    """The device of `value`, and the stream on which its library works now, as CuPy's current ones."""
+    """The device of `value`, and the stream on which its library works now, as CuPy's current
+    ones."""
     import cupy
     if type(value).__module__ == "torch":
         torch = sys.modules["torch"]
         index = value.device.index
-        with cupy.cuda.Device(index), cupy.cuda.ExternalStream(torch.cuda.current_stream(index).cuda_stream, index):
+        with (cupy.cuda.Device(index),
+              cupy.cuda.ExternalStream(torch.cuda.current_stream(index).cuda_stream, index)):
             yield
     elif isinstance(value, cupy.ndarray):
         with value.device:

@@ -1,7 +1,9 @@
-"""The backends "cuda" and "cuda-emulated": the rows of kernels/<family>/kernels.inc as functions of a device.
+"""The backends "cuda" and "cuda-emulated": the rows of kernels/<family>/kernels.inc as
+functions of a device.
 
-The host side of a kernel is kernels/<family>/launch.py: a function of the row's name that takes the device, then the row's arguments,
-works out the grid and calls device.launch. It knows nothing of CuPy or of the emulator.
+The host side of a kernel is kernels/<family>/launch.py: a function of the row's name that takes the
+device, then the row's arguments, works out the grid and calls device.launch. It knows nothing of
+CuPy or of the emulator.
 """
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ class DeviceKernels(KernelSet):
 
 
 class CudaBackend:
-    """What both have in common; `devices` makes a device for an element type, when it is first needed."""
+    """What both have in common; `devices` makes a device for an element type, when it is first
+    needed."""
 
     by_default = False   # `pyops validate` and the tests run it only when asked to
 
@@ -66,7 +69,8 @@ class CudaBackend:
         return self._sets
 
     def kernels(self, real) -> DeviceKernels:
-        """The kernels for any type of source.REALS: besides those that rows know (`sets`), f16 and bf16."""
+        """The kernels for any type of source.REALS: besides those that rows know
+        (`sets`), f16 and bf16."""
         if real not in self._kernels:
             self._kernels[real] = DeviceKernels(self._devices(real))
         return self._kernels[real]
@@ -85,7 +89,8 @@ class CudaBackend:
 
     @staticmethod
     def _back(kernels, result):
-        return tuple(map(kernels.device.get, result)) if isinstance(result, tuple) else kernels.device.get(result)
+        return (tuple(map(kernels.device.get, result)) if isinstance(result, tuple)
+                else kernels.device.get(result))
 
 
 def emulated(real):

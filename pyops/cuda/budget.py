@@ -1,4 +1,5 @@
-"""The budget: for every CUDA kernel the most registers, static shared memory and spilled bytes that any architecture and type may take.
+"""The budget: for every CUDA kernel the most registers, static shared memory and spilled bytes that
+any architecture and type may take.
 
 Nothing spills. Where the compiler saves registers that it might have, around the calls that
 division and roots become, a least number of blocks in __launch_bounds__ gives them back.
@@ -24,18 +25,23 @@ SLACK = 8   # registers: counts move a little from one NVRTC to the next
 def compilations() -> list[tuple[Source, str]]:
     """Every file as it is without macros, and in the forms that launch.py files ask for."""
     files = [Source(path, "f32") for path in cuda_files()]
-    plain = [(Source(file.path, real), arch) for file in files for real, arch in forms(file.required, file.reals)]
-    return plain + [(source, source.required if source.required.endswith("a") else "sm_90") for source in asked_for()]
+    plain = [(Source(file.path, real), arch) for file in files
+             for real, arch in forms(file.required, file.reals)]
+    return plain + [(source, source.required if source.required.endswith("a") else "sm_90")
+                    for source in asked_for()]
 
 
 def asked_for() -> list[Source]:
-    """Forms with macros, for one architecture; not float16's, which are bfloat16's but for the conversions."""
-    return [kernel_source(file, real, **dict(defines)) for file, real, defines in recorded() if defines and real != "f16"]
+    """Forms with macros, for one architecture; not float16's, which are bfloat16's but
+    for the conversions."""
+    return [kernel_source(file, real, **dict(defines))
+            for file, real, defines in recorded() if defines and real != "f16"]
 
 
 def fewest(jobs: list[tuple[Source, str]]) -> list[tuple[Source, str]]:
-    """Of compilations() those that leave out no kernel, no type and no macros: each file in float for the oldest
-    architecture, in the other types for one, with each set of macros in one type; not float16, see asked_for.
+    """Of compilations() those that leave out no kernel, no type and no macros: each file in float
+    for the oldest architecture, in the other types for one, with each set of macros in one type;
+    not float16, see asked_for.
     """
     kept: dict = {}
     for source, arch in jobs:
@@ -45,14 +51,17 @@ def fewest(jobs: list[tuple[Source, str]]) -> list[tuple[Source, str]]:
 
 
 def forms(required: str, reals: tuple[str, ...] = REALS) -> list[tuple[str, str]]:
-    """(type, architecture): float for every architecture that is not older than the required one; the other types, whose code is the same but
-    for the type, for one. Of a file that has no float, its first type takes float's place. What requires sm_NNa runs on nothing else, and is
+    """(type, architecture): float for every architecture that is not older than the required one;
+    the other types, whose code is the same but for the type, for one. Of a file that has no
+    float, its first type takes float's place. What requires sm_NNa runs on nothing else, and is
     compiled for it alone."""
     if required.endswith("a"):
         return [(real, required) for real in reals]
     first, *others = reals
     least = int(required[3:] or 0)
-    return [(real, arch) for real, arch in [*((first, a) for a in ARCHITECTURES), *((real, "sm_90") for real in others)] if int(arch[3:]) >= least]
+    return [(real, arch)
+            for real, arch in [*((first, a) for a in ARCHITECTURES), *((real, "sm_90") for real in others)]
+            if int(arch[3:]) >= least]
 
 
 def measured(jobs: list[tuple[Source, str]]) -> Iterator[tuple[str, str, str, Resources]]:
@@ -74,8 +83,10 @@ def write_table(found):
     for name, _, _, r in found:
         most[name] = tuple(map(max, most.get(name, (0, 0, 0)), (r.registers, r.shared, r.spills)))
     width = max(map(len, most))
-    lines = ["# file:kernel, the most registers a thread, bytes of static shared memory a block and bytes spilled a thread, of any architecture and type",
-             *(f"{name:<{width}} {registers:>4} {shared:>6} {spills:>4}" for name, (registers, shared, spills) in sorted(most.items()))]
+    lines = ["# file:kernel, the most registers a thread, bytes of static shared memory a "
+             "block and bytes spilled a thread, of any architecture and type",
+             *(f"{name:<{width}} {registers:>4} {shared:>6} {spills:>4}"
+               for name, (registers, shared, spills) in sorted(most.items()))]
     TABLE.write_text("\n".join(lines) + "\n")
 
 
@@ -105,7 +116,8 @@ def main(arguments) -> int:
     if "--write" in arguments:
         write_table(found)
     wrong = violations(found)
-    print("\n".join([*wrong, f"{len({name for name, *_ in found})} kernels, {len(found)} compiled forms, {len(wrong)} over budget"]))
+    print("\n".join([*wrong, f"{len({name for name, *_ in found})} kernels, {len(found)} compiled forms, "
+                     f"{len(wrong)} over budget"]))
     return int(bool(wrong))
 
 

@@ -1,4 +1,5 @@
-"""The device of the backend "cuda": CuPy arrays on the current device, kernels compiled for it by cupy.RawModule when first launched."""
+"""The device of the backend "cuda": CuPy arrays on the current device, kernels compiled for it by
+cupy.RawModule when first launched."""
 from __future__ import annotations
 
 import os
@@ -27,7 +28,8 @@ def missing() -> str:
     """Why kernels cannot run on a GPU here, and what to do; empty if they can."""
     try:
         import cupy
-    except Exception as why:   # besides ImportError: CuPy raises OSError where its cache folder cannot be made
+    except Exception as why:
+        # besides ImportError: CuPy raises OSError where its cache folder cannot be made
         return f"CuPy cannot be imported ({type(why).__name__}: {why}); pip install pyops-kernels[cuda]"
     runtime = cupy.cuda.runtime
     version = runtime.driverGetVersion()
@@ -45,8 +47,8 @@ def missing() -> str:
     properties = runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
     capability = properties["major"], properties["minor"]
     if capability < OLDEST:
-        return (f"{properties['name'].decode()} has compute capability {capability[0]}.{capability[1]}; the kernels need "
-                f"{OLDEST[0]}.{OLDEST[1]} or newer")
+        return (f"{properties['name'].decode()} has compute capability {capability[0]}.{capability[1]}; the "
+                f"kernels need {OLDEST[0]}.{OLDEST[1]} or newer")
     return ""
 
 
@@ -56,20 +58,22 @@ def describe() -> list[str]:
     found = []
     for i in range(cupy.cuda.runtime.getDeviceCount()):
         p = cupy.cuda.runtime.getDeviceProperties(i)
-        found.append(f"{p['name'].decode()}, compute capability {p['major']}.{p['minor']}, {p['multiProcessorCount']} multiprocessors, "
-                     f"{p['totalGlobalMem'] >> 30} GiB")
+        found.append(f"{p['name'].decode()}, compute capability {p['major']}.{p['minor']}, "
+                     f"{p['multiProcessorCount']} multiprocessors, {p['totalGlobalMem'] >> 30} GiB")
     return found
 
 
 @lru_cache(4096)
 def module(source: Source, stamp: float, device: int):
-    """The module of `source` on a device. CuPy's own cache does not see headers: the digest among the options does. CuPy compiles for sm_90
-    where a file requires sm_90a: such a file is compiled here."""
+    """The module of `source` on a device. CuPy's own cache does not see headers: the digest
+    among the options does. CuPy compiles for sm_90 where a file requires sm_90a: such a
+    file is compiled here."""
     import cupy
     if source.required.endswith("a"):
         compile_cubin(source, source.required)
         return cupy.RawModule(path=str(cubin_path(source, source.required)))
-    return cupy.RawModule(code=source.text, options=(*source.options, f"-DSOURCE_DIGEST={int(source.digest, 16) % 2 ** 31}"))
+    return cupy.RawModule(code=source.text,
+                          options=(*source.options, f"-DSOURCE_DIGEST={int(source.digest, 16) % 2 ** 31}"))
 
 
 @lru_cache(4096)
@@ -78,7 +82,8 @@ def function(source: Source, stamp: float, device: int, name: str, shared: int):
     try:
         kernel = module(source, stamp, device).get_function(name)
     except cupy.cuda.compiler.CompileException as why:
-        raise KernelCompileError(f"{source.path.name} ({source.real}) does not compile for this device:\n{why}") from why
+        raise KernelCompileError(
+            f"{source.path.name} ({source.real}) does not compile for this device:\n{why}") from why
     if shared > STATIC_SHARED:
         kernel.max_dynamic_shared_size_bytes = shared
     return kernel
@@ -137,16 +142,19 @@ class CupyDevice:
         return im2col_map(array, lower, upper, step, pixels, channels)
 
     def launch(self, file, kernel, grid, block, args, shared=0, stream=None, **defines):
-        """Queues kernels/`file`'s `kernel` on `stream` (CuPy's current one if None); an empty grid launches nothing."""
+        """Queues kernels/`file`'s `kernel` on `stream` (CuPy's current one if None); an empty
+        grid launches nothing."""
         if min(grid) == 0:
             return
         source = kernel_source(file, self.real, **defines)
         passed = [self._passed(argument(a, self.real)) for a in args]
-        function(source, _written(source.path), _current(), kernel, shared)(tuple(grid), tuple(block), passed,
-                                                                                 shared_mem=shared, **({"stream": stream} if stream else {}))
+        function(source, _written(source.path), _current(), kernel,
+                 shared)(tuple(grid), tuple(block), passed,
+                         shared_mem=shared, **({"stream": stream} if stream else {}))
 
     def _passed(self, value):
-        """Structs go by value as arrays of one; host arrays, which CuPy would pass by value too, go to the device."""
+        """Structs go by value as arrays of one; host arrays, which CuPy would pass by value
+        too, go to the device."""
         if isinstance(value, np.void):
             return np.array([value])
         return self.put(value) if isinstance(value, np.ndarray) else value
@@ -156,8 +164,8 @@ def _written_now(path: Path) -> float:
     return path.stat().st_mtime
 
 
-# When a source was written: asked once a process, as a launch must not wait for the file system; with PYOPS_CUDA_RELOAD=1 at every launch,
-# for who edits kernels while a process runs.
+# When a source was written: asked once a process, as a launch must not wait for the file system;
+# with PYOPS_CUDA_RELOAD=1 at every launch, for who edits kernels while a process runs.
 _written = _written_now if os.environ.get("PYOPS_CUDA_RELOAD") == "1" else lru_cache(_written_now)
 
 
@@ -178,5 +186,6 @@ def _allocated(make, shape, dtype):
         return make(shape, dtype)
     except cupy.cuda.memory.OutOfMemoryError as why:
         free, total = cupy.cuda.runtime.memGetInfo()
-        raise MemoryError(f"no room on the device for {tuple(shape)} {np.dtype(dtype)}: {free >> 20} of {total >> 20} MiB are free; "
-                          f"cupy.get_default_memory_pool().free_all_blocks() or torch.cuda.empty_cache() gives back what is kept") from why
+        raise MemoryError(f"no room on the device for {tuple(shape)} {np.dtype(dtype)}: {free >> 20} of "
+                          f"{total >> 20} MiB are free; cupy.get_default_memory_pool().free_all_blocks() or "
+                          "torch.cuda.empty_cache() gives back what is kept") from why

@@ -1,4 +1,5 @@
-"""The device of the backend "cuda-emulated": NumPy arrays, kernels run by the emulator on the CPU."""
+"""The device of the backend "cuda-emulated": NumPy arrays, kernels run by the
+emulator on the CPU."""
 from __future__ import annotations
 
 import math
@@ -14,7 +15,8 @@ from .tensor_map import emulated_im2col_map, emulated_map
 
 
 class KernelFault(AssertionError):
-    """The emulator saw a kernel do what it must not; the message lists what, where and which thread."""
+    """The emulator saw a kernel do what it must not; the message lists what, where and which
+    thread."""
 
 
 _mode: ContextVar[tuple[bool, int]] = ContextVar("pyops_emulator_mode", default=(True, 0))
@@ -22,7 +24,8 @@ _mode: ContextVar[tuple[bool, int]] = ContextVar("pyops_emulator_mode", default=
 
 @contextmanager
 def fast(order: int):
-    """Within the block kernels run unchecked, threads in this order: 0 ascending, 1 descending, more: a random one of that seed."""
+    """Within the block kernels run unchecked, threads in this order: 0 ascending, 1 descending,
+    more: a random one of that seed."""
     token = _mode.set((False, order))
     try:
         yield
@@ -35,7 +38,8 @@ _traffic: ContextVar[list | None] = ContextVar("pyops_emulator_traffic", default
 
 @contextmanager
 def profiled():
-    """Within the block every launch's memory traffic is counted; yields the list that (file, kernel, [Traffic]) are added to."""
+    """Within the block every launch's memory traffic is counted; yields the list that (file,
+    kernel, [Traffic]) are added to."""
     found: list = []
     token = _traffic.set(found)
     try:
@@ -55,7 +59,8 @@ ALIGNMENT = 256   # bytes
 
 
 class EmulatedDevice:
-    """Has the shape of a real device: allocation, transfer, launch. Few multiprocessors, so that loops over blocks are seen to work."""
+    """Has the shape of a real device: allocation, transfer, launch. Few multiprocessors, so that
+    loops over blocks are seen to work."""
 
     multiprocessors = 4
     capability = (9, 0)
@@ -100,13 +105,15 @@ class EmulatedDevice:
         return emulated_im2col_map(array, lower, upper, step, pixels, channels)
 
     def launch(self, file, kernel, grid, block, args, shared=0, stream=None, **defines):
-        """Runs kernels/`file`'s `kernel`. KernelFault if the checker objects; an empty grid launches nothing."""
+        """Runs kernels/`file`'s `kernel`. KernelFault if the checker objects; an empty
+        grid launches nothing."""
         if min(grid) == 0:
             return
         checked, order = _mode.get()
         module = Module.of(kernel_source(file, self.real, **defines), checked)
         found = _traffic.get()
-        report = module.function(kernel)(grid, block, [argument(a, self.real) for a in args], shared, order=order, profile=found is not None)
+        report = module.function(kernel)(grid, block, [argument(a, self.real) for a in args], shared,
+                                         order=order, profile=found is not None)
         if found is not None:
             found.append((file, kernel, report.traffic))
         if report.errors:

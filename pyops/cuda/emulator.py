@@ -1,11 +1,13 @@
-"""The CUDA emulator's driver: an unmodified .cu file compiled by g++ and run on NumPy arrays, one fiber a thread, every access checked.
+"""The CUDA emulator's driver: an unmodified .cu file compiled by g++ and run on NumPy arrays, one
+fiber a thread, every access checked.
 
     module = Module.of(kernel_source("softmax/cuda.cu", "f32"), checked=True)
     report = module.function("softmax_rows")((rows,), (256,), [x, y, np.int32(cols)])
     assert not report.errors, report
 
-The checked build is instrumented as for ThreadSanitizer, whose hooks csrc/emulator/checker.cpp defines; the fast build is plain -O2.
-Objects are kept in the user's cache folder (PYOPS_CACHE names another), under a digest of all that went into them.
+The checked build is instrumented as for ThreadSanitizer, whose hooks csrc/emulator/checker.cpp
+defines; the fast build is plain -O2. Objects are kept in the user's cache folder (PYOPS_CACHE names
+another), under a digest of all that went into them.
 """
 from __future__ import annotations
 
@@ -35,11 +37,13 @@ FAST = ["-O2", "-march=native"]
 CHECKED = ["-O1", "-march=native", "-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0",
            "-fsanitize=bounds-strict,alignment,shift,integer-divide-by-zero,signed-integer-overflow",
            # what would merge, move or widen accesses and so hide what a kernel does
-           "-fno-tree-vectorize", "-fno-tree-loop-im", "-fno-if-conversion", "-fno-store-merging", "-fno-tree-sra",
+           "-fno-tree-vectorize", "-fno-tree-loop-im", "-fno-if-conversion", "-fno-store-merging",
+           "-fno-tree-sra",
            "-fno-tree-loop-distribute-patterns", "-fno-hoist-adjacent-loads"]
 SONAME = "libcuemu.so"   # the same of every runtime: one that changes leaves compiled kernels as they are
 STACK = 128 << 10   # bytes a thread
-_building, _one_at_a_time = threading.Lock(), threading.Lock()   # the library has one block, and a call to it lets other Python threads run
+# the library has one block, and a call to it lets other Python threads run
+_building, _one_at_a_time = threading.Lock(), threading.Lock()
 SHARED_MOST = 232448   # of dynamic shared memory: more than any GPU has
 
 
@@ -48,14 +52,17 @@ def compiler() -> str:
 
 
 def more_flags(checked=False) -> list[str]:
-    """What PYOPS_EMULATOR_CXXFLAGS adds: sanitizers, another -march (`make sanitize-emulator`). No sanitizers to `checked` kernels, whose hooks are ours."""
-    return [flag for flag in os.environ.get("PYOPS_EMULATOR_CXXFLAGS", "").split() if not (checked and "sanitize" in flag)]
+    """What PYOPS_EMULATOR_CXXFLAGS adds: sanitizers, another -march (`make sanitize-emulator`). No
+    sanitizers to `checked` kernels, whose hooks are ours."""
+    return [flag for flag in os.environ.get("PYOPS_EMULATOR_CXXFLAGS", "").split()
+            if not (checked and "sanitize" in flag)]
 
 
 def missing() -> str:
     """Why kernels cannot be emulated here; empty if they can."""
     tools = [t for t in (compiler().split()[0], "nm", "readelf", "addr2line") if not shutil.which(t)]
-    return f"the CUDA emulator compiles kernels and needs {', '.join(tools)}: install g++ and binutils" if tools else ""
+    return (f"the CUDA emulator compiles kernels and needs {', '.join(tools)}: install g++ and binutils"
+            if tools else "")
 
 
 def cache_folder() -> Path:
@@ -84,7 +91,8 @@ def runtime() -> Path:
         if not cache.is_whole(library):
             with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
                 made = Path(folder) / "runtime.so"
-                command([compiler(), *flags, "-shared", *(str(p) for p in files if p.suffix == ".cpp"), "-o", str(made), f"-Wl,-soname,{SONAME}"])
+                command([compiler(), *flags, "-shared", *(str(p) for p in files if p.suffix == ".cpp"), "-o",
+                         str(made), f"-Wl,-soname,{SONAME}"])
                 cache.keep(library, made.read_bytes())
     return library
 
@@ -108,16 +116,18 @@ def digest(*parts: str | bytes) -> str:
 
 class _Launch(C.Structure):
     """cuemu::Launch in csrc/emulator/block.h, field by field."""
-    _fields_ = [("kernel", C.c_void_p), ("arguments", C.POINTER(C.c_void_p)), ("grid", C.c_uint * 3), ("block", C.c_uint * 3),
-                ("dynamic_shared", C.c_size_t), ("stack", C.c_size_t),
+    _fields_ = [("kernel", C.c_void_p), ("arguments", C.POINTER(C.c_void_p)), ("grid", C.c_uint * 3),
+                ("block", C.c_uint * 3), ("dynamic_shared", C.c_size_t), ("stack", C.c_size_t),
                 *((n, C.c_int) for n in ("order", "checked", "profile", "strict_exit", "flush_denormals")),
                 ("access_limit", C.c_uint64), ("base", C.c_size_t)]
 
 
 class _Counts(C.Structure):
     """cuemu::Counts there."""
-    _fields_ = [*((n, C.c_uint64) for n in ("barriers", "switches", "accesses", "collectives", "global_loaded", "global_stored",
-                                            "shared_loaded", "shared_stored", "atomics")), ("faults", C.c_int), ("stopped", C.c_int)]
+    _fields_ = [
+        *((n, C.c_uint64) for n in ("barriers", "switches", "accesses", "collectives", "global_loaded",
+                                    "global_stored", "shared_loaded", "shared_stored", "atomics")),
+        ("faults", C.c_int), ("stopped", C.c_int)]
 
 
 @dataclass(frozen=True)
@@ -130,7 +140,8 @@ class Fault:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one source line moved: transactions (32-byte sectors; in shared memory bank wavefronts) a warp's request, and the fewest."""
+    """What one source line moved: transactions (32-byte sectors; in shared memory bank wavefronts)
+    a warp's request, and the fewest."""
     where: str
     space: str
     op: str
@@ -152,7 +163,8 @@ class Report:
     def __str__(self):
         lines = [f"[{e.kind}] {e.message}\n      at {e.where}, {e.who}" for e in self.errors]
         lines += [f"{t.where:<26} {t.space:<6} {t.op:<5} {t.size:2d} B: {t.requests} requests, "
-                  f"{t.transactions / t.requests:.2f} transactions each, at best {t.ideal / t.requests:.2f}" for t in self.traffic]
+                  f"{t.transactions / t.requests:.2f} transactions each, at best {t.ideal / t.requests:.2f}"
+                  for t in self.traffic]
         return "\n  ".join(["", *lines]) if lines else "no faults"
 
 
@@ -163,7 +175,8 @@ class Module:
 
     @classmethod
     def of(cls, source: Source, checked: bool) -> Module:
-        """The module of `source`, compiled only if nothing that it is made from has been compiled before."""
+        """The module of `source`, compiled only if nothing that it is made from has
+        been compiled before."""
         key = (source, source.path.stat().st_mtime, checked)
         if key not in cls._loaded:
             cls._loaded[key] = cls(source, checked)
@@ -180,11 +193,13 @@ class Module:
 
     def function(self, name: str) -> Function:
         if name not in self.kernels:
-            raise ValueError(f"{self.source.path.name} has no kernel {name!r}; there are {', '.join(self.kernels) or 'none'}")
+            raise ValueError(f"{self.source.path.name} has no kernel {name!r}; there are "
+                             f"{', '.join(self.kernels) or 'none'}")
         return Function(self, name)
 
     def _read_symbols(self):
-        """Where the kernels' static shared variables lie, and what else of the library may be read unchecked."""
+        """Where the kernels' static shared variables lie, and what else of the library may
+        be read unchecked."""
         address, statics = {}, []
         for line in command(["nm", "-S", "--defined-only", str(self.library)]).splitlines():
             parts = line.split()
@@ -207,7 +222,8 @@ class Module:
             return "?"
         if pc not in self._lines:
             lines = command(["addr2line", "-e", str(self.library), "-i", hex(pc - 1)]).split("\n")
-            ours = [re.sub(r" \(discriminator.*", "", x) for x in lines if x and str(FOLDER) not in x and "kernel.cpp" not in x]
+            ours = [re.sub(r" \(discriminator.*", "", x)
+                    for x in lines if x and str(FOLDER) not in x and "kernel.cpp" not in x]
             self._lines[pc] = "/".join(Path(ours[0]).parts[-2:]) if ours else "?"
         return self._lines[pc]
 
@@ -227,7 +243,8 @@ def _between(segments, holes):
 
 def build(source: Source, checked: bool) -> Path:
     """The library of `source`, from the cache or compiled into it."""
-    flags = [*BASE, *(CHECKED if checked else FAST), *more_flags(checked), f"-I{FOLDER / 'include'}", *(o for o in source.options if o[:2] in ("-D", "-I")),
+    flags = [*BASE, *(CHECKED if checked else FAST), *more_flags(checked), f"-I{FOLDER / 'include'}",
+             *(o for o in source.options if o[:2] in ("-D", "-I")),
              "-include", str(FOLDER / "include" / "cuemu.h")]
     key = digest(headers_digest(), source.digest, compiler(), *flags)
     library = cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{key[:24]}.so"
@@ -242,7 +259,8 @@ def build(source: Source, checked: bool) -> Path:
         cpp, obj, made = (Path(folder) / f"kernel.{e}" for e in ("cpp", "o", "so"))
         cpp.write_text(text)
         command([compiler(), *flags, str(cpp), "-o", str(obj)])
-        command([compiler(), "-shared", *more_flags(checked), str(obj), "-o", str(made), str(runtime()), "-Wl,-z,defs"])
+        command([compiler(), "-shared", *more_flags(checked), str(obj), "-o", str(made), str(runtime()),
+                 "-Wl,-z,defs"])
         cache.keep(library, made.read_bytes())
     return library
 
@@ -251,13 +269,15 @@ KIND = {"f": "f", "i": "i", "u": "u", "b": "b"}
 
 
 def code_of(dtype) -> str:
-    """A type's letter and size, as the kernel's own signature has them; V for what is only bytes to it (structs, half types)."""
+    """A type's letter and size, as the kernel's own signature has them; V for what is only bytes to
+    it (structs, half types)."""
     kind = KIND.get(dtype.kind, "V") if dtype.name not in ("float16", "bfloat16") else "V"
     return f"{kind}{dtype.itemsize}"
 
 
 class Function:
-    """One kernel: call it with a grid, a block and arguments whose types are those of its signature."""
+    """One kernel: call it with a grid, a block and arguments whose types are those of its
+    signature."""
 
     def __init__(self, module: Module, name: str):
         self.module, self.name = module, name
@@ -266,7 +286,8 @@ class Function:
         signature.restype = C.c_char_p
         self.signature = [p for p in signature().decode().split(";") if p]
 
-    def __call__(self, grid, block, args, shared=0, *, order=0, profile=False, strict_exit=False, ftz=True, limit=0) -> Report:
+    def __call__(self, grid, block, args, shared=0, *, order=0, profile=False, strict_exit=False, ftz=True,
+                 limit=0) -> Report:
         grid, block = ((*map(int, sizes), 1, 1)[:3] for sizes in (grid, block))
         check_launch(self.name, grid, block, shared)
         if len(args) != len(self.signature):
@@ -275,7 +296,8 @@ class Function:
         with _one_at_a_time:
             return self._launch(grid, block, values, regions, shared, order, profile, strict_exit, ftz, limit)
 
-    def _launch(self, grid, block, values, regions, shared, order, profile, strict_exit, ftz, limit) -> Report:
+    def _launch(self, grid, block, values, regions, shared, order, profile, strict_exit, ftz,
+                limit) -> Report:
         lib, module = runtime_library(), self.module
         lib.cuemu_reset()
         for name, address, size, readonly in regions:
@@ -287,18 +309,20 @@ class Function:
         for address, size in module.module_regions:
             self._region("module", address, size, 2)
         pointers = (C.c_void_p * max(1, len(values)))(*(C.addressof(v) for v in values))
-        launch = _Launch(C.cast(self._entry, C.c_void_p), pointers, grid, block, shared, STACK, order, module.checked, profile, strict_exit, ftz, limit,
-                         module.base)
+        launch = _Launch(C.cast(self._entry, C.c_void_p), pointers, grid, block, shared, STACK, order,
+                         module.checked, profile, strict_exit, ftz, limit, module.base)
         counts = _Counts()
         lib.cuemu_launch(C.byref(launch), C.byref(counts))
         return Report(counts, self._faults(), self._traffic() if profile else [])
 
     @staticmethod
     def _region(name, address, size, space, readonly=False):
-        runtime_library().cuemu_add_region(name.encode(), C.c_void_p(address), C.c_size_t(size), space, int(readonly))
+        runtime_library().cuemu_add_region(name.encode(), C.c_void_p(address), C.c_size_t(size), space,
+                                           int(readonly))
 
     def _marshal(self, args):
-        """C values of the arguments, and the memory that they let the kernel use: (name, address, bytes, read-only)."""
+        """C values of the arguments, and the memory that they let the kernel use: (name, address,
+        bytes, read-only)."""
         values, seen = [], {}
         for i, (value, code) in enumerate(zip(args, self.signature)):
             if code[0] == "P":
@@ -315,15 +339,18 @@ class Function:
         if value is None:
             return 0
         if not isinstance(value, np.ndarray) or not value.flags.c_contiguous:
-            raise TypeError(f"{self.name}: argument {i} must be a C-contiguous array, got {type(value).__name__}")
+            raise TypeError(
+                f"{self.name}: argument {i} must be a C-contiguous array, got {type(value).__name__}")
         want, have = code[2:], code_of(value.dtype)
         if want[0] in "fiub" and want != have or want[0] == "V" and want[1:] != have[1:]:
-            raise TypeError(f"{self.name}: argument {i} is a pointer to {want} in the kernel and an array of {value.dtype} here")
+            raise TypeError(f"{self.name}: argument {i} is a pointer to {want} in the kernel and an array of "
+                            f"{value.dtype} here")
         return value.ctypes.data
 
     def _by_value(self, i, value, code):
         if not isinstance(value, np.generic):
-            raise TypeError(f"{self.name}: argument {i} must have a width ({code}): pass a NumPy scalar, not {type(value).__name__}")
+            raise TypeError(f"{self.name}: argument {i} must have a width ({code}): pass a NumPy scalar, not "
+                            f"{type(value).__name__}")
         have = code_of(value.dtype)
         if have != code:
             raise TypeError(f"{self.name}: argument {i} is {code} in the kernel and {have} here")
@@ -345,7 +372,8 @@ class Function:
             total = lines.setdefault((self.module.where(int(pc, 16)), space, op, int(size)), [0, 0, 0])
             for k, n in enumerate((requests, transactions, ideal)):
                 total[k] += int(n)
-        return [Traffic(*key, *total) for key, total in sorted(lines.items()) if key[1] != "module" and total[0]]
+        return [Traffic(*key, *total)
+                for key, total in sorted(lines.items()) if key[1] != "module" and total[0]]
 
 
 def check_launch(name, grid, block, shared):

@@ -1,7 +1,8 @@
 """The forms in which launch.py files ask for their kernels: (file, element type, macros).
 
-Recorded, not listed by hand: every op's cases, forward and gradient, and the layers that bench/gpu.sh times are run on a device that notes
-its launches and does nothing. Host functions look at shapes alone, so they choose as they would on a GPU.
+Recorded, not listed by hand: every op's cases, forward and gradient, and the layers that
+bench/gpu.sh times are run on a device that notes its launches and does nothing. Host functions look
+at shapes alone, so they choose as they would on a GPU.
 """
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from .precision import PRECISIONS, precision
 from .source import REALS
 
 Form = tuple[str, str, tuple[tuple[str, object], ...]]
-MACHINES = (((9, 0), 132), ((9, 0), 4), ((7, 5), 40))   # capability, multiprocessors: few and many blocks take different tiles
+# capability, multiprocessors: few and many blocks take different tiles
+MACHINES = (((9, 0), 132), ((9, 0), 4), ((7, 5), 40))
 TOUCHED = 1 << 16   # values; of larger arrays only the shape is copied, their memory stays untouched
 
 
@@ -44,7 +46,8 @@ class Noting:
 
     def __init__(self, found: set[Form], precisions=PRECISIONS):
         self.precisions = precisions
-        self.kernels = [DeviceKernels(NotingDevice(real, *machine, found)) for machine in MACHINES for real in REALS]
+        self.kernels = [DeviceKernels(NotingDevice(real, *machine, found)) for machine in MACHINES
+                        for real in REALS]
 
     def run(self, op, real, inputs, attrs, out=None):
         result = None

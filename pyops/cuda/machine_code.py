@@ -1,7 +1,9 @@
-"""Facts about compiled kernels' instructions (SASS), read with cuobjdump and nvdisasm, which need no GPU.
+"""Facts about compiled kernels' instructions (SASS), read with cuobjdump and
+nvdisasm, which need no GPU.
 
-kernels/cuda_promises.txt lists what a kernel promises: `file:kernel type arch INSTRUCTION ...`, an instruction's prefix such as HMMA (tensor
-cores), LDSM (ldmatrix), LDGSTS (cp.async), LDG.E.128 (16-byte loads); a minus before it promises that there is none (-LDL: no local memory).
+kernels/cuda_promises.txt lists what a kernel promises: `file:kernel type arch INSTRUCTION ...`, an
+instruction's prefix such as HMMA (tensor cores), LDSM (ldmatrix), LDGSTS (cp.async), LDG.E.128
+(16-byte loads); a minus before it promises that there is none (-LDL: no local memory).
 """
 from __future__ import annotations
 
@@ -31,12 +33,14 @@ def tool() -> str | None:
 
 def missing() -> str:
     """Why machine code cannot be read here; empty if it can."""
-    return "" if tool() else "cuobjdump is not installed: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm"
+    return ("" if tool()
+            else "cuobjdump is not installed: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm")
 
 
 @lru_cache(64)
 def instructions(file: str, real: str, arch: str, **defines) -> dict[str, Counter]:
-    """Kernel -> how often each instruction stands in it, for kernels/`file` compiled for `real` and `arch` with these macros."""
+    """Kernel -> how often each instruction stands in it, for kernels/`file` compiled for `real` and
+    `arch` with these macros."""
     cubin, _ = compile_cubin(kernel_source(file, real, **defines), arch)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as kept:
         kept.write(cubin)

@@ -1,6 +1,8 @@
-"""Compiles .cu files for named architectures with NVRTC, which needs no driver and no GPU, and reads what the compiler says of them.
+"""Compiles .cu files for named architectures with NVRTC, which needs no driver and no GPU, and
+reads what the compiler says of them.
 
-Needs the packages cuda-bindings, nvidia-cuda-nvrtc and nvidia-cuda-runtime (the extra pyops[cuda] brings them).
+Needs the packages cuda-bindings, nvidia-cuda-nvrtc and nvidia-cuda-runtime (the extra
+pyops[cuda] brings them).
 """
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def missing() -> str:
         from cuda.bindings import nvrtc
         from cuda.pathfinder import find_nvidia_header_directory
         nvrtc.nvrtcVersion()
-        return "" if find_nvidia_header_directory("cudart") else "no CUDA headers: pip install pyops-kernels[cuda]"
+        return ("" if find_nvidia_header_directory("cudart")
+                else "no CUDA headers: pip install pyops-kernels[cuda]")
     except Exception as why:   # the loader raises types of its own where the library is absent
         return f"NVRTC cannot be loaded ({why}): pip install pyops-kernels[cuda]"
 
@@ -44,7 +47,8 @@ def _ok(result):
 @lru_cache(1)
 def header_options() -> tuple[str, ...]:
     from cuda.pathfinder import find_nvidia_header_directory
-    return tuple(f"-I{find_nvidia_header_directory(name)}" for name in ("cudart", "cccl") if find_nvidia_header_directory(name))
+    return tuple(f"-I{find_nvidia_header_directory(name)}"
+                 for name in ("cudart", "cccl") if find_nvidia_header_directory(name))
 
 
 @lru_cache(1)
@@ -55,14 +59,18 @@ def version() -> str:
 
 def cubin_path(source: Source, arch: str) -> Path:
     """Where compile_cubin keeps the machine code."""
-    return cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{arch}-nvrtc{version()}-{source.digest}.cubin"
+    return (
+        cache_folder()
+        / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{arch}-nvrtc{version()}-{source.digest}.cubin")
 
 
 def compile_cubin(source: Source, arch: str) -> tuple[bytes, str]:
-    """Machine code of `source` for `arch` ("sm_90"), and the log with each kernel's resources. Kept in the user's cache folder."""
+    """Machine code of `source` for `arch` ("sm_90"), and the log with each kernel's resources. Kept
+    in the user's cache folder."""
     cubin = cubin_path(source, arch)
     log = cubin.with_suffix(".log")
-    code, told = cache.read(cubin, plain=True), cache.read(log)   # a driver may want the cubin as it is: its digest begins the log
+    # a driver may want the cubin as it is: its digest begins the log
+    code, told = cache.read(cubin, plain=True), cache.read(log)
     if code is not None and told is not None and told.startswith(digest_line(code)):
         return code, told[len(digest_line(code)):].decode()
     code, text = _compile(source, arch)
@@ -105,8 +113,9 @@ def resources(log: str) -> dict[str, Resources]:
     found = {}
     for entry in re.split(r"Compiling entry function '", log)[1:]:
         name = entry.split("'", 1)[0]
-        stack, stores, loads = map(int, re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads",
-                                                  entry).groups())
+        stack, stores, loads = map(int, re.search(
+            r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", entry).groups())
         shared = re.search(r"(\d+) bytes smem", entry)
-        found[name] = Resources(int(re.search(r"Used (\d+) registers", entry)[1]), int(shared[1]) if shared else 0, stores + loads, stack)
+        found[name] = Resources(int(re.search(r"Used (\d+) registers", entry)[1]),
+                                int(shared[1]) if shared else 0, stores + loads, stack)
     return found

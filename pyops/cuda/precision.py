@@ -16,7 +16,8 @@ _precision: ContextVar[str] = ContextVar("pyops_cuda_precision", default="strict
 
 @contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Within the block float32 convolutions and matrix products on a GPU (or its emulator) are computed as `name` says."""
+    """Within the block float32 convolutions and matrix products on a GPU (or its emulator) are
+    computed as `name` says."""
     if name not in PRECISIONS:
         raise ValueError(f"precision {name!r} is not one of {', '.join(PRECISIONS)}")
     token = _precision.set(name)

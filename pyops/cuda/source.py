@@ -1,4 +1,5 @@
-"""CUDA sources: where they lie, what they are compiled with, and what a compiled form of one depends on."""
+"""CUDA sources: where they lie, what they are compiled with, and what a compiled form
+of one depends on."""
 from __future__ import annotations
 
 import hashlib
@@ -24,7 +25,8 @@ class Source:
 
     @property
     def options(self) -> list[str]:
-        return ["-std=c++17", f"-DREAL_{self.real}=1", *(f"-D{name}={value}" for name, value in self.defines), *includes(self.path)]
+        return ["-std=c++17", f"-DREAL_{self.real}=1", *(f"-D{name}={value}" for name, value in self.defines),
+                *includes(self.path)]
 
     @property
     def text(self) -> str:
@@ -40,13 +42,15 @@ class Source:
 
     @property
     def required(self) -> str:
-        """The architecture that the file's first lines require ("requires sm_80"), or "". sm_90a is no least one but the only one."""
+        """The architecture that the file's first lines require ("requires sm_80"), or "". sm_90a is
+        no least one but the only one."""
         found = re.search(r"requires (sm_\d+a?)", self.text[:600])
         return found[1] if found else ""
 
     @property
     def reals(self) -> tuple[str, ...]:
-        """The element types that the file is for: those that its first lines name ("f16 and bf16 only"), or all."""
+        """The element types that the file is for: those that its first lines name ("f16 and
+        bf16 only"), or all."""
         found = re.search(r"(\w+) and (\w+) only", self.text[:600])
         return found.groups() if found else REALS
 

@@ -1,7 +1,9 @@
-"""Tensor maps: what the Tensor Memory Accelerator of compute capability 9.0 knows of an array that it copies to shared memory piece by piece.
+"""Tensor maps: what the Tensor Memory Accelerator of compute capability 9.0 knows of an array that
+it copies to shared memory piece by piece.
 
-A kernel takes one as `const __grid_constant__ TensorMap`. All maps here have the 128-byte swizzle (hopper.cuh) and give zeros outside of the
-array. On a device the driver makes them; the emulator's hold the same numbers in the clear (cuemu_hopper.h).
+A kernel takes one as `const __grid_constant__ TensorMap`. All maps here have the 128-byte swizzle
+(hopper.cuh) and give zeros outside of the array. On a device the driver makes them; the emulator's
+hold the same numbers in the clear (cuemu_hopper.h).
 """
 from __future__ import annotations
 
@@ -25,30 +27,36 @@ LARGEST_STEP = 8        # from one pixel to the next
 
 
 def mappable(array) -> bool:
-    """Whether a dense array, no axis of it empty, has address and strides that the accelerator takes."""
-    return array.size > 0 and array.shape[-1] * array.dtype.itemsize % PACKET == 0 and address(array) % PACKET == 0
+    """Whether a dense array, no axis of it empty, has address and strides that the
+    accelerator takes."""
+    return (array.size > 0 and array.shape[-1] * array.dtype.itemsize % PACKET == 0
+            and address(array) % PACKET == 0)
 
 
 # ---- what a kernel is passed
 
 def tensor_map(array, box: tuple[int, int]) -> np.void:
-    """The map of a dense (matrices, lines, length) array of float16 or bfloat16 for boxes of `box` = (lines, length) elements of one matrix.
+    """The map of a dense (matrices, lines, length) array of float16 or bfloat16 for boxes of `box`
+    = (lines, length) elements of one matrix.
 
-    ValueError for an array or a box that the accelerator cannot take; RuntimeError, with the driver's code, if it refuses.
+    ValueError for an array or a box that the accelerator cannot take; RuntimeError, with the
+    driver's code, if it refuses.
     """
     check_box(array, box)
     return _encoded(address(array), array.dtype.name, array.dtype.itemsize, tuple(array.shape), tuple(box))
 
 
 def im2col_map(array, lower, upper, step, pixels, channels) -> np.void:
-    """The map of a dense (N, H, W, C) array of float16 or bfloat16 for copies of `pixels` pixels of `channels` channels each.
+    """The map of a dense (N, H, W, C) array of float16 or bfloat16 for copies of `pixels` pixels of
+    `channels` channels each.
 
-    Pixels are those of a bounding box in each image, `step` = (along H, along W) apart, row by row and image by image: rows from lower[0] to
-    H - 1 + upper[0], columns from lower[1] to W - 1 + upper[1]. ValueError and RuntimeError as for tensor_map.
+    Pixels are those of a bounding box in each image, `step` = (along H, along W) apart, row by row
+    and image by image: rows from lower[0] to H - 1 + upper[0], columns from lower[1] to W - 1 +
+    upper[1]. ValueError and RuntimeError as for tensor_map.
     """
     check_pixels(array, lower, upper, step, pixels, channels)
-    return _im2col(address(array), array.dtype.name, array.dtype.itemsize, tuple(array.shape), tuple(lower), tuple(upper), tuple(step),
-                   pixels, channels)
+    return _im2col(address(array), array.dtype.name, array.dtype.itemsize, tuple(array.shape), tuple(lower),
+                   tuple(upper), tuple(step), pixels, channels)
 
 
 def emulated_map(array, box) -> np.void:
@@ -61,7 +69,8 @@ def emulated_map(array, box) -> np.void:
 def emulated_im2col_map(array, lower, upper, step, pixels, channels) -> np.void:
     """im2col_map's, for the emulator."""
     check_pixels(array, lower, upper, step, pixels, channels)
-    return _in_the_clear(2, array, *array.shape[::-1], *lower[::-1], *upper[::-1], *step[::-1], pixels, channels)
+    return _in_the_clear(2, array, *array.shape[::-1], *lower[::-1], *upper[::-1], *step[::-1], pixels,
+                         channels)
 
 
 def _in_the_clear(mode, array, *numbers):
@@ -75,22 +84,27 @@ def _in_the_clear(mode, array, *numbers):
 
 def check_box(array, box):
     if array.ndim != 3 or not mappable(array):
-        raise ValueError(f"tensor_map: needs three axes, none empty, lines of a multiple of {PACKET} bytes and an address that is one; got "
-                         f"{tuple(array.shape)} {array.dtype} at {address(array):#x}")
+        raise ValueError(
+            f"tensor_map: needs three axes, none empty, lines of a multiple of {PACKET} bytes and an address "
+            f"that is one; got {tuple(array.shape)} {array.dtype} at {address(array):#x}")
     if not 0 < box[0] <= LARGEST_BOX or not 0 < box[1] * array.dtype.itemsize <= LINE:
-        raise ValueError(f"tensor_map: a box has at most {LARGEST_BOX} lines of {LINE} bytes, got {box} of {array.dtype}")
+        raise ValueError(
+            f"tensor_map: a box has at most {LARGEST_BOX} lines of {LINE} bytes, got {box} of {array.dtype}")
     check_type(array)
 
 
 def check_pixels(array, lower, upper, step, pixels, channels):
     if array.ndim != 4 or not mappable(array):
-        raise ValueError(f"im2col_map: needs four axes, none empty, channels of a multiple of {PACKET} bytes and an address that is one; got "
-                         f"{tuple(array.shape)} {array.dtype} at {address(array):#x}")
+        raise ValueError(
+            f"im2col_map: needs four axes, none empty, channels of a multiple of {PACKET} bytes and an "
+            f"address that is one; got {tuple(array.shape)} {array.dtype} at {address(array):#x}")
     if not boxable(array.shape[1:3], lower, upper, step):
-        raise ValueError(f"im2col_map: a bounding box that is not empty has corners from {CORNERS[0]} to {CORNERS[-1]} and steps up to "
-                         f"{LARGEST_STEP}; got {lower}, {upper} and {step} for {tuple(array.shape)}")
+        raise ValueError(
+            f"im2col_map: a bounding box that is not empty has corners from {CORNERS[0]} to {CORNERS[-1]} "
+            f"and steps up to {LARGEST_STEP}; got {lower}, {upper} and {step} for {tuple(array.shape)}")
     if not 0 < pixels <= MOST_PIXELS or not 0 < channels * array.dtype.itemsize <= LINE:
-        raise ValueError(f"im2col_map: a copy has at most {MOST_PIXELS} pixels of {LINE} bytes, got {pixels} of {channels} {array.dtype}")
+        raise ValueError(f"im2col_map: a copy has at most {MOST_PIXELS} pixels of {LINE} bytes, got {pixels} "
+                         f"of {channels} {array.dtype}")
     check_type(array)
 
 
@@ -105,13 +119,15 @@ def check_type(array):
         raise ValueError(f"tensor_map: takes float16 and bfloat16, got {array.dtype}")
 
 
-# ---- the driver. All that a map depends on are these numbers, so one that was made for another array at the same place will do.
+# ---- the driver. All that a map depends on are these numbers, so one that was made for another
+# array at the same place will do.
 
 @lru_cache(1024)
 def _encoded(at, dtype, item, shape, box):
     matrices, lines, length = shape
     return _made(encode(), f"{shape} {dtype} in boxes of {box}", dtype, 3, at,
-                 _array(ctypes.c_uint64, length, lines, matrices), _array(ctypes.c_uint64, length * item, lines * length * item),
+                 _array(ctypes.c_uint64, length, lines, matrices),
+                 _array(ctypes.c_uint64, length * item, lines * length * item),
                  _array(ctypes.c_uint32, box[1], box[0], 1), _array(ctypes.c_uint32, 1, 1, 1))
 
 
@@ -119,9 +135,12 @@ def _encoded(at, dtype, item, shape, box):
 def _im2col(at, dtype, item, shape, lower, upper, step, pixels, channels):
     n, h, w, c = shape
     # corners, too, are from the innermost axis on: W, then H
-    return _made(encode_im2col(), f"{shape} {dtype} in {pixels} pixels of {channels} from {lower} to {upper} by {step}", dtype, 4, at,
-                 _array(ctypes.c_uint64, c, w, h, n), _array(ctypes.c_uint64, c * item, w * c * item, h * w * c * item),
-                 _array(ctypes.c_int, *lower[::-1]), _array(ctypes.c_int, *upper[::-1]), ctypes.c_uint32(channels), ctypes.c_uint32(pixels),
+    return _made(encode_im2col(),
+                 f"{shape} {dtype} in {pixels} pixels of {channels} from {lower} to {upper} by {step}", dtype,
+                 4, at, _array(ctypes.c_uint64, c, w, h, n),
+                 _array(ctypes.c_uint64, c * item, w * c * item, h * w * c * item),
+                 _array(ctypes.c_int, *lower[::-1]), _array(ctypes.c_int, *upper[::-1]),
+                 ctypes.c_uint32(channels), ctypes.c_uint32(pixels),
                  _array(ctypes.c_uint32, 1, *step[::-1], 1))
 
 
@@ -132,9 +151,11 @@ def _made(driver, asked, dtype, rank, at, *geometry):
     memory = np.zeros(TENSOR_MAP.itemsize + ALIGNMENT, np.uint8)
     made = memory[-memory.ctypes.data % ALIGNMENT:][:TENSOR_MAP.itemsize]
     code = driver(ctypes.c_void_p(made.ctypes.data), int(types[dtype]), rank, ctypes.c_void_p(at), *geometry,
-                  int(names.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE), int(names.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B),
+                  int(names.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE),
+                  int(names.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B),
                   int(names.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B),
-                  int(names.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE))   # "none" is zeros, the other choice NaN
+                  # "none" is zeros, the other choice NaN
+                  int(names.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE))
     if code:
         raise RuntimeError(f"tensor_map: the driver refuses {asked} with {names.CUresult(code).name}")
     return made.view(TENSOR_MAP)[0].copy()
@@ -150,8 +171,9 @@ def library():
 
 
 def encode():
-    """The driver's cuTensorMapEncodeTiled, called directly: the one of cuda.bindings has its result wherever Python's allocator puts it, which
-    need not be a multiple of 64 bytes as the driver demands."""
+    """The driver's cuTensorMapEncodeTiled, called directly: the one of cuda.bindings has its
+    result wherever Python's allocator puts it, which need not be a multiple of 64 bytes as
+    the driver demands."""
     return library().cuTensorMapEncodeTiled
 
 

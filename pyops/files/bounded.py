@@ -67,7 +67,6 @@ def npy(content: bytes, name: str) -> np.ndarray:
         raise ValueError(f"{name} holds {dtype}; numbers are read")
     body = content[stream.tell() :]
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(body):
-        raise ValueError(
-            f"{name} of shape {shape} and {dtype} needs {math.prod(shape) * dtype.itemsize} bytes, it has {len(body)}"
-        )
+        raise ValueError(f"{name} of shape {shape} and {dtype} needs {math.prod(shape) * dtype.itemsize} "
+                         f"bytes, it has {len(body)}")
     return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran else "C")

@@ -48,10 +48,8 @@ def check(place: Path, status: os.stat_result) -> None:
     elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         why = "may be written to by other users"
     if why:
-        raise UnsafeCache(
-            f"{place} {why}, and what is compiled there is run: remove it, take the right to write from others (chmod -R go-w), "
-            "or name another folder by PYOPS_CACHE"
-        )
+        raise UnsafeCache(f"{place} {why}, and what is compiled there is run: remove it, take the right to "
+                          "write from others (chmod -R go-w), or name another folder by PYOPS_CACHE")
 
 
 def read(path: Path, plain: bool = False) -> bytes | None:

@@ -8,7 +8,8 @@ from ..core.registry import Op
 
 
 class Act(NamedTuple):
-    """An activation of csrc/activations.inc by name, and its numbers: the bounds of a clamp, the slope or alpha of others."""
+    """An activation of csrc/activations.inc by name, and its numbers: the bounds of a clamp, the
+    slope or alpha of others."""
     name: str
     a: float = 0.0
     b: float = 0.0

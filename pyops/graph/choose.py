@@ -76,7 +76,9 @@ NAMES = ("direct", *(f"winograd{m}" for m in costs.TILES))
 
 def forced_algorithm(node: Node, force: str) -> str | None:
     """From "winograd4" or "layer1.0.conv1=direct,..."."""
-    return next((algorithm for name, algorithm in entries(force) if name in ("", "*", node.module, node.output.name)), None)
+    return next((algorithm
+                 for name, algorithm in entries(force) if name in ("", "*", node.module, node.output.name)),
+                None)
 
 
 @lru_cache
@@ -99,8 +101,8 @@ def whole_numbers(weight: np.ndarray) -> bool:
 
 def winograd_can(node: Node) -> bool:
     weight, attrs = node.inputs[1], node.attrs
-    return (weight.shape[2:] == (3, 3) and attrs["groups"] == 1 and attrs["stride"] == (1, 1) and attrs["dilation"] == (1, 1)
-            and weight.shape[1] > 4 and max(attrs["padding"]) <= 2)
+    return (weight.shape[2:] == (3, 3) and attrs["groups"] == 1 and attrs["stride"] == (1, 1)
+            and attrs["dilation"] == (1, 1) and weight.shape[1] > 4 and max(attrs["padding"]) <= 2)
 
 
 def sizes(node: Node):

@@ -1,4 +1,5 @@
-"""What the work of a convolution costs: measured on this machine by `pyops tune`, or as measured on the one of docs/performance.md."""
+"""What the work of a convolution costs: measured on this machine by `pyops tune`, or as measured on
+the one of docs/performance.md."""
 from __future__ import annotations
 
 import json
@@ -17,7 +18,9 @@ class Costs:
     threads: int
     direct: float         # a multiply-add of 16 filters, in a direct convolution
     winograd: float       # the same, at the points of Winograd's tiles
-    transform: tuple[float, float, float]   # of a tile of F(2x2), F(4x4), F(6x6) and 16 channels: half of the way in and half of the way out
+    # of a tile of F(2x2), F(4x4), F(6x6) and 16 channels: half of the way in and half of the way
+    # out
+    transform: tuple[float, float, float]
     cache: float          # a byte of weights from the last cache, for the whole team
     memory: float         # the same from memory
     kept: int             # bytes of weights that are still in cache when a program runs again
@@ -25,15 +28,18 @@ class Costs:
 
 TILES = (2, 4, 6)
 LARGEST = 1 << 20   # bytes of a file of costs
-ZEN4 = Costs(threads=2, direct=0.285, winograd=0.285, transform=(40, 112, 232), cache=0.0085, memory=0.027, kept=16 << 20)
+ZEN4 = Costs(threads=2, direct=0.285, winograd=0.285, transform=(40, 112, 232), cache=0.0085, memory=0.027,
+             kept=16 << 20)
 HALF = replace(ZEN4, direct=0.57, winograd=0.57, transform=(80, 224, 464))   # half the lanes, twice the time
-# Every set of csrc/isas.inc. The last two were not measured: their ratios are taken to be AVX2's until `pyops tune` has been there.
+# Every set of csrc/isas.inc. The last two were not measured: their ratios are taken to be AVX2's
+# until `pyops tune` has been there.
 DEFAULT = {"avx512": ZEN4, "avx2": HALF, "neon": HALF, "scalar": HALF}
 
 
 @lru_cache
 def of(isa: str) -> Costs:
-    """Of an instruction set: those that `pyops tune` left for this CPU, else the default ones. ValueError for a file that is no such thing."""
+    """Of an instruction set: those that `pyops tune` left for this CPU, else the default ones.
+    ValueError for a file that is no such thing."""
     place = file()
     try:
         if not place.exists():
@@ -44,27 +50,32 @@ def of(isa: str) -> Costs:
         if content["cpu"] == cpu_model() and isa in content["costs"]:
             return checked(content["costs"][isa])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{place} does not hold costs as pyops tune writes them ({type(error).__name__}: {error}); remove it or tune again") from error
+        raise ValueError(f"{place} does not hold costs as pyops tune writes them ({type(error).__name__}: "
+                         f"{error}); remove it or tune again") from error
     return default(isa)
 
 
 def default(isa: str) -> Costs:
     """ValueError for an instruction set without costs."""
     if isa not in DEFAULT:
-        raise ValueError(f"no costs are known for {isa!r}, only for {', '.join(DEFAULT)}: pyops tune measures them, costs.py holds the defaults")
+        raise ValueError(f"no costs are known for {isa!r}, only for {', '.join(DEFAULT)}: pyops tune "
+                         "measures them, costs.py holds the defaults")
     return DEFAULT[isa]
 
 
 def checked(values: dict) -> Costs:
-    """The costs in a file: times that are positive and finite (transforms and cache may be free), whole threads and bytes."""
+    """The costs in a file: times that are positive and finite (transforms and cache may be free),
+    whole threads and bytes."""
     found = Costs(**values)
     free = {"transform": found.transform, "cache": [found.cache], "memory": [found.memory]}
     times = {"direct": [found.direct], "winograd": [found.winograd], **free}
     for name, numbers in times.items():
-        if not isinstance(numbers, (list, tuple)) or len(numbers) != (len(TILES) if name == "transform" else 1):
+        if not isinstance(numbers,
+                          (list, tuple)) or len(numbers) != (len(TILES) if name == "transform" else 1):
             raise ValueError(f"{name} must be {len(TILES)} numbers, is {numbers!r}")
         for number in numbers:
-            if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < 1e12 or (number == 0 and name not in free):
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < 1e12 or (
+                    number == 0 and name not in free):
                 raise ValueError(f"{name} must be a time in nanoseconds, is {number!r}")
     for name, least in (("threads", 1), ("kept", 0)):
         number = getattr(found, name)
@@ -77,7 +88,8 @@ def keep(measured: dict[str, Costs]) -> Path:
     """Writes the costs of instruction sets where `of` finds them."""
     place = file()
     place.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"cpu": cpu_model(), "costs": {isa: asdict(costs) for isa, costs in measured.items()}}, indent=1)
+    text = json.dumps({"cpu": cpu_model(), "costs": {isa: asdict(costs) for isa, costs in measured.items()}},
+                      indent=1)
     with whole.writing(place) as out:
         out.write(text.encode())
     of.cache_clear()

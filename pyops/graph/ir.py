@@ -1,6 +1,7 @@
 """The graph: a plain list of nodes over registry rows, in an order in which they can run.
 
-A Value is what a node makes; constants are NumPy arrays among a node's inputs. Passes rewrite the list in place.
+A Value is what a node makes; constants are NumPy arrays among a node's inputs. Passes
+rewrite the list in place.
 """
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Value:
 
 @dataclass(eq=False, slots=True)
 class Epilogue:
-    """What a node does to its result before storing it: add `residual`, apply `activation`, then take the maximum of 2x2 squares."""
+    """What a node does to its result before storing it: add `residual`, apply `activation`, then
+    take the maximum of 2x2 squares."""
     activation: Act | None = None
     residual: Value | None = None
     pool: bool = False
@@ -45,7 +47,8 @@ class Epilogue:
 class Node:
     """A call of a row. `where` is the line of the caller's code that made it.
 
-    A convolution of one filter a channel that has two outputs also makes the mean of each channel, (n, channels, 1, 1).
+    A convolution of one filter a channel that has two outputs also makes the mean of each
+    channel, (n, channels, 1, 1).
     """
     op: str
     inputs: list            # of Value, np.ndarray or None
@@ -56,7 +59,8 @@ class Node:
     epilogue: Epilogue = field(default_factory=Epilogue)
     normalised: tuple | None = None   # (scale, shift): a convolution reads max(x scale + shift, 0), numbers a channel
     gate: Value | None = None         # a convolution reads x gate, (n, channels, 1, 1)
-    before: tuple["Node", ...] = ()   # layers that are computed with this one, in order; the first reads what this one is given
+    # layers that are computed with this one, in order; the first reads what this one is given
+    before: tuple["Node", ...] = ()
     algorithm: str = ""     # of a convolution, with `why` it was chosen
     why: str = ""
 
@@ -87,8 +91,8 @@ class Node:
 
 
 class Graph:
-    """Inputs, nodes and outputs. What is dropped leaves `nodes` when they are next looked at, so that
-    a pass which drops many of n nodes takes n steps and not n^2.
+    """Inputs, nodes and outputs. What is dropped leaves `nodes` when they are next looked at, so
+    that a pass which drops many of n nodes takes n steps and not n^2.
     """
 
     __slots__ = ("inputs", "outputs", "_dropped", "_nodes")
@@ -113,12 +117,14 @@ class Graph:
         return found
 
     def only_consumer(self, value: Value, consumers: dict[Value, list[Node]]) -> Node | None:
-        """The one node that needs `value`, if there is no other and it is no output of the graph."""
+        """The one node that needs `value`, if there is no other and it is no output of the
+        graph."""
         readers = consumers.get(value, [])
         return readers[0] if len(readers) == 1 and value not in self.outputs else None
 
     def drop(self, node: Node, instead: Value, consumers: dict[Value, list[Node]]) -> None:
-        """Removes a node of one output; readers take `instead`. Keeps `consumers` as it should be."""
+        """Removes a node of one output; readers take `instead`. Keeps `consumers` as it should
+        be."""
         self._dropped.add(node)
         for value in node.values():
             consumers[value].remove(node)

@@ -2,9 +2,9 @@
 
 A buffer lives from the first step that touches it to the last. Largest first, each takes the lowest
 gap it fits into: the greedy order of Pisarchyk & Lee, "Efficient Memory Management for Deep Neural
-Net Inference" (2020). What lives at the same time is found in a segment tree over the steps, so that
-a network of n steps takes n log n time. Where very many live at once, which no network does, the
-smallest are put above all others instead, each into the block of one that has ended.
+Net Inference" (2020). What lives at the same time is found in a segment tree over the steps, so
+that a network of n steps takes n log n time. Where very many live at once, which no network does,
+the smallest are put above all others instead, each into the block of one that has ended.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Weights in the order kernels read them: whole blocks of 16 filters, zeros where channels or filters do not fill a block."""
+"""Weights in the order kernels read them: whole blocks of 16 filters, zeros where channels or
+filters do not fill a block."""
 from __future__ import annotations
 
 import numpy as np
@@ -27,7 +28,8 @@ def direct(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C, R, S) as (K/16, C/16, R, S, 16 channels, 16 filters)."""
     K, C, R, S = w.shape
     packed = memory.empty((rounded(K) // BLOCK, rounded(C) // BLOCK, R, S, BLOCK, BLOCK), np.float32)
-    kernels.pack_weights(np.ascontiguousarray(w, np.float32).reshape(K, C, R * S), packed.reshape(packed.shape[0], -1, BLOCK))
+    kernels.pack_weights(np.ascontiguousarray(w, np.float32).reshape(K, C, R * S),
+                         packed.reshape(packed.shape[0], -1, BLOCK))
     return packed
 
 
@@ -62,9 +64,11 @@ def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
 
 
 def even_filters(w: np.ndarray) -> bool:
-    """Whether Winograd's algorithm may take filters (K, C, R, S): an eighth at least of each, by root sum of squares, lies beside its largest tap.
+    """Whether Winograd's algorithm may take filters (K, C, R, S): an eighth at least of each, by
+    root sum of squares, lies beside its largest tap.
 
-    As kernels/convolution/winograd_uneven.h has it: an output of any other depends on one pixel, but would err by all pixels of its tile.
+    As kernels/convolution/winograd_uneven.h has it: an output of any other depends on one pixel,
+    but would err by all pixels of its tile.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         squares = np.square(w.reshape(len(w), -1), dtype=np.float64)
@@ -77,8 +81,9 @@ def finite(w: np.ndarray) -> bool:
 
 
 def merged_groups(w: np.ndarray, groups: int) -> np.ndarray | None:
-    """The weights of groups narrower than a block joined, `merge` at a time with zeros between them, until they fill whole blocks. None if
-    no number of groups does, or the zeros would be most of more than 16 groups."""
+    """The weights of groups narrower than a block joined, `merge` at a time with zeros between
+    them, until they fill whole blocks. None if no number of groups does, or the zeros would be most
+    of more than 16 groups."""
     K, C = w.shape[0] // groups, w.shape[1]
     for merge in range(1, min(groups, BLOCK) + 1):
         if groups % merge == 0 and merge * K % BLOCK == 0 and merge * C % BLOCK == 0:

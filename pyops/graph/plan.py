@@ -1,7 +1,7 @@
 """A Plan: everything a Program needs to run, as plain data. It comes from lowering, or from a file.
 
-Arrays of a step's arguments are constants (NumPy arrays) or places: tuples (space, index, byte offset, shape, sample, type) as
-csrc/program.cpp takes them.
+Arrays of a step's arguments are constants (NumPy arrays) or places: tuples (space, index, byte
+offset, shape, sample, type) as csrc/program.cpp takes them.
 """
 from __future__ import annotations
 
@@ -49,23 +49,26 @@ class Plan:
         arena = memory.plan(low.steps)
         steps = [planned(s) for s in low.steps]
         constants = list({id(a): a for s in steps for a in s.args if isinstance(a, np.ndarray)}.values())
-        return cls(steps, [(v.shape, v.dtype) for v in low.graph.inputs], [(v.shape, v.dtype) for v in low.graph.outputs], structure, arena,
-                   precision, constants)
+        return cls(steps, [(v.shape, v.dtype) for v in low.graph.inputs],
+                   [(v.shape, v.dtype) for v in low.graph.outputs], structure, arena, precision, constants)
 
 
 def planned(step: Step) -> PlannedStep:
     node, refs = step.node, list(step.refs())
     layout = "nChw16c" if refs and refs[-1].sample and len(refs[-1].shape) == 5 else "planar"
-    traffic = sum(nbytes(r.shape, r.dtype) for r in refs) + sum(a.nbytes for a in step.args if isinstance(a, np.ndarray))
-    return PlannedStep(step.kernel, tuple(map(native_argument, step.args)), op_of(step), node.module if node else "", node.output.name if node else "",
-                       node.output.shape if node else (), layout, step.algorithm, step.why, float(step.flops), traffic, step.covers)
+    traffic = sum(nbytes(r.shape, r.dtype)
+                  for r in refs) + sum(a.nbytes for a in step.args if isinstance(a, np.ndarray))
+    return PlannedStep(step.kernel, tuple(map(native_argument, step.args)), op_of(step), node.module if node
+                       else "", node.output.name if node else "", node.output.shape if node else (), layout,
+                       step.algorithm, step.why, float(step.flops), traffic, step.covers)
 
 
 def native_argument(a):
     """A step's argument as _C.Program.add takes it."""
     if isinstance(a, Ref):
-        return (a.buffer.space, a.buffer.index, a.offset + (a.buffer.offset if a.buffer.space == ARENA else 0), tuple(map(int, a.shape)), a.sample,
-                str(np.dtype(a.dtype)))
+        return (a.buffer.space, a.buffer.index,
+                a.offset + (a.buffer.offset if a.buffer.space == ARENA else 0), tuple(map(int, a.shape)),
+                a.sample, str(np.dtype(a.dtype)))
     if isinstance(a, np.generic):
         return a.item()
     if isinstance(a, Act):
@@ -78,7 +81,8 @@ def op_of(step: Step) -> str:
         return step.kernel
     fused = step.node.epilogue
     op = "+".join([step.node.op] * max(1, len(step.covers)))
-    return op + ("+add" if fused.residual is not None else "") + ("+act" if fused.activation else "") + ("+pool" if fused.pool else "")
+    return op + ("+add" if fused.residual is not None else "") + ("+act" if fused.activation
+                                                                  else "") + ("+pool" if fused.pool else "")
 
 
 def nbytes(shape, dtype) -> int:

@@ -1,4 +1,5 @@
-"""Program: the kernel calls of a compiled model, run in one call without the GIL and without allocating."""
+"""Program: the kernel calls of a compiled model, run in one call without the GIL and
+without allocating."""
 from __future__ import annotations
 
 import io
@@ -20,22 +21,29 @@ from .structure import unflatten
 
 
 class Program:
-    """A compiled model. program(x, ...) -> what the model returns, for arrays of the shapes and dtypes it was compiled for.
+    """A compiled model. program(x, ...) -> what the model returns, for arrays of the shapes and
+    dtypes it was compiled for.
 
-    Several Python threads may call one Program at once; each gets a workspace, and none holds the GIL while it computes. Results do not
-    depend on the number of threads, nor a sample's on the others in the batch, bit for bit.
+    Several Python threads may call one Program at once; each gets a workspace, and none holds the
+    GIL while it computes. Results do not depend on the number of threads, nor a sample's on the
+    others in the batch, bit for bit.
     """
 
-    def __init__(self, plan: Plan, isa: str, threads: int, again: Callable[..., Any] | None = None, samples: int = 1) -> None:
-        """samples: how many times the plan, which then is for one sample, is run for a batch (samples.py)."""
+    def __init__(self, plan: Plan, isa: str, threads: int, again: Callable[..., Any] | None = None,
+                 samples: int = 1) -> None:
+        """samples: how many times the plan, which then is for one sample, is run for a
+        batch (samples.py)."""
         self.plan, self.isa, self.threads, self.samples = plan, isa, threads, samples
         self.steps, self.precision = plan.steps, plan.precision
-        self.inputs, self.outputs = ([(s if samples == 1 else (samples, *s[1:]), d) for s, d in arrays] for arrays in (plan.inputs, plan.outputs))
+        self.inputs, self.outputs = ([(s if samples == 1 else (samples, *s[1:]), d) for s, d in arrays]
+                                     for arrays in (plan.inputs, plan.outputs))
         self._again = again
         self._others: Recent[Program] = Recent(cast(Any, again))   # of other batch sizes
         self._state: list[Any] | None = None      # of the next step
-        self._counting, self._running, self._most_running = threading.Lock(), 0, 0   # runs at once, and the most since `age` was last called
-        self._native = _C.Program(isa, plan.arena, [nbytes(*i) for i in plan.inputs], [nbytes(*o) for o in plan.outputs], threads)
+        # runs at once, and the most since `age` was last called
+        self._counting, self._running, self._most_running = threading.Lock(), 0, 0
+        self._native = _C.Program(isa, plan.arena, [nbytes(*i) for i in plan.inputs],
+                                  [nbytes(*o) for o in plan.outputs], threads)
         for step in plan.steps:
             self._native.add(step.kernel, step.args)
 
@@ -51,7 +59,8 @@ class Program:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """While the block runs, one more run is under way. Each takes a workspace, which is kept for the next."""
+        """While the block runs, one more run is under way. Each takes a workspace, which is
+        kept for the next."""
         with self._counting:
             self._running += 1
             more = self._running > max(1, self._most_running)
@@ -65,15 +74,17 @@ class Program:
                 self._running -= 1
 
     def age(self) -> None:
-        """Gives back what a burst needed and nothing has since the last call of this (core/ageing.py): workspaces, where fewer runs at a
-        time have been enough, those of other batch sizes, and plans of these that have packed weights of their own.
+        """Gives back what a burst needed and nothing has since the last call of this
+        (core/ageing.py): workspaces, where fewer runs at a time have been enough, those of other
+        batch sizes, and plans of these that have packed weights of their own.
         """
         with self._counting:
             enough, self._most_running = self._most_running, self._running
         if self._native.workspaces() > max(1, enough):
             self._native.release()
         idle = self._others.idle()
-        held = {id(a) for p in (self, *self._others.values()) if p not in idle.values() for a in p.plan.constants}
+        held = {id(a) for p in (self, *self._others.values()) if p not in idle.values()
+                for a in p.plan.constants}
         for key, program in idle.items():
             program._native.release()
             if sum(a.nbytes for a in program.plan.constants if id(a) not in held) > self.weight_bytes >> 5:
@@ -82,10 +93,11 @@ class Program:
     # ---- streaming
 
     def step(self, *arrays: Any) -> Any:
-        """One call of a recurrent model, whose state is kept for the next: program.step(x) -> what the model returns beside it.
+        """One call of a recurrent model, whose state is kept for the next: program.step(x) -> what
+        the model returns beside it.
 
-        For programs of pyops.compile(..., state=...). The first call begins with the state zero. Not for several threads at once. ValueError
-        for a program that was compiled without a state.
+        For programs of pyops.compile(..., state=...). The first call begins with the state zero.
+        Not for several threads at once. ValueError for a program that was compiled without a state.
         """
         count = streaming.states_of(self)
         if self._state is None:
@@ -100,7 +112,8 @@ class Program:
         return unflatten(rest, results)
 
     def reset(self, state: Any = None) -> None:
-        """Makes `state` that of the next step, in the form it was compiled for; zeros if None. ValueError where a shape differs."""
+        """Makes `state` that of the next step, in the form it was compiled for; zeros if None.
+        ValueError where a shape differs."""
         count = streaming.states_of(self)
         wanted = self.inputs[len(self.inputs) - count:]
         if state is None:
@@ -109,8 +122,8 @@ class Program:
         given: list[np.ndarray] = []
         streaming.flatten(state, given)
         if [(a.shape, a.dtype) for a in given] != wanted:
-            raise ValueError(f"program: the state must be {', '.join(f'{d}{list(s)}' for s, d in wanted)}, got "
-                             f"{', '.join(f'{a.dtype}{list(a.shape)}' for a in given)}")
+            raise ValueError(f"program: the state must be {', '.join(f'{d}{list(s)}' for s, d in wanted)}, "
+                             f"got {', '.join(f'{a.dtype}{list(a.shape)}' for a in given)}")
         self._state = [a.copy() for a in given]
 
     # ---- inputs and outputs
@@ -119,26 +132,32 @@ class Program:
         return tuple(memory.empty(shape, dtype) for shape, dtype in self.outputs)
 
     def _ready(self, arrays: Any) -> tuple[Any, ...] | None:
-        """The arrays as the kernels take them; None if the program is to be planned again for them."""
+        """The arrays as the kernels take them; None if the program is to be planned again for
+        them."""
         if len(arrays) != len(self.inputs):
             raise TypeError(f"program: takes {len(self.inputs)} inputs, got {len(arrays)}")
         ready = []
         for i, (array, (shape, dtype)) in enumerate(zip(arrays, self.inputs)):
             array = as_array(array)
             if array.dtype != dtype or array.shape != shape:
-                batch_only = array.dtype == dtype and array.shape[1:] == shape[1:] and array.ndim == len(shape)
+                batch_only = (array.dtype == dtype and array.shape[1:] == shape[1:]
+                              and array.ndim == len(shape))
                 if self._again is not None and batch_only:
                     return None
-                raise ValueError(f"program: input {i} is {array.dtype}{list(array.shape)}, compiled for {dtype}{list(shape)}"
-                                 + ("; compile with dynamic_batch=True to take any batch" if batch_only else ""))
-            ready.append(array if array.flags.c_contiguous and array.flags.aligned else np.require(array, None, ["C", "A"]))
+                raise ValueError(
+                    f"program: input {i} is {array.dtype}{list(array.shape)}, compiled for "
+                    f"{dtype}{list(shape)}"
+                    + ("; compile with dynamic_batch=True to take any batch" if batch_only else ""))
+            ready.append(array if array.flags.c_contiguous and array.flags.aligned
+                         else np.require(array, None, ["C", "A"]))
         return tuple(ready)
 
     def _runs(self, inputs: Any, outputs: Any) -> Any:
         """The arrays of each run of the plan."""
         if self.samples == 1:
             return [(inputs, outputs)]
-        return [tuple(tuple(a[i:i + 1] for a in arrays) for arrays in (inputs, outputs)) for i in range(self.samples)]
+        return [tuple(tuple(a[i:i + 1] for a in arrays) for arrays in (inputs, outputs))
+                for i in range(self.samples)]
 
     def _replanned(self, arrays: Any) -> Program:
         shapes = tuple((a.shape, a.dtype) for a in map(as_array, arrays))
@@ -149,11 +168,13 @@ class Program:
     # ---- files
 
     def save(self, file: Any) -> None:
-        """Writes weights and plan into one file (.npz; a path, or a binary file). It holds no code and loads on any instruction set."""
+        """Writes weights and plan into one file (.npz; a path, or a binary file). It holds no code
+        and loads on any instruction set."""
         saved.write(self.plan, file, self.samples)
 
     def __reduce__(self) -> Any:
-        """Pickles, and so multiprocessing, take the saved form, with the state of step(); another batch size is refused afterwards."""
+        """Pickles, and so multiprocessing, take the saved form, with the state of step(); another
+        batch size is refused afterwards."""
         saved = io.BytesIO()
         self.save(saved)
         return restored, (saved.getvalue(), self.isa, self.threads, self._state)
@@ -169,10 +190,11 @@ class Program:
 
     @classmethod
     def load(cls, file: Any, threads: int | None = None, backend: str | None = None) -> Program:
-        """A saved program, for the active backend's instruction set or that of `backend`. file: a path, or a file opened for reading bytes.
+        """A saved program, for the active backend's instruction set or that of `backend`. file: a
+        path, or a file opened for reading bytes.
 
-        A file is data: nothing in it is run, and every kernel call in it is checked before it is made. ValueError for a file that is no
-        program, or one that was changed; FileNotFoundError.
+        A file is data: nothing in it is run, and every kernel call in it is checked before it is
+        made. ValueError for a file that is no program, or one that was changed; FileNotFoundError.
         """
         from ..core.backends import get_backend
         from ..core.threads import get_num_threads
@@ -193,55 +215,70 @@ class Program:
 
     def run_timed(self, *arrays: Any) -> list[float]:
         """Seconds of each step in one run."""
-        return list(np.sum([self._native.run_timed(*run) for run in self._runs(self._ready(arrays), self._results())], axis=0))
+        return list(
+            np.sum([self._native.run_timed(*run) for run in self._runs(self._ready(arrays), self._results())],
+                   axis=0))
 
     def measured(self, rounds: int = 20) -> list[float]:
         """The shortest time of each step over `rounds` runs on random input, in seconds."""
         rng = np.random.default_rng(0)
-        arrays = [rng.standard_normal(s).astype(d) if d == np.float32 else np.zeros(s, d) for s, d in self.inputs]
+        arrays = [rng.standard_normal(s).astype(d) if d == np.float32 else np.zeros(s, d)
+                  for s, d in self.inputs]
         return list(np.min([self.run_timed(*arrays) for _ in range(rounds)], axis=0))
 
     def summary(self, rounds: int = 20) -> str:
-        """A line a step: op, module, result, algorithm, layout, MFLOP, MB, measured ms and share of the multiply-add peak."""
+        """A line a step: op, module, result, algorithm, layout, MFLOP, MB, measured ms and share of
+        the multiply-add peak."""
         from ..machine import ceilings
         peak = ceilings(self.isa, "f32", self.threads, 0.05).gflops
         seconds = self.measured(rounds)
-        lines = [f"{'op':<16} {'module':<30} {'result':<20} {'algorithm':<10} {'layout':<8} {'MFLOP':>9} {'MB':>7} {'ms':>8} {'% peak':>7}"]
+        lines = [f"{'op':<16} {'module':<30} {'result':<20} {'algorithm':<10} {'layout':<8} {'MFLOP':>9} "
+                 f"{'MB':>7} {'ms':>8} {'% peak':>7}"]
         for step, s in zip(self.steps, seconds):
             share = f"{100 * self.samples * step.flops / s / 1e9 / peak:>7.0f}" if step.flops else " " * 7
-            lines.append(f"{step.op:<16} {step.module:<30.30} {shape_of(step):<20} {step.algorithm:<10} {step.layout:<8} {step.flops / 1e6:>9.2f} "
-                         f"{step.bytes / 1e6:>7.2f} {s * 1e3:>8.3f} {share}")
+            lines.append(
+                f"{step.op:<16} {step.module:<30.30} {shape_of(step):<20} {step.algorithm:<10} "
+                f"{step.layout:<8} {step.flops / 1e6:>9.2f} {step.bytes / 1e6:>7.2f} {s * 1e3:>8.3f} {share}")
         flops, total = self.samples * sum(s.flops for s in self.steps), sum(seconds)
         if self.samples > 1:
-            lines.insert(0, f"a plan for one sample, run {self.samples} times; times and shares are of all of them together")
-        lines.append(f"{len(self.steps)} steps, {flops / 1e9:.2f} GFLOP, {total * 1e3:.3f} ms: {100 * flops / total / 1e9 / peak:.0f} % of {peak:.0f} "
-                     f"GFLOP/s; {self.threads} threads, {self.isa}; arena {self.arena_bytes / 1e6:.1f} MB, weights {self.weight_bytes / 1e6:.1f} MB")
+            lines.insert(0, f"a plan for one sample, run {self.samples} times; times and shares are of all "
+                         "of them together")
+        lines.append(
+            f"{len(self.steps)} steps, {flops / 1e9:.2f} GFLOP, {total * 1e3:.3f} ms: "
+            f"{100 * flops / total / 1e9 / peak:.0f} % of {peak:.0f} GFLOP/s; {self.threads} threads, "
+            f"{self.isa}; arena {self.arena_bytes / 1e6:.1f} MB, weights {self.weight_bytes / 1e6:.1f} MB")
         return "\n".join(lines)
 
     def explain(self, layer: str) -> str:
-        """Which algorithm a layer uses and why. layer: a module's dotted name, or the name of a value (conv3). KeyError if there is none."""
+        """Which algorithm a layer uses and why. layer: a module's dotted name, or the name of a
+        value (conv3). KeyError if there is none."""
         found = [s for s in self.steps if layer and layer in (s.module, s.value, *s.covers)]
         if not found:
             known = sorted({name for s in self.steps for name in (s.covers or [s.module or s.value]) if name})
             raise KeyError(f"program: no layer {layer!r}; it has {', '.join(known)}")
-        return "\n".join(f"{s.op} {s.module or s.value}: {s.algorithm} ({s.kernel}){': ' + s.why if s.why else ''}" for s in found)
+        return "\n".join(f"{s.op} {s.module or s.value}: {s.algorithm} "
+                         f"({s.kernel}){': ' + s.why if s.why else ''}" for s in found)
 
     def profile(self, file: Any, rounds: int = 20) -> None:
         """Writes the measured steps as a trace that chrome://tracing and Perfetto open."""
         events, at = [], 0.0
         for step, s in zip(self.steps, self.measured(rounds)):
-            events.append({"name": f"{step.op} {step.module}".strip(), "cat": step.algorithm, "ph": "X", "pid": 1, "tid": 1, "ts": at * 1e6,
-                           "dur": s * 1e6, "args": {"kernel": step.kernel, "result": shape_of(step), "gflops": step.flops / max(s, 1e-9) / 1e9, "why": step.why}})
+            events.append({"name": f"{step.op} {step.module}".strip(), "cat": step.algorithm, "ph": "X",
+                           "pid": 1, "tid": 1, "ts": at * 1e6, "dur": s * 1e6,
+                           "args": {"kernel": step.kernel, "result": shape_of(step),
+                                    "gflops": step.flops / max(s, 1e-9) / 1e9, "why": step.why}})
             at += s
         with open(file, "w") as out:
             json.dump({"traceEvents": events, "displayTimeUnit": "ms"}, out)
 
     def __repr__(self) -> str:
-        return f"Program({len(self.steps)} steps, {', '.join(f'{d}{list(s)}' for s, d in self.inputs)}, {self.isa}, {self.threads} threads)"
+        return (f"Program({len(self.steps)} steps, {', '.join(f'{d}{list(s)}' for s, d in self.inputs)}, "
+                f"{self.isa}, {self.threads} threads)")
 
 
 def restored(saved: bytes, isa: str, threads: int, state: list[Any] | None) -> Program:
-    """A pickled program, on the instruction set it was made for if this machine has it, else on the active one."""
+    """A pickled program, on the instruction set it was made for if this machine has it, else
+    on the active one."""
     program = Program.load(io.BytesIO(saved), threads, isa if isa in available() else None)
     program._state = state
     return program

@@ -9,7 +9,8 @@ import numpy as np
 
 from .ir import Graph, Node
 
-CACHE = 32 << 20      # bytes of intermediate results beyond which a sample leaves nothing in cache for the next layer
+# bytes of intermediate results beyond which a sample leaves nothing in cache for the next layer
+CACHE = 32 << 20
 
 
 def apart(graph: Graph) -> bool:
@@ -28,6 +29,7 @@ def treats_samples_apart(node: Node, batch: int) -> bool:
     if any(len(v.shape) != 4 or v.shape[0] != batch for v in (*node.values(), *node.outputs)):
         return False
     row, first = node.row, node.inputs[0]
-    if row.filter_axis is None and any(isinstance(v, np.ndarray) and v.ndim == 4 and v.shape[0] == batch for v in node.inputs):
+    if row.filter_axis is None and any(isinstance(v, np.ndarray) and v.ndim == 4 and v.shape[0] == batch
+                                       for v in node.inputs):
         return False   # a constant with numbers for each sample
     return row.per_sample(first.shape, **node.attrs) if callable(row.per_sample) else row.per_sample

@@ -81,9 +81,8 @@ def structure_to_json(structure):
 
 def constant(value):
     if value is not None and type(value) not in (str, int, float, bool):
-        raise TypeError(
-            f"program: a file holds numbers, strings and None beside arrays, the model's result has a {type(value).__name__}"
-        )
+        raise TypeError("program: a file holds numbers, strings and None beside arrays, the model's result "
+                        f"has a {type(value).__name__}")
     return value
 
 
@@ -113,9 +112,8 @@ def read(file) -> tuple[Plan, int]:
             return plan_of(content, arrays)
     except (ValueError, RecursionError) as why:  # JSON's and Unicode's errors are ValueErrors
         raise ValueError(f"load: {file} is no saved program, or a damaged one: {why}") from why
-    raise ValueError(
-        f"load: {file} is of version {str(version)[:20]}, this pyops reads {VERSION}; compile the model and save it again"
-    )
+    raise ValueError(f"load: {file} is of version {str(version)[:20]}, this pyops reads {VERSION}; compile "
+                     "the model and save it again")
 
 
 def plan_of(content: dict, arrays: dict[str, np.ndarray]) -> tuple[Plan, int]:
@@ -197,7 +195,8 @@ def argument(given, i: int, constants):
 
 def aligned(constant: np.ndarray) -> np.ndarray:
     """The constant at the beginning of a cache line: a vector across two lines costs two loads."""
-    need(constant.dtype.name in ELEMENTS, f"constants are of numbers or truth values, not of {constant.dtype}")
+    need(constant.dtype.name in ELEMENTS,
+         f"constants are of numbers or truth values, not of {constant.dtype}")
     whole = np.empty(constant.nbytes + 64, np.uint8)
     first = -whole.__array_interface__["data"][0] % 64
     copy = whole[first : first + constant.nbytes].view(constant.dtype).reshape(constant.shape)

@@ -18,7 +18,9 @@ import numpy as np
 from .plan import Plan
 
 Made = TypeVar("Made")
-PROGRAMS = 8  # batch sizes whose plans are kept: a service sees few, and a plan is made anew in milliseconds to seconds
+# batch sizes whose plans are kept: a service sees few, and a plan is made anew in
+# milliseconds to seconds
+PROGRAMS = 8
 SMALL = 1 << 12  # bytes of a constant that is not worth looking for
 
 
@@ -58,7 +60,8 @@ class Recent(Generic[Made]):
         self._held: OrderedDict[Hashable, Made] = OrderedDict()
         self._asked: set[Hashable] = set()  # since `idle` was last called
         self._lock = threading.Lock()
-        self._making: dict[tuple[int, Hashable], threading.Lock] = {}  # by process: a fork copies locks that are held
+        # by process: a fork copies locks that are held
+        self._making: dict[tuple[int, Hashable], threading.Lock] = {}
 
     def __getitem__(self, key: Hashable) -> Made:
         with self._lock:

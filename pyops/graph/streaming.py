@@ -1,4 +1,5 @@
-"""Programs that keep a recurrent state between calls: its arrays are the last inputs, and the second part of what the model returns."""
+"""Programs that keep a recurrent state between calls: its arrays are the last inputs, and the
+second part of what the model returns."""
 from __future__ import annotations
 
 import numpy as np
@@ -7,11 +8,13 @@ from . import structure
 
 
 def flatten(state, arrays: list[np.ndarray]):
-    """Appends the arrays of a state and returns its structure. TypeError for others than float32."""
+    """Appends the arrays of a state and returns its structure. TypeError for others than
+    float32."""
     def take(leaf):
         array = np.asarray(getattr(leaf, "data", leaf) if not isinstance(leaf, np.ndarray) else leaf)
         if array.dtype != np.float32:
-            raise TypeError(f"compile: the state must be float32 arrays, got {array.dtype}: convert it with .astype")
+            raise TypeError(
+                f"compile: the state must be float32 arrays, got {array.dtype}: convert it with .astype")
         arrays.append(array)
         return len(arrays) - 1
     return structure.flatten(state, take)
@@ -25,14 +28,15 @@ def leaves(nested, results) -> list:
 
 
 def checked(program, own: int):
-    """The program, if its results are (results, a state like the one it takes); `own`: its inputs before the state. ValueError otherwise."""
+    """The program, if its results are (results, a state like the one it takes); `own`: its inputs
+    before the state. ValueError otherwise."""
     returned, wanted = program.plan.structure, program.inputs[own:]
     pair = isinstance(returned, (tuple, list)) and len(returned) == 2 and returned[0] != "constant"
     places = leaves(returned[1], range(len(program.outputs))) if pair else []
     found = [program.outputs[i] if i is not None else None for i in places]
     if found != wanted:
-        raise ValueError("compile: with state=, the model must return (results, new state), the state as it takes it: "
-                         + ", ".join(f"{d}{list(s)}" for s, d in wanted))
+        raise ValueError("compile: with state=, the model must return (results, new state), the state as it "
+                         "takes it: " + ", ".join(f"{d}{list(s)}" for s, d in wanted))
     program.plan.states = len(wanted)
     return program
 
@@ -40,5 +44,6 @@ def checked(program, own: int):
 def states_of(program) -> int:
     """How many arrays the state has. ValueError if the program has none."""
     if not program.plan.states:
-        raise ValueError("program: it was compiled without a state; give pyops.compile an example of it, state=")
+        raise ValueError(
+            "program: it was compiled without a state; give pyops.compile an example of it, state=")
     return program.plan.states

@@ -1,4 +1,5 @@
-"""What a model takes and returns, arrays within tuples, lists and dicts: taken apart into a list, and put together again."""
+"""What a model takes and returns, arrays within tuples, lists and dicts: taken apart into a list,
+and put together again."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -6,12 +7,15 @@ from typing import Any
 
 
 def flatten(value: Any, take: Callable[..., Any]) -> Any:
-    """`value` with take(leaf) for each leaf: the place of an array among the results, or ("constant", leaf)."""
-    return rebuilt(value, lambda part: flatten(part, take)) if isinstance(value, (dict, tuple, list)) else take(value)
+    """`value` with take(leaf) for each leaf: the place of an array among the results, or
+    ("constant", leaf)."""
+    return (rebuilt(value, lambda part: flatten(part, take)) if isinstance(value, (dict, tuple, list))
+            else take(value))
 
 
 def unflatten(structure: Any, results: Any) -> Any:
-    """`structure` with its places replaced by the results there, and each ("constant", leaf) by the leaf."""
+    """`structure` with its places replaced by the results there, and each ("constant",
+    leaf) by the leaf."""
     if isinstance(structure, int):
         return results[structure]
     if isinstance(structure, tuple) and len(structure) == 2 and structure[0] == "constant":

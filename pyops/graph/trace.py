@@ -1,6 +1,8 @@
-"""Tracing: a model runs once on Traced values, which have a shape and a dtype but no numbers; every op it calls becomes a node.
+"""Tracing: a model runs once on Traced values, which have a shape and a dtype but no numbers; every
+op it calls becomes a node.
 
-An op's result shapes come from its own glue (`Op.forward`), run on arrays of untouched zeros with kernels that do nothing.
+An op's result shapes come from its own glue (`Op.forward`), run on arrays of untouched zeros with
+kernels that do nothing.
 """
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ FLOAT, DOUBLE, INDEX = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.i
 
 
 class TraceError(TypeError):
-    """The model does something whose result depends on numbers, or calls what is no op; names it and the line that did."""
+    """The model does something whose result depends on numbers, or calls what is no op; names it
+    and the line that did."""
 
 
 class Tracer:
@@ -90,11 +93,13 @@ class Traced(Tensor):
     @property
     def data(self):
         self.asked()
-        raise TraceError(f"compile: {self.value!r} is asked for its numbers at {caller()}; a compiled model cannot depend on them")
+        raise TraceError(f"compile: {self.value!r} is asked for its numbers at {caller()}; a compiled model "
+                         "cannot depend on them")
 
     def numbers(self, what):
         self.asked()
-        raise TraceError(f"compile: {what} of {self.value!r} at {caller()} needs its numbers; a compiled model cannot depend on them")
+        raise TraceError(f"compile: {what} of {self.value!r} at {caller()} needs its numbers; a compiled "
+                         "model cannot depend on them")
 
     shape = property(lambda self: self.value.shape)
     dtype = property(lambda self: self.value.dtype)
@@ -102,7 +107,8 @@ class Traced(Tensor):
 
     def __array__(self, dtype=None, copy=None):
         self.asked()
-        raise TraceError(f"compile: {self.value!r} is turned into an array at {caller()}; call ops of pyops.functional instead")
+        raise TraceError(f"compile: {self.value!r} is turned into an array at {caller()}; call ops of "
+                         "pyops.functional instead")
 
     def __repr__(self):
         return f"Traced({self.value!r})"
@@ -153,11 +159,14 @@ class Traced(Tensor):
     def __pyops_call__(op, inputs, attrs):
         tracer = _tracer.get()
         if tracer is None:
-            raise TraceError(f"compile: {op.name} is called on a traced value outside of compile, at {caller()}")
+            raise TraceError(
+                f"compile: {op.name} is called on a traced value outside of compile, at {caller()}")
         if op.whole and all(getattr(getattr(v, "dtype", None), "kind", "") in WHOLE for v in inputs):
             op = whole_row(op)
-        inputs = tuple(as_index(v) if kind in "ij" else v for v, kind in zip(inputs, kinds_of(op, len(inputs))))
-        node = Node(op.name, [node_input(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds_of(op, len(inputs))))],
+        inputs = tuple(as_index(v) if kind in "ij" else v
+                       for v, kind in zip(inputs, kinds_of(op, len(inputs))))
+        node = Node(op.name, [node_input(op, i, v, kind)
+                              for i, (v, kind) in enumerate(zip(inputs, kinds_of(op, len(inputs))))],
                     dict(attrs), where=caller(), module=tracer.modules[-1] if tracer.modules else "")
         refuse_what_programs_cannot(op, node)
         try:
@@ -165,7 +174,8 @@ class Traced(Tensor):
         except (TypeError, ValueError, IndexError) as why:
             raise type(why)(f"{why} (called at {node.where})") from why
         several = isinstance(result, tuple)
-        node.outputs = [Value(tuple(r.shape), r.dtype, node, f"{op.name}{len(tracer.nodes)}") for r in (result if several else (result,))]
+        node.outputs = [Value(tuple(r.shape), r.dtype, node, f"{op.name}{len(tracer.nodes)}")
+                        for r in (result if several else (result,))]
         tracer.nodes.append(node)
         made = tuple(map(Traced, node.outputs))
         return made if several else made[0]
@@ -174,16 +184,20 @@ class Traced(Tensor):
 def operator(name: str, plain: Callable, function: str, swapped: bool) -> Callable:
     """An operator of arithmetic; of whole numbers, which a Tensor leaves to NumPy, the op."""
     def of(self, other):
-        if not isinstance(other, OPERANDS) or "f" in (kind_of(self), kind_of(other)) and function in ("add", "sub", "mul", "pow"):
+        if not isinstance(other, OPERANDS) or "f" in (kind_of(self), kind_of(other)) and function in (
+                "add", "sub", "mul", "pow"):
             return plain(self, other)
-        return getattr(F, function)(*(alike(function, other, self) if swapped else alike(function, self, other)))
+        return getattr(F,
+                       function)(*(alike(function, other, self) if swapped else alike(function, self, other)))
     of.__name__ = name
     return of
 
 
-for _name, _function in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("pow", "pow"), ("floordiv", "floor_divide"), ("mod", "remainder")):
+for _name, _function in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("pow", "pow"),
+                         ("floordiv", "floor_divide"), ("mod", "remainder")):
     for _called in (f"__{_name}__", f"__r{_name}__"):
-        setattr(Traced, _called, operator(_called, getattr(Tensor, _called), _function, _called.startswith("__r")))
+        setattr(Traced, _called,
+                operator(_called, getattr(Tensor, _called), _function, _called.startswith("__r")))
 
 
 def origins(value: Value) -> set[Value]:
@@ -204,7 +218,8 @@ def origins(value: Value) -> set[Value]:
 def node_input(op, position, value, kind):
     if value is None or isinstance(value, Traced):
         return value.value if isinstance(value, Traced) else None
-    return ready_one(op, position, as_array(op, position, value.data if isinstance(value, Tensor) else value), kind)
+    return ready_one(op, position, as_array(op, position, value.data if isinstance(value, Tensor) else value),
+                     kind)
 
 
 def as_index(value):
@@ -215,27 +230,34 @@ def as_index(value):
 
 
 def refuse_what_programs_cannot(op, node: Node) -> None:
-    """Glue checks indices and draws seeds in every eager call; a program runs kernels alone, so neither can be left to it."""
+    """Glue checks indices and draws seeds in every eager call; a program runs kernels alone, so
+    neither can be left to it."""
     kinds = kinds_of(op, len(node.inputs))
     for value, kind in zip(node.inputs, kinds):
         if value is None:
             continue
         if isinstance(value, Value) and kind in "ij" and not op.checks_indices:
-            raise TraceError(f"{op.name}: its kernels cannot check indices given at run time, {value!r} at {node.where}")
+            raise TraceError(
+                f"{op.name}: its kernels cannot check indices given at run time, {value!r} at {node.where}")
         if kind in "ij" and value.dtype != INDEX:
             raise TraceError(f"{op.name}: takes whole numbers, got {value.dtype} at {node.where}")
         if kind in "ro" and value.dtype not in (FLOAT, DOUBLE):
-            raise TraceError(f"{op.name}: takes float32 or float64, got {value.dtype} at {node.where}; convert it with .astype")
+            raise TraceError(f"{op.name}: takes float32 or float64, got {value.dtype} at {node.where}; "
+                             "convert it with .astype")
     reals = {value.dtype for value, kind in zip(node.inputs, kinds) if value is not None and kind in "ro"}
     if len(reals) > 1:
-        raise TraceError(f"{op.name}: inputs must share one dtype, got {', '.join(sorted(map(str, reals)))} at {node.where}")
+        raise TraceError(f"{op.name}: inputs must share one dtype, got {', '.join(sorted(map(str, reals)))} "
+                         f"at {node.where}")
     if op.random:
-        raise TraceError(f"{op.name}: a compiled program would drop the same values in every run, at {node.where}; compile with training=False")
+        raise TraceError(f"{op.name}: a compiled program would drop the same values in every run, at "
+                         f"{node.where}; compile with training=False")
 
 
 def infer(op, node: Node):
     """What the op would return, in shape and type."""
-    return op.forward(ShapeKernels(real_of(node)), *(np.zeros(v.shape, v.dtype) if isinstance(v, Value) else v for v in node.inputs), **node.attrs)
+    return op.forward(ShapeKernels(real_of(node)),
+                      *(np.zeros(v.shape, v.dtype) if isinstance(v, Value) else v for v in node.inputs),
+                      **node.attrs)
 
 
 def real_of(node: Node) -> str:
@@ -244,7 +266,8 @@ def real_of(node: Node) -> str:
 
 
 def caller() -> str:
-    """file:line of the nearest frame outside of the package, or of the model definition inside it."""
+    """file:line of the nearest frame outside of the package, or of the model
+    definition inside it."""
     frame = sys._getframe(1)
     inside = ""
     while frame is not None:
@@ -259,7 +282,8 @@ def caller() -> str:
 
 @contextmanager
 def module_names(model, tracer: Tracer):
-    """While the block runs, calls of the model's modules (those of pyops.nn) push their dotted names."""
+    """While the block runs, calls of the model's modules (those of pyops.nn) push
+    their dotted names."""
     if not hasattr(model, "named_modules"):
         yield
         return
@@ -277,16 +301,20 @@ def within(module: str) -> AbstractContextManager:
     return nullcontext() if tracer is None else tracer.within(module)
 
 
-def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda values: values) -> tuple[Graph, object]:
-    """The graph of model(*arrange(example_inputs)), and the structure of what the model returns (structure.py)."""
-    inputs = [Value(tuple(x.shape), np.dtype(x.dtype), None, f"input{i}") for i, x in enumerate(example_inputs)]
+def trace(model: Callable, example_inputs: tuple,
+          arrange: Callable = lambda values: values) -> tuple[Graph, object]:
+    """The graph of model(*arrange(example_inputs)), and the structure of what the model
+    returns (structure.py)."""
+    inputs = [Value(tuple(x.shape), np.dtype(x.dtype), None, f"input{i}")
+              for i, x in enumerate(example_inputs)]
     tracer = Tracer()
     token = _tracer.set(tracer)
     try:
         with module_names(model, tracer), no_grad():
             result = model(*arrange(tuple(map(Traced, inputs))))
     except (TypeError, ValueError) as why:
-        why.wanted = tuple(i for i, value in enumerate(inputs) if value in tracer.wanted)   # varying.py makes constants of these
+        # varying.py makes constants of these
+        why.wanted = tuple(i for i, value in enumerate(inputs) if value in tracer.wanted)
         raise
     finally:
         _tracer.reset(token)
@@ -299,5 +327,6 @@ def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda val
         return len(outputs) - 1
     structure = flatten(result, take)
     if not outputs:
-        raise TraceError(f"compile: the model returned {type(result).__name__}, nothing that depends on its inputs")
+        raise TraceError(
+            f"compile: the model returned {type(result).__name__}, nothing that depends on its inputs")
     return Graph(inputs, tracer.nodes, outputs), structure

@@ -1,4 +1,5 @@
-"""Measures the costs (costs.py) that the choice between convolution algorithms rests on, with the kernels themselves."""
+"""Measures the costs (costs.py) that the choice between convolution algorithms rests on, with the
+kernels themselves."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from ..core.backends import BACKENDS
 from ..machine import MEMORY, caches, ceilings
 from .costs import TILES, Costs
 
-LAYERS = ((64, 56), (128, 28), (192, 28), (256, 14))   # channels in and out, height and width: what networks are made of
+# channels in and out, height and width: what networks are made of
+LAYERS = ((64, 56), (128, 28), (192, 28), (256, 14))
 
 
-def measure(isa: str, threads: int, rounds: int = 30, say: Callable[[str], None] = lambda text: None) -> Costs:
+def measure(isa: str, threads: int, rounds: int = 30,
+            say: Callable[[str], None] = lambda text: None) -> Costs:
     """The costs of an instruction set, in a few seconds. ValueError where it is not available."""
     if not BACKENDS.get(isa) or not BACKENDS[isa].sets:
         raise ValueError(f"tune: {isa!r} is no instruction set of this machine and build")
@@ -30,7 +33,8 @@ def measure(isa: str, threads: int, rounds: int = 30, say: Callable[[str], None]
 
 
 def fitted(times, threads: int) -> list[float]:
-    """Nanoseconds of a multiply-add and of the three transforms that come closest to the measured layers, by least relative squares."""
+    """Nanoseconds of a multiply-add and of the three transforms that come closest to the measured
+    layers, by least relative squares."""
     rows = []
     for i, m in enumerate(TILES):
         for channels, size in LAYERS:

@@ -1,8 +1,10 @@
 """Programs of one model for whatever sizes come, and for numbers that say sizes.
 
-A plan is for fixed sizes. Where a model takes several, one is made for each that comes, and the last few are kept with their weights shared.
-So are plans for the numbers of an input that says how to compute rather than what: an axis, a count, a rate that a branch is chosen by. Which
-inputs those are shows when the model asks for their numbers: then they are constants of a plan, and other numbers get another.
+A plan is for fixed sizes. Where a model takes several, one is made for each that comes, and the
+last few are kept with their weights shared. So are plans for the numbers of an input that says
+how to compute rather than what: an axis, a count, a rate that a branch is chosen by. Which inputs
+those are shows when the model asks for their numbers: then they are constants of a plan, and
+other numbers get another.
 """
 from __future__ import annotations
 
@@ -19,14 +21,17 @@ MOST_NUMBERS = 64   # of an input that says how to compute
 
 
 class Varying:
-    """varying(x, ...) -> what the model returns. Inputs: a dtype and a shape each, None where a dimension may vary (a whole shape: any).
+    """varying(x, ...) -> what the model returns. Inputs: a dtype and a shape each, None where a
+    dimension may vary (a whole shape: any).
 
-    make(arrays, fixed) gives a Program that takes the arrays whose places are not in `fixed`; what it raises for a model that asks for the
-    numbers of others has their places as `wanted`. ValueError for arrays that do not fit; several threads may call.
+    make(arrays, fixed) gives a Program that takes the arrays whose places are not in `fixed`; what
+    it raises for a model that asks for the numbers of others has their places as `wanted`.
+    ValueError for arrays that do not fit; several threads may call.
     """
 
     def __init__(self, make: Callable[[tuple[np.ndarray, ...], frozenset[int]], Program],
-                 inputs: Sequence[tuple[np.dtype[Any], tuple[int | None, ...] | None]], names: Sequence[str] = ()) -> None:
+                 inputs: Sequence[tuple[np.dtype[Any], tuple[int | None, ...] | None]],
+                 names: Sequence[str] = ()) -> None:
         self.inputs = list(inputs)
         self.names = list(names) or [f"input {i}" for i in range(len(inputs))]
         self.fixed: frozenset[int] = frozenset()   # places of inputs that are constants of plans
@@ -44,7 +49,8 @@ class Varying:
         return self._found(self._ready(arrays))[0]
 
     def _found(self, ready: tuple[np.ndarray, ...]) -> tuple[Program, frozenset[int]]:
-        """The Program, and the places that are constants of it: another thread may find out of more meanwhile."""
+        """The Program, and the places that are constants of it: another thread may find out
+        of more meanwhile."""
         while True:
             key = _Key(ready, self.fixed)
             try:
@@ -73,18 +79,23 @@ class Varying:
 
     def _ready(self, arrays: Sequence[Any]) -> tuple[np.ndarray, ...]:
         if len(arrays) != len(self.inputs):
-            raise TypeError(f"program: takes {len(self.inputs)} inputs ({', '.join(self.names)}), got {len(arrays)}")
+            raise TypeError(
+                f"program: takes {len(self.inputs)} inputs ({', '.join(self.names)}), got {len(arrays)}")
         ready = tuple(map(as_array, arrays))
         for name, array, (dtype, shape) in zip(self.names, ready, self.inputs):
-            fits = shape is None or array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape))
+            fits = (shape is None
+                    or array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape)))
             if array.dtype != dtype or not fits:
-                wanted = "any shape" if shape is None else f"[{', '.join('any' if n is None else str(n) for n in shape)}]"
-                raise ValueError(f"program: {name} is {array.dtype}{list(array.shape)}, the model takes {dtype} {wanted}")
+                wanted = ("any shape" if shape is None
+                          else f"[{', '.join('any' if n is None else str(n) for n in shape)}]")
+                raise ValueError(
+                    f"program: {name} is {array.dtype}{list(array.shape)}, the model takes {dtype} {wanted}")
         return ready
 
 
 def wanted_numbers(why: Exception, arrays: Sequence[np.ndarray]) -> frozenset[int]:
-    """The places of the inputs whose numbers the model asked for; none where one of them is too large for a constant."""
+    """The places of the inputs whose numbers the model asked for; none where one of them is too
+    large for a constant."""
     wanted = frozenset(getattr(why, "wanted", ()))
     return wanted if all(arrays[i].size <= MOST_NUMBERS for i in wanted) else frozenset()
 
@@ -94,11 +105,13 @@ class _Learned(Exception):
 
 
 class _Key:
-    """Arrays as a plan tells them apart: by shape, those that are constants of it by their numbers."""
+    """Arrays as a plan tells them apart: by shape, those that are constants of it by their
+    numbers."""
 
     def __init__(self, arrays: tuple[np.ndarray, ...], fixed: frozenset[int]) -> None:
         self.arrays, self.fixed = arrays, fixed
-        self._parts = tuple((a.shape, np.ascontiguousarray(a).tobytes() if i in fixed else b"") for i, a in enumerate(arrays))
+        self._parts = tuple((a.shape, np.ascontiguousarray(a).tobytes() if i in fixed else b"")
+                            for i, a in enumerate(arrays))
 
     def __hash__(self) -> int:
         return hash(self._parts)

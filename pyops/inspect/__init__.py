@@ -1,6 +1,8 @@
-"""Looking inside a classification network: its filters, what it sees in an image, what a unit looks for, and where the evidence for a class is.
+"""Looking inside a classification network: its filters, what it sees in an image, what a unit looks
+for, and where the evidence for a class is.
 
-Results are arrays; `sheet` draws them. `pyops inspect CHECKPOINT IMAGE` does all of it. Needs Pillow for pictures (the extra `train`).
+Results are arrays; `sheet` draws them. `pyops inspect CHECKPOINT IMAGE` does all of it. Needs
+Pillow for pictures (the extra `train`).
 """
 from .activation import maximise
 from .evidence import grad_cam, occlusion

@@ -1,4 +1,5 @@
-"""Activation maximisation: the image that a unit answers most to. Erhan et al. (2009); jitter and blur as in distill.pub's work."""
+"""Activation maximisation: the image that a unit answers most to. Erhan et al. (2009); jitter and
+blur as in distill.pub's work."""
 from __future__ import annotations
 
 import numpy as np
@@ -9,17 +10,21 @@ from ..graph.describe import evaluating
 from .maps import layer_of
 
 
-def maximise(model, shape: tuple[int, int, int], unit: int, layer: str | None = None, *, steps: int = 100, rate: float = 0.1,
+def maximise(model, shape: tuple[int, int, int], unit: int, layer: str | None = None, *, steps: int = 100,
+             rate: float = 0.1,
              decay: float = 1e-3, jitter: int = 2, blur_every: int = 8, seed: int = 0) -> np.ndarray:
-    """An input (C, H, W) that gradient ascent from faint noise makes for the mean of channel `unit` of `layer` (None: a class's score).
+    """An input (C, H, W) that gradient ascent from faint noise makes for the mean of channel `unit`
+    of `layer` (None: a class's score).
 
-    Each step moves the image by `rate` along the normalised gradient, seen shifted by up to `jitter` pixels, and shrinks it by `decay`; every
-    blur_every steps it is blurred a little: without these the result is high-frequency noise. ValueError where there is no such unit.
+    Each step moves the image by `rate` along the normalised gradient, seen shifted by up to
+    `jitter` pixels, and shrinks it by `decay`; every blur_every steps it is blurred a little:
+    without these the result is high-frequency noise. ValueError where there is no such unit.
     """
     rng = np.random.default_rng(seed)
     image = 0.1 * rng.standard_normal((1, *shape)).astype(np.float32)
     caught: list[Tensor] = []
-    handle = None if layer is None else layer_of(model, layer).register_forward_hook(lambda m, i, output: caught.append(output))
+    handle = (None if layer is None
+              else layer_of(model, layer).register_forward_hook(lambda m, i, output: caught.append(output)))
     kept = [(p, p.requires_grad) for p in model.parameters()]
     try:
         model.requires_grad_(False)
@@ -44,9 +49,11 @@ def maximise(model, shape: tuple[int, int, int], unit: int, layer: str | None = 
 
 
 def toward(result: Tensor, unit: int, model, layer) -> np.ndarray:
-    """The gradient of the mean of channel `unit`; of a class, of what the model calls its score (a distance counts negative)."""
+    """The gradient of the mean of channel `unit`; of a class, of what the model calls its score (a
+    distance counts negative)."""
     if not 0 <= unit < result.shape[1]:
-        raise ValueError(f"maximise: {layer or type(model).__name__} has units 0 .. {result.shape[1] - 1}, got {unit}")
+        raise ValueError(
+            f"maximise: {layer or type(model).__name__} has units 0 .. {result.shape[1] - 1}, got {unit}")
     g = np.zeros(result.shape, result.dtype)
     g[:, unit] = 1 / g[0, unit].size
     scores = getattr(model, "scores", None)
@@ -57,4 +64,5 @@ def blurred(image: np.ndarray) -> np.ndarray:
     """By (1 4 1) / 6 along both axes, edges repeated."""
     kernel = np.outer([1, 4, 1], [1, 4, 1]).astype(np.float32) / 36
     channels = image.shape[1]
-    return F.conv2d(F.pad(image, (1, 1, 1, 1), "replicate"), np.broadcast_to(kernel, (channels, 1, 3, 3)).copy(), groups=channels)
+    return F.conv2d(F.pad(image, (1, 1, 1, 1), "replicate"),
+                    np.broadcast_to(kernel, (channels, 1, 3, 3)).copy(), groups=channels)

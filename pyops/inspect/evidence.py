@@ -1,4 +1,5 @@
-"""Where in an image the evidence for a class lies: by covering parts of it, and by the gradient at the last maps."""
+"""Where in an image the evidence for a class lies: by covering parts of it, and by the
+gradient at the last maps."""
 from __future__ import annotations
 
 import numpy as np
@@ -10,20 +11,24 @@ from ..models.classification.classifier import scores_of
 from .maps import convolutions, layer_of
 
 
-def occlusion(model, image: np.ndarray, target: int, size: int, stride: int | None = None, fill: float = 0.0, batch: int = 64) -> np.ndarray:
-    """(H, W): how much the score of class `target` falls where a square of side `size` covers the image (C, H, W), averaged over the squares
-    that cover a pixel. Positive: evidence for the class. Zeiler & Fergus (2014).
+def occlusion(model, image: np.ndarray, target: int, size: int, stride: int | None = None, fill: float = 0.0,
+              batch: int = 64) -> np.ndarray:
+    """(H, W): how much the score of class `target` falls where a square of side `size` covers the
+    image (C, H, W), averaged over the squares that cover a pixel. Positive: evidence for the class.
+    Zeiler & Fergus (2014).
     """
     stride = stride or max(1, size // 2)
     height, width = image.shape[1:]
     if not 0 < size <= min(height, width) or stride < 1:
-        raise ValueError(f"occlusion: size must be 1 .. {min(height, width)} and stride positive, got {size} and {stride}")
+        raise ValueError(
+            f"occlusion: size must be 1 .. {min(height, width)} and stride positive, got {size} and {stride}")
     places = [(y, x) for y in starts(height, size, stride) for x in starts(width, size, stride)]
     covered = np.repeat(image[None], len(places) + 1, 0)
     for one, (y, x) in zip(covered[1:], places):
         one[:, y:y + size, x:x + size] = fill
     with evaluating(model), no_grad():
-        parts = [scores_of(model, model(Tensor(covered[i:i + batch]))).data for i in range(0, len(covered), batch)]
+        parts = [scores_of(model, model(Tensor(covered[i:i + batch]))).data
+                 for i in range(0, len(covered), batch)]
     scores = column(np.concatenate(parts), target)
     total, count = np.zeros((height, width)), np.zeros((height, width))
     for (y, x), score in zip(places, scores[1:]):
@@ -45,10 +50,11 @@ def column(scores: np.ndarray, target: int) -> np.ndarray:
 
 
 def grad_cam(model, image: np.ndarray, target: int, layer: str | None = None) -> np.ndarray:
-    """(H, W) in 0 .. 1: ReLU of the maps of `layer` weighted by their mean gradient of the class's score, resized to the image (C, H, W).
+    """(H, W) in 0 .. 1: ReLU of the maps of `layer` weighted by their mean gradient of the class's
+    score, resized to the image (C, H, W).
 
-    layer: dotted name; None for the last convolution whose maps are larger than one pixel. Selvaraju et al. (2017). ValueError where there
-    is no such layer or class.
+    layer: dotted name; None for the last convolution whose maps are larger than one pixel.
+    Selvaraju et al. (2017). ValueError where there is no such layer or class.
     """
     caught: dict[str, Tensor] = {}
 
@@ -69,12 +75,14 @@ def grad_cam(model, image: np.ndarray, target: int, layer: str | None = None) ->
         for handle in handles:
             handle.remove()
     if not caught:
-        raise ValueError(f"grad_cam: {type(model).__name__} has no convolution with maps of more than one pixel")
+        raise ValueError(
+            f"grad_cam: {type(model).__name__} has no convolution with maps of more than one pixel")
     maps = next(iter(caught.values()))
     column(scores.data, target)
     seed = np.zeros(scores.shape, scores.dtype)
     seed[:, target] = 1
     g = grad([scores], [maps], [seed])[0]
     weighted = np.maximum((g.mean((2, 3), keepdims=True) * maps.data).sum(1, keepdims=True), 0)
-    cam = np.asarray(F.interpolate(weighted, size=image.shape[1:], mode="bilinear", align_corners=False))[0, 0]
+    cam = np.asarray(F.interpolate(weighted, size=image.shape[1:], mode="bilinear",
+                                   align_corners=False))[0, 0]
     return cam / cam.max() if cam.max() > 0 else cam

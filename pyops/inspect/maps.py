@@ -18,12 +18,13 @@ def layer_of(model, name: str):
     try:
         return model.get_submodule(name)
     except KeyError as why:
-        raise ValueError(f"{type(model).__name__} has no layer {name!r}; its convolutions are {', '.join(convolutions(model))}") from why
+        raise ValueError(f"{type(model).__name__} has no layer {name!r}; its convolutions are "
+                         f"{', '.join(convolutions(model))}") from why
 
 
 def filters(model, layer: str | None = None) -> list[np.ndarray]:
-    """The kernels of a convolution as images, (3, k, k) where it sees three channels, else (k, k): the mean over its inputs' channels; of
-    LeNet-5's C3 the kernel of each connection.
+    """The kernels of a convolution as images, (3, k, k) where it sees three channels, else (k, k):
+    the mean over its inputs' channels; of LeNet-5's C3 the kernel of each connection.
 
     layer: its dotted name; None for the first. ValueError where it is no convolution.
     """
@@ -32,7 +33,8 @@ def filters(model, layer: str | None = None) -> list[np.ndarray]:
         raise ValueError(f"{type(model).__name__} has no convolution")
     layer = next(iter(found)) if layer is None else layer
     if layer not in found:
-        raise ValueError(f"filters: {layer!r} is no convolution of {type(model).__name__}; there are {', '.join(found)}")
+        raise ValueError(
+            f"filters: {layer!r} is no convolution of {type(model).__name__}; there are {', '.join(found)}")
     weight = found[layer].weight.data
     if weight.ndim == 2:   # of a PartialConv2d, a kernel for each connection
         return list(weight.reshape(-1, *found[layer].dense[2:]))
@@ -40,7 +42,8 @@ def filters(model, layer: str | None = None) -> list[np.ndarray]:
 
 
 def feature_maps(model, inputs: np.ndarray, layers: list[str] | None = None) -> dict[str, np.ndarray]:
-    """layer -> its result (N, C, H, W) for inputs (N, C, H, W), in evaluation mode. layers: dotted names; None for every convolution."""
+    """layer -> its result (N, C, H, W) for inputs (N, C, H, W), in evaluation mode. layers: dotted
+    names; None for every convolution."""
     names = list(convolutions(model)) if layers is None else layers
     found: dict[str, np.ndarray] = {}
 

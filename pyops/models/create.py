@@ -15,29 +15,36 @@ from .recipe import Recipe
 from .registry import NETWORKS
 
 FIXED_CLASSES = {"lenet5": 10}   # its classes are drawn digits
-CHANGEABLE = ("width_mult", "depth_mult", "dropout")   # classes without a default for these have functions that give one
+# classes without a default for these have functions that give one
+CHANGEABLE = ("width_mult", "depth_mult", "dropout")
 
 
-def create_model(name: str, weights: Any = None, include_top: bool = True, pooling: str | None = None, classes: int | None = None,
+def create_model(name: str, weights: Any = None, include_top: bool = True, pooling: str | None = None,
+                 classes: int | None = None,
                  classifier_activation: str | None = None, **settings: Any) -> Classifier:
-    """The network called `name`, in training mode, its weights drawn (manual_seed) or read from a file.
+    """The network called `name`, in training mode, its weights drawn (manual_seed) or read from a
+    file.
 
-    weights: None, or the path of a .safetensors or .pth file with torchvision's or timm's names, or of an .h5 file of the network of that
-    name in keras.applications (which then pads and normalises as Keras does; scaling pixels is the caller's part, also where the Keras
-    network does it itself). include_top=False leaves out the classifier: the model then returns its last feature maps (N, C, H, W), or
-    (N, C) with pooling "avg" or "max". classes: None for the published number (1000; of LeNet-5 and All-CNN 10). classifier_activation:
-    None for logits, "softmax", or "sigmoid". settings: of the network's own function, such as dropout.
-    Raises ValueError for an unknown name (with the closest), an unknown pooling or activation, numbers out of range, or weights that do not
-    fit, with a report; TypeError for a setting that the network does not have; FileNotFoundError.
+    weights: None, or the path of a .safetensors or .pth file with torchvision's or timm's names, or
+    of an .h5 file of the network of that name in keras.applications (which then pads and normalises
+    as Keras does; scaling pixels is the caller's part, also where the Keras network does it
+    itself). include_top=False leaves out the classifier: the model then returns its last feature
+    maps (N, C, H, W), or (N, C) with pooling "avg" or "max". classes: None for the published number
+    (1000; of LeNet-5 and All-CNN 10). classifier_activation: None for logits, "softmax", or
+    "sigmoid". settings: of the network's own function, such as dropout.
+    Raises ValueError for an unknown name (with the closest), an unknown pooling or activation,
+    numbers out of range, or weights that do not fit, with a report; TypeError for a setting that
+    the network does not have; FileNotFoundError.
     """
     if name not in NETWORKS:
         close = get_close_matches(str(name), NETWORKS, n=3, cutoff=0.4)
-        raise ValueError(f"create_model: no model is called {name!r}; " + (f"did you mean {', '.join(close)}?" if close else
-                                                                          f"there are {', '.join(NETWORKS)}"))
+        raise ValueError(f"create_model: no model is called {name!r}; " + (
+            f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(NETWORKS)}"))
     if pooling not in POOLINGS:
         raise ValueError(f"create_model: pooling must be None, 'avg' or 'max', got {pooling!r}")
     if classifier_activation not in ACTIVATIONS:
-        raise ValueError(f"create_model: classifier_activation must be None, 'softmax' or 'sigmoid', got {classifier_activation!r}")
+        raise ValueError("create_model: classifier_activation must be None, 'softmax' or 'sigmoid', got "
+                         f"{classifier_activation!r}")
     if include_top and pooling is not None:
         raise ValueError(f"create_model: pooling={pooling!r} has a meaning only with include_top=False")
     if not isinstance(include_top, bool):
@@ -63,43 +70,52 @@ def create_model(name: str, weights: Any = None, include_top: bool = True, pooli
 
 def checked_classes(name: str, classes: Any, settings: Any) -> int:
     if "num_classes" in settings:
-        raise ValueError(f"create_model: classes={classes!r} and num_classes={settings['num_classes']!r} are one setting; give one of them")
+        raise ValueError(f"create_model: classes={classes!r} and num_classes={settings['num_classes']!r} are "
+                         "one setting; give one of them")
     if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 1:
         raise ValueError(f"create_model: classes must be a positive int or None, got {classes!r}")
     if classes != FIXED_CLASSES.get(name, classes):
-        raise ValueError(f"create_model: {name} has {FIXED_CLASSES[name]} classes, not {classes}: they are pictures of digits; "
-                         "lenet5_modern takes any number")
+        raise ValueError(f"create_model: {name} has {FIXED_CLASSES[name]} classes, not {classes}: they are "
+                         "pictures of digits; lenet5_modern takes any number")
     return int(classes)
 
 
 def check_settings(name: str, settings: Any) -> None:
-    """Names: those that the class has a default for, and those that a family's functions set but let be changed."""
+    """Names: those that the class has a default for, and those that a family's functions set
+    but let be changed."""
     parameters = signature(get_type_hints(NETWORKS[name].make)["return"]).parameters
     known = [key for key, p in parameters.items() if p.default is not p.empty or key in CHANGEABLE]
     if unknown := [key for key in settings if key not in known]:
-        raise TypeError(f"create_model: {name} has no setting {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
+        raise TypeError(
+            f"create_model: {name} has no setting {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
     for key in ("width_mult", "depth_mult"):
         if key in settings and not settings[key] > 0:
             raise ValueError(f"create_model: {key} must be positive, got {settings[key]!r}")
 
 
 def rebuild(metadata: Mapping[str, str], most: int | None = None) -> Any:
-    """The network that describe() told of, without numbers in its arrays. ValueError where the metadata names none, or none that can be built.
+    """The network that describe() told of, without numbers in its arrays. ValueError where the
+    metadata names none, or none that can be built.
 
     most: how many numbers there are for its arrays. No setting of such a network is larger.
     """
     if "model" not in metadata:
-        raise ValueError(f"names no network of create_model (model) in its metadata, which has {', '.join(metadata) or 'nothing'}; a Trainer and "
-                         "models.weights.save write it for models that create_model made")
-    name = "lenet5_modern" if metadata["model"] == "lenet5" and metadata.get("form") == "modern" else metadata["model"]   # of `pyops train lenet5`
+        raise ValueError("names no network of create_model (model) in its metadata, which has "
+                         f"{', '.join(metadata) or 'nothing'}; a Trainer and models.weights.save write it "
+                         "for models that create_model made")
+    # of `pyops train lenet5`
+    name = ("lenet5_modern" if metadata["model"] == "lenet5" and metadata.get("form") == "modern"
+            else metadata["model"])
     settings, head = (told(metadata, key, most) for key in ("settings", "head"))
     with init.skip_draws():
         try:
             model = create_model(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})   # type: ignore[arg-type]
             if head:
                 model.with_head(**head | {"hidden": tuple(head.get("hidden", ()))})
-        except (TypeError, AttributeError, ArithmeticError, MemoryError, IndexError, KeyError) as why:   # of settings that fit no network
-            raise ValueError(f"{name} cannot be built with {shown(settings)} and the head {shown(head)}: {type(why).__name__}: {why}") from why
+        except (TypeError, AttributeError, ArithmeticError, MemoryError, IndexError, KeyError) as why:
+            # of settings that fit no network
+            raise ValueError(f"{name} cannot be built with {shown(settings)} and the head {shown(head)}: "
+                             f"{type(why).__name__}: {why}") from why
     if metadata.get("layout") == "keras":
         to_keras(model)
     return model
@@ -116,8 +132,10 @@ def told(metadata: Mapping[str, str], key: str, most: int | None) -> dict[str, A
     values = [v for value in found.values() for v in (value if isinstance(value, list) else [value])]
     if not all(v is None or isinstance(v, (str, int, float, list)) for v in values):
         raise ValueError(f"the {key} in its metadata are no settings of a network: {shown(found)}")
-    if most is not None and any(isinstance(v, (int, float)) and not abs(v) <= max(most, 1000) for v in values):
-        raise ValueError(f"the {key} in its metadata ask for more than the {most} numbers that it holds: {shown(found)}")
+    if most is not None and any(isinstance(v, (int, float)) and not abs(v) <= max(most, 1000)
+                                for v in values):
+        raise ValueError(
+            f"the {key} in its metadata ask for more than the {most} numbers that it holds: {shown(found)}")
     return found
 
 

@@ -1,7 +1,9 @@
-"""What keras.applications' networks do otherwise than ours, with the same weights: padding, strides, and constants of the norms.
+"""What keras.applications' networks do otherwise than ours, with the same weights: padding,
+strides, and constants of the norms.
 
-TensorFlow's padding "same" puts the odd zero behind the maps, where ours lie symmetrically. A network in Keras' layout takes its weights,
-and in our layout those of torchvision and timm; loading a Keras file brings a model into Keras' layout.
+TensorFlow's padding "same" puts the odd zero behind the maps, where ours lie symmetrically. A
+network in Keras' layout takes its weights, and in our layout those of torchvision and timm; loading
+a Keras file brings a model into Keras' layout.
 """
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ PADDED_SAME = ("MobileNetV1", "MobileNetV2", "MobileNetV3", "EfficientNet", "Eff
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution whose zeros are as many as ceil(size / stride) windows need, the odd one behind."""
+    """A convolution whose zeros are as many as ceil(size / stride) windows need, the odd one
+    behind."""
 
     @classmethod
     def of(cls, layer: nn.Conv2d) -> "SameConv2d":
@@ -64,7 +67,8 @@ class ZeroPaddedMaxPool(nn.Module):
 
 
 def to_keras(model) -> None:
-    """Brings a network of a family that keras.applications has into its layout, in place; the parameters stay. Twice is as once."""
+    """Brings a network of a family that keras.applications has into its layout, in place; the
+    parameters stay. Twice is as once."""
     if model.layout == "keras":
         return
     family = type(model).__name__
@@ -99,8 +103,8 @@ def stride_first(model: ResNet) -> None:
 
 
 def stride_last(model: ResNetV2) -> None:
-    """Stages halve the resolution in their last block, the fourth not at all; zeros take part in the stem's pooling; the convolutions that
-    end in the sum have biases."""
+    """Stages halve the resolution in their last block, the fourth not at all; zeros take part in
+    the stem's pooling; the convolutions that end in the sum have biases."""
     model.stem.pool = ZeroPaddedMaxPool()
     give_bias(model.stem.conv)
     for number, stage in enumerate(model.stages):

@@ -1,4 +1,5 @@
-"""What builds a network of create_model again, as a few words beside its weights in a file: name, settings, layout, and a head put on later."""
+"""What builds a network of create_model again, as a few words beside its weights in a file: name,
+settings, layout, and a head put on later."""
 from __future__ import annotations
 
 import json
@@ -18,8 +19,8 @@ class Recipe:
 def describe(model) -> dict[str, str]:
     """The words for a file's metadata, {} for a model that create_model did not make.
 
-    What was changed since is told as it is now: layout, top, pooling, activation and head. Settings that JSON cannot hold leave the model
-    untold, since nothing could build it from the rest.
+    What was changed since is told as it is now: layout, top, pooling, activation and head. Settings
+    that JSON cannot hold leave the model untold, since nothing could build it from the rest.
     """
     recipe = getattr(model, "recipe", None)
     if recipe is None:
@@ -32,7 +33,8 @@ def describe(model) -> dict[str, str]:
     if not model.top and model.pooling is not None and not model.own_head:
         settings["pooling"] = model.pooling
     try:
-        told = {"model": recipe.name, "settings": json.dumps(settings, default=plain), "family": type(model).__name__}
+        told = {"model": recipe.name, "settings": json.dumps(settings, default=plain),
+                "family": type(model).__name__}
     except TypeError:
         return {}
     if model.layout is not None:

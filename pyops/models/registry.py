@@ -1,6 +1,8 @@
-"""The table of networks: a family's functions register themselves, and whatever lists networks reads it.
+"""The table of networks: a family's functions register themselves, and whatever lists networks
+reads it.
 
-create_model, list_models, the documentation's table, the benchmarks and the tests are loops over NETWORKS.
+create_model, list_models, the documentation's table, the benchmarks and the tests are loops over
+NETWORKS.
 """
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ Make = TypeVar("Make", bound=Callable)
 class Network:
     """make: the function. task and family: the folder and the file where it is written down.
 
-    image: of one input, (channels, height, width). published: its trainable parameters with the published number of classes,
-    by source; None where nobody published them. timm: its name there, where it is not in torchvision. smallest: an input for
-    tests, where the usual one, (3, 64, 50), is too small.
+    image: of one input, (channels, height, width). published: its trainable parameters with the
+    published number of classes, by source; None where nobody published them. timm: its name
+    there, where it is not in torchvision. smallest: an input for tests, where the usual one, (3,
+    64, 50), is too small.
     """
     name: str
     make: Callable
@@ -34,14 +37,15 @@ class Network:
 NETWORKS: dict[str, Network] = {}
 
 
-def network(image: tuple[int, ...] = (3, 224, 224), published: int | None = None, source: str = "", timm: str | None = None,
-            smallest: tuple[int, ...] | None = None) -> Callable[[Make], Make]:
+def network(image: tuple[int, ...] = (3, 224, 224), published: int | None = None, source: str = "",
+            timm: str | None = None, smallest: tuple[int, ...] | None = None) -> Callable[[Make], Make]:
     """A decorator: the function is a network of create_model, under its own name."""
     def register(make: Make) -> Make:
         task, family = make.__module__.split(".")[-2:]
         if make.__name__ in NETWORKS:
             raise ValueError(f"network: {make.__name__} is registered twice")
-        NETWORKS[make.__name__] = Network(make.__name__, make, task, family, image, published, source, timm, smallest)
+        NETWORKS[make.__name__] = Network(make.__name__, make, task, family, image, published, source, timm,
+                                          smallest)
         return make
     return register
 
@@ -56,5 +60,6 @@ def families(task: str = "classification") -> dict[str, list[Network]]:
 
 
 def list_models(pattern: str = "*", task: str | None = None) -> list[str]:
-    """Names that create_model knows and that fit `pattern` ("*res*"), family by family; of one task where that is given."""
+    """Names that create_model knows and that fit `pattern` ("*res*"), family by family; of one task
+    where that is given."""
     return [n.name for n in NETWORKS.values() if fnmatchcase(n.name, pattern) and task in (None, n.task)]

@@ -1,7 +1,9 @@
-"""Weights of other libraries: files of arrays by name, renamed by one table a family, loaded strictly.
+"""Weights of other libraries: files of arrays by name, renamed by one table a family, loaded
+strictly.
 
-A file's names are torchvision's (.pth or safetensors), timm's (safetensors or .pth) or Keras' (.h5; keras_names.py). No file runs code:
-safetensors and .h5 hold arrays only, and a .pth is read by torch.load(weights_only=True).
+A file's names are torchvision's (.pth or safetensors), timm's (safetensors or .pth) or Keras' (.h5;
+keras_names.py). No file runs code: safetensors and .h5 hold arrays only, and a .pth is read by
+torch.load(weights_only=True).
 """
 from __future__ import annotations
 
@@ -21,31 +23,35 @@ from .recipe import describe
 
 
 def inverted_blocks(places: Mapping[str, str], stages: str):
-    """blocks.STAGE.BLOCK.LAYER as features.STAGE + 1.BLOCK.block.PLACE, in the stages that a character class names."""
+    """blocks.STAGE.BLOCK.LAYER as features.STAGE + 1.BLOCK.block.PLACE, in the stages that a
+    character class names."""
     return (rf"blocks\.({stages})\.(\d+)\.({'|'.join(map(re.escape, places))})\.(.*)",
             lambda m: f"features.{int(m[1]) + 1}.{m[2]}.block.{places[m[3]]}.{m[4]}")
 
 
-SEPARABLE = {"conv_dw": "0.0", "bn1": "0.1", "se.conv_reduce": "1.fc1", "se.conv_expand": "1.fc2", "conv_pw": "2.0", "bn2": "2.1"}
-EXPANDED = {"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1", "se.conv_reduce": "2.fc1", "se.conv_expand": "2.fc2", "conv_pwl": "3.0",
-            "bn3": "3.1"}
+SEPARABLE = {"conv_dw": "0.0", "bn1": "0.1", "se.conv_reduce": "1.fc1", "se.conv_expand": "1.fc2",
+             "conv_pw": "2.0", "bn2": "2.1"}
+EXPANDED = {"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1", "se.conv_reduce": "2.fc1",
+            "se.conv_expand": "2.fc2", "conv_pwl": "3.0", "bn3": "3.1"}
 
-# timm's names of networks whose names here are torchvision's, as (pattern, replacement), tried in order until one fits. A replacement may be
-# a function of the match.
-TIMM = {
-    "EfficientNet": ((r"conv_stem\.", "features.0.0."), (r"bn1\.", "features.0.1."), inverted_blocks(SEPARABLE, "0"),
-                     inverted_blocks(EXPANDED, "[1-6]"), (r"conv_head\.", "features.8.0."), (r"bn2\.", "features.8.1."),
-                     (r"classifier\.", "classifier.1.")),
-    "VGG": ((r"pre_logits\.fc1\.", "classifier.0."), (r"pre_logits\.fc2\.", "classifier.3."), (r"head\.fc\.", "classifier.6.")),
-}
+# timm's names of networks whose names here are torchvision's, as (pattern, replacement), tried in
+# order until one fits. A replacement may be a function of the match.
+TIMM = {"EfficientNet": ((r"conv_stem\.", "features.0.0."), (r"bn1\.", "features.0.1."),
+                         inverted_blocks(SEPARABLE, "0"),
+                         inverted_blocks(EXPANDED, "[1-6]"), (r"conv_head\.", "features.8.0."),
+                         (r"bn2\.", "features.8.1."), (r"classifier\.", "classifier.1.")),
+        "VGG": ((r"pre_logits\.fc1\.", "classifier.0."), (r"pre_logits\.fc2\.", "classifier.3."),
+                (r"head\.fc\.", "classifier.6.")),}
 
 
 def read_for(model, path) -> dict[str, np.ndarray]:
-    """The arrays of a file by the model's names, as far as it has them; brings the model into Keras' layout where the file is Keras' or of
-    such a model. FileNotFoundError; ValueError where the file is damaged or of another kind."""
+    """The arrays of a file by the model's names, as far as it has them; brings the model into
+    Keras' layout where the file is Keras' or of such a model. FileNotFoundError; ValueError where
+    the file is damaged or of another kind."""
     path, family, metadata = Path(path), type(model).__name__, {}
     if not path.is_file():
-        raise FileNotFoundError(f"weights: {path}: no such file; weights takes a file's path, and nothing is downloaded")
+        raise FileNotFoundError(
+            f"weights: {path}: no such file; weights takes a file's path, and nothing is downloaded")
     if path.suffix == ".h5":
         return read_keras(model, path)
     if path.suffix == ".safetensors":
@@ -61,8 +67,8 @@ def read_for(model, path) -> dict[str, np.ndarray]:
 
 def read_keras(model, path: Path) -> dict[str, np.ndarray]:
     if getattr(model, "AuxLogits", None) is not None:
-        raise ValueError(f"weights: {path}: keras.applications has no auxiliary classifier; create {type(model).__name__} with "
-                         "aux_logits=False")
+        raise ValueError(f"weights: {path}: keras.applications has no auxiliary classifier; create "
+                         f"{type(model).__name__} with aux_logits=False")
     layers = keras_names.read(path)
     keras_names.check_family(model, path)
     to_keras(model)
@@ -73,37 +79,44 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     try:
         import torch
     except ImportError as why:
-        raise ImportError(f"weights: {path}: reading a {path.suffix} file needs torch; a .safetensors file does not") from why
+        raise ImportError(f"weights: {path}: reading a {path.suffix} file needs torch; a .safetensors file "
+                          "does not") from why
     with open(path, "rb") as file:
-        if not file.read(2).startswith((b"PK", b"\x80")):   # a zip archive, or a pickle as torch wrote before 1.6
+        # a zip archive, or a pickle as torch wrote before 1.6
+        if not file.read(2).startswith((b"PK", b"\x80")):
             raise ValueError(f"weights: {path}: not a file of torch.save")
     claimed(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as why:   # a whole module, or a file that wants to run code
-        raise ValueError(f"weights: {path}: not a file of plain tensors: it holds Python objects, which are not read because they may run code; "
-                         "write model.state_dict() instead") from why
+        raise ValueError(f"weights: {path}: not a file of plain tensors: it holds Python objects, which are "
+                         "not read because they may run code; write model.state_dict() instead") from why
     except Exception as why:   # torch raises of many kinds for what is no checkpoint
         first = (str(why).splitlines() or [""])[0].partition(". ")[0]
-        raise ValueError(f"weights: {path}: not a file of plain tensors, or a damaged one: {type(why).__name__}: {first}") from why
+        raise ValueError(f"weights: {path}: not a file of plain tensors, or a damaged one: "
+                         f"{type(why).__name__}: {first}") from why
     state = state_dict_in(found)
-    if not isinstance(state, Mapping) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
+    if not isinstance(state, Mapping) or not all(isinstance(k, str) and isinstance(v, torch.Tensor)
+                                                 for k, v in state.items()):
         keys = f" among {', '.join(map(str, list(found)[:8]))}" if isinstance(found, Mapping) else ""
         raise ValueError(f"weights: {path}: holds no state_dict, a mapping from names to tensors{keys}")
     return {k: plain_array(v, k, path) for k, v in state.items()}
 
 
 def plain_array(tensor, name: str, path: Path) -> np.ndarray:
-    """A tensor of a file as an array; ValueError for one that is sparse, quantised, of a type that NumPy has not, or nowhere."""
+    """A tensor of a file as an array; ValueError for one that is sparse, quantised, of a type that
+    NumPy has not, or nowhere."""
     import torch
     what = f"weights: {path}: {name} is "
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
         kind = "quantised" if tensor.is_quantized else f"of layout {tensor.layout} on {tensor.device}"
         raise ValueError(f"{what}{kind}; plain tensors on the CPU are read")
     if tensor.numel() * tensor.element_size() > most(path.stat().st_size):
-        raise ValueError(f"{what}of shape {tuple(tensor.shape)}, more than a file of {path.stat().st_size} bytes is trusted with")
+        raise ValueError(f"{what}of shape {tuple(tensor.shape)}, more than a file of {path.stat().st_size} "
+                         "bytes is trusted with")
     try:   # NumPy has no bfloat16
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().resolve_conj().resolve_neg().numpy()
+        return (tensor.float() if tensor.dtype == torch.bfloat16
+                else tensor).detach().resolve_conj().resolve_neg().numpy()
     except TypeError as why:
         raise ValueError(f"{what}of type {tensor.dtype}, which NumPy does not have") from why
 
@@ -117,20 +130,26 @@ def claimed(path: Path) -> None:
         except (zipfile.BadZipFile, NotImplementedError) as why:
             raise ValueError(f"weights: {path}: not a file of torch.save, or a damaged one: {why}") from why
         if size > most(path.stat().st_size):
-            raise ValueError(f"weights: {path}: claims {size} bytes, more than a file of {path.stat().st_size} bytes is trusted with")
+            raise ValueError(f"weights: {path}: claims {size} bytes, more than a file of "
+                             f"{path.stat().st_size} bytes is trusted with")
 
 
 def state_dict_in(found):
-    """What a training script's file holds of the model, as torchvision, timm and Lightning call it, without DistributedDataParallel's "module."."""
+    """What a training script's file holds of the model, as torchvision, timm and Lightning call it,
+    without DistributedDataParallel's "module."."""
     if isinstance(found, Mapping):
-        found = next((found[key] for key in ("state_dict", "model_state_dict", "model") if isinstance(found.get(key), Mapping)), found)
+        found = next((found[key] for key in ("state_dict", "model_state_dict", "model")
+                      if isinstance(found.get(key), Mapping)),
+                     found)
         if found and all(str(key).startswith("module.") for key in found):
             return {key.removeprefix("module."): value for key, value in found.items()}
     return found
 
 
-def renamed(state: Mapping[str, np.ndarray], family: str, own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The file's names as the model's, where a rule of the family's table makes one; the others stay."""
+def renamed(state: Mapping[str, np.ndarray], family: str,
+            own: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The file's names as the model's, where a rule of the family's table makes one; the others
+    stay."""
     return {new_name(key, family, own): value for key, value in state.items()}
 
 
@@ -145,11 +164,13 @@ def new_name(key: str, family: str, own) -> str:
 
 
 def load(model, path) -> None:
-    """Loads a file into a model of pyops.models. ValueError with everything that does not match: then no array was changed. Weights that
-    Keras trained bring the model into Keras' layout (keras_layout.py), from which there is no way back.
+    """Loads a file into a model of pyops.models. ValueError with everything that does not match:
+    then no array was changed. Weights that Keras trained bring the model into Keras' layout
+    (keras_layout.py), from which there is no way back.
 
-    The head's arrays in the file are left out where the model has no head; arrays of an auxiliary classifier (aux1, aux2, AuxLogits) where
-    it has none. A different number of classes is named as such.
+    The head's arrays in the file are left out where the model has no head; arrays of an
+    auxiliary classifier (aux1, aux2, AuxLogits) where it has none. A different number of
+    classes is named as such.
     """
     state = read_for(model, path)
     own = model.state_dict()
@@ -157,17 +178,19 @@ def load(model, path) -> None:
     state = {k: reshaped(v, own.get(k)) for k, v in state.items() if not (absent and k.startswith(absent))}
     shapes = [(k, state[k].shape, own[k].shape) for k in own if k in state and state[k].shape != own[k].shape]
     heads = tuple(f"{name}." for name in model.head_names)
-    of_classes = [(k, theirs, ours) for k, theirs, ours in shapes if k.startswith(heads) and theirs[1:] == ours[1:]]
+    of_classes = [(k, theirs, ours)
+                  for k, theirs, ours in shapes if k.startswith(heads) and theirs[1:] == ours[1:]]
     if of_classes and len(of_classes) == len(shapes):
         _, theirs, ours = of_classes[-1]
-        raise ValueError(f"weights: {path} has {theirs[0]} classes, the model {ours[0]}; create it with classes={theirs[0]}, or with "
-                         "include_top=False and a head of your own")
+        raise ValueError(f"weights: {path} has {theirs[0]} classes, the model {ours[0]}; create it with "
+                         f"classes={theirs[0]}, or with include_top=False and a head of your own")
     try:
         model.load_state_dict(state)
     except ValueError as why:
         matched = sum(k in own and own[k].shape == v.shape for k, v in state.items())
-        raise ValueError(f"weights: {path} does not fit {type(model).__name__}: {matched} of its {len(state)} arrays match the model's "
-                         f"{len(own)}{origin(path)}\n{shortened(str(why))}") from why
+        raise ValueError(
+            f"weights: {path} does not fit {type(model).__name__}: {matched} of its {len(state)} arrays "
+            f"match the model's {len(own)}{origin(path)}\n{shortened(str(why))}") from why
 
 
 def origin(path) -> str:
@@ -178,13 +201,16 @@ def origin(path) -> str:
     if "model" not in metadata:
         return ""
     head = " and a head of its own" if "head" in metadata else ""
-    return f"; it is of {metadata['model']} with settings {metadata.get('settings', '{}')}{head}, as pyops.train.load_model makes it"
+    return (f"; it is of {metadata['model']} with settings {metadata.get('settings', '{}')}{head}, as "
+            "pyops.train.load_model makes it")
 
 
 def reshaped(array: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-    """A convolution over whole maps where the model has the same as a linear layer, or the other way round; anything else as it is."""
+    """A convolution over whole maps where the model has the same as a linear layer, or the other
+    way round; anything else as it is."""
     kinds = own is not None and {array.ndim, own.ndim} == {2, 4}
-    return array.reshape(own.shape) if kinds and array.size == own.size and array.shape[0] == own.shape[0] else array
+    return (array.reshape(own.shape) if kinds and array.size == own.size and array.shape[0] == own.shape[0]
+            else array)
 
 
 def shortened(report: str, most: int = 6) -> str:
@@ -194,12 +220,14 @@ def shortened(report: str, most: int = 6) -> str:
     for line in lines:
         kind = line.strip().partition(":")[0]
         kinds.setdefault(kind if kind in ("missing", "unexpected") else "of another shape", []).append(line)
-    kept = [[*found[:most], *([f"  ... and {len(found) - most} more {kind}"] if len(found) > most else [])] for kind, found in kinds.items()]
+    kept = [[*found[:most], *([f"  ... and {len(found) - most} more {kind}"] if len(found) > most else [])]
+            for kind, found in kinds.items()]
     return "\n".join([head, *(line for found in kept for line in found)])
 
 
 def save(model, path) -> None:
-    """Writes a model's parameters and buffers as a safetensors file, under their names here, with what builds it again (train.load_model)."""
+    """Writes a model's parameters and buffers as a safetensors file, under their names here, with
+    what builds it again (train.load_model)."""
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"weights: {path}: the name must end in .safetensors")
     layout = {"layout": model.layout} if getattr(model, "layout", None) else {}

@@ -1,4 +1,5 @@
-"""Modules with torch.nn's constructor arguments, defaults, initial distributions and state_dict names.
+"""Modules with torch.nn's constructor arguments, defaults, initial distributions and state_dict
+names.
 
     from pyops import nn
     model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 26 * 26, 10))

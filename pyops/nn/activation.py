@@ -133,11 +133,15 @@ class PReLU(Module):
 
 
 def of_function(name: str, function: Callable[..., Any]) -> type[Layer]:
-    """The layer of a public function: its arguments behind the input are the constructor's, with the same defaults."""
-    arguments = [p for p in list(inspect.signature(function).parameters.values())[1:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+    """The layer of a public function: its arguments behind the input are the constructor's, with
+    the same defaults."""
+    arguments = [p for p in list(inspect.signature(function).parameters.values())[1:]
+                 if p.kind is p.POSITIONAL_OR_KEYWORD]
     fields = {p.name: p.default for p in arguments if p.default is not p.empty}
-    body = {"__doc__": function.__doc__, "__module__": __name__, "__annotations__": {p.name: "float" for p in arguments}, **fields}
-    return types.new_class(name, (Layer,), {"of": function.__name__}, lambda namespace: namespace.update(body))
+    body = {"__doc__": function.__doc__, "__module__": __name__,
+            "__annotations__": {p.name: "float" for p in arguments}, **fields}
+    return types.new_class(name, (Layer,), {"of": function.__name__},
+                           lambda namespace: namespace.update(body))
 
 
 DERIVED = {name: of_function(name, getattr(F, function)) for name, function in LAYERS.items()}

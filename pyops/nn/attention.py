@@ -15,21 +15,25 @@ from .module import Module, Parameter
 
 
 class MultiheadAttention(Module):
-    """Attention of several heads, each on its share of projected features, joined by a last linear layer. Vaswani et al. (2017).
+    """Attention of several heads, each on its share of projected features, joined by a last linear
+    layer. Vaswani et al. (2017).
 
-    embed_dim features are split among num_heads. kdim and vdim: features of key and value, embed_dim by default. dropout: of the weights,
-    while training. add_bias_kv appends a learned key and value, add_zero_attn one of zeros. batch_first: (N, T, E) instead of torch's default
-    (T, N, E); inputs of two axes are one sample. state_dict's names are torch's.
+    embed_dim features are split among num_heads. kdim and vdim: features of key and value,
+    embed_dim by default. dropout: of the weights, while training. add_bias_kv appends a learned key
+    and value, add_zero_attn one of zeros. batch_first: (N, T, E) instead of torch's default (T, N,
+    E); inputs of two axes are one sample. state_dict's names are torch's.
     """
 
-    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, add_bias_kv: bool = False,
-                 add_zero_attn: bool = False, kdim: int | None = None, vdim: int | None = None, batch_first: bool = False, *,
-                 dtype: DType = np.float32) -> None:
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True,
+                 add_bias_kv: bool = False, add_zero_attn: bool = False, kdim: int | None = None,
+                 vdim: int | None = None, batch_first: bool = False, *, dtype: DType = np.float32) -> None:
         if embed_dim <= 0 or num_heads <= 0 or embed_dim % num_heads:
-            raise ValueError(f"MultiheadAttention: embed_dim {embed_dim} must be a positive multiple of num_heads {num_heads}")
+            raise ValueError(f"MultiheadAttention: embed_dim {embed_dim} must be a positive multiple of "
+                             f"num_heads {num_heads}")
         if not 0 <= dropout <= 1:
             raise ValueError(f"MultiheadAttention: dropout must be in [0, 1], got {dropout}")
-        self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
+        self.embed_dim, self.num_heads, self.dropout, self.batch_first = (embed_dim, num_heads, dropout,
+                                                                          batch_first)
         self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
         self.head_dim, self.add_zero_attn = embed_dim // num_heads, add_zero_attn
 
@@ -62,25 +66,30 @@ class MultiheadAttention(Module):
             return (self.in_proj_weight,)
         return self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
 
-    def forward(self, query: Any, key: Any, value: Any, key_padding_mask: Any = None, need_weights: bool = True, attn_mask: Any = None, average_attn_weights: bool = True,
+    def forward(self, query: Any, key: Any, value: Any, key_padding_mask: Any = None,
+                need_weights: bool = True, attn_mask: Any = None, average_attn_weights: bool = True,
                 is_causal: bool = False) -> Any:
-        """Returns (result like query, weights or None). weights: (N, L, S), or (N, heads, L, S) without average_attn_weights.
+        """Returns (result like query, weights or None). weights: (N, L, S), or (N, heads, L, S)
+        without average_attn_weights.
 
-        key_padding_mask: (N, S), attn_mask: (L, S) or (N heads, L, S); bool arrays, True where a query may NOT look, or floats that are
-        added to the scores. is_causal says that attn_mask is the causal one, which then need not be read. need_weights=False is the fast way: no
-        weights are stored. ValueError where shapes do not fit.
+        key_padding_mask: (N, S), attn_mask: (L, S) or (N heads, L, S); bool arrays, True where a
+        query may NOT look, or floats that are added to the scores. is_causal says that attn_mask is
+        the causal one, which then need not be read. need_weights=False is the fast way: no weights
+        are stored. ValueError where shapes do not fit.
         """
         single = len(query.shape) == 2
         if len(query.shape) not in (2, 3) or not len(query.shape) == len(key.shape) == len(value.shape):
-            raise ValueError("MultiheadAttention: query, key and value must all have 2 or all have 3 axes, got shapes "
-                             f"{tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}")
+            raise ValueError("MultiheadAttention: query, key and value must all have 2 or all have 3 axes, "
+                             f"got shapes {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}")
         if is_causal and attn_mask is None:
-            raise ValueError("MultiheadAttention: is_causal says that attn_mask is the causal one; give it too")
+            raise ValueError(
+                "MultiheadAttention: is_causal says that attn_mask is the causal one; give it too")
         batch_axis = 0 if self.batch_first or single else 1
         q, k, v = self._projected(query, key, value)
         if single:
             q, k, v = (F.unsqueeze(x, 0) for x in (q, k, v))
-        causal = is_causal and key_padding_mask is None and not need_weights and self.bias_k is None and not self.add_zero_attn
+        causal = (is_causal and key_padding_mask is None and not need_weights and self.bias_k is None
+                  and not self.add_zero_attn)
         n, length = q.shape[batch_axis], q.shape[1 - batch_axis]
         q, k, v = (self._heads(x, batch_axis) for x in self._longer(q, k, v, batch_axis))
         mask = None if causal else self._mask(attn_mask, key_padding_mask, n, length, k.shape[2], q)
@@ -110,7 +119,8 @@ class MultiheadAttention(Module):
         time, n = 1 - batch_axis, q.shape[batch_axis]
         shape = (n, 1, self.embed_dim) if batch_axis == 0 else (1, n, self.embed_dim)
         if self.bias_k is not None and self.bias_v is not None:
-            k, v = (F.cat([x, F.broadcast_to(b, shape)], time) for x, b in ((k, self.bias_k), (v, self.bias_v)))
+            k, v = (F.cat([x, F.broadcast_to(b, shape)], time)
+                    for x, b in ((k, self.bias_k), (v, self.bias_v)))
         if self.add_zero_attn:
             zeros = np.zeros(shape, q.dtype)
             k, v = (F.cat([x, zeros], time) for x in (k, v))
@@ -131,7 +141,8 @@ class MultiheadAttention(Module):
             parts.append(mask if len(mask.shape) == 2 else F.reshape(mask, (n, self.num_heads, *shapes[0])))
         if key_padding_mask is not None:
             shapes = ((n, keys - appended),) + (((keys - appended,),) if n == 1 else ())
-            parts.append(F.reshape(hidden("key_padding_mask", key_padding_mask, shapes, like), (n, 1, 1, keys - appended)))
+            parts.append(F.reshape(hidden("key_padding_mask", key_padding_mask, shapes, like),
+                                   (n, 1, 1, keys - appended)))
         if not parts:
             return None
         mask = parts[0] if len(parts) == 1 else F.add(*parts)
@@ -144,12 +155,15 @@ class MultiheadAttention(Module):
         return F.matmul(weights, v), F.mean(weights, 1) if average else weights
 
     def extra_repr(self) -> str:
-        return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}, batch_first={self.batch_first}"
+        return (f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, dropout={self.dropout}, "
+                f"batch_first={self.batch_first}")
 
 
 def hidden(name: str, mask: Any, shapes: Any, like: Any) -> Any:
-    """A mask whose True hides (the opposite of scaled_dot_product_attention's) as numbers to add to scores."""
+    """A mask whose True hides (the opposite of scaled_dot_product_attention's) as
+    numbers to add to scores."""
     if tuple(mask.shape) not in shapes:
-        raise ValueError(f"MultiheadAttention: {name} must have shape {' or '.join(map(str, shapes))}, got {tuple(mask.shape)}")
+        raise ValueError(f"MultiheadAttention: {name} must have shape {' or '.join(map(str, shapes))}, got "
+                         f"{tuple(mask.shape)}")
     values = mask.data if type(mask) is Tensor else mask
     return additive(~values, like) if isinstance(values, np.ndarray) and values.dtype == bool else mask

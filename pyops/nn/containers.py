@@ -40,7 +40,8 @@ class _Indexed(Module):
 
 
 class Sequential(_Indexed):
-    """Calls its modules one after another. Sequential(a, b, ...) or Sequential({"name": a, ...})."""
+    """Calls its modules one after another. Sequential(a, b, ...) or
+    Sequential({"name": a, ...})."""
 
     def __init__(self, *modules: Any) -> None:
         if len(modules) == 1 and isinstance(modules[0], Mapping):

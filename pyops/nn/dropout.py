@@ -1,4 +1,5 @@
-"""Dropout: zeros elements, whole channels or whole branches at random while training. Srivastava et al. (2014)."""
+"""Dropout: zeros elements, whole channels or whole branches at random while training.
+Srivastava et al. (2014)."""
 from __future__ import annotations
 
 from typing import Any
@@ -38,13 +39,15 @@ class Dropout2d(_Dropout):
 
 
 class Dropout3d(_Dropout):
-    """Each channel of (N, C, D, H, W) is zero with probability p, the others grow by 1 / (1 - p)."""
+    """Each channel of (N, C, D, H, W) is zero with probability p, the others grow by 1 / (1 -
+    p)."""
     function = "dropout3d"
 
 
 class StochasticDepth(Module):
-    """A residual branch is zero with probability p, for each sample on its own (mode "row") or the whole batch ("batch"), else grows by
-    1 / (1 - p). torchvision.ops.StochasticDepth. Huang et al. (2016).
+    """A residual branch is zero with probability p, for each sample on its own (mode "row")
+    or the whole batch ("batch"), else grows by 1 / (1 - p).
+    torchvision.ops.StochasticDepth. Huang et al. (2016).
     """
 
     def __init__(self, p: float, mode: str) -> None:

@@ -1,7 +1,8 @@
 """Initialisation in place, with torch.nn.init's names and distributions.
 
-Every function takes a Tensor or an array, fills it, and returns it. `generator` is a numpy.random.Generator; without one the
-default generator draws (pyops.manual_seed). The numbers are not torch's: the generators differ.
+Every function takes a Tensor or an array, fills it, and returns it. `generator` is a
+numpy.random.Generator; without one the default generator draws (pyops.manual_seed). The numbers are
+not torch's: the generators differ.
 """
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ _drawing: ContextVar[bool] = ContextVar("pyops_init_drawing", default=True)
 
 @contextmanager
 def skip_draws() -> Iterator[None]:
-    """Within the block random initialisation leaves memory as it is: for a model that loads a checkpoint right away."""
+    """Within the block random initialisation leaves memory as it is: for a model that loads a
+    checkpoint right away."""
     token = _drawing.set(False)
     try:
         yield
@@ -53,13 +55,15 @@ def normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, generator: Any = N
     return tensor
 
 
-def trunc_normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None) -> Any:
+def trunc_normal_(tensor: Any, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0,
+                  generator: Any = None) -> Any:
     """Normal, values outside [a, b] drawn again."""
     array = _array(tensor)
     if not _drawing.get():
         return tensor
     if not a < b or (b - mean) / std < -4 or (a - mean) / std > 4:
-        raise ValueError(f"trunc_normal_: [{a}, {b}] must be an interval within four deviations of mean {mean}, std {std}")
+        raise ValueError(
+            f"trunc_normal_: [{a}, {b}] must be an interval within four deviations of mean {mean}, std {std}")
     normal_(array, mean, std, generator)
     outside = np.flatnonzero((array < a) | (array > b))
     while outside.size:
@@ -95,10 +99,12 @@ def eye_(tensor: Any) -> Any:
 
 
 def dirac_(tensor: Any, groups: int = 1) -> Any:
-    """A convolution weight that copies its input channels, as many as there are, in each of `groups`."""
+    """A convolution weight that copies its input channels, as many as there are, in each of
+    `groups`."""
     array = _array(tensor)
     if array.ndim not in (3, 4, 5) or array.shape[0] % groups:
-        raise ValueError(f"dirac_: needs a convolution weight whose first axis divides into {groups} groups, got shape {array.shape}")
+        raise ValueError(f"dirac_: needs a convolution weight whose first axis divides into {groups} groups, "
+                         f"got shape {array.shape}")
     array[...] = 0
     out_per_group = array.shape[0] // groups
     centre = tuple(n // 2 for n in array.shape[2:])
@@ -109,13 +115,16 @@ def dirac_(tensor: Any, groups: int = 1) -> Any:
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor on the standard deviation that keeps variance through this nonlinearity (torch's table)."""
+    """The factor on the standard deviation that keeps variance through this
+    nonlinearity (torch's table)."""
     if nonlinearity == "leaky_relu":
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
-    gains = dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-                           "sigmoid"), 1.0) | {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+    gains = dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+                           "conv_transpose3d", "sigmoid"),
+                          1.0) | {"tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
     if nonlinearity not in gains:
-        raise ValueError(f"calculate_gain: nonlinearity {nonlinearity!r} is not one of leaky_relu, {', '.join(gains)}")
+        raise ValueError(
+            f"calculate_gain: nonlinearity {nonlinearity!r} is not one of leaky_relu, {', '.join(gains)}")
     return gains[nonlinearity]
 
 
@@ -128,13 +137,15 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def xavier_uniform_(tensor: Any, gain: float = 1.0, generator: Any = None) -> Any:
-    """Uniform with standard deviation gain * sqrt(2 / (fan_in + fan_out)). Glorot & Bengio (2010)."""
+    """Uniform with standard deviation gain * sqrt(2 / (fan_in + fan_out)). Glorot & Bengio
+    (2010)."""
     bound = gain * math.sqrt(6 / sum(fans(_array(tensor).shape)))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: Any, gain: float = 1.0, generator: Any = None) -> Any:
-    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)). Glorot & Bengio (2010)."""
+    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)). Glorot & Bengio
+    (2010)."""
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(_array(tensor).shape))), generator)
 
 
@@ -144,7 +155,8 @@ def _kaiming_std(tensor: Any, a: Any, mode: Any, nonlinearity: Any) -> Any:
     return calculate_gain(nonlinearity, a) / math.sqrt(fans(_array(tensor).shape)[mode == "fan_out"])
 
 
-def kaiming_uniform_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None) -> Any:
+def kaiming_uniform_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+                     generator: Any = None) -> Any:
     """Uniform with standard deviation gain / sqrt(fan). He et al. (2015)."""
     if 0 in _array(tensor).shape:
         return tensor
@@ -152,7 +164,8 @@ def kaiming_uniform_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlineari
     return uniform_(tensor, -bound, bound, generator)
 
 
-def kaiming_normal_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None) -> Any:
+def kaiming_normal_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu",
+                    generator: Any = None) -> Any:
     """Normal with standard deviation gain / sqrt(fan). He et al. (2015)."""
     if 0 in _array(tensor).shape:
         return tensor
@@ -160,7 +173,8 @@ def kaiming_normal_(tensor: Any, a: float = 0, mode: str = "fan_in", nonlinearit
 
 
 def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None) -> Any:
-    """A random matrix with orthonormal rows or columns (axes after the first flattened), times gain. Saxe et al. (2013)."""
+    """A random matrix with orthonormal rows or columns (axes after the first flattened), times
+    gain. Saxe et al. (2013)."""
     array = _array(tensor)
     if array.ndim < 2:
         raise ValueError(f"orthogonal_: needs at least two axes, got shape {array.shape}")

@@ -1,6 +1,7 @@
 """Layer: a function of pyops.functional with its arguments bound.
 
-A subclass names the function and lists the bound arguments as annotated fields, which become torch.nn's constructor:
+A subclass names the function and lists the bound arguments as annotated fields, which become
+torch.nn's constructor:
 
     class LeakyReLU(Layer, of="leaky_relu"):
         negative_slope: float = 0.01

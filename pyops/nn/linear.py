@@ -25,7 +25,8 @@ class Identity(Module):
 class Linear(Module):
     """x @ weight.T + bias. weight: (out_features, in_features); bias: (out_features,) or None."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: DType = np.float32) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *,
+                 dtype: DType = np.float32) -> None:
         whole(type(self).__name__, in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(np.empty((out_features, in_features), dtype))
@@ -39,4 +40,5 @@ class Linear(Module):
         return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return (f"in_features={self.in_features}, out_features={self.out_features}, "
+                f"bias={self.bias is not None}")

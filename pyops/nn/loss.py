@@ -1,4 +1,5 @@
-"""Losses. reduction: "mean", "sum" or "none". Everything but `weight` is by keyword: torch's deprecated positional flags are not taken."""
+"""Losses. reduction: "mean", "sum" or "none". Everything but `weight` is by keyword: torch's
+deprecated positional flags are not taken."""
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
@@ -74,7 +75,8 @@ class HuberLoss(Layer, of="huber_loss"):
 
 
 class KLDivLoss(Layer, of="kl_div"):
-    """target * (log target - input) for log-probabilities input; log_target says that target is a logarithm too."""
+    """target * (log target - input) for log-probabilities input; log_target says that target
+    is a logarithm too."""
     _: KW_ONLY
     reduction: str = "mean"
     log_target: bool = False

@@ -1,7 +1,8 @@
 """Module: parameters, buffers and submodules under torch's names.
 
-There is no hidden registry: what a module holds is what its attributes are. A Parameter is a parameter, a Module a submodule, and
-an array declared with register_buffer a buffer, in the order in which they were first assigned.
+There is no hidden registry: what a module holds is what its attributes are. A Parameter is a
+parameter, a Module a submodule, and an array declared with register_buffer a buffer, in the order
+in which they were first assigned.
 """
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from ..core.operands import check_device, dtype_and_device, dtype_of
 from ..core.tensor import Tensor
 from ..core.types import DType
 
-ADDED_LATER = ("num_batches_tracked",)   # what checkpoints of torch before 0.4.1, torchvision's among them, do not have
+# what checkpoints of torch before 0.4.1, torchvision's among them, do not have
+ADDED_LATER = ("num_batches_tracked",)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -40,10 +42,12 @@ class LoadReport(NamedTuple):
 
 
 class Module:
-    """Base of everything in pyops.nn. A subclass assigns Parameters and Modules to attributes and defines `forward`."""
+    """Base of everything in pyops.nn. A subclass assigns Parameters and Modules to attributes and
+    defines `forward`."""
 
     training: bool = True
-    _buffers: Mapping[str, bool] = {}   # name -> whether state_dict holds it; an instance gets its own with its first buffer
+    # name -> whether state_dict holds it; an instance gets its own with its first buffer
+    _buffers: Mapping[str, bool] = {}
     _hooks: Sequence[HookHandle] = ()   # likewise
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
@@ -59,11 +63,13 @@ class Module:
     # ---- hooks: looking at what goes in and comes out, without touching `forward`
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Calls hook(module, inputs) before every forward; what it returns, unless None, replaces the inputs (a tuple, or the only one)."""
+        """Calls hook(module, inputs) before every forward; what it returns, unless None, replaces
+        the inputs (a tuple, or the only one)."""
         return HookHandle(self, "before", hook)
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Calls hook(module, inputs, output) after every forward; what it returns, unless None, replaces the output."""
+        """Calls hook(module, inputs, output) after every forward; what it returns, unless None,
+        replaces the output."""
         return HookHandle(self, "after", hook)
 
     def _hooked(self, inputs: Any, kwargs: Any) -> Any:
@@ -78,14 +84,17 @@ class Module:
         return output
 
     def register_buffer(self, name: str, value: Any, persistent: bool = True) -> None:
-        """Makes `value` (an array or None) an attribute that is saved, if persistent, but not trained."""
+        """Makes `value` (an array or None) an attribute that is saved, if persistent, but not
+        trained."""
         self.__dict__.setdefault("_buffers", {})[name] = persistent
         setattr(self, name, None if value is None else np.asarray(value))
 
     def add_module(self, name: str, module: Module) -> None:
-        """Makes `module` a submodule under `name`, which need not be an identifier. KeyError if the name is taken or has a dot."""
+        """Makes `module` a submodule under `name`, which need not be an identifier. KeyError if the
+        name is taken or has a dot."""
         if hasattr(self, name) or "." in name or not name:
-            raise KeyError(f"{type(self).__name__}: {name!r} cannot name a submodule: it is taken, empty or has a dot")
+            raise KeyError(
+                f"{type(self).__name__}: {name!r} cannot name a submodule: it is taken, empty or has a dot")
         setattr(self, name, module)
 
     # ---- what it holds
@@ -144,7 +153,8 @@ class Module:
     # ---- saving and loading
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Dotted name -> array of every parameter and persistent buffer, in torch's order. The arrays are the module's own."""
+        """Dotted name -> array of every parameter and persistent buffer, in torch's order. The
+        arrays are the module's own."""
         state: dict[str, np.ndarray] = {}
         for path, module in self._walk(""):
             dot = f"{path}." if path else ""
@@ -153,26 +163,32 @@ class Module:
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """Copies arrays (NumPy, Tensor or torch, of any float type) into parameters and buffers of the same names and shapes.
+        """Copies arrays (NumPy, Tensor or torch, of any float type) into parameters and buffers of
+        the same names and shapes.
 
-        Raises ValueError that lists every shape that differs and, when strict, every missing and unexpected key; then nothing was
-        changed. Returns the missing and unexpected keys. As in torch, num_batches_tracked may be absent and is no missing key.
+        Raises ValueError that lists every shape that differs and, when strict, every missing and
+        unexpected key; then nothing was changed. Returns the missing and unexpected keys. As in
+        torch, num_batches_tracked may be absent and is no missing key.
         """
         report, load = self.loading(state_dict, strict)
         load()
         return report
 
-    def loading(self, state_dict: Mapping[str, Any], strict: bool = True) -> tuple[LoadReport, Callable[[], None]]:
-        """load_state_dict in two parts: the report, once everything is checked, and what then copies the arrays."""
+    def loading(self, state_dict: Mapping[str, Any],
+                strict: bool = True) -> tuple[LoadReport, Callable[[], None]]:
+        """load_state_dict in two parts: the report, once everything is checked, and what then
+        copies the arrays."""
         own = self.state_dict()
         missing = [k for k in own if k not in state_dict and k.rpartition(".")[2] not in ADDED_LATER]
         report = LoadReport(missing, [k for k in state_dict if k not in own])
         given = {k: as_array(state_dict[k]) for k in own if k in state_dict}
         wrong = [f"{k} {unlike(a, own[k])}" for k, a in given.items() if unlike(a, own[k])]
         if strict:
-            wrong = [f"missing: {k}" for k in report.missing_keys] + [f"unexpected: {k}" for k in report.unexpected_keys] + wrong
+            wrong = [f"missing: {k}" for k in report.missing_keys] + [f"unexpected: {k}"
+                                                                      for k in report.unexpected_keys] + wrong
         if wrong:
-            raise ValueError(f"{type(self).__name__}.load_state_dict, nothing loaded:\n  " + "\n  ".join(wrong))
+            raise ValueError(f"{type(self).__name__}.load_state_dict, nothing loaded:\n  "
+                             + "\n  ".join(wrong))
 
         def load() -> None:
             for k, array in given.items():
@@ -189,7 +205,8 @@ class Module:
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Sets training mode (dropout drops, batch norm uses the batch's statistics) here and below."""
+        """Sets training mode (dropout drops, batch norm uses the batch's statistics) here and
+        below."""
         for module in self.modules():
             module.training = mode
         return self
@@ -206,9 +223,11 @@ class Module:
         zero_gradients(self.parameters(), set_to_none)
 
     def to(self, *where: Any, dtype: Any = None, device: Any = None) -> Self:
-        """Converts float parameters and buffers to float32 or float64, in place, and returns itself; make optimisers after, not before.
+        """Converts float parameters and buffers to float32 or float64, in place, and returns
+        itself; make optimisers after, not before.
 
-        to("cpu") changes nothing: modules lie in the host's memory. ValueError for another device, TypeError for another dtype.
+        to("cpu") changes nothing: modules lie in the host's memory. ValueError for another device,
+        TypeError for another dtype.
         """
         dtype, device = dtype_and_device(where, dtype, device)
         check_device(f"{type(self).__name__}.to", device)
@@ -237,10 +256,12 @@ class Module:
     # ---- showing
 
     def summary(self, input_shape: tuple[int, ...] | None = None) -> Any:
-        """Layers with their results' shapes, parameters and multiply-adds, for print(); also `.layers`, `.parameters` and `.macs`.
+        """Layers with their results' shapes, parameters and multiply-adds, for print(); also
+        `.layers`, `.parameters` and `.macs`.
 
-        input_shape: of one float32 input without its batch axis, such as (3, 224, 224); networks of create_model know their own.
-        Nothing is computed. ValueError where there is no shape or it does not suit the model.
+        input_shape: of one float32 input without its batch axis, such as (3, 224, 224); networks of
+        create_model know their own. Nothing is computed. ValueError where there is no shape or it
+        does not suit the model.
         """
         from ..graph.describe import summary
         return summary(self, input_shape)
@@ -253,7 +274,8 @@ class Module:
         lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
-        return f"{type(self).__name__}(\n  " + "\n  ".join(([self.extra_repr()] if self.extra_repr() else []) + lines) + "\n)"
+        return (f"{type(self).__name__}(\n  "
+                + "\n  ".join(([self.extra_repr()] if self.extra_repr() else []) + lines) + "\n)")
 
 
 class HookHandle:
@@ -287,16 +309,20 @@ def as_array(value: Any) -> np.ndarray:
 
 
 def unlike(array: np.ndarray, own: np.ndarray) -> str:
-    """Why `array` cannot take the place of `own`: its shape, its type, numbers that the type of `own` has not. "" if it can."""
+    """Why `array` cannot take the place of `own`: its shape, its type, numbers that the type of
+    `own` has not. "" if it can."""
     if array.shape != own.shape:
         return f"has shape {array.shape}, the module's is {own.shape}"
     if own.dtype.kind == "f":
         if array.dtype.kind != "f":
             return f"is of type {array.dtype}, the module's is {own.dtype}"
-        finite = np.abs(array[np.isfinite(array)]) if array.dtype.itemsize > own.dtype.itemsize else np.zeros(0)
-        return f"has numbers beyond {own.dtype}" if len(finite) and finite.max() > np.finfo(own.dtype).max else ""
+        finite = (np.abs(array[np.isfinite(array)]) if array.dtype.itemsize > own.dtype.itemsize
+                  else np.zeros(0))
+        return (f"has numbers beyond {own.dtype}" if len(finite) and finite.max() > np.finfo(own.dtype).max
+                else "")
     # counters that a script saved as floats are whole numbers all the same
-    whole = array.dtype.kind in "iub" or (array.dtype.kind == "f" and own.dtype.kind != "b" and bool(np.isfinite(array).all() and (np.trunc(array) == array).all()))
+    whole = array.dtype.kind in "iub" or (array.dtype.kind == "f" and own.dtype.kind != "b" and bool(
+        np.isfinite(array).all() and (np.trunc(array) == array).all()))
     fits = whole and (not array.size or own.dtype.kind == "b" or in_range(array, own.dtype))
     return "" if fits else f"is of type {array.dtype} or beyond {own.dtype}, which the module's is"
 

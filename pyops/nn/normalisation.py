@@ -36,15 +36,16 @@ class _Normalisation(Module):
 
 
 class _RunningStatistics(_Normalisation):
-    """Per-channel statistics that follow the batches: running = (1 - momentum) * running + momentum * batch."""
+    """Per-channel statistics that follow the batches: running = (1 - momentum) * running
+    + momentum * batch."""
     said = ("num_features", "eps", "momentum", "affine", "track_running_stats")
     ranks: tuple[int, ...]
     running_mean: Any
     running_var: Any
     num_batches_tracked: Any
 
-    def __init__(self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool, dtype: DType,
-                 bias: bool) -> None:
+    def __init__(self, num_features: int, eps: float, momentum: float | None, affine: bool,
+                 track_running_stats: bool, dtype: DType, bias: bool) -> None:
         whole(type(self).__name__, num_features=num_features)
         self.num_features, self.eps = num_features, eps
         self.momentum: Any = momentum
@@ -60,11 +61,13 @@ class _RunningStatistics(_Normalisation):
 
     def _check_rank(self, input: Any) -> None:
         if len(input.shape) not in self.ranks:
-            raise ValueError(f"{type(self).__name__}: input must have {' or '.join(map(str, self.ranks))} axes, got shape {tuple(input.shape)}")
+            raise ValueError(f"{type(self).__name__}: input must have {' or '.join(map(str, self.ranks))} "
+                             f"axes, got shape {tuple(input.shape)}")
 
 
 class _BatchNorm(_RunningStatistics):
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
+                 affine: bool = True,
                  track_running_stats: bool = True, *, dtype: DType = np.float32, bias: bool = True) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype, bias)
 
@@ -80,17 +83,20 @@ class _BatchNorm(_RunningStatistics):
 
 
 class BatchNorm1d(_BatchNorm):
-    """(x - mean) / sqrt(var + eps) * weight + bias, statistics per channel of (N, C) or (N, C, L). Ioffe & Szegedy (2015)."""
+    """(x - mean) / sqrt(var + eps) * weight + bias, statistics per channel of (N, C) or (N, C, L).
+    Ioffe & Szegedy (2015)."""
     ranks = (2, 3)
 
 
 class BatchNorm2d(_BatchNorm):
-    """(x - mean) / sqrt(var + eps) * weight + bias, statistics per channel of (N, C, H, W). Ioffe & Szegedy (2015)."""
+    """(x - mean) / sqrt(var + eps) * weight + bias, statistics per channel of (N, C, H, W).
+    Ioffe & Szegedy (2015)."""
     ranks = (4,)
 
 
 class BatchNorm3d(_BatchNorm):
-    """(x - mean) / sqrt(var + eps) * weight + bias, statistics per channel of (N, C, D, H, W). Ioffe & Szegedy (2015)."""
+    """(x - mean) / sqrt(var + eps) * weight + bias, statistics per channel of (N, C, D, H, W).
+    Ioffe & Szegedy (2015)."""
     ranks = (5,)
 
 
@@ -110,17 +116,20 @@ class _InstanceNorm(_RunningStatistics):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Each channel of each sample of (N, C, L) normalised by its own mean and variance. Ulyanov et al. (2016)."""
+    """Each channel of each sample of (N, C, L) normalised by its own mean and variance.
+    Ulyanov et al. (2016)."""
     ranks = (2, 3)
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Each channel of each sample of (N, C, H, W) normalised by its own mean and variance. Ulyanov et al. (2016)."""
+    """Each channel of each sample of (N, C, H, W) normalised by its own mean and variance.
+    Ulyanov et al. (2016)."""
     ranks = (3, 4)
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Each channel of each sample of (N, C, D, H, W) normalised by its own mean and variance. Ulyanov et al. (2016)."""
+    """Each channel of each sample of (N, C, D, H, W) normalised by its own mean and variance.
+    Ulyanov et al. (2016)."""
     ranks = (4, 5)
 
 
@@ -128,9 +137,10 @@ class LayerNorm(_Normalisation):
     """Each sample normalised over its last axes, of normalized_shape. Ba, Kiros & Hinton (2016)."""
     said = ("normalized_shape", "eps", "elementwise_affine")
 
-    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True, *,
-                 dtype: DType = np.float32) -> None:
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    def __init__(self, normalized_shape: int | tuple[int, ...], eps: float = 1e-5,
+                 elementwise_affine: bool = True, bias: bool = True, *, dtype: DType = np.float32) -> None:
+        self.normalized_shape = ((normalized_shape,) if isinstance(normalized_shape, int)
+                                 else tuple(normalized_shape))
         self.eps, self.elementwise_affine = eps, elementwise_affine
         _affine(self, self.normalized_shape, elementwise_affine, bias, dtype)
 
@@ -142,10 +152,11 @@ class GroupNorm(_Normalisation):
     """Channels in num_groups groups, each group of each sample normalised. Wu & He (2018)."""
     said = ("num_groups", "num_channels", "eps", "affine")
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, dtype: DType = np.float32,
-                 bias: bool = True) -> None:
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *,
+                 dtype: DType = np.float32, bias: bool = True) -> None:
         if num_groups < 1 or num_channels % num_groups:
-            raise ValueError(f"GroupNorm: num_channels {num_channels} must divide into num_groups {num_groups}")
+            raise ValueError(
+                f"GroupNorm: num_channels {num_channels} must divide into num_groups {num_groups}")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         _affine(self, num_channels, affine, bias, dtype)
 
@@ -154,7 +165,8 @@ class GroupNorm(_Normalisation):
 
 
 class LocalResponseNorm(Layer, of="local_response_norm"):
-    """x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta. Krizhevsky et al. (2012)."""
+    """x / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta.
+    Krizhevsky et al. (2012)."""
     size: int
     alpha: float = 1e-4
     beta: float = 0.75

@@ -32,15 +32,18 @@ class _MaxUnpool(Layer):
 
 
 class MaxUnpool1d(_MaxUnpool, of="max_unpool1d"):
-    """Puts values back where max_pool1d's indices took them from, zeros elsewhere. Call with (input, indices[, output_size=])."""
+    """Puts values back where max_pool1d's indices took them from, zeros elsewhere. Call with
+    (input, indices[, output_size=])."""
 
 
 class MaxUnpool2d(_MaxUnpool, of="max_unpool2d"):
-    """Puts values back where max_pool2d's indices took them from, zeros elsewhere. Call with (input, indices[, output_size=])."""
+    """Puts values back where max_pool2d's indices took them from, zeros elsewhere. Call with
+    (input, indices[, output_size=])."""
 
 
 class MaxUnpool3d(_MaxUnpool, of="max_unpool3d"):
-    """Puts values back where max_pool3d's indices took them from, zeros elsewhere. Call with (input, indices[, output_size=])."""
+    """Puts values back where max_pool3d's indices took them from, zeros elsewhere. Call with
+    (input, indices[, output_size=])."""
 
 
 class AvgPool1d(Layer, of="avg_pool1d"):

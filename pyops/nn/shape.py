@@ -16,7 +16,8 @@ class Flatten(Layer, of="flatten"):
 
 
 class Upsample(Layer, of="interpolate"):
-    """Resamples to `size`, or by scale_factor; mode: nearest, linear, bilinear, bicubic, trilinear."""
+    """Resamples to `size`, or by scale_factor; mode: nearest, linear, bilinear,
+    bicubic, trilinear."""
     size: Size | None = None
     scale_factor: float | tuple[float, ...] | None = None
     mode: str = "nearest"
@@ -42,7 +43,8 @@ class Fold(Layer, of="fold"):
 
 
 class _Pad(Module):
-    """padding: one width for every side, or (left, right, top, bottom, front, back) as far as there are axes."""
+    """padding: one width for every side, or (left, right, top, bottom, front, back) as far
+    as there are axes."""
     spatial: int
     mode: str
     value: float = 0.0
@@ -52,7 +54,8 @@ class _Pad(Module):
         self.padding = axes(padding, 2 * self.spatial, type(self).__name__, "padding", least=-2 ** 62)
 
     def forward(self, input: Any) -> Any:
-        return F.pad(input, self.padding, self.mode, self.value) if self.mode == "constant" else F.pad(input, self.padding, self.mode)
+        return (F.pad(input, self.padding, self.mode, self.value) if self.mode == "constant"
+                else F.pad(input, self.padding, self.mode))
 
     def extra_repr(self) -> str:
         return f"{self.padding}"

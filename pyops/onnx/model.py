@@ -395,7 +395,8 @@ def dtypes() -> dict:
 
 
 def array_of(tensor, folder) -> np.ndarray:
-    """A tensor of the file; ModelError where its shape asks for more or less than the file holds."""
+    """A tensor of the file; ModelError where its shape asks for more or less than the file
+    holds."""
     name, shape = clipped(tensor.name or "a constant"), short(tensor.dims)
     if tensor.data_type not in dtypes():
         raise ModelError(f"onnx: tensor {name!r} is of the unknown type {tensor.data_type}")

@@ -33,8 +33,8 @@ def load(
     precision: str = "default",
     threads: int | None = None,
 ):
-    """A callable for an ONNX model, parsed once: arrays in, in the order of its inputs; results come
-    as an array, or a tuple where the model has several outputs.
+    """A callable for an ONNX model, parsed once: arrays in, in the order of its inputs; results
+    come as an array, or a tuple where the model has several outputs.
 
     A Program, where all sizes are known, or the first axis alone is open; a Varying, which makes
     Programs for the sizes that come, where others are open, or where the model computes with the
@@ -156,9 +156,8 @@ def bound(model: Model, constants: dict) -> dict:
             len(shape) != known[name].ndim
             or any(want not in (None, have) for want, have in zip(shape, known[name].shape))
         ):
-            raise ModelError(
-                f"onnx: the constant for input {clipped(name)!r} has shape {known[name].shape}, the model takes {short(shape)}"
-            )
+            raise ModelError(f"onnx: the constant for input {clipped(name)!r} has shape {known[name].shape}, "
+                             f"the model takes {short(shape)}")
     return known
 
 
@@ -237,8 +236,8 @@ def single(results):
 
 
 def examples_of(model: Model, shapes: dict, free=None):
-    """Zeros of the inputs' shapes (of those in `free`, None for all), and whether the first axis may
-    vary.
+    """Zeros of the inputs' shapes (of those in `free`, None for all), and whether the first axis
+    may vary.
     """
     check_names(model, shapes)
     examples, dynamic = [], False
@@ -261,6 +260,20 @@ def examples_of(model: Model, shapes: dict, free=None):
             )
         examples.append(np.zeros(shape, dtype))
     return tuple(examples), dynamic
+
+
+def random_inputs(model: Model, shapes: dict) -> dict[str, np.ndarray]:
+    """Inputs by name, of seed 0: normal numbers; 0 and 1 of whole numbers and truth values, which
+    index and mask everything. ModelError for a shape that is open and not among `shapes`.
+    """
+    rng = np.random.default_rng(0)
+    zeros = zip(model.inputs, examples_of(model, shapes)[0])
+    return {
+        name: rng.standard_normal(z.shape).astype(z.dtype)
+        if z.dtype.kind == "f"
+        else rng.integers(0, 2, z.shape).astype(z.dtype)
+        for name, z in zeros
+    }
 
 
 def called(call: Call) -> tuple:

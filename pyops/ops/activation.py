@@ -1,7 +1,8 @@
 """The activations of torch.nn.functional, and LeCun's scaled tanh.
 
-`inplace=True` writes the result into `input` where that is a writable, contiguous NumPy array, and returns it; a read-only or strided
-one is refused. Tensors keep their data for the gradient, so for them the argument is ignored.
+`inplace=True` writes the result into `input` where that is a writable, contiguous NumPy array, and
+returns it; a read-only or strided one is refused. Tensors keep their data for the gradient, so for
+them the argument is ignored.
 """
 from __future__ import annotations
 
@@ -18,25 +19,28 @@ from .broadcast import SUM, plan
 
 reference = LateFunctions("pyops.kernels.activation.reference")
 
-__all__ = ["celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish", "prelu", "relu", "relu6",
-           "scaled_tanh", "selu", "silu", "softplus", "softsign", "threshold"]
+__all__ = ["celu", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish",
+           "prelu", "relu", "relu6", "scaled_tanh", "selu", "silu", "softplus", "softsign", "threshold"]
 
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934   # Klambauer et al., "Self-Normalizing Neural Networks" (2017)
+# Klambauer et al., "Self-Normalizing Neural Networks" (2017)
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 
 
 RARE = {"epilogue": "rare behind a layer: a call of its own, in any layout"}
 
 
 LAYERS: dict[str, str] = {}   # class in pyops.nn -> function: those that say no more than the function does
-NAMED: dict[str, dict[str, str]] = {}   # function -> what pyops.names.names is given: those that have no line there
+# function -> what pyops.names.names is given: those that have no line there
+NAMED: dict[str, dict[str, str]] = {}
 
 
 def row(name, epilogue=None, layer=None, names=None):
-    """The rows of an activation and its gradient. Attributes go to the kernels in the order the public function names them.
+    """The rows of an activation and its gradient. Attributes go to the kernels in the order the
+    public function names them.
 
-    epilogue: attributes -> how a layer's kernel applies it (kernels/blocked/epilogue.h), None where it cannot. layer: the name that
-    pyops.nn gives the public function as a module, where no class is written out there. names: what it is called elsewhere, where
-    pyops.names has no line for it.
+    epilogue: attributes -> how a layer's kernel applies it (kernels/blocked/epilogue.h), None where
+    it cannot. layer: the name that pyops.nn gives the public function as a module, where no class
+    is written out there. names: what it is called elsewhere, where pyops.names has no line for it.
     """
     if layer is not None:
         LAYERS[layer] = name
@@ -58,11 +62,12 @@ def row(name, epilogue=None, layer=None, names=None):
 
     def slope(*inputs, **attrs):
         return reference.backward(name)(*inputs, **attrs)
-    back = Op(name + "_backward", "rr", pointwise(name + "_backward", 2, False, backward), slope, kernels=(name + "_backward",),
-              pointwise=True, per_sample=True)
-    return Op(name, "r", pointwise(name, 1, False, forward), value, lambda ctx: (back(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=(name,),
-              bytes=lambda x, **_: 2 * x.nbytes, pointwise=True, activation=True, per_sample=True, epilogue=epilogue,
-              todo={} if epilogue else RARE)
+    back = Op(name + "_backward", "rr", pointwise(name + "_backward", 2, False, backward), slope,
+              kernels=(name + "_backward",), pointwise=True, per_sample=True)
+    return Op(name, "r", pointwise(name, 1, False, forward), value,
+              lambda ctx: (back(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=(name,),
+              bytes=lambda x, **_: 2 * x.nbytes, pointwise=True, activation=True, per_sample=True,
+              epilogue=epilogue, todo={} if epilogue else RARE)
 
 
 def apply(op, input, inplace, out, **attrs):
@@ -71,8 +76,9 @@ def apply(op, input, inplace, out, **attrs):
         return op(input, out=out, **attrs)
     real = probe((input,), "r")
     if real is None or not input.flags.writeable:
-        raise ValueError(f"{op.name}: inplace needs a writable, contiguous float32 or float64 array, got {input.dtype} with strides "
-                         f"{input.strides} for shape {input.shape}{'' if input.flags.writeable else ', read-only'}")
+        raise ValueError(f"{op.name}: inplace needs a writable, contiguous float32 or float64 array, got "
+                         f"{input.dtype} with strides {input.strides} for shape "
+                         f"{input.shape}{'' if input.flags.writeable else ', read-only'}")
     return active.get().run(op, real, (input,), attrs, input)
 
 
@@ -124,24 +130,28 @@ def leaky_relu(input: Arrays, negative_slope: float = 0.01, inplace: bool = Fals
 
 
 def elu(input: Arrays, alpha: float = 1.0, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
-    """x where x > 0, else alpha (e^x - 1). Any shape; returns an array like input. Clevert et al. (2016)."""
+    """x where x > 0, else alpha (e^x - 1). Any shape; returns an array like input.
+    Clevert et al. (2016)."""
     return apply(ELU, input, inplace, out, alpha=float(alpha), scale=1.0, inner=1.0)
 
 
 def selu(input: Arrays, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
-    """scale * elu(x, alpha) with the two constants of Klambauer et al. (2017). Any shape; returns an array like input."""
+    """scale * elu(x, alpha) with the two constants of Klambauer et al. (2017). Any shape; returns
+    an array like input."""
     return apply(ELU, input, inplace, out, alpha=SELU_ALPHA, scale=SELU_SCALE, inner=1.0)
 
 
 def celu(input: Arrays, alpha: float = 1.0, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
-    """max(x, 0) + min(alpha (e^(x / alpha) - 1), 0). Any shape; returns an array like input. Barron (2017)."""
+    """max(x, 0) + min(alpha (e^(x / alpha) - 1), 0). Any shape; returns an array like
+    input. Barron (2017)."""
     if alpha == 0:
         raise ValueError("celu: alpha must not be 0")
     return apply(ELU, input, inplace, out, alpha=float(alpha), scale=1.0, inner=1 / alpha)
 
 
 def gelu(input: Arrays, approximate: str = "none", *, out: Arrays | None = None) -> Arrays:
-    """x times the normal distribution function of x, exactly ("none") or as Hendrycks & Gimpel's tanh form ("tanh")."""
+    """x times the normal distribution function of x, exactly ("none") or as Hendrycks & Gimpel's
+    tanh form ("tanh")."""
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
     return (GELU if approximate == "none" else GELU_TANH)(input, out=out)
@@ -158,7 +168,8 @@ def mish(input: Arrays, inplace: bool = False, *, out: Arrays | None = None) -> 
 
 
 def hardswish(input: Arrays, inplace: bool = False, *, out: Arrays | None = None) -> Arrays:
-    """x * min(max(x + 3, 0), 6) / 6. Any shape; returns an array like input. Howard et al. (2019)."""
+    """x * min(max(x + 3, 0), 6) / 6. Any shape; returns an array like input. Howard et al.
+    (2019)."""
     return apply(HARDSWISH, input, inplace, out)
 
 
@@ -168,7 +179,8 @@ def hardsigmoid(input: Arrays, inplace: bool = False, *, out: Arrays | None = No
 
 
 def scaled_tanh(input: Arrays, *, out: Arrays | None = None) -> Arrays:
-    """1.7159 tanh(2x / 3), which maps +-1 to +-1. Any shape; returns an array like input. LeCun et al., "Efficient BackProp" (1998)."""
+    """1.7159 tanh(2x / 3), which maps +-1 to +-1. Any shape; returns an array like input. LeCun et
+    al., "Efficient BackProp" (1998)."""
     return SCALED_TANH(input, out=out)
 
 
@@ -179,7 +191,8 @@ def logsigmoid(input: Arrays, *, out: Arrays | None = None) -> Arrays:
 
 def softplus(input: Arrays, beta: float = 1.0, threshold: float = 20.0, *,
              out: Arrays | None = None) -> Arrays:
-    """log(1 + e^(beta x)) / beta, and x itself where beta x > threshold. Any shape; returns an array like input."""
+    """log(1 + e^(beta x)) / beta, and x itself where beta x > threshold. Any shape; returns
+    an array like input."""
     if not beta:
         raise ValueError("softplus: beta must not be 0")
     return SOFTPLUS(input, beta=float(beta), threshold=float(threshold), out=out)
@@ -193,12 +206,14 @@ def softsign(input: Arrays, *, out: Arrays | None = None) -> Arrays:
 # ---- prelu: a slope per channel
 
 def prelu(input: Arrays, weight: Arrays, *, out: Arrays | None = None) -> Arrays:
-    """x where x > 0, else weight * x. input: (N, C, ...); weight: (C,), or one number for all. He et al. (2015)."""
+    """x where x > 0, else weight * x. input: (N, C, ...); weight: (C,), or one number for
+    all. He et al. (2015)."""
     return PRELU(input, weight, out=out)
 
 
 def prelu_shapes(x, weight):
-    """The shape of weight against x. Raises ValueError unless it has one element or one a channel."""
+    """The shape of weight against x. Raises ValueError unless it has one element or one a
+    channel."""
     if len(weight) > 1 or (weight and weight[0] != 1 and (len(x) < 2 or weight[0] != x[1])):
         raise ValueError(f"prelu: weight {weight} must be one number, or one a channel: axis 1 of input {x}")
     return (weight[0], *(1,) * (len(x) - 2)) if weight and len(x) >= 2 else (1,) * min(len(x), 1)
@@ -233,7 +248,10 @@ def prelu_gradient(ctx):
     return PRELU_BACKWARD(ctx.g, x, weight) if ctx.needs[0] else None, dweight
 
 
-PRELU_BACKWARD = Op("prelu_backward", "rrr", prelu_backward, reference.prelu_backward, kernels=("prelu_backward",))
-PRELU_WEIGHT_TERMS = Op("prelu_weight_terms", "rr", prelu_weight_terms, reference.prelu_weight_terms, kernels=("prelu_weight_terms",), pointwise=True, per_sample=True)
-PRELU = Op("prelu", "rr", prelu_forward, reference.prelu, prelu_gradient, lambda x, weight: prelu_shapes(x.shape, weight.shape),
-           kernels=("prelu",), activation=True, per_sample=True, todo={"epilogue": "a slope a channel, which is no operand of an epilogue"})
+PRELU_BACKWARD = Op("prelu_backward", "rrr", prelu_backward, reference.prelu_backward,
+                    kernels=("prelu_backward",))
+PRELU_WEIGHT_TERMS = Op("prelu_weight_terms", "rr", prelu_weight_terms, reference.prelu_weight_terms,
+                        kernels=("prelu_weight_terms",), pointwise=True, per_sample=True)
+PRELU = Op("prelu", "rr", prelu_forward, reference.prelu, prelu_gradient,
+           lambda x, weight: prelu_shapes(x.shape, weight.shape), kernels=("prelu",), activation=True,
+           per_sample=True, todo={"epilogue": "a slope a channel, which is no operand of an epilogue"})

@@ -30,30 +30,38 @@ MOST_LEADING = 6   # a kernel's Dims hold eight: these, rows and columns
 def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn_mask: Arrays | None = None,
                                  dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
                                  enable_gqa: bool = False, *, out: Arrays | None = None) -> Arrays:
-    """softmax(query key^T scale + mask) value: every query's mean of the values, weighted by how well their keys match it.
+    """softmax(query key^T scale + mask) value: every query's mean of the values, weighted by how
+    well their keys match it.
 
-    query: (..., L, E), key: (..., S, E), value: (..., S, Ev), float32 or float64; leading axes broadcast, at most 6. Returns (..., L, Ev).
-    attn_mask broadcasts to (..., L, S): a bool array, True where a query may look, or floats added to the scores. is_causal instead lets
-    query i see keys 0 .. i. A query that may look nowhere gives zeros. scale: default 1 / sqrt(E). enable_gqa: the third last axis counts
-    heads, and each head of key and of value serves a whole number of query heads in a row. dropout_p > 0 drops weights, from
-    pyops.manual_seed's generator; the L x S weights are then kept in memory, which they never are otherwise.
-    ValueError where shapes do not fit, or for both attn_mask and is_causal. Source: Vaswani et al. (2017).
+    query: (..., L, E), key: (..., S, E), value: (..., S, Ev), float32 or float64; leading axes
+    broadcast, at most 6. Returns (..., L, Ev). attn_mask broadcasts to (..., L, S): a bool array,
+    True where a query may look, or floats added to the scores. is_causal instead lets query i see
+    keys 0 .. i. A query that may look nowhere gives zeros. scale: default 1 / sqrt(E). enable_gqa:
+    the third last axis counts heads, and each head of key and of value serves a whole number of
+    query heads in a row. dropout_p > 0 drops weights, from pyops.manual_seed's generator; the L x S
+    weights are then kept in memory, which they never are otherwise.
+    ValueError where shapes do not fit, or for both attn_mask and is_causal. Source:
+    Vaswani et al. (2017).
     """
     if attn_mask is not None and is_causal:
         raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
     for name, x in (("query", query), ("key", key), ("value", value)):
         if len(x.shape) < 2:
-            raise ValueError(f"scaled_dot_product_attention: {name} needs at least two axes, got shape {tuple(x.shape)}")
+            raise ValueError(
+                f"scaled_dot_product_attention: {name} needs at least two axes, got shape {tuple(x.shape)}")
     if scale is None:
         scale = 1 / math.sqrt(max(1, query.shape[-1]))
     mask = additive(attn_mask, query)
     if dropout_p:
-        return with_dropout(query, key, value, mask, dropout_p, bool(is_causal), float(scale), bool(enable_gqa))
-    return ATTENTION(query, key, value, mask, causal=bool(is_causal), scale=float(scale), gqa=bool(enable_gqa), out=out)[0]
+        return with_dropout(query, key, value, mask, dropout_p, bool(is_causal), float(scale),
+                            bool(enable_gqa))
+    return ATTENTION(query, key, value, mask, causal=bool(is_causal), scale=float(scale),
+                     gqa=bool(enable_gqa), out=out)[0]
 
 
 def additive(mask: Any, like: Any) -> Any:
-    """A mask as numbers to add to scores of `like`'s type: a bool one, True where a query may look, as 0 and -inf."""
+    """A mask as numbers to add to scores of `like`'s type: a bool one, True where a query may
+    look, as 0 and -inf."""
     values = mask.data if type(mask) is Tensor else mask
     if isinstance(values, np.ndarray) and values.dtype == bool:
         dtype = like.dtype if isinstance(like.dtype, np.dtype) else as_array(ATTENTION, 0, like).dtype
@@ -84,11 +92,13 @@ def with_dropout(query, key, value, mask, p, causal, scale, gqa):
 
 
 def repeated(x, heads):
-    """(..., H, S, E) with each of the H repeated until there are `heads`; heads 0 leaves it as it is."""
+    """(..., H, S, E) with each of the H repeated until there are `heads`; heads 0
+    leaves it as it is."""
     if not heads or x.shape[-3] == heads:
         return x
     *lead, own, rows, columns = x.shape
-    return reshape(broadcast_to(unsqueeze(x, -3), (*lead, own, heads // own, rows, columns)), (*lead, heads, rows, columns))
+    return reshape(broadcast_to(unsqueeze(x, -3), (*lead, own, heads // own, rows, columns)),
+                   (*lead, heads, rows, columns))
 
 
 # ---- the row
@@ -96,8 +106,10 @@ def repeated(x, heads):
 class Plan(NamedTuple):
     """Arguments of the kernels, and the result's shape."""
     lead: tuple[int, ...]      # leading axes, the last of them heads
-    sizes: tuple[int, ...]     # queries, keys, features, value features, query heads to a head of keys, and of values
-    strides: tuple             # of query, key, value, mask and result, if they are contiguous: leading axes, rows (mask: columns)
+    sizes: tuple[int, ...]   # queries, keys, features, value features, query heads to a head of keys, and of values
+    # of query, key, value, mask and result, if they are contiguous: leading axes, rows (mask:
+    # columns)
+    strides: tuple
     shape: tuple[int, ...]
 
 
@@ -111,16 +123,19 @@ def plan(q, k, v, mask, gqa):
     if min(len(q), len(k), len(v)) < 2 + gqa:
         raise ValueError(f"{name}: query {q}, key {k} and value {v} need at least {2 + gqa} axes")
     if q[-1] != k[-1] or k[-2] != v[-2]:
-        raise ValueError(f"{name}: query {q}, key {k} and value {v} do not fit: query and key share features, key and value their number")
+        raise ValueError(f"{name}: query {q}, key {k} and value {v} do not fit: query and key share "
+                         "features, key and value their number")
     groups = (1, 1)
     if gqa:
         if not k[-3] or not v[-3] or q[-3] % k[-3] or q[-3] % v[-3]:
-            raise ValueError(f"{name}: {q[-3]} heads of query {q} are no multiple of those of key {k} and value {v}")
+            raise ValueError(
+                f"{name}: {q[-3]} heads of query {q} are no multiple of those of key {k} and value {v}")
         groups = (q[-3] // k[-3], q[-3] // v[-3])
     try:
         lead = np.broadcast_shapes(*(x[:-2 - gqa] for x in (q, k, v))) + (q[-3:-2] if gqa else ())
     except ValueError:
-        raise ValueError(f"{name}: the leading axes of query {q}, key {k} and value {v} do not broadcast") from None
+        raise ValueError(
+            f"{name}: the leading axes of query {q}, key {k} and value {v} do not broadcast") from None
     if len(lead) > MOST_LEADING:
         raise ValueError(f"{name}: at most {MOST_LEADING} leading axes, got {lead}")
     full = lead + (q[-2], k[-2])
@@ -128,8 +143,8 @@ def plan(q, k, v, mask, gqa):
         raise ValueError(f"{name}: attn_mask {mask} does not broadcast to {full}")
     shape = lead + (q[-2], v[-1])
     n = len(full)
-    strides = tuple(tuple(strides_in(x, n))[:-1] for x in (q, k, v)) + (tuple(strides_in(mask, n)) if mask is not None else (),
-                                                                        tuple(strides_in(shape, n))[:-1])
+    strides = (tuple(tuple(strides_in(x, n))[:-1] for x in (q, k, v))
+               + (tuple(strides_in(mask, n)) if mask is not None else (), tuple(strides_in(shape, n))[:-1]))
     return Plan(lead, (q[-2], k[-2], q[-1], v[-1], *groups), strides, shape)
 
 
@@ -147,18 +162,22 @@ def forward(k, q, key, v, mask, *, causal, scale, gqa):
 def backward(k, dy, q, key, v, mask, y, logsum, *, causal, scale, gqa):
     p = check(q, key, v, mask, causal=causal, scale=scale, gqa=gqa)
     _, keys, features, values = p.sizes[:4]
-    dq, dk, dv = k.empty((*p.shape[:-1], features)), k.empty((*p.lead, keys, features)), k.empty((*p.lead, keys, values))
-    k.attention_backward(dy, q, key, v, mask, y, logsum, p.lead, p.sizes, *p.strides[:4], causal, scale, dq, dk, dv)
+    dq, dk, dv = k.empty((*p.shape[:-1], features)), k.empty((*p.lead, keys,
+                                                              features)), k.empty((*p.lead, keys, values))
+    k.attention_backward(dy, q, key, v, mask, y, logsum, p.lead, p.sizes, *p.strides[:4], causal, scale, dq,
+                         dk, dv)
     return tuple(contiguous(reference.sum_to(d, x.shape, gqa)) for d, x in ((dq, q), (dk, key), (dv, v)))
 
 
-ATTENTION_BACKWARD = Op("attention_backward", "rrrrorr", backward, reference.attention_backward, kernels=("attention_backward",))
+ATTENTION_BACKWARD = Op("attention_backward", "rrrrorr", backward, reference.attention_backward,
+                        kernels=("attention_backward",))
 
 
 def gradient(ctx: Context):
     q, k, v, mask = ctx.inputs
     y, logsum = ctx.outputs
-    grads = ATTENTION_BACKWARD(ctx.g, q, k, v, mask, y, logsum, **ctx.attrs) if any(ctx.needs[:3]) else (None,) * 3
+    grads = (ATTENTION_BACKWARD(ctx.g, q, k, v, mask, y, logsum, **ctx.attrs) if any(ctx.needs[:3])
+             else (None,) * 3)
     return *grads, mask_gradient(ctx) if ctx.needs[3] else None
 
 
@@ -179,7 +198,6 @@ def flops(q, k, v, mask, *, causal, scale, gqa):
     return math.prod(p.lead) * (2 * L * S * (E + F) + 12 * L * S) // (2 if causal else 1)
 
 
-ATTENTION = Op(
-    "attention", "rrro", forward, reference.attention, gradient, check,
-    kernels=("attention",), flops=flops, bytes=lambda q, k, v, mask, **_: q.nbytes + k.nbytes + v.nbytes + q.nbytes,
-    todo={"per_sample": "keys and values may be shared by all samples"})
+ATTENTION = Op("attention", "rrro", forward, reference.attention, gradient, check, kernels=("attention",),
+               flops=flops, bytes=lambda q, k, v, mask, **_: q.nbytes + k.nbytes + v.nbytes + q.nbytes,
+               todo={"per_sample": "keys and values may be shared by all samples"})

@@ -1,4 +1,5 @@
-"""NumPy's names for what torch calls dim and keepdim: every op with these takes axis= and keepdims= as well."""
+"""NumPy's names for what torch calls dim and keepdim: every op with these takes axis= and
+keepdims= as well."""
 from __future__ import annotations
 
 from typing import Any

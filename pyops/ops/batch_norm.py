@@ -1,4 +1,5 @@
-"""Batch normalisation: per channel over the batch in training, by running statistics in evaluation."""
+"""Batch normalisation: per channel over the batch in training, by running statistics in
+evaluation."""
 from __future__ import annotations
 
 import math
@@ -25,11 +26,13 @@ def batch_norm(input: Arrays, running_mean: Arrays | None, running_var: Arrays |
                momentum: float = 0.1, eps: float = 1e-5, *, out: Arrays | None = None) -> Arrays:
     """(x - mean) / sqrt(var + eps) * weight + bias per channel.
 
-    input: (N, C) or (N, C, ...), float32 or float64; the others: (C,) of the same dtype or None. With training, mean and biased
-    variance are those of the batch, and the running arrays move towards them in place: running = (1 - momentum) * running +
-    momentum * batch, with the unbiased variance. Otherwise the running arrays are the statistics and must be given.
-    Returns an array like input. Raises ValueError where shapes disagree, running arrays are read-only, or a channel has a single
-    value in training; nothing is written then. Source: Ioffe & Szegedy (2015).
+    input: (N, C) or (N, C, ...), float32 or float64; the others: (C,) of the same dtype or None.
+    With training, mean and biased variance are those of the batch, and the running arrays move
+    towards them in place: running = (1 - momentum) * running + momentum * batch, with the unbiased
+    variance. Otherwise the running arrays are the statistics and must be given.
+    Returns an array like input. Raises ValueError where shapes disagree, running arrays are
+    read-only, or a channel has a single value in training; nothing is written then. Source:
+    Ioffe & Szegedy (2015).
     """
     if not training:
         if running_mean is None or running_var is None:
@@ -45,32 +48,40 @@ def batch_norm(input: Arrays, running_mean: Arrays | None, running_var: Arrays |
 
 
 def writable_statistics(op, shape, dtype, running_mean, running_var):
-    """The running arrays as NumPy arrays that share the caller's memory, or a ValueError or TypeError that says why not."""
+    """The running arrays as NumPy arrays that share the caller's memory, or a ValueError or
+    TypeError that says why not."""
     return tuple(None if v is None else _writable(op, name, v, shape, dtype)
                  for name, v in (("running_mean", running_mean), ("running_var", running_var)))
 
 
 def _writable(op, name, value, shape, dtype):
     on_device = dispatch.on_device((value,))
-    array = dispatch.viewed(value) if on_device else value if type(value) is np.ndarray else value.data if isinstance(value, Tensor) else np.asarray(
-        value if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__") else np.from_dlpack(value))
-    if array.dtype != dtype and str(array.dtype) != str(dtype).rpartition(".")[2]:   # torch's dtypes read torch.float32
+    array = (dispatch.viewed(value) if on_device else value if type(value) is np.ndarray
+             else value.data if isinstance(value, Tensor) else np.asarray(
+                 value if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__")
+                 else np.from_dlpack(value)))
+    # torch's dtypes read torch.float32
+    if array.dtype != dtype and str(array.dtype) != str(dtype).rpartition(".")[2]:
         raise TypeError(f"{op}: {name} is {array.dtype}, input {dtype}; they must be the same")
     if array.shape != shape[1:2]:
-        raise ValueError(f"{op}: {name} {array.shape} must be {shape[1:2]}, one value a channel of input {shape}")
+        raise ValueError(
+            f"{op}: {name} {array.shape} must be {shape[1:2]}, one value a channel of input {shape}")
     if not on_device and not array.flags.writeable:
         raise ValueError(f"{op}: {name} is read-only, but statistics of the batch are to be added to it")
     return array
 
 
 def follow(running, mean, var, values, momentum):
-    """Moves the running arrays towards mean and the unbiased variance. values: how many a channel had."""
+    """Moves the running arrays towards mean and the unbiased variance. values: how
+    many a channel had."""
     sets = getattr(active.get(), "sets", None) or {}
     for array, batch, unbias in zip(running, (mean, var), (1, values / (values - 1))):
         if array is None:
             continue
-        batch = batch.data if isinstance(batch, Tensor) else dispatch.viewed(batch) if dispatch.on_device((batch,)) else np.asarray(batch)
-        native = sets.get(REALS.get(array.dtype)) if isinstance(array, np.ndarray) and array.flags.carray and batch.flags.carray else None
+        batch = (batch.data if isinstance(batch, Tensor)
+                 else dispatch.viewed(batch) if dispatch.on_device((batch,)) else np.asarray(batch))
+        native = (sets.get(REALS.get(array.dtype)) if isinstance(array, np.ndarray) and array.flags.carray
+                  and batch.flags.carray else None)
         if native:
             native.move_towards(batch, 1 - momentum, momentum * unbias, array)
         else:
@@ -79,7 +90,8 @@ def follow(running, mean, var, values, momentum):
 
 
 def check(x, mean, var, weight, bias, *, eps):
-    plan("batch_norm", x.shape, eps, running_mean=mean.shape, running_var=var.shape, weight=shape_of(weight), bias=shape_of(bias))
+    plan("batch_norm", x.shape, eps, running_mean=mean.shape, running_var=var.shape, weight=shape_of(weight),
+         bias=shape_of(bias))
 
 
 def check_training(x, weight, bias, *, eps):
@@ -124,7 +136,8 @@ def forward_training(k, x, weight, bias, *, eps):
 
 def gradient(ctx: Context):
     x, mean, var, weight, _ = ctx.inputs
-    dx, dweight, dbias = BATCH_NORM_BACKWARD(ctx.g, x, weight, mean, var, eps=ctx.attrs["eps"], training=False)
+    dx, dweight, dbias = BATCH_NORM_BACKWARD(ctx.g, x, weight, mean, var, eps=ctx.attrs["eps"],
+                                             training=False)
     return dx, None, None, dweight, dbias
 
 
@@ -142,7 +155,8 @@ def backward(k, dy, x, weight, mean, var, *, eps, training):
     return dx, dweight, dbias
 
 
-BATCH_NORM_BACKWARD = Op("batch_norm_backward", "rrorr", backward, reference.batch_norm_backward, kernels=("batch_norm_backward",))
+BATCH_NORM_BACKWARD = Op("batch_norm_backward", "rrorr", backward, reference.batch_norm_backward,
+                         kernels=("batch_norm_backward",))
 
 BATCH_NORM = Op(
     "batch_norm", "rrroo", forward, reference.batch_norm, gradient, check,
@@ -155,9 +169,9 @@ BATCH_NORM = Op(
 
 
 BATCH_NORM_TRAINING = Op(
-    "batch_norm_training", "roo", forward_training, reference.batch_norm_training, gradient_training, check_training,
-    kernels=("batch_norm_training",),
-    tolerance=256,   # a channel of two samples divides by a small deviation
+    # a channel of two samples divides by a small deviation
+    "batch_norm_training", "roo", forward_training, reference.batch_norm_training, gradient_training,
+    check_training, kernels=("batch_norm_training",), tolerance=256,
     flops=lambda x, *_, eps: 8 * x.size,
     bytes=lambda x, *_, eps: 2 * x.nbytes,
 )

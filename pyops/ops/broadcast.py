@@ -1,4 +1,5 @@
-"""Broadcasting: shapes collapsed to what kernels walk, and the pair of ops that are each other's gradient, SUM and EXPAND."""
+"""Broadcasting: shapes collapsed to what kernels walk, and the pair of ops that are each other's
+gradient, SUM and EXPAND."""
 from __future__ import annotations
 
 import math
@@ -14,14 +15,17 @@ reference = LateFunctions("pyops.kernels.reduction.reference")
 
 @lru_cache(4096)
 def plan(op, *shapes):
-    """The shape that `shapes` broadcast to, that shape collapsed, and per input its strides in elements (0 where it is repeated).
+    """The shape that `shapes` broadcast to, that shape collapsed, and per input its strides in
+    elements (0 where it is repeated).
 
-    Adjacent axes that all inputs walk alike become one. Raises ValueError where the shapes do not broadcast.
+    Adjacent axes that all inputs walk alike become one. Raises ValueError where the
+    shapes do not broadcast.
     """
     try:
         out = np.broadcast_shapes(*shapes)
     except ValueError:
-        raise ValueError(f"{op}: shapes {', '.join(map(str, shapes))} do not broadcast: axes, from the last, must be equal or 1") from None
+        raise ValueError(f"{op}: shapes {', '.join(map(str, shapes))} do not broadcast: axes, from the last, "
+                         "must be equal or 1") from None
     if math.prod(out) == 0:
         return out, (0,), *(((1,),) * len(shapes))
     axes: list[list] = []
@@ -33,7 +37,8 @@ def plan(op, *shapes):
         else:
             axes.append([size, *strides])
     if len(axes) > 8:
-        raise ValueError(f"{op}: shapes {', '.join(map(str, shapes))} alternate between repeated and not on more than 8 axes")
+        raise ValueError(f"{op}: shapes {', '.join(map(str, shapes))} alternate between repeated and not on "
+                         "more than 8 axes")
     return out, *(map(tuple, zip(*axes)) if axes else ((1,),) * (1 + len(shapes)))
 
 
@@ -43,7 +48,8 @@ def contiguous(array):
 
 
 def strides_in(shape, ndim):
-    """Strides in elements of a contiguous array of `shape` seen with `ndim` axes, 0 along axes of size one."""
+    """Strides in elements of a contiguous array of `shape` seen with `ndim` axes, 0
+    along axes of size one."""
     strides, step = [], 1
     for size in reversed(shape):
         strides.append(0 if size == 1 else step)
@@ -53,7 +59,8 @@ def strides_in(shape, ndim):
 
 @lru_cache(4096)
 def reduction_plan(shape, dims):
-    """Sizes of the axes of `shape` with neighbours of one kind merged, and which are kept (1) or reduced (0)."""
+    """Sizes of the axes of `shape` with neighbours of one kind merged, and which are kept
+    (1) or reduced (0)."""
     sizes, kept = [], []
     for axis, size in enumerate(shape):
         keep = int(axis not in dims)
@@ -65,7 +72,8 @@ def reduction_plan(shape, dims):
             sizes.append(size)
             kept.append(keep)
     if len(sizes) > 8:
-        raise ValueError(f"reduction of shape {shape} over {dims}: kept and reduced axes alternate more than 8 times")
+        raise ValueError(
+            f"reduction of shape {shape} over {dims}: kept and reduced axes alternate more than 8 times")
     return tuple(sizes or (1,)), tuple(kept or (0,))
 
 
@@ -83,11 +91,13 @@ def expand_forward(k, x, *, dims, shape, scale=1.0):
 
 
 def sum_gradient(ctx):
-    return (EXPAND(ctx.g, dims=ctx.attrs["dims"], shape=tuple(ctx.inputs[0].shape), scale=ctx.attrs.get("scale", 1.0)),)
+    return (EXPAND(ctx.g, dims=ctx.attrs["dims"], shape=tuple(ctx.inputs[0].shape),
+                   scale=ctx.attrs.get("scale", 1.0)),)
 
 
 def expand_gradient(ctx):
-    return (SUM(ctx.g, dims=ctx.attrs["dims"], shape=tuple(ctx.inputs[0].shape), scale=ctx.attrs.get("scale", 1.0)),)
+    return (SUM(ctx.g, dims=ctx.attrs["dims"], shape=tuple(ctx.inputs[0].shape),
+                scale=ctx.attrs.get("scale", 1.0)),)
 
 
 def first_is_kept(of, /, *, dims, **_):
@@ -95,8 +105,8 @@ def first_is_kept(of, /, *, dims, **_):
     return bool(of) and not any(d % len(of) == 0 for d in dims)
 
 
-SUM = Op("sum", "r", sum_forward, reference.sum, sum_gradient, kernels=("reduce_sum",), bytes=lambda x, **_: x.nbytes,
-         per_sample=first_is_kept)
+SUM = Op("sum", "r", sum_forward, reference.sum, sum_gradient, kernels=("reduce_sum",),
+         bytes=lambda x, **_: x.nbytes, per_sample=first_is_kept)
 EXPAND = Op("expand", "r", expand_forward, reference.expand, expand_gradient, kernels=("expand",))
 
 

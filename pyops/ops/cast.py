@@ -24,7 +24,8 @@ def clone(input: Arrays, *, out: Arrays | None = None) -> Arrays:
 
 
 def cast(input: Tensor, dtype: DType, copy: bool) -> Tensor:
-    """input in `dtype`, itself where nothing changes and no copy is wanted. Between float types gradients flow."""
+    """input in `dtype`, itself where nothing changes and no copy is wanted. Between float
+    types gradients flow."""
     dtype = np.dtype(dtype)
     if input.dtype == dtype and not copy:
         return input
@@ -35,7 +36,8 @@ def cast(input: Tensor, dtype: DType, copy: bool) -> Tensor:
 
 
 def forward(k: Any, x: Array, *, dtype: np.dtype[Any] | None = None, **_: bool) -> Array:
-    """implied=True: nobody asked for the rounding, so that the compiler may leave it out between two calls that compute in float32."""
+    """implied=True: nobody asked for the rounding, so that the compiler may leave it out between
+    two calls that compute in float32."""
     y: Array = k.empty(x.shape, x.dtype if dtype is None else dtype)
     if hasattr(k, "cast"):
         k.cast(x, y)

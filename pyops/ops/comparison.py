@@ -1,4 +1,5 @@
-"""Comparisons, questions and logic, under torch's names. Results are truth values (bool), and have no gradient."""
+"""Comparisons, questions and logic, under torch's names. Results are truth values (bool),
+and have no gradient."""
 from __future__ import annotations
 
 from typing import Any
@@ -6,15 +7,19 @@ from typing import Any
 from ..core.types import Arrays, Operand
 from .typed import BOOL, alike, as_type, is_whole, one, pair
 
-__all__ = ["eq", "ge", "gt", "isfinite", "isinf", "isnan", "le", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "ne"]
+__all__ = ["eq", "ge", "gt", "isfinite", "isinf", "isnan", "le", "logical_and", "logical_not", "logical_or",
+           "logical_xor", "lt", "ne"]
 
-EQUAL, NOT_EQUAL, LESS, LESS_EQUAL = (pair(name, result=BOOL) for name in ("equal", "not_equal", "less", "less_equal"))
+EQUAL, NOT_EQUAL, LESS, LESS_EQUAL = (pair(name, result=BOOL)
+                                      for name in ("equal", "not_equal", "less", "less_equal"))
 ISNAN, ISINF, LOGICAL_NOT = (one(name, result=BOOL) for name in ("isnan", "isinf", "logical_not"))
-BITWISE_AND, BITWISE_OR, BITWISE_XOR = (pair(name, takes="biu") for name in ("bitwise_and", "bitwise_or", "bitwise_xor"))
+BITWISE_AND, BITWISE_OR, BITWISE_XOR = (pair(name, takes="biu")
+                                        for name in ("bitwise_and", "bitwise_or", "bitwise_xor"))
 
 
 def eq(input: Operand, other: Operand) -> Arrays:
-    """Where input == other. Any types and shapes that broadcast; either may be a number. NaN equals nothing."""
+    """Where input == other. Any types and shapes that broadcast; either may be a number.
+    NaN equals nothing."""
     return EQUAL(*alike("eq", input, other))
 
 

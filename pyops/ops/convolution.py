@@ -1,7 +1,9 @@
-"""Convolution and transposed convolution over one to three axes, with gradients that are convolutions again.
+"""Convolution and transposed convolution over one to three axes, with gradients that
+are convolutions again.
 
-The rows carry the spatial `size` of their result, so that output_padding, 'same' and the gradients need nothing more: the gradient of
-conv for its input is conv_transpose with the input's size, and the other way round.
+The rows carry the spatial `size` of their result, so that output_padding, 'same' and the
+gradients need nothing more: the gradient of conv for its input is conv_transpose with the input's
+size, and the other way round.
 """
 from __future__ import annotations
 
@@ -31,11 +33,12 @@ def conv2d(input: Arrays, weight: Arrays, bias: Arrays | None = None, stride: Si
            out: Arrays | None = None) -> Arrays:
     """y[n, k] = bias[k] + sum over c of weight[k, c] cross-correlated with x[n, c].
 
-    input: (N, C, H, W) or (C, H, W), float32 or float64; weight: (K, C / groups, R, S); bias: (K,) or None. stride and dilation:
-    an int or one per axis; padding: the same, or 'valid' or 'same' (stride 1; an odd remainder goes behind). What is padded are zeros,
-    of which an infinite weight makes NaN, as in torch; conv_transpose2d has nothing beside its input. Returns (N, K, H', W')
-    with H' = (H + 2 padding - dilation (R - 1) - 1) // stride + 1. Raises ValueError where shapes or parameters do not fit.
-    Source: LeCun et al. (1998); Dumoulin & Visin (2016).
+    input: (N, C, H, W) or (C, H, W), float32 or float64; weight: (K, C / groups, R, S); bias: (K,)
+    or None. stride and dilation: an int or one per axis; padding: the same, or 'valid' or 'same'
+    (stride 1; an odd remainder goes behind). What is padded are zeros, of which an infinite weight
+    makes NaN, as in torch; conv_transpose2d has nothing beside its input. Returns (N, K, H', W')
+    with H' = (H + 2 padding - dilation (R - 1) - 1) // stride + 1. Raises ValueError where shapes
+    or parameters do not fit. Source: LeCun et al. (1998); Dumoulin & Visin (2016).
     """
     return _conv("conv2d", 2, input, weight, bias, stride, padding, dilation, groups, out)
 
@@ -51,7 +54,8 @@ def conv_transpose1d(input: Arrays, weight: Arrays, bias: Arrays | None = None, 
                      padding: Sizes = 0, output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1, *,
                      out: Arrays | None = None) -> Arrays:
     """Transposed convolution over (N, C, W) or (C, W); see conv_transpose2d."""
-    return _conv_transpose("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation, out)
+    return _conv_transpose("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding,
+                           groups, dilation, out)
 
 
 def conv_transpose2d(input: Arrays, weight: Arrays, bias: Arrays | None = None, stride: Sizes = 1,
@@ -59,30 +63,37 @@ def conv_transpose2d(input: Arrays, weight: Arrays, bias: Arrays | None = None, 
                      out: Arrays | None = None) -> Arrays:
     """The gradient of conv2d for its input, as an op of its own ("deconvolution"), plus a bias.
 
-    input: (N, C, H, W) or (C, H, W); weight: (C, K / groups, R, S); bias: (K,) or None. Returns (N, K, H', W') with
-    H' = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1. output_padding must be smaller than stride or dilation.
-    Raises ValueError where shapes or parameters do not fit. Source: Dumoulin & Visin (2016), chapter 4.
+    input: (N, C, H, W) or (C, H, W); weight: (C, K / groups, R, S); bias: (K,) or None.
+    Returns (N, K, H', W') with
+    H' = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1. output_padding must be
+    smaller than stride or dilation. Raises ValueError where shapes or parameters do not fit.
+    Source: Dumoulin & Visin (2016), chapter 4.
     """
-    return _conv_transpose("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation, out)
+    return _conv_transpose("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding,
+                           groups, dilation, out)
 
 
 def conv_transpose3d(input: Arrays, weight: Arrays, bias: Arrays | None = None, stride: Sizes = 1,
                      padding: Sizes = 0, output_padding: Sizes = 0, groups: int = 1, dilation: Sizes = 1, *,
                      out: Arrays | None = None) -> Arrays:
     """Transposed convolution over (N, C, D, H, W) or (C, D, H, W); see conv_transpose2d."""
-    return _conv_transpose("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation, out)
+    return _conv_transpose("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding,
+                           groups, dilation, out)
 
 
 def _conv(name, n, x, weight, bias, stride, padding, dilation, groups, out):
     attrs = _conv_attrs(name, n, tuple(x.shape), tuple(weight.shape), bias is not None and tuple(bias.shape),
-                        ints(stride, name, "stride"), ints(padding, name, "padding"), ints(dilation, name, "dilation"), ints(groups, name, "groups"))
+                        ints(stride, name, "stride"), ints(padding, name, "padding"),
+                        ints(dilation, name, "dilation"), ints(groups, name, "groups"))
     return CONV(x, weight, bias, out=out, **attrs)
 
 
 def _conv_transpose(name, n, x, weight, bias, stride, padding, output_padding, groups, dilation, out):
-    attrs = _conv_transpose_attrs(name, n, tuple(x.shape), tuple(weight.shape), bias is not None and tuple(bias.shape),
+    attrs = _conv_transpose_attrs(name, n, tuple(x.shape), tuple(weight.shape),
+                                  bias is not None and tuple(bias.shape),
                                   ints(stride, name, "stride"), ints(padding, name, "padding"),
-                                  ints(output_padding, name, "output_padding"), ints(dilation, name, "dilation"), ints(groups, name, "groups"))
+                                  ints(output_padding, name, "output_padding"),
+                                  ints(dilation, name, "dilation"), ints(groups, name, "groups"))
     return CONV_TRANSPOSE(x, weight, bias, out=out, **attrs)
 
 
@@ -92,13 +103,15 @@ def _conv_attrs(name, n, x, weight, bias, stride, padding, dilation, groups):
     _check_rank(name, n, x, weight)
     _check_groups(name, groups, x, weight, channels=x[-n - 1], filters=weight[0])
     if weight[1] * groups != x[-n - 1]:
-        raise ValueError(f"{name}: weight {weight} with groups={groups} needs {weight[1] * groups} input channels, input {x} has {x[-n - 1]}"
-                         + _channels_last(n, x, weight[1] * groups))
+        raise ValueError(f"{name}: weight {weight} with groups={groups} needs {weight[1] * groups} input "
+                         f"channels, input {x} has {x[-n - 1]}" + _channels_last(n, x, weight[1] * groups))
     _check_bias(name, bias, weight[0], weight)
     before, total = _padding(name, n, padding, weight[2:], stride, dilation)
-    size = tuple((i + t - d * (k - 1) - 1) // s + 1 for i, t, d, k, s in zip(x[-n:], total, dilation, weight[2:], stride))
+    size = tuple((i + t - d * (k - 1) - 1) // s + 1
+                 for i, t, d, k, s in zip(x[-n:], total, dilation, weight[2:], stride))
     if min(size) < 1:
-        raise ValueError(f"{name}: input {x} with padding {padding} is smaller than the filter of weight {weight}, dilation {dilation}")
+        raise ValueError(f"{name}: input {x} with padding {padding} is smaller than the filter of weight "
+                         f"{weight}, dilation {dilation}")
     return {"stride": stride, "padding": before, "dilation": dilation, "groups": groups, "size": size}
 
 
@@ -109,22 +122,27 @@ def _conv_transpose_attrs(name, n, x, weight, bias, stride, padding, output_padd
     _check_rank(name, n, x, weight)
     _check_groups(name, groups, x, weight, channels=x[-n - 1], filters=weight[1] * groups)
     if weight[0] != x[-n - 1]:
-        raise ValueError(f"{name}: weight {weight} needs {weight[0]} input channels, input {x} has {x[-n - 1]}" + _channels_last(n, x, weight[0]))
+        raise ValueError(f"{name}: weight {weight} needs {weight[0]} input channels, input {x} has "
+                         f"{x[-n - 1]}" + _channels_last(n, x, weight[0]))
     _check_bias(name, bias, weight[1] * groups, weight)
     if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation)):
-        raise ValueError(f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}")
+        raise ValueError(
+            f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}")
     size = tuple((i - 1) * s - 2 * p + d * (k - 1) + e + 1
                  for i, s, p, d, k, e in zip(x[-n:], stride, padding, dilation, weight[2:], extra))
     if min(size) < 1 or min(x[-n:]) < 1:
-        raise ValueError(f"{name}: input {x} with weight {weight} and padding {padding} gives the empty output {size}")
+        raise ValueError(
+            f"{name}: input {x} with weight {weight} and padding {padding} gives the empty output {size}")
     return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "size": size}
 
 
 def _check_rank(name, n, x, weight):
     if len(x) not in (n + 1, n + 2) or len(weight) != n + 2:
-        plane = "; a plane and a filter without channels are input[None, None] and weight[None, None]" if n in (len(x), len(weight)) else ""
-        raise ValueError(f"{name}: input must have {n + 1} or {n + 2} axes, (N, C, {', '.join('DHW'[3 - n:])}) or without N, and weight {n + 2}, "
-                         f"got input {x} and weight {weight}{plane}")
+        plane = ("; a plane and a filter without channels are input[None, None] and weight[None, None]"
+                 if n in (len(x), len(weight)) else "")
+        raise ValueError(
+            f"{name}: input must have {n + 1} or {n + 2} axes, (N, C, {', '.join('DHW'[3 - n:])}) or without "
+            f"N, and weight {n + 2}, got input {x} and weight {weight}{plane}")
     if min(weight[2:]) < 1:
         raise ValueError(f"{name}: the filter of weight {weight} is empty")
 
@@ -133,12 +151,14 @@ def _channels_last(n, x, channels):
     """A hint where the last axis has as many entries as there should be channels."""
     axes = list(range(len(x)))
     order = tuple(axes[:-n - 1] + axes[-1:] + axes[-n - 1:-1])
-    return f"; channels come before the spatial axes: if they are the last axis here, give input.transpose({order})" if x[-1] == channels else ""
+    return ("; channels come before the spatial axes: if they are the last axis here, give "
+            f"input.transpose({order})" if x[-1] == channels else "")
 
 
 def _check_groups(name, groups, x, weight, channels, filters):
     if not isinstance(groups, int) or groups < 1 or channels % groups or filters % groups:
-        raise ValueError(f"{name}: groups={groups} must divide the {channels} channels of input {x} and the {filters} of the result, weight {weight}")
+        raise ValueError(f"{name}: groups={groups} must divide the {channels} channels of input {x} and the "
+                         f"{filters} of the result, weight {weight}")
 
 
 def _check_bias(name, bias, filters, weight):
@@ -186,7 +206,8 @@ def conv_forward(k, x, weight, bias, *, stride, padding, dilation, groups, size)
 def conv_transpose_forward(k, x, weight, bias, *, stride, padding, dilation, groups, size):
     n = len(stride)
     y = k.empty((*x.shape[:-n - 1], weight.shape[1] * groups, *size))
-    k.conv_transpose(_native(x, n), weight, bias, *_kernel_dims(stride, padding, dilation), groups, _native(y, n))
+    k.conv_transpose(_native(x, n), weight, bias, *_kernel_dims(stride, padding, dilation), groups,
+                     _native(y, n))
     return y
 
 
@@ -220,14 +241,14 @@ def _bias_gradient(g, ctx):
 
 conv_gradient = per_input(
     lambda g, ctx: CONV_TRANSPOSE(g, ctx.inputs[1], None, **_window(ctx, size=_spatial(ctx.inputs[0], ctx))),
-    lambda g, ctx: CONV_WEIGHT_GRADIENT(ctx.inputs[0], g, **_window(ctx, kernel=_spatial(ctx.inputs[1], ctx))),
-    _bias_gradient,
-)
+    lambda g, ctx: CONV_WEIGHT_GRADIENT(ctx.inputs[0], g,
+                                        **_window(ctx, kernel=_spatial(ctx.inputs[1], ctx))),
+    _bias_gradient,)
 conv_transpose_gradient = per_input(
     lambda g, ctx: CONV(g, ctx.inputs[1], None, **_window(ctx, size=_spatial(ctx.inputs[0], ctx))),
-    lambda g, ctx: CONV_WEIGHT_GRADIENT(g, ctx.inputs[0], **_window(ctx, kernel=_spatial(ctx.inputs[1], ctx))),
-    _bias_gradient,
-)
+    lambda g, ctx: CONV_WEIGHT_GRADIENT(g, ctx.inputs[0],
+                                        **_window(ctx, kernel=_spatial(ctx.inputs[1], ctx))),
+    _bias_gradient,)
 conv_weight_gradient_gradient = per_input(
     lambda g, ctx: CONV_TRANSPOSE(ctx.inputs[1], g, None, **_window(ctx, size=_spatial(ctx.inputs[0], ctx))),
     lambda g, ctx: CONV(ctx.inputs[0], g, None, **_window(ctx, size=_spatial(ctx.inputs[1], ctx))),
@@ -256,16 +277,18 @@ def conv_transpose_bytes(x, weight, bias, *, size, groups, **_):
 
 IN_PROGRAMS = {"applies": frozenset({"activation", "residual"}), "per_sample": True}
 
-# A dot product of n terms in sequence errs by up to n eps of the sum of magnitudes; random signs make it about sqrt(n).
+# A dot product of n terms in sequence errs by up to n eps of the sum of magnitudes; random signs
+# make it about sqrt(n).
 CHANNEL_SUM = Op("channel_sum", "r", channel_sum_forward, reference.channel_sum, kernels=("channel_sum",))
 
-CONV_WEIGHT_GRADIENT = Op("conv_weight_gradient", "rr", conv_weight_gradient_forward, reference.conv_weight_gradient,
+CONV_WEIGHT_GRADIENT = Op("conv_weight_gradient", "rr", conv_weight_gradient_forward,
+                          reference.conv_weight_gradient,
                           conv_weight_gradient_gradient, kernels=("conv_weight_gradient",))
 
 CONV = Op(
     "conv", "rro", conv_forward, reference.conv, conv_gradient,
     kernels=("conv",), macs=conv_macs, bytes=conv_bytes, **IN_PROGRAMS, filter_axis=0)
 
-CONV_TRANSPOSE = Op(
-    "conv_transpose", "rro", conv_transpose_forward, reference.conv_transpose, conv_transpose_gradient,
-    kernels=("conv_transpose",), macs=conv_transpose_macs, bytes=conv_transpose_bytes, **IN_PROGRAMS, filter_axis=1)
+CONV_TRANSPOSE = Op("conv_transpose", "rro", conv_transpose_forward, reference.conv_transpose,
+                    conv_transpose_gradient, kernels=("conv_transpose",), macs=conv_transpose_macs,
+                    bytes=conv_transpose_bytes, **IN_PROGRAMS, filter_axis=1)

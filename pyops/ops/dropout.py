@@ -14,7 +14,8 @@ from ..core.types import Arrays
 
 reference = LateFunctions("pyops.kernels.dropout.reference")
 
-__all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout", "stochastic_depth"]
+__all__ = ["alpha_dropout", "dropout", "dropout1d", "dropout2d", "dropout3d", "feature_alpha_dropout",
+           "stochastic_depth"]
 
 # rank of the input -> how many of its axes count channels
 LEADING = {"dropout1d": {2: 1, 3: 2}, "dropout2d": {3: 2, 4: 2}, "dropout3d": {4: 1, 5: 2},
@@ -26,35 +27,44 @@ def dropout(input: Arrays, p: float = 0.5, training: bool = True, inplace: bool 
             seed: int | None = None, out: Arrays | None = None) -> Arrays:
     """Each value is 0 with probability p, else input / (1 - p). Srivastava et al. (2014).
 
-    input: any shape, float32 or float64; returns an array like it, or input itself where training is False. inplace writes into an
-    input that is an array; a Tensor is never overwritten, for the tape may need it. seed (0 <= seed < 2^63) fixes the mask, whatever
-    the number of threads, the instruction set or the float type; None draws one from the generator of pyops.manual_seed. Nothing is
-    stored for the gradient, which makes the mask again. ValueError for p outside [0, 1] or such a seed.
+    input: any shape, float32 or float64; returns an array like it, or input itself where
+    training is False. inplace writes into an input that is an array; a Tensor is never
+    overwritten, for the tape may need it. seed (0 <= seed < 2^63) fixes the mask, whatever the
+    number of threads, the instruction set or the float type; None draws one from the generator
+    of pyops.manual_seed. Nothing is stored for the gradient, which makes the mask again.
+    ValueError for p outside [0, 1] or such a seed.
     """
     return _dropout("dropout", input, 1, p, training, inplace, seed, out)
 
 
 def dropout1d(input: Arrays, p: float = 0.5, training: bool = True, inplace: bool = False, *,
               seed: int | None = None, out: Arrays | None = None) -> Arrays:
-    """dropout of whole channels of (N, C, L) or (C, L). Arguments and errors as for dropout, and ValueError for other ranks."""
-    return _dropout("dropout1d", input, _channel("dropout1d", tuple(input.shape)), p, training, inplace, seed, out)
+    """dropout of whole channels of (N, C, L) or (C, L). Arguments and errors as for dropout, and
+    ValueError for other ranks."""
+    return _dropout("dropout1d", input, _channel("dropout1d", tuple(input.shape)), p, training, inplace, seed,
+                    out)
 
 
 def dropout2d(input: Arrays, p: float = 0.5, training: bool = True, inplace: bool = False, *,
               seed: int | None = None, out: Arrays | None = None) -> Arrays:
-    """dropout of whole channels of (N, C, H, W), or, as in torch, of (N, C, L). Arguments and errors as for dropout1d."""
-    return _dropout("dropout2d", input, _channel("dropout2d", tuple(input.shape)), p, training, inplace, seed, out)
+    """dropout of whole channels of (N, C, H, W), or, as in torch, of (N, C, L). Arguments and
+    errors as for dropout1d."""
+    return _dropout("dropout2d", input, _channel("dropout2d", tuple(input.shape)), p, training, inplace, seed,
+                    out)
 
 
 def dropout3d(input: Arrays, p: float = 0.5, training: bool = True, inplace: bool = False, *,
               seed: int | None = None, out: Arrays | None = None) -> Arrays:
-    """dropout of whole channels of (N, C, D, H, W) or (C, D, H, W). Arguments and errors as for dropout1d."""
-    return _dropout("dropout3d", input, _channel("dropout3d", tuple(input.shape)), p, training, inplace, seed, out)
+    """dropout of whole channels of (N, C, D, H, W) or (C, D, H, W). Arguments and
+    errors as for dropout1d."""
+    return _dropout("dropout3d", input, _channel("dropout3d", tuple(input.shape)), p, training, inplace, seed,
+                    out)
 
 
 def alpha_dropout(input: Arrays, p: float = 0.5, training: bool = False, inplace: bool = False, *,
                   seed: int | None = None, out: Arrays | None = None) -> Arrays:
-    """Each value is set to selu(-infinity) with probability p, then all are scaled and shifted so that zero mean and unit variance stay.
+    """Each value is set to selu(-infinity) with probability p, then all are scaled and shifted so
+    that zero mean and unit variance stay.
 
     Arguments and errors as for dropout. Source: Klambauer et al. (2017).
     """
@@ -70,15 +80,18 @@ def feature_alpha_dropout(input: Arrays, p: float = 0.5, training: bool = False,
 
 def stochastic_depth(input: Arrays, p: float, mode: str, training: bool = True, *, seed: int | None = None,
                      out: Arrays | None = None) -> Arrays:
-    """A residual branch is dropped with probability p, else divided by 1 - p: each sample's on its own (mode "row"), or the whole batch's.
+    """A residual branch is dropped with probability p, else divided by 1 - p: each sample's on its
+    own (mode "row"), or the whole batch's.
 
-    input: (N, ...), float32 or float64. mode: "row" or "batch". Arguments and errors otherwise as for dropout, and ValueError for other
-    modes. torchvision.ops.stochastic_depth. Source: Huang et al. (2016).
+    input: (N, ...), float32 or float64. mode: "row" or "batch". Arguments and errors
+    otherwise as for dropout, and ValueError for other modes.
+    torchvision.ops.stochastic_depth. Source: Huang et al. (2016).
     """
     if mode not in ("row", "batch"):
         raise ValueError(f"stochastic_depth: mode must be row or batch, got {mode!r}")
     shape = tuple(input.shape)
-    return _dropout("stochastic_depth", input, math.prod(shape[1:] if mode == "row" else shape), p, training, False, seed, out)
+    return _dropout("stochastic_depth", input, math.prod(shape[1:] if mode == "row" else shape), p, training,
+                    False, seed, out)
 
 
 def _zero(p):
@@ -96,7 +109,8 @@ def _dropout(name, input, shared, p, training, inplace, seed, out, how=_zero):
     seed = _seed(name, seed) if training else 0
     if not training and out is None:
         return input
-    y = DROPOUT(input, seed=seed, shared=shared, out=out, **(attrs if training else _attributes(name, 0.0, how)))
+    y = DROPOUT(input, seed=seed, shared=shared, out=out,
+                **(attrs if training else _attributes(name, 0.0, how)))
     if inplace and training and isinstance(input, np.ndarray):
         input[...] = y
         return input

@@ -1,7 +1,8 @@
 """Elementwise functions, and arithmetic with broadcasting, under torch's names.
 
-Arithmetic takes arrays that broadcast, or a number in place of one of them: it becomes an array of the other's dtype. So do NumPy's scalars,
-arrays without axes, and arrays of whole numbers and booleans beside float ones.
+Arithmetic takes arrays that broadcast, or a number in place of one of them: it becomes an array of
+the other's dtype. So do NumPy's scalars, arrays without axes, and arrays of whole numbers and
+booleans beside float ones.
 """
 from __future__ import annotations
 
@@ -22,14 +23,15 @@ from .cast import cast
 reference = LateFunctions("pyops.kernels.elementwise.reference")
 typed_reference = LateFunctions("pyops.kernels.typed.reference")
 
-__all__ = ["abs", "add", "clamp", "div", "erf", "exp", "expm1", "log", "log1p", "maximum", "minimum", "mul", "neg", "pow",
-           "reciprocal", "rsqrt", "sigmoid", "sqrt", "square", "sub", "tanh", "where"]
+__all__ = ["abs", "add", "clamp", "div", "erf", "exp", "expm1", "log", "log1p", "maximum", "minimum", "mul",
+           "neg", "pow", "reciprocal", "rsqrt", "sigmoid", "sqrt", "square", "sub", "tanh", "where"]
 
 
 # ---- functions of one array
 
 def chain(name, slope_in_v):
-    """The row of a kernel dx = g f(v), where v is the forward call's input or result; slope_in_v(g, v, dx) is g f'(v)."""
+    """The row of a kernel dx = g f(v), where v is the forward call's input or result; slope_in_v(g,
+    v, dx) is g f'(v)."""
     def forward(k, g, v):
         dx = k.empty(g.shape)
         getattr(k, name)(g, v, dx)
@@ -37,8 +39,10 @@ def chain(name, slope_in_v):
 
     def gradient(ctx):
         (g, v), (dx,) = ctx.inputs, ctx.outputs
-        return (op(ctx.g, v) if ctx.needs[0] else None, mul(ctx.g, slope_in_v(g, v, dx)) if ctx.needs[1] else None)
-    op = Op(name, "rr", pointwise(name, 2, False, forward), getattr(reference, name), gradient, kernels=(name,), pointwise=True, per_sample=True)
+        return (op(ctx.g, v) if ctx.needs[0] else None,
+                mul(ctx.g, slope_in_v(g, v, dx)) if ctx.needs[1] else None)
+    op = Op(name, "rr", pointwise(name, 2, False, forward), getattr(reference, name), gradient,
+            kernels=(name,), pointwise=True, per_sample=True)
     return op
 
 
@@ -48,8 +52,9 @@ def unary(name, gradient, epilogue=None, whole=""):
         y = k.empty(x.shape)
         getattr(k, name)(x, y)
         return y
-    return Op(name, "r", pointwise(name, 1, False, forward), getattr(reference, name), gradient, kernels=(name,), bytes=lambda x: 2 * x.nbytes,
-              pointwise=True, per_sample=True, epilogue=epilogue, activation=epilogue is not None, whole=whole)
+    return Op(name, "r", pointwise(name, 1, False, forward), getattr(reference, name), gradient,
+              kernels=(name,), bytes=lambda x: 2 * x.nbytes, pointwise=True, per_sample=True,
+              epilogue=epilogue, activation=epilogue is not None, whole=whole)
 
 
 def of_input(name, slope_in_v):
@@ -74,7 +79,8 @@ LOG = unary("log", lambda ctx: (div(ctx.g, ctx.inputs[0]),))
 LOG1P = unary("log1p", lambda ctx: (div(ctx.g, add(ctx.inputs[0], 1.0)),))
 ERF = unary("erf", of_input("erf_backward", lambda g, x, dx: mul(mul(dx, x), -2.0)))
 TANH = unary("tanh", of_result("tanh_backward", lambda g, y, dx: mul(mul(g, y), -2.0)), lambda: ("tanh",))
-SIGMOID = unary("sigmoid", of_result("sigmoid_backward", lambda g, y, dx: mul(g, sub(1.0, mul(y, 2.0)))), lambda: ("sigmoid",))
+SIGMOID = unary("sigmoid", of_result("sigmoid_backward", lambda g, y, dx: mul(g, sub(1.0, mul(y, 2.0)))),
+                lambda: ("sigmoid",))
 
 
 # ---- arithmetic: its operands
@@ -85,18 +91,22 @@ def is_number(value):
 
 def number(value, like):
     """A Python number as an array of no axes, of the dtype of `like`."""
-    if isinstance(value, float) and hasattr(like, "dtype") and getattr(like.dtype, "kind", "") in "iub" and value != math.floor(value):
-        raise TypeError(f"{value} is no whole number, and the other operand is {like.dtype}; convert that with .astype")
+    if isinstance(value, float) and hasattr(like, "dtype") and getattr(
+            like.dtype, "kind", "") in "iub" and value != math.floor(value):
+        raise TypeError(
+            f"{value} is no whole number, and the other operand is {like.dtype}; convert that with .astype")
     if isinstance(like, (np.ndarray, np.generic, Tensor)):
         try:
             return np.array(value, like.dtype)
         except OverflowError:
             raise ValueError(f"{value} is outside of {like.dtype}, the type of the other operand") from None
-    return np.array(value, (dispatch.viewed(like) if dispatch.on_device((like,)) else np.from_dlpack(like)).dtype)
+    return np.array(value,
+                    (dispatch.viewed(like) if dispatch.on_device((like,)) else np.from_dlpack(like)).dtype)
 
 
 def operands(op, a, b):
-    """What a call of an arithmetic row is given, as arrays that may share one type. TypeError where neither is an array."""
+    """What a call of an arithmetic row is given, as arrays that may share one type. TypeError where
+    neither is an array."""
     if is_number(b):
         if is_number(a):
             raise TypeError(f"{op}: one of the operands must be an array, got {a!r} and {b!r}")
@@ -107,8 +117,9 @@ def operands(op, a, b):
 
 
 def matched(a, b):
-    """Two arrays of different types: whole numbers and booleans take the float type of the other; so do NumPy's scalars and arrays without
-    axes beside one with axes, as in torch. Anything else stays as it is, and is refused by the row.
+    """Two arrays of different types: whole numbers and booleans take the float type of the other;
+    so do NumPy's scalars and arrays without axes beside one with axes, as in torch. Anything else
+    stays as it is, and is refused by the row.
     """
     if not isinstance(a, HOST) or not isinstance(b, HOST) or a.dtype is b.dtype:
         return a, b
@@ -125,7 +136,8 @@ HOST = (np.ndarray, np.generic, Tensor)
 
 
 def weakness(value):
-    """How readily it takes another's float type: 2 for NumPy's scalars, 1 for arrays without axes, 0 for others."""
+    """How readily it takes another's float type: 2 for NumPy's scalars, 1 for arrays without
+    axes, 0 for others."""
     return 2 if isinstance(value, np.generic) else 0 if value.ndim else 1
 
 
@@ -136,7 +148,8 @@ def in_type(value, dtype):
 # ---- arithmetic: its rows
 
 def forward_of(name, count):
-    """Broadcasts that many inputs and calls the kernel of that name; attributes follow the strides."""
+    """Broadcasts that many inputs and calls the kernel of that name; attributes
+    follow the strides."""
     def forward(k, *inputs, **attrs):
         shape, *layout = plan(name, *[x.shape for x in inputs])
         y = k.empty(shape)
@@ -157,12 +170,14 @@ def check_of(name):
 
 def broadcasting(name, kinds="rr", gradient=None, **traits):
     """The row of an op whose inputs broadcast."""
-    return Op(name, kinds, forward_of(name, len(kinds)), getattr(reference, name), gradient, check_of(name), kernels=(name,),
-              bytes=lambda *a, **_: 2 * a[0].nbytes, pointwise=True, per_sample=True, operands=operands if kinds == "rr" else None, **traits)
+    return Op(name, kinds, forward_of(name, len(kinds)), getattr(reference, name), gradient, check_of(name),
+              kernels=(name,), bytes=lambda *a, **_: 2 * a[0].nbytes, pointwise=True, per_sample=True,
+              operands=operands if kinds == "rr" else None, **traits)
 
 
 def two(rule_a, rule_b):
-    """A gradient rule for inputs that broadcast: rule(g, a, b, ctx), summed over repeated axes; unwanted ones are not run."""
+    """A gradient rule for inputs that broadcast: rule(g, a, b, ctx), summed over repeated axes;
+    unwanted ones are not run."""
     def gradient(ctx):
         a, b = ctx.inputs
         return (sum_to(rule_a(ctx.g, a, b, ctx), a.shape) if ctx.needs[0] else None,
@@ -174,10 +189,13 @@ def scaled(g, factor):
     return g if factor == 1 else mul(g, factor)
 
 
-ADD = broadcasting("add", whole="whole_add", gradient=two(lambda g, a, b, ctx: g, lambda g, a, b, ctx: scaled(g, ctx.attrs["alpha"])),
+ADD = broadcasting("add", whole="whole_add",
+                   gradient=two(lambda g, a, b, ctx: g, lambda g, a, b, ctx: scaled(g, ctx.attrs["alpha"])),
                    applies=frozenset({"activation"}))
-MUL = broadcasting("mul", whole="whole_mul", gradient=two(lambda g, a, b, ctx: MUL(g, b), lambda g, a, b, ctx: MUL(g, a)))
-DIV = broadcasting("div", gradient=two(lambda g, a, b, ctx: DIV(g, b), lambda g, a, b, ctx: neg(DIV(MUL(g, ctx.outputs[0]), b))))
+MUL = broadcasting("mul", whole="whole_mul",
+                   gradient=two(lambda g, a, b, ctx: MUL(g, b), lambda g, a, b, ctx: MUL(g, a)))
+DIV = broadcasting("div", gradient=two(lambda g, a, b, ctx: DIV(g, b),
+                                       lambda g, a, b, ctx: neg(DIV(MUL(g, ctx.outputs[0]), b))))
 
 
 def share_again(ctx):
@@ -187,8 +205,12 @@ def share_again(ctx):
 
 
 MAXIMUM_BACKWARD = broadcasting("maximum_backward", "rrr", share_again)
-MAXIMUM = broadcasting("maximum", whole="whole_maximum", gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b), lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a)))
-MINIMUM = broadcasting("minimum", whole="whole_minimum", gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a), lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b)))
+MAXIMUM = broadcasting("maximum", whole="whole_maximum",
+                       gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b),
+                                    lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a)))
+MINIMUM = broadcasting("minimum", whole="whole_minimum",
+                       gradient=two(lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, b, a),
+                                    lambda g, a, b, ctx: MAXIMUM_BACKWARD(g, a, b)))
 
 
 def pow_base_again(ctx):
@@ -197,7 +219,8 @@ def pow_base_again(ctx):
     rate = MUL(ctx.g, g)
     return (sum_to(POW_BASE_BACKWARD(ctx.g, a, b), g.shape) if ctx.needs[0] else None,
             sum_to(POW_BASE_BACKWARD(MUL(rate, b), a, sub(b, 1.0)), a.shape) if ctx.needs[1] else None,
-            sum_to(MUL(rate, MUL(pow(a, sub(b, 1.0)), add(MUL(b, log(a)), 1.0))), b.shape) if ctx.needs[2] else None)
+            sum_to(MUL(rate, MUL(pow(a, sub(b, 1.0)), add(MUL(b, log(a)), 1.0))), b.shape) if ctx.needs[2]
+            else None)
 
 
 POW_BASE_BACKWARD = broadcasting("pow_base_backward", "rrr", pow_base_again)
@@ -213,8 +236,8 @@ def where_gradient(ctx):
             sum_to(WHERE(condition, zero, ctx.g), b.shape) if ctx.needs[2] else None)
 
 
-WHERE = Op("where", "rrr", forward_of("where", 3), reference.where, where_gradient, check_of("where"), kernels=("where",),
-           pointwise=True, per_sample=True)
+WHERE = Op("where", "rrr", forward_of("where", 3), reference.where, where_gradient, check_of("where"),
+           kernels=("where",), pointwise=True, per_sample=True)
 
 
 def select_forward(k, condition, a, b):
@@ -226,7 +249,8 @@ def select_forward(k, condition, a, b):
 
 def select_check(condition, a, b):
     if condition.dtype != bool or a.dtype != b.dtype:
-        raise TypeError(f"where: takes a condition of bool and two arrays of one type, got {condition.dtype}, {a.dtype} and {b.dtype}")
+        raise TypeError("where: takes a condition of bool and two arrays of one type, got "
+                        f"{condition.dtype}, {a.dtype} and {b.dtype}")
     plan("where", condition.shape, a.shape, b.shape)
 
 
@@ -238,7 +262,8 @@ def select_gradient(ctx):
 
 
 # where of arrays of any type, whose condition is of truth values
-SELECT = Op("select", "aaa", select_forward, typed_reference.select, select_gradient, select_check, kernels=("select",), tolerance=0,
+SELECT = Op("select", "aaa", select_forward, typed_reference.select, select_gradient, select_check,
+            kernels=("select",), tolerance=0,
             pointwise=True, per_sample=True, bytes=lambda c, a, b: 2 * a.nbytes,
             todo=dict.fromkeys(("cuda", "cuda-emulated"), "where's condition is of floats there"))
 
@@ -256,9 +281,10 @@ def clamp_backward(k, g, x, *, low, high):
 
 
 CLAMP_BACKWARD = Op("clamp_backward", "rr", clamp_backward, reference.clamp_backward,
-                    lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[1], **ctx.attrs), None), kernels=("clamp_backward",),
-                    pointwise=True, per_sample=True)
-CLAMP = Op("clamp", "r", clamp_forward, reference.clamp, lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=("clamp",),
+                    lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[1], **ctx.attrs), None),
+                    kernels=("clamp_backward",), pointwise=True, per_sample=True)
+CLAMP = Op("clamp", "r", clamp_forward, reference.clamp,
+           lambda ctx: (CLAMP_BACKWARD(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=("clamp",),
            pointwise=True, per_sample=True, epilogue=lambda low, high: ("clamp", low, high))
 
 
@@ -288,7 +314,8 @@ def sqrt(input: Arrays, *, out: Arrays | None = None) -> Arrays:
 
 
 def rsqrt(input: Arrays, *, out: Arrays | None = None) -> Arrays:
-    """1 / sqrt(x), elementwise. input: any shape, float32 or float64; returns an array like input."""
+    """1 / sqrt(x), elementwise. input: any shape, float32 or float64; returns an array like
+    input."""
     return RSQRT(input, out=out)
 
 
@@ -343,7 +370,8 @@ def tanh(input: Arrays, *, out: Arrays | None = None) -> Arrays:
 
 
 def sigmoid(input: Arrays, *, out: Arrays | None = None) -> Arrays:
-    """1 / (1 + e^-x), elementwise. input: any shape, float32 or float64; returns an array like input."""
+    """1 / (1 + e^-x), elementwise. input: any shape, float32 or float64; returns an array like
+    input."""
     return SIGMOID(input, out=out)
 
 
@@ -364,10 +392,13 @@ def mul(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
     return MUL.of_operands(input, other, out=out)
 
 
-def div(input: Operand, other: Operand, *, rounding_mode: str | None = None, out: Arrays | None = None) -> Arrays:
-    """input / other. Shapes broadcast, dtypes are equal; `other` may be a number. Whole numbers become float32.
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None,
+        out: Arrays | None = None) -> Arrays:
+    """input / other. Shapes broadcast, dtypes are equal; `other` may be a number. Whole
+    numbers become float32.
 
-    rounding_mode: "trunc" towards zero, "floor" down: of whole numbers in their own type, where a division by 0 gives 0.
+    rounding_mode: "trunc" towards zero, "floor" down: of whole numbers in their own type, where a
+    division by 0 gives 0.
     """
     if rounding_mode is not None:
         return rounded_quotient(input, other, rounding_mode)
@@ -392,40 +423,48 @@ def rounded_quotient(input, other, mode):
 
 
 def pow(input: Operand, exponent: Operand, *, out: Arrays | None = None) -> Arrays:
-    """input ** exponent with C's special cases. Shapes broadcast, dtypes are equal; either may be a number."""
+    """input ** exponent with C's special cases. Shapes broadcast, dtypes are equal;
+    either may be a number."""
     return POW.of_operands(input, exponent, out=out)
 
 
 def maximum(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
-    """The larger of two, NaN where either is. Shapes broadcast; at a tie each gets half the gradient."""
+    """The larger of two, NaN where either is. Shapes broadcast; at a tie each gets
+    half the gradient."""
     return MAXIMUM.of_operands(input, other, out=out)
 
 
 def minimum(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
-    """The smaller of two, NaN where either is. Shapes broadcast; at a tie each gets half the gradient."""
+    """The smaller of two, NaN where either is. Shapes broadcast; at a tie each gets
+    half the gradient."""
     return MINIMUM.of_operands(input, other, out=out)
 
 
 def clamp(input: Arrays, min: Operand | None = None, max: Operand | None = None, *,
           out: Arrays | None = None) -> Arrays:
-    """min(max(input, min), max). Bounds are numbers, or arrays that broadcast; either may be None, not both. NaN stays."""
+    """min(max(input, min), max). Bounds are numbers, or arrays that broadcast; either may be None,
+    not both. NaN stays."""
     if min is None and max is None:
         raise ValueError("clamp: give min or max, or both")
     whole = getattr(getattr(input, "dtype", None), "kind", "f") in WHOLE
     if not whole and (min is None or is_number(min)) and (max is None or is_number(max)):
-        return CLAMP(input, low=-math.inf if min is None else float(min), high=math.inf if max is None else float(max), out=out)
+        return CLAMP(input, low=-math.inf if min is None else float(min),
+                     high=math.inf if max is None else float(max), out=out)
     if max is None:
         return maximum(input, min, out=out)
     return minimum(input if min is None else maximum(input, min), max, out=out)
 
 
 def where(condition: Arrays | bool, input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:
-    """input where condition is true (or not 0), else other. All three broadcast; input or other may be a number.
+    """input where condition is true (or not 0), else other. All three broadcast; input or
+    other may be a number.
 
-    input and other: of one type, any; whole numbers and truth values take the type of floats beside them.
+    input and other: of one type, any; whole numbers and truth values take the type of floats beside
+    them.
     """
     from .typed import BOOL, alike, as_type
-    if hasattr(condition, "value") or not all(is_number(v) or getattr(v.dtype, "kind", "f") == "f" for v in (input, other)):
+    if hasattr(condition, "value") or not all(is_number(v) or getattr(v.dtype, "kind", "f") == "f"
+                                              for v in (input, other)):
         input, other = alike("where", input, other)
         return SELECT(as_type(condition, BOOL), input, other, out=out)
     input, other = operands("where", input, other)

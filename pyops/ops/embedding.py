@@ -20,8 +20,9 @@ def embedding(input: Arrays, weight: Arrays, padding_idx: int | None = None, max
               out: Arrays | None = None) -> Arrays:
     """weight[input]: input (*) of any integer type, weight (rows, width); returns (*, width).
 
-    padding_idx: a row that gets no gradient. max_norm: rows that are looked up are first scaled in place to a norm_type-norm of at most
-    this. scale_grad_by_freq divides a row's gradient by how often it was looked up. sparse gradients are not supported.
+    padding_idx: a row that gets no gradient. max_norm: rows that are looked up are first scaled in
+    place to a norm_type-norm of at most this. scale_grad_by_freq divides a row's gradient by how
+    often it was looked up. sparse gradients are not supported.
     Raises ValueError for an index that is no row.
     """
     if sparse:
@@ -33,7 +34,8 @@ def embedding(input: Arrays, weight: Arrays, padding_idx: int | None = None, max
 
 
 def one_hot(tensor: Arrays, num_classes: int = -1) -> Arrays:
-    """Integers (*) in [0, num_classes) as int64 zeros and ones of shape (*, num_classes); -1 takes the largest integer plus one."""
+    """Integers (*) in [0, num_classes) as int64 zeros and ones of shape (*, num_classes); -1 takes
+    the largest integer plus one."""
     index = np.asarray(tensor)
     if index.dtype.kind not in "iu":
         raise TypeError(f"one_hot: needs an integer array, got {index.dtype}")
@@ -41,7 +43,8 @@ def one_hot(tensor: Arrays, num_classes: int = -1) -> Arrays:
         raise ValueError("one_hot: no values to take num_classes from")
     classes = int(index.max()) + 1 if num_classes == -1 else num_classes
     if classes < 1 or index.size and (index.min() < 0 or index.max() >= classes):
-        raise ValueError(f"one_hot: values must be in [0, {classes}), got {index.min() if index.size and index.min() < 0 else index.max(initial=0)}")
+        raise ValueError(f"one_hot: values must be in [0, {classes}), got "
+                         f"{index.min() if index.size and index.min() < 0 else index.max(initial=0)}")
     y = np.zeros((*index.shape, classes), np.int64)
     np.put_along_axis(y, index[..., None].astype(np.int64), 1, -1)
     return Tensor(y) if isinstance(tensor, Tensor) else y
@@ -54,7 +57,8 @@ def _padding(weight, padding):
     if padding is None:
         return -1
     if not -weight[0] <= padding < weight[0]:
-        raise ValueError(f"embedding: padding_idx {padding} is not one of the {weight[0]} rows of weight {weight}")
+        raise ValueError(
+            f"embedding: padding_idx {padding} is not one of the {weight[0]} rows of weight {weight}")
     return padding % weight[0]
 
 
@@ -63,7 +67,8 @@ def _limit_norms(input, weight, max_norm, norm_type):
     index = np.unique(np.asarray(input))
     table = weight.data if isinstance(weight, Tensor) else weight
     if not isinstance(table, np.ndarray) or not table.flags.writeable:
-        raise ValueError("embedding: max_norm changes weight in place; it must be a writable array or a Tensor")
+        raise ValueError(
+            "embedding: max_norm changes weight in place; it must be a writable array or a Tensor")
     _refuse_indices(index, table.shape[0])
     norms = np.linalg.norm(table[index].astype(np.float64), norm_type, axis=1)
     long = norms > max_norm
@@ -81,14 +86,16 @@ def check(index, weight, *, padding, by_frequency):
 
 
 def forward(k, index, weight, *, padding, by_frequency):
-    if k.host(index) is None and hasattr(k, "take"):   # of a program that is given them: the kernel says which index is wrong
+    # of a program that is given them: the kernel says which index is wrong
+    if k.host(index) is None and hasattr(k, "take"):
         y = k.empty((*index.shape, weight.shape[1]))
         k.take(weight, index, 1, *weight.shape, False, y)
         return y
     y, wrong = k.empty((*index.shape, weight.shape[1])), k.empty((1,), np.int64)
     k.embedding(index, weight, y, wrong)
     seen, given = k.host(wrong), k.host(index)
-    if given is not None and (seen is None or seen[0] >= 0):   # what a program does cannot be seen, but its constants can
+    # what a program does cannot be seen, but its constants can
+    if given is not None and (seen is None or seen[0] >= 0):
         _refuse_indices(given, weight.shape[0])
     return y
 
@@ -105,13 +112,16 @@ def backward(k, g, index, *, rows, padding, by_frequency):
 
 
 def again(ctx: Context):
-    """The gradient of scattering is looking up; where padding_idx or scale_grad_by_freq changed it, it is no derivative."""
+    """The gradient of scattering is looking up; where padding_idx or scale_grad_by_freq changed it,
+    it is no derivative."""
     if ctx.attrs["padding"] >= 0 or ctx.attrs["by_frequency"]:
-        raise ValueError("backward: embedding has no second derivative with padding_idx or scale_grad_by_freq")
+        raise ValueError(
+            "backward: embedding has no second derivative with padding_idx or scale_grad_by_freq")
     return EMBEDDING(ctx.inputs[1], ctx.g, padding=-1, by_frequency=False), None
 
 
-EMBEDDING_BACKWARD = Op("embedding_backward", "ri", backward, reference.embedding_backward, again, kernels=("embedding_backward",))
+EMBEDDING_BACKWARD = Op("embedding_backward", "ri", backward, reference.embedding_backward, again,
+                        kernels=("embedding_backward",))
 EMBEDDING = Op(
     "embedding", "ir", forward, reference.embedding, gradient, check,
     kernels=("embedding",), checks_indices=True,

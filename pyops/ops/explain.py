@@ -1,4 +1,5 @@
-"""Errors in the caller's words: rows know their inputs by number and themselves by the row's name, a caller knows what was written."""
+"""Errors in the caller's words: rows know their inputs by number and themselves by the row's name,
+a caller knows what was written."""
 from __future__ import annotations
 
 import inspect
@@ -10,16 +11,18 @@ from ..core.dispatch import InputError
 from ..core.registry import OPS
 
 
-def explained(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> Exception | None:
-    """`error` of function(*args, **kwargs) with the function's name and that of the argument at fault; None where it says so already."""
+def explained(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
+              error: Exception) -> Exception | None:
+    """`error` of function(*args, **kwargs) with the function's name and that of the argument at
+    fault; None where it says so already."""
     name = function.__name__
     if isinstance(error, AttributeError):
         given = [*args, *kwargs.values()]
         given += [v for several in given if isinstance(several, (list, tuple)) for v in several]
         if hasattr(error.obj, "shape") or not any(error.obj is v for v in given):
             return None
-        return TypeError(f"{name}: {argument(function, args, kwargs, error.obj)} must be an array, a Tensor or a DLPack exporter, "
-                         f"got {type(error.obj).__name__}")
+        return TypeError(f"{name}: {argument(function, args, kwargs, error.obj)} must be an array, a Tensor "
+                         f"or a DLPack exporter, got {type(error.obj).__name__}")
     said = str(error)
     row, colon, rest = said.partition(": ")
     if not colon or row not in OPS:

@@ -17,10 +17,11 @@ __all__ = ["group_norm", "instance_norm"]
 
 def group_norm(input: Arrays, num_groups: int, weight: Arrays | None = None, bias: Arrays | None = None,
                eps: float = 1e-5, *, out: Arrays | None = None) -> Arrays:
-    """(x - mean) / sqrt(var + eps) * weight + bias; mean and biased variance over each of num_groups groups of channels of a sample.
+    """(x - mean) / sqrt(var + eps) * weight + bias; mean and biased variance over each of
+    num_groups groups of channels of a sample.
 
-    input: (N, C, ...), float32 or float64, C a multiple of num_groups; weight, bias: (C,) or None. Returns an array like input.
-    Raises ValueError where shapes disagree. Source: Wu & He (2018).
+    input: (N, C, ...), float32 or float64, C a multiple of num_groups; weight, bias: (C,) or None.
+    Returns an array like input. Raises ValueError where shapes disagree. Source: Wu & He (2018).
     """
     return GROUP_NORM(input, weight, bias, groups=num_groups, eps=eps, out=out)[0]
 
@@ -28,12 +29,15 @@ def group_norm(input: Arrays, num_groups: int, weight: Arrays | None = None, bia
 def instance_norm(input: Arrays, running_mean: Arrays | None = None, running_var: Arrays | None = None,
                   weight: Arrays | None = None, bias: Arrays | None = None, use_input_stats: bool = True,
                   momentum: float = 0.1, eps: float = 1e-5, *, out: Arrays | None = None) -> Arrays:
-    """(x - mean) / sqrt(var + eps) * weight + bias; mean and biased variance of each channel of each sample.
+    """(x - mean) / sqrt(var + eps) * weight + bias; mean and biased variance of each
+    channel of each sample.
 
-    input: (N, C, ...) with at least one axis after C, float32 or float64; the others: (C,) of the same dtype or None. Running arrays
-    that are given move in place towards the average over the batch (momentum as in batch_norm, unbiased variance).
-    use_input_stats=False normalises by them instead. Returns an array like input. Raises ValueError where shapes disagree, running
-    arrays are read-only, or a channel of a sample has a single value. Source: Ulyanov, Vedaldi & Lempitsky (2016).
+    input: (N, C, ...) with at least one axis after C, float32 or float64; the others: (C,) of
+    the same dtype or None. Running arrays that are given move in place towards the average over
+    the batch (momentum as in batch_norm, unbiased variance). use_input_stats=False normalises
+    by them instead. Returns an array like input. Raises ValueError where shapes disagree,
+    running arrays are read-only, or a channel of a sample has a single value. Source: Ulyanov,
+    Vedaldi & Lempitsky (2016).
     """
     shape = tuple(input.shape)
     check_instances(shape, use_input_stats)
@@ -53,7 +57,8 @@ def instance_norm(input: Arrays, running_mean: Arrays | None = None, running_var
 @lru_cache(4096)
 def check_instances(shape, use_input_stats):
     if len(shape) < 3:
-        raise ValueError(f"instance_norm: input must be (N, C, ...) with at least three axes, got shape {shape}")
+        raise ValueError(
+            f"instance_norm: input must be (N, C, ...) with at least three axes, got shape {shape}")
     if use_input_stats and math.prod(shape[2:]) == 1:
         raise ValueError(f"instance_norm: a channel of a sample needs more than one value, got input {shape}")
 
@@ -96,7 +101,8 @@ def backward(k, dy, x, weight, mean, var, *, groups, eps):
     return dx, dweight, dbias
 
 
-GROUP_NORM_BACKWARD = Op("group_norm_backward", "rrorr", backward, reference.group_norm_backward, kernels=("group_norm_backward",))
+GROUP_NORM_BACKWARD = Op("group_norm_backward", "rrorr", backward, reference.group_norm_backward,
+                         kernels=("group_norm_backward",))
 
 GROUP_NORM = Op(
     "group_norm", "roo", forward, reference.group_norm, gradient, check,

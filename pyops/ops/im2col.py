@@ -1,4 +1,5 @@
-"""Sliding windows as columns (unfold, im2col) and columns summed back into images (fold, col2im)."""
+"""Sliding windows as columns (unfold, im2col) and columns summed back into images (fold,
+col2im)."""
 from __future__ import annotations
 
 from functools import lru_cache
@@ -18,26 +19,30 @@ def unfold(input: Arrays, kernel_size: Sizes, dilation: Sizes = 1, padding: Size
            out: Arrays | None = None) -> Arrays:
     """The windows of an image as columns (im2col).
 
-    input: (N, C, H, W) or (C, H, W), float32 or float64; the other arguments: an int or two. Returns (N, C kh kw, L) or (C kh kw, L)
-    with L = OH OW places, OH = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1; zeros lie outside the image. Raises ValueError
-    where no window fits. Source: Chellapilla, Puri & Simard (2006).
+    input: (N, C, H, W) or (C, H, W), float32 or float64; the other arguments: an int or two.
+    Returns (N, C kh kw, L) or (C kh kw, L) with L = OH OW places, OH = (H + 2 padding - dilation
+    (kh - 1) - 1) // stride + 1; zeros lie outside the image. Raises ValueError where no window
+    fits. Source: Chellapilla, Puri & Simard (2006).
     """
     return UNFOLD(input, **_window("unfold", kernel_size, dilation, padding, stride), out=out)
 
 
 def fold(input: Arrays, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0,
          stride: Sizes = 1, *, out: Arrays | None = None) -> Arrays:
-    """The adjoint of unfold (col2im): each pixel is the sum of all values that unfold would have copied from there.
+    """The adjoint of unfold (col2im): each pixel is the sum of all values that unfold would
+    have copied from there.
 
-    input: (N, C kh kw, L) or (C kh kw, L), float32 or float64; output_size: (H, W) or an int for both. Returns (N, C, H, W) or
-    (C, H, W). Raises ValueError where input's rows are no multiple of kh kw or L is not the number of places of the window.
+    input: (N, C kh kw, L) or (C kh kw, L), float32 or float64; output_size: (H, W) or an int for
+    both. Returns (N, C, H, W) or (C, H, W). Raises ValueError where input's rows are no multiple of
+    kh kw or L is not the number of places of the window.
     """
     size = axes(output_size, 2, "fold", "output_size", 1)
     return FOLD(input, size=size, **_window("fold", kernel_size, dilation, padding, stride), out=out)
 
 
 def _window(name, kernel_size, dilation, padding, stride):
-    return {"kernel": axes(kernel_size, 2, name, "kernel_size", 1), "dilation": axes(dilation, 2, name, "dilation", 1),
+    return {"kernel": axes(kernel_size, 2, name, "kernel_size", 1),
+            "dilation": axes(dilation, 2, name, "dilation", 1),
             "padding": axes(padding, 2, name, "padding"), "stride": axes(stride, 2, name, "stride", 1)}
 
 
@@ -45,7 +50,8 @@ def _window(name, kernel_size, dilation, padding, stride):
 def _places(name, size, kernel, dilation, padding, stride):
     places = reference.places(size, kernel, dilation, padding, stride)
     if min(places) < 1:
-        raise ValueError(f"{name}: an image of {size} padded by {padding} is smaller than a window of {kernel} dilated by {dilation}")
+        raise ValueError(f"{name}: an image of {size} padded by {padding} is smaller than a window of "
+                         f"{kernel} dilated by {dilation}")
     return places
 
 
@@ -66,9 +72,11 @@ def fold_plan(columns, size, kernel, dilation, padding, stride):
     places = _places("fold", size, kernel, dilation, padding, stride)
     taps = kernel[0] * kernel[1]
     if columns[-2] % taps:
-        raise ValueError(f"fold: input {columns} has {columns[-2]} rows, which must be a multiple of the window's {kernel[0]} x {kernel[1]} taps")
+        raise ValueError(f"fold: input {columns} has {columns[-2]} rows, which must be a multiple of the "
+                         f"window's {kernel[0]} x {kernel[1]} taps")
     if columns[-1] != places[0] * places[1]:
-        raise ValueError(f"fold: input {columns} has {columns[-1]} columns; output_size {size} needs {places[0]} x {places[1]} places")
+        raise ValueError(f"fold: input {columns} has {columns[-1]} columns; output_size {size} needs "
+                         f"{places[0]} x {places[1]} places")
     return places, (*columns[:-2], columns[-2] // taps, *size)
 
 

@@ -1,7 +1,9 @@
-"""input[index] with lists, integer arrays and boolean masks: rows of a table, by the kernels of embedding.
+"""input[index] with lists, integer arrays and boolean masks: rows of a table, by the
+kernels of embedding.
 
-The indexed axes are brought to the front and read as one axis of rows; their indices, which broadcast, become one row number each. So gradients
-(a scatter that adds, in a fixed order), second derivatives, compiled programs and every backend come from embedding.
+The indexed axes are brought to the front and read as one axis of rows; their indices, which
+broadcast, become one row number each. So gradients (a scatter that adds, in a fixed order), second
+derivatives, compiled programs and every backend come from embedding.
 """
 from __future__ import annotations
 
@@ -18,20 +20,27 @@ from .typed import as_type
 
 
 def advanced(input: Any, index: tuple[Any, ...]) -> Any:
-    """input[index] as NumPy defines it, where at least one index is a list, an array or a mask. A new array.
+    """input[index] as NumPy defines it, where at least one index is a list, an array
+    or a mask. A new array.
 
-    IndexError for an index outside its axis, a mask of another shape than the axes it stands for, and shapes that do not broadcast.
+    IndexError for an index outside its axis, a mask of another shape than the axes it stands for,
+    and shapes that do not broadcast.
     """
-    if isinstance(input, (np.ndarray, Tensor)) and input.dtype.kind != "f" and not _of_a_run(input) and not any(map(_of_a_run, index)):   # whole numbers: no kernels, no gradient
-        found = (input.data if isinstance(input, Tensor) else input)[tuple(i.data if isinstance(i, Tensor) else i for i in index)]
+    # whole numbers: no kernels, no gradient
+    if isinstance(input, (np.ndarray, Tensor)) and input.dtype.kind != "f" and not _of_a_run(
+            input) and not any(map(_of_a_run, index)):
+        found = (input.data if isinstance(input, Tensor)
+                 else input)[tuple(i.data if isinstance(i, Tensor) else i for i in index)]
         return Tensor(found) if isinstance(input, Tensor) else found
     basic, arrays = _separated(tuple(input.shape), index)
     x = shape.getitem(input, basic)
     axes = [a for a, _ in arrays]
-    row = _rows(x.shape, arrays) if not any(_of_a_run(i) for _, i in arrays) else _rows_of_a_run(x.shape, arrays)
+    row = (_rows(x.shape, arrays) if not any(_of_a_run(i) for _, i in arrays)
+           else _rows_of_a_run(x.shape, arrays))
     others = [a for a in range(len(x.shape)) if a not in axes]
     width = tuple(x.shape[a] for a in others)
-    table = shape.reshape(shape.permute(x, (*axes, *others)), (math.prod(x.shape[a] for a in axes), math.prod(width)))
+    table = shape.reshape(shape.permute(x, (*axes, *others)),
+                          (math.prod(x.shape[a] for a in axes), math.prod(width)))
     rows = shape.reshape(EMBEDDING(row, table, padding=-1, by_frequency=False), (*row.shape, *width))
     lead = _place(index, axes)
     if not lead or not row.shape:
@@ -45,7 +54,8 @@ def _rows(sizes: tuple[int, ...], arrays: list[tuple[int, np.ndarray]]) -> np.nd
     try:
         numbers = np.broadcast_arrays(*(i for _, i in arrays))
     except ValueError:
-        raise IndexError(f"getitem: index arrays of shapes {', '.join(str(i.shape) for _, i in arrays)} do not broadcast") from None
+        raise IndexError(f"getitem: index arrays of shapes {', '.join(str(i.shape) for _, i in arrays)} do "
+                         "not broadcast") from None
     row = np.zeros(numbers[0].shape, np.int64)
     for (axis, _), i in zip(arrays, numbers):
         row = row * sizes[axis] + _within(i, axis, sizes)
@@ -58,7 +68,8 @@ def _of_a_run(i: Any) -> bool:
 
 
 def _rows_of_a_run(sizes: tuple[int, ...], arrays: list[tuple[int, Any]]) -> Any:
-    """The same where they are known when the program runs. One outside of its axis is an error then, or names a row beside the one meant."""
+    """The same where they are known when the program runs. One outside of its axis is an error
+    then, or names a row beside the one meant."""
     from .elementwise import add, mul, where
     row = None
     for axis, i in arrays:
@@ -69,8 +80,10 @@ def _rows_of_a_run(sizes: tuple[int, ...], arrays: list[tuple[int, Any]]) -> Any
     return row
 
 
-def _separated(sizes: tuple[int, ...], index: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[tuple[int, np.ndarray]]]:
-    """The index with arrays (and the ints beside them) replaced by whole axes, and (axis of its result, array) for each."""
+def _separated(sizes: tuple[int, ...],
+               index: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[tuple[int, np.ndarray]]]:
+    """The index with arrays (and the ints beside them) replaced by whole axes, and (axis of its
+    result, array) for each."""
     parts = [i if i is None or i is Ellipsis or isinstance(i, slice) else _array(i) for i in index]
     taken = sum(_axes_of(i) for i in parts)
     if taken > len(sizes) or sum(i is Ellipsis for i in parts) > 1:
@@ -115,16 +128,18 @@ def _array(i: Any) -> np.ndarray:
     if array.dtype.kind == "f" and not array.size:   # an empty list
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub" or array.dtype == np.bool_ and not array.ndim:
-        raise TypeError(f"getitem: an index is an int, a slice, None, Ellipsis, or integers or booleans in a list or array, got "
-                        f"{type(i).__name__}" + (f" of {array.dtype}" if array.dtype.kind != "O" else ""))
+        raise TypeError("getitem: an index is an int, a slice, None, Ellipsis, or integers or booleans in a "
+                        f"list or array, got {type(i).__name__}"
+                        + (f" of {array.dtype}" if array.dtype.kind != "O" else ""))
     return array
 
 
 def _of_mask(mask: np.ndarray, source: int, sizes: tuple[int, ...]) -> list[np.ndarray]:
     """The positions where a mask is true, an array for each of its axes."""
     if mask.shape != sizes[source:source + mask.ndim]:
-        raise IndexError(f"getitem: a mask of shape {mask.shape} stands for axes {source} to {source + mask.ndim - 1} of input {sizes}, which are "
-                         f"{sizes[source:source + mask.ndim]}")
+        raise IndexError(
+            f"getitem: a mask of shape {mask.shape} stands for axes {source} to {source + mask.ndim - 1} of "
+            f"input {sizes}, which are {sizes[source:source + mask.ndim]}")
     return list(mask.nonzero())
 
 
@@ -138,7 +153,8 @@ def _within(i: np.ndarray, axis: int, sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def _place(index: tuple[Any, ...], axes: list[int]) -> int:
-    """How many axes come before those of the index arrays: none if a slice, None or Ellipsis lies between two of them."""
+    """How many axes come before those of the index arrays: none if a slice, None or Ellipsis lies
+    between two of them."""
     is_array = [not (i is None or i is Ellipsis or isinstance(i, slice)) for i in index]
     first, last = is_array.index(True), len(is_array) - 1 - is_array[::-1].index(True)
     return axes[0] if all(is_array[first:last + 1]) else 0

@@ -1,4 +1,5 @@
-"""Resampling of images: interpolate (upsample) in all of torch's modes, as one row whose tables of taps are made once per shape."""
+"""Resampling of images: interpolate (upsample) in all of torch's modes, as one row whose tables of
+taps are made once per shape."""
 from __future__ import annotations
 
 import math
@@ -18,23 +19,29 @@ from .spatial import three
 __all__ = ["interpolate", "upsample"]
 
 # What torch calls linear interpolation over one, two and three axes; None: any number.
-AXES = {"nearest": None, "nearest-exact": None, "area": None, "linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
+AXES = {"nearest": None, "nearest-exact": None, "area": None, "linear": 1, "bilinear": 2, "trilinear": 3,
+        "bicubic": 2}
 ALIGNABLE = ("linear", "bilinear", "trilinear", "bicubic")
 
 
-def interpolate(input: Arrays, size: OutputSizes | None = None, scale_factor: float | Sequence[float] | None = None,
-                mode: str = "nearest", align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
+def interpolate(input: Arrays, size: OutputSizes | None = None,
+                scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
+                align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
                 antialias: bool = False, *, out: Arrays | None = None) -> Arrays:
     """An image resampled to `size`, or to floor(axis x scale_factor).
 
-    input: (N, C, W), (N, C, H, W) or (N, C, D, H, W), float32 or float64; size or scale_factor: a number or one per axis. mode: 'nearest'
-    (rounds down), 'nearest-exact', 'area' (means, as adaptive_avg_pool), 'linear' (one axis), 'bilinear', 'bicubic' (two), 'trilinear'
-    (three). align_corners: first and last values meet, instead of pixel edges. recompute_scale_factor: positions follow from the sizes and
-    not from scale_factor. antialias: filters as wide as the reduction ('bilinear' and 'bicubic'). Source positions are rounded to
-    the input's type, as torch does; torch's kernels for small images (output height + width at most 128) round 'nearest' positions in
-    float32 and leave an axis of unchanged size alone, this one never does. Raises ValueError where mode, axes and sizes do not fit. Source: Keys (1981) for bicubic.
+    input: (N, C, W), (N, C, H, W) or (N, C, D, H, W), float32 or float64; size or scale_factor: a
+    number or one per axis. mode: 'nearest' (rounds down), 'nearest-exact', 'area' (means, as
+    adaptive_avg_pool), 'linear' (one axis), 'bilinear', 'bicubic' (two), 'trilinear' (three).
+    align_corners: first and last values meet, instead of pixel edges. recompute_scale_factor:
+    positions follow from the sizes and not from scale_factor. antialias: filters as wide as the
+    reduction ('bilinear' and 'bicubic'). Source positions are rounded to the input's type, as torch
+    does; torch's kernels for small images (output height + width at most 128) round 'nearest'
+    positions in float32 and leave an axis of unchanged size alone, this one never does. Raises
+    ValueError where mode, axes and sizes do not fit. Source: Keys (1981) for bicubic.
     """
-    specs = plan(tuple(input.shape), _numbers(size), _numbers(scale_factor), mode, align_corners, bool(recompute_scale_factor), antialias)
+    specs = plan(tuple(input.shape), _numbers(size), _numbers(scale_factor), mode, align_corners,
+                 bool(recompute_scale_factor), antialias)
     return RESAMPLE(input, specs=specs, transpose=False, out=out)
 
 
@@ -51,29 +58,35 @@ def _numbers(value):
 
 @lru_cache(4096)
 def plan(shape, size, scale_factor, mode, align_corners, recompute, antialias):
-    """Validates; returns a spec per spatial axis (see reference.py), None where an axis stays as it is."""
+    """Validates; returns a spec per spatial axis (see reference.py), None where an
+    axis stays as it is."""
     if mode not in AXES:
         raise ValueError(f"interpolate: mode must be one of {', '.join(AXES)}, got {mode!r}")
     axes = len(shape) - 2
     if axes not in (1, 2, 3) or AXES[mode] not in (None, axes):
-        wanted = {None: "(N, C, W), (N, C, H, W) or (N, C, D, H, W)", 1: "(N, C, W)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}[AXES[mode]]
+        wanted = {None: "(N, C, W), (N, C, H, W) or (N, C, D, H, W)", 1: "(N, C, W)", 2: "(N, C, H, W)",
+                  3: "(N, C, D, H, W)"}[AXES[mode]]
         raise ValueError(f"interpolate: mode {mode!r} takes axes {wanted}, got shape {shape}")
     if align_corners is not None and mode not in ALIGNABLE:
-        raise ValueError(f"interpolate: align_corners goes with {', '.join(ALIGNABLE)}, not with mode {mode!r}")
+        raise ValueError(
+            f"interpolate: align_corners goes with {', '.join(ALIGNABLE)}, not with mode {mode!r}")
     if antialias and mode not in ("bilinear", "bicubic"):
         raise ValueError(f"interpolate: antialias goes with bilinear and bicubic, not with mode {mode!r}")
     if (size is None) == (scale_factor is None):
-        raise ValueError(f"interpolate: give either size or scale_factor, got size {size} and scale_factor {scale_factor}")
+        raise ValueError(
+            f"interpolate: give either size or scale_factor, got size {size} and scale_factor {scale_factor}")
     if size is not None and recompute:
         raise ValueError("interpolate: recompute_scale_factor goes with scale_factor, not with size")
     scales = _per_axis(scale_factor, axes, "scale_factor") if size is None else (None,) * axes
     sizes = _scaled(shape[2:], scales) if size is None else _sizes(_per_axis(size, axes, "size"))
     if min(shape[2:]) < 1 or min(sizes) < 1 or max(*shape[2:], *sizes) >= 2**31:
-        raise ValueError(f"interpolate: spatial sizes must be at least 1 and below 2^31, got input {shape} and result {sizes}")
+        raise ValueError(f"interpolate: spatial sizes must be at least 1 and below 2^31, got input {shape} "
+                         f"and result {sizes}")
     if recompute or mode == "area":
         scales = (None,) * axes
     kind = "linear" if mode in ("bilinear", "trilinear") else mode
-    return tuple(None if n == o and s in (None, 1) else (n, o, kind, None if align_corners else s, bool(align_corners), bool(antialias))
+    return tuple(None if n == o and s in (None, 1)
+                 else (n, o, kind, None if align_corners else s, bool(align_corners), bool(antialias))
                  for n, o, s in zip(shape[2:], sizes, scales))
 
 
@@ -99,7 +112,8 @@ def _scaled(sizes, scales):
 
 @lru_cache(512)
 def tables(spec, transpose, dtype):
-    """The taps of an axis as the kernel takes them, from outputs to inputs with `transpose`. (None, None) for an axis as it is."""
+    """The taps of an axis as the kernel takes them, from outputs to inputs with `transpose`. (None,
+    None) for an axis as it is."""
     if spec is None:
         return None, None
     index, weight = reference.taps(spec, dtype.type)
@@ -126,10 +140,12 @@ def transposed(index, weight, size):
 
 @lru_cache(4096)
 def _shapes(shape, specs, transpose):
-    """Validates; returns the result's shape, and the input's and the result's as kernels take them."""
+    """Validates; returns the result's shape, and the input's and the result's as
+    kernels take them."""
     for size, spec in zip(shape[2:], specs, strict=True):
         if spec is not None and size != spec[transpose]:
-            raise ValueError(f"resample: input {shape} does not have the sizes {[s and s[transpose] for s in specs]} that the tables were made for")
+            raise ValueError(f"resample: input {shape} does not have the sizes "
+                             f"{[s and s[transpose] for s in specs]} that the tables were made for")
     size = tuple(s if spec is None else spec[1 - transpose] for s, spec in zip(shape[2:], specs))
     planes = shape[0] * shape[1]
     return (*shape[:2], *size), (planes, *three(shape[2:], 1)), (planes, *three(size, 1))
@@ -138,7 +154,8 @@ def _shapes(shape, specs, transpose):
 @lru_cache(512)
 def _prepared(shape, specs, transpose, dtype):
     """_shapes, and the tables of three axes as the kernel's arguments."""
-    return *_shapes(shape, specs, transpose), tuple(t for spec in three(specs, None) for t in tables(spec, transpose, dtype))
+    return (*_shapes(shape, specs, transpose),
+            tuple(t for spec in three(specs, None) for t in tables(spec, transpose, dtype)))
 
 
 def check(x, *, specs, transpose):
@@ -146,7 +163,8 @@ def check(x, *, specs, transpose):
 
 
 def forward(k, x, *, specs, transpose):
-    require(64 * max(_shapes(x.shape, specs, transpose)[0]), "the table of taps")   # what making it takes, at the least
+    # what making it takes, at the least
+    require(64 * max(_shapes(x.shape, specs, transpose)[0]), "the table of taps")
     shape, flat, flat_y, taps = _prepared(x.shape, specs, transpose, k.dtype)
     y = k.empty(shape)
     k.resample(x.reshape(flat), *taps, y.reshape(flat_y))
@@ -157,8 +175,10 @@ def _gradient(g, ctx):
     return RESAMPLE(g, specs=ctx.attrs["specs"], transpose=not ctx.attrs["transpose"])
 
 
-# Source positions up to 50 are rounded to the element type, which moves weights by up to 50 eps; the float64 expectation is not.
+# Source positions up to 50 are rounded to the element type, which moves weights by up to 50 eps;
+# the float64 expectation is not.
 RESAMPLE = Op(
-    "resample", "r", forward, reference.resample, per_input(_gradient), check,
-    kernels=("resample",), tolerance=256, per_sample=lambda shape, *, specs, transpose: len(shape) >= len(specs) + 2,
-    bytes=lambda x, *, specs, transpose: x.nbytes + x.itemsize * math.prod(_shapes(x.shape, specs, transpose)[0]))
+    "resample", "r", forward, reference.resample, per_input(_gradient), check, kernels=("resample",),
+    tolerance=256, per_sample=lambda shape, *, specs, transpose: len(shape) >= len(specs) + 2,
+    bytes=lambda x, *, specs, transpose: x.nbytes
+    + x.itemsize * math.prod(_shapes(x.shape, specs, transpose)[0]))

@@ -16,10 +16,12 @@ __all__ = ["layer_norm", "rms_norm"]
 
 def layer_norm(input: Arrays, normalized_shape: Sizes, weight: Arrays | None = None,
                bias: Arrays | None = None, eps: float = 1e-5, *, out: Arrays | None = None) -> Arrays:
-    """(x - mean) / sqrt(var + eps) * weight + bias, mean and biased variance over the last len(normalized_shape) axes.
+    """(x - mean) / sqrt(var + eps) * weight + bias, mean and biased variance over the last
+    len(normalized_shape) axes.
 
-    input: (..., *normalized_shape), float32 or float64; weight, bias: normalized_shape or None. Returns an array like input.
-    Raises ValueError where shapes disagree. Source: Ba, Kiros & Hinton (2016).
+    input: (..., *normalized_shape), float32 or float64; weight, bias: normalized_shape or
+    None. Returns an array like input. Raises ValueError where shapes disagree. Source: Ba,
+    Kiros & Hinton (2016).
     """
     normalised_axes("layer_norm", tuple(input.shape), tuple(normalized_shape))
     return LAYER_NORM(input, weight, bias, ndim=len(normalized_shape), eps=eps, out=out)[0]
@@ -29,8 +31,9 @@ def rms_norm(input: Arrays, normalized_shape: Sizes, weight: Arrays | None = Non
              *, out: Arrays | None = None) -> Arrays:
     """x / sqrt(mean of x^2 + eps) * weight, the mean over the last len(normalized_shape) axes.
 
-    input: (..., *normalized_shape), float32 or float64; weight: normalized_shape or None; eps None is the type's epsilon. Returns an
-    array like input. Raises ValueError where shapes disagree. Source: Zhang & Sennrich (2019).
+    input: (..., *normalized_shape), float32 or float64; weight: normalized_shape or None; eps None
+    is the type's epsilon. Returns an array like input. Raises ValueError where shapes disagree.
+    Source: Zhang & Sennrich (2019).
     """
     normalised_axes("rms_norm", tuple(input.shape), tuple(normalized_shape))
     return RMS_NORM(input, weight, ndim=len(normalized_shape), eps=eps, out=out)[0]
@@ -51,7 +54,8 @@ def plan(x, weight, bias, ndim, eps):
     """Validates; returns the number of rows."""
     normalised = x[len(x) - ndim:]
     if weight not in (False, normalised) or bias not in (False, normalised):
-        raise ValueError(f"layer_norm: weight {weight or None} and bias {bias or None} must be {normalised}, the last axes of input {x}")
+        raise ValueError(f"layer_norm: weight {weight or None} and bias {bias or None} must be {normalised}, "
+                         f"the last axes of input {x}")
     if not eps >= 0:
         raise ValueError(f"layer_norm: eps must not be negative, got {eps}")
     return math.prod(x[:len(x) - ndim])
@@ -77,7 +81,8 @@ def backward(k, dy, x, weight, mean, rstd, *, ndim):
     return dx, dweight, dbias
 
 
-LAYER_NORM_BACKWARD = Op("layer_norm_backward", "rrorr", backward, reference.layer_norm_backward, kernels=("layer_norm_backward",))
+LAYER_NORM_BACKWARD = Op("layer_norm_backward", "rrorr", backward, reference.layer_norm_backward,
+                         kernels=("layer_norm_backward",))
 
 LAYER_NORM = Op(
     "layer_norm", "roo", forward, reference.layer_norm, gradient, check,
@@ -124,7 +129,8 @@ def backward_rms(k, dy, x, weight, rrms, *, ndim):
     return dx, dweight
 
 
-RMS_NORM_BACKWARD = Op("rms_norm_backward", "rror", backward_rms, reference.rms_norm_backward, kernels=("rms_norm_backward",))
+RMS_NORM_BACKWARD = Op("rms_norm_backward", "rror", backward_rms, reference.rms_norm_backward,
+                       kernels=("rms_norm_backward",))
 
 RMS_NORM = Op(
     "rms_norm", "ro", forward_rms, reference.rms_norm, gradient_rms, check_rms,

@@ -17,11 +17,13 @@ __all__ = ["local_response_norm"]
 
 def local_response_norm(input: Arrays, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *,
                         out: Arrays | None = None) -> Arrays:
-    """x / (k + alpha / size * sum of x^2 over `size` neighbouring channels)^beta; channels outside count as zero.
+    """x / (k + alpha / size * sum of x^2 over `size` neighbouring channels)^beta; channels
+    outside count as zero.
 
-    input: (N, C, ...) with at least three axes, float32 or float64. Channel c's neighbours are c - size // 2 to c + (size - 1) // 2.
-    The paper's alpha is a sum's, this one a mean's, as in torch: alpha here is the paper's times size. Returns an array like input.
-    Raises ValueError for a size below 1 or too few axes. Source: Krizhevsky, Sutskever & Hinton (2012), section 3.3.
+    input: (N, C, ...) with at least three axes, float32 or float64. Channel c's neighbours are c -
+    size // 2 to c + (size - 1) // 2. The paper's alpha is a sum's, this one a mean's, as in torch:
+    alpha here is the paper's times size. Returns an array like input. Raises ValueError for a size
+    below 1 or too few axes. Source: Krizhevsky, Sutskever & Hinton (2012), section 3.3.
     """
     return LOCAL_RESPONSE_NORM(input, size=size, alpha=alpha, beta=beta, k=k, out=out)
 
@@ -33,7 +35,8 @@ def check(x, *, size, alpha, beta, k):
 @lru_cache(4096, typed=True)
 def plan(x, size):
     if len(x) < 3:
-        raise ValueError(f"local_response_norm: input must be (N, C, ...) with at least three axes, got shape {x}")
+        raise ValueError(
+            f"local_response_norm: input must be (N, C, ...) with at least three axes, got shape {x}")
     if index(size) < 1:
         raise ValueError(f"local_response_norm: size must be at least 1, got {size}")
     bounded((index(size),), "local_response_norm", "size")
@@ -56,7 +59,8 @@ def backward(kernels, dy, x, *, size, alpha, beta, k):
     return dx
 
 
-LOCAL_RESPONSE_NORM_BACKWARD = Op("local_response_norm_backward", "rr", backward, reference.local_response_norm_backward,
+LOCAL_RESPONSE_NORM_BACKWARD = Op("local_response_norm_backward", "rr", backward,
+                                  reference.local_response_norm_backward,
                                   kernels=("local_response_norm_backward",))
 
 

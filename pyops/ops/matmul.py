@@ -21,8 +21,9 @@ __all__ = ["matmul", "linear", "bmm"]
 def matmul(input: Arrays, other: Arrays, *, out: Arrays | None = None) -> Arrays:
     """The matrix product over the last two axes; leading axes broadcast.
 
-    input: (..., M, K) or (K,), other: (..., K, N) or (K,), float32 or float64. A 1-D operand is a row (first) or a column (second) whose axis
-    is dropped from the result. Raises ValueError where K differs or leading axes do not broadcast.
+    input: (..., M, K) or (K,), other: (..., K, N) or (K,), float32 or float64. A 1-D operand is a
+    row (first) or a column (second) whose axis is dropped from the result. Raises ValueError where
+    K differs or leading axes do not broadcast.
     """
     if getattr(input, "prepares_weights", False) or getattr(other, "prepares_weights", False):
         input, other = expanded(input, other)
@@ -30,23 +31,27 @@ def matmul(input: Arrays, other: Arrays, *, out: Arrays | None = None) -> Arrays
 
 
 def expanded(a, b):
-    """The operands of a product to be compiled: where both are broadcast that is an op of its own, since a program cannot run NumPy."""
+    """The operands of a product to be compiled: where both are broadcast that is an op of its own,
+    since a program cannot run NumPy."""
     ma, mb, lead, _, _ = plan(tuple(a.shape), tuple(b.shape))
-    return tuple(x if math.prod(m[:-2]) == 1 or m[:-2] == lead else broadcast_to(x, lead + m[-2:]) for x, m in ((a, ma), (b, mb)))
+    return tuple(x if math.prod(m[:-2]) == 1 or m[:-2] == lead else broadcast_to(x, lead + m[-2:])
+                 for x, m in ((a, ma), (b, mb)))
 
 
 def bmm(input: Arrays, mat2: Arrays, *, out: Arrays | None = None) -> Arrays:
     """matmul of (B, M, K) and (B, K, N)."""
     if len(input.shape) != 3 or len(mat2.shape) != 3 or input.shape[0] != mat2.shape[0]:
-        raise ValueError(f"bmm: needs (B, M, K) and (B, K, N), got {tuple(input.shape)} and {tuple(mat2.shape)}")
+        raise ValueError(
+            f"bmm: needs (B, M, K) and (B, K, N), got {tuple(input.shape)} and {tuple(mat2.shape)}")
     return MATMUL(input, mat2, out=out)
 
 
 def linear(input: Arrays, weight: Arrays, bias: Arrays | None = None, *, out: Arrays | None = None) -> Arrays:
     """input @ weight.T + bias: a fully connected layer.
 
-    input: (..., features), float32 or float64; weight: (outputs, features), or (features,) for a single output without an axis;
-    bias: (outputs,), or () then, or None. Raises ValueError where they do not fit.
+    input: (..., features), float32 or float64; weight: (outputs, features), or (features,) for
+    a single output without an axis; bias: (outputs,), or () then, or None. Raises ValueError
+    where they do not fit.
     """
     return LINEAR(input, weight, bias, out=out)
 
@@ -59,7 +64,8 @@ def check_matmul(a, b):
 
 @lru_cache(4096)
 def plan(a, b):
-    """Validates; returns the operands' and the product's shape as batches of matrices, and the result's shape."""
+    """Validates; returns the operands' and the product's shape as batches of matrices, and
+    the result's shape."""
     if not a or not b:
         raise ValueError(f"matmul: operands need at least one axis, got {a} and {b}")
     ma, mb = ((1, *a) if len(a) == 1 else a), ((*b, 1) if len(b) == 1 else b)
@@ -74,7 +80,8 @@ def plan(a, b):
 
 
 def as_batch(x, matrix, lead):
-    """x as (batch, rows, columns), with a batch of 1 where all of the product's matrices meet the same one."""
+    """x as (batch, rows, columns), with a batch of 1 where all of the product's matrices
+    meet the same one."""
     if math.prod(matrix[:-2]) == 1:
         return x.reshape(1, *matrix[-2:])
     if matrix[:-2] == lead:
@@ -85,8 +92,10 @@ def as_batch(x, matrix, lead):
 def matmul_forward(k, a, b):
     ma, mb, lead, product, shape = check_matmul(a, b)
     c = k.empty(shape)
-    if math.prod(mb[:-2]) == 1 and len(ma) > 2:   # one matrix on the right: the batch is more rows on the left
-        k.gemm(a.reshape(1, -1, ma[-1]), b.reshape(1, *mb[-2:]), False, False, c.reshape(1, -1, mb[-1]) if c.size else c.reshape(1, 0, mb[-1]))
+    # one matrix on the right: the batch is more rows on the left
+    if math.prod(mb[:-2]) == 1 and len(ma) > 2:
+        k.gemm(a.reshape(1, -1, ma[-1]), b.reshape(1, *mb[-2:]), False, False,
+               c.reshape(1, -1, mb[-1]) if c.size else c.reshape(1, 0, mb[-1]))
     else:
         k.gemm(as_batch(a, ma, lead), as_batch(b, mb, lead), False, False, c.reshape(product))
     return c
@@ -94,7 +103,8 @@ def matmul_forward(k, a, b):
 
 def matmul_gradient(ctx: Context):
     a, b = ctx.inputs
-    return MATMUL_GRADIENT(ctx.g, a, b, side=0) if ctx.needs[0] else None, MATMUL_GRADIENT(ctx.g, a, b, side=1) if ctx.needs[1] else None
+    return (MATMUL_GRADIENT(ctx.g, a, b, side=0) if ctx.needs[0] else None,
+            MATMUL_GRADIENT(ctx.g, a, b, side=1) if ctx.needs[1] else None)
 
 
 def reduced(products, matrix, lead):
@@ -103,7 +113,8 @@ def reduced(products, matrix, lead):
         return products
     full = products.reshape(*lead, *matrix[-2:])
     padded = (1,) * (len(lead) - len(matrix) + 2) + tuple(matrix[:-2])
-    return full.sum(tuple(i for i, (p, own) in enumerate(zip(padded, lead)) if p == 1 and own != 1), keepdims=True)
+    return full.sum(tuple(i for i, (p, own) in enumerate(zip(padded, lead)) if p == 1 and own != 1),
+                    keepdims=True)
 
 
 def matmul_gradient_forward(k, dy, a, b, *, side):
@@ -114,7 +125,8 @@ def matmul_gradient_forward(k, dy, a, b, *, side):
         grad = k.empty((product[0], *ma[-2:]))
         k.gemm(g, right, False, True, grad)
         return contiguous(reduced(grad, ma, lead).reshape(a.shape))
-    if left.shape[0] > 1 and math.prod(mb[:-2]) == 1:   # one matrix on the right: sum over the batch is part of the reduction
+    # one matrix on the right: sum over the batch is part of the reduction
+    if left.shape[0] > 1 and math.prod(mb[:-2]) == 1:
         grad = k.empty((1, *mb[-2:]))
         k.gemm(left.reshape(1, -1, ma[-1]), g.reshape(1, -1, mb[-1]), True, False, grad)
         return grad.reshape(b.shape)
@@ -147,7 +159,8 @@ def check_linear(x, weight, bias):
 def linear_plan(x, weight, bias):
     """Validates; returns the result's shape."""
     if len(weight) not in (1, 2) or not x or x[-1] != weight[-1]:
-        raise ValueError(f"linear: input {x} and weight {weight} do not fit: the last axes must be equal, weight (outputs, features)")
+        raise ValueError(f"linear: input {x} and weight {weight} do not fit: the last axes must be equal, "
+                         "weight (outputs, features)")
     if bias is not None and bias != weight[:-1]:
         raise ValueError(f"linear: bias {bias} must be {weight[:-1]} for weight {weight}")
     return x[:-1] + weight[:-1]
@@ -191,7 +204,8 @@ def row_sum_forward(k, dy, *, axes):
     """Sums over all but the last `axes` (0 or 1) axes."""
     matrix = one_matrix(dy, dy.ndim - axes)
     total = k.empty(dy.shape[dy.ndim - axes:])
-    k.gemm(np.ones((1, 1, matrix.shape[1]), k.dtype), matrix, False, False, total.reshape(1, 1, matrix.shape[2]))
+    k.gemm(np.ones((1, 1, matrix.shape[1]), k.dtype), matrix, False, False,
+           total.reshape(1, 1, matrix.shape[2]))
     return total
 
 
@@ -211,12 +225,14 @@ def reference_row_sum(dy, *, axes):
 
 def linear_input_gradient_gradient(ctx: Context):
     dy, weight = ctx.inputs
-    return LINEAR(ctx.g, weight, None) if ctx.needs[0] else None, LINEAR_WEIGHT_GRADIENT(dy, ctx.g) if ctx.needs[1] else None
+    return (LINEAR(ctx.g, weight, None) if ctx.needs[0] else None,
+            LINEAR_WEIGHT_GRADIENT(dy, ctx.g) if ctx.needs[1] else None)
 
 
 def linear_weight_gradient_gradient(ctx: Context):
     dy, x = ctx.inputs
-    return LINEAR(x, ctx.g, None) if ctx.needs[0] else None, LINEAR_INPUT_GRADIENT(dy, ctx.g) if ctx.needs[1] else None
+    return (LINEAR(x, ctx.g, None) if ctx.needs[0] else None,
+            LINEAR_INPUT_GRADIENT(dy, ctx.g) if ctx.needs[1] else None)
 
 
 def matmul_macs(a, b):
@@ -224,20 +240,22 @@ def matmul_macs(a, b):
     return math.prod(product) * ma[-1]
 
 
-MATMUL_GRADIENT = Op("matmul_gradient", "rrr", matmul_gradient_forward, reference_matmul_gradient, kernels=("gemm",))
-LINEAR_INPUT_GRADIENT = Op("linear_input_gradient", "rr", linear_input_gradient_forward, reference_linear_input_gradient,
-                           linear_input_gradient_gradient, kernels=("gemm",))
-LINEAR_WEIGHT_GRADIENT = Op("linear_weight_gradient", "rr", linear_weight_gradient_forward, reference_linear_weight_gradient,
+MATMUL_GRADIENT = Op("matmul_gradient", "rrr", matmul_gradient_forward, reference_matmul_gradient,
+                     kernels=("gemm",))
+LINEAR_INPUT_GRADIENT = Op("linear_input_gradient", "rr", linear_input_gradient_forward,
+                           reference_linear_input_gradient, linear_input_gradient_gradient, kernels=("gemm",))
+LINEAR_WEIGHT_GRADIENT = Op("linear_weight_gradient", "rr", linear_weight_gradient_forward,
+                            reference_linear_weight_gradient,
                             linear_weight_gradient_gradient, kernels=("gemm",))
 ROW_SUM = Op("row_sum", "r", row_sum_forward, reference_row_sum, kernels=("gemm",))
 
-MATMUL = Op(
-    "matmul", "rr", matmul_forward, reference.matmul, matmul_gradient, check_matmul,
-    kernels=("gemm",), macs=matmul_macs, bytes=lambda a, b: a.nbytes + b.nbytes + math.prod(plan(a.shape, b.shape)[4]) * a.itemsize,
-    todo={"per_sample": "either operand may be shared by all samples"})
+MATMUL = Op("matmul", "rr", matmul_forward, reference.matmul, matmul_gradient, check_matmul,
+            kernels=("gemm",), macs=matmul_macs,
+            bytes=lambda a, b: a.nbytes + b.nbytes + math.prod(plan(a.shape, b.shape)[4]) * a.itemsize,
+            todo={"per_sample": "either operand may be shared by all samples"})
 
 LINEAR = Op(
-    "linear", "rro", linear_forward, reference.linear, linear_gradient, check_linear,
-    kernels=("linear",), macs=lambda x, w, b: x.size * (w.size // max(1, w.shape[-1])), applies=frozenset({"activation"}),
-    per_sample=lambda shape: len(shape) > 1, filter_axis=0,
-    bytes=lambda x, w, b: x.nbytes + w.nbytes + x.size // max(1, x.shape[-1]) * (w.size // max(1, w.shape[-1])) * x.itemsize)
+    "linear", "rro", linear_forward, reference.linear, linear_gradient, check_linear, kernels=("linear",),
+    macs=lambda x, w, b: x.size * (w.size // max(1, w.shape[-1])), applies=frozenset({"activation"}),
+    per_sample=lambda shape: len(shape) > 1, filter_axis=0, bytes=lambda x, w, b: x.nbytes + w.nbytes
+    + x.size // max(1, x.shape[-1]) * (w.size // max(1, w.shape[-1])) * x.itemsize)

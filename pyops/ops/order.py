@@ -1,4 +1,5 @@
-"""Orders and running sums along one axis, under torch's names. Arrays of any element type; NaN is greater than all numbers."""
+"""Orders and running sums along one axis, under torch's names. Arrays of any element type; NaN is
+greater than all numbers."""
 from __future__ import annotations
 
 import math
@@ -52,8 +53,8 @@ def kept_axis(shape: Any, *, dim: int, **_: Any) -> bool:
     return dim % max(len(shape), 1) != 0
 
 
-TOP = Op("top", "a", top_forward, reference.top, top_gradient, top_check, kernels=("top",), tolerance=0, todo=NO_CUDA,
-         bytes=lambda x, **_: x.nbytes, per_sample=kept_axis)
+TOP = Op("top", "a", top_forward, reference.top, top_gradient, top_check, kernels=("top",), tolerance=0,
+         todo=NO_CUDA, bytes=lambda x, **_: x.nbytes, per_sample=kept_axis)
 
 
 def running(name: str, gradient: Any) -> Op:
@@ -61,20 +62,22 @@ def running(name: str, gradient: Any) -> Op:
         y = k.empty(x.shape, x.dtype)
         getattr(k, name)(x, *around(x.shape, dim), exclusive, reverse, y)
         return y
-    return Op(name, "a", forward, getattr(reference, name), gradient, kernels=(name,), tolerance=64, todo=NO_CUDA,
-              bytes=lambda x, **_: 2 * x.nbytes, per_sample=kept_axis)
+    return Op(name, "a", forward, getattr(reference, name), gradient, kernels=(name,), tolerance=64,
+              todo=NO_CUDA, bytes=lambda x, **_: 2 * x.nbytes, per_sample=kept_axis)
 
 
 def cumsum_gradient(ctx: Any) -> tuple[Any]:
     """Every value is in the sums behind it: running sums of g from the other end."""
-    return (CUMSUM(ctx.g, dim=ctx.attrs["dim"], exclusive=ctx.attrs.get("exclusive", False), reverse=not ctx.attrs.get("reverse", False)),)
+    return (CUMSUM(ctx.g, dim=ctx.attrs["dim"], exclusive=ctx.attrs.get("exclusive", False),
+                   reverse=not ctx.attrs.get("reverse", False)),)
 
 
 CUMSUM, CUMPROD = running("cumsum", cumsum_gradient), running("cumprod", None)
 
 
 def topk(input: Arrays, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Ordered:
-    """(values, indices) of the k largest (or smallest) along dim, in order whether or not that is asked for, the first of equals first.
+    """(values, indices) of the k largest (or smallest) along dim, in order whether or not that is
+    asked for, the first of equals first.
 
     indices: int64. ValueError for a k outside of the axis. A NaN counts as largest.
     """
@@ -85,7 +88,8 @@ def topk(input: Arrays, k: int, dim: int = -1, largest: bool = True, sorted: boo
 
 
 def sort(input: Arrays, dim: int = -1, descending: bool = False, stable: bool = True) -> Ordered:
-    """(values, indices) in order along dim; equals keep theirs. NaN comes last, or first where descending."""
+    """(values, indices) in order along dim; equals keep theirs. NaN comes last, or
+    first where descending."""
     return topk(input, input.shape[dim] if input.shape else 1, dim, descending)
 
 
@@ -95,12 +99,14 @@ def argsort(input: Arrays, dim: int = -1, descending: bool = False, stable: bool
 
 
 def cumsum(input: Arrays, dim: int) -> Arrays:
-    """Running sums along dim. Whole numbers and truth values become int64; floats are summed in double precision."""
+    """Running sums along dim. Whole numbers and truth values become int64; floats are summed
+    in double precision."""
     return _running(CUMSUM, "cumsum", input, dim)
 
 
 def cumprod(input: Arrays, dim: int) -> Arrays:
-    """Running products along dim. Whole numbers and truth values become int64. Without a gradient."""
+    """Running products along dim. Whole numbers and truth values become int64.
+    Without a gradient."""
     return _running(CUMPROD, "cumprod", input, dim)
 
 
@@ -115,7 +121,8 @@ def _running(row: Op, name: str, input: Arrays, dim: int) -> Arrays:
 # ---- what is made of others
 
 def roll(input: Arrays, shifts: Any, dims: Any = None) -> Arrays:
-    """Moved by `shifts` along `dims` (ints, or several), round the ends; without dims, of the flattened array."""
+    """Moved by `shifts` along `dims` (ints, or several), round the ends; without dims, of
+    the flattened array."""
     from .shape import cat, narrow
     if dims is None:
         return reshape(roll(reshape(input, (-1,)), shifts, 0), tuple(input.shape))
@@ -132,20 +139,24 @@ def roll(input: Arrays, shifts: Any, dims: Any = None) -> Arrays:
 
 
 def tile(input: Arrays, dims: Any) -> Arrays:
-    """Repeated dims[a] times along axis a; axes are added in front of the shorter of the two. A new array."""
+    """Repeated dims[a] times along axis a; axes are added in front of the shorter of
+    the two. A new array."""
     shape, dims = tuple(input.shape), tuple(dims)
     shape, dims = (1,) * (len(dims) - len(shape)) + shape, (1,) * (len(shape) - len(dims)) + dims
-    apart = broadcast_to(reshape(input, tuple(n for s in shape for n in (1, s))), tuple(n for d, s in zip(dims, shape) for n in (d, s)))
+    apart = broadcast_to(reshape(input, tuple(n for s in shape for n in (1, s))),
+                         tuple(n for d, s in zip(dims, shape) for n in (d, s)))
     return reshape(apart, tuple(d * s for d, s in zip(dims, shape)))
 
 
 def tril(input: Arrays, diagonal: int = 0) -> Arrays:
-    """The part of each matrix (last two axes) on and below a diagonal, 0 elsewhere, whatever lies there."""
+    """The part of each matrix (last two axes) on and below a diagonal, 0 elsewhere,
+    whatever lies there."""
     return _triangle("tril", input, diagonal, False)
 
 
 def triu(input: Arrays, diagonal: int = 0) -> Arrays:
-    """The part of each matrix (last two axes) on and above a diagonal, 0 elsewhere, whatever lies there."""
+    """The part of each matrix (last two axes) on and above a diagonal, 0 elsewhere,
+    whatever lies there."""
     return _triangle("triu", input, diagonal, True)
 
 
@@ -157,4 +168,5 @@ def _triangle(name: str, input: Arrays, diagonal: int, upper: bool) -> Arrays:
         raise ValueError(f"{name}: takes matrices, got input {tuple(input.shape)}")
     rows, columns = input.shape[-2:]
     distance = np.arange(columns) - np.arange(rows)[:, None]
-    return where(distance >= diagonal if upper else distance <= diagonal, input, np.zeros((), dtype_of(input)))
+    return where(distance >= diagonal if upper else distance <= diagonal, input,
+                 np.zeros((), dtype_of(input)))

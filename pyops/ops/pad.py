@@ -23,10 +23,11 @@ def pad(input: Arrays, pad: Sequence[int], mode: str = "constant", value: float 
         out: Arrays | None = None) -> Arrays:
     """Values before and behind the last axes.
 
-    input: any shape, float32 or float64. pad: (before, behind) of the last axis, then of the one before it, and so on; negative numbers
-    crop. mode: 'constant' (`value`, 0 if None; any number of axes), or over the last one, two or three axes of an input that has one or two
-    axes more: 'reflect' (mirrored without repeating the edge; less than the axis), 'replicate' (the edge repeated) or 'circular' (at most
-    the axis). Raises ValueError where the padding does not fit.
+    input: any shape, float32 or float64. pad: (before, behind) of the last axis, then of the one
+    before it, and so on; negative numbers crop. mode: 'constant' (`value`, 0 if None; any number of
+    axes), or over the last one, two or three axes of an input that has one or two axes more:
+    'reflect' (mirrored without repeating the edge; less than the axis), 'replicate' (the edge
+    repeated) or 'circular' (at most the axis). Raises ValueError where the padding does not fit.
     """
     if mode not in MODES:
         raise ValueError(f"pad: mode must be one of {', '.join(MODES)}, got {mode!r}")
@@ -51,8 +52,8 @@ def _per_axis(pad, ndim, mode):
     if len(pad) % 2 or axes > ndim:
         raise ValueError(f"pad: pad must be at most {ndim} pairs for an input of {ndim} axes, got {pad!r}")
     if mode != "constant" and not (1 <= axes <= 3 and axes + 1 <= ndim <= axes + 2):
-        raise ValueError(f"pad: mode {mode!r} pads the last one, two or three axes of an input with one or two axes more; "
-                         f"got {axes} pairs for {ndim} axes")
+        raise ValueError(f"pad: mode {mode!r} pads the last one, two or three axes of an input with one or "
+                         f"two axes more; got {axes} pairs for {ndim} axes")
     unpadded = (0,) * (ndim - axes)
     return unpadded + pad[::2][::-1], unpadded + pad[1::2][::-1]
 
@@ -71,14 +72,18 @@ def check(x, *, before, after, mode, value=0.0):
 
 @lru_cache(4096)
 def plan(shape, before, after, mode):
-    """Validates; returns the result's shape, and shapes of input and result and `before` with axes merged for the kernel."""
+    """Validates; returns the result's shape, and shapes of input and result and `before` with axes
+    merged for the kernel."""
     for n, b, a in zip(shape, before, after):
         if mode == "constant":
-            _require(n + min(b, 0) + min(a, 0) >= 0, shape, before, after, "cannot crop more than an axis holds")
+            _require(n + min(b, 0) + min(a, 0) >= 0, shape, before, after,
+                     "cannot crop more than an axis holds")
         elif b or a:
             _require(n >= 1 and n + b + a >= 1, shape, before, after, "would leave an axis empty")
-            _require(mode != "reflect" or max(b, a) < n, shape, before, after, "reflection must be shorter than the axis")
-            _require(mode != "circular" or max(b, a) <= n, shape, before, after, "must not wrap around more than once")
+            _require(mode != "reflect" or max(b, a) < n, shape, before, after,
+                     "reflection must be shorter than the axis")
+            _require(mode != "circular" or max(b, a) <= n, shape, before, after,
+                     "must not wrap around more than once")
     size = tuple(n + b + a for n, b, a in zip(shape, before, after))
     return size, *_merged(shape, size, before, mode)
 
@@ -89,12 +94,14 @@ def _require(fits, shape, before, after, rule):
 
 
 def _merged(shape, size, before, mode):
-    """Shapes with unpadded neighbours merged into one axis, at most 8 axes. Axis 0 is never padded."""
+    """Shapes with unpadded neighbours merged into one axis, at most 8 axes. Axis 0 is never
+    padded."""
     merged = [[1, 1, 0]]
     for i, (n, s, b) in enumerate(zip(shape, size, before)):
         leading = len(merged) == 1 and i < len(shape) - 1
         if n == s and not b and (leading or mode == "constant"):
-            merged[-1] = [v * n for v in merged[-1]]   # with a constant, an unpadded axis makes the steps of the one before it longer
+            # with a constant, an unpadded axis makes the steps of the one before it longer
+            merged[-1] = [v * n for v in merged[-1]]
         else:
             merged.append([n, s, b])
     if len(merged) > 8:
@@ -133,8 +140,8 @@ def _gradient_of_backward(g, ctx):
     return PAD(g, before=ctx.attrs["before"], after=ctx.attrs["after"], mode=ctx.attrs["mode"], value=0.0)
 
 
-PAD_BACKWARD = Op("pad_backward", "r", backward, reference.pad_backward, per_input(_gradient_of_backward), backward_check,
-                  kernels=("pad_backward",), tolerance=16)   # sums of one value a mirrored copy
+PAD_BACKWARD = Op("pad_backward", "r", backward, reference.pad_backward, per_input(_gradient_of_backward),
+                  backward_check, kernels=("pad_backward",), tolerance=16)   # sums of one value a mirrored copy
 
 PAD = Op(
     "pad", "r", forward, reference.pad, per_input(_gradient), check,

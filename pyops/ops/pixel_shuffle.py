@@ -17,7 +17,8 @@ __all__ = ["pixel_shuffle", "pixel_unshuffle"]
 
 
 def pixel_shuffle(input: Arrays, upscale_factor: int, *, out: Arrays | None = None) -> Arrays:
-    """(..., C r r, H, W) -> (..., C, H r, W r), r = upscale_factor: every pixel becomes r x r pixels of its channels.
+    """(..., C r r, H, W) -> (..., C, H r, W r), r = upscale_factor: every pixel becomes r x r
+    pixels of its channels.
 
     input: float32 or float64. Raises ValueError where the channels are no multiple of r r.
     """
@@ -44,18 +45,22 @@ def _factor(name, value):
 
 @lru_cache(4096)
 def shuffle_plan(shape, factor):
-    """Validates; returns the result's shape, and the input's and the result's with one leading axis."""
+    """Validates; returns the result's shape, and the input's and the result's with one leading
+    axis."""
     if len(shape) < 3 or shape[-3] % (factor * factor):
-        raise ValueError(f"pixel_shuffle: input {shape} must have axes (..., C, H, W) with C a multiple of {factor} x {factor}")
+        raise ValueError(f"pixel_shuffle: input {shape} must have axes (..., C, H, W) with C a multiple of "
+                         f"{factor} x {factor}")
     *lead, c, h, w = shape
     return _with_lead(lead, (c, h, w), (c // (factor * factor), h * factor, w * factor))
 
 
 @lru_cache(4096)
 def unshuffle_plan(shape, factor):
-    """Validates; returns the result's shape, and the input's and the result's with one leading axis."""
+    """Validates; returns the result's shape, and the input's and the result's with one leading
+    axis."""
     if len(shape) < 3 or shape[-2] % factor or shape[-1] % factor:
-        raise ValueError(f"pixel_unshuffle: input {shape} must have axes (..., C, H, W) with H and W multiples of {factor}")
+        raise ValueError(f"pixel_unshuffle: input {shape} must have axes (..., C, H, W) with H and W "
+                         f"multiples of {factor}")
     *lead, c, h, w = shape
     return _with_lead(lead, (c, h, w), (c * factor * factor, h // factor, w // factor))
 
@@ -80,15 +85,19 @@ def unshuffle_forward(k, x, *, factor):
 
 
 PIXEL_SHUFFLE = Op(
-    "pixel_shuffle", "r", shuffle_forward, reference.pixel_shuffle, per_input(lambda g, ctx: PIXEL_UNSHUFFLE(g, **ctx.attrs)),
+    "pixel_shuffle", "r", shuffle_forward, reference.pixel_shuffle,
+    per_input(lambda g, ctx: PIXEL_UNSHUFFLE(g, **ctx.attrs)),
     lambda x, *, factor: shuffle_plan(x.shape, factor),
-    kernels=("pixel_shuffle",), bytes=lambda x, *, factor: 2 * x.nbytes, tolerance=0,   # values are moved, not computed
+    # values are moved, not computed
+    kernels=("pixel_shuffle",), bytes=lambda x, *, factor: 2 * x.nbytes, tolerance=0,
     per_sample=lambda shape, *, factor: len(shape) > 3,
 )
 
 PIXEL_UNSHUFFLE = Op(
-    "pixel_unshuffle", "r", unshuffle_forward, reference.pixel_unshuffle, per_input(lambda g, ctx: PIXEL_SHUFFLE(g, **ctx.attrs)),
+    "pixel_unshuffle", "r", unshuffle_forward, reference.pixel_unshuffle,
+    per_input(lambda g, ctx: PIXEL_SHUFFLE(g, **ctx.attrs)),
     lambda x, *, factor: unshuffle_plan(x.shape, factor),
-    kernels=("pixel_unshuffle",), bytes=lambda x, *, factor: 2 * x.nbytes, tolerance=0,   # values are moved, not computed
+    # values are moved, not computed
+    kernels=("pixel_unshuffle",), bytes=lambda x, *, factor: 2 * x.nbytes, tolerance=0,
     per_sample=lambda shape, *, factor: len(shape) > 3,
 )

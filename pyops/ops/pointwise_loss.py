@@ -1,7 +1,9 @@
-"""Losses of one element each, summed or averaged: regression, binary classification, likelihoods, margins.
+"""Losses of one element each, summed or averaged: regression, binary classification,
+likelihoods, margins.
 
-reduction is 'none', 'mean' or 'sum' and, as everything that torch has behind its deprecated size_average and reduce, given by keyword.
-Gradients go to input and target (and var, input2), not to weights.
+reduction is 'none', 'mean' or 'sum' and, as everything that torch has behind its deprecated
+size_average and reduce, given by keyword. Gradients go to input and target (and var,
+input2), not to weights.
 """
 from __future__ import annotations
 
@@ -18,15 +20,17 @@ from ..kernels.loss import reference
 from .loss import JOINED
 from .shape import broadcast_to, unsqueeze
 
-__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div",
-           "l1_loss", "margin_ranking_loss", "mse_loss", "poisson_nll_loss", "sigmoid_focal_loss", "smooth_l1_loss", "soft_margin_loss"]
+__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "gaussian_nll_loss",
+           "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss", "margin_ranking_loss", "mse_loss",
+           "poisson_nll_loss", "sigmoid_focal_loss", "smooth_l1_loss", "soft_margin_loss"]
 
 NUMBERS = {name: i for i, name in enumerate(reference.FORMULAS)}
 
 
 def mse_loss(input: Arrays, target: Arrays, *, reduction: Reduction = "mean", weight: Arrays | None = None,
              out: Arrays | None = None) -> Arrays:
-    """(input - target)^2. Shapes are broadcast with a warning; weight: input's shape, 'mean' then divides by its sum."""
+    """(input - target)^2. Shapes are broadcast with a warning; weight: input's shape, 'mean' then
+    divides by its sum."""
     return _regression(MSE, input, target, weight, reduction, out=out)
 
 
@@ -38,7 +42,8 @@ def l1_loss(input: Arrays, target: Arrays, *, reduction: Reduction = "mean", wei
 
 def smooth_l1_loss(input: Arrays, target: Arrays, *, reduction: Reduction = "mean", beta: float = 1.0,
                    out: Arrays | None = None) -> Arrays:
-    """d^2 / (2 beta) where d = |input - target| < beta, else d - beta / 2. beta = 0 is l1_loss. Source: Girshick (2015)."""
+    """d^2 / (2 beta) where d = |input - target| < beta, else d - beta / 2. beta = 0 is l1_loss.
+    Source: Girshick (2015)."""
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     if beta == 0:
@@ -48,7 +53,8 @@ def smooth_l1_loss(input: Arrays, target: Arrays, *, reduction: Reduction = "mea
 
 def huber_loss(input: Arrays, target: Arrays, reduction: Reduction = "mean", delta: float = 1.0,
                weight: Arrays | None = None, *, out: Arrays | None = None) -> Arrays:
-    """d^2 / 2 where d = |input - target| < delta, else delta (d - delta / 2); 'mean' divides by the count, also with a weight. Source: Huber (1964)."""
+    """d^2 / 2 where d = |input - target| < delta, else delta (d - delta / 2); 'mean' divides by the
+    count, also with a weight. Source: Huber (1964)."""
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     return _regression(HUBER, input, target, weight, reduction, p=delta, by_weight=False, out=out)
@@ -56,56 +62,64 @@ def huber_loss(input: Arrays, target: Arrays, reduction: Reduction = "mean", del
 
 def binary_cross_entropy(input: Arrays, target: Arrays, weight: Arrays | None = None, *,
                          reduction: Reduction = "mean", out: Arrays | None = None) -> Arrays:
-    """-(t log x + (1 - t) log(1 - x)) for probabilities x, logarithms bounded below by -100. weight is broadcast to target.
+    """-(t log x + (1 - t) log(1 - x)) for probabilities x, logarithms bounded below by -100. weight
+    is broadcast to target.
 
     Raises ValueError where shapes differ or input leaves [0, 1].
     """
     _same_shape("binary_cross_entropy", input, target)
-    return _call(BCE, "binary_cross_entropy", input, target, None, _fit("binary_cross_entropy", "weight", weight, input), reduction, out=out)
+    return _call(BCE, "binary_cross_entropy", input, target, None,
+                 _fit("binary_cross_entropy", "weight", weight, input), reduction, out=out)
 
 
 def binary_cross_entropy_with_logits(input: Arrays, target: Arrays, weight: Arrays | None = None, *,
                                      reduction: Reduction = "mean", pos_weight: Arrays | None = None,
                                      out: Arrays | None = None) -> Arrays:
-    """binary_cross_entropy of sigmoid(input) without its cancellation. weight and pos_weight (of the positive term) are broadcast to input."""
+    """binary_cross_entropy of sigmoid(input) without its cancellation. weight and pos_weight (of
+    the positive term) are broadcast to input."""
     name = "binary_cross_entropy_with_logits"
     _same_shape(name, input, target)
-    return _call(BCE_WITH_LOGITS, name, input, target, _fit(name, "pos_weight", pos_weight, input), _fit(name, "weight", weight, input),
-                 reduction, out=out)
+    return _call(BCE_WITH_LOGITS, name, input, target, _fit(name, "pos_weight", pos_weight, input),
+                 _fit(name, "weight", weight, input), reduction, out=out)
 
 
 def kl_div(input: Arrays, target: Arrays, *, reduction: Reduction = "mean", log_target: bool = False,
            out: Arrays | None = None) -> Arrays:
-    """target (log target - input) for log-probabilities input; log_target: target is a logarithm too. reduction also 'batchmean': the sum
-    divided by the length of the first axis, which is what the divergence's definition asks for."""
+    """target (log target - input) for log-probabilities input; log_target: target is a logarithm
+    too. reduction also 'batchmean': the sum divided by the length of the first axis, which is what
+    the divergence's definition asks for."""
     input, target = _broadcast("kl_div", input, target)
-    return _call(KL_DIV_LOG if log_target else KL_DIV, "kl_div", input, target, None, None, reduction, out=out)
+    return _call(KL_DIV_LOG if log_target else KL_DIV, "kl_div", input, target, None, None, reduction,
+                 out=out)
 
 
 def sigmoid_focal_loss(inputs: Arrays, targets: Arrays, alpha: float = 0.25, gamma: float = 2.0,
                        reduction: Reduction = "none", *, out: Arrays | None = None) -> Arrays:
-    """binary_cross_entropy_with_logits times (1 - p_t)^gamma, p_t the probability of the true class, and alpha for positives or
-    1 - alpha for negatives (alpha < 0: neither). torchvision's signature. Source: Lin et al. (2017)."""
+    """binary_cross_entropy_with_logits times (1 - p_t)^gamma, p_t the probability of the true
+    class, and alpha for positives or 1 - alpha for negatives (alpha < 0: neither). torchvision's
+    signature. Source: Lin et al. (2017)."""
     if not gamma >= 0:
         raise ValueError(f"sigmoid_focal_loss: gamma must not be negative, got {gamma}")
     if alpha > 1:
         raise ValueError(f"sigmoid_focal_loss: alpha must be at most 1, got {alpha}")
     _same_shape("sigmoid_focal_loss", inputs, targets)
-    return _call(FOCAL, "sigmoid_focal_loss", inputs, targets, None, None, reduction, p=alpha, q=gamma, out=out)
+    return _call(FOCAL, "sigmoid_focal_loss", inputs, targets, None, None, reduction, p=alpha, q=gamma,
+                 out=out)
 
 
 def poisson_nll_loss(input: Arrays, target: Arrays, log_input: bool = True, full: bool = False, *,
                      eps: float = 1e-8, reduction: Reduction = "mean", out: Arrays | None = None) -> Arrays:
     """e^x - t x, or x - t log(x + eps) without log_input; full adds Stirling's log t! for t > 1."""
     input, target = _broadcast("poisson_nll_loss", input, target)
-    return _call(POISSON_LOG if log_input else POISSON, "poisson_nll_loss", input, target, None, None, reduction, p=float(bool(full)), q=eps,
-                 out=out)
+    return _call(POISSON_LOG if log_input else POISSON, "poisson_nll_loss", input, target, None, None,
+                 reduction, p=float(bool(full)), q=eps, out=out)
 
 
 def gaussian_nll_loss(input: Arrays, target: Arrays, var: Arrays, full: bool = False, eps: float = 1e-6,
                       reduction: Reduction = "mean", *, out: Arrays | None = None) -> Arrays:
-    """(log v + (input - target)^2 / v) / 2 with v = max(var, eps); full adds log(2 pi) / 2. var: a number, input's shape, that shape
-    without its last axis or with one axis of size one. Raises ValueError for a negative variance."""
+    """(log v + (input - target)^2 / v) / 2 with v = max(var, eps); full adds log(2 pi) / 2. var: a
+    number, input's shape, that shape without its last axis or with one axis of size one. Raises
+    ValueError for a negative variance."""
     name = "gaussian_nll_loss"
     if not eps > 0:
         raise ValueError(f"{name}: eps must be positive, got {eps}")
@@ -130,14 +144,16 @@ def hinge_embedding_loss(input: Arrays, target: Arrays, margin: float = 1.0, *,
                          reduction: Reduction = "mean", out: Arrays | None = None) -> Arrays:
     """input where target is 1, max(0, margin - input) where it is -1."""
     input, target = _broadcast("hinge_embedding_loss", input, target)
-    return _call(HINGE_EMBEDDING, "hinge_embedding_loss", input, target, None, None, reduction, p=margin, out=out)
+    return _call(HINGE_EMBEDDING, "hinge_embedding_loss", input, target, None, None, reduction, p=margin,
+                 out=out)
 
 
 def margin_ranking_loss(input1: Arrays, input2: Arrays, target: Arrays, margin: float = 0, *,
                         reduction: Reduction = "mean", out: Arrays | None = None) -> Arrays:
     """max(0, margin - target (input1 - input2)) for targets of 1 and -1."""
     input1, input2, target = _broadcast("margin_ranking_loss", input1, input2, target)
-    return _call(MARGIN_RANKING, "margin_ranking_loss", input1, target, input2, None, reduction, p=margin, out=out)
+    return _call(MARGIN_RANKING, "margin_ranking_loss", input1, target, input2, None, reduction, p=margin,
+                 out=out)
 
 
 # ---- arguments
@@ -149,7 +165,8 @@ def _call(op, name, x, t, v, weight, reduction, p=0.0, q=0.0, by_weight=False, o
 
 @lru_cache(4096)
 def _reduction(name, reduction, shape, by_weight):
-    """Whether every element keeps its loss, and what the sum is divided by (-1: the weights' sum)."""
+    """Whether every element keeps its loss, and what the sum is divided by (-1: the weights'
+    sum)."""
     if reduction == "none":
         return True, 1
     if reduction == "sum":
@@ -158,17 +175,21 @@ def _reduction(name, reduction, shape, by_weight):
         return False, -1 if by_weight else math.prod(shape)
     if reduction == "batchmean" and name == "kl_div" and shape:
         return False, shape[0]
-    raise ValueError(f"{name}: reduction must be 'none', 'mean' or 'sum'{', or batchmean' if name == 'kl_div' else ''}, got {reduction!r}")
+    raise ValueError(f"{name}: reduction must be 'none', 'mean' or "
+                     f"'sum'{', or batchmean' if name == 'kl_div' else ''}, got {reduction!r}")
 
 
 def _regression(op, x, t, weight, reduction, p=0.0, by_weight=True, out=None):
     if weight is not None and tuple(weight.shape) != tuple(x.shape):
-        raise ValueError(f"{op.name}: weight {tuple(weight.shape)} must have the shape of input {tuple(x.shape)}")
+        raise ValueError(
+            f"{op.name}: weight {tuple(weight.shape)} must have the shape of input {tuple(x.shape)}")
     shapes = tuple(x.shape), tuple(t.shape)
     x, t = _broadcast(op.name, x, t)
     if shapes[0] != shapes[1]:
-        warnings.warn(f"{op.name}: input {shapes[0]} and target {shapes[1]} differ and are broadcast", stacklevel=3)
-    return _call(op, op.name, x, t, None, _fit(op.name, "weight", weight, x), reduction, p=p, by_weight=by_weight, out=out)
+        warnings.warn(f"{op.name}: input {shapes[0]} and target {shapes[1]} differ and are broadcast",
+                      stacklevel=3)
+    return _call(op, op.name, x, t, None, _fit(op.name, "weight", weight, x), reduction, p=p,
+                 by_weight=by_weight, out=out)
 
 
 def _same_shape(name, x, t):
@@ -183,7 +204,8 @@ def _fit(name, what, value, x):
     try:
         return broadcast_to(value, tuple(x.shape))
     except ValueError:
-        raise ValueError(f"{name}: {what} {tuple(value.shape)} cannot be broadcast to input {tuple(x.shape)}") from None
+        raise ValueError(
+            f"{name}: {what} {tuple(value.shape)} cannot be broadcast to input {tuple(x.shape)}") from None
 
 
 def _broadcast(name, *arrays):
@@ -193,15 +215,17 @@ def _broadcast(name, *arrays):
     try:
         shape = np.broadcast_shapes(*shapes)
     except ValueError:
-        raise ValueError(f"{name}: shapes {', '.join(map(str, shapes))} cannot be broadcast together") from None
+        raise ValueError(
+            f"{name}: shapes {', '.join(map(str, shapes))} cannot be broadcast together") from None
     return tuple(broadcast_to(a, shape) for a in arrays)
 
 
 # ---- rows
 
 def _pointwise(name, formula, refuse=None, **more):
-    """The row of a formula. refuse(x, t, v) raises for values that the kernel turns into NaN; it is asked only when a NaN comes out
-    of a call whose result can be looked into: not on a GPU, nor in a compiled program."""
+    """The row of a formula. refuse(x, t, v) raises for values that the kernel turns into NaN; it is
+    asked only when a NaN comes out of a call whose result can be looked into: not on a GPU, nor in
+    a compiled program."""
     number = NUMBERS[formula]
 
     def definition(*inputs, **attrs):
@@ -221,9 +245,10 @@ def _pointwise(name, formula, refuse=None, **more):
         x, t, v, weight = ctx.inputs
         rules = len(reference.FORMULAS[formula]) - 1
         attrs = {"formula": formula, "p": ctx.attrs["p"], "q": ctx.attrs["q"]}
-        return *(POINTWISE_LOSS_BACKWARD(ctx.g, x, t, v, weight, ctx.outputs[1], of=i, **attrs) if ctx.needs[i] and i < rules else None
-                 for i in range(3)), None
-    return Op(name, "rroo", forward, definition, gradient, kernels=("pointwise_loss",), bytes=lambda x, *_, **__: 2 * x.nbytes, todo=JOINED, **more)
+        return *(POINTWISE_LOSS_BACKWARD(ctx.g, x, t, v, weight, ctx.outputs[1], of=i, **attrs)
+                 if ctx.needs[i] and i < rules else None for i in range(3)), None
+    return Op(name, "rroo", forward, definition, gradient, kernels=("pointwise_loss",),
+              bytes=lambda x, *_, **__: 2 * x.nbytes, todo=JOINED, **more)
 
 
 def _backward(k, g, x, t, v, weight, divisor, *, formula, p, q, of):
@@ -232,8 +257,8 @@ def _backward(k, g, x, t, v, weight, divisor, *, formula, p, q, of):
     return dx
 
 
-POINTWISE_LOSS_BACKWARD = Op("pointwise_loss_backward", "rrroor", _backward, reference.pointwise_loss_backward,
-                             kernels=("pointwise_loss_backward",))
+POINTWISE_LOSS_BACKWARD = Op("pointwise_loss_backward", "rrroor", _backward,
+                             reference.pointwise_loss_backward, kernels=("pointwise_loss_backward",))
 
 
 def _refuse_probabilities(x, t, v):

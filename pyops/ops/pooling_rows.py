@@ -67,7 +67,8 @@ def max_unpool_forward(k, x, indices, *, size):
     k.max_unpool(x, indices, math.prod(size), y, outside)
     seen = k.host(outside)
     if seen is not None and seen[0]:
-        raise ValueError(f"max_unpool: indices must be in [0, {math.prod(size)}), the positions of a plane of size {size}; {seen[0]} are not")
+        raise ValueError(f"max_unpool: indices must be in [0, {math.prod(size)}), the positions of a plane "
+                         f"of size {size}; {seen[0]} are not")
     return y
 
 
@@ -94,7 +95,8 @@ def pool_bytes(x, *, window, **_):
 
 POOL_GATHER = Op("pool_gather", "ri", pool_gather_forward, reference.pool_gather, kernels=("pool_gather",),
                  gradient=per_input(lambda g, ctx: POOL_SCATTER(g, ctx.inputs[1], **ctx.attrs), None))
-POOL_SCATTER = Op("pool_scatter", "ri", pool_scatter_forward, reference.pool_scatter, kernels=("pool_scatter",),
+POOL_SCATTER = Op("pool_scatter", "ri",
+                  pool_scatter_forward, reference.pool_scatter, kernels=("pool_scatter",),
                   gradient=per_input(lambda g, ctx: POOL_GATHER(g, ctx.inputs[1], **ctx.attrs), None))
 
 
@@ -103,11 +105,12 @@ def _gather_maxima(g, ctx):
     return POOL_GATHER(g, MAX_POOL_INDICES(x, window=window)[1], size=spatial_sizes(x, window))
 
 
-MAX_POOL_BACKWARD = Op("max_pool_backward", "rr", max_pool_backward, reference.max_pool_backward, per_input(_gather_maxima, None),
-                       kernels=("max_pool_backward",))
+MAX_POOL_BACKWARD = Op("max_pool_backward", "rr", max_pool_backward, reference.max_pool_backward,
+                       per_input(_gather_maxima, None), kernels=("max_pool_backward",))
 AVG_POOL_BACKWARD = Op("avg_pool_backward", "r", avg_pool_backward, reference.avg_pool_backward,
                        per_input(lambda g, ctx: AVG_POOL(g, **ctx.attrs)), kernels=("avg_pool_backward",))
-LP_POOL_BACKWARD = Op("lp_pool_backward", "rrr", lp_pool_backward, reference.lp_pool_backward, kernels=("lp_pool_backward",))
+LP_POOL_BACKWARD = Op("lp_pool_backward", "rrr", lp_pool_backward, reference.lp_pool_backward,
+                      kernels=("lp_pool_backward",))
 
 
 def lp_pool_gradient(ctx: Context):
@@ -127,19 +130,20 @@ MAX_POOL = Op(
     per_sample=of_batches,
 )
 
-MAX_POOL_INDICES = Op(
-    "max_pool_indices", "r", max_pool_indices_forward, reference.max_pool_indices,
-    lambda ctx: (POOL_SCATTER(ctx.g, ctx.outputs[1], size=spatial_sizes(ctx.inputs[0], ctx.attrs["window"])),),
-    kernels=("max_pool_indices",), flops=max_pool_flops, per_sample=of_batches)
+MAX_POOL_INDICES = Op("max_pool_indices", "r", max_pool_indices_forward, reference.max_pool_indices,
+                      lambda ctx: (POOL_SCATTER(ctx.g, ctx.outputs[1],
+                                                size=spatial_sizes(ctx.inputs[0], ctx.attrs["window"])),),
+                      kernels=("max_pool_indices",), flops=max_pool_flops, per_sample=of_batches)
 
 
-AVG_POOL = Op(
-    "avg_pool", "r", avg_pool_forward, reference.avg_pool, per_input(lambda g, ctx: AVG_POOL_BACKWARD(g, **ctx.attrs)),
-    kernels=("avg_pool",), flops=max_pool_flops, bytes=pool_bytes, per_sample=of_batches)
+AVG_POOL = Op("avg_pool", "r", avg_pool_forward, reference.avg_pool,
+              per_input(lambda g, ctx: AVG_POOL_BACKWARD(g, **ctx.attrs)),
+              kernels=("avg_pool",), flops=max_pool_flops, bytes=pool_bytes, per_sample=of_batches)
 
 LP_POOL = Op(
     "lp_pool", "r", lp_pool_forward, reference.lp_pool, lp_pool_gradient,
-    kernels=("lp_pool",), bytes=pool_bytes, flops=lambda x, *, window, norm: 2 * max_pool_flops(x, window=window),
+    kernels=("lp_pool",), bytes=pool_bytes,
+    flops=lambda x, *, window, norm: 2 * max_pool_flops(x, window=window),
     # y^(1 - p) of a small y multiplies the error of y
     tolerance=256, per_sample=of_batches)
 

@@ -1,5 +1,5 @@
-"""Where each output of a pooling looks: windows that slide, that divide an axis into parts, that cover a plane; made and checked once per
-shape and arguments."""
+"""Where each output of a pooling looks: windows that slide, that divide an axis into parts, that
+cover a plane; made and checked once per shape and arguments."""
 from __future__ import annotations
 
 from functools import lru_cache
@@ -9,7 +9,8 @@ from .spatial import axes, bounded, ints, three
 
 
 class Window(NamedTuple):
-    """Where each output looks, for three axes of which the last `axes` are real. kernel (0, 0, 0) is adaptive."""
+    """Where each output looks, for three axes of which the last `axes` are real. kernel (0,
+    0, 0) is adaptive."""
     axes: int
     input: tuple
     output: tuple
@@ -26,7 +27,8 @@ class Window(NamedTuple):
 
 
 def key(name, what, value):
-    """`value` as a cache may be keyed by it: plain ints (1.0 would find the entry of 1), None where it stands for a default."""
+    """`value` as a cache may be keyed by it: plain ints (1.0 would find the entry of 1), None where
+    it stands for a default."""
     if value is None:
         return None
     if isinstance(value, (tuple, list)) and None in value:
@@ -36,17 +38,22 @@ def key(name, what, value):
 
 @lru_cache(4096, typed=True)
 def sliding_window(name, n, x, kernel, stride, padding, dilation, ceil_mode):
-    kernel, padding, dilation = axes(kernel, n, name, "kernel_size", 1), axes(padding, n, name, "padding"), axes(dilation, n, name, "dilation", 1)
+    kernel, padding, dilation = (axes(kernel, n, name, "kernel_size", 1), axes(padding, n, name, "padding"),
+                                 axes(dilation, n, name, "dilation", 1))
     stride = kernel if stride is None or stride == () else axes(stride, n, name, "stride", 1)
     check_rank(name, n, x)
     if any(2 * p > k for p, k in zip(padding, kernel)):
-        raise ValueError(f"{name}: padding must be at most half of kernel_size, got padding {padding} and kernel_size {kernel}")
+        raise ValueError(f"{name}: padding must be at most half of kernel_size, got padding {padding} and "
+                         f"kernel_size {kernel}")
     size = tuple(outputs(*of_axis, ceil_mode) for of_axis in zip(x[-n:], kernel, stride, padding, dilation))
     if min(size) < 1:
-        raise ValueError(f"{name}: input {x} with kernel_size {kernel}, padding {padding} and dilation {dilation} gives the empty output {size}")
-    window = Window(n, three(x[-n:], 1), three(size, 1), three(kernel, 1), three(stride, 1), three(padding, 0), three(dilation, 1))
+        raise ValueError(f"{name}: input {x} with kernel_size {kernel}, padding {padding} and dilation "
+                         f"{dilation} gives the empty output {size}")
+    window = Window(n, three(x[-n:], 1), three(size, 1), three(kernel, 1), three(stride, 1),
+                    three(padding, 0), three(dilation, 1))
     if max(dilation) > 1 and not all(covers(window, axis) for axis in range(3)):
-        raise ValueError(f"{name}: a window holds no input: input {x}, kernel_size {kernel}, padding {padding}, dilation {dilation}")
+        raise ValueError(f"{name}: a window holds no input: input {x}, kernel_size {kernel}, padding "
+                         f"{padding}, dilation {dilation}")
     return window
 
 
@@ -54,7 +61,8 @@ def covers(window, axis):
     """Whether every window of an axis holds an input."""
     size, out, k, s, p, d = (v[axis] for v in window[1:])
     starts = (i * s - p for i in range(out if d > 1 else 0))   # without dilation a window has no holes
-    return all(start < size and -(min(start, 0) // d) < k and start - min(start, 0) // d * d < size for start in starts)
+    return all(start < size and -(min(start, 0) // d) < k and start - min(start, 0) // d * d < size
+               for start in starts)
 
 
 def outputs(size, kernel, stride, padding, dilation, ceil_mode):
@@ -107,9 +115,11 @@ def unpooled_size(name, n, x, indices, kernel, stride, padding, size):
     if indices != x:
         raise ValueError(f"{name}: indices {indices} must have the shape of input {x}")
     default = tuple((i - 1) * s - 2 * p + k for i, s, p, k in zip(x[-n:], stride, padding, kernel))
-    wanted = default if size is None else tuple(size)[-n:] if isinstance(size, tuple) and len(size) == n + 2 else axes(size, n, name, "output_size")
+    wanted = (default if size is None else tuple(size)[-n:] if isinstance(size, tuple) and len(size) == n + 2
+              else axes(size, n, name, "output_size"))
     if any(abs(w - d) >= s for w, d, s in zip(wanted, default, stride)) and size is not None:
-        raise ValueError(f"{name}: output_size {wanted} must be less than stride {stride} away from {default}")
+        raise ValueError(
+            f"{name}: output_size {wanted} must be less than stride {stride} away from {default}")
     if min(wanted) < 1:
         raise ValueError(f"{name}: output_size {wanted} must be positive")
     return bounded(wanted, name, "output_size")

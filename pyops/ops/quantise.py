@@ -1,4 +1,5 @@
-"""Whole numbers of few bits that stand for real ones: real = (whole - zero point) scale. ONNX's QuantizeLinear and DequantizeLinear."""
+"""Whole numbers of few bits that stand for real ones: real = (whole - zero point) scale. ONNX's
+QuantizeLinear and DequantizeLinear."""
 from __future__ import annotations
 
 from typing import Any
@@ -20,11 +21,13 @@ FLOAT = np.dtype(np.float32)
 
 
 def check(x: Any, scale: Any, zero: Any, *, dtype: Any = None, **_: Any) -> None:
-    name, whole = ("quantize_linear", np.dtype(dtype)) if dtype is not None else ("dequantize_linear", x.dtype)
+    name, whole = ("quantize_linear",
+                   np.dtype(dtype)) if dtype is not None else ("dequantize_linear", x.dtype)
     if whole.name not in BYTES:
         raise TypeError(f"{name}: whole numbers are of {', '.join(BYTES)}, got {whole}")
     if {scale.dtype, zero.dtype, *([x.dtype] if dtype is not None else [])} != {FLOAT}:
-        raise TypeError(f"{name}: real numbers are of float32, got {x.dtype}, scale {scale.dtype}, zero point {zero.dtype}")
+        raise TypeError(f"{name}: real numbers are of float32, got {x.dtype}, scale {scale.dtype}, zero "
+                        f"point {zero.dtype}")
     plan(name, x.shape, scale.shape, zero.shape)
 
 
@@ -44,34 +47,42 @@ def dequantise_forward(k: Any, x: Any, scale: Any, zero: Any) -> Any:
     return y
 
 
-QUANTISE = Op("quantise", "aaa", quantise_forward, reference.quantise, None, check, kernels=("quantise",), tolerance=0, todo=NO_CUDA,
+QUANTISE = Op("quantise", "aaa", quantise_forward, reference.quantise, None, check, kernels=("quantise",),
+              tolerance=0, todo=NO_CUDA,
               bytes=lambda x, *_, **__: 5 * x.size, per_sample=True, pointwise=True)
-DEQUANTISE = Op("dequantise", "aaa", dequantise_forward, reference.dequantise, None, check, kernels=("dequantise",), tolerance=1, todo=NO_CUDA,
+DEQUANTISE = Op("dequantise", "aaa", dequantise_forward, reference.dequantise, None, check,
+                kernels=("dequantise",), tolerance=1, todo=NO_CUDA,
                 bytes=lambda x, *_: 5 * x.size, per_sample=True, pointwise=True)
 
 
-def quantize_linear(input: Arrays, scale: Operand, zero_point: Operand = 0, dtype: DType = np.uint8, quant_min: int | None = None,
-                    quant_max: int | None = None) -> Arrays:
-    """round(input / scale) + zero_point, limited to what dtype (8 or 16 bits) holds, or to quant_min .. quant_max; ties to even, NaN the least.
+def quantize_linear(input: Arrays, scale: Operand, zero_point: Operand = 0, dtype: DType = np.uint8,
+                    quant_min: int | None = None, quant_max: int | None = None) -> Arrays:
+    """round(input / scale) + zero_point, limited to what dtype (8 or 16 bits) holds, or to
+    quant_min .. quant_max; ties to even, NaN the least.
 
-    scale and zero_point: numbers, or arrays that broadcast; computed in float32. TypeError for other dtypes.
+    scale and zero_point: numbers, or arrays that broadcast; computed in float32.
+    TypeError for other dtypes.
     """
     whole = np.dtype(dtype)
     if whole.name not in BYTES:
         raise TypeError(f"quantize_linear: whole numbers are of {', '.join(BYTES)}, got {whole}")
     limits = np.iinfo(whole)
-    least, most = (limits.min if quant_min is None else quant_min), (limits.max if quant_max is None else quant_max)
+    least, most = (limits.min if quant_min is None else quant_min), (limits.max if quant_max is None
+                                                                     else quant_max)
     if not limits.min <= least <= most <= limits.max:
         raise ValueError(f"quantize_linear: quant_min {least} and quant_max {most} do not lie within {whole}")
-    found: Arrays = QUANTISE(as_type(input, FLOAT), _real(scale), _real(zero_point), dtype=whole, least=int(least), most=int(most))
+    found: Arrays = QUANTISE(as_type(input, FLOAT), _real(scale), _real(zero_point), dtype=whole,
+                             least=int(least), most=int(most))
     return found
 
 
 def dequantize_linear(input: Arrays, scale: Operand, zero_point: Operand = 0) -> Arrays:
-    """(input - zero_point) scale, in float32. input: of 8 or 16 bits; scale and zero_point: numbers, or arrays that broadcast."""
+    """(input - zero_point) scale, in float32. input: of 8 or 16 bits; scale and zero_point:
+    numbers, or arrays that broadcast."""
     found: Arrays = DEQUANTISE(input, _real(scale), _real(zero_point))
     return found
 
 
 def _real(value: Any) -> Any:
-    return np.array(value, FLOAT) if is_number(value) else value if dtype_of(value) == FLOAT else as_type(value, FLOAT)
+    return (np.array(value, FLOAT) if is_number(value) else value if dtype_of(value) == FLOAT
+            else as_type(value, FLOAT))

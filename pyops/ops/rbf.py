@@ -1,5 +1,5 @@
-"""LeNet-5's output layer and the loss it was trained with. LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document
-Recognition" (1998), sections II.B and III.C."""
+"""LeNet-5's output layer and the loss it was trained with. LeCun, Bottou, Bengio & Haffner,
+"Gradient-Based Learning Applied to Document Recognition" (1998), sections II.B and III.C."""
 from __future__ import annotations
 
 import math
@@ -18,7 +18,8 @@ __all__ = ["lenet5_loss", "squared_euclidean"]
 
 
 def squared_euclidean(input: Arrays, weight: Arrays, *, out: Arrays | None = None) -> Arrays:
-    """Squared distance of each input to each centre: (N, D) or (D,) and (K, D) -> (N, K) or (K,). LeNet-5's Euclidean RBF units (eq. 7).
+    """Squared distance of each input to each centre: (N, D) or (D,) and (K, D) -> (N, K) or (K,).
+    LeNet-5's Euclidean RBF units (eq. 7).
 
     float32 or float64. Raises ValueError where the widths differ.
     """
@@ -30,11 +31,13 @@ def squared_euclidean(input: Arrays, weight: Arrays, *, out: Arrays | None = Non
 
 def lenet5_loss(input: Arrays, target: Arrays, j: float = 0.1, *, reduction: Reduction = "mean",
                 out: Arrays | None = None) -> Arrays:
-    """input[target] + log(e^-j + sum over classes of e^-input): the MAP criterion (eq. 9) on penalties, such as distances.
+    """input[target] + log(e^-j + sum over classes of e^-input): the MAP criterion (eq. 9) on
+    penalties, such as distances.
 
-    input: (N, C), lower is likelier; target: class indices (N,). j > 0 is the penalty of a "none of these" class, which keeps already
-    large penalties from being pushed further; the paper names no value. reduction: 'none', 'mean' or 'sum'. Raises ValueError where
-    shapes disagree or a target is no class.
+    input: (N, C), lower is likelier; target: class indices (N,). j > 0 is the penalty of a "none
+    of these" class, which keeps already large penalties from being pushed further; the paper
+    names no value. reduction: 'none', 'mean' or 'sum'. Raises ValueError where shapes disagree or
+    a target is no class.
     """
     _reduction(tuple(input.shape), tuple(target.shape), j, reduction)
     return LENET5_LOSS(input, target, j=j, reduction=reduction, out=out)[0]
@@ -103,8 +106,8 @@ def loss_backward(k, g, y, index, divisor, *, j):
     return dy
 
 
-SQUARED_EUCLIDEAN_BACKWARD = Op("squared_euclidean_backward", "rrr", backward, reference.squared_euclidean_backward,
-                                kernels=("squared_euclidean_backward",))
+SQUARED_EUCLIDEAN_BACKWARD = Op("squared_euclidean_backward", "rrr", backward,
+                                reference.squared_euclidean_backward, kernels=("squared_euclidean_backward",))
 SQUARED_EUCLIDEAN = Op(
     "squared_euclidean", "rr", forward, reference.squared_euclidean, gradient,
     kernels=("squared_euclidean",),
@@ -113,7 +116,8 @@ SQUARED_EUCLIDEAN = Op(
     per_sample=True,
 )
 
-LENET5_LOSS_BACKWARD = Op("lenet5_loss_backward", "rrir", loss_backward, reference.lenet5_loss_backward, kernels=("lenet5_loss_backward",))
+LENET5_LOSS_BACKWARD = Op("lenet5_loss_backward", "rrir", loss_backward, reference.lenet5_loss_backward,
+                          kernels=("lenet5_loss_backward",))
 LENET5_LOSS = Op(
     "lenet5_loss", "ri", loss_forward, reference.lenet5_loss, loss_gradient, _refuse_labels,
     kernels=("lenet5_loss",), todo=JOINED)

@@ -1,4 +1,5 @@
-"""Rounding and trigonometry, value by value, under torch's names; of float16 and bfloat16, too, which are computed in float32."""
+"""Rounding and trigonometry, value by value, under torch's names; of float16 and bfloat16, too,
+which are computed in float32."""
 from __future__ import annotations
 
 from typing import Any
@@ -8,7 +9,8 @@ from .elementwise import add, div, mul, neg, number, rsqrt, square, sub
 from .shape import BROADCAST_TO
 from .typed import as_type, dtype_of, is_whole, one
 
-__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "floor", "round", "sin", "sinh", "tan", "trunc"]
+__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "floor", "round", "sin",
+           "sinh", "tan", "trunc"]
 
 
 def flat(ctx: Any) -> tuple[Any]:
@@ -21,7 +23,8 @@ def slope(rule: Any) -> Any:
     return lambda ctx: (mul(ctx.g, rule(ctx.inputs[0])),)
 
 
-# libm's are within one or two units of the last place; around a zero the error is relative to the greatest result
+# libm's are within one or two units of the last place; around a zero the error is relative
+# to the greatest result
 FLOOR, CEIL, ROUND, TRUNC = (one(name, flat, takes="fV") for name in ("floor", "ceil", "round", "trunc"))
 SIN = one("sin", slope(lambda x: COS(x)), tolerance=4, takes="fV")
 COS = one("cos", slope(lambda x: neg(SIN(x))), tolerance=4, takes="fV")
@@ -45,7 +48,8 @@ def floats(row: Any, input: Arrays) -> Arrays:
 
 
 def floor(input: Arrays) -> Arrays:
-    """The greatest whole number that is not above x. Any shape and float type; the gradient is 0."""
+    """The greatest whole number that is not above x. Any shape and float type; the gradient is
+    0."""
     return steps(FLOOR, input)
 
 
@@ -55,7 +59,8 @@ def ceil(input: Arrays) -> Arrays:
 
 
 def round(input: Arrays, *, decimals: int = 0) -> Arrays:
-    """The nearest whole number, of two as near the even one. decimals: of so many digits behind the point. The gradient is 0."""
+    """The nearest whole number, of two as near the even one. decimals: of so many digits behind the
+    point. The gradient is 0."""
     if decimals and not is_whole(input):
         return div(ROUND(mul(input, 10.0 ** decimals)), 10.0 ** decimals)
     return steps(ROUND, input)

@@ -26,9 +26,11 @@ def checked_lengths(name, lengths, steps, samples):
         return None
     lengths = np.asarray(lengths.data if isinstance(lengths, Tensor) else lengths)
     if lengths.shape != (samples,) or lengths.dtype.kind not in "iu":
-        raise ValueError(f"{name}: lengths must be {samples} integers, got {lengths.dtype} of shape {lengths.shape}")
+        raise ValueError(
+            f"{name}: lengths must be {samples} integers, got {lengths.dtype} of shape {lengths.shape}")
     if samples and (lengths.min() < 1 or lengths.max() > steps):
-        raise ValueError(f"{name}: lengths must be within 1 .. {steps}, got {lengths.min()} .. {lengths.max()}")
+        raise ValueError(
+            f"{name}: lengths must be within 1 .. {steps}, got {lengths.min()} .. {lengths.max()}")
     return None if (lengths == steps).all() else lengths.astype(np.int64)
 
 
@@ -70,7 +72,8 @@ def plan(name, cell, x, h0, c0, lengths, weights, batch_first):
     for d in range(directions):
         for label, shape, w, first in zip(names, wanted, weights[6 * d:], weights):
             if (w is None) != (first is None) or w is not None and w != shape:
-                raise ValueError(f"{name}: {label} must be {shape} for input {x} and weight_ih {weights[0]}, got {w}")
+                raise ValueError(
+                    f"{name}: {label} must be {shape} for input {x} and weight_ih {weights[0]}, got {w}")
     if w_hr and not 0 < outputs < hidden:
         raise ValueError(f"{name}: weight_hr {w_hr} must have fewer rows than columns")
     h, c = (directions, samples, outputs), (directions, samples, hidden)
@@ -85,9 +88,11 @@ def plan(name, cell, x, h0, c0, lengths, weights, batch_first):
     wide = {n: -(-n // PANEL) * PANEL for n in (x[2], outputs, hidden)}
     packed = (panels * width * BLOCK * (x[2] + outputs) + panels * PANEL + (3 * units if weights[5] else 0)
               + (wide[outputs] * hidden if w_hr else 0))
-    transposed = panels * width * BLOCK * (wide[x[2]] + wide[outputs]) + (wide[hidden] * outputs if w_hr else 0)
-    return Plan((steps, samples, x[2], hidden, outputs, directions, CODES[cell]), x[:2] + (directions * outputs,), h, c,
-                (directions, packed), (directions, transposed), (directions, steps * samples, panels * PANEL + BLOCK), units, wide[outputs])
+    transposed = panels * width * BLOCK * (wide[x[2]] + wide[outputs]) + (wide[hidden] * outputs if w_hr
+                                                                          else 0)
+    return Plan((steps, samples, x[2], hidden, outputs, directions, CODES[cell]),
+                x[:2] + (directions * outputs,), h, c, (directions, packed), (directions, transposed),
+                (directions, steps * samples, panels * PANEL + BLOCK), units, wide[outputs])
 
 
 class Layer:
@@ -111,13 +116,16 @@ class Layer:
         """y, h, for an LSTM C; with keep also gates and, for an LSTM, cell states of every step."""
         p = self.check(x, h0, c0, lengths, *weights, cell=cell, batch_first=batch_first)
         two, (directions, rows, values) = cell == "lstm", p.gates
-        rows = int(lengths.sum()) if keep and lengths is not None else rows   # a GPU is not waited for where nothing is kept
+        # a GPU is not waited for where nothing is kept
+        rows = int(lengths.sum()) if keep and lengths is not None else rows
         ends = [k.empty(p.y), k.empty(p.h), k.empty(p.c if two else (0,))]
-        gates, cells = (memory.aligned(k, (directions, rows, n)) if keep and n else k.empty((0,)) for n in (values, two * p.units))
+        gates, cells = (memory.aligned(k, (directions, rows, n)) if keep and n else k.empty((0,))
+                        for n in (values, two * p.units))
         packed = memory.workspace.take(k, "weights", p.packed)
         for d in range(directions):
             k.recurrent_pack(*weights[6 * d:6 * d + 6], p.sizes, packed[d])
-        k.recurrent(x, h0, c0, lengths, packed, p.sizes, batch_first, weights[5] is not None, *ends, gates, cells)
+        k.recurrent(x, h0, c0, lengths, packed, p.sizes, batch_first, weights[5] is not None, *ends, gates,
+                    cells)
         return *ends[:2 + two], *([gates, cells][:1 + two] if keep else [])
 
     def backward(self, k, dy, dh_n, dc_n, x, h0, c0, lengths, *rest, cell, batch_first, needs):
@@ -126,17 +134,22 @@ class Layer:
         p = plan(self.name, cell, x.shape, *shapes_of((h0, c0, lengths)), shapes_of(weights), batch_first)
         dx = k.empty(x.shape if of_x else (0,))
         dh0, dc0 = k.empty(p.h), k.empty(p.c if cell == "lstm" else (0,))
-        dgates, transposed = memory.workspace.take(k, "gates", gates.shape), memory.workspace.take(k, "weights", p.transposed)
+        dgates, transposed = (memory.workspace.take(k, "gates", gates.shape),
+                              memory.workspace.take(k, "weights", p.transposed))
         dprojected = memory.aligned(k, (*gates.shape[:2], p.outputs) if weights[4] is not None else (0,))
         for d in range(p.transposed[0]):
-            k.recurrent_pack_transposed(weights[6 * d], weights[6 * d + 1], weights[6 * d + 4], p.sizes, transposed[d])
-        peephole = None if weights[5] is None else weights[5] if weights[11] is None else np.stack([weights[5], weights[11]])
-        k.recurrent_backward(dy, dh_n, dc_n, h0, c0, lengths, y, gates, cells, transposed, peephole, p.sizes, batch_first, dx, dh0, dc0, dgates,
-                             dprojected)
+            k.recurrent_pack_transposed(weights[6 * d], weights[6 * d + 1], weights[6 * d + 4], p.sizes,
+                                        transposed[d])
+        peephole = (None if weights[5] is None else weights[5] if weights[11] is None
+                    else np.stack([weights[5], weights[11]]))
+        k.recurrent_backward(dy, dh_n, dc_n, h0, c0, lengths, y, gates, cells, transposed, peephole, p.sizes,
+                             batch_first, dx, dh0, dc0, dgates, dprojected)
         grads = [k.empty(w.shape if w is not None and of_weights else (0,)) for w in weights]
         for d in range(p.transposed[0] if of_weights else 0):
-            k.recurrent_weight_gradient(x, h0, c0, lengths, y, gates, cells, dgates, dprojected, p.sizes, batch_first, d, *grads[6 * d:6 * d + 6])
-        return dx, dh0, *([dc0] if cell == "lstm" else []), *(g for g, w in zip(grads, weights) if w is not None)
+            k.recurrent_weight_gradient(x, h0, c0, lengths, y, gates, cells, dgates, dprojected, p.sizes,
+                                        batch_first, d, *grads[6 * d:6 * d + 6])
+        return (dx, dh0, *([dc0] if cell == "lstm" else []),
+                *(g for g, w in zip(grads, weights) if w is not None))
 
     def gradient(self, ctx: Context):
         outputs = 3 if ctx.attrs["cell"] == "lstm" else 2
@@ -144,7 +157,8 @@ class Layer:
             raise ValueError(f"backward: {self.name} was recorded without what its gradient needs")
         dy, dh, dc = (*ctx.grads[:outputs], None)[:3]
         gates, cells = (*ctx.outputs[outputs:], None)[:2]
-        grads = iter(BACKWARD[self.name](dy, dh, dc, *ctx.inputs, ctx.outputs[0], gates, cells, **ctx.attrs, needs=(ctx.needs[0], any(ctx.needs[4:]))))
+        grads = iter(BACKWARD[self.name](dy, dh, dc, *ctx.inputs, ctx.outputs[0], gates, cells, **ctx.attrs,
+                                         needs=(ctx.needs[0], any(ctx.needs[4:]))))
         dx, dh0, dc0 = next(grads), next(grads), next(grads) if outputs == 3 else None
         every = (dx, dh0, dc0, None, *(None if w is None else next(grads) for w in ctx.inputs[4:]))
         return tuple(g if need else None for g, need in zip(every, ctx.needs))
@@ -167,8 +181,10 @@ ROWS, TRAINING, BACKWARD = {}, {}, {}
 for _name, _gates in (("rnn", 1), ("lstm", 4), ("gru", 3)):
     _layer = Layer(_name)
     _kernels = ("recurrent_pack", "recurrent")
-    BACKWARD[_name] = Op(f"{_name}_backward", "ooo" + INPUTS + "rro", _layer.backward, reference.recurrent_backward,
-                         kernels=("recurrent_pack_transposed", "recurrent_backward", "recurrent_weight_gradient"))
-    TRAINING[_name] = Op(f"{_name}_training", INPUTS, _layer.training, reference.recurrent_training, _layer.gradient, _layer.check, kernels=_kernels)
-    ROWS[_name] = Op(_name, INPUTS, _layer.forward, reference.recurrent, _layer.gradient, _layer.check, kernels=_kernels, flops=flops, bytes=traffic,
-                     tolerance=TOLERANCE)
+    BACKWARD[_name] = Op(
+        f"{_name}_backward", "ooo" + INPUTS + "rro", _layer.backward, reference.recurrent_backward,
+        kernels=("recurrent_pack_transposed", "recurrent_backward", "recurrent_weight_gradient"))
+    TRAINING[_name] = Op(f"{_name}_training", INPUTS, _layer.training, reference.recurrent_training,
+                         _layer.gradient, _layer.check, kernels=_kernels)
+    ROWS[_name] = Op(_name, INPUTS, _layer.forward, reference.recurrent, _layer.gradient, _layer.check,
+                     kernels=_kernels, flops=flops, bytes=traffic, tolerance=TOLERANCE)

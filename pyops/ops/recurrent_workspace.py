@@ -1,4 +1,5 @@
-"""Memory of recurrent layers: rows that begin where vectors do, and what one call leaves for the next."""
+"""Memory of recurrent layers: rows that begin where vectors do, and what one call
+leaves for the next."""
 from __future__ import annotations
 
 import threading
@@ -19,8 +20,8 @@ def aligned(k, shape):
 
 
 class Workspace(threading.local):
-    """Arrays that are given up when a call ends, kept for the next one of the same thread: fresh pages from the system cost a tenth of a
-    training step. At most MOST bytes each."""
+    """Arrays that are given up when a call ends, kept for the next one of the same thread: fresh
+    pages from the system cost a tenth of a training step. At most MOST bytes each."""
 
     MOST = 64 << 20
 
@@ -29,7 +30,8 @@ class Workspace(threading.local):
 
     def take(self, k, name, shape):
         count = int(np.prod(shape))
-        if type(k) is not KernelSet or count * k.dtype.itemsize > self.MOST:   # a test's or a compiler's has its own ideas of memory
+        # a test's or a compiler's has its own ideas of memory
+        if type(k) is not KernelSet or count * k.dtype.itemsize > self.MOST:
             return aligned(k, shape)
         if name not in self.kept or self.kept[name].nbytes < count * k.dtype.itemsize:
             self.kept[name] = aligned(k, (count,))

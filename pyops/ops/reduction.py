@@ -1,6 +1,8 @@
-"""Reductions over any axes, under torch's names. `dim` is None (all), an int or several; keepdim leaves reduced axes with size one.
+"""Reductions over any axes, under torch's names. `dim` is None (all), an int or several; keepdim
+leaves reduced axes with size one.
 
-Sums join fixed blocks as a binary tree: accurate to about log2(n) roundings, in an order that depends on the shape alone.
+Sums join fixed blocks as a binary tree: accurate to about log2(n) roundings, in an order that
+depends on the shape alone.
 """
 from __future__ import annotations
 
@@ -18,14 +20,16 @@ from .broadcast import SUM, first_is_kept, plan, reduction_plan
 
 reference = LateFunctions("pyops.kernels.reduction.reference")
 
-__all__ = ["amax", "amin", "argmax", "argmin", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var", "vector_norm"]
+__all__ = ["amax", "amin", "argmax", "argmin", "logsumexp", "max", "mean", "min", "norm", "prod", "std",
+           "sum", "var", "vector_norm"]
 
 
 # ---- axes
 
 def named(op, dim, axis, keepdim, keepdims):
     """dim and keepdim of a call, which may name them as NumPy does."""
-    return (dim if axis is None else axis_or_dim(op, None if dim == () else dim, axis)), keepdim if keepdims is None else keepdims
+    return ((dim if axis is None else axis_or_dim(op, None if dim == () else dim, axis)),
+            keepdim if keepdims is None else keepdims)
 
 
 def axes(op, x, dim, keepdim):
@@ -58,11 +62,13 @@ def count_of(shape, dims):
 def needs_elements(op, x, dims):
     """Refuses what has no value over nothing."""
     if any(x.shape[d] == 0 for d in dims):
-        raise ValueError(f"{op}: dim {dims} of an input of shape {tuple(x.shape)} has no elements, and {op} of nothing has no value")
+        raise ValueError(f"{op}: dim {dims} of an input of shape {tuple(x.shape)} has no elements, and {op} "
+                         "of nothing has no value")
 
 
 def spread(k, kernel, x, dims, values, *attrs):
-    """Calls a gradient kernel: x and values of the reduced shape, each broadcast along `dims`. The first value is g."""
+    """Calls a gradient kernel: x and values of the reduced shape, each broadcast along `dims`.
+    The first value is g."""
     kept = reference.kept(x.shape, dims)
     shape, *layout = plan(kernel, kept, x.shape, *(kept,) * (len(values) - 1))
     dx = k.empty(shape)
@@ -112,7 +118,8 @@ def left_of(count, correction):
 def var_forward(k, x, *, dims, shape, count, correction, root):
     y, mean = k.empty(shape), k.empty(shape)
     left = left_of(count, correction)
-    k.reduce_variance(x, *reduction_plan(x.shape, dims), 1 / count if count else math.nan, 1 / left if left else math.inf, y, mean)
+    k.reduce_variance(x, *reduction_plan(x.shape, dims), 1 / count if count else math.nan,
+                      1 / left if left else math.inf, y, mean)
     if root:
         k.sqrt(y, y)
     return y, mean
@@ -158,24 +165,28 @@ def place_along(k, g, index, *, outer, n, inner, shape):
     return dx
 
 
-PROD_BACKWARD = Op("prod_backward", "rr", prod_backward, reference.prod_backward, kernels=("reduce_prod_nonzero", "reduce_equal", "spread_prod"))
+PROD_BACKWARD = Op("prod_backward", "rr", prod_backward, reference.prod_backward,
+                   kernels=("reduce_prod_nonzero", "reduce_equal", "spread_prod"))
 PROD = one_value("prod", "reduce_prod", prod_gradient)
-EXTREME_BACKWARD = Op("extreme_backward", "rrr", extreme_backward, reference.extreme_backward, kernels=("reduce_equal", "spread_extreme"))
+EXTREME_BACKWARD = Op("extreme_backward", "rrr", extreme_backward, reference.extreme_backward,
+                      kernels=("reduce_equal", "spread_extreme"))
 AMAX = one_value("amax", "reduce_max", extreme_gradient)
 AMIN = one_value("amin", "reduce_min", extreme_gradient)
 VAR_BACKWARD = Op("var_backward", "rrrr", var_backward, reference.var_backward, kernels=("spread_variance",))
-VAR = Op("var", "r", var_forward, reference.var, var_gradient, kernels=("reduce_variance", "sqrt"), tolerance=512,
-         per_sample=first_is_kept)  # gradients of few elements cancel
-LOGSUMEXP_BACKWARD = Op("logsumexp_backward", "rrr", lambda k, g, x, y, *, dims: spread(k, "spread_logsumexp", x, dims, (g, y)),
+VAR = Op("var", "r", var_forward, reference.var, var_gradient, kernels=("reduce_variance", "sqrt"),
+         tolerance=512, per_sample=first_is_kept)   # gradients of few elements cancel
+LOGSUMEXP_BACKWARD = Op("logsumexp_backward", "rrr",
+                        lambda k, g, x, y, *, dims: spread(k, "spread_logsumexp", x, dims, (g, y)),
                         reference.logsumexp_backward, kernels=("spread_logsumexp",))
-LOGSUMEXP = Op("logsumexp", "r", logsumexp_forward, reference.logsumexp,
-               lambda ctx: (LOGSUMEXP_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], dims=ctx.attrs["dims"]),), kernels=("reduce_logsumexp",),
-               per_sample=first_is_kept)
-NORM_BACKWARD = Op("norm_backward", "rrr", lambda k, g, x, y, *, dims, p: spread(k, "spread_norm", x, dims, (g, y), p), reference.norm_backward,
-                   kernels=("spread_norm",))
-NORM = Op("norm", "r", norm_forward, reference.norm,
-          lambda ctx: (NORM_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], dims=ctx.attrs["dims"], p=ctx.attrs["p"]),), kernels=("reduce_norm",),
-          per_sample=first_is_kept)
+LOGSUMEXP = Op("logsumexp", "r", logsumexp_forward, reference.logsumexp, lambda ctx: (
+    LOGSUMEXP_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], dims=ctx.attrs["dims"]),),
+               kernels=("reduce_logsumexp",), per_sample=first_is_kept)
+NORM_BACKWARD = Op("norm_backward", "rrr",
+                   lambda k, g, x, y, *, dims, p: spread(k, "spread_norm", x, dims, (g, y), p),
+                   reference.norm_backward, kernels=("spread_norm",))
+NORM = Op("norm", "r", norm_forward, reference.norm, lambda ctx: (
+    NORM_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], dims=ctx.attrs["dims"], p=ctx.attrs["p"]),),
+          kernels=("reduce_norm",), per_sample=first_is_kept)
 PLACE_ALONG = Op("place_along", "ri", place_along, reference.place_along, kernels=("place_along",))
 ARG_MAX = arg_row("arg_max")
 ARG_MIN = arg_row("arg_min")
@@ -185,7 +196,8 @@ ARG_MIN = arg_row("arg_min")
 
 def sum(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis: Dims | None = None,
         keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
-    """The sum over `dim`; 0 over nothing. float32 or float64; of whole numbers and truth values int64."""
+    """The sum over `dim`; 0 over nothing. float32 or float64; of whole numbers and
+    truth values int64."""
     dims, shape = axes("sum", input, *named("sum", dim, axis, keepdim, keepdims))
     if whole_reduction.is_whole(input):
         return whole_reduction.of_whole("sum", input, dims, shape)
@@ -202,7 +214,8 @@ def mean(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis:
 
 def prod(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis: Dims | None = None,
          keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
-    """The product over `dim`; 1 over nothing. The gradient is right where factors are 0 too. Of whole numbers and truth values int64."""
+    """The product over `dim`; 1 over nothing. The gradient is right where factors are 0 too. Of
+    whole numbers and truth values int64."""
     dims, shape = axes("prod", input, *named("prod", dim, axis, keepdim, keepdims))
     if whole_reduction.is_whole(input):
         return whole_reduction.of_whole("prod", input, dims, shape)
@@ -243,7 +256,8 @@ def arg_extreme(op, row, input, dim, keepdim, axis=None, keepdims=None):
         raise ValueError(f"{op}: dim must be one axis, got {dim}")
     needs_elements(op, input, dims)
     if whole_reduction.is_whole(input):
-        rows = {ARG_MAX: (whole_reduction.ANY_MAX, whole_reduction.ANY_ARGMAX), ARG_MIN: (whole_reduction.ANY_MIN, whole_reduction.ANY_ARGMIN)}
+        rows = {ARG_MAX: (whole_reduction.ANY_MAX, whole_reduction.ANY_ARGMAX),
+                ARG_MIN: (whole_reduction.ANY_MIN, whole_reduction.ANY_ARGMIN)}
         values, places = rows[row]
         first = dims[0] if dim is not None and dims else None
         return (whole_reduction.reshape(whole_reduction.reduced(values, input, dims, True), shape),
@@ -251,47 +265,56 @@ def arg_extreme(op, row, input, dim, keepdim, axis=None, keepdims=None):
     sizes = tuple(input.shape)
     if dim is None or not dims:
         return row(input, outer=1, n=math.prod(sizes), inner=1, shape=shape)
-    return row(input, outer=math.prod(sizes[:dims[0]]), n=sizes[dims[0]], inner=math.prod(sizes[dims[0] + 1:]), shape=shape)
+    return row(input, outer=math.prod(sizes[:dims[0]]), n=sizes[dims[0]],
+               inner=math.prod(sizes[dims[0] + 1:]), shape=shape)
 
 
 def max(input: Arrays, dim: Arrays | int | None = None, keepdim: bool = False, *, axis: int | None = None,
         keepdims: bool | None = None) -> Arrays | Extreme:
-    """max(x): the largest of all, as amax. max(x, dim): (values, indices) along that axis, the first of equals. max(x, y): maximum."""
+    """max(x): the largest of all, as amax. max(x, dim): (values, indices) along that axis, the
+    first of equals. max(x, y): maximum."""
     if hasattr(dim, "shape"):
         return elementwise.maximum(input, dim)
     dim, keepdim = named("max", dim, axis, keepdim, keepdims)
-    return amax(input, None, keepdim) if dim is None else Extreme(*arg_extreme("max", ARG_MAX, input, dim, keepdim))
+    return (amax(input, None, keepdim) if dim is None
+            else Extreme(*arg_extreme("max", ARG_MAX, input, dim, keepdim)))
 
 
 def min(input: Arrays, dim: Arrays | int | None = None, keepdim: bool = False, *, axis: int | None = None,
         keepdims: bool | None = None) -> Arrays | Extreme:
-    """min(x): the smallest of all, as amin. min(x, dim): (values, indices) along that axis, the first of equals. min(x, y): minimum."""
+    """min(x): the smallest of all, as amin. min(x, dim): (values, indices) along that axis, the
+    first of equals. min(x, y): minimum."""
     if hasattr(dim, "shape"):
         return elementwise.minimum(input, dim)
     dim, keepdim = named("min", dim, axis, keepdim, keepdims)
-    return amin(input, None, keepdim) if dim is None else Extreme(*arg_extreme("min", ARG_MIN, input, dim, keepdim))
+    return (amin(input, None, keepdim) if dim is None
+            else Extreme(*arg_extreme("min", ARG_MIN, input, dim, keepdim)))
 
 
 def argmax(input: Arrays, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
            keepdims: bool | None = None) -> Arrays:
-    """int64 index of the first largest along `dim`, or in the flattened array. A NaN counts as largest."""
+    """int64 index of the first largest along `dim`, or in the flattened array. A NaN
+    counts as largest."""
     return arg_extreme("argmax", ARG_MAX, input, dim, keepdim, axis, keepdims)[1]
 
 
 def argmin(input: Arrays, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
            keepdims: bool | None = None) -> Arrays:
-    """int64 index of the first smallest along `dim`, or in the flattened array. A NaN counts as smallest."""
+    """int64 index of the first smallest along `dim`, or in the flattened array. A NaN
+    counts as smallest."""
     return arg_extreme("argmin", ARG_MIN, input, dim, keepdim, axis, keepdims)[1]
 
 
 def moment(op, input, dim, keepdim, correction, root, out):
     dims, shape = axes(op, input, dim, keepdim)
-    return VAR(input, dims=dims, shape=shape, count=count_of(input.shape, dims), correction=correction, root=root, out=out)[0]
+    return VAR(input, dims=dims, shape=shape, count=count_of(input.shape, dims), correction=correction,
+               root=root, out=out)[0]
 
 
 def var(input: Arrays, dim: Dims | None = None, *, correction: float = 1, keepdim: bool = False,
         axis: Dims | None = None, keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
-    """The mean squared distance from the mean over `dim`, with n - correction in place of n; two passes, so that it does not cancel."""
+    """The mean squared distance from the mean over `dim`, with n - correction in place of n; two
+    passes, so that it does not cancel."""
     return moment("var", input, *named("var", dim, axis, keepdim, keepdims), correction, False, out)
 
 
@@ -303,7 +326,8 @@ def std(input: Arrays, dim: Dims | None = None, *, correction: float = 1, keepdi
 
 def logsumexp(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, axis: Dims | None = None,
               keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
-    """log(sum of e^x) over `dim`, taken from the maximum so that it does not overflow. -inf over nothing."""
+    """log(sum of e^x) over `dim`, taken from the maximum so that it does not overflow.
+    -inf over nothing."""
     dim, keepdim = required_axis("logsumexp", dim, axis), keepdim if keepdims is None else keepdims
     dims, shape = axes("logsumexp", input, dim, keepdim)
     return LOGSUMEXP(input, dims=dims, shape=shape, out=out)[0]
@@ -311,7 +335,8 @@ def logsumexp(input: Arrays, dim: Dims | None = None, keepdim: bool = False, *, 
 
 def vector_norm(x: Arrays, ord: float = 2, dim: Dims | None = None, keepdim: bool = False, *,
                 axis: Dims | None = None, keepdims: bool | None = None, out: Arrays | None = None) -> Arrays:
-    """(sum of |x|^ord)^(1/ord) over `dim`: inf and -inf are the largest and smallest |x|, 0 counts what is not 0."""
+    """(sum of |x|^ord)^(1/ord) over `dim`: inf and -inf are the largest and smallest |x|, 0
+    counts what is not 0."""
     dim, keepdim = named("vector_norm", dim, axis, keepdim, keepdims)
     if math.isinf(ord):
         return (amax if ord > 0 else amin)(elementwise.abs(x), dim, keepdim, out=out)

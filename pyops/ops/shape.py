@@ -1,4 +1,5 @@
-"""Ops that move values without arithmetic. All but cat and stack return views of their input where it is contiguous.
+"""Ops that move values without arithmetic. All but cat and stack return views of their input
+where it is contiguous.
 
 The views take arrays of any dtype; gradients, DLPack and the rest are as for every other op.
 """
@@ -19,12 +20,13 @@ from .axis import axis_or_dim, required_axis
 
 reference = LateFunctions("pyops.kernels.shape.reference")
 
-__all__ = ["broadcast_to", "cat", "chunk", "flatten", "flip", "getitem", "movedim", "narrow", "permute", "reshape", "select", "split",
-           "squeeze", "stack", "transpose", "unbind", "unflatten", "unsqueeze"]
+__all__ = ["broadcast_to", "cat", "chunk", "flatten", "flip", "getitem", "movedim", "narrow", "permute",
+           "reshape", "select", "split", "squeeze", "stack", "transpose", "unbind", "unflatten", "unsqueeze"]
 
 
 def reshape(input: Arrays, shape: Dims) -> Arrays:
-    """The same values in row-major order under another shape; one entry may be -1. ValueError where the counts differ."""
+    """The same values in row-major order under another shape; one entry may be -1. ValueError where
+    the counts differ."""
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     return _view(RESHAPE, input, shape=_resolved("reshape", tuple(input.shape), shape))
 
@@ -38,19 +40,22 @@ def unflatten(input: Arrays, dim: int, sizes: Sequence[int]) -> Arrays:
     """Axis `dim` as axes of `sizes`, of which one may be -1."""
     old = tuple(input.shape)
     dim = _axis("unflatten", dim, len(old))
-    return _view(RESHAPE, input, shape=old[:dim] + _resolved("unflatten", old[dim:dim + 1], tuple(sizes)) + old[dim + 1:])
+    return _view(RESHAPE, input,
+                 shape=old[:dim] + _resolved("unflatten", old[dim:dim + 1], tuple(sizes)) + old[dim + 1:])
 
 
 def squeeze(input: Arrays, dim: Dims | None = None, *, axis: Dims | None = None) -> Arrays:
     """Without the axes of size one: all of them, or those among `dim` (an int or a tuple)."""
     dim = dim if axis is None else axis_or_dim("squeeze", dim, axis)
-    return _view(RESHAPE, input, shape=_squeezed(tuple(input.shape), tuple(dim) if isinstance(dim, list) else dim))
+    return _view(RESHAPE, input,
+                 shape=_squeezed(tuple(input.shape), tuple(dim) if isinstance(dim, list) else dim))
 
 
 def unsqueeze(input: Arrays, dim: int | None = None, *, axis: int | None = None) -> Arrays:
     """With a new axis of size one before axis `dim` of the result."""
     old = tuple(input.shape)
-    dim = _axis("unsqueeze", dim if axis is None and dim is not None else required_axis("unsqueeze", dim, axis), len(old) + 1)
+    dim = _axis("unsqueeze", dim if axis is None and dim is not None
+                else required_axis("unsqueeze", dim, axis), len(old) + 1)
     return _view(RESHAPE, input, shape=old[:dim] + (1,) + old[dim:])
 
 
@@ -69,18 +74,21 @@ def permute(input: Arrays, dims: Dims) -> Arrays:
     n = len(input.shape)
     order = tuple(_axis("permute", d, n) for d in dims)
     if sorted(order) != list(range(n)):
-        raise ValueError(f"permute: dims {tuple(dims)} must name each of the {n} axes of input {tuple(input.shape)} once")
+        raise ValueError(
+            f"permute: dims {tuple(dims)} must name each of the {n} axes of input {tuple(input.shape)} once")
     return _view(PERMUTE, input, dims=order)
 
 
 def movedim(input: Arrays, source: Dims, destination: Dims) -> Arrays:
     """Axes `source` (an int or several) moved to `destination`, the others in their order."""
     n = len(input.shape)
-    source, destination = ([v] if isinstance(v, (int, np.integer)) else list(v) for v in (source, destination))
+    source, destination = ([v] if isinstance(v, (int, np.integer)) else list(v)
+                           for v in (source, destination))
     origin = [_axis("movedim", s, n) for s in source]
     target = [_axis("movedim", d, n) for d in destination]
     if len(origin) != len(target) or len(set(origin)) < len(origin) or len(set(target)) < len(target):
-        raise ValueError(f"movedim: source {source} and destination {destination} must be as many axes, none twice")
+        raise ValueError(
+            f"movedim: source {source} and destination {destination} must be as many axes, none twice")
     order = [d for d in range(n) if d not in origin]
     for t, o in sorted(zip(target, origin)):
         order.insert(t, o)
@@ -88,15 +96,18 @@ def movedim(input: Arrays, source: Dims, destination: Dims) -> Arrays:
 
 
 def broadcast_to(input: Arrays, shape: Sequence[int]) -> Arrays:
-    """A read-only view repeated along new leading axes and axes of size one; -1 keeps an axis. Tensor.expand is this too."""
+    """A read-only view repeated along new leading axes and axes of size one; -1 keeps an axis.
+    Tensor.expand is this too."""
     return _view(BROADCAST_TO, input, shape=_expanded(tuple(input.shape), tuple(shape)))
 
 
 def getitem(input: Arrays, index: Index) -> Arrays:
-    """input[index] as NumPy has it: a view for ints, slices (of any step), None and Ellipsis; a new array for lists, integer arrays
-    and boolean masks, whose gradient adds up where an element is taken twice.
+    """input[index] as NumPy has it: a view for ints, slices (of any step), None and Ellipsis; a
+    new array for lists, integer arrays and boolean masks, whose gradient adds up where an
+    element is taken twice.
 
-    IndexError for an index outside its axis, for more indices than axes, and for a mask whose shape is not that of its axes.
+    IndexError for an index outside its axis, for more indices than axes, and for a mask whose shape
+    is not that of its axes.
     """
     index = index if isinstance(index, tuple) else (index,)
     if not all(map(_is_basic, index)):
@@ -105,7 +116,8 @@ def getitem(input: Arrays, index: Index) -> Arrays:
     index = tuple(i if i is None or i is Ellipsis or isinstance(i, slice) else as_int(i) for i in index)
     taken = sum(i is not None and i is not Ellipsis for i in index)
     if taken > len(input.shape) or index.count(Ellipsis) > 1:
-        raise IndexError(f"getitem: {index} has {taken} indices, input {tuple(input.shape)} {len(input.shape)} axes")
+        raise IndexError(
+            f"getitem: {index} has {taken} indices, input {tuple(input.shape)} {len(input.shape)} axes")
     return _view(GETITEM, input, index=index)
 
 
@@ -123,22 +135,26 @@ def narrow(input: Arrays, dim: int, start: int, length: int) -> Arrays:
     size = input.shape[dim]
     begin = start + size if start < 0 else start
     if not 0 <= begin <= size or not 0 <= length <= size - begin:
-        raise ValueError(f"narrow: start {start} and length {length} reach outside axis {dim} of input {tuple(input.shape)}")
+        raise ValueError(f"narrow: start {start} and length {length} reach outside axis {dim} of input "
+                         f"{tuple(input.shape)}")
     return _slice(input, dim, begin, begin + length)
 
 
 def flip(input: Arrays, dims: Dims | None = None, *, axis: Dims | None = None) -> Arrays:
     """Reversed along `dims` (an int or several), as a view."""
-    n, dims = len(input.shape), dims if axis is None and dims is not None else required_axis("flip", dims, axis)
+    n, dims = (len(input.shape),
+               dims if axis is None and dims is not None else required_axis("flip", dims, axis))
     order = [_axis("flip", d, n) for d in ((dims,) if isinstance(dims, (int, np.integer)) else dims)]
     if len(set(order)) < len(order):
         raise ValueError(f"flip: dims {dims} name an axis of input {tuple(input.shape)} twice")
-    return _view(GETITEM, input, index=tuple(slice(None, None, -1) if d in order else slice(None) for d in range(n)))
+    return _view(GETITEM, input,
+                 index=tuple(slice(None, None, -1) if d in order else slice(None) for d in range(n)))
 
 
 def split(tensor: Arrays, split_size_or_sections: int | Sequence[int], dim: int = 0, *,
           axis: int | None = None) -> tuple[Arrays, ...]:
-    """Pieces along axis `dim` as a tuple of views: of the given size (the last may be smaller), or of the given sizes."""
+    """Pieces along axis `dim` as a tuple of views: of the given size (the last may be smaller), or
+    of the given sizes."""
     dim = _axis("split", dim if axis is None else axis_or_dim("split", dim, axis, 0), len(tensor.shape))
     size, sections = tensor.shape[dim], split_size_or_sections
     if isinstance(sections, (int, np.integer)):
@@ -146,13 +162,15 @@ def split(tensor: Arrays, split_size_or_sections: int | Sequence[int], dim: int 
             raise ValueError(f"split: the size of a piece must be positive, got {sections}")
         sections = [min(sections, size - i) for i in range(0, size, sections)] if size else [0]
     if sum(sections) != size or min(sections, default=0) < 0:
-        raise ValueError(f"split: sections {list(sections)} must add up to {size}, axis {dim} of input {tuple(tensor.shape)}")
+        raise ValueError(f"split: sections {list(sections)} must add up to {size}, axis {dim} of input "
+                         f"{tuple(tensor.shape)}")
     ends = np.cumsum(sections).tolist()
     return tuple(_slice(tensor, dim, end - n, end) for n, end in zip(sections, ends))
 
 
 def chunk(input: Arrays, chunks: int, dim: int = 0, *, axis: int | None = None) -> tuple[Arrays, ...]:
-    """At most `chunks` pieces of equal size along axis `dim` (the last may be smaller), as a tuple of views."""
+    """At most `chunks` pieces of equal size along axis `dim` (the last may be smaller),
+    as a tuple of views."""
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be positive, got {chunks}")
     dim = _axis("chunk", dim if axis is None else axis_or_dim("chunk", dim, axis, 0), len(input.shape))
@@ -168,7 +186,8 @@ def unbind(input: Arrays, dim: int = 0, *, axis: int | None = None) -> tuple[Arr
 
 def cat(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
         out: Arrays | None = None) -> Arrays:
-    """Arrays joined along axis `dim`; all other axes must agree. As in torch, an input of shape (0,) is left out.
+    """Arrays joined along axis `dim`; all other axes must agree. As in torch, an input of
+    shape (0,) is left out.
 
     Returns a new array. ValueError where ranks or shapes do not fit, or with no input.
     """
@@ -182,11 +201,13 @@ def cat(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
 
 def stack(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
           out: Arrays | None = None) -> Arrays:
-    """Arrays of one shape joined along a new axis `dim`. Returns a new array; ValueError where shapes differ."""
+    """Arrays of one shape joined along a new axis `dim`. Returns a new array; ValueError
+    where shapes differ."""
     tensors = tuple(tensors)
     shapes = {tuple(t.shape) for t in tensors}
     if len(shapes) != 1:
-        raise ValueError(f"stack: inputs must share one shape, got {sorted(shapes) if shapes else 'no input'}")
+        raise ValueError(
+            f"stack: inputs must share one shape, got {sorted(shapes) if shapes else 'no input'}")
     dim = _axis("stack", dim if axis is None else axis_or_dim("stack", dim, axis, 0), len(shapes.pop()) + 1)
     return CAT(*(unsqueeze(t, dim) for t in tensors), dim=dim, out=out)
 
@@ -194,7 +215,8 @@ def stack(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
 # ---- arguments
 
 def _view(op, x, **attrs):
-    """op(x), also for arrays and Tensors of types that have no kernels (of objects, times, texts): a view needs none."""
+    """op(x), also for arrays and Tensors of types that have no kernels (of objects, times, texts):
+    a view needs none."""
     if isinstance(x, np.ndarray) and x.dtype.kind not in "fiub":
         view = op.reference(x.data if isinstance(x, Tensor) else x, **attrs)
         return Tensor(view) if isinstance(x, Tensor) else view
@@ -222,7 +244,8 @@ def _is_basic(i):
 @lru_cache(4096)
 def _resolved(name, old, shape):
     count, known = math.prod(old), math.prod(n for n in shape if n != -1)
-    if min(shape, default=0) < -1 or shape.count(-1) > 1 or (count != known if -1 not in shape else not known or count % known):
+    if min(shape, default=0) < -1 or shape.count(-1) > 1 or (count != known if -1 not in shape else not known
+                                                             or count % known):
         raise ValueError(f"{name}: shape {shape} does not hold the {count} values of input {old}")
     return tuple(count // known if n == -1 else as_int(n) for n in shape)
 
@@ -237,7 +260,8 @@ def _flattened(old, start, end):
 
 @lru_cache(4096)
 def _squeezed(old, dim):
-    dims = range(len(old)) if dim is None else [_axis("squeeze", d, len(old)) for d in (dim if isinstance(dim, tuple) else (dim,))]
+    dims = (range(len(old)) if dim is None
+            else [_axis("squeeze", d, len(old)) for d in (dim if isinstance(dim, tuple) else (dim,))])
     return tuple(n for i, n in enumerate(old) if n != 1 or i not in dims)
 
 
@@ -246,7 +270,8 @@ def _expanded(old, shape):
     lead = len(shape) - len(old)
     new = shape[:max(lead, 0)] + tuple(o if s == -1 else s for o, s in zip(old, shape[max(lead, 0):]))
     if lead < 0 or min(new, default=0) < 0 or any(o not in (1, s) for o, s in zip(old, new[lead:])):
-        raise ValueError(f"broadcast_to: input {old} cannot be broadcast to {shape}; an axis must be equal, 1 or new")
+        raise ValueError(
+            f"broadcast_to: input {old} cannot be broadcast to {shape}; an axis must be equal, 1 or new")
     return new
 
 
@@ -281,7 +306,8 @@ def _inverse(dims):
 
 def _check_cat(*arrays, dim):
     if len({a.dtype for a in arrays}) > 1:
-        raise TypeError(f"cat: inputs must share one dtype, got {', '.join(str(a.dtype) for a in arrays)}; convert one with .astype")
+        raise TypeError(f"cat: inputs must share one dtype, got {', '.join(str(a.dtype) for a in arrays)}; "
+                        "convert one with .astype")
 
 
 def _cat(k, *arrays, dim):

@@ -20,17 +20,20 @@ __all__ = ["log_softmax", "softmax", "softmin"]
 
 def softmax(input: Arrays, dim: int | None = None, *, axis: int | None = None, dtype: DType = None,
             out: Arrays | None = None) -> Arrays:
-    """e^x over its sum along axis `dim`, computed from x - max. input: any shape, float32 or float64; returns an array like input.
+    """e^x over its sum along axis `dim`, computed from x - max. input: any shape, float32 or
+    float64; returns an array like input.
 
-    dim None takes axis 0 of inputs of 0, 1 or 3 axes and axis 1 of others, as torch does, and warns. axis is dim. dtype converts an array
-    input first. A line that holds NaN or +inf, or -inf only, is NaN. ValueError for an axis that input does not have.
+    dim None takes axis 0 of inputs of 0, 1 or 3 axes and axis 1 of others, as torch does, and
+    warns. axis is dim. dtype converts an array input first. A line that holds NaN or +inf, or -inf
+    only, is NaN. ValueError for an axis that input does not have.
     """
     return _along("softmax", SOFTMAX, input, dim, axis, dtype, out)
 
 
 def log_softmax(input: Arrays, dim: int | None = None, *, axis: int | None = None, dtype: DType = None,
                 out: Arrays | None = None) -> Arrays:
-    """log(softmax(input, dim)) without its underflow: x - max - log(sum of e^(x - max)). Arguments and errors as for softmax."""
+    """log(softmax(input, dim)) without its underflow: x - max - log(sum of e^(x - max)). Arguments
+    and errors as for softmax."""
     return _along("log_softmax", LOG_SOFTMAX, input, dim, axis, dtype, out)
 
 
@@ -46,8 +49,8 @@ def _along(name, op, input, dim, axis, dtype, out):
     if axis is not None:
         dim = axis_or_dim(name, dim, axis)
     if dim is None:
-        warnings.warn(f"{name} without dim takes axis {_axis(name, len(input.shape), None)} of shape {tuple(input.shape)}; say which, dim=-1 or another",
-                      UserWarning, stacklevel=4)
+        warnings.warn(f"{name} without dim takes axis {_axis(name, len(input.shape), None)} of shape "
+                      f"{tuple(input.shape)}; say which, dim=-1 or another", UserWarning, stacklevel=4)
     return op(input, dim=_axis(name, len(input.shape), dim), out=out)
 
 
@@ -55,7 +58,8 @@ def _typed(name, input, dtype):
     if dtype is None or np.dtype(dtype) == input.dtype:
         return input
     if not isinstance(input, np.ndarray):
-        raise TypeError(f"{name}: dtype= converts arrays; convert this {type(input).__name__} of {input.dtype} first")
+        raise TypeError(
+            f"{name}: dtype= converts arrays; convert this {type(input).__name__} of {input.dtype} first")
     return input.astype(dtype)
 
 
@@ -103,11 +107,11 @@ SOFTMAX_BACKWARD, LOG_SOFTMAX_BACKWARD = map(_backward, ("softmax_backward", "lo
 
 
 def _row(name, backward):
-    return Op(
-        name, "r", _kernel(name), _scalars_too(getattr(reference, name)), lambda ctx: (backward(ctx.g, ctx.outputs[0], **ctx.attrs),),
-        kernels=(name,), flops=lambda x, *, dim: 12 * x.size, bytes=lambda x, *, dim: 2 * x.nbytes, activation=True,
-        per_sample=lambda shape, *, dim: bool(shape) and dim % len(shape) != 0,
-        todo={"epilogue": "a line must be whole before its sum is known"})
+    return Op(name, "r", _kernel(name), _scalars_too(getattr(reference, name)),
+              lambda ctx: (backward(ctx.g, ctx.outputs[0], **ctx.attrs),), kernels=(name,),
+              flops=lambda x, *, dim: 12 * x.size, bytes=lambda x, *, dim: 2 * x.nbytes, activation=True,
+              per_sample=lambda shape, *, dim: bool(shape) and dim % len(shape) != 0,
+              todo={"epilogue": "a line must be whole before its sum is known"})
 
 
 SOFTMAX = _row("softmax", SOFTMAX_BACKWARD)

@@ -8,16 +8,19 @@ MOST = 2**31 - 1   # kernels count positions in 63 bits, and multiply two such n
 
 
 def axes(value, n: int, op: str, name: str, least: int = 0) -> tuple[int, ...]:
-    """`value` (an int, or n of them) as a tuple of n ints, each at least `least` and below 2^31. Raises ValueError or TypeError with the rule."""
+    """`value` (an int, or n of them) as a tuple of n ints, each at least `least` and below 2^31.
+    Raises ValueError or TypeError with the rule."""
     return _axes(ints(value, op, name), n, op, name, least)
 
 
 def ints(value, op: str, name: str):
-    """`value` with its integers made plain, a list made a tuple: what a cache may be keyed by (1.0 would find the entry of 1)."""
+    """`value` with its integers made plain, a list made a tuple: what a cache may be keyed by (1.0
+    would find the entry of 1)."""
     if type(value) is int or isinstance(value, str):
         return value
     try:
-        return tuple(map(operator.index, value)) if isinstance(value, (tuple, list)) else operator.index(value)
+        return (tuple(map(operator.index, value)) if isinstance(value, (tuple, list))
+                else operator.index(value))
     except TypeError:
         raise TypeError(f"{op}: {name} must be an int or ints, got {value!r}") from None
 
@@ -42,5 +45,6 @@ def bounded(values: tuple[int, ...], op: str, name: str) -> tuple[int, ...]:
 
 
 def three(values: tuple[int, ...], fill: int) -> tuple[int, int, int]:
-    """`values` for up to three spatial axes, with `fill` for the missing leading ones: what kernels take."""
+    """`values` for up to three spatial axes, with `fill` for the missing leading ones:
+    what kernels take."""
     return (fill,) * (3 - len(values)) + values

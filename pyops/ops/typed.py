@@ -1,4 +1,5 @@
-"""Operands of any element type: how two of them come to one, and rows of what is computed value by value."""
+"""Operands of any element type: how two of them come to one, and rows of what is
+computed value by value."""
 from __future__ import annotations
 
 from typing import Any
@@ -43,8 +44,9 @@ def as_type(value: Any, dtype: Any) -> Any:
 
 
 def alike(op: str, a: Any, b: Any) -> tuple[Any, Any]:
-    """Two operands as arrays of one type, as torch promotes them: a number, or an array without axes, takes the other's type unless it is of a
-    greater kind (truth, whole, float). TypeError for two numbers.
+    """Two operands as arrays of one type, as torch promotes them: a number, or an array
+    without axes, takes the other's type unless it is of a greater kind (truth, whole, float).
+    TypeError for two numbers.
     """
     if is_number(a) and is_number(b):
         raise TypeError(f"{op}: one of the operands must be an array, got {a!r} and {b!r}")
@@ -77,7 +79,8 @@ def rank_of(dtype: np.dtype[Any]) -> int:
 
 
 def promoted(a: np.dtype[Any], a_axes: int, b: np.dtype[Any], b_axes: int) -> np.dtype[Any]:
-    """torch's rule: an array without axes has a say only by its kind; float with whole numbers stays the float type."""
+    """torch's rule: an array without axes has a say only by its kind; float with whole numbers
+    stays the float type."""
     if (a_axes == 0) != (b_axes == 0) and rank_of(a) != rank_of(b):
         weak, strong = (a, b) if a_axes == 0 else (b, a)
         if rank_of(weak) < rank_of(strong):
@@ -104,7 +107,8 @@ def one_type(name: str, *arrays: Any) -> None:
 
 
 def pair(name: str, gradient: Any = None, result: Any = None, takes: str = "biufV", **traits: Any) -> Op:
-    """The row of y = f(a, b), which broadcast; result: the type of y, None for theirs. takes: as in `one`."""
+    """The row of y = f(a, b), which broadcast; result: the type of y, None for theirs.
+    takes: as in `one`."""
     def forward(k: Any, a: Any, b: Any) -> Any:
         one_type(name, a, b)
         if a.dtype.kind not in takes:   # the kernel would write nothing
@@ -113,12 +117,15 @@ def pair(name: str, gradient: Any = None, result: Any = None, takes: str = "biuf
         y = k.empty(shape, result or a.dtype)
         getattr(k, name)(a, b, *layout, y)
         return y
-    return Op(name, "aa", forward, getattr(reference, name), gradient, check_pair(name), kernels=(name,), tolerance=0,
+    return Op(name, "aa", forward, getattr(reference, name), gradient,
+              check_pair(name), kernels=(name,), tolerance=0,
               bytes=lambda a, b: 2 * a.nbytes, pointwise=True, per_sample=True, todo=NO_CUDA, **traits)
 
 
-def one(name: str, gradient: Any = None, result: Any = None, tolerance: float = 0, takes: str = "biufV", **traits: Any) -> Op:
-    """The row of y = f(x); result: the type of y, None for that of x. takes: NumPy's letters for kinds of types."""
+def one(name: str, gradient: Any = None, result: Any = None, tolerance: float = 0, takes: str = "biufV",
+        **traits: Any) -> Op:
+    """The row of y = f(x); result: the type of y, None for that of x. takes: NumPy's letters
+    for kinds of types."""
     def forward(k: Any, x: Any, **attrs: Any) -> Any:
         if x.dtype.kind not in takes:
             raise TypeError(f"{name.removeprefix('whole_')}: takes no {x.dtype}")

@@ -1,4 +1,5 @@
-"""Sums, products, extremes and their places of whole numbers and truth values, along one axis at a time."""
+"""Sums, products, extremes and their places of whole numbers and truth values, along
+one axis at a time."""
 from __future__ import annotations
 
 from typing import Any
@@ -16,7 +17,8 @@ __all__ = ["all", "any"]
 
 
 def along_axis(name: str, result: Any = None, **defaults: Any) -> Op:
-    """The row of a reduction of one axis, which stays as one of length 1; result: the type of y, None for that of x."""
+    """The row of a reduction of one axis, which stays as one of length 1; result: the type of y,
+    None for that of x."""
     def forward(k: Any, x: Any, *, dim: int, **attrs: Any) -> Any:
         y = k.empty((*x.shape[:dim], 1, *x.shape[dim + 1:]), result or x.dtype)
         getattr(k, name)(x, *around(x.shape, dim), *{**defaults, **attrs}.values(), y)
@@ -24,12 +26,14 @@ def along_axis(name: str, result: Any = None, **defaults: Any) -> Op:
 
     def check(x: Any, *, dim: int, **_: Any) -> None:
         if not 0 <= dim < len(x.shape):
-            raise ValueError(f"{name}: dim {dim} is outside the {len(x.shape)} axes of input {tuple(x.shape)}")
-    return Op(name, "a", forward, getattr(reference, name), None, check, kernels=(name,), tolerance=0, todo=NO_CUDA,
-              bytes=lambda x, **_: x.nbytes, per_sample=kept_axis)
+            raise ValueError(
+                f"{name}: dim {dim} is outside the {len(x.shape)} axes of input {tuple(x.shape)}")
+    return Op(name, "a", forward, getattr(reference, name), None, check, kernels=(name,), tolerance=0,
+              todo=NO_CUDA, bytes=lambda x, **_: x.nbytes, per_sample=kept_axis)
 
 
-WHOLE_SUM, WHOLE_PROD, ANY_MAX, ANY_MIN = (along_axis(name) for name in ("whole_sum", "whole_prod", "any_max", "any_min"))
+WHOLE_SUM, WHOLE_PROD, ANY_MAX, ANY_MIN = (along_axis(name)
+                                           for name in ("whole_sum", "whole_prod", "any_max", "any_min"))
 ANY_ARGMAX, ANY_ARGMIN = (along_axis(name, "int64", last=False) for name in ("any_argmax", "any_argmin"))
 
 

@@ -14,8 +14,10 @@ def _with_gradient(parameters: Any) -> Any:
     return [p for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p.grad is not None]
 
 
-def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> float:
-    """Scales all gradients by one factor so that their joint norm is at most max_norm. Returns the norm they had.
+def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm_type: float = 2.0,
+                    error_if_nonfinite: bool = False) -> float:
+    """Scales all gradients by one factor so that their joint norm is at most max_norm.
+    Returns the norm they had.
 
     Pascanu et al. (2013). ValueError where the norm is not finite and error_if_nonfinite.
     """
@@ -27,7 +29,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor] | Tensor, max_norm: float, norm
     factor = max_norm / (total + 1e-6)
     if not factor >= 1:   # NaN passes on, as in torch
         for p in held:
-            p.grad = p.grad * p.data.dtype.type(factor)   # not in place: two leaves may share one gradient array
+            # not in place: two leaves may share one gradient array
+            p.grad = p.grad * p.data.dtype.type(factor)
     return total
 
 

@@ -1,7 +1,8 @@
 """Learning-rate schedules with torch.optim.lr_scheduler's arguments.
 
-A schedule is a function of the epoch, `at(epoch)`, which gives one rate per group; `step()` moves one epoch on. So a schedule can be
-resumed at any epoch and SequentialLR is a choice between functions. What others did to the rate in between is overwritten.
+A schedule is a function of the epoch, `at(epoch)`, which gives one rate per group; `step()` moves
+one epoch on. So a schedule can be resumed at any epoch and SequentialLR is a choice between
+functions. What others did to the rate in between is overwritten.
 """
 from __future__ import annotations
 
@@ -67,7 +68,8 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """Times gamma at each milestone."""
 
-    def __init__(self, optimizer: Any, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Any, milestones: Sequence[int], gamma: float = 0.1,
+                 last_epoch: int = -1) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
@@ -89,9 +91,11 @@ class ExponentialLR(LRScheduler):
 class LinearLR(LRScheduler):
     """From start_factor to end_factor in total_iters epochs, in a straight line: a warm-up."""
 
-    def __init__(self, optimizer: Any, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5, last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Any, start_factor: float = 1 / 3, end_factor: float = 1.0,
+                 total_iters: int = 5, last_epoch: int = -1) -> None:
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
-            raise ValueError(f"LinearLR: start_factor must be in (0, 1] and end_factor in [0, 1], got {start_factor} and {end_factor}")
+            raise ValueError("LinearLR: start_factor must be in (0, 1] and end_factor in [0, 1], got "
+                             f"{start_factor} and {end_factor}")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -101,7 +105,8 @@ class LinearLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Half a cosine from the initial rate to eta_min in T_max epochs, then back up. Loshchilov & Hutter (2017)."""
+    """Half a cosine from the initial rate to eta_min in T_max epochs, then back up.
+    Loshchilov & Hutter (2017)."""
 
     def __init__(self, optimizer: Any, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         self.T_max, self.eta_min = T_max, eta_min
@@ -113,12 +118,14 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class SequentialLR(LRScheduler):
-    """schedulers[i] from milestones[i - 1] on, each counting its epochs from there: a warm-up, then anything."""
+    """schedulers[i] from milestones[i - 1] on, each counting its epochs from there: a
+    warm-up, then anything."""
 
-    def __init__(self, optimizer: Any, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Any, schedulers: Sequence[LRScheduler], milestones: Sequence[int],
+                 last_epoch: int = -1) -> None:
         if len(milestones) != len(schedulers) - 1 or any(s.optimizer is not optimizer for s in schedulers):
-            raise ValueError(f"SequentialLR: {len(schedulers)} schedulers of this optimiser need {len(schedulers) - 1} milestones, "
-                             f"got {list(milestones)}")
+            raise ValueError(f"SequentialLR: {len(schedulers)} schedulers of this optimiser need "
+                             f"{len(schedulers) - 1} milestones, got {list(milestones)}")
         self.schedulers, self.milestones = list(schedulers), list(milestones)
         super().__init__(optimizer, last_epoch)
 
@@ -141,24 +148,28 @@ def _annealed(strategy: str, start: float, end: float, done: float) -> float:
 
 
 class OneCycleLR(LRScheduler):
-    """Up to max_lr and down again over total_steps steps (call step() after every batch), momentum the other way. Smith (2018)."""
+    """Up to max_lr and down again over total_steps steps (call step() after every batch), momentum
+    the other way. Smith (2018)."""
 
-    def __init__(self, optimizer: Any, max_lr: float | Sequence[float], total_steps: int | None = None, epochs: int | None = None,
-                 steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos", cycle_momentum: bool = True,
-                 base_momentum: float = 0.85, max_momentum: float = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
+    def __init__(self, optimizer: Any, max_lr: float | Sequence[float], total_steps: int | None = None,
+                 epochs: int | None = None, steps_per_epoch: int | None = None, pct_start: float = 0.3,
+                 anneal_strategy: str = "cos", cycle_momentum: bool = True, base_momentum: float = 0.85,
+                 max_momentum: float = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
                  three_phase: bool = False, last_epoch: int = -1) -> None:
         if total_steps is None:
             if not epochs or not steps_per_epoch:
                 raise ValueError("OneCycleLR: needs total_steps, or epochs and steps_per_epoch")
             total_steps = epochs * steps_per_epoch
         if total_steps < 1 or not 0 <= pct_start <= 1 or anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f"OneCycleLR: total_steps {total_steps} must be positive, pct_start {pct_start} in [0, 1], "
-                             f"anneal_strategy {anneal_strategy!r} cos or linear")
-        self.total_steps, self.anneal_strategy, self.cycle_momentum = total_steps, anneal_strategy, cycle_momentum
+            raise ValueError(f"OneCycleLR: total_steps {total_steps} must be positive, pct_start {pct_start} "
+                             f"in [0, 1], anneal_strategy {anneal_strategy!r} cos or linear")
+        self.total_steps, self.anneal_strategy, self.cycle_momentum = (total_steps, anneal_strategy,
+                                                                       cycle_momentum)
         self.base_momentum, self.max_momentum = base_momentum, max_momentum
         self.div_factor, self.final_div_factor = div_factor, final_div_factor
         groups = optimizer.param_groups
-        self.max_lrs = [float(max_lr)] * len(groups) if isinstance(max_lr, (int, float)) else [float(v) for v in max_lr]
+        self.max_lrs = ([float(max_lr)] * len(groups) if isinstance(max_lr, (int, float))
+                        else [float(v) for v in max_lr])
         if len(self.max_lrs) != len(groups):
             raise ValueError(f"OneCycleLR: {len(groups)} groups, {len(self.max_lrs)} values of max_lr")
         self.phases = self._phases(pct_start, three_phase)
@@ -173,7 +184,8 @@ class OneCycleLR(LRScheduler):
         return set().union(*groups)
 
     def _phases(self, pct_start: Any, three_phase: Any) -> Any:
-        """(last step, rate from, rate to, momentum from, momentum to): rates and momenta by name."""
+        """(last step, rate from, rate to, momentum from, momentum to): rates and momenta by
+        name."""
         up = (pct_start * self.total_steps - 1, "initial", "max", "high", "low")
         if three_phase:
             return [up, (2 * pct_start * self.total_steps - 2, "max", "initial", "low", "high"),
@@ -182,10 +194,13 @@ class OneCycleLR(LRScheduler):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for phase in state.get("phases", ()):
-            known = isinstance(phase, (list, tuple)) and len(phase) == 5 and isinstance(phase[0], (int, float)) and all(
-                isinstance(name, str) for name in phase[1:])
-            if not known or not {*phase[1:3]} <= {"initial", "max", "min"} or not {*phase[3:]} <= {"low", "high"}:
-                raise ValueError(f"OneCycleLR: {phase!r} is no phase (end, from rate, to rate, from momentum, to momentum)")
+            known = (isinstance(phase, (list, tuple)) and len(phase) == 5
+                     and isinstance(phase[0], (int, float)) and all(
+                         isinstance(name, str) for name in phase[1:]))
+            if not known or not {*phase[1:3]} <= {"initial", "max",
+                                                  "min"} or not {*phase[3:]} <= {"low", "high"}:
+                raise ValueError(f"OneCycleLR: {phase!r} is no phase (end, from rate, to rate, from "
+                                 "momentum, to momentum)")
         super().load_state_dict(state)
 
     def _phase(self, step: Any) -> Any:
@@ -223,14 +238,16 @@ class OneCycleLR(LRScheduler):
 class ReduceLROnPlateau:
     """Times factor when `step(metric)` has seen no improvement for more than `patience` epochs."""
 
-    def __init__(self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
-                 threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8) -> None:
+    def __init__(self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1,
+                 patience: int = 10, threshold: float = 1e-4, threshold_mode: str = "rel", cooldown: int = 0,
+                 min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8) -> None:
         if not factor < 1 or mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             raise ValueError(f"ReduceLROnPlateau: factor {factor} must be below 1, mode {mode!r} min or max, "
                              f"threshold_mode {threshold_mode!r} rel or abs")
         groups = optimizer.param_groups
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
-        self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
+        self.threshold, self.threshold_mode, self.cooldown, self.eps = (threshold, threshold_mode, cooldown,
+                                                                        eps)
         self.min_lrs = [min_lr] * len(groups) if isinstance(min_lr, (int, float)) else list(min_lr)
         self.best = math.inf if mode == "min" else -math.inf
         self.bad_epochs = self.cooldown_left = self.last_epoch = 0
@@ -238,7 +255,8 @@ class ReduceLROnPlateau:
     def _better(self, metric: Any) -> Any:
         sign = 1 if self.mode == "min" else -1
         margin = self.threshold * (sign * self.best if self.threshold_mode == "rel" else 1)
-        return sign * metric < sign * self.best - margin if math.isfinite(self.best) else sign * metric < sign * self.best
+        return (sign * metric < sign * self.best - margin if math.isfinite(self.best)
+                else sign * metric < sign * self.best)
 
     def step(self, metrics: Any) -> None:
         metric = float(metrics.item() if hasattr(metrics, "item") else metrics)

@@ -17,10 +17,12 @@ REAL = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 class Optimizer:
     """Base of the optimisers, with torch.optim's param_groups and layout of state_dict.
 
-    A subclass gives `start`, the state of a parameter that has none, and `update`, one step on one array, in place.
+    A subclass gives `start`, the state of a parameter that has none, and `update`, one step
+    on one array, in place.
     """
 
-    def __init__(self, params: Iterable[Tensor] | Iterable[Mapping[str, Any]], defaults: dict[str, Any]) -> None:
+    def __init__(self, params: Iterable[Tensor] | Iterable[Mapping[str, Any]],
+                 defaults: dict[str, Any]) -> None:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
@@ -47,11 +49,13 @@ class Optimizer:
     def start(self, p: np.ndarray, group: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
 
-    def update(self, kernels: Any, p: np.ndarray, g: np.ndarray, state: dict[str, Any], group: dict[str, Any]) -> None:
+    def update(self, kernels: Any, p: np.ndarray, g: np.ndarray, state: dict[str, Any],
+               group: dict[str, Any]) -> None:
         raise NotImplementedError
 
     def step(self, closure: Callable[..., Any] | None = None) -> Any:
-        """One step on every parameter that has a gradient. A closure recomputes the loss first and its result is returned."""
+        """One step on every parameter that has a gradient. A closure recomputes the loss first and
+        its result is returned."""
         loss = closure() if closure is not None else None
         sets = getattr(active.get(), "sets", None) or {}
         for group in self.param_groups:
@@ -71,20 +75,24 @@ class Optimizer:
             zero_gradients(group["params"], set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        """{"state": {index: arrays and counts}, "param_groups": settings, with parameters as indices}: torch's layout."""
+        """{"state": {index: arrays and counts}, "param_groups": settings, with parameters as
+        indices}: torch's layout."""
         index = {p: i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
         return {"state": {index[p]: dict(s) for p, s in self.state.items()},
                 "param_groups": [{**g, "params": [index[p] for p in g["params"]]} for g in self.param_groups]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over a state_dict of the same optimiser over the same parameters, ours or torch's; the arrays are copied.
+        """Takes over a state_dict of the same optimiser over the same parameters, ours or torch's;
+        the arrays are copied.
 
-        ValueError, with nothing changed, where groups or shapes differ. Settings that we do not have are ignored.
+        ValueError, with nothing changed, where groups or shapes differ. Settings that we do
+        not have are ignored.
         """
         self.loading(state_dict)()
 
     def loading(self, state_dict: Mapping[str, Any]) -> Callable[[], None]:
-        """load_state_dict in two parts: everything is checked, and what is returned then takes it over."""
+        """load_state_dict in two parts: everything is checked, and what is returned
+        then takes it over."""
         name, groups = f"{type(self).__name__}.load_state_dict", state_dict["param_groups"]
         if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
             raise ValueError(f"{name}: groups of {[len(g['params']) for g in groups]} parameters, "
@@ -92,11 +100,14 @@ class Optimizer:
         numbers = [i for g in groups for i in g["params"]]
         own = dict(zip(numbers, (p for g in self.param_groups for p in g["params"])))
         if len(own) < len(numbers) or not own.keys() >= state_dict["state"].keys():
-            raise ValueError(f"{name}: a parameter is named twice, or state is of a parameter that no group names")
-        state = {own[i]: {k: _loaded(v, own[i], f"{name}: {k} of parameter {i}") for k, v in s.items() if v is not None}
+            raise ValueError(
+                f"{name}: a parameter is named twice, or state is of a parameter that no group names")
+        state = {own[i]: {k: _loaded(v, own[i], f"{name}: {k} of parameter {i}")
+                          for k, v in s.items() if v is not None}
                  for i, s in state_dict["state"].items()}
         settings = [{k: _setting(v, self.defaults.get(k, 0.0), f"{name}: {k}") for k, v in saved.items()
-                     if k != "params" and (k in self.defaults or k in ("initial_lr", "max_lr", "min_lr"))} for saved in groups]
+                     if k != "params" and (k in self.defaults or k in ("initial_lr", "max_lr", "min_lr"))}
+                    for saved in groups]
 
         def load() -> None:
             for group, saved in zip(self.param_groups, settings):
@@ -108,14 +119,16 @@ class Optimizer:
         return next(g for g in self.param_groups if any(p is q for q in g["params"]))
 
     def __repr__(self) -> str:
-        shown = [", ".join(f"{k}={v}" for k, v in g.items() if k != "params") + f", {len(g['params'])} parameters" for g in self.param_groups]
+        shown = [", ".join(f"{k}={v}" for k, v in g.items() if k != "params")
+                 + f", {len(g['params'])} parameters" for g in self.param_groups]
         return f"{type(self).__name__}({'; '.join(shown)})"
 
 
 def _gradient(p: Tensor, name: str) -> np.ndarray:
     g = p.grad.data if isinstance(p.grad, Tensor) else p.grad
     if g.shape != p.data.shape or g.dtype != p.data.dtype:
-        raise ValueError(f"{name}: gradient is {g.dtype} {g.shape}, its parameter {p.data.dtype} {p.data.shape}")
+        raise ValueError(
+            f"{name}: gradient is {g.dtype} {g.shape}, its parameter {p.data.dtype} {p.data.shape}")
     return np.ascontiguousarray(g).reshape(g.shape)
 
 
@@ -133,12 +146,14 @@ def _loaded(value: Any, p: Tensor, what: str) -> Any:
 
 
 def _setting(value: Any, default: Any, what: str) -> Any:
-    """A saved setting, if it is like its default: numbers that are not negative, truth values, tuples of such."""
+    """A saved setting, if it is like its default: numbers that are not negative, truth
+    values, tuples of such."""
     if isinstance(default, tuple):
         if not isinstance(value, (tuple, list)) or len(value) != len(default):
             raise ValueError(f"{what} must be {len(default)} numbers, got {value!r}")
         return tuple(_setting(v, d, what) for v, d in zip(value, default))
-    plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value   # torch may keep a rate as a tensor
+    # torch may keep a rate as a tensor
+    plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
     if isinstance(default, bool):
         if not isinstance(plain, bool):
             raise ValueError(f"{what} must be True or False, got {value!r}")
@@ -152,4 +167,6 @@ def at_least(name: str, low: float = 0.0, high: float = float("inf"), **settings
     """ValueError unless every setting is in [low, high)."""
     for key, value in settings.items():
         if not low <= value < high:
-            raise ValueError(f"{name}: {key} must be {f'in [{low}, {high})' if high != float('inf') else f'at least {low}'}, got {value}")
+            raise ValueError(
+                f"{name}: {key} must be "
+                f"{f'in [{low}, {high})' if high != float('inf') else f'at least {low}'}, got {value}")

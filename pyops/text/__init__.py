@@ -1,4 +1,5 @@
-"""Text for networks: readers of word vectors, characters as numbers, sampling, and a text that every Python carries.
+"""Text for networks: readers of word vectors, characters as numbers, sampling, and a text that
+every Python carries.
 
     vectors = pyops.text.read_glove("glove.6B.100d.txt", limit=50_000)
     embedding = pyops.nn.Embedding.from_pretrained(vectors.vectors)

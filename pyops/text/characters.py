@@ -7,7 +7,8 @@ import numpy as np
 class Characters:
     """Numbers 0, 1, ... for distinct characters in the order of their code points.
 
-    alphabet: the characters as one str, in any order. ValueError if it is empty or has a character twice.
+    alphabet: the characters as one str, in any order. ValueError if it is empty or
+    has a character twice.
     """
 
     def __init__(self, alphabet: str):
@@ -44,7 +45,8 @@ class Characters:
         index = np.searchsorted(self.codes, codes).clip(max=len(self) - 1)
         unknown = np.unique(codes[self.codes[index] != codes])
         if unknown.size:
-            named = ", ".join(f"{chr(c)!r} (U+{c:04X})" for c in unknown[:10]) + (", ..." if unknown.size > 10 else "")
+            named = ", ".join(f"{chr(c)!r} (U+{c:04X})"
+                              for c in unknown[:10]) + (", ..." if unknown.size > 10 else "")
             these = "these characters are" if unknown.size > 1 else "this character is"
             raise ValueError(f"{these} not among the {len(self)} known: {named}")
         return index.astype(np.int64)

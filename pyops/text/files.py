@@ -15,7 +15,8 @@ LONGEST_LINE = 1 << 20
 def opened(path) -> Iterator[io.BufferedReader]:
     """The bytes of `path`, uncompressed where it is gzipped (whatever its name).
 
-    ValueError where it is a zip archive or the gzip stream is damaged; OSError where it cannot be read.
+    ValueError where it is a zip archive or the gzip stream is damaged; OSError where it cannot be
+    read.
     """
     path = Path(path)
     with open(path, "rb") as raw:
@@ -30,7 +31,8 @@ def opened(path) -> Iterator[io.BufferedReader]:
 
 
 def numbered_lines(file, first: int = 1) -> Iterator[tuple[int, bytes | None]]:
-    """(number, line) up to the end; the line is None where it is longer than a megabyte, as in a file that is no text."""
+    """(number, line) up to the end; the line is None where it is longer than a megabyte, as in a
+    file that is no text."""
     number = first
     while line := file.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE and not line.endswith(b"\n"):

@@ -7,15 +7,19 @@ import numpy as np
 def check_sampling(temperature: float, top_k: int | None) -> None:
     """ValueError unless temperature is positive and finite and top_k None or positive."""
     if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be positive and finite, got {temperature}; top_k=1 always takes the likeliest")
+        raise ValueError(
+            f"temperature must be positive and finite, got {temperature}; top_k=1 always takes the likeliest")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
 
 
-def draw(scores: np.ndarray, generator: np.random.Generator, temperature: float = 1.0, top_k: int | None = None) -> int:
-    """A class of scores (C,), with the probabilities softmax(scores / temperature); top_k: among the so many likeliest only.
+def draw(scores: np.ndarray, generator: np.random.Generator, temperature: float = 1.0,
+         top_k: int | None = None) -> int:
+    """A class of scores (C,), with the probabilities softmax(scores / temperature); top_k: among
+    the so many likeliest only.
 
-    A low temperature prefers the likely, a high one makes all alike. ValueError where a score is not finite.
+    A low temperature prefers the likely, a high one makes all alike. ValueError where
+    a score is not finite.
     """
     check_sampling(temperature, top_k)
     if not np.isfinite(scores).all():

@@ -6,10 +6,11 @@ from pathlib import Path
 
 
 def standard_library(length: int = 1_000_000) -> str:
-    """The first `length` characters of the modules at the top of the running interpreter's library, joined in the order of their names.
+    """The first `length` characters of the modules at the top of the running interpreter's library,
+    joined in the order of their names.
 
-    Files with characters beyond ASCII are left out: a few letters that hardly occur would only widen the output. FileNotFoundError where
-    the interpreter came without sources.
+    Files with characters beyond ASCII are left out: a few letters that hardly occur would only
+    widen the output. FileNotFoundError where the interpreter came without sources.
     """
     directory = Path(sysconfig.get_path("stdlib"))
     pieces, room = [], length

@@ -8,19 +8,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-GROWTH = 1.25        # of the array while nothing tells how many rows there will be; more would waste what less would copy
+# of the array while nothing tells how many rows there will be; more would waste what less would
+# copy
+GROWTH = 1.25
 MOST_LISTED = 1000   # skipped entries that are kept one by one; the rest is counted
 
 
 class Skipped(NamedTuple):
-    """An entry of a file that was left out. number: of the line, from 1; in a binary file of the word, from 1."""
+    """An entry of a file that was left out. number: of the line, from 1; in a binary file
+    of the word, from 1."""
     number: int
     why: str
 
 
 @dataclass(frozen=True, eq=False)
 class WordVectors:
-    """words[i] has the vector vectors[i]; vectors: float32 (len(words), dimension). index: word -> i.
+    """words[i] has the vector vectors[i]; vectors: float32 (len(words), dimension). index: word ->
+    i.
 
     skipped lists the first 1000 of the skipped_count entries that could not be used.
     """
@@ -44,21 +48,25 @@ class WordVectors:
         return self.vectors[self.index[word]]
 
     def nearest(self, to, count: int = 10) -> list[tuple[str, float]]:
-        """The `count` words of the largest cosine with a word (which is left out itself) or with a vector (dimension,)."""
+        """The `count` words of the largest cosine with a word (which is left out itself) or with a
+        vector (dimension,)."""
         vector = self[to] if isinstance(to, str) else np.asarray(to, np.float32)
         if vector.shape != self.vectors.shape[1:]:
             raise ValueError(f"nearest: a vector here has shape {self.vectors.shape[1:]}, got {vector.shape}")
         norms = np.sqrt(np.einsum("ij,ij->i", self.vectors, self.vectors)) * np.linalg.norm(vector)
-        cosine = np.divide(self.vectors @ vector, norms, out=np.full(len(self), -np.inf, np.float32), where=norms > 0)
+        cosine = np.divide(self.vectors @ vector, norms, out=np.full(len(self), -np.inf, np.float32),
+                           where=norms > 0)
         if isinstance(to, str):
             cosine[self.index[to]] = -np.inf
         best = np.argsort(-cosine, kind="stable")[:count]
         return [(self.words[i], float(cosine[i])) for i in best if cosine[i] > -np.inf]
 
     def table(self, vocabulary: Iterable[str], generator: np.random.Generator | None = None) -> np.ndarray:
-        """float32 (len(vocabulary), dimension) for nn.Embedding.from_pretrained: a row for each word of one's own list.
+        """float32 (len(vocabulary), dimension) for nn.Embedding.from_pretrained: a row for each
+        word of one's own list.
 
-        A word without a vector gets zeros or, with a generator, numbers of the mean and deviation that each column has here.
+        A word without a vector gets zeros or, with a generator, numbers of the mean and deviation
+        that each column has here.
         """
         vocabulary = list(vocabulary)
         rows = np.array([self.index.get(word, -1) for word in vocabulary], np.int64)
@@ -74,7 +82,8 @@ class WordVectors:
 class Collector:
     """Vectors as they are read: into one float32 array, which grows in place.
 
-    path: for messages. words: keep only these. limit: keep at most so many. strict: what would be skipped is a ValueError.
+    path: for messages. words: keep only these. limit: keep at most so many. strict: what would be
+    skipped is a ValueError.
     """
 
     def __init__(self, path, dimension: int, words: Collection[str] | None, limit: int | None, strict: bool):
@@ -101,10 +110,12 @@ class Collector:
         return self.wanted is None or word in self.wanted
 
     def row(self) -> np.ndarray:
-        """Where the next vector is to be written; `keep` makes it count. Rows given out before must not be used any more."""
+        """Where the next vector is to be written; `keep` makes it count. Rows given out before must
+        not be used any more."""
         rows = len(self.array)
         if len(self.words) == rows:
-            self.array.resize((rows + max(16, int(rows * (GROWTH - 1))), self.dimension), refcheck=False)   # realloc: seldom a copy
+            # realloc: seldom a copy
+            self.array.resize((rows + max(16, int(rows * (GROWTH - 1))), self.dimension), refcheck=False)
         return self.array[len(self.words)]
 
     def keep(self, number: int, word: str) -> None:

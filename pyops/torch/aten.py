@@ -1,7 +1,9 @@
-"""What each ATen call is in terms of pyops.functional: name of the overload -> function of its arguments, in torch's order.
+"""What each ATen call is in terms of pyops.functional: name of the overload -> function of its
+arguments, in torch's order.
 
-Which overloads are which of our functions is in pyops/names.py; here is how their arguments are passed where they differ, and
-calls that are several of ours. Sizes come as lists there; an empty one stands for a default.
+Which overloads are which of our functions is in pyops/names.py; here is how their arguments are
+passed where they differ, and calls that are several of ours. Sizes come as lists there; an empty
+one stands for a default.
 """
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ def per_axis(v):
 
 def spatial(function):
     """Calls with torch's lists of ints as tuples."""
-    return lambda *args, **kwargs: function(*map(per_axis, args), **{k: per_axis(v) for k, v in kwargs.items()})
+    return lambda *args, **kwargs: function(*map(per_axis, args),
+                                            **{k: per_axis(v) for k, v in kwargs.items()})
 
 
 def unless(value, name):
@@ -37,8 +40,10 @@ def unless(value, name):
 def convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
     axes = len(stride)
     if transposed:
-        return getattr(F, f"conv_transpose{axes}d")(input, weight, bias, tuple(stride), tuple(padding), tuple(output_padding), groups, tuple(dilation))
-    return getattr(F, f"conv{axes}d")(input, weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups)
+        return getattr(F, f"conv_transpose{axes}d")(input, weight, bias, tuple(stride), tuple(padding),
+                                                    tuple(output_padding), groups, tuple(dilation))
+    return getattr(F, f"conv{axes}d")(input, weight, bias, tuple(stride), tuple(padding), tuple(dilation),
+                                      groups)
 
 
 def batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled=False):
@@ -119,7 +124,8 @@ def expand(input, size, implicit=False):
 def squeeze(input, dim=None):
     if dim is None:
         return F.squeeze(input)
-    for d in sorted(((d % len(input.shape)) for d in (dim if isinstance(dim, (list, tuple)) else [dim])), reverse=True):
+    for d in sorted(((d % len(input.shape)) for d in (dim if isinstance(dim, (list, tuple)) else [dim])),
+                    reverse=True):
         input = F.squeeze(input, d)
     return input
 
@@ -157,13 +163,15 @@ def vector_norm(input, ord=2, dim=None, keepdim=False, *, dtype=None):
 
 def lstm(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first):
     unless(False, "train")(train and dropout > 0)
-    return F.lstm(input, tuple(hx), list(params), num_layers=num_layers, bias=has_biases, bidirectional=bidirectional, batch_first=batch_first)
+    return F.lstm(input, tuple(hx), list(params), num_layers=num_layers, bias=has_biases,
+                  bidirectional=bidirectional, batch_first=batch_first)
 
 
 def recurrent(call, **kind):
     def layers(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first):
         unless(False, "train")(train and dropout > 0)
-        return call(input, hx, list(params), num_layers=num_layers, bias=has_biases, bidirectional=bidirectional, batch_first=batch_first, **kind)
+        return call(input, hx, list(params), num_layers=num_layers, bias=has_biases,
+                    bidirectional=bidirectional, batch_first=batch_first, **kind)
     return layers
 
 
@@ -186,7 +194,8 @@ def to_dtype(input, dtype, *_, **__):
 
 def running(function):
     """Running sums or products, which torch may ask for in another type."""
-    return lambda input, dim, *, dtype=None: function(input if dtype is None else as_type(input, numpys(dtype)), dim)
+    return lambda input, dim, *, dtype=None: function(input if dtype is None
+                                                      else as_type(input, numpys(dtype)), dim)
 
 
 def reduce_into(input, dim, index, src, reduce, *, include_self=True):
@@ -215,7 +224,8 @@ def with_indices(function):
     return lambda *args: function(*map(per_axis, args), return_indices=True)
 
 
-def instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled=False):
+def instance_norm(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps,
+                  cudnn_enabled=False):
     return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
 
@@ -238,45 +248,64 @@ def rnn_cell(kind):
 
 # How arguments are passed where ATen's are not our function's own, in its order
 ADAPTERS = {
-    **{f"aten.conv{n}d.{form}": spatial(getattr(F, f"conv{n}d")) for n in (1, 2, 3) for form in ("default", "padding")},
-    **{f"aten.conv_transpose{n}d.{'default' if n == 1 else 'input'}": spatial(getattr(F, f"conv_transpose{n}d")) for n in (1, 2, 3)},
-    **{f"aten.{kind}_pool{n}d.default": spatial(getattr(F, f"{kind}_pool{n}d")) for n in (1, 2, 3) for kind in ("max", "avg", "adaptive_avg")},
-    **{f"aten.max_pool{n}d_with_indices.default": with_indices(getattr(F, f"max_pool{n}d")) for n in (1, 2, 3)},
-    **{f"aten.adaptive_max_pool{n}d.default": with_indices(getattr(F, f"adaptive_max_pool{n}d")) for n in (1, 2, 3)},
-    "aten.batch_norm.default": batch_norm, "aten._native_batch_norm_legit_no_training.default": batch_norm_no_training,
-    "aten.instance_norm.default": instance_norm, "aten.layer_norm.default": layer_norm, "aten.group_norm.default": group_norm,
-    "aten.elu.default": elu, "aten.clamp.default": clamp, "aten.softmax.int": softmax, "aten.log_softmax.int": log_softmax,
-    "aten.mean.dim": mean, "aten.mean.default": mean, "aten.sum.dim_IntList": sum_of, "aten.sum.default": sum_of,
-    **{f"aten.{name}.default": extreme(getattr(F, name)) for name in ("amax", "amin")}, "aten.linalg_vector_norm.default": vector_norm,
-    **{f"aten.{name}.default": (lambda x, shape: F.reshape(x, tuple(shape))) for name in ("view", "reshape", "_unsafe_view")},
+    **{f"aten.conv{n}d.{form}": spatial(getattr(F, f"conv{n}d")) for n in (1, 2, 3)
+       for form in ("default", "padding")},
+    **{f"aten.conv_transpose{n}d.{'default' if n == 1 else 'input'}":
+           spatial(getattr(F, f"conv_transpose{n}d")) for n in (1, 2, 3)},
+    **{f"aten.{kind}_pool{n}d.default": spatial(getattr(F, f"{kind}_pool{n}d")) for n in (1, 2, 3)
+       for kind in ("max", "avg", "adaptive_avg")},
+    **{f"aten.max_pool{n}d_with_indices.default": with_indices(getattr(F, f"max_pool{n}d"))
+       for n in (1, 2, 3)},
+    **{f"aten.adaptive_max_pool{n}d.default": with_indices(getattr(F, f"adaptive_max_pool{n}d"))
+       for n in (1, 2, 3)},
+    "aten.batch_norm.default": batch_norm,
+    "aten._native_batch_norm_legit_no_training.default": batch_norm_no_training,
+    "aten.instance_norm.default": instance_norm, "aten.layer_norm.default": layer_norm,
+    "aten.group_norm.default": group_norm,
+    "aten.elu.default": elu, "aten.clamp.default": clamp, "aten.softmax.int": softmax,
+    "aten.log_softmax.int": log_softmax,
+    "aten.mean.dim": mean, "aten.mean.default": mean, "aten.sum.dim_IntList": sum_of,
+    "aten.sum.default": sum_of,
+    **{f"aten.{name}.default": extreme(getattr(F, name)) for name in ("amax", "amin")},
+    "aten.linalg_vector_norm.default": vector_norm,
+    **{f"aten.{name}.default": (lambda x, shape: F.reshape(x, tuple(shape)))
+       for name in ("view", "reshape", "_unsafe_view")},
     "aten.unflatten.int": spatial(F.unflatten), "aten.permute.default": spatial(F.permute),
     **{f"aten.squeeze.{form}": squeeze for form in ("default", "dim", "dims")}, "aten.expand.default": expand,
-    "aten.split.Tensor": split, "aten.split_with_sizes.default": split, "aten.slice.Tensor": slice_of, "aten.select.int": select,
+    "aten.split.Tensor": split,
+    "aten.split_with_sizes.default": split, "aten.slice.Tensor": slice_of, "aten.select.int": select,
     "aten.constant_pad_nd.default": lambda x, pad, value=0: F.pad(x, tuple(pad), "constant", value),
     "aten.im2col.default": spatial(F.unfold), "aten.col2im.default": spatial(F.fold),
-    **{f"aten.upsample_{mode}{n}d.vec": resized(mode) for mode, n in (("linear", 1), ("bilinear", 2), ("trilinear", 3), ("nearest", 1),
-                                                                     ("nearest", 2), ("nearest", 3), ("bicubic", 2))},
+    **{f"aten.upsample_{mode}{n}d.vec": resized(mode)
+       for mode, n in (("linear", 1), ("bilinear", 2), ("trilinear", 3), ("nearest", 1),
+                       ("nearest", 2), ("nearest", 3), ("bicubic", 2))},
     "aten.lstm.input": lstm, "aten.gru.input": recurrent(F.gru),
     **{f"aten.rnn_{kind}.input": recurrent(F.rnn, nonlinearity=kind) for kind in ("tanh", "relu")},
-    "aten.lstm_cell.default": lstm_cell, **{f"aten.rnn_{kind}_cell.default": rnn_cell(kind) for kind in ("tanh", "relu")},
+    "aten.lstm_cell.default": lstm_cell,
+    **{f"aten.rnn_{kind}_cell.default": rnn_cell(kind) for kind in ("tanh", "relu")},
     "aten.roll.default": roll, "aten.gather.default": lambda x, dim, index, **_: F.gather(x, dim, index),
-    "aten.cumsum.default": running(F.cumsum), "aten.cumprod.default": running(F.cumprod), "aten.scatter_reduce.two": reduce_into,
-    **{f"aten.{name}.{form}": spatial(getattr(F, name)) for name in ("any", "all") for form in ("default", "dim", "dims")},
+    "aten.cumsum.default": running(F.cumsum), "aten.cumprod.default": running(F.cumprod),
+    "aten.scatter_reduce.two": reduce_into,
+    **{f"aten.{name}.{form}": spatial(getattr(F, name))
+       for name in ("any", "all") for form in ("default", "dim", "dims")},
     "aten.tile.default": spatial(F.tile), "aten.repeat.default": spatial(F.tile),
     "aten.clone.default": identity, "aten.dropout.default": dropout, "aten.feature_dropout.default": dropout,
 }
 
 # Calls that are several of ours, or none
 COMPOSED = {
-    "aten.convolution.default": convolution, "aten.addmm.default": addmm, "aten.clamp_min.default": lambda x, low: F.clamp(x, low),
-    "aten.clamp.Tensor": clamp_tensor, "aten.t.default": lambda x: F.transpose(x, 0, 1),
-    "aten.embedding.default": embedding, "aten.index.Tensor": index, "aten.max.dim": F.max, "aten.min.dim": F.min,
+    "aten.convolution.default": convolution, "aten.addmm.default": addmm,
+    "aten.clamp_min.default": lambda x, low: F.clamp(x, low), "aten.clamp.Tensor": clamp_tensor,
+    "aten.t.default": lambda x: F.transpose(x, 0, 1), "aten.embedding.default": embedding,
+    "aten.index.Tensor": index, "aten.max.dim": F.max, "aten.min.dim": F.min,
     "aten.rsub.Scalar": lambda x, other, alpha=1: F.sub(other, F.mul(x, alpha) if alpha != 1 else x),
     **{f"aten.where.{form}": where_of_numbers for form in ("ScalarSelf", "ScalarOther", "Scalar")},
     "aten.rrelu.default": rrelu_default, "aten.rrelu_with_noise_functional.default": rrelu,
     "aten._assert_tensor_metadata.default": checked, "aten.to.dtype": to_dtype,
     "aten._to_copy.default": lambda x, *, dtype=None, **_: x if dtype is None else to_dtype(x, dtype),
-    **{f"aten.{name}": identity for name in ("contiguous.default", "detach.default", "alias.default", "lift_fresh_copy.default")},
-}
+    **{f"aten.{name}": identity
+       for name in ("contiguous.default", "detach.default", "alias.default", "lift_fresh_copy.default")},}
 
-TABLE = {**{overload: ADAPTERS.get(overload) or getattr(F, function) for function, row in NAMES.items() for overload in row.aten}, **COMPOSED}
+TABLE = {**{overload: ADAPTERS.get(overload) or getattr(F, function) for function, row in NAMES.items()
+            for overload in row.aten},
+         **COMPOSED}

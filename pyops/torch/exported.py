@@ -157,7 +157,8 @@ def line_of(node) -> str:
 
 
 class Interpreter:
-    """One run of the exported graph. Values that depend on inputs are Traced, all others torch's."""
+    """One run of the exported graph. Values that depend on inputs are Traced, all others
+    torch's."""
 
     def __init__(self, program, arrays: tuple):
         self.program, self.values = program, {}

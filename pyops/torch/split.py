@@ -174,7 +174,8 @@ def worth(node) -> bool:
 
 
 def assembled(stages: Stages, programs: dict, options: dict) -> Split:
-    """The stages as a module of torch.fx, whose generated code drops each value after its last use."""
+    """The stages as a module of torch.fx, whose generated code drops each value after its last
+    use."""
     root, new, place, made = torch.nn.Module(), torch.fx.Graph(), {}, Split(None, [])
     inputs = set(stages.program.graph_signature.user_inputs)
     for node in stages.program.graph.nodes:

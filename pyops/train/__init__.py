@@ -1,6 +1,7 @@
 """Training: data, the loop, checkpoints and what tells whether a training goes well.
 
-Needs the extra `train`: pip install "pyops-kernels[train]" (matplotlib, Optuna, Pillow, rich, safetensors, scikit-learn), each only where it is used.
+Needs the extra `train`: pip install "pyops-kernels[train]" (matplotlib, Optuna, Pillow, rich,
+safetensors, scikit-learn), each only where it is used.
 """
 from . import augment, checkpoint
 from .checkpoint import load_model
@@ -22,8 +23,9 @@ from .text_trainer import Progress, TextTrainer, chunks
 from .trainer import Epoch, Trainer, evaluate
 from .transfer import freeze, replace_head, unfreeze
 
-__all__ = ["ArrayDataset", "Choice", "Diagnosis", "Digits", "Epoch", "ImageFolder", "Measured", "NonFinite", "NonFiniteError", "Normalize",
-           "Progress", "Range", "SanityReport", "Split", "TextTrainer", "Trainer", "augment", "batches", "checkpoint", "chunks", "cifar",
-           "confusion_matrix", "diagnose", "evaluate", "first_non_finite", "freeze", "gallery", "load_model", "measure", "mnist", "penalty",
-           "plain_batches", "read_cifar", "read_idx", "replace_head", "sanity_check", "search", "show", "to_unit", "top_k", "training_batches", "uci_digits",
-           "unfreeze", "wrong_predictions"]
+__all__ = ["ArrayDataset", "Choice", "Diagnosis", "Digits", "Epoch", "ImageFolder", "Measured", "NonFinite",
+           "NonFiniteError", "Normalize", "Progress", "Range", "SanityReport", "Split", "TextTrainer",
+           "Trainer", "augment", "batches", "checkpoint", "chunks", "cifar", "confusion_matrix", "diagnose",
+           "evaluate", "first_non_finite", "freeze", "gallery", "load_model", "measure", "mnist", "penalty",
+           "plain_batches", "read_cifar", "read_idx", "replace_head", "sanity_check", "search", "show",
+           "to_unit", "top_k", "training_batches", "uci_digits", "unfreeze", "wrong_predictions"]

@@ -1,7 +1,8 @@
 """Augmentation in NumPy: more training images of the same classes, drawn anew in every epoch.
 
-An augmentation is a callable (images, rng) -> images, for ArrayDataset(augment=...): uint8 (N, H, W) or (N, H, W, C) in 0 .. 255, or float
-(N, C, H, W) of unit scale, returned in the same type and shape. Each image draws for itself. MixUp mixes inputs and labels: it is for `mix`.
+An augmentation is a callable (images, rng) -> images, for ArrayDataset(augment=...): uint8 (N, H,
+W) or (N, H, W, C) in 0 .. 255, or float (N, C, H, W) of unit scale, returned in the same type and
+shape. Each image draws for itself. MixUp mixes inputs and labels: it is for `mix`.
 """
 from __future__ import annotations
 
@@ -16,12 +17,14 @@ def axes_of(images: np.ndarray) -> tuple[int, int]:
         return 1, 2
     if images.dtype.kind == "f" and images.ndim == 4:
         return 2, 3
-    raise ValueError(f"augment: images must be uint8 (N, H, W) or (N, H, W, C), or float (N, C, H, W), got {images.dtype} {images.shape}")
+    raise ValueError("augment: images must be uint8 (N, H, W) or (N, H, W, C), or float (N, C, H, W), got "
+                     f"{images.dtype} {images.shape}")
 
 
 def like(values: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Float pixels in the images' type, rounded and cut to 0 .. 255 where that is uint8."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8) if images.dtype == np.uint8 else values.astype(images.dtype)
+    return (np.clip(np.rint(values), 0, 255).astype(np.uint8) if images.dtype == np.uint8
+            else values.astype(images.dtype))
 
 
 def by_image(values: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -62,18 +65,23 @@ class Flip:
 
 
 class Crop:
-    """Moves each image by up to `padding` pixels along each axis: padded with `fill` (or mode "reflect") and cut to its size at random."""
+    """Moves each image by up to `padding` pixels along each axis: padded with `fill` (or mode
+    "reflect") and cut to its size at random."""
 
     def __init__(self, padding: int, mode: str = "constant", fill: float = 0):
         require("Crop", "padding must be a non-negative int and mode constant or reflect",
-                isinstance(padding, int) and padding >= 0 and mode in ("constant", "reflect"), (padding, mode))
+                isinstance(padding, int) and padding >= 0 and mode in ("constant", "reflect"),
+                (padding, mode))
         self.padding, self.mode, self.fill = padding, mode, fill
 
     def __call__(self, images, rng):
         rows, columns = axes_of(images)
-        around = [(self.padding, self.padding) if axis in (rows, columns) else (0, 0) for axis in range(images.ndim)]
-        wide = np.pad(images, around, self.mode, **({"constant_values": self.fill} if self.mode == "constant" else {}))
-        windows = np.lib.stride_tricks.sliding_window_view(wide, (images.shape[rows], images.shape[columns]), (rows, columns))
+        around = [(self.padding, self.padding) if axis in (rows, columns) else (0, 0)
+                  for axis in range(images.ndim)]
+        wide = np.pad(images, around, self.mode,
+                      **({"constant_values": self.fill} if self.mode == "constant" else {}))
+        windows = np.lib.stride_tricks.sliding_window_view(wide, (images.shape[rows], images.shape[columns]),
+                                                           (rows, columns))
         top, left = rng.integers(0, 2 * self.padding + 1, (2, len(images)))
         # after the batch axis: positions instead of height and width, the window's two axes last
         first = np.moveaxis(windows, (rows, columns), (1, 2))[np.arange(len(images)), top, left]
@@ -81,16 +89,19 @@ class Crop:
 
 
 class Rotate:
-    """Turns each image by up to `degrees` about its middle and scales it within `scale`, by bilinear interpolation; `fill` comes in."""
+    """Turns each image by up to `degrees` about its middle and scales it within `scale`, by
+    bilinear interpolation; `fill` comes in."""
 
     def __init__(self, degrees: float, scale: tuple[float, float] = (1.0, 1.0), fill: float = 0):
-        require("Rotate", "degrees must not be negative and scale 0 < low <= high", degrees >= 0 and 0 < scale[0] <= scale[1], (degrees, scale))
+        require("Rotate", "degrees must not be negative and scale 0 < low <= high",
+                degrees >= 0 and 0 < scale[0] <= scale[1], (degrees, scale))
         self.degrees, self.scale, self.fill = degrees, scale, fill
 
     def __call__(self, images, rng):
         rows, columns = axes_of(images)
         height, width = images.shape[rows], images.shape[columns]
-        angle, size = np.deg2rad(rng.uniform(-self.degrees, self.degrees, len(images))), rng.uniform(*self.scale, len(images))
+        angle, size = np.deg2rad(rng.uniform(-self.degrees, self.degrees,
+                                             len(images))), rng.uniform(*self.scale, len(images))
         y, x = (g - (n - 1) / 2 for g, n in zip(np.mgrid[:height, :width], (height, width)))
         cos, sin = (v.reshape(-1, 1, 1) for v in (np.cos(angle) / size, np.sin(angle) / size))
         return self.sampled(images, cos * y - sin * x + (height - 1) / 2, sin * y + cos * x + (width - 1) / 2)
@@ -99,29 +110,36 @@ class Rotate:
         """Pixels at real positions y, x (N, H, W); beyond the edge there is fill."""
         rows, columns = axes_of(images)
         last = np.moveaxis(images, (rows, columns), (1, 2))
-        wide = np.pad(last, [(0, 0), (1, 1), (1, 1), *[(0, 0)] * (last.ndim - 3)], constant_values=self.fill).astype(np.float32)
+        wide = np.pad(last, [(0, 0), (1, 1), (1, 1), *[(0, 0)] * (last.ndim - 3)],
+                      constant_values=self.fill).astype(np.float32)
         height, width = last.shape[1:3]
         y, x = np.clip(y + 1, 0, height + 1), np.clip(x + 1, 0, width + 1)
         top, left = np.minimum(y.astype(int), height), np.minimum(x.astype(int), width)
         more = [1] * (last.ndim - 3)
-        down, right = ((v - low).astype(np.float32).reshape(*v.shape, *more) for v, low in ((y, top), (x, left)))
+        down, right = ((v - low).astype(np.float32).reshape(*v.shape, *more)
+                       for v, low in ((y, top), (x, left)))
         n = np.arange(len(images)).reshape(-1, 1, 1)
         upper = wide[n, top, left] * (1 - right) + wide[n, top, left + 1] * right
         lower = wide[n, top + 1, left] * (1 - right) + wide[n, top + 1, left + 1] * right
-        return like(np.ascontiguousarray(np.moveaxis(upper * (1 - down) + lower * down, (1, 2), (rows, columns))), images)
+        return like(
+            np.ascontiguousarray(np.moveaxis(upper * (1 - down) + lower * down, (1, 2), (rows, columns))),
+            images)
 
 
 class Colour:
-    """Brightness, contrast and, of three channels, saturation, each times a factor within 1 - v .. 1 + v."""
+    """Brightness, contrast and, of three channels, saturation, each times a factor
+    within 1 - v .. 1 + v."""
 
     def __init__(self, brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2):
         self.strengths = brightness, contrast, saturation
-        require("Colour", "strengths must be in [0, 1]", all(0 <= v <= 1 for v in self.strengths), self.strengths)
+        require("Colour", "strengths must be in [0, 1]", all(0 <= v <= 1 for v in self.strengths),
+                self.strengths)
 
     def __call__(self, images, rng):
         axes_of(images)
         channels = 1 if images.dtype.kind == "f" else images.ndim - 1
-        light, contrast, saturation = (by_image(rng.uniform(1 - v, 1 + v, len(images)), images) for v in self.strengths)
+        light, contrast, saturation = (by_image(rng.uniform(1 - v, 1 + v, len(images)), images)
+                                       for v in self.strengths)
         x = images.astype(np.float32) * light
         mean = x.mean(tuple(range(1, x.ndim)), keepdims=True)
         x = mean + (x - mean) * contrast
@@ -132,7 +150,8 @@ class Colour:
 
 
 class Noise:
-    """Adds a normal of deviation `deviation`, in units of the pixels' whole scale (255 for uint8, 1 for floats)."""
+    """Adds a normal of deviation `deviation`, in units of the pixels' whole scale (255 for
+    uint8, 1 for floats)."""
 
     def __init__(self, deviation: float = 0.05):
         require("Noise", "deviation must not be negative", deviation >= 0, deviation)
@@ -145,7 +164,8 @@ class Noise:
 
 
 class Cutout:
-    """Fills a square of side `size` around a random pixel, cut at the edges. DeVries & Taylor (2017)."""
+    """Fills a square of side `size` around a random pixel, cut at the edges. DeVries & Taylor
+    (2017)."""
 
     def __init__(self, size: int, fill: float = 0):
         require("Cutout", "size must be a positive int", isinstance(size, int) and size > 0, size)
@@ -164,18 +184,20 @@ class Cutout:
 
 
 class MixUp:
-    """Each input is mixed with another of the batch, and so are their targets, by a share drawn from Beta(alpha, alpha). Zhang et al. (2018).
+    """Each input is mixed with another of the batch, and so are their targets, by a share drawn
+    from Beta(alpha, alpha). Zhang et al. (2018).
 
     (inputs (N, ...), labels (N,), rng) -> (inputs, class probabilities (N, classes)).
     """
 
     def __init__(self, classes: int, alpha: float = 0.2):
-        require("MixUp", "classes must be at least 2 and alpha positive", classes >= 2 and alpha > 0, (classes, alpha))
+        require("MixUp", "classes must be at least 2 and alpha positive", classes >= 2 and alpha > 0,
+                (classes, alpha))
         self.classes, self.alpha = classes, alpha
 
     def __call__(self, inputs, labels, rng):
-        require("MixUp", f"labels must be 0 .. {self.classes - 1}", not len(labels) or 0 <= labels.min() <= labels.max() < self.classes,
-                labels.max(initial=0))
+        require("MixUp", f"labels must be 0 .. {self.classes - 1}",
+                not len(labels) or 0 <= labels.min() <= labels.max() < self.classes, labels.max(initial=0))
         share, other = rng.beta(self.alpha, self.alpha, len(labels)), rng.permutation(len(labels))
         one_hot = np.eye(self.classes, dtype=inputs.dtype)[labels]
         own = share.reshape(-1, 1).astype(inputs.dtype)

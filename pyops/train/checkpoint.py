@@ -8,9 +8,11 @@ __all__ = ["RESUMING", "load", "load_model", "save"]
 
 
 def load_model(path):
-    """(model, metadata): the network of a checkpoint, or of a file of models.weights.save, built again with its weights, in evaluation mode.
+    """(model, metadata): the network of a checkpoint, or of a file of models.weights.save, built
+    again with its weights, in evaluation mode.
 
-    FileNotFoundError; ValueError where the file is no such file, names no network of create_model, or its arrays do not fit it.
+    FileNotFoundError; ValueError where the file is no such file, names no network of create_model,
+    or its arrays do not fit it.
     """
     state, metadata = load(path)
     try:

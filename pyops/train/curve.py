@@ -7,7 +7,8 @@ from textwrap import wrap
 
 
 def draw(path, history: Sequence, title: str, text: str = "") -> None:
-    """Loss (left) and accuracy (right) over the epochs of `history` (trainer.Epoch), `text` below, as PNG, SVG or PDF by the path's ending."""
+    """Loss (left) and accuracy (right) over the epochs of `history` (trainer.Epoch), `text` below,
+    as PNG, SVG or PDF by the path's ending."""
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
     from matplotlib.ticker import MaxNLocator
     epochs = [e.number for e in history]

@@ -16,7 +16,8 @@ TEST_SHARE, SPLIT_SEED = 0.2, 0
 
 @dataclass(frozen=True)
 class Digits:
-    """Grey images (N, 32, 32), uint8, ink 255 on 0, and their digits (N,), for training and for testing.
+    """Grey images (N, 32, 32), uint8, ink 255 on 0, and their digits (N,), for
+    training and for testing.
 
     box: the side of the square that the ink of a digit fills within the 32 x 32 pixels.
     """
@@ -35,9 +36,11 @@ class Digits:
 
 
 def uci_digits() -> Digits:
-    """The 1797 digits of scikit-learn (from UCI's "Optical recognition of handwritten digits"), 8x8 pixels of 0 .. 16.
+    """The 1797 digits of scikit-learn (from UCI's "Optical recognition of handwritten digits"),
+    8x8 pixels of 0 .. 16.
 
-    Each pixel becomes 3x3, and a border of 4 pads the 24x24 to 32x32. A fixed fifth, drawn at random, is for testing.
+    Each pixel becomes 3x3, and a border of 4 pads the 24x24 to 32x32. A fixed fifth, drawn at
+    random, is for testing.
     """
     from sklearn.datasets import load_digits
     source = load_digits()
@@ -70,9 +73,11 @@ def mnist(directory) -> Digits:
         images_path, labels_path = find(directory, f"{part}-images", 3), find(directory, f"{part}-labels", 1)
         images, labels = read_idx(images_path), read_idx(labels_path)
         if images.ndim != 3 or images.dtype != np.uint8 or max(images.shape[1:]) > SIDE or 0 in images.shape:
-            raise ValueError(f"{images_path}: expected uint8 images of at most {SIDE}x{SIDE}, got {images.dtype} of shape {images.shape}")
+            raise ValueError(f"{images_path}: expected uint8 images of at most {SIDE}x{SIDE}, got "
+                             f"{images.dtype} of shape {images.shape}")
         if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
-            raise ValueError(f"{labels_path}: expected {len(images)} labels, got {labels.dtype} of shape {labels.shape}")
+            raise ValueError(
+                f"{labels_path}: expected {len(images)} labels, got {labels.dtype} of shape {labels.shape}")
         if labels.min() < 0 or labels.max() > 9:
             raise ValueError(f"{labels_path}: labels must be 0 .. 9, got {labels.min()} .. {labels.max()}")
         arrays += [padded(images), labels.astype(np.int64)]
@@ -80,7 +85,8 @@ def mnist(directory) -> Digits:
 
 
 def find(directory: Path, stem: str, axes: int) -> Path:
-    """The file `stem`-idx`axes`-ubyte, with or without .gz, or with a dot in its name as some copies have."""
+    """The file `stem`-idx`axes`-ubyte, with or without .gz, or with a dot in its name
+    as some copies have."""
     names = [f"{stem}{dot}idx{axes}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
     for name in names:
         if (directory / name).is_file():
@@ -103,9 +109,10 @@ def shifted(images: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarr
     return wide[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def batches(images: np.ndarray, labels: np.ndarray, size: int, rng: np.random.Generator | None = None, shift: int = 0
-            ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(inputs, labels) of up to `size` images; in a random order and randomly shifted if rng is given."""
+def batches(images: np.ndarray, labels: np.ndarray, size: int, rng: np.random.Generator | None = None,
+            shift: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(inputs, labels) of up to `size` images; in a random order and randomly shifted if rng is
+    given."""
     order = np.arange(len(labels)) if rng is None else rng.permutation(len(labels))
     for begin in range(0, len(order), size):
         chosen = order[begin:begin + size]

@@ -4,8 +4,9 @@ A dataset has `labels` (N,), `classes` (names, or None) and
 
     take(indices, rng=None) -> (inputs, targets)
 
-inputs: float32 (n, C, H, W). targets: labels (n,), or class probabilities (n, classes) where images were mixed. With a generator, images
-are augmented, and all that is random comes from that generator: so a batch depends on its number, not on which thread made it or when.
+inputs: float32 (n, C, H, W). targets: labels (n,), or class probabilities (n, classes) where images
+were mixed. With a generator, images are augmented, and all that is random comes from that
+generator: so a batch depends on its number, not on which thread made it or when.
 """
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from .data import Digits, shifted, to_input
 
 
 def to_unit(images: np.ndarray) -> np.ndarray:
-    """uint8 images (N, H, W) or (N, H, W, C) as float32 (N, C, H, W) in 0 .. 1; float images (N, C, H, W) as they are."""
+    """uint8 images (N, H, W) or (N, H, W, C) as float32 (N, C, H, W) in 0 .. 1; float images (N, C,
+    H, W) as they are."""
     if images.dtype != np.uint8:
         return np.ascontiguousarray(images, np.float32)
     planes = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
@@ -26,7 +28,8 @@ def to_unit(images: np.ndarray) -> np.ndarray:
 
 
 class Normalize:
-    """(x / 255 - mean) / std by channel, for uint8 (N, H, W, C): what `prepare` of a dataset may be.
+    """(x / 255 - mean) / std by channel, for uint8 (N, H, W, C): what `prepare` of a dataset may
+    be.
 
     mean, std: one number a channel, of pixels in 0 .. 1. ValueError where a std is not positive.
     """
@@ -46,17 +49,20 @@ class Normalize:
 class ArrayDataset:
     """Images that lie in memory.
 
-    images: uint8 (N, H, W) or (N, H, W, C), or float (N, C, H, W). labels: integers (N,). prepare(images) makes the network's float32
-    (N, C, H, W) of a batch (default: to_unit). augment(images, rng) changes a batch as it is stored, before prepare; mix(inputs, labels,
-    rng) -> (inputs, targets) works on what prepare made, such as mixup. ValueError where lengths or axes do not fit.
+    images: uint8 (N, H, W) or (N, H, W, C), or float (N, C, H, W). labels: integers (N,).
+    prepare(images) makes the network's float32 (N, C, H, W) of a batch (default: to_unit).
+    augment(images, rng) changes a batch as it is stored, before prepare; mix(inputs, labels,
+    rng) -> (inputs, targets) works on what prepare made, such as mixup. ValueError where
+    lengths or axes do not fit.
     """
 
-    def __init__(self, images, labels, prepare: Callable = to_unit, augment: Callable | None = None, mix: Callable | None = None,
-                 classes: Sequence[str] | None = None):
+    def __init__(self, images, labels, prepare: Callable = to_unit, augment: Callable | None = None,
+                 mix: Callable | None = None, classes: Sequence[str] | None = None):
         self.images, self.labels = np.asarray(images), np.asarray(labels)
-        if len(self.images) != len(self.labels) or self.labels.ndim != 1 or self.labels.dtype.kind not in "iu":
-            raise ValueError(f"ArrayDataset: {len(self.images)} images need as many integer labels (N,), got {self.labels.dtype} "
-                             f"{self.labels.shape}")
+        if (len(self.images) != len(self.labels) or self.labels.ndim != 1
+                or self.labels.dtype.kind not in "iu"):
+            raise ValueError(f"ArrayDataset: {len(self.images)} images need as many integer labels (N,), got "
+                             f"{self.labels.dtype} {self.labels.shape}")
         if not len(self.labels):
             raise ValueError("ArrayDataset: there are no images")
         self.prepare, self.augment, self.mix = prepare, augment, mix
@@ -74,7 +80,8 @@ class ArrayDataset:
         if rng is not None and self.augment is not None:
             images = self.augment(images, rng)
         inputs = self.prepare(images)
-        return self.mix(inputs, targets, rng) if rng is not None and self.mix is not None else (inputs, targets)
+        return (self.mix(inputs, targets, rng) if rng is not None and self.mix is not None
+                else (inputs, targets))
 
 
 class Split(NamedTuple):
@@ -88,7 +95,8 @@ class Split(NamedTuple):
 
 
 def split_of(data, shift: int = 0) -> Split:
-    """What a Trainer takes, as a Split: Digits (their training images move by up to `shift` pixels) or a pair of datasets."""
+    """What a Trainer takes, as a Split: Digits (their training images move by up to `shift` pixels)
+    or a pair of datasets."""
     if isinstance(data, Digits):
         move = (lambda images, rng: shifted(images, shift, rng)) if shift else None
         return Split(ArrayDataset(data.train_images, data.train_labels, to_input, move),
@@ -97,4 +105,5 @@ def split_of(data, shift: int = 0) -> Split:
         return data
     if isinstance(data, tuple) and len(data) == 2 and all(hasattr(part, "take") for part in data):
         return Split(*data)
-    raise TypeError(f"data must be Digits, a Split or two datasets (training, test), got {type(data).__name__}")
+    raise TypeError(
+        f"data must be Digits, a Split or two datasets (training, test), got {type(data).__name__}")

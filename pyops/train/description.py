@@ -1,4 +1,5 @@
-"""What a checkpoint says of the images that its network was trained on, so that others can be brought into the same form."""
+"""What a checkpoint says of the images that its network was trained on, so that others can be
+brought into the same form."""
 from __future__ import annotations
 
 import json
@@ -11,8 +12,9 @@ from .dataset import Normalize, Split, to_unit
 
 
 def describe_images(data, split: Split) -> dict[str, str]:
-    """Metadata: `image`, the shape (C, H, W) of an input; `resize`, what images were scaled to before they were cut; `normalize`, the mean and
-    std of a Normalize; `digits`, the box of Digits; `prepare`, the name of a function that only the caller has; `class_names`."""
+    """Metadata: `image`, the shape (C, H, W) of an input; `resize`, what images were scaled to
+    before they were cut; `normalize`, the mean and std of a Normalize; `digits`, the box of Digits;
+    `prepare`, the name of a function that only the caller has; `class_names`."""
     test = split.test
     inputs, _ = test.take(np.arange(1))
     told: dict = {"image": list(inputs.shape[1:])}

@@ -1,7 +1,8 @@
 """Batches of a dataset, made ahead of their use by worker threads.
 
-The order of an epoch is a function of (seed, epoch), and a batch's augmentation of (seed, epoch, number of the batch). So neither the
-number of threads nor an interruption changes a batch, and resuming inside an epoch needs no state but three numbers.
+The order of an epoch is a function of (seed, epoch), and a batch's augmentation of (seed, epoch,
+number of the batch). So neither the number of threads nor an interruption changes a batch, and
+resuming inside an epoch needs no state but three numbers.
 """
 from __future__ import annotations
 
@@ -19,22 +20,27 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, ORDER, epoch]).permutation(count)
 
 
-def training_batches(dataset, size: int, seed: int, epoch: int, first: int = 0, workers: int = 0) -> Iterator[tuple]:
-    """(inputs, targets) of epoch `epoch`, from batch number `first` on. workers: threads that make batches ahead; 0 makes them here."""
+def training_batches(dataset, size: int, seed: int, epoch: int, first: int = 0,
+                     workers: int = 0) -> Iterator[tuple]:
+    """(inputs, targets) of epoch `epoch`, from batch number `first` on. workers: threads that make
+    batches ahead; 0 makes them here."""
     order = epoch_order(len(dataset), seed, epoch)
 
     def batch(number):
-        return dataset.take(order[number * size:(number + 1) * size], np.random.default_rng([seed, BATCH, epoch, number]))
+        return dataset.take(order[number * size:(number + 1) * size],
+                            np.random.default_rng([seed, BATCH, epoch, number]))
     return ahead(batch, range(first, -(-len(dataset) // size)), workers)
 
 
 def plain_batches(dataset, size: int, workers: int = 0) -> Iterator[tuple]:
     """(inputs, targets) in order, not augmented."""
-    return ahead(lambda begin: dataset.take(np.arange(begin, min(begin + size, len(dataset)))), range(0, len(dataset), size), workers)
+    return ahead(lambda begin: dataset.take(np.arange(begin, min(begin + size, len(dataset)))),
+                 range(0, len(dataset), size), workers)
 
 
 def ahead(make, numbers, workers: int) -> Iterator:
-    """make(number) for each number, in order; up to 2 * workers of them are under way or wait to be asked for.
+    """make(number) for each number, in order; up to 2 * workers of them are under way or
+    wait to be asked for.
 
     An exception in a worker is raised here, at its turn.
     """

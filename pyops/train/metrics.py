@@ -23,18 +23,22 @@ def top_k(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
 def hits(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> np.ndarray:
     """bool (N,): whether the label is among the k highest scores."""
     if scores.ndim != 2 or labels.shape != scores.shape[:1] or not 1 <= k <= scores.shape[1]:
-        raise ValueError(f"top_k: scores (N, C) with labels (N,) and 1 <= k <= C, got {scores.shape}, {labels.shape} and k = {k}")
+        raise ValueError(f"top_k: scores (N, C) with labels (N,) and 1 <= k <= C, got {scores.shape}, "
+                         f"{labels.shape} and k = {k}")
     own = np.take_along_axis(scores, labels[:, None], 1)
     before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < labels[:, None]))
     return (before.sum(1) < k) & ~np.isnan(scores).any(1)
 
 
 def confusion_matrix(labels: np.ndarray, chosen: np.ndarray, classes: int) -> np.ndarray:
-    """(classes, classes) counts: row the label, column what was chosen. ValueError where a value is no class."""
+    """(classes, classes) counts: row the label, column what was chosen. ValueError where a
+    value is no class."""
     for name, values in (("labels", labels), ("chosen", chosen)):
         if values.size and not (0 <= values.min() and values.max() < classes):
-            raise ValueError(f"confusion_matrix: {name} must be 0 .. {classes - 1}, got {values.min()} .. {values.max()}")
-    return np.bincount(labels.astype(np.int64) * classes + chosen.astype(np.int64), minlength=classes ** 2).reshape(classes, classes)
+            raise ValueError(
+                f"confusion_matrix: {name} must be 0 .. {classes - 1}, got {values.min()} .. {values.max()}")
+    return np.bincount(labels.astype(np.int64) * classes + chosen.astype(np.int64),
+                       minlength=classes ** 2).reshape(classes, classes)
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ class Measured:
             wrong = matrix[c].copy()
             wrong[c] = 0
             rival = f"{names[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
-            lines.append(f"{name:<{width}}  {matrix[c].sum():6d}  {share(matrix[c, c], matrix[:, c].sum()):>9}  "
-                         f"{share(matrix[c, c], matrix[c].sum()):>6}  {rival}".rstrip())
+            lines.append(
+                f"{name:<{width}}  {matrix[c].sum():6d}  {share(matrix[c, c], matrix[:, c].sum()):>9}  "
+                f"{share(matrix[c, c], matrix[c].sum()):>6}  {rival}".rstrip())
         return "\n".join(lines)
 
 
@@ -79,7 +84,8 @@ def share(part, whole) -> str:
 
 
 def measure(model, dataset, size: int = 256, loss: Callable | None = None, workers: int = 0) -> Measured:
-    """`model` on `dataset` in evaluation mode, `size` images at a time; the model's mode is put back."""
+    """`model` on `dataset` in evaluation mode, `size` images at a time; the model's mode is put
+    back."""
     loss = loss or loss_of(model)
     was = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -1,4 +1,5 @@
-"""Where a NaN or an infinity came from: the first value of a training step that is not finite, and the layer it belongs to."""
+"""Where a NaN or an infinity came from: the first value of a training step that is not finite, and
+the layer it belongs to."""
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,8 @@ from ..core.tensor import Tensor
 
 @dataclass(frozen=True)
 class NonFinite:
-    """layer: the dotted name of the innermost module, "input" or "loss". what: "value", "gradient", "parameter", "buffer" or "input"."""
+    """layer: the dotted name of the innermost module, "input" or "loss". what: "value", "gradient",
+    "parameter", "buffer" or "input"."""
     layer: str
     what: str
     name: str
@@ -22,22 +24,25 @@ class NonFinite:
     after: str = ""
 
     def __str__(self):
-        count = " and ".join(f"{n} {kind}" for n, kind in ((self.nans, "NaN"), (self.infinities, "infinite")) if n)
+        count = " and ".join(f"{n} {kind}"
+                             for n, kind in ((self.nans, "NaN"), (self.infinities, "infinite")) if n)
         after = f", after layer {self.after}" if self.after else ""
         of = {"value": f"result of {self.name} in layer {self.layer}{after}", "input": "input",
-              "gradient": f"gradient of {self.name} (layer {self.layer})", "parameter": f"parameter {self.name} (layer {self.layer})",
+              "gradient": f"gradient of {self.name} (layer {self.layer})",
+              "parameter": f"parameter {self.name} (layer {self.layer})",
               "buffer": f"buffer {self.name} (layer {self.layer})"}[self.what]
         return f"the {of}: {count} of {int(np.prod(self.shape))} elements, shape {self.shape}"
 
 
 class NonFiniteError(FloatingPointError):
-    """Training stopped at a loss, or a gradient, that is no number. `found`: NonFinite or None; `epoch`, `step`: from 1."""
+    """Training stopped at a loss, or a gradient, that is no number. `found`: NonFinite or None;
+    `epoch`, `step`: from 1."""
 
     def __init__(self, found: NonFinite | None, epoch: int, step: int, kept: str):
         self.found, self.epoch, self.step = found, epoch, step
         super().__init__(f"epoch {epoch}, batch {step}: the loss or a gradient is not finite. First: "
-                         f"{found or 'nothing when the step was run again'}. {kept} Usual causes: a learning rate too high, a logarithm or "
-                         f"quotient of 0, inputs that are not scaled")
+                         f"{found or 'nothing when the step was run again'}. {kept} Usual causes: a learning "
+                         "rate too high, a logarithm or quotient of 0, inputs that are not scaled")
 
 
 def finite(array: np.ndarray) -> bool:
@@ -62,14 +67,16 @@ def state_finite(model) -> bool:
 
 
 def first_non_finite(model, loss, inputs: np.ndarray, targets) -> NonFinite | None:
-    """Runs the step again, forward and backward, in the order in which values are made; the model's weights are not changed.
+    """Runs the step again, forward and backward, in the order in which values are made; the model's
+    weights are not changed.
 
-    A parameter, a buffer or an input that is not finite before anything is computed is what is named then. Batch norm's running
-    statistics move as in any forward pass in training mode.
+    A parameter, a buffer or an input that is not finite before anything is computed is what is
+    named then. Batch norm's running statistics move as in any forward pass in training mode.
     """
     if not finite(inputs):
         return described("input", "input", "", inputs)
-    held = [("parameter", n, p.data) for n, p in model.named_parameters()] + [("buffer", n, b) for n, b in model.named_buffers()]
+    held = [("parameter", n, p.data)
+            for n, p in model.named_parameters()] + [("buffer", n, b) for n, b in model.named_buffers()]
     for what, name, array in held:
         if not finite(array):
             return described(name.rpartition(".")[0] or type(model).__name__, what, name, array)
@@ -79,19 +86,22 @@ def first_non_finite(model, loss, inputs: np.ndarray, targets) -> NonFinite | No
         for array in node.outputs:
             if not finite(array):
                 layer = owner.get(id(node), "loss")
-                return described(layer, "value", node.op.name, array, upstream(node, owner, type(model).__name__)
+                return described(layer, "value", node.op.name, array,
+                                 upstream(node, owner, type(model).__name__)
                                  if layer in ("loss", type(model).__name__) else "")
     return first_gradient(model, value) if value.requires_grad else None
 
 
 def first_gradient(model, value: Tensor) -> NonFinite | None:
-    """Of the gradients that are not finite, the one nearest to the loss: backward makes it first."""
+    """Of the gradients that are not finite, the one nearest to the loss: backward makes it
+    first."""
     model.zero_grad()
     with np.errstate(all="ignore"):
         value.backward()
     for name, p in reversed(list(model.named_parameters())):
         if p.grad is not None and not finite(np.asarray(p.grad)):
-            return described(name.rpartition(".")[0] or type(model).__name__, "gradient", name, np.asarray(p.grad))
+            return described(name.rpartition(".")[0] or type(model).__name__, "gradient", name,
+                             np.asarray(p.grad))
     return None
 
 
@@ -99,8 +109,8 @@ def first_gradient(model, value: Tensor) -> NonFinite | None:
 def owners(model):
     """Within the block, a dict from id(node) to the name of the innermost module that recorded it.
 
-    A module claims, when it returns, what of its output's tape nobody has claimed yet; its parent claims, before the call, what lies
-    behind the inputs.
+    A module claims, when it returns, what of its output's tape nobody has claimed yet; its parent
+    claims, before the call, what lies behind the inputs.
     """
     owner: dict[int, str] = {}
     keep, stack = [], []   # keep: ids stay unique while the nodes live

@@ -3,11 +3,13 @@ from __future__ import annotations
 
 
 def show(trainer, resume: bool = False) -> None:
-    """Runs trainer.fit() under a progress bar (on a terminal) and prints a line an epoch. The trainer's own tick and report run too."""
+    """Runs trainer.fit() under a progress bar (on a terminal) and prints a line an epoch. The
+    trainer's own tick and report run too."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     console = Console(highlight=False)
-    columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.percentage:3.0f} %  loss {task.fields[loss]:.3f}"),
+    columns = (TextColumn("epoch {task.fields[epoch]}"),
+               BarColumn(), TextColumn("{task.percentage:3.0f} %  loss {task.fields[loss]:.3f}"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     tick, report = trainer.tick, trainer.report
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -30,5 +32,6 @@ def show(trainer, resume: bool = False) -> None:
 
 def line(epoch) -> str:
     top = "" if epoch.test_top_k is None else f"  top-k {100 * epoch.test_top_k:6.2f} %"
-    return (f"epoch {epoch.number:3d}  loss {epoch.train_loss:7.4f}  accuracy {100 * epoch.train_accuracy:6.2f} %   "
-            f"test loss {epoch.test_loss:7.4f}  accuracy {100 * epoch.test_accuracy:6.2f} %{top}   {epoch.seconds:.1f} s")
+    return (f"epoch {epoch.number:3d}  loss {epoch.train_loss:7.4f}  accuracy "
+            f"{100 * epoch.train_accuracy:6.2f} %   test loss {epoch.test_loss:7.4f}  accuracy "
+            f"{100 * epoch.test_accuracy:6.2f} %{top}   {epoch.seconds:.1f} s")

@@ -1,6 +1,7 @@
 """L1 and L2 penalties on weights.
 
-Weights are parameters of two axes and more; biases and the scales of normalisation are left alone, as is usual.
+Weights are parameters of two axes and more; biases and the scales of normalisation are
+left alone, as is usual.
 """
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What to check before a training costs anything: the lecture's sanity checks (also https://cs231n.github.io/neural-networks-3/)."""
+"""What to check before a training costs anything: the lecture's sanity checks (also
+https://cs231n.github.io/neural-networks-3/)."""
 from __future__ import annotations
 
 import copy
@@ -18,12 +19,15 @@ from .regularisation import penalty
 
 CAUSES = {
     "data": "pixels not scaled to about 0 .. 1 or mean 0; labels counted from 1; an empty or constant image set",
-    "initial loss": "outputs that are probabilities already (softmax twice); last layer drawn too wide; inputs not scaled; labels of another "
-                    "number of classes; loss summed instead of averaged",
+    "initial loss": ("outputs that are probabilities already (softmax twice); last layer drawn too wide; "
+                     "inputs not scaled; labels of another number of classes; loss summed instead of "
+                     "averaged"),
     "regularisation": "weights that are all zero, or frozen; a penalty that is not added, or has the wrong sign",
-    "overfit": "learning rate too low or too high; labels that do not belong to their images; the same image under two labels; a layer "
-               "without gradient (dead ReLU, detached tensor); a network too small; regularisation left on",
-    "gradient": "a gradient rule that is wrong, or a value taken off the tape; a parameter that the output does not depend on",
+    "overfit": ("learning rate too low or too high; labels that do not belong to their images; the same "
+                "image under two labels; a layer without gradient (dead ReLU, detached tensor); a network "
+                "too small; regularisation left on"),
+    "gradient": ("a gradient rule that is wrong, or a value taken off the tape; a parameter that the output "
+                 "does not depend on"),
 }
 
 
@@ -41,7 +45,8 @@ class Check:
 
 @dataclass(frozen=True)
 class SanityReport:
-    """str() is the report; `ok` whether every check passed; `failed` the names of those that did not."""
+    """str() is the report; `ok` whether every check passed; `failed` the names of
+    those that did not."""
     checks: tuple[Check, ...]
 
     @property
@@ -57,22 +62,28 @@ class SanityReport:
         return "\n".join([*map(str, self.checks), verdict])
 
 
-def sanity_check(model, data, *, classes: int | None = None, loss=None, expected: float | None = None, samples: int = 20, steps: int = 200,
-                 lr: float = 1e-3, seed: int = 0) -> SanityReport:
-    """Checks `model` on the dataset `data` (train.dataset; of a Split or Digits the training part), dropout off, weights and state put back afterwards.
+def sanity_check(model, data, *, classes: int | None = None, loss=None, expected: float | None = None,
+                 samples: int = 20, steps: int = 200, lr: float = 1e-3, seed: int = 0) -> SanityReport:
+    """Checks `model` on the dataset `data` (train.dataset; of a Split or Digits the training part),
+    dropout off, weights and state put back afterwards.
 
-    data: finite inputs that are not constant, labels within the classes. initial loss: within 5 % of expected, -ln(1 / classes) by default.
-    regularisation: the loss grows with the strength of an L2 penalty. overfit: `samples` images are learnt to a loss below 0.02 and no error
-    within `steps` steps of Adam at lr. gradient: in float64 each of up to twelve parameters' gradients is the quotient of differences.
-    classes: default the number of outputs. loss(output, targets): default cross-entropy on the scores, without auxiliary classifiers.
+    data: finite inputs that are not constant, labels within the classes. initial loss: within 5 %
+    of expected, -ln(1 / classes) by default. regularisation: the loss grows with the strength of an
+    L2 penalty. overfit: `samples` images are learnt to a loss below 0.02 and no error within
+    `steps` steps of Adam at lr. gradient: in float64 each of up to twelve parameters' gradients is
+    the quotient of differences.
+    classes: default the number of outputs. loss(output, targets): default cross-entropy on the
+    scores, without auxiliary classifiers.
     """
     data = split_of(data).train if isinstance(data, Digits) else getattr(data, "train", data)
     if samples < 1 or steps < 1 or not lr > 0:
-        raise ValueError(f"sanity_check: samples, steps and lr must be positive, got {samples}, {steps} and {lr}")
+        raise ValueError(
+            f"sanity_check: samples, steps and lr must be positive, got {samples}, {steps} and {lr}")
     objective = loss or (lambda output, targets: F.cross_entropy(scores_of(model, output), targets))
     chosen = np.random.default_rng(seed).permutation(len(data))
     inputs, targets = data.take(chosen[:samples])
-    state, drawn = {k: v.copy() for k, v in model.state_dict().items()}, random.default_generator().bit_generator.state
+    state, drawn = {k: v.copy()
+                    for k, v in model.state_dict().items()}, random.default_generator().bit_generator.state
     modes = [(m, m.training) for m in model.modules()]
     rates = [(m, m.p) for m in model.modules() if isinstance(m, (nn.StochasticDepth, *DROPOUTS))]
     try:
@@ -85,7 +96,8 @@ def sanity_check(model, data, *, classes: int | None = None, loss=None, expected
         checks = [check_data(*first, classes)]
         if checks[0].passed:
             value = objective(model(Tensor(first[0])), first[1]).item()
-            checks += [check_initial(value, -math.log(1 / classes) if expected is None else expected), check_penalty(model, value)]
+            checks += [check_initial(value, -math.log(1 / classes) if expected is None else expected),
+                       check_penalty(model, value)]
             model.load_state_dict(state)
             checks.append(check_gradient(model, objective, inputs[:4], targets[:4], seed))
             model.load_state_dict(state)
@@ -116,13 +128,15 @@ def check_data(inputs, targets, classes: int) -> Check:
 
 def check_initial(value: float, expected: float) -> Check:
     off = (value - expected) / expected
-    return Check("initial loss", abs(off) <= 0.05, f"{value:.4f} ({100 * off:+.1f} %)", f"{expected:.4f} within 5 %")
+    return Check("initial loss", abs(off) <= 0.05, f"{value:.4f} ({100 * off:+.1f} %)",
+                 f"{expected:.4f} within 5 %")
 
 
 def check_penalty(model, value: float) -> Check:
     totals = [value + penalty(model, l2=strength) for strength in (0.0, 1e-4, 1e-2, 1.0)]
     grows = all(b > a for a, b in zip(totals, totals[1:])) and math.isfinite(totals[-1])
-    return Check("regularisation", grows, " -> ".join(f"{t:.4g}" for t in totals), "growth with the L2 strength 0, 1e-4, 1e-2, 1")
+    return Check("regularisation", grows, " -> ".join(f"{t:.4g}" for t in totals),
+                 "growth with the L2 strength 0, 1e-4, 1e-2, 1")
 
 
 def check_overfit(model, objective, inputs, targets, steps: int, lr: float) -> Check:
@@ -138,15 +152,18 @@ def check_overfit(model, objective, inputs, targets, steps: int, lr: float) -> C
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return Check("overfit", value < 0.02 and right == 1, f"loss {value:.4f}, {100 * right:.0f} % right after {step} steps",
+    return Check("overfit", value < 0.02 and right == 1,
+                 f"loss {value:.4f}, {100 * right:.0f} % right after {step} steps",
                  f"a loss below 0.02 and 100 % on {len(labels)} images")
 
 
 def check_gradient(model, objective, inputs, targets, seed: int) -> Check:
-    """Along a random direction of each parameter, of up to twelve evenly chosen ones, in a copy of the model in float64.
+    """Along a random direction of each parameter, of up to twelve evenly chosen ones, in a copy of
+    the model in float64.
 
-    A step that carries some value over the edge of a ReLU, or norms of a few values that bend the loss, make the quotient another number than the
-    slope; a wrong rule does so at every step. So a smaller step has another try.
+    A step that carries some value over the edge of a ReLU, or norms of a few values that bend the
+    loss, make the quotient another number than the slope; a wrong rule does so at every step. So a
+    smaller step has another try.
     """
     double, x, rng = copy.deepcopy(model).double(), inputs.astype(np.float64), np.random.default_rng(seed)
     targets = targets.astype(np.float64) if targets.dtype.kind == "f" else targets
@@ -179,5 +196,7 @@ def check_gradient(model, objective, inputs, targets, seed: int) -> Check:
             if error < 1e-3:
                 break
         worst, where = max((worst, where), (error, name))
-    found = f"worst relative difference {worst:.1e} ({where})" + (f"; no gradient reaches {', '.join(unused)}" if unused else "")
-    return Check("gradient", worst < 1e-3 and not unused and scale > 0, found, "below 1e-3, and a gradient for every parameter")
+    found = f"worst relative difference {worst:.1e} ({where})" + (f"; no gradient reaches {', '.join(unused)}"
+                                                                  if unused else "")
+    return Check("gradient", worst < 1e-3 and not unused and scale > 0, found,
+                 "below 1e-3, and a gradient for every parameter")

@@ -1,6 +1,8 @@
-"""Hyperparameters from coarse to fine: many short trainings over wide ranges in log space, then longer ones around the best.
+"""Hyperparameters from coarse to fine: many short trainings over wide ranges in log space, then
+longer ones around the best.
 
-Needs Optuna (the extra `train`). A training that does worse than the median of those before it at the same epoch is pruned.
+Needs Optuna (the extra `train`). A training that does worse than the median of those before it at
+the same epoch is pruned.
 """
 from __future__ import annotations
 
@@ -21,15 +23,18 @@ class Range:
 
     def __post_init__(self):
         if not self.low < self.high or self.log and self.low <= 0:
-            raise ValueError(f"Range: low must be below high, and positive in log space, got {self.low} .. {self.high}")
+            raise ValueError(
+                f"Range: low must be below high, and positive in log space, got {self.low} .. {self.high}")
 
     def ask(self, trial, name: str):
         whole = isinstance(self.low, int) and isinstance(self.high, int)
         return (trial.suggest_int if whole else trial.suggest_float)(name, self.low, self.high, log=self.log)
 
     def around(self, value) -> Range:
-        """A decade about `value` to either side in log space, else a quarter of the range; cut to this range."""
-        low, high = (value / 10, value * 10) if self.log else (value - (self.high - self.low) / 4, value + (self.high - self.low) / 4)
+        """A decade about `value` to either side in log space, else a quarter of the range;
+        cut to this range."""
+        low, high = (value / 10, value * 10) if self.log else (value - (self.high - self.low) / 4,
+                                                               value + (self.high - self.low) / 4)
         kind = math.floor if isinstance(self.low, int) and isinstance(self.high, int) else float
         low, high = max(self.low, kind(low)), min(self.high, kind(high))
         return Range(low, high, self.log) if low < high else self
@@ -38,7 +43,8 @@ class Range:
         """The powers of ten within the range, largest first: where a coarse search starts."""
         if not self.log or isinstance(self.low, int):
             return []
-        return [10.0 ** e for e in range(math.floor(math.log10(self.high) + 1e-9), math.ceil(math.log10(self.low) - 1e-9) - 1, -1)]
+        return [10.0 ** e for e in range(math.floor(math.log10(self.high) + 1e-9),
+                                         math.ceil(math.log10(self.low) - 1e-9) - 1, -1)]
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ class Tried:
 
 @dataclass(frozen=True)
 class Found:
-    """parameters, value: the best of the complete trials of both stages. fine: the ranges of the second. str() is a table, the best first."""
+    """parameters, value: the best of the complete trials of both stages. fine: the ranges of the
+    second. str() is a table, the best first."""
     parameters: dict
     value: float
     fine: dict
@@ -77,10 +84,12 @@ class Found:
     def __str__(self):
         names = list(self.parameters)
         sign = MONITORS[self.monitor]
-        ranked = sorted(self.trials, key=lambda t: (t.state != "complete", -sign * t.value if t.value is not None else math.inf))
+        ranked = sorted(self.trials, key=lambda t: (t.state != "complete",
+                                                    -sign * t.value if t.value is not None else math.inf))
         rows = [("stage", *names, self.monitor, "epochs", "")]
-        rows += [(t.stage, *(shown(t.parameters[n]) for n in names), "-" if t.value is None else f"{t.value:.4f}", str(t.epochs),
-                  "" if t.state == "complete" else t.state) for t in ranked]
+        rows += [(t.stage, *(shown(t.parameters[n]) for n in names), "-" if t.value is None
+                  else f"{t.value:.4f}", str(t.epochs), "" if t.state == "complete" else t.state)
+                 for t in ranked]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
 
@@ -89,19 +98,24 @@ def shown(value) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def search(build: Callable[[dict, int], Trainer], space: Mapping[str, Range | Choice], *, coarse_trials: int = 10, coarse_epochs: int = 5,
+def search(build: Callable[[dict, int], Trainer], space: Mapping[str, Range | Choice], *,
+           coarse_trials: int = 10, coarse_epochs: int = 5,
            fine_trials: int = 10, fine_epochs: int = 15, monitor: str = "test_loss", seed: int = 0,
            report: Callable[[Tried], None] = lambda tried: None) -> Found:
     """The best hyperparameters of `space` by `monitor`, an attribute of Epoch.
 
-    build(parameters, epochs) makes a Trainer with a model of its own; give it `patience` for the longer trainings to stop early. The coarse
-    stage first tries the powers of ten of the first log range, the rest at the middle. The fine stage draws around the best of the coarse
-    one (Range.around). Trials that turn non-finite count as failed. ValueError for a bad setting or where every trial failed; TypeError for
-    a space or a build of another kind; ImportError without Optuna.
+    build(parameters, epochs) makes a Trainer with a model of its own; give it `patience` for
+    the longer trainings to stop early. The coarse stage first tries the powers of ten of the
+    first log range, the rest at the middle. The fine stage draws around the best of the coarse
+    one (Range.around). Trials that turn non-finite count as failed. ValueError for a bad
+    setting or where every trial failed; TypeError for a space or a build of another kind;
+    ImportError without Optuna.
     """
-    if not space or monitor not in MONITORS or min(coarse_trials, coarse_epochs, fine_epochs) < 1 or fine_trials < 0:
-        raise ValueError(f"search: needs a space, a monitor of {', '.join(MONITORS)} and positive counts, got {len(space)} parameters, "
-                         f"{monitor!r}, {coarse_trials}, {coarse_epochs}, {fine_trials}, {fine_epochs}")
+    if not space or monitor not in MONITORS or min(coarse_trials, coarse_epochs,
+                                                   fine_epochs) < 1 or fine_trials < 0:
+        raise ValueError(f"search: needs a space, a monitor of {', '.join(MONITORS)} and positive counts, "
+                         f"got {len(space)} parameters, {monitor!r}, {coarse_trials}, {coarse_epochs}, "
+                         f"{fine_trials}, {fine_epochs}")
     for name, one in space.items():
         if not isinstance(one, (Range, Choice)):
             raise TypeError(f"search: {name} must be a Range or a Choice, got {one!r}")
@@ -110,7 +124,8 @@ def search(build: Callable[[dict, int], Trainer], space: Mapping[str, Range | Ch
     def kept(one):
         tried.append(one)
         report(one)
-    run_stage("coarse", build, space, coarse_trials, coarse_epochs, monitor, seed, starts(space)[:coarse_trials], kept)
+    run_stage("coarse", build, space, coarse_trials, coarse_epochs, monitor, seed,
+              starts(space)[:coarse_trials], kept)
     best = best_of(tried, monitor)
     fine = {name: one.around(best.parameters[name]) for name, one in space.items()}
     if fine_trials:
@@ -122,12 +137,14 @@ def search(build: Callable[[dict, int], Trainer], space: Mapping[str, Range | Ch
 def best_of(tried: list[Tried], monitor: str) -> Tried:
     complete = [t for t in tried if t.state == "complete"]
     if not complete:
-        raise ValueError(f"search: none of {len(tried)} trainings ended with finite numbers; lower the learning rate's range")
+        raise ValueError(f"search: none of {len(tried)} trainings ended with finite numbers; lower the "
+                         "learning rate's range")
     return max(complete, key=lambda t: MONITORS[monitor] * t.value)
 
 
 def starts(space) -> list[dict]:
-    """Points that set the first log range to its powers of ten; Optuna draws the other parameters."""
+    """Points that set the first log range to its powers of ten; Optuna draws the other
+    parameters."""
     name = next((n for n, one in space.items() if one.decades()), None)
     return [] if name is None else [{name: value} for value in space[name].decades()]
 
@@ -138,7 +155,8 @@ def run_stage(stage, build, space, trials, epochs, monitor, seed, first, report)
     except ImportError as why:
         raise ImportError("search needs Optuna: pip install 'pyops-kernels[train]'") from why
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize" if MONITORS[monitor] > 0 else "minimize", sampler=optuna.samplers.TPESampler(seed=seed),
+    study = optuna.create_study(direction="maximize" if MONITORS[monitor] > 0 else "minimize",
+                                sampler=optuna.samplers.TPESampler(seed=seed),
                                 pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1))
     for point in first:
         study.enqueue_trial(point)

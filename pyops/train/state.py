@@ -1,4 +1,5 @@
-"""What a training needs beside its weights to go on as if it had never stopped, as arrays and JSON for a checkpoint."""
+"""What a training needs beside its weights to go on as if it had never stopped, as arrays and
+JSON for a checkpoint."""
 from __future__ import annotations
 
 import copy
@@ -15,7 +16,8 @@ KEY = "training"   # of the checkpoint's metadata
 
 
 def pack(optimizer, schedule, progress: Mapping) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """(arrays, metadata): the optimiser's state, the schedule's, the default generator's, and `progress`, which JSON can hold."""
+    """(arrays, metadata): the optimiser's state, the schedule's, the default generator's, and
+    `progress`, which JSON can hold."""
     saved = optimizer.state_dict()
     arrays, counts = {}, {}
     for index, state in saved["state"].items():
@@ -24,14 +26,16 @@ def pack(optimizer, schedule, progress: Mapping) -> tuple[dict[str, np.ndarray],
                 arrays[f"{RESUMING}optimizer.{index}.{name}"] = value
             else:
                 counts[f"{index}.{name}"] = value
-    told = {"groups": saved["param_groups"], "counts": counts, "schedule": schedule.state_dict() if schedule is not None else None,
+    told = {"groups": saved["param_groups"], "counts": counts,
+            "schedule": schedule.state_dict() if schedule is not None else None,
             "generator": random.default_generator().bit_generator.state, "progress": progress}
     return arrays, {KEY: json.dumps(told, default=plain)}
 
 
-def loading(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], optimizer, schedule) -> tuple[dict, Callable[[], None]]:
-    """What `pack` kept: `progress`, and, once all else is checked, what puts it back in its places. ValueError where there is nothing to resume
-    from, or anything is not as `pack` writes it."""
+def loading(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], optimizer,
+            schedule) -> tuple[dict, Callable[[], None]]:
+    """What `pack` kept: `progress`, and, once all else is checked, what puts it back in its places.
+    ValueError where there is nothing to resume from, or anything is not as `pack` writes it."""
     told = parsed(metadata)
     state: dict[int, dict] = {}
     for key, value in arrays.items():
@@ -39,7 +43,8 @@ def loading(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], optim
             place(state, key.removeprefix(f"{RESUMING}optimizer."), value)
     for key, value in told["counts"].items():
         place(state, key, value)
-    groups = [{k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in told["groups"]]
+    groups = [{k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()}
+              for g in told["groups"]]
     optimize = optimizer.loading({"state": state, "param_groups": groups})
     if (schedule is None) != (told["schedule"] is None):
         raise ValueError(f"the checkpoint was written {'with' if schedule is None else 'without'} a schedule")
@@ -64,9 +69,11 @@ def parsed(metadata: Mapping[str, str]) -> dict:
     except RecursionError as why:
         raise ValueError("its state of the training is nested too deeply") from why
     kinds = {"groups": list, "counts": dict, "generator": dict, "progress": dict}
-    if not isinstance(told, dict) or told.keys() != {*kinds, "schedule"} or not all(isinstance(told[k], kind) for k, kind in kinds.items()):
+    if not isinstance(told, dict) or told.keys() != {
+            *kinds, "schedule"} or not all(isinstance(told[k], kind) for k, kind in kinds.items()):
         raise ValueError(f"its state of the training must have {', '.join(kinds)} and a schedule")
-    if not all(isinstance(g, dict) and isinstance(g.get("params"), list) and all(type(i) is int for i in g["params"]) for g in told["groups"]):
+    if not all(isinstance(g, dict) and isinstance(g.get("params"), list)
+               and all(type(i) is int for i in g["params"]) for g in told["groups"]):
         raise ValueError("its groups of parameters are not such")
     return told
 
@@ -104,7 +111,8 @@ def unlike(own, saved, where: str = "it") -> str:
             return f"{where} should have {len(own)} parts"
         return next(filter(None, (unlike(a, b, where) for a, b in zip(own, saved))), "")
     if own is None or isinstance(own, (int, float)) and not isinstance(own, bool):
-        right = saved is None and own is None or type(saved) is int or type(saved) is float and type(own) is not int and not math.isnan(saved)
+        right = (saved is None and own is None or type(saved) is int
+                 or type(saved) is float and type(own) is not int and not math.isnan(saved))
         return "" if right else f"{where} should be a number"
     return "" if type(saved) is type(own) else f"{where} should be a {type(own).__name__}"
 

@@ -20,22 +20,26 @@ OPTIMIZERS = {"adam": Adam, "rmsprop": RMSprop}
 
 
 def chunks(numbers: np.ndarray, batch: int, length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(x, y), both (batch, up to `length`): the text as `batch` streams side by side, a chunk at a time; y is x one character on.
+    """(x, y), both (batch, up to `length`): the text as `batch` streams side by side, a chunk at a
+    time; y is x one character on.
 
-    A row goes on where it ended in the chunk before, so that a state can be carried over. Fewer than `batch` characters at the end of
-    the text are left out. ValueError where the text has no whole chunk.
+    A row goes on where it ended in the chunk before, so that a state can be carried over.
+    Fewer than `batch` characters at the end of the text are left out. ValueError where the
+    text has no whole chunk.
     """
     steps = (len(numbers) - 1) // batch
     if steps < length:
-        raise ValueError(f"a text of {len(numbers)} characters is too short for {batch} streams of chunks of {length}: that needs "
-                         f"{batch * length + 1}; take a smaller batch or shorter chunks")
+        raise ValueError(f"a text of {len(numbers)} characters is too short for {batch} streams of chunks of "
+                         f"{length}: that needs {batch * length + 1}; take a smaller batch or shorter chunks")
     streams = [numbers[offset:offset + batch * steps].reshape(batch, steps) for offset in (0, 1)]
-    return ((streams[0][:, begin:begin + length], streams[1][:, begin:begin + length]) for begin in range(0, steps, length))
+    return ((streams[0][:, begin:begin + length], streams[1][:, begin:begin + length])
+            for begin in range(0, steps, length))
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands. loss: nats a character, a running mean of the last hundred iterations or so."""
+    """Where a training stands. loss: nats a character, a running mean of the last
+    hundred iterations or so."""
     iteration: int
     epoch: float
     loss: float
@@ -44,12 +48,14 @@ class Progress:
 
 @dataclass
 class TextTrainer:
-    """Trains a models.CharRNN on `text` for `iterations` chunks of `seq_length` characters of each of `batch` streams.
+    """Trains a models.CharRNN on `text` for `iterations` chunks of `seq_length` characters of
+    each of `batch` streams.
 
-    The state goes from chunk to chunk, gradients do not (truncated BPTT), and are clipped to a joint norm of `clip`. The rate falls from
-    lr to a tenth along a cosine. fit() calls report(Progress) every report_every iterations, sample(Progress) at those in sample_at, when
-    out/checkpoint.safetensors is written too, and begun(loss) with the loss before the first step. A KeyboardInterrupt ends it:
-    `interrupted` is set and the checkpoint is the last one written.
+    The state goes from chunk to chunk, gradients do not (truncated BPTT), and are clipped to a
+    joint norm of `clip`. The rate falls from lr to a tenth along a cosine. fit() calls
+    report(Progress) every report_every iterations, sample(Progress) at those in sample_at, when
+    out/checkpoint.safetensors is written too, and begun(loss) with the loss before the first step.
+    A KeyboardInterrupt ends it: `interrupted` is set and the checkpoint is the last one written.
     """
     model: object
     characters: Characters
@@ -71,8 +77,8 @@ class TextTrainer:
     written: Progress | None = None
 
     def __repr__(self) -> str:
-        return (f"TextTrainer({type(self.model).__name__} on {len(self.text)} characters, {self.iterations} iterations, "
-                f"out={str(self.out)!r})")
+        return (f"TextTrainer({type(self.model).__name__} on {len(self.text)} characters, {self.iterations} "
+                f"iterations, out={str(self.out)!r})")
 
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
@@ -92,12 +98,13 @@ class TextTrainer:
         return -(-((len(self.numbers) - 1) // self.batch) // self.seq_length)
 
     def fit(self) -> Progress | None:
-        """Trains; returns what was last written, None if nothing was. Warns where another training is at work in the same folder."""
+        """Trains; returns what was last written, None if nothing was. Warns where another training
+        is at work in the same folder."""
         self.out.mkdir(parents=True, exist_ok=True)
         with whole.alone(self.out) as alone:
             if not alone:
-                warnings.warn(f"TextTrainer: another training is at work in {self.out}; each replaces the files of the other. Give one another folder.",
-                              stacklevel=2)
+                warnings.warn(f"TextTrainer: another training is at work in {self.out}; each replaces the "
+                              "files of the other. Give one another folder.", stacklevel=2)
             try:
                 self._run()
             except KeyboardInterrupt:

@@ -1,4 +1,5 @@
-"""Trainer: epochs over labelled images, with what a person wants to see meanwhile and to keep afterwards."""
+"""Trainer: epochs over labelled images, with what a person wants to see meanwhile and
+to keep afterwards."""
 from __future__ import annotations
 
 import math
@@ -26,14 +27,17 @@ from .loader import training_batches
 from .metrics import loss_of, measure, scores_of
 from .nonfinite import NonFiniteError, first_non_finite, gradients_finite, state_finite
 
-MONITORS = {"test_loss": -1, "test_accuracy": 1, "train_loss": -1, "train_accuracy": 1}   # 1: higher is better
+# 1: higher is better
+MONITORS = {"test_loss": -1, "test_accuracy": 1, "train_loss": -1, "train_accuracy": 1}
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to. Training figures are of the batches as they were trained on, before each step, without penalties.
+    """What one epoch came to. Training figures are of the batches as they were trained on, before
+    each step, without penalties.
 
-    rate: the first group's learning rate at the end; gradient_norm: the mean over the batches, None unless gradients are clipped.
+    rate: the first group's learning rate at the end; gradient_norm: the mean over the batches, None
+    unless gradients are clipped.
     """
     number: int
     train_loss: float
@@ -48,7 +52,8 @@ class Epoch:
 
 @dataclass
 class Progress:
-    """Where a training stands: whole epochs, batches of the one under way, and sums over those; what was best so far."""
+    """Where a training stands: whole epochs, batches of the one under way, and sums over those;
+    what was best so far."""
     epochs: int = 0
     batch: int = 0
     loss: float = 0.0
@@ -65,21 +70,27 @@ class Progress:
 class Trainer:
     """Trains `model` on `data` and keeps what a crash must not take.
 
-    model: its `loss(output, targets)` and `scores(output)` are used where it has them (see models.lenet5), else cross-entropy on logits;
-    loss overrides. data: Digits, whose training images move by up to `shift` pixels, or two datasets (dataset.Split).
-    optimizer: default AdamW at lr. schedule: of pyops.optim; default one-cycle up to lr where the optimizer is the default too, else a
-    constant rate; it moves on after every "step" or "epoch" (schedule_every; ReduceLROnPlateau after every epoch, by `monitor`).
-    l1, l2: penalties on weights (regularisation.py). clip_norm: the highest joint norm of the gradients. top_k: also report this.
-    patience: stop after so many epochs without a gain of more than min_delta in `monitor`, and put the best weights back.
-    seed: of the order, augmentation and (by manual_seed) dropout; None draws one. workers: threads that make batches ahead.
+    model: its `loss(output, targets)` and `scores(output)` are used where it has them (see
+    models.lenet5), else cross-entropy on logits; loss overrides. data: Digits, whose training
+    images move by up to `shift` pixels, or two datasets (dataset.Split).
+    optimizer: default AdamW at lr. schedule: of pyops.optim; default one-cycle up to lr where the
+    optimizer is the default too, else a constant rate; it moves on after every "step" or "epoch"
+    (schedule_every; ReduceLROnPlateau after every epoch, by `monitor`).
+    l1, l2: penalties on weights (regularisation.py). clip_norm: the highest joint norm of the
+    gradients. top_k: also report this. patience: stop after so many epochs without a gain of more
+    than min_delta in `monitor`, and put the best weights back.
+    seed: of the order, augmentation and (by manual_seed) dropout; None draws one. workers: threads
+    that make batches ahead.
 
-    After each epoch, and every checkpoint_every batches, out/checkpoint.safetensors is replaced in one rename; fit(resume=True) goes on
-    from there to the same bits as a training that never stopped. With patience or keep_best, out/best.safetensors holds the best weights.
-    Both say how create_model built the model and what the images were like, so that load_model and `pyops inspect` need nothing else;
-    metadata is added to that, and wins.
-    After each epoch report(epoch) is called and out/curve.png drawn, after each batch tick(epoch, batch, loss). A KeyboardInterrupt ends
-    fit: `interrupted` is set and the files are those last written. A loss or gradient that is not finite raises NonFiniteError, which
-    names the layer; the last checkpoint stays. batch_losses: of every step of this fit, for `diagnose`.
+    After each epoch, and every checkpoint_every batches, out/checkpoint.safetensors is replaced in
+    one rename; fit(resume=True) goes on from there to the same bits as a training that never
+    stopped. With patience or keep_best, out/best.safetensors holds the best weights. Both say how
+    create_model built the model and what the images were like, so that load_model and
+    `pyops inspect` need nothing else; metadata is added to that, and wins.
+    After each epoch report(epoch) is called and out/curve.png drawn, after each batch tick(epoch,
+    batch, loss). A KeyboardInterrupt ends fit: `interrupted` is set and the files are those last
+    written. A loss or gradient that is not finite raises NonFiniteError, which names the layer; the
+    last checkpoint stays. batch_losses: of every step of this fit, for `diagnose`.
     """
     model: object
     data: object
@@ -113,7 +124,8 @@ class Trainer:
 
     def __repr__(self) -> str:
         done = f", {len(self.history)} done" if self.history else ""
-        return f"Trainer({type(self.model).__name__} on {self.data!r}, {self.epochs} epochs{done}, out={str(self.out)!r})"
+        return (f"Trainer({type(self.model).__name__} on {self.data!r}, {self.epochs} epochs{done}, "
+                f"out={str(self.out)!r})")
     batch_losses: list[float] = field(default_factory=list)
 
     def __post_init__(self):
@@ -127,46 +139,54 @@ class Trainer:
         if self.optimizer is None:
             self.optimizer = AdamW([p for p in self.model.parameters() if p.requires_grad], self.lr)
         if self.own_schedule:
-            self.schedule = OneCycleLR(self.optimizer, self.lr, max(1, self.epochs * self.batches_per_epoch), cycle_momentum=False)
+            self.schedule = OneCycleLR(self.optimizer, self.lr, max(1, self.epochs * self.batches_per_epoch),
+                                       cycle_momentum=False)
         self.objective = self.loss or loss_of(self.model)
 
     def _check(self):
         for name in ("epochs", "batch_size", "workers"):
             if not hasattr(getattr(self, name), "__index__"):
                 raise TypeError(f"Trainer: {name} must be an int, got {getattr(self, name)!r}")
-        for name, least in (("epochs", 0), ("batch_size", 1), ("l1", 0), ("l2", 0), ("min_delta", 0), ("workers", 0)):
+        for name, least in (("epochs", 0), ("batch_size", 1), ("l1", 0), ("l2", 0), ("min_delta", 0),
+                            ("workers", 0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"Trainer: {name} must be at least {least}, got {getattr(self, name)}")
         for name in ("clip_norm", "top_k", "patience", "checkpoint_every"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"Trainer: {name} must be positive or None, got {getattr(self, name)}")
         if not isinstance(self.optimizer, (Optimizer, type(None))):
-            raise TypeError(f"Trainer: optimizer must be one of pyops.optim, made of the model's parameters, or None, got {self.optimizer!r}")
+            raise TypeError("Trainer: optimizer must be one of pyops.optim, made of the model's parameters, "
+                            f"or None, got {self.optimizer!r}")
         if self.schedule is not None and not callable(getattr(self.schedule, "step", None)):
-            raise TypeError(f"Trainer: schedule must be one of pyops.optim, made of the optimizer, or None, got {self.schedule!r}")
+            raise TypeError("Trainer: schedule must be one of pyops.optim, made of the optimizer, or None, "
+                            f"got {self.schedule!r}")
         self._check_head()
         if self.monitor not in MONITORS or self.schedule_every not in ("step", "epoch"):
-            raise ValueError(f"Trainer: monitor must be one of {', '.join(MONITORS)} and schedule_every step or epoch, got "
-                             f"{self.monitor!r} and {self.schedule_every!r}")
+            raise ValueError(f"Trainer: monitor must be one of {', '.join(MONITORS)} and schedule_every step "
+                             f"or epoch, got {self.monitor!r} and {self.schedule_every!r}")
 
     def _check_head(self):
         """The default loss wants logits of classes."""
         if self.loss is not None or not isinstance(self.model, Classifier):
             return
         if not self.model.top and not self.model.own_head:
-            raise ValueError("Trainer: the model was created with include_top=False and has no classifier; call replace_head, or give a loss")
+            raise ValueError("Trainer: the model was created with include_top=False and has no classifier; "
+                             "call replace_head, or give a loss")
         if self.model.activation is not None:
-            raise ValueError(f"Trainer: the model ends in {self.model.activation}, but cross-entropy takes logits; train it with "
-                             "classifier_activation=None and set model.activation afterwards, or give a loss")
+            raise ValueError(
+                f"Trainer: the model ends in {self.model.activation}, but cross-entropy takes logits; train "
+                "it with classifier_activation=None and set model.activation afterwards, or give a loss")
 
     def _check_classes(self, count: int):
         """Of the data and of the model, at the first step, when both are known."""
         names, highest = getattr(self.split.train, "classes", None), int(np.max(self.split.train.labels))
         wanted = highest + 1 if names is None else max(highest + 1, len(names))
         if wanted > count:
-            raise ValueError(f"Trainer: the data has {wanted} classes{named(names)}, the model {count}; create it with classes={wanted}")
+            raise ValueError(f"Trainer: the data has {wanted} classes{named(names)}, the model {count}; "
+                             f"create it with classes={wanted}")
         if names is not None and wanted < count:
-            warnings.warn(f"Trainer: the model has {count} classes, the data {wanted}{named(names)}; the others will never be right", stacklevel=2)
+            warnings.warn(f"Trainer: the model has {count} classes, the data {wanted}{named(names)}; the "
+                          "others will never be right", stacklevel=2)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -183,16 +203,17 @@ class Trainer:
     # ---- the loop
 
     def fit(self, resume: bool = False) -> list[Epoch]:
-        """Trains up to `epochs` epochs, with resume from the checkpoint where there is one. Returns the history.
+        """Trains up to `epochs` epochs, with resume from the checkpoint where there is
+        one. Returns the history.
 
-        Warns where another training, of this process or any that shares the file system, is at work in the same folder: both go on, and
-        each file there is then of the one that wrote it last.
+        Warns where another training, of this process or any that shares the file system, is at work
+        in the same folder: both go on, and each file there is then of the one that wrote it last.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         with whole.alone(self.out) as alone:
             if not alone:
-                warnings.warn(f"Trainer: another training is at work in {self.out}; each replaces the files of the other. Give one another folder.",
-                              stacklevel=2)
+                warnings.warn(f"Trainer: another training is at work in {self.out}; each replaces the files "
+                              "of the other. Give one another folder.", stacklevel=2)
             return self._fit(resume)
 
     def _fit(self, resume: bool) -> list[Epoch]:
@@ -216,21 +237,25 @@ class Trainer:
         now, begin = self.progress, time.perf_counter() - self.progress.seconds
         self.model.train()
         self._fixed()
-        for inputs, targets in training_batches(self.split.train, self.batch_size, self.order_seed, number, now.batch, self.workers):
+        for inputs, targets in training_batches(self.split.train, self.batch_size, self.order_seed, number,
+                                                now.batch, self.workers):
             batch_loss, right, norm = self._guarded(inputs, targets, number)
             now.batch, now.seen, now.right = now.batch + 1, now.seen + len(inputs), now.right + right
-            now.loss, now.norm, now.seconds = now.loss + batch_loss * len(inputs), now.norm + norm, time.perf_counter() - begin
+            now.loss, now.norm, now.seconds = (now.loss + batch_loss * len(inputs), now.norm + norm,
+                                               time.perf_counter() - begin)
             self.batch_losses.append(batch_loss)
             self.tick(number, now.batch, batch_loss)
-            if self.checkpoint_every and now.batch % self.checkpoint_every == 0 and now.batch < self.batches_per_epoch:
+            if (self.checkpoint_every and now.batch % self.checkpoint_every == 0
+                    and now.batch < self.batches_per_epoch):
                 self._write()
         tested = self.test()
-        return Epoch(number, now.loss / now.seen, now.right / now.seen, tested.loss, tested.accuracy, time.perf_counter() - begin,
-                     tested.top_k(self.top_k) if self.top_k else None, self.optimizer.param_groups[0]["lr"],
-                     now.norm / now.batch if self.clip_norm else None)
+        return Epoch(number, now.loss / now.seen, now.right / now.seen, tested.loss, tested.accuracy,
+                     time.perf_counter() - begin, tested.top_k(self.top_k) if self.top_k else None,
+                     self.optimizer.param_groups[0]["lr"], now.norm / now.batch if self.clip_norm else None)
 
     def _fixed(self):
-        """Modules marked `frozen = True` stay in evaluation mode: their statistics are frozen too."""
+        """Modules marked `frozen = True` stay in evaluation mode: their statistics are frozen
+        too."""
         for module in self.model.modules():
             if getattr(module, "frozen", False):
                 module.eval()
@@ -243,17 +268,19 @@ class Trainer:
         except ValueError as why:
             if len(inputs) > 1 or self.batch_size == 1 or not str(why).startswith("batch_norm: "):
                 raise
-            raise ValueError(f"{why}; the last batch of an epoch holds 1 of {len(self.split.train)} images: choose another batch_size than "
-                             f"{self.batch_size}") from why
+            raise ValueError(f"{why}; the last batch of an epoch holds 1 of {len(self.split.train)} images: "
+                             f"choose another batch_size than {self.batch_size}") from why
         if result is None:
             random.default_generator().bit_generator.state = drawn   # the same dropout again
             found = first_non_finite(self.model, self.objective, inputs, targets)
-            kept = f"{self.checkpoint} holds the last good state." if self.checkpoint.is_file() else "No checkpoint had been written."
+            kept = (f"{self.checkpoint} holds the last good state." if self.checkpoint.is_file()
+                    else "No checkpoint had been written.")
             raise NonFiniteError(found, epoch, self.progress.batch + 1, kept)
         return result
 
     def batch(self, inputs, targets) -> tuple[float, int, float] | None:
-        """One step. The loss before it, how many were right, and the gradients' norm (0 unless they are clipped).
+        """One step. The loss before it, how many were right, and the gradients' norm (0
+        unless they are clipped).
 
         None, and no step, where the loss or a gradient is not finite.
         """
@@ -272,7 +299,8 @@ class Trainer:
         if not (math.isfinite(norm) and gradients_finite(self.model)):
             return None
         self.optimizer.step()
-        if self.schedule is not None and self.schedule_every == "step" and not isinstance(self.schedule, ReduceLROnPlateau):
+        if self.schedule is not None and self.schedule_every == "step" and not isinstance(self.schedule,
+                                                                                          ReduceLROnPlateau):
             self.schedule.step()
         return value, right_ones(self.model, output, targets), norm
 
@@ -296,16 +324,19 @@ class Trainer:
     # ---- files
 
     def keep(self) -> None:
-        """Writes best.safetensors if this epoch is the best so far, then the checkpoint and the curve."""
+        """Writes best.safetensors if this epoch is the best so far, then the
+        checkpoint and the curve."""
         if (self.keep_best or self.patience is not None) and self.progress.best_epoch == self.progress.epochs:
             checkpoint.save(self.best_checkpoint, self.model.state_dict(), self._told())
         self._write()
         if self.draw_curve:
-            curve.draw(self.out / "curve.png", self.history, f"{self._told().get('model', 'training')} on {self.split.name}")
+            curve.draw(self.out / "curve.png", self.history,
+                       f"{self._told().get('model', 'training')} on {self.split.name}")
 
     def _told(self) -> dict:
         last = {"test_accuracy": f"{self.history[-1].test_accuracy:.4f}"} if self.history else {}
-        return {**describe(self.model), **self._images, **self.metadata, "epoch": self.progress.epochs, **last}
+        return {**describe(self.model), **self._images, **self.metadata, "epoch": self.progress.epochs,
+                **last}
 
     @cached_property
     def _images(self) -> dict[str, str]:
@@ -313,22 +344,26 @@ class Trainer:
 
     def _write(self) -> None:
         if not state_finite(self.model):   # an update overflowed: what is on disk is better
-            raise NonFiniteError(None, self.progress.epochs + 1, self.progress.batch, f"Weights overflowed; {self.checkpoint} was not replaced.")
-        progress = {"now": asdict(self.progress), "history": [asdict(e) for e in self.history], "seed": self.order_seed,
-                    "settings": self._settings()}
+            raise NonFiniteError(None, self.progress.epochs + 1, self.progress.batch,
+                                 f"Weights overflowed; {self.checkpoint} was not replaced.")
+        progress = {"now": asdict(self.progress), "history": [asdict(e) for e in self.history],
+                    "seed": self.order_seed, "settings": self._settings()}
         arrays, told = state.pack(self.optimizer, self.schedule, progress)
         checkpoint.save(self.checkpoint, {**self.model.state_dict(), **arrays}, {**self._told(), **told})
 
     def _settings(self) -> dict:
         """What must be the same for a resumed training to be the same training."""
-        names = ("batch_size", "l1", "l2", "clip_norm", "monitor", "schedule_every", *(["epochs", "lr"] if self.own_schedule else []))
-        return {"optimizer": type(self.optimizer).__name__, "schedule": type(self.schedule).__name__, "images": len(self.split.train),
-                **{name: getattr(self, name) for name in names}}
+        names = ("batch_size", "l1", "l2", "clip_norm", "monitor", "schedule_every",
+                 *(["epochs", "lr"] if self.own_schedule else []))
+        return {"optimizer": type(self.optimizer).__name__, "schedule": type(self.schedule).__name__,
+                "images": len(self.split.train), **{name: getattr(self, name) for name in names}}
 
     def restore(self, path: Path | None = None) -> None:
-        """Takes over a checkpoint of this training: weights, optimiser, schedule, generator, place in the data, best so far.
+        """Takes over a checkpoint of this training: weights, optimiser, schedule, generator, place
+        in the data, best so far.
 
-        ValueError where it is of another model or of a training with other settings; then nothing was changed.
+        ValueError where it is of another model or of a training with other settings;
+        then nothing was changed.
         """
         path = Path(path or self.checkpoint)
         arrays, metadata = checkpoint.load(path, resuming=True)
@@ -337,7 +372,8 @@ class Trainer:
             _, load = self._loading(arrays)
             saved, resume = state.loading(arrays, metadata, self.optimizer, self.schedule)
             seed, now = saved.get("seed"), made(Progress, saved.get("now"))
-            history = [made(Epoch, e) for e in saved["history"]] if isinstance(saved.get("history"), list) else None
+            history = ([made(Epoch, e) for e in saved["history"]] if isinstance(saved.get("history"), list)
+                       else None)
             if type(seed) is not int or seed < 0 or history is None:
                 raise ValueError("its progress has no seed or no history")
         except ValueError as why:
@@ -348,7 +384,8 @@ class Trainer:
 
     def _loading(self, arrays):
         try:
-            return self.model.loading({k: v for k, v in arrays.items() if not k.startswith(checkpoint.RESUMING)})
+            return self.model.loading({k: v
+                                       for k, v in arrays.items() if not k.startswith(checkpoint.RESUMING)})
         except ValueError as why:
             raise ValueError(f"holds another model: {why}") from why
 
@@ -362,14 +399,16 @@ class Trainer:
 
 
 def made(kind, saved):
-    """An Epoch or Progress from JSON: its fields, each a number or, where it may be, None or a truth value."""
+    """An Epoch or Progress from JSON: its fields, each a number or, where it may be,
+    None or a truth value."""
     needed = {f.name for f in fields(kind) if f.default is MISSING}
     if not isinstance(saved, dict) or not needed <= saved.keys() <= {f.name for f in fields(kind)}:
         raise ValueError(f"its progress is no {kind.__name__}")
     for f in (f for f in fields(kind) if f.name in saved):
         value, names = saved[f.name], f.type.split(" | ")
         right = value is None and "None" in names or isinstance(value, bool) and "bool" in names
-        right = right or type(value) is int and ("int" in names or "float" in names) or type(value) is float and "float" in names
+        right = (right or type(value) is int and ("int" in names or "float" in names)
+                 or type(value) is float and "float" in names)
         if not right or ("int" in names and value < 0):
             raise ValueError(f"its progress has {f.name} {value!r}")
     return kind(**saved)
@@ -382,7 +421,8 @@ def named(names, most: int = 5) -> str:
 
 
 def evaluate(model, images, labels, size: int = 256) -> tuple[float, float]:
-    """Mean loss and accuracy of `model` on digits (N, 32, 32) in evaluation mode, `size` images at a time."""
+    """Mean loss and accuracy of `model` on digits (N, 32, 32) in evaluation mode,
+    `size` images at a time."""
     loss, right = 0.0, 0
     model.eval()
     with no_grad():

@@ -1,9 +1,11 @@
-"""Builds pyops for every Python that is here and tries it: exit codes of whole processes, then the quick tests.
+"""Builds pyops for every Python that is here and tries it: exit codes of whole processes,
+then the quick tests.
 
     python tests/checks/matrix.py [--isas scalar] [--no-tests] [PYTHON ...]      (make matrix)
 
-Without names: 3.10 to 3.14, also without the GIL, on PATH or under pyenv. Each gets an environment in build/matrix/ with NumPy, pybind11,
-setuptools and pytest; objects of kernels, which know no Python, are compiled once for all.
+Without names: 3.10 to 3.14, also without the GIL, on PATH or under pyenv. Each gets an environment
+in build/matrix/ with NumPy, pybind11, setuptools and pytest; objects of kernels, which know no
+Python, are compiled once for all.
 """
 import argparse
 import os
@@ -14,15 +16,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.13t", "3.14", "3.14t")
-NEEDS = ("numpy>=2.0", "setuptools>=80", "wheel", "pybind11>=3.0", "pytest>=8", "hypothesis>=6", "threadpoolctl>=3")
+NEEDS = ("numpy>=2.0", "setuptools>=80", "wheel", "pybind11>=3.0", "pytest>=8", "hypothesis>=6",
+         "threadpoolctl>=3")
 # What a user's process does, from its first import to its end: the exit code is part of the answer.
 PROCESSES = {
     "an op": "import numpy as np, pyops.functional as F; assert F.relu(np.array([-1, 2], 'f4')).tolist() == [0, 2]",
-    "a gradient": "import numpy as np, pyops; x = pyops.Tensor(np.ones(3, 'f4'), requires_grad=True); (x * x).sum().backward(); "
-                  "assert x.grad.tolist() == [2, 2, 2]",
-    "a program": "import numpy as np, pyops; from pyops import nn; m = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU()).eval(); "
-                 "x = np.ones((1, 3, 8, 8), 'f4'); assert np.allclose(pyops.compile(m, x)(x), m(x), atol=1e-5)",
-    "a refusal": "import numpy as np, pyops.functional as F\ntry: F.conv2d(np.ones(3), np.ones(3))\nexcept ValueError: pass\nelse: raise SystemExit(9)",
+    "a gradient": ("import numpy as np, pyops; x = pyops.Tensor(np.ones(3, 'f4'), requires_grad=True); (x * "
+                   "x).sum().backward(); assert x.grad.tolist() == [2, 2, 2]"),
+    "a program": ("import numpy as np, pyops; from pyops import nn; m = nn.Sequential(nn.Conv2d(3, 16, 3), "
+                  "nn.ReLU()).eval(); x = np.ones((1, 3, 8, 8), 'f4'); assert np.allclose(pyops.compile(m, "
+                  "x)(x), m(x), atol=1e-5)"),
+    "a refusal": ("import numpy as np, pyops.functional as F\ntry: F.conv2d(np.ones(3), np.ones(3))\nexcept "
+                  "ValueError: pass\nelse: raise SystemExit(9)"),
 }
 
 
@@ -42,7 +47,8 @@ def found() -> dict[str, str]:
 
 
 def run(command, **variables) -> int:
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    environment = {k: v
+                   for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     return subprocess.run(list(map(str, command)), cwd=ROOT, env={**environment, **variables}).returncode
 
 
@@ -54,12 +60,15 @@ def attempt(name: str, program: str, isas: str, tests: bool) -> list[str]:
         return ["no environment"]
     if run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *NEEDS]):
         return ["its packages cannot be installed"]
-    if run([python, "setup.py", "--quiet", "build_ext", "--inplace"], **({"PYOPS_BUILD_ISAS": isas} if isas else {})):
+    if run([python, "setup.py", "--quiet", "build_ext", "--inplace"],
+           **({"PYOPS_BUILD_ISAS": isas} if isas else {})):
         return ["does not build"]
-    wrong = [f"{what}: exit code {code}" for what, text in PROCESSES.items() if (code := run([python, "-c", text]))]
+    wrong = [f"{what}: exit code {code}"
+             for what, text in PROCESSES.items() if (code := run([python, "-c", text]))]
     if (code := run([python, "-m", "pyops", "validate", "--op", "softsign"])):
         wrong.append(f"pyops validate: exit code {code}")
-    if tests and (code := run([python, "-m", "pytest", "-q", "-m", "quick", "-p", "no:cacheprovider", "tests/rows", "tests/compiled", "tests/package"])):
+    if tests and (code := run([python, "-m", "pytest", "-q", "-m", "quick", "-p", "no:cacheprovider",
+                               "tests/rows", "tests/compiled", "tests/package"])):
         wrong.append(f"quick tests: exit code {code}")
     return wrong
 
@@ -72,7 +81,8 @@ def main() -> int:
     args = parser.parse_args()
     programs = {name: name for name in args.pythons} or found()
     if not args.pythons:
-        print("not on this machine:", ", ".join(v for v in VERSIONS if v not in programs) or "none", flush=True)
+        print("not on this machine:", ", ".join(v for v in VERSIONS if v not in programs) or "none",
+              flush=True)
     results = {}
     for name, program in programs.items():
         print(f"== {name}: {program}", flush=True)

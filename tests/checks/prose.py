@@ -3,7 +3,8 @@
     python tests/checks/prose.py              names the lines that are wider
     python tests/checks/prose.py --rewrap     fills their paragraphs anew
 
-A table, a heading, a line that is one link or one word, and whatever is in a code block may be wider.
+A table, a heading, a line that is one link or one word, and whatever is in a code block may be
+wider.
 """
 import re
 import sys
@@ -21,7 +22,8 @@ def pages() -> list[Path]:
 
 
 def is_free(line: str) -> bool:
-    """Whether a line may be of any width, and stands alone: a table's row, a heading, HTML, code by indentation, an image."""
+    """Whether a line may be of any width, and stands alone: a table's row, a heading, HTML, code by
+    indentation, an image."""
     return line.startswith(("|", "#", "<", "    ", "![", "[!")) or not line.strip()
 
 
@@ -61,7 +63,8 @@ def filled(lines: list[str]) -> list[str]:
 def too_wide(path: Path) -> list[tuple[int, int]]:
     """(line, columns) of prose that is wider than it may be and could be broken."""
     return [(start + i, len(line)) for start, lines, prose in paragraphs(path.read_text()) if prose
-            for i, line in enumerate(lines) if len(line) > WIDTH and max(map(len, filled([line]))) < len(line)]
+            for i, line in enumerate(lines) if len(line) > WIDTH
+            and max(map(len, filled([line]))) < len(line)]
 
 
 def rewrap(path: Path) -> None:
@@ -77,9 +80,11 @@ def main() -> int:
         for path in pages():
             if too_wide(path):
                 rewrap(path)
-    wide = [(path, *place) for path in pages() if path.relative_to(ROOT).as_posix() not in NOT_YET for place in too_wide(path)]
+    wide = [(path, *place) for path in pages() if path.relative_to(ROOT).as_posix() not in NOT_YET
+            for place in too_wide(path)]
     for path, line, columns in wide:
-        print(f"{path.relative_to(ROOT)}:{line}: {columns} columns of prose; {WIDTH} are the most (--rewrap fills the paragraph)")
+        print(f"{path.relative_to(ROOT)}:{line}: {columns} columns of prose; {WIDTH} are the most (--rewrap "
+              "fills the paragraph)")
     return bool(wide)
 
 

@@ -1,7 +1,8 @@
-"""Kernels of compiled programs under test: maps are laid out here, inside larger arrays, and results come back planar.
+"""Kernels of compiled programs under test: maps are laid out here, inside larger arrays, and
+results come back planar.
 
-Samples of a map lie further apart than an image. Lanes that pad its last block hold large numbers, which must reach no real channel.
-Outputs start as NaN between guard bands.
+Samples of a map lie further apart than an image. Lanes that pad its last block hold large numbers,
+which must reach no real channel. Outputs start as NaN between guard bands.
 """
 from __future__ import annotations
 
@@ -102,13 +103,15 @@ class PlanarOut:
 def run(backend, kernel, *args):
     """The planar results of one call."""
     made = [a.make() if isinstance(a, (MapOut, PlanarOut)) else None for a in args]
-    given = [m[0] if m else to_map(a.planar) if isinstance(a, Image) else a.planar if isinstance(a, Rows) else a for a, m in zip(args, made)]
+    given = [m[0] if m else to_map(a.planar) if isinstance(a, Image) else a.planar if isinstance(a, Rows)
+             else a for a, m in zip(args, made)]
     getattr(BACKENDS[backend].sets["f32"], kernel)(*given)
     return [a.take(*m) for a, m in zip(args, made) if m]
 
 
 def check(backend, kernel, *args, want, tolerance):
-    """Results within `tolerance` eps of the greatest value of `want`; the same bits with 1, 2 and 3 threads and for each sample alone."""
+    """Results within `tolerance` eps of the greatest value of `want`; the same bits with 1, 2 and 3
+    threads and for each sample alone."""
     want = want if isinstance(want, list) else [want]
     with num_threads(1):
         got = run(backend, kernel, *args)
@@ -129,7 +132,8 @@ def assert_close(got, want, tolerance):
     want = np.asarray(want)
     assert got.shape == want.shape
     finite = np.isfinite(want)
-    assert np.array_equal(got[~finite], want[~finite].astype(np.float32), equal_nan=True), "NaN or infinity differ"
+    assert np.array_equal(got[~finite], want[~finite].astype(np.float32),
+                          equal_nan=True), "NaN or infinity differ"
     scale = np.abs(want[finite]).max(initial=0) or 1
     worst = np.abs(got[finite] - want[finite]).max(initial=0) / (EPS * scale)
     assert worst <= tolerance, f"off by {worst:.1f} eps of the greatest value, {tolerance} allowed"

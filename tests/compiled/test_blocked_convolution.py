@@ -1,4 +1,5 @@
-"""Convolutions in blocked layout against a float64 reference, on every instruction set, with poisoned and guarded outputs."""
+"""Convolutions in blocked layout against a float64 reference, on every instruction set, with
+poisoned and guarded outputs."""
 import numpy as np
 import pytest
 
@@ -30,7 +31,8 @@ def planar(y, c):
 
 
 class Guarded:
-    """A NaN-filled map with a sample stride beyond its size, and guard bands around and between the samples."""
+    """A NaN-filled map with a sample stride beyond its size, and guard bands around and
+    between the samples."""
 
     def __init__(self, n, c, h, w):
         size = packing.rounded(c) * h * w
@@ -56,7 +58,8 @@ def reference(call, x, w, b, *args, **kwargs):
 
 
 def close(got, want, terms=100):
-    """Roundings of a chain of sums add up as a random walk: with the square root of its length, here twice that."""
+    """Roundings of a chain of sums add up as a random walk: with the square root of its
+    length, here twice that."""
     assert got.shape == want.shape
     assert np.abs(got - want).max() <= 2 ** -24 * (8 + 2 * terms ** 0.5) * np.abs(want).max()
 
@@ -111,13 +114,17 @@ def test_direct(isa, case):
 @pytest.mark.parametrize("isa", NATIVE)
 @pytest.mark.parametrize("filter_size", [1, 3])
 def test_direct_of_a_normalised_input(isa, filter_size):
-    """As a dense block has it: batch norm and relu come before the convolution, whose padding is then of zeros."""
-    x, weight, bias, scale, shift = draw(5, (2, 40, 9, 8), (24, 40, filter_size, filter_size), (24,), (40,), (40,))
+    """As a dense block has it: batch norm and relu come before the convolution, whose
+    padding is then of zeros."""
+    x, weight, bias, scale, shift = draw(5, (2, 40, 9, 8), (24, 40, filter_size, filter_size), (24,), (40,),
+                                         (40,))
     padding = filter_size // 2
-    want = reference(F.conv2d, np.maximum(x * scale[:, None, None] + shift[:, None, None], 0), weight, bias, 1, padding)
+    want = reference(F.conv2d, np.maximum(x * scale[:, None, None] + shift[:, None, None], 0), weight, bias,
+                     1, padding)
     y = Guarded(*want.shape)
-    kernels(isa).direct_conv(blocked(x), 40, packing.bias(scale, 40), packing.bias(shift, 40), None, packing.direct(kernels(isa), weight),
-                             packing.bias(bias, 24), None, ((filter_size,) * 2, (1, 1), (padding, padding), (1, 1)), 1, NONE, y.map)
+    kernels(isa).direct_conv(blocked(x), 40, packing.bias(scale, 40), packing.bias(shift, 40), None,
+                             packing.direct(kernels(isa), weight), packing.bias(bias, 24), None,
+                             ((filter_size,) * 2, (1, 1), (padding, padding), (1, 1)), 1, NONE, y.map)
     close(y.result(), want, weight[0].size)
 
 
@@ -131,15 +138,18 @@ def test_direct_of_a_gated_input(isa, filter_size, stride):
     for threads in (1, 3):
         y = Guarded(*want.shape)
         with num_threads(threads):
-            kernels(isa).direct_conv(blocked(x), 40, None, None, gate, packing.direct(kernels(isa), weight), packing.bias(bias, 24), None,
-                                     ((filter_size,) * 2, (stride,) * 2, (filter_size // 2,) * 2, (1, 1)), 1, NONE, y.map)
+            kernels(isa).direct_conv(blocked(x), 40, None, None, gate,
+                                     packing.direct(kernels(isa), weight), packing.bias(bias, 24), None,
+                                     ((filter_size,) * 2, (stride,) * 2, (filter_size // 2,) * 2, (1, 1)), 1,
+                                     NONE, y.map)
         results.append(y.result())
     close(results[0], want, weight[0].size)
     assert np.array_equal(*results)
 
 
 @pytest.mark.parametrize("isa", NATIVE)
-@pytest.mark.parametrize("case", [c for c in CASES.values() if c[-1] == 1], ids=[name for name, c in CASES.items() if c[-1] == 1])
+@pytest.mark.parametrize("case", [c for c in CASES.values() if c[-1] == 1],
+                         ids=[name for name, c in CASES.items() if c[-1] == 1])
 def test_stem(isa, case):
     n, _, k, h, w, r, s, stride, padding, dilation, _ = case
     x, weight, bias = draw(h, (n, 3, h, w), (k, 3, r, s), (k,))
@@ -147,7 +157,8 @@ def test_stem(isa, case):
     for threads in (1, 3):
         y = Guarded(*want.shape)
         with num_threads(threads):
-            kernels(isa).stem_conv(x, packing.stem(weight), packing.bias(bias, k), ((r, s), stride, padding, dilation), NONE, y.map)
+            kernels(isa).stem_conv(x, packing.stem(weight), packing.bias(bias, k),
+                                   ((r, s), stride, padding, dilation), NONE, y.map)
         close(y.result(), want, weight[0].size)
 
 
@@ -168,7 +179,8 @@ def test_transposed(isa, case):
     x, weight, bias = draw(c + h, (n, c, h, w), (c, k, r, s), (k,))
     want = reference(F.conv_transpose2d, x, weight, bias, stride, padding, extra, 1, dilation)
     y = Guarded(*want.shape)
-    kernels(isa).transposed_conv(blocked(x), c, packing.direct(kernels(isa), weight.swapaxes(0, 1)), packing.bias(bias, k), None,
+    kernels(isa).transposed_conv(blocked(x), c, packing.direct(kernels(isa), weight.swapaxes(0, 1)),
+                                 packing.bias(bias, k), None,
                                  ((r, s), (stride,) * 2, (padding,) * 2, (dilation,) * 2), NONE, y.map)
     close(y.result(), want)
 
@@ -177,13 +189,16 @@ def test_transposed(isa, case):
 def test_every_activation(isa):
     x, weight, bias = draw(3, (1, 16, 5, 6), (16, 16, 1, 1), (16,))
     plain = reference(F.conv2d, x, weight, bias)
-    functions = {"clamp": (F.relu, 0.0), "leaky_relu": (lambda v: F.leaky_relu(v, 0.2), 0.2), "elu": (lambda v: F.elu(v, 0.7), 0.7),
+    functions = {"clamp": (F.relu, 0.0), "leaky_relu": (lambda v: F.leaky_relu(v, 0.2), 0.2),
+                 "elu": (lambda v: F.elu(v, 0.7), 0.7),
                  "gelu_tanh": (lambda v: F.gelu(v, approximate="tanh"), 0.0),
-                 **{name: (getattr(F, name), 0.0) for name in ("sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "gelu")}}
+                 **{name: (getattr(F, name), 0.0)
+                    for name in ("sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "gelu")}}
     assert set(functions) == set(_C.activations)
     for name, (function, a) in functions.items():
         y = Guarded(*plain.shape)
-        kernels(isa).direct_conv(blocked(x), 16, None, None, None, packing.direct(kernels(isa), weight), packing.bias(bias, 16), None,
+        kernels(isa).direct_conv(blocked(x), 16, None, None, None, packing.direct(kernels(isa), weight),
+                                 packing.bias(bias, 16), None,
                                  ((1, 1), (1, 1), (0, 0), (1, 1)), 1, (name, a, INF), y.map)
         with use_backend("reference"):
             close(y.result(), function(plain))
@@ -192,15 +207,19 @@ def test_every_activation(isa):
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e30])
 @pytest.mark.parametrize("isa", NATIVE)
 def test_joined_groups_do_not_see_each_other(isa, value):
-    """Groups of 4 channels and 8 filters, four joined to a block of channels: what is not finite stays in its group, under every epilogue."""
+    """Groups of 4 channels and 8 filters, four joined to a block of channels: what is not finite
+    stays in its group, under every epilogue."""
     x, weight, bias, residual = draw(3, (2, 32, 9, 13), (64, 4, 3, 3), (64,), (2, 64, 9, 13))
     x[0, 9, 3, 4] = value
     with np.errstate(all="ignore"):
         linear = reference(F.conv2d, x, weight, bias, 1, 1, 1, 8) + residual
-        window, packed = ((3, 3), (1, 1), (1, 1), (1, 1)), packing.direct(kernels(isa), packing.merged_groups(weight, 8))
-        for act, want in ((NONE, linear), (RELU, np.maximum(linear, 0)), (("leaky_relu", 0.1, 0.0), np.where(linear > 0, linear, 0.1 * linear))):
+        window, packed = ((3, 3), (1, 1), (1, 1),
+                          (1, 1)), packing.direct(kernels(isa), packing.merged_groups(weight, 8))
+        for act, want in ((NONE, linear), (RELU, np.maximum(linear, 0)),
+                          (("leaky_relu", 0.1, 0.0), np.where(linear > 0, linear, 0.1 * linear))):
             y = Guarded(*want.shape)
-            kernels(isa).direct_conv(blocked(x), 32, None, None, None, packed, packing.bias(bias, 64), blocked(residual), window, 8, act, y.map)
+            kernels(isa).direct_conv(blocked(x), 32, None, None, None, packed, packing.bias(bias, 64),
+                                     blocked(residual), window, 8, act, y.map)
             got, calm = y.result(), np.abs(want) < 1e3
             assert calm.mean() > 0.99 and np.abs(got - want)[calm].max() <= 1e-5
             assert np.allclose(got[~calm], want[~calm], rtol=1e-5, equal_nan=True)
@@ -223,5 +242,6 @@ def test_narrow_groups_are_merged_into_blocks():
     merged = packing.merged_groups(w, 8)
     assert merged.shape == (32, 16, 3, 3)
     (x,) = draw(1, (1, 32, 5, 5))
-    assert np.allclose(F.conv2d(x, merged, padding=1, groups=2), F.conv2d(x, w, padding=1, groups=8), atol=1e-5)
+    assert np.allclose(F.conv2d(x, merged, padding=1, groups=2), F.conv2d(x, w, padding=1, groups=8),
+                       atol=1e-5)
     assert packing.merged_groups(np.zeros((30, 2, 3, 3), np.float32), 10) is None

@@ -10,14 +10,18 @@ TF = torch.nn.functional
 
 SILU = ("silu", 0.0, 0.0)
 HARDSWISH = ("hardswish", 0.0, 0.0)
-REFERENCE = {NONE: lambda t: t, RELU: torch.relu, RELU6: lambda t: t.clamp(0, 6), SILU: TF.silu, HARDSWISH: TF.hardswish}
+REFERENCE = {NONE: lambda t: t, RELU: torch.relu, RELU6: lambda t: t.clamp(0, 6), SILU: TF.silu,
+             HARDSWISH: TF.hardswish}
 
-# (name of what it catches, n, channels, (h, w), kernel, stride, padding, dilation, bias, residual, activation)
+# (name of what it catches, n, channels, (h, w), kernel, stride, padding, dilation, bias,
+# residual, activation)
 CASES = [
-    ("3x3, several tiles of a row, last block partly filled", 1, 35, (30, 33), (3, 3), (1, 1), (1, 1), (1, 1), True, False, RELU6),
+    ("3x3, several tiles of a row, last block partly filled", 1, 35, (30, 33), (3, 3), (1, 1), (1, 1), (1, 1),
+     True, False, RELU6),
     ("3x3/2 of an even width", 2, 20, (14, 28), (3, 3), (2, 2), (1, 1), (1, 1), True, False, NONE),
     ("3x3/2 of an odd width", 1, 16, (15, 29), (3, 3), (2, 2), (1, 1), (1, 1), False, True, RELU),
-    ("5x5 of 7x7: most windows reach over an edge", 3, 24, (7, 7), (5, 5), (1, 1), (2, 2), (1, 1), True, True, HARDSWISH),
+    ("5x5 of 7x7: most windows reach over an edge", 3, 24, (7, 7), (5, 5), (1, 1), (2, 2), (1, 1), True, True,
+     HARDSWISH),
     ("5x5/2", 1, 40, (14, 14), (5, 5), (2, 2), (2, 2), (1, 1), True, False, SILU),
     ("7x7", 2, 17, (14, 15), (7, 7), (1, 1), (3, 3), (1, 1), True, False, NONE),
     ("7x7/2", 1, 16, (23, 24), (7, 7), (2, 2), (3, 3), (1, 1), False, False, NONE),
@@ -60,7 +64,8 @@ def prepared(case):
     want = TF.conv2d(*double, stride, padding, dilation, c)
     add = rng.standard_normal(tuple(want.shape), np.float32) if residual else None
     want = REFERENCE[activation](want if add is None else want + torch.from_numpy(add).double()).numpy()
-    return [Image(x), pack(weight), per_channel(b), add if add is None else Image(add), (kernel, stride, padding, dilation), activation], want
+    return [Image(x), pack(weight), per_channel(b), add if add is None else Image(add),
+            (kernel, stride, padding, dilation), activation], want
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c[0] for c in CASES])
@@ -72,7 +77,8 @@ def test_depthwise_conv(backend, case):
 @pytest.mark.parametrize("case", CASES, ids=[c[0] for c in CASES])
 def test_depthwise_conv_with_the_mean_of_each_channel(backend, case):
     args, want = prepared(case)
-    check(backend, "depthwise_conv_mean", *args, MapOut(want.shape), PlanarOut(want.shape[:2]), want=[want, want.mean((2, 3))], tolerance=16)
+    check(backend, "depthwise_conv_mean", *args, MapOut(want.shape), PlanarOut(want.shape[:2]),
+          want=[want, want.mean((2, 3))], tolerance=16)
 
 
 def test_the_mean_goes_with_the_very_same_result(backend):
@@ -89,13 +95,15 @@ def test_residual_may_be_the_result_itself(backend):
     given = [to_map(args[0].planar), *args[1:3], y, *args[4:], y]
     BACKENDS[backend].sets["f32"].depthwise_conv(*given)
     apart, = run(backend, "depthwise_conv", *args, MapOut(want.shape))
-    assert np.array_equal(y.transpose(0, 1, 4, 2, 3).reshape(want.shape[0], -1, *want.shape[2:])[:, :want.shape[1]], apart)
+    assert np.array_equal(
+        y.transpose(0, 1, 4, 2, 3).reshape(want.shape[0], -1, *want.shape[2:])[:, :want.shape[1]], apart)
 
 
 def test_nan_stays_with_the_outputs_that_see_it(backend):
     x = np.ones((1, 16, 9, 20), np.float32)
     x[0, 3, 4, 9] = np.nan
     weight = np.ones((16, 1, 3, 3), np.float32)
-    y, = run(backend, "depthwise_conv", Image(x), pack(weight), None, None, ((3, 3), (1, 1), (1, 1), (1, 1)), RELU, MapOut(x.shape))
+    y, = run(backend, "depthwise_conv", Image(x), pack(weight), None, None, ((3, 3), (1, 1), (1, 1), (1, 1)),
+             RELU, MapOut(x.shape))
     seen = np.isnan(y)
     assert seen[0, 3, 3:6, 8:11].all() and seen.sum() == 9

@@ -13,7 +13,8 @@ def sigmoid(v):
     return 1 / (1 + np.exp(-v))
 
 
-ACTIVATIONS = [(NONE, lambda v: v), (RELU, lambda v: np.maximum(v, 0)), (RELU6, lambda v: v.clip(0, 6)), (SILU, lambda v: v * sigmoid(v))]
+ACTIVATIONS = [(NONE, lambda v: v), (RELU, lambda v: np.maximum(v, 0)), (RELU6, lambda v: v.clip(0, 6)),
+               (SILU, lambda v: v * sigmoid(v))]
 
 
 def draw(*shapes):
@@ -25,7 +26,8 @@ def draw(*shapes):
 @pytest.mark.parametrize("activation, reference", ACTIVATIONS)
 def test_add_maps(backend, shape, activation, reference):
     a, b = draw(shape, shape)
-    check(backend, "add_maps", Image(a), Image(b), activation, MapOut(shape), want=reference(a.astype(np.float64) + b), tolerance=8)
+    check(backend, "add_maps", Image(a), Image(b), activation, MapOut(shape),
+          want=reference(a.astype(np.float64) + b), tolerance=8)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -33,7 +35,8 @@ def test_add_maps(backend, shape, activation, reference):
 def test_affine_channels(backend, shape, activation, reference):
     x, scale, shift = draw(shape, shape[1:2], shape[1:2])
     want = reference(x.astype(np.float64) * scale[:, None, None] + shift[:, None, None])
-    check(backend, "affine_channels", Image(x), per_channel(scale), per_channel(shift), activation, MapOut(shape), want=want, tolerance=8)
+    check(backend, "affine_channels", Image(x), per_channel(scale), per_channel(shift), activation,
+          MapOut(shape), want=want, tolerance=8)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -59,13 +62,15 @@ def test_copy_channels_side_by_side(backend, pieces, size):
 def test_nan_of_one_channel_stays_there(backend):
     x, = draw((1, 16, 4, 4))
     x[0, 3] = np.nan
-    y, = run(backend, "affine_channels", Image(x), np.ones(16, np.float32), np.zeros(16, np.float32), RELU, MapOut(x.shape))
+    y, = run(backend, "affine_channels", Image(x), np.ones(16, np.float32), np.zeros(16, np.float32), RELU,
+             MapOut(x.shape))
     assert np.isnan(y[0, 3]).all() and np.isfinite(np.delete(y, 3, 1)).all()
 
 
 def test_silu_from_end_to_end(backend):
     """As exact as epilogue.h says, and whole where exponentials overflow."""
-    x = np.concatenate([np.linspace(-90, 90, 20000), np.geomspace(1e-30, 1e38, 3000), -np.geomspace(1e-30, 1e38, 3000), [np.inf, 0.0, -0.0]])
+    x = np.concatenate([np.linspace(-90, 90, 20000), np.geomspace(1e-30, 1e38, 3000),
+                        -np.geomspace(1e-30, 1e38, 3000), [np.inf, 0.0, -0.0]])
     x = np.resize(x.astype(np.float32), (1, 16, 1, 2000))
     one, zero = np.ones(16, np.float32), np.zeros(16, np.float32)
     (got,) = run(backend, "affine_channels", Image(x), one, zero, SILU, MapOut(x.shape))
@@ -75,20 +80,22 @@ def test_silu_from_end_to_end(backend):
     allowed = (3e-7 + 1e-7 * np.maximum(-x, 0)) * np.abs(want) + 1e-34
     assert (np.abs(got[within] - want[within]) <= allowed[within]).all()
     assert (got[~within] == np.inf).all()
-    assert np.isnan(run(backend, "affine_channels", Image(np.full_like(x, np.nan)), one, zero, SILU, MapOut(x.shape))[0]).all()
+    assert np.isnan(run(backend, "affine_channels", Image(np.full_like(x, np.nan)), one, zero, SILU,
+                        MapOut(x.shape))[0]).all()
 
 
-FUSED = {
-    "sigmoid": (1, 0), "tanh": (1, -1), "silu": (np.inf, np.nan), "hardsigmoid": (1, 0), "hardswish": (np.inf, np.nan), "gelu": (np.inf, np.nan),
-    "elu": (np.inf, -1), "leaky_relu": (np.inf, -np.inf),
-}
+FUSED = {"sigmoid": (1, 0), "tanh": (1, -1), "silu": (np.inf, np.nan), "hardsigmoid": (1, 0),
+         "hardswish": (np.inf, np.nan), "gelu": (np.inf, np.nan),
+         "elu": (np.inf, -1), "leaky_relu": (np.inf, -np.inf),}
 
 
 @pytest.mark.parametrize("name", FUSED)
 def test_fused_activations_of_what_is_not_finite(backend, name):
-    """NaN stays NaN; infinities come to what the definition has: 0 times infinity, where it multiplies them, is NaN."""
+    """NaN stays NaN; infinities come to what the definition has: 0 times infinity, where it
+    multiplies them, is NaN."""
     x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30] + [0.0] * 11, np.float32).reshape(1, 16, 1, 1)
-    (got,) = run(backend, "add_maps", Image(x), Image(np.zeros_like(x)), (name, 1.0 if name == "elu" else 0.1, 0.0), MapOut(x.shape))
+    (got,) = run(backend, "add_maps", Image(x), Image(np.zeros_like(x)),
+                 (name, 1.0 if name == "elu" else 0.1, 0.0), MapOut(x.shape))
     got = got.reshape(-1)
     above, below = FUSED[name]
     np.testing.assert_array_equal(got[:3], np.float32([np.nan, above, below]))

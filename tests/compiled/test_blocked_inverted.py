@@ -1,4 +1,5 @@
-"""Inverted residual blocks in one kernel: the same bits as their layers one by one, whatever the threads and the batch."""
+"""Inverted residual blocks in one kernel: the same bits as their layers one by one, whatever the
+threads and the batch."""
 import numpy as np
 import pytest
 from maps import NONE, RELU6, Image, MapOut, PlanarOut, per_channel, run
@@ -39,13 +40,19 @@ class Layers:
         self.backend, self.case = backend, case
         n, channels, wide, filters, h, w, size, stride, padding, dilation = case
         rng = np.random.default_rng(wide + h)
-        self.x, self.window = rng.standard_normal((n, channels, h, w), np.float32), (size, stride, padding, dilation)
+        self.x, self.window = rng.standard_normal((n, channels, h, w),
+                                                  np.float32), (size, stride, padding, dilation)
         k = kernels(backend)
-        expand, depth, project = (rng.standard_normal(s).astype(np.float32) / 4 for s in ((wide, channels, 1, 1), (wide, 1, *size), (filters, wide, 1, 1)))
-        self.expand, self.expand_bias = packing.direct(k, expand), per_channel(rng.standard_normal(wide, np.float32))
-        self.depth, self.depth_bias = packing.depthwise(depth), per_channel(rng.standard_normal(wide, np.float32))
-        self.project, self.project_bias = packing.direct(k, project), per_channel(rng.standard_normal(filters, np.float32))
-        out = [(i + 2 * p - d * (s - 1) - 1) // t + 1 for i, s, t, p, d in zip((h, w), size, stride, padding, dilation)]
+        expand, depth, project = (rng.standard_normal(s).astype(np.float32) / 4
+                                  for s in ((wide, channels, 1, 1), (wide, 1, *size), (filters, wide, 1, 1)))
+        self.expand, self.expand_bias = (packing.direct(k, expand),
+                                         per_channel(rng.standard_normal(wide, np.float32)))
+        self.depth, self.depth_bias = (packing.depthwise(depth),
+                                       per_channel(rng.standard_normal(wide, np.float32)))
+        self.project, self.project_bias = (packing.direct(k, project),
+                                           per_channel(rng.standard_normal(filters, np.float32)))
+        out = [(i + 2 * p - d * (s - 1) - 1) // t + 1
+               for i, s, t, p, d in zip((h, w), size, stride, padding, dilation)]
         self.between, self.result = (n, wide, *out), (n, filters, *out)
         self.residual = rng.standard_normal(self.result, np.float32)
 
@@ -55,10 +62,12 @@ class Layers:
 
     def wide_map(self, tail):
         wide = self.case[2]
-        return self.pointwise(self.x, self.case[1], self.expand, self.expand_bias, None, tail, (*self.x.shape[:1], wide, *self.x.shape[2:]))
+        return self.pointwise(self.x, self.case[1], self.expand, self.expand_bias, None, tail,
+                              (*self.x.shape[:1], wide, *self.x.shape[2:]))
 
     def filtered(self, x, tail):
-        return run(self.backend, "depthwise_conv", Image(x), self.depth, self.depth_bias, None, self.window, tail, MapOut(self.between))[0]
+        return run(self.backend, "depthwise_conv", Image(x), self.depth, self.depth_bias, None, self.window,
+                   tail, MapOut(self.between))[0]
 
 
 def same_for_all_threads(call):
@@ -66,7 +75,8 @@ def same_for_all_threads(call):
         got = call()
     for threads in (2, 3):
         with num_threads(threads):
-            assert all(np.array_equal(a, b) for a, b in zip(got, call(), strict=True)), f"other bits with {threads} threads"
+            assert all(np.array_equal(a, b)
+                       for a, b in zip(got, call(), strict=True)), f"other bits with {threads} threads"
     return got
 
 
@@ -75,13 +85,16 @@ def same_for_all_threads(call):
 def test_all_three_layers(backend, case, tails):
     layers, (channels, wide) = Layers(backend, case), case[1:3]
     narrow = layers.filtered(layers.wide_map(tails[0]), tails[1])
-    want = layers.pointwise(narrow, wide, layers.project, layers.project_bias, Image(layers.residual), tails[2], layers.result)
-    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", Image(layers.x), channels, layers.expand, layers.expand_bias, tails[0], wide,
-                                            layers.depth, layers.depth_bias, layers.window, tails[1], layers.project, layers.project_bias,
-                                            Image(layers.residual), tails[2], MapOut(layers.result)))
+    want = layers.pointwise(narrow, wide, layers.project, layers.project_bias, Image(layers.residual),
+                            tails[2], layers.result)
+    got, = same_for_all_threads(lambda: run(
+        backend, "inverted_residual", Image(layers.x), channels, layers.expand, layers.expand_bias, tails[0],
+        wide, layers.depth, layers.depth_bias, layers.window, tails[1], layers.project, layers.project_bias,
+        Image(layers.residual), tails[2], MapOut(layers.result)))
     assert np.array_equal(got, want)
-    alone, = run(backend, "inverted_residual", Image(layers.x[-1:]), channels, layers.expand, layers.expand_bias, tails[0], wide, layers.depth,
-                 layers.depth_bias, layers.window, tails[1], layers.project, layers.project_bias, Image(layers.residual[-1:]), tails[2],
+    alone, = run(backend, "inverted_residual", Image(layers.x[-1:]), channels, layers.expand,
+                 layers.expand_bias, tails[0], wide, layers.depth, layers.depth_bias, layers.window, tails[1],
+                 layers.project, layers.project_bias, Image(layers.residual[-1:]), tails[2],
                  MapOut((1, *layers.result[1:])))
     assert np.array_equal(alone[0], want[-1]), "a sample depends on its batch"
 
@@ -91,8 +104,9 @@ def test_without_a_first_layer(backend, case):
     layers, wide = Layers(backend, case), case[2]
     x = np.random.default_rng(3).standard_normal((case[0], wide, *case[4:6]), np.float32)
     want = layers.pointwise(layers.filtered(x, SILU), wide, layers.project, None, None, NONE, layers.result)
-    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", Image(x), wide, None, None, NONE, wide, layers.depth, layers.depth_bias,
-                                            layers.window, SILU, layers.project, None, None, NONE, MapOut(layers.result)))
+    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", Image(x), wide, None, None, NONE,
+                                            wide, layers.depth, layers.depth_bias, layers.window, SILU,
+                                            layers.project, None, None, NONE, MapOut(layers.result)))
     assert np.array_equal(got, want)
 
 
@@ -101,10 +115,12 @@ def test_without_a_last_layer(backend, case):
     layers, (channels, wide) = Layers(backend, case), case[1:3]
     want = layers.filtered(layers.wide_map(RELU6), SILU)
     before = (Image(layers.x), channels, layers.expand, layers.expand_bias, RELU6)
-    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", *before, wide, layers.depth, layers.depth_bias, layers.window, SILU,
+    got, = same_for_all_threads(lambda: run(backend, "inverted_residual", *before, wide, layers.depth,
+                                            layers.depth_bias, layers.window, SILU,
                                             None, None, None, NONE, MapOut(layers.between)))
     assert np.array_equal(got, want)
-    got, mean = same_for_all_threads(lambda: run(backend, "expand_depthwise_mean", *before, layers.depth, layers.depth_bias, layers.window, SILU,
+    got, mean = same_for_all_threads(lambda: run(backend, "expand_depthwise_mean", *before, layers.depth,
+                                                 layers.depth_bias, layers.window, SILU,
                                                  MapOut(layers.between), PlanarOut(layers.between[:2])))
     assert np.array_equal(got, want)
     exact = want.mean((2, 3), dtype=np.float64)
@@ -118,7 +134,8 @@ def mobile(seed=0):
             def layer(*args, **kwargs):
                 return nn.Conv2d(*args, bias=False, **kwargs)
             self.first, self.last = layer(20, 20, 3, padding=1, groups=20), layer(20, 16, 1)
-            self.wide, self.deep, self.back = layer(16, 96, 1), layer(96, 96, 5, padding=2, groups=96), layer(96, 16, 1)
+            self.wide, self.deep, self.back = layer(16, 96, 1), layer(96, 96, 5, padding=2,
+                                                                      groups=96), layer(96, 16, 1)
             self.squeeze = nn.Conv2d(96, 96, 1)
 
         def forward(self, x):
@@ -138,7 +155,8 @@ def test_programs_use_it_where_maps_are_large(monkeypatch):
         program = pyops.compile(model, x)
         results[least] = program(x)
         kinds = [s.kernel for s in program.steps]
-        assert kinds.count("inverted_residual") == (2 if least == 0 else 0) and kinds.count("expand_depthwise_mean") == (1 if least == 0 else 0)
+        assert (kinds.count("inverted_residual") == (2 if least == 0 else 0)
+                and kinds.count("expand_depthwise_mean") == (1 if least == 0 else 0))
         assert ("inverted" in program.explain("wide")) == (least == 0)
     assert np.array_equal(*results.values())
     with pyops.no_grad():
@@ -152,12 +170,14 @@ def test_saved_and_loaded(tmp_path, monkeypatch):
     program = pyops.compile(model, x)
     program.save(tmp_path / "p.npz")
     again = pyops.Program.load(tmp_path / "p.npz")
-    assert np.array_equal(again(x), program(x)) and [s.covers for s in again.steps] == [s.covers for s in program.steps]
+    assert (np.array_equal(again(x), program(x))
+            and [s.covers for s in again.steps] == [s.covers for s in program.steps])
 
 
 def test_a_wide_map_that_others_read_stays(monkeypatch):
     monkeypatch.setattr(fuse_inverted, "LEAST_BYTES", 0)
-    weights = [np.random.default_rng(i).standard_normal(s).astype(np.float32) for i, s in enumerate(((32, 16, 1, 1), (32, 1, 3, 3), (16, 32, 1, 1)))]
+    weights = [np.random.default_rng(i).standard_normal(s).astype(np.float32)
+               for i, s in enumerate(((32, 16, 1, 1), (32, 1, 3, 3), (16, 32, 1, 1)))]
 
     def model(x):
         wide = F.conv2d(x, weights[0])

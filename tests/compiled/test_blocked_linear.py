@@ -1,4 +1,5 @@
-"""Linear layers of compiled programs, with packed weights and with the model's own, against float64 products."""
+"""Linear layers of compiled programs, with packed weights and with the model's own,
+against float64 products."""
 import numpy as np
 import pytest
 from maps import NONE, RELU, PlanarOut, Rows, check, per_channel, run
@@ -43,13 +44,15 @@ def pack(weight):
 @pytest.mark.parametrize("case", CASES, ids=[c[0] for c in CASES])
 def test_linear_packed(backend, case):
     x, weight, b, activation, want = arguments(case)
-    check(backend, "linear_packed", Rows(x), pack(weight), per_channel(b), activation, PlanarOut(want.shape), want=want, tolerance=16)
+    check(backend, "linear_packed", Rows(x), pack(weight), per_channel(b), activation, PlanarOut(want.shape),
+          want=want, tolerance=16)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c[0] for c in CASES])
 def test_linear_rows(backend, case):
     x, weight, b, activation, want = arguments(case)
-    check(backend, "linear_rows", Rows(x), weight, b, activation, PlanarOut(want.shape), want=want, tolerance=16)
+    check(backend, "linear_rows", Rows(x), weight, b, activation, PlanarOut(want.shape), want=want,
+          tolerance=16)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 11, 24])
@@ -66,6 +69,6 @@ def test_a_row_is_the_same_in_any_company(backend, rows):
 def test_without_features_only_the_bias_is_left(backend):
     b = np.arange(20, dtype=np.float32) - 5
     want = np.maximum(b, 0)[None].repeat(3, 0)
-    y, = run(backend, "linear_packed", Rows(np.empty((3, 0), np.float32)), np.empty((2, 0, 16), np.float32), per_channel(b), RELU,
-             PlanarOut((3, 20)))
+    y, = run(backend, "linear_packed", Rows(np.empty((3, 0), np.float32)), np.empty((2, 0, 16), np.float32),
+             per_channel(b), RELU, PlanarOut((3, 20)))
     assert np.array_equal(y, want)

@@ -38,7 +38,8 @@ AVG_CASES = [
     ("5x5", 1, 16, (9, 30), (5, 5), (1, 1), (2, 2), False, True, 0),
     ("a line", 2, 20, (1, 50), (1, 4), (1, 2), (0, 2), True, True, 0),
 ]
-ADAPTIVE = [(1, 20, (7, 7), (1, 1)), (2, 16, (13, 11), (6, 4)), (1, 16, (5, 3), (7, 7)), (1, 35, (14, 14), (7, 7)), (1, 16, (60, 61), (3, 2))]
+ADAPTIVE = [(1, 20, (7, 7), (1, 1)), (2, 16, (13, 11), (6, 4)), (1, 16, (5, 3), (7, 7)),
+            (1, 35, (14, 14), (7, 7)), (1, 16, (60, 61), (3, 2))]
 
 
 def ids(cases):
@@ -59,7 +60,8 @@ def test_max_pool(backend, case, special):
         x[0, -1, -1, -1] = -special
         x[0, -1, -1, max(0, size[1] - 2)] = special
     want = max_pool(x, kernel, stride, padding, dilation, ceil)
-    check(backend, "max_pool_blocked", Image(x), (kernel, stride, padding, dilation), MapOut(want.shape), want=want, tolerance=0)
+    check(backend, "max_pool_blocked", Image(x), (kernel, stride, padding, dilation), MapOut(want.shape),
+          want=want, tolerance=0)
 
 
 def max_pool(x, kernel, stride, padding, dilation, ceil):
@@ -71,8 +73,10 @@ def max_pool(x, kernel, stride, padding, dilation, ceil):
 def test_avg_pool(backend, case):
     _, n, c, size, kernel, stride, padding, ceil, include, divisor = case
     x = images(n, c, size)
-    want = TF.avg_pool2d(torch.from_numpy(x).double(), kernel, stride, padding, ceil, include, divisor or None).numpy()
-    check(backend, "avg_pool_blocked", Image(x), (kernel, stride, padding, (1, 1)), divisor or (0 if include else -1), MapOut(want.shape), want=want, tolerance=8)
+    want = TF.avg_pool2d(torch.from_numpy(x).double(), kernel, stride, padding, ceil, include,
+                         divisor or None).numpy()
+    check(backend, "avg_pool_blocked", Image(x), (kernel, stride, padding, (1, 1)),
+          divisor or (0 if include else -1), MapOut(want.shape), want=want, tolerance=8)
 
 
 @pytest.mark.parametrize("n, c, size, out", ADAPTIVE)
@@ -85,7 +89,8 @@ def test_adaptive_avg_pool(backend, n, c, size, out):
 @pytest.mark.parametrize("n, c, size", [(1, 40, (7, 7)), (3, 17, (1, 1)), (2, 16, (56, 57)), (1, 5, (3, 2))])
 def test_global_avg_pool(backend, n, c, size):
     x = images(n, c, size)
-    check(backend, "global_avg_pool", Image(x), PlanarOut((n, c)), want=x.astype(np.float64).mean((2, 3)), tolerance=8)
+    check(backend, "global_avg_pool", Image(x), PlanarOut((n, c)), want=x.astype(np.float64).mean((2, 3)),
+          tolerance=8)
 
 
 def test_nan_stays_in_its_sample_and_window(backend):

@@ -1,4 +1,5 @@
-"""Resizing and padding of images in blocked layout: kernels against float64, and programs that use them."""
+"""Resizing and padding of images in blocked layout: kernels against float64, and
+programs that use them."""
 import numpy as np
 import pytest
 from maps import Image, MapOut, check
@@ -44,8 +45,10 @@ def test_resample(backend, case):
     _, n, c, size, result, mode, corners, antialias = case
     x = images(n, c, size)
     with use_backend("reference"):
-        want = F.interpolate(x.astype(np.float64), result, mode=mode, align_corners=corners, antialias=antialias)
-    taps = [tables(spec, False, np.dtype(np.float32)) for spec in plan(x.shape, result, None, mode, corners, False, antialias)]
+        want = F.interpolate(x.astype(np.float64), result, mode=mode, align_corners=corners,
+                             antialias=antialias)
+    taps = [tables(spec, False, np.dtype(np.float32))
+            for spec in plan(x.shape, result, None, mode, corners, False, antialias)]
     check(backend, "resample_blocked", Image(x), *taps[0], *taps[1], MapOut(want.shape), want=want,
           tolerance=64)   # positions up to 30 are rounded to float32, which moves weights by as many eps
 
@@ -55,7 +58,8 @@ def test_pad(backend, case):
     _, n, c, size, pad, mode, value = case
     x = images(n, c, size)
     want = F.pad(x, pad, mode, value or None)
-    check(backend, "pad_blocked", Image(x), (pad[2], pad[0]), MODES[mode], value, MapOut(want.shape), want=want, tolerance=0)
+    check(backend, "pad_blocked", Image(x), (pad[2], pad[0]), MODES[mode], value, MapOut(want.shape),
+          want=want, tolerance=0)
 
 
 class Resizer(nn.Module):

@@ -17,7 +17,8 @@ COMPILED = [(op, case) for op, case, check in validate.checks() if check == "com
 # What no program computes, and why. All else must.
 REFUSED = {
     "dropout": "a compiled program would drop the same values in every run",
-    "cat-legacy_empty": "nothing that depends on its inputs",   # the array given at run time is the one that cat leaves out
+    # the array given at run time is the one that cat leaves out
+    "cat-legacy_empty": "nothing that depends on its inputs",
 }
 
 
@@ -49,7 +50,8 @@ def test_every_kernel_of_programs_is_in_some_case(monkeypatch):
             return getattr(self.kernels, name)
     kernels = Lowering.kernels.fget
     monkeypatch.setattr(Lowering, "kernels", property(lambda self: Recorded(kernels(self))))
-    monkeypatch.setattr(validate_compiled, "run", lambda program, inputs: called.update(s.kernel for s in program.steps) or [])
+    monkeypatch.setattr(validate_compiled, "run",
+                        lambda program, inputs: called.update(s.kernel for s in program.steps) or [])
     monkeypatch.setattr(validate_compiled, "expected", lambda case, dtype: [])
     for op, case in COMPILED:
         if case.chain or op.name in ("conv", "conv_transpose", "permute"):
@@ -77,13 +79,16 @@ def test_a_fault_is_seen(monkeypatch):
     with monkeypatch.context() as m:
         assert "output 0: off by" in planted(m, lambda run, p, x: [1.001 * y for y in run(p, x)])
     with monkeypatch.context() as m:
-        assert "number of threads" in planted(m, lambda run, p, x: [y + np.float32(1e-6 * p.threads) for y in run(p, x)])
+        assert "number of threads" in planted(m, lambda run, p, x: [y + np.float32(1e-6 * p.threads)
+                                                                    for y in run(p, x)])
     with monkeypatch.context() as m:
-        assert "batch size" in planted(m, lambda run, p, x: [y + np.float32(1e-7 * len(y)) for y in run(p, x)])
+        assert "batch size" in planted(m,
+                                       lambda run, p, x: [y + np.float32(1e-7 * len(y)) for y in run(p, x)])
 
 
 def test_what_nothing_wrote_is_nan(monkeypatch):
-    """The arena and the results are poisoned: without its first step, the program's result is NaN."""
+    """The arena and the results are poisoned: without its first step, the program's result is
+    NaN."""
     native = validate_compiled.Program.__init__
 
     def without_first_step(self, plan, *args, **kwargs):

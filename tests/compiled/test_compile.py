@@ -1,4 +1,5 @@
-"""pyops.compile: programs give the eager model's answers, whatever the threads, the batch or the way they were loaded."""
+"""pyops.compile: programs give the eager model's answers, whatever the threads, the batch or the
+way they were loaded."""
 import json
 import os
 import subprocess
@@ -44,7 +45,8 @@ def eager(model, *inputs):
 
 
 class Sampler(nn.Module):
-    """One of everything that has a rule: stem, 3x3, 1x1, depthwise, grouped, transposed convolutions, pools, gates, sums, concatenations."""
+    """One of everything that has a rule: stem, 3x3, 1x1, depthwise, grouped, transposed
+    convolutions, pools, gates, sums, concatenations."""
 
     def __init__(self, width=24):
         self.stem = nn.Conv2d(3, width, 3, stride=2, padding=1)
@@ -72,12 +74,14 @@ class Sampler(nn.Module):
 
 
 def small_vgg():
-    return nn.Sequential(nn.Conv2d(3, 40, 3, padding=1), nn.ReLU(), nn.Conv2d(40, 48, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-                         nn.Conv2d(48, 33, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(33 * 36, 20), nn.GELU(), nn.Linear(20, 5))
+    return nn.Sequential(nn.Conv2d(3, 40, 3, padding=1), nn.ReLU(), nn.Conv2d(40, 48, 3, padding=1),
+                         nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(48, 33, 3, padding=1), nn.Tanh(), nn.Flatten(),
+                         nn.Linear(33 * 36, 20), nn.GELU(), nn.Linear(20, 5))
 
 
 @pytest.mark.parametrize("isa", NATIVE)
-@pytest.mark.parametrize("model, shape", [(Sampler(), (2, 3, 23, 26)), (small_vgg(), (2, 3, 12, 12))], ids=["sampler", "vgg"])
+@pytest.mark.parametrize("model, shape", [(Sampler(), (2, 3, 23, 26)), (small_vgg(), (2, 3, 12, 12))],
+                         ids=["sampler", "vgg"])
 @pytest.mark.parametrize("precision, allowed", [("strict", 5e-6), ("default", 2e-5), ("fast", 1e-4)])
 def test_a_program_gives_the_models_answer(isa, model, shape, precision, allowed):
     model.eval()
@@ -137,10 +141,12 @@ FORGED = {
     "small_arena": (lambda plan: plan.update(arena=64), "a map lies inside its space"),
     "negative_arena": (lambda plan: plan.update(arena=-1), "arena is a number of bytes"),
     "endless_arena": (lambda plan: plan.update(arena=2**64 - 1), "arena is a number of bytes"),
-    "unknown_kernel": (lambda plan: plan["steps"][1].update(kernel="nothing"), "step 1, nothing: programs have no such kernel"),
+    "unknown_kernel": (lambda plan: plan["steps"][1].update(kernel="nothing"),
+                       "step 1, nothing: programs have no such kernel"),
     "no_arguments": (lambda plan: plan["steps"][0].update(args=[]), "arguments, got 0"),
     "objects": (lambda plan: plan.update(outputs=[[[1, 5], "O"]]), "outputs are of numbers or truth values"),
-    "doubles": (lambda plan: plan.update(inputs=[[[1, 3, 12, 12], "float64"]]), "a place of float32 lies in an array of float32"),
+    "doubles": (lambda plan: plan.update(inputs=[[[1, 3, 12, 12], "float64"]]),
+                "a place of float32 lies in an array of float32"),
     "texts": (lambda plan: plan.update(inputs=[[[1, 3, 12, 12], "U8"]]), "inputs are of numbers or truth values"),
     "overflow": (lambda plan: plan.update(outputs=[[[1 << 31, 1 << 31], "float32"]]), "outputs have shapes"),
     "no_samples": (lambda plan: plan.update(samples=0), "samples is a positive number"),
@@ -178,8 +184,10 @@ def test_every_kind_of_result_comes_back(tmp_path):
     file = io.BytesIO()
     program.save(file)
     got, want = pyops.Program.load(file)(images(2, 3)), program(images(2, 3))
-    assert got.keys() == want.keys() == {1, "b", None} and got[None] == 3.5 and got["b"][0] is None and got["b"][1][1] == "text"
-    assert np.array_equal(got[1], want[1]) and isinstance(got["b"], tuple) and np.array_equal(got["b"][1][0], want["b"][1][0])
+    assert (got.keys() == want.keys() == {1, "b", None} and got[None] == 3.5 and got["b"][0] is None
+            and got["b"][1][1] == "text")
+    assert (np.array_equal(got[1], want[1]) and isinstance(got["b"], tuple)
+            and np.array_equal(got["b"][1][0], want["b"][1][0]))
     with pytest.raises(TypeError, match="has a set"):
         pyops.compile(lambda x: (x + 1, {1, 2}), images(2, 3)).save(tmp_path / "p.npz")
 
@@ -187,7 +195,8 @@ def test_every_kind_of_result_comes_back(tmp_path):
 def test_other_shapes_are_refused_or_planned_anew():
     model, x = Sampler().eval(), images(2, 3, 24, 24)
     program = pyops.compile(model, x)
-    with pytest.raises(ValueError, match=r"float32\[3, 3, 24, 24\], compiled for float32\[2, 3, 24, 24\].*dynamic_batch"):
+    with pytest.raises(ValueError,
+                       match=r"float32\[3, 3, 24, 24\], compiled for float32\[2, 3, 24, 24\].*dynamic_batch"):
         program(images(3, 3, 24, 24))
     with pytest.raises(ValueError, match=r"float64\[2, 3, 24, 24\]"):
         program(x.astype(np.float64))
@@ -252,9 +261,10 @@ NO_MEMORY = """
 
 
 def test_no_memory_for_the_arena_is_a_memory_error():
-    """In a process of its own: an old one has freed memory that is still mapped, from which an arena comes in spite of the limit."""
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(NO_MEMORY)], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "MALLOC_TRIM_THRESHOLD_": "0"})
+    """In a process of its own: an old one has freed memory that is still mapped, from which an
+    arena comes in spite of the limit."""
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(NO_MEMORY)], capture_output=True, text=True,
+                          timeout=120, env={**os.environ, "MALLOC_TRIM_THRESHOLD_": "0"})
     assert done.returncode == 0 and done.stdout == "refused, then run\n", done.stderr[-3000:]
 
 
@@ -268,7 +278,8 @@ def test_large_maps_go_a_sample_at_a_time(tmp_path):
     assert off(program(x), want) <= 1e-6 and len(program.measured(1)) == len(program.steps)
     program.save(tmp_path / "p.npz")
     assert np.array_equal(pyops.Program.load(tmp_path / "p.npz")(x), program(x))
-    assert pyops.compile(lambda x: model(x) * F.sum(x), x).samples == 1, "a sum over the batch needs the batch"
+    assert pyops.compile(lambda x: model(x) * F.sum(x),
+                         x).samples == 1, "a sum over the batch needs the batch"
 
 
 # ---- tracing
@@ -285,9 +296,11 @@ def test_what_depends_on_numbers_is_refused_with_its_line():
 
 
 def test_what_only_glue_can_do_is_refused():
-    """Seeds are drawn by an eager call; a program has none. Where kernels do not check indices, the call does."""
+    """Seeds are drawn by an eager call; a program has none. Where kernels do not check
+    indices, the call does."""
     with pytest.raises(TraceError, match=r"max_unpool.*indices.*test_compile.py:\d+"):
-        pyops.compile(lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2), images(1, 1, 4, 4))
+        pyops.compile(lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
+                      images(1, 1, 4, 4))
     with pytest.raises(TypeError, match="complex64; programs take bfloat16"):
         pyops.compile(lambda x: x, np.ones(3, np.complex64))
     with pytest.raises(TraceError, match="dropout: .*same values in every run"):
@@ -321,7 +334,8 @@ def test_arguments_are_checked():
     (lambda x: F.conv3d(x, np.ones((4, 2, 2, 2, 2), np.float32)), [(1, 2, 4, 5, 6)]),
     (lambda x: F.conv1d(F.relu(x), np.ones((4, 3, 3), np.float32), padding=1), [(2, 3, 9)]),
     (lambda x: F.reshape(F.permute(x, (0, 2, 3, 1)), (2, -1)), [(2, 3, 4, 5)]),
-    (lambda x: pyops.functional.cat([F.relu(F.conv2d(x, np.ones((k, 3, 1, 1), np.float32))) for k in (16, 5, 20)], 1), [(2, 3, 4, 5)]),
+    (lambda x: pyops.functional.cat(
+        [F.relu(F.conv2d(x, np.ones((k, 3, 1, 1), np.float32))) for k in (16, 5, 20)], 1), [(2, 3, 4, 5)]),
     (lambda x: [F.relu(x), F.relu(x)[0], x], [(2, 3)]),
 ], ids=lambda v: "" if callable(v) else str(v))
 def test_rows_without_a_rule_run_by_their_own_kernels(function, shapes):
@@ -369,7 +383,8 @@ def test_networks(name):
 
 
 def test_products_that_broadcast_both_operands():
-    a, b = np.random.default_rng(0).standard_normal((2, 3, 1, 4, 5)).astype(np.float32), np.random.default_rng(1).standard_normal((1, 6, 5, 2)).astype(np.float32)
+    a, b = (np.random.default_rng(0).standard_normal((2, 3, 1, 4, 5)).astype(np.float32),
+            np.random.default_rng(1).standard_normal((1, 6, 5, 2)).astype(np.float32))
     program = pyops.compile(lambda x, y: F.matmul(x, y), (a, b))
     np.testing.assert_allclose(program(a, b), a @ b, rtol=1e-5, atol=1e-5)
 
@@ -379,7 +394,8 @@ def test_what_numpy_computes_between_kernels_is_refused(monkeypatch):
     from pyops.ops import matmul as module
     monkeypatch.setattr(module, "expanded", lambda a, b: (a, b))
     with pytest.raises(TraceError, match="matmul .* outside of kernels"):
-        pyops.compile(lambda x, y: F.matmul(x, y), (np.ones((3, 1, 4, 5), np.float32), np.ones((1, 6, 5, 2), np.float32)))
+        pyops.compile(lambda x, y: F.matmul(x, y),
+                      (np.ones((3, 1, 4, 5), np.float32), np.ones((1, 6, 5, 2), np.float32)))
 
 
 @pytest.mark.parametrize("view", [

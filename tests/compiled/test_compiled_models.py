@@ -1,4 +1,5 @@
-"""Every network of create_model becomes one program of kernels: nothing is left to the eager door."""
+"""Every network of create_model becomes one program of kernels: nothing is left to the eager
+door."""
 import numpy as np
 import pytest
 
@@ -13,8 +14,9 @@ OWN_SIZE = ("alexnet_2012",)   # its linear layers take maps of one size
 
 @pytest.mark.parametrize("name", models.list_models())
 def test_every_layer_is_a_step_of_the_program(name):
-    """Compiling fails where a model would need Python; here also no layer may be missing, nor convolutions and linear layers left to the plain
-    rule, which calls the kernels that an eager call would."""
+    """Compiling fails where a model would need Python; here also no layer may be missing,
+    nor convolutions and linear layers left to the plain rule, which calls the kernels that
+    an eager call would."""
     with nn.init.skip_draws():
         model = models.create_model(name).eval()
     for parameter in model.parameters():
@@ -22,14 +24,18 @@ def test_every_layer_is_a_step_of_the_program(name):
     channels, height, width = model.image
     size = (height, width) if height <= 32 or name in OWN_SIZE else (96, 75)
     program = pyops.compile(model, np.zeros((1, channels, *size), np.float32))
-    layers = {path for path, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear)) and not path.startswith(TRAINING_ONLY)}
+    layers = {path for path, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))
+              and not path.startswith(TRAINING_ONLY)}
     done = {path for step in program.steps for path in (step.module, *step.covers)}
     assert layers and layers <= done, sorted(layers - done)
-    assert [step.module for step in program.steps if step.algorithm == "plain" and step.op in ("conv2d", "linear", "batch_norm")] == []
+    assert [step.module for step in program.steps if step.algorithm == "plain"
+            and step.op in ("conv2d", "linear", "batch_norm")] == []
 
 
-@pytest.mark.parametrize("make", [lambda: models.mobilenet_v1(width_mult=0.25, num_classes=5), lambda: ResNetV2((1, 2, 1, 1), num_classes=5),
-                                  lambda: models.xception(num_classes=5)], ids=["mobilenet_v1", "resnet_v2", "xception"])
+@pytest.mark.parametrize("make", [lambda: models.mobilenet_v1(width_mult=0.25, num_classes=5),
+                                  lambda: ResNetV2((1, 2, 1, 1), num_classes=5),
+                                  lambda: models.xception(num_classes=5)],
+                         ids=["mobilenet_v1", "resnet_v2", "xception"])
 def test_keras_layout_compiles_too(make):
     pyops.manual_seed(0)
     model, x = make(), np.random.default_rng(0).standard_normal((2, 3, 72, 64)).astype(np.float32)

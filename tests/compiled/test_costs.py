@@ -1,4 +1,5 @@
-"""What algorithms cost, as measured and as kept, and the choices that follow; and that every algorithm keeps the bound of its precision."""
+"""What algorithms cost, as measured and as kept, and the choices that follow; and that every
+algorithm keeps the bound of its precision."""
 import dataclasses
 import json
 
@@ -70,7 +71,8 @@ def test_measuring(backend):
     found = tune.measure(backend, 1, rounds=1)
     assert found.threads == 1 and found.kept > 0
     assert all(v > 0 for v in (found.direct, found.cache, found.memory)) and len(found.transform) == 3
-    assert all(v >= 0 for v in (found.winograd, *found.transform))   # of a busy machine's times the fit may leave nothing to one of them
+    # of a busy machine's times the fit may leave nothing to one of them
+    assert all(v >= 0 for v in (found.winograd, *found.transform))
 
 
 def test_measuring_what_is_not_there():
@@ -87,7 +89,8 @@ def test_fitting_gives_back_what_times_were_made_of():
 
 
 def test_the_command_keeps_nothing_when_told_so(place, capsys, monkeypatch):
-    monkeypatch.setattr(tune, "measure", lambda isa, threads: dataclasses.replace(costs.ZEN4, threads=threads))
+    monkeypatch.setattr(tune, "measure",
+                        lambda isa, threads: dataclasses.replace(costs.ZEN4, threads=threads))
     isa = pyops.get_backend().name
     assert main(["tune", "--dry-run"]) == 0 and not place.exists()
     assert main(["tune", "--backend", isa]) == 0 and place.exists()
@@ -98,5 +101,6 @@ def test_the_command_keeps_nothing_when_told_so(place, capsys, monkeypatch):
 @pytest.mark.parametrize("name", precision.ALGORITHMS)
 def test_errors_are_within_the_bound(backend, name):
     with use_backend(backend):
-        errors = [precision.layer_error(name, channels, size, 0, backend) for channels, size in ((16, 40), (64, 28), (256, 14), (512, 7))]
+        errors = [precision.layer_error(name, channels, size, 0, backend)
+                  for channels, size in ((16, 40), (64, 28), (256, 14), (512, 7))]
     assert max(errors) <= BOUNDS[precision.ALGORITHMS[name]]

@@ -41,7 +41,8 @@ def test_dead_branches_go():
 
 
 def test_calls_that_change_nothing_go():
-    graph = graph_of(lambda x: F.relu(F.reshape(F.permute(F.avg_pool2d(x * 1.0 + 0.0, 1), (0, 1, 2, 3)), (1, 4, 6, 6))))
+    graph = graph_of(lambda x: F.relu(F.reshape(F.permute(F.avg_pool2d(x * 1.0 + 0.0, 1), (0, 1, 2, 3)),
+                                                (1, 4, 6, 6))))
     simplify.run(graph)
     assert ops(graph) == ["relu"]
     graph = graph_of(lambda x: F.relu(x * 1.5 + 1.0))
@@ -122,7 +123,8 @@ def test_a_pointwise_convolution_normalises_its_input(size, fused):
 
 @pytest.mark.parametrize("size, fused", [(1, True), (3, False)])
 def test_a_pointwise_convolution_gates_its_input(size, fused):
-    weight, squeeze = (np.random.default_rng(0).standard_normal(s).astype(np.float32) for s in ((8, 20, size, size), (20, 20, 1, 1)))
+    weight, squeeze = (np.random.default_rng(0).standard_normal(s).astype(np.float32)
+                       for s in ((8, 20, size, size), (20, 20, 1, 1)))
 
     def block(x):
         gate = F.sigmoid(F.conv2d(F.adaptive_avg_pool2d(x, 1), squeeze))
@@ -165,7 +167,8 @@ def test_living_buffers_never_overlap():
     rng = np.random.default_rng(0)
     for _ in range(30):
         buffers = [Buffer(int(rng.integers(1, 5000))) for _ in range(20)]
-        steps = [Step("k", tuple(Ref(buffers[i], 0, (1,)) for i in rng.choice(20, 3, replace=False)), None) for _ in range(25)]
+        steps = [Step("k", tuple(Ref(buffers[i], 0, (1,)) for i in rng.choice(20, 3, replace=False)), None)
+                 for _ in range(25)]
         total = memory.plan(steps)
         lives = {b: [i for i, s in enumerate(steps) if any(r.buffer is b for r in s.refs())] for b in buffers}
         used = [b for b in buffers if lives[b]]
@@ -177,22 +180,27 @@ def test_living_buffers_never_overlap():
 
 
 def test_the_lowest_gap_is_taken(monkeypatch):
-    """As by looking at every buffer placed before; and without overlaps where there is no time for that."""
+    """As by looking at every buffer placed before; and without overlaps where there
+    is no time for that."""
     rng = np.random.default_rng(1)
     for few in (False, True):
         if few:
             monkeypatch.setattr(memory, "MEETINGS", 100)
         for _ in range(20):
             buffers = [Buffer(int(rng.integers(1, 5000))) for _ in range(60)]
-            steps = [Step("k", tuple(Ref(buffers[i], 0, (1,)) for i in rng.choice(60, 3)), None) for _ in range(70)]
-            lives = {b: [i for i, s in enumerate(steps) if any(r.buffer is b for r in s.refs())] for b in buffers}
+            steps = [Step("k", tuple(Ref(buffers[i], 0, (1,)) for i in rng.choice(60, 3)), None)
+                     for _ in range(70)]
+            lives = {b: [i for i, s in enumerate(steps) if any(r.buffer is b for r in s.refs())]
+                     for b in buffers}
             lives = {b: (at[0], at[-1]) for b, at in lives.items() if at}
             total = memory.plan(steps)
             placed: list = []
             for b in sorted(lives, key=lambda b: (-b.bytes, lives[b][0])):
-                taken = sorted((o.offset, o.offset + memory.size_of(o)) for o in placed if lives[o][0] <= lives[b][1] and lives[b][0] <= lives[o][1])
+                taken = sorted((o.offset, o.offset + memory.size_of(o))
+                               for o in placed if lives[o][0] <= lives[b][1] and lives[b][0] <= lives[o][1])
                 if few:
-                    assert all(end <= b.offset or b.offset + memory.size_of(b) <= begin for begin, end in taken)
+                    assert all(end <= b.offset or b.offset + memory.size_of(b) <= begin
+                               for begin, end in taken)
                 else:
                     assert b.offset == memory.lowest_gap(memory.size_of(b), taken)
                 placed.append(b)
@@ -200,13 +208,15 @@ def test_the_lowest_gap_is_taken(monkeypatch):
 
 
 def test_memory_is_used_again():
-    program = pyops.compile(lambda x: F.exp(F.exp(F.exp(F.exp(F.exp(x))))), np.zeros((1, 1 << 20), np.float32))
+    program = pyops.compile(lambda x: F.exp(F.exp(F.exp(F.exp(F.exp(x))))),
+                            np.zeros((1, 1 << 20), np.float32))
     assert program.arena_bytes < 9 << 20
 
 
 def test_zero_minus_a_value_stays():
     """Adding zeros is nothing; taking a value from zeros is its negative."""
     x, zeros = np.linspace(-1, 2, 6, dtype=np.float32).reshape(2, 3), np.zeros((2, 3), np.float32)
-    for function in (lambda a: F.mul(F.sigmoid(a), F.sub(zeros, a)), lambda a: F.exp(F.add(zeros, a, alpha=2)), lambda a: F.exp(F.sub(a, zeros)),
+    for function in (lambda a: F.mul(F.sigmoid(a), F.sub(zeros, a)),
+                     lambda a: F.exp(F.add(zeros, a, alpha=2)), lambda a: F.exp(F.sub(a, zeros)),
                      lambda a: F.exp(F.add(zeros, a))):
         assert np.allclose(pyops.compile(function, x)(x), function(x), rtol=1e-6)

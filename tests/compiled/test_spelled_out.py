@@ -1,4 +1,5 @@
-"""Activations, biases and scales as exporters spell them out become those of the layer before them; what only looks like one stays as it is."""
+"""Activations, biases and scales as exporters spell them out become those of the layer before them;
+what only looks like one stays as it is."""
 
 import math
 
@@ -68,10 +69,13 @@ def test_a_value_that_others_read_too_stays():
         assert np.abs(got - want).max() <= 2e-6 * np.abs(want).max()
 
 
-@pytest.mark.parametrize("constant", [np.arange(5, dtype=np.float32), np.float32(2), np.ones((1, 1, 1), np.float32)], ids=["each", "one", "axes"])
+@pytest.mark.parametrize("constant",
+                         [np.arange(5, dtype=np.float32), np.float32(2), np.ones((1, 1, 1), np.float32)],
+                         ids=["each", "one", "axes"])
 @pytest.mark.parametrize("op", [F.add, F.mul, F.sub])
 def test_behind_a_linear_layer(op, constant):
-    weight, x = RNG.standard_normal((5, 8)).astype(np.float32), RNG.standard_normal((3, 4, 8)).astype(np.float32)
+    weight, x = RNG.standard_normal((5,
+                                     8)).astype(np.float32), RNG.standard_normal((3, 4, 8)).astype(np.float32)
     model = lambda x: op(F.linear(x, weight), constant)  # noqa: E731
     program = pyops.compile(model, x)
     assert np.abs(program(x) - model(x)).max() < 1e-5
@@ -79,11 +83,13 @@ def test_behind_a_linear_layer(op, constant):
 
 
 def test_images_one_pixel_wide():
-    """Turned on their side, in chains, with residuals, strides, groups and dilation, and back where others read them."""
+    """Turned on their side, in chains, with residuals, strides, groups and dilation, and back
+    where others read them."""
     def w(*shape):
         return (RNG.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
 
-    first, second, third, depth, bias = w(32, 3, 7, 1), w(64, 32, 5, 1), w(64, 64, 3, 1), w(64, 1, 9, 1), w(64)
+    first, second, third, depth, bias = w(32, 3, 7, 1), w(64, 32, 5,
+                                                          1), w(64, 64, 3, 1), w(64, 1, 9, 1), w(64)
 
     def model(x):
         y = F.relu(F.conv2d(x, first, None, (2, 1), (3, 0)))
@@ -96,4 +102,5 @@ def test_images_one_pixel_wide():
     program = pyops.compile(model, x)
     for got, want in zip(program(x), model(x)):
         assert got.shape == want.shape and np.abs(got - want).max() <= 2e-6 * np.abs(want).max()
-    assert all(s.shape[2] == 1 for s in program.steps if s.kernel in ("direct_conv", "stem_conv", "depthwise_conv") and s.shape[3] != 3)
+    assert all(s.shape[2] == 1 for s in program.steps
+               if s.kernel in ("direct_conv", "stem_conv", "depthwise_conv") and s.shape[3] != 3)

@@ -1,5 +1,5 @@
-"""Programs of any type of value: they give eager's results, are saved with their types, and refuse files
-that say others.
+"""Programs of any type of value: they give eager's results, are saved with their types, and refuse
+files that say others.
 """
 
 import io
@@ -33,7 +33,8 @@ def several(results):
 
 
 def assert_as_eager(model, *inputs, tolerance=0.0):
-    """On every instruction set: types, shapes and numbers; the tolerance is over the greatest number."""
+    """On every instruction set: types, shapes and numbers; the tolerance is over the greatest
+    number."""
     with use_backend("reference"):
         wants = [np.asarray(w) for w in several(model(*inputs))]
     for isa in NATIVE:
@@ -261,7 +262,8 @@ def forged(file, change):
 
 
 def test_a_file_that_says_another_type_is_refused_or_harmless(tmp_path):
-    """Every type of an input, output or place is changed to every other: a ValueError, or it runs."""
+    """Every type of an input, output or place is changed to every other: a
+    ValueError, or it runs."""
     model, inputs = sample()
     pyops.compile(model, inputs).save(tmp_path / "p.npz")
     plan = json.loads(np.load(tmp_path / "p.npz")["plan"].tobytes())
@@ -314,7 +316,8 @@ NAMES = ("int64", "int32", "uint8", "bool", "float32", "float16")
 
 
 def random_model(seed):
-    """Inputs, and a function of five to nine ops on whatever is there, cast to one type where need be."""
+    """Inputs, and a function of five to nine ops on whatever is there, cast to one
+    type where need be."""
     rng = np.random.default_rng(seed)
     shape = tuple(int(n) for n in rng.integers(1, 7, rng.integers(1, 4)))
     inputs = []

@@ -21,7 +21,8 @@ def floats(*shape):
 
 
 def varying(model, *inputs):
-    """A Varying of a function of all inputs, and the list of what was made: shapes and constants of each."""
+    """A Varying of a function of all inputs, and the list of what was made: shapes and
+    constants of each."""
     made, shared = [], Constants()
 
     def make(arrays, fixed):
@@ -126,7 +127,8 @@ def test_what_does_not_fit_is_refused_by_name():
 
 
 def test_threads_that_find_out_at_once_get_each_its_own_result():
-    """They begin before it is known that an input is a constant, each with other numbers and sizes."""
+    """They begin before it is known that an input is a constant, each with other
+    numbers and sizes."""
     for attempt in range(5):
         program, _ = varying(lambda x, y: F.mul(x, float(np.asarray(y))), (FLOAT, (None,)), (FLOAT, ()))
         begin, wrong = threading.Barrier(4), []

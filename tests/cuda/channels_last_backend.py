@@ -1,4 +1,5 @@
-"""A backend for tests: convolutions on the emulator with every array's channels last, as device arrays of that layout reach the kernels."""
+"""A backend for tests: convolutions on the emulator with every array's channels last, as device
+arrays of that layout reach the kernels."""
 import numpy as np
 
 from pyops.core.backends import BACKENDS
@@ -12,5 +13,6 @@ class ChannelsLast:
     def run(self, op, real, inputs, attrs, out=None):
         emulated = BACKENDS["cuda-emulated"].kernels(real)
         kept = channels_last.CONVOLUTIONS.get(op.name, ())
-        arrays = [kernels.channels_last(emulated.device, a) if i in kept and a.ndim == len(attrs["stride"]) + 2 else a for i, a in enumerate(inputs)]
+        arrays = [kernels.channels_last(emulated.device, a) if i in kept
+                  and a.ndim == len(attrs["stride"]) + 2 else a for i, a in enumerate(inputs)]
         return channels_last.forward(op, emulated, arrays, attrs, np.ascontiguousarray)

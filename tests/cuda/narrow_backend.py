@@ -16,7 +16,8 @@ class Narrow:
         self.kernels = EMULATED.kernels(real)
 
     def run(self, op, real, inputs, attrs):
-        rounded = [a.astype(self.kernels.dtype) if a is not None and a.dtype.kind == "f" else a for a in inputs]
+        rounded = [a.astype(self.kernels.dtype) if a is not None and a.dtype.kind == "f" else a
+                   for a in inputs]
         results = op.forward(validate.GuardedKernels(self.kernels, []), *rounded, **attrs)
         return tuple(r.astype(np.float32) for r in validate.flat(results))
 

@@ -1,4 +1,5 @@
-"""Run by test_cuda_numba.py in a process of its own: the Numba kernels on Numba's simulator, against their NumPy definitions."""
+"""Run by test_cuda_numba.py in a process of its own: the Numba kernels on Numba's simulator,
+against their NumPy definitions."""
 import importlib
 import os
 
@@ -10,7 +11,8 @@ from pyops.kernels.detection import reference as detection
 from pyops.kernels.embedding import reference as embedding_reference
 from pyops.kernels.pooling import reference as pooling_reference
 
-numba = {family: importlib.import_module(f"pyops.kernels.{family}.numba_cuda") for family in ("detection", "embedding", "pooling")}
+numba = {family: importlib.import_module(f"pyops.kernels.{family}.numba_cuda")
+         for family in ("detection", "embedding", "pooling")}
 
 
 def boxes(rng, n, dtype):
@@ -23,7 +25,8 @@ def host(array):
 
 
 def close(got, want, dtype):
-    np.testing.assert_allclose(got, want, rtol=64 * np.finfo(dtype).eps, atol=64 * np.finfo(dtype).eps * max(1, np.abs(want).max(initial=0)))
+    np.testing.assert_allclose(got, want, rtol=64 * np.finfo(dtype).eps,
+                               atol=64 * np.finfo(dtype).eps * max(1, np.abs(want).max(initial=0)))
 
 
 def check_boxes(rng, dtype):
@@ -45,9 +48,12 @@ def check_regions(rng, dtype):
     dy = rng.standard_normal((4, 2, 2, 3)).astype(dtype)
     close(host(numba["detection"].roi_align_backward(dy, rois, x.shape, 0.5, 2, True)),
           detection.roi_align_backward(dy.astype(float), rois.astype(float), x.shape, 0.5, 2, True), dtype)
-    close(host(numba["detection"].roi_pool(x, rois, (3, 2), 0.5)), detection.roi_pool(x, rois, (3, 2), 0.5), dtype)
-    heads, anchors = rng.standard_normal((2, 3 * 7, 2, 3)).astype(dtype), rng.uniform(4, 60, (3, 2)).astype(dtype)
-    close(host(numba["detection"].yolo_decode(heads, anchors, 16)), detection.yolo_decode(heads.astype(float), anchors.astype(float), 16), dtype)
+    close(host(numba["detection"].roi_pool(x, rois, (3, 2), 0.5)), detection.roi_pool(x, rois, (3, 2), 0.5),
+          dtype)
+    heads, anchors = rng.standard_normal((2, 3 * 7, 2,
+                                          3)).astype(dtype), rng.uniform(4, 60, (3, 2)).astype(dtype)
+    close(host(numba["detection"].yolo_decode(heads, anchors, 16)),
+          detection.yolo_decode(heads.astype(float), anchors.astype(float), 16), dtype)
 
 
 def check_embedding(rng, dtype):
@@ -57,15 +63,19 @@ def check_embedding(rng, dtype):
     g = rng.standard_normal((5, 6)).astype(dtype)
     for padding, by_frequency in ((-1, False), (3, False), (-1, True)):
         close(host(numba["embedding"].embedding_backward(g, index, 5, padding, by_frequency)),
-              embedding_reference.embedding_backward(g, index, rows=5, padding=padding, by_frequency=by_frequency), dtype)
+              embedding_reference.embedding_backward(g, index, rows=5, padding=padding,
+                                                     by_frequency=by_frequency),
+              dtype)
 
 
 def check_unpool(rng, dtype):
     x = rng.standard_normal((2, 4)).astype(dtype)
     indices = np.array([[0, 5, 7, 2], [3, 3, 1, 8]])
-    want = pooling_reference.max_unpool(x.reshape(1, 2, 2, 2), indices.reshape(1, 2, 2, 2), size=(3, 3)).reshape(2, 9)
+    want = pooling_reference.max_unpool(x.reshape(1, 2, 2, 2), indices.reshape(1, 2, 2, 2),
+                                        size=(3, 3)).reshape(2, 9)
     np.testing.assert_array_equal(host(numba["pooling"].max_unpool(x, indices, 9)), want)
-    np.testing.assert_array_equal(host(numba["pooling"].max_unpool(x[:1], indices[:1], 9, distinct=True)), want[:1])
+    np.testing.assert_array_equal(host(numba["pooling"].max_unpool(x[:1], indices[:1], 9, distinct=True)),
+                                  want[:1])
 
 
 for real in (np.float32, np.float64):

@@ -1,5 +1,5 @@
-"""Attention in 16-bit types on the CUDA backend's tensor cores: against float64, with bounds that say where each error comes from, in
-every order of threads, outputs poisoned."""
+"""Attention in 16-bit types on the CUDA backend's tensor cores: against float64, with bounds that
+say where each error comes from, in every order of threads, outputs poisoned."""
 from contextlib import nullcontext
 
 import numpy as np
@@ -28,7 +28,8 @@ def added(*shape):
     return np.random.default_rng(3).standard_normal(shape)
 
 
-# shapes of query, key and value; mask; attributes. The emulated device has 4 multiprocessors: four tiles of 128 queries are many.
+# shapes of query, key and value; mask; attributes. The emulated device has 4 multiprocessors: four
+# tiles of 128 queries are many.
 CASES = {
     "one_tile": ((1, 64, 64), (1, 64, 64), (1, 64, 64), None, {}),
     "ragged": ((2, 70, 64), (2, 130, 64), (2, 130, 64), None, {}),
@@ -77,11 +78,13 @@ class Case:
         return reference.attention(*self.exact, **self.attributes)
 
     def run(self, op, *before):
-        """The op in every order of threads, checked for races and stores outside; the same bits each time, and nothing left undefined."""
+        """The op in every order of threads, checked for races and stores outside; the same bits
+        each time, and nothing left undefined."""
         results = []
         for mode in (nullcontext(), fast(0), fast(1), fast(7)):
             with mode:
-                results.append(op.forward(GuardedKernels(self.kernels, self.buffers), *before, **self.attributes))
+                results.append(op.forward(GuardedKernels(self.kernels, self.buffers), *before,
+                                          **self.attributes))
         for buffer in self.buffers:
             assert (buffer[:64] == 77).all() and (buffer[-64:] == 77).all()
         for other in results[1:]:
@@ -96,7 +99,8 @@ class Case:
         """Of an exponent: products summed in float, scale and mask applied in float."""
         q, k, v, mask = self.exact
         heads = q.shape[-3] if self.attributes["gqa"] else 0
-        size = abs(self.attributes["scale"]) * np.abs(q) @ np.abs(reference.shared(k, heads, self.attributes["gqa"])).swapaxes(-1, -2)
+        size = abs(self.attributes["scale"]) * np.abs(q) @ np.abs(
+            reference.shared(k, heads, self.attributes["gqa"])).swapaxes(-1, -2)
         masks = 0 if mask is None else np.abs(np.where(np.isfinite(mask), mask, 0)).max()
         return F32 * ((q.shape[-1] // 8 + 6) * size.max(initial=0) + 4 * masks + 4)
 
@@ -105,7 +109,8 @@ def weights(case, logsum):
     q, k, v, mask = case.exact
     heads, gqa = (q.shape[-3], True) if case.attributes["gqa"] else (0, False)
     k, v = reference.shared(k, heads, gqa), reference.shared(v, heads, gqa)
-    return np.exp(reference.scores(q, k, mask, case.attributes["causal"], case.attributes["scale"]) - logsum[..., None]), k, v
+    return np.exp(reference.scores(q, k, mask, case.attributes["causal"], case.attributes["scale"])
+                  - logsum[..., None]), k, v
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -119,7 +124,8 @@ def test_forward(real, name):
     assert np.all(np.abs(logsum[finite] - sums[finite]) <= 2 * off + 4 * F32 * (np.abs(sums[finite]) + 2))
     p, _, v = weights(case, sums)
     # weights rounded to the type, their errors in float; the sum of weights; the result rounded
-    allowed = (u + 4 * off + v.shape[-2] * F32) * (p @ np.abs(v)) + LEAST[real] * np.abs(v).sum(-2, keepdims=True) + u * np.abs(want) + LEAST[real]
+    allowed = ((u + 4 * off + v.shape[-2] * F32) * (p @ np.abs(v))
+               + LEAST[real] * np.abs(v).sum(-2, keepdims=True) + u * np.abs(want) + LEAST[real])
     assert np.all(np.abs(y.astype(np.float64) - want) <= allowed)
     assert not y[~finite].any()
 
@@ -138,16 +144,22 @@ def test_backward(real, name):
     size = p * (np.abs(dy) @ np.abs(v).swapaxes(-1, -2) + (np.abs(dy) * np.abs(seen)).sum(-1, keepdims=True))
     off = 4 * case.error_of_scores() + 4 * F32 * np.abs(np.where(np.isfinite(sums), sums, 0)).max(initial=0)
     rows = max(p.shape[-2:])
-    # of p and of ds: rounded to the type, and float's errors of a score, of dy v', of delta and of the sum that follows
+    # of p and of ds: rounded to the type, and float's errors of a score, of dy v', of delta and
+    # of the sum that follows
     p_error = (u + off + rows * F32) * p + LEAST[real]
     ds_error = (u + rows * F32) * slope + (off + 2 * (v.shape[-1] + 4) * F32) * size + LEAST[real]
-    errors = (scale * ds_error @ np.abs(k), scale * ds_error.swapaxes(-1, -2) @ np.abs(q), p_error.swapaxes(-1, -2) @ np.abs(dy))
-    sizes = (scale * slope @ np.abs(k), scale * slope.swapaxes(-1, -2) @ np.abs(q), p.swapaxes(-1, -2) @ np.abs(dy))
+    errors = (scale * ds_error @ np.abs(k), scale * ds_error.swapaxes(-1, -2) @ np.abs(q),
+              p_error.swapaxes(-1, -2) @ np.abs(dy))
+    sizes = (scale * slope @ np.abs(k), scale * slope.swapaxes(-1, -2) @ np.abs(q),
+             p.swapaxes(-1, -2) @ np.abs(dy))
     for gradient, exact, error, magnitude in zip(got, want, errors, sizes):
-        # each head's result is rounded, and so are the sums of those that share keys or that a leading axis repeats
+        # each head's result is rounded, and so are the sums of those that share keys or that
+        # a leading axis repeats
         terms = max(1, magnitude.size // max(1, exact.size))
-        allowed = reference.sum_to(error + (1 + terms) * (u * (magnitude + error) + LEAST[real]), exact.shape, gqa)
-        assert gradient.shape == exact.shape and np.all(np.abs(gradient.astype(np.float64) - exact) <= allowed)
+        allowed = reference.sum_to(error + (1 + terms) * (u * (magnitude + error) + LEAST[real]), exact.shape,
+                                   gqa)
+        assert (gradient.shape == exact.shape
+                and np.all(np.abs(gradient.astype(np.float64) - exact) <= allowed))
 
 
 def test_a_query_does_not_depend_on_its_neighbours(real):
@@ -157,7 +169,8 @@ def test_a_query_does_not_depend_on_its_neighbours(real):
     attributes = {"causal": True, "scale": 0.2, "gqa": False}
     with fast(0):
         whole, _ = ATTENTION.forward(kernels, q, k, v, None, **attributes)
-        one, _ = ATTENTION.forward(kernels, q[1:2, :30].copy(), k[1:2].copy(), v[1:2].copy(), None, **attributes)
+        one, _ = ATTENTION.forward(kernels, q[1:2, :30].copy(), k[1:2].copy(), v[1:2].copy(), None,
+                                   **attributes)
     np.testing.assert_array_equal(whole[1:2, :30], one)
 
 
@@ -167,12 +180,14 @@ def test_a_nan_stays_in_its_row(real):
     with fast(0):
         y, logsum = ATTENTION.forward(case.kernels, *case.inputs, **case.attributes)
     assert np.isnan(y[0, 5].astype(np.float32)).all() and np.isnan(logsum[0, 5])
-    assert np.isfinite(np.delete(y, 5, 1).astype(np.float32)).all() and np.isfinite(np.delete(logsum, 5, 1)).all()
+    assert (np.isfinite(np.delete(y, 5, 1).astype(np.float32)).all()
+            and np.isfinite(np.delete(logsum, 5, 1)).all())
 
 
 def launched(monkeypatch):
     files, launch = [], EmulatedDevice.launch
-    monkeypatch.setattr(EmulatedDevice, "launch", lambda self, file, *a, **k: (files.append(file), launch(self, file, *a, **k))[1])
+    monkeypatch.setattr(EmulatedDevice, "launch",
+                        lambda self, file, *a, **k: (files.append(file), launch(self, file, *a, **k))[1])
     return files
 
 
@@ -181,7 +196,8 @@ def test_the_ordinary_kernels_where_tensor_cores_do_not_serve(change, monkeypatc
     if change == "an_older_device":
         monkeypatch.setattr(EmulatedDevice, "capability", (7, 5))
     kernels = EMULATED.kernels("f32" if change == "float32" else "f16")
-    q, k, v = (np.random.default_rng(6).standard_normal((1, 20, 136 if change == "wide_heads" else 16)).astype(kernels.dtype) for _ in range(3))
+    q, k, v = (np.random.default_rng(6).standard_normal((1, 20, 136 if change == "wide_heads" else 16))
+               .astype(kernels.dtype) for _ in range(3))
     files, attributes = launched(monkeypatch), {"causal": False, "scale": 0.25, "gqa": False}
     y, logsum = ATTENTION.forward(kernels, q, k, v, None, **attributes)
     ATTENTION_BACKWARD.forward(kernels, y, q, k, v, None, y, logsum, **attributes)
@@ -195,12 +211,14 @@ def test_tensor_cores_are_used(monkeypatch, real):
     with fast(0):
         y, logsum = ATTENTION.forward(case.kernels, *case.inputs, **case.attributes)
         ATTENTION_BACKWARD.forward(case.kernels, case.dy, *case.inputs, y, logsum, **case.attributes)
-    assert files == ["attention/tensor.cu", "attention/backward.cu", "attention/tensor_backward.cu", "attention/tensor_backward.cu"]
+    assert files == ["attention/tensor.cu", "attention/backward.cu", "attention/tensor_backward.cu",
+                     "attention/tensor_backward.cu"]
 
 
 @pytest.mark.parametrize("head", [64, 128])
 def test_traffic(head):
-    """Every sector and bank wavefront is needed, forward and backward: rows of heads as wide as the tiles."""
+    """Every sector and bank wavefront is needed, forward and backward: rows of heads as
+    wide as the tiles."""
     kernels = EMULATED.kernels("bf16")
     rng, attributes = np.random.default_rng(0), {"causal": False, "scale": 0.1, "gqa": False}
 
@@ -212,7 +230,8 @@ def test_traffic(head):
     q, k, v, dy = (placed(rng.standard_normal((1, 2, 128, head))) for _ in range(4))
     with profiled() as traffic:
         y, logsum = ATTENTION.forward(kernels, q, k, v, None, **attributes)
-        ATTENTION_BACKWARD.forward(kernels, dy, q, k, v, None, placed(y), placed(logsum, np.float32), **attributes)
+        ATTENTION_BACKWARD.forward(kernels, dy, q, k, v, None, placed(y), placed(logsum, np.float32),
+                                   **attributes)
     assert len(traffic) == 4
     for file, kernel, lines in traffic:
         assert sum(t.transactions for t in lines) == sum(t.ideal for t in lines), (kernel, lines)

@@ -1,4 +1,5 @@
-"""CUDA sources compile for every architecture, within the budget, and their machine code has what it promises. No GPU is needed."""
+"""CUDA sources compile for every architecture, within the budget, and their machine code has what
+it promises. No GPU is needed."""
 import pytest
 
 from pyops.cuda import budget, machine_code, nvrtc
@@ -17,7 +18,8 @@ def test_every_kernel_is_within_its_budget(found):
 
 @pytest.mark.full
 def test_every_form_of_every_kernel_is_within_its_budget():
-    """Every type for which architectures differ, every architecture, every macro in every type: 650 compilations."""
+    """Every type for which architectures differ, every architecture, every macro in every
+    type: 650 compilations."""
     assert budget.violations(budget.measured(budget.compilations())) == []
 
 
@@ -25,7 +27,8 @@ def test_the_fewest_forms_leave_out_no_kernel_type_or_macro():
     every = budget.compilations()
     few = budget.fewest(every)
     assert len(few) < 0.6 * len(every)
-    assert {(s.path, s.real) for s, _ in every if s.real != "f16"} == {(s.path, s.real) for s, _ in few if not s.defines}
+    assert {(s.path, s.real) for s, _ in every if s.real != "f16"} == {(s.path, s.real)
+                                                                       for s, _ in few if not s.defines}
     assert {(s.path, s.defines) for s, _ in every} == {(s.path, s.defines) for s, _ in few}
 
 
@@ -44,7 +47,8 @@ def test_forms_are_those_that_host_functions_ask_for():
     assert len({m["REDUCTION"] for m in macros["reduction", "cuda.cu"]}) == 12
     assert {m["SAMPLES"] for m in macros["recurrent", "forward.cu"]} == {1, 2, 4, 8}
     for file in ("tensor.cu", "tensor_backward.cu"):
-        assert {(m["HEAD"], m["MASKED"]) for m in macros["attention", file]} == {(w, masked) for w in WIDTHS for masked in (0, 1)}
+        assert {(m["HEAD"], m["MASKED"])
+                for m in macros["attention", file]} == {(w, masked) for w in WIDTHS for masked in (0, 1)}
 
 
 def test_the_table_lists_what_there_is(found):

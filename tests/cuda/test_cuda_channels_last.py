@@ -1,4 +1,5 @@
-"""Convolutions of arrays whose channels lie last: the kernels against the definition, and how a device array reaches them without a copy."""
+"""Convolutions of arrays whose channels lie last: the kernels against the definition, and how a
+device array reaches them without a copy."""
 import numpy as np
 import pytest
 from test_cuda_host import fake, on_gpu  # noqa: F401  (a fixture)
@@ -11,7 +12,8 @@ from pyops.cuda.emulated import EmulatedDevice, fast, profiled
 from pyops.cuda.source import kernel_source
 from pyops.kernels.convolution import channels_last, launch, reference
 
-EMULATED = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
+EMULATED = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing),
+                              reason=BACKENDS["cuda-emulated"].missing or "can run")
 # batch, channels and filters of a group, input, kernel, stride, padding, dilation, groups
 PROBLEMS = {
     "3x3": ((2, 1, 1), (9, 11), (3, 3), (1, 1), (1, 1), (1, 1), 8),
@@ -19,7 +21,8 @@ PROBLEMS = {
     "stride2": ((1, 1, 1), (12, 11), (3, 3), (2, 2), (1, 1), (1, 1), 12),
     "stride_of_one_axis": ((1, 1, 1), (10, 9), (3, 4), (1, 3), (0, 2), (1, 1), 4),
     "5x5_dilated": ((1, 1, 1), (13, 12), (5, 5), (1, 1), (4, 2), (2, 1), 6),
-    "many_channels_7x7": ((1, 1, 1), (8, 9), (7, 7), (1, 1), (3, 3), (1, 1), 264),   # more packets than a warp is wide
+    # more packets than a warp is wide
+    "many_channels_7x7": ((1, 1, 1), (8, 9), (7, 7), (1, 1), (3, 3), (1, 1), 264),
     "higher_than_compiled": ((1, 1, 1), (13, 6), (9, 1), (1, 2), (4, 0), (1, 1), 8),
     "multiplier": ((2, 1, 3), (9, 10), (3, 2), (2, 1), (1, 0), (1, 2), 4),
     "few_channels_of_a_group": ((2, 2, 1), (9, 10), (3, 2), (1, 3), (1, 0), (1, 2), 5),
@@ -38,13 +41,18 @@ def random(rng, device, shape, nhwc=True):
 
 
 def convolutions(name, real, seed=0):
-    """(what, what the kernel gave, the definition in float64) of y, the input's gradient, the weight's."""
+    """(what, what the kernel gave, the definition in float64) of y, the input's
+    gradient, the weight's."""
     (batch, channels, filters), inputs, kernel, stride, padding, dilation, groups = PROBLEMS[name]
     device, rng = EmulatedDevice(real), np.random.default_rng(seed)
-    outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1 for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
-    x, dy = random(rng, device, (batch, groups * channels, *inputs)), random(rng, device, (batch, groups * filters, *outputs))
-    weight, bias = random(rng, device, (groups * filters, channels, *kernel), nhwc=False), random(rng, device, (groups * filters,), nhwc=False)
-    y, dx, dw = channels_last.empty(device, dy.shape), channels_last.empty(device, x.shape), device.empty(weight.shape)
+    outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1
+                    for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
+    x, dy = random(rng, device, (batch, groups * channels,
+                                 *inputs)), random(rng, device, (batch, groups * filters, *outputs))
+    weight, bias = random(rng, device, (groups * filters, channels, *kernel),
+                          nhwc=False), random(rng, device, (groups * filters,), nhwc=False)
+    y, dx, dw = (channels_last.empty(device, dy.shape), channels_last.empty(device, x.shape),
+                 device.empty(weight.shape))
     for result in (y, dx, dw):
         result[...] = np.nan
     lead = 3 - len(inputs)
@@ -61,7 +69,8 @@ def convolutions(name, real, seed=0):
 
 def assert_right(found, real):
     for what, got, want in found:   # sums of at most some hundred terms, in float, then one rounding
-        np.testing.assert_allclose(got.astype(np.float64), want, rtol=0, atol=8 * EPS[real] * np.abs(want).max(), err_msg=what)
+        np.testing.assert_allclose(got.astype(np.float64), want, rtol=0,
+                                   atol=8 * EPS[real] * np.abs(want).max(), err_msg=what)
 
 
 @EMULATED
@@ -69,7 +78,8 @@ def assert_right(found, real):
 def test_every_problem(name):
     with profiled() as launched:
         assert_right(convolutions(name, "f32"), "f32")
-    assert {file for file, *_ in launched} <= {channels_last.KERNEL, channels_last.WEIGHT_GRADIENT, launch.SUMS}
+    assert {file for file, *_ in launched} <= {channels_last.KERNEL, channels_last.WEIGHT_GRADIENT,
+                                               launch.SUMS}
 
 
 @EMULATED
@@ -82,7 +92,8 @@ def test_every_type(name, real):
 @EMULATED
 @pytest.mark.parametrize("name", ["stride2", "5x5_dilated", "few_channels_of_a_group"])
 def test_strips_in_any_order_of_threads(name, monkeypatch):
-    """Large problems give each thread several outputs; what one order of threads computes every other does, to the last bit."""
+    """Large problems give each thread several outputs; what one order of threads computes every
+    other does, to the last bit."""
     monkeypatch.setattr(channels_last, "rows_of", lambda *_: launch.STRIP)
     assert_right(convolutions(name, "f32"), "f32")
     results = []
@@ -95,7 +106,8 @@ def test_strips_in_any_order_of_threads(name, monkeypatch):
 def test_large_problems_get_strips():
     device = EmulatedDevice("f32")
     large, small = np.empty((8, 16, 16, 64)), np.empty((1, 16, 16, 8))
-    assert channels_last.rows_of(device, 16, large, 4) == launch.STRIP and channels_last.rows_of(device, 16, small, 4) == 1
+    assert (channels_last.rows_of(device, 16, large, 4) == launch.STRIP
+            and channels_last.rows_of(device, 16, small, 4) == 1)
     assert channels_last.rows_of(device, 3, large, 4) == 1
 
 
@@ -114,7 +126,8 @@ def test_a_reduction_over_many_outputs_is_cut_into_parts():
 
 @EMULATED
 def test_arrays_that_start_anywhere():
-    """A slice of channels is not dense and is copied; an address that is no multiple of 16 bytes means narrower accesses."""
+    """A slice of channels is not dense and is copied; an address that is no multiple of 16 bytes
+    means narrower accesses."""
     device, rng = EmulatedDevice("f32"), np.random.default_rng(2)
     memory = device.empty((5 * 6 * 8 + 1,))
     x = memory[1:].reshape(1, 5, 6, 8).transpose(0, 3, 1, 2)
@@ -129,14 +142,19 @@ def test_arrays_that_start_anywhere():
 # ---- device arrays
 
 def nhwc(shape, seed=0, dtype=np.float32):
-    return channels_last.first(np.random.default_rng(seed).standard_normal((shape[0], *shape[2:], shape[1])).astype(dtype))
+    return channels_last.first(
+        np.random.default_rng(seed).standard_normal((shape[0], *shape[2:], shape[1])).astype(dtype))
 
 
 def test_what_counts_as_channels_last():
-    assert channels_last.is_channels_last(nhwc((2, 3, 4, 5))) and channels_last.is_channels_last(nhwc((2, 3, 4)))
+    assert (channels_last.is_channels_last(nhwc((2, 3, 4, 5)))
+            and channels_last.is_channels_last(nhwc((2, 3, 4))))
     dense = np.zeros((2, 3, 4, 5))
-    assert not channels_last.is_channels_last(dense) and not channels_last.is_channels_last(dense.transpose(0, 1, 3, 2))
-    assert not channels_last.is_channels_last(nhwc((2, 1, 4, 5))) and not channels_last.is_channels_last(nhwc((2, 3, 1, 1)))   # both at once
+    assert (not channels_last.is_channels_last(dense)
+            and not channels_last.is_channels_last(dense.transpose(0, 1, 3, 2)))
+    # both at once
+    assert (not channels_last.is_channels_last(nhwc((2, 1, 4, 5)))
+            and not channels_last.is_channels_last(nhwc((2, 3, 1, 1))))
     assert not channels_last.is_channels_last(nhwc((2, 8, 4, 5))[:, :4])   # not dense
 
 
@@ -163,8 +181,10 @@ def w(*shape):
 b = w
 
 
-CALLS = {"clamp": lambda x: F.clamp(x, -0.5, 0.5), "threshold": lambda x: F.threshold(x, 0.1, 20.0), "gelu_tanh": lambda x: F.gelu(x, "tanh"),
-         **{name: lambda x, name=name: getattr(F, name)(x, fake(x * x)) for name in ("add", "mul", "div", "maximum", "minimum")},
+CALLS = {"clamp": lambda x: F.clamp(x, -0.5, 0.5), "threshold": lambda x: F.threshold(x, 0.1, 20.0),
+         "gelu_tanh": lambda x: F.gelu(x, "tanh"),
+         **{name: lambda x, name=name: getattr(F, name)(x, fake(x * x))
+            for name in ("add", "mul", "div", "maximum", "minimum")},
          "pow": lambda x: F.pow(fake(x * x), x), "where": lambda x: F.where(fake(x * x), x, fake(x * x))}
 
 
@@ -202,14 +222,15 @@ def test_batch_norm_keeps_the_layout(on_gpu, training):   # noqa: F811
     assert channels_last.is_channels_last(y) and want.flags.c_contiguous
     for a, b in zip((y, *statistics), (want, *other)):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
-    with pytest.raises(ValueError, match=r"weight \(7,\) must be \(8,\), one value a channel of input \(3, 8, 5, 7\)"):
+    with pytest.raises(ValueError,
+                       match=r"weight \(7,\) must be \(8,\), one value a channel of input \(3, 8, 5, 7\)"):
         F.batch_norm(fake(x), w(8), w(8), w(7), bias, training)
 
 
 @EMULATED
 @pytest.mark.parametrize("call", [
-    lambda x: F.softmax(x, 1), lambda x: F.conv2d(x[0], w(8, 1, 3, 3), groups=8), lambda x: F.conv2d(x[:, :4], w(4, 1, 3, 3), groups=4),
-    lambda x: F.max_pool2d(x, 2),
+    lambda x: F.softmax(x, 1), lambda x: F.conv2d(x[0], w(8, 1, 3, 3), groups=8),
+    lambda x: F.conv2d(x[:, :4], w(4, 1, 3, 3), groups=4), lambda x: F.max_pool2d(x, 2),
 ], ids=["another_op", "no_batch_axis", "not_dense", "pooling"])
 def test_all_else_is_copied(on_gpu, call):   # noqa: F811
     x = nhwc((2, 8, 6, 7))
@@ -234,16 +255,19 @@ def test_one_of_two_inputs_is_channels_last():
 
 HOT = [(channels_last.KERNEL, "conv_channels_last", {"KH": 3, "SH": 1, "ROWS": 4}),
        (channels_last.KERNEL, "conv_channels_last", {"KH": 7, "SH": 2, "ROWS": 4}),
-       (channels_last.KERNEL, "conv_channels_last", {"ROWS": 4}), (channels_last.KERNEL, "conv_channels_last_transposed", {"ROWS": 4}),
+       (channels_last.KERNEL, "conv_channels_last", {"ROWS": 4}),
+       (channels_last.KERNEL, "conv_channels_last_transposed", {"ROWS": 4}),
        (channels_last.WEIGHT_GRADIENT, "channels_last_gradient", {"KH": 3, "SH": 1, "COLS": 3})]
 
 
-@pytest.mark.skipif(bool(nvrtc.missing() or machine_code.missing()), reason=nvrtc.missing() or machine_code.missing() or "can run")
+@pytest.mark.skipif(bool(nvrtc.missing() or machine_code.missing()),
+                    reason=nvrtc.missing() or machine_code.missing() or "can run")
 @pytest.mark.parametrize("real, pack, rows", [("f32", 4, 4), ("bf16", 8, 2)])
 @pytest.mark.parametrize("file, kernel, shape", HOT)
 def test_packets_are_one_access_and_nothing_spills(file, kernel, shape, real, pack, rows):
     shape = {"ROWS": rows} | shape | {"PACK": pack}
     found = machine_code.instructions(file, real, "sm_90", **shape)[kernel]
-    assert nvrtc.resources(nvrtc.compile_cubin(kernel_source(file, real, **shape), "sm_90")[1])[kernel].spills == 0
+    assert nvrtc.resources(nvrtc.compile_cubin(kernel_source(file, real, **shape),
+                                               "sm_90")[1])[kernel].spills == 0
     loads = sum(n for name, n in found.items() if name.startswith("LDG"))
     assert sum(n for name, n in found.items() if name.startswith("LDG.E.128")) == loads > 0

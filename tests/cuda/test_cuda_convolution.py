@@ -1,4 +1,5 @@
-"""The CUDA convolutions on every tile, cut along the reduction or not: launch.py would choose most of them only for problems too large here."""
+"""The CUDA convolutions on every tile, cut along the reduction or not: launch.py would choose most
+of them only for problems too large here."""
 import numpy as np
 import pytest
 
@@ -6,7 +7,8 @@ from pyops.core.backends import BACKENDS
 from pyops.cuda.emulated import EmulatedDevice, fast
 from pyops.kernels.convolution import grid, launch, reference
 
-pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
+pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing),
+                                reason=BACKENDS["cuda-emulated"].missing or "can run")
 
 # batch, channels and filters of a group, input, kernel, stride, padding, dilation, groups
 PROBLEMS = {
@@ -23,12 +25,15 @@ def three(values, fill):
 
 
 def convolutions(problem, real, seed=0):
-    """Pairs of what a kernel gave and the definition in float64: y, the input's gradient, the weight's."""
+    """Pairs of what a kernel gave and the definition in float64: y, the input's
+    gradient, the weight's."""
     (batch, channels, filters), inputs, kernel, stride, padding, dilation, groups = PROBLEMS[problem]
     device, rng = EmulatedDevice(real), np.random.default_rng(seed)
-    outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1 for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
+    outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1
+                    for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
     x, weight, bias, dy = (rng.standard_normal(shape).astype(device.dtype) for shape in (
-        (batch, groups * channels, *inputs), (groups * filters, channels, *kernel), (groups * filters,), (batch, groups * filters, *outputs)))
+        (batch, groups * channels, *inputs), (groups * filters, channels, *kernel), (groups * filters,),
+        (batch, groups * filters, *outputs)))
     y, dx, dw = (np.full_like(a, np.nan) for a in (dy, x, weight))
     window = three(stride, 1), three(padding, 0), three(dilation, 1), groups
     launch.conv(device, x, weight, bias, *window, y)
@@ -36,13 +41,15 @@ def convolutions(problem, real, seed=0):
     launch.conv_weight_gradient(device, x, dy, *window, dw)
     x, weight, bias, dy = (a.astype(np.float64) for a in (x, weight, bias, dy))
     attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    return [(y, reference.conv(x, weight, bias, size=outputs, **attrs)), (dx, reference.conv_transpose(dy, weight, None, size=inputs, **attrs)),
+    return [(y, reference.conv(x, weight, bias, size=outputs, **attrs)),
+            (dx, reference.conv_transpose(dy, weight, None, size=inputs, **attrs)),
             (dw, reference.conv_weight_gradient(x, dy, kernel=kernel, **attrs))]
 
 
 def assert_right(pairs, real):
     eps = {"f32": 2 ** -23, "bf16": 2 ** -8}[real]
-    for got, want in pairs:   # a dot product of n terms errs by about sqrt(n) eps of their magnitudes; here n < 1200
+    # a dot product of n terms errs by about sqrt(n) eps of their magnitudes; here n < 1200
+    for got, want in pairs:
         np.testing.assert_allclose(got.astype(np.float64), want, rtol=0, atol=35 * eps * np.abs(want).max())
 
 
@@ -70,13 +77,15 @@ def test_results_do_not_depend_on_the_order_of_threads(monkeypatch):
 
 
 def test_a_transposed_1x1_filter_whose_output_is_larger():
-    """output_padding adds lines that no input meets: they hold the bias, and the input's plane is not the output's."""
+    """output_padding adds lines that no input meets: they hold the bias, and the input's plane
+    is not the output's."""
     device, rng = EmulatedDevice("f32"), np.random.default_rng(0)
-    x, weight, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 20, 7, 8), (20, 20, 1, 1), (20,)))
+    x, weight, bias = (rng.standard_normal(shape).astype(np.float32)
+                       for shape in ((2, 20, 7, 8), (20, 20, 1, 1), (20,)))
     y = np.full((2, 20, 8, 8), np.nan, np.float32)
     launch.conv_transpose(device, x, weight, bias, (1, 1, 1), (0, 0, 0), (1, 2, 1), 1, y)
-    want = reference.conv_transpose(x.astype(np.float64), weight.astype(np.float64), bias.astype(np.float64), size=(8, 8), stride=(1, 1), padding=(0, 0),
-                                    dilation=(2, 1), groups=1)
+    want = reference.conv_transpose(x.astype(np.float64), weight.astype(np.float64), bias.astype(np.float64),
+                                    size=(8, 8), stride=(1, 1), padding=(0, 0), dilation=(2, 1), groups=1)
     assert_right([(y, want)], "f32")
     np.testing.assert_array_equal(y[:, :, 7], np.broadcast_to(bias[:, None], (2, 20, 8)))
 

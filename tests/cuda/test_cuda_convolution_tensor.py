@@ -1,4 +1,5 @@
-"""The CUDA convolutions on tensor cores, transposed and for the weight, too: every precision and tile, ragged sizes, groups, any order of threads."""
+"""The CUDA convolutions on tensor cores, transposed and for the weight, too: every precision and
+tile, ragged sizes, groups, any order of threads."""
 from contextlib import nullcontext
 
 import numpy as np
@@ -9,10 +10,12 @@ from pyops.cuda.emulated import EmulatedDevice, fast
 from pyops.cuda.precision import precision
 from pyops.kernels.convolution import grid, launch, reference
 
-pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
+pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing),
+                                reason=BACKENDS["cuda-emulated"].missing or "can run")
 
 # element type, precision: relative error of a product of two operands, products that are one rounded addition
-KINDS = {("f32", "tf32"): (2 * 2**-11 + 2**-22, 8), ("f32", "3xtf32"): (3 * 2**-22, 8 / 3), ("f16", "strict"): (0, 16), ("bf16", "strict"): (0, 16)}
+KINDS = {("f32", "tf32"): (2 * 2**-11 + 2**-22, 8), ("f32", "3xtf32"): (3 * 2**-22, 8 / 3),
+         ("f16", "strict"): (0, 16), ("bf16", "strict"): (0, 16)}
 ROUNDING = {"f32": 2**-24, "f16": 2**-11, "bf16": 2**-8}   # of a result
 # batch, channels and filters of a group, input, kernel, stride, padding, dilation, groups
 PROBLEMS = {
@@ -37,13 +40,16 @@ def values(rng, shape, dtype, integers):
 
 
 class Problem:
-    """Operands of a convolution, the transposed one and the weight's gradient, and what they should give in float64."""
+    """Operands of a convolution, the transposed one and the weight's gradient, and what they
+    should give in float64."""
 
     def __init__(self, name, real, integers=False):
         (batch, channels, filters), inputs, kernel, stride, padding, dilation, groups = PROBLEMS[name]
         self.device, rng, dtype = EmulatedDevice(real), np.random.default_rng(0), EmulatedDevice(real).dtype
-        outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1 for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
-        shapes = (batch, groups * channels, *inputs), (groups * filters, channels, *kernel), (groups * filters,), (batch, groups * filters, *outputs)
+        outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1
+                        for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
+        shapes = ((batch, groups * channels, *inputs), (groups * filters, channels, *kernel),
+                  (groups * filters,), (batch, groups * filters, *outputs))
         self.x, self.weight, self.bias, self.dy = (values(rng, shape, dtype, integers) for shape in shapes)
         self.shift = values(rng, (groups * channels,), dtype, integers)
         lead = 3 - len(inputs)
@@ -60,17 +66,20 @@ class Problem:
         return y, dx, dw
 
     def wanted(self, f=lambda a: a):
-        x, weight, bias, dy, shift = (f(a.astype(np.float64)) for a in (self.x, self.weight, self.bias, self.dy, self.shift))
+        x, weight, bias, dy, shift = (f(a.astype(np.float64))
+                                      for a in (self.x, self.weight, self.bias, self.dy, self.shift))
         return (reference.conv(x, weight, bias, size=self.outputs, **self.attrs),
                 reference.conv_transpose(dy, weight, shift, size=self.inputs, **self.attrs),
                 reference.conv_weight_gradient(x, dy, kernel=self.weight.shape[2:], **self.attrs))
 
     def depths(self):
         taps = self.weight[0, 0].size
-        return self.weight.shape[1] * taps, self.weight.shape[0] // self.attrs["groups"] * taps, self.dy.shape[0] * self.dy[0, 0].size
+        return (self.weight.shape[1] * taps, self.weight.shape[0] // self.attrs["groups"] * taps,
+                self.dy.shape[0] * self.dy[0, 0].size)
 
     def check(self, results, kind):
-        """The error, relative to the sum of the products' magnitudes: of a product, of each addition, of the result's rounding."""
+        """The error, relative to the sum of the products' magnitudes: of a product, of each
+        addition, of the result's rounding."""
         each, at_once = KINDS[kind]
         for got, want, size, depth in zip(results, self.wanted(), self.wanted(np.abs), self.depths()):
             bound = each + (depth / at_once + 2) * 2 * ROUNDING["f32"] + ROUNDING[kind[0]]
@@ -82,13 +91,16 @@ class Problem:
 def launched(monkeypatch):
     """The kernels that were launched."""
     found, launch_kernel = [], EmulatedDevice.launch
-    monkeypatch.setattr(EmulatedDevice, "launch", lambda self, file, kernel, *a, **k: (found.append(kernel), launch_kernel(self, file, kernel, *a, **k))[1])
+    monkeypatch.setattr(EmulatedDevice, "launch",
+                        lambda self, file, kernel, *a, **k: (found.append(kernel),
+                                                             launch_kernel(self, file, kernel, *a, **k))[1])
     return found
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_any_problem_any_order(kind, name):
-    """Checked: no access outside, no race. Unchecked: the same bits in ascending, descending and random order of threads and blocks."""
+    """Checked: no access outside, no race. Unchecked: the same bits in ascending, descending and
+    random order of threads and blocks."""
     problem, results = Problem(name, kind[0]), []
     for mode in (nullcontext(), fast(0), fast(1), fast(7)):
         with mode:
@@ -147,14 +159,15 @@ def test_float64(name, monkeypatch, launched):
 
 
 @pytest.mark.parametrize("real, name, capability, tensor", [
-    ("f32", "strict", (9, 0), False), ("f32", "tf32", (9, 0), True), ("f32", "tf32", (7, 5), False), ("f64", "tf32", (9, 0), False),
-    ("f16", "strict", (8, 0), True), ("bf16", "strict", (7, 5), False)])
+    ("f32", "strict", (9, 0), False), ("f32", "tf32", (9, 0), True), ("f32", "tf32", (7, 5), False),
+    ("f64", "tf32", (9, 0), False), ("f16", "strict", (8, 0), True), ("bf16", "strict", (7, 5), False)])
 def test_who_computes(real, name, capability, tensor, monkeypatch, launched):
     monkeypatch.setattr(EmulatedDevice, "capability", capability)
     with fast(0):
         Problem("1d", real).run(name)
-    assert [k for k in launched if "prepare" not in k] == (["conv_tensor"] * 2 + ["conv_weight_gradient_tensor"] if tensor
-                                                           else ["conv_gemm"] * 2 + ["conv_weight_gradient"])
+    assert [k for k in launched
+            if "prepare" not in k] == (["conv_tensor"] * 2 + ["conv_weight_gradient_tensor"] if tensor
+                                       else ["conv_gemm"] * 2 + ["conv_weight_gradient"])
 
 
 def test_large_problems_get_large_tiles():

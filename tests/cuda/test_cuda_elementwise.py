@@ -1,5 +1,5 @@
-"""CUDA kernels of one place at a time, beyond what the rows of the registry see: optimiser steps, results cut in parts, arrays that do not
-begin at 16 bytes, half types."""
+"""CUDA kernels of one place at a time, beyond what the rows of the registry see: optimiser steps,
+results cut in parts, arrays that do not begin at 16 bytes, half types."""
 import math
 
 import numpy as np
@@ -47,7 +47,8 @@ def test_optimiser_steps_are_those_of_the_definition(step, states, settings, n, 
 def test_quotients_by_products_are_exact():
     random_sizes = np.random.default_rng(0).integers(2, 2**31, 200)
     for size in (1, 2, 3, 5, 7, 12, 49, 64, 65, 1000, 2**16 + 1, 2**30, 2**31 - 1, *map(int, random_sizes)):
-        i = np.unique(np.clip([k * size + d for k in (0, 1, 2, (2**31 - 1) // size) for d in (-1, 0, 1)], 0, 2**31 - 1)).astype(np.uint64)
+        i = np.unique(np.clip([k * size + d for k in (0, 1, 2, (2**31 - 1) // size) for d in (-1, 0, 1)], 0,
+                              2**31 - 1)).astype(np.uint64)
         m = launch.magic(size) % 2**32
         found = i * np.uint64(m) >> np.uint64(32 + (size - 1).bit_length() - 1) if m else i
         assert (found == i // np.uint64(size)).all(), size
@@ -60,7 +61,8 @@ def test_parts_cover_a_result_once(most):
     y = np.full(60, np.nan, np.float32)
     for part, steps, starts, start in launch.parts(shape, strides, most):
         assert math.prod(part) <= most
-        x, w = (np.lib.stride_tricks.as_strided(v[at:], part, [s * 4 for s in step]) for v, at, step in zip((a, b), starts, steps))
+        x, w = (np.lib.stride_tricks.as_strided(v[at:], part, [s * 4 for s in step])
+                for v, at, step in zip((a, b), starts, steps))
         assert np.isnan(y[start:start + math.prod(part)]).all()
         y[start:start + math.prod(part)] = (x * w).ravel()
     np.testing.assert_array_equal(y.reshape(shape), a.reshape(shape) * b[:, None])

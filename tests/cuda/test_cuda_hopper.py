@@ -1,5 +1,5 @@
-"""The Hopper path of the matrix products without a Hopper: when it is chosen, what the driver and the kernel are asked for, what it computes on
-the emulator, what is compiled."""
+"""The Hopper path of the matrix products without a Hopper: when it is chosen, what the driver and
+the kernel are asked for, what it computes on the emulator, what is compiled."""
 import ctypes
 import sys
 from types import SimpleNamespace
@@ -80,7 +80,8 @@ def test_other_devices_keep_the_other_kernel(asked_for, capability):
     (dense(1, 2048, 64), dense(1, 64, 2044), dense(1, 2048, 2044)),      # those of B
     (dense(1, 2048, 0), dense(1, 0, 2048), dense(1, 2048, 2048)),        # no reduction
     (dense(1, 128, 64), dense(1, 64, 128), dense(1, 128, 128)),          # one tile
-    (dense(1 + 2048 * 64)[1:].reshape(1, 2048, 64), *LARGE[1:]),           # an address that is no multiple of 16
+    # an address that is no multiple of 16
+    (dense(1 + 2048 * 64)[1:].reshape(1, 2048, 64), *LARGE[1:]),
 ], ids=["a", "b", "no_depth", "small", "unaligned"])
 def test_what_it_cannot_take_or_should_not_goes_to_the_other_kernel(asked_for, a, b, c):
     assert "gemm/hopper.cu" not in files(FakeDevice(), a, b, c)
@@ -108,24 +109,30 @@ def test_kernel_boxes_and_sizes(ta, tb, name, boxes):
 
 def test_narrow_tiles_where_wide_ones_would_be_too_few():
     target = FakeDevice()
-    hopper.gemm_hopper(target, dense(1, 1024, 64), dense(1, 1024, 64), False, True, dense(1, 1024, 1024), None, 0, True)
-    assert target.launched[0][1:3] == ("hopper_128x128_nt", (64,)) and target.launched[0][5] == 6 * 256 * 128 + 1024 <= 227 << 10
+    hopper.gemm_hopper(target, dense(1, 1024, 64), dense(1, 1024, 64), False, True, dense(1, 1024, 1024),
+                       None, 0, True)
+    assert (target.launched[0][1:3] == ("hopper_128x128_nt", (64,))
+            and target.launched[0][5] == 6 * 256 * 128 + 1024 <= 227 << 10)
     assert [box for _, box in target.boxes] == [(128, 64), (128, 64)]
 
 
-# ---- on the emulator, whose models of wgmma and of the copies read the PTX manual independently of the kernel
+# ---- on the emulator, whose models of wgmma and of the copies read the PTX manual
+# independently of the kernel
 
-EMULATED = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
+EMULATED = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing),
+                              reason=BACKENDS["cuda-emulated"].missing or "can run")
 
 
 def product(real, batch, m, n, k, ta, tb, bias=True):
     """What the kernel gives for integers, whose sums are exact, and what it should."""
     target, rng = EmulatedDevice(real), np.random.default_rng(m + n + k + 2 * ta + tb)
     a, b, shift = (rng.integers(-4, 5, shape) for shape in ((batch, m, k), (1, k, n), n))
-    left, right = (dense(*x.shape, dtype=target.dtype) for x in (a.swapaxes(1, 2) if ta else a, b.swapaxes(1, 2) if tb else b))
+    left, right = (dense(*x.shape, dtype=target.dtype)
+                   for x in (a.swapaxes(1, 2) if ta else a, b.swapaxes(1, 2) if tb else b))
     left[...], right[...] = a.swapaxes(1, 2) if ta else a, b.swapaxes(1, 2) if tb else b
     c = np.full((batch, m, n), np.nan, target.dtype)
-    hopper.gemm_hopper(target, left, right, ta, tb, c, shift.astype(target.dtype) if bias else None, 0, launch.in_packets(c, 4))
+    hopper.gemm_hopper(target, left, right, ta, tb, c, shift.astype(target.dtype) if bias else None, 0,
+                       launch.in_packets(c, 4))
     want = (a.astype(np.float64) @ b + (shift if bias else 0)).astype(np.float32)
     return c.astype(np.float32), want.astype(target.dtype).astype(np.float32)
 
@@ -133,7 +140,8 @@ def product(real, batch, m, n, k, ta, tb, bias=True):
 @EMULATED
 @pytest.mark.parametrize("ta", [False, True])
 @pytest.mark.parametrize("tb", [False, True])
-@pytest.mark.parametrize("real, batch, m, n, k", [("bf16", 2, 136, 264, 72), ("f16", 1, 136, 136, 456)])   # wide tiles; more steps than stages
+# wide tiles; more steps than stages
+@pytest.mark.parametrize("real, batch, m, n, k", [("bf16", 2, 136, 264, 72), ("f16", 1, 136, 136, 456)])
 def test_products_of_integers_are_exact(real, batch, m, n, k, ta, tb, monkeypatch):
     monkeypatch.setattr(EmulatedDevice, "multiprocessors", 4 if n > 256 else 100)
     assert np.array_equal(*product(real, batch, m, n, k, ta, tb))
@@ -167,12 +175,14 @@ def driver(monkeypatch):
     asked = SimpleNamespace(calls=[], code=0)
 
     def encode(to, kind, rank, at, sizes, strides, box, steps, *modes):
-        asked.calls.append((to.value, kind, rank, at.value, *(list(v) for v in (sizes, strides, box, steps)), modes))
+        asked.calls.append((to.value, kind, rank, at.value, *(list(v) for v in (sizes, strides, box, steps)),
+                            modes))
         ctypes.memmove(to, bytes(range(128)), 128)
         return asked.code
 
     def encode_im2col(to, kind, rank, at, sizes, strides, lower, upper, channels, pixels, steps, *modes):
-        asked.calls.append((kind, rank, at.value, *(list(v) for v in (sizes, strides, lower, upper, steps)), channels.value, pixels.value, modes))
+        asked.calls.append((kind, rank, at.value, *(list(v) for v in (sizes, strides, lower, upper, steps)),
+                            channels.value, pixels.value, modes))
         ctypes.memmove(to, bytes(range(128)), 128)
         return asked.code
     monkeypatch.setattr(tensor_map, "encode", lambda: encode)
@@ -188,7 +198,8 @@ def test_the_driver_is_asked_for_swizzled_boxes(driver, dtype, kind):
     made = tensor_map.tensor_map(array, (128, 64))
     (to, *rest), = driver.calls
     assert to % 64 == 0
-    # sizes and boxes from the innermost axis on, strides in bytes of the outer ones; no interleave, 128-byte swizzle, 256-byte promotion, zeros
+    # sizes and boxes from the innermost axis on, strides in bytes of the outer ones; no interleave,
+    # 128-byte swizzle, 256-byte promotion, zeros
     assert rest == [kind, 3, array.ctypes.data, [24, 5, 3], [48, 240], [64, 128, 1], [1, 1, 1], (0, 3, 3, 0)]
     assert isinstance(made, np.void) and made.tobytes() == bytes(range(128))
 
@@ -198,14 +209,19 @@ def test_the_driver_is_asked_for_pixels(driver):
     tensor_map.im2col_map(array, (-2, -1), (1, 0), (2, 3), 128, 64)
     (found,) = driver.calls
     # from the innermost axis on: sizes C, W, H, N; corners and steps W, then H
-    assert found == (9, 4, array.ctypes.data, [24, 6, 5, 3], [48, 288, 1440], [-1, -2], [0, 1], [1, 3, 2, 1], 64, 128, (0, 3, 3, 0))
+    assert found == (9, 4, array.ctypes.data, [24, 6, 5, 3], [48, 288, 1440], [-1, -2], [0, 1], [1, 3, 2, 1],
+                     64, 128, (0, 3, 3, 0))
 
 
 @pytest.mark.parametrize("array, lower, upper, step, pixels, channels, said", [
-    (dense(2, 5, 6, 9), (0, 0), (0, 0), (1, 1), 128, 64, "multiple of 16"), (dense(5, 6, 16), (0, 0), (0, 0), (1, 1), 128, 64, "four axes"),
-    (dense(2, 5, 6, 16), (-129, 0), (0, 0), (1, 1), 128, 64, "-128 to 127"), (dense(2, 5, 6, 16), (0, 0), (0, 128), (1, 1), 128, 64, "-128 to 127"),
-    (dense(2, 5, 6, 16), (0, 0), (-5, 0), (1, 1), 128, 64, "not empty"), (dense(2, 5, 6, 16), (0, 0), (0, 0), (1, 9), 128, 64, "up to 8"),
-    (dense(2, 5, 6, 16), (0, 0), (0, 0), (1, 1), 1025, 64, "1024 pixels"), (dense(2, 5, 6, 16), (0, 0), (0, 0), (1, 1), 128, 65, "128 bytes"),
+    (dense(2, 5, 6, 9), (0, 0), (0, 0), (1, 1), 128, 64, "multiple of 16"),
+    (dense(5, 6, 16), (0, 0), (0, 0), (1, 1), 128, 64, "four axes"),
+    (dense(2, 5, 6, 16), (-129, 0), (0, 0), (1, 1), 128, 64, "-128 to 127"),
+    (dense(2, 5, 6, 16), (0, 0), (0, 128), (1, 1), 128, 64, "-128 to 127"),
+    (dense(2, 5, 6, 16), (0, 0), (-5, 0), (1, 1), 128, 64, "not empty"),
+    (dense(2, 5, 6, 16), (0, 0), (0, 0), (1, 9), 128, 64, "up to 8"),
+    (dense(2, 5, 6, 16), (0, 0), (0, 0), (1, 1), 1025, 64, "1024 pixels"),
+    (dense(2, 5, 6, 16), (0, 0), (0, 0), (1, 1), 128, 65, "128 bytes"),
     (dense(2, 5, 6, 16, dtype=np.int16), (0, 0), (0, 0), (1, 1), 128, 64, "int16"),
 ])
 def test_pixels_that_have_no_map(driver, array, lower, upper, step, pixels, channels, said):
@@ -216,7 +232,8 @@ def test_pixels_that_have_no_map(driver, array, lower, upper, step, pixels, chan
 
 def test_a_map_is_made_once(driver):
     array = dense(1, 8, 8)
-    assert tensor_map.tensor_map(array, (64, 64)) == tensor_map.tensor_map(array, (64, 64)) and len(driver.calls) == 1
+    assert (tensor_map.tensor_map(array, (64, 64)) == tensor_map.tensor_map(array, (64, 64))
+            and len(driver.calls) == 1)
     tensor_map.tensor_map(array, (128, 64))
     assert len(driver.calls) == 2
 
@@ -228,8 +245,9 @@ def test_it_is_passed_by_value(driver):
 
 
 @pytest.mark.parametrize("array, box, said", [
-    (dense(2, 8), (64, 64), "three axes"), (dense(1, 8, 9), (64, 64), "multiple of 16"), (dense(1, 0, 8), (64, 64), "none empty"),
-    (dense(1, 8, 8), (257, 64), "256 lines"), (dense(1, 8, 8), (64, 65), "128 bytes"), (dense(1, 8, 8, dtype=np.int16), (64, 64), "int16"),
+    (dense(2, 8), (64, 64), "three axes"), (dense(1, 8, 9), (64, 64), "multiple of 16"),
+    (dense(1, 0, 8), (64, 64), "none empty"), (dense(1, 8, 8), (257, 64), "256 lines"),
+    (dense(1, 8, 8), (64, 65), "128 bytes"), (dense(1, 8, 8, dtype=np.int16), (64, 64), "int16"),
 ])
 def test_what_has_no_map(driver, array, box, said):
     for made in (tensor_map.tensor_map, tensor_map.emulated_map):
@@ -246,28 +264,34 @@ def test_a_driver_that_refuses_is_quoted(driver):
 # ---- what is compiled
 
 def test_it_is_compiled_for_its_architecture_alone():
-    assert [(s.real, arch) for s, arch in budget.compilations() if s.path == KERNELS / "gemm" / "hopper.cu"] == [(real, "sm_90a") for real in REALS]
+    assert [(s.real, arch) for s, arch in budget.compilations()
+            if s.path == KERNELS / "gemm" / "hopper.cu"] == [(real, "sm_90a") for real in REALS]
     assert ("f32", "sm_75") not in budget.forms("sm_80") and ("f32", "sm_80") in budget.forms("sm_80")
     assert ("f32", "sm_75") in budget.forms("")
 
 
 def test_constants_are_the_kernels():
     tile, text = ((KERNELS / "gemm" / name).read_text() for name in ("hopper_tile.cuh", "hopper.cu"))
-    assert f"BM = {hopper.ROWS}, DEEP = {hopper.DEEP}, " in tile and "PRODUCER = 128, CONSUMERS = 256," in tile and hopper.THREADS == 128 + 256
+    assert (f"BM = {hopper.ROWS}, DEEP = {hopper.DEEP}, " in tile
+            and "PRODUCER = 128, CONSUMERS = 256," in tile and hopper.THREADS == 128 + 256)
     for columns, stages in hopper.STAGES.items():
         assert text.count(f"product<{columns}, {stages}, ") == text.count(f"product<{columns}, ") == 4
 
 
-@pytest.mark.skipif(bool(nvrtc.missing() or machine_code.missing()), reason=nvrtc.missing() or machine_code.missing() or "can run")
+@pytest.mark.skipif(bool(nvrtc.missing() or machine_code.missing()),
+                    reason=nvrtc.missing() or machine_code.missing() or "can run")
 @pytest.mark.parametrize("real", ["bf16", "f16"])
 def test_products_stay_in_flight(real):
-    """One wgmma for each 16 of a tile's 64, a copy for each box, and no assembler's remark that products wait for each other."""
+    """One wgmma for each 16 of a tile's 64, a copy for each box, and no assembler's remark that
+    products wait for each other."""
     _, log = nvrtc.compile_cubin(kernel_source("gemm/hopper.cu", real), "sm_90a")
     assert "serialized" not in log
     found = machine_code.instructions("gemm/hopper.cu", real, "sm_90a")
     count = lambda kernel, prefix: sum(n for name, n in found[kernel].items() if name.startswith(prefix))   # noqa: E731
-    boxes = {f"hopper_128x{n}_{ta}{tb}": (2 if ta == "t" else 1) + (n // 64 if tb == "n" else 1) for n in (128, 256) for ta in "nt" for tb in "nt"}
-    assert {k: (count(k, "HGMMA"), count(k, "UTMALDG"), count(k, "LDL") + count(k, "STL")) for k in found} == {k: (4, n, 0) for k, n in boxes.items()}
+    boxes = {f"hopper_128x{n}_{ta}{tb}": (2 if ta == "t" else 1) + (n // 64 if tb == "n" else 1)
+             for n in (128, 256) for ta in "nt" for tb in "nt"}
+    assert {k: (count(k, "HGMMA"), count(k, "UTMALDG"), count(k, "LDL") + count(k, "STL"))
+            for k in found} == {k: (4, n, 0) for k, n in boxes.items()}
 
 
 def test_a_module_of_it_is_compiled_here(monkeypatch, tmp_path):
@@ -284,19 +308,24 @@ def test_a_module_of_it_is_compiled_here(monkeypatch, tmp_path):
 def test_the_check_for_a_device_finds_a_wrong_value(monkeypatch, wrong):
     """bench/gpu.py's comparison on integers, with NumPy in the kernel's place."""
     from pyops.bench import gpu
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(asarray=lambda x, dtype: np.asarray(x).astype(dtype), full=np.full, asnumpy=np.asarray))
+    monkeypatch.setitem(sys.modules, "cupy",
+                        SimpleNamespace(asarray=lambda x, dtype: np.asarray(x).astype(dtype), full=np.full,
+                                        asnumpy=np.asarray))
     monkeypatch.setattr(hopper, "mappable", lambda array: True)
     seen = []
 
     def product(target, a, b, ta, tb, c, bias, activation, pairs):
-        a, b = (x.swapaxes(1, 2) if swapped else x for x, swapped in ((a.astype(np.float32), ta), (b.astype(np.float32), tb)))
+        a, b = (x.swapaxes(1, 2) if swapped else x
+                for x, swapped in ((a.astype(np.float32), ta), (b.astype(np.float32), tb)))
         c[...] = a @ b + bias.astype(np.float32)
         seen.append((ta, tb))
         if wrong and len(seen) == 3:
             c[-1, -1, -1] += 256
     monkeypatch.setattr(hopper, "gemm_hopper", product)
     target = FakeDevice()
-    found = gpu.hopper_integers(SimpleNamespace(device=target, dtype=bf16, real="bf16"), np.random.default_rng(0))
+    found = gpu.hopper_integers(SimpleNamespace(device=target, dtype=bf16, real="bf16"),
+                                np.random.default_rng(0))
     assert found == (["wgmma bf16 1x128x128x64 tn"] if wrong else []) and len(seen) == 16
     target.capability = (8, 0)
-    assert gpu.hopper_integers(SimpleNamespace(device=target, dtype=bf16, real="bf16"), np.random.default_rng(0)) == [] and len(seen) == 16
+    assert gpu.hopper_integers(SimpleNamespace(device=target, dtype=bf16, real="bf16"),
+                               np.random.default_rng(0)) == [] and len(seen) == 16

@@ -1,5 +1,6 @@
-"""The Hopper path of convolutions whose channels lie last, without a Hopper: on the emulator's models of wgmma and im2col copies, when it is
-chosen, what is compiled; and that the models bite: faults seeded in both Hopper kernels are noticed."""
+"""The Hopper path of convolutions whose channels lie last, without a Hopper: on the emulator's
+models of wgmma and im2col copies, when it is chosen, what is compiled; and that the models bite:
+faults seeded in both Hopper kernels are noticed."""
 import sys
 from types import SimpleNamespace
 
@@ -16,7 +17,8 @@ from pyops.cuda.emulated import EmulatedDevice, KernelFault, fast, profiled
 from pyops.cuda.source import KERNELS, kernel_source
 from pyops.kernels.convolution import channels_last, grid, hopper, launch, reference
 
-EMULATED = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
+EMULATED = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing),
+                              reason=BACKENDS["cuda-emulated"].missing or "can run")
 bf16 = np.dtype(ml_dtypes.bfloat16)
 # batch, channels and filters of a group, input, kernel, stride, padding, dilation, groups
 PROBLEMS = {
@@ -37,13 +39,16 @@ class Problem:
     def __init__(self, name, real="bf16"):
         (batch, channels, filters), inputs, kernel, stride, padding, dilation, groups = PROBLEMS[name]
         self.device, rng = EmulatedDevice(real), np.random.default_rng(0)
-        outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1 for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
+        outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1
+                        for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
         shapes = (batch, groups * channels, *inputs), (batch, groups * filters, *outputs)
-        (self.x, self.dy), (self.dx, self.y) = ([channels_last.empty(self.device, s) for s in order] for order in (shapes, shapes))
+        (self.x, self.dy), (self.dx, self.y) = ([channels_last.empty(self.device, s) for s in order]
+                                                for order in (shapes, shapes))
         for array in (self.x, self.dy):
             array[...] = rng.integers(-2, 3, array.shape)
         self.weight = rng.integers(-2, 3, (groups * filters, channels, *kernel)).astype(self.device.dtype)
-        self.bias, self.shift = (rng.integers(-9, 10, groups * n).astype(self.device.dtype) for n in (filters, channels))
+        self.bias, self.shift = (rng.integers(-9, 10, groups * n).astype(self.device.dtype)
+                                 for n in (filters, channels))
         lead = 3 - len(inputs)
         self.window = (1,) * lead + stride, (0,) * lead + padding, (1,) * lead + dilation
         self.attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -54,9 +59,11 @@ class Problem:
         channels, filters, groups = self.sizes
         taps = self.weight.size // (groups * channels * filters)
         if transposed:
-            x, y, bias, sizes, apart = self.dy, self.dx, self.shift, (filters, channels, groups), (filters * channels * taps, taps, channels * taps)
+            x, y, bias, sizes, apart = (self.dy, self.dx, self.shift, (filters, channels, groups),
+                                        (filters * channels * taps, taps, channels * taps))
         else:
-            x, y, bias, sizes, apart = self.x, self.y, self.bias, self.sizes, (filters * channels * taps, channels * taps, taps)
+            x, y, bias, sizes, apart = self.x, self.y, self.bias, self.sizes, (filters * channels * taps,
+                                                                               channels * taps, taps)
         axes = channels_last.axis_sizes(self.weight, *self.window, x, y)
         last = channels_last.last
         if not hopper.takes(self.device, last(x), axes, sizes, transposed):
@@ -64,7 +71,8 @@ class Problem:
         y[...] = np.nan
         hopper.conv_hopper(self.device, last(x), self.weight, bias, axes, sizes, apart, last(y), transposed)
         row, size = (reference.conv_transpose, self.inputs) if transposed else (reference.conv, self.outputs)
-        want = row(x.astype(np.float64), self.weight.astype(np.float64), bias.astype(np.float64), size=size, **self.attrs)
+        want = row(x.astype(np.float64), self.weight.astype(np.float64), bias.astype(np.float64), size=size,
+                   **self.attrs)
         return y.astype(np.float32), want.astype(np.float32).astype(y.dtype).astype(np.float32)
 
 
@@ -72,7 +80,8 @@ class Problem:
 @pytest.mark.parametrize("transposed", [False, True], ids=["forward", "transposed"])
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_convolutions_of_integers_are_exact(name, transposed):
-    """Also with threads the other way round: the products then wait for copies that were not issued yet."""
+    """Also with threads the other way round: the products then wait for copies that
+    were not issued yet."""
     problem = Problem(name)
     found = problem.run(transposed)
     if name in ("filters_no_packet",) and transposed:   # lines of dy that are no multiple of 16 bytes
@@ -98,9 +107,12 @@ def test_it_is_reached_through_the_rows(monkeypatch):
     for value in ("1", "0"):
         monkeypatch.setenv("PYOPS_HOPPER", value)
         with fast(0), profiled() as launched:
-            launch.conv(problem.device, problem.x, problem.weight, problem.bias, *problem.window, 1, problem.y)
-            launch.conv_transpose(problem.device, problem.dy, problem.weight, None, *problem.window, 1, problem.dx)
-        found.append((problem.y.astype(np.float32), problem.dx.astype(np.float32), {file for file, *_ in launched}))
+            launch.conv(problem.device, problem.x, problem.weight, problem.bias, *problem.window, 1,
+                        problem.y)
+            launch.conv_transpose(problem.device, problem.dy, problem.weight, None, *problem.window, 1,
+                                  problem.dx)
+        found.append((problem.y.astype(np.float32), problem.dx.astype(np.float32),
+                      {file for file, *_ in launched}))
     (y, dx, files), (other_y, other_dx, other) = found
     assert files == {hopper.FILE} and hopper.FILE not in other
     assert np.array_equal(y, other_y) and np.array_equal(dx, other_dx)
@@ -108,12 +120,16 @@ def test_it_is_reached_through_the_rows(monkeypatch):
 
 # ---- when, and with what
 
-def asked(channels, filters, inputs, kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1, real="bf16", batch=8):
+def asked(channels, filters, inputs, kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1,
+          real="bf16", batch=8):
     x = EmulatedDevice("f32").zeros((batch, *inputs, channels * groups), bf16)
-    outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1 for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
-    axes = grid.axis_sizes((1,) * (3 - len(kernel)) + kernel, (1,) * (3 - len(kernel)) + stride, (0,) * (3 - len(kernel)) + padding,
-                             (1,) * (3 - len(kernel)) + dilation, (1,) * (3 - len(kernel)) + inputs, (1,) * (3 - len(kernel)) + outputs)
-    y = np.lib.stride_tricks.as_strided(x, (batch, *outputs, filters * groups), (0,) * (len(outputs) + 1) + (2,))
+    outputs = tuple((i + 2 * p - d * (k - 1) - 1) // s + 1
+                    for i, k, s, p, d in zip(inputs, kernel, stride, padding, dilation))
+    axes = grid.axis_sizes((1,) * (3 - len(kernel)) + kernel, (1,) * (3 - len(kernel)) + stride,
+                           (0,) * (3 - len(kernel)) + padding, (1,) * (3 - len(kernel)) + dilation,
+                           (1,) * (3 - len(kernel)) + inputs, (1,) * (3 - len(kernel)) + outputs)
+    y = np.lib.stride_tricks.as_strided(x, (batch, *outputs, filters * groups),
+                                        (0,) * (len(outputs) + 1) + (2,))
     return FakeDevice(real), x, y, axes, (channels, filters, groups), False
 
 
@@ -126,10 +142,11 @@ def test_it_is_chosen_where_it_is_asked_for(monkeypatch):
 
 
 @pytest.mark.parametrize("other", [
-    {"real": "f32"}, {"channels": 60}, {"channels": 32, "groups": 2}, {"inputs": (8, 8), "batch": 1}, {"stride": (9, 1)},
-    {"padding": (129, 1)}, {"kernel": (3, 3), "dilation": (128, 1), "padding": (128, 1)},
-    {"inputs": (6, 56, 56), "kernel": (3, 3, 3), "stride": (1, 1, 1), "padding": (1, 1, 1), "dilation": (1, 1, 1)},
-], ids=["float", "no_packets_of_channels", "groups_of_less_than_a_tile", "few_tiles", "stride", "corner", "shift", "3d"])
+    {"real": "f32"}, {"channels": 60}, {"channels": 32, "groups": 2}, {"inputs": (8, 8), "batch": 1},
+    {"stride": (9, 1)}, {"padding": (129, 1)}, {"kernel": (3, 3), "dilation": (128, 1), "padding": (128, 1)},
+    {"inputs": (6, 56, 56), "kernel": (3, 3, 3), "stride": (1, 1, 1), "padding": (1, 1, 1),
+     "dilation": (1, 1, 1)},], ids=["float", "no_packets_of_channels", "groups_of_less_than_a_tile",
+                                    "few_tiles", "stride", "corner", "shift", "3d"])
 def test_what_it_cannot_take_or_should_not(monkeypatch, other):
     monkeypatch.setenv("PYOPS_HOPPER", "1")
     assert not hopper.serves(*asked(**({"channels": 64, "filters": 64, "inputs": (56, 56)} | other)))
@@ -142,9 +159,11 @@ def test_kernel_boxes_and_sizes():
     assert (pack, packing[2:]) == ("hopper_weights", ((1, 200, 72, 2), (1, 2, 3), (0, 1, 3, 3), (0, 1, 3, 3)))
     pixels = 32 * 14 * 28
     assert (file, kernel, grid, block) == (hopper.FILE, "conv_hopper_128x128", (98 * 2,), (384,))
-    assert device.boxes == [((32, 28, 28, 72), (-1, -1), (-2, -1), (2, 1), 128, 64), ((1, 200, 9 * 128), (128, 64))]
+    assert device.boxes == [((32, 28, 28, 72), (-1, -1), (-2, -1), (2, 1), 128, 64),
+                            ((1, 200, 9 * 128), (128, 64))]
     assert args[:2] == ("pixels", "map") and args[4] == (1, 200, 72, 2, pixels, 1)
-    assert args[5:] == ((-1, 2, 1, 3, 14, 0, 1, 14), (-1, 1, 1, 3, 28, 0, 1, 28)) and shared == 6 * 256 * 128 + 1024
+    assert (args[5:] == ((-1, 2, 1, 3, 14, 0, 1, 14), (-1, 1, 1, 3, 28, 0, 1, 28))
+            and shared == 6 * 256 * 128 + 1024)
 
 
 # ---- what is compiled
@@ -152,18 +171,22 @@ def test_kernel_boxes_and_sizes():
 def test_constants_are_the_kernels():
     text = (KERNELS / hopper.FILE).read_text()
     assert all(text.count(f"convolve<{columns}, {stages}>") == 1 for columns, stages in hopper.STAGES.items())
-    assert all(stages * (128 + columns) * 128 + 1024 <= 227 << 10 for columns, stages in hopper.STAGES.items())
+    assert all(stages * (128 + columns) * 128 + 1024 <= 227 << 10
+               for columns, stages in hopper.STAGES.items())
 
 
-@pytest.mark.skipif(bool(nvrtc.missing() or machine_code.missing()), reason=nvrtc.missing() or machine_code.missing() or "can run")
+@pytest.mark.skipif(bool(nvrtc.missing() or machine_code.missing()),
+                    reason=nvrtc.missing() or machine_code.missing() or "can run")
 @pytest.mark.parametrize("real", ["bf16", "f16"])
 def test_products_stay_in_flight(real):
     _, log = nvrtc.compile_cubin(kernel_source(hopper.FILE, real), "sm_90a")
     assert "serialized" not in log and all(r.spills == 0 for r in nvrtc.resources(log).values())
     found = machine_code.instructions(hopper.FILE, real, "sm_90a")
     count = lambda kernel, prefix: sum(n for name, n in found[kernel].items() if name.startswith(prefix))   # noqa: E731
-    assert {k: (count(k, "HGMMA"), count(k, "UTMALDG.4D.IM2COL"), count(k, "UTMALDG.3D"), count(k, "LDL") + count(k, "STL"))
-            for k in found if k != "hopper_weights"} == {f"conv_hopper_128x{n}": (4, 1, 1, 0) for n in hopper.STAGES}
+    assert {k: (count(k, "HGMMA"), count(k, "UTMALDG.4D.IM2COL"), count(k, "UTMALDG.3D"),
+                count(k, "LDL") + count(k, "STL"))
+            for k in found if k != "hopper_weights"} == {f"conv_hopper_128x{n}": (4, 1, 1, 0)
+                                                         for n in hopper.STAGES}
 
 
 # ---- the check for a device
@@ -172,14 +195,18 @@ def test_products_stay_in_flight(real):
 def test_the_check_for_a_device_finds_a_wrong_value(monkeypatch, wrong):
     """bench/gpu.py's comparison on integers, with the definition in the kernel's place."""
     from pyops.bench import gpu
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(asarray=lambda x, dtype: np.asarray(x).astype(dtype), asnumpy=np.asarray))
+    monkeypatch.setitem(sys.modules,
+                        "cupy", SimpleNamespace(asarray=lambda x, dtype: np.asarray(x).astype(dtype),
+                                                asnumpy=np.asarray))
     seen = []
 
     def stand_in(device, x, weight, bias, axes, sizes, apart, y, transposed):
-        window = {name: tuple(a[i] for a in axes[1:]) for i, name in ((1, "stride"), (2, "padding"), (3, "dilation"))}
+        window = {name: tuple(a[i] for a in axes[1:])
+                  for i, name in ((1, "stride"), (2, "padding"), (3, "dilation"))}
         row = reference.conv_transpose if transposed else reference.conv
         first = lambda array: array.transpose(0, 3, 1, 2).astype(np.float64)   # noqa: E731
-        y[...] = row(first(x), weight.astype(np.float64), None, size=y.shape[1:3], groups=sizes[2], **window).transpose(0, 2, 3, 1)
+        y[...] = row(first(x), weight.astype(np.float64), None, size=y.shape[1:3], groups=sizes[2],
+                     **window).transpose(0, 2, 3, 1)
         seen.append((transposed, *sizes))
         if wrong and len(seen) == 2:
             y[-1, -1, -1, -1] += 256
@@ -197,15 +224,21 @@ def test_the_check_for_a_device_finds_a_wrong_value(monkeypatch, wrong):
 TILE, GEMM, CONV = "gemm/hopper_tile.cuh", "gemm", "conv"
 FAULTS = [Mutant(name, file, old, new, op, "", "any") for name, file, old, new, op in (
     ("no wait for the copies", TILE, "            barrier_wait(&full[slot], step / STAGES & 1);\n", "", GEMM),
-    ("a slot handed back while it is multiplied", TILE, "product_wait<1>();   // for the step before this one: its slot is free", "", GEMM),
+    ("a slot handed back while it is multiplied", TILE,
+     "product_wait<1>();   // for the step before this one: its slot is free", "", GEMM),
     ("slots are waited for in the wrong phase", TILE, "step / STAGES & 1 ^ 1", "step / STAGES & 1", GEMM),
     ("sums read before the last products", TILE, "        product_wait<0>();\n", "", GEMM),
-    ("rows that are contiguous: the distance of 64", TILE, "MN ? BOX_BYTES : 16, PATTERN_BYTES", "MN ? BOX_BYTES / 2 : 16, PATTERN_BYTES", GEMM),
+    ("rows that are contiguous: the distance of 64", TILE, "MN ? BOX_BYTES : 16, PATTERN_BYTES",
+     "MN ? BOX_BYTES / 2 : 16, PATTERN_BYTES", GEMM),
     ("a piece of the reduction further along the line", TILE, "step * STEP * (MN", "step * 2 * STEP * (MN", GEMM),
-    ("fewer bytes expected than are copied", TILE, "barrier_expect(&full[slot], STAGE);", "barrier_expect(&full[slot], STAGE - 128);", GEMM),
-    ("convolution: a row's shift along the columns", "convolution/hopper.cu", "n, tap % w.taps * w.step,", "n, tap / w.taps * w.step,", CONV),
-    ("convolution: a pixel past the last", "convolution/hopper.cu", "if (p >= pixels) return;", "if (p > pixels) return;", CONV),
-    ("convolution: channels that there are not", "convolution/hopper.cu", "c < channels ? weight", "c <= channels ? weight", CONV),
+    ("fewer bytes expected than are copied", TILE, "barrier_expect(&full[slot], STAGE);",
+     "barrier_expect(&full[slot], STAGE - 128);", GEMM),
+    ("convolution: a row's shift along the columns", "convolution/hopper.cu", "n, tap % w.taps * w.step,",
+     "n, tap / w.taps * w.step,", CONV),
+    ("convolution: a pixel past the last", "convolution/hopper.cu", "if (p >= pixels) return;",
+     "if (p > pixels) return;", CONV),
+    ("convolution: channels that there are not", "convolution/hopper.cu", "c < channels ? weight",
+     "c <= channels ? weight", CONV),
 )]
 
 
@@ -213,7 +246,8 @@ FAULTS = [Mutant(name, file, old, new, op, "", "any") for name, file, old, new, 
 @pytest.mark.parametrize("tree", FAULTS, ids=lambda m: m.name, indirect=True)
 def test_a_fault_is_noticed(tree):   # noqa: F811
     try:
-        found = product("bf16", 1, 136, 136, 456, True, False) if tree.op == GEMM else Problem("stride2_over_a_tile").run(False)
+        found = (product("bf16", 1, 136, 136, 456, True, False) if tree.op == GEMM
+                 else Problem("stride2_over_a_tile").run(False))
     except KernelFault:
         return
     assert not np.array_equal(*found)

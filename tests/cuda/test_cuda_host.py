@@ -1,4 +1,5 @@
-"""The host side of CUDA without a GPU: importing and degrading, what is said where a device cannot be used, arguments, device arrays."""
+"""The host side of CUDA without a GPU: importing and degrading, what is said where a device cannot
+be used, arguments, device arrays."""
 import os
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from pyops.cuda.source import KERNELS, Source, cuda_files, kernel_source, read_f
 
 
 def python(code, **variables):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **variables})
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, **variables})
 
 
 def test_import_asks_nothing_of_cupy_or_a_driver():
-    run = python("import sys, pyops, pyops.cuda.backend, pyops.cuda.arrays, pyops.functional as F, numpy as np; F.relu(np.ones(3, np.float32)); "
-                 "print([m for m in ('cupy', 'numba', 'cuda') if m in sys.modules])")
+    run = python(
+        "import sys, pyops, pyops.cuda.backend, pyops.cuda.arrays, pyops.functional as F, numpy as np; "
+        "F.relu(np.ones(3, np.float32)); print([m for m in ('cupy', 'numba', 'cuda') if m in sys.modules])")
     assert run.stdout.strip() == "[]", run.stderr
 
 
@@ -38,21 +41,26 @@ def test_without_cupy_it_says_what_to_install(monkeypatch):
 
 
 def test_a_cache_folder_that_cannot_be_made_is_no_crash():
-    run = python("from pyops.core.backends import BACKENDS; import numpy as np, pyops.functional as F; print(BACKENDS['cuda'].missing); "
-                 "print(F.relu(-np.ones(1, np.float32)))", CUPY_CACHE_DIR="/proc/none/such")
+    run = python("from pyops.core.backends import BACKENDS; import numpy as np, pyops.functional as F; "
+                 "print(BACKENDS['cuda'].missing); print(F.relu(-np.ones(1, np.float32)))",
+                 CUPY_CACHE_DIR="/proc/none/such")
     assert run.returncode == 0, run.stderr
     assert "CuPy cannot be imported" in run.stdout and "[" in run.stdout
 
 
 def fake_cupy(driver=13000, count=1, capability=(9, 0)):
-    runtime = SimpleNamespace(driverGetVersion=lambda: driver, getDeviceCount=lambda: count, getDevice=lambda: 0, CUDARuntimeError=RuntimeError,
-                              getDeviceProperties=lambda i: {"major": capability[0], "minor": capability[1], "name": b"Some GPU"})
+    runtime = SimpleNamespace(driverGetVersion=lambda: driver, getDeviceCount=lambda: count,
+                              getDevice=lambda: 0, CUDARuntimeError=RuntimeError,
+                              getDeviceProperties=lambda i: {"major": capability[0], "minor": capability[1],
+                                                             "name": b"Some GPU"})
     return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
 
 
 @pytest.mark.parametrize("cupy, said", [
-    (fake_cupy(driver=0), "no NVIDIA driver"), (fake_cupy(driver=12040), "supports CUDA 12.4, kernels need 13.0; update the driver"),
-    (fake_cupy(count=0), "CUDA_VISIBLE_DEVICES"), (fake_cupy(capability=(6, 1)), "Some GPU has compute capability 6.1"), (fake_cupy(), ""),
+    (fake_cupy(driver=0), "no NVIDIA driver"),
+    (fake_cupy(driver=12040), "supports CUDA 12.4, kernels need 13.0; update the driver"),
+    (fake_cupy(count=0), "CUDA_VISIBLE_DEVICES"),
+    (fake_cupy(capability=(6, 1)), "Some GPU has compute capability 6.1"), (fake_cupy(), ""),
 ])
 def test_what_is_said_of_a_device_that_cannot_be_used(monkeypatch, cupy, said):
     message = missing_with(monkeypatch, cupy)
@@ -91,7 +99,8 @@ def test_a_kernel_the_device_compiler_refuses_is_named(monkeypatch):
     cupy = fake_cupy()
     cupy.cuda.compiler, cupy.RawModule = SimpleNamespace(CompileException=CompileException), Module
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    with pytest.raises(device.KernelCompileError, match="cuda.cu .f32. does not compile for this device(?s:.*)line 3"):
+    with pytest.raises(device.KernelCompileError,
+                       match="cuda.cu .f32. does not compile for this device(?s:.*)line 3"):
         device.function.__wrapped__(kernel_source("softmax/cuda.cu", "f32"), 0.0, 0, "softmax_warp", 0)
 
 
@@ -107,11 +116,14 @@ def test_launch_packs_structs_uploads_tables_and_asks_for_shared_memory(monkeypa
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(device, "module", device.module.__wrapped__)
     monkeypatch.setattr(device, "function", device.function.__wrapped__)
-    device.CupyDevice("f32").launch("softmax/cuda.cu", "any", (2,), (32,), ((3, 4), np.arange(2), 1.5, None), shared=50 << 10)
+    device.CupyDevice("f32").launch("softmax/cuda.cu", "any", (2,), (32,), ((3, 4), np.arange(2), 1.5, None),
+                                    shared=50 << 10)
     (grid, block, args, shared), = launched
-    assert grid == (2,) and block == (32,) and shared == 50 << 10 and kernel.max_dynamic_shared_size_bytes == 50 << 10
+    assert (grid == (2,) and block == (32,) and shared == 50 << 10
+            and kernel.max_dynamic_shared_size_bytes == 50 << 10)
     assert args[0].dtype == arguments.DIMS and args[0]["v"][0, :2].tolist() == [3, 4] and args[0]["n"][0] == 2
-    assert args[1] == ("on device", [0, 1]) and args[2] == np.float32(1.5) and args[2].dtype == np.float32 and args[3] is None
+    assert (args[1] == ("on device", [0, 1]) and args[2] == np.float32(1.5) and args[2].dtype == np.float32
+            and args[3] is None)
 
 
 def test_a_launch_does_not_ask_the_file_system(monkeypatch):
@@ -135,7 +147,8 @@ def test_an_empty_grid_launches_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("value, error, said", [
-    (2 ** 31, OverflowError, "2147483648 does not fit"), (tuple(range(9)), ValueError, "at most 8"), ("text", TypeError, "cannot pass a str"),
+    (2 ** 31, OverflowError, "2147483648 does not fit"), (tuple(range(9)), ValueError, "at most 8"),
+    ("text", TypeError, "cannot pass a str"),
 ])
 def test_arguments_that_cannot_be_passed(value, error, said):
     with pytest.raises(error, match=said):
@@ -145,13 +158,16 @@ def test_arguments_that_cannot_be_passed(value, error, said):
 def test_a_digest_sees_headers_types_and_macros():
     source = kernel_source("softmax/cuda.cu", "f32")
     assert {p.name for p in read_files(source.path)} >= {"cuda.cu", "reduce.cuh", "real.cuh", "index.cuh"}
-    assert len({source.digest, kernel_source("softmax/cuda.cu", "f64").digest, kernel_source("softmax/cuda.cu", "f32", BM=1).digest}) == 3
+    assert len({source.digest, kernel_source("softmax/cuda.cu", "f64").digest,
+                kernel_source("softmax/cuda.cu", "f32", BM=1).digest}) == 3
 
 
 def test_every_file_includes_only_what_a_device_compiler_has():
     for path in cuda_files():
-        for line in (line for file in read_files(path) for line in file.read_text().splitlines() if line.startswith("#include <")):
-            assert line.split("<")[1].split(">")[0] in ("cuda_fp16.h", "cuda_bf16.h"), f"{path.relative_to(KERNELS)}: {line}"
+        for line in (line for file in read_files(path)
+                     for line in file.read_text().splitlines() if line.startswith("#include <")):
+            assert line.split("<")[1].split(">")[0] in ("cuda_fp16.h",
+                                                        "cuda_bf16.h"), f"{path.relative_to(KERNELS)}: {line}"
 
 
 # ---- arrays on a device, with NumPy arrays and the emulator in its place
@@ -203,7 +219,8 @@ def test_device_arrays_run_on_the_cuda_kernels(on_gpu):
 @EMULATED
 def test_numbers_and_indices_of_the_host_join_device_arrays(on_gpu):
     x = np.random.default_rng(0).standard_normal((3, 5))
-    assert np.array_equal(F.add(fake(x), 2.0), x + 2) and np.array_equal(F.sub(2.0, fake(x)), 2 - x) and np.array_equal(F.mul(fake(x), np.array(3.0)), x * 3)
+    assert (np.array_equal(F.add(fake(x), 2.0), x + 2) and np.array_equal(F.sub(2.0, fake(x)), 2 - x)
+            and np.array_equal(F.mul(fake(x), np.array(3.0)), x * 3))
     assert np.array_equal(F.embedding(np.array([2, 0]), fake(x)), x[[2, 0]])
 
 
@@ -228,14 +245,17 @@ def test_half_types_are_computed_in_float(on_gpu, dtype):
     x = np.random.default_rng(0).standard_normal((3, 40)).astype(dtype)
     y = F.softmax(fake(x), 1)
     want = F.softmax(x.astype(np.float64), 1)
-    assert y.dtype == x.dtype and np.array_equal(y.astype(np.float64), want.astype(np.float32).astype(dtype).astype(np.float64)) \
-        or np.abs(y.astype(np.float64) - want).max() <= float(np.finfo(np.float16).eps if dtype == "float16" else 2.0 ** -8) * want.max()
+    assert (y.dtype == x.dtype
+            and np.array_equal(y.astype(np.float64), want.astype(np.float32).astype(dtype).astype(np.float64))
+            or np.abs(y.astype(np.float64) - want).max()
+            <= float(np.finfo(np.float16).eps if dtype == "float16" else 2.0 ** -8) * want.max())
 
 
 @EMULATED
 @pytest.mark.parametrize("call, error, said", [
     (lambda: F.add(fake(np.ones(3)), np.ones(3)), TypeError, "input 1 is a ndarray in the host's memory"),
-    (lambda: F.add(fake(np.ones(3)), fake(np.ones(3), on=1)), ValueError, "input 1 lies on GPU 1, the first input on GPU 0"),
+    (lambda: F.add(fake(np.ones(3)), fake(np.ones(3), on=1)), ValueError,
+     "input 1 lies on GPU 1, the first input on GPU 0"),
     (lambda: F.add(fake(np.ones(3)), fake(np.ones(3, np.float32))), TypeError, "share one of float32"),
     (lambda: F.relu(fake(np.ones(3, np.int32))), TypeError, "share one of float32"),
     (lambda: F.relu(fake(np.ones(3)), out=np.ones(3)), TypeError, "out= is for arrays in the host's memory"),
@@ -261,18 +281,24 @@ def user_kernel(tmp_path, text, name="k.cu"):
 
 @EMULATED
 @pytest.mark.parametrize("args, said", [
-    ([np.zeros(4), np.int32(4)], "pointer to f4 in the kernel and an array of float64"), ([np.zeros(4, np.float32), np.int64(4)], "is i4 in the kernel and i8"),
-    ([np.zeros(4, np.float32), 4], "must have a width"), ([np.zeros(4, np.float32)], "2 parameters, 1 arguments"),
+    ([np.zeros(4), np.int32(4)], "pointer to f4 in the kernel and an array of float64"),
+    ([np.zeros(4, np.float32), np.int64(4)], "is i4 in the kernel and i8"),
+    ([np.zeros(4, np.float32), 4], "must have a width"),
+    ([np.zeros(4, np.float32)], "2 parameters, 1 arguments"),
     ([np.zeros(8, np.float32)[::2], np.int32(4)], "C-contiguous"),
 ])
 def test_arguments_of_other_types_are_refused(tmp_path, args, said):
-    source = user_kernel(tmp_path, 'extern "C" __global__ void k(float* x, int n) { if (threadIdx.x < n) x[threadIdx.x] = 1; }')
+    source = user_kernel(
+        tmp_path,
+        'extern "C" __global__ void k(float* x, int n) { if (threadIdx.x < n) x[threadIdx.x] = 1; }')
     with pytest.raises(TypeError, match=said):
         emulator.Module.of(source, True).function("k")((1,), (4,), args)
 
 
 @EMULATED
-@pytest.mark.parametrize("grid, block, shared, said", [((1,), (2048,), 0, "at most 1024"), ((1, 70000), (32,), 0, "at most 2.31"), ((1,), (32,), 1 << 20, "shared memory")])
+@pytest.mark.parametrize("grid, block, shared, said",
+                         [((1,), (2048,), 0, "at most 1024"), ((1, 70000), (32,), 0, "at most 2.31"),
+                          ((1,), (32,), 1 << 20, "shared memory")])
 def test_launches_that_no_gpu_takes_are_refused(tmp_path, grid, block, shared, said):
     source = user_kernel(tmp_path, 'extern "C" __global__ void k(float* x) { x[0] = 1; }')
     with pytest.raises(ValueError, match=said):
@@ -282,7 +308,8 @@ def test_launches_that_no_gpu_takes_are_refused(tmp_path, grid, block, shared, s
 @EMULATED
 def test_a_file_that_does_not_compile_shows_the_compilers_words(tmp_path):
     with pytest.raises(emulator.CompileError, match="nowhere"):
-        emulator.Module.of(user_kernel(tmp_path, 'extern "C" __global__ void k(float* x) { x[0] = nowhere; }'), True)
+        emulator.Module.of(
+            user_kernel(tmp_path, 'extern "C" __global__ void k(float* x) { x[0] = nowhere; }'), True)
     with pytest.raises(ValueError, match="no __global__ function"):
         emulator.Module.of(user_kernel(tmp_path, "int x;", "none.cu"), True)
 
@@ -291,7 +318,9 @@ def test_a_file_that_does_not_compile_shows_the_compilers_words(tmp_path):
 def test_a_fault_names_kernel_place_and_thread(monkeypatch, tmp_path):
     source = user_kernel(tmp_path, '\nextern "C" __global__ void k(float* x) { x[threadIdx.x] = 1; }')
     monkeypatch.setattr("pyops.cuda.emulated.kernel_source", lambda *_, **__: source)
-    with pytest.raises(KernelFault, match=r"k<<<\(1,\), \(32,\)>>>(?s:.*)out-of-bounds(?s:.*)k.cu:2(?s:.*)thread\(20,0,0\)"):
+    with pytest.raises(
+            KernelFault,
+            match=r"k<<<\(1,\), \(32,\)>>>(?s:.*)out-of-bounds(?s:.*)k.cu:2(?s:.*)thread\(20,0,0\)"):
         EmulatedDevice("f32").launch("k.cu", "k", (1,), (32,), [np.zeros(20, np.float32)])
 
 
@@ -316,8 +345,8 @@ def folder(path):
         os.chdir(before)
 
 
-SAXPY = 'extern "C" __global__ void saxpy(float a, const float* x, float* y, int n) {\n' \
-        "    const int i = blockIdx.x * blockDim.x + threadIdx.x;\n    if (i < n) y[i] = a * x[i] + y[i];\n}\n"
+SAXPY = ('extern "C" __global__ void saxpy(float a, const float* x, float* y, int n) {\n' "    const int i = "
+         "blockIdx.x * blockDim.x + threadIdx.x;\n    if (i < n) y[i] = a * x[i] + y[i];\n}\n")
 CASES = """import numpy as np
 from pyops.cuda.user_kernel import KernelCase
 
@@ -331,8 +360,10 @@ def cases():
 
 @EMULATED
 @pytest.mark.parametrize("text, code, said", [
-    (SAXPY, 0, "4 runs passed, 0 failed"), (SAXPY.replace("i < n", "i <= n"), 1, "past the end of 'argument 1'"),
-    (SAXPY.replace("a * x[i]", "x[i]"), 1, "argument 2 is"), (SAXPY.replace("int n) {", "long long n) {"), 1, "is i8 in the kernel and i4"),
+    (SAXPY, 0, "4 runs passed, 0 failed"),
+    (SAXPY.replace("i < n", "i <= n"), 1, "past the end of 'argument 1'"),
+    (SAXPY.replace("a * x[i]", "x[i]"), 1, "argument 2 is"),
+    (SAXPY.replace("int n) {", "long long n) {"), 1, "is i8 in the kernel and i4"),
 ])
 def test_validate_takes_anybodys_kernel(tmp_path, capsys, text, code, said):
     from pyops import cli

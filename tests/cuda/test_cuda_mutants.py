@@ -1,4 +1,5 @@
-"""The emulator's checker and the matrix of cases still bite: each of the faults seeded in our own kernels (cuda_mutants.py) is noticed."""
+"""The emulator's checker and the matrix of cases still bite: each of the faults seeded in our own
+kernels (cuda_mutants.py) is noticed."""
 import re
 from fnmatch import fnmatch
 
@@ -28,7 +29,8 @@ def mutated(text, mutant):
     """The text with the fault in place of what stood there, however its lines are broken."""
     old = re.compile(r"\s*".join(map(re.escape, re.findall(r"\w+|\S", mutant.old))))
     found = list(old.finditer(text))
-    assert len(found) > mutant.skip, f"{mutant.file} no longer holds {mutant.old!r}: choose another fault like '{mutant.name}'"
+    assert len(found) > mutant.skip, (f"{mutant.file} no longer holds {mutant.old!r}: choose another fault "
+                                      f"like '{mutant.name}'")
     start, end = found[mutant.skip].span()
     return text[:start] + mutant.new + text[end:]
 
@@ -42,7 +44,8 @@ def tree(request, monkeypatch):
         for path in clean.glob(pattern):
             name = path.relative_to(clean)
             text = path.read_text()
-            write(folder / ("headers" if prefix else "kernels") / name, mutated(text, mutant) if f"{prefix}{name.as_posix()}" == mutant.file else text)
+            write(folder / ("headers" if prefix else "kernels") / name,
+                  mutated(text, mutant) if f"{prefix}{name.as_posix()}" == mutant.file else text)
     monkeypatch.setitem(BACKENDS, ChannelsLast.name, ChannelsLast())
     monkeypatch.setattr(source, "KERNELS", folder / "kernels")
     monkeypatch.setattr(source, "HEADERS", folder / "headers")
@@ -76,7 +79,8 @@ def test_a_fault_is_noticed(tree):
         assert f"[{tree.notices}" in said, said[:500]
 
 
-@pytest.mark.parametrize("op, why, real", sorted({(m.op, m.case, m.real) for m in MUTANTS if m.real != "f32"}))
+@pytest.mark.parametrize("op, why, real",
+                         sorted({(m.op, m.case, m.real) for m in MUTANTS if m.real != "f32"}))
 def test_without_a_fault_16_bit_types_pass(op, why, real):
     for case in OPS[op].cases:
         if fnmatch(case.why, why):

@@ -1,5 +1,5 @@
-"""Numba CUDA kernels: on Numba's simulator, which must be chosen before numba is imported and so has a process of its own; and compiled to
-PTX for named architectures, which needs no driver."""
+"""Numba CUDA kernels: on Numba's simulator, which must be chosen before numba is imported and so
+has a process of its own; and compiled to PTX for named architectures, which needs no driver."""
 import importlib
 import os
 import subprocess
@@ -13,8 +13,8 @@ FAMILIES = ("detection", "embedding", "pooling")
 
 
 def test_kernels_agree_with_their_definitions_on_the_simulator():
-    run = subprocess.run([sys.executable, str(Path(__file__).with_name("numba_simulated.py"))], capture_output=True, text=True,
-                         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"})
+    run = subprocess.run([sys.executable, str(Path(__file__).with_name("numba_simulated.py"))],
+                         capture_output=True, text=True, env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"})
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.count("agrees") == 8
 
@@ -33,6 +33,7 @@ def test_every_signature_compiles(family, real):
 
 
 def test_nothing_is_compiled_or_asked_of_a_driver_at_import():
-    code = f"import importlib; [importlib.import_module('pyops.kernels.' + f + '.numba_cuda') for f in {FAMILIES!r}]; print('fine')"
+    code = ("import importlib; [importlib.import_module('pyops.kernels.' + f + '.numba_cuda') for f in "
+            f"{FAMILIES!r}]; print('fine')")
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.strip() == "fine", run.stderr

@@ -1,5 +1,5 @@
-"""Every case of every row on the CUDA kernels: on the emulator with every access checked, then unchecked with threads in three orders;
-and on the GPU where there is one."""
+"""Every case of every row on the CUDA kernels: on the emulator with every access checked, then
+unchecked with threads in three orders; and on the GPU where there is one."""
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +17,8 @@ from pyops.cuda.source import Source, cuda_files
 
 CUDA = BACKENDS["cuda"]
 ORDERS = {"ascending": 0, "descending": 1, "random": 7}
-pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing), reason=BACKENDS["cuda-emulated"].missing or "can run")
+pytestmark = pytest.mark.skipif(bool(BACKENDS["cuda-emulated"].missing),
+                                reason=BACKENDS["cuda-emulated"].missing or "can run")
 CHECKED: dict[tuple[str, str], list] = {}   # (row, check): cases
 for _op, _case in validate.rows():
     for _check in ("forward", "gradient"):
@@ -25,8 +26,8 @@ for _op, _case in validate.rows():
             CHECKED.setdefault((_op.name, _check), []).append(_case)
 every_check = pytest.mark.parametrize("name, check", CHECKED)
 # Where threads exchange values, an order could matter in one type and not in another: tiles differ.
-EXCHANGING = {"attention", "batch_norm", "broadcast", "convolution", "gemm", "group_norm", "layer_norm", "local_response_norm", "loss", "matmul",
-              "recurrent", "reduction", "softmax"}
+EXCHANGING = {"attention", "batch_norm", "broadcast", "convolution", "gemm", "group_norm", "layer_norm",
+              "local_response_norm", "loss", "matmul", "recurrent", "reduction", "softmax"}
 ORDERED = [pytest.param(op, real, id=f"{op.name}-{real}", marks=[pytest.mark.full] if real == "f64" else [])
            for op in OPS.values() if op.cases for real in ("f32", "f64")
            if real == "f32" or op.forward.__module__.rsplit(".", 1)[-1] in EXCHANGING]
@@ -34,9 +35,11 @@ ORDERED = [pytest.param(op, real, id=f"{op.name}-{real}", marks=[pytest.mark.ful
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled():
-    """All files for float and double, on every core at once; what a launch defines more is compiled when it comes."""
+    """All files for float and double, on every core at once; what a launch defines more is
+    compiled when it comes."""
     sources = [Source(path, real) for path in cuda_files() for real in ("f32", "f64")]
-    jobs = [(s, checked) for s in sources if s.real in s.reals and not s.required.endswith("a")   # the others are for 16-bit types alone
+    # the others are for 16-bit types alone
+    jobs = [(s, checked) for s in sources if s.real in s.reals and not s.required.endswith("a")
             for checked in (True, False) if checked or s.real == "f32"]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda job: build(*job), jobs))
@@ -50,7 +53,8 @@ def skip_without_kernels(op, backend):
 def check_cases(name, check, backend):
     op = OPS[name]
     skip_without_kernels(op, backend)
-    check_each(((f"{case.call}-{case.why}-{real}", case, real) for case in CHECKED[name, check] for real in ("f32", "f64")),
+    check_each(((f"{case.call}-{case.why}-{real}", case, real) for case in CHECKED[name, check]
+                for real in ("f32", "f64")),
                lambda case, real: validate.CHECKS[check](op, case, backend, real))
 
 
@@ -79,10 +83,12 @@ def check_orders(case, real):
 
 
 @pytest.mark.parametrize("call", [
-    lambda F, x: F.max_pool2d(x, 3, 2), lambda F, x: F.max_pool2d(x, 7), lambda F, x: F.adaptive_max_pool2d(x, 2),
-    lambda F, x: F.maximum(x, np.zeros_like(x)), lambda F, x: F.minimum(x, np.zeros_like(x)),
-    lambda F, x: F.amax(x, -1), lambda F, x: F.softmax(x, -1), lambda F, x: F.relu(x), lambda F, x: F.clamp(x, -1, 1), lambda F, x: F.avg_pool2d(x, 2),
-], ids=["max_pool", "max_pool_wide", "adaptive", "maximum", "minimum", "amax", "softmax", "relu", "clamp", "avg_pool"])
+    lambda F, x: F.max_pool2d(x, 3, 2), lambda F, x: F.max_pool2d(x, 7),
+    lambda F, x: F.adaptive_max_pool2d(x, 2), lambda F, x: F.maximum(x, np.zeros_like(x)),
+    lambda F, x: F.minimum(x, np.zeros_like(x)), lambda F, x: F.amax(x, -1), lambda F, x: F.softmax(x, -1),
+    lambda F, x: F.relu(x), lambda F, x: F.clamp(x, -1, 1), lambda F, x: F.avg_pool2d(x, 2),
+], ids=["max_pool", "max_pool_wide", "adaptive", "maximum", "minimum", "amax", "softmax", "relu", "clamp",
+        "avg_pool"])
 def test_nan_and_infinity_go_where_the_definition_has_them(call):
     x = np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32)
     x[0, 0, 4, 4], x[0, 1, 0, 0], x[1, 2, 8, 8], x[1, 0, 2, 3] = np.nan, np.inf, -np.inf, np.nan

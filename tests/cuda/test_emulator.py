@@ -1,4 +1,5 @@
-"""The emulator's checker on small kernels, both ways: what is legal passes, and the fault next to it is found."""
+"""The emulator's checker on small kernels, both ways: what is legal passes, and the fault
+next to it is found."""
 import numpy as np
 import pytest
 
@@ -205,7 +206,8 @@ def run(tmp_path_factory):
 
     def launch(kernel, *args, grid=1, block=64, checked=True, **options):
         args = [np.int32(a) if isinstance(a, int) else a for a in args]
-        return emulator.Module.of(Source(path, "f32"), checked).function(kernel)((grid,), (block,), args, **options)
+        return emulator.Module.of(Source(path, "f32"),
+                                  checked).function(kernel)((grid,), (block,), args, **options)
     return launch
 
 
@@ -227,13 +229,15 @@ def test_neighbours_within_a_word_are_told_apart(kinds, type, other, how, found)
     assert kinds(f"twice_{type}", np.zeros(64, DTYPE[type]), other, how) == found
 
 
-@pytest.mark.parametrize("by, shared, found", [(0, 1, []), (1, 1, ["race-RAW", "race-WAR"]), (0, 2, ["race-WAR", "race-WAW"])])
+@pytest.mark.parametrize("by, shared, found",
+                         [(0, 1, []), (1, 1, ["race-RAW", "race-WAR"]), (0, 2, ["race-WAR", "race-WAW"])])
 @pytest.mark.parametrize("type", ["char", "short"])
 def test_parts_of_words_in_global_memory(kinds, type, by, shared, found):
     assert kinds(f"shift_{type}", np.zeros(64, DTYPE[type]), by, shared) == found
 
 
-@pytest.mark.parametrize("half, how, found", [(1, NONE, ["race-WAW"]), (0, NONE, ["race-WAW"]), (1, BLOCK, []), (2, NONE, [])])
+@pytest.mark.parametrize("half, how, found",
+                         [(1, NONE, ["race-WAW"]), (0, NONE, ["race-WAW"]), (1, BLOCK, []), (2, NONE, [])])
 def test_a_word_and_its_half_overlap(kinds, half, how, found):
     assert kinds("word_and_half", aligned(8).view(np.int16), half, how) == found
 
@@ -245,8 +249,10 @@ def test_the_other_half_is_still_uninitialised(kinds):
 
 @pytest.mark.parametrize("writer, found", [(2, []), (1, ["race-WAR"]), (0, ["race-RAW"])])
 def test_a_block_that_reads_the_same_hides_no_other(kinds, writer, found):
-    """The writing block's own threads have read what they write; so has another block, and nothing orders blocks."""
-    assert kinds("read_and_write", np.zeros(64, np.float32), np.zeros(128, np.float32), writer, grid=2) == found
+    """The writing block's own threads have read what they write; so has another block, and
+    nothing orders blocks."""
+    assert kinds("read_and_write", np.zeros(64, np.float32), np.zeros(128, np.float32), writer,
+                 grid=2) == found
 
 
 def test_a_plain_store_before_atomics_needs_a_barrier(kinds):
@@ -256,8 +262,9 @@ def test_a_plain_store_before_atomics_needs_a_barrier(kinds):
 
 # ---- alignment: what one instruction moves lies on a multiple of its size, a struct where its type must
 
-@pytest.mark.parametrize("type, size, step", [("short", 2, 2), ("double", 8, 8), ("float2", 8, 8), ("float4", 16, 16),
-                                              ("S8", 8, 4), ("S12", 12, 4), ("S24", 24, 8), ("S32", 32, 16), ("S100", 100, 4)])
+@pytest.mark.parametrize("type, size, step",
+                         [("short", 2, 2), ("double", 8, 8), ("float2", 8, 8), ("float4", 16, 16),
+                          ("S8", 8, 4), ("S12", 12, 4), ("S24", 24, 8), ("S32", 32, 16), ("S100", 100, 4)])
 def test_a_type_is_as_aligned_as_it_must_be(kinds, type, size, step):
     x = aligned(66 * size)
     for at in (0, step):
@@ -265,7 +272,8 @@ def test_a_type_is_as_aligned_as_it_must_be(kinds, type, size, step):
     assert kinds(f"copy_{type}", x, step // 2, 32, 1, block=32) == ["misaligned"]
 
 
-@pytest.mark.parametrize("to, sharing, found", [(32, 1, []), (33, 1, ["out-of-bounds"]), (32, 2, ["race-WAW"]), (31, 1, ["race-RAW"])])
+@pytest.mark.parametrize("to, sharing, found", [(32, 1, []), (33, 1, ["out-of-bounds"]),
+                                                (32, 2, ["race-WAW"]), (31, 1, ["race-RAW"])])
 def test_faults_of_structs_are_found(kinds, to, sharing, found):
     assert kinds("copy_S100", aligned(64 * 100), 0, to, sharing, block=32) == found
 
@@ -279,7 +287,8 @@ def test_structs_count_as_the_loads_they_are_made_of(run):
 
 def test_views_of_one_array_share_a_history(kinds):
     x = np.zeros(96, np.float32)
-    assert kinds("between_views", x, x[32:], BLOCK) == [] and kinds("between_views", x[32:], x[:64], BLOCK) == []
+    assert kinds("between_views", x, x[32:], BLOCK) == [] and kinds("between_views", x[32:], x[:64],
+                                                                    BLOCK) == []
     assert kinds("between_views", x, x[32:], NONE) == ["race-WAW"]
     assert kinds("between_views", x[:64], x[33:], BLOCK) == ["out-of-bounds"]
 
@@ -287,16 +296,18 @@ def test_views_of_one_array_share_a_history(kinds):
 # ---- barriers, warps, asynchronous copies
 
 @pytest.mark.parametrize("kernel, args, found", [
-    ("barrier_for_some", (64,), []), ("barrier_for_some", (32,), ["barrier-divergence"]), ("barrier_for_some", (0,), []),
-    ("early_exit", (40,), []),
-    ("wait_forever", (64,), []), ("wait_forever", (3,), ["deadlock"]),
+    ("barrier_for_some", (64,), []),
+    ("barrier_for_some", (32,), ["barrier-divergence"]), ("barrier_for_some", (0,), []),
+    ("early_exit", (40,), []), ("wait_forever", (64,), []), ("wait_forever", (3,), ["deadlock"]),
     ("shuffle", (np.uint32(2 ** 32 - 1), 3, 64), []), ("shuffle", (np.uint32(2 ** 32 - 1), 3, 5), []),
-    ("shuffle", (np.uint32(2 ** 32 - 1), 5, 5), ["shfl-inactive-lane"]), ("shuffle", (np.uint32(2 ** 31 - 1), 3, 64), ["warp-mask"]),
+    ("shuffle", (np.uint32(2 ** 32 - 1), 5, 5), ["shfl-inactive-lane"]),
+    ("shuffle", (np.uint32(2 ** 31 - 1), 3, 64), ["warp-mask"]),
     ("two_shuffles", (64,), []), ("two_shuffles", (3,), ["warp-divergence"]),
     ("matrix_row", (64,), []), ("matrix_row", (31,), ["ldmatrix"]), ("matrix_row", (2,), ["ldmatrix"]),
 ])
 def test_threads_together(kinds, kernel, args, found):
-    assert kinds(kernel, np.zeros(64, np.int32), *args, block=64 if "barrier" in kernel or kernel == "early_exit" else 32) == found
+    assert kinds(kernel, np.zeros(64, np.int32), *args,
+                 block=64 if "barrier" in kernel or kernel == "early_exit" else 32) == found
 
 
 def test_a_barrier_that_ended_threads_do_not_reach_is_found_where_asked(kinds):
@@ -316,7 +327,8 @@ def test_asynchronous_copies_are_waited_for(run):
 # ---- one thread's own faults
 
 @pytest.mark.parametrize("n, bits, by, found", [
-    (3, 31, 7, []), (2 ** 31 - 1, 1, 1, ["array-index", "int-overflow"]), (3, 32, 1, ["shift"]), (4, 1, 1, ["array-index"]),
+    (3, 31, 7, []), (2 ** 31 - 1, 1, 1, ["array-index", "int-overflow"]), (3, 32, 1, ["shift"]),
+    (4, 1, 1, ["array-index"]),
 ])
 def test_arithmetic(kinds, n, bits, by, found):
     assert kinds("arithmetic", np.zeros(4, np.int32), n, bits, by, block=1) == found
@@ -332,7 +344,8 @@ def test_constants_endless_loops_and_null(kinds):
 # ---- models of what a warp does together
 
 # in every order, and unchecked, too
-RUNS = pytest.mark.parametrize("options", [{"order": o, "checked": c} for o in (0, 1, 7) for c in (True, False)],
+RUNS = pytest.mark.parametrize("options",
+                               [{"order": o, "checked": c} for o in (0, 1, 7) for c in (True, False)],
                                ids=lambda o: f"order{o['order']}-{'checked' if o['checked'] else 'fast'}")
 
 
@@ -341,7 +354,8 @@ def test_a_product_of_fragments(run, options):
     a, b = np.random.default_rng(0).standard_normal((2, 16, 16)).astype(np.float16)
     c = np.random.default_rng(1).standard_normal((16, 16)).astype(np.float32)
     want = c + a.astype(np.float32) @ b.astype(np.float32).T
-    assert run("wmma_product", a, b, c, block=32, **options).kinds() == [] and np.allclose(c, want, rtol=1e-5, atol=1e-5)
+    assert (run("wmma_product", a, b, c, block=32, **options).kinds() == []
+            and np.allclose(c, want, rtol=1e-5, atol=1e-5))
 
 
 @RUNS
@@ -356,7 +370,8 @@ def test_shuffles_and_votes(run, options):
     assert run("warp_functions", x, out, block=32, **options).kinds() == []
     assert np.array_equal(out[0], np.where(x % 16 < 3, x, x - 3)) and np.array_equal(out[1], x ^ 5)
     assert np.array_equal(out[2].view(np.uint32), np.full(32, sum(1 << i for i in range(21, 32)), np.uint32))
-    assert np.array_equal(out[3].view(np.uint32), np.uint32(0xff) << (x // 8 * 8).astype(np.uint32)) and np.array_equal(out[4], np.ones(32))
+    assert (np.array_equal(out[3].view(np.uint32), np.uint32(0xff) << (x // 8 * 8).astype(np.uint32))
+            and np.array_equal(out[4], np.ones(32)))
 
 
 @RUNS

@@ -148,7 +148,8 @@ def test_shapes_that_are_left_open_are_those_that_come():
         assert np.array_equal(loaded(x), fixed(x))
     assert loaded.programs == 2
     for x in (np.ones((2, 3, 9, 7), np.float32), np.ones((2, 3, 9, 8)), np.ones((3, 9, 8), np.float32)):
-        with pytest.raises(ValueError, match=r"input 'x' is float\d\d.*, the model takes float32 \[any, 3, any, 8\]"):
+        with pytest.raises(ValueError,
+                           match=r"input 'x' is float\d\d.*, the model takes float32 \[any, 3, any, 8\]"):
             loaded(x)
     with pytest.raises(door.ModelError, match="no input z"):
         door.load(model, shapes={"z": (1,)})

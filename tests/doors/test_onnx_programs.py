@@ -1,5 +1,5 @@
-"""What pyops.onnx.load makes of a file: Programs for sizes and numbers as they come, of halves and of
-quantised operators, or node by node with a reason.
+"""What pyops.onnx.load makes of a file: Programs for sizes and numbers as they come, of halves and
+of quantised operators, or node by node with a reason.
 """
 
 import threading
@@ -295,8 +295,8 @@ def test_files_of_bfloat16_are_programs():
 
 @pytest.mark.parametrize("op", ["Add", "Mul", "Div", "Sqrt", "Exp", "Sigmoid", "Tanh", "Erf", "Neg", "Abs"])
 def test_one_operator_of_halves_is_rounded_once(op):
-    """As float64's result rounded to half: at most the next number off, where float32's own rounding
-    tips it.
+    """As float64's result rounded to half: at most the next number off, where float32's
+    own rounding tips it.
     """
     x, y = np.abs(floats(300)).astype(np.float16), (np.abs(floats(300, seed=5)) + 0.1).astype(np.float16)
     two = op in ("Add", "Mul", "Div")
@@ -323,7 +323,8 @@ def whole(dtype, *shape, seed=0):
 
 
 def assert_rounded(got, exact, zero, dtype):
-    """round(exact) + zero, cut to the type; where float32 may see a tie, the next number as well."""
+    """round(exact) + zero, cut to the type; where float32 may see a tie, the next number as
+    well."""
     limits = np.iinfo(dtype)
     assert got.dtype == dtype and got.shape == exact.shape
     want = np.clip(np.rint(exact) + zero, limits.min, limits.max)

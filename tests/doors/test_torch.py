@@ -1,4 +1,5 @@
-"""Every case that torch has too: the same call, the same result and the same gradients, in float64 and in float32."""
+"""Every case that torch has too: the same call, the same result and the same gradients, in
+float64 and in float32."""
 import numpy as np
 import pytest
 from joined import check_each
@@ -37,7 +38,8 @@ def to_torch(value, leaves, spec):
 @pytest.mark.parametrize("real", ["f32", "f64"])
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
 def test_same_as_torch(op, real):
-    check_each(((f"{case.call}-{case.why}", op, case, real) for case in op.cases if case.torch is not None), check_same)
+    check_each(((f"{case.call}-{case.why}", op, case, real) for case in op.cases if case.torch is not None),
+               check_same)
 
 
 def check_same(op, case, real):
@@ -45,7 +47,8 @@ def check_same(op, case, real):
     tolerance = 2 * (case.tolerance or op.tolerance)
     args, kwargs = case.arguments(DTYPES[real])
     leaves = []
-    targs, tkwargs = to_torch(list(args), leaves, list(case.args)), to_torch(kwargs, leaves, dict(case.kwargs))
+    targs, tkwargs = to_torch(list(args), leaves,
+                              list(case.args)), to_torch(kwargs, leaves, dict(case.kwargs))
     for leaf in leaves if case.gradient else []:
         leaf.requires_grad_()
     want = validate.flat(counterpart(case)(*targs, **tkwargs))

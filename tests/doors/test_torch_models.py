@@ -1,4 +1,5 @@
-"""torch's models through our kernels: pyops.compile of a torch module, and torch.compile(backend="pyops")."""
+"""torch's models through our kernels: pyops.compile of a torch module, and
+torch.compile(backend="pyops")."""
 import copy
 import subprocess
 import sys
@@ -40,11 +41,13 @@ def assert_same(got, want, allowed=1e-4):
 
 
 class Everything(nn.Module):
-    """In-place calls, a residual whose branch was changed in place, constants that are computed, sizes that are asked for."""
+    """In-place calls, a residual whose branch was changed in place, constants that are computed,
+    sizes that are asked for."""
 
     def __init__(self):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 20, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(20), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(nn.Conv2d(3, 20, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(20),
+                                  nn.ReLU(inplace=True))
         self.same = nn.Conv2d(20, 20, 3, padding="same", dilation=2)
         self.up = nn.ConvTranspose2d(20, 12, 2, stride=2)
         self.squeeze, self.excite = nn.Linear(20, 5), nn.Linear(5, 20)
@@ -98,7 +101,8 @@ def test_several_inputs_and_results():
 def test_what_is_made_of_smaller_calls_is_taken_apart():
     class Einsum(nn.Module):
         def forward(self, x):
-            return torch.einsum("bhwc,bhvc->bhwv", x, x) + torch.addcmul(x[..., :1], x[..., :1], x[..., :1], value=0.5)
+            return torch.einsum("bhwc,bhvc->bhwv", x,
+                                x) + torch.addcmul(x[..., :1], x[..., :1], x[..., :1], value=0.5)
     x = images(2, 3, 4, 5)
     assert_same(pyops.compile(Einsum().eval(), x)(x), Einsum()(x), 1e-5)
 
@@ -107,14 +111,18 @@ def test_all_that_is_missing_is_named():
     class Strange(nn.Module):
         def forward(self, x):
             return torch.logcumsumexp(torch.kthvalue(x, 2, 0).values, 0)
-    with pytest.raises(door.UnsupportedOp, match=r"aten\.kthvalue\.default \(.*test_torch_models\.py:\d+\); aten\.logcumsumexp\.default"):
+    with pytest.raises(
+            door.UnsupportedOp,
+            match=r"aten\.kthvalue\.default \(.*test_torch_models\.py:\d+\); aten\.logcumsumexp\.default"):
         pyops.compile(Strange().eval(), images(2, 3))
     with pytest.raises(ValueError, match="training mode"):
         pyops.compile(Strange(), images(2, 3))
 
 
-VISION = {"resnet18": 64, "mobilenet_v2": 64, "mobilenet_v3_small": 64, "squeezenet1_1": 64, "shufflenet_v2_x0_5": 64, "densenet121": 64, "googlenet": 64,
-          "mnasnet0_5": 64, "efficientnet_b0": 64, "regnet_y_400mf": 64, "convnext_tiny": 64, "vgg11_bn": 64, "swin_t": 64, "vit_b_32": 224}
+VISION = {"resnet18": 64, "mobilenet_v2": 64, "mobilenet_v3_small": 64, "squeezenet1_1": 64,
+          "shufflenet_v2_x0_5": 64, "densenet121": 64, "googlenet": 64,
+          "mnasnet0_5": 64, "efficientnet_b0": 64, "regnet_y_400mf": 64, "convnext_tiny": 64, "vgg11_bn": 64,
+          "swin_t": 64, "vit_b_32": 224}
 
 
 def vision(name):
@@ -164,11 +172,13 @@ def test_inference_through_torch_compile():
 
 
 class Partly(nn.Module):
-    """Calls of ours and of torch's in turn: whole numbers, running sums, a choice, and a value that both read."""
+    """Calls of ours and of torch's in turn: whole numbers, running sums, a choice, and a
+    value that both read."""
 
     def __init__(self):
         super().__init__()
-        self.embed, self.first, self.second, self.head = nn.Embedding(9, 6), nn.Conv1d(6, 16, 3, padding=1), nn.Conv1d(16, 16, 3, padding=1), nn.Linear(16, 4)
+        self.embed, self.first, self.second, self.head = (nn.Embedding(9, 6), nn.Conv1d(6, 16, 3, padding=1),
+                                                          nn.Conv1d(16, 16, 3, padding=1), nn.Linear(16, 4))
 
     def forward(self, words):
         x = TF.relu(self.first(self.embed(words).transpose(1, 2)))
@@ -185,8 +195,10 @@ def test_single_calls_stay_torchs():
     assert_same(got["values"], want["values"], 2e-5)
     assert torch.equal(got["where"], want["where"])
     report, = door.compile_report()
-    assert report.torch == {"aten.embedding.default": 1, "aten.logcumsumexp.default": 1, "aten.kthvalue.default": 1}
-    assert report.steps and report.share == 1 and set(report.torch_ms) == set(report.torch) and all(ms > 0 for ms in report.torch_ms.values())
+    assert report.torch == {"aten.embedding.default": 1, "aten.logcumsumexp.default": 1,
+                            "aten.kthvalue.default": 1}
+    assert (report.steps and report.share == 1 and set(report.torch_ms) == set(report.torch)
+            and all(ms > 0 for ms in report.torch_ms.values()))
     assert "aten.kthvalue.default 1 (" in str(report) and pyops.compile_report() == [report]
 
 
@@ -201,7 +213,8 @@ def test_what_is_not_worth_a_program_torch_does():
 
 
 def test_other_sizes_are_planned_when_they_come():
-    """After the first change dynamo passes sizes as numbers; a size that was seen before is not planned again."""
+    """After the first change dynamo passes sizes as numbers; a size that was seen before is
+    not planned again."""
     model = randomised(Everything())
     fast = compiled(model)
     with torch.no_grad():
@@ -218,12 +231,14 @@ def test_sizes_are_not_planned_without_end(monkeypatch):
     with torch.no_grad(), pytest.warns(UserWarning, match="planned for 2 sizes"):
         for batch in (2, 3, 4, 5, 6, 3):
             assert_same(fast(images(batch, 6)), model(images(batch, 6)))
-    assert [r.kind for r in door.compile_report()] == ["program"] * 3 + ["torch"]   # dynamo's first graph is of one size
+    # dynamo's first graph is of one size
+    assert [r.kind for r in door.compile_report()] == ["program"] * 3 + ["torch"]
 
 
 def test_what_the_doors_cost(capsys, monkeypatch):
     from pyops.bench import torch_door
-    monkeypatch.setattr("sys.argv", ["torch_door", "--model", "squeezenet1_1", "--size", "64", "--seconds", "0"])
+    monkeypatch.setattr("sys.argv",
+                        ["torch_door", "--model", "squeezenet1_1", "--size", "64", "--seconds", "0"])
     assert torch_door.main() == 0
     out = capsys.readouterr().out
     assert out.count("us shortest") == 3 and "freeze=True" in out and "within 3 % of the Program" in out
@@ -239,7 +254,8 @@ def test_frozen_weights_are_not_looked_at_again():
 
 
 def test_a_frozen_graph_takes_other_sizes_and_writes_where_it_must():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(2),
+                          nn.Flatten(), nn.Linear(16, 5))
     trains, fast = copy.deepcopy(model), compiled(model.eval(), freeze=True)
     with torch.no_grad():
         for batch in (2, 3, 4, 2):   # from the second on, sizes are arguments of the graph
@@ -253,11 +269,15 @@ def test_a_frozen_graph_takes_other_sizes_and_writes_where_it_must():
 
 
 def test_frozen_weights_are_constants_of_the_graph(monkeypatch):
-    """Nothing of the model is passed in a call, by either door; other compilations are not frozen with it, and training still trains."""
+    """Nothing of the model is passed in a call, by either door; other compilations are not frozen
+    with it, and training still trains."""
     model, x = randomised(Everything()), images(2, 3, 24, 20)
     passed = []
-    monkeypatch.setattr("pyops.torch.backend.Compiled.__call__", lambda self, *inputs: passed.append(len(inputs)) or self.plans[self.key(inputs)].run(*inputs))
-    for fast in (door.compile(model, freeze=True, threads=1), torch.compile(model, backend="pyops", options={"freeze": True})):
+    monkeypatch.setattr("pyops.torch.backend.Compiled.__call__",
+                        lambda self, *inputs: passed.append(len(inputs))
+                        or self.plans[self.key(inputs)].run(*inputs))
+    for fast in (door.compile(model, freeze=True, threads=1),
+                 torch.compile(model, backend="pyops", options={"freeze": True})):
         torch._dynamo.reset()
         passed.clear()
         with torch.no_grad():
@@ -274,8 +294,8 @@ def test_frozen_weights_are_constants_of_the_graph(monkeypatch):
         door.compile(model, freeze=True, mode="default")
 
 
-ZOO = ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "lraspp_mobilenet_v3_large", "timm/ghostnet_050", "timm/convnext_atto_rms", "timm/fasternet_t0",
-       "timm/tnt_s_legacy_patch16_224")
+ZOO = ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "lraspp_mobilenet_v3_large",
+       "timm/ghostnet_050", "timm/convnext_atto_rms", "timm/fasternet_t0", "timm/tnt_s_legacy_patch16_224")
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -293,8 +313,10 @@ def test_unknown_options_are_refused():
 
 def test_torch_modules_need_no_import_of_the_door():
     """The compiler knows no front end; a torch module brings its own."""
-    code = ("import sys, torch, pyops; model = torch.nn.Linear(3, 2).eval(); assert 'pyops.torch' not in sys.modules;"
-            "import pyops.graph; assert 'pyops.torch' not in sys.modules; pyops.compile(lambda x: x * 2, torch.zeros(1).numpy());"
-            "assert 'pyops.torch' not in sys.modules; program = pyops.compile(model, torch.ones(1, 3)); assert 'pyops.torch' in sys.modules;"
+    code = ("import sys, torch, pyops; model = torch.nn.Linear(3, 2).eval(); assert 'pyops.torch' not in "
+            "sys.modules;" "import pyops.graph; assert 'pyops.torch' not "
+            "in sys.modules; pyops.compile(lambda x: x * 2, torch.zeros(1).numpy());"
+            "assert 'pyops.torch' not in sys.modules; program = pyops.compile(model, torch.ones(1, "
+            "3)); assert 'pyops.torch' in sys.modules;"
             "assert abs(program(torch.ones(1, 3)) - model(torch.ones(1, 3)).detach().numpy()).max() < 1e-6")
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -32,7 +32,8 @@ DRAWS = {
     "Normal.sample": lambda m, y: y + D.Normal(m.scale, 1.0, validate_args=False).sample()[:, None, None],
     "Normal.rsample of the input": lambda m, y: D.Normal(y, 1.0, validate_args=False).rsample(),
     "Categorical.sample": lambda m, y: y + D.Categorical(logits=m.scale, validate_args=False).sample(),
-    "Uniform.sample": lambda m, y: y + D.Uniform(0.0, m.chance + 1, validate_args=False).sample()[:, None, None],
+    "Uniform.sample": lambda m, y: y
+    + D.Uniform(0.0, m.chance + 1, validate_args=False).sample()[:, None, None],
     "gumbel_softmax": lambda m, y: y * TF.gumbel_softmax(m.scale, dim=0)[:, None, None],
     "dropout": lambda m, y: TF.dropout(y, 0.5, training=True),
     "dropout of a weight": lambda m, y: y * TF.dropout(m.scale, 0.5, training=True)[:, None, None],
@@ -41,7 +42,8 @@ DRAWS = {
     "feature_alpha_dropout": lambda m, y: TF.feature_alpha_dropout(y, 0.5, training=True),
     "rrelu": lambda m, y: TF.rrelu(y, training=True),
     "StochasticDepth": lambda m, y: y * torch.empty(y.shape[0], 1, 1, 1).bernoulli_(0.6).div_(0.6) + y,
-    "two draws with calls of ours between": lambda m, y: m.conv(TF.pad(y + torch.randn(8, 1, 1), (1, 1, 1, 1))[:, :3]) * torch.rand(8, 1, 1),
+    "two draws with calls of ours between": lambda m, y: m.conv(
+       TF.pad(y + torch.randn(8, 1, 1), (1, 1, 1, 1))[:, :3]) * torch.rand(8, 1, 1),
     "attention with dropout": lambda m, y: TF.scaled_dot_product_attention(y, y, y, dropout_p=0.5),
 }
 
@@ -79,7 +81,8 @@ def test_draws_are_eagers(name):
             results.append(got[0])
         assert torch.allclose(results[0], results[1]) and not torch.allclose(results[0], results[2])
         assert not torch.allclose(fast(x), fast(x))
-    with pytest.raises(door.UnsupportedOp, match=r"which draws random numbers \(.*test_torch_random.py:\d+\)"):
+    with pytest.raises(door.UnsupportedOp,
+                       match=r"which draws random numbers \(.*test_torch_random.py:\d+\)"):
         pyops.compile(model, x)
 
 
@@ -99,11 +102,13 @@ def test_what_is_switched_off_is_no_draw():
     class Off(nn.Module):
         def __init__(self):
             super().__init__()
-            self.linear, self.lstm, self.drop = nn.Linear(6, 6), nn.LSTM(6, 6, 2, dropout=0.5), nn.Dropout(0.5)
+            self.linear, self.lstm, self.drop = nn.Linear(6,
+                                                          6), nn.LSTM(6, 6, 2, dropout=0.5), nn.Dropout(0.5)
 
         def forward(self, x):
             y, _ = self.lstm(self.drop(self.linear(x)))
-            return TF.rrelu(TF.scaled_dot_product_attention(y, y, y)) * TF.dropout(self.linear.weight, 0.5, False)[0]
+            return TF.rrelu(TF.scaled_dot_product_attention(y, y, y)) * TF.dropout(self.linear.weight, 0.5,
+                                                                                   False)[0]
     model, x = Off().eval(), torch.randn(5, 3, 6)
     with torch.no_grad():
         want = model(x)

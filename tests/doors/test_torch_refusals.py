@@ -16,7 +16,8 @@ def fresh():
 
 
 class Masked(nn.Module):
-    """Attention with dropout, which draws and so is torch's (of so little, that nothing is dropped), between calls of ours."""
+    """Attention with dropout, which draws and so is torch's (of so little, that nothing is
+    dropped), between calls of ours."""
 
     def __init__(self):
         super().__init__()

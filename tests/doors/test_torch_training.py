@@ -1,4 +1,5 @@
-"""Training through torch.compile(backend="pyops"), torch.ops.pyops and replace_modules, against torch's own gradients."""
+"""Training through torch.compile(backend="pyops"), torch.ops.pyops and replace_modules, against
+torch's own gradients."""
 import copy
 import os
 import subprocess
@@ -23,10 +24,11 @@ def fresh():
 
 def network():
     """Every kind of call that training takes over, and some that it does not."""
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(8, 8, 3, groups=8), nn.GroupNorm(2, 8),
-        nn.SiLU(), nn.AvgPool2d(2, 1, 1, count_include_pad=False), nn.ConvTranspose2d(8, 6, 3, 2, 1, 1), nn.BatchNorm2d(6, affine=False),
-        nn.AdaptiveAvgPool2d((3, 2)), nn.Flatten(), nn.LayerNorm(36), nn.Linear(36, 10), nn.Softmax(-1))
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+                         nn.MaxPool2d(3, 2, 1), nn.Conv2d(8, 8, 3, groups=8), nn.GroupNorm(2, 8), nn.SiLU(),
+                         nn.AvgPool2d(2, 1, 1, count_include_pad=False), nn.ConvTranspose2d(8, 6, 3, 2, 1, 1),
+                         nn.BatchNorm2d(6, affine=False), nn.AdaptiveAvgPool2d((3, 2)), nn.Flatten(),
+                         nn.LayerNorm(36), nn.Linear(36, 10), nn.Softmax(-1))
 
 
 def assert_close(got, want, allowed=2e-5):
@@ -41,7 +43,8 @@ def gradients(model, call, x, target):
 
 
 def test_training_steps_are_torchs():
-    """Losses, gradients and the statistics of batch norm, over steps with changing weights and another batch size in the last."""
+    """Losses, gradients and the statistics of batch norm, over steps with changing weights and
+    another batch size in the last."""
     ours = network()
     theirs = copy.deepcopy(ours)
     call = torch.compile(ours, backend=door.pyops)
@@ -51,7 +54,8 @@ def test_training_steps_are_torchs():
         loss, got = gradients(ours, call, x, target)
         wanted_loss, want = gradients(theirs, theirs, x, target)
         assert_close(loss, wanted_loss)
-        greatest = max(w.abs().max() for w in want)   # a bias before batch norm has a gradient of zero, and rounding
+        # a bias before batch norm has a gradient of zero, and rounding
+        greatest = max(w.abs().max() for w in want)
         for g, w in zip(got, want):
             assert (g - w).abs().max() <= 2e-5 * greatest
         for g, w in zip(ours.buffers(), theirs.buffers()):
@@ -61,9 +65,11 @@ def test_training_steps_are_torchs():
     forward, backward = door.compile_report()[:2]
     assert forward.kind == backward.kind == "training"
     assert forward.share == backward.share == 1 and backward.flops > 1.5 * forward.flops > 1e6
-    assert forward.ours["aten.convolution.default"] == 3 and backward.ours["aten.convolution_backward.default"] == 3
-    assert not any(op in report.torch for report in (forward, backward) for op in
-                   ("aten.convolution.default", "aten.native_batch_norm_backward.default", "aten.max_pool2d_with_indices_backward.default", "aten.mm.default"))
+    assert (forward.ours["aten.convolution.default"] == 3
+            and backward.ours["aten.convolution_backward.default"] == 3)
+    assert not any(op in report.torch for report in (forward, backward)
+                   for op in ("aten.convolution.default", "aten.native_batch_norm_backward.default",
+                              "aten.max_pool2d_with_indices_backward.default", "aten.mm.default"))
 
 
 def test_channels_last_and_double():
@@ -72,7 +78,8 @@ def test_channels_last_and_double():
         ours = nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
         ours, x = change(ours), change(torch.randn(2, 4, 9, 8))
         theirs = copy.deepcopy(ours)
-        call = torch.compile(lambda v: ours(v).permute(0, 2, 3, 1).flatten(1), backend=door.pyops)   # a view that only channels_last allows  # noqa: B023
+        # a view that only channels_last allows
+        call = torch.compile(lambda v: ours(v).permute(0, 2, 3, 1).flatten(1), backend=door.pyops)   # noqa: B023
         results = []
         for model, run in ((ours, call), (theirs, lambda v: theirs(v).permute(0, 2, 3, 1).flatten(1))):  # noqa: B023
             y = run(x)
@@ -111,8 +118,10 @@ OPERATORS = {
     "conv2d": lambda: (leaf(2, 4, 7, 8), leaf(6, 2, 3, 3), leaf(6), [1, 2], [1, 0], [1, 1], 2),
     "conv3d": lambda: (leaf(1, 2, 4, 5, 4), leaf(3, 2, 2, 2, 3), leaf(3), [1, 2, 1], [1, 0, 1], [1, 1, 1], 1),
     "conv_transpose1d": lambda: (leaf(2, 4, 5), leaf(4, 3, 3), None, [2], [1], [1], 1, [1]),
-    "conv_transpose2d": lambda: (leaf(1, 4, 4, 5), leaf(4, 2, 3, 3), leaf(4), [2, 2], [1, 1], [1, 0], 2, [1, 1]),
-    "conv_transpose3d": lambda: (leaf(1, 2, 2, 3, 3), leaf(2, 2, 2, 2, 2), None, [1, 2, 1], [0, 0, 0], [0, 0, 0], 1, [1, 1, 1]),
+    "conv_transpose2d": lambda: (leaf(1, 4, 4, 5), leaf(4, 2, 3, 3), leaf(4), [2, 2], [1, 1], [1, 0], 2,
+                                 [1, 1]),
+    "conv_transpose3d": lambda: (leaf(1, 2, 2, 3, 3), leaf(2, 2, 2, 2, 2), None, [1, 2, 1], [0, 0, 0],
+                                 [0, 0, 0], 1, [1, 1, 1]),
     "linear": lambda: (leaf(3, 4, 5), leaf(6, 5), leaf(6)),
     "max_pool1d": lambda: (leaf(2, 3, 9), [3], [2], [1], [1], False),
     "max_pool2d": lambda: (leaf(2, 3, 8, 9), [3, 3], [2, 2], [1, 1], [1, 1], True),
@@ -137,16 +146,20 @@ OPERATORS = {
     "fold": lambda: (leaf(2, 12, 9), [5, 6], [2, 2], [1, 1], [1, 0], [2, 2]),
     "embedding": lambda: (torch.tensor([[1, 4, 1], [0, 2, 1]]), leaf(6, 3), 3, False),
     "instance_norm": lambda: (leaf(3, 4, 5), leaf(4), leaf(4), 1e-5),
-    "batch_norm": lambda: (leaf(3, 4, 5), torch.randn(4, dtype=torch.float64), torch.rand(4, dtype=torch.float64) + 0.5, leaf(4), leaf(4), 1e-5),
+    "batch_norm": lambda: (leaf(3, 4, 5), torch.randn(4, dtype=torch.float64),
+                           torch.rand(4, dtype=torch.float64) + 0.5, leaf(4), leaf(4), 1e-5),
     "layer_norm": lambda: (leaf(3, 4, 5), [4, 5], leaf(4, 5), leaf(4, 5), 1e-5),
     "rms_norm": lambda: (leaf(3, 5), [5], leaf(5), 1e-5),
     "group_norm": lambda: (leaf(3, 4, 5), 2, leaf(4), leaf(4), 1e-5),
     "local_response_norm": lambda: (leaf(2, 7, 3), 5, 1e-1, 0.75, 1.0),
-    **{name: lambda: (leaf(33),) for name in ("relu", "silu", "mish", "hardswish", "hardsigmoid", "softsign", "logsigmoid")},
-    "gelu": lambda: (leaf(33), "tanh"), "elu": lambda: (leaf(33), 0.7), "leaky_relu": lambda: (leaf(33), 0.2), "softplus": lambda: (leaf(33), 1.0, 20.0),
+    **{name: lambda: (leaf(33),)
+       for name in ("relu", "silu", "mish", "hardswish", "hardsigmoid", "softsign", "logsigmoid")},
+    "gelu": lambda: (leaf(33), "tanh"), "elu": lambda: (leaf(33), 0.7), "leaky_relu": lambda: (leaf(33), 0.2),
+    "softplus": lambda: (leaf(33), 1.0, 20.0),
     "softmax": lambda: (leaf(3, 4, 5), 1), "log_softmax": lambda: (leaf(3, 4, 5), -1),
     "attention": lambda: (leaf(1, 2, 5, 4), leaf(1, 2, 6, 4), leaf(1, 2, 6, 3), None, False, None),
-    "lstm": lambda: (leaf(5, 2, 3), leaf(2, 2, 4), leaf(2, 2, 4), weights(4) + weights(4), True, 1, True, False),
+    "lstm": lambda: (leaf(5, 2, 3), leaf(2, 2, 4), leaf(2, 2, 4), weights(4) + weights(4), True, 1, True,
+                     False),
     "gru": lambda: (leaf(2, 5, 3), leaf(1, 2, 4), weights(3), True, 1, False, True),
     "rnn": lambda: (leaf(5, 2, 3), leaf(1, 2, 4), weights(1), "tanh", True, 1, False, False),
 }
@@ -166,8 +179,9 @@ def test_operator(name):
 
     def call(*tensors):
         given = iter(tensors)
-        return operator(*([next(given) for _ in a] if isinstance(a, list) and a and isinstance(a[0], torch.Tensor) else
-                          next(given) if isinstance(a, torch.Tensor) else a for a in arguments))
+        return operator(
+            *([next(given) for _ in a] if isinstance(a, list) and a and isinstance(a[0], torch.Tensor)
+              else next(given) if isinstance(a, torch.Tensor) else a for a in arguments))
     assert torch.autograd.gradcheck(call, flat)
 
 
@@ -175,11 +189,14 @@ def test_what_has_other_arguments_here_is_torchs():
     x = torch.randn(2, 3, 6, 5)
     y, places = pooled(x)
     for got, want in (
-            (P.max_unpool2d(y, places, [2, 3], [], [0, 0], [7, 5]), TF.max_unpool2d(y, places, (2, 3), output_size=(7, 5))),
-            (P.interpolate(x, [9, 4], None, "bicubic", True, False), TF.interpolate(x, (9, 4), mode="bicubic", align_corners=True)),
+            (P.max_unpool2d(y, places, [2, 3], [], [0, 0], [7, 5]),
+             TF.max_unpool2d(y, places, (2, 3), output_size=(7, 5))),
+            (P.interpolate(x, [9, 4], None, "bicubic", True, False),
+             TF.interpolate(x, (9, 4), mode="bicubic", align_corners=True)),
             (P.interpolate(x, None, [2.0, 1.5], "nearest", None, False), TF.interpolate(x, scale_factor=(2.0, 1.5))),
             (P.lp_pool2d(x.abs(), 3.0, [2, 2], [1, 2], False), TF.lp_pool2d(x.abs(), 3.0, (2, 2), (1, 2))),
-            (P.embedding(places, torch.arange(60.0).reshape(30, 2), None, False), TF.embedding(places, torch.arange(60.0).reshape(30, 2))),
+            (P.embedding(places, torch.arange(60.0).reshape(30, 2), None, False),
+             TF.embedding(places, torch.arange(60.0).reshape(30, 2))),
             (P.instance_norm(x, None, None, 1e-5), TF.instance_norm(x)),
             (P.fold(P.unfold(x, [2, 2], [1, 1], [0, 0], [2, 1]), [6, 5], [2, 2], [1, 1], [0, 0], [2, 1]),
              TF.fold(TF.unfold(x, (2, 2), stride=(2, 1)), (6, 5), (2, 2), stride=(2, 1)))):
@@ -211,7 +228,8 @@ class Recurrent(nn.Module):
 
 @pytest.mark.parametrize("make, shape", [(network, (3, 3, 16, 16)), (Recurrent, None)])
 def test_replaced_modules(make, shape):
-    """Same results and gradients as torch's layers, alone and under pyops.torch.compile; restored, they are torch's again."""
+    """Same results and gradients as torch's layers, alone and under pyops.torch.compile; restored,
+    they are torch's again."""
     theirs = make()
     ours = door.replace_modules(copy.deepcopy(theirs))
     assert list(ours.state_dict()) == list(theirs.state_dict()) and isinstance(ours, type(theirs))
@@ -288,12 +306,15 @@ TWO = """
 
 
 def test_two_processes(tmp_path):
-    """Under DistributedDataParallel both processes end with the same weights, those that torch alone would reach."""
+    """Under DistributedDataParallel both processes end with the same weights, those that torch
+    alone would reach."""
     def train(backend, order):
         store = tmp_path / f"{backend}_{order}"
         command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(TWO)]
-        running = [subprocess.Popen([*command, str(rank), str(store), backend, order], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                    env={**os.environ, "MASTER_ADDR": "127.0.0.1"}) for rank in range(2)]
+        running = [subprocess.Popen([*command, str(rank), str(store), backend, order], stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE, text=True,
+                                    env={**os.environ, "MASTER_ADDR": "127.0.0.1"})
+                   for rank in range(2)]
         found = []
         for process in running:
             out, err = process.communicate(timeout=180)
@@ -307,7 +328,8 @@ def test_two_processes(tmp_path):
 
 
 def test_an_instance_norm_is_replaced():
-    """Of one sample whose gradient comes back channels last torch's own gradients are wrong (2.13): the bias's is the sum of dy."""
+    """Of one sample whose gradient comes back channels last torch's own gradients are wrong (2.13):
+    the bias's is the sum of dy."""
     theirs = nn.InstanceNorm2d(6, affine=True).double()
     ours = door.replace_modules(copy.deepcopy(theirs))
     x, dy = torch.randn(1, 6, 9, 8).double(), torch.randn(1, 9, 8, 6).double().permute(0, 3, 1, 2)
@@ -320,7 +342,8 @@ def test_an_instance_norm_is_replaced():
     for want, got in zip(*results, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(results[1][3], dy.sum((0, 2, 3)))
-    for kept in (nn.InstanceNorm1d(3, track_running_stats=True), nn.InstanceNorm1d(3)):   # statistics; no batch axis
+    # statistics; no batch axis
+    for kept in (nn.InstanceNorm1d(3, track_running_stats=True), nn.InstanceNorm1d(3)):
         x = torch.randn(3, 7) if not kept.track_running_stats else torch.randn(2, 3, 7)
         want = copy.deepcopy(kept)(x)
         assert torch.equal(door.replace_modules(kept)(x), want)

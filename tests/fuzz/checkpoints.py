@@ -1,4 +1,5 @@
-"""Checkpoints (safetensors), saved weights and .npz files, with their words, types, shapes and bytes changed.
+"""Checkpoints (safetensors), saved weights and .npz files, with their words, types,
+shapes and bytes changed.
 
 A file is refused by a ValueError and changes nothing, or is taken as a whole.
 """
@@ -21,7 +22,8 @@ from pyops.train import ArrayDataset, Split, Trainer, load_model
 
 REFUSED = (ValueError,)
 FOLDER = Path(tempfile.gettempdir()) / "pyops-fuzz-checkpoints"
-WORDS = (0, 1, -1, 3, 2**31, 2**63, 2**64, 10**400, 1e300, -1.5, float("nan"), float("inf"), True, None, "", "x", [], {}, [1], "0.5", [[]])
+WORDS = (0, 1, -1, 3, 2**31, 2**63, 2**64, 10**400, 1e300, -1.5, float("nan"), float("inf"), True, None, "",
+         "x", [], {}, [1], "0.5", [[]])
 TYPES = ("F32", "F64", "F16", "BF16", "I8", "U8", "I64", "BOOL", "C64", "F8_E4M3", "x")
 
 
@@ -30,7 +32,8 @@ def trainer() -> Trainer:
     images = np.random.default_rng(0).standard_normal((16, 1, 4, 4)).astype(np.float32)
     data = ArrayDataset(images, np.arange(16) % 2)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
-    return Trainer(model, Split(data, data, "noise"), FOLDER, epochs=2, batch_size=8, seed=1, draw_curve=False)
+    return Trainer(model, Split(data, data, "noise"), FOLDER, epochs=2, batch_size=8, seed=1,
+                   draw_curve=False)
 
 
 @lru_cache(1)
@@ -88,7 +91,8 @@ def change_header(draw: random.Random, data: bytes) -> bytes:
         elif draw.random() < 0.4:
             key = draw.choice(sorted(k for k in header if k != "__metadata__") or ["w"])
             header.setdefault(key, {"shape": [1], "data_offsets": [0, 4]})
-            header[key] = {**header[key], "dtype": draw.choice(TYPES)} if isinstance(header[key], dict) else draw.choice(TYPES)
+            header[key] = ({**header[key], "dtype": draw.choice(TYPES)} if isinstance(header[key], dict)
+                           else draw.choice(TYPES))
         else:
             changed(draw, header)
     text = json.dumps(header).encode()
@@ -122,9 +126,11 @@ def attempt(data: bytes) -> None:
     try:
         training.restore(path)
     except ValueError:
-        same = all(np.array_equal(v, before[k], equal_nan=True) for k, v in training.model.state_dict().items())
+        same = all(np.array_equal(v, before[k], equal_nan=True)
+                   for k, v in training.model.state_dict().items())
         assert same and training.progress is progress, "a refused checkpoint changed the training"
-        assert [dict(g) for g in training.optimizer.param_groups] == groups, "a refused checkpoint changed the optimiser"
+        assert ([dict(g) for g in training.optimizer.param_groups]
+                == groups), "a refused checkpoint changed the optimiser"
     else:
         training.epochs = training.progress.epochs + 1 if training.progress.epochs < 5 else training.epochs
         training.optimizer.step()

@@ -199,8 +199,8 @@ def one(seed: int) -> None:
 
 
 def special(draw: random.Random, rng, model, program, x, says: str) -> None:
-    """Some numbers become infinite, NaN or huge: NaN and infinity come out where they do in float64,
-    but where a rounding of the input moves them there, or eager calls overflow in float32.
+    """Some numbers become infinite, NaN or huge: NaN and infinity come out where they do in
+    float64, but where a rounding of the input moves them there, or eager calls overflow in float32.
     """
     x = x.copy()
     for _ in range(draw.choice((1, 1, 3))):

@@ -79,7 +79,8 @@ def one(seed: int) -> None:
         kwargs.setdefault("seed", 1)
     if op.name == "resample" and any(n > 1 << 16 for n in whole(args) + whole(kwargs)):
         return
-    says = f"{case.call}{tuple(getattr(a, 'shape', a) for a in args)} { ({k: getattr(v, 'shape', v) for k, v in kwargs.items()}) }"
+    says = (f"{case.call}{tuple(getattr(a, 'shape', a) for a in args)} "
+            f"{ ({k: getattr(v, 'shape', v) for k, v in kwargs.items()}) }")
     backend = draw.choice([name for name in available() if name not in ("reference", "cuda-emulated")])
     called()
     with use_backend(backend):

@@ -195,9 +195,8 @@ def main() -> int:
         if rounds == 2:
             base = resident()
     grown = resident() - base
-    print(
-        f"{rounds} rounds of {len(ROUNDS)} steps; resident memory {base >> 20} MB, {grown / 2**20:+.1f} MB since the second"
-    )
+    print(f"{rounds} rounds of {len(ROUNDS)} steps; resident memory {base >> 20} MB, {grown / 2**20:+.1f} MB "
+          "since the second")
     assert grown < GROWTH, f"resident memory grew by {grown} bytes in {rounds} rounds"
     return 0
 

@@ -76,7 +76,8 @@ def test_a_hunt_ends_in_time():
 
 
 def test_a_short_soak():
-    """Two rounds of threads, forks, limits, daemon threads and kills; `make soak` goes on for ten minutes."""
+    """Two rounds of threads, forks, limits, daemon threads and kills; `make soak` goes
+    on for ten minutes."""
     command = [sys.executable, "-W", "ignore", "-m", "fuzz.soak", "--minutes", "0"]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]

@@ -135,7 +135,8 @@ BLOCKS = (convolution, convolution, pointwise, norm, pool, Residual, Residual, R
 
 
 class Net(nn.Module):
-    """A few blocks; the results are what comes out, and what a head makes of it, or views of these."""
+    """A few blocks; the results are what comes out, and what a head makes of it, or views of
+    these."""
 
     def __init__(self, rng):
         super().__init__()
@@ -229,8 +230,8 @@ def gradients(model, call, x):
 
 
 def by_training(model, x, rng):
-    """In float64, where rounding is no excuse. Against torch's own AOTAutograd, into whose graphs our
-    rows are put: where its gradients are not eager's (seed 1042: attention), that is torch's.
+    """In float64, where rounding is no excuse. Against torch's own AOTAutograd, into whose graphs
+    our rows are put: where its gradients are not eager's (seed 1042: attention), that is torch's.
     """
     model, x = model.double().train(), x.double()
     results = []

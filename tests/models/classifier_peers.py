@@ -1,5 +1,6 @@
-"""Independent implementations of create_model's networks in torch: torchvision's, timm's, or the paper's tables written down once more where
-neither has the network. Each is made without arrays of its own and holds those of our model, so that both have the same weights."""
+"""Independent implementations of create_model's networks in torch: torchvision's, timm's, or the
+paper's tables written down once more where neither has the network. Each is made without arrays of
+its own and holds those of our model, so that both have the same weights."""
 import numpy as np
 import pytest
 
@@ -9,7 +10,8 @@ from pyops.models.registry import NETWORKS
 OF_TIMM = {**{n.name: n.timm for n in NETWORKS.values() if n.timm is not None},
            **{f"efficientnet_v2_b{i}": f"tf_efficientnetv2_b{i}" for i in range(4)}}   # under other names
 OF_PAPERS = ("alexnet_2012", "all_cnn_a", "all_cnn_b", "all_cnn_c", "plain18", "plain34")
-LENETS, NASNETS = ("lenet5", "lenet5_modern"), ("nasnet_mobile", "nasnet_large")   # LeNets are functions of a test, NASNets Keras'
+# LeNets are functions of a test, NASNets Keras'
+LENETS, NASNETS = ("lenet5", "lenet5_modern"), ("nasnet_mobile", "nasnet_large")
 NAMES = [name for name in models.list_models() if name not in LENETS + NASNETS]
 ALL_CNN = {   # kernel, filters, stride, padding; the paper's tables 1 and 2, of images of 32
     "a": [(5, 96, 1, 2), (3, 96, 2, 1), (5, 192, 1, 2), (3, 192, 2, 1)],
@@ -18,7 +20,8 @@ ALL_CNN = {   # kernel, filters, stride, padding; the paper's tables 1 and 2, of
 
 
 def undrawn(name, classes, **settings):
-    """Our network in float64 and in training mode, without dropout and without numbers in its arrays."""
+    """Our network in float64 and in training mode, without dropout and without
+    numbers in its arrays."""
     with nn.init.skip_draws():
         model = models.create_model(name, classes=classes, **settings)
     for layer in model.modules():
@@ -40,10 +43,12 @@ def drawn(name, classes, **settings):
 
 
 def peer(name, model, classes):
-    """(reference, names): the implementation of others, in training mode without dropout, with the model's arrays, of which norms' statistics
-    are copies; names: what the model calls what they call so."""
+    """(reference, names): the implementation of others, in training mode without dropout,
+    with the model's arrays, of which norms' statistics are copies; names: what the model
+    calls what they call so."""
     import torch
-    torchvision = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision   # timm imports torchvision too
+    # timm imports torchvision too
+    torchvision = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision
     with torch.device("meta"):
         if name in OF_TIMM:
             reference = pytest.importorskip("timm").create_model(OF_TIMM[name], num_classes=classes)
@@ -58,7 +63,8 @@ def peer(name, model, classes):
     else:   # the same arrays in the same order under other names
         assert OF_TIMM.get(name, "").startswith("tf_"), name
         names = dict(zip(reference.state_dict(), own, strict=True))
-    reference.load_state_dict({theirs: torch.from_numpy(own[ours] if ours in trained else own[ours].copy()) for theirs, ours in names.items()},
+    reference.load_state_dict({theirs: torch.from_numpy(own[ours] if ours in trained else own[ours].copy())
+                               for theirs, ours in names.items()},
                               assign=True)
     for layer in reference.modules():
         if type(layer).__name__ in ("Dropout", "StochasticDepth"):
@@ -89,11 +95,13 @@ def all_cnn(rows, classes):
     import torch.nn as tn
     features, channels = [tn.Dropout(0.2)], 3
     for kernel, filters, stride, padding in rows:
-        features += [tn.Conv2d(channels, filters, kernel, stride, padding), tn.ReLU(), *([tn.Dropout(0.5)] if stride > 1 else [])]
+        features += [tn.Conv2d(channels, filters, kernel, stride, padding), tn.ReLU(),
+                     *([tn.Dropout(0.5)] if stride > 1 else [])]
         channels = filters
     features += [tn.Conv2d(192, 192, 3), tn.ReLU(), tn.Conv2d(192, 192, 1), tn.ReLU()]
     head = tn.Sequential(tn.Conv2d(192, classes, 1), tn.ReLU(), tn.AdaptiveAvgPool2d(1))
-    return both(tn.Sequential(*features), head, lambda whole, x: whole.classifier(whole.features(x)).flatten(1))
+    return both(tn.Sequential(*features), head,
+                lambda whole, x: whole.classifier(whole.features(x)).flatten(1))
 
 
 def alexnet_2012(classes):
@@ -103,10 +111,12 @@ def alexnet_2012(classes):
     def conv(*sizes, groups=1, **settings):
         return tn.Conv2d(*sizes, groups=groups, **settings), tn.ReLU()
     norm_and_pool = (tn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), tn.MaxPool2d(3, 2))
-    features = tn.Sequential(*conv(3, 96, 11, stride=4, padding=2), *norm_and_pool, *conv(96, 256, 5, padding=2, groups=2), *norm_and_pool,
-                             *conv(256, 384, 3, padding=1), *conv(384, 384, 3, padding=1, groups=2), *conv(384, 256, 3, padding=1, groups=2),
-                             tn.MaxPool2d(3, 2))
-    head = tn.Sequential(tn.Linear(9216, 4096), tn.ReLU(), tn.Dropout(), tn.Linear(4096, 4096), tn.ReLU(), tn.Dropout(), tn.Linear(4096, classes))
+    features = tn.Sequential(*conv(3, 96, 11, stride=4, padding=2), *norm_and_pool,
+                             *conv(96, 256, 5, padding=2, groups=2), *norm_and_pool,
+                             *conv(256, 384, 3, padding=1), *conv(384, 384, 3, padding=1, groups=2),
+                             *conv(384, 256, 3, padding=1, groups=2), tn.MaxPool2d(3, 2))
+    head = tn.Sequential(tn.Linear(9216, 4096), tn.ReLU(), tn.Dropout(), tn.Linear(4096, 4096), tn.ReLU(),
+                         tn.Dropout(), tn.Linear(4096, classes))
     return both(features, head, lambda whole, x: whole.classifier(whole.features(x).flatten(1)))
 
 

@@ -1,8 +1,10 @@
-"""A training step of every network beside an independent implementation with the same weights: the logits, the loss, the gradient of every
-array and the norms' statistics. Both take the step in float64 and at full depth, on small images.
+"""A training step of every network beside an independent implementation with the same weights: the
+logits, the loss, the gradient of every array and the norms' statistics. Both take the step in
+float64 and at full depth, on small images.
 
-The norms of a few small maps magnify rounding, and a value within rounding of a ReLU's edge sends its gradient elsewhere: in float32 two
-right implementations of a deep network differ by more than 1e-3, in float64 by 1e-5 at most (torch's hardswish has a rounded 1 / 6).
+The norms of a few small maps magnify rounding, and a value within rounding of a ReLU's edge sends
+its gradient elsewhere: in float32 two right implementations of a deep network differ by more than
+1e-3, in float64 by 1e-5 at most (torch's hardswish has a rounded 1 / 6).
 """
 import numpy as np
 import pytest
@@ -18,10 +20,14 @@ torch = pytest.importorskip("torch")
 tf = torch.nn.functional
 GRADIENT, FORWARD, FORWARD_FLOAT32 = 1e-5, 1e-6, 1e-4
 CLASSES = 7
-# Of the image. timm pads EfficientNetV2-B as TensorFlow does, which is the same where every stride of 2 meets an odd size: 65, 33, 17, 9, 5, 3.
-SIZES = {"alexnet": (64, 70), "alexnet_2012": (224, 224), "inception_v3": (299, 299), "inception_resnet_v2": (75, 80), "xception": (71, 75),
-         **dict.fromkeys(["all_cnn_a", "all_cnn_b", "all_cnn_c"], (32, 32)), **{f"efficientnet_v2_b{i}": (65, 65) for i in range(4)}}
-WEIGHTS_OF_OUTPUTS = {"googlenet": (1, 0.3, 0.3), "inception_v3": (1, 0.4)}   # the auxiliary classifiers', of the papers
+# Of the image. timm pads EfficientNetV2-B as TensorFlow does, which is the same where every stride
+# of 2 meets an odd size: 65, 33, 17, 9, 5, 3.
+SIZES = {"alexnet": (64, 70), "alexnet_2012": (224, 224), "inception_v3": (299, 299),
+         "inception_resnet_v2": (75, 80), "xception": (71, 75),
+         **dict.fromkeys(["all_cnn_a", "all_cnn_b", "all_cnn_c"], (32, 32)),
+         **{f"efficientnet_v2_b{i}": (65, 65) for i in range(4)}}
+# the auxiliary classifiers', of the papers
+WEIGHTS_OF_OUTPUTS = {"googlenet": (1, 0.3, 0.3), "inception_v3": (1, 0.4)}
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +51,14 @@ def several(outputs):
 def assert_same_answers(got, want, tolerance):
     for a, b in zip(several(got), several(want), strict=True):
         b = b.detach().numpy()
-        assert a.shape == b.shape and np.abs(b[0] - b[1]).max() > 1e-3 * np.abs(b).max(), "the image must matter"
+        assert a.shape == b.shape and np.abs(b[0] - b[1]).max() > 1e-3 * np.abs(
+            b).max(), "the image must matter"
         assert np.abs(a.data - b).max() <= tolerance * np.abs(b).max()
 
 
 def assert_same_gradients(model, wanted):
-    """Array by array. A bias before a norm has no gradient but for rounding: 1e-8 of the network's greatest is none."""
+    """Array by array. A bias before a norm has no gradient but for rounding: 1e-8 of the
+    network's greatest is none."""
     greatest = max(np.abs(want).max() for want in wanted.values())
     assert wanted.keys() == {key for key, _ in model.named_parameters()} and greatest > 0
     for key, p in model.named_parameters():
@@ -69,7 +77,8 @@ def test_a_training_step_is_the_independent_one(name):
 
     want = reference(torch.from_numpy(x))
     weights = WEIGHTS_OF_OUTPUTS.get(name, (1,))
-    their_loss = sum(w * tf.cross_entropy(y, torch.from_numpy(target)) for w, y in zip(weights, several(want), strict=True))
+    their_loss = sum(w * tf.cross_entropy(y, torch.from_numpy(target))
+                     for w, y in zip(weights, several(want), strict=True))
     their_loss.backward()
     got = model(Tensor(x))
     loss = pyops.train.metrics.loss_of(model)(got, target)
@@ -123,7 +132,8 @@ def test_the_modern_lenets_step_is_torchs():
 
 
 def test_lenet5s_step_is_torchs():
-    """The network of 1998: A tanh(S a), trainable subsampling, table I's connections, distances, equation 9."""
+    """The network of 1998: A tanh(S a), trainable subsampling, table I's connections,
+    distances, equation 9."""
     model, leaves = lenet("lenet5")
     x, target = image(3, 1, 32, 32), np.array([3, 0, 9])
 
@@ -134,7 +144,8 @@ def test_lenet5s_step_is_torchs():
         return squash(4 * tf.avg_pool2d(y, 2) * leaves[f"{name}.coefficient"] + leaves[f"{name}.bias"])
     dense, kernels = [], iter(leaves["C3.weight"].reshape(60, 5, 5))
     for seen in C3_SEES:
-        dense.append(torch.stack([next(kernels) if one in seen else torch.zeros(5, 5, dtype=torch.float64) for one in range(6)]))
+        dense.append(torch.stack([next(kernels) if one in seen else torch.zeros(5, 5, dtype=torch.float64)
+                                  for one in range(6)]))
     y = subsampled("S2", squash(tf.conv2d(torch.from_numpy(x), leaves["C1.weight"], leaves["C1.bias"])))
     y = subsampled("S4", squash(tf.conv2d(y, torch.stack(dense), leaves["C3.bias"])))
     y = squash(tf.conv2d(y, leaves["C5.weight"], leaves["C5.bias"])).flatten(1)
@@ -158,13 +169,15 @@ KERAS = {   # name in keras.applications, settings there and here, image
 
 @pytest.fixture
 def keras(monkeypatch):
-    """In float64 throughout; its result types would take norms back to float32. Nothing is drawn twice."""
+    """In float64 throughout; its result types would take norms back to float32.
+    Nothing is drawn twice."""
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras")
     from keras.src.backend.common import dtypes
     before, policy = keras.config.floatx(), keras.config.dtype_policy()
     monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
-    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", lambda self, shape, dtype=None: torch.empty(tuple(shape), dtype=torch.float64))
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__",
+                        lambda self, shape, dtype=None: torch.empty(tuple(shape), dtype=torch.float64))
     keras.config.set_floatx("float64"), keras.config.set_dtype_policy("float64")
     yield keras
     keras.config.set_floatx(before), keras.config.set_dtype_policy(policy)
@@ -180,7 +193,8 @@ def draw_keras(reference):
             array = variable.value.data
             kind = variable.path.rpartition("/")[2]
             if array.ndim == 1:
-                array.uniform_(0.8, 1.2) if kind in ("gamma", "moving_variance") else array.uniform_(-0.2, 0.2)
+                (array.uniform_(0.8, 1.2) if kind in ("gamma", "moving_variance")
+                 else array.uniform_(-0.2, 0.2))
             else:
                 fan_in = array[..., 0].numel() if "depthwise" not in kind else array[..., 0, 0].numel()
                 array.uniform_(-1, 1).mul_((6 / fan_in) ** 0.5)
@@ -193,13 +207,15 @@ def keras_layout_of(name, settings):
 
 
 def by_our_names(model, reference, array_of):
-    return keras_names.state(model, keras_names.counted({layer.name: [array_of(v) for v in layer.weights] for layer in reference.layers if layer.weights}))
+    return keras_names.state(model, keras_names.counted({layer.name: [array_of(v) for v in layer.weights]
+                                                         for layer in reference.layers if layer.weights}))
 
 
 def nasnet_mobile(**settings):
     """Keras refuses its NASNetMobile on the torch backend, but not what it is made of."""
     from keras.src.applications.nasnet import NASNet
-    return NASNet(penultimate_filters=1056, num_blocks=4, stem_block_filters=32, skip_reduction=False, filter_multiplier=2, default_size=224, **settings)
+    return NASNet(penultimate_filters=1056, num_blocks=4, stem_block_filters=32, skip_reduction=False,
+                  filter_multiplier=2, default_size=224, **settings)
 
 
 def assert_same_evaluation(model, single, x, want):
@@ -213,17 +229,21 @@ def assert_same_evaluation(model, single, x, want):
 
 @pytest.mark.parametrize("name", KERAS)
 def test_a_training_step_is_keras(name, keras):
-    """NASNets, which are nowhere else at full depth, answer in evaluation mode first; the others do in test_keras_weights.py."""
+    """NASNets, which are nowhere else at full depth, answer in evaluation mode first; the others do
+    in test_keras_weights.py."""
     theirs, their_settings, settings, size = KERAS[name]
     plain = {"weights": None, "classes": CLASSES, "classifier_activation": None, "input_shape": (*size, 3)}
-    reference = nasnet_mobile(**plain) if name == "nasnet_mobile" else getattr(keras.applications, theirs)(**plain, **their_settings)
+    reference = (nasnet_mobile(**plain) if name == "nasnet_mobile"
+                 else getattr(keras.applications, theirs)(**plain, **their_settings))
     draw_keras(reference)
     model = keras_layout_of(name, settings)
     model.load_state_dict(by_our_names(model, reference, lambda v: v.value.detach().numpy()))
     x, target = image(2 if name == "nasnet_large" else 3, *size, 3), np.array([3, 0, 6])
-    ours, theirs, target = Tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2))), torch.from_numpy(x), target[:len(x)]
+    ours, theirs, target = (Tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2))), torch.from_numpy(x),
+                            target[:len(x)])
     if name in NASNETS:
-        assert_same_evaluation(model, keras_layout_of(name, settings).float(), ours, reference(theirs, training=False))
+        assert_same_evaluation(model, keras_layout_of(name, settings).float(), ours,
+                               reference(theirs, training=False))
 
     want = reference(theirs, training=True)
     their_loss = tf.cross_entropy(want, torch.from_numpy(target))
@@ -232,7 +252,8 @@ def test_a_training_step_is_keras(name, keras):
     loss = pyops.functional.cross_entropy(got, target)
     loss.backward()
     assert_same_answers(got, want, FORWARD)
-    gradients = by_our_names(model, reference, lambda v: np.zeros(v.shape) if v.value.grad is None else v.value.grad.numpy())
+    gradients = by_our_names(model, reference,
+                             lambda v: np.zeros(v.shape) if v.value.grad is None else v.value.grad.numpy())
     assert_same_gradients(model, {key: gradients[key] for key, _ in model.named_parameters()})
 
 

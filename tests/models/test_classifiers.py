@@ -1,5 +1,5 @@
-"""The classification networks beside independent implementations with the same weights: answers, and the published numbers of parameters;
-create_model; weights from files; every family compiled."""
+"""The classification networks beside independent implementations with the same weights: answers,
+and the published numbers of parameters; create_model; weights from files; every family compiled."""
 import numpy as np
 import pytest
 
@@ -13,7 +13,8 @@ FAMILIES = families()
 PUBLISHED = {n.name: n.published for n in NETWORKS.values() if n.published is not None}
 SAME_AS_TIMM = {n.name: n.timm for n in NETWORKS.values() if n.timm is not None}
 SMALL = {n.name: n.smallest for n in NETWORKS.values() if n.smallest is not None}
-OF_TORCHVISION = ["squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0",
+OF_TORCHVISION = ["squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0",
+                  "shufflenet_v2_x1_5", "shufflenet_v2_x2_0",
                   "efficientnet_v2_s", "efficientnet_v2_m", "efficientnet_v2_l"]
 FIRST = [makes[0].name for makes in FAMILIES.values()]
 
@@ -24,15 +25,18 @@ def image(*shape, seed=0):
 
 def theirs(name, **settings):
     torch = pytest.importorskip("torch")
-    torchvision = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision   # timm imports torchvision too
+    # timm imports torchvision too
+    torchvision = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision
     torch.manual_seed(0)
     if name in SAME_AS_TIMM:
-        return pytest.importorskip("timm").create_model(SAME_AS_TIMM[name], num_classes=settings["num_classes"])
+        return pytest.importorskip("timm").create_model(SAME_AS_TIMM[name],
+                                                        num_classes=settings["num_classes"])
     return getattr(torchvision.models, name)(**settings)
 
 
 def scatter(model, x):
-    """Batch norms with factors that are not all one and the statistics of x, so that the answer depends on the image."""
+    """Batch norms with factors that are not all one and the statistics of x, so that the answer
+    depends on the image."""
     import torch
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:
@@ -74,12 +78,13 @@ def one_thread():
 
 
 def same_answers(model, reference, x):
-    """In float64 to 1e-6 (torch's hardswish divides by a rounded 6); in float32 to 1e-4, or where the network magnifies rounding more than
-    that, to a few times torch's own error."""
+    """In float64 to 1e-6 (torch's hardswish divides by a rounded 6); in float32 to 1e-4, or where
+    the network magnifies rounding more than that, to a few times torch's own error."""
     import torch
     with torch.no_grad(), no_grad():
         single, got = reference.eval()(torch.from_numpy(x)).numpy(), model.eval()(Tensor(x)).data
-        want, double = reference.double()(torch.from_numpy(x).double()).numpy(), model.double()(Tensor(x.astype(np.float64))).data
+        want, double = (reference.double()(torch.from_numpy(x).double()).numpy(),
+                        model.double()(Tensor(x.astype(np.float64))).data)
     greatest = np.abs(want).max()
     assert np.abs(want[0] - want[1]).max() > 1e-3 * greatest, "the image must matter"
     assert np.abs(double - want).max() <= 1e-6 * greatest
@@ -90,8 +95,10 @@ def same_answers(model, reference, x):
 
 @pytest.mark.parametrize("name", [*SAME_AS_TIMM, *OF_TORCHVISION])
 def test_a_networks_answer_is_the_independent_one(name, one_thread):
-    """The other networks of torchvision are in test_models.py, NASNets and all gradients in test_classifier_gradients.py."""
-    x = image(6 if name == "efficientnet_v2_l" else 3, *SMALL.get(name, (3, 64, 50)))   # of fewer images its norms make noise
+    """The other networks of torchvision are in test_models.py, NASNets and all gradients in
+    test_classifier_gradients.py."""
+    # of fewer images its norms make noise
+    x = image(6 if name == "efficientnet_v2_l" else 3, *SMALL.get(name, (3, 64, 50)))
     reference = scatter(theirs(name, num_classes=7), x)
     with nn.init.skip_draws():
         model = models.create_model(name, classes=7)
@@ -108,7 +115,8 @@ def test_a_plain_network_is_a_residual_one_without_its_shortcuts(name, one_threa
         def forward(self, x):
             x = self.relu(self.bn1(self.conv1(x)))
             return self.relu(self.bn2(self.conv2(x)))
-    reference = torchvision.models.ResNet(Block, [2, 2, 2, 2] if name == "plain18" else [3, 4, 6, 3], num_classes=7)
+    reference = torchvision.models.ResNet(Block, [2, 2, 2, 2] if name == "plain18" else [3, 4, 6, 3],
+                                          num_classes=7)
     for stage in (reference.layer2, reference.layer3, reference.layer4):
         stage[0].downsample = None
     x = image(2, 3, 64, 50)
@@ -123,7 +131,8 @@ def test_all_cnn_is_the_papers_tables(name, one_thread):
     """Tables 1 and 2, written down once more for torch."""
     from torch import from_numpy, no_grad as without_tape, relu
     from torch.nn.functional import conv2d
-    rows = {"all_cnn_a": [(5, 1, 2), (3, 2, 1), (5, 1, 2), (3, 2, 1)], "all_cnn_b": [(5, 1, 2), (1, 1, 0), (3, 2, 1)] * 2,
+    rows = {"all_cnn_a": [(5, 1, 2), (3, 2, 1), (5, 1, 2), (3, 2, 1)],
+            "all_cnn_b": [(5, 1, 2), (1, 1, 0), (3, 2, 1)] * 2,
             "all_cnn_c": [(3, 1, 1), (3, 1, 1), (3, 2, 1)] * 2}[name] + [(3, 1, 0), (1, 1, 0), (1, 1, 0)]
     model = models.create_model(name).eval()
     arrays = list(model.state_dict().values())
@@ -142,33 +151,39 @@ def test_all_cnn_is_the_papers_tables(name, one_thread):
 
 @pytest.mark.parametrize("name", ["b0", "b1", "b2", "b3"])
 def test_efficientnet_v2_b_is_timms(name, one_thread):
-    """timm pads as TensorFlow does, which is the same where every stride of 2 meets an odd size: 65, 33, 17, 9, 5, 3."""
+    """timm pads as TensorFlow does, which is the same where every stride of 2 meets an odd size:
+    65, 33, 17, 9, 5, 3."""
     pytest.importorskip("pyops.bench.torchvision_schemas")
     timm = pytest.importorskip("timm")
     x = image(3, 3, 65, 65)
     reference = scatter(timm.create_model(f"tf_efficientnetv2_{name}", num_classes=7), x)
     model = make(f"efficientnet_v2_{name}", classes=7)
-    model.load_state_dict(dict(zip(model.state_dict(), reference.state_dict().values(), strict=True)))   # in the same order under other names
+    # in the same order under other names
+    model.load_state_dict(dict(zip(model.state_dict(), reference.state_dict().values(), strict=True)))
     same_answers(model, reference, x)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_network_has_the_published_parameters(name):
-    model = make(name, **({"aux_logits": False} if name == "googlenet" else {}))   # torchvision's number is without them
+    # torchvision's number is without them
+    model = make(name, **({"aux_logits": False} if name == "googlenet" else {}))
     if name.endswith("_v2") and name.startswith("resnet"):
         to_keras(model)   # some convolutions have biases there
     # Keras' Inception-ResNet v2 has no scales in its norms
-    less = sum(m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d)) if name == "inception_resnet_v2" else 0
+    less = (sum(m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+            if name == "inception_resnet_v2" else 0)
     assert count(model) - less == PUBLISHED[name]
 
 
 def test_networks_without_a_published_number_have_it_from_others():
-    """alexnet_2012's is in test_models.py. The paper rounds those of All-CNN-C; plain networks are residual ones without projections."""
+    """alexnet_2012's is in test_models.py. The paper rounds those of All-CNN-C; plain networks are
+    residual ones without projections."""
     assert round(count(make("all_cnn_c")) / 1e6, 1) == 1.4
     projections = sum(128 * 2 ** i * (64 * 2 ** i + 2) for i in range(3))   # 1x1 convolutions and their norms
     for plain, residual in (("plain18", "resnet18"), ("plain34", "resnet34")):
         assert count(make(plain)) == count(make(residual)) - projections
-    assert set(models.list_models()) - set(PUBLISHED) == {"alexnet_2012", "all_cnn_a", "all_cnn_b", "all_cnn_c", "plain18", "plain34"}
+    assert set(models.list_models()) - set(PUBLISHED) == {"alexnet_2012", "all_cnn_a", "all_cnn_b",
+                                                          "all_cnn_c", "plain18", "plain34"}
 
 
 def make(name, **settings):
@@ -230,7 +245,8 @@ def test_an_activation_follows_the_logits():
     (lambda: pyops.create_model("resnet18", classes=5.0), "positive int"),
     (lambda: pyops.create_model("mobilenet_v1", width_mult=-1), "width_mult must be positive, got -1"),
     (lambda: pyops.create_model("efficientnet_b0", depth_mult=0), "depth_mult must be positive, got 0"),
-    (lambda: pyops.create_model("resnet18", dropout=0.5), "resnet18 has no setting dropout; it has num_classes, zero_init_residual"),
+    (lambda: pyops.create_model("resnet18", dropout=0.5),
+     "resnet18 has no setting dropout; it has num_classes, zero_init_residual"),
 ])
 def test_bad_arguments_are_named(call, said):
     with pytest.raises((ValueError, TypeError), match=f"create_model: .*{said}"):
@@ -269,7 +285,8 @@ def test_timms_vgg_is_renamed(tmp_path):
     state = timm.create_model("vgg11", num_classes=4).state_dict()
     save_file(state, tmp_path / "vgg.safetensors")
     model = models.create_model("vgg11", tmp_path / "vgg.safetensors", classes=4)
-    assert np.array_equal(model.classifier[0].weight.data, state["pre_logits.fc1.weight"].numpy().reshape(4096, -1))
+    assert np.array_equal(model.classifier[0].weight.data,
+                          state["pre_logits.fc1.weight"].numpy().reshape(4096, -1))
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_b1"])
@@ -287,7 +304,8 @@ def test_weights_that_do_not_fit_are_reported(tmp_path):
     weights.save(make("squeezenet1_1", classes=6), tmp_path / "six.safetensors")
     with pytest.raises(ValueError, match="has 6 classes, the model 9; create it with classes=6"):
         models.create_model("squeezenet1_1", tmp_path / "six.safetensors", classes=9)
-    with pytest.raises(ValueError, match=r"does not fit ShuffleNetV2: 0 of its 52 arrays match the model's \d+; it is of squeezenet1_1 with settings"):
+    with pytest.raises(ValueError, match=r"does not fit ShuffleNetV2: 0 of its 52 arrays match the model's "
+                       r"\d+; it is of squeezenet1_1 with settings"):
         models.create_model("shufflenet_v2_x0_5", tmp_path / "six.safetensors")
     with pytest.raises(FileNotFoundError, match="no such file"):
         models.create_model("squeezenet1_1", tmp_path / "none.safetensors")
@@ -305,16 +323,20 @@ def test_a_report_shows_something_of_each_kind(tmp_path):
         models.create_model("resnet50", tmp_path / "a.safetensors", classes=6)
     said = str(error.value)
     assert "missing: layer1.0.conv3.weight" in said and "more missing" in said
-    assert "layer1.0.conv1.weight has shape (64, 64, 3, 3), the module's is (64, 64, 1, 1)" in said and len(said.splitlines()) < 20
+    assert ("layer1.0.conv1.weight has shape (64, 64, 3, 3), the module's is (64, 64, 1, 1)" in said
+            and len(said.splitlines()) < 20)
 
 
-@pytest.mark.parametrize("wrapped", [lambda s: {"model": s, "epoch": 3}, lambda s: {"model_state_dict": s, "optimizer": {}},
-                                     lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}], ids=["model", "state", "distributed"])
+@pytest.mark.parametrize("wrapped", [lambda s: {"model": s, "epoch": 3},
+                                     lambda s: {"model_state_dict": s, "optimizer": {}},
+                                     lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}],
+                         ids=["model", "state", "distributed"])
 def test_a_training_scripts_file_holds_the_model_under_its_key(wrapped, tmp_path):
     torch = pytest.importorskip("torch")
     model = make("shufflenet_v2_x0_5", classes=3)
     torch.save(wrapped({k: torch.zeros(v.shape) for k, v in model.state_dict().items()}), tmp_path / "a.pth")
-    assert not models.create_model("shufflenet_v2_x0_5", tmp_path / "a.pth", classes=3).conv1[0].weight.data.any()
+    assert not models.create_model("shufflenet_v2_x0_5", tmp_path / "a.pth",
+                                   classes=3).conv1[0].weight.data.any()
     torch.save({"net": {"a": torch.zeros(2)}, "epoch": 3}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match="no state_dict.* among net, epoch"):
         models.create_model("shufflenet_v2_x0_5", tmp_path / "a.pth")
@@ -361,19 +383,23 @@ def test_a_compiled_network_gives_the_eager_answer(name):
 
 def test_a_summary_counts_what_the_layers_hold():
     found = make("squeezenet1_1", include_top=True).summary()
-    assert found.parameters == 1_235_496 and sum(layer.parameters for layer in found.layers) == found.parameters
+    assert (found.parameters == 1_235_496
+            and sum(layer.parameters for layer in found.layers) == found.parameters)
     first = found.layers[0]
-    assert (first.name, first.kind, first.shape) == ("features.0", "Conv2d", (1, 64, 111, 111)) and first.macs == 64 * 111 * 111 * 27
+    assert ((first.name, first.kind, first.shape) == ("features.0", "Conv2d", (1, 64, 111, 111))
+            and first.macs == 64 * 111 * 111 * 27)
     assert "features.3.squeeze" in str(found) and "1,235,496" in str(found)
     model = make("resnet18")
-    assert model.summary((3, 64, 64)).macs < model.summary().macs == 1_814_073_344   # torchvision's table: 1.81 billion
+    # torchvision's table: 1.81 billion
+    assert model.summary((3, 64, 64)).macs < model.summary().macs == 1_814_073_344
     assert model.training
     with pytest.raises(ValueError, match="without its batch axis"):
         nn.Linear(2, 3).summary()
     assert nn.Linear(2, 3).summary((2,)).macs == 6
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet152", "googlenet", "inception_resnet_v2", "nasnet_mobile", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("name", ["lenet5", "resnet152", "googlenet", "inception_resnet_v2", "nasnet_mobile",
+                                  "shufflenet_v2_x0_5"])
 def test_a_drawing_shows_every_value_that_flows_down(name):
     from xml.etree import ElementTree
 
@@ -389,9 +415,11 @@ def test_a_drawing_shows_every_value_that_flows_down(name):
 
 def test_the_command_draws(tmp_path, capsys):
     from pyops import cli
-    assert cli.main(["draw", "lenet5", "-o", str(tmp_path / "a.svg")]) == 0 and (tmp_path / "a.svg").stat().st_size > 500
+    assert (cli.main(["draw", "lenet5", "-o", str(tmp_path / "a.svg")]) == 0
+            and (tmp_path / "a.svg").stat().st_size > 500)
     assert cli.main(["draw", "lenet5", "--table"]) == 0 and "C1" in capsys.readouterr().out
-    for arguments, said in ((["lenet6"], "lenet5"), (["lenet5", "--size", "9"], "--size"), (["lenet5", "--depth", "0"], "depth"),
-                            (["lenet5", "--size", "4x4"], "conv"), (["lenet5", "-o", str(tmp_path / "no" / "a.svg")], "No such file")):
+    for arguments, said in ((["lenet6"], "lenet5"), (["lenet5", "--size", "9"], "--size"),
+                            (["lenet5", "--depth", "0"], "depth"), (["lenet5", "--size", "4x4"], "conv"),
+                            (["lenet5", "-o", str(tmp_path / "no" / "a.svg")], "No such file")):
         assert cli.main(["draw", *arguments]) == 2
         assert said in capsys.readouterr().err

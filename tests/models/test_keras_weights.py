@@ -1,4 +1,5 @@
-"""Weights that Keras wrote: create_model's answer with them is Keras', family by family; what does not fit is reported."""
+"""Weights that Keras wrote: create_model's answer with them is Keras', family by family; what does
+not fit is reported."""
 from functools import partial
 
 import numpy as np
@@ -21,14 +22,16 @@ def keras(monkeypatch):
 
 
 def scattered(reference, size=(64, 64), scale=1.0, seed=0):
-    """Random scales, shifts and biases, so that none can be mistaken or left out, and the statistics of some images."""
+    """Random scales, shifts and biases, so that none can be mistaken or left out, and the
+    statistics of some images."""
     rng = np.random.default_rng(seed)
     norms = [layer for layer in reference.layers if type(layer).__name__ == "BatchNormalization"]
     for layer in reference.layers:
         arrays = layer.get_weights()
         if layer in norms:
             shift, statistics = rng.uniform(-0.2, 0.2, arrays[-1].shape), arrays[-2:]
-            layer.set_weights([*([rng.uniform(0.5, 1.5, shift.shape)] if len(arrays) == 4 else []), shift, *statistics])
+            layer.set_weights([*([rng.uniform(0.5, 1.5, shift.shape)] if len(arrays) == 4 else []), shift,
+                               *statistics])
             layer.momentum = 0.0
         elif len(arrays) == 2 and arrays[1].ndim == 1:
             layer.set_weights([arrays[0], rng.uniform(-0.2, 0.2, arrays[1].shape)])
@@ -44,7 +47,8 @@ def saved(reference, folder):
 
 
 def same(model, reference, size, scale=1.0):
-    """On normalised images; `scale` turns them into the pixels that a network with its own normalisation wants."""
+    """On normalised images; `scale` turns them into the pixels that a network with its own
+    normalisation wants."""
     x = np.random.default_rng(1).standard_normal((2, *size, 3)).astype(np.float32)
     want = reference(x * scale, training=False).detach().numpy()
     want = want.transpose(0, 3, 1, 2) if want.ndim == 4 else want
@@ -55,11 +59,10 @@ def same(model, reference, size, scale=1.0):
     assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
 
 
-NAMES = {
-    "mobilenet_v1": ("MobileNet", {"alpha": 0.25}, {"width_mult": 0.25}), "mobilenet_v2": ("MobileNetV2", {"alpha": 0.35}, {"width_mult": 0.35}),
-    "mobilenet_v3_small": ("MobileNetV3Small", {"include_preprocessing": False}, {}),
-    "inception_v3": ("InceptionV3", {}, {"aux_logits": False}), "xception": ("Xception", {}, {}),
-}
+NAMES = {"mobilenet_v1": ("MobileNet", {"alpha": 0.25}, {"width_mult": 0.25}),
+         "mobilenet_v2": ("MobileNetV2", {"alpha": 0.35}, {"width_mult": 0.35}),
+         "mobilenet_v3_small": ("MobileNetV3Small", {"include_preprocessing": False}, {}),
+         "inception_v3": ("InceptionV3", {}, {"aux_logits": False}), "xception": ("Xception", {}, {}),}
 PLAIN = {"weights": None, "classes": 7, "classifier_activation": None}
 
 
@@ -85,22 +88,27 @@ def test_efficientnets_of_fewer_blocks(version, keras, tmp_path):
     if version == 1:
         reference = EfficientNet(1.0, 0.4, 224, name="b0", **PLAIN, input_shape=(*EVEN, 3), weights_name="b0")
     else:
-        reference = EfficientNetV2(1.0, 0.4, 224, name="efficientnetv2-b0", **PLAIN, input_shape=(*EVEN, 3), include_preprocessing=False)
+        reference = EfficientNetV2(1.0, 0.4, 224, name="efficientnetv2-b0", **PLAIN, input_shape=(*EVEN, 3),
+                                   include_preprocessing=False)
     scale = 255.0 if version == 1 else 1.0   # the first divides
     reference = scattered(reference, EVEN, scale)
-    same(models.create_model(f"efficientnet_{'v2_' * (version - 1)}b0", saved(reference, tmp_path), classes=7, depth_mult=0.4), reference, EVEN, scale)
+    same(models.create_model(f"efficientnet_{'v2_' * (version - 1)}b0", saved(reference, tmp_path),
+                             classes=7, depth_mult=0.4),
+         reference, EVEN, scale)
 
 
 def test_a_densenet_of_fewer_layers(keras, tmp_path):
     from keras.src.applications.densenet import DenseNet
     blocks = (2, 3, 2, 2)
     reference = scattered(DenseNet(blocks, **PLAIN, input_shape=(*EVEN, 3)), EVEN)
-    same(models.create_model("densenet121", saved(reference, tmp_path), classes=7, block_config=blocks), reference, EVEN)
+    same(models.create_model("densenet121", saved(reference, tmp_path), classes=7, block_config=blocks),
+         reference, EVEN)
 
 
 def test_an_inception_resnet_of_fewer_blocks(keras, tmp_path, monkeypatch):
     from keras.src.applications import inception_resnet_v2
-    monkeypatch.setattr(inception_resnet_v2, "range", lambda first, last: range(first, first + 2), raising=False)
+    monkeypatch.setattr(inception_resnet_v2, "range", lambda first, last: range(first, first + 2),
+                        raising=False)
     size = (75, 96)
     reference = scattered(inception_resnet_v2.InceptionResNetV2(**PLAIN, input_shape=(*size, 3)), size)
     with pyops.nn.init.skip_draws():
@@ -117,21 +125,25 @@ def keras_resnet(blocks, preact, size):
 
     def stages(x):
         for number, (filters, count) in enumerate(zip((64, 128, 256, 512), blocks)):
-            x = stack(x, filters, count, stride1=(1 if number == (3 if preact else 0) else 2), name=f"conv{number + 2}")
+            x = stack(x, filters, count, stride1=(1 if number == (3 if preact else 0) else 2),
+                      name=f"conv{number + 2}")
         return x
-    return resnet.ResNet(stages, preact, True, weights=None, classes=7, classifier_activation=None, input_shape=(*size, 3))
+    return resnet.ResNet(stages, preact, True, weights=None, classes=7, classifier_activation=None,
+                         input_shape=(*size, 3))
 
 
 @pytest.mark.parametrize("family", ["ResNet", "ResNetV2"])
 def test_residual_networks_have_keras_strides_and_biases(family, keras, tmp_path):
     blocks = (2, 2, 3, 2)
     reference = scattered(keras_resnet(blocks, family == "ResNetV2", EVEN), EVEN)
-    model = ResNetV2(blocks, num_classes=7) if family == "ResNetV2" else ResNet(Bottleneck, blocks, num_classes=7)
+    model = (ResNetV2(blocks, num_classes=7) if family == "ResNetV2"
+             else ResNet(Bottleneck, blocks, num_classes=7))
     weights.load(model, saved(reference, tmp_path))
     same(model, reference, EVEN)
     # what is saved comes back in the same layout
     weights.save(model, tmp_path / "ours.safetensors")
-    again = ResNetV2(blocks, num_classes=7) if family == "ResNetV2" else ResNet(Bottleneck, blocks, num_classes=7)
+    again = (ResNetV2(blocks, num_classes=7) if family == "ResNetV2"
+             else ResNet(Bottleneck, blocks, num_classes=7))
     weights.load(again, tmp_path / "ours.safetensors")
     same(again, reference, EVEN)
 
@@ -140,24 +152,27 @@ def test_residual_networks_have_keras_strides_and_biases(family, keras, tmp_path
 def test_nasnet_is_named(large, keras, tmp_path):
     from keras.src.applications.nasnet import NASNet
     filters, blocks = 8, 2
-    reference = scattered(NASNet((64, 64, 3), 24 * filters, blocks, 6, large, 2, weights=None, classes=7, classifier_activation=None,
-                                 default_size=64, include_top=True))
+    reference = scattered(NASNet((64, 64, 3), 24 * filters, blocks, 6, large, 2, weights=None, classes=7,
+                                 classifier_activation=None, default_size=64, include_top=True))
     model = models.NASNet(filters, blocks, 6, 64, large, num_classes=7)
     weights.load(model, saved(reference, tmp_path))
     same(model, reference, (64, 64))
 
 
 def test_vggs_trunk_and_the_order_of_its_flattened_maps(keras, tmp_path):
-    reference = scattered(keras.applications.VGG16(weights=None, include_top=False, input_shape=(*EVEN, 3)), EVEN)
+    reference = scattered(keras.applications.VGG16(weights=None, include_top=False, input_shape=(*EVEN, 3)),
+                          EVEN)
     same(models.create_model("vgg16", saved(reference, tmp_path), include_top=False), reference, EVEN)
     kernel = np.random.default_rng(0).standard_normal((7 * 7 * 512, 3)).astype(np.float32)
     maps = np.random.default_rng(1).standard_normal((2, 7, 7, 512)).astype(np.float32)
     ours = keras_names.kernel_of(pyops.nn.Linear(7 * 7 * 512, 3), kernel)
-    assert np.allclose(maps.transpose(0, 3, 1, 2).reshape(2, -1) @ ours.T, maps.reshape(2, -1) @ kernel, rtol=1e-3, atol=1e-3)
+    assert np.allclose(maps.transpose(0, 3, 1, 2).reshape(2, -1) @ ours.T, maps.reshape(2, -1) @ kernel,
+                       rtol=1e-3, atol=1e-3)
 
 
 def test_a_trunk_takes_a_file_with_a_head_and_earlier_versions_files_load(keras, tmp_path):
-    reference = scattered(keras.applications.MobileNet(weights=None, classes=7, alpha=0.25, input_shape=(64, 64, 3), classifier_activation=None))
+    reference = scattered(keras.applications.MobileNet(weights=None, classes=7, alpha=0.25,
+                                                       input_shape=(64, 64, 3), classifier_activation=None))
     with_head = saved(reference, tmp_path)
     reference.save(tmp_path / "whole.h5")
     trunk = models.create_model("mobilenet_v1", with_head, include_top=False, width_mult=0.25)
@@ -167,12 +182,14 @@ def test_a_trunk_takes_a_file_with_a_head_and_earlier_versions_files_load(keras,
 
 
 def test_a_keras_file_that_does_not_fit_is_reported(keras, tmp_path):
-    path = saved(keras.applications.MobileNet(weights=None, classes=7, alpha=0.25, input_shape=(64, 64, 3)), tmp_path)
+    path = saved(keras.applications.MobileNet(weights=None, classes=7, alpha=0.25, input_shape=(64, 64, 3)),
+                 tmp_path)
     with pytest.raises(ValueError, match="has 7 classes, the model 9; create it with classes=7"):
         models.create_model("mobilenet_v1", path, classes=9, width_mult=0.25)
     with pytest.raises(ValueError, match=r"does not fit MobileNetV1: \d+ of its \d+ arrays match"):
         models.create_model("mobilenet_v1", path, classes=7)
-    with pytest.raises(ValueError, match=r"does not fit DenseNet: \d+ of its \d+ arrays match (?s:.*)features.conv0"):
+    with pytest.raises(ValueError,
+                       match=r"does not fit DenseNet: \d+ of its \d+ arrays match (?s:.*)features.conv0"):
         models.create_model("densenet121", path)
     with pytest.raises(ValueError, match="keras.applications has no SqueezeNet"):
         models.create_model("squeezenet1_1", path)

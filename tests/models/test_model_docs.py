@@ -16,7 +16,8 @@ def test_the_table_has_every_network_with_its_parameters():
     assert list(rows) == models.list_models()
     for name in [makes[0].name for makes in families().values()]:
         with init.skip_draws():
-            assert int(rows[name].replace(",", "")) == sum(p.size for p in models.create_model(name).parameters()), name
+            assert int(rows[name].replace(",", "")) == sum(
+                p.size for p in models.create_model(name).parameters()), name
 
 
 @pytest.mark.parametrize("family", families())

@@ -41,7 +41,8 @@ def test_partial_convolution_is_a_convolution_with_zeros_where_nothing_connects(
         for one in maps:
             dense[out, one] = next(kernels)
     x = np.random.default_rng(0).standard_normal((2, 6, 14, 14)).astype(np.float32)
-    want = torch.conv2d(torch.from_numpy(x), torch.from_numpy(dense), torch.from_numpy(layer.bias.data)).numpy()
+    want = torch.conv2d(torch.from_numpy(x), torch.from_numpy(dense),
+                        torch.from_numpy(layer.bias.data)).numpy()
     got = layer(x)
     assert np.abs(got.data - want).max() <= 1e-6 * np.abs(want).max()
     got.backward(np.ones_like(want))
@@ -57,8 +58,10 @@ def test_the_drawn_digits_are_codes():
 
 def test_lenet5s_loss_is_equation_9():
     model = models.lenet5()
-    distances, target = np.random.default_rng(0).uniform(0, 9, (4, 10)).astype(np.float32), np.array([3, 0, 9, 3])
-    want = np.mean(distances[range(4), target] + np.log(np.exp(-5.0) + np.exp(-distances.astype(float)).sum(1)))
+    distances, target = np.random.default_rng(0).uniform(0, 9,
+                                                         (4, 10)).astype(np.float32), np.array([3, 0, 9, 3])
+    want = np.mean(distances[range(4), target]
+                   + np.log(np.exp(-5.0) + np.exp(-distances.astype(float)).sum(1)))
     assert model.loss(Tensor(distances), target).item() == pytest.approx(want, rel=1e-6)
     p = model.probabilities(Tensor(distances)).data
     assert p.shape == (4, 10) and np.array_equal(p.argmax(1), distances.argmin(1)) and (p.sum(1) < 1).all()
@@ -92,13 +95,16 @@ def test_alexnet_2012_is_the_papers():
 
 CLASSICS = ["alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"]
 SIZES = {"inception_v3": (96, 75)} | dict.fromkeys(
-    ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "googlenet", "densenet121", "densenet161", "densenet169", "densenet201",
-     "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", *(f"efficientnet_b{i}" for i in range(8))], (64, 45))
+    ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "googlenet", "densenet121", "densenet161",
+     "densenet169", "densenet201",
+     "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", *(f"efficientnet_b{i}" for i in range(8))],
+    (64, 45))
 
 
 @pytest.fixture
 def one_thread():
-    """Two libraries' threads in one process wait for each other's cores, many times longer than these networks take."""
+    """Two libraries' threads in one process wait for each other's cores, many times longer than
+    these networks take."""
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -108,13 +114,17 @@ def one_thread():
 
 
 def pair(name, **settings):
-    """Their network and ours with settings of the same meaning, each as its own initialisation leaves it, but for VGG's."""
+    """Their network and ours with settings of the same meaning, each as its own initialisation
+    leaves it, but for VGG's."""
     torch = pytest.importorskip("torch")
     torchvision = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision
     torch.manual_seed(0), pyops.manual_seed(0)
-    # GoogLeNet and Inception announce another default; VGG's 130 million numbers are drawn as layers do, which is quicker
-    init = {"init_weights": not name.startswith("vgg")} if name in ("googlenet", "inception_v3") or name.startswith("vgg") else {}
-    return getattr(torchvision.models, name)(num_classes=10, **init, **settings), getattr(models, name)(num_classes=10, **settings)
+    # GoogLeNet and Inception announce another default; VGG's 130 million numbers are drawn as
+    # layers do, which is quicker
+    init = ({"init_weights": not name.startswith("vgg")} if name in ("googlenet", "inception_v3")
+            or name.startswith("vgg") else {})
+    return (getattr(torchvision.models, name)(num_classes=10, **init, **settings),
+            getattr(models, name)(num_classes=10, **settings))
 
 
 def scatter_statistics(module):
@@ -122,15 +132,18 @@ def scatter_statistics(module):
     import torch
     for layer in module.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
-            for array, low in ((layer.running_mean, -0.1), (layer.running_var, 0.5), (layer.weight.data, 0.5), (layer.bias.data, -0.1)):
+            for array, low in ((layer.running_mean, -0.1), (layer.running_var, 0.5), (layer.weight.data, 0.5),
+                               (layer.bias.data, -0.1)):
                 torch.nn.init.uniform_(array, low, low + 1)
 
 
 def as_if_trained(module, x):
-    """Random weights, factors and statistics with which the answer depends on the image: the statistics are those of the maps of x.
+    """Random weights, factors and statistics with which the answer depends on the image: the
+    statistics are those of the maps of x.
 
-    Freshly initialised mobile networks and GoogLeNet all but erase their input (two images' answers differ by 1e-7), and statistics
-    that have nothing to do with the maps let a deep network's values grow until float32 says nothing (efficientnet_b7: to 1e7).
+    Freshly initialised mobile networks and GoogLeNet all but erase their input (two images' answers
+    differ by 1e-7), and statistics that have nothing to do with the maps let a deep network's
+    values grow until float32 says nothing (efficientnet_b7: to 1e7).
     """
     import torch
     for layer in module.modules():
@@ -179,8 +192,9 @@ def test_torchvisions_weights_give_torchvisions_answer(name, one_thread):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_a_deep_networks_answer_is_torchvisions(name, one_thread):
-    """In float64 the same but for torch's hardsigmoid and hardswish, whose 1 / 6 is rounded to float32. In float32 what rounding does
-    depends on the network: no more than a few times what it does to torch's answer."""
+    """In float64 the same but for torch's hardsigmoid and hardswish, whose 1 / 6 is rounded to
+    float32. In float32 what rounding does depends on the network: no more than a few times what it
+    does to torch's answer."""
     with nn.init.skip_draws():
         theirs, ours = pair(name)
     import torch
@@ -194,7 +208,8 @@ def test_a_deep_networks_answer_is_torchvisions(name, one_thread):
     x = x[:2]
     with torch.no_grad(), no_grad():
         single, got = theirs(torch.from_numpy(x)).numpy(), ours(Tensor(x)).data
-        want, double = theirs.double()(torch.from_numpy(x).double()).numpy(), ours.double()(Tensor(x.astype(np.float64))).data
+        want, double = (theirs.double()(torch.from_numpy(x).double()).numpy(),
+                        ours.double()(Tensor(x.astype(np.float64))).data)
     assert np.abs(want[0] - want[1]).max() > 0.05 * np.abs(want).max(), "the image must matter"
     assert_close(double, want, 1e-7)
     rounding = np.abs(single - want).max() / np.abs(want).max()
@@ -202,8 +217,8 @@ def test_a_deep_networks_answer_is_torchvisions(name, one_thread):
     assert_close(got, want, max(1e-5, 5 * rounding))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "googlenet", "inception_v3", "densenet121", "mobilenet_v2", "mobilenet_v3_small",
-                                  "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "googlenet", "inception_v3", "densenet121",
+                                  "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0"])
 def test_a_network_starts_as_torchvisions(name):
     """The same mean and deviation of every array large enough to tell."""
     theirs, ours = pair(name)
@@ -215,13 +230,16 @@ def test_a_network_starts_as_torchvisions(name):
         assert deviation > 0 or np.array_equal(got, want), key
 
 
-@pytest.mark.parametrize("name, output", [("inception_v3", models.InceptionOutputs), ("googlenet", models.GoogLeNetOutputs)])
+@pytest.mark.parametrize("name, output",
+                         [("inception_v3", models.InceptionOutputs), ("googlenet", models.GoogLeNetOutputs)])
 def test_auxiliary_classifiers_answer_in_training_only(name, output, one_thread):
-    theirs, ours = pair(name, **({"dropout": 0.0, "dropout_aux": 0.0} if name == "googlenet" else {"dropout": 0.0}))
+    theirs, ours = pair(name,
+                        **({"dropout": 0.0, "dropout_aux": 0.0} if name == "googlenet" else {"dropout": 0.0}))
     import torch
     scatter_statistics(theirs), ours.load_state_dict(theirs.state_dict())
     theirs.train(), ours.train()
-    for module in (*theirs.modules(), *ours.modules()):   # one image has no statistics of its own where maps are single points
+    # one image has no statistics of its own where maps are single points
+    for module in (*theirs.modules(), *ours.modules()):
         if type(module).__name__ == "BatchNorm2d":
             module.eval()
     x = image(1, 3, *((299, 299) if name == "inception_v3" else (64, 64)))
@@ -252,22 +270,26 @@ def test_transform_input_is_torchvisions(name):
     ("densenet121", {"bn_size": 2}), ("efficientnet_b0", {"stochastic_depth_prob": 0.5})])
 def test_settings_mean_what_torchvisions_mean(name, settings):
     theirs, ours = pair(name, **settings)
-    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [(k, tuple(v.shape)) for k, v in theirs.state_dict().items()]
+    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [(k, tuple(v.shape))
+                                                                    for k, v in theirs.state_dict().items()]
     constant = [(k, v.min()) for k, v in ours.state_dict().items() if v.min() == v.max()]
     assert constant == [(k, v.min()) for k, v in theirs.state_dict().items() if v.min() == v.max()]
-    drops = [[m.p for m in model.modules() if type(m).__name__ == "StochasticDepth"] for model in (ours, theirs)]
+    drops = [[m.p for m in model.modules() if type(m).__name__ == "StochasticDepth"]
+             for model in (ours, theirs)]
     assert drops[0] == drops[1] or not drops[1]
 
 
 def test_densenets_checkpoint_of_old_names_loads():
     """As torchvision's file has them: norm.1 for norm1, and no counts of batches."""
     model = models.densenet121(num_classes=10, block_config=(1, 2))
-    state = {k.replace("norm1", "norm.1").replace("norm2", "norm.2").replace("conv1", "conv.1").replace("conv2", "conv.2"): v + 1
+    state = {k.replace("norm1", "norm.1").replace("norm2", "norm.2")
+             .replace("conv1", "conv.1").replace("conv2", "conv.2"): v + 1
              for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
     assert "features.denseblock2.denselayer2.conv.1.weight" in state
     want = [v.copy() for v in state.values()]
     assert model.load_state_dict(state) == ([], [])
-    assert all(np.array_equal(a, b) for a, b in zip(want, (v for k, v in model.state_dict().items() if "num_batches" not in k)))
+    assert all(np.array_equal(a, b)
+               for a, b in zip(want, (v for k, v in model.state_dict().items() if "num_batches" not in k)))
 
 
 def test_stochastic_depth_drops_whole_branches_in_training():
@@ -312,11 +334,12 @@ def test_unet_is_the_papers():
         model = models.unet(in_channels=1)
     convolutions = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
     assert len(convolutions) == 23
-    assert [m.out_channels for m in convolutions if m.kernel_size == (3, 3)][1::2] == [64, 128, 256, 512, 1024, 512, 256, 128, 64]
+    assert [m.out_channels for m in convolutions if m.kernel_size == (3, 3)][1::2] == [
+        64, 128, 256, 512, 1024, 512, 256, 128, 64]
 
 
-@pytest.mark.parametrize("settings, shape", [({"base": 8}, (2, 3, 48, 32)),
-                                             ({"in_channels": 1, "num_classes": 5, "base": 5}, (1, 1, 16, 80))])
+@pytest.mark.parametrize("settings, shape", [
+    ({"base": 8}, (2, 3, 48, 32)), ({"in_channels": 1, "num_classes": 5, "base": 5}, (1, 1, 16, 80))])
 def test_unet_is_the_same_network_in_torch(settings, shape, one_thread):
     torch = pytest.importorskip("torch")
     for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-12)):
@@ -350,8 +373,8 @@ class Traced(Tensor):
     __bool__ = __float__ = __array__ = __iter__ = item = numpy = looked_at
 
 
-@pytest.mark.parametrize("name", ["googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_large",
-                                  "efficientnet_b0", "unet"])
+@pytest.mark.parametrize("name", ["googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2",
+                                  "mobilenet_v3_large", "efficientnet_b0", "unet"])
 def test_a_forward_pass_is_ops_on_its_input(name):
     with nn.init.skip_draws():
         model = getattr(models, name)(**({"transform_input": True} if name == "googlenet" else {})).eval()
@@ -365,7 +388,8 @@ def test_a_forward_pass_is_ops_on_its_input(name):
             runs.append(Traced.seen)
     convolutions = sum(isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) for m in model.modules())
     training_only = 2 if name == "googlenet" else 0   # the auxiliary classifiers'
-    assert runs[0] == runs[1] and sum(op in ("conv", "conv_transpose") for op in runs[0]) == convolutions - training_only
+    assert (runs[0] == runs[1]
+            and sum(op in ("conv", "conv_transpose") for op in runs[0]) == convolutions - training_only)
 
 
 def test_the_networks_to_measure_are_there():

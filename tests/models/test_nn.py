@@ -1,4 +1,5 @@
-"""Modules: what they hold, how they load, and that every layer answers as torch's with the same arguments and weights."""
+"""Modules: what they hold, how they load, and that every layer answers as torch's with the same
+arguments and weights."""
 import copy
 import inspect
 
@@ -18,9 +19,12 @@ def small_network():
 
 def test_names_and_order_are_torchs():
     assert list(small_network().state_dict()) == [
-        "0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked", "4.weight", "4.bias"]
-    assert [n for n, _ in small_network().named_parameters()] == ["0.weight", "0.bias", "1.weight", "1.bias", "4.weight", "4.bias"]
-    assert [n for n, _ in small_network().named_buffers()] == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]
+        "0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var",
+        "1.num_batches_tracked", "4.weight", "4.bias"]
+    assert [n for n, _ in small_network().named_parameters()] == ["0.weight", "0.bias", "1.weight", "1.bias",
+                                                                  "4.weight", "4.bias"]
+    assert [n for n, _ in small_network().named_buffers()] == ["1.running_mean", "1.running_var",
+                                                               "1.num_batches_tracked"]
 
 
 def test_a_shared_module_is_one_module_but_saved_under_both_names():
@@ -115,7 +119,8 @@ def test_a_state_that_does_not_fit_is_refused_in_full_and_changes_nothing():
     state["4.weight"] = np.zeros((3, 5), np.float32)
     with pytest.raises(ValueError) as error:
         model.load_state_dict(state)
-    for said in ("missing: 0.bias", "unexpected: extra", "4.weight has shape (3, 5), the module's is (3, 16)"):
+    for said in ("missing: 0.bias", "unexpected: extra",
+                 "4.weight has shape (3, 5), the module's is (3, 16)"):
         assert said in str(error.value)
     with pytest.raises(ValueError, match="4.weight"):
         model.load_state_dict(state, strict=False)
@@ -135,11 +140,15 @@ def test_a_checkpoint_older_than_batch_counts_loads():
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError):
         nn.MaxPool2d(2, window=3)
-    for make, match in [(lambda: nn.Conv2d(3, 4, 3, groups=2), "groups"), (lambda: nn.Conv2d(3, 4, 0), "kernel_size"),
-                        (lambda: nn.Conv2d(3, 4, 3, padding="full"), "padding"), (lambda: nn.Dropout(1.5), "p must"),
-                        (lambda: nn.StochasticDepth(-0.1, "row"), "p must"), (lambda: nn.StochasticDepth(0.1, "rows"), "mode"),
-                        (lambda: nn.Conv2d(3, 4, 3, 2, padding="same"), "same"), (lambda: nn.GroupNorm(3, 4), "num_groups"),
-                        (lambda: nn.Embedding(3, 2, padding_idx=3), "padding_idx"), (lambda: nn.ZeroPad2d((1, 2)), "padding")]:
+    for make, match in [
+            (lambda: nn.Conv2d(3, 4, 3, groups=2), "groups"), (lambda: nn.Conv2d(3, 4, 0), "kernel_size"),
+            (lambda: nn.Conv2d(3, 4, 3, padding="full"), "padding"), (lambda: nn.Dropout(1.5), "p must"),
+            (lambda: nn.StochasticDepth(-0.1, "row"), "p must"),
+            (lambda: nn.StochasticDepth(0.1, "rows"), "mode"),
+            (lambda: nn.Conv2d(3, 4, 3, 2, padding="same"), "same"),
+            (lambda: nn.GroupNorm(3, 4), "num_groups"),
+            (lambda: nn.Embedding(3, 2, padding_idx=3), "padding_idx"),
+            (lambda: nn.ZeroPad2d((1, 2)), "padding")]:
         with pytest.raises(ValueError, match=match):
             make()
 
@@ -174,15 +183,20 @@ LAYERS = [   # name, constructor arguments, inputs
     ("Identity", {}, [X(3)]),
     ("Conv1d", dict(in_channels=4, out_channels=6, kernel_size=3, stride=2, padding=1, groups=2), [X(2, 4, 11)]),
     ("Conv2d", dict(in_channels=4, out_channels=6, kernel_size=(3, 2), dilation=(1, 2), bias=False), [IMAGE]),
-    ("Conv2d", dict(in_channels=4, out_channels=6, kernel_size=(4, 3), padding="same", padding_mode="reflect"), [IMAGE]),
+    ("Conv2d",
+     dict(in_channels=4, out_channels=6, kernel_size=(4, 3), padding="same", padding_mode="reflect"),
+     [IMAGE]),
     ("Conv2d", dict(in_channels=4, out_channels=6, kernel_size=3, padding=(1, 2), padding_mode="circular"), [IMAGE]),
     ("Conv3d", dict(in_channels=2, out_channels=3, kernel_size=3, padding=1), [X(1, 2, 4, 5, 6)]),
-    ("ConvTranspose1d", dict(in_channels=4, out_channels=6, kernel_size=3, stride=2, output_padding=1, groups=2), [X(2, 4, 7)]),
+    ("ConvTranspose1d",
+     dict(in_channels=4, out_channels=6, kernel_size=3, stride=2, output_padding=1, groups=2), [X(2, 4, 7)]),
     ("ConvTranspose2d", dict(in_channels=4, out_channels=6, kernel_size=3, stride=2, padding=1, dilation=2), [IMAGE]),
     ("ConvTranspose3d", dict(in_channels=2, out_channels=3, kernel_size=2, stride=2), [X(1, 2, 3, 4, 5)]),
-    *[(f"MaxPool{n}d", dict(kernel_size=3, stride=2, padding=1, ceil_mode=True), [X(2, 3, *(9, 8, 7)[:n])]) for n in (1, 2, 3)],
+    *[(f"MaxPool{n}d", dict(kernel_size=3, stride=2, padding=1, ceil_mode=True), [X(2, 3, *(9, 8, 7)[:n])])
+      for n in (1, 2, 3)],
     ("MaxPool2d", dict(kernel_size=2, dilation=2, return_indices=True), [IMAGE]),
-    *[(f"AvgPool{n}d", dict(kernel_size=3, stride=2, padding=1, count_include_pad=False), [X(2, 3, *(9, 8, 7)[:n])]) for n in (1, 2, 3)],
+    *[(f"AvgPool{n}d", dict(kernel_size=3, stride=2, padding=1, count_include_pad=False),
+       [X(2, 3, *(9, 8, 7)[:n])]) for n in (1, 2, 3)],
     ("AvgPool2d", dict(kernel_size=2, divisor_override=1), [IMAGE]),
     *[(f"LPPool{n}d", dict(norm_type=2, kernel_size=2), [abs(X(2, 3, *(9, 8, 7)[:n]))]) for n in (1, 2, 3)],
     *[(f"AdaptiveAvgPool{n}d", dict(output_size=3), [X(2, 3, *(9, 8, 7)[:n])]) for n in (1, 2, 3)],
@@ -200,8 +214,9 @@ LAYERS = [   # name, constructor arguments, inputs
     ("LayerNorm", dict(normalized_shape=10, bias=False), [IMAGE]),
     ("GroupNorm", dict(num_groups=2, num_channels=4), [IMAGE]),
     ("LocalResponseNorm", dict(size=3, alpha=0.1, k=2.0), [IMAGE]),
-    *[(name, {}, [X(3, 7)]) for name in ("ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Hardswish", "Hardsigmoid", "LeakyReLU", "ELU", "CELU",
-                                         "Hardtanh", "GELU", "Softplus", "Sigmoid", "LogSigmoid", "Tanh", "Softsign")],
+    *[(name, {}, [X(3, 7)])
+      for name in ("ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Hardswish", "Hardsigmoid", "LeakyReLU", "ELU",
+                   "CELU", "Hardtanh", "GELU", "Softplus", "Sigmoid", "LogSigmoid", "Tanh", "Softsign")],
     ("ReLU", dict(inplace=True), [X(3)]),
     ("GELU", dict(approximate="tanh"), [X(3, 7)]),
     ("Softmax", dict(dim=1), [X(3, 7)]),
@@ -217,20 +232,25 @@ LAYERS = [   # name, constructor arguments, inputs
       for kind in ("Zero", "Reflection", "Replication", "Circular") for n in (1, 2, 3)],
     ("ConstantPad2d", dict(padding=(1, -1, 2, 0), value=3.5), [IMAGE]),
     ("Embedding", dict(num_embeddings=7, embedding_dim=3, padding_idx=-2), [np.array([[1, 5], [0, 6]])]),
-    ("CrossEntropyLoss", dict(weight=abs(X(4)), ignore_index=2, label_smoothing=0.1), [X(5, 4), np.array([0, 1, 2, 3, 3])]),
+    ("CrossEntropyLoss", dict(weight=abs(X(4)), ignore_index=2, label_smoothing=0.1),
+     [X(5, 4), np.array([0, 1, 2, 3, 3])]),
     ("NLLLoss", {}, [X(5, 4), np.array([0, 1, 2, 3, 3])]),
     ("BCELoss", {}, [np.full((3, 2), 0.3, np.float32), np.ones((3, 2), np.float32)]),
     ("BCEWithLogitsLoss", dict(pos_weight=abs(X(2))), [X(3, 2), np.ones((3, 2), np.float32)]),
-    *[(name, dict(reduction="sum"), [X(3, 2), X(2, 3).T.copy()]) for name in ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")],
+    *[(name, dict(reduction="sum"), [X(3, 2), X(2, 3).T.copy()])
+      for name in ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")],
     ("KLDivLoss", dict(reduction="batchmean", log_target=True), [X(3, 2), X(3, 2) - 1]),
 ]
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize("name, arguments, inputs", LAYERS, ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(LAYERS)])
+@pytest.mark.parametrize("name, arguments, inputs", LAYERS,
+                         ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(LAYERS)])
 def test_layer_is_torchs(name, arguments, inputs, training):
-    """The same constructor call, torch's weights loaded: the same result, the same gradients, the same buffers after."""
-    theirs = getattr(torch.nn, name)(**{k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()})
+    """The same constructor call, torch's weights loaded: the same result, the same gradients, the
+    same buffers after."""
+    theirs = getattr(torch.nn, name)(
+        **{k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in arguments.items()})
     ours = getattr(nn, name)(**arguments)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict(theirs.state_dict())
@@ -270,14 +290,16 @@ def test_conv_transpose_output_size():
     ours, theirs = nn.ConvTranspose2d(2, 3, 3, stride=2), torch.nn.ConvTranspose2d(2, 3, 3, stride=2)
     ours.load_state_dict(theirs.state_dict())
     x = X(1, 2, 4, 5)
-    close(ours(x, output_size=(10, 11)).data, theirs(torch.from_numpy(x), output_size=(10, 11)).detach().numpy(), "output")
+    close(ours(x, output_size=(10, 11)).data,
+          theirs(torch.from_numpy(x), output_size=(10, 11)).detach().numpy(), "output")
     with pytest.raises(ValueError, match="output_size"):
         ours(x, output_size=(13, 11))
 
 
 @pytest.mark.parametrize("mode, parts", [("row", 400), ("batch", 1)])
 def test_stochastic_depth(mode, parts):
-    """Branches are dropped whole, as often as said, and the rest grows; nothing happens in evaluation."""
+    """Branches are dropped whole, as often as said, and the rest grows; nothing
+    happens in evaluation."""
     layer, x = nn.StochasticDepth(0.25, mode), Tensor(1 + abs(X(400, 3, 2)), requires_grad=True)
     pyops.manual_seed(0)
     y = layer(x)
@@ -293,20 +315,25 @@ def test_stochastic_depth(mode, parts):
 
 
 def test_wrong_rank_is_refused():
-    for layer, shape in [(nn.BatchNorm2d(3), (2, 3, 4)), (nn.BatchNorm1d(3), (2, 3, 4, 5)), (nn.InstanceNorm1d(3), (2, 3, 4, 5))]:
+    for layer, shape in [(nn.BatchNorm2d(3), (2, 3, 4)), (nn.BatchNorm1d(3), (2, 3, 4, 5)),
+                         (nn.InstanceNorm1d(3), (2, 3, 4, 5))]:
         with pytest.raises(ValueError, match="axes"):
             layer(X(*shape))
 
 
-LEFT_OUT = ("device", "dtype", "size_average", "reduce", "min_value", "max_value", "sparse", "_weight", "_freeze")
+LEFT_OUT = ("device", "dtype", "size_average", "reduce", "min_value", "max_value", "sparse", "_weight",
+            "_freeze")
 
 
-@pytest.mark.parametrize("name", sorted(n for n in dir(nn) if inspect.isclass(getattr(nn, n)) and hasattr(torch.nn, n)
-                                        and n not in ("Module", "Parameter", "Identity")))
+@pytest.mark.parametrize("name",
+                         sorted(n for n in dir(nn) if inspect.isclass(getattr(nn, n)) and hasattr(torch.nn, n)
+                                and n not in ("Module", "Parameter", "Identity")))
 def test_constructor_is_torchs(name):
-    """The same argument names, order and defaults; torch's device and what it deprecates are left out."""
+    """The same argument names, order and defaults; torch's device and what it
+    deprecates are left out."""
     def arguments(cls):
-        return [(p.name, getattr(p.default, "__name__", p.default)) for p in inspect.signature(cls).parameters.values()
+        return [(p.name, getattr(p.default, "__name__", p.default))
+                for p in inspect.signature(cls).parameters.values()
                 if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in LEFT_OUT]
     ours, theirs = arguments(getattr(nn, name)), arguments(getattr(torch.nn, name))
     if "Loss" in name:   # by keyword, so order is free
@@ -321,15 +348,17 @@ def test_constructor_is_torchs(name):
         assert ours == theirs
 
 
-@pytest.mark.parametrize("cls", [c for c in vars(nn).values() if inspect.isclass(c) and issubclass(c, Layer)], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("cls", [c for c in vars(nn).values() if inspect.isclass(c) and issubclass(c, Layer)],
+                         ids=lambda c: c.__name__)
 def test_every_layer_has_its_function(cls):
     assert hasattr(F, cls.function)
 
 
 # ---- initialisation: the distribution, not the numbers, is torch's
 
-INITS = [("uniform_", (-1.0, 3.0)), ("normal_", (1.0, 2.0)), ("trunc_normal_", (0.0, 1.0, -1.0, 2.0)), ("xavier_uniform_", (2.0,)),
-         ("xavier_normal_", ()), ("kaiming_uniform_", (1.0, "fan_out")), ("kaiming_normal_", (0, "fan_in", "relu")), ("orthogonal_", (2.0,)),
+INITS = [("uniform_", (-1.0, 3.0)), ("normal_", (1.0, 2.0)), ("trunc_normal_", (0.0, 1.0, -1.0, 2.0)),
+         ("xavier_uniform_", (2.0,)), ("xavier_normal_", ()), ("kaiming_uniform_", (1.0, "fan_out")),
+         ("kaiming_normal_", (0, "fan_in", "relu")), ("orthogonal_", (2.0,)),
          ("sparse_", (0.3,)), ("eye_", ()), ("ones_", ()), ("zeros_", ()), ("constant_", (4.0,))]
 
 
@@ -353,7 +382,8 @@ def test_dirac_and_gains():
     assert np.allclose(q @ q.T, np.eye(5))
 
 
-@pytest.mark.parametrize("make", [lambda h: h.Linear(90, 60), lambda h: h.Conv2d(8, 60, 3, groups=2), lambda h: h.ConvTranspose2d(60, 8, 3)],
+@pytest.mark.parametrize("make", [lambda h: h.Linear(90, 60), lambda h: h.Conv2d(8, 60, 3, groups=2),
+                                  lambda h: h.ConvTranspose2d(60, 8, 3)],
                          ids=["linear", "conv", "conv_transpose"])
 def test_layers_start_in_torchs_range(make):
     for ours, theirs in zip(make(nn).state_dict().values(), make(torch.nn).state_dict().values()):

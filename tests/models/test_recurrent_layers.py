@@ -1,4 +1,5 @@
-"""nn.RNN, LSTM, GRU and their cells answer as torch's, forward and backward, with rows of different length too."""
+"""nn.RNN, LSTM, GRU and their cells answer as torch's, forward and backward, with rows of
+different length too."""
 import numpy as np
 import pytest
 
@@ -8,8 +9,10 @@ from pyops import Tensor, nn
 torch = pytest.importorskip("torch")
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
 
-LAYERS = [("RNN", {}), ("RNN", {"nonlinearity": "relu"}), ("LSTM", {}), ("LSTM", {"proj_size": 3}), ("GRU", {})]
-SHAPES = [{}, {"num_layers": 2}, {"bidirectional": True, "batch_first": True}, {"num_layers": 3, "bidirectional": True}, {"bias": False}]
+LAYERS = [("RNN", {}), ("RNN", {"nonlinearity": "relu"}), ("LSTM", {}), ("LSTM", {"proj_size": 3}),
+          ("GRU", {})]
+SHAPES = [{}, {"num_layers": 2}, {"bidirectional": True, "batch_first": True},
+          {"num_layers": 3, "bidirectional": True}, {"bias": False}]
 
 
 def arrays(*shapes, seed=0):
@@ -20,7 +23,8 @@ def arrays(*shapes, seed=0):
 def pair(name, arguments):
     theirs = getattr(torch.nn, name)(**arguments).double()
     ours = getattr(nn, name)(**arguments, dtype=np.float64)
-    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [(k, tuple(v.shape)) for k, v in theirs.state_dict().items()]
+    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [(k, tuple(v.shape))
+                                                                    for k, v in theirs.state_dict().items()]
     ours.load_state_dict(theirs.state_dict())
     return ours, theirs
 
@@ -44,7 +48,8 @@ def compare(ours, theirs, mine, other, got, want):
 def states(name, shapes):
     """The same state for both: a list of ours, of theirs, and how each module takes it."""
     values = arrays(*shapes[:2 if name.startswith("LSTM") else 1], seed=2)
-    mine, other = [Tensor(v, requires_grad=True) for v in values], [torch.from_numpy(v).requires_grad_() for v in values]
+    mine, other = [Tensor(v, requires_grad=True) for v in values], [torch.from_numpy(v).requires_grad_()
+                                                                    for v in values]
     return mine, other, *(tuple(s) if len(s) == 2 else s[0] for s in (mine, other))
 
 
@@ -64,7 +69,8 @@ def test_layers_are_torchs(name, arguments, shape, with_state):
 
 
 @pytest.mark.parametrize("name, arguments", LAYERS, ids=str)
-@pytest.mark.parametrize("shape", [{}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True}], ids=str)
+@pytest.mark.parametrize("shape", [{}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True}],
+                         ids=str)
 @pytest.mark.parametrize("lengths", [[6, 4, 1], [2, 5, 3]], ids=str)
 def test_lengths_are_packing(name, arguments, shape, lengths):
     """Behind the end stand NaN, which nothing may read."""
@@ -74,16 +80,19 @@ def test_lengths_are_packing(name, arguments, shape, lengths):
     poisoned = x.copy() if first else x.transpose(1, 0, 2).copy()
     poisoned[np.arange(6) >= np.array(lengths)[:, None]] = np.nan
     count = shape.get("num_layers", 1) * (2 if shape.get("bidirectional") else 1)
-    more, others, ours_given, theirs_given = states(name, [(count, 3, arguments.get("proj_size", 5)), (count, 3, 5)])
+    more, others, ours_given, theirs_given = states(name, [(count, 3, arguments.get("proj_size", 5)),
+                                                           (count, 3, 5)])
     mine = [Tensor(poisoned if first else poisoned.transpose(1, 0, 2).copy(), requires_grad=True), *more]
     other = [torch.from_numpy(x).requires_grad_(), *others]
-    y, end = theirs(pack_padded_sequence(other[0], lengths, batch_first=first, enforce_sorted=False), theirs_given)
+    y, end = theirs(pack_padded_sequence(other[0], lengths, batch_first=first, enforce_sorted=False),
+                    theirs_given)
     y, _ = pad_packed_sequence(y, batch_first=first, total_length=6)
     compare(ours, theirs, mine, other, ours(mine[0], ours_given, lengths=lengths), (y, end))
 
 
-@pytest.mark.parametrize("name, arguments", [("RNNCell", {}), ("RNNCell", {"nonlinearity": "relu", "bias": False}), ("LSTMCell", {}),
-                                             ("GRUCell", {}), ("GRUCell", {"bias": False})], ids=str)
+@pytest.mark.parametrize("name, arguments",
+                         [("RNNCell", {}), ("RNNCell", {"nonlinearity": "relu", "bias": False}),
+                          ("LSTMCell", {}), ("GRUCell", {}), ("GRUCell", {"bias": False})], ids=str)
 @pytest.mark.parametrize("lead", [(), (3,)])
 @pytest.mark.parametrize("with_state", [False, True])
 def test_cells_are_torchs(name, arguments, lead, with_state):
@@ -109,7 +118,8 @@ def test_the_peephole_lstm_is_its_equations():
     """Step by step in NumPy; and without its peepholes it is an LSTM."""
     pyops.manual_seed(0)
     layer = nn.PeepholeLSTM(4, 5, dtype=np.float64)
-    assert list(layer.state_dict()) == ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_peephole_l0"]
+    assert list(layer.state_dict()) == ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0",
+                                        "weight_peephole_l0"]
     w = {k.removesuffix("_l0"): v for k, v in layer.state_dict().items()}
     x, h, c = arrays((6, 3, 4), (3, 5), (3, 5))
     y, (last_h, last_c) = layer(x, (h[None], c[None]))
@@ -117,12 +127,14 @@ def test_the_peephole_lstm_is_its_equations():
     def sigmoid(v):
         return 1 / (1 + np.exp(-v))
     for t in range(6):
-        i, f, g, o = np.split(x[t] @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"], 4, -1)
+        i, f, g, o = np.split(x[t] @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"], 4,
+                              -1)
         i, f = i + c * w["weight_peephole"][0], f + c * w["weight_peephole"][1]
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o + c * w["weight_peephole"][2]) * np.tanh(c)
         np.testing.assert_allclose(y.data[t], h, rtol=1e-12)
-    np.testing.assert_allclose(last_h.data[0], h, rtol=1e-12), np.testing.assert_allclose(last_c.data[0], c, rtol=1e-12)
+    (np.testing.assert_allclose(last_h.data[0], h, rtol=1e-12),
+     np.testing.assert_allclose(last_c.data[0], c, rtol=1e-12))
     layer.weight_peephole_l0.data[...] = 0
     plain = nn.LSTM(4, 5, dtype=np.float64)
     plain.load_state_dict({k: v for k, v in layer.state_dict().items() if "peephole" not in k})
@@ -149,7 +161,8 @@ def test_dropout_is_between_layers_in_training_only():
     one = nn.GRU(3, 5, dropout=0.9)
     assert np.array_equal(one(x)[0].data, one.eval()(x)[0].data), "nothing follows the only layer"
     two = nn.GRU(3, 5, num_layers=2, dropout=0.5)
-    assert not np.array_equal(two(x)[0].data, two.eval()(x)[0].data) and np.array_equal(two(x)[0].data, two(x)[0].data)
+    assert (not np.array_equal(two(x)[0].data, two.eval()(x)[0].data)
+            and np.array_equal(two(x)[0].data, two(x)[0].data))
 
 
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
@@ -159,7 +172,8 @@ def test_a_nan_stays_in_its_row(name):
     want = layer(x, lengths=[5, 2, 4])[0].data
     x[1, 1] = np.nan
     got = layer(x, lengths=[5, 2, 4])[0].data
-    assert np.array_equal(got[:, [0, 2]], want[:, [0, 2]]) and np.isnan(got[:2, 1]).any() and not got[2:, 1].any()
+    assert (np.array_equal(got[:, [0, 2]], want[:, [0, 2]]) and np.isnan(got[:2, 1]).any()
+            and not got[2:, 1].any())
 
 
 def zeros(*shape):
@@ -167,7 +181,8 @@ def zeros(*shape):
 
 
 @pytest.mark.parametrize("call, match", [
-    (lambda: nn.LSTM(0, 4), "input_size"), (lambda: nn.GRU(4, 0), "hidden_size"), (lambda: nn.LSTM(4, 4, proj_size=4), "proj_size"),
+    (lambda: nn.LSTM(0, 4), "input_size"), (lambda: nn.GRU(4, 0), "hidden_size"),
+    (lambda: nn.LSTM(4, 4, proj_size=4), "proj_size"),
     (lambda: nn.RNN(4, 4, num_layers=0), "num_layers"), (lambda: nn.RNN(4, 4, dropout=1.5), "dropout"),
     (lambda: nn.RNN(4, 4, nonlinearity="elu"), "elu"),
     (lambda: nn.LSTM(4, 5)(zeros(6, 3, 5)), "the last of 4"), (lambda: nn.LSTM(4, 5)(zeros(4)), "axes"),

@@ -1,4 +1,5 @@
-"""The wirings of recurrent layers: each learns a small task that it is made for; padding changes nothing; what does not fit is refused."""
+"""The wirings of recurrent layers: each learns a small task that it is made for; padding changes
+nothing; what does not fit is refused."""
 import numpy as np
 import pytest
 
@@ -24,7 +25,8 @@ def learn(model, loss_of_a_batch, steps, lr):
 
 
 def padded(sequences):
-    """Lists of numbers as (numbers (N, T), lengths (N,)); behind the end stands what must not matter."""
+    """Lists of numbers as (numbers (N, T), lengths (N,)); behind the end stands what must not
+    matter."""
     lengths = np.array([len(s) for s in sequences])
     numbers = np.zeros((len(sequences), lengths.max()), np.int64)
     for row, sequence in zip(numbers, sequences):
@@ -61,7 +63,8 @@ def test_a_sequence_is_classified_by_what_stood_in_it_once(kind, bidirectional):
 # ---- many to many
 
 def test_numbers_are_added_digit_by_digit_at_any_length():
-    """Two numbers come lowest digit first; the carry is what has to be remembered. Learned on 8 digits, tried on 25."""
+    """Two numbers come lowest digit first; the carry is what has to be remembered. Learned on 8
+    digits, tried on 25."""
     pyops.manual_seed(0)
     model = models.sequence_tagger(20, 10, "gru", 48)
 
@@ -105,8 +108,8 @@ def test_a_bidirectional_tagger_sees_what_comes():
 # ---- one to many
 
 def names_of_numbers():
-    small = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-             "nineteen").split()
+    small = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+             "sixteen seventeen eighteen nineteen").split()
     tens = "twenty thirty forty fifty sixty seventy eighty ninety".split()
     return small + [ten + (f"-{small[unit]}" if unit else "") for ten in tens for unit in range(10)]
 
@@ -147,11 +150,13 @@ def test_sequences_are_copied_and_reversed(task, kind):
     if task == "reverse":
         (x, s), (y, _) = padded([source[0]] * 2), padded([target[0]] * 2)
         weights = model.alignment(x, y, s)
-        assert weights.shape == (2, len(source[0]) + 1, len(source[0])) and np.allclose(weights.sum(-1), 1, atol=1e-5)
+        assert (weights.shape == (2, len(source[0]) + 1, len(source[0]))
+                and np.allclose(weights.sum(-1), 1, atol=1e-5))
 
 
 def test_sums_are_written_out():
-    """"37+5" to "42", read and written as characters (the sum from its lowest digit). The pairs tried were never seen."""
+    """"37+5" to "42", read and written as characters (the sum from its lowest digit). The pairs
+    tried were never seen."""
     pyops.manual_seed(0)
     model = models.seq2seq(11, 10, "gru", 96)
 
@@ -160,7 +165,8 @@ def test_sums_are_written_out():
 
     def batch(rng, n=64, seen=True):
         pairs = [(a, b) for a, b in rng.integers(0, 100, (12 * n, 2)) if held_out(a, b) != seen][:n]
-        return [[DIGITS.index(c) for c in f"{a}+{b}"] for a, b in pairs], [[int(c) for c in str(a + b)[::-1]] for a, b in pairs]
+        return ([[DIGITS.index(c) for c in f"{a}+{b}"] for a, b in pairs],
+                [[int(c) for c in str(a + b)[::-1]] for a, b in pairs])
 
     def loss(rng):
         source, target = map(padded, batch(rng))
@@ -176,7 +182,8 @@ def test_sums_are_written_out():
 @pytest.mark.parametrize("layers", [1, 2])
 def test_what_stands_behind_the_end_changes_nothing(kind, layers):
     rng = np.random.default_rng(0)
-    source, target, s, t = rng.integers(0, 7, (3, 6)), rng.integers(0, 5, (3, 4)), np.array([6, 2, 4]), np.array([1, 4, 3])
+    source, target, s, t = (rng.integers(0, 7, (3, 6)), rng.integers(0, 5, (3, 4)), np.array([6, 2, 4]),
+                            np.array([1, 4, 3]))
     other_source, other_target = source.copy(), target.copy()
     other_source[np.arange(6) >= s[:, None]] = 6
     other_target[np.arange(4) >= t[:, None]] = 4
@@ -188,7 +195,8 @@ def test_what_stands_behind_the_end_changes_nothing(kind, layers):
     classifier = models.sequence_classifier(7, 3, kind, 8, layers, bidirectional=True)
     assert np.array_equal(classifier(source, s).data, classifier(other_source, s).data)
     for i in range(3):
-        np.testing.assert_allclose(classifier(source[i:i + 1, :s[i]]).data[0], classifier(source, s).data[i], atol=1e-6)
+        np.testing.assert_allclose(classifier(source[i:i + 1, :s[i]]).data[0], classifier(source, s).data[i],
+                                   atol=1e-6)
     writer = models.captioner(4, 5, kind, 8, layers)
     vectors = rng.standard_normal((3, 4), np.float32)
     assert writer.loss(vectors, target, t).item() == writer.loss(vectors, other_target, t).item()
@@ -215,10 +223,12 @@ def test_writing_ends_at_most():
 
 @pytest.mark.parametrize("call, match", [
     (lambda: models.seq2seq(5, 5, hidden=7), "even"), (lambda: models.seq2seq(5, 5, "transformer"), "kind"),
-    (lambda: models.sequence_classifier(5, 2, "tree"), "kind"), (lambda: models.captioner(5, 2, "tree"), "kind"),
+    (lambda: models.sequence_classifier(5, 2, "tree"), "kind"),
+    (lambda: models.captioner(5, 2, "tree"), "kind"),
     (lambda: models.captioner(5, 2).loss(np.ones((2, 5), np.float32), np.zeros((2, 3))), "integers"),
     (lambda: models.captioner(5, 2).loss(np.ones((2, 5), np.float32), np.zeros(3, int)), "integers"),
-    (lambda: models.captioner(5, 2).loss(np.ones((2, 5), np.float32), np.zeros((2, 3), int), [4, 1]), "lengths"),
+    (lambda: models.captioner(5, 2).loss(np.ones((2, 5), np.float32), np.zeros((2, 3), int), [4, 1]),
+     "lengths"),
     (lambda: models.captioner(5, 2).loss(np.ones((2, 5), np.float32), np.zeros((2, 3), int), [1]), "lengths"),
     (lambda: models.captioner(5, 2).loss(np.ones((2, 5), np.float32), np.full((2, 3), 3)), "index 3 is not"),
     (lambda: models.sequence_classifier(5, 2)(np.zeros((2, 3), int), [4, 1]), "length"),

@@ -1,4 +1,5 @@
-"""Runners for the processes of the network benchmark, of no library: what each does is what the tests look for."""
+"""Runners for the processes of the network benchmark, of no library: what each does is what
+the tests look for."""
 import os
 import time
 
@@ -8,7 +9,8 @@ from pyops.bench.record import Unsupported
 
 
 def sleeper(job):
-    """Answers with its job's number, prints where it must not disturb, and holds 64 MB more than before it was prepared."""
+    """Answers with its job's number, prints where it must not disturb, and holds 64 MB more than
+    before it was prepared."""
     print("imported")
 
     def prepare():

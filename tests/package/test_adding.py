@@ -1,4 +1,5 @@
-"""How many places an activation takes: one is added to a copy of the package and used, and no place can be left out unnoticed."""
+"""How many places an activation takes: one is added to a copy of the package and used, and no place
+can be left out unnoticed."""
 import os
 import re
 import shutil
@@ -13,9 +14,9 @@ from pyops.cuda.kernel_names import kernels_of
 
 ROOT = Path(__file__).parents[2]
 TABLE = next(f for f in ("kernels/activation/kernels.inc", "csrc/kernels.inc") if (ROOT / f).exists())
-# torch.nn.functional.hardshrink under a name that nobody has: (file, what the new lines stand in front of, the lines).
-# The registers of its CUDA kernels are measured (python -m pyops.cuda.budget) and the stub of pyops.functional is made
-# (tests/typing/make_stub.py), not written.
+# torch.nn.functional.hardshrink under a name that nobody has: (file, what the new lines stand in
+# front of, the lines). The registers of its CUDA kernels are measured (python -m pyops.cuda.budget)
+# and the stub of pyops.functional is made (tests/typing/make_stub.py), not written.
 PLACES = [
     ("kernels/activation/reference.py", "def softsign(x):", """\
 def shrunk(x, width): return np.where(np.abs(x) <= width, 0, x)
@@ -93,7 +94,8 @@ print(*(k for o in (op, back) for k in o.kernels))
 def copied(folder: Path, places) -> dict[str, str]:
     """The package in `folder`, with these places filled in; the environment to run it in."""
     for name in ("pyops", "kernels", "csrc"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "kernels", "bench"))
+        shutil.copytree(ROOT / name, folder / name,
+                        ignore=shutil.ignore_patterns("__pycache__", "*.so", "kernels", "bench"))
     (folder / "pyops" / "kernels").symlink_to(folder / "kernels")
     (folder / "pyops" / Path(_C.__file__).name).symlink_to(_C.__file__)
     for file, before, lines in places:
@@ -104,14 +106,17 @@ def copied(folder: Path, places) -> dict[str, str]:
 
 
 def fault(folder: Path, environment) -> str:
-    """What is wrong with the activation in `folder`: a use that fails, or a row without its kernels. Empty if nothing is."""
-    run = subprocess.run([sys.executable, "-c", USE], env=environment, capture_output=True, text=True, cwd=folder)
+    """What is wrong with the activation in `folder`: a use that fails, or a row without its
+    kernels. Empty if nothing is."""
+    run = subprocess.run([sys.executable, "-c", USE], env=environment, capture_output=True, text=True,
+                         cwd=folder)
     if run.returncode:
         return run.stderr.strip().splitlines()[-1]
     for kernel in run.stdout.split():
         if f"KERNEL({kernel}," not in (folder / TABLE).read_text():
             return f"{kernel} is in no table"
-        if not re.search(rf"^void {kernel}\(", (folder / "kernels/activation/cpu.cpp").read_text(), flags=re.M):
+        if not re.search(rf"^void {kernel}\(", (folder / "kernels/activation/cpu.cpp").read_text(),
+                         flags=re.M):
             return f"{kernel} is not defined"
         if f"map_{kernel}" not in kernels_of((folder / "kernels/activation/cuda.cu").read_text()):
             return f"map_{kernel} is no CUDA kernel"
@@ -121,23 +126,27 @@ def fault(folder: Path, environment) -> str:
 def test_an_activation_takes_few_places(tmp_path):
     files = {file for file, _, _ in PLACES}
     assert len(PLACES) <= 8 and len(files) <= 5
-    assert len({file.split("/")[1] for file in files if file.startswith("kernels/")}) == 1, "one family folder"
+    assert len({file.split("/")[1]
+                for file in files if file.startswith("kernels/")}) == 1, "one family folder"
     assert fault(tmp_path, copied(tmp_path, PLACES)) == ""
 
 
-@pytest.mark.parametrize("left_out", range(len(PLACES)), ids=[f"{i}-{Path(p[0]).name}" for i, p in enumerate(PLACES)])
+@pytest.mark.parametrize("left_out", range(len(PLACES)),
+                         ids=[f"{i}-{Path(p[0]).name}" for i, p in enumerate(PLACES)])
 def test_none_can_be_left_out_in_silence(left_out, tmp_path):
     assert fault(tmp_path, copied(tmp_path, [p for i, p in enumerate(PLACES) if i != left_out]))
 
 
 def test_the_kernels_compile(tmp_path):
-    """cpu.cpp with the new functions, for the scalar instruction set; the table's declarations agree with them."""
+    """cpu.cpp with the new functions, for the scalar instruction set; the table's
+    declarations agree with them."""
     copied(tmp_path, PLACES)
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++")
     folders = [f"-I{tmp_path / folder}" for folder in ("csrc", "kernels/activation", "kernels")]
-    flags = ["-std=c++17", "-fsyntax-only", "-fopenmp", "-DISA=scalar", "-DREAL=float", "-DREAL_NAME=f32", "-DREAL_f32"]
+    flags = ["-std=c++17", "-fsyntax-only", "-fopenmp", "-DISA=scalar", "-DREAL=float", "-DREAL_NAME=f32",
+             "-DREAL_f32"]
     made = subprocess.run([compiler, *flags, *folders, str(tmp_path / "kernels/activation/cpu.cpp")],
                           capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-2000:]

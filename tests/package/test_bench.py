@@ -1,4 +1,5 @@
-"""The benchmark suite: peers get the same work and give the same answer, the files it writes can be read back."""
+"""The benchmark suite: peers get the same work and give the same answer, the files it
+writes can be read back."""
 import json
 import re
 import subprocess
@@ -59,7 +60,8 @@ def test_a_chain_of_calls_runs_on_torch_too():
     with record.calls() as calls:
         functional.layer_norm(functional.conv2d(x, weight, padding=1).reshape(1, -1, 9), (9,))
     got = peers.as_array(peers.torch(record.graph(calls, x), x, 1)())
-    want = torch.nn.functional.layer_norm(torch.conv2d(torch.from_numpy(x), torch.from_numpy(weight), padding=1).reshape(1, -1, 9), (9,))
+    want = torch.nn.functional.layer_norm(
+        torch.conv2d(torch.from_numpy(x), torch.from_numpy(weight), padding=1).reshape(1, -1, 9), (9,))
     validate.assert_close(got, want.numpy(), 64, "torch")
 
 
@@ -95,16 +97,19 @@ def test_a_run_writes_files_that_read_back(tmp_path, capsys):
 
     text = page.read_text()
     assert text.count("<svg") == 1 and "layer_norm 2x8" in text
-    assert not re.search(r"""(src|href)=["']?(http|//)|<script|@import""", text), "the page must need nothing else"
+    assert not re.search(r"""(src|href)=["']?(http|//)|<script|@import""",
+                         text), "the page must need nothing else"
 
     assert bench("--peer", "none", "--compare", results) == 0
     assert "old / new" in capsys.readouterr().out
-    run = subprocess.run([sys.executable, "-m", "pytest_benchmark", "compare", str(results)], capture_output=True, text=True, cwd=tmp_path)
+    run = subprocess.run([sys.executable, "-m", "pytest_benchmark", "compare", str(results)],
+                         capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0 and "layer_norm 2x8" in run.stdout, run.stderr
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["--op", "conv2"], "conv2d"), (["--net", "alexnett"], "alexnet"), (["--peer", "onnx_runtime"], "onnxruntime"),
+    (["--op", "conv2"], "conv2d"), (["--net", "alexnett"], "alexnet"),
+    (["--peer", "onnx_runtime"], "onnxruntime"),
     (["--threads", "0"], "at least 1"), (["--op", "conv2d", "--compare", "missing.json"], "missing.json"),
 ])
 def test_a_wrong_request_is_refused_before_anything_is_measured(arguments, said, capsys, monkeypatch):

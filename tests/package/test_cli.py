@@ -1,4 +1,5 @@
-"""The pyops command: what it prints, what it returns, and what it says when asked for something that is not there."""
+"""The pyops command: what it prints, what it returns, and what it says when asked for something
+that is not there."""
 import dataclasses
 import os
 import subprocess
@@ -14,7 +15,8 @@ from pyops.core import backends, registry, threads
 def test_info_says_what_was_chosen_and_why(capsys):
     assert cli.main(["info"]) == 0
     text = capsys.readouterr().out
-    for needed in (machine.cpu_model(), backends.active.get().name, threads.default_threads()[1], "openblas", "optional packages"):
+    for needed in (machine.cpu_model(), backends.active.get().name, threads.default_threads()[1], "openblas",
+                   "optional packages"):
         assert needed in text
 
 
@@ -25,7 +27,8 @@ def test_info_names_the_variable_that_chose():
 
 
 def test_a_reader_that_stops_is_no_error():
-    run = subprocess.run(f"{sys.executable} -m pyops info | head -1", shell=True, capture_output=True, text=True)
+    run = subprocess.run(f"{sys.executable} -m pyops info | head -1", shell=True, capture_output=True,
+                         text=True)
     assert run.stdout.startswith("pyops") and "Traceback" not in run.stderr
 
 

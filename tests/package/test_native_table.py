@@ -1,4 +1,5 @@
-"""The objects behind the extension: no instruction set leaks into another, and the baseline uses no wide register."""
+"""The objects behind the extension: no instruction set leaks into another, and the baseline
+uses no wide register."""
 import re
 import shutil
 import subprocess
@@ -8,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OBJECTS = sorted((ROOT / "build" / "kernels").glob("*/*.o"))
-pytestmark = pytest.mark.skipif(not OBJECTS or not shutil.which("nm"), reason="needs the build folder and binutils")
+pytestmark = pytest.mark.skipif(not OBJECTS or not shutil.which("nm"),
+                                reason="needs the build folder and binutils")
 
 
 def run(*command):
@@ -17,7 +19,8 @@ def run(*command):
 
 @pytest.mark.parametrize("obj", OBJECTS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_an_object_shares_no_symbol_with_another_set(obj):
-    """A weak symbol outside the set's namespace could be linked from the AVX-512 object into code for older CPUs."""
+    """A weak symbol outside the set's namespace could be linked from the AVX-512 object into
+    code for older CPUs."""
     isa, real = obj.parent.name.split("-")
     weak = [line.split(" ", 2)[2] for line in run("nm", "-C", str(obj)).splitlines() if line[17:18] in "WVu"]
     assert [s for s in weak if f"{isa}::{real}::" not in s and not s.startswith("DW.ref")] == []

@@ -1,4 +1,5 @@
-"""The benchmark of whole networks: what peers are given computes the same, processes keep to their protocol, results say what was found."""
+"""The benchmark of whole networks: what peers are given computes the same, processes keep to their
+protocol, results say what was found."""
 import json
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def array(*shape, low=-1.0, high=1.0):
 
 
 def norm(x, channels):
-    return F.batch_norm(x, array(channels), array(channels, low=0.5, high=2), array(channels), array(channels), eps=1e-3)
+    return F.batch_norm(x, array(channels), array(channels, low=0.5, high=2), array(channels),
+                        array(channels), eps=1e-3)
 
 
 def residual(x):
@@ -61,9 +63,11 @@ def inverted_residual(x):
 
 
 def inception(x):
-    """Pools of ceil mode, padding that counts and padding that does not, filters that are not square, branches joined."""
+    """Pools of ceil mode, padding that counts and padding that does not, filters that are not
+    square, branches joined."""
     x = F.max_pool2d(x, 3, 2, ceil_mode=True)
-    branches = [F.relu(F.conv2d(x, array(3, 4, 1, 7), padding=(0, 3))), F.max_pool2d(x, 3, 1, 1, ceil_mode=True), F.avg_pool2d(x, 3, 1, 1),
+    branches = [F.relu(F.conv2d(x, array(3, 4, 1, 7), padding=(0, 3))),
+                F.max_pool2d(x, 3, 1, 1, ceil_mode=True), F.avg_pool2d(x, 3, 1, 1),
                 F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)]
     return F.cat(branches, 1)
 
@@ -102,11 +106,13 @@ def transform_input(x):
 
 
 def upsampled(x):
-    return F.cat([F.interpolate(x, scale_factor=2, mode="nearest"), F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)], 1)
+    return F.cat([F.interpolate(x, scale_factor=2, mode="nearest"),
+                  F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)],
+                 1)
 
 
-BLOCKS = [residual, preactivation, squeeze_excite, squeeze_excite_silu, inverted_residual, inception, unet, odd_transposed, classifier,
-          pooled_logits, lenet_1998, transform_input, upsampled]
+BLOCKS = [residual, preactivation, squeeze_excite, squeeze_excite_silu, inverted_residual, inception, unet,
+          odd_transposed, classifier, pooled_logits, lenet_1998, transform_input, upsampled]
 UNKNOWN_TO_NCNN = {"lenet_1998", "transform_input"}
 
 
@@ -159,14 +165,16 @@ def test_batch_norm_gets_the_statistics_of_its_inputs():
 
 
 def job(tmp_path, function, **more):
-    return {"runner": f"runner_samples:{function}", "result": str(tmp_path / f"{function}.npy"), "seconds": 0.001, "number": 7, **more}
+    return {"runner": f"runner_samples:{function}", "result": str(tmp_path / f"{function}.npy"),
+            "seconds": 0.001, "number": 7, **more}
 
 
 ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent)}
 
 
 def test_processes_answer_in_turn(tmp_path):
-    processes = {name: isolated.Process(job(tmp_path, "sleeper", seconds=s), ENVIRONMENT) for name, s in (("a", 0.001), ("b", 0.03))}
+    processes = {name: isolated.Process(job(tmp_path, "sleeper", seconds=s), ENVIRONMENT)
+                 for name, s in (("a", 0.001), ("b", 0.03))}
     try:
         assert np.array_equal(np.load(tmp_path / "sleeper.npy"), np.full((2, 3), 7))
         assert isolated.interleave(processes, 0.02, 0, 2) == {}
@@ -180,7 +188,8 @@ def test_processes_answer_in_turn(tmp_path):
     assert all(p.process.returncode == 0 for p in processes.values())
 
 
-@pytest.mark.parametrize("function, said", [("refuses", "^there is no such op$"), ("breaks", "ZeroDivisionError: division by zero"),
+@pytest.mark.parametrize("function, said", [("refuses", "^there is no such op$"),
+                                            ("breaks", "ZeroDivisionError: division by zero"),
                                             ("dies", "signal 9: last words")])
 def test_a_process_that_cannot_prepare_says_why(function, said, tmp_path):
     with pytest.raises(isolated.Failed, match=said):
@@ -191,7 +200,8 @@ def test_one_that_fails_on_the_way_does_not_stop_the_others(tmp_path):
     processes = {f: isolated.Process(job(tmp_path, f), ENVIRONMENT) for f in ("dies_later", "sleeper")}
     try:
         failed = isolated.interleave(processes, 0.02, 0, 3)
-        assert list(failed) == ["dies_later"] and "code 3" in failed["dies_later"] and len(processes["sleeper"].samples) >= 9
+        assert (list(failed) == ["dies_later"] and "code 3" in failed["dies_later"]
+                and len(processes["sleeper"].samples) >= 9)
     finally:
         for process in processes.values():
             process.close()
@@ -199,12 +209,14 @@ def test_one_that_fails_on_the_way_does_not_stop_the_others(tmp_path):
 
 def test_a_checkout_is_timed_against_another(tmp_path, capsys):
     file = tmp_path / "against.json"
-    assert against.main([str(against.ROOT), "--net", "lenet5_modern", "--batch", "2", "--threads", "1", "--quick", "--json", str(file)]) == 0
+    assert against.main([str(against.ROOT), "--net", "lenet5_modern", "--batch", "2", "--threads", "1",
+                         "--quick", "--json", str(file)]) == 0
     found = json.loads(file.read_text())
     (row,) = found["networks"]
     assert (row["network"], row["batch"], row["difference"], found["failed"]) == ("lenet5_modern", 2, 0.0, {})
     assert found["theirs"] == found["ours"] and found["threads"] == 1
-    assert row["ratio"] == row["shortest"][0] / row["shortest"][1] and found["geometric_mean"] == pytest.approx(row["ratio"])
+    assert (row["ratio"] == row["shortest"][0] / row["shortest"][1]
+            and found["geometric_mean"] == pytest.approx(row["ratio"]))
     assert 0 < row["shortest"][0] <= row["median"][0] and "geometric mean of 1:" in capsys.readouterr().out
 
 
@@ -218,7 +230,8 @@ def found(ours, **theirs):
     """A row as if measured: milliseconds of each."""
     row = suite.Row(network_suite.GROUP, "vgg16, batch 1", "vgg16", 3e10, 1e9)
     for name, ms in {"pyops": ours, **theirs}.items():
-        row.timings[name.replace("_", "-")] = suite.Timing([1.5e-3 * ms, 1e-3 * ms], 1, 2e-6, 1.25, 600_000_000)
+        row.timings[name.replace("_", "-")] = suite.Timing([1.5e-3 * ms, 1e-3 * ms], 1, 2e-6, 1.25,
+                                                           600_000_000)
     return row
 
 
@@ -227,11 +240,13 @@ def test_the_table_names_the_best_peer():
     assert row.best() == "ncnn"
     columns = report.network_columns(["torch", "ncnn"])
     assert dict(zip(columns.heads, columns.cells(row))) == {
-        "min": "80.0", "median": "100", "error": "2e-06", "best peer": "ncnn", "best / ours": "1.12", "torch": "240", "ncnn": "90.0"}
+        "min": "80.0", "median": "100", "error": "2e-06", "best peer": "ncnn", "best / ours": "1.12",
+        "torch": "240", "ncnn": "90.0"}
     details = {what: report.detail_columns(what, ["torch"]).cells(row) for what in report.DETAILS}
     assert details == {"error": ["2e-06"] * 2, "peak memory, MB": ["600"] * 2, "set-up, s": ["1.25"] * 2}
     slower = found(180, ncnn=90)
-    assert report.summary([row, slower]) == ["batch 1: ahead of every peer on 1 of 2 networks; best / ours, geometric mean: 0.75"]
+    assert report.summary([row, slower]) == [
+        "batch 1: ahead of every peer on 1 of 2 networks; best / ours, geometric mean: 0.75"]
 
 
 def test_a_row_that_lacks_ours_or_every_peer_is_shown():
@@ -243,7 +258,8 @@ def test_a_row_that_lacks_ours_or_every_peer_is_shown():
     assert report.summary([lonely, without]) == []
 
 
-@pytest.mark.parametrize("ms, shown", [(0.02741, "0.0274"), (0.5, "0.500"), (3.456, "3.46"), (99.96, "100.0"), (1234.4, "1234")])
+@pytest.mark.parametrize("ms, shown", [(0.02741, "0.0274"), (0.5, "0.500"), (3.456, "3.46"), (99.96, "100.0"),
+                                       (1234.4, "1234")])
 def test_milliseconds_to_three_digits(ms, shown):
     assert report.milliseconds(1e-3 * ms) == shown
 
@@ -261,8 +277,8 @@ def test_fast_is_allowed_another_error():
 def test_a_network_is_measured_and_written(tmp_path, capsys):
     chosen = [p for p in ("torch", "onnxruntime", "ncnn") if not RUNNERS[p].missing] + ["pyops-eager"]
     file, page = tmp_path / "nets.json", tmp_path / "nets.html"
-    assert cli.main(["bench", "--net", "lenet5_modern", "--batch", "1,2", "--peers", ",".join(chosen), "--threads", "1", "--quick",
-                     "--json", str(file), "--html", str(page)]) == 0
+    assert cli.main(["bench", "--net", "lenet5_modern", "--batch", "1,2", "--peers", ",".join(chosen),
+                     "--threads", "1", "--quick", "--json", str(file), "--html", str(page)]) == 0
     out = capsys.readouterr().out
     entries = {e["name"]: e for e in json.loads(file.read_text())["benchmarks"]}
     for batch in (1, 2):
@@ -271,14 +287,17 @@ def test_a_network_is_measured_and_written(tmp_path, capsys):
             assert entry["stats"]["min"] > 0 and entry["extra_info"]["error"] < 1e-5
             assert entry["extra_info"]["setup"] > 0 and entry["extra_info"]["memory"] >= 0
     assert "lenet5_modern, batch 2" in out and "set-up" in out and "networks: peak memory" in page.read_text()
-    assert set(json.loads(file.read_text())["machine_info"]["packages"]) == {"numpy", *results.packages(chosen)}
+    assert set(json.loads(file.read_text())["machine_info"]["packages"]) == {"numpy",
+                                                                             *results.packages(chosen)}
 
 
 def test_a_group_is_also_compiled(tmp_path, capsys, monkeypatch):
-    small = {"3x3": case("3x3", "conv2d", A(1, 16, 12, 12), A(16, 16, 3, 3), A(16), padding=1), "relu": case("relu", "relu", A(1, 16, 4, 4))}
+    small = {"3x3": case("3x3", "conv2d", A(1, 16, 12, 12), A(16, 16, 3, 3), A(16), padding=1),
+             "relu": case("relu", "relu", A(1, 16, 4, 4))}
     monkeypatch.setitem(suite.GROUPS, "small", small)
     file = tmp_path / "layers.json"
-    assert cli.main(["bench", "--group", "small", "--peers", "none", "--precision", "strict", "--quick", "--json", str(file)]) == 0
+    assert cli.main(["bench", "--group", "small", "--peers", "none", "--precision", "strict", "--quick",
+                     "--json", str(file)]) == 0
     entries = {e["name"]: e["extra_info"] for e in json.loads(file.read_text())["benchmarks"]}
     assert set(entries) == {f"{layer}[{ours}]" for layer in small for ours in ("pyops", "pyops-compiled")}
     entry = entries["3x3[pyops-compiled]"]
@@ -287,7 +306,8 @@ def test_a_group_is_also_compiled(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["--net", "lenet5,alexnett"], "alexnet"), (["--net", "all", "--batch", "1,x"], "1,8"), (["--net", "vgg16", "--precision", "fats"], "fast"),
+    (["--net", "lenet5,alexnett"], "alexnet"), (["--net", "all", "--batch", "1,x"], "1,8"),
+    (["--net", "vgg16", "--precision", "fats"], "fast"),
     (["--net", "vgg16", "--peers", "torch-hnwc"], "torch-nhwc"), (["--group", "vgg"], "vgg16"),
 ])
 def test_a_wrong_request_is_refused(arguments, said, capsys):

@@ -1,6 +1,8 @@
-"""The tables of kernels: what is compiled again after a change, kernels of one instruction set only, what the binding refuses.
+"""The tables of kernels: what is compiled again after a change, kernels of one instruction set
+only, what the binding refuses.
 
-A throw-away family is compiled with setup.py's own means and linked with the objects of the build that is here.
+A throw-away family is compiled with setup.py's own means and linked with the objects of
+the build that is here.
 """
 import importlib.util
 import inspect
@@ -51,7 +53,8 @@ def test_the_build_and_the_extension_read_one_list(setup_py):
 
 
 def test_activations_are_known_by_name():
-    applied = [op.epilogue(*[1.0] * len(inspect.signature(op.epilogue).parameters)) for op in OPS.values() if op.epilogue]
+    applied = [op.epilogue(*[1.0] * len(inspect.signature(op.epilogue).parameters))
+               for op in OPS.values() if op.epilogue]
     named = {found[0] for found in applied if found}
     assert named | {NONE.name, RELU.name} == set(_C.activations)
 
@@ -64,7 +67,8 @@ X, Y = np.linspace(-1, 1, 7, dtype=np.float32), np.empty(7, np.float32)
 @pytest.mark.parametrize("arguments, error, said", [
     ((X,), TypeError, r"relu takes 2 arguments \(In<real> x, Out<real> y\), got 1"),
     ((X.astype(np.float64), Y), TypeError, "argument 0 .* must be a contiguous float32 array or None"),
-    ((X, None), TypeError, "argument 1 .* must be a contiguous writable float32 array"), ((X[::2], Y[:4]), TypeError, "argument 0"),
+    ((X, None), TypeError, "argument 1 .* must be a contiguous writable float32 array"),
+    ((X[::2], Y[:4]), TypeError, "argument 0"),
     ((X.astype(">f4"), Y), TypeError, "argument 0"), ((list(X), Y), TypeError, "argument 0"),
 ])
 @pytest.mark.parametrize("isa", HERE)
@@ -84,24 +88,33 @@ MAPS = np.zeros((1, 1, 4, 4, 16), np.float32)
 WINDOW = ((2, 2), (2, 2), (0, 0), (1, 1))
 
 
-@pytest.mark.parametrize("window", [(2, 2), ((2, 2),) * 3, ((2, 2), (2, 2), (0, 0), (1,)), ((2, 2), (2, 2), (0, 0), (1.5, 1)),
+@pytest.mark.parametrize("window", [(2, 2), ((2, 2),) * 3, ((2, 2), (2, 2), (0, 0), (1,)),
+                                    ((2, 2), (2, 2), (0, 0), (1.5, 1)),
                                     ((2, 2), (2, 2), (0, 0), 1), (tuple(range(9)),) * 4, None])
 def test_a_window_is_four_tuples_of_as_many_ints(window):
-    with pytest.raises(TypeError, match=r"argument 1 .* must be a tuple \(kernel, stride, padding, dilation\)"):
+    with pytest.raises(TypeError,
+                       match=r"argument 1 .* must be a tuple \(kernel, stride, padding, dilation\)"):
         getattr(_C, HERE[0]).f32.max_pool_blocked(MAPS, window, np.zeros((1, 1, 2, 2, 16), np.float32))
 
 
-@pytest.mark.parametrize("act", [("relu", 0.0, 0.0), (0, 0.0, 0.0), ("clamp", 0.0), ("clamp", 0.0, "1"), "clamp", None])
+@pytest.mark.parametrize("act", [("relu", 0.0, 0.0), (0, 0.0, 0.0), ("clamp", 0.0), ("clamp", 0.0, "1"),
+                                 "clamp", None])
 def test_an_activation_is_a_name_and_two_numbers(act):
     with pytest.raises(TypeError, match=r"argument 2 .* must be a tuple \(name, a, b\)"):
         getattr(_C, HERE[0]).f32.add_maps(MAPS, MAPS, act, MAPS.copy())
 
 
 @pytest.mark.parametrize("place, said", [
-    ((0, 0, 0, (2, 1, 4, 4, 16), 2 ** 62, "float32"), "memory can hold"), ((0, 0, 0, (1, 2 ** 62, 4, 4, 16), 256, "float32"), "memory can hold"),
-    ((0, 0, 4, (1, 1, 4, 4, 16), 256, "float32"), "inside its buffer"), ((0, 0, 0, (1, -1, 4, 4, 16), 256, "float32"), "from 0"), ((3, 0, 0, (1, 1, 4, 4, 16), 256, "float32"), "a place in"),
-    ((1, 5, 0, (1, 1, 4, 4, 16), 256, "float32"), "input or output"), ((0, 0, 0, (1, 1, 4, 4, 8), 256, "float32"), "16"), ((0, 0, 0, 7, 256, "float32"), "place"), ((0, 0, "0", (1,), 0, "float32"), "ints"),
-    ((0, 0, 0, (1, 1, 4, 4, 16), 256, "int64"), "of that type"), ((0, 0, 0, (1, 1, 4, 4, 16), 256, "object"), "of that type"),
+    ((0, 0, 0, (2, 1, 4, 4, 16), 2 ** 62, "float32"), "memory can hold"),
+    ((0, 0, 0, (1, 2 ** 62, 4, 4, 16), 256, "float32"), "memory can hold"),
+    ((0, 0, 4, (1, 1, 4, 4, 16), 256, "float32"), "inside its buffer"),
+    ((0, 0, 0, (1, -1, 4, 4, 16), 256, "float32"), "from 0"),
+    ((3, 0, 0, (1, 1, 4, 4, 16), 256, "float32"), "a place in"),
+    ((1, 5, 0, (1, 1, 4, 4, 16), 256, "float32"), "input or output"),
+    ((0, 0, 0, (1, 1, 4, 4, 8), 256, "float32"), "16"), ((0, 0, 0, 7, 256, "float32"), "place"),
+    ((0, 0, "0", (1,), 0, "float32"), "ints"),
+    ((0, 0, 0, (1, 1, 4, 4, 16), 256, "int64"), "of that type"),
+    ((0, 0, 0, (1, 1, 4, 4, 16), 256, "object"), "of that type"),
     ((0, 0, 0, (1, 1, 4, 4, 16), 256), "place"), ((0, 0, 0, (1, 1, 4, 4, 16), 256, 7), "place"),
 ])
 def test_a_program_refuses_places_outside_its_memory(place, said):
@@ -117,9 +130,11 @@ def test_a_program_refuses_places_outside_its_memory(place, said):
 def test_an_object_reads_the_tables_of_its_own_family_only():
     for record in BUILD.glob("kernels/*/*.d"):
         family = record.stem.split("-")[0]
-        read = {word for word in record.read_text().split() if word.endswith(("/kernels.inc", "/program.inc"))}
+        read = {word
+                for word in record.read_text().split() if word.endswith(("/kernels.inc", "/program.inc"))}
         assert read <= {f"kernels/{family}/kernels.inc", f"kernels/{family}/program.inc"}, record
-    tables = {p.relative_to(ROOT).as_posix() for name in ("kernels.inc", "program.inc") for p in (ROOT / "kernels").glob(f"*/{name}")}
+    tables = {p.relative_to(ROOT).as_posix() for name in ("kernels.inc", "program.inc")
+              for p in (ROOT / "kernels").glob(f"*/{name}")}
     for record in BUILD.glob("rows/*-f32.d"):
         assert tables <= {os.path.normpath(word) for word in record.read_text().split()}
 
@@ -145,14 +160,16 @@ def thrown(setup_py, tmp_path, monkeypatch):
         folder = tmp_path / "kernels" / family
         folder.mkdir(parents=True)
         (folder / "cpu.cpp").write_text(CPU.format(name=name, factor=factor, more=more))
-        (folder / "kernels.inc").write_text(f"KERNEL({name}, (In<real> x, Out<real> y))\n" + ("ONLY(avx2, doubled_wide, (In<real> x, Out<real> y))\n" if more else ""))
+        (folder / "kernels.inc").write_text(f"KERNEL({name}, (In<real> x, Out<real> y))\n" + (
+            "ONLY(avx2, doubled_wide, (In<real> x, Out<real> y))\n" if more else ""))
     (tmp_path / "kernels" / "first" / "program.inc").write_text("")
     monkeypatch.setattr(setup_py, "KERNELS", tmp_path / "kernels")
     monkeypatch.setattr(setup_py, "BUILD", tmp_path / "build")
     return setup_py
 
 
-@pytest.mark.skipif(not {"avx2", "scalar"} <= set(HERE) or not shutil.which("g++"), reason="needs two instruction sets and a compiler")
+@pytest.mark.skipif(not {"avx2", "scalar"} <= set(HERE) or not shutil.which("g++"),
+                    reason="needs two instruction sets and a compiler")
 @needs_build
 def test_kernels_of_a_new_family_and_of_one_set_only(thrown, capsys, monkeypatch, tmp_path):
     isas = ["avx2", "scalar"]
@@ -162,7 +179,8 @@ def test_kernels_of_a_new_family_and_of_one_set_only(thrown, capsys, monkeypatch
     thrown.compile_all([*objects, isas_object])
     lines = capsys.readouterr().out.splitlines()
     assert len(objects) == 2 * 2 * 3 and len(lines) == len(objects) + 2
-    assert all(line.startswith(f"[{i:2}/{len(objects) + 1}] ") for i, line in enumerate(lines[:-1], 1)) and "13 of 13" in lines[-1]
+    assert (all(line.startswith(f"[{i:2}/{len(objects) + 1}] ") for i, line in enumerate(lines[:-1], 1))
+            and "13 of 13" in lines[-1])
     assert any("first/cpu.cpp avx2 f64  " in line for line in lines)
     thrown.compile_all([*objects, isas_object])
     assert capsys.readouterr().out == "", "nothing is compiled twice"
@@ -170,7 +188,8 @@ def test_kernels_of_a_new_family_and_of_one_set_only(thrown, capsys, monkeypatch
     monkeypatch.setattr(thrown, "BUILD", thrown.here(BUILD))
     rest = [o.path for o in thrown.binding_objects(list(thrown.ISA_FLAGS)) if o.source.name != "isas.cpp"]
     extension = tmp_path / "_C.so"
-    subprocess.run(["g++", "-shared", "-fopenmp", *map(str, [*rest, isas_object.path, *(o.path for o in objects)]), "-o", str(extension)],
+    subprocess.run(["g++", "-shared", "-fopenmp",
+                    *map(str, [*rest, isas_object.path, *(o.path for o in objects)]), "-o", str(extension)],
                    cwd=ROOT, check=True)
     run = subprocess.run([sys.executable, "-c", f'''
 import importlib.util, numpy as np
@@ -207,4 +226,5 @@ def test_without_a_compiler_it_says_what_to_install(thrown, monkeypatch):
 
 def test_the_stub_is_made_from_the_tables(thrown):
     text = thrown.stub()
-    assert "def doubled_wide(self, x: NDArray[Real] | None, y: NDArray[Real], /) -> None" in text and "scalar: _Set" in text
+    assert ("def doubled_wide(self, x: NDArray[Real] | None, y: NDArray[Real], /) -> None" in text
+            and "scalar: _Set" in text)

@@ -1,8 +1,9 @@
-"""Every integer argument of the cases of some rows, replaced by sizes that no one means. Run by test_geometry.py in a process of its own, with
-little address space: `python geometry_worker.py forward|gradient|compiled ROW...`.
+"""Every integer argument of the cases of some rows, replaced by sizes that no one means. Run by
+test_geometry.py in a process of its own, with little address space:
+`python geometry_worker.py forward|gradient|compiled ROW...`.
 
-A call is refused, with an exception that says so, or agrees with the reference. Before each call its text is printed, so that what ends the
-process is known.
+A call is refused, with an exception that says so, or agrees with the reference. Before each call
+its text is printed, so that what ends the process is known.
 """
 import math
 import resource
@@ -22,7 +23,8 @@ from pyops.validate import assert_close, call, expected, flat, gradients, widen
 
 LANES = 16
 SIZES = [0, 1, LANES - 1, LANES + 1, 2**31 - 1, 2**31, 2**31 + 1, 2**62, 2**63 - 1]
-REFUSALS = (ValueError, TypeError, MemoryError, OverflowError, IndexError)   # the last by getitem, as NumPy has it
+# the last by getitem, as NumPy has it
+REFUSALS = (ValueError, TypeError, MemoryError, OverflowError, IndexError)
 ROOM = 1 << 30        # of address space, beside what the process has
 COMPARED = 1 << 20    # elements of a result that is compared
 
@@ -57,11 +59,13 @@ def mutants(case):
             yield case.args[:2], {"dilation": size, "padding": size}
             yield case.args[:2], {"stride": size}
             yield case.args[:2], {"stride": size, "padding": size // 2}
-    small = max((max(a.shape, default=0) for a in case.args if isinstance(a, Array)), default=0) <= 64   # else the reference takes minutes
+    # else the reference takes minutes
+    small = max((max(a.shape, default=0) for a in case.args if isinstance(a, Array)), default=0) <= 64
     if small and "pool" in case.call and "adaptive" not in case.call and "unpool" not in case.call:
         at = 2 if case.call.startswith("lp") else 1
         for size in (10**5, 2**27, 2**30):
-            yield (*case.args[:at], size), {"stride": 1, **({} if case.call.startswith("lp") else {"padding": size // 2})}
+            yield ((*case.args[:at], size),
+                   {"stride": 1, **({} if case.call.startswith("lp") else {"padding": size // 2})})
             yield case.args[:at + 1], {"stride": size}
 
 
@@ -76,8 +80,8 @@ def cases(op):
 
 
 def elements(case):
-    return sum(math.prod(a.shape) for value in (*case.args, *case.kwargs.values()) for a in (value if isinstance(value, list) else [value])
-               if isinstance(a, Array))
+    return sum(math.prod(a.shape) for value in (*case.args, *case.kwargs.values())
+               for a in (value if isinstance(value, list) else [value]) if isinstance(a, Array))
 
 
 def plain(value):
@@ -105,7 +109,8 @@ def gradient(op, case):
         with use_backend("reference"):
             want = gradients(case, widen(args), widen(kwargs), widen(weights))[2]
         for g, w in zip(got, want, strict=True):
-            assert g is None or w is None or not np.isfinite(w).all() or assert_close(g, w, 4 * (case.tolerance or op.tolerance), "gradient") is None
+            assert (g is None or w is None or not np.isfinite(w).all()
+                    or assert_close(g, w, 4 * (case.tolerance or op.tolerance), "gradient") is None)
 
 
 def compiled(op, case):
@@ -129,7 +134,8 @@ def main(mode, names):
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
     check = {"forward": forward, "gradient": gradient, "compiled": compiled}[mode]
-    F.conv2d(np.ones((1, 16, 64, 64), "f"), np.ones((32, 16, 3, 3), "f"), padding=1)   # threads have their stacks before the limit
+    # threads have their stacks before the limit
+    F.conv2d(np.ones((1, 16, 64, 64), "f"), np.ones((32, 16, 3, 3), "f"), padding=1)
     pages = int(open("/proc/self/statm").read().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, resource.RLIM_INFINITY))
     done = refused = 0

@@ -1,4 +1,5 @@
-"""What the cases of the rows do not show: operators, activations in place, NaN and infinities, reductions of special values."""
+"""What the cases of the rows do not show: operators, activations in place, NaN and infinities,
+reductions of special values."""
 import numpy as np
 import pytest
 
@@ -25,15 +26,19 @@ def test_operators_are_the_ops():
     assert len({x, y, x}) == 2
 
 
-@pytest.mark.parametrize("shapes", [((2, 3), (2, 3)), ((), ()), ((0, 3), (0, 3)), ((1, 1), (1, 1)), ((6,), (2, 3, 1)), ((2, 3), (3,))])
+@pytest.mark.parametrize("shapes", [((2, 3), (2, 3)), ((), ()), ((0, 3), (0, 3)), ((1, 1), (1, 1)),
+                                    ((6,), (2, 3, 1)), ((2, 3), (3,))])
 def test_glue_of_equal_and_of_other_shapes(shapes, backend):
-    """Arrays of one shape go by csrc/pointwise_call.cpp, others by the glue in Python; numbers and other types are made ready first."""
+    """Arrays of one shape go by csrc/pointwise_call.cpp, others by the glue in Python; numbers and
+    other types are made ready first."""
     rng = np.random.default_rng(3)
     a, b = (rng.uniform(0.5, 2, s).astype(np.float32) for s in shapes)
     with use_backend(backend):
-        for got, want in ((F.add(a, b, alpha=2), a + 2 * b), (F.sub(a, b), a - b), (F.mul(b, a), b * a), (F.maximum(a, b), np.maximum(a, b)),
-                          (F.sub(2, a), 2 - a), (F.mul(a, np.float64(3)), 3 * a), (F.add(a, np.array(1)), a + np.float32(1)),
-                          (F.where(a > 1, a, b), np.where(a > 1, a, b)), (F.leaky_relu(-a, 0.5), -a / 2), (F.add(a, b, out=np.empty_like(a + b)), a + b)):
+        for got, want in ((F.add(a, b, alpha=2), a + 2 * b), (F.sub(a, b), a - b), (F.mul(b, a), b * a),
+                          (F.maximum(a, b), np.maximum(a, b)), (F.sub(2, a), 2 - a),
+                          (F.mul(a, np.float64(3)), 3 * a), (F.add(a, np.array(1)), a + np.float32(1)),
+                          (F.where(a > 1, a, b), np.where(a > 1, a, b)), (F.leaky_relu(-a, 0.5), -a / 2),
+                          (F.add(a, b, out=np.empty_like(a + b)), a + b)):
             assert got.dtype == np.float32 and got.shape == want.shape
             np.testing.assert_allclose(got, want, rtol=1e-6)
 
@@ -56,7 +61,8 @@ def test_a_gradient_can_be_differentiated_again():
     np.testing.assert_allclose(x.grad, 6 * x.data)
 
 
-@pytest.mark.parametrize("name", ["relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "silu", "mish", "hardswish", "hardsigmoid"])
+@pytest.mark.parametrize("name", ["relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "silu",
+                                  "mish", "hardswish", "hardsigmoid"])
 def test_in_place_writes_into_the_input(name, backend):
     x = np.linspace(-4, 8, 100, dtype=np.float32).reshape(4, 25)
     with use_backend(backend):
@@ -80,9 +86,11 @@ def test_in_place_leaves_a_tensor_alone():
 def test_nan_and_infinity_in_functions(dtype, backend):
     x = np.array([NAN, INF, -INF, 0.0], dtype)
     with use_backend(backend):
-        for name, want in {"relu": [NAN, INF, 0, 0], "relu6": [NAN, 6, 0, 0], "leaky_relu": [NAN, INF, -INF, 0], "elu": [NAN, INF, -1, 0],
-                           "softsign": [NAN, NAN, NAN, 0], "softplus": [NAN, INF, 0, np.log(2)], "hardsigmoid": [NAN, 1, 0, 0.5],
-                           "sigmoid": [NAN, 1, 0, 0.5], "tanh": [NAN, 1, -1, 0], "erf": [NAN, 1, -1, 0], "rsqrt": [NAN, 0, NAN, INF],
+        for name, want in {"relu": [NAN, INF, 0, 0], "relu6": [NAN, 6, 0, 0],
+                           "leaky_relu": [NAN, INF, -INF, 0], "elu": [NAN, INF, -1, 0],
+                           "softsign": [NAN, NAN, NAN, 0], "softplus": [NAN, INF, 0, np.log(2)],
+                           "hardsigmoid": [NAN, 1, 0, 0.5], "sigmoid": [NAN, 1, 0, 0.5],
+                           "tanh": [NAN, 1, -1, 0], "erf": [NAN, 1, -1, 0], "rsqrt": [NAN, 0, NAN, INF],
                            "logsigmoid": [NAN, 0, -INF, -np.log(2)]}.items():
             np.testing.assert_allclose(getattr(F, name)(x), want, rtol=1e-6, err_msg=name)
         np.testing.assert_array_equal(F.maximum(x, 1.0), [NAN, INF, 1, 1])
@@ -92,7 +100,9 @@ def test_nan_and_infinity_in_functions(dtype, backend):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pow_has_the_special_cases_of_c(dtype, backend):
-    values = np.array([0, -0.0, 1, -1, INF, -INF, NAN, 2, 3, -2, -3, 0.5, -0.5, 2.5, 1e30, -1e30, np.finfo(dtype).max], dtype)
+    values = np.array([0, -0.0, 1, -1, INF, -INF, NAN, 2, 3, -2, -3, 0.5, -0.5,
+                       2.5, 1e30, -1e30, np.finfo(dtype).max],
+                      dtype)
     with np.errstate(all="ignore"), use_backend(backend):
         want = np.power(values[:, None], values)
         got = F.pow(values[:, None], values)
@@ -130,10 +140,12 @@ def test_a_long_float32_sum_keeps_its_digits(backend):
     x = np.random.default_rng(0).uniform(0, 1, 3_000_001).astype(np.float32)
     with use_backend(backend):
         assert abs(float(F.sum(x)) / x.sum(dtype=np.float64) - 1) < 2e-7
-        assert np.abs(F.sum(x[:3_000_000].reshape(-1, 3), 0) / x[:3_000_000].reshape(-1, 3).sum(0, dtype=np.float64) - 1).max() < 4e-7
+        assert np.abs(F.sum(x[:3_000_000].reshape(-1, 3), 0)
+                      / x[:3_000_000].reshape(-1, 3).sum(0, dtype=np.float64) - 1).max() < 4e-7
 
 
-@pytest.mark.parametrize("name", ["abs", "sqrt", "rsqrt", "reciprocal", "erf", "tanh", "sigmoid", "exp", "log", "square"])
+@pytest.mark.parametrize("name", ["abs", "sqrt", "rsqrt", "reciprocal", "erf", "tanh", "sigmoid", "exp",
+                                  "log", "square"])
 def test_second_derivatives(name):
     """The gradient of the gradient, by differences of the gradient."""
     a, h = np.array([0.3, 0.8, 1.7]), 1e-6
@@ -159,5 +171,6 @@ def test_a_variance_far_from_zero_is_that_of_the_differences(backend, axis):
             want = exact.var(axis, ddof=1)
             with use_backend(backend):
                 got, deviation = F.var(x, axis), F.std(x, axis)
-            assert np.abs(got / want - 1).max() < 1e-5 and np.abs(deviation / np.sqrt(want) - 1).max() < 1e-5, mean
+            assert np.abs(got / want - 1).max() < 1e-5 and np.abs(deviation / np.sqrt(want)
+                                                                  - 1).max() < 1e-5, mean
             assert (F.var(np.full((5, 70), mean, dtype), axis) == 0).all()

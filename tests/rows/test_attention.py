@@ -1,4 +1,5 @@
-"""Attention beyond the cases of its row: special values, dropout, the modules beside torch's, and compiled encoders."""
+"""Attention beyond the cases of its row: special values, dropout, the modules beside torch's, and
+compiled encoders."""
 import copy
 
 import numpy as np
@@ -66,7 +67,8 @@ def test_large_scores_do_not_overflow(backend, blocks):
     q, k, v = 30 * draw(7, 16), 30 * draw(128 * blocks, 16, seed=1), draw(128 * blocks, 16, seed=2)
     with use_backend(backend):
         y = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-    want = torch.nn.functional.scaled_dot_product_attention(*(torch.from_numpy(a).double() for a in (q, k, v)), scale=1.0)
+    want = torch.nn.functional.scaled_dot_product_attention(
+        *(torch.from_numpy(a).double() for a in (q, k, v)), scale=1.0)
     assert off(y, want) <= 1e-4   # scores near 10^4 carry an error of 10^-3
 
 
@@ -93,7 +95,8 @@ def test_composed_with_dropout_agrees_with_the_kernel(mask):
     how = {"is_causal": True} if isinstance(mask, str) else {"attn_mask": mask}
     results = []
     for p in (0.0, 1e-12):
-        q, k, v = (Tensor(draw(2, heads, n, 8, seed=n), requires_grad=True) for heads, n in ((4, 5), (2, 7), (2, 7)))
+        q, k, v = (Tensor(draw(2, heads, n, 8, seed=n), requires_grad=True)
+                   for heads, n in ((4, 5), (2, 7), (2, 7)))
         y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, enable_gqa=True, **how)
         y.backward(np.ones_like(y.data))
         results.append([y.data, q.grad, k.grad, v.grad])
@@ -103,10 +106,9 @@ def test_composed_with_dropout_agrees_with_the_kernel(mask):
 
 # ---- MultiheadAttention
 
-CONSTRUCTED = {
-    "plain": {}, "batch_first": {"batch_first": True}, "no_bias": {"bias": False}, "other_widths": {"kdim": 20, "vdim": 12},
-    "bias_kv": {"add_bias_kv": True}, "zero_attn": {"add_zero_attn": True, "add_bias_kv": True, "batch_first": True},
-}
+CONSTRUCTED = {"plain": {}, "batch_first": {"batch_first": True}, "no_bias": {"bias": False},
+               "other_widths": {"kdim": 20, "vdim": 12}, "bias_kv": {"add_bias_kv": True},
+               "zero_attn": {"add_zero_attn": True, "add_bias_kv": True, "batch_first": True},}
 HIDDEN = np.arange(63).reshape(7, 9) % 4 == 3
 
 
@@ -115,18 +117,21 @@ HIDDEN = np.arange(63).reshape(7, 9) % 4 == 3
 @pytest.mark.parametrize("settings", CONSTRUCTED, ids=str)
 def test_multihead_attention_is_torchs(settings, masks, need_weights):
     settings = CONSTRUCTED[settings]
-    ours, theirs = both(nn.MultiheadAttention(32, 4, **settings), torch.nn.MultiheadAttention(32, 4, **settings))
+    ours, theirs = both(nn.MultiheadAttention(32, 4, **settings),
+                        torch.nn.MultiheadAttention(32, 4, **settings))
     order = (0, 1, 2) if settings.get("batch_first") else (1, 0, 2)
     arrays = [draw(3, n, width, seed=n).transpose(order) for n, width in
               ((7, 32), (9, settings.get("kdim", 32)), (9, settings.get("vdim", 32)))]
     padding = np.arange(27).reshape(3, 9) % 9 > 6
-    given = {"none": {}, "bool": {"attn_mask": HIDDEN}, "float": {"attn_mask": draw(7, 9)}, "padding": {"key_padding_mask": padding},
+    given = {"none": {}, "bool": {"attn_mask": HIDDEN}, "float": {"attn_mask": draw(7, 9)},
+             "padding": {"key_padding_mask": padding},
              "both": {"attn_mask": HIDDEN, "key_padding_mask": padding},
              "per_head": {"attn_mask": np.broadcast_to(HIDDEN, (12, 7, 9)).copy()}}[masks]
     inputs = [Tensor(a, requires_grad=True) for a in arrays]
     tensors = [torch.tensor(np.ascontiguousarray(a), requires_grad=True) for a in arrays]
     y, weights = ours(*inputs, need_weights=need_weights, **given)
-    want, want_weights = theirs(*tensors, need_weights=need_weights, **{k: torch.from_numpy(m) for k, m in given.items()})
+    want, want_weights = theirs(*tensors, need_weights=need_weights,
+                                **{k: torch.from_numpy(m) for k, m in given.items()})
     assert off(y, want) <= FORWARD and (weights is None) == (not need_weights)
     if need_weights:
         assert off(weights, want_weights) <= FORWARD
@@ -142,7 +147,8 @@ def test_multihead_attention_of_one_sample_weights_of_each_head_and_the_causal_h
     ours, theirs = both(nn.MultiheadAttention(32, 4), torch.nn.MultiheadAttention(32, 4))
     x = draw(7, 32)
     future = ~np.tri(7, dtype=bool)
-    for how in ({"average_attn_weights": False}, {"need_weights": False, "attn_mask": future, "is_causal": True},
+    for how in ({"average_attn_weights": False},
+                {"need_weights": False, "attn_mask": future, "is_causal": True},
                 {"attn_mask": future, "is_causal": True}):
         y, weights = ours(*[Tensor(x)] * 3, **how)
         given = {k: torch.from_numpy(v) if k == "attn_mask" else v for k, v in how.items()}
@@ -167,9 +173,11 @@ def test_multihead_attention_refuses():
 # ---- encoders
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-@pytest.mark.parametrize("settings", [{}, {"batch_first": True}, {"norm_first": True}, {"bias": False, "layer_norm_eps": 1e-3}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"batch_first": True}, {"norm_first": True},
+                                      {"bias": False, "layer_norm_eps": 1e-3}], ids=str)
 def test_encoder_layer_is_torchs(settings, activation):
-    ours, theirs = both(*(home.TransformerEncoderLayer(32, 4, 48, 0.0, activation, **settings) for home in (nn, torch.nn)))
+    ours, theirs = both(
+        *(home.TransformerEncoderLayer(32, 4, 48, 0.0, activation, **settings) for home in (nn, torch.nn)))
     x, future = draw(7, 3, 32), ~np.tri(3 if settings.get("batch_first") else 7, dtype=bool)
     y, want = ours(Tensor(x), future), theirs(torch.from_numpy(x), torch.from_numpy(future))
     assert off(y, want) <= FORWARD
@@ -180,7 +188,8 @@ def test_encoder_layer_is_torchs(settings, activation):
 
 
 def test_encoder_is_torchs_with_padding_and_a_last_norm():
-    layers = [home.TransformerEncoderLayer(32, 4, 48, 0.0, batch_first=True, norm_first=True) for home in (nn, torch.nn)]
+    layers = [home.TransformerEncoderLayer(32, 4, 48, 0.0, batch_first=True, norm_first=True)
+              for home in (nn, torch.nn)]
     norms = [home.LayerNorm(32) for home in (nn, torch.nn)]
     ours, theirs = both(nn.TransformerEncoder(layers[0], 3, norms[0]),
                         torch.nn.TransformerEncoder(layers[1], 3, norms[1], enable_nested_tensor=False))
@@ -188,7 +197,8 @@ def test_encoder_is_torchs_with_padding_and_a_last_norm():
     future = np.where(np.tri(7, dtype=bool), 0, -np.inf).astype(np.float32)
     for mask in (None, future):
         y = ours(Tensor(x), mask, padding)
-        want = theirs(torch.from_numpy(x), None if mask is None else torch.from_numpy(mask), torch.from_numpy(padding))
+        want = theirs(torch.from_numpy(x), None if mask is None else torch.from_numpy(mask),
+                      torch.from_numpy(padding))
         assert off(y, want) <= FORWARD
     y.backward(np.ones_like(x))
     want.backward(torch.ones(3, 7, 32))
@@ -199,7 +209,8 @@ def test_the_encoders_layers_are_copies():
     layer = nn.TransformerEncoderLayer(16, 2, 24)
     encoder = nn.TransformerEncoder(layer, 2)
     first, second = encoder.layers[0].linear1.weight, encoder.layers[1].linear1.weight
-    assert first is not second and np.array_equal(first.data, second.data) and not np.shares_memory(first.data, second.data)
+    assert (first is not second and np.array_equal(first.data, second.data)
+            and not np.shares_memory(first.data, second.data))
 
 
 def test_dropout_only_while_training():
@@ -228,10 +239,12 @@ def test_a_compiled_encoder_copies_nothing(activation, norm_first, batch):
     assert np.abs(program(x) - want).max() <= FORWARD * np.abs(want).max()
     assert steps(program, "strided_copy") == 0 and steps(program, "attention") == layers
     assert steps(program, "linear_packed") == 4 * layers and len(program.steps) == 9 * layers + norm_first
-    assert np.array_equal(program(x)[:1], pyops.compile(model, (x[:1],))(x[:1])), "a sample depends on its batch"
+    assert np.array_equal(program(x)[:1],
+                          pyops.compile(model, (x[:1],))(x[:1])), "a sample depends on its batch"
 
 
-@pytest.mark.parametrize("settings", [{}, {"add_bias_kv": True}, {"kdim": 20, "vdim": 12, "batch_first": True}], ids=str)
+@pytest.mark.parametrize("settings",
+                         [{}, {"add_bias_kv": True}, {"kdim": 20, "vdim": 12, "batch_first": True}], ids=str)
 def test_compiled_multihead_attention(settings):
     layer = nn.MultiheadAttention(32, 4, **settings).eval()
     order = (0, 1, 2) if settings.get("batch_first") else (1, 0, 2)
@@ -245,12 +258,14 @@ def test_compiled_multihead_attention(settings):
 
 
 def test_compiled_attention_reads_views_where_they_lie():
-    """Heads out of one array, masks that are inputs, results that are read by permutations or as they are."""
+    """Heads out of one array, masks that are inputs, results that are read by
+    permutations or as they are."""
     def model(x, mask):
         q, k, v = F.unbind(F.reshape(x, (2, 11, 3, 4, 8)), 2)
         q, k, v = (F.transpose(a, 1, 2) for a in (q, k, v))
         y = F.scaled_dot_product_attention(q, F.flip(k, -2), v, mask)
-        return y, F.permute(y, (2, 0, 1, 3)), F.scaled_dot_product_attention(F.flip(q, -1), k, v, is_causal=True)
+        return (y, F.permute(y, (2, 0, 1, 3)),
+                F.scaled_dot_product_attention(F.flip(q, -1), k, v, is_causal=True))
     x, mask = draw(2, 11, 96), draw(2, 1, 11, 1)
     program = pyops.compile(model, (x, mask))
     for got, want in zip(program(x, mask), model(x, mask)):

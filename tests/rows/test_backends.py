@@ -25,7 +25,8 @@ def test_a_backend_keeps_its_contract(name):
 def test_stand_ins_keep_the_contract_of_kernels():
     plain = next(b for b in BACKENDS.values() if b.sets).sets["f32"]
     assert {"real", "dtype", "acc", "empty", "host"} == set(WANTED) and isinstance(plain, KernelSet)
-    for kernels in (plain, Into(plain, np.empty(3, np.float32), "relu"), validate.GuardedKernels(plain, []), ShapeKernels()):
+    for kernels in (plain, Into(plain, np.empty(3, np.float32), "relu"), validate.GuardedKernels(plain, []),
+                    ShapeKernels()):
         assert not [n for n in WANTED if not hasattr(kernels, n)], type(kernels).__name__
         made = kernels.empty((3,))
         assert made.shape == (3,) and made.dtype == kernels.dtype == np.float32

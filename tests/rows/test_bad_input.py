@@ -1,6 +1,8 @@
-"""Every row of the registry against input that is wrong, unusual or shared: the right values, or an error that names op and rule.
+"""Every row of the registry against input that is wrong, unusual or shared: the right values, or an
+error that names op and rule.
 
-The calls are recorded from the rows' own cases, forward and backward, so that the rows behind a gradient are covered too.
+The calls are recorded from the rows' own cases, forward and backward, so that the rows behind a
+gradient are covered too.
 """
 import multiprocessing
 import threading
@@ -45,15 +47,18 @@ def record():
 
 CALLS = record()
 ROWS = [pytest.param(OPS[name], *call, id=name) for name, call in CALLS.items()]
-# Rows that the public functions give `out` to: those behind a gradient never see one, and views have nothing to write.
-with_out = pytest.mark.parametrize("op, inputs, attrs, want", [p for p in ROWS if p.values[0].cases and p.values[0].kernels])
+# Rows that the public functions give `out` to: those behind a gradient never see one, and views
+# have nothing to write.
+with_out = pytest.mark.parametrize("op, inputs, attrs, want",
+                                   [p for p in ROWS if p.values[0].cases and p.values[0].kernels])
 every_row = pytest.mark.parametrize("op, inputs, attrs, want", ROWS)
 NATIVE = [name for name in ISAS if not BACKENDS[name].missing]
 
 
 def same(got, want):
     for i, (g, w) in enumerate(zip(validate.flat(got), validate.flat(want), strict=True)):
-        assert np.array_equal(np.asarray(g), np.asarray(w), equal_nan=np.asarray(w).dtype.kind == "f"), f"output {i} differs"
+        assert np.array_equal(np.asarray(g), np.asarray(w),
+                              equal_nan=np.asarray(w).dtype.kind == "f"), f"output {i} differs"
 
 
 def with_input(inputs, position, value):
@@ -61,7 +66,8 @@ def with_input(inputs, position, value):
 
 
 def positions(op, inputs, letters):
-    return [i for i, (a, kind) in enumerate(zip(inputs, kinds_of(op, len(inputs)))) if a is not None and kind in letters]
+    return [i for i, (a, kind) in enumerate(zip(inputs, kinds_of(op, len(inputs)))) if a is not None
+            and kind in letters]
 
 
 def each_array(inputs, change):
@@ -69,7 +75,8 @@ def each_array(inputs, change):
 
 
 def test_every_row_is_recorded():
-    assert set(OPS) - set(CALLS) == set(), "rows that no case reaches: give them a case, here and for the other tests"
+    assert set(OPS) - set(
+        CALLS) == set(), "rows that no case reaches: give them a case, here and for the other tests"
 
 
 # ---- element types and kinds of input
@@ -185,15 +192,15 @@ def test_refuses_out_that_does_not_fit(op, inputs, attrs, want):
     right = np.empty_like(first(want))
     frozen = right.copy()
     frozen.flags.writeable = False
-    wrong = {
-        "read-only": frozen, "shape": np.empty((*right.shape, 1), right.dtype), "dtype": np.zeros(right.shape, np.float16),
-        "contiguous": validate.strided(right) if right.size > 1 else frozen,
-    }
+    wrong = {"read-only": frozen, "shape": np.empty((*right.shape, 1), right.dtype),
+             "dtype": np.zeros(right.shape, np.float16),
+             "contiguous": validate.strided(right) if right.size > 1 else frozen,}
     for why, out in wrong.items():
         before = out.copy()
         with pytest.raises(ValueError, match=f"^{op.name}: "):
             op(*inputs, out=out, **attrs)
-        assert np.array_equal(out, before, equal_nan=out.dtype.kind == "f"), f"a refused out ({why}) was written"
+        assert np.array_equal(out, before,
+                              equal_nan=out.dtype.kind == "f"), f"a refused out ({why}) was written"
 
 
 @with_out

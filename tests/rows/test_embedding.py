@@ -1,5 +1,5 @@
-"""What embedding does that is neither a function of its arguments nor its derivative: rows without gradient, averaged gradients, norms
-limited in place; one_hot."""
+"""What embedding does that is neither a function of its arguments nor its derivative: rows without
+gradient, averaged gradients, norms limited in place; one_hot."""
 import numpy as np
 import pytest
 

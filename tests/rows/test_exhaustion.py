@@ -1,4 +1,5 @@
-"""No memory, no threads, an interpreter that ends, arrays that change: a kernel raises or goes on, and never ends the process."""
+"""No memory, no threads, an interpreter that ends, arrays that change: a kernel raises or goes on,
+and never ends the process."""
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,8 @@ def limit(room):
 
 
 def run(code, timeout=120, **kwargs):
-    return subprocess.run([sys.executable, "-X", "faulthandler", "-c", HEAD + textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout, **kwargs)
+    return subprocess.run([sys.executable, "-X", "faulthandler", "-c", HEAD + textwrap.dedent(code)],
+                          capture_output=True, text=True, timeout=timeout, **kwargs)
 
 
 def output(code, **kwargs):
@@ -26,7 +28,8 @@ def output(code, **kwargs):
 
 
 def test_no_memory_for_workspace_is_a_memory_error_and_the_next_call_is_right():
-    """In every step of the room that is left: on the calling thread and on others, in forward passes, gradients and programs."""
+    """In every step of the room that is left: on the calling thread and on others, in forward
+    passes, gradients and programs."""
     text = output("""
         pyops.set_num_threads(3)
         rng = np.random.default_rng(0)
@@ -99,7 +102,8 @@ def test_daemon_threads_in_kernels_when_the_interpreter_ends(call):
 
 
 def test_forked_children_of_a_team_at_work():
-    """A child forked while another thread's kernel runs has a team of its own, of more than one thread, and gives the same bits."""
+    """A child forked while another thread's kernel runs has a team of its own, of more than one
+    thread, and gives the same bits."""
     text = output("""
         pyops.set_num_threads(3)
         rng = np.random.default_rng(0)
@@ -130,8 +134,10 @@ def test_threads_that_call_ops_at_once_give_the_same_bits():
     import pyops
     import pyops.functional as F
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((2, 32, 33, 35)).astype(np.float32), rng.standard_normal((40, 32, 3, 3)).astype(np.float32)
-    calls = [lambda: F.conv2d(x, w, padding=1), lambda: F.softmax(x, 1), lambda: F.layer_norm(x, (35,)), lambda: F.avg_pool2d(x, 3)]
+    x, w = (rng.standard_normal((2, 32, 33, 35)).astype(np.float32),
+            rng.standard_normal((40, 32, 3, 3)).astype(np.float32))
+    calls = [lambda: F.conv2d(x, w, padding=1), lambda: F.softmax(x, 1), lambda: F.layer_norm(x, (35,)),
+             lambda: F.avg_pool2d(x, 3)]
     with pyops.num_threads(3):
         want = [call() for call in calls]
         with ThreadPoolExecutor(4) as pool:

@@ -1,4 +1,5 @@
-"""Strides, dilations, kernels, paddings and sizes far beyond any array: refused or right, and never the end of the process."""
+"""Strides, dilations, kernels, paddings and sizes far beyond any array: refused or right, and never
+the end of the process."""
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,20 @@ import pyops.functional as F
 from pyops.core.registry import OPS
 
 WORKER = Path(__file__).with_name("geometry_worker.py")
-SPATIAL = [name for name in ("conv", "conv_transpose", "max_pool", "max_pool_indices", "avg_pool", "lp_pool", "max_unpool", "unfold", "fold", "pad", "resample",
-                             "pixel_shuffle", "pixel_unshuffle", "local_response_norm") if name in OPS]
+SPATIAL = [name for name in ("conv", "conv_transpose", "max_pool", "max_pool_indices", "avg_pool", "lp_pool",
+                             "max_unpool", "unfold", "fold", "pad", "resample",
+                             "pixel_shuffle", "pixel_unshuffle", "local_response_norm")
+           if name in OPS]
 OTHERS = sorted(name for name, op in OPS.items() if op.cases and name not in SPATIAL)
 
 
 def run(mode, rows):
-    done = subprocess.run([sys.executable, "-X", "faulthandler", str(WORKER), mode, *rows], capture_output=True, text=True, timeout=540, errors="replace")
+    done = subprocess.run([sys.executable, "-X", "faulthandler", str(WORKER), mode, *rows],
+                          capture_output=True, text=True, timeout=540, errors="replace")
     lines = done.stdout.splitlines()
     wrong = [f"{lines[i - 1]}: {line}" for i, line in enumerate(lines) if line.startswith("WRONG")]
-    assert done.returncode == 0 and lines[-1].startswith("DONE"), f"{lines[-1:]} ended it: {done.returncode}\n{done.stderr[-2000:]}"
+    assert done.returncode == 0 and lines[-1].startswith(
+        "DONE"), f"{lines[-1:]} ended it: {done.returncode}\n{done.stderr[-2000:]}"
     assert not wrong, "\n".join(wrong[:20])
 
 
@@ -36,11 +41,16 @@ def test_other_rows(mode):
 
 
 @pytest.mark.parametrize("call, name", [
-    (lambda x, w, n: F.conv2d(x, w, stride=n), "stride"), (lambda x, w, n: F.conv2d(x, w, padding=n), "padding"),
-    (lambda x, w, n: F.conv2d(x, w, dilation=n), "dilation"), (lambda x, w, n: F.conv_transpose2d(x, w, stride=n), "stride"),
-    (lambda x, w, n: F.max_pool2d(x, n, padding=n // 2), "kernel_size"), (lambda x, w, n: F.avg_pool2d(x, 2, stride=n), "stride"),
-    (lambda x, w, n: F.lp_pool2d(x, 2, 2, stride=n), "stride"), (lambda x, w, n: F.unfold(x, 2, dilation=n), "dilation"),
-    (lambda x, w, n: F.pad(x, (n, 0)), "pad"), (lambda x, w, n: F.pixel_shuffle(x, n), "factor"), (lambda x, w, n: F.adaptive_avg_pool2d(x, n), "output_size"),
+    (lambda x, w, n: F.conv2d(x, w, stride=n), "stride"),
+    (lambda x, w, n: F.conv2d(x, w, padding=n), "padding"),
+    (lambda x, w, n: F.conv2d(x, w, dilation=n), "dilation"),
+    (lambda x, w, n: F.conv_transpose2d(x, w, stride=n), "stride"),
+    (lambda x, w, n: F.max_pool2d(x, n, padding=n // 2), "kernel_size"),
+    (lambda x, w, n: F.avg_pool2d(x, 2, stride=n), "stride"),
+    (lambda x, w, n: F.lp_pool2d(x, 2, 2, stride=n), "stride"),
+    (lambda x, w, n: F.unfold(x, 2, dilation=n), "dilation"),
+    (lambda x, w, n: F.pad(x, (n, 0)), "pad"), (lambda x, w, n: F.pixel_shuffle(x, n), "factor"),
+    (lambda x, w, n: F.adaptive_avg_pool2d(x, n), "output_size"),
     (lambda x, w, n: F.local_response_norm(x, n), "size"), (lambda x, w, n: F.interpolate(x, size=n), "sizes")])
 def test_beyond_31_bits_is_refused_by_name(call, name):
     x, w = np.ones((1, 1, 4, 4), np.float32), np.ones((1, 1, 2, 2), np.float32)
@@ -51,32 +61,38 @@ def test_beyond_31_bits_is_refused_by_name(call, name):
 
 def test_a_result_that_no_memory_holds_names_its_op():
     x = np.ones((1, 1, 4, 4), np.float32)
-    for call in (lambda: F.pad(x, (2**31 - 1, 0, 2**31 - 1, 0)), lambda: F.conv2d(x, x, padding=2**31 - 1), lambda: F.unfold(x, 1, padding=2**31 - 1),
-                 lambda: F.adaptive_avg_pool2d(x, 2**31 - 1)):
+    for call in (lambda: F.pad(x, (2**31 - 1, 0, 2**31 - 1, 0)), lambda: F.conv2d(x, x, padding=2**31 - 1),
+                 lambda: F.unfold(x, 1, padding=2**31 - 1), lambda: F.adaptive_avg_pool2d(x, 2**31 - 1)):
         with pytest.raises(MemoryError, match=r"^(pad|conv|unfold|avg_pool): no memory for a result"):
             call()
 
 
 def test_windows_far_beyond_the_input_are_right():
-    """Strides, kernels and dilations of which only what lies inside matters: the same as the small ones that see as much."""
+    """Strides, kernels and dilations of which only what lies inside matters: the same as the small
+    ones that see as much."""
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((2, 3, 5, 6)).astype(np.float32), rng.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    x, w = rng.standard_normal((2, 3, 5,
+                                6)).astype(np.float32), rng.standard_normal((4, 3, 3, 3)).astype(np.float32)
     assert np.array_equal(F.conv2d(x, w, stride=2**31 - 1), F.conv2d(x, w, stride=7))
     centre = F.conv2d(x, w[:, :, 1:2, 1:2])
     assert np.allclose(F.conv2d(x, w, dilation=2**30, padding=2**30), centre, atol=1e-6)
     assert np.allclose(F.conv2d(x, w, dilation=100, padding=100), centre, atol=1e-6)
     far = 2**30
-    whole = [F.max_pool2d(x, far, stride=1, padding=far // 2), F.avg_pool2d(x, far, stride=1, padding=far // 2, divisor_override=1)]
+    whole = [F.max_pool2d(x, far, stride=1, padding=far // 2),
+             F.avg_pool2d(x, far, stride=1, padding=far // 2, divisor_override=1)]
     assert np.array_equal(whole[0], np.broadcast_to(x.max((2, 3), keepdims=True), whole[0].shape))
     assert np.allclose(whole[1], np.broadcast_to(x.sum((2, 3), keepdims=True), whole[1].shape), atol=1e-5)
     corner = F.max_pool2d(x, 2, stride=2**31 - 1)
     assert np.array_equal(corner, x[:, :, :2, :2].max((2, 3), keepdims=True))
     depthwise = rng.standard_normal((3, 1, 2, 2)).astype(np.float32)
-    assert np.array_equal(F.conv2d(x, depthwise, stride=2**27, groups=3), F.conv2d(x, depthwise, stride=9, groups=3))
-    wide = F.conv_transpose2d(x[:1, :, :2, :2].copy(), w[:3], stride=2000)   # a few of four million outputs are met by a tap
+    assert np.array_equal(F.conv2d(x, depthwise, stride=2**27, groups=3),
+                          F.conv2d(x, depthwise, stride=9, groups=3))
+    # a few of four million outputs are met by a tap
+    wide = F.conv_transpose2d(x[:1, :, :2, :2].copy(), w[:3], stride=2000)
     dense = F.conv_transpose2d(x[:1, :, :2, :2].copy(), w[:3], stride=5)
-    assert wide.shape[2:] == (2003, 2003) and np.array_equal(wide[:, :, [0, 1, 2, 2000, 2001, 2002]][..., [0, 1, 2, 2000, 2001, 2002]],
-                                                             dense[:, :, [0, 1, 2, 5, 6, 7]][..., [0, 1, 2, 5, 6, 7]])
+    assert (wide.shape[2:] == (2003, 2003)
+            and np.array_equal(wide[:, :, [0, 1, 2, 2000, 2001, 2002]][..., [0, 1, 2, 2000, 2001, 2002]],
+                               dense[:, :, [0, 1, 2, 5, 6, 7]][..., [0, 1, 2, 5, 6, 7]]))
     assert np.count_nonzero(wide) == np.count_nonzero(dense)
     assert F.conv_transpose2d(x[:0], w[:3], stride=2**20).shape[0] == 0
     program = pyops.compile(lambda v: F.conv2d(v, w, stride=2**27), x)

@@ -1,8 +1,10 @@
-"""An output of a 3x3 convolution depends, to the error of a direct algorithm, on the pixels that it sees only.
+"""An output of a 3x3 convolution depends, to the error of a direct algorithm, on the
+pixels that it sees only.
 
-Winograd's algorithm mixes the pixels of a tile, so outliers, masks, infinities and NaN would spread over outputs that do not see them. Each test
-puts such values into numbers around one and compares with a float64 convolution: outputs that see none of them to the usual error of outputs
-of their size, the others to that of the products they sum, infinities and NaN in the same places.
+Winograd's algorithm mixes the pixels of a tile, so outliers, masks, infinities and NaN would spread
+over outputs that do not see them. Each test puts such values into numbers around one and compares
+with a float64 convolution: outputs that see none of them to the usual error of outputs of their
+size, the others to that of the products they sum, infinities and NaN in the same places.
 """
 import itertools
 
@@ -16,13 +18,16 @@ from pyops.core.backends import BACKENDS, use_backend
 from pyops.core.registry import OPS
 
 OUTLIERS = [1e2, 1e4, 1e5, 1e6, -1e9, 3e38, np.inf, -np.inf, np.nan]
-USUAL = 2e-5       # of the greatest output, as docs and compiled programs promise, where no outlier is taken for one
-PIXELS = [(0, 0), (5, 6), (7, 8), (12, 11)]   # corners of tiles and of the map, the middle of a tile, its edge
+# of the greatest output, as docs and compiled programs promise, where no outlier is taken for one
+USUAL = 2e-5
+# corners of tiles and of the map, the middle of a tile, its edge
+PIXELS = [(0, 0), (5, 6), (7, 8), (12, 11)]
 
 
 def drawn(c=32, k=32, h=13, w=12, n=1, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.standard_normal((n, c, h, w)).astype(np.float32), (rng.standard_normal((k, c, 3, 3)) * .06).astype(np.float32))
+    return (rng.standard_normal((n, c, h, w)).astype(np.float32),
+            (rng.standard_normal((k, c, 3, 3)) * .06).astype(np.float32))
 
 
 def float64(call, *arrays):
@@ -31,13 +36,16 @@ def float64(call, *arrays):
 
 
 def assert_local(got, want, seen, scale, usual=USUAL):
-    """seen: outputs that see an outlier; scale: sums of magnitudes of the products of each output."""
+    """seen: outputs that see an outlier; scale: sums of magnitudes of the products of each
+    output."""
     with np.errstate(all="ignore"):
         want32 = want.astype(np.float32)
-    assert np.array_equal(np.isnan(got), np.isnan(want32)) and np.array_equal(got[np.isinf(got)], want32[np.isinf(want32)])
+    assert (np.array_equal(np.isnan(got), np.isnan(want32))
+            and np.array_equal(got[np.isinf(got)], want32[np.isinf(want32)]))
     with np.errstate(all="ignore"):
         error = np.abs(got - want)
-    unseen = ~seen & np.isfinite(want)   # not finite: an infinity of dy meets the zeros of the padding, in any algorithm
+    # not finite: an infinity of dy meets the zeros of the padding, in any algorithm
+    unseen = ~seen & np.isfinite(want)
     assert not unseen.any() or error[unseen].max() <= usual * np.abs(want[unseen]).max()
     finite = seen & np.isfinite(want32)
     assert (error[finite] <= 1.5 * usual * scale[finite]).all()
@@ -67,11 +75,13 @@ def conv(x, w):
 
 
 def input_gradient(dy, w):
-    return OPS["conv_transpose"](dy, w, None, stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1, size=dy.shape[-2:])
+    return OPS["conv_transpose"](dy, w, None, stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1,
+                                 size=dy.shape[-2:])
 
 
 def weight_gradient(x, dy):
-    return OPS["conv_weight_gradient"](x, dy, stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1, kernel=(3, 3))
+    return OPS["conv_weight_gradient"](x, dy, stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1,
+                                       kernel=(3, 3))
 
 
 def uses_winograd(call, *arrays):
@@ -133,12 +143,14 @@ def test_outputs_that_see_zeros_only_are_zero(backend):
 tile = blocked.tile   # a fixture: 2, 4, 6
 
 
-@pytest.mark.parametrize("pool, activation", [(False, blocked.RELU), (True, blocked.NONE), (True, ("silu", 0.0, 0.0))])
+@pytest.mark.parametrize("pool, activation",
+                         [(False, blocked.RELU), (True, blocked.NONE), (True, ("silu", 0.0, 0.0))])
 def test_epilogues_of_uneven_tiles(backend, tile, pool, activation):
     x, weight, bias = blocked.make(2, 35, 23, 13, 11)
     x[0, 20, 6, 5] = x[1, 2, 12, 0] = 1e8
     residual = None if pool else np.random.default_rng(1).standard_normal((2, 23, 13, 11), np.float32)
-    got = blocked.winograd(backend, x, weight, tile, bias=bias, residual=residual, pool=pool, activation=activation)
+    got = blocked.winograd(backend, x, weight, tile, bias=bias, residual=residual, pool=pool,
+                           activation=activation)
     want = float64(lambda x, w, b: F.conv2d(x, w, b, padding=1), x, weight, bias)
     want = want if residual is None else want + residual
     want = F.silu(want) if activation[0] == "silu" else want.clip(*activation[1:])
@@ -151,13 +163,15 @@ def test_epilogues_of_uneven_tiles(backend, tile, pool, activation):
 @pytest.mark.parametrize("value", OUTLIERS)
 @pytest.mark.parametrize("of", [0, 1], ids=["x", "dy"])
 def test_weight_gradient(backend, value, of):
-    """A pair of channels whose values meet none of the outliers' is not touched; of the others only the taps that do."""
+    """A pair of channels whose values meet none of the outliers' is not touched; of the others
+    only the taps that do."""
     with use_backend(backend):
         arrays = [drawn(c=24, n=12)[0], drawn(c=40, n=12, seed=1)[0]]
         assert uses_winograd(weight_gradient, *arrays)
         for at in places(None):
             x, dy = (a.copy() for a in arrays)
-            x[np.random.default_rng(2).random(x.shape) < .5] = 0   # as after a ReLU: many products are with zeros
+            # as after a ReLU: many products are with zeros
+            x[np.random.default_rng(2).random(x.shape) < .5] = 0
             dy[np.random.default_rng(3).random(dy.shape) < .5] = 0
             target = (x, dy)[of]
             marks = spike(target, (0, *at[1:]), value)
@@ -220,19 +234,23 @@ SPECIAL = [np.inf, -np.inf, np.nan, 1e30]
 
 
 def assert_as_defined(got, want, usual):
-    """NaN and infinity where the definition has them; elsewhere to the usual error of what is summed."""
+    """NaN and infinity where the definition has them; elsewhere to the usual error of what is
+    summed."""
     with np.errstate(all="ignore"):
         want32 = want.astype(np.float32)
         error = np.abs(got - want) / np.maximum(np.abs(want), usual)
-    assert np.array_equal(np.isnan(got), np.isnan(want32)) and np.array_equal(got[np.isinf(want32)], want32[np.isinf(want32)])
+    assert (np.array_equal(np.isnan(got), np.isnan(want32))
+            and np.array_equal(got[np.isinf(want32)], want32[np.isinf(want32)]))
     assert not np.isinf(got[np.isfinite(want32)]).any() and (error[np.isfinite(want32)] <= USUAL).all()
 
 
 @pytest.mark.parametrize("channels", range(1, 9))
 def test_groups_see_their_own_channels_only(backend, channels):
-    """Compiled, groups narrower than a block are joined with zeros between them: another group's infinities are not multiplied by these."""
+    """Compiled, groups narrower than a block are joined with zeros between them: another group's
+    infinities are not multiplied by these."""
     rng = np.random.default_rng(channels)
-    for filters, (kernel, stride, padding), value in itertools.product((1, 4), ((1, 1, 0), (3, 1, 1), (3, 2, 0)), SPECIAL):
+    for filters, (kernel, stride, padding), value in itertools.product(
+            (1, 4), ((1, 1, 0), (3, 1, 1), (3, 2, 0)), SPECIAL):
         groups = 16 if channels % 2 else 8
         x = rng.standard_normal((2, groups * channels, 9, 7), np.float32)
         w = rng.standard_normal((groups * filters, channels, kernel, kernel), np.float32)
@@ -247,21 +265,26 @@ def test_groups_see_their_own_channels_only(backend, channels):
 
 
 WINDOWS = [   # kernel, stride, padding, dilation of each axis
-    ((3, 3, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1)), ((3, 2, 5), (2, 3, 2), (1, 0, 2), (1, 1, 1)), ((2, 3, 3), (1, 2, 1), (0, 2, 2), (1, 1, 2)),
-    ((1, 1, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1)), ((2, 2, 2), (2, 2, 2), (0, 0, 0), (1, 1, 1)), ((1, 2, 1), (3, 3, 3), (0, 1, 0), (1, 3, 1)),
+    ((3, 3, 2), (1, 1, 1), (1, 1, 1), (1, 1, 1)), ((3, 2, 5), (2, 3, 2), (1, 0, 2), (1, 1, 1)),
+    ((2, 3, 3), (1, 2, 1), (0, 2, 2), (1, 1, 2)),
+    ((1, 1, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1)), ((2, 2, 2), (2, 2, 2), (0, 0, 0), (1, 1, 1)),
+    ((1, 2, 1), (3, 3, 3), (0, 1, 0), (1, 3, 1)),
 ]
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("transposed", [False, True], ids=["conv", "transposed"])
 def test_filters_that_are_not_finite(backend, axes, transposed):
-    """A convolution's padding is zeros, of which an infinite weight makes NaN; a transposed one has nothing beside its input."""
+    """A convolution's padding is zeros, of which an infinite weight makes NaN; a transposed one has
+    nothing beside its input."""
     rng = np.random.default_rng(axes)
     run = getattr(F, f"conv_transpose{axes}d" if transposed else f"conv{axes}d")
-    for window, (groups, channels, filters), value in itertools.product(WINDOWS, ((1, 5, 3), (1, 20, 33), (6, 1, 1), (4, 4, 8)), SPECIAL[:3]):
+    for window, (groups, channels, filters), value in itertools.product(
+            WINDOWS, ((1, 5, 3), (1, 20, 33), (6, 1, 1), (4, 4, 8)), SPECIAL[:3]):
         kernel, stride, padding, dilation = (along[-axes:] for along in window)
         x = rng.standard_normal((2, groups * channels, *(4, 7, 9)[-axes:]), np.float32)
-        w = rng.standard_normal((groups * channels, filters, *kernel) if transposed else (groups * filters, channels, *kernel), np.float32)
+        w = rng.standard_normal((groups * channels, filters, *kernel) if transposed
+                                else (groups * filters, channels, *kernel), np.float32)
         w.reshape(-1)[rng.integers(w.size)] = value
         attrs = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         want = float64(lambda x, w: run(x, w, **attrs), x, w)   # noqa: B023
@@ -272,14 +295,17 @@ def test_filters_that_are_not_finite(backend, axes, transposed):
 
 
 def test_layers_that_are_fused_have_finite_filters():
-    """Kernels that take layers together leave out the zeros beside a map: where that shows, layers stay apart."""
+    """Kernels that take layers together leave out the zeros beside a map: where that shows,
+    layers stay apart."""
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.standard_normal(shape, np.float32)   # noqa: E731
-    x, expand, depth, project = draw(1, 16, 64, 64), draw(128, 16, 1, 1), draw(128, 1, 3, 3), draw(24, 128, 1, 1)
+    x, expand, depth, project = draw(1, 16, 64, 64), draw(128, 16, 1,
+                                                          1), draw(128, 1, 3, 3), draw(24, 128, 1, 1)
     depth[5, 0, 0, 1] = np.inf
 
     def block(v):
-        v = F.relu6(F.conv2d(F.relu6(F.conv2d(v, expand.astype(v.dtype))), depth.astype(v.dtype), padding=1, groups=128))
+        v = F.relu6(F.conv2d(F.relu6(F.conv2d(v, expand.astype(v.dtype))), depth.astype(v.dtype), padding=1,
+                             groups=128))
         return F.conv2d(v, project.astype(v.dtype)), F.adaptive_avg_pool2d(v, 1)
 
     for got, want in zip(pyops.compile(block, x, "strict")(x), float64(block, x), strict=True):

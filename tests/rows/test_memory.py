@@ -110,8 +110,9 @@ def test_threads_take_and_give_at_once():
 
 def test_the_environment_sets_the_limit():
     def run(value):
-        return subprocess.run([sys.executable, "-c", "from pyops import memory; print(memory.state()['limit'])"], text=True, capture_output=True,
-                              env={**os.environ, "PYOPS_POOL_BYTES": value})
+        return subprocess.run([sys.executable, "-c",
+                               "from pyops import memory; print(memory.state()['limit'])"],
+                              text=True, capture_output=True, env={**os.environ, "PYOPS_POOL_BYTES": value})
     assert run("12345").stdout == "12345\n"
     assert "PYOPS_POOL_BYTES='much' must be a whole number" in run("much").stderr
 
@@ -137,8 +138,10 @@ assert memory.state()["kept"] < kept and again.shape == (N,)
 
 
 def test_what_nothing_asks_for_any_more_goes_back():
-    """`age` is called every ten seconds; what was kept and not needed between two calls is given back."""
-    done = subprocess.run([sys.executable, "-c", BURST], text=True, capture_output=True, env={**os.environ, "PYOPS_POOL_BYTES": str(1 << 30)})
+    """`age` is called every ten seconds; what was kept and not needed between two
+    calls is given back."""
+    done = subprocess.run([sys.executable, "-c", BURST], text=True, capture_output=True,
+                          env={**os.environ, "PYOPS_POOL_BYTES": str(1 << 30)})
     assert done.returncode == 0, done.stderr
 
 
@@ -208,7 +211,8 @@ assert program(x[8]).shape == x[8].shape   # made again
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc")
 def test_a_service_is_as_small_as_before_its_burst():
-    """Eight threads with five batch sizes: workspaces, plans with packed weights of their own and what threads' heaps keep go back."""
+    """Eight threads with five batch sizes: workspaces, plans with packed weights of their own and
+    what threads' heaps keep go back."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", SERVICE], text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
 

@@ -1,4 +1,5 @@
-"""What rows cannot say: running statistics change in the caller's arrays, and random masks are those of their seed."""
+"""What rows cannot say: running statistics change in the caller's arrays, and random masks are
+those of their seed."""
 import numpy as np
 import pytest
 
@@ -25,7 +26,8 @@ def test_batch_norm_moves_running_statistics_in_place(shape, backend):
 def test_instance_norm_moves_them_towards_the_average_sample(backend):
     x = np.random.default_rng(0).standard_normal((4, 3, 5, 7)).astype(np.float32)
     mean, var = statistics()
-    want = [0.9 * s + 0.1 * b for s, b in zip(statistics(), (x.mean((2, 3)).mean(0), x.var((2, 3), ddof=1).mean(0)))]
+    want = [0.9 * s + 0.1 * b
+            for s, b in zip(statistics(), (x.mean((2, 3)).mean(0), x.var((2, 3), ddof=1).mean(0)))]
     with use_backend(backend):
         F.instance_norm(x, mean, var)
     assert np.allclose(mean, want[0], atol=1e-6) and np.allclose(var, want[1], atol=1e-6)

@@ -1,4 +1,5 @@
-"""Every case of every row on every backend and element type; the calls an op must refuse; finite differences; torch."""
+"""Every case of every row on every backend and element type; the calls an op must refuse; finite
+differences; torch."""
 import numpy as np
 import pytest
 from joined import check_each
@@ -23,17 +24,20 @@ def test_cases(name, check, backend):
     op = OPS[name]
     if backend in op.todo:
         pytest.skip(f"{op.name} has no {backend} kernel: {op.todo[backend]}")
-    check_each(((f"{name_of(case)}-{real}", case, real) for case in CHECKED[name, check] for real in ("f32", "f64")),
+    check_each(((f"{name_of(case)}-{real}", case, real) for case in CHECKED[name, check]
+                for real in ("f32", "f64")),
                lambda case, real: validate.CHECKS[check](op, case, backend, real))
 
 
-@pytest.mark.parametrize("op", [op for op in OPS.values() if any(c.gradient for c in op.cases)], ids=lambda op: op.name)
+@pytest.mark.parametrize("op", [op for op in OPS.values() if any(c.gradient for c in op.cases)],
+                         ids=lambda op: op.name)
 def test_reference_gradient_is_the_derivative(op):
     check_each(((name_of(case), case) for case in op.cases if case.gradient), check_derivative)
 
 
 def check_derivative(case):
-    """<w, J v> by central differences equals <J^T w, v> in float64 along a random direction v of each input."""
+    """<w, J v> by central differences equals <J^T w, v> in float64 along a random
+    direction v of each input."""
     args, kwargs = case.arguments(np.float64, seed=3)
     with use_backend("reference"):
         _, weights, exact = validate.gradients(case, args, kwargs)
@@ -44,17 +48,20 @@ def check_derivative(case):
 
             def value(at):
                 leaf[...] = at  # noqa: B023
-                outputs = [o for o in validate.flat(validate.call(case, args, kwargs)) if np.asarray(o).dtype.kind == "f"]
+                outputs = [o for o in validate.flat(validate.call(case, args, kwargs))
+                           if np.asarray(o).dtype.kind == "f"]
                 return sum((w * o).sum() for w, o in zip(weights, outputs, strict=True))
             numeric = (value(original + h * v) - value(original - h * v)) / (2 * h)
             leaf[...] = original
             want = 0.0 if gradient is None else (gradient * v).sum()
             scale = 1 + (0.0 if gradient is None else np.abs(gradient * v).sum())
-            assert abs(numeric - want) <= 3e-6 * scale, f"input {i}: differences give {numeric}, the rule {want}"
+            assert abs(numeric
+                       - want) <= 3e-6 * scale, f"input {i}: differences give {numeric}, the rule {want}"
 
 
 def arrays(value, spec):
-    """The real arrays of `value` whose spec wants a gradient, in the order validate.tensors collects them."""
+    """The real arrays of `value` whose spec wants a gradient, in the order
+    validate.tensors collects them."""
     if isinstance(value, dict):
         return [a for k, v in value.items() for a in arrays(v, spec[k])]
     if isinstance(value, list):
@@ -78,4 +85,5 @@ def test_refuses(op, backend_name):
 def test_every_backend_has_the_kernels_or_a_reason(op, backend):
     for real, kernels in BACKENDS[backend].sets.items():
         has = all(hasattr(kernels, k) for k in op.kernels)
-        assert has != (backend in op.todo), f"{op.name} on {backend} {real}: kernels or a todo, not both, not neither"
+        assert has != (
+            backend in op.todo), f"{op.name} on {backend} {real}: kernels or a todo, not both, not neither"

@@ -1,4 +1,5 @@
-"""Recurrent kernels beyond their rows' cases: independence of the batch, accuracy of gates, compiled programs, streaming."""
+"""Recurrent kernels beyond their rows' cases: independence of the batch, accuracy of gates,
+compiled programs, streaming."""
 import numpy as np
 import pytest
 
@@ -9,7 +10,8 @@ from pyops.core.cases import Array
 from pyops.core.threads import num_threads
 from pyops.kernels.recurrent.cases import weights_of
 
-KINDS = [(nn.RNN, {}), (nn.RNN, {"nonlinearity": "relu"}), (nn.LSTM, {}), (nn.LSTM, {"proj_size": 37}), (nn.PeepholeLSTM, {}), (nn.GRU, {})]
+KINDS = [(nn.RNN, {}), (nn.RNN, {"nonlinearity": "relu"}), (nn.LSTM, {}), (nn.LSTM, {"proj_size": 37}),
+         (nn.PeepholeLSTM, {}), (nn.GRU, {})]
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
@@ -19,14 +21,16 @@ def sequence(*shape, seed=0):
 
 def flat(result):
     y, state = result
-    return [np.asarray(getattr(a, "data", a)) for a in (y, *(state if isinstance(state, tuple) else (state,)))]
+    return [np.asarray(getattr(a, "data", a))
+            for a in (y, *(state if isinstance(state, tuple) else (state,)))]
 
 
 def made(name, inputs, hidden, dtype, layers=1, directions=1):
     """A call of F.<name> on x alone, with fixed weights."""
     rng = np.random.default_rng(1)
     weights = [a.make(dtype, rng) for a in weights_of(inputs, hidden, GATES[name], layers, directions)]
-    return lambda x, **kwargs: getattr(F, name)(x, None, weights, num_layers=layers, bidirectional=directions == 2, **kwargs)
+    return lambda x, **kwargs: getattr(F, name)(x, None, weights, num_layers=layers,
+                                                bidirectional=directions == 2, **kwargs)
 
 
 # ---- a sequence's result is its own
@@ -35,7 +39,8 @@ def made(name, inputs, hidden, dtype, layers=1, directions=1):
 @pytest.mark.parametrize("name", GATES)
 @pytest.mark.parametrize("samples, hidden", [(7, 150), (40, 48), (23, 20)])
 def test_each_sequence_is_as_if_alone(backend, name, samples, hidden, dtype):
-    """Bit for bit, whatever its length, whether threads share units or samples; and a NaN stays in its sequence."""
+    """Bit for bit, whatever its length, whether threads share units or samples; and a NaN
+    stays in its sequence."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((5, samples, 9)).astype(dtype)
     lengths = rng.integers(1, 6, samples)
@@ -81,15 +86,16 @@ def test_threads_give_the_same_bits():
 
 @pytest.mark.parametrize("dtype, low", [(np.float32, -86), (np.float64, -700)])
 def test_gates_are_accurate(backend, dtype, low):
-    """tanh through a network that does nothing else; sigmoid as the forget gate of an LSTM that only forgets. At most 3 units in the last
-    place, on a dense grid."""
-    grid = np.concatenate([np.linspace(low, 40, 200_003), np.linspace(-1, 1, 60_001), np.geomspace(1e-20, 1, 20_001)]).astype(dtype)
+    """tanh through a network that does nothing else; sigmoid as the forget gate of an LSTM that
+    only forgets. At most 3 units in the last place, on a dense grid."""
+    grid = np.concatenate([np.linspace(low, 40, 200_003), np.linspace(-1, 1, 60_001),
+                           np.geomspace(1e-20, 1, 20_001)]).astype(dtype)
     x, one, none = np.stack([grid, grid])[:, :, None], np.ones((1, 1), dtype), np.zeros((1, 1), dtype)
     with use_backend(backend):
         tanh, _ = F.rnn(x, None, [one, none], bias=False)
         forget = np.array([[0], [1], [0], [0]], dtype)
-        _, _, sigmoid = F.lstm(x[:2], (np.zeros((1, len(grid), 1), dtype), np.ones((1, len(grid), 1), dtype)), [forget, np.zeros((4, 1), dtype)], bias=False,
-                               lengths=[1] * len(grid))
+        _, _, sigmoid = F.lstm(x[:2], (np.zeros((1, len(grid), 1), dtype), np.ones((1, len(grid), 1), dtype)),
+                               [forget, np.zeros((4, 1), dtype)], bias=False, lengths=[1] * len(grid))
     exact = grid.astype(np.longdouble)
     for got, want in ((tanh[0, :, 0], np.tanh(exact)), (sigmoid[0, :, 0], 1 / (1 + np.exp(-exact)))):
         ulp = np.spacing(np.abs(want).astype(dtype)).astype(np.longdouble)
@@ -106,7 +112,8 @@ def test_gates_of_what_is_not_finite():
 # ---- pyops.compile
 
 @pytest.mark.parametrize("kind, more", KINDS, ids=str)
-@pytest.mark.parametrize("shape", [{}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True}], ids=str)
+@pytest.mark.parametrize("shape", [{}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True}],
+                         ids=str)
 def test_a_program_is_the_module(kind, more, shape):
     model = kind(9, 150, **more, **shape).eval()
     x = sequence(3, 6, 9) if shape.get("batch_first") else sequence(6, 3, 9)
@@ -114,8 +121,10 @@ def test_a_program_is_the_module(kind, more, shape):
     for threads in (1, 2, 3):
         program = pyops.compile(model, x, threads=threads)
         assert all(np.array_equal(a, b) for a, b in zip(want, flat(program(x))))
-    assert [s.algorithm for s in program.steps if s.kernel == "recurrent"] == ["packed"] * shape.get("num_layers", 1)
-    assert not any(s.kernel == "recurrent_pack" for s in program.steps), "weights are packed when the program is made"
+    assert [s.algorithm
+            for s in program.steps if s.kernel == "recurrent"] == ["packed"] * shape.get("num_layers", 1)
+    assert not any(s.kernel == "recurrent_pack"
+                   for s in program.steps), "weights are packed when the program is made"
 
 
 def test_a_program_takes_lengths_as_constants():
@@ -157,7 +166,8 @@ def test_steps_are_the_sequence(tmp_path, kind, more):
         p.reset(half)
         assert np.array_equal(np.concatenate([p.step(x[t:t + 1]) for t in range(4, 8)]), want.data[4:])
         y, end = p(x[:1], *(state if isinstance(state, tuple) else (state,)))
-        assert y.shape == (1, 1, want.shape[-1]) and isinstance(end, tuple) == issubclass(kind, nn.LSTM), "a call keeps nothing"
+        assert y.shape == (1, 1, want.shape[-1]) and isinstance(end, tuple) == issubclass(
+            kind, nn.LSTM), "a call keeps nothing"
 
 
 def test_what_streaming_refuses():
@@ -183,7 +193,8 @@ def test_what_streaming_refuses():
 
 # ---- the benchmark
 
-@pytest.mark.parametrize("shape", [("LSTM", 12, 20, 2, 3, 6), ("GRU", 12, 12, 1, 4, 5, True), ("RNN", 7, 18, 1, 2, 4), ("LSTM", 5, 8, 1, 2, 4, False, True)], ids=str)
+@pytest.mark.parametrize("shape", [("LSTM", 12, 20, 2, 3, 6), ("GRU", 12, 12, 1, 4, 5, True),
+                                   ("RNN", 7, 18, 1, 2, 4), ("LSTM", 5, 8, 1, 2, 4, False, True)], ids=str)
 def test_peers_compute_the_same(shape):
     from pyops.bench import peers, recurrent_suite
     work = recurrent_suite.Work(recurrent_suite.Shape(*shape))

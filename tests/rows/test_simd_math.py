@@ -1,4 +1,5 @@
-"""Elementary functions against long double on dense grids, in units in the last place, and at the special values of C's math.h."""
+"""Elementary functions against long double on dense grids, in units in the last place, and at the
+special values of C's math.h."""
 import numpy as np
 import pytest
 
@@ -19,8 +20,8 @@ def grid(dtype):
     far = 110 if dtype == np.float32 else 760
     edges = np.array([limits.tiny, limits.smallest_subnormal, limits.max, limits.tiny / 3])
     exponents = rng.uniform(np.log10(float(limits.smallest_subnormal)), np.log10(float(limits.max)), 20001)
-    return np.concatenate([SPECIAL, edges, -edges, np.linspace(-far, far, 40001), np.linspace(-2, 2, 40001), 10**exponents,
-                           -10**exponents, 1 + rng.uniform(-1e-3, 1e-3, 20001)]).astype(dtype)
+    return np.concatenate([SPECIAL, edges, -edges, np.linspace(-far, far, 40001), np.linspace(-2, 2, 40001),
+                           10**exponents, -10**exponents, 1 + rng.uniform(-1e-3, 1e-3, 20001)]).astype(dtype)
 
 
 def assert_within(ulps, got, want, x):
@@ -29,7 +30,8 @@ def assert_within(ulps, got, want, x):
         rounded = want.astype(got.dtype)
         finite = np.isfinite(rounded) & np.isfinite(got)
         assert np.array_equal(got[~finite], rounded[~finite], equal_nan=True)
-        ulp = np.maximum(np.spacing(np.abs(rounded[finite])), np.finfo(got.dtype).smallest_subnormal).astype(Long)
+        ulp = np.maximum(np.spacing(np.abs(rounded[finite])),
+                         np.finfo(got.dtype).smallest_subnormal).astype(Long)
         error = np.abs(got[finite] - want[finite]) / ulp
     worst = error.argmax()
     assert error[worst] <= ulps, f"off by {error[worst]:.2f} ulp at {x[finite][worst]!r}"

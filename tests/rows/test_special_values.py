@@ -1,4 +1,5 @@
-"""Infinities, NaN and signed zeros where the definition is not a matter of rounding: right values, worked out by hand."""
+"""Infinities, NaN and signed zeros where the definition is not a matter of rounding: right values,
+worked out by hand."""
 import math
 
 import numpy as np
@@ -18,7 +19,8 @@ def each_backend_and_the_definition(backend, call):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pow_is_that_of_ieee_754(backend, dtype):
-    """Also where one exponent is for all, for which NumPy and torch take the square root of -infinity."""
+    """Also where one exponent is for all, for which NumPy and torch take the square
+    root of -infinity."""
     bases = [-inf, -2.0, -1.0, -0.0, 0.0, 0.25, 1.0, inf, nan]
     for exponent in (0.5, -0.5, 1.5, 2.0, 3.0, -1.0, 0.0, inf, -inf):
         want = []
@@ -26,11 +28,13 @@ def test_pow_is_that_of_ieee_754(backend, dtype):
             try:
                 want.append(math.pow(base, exponent))
             except ValueError:   # math has no complex numbers and no poles
-                want.append(math.copysign(inf, base) if base == 0 and exponent == -1 else inf if base == 0 else nan)
+                want.append(math.copysign(inf, base) if base == 0 and exponent == -1 else inf if base == 0
+                            else nan)
         for exponents in (exponent, np.full(len(bases), exponent, dtype)):
             for got in each_backend_and_the_definition(backend, lambda: F.pow(np.array(bases, dtype), exponents)):   # noqa: B023
                 np.testing.assert_allclose(got, want, rtol=1e-6)
-                assert np.array_equal(np.signbit(got)[~np.isnan(got)], np.signbit(want)[~np.isnan(want)]), (exponent, got)
+                assert np.array_equal(np.signbit(got)[~np.isnan(got)],
+                                      np.signbit(want)[~np.isnan(want)]), (exponent, got)
 
 
 def losses(x, *args, **kwargs):
@@ -42,12 +46,16 @@ def test_a_class_that_a_position_has_no_part_in_does_not_count(backend):
     weight = np.array([1, 3, nan], np.float32)
     for got in each_backend_and_the_definition(backend, lambda: losses(x, np.array([0, 1]), weight)):
         np.testing.assert_allclose(got, [log2, 3 * log2], rtol=1e-6)
-    for got in each_backend_and_the_definition(backend, lambda: F.cross_entropy(np.array(x, np.float32), np.array([0, 1]), weight)):
+    for got in each_backend_and_the_definition(backend, lambda: F.cross_entropy(np.array(x, np.float32),
+                                                                                np.array([0, 1]), weight)):
         np.testing.assert_allclose(got, log2, rtol=1e-6)
-    for got in each_backend_and_the_definition(backend, lambda: losses(x, np.array([0, 2]), np.array([1, 1, 0], np.float32))):
-        np.testing.assert_allclose(got, [log2, nan], rtol=1e-6)   # 0 times infinity: the class is the position's own
+    for got in each_backend_and_the_definition(backend, lambda: losses(x, np.array([0, 2]),
+                                                                       np.array([1, 1, 0], np.float32))):
+        # 0 times infinity: the class is the position's own
+        np.testing.assert_allclose(got, [log2, nan], rtol=1e-6)
     log_p = np.array([[-1, nan], [nan, -2], [nan, nan]], np.float32)
-    for got in each_backend_and_the_definition(backend, lambda: F.nll_loss(log_p, np.array([0, 1, -100]), reduction="sum")):
+    for got in each_backend_and_the_definition(backend, lambda: F.nll_loss(log_p, np.array([0, 1, -100]),
+                                                                           reduction="sum")):
         assert got == 3
 
 
@@ -55,9 +63,12 @@ def test_an_infinite_weight_makes_an_infinite_loss(backend):
     """Also of the most likely class, which the kernels find by a difference of 0."""
     weight, log2 = np.array([inf, 1], np.float32), math.log(2)
     probabilities = np.array([[0.5, 0.5], [0, 1]], np.float32)
-    for got in each_backend_and_the_definition(backend, lambda: losses([[1.0, 1.0]] * 2, probabilities, weight)):
+    for got in each_backend_and_the_definition(backend,
+                                               lambda: losses([[1.0, 1.0]] * 2, probabilities, weight)):
         np.testing.assert_allclose(got, [inf, nan])   # 0 times infinity
-    for got in each_backend_and_the_definition(backend, lambda: losses([[1.0, 1.0]], np.array([1]), weight, label_smoothing=0.5)):
+    for got in each_backend_and_the_definition(backend, lambda: losses([[1.0, 1.0]], np.array([1]), weight,
+                                                                       label_smoothing=0.5)):
         assert got == inf
-    for got in each_backend_and_the_definition(backend, lambda: losses([[1.0, 1.0]], np.array([1]), label_smoothing=0.5)):
+    for got in each_backend_and_the_definition(backend, lambda: losses([[1.0, 1.0]], np.array([1]),
+                                                                       label_smoothing=0.5)):
         np.testing.assert_allclose(got, log2, rtol=1e-6)

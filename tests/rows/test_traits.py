@@ -20,12 +20,13 @@ TRAITS = ("pointwise", "activation", "epilogue", "applies", "per_sample", "filte
 
 
 # They may be called so that nothing moves: to join one array, to shuffle by a factor of 1.
-MOVING = {"avg_pool", "broadcast_to", "cat", "getitem", "lp_pool", "max_pool", "pad", "permute", "pixel_shuffle", "pixel_unshuffle", "resample",
-          "reshape"}
+MOVING = {"avg_pool", "broadcast_to", "cat", "getitem", "lp_pool", "max_pool", "pad", "permute",
+          "pixel_shuffle", "pixel_unshuffle", "resample", "reshape"}
 
 
 def called(op):
-    """(inputs, attrs, result) of each case's call of the row, on the reference backend in float64."""
+    """(inputs, attrs, result) of each case's call of the row, on the reference
+    backend in float64."""
     found = []
 
     class Watching:
@@ -72,17 +73,21 @@ def test_a_row_that_keeps_samples_apart_says_so(op):
 
 @ROWS
 def test_per_sample_holds(op):
-    """Where a row says so of a call, the first sample alone gives the first sample of the result."""
+    """Where a row says so of a call, the first sample alone gives the first sample of the
+    result."""
     for inputs, attrs, y in called(op):
         first = inputs[0]
         kept = op.per_sample(first.shape, **attrs) if callable(op.per_sample) else op.per_sample
         results = [r for r in (y if isinstance(y, tuple) else (y,)) if isinstance(r, np.ndarray) and r.ndim]
-        if not kept or op.random or first.ndim < 2 or first.shape[0] < 2 or not results or any(r.shape[0] != first.shape[0] for r in results):
+        if not kept or op.random or first.ndim < 2 or first.shape[0] < 2 or not results or any(
+                r.shape[0] != first.shape[0] for r in results):
             continue
-        weights = op.filter_axis is not None or op.name in ("embedding", "squared_euclidean", "batch_norm", "group_norm", "layer_norm", "rms_norm", "prelu")
-        alone = [v[:1] if i == 0 or not weights and v is not None and v.ndim == first.ndim and v.shape[0] == first.shape[0] else v
-                 for i, v in enumerate(inputs)]
-        if "shape" in attrs or "size" in attrs and op.name not in ("conv", "conv_transpose", "fold", "max_unpool"):
+        weights = op.filter_axis is not None or op.name in ("embedding", "squared_euclidean", "batch_norm",
+                                                            "group_norm", "layer_norm", "rms_norm", "prelu")
+        alone = [v[:1] if i == 0 or not weights and v is not None and v.ndim == first.ndim
+                 and v.shape[0] == first.shape[0] else v for i, v in enumerate(inputs)]
+        if "shape" in attrs or "size" in attrs and op.name not in ("conv", "conv_transpose", "fold",
+                                                                   "max_unpool"):
             continue   # the result's shape is an argument: of another batch it is another call
         got = op.reference(*alone, **attrs)
         for g, w in zip(got if isinstance(got, tuple) else (got,), y if isinstance(y, tuple) else (y,)):
@@ -103,7 +108,8 @@ def test_an_activation_is_fused_or_says_why_not(op):
 
 def test_layers_of_activations_are_activations():
     """What pyops.nn has under Activations calls rows with that trait."""
-    layers = [c for _, c in inspect.getmembers(activation, inspect.isclass) if c.__module__ == activation.__name__ and not c.__name__.startswith("_")]
+    layers = [c for _, c in inspect.getmembers(activation, inspect.isclass)
+              if c.__module__ == activation.__name__ and not c.__name__.startswith("_")]
     assert len(layers) >= 20
     x = np.zeros((2, 3, 4, 4), np.float32)
     for layer in layers:
@@ -120,7 +126,8 @@ def test_what_a_row_lacks_is_named_rightly(op):
 
 
 def test_rows_with_weights_say_what_programs_apply():
-    """Rules that pass an activation to their kernel belong to rows that say so, and the other way round."""
+    """Rules that pass an activation to their kernel belong to rows that say so, and
+    the other way round."""
     for op in OPS.values():
         if op.applies:
             assert op.name in lowering.RULES and op.applies <= {"activation", "residual"}
@@ -146,22 +153,29 @@ W = np.random.default_rng(0).standard_normal((2, 20, 20, 3, 3)).astype(np.float3
 
 @pytest.mark.parametrize("name", POINTWISE)
 def test_a_pointwise_row_between_convolutions_keeps_their_layout(name):
-    program = pyops.compile(lambda x: F.conv2d(POINTWISE[name](F, F.conv2d(x, W[0], padding=1)), W[1], padding=1), np.zeros((2, 20, 9, 9), np.float32))
+    program = pyops.compile(lambda x: F.conv2d(POINTWISE[name](F, F.conv2d(x, W[0], padding=1)), W[1],
+                                               padding=1),
+                            np.zeros((2, 20, 9, 9), np.float32))
     kernels = [s.kernel for s in program.steps]
     assert kernels.count("to_blocked") == kernels.count("from_blocked") == 1, kernels
 
 
 @pytest.mark.parametrize("name", POINTWISE)
 def test_a_pointwise_row_keeps_samples_apart(name):
-    """Two convolutions at batch 4 take the memory of one sample, 41 MB, whatever stands between them."""
+    """Two convolutions at batch 4 take the memory of one sample, 41 MB, whatever
+    stands between them."""
     w = np.zeros((32, 32, 1, 1), np.float32)
-    program = pyops.compile(lambda x: F.conv2d(POINTWISE[name](F, F.conv2d(x, w)), w), np.zeros((4, 32, 400, 400), np.float32), precision="strict")
+    program = pyops.compile(lambda x: F.conv2d(POINTWISE[name](F, F.conv2d(x, w)), w),
+                            np.zeros((4, 32, 400, 400), np.float32), precision="strict")
     assert program.samples == 4 and program.arena_bytes <= 3.1 * 32 * 400 * 400 * 4
-    assert program.arena_bytes < 42e6 or name in ("product", "quotient", "rsqrt", "reciprocal", "log", "a_number_over")   # a third map lives
+    # a third map lives
+    assert (program.arena_bytes < 42e6
+            or name in ("product", "quotient", "rsqrt", "reciprocal", "log", "a_number_over"))
 
 
 def test_shapes_that_name_the_batch_are_taken():
     """A batch is planned a sample at a time only where no call holds its size."""
     w = np.zeros((16, 16, 1, 1), np.float32)
-    program = pyops.compile(lambda x: F.conv2d(F.reshape(F.conv2d(x, w), (2, 16, 4, 9)), w), np.zeros((2, 16, 6, 6), np.float32))
+    program = pyops.compile(lambda x: F.conv2d(F.reshape(F.conv2d(x, w), (2, 16, 4, 9)), w),
+                            np.zeros((2, 16, 6, 6), np.float32))
     assert program.samples == 1 and program.outputs[0][0] == (2, 16, 4, 9)

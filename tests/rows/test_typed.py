@@ -1,5 +1,6 @@
-"""Values of any type at the edges of their types: casts beside NumPy's and ml_dtypes', whole numbers
-beside Python's, orders beside torch's, indices outside of their axis, and what is put twice.
+"""Values of any type at the edges of their types: casts beside NumPy's and
+ml_dtypes', whole numbers beside Python's, orders beside torch's, indices outside of
+their axis, and what is put twice.
 """
 
 import itertools
@@ -499,7 +500,8 @@ JOINED = {"": lambda a, b: b, "sum": lambda a, b: a + b, "prod": lambda a, b: a 
 )
 @pytest.mark.parametrize("reduce", JOINED)
 def test_what_meets_is_put_in_order_whatever_the_threads(backend, dtype, reduce):
-    """Of values put in one place the last stays; sums of floats are those of Python's loop, to the bit."""
+    """Of values put in one place the last stays; sums of floats are those of Python's loop, to the
+    bit."""
     rng = np.random.default_rng(3)
     x = (rng.standard_normal((3, 50)) * 9).astype(dtype)
     index, values = rng.integers(0, 50, (3, 4000)), (rng.standard_normal((3, 4000)) * 9).astype(dtype)

@@ -1,7 +1,8 @@
 """Winograd convolutions of compiled programs against float64 direct convolution.
 
-Maps are put into blocked layout here, inside larger arrays: samples lie further apart than an image, outputs are NaN between guard bands,
-and the lanes that pad the last block hold large numbers, which must reach no real channel.
+Maps are put into blocked layout here, inside larger arrays: samples lie further apart than an
+image, outputs are NaN between guard bands, and the lanes that pad the last block hold large
+numbers, which must reach no real channel.
 """
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from pyops.core.threads import num_threads
 torch = pytest.importorskip("torch")
 TF = torch.nn.functional
 
-BOUND = {2: 2e-6, 4: 2e-5, 6: 1e-4}   # greatest error over the greatest output, He-scaled weights; measured: 4e-7, 3e-6, 2e-5
+# greatest error over the greatest output, He-scaled weights; measured: 4e-7, 3e-6, 2e-5
+BOUND = {2: 2e-6, 4: 2e-5, 6: 1e-4}
 GARBAGE = 1e4
 NONE = ("clamp", -np.inf, np.inf)
 RELU = ("clamp", 0.0, np.inf)
@@ -60,7 +62,8 @@ def transformed(kernels, weight, tile):
     return u
 
 
-def winograd(backend, x, weight, tile, padding=(1, 1), bias=None, residual=None, in_place=False, pool=False, activation=NONE):
+def winograd(backend, x, weight, tile, padding=(1, 1), bias=None, residual=None, in_place=False, pool=False,
+             activation=NONE):
     kernels = BACKENDS[backend].sets["f32"]
     n, c, h, w = x.shape
     k = len(weight)
@@ -73,7 +76,8 @@ def winograd(backend, x, weight, tile, padding=(1, 1), bias=None, residual=None,
     add = None if residual is None else to_blocks(residual)
     if in_place:
         y[...] = add
-    kernels.winograd_conv(to_blocks(x), weight, transformed(kernels, weight, tile), tile, padded, y if in_place else add, padding, 2 if pool else 1, activation, y)
+    kernels.winograd_conv(to_blocks(x), weight, transformed(kernels, weight, tile), tile, padded,
+                          y if in_place else add, padding, 2 if pool else 1, activation, y)
     assert (larger[:, 0] == 77).all() and (larger[:, -1] == 77).all(), "stored outside the output"
     assert np.isfinite(y).all() or not np.isfinite(x).all()
     return from_blocks(y, k)
@@ -120,7 +124,8 @@ def test_residual(backend, tile, case):
     want = (want + torch.from_numpy(residual)).relu()
     got = winograd(backend, x, weight, tile, padding, bias, residual, activation=RELU)
     assert_within(got, want, tile)
-    np.testing.assert_array_equal(got, winograd(backend, x, weight, tile, padding, bias, residual, in_place=True, activation=RELU))
+    np.testing.assert_array_equal(got, winograd(backend, x, weight, tile, padding, bias, residual,
+                                                in_place=True, activation=RELU))
 
 
 @pytest.mark.parametrize("height, width", [(24, 24), (13, 11), (7, 7), (14, 15), (2, 2), (3, 61)])
@@ -128,14 +133,16 @@ def test_pooling(backend, tile, height, width):
     x, weight, bias = make(2, 19, 37, height, width)
     want = TF.max_pool2d(direct(x, weight, 1, bias), 2)
     assert_within(winograd(backend, x, weight, tile, bias=bias, pool=True), want, tile)
-    assert_within(winograd(backend, x, weight, tile, bias=bias, pool=True, activation=RELU), want.relu(), tile)
+    assert_within(winograd(backend, x, weight, tile, bias=bias, pool=True, activation=RELU), want.relu(),
+                  tile)
 
 
 def test_pooling_follows_an_activation_that_is_not_monotone(backend, tile):
     x, weight, bias = make(1, 16, 16, 13, 12)
     weight[...] *= 3
     want = TF.max_pool2d(TF.silu(direct(x, weight, 1, bias)), 2)
-    assert_within(winograd(backend, x, weight, tile, bias=bias, pool=True, activation=("silu", 0.0, 0.0)), want, tile)
+    assert_within(winograd(backend, x, weight, tile, bias=bias, pool=True, activation=("silu", 0.0, 0.0)),
+                  want, tile)
 
 
 @pytest.mark.parametrize("activation, function", [
@@ -150,12 +157,14 @@ def test_pooling_follows_an_activation_that_is_not_monotone(backend, tile):
     (("gelu", 0.0, 0.0), TF.gelu),
     (("gelu_tanh", 0.0, 0.0), lambda v: TF.gelu(v, approximate="tanh")),
     (("elu", 0.7, 0.0), lambda v: TF.elu(v, 0.7)),
-], ids=["relu6", "clamp", "leaky_relu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "gelu", "gelu_tanh", "elu"])
+], ids=["relu6", "clamp", "leaky_relu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "gelu",
+        "gelu_tanh", "elu"])
 def test_activation(backend, tile, activation, function):
     x, weight, bias = make(1, 16, 20, 13, 14)
     residual = np.random.default_rng(1).standard_normal((1, 20, 13, 14), np.float32)
     want = function(direct(x, weight, 1, bias) + torch.from_numpy(residual))
-    assert_within(winograd(backend, x, weight, tile, bias=bias, residual=residual, activation=activation), want, tile)
+    assert_within(winograd(backend, x, weight, tile, bias=bias, residual=residual, activation=activation),
+                  want, tile)
 
 
 @pytest.mark.parametrize("case", CASES[-4:] + CASES[1:3], ids=IDS[-4:] + IDS[1:3])
@@ -166,18 +175,21 @@ def test_threads_and_batch_change_no_bit(backend, tile, case):
     for threads in (1, 2, 3):
         with num_threads(threads):
             results.append(winograd(backend, x, weight, tile, padding, bias, activation=RELU))
-            alone = [winograd(backend, x[i:i + 1], weight, tile, padding, bias, activation=RELU) for i in range(len(x))]
+            alone = [winograd(backend, x[i:i + 1], weight, tile, padding, bias, activation=RELU)
+                     for i in range(len(x))]
             np.testing.assert_array_equal(results[-1], np.concatenate(alone))
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
 
 
 def test_a_place_at_the_border_changes_no_bit(backend, tile):
-    """The same values give the same bits in the middle of a map and at its edge, where the window hangs over into the padding."""
+    """The same values give the same bits in the middle of a map and at its edge, where the window
+    hangs over into the padding."""
     x, weight, _ = make(1, 16, 16, 4 * tile, 4 * tile)
     x[..., :tile, :] = x[..., -tile:, :] = x[..., :, :tile] = x[..., :, -tile:] = 0
     inner = np.ascontiguousarray(x[..., tile:-tile, tile:-tile])
-    np.testing.assert_array_equal(winograd(backend, x, weight, tile)[..., tile:-tile, tile:-tile], winograd(backend, inner, weight, tile))
+    np.testing.assert_array_equal(winograd(backend, x, weight, tile)[..., tile:-tile, tile:-tile],
+                                  winograd(backend, inner, weight, tile))
 
 
 def test_nan_stays(backend, tile):
@@ -188,13 +200,15 @@ def test_nan_stays(backend, tile):
         poisoned[0, 0][at] = np.nan
         kernels = BACKENDS[backend].sets["f32"]
         y = np.zeros((1, 1, 6, 6, 16), np.float32)
-        kernels.winograd_conv(to_blocks(poisoned), weight, transformed(kernels, weight, tile), tile, None, None, (1, 1), 2, RELU, y)
+        kernels.winograd_conv(to_blocks(poisoned), weight, transformed(kernels, weight, tile), tile, None,
+                              None, (1, 1), 2, RELU, y)
         want = TF.max_pool2d(direct(poisoned, weight, 1).relu(), 2).numpy()[0, 0]
         assert np.isnan(y[0, 0, :, :, 0][np.isnan(want)]).all()
 
 
 def test_transformed_filters(backend, tile):
-    """Padding of the last block is zeros; a filter of all zeros but its centre convolves to the input."""
+    """Padding of the last block is zeros; a filter of all zeros but its centre
+    convolves to the input."""
     kernels = BACKENDS[backend].sets["f32"]
     u = transformed(kernels, make(1, 5, 18, 1, 1)[1], tile)
     assert np.isfinite(u).all() and (u[1, ..., 2:] == 0).all()

@@ -1,4 +1,5 @@
-"""Eager 3x3 convolutions by Winograd's algorithm: right at ragged sizes, in both directions, and only where precision allows them."""
+"""Eager 3x3 convolutions by Winograd's algorithm: right at ragged sizes, in both directions, and
+only where precision allows them."""
 import os
 import subprocess
 import sys
@@ -22,12 +23,13 @@ def default_precision():
 
 def drawn(n, c, k, h, w, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.standard_normal((n, c, h, w)).astype(np.float32), rng.standard_normal((k, c, 3, 3)).astype(np.float32),
-            rng.standard_normal(k).astype(np.float32))
+    return (rng.standard_normal((n, c, h, w)).astype(np.float32),
+            rng.standard_normal((k, c, 3, 3)).astype(np.float32), rng.standard_normal(k).astype(np.float32))
 
 
 def weight_gradient(padding):
-    return lambda x, dy: OPS["conv_weight_gradient"](x, dy, stride=(1, 1), padding=padding, dilation=(1, 1), groups=1, kernel=(3, 3))
+    return lambda x, dy: OPS["conv_weight_gradient"](x, dy, stride=(1, 1), padding=padding, dilation=(1, 1),
+                                                     groups=1, kernel=(3, 3))
 
 
 def strict(call):
@@ -39,24 +41,27 @@ def strict(call):
 
 
 def compare(call, arrays, used=True):
-    """The float32 call against the float64 one (which is always direct), and whether an algorithm of its own was used."""
+    """The float32 call against the float64 one (which is always direct), and whether an algorithm
+    of its own was used."""
     got, expected = call(*arrays), call(*(a.astype(np.float64) for a in arrays))
     assert np.abs(got - expected).max() <= BOUND * np.abs(expected).max()
     assert np.array_equal(got, strict(lambda: call(*arrays))) != used
 
 
 @pytest.mark.parametrize("n, c, k, h, w, padding", [
-    (2, 32, 48, 19, 23, 1), (1, 17, 33, 37, 30, (0, 2)), (3, 40, 40, 18, 17, 2), (1, 64, 16, 31, 57, 0), (70, 64, 64, 16, 16, 1), (40, 32, 48, 9, 9, 1),
-    (64, 160, 150, 4, 4, 1)])
+    (2, 32, 48, 19, 23, 1), (1, 17, 33, 37, 30, (0, 2)), (3, 40, 40, 18, 17, 2), (1, 64, 16, 31, 57, 0),
+    (70, 64, 64, 16, 16, 1), (40, 32, 48, 9, 9, 1), (64, 160, 150, 4, 4, 1)])
 def test_ragged_sizes_and_many_samples(n, c, k, h, w, padding):
     x, weight, bias = drawn(n, c, k, h, w)
     compare(lambda x, w, b: F.conv2d(x, w, b, padding=padding), (x, weight, bias))
     compare(lambda x, w: F.conv_transpose2d(x, w, padding=padding), (x, weight.transpose(1, 0, 2, 3).copy()))
-    dy = np.random.default_rng(1).standard_normal(F.conv2d(x, weight, padding=padding).shape).astype(np.float32)
+    dy = np.random.default_rng(1).standard_normal(F.conv2d(x, weight, padding=padding).shape).astype(
+        np.float32)
     compare(weight_gradient((padding, padding) if isinstance(padding, int) else padding), (x, dy))
 
 
-@pytest.mark.parametrize("arguments", [{"stride": 2}, {"dilation": 2, "padding": 2}, {"padding": 3}, {"groups": 2}])
+@pytest.mark.parametrize("arguments",
+                         [{"stride": 2}, {"dilation": 2, "padding": 2}, {"padding": 3}, {"groups": 2}])
 def test_other_convolutions_stay_direct(arguments):
     x, weight, bias = drawn(2, 32, 32, 24, 24)
     weight = weight[:, :32 // arguments.get("groups", 1)].copy()
@@ -72,7 +77,8 @@ def test_few_channels_few_pixels_and_float64_stay_direct():
 
 def test_results_do_not_depend_on_threads():
     x, weight, bias = drawn(5, 48, 64, 21, 26)
-    calls = (lambda: F.conv2d(x, weight, bias, padding=1), lambda: weight_gradient((1, 1))(x, np.ascontiguousarray(x[:, :40])))
+    calls = (lambda: F.conv2d(x, weight, bias, padding=1),
+             lambda: weight_gradient((1, 1))(x, np.ascontiguousarray(x[:, :40])))
     with num_threads(1):
         alone = [call() for call in calls]
     with num_threads(3):
@@ -83,14 +89,16 @@ def test_weight_gradients_of_planes_that_are_cut():
     """More tiles than are transformed together, in a plane and over samples."""
     for n, c, k, h, w in ((2, 64, 80, 70, 75), (30, 96, 64, 20, 20)):
         rng = np.random.default_rng(n)
-        compare(weight_gradient((1, 1)), (rng.standard_normal((n, c, h, w)).astype(np.float32), rng.standard_normal((n, k, h, w)).astype(np.float32)))
+        compare(weight_gradient((1, 1)), (rng.standard_normal((n, c, h, w)).astype(np.float32),
+                                          rng.standard_normal((n, k, h, w)).astype(np.float32)))
 
 
 def test_a_nan_reaches_what_reads_it_and_no_other_sample():
     x, weight, _ = drawn(3, 32, 32, 24, 24)
     x[1, 5, 12, 12] = np.nan
     y = F.conv2d(x, weight, padding=1)
-    assert np.isnan(y[1, :, 11:14, 11:14]).all() and np.isfinite(y[[0, 2]]).all() and np.isfinite(y[1, :, :4]).all()
+    assert (np.isnan(y[1, :, 11:14, 11:14]).all() and np.isfinite(y[[0, 2]]).all()
+            and np.isfinite(y[1, :, :4]).all())
 
 
 def test_precision_is_set_read_and_refused():
@@ -99,6 +107,11 @@ def test_precision_is_set_read_and_refused():
     assert pyops.get_precision() == "strict"
     with pytest.raises(ValueError, match="'high' is not one of default, strict"):
         pyops.set_precision("high")
-    run = lambda value: subprocess.run([sys.executable, "-c", "import pyops; print(pyops.get_precision())"], text=True, capture_output=True,   # noqa: E731
-                                       env={**os.environ, "PYOPS_PRECISION": value})
-    assert run("strict").stdout == "strict\n" and "PYOPS_PRECISION='exact' is not one of" in run("exact").stderr
+
+    def run(value):
+        command = [sys.executable, "-c", "import pyops; print(pyops.get_precision())"]
+        return subprocess.run(command, text=True, capture_output=True,
+                              env={**os.environ, "PYOPS_PRECISION": value})
+
+    assert (run("strict").stdout == "strict\n"
+            and "PYOPS_PRECISION='exact' is not one of" in run("exact").stderr)

@@ -25,7 +25,8 @@ def trained(tmp_path, *options, text=POEM):
     (tmp_path / "poem.txt").write_text(text, encoding="utf-8")
     small = ["--hidden", "16", "--layers", "1", "--batch", "2", "--seq-length", "10", "--iterations", "4"]
     try:
-        return main(["train", "char-rnn", "--text", str(tmp_path / "poem.txt"), "--out", str(tmp_path), *small, *options])
+        return main(["train", "char-rnn", "--text", str(tmp_path / "poem.txt"), "--out", str(tmp_path),
+                     *small, *options])
     except SystemExit as stop:
         return stop.code
 
@@ -39,10 +40,11 @@ def generated(tmp_path, *options):
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "peephole"])
 def test_a_tiny_text_is_learned_by_heart(tmp_path, capsys, kind):
-    """Two chunks: what the second begins with is known from the state only. Plain units forget sooner and see the text as one."""
+    """Two chunks: what the second begins with is known from the state only. Plain units forget
+    sooner and see the text as one."""
     text, seq_length, lr = (POEM[:39], "38", "0.005") if kind == "rnn" else (POEM[:57], "28", "0.02")
-    assert trained(tmp_path, "--kind", kind, "--hidden", "48", "--batch", "1", "--seq-length", seq_length, "--iterations", "200",
-                   "--lr", lr, text=text) == 0
+    assert trained(tmp_path, "--kind", kind, "--hidden", "48", "--batch", "1", "--seq-length", seq_length,
+                   "--iterations", "200", "--lr", lr, text=text) == 0
     said = capsys.readouterr().out
     initial, expected = map(float, re.search(r"initial loss ([\d.]+), ln\(\d+\) = ([\d.]+)", said).groups())
     assert abs(initial / expected - 1) <= 0.05 and expected == pytest.approx(np.log(len(set(text))), abs=1e-4)
@@ -54,19 +56,21 @@ def test_samples_and_checkpoints_come_at_set_iterations(tmp_path, capsys):
     assert trained(tmp_path, "--sample-at", "2,3", "--sample-length", "17") == 0
     said = capsys.readouterr().out
     samples = re.findall(r"^---- (\d+) iterations\n(.{17})\n----$", said, re.M | re.S)
-    assert [n for n, _ in samples] == ["2", "3"] and "iteration      4" in said and "done: iteration 4" in said
+    assert ([n for n, _ in samples] == ["2", "3"] and "iteration      4" in said
+            and "done: iteration 4" in said)
     assert trained(tmp_path, "--sample-every", "2") == 0
     assert re.findall(r"^---- (\d+) ", capsys.readouterr().out, re.M) == ["2", "4"]
     state, metadata = checkpoint.load(tmp_path / "checkpoint.safetensors")
     assert metadata["iteration"] == "4" and metadata["model"] == "char-rnn"
     assert json.loads(metadata["alphabet"]) == "".join(sorted(set(POEM)))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.safetensors", "poem.txt"], "something half-written was left"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.safetensors",
+                                                          "poem.txt"], "something half-written was left"
 
 
 def test_epochs_in_place_of_iterations(tmp_path, capsys):
     (tmp_path / "t").write_text("ab" * 101)
-    assert main(["train", "char-rnn", "--text", str(tmp_path / "t"), "--out", str(tmp_path), "--hidden", "4", "--batch", "2",
-                 "--seq-length", "10", "--epochs", "2.55"]) == 0
+    assert main(["train", "char-rnn", "--text", str(tmp_path / "t"), "--out", str(tmp_path), "--hidden", "4",
+                 "--batch", "2", "--seq-length", "10", "--epochs", "2.55"]) == 0
     assert "26 iterations, 2.60 epochs" in capsys.readouterr().out
 
 
@@ -89,7 +93,8 @@ def test_the_state_is_carried_and_the_gradient_cut(tmp_path):
     pyops.manual_seed(0)
     characters = Characters.of(POEM)
     model = models.char_rnn(len(characters), "gru", 8)
-    trainer = TextTrainer(model, characters, POEM, tmp_path, iterations=1000, seq_length=10, batch=1, lr=1e-12)
+    trainer = TextTrainer(model, characters, POEM, tmp_path, iterations=1000, seq_length=10, batch=1,
+                          lr=1e-12)
     numbers, state, losses = characters.encode(POEM)[None], None, []
     for begin in range(0, 40, 10):
         loss, state = trainer.step(numbers[:, begin:begin + 10], numbers[:, begin + 1:begin + 11], state)
@@ -117,13 +122,14 @@ def test_an_interrupt_keeps_the_last_checkpoint(tmp_path):
         def press_ctrl_c(now):
             if now.iteration == press_at:
                 raise KeyboardInterrupt
-        return TextTrainer(models.char_rnn(len(characters), "rnn", 8, 1), characters, POEM, tmp_path, 6, 10, 2, report_every=1,
-                           report=press_ctrl_c, sample_at=(2,), **settings)
+        return TextTrainer(models.char_rnn(len(characters), "rnn", 8, 1), characters, POEM, tmp_path, 6, 10,
+                           2, report_every=1, report=press_ctrl_c, sample_at=(2,), **settings)
     early = trainer(1)
     assert early.fit() is None and early.interrupted and list(tmp_path.iterdir()) == []
     late = trainer(4)
     assert late.fit().iteration == 2 and late.interrupted
-    assert checkpoint.load(late.checkpoint)[1]["iteration"] == "2" and [p.name for p in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    assert (checkpoint.load(late.checkpoint)[1]["iteration"] == "2"
+            and [p.name for p in tmp_path.iterdir()] == ["checkpoint.safetensors"])
 
 
 def test_an_interrupted_command_says_so(tmp_path, monkeypatch, capsys):
@@ -133,8 +139,8 @@ def test_an_interrupted_command_says_so(tmp_path, monkeypatch, capsys):
 
 def test_text_without_end_stops_with_its_reader_and_comes_at_once(tmp_path):
     assert trained(tmp_path) == 0
-    command = [sys.executable, "-m", "pyops", "generate", str(tmp_path / "checkpoint.safetensors"), "--length", "100000000",
-               "--prompt", "She "]
+    command = [sys.executable, "-m", "pyops", "generate", str(tmp_path / "checkpoint.safetensors"),
+               "--length", "100000000", "--prompt", "She "]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.read(14)[:4] == b"She ", "characters are to come as they are drawn, not at the end"
     process.stdout.close()   # as `| head` does
@@ -152,14 +158,15 @@ def test_text_without_end_stops_with_its_reader_and_comes_at_once(tmp_path):
 # ---- what is refused
 
 @pytest.mark.parametrize("options, match", [
-    (["--text", "/nowhere/at/all"], "No such file"), (["--batch", "50"], "too short for 50 streams of chunks of 10: that needs 501"),
-    (["--seq-length", "500"], "too short"), (["--seed", "-1"], "--seed"), (["--kind", "transformer"], "--kind"),
-    (["--hidden", "0"], "--hidden"),
+    (["--text", "/nowhere/at/all"], "No such file"),
+    (["--batch", "50"], "too short for 50 streams of chunks of 10: that needs 501"),
+    (["--seq-length", "500"], "too short"), (["--seed", "-1"], "--seed"),
+    (["--kind", "transformer"], "--kind"), (["--hidden", "0"], "--hidden"),
     (["--dropout", "1"], "--dropout"), (["--lr", "nan"], "--lr"), (["--epochs", "3"], "not allowed with"),
-    (["--temperature", "0"], "--temperature"),
-    (["--sample-at", "3,x"], "--sample-at"), (["--sample-at", "3", "--sample-every", "4"], "not allowed with"),
-    (["--clip", "-1"], "--clip"),
-    (["--lr", "1e38", "--iterations", "30"], "lower --lr")], ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+    (["--temperature", "0"], "--temperature"), (["--sample-at", "3,x"], "--sample-at"),
+    (["--sample-at", "3", "--sample-every", "4"], "not allowed with"), (["--clip", "-1"], "--clip"),
+    (["--lr", "1e38", "--iterations", "30"], "lower --lr")],
+                         ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_bad_arguments_of_train(tmp_path, capsys, options, match):
     assert trained(tmp_path, *options) == 2
     assert match in capsys.readouterr().err
@@ -170,16 +177,16 @@ def test_a_text_that_is_none(tmp_path, capsys):
     assert trained(tmp_path, text="x") == 2 and "too short" in capsys.readouterr().err
     assert trained(tmp_path, text="x" * 100) == 0 and "ln(1) = 0.0000" in capsys.readouterr().out
     (tmp_path / "binary").write_bytes(b"abc\xff\x00")
-    assert trained(tmp_path, "--text", str(tmp_path / "binary")) == 2 and "not UTF-8 text: byte 3 is 0xff" in capsys.readouterr().err
+    assert (trained(tmp_path, "--text", str(tmp_path / "binary")) == 2
+            and "not UTF-8 text: byte 3 is 0xff" in capsys.readouterr().err)
     assert trained(tmp_path, "--text", str(tmp_path)) == 2 and "directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options, match", [
     (["--prompt", "Sheé東"], "'é' (U+00E9), '東' (U+6771)"), (["--prompt", ""], "at least one character"),
-    (["--temperature", "0"], "--temperature"),
-    (["--temperature", "-1"], "--temperature"), (["--top-k", "0"], "--top-k"), (["--length", "0"], "--length"),
-    (["--seed", "-1"], "--seed")],
-    ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+    (["--temperature", "0"], "--temperature"), (["--temperature", "-1"], "--temperature"),
+    (["--top-k", "0"], "--top-k"), (["--length", "0"], "--length"), (["--seed", "-1"], "--seed")],
+                         ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_bad_arguments_of_generate(tmp_path, capsys, options, match):
     assert trained(tmp_path) == 0
     capsys.readouterr()
@@ -198,14 +205,15 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, capsys):
         capsys.readouterr()
         assert generated(tmp_path) == 2
         return capsys.readouterr().err
-    assert "not a checkpoint of `pyops train char-rnn`" in refused(state, {"model": "lenet5", "form": "modern", "box": 24})
+    assert "not a checkpoint of `pyops train char-rnn`" in refused(state, {"model": "lenet5",
+                                                                           "form": "modern", "box": 24})
     assert "its metadata is empty" in refused(state, {})
     assert "has no 'hidden'" in refused(state, {k: v for k, v in metadata.items() if k != "hidden"})
     assert "missing: head.bias" in refused({k: v for k, v in state.items() if k != "head.bias"}, metadata)
-    for change, match in (({"kind": "gru"}, "shape"), ({"kind": "tree"}, "rnn, lstm, gru"), ({"alphabet": "ab"}, "alphabet is no string"),
+    for change, match in (({"kind": "gru"}, "shape"), ({"kind": "tree"}, "rnn, lstm, gru"),
+                          ({"alphabet": "ab"}, "alphabet is no string"),
                           ({"alphabet": '"ab"'}, "shape"), ({"alphabet": "7"}, "alphabet is no string"),
-                          ({"hidden": "x"}, "invalid literal"),
-                          ({"layers": "-1"}, "layers")):
+                          ({"hidden": "x"}, "invalid literal"), ({"layers": "-1"}, "layers")):
         assert match in refused(state, {**metadata, **change}), change
     broken = {k: np.full_like(v, np.nan) for k, v in state.items()}
     assert "a score is not finite" in refused(broken, metadata)
@@ -217,6 +225,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, capsys):
 
 
 def test_the_librarys_source_is_the_default_text(tmp_path, capsys):
-    assert main(["train", "char-rnn", "--iterations", "1", "--hidden", "8", "--layers", "1", "--out", str(tmp_path)]) == 0
+    assert main(["train", "char-rnn", "--iterations", "1", "--hidden", "8", "--layers", "1", "--out",
+                 str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "Python's standard library: 1000000 characters" in said and "initial loss" in said

@@ -11,17 +11,21 @@ SHAPES = [(3, 5), (17,), (), (0, 2), (40000,)]   # a tail, one element, nothing,
 
 
 def paths(name, dtype, steps=12, groups=False, **settings):
-    """Parameters after every step, ours and torch's, with the same random gradients; the learning rate changes on the way."""
+    """Parameters after every step, ours and torch's, with the same random gradients; the learning
+    rate changes on the way."""
     rng = np.random.default_rng(0)
     start = [np.asarray(rng.standard_normal(s), dtype) for s in SHAPES]
-    ours, theirs = [Parameter(a.copy()) for a in start], [torch.nn.Parameter(torch.from_numpy(a.copy())) for a in start]
+    ours, theirs = [Parameter(a.copy()) for a in start], [torch.nn.Parameter(torch.from_numpy(a.copy()))
+                                                          for a in start]
     split = (lambda ps: [{"params": ps[:2], "lr": 0.5}, {"params": ps[2:]}]) if groups else list
-    a, b = getattr(optim, name)(split(ours), **settings), getattr(torch.optim, name)(split(theirs), **settings)
+    a, b = getattr(optim, name)(split(ours), **settings), getattr(torch.optim,
+                                                                  name)(split(theirs), **settings)
     for step in range(steps):
         for p, t in zip(ours, theirs):
             g = np.asarray(rng.standard_normal(p.shape) * 3, dtype)
             p.grad, t.grad = g, torch.from_numpy(g.copy())
-        ours[1].grad = theirs[1].grad = None   # a parameter without gradient stays, and its count of steps too
+        # a parameter without gradient stays, and its count of steps too
+        ours[1].grad = theirs[1].grad = None
         if step == 5:
             a.param_groups[0]["lr"] = b.param_groups[0]["lr"] = 0.03
         a.step(), b.step()
@@ -51,8 +55,10 @@ def test_same_path_as_torch(name, settings, backend_name, dtype):
         for a, b, ours, theirs in paths(name, dtype, **settings):
             for p, t in zip(ours, theirs):
                 t = t.detach().numpy()
-                # a step divides by a root that may be small, so rounding grows with the path: 100 eps of the largest value
-                assert np.abs(p.data - t).max(initial=0) <= 100 * np.finfo(dtype).eps * max(1, np.abs(t).max(initial=0))
+                # a step divides by a root that may be small, so rounding grows with the path: 100
+                # eps of the largest value
+                assert (np.abs(p.data - t).max(initial=0)
+                        <= 100 * np.finfo(dtype).eps * max(1, np.abs(t).max(initial=0)))
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
@@ -66,7 +72,8 @@ def test_groups_and_state_dict(name):
             again.load_state_dict(saved)
             follow = [p.data.copy() for p in ours]
             keep = a.state_dict()
-            state = {i: {k: np.copy(v) if isinstance(v, np.ndarray) else v for k, v in s.items()} for i, s in keep["state"].items()}
+            state = {i: {k: np.copy(v) if isinstance(v, np.ndarray) else v for k, v in s.items()}
+                     for i, s in keep["state"].items()}
             for p, q in zip(ours, copies):
                 q.grad = p.grad
             a.step(), again.step()
@@ -87,8 +94,10 @@ def test_a_parameter_that_is_not_contiguous_is_stepped_too():
 
 def test_refusals():
     p = Parameter(np.zeros(3))
-    for make, match in [(lambda: optim.SGD([]), "no parameters"), (lambda: optim.SGD([p], lr=-1), "lr"), (lambda: optim.SGD([p, p]), "twice"),
-                        (lambda: optim.SGD([p], nesterov=True), "nesterov"), (lambda: optim.Adam([p], betas=(1.0, 0.9)), "beta1"),
+    for make, match in [(lambda: optim.SGD([]), "no parameters"), (lambda: optim.SGD([p], lr=-1), "lr"),
+                        (lambda: optim.SGD([p, p]), "twice"),
+                        (lambda: optim.SGD([p], nesterov=True), "nesterov"),
+                        (lambda: optim.Adam([p], betas=(1.0, 0.9)), "beta1"),
                         (lambda: optim.Adam([{"params": [p], "momentum": 1}]), "momentum")]:
         with pytest.raises(ValueError, match=match):
             make()
@@ -103,10 +112,12 @@ def test_refusals():
 @pytest.mark.parametrize("limit", [0.5, 100.0])
 def test_clip_grad_norm(norm_type, limit):
     shared = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
-    ours, theirs = [Parameter(np.zeros((3, 4), np.float32)) for _ in range(2)], [torch.nn.Parameter(torch.zeros(3, 4)) for _ in range(2)]
+    ours, theirs = [Parameter(np.zeros((3, 4), np.float32))
+                    for _ in range(2)], [torch.nn.Parameter(torch.zeros(3, 4)) for _ in range(2)]
     for p, t in zip(ours, theirs):
         p.grad, t.grad = shared, torch.from_numpy(shared.copy())
-    assert optim.clip_grad_norm_(ours, limit, norm_type) == pytest.approx(torch.nn.utils.clip_grad_norm_(theirs, limit, norm_type).item())
+    assert (optim.clip_grad_norm_(ours, limit, norm_type)
+            == pytest.approx(torch.nn.utils.clip_grad_norm_(theirs, limit, norm_type).item()))
     for p, t in zip(ours, theirs):
         assert np.allclose(p.grad, t.grad.numpy(), rtol=1e-5)
     optim.clip_grad_value_(ours, 0.01)
@@ -129,8 +140,11 @@ SCHEDULES = [
 @pytest.mark.parametrize("name, settings", SCHEDULES, ids=[f"{n}-{'-'.join(s)}" for n, s in SCHEDULES])
 def test_same_rates_as_torch(name, settings, rule):
     extra = {"momentum": 0.9} if rule == "SGD" else {}
-    a = getattr(optim, rule)([{"params": [Parameter(np.zeros(1))]}, {"params": [Parameter(np.zeros(1))], "lr": 0.3}], lr=0.1, **extra)
-    b = getattr(torch.optim, rule)([{"params": [torch.nn.Parameter(torch.zeros(1))]}, {"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.3}],
+    a = getattr(optim,
+                rule)([{"params": [Parameter(np.zeros(1))]}, {"params": [Parameter(np.zeros(1))], "lr": 0.3}],
+                      lr=0.1, **extra)
+    b = getattr(torch.optim, rule)([{"params": [torch.nn.Parameter(torch.zeros(1))]},
+                                    {"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.3}],
                                    lr=0.1, **extra)
     ours, theirs = getattr(optim, name)(a, **settings), getattr(torch.optim.lr_scheduler, name)(b, **settings)
     for _ in range(19):
@@ -145,20 +159,26 @@ def test_same_rates_as_torch(name, settings, rule):
 
 @pytest.mark.filterwarnings("ignore")
 def test_warm_up_then_cosine_is_torchs():
-    a, b = optim.SGD([Parameter(np.zeros(1))], lr=0.1), torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    a, b = optim.SGD([Parameter(np.zeros(1))], lr=0.1), torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))],
+                                                                        lr=0.1)
 
     def make(home, optimizer):
-        return home.SequentialLR(optimizer, [home.LinearLR(optimizer, 0.1, total_iters=3), home.CosineAnnealingLR(optimizer, 8)], [3])
+        return home.SequentialLR(optimizer, [home.LinearLR(optimizer, 0.1, total_iters=3),
+                                             home.CosineAnnealingLR(optimizer, 8)],
+                                 [3])
     ours, theirs = make(optim.lr_scheduler, a), make(torch.optim.lr_scheduler, b)
     for _ in range(11):
         assert a.param_groups[0]["lr"] == pytest.approx(b.param_groups[0]["lr"], rel=1e-9, abs=1e-12)
         b.step(), ours.step(), theirs.step()
 
 
-@pytest.mark.parametrize("settings", [dict(patience=1), dict(mode="max", patience=0, threshold_mode="abs", threshold=0.1, cooldown=2, min_lr=1e-3)])
+@pytest.mark.parametrize("settings", [dict(patience=1), dict(mode="max", patience=0, threshold_mode="abs",
+                                                             threshold=0.1, cooldown=2, min_lr=1e-3)])
 def test_reduce_on_plateau_is_torchs(settings):
-    a, b = optim.SGD([Parameter(np.zeros(1))], lr=0.1), torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    ours, theirs = optim.ReduceLROnPlateau(a, **settings), torch.optim.lr_scheduler.ReduceLROnPlateau(b, **settings)
+    a, b = optim.SGD([Parameter(np.zeros(1))], lr=0.1), torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))],
+                                                                        lr=0.1)
+    ours, theirs = (optim.ReduceLROnPlateau(a, **settings),
+                    torch.optim.lr_scheduler.ReduceLROnPlateau(b, **settings))
     for metric in np.random.default_rng(0).uniform(0.5, 1, 40).tolist() + [-1.0, -2.0, -2.0, -2.0, -2.0]:
         ours.step(metric), theirs.step(metric)
         assert a.param_groups[0]["lr"] == pytest.approx(b.param_groups[0]["lr"])

@@ -1,4 +1,5 @@
-"""Code as people bring it along: torch's loop, NumPy's loop, an evaluation in scikit-learn's manner, filters of scikit-image."""
+"""Code as people bring it along: torch's loop, NumPy's loop, an evaluation in scikit-learn's
+manner, filters of scikit-image."""
 import numpy as np
 import pytest
 
@@ -15,7 +16,8 @@ DATA = (CENTRES[LABELS] + 0.3 * RNG.standard_normal((240, 8))).astype(np.float32
 
 
 def test_the_loop_of_torchs_tutorial(capsys):
-    """Net, criterion, zero_grad, backward, step, running loss in an f-string, accuracy by comparison with labels."""
+    """Net, criterion, zero_grad, backward, step, running loss in an f-string, accuracy by
+    comparison with labels."""
     pyops.manual_seed(0)
     device = "cpu"
 
@@ -55,13 +57,15 @@ def test_the_loop_of_torchs_tutorial(capsys):
         output = model(Tensor(images[200:]))
         pred = output.argmax(dim=1, keepdim=True)
         correct += (pred == Tensor(LABELS[200:]).view_as(pred)).sum().item()
-    print("Test set: accuracy {}/{} ({:.0f}%), loss {:.4f}".format(correct, 40, 100.0 * correct / 40, F.nll_loss(output, LABELS[200:])))   # noqa: UP032
+    print("Test set: accuracy {}/{} ({:.0f}%), loss {:.4f}".format(correct, 40, 100.0 * correct / 40,   # noqa: UP032
+                                                                   F.nll_loss(output, LABELS[200:])))
     said = capsys.readouterr().out
     assert correct >= 38 and "Train Epoch: 3 [160/240]\tLoss: 0." in said and running_loss / len(loader) < 0.3
 
 
 def test_a_loop_of_numpys():
-    """Weights by hand, np.exp and np.mean in the loss, an update within no_grad, accuracy by np.mean of a comparison."""
+    """Weights by hand, np.exp and np.mean in the loss, an update within no_grad, accuracy by
+    np.mean of a comparison."""
     w = Tensor(np.zeros((8, 3), np.float32), requires_grad=True)
     b = Tensor(np.zeros(3, np.float32), requires_grad=True)
     onehot = np.eye(3, dtype=np.float32)[LABELS]
@@ -70,7 +74,8 @@ def test_a_loop_of_numpys():
         scores = np.matmul(DATA, w) + b
         scores = scores - np.max(scores, axis=1, keepdims=True)
         probabilities = np.exp(scores) / np.sum(np.exp(scores), axis=1, keepdims=True)
-        loss = -np.mean(np.sum(onehot * np.log(np.clip(probabilities, 1e-7, 1.0)), axis=1)) + np.float64(1e-3) * np.sum(w ** 2)
+        loss = (-np.mean(np.sum(onehot * np.log(np.clip(probabilities, 1e-7, 1.0)), axis=1))
+                + np.float64(1e-3) * np.sum(w ** 2))
         w.grad = b.grad = None
         loss.backward()
         with pyops.no_grad():
@@ -80,12 +85,15 @@ def test_a_loop_of_numpys():
         assert f"step {step}: {loss:.3f}" == f"step {step}: {losses[-1]:.3f}"
     accuracy = np.mean(np.argmax(np.matmul(DATA, w) + b, axis=1) == LABELS)
     assert losses[0] == pytest.approx(np.log(3), rel=1e-5) and losses[-1] < 0.2 and accuracy > 0.97
-    exact = Tensor(w.numpy().astype(np.float64), requires_grad=True)   # the last gradient, against one written out
+    # the last gradient, against one written out
+    exact = Tensor(w.numpy().astype(np.float64), requires_grad=True)
     s = DATA.astype(np.float64) @ exact.numpy() + b.numpy()
     p = np.exp(s - s.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
-    F.cross_entropy(np.matmul(DATA.astype(np.float64), exact) + b.numpy().astype(np.float64), LABELS).backward()
-    np.testing.assert_allclose(exact.grad, DATA.T.astype(np.float64) @ (p - onehot) / 240, rtol=1e-8, atol=1e-12)
+    F.cross_entropy(np.matmul(DATA.astype(np.float64), exact) + b.numpy().astype(np.float64),
+                    LABELS).backward()
+    np.testing.assert_allclose(exact.grad, DATA.T.astype(np.float64) @ (p - onehot) / 240, rtol=1e-8,
+                               atol=1e-12)
 
 
 class Classifier:
@@ -97,7 +105,8 @@ class Classifier:
     def fit(self, X, y):
         pyops.manual_seed(1)
         self.classes_ = np.unique(y)
-        self.model_ = nn.Sequential(nn.Linear(X.shape[1], self.hidden), nn.Tanh(), nn.Linear(self.hidden, len(self.classes_)))
+        self.model_ = nn.Sequential(nn.Linear(X.shape[1], self.hidden), nn.Tanh(),
+                                    nn.Linear(self.hidden, len(self.classes_)))
         optimizer = optim.Adam(self.model_.parameters(), lr=0.02)
         for _ in range(self.epochs):
             optimizer.zero_grad()
@@ -128,7 +137,8 @@ def test_an_evaluation_as_in_scikit_learn():
     with pyops.no_grad():   # Tensors themselves, too
         scores = model.model_(Tensor(DATA[200:]))
     assert metrics.accuracy_score(LABELS[200:], scores.argmax(1)) == model.score(DATA[200:], y[200:])
-    assert metrics.log_loss(LABELS[200:], proba) == pytest.approx(F.cross_entropy(scores, LABELS[200:]).item(), rel=1e-5)
+    assert metrics.log_loss(LABELS[200:],
+                            proba) == pytest.approx(F.cross_entropy(scores, LABELS[200:]).item(), rel=1e-5)
 
 
 IMAGE = np.add.outer(np.sin(np.arange(24) / 3), np.cos(np.arange(20) / 4))
@@ -137,11 +147,13 @@ IMAGE = np.add.outer(np.sin(np.arange(24) / 3), np.cos(np.arange(20) / 4))
 def by_hand(image, kernel):
     """Correlation with the image mirrored at its edge, entry by entry."""
     padded = np.pad(image, 1, mode="symmetric")
-    return np.array([[(padded[i:i + 3, j:j + 3] * kernel).sum() for j in range(image.shape[1])] for i in range(image.shape[0])])
+    return np.array([[(padded[i:i + 3, j:j + 3] * kernel).sum() for j in range(image.shape[1])]
+                     for i in range(image.shape[0])])
 
 
 def test_filters_of_scikit_image():
-    """Sobel's edges, their magnitude, a Gaussian blur, unsharp masking and a threshold, by convolutions on planes."""
+    """Sobel's edges, their magnitude, a Gaussian blur, unsharp masking and a threshold, by
+    convolutions on planes."""
     horizontal = np.array([[1, 2, 1], [0, 0, 0], [-1, -2, -1]]) / 4
     blur = np.outer([1, 2, 1], [1, 2, 1]) / 16
 
@@ -176,21 +188,28 @@ def leaf():
 
 
 MISTAKES = {
-    "bias_as_a_list": (lambda: F.conv2d(IMAGES, FILTERS, [0, 0, 0, 0]), TypeError, "conv2d: bias must be an array.*got list"),
+    "bias_as_a_list": (lambda: F.conv2d(IMAGES, FILTERS, [0, 0, 0, 0]), TypeError,
+                       "conv2d: bias must be an array.*got list"),
     "weight_left_out": (lambda: F.linear(LOGITS, None), TypeError, "linear: weight must be an array.*NoneType"),
     "a_string_for_a_size": (lambda: nn.Conv2d("3", 4, 3), TypeError, "Conv2d: in_channels must be an int, got '3'"),
     "a_float_for_a_size": (lambda: nn.Linear(3.5, 4), TypeError, "Linear: in_features must be an int, got 3.5"),
     "an_image_with_channels_last": (lambda: F.conv2d(IMAGES.transpose(0, 2, 3, 1), FILTERS), ValueError,
                                     r"channels come before.*transpose\(\(0, 3, 1, 2\)\)"),
-    "a_plane_without_channels": (lambda: F.conv2d(IMAGES[0, 0], FILTERS[0, 0]), ValueError, r"conv2d.*input\[None, None\]"),
-    "another_type": (lambda: F.conv2d(IMAGES, FILTERS.astype(np.float64)), TypeError, "conv2d: inputs must share one dtype.*astype"),
-    "whole_numbers": (lambda: F.conv2d(IMAGES.astype(np.uint8), FILTERS), TypeError, "conv2d: input must be float32 or float64, got uint8.*astype"),
+    "a_plane_without_channels": (lambda: F.conv2d(IMAGES[0, 0], FILTERS[0, 0]), ValueError,
+                                 r"conv2d.*input\[None, None\]"),
+    "another_type": (lambda: F.conv2d(IMAGES, FILTERS.astype(np.float64)), TypeError,
+                     "conv2d: inputs must share one dtype.*astype"),
+    "whole_numbers": (lambda: F.conv2d(IMAGES.astype(np.uint8), FILTERS), TypeError,
+                      "conv2d: input must be float32 or float64, got uint8.*astype"),
     "a_model_to_the_gpu": (lambda: nn.Linear(3, 4).to("cuda"), ValueError, "no device 'cuda'.*CuPy"),
     "a_tensor_to_the_gpu": (lambda: leaf().to("cuda:0"), ValueError, "no device 'cuda:0'"),
     "backward_of_many": (lambda: (leaf() * 2).backward(), ValueError, "needs `gradient`.*mean"),
-    "backward_without_a_leaf": (lambda: Tensor([1.0]).sum().backward(), ValueError, "does not depend on anything that requires a gradient"),
-    "gradients_of_whole_numbers": (lambda: Tensor([1, 2], requires_grad=True), TypeError, "only float tensors have gradients, got int64"),
-    "targets_of_floats": (lambda: F.nll_loss(LOGITS, np.zeros(4)), TypeError, "nll_loss: target must be an integer array, got float64"),
+    "backward_without_a_leaf": (lambda: Tensor([1.0]).sum().backward(), ValueError,
+                                "does not depend on anything that requires a gradient"),
+    "gradients_of_whole_numbers": (lambda: Tensor([1, 2], requires_grad=True), TypeError,
+                                   "only float tensors have gradients, got int64"),
+    "targets_of_floats": (lambda: F.nll_loss(LOGITS, np.zeros(4)), TypeError,
+                          "nll_loss: target must be an integer array, got float64"),
     "a_class_too_many": (lambda: F.cross_entropy(LOGITS, np.array([0, 1, 2, 3])), ValueError, "cross_entropy.*3"),
     "numpys_sine": (lambda: np.sin(leaf()), TypeError, r"numpy.sin.*detach\(\)"),
     "truth_of_many": (lambda: bool(leaf()), ValueError, r"truth.*\.any\(\) or \.all\(\)"),
@@ -199,9 +218,11 @@ MISTAKES = {
     "assignment_on_the_tape": (lambda: leaf().__setitem__(0, 1.0), RuntimeError, r"F\.where"),
     "another_backend": (lambda: pyops.use_backend("avx"), ValueError, "'avx' is not one of"),
     "a_list_of_tensors": (lambda: Tensor([leaf(), leaf()]), TypeError, "functional.stack"),
-    "shapes_that_do_not_meet": (lambda: leaf() + np.zeros(4, np.float32), ValueError, r"add: shapes \(3,\), \(4,\) do not broadcast"),
+    "shapes_that_do_not_meet": (lambda: leaf() + np.zeros(4, np.float32), ValueError,
+                                r"add: shapes \(3,\), \(4,\) do not broadcast"),
     "an_axis_too_many": (lambda: leaf().sum(axis=1), ValueError, r"sum: dim 1 is out of range.*\(3,\)"),
-    "a_masked_array": (lambda: F.relu(np.ma.masked_array([1.0, 2.0])), TypeError, "relu: input is a masked array.*filled"),
+    "a_masked_array": (lambda: F.relu(np.ma.masked_array([1.0, 2.0])), TypeError,
+                       "relu: input is a masked array.*filled"),
     "a_list_among_arrays": (lambda: F.cat([LOGITS, [1.0]]), TypeError, r"cat: tensors\[1\] must be an array.*got list"),
 }
 

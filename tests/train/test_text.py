@@ -1,4 +1,5 @@
-"""Characters as numbers, drawing the next one, the text that every Python carries, and chunks of a text."""
+"""Characters as numbers, drawing the next one, the text that every Python carries,
+and chunks of a text."""
 import subprocess
 import sys
 
@@ -27,7 +28,9 @@ def test_characters_go_to_numbers_and_back(text, other):
 
 
 def test_unknown_characters_are_named():
-    with pytest.raises(ValueError, match=r"these characters are not among the 3 known: 'é' \(U\+00E9\), '東' \(U\+6771\)$"):
+    with pytest.raises(
+            ValueError,
+            match=r"these characters are not among the 3 known: 'é' \(U\+00E9\), '東' \(U\+6771\)$"):
         Characters("abc").encode("a東bé")
     with pytest.raises(ValueError, match=r"this character is not among the 3 known: '\\n' \(U\+000A\)$"):
         Characters("abc").encode("a\n")
@@ -61,7 +64,8 @@ def test_draws_have_the_softmaxs_frequencies(temperature, top_k):
 def test_the_extremes_of_drawing():
     rng, scores = np.random.default_rng(0), np.float32([-1e30, 1e30, 5, 1e30])
     assert draw(scores, rng, 1.0, 1) == 1, "of equals the first"
-    assert {draw(scores, rng, 1e-300) for _ in range(50)} == {1, 3} and {draw(scores, rng, 1e300) for _ in range(99)} == {0, 1, 2, 3}
+    assert ({draw(scores, rng, 1e-300) for _ in range(50)} == {1, 3}
+            and {draw(scores, rng, 1e300) for _ in range(99)} == {0, 1, 2, 3})
     assert draw(np.float32([7]), rng) == 0
     for bad in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="temperature"):
@@ -79,8 +83,10 @@ def test_the_librarys_text_is_always_the_same_ascii():
     text = standard_library(200_000)
     assert len(text) == 200_000 and text.isascii() and "import" in text and "\r\n" not in text
     assert text == standard_library(300_000)[:200_000] and standard_library(100) == text[:100]
-    code = "import hashlib; from pyops.text import standard_library; print(hashlib.sha256(standard_library(200_000).encode()).hexdigest())"
-    said = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    code = ("import hashlib; from pyops.text import standard_library; "
+            "print(hashlib.sha256(standard_library(200_000).encode()).hexdigest())")
+    said = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+            for _ in range(2)}
     assert len(said) == 1
 
 
@@ -92,13 +98,16 @@ def test_a_library_without_sources_says_so(tmp_path, monkeypatch):
 
 # ---- chunks
 
-@pytest.mark.parametrize("count, batch, length", [(101, 4, 5), (100, 3, 7), (8, 1, 7), (50, 7, 7), (41, 4, 10)])
+@pytest.mark.parametrize("count, batch, length",
+                         [(101, 4, 5), (100, 3, 7), (8, 1, 7), (50, 7, 7), (41, 4, 10)])
 def test_chunks_go_on_where_they_ended(count, batch, length):
     numbers = np.arange(count)
     got = list(chunks(numbers, batch, length))
     x, y = (np.concatenate(part, 1) for part in zip(*got))
-    assert np.array_equal(y, x + 1) and all(a.shape == b.shape and a.shape[0] == batch and 1 <= a.shape[1] <= length for a, b in got)
-    assert np.array_equal(np.ravel(x), numbers[:x.size]) and count - 1 - x.size < batch, "a stream is one stretch of the text"
+    assert (np.array_equal(y, x + 1)
+            and all(a.shape == b.shape and a.shape[0] == batch and 1 <= a.shape[1] <= length for a, b in got))
+    assert np.array_equal(
+        np.ravel(x), numbers[:x.size]) and count - 1 - x.size < batch, "a stream is one stretch of the text"
 
 
 @pytest.mark.parametrize("count, batch, length", [(0, 1, 1), (1, 1, 1), (7, 1, 7), (20, 4, 5)])
@@ -125,7 +134,8 @@ def test_char_rnn_reads_in_pieces_as_in_one(kind):
 
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "peephole"])
-@pytest.mark.parametrize("vocabulary, hidden, layers", [(2, 16, 1), (96, 128, 2), (30, 512, 1), (1000, 64, 3)])
+@pytest.mark.parametrize("vocabulary, hidden, layers",
+                         [(2, 16, 1), (96, 128, 2), (30, 512, 1), (1000, 64, 3)])
 def test_the_loss_starts_at_ln_vocabulary(kind, vocabulary, hidden, layers):
     model = models.char_rnn(vocabulary, kind, hidden, layers)
     x = np.random.default_rng(0).integers(0, vocabulary, (4, 21))
@@ -137,7 +147,8 @@ def test_generate_is_lazy_seeded_and_leaves_the_tape_on():
     model = models.char_rnn(7, "gru", hidden=8).eval()
     endless = model.generate([1, 2], generator=np.random.default_rng(3))
     first = [next(endless) for _ in range(20)]
-    assert first == list(model.generate(np.array([1, 2]), 20, generator=np.random.default_rng(3))) and set(first) <= set(range(7))
+    assert (first == list(model.generate(np.array([1, 2]), 20, generator=np.random.default_rng(3)))
+            and set(first) <= set(range(7)))
     scores, _ = model(np.array([[1]]))
     assert scores.requires_grad, "a generator under way must not stop recording elsewhere"
     assert list(model.generate([1], 0)) == []
@@ -146,13 +157,15 @@ def test_generate_is_lazy_seeded_and_leaves_the_tape_on():
 
 
 def test_char_rnn_refuses():
-    for options, match in (({"vocabulary": 0}, "vocabulary"), ({"hidden": 0}, "hidden"), ({"layers": 0}, "layers"),
-    ({"embedding": 0}, "embedding"),
-                           ({"kind": "LSTM"}, "rnn, lstm, gru, peephole"), ({"dropout": 1.5}, "dropout|p must|probab")):
+    for options, match in (({"vocabulary": 0}, "vocabulary"), ({"hidden": 0}, "hidden"),
+                           ({"layers": 0}, "layers"), ({"embedding": 0}, "embedding"),
+                           ({"kind": "LSTM"}, "rnn, lstm, gru, peephole"),
+                           ({"dropout": 1.5}, "dropout|p must|probab")):
         with pytest.raises(ValueError, match=match):
             models.char_rnn(**{"vocabulary": 5, **options})
     model = models.char_rnn(5)
-    for options, match in (({"prompt": []}, "at least one"), ({"temperature": 0}, "temperature"), ({"top_k": 0}, "top_k")):
+    for options, match in (({"prompt": []}, "at least one"), ({"temperature": 0}, "temperature"),
+                           ({"top_k": 0}, "top_k")):
         with pytest.raises(ValueError, match=match):
             model.generate(**{"prompt": [1], **options})
     with pytest.raises(ValueError, match="index 5"):

@@ -33,7 +33,8 @@ def mnist_like(directory, count=64, gz=True):
 
 # ---- IDX
 
-@pytest.mark.parametrize("code, dtype", [(0x08, ">u1"), (0x09, ">i1"), (0x0B, ">i2"), (0x0C, ">i4"), (0x0D, ">f4"), (0x0E, ">f8")])
+@pytest.mark.parametrize("code, dtype", [(0x08, ">u1"), (0x09, ">i1"), (0x0B, ">i2"), (0x0C, ">i4"),
+                                         (0x0D, ">f4"), (0x0E, ">f8")])
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4), (0, 5)])
 def test_idx_of_every_type(tmp_path, code, dtype, shape):
     array = np.arange(np.prod(shape)).astype(dtype).reshape(shape)
@@ -48,11 +49,13 @@ GOOD = idx(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
 
 
 @pytest.mark.parametrize("content, match", [
-    (b"", "not an IDX file"), (b"\0\0\x08", "not an IDX file"), (b"\x89PNG\r\n", "not an IDX file"), (b"\0\0\x07\x01" + b"\0" * 9, "not an IDX file"),
+    (b"", "not an IDX file"), (b"\0\0\x08", "not an IDX file"), (b"\x89PNG\r\n", "not an IDX file"),
+    (b"\0\0\x07\x01" + b"\0" * 9, "not an IDX file"),
     (GOOD[:9], "truncated: the header"), (GOOD[:-1], "truncated: shape"), (GOOD + b"x", "damaged: shape"),
-    (b"\0\0\x08\x03" + b"\xff" * 12, "truncated: shape"), (gzip.compress(GOOD)[:-9], "gzip"), (b"\x1f\x8bnothing", "gzip"),
-    (gzip.compress(GOOD[:-1]), "truncated: shape"),
-], ids=["empty", "short", "png", "type", "header", "one_byte_less", "one_byte_more", "absurd_size", "gz_cut", "gz_damaged", "gz_of_truncated"])
+    (b"\0\0\x08\x03" + b"\xff" * 12, "truncated: shape"), (gzip.compress(GOOD)[:-9], "gzip"),
+    (b"\x1f\x8bnothing", "gzip"), (gzip.compress(GOOD[:-1]), "truncated: shape"),
+], ids=["empty", "short", "png", "type", "header", "one_byte_less", "one_byte_more", "absurd_size", "gz_cut",
+        "gz_damaged", "gz_of_truncated"])
 def test_a_bad_idx_file_is_refused(tmp_path, content, match):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ValueError, match=match) as error:
@@ -83,8 +86,10 @@ def test_mnist_that_does_not_fit_together_is_refused(tmp_path):
 
 def test_uci_digits_are_split_once_and_for_all():
     a, b = data.uci_digits(), data.uci_digits()
-    assert np.array_equal(a.test_labels, b.test_labels) and len(a.test_labels) == 359 and len(a.train_labels) == 1438
-    assert a.train_images.shape[1:] == (32, 32) and a.train_images.max() == 255 and not a.train_images[:, :4].any()
+    assert (np.array_equal(a.test_labels, b.test_labels) and len(a.test_labels) == 359
+            and len(a.train_labels) == 1438)
+    assert (a.train_images.shape[1:] == (32, 32) and a.train_images.max() == 255
+            and not a.train_images[:, :4].any())
     assert set(a.test_labels) == set(range(10))
 
 
@@ -94,9 +99,11 @@ def test_input_has_the_papers_grey_levels():
 
 
 def test_batches_hold_every_image_once():
-    images, labels = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8), np.arange(10)
+    images, labels = np.arange(10,
+                               dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8), np.arange(10)
     got = list(data.batches(images, labels, 4, np.random.default_rng(0)))
-    assert [len(y) for _, y in got] == [4, 4, 2] and sorted(np.concatenate([y for _, y in got])) == list(range(10))
+    assert ([len(y) for _, y in got] == [4, 4, 2]
+            and sorted(np.concatenate([y for _, y in got])) == list(range(10)))
     for x, y in got:
         assert np.array_equal(x, data.to_input(images[y]))
 
@@ -106,7 +113,8 @@ def test_shifts_move_and_lose_nothing_in_the_middle():
     images[:, 4, 4] = 7
     moved = data.shifted(images, 2, np.random.default_rng(0))
     where = np.argwhere(moved == 7)
-    assert len(where) == 50 and where[:, 1:].min() == 2 and where[:, 1:].max() == 6 and len({tuple(w) for w in where[:, 1:]}) > 12
+    assert (len(where) == 50 and where[:, 1:].min() == 2 and where[:, 1:].max() == 6
+            and len({tuple(w) for w in where[:, 1:]}) > 12)
 
 
 # ---- training
@@ -123,7 +131,8 @@ def test_training_reaches_98_percent(tmp_path, capsys, form):
     right = 0
     for picture, label in zip(digits.test_images[:20], digits.test_labels[:20]):
         from PIL import Image
-        Image.fromarray(255 - np.pad(picture, 9)).resize((150, 150)).save(tmp_path / "digit.png")   # dark on light, another size
+        # dark on light, another size
+        Image.fromarray(255 - np.pad(picture, 9)).resize((150, 150)).save(tmp_path / "digit.png")
         assert main(["predict", str(tmp_path / "checkpoint.safetensors"), str(tmp_path / "digit.png")]) == 0
         answer = next(line for line in capsys.readouterr().out.splitlines() if line.endswith("<-"))
         right += answer.startswith(str(label))
@@ -132,7 +141,8 @@ def test_training_reaches_98_percent(tmp_path, capsys, form):
 
 def test_training_on_idx_files(tmp_path, capsys):
     mnist_like(tmp_path)
-    assert main(["train", "lenet5", "--data", str(tmp_path), "--epochs", "1", "--form", "modern", "--out", str(tmp_path / "run")]) == 0
+    assert main(["train", "lenet5", "--data", str(tmp_path), "--epochs", "1", "--form", "modern", "--out",
+                 str(tmp_path / "run")]) == 0
     assert "64 images to train on" in capsys.readouterr().out
     assert checkpoint.load(tmp_path / "run" / "checkpoint.safetensors")[1]["box"] == "20"
 
@@ -149,7 +159,8 @@ def test_the_seed_decides_the_training(tmp_path):
 
 def small_trainer(out, **settings):
     digits = data.uci_digits()
-    few = data.Digits("few", 24, digits.train_images[:64], digits.train_labels[:64], digits.test_images[:32], digits.test_labels[:32])
+    few = data.Digits("few", 24, digits.train_images[:64], digits.train_labels[:64], digits.test_images[:32],
+                      digits.test_labels[:32])
     return Trainer(models.lenet5_modern(), few, out, **{"epochs": 3, **settings})
 
 
@@ -163,7 +174,8 @@ def test_interrupt_keeps_the_last_checkpoint(tmp_path):
     trainer.fit()
     assert trainer.interrupted and len(trainer.history) == 1
     assert checkpoint.load(trainer.checkpoint)[1]["epoch"] == "1"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.safetensors", "curve.png"], "something half-written was left"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.safetensors",
+                                                          "curve.png"], "something half-written was left"
 
 
 def test_an_interrupted_command_says_so(tmp_path, monkeypatch, capsys):
@@ -181,7 +193,8 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         checkpoint.save(path, {"a": np.zeros(3)}, {"epoch": 2})
     state, metadata = checkpoint.load(path)
-    assert np.array_equal(state["a"], np.ones(3)) and metadata == {"epoch": "1"} and len(list(tmp_path.iterdir())) == 1
+    assert (np.array_equal(state["a"], np.ones(3)) and metadata == {"epoch": "1"}
+            and len(list(tmp_path.iterdir())) == 1)
 
 
 def predicting(tmp_path, capsys, state, metadata=None):
@@ -197,7 +210,8 @@ def predicting(tmp_path, capsys, state, metadata=None):
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, capsys):
     good = models.lenet5_modern().state_dict()
     assert predicting(tmp_path, capsys, good)[0] == 0
-    code, said = predicting(tmp_path, capsys, {k: v for k, v in good.items() if k != "fc1.bias"} | {"more": np.zeros(2)})
+    code, said = predicting(tmp_path, capsys,
+                            {k: v for k, v in good.items() if k != "fc1.bias"} | {"more": np.zeros(2)})
     assert code == 2 and "missing: fc1.bias" in said and "unexpected: more" in said
     code, said = predicting(tmp_path, capsys, good, {})
     assert code == 2 and "not a checkpoint" in said
@@ -216,7 +230,8 @@ def test_an_image_that_cannot_be_read_is_refused(tmp_path, capsys):
     assert "nothing is drawn" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--lr", "0"], ["--epochs", "-1"], ["--batch-size", "x"], ["--data", "/nowhere"], ["--seed", "-1"]])
+@pytest.mark.parametrize("arguments", [["--lr", "0"], ["--epochs", "-1"], ["--batch-size", "x"],
+                                       ["--data", "/nowhere"], ["--seed", "-1"]])
 def test_bad_arguments_are_refused(tmp_path, arguments, capsys):
     try:
         code = main(["train", "lenet5", "--out", str(tmp_path), *arguments])

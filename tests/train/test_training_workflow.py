@@ -1,4 +1,5 @@
-"""Augmentation, loaders, sanity checks, diagnosis, search, transfer, the gallery: each against what it must do and must refuse."""
+"""Augmentation, loaders, sanity checks, diagnosis, search, transfer, the gallery: each against what
+it must do and must refuse."""
 import math
 
 import numpy as np
@@ -42,7 +43,8 @@ def pictures(kind, count=6):
 
 # ---- augmentation
 
-STEPS = {"flip": augment.Flip(), "crop": augment.Crop(2), "reflect": augment.Crop(2, "reflect"), "rotate": augment.Rotate(20, (0.9, 1.1)),
+STEPS = {"flip": augment.Flip(), "crop": augment.Crop(2), "reflect": augment.Crop(2, "reflect"),
+         "rotate": augment.Rotate(20, (0.9, 1.1)),
          "colour": augment.Colour(), "noise": augment.Noise(), "cutout": augment.Cutout(4),
          "all": augment.Compose(augment.Flip(), augment.Crop(1), augment.Noise())}
 
@@ -66,7 +68,8 @@ def test_augmentations_do_what_they_say():
     quarter = augment.Rotate(0)
     y, x = np.mgrid[:9, :9].astype(float)
     turned = quarter.sampled(square, np.broadcast_to(x, square.shape), np.broadcast_to(8 - y, square.shape))
-    assert np.array_equal(turned, np.rot90(square, -1, (1, 2))) or np.array_equal(turned, np.rot90(square, 1, (1, 2)))
+    assert (np.array_equal(turned, np.rot90(square, -1, (1, 2)))
+            or np.array_equal(turned, np.rot90(square, 1, (1, 2))))
     cut = augment.Crop(3, fill=7)(images, rng)
     wide = np.pad(images, [(0, 0), (3, 3), (3, 3), (0, 0)], constant_values=7)
     for one, got in zip(wide, cut):
@@ -82,8 +85,10 @@ def test_a_rotation_is_pillows():
     step = augment.Rotate(0)
     angle = np.deg2rad(15)
     y, x = np.mgrid[:21, :21] - 10.0
-    got = step.sampled(image[None], (np.cos(angle) * y - np.sin(angle) * x + 10)[None], (np.sin(angle) * y + np.cos(angle) * x + 10)[None])[0]
-    want = [np.asarray(Image.fromarray(image).rotate(sign * 15, Image.Resampling.BILINEAR)) for sign in (1, -1)]
+    got = step.sampled(image[None], (np.cos(angle) * y - np.sin(angle) * x + 10)[None],
+                       (np.sin(angle) * y + np.cos(angle) * x + 10)[None])[0]
+    want = [np.asarray(Image.fromarray(image).rotate(sign * 15, Image.Resampling.BILINEAR))
+            for sign in (1, -1)]
     inner = np.hypot(y, x) < 9
     assert min(np.abs(got.astype(int) - one)[inner].max() for one in want) <= 2
 
@@ -91,17 +96,20 @@ def test_a_rotation_is_pillows():
 def test_mixup_mixes_inputs_and_targets_alike():
     inputs, labels = np.eye(4, dtype=np.float32)[:, :, None, None], np.arange(4)
     x, t = augment.MixUp(4, 1.0)(inputs, labels, np.random.default_rng(3))
-    assert np.allclose(x[:, :, 0, 0], t) and np.allclose(t.sum(1), 1) and 0 < t.min(where=t > 0, initial=1) < 1
+    assert (np.allclose(x[:, :, 0, 0], t) and np.allclose(t.sum(1), 1)
+            and 0 < t.min(where=t > 0, initial=1) < 1)
     data = ArrayDataset(inputs, labels, mix=augment.MixUp(4))
     batch = next(training_batches(data, 4, 0, 1))
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
     assert math.isfinite(F.cross_entropy(model(pyops.Tensor(batch[0])), batch[1]).item())
 
 
-@pytest.mark.parametrize("make, said", [(lambda: augment.Flip(2), "p must"), (lambda: augment.Crop(-1), "padding"), (lambda: augment.Rotate(-1), "degrees"),
-                                        (lambda: augment.Colour(2), "strengths"), (lambda: augment.Noise(-1), "deviation"),
-                                        (lambda: augment.Cutout(0), "size"), (lambda: augment.MixUp(1), "classes"),
-                                        (lambda: augment.Flip()(np.zeros((2, 3)), np.random.default_rng(0)), "must be uint8")])
+@pytest.mark.parametrize(
+    "make, said", [(lambda: augment.Flip(2), "p must"),
+                   (lambda: augment.Crop(-1), "padding"), (lambda: augment.Rotate(-1), "degrees"),
+                   (lambda: augment.Colour(2), "strengths"), (lambda: augment.Noise(-1), "deviation"),
+                   (lambda: augment.Cutout(0), "size"), (lambda: augment.MixUp(1), "classes"),
+                   (lambda: augment.Flip()(np.zeros((2, 3)), np.random.default_rng(0)), "must be uint8")])
 def test_bad_augmentations_are_named(make, said):
     with pytest.raises(ValueError, match=said):
         make()
@@ -117,9 +125,11 @@ def test_cifars_files_are_read(tmp_path):
         np.hstack([labels[:, None], planes]).tofile(tmp_path / name)
     (tmp_path / "batches.meta.txt").write_text("\n".join("abcdefghij"))
     split = cifar(tmp_path, augment=augment.Flip())
-    assert len(split.train) == 20 and len(split.test) == 4 and split.train.classes[3] == "d" and split.test.augment is None
+    assert (len(split.train) == 20 and len(split.test) == 4 and split.train.classes[3] == "d"
+            and split.test.augment is None)
     assert np.array_equal(split.test.images, images) and np.array_equal(split.test.labels, labels)
-    np.hstack([labels[:, None] + 10, labels[:, None] + 90, planes]).astype(np.uint8).tofile(tmp_path / "train.bin")
+    np.hstack([labels[:, None] + 10, labels[:, None] + 90,
+               planes]).astype(np.uint8).tofile(tmp_path / "train.bin")
     assert read_cifar(tmp_path / "train.bin", 100)[1].tolist() == [93, 99, 90, 95]
     for content, said in ((b"", "0 bytes"), (b"\1" * 3072, "no whole number"), (b"\x0b" * 3073, "up to 11")):
         (tmp_path / "bad.bin").write_bytes(content)
@@ -135,7 +145,8 @@ def folder(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         for i in range(5):
-            Image.fromarray(rng.integers(0, 256, (20 + i, 30, 3), np.uint8)).save(tmp_path / name / f"{i}.{'png' if i % 2 else 'jpg'}")
+            Image.fromarray(rng.integers(0, 256, (20 + i, 30, 3),
+                                         np.uint8)).save(tmp_path / name / f"{i}.{'png' if i % 2 else 'jpg'}")
     return tmp_path
 
 
@@ -145,7 +156,8 @@ def test_an_image_folder_skips_and_lists_what_is_damaged(folder):
     (folder / "cat" / "0.jpg").write_bytes((folder / "cat" / "0.jpg").read_bytes()[:200])
     (folder / "dog" / "1.png").write_bytes(b"no image")
     data = ImageFolder(folder, (16, 16), augment=augment.Flip())
-    assert [s.path.name for s in data.skipped] == ["0.jpg", "1.png"] and len(data) == 8 and data.labels.tolist() == [0] * 4 + [1] * 4
+    assert ([s.path.name for s in data.skipped] == ["0.jpg", "1.png"] and len(data) == 8
+            and data.labels.tolist() == [0] * 4 + [1] * 4)
     assert "skipped 2" in data.report() and "dog: 4" in data.report()
     with pytest.raises(ValueError, match="2 of 10 images cannot be read"):
         ImageFolder(folder, (16, 16), strict=True)
@@ -160,7 +172,8 @@ def test_an_image_folder_skips_and_lists_what_is_damaged(folder):
     (folder / "cat" / "2.jpg").write_bytes((folder / "cat" / "4.jpg").read_bytes())
     cut = ImageFolder(folder, (8, 8), resize=(16, 16), channels=1)
     assert cut.take(np.arange(2))[0].shape == (2, 1, 8, 8)
-    assert not np.array_equal(cut.take([0], np.random.default_rng(0))[0], cut.take([0], np.random.default_rng(3))[0])
+    assert not np.array_equal(cut.take([0], np.random.default_rng(0))[0],
+                              cut.take([0], np.random.default_rng(3))[0])
 
 
 def test_bad_folders_are_named(folder, tmp_path):
@@ -182,7 +195,8 @@ def digits(count=200, classes=10):
 
 def small(classes=10, seed=0):
     pyops.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(1, 8, 5, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(8 * 49, classes))
+    return nn.Sequential(nn.Conv2d(1, 8, 5, 2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.3),
+                         nn.Linear(8 * 49, classes))
 
 
 def test_a_sound_network_passes_and_is_left_as_it_was():
@@ -190,7 +204,8 @@ def test_a_sound_network_passes_and_is_left_as_it_was():
     before = {k: v.copy() for k, v in model.state_dict().items()}
     report = sanity_check(model, digits())
     assert report.ok and "all checks passed" in str(report), str(report)
-    assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items()) and not model.training and model[4].p == 0.3
+    assert (all(np.array_equal(before[k], v) for k, v in model.state_dict().items()) and not model.training
+            and model[4].p == 0.3)
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -200,12 +215,15 @@ class Detached(nn.Module):
 
 
 def test_a_deep_network_on_small_maps_has_right_gradients_and_a_wrong_rule_none():
-    """Norms of four single pixels, 27 deep, bend the loss within the first step that the check takes."""
+    """Norms of four single pixels, 27 deep, bend the loss within the first step that the check
+    takes."""
     rng = np.random.default_rng(0)
     patterns, labels = np.random.default_rng(0).normal(size=(3, 3, 32, 32)), rng.integers(0, 3, 60)
-    data = ArrayDataset((patterns[labels] + 0.5 * rng.normal(size=(60, 3, 32, 32))).astype(np.float32), labels)
+    data = ArrayDataset((patterns[labels] + 0.5 * rng.normal(size=(60, 3, 32, 32))).astype(np.float32),
+                        labels)
     pyops.manual_seed(0)
-    assert "gradient" not in sanity_check(pyops.create_model("mobilenet_v1", classes=3, width_mult=0.25), data, steps=1).failed
+    assert "gradient" not in sanity_check(pyops.create_model("mobilenet_v1", classes=3, width_mult=0.25),
+                                          data, steps=1).failed
 
     class HalfDetached(nn.Module):
         """Its gradient is one, its slope two."""
@@ -229,11 +247,13 @@ def test_each_check_finds_its_fault():
     assert "overfit" in sanity_check(small(), twice, steps=30).failed
     cut = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10), Detached(), nn.Linear(10, 10))
     report = sanity_check(cut, data, steps=5)
-    assert "gradient" in report.failed and "no gradient reaches 1.weight" in str(report) and "usual causes" in str(report)
+    assert ("gradient" in report.failed and "no gradient reaches 1.weight" in str(report)
+            and "usual causes" in str(report))
     raw = ArrayDataset(data.images, data.labels, lambda images: images[:, None].astype(np.float32))
     assert sanity_check(small(), raw).failed == ["data"]
     assert sanity_check(small(classes=5), data).failed == ["data"], "a label beyond the classes"
-    assert sanity_check(small(), uci_digits(), steps=1).failed == ["overfit"], "Digits are data too; one step is too few"
+    assert sanity_check(small(), uci_digits(),
+                        steps=1).failed == ["overfit"], "Digits are data too; one step is too few"
     with pytest.raises(ValueError, match="samples"):
         sanity_check(small(), data, samples=0)
 
@@ -241,7 +261,8 @@ def test_each_check_finds_its_fault():
 # ---- diagnosis
 
 def curves(train, test, right=None, checked=None):
-    right, checked = ([1 - min(1, v) for v in values] if given is None else given for values, given in ((train, right), (test, checked)))
+    right, checked = ([1 - min(1, v) for v in values] if given is None else given
+                      for values, given in ((train, right), (test, checked)))
     return [Epoch(i + 1, *row, 1.0) for i, row in enumerate(zip(train, right, test, checked))]
 
 
@@ -271,15 +292,18 @@ def test_real_trainings_are_diagnosed(tmp_path):
     for lr in (1e-5, 0.1, 4.0):
         model = small()
         model[4].p = 0.0
-        trainer = Trainer(model, Split(digits(160), digits()), tmp_path, epochs=4, batch_size=16, optimizer=optim.SGD(model.parameters(), lr),
-                          draw_curve=False, seed=0)
+        trainer = Trainer(model, Split(digits(160), digits()), tmp_path, epochs=4, batch_size=16,
+                          optimizer=optim.SGD(model.parameters(), lr), draw_curve=False, seed=0)
         names[lr] = diagnose(trainer.fit(), trainer.batch_losses).names
         assert len(trainer.batch_losses) == 40
-    assert names[1e-5] == ["rate too low"] and names[4.0][0] == "rate too high" and not {"rate too low", "rate too high"} & set(names[0.1])
+    assert (names[1e-5] == ["rate too low"] and names[4.0][0] == "rate too high"
+            and not {"rate too low", "rate too high"} & set(names[0.1]))
     rng = np.random.default_rng(0)
     healthy = curves(*DIAGNOSES["healthy"])
-    assert diagnose(healthy, rng.exponential(0.5, 200)).names == ["noisy"] and diagnose(healthy, 0.5 + 0.01 * rng.normal(size=200)).names == ["healthy"]
-    assert diagnose(healthy, rng.exponential(0.1, 200)).names == ["healthy"], "a small loss hangs on a few images of a batch"
+    assert (diagnose(healthy, rng.exponential(0.5, 200)).names == ["noisy"]
+            and diagnose(healthy, 0.5 + 0.01 * rng.normal(size=200)).names == ["healthy"])
+    assert diagnose(healthy, rng.exponential(0.1, 200)).names == [
+        "healthy"], "a small loss hangs on a few images of a batch"
 
 
 # ---- search
@@ -290,19 +314,22 @@ def test_a_search_goes_from_coarse_to_fine(tmp_path):
 
     def build(parameters, epochs):
         model = small()
-        return Trainer(model, data, tmp_path, epochs=epochs, batch_size=parameters["batch"], draw_curve=False, seed=0,
-                       optimizer=optim.SGD(model.parameters(), parameters["lr"], momentum=0.9))
-    found = search(build, {"lr": Range(1e-5, 1e-1), "batch": Choice((16, 32))}, coarse_trials=5, coarse_epochs=3, fine_trials=3, fine_epochs=4)
+        return Trainer(model, data, tmp_path, epochs=epochs, batch_size=parameters["batch"], draw_curve=False,
+                       seed=0, optimizer=optim.SGD(model.parameters(), parameters["lr"], momentum=0.9))
+    found = search(build, {"lr": Range(1e-5, 1e-1), "batch": Choice((16, 32))}, coarse_trials=5,
+                   coarse_epochs=3, fine_trials=3, fine_epochs=4)
     coarse = [t for t in found.trials if t.stage == "coarse"]
     assert [t.parameters["lr"] for t in coarse] == pytest.approx([1e-1, 1e-2, 1e-3, 1e-4, 1e-5])
     best = min((t for t in coarse if t.state == "complete"), key=lambda t: t.value).parameters["lr"]
     low, high = found.fine["lr"].low, found.fine["lr"].high
     assert low == pytest.approx(max(best / 10, 1e-5)) and high == pytest.approx(min(best * 10, 1e-1))
     assert all(low <= t.parameters["lr"] <= high for t in found.trials if t.stage == "fine")
-    assert any(t.state == "pruned" and t.epochs < 3 for t in coarse), "what does worse than the median stops early"
+    assert any(t.state == "pruned" and t.epochs < 3
+               for t in coarse), "what does worse than the median stops early"
     assert found.value <= min(t.value for t in coarse if t.state == "complete")
     assert f"{found.value:.4f}" in str(found).splitlines()[1]
-    for bad in (lambda: Range(0, 1), lambda: search(build, {}), lambda: search(build, {"lr": Range(1e-3, 1)}, monitor="speed")):
+    for bad in (lambda: Range(0, 1), lambda: search(build, {}),
+                lambda: search(build, {"lr": Range(1e-3, 1)}, monitor="speed")):
         with pytest.raises(ValueError):
             bad()
     with pytest.raises(TypeError, match="search: lr must be a Range or a Choice, got 3"):
@@ -321,10 +348,13 @@ def test_transfer_trains_what_it_says(tmp_path):
     trunk = {k: v.copy() for k, v in model.state_dict().items() if not k.startswith("head")}
     Trainer(model, Split(data, data), tmp_path, epochs=1, draw_curve=False, seed=0).fit()
     after = model.state_dict()
-    assert model(pyops.Tensor(data.take([0])[0])).shape == (1, 3) and all(np.array_equal(v, after[k]) for k, v in trunk.items())
+    assert (model(pyops.Tensor(data.take([0])[0])).shape == (1, 3)
+            and all(np.array_equal(v, after[k]) for k, v in trunk.items()))
     groups = unfreeze(model, top=1, lr=1e-4, head_lr=1e-2)
-    assert [g["lr"] for g in groups] == [1e-2, 1e-4] and {id(p) for p in groups[1]["params"]} == {id(p) for p in model.conv2.parameters()}
-    Trainer(model, Split(data, data), tmp_path, epochs=1, draw_curve=False, seed=0, optimizer=optim.AdamW(groups)).fit()
+    assert ([g["lr"] for g in groups] == [1e-2, 1e-4]
+            and {id(p) for p in groups[1]["params"]} == {id(p) for p in model.conv2.parameters()})
+    Trainer(model, Split(data, data), tmp_path, epochs=1, draw_curve=False, seed=0,
+            optimizer=optim.AdamW(groups)).fit()
     after = model.state_dict()
     changed = {k for k, v in trunk.items() if not np.array_equal(v, after[k])}
     assert changed == {"conv2.weight", "conv2.bias"}
@@ -357,5 +387,6 @@ def test_the_gallery_shows_the_most_confident_mistakes_first(tmp_path):
     data, model = digits(60), small()
     wrong = gallery(tmp_path / "wrong.png", model, data, most=9)
     assert len(wrong) == 9 and all(w.label == data.labels[w.index] != w.chosen for w in wrong)
-    assert [w.confidence for w in wrong] == sorted((w.confidence for w in wrong_predictions(model, data, 60)), reverse=True)[:9]
+    assert [w.confidence for w in wrong] == sorted((w.confidence for w in wrong_predictions(model, data, 60)),
+                                                   reverse=True)[:9]
     assert Image.open(tmp_path / "wrong.png").height > 150

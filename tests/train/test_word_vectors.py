@@ -1,4 +1,5 @@
-"""Readers of word vectors: what they read, what they leave out and say so, and that nothing malformed gets past or breaks them."""
+"""Readers of word vectors: what they read, what they leave out and say so, and that nothing
+malformed gets past or breaks them."""
 import gzip
 import struct
 import tracemalloc
@@ -21,12 +22,14 @@ def table(rows=len(WORDS), dimension=7):  # noqa: B008
 
 
 def as_text(words, vectors, end=""):
-    return "".join(f"{w} {' '.join(map(repr, map(float, v)))}{end}\n" for w, v in zip(words, vectors)).encode()
+    return "".join(f"{w} {' '.join(map(repr, map(float, v)))}{end}\n"
+                   for w, v in zip(words, vectors)).encode()
 
 
 def as_binary(words, vectors, count=None, feed=b"\n"):
     return f"{len(words) if count is None else count} {vectors.shape[1]}\n".encode() + b"".join(
-        (w if isinstance(w, bytes) else w.encode()) + b" " + v.astype("<f4").tobytes() + feed for w, v in zip(words, vectors))
+        (w if isinstance(w, bytes) else w.encode()) + b" " + v.astype("<f4").tobytes() + feed
+        for w, v in zip(words, vectors))
 
 
 def header(words, vectors):
@@ -71,7 +74,8 @@ def test_every_format_gives_words_and_numbers_back(written):
         warnings.simplefilter("error")
         got = read(strict=True)
     assert got.words == words and np.array_equal(got.vectors, vectors) and got.vectors.dtype == np.float32
-    assert len(got) == len(words) and got.skipped == [] and got.vectors.flags.owndata and got.vectors.flags.writeable
+    assert (len(got) == len(words) and got.skipped == [] and got.vectors.flags.owndata
+            and got.vectors.flags.writeable)
     assert np.array_equal(got["東京"], vectors[3]) and "東京" in got and "nothing" not in got
 
 
@@ -80,7 +84,8 @@ def test_words_and_limit_choose(written):
     got = read(words=[words[8], words[1], "not there"])
     assert got.words == [words[1], words[8]] and np.array_equal(got.vectors, vectors[[1, 8]])
     assert read(limit=3).words == words[:3] and read(limit=3, words=words[2:]).words == words[2:5]
-    assert len(read(words=[])) == 0 and len(read(words=["not there"])) == 0 and read(words=[]).vectors.shape == (0, 7)
+    assert (len(read(words=[])) == 0 and len(read(words=["not there"])) == 0
+            and read(words=[]).vectors.shape == (0, 7))
     assert read(limit=1000).words == words
 
 
@@ -102,12 +107,16 @@ def test_gzip_is_known_by_its_content(written, tmp_path):
 
 def test_tabs_double_spaces_and_carriage_returns_separate_too(file):
     got = read_glove(file(b"a\t1  2\r\nb 3 4 \nc 5e-1 -.5"))
-    assert got.words == ["a", "b", "c"] and np.array_equal(got.vectors, np.float32([[1, 2], [3, 4], [.5, -.5]]))
+    assert (got.words == ["a", "b", "c"]
+            and np.array_equal(got.vectors, np.float32([[1, 2], [3, 4], [.5, -.5]])))
 
 
 def test_the_dimension_is_what_most_lines_have(file):
-    content = b"400000 300\n. . . 1 2 3\nb 1 2 3\nc 4 5 6\n"   # a header that GloVe's files do not have, a word with spaces
-    with pytest.warns(UserWarning, match="1 entry skipped, the first is 1: a word and 3 numbers expected, there are 2 fields"):
+    # a header that GloVe's files do not have, a word with spaces
+    content = b"400000 300\n. . . 1 2 3\nb 1 2 3\nc 4 5 6\n"
+    with pytest.warns(
+            UserWarning,
+            match="1 entry skipped, the first is 1: a word and 3 numbers expected, there are 2 fields"):
         got = read_glove(file(content))
     assert got.words == [". . .", "b", "c"]
     with pytest.warns(UserWarning, match="4 entries skipped"):
@@ -116,9 +125,11 @@ def test_the_dimension_is_what_most_lines_have(file):
 
 # ---- what is left out
 
-BAD = [(b"few 1 2", "a word and 3 numbers expected, there are 3 fields"), (b"many 1 2 3 4", "more than 3 numbers after 'many'"),
-       (b"", "0 fields"), (b"word 1 two 3", "b'two' is not a number"), (b"word 1 1_0 3", "b'1_0' is not a number"),
-       (b"\xff\xfe 1 2 3", "is not UTF-8"), (b"nan 1 nan 3", "the vector of 'nan' has a number that is not finite"),
+BAD = [(b"few 1 2", "a word and 3 numbers expected, there are 3 fields"),
+       (b"many 1 2 3 4", "more than 3 numbers after 'many'"), (b"", "0 fields"),
+       (b"word 1 two 3", "b'two' is not a number"), (b"word 1 1_0 3", "b'1_0' is not a number"),
+       (b"\xff\xfe 1 2 3", "is not UTF-8"),
+       (b"nan 1 nan 3", "the vector of 'nan' has a number that is not finite"),
        (b"huge 1 1e39 3", "not finite"), (b"inf 1 -inf 3", "not finite"),
        (b"first 7 8 9", "the word 'first' again; the first is kept"),
        (b"long" + b"g" * LONGEST_LINE + b" 1 2 3", "more than a megabyte")]
@@ -128,10 +139,12 @@ BAD = [(b"few 1 2", "a word and 3 numbers expected, there are 3 fields"), (b"man
 @pytest.mark.parametrize("form", ["glove", "word2vec"])
 def test_a_bad_line_is_skipped_and_listed_with_its_number(file, line, why, form):
     lines = b"first 1 2 3\nsecond 4 5 6\n" + line + b"\nlast 7 8 9\n"
-    path, read, number = (file(lines), read_glove, 3) if form == "glove" else (file(b"4 3\n" + lines), read_word2vec, 4)
+    path, read, number = (file(lines), read_glove,
+                          3) if form == "glove" else (file(b"4 3\n" + lines), read_word2vec, 4)
     with pytest.warns(UserWarning, match="1 entry skipped"):
         got = read(path)
-    assert got.words == ["first", "second", "last"] and np.array_equal(got.vectors, np.arange(1, 10, dtype=np.float32).reshape(3, 3))
+    assert (got.words == ["first", "second", "last"]
+            and np.array_equal(got.vectors, np.arange(1, 10, dtype=np.float32).reshape(3, 3)))
     assert got.skipped_count == 1 and got.skipped[0].number == number and why in got.skipped[0].why
     with pytest.raises(ValueError, match=rf"vectors, {number}: ") as error:
         read(path, strict=True)
@@ -146,7 +159,8 @@ def test_a_bad_entry_of_a_binary_file_is_skipped_and_listed(file):
         got = read_word2vec(path, binary=True)
     assert got.words == ["a", "f"] and np.array_equal(got.vectors, vectors[[0, 5]])
     assert [s.number for s in got.skipped] == [2, 3, 4, 5]
-    assert ["UTF-8" in got.skipped[0].why, "finite" in got.skipped[1].why, "again" in got.skipped[2].why] == [True] * 3
+    assert ["UTF-8" in got.skipped[0].why, "finite" in got.skipped[1].why,
+            "again" in got.skipped[2].why] == [True] * 3
     with pytest.raises(ValueError, match="2: the word .* is not UTF-8"):
         read_word2vec(path, binary=True, strict=True)
 
@@ -165,7 +179,8 @@ def test_a_truncated_binary_file_keeps_its_whole_words(file, cut):
     whole = 2 if cut <= 15 else 1
     with pytest.warns(UserWarning, match=f"the file ends after {whole} of 3 words"):
         got = read_word2vec(path, binary=True)
-    assert got.words == ["ab", "cd"][:whole] and np.array_equal(got.vectors, vectors[:whole]) and got.skipped[0].number == whole + 1
+    assert (got.words == ["ab", "cd"][:whole] and np.array_equal(got.vectors, vectors[:whole])
+            and got.skipped[0].number == whole + 1)
     with pytest.raises(ValueError, match=f"the file ends after {whole} of 3 words"):
         read_word2vec(path, binary=True, strict=True)
 
@@ -193,8 +208,8 @@ def test_a_header_that_asks_for_too_much_takes_no_memory(file):
 
 
 @pytest.mark.parametrize("read", [read_word2vec, lambda path: read_word2vec(path, binary=True)])
-@pytest.mark.parametrize("content", [b"", b"\n", b"the 0.1 0.2\n", b"1 2 3\n", b"-1 4\n", b"4 0\na \n", b"3 4", b"\xff\xfe3 4\n",
-                                     b"1" * 99 + b" 4\n"])
+@pytest.mark.parametrize("content", [b"", b"\n", b"the 0.1 0.2\n", b"1 2 3\n", b"-1 4\n", b"4 0\na \n",
+                                     b"3 4", b"\xff\xfe3 4\n", b"1" * 99 + b" 4\n"])
 def test_no_word2vec_header(file, read, content):
     with pytest.raises(ValueError, match="not a word2vec file|dimension 0 is not"):
         read(file(content))
@@ -202,7 +217,8 @@ def test_no_word2vec_header(file, read, content):
 
 def test_a_file_of_another_kind_says_so(file, tmp_path):
     vectors = table(3, 50)
-    for content in (b"\x89PNG\r\n\x1a\n" * 40, b"no numbers here\nat all\n", b"\n\n", b"", bytes(range(256)) * 9):
+    for content in (b"\x89PNG\r\n\x1a\n" * 40, b"no numbers here\nat all\n", b"\n\n", b"",
+                    bytes(range(256)) * 9):
         with pytest.raises(ValueError, match="no word vectors"):
             read_glove(file(content))
     with pytest.raises(ValueError, match="no word vectors"):
@@ -226,7 +242,8 @@ def test_bad_arguments(file):
 
 def test_memory_is_the_result_and_little_more(file):
     words, vectors = [f"w{i}" for i in range(4000)], table(4000, 100)
-    for content, read in ((as_text(words, vectors), read_glove), (as_binary(words, vectors), lambda p: read_word2vec(p, binary=True))):
+    for content, read in ((as_text(words, vectors), read_glove),
+                          (as_binary(words, vectors), lambda p: read_word2vec(p, binary=True))):
         path = file(content)
         tracemalloc.start()
         got = read(path)
@@ -253,10 +270,11 @@ def is_sound(read):
             read(strict=True)
 
 
-lines = st.lists(st.one_of(
-    st.binary(max_size=30), st.just(b"2 3"), st.just(b"3 2"),
-    st.lists(st.sampled_from([b"a", b"b c", b"1", b"-2.5", b"1e400", b"nan", b"1_0", b"\xff", b"\xc2\xa0", b"0x1", b"", b"\0"]), max_size=6)
-    .map(b" ".join)), max_size=12).map(b"\n".join)
+lines = st.lists(st.one_of(st.binary(max_size=30), st.just(b"2 3"), st.just(b"3 2"),
+                           st.lists(st.sampled_from([b"a", b"b c", b"1", b"-2.5", b"1e400", b"nan", b"1_0",
+                                                     b"\xff", b"\xc2\xa0", b"0x1", b"", b"\0"]),
+                                    max_size=6).map(b" ".join)),
+                 max_size=12).map(b"\n".join)
 
 
 @settings(max_examples=300, deadline=None)
@@ -287,13 +305,16 @@ def test_malformed_binary(tmp_path_factory, data):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"], exclude_characters=" \t\n\r\x0b\x0c"), min_size=1, max_size=8),
-                          st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3)),
-                min_size=1, max_size=30, unique_by=lambda e: e[0]))
+@given(st.lists(
+    st.tuples(st.text(st.characters(exclude_categories=["Cs"], exclude_characters=" \t\n\r\x0b\x0c"),
+                      min_size=1, max_size=8),
+              st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3)),
+    min_size=1, max_size=30, unique_by=lambda e: e[0]))
 def test_any_words_and_numbers_survive_every_format(tmp_path_factory, entries):
     path, words = tmp_path_factory.getbasetemp() / "survives", [w for w, _ in entries]
     vectors = np.array([v for _, v in entries], np.float32)
-    for content, read in ((as_text(words, vectors), read_glove), (header(words, vectors) + as_text(words, vectors), read_word2vec),
+    for content, read in ((as_text(words, vectors), read_glove),
+                          (header(words, vectors) + as_text(words, vectors), read_word2vec),
                           (as_binary(words, vectors), lambda p, **o: read_word2vec(p, binary=True, **o))):
         path.write_bytes(content)
         got = read(path, strict=True)
@@ -303,7 +324,8 @@ def test_any_words_and_numbers_survive_every_format(tmp_path_factory, entries):
 # ---- what one does with them
 
 def test_nearest_is_the_largest_cosine():
-    vectors = pyops.text.WordVectors(list("abcd"), np.float32([[1, 0], [5, 1], [-1, 0], [0, 0]]), {w: i for i, w in enumerate("abcd")})
+    vectors = pyops.text.WordVectors(list("abcd"), np.float32([[1, 0], [5, 1], [-1, 0], [0, 0]]),
+                                     {w: i for i, w in enumerate("abcd")})
     assert [w for w, _ in vectors.nearest("a")] == ["b", "c"]
     assert vectors.nearest(np.array([3.0, 0.0]), 1) == [("a", 1.0)]
     with pytest.raises(ValueError, match="shape"):
@@ -315,22 +337,26 @@ def test_nearest_is_the_largest_cosine():
 def test_a_table_for_ones_own_words(file):
     vectors = read_glove(file(as_text(WORDS, table())))
     got = vectors.table(["<pad>", "東京", "the", "nowhere"])
-    assert np.array_equal(got, np.stack([np.zeros(7), table()[3], table()[0], np.zeros(7)]).astype(np.float32))
+    assert np.array_equal(got,
+                          np.stack([np.zeros(7), table()[3], table()[0], np.zeros(7)]).astype(np.float32))
     drawn = vectors.table(["?"] * 500, np.random.default_rng(0))
-    assert np.allclose(drawn.mean(0), vectors.vectors.mean(0), atol=0.2) and np.allclose(drawn.std(0), vectors.vectors.std(0), rtol=0.2)
+    assert (np.allclose(drawn.mean(0), vectors.vectors.mean(0), atol=0.2)
+            and np.allclose(drawn.std(0), vectors.vectors.std(0), rtol=0.2))
 
 
 def test_embedding_from_pretrained_as_torch():
     torch = pytest.importorskip("torch")
     x, index, g = table(9, 5), np.array([[1, 8, 2], [0, 2, 2]]), table(6, 5).reshape(2, 3, 5)
-    for options in ({}, {"freeze": False}, {"freeze": False, "padding_idx": -7}, {"freeze": False, "scale_grad_by_freq": True},
+    for options in ({}, {"freeze": False}, {"freeze": False, "padding_idx": -7},
+                    {"freeze": False, "scale_grad_by_freq": True},
                     {"freeze": False, "max_norm": 1.0, "norm_type": 1.0}):
         ours = nn.Embedding.from_pretrained(x.copy(), **options)
         theirs = torch.nn.Embedding.from_pretrained(torch.from_numpy(x.copy()), **options)
         y, want = ours(index), theirs(torch.from_numpy(index))
         np.testing.assert_allclose(y.data, want.detach().numpy(), rtol=1e-6)
         np.testing.assert_allclose(ours.weight.data, theirs.weight.detach().numpy(), rtol=1e-6)
-        assert ours.weight.requires_grad == theirs.weight.requires_grad and (ours.num_embeddings, ours.embedding_dim) == (9, 5)
+        assert (ours.weight.requires_grad == theirs.weight.requires_grad
+                and (ours.num_embeddings, ours.embedding_dim) == (9, 5))
         assert ours.padding_idx == theirs.padding_idx and list(ours.state_dict()) == ["weight"]
         if ours.weight.requires_grad:
             y.backward(g), want.backward(torch.from_numpy(g))
@@ -344,8 +370,10 @@ def test_embedding_from_pretrained_shares_and_refuses():
     frozen.flags.writeable = False
     assert nn.Embedding.from_pretrained(frozen).weight.data.flags.writeable
     torch = pytest.importorskip("torch")
-    assert np.array_equal(nn.Embedding.from_pretrained(torch.nn.Embedding(3, 2).weight).weight.data.shape, (3, 2))
-    for bad, error, match in ((np.zeros(3, np.float32), ValueError, r"\(rows, width\)"), (np.zeros((3, 2), int), TypeError, "int64")):
+    assert np.array_equal(nn.Embedding.from_pretrained(torch.nn.Embedding(3, 2).weight).weight.data.shape,
+                          (3, 2))
+    for bad, error, match in ((np.zeros(3, np.float32), ValueError, r"\(rows, width\)"),
+                              (np.zeros((3, 2), int), TypeError, "int64")):
         with pytest.raises(error, match=match):
             nn.Embedding.from_pretrained(bad)
     for options, match in (({"padding_idx": 4}, "padding_idx"), ({"sparse": True}, "sparse")):
@@ -355,6 +383,7 @@ def test_embedding_from_pretrained_shares_and_refuses():
 
 def test_a_word2vec_file_of_known_bytes(file):
     """Written by hand from the format's description, not by the helpers above."""
-    path = file(b"2 2\nking " + struct.pack("<2f", 1.5, -2) + b"\nqueen " + b"\x00\x00\x80\x3e\x00\x00\x00\xc0" + b"\n")
+    path = file(b"2 2\nking " + struct.pack("<2f", 1.5, -2) + b"\nqueen "
+                + b"\x00\x00\x80\x3e\x00\x00\x00\xc0" + b"\n")
     got = read_word2vec(path, binary=True, strict=True)
     assert got.words == ["king", "queen"] and np.array_equal(got.vectors, np.float32([[1.5, -2], [0.25, -2]]))

@@ -1,9 +1,11 @@
-"""Writes pyops/functional.pyi: what a type checker knows of pyops.functional, made from the annotations of the functions.
+"""Writes pyops/functional.pyi: what a type checker knows of pyops.functional, made from the
+annotations of the functions.
 
     python tests/typing/make_stub.py
 
-In the source an argument is of type Arrays (a Tensor, a NumPy array or another library's), and so is the result. Which of them the result is
-depends on the arguments: a Tensor if one of them is, else what the first is. The stub writes that out as overloads.
+In the source an argument is of type Arrays (a Tensor, a NumPy array or another library's), and so
+is the result. Which of them the result is depends on the arguments: a Tensor if one of them is,
+else what the first is. The stub writes that out as overloads.
 """
 from __future__ import annotations
 
@@ -46,8 +48,9 @@ class Ordered(NamedTuple, Generic[_T]):
     values: _T
     indices: _T
 '''
-NOT_JOINT = {("where", "condition"), ("embedding", "input"), ("batch_norm", "running_mean"), ("batch_norm", "running_var"),
-             ("instance_norm", "running_mean"), ("instance_norm", "running_var"), ("rnn", "lengths"), ("gru", "lengths"), ("lstm", "lengths")}
+NOT_JOINT = {("where", "condition"), ("embedding", "input"), ("batch_norm", "running_mean"),
+             ("batch_norm", "running_var"), ("instance_norm", "running_mean"),
+             ("instance_norm", "running_var"), ("rnn", "lengths"), ("gru", "lengths"), ("lstm", "lengths")}
 KINDS = ("Tensor", "Array", "_E")
 
 
@@ -69,13 +72,17 @@ def written(name: str, parameters: list[tuple[str, str, bool, bool]], result: st
 
 def overloads(name: str) -> list[str]:
     signature = inspect.signature(getattr(F, name))
-    plain = [(p.name, p.annotation, p.default is not p.empty, p.kind is p.KEYWORD_ONLY) for p in signature.parameters.values()]
-    joint = [p for p, annotation, _, _ in plain if re.search(r"\b(Arrays|Operand)\b", annotation) and p != "out" and (name, p) not in NOT_JOINT]
+    plain = [(p.name, p.annotation, p.default is not p.empty, p.kind is p.KEYWORD_ONLY)
+             for p in signature.parameters.values()]
+    joint = [p for p, annotation, _, _ in plain if re.search(r"\b(Arrays|Operand)\b", annotation)
+             and p != "out" and (name, p) not in NOT_JOINT]
     results = [(plain, signature.return_annotation)]
     if "return_indices" in signature.parameters:
         one = [(p, "Literal[False]" if p == "return_indices" else a, d, k) for p, a, d, k in plain]
         at = [p for p, *_ in plain].index("return_indices")
-        both = [(p, "Literal[True]" if p == "return_indices" else a, d and p != "return_indices", k or i >= at) for i, (p, a, d, k) in enumerate(plain)]
+        both = [
+            (p, "Literal[True]" if p == "return_indices" else a, d and p != "return_indices", k or i >= at)
+            for i, (p, a, d, k) in enumerate(plain)]
         results = [(one, "Arrays"), (both, "tuple[Arrays, Arrays]")]
     if signature.return_annotation == "Ordered":
         results = [(plain, "Ordered[Arrays]")]
@@ -85,7 +92,8 @@ def overloads(name: str) -> list[str]:
 
 
 def extremes(plain: list[tuple[str, str, bool, bool]]) -> list[tuple[list[tuple[str, str, bool, bool]], str]]:
-    """max and min: of all, of two arrays, or (values, indices) along an axis that has one of two names."""
+    """max and min: of all, of two arrays, or (values, indices) along an axis that has one of two
+    names."""
     first, dim, keepdim, axis, keepdims = plain
     return [([first, ("dim", "None", True, False), keepdim, ("axis", "None", True, True), keepdims], "Arrays"),
             ([first, ("dim", "Arrays", False, False)], "Arrays"),
@@ -101,18 +109,23 @@ def kinds(name: str, plain: list[tuple[str, str, bool, bool]], result: str, join
     def case(types: dict[str, str], kind: str) -> str:
         # a parameter behind which one must be given has no default
         last = max([i for i, (p, *_) in enumerate(plain) if p in required], default=-1)
-        made = [(p, types.get(p, of(a, kind) if p == "out" else a), d and (k or i > last) and p not in required, k) for i, (p, a, d, k) in enumerate(plain)]
+        made = [(p, types.get(p, of(a, kind) if p == "out" else a),
+                 d and (k or i > last) and p not in required, k)
+                for i, (p, a, d, k) in enumerate(plain)]
         return written(name, made, of(result, kind))
     required: set[str] = set()
     lines = [case({first: of(annotation[first], "Tensor").replace(" | Number", "")}, "Tensor")]
     numbers = "Operand" in annotation[first]
-    lines.append(case({p: of(annotation[p], "Array") for p in present} | ({first: "Array"} if numbers else {}), "Array"))
+    lines.append(case({p: of(annotation[p], "Array") for p in present}
+                      | ({first: "Array"} if numbers else {}), "Array"))
     if numbers:
         lines.append(case({first: "Number", **dict.fromkeys(rest, "Array")}, "Array"))
     for i, p in enumerate(rest):
         required = {p}
         before = {q: of(annotation[q], "Array") for q in (first, *rest[:i])}
-        lines.append(case({**before, p: of(annotation[p], "Tensor").replace(" | Number", "").replace(" | None", "")}, "Tensor"))
+        lines.append(
+            case({**before, p: of(annotation[p], "Tensor").replace(" | Number", "").replace(" | None", "")},
+                 "Tensor"))
     if "Sequence" in annotation[first]:
         lines[-1] += "  # type: ignore[overload-overlap]"   # the next is for lists of both
         lines.append(case({first: "Sequence[Tensor | Array]"}, "Tensor"))

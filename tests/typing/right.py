@@ -1,4 +1,5 @@
-"""Programs as users write them, which a type checker must take. assert_type says what it must know; nothing here is run."""
+"""Programs as users write them, which a type checker must take. assert_type says what it must know;
+nothing here is run."""
 from pathlib import Path
 from typing import Any
 

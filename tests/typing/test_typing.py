@@ -1,4 +1,5 @@
-"""Type checkers take right.py whole, and find every mistake of wrong.py and nothing else; the stub is what the functions say."""
+"""Type checkers take right.py whole, and find every mistake of wrong.py and nothing else; the stub
+is what the functions say."""
 import importlib.util
 import json
 import re
@@ -24,19 +25,23 @@ def module(name):
 def by_mypy(*files):
     """{(file, line)} of the errors that mypy --strict finds."""
     pytest.importorskip("mypy")
-    done = subprocess.run([sys.executable, "-m", "mypy", "--config-file", HERE / "mypy.ini", "--no-error-summary", *files], cwd=ROOT,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "mypy", "--config-file", HERE / "mypy.ini",
+                           "--no-error-summary", *files],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    return {(Path(m[1]).name, int(m[2])) for m in re.finditer(r"^([^:\n]+):(\d+): error:", done.stdout, re.M)}, done.stdout
+    return {(Path(m[1]).name, int(m[2]))
+            for m in re.finditer(r"^([^:\n]+):(\d+): error:", done.stdout, re.M)}, done.stdout
 
 
 def by_pyright():
     pytest.importorskip("pyright")
-    done = subprocess.run([sys.executable, "-m", "pyright", "-p", HERE, "--pythonpath", sys.executable, "--outputjson"], cwd=ROOT,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "pyright", "-p", HERE, "--pythonpath", sys.executable,
+                           "--outputjson"],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     found = json.loads(done.stdout)["generalDiagnostics"]
-    return {(Path(d["file"]).name, d["range"]["start"]["line"] + 1) for d in found if d["severity"] == "error"}, done.stdout
+    return {(Path(d["file"]).name, d["range"]["start"]["line"] + 1)
+            for d in found if d["severity"] == "error"}, done.stdout
 
 
 def snippets(page):
@@ -60,12 +65,14 @@ def test_snippets_of_the_pages_are_taken(tmp_path):
     pytest.importorskip("pyright")
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         (tmp_path / f"{page.stem}_page.py").write_text(snippets(page))
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT)], "typeCheckingMode": "basic", "reportUnusedExpression": False,
-                                                             "reportMissingImports": False, "reportMissingModuleSource": False}))
-    done = subprocess.run([sys.executable, "-m", "pyright", "-p", tmp_path, "--pythonpath", sys.executable, "--outputjson"], cwd=ROOT,
-                          capture_output=True, text=True, check=False)
-    found = [f"{Path(d['file']).name}:{d['range']['start']['line'] + 1} {d['message']}" for d in json.loads(done.stdout)["generalDiagnostics"]
-             if d["severity"] == "error"]
+    (tmp_path / "pyrightconfig.json").write_text(
+        json.dumps({"extraPaths": [str(ROOT)], "typeCheckingMode": "basic", "reportUnusedExpression": False,
+                    "reportMissingImports": False, "reportMissingModuleSource": False}))
+    done = subprocess.run([sys.executable, "-m", "pyright", "-p", tmp_path, "--pythonpath", sys.executable,
+                           "--outputjson"],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
+    found = [f"{Path(d['file']).name}:{d['range']['start']['line'] + 1} {d['message']}"
+             for d in json.loads(done.stdout)["generalDiagnostics"] if d["severity"] == "error"]
     assert not found, "\n".join(found)
 
 
@@ -74,7 +81,9 @@ def wanted():
     return {("wrong.py", n) for n, line in enumerate(lines, 1) if line.endswith("# error")}
 
 
-@pytest.mark.parametrize("check", [lambda: by_mypy("tests/typing/right.py", "tests/typing/wrong.py"), by_pyright], ids=["mypy", "pyright"])
+@pytest.mark.parametrize("check",
+                         [lambda: by_mypy("tests/typing/right.py", "tests/typing/wrong.py"), by_pyright],
+                         ids=["mypy", "pyright"])
 def test_right_programs_are_taken_and_wrong_ones_refused(check):
     found, said = check()
     assert len(wanted()) >= 15
@@ -83,7 +92,8 @@ def test_right_programs_are_taken_and_wrong_ones_refused(check):
 
 
 def test_the_public_face_is_strict():
-    face = ["__init__.py", "functional.pyi", *(f"core/{name}.py" for name in ("tensor", "tape", "types", "numpy_functions", "late")),
+    face = ["__init__.py", "functional.pyi",
+            *(f"core/{name}.py" for name in ("tensor", "tape", "types", "numpy_functions", "late")),
             "nn", "optim", "graph/compile.py", "graph/program.py", "models/create.py"]
     found, said = by_mypy(*(f"pyops/{name}" for name in face))
     assert not found, said[-3000:]

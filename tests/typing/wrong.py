@@ -1,4 +1,5 @@
-"""Mistakes that a type checker must find, each in a line that ends with `# error`. Nothing here is run."""
+"""Mistakes that a type checker must find, each in a line that ends with `# error`.
+Nothing here is run."""
 import numpy as np
 import numpy.typing as npt
 

@@ -1,4 +1,5 @@
-// Atomic operations. Threads change only where they wait, so reading and writing is enough; the checker is told.
+// Atomic operations. Threads change only where they wait, so reading and writing is
+// enough; the checker is told.
 #pragma once
 #include "cuemu_runtime.h"
 
@@ -10,7 +11,8 @@ template <class T, class F> CUEMU_NOSAN __attribute__((noinline)) T rmw(T* p, F 
     return old;
 }
 template <class T> struct Same { using type = T; };
-template <class T> using same = typename Same<T>::type;   // not deduced: atomicAdd(float*, 1) is one of floats
+// not deduced: atomicAdd(float*, 1) is one of floats
+template <class T> using same = typename Same<T>::type;
 }  // namespace cuemu
 
 #define CUEMU_ATOMIC(NAME, RESULT) \

@@ -1,12 +1,16 @@
-// How the driver calls a kernel: by an array of pointers to its arguments; and a text that says what type each of them has, to refuse others.
+// How the driver calls a kernel: by an array of pointers to its arguments; and a text that says
+// what type each of them has, to refuse others.
 #pragma once
 #include "cuemu_runtime.h"
 
 namespace cuemu {
-template <class... A, size_t... I> CUEMU_NOSAN inline void call_with(void (*kernel)(A...), void** p, std::index_sequence<I...>) {
+template <class... A, size_t... I>
+CUEMU_NOSAN inline void call_with(void (*kernel)(A...), void** p, std::index_sequence<I...>) {
     kernel(*reinterpret_cast<std::remove_reference_t<A>*>(p[I])...);
 }
-template <class... A> CUEMU_NOSAN inline void call(void (*kernel)(A...), void** p) { call_with(kernel, p, std::index_sequence_for<A...>{}); }
+template <class... A> CUEMU_NOSAN inline void call(void (*kernel)(A...), void** p) {
+    call_with(kernel, p, std::index_sequence_for<A...>{});
+}
 
 // b, f, i, u or V (any other type) and a size; for a pointer Pc (to const) or Pm before what it points to
 template <class T> struct Code {
@@ -18,7 +22,11 @@ template <class T> struct Code {
             if constexpr (std::is_void_v<Target>) text += sprintf(text, "v0");
             else Code<std::remove_cv_t<Target>>::put(text);
         } else {
-            const char kind = std::is_same_v<T, bool> ? 'b' : std::is_floating_point_v<T> ? 'f' : !std::is_integral_v<T> ? 'V' : std::is_signed_v<T> ? 'i' : 'u';
+            const char kind = std::is_same_v<T, bool>       ? 'b'
+                              : std::is_floating_point_v<T> ? 'f'
+                              : !std::is_integral_v<T>      ? 'V'
+                              : std::is_signed_v<T>         ? 'i'
+                                                            : 'u';
             text += sprintf(text, "%c%zu", kind, sizeof(T));
         }
     }

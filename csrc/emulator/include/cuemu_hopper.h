@@ -1,8 +1,9 @@
 #pragma once   // host models of what the project's hopper.cuh wraps: mbarrier, copies by the Tensor Memory Accelerator, wgmma (PTX ISA, same names)
-// One thread runs at a time, so the models choose when what is asynchronous happens, and choose the worst: a copy leaves NaNs when it is issued and
-// brings its values when its barrier is waited for; a product is computed when its group is waited for. So what is read too early, or handed
-// back too early, gives wrong results. They look at shared memory behind the checker's back, which knows no mbarrier; what a descriptor or a map
-// may not be is reported.
+// One thread runs at a time, so the models choose when what is asynchronous happens, and choose the
+// worst: a copy leaves NaNs when it is issued and brings its values when its barrier is waited for;
+// a product is computed when its group is waited for. So what is read too early, or handed back too
+// early, gives wrong results. They look at shared memory behind the checker's back, which knows no
+// mbarrier; what a descriptor or a map may not be is reported.
 #include "cuda_fp16.h"
 #include "cuda_bf16.h"
 #include <algorithm>
@@ -18,7 +19,8 @@ struct Hopper {   // of the block that runs
     Copy copy[64];   // in flight
     int copies = 0;
     struct Product { float* d; int columns; bool mn_a, mn_b; u64 a, b; };
-    struct Thread { Product product[64]; int products, ends[8], groups; } thread[1024];   // in flight; ends: where each committed group ends
+    // in flight; ends: where each committed group ends
+    struct Thread { Product product[64]; int products, ends[8], groups; } thread[1024];
 };
 inline Hopper hopper;
 
@@ -33,17 +35,21 @@ CUEMU_NOSAN inline void settle(Mbarrier& m) {
 CUEMU_NOSAN inline __attribute__((noinline)) void barrier_arrive(void* p, int bytes) {
     Mbarrier& m = *(Mbarrier*)p;
     ++hopper.events;
-    if (m.pending == 0) hopper_fault("mbarrier", "an arrival more than the %lld that the barrier was made for", m.arrivals);
+    if (m.pending == 0)
+        hopper_fault("mbarrier", "an arrival more than the %lld that the barrier was made for", m.arrivals);
     m.bytes += bytes, --m.pending;
     settle(m);
 }
 
 // ---- copies
-CUEMU_NOSAN inline uintptr_t swizzled(uintptr_t offset) { return offset ^ (offset >> 7 & 7) << 4; }   // an offset in shared memory
+// an offset in shared memory
+CUEMU_NOSAN inline uintptr_t swizzled(uintptr_t offset) { return offset ^ (offset >> 7 & 7) << 4; }
 constexpr int LINE = 128;
-CUEMU_NOSAN inline void put_line(char* to, int line, const char* from, int wanted, bool arrived) {   // zeros behind what is wanted
+// zeros behind what is wanted
+CUEMU_NOSAN inline void put_line(char* to, int line, const char* from, int wanted, bool arrived) {
     for (int i = 0; i < LINE; i += 2) {
-        char* const at = (char*)cuemu_smem_ptr((unsigned)swizzled(cuemu_smem_offset(to) + (uintptr_t)line * LINE + i));
+        char* const at =
+            (char*)cuemu_smem_ptr((unsigned)swizzled(cuemu_smem_offset(to) + (uintptr_t)line * LINE + i));
         if (arrived && from && i < wanted) memcpy(at, from + i, 2); else memset(at, arrived ? 0 : 0xFF, 2);
     }
 }
@@ -57,16 +63,23 @@ CUEMU_NOSAN inline void fill_box(const Copy& c, bool arrived) {   // address, mo
         put_line(c.to, line, from, (int)std::min(m[6], m[3] - x) * (int)item, arrived);
     }
 }
-CUEMU_NOSAN inline void fill_pixels(const Copy& c, bool arrived) {   // address, mode, item, sizes (C, W, H, N), lower (W, H), upper, steps, pixels, channels
+// address, mode, item, sizes (C, W, H, N), lower (W, H), upper, steps, pixels, channels
+CUEMU_NOSAN inline void fill_pixels(const Copy& c, bool arrived) {
     const long long* m = (const long long*)c.map.opaque;
     const long long last_w = m[4] - 1 + m[9], last_h = m[5] - 1 + m[10], item = m[2];
     long long channel = c.at[0], w = c.at[1], h = c.at[2], n = c.at[3];
-    if (w < m[7] || w > last_w || (w - m[7]) % m[11]) hopper_fault("tensor-map", "the first pixel's column %lld is none of the bounding box from %lld on", w, m[7]);
-    if (h < m[8] || h > last_h || (h - m[8]) % m[12]) hopper_fault("tensor-map", "the first pixel's row %lld is none of the bounding box from %lld on", h, m[8]);
+    if (w < m[7] || w > last_w || (w - m[7]) % m[11])
+        hopper_fault("tensor-map", "the first pixel's column %lld is none of the bounding box from %lld on",
+                     w, m[7]);
+    if (h < m[8] || h > last_h || (h - m[8]) % m[12])
+        hopper_fault("tensor-map", "the first pixel's row %lld is none of the bounding box from %lld on", h,
+                     m[8]);
     for (int line = 0; line < m[13]; ++line) {
         const long long iw = w + c.at[4], ih = h + c.at[5];
-        const bool there = iw >= 0 && iw < m[4] && ih >= 0 && ih < m[5] && n >= 0 && n < m[6] && channel >= 0 && channel < m[3];
-        const char* from = there ? (const char*)m[0] + (((n * m[5] + ih) * m[4] + iw) * m[3] + channel) * item : nullptr;
+        const bool there = iw >= 0 && iw < m[4] && ih >= 0 && ih < m[5] && n >= 0 && n < m[6] &&
+                           channel >= 0 && channel < m[3];
+        const char* from =
+            there ? (const char*)m[0] + (((n * m[5] + ih) * m[4] + iw) * m[3] + channel) * item : nullptr;
         put_line(c.to, line, from, (int)std::min(m[14], m[3] - channel) * (int)item, arrived);
         if ((w += m[11]) > last_w) {
             w = m[7];
@@ -74,13 +87,22 @@ CUEMU_NOSAN inline void fill_pixels(const Copy& c, bool arrived) {   // address,
         }
     }
 }
-CUEMU_NOSAN inline void fill(const Copy& c, bool arrived) { c.map.opaque[1] == 1 ? fill_box(c, arrived) : fill_pixels(c, arrived); }
-CUEMU_NOSAN inline __attribute__((noinline)) void issue(unsigned mode, void* to, const TensorMap& map, void* barrier, int a, int b, int c, int d, int e, int f) {
+CUEMU_NOSAN inline void fill(const Copy& c, bool arrived) {
+    c.map.opaque[1] == 1 ? fill_box(c, arrived) : fill_pixels(c, arrived);
+}
+CUEMU_NOSAN inline __attribute__((noinline)) void issue(unsigned mode, void* to, const TensorMap& map,
+                                                        void* barrier, int a, int b, int c, int d, int e,
+                                                        int f) {
     const int line = (int)map.opaque[2] * (int)map.opaque[mode == 1 ? 6 : 14];
-    if (map.opaque[1] != mode) hopper_fault("tensor-map", "the map is not of the kind (tiled or im2col) that this copy takes");
-    if (cuemu_smem_offset(to) % 128) hopper_fault("misaligned", "a copy to shared memory at %lld, no multiple of 128", cuemu_smem_offset(to));
-    if (line != LINE) hopper_fault("tensor-map", "lines of %lld bytes: the model knows those of %lld", line, LINE);
-    if (hopper.copies == 64) hopper_fault("tensor-map", "more than %lld copies in flight: the model keeps no more", 64);
+    if (map.opaque[1] != mode)
+        hopper_fault("tensor-map", "the map is not of the kind (tiled or im2col) that this copy takes");
+    if (cuemu_smem_offset(to) % 128)
+        hopper_fault("misaligned", "a copy to shared memory at %lld, no multiple of 128",
+                     cuemu_smem_offset(to));
+    if (line != LINE)
+        hopper_fault("tensor-map", "lines of %lld bytes: the model knows those of %lld", line, LINE);
+    if (hopper.copies == 64)
+        hopper_fault("tensor-map", "more than %lld copies in flight: the model keeps no more", 64);
     hopper.copy[hopper.copies++] = {barrier, (char*)to, map, {a, b, c, d, e, f}};
     fill(hopper.copy[hopper.copies - 1], false);
     ++hopper.events;
@@ -103,21 +125,30 @@ CUEMU_NOSAN inline __attribute__((noinline)) void barrier_wait(void* p, int pari
     unsigned long long seen = hopper.events;
     for (int rounds = 0; ((Mbarrier*)p)->phase == (unsigned)parity; ++rounds) {
         if (hopper.events != seen) seen = hopper.events, rounds = 0;
-        if (rounds > 64) hopper_fault("deadlock", "an mbarrier's phase of parity %lld does not end: nothing arrives any more", parity);
+        if (rounds > 64)
+            hopper_fault("deadlock",
+                         "an mbarrier's phase of parity %lld does not end: nothing arrives any more", parity);
         cuemu_yield();
         deliver(p);
     }
 }
 
 // ---- products
-template <class T> CUEMU_NOSAN inline float half_at(uintptr_t offset) { T v; memcpy(&v, cuemu_smem_ptr((unsigned)swizzled(offset)), 2); return (float)v; }
+template <class T> CUEMU_NOSAN inline float half_at(uintptr_t offset) {
+    T v;
+    memcpy(&v, cuemu_smem_ptr((unsigned)swizzled(offset)), 2);
+    return (float)v;
+}
 // Element (row, k) of the tile that a descriptor names: the canonical layouts of the 128-byte swizzle.
 template <class T> CUEMU_NOSAN inline float element(u64 d, bool mn, int row, int k) {
-    const uintptr_t start = (d & 0x3FFF) << 4, leading = (d >> 16 & 0x3FFF) << 4, stride = (d >> 32 & 0x3FFF) << 4;
-    return half_at<T>(mn ? start + row % 64 * 2 + row / 64 * leading + k % 8 * 128 + k / 8 * stride : start + row % 8 * 128 + row / 8 * stride + k * 2);
+    const uintptr_t start = (d & 0x3FFF) << 4, leading = (d >> 16 & 0x3FFF) << 4,
+                    stride = (d >> 32 & 0x3FFF) << 4;
+    return half_at<T>(mn ? start + row % 64 * 2 + row / 64 * leading + k % 8 * 128 + k / 8 * stride
+                         : start + row % 8 * 128 + row / 8 * stride + k * 2);
 }
 template <class T> CUEMU_NOSAN inline void multiply(const Hopper::Product& p) {
-    if (p.a >> 62 != 1 || p.b >> 62 != 1) hopper_fault("wgmma", "a descriptor of a tile without the 128-byte swizzle");
+    if (p.a >> 62 != 1 || p.b >> 62 != 1)
+        hopper_fault("wgmma", "a descriptor of a tile without the 128-byte swizzle");
     const int t = threadIdx.x % 128, g = t % 32 / 4;
     for (int half = 0; half < 2; ++half) {
         float a[16];
@@ -130,9 +161,11 @@ template <class T> CUEMU_NOSAN inline void multiply(const Hopper::Product& p) {
             }
     }
 }
-CUEMU_NOSAN inline __attribute__((noinline)) void product(float* d, int columns, bool mn_a, bool mn_b, u64 a, u64 b) {
+CUEMU_NOSAN inline __attribute__((noinline)) void product(float* d, int columns, bool mn_a, bool mn_b, u64 a,
+                                                          u64 b) {
     Hopper::Thread& t = hopper.thread[threadIdx.x];
-    if (t.products == 64) hopper_fault("wgmma", "more than %lld products in flight: the model keeps no more", 64);
+    if (t.products == 64)
+        hopper_fault("wgmma", "more than %lld products in flight: the model keeps no more", 64);
     t.product[t.products++] = {d, columns, mn_a, mn_b, a, b};
 }
 CUEMU_NOSAN inline __attribute__((noinline)) void product_commit() {
@@ -174,12 +207,19 @@ static inline void barrier_arrive(u64* barrier) { cuemu::barrier_arrive(barrier,
 static inline void barrier_expect(u64* barrier, int bytes) { cuemu::barrier_arrive(barrier, bytes); }
 static inline void barrier_wait(u64* barrier, int parity) { cuemu::barrier_wait(barrier, parity); }
 static inline void prefetch(const TensorMap&) {}
-static inline void copy_box(void* to, const TensorMap& map, int x, int y, int z, u64* barrier) { cuemu::issue(1, to, map, barrier, x, y, z, 0, 0, 0); }
-static inline void copy_pixels(void* to, const TensorMap& map, int c, int w, int h, int n, int shift_w, int shift_h, u64* barrier) {
+static inline void copy_box(void* to, const TensorMap& map, int x, int y, int z, u64* barrier) {
+    cuemu::issue(1, to, map, barrier, x, y, z, 0, 0, 0);
+}
+static inline void copy_pixels(void* to, const TensorMap& map, int c, int w, int h, int n, int shift_w,
+                               int shift_h, u64* barrier) {
     cuemu::issue(2, to, map, barrier, c, w, h, n, shift_w, shift_h);
 }
 static inline void product_fence() {}
 static inline void product_commit() { cuemu::product_commit(); }
-template <int PENDING> inline void product_wait(CUEMU_LOC) { cuemu::product_wait<cuemu_operand>(PENDING, f_, l_); }
+template <int PENDING> inline void product_wait(CUEMU_LOC) {
+    cuemu::product_wait<cuemu_operand>(PENDING, f_, l_);
+}
 template <int N> inline void pin(float (&)[N]) {}
-template <int MN_A, int MN_B, int N> inline void warpgroup_product(float (&d)[N], u64 a, u64 b) { cuemu::product(d, 2 * N, MN_A, MN_B, a, b); }
+template <int MN_A, int MN_B, int N> inline void warpgroup_product(float (&d)[N], u64 a, u64 b) {
+    cuemu::product(d, 2 * N, MN_A, MN_B, a, b);
+}

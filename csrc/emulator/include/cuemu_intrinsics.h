@@ -26,7 +26,9 @@ static inline unsigned __brev(unsigned x) {
     for (int i = 0; i < 32; ++i) r |= (x >> i & 1u) << (31 - i);
     return r;
 }
-static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((unsigned long long)a * b) >> 32); }
+static inline unsigned __umulhi(unsigned a, unsigned b) {
+    return (unsigned)(((unsigned long long)a * b) >> 32);
+}
 static inline int __mulhi(int a, int b) { return (int)(((long long)a * b) >> 32); }
 static inline int __mul24(int a, int b) { return a * b; }
 static inline int __dp4a(int a, int b, int c) {

@@ -17,7 +17,8 @@
 #define CUEMU_API extern "C" __attribute__((visibility("default")))
 #define CUEMU_NOSAN __attribute__((no_sanitize("thread"), no_sanitize("undefined")))   // models of instructions: not accesses of the kernel's
 
-// T1 to T4 of a scalar type, with the alignment of two and of four of them: loads of that size must be aligned to it
+// T1 to T4 of a scalar type, with the alignment of two and of four of them: loads of that size
+// must be aligned to it
 #define CUEMU_VECTORS(SCALAR, T, ONE, TWO, FOUR) \
     struct alignas(ONE) T##1 { SCALAR x; }; \
     struct alignas(TWO) T##2 { SCALAR x, y; }; \

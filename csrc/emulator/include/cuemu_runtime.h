@@ -4,14 +4,17 @@
 
 typedef void (*cuemu_warp_fn)(void** lane_args, unsigned present, unsigned mask);
 
-CUEMU_API int cuemu_block_barrier(int vote, int predicate, const char* file, int line);   // vote: 0 none, 1 count, 2 and, 3 or
-CUEMU_API void cuemu_warp_collective(unsigned mask, void* arg, cuemu_warp_fn model, const char* what, const char* file, int line);
+// vote: 0 none, 1 count, 2 and, 3 or
+CUEMU_API int cuemu_block_barrier(int vote, int predicate, const char* file, int line);
+CUEMU_API void cuemu_warp_collective(unsigned mask, void* arg, cuemu_warp_fn model, const char* what,
+                                     const char* file, int line);
 CUEMU_API unsigned cuemu_lane();
 CUEMU_API unsigned cuemu_activemask();
 CUEMU_API void cuemu_yield();                                          // lets the other threads run
 CUEMU_API void cuemu_error(int fatal, const char* kind, const char* message);
 
-CUEMU_API void cuemu_touch(const void* p, unsigned bytes, int write);   // a model's access, to be checked as one of the kernel's
+// a model's access, to be checked as one of the kernel's
+CUEMU_API void cuemu_touch(const void* p, unsigned bytes, int write);
 CUEMU_API void cuemu_atomic_note(void* p, unsigned bytes);
 
 CUEMU_API void* cuemu_dyn_smem();

@@ -1,4 +1,5 @@
-// Shuffles, votes and __syncwarp: each lane hands over a record on its own stack; the last of the mask to come fills in all.
+// Shuffles, votes and __syncwarp: each lane hands over a record on its own stack; the last of the
+// mask to come fills in all.
 #pragma once
 #include "cuemu_runtime.h"
 
@@ -19,7 +20,8 @@ CUEMU_NOSAN inline void shuffle_model(void** lanes, unsigned present, unsigned) 
     }
 }
 
-template <class T> CUEMU_NOSAN inline T shuffle(unsigned mask, T v, int source, const char* what, const char* file, int line) {
+template <class T>
+CUEMU_NOSAN inline T shuffle(unsigned mask, T v, int source, const char* what, const char* file, int line) {
     static_assert(sizeof(T) <= 16, "shuffle of more than 16 bytes");
     Shuffle s;
     s.source = source & 31;
@@ -28,7 +30,9 @@ template <class T> CUEMU_NOSAN inline T shuffle(unsigned mask, T v, int source, 
     cuemu_warp_collective(mask, &s, shuffle_model, what, file, line);
     if (s.bad) {
         char said[300];
-        snprintf(said, sizeof said, "%s at %s:%d reads lane %d, which does not take part (exited, absent, or not in the mask): the value is undefined",
+        snprintf(said, sizeof said,
+                 "%s at %s:%d reads lane %d, which does not take part (exited, absent, or not in the mask): "
+                 "the value is undefined",
                  what, file, line, s.source);
         cuemu_error(0, "shfl-inactive-lane", said);
     }
@@ -56,7 +60,8 @@ CUEMU_NOSAN inline void match_model(void** lanes, unsigned present, unsigned) {
     for (int l = 0; l < 32; ++l) {
         if (!(present >> l & 1)) continue;
         unsigned same = 0;
-        for (int k = 0; k < 32; ++k) if (present >> k & 1 && ((Ballot*)lanes[k])->value == ((Ballot*)lanes[l])->value) same |= 1u << k;
+        for (int k = 0; k < 32; ++k)
+            if (present >> k & 1 && ((Ballot*)lanes[k])->value == ((Ballot*)lanes[l])->value) same |= 1u << k;
         ((Ballot*)lanes[l])->lanes = same;
     }
 }
@@ -93,8 +98,12 @@ static inline void __syncwarp(unsigned mask = 0xffffffffu, CUEMU_LOC) {
     cuemu_warp_collective(mask, &none, cuemu::nop_fn, "__syncwarp", f_, l_);
 }
 static inline unsigned __activemask() { return cuemu_activemask(); }
-static inline unsigned __ballot_sync(unsigned mask, int p, CUEMU_LOC) { return cuemu::vote(mask, p, f_, l_).lanes; }
-static inline int __any_sync(unsigned mask, int p, CUEMU_LOC) { return cuemu::vote(mask, p, f_, l_).lanes != 0; }
+static inline unsigned __ballot_sync(unsigned mask, int p, CUEMU_LOC) {
+    return cuemu::vote(mask, p, f_, l_).lanes;
+}
+static inline int __any_sync(unsigned mask, int p, CUEMU_LOC) {
+    return cuemu::vote(mask, p, f_, l_).lanes != 0;
+}
 static inline int __all_sync(unsigned mask, int p, CUEMU_LOC) { return cuemu::vote(mask, p, f_, l_).all; }
 template <class T> CUEMU_NOSAN inline unsigned __match_any_sync(unsigned mask, T v, CUEMU_LOC) {
     cuemu::Ballot b{0, 0, 0};

@@ -6,9 +6,11 @@ nothing holds until it was checked: here, before a pointer is made. A kernel wit
 no program's.
 
 A contract's letters say what each argument is: r real array, o one or None, i int64 constant, j one
-or None, e int64 array that may be given at run time, x array of any type, R, I and X arrays that are written, m map, p one or None, M a map that is written, d tuple of
-ints, n int, f float, b bool, a an activation (name, a, b), w a window (kernel, stride, padding,
-dilation). Behind a kernel's name ".f64" stands where its reals are of float64. tests/compiled/test_contracts.py holds them against the kernels' own signatures.
+or None, e int64 array that may be given at run time, x array of any type, R, I and X arrays that
+are written, m map, p one or None, M a map that is written, d tuple of ints, n int, f float, b bool,
+a an activation (name, a, b), w a window (kernel, stride, padding, dilation). Behind a kernel's name
+".f64" stands where its reals are of float64. tests/compiled/test_contracts.py holds them against
+the kernels' own signatures.
 """
 
 from __future__ import annotations

@@ -28,11 +28,8 @@ def contract(names: str, kinds: str):
 # ---- value by value
 
 
-@contract(
-    "neg abs square sqrt rsqrt reciprocal exp expm1 log log1p erf tanh sigmoid relu gelu gelu_tanh silu mish hardswish "
-    "hardsigmoid scaled_tanh logsigmoid softsign",
-    "rR",
-)
+@contract("neg abs square sqrt rsqrt reciprocal exp expm1 log log1p erf tanh sigmoid relu gelu gelu_tanh "
+          "silu mish hardswish hardsigmoid scaled_tanh logsigmoid softsign", "rR",)
 @contract("leaky_relu", "rfR")
 @contract("clamp hardtanh threshold softplus", "rffR")
 @contract("elu", "rfffR")

@@ -34,11 +34,8 @@ def comparison(a, b, shape, sa, sb, y) -> None:
     need(y.dtype == BOOL, "the result is of truth values")
 
 
-@contract(
-    "whole_add whole_sub whole_mul whole_div whole_pow whole_maximum whole_minimum bitwise_and bitwise_or bitwise_xor "
-    "shift_left shift_right",
-    "xxdddX",
-)
+@contract("whole_add whole_sub whole_mul whole_div whole_pow whole_maximum whole_minimum bitwise_and "
+          "bitwise_or bitwise_xor shift_left shift_right", "xxdddX",)
 def whole_pair(a, b, shape, sa, sb, y) -> None:
     number_pair(a, b, shape, sa, sb, y)
     of_whole(a)
@@ -137,7 +134,8 @@ def running(x, outer, n, inner, exclusive, reverse, y) -> None:
 def top(x, outer, n, inner, count, largest, y, index) -> None:
     around(x, outer, n, inner)
     one_type(x, y)
-    need(0 <= count <= n and y.size == index.size == outer * count * inner, "results are the first of each line")
+    need(0 <= count <= n and y.size == index.size == outer * count * inner,
+         "results are the first of each line")
 
 
 # ---- by index

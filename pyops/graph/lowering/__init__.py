@@ -1,4 +1,5 @@
-"""From the graph to kernel calls: one rule a row, the plain rule for rows that have none or decline."""
+"""From the graph to kernel calls: one rule a row, the plain rule for rows that have none or
+decline."""
 from __future__ import annotations
 
 import numpy as np
@@ -7,7 +8,8 @@ from ..ir import Graph
 from . import attention, convolution, elementwise, linear, plain, pooling, recurrent
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref
 
-RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES, **recurrent.RULES}
+RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES,
+         **recurrent.RULES}
 
 
 def lower(graph: Graph, options) -> Lowering:
@@ -38,7 +40,8 @@ def lower_node(low: Lowering, node) -> None:
             for places_of, count in zip(places, before[1:]):   # a rule adds places and changes none
                 while len(places_of) > count:
                     places_of.popitem()
-    for output in node.outputs:   # the plain rule writes planar results, which are copied into a concatenation
+    # the plain rule writes planar results, which are copied into a concatenation
+    for output in node.outputs:
         low.placement.pop(output, None)
     plain.plain(low, node)
     plain_epilogue(low, node)
@@ -57,13 +60,15 @@ def plain_epilogue(low: Lowering, node) -> None:
     ref = low.planar[node.output]
     flat = (node.output.size,)
     if e.residual is not None:
-        low.add("add_flat", ref.reshaped(flat), low.as_planar(e.residual).reshaped(flat), ref.reshaped(flat), node=node, algorithm="plain")
+        low.add("add_flat", ref.reshaped(flat), low.as_planar(e.residual).reshaped(flat), ref.reshaped(flat),
+                node=node, algorithm="plain")
     if e.activation not in (None, activations.NONE):
         low.add("activate_flat", e.activation, ref.reshaped(flat), node=node, algorithm="plain")
 
 
 def give_out(low: Lowering, index: int, value) -> None:
-    """Makes the value output `index` of the program: its buffer becomes the caller's where that is possible, else it is copied."""
+    """Makes the value output `index` of the program: its buffer becomes the caller's where that is
+    possible, else it is copied."""
     ref = low.as_planar(value)
     if ref.buffer.space == 0 and ref.whole:
         ref.buffer.space, ref.buffer.index = OUTPUT, index

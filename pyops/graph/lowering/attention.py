@@ -1,4 +1,5 @@
-"""Attention on heads wherever they lie: parts of one projection are read in place, the result is written in the order that is read next."""
+"""Attention on heads wherever they lie: parts of one projection are read in place, the result is
+written in the order that is read next."""
 from __future__ import annotations
 
 import math
@@ -12,17 +13,20 @@ def attention(low: Lowering, node: Node) -> None:
     p = plan(*(None if v is None else v.shape for v in node.inputs), node.attrs["gqa"])
     axes = len(p.lead) + 2
     places = [None if v is None else strided(low, v) for v in node.inputs]
-    strides = [() if v is None else along(v.shape, place.strides, axes) for v, place in zip(node.inputs, places)]
+    strides = [() if v is None else along(v.shape, place.strides, axes)
+               for v, place in zip(node.inputs, places)]
     y = result(low, node)
-    low.add("attention", *(None if place is None else place.ref for place in places), p.lead, p.sizes, *(s[:-1] for s in strides[:3]),
-            strides[3], y.strides[:-1], node.attrs["causal"], node.attrs["scale"], y.ref, low.new_planar(node.outputs[1]), node=node, algorithm="fused",
+    low.add("attention", *(None if place is None else place.ref for place in places), p.lead, p.sizes,
+            *(s[:-1] for s in strides[:3]), strides[3], y.strides[:-1], node.attrs["causal"],
+            node.attrs["scale"], y.ref, low.new_planar(node.outputs[1]), node=node, algorithm="fused",
             flops=2.0 * math.prod(p.lead) * p.sizes[0] * p.sizes[1] * (p.sizes[2] + p.sizes[3]))
 
 
 def strided(low: Lowering, value) -> View:
     """Where the value lies; its last axis must be contiguous."""
     view = low.as_view(value)
-    return view if value.shape[-1] == 1 or view.strides[-1] == 1 else View(low.as_planar(value), contiguous_strides(value.shape))
+    return (view if value.shape[-1] == 1 or view.strides[-1] == 1
+            else View(low.as_planar(value), contiguous_strides(value.shape)))
 
 
 def along(shape, strides, axes: int) -> tuple[int, ...]:
@@ -34,7 +38,8 @@ def result(low: Lowering, node: Node) -> View:
     """A place for the result: where one permutation reads it, in that one's order."""
     value = node.output
     reader = low.graph.only_consumer(value, low.consumers)
-    if reader is None or reader.op != "permute" or reader.attrs["dims"][-1] % len(value.shape) != len(value.shape) - 1:
+    if reader is None or reader.op != "permute" or reader.attrs["dims"][-1] % len(value.shape) != len(
+            value.shape) - 1:
         return View(low.new_planar(value), contiguous_strides(value.shape))
     order = [d % len(value.shape) for d in reader.attrs["dims"]]
     strides = [0] * len(order)

@@ -1,6 +1,7 @@
 """What lowering works on: buffers, the places of values in them, and the kernel calls made so far.
 
-A value lies planar (NCHW, as callers have it) or as a Map in blocked layout (csrc/view.h), or both once something needed the other form.
+A value lies planar (NCHW, as callers have it) or as a Map in blocked layout (csrc/view.h), or both
+once something needed the other form.
 """
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ ARENA, INPUT, OUTPUT = 0, 1, 2
 
 @dataclass(eq=False, slots=True)
 class Buffer:
-    """Memory that a run has: part of the arena (at `offset`, planned later), or input or output `index` of the call."""
+    """Memory that a run has: part of the arena (at `offset`, planned later), or input or output
+    `index` of the call."""
     bytes: int
     space: int = ARENA
     index: int = 0
@@ -76,7 +78,9 @@ class Map:
         """The channels from block `first` on."""
         n, _, h, w, _ = self.ref.shape
         ref = self.ref
-        return Map(Ref(ref.buffer, ref.offset + first * h * w * BLOCK * 4, (n, blocks(channels), h, w, BLOCK), ref.dtype, ref.sample), channels)
+        return Map(Ref(ref.buffer, ref.offset + first * h * w * BLOCK * 4,
+                       (n, blocks(channels), h, w, BLOCK), ref.dtype, ref.sample),
+                   channels)
 
 
 def blocks(channels: int) -> int:
@@ -85,7 +89,8 @@ def blocks(channels: int) -> int:
 
 @dataclass(eq=False, slots=True)
 class Step:
-    """One kernel call. `args` are Refs, constant arrays, None, numbers, tuples of ints, Windows and Acts, in the kernel's order."""
+    """One kernel call. `args` are Refs, constant arrays, None, numbers, tuples of ints, Windows and
+    Acts, in the kernel's order."""
     kernel: str
     args: tuple
     node: Node | None
@@ -110,7 +115,8 @@ class Lowering:
     planar: dict[Value, Ref] = field(default_factory=dict)
     maps: dict[Value, Map] = field(default_factory=dict)
     views: dict[Value, View] = field(default_factory=dict)     # copied when something needs them contiguous
-    placement: dict[Value, tuple[Value, int]] = field(default_factory=dict)   # value -> concatenation and channel block it is part of
+    # value -> concatenation and channel block it is part of
+    placement: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     consumers: dict[Value, list[Node]] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -132,7 +138,8 @@ class Lowering:
         return self.planar[value]
 
     def new_map(self, value: Value, shape: tuple[int, ...] | None = None) -> Map:
-        """A place for the node's result in blocked layout: within the concatenation it belongs to, if there is one."""
+        """A place for the node's result in blocked layout: within the concatenation it belongs
+        to, if there is one."""
         if value in self.placement:
             whole, first = self.placement[value]
             if whole not in self.maps:
@@ -140,13 +147,16 @@ class Lowering:
             self.maps[value] = self.maps[whole].block(first, value.shape[1])
             return self.maps[value]
         n, c, h, w = four(shape or value.shape)
-        ref = Ref(self.buffer(n * blocks(c) * h * w * BLOCK), 0, (n, blocks(c), h, w, BLOCK), sample=blocks(c) * h * w * BLOCK)
+        ref = Ref(self.buffer(n * blocks(c) * h * w * BLOCK), 0, (n, blocks(c), h, w, BLOCK),
+                  sample=blocks(c) * h * w * BLOCK)
         self.maps[value] = Map(ref, c)
         return self.maps[value]
 
     def copy(self, source: Ref, strides: tuple[int, ...], to: Ref, node: Node | None = None) -> None:
-        """The view of these strides (in values), whose first element `source` is, made contiguous."""
-        self.add("strided_copy" if to.dtype == np.float32 else "strided_move", source, strides, to, node=node, algorithm="copy")
+        """The view of these strides (in values), whose first element `source` is, made
+        contiguous."""
+        self.add("strided_copy" if to.dtype == np.float32 else "strided_move", source, strides, to, node=node,
+                 algorithm="copy")
 
     def as_planar(self, value) -> Ref | np.ndarray | None:
         """The value planar, converted if need be; constants as they are."""
@@ -162,7 +172,8 @@ class Lowering:
             source = self.maps[value]
             shape = four(value.shape)
             if shape[2] == shape[3] == 1 and shape[1] % BLOCK == 0 and source.contiguous:
-                self.planar[value] = source.ref.reshaped(value.shape)   # single pixels: both layouts are the same numbers
+                # single pixels: both layouts are the same numbers
+                self.planar[value] = source.ref.reshaped(value.shape)
             else:
                 self.new_planar(value)
                 self.add("from_blocked", source.ref, self.planar[value].reshaped(shape), algorithm="layout")
@@ -186,15 +197,16 @@ class Lowering:
         return View(self.as_planar(value), contiguous_strides(value.shape))
 
     def is_view(self, value) -> bool:
-        return isinstance(value, Value) and value in self.views and value not in self.planar and value not in self.maps
+        return (isinstance(value, Value) and value in self.views and value not in self.planar
+                and value not in self.maps)
 
     def is_map(self, value) -> bool:
         return isinstance(value, Value) and value in self.maps
 
     # ---- calls
 
-    def add(self, kernel: str, *args, node: Node | None = None, algorithm: str = "", flops: float = 0, why: str = "",
-            covers: tuple[str, ...] = ()) -> None:
+    def add(self, kernel: str, *args, node: Node | None = None, algorithm: str = "", flops: float = 0,
+            why: str = "", covers: tuple[str, ...] = ()) -> None:
         self.steps.append(Step(kernel, args, node, algorithm, flops, why, covers))
 
 
@@ -207,7 +219,8 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def joined_axes(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and strides of the same values in the same order, with as few axes as can be, but one."""
+    """Shape and strides of the same values in the same order, with as few axes as can be, but
+    one."""
     joined: list[tuple[int, int]] = []
     for size, stride in zip(shape, strides):
         if size == 1:

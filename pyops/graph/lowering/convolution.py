@@ -41,7 +41,8 @@ class Layer:
         return packing.bias(self.bias, self.filters)
 
     def call(self, low: Lowering, kernel: str, *args, algorithm: str) -> None:
-        low.add(kernel, *args, node=self.node, algorithm=algorithm, flops=2 * self.node.macs, why=self.node.why)
+        low.add(kernel, *args, node=self.node, algorithm=algorithm, flops=2 * self.node.macs,
+                why=self.node.why)
 
 
 def conv(low: Lowering, node: Node) -> None:
@@ -72,7 +73,8 @@ def single_pixels(low: Lowering, c: Layer) -> None:
     plain = node.epilogue.residual is None and node.normalised is None and node.gate is None
     if c.groups != 1 or c.weight.shape[2:] != (1, 1) or not single or not plain:
         raise Declined("more than a product of matrices")
-    linear.matrix_product(low, node, low.as_planar(c.x).reshaped((c.samples, c.channels)), c.weight[:, :, 0, 0], c.bias,
+    linear.matrix_product(low, node, low.as_planar(c.x).reshaped((c.samples, c.channels)),
+                          c.weight[:, :, 0, 0], c.bias,
                           low.new_planar(node.output).reshaped((c.samples, c.filters)))
 
 
@@ -80,8 +82,8 @@ def depthwise(low: Lowering, c: Layer) -> None:
     if not c.groups == c.channels == c.filters > 1:
         raise Declined("not a filter a channel")
     outputs = c.node.outputs
-    arguments = (low.as_map(c.x).ref, packing.depthwise(c.weight), c.packed_bias(), residual(low, c.node), c.window, c.tail,
-                 low.new_map(outputs[0]).ref)
+    arguments = (low.as_map(c.x).ref, packing.depthwise(c.weight), c.packed_bias(), residual(low, c.node),
+                 c.window, c.tail, low.new_map(outputs[0]).ref)
     if len(outputs) == 1:
         c.call(low, "depthwise_conv", *arguments, algorithm="depthwise")
     else:   # the kernel adds up what it stores
@@ -91,10 +93,11 @@ def depthwise(low: Lowering, c: Layer) -> None:
 
 def stem(low: Lowering, c: Layer) -> None:
     """Few channels, read as the caller has them."""
-    if c.groups != 1 or c.channels > 4 or c.x not in low.planar or c.x in low.maps or c.node.epilogue.residual is not None:
+    if (c.groups != 1 or c.channels > 4 or c.x not in low.planar or c.x in low.maps
+            or c.node.epilogue.residual is not None):
         raise Declined("not a few planar channels")
-    c.call(low, "stem_conv", low.planar[c.x].reshaped(four(c.x.shape)), packing.stem(c.weight), c.packed_bias(), c.window, c.tail,
-           low.new_map(c.node.output).ref, algorithm="stem")
+    c.call(low, "stem_conv", low.planar[c.x].reshaped(four(c.x.shape)), packing.stem(c.weight),
+           c.packed_bias(), c.window, c.tail, low.new_map(c.node.output).ref, algorithm="stem")
 
 
 def winograd(low: Lowering, c: Layer) -> None:
@@ -102,9 +105,9 @@ def winograd(low: Lowering, c: Layer) -> None:
         raise Declined("another algorithm is chosen")
     tile = int(c.node.algorithm[-1])
     planar = np.ascontiguousarray(c.weight, np.float32)
-    c.call(low, "winograd_conv", low.as_map(c.x).ref, planar, packing.winograd(low.kernels, c.weight, tile), tile, c.packed_bias(),
-           residual(low, c.node), c.node.attrs["padding"], 2 if c.node.epilogue.pool else 1, c.tail, low.new_map(c.node.output).ref,
-           algorithm=c.node.algorithm)
+    c.call(low, "winograd_conv", low.as_map(c.x).ref, planar, packing.winograd(low.kernels, c.weight, tile),
+           tile, c.packed_bias(), residual(low, c.node), c.node.attrs["padding"], 2 if c.node.epilogue.pool
+           else 1, c.tail, low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
 
 
 def direct(low: Lowering, c: Layer) -> None:
@@ -112,20 +115,24 @@ def direct(low: Lowering, c: Layer) -> None:
     if joined is None or (c.groups > 1 and c.filters % packing.BLOCK):
         raise Declined(f"{c.groups} groups of {c.weight.shape[1]} channels do not fill blocks")
     weight = joined
-    scale, shift = (packing.bias(v.astype(np.float32), c.channels) for v in node.normalised) if node.normalised else (None, None)
+    scale, shift = (packing.bias(v.astype(np.float32), c.channels)
+                    for v in node.normalised) if node.normalised else (None, None)
     gate = low.as_planar(node.gate).reshaped((c.samples, c.channels)) if node.gate is not None else None
-    c.call(low, "direct_conv", low.as_map(c.x).ref, c.channels, scale, shift, gate, packing.direct(low.kernels, weight),
-           c.packed_bias(), residual(low, node), c.window, c.groups, c.tail, low.new_map(node.output).ref,
-           algorithm="direct" if c.groups == 1 else "grouped")
+    c.call(low, "direct_conv", low.as_map(c.x).ref, c.channels, scale, shift, gate,
+           packing.direct(low.kernels, weight), c.packed_bias(), residual(low, node), c.window, c.groups,
+           c.tail, low.new_map(node.output).ref, algorithm="direct" if c.groups == 1 else "grouped")
 
 
 CANDIDATES = (single_pixels, depthwise, stem, winograd, direct)
 
 
 def is_modest(image, result, kernel, attrs) -> bool:
-    """Whether the rows that a task reads, padded and split by stride, are of about the image's size: they are laid out before they are read."""
-    axes = list(zip((1, *image)[-len(result):], result, kernel[-len(result):], attrs["stride"][-len(result):], attrs["dilation"][-len(result):]))
-    return all(stride <= size + SLACK and (out - 1) * stride + (taps - 1) * dilation + 1 <= 4 * size + SLACK for size, out, taps, stride, dilation in axes)
+    """Whether the rows that a task reads, padded and split by stride, are of about the image's
+    size: they are laid out before they are read."""
+    axes = list(zip((1, *image)[-len(result):], result, kernel[-len(result):], attrs["stride"][-len(result):],
+                    attrs["dilation"][-len(result):]))
+    return all(stride <= size + SLACK and (out - 1) * stride + (taps - 1) * dilation + 1 <= 4 * size + SLACK
+               for size, out, taps, stride, dilation in axes)
 
 
 def conv_transpose(low: Lowering, node: Node) -> None:
@@ -136,19 +143,24 @@ def conv_transpose(low: Lowering, node: Node) -> None:
             attrs["size"], four(x.shape)[4 - len(attrs["size"]):], weight.shape[2:], attrs):
         raise Declined("windows far beyond the image")
     channels, filters = weight.shape[0], weight.shape[1]
-    low.add("transposed_conv", low.as_map(x).ref, channels, packing.direct(low.kernels, weight.swapaxes(0, 1)), packing.bias(bias, filters),
-            residual(low, node), Window(weight.shape[2:], attrs["stride"], attrs["padding"], attrs["dilation"]), node.epilogue.activation or activations.NONE,
+    low.add("transposed_conv", low.as_map(x).ref, channels,
+            packing.direct(low.kernels, weight.swapaxes(0, 1)), packing.bias(bias, filters),
+            residual(low, node),
+            Window(weight.shape[2:], attrs["stride"], attrs["padding"], attrs["dilation"]),
+            node.epilogue.activation or activations.NONE,
             low.new_map(node.output).ref, node=node, algorithm="phases", flops=2 * node.macs)
 
 
 def image_arguments(node: Node):
     """Input, weights, bias and attributes of a convolution over one or two axes, as over two."""
     x, weight, bias = node.inputs
-    if not isinstance(x, Value) or not isinstance(weight, np.ndarray) or not (bias is None or isinstance(bias, np.ndarray)):
+    if not isinstance(x, Value) or not isinstance(weight, np.ndarray) or not (
+            bias is None or isinstance(bias, np.ndarray)):
         raise Declined("weights that are computed")
     if len(x.shape) != weight.ndim or weight.ndim not in (3, 4):
         raise Declined(f"an input of {len(x.shape)} axes")
-    if not packing.finite(weight):   # the kernels of maps skip some of the zeros beside them, and multiply others
+    # the kernels of maps skip some of the zeros beside them, and multiply others
+    if not packing.finite(weight):
         raise Declined("filters that are not finite")
     attrs = dict(node.attrs)
     if weight.ndim == 3:

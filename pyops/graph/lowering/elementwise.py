@@ -15,16 +15,18 @@ def add(low: Lowering, node: Node) -> None:
     images = isinstance(a, Value) and isinstance(b, Value) and a.shape == b.shape and len(a.shape) in (3, 4)
     if not images or not (low.is_map(a) or low.is_map(b)) or node.attrs.get("alpha", 1) != 1:
         return flat(low, node)
-    low.add("add_maps", low.as_map(a).ref, low.as_map(b).ref, node.epilogue.activation or activations.NONE, low.new_map(node.output).ref,
-            node=node, algorithm="add")
+    low.add("add_maps", low.as_map(a).ref, low.as_map(b).ref, node.epilogue.activation or activations.NONE,
+            low.new_map(node.output).ref, node=node, algorithm="add")
 
 
 def mul(low: Lowering, node: Node) -> None:
-    """An image times a number a channel, as squeeze-and-excitation has it; or times another image."""
+    """An image times a number a channel, as squeeze-and-excitation has it; or times another
+    image."""
     for image, gate in (node.inputs, node.inputs[::-1]):
-        if low.is_map(image) and isinstance(gate, Value) and gate.shape == (*image.shape[:2], 1, 1) and len(image.shape) == 4:
-            low.add("scale_channels", low.as_map(image).ref, low.as_planar(gate).reshaped(image.shape[:2]), activations.NONE,
-                    low.new_map(node.output).ref, node=node, algorithm="scale")
+        if low.is_map(image) and isinstance(gate, Value) and gate.shape == (*image.shape[:2], 1,
+                                                                            1) and len(image.shape) == 4:
+            low.add("scale_channels", low.as_map(image).ref, low.as_planar(gate).reshaped(image.shape[:2]),
+                    activations.NONE, low.new_map(node.output).ref, node=node, algorithm="scale")
             return
     flat(low, node)
 
@@ -33,21 +35,26 @@ def batch_norm(low: Lowering, node: Node) -> None:
     x = node.inputs[0]
     if not low.is_map(x) or not all(v is None or isinstance(v, np.ndarray) for v in node.inputs[1:]):
         raise Declined("no image in blocked layout")
-    scale, shift = (packing.bias(np.broadcast_to(v, x.shape[1:2]).astype(np.float32), x.shape[1]) for v in scale_and_shift(node))
-    low.add("affine_channels", low.as_map(x).ref, scale, shift, node.epilogue.activation or activations.NONE, low.new_map(node.output).ref,
-            node=node, algorithm="affine")
+    scale, shift = (packing.bias(np.broadcast_to(v, x.shape[1:2]).astype(np.float32), x.shape[1])
+                    for v in scale_and_shift(node))
+    low.add("affine_channels", low.as_map(x).ref, scale, shift, node.epilogue.activation or activations.NONE,
+            low.new_map(node.output).ref, node=node, algorithm="affine")
 
 
 def flat(low: Lowering, node: Node) -> None:
-    """Rows that work value by value do so in any layout: their own kernel runs over the whole memory.
+    """Rows that work value by value do so in any layout: their own kernel runs over the whole
+    memory.
 
-    What it makes of the lanes that fill the last block of channels, infinite or NaN, nobody reads: kernels count channels.
+    What it makes of the lanes that fill the last block of channels, infinite or NaN, nobody reads:
+    kernels count channels.
     """
     values = [v for v in node.inputs if isinstance(v, Value)]
-    if not values or not any(low.is_map(v) for v in values) or any(v.shape != node.output.shape for v in values):
+    if not values or not any(low.is_map(v) for v in values) or any(v.shape != node.output.shape
+                                                                   for v in values):
         raise Declined("not value by value")
     numbers = [v for v in node.inputs if isinstance(v, np.ndarray)]
-    if any(v.size != 1 for v in numbers) or len(node.output.shape) not in (3, 4) or len(numbers) + len(values) != len(node.inputs):
+    if any(v.size != 1 for v in numbers) or len(node.output.shape) not in (3, 4) or len(numbers) + len(
+            values) != len(node.inputs):
         raise Declined("constants by channel")
     maps = [low.as_map(v) for v in values]
     out = low.new_map(node.output)
@@ -56,7 +63,8 @@ def flat(low: Lowering, node: Node) -> None:
     recorder = Recorder(low, node)
     stand_ins = iter([recorder.stand_in(m.flat()) for m in maps])
     inputs = [next(stand_ins) if isinstance(v, Value) else v.reshape(()) for v in node.inputs]
-    recorder.empty = lambda shape, dtype=None: recorder.stand_in(out.flat())   # its one result goes where the map lies
+    # its one result goes where the map lies
+    recorder.empty = lambda shape, dtype=None: recorder.stand_in(out.flat())
     node.row.forward(recorder, *inputs, **node.attrs)
     if not recorder.calls:
         raise Declined("no kernel of its own")
@@ -92,13 +100,15 @@ def cat(low: Lowering, node: Node) -> None:
         elif in_place(low, v, whole, first):
             pass
         else:
-            low.add("copy_channels", low.as_map(v).ref, v.shape[1], first, whole.ref, node=node, algorithm="copy")
+            low.add("copy_channels", low.as_map(v).ref, v.shape[1], first, whole.ref, node=node,
+                    algorithm="copy")
         first += v.shape[1]
 
 
 def joins_channels(node: Node) -> bool:
     """Whether images, none of them a constant, are put together along their channels."""
-    return node.attrs["dim"] in (1, -3) and len(node.output.shape) == 4 and all(isinstance(v, Value) and v.dtype == np.float32 for v in node.inputs)
+    return (node.attrs["dim"] in (1, -3) and len(node.output.shape) == 4
+            and all(isinstance(v, Value) and v.dtype == np.float32 for v in node.inputs))
 
 
 def in_place(low: Lowering, value: Value, whole, first: int) -> bool:
@@ -110,9 +120,11 @@ def in_place(low: Lowering, value: Value, whole, first: int) -> bool:
 
 
 def place_concatenations(low: Lowering) -> None:
-    """Decides which values are written straight into the concatenation that takes them: those that fill whole blocks there.
+    """Decides which values are written straight into the concatenation that takes them: those that
+    fill whole blocks there.
 
-    Later concatenations come first: in a dense block each is the beginning of the next, and becomes a part of it itself.
+    Later concatenations come first: in a dense block each is the beginning of the next, and
+    becomes a part of it itself.
     """
     for node in reversed(low.graph.nodes):
         if node.op != "cat" or not joins_channels(node):
@@ -124,7 +136,8 @@ def place_concatenations(low: Lowering) -> None:
             continue
         first = 0
         for v in node.inputs:
-            if first % BLOCK == 0 and v.shape[1] % BLOCK == 0 and v not in low.placement and v.node is not None:
+            if (first % BLOCK == 0 and v.shape[1] % BLOCK == 0 and v not in low.placement
+                    and v.node is not None):
                 low.placement[v] = (root, base + first // BLOCK)
             first += v.shape[1]
 
@@ -144,9 +157,11 @@ def extends(low: Lowering, node: Node) -> bool:
 
 
 def reshape(low: Lowering, node: Node) -> None:
-    """A row of pixels turned into a column, or back, is the same memory in blocks, too (passes/turn_thin.py)."""
+    """A row of pixels turned into a column, or back, is the same memory in blocks, too
+    (passes/turn_thin.py)."""
     x, y = node.inputs[0], node.output
-    row_or_column = len(x.shape) == len(y.shape) == 4 and x.shape[:2] == y.shape[:2] and 1 in x.shape[2:] and 1 in y.shape[2:]
+    row_or_column = (len(x.shape) == len(y.shape) == 4 and x.shape[:2] == y.shape[:2] and 1 in x.shape[2:]
+                     and 1 in y.shape[2:])
     if not low.is_map(x) or not row_or_column or y in low.placement:
         raise Declined("no row or column of pixels in blocked layout")
     source = low.maps[x]

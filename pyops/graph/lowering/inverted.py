@@ -1,4 +1,5 @@
-"""Inverted residual blocks: the convolutions around a wide map taken together, so that the map never exists as a whole."""
+"""Inverted residual blocks: the convolutions around a wide map taken together, so that the map
+never exists as a whole."""
 from __future__ import annotations
 
 from .. import activations, packing
@@ -17,15 +18,18 @@ def lower(low: Lowering, last: Node) -> None:
     residual = low.as_map(residual).ref if residual is not None else None
     y = low.new_map(last.output)
     mean = low.new_planar(last.outputs[1]).reshaped((n, wide)) if len(last.outputs) > 1 else None
-    window = Window(depth.inputs[1].shape[2:], *(depth.attrs[name] for name in ("stride", "padding", "dilation")))
+    window = Window(depth.inputs[1].shape[2:],
+                    *(depth.attrs[name] for name in ("stride", "padding", "dilation")))
     before = (x.ref, source.shape[1], *pointwise(low, expand))
     depthwise = (packing.depthwise(depth.inputs[1]), packing.bias(depth.inputs[2], wide), window, tail(depth))
     if mean is None:
-        call = ("inverted_residual", *before, wide, *depthwise, *pointwise(low, project)[:2], residual, tail(project), y.ref)
+        call = ("inverted_residual", *before, wide, *depthwise, *pointwise(low, project)[:2], residual,
+                tail(project), y.ref)
     else:
         call = ("expand_depthwise_mean", *before, *depthwise, y.ref, mean)
     low.add(*call, node=last, algorithm="inverted", flops=2 * sum(node.macs for node in layers),
-            why=f"rows of the map of {wide} channels go from layer to layer in cache", covers=tuple(node.module for node in layers))
+            why=f"rows of the map of {wide} channels go from layer to layer in cache",
+            covers=tuple(node.module for node in layers))
 
 
 def pointwise(low: Lowering, node: Node | None) -> tuple:

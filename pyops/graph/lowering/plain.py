@@ -1,8 +1,10 @@
-"""The rule for every row without one of its own: its own glue, run once on stand-ins, with the kernel calls that it makes kept.
+"""The rule for every row without one of its own: its own glue, run once on stand-ins, with the
+kernel calls that it makes kept.
 
-Stand-ins are arrays at known addresses; what a kernel is given is found again by its address. They hold NaN, so that what NumPy would compute from
-them is noticed: a program cannot. A row without kernels makes a view: where that is no contiguous array, it stays a view until something
-needs a copy of it.
+Stand-ins are arrays at known addresses; what a kernel is given is found again by its address.
+They hold NaN, so that what NumPy would compute from them is noticed: a program cannot. A row
+without kernels makes a view: where that is no contiguous array, it stays a view until
+something needs a copy of it.
 """
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ class Recorder:
         self.calls = 0
 
     def stand_in(self, ref: Ref) -> np.ndarray:
-        array = np.full(max(1, int(np.prod(ref.shape))), np.nan if ref.dtype.kind == "f" else 0, ref.dtype)[:int(np.prod(ref.shape))].reshape(ref.shape)
+        array = np.full(max(1, int(np.prod(ref.shape))), np.nan if ref.dtype.kind == "f" else 0,
+                        ref.dtype)[:int(np.prod(ref.shape))].reshape(ref.shape)
         address = array.__array_interface__["data"][0]
         at = bisect_right(self.addresses, address)
         self.addresses.insert(at, address)
@@ -41,10 +44,12 @@ class Recorder:
     def strided_stand_in(self, view: View, shape, dtype) -> np.ndarray:
         """The view, of a stand-in for the whole buffer."""
         whole = self.stand_in(Ref(view.ref.buffer, 0, (view.ref.buffer.bytes // dtype.itemsize,), dtype))
-        return np.lib.stride_tricks.as_strided(whole[view.ref.offset // dtype.itemsize:], shape, [s * dtype.itemsize for s in view.strides])
+        return np.lib.stride_tricks.as_strided(whole[view.ref.offset // dtype.itemsize:], shape,
+                                               [s * dtype.itemsize for s in view.strides])
 
     def empty(self, shape, dtype=None):
-        shape, dtype = tuple(int(s) for s in np.atleast_1d(shape)) if not isinstance(shape, tuple) else shape, np.dtype(dtype or self.dtype)
+        shape, dtype = (tuple(int(s) for s in np.atleast_1d(shape)) if not isinstance(shape, tuple)
+                        else shape, np.dtype(dtype or self.dtype))
         ref = Ref(self.low.buffer(int(np.prod(shape)), dtype), 0, shape, dtype)
         self.made.append(ref.buffer)
         return self.stand_in(ref)
@@ -60,13 +65,15 @@ class Recorder:
         return None
 
     def host(self, array):
-        """`array` for glue to look into, if it is a constant: what a stand-in will hold is known when the program runs."""
+        """`array` for glue to look into, if it is a constant: what a stand-in will hold is known
+        when the program runs."""
         return array if self.find(array) is None else None
 
     def __getattr__(self, name):
         def call(*args):
             self.calls += 1
-            self.low.add(name if self.real == "f32" else f"{name}.{self.real}", *(self.argument(a) for a in args), node=self.node, algorithm="plain")
+            self.low.add(name if self.real == "f32" else f"{name}.{self.real}",
+                         *(self.argument(a) for a in args), node=self.node, algorithm="plain")
         return call
 
     def argument(self, value):
@@ -119,7 +126,8 @@ def place(low: Lowering, recorder: Recorder, value: Value, array: np.ndarray) ->
             raise Declined("its result is a constant")
         raise TraceError(outside_of_kernels(value.node))
     needed = value in low.consumers or value in low.graph.outputs
-    if needed and not recorder.calls and array.size and any(ref.buffer is b for b in recorder.made):   # written by the glue itself
+    # written by the glue itself
+    if needed and not recorder.calls and array.size and any(ref.buffer is b for b in recorder.made):
         raise TraceError(outside_of_kernels(value.node))
     if array.flags.c_contiguous:
         low.planar[value] = Ref(ref.buffer, ref.offset, value.shape, value.dtype)
@@ -127,7 +135,8 @@ def place(low: Lowering, recorder: Recorder, value: Value, array: np.ndarray) ->
     strides = tuple(s // array.itemsize for s in array.strides)
     axes = len(joined_axes(array.shape, strides)[0])
     if axes > MOST_AXES:
-        raise TraceError(f"compile: {value.node.op} at {value.node.where}: a view of {axes} axes cannot be copied")
+        raise TraceError(
+            f"compile: {value.node.op} at {value.node.where}: a view of {axes} axes cannot be copied")
     low.views[value] = View(Ref(ref.buffer, ref.offset, (1,), value.dtype), strides)
 
 

@@ -23,15 +23,18 @@ def avg_pool(low: Lowering, node: Node) -> None:
     if is_global_mean(node):
         return global_mean(low, node, x)
     if window.kernel == (0, 0, 0):
-        low.add("adaptive_avg_pool_blocked", low.as_map(x).ref, low.new_map(node.output).ref, node=node, algorithm="pool")
+        low.add("adaptive_avg_pool_blocked", low.as_map(x).ref, low.new_map(node.output).ref, node=node,
+                algorithm="pool")
         return
     low.add("avg_pool_blocked", low.as_map(x).ref, planar(window),
-            int(node.attrs["divisor"]) or (0 if node.attrs["count_include_pad"] else -1), low.new_map(node.output).ref, node=node, algorithm="pool")
+            int(node.attrs["divisor"]) or (0 if node.attrs["count_include_pad"] else -1),
+            low.new_map(node.output).ref, node=node, algorithm="pool")
 
 
 def global_mean(low: Lowering, node: Node, x: Value) -> None:
     n, c = x.shape[:2]
-    low.add("global_avg_pool", low.as_map(x).ref, low.new_planar(node.output).reshaped((n, c)), node=node, algorithm="pool")
+    low.add("global_avg_pool", low.as_map(x).ref, low.new_planar(node.output).reshaped((n, c)), node=node,
+            algorithm="pool")
 
 
 def mean(low: Lowering, node: Node) -> None:
@@ -49,8 +52,10 @@ def resample(low: Lowering, node: Node) -> None:
     specs = node.attrs["specs"]
     if not low.is_map(x) or len(x.shape) not in (3, 4):
         raise Declined("no image in blocked layout")
-    along = [tables(spec, node.attrs["transpose"], np.dtype(np.float32)) for spec in ((None, *specs) if len(specs) == 1 else specs)]
-    low.add("resample_blocked", low.as_map(x).ref, *along[0], *along[1], low.new_map(node.output).ref, node=node, algorithm="resample")
+    along = [tables(spec, node.attrs["transpose"], np.dtype(np.float32))
+             for spec in ((None, *specs) if len(specs) == 1 else specs)]
+    low.add("resample_blocked", low.as_map(x).ref, *along[0], *along[1], low.new_map(node.output).ref,
+            node=node, algorithm="resample")
 
 
 def pad(low: Lowering, node: Node) -> None:
@@ -58,8 +63,8 @@ def pad(low: Lowering, node: Node) -> None:
     before, after = node.attrs["before"], node.attrs["after"]
     if not low.is_map(x) or len(x.shape) not in (3, 4) or any(before[:2] + after[:2]):
         raise Declined("no image in blocked layout, or channels to pad")
-    low.add("pad_blocked", low.as_map(x).ref, (0, *before[2:])[-2:], MODES[node.attrs["mode"]], float(node.attrs.get("value", 0.0)),
-            low.new_map(node.output).ref, node=node, algorithm="pad")
+    low.add("pad_blocked", low.as_map(x).ref, (0, *before[2:])[-2:], MODES[node.attrs["mode"]],
+            float(node.attrs.get("value", 0.0)), low.new_map(node.output).ref, node=node, algorithm="pad")
 
 
 def planar(window) -> Window:
@@ -68,7 +73,8 @@ def planar(window) -> Window:
 
 
 def blocked_window(low: Lowering, node: Node):
-    """The input and window of a pooling over one or two axes; worth it only where the input already is a map."""
+    """The input and window of a pooling over one or two axes; worth it only where the
+    input already is a map."""
     x, window = node.inputs[0], node.attrs["window"]
     if not low.is_map(x) or window.axes > 2 or len(x.shape) != window.axes + 2:
         raise Declined("no image in blocked layout")

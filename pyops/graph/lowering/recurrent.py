@@ -23,8 +23,9 @@ def recurrent(low: Lowering, node: Node) -> None:
     none = np.empty(0, np.float32)
     if cell != "lstm":
         outputs.append(none)
-    low.add("recurrent", *(low.as_planar(v) for v in (x, h0, c0)), lengths, packed, p.sizes, batch_first, weights[5] is not None, *outputs, none, none,
-            node=node, algorithm="packed", flops=flops(x, h0, c0, lengths, *weights, cell=cell, batch_first=batch_first))
+    low.add("recurrent", *(low.as_planar(v) for v in (x, h0, c0)), lengths, packed, p.sizes,
+            batch_first, weights[5] is not None, *outputs, none, none, node=node, algorithm="packed",
+            flops=flops(x, h0, c0, lengths, *weights, cell=cell, batch_first=batch_first))
 
 
 class Allocator:

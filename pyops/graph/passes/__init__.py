@@ -1,4 +1,5 @@
-"""Rewrites of the graph, each its own file, in the order they run. A pass takes the graph and changes it."""
+"""Rewrites of the graph, each its own file, in the order they run. A pass takes the
+graph and changes it."""
 from . import (
     drop_dead,
     fold_batch_norm,
@@ -15,8 +16,9 @@ from . import (
     turn_thin,
 )
 
-ORDER = (simplify.run, spelled_out.run, drop_dead.run, fold_batch_norm.run, fold_constants.run, fuse_residual.run, fuse_activation.run,
-         fuse_normalised_input.run, fuse_gate.run, drop_dead.run, fuse_inverted.run, fuse_mean.run, turn_thin.run)
+ORDER = (simplify.run, spelled_out.run, drop_dead.run, fold_batch_norm.run, fold_constants.run,
+         fuse_residual.run, fuse_activation.run, fuse_normalised_input.run, fuse_gate.run, drop_dead.run,
+         fuse_inverted.run, fuse_mean.run, turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store
 ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolutions
 

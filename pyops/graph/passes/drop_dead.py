@@ -1,4 +1,5 @@
-"""Removes nodes whose results nothing needs: the auxiliary heads of a network in evaluation, for example."""
+"""Removes nodes whose results nothing needs: the auxiliary heads of a network in
+evaluation, for example."""
 from __future__ import annotations
 
 from ..ir import Graph

@@ -15,7 +15,8 @@ def run(graph: Graph) -> None:
         if node.op != "batch_norm" or not isinstance(node.inputs[0], Value):
             continue
         producer = node.inputs[0].node
-        if producer is not None and foldable(producer) and graph.only_consumer(node.inputs[0], consumers) is node and constant(node):
+        if producer is not None and foldable(producer) and graph.only_consumer(
+                node.inputs[0], consumers) is node and constant(node):
             fold(producer, *scale_and_shift(node))
             graph.drop(node, producer.output, consumers)
 
@@ -32,7 +33,8 @@ def foldable(node: Node) -> bool:
 
 def scale_and_shift(node: Node) -> tuple[np.ndarray, np.ndarray]:
     """A batch norm in evaluation is y = x scale + shift per channel; both in float64."""
-    _, mean, var, weight, bias = (None if v is None else v.astype(np.float64) if isinstance(v, np.ndarray) else v for v in node.inputs)
+    _, mean, var, weight, bias = (None if v is None else v.astype(np.float64) if isinstance(v, np.ndarray)
+                                  else v for v in node.inputs)
     scale = 1 / np.sqrt(var + node.attrs["eps"]) * (1 if weight is None else weight)
     return scale, (0 if bias is None else bias) - mean * scale
 

@@ -1,4 +1,5 @@
-"""Sums and products with constants for each channel, behind a convolution or linear layer of constant weights, go into its bias and weights."""
+"""Sums and products with constants for each channel, behind a convolution or linear layer of
+constant weights, go into its bias and weights."""
 from __future__ import annotations
 
 import numpy as np
@@ -14,7 +15,8 @@ def run(graph: Graph) -> None:
         at = next((i for i, v in enumerate(node.inputs) if isinstance(v, Value)), None)
         constant = node.inputs[1 - at] if at is not None else None
         layer = node.inputs[at].node if at is not None else None
-        if layer is None or not isinstance(constant, np.ndarray) or graph.only_consumer(node.inputs[at], consumers) is not node:
+        if layer is None or not isinstance(constant, np.ndarray) or graph.only_consumer(
+                node.inputs[at], consumers) is not node:
             continue
         numbers = by_channel(layer, node, constant)
         if numbers is None or (node.op == "add" and node.attrs.get("alpha", 1) != 1):
@@ -31,9 +33,11 @@ def run(graph: Graph) -> None:
 
 
 def by_channel(layer: Node, node: Node, constant: np.ndarray) -> np.ndarray | None:
-    """The constant as a number for each filter of the layer, in float64; None where it is none, or the layer does not take it."""
+    """The constant as a number for each filter of the layer, in float64; None where it is none, or
+    the layer does not take it."""
     fused = layer.epilogue.activation is not None or layer.epilogue.residual is not None
-    if layer.op not in ("conv", "linear") or fused or len(layer.outputs) != 1 or node.output.shape != layer.output.shape:
+    if (layer.op not in ("conv", "linear") or fused or len(layer.outputs) != 1
+            or node.output.shape != layer.output.shape):
         return None
     _, weight, bias = layer.inputs
     if not isinstance(weight, np.ndarray) or isinstance(bias, Value) or weight.dtype != np.float32:

@@ -12,7 +12,7 @@ def run(graph: Graph) -> None:
         if kind is None or not isinstance(node.inputs[0], Value):
             continue
         producer = node.inputs[0].node
-        if (producer is not None and "activation" in producer.row.applies and producer.epilogue.activation is None
-                and graph.only_consumer(node.inputs[0], consumers) is node):
+        if (producer is not None and "activation" in producer.row.applies and producer.epilogue.activation
+                is None and graph.only_consumer(node.inputs[0], consumers) is node):
             producer.epilogue.activation = kind
             graph.drop(node, producer.output, consumers)

@@ -23,12 +23,14 @@ def run(graph: Graph) -> None:
 
 
 def is_gate(image, gate) -> bool:
-    return (isinstance(image, Value) and isinstance(gate, Value) and len(image.shape) == 4 and gate.shape == (*image.shape[:2], 1, 1)
-            and image.shape[2:] != (1, 1))
+    return (isinstance(image, Value) and isinstance(gate, Value) and len(image.shape) == 4
+            and gate.shape == (*image.shape[:2], 1, 1) and image.shape[2:] != (1, 1))
 
 
 def takes(reader: Node, product: Node) -> bool:
-    return (reader.op == "conv" and constant(reader) and reader.inputs[0] is product.output and reader.epilogue.residual is not product.output
-            and reader.normalised is None and reader.gate is None and reader.inputs[1].shape[2:] == (1, 1) and reader.attrs["groups"] == 1
-            and reader.inputs[1].shape[1] > 4 and max(reader.attrs["stride"] + reader.attrs["padding"]) < 1024   # beyond, its rule may decline
+    # beyond, its rule may decline
+    return (reader.op == "conv" and constant(reader) and reader.inputs[0] is product.output
+            and reader.epilogue.residual is not product.output and reader.normalised is None
+            and reader.gate is None and reader.inputs[1].shape[2:] == (1, 1) and reader.attrs["groups"] == 1
+            and reader.inputs[1].shape[1] > 4 and max(reader.attrs["stride"] + reader.attrs["padding"]) < 1024
             and packing.finite(reader.inputs[1]))

@@ -47,8 +47,8 @@ def is_pointwise(node: Node | None) -> bool:
     if not is_plain(node) or node.before or node.normalised is not None or node.gate is not None:
         return False
     weight, attrs = node.inputs[1], node.attrs
-    return (weight.shape[2:] == (1, 1) and weight.shape[1] > 4 and node.output.shape[2:] != (1, 1) and attrs["groups"] == 1
-            and attrs["stride"] == (1, 1) and attrs["padding"] == (0, 0))
+    return (weight.shape[2:] == (1, 1) and weight.shape[1] > 4 and node.output.shape[2:] != (1, 1)
+            and attrs["groups"] == 1 and attrs["stride"] == (1, 1) and attrs["padding"] == (0, 0))
 
 
 def is_depthwise(node: Node | None) -> bool:
@@ -64,5 +64,5 @@ def is_plain(node: Node | None) -> bool:
     if node is None or node.op != "conv":
         return False
     x, weight, bias = node.inputs
-    return (isinstance(x, Value) and len(x.shape) == 4 and isinstance(weight, np.ndarray) and not isinstance(bias, Value)
-            and packing.finite(weight))
+    return (isinstance(x, Value) and len(x.shape) == 4 and isinstance(weight, np.ndarray)
+            and not isinstance(bias, Value) and packing.finite(weight))

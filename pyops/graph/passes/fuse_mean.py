@@ -22,4 +22,5 @@ def is_global_mean(node: Node) -> bool:
     if node.op != "avg_pool" or node.attrs["window"].axes != 2 or len(node.inputs[0].shape) != 4:
         return False
     w = node.attrs["window"]
-    return w.output == (1, 1, 1) and w.padding == (0, 0, 0) and w.kernel in ((0, 0, 0), w.input) and not node.attrs["divisor"]
+    return (w.output == (1, 1, 1) and w.padding == (0, 0, 0) and w.kernel in ((0, 0, 0), w.input)
+            and not node.attrs["divisor"])

@@ -19,8 +19,8 @@ def fuse(graph: Graph, node: Node, consumers) -> None:
     if reader is None or reader.op != "max_pool":
         return
     w = reader.attrs["window"]
-    if (w.kernel, w.stride, w.padding, w.dilation) == ((1, 2, 2), (1, 2, 2), (0, 0, 0), (1, 1, 1)) and w.axes == 2 \
-            and w.output[1:] == tuple(i // 2 for i in w.input[1:]):
+    if ((w.kernel, w.stride, w.padding, w.dilation) == ((1, 2, 2), (1, 2, 2), (0, 0, 0), (1, 1, 1))
+            and w.axes == 2 and w.output[1:] == tuple(i // 2 for i in w.input[1:])):
         node.epilogue.pool = True
         node.outputs[0].shape = reader.output.shape
         graph.drop(reader, node.output, consumers)

@@ -10,7 +10,8 @@ def run(graph: Graph) -> None:
     consumers = graph.consumers()
     position = {node: i for i, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
-        if node.op != "add" or node.attrs.get("alpha", 1) != 1 or not all(isinstance(v, Value) for v in node.inputs):
+        if node.op != "add" or node.attrs.get("alpha",
+                                              1) != 1 or not all(isinstance(v, Value) for v in node.inputs):
             continue
         a, b = node.inputs
         if a is b or a.shape != b.shape:
@@ -26,7 +27,8 @@ def run(graph: Graph) -> None:
 
 def can_take(value: Value, add: Node, graph: Graph, consumers) -> bool:
     producer = value.node
-    return (producer is not None and "residual" in producer.row.applies and len(value.shape) == 4 and producer.epilogue.residual is None
+    return (producer is not None and "residual" in producer.row.applies and len(value.shape) == 4
+            and producer.epilogue.residual is None
             and producer.epilogue.activation is None and graph.only_consumer(value, consumers) is add)
 
 

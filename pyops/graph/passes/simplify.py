@@ -25,7 +25,8 @@ def same_as(node: Node) -> Value | None:
         return None
     if node.op in ("reshape", "broadcast_to") or node.op == "cast" and values[0].dtype == out.dtype:
         return values[0]
-    if node.op == "cast" and values[0].node is not None and values[0].node.op == "cast" and values[0].node.attrs.get("implied"):
+    if (node.op == "cast" and values[0].node is not None and values[0].node.op == "cast"
+            and values[0].node.attrs.get("implied")):
         source = values[0].node.inputs[0]   # rounded by the way, and widened again
         if isinstance(source, Value) and source.dtype == out.dtype:
             return source

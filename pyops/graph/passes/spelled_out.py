@@ -1,7 +1,9 @@
-"""Activations as exporters spell them out, x * sigmoid(x) and the like, become the rows that they are.
+"""Activations as exporters spell them out, x * sigmoid(x) and the like, become the rows that they
+are.
 
-A product is seen as a number and a list of factors, whatever the order and the brackets; a pattern is that number, and what each factor is of the
-one value x that they come from. What is left of the old calls nothing needs any more, and drop_dead removes it.
+A product is seen as a number and a list of factors, whatever the order and the brackets; a pattern
+is that number, and what each factor is of the one value x that they come from. What is left of the
+old calls nothing needs any more, and drop_dead removes it.
 """
 from __future__ import annotations
 
@@ -83,7 +85,8 @@ def product(value: Value) -> tuple[float, list[Value]]:
 def argument(value: Value, op: str) -> Value | None:
     """x of value = op(x)."""
     node = value.node
-    return node.inputs[0] if node is not None and node.op == op and isinstance(node.inputs[0], Value) else None
+    return (node.inputs[0] if node is not None and node.op == op and isinstance(node.inputs[0], Value)
+            else None)
 
 
 def plus(value: Value, wanted: float) -> Value | None:
@@ -120,7 +123,8 @@ def itself(value: Value) -> Value | None:
 
 def clamped(value: Value, low: float, high: float) -> Value | None:
     node = value.node
-    if node is None or node.op not in ("clamp", "hardtanh") or (node.attrs["low"], node.attrs["high"]) != (low, high):
+    if node is None or node.op not in ("clamp", "hardtanh") or (node.attrs["low"],
+                                                                node.attrs["high"]) != (low, high):
         return None
     return argument(value, node.op)
 
@@ -128,15 +132,17 @@ def clamped(value: Value, low: float, high: float) -> Value | None:
 def with_cube(value: Value) -> Value | None:
     """x of value = x + 0.044715 x^3."""
     node = value.node
-    if node is None or node.op != "add" or node.attrs.get("alpha", 1) != 1 or not all(isinstance(v, Value) for v in node.inputs):
+    if node is None or node.op != "add" or node.attrs.get("alpha", 1) != 1 or not all(isinstance(v, Value)
+                                                                                      for v in node.inputs):
         return None
     for x, cube in (node.inputs, node.inputs[::-1]):
         number, factors = product(cube)
         if not close(number, 0.044715):
             continue
         powers = [v if v is x else raised(v) for v in factors]
-        if powers == [x, x, x] or len(factors) == 1 and powers[0] == (x, 3.0) or len(factors) == 2 and {id(x), 2.0} == {
-                id(p) if p is x else p[1] for p in powers if p is x or isinstance(p, tuple) and p[0] is x}:
+        if powers == [x, x, x] or len(factors) == 1 and powers[0] == (x, 3.0) or len(factors) == 2 and {
+                id(x), 2.0} == {id(p) if p is x else p[1]
+                                for p in powers if p is x or isinstance(p, tuple) and p[0] is x}:
             return x
     return None
 
@@ -159,7 +165,8 @@ def one_more(of: Recognised) -> Recognised:
 PATTERNS: tuple[tuple[str, float, tuple[Recognised, ...]], ...] = (
     ("silu", 1.0, (itself, lambda v: argument(v, "sigmoid"))),
     ("gelu", 0.5, (itself, one_more(chain(lambda v: argument(v, "erf"), lambda v: times(v, math.sqrt(0.5)))))),
-    ("gelu_tanh", 0.5, (itself, one_more(chain(lambda v: argument(v, "tanh"), lambda v: times(v, math.sqrt(2 / math.pi)), with_cube)))),
+    ("gelu_tanh", 0.5, (itself, one_more(chain(lambda v: argument(v, "tanh"),
+                                               lambda v: times(v, math.sqrt(2 / math.pi)), with_cube)))),
     ("mish", 1.0, (itself, chain(lambda v: argument(v, "tanh"), lambda v: argument(v, "softplus")))),
     ("hardswish", 1 / 6, (itself, chain(lambda v: clamped(v, 0.0, 6.0), lambda v: plus(v, 3.0)))),
     ("hardswish", 1.0, (itself, lambda v: argument(v, "hardsigmoid"))),

@@ -1,7 +1,9 @@
-"""Turns convolutions of images one pixel wide: a kernel (k, 1) over (n, channels, h, 1) becomes (1, k) over (n, channels, 1, h).
+"""Turns convolutions of images one pixel wide: a kernel (k, 1) over (n, channels, h, 1) becomes (1,
+k) over (n, channels, 1, h).
 
-Kernels run along rows, and a row of one pixel leaves them nothing to run along: two to three times slower. The memory is the same, planar and
-in blocks, so that the reshapes around such a layer cost nothing (lowering/elementwise.py).
+Kernels run along rows, and a row of one pixel leaves them nothing to run along: two to three times
+slower. The memory is the same, planar and in blocks, so that the reshapes around such a layer cost
+nothing (lowering/elementwise.py).
 """
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ def run(graph: Graph) -> None:
         node.inputs = [turn(x), np.ascontiguousarray(np.swapaxes(weight, 2, 3)), bias]
         node.epilogue.residual = turn(node.epilogue.residual)
         a = node.attrs
-        node.attrs = {**a, "stride": (1, a["stride"][0]), "padding": (0, a["padding"][0]), "dilation": (1, a["dilation"][0]),
-                      "size": a["size"][::-1]}
+        node.attrs = {**a, "stride": (1, a["stride"][0]), "padding": (0, a["padding"][0]),
+                      "dilation": (1, a["dilation"][0]), "size": a["size"][::-1]}
         standing = node.output
         lying = Value(on_its_side(standing.shape), standing.dtype, node, standing.name)
         node.outputs[0] = lying
@@ -40,7 +42,8 @@ def run(graph: Graph) -> None:
         turned[standing] = lying
         nodes += [node, back]
     needed = {v for node in nodes if node.op != "reshape" for v in node.values()} | set(graph.outputs)
-    graph.nodes[:] = [n for n in nodes if not (n.op == "reshape" and n.output not in needed and n.output in turned)]
+    graph.nodes[:] = [n for n in nodes
+                      if not (n.op == "reshape" and n.output not in needed and n.output in turned)]
 
 
 def on_its_side(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,15 +52,18 @@ def on_its_side(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def reshaped(value: Value, shape: tuple[int, ...]) -> Node:
-    node = Node("reshape", [value], {"shape": shape}, [], value.node.where if value.node else "", value.node.module if value.node else "")
+    node = Node("reshape", [value], {"shape": shape}, [], value.node.where if value.node else "",
+                value.node.module if value.node else "")
     node.outputs.append(Value(shape, value.dtype, node, value.name))
     return node
 
 
 def is_thin(node: Node) -> bool:
-    """Whether it is a convolution of constant weights, whose image, kernel and result are one pixel wide and more than one high."""
+    """Whether it is a convolution of constant weights, whose image, kernel and result are one pixel
+    wide and more than one high."""
     if node.op != "conv" or node.before or len(node.outputs) != 1 or not isinstance(node.inputs[0], Value):
         return False
     x, weight = node.inputs[:2]
-    return (isinstance(weight, np.ndarray) and weight.ndim == len(x.shape) == 4 and x.shape[3] == weight.shape[3] == node.output.shape[3] == 1
+    return (isinstance(weight, np.ndarray) and weight.ndim == len(x.shape) == 4
+            and x.shape[3] == weight.shape[3] == node.output.shape[3] == 1
             and x.shape[2] > 1 and weight.shape[2] > 1 and node.attrs["padding"][1] == 0)

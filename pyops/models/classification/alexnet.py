@@ -9,10 +9,12 @@ __all__ = ["AlexNet", "AlexNet2012", "alexnet", "alexnet_2012"]
 
 
 class AlexNet2012(Classifier):
-    """Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional Neural Networks" (2012).
+    """Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional
+    Neural Networks" (2012).
 
-    The paper's two GPUs are groups=2 in the second, fourth and fifth convolution; pooling overlaps (3x3 at stride 2); local response
-    normalisation follows the first two ReLUs. input: (N, 3, 224, 224); padding 2 gives the paper's 55x55 maps. Returns logits.
+    The paper's two GPUs are groups=2 in the second, fourth and fifth convolution; pooling overlaps
+    (3x3 at stride 2); local response normalisation follows the first two ReLUs. input: (N, 3, 224,
+    224); padding 2 gives the paper's 55x55 maps. Returns logits.
     """
 
     def __init__(self, num_classes: int = 1000, dropout: float = 0.5):
@@ -29,7 +31,8 @@ class AlexNet2012(Classifier):
         self.reset_parameters()
 
     def reset_parameters(self):
-        """Section 5: weights from a normal of deviation 0.01; biases one in convolutions 2, 4, 5 and the hidden linear layers."""
+        """Section 5: weights from a normal of deviation 0.01; biases one in convolutions 2, 4, 5
+        and the hidden linear layers."""
         layers = [m for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
         for layer, bias in zip(layers, (0, 1, 0, 1, 1, 1, 1, 0), strict=True):
             nn.init.normal_(layer.weight, 0, 0.01)
@@ -43,12 +46,14 @@ class AlexNet2012(Classifier):
 
 
 def response_norm() -> nn.LocalResponseNorm:
-    """The paper's constants. Its alpha = 1e-4 multiplies the sum of five squares, the layer's their mean."""
+    """The paper's constants. Its alpha = 1e-4 multiplies the sum of five squares, the
+    layer's their mean."""
     return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2.0)
 
 
 class AlexNet(Classifier):
-    """Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), with torchvision's parameter names.
+    """Krizhevsky, "One weird trick for parallelizing convolutional neural networks" (2014), with
+    torchvision's parameter names.
 
     input: (N, 3, H, W), H and W at least 63, 224 in the paper. Returns logits (N, num_classes).
     """

@@ -1,6 +1,8 @@
-"""All-CNN A, B and C. Springenberg, Dosovitskiy, Brox & Riedmiller, "Striving for Simplicity: The All Convolutional Net" (2014).
+"""All-CNN A, B and C. Springenberg, Dosovitskiy, Brox & Riedmiller, "Striving for Simplicity: The
+All Convolutional Net" (2014).
 
-No pooling between convolutions: a stride of 2 takes its place. The paper's tables 1 and 2, for CIFAR's 32x32 images.
+No pooling between convolutions: a stride of 2 takes its place. The paper's tables 1 and 2, for
+CIFAR's 32x32 images.
 """
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ VARIANTS = {
 
 
 class AllCNN(Classifier):
-    """input: (N, 3, H, W), 32 in the paper. Returns logits (N, num_classes), the means of the last maps, one a class. The last 3x3 layer is
-    not padded, as in the paper (8x8 maps become 6x6)."""
+    """input: (N, 3, H, W), 32 in the paper. Returns logits (N, num_classes), the means of the last
+    maps, one a class. The last 3x3 layer is not padded, as in the paper (8x8 maps become 6x6)."""
     image = (3, 32, 32)
 
     def __init__(self, variant: str, num_classes: int = 10, dropout_input: float = 0.2, dropout: float = 0.5):
@@ -30,7 +32,8 @@ class AllCNN(Classifier):
             layers += [nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2), nn.ReLU()]
             layers += [nn.Dropout(dropout)] if stride > 1 else []
             channels = filters
-        self.features = nn.Sequential(*layers, nn.Conv2d(192, 192, 3), nn.ReLU(), nn.Conv2d(192, 192, 1), nn.ReLU())
+        self.features = nn.Sequential(*layers, nn.Conv2d(192, 192, 3), nn.ReLU(), nn.Conv2d(192, 192, 1),
+                                      nn.ReLU())
         self.classifier = nn.Sequential(nn.Conv2d(192, num_classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
         self.apply(initialise)
 

@@ -1,4 +1,5 @@
-"""What every network that classifies images has in common: maps first, then the classifier on top of them."""
+"""What every network that classifies images has in common: maps first, then the
+classifier on top of them."""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -16,17 +17,20 @@ POOLINGS = (None, "avg", "max")
 
 
 class Classifier(nn.Module):
-    """A subclass defines maps(input), the last feature maps (N, C, H, W), and classify(maps), the logits (N, classes).
+    """A subclass defines maps(input), the last feature maps (N, C, H, W), and classify(maps),
+    the logits (N, classes).
 
-    `head_names` names the submodules between the maps and the logits, `image` the published size (channels, height, width), `classes` the
-    published number of classes. without_top() removes the head; forward then returns the maps, or what pooling leaves of them, (N, C).
+    `head_names` names the submodules between the maps and the logits, `image` the published size
+    (channels, height, width), `classes` the published number of classes. without_top() removes the
+    head; forward then returns the maps, or what pooling leaves of them, (N, C).
     """
     head_names: tuple[str, ...] = ("classifier",)
     image: tuple[int, int, int] = (3, 224, 224)
     top: bool = True
     pooling: str | None = None
     activation: str | None = None
-    layout: str | None = None   # "keras": padding, strides and constants of keras.applications, as its weights need them
+    # "keras": padding, strides and constants of keras.applications, as its weights need them
+    layout: str | None = None
     own_head: bool = False   # whether `head` stands in for the published classifier
     recipe: Recipe | None = None   # what create_model was asked for, so that a file of weights can say it
 
@@ -65,11 +69,14 @@ class Classifier(nn.Module):
         self.top, self.pooling = False, pooling
         return self
 
-    def with_head(self, classes: int, hidden: tuple[int, ...] = (), dropout: float = 0.0, pooling: str = "avg") -> Classifier:
-        """Puts a new classifier on the trunk, in place, drawn at random: pooling, hidden linear layers with ReLU, `classes` logits."""
-        if not isinstance(classes, int) or classes < 1 or any(not isinstance(n, int) or n < 1 for n in hidden) or pooling not in ("avg", "max"):
-            raise ValueError(f"{type(self).__name__}.with_head: classes and hidden must be positive ints and pooling 'avg' or 'max', got "
-                             f"{classes!r}, {hidden!r} and {pooling!r}")
+    def with_head(self, classes: int, hidden: tuple[int, ...] = (), dropout: float = 0.0,
+                  pooling: str = "avg") -> Classifier:
+        """Puts a new classifier on the trunk, in place, drawn at random: pooling, hidden linear
+        layers with ReLU, `classes` logits."""
+        if not isinstance(classes, int) or classes < 1 or any(
+                not isinstance(n, int) or n < 1 for n in hidden) or pooling not in ("avg", "max"):
+            raise ValueError(f"{type(self).__name__}.with_head: classes and hidden must be positive ints and "
+                             f"pooling 'avg' or 'max', got {classes!r}, {hidden!r} and {pooling!r}")
         self.without_top(None)
         channels = self.channels()
         self.pooling = pooling
@@ -80,7 +87,8 @@ class Classifier(nn.Module):
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(channels, classes))
         self.own_head = True
         if self.recipe is not None:
-            self.recipe.head = {"classes": classes, "hidden": list(hidden), "dropout": dropout, "pooling": pooling}
+            self.recipe.head = {"classes": classes, "hidden": list(hidden), "dropout": dropout,
+                                "pooling": pooling}
         return self
 
     def channels(self) -> int:
@@ -90,7 +98,8 @@ class Classifier(nn.Module):
 
 
 def scores_of(model, output) -> Tensor:
-    """(N, C), larger is likelier: by the model's `scores` if it has them, else the output, or the first where it has several."""
+    """(N, C), larger is likelier: by the model's `scores` if it has them, else the output, or the
+    first where it has several."""
     own = getattr(model, "scores", None)
     if own is not None:
         return own(output)

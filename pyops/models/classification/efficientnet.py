@@ -1,4 +1,5 @@
-"""EfficientNet. Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019), with torchvision's names."""
+"""EfficientNet. Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural
+Networks" (2019), with torchvision's names."""
 from __future__ import annotations
 
 import math
@@ -14,16 +15,19 @@ __all__ = ["EfficientNet", "efficientnet_b0", "efficientnet_b1", "efficientnet_b
            "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7"]
 
 # Expansion, kernel, stride of the first block, channels, blocks. The paper's table 1.
-STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))
+STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3),
+          (6, 5, 2, 192, 4), (6, 3, 1, 320, 1))
 
 
 class EfficientNet(Classifier):
-    """width_mult scales the channels, depth_mult the blocks of each stage. stochastic_depth_prob is the probability that training skips
-    the last block; those before are skipped less, in proportion to their depth. input: (N, 3, H, W); `size` is the published height and width. Returns
-    logits (N, num_classes).
+    """width_mult scales the channels, depth_mult the blocks of each stage. stochastic_depth_prob
+    is the probability that training skips the last block; those before are skipped less, in
+    proportion to their depth. input: (N, 3, H, W); `size` is the published height and width.
+    Returns logits (N, num_classes).
     """
 
-    def __init__(self, width_mult: float, depth_mult: float, dropout: float, num_classes: int = 1000, stochastic_depth_prob: float = 0.2,
+    def __init__(self, width_mult: float, depth_mult: float, dropout: float, num_classes: int = 1000,
+                 stochastic_depth_prob: float = 0.2,
                  eps: float = 1e-5, momentum: float = 0.1, size: int = 224):
         self.image = (3, size, size)
         norm = partial(nn.BatchNorm2d, eps=eps, momentum=momentum)
@@ -34,10 +38,12 @@ class EfficientNet(Classifier):
         for expansion, kernel, stride, width, count in STAGES:
             filters, blocks = make_divisible(width * width_mult), []
             for i in range(math.ceil(depth_mult * count)):
-                blocks.append(mbconv(channels, filters, expansion, kernel, 1 if i else stride, norm, next(drops)))
+                blocks.append(mbconv(channels, filters, expansion, kernel, 1 if i else stride, norm,
+                                     next(drops)))
                 channels = filters
             features.append(nn.Sequential(*blocks))
-        self.features = nn.Sequential(*features, conv_norm(channels, 4 * channels, 1, norm=norm, activation=nn.SiLU))
+        self.features = nn.Sequential(*features,
+                                      conv_norm(channels, 4 * channels, 1, norm=norm, activation=nn.SiLU))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(4 * channels, num_classes))
         self.apply(initialise)
@@ -49,10 +55,13 @@ class EfficientNet(Classifier):
         return self.classifier(F.flatten(self.avgpool(maps), 1))
 
 
-def mbconv(channels: int, filters: int, expansion: int, kernel: int, stride: int, norm, depth_drop: float) -> InvertedResidual:
-    """The block: its gate squeezes to a quarter of the block's own channels, not of the expanded ones."""
+def mbconv(channels: int, filters: int, expansion: int, kernel: int, stride: int, norm,
+           depth_drop: float) -> InvertedResidual:
+    """The block: its gate squeezes to a quarter of the block's own channels, not of
+    the expanded ones."""
     excitation = partial(SqueezeExcitation, squeezed=max(1, channels // 4), activation=nn.SiLU)
-    return InvertedResidual(channels, make_divisible(channels * expansion), filters, kernel, stride, norm, nn.SiLU, excitation, depth_drop)
+    return InvertedResidual(channels, make_divisible(channels * expansion), filters, kernel, stride, norm,
+                            nn.SiLU, excitation, depth_drop)
 
 
 def initialise(module: nn.Module) -> None:
@@ -65,7 +74,8 @@ def initialise(module: nn.Module) -> None:
 
 @network(published=5_288_548, source="torchvision")
 def efficientnet_b0(**settings) -> EfficientNet:
-    """Images of 224. settings: num_classes, dropout, stochastic_depth_prob, width_mult, depth_mult, eps, momentum."""
+    """Images of 224. settings: num_classes, dropout, stochastic_depth_prob, width_mult,
+    depth_mult, eps, momentum."""
     return EfficientNet(**{"width_mult": 1.0, "depth_mult": 1.0, "dropout": 0.2} | settings)
 
 
@@ -93,21 +103,28 @@ def efficientnet_b4(**settings) -> EfficientNet:
     return EfficientNet(**{"size": 380, "width_mult": 1.4, "depth_mult": 1.8, "dropout": 0.4} | settings)
 
 
-# torchvision's weights of the three largest come from another implementation, with its constants of batch normalisation.
+# torchvision's weights of the three largest come from another implementation, with its constants
+# of batch normalisation.
 
 @network(image=(3, 456, 456), published=30_389_784, source="torchvision")
 def efficientnet_b5(**settings) -> EfficientNet:
     """Images of 456."""
-    return EfficientNet(**{"size": 456, "width_mult": 1.6, "depth_mult": 2.2, "dropout": 0.4, "eps": 1e-3, "momentum": 0.01} | settings)
+    return EfficientNet(
+        **{"size": 456, "width_mult": 1.6, "depth_mult": 2.2, "dropout": 0.4, "eps": 1e-3, "momentum": 0.01}
+        | settings)
 
 
 @network(image=(3, 528, 528), published=43_040_704, source="torchvision")
 def efficientnet_b6(**settings) -> EfficientNet:
     """Images of 528."""
-    return EfficientNet(**{"size": 528, "width_mult": 1.8, "depth_mult": 2.6, "dropout": 0.5, "eps": 1e-3, "momentum": 0.01} | settings)
+    return EfficientNet(
+        **{"size": 528, "width_mult": 1.8, "depth_mult": 2.6, "dropout": 0.5, "eps": 1e-3, "momentum": 0.01}
+        | settings)
 
 
 @network(image=(3, 600, 600), published=66_347_960, source="torchvision")
 def efficientnet_b7(**settings) -> EfficientNet:
     """Images of 600."""
-    return EfficientNet(**{"size": 600, "width_mult": 2.0, "depth_mult": 3.1, "dropout": 0.5, "eps": 1e-3, "momentum": 0.01} | settings)
+    return EfficientNet(
+        **{"size": 600, "width_mult": 2.0, "depth_mult": 3.1, "dropout": 0.5, "eps": 1e-3, "momentum": 0.01}
+        | settings)

@@ -1,6 +1,8 @@
-"""EfficientNetV2. Tan & Le, "EfficientNetV2: Smaller Models and Faster Training" (2021), with torchvision's parameter names.
+"""EfficientNetV2. Tan & Le, "EfficientNetV2: Smaller Models and Faster Training" (2021), with
+torchvision's parameter names.
 
-The first stages fuse the expanding 1x1 and the depthwise 3x3 convolution into one full 3x3, which uses wide vector units better.
+The first stages fuse the expanding 1x1 and the depthwise 3x3 convolution into one full 3x3, which
+uses wide vector units better.
 """
 from __future__ import annotations
 
@@ -18,14 +20,16 @@ __all__ = ["EfficientNetV2", "efficientnet_v2_b0", "efficientnet_v2_b1", "effici
 
 FUSED, MB = True, False
 
-# Kind, expansion, stride of the first block, channels, blocks; all kernels are 3x3. S is the paper's table 4; M, L and the base of B0-B3
-# are the authors' published settings.
-S = ((FUSED, 1, 1, 24, 2), (FUSED, 4, 2, 48, 4), (FUSED, 4, 2, 64, 4), (MB, 4, 2, 128, 6), (MB, 6, 1, 160, 9), (MB, 6, 2, 256, 15))
-M = ((FUSED, 1, 1, 24, 3), (FUSED, 4, 2, 48, 5), (FUSED, 4, 2, 80, 5), (MB, 4, 2, 160, 7), (MB, 6, 1, 176, 14), (MB, 6, 2, 304, 18),
-     (MB, 6, 1, 512, 5))
-L = ((FUSED, 1, 1, 32, 4), (FUSED, 4, 2, 64, 7), (FUSED, 4, 2, 96, 7), (MB, 4, 2, 192, 10), (MB, 6, 1, 224, 19), (MB, 6, 2, 384, 25),
-     (MB, 6, 1, 640, 7))
-BASE = ((FUSED, 1, 1, 16, 1), (FUSED, 4, 2, 32, 2), (FUSED, 4, 2, 48, 2), (MB, 4, 2, 96, 3), (MB, 6, 1, 112, 5), (MB, 6, 2, 192, 8))
+# Kind, expansion, stride of the first block, channels, blocks; all kernels are 3x3. S is the
+# paper's table 4; M, L and the base of B0-B3 are the authors' published settings.
+S = ((FUSED, 1, 1, 24, 2), (FUSED, 4, 2, 48, 4), (FUSED, 4, 2, 64, 4), (MB, 4, 2, 128, 6), (MB, 6, 1, 160, 9),
+     (MB, 6, 2, 256, 15))
+M = ((FUSED, 1, 1, 24, 3), (FUSED, 4, 2, 48, 5), (FUSED, 4, 2, 80, 5), (MB, 4, 2, 160, 7),
+     (MB, 6, 1, 176, 14), (MB, 6, 2, 304, 18), (MB, 6, 1, 512, 5))
+L = ((FUSED, 1, 1, 32, 4), (FUSED, 4, 2, 64, 7), (FUSED, 4, 2, 96, 7), (MB, 4, 2, 192, 10),
+     (MB, 6, 1, 224, 19), (MB, 6, 2, 384, 25), (MB, 6, 1, 640, 7))
+BASE = ((FUSED, 1, 1, 16, 1), (FUSED, 4, 2, 32, 2), (FUSED, 4, 2, 48, 2), (MB, 4, 2, 96, 3),
+        (MB, 6, 1, 112, 5), (MB, 6, 2, 192, 8))
 
 
 def nearest_eight(value: float) -> int:
@@ -34,8 +38,9 @@ def nearest_eight(value: float) -> int:
 
 
 class FusedMBConv(nn.Module):
-    """A 3x3 convolution to `expansion` times the channels and a 1x1 back, or without expansion a 3x3 alone, beside a shortcut where shapes
-    allow. The paper's figure 2, right, without squeeze and excitation."""
+    """A 3x3 convolution to `expansion` times the channels and a 1x1 back, or without expansion
+    a 3x3 alone, beside a shortcut where shapes allow. The paper's figure 2, right, without
+    squeeze and excitation."""
 
     def __init__(self, channels: int, filters: int, expansion: int, stride: int, norm, depth_drop: float):
         if expansion == 1:
@@ -53,10 +58,11 @@ class FusedMBConv(nn.Module):
 
 
 class EfficientNetV2(Classifier):
-    """stages: as above; width_mult scales their channels, depth_mult their blocks. input: (N, 3, H, W); `size` is the published height and
-    width. Returns logits (N, num_classes)."""
+    """stages: as above; width_mult scales their channels, depth_mult their blocks. input: (N, 3, H,
+    W); `size` is the published height and width. Returns logits (N, num_classes)."""
 
-    def __init__(self, stages: tuple, size: int, dropout: float, num_classes: int = 1000, width_mult: float = 1.0, depth_mult: float = 1.0,
+    def __init__(self, stages: tuple, size: int, dropout: float,
+                 num_classes: int = 1000, width_mult: float = 1.0, depth_mult: float = 1.0,
                  stochastic_depth_prob: float = 0.2, last: int = 1280, stem: int | None = None):
         self.image = (3, size, size)
         norm = partial(nn.BatchNorm2d, eps=1e-3)
@@ -68,8 +74,8 @@ class EfficientNetV2(Classifier):
             filters, blocks = nearest_eight(width * width_mult), []
             for i in range(count):
                 step = 1 if i else stride
-                blocks.append(FusedMBConv(channels, filters, expansion, step, norm, next(drops)) if kind is FUSED else
-                              mbconv(channels, filters, expansion, 3, step, norm, next(drops)))
+                blocks.append(FusedMBConv(channels, filters, expansion, step, norm, next(drops)) if kind
+                              is FUSED else mbconv(channels, filters, expansion, 3, step, norm, next(drops)))
                 channels = filters
             features.append(nn.Sequential(*blocks))
         last = nearest_eight(last * max(1.0, width_mult))
@@ -118,10 +124,12 @@ def efficientnet_v2_b1(**settings) -> EfficientNetV2:
 @network(image=(3, 260, 260), published=10_096_086, source="keras")
 def efficientnet_v2_b2(**settings) -> EfficientNetV2:
     """1.1 times the width, 1.2 times the depth."""
-    return EfficientNetV2(BASE, 260, **{"dropout": 0.3, "stem": 32, "width_mult": 1.1, "depth_mult": 1.2} | settings)
+    return EfficientNetV2(BASE, 260,
+                          **{"dropout": 0.3, "stem": 32, "width_mult": 1.1, "depth_mult": 1.2} | settings)
 
 
 @network(image=(3, 300, 300), published=14_358_406, source="timm")
 def efficientnet_v2_b3(**settings) -> EfficientNetV2:
     """1.2 times the width, 1.4 times the depth."""
-    return EfficientNetV2(BASE, 300, **{"dropout": 0.3, "stem": 32, "width_mult": 1.2, "depth_mult": 1.4} | settings)
+    return EfficientNetV2(BASE, 300,
+                          **{"dropout": 0.3, "stem": 32, "width_mult": 1.2, "depth_mult": 1.4} | settings)

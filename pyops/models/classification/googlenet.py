@@ -1,7 +1,8 @@
-"""GoogLeNet. Szegedy et al., "Going Deeper with Convolutions" (2015), with torchvision's parameter names.
+"""GoogLeNet. Szegedy et al., "Going Deeper with Convolutions" (2015), with
+torchvision's parameter names.
 
-It is torchvision's form: batch normalisation follows every convolution, and the paper's 5x5 convolutions are 3x3 ones
-(pytorch/vision#906), as its checkpoints have them.
+It is torchvision's form: batch normalisation follows every convolution, and the paper's 5x5
+convolutions are 3x3 ones (pytorch/vision#906), as its checkpoints have them.
 """
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class BasicConv2d(nn.Module):
 
 
 class FromImageNetStatistics(nn.Module):
-    """Turns (pixel - mean) / deviation, ImageNet's mean and deviation by channel, into (pixel - 0.5) / 0.5: what these networks expect."""
+    """Turns (pixel - mean) / deviation, ImageNet's mean and deviation by channel, into (pixel -
+    0.5) / 0.5: what these networks expect."""
 
     def __init__(self):
         mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).reshape(2, 3, 1, 1)
@@ -45,14 +47,19 @@ class FromImageNetStatistics(nn.Module):
 class Inception(nn.Module):
     """1x1, 3x3, "5x5" and pooled maps side by side; the paper's figure 2b."""
 
-    def __init__(self, channels: int, ch1x1: int, ch3x3red: int, ch3x3: int, ch5x5red: int, ch5x5: int, pool_proj: int):
+    def __init__(self, channels: int, ch1x1: int, ch3x3red: int, ch3x3: int, ch5x5red: int, ch5x5: int,
+                 pool_proj: int):
         self.branch1 = BasicConv2d(channels, ch1x1, 1)
-        self.branch2 = nn.Sequential(BasicConv2d(channels, ch3x3red, 1), BasicConv2d(ch3x3red, ch3x3, 3, padding=1))
-        self.branch3 = nn.Sequential(BasicConv2d(channels, ch5x5red, 1), BasicConv2d(ch5x5red, ch5x5, 3, padding=1))
-        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, padding=1, ceil_mode=True), BasicConv2d(channels, pool_proj, 1))
+        self.branch2 = nn.Sequential(BasicConv2d(channels, ch3x3red, 1),
+                                     BasicConv2d(ch3x3red, ch3x3, 3, padding=1))
+        self.branch3 = nn.Sequential(BasicConv2d(channels, ch5x5red, 1),
+                                     BasicConv2d(ch5x5red, ch5x5, 3, padding=1))
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, padding=1, ceil_mode=True),
+                                     BasicConv2d(channels, pool_proj, 1))
 
     def forward(self, input):
-        return F.cat([branch(input) for branch in (self.branch1, self.branch2, self.branch3, self.branch4)], 1)
+        return F.cat([branch(input) for branch in (self.branch1, self.branch2, self.branch3, self.branch4)],
+                     1)
 
 
 class InceptionAux(nn.Module):
@@ -70,20 +77,22 @@ class InceptionAux(nn.Module):
 
 
 class GoogLeNetOutputs(NamedTuple):
-    """Three times logits (N, num_classes): of the whole network, of the later and of the earlier auxiliary classifier."""
+    """Three times logits (N, num_classes): of the whole network, of the later and of the earlier
+    auxiliary classifier."""
     logits: Any
     aux_logits2: Any
     aux_logits1: Any
 
 
 class GoogLeNet(Classifier):
-    """input: (N, 3, H, W), H and W at least 15, 224 in the paper. Returns logits (N, num_classes); GoogLeNetOutputs in training with
-    aux_logits. transform_input takes images normalised by ImageNet's statistics, as the weights of torchvision's checkpoint need it.
+    """input: (N, 3, H, W), H and W at least 15, 224 in the paper. Returns logits (N, num_classes);
+    GoogLeNetOutputs in training with aux_logits. transform_input takes images normalised by
+    ImageNet's statistics, as the weights of torchvision's checkpoint need it.
     """
     head_names = ("aux1", "aux2", "fc")
 
-    def __init__(self, num_classes: int = 1000, aux_logits: bool = True, transform_input: bool = False, init_weights: bool = True,
-                 dropout: float = 0.2, dropout_aux: float = 0.7):
+    def __init__(self, num_classes: int = 1000, aux_logits: bool = True, transform_input: bool = False,
+                 init_weights: bool = True, dropout: float = 0.2, dropout_aux: float = 0.7):
         self.transform = FromImageNetStatistics() if transform_input else nn.Identity()
         self.conv1 = BasicConv2d(3, 64, 7, stride=2, padding=3)
         self.maxpool1 = nn.MaxPool2d(3, 2, ceil_mode=True)
@@ -113,7 +122,8 @@ class GoogLeNet(Classifier):
         if not (self.training and self.aux1 is not None):
             return super().forward(input)
         after_4a, after_4d, maps = self.three_maps(input)
-        return GoogLeNetOutputs(*map(self.finish, (self.classify(maps), self.aux2(after_4d), self.aux1(after_4a))))
+        return GoogLeNetOutputs(
+            *map(self.finish, (self.classify(maps), self.aux2(after_4d), self.aux1(after_4a))))
 
     def maps(self, input):
         return self.three_maps(input)[-1]
@@ -132,7 +142,8 @@ class GoogLeNet(Classifier):
         return self.fc(self.dropout(F.flatten(self.avgpool(maps), 1)))
 
     def loss(self, outputs, target):
-        """Mean cross-entropy for target (N,); in training that of each auxiliary classifier is added with weight 0.3 (section 5)."""
+        """Mean cross-entropy for target (N,); in training that of each auxiliary classifier is
+        added with weight 0.3 (section 5)."""
         if not isinstance(outputs, GoogLeNetOutputs):
             return F.cross_entropy(outputs, target)
         logits, aux2, aux1 = (F.cross_entropy(one, target) for one in outputs)

@@ -1,4 +1,5 @@
-"""Inception v3. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision" (2016), with torchvision's parameter names."""
+"""Inception v3. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision" (2016),
+with torchvision's parameter names."""
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -38,7 +39,8 @@ class InceptionA(PoolBranch):
     def forward(self, input):
         branch5x5 = self.branch5x5_2(self.branch5x5_1(input))
         branch3x3dbl = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(input)))
-        return F.cat([self.branch1x1(input), branch5x5, branch3x3dbl, self.branch_pool(self.pooled(input))], 1)
+        return F.cat([self.branch1x1(input), branch5x5, branch3x3dbl, self.branch_pool(self.pooled(input))],
+                     1)
 
 
 class InceptionB(nn.Module):
@@ -75,7 +77,8 @@ class InceptionC(PoolBranch):
         branch7x7 = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(input)))
         branch7x7dbl = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(input)))
         branch7x7dbl = self.branch7x7dbl_5(self.branch7x7dbl_4(branch7x7dbl))
-        return F.cat([self.branch1x1(input), branch7x7, branch7x7dbl, self.branch_pool(self.pooled(input))], 1)
+        return F.cat([self.branch1x1(input), branch7x7, branch7x7dbl, self.branch_pool(self.pooled(input))],
+                     1)
 
 
 class InceptionD(nn.Module):
@@ -115,7 +118,8 @@ class InceptionE(PoolBranch):
         branch3x3 = F.cat([self.branch3x3_2a(x), self.branch3x3_2b(x)], 1)
         x = self.branch3x3dbl_2(self.branch3x3dbl_1(input))
         branch3x3dbl = F.cat([self.branch3x3dbl_3a(x), self.branch3x3dbl_3b(x)], 1)
-        return F.cat([self.branch1x1(input), branch3x3, branch3x3dbl, self.branch_pool(self.pooled(input))], 1)
+        return F.cat([self.branch1x1(input), branch3x3, branch3x3dbl, self.branch_pool(self.pooled(input))],
+                     1)
 
 
 class InceptionAux(nn.Module):
@@ -138,15 +142,16 @@ class InceptionOutputs(NamedTuple):
 
 
 class Inception3(Classifier):
-    """input: (N, 3, H, W), H and W at least 75 (299 in training with aux_logits), 299 in the paper. Returns logits (N, num_classes);
-    InceptionOutputs in training with aux_logits. transform_input takes images normalised by ImageNet's statistics, as the weights of
+    """input: (N, 3, H, W), H and W at least 75 (299 in training with aux_logits), 299 in the
+    paper. Returns logits (N, num_classes); InceptionOutputs in training with aux_logits.
+    transform_input takes images normalised by ImageNet's statistics, as the weights of
     torchvision's checkpoint need it.
     """
     head_names = ("AuxLogits", "fc")
     image = (3, 299, 299)
 
-    def __init__(self, num_classes: int = 1000, aux_logits: bool = True, transform_input: bool = False, init_weights: bool = True,
-                 dropout: float = 0.5):
+    def __init__(self, num_classes: int = 1000, aux_logits: bool = True, transform_input: bool = False,
+                 init_weights: bool = True, dropout: float = 0.5):
         self.transform = FromImageNetStatistics() if transform_input else nn.Identity()
         self.Conv2d_1a_3x3 = BasicConv2d(3, 32, 3, stride=2)
         self.Conv2d_2a_3x3 = BasicConv2d(32, 32, 3)
@@ -179,7 +184,8 @@ class Inception3(Classifier):
         if not (self.training and self.AuxLogits is not None):
             return super().forward(input)
         middle = self.middle_maps(input)
-        return InceptionOutputs(self.finish(self.classify(self.last_maps(middle))), self.finish(self.AuxLogits(middle)))
+        return InceptionOutputs(self.finish(self.classify(self.last_maps(middle))),
+                                self.finish(self.AuxLogits(middle)))
 
     def maps(self, input):
         return self.last_maps(self.middle_maps(input))
@@ -200,7 +206,8 @@ class Inception3(Classifier):
         return self.fc(F.flatten(self.dropout(self.avgpool(maps)), 1))
 
     def loss(self, outputs, target):
-        """Mean cross-entropy for target (N,); in training that of the auxiliary classifier is added with weight 0.4."""
+        """Mean cross-entropy for target (N,); in training that of the auxiliary classifier is
+        added with weight 0.4."""
         if not isinstance(outputs, InceptionOutputs):
             return F.cross_entropy(outputs, target)
         logits, auxiliary = (F.cross_entropy(one, target) for one in outputs)

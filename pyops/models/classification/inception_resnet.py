@@ -1,5 +1,6 @@
-"""Inception-ResNet v2. Szegedy, Ioffe, Vanhoucke & Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual Connections on
-Learning" (2016), with timm's parameter names. The stem is the published checkpoints', Inception v3's; the paper's figure 3 has another."""
+"""Inception-ResNet v2. Szegedy, Ioffe, Vanhoucke & Alemi, "Inception-v4, Inception-ResNet and the
+Impact of Residual Connections on Learning" (2016), with timm's parameter names. The stem is the
+published checkpoints', Inception v3's; the paper's figure 3 has another."""
 from __future__ import annotations
 
 from ... import functional as F, nn
@@ -32,10 +33,11 @@ class Branches(nn.Module):
 
 
 class Residual(nn.Module):
-    """input + scale * (1x1 convolution of the branches), then ReLU. The small scale is what keeps wide residual networks from dying early
-    in training (section 3.3)."""
+    """input + scale * (1x1 convolution of the branches), then ReLU. The small scale is what keeps
+    wide residual networks from dying early in training (section 3.3)."""
 
-    def __init__(self, channels: int, width: int, scale: float, branches: tuple[nn.Module, ...], relu: bool = True):
+    def __init__(self, channels: int, width: int, scale: float, branches: tuple[nn.Module, ...],
+                 relu: bool = True):
         for i, branch in enumerate(branches):
             self.add_module(f"branch{i}", branch)
         self.branches = len(branches)
@@ -67,7 +69,8 @@ def block35() -> Residual:
 def mixed_6a() -> Branches:
     return Branches(
         ConvNorm(320, 384, 3, stride=2),
-        nn.Sequential(ConvNorm(320, 256, 1), ConvNorm(256, 256, 3, padding=1), ConvNorm(256, 384, 3, stride=2)),
+        nn.Sequential(ConvNorm(320, 256, 1), ConvNorm(256, 256, 3, padding=1),
+                      ConvNorm(256, 384, 3, stride=2)),
         nn.MaxPool2d(3, 2))
 
 
@@ -75,7 +78,8 @@ def block17() -> Residual:
     """On 17x17; figure 17."""
     return Residual(1088, 384, 0.10, (
         ConvNorm(1088, 192, 1),
-        nn.Sequential(ConvNorm(1088, 128, 1), ConvNorm(128, 160, (1, 7), padding=(0, 3)), ConvNorm(160, 192, (7, 1), padding=(3, 0)))))
+        nn.Sequential(ConvNorm(1088, 128, 1), ConvNorm(128, 160, (1, 7), padding=(0, 3)),
+                      ConvNorm(160, 192, (7, 1), padding=(3, 0)))))
 
 
 def mixed_7a() -> Branches:
@@ -91,12 +95,14 @@ def block8(scale: float = 0.20, relu: bool = True) -> Residual:
     """On 8x8; figure 19."""
     return Residual(2080, 448, scale, (
         ConvNorm(2080, 192, 1),
-        nn.Sequential(ConvNorm(2080, 192, 1), ConvNorm(192, 224, (1, 3), padding=(0, 1)), ConvNorm(224, 256, (3, 1), padding=(1, 0)))),
-        relu)
+        nn.Sequential(ConvNorm(2080, 192, 1), ConvNorm(192, 224, (1, 3), padding=(0, 1)),
+                      ConvNorm(224, 256, (3, 1), padding=(1, 0)))),
+                    relu)
 
 
 class InceptionResNetV2(Classifier):
-    """input: (N, 3, H, W), H and W at least 75, 299 in the paper. Returns logits (N, num_classes)."""
+    """input: (N, 3, H, W), H and W at least 75, 299 in the paper. Returns logits (N,
+    num_classes)."""
     head_names = ("classif",)
     image = (3, 299, 299)
 
@@ -131,7 +137,8 @@ class InceptionResNetV2(Classifier):
         return self.classif(self.dropout(F.flatten(F.adaptive_avg_pool2d(maps, 1), 1)))
 
 
-@network(image=(3, 299, 299), published=55_813_192, source="keras", timm="inception_resnet_v2", smallest=(3, 96, 75))
+@network(image=(3, 299, 299), published=55_813_192, source="keras", timm="inception_resnet_v2",
+         smallest=(3, 96, 75))
 def inception_resnet_v2(**settings) -> InceptionResNetV2:
     """settings: num_classes, dropout."""
     return InceptionResNetV2(**settings)

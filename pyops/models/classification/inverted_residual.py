@@ -1,4 +1,5 @@
-"""What MobileNets and EfficientNets are made of: normalised convolutions, squeeze and excitation, the inverted residual block."""
+"""What MobileNets and EfficientNets are made of: normalised convolutions, squeeze and excitation,
+the inverted residual block."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,15 +11,18 @@ Make = Callable[..., nn.Module]
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """The multiple of `divisor` nearest to `value`, not more than a tenth below it: vectors like whole blocks of channels."""
+    """The multiple of `divisor` nearest to `value`, not more than a tenth below it: vectors like
+    whole blocks of channels."""
     nearest = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return nearest if nearest >= 0.9 * value else nearest + divisor
 
 
-def conv_norm(channels: int, filters: int, kernel: int = 3, stride: int = 1, groups: int = 1, norm: Make = nn.BatchNorm2d,
-              activation: Make | None = None) -> nn.Sequential:
-    """Convolution without bias that keeps the size (at stride 1), normalisation, and the activation if there is one."""
-    layers = [nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2, groups=groups, bias=False), norm(filters)]
+def conv_norm(channels: int, filters: int, kernel: int = 3, stride: int = 1, groups: int = 1,
+              norm: Make = nn.BatchNorm2d, activation: Make | None = None) -> nn.Sequential:
+    """Convolution without bias that keeps the size (at stride 1), normalisation, and the
+    activation if there is one."""
+    layers = [nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+              norm(filters)]
     return nn.Sequential(*layers, *([activation()] if activation else []))
 
 
@@ -38,13 +42,14 @@ class SqueezeExcitation(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 convolution to `expanded` channels, depthwise convolution, squeeze and excitation, 1x1 convolution; beside a shortcut where
-    shapes allow. excitation(expanded) makes the gate, None leaves it out; depth_drop is the probability that training drops all but
-    the shortcut. Sandler et al. (2018), Howard et al. (2019), Tan & Le (2019).
+    """1x1 convolution to `expanded` channels, depthwise convolution, squeeze and excitation, 1x1
+    convolution; beside a shortcut where shapes allow. excitation(expanded) makes the gate, None
+    leaves it out; depth_drop is the probability that training drops all but the shortcut. Sandler
+    et al. (2018), Howard et al. (2019), Tan & Le (2019).
     """
 
-    def __init__(self, channels: int, expanded: int, filters: int, kernel: int, stride: int, norm: Make, activation: Make,
-                 excitation: Make | None, depth_drop: float = 0.0):
+    def __init__(self, channels: int, expanded: int, filters: int, kernel: int, stride: int, norm: Make,
+                 activation: Make, excitation: Make | None, depth_drop: float = 0.0):
         wide = partial(conv_norm, norm=norm, activation=activation)
         self.block = nn.Sequential(*[
             *([wide(channels, expanded, 1)] if expanded != channels else []),

@@ -1,7 +1,9 @@
-"""LeNet-5. LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document Recognition" (1998), section II-B.
+"""LeNet-5. LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document
+Recognition" (1998), section II-B.
 
-`lenet5` is that network, its 60 000 trainable parameters, its distances to drawn digits and its loss; `lenet5_modern` the form in
-which it is usually programmed today. Both take (N, 1, 32, 32), paper at -0.1 and ink at 1.175, and offer
+`lenet5` is that network, its 60 000 trainable parameters, its distances to drawn digits and its
+loss; `lenet5_modern` the form in which it is usually programmed today. Both take (N, 1, 32, 32),
+paper at -0.1 and ink at 1.175, and offer
 
     loss(output, target)        the mean over the batch, a scalar; target: (N,) class indices
     scores(output)              (N, 10), larger is likelier
@@ -18,15 +20,17 @@ from .classifier import Classifier
 
 __all__ = ["LeNet5", "LeNet5Modern", "lenet5", "lenet5_modern"]
 
-# Table I: the maps of S2 that each map of C3 sees. Six see three neighbours, six four, three see four others, one sees all.
+# Table I: the maps of S2 that each map of C3 sees. Six see three neighbours, six four, three see
+# four others, one sees all.
 C3_SEES = ((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
            (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
            (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5),
            (0, 1, 2, 3, 4, 5))
 
-# Equation 9's j, the distance at which an image would rather be no digit at all: wrong classes are pushed away only while they are
-# nearer than about this. The paper gives no value. Two pictures differ in 10 to 49 pixels, at a squared distance of 4 each; of
-# 2, 5 and 40, five trained best on the UCI digits.
+# Equation 9's j, the distance at which an image would rather be no digit at all: wrong classes
+# are pushed away only while they are nearer than about this. The paper gives no value. Two
+# pictures differ in 10 to 49 pixels, at a squared distance of 4 each; of 2, 5 and 40, five
+# trained best on the UCI digits.
 REJECTION = 5.0
 
 
@@ -36,7 +40,8 @@ def draw(weight, fan_in: int) -> None:
 
 
 class Subsampling(nn.Module):
-    """Each 2x2 window summed, times a trainable coefficient, plus a trainable bias, one of each a map."""
+    """Each 2x2 window summed, times a trainable coefficient, plus a trainable bias,
+    one of each a map."""
 
     def __init__(self, maps: int):
         self.coefficient = nn.Parameter(np.empty((maps, 1, 1), np.float32))
@@ -50,8 +55,8 @@ class Subsampling(nn.Module):
 class PartialConv2d(nn.Module):
     """A convolution whose output map i sees the input maps sees[i] only.
 
-    weight holds a kernel for each connection, in the order of `sees`. A 0/1 matrix puts them in their places in a dense weight: exact,
-    and of little cost beside the convolution.
+    weight holds a kernel for each connection, in the order of `sees`. A 0/1 matrix puts them in
+    their places in a dense weight: exact, and of little cost beside the convolution.
     """
 
     def __init__(self, in_channels: int, sees: tuple[tuple[int, ...], ...], kernel_size: int):
@@ -71,7 +76,8 @@ class PartialConv2d(nn.Module):
 
 
 class LeNet5(Classifier):
-    """The network of 1998. Returns squared distances to the ten digits' pictures, (N, 10): the nearest is the answer."""
+    """The network of 1998. Returns squared distances to the ten digits' pictures, (N, 10): the
+    nearest is the answer."""
     head_names = ("F6",)
     image = (1, 32, 32)
 
@@ -102,7 +108,8 @@ class LeNet5(Classifier):
         return F.neg(distances)
 
     def logits(self, distances):
-        """Equation 9's exponents: minus the distances, and -j for an image that is no digit. (N, 11)"""
+        """Equation 9's exponents: minus the distances, and -j for an image that is no digit. (N,
+        11)"""
         rubbish = np.full((distances.shape[0], 1), -REJECTION, distances.dtype)
         return F.cat([F.neg(distances), rubbish], 1)
 
@@ -151,7 +158,8 @@ def lenet5() -> LeNet5:
     return LeNet5()
 
 
-@network(image=(1, 32, 32), published=61_706, source="LeCun et al.'s layers of figure 2, all maps connected", smallest=(1, 32, 32))
+@network(image=(1, 32, 32), published=61_706, source="LeCun et al.'s layers of figure 2, all maps connected",
+         smallest=(1, 32, 32))
 def lenet5_modern(num_classes: int = 10) -> LeNet5Modern:
     """Today's usual form."""
     return LeNet5Modern(num_classes)

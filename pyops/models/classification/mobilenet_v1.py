@@ -1,4 +1,5 @@
-"""MobileNet v1. Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications" (2017).
+"""MobileNet v1. Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile
+Vision Applications" (2017).
 
 Names of parameters are timm's.
 """
@@ -10,12 +11,14 @@ from .classifier import Classifier
 
 __all__ = ["MobileNetV1", "mobilenet_v1"]
 
-# Filters of the pointwise convolutions, stage by stage; the first block of every stage but the first has stride 2. Table 1.
+# Filters of the pointwise convolutions, stage by stage; the first block of every stage but the
+# first has stride 2. Table 1.
 STAGES = ((64,), (128, 128), (256, 256), (512,) * 6, (1024, 1024))
 
 
 class SeparableBlock(nn.Module):
-    """A depthwise 3x3 and a pointwise convolution, each normalised and followed by ReLU6. The paper's figure 3, right."""
+    """A depthwise 3x3 and a pointwise convolution, each normalised and followed by ReLU6. The
+    paper's figure 3, right."""
 
     def __init__(self, channels: int, filters: int, stride: int):
         self.conv_dw = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
@@ -29,7 +32,8 @@ class SeparableBlock(nn.Module):
 
 
 class MobileNetV1(Classifier):
-    """width_mult scales the channels. input: (N, 3, H, W), 224 in the paper. Returns logits (N, num_classes)."""
+    """width_mult scales the channels. input: (N, 3, H, W), 224 in the paper. Returns
+    logits (N, num_classes)."""
 
     def __init__(self, num_classes: int = 1000, width_mult: float = 1.0, dropout: float = 0.0):
         channels = int(32 * width_mult)

@@ -1,4 +1,5 @@
-"""MobileNetV2. Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (2018), with torchvision's parameter names."""
+"""MobileNetV2. Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (2018),
+with torchvision's parameter names."""
 from __future__ import annotations
 
 from functools import partial
@@ -11,13 +12,15 @@ from .inverted_residual import conv_norm, initialise, make_divisible
 __all__ = ["MobileNetV2", "mobilenet_v2"]
 
 # Expansion, channels, blocks, stride of the first block. The paper's table 2.
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+          (6, 320, 1, 1))
 
 wide = partial(conv_norm, activation=nn.ReLU6)
 
 
 class Bottleneck(nn.Module):
-    """InvertedResidual under the names that checkpoints of this network have, with ReLU6 and without excitation."""
+    """InvertedResidual under the names that checkpoints of this network have, with ReLU6 and
+    without excitation."""
 
     def __init__(self, channels: int, filters: int, stride: int, expansion: int):
         expanded = channels * expansion
@@ -32,11 +35,12 @@ class Bottleneck(nn.Module):
 
 
 class MobileNetV2(Classifier):
-    """width_mult scales the channels, rounded to multiples of round_nearest. input: (N, 3, H, W), 224 in the paper. Returns logits
-    (N, num_classes).
+    """width_mult scales the channels, rounded to multiples of round_nearest. input: (N, 3, H, W),
+    224 in the paper. Returns logits (N, num_classes).
     """
 
-    def __init__(self, num_classes: int = 1000, width_mult: float = 1.0, round_nearest: int = 8, dropout: float = 0.2):
+    def __init__(self, num_classes: int = 1000, width_mult: float = 1.0, round_nearest: int = 8,
+                 dropout: float = 0.2):
         channels = make_divisible(32 * width_mult, round_nearest)
         last = make_divisible(1280 * max(1.0, width_mult), round_nearest)
         features = [wide(3, channels, 3, 2)]

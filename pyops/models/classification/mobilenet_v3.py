@@ -1,4 +1,5 @@
-"""MobileNetV3. Howard et al., "Searching for MobileNetV3" (2019), with torchvision's parameter names."""
+"""MobileNetV3. Howard et al., "Searching for MobileNetV3" (2019), with torchvision's parameter
+names."""
 from __future__ import annotations
 
 from functools import partial
@@ -13,15 +14,15 @@ __all__ = ["MobileNetV3", "mobilenet_v3_large", "mobilenet_v3_small"]
 RE, HS = nn.ReLU, nn.Hardswish
 
 # Kernel, expanded channels, channels, squeeze and excitation, activation, stride. The paper's tables 1 and 2.
-LARGE = (
-    (3, 16, 16, False, RE, 1), (3, 64, 24, False, RE, 2), (3, 72, 24, False, RE, 1), (5, 72, 40, True, RE, 2), (5, 120, 40, True, RE, 1),
-    (5, 120, 40, True, RE, 1), (3, 240, 80, False, HS, 2), (3, 200, 80, False, HS, 1), (3, 184, 80, False, HS, 1),
-    (3, 184, 80, False, HS, 1), (3, 480, 112, True, HS, 1), (3, 672, 112, True, HS, 1), (5, 672, 160, True, HS, 2),
-    (5, 960, 160, True, HS, 1), (5, 960, 160, True, HS, 1))
-SMALL = (
-    (3, 16, 16, True, RE, 2), (3, 72, 24, False, RE, 2), (3, 88, 24, False, RE, 1), (5, 96, 40, True, HS, 2), (5, 240, 40, True, HS, 1),
-    (5, 240, 40, True, HS, 1), (5, 120, 48, True, HS, 1), (5, 144, 48, True, HS, 1), (5, 288, 96, True, HS, 2), (5, 576, 96, True, HS, 1),
-    (5, 576, 96, True, HS, 1))
+LARGE = ((3, 16, 16, False, RE, 1), (3, 64, 24, False, RE, 2), (3, 72, 24, False, RE, 1),
+         (5, 72, 40, True, RE, 2), (5, 120, 40, True, RE, 1), (5, 120, 40, True, RE, 1),
+         (3, 240, 80, False, HS, 2), (3, 200, 80, False, HS, 1), (3, 184, 80, False, HS, 1),
+         (3, 184, 80, False, HS, 1), (3, 480, 112, True, HS, 1), (3, 672, 112, True, HS, 1),
+         (5, 672, 160, True, HS, 2), (5, 960, 160, True, HS, 1), (5, 960, 160, True, HS, 1))
+SMALL = ((3, 16, 16, True, RE, 2), (3, 72, 24, False, RE, 2), (3, 88, 24, False, RE, 1),
+         (5, 96, 40, True, HS, 2), (5, 240, 40, True, HS, 1),
+         (5, 240, 40, True, HS, 1), (5, 120, 48, True, HS, 1), (5, 144, 48, True, HS, 1),
+         (5, 288, 96, True, HS, 2), (5, 576, 96, True, HS, 1), (5, 576, 96, True, HS, 1))
 
 norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 
@@ -31,20 +32,24 @@ def excitation(expanded: int) -> SqueezeExcitation:
 
 
 class MobileNetV3(Classifier):
-    """width_mult scales the channels. input: (N, 3, H, W), 224 in the paper. Returns logits (N, num_classes)."""
+    """width_mult scales the channels. input: (N, 3, H, W), 224 in the paper. Returns
+    logits (N, num_classes)."""
 
-    def __init__(self, blocks: tuple, last_channel: int, num_classes: int = 1000, width_mult: float = 1.0, dropout: float = 0.2):
+    def __init__(self, blocks: tuple, last_channel: int, num_classes: int = 1000, width_mult: float = 1.0,
+                 dropout: float = 0.2):
         channels = make_divisible(16 * width_mult)
         features = [conv_norm(3, channels, 3, 2, norm=norm, activation=HS)]
         for kernel, expanded, width, gated, activation, stride in blocks:
             filters = make_divisible(width * width_mult)
-            features.append(InvertedResidual(channels, make_divisible(expanded * width_mult), filters, kernel, stride, norm, activation,
-                                             excitation if gated else None))
+            features.append(InvertedResidual(channels, make_divisible(expanded * width_mult), filters, kernel,
+                                             stride, norm, activation, excitation if gated else None))
             channels = filters
         last = make_divisible(last_channel * width_mult)
-        self.features = nn.Sequential(*features, conv_norm(channels, 6 * channels, 1, norm=norm, activation=HS))
+        self.features = nn.Sequential(*features,
+                                      conv_norm(channels, 6 * channels, 1, norm=norm, activation=HS))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(nn.Linear(6 * channels, last), nn.Hardswish(), nn.Dropout(dropout), nn.Linear(last, num_classes))
+        self.classifier = nn.Sequential(nn.Linear(6 * channels, last), nn.Hardswish(), nn.Dropout(dropout),
+                                        nn.Linear(last, num_classes))
         self.apply(initialise)
 
     def maps(self, input):

@@ -1,7 +1,9 @@
-"""NASNet-A. Zoph, Vasudevan, Shlens & Le, "Learning Transferable Architectures for Scalable Image Recognition" (2018).
+"""NASNet-A. Zoph, Vasudevan, Shlens & Le, "Learning Transferable Architectures for Scalable
+Image Recognition" (2018).
 
-Two cells that a search found on CIFAR-10, stacked: a normal one and one that halves the resolution. A cell sees the output of the last
-cell, x, and of the one before, p. Padding and the shape of the stem are those of the authors' code, which Keras follows.
+Two cells that a search found on CIFAR-10, stacked: a normal one and one that halves the resolution.
+A cell sees the output of the last cell, x, and of the one before, p. Padding and the shape of the
+stem are those of the authors' code, which Keras follows.
 """
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class Separable(nn.Module):
 
     def __init__(self, channels: int, filters: int, kernel: int, stride: int = 1):
         self.kernel, self.stride = kernel, stride
-        self.depthwise1 = nn.Conv2d(channels, channels, kernel, stride, padding=0 if stride > 1 else kernel // 2, groups=channels, bias=False)
+        self.depthwise1 = nn.Conv2d(channels, channels, kernel, stride,
+                                    padding=0 if stride > 1 else kernel // 2, groups=channels, bias=False)
         self.pointwise1 = nn.Conv2d(channels, filters, 1, bias=False)
         self.bn1 = norm(filters)
         self.depthwise2 = nn.Conv2d(filters, filters, kernel, padding=kernel // 2, groups=filters, bias=False)
@@ -58,7 +61,8 @@ class Project(nn.Module):
 
 
 class Halve(nn.Module):
-    """p at half the resolution: every other pixel, beside every other pixel one further down and right, each through a 1x1 convolution."""
+    """p at half the resolution: every other pixel, beside every other pixel one further down and
+    right, each through a 1x1 convolution."""
 
     def __init__(self, channels: int, filters: int):
         self.conv1 = nn.Conv2d(channels, filters // 2, 1, bias=False)
@@ -91,8 +95,9 @@ class NormalCell(nn.Module):
     def forward(self, x, p):
         p, h = self.adjust(p), self.conv1(x)
         around = mean3x3(p)
-        return F.cat([p, F.add(self.left1(h), self.right1(p)), F.add(self.left2(p), self.right2(p)), F.add(mean3x3(h), p),
-                      F.add(around, around), F.add(self.left5(h), h)], 1)
+        return F.cat([p, F.add(self.left1(h), self.right1(p)), F.add(self.left2(p), self.right2(p)),
+                      F.add(mean3x3(h), p), F.add(around, around), F.add(self.left5(h), h)],
+                     1)
 
 
 class ReductionCell(nn.Module):
@@ -116,20 +121,23 @@ class ReductionCell(nn.Module):
 
 
 class NASNet(Classifier):
-    """filters: of the first normal cells, doubled after each of the two reductions; blocks: normal cells before, between and behind them;
-    skip_reduction: the cell after a reduction sees as p what the reduction saw as p, not as x. input: (N, 3, H, W), H and W at least 32,
-    `size` in the paper. Returns logits (N, num_classes). No auxiliary classifier.
+    """filters: of the first normal cells, doubled after each of the two reductions; blocks: normal
+    cells before, between and behind them; skip_reduction: the cell after a reduction sees as p what
+    the reduction saw as p, not as x. input: (N, 3, H, W), H and W at least 32, `size` in the paper.
+    Returns logits (N, num_classes). No auxiliary classifier.
     """
     head_names = ("fc",)
 
-    def __init__(self, filters: int, blocks: int, stem: int, size: int, skip_reduction: bool, num_classes: int = 1000, dropout: float = 0.5):
+    def __init__(self, filters: int, blocks: int, stem: int, size: int, skip_reduction: bool,
+                 num_classes: int = 1000, dropout: float = 0.5):
         self.image = (3, size, size)
         self.skip_reduction = skip_reduction
         self.conv0 = nn.Conv2d(3, stem, 3, 2, bias=False)
         self.bn0 = norm(stem)
         self.stem1 = ReductionCell(stem, stem, filters // 4, False, adjusted=False)
         self.stem2 = ReductionCell(stem, 4 * (filters // 4), filters // 2, True)
-        before, channels, halve = 4 * (filters // 4), 4 * (filters // 2), True   # of p and x; whether p is twice as large as x
+        # of p and x; whether p is twice as large as x
+        before, channels, halve = 4 * (filters // 4), 4 * (filters // 2), True
         cells = []
         for stage in range(3):
             width = filters << stage

@@ -1,6 +1,8 @@
-"""Plain networks: ResNet's layers without its shortcuts. He, Zhang, Ren & Sun (2015), section 3.3 and figure 3, middle.
+"""Plain networks: ResNet's layers without its shortcuts. He, Zhang, Ren & Sun (2015), section 3.3
+and figure 3, middle.
 
-Beside resnet18 and resnet34 they show degradation: the deeper plain network trains to a higher error than the shallower one.
+Beside resnet18 and resnet34 they show degradation: the deeper plain network trains to a higher
+error than the shallower one.
 """
 from __future__ import annotations
 

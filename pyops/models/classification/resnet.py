@@ -1,6 +1,8 @@
-"""ResNet. He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition" (2015), with torchvision's parameter names.
+"""ResNet. He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition" (2015), with
+torchvision's parameter names.
 
-As in torchvision, a bottleneck has its stride on the 3x3 convolution ("version 1.5"); the paper has it on the first 1x1.
+As in torchvision, a bottleneck has its stride on the 3x3 convolution ("version 1.5"); the paper
+has it on the first 1x1.
 """
 from __future__ import annotations
 
@@ -57,13 +59,13 @@ class Bottleneck(nn.Module):
 class ResNet(Classifier):
     """block: BasicBlock or Bottleneck; layers: how many of them at each of the four resolutions.
 
-    zero_init_residual starts each block as its shortcut alone (Goyal et al., 2017). input: (N, 3, H, W), 224 in the paper.
-    Returns logits (N, num_classes).
+    zero_init_residual starts each block as its shortcut alone (Goyal et al., 2017). input: (N, 3,
+    H, W), 224 in the paper. Returns logits (N, num_classes).
     """
     head_names = ("fc",)
 
-    def __init__(self, block: type[BasicBlock] | type[Bottleneck], layers: tuple[int, int, int, int], num_classes: int = 1000,
-                 zero_init_residual: bool = False):
+    def __init__(self, block: type[BasicBlock] | type[Bottleneck], layers: tuple[int, int, int, int],
+                 num_classes: int = 1000, zero_init_residual: bool = False):
         self.conv1 = convolution(3, 64, 7, 2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
@@ -88,10 +90,13 @@ class ResNet(Classifier):
 
 
 def stage(block, channels: int, width: int, count: int, stride: int) -> nn.Sequential:
-    """`count` blocks. The first has the stride, and a 1x1 convolution for a shortcut where shapes change."""
+    """`count` blocks. The first has the stride, and a 1x1 convolution for a shortcut
+    where shapes change."""
     out = width * block.expansion
-    downsample = nn.Sequential(convolution(channels, out, 1, stride), nn.BatchNorm2d(out)) if stride > 1 or channels != out else None
-    return nn.Sequential(block(channels, width, stride, downsample), *(block(out, width) for _ in range(count - 1)))
+    downsample = (nn.Sequential(convolution(channels, out, 1, stride), nn.BatchNorm2d(out)) if stride > 1
+                  or channels != out else None)
+    return nn.Sequential(block(channels, width, stride, downsample),
+                         *(block(out, width) for _ in range(count - 1)))
 
 
 def initialise(module: nn.Module) -> None:

@@ -1,7 +1,8 @@
-"""ResNet v2. He, Zhang, Ren & Sun, "Identity Mappings in Deep Residual Networks" (2016), with timm's parameter names.
+"""ResNet v2. He, Zhang, Ren & Sun, "Identity Mappings in Deep Residual Networks" (2016), with
+timm's parameter names.
 
-Normalisation and ReLU come before each convolution, so that nothing stands between the sums of two blocks. The stride is on the 3x3
-convolution, as in timm; the authors' code has it on the first 1x1.
+Normalisation and ReLU come before each convolution, so that nothing stands between the sums of two
+blocks. The stride is on the 3x3 convolution, as in timm; the authors' code has it on the first 1x1.
 """
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class PreActivation(nn.BatchNorm2d):
 
 
 class Projection(nn.Module):
-    """The shortcut of a stage's first block: a 1x1 convolution of what the block's first norm made."""
+    """The shortcut of a stage's first block: a 1x1 convolution of what the block's first norm
+    made."""
 
     def __init__(self, channels: int, filters: int, stride: int):
         self.conv = convolution(channels, filters, 1, stride)
@@ -45,7 +47,8 @@ class PreActivationBottleneck(nn.Module):
         self.stride = stride
 
     def set_stride(self, stride: int) -> None:
-        """Keras' networks have it elsewhere in a stage; where the shortcut is the input, its every other pixel then."""
+        """Keras' networks have it elsewhere in a stage; where the shortcut is the input, its
+        every other pixel then."""
         self.stride = stride
         self.conv2.stride = (stride, stride)
         if self.downsample is not None:
@@ -62,23 +65,25 @@ class PreActivationBottleneck(nn.Module):
 
 class Stage(nn.Module):
     def __init__(self, channels: int, filters: int, stride: int, blocks: int):
-        self.blocks = nn.Sequential(*(PreActivationBottleneck(filters if i else channels, filters, 1 if i else stride, not i)
-                                      for i in range(blocks)))
+        self.blocks = nn.Sequential(
+            *(PreActivationBottleneck(filters if i else channels, filters, 1 if i else stride, not i)
+              for i in range(blocks)))
 
     def forward(self, input):
         return self.blocks(input)
 
 
 class ResNetV2(Classifier):
-    """layers: blocks at each of the four resolutions. input: (N, 3, H, W), 224 in the paper. Returns logits (N, num_classes). The head is a
-    1x1 convolution of the means."""
+    """layers: blocks at each of the four resolutions. input: (N, 3, H, W), 224 in the paper.
+    Returns logits (N, num_classes). The head is a 1x1 convolution of the means."""
     head_names = ("head",)
 
     def __init__(self, layers: tuple[int, int, int, int], num_classes: int = 1000):
         self.stem = nn.Sequential({"conv": convolution(3, 64, 7, 2), "pool": nn.MaxPool2d(3, 2, padding=1)})
         filters = (256, 512, 1024, 2048)
-        self.stages = nn.Sequential(*(Stage(before, width, 2 if i else 1, blocks)
-                                      for i, (before, width, blocks) in enumerate(zip((64, *filters), filters, layers))))
+        self.stages = nn.Sequential(
+            *(Stage(before, width, 2 if i else 1, blocks)
+              for i, (before, width, blocks) in enumerate(zip((64, *filters), filters, layers))))
         self.norm = PreActivation(filters[-1])
         self.head = nn.Sequential({"fc": nn.Conv2d(filters[-1], num_classes, 1)})
         self.apply(initialise)

@@ -1,5 +1,5 @@
-"""ShuffleNet v2. Ma, Zhang, Zheng & Sun, "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design" (2018), with
-torchvision's names."""
+"""ShuffleNet v2. Ma, Zhang, Zheng & Sun, "ShuffleNet V2: Practical Guidelines for Efficient CNN
+Architecture Design" (2018), with torchvision's names."""
 from __future__ import annotations
 
 from ... import functional as F, nn
@@ -17,7 +17,8 @@ def pointwise(channels: int, filters: int) -> list[nn.Module]:
 
 
 def depthwise(channels: int, stride: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False), nn.BatchNorm2d(channels)]
+    return [nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False),
+            nn.BatchNorm2d(channels)]
 
 
 def shuffle(maps):
@@ -27,14 +28,17 @@ def shuffle(maps):
 
 
 class Unit(nn.Module):
-    """At stride 1 half of the channels pass untouched, the others are convolved (figure 3c); at stride 2 both halves are made anew from all
-    channels (figure 3d). The halves are shuffled at the end."""
+    """At stride 1 half of the channels pass untouched, the others are convolved (figure 3c);
+    at stride 2 both halves are made anew from all channels (figure 3d). The halves are
+    shuffled at the end."""
 
     def __init__(self, channels: int, filters: int, stride: int):
         half = filters // 2
         self.stride = stride
-        self.branch1 = nn.Sequential(*depthwise(channels, stride), *pointwise(channels, half)) if stride > 1 else nn.Sequential()
-        self.branch2 = nn.Sequential(*pointwise(channels if stride > 1 else half, half), *depthwise(half, stride), *pointwise(half, half))
+        self.branch1 = (nn.Sequential(*depthwise(channels, stride), *pointwise(channels, half)) if stride > 1
+                        else nn.Sequential())
+        self.branch2 = nn.Sequential(*pointwise(channels if stride > 1 else half, half),
+                                     *depthwise(half, stride), *pointwise(half, half))
 
     def forward(self, input):
         if self.stride > 1:
@@ -46,13 +50,14 @@ class Unit(nn.Module):
 
 
 class ShuffleNetV2(Classifier):
-    """widths: channels of the stem, the three stages and the last convolution. input: (N, 3, H, W), 224 in the paper. Returns logits
-    (N, num_classes)."""
+    """widths: channels of the stem, the three stages and the last convolution. input: (N, 3, H, W),
+    224 in the paper. Returns logits (N, num_classes)."""
     head_names = ("fc",)
 
     def __init__(self, widths: tuple[int, int, int, int, int], num_classes: int = 1000):
         stem, *stages, last = widths
-        self.conv1 = nn.Sequential(nn.Conv2d(3, stem, 3, 2, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
+        self.conv1 = nn.Sequential(nn.Conv2d(3, stem, 3, 2, padding=1, bias=False), nn.BatchNorm2d(stem),
+                                   nn.ReLU())
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         for number, (blocks, channels, filters) in enumerate(zip(BLOCKS, (stem, *stages), stages), 2):
             units = [Unit(filters if i else channels, filters, 1 if i else 2) for i in range(blocks)]

@@ -1,4 +1,5 @@
-"""SqueezeNet. Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters" (2016), with torchvision's names."""
+"""SqueezeNet. Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters"
+(2016), with torchvision's names."""
 from __future__ import annotations
 
 import numpy as np
@@ -11,7 +12,8 @@ __all__ = ["SqueezeNet", "squeezenet1_0", "squeezenet1_1"]
 
 
 class Fire(nn.Module):
-    """A 1x1 convolution squeezes the maps to few; 1x1 and 3x3 convolutions side by side expand them. The paper's figure 1."""
+    """A 1x1 convolution squeezes the maps to few; 1x1 and 3x3 convolutions side by side expand
+    them. The paper's figure 1."""
 
     def __init__(self, channels: int, squeezed: int, expanded: int):
         self.squeeze = nn.Conv2d(channels, squeezed, 1)
@@ -28,13 +30,14 @@ def pool() -> nn.MaxPool2d:
 
 
 class SqueezeNet(Classifier):
-    """input: (N, 3, H, W), 224 in the paper. Returns (N, num_classes): the last convolution makes a map a class, ReLU and the mean of
-    each map follow, so that no linear layer is needed.
+    """input: (N, 3, H, W), 224 in the paper. Returns (N, num_classes): the last convolution makes a
+    map a class, ReLU and the mean of each map follow, so that no linear layer is needed.
     """
 
     def __init__(self, features: nn.Sequential, num_classes: int = 1000, dropout: float = 0.5):
         self.features = features
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(512, num_classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(512, num_classes, 1), nn.ReLU(),
+                                        nn.AdaptiveAvgPool2d(1))
         for layer in (m for m in self.modules() if isinstance(m, nn.Conv2d)):
             if layer is self.classifier[1]:
                 nn.init.normal_(layer.weight, 0, 0.01)
@@ -62,7 +65,8 @@ def squeezenet1_0(**settings) -> SqueezeNet:
 
 @network(published=1_235_496, source="torchvision")
 def squeezenet1_1(**settings) -> SqueezeNet:
-    """The authors' later form: a smaller first filter and earlier pooling, 2.4 times less arithmetic."""
+    """The authors' later form: a smaller first filter and earlier pooling, 2.4 times less
+    arithmetic."""
     return SqueezeNet(nn.Sequential(
         nn.Conv2d(3, 64, 3, stride=2), nn.ReLU(), pool(),
         Fire(64, 16, 64), Fire(128, 16, 64), pool(),

@@ -1,4 +1,5 @@
-"""VGG. Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (2015).
+"""VGG. Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition"
+(2015).
 
 Names of parameters are torchvision's, so that its checkpoints load.
 """
@@ -10,7 +11,8 @@ from .classifier import Classifier
 
 __all__ = ["VGG", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
 
-# Output channels of the 3x3 convolutions, stage by stage; a 2x2 max pooling follows each stage. The paper's table 1.
+# Output channels of the 3x3 convolutions, stage by stage; a 2x2 max pooling follows each
+# stage. The paper's table 1.
 STAGES = {
     11: ((64,), (128,), (256, 256), (512, 512), (512, 512)),
     13: ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512)),
@@ -20,9 +22,11 @@ STAGES = {
 
 
 class VGG(Classifier):
-    """input: (N, 3, H, W), H and W at least 32, 224 in the paper. Returns logits (N, num_classes)."""
+    """input: (N, 3, H, W), H and W at least 32, 224 in the paper. Returns logits (N,
+    num_classes)."""
 
-    def __init__(self, depth: int, batch_norm: bool = False, num_classes: int = 1000, init_weights: bool = True, dropout: float = 0.5):
+    def __init__(self, depth: int, batch_norm: bool = False, num_classes: int = 1000,
+                 init_weights: bool = True, dropout: float = 0.5):
         self.features = features(depth, batch_norm)
         self.avgpool = nn.AdaptiveAvgPool2d((7, 7))
         self.classifier = nn.Sequential(
@@ -44,7 +48,8 @@ def features(depth: int, batch_norm: bool) -> nn.Sequential:
     channels = 3
     for stage in STAGES[depth]:
         for width in stage:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), *([nn.BatchNorm2d(width)] if batch_norm else []), nn.ReLU()]
+            layers += [nn.Conv2d(channels, width, 3, padding=1),
+                       *([nn.BatchNorm2d(width)] if batch_norm else []), nn.ReLU()]
             channels = width
         layers.append(nn.MaxPool2d(2, 2))
     return nn.Sequential(*layers)

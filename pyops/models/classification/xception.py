@@ -1,4 +1,5 @@
-"""Xception. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions" (2017), with timm's parameter names."""
+"""Xception. Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions" (2017), with
+timm's parameter names."""
 from __future__ import annotations
 
 from ... import functional as F, nn
@@ -9,7 +10,8 @@ __all__ = ["Xception", "xception"]
 
 
 class SeparableConv2d(nn.Module):
-    """A 3x3 convolution of each map by itself, then a 1x1 convolution across maps; nothing between them."""
+    """A 3x3 convolution of each map by itself, then a 1x1 convolution across maps;
+    nothing between them."""
 
     def __init__(self, channels: int, filters: int):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
@@ -20,8 +22,9 @@ class SeparableConv2d(nn.Module):
 
 
 class Block(nn.Module):
-    """Separable convolutions of the given widths, ReLU before and normalisation behind each, beside a shortcut: the input itself, or where
-    the block halves the resolution a 1x1 convolution of it. The paper's figure 5."""
+    """Separable convolutions of the given widths, ReLU before and normalisation behind each, beside
+    a shortcut: the input itself, or where the block halves the resolution a 1x1 convolution of it.
+    The paper's figure 5."""
 
     def __init__(self, channels: int, widths: tuple[int, ...], stride: int = 1, start_with_relu: bool = True):
         self.skip = nn.Conv2d(channels, widths[-1], 1, stride, bias=False) if stride > 1 else None
@@ -38,7 +41,8 @@ class Block(nn.Module):
 
 
 class Xception(Classifier):
-    """input: (N, 3, H, W), H and W at least 33, 299 in the paper. Returns logits (N, num_classes)."""
+    """input: (N, 3, H, W), H and W at least 33, 299 in the paper. Returns logits (N,
+    num_classes)."""
     head_names = ("fc",)
     image = (3, 299, 299)
 
@@ -81,7 +85,8 @@ def initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-@network(image=(3, 299, 299), published=22_855_952, source="keras", timm="legacy_xception", smallest=(3, 71, 71))
+@network(image=(3, 299, 299), published=22_855_952, source="keras", timm="legacy_xception",
+         smallest=(3, 71, 71))
 def xception(**settings) -> Xception:
     """36 convolutions (separable ones counted once) and a linear layer. settings: num_classes."""
     return Xception(**settings)

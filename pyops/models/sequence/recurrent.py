@@ -7,16 +7,18 @@ LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU, "peephole": nn.Peephole
 WITH_CELL_STATE = ("lstm", "peephole")   # gates in the order i, f, C~, o; a state is (h, C)
 
 
-def recurrent(kind: str, input_size: int, hidden_size: int, num_layers: int = 1, *, dropout: float = 0.0, bidirectional: bool = False):
+def recurrent(kind: str, input_size: int, hidden_size: int, num_layers: int = 1, *, dropout: float = 0.0,
+              bidirectional: bool = False):
     """The layer of this kind over (N, T, input_size). ValueError where there is none.
 
-    An LSTM's forget gates start open, with a bias of 1: otherwise they halve the cell state at every step, and what is ten steps old is
-    learned late or never. Gers et al. (2000), Jozefowicz et al. (2015).
+    An LSTM's forget gates start open, with a bias of 1: otherwise they halve the cell state at
+    every step, and what is ten steps old is learned late or never. Gers et al. (2000),
+    Jozefowicz et al. (2015).
     """
     if kind not in LAYERS:
         raise ValueError(f"kind must be one of {', '.join(LAYERS)}, got {kind!r}")
-    layer = LAYERS[kind](input_size, hidden_size, num_layers, batch_first=True, dropout=dropout if num_layers > 1 else 0.0,
-                         bidirectional=bidirectional)
+    layer = LAYERS[kind](input_size, hidden_size, num_layers, batch_first=True,
+                         dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional)
     if kind in WITH_CELL_STATE:
         for name, p in layer.named_parameters():
             if name.startswith("bias_"):   # both are added
@@ -25,7 +27,8 @@ def recurrent(kind: str, input_size: int, hidden_size: int, num_layers: int = 1,
 
 
 def detached(state):
-    """The same numbers without the graph that made them: gradients end here. state: a Tensor, a tuple of them, or None."""
+    """The same numbers without the graph that made them: gradients end here. state: a Tensor, a
+    tuple of them, or None."""
     if isinstance(state, tuple):
         return tuple(map(detached, state))
     return None if state is None else state.detach()

@@ -1,6 +1,8 @@
-"""Sequences that a network writes: what it reads and should answer in training, and how it writes on its own.
+"""Sequences that a network writes: what it reads and should answer in training, and how
+it writes on its own.
 
-One token more than the vocabulary, number `vocabulary` itself, begins what is read and ends what is written.
+One token more than the vocabulary, number `vocabulary` itself, begins what is read and
+ends what is written.
 """
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ NO_TARGET = -100   # cross_entropy's ignore_index
 
 
 def forced(tokens, lengths, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """(inputs, targets), both (N, T + 1), of the wanted sequences, tokens (N, T): `end` and the tokens; the tokens and `end`.
+    """(inputs, targets), both (N, T + 1), of the wanted sequences, tokens (N, T): `end` and the
+    tokens; the tokens and `end`.
 
-    lengths: (N,), how many tokens of each row count, all if None; targets behind them are NO_TARGET.
+    lengths: (N,), how many tokens of each row count, all if None; targets behind them are
+    NO_TARGET.
     """
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
@@ -37,11 +41,13 @@ def forced(tokens, lengths, end: int) -> tuple[np.ndarray, np.ndarray]:
 
 def sequence_loss(scores, targets):
     """Mean cross-entropy of scores (N, T, C) for targets (N, T), NO_TARGET left out."""
-    return F.cross_entropy(F.reshape(scores, (-1, scores.shape[-1])), np.reshape(targets, -1), ignore_index=NO_TARGET)
+    return F.cross_entropy(F.reshape(scores, (-1, scores.shape[-1])), np.reshape(targets, -1),
+                           ignore_index=NO_TARGET)
 
 
 def write(step: Callable, state, n: int, end: int, most: int) -> list[list[int]]:
-    """n sequences of at most `most` tokens, at each place the likeliest. step(tokens (n, 1), state) -> (scores (n, 1, end + 1), state)."""
+    """n sequences of at most `most` tokens, at each place the likeliest. step(tokens (n, 1), state)
+    -> (scores (n, 1, end + 1), state)."""
     written, done = [], np.zeros(n, bool)
     token = np.full(n, end)
     with no_grad():

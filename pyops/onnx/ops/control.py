@@ -1,4 +1,5 @@
-"""Loop and Scan: their bodies, as often as the numbers say. A count that is known can be compiled."""
+"""Loop and Scan: their bodies, as often as the numbers say. A count that is known can be
+compiled."""
 
 from __future__ import annotations
 

@@ -187,7 +187,8 @@ def div(call):
 def power(call):
     a, b = broadcast(call)
     shape = call.room(broadcast_shape(tuple(a.shape), tuple(b.shape)), np.float64, copies=4)
-    if traced(a, b) and a.dtype != b.dtype:  # in the type of the base, as all operators here; a whole base takes a float's whole part
+    # in the type of the base, as all operators here; a whole base takes a float's whole part
+    if traced(a, b) and a.dtype != b.dtype:
         if np.dtype(a.dtype).kind in "iu" and np.dtype(b.dtype).kind == "f":
             return as_type(F.pow(as_type(a, b.dtype), b), a.dtype)
         b = as_type(b, a.dtype)
@@ -246,7 +247,8 @@ def is_inf(call):
 @op("Clip")
 def clip(call):
     x = call[0]
-    if call.version >= 11 and traced(*call.inputs) and (traced(call[1], call[2]) or np.dtype(x.dtype).kind in "iu"):
+    if call.version >= 11 and traced(*call.inputs) and (traced(call[1], call[2])
+                                                        or np.dtype(x.dtype).kind in "iu"):
         x = x if call[1] is None else F.maximum(x, call[1])  # where bounds cross, the upper one wins
         return x if call[2] is None else F.minimum(x, call[2])
     low, high = (

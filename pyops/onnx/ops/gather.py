@@ -174,7 +174,8 @@ def one_hot(call):
     count = np.arange(depth).reshape([-1 if i == axis else 1 for i in range(rank(indices) + 1)])
     if traced(indices):
         places = F.unsqueeze(as_type(indices, np.int64), axis)
-        return F.where(F.eq(F.where(F.lt(places, 0), F.add(places, depth), places), count), values[1:], values[:1])
+        return F.where(F.eq(F.where(F.lt(places, 0), F.add(places, depth), places), count), values[1:],
+                       values[:1])
     hot = np.expand_dims(np.where(indices < 0, indices + depth, indices), axis) == count
     return np.where(hot, values[1], values[0]).astype(values.dtype, copy=False)
 

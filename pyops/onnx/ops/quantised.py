@@ -35,14 +35,16 @@ def limits_of(dtype) -> tuple[int, int]:
 
 
 def spread(v, x, axis: int, block: int = 0):
-    """A scale or zero point so that it broadcasts to x: one number, one for each entry of an axis, or one a block along it."""
+    """A scale or zero point so that it broadcasts to x: one number, one for each entry of an axis,
+    or one a block along it."""
     if v is None or not rank(v) or v.shape == (1,) and not block:
         return v if v is None or not rank(v) else F.reshape(v, ()) if traced(v) else v.reshape(())
     axis = axis_of(axis, rank(x))
     if block:
         count = -(-x.shape[axis] // block)
         if tuple(v.shape) != tuple(count if a == axis else n for a, n in enumerate(x.shape)):
-            raise ValueError(f"scales of shape {tuple(v.shape)} for blocks of {block} along axis {axis} of {tuple(x.shape)}")
+            raise ValueError(f"scales of shape {tuple(v.shape)} for blocks of {block} along axis {axis} of "
+                             f"{tuple(x.shape)}")
         return np.repeat(known(v, "the scale of blocks"), block, axis)[tuple(
             slice(x.shape[axis]) if a == axis else slice(None) for a in range(rank(x)))]
     if rank(v) != 1 or v.shape[0] != x.shape[axis]:
@@ -60,7 +62,8 @@ def difference(x, zero):
     if traced(x, zero) and np.dtype(x.dtype).itemsize < 4:
         return floats(x) if zero is None else F.sub(floats(x), floats(zero))
     if traced(x, zero):  # float32 would round before the difference is taken
-        return floats(as_type(x, np.int64) if zero is None else F.sub(as_type(x, np.int64), as_type(zero, np.int64)))
+        return floats(as_type(x, np.int64) if zero is None
+                      else F.sub(as_type(x, np.int64), as_type(zero, np.int64)))
     if zero is None:
         return x.astype(FLOAT)
     return (x.astype(np.int64) - zero.astype(np.int64)).astype(FLOAT)
@@ -70,13 +73,15 @@ def dequantised(x, scale, zero, axis: int = 1, block: int = 0):
     """(x - zero) scale in float32."""
     if traced(x, scale, zero) and np.dtype(x.dtype).name in BYTES:
         z = spread(zero, x, axis, block)
-        return DEQUANTISE(x, floats(spread(scale, x, axis, block)), np.zeros((), FLOAT) if z is None else floats(z))
+        return DEQUANTISE(x, floats(spread(scale, x, axis, block)),
+                          np.zeros((), FLOAT) if z is None else floats(z))
     y, s = difference(x, spread(zero, x, axis, block)), floats(spread(scale, x, axis, block))
     return F.mul(y, s) if traced(y, s) else y * s
 
 
 def quantised(x, scale, zero, dtype, axis: int = 1, block: int = 0):
-    """x / scale, rounded to the nearest (of two as near the even one), and zero, limited to what the type holds."""
+    """x / scale, rounded to the nearest (of two as near the even one), and zero, limited to
+    what the type holds."""
     s, z = floats(spread(scale, x, axis, block)), spread(zero, x, axis, block)
     least, most = limits_of(dtype)
     if traced(x, s, z) and np.dtype(dtype).name in BYTES:
@@ -108,7 +113,8 @@ def check_bytes(*values) -> None:
 @op("QuantizeLinear", "com.microsoft.QuantizeLinear", keeps=True)
 def quantize_linear(call):
     x, scale, zero = call[0], call[1], call[2]
-    to = np.dtype(zero.dtype) if zero is not None else dtype_of(call.attr("output_dtype")) if call.attr("output_dtype") else np.dtype(np.uint8)
+    to = (np.dtype(zero.dtype) if zero is not None
+          else dtype_of(call.attr("output_dtype")) if call.attr("output_dtype") else np.dtype(np.uint8))
     if to.name in LIMITS and traced(x):
         raise Unsupported(f"a cast of the model's values to {to}")
     if traced(x) and np.dtype(x.dtype).kind in "iu":
@@ -123,7 +129,8 @@ def dynamic_quantize_linear(call):
         least, most = min(float(x.min(initial=0)), 0.0), max(float(x.max(initial=0)), 0.0)
         scale = FLOAT.type(np.float32(most - least) / np.float32(255))
         zero = np.uint8(np.clip(np.rint(-np.float32(least) / scale), 0, 255)) if scale else np.uint8(0)
-        return quantised(x, scale, np.asarray(zero), np.uint8) if scale else np.zeros(x.shape, np.uint8), np.asarray(scale), np.asarray(zero)
+        return (quantised(x, scale, np.asarray(zero), np.uint8) if scale else np.zeros(x.shape, np.uint8),
+                np.asarray(scale), np.asarray(zero))
     least, most = F.minimum(F.amin(x), 0.0), F.maximum(F.amax(x), 0.0)
     scale = F.div(F.sub(most, least), 255.0)
     divisor = F.where(F.eq(scale, 0.0), 1.0, scale)  # of zeros alone, which any scale takes to zero
@@ -155,7 +162,8 @@ def joined(parts):
 
 
 def whole_matmul(call, a, b, a_zero, b_zero):
-    """(a - a_zero)(b - b_zero) as int32. a_zero: one number or one a row; b_zero: one or one a column."""
+    """(a - a_zero)(b - b_zero) as int32. a_zero: one number or one a row; b_zero: one or one a
+    column."""
     product_of(call, a, b)
     if a_zero is not None and rank(a_zero) == 1 and a_zero.shape[0] > 1:
         a_zero = F.reshape(a_zero, (*a_zero.shape, 1))
@@ -205,11 +213,13 @@ def qlinear_matmul(call):
 
 
 def single(v):
-    return v if v is None or not rank(v) else F.reshape(v, ()) if traced(v) and v.shape == (1,) else v.reshape(()) if v.shape == (1,) else v
+    return (v if v is None or not rank(v) else F.reshape(v, ()) if traced(v) and v.shape == (1,)
+            else v.reshape(()) if v.shape == (1,) else v)
 
 
 def whole_conv(call, x, weight, x_zero, w_zero):
-    """The convolution of x - x_zero with weight - w_zero, as int32; padding is x_zero, so 0 after it."""
+    """The convolution of x - x_zero with weight - w_zero, as int32; padding is
+    x_zero, so 0 after it."""
     x_zero, filters = single(x_zero), weight.shape[0]
     if w_zero is not None and rank(w_zero) == 1 and w_zero.shape[0] > 1:
         w_zero = F.reshape(w_zero, (filters, *[1] * (rank(weight) - 1)))
@@ -225,7 +235,8 @@ def whole_conv(call, x, weight, x_zero, w_zero):
     if group != 1:
         raise Unsupported("groups of so many channels that float32 cannot sum them exactly")
     ranges = [(first, min(first + part, channels)) for first in range(0, channels, part)]
-    return joined([float_of(call, sliced(images, {1: slice(*r)}), sliced(taps, {1: slice(*r)})) for r in ranges])
+    return joined([float_of(call, sliced(images, {1: slice(*r)}), sliced(taps, {1: slice(*r)}))
+                   for r in ranges])
 
 
 def float_of(call, x, weight):
@@ -249,15 +260,18 @@ def qlinear_conv(call):
     if bias is not None:
         bias = known(bias, "the bias").astype(np.int32).reshape(shape)
         total = F.add(total, bias) if traced(total) else total + bias
-    factor = (x_scale.reshape(-1)[0].astype(np.float64) * w_scale.reshape(-1) / y_scale.reshape(-1)[0]).astype(FLOAT)
-    return requantised(total, factor.reshape(shape) if factor.size > 1 else factor.reshape(()), single(y_zero), y_zero.dtype)
+    factor = (x_scale.reshape(-1)[0].astype(np.float64) * w_scale.reshape(-1)
+              / y_scale.reshape(-1)[0]).astype(FLOAT)
+    return requantised(total, factor.reshape(shape) if factor.size > 1 else factor.reshape(()),
+                       single(y_zero), y_zero.dtype)
 
 
 # ---- ONNX Runtime's own
 
 
 def by_floats(name, count, function):
-    """com.microsoft operators on `count` operands (array, scale, zero point), whose result's scale and zero point follow."""
+    """com.microsoft operators on `count` operands (array, scale, zero point), whose result's scale
+    and zero point follow."""
 
     @op(f"com.microsoft.{name}", keeps=True)
     def row(call):
@@ -297,7 +311,8 @@ def qlinear_concat(call):
 
 @op("com.microsoft.MatMulNBits", keeps=True)
 def matmul_nbits(call):
-    """x times a constant matrix of 4 or 8 bits a weight, with a scale (and a zero point) for each block of a row."""
+    """x times a constant matrix of 4 or 8 bits a weight, with a scale (and a zero point) for
+    each block of a row."""
     x, packed, scales = call[0], known(call[1], "B"), known(call[2], "the scales")
     n, k, bits, block = (call.attr(name) for name in ("N", "K", "bits", "block_size"))
     if bits not in (None, 4, 8) or not n or not k or not block:
@@ -307,8 +322,10 @@ def matmul_nbits(call):
     zero = np.full((n, count), 1 << (bits - 1), np.int64)
     if call[3] is not None:
         given = known(call[3], "the zero points")
-        zero = given.reshape(n, count) if given.dtype.kind == "f" else unpacked(given.reshape(n, -1), bits)[:, :count].astype(np.int64)
-    weight = (values.astype(FLOAT) - zero.astype(FLOAT)[..., None]) * scales.reshape(n, count, 1).astype(FLOAT)
+        zero = (given.reshape(n, count) if given.dtype.kind == "f"
+                else unpacked(given.reshape(n, -1), bits)[:, :count].astype(np.int64))
+    weight = (values.astype(FLOAT) - zero.astype(FLOAT)[..., None]) * scales.reshape(n, count,
+                                                                                     1).astype(FLOAT)
     weight = np.ascontiguousarray(weight.reshape(n, count * block)[:, :k])
     bias = None if call[5] is None else known(call[5], "the bias").astype(FLOAT)
     y = F.linear(floats(x), weight, bias)

@@ -122,7 +122,8 @@ for _name, _functions in REDUCTIONS.items():
 def arg(call):
     x, axis = call[0], axis_of(call.attr("axis", 0), rank(call[0]))
     if traced(x):
-        row, last = (ANY_ARGMAX if call.node.op == "ArgMax" else ANY_ARGMIN), bool(call.attr("select_last_index", 0))
+        row, last = (ANY_ARGMAX if call.node.op == "ArgMax"
+                     else ANY_ARGMIN), bool(call.attr("select_last_index", 0))
         return place_of_extreme(row, x, axis, bool(call.attr("keepdims", 1)), last)
     find = np.argmax if call.node.op == "ArgMax" else np.argmin
     found = (
@@ -138,7 +139,8 @@ def cumulative(call):
     x, axis = call[0], axis_of(call.number(1, "the axis"), rank(call[0]))
     if traced(x):
         row = CUMSUM if call.node.op == "CumSum" else CUMPROD
-        return row(x, dim=axis, exclusive=bool(call.attr("exclusive", 0)), reverse=bool(call.attr("reverse", 0)))
+        return row(x, dim=axis, exclusive=bool(call.attr("exclusive", 0)),
+                   reverse=bool(call.attr("reverse", 0)))
     call.room(x.shape, x.dtype, copies=3)
     function, start = (np.cumsum, 0) if call.node.op == "CumSum" else (np.cumprod, 1)
     x = np.flip(x, axis) if call.attr("reverse", 0) else x

@@ -276,7 +276,8 @@ def pad(call):
         return np.pad(x, around, "constant", constant_values=np.asarray(value).astype(x.dtype))
     if x.dtype != np.float32:  # our row is of floats: parts put together
         for axis, (b, e) in enumerate(around):
-            parts = [np.full((*x.shape[:axis], n, *x.shape[axis + 1 :]), value).astype(x.dtype) for n in (b, e)]
+            parts = [np.full((*x.shape[:axis], n, *x.shape[axis + 1 :]), value).astype(x.dtype)
+                     for n in (b, e)]
             x = F.cat([p for p in (parts[0], x, parts[1]) if p.shape[axis]] or [x], axis)
         return x
     flat = [v for b, e in reversed(around) for v in (b, e)]

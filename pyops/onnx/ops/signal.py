@@ -63,7 +63,8 @@ def dft(call):
 
 @op("STFT")
 def stft(call):
-    """(batch, frames, frequencies, 2) of the signal's windows, each `step` behind the one before."""
+    """(batch, frames, frequencies, 2) of the signal's windows, each `step` behind the one
+    before."""
     x, step = known(call[0], "the signal"), call.number(1, "frame_step")
     weights = None if call[2] is None else known(call[2], "the window")
     length = (
