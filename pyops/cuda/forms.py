@@ -74,7 +74,9 @@ def recorded() -> tuple[Form, ...]:
     from ..bench.gpu_rows import ROWS
     found: set[Form] = set()
     with use_backend(Noting(found)), np.errstate(all="ignore"):
-        for _, case in validate.rows():
+        for op, case in validate.rows():
+            if "cuda" in op.todo:   # it has no kernels there
+                continue
             args, kwargs = case.arguments(np.dtype(np.float32))
             validate.call(case, args, kwargs)
             if case.gradient:

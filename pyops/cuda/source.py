@@ -33,6 +33,11 @@ class Source:
         return self.path.read_text()
 
     @property
+    def first_lines(self) -> str:
+        """The beginning of the file, its comment's lines joined: a sentence may be broken anywhere."""
+        return re.sub(r"\s*\n//\s*", " ", self.text[:700])
+
+    @property
     def digest(self) -> str:
         """Changes whenever this file, a header that it reads, its type or a macro does."""
         h = hashlib.sha256(repr((self.real, self.defines)).encode())
@@ -44,14 +49,14 @@ class Source:
     def required(self) -> str:
         """The architecture that the file's first lines require ("requires sm_80"), or "". sm_90a is
         no least one but the only one."""
-        found = re.search(r"requires (sm_\d+a?)", self.text[:600])
+        found = re.search(r"requires (sm_\d+a?)", self.first_lines)
         return found[1] if found else ""
 
     @property
     def reals(self) -> tuple[str, ...]:
         """The element types that the file is for: those that its first lines name ("f16 and
         bf16 only"), or all."""
-        found = re.search(r"(\w+) and (\w+) only", self.text[:600])
+        found = re.search(r"(\w+) and (\w+) only", self.first_lines)
         return found.groups() if found else REALS
 
 

@@ -289,7 +289,7 @@ def as_array(x: Any) -> np.ndarray:
         return x
     if hasattr(x, "__dlpack__"):
         return np.from_dlpack(x)
-    return np.asarray(getattr(x, "data", x))
+    return np.asarray(x if isinstance(x, np.generic) else getattr(x, "data", x))
 
 
 def shape_of(step: PlannedStep) -> str:

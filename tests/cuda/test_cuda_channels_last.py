@@ -189,7 +189,8 @@ CALLS = {"clamp": lambda x: F.clamp(x, -0.5, 0.5), "threshold": lambda x: F.thre
 
 
 @EMULATED
-@pytest.mark.parametrize("name", sorted(name for name, op in OPS.items() if op.pointwise and op.cases))
+@pytest.mark.parametrize("name", sorted(name for name, op in OPS.items()
+                                        if op.pointwise and op.cases and "cuda" not in op.todo))
 def test_elementwise_ops_keep_the_layout(on_gpu, name):   # noqa: F811
     call = CALLS.get(name, getattr(F, name, None))
     x = nhwc((2, 8, 5, 7))

@@ -97,11 +97,19 @@ def quantised(x, scale, zero, dtype, axis: int = 1, block: int = 0):
 
 @op("DequantizeLinear", "com.microsoft.DequantizeLinear", keeps=True)
 def dequantize_linear(call):
+    needs(call, 2)
     x, scale, zero = call[0], call[1], call[2]
     to = dtype_of(call.attr("output_dtype")) if call.attr("output_dtype") else np.dtype(scale.dtype)
     check_bytes(x)
     y = dequantised(x, scale, zero, call.attr("axis", 1), call.attr("block_size", 0))
     return as_type(y, to) if traced(y) else y.astype(to)
+
+
+def needs(call, count: int) -> None:
+    """Refuses a node that lacks one of its first inputs: of other domains no schema does."""
+    absent = next((i for i in range(count) if call[i] is None), None)
+    if absent is not None:
+        raise ValueError(f"input {absent} is left out, the first {count} are needed")
 
 
 def check_bytes(*values) -> None:
@@ -112,6 +120,7 @@ def check_bytes(*values) -> None:
 
 @op("QuantizeLinear", "com.microsoft.QuantizeLinear", keeps=True)
 def quantize_linear(call):
+    needs(call, 2)
     x, scale, zero = call[0], call[1], call[2]
     to = (np.dtype(zero.dtype) if zero is not None
           else dtype_of(call.attr("output_dtype")) if call.attr("output_dtype") else np.dtype(np.uint8))
@@ -275,6 +284,7 @@ def by_floats(name, count, function):
 
     @op(f"com.microsoft.{name}", keeps=True)
     def row(call):
+        needs(call, 3 * count + 1)
         operands = [dequantised(*(call[3 * k + i] for i in range(3))) for k in range(count)]
         scale, zero = call[3 * count], call[3 * count + 1]
         check_bytes(call[0])
@@ -303,6 +313,7 @@ by_floats("QLinearSoftmax", 1, lambda call, x: F.softmax(x, axis_of(call.attr("a
 @op("com.microsoft.QLinearConcat", keeps=True)
 def qlinear_concat(call):
     """y_scale, y_zero_point, then (array, scale, zero point) of each part."""
+    needs(call, max(len(call.inputs), 5))
     parts = [dequantised(*call.inputs[i : i + 3]) for i in range(2, len(call.inputs), 3)]
     axis = axis_of(call.attr("axis"), rank(parts[0]))
     whole = F.cat(parts, axis) if traced(*parts) else np.concatenate(parts, axis)
@@ -313,6 +324,7 @@ def qlinear_concat(call):
 def matmul_nbits(call):
     """x times a constant matrix of 4 or 8 bits a weight, with a scale (and a zero point) for
     each block of a row."""
+    needs(call, 3)
     x, packed, scales = call[0], known(call[1], "B"), known(call[2], "the scales")
     n, k, bits, block = (call.attr(name) for name in ("N", "K", "bits", "block_size"))
     if bits not in (None, 4, 8) or not n or not k or not block:
