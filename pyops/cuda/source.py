@@ -56,7 +56,7 @@ class Source:
     def reals(self) -> tuple[str, ...]:
         """The element types that the file is for: those that its first lines name ("f16 and
         bf16 only"), or all."""
-        found = re.search(r"(\w+) and (\w+) only", self.first_lines)
+        found = re.search(r"\b(b?f\d\d) and (b?f\d\d) only", self.first_lines)
         return found.groups() if found else REALS
 
 
