@@ -62,8 +62,8 @@ def winograd(node: Node, options, forced: str | None) -> dict[str, Callable]:
         raise Declined("not a 3x3 filter with stride 1")
     if forced is None and options.precision == "strict":
         raise Declined('precision="strict"')
-    if forced is None and whole_numbers(node.inputs[1]):
-        raise Declined("a filter of whole numbers, whose sums may have to be exact")
+    if forced is None and from_whole_numbers(node.inputs[0]) and whole_numbers(node.inputs[1]):
+        raise Declined("image and filter are of whole numbers, whose sums have to be exact")
     if not packing.even_filters(node.inputs[1]):
         raise Declined("a filter of little more than one tap")
     tiles = costs.TILES[:2] if forced is None and options.precision == "default" else costs.TILES
@@ -97,6 +97,19 @@ def entries(force: str) -> tuple[tuple[str, str], ...]:
 def whole_numbers(weight: np.ndarray) -> bool:
     some = weight.reshape(-1)[:64]
     return np.array_equal(some, np.rint(some)) and np.array_equal(weight, np.rint(weight))
+
+
+def from_whole_numbers(value) -> bool:
+    """Whether a value is whole numbers in a float's type: a cast of them, less a zero point, a part
+    of it or with a border."""
+    node = value.node
+    if node is None:
+        return False
+    if node.op == "cast":
+        return node.inputs[0].dtype.kind in "iub"
+    if node.op not in ("add", "getitem", "pad", "reshape"):
+        return False
+    return any(from_whole_numbers(v) for v in node.inputs if isinstance(v, Value))
 
 
 def winograd_can(node: Node) -> bool:
