@@ -73,14 +73,16 @@ class Binder {
     }
 
     Place place_of(const py::tuple& t) const {
-        if (t.size() != 6 || !py::isinstance<py::tuple>(t[3]) || !py::isinstance<py::str>(t[5]))
+        if (t.size() < 5 || t.size() > 6 || !py::isinstance<py::tuple>(t[3]) ||
+            (t.size() == 6 && !py::isinstance<py::str>(t[5])))
             refuse("an array or a place (space, index, offset, shape, sample, type)");
         return {integer(t[0]), integer(t[1]), integer(t[2])};
     }
 
     // The type of the place's values, which must be the parameter's.
     Element element_of_place(const Parameter& p, const py::tuple& t) const {
-        const Element element = element_called(std::string(py::str(t[5])).c_str());
+        const Element element =
+            t.size() == 5 ? Element::FLOAT : element_called(std::string(py::str(t[5])).c_str());
         if (element == Element::NONE || (p.element != Element::ANY && element != p.element))
             refuse(wanted(p) + " or a place of that type");
         return element;

@@ -66,9 +66,11 @@ def planned(step: Step) -> PlannedStep:
 def native_argument(a):
     """A step's argument as _C.Program.add takes it."""
     if isinstance(a, Ref):
-        return (a.buffer.space, a.buffer.index,
-                a.offset + (a.buffer.offset if a.buffer.space == ARENA else 0), tuple(map(int, a.shape)),
-                a.sample, str(np.dtype(a.dtype)))
+        place = (a.buffer.space, a.buffer.index,
+                 a.offset + (a.buffer.offset if a.buffer.space == ARENA else 0), tuple(map(int, a.shape)),
+                 a.sample)
+        dtype = np.dtype(a.dtype)
+        return place if dtype == np.float32 else (*place, str(dtype))   # without a type: float32
     if isinstance(a, np.generic):
         return a.item()
     if isinstance(a, Act):

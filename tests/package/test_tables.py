@@ -115,7 +115,7 @@ def test_an_activation_is_a_name_and_two_numbers(act):
     ((0, 0, "0", (1,), 0, "float32"), "ints"),
     ((0, 0, 0, (1, 1, 4, 4, 16), 256, "int64"), "of that type"),
     ((0, 0, 0, (1, 1, 4, 4, 16), 256, "object"), "of that type"),
-    ((0, 0, 0, (1, 1, 4, 4, 16), 256), "place"), ((0, 0, 0, (1, 1, 4, 4, 16), 256, 7), "place"),
+    ((0, 0, 0, (1, 1, 4, 4, 16)), "place"), ((0, 0, 0, (1, 1, 4, 4, 16), 256, 7), "place"),
 ])
 def test_a_program_refuses_places_outside_its_memory(place, said):
     program = _C.Program(HERE[0], MAPS.nbytes, [MAPS.nbytes], [MAPS.nbytes], 1)

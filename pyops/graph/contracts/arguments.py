@@ -88,10 +88,12 @@ def place(given, spaces: Spaces, wanted: np.dtype | None, writes: bool) -> tuple
     offset, shape, sample, type); wanted: the type that it must be of, None for any.
     """
     need(
-        type(given) is tuple and len(given) == 6 and type(given[5]) is str and given[5] in ELEMENTS,
+        type(given) is tuple
+        and len(given) in (5, 6)
+        and (len(given) == 5 or type(given[5]) is str and given[5] in ELEMENTS),
         "an array is a constant or a place (space, index, offset, shape, sample, type)",
     )
-    space, index, offset, shape, sample, name = given
+    space, index, offset, shape, sample, name = given if len(given) == 6 else (*given, "float32")
     dtype = ELEMENTS[name]
     need(wanted is None or dtype == wanted, f"an array of {wanted} is expected, not of {dtype}")
     need(
