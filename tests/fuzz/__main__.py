@@ -9,6 +9,7 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 from . import hunt
 
@@ -16,11 +17,11 @@ FOUND = Path(__file__).parents[2] / "build" / "fuzz"
 
 
 def targets() -> list[str]:
-    """The modules here that have one(seed)."""
+    """The modules and packages here that have one(seed)."""
     names = [
-        file.stem
-        for file in sorted(Path(__file__).parent.glob("*.py"))
-        if not file.stem.startswith(("_", "test_"))
+        module.name
+        for module in iter_modules([str(Path(__file__).parent)])
+        if not module.name.startswith(("_", "test_"))
     ]
     return [name for name in names if hasattr(import_module(f"{__package__}.{name}"), "one")]
 

@@ -1,0 +1,102 @@
+"""Open axes of ONNX files: Programs for the sizes that come."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from pyops.graph.program import Program
+from pyops.graph.shared import PROGRAMS
+from pyops.graph.varying import Varying
+
+pytest.importorskip("onnx")
+from onnx_files import BOOL, FLOAT, LONG, file, floats, node, reference, same
+
+import pyops.onnx as door
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::DeprecationWarning")
+
+
+def encoder(shape=("batch", "length")):
+    """Embedded ids, a mask, and a softmax over what it lets through."""
+    table, w = floats(40, 16), floats(16, 16) / 4
+    nodes = [
+        node("Gather", "table ids", "x"),
+        node("MatMul", "x w", "q"),
+        node("Transpose", "x", "t", perm=[0, 2, 1]),
+        node("MatMul", "q t", "s"),
+        node("Unsqueeze", "mask one", "m"),
+        node("Where", "m s low", "a"),
+        node("Softmax", "a", "p", axis=-1),
+        node("MatMul", "p x", "y"),
+    ]
+    constants = {
+        "table": table,
+        "w": w,
+        "one": np.array([1]),
+        "low": np.array(-1e9, np.float32),
+    }
+    return file(
+        nodes,
+        {"ids": (LONG, shape), "mask": (BOOL, shape)},
+        {"y": (FLOAT, (*shape, 16))},
+        constants,
+    )
+
+
+def test_open_axes_take_what_comes():
+    model = encoder()
+    program = door.load(model)
+    assert isinstance(program, Varying)
+    rng = np.random.default_rng(0)
+    for shape in ((1, 3), (2, 7), (5, 1), (2, 7)):
+        ids, mask = (
+            rng.integers(0, 40, shape),
+            np.arange(shape[1]) < rng.integers(1, shape[1] + 1, (shape[0], 1)),
+        )
+        np.testing.assert_allclose(program(ids, mask), reference(model, ids, mask), atol=1e-5)
+        assert isinstance(program.program_for(ids, mask), Program)
+    assert program.programs == 3
+    with pytest.raises(IndexError, match="index 40 is not one of 40"):
+        program(np.full((2, 7), 40), np.ones((2, 7), bool))
+    with pytest.raises(ValueError, match="input 'ids' is int64\\[3\\], the model takes int64 \\[any, any\\]"):
+        program(np.zeros(3, np.int64), np.ones((2, 7), bool))
+
+
+def test_shapes_that_are_given_make_one_program():
+    program = door.load(encoder(), shapes={"ids": (2, 5), "mask": (2, 5)})
+    assert isinstance(program, Program) and [s for s, _ in program.inputs] == [(2, 5)] * 2
+
+
+def test_the_last_sizes_are_kept():
+    program = door.load(file([node("Relu", "x", "y")], {"x": (FLOAT, (None, None))}, {"y": (FLOAT, None)}))
+    for n in range(1, 3 * PROGRAMS):
+        same(program(-np.ones((1, n), np.float32)), np.zeros((1, n), np.float32))
+    assert program.programs == PROGRAMS
+
+
+def test_an_unknown_rank_takes_any():
+    model = file([node("Relu", "x", "y")], {"x": (FLOAT, None)}, {"y": (FLOAT, None)})
+    program = door.load(model)
+    for shape in ((), (3,), (2, 3, 4)):
+        same(program(floats(*shape).reshape(shape)), np.maximum(floats(*shape).reshape(shape), 0))
+
+
+def test_two_threads_ask_for_sizes_at_once():
+    model = encoder()
+    program = door.load(model)
+    want = {n: reference(model, np.arange(n)[None], np.ones((1, n), bool)) for n in range(1, 13)}
+    wrong = []
+
+    def work(t):
+        for i in range(24):
+            n = 1 + (5 * i + 7 * t) % 12
+            if not np.allclose(program(np.arange(n)[None], np.ones((1, n), bool)), want[n], atol=1e-5):
+                wrong.append((t, n))
+
+    threads = [threading.Thread(target=work, args=(t,)) for t in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong and program.programs <= PROGRAMS
