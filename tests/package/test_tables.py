@@ -174,7 +174,7 @@ def thrown(setup_py, tmp_path, monkeypatch):
 def test_kernels_of_a_new_family_and_of_one_set_only(thrown, capsys, monkeypatch, tmp_path):
     isas = ["avx2", "scalar"]
     thrown.write_tables()
-    objects = [o for isa in isas for o in thrown.kernel_objects(isa)]
+    objects = [o for isa in isas for o in thrown.kernel_objects(isa, isas)]
     isas_object = next(o for o in thrown.binding_objects(isas) if o.source.name == "isas.cpp")
     thrown.compile_all([*objects, isas_object])
     lines = capsys.readouterr().out.splitlines()
@@ -221,7 +221,7 @@ for refused in (lambda: C.scalar.f64.doubled_wide(x, y),
 def test_without_a_compiler_it_says_what_to_install(thrown, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler -flag")
     with pytest.raises(SystemExit, match="no no-such-compiler here.*apt install g[+][+].*CXX"):
-        thrown.compile_all(list(thrown.kernel_objects("scalar")))
+        thrown.compile_all(list(thrown.kernel_objects("scalar", ["scalar"])))
 
 
 def test_the_stub_is_made_from_the_tables(thrown):
