@@ -19,31 +19,32 @@ from .core.types import (
 
 __all__ = [
     "abs", "acos", "acosh", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
-    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "all", "alpha_dropout",
-    "amax", "amin", "any", "argmax", "argmin", "argsort", "asin", "asinh", "atan", "atanh", "avg_pool1d",
-    "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor",
-    "bmm", "broadcast_to", "cat", "ceil", "celu", "chunk", "clamp", "clone", "conv1d", "conv2d", "conv3d",
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cos", "cosh", "cross_entropy", "cumprod",
-    "cumsum", "dequantize_linear", "div", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu",
-    "embedding", "eq", "erf", "exp", "expm1", "feature_alpha_dropout", "flatten", "flip", "floor",
-    "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem",
-    "global_avg_pool", "global_max_pool", "group_norm", "gru", "gru_cell", "gt", "hardsigmoid", "hardswish",
-    "hardtanh", "hinge_embedding_loss", "huber_loss", "index_select", "instance_norm", "interpolate",
-    "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss",
-    "linear", "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm",
-    "lstm_cell", "lt", "margin_ranking_loss", "masked_fill", "matmul", "max", "max_pool1d", "max_pool2d",
-    "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum",
-    "mish", "movedim", "mse_loss", "mul", "narrow", "ne", "neg", "nll_loss", "norm", "one_hot", "pad",
-    "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
-    "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm", "rnn", "rnn_cell",
-    "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add",
-    "scatter_nd", "scatter_reduce", "select", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin",
-    "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softsign", "sort",
-    "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stochastic_depth", "sub",
-    "sum", "take_along_dim", "tan", "tanh", "threshold", "tile", "topk", "transpose", "tril", "triu",
-    "trunc", "unbind", "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "affine_grid", "all",
+    "alpha_dropout", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin", "asinh", "atan", "atanh",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "celu", "chunk", "clamp",
+    "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cos",
+    "cosh", "cross_entropy", "cumprod", "cumsum", "dequantize_linear", "div", "dropout", "dropout1d",
+    "dropout2d", "dropout3d", "elu", "embedding", "eq", "erf", "exp", "expm1", "feature_alpha_dropout",
+    "flatten", "flip", "floor", "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss",
+    "ge", "gelu", "getitem", "global_avg_pool", "global_max_pool", "grid_sample", "group_norm", "gru",
+    "gru_cell", "gt", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
+    "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "kl_div", "l1_loss",
+    "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log", "log1p",
+    "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp",
+    "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss", "masked_fill",
+    "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d",
+    "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss", "mul", "narrow",
+    "ne", "neg", "nll_loss", "norm", "one_hot", "pad", "permute", "pixel_shuffle", "pixel_unshuffle",
+    "poisson_nll_loss", "pow", "prelu", "prod", "quantize_linear", "reciprocal", "relu", "relu6",
+    "remainder", "reshape", "rms_norm", "rnn", "rnn_cell", "roll", "round", "rsqrt",
+    "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce",
+    "select", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "smooth_l1_loss",
+    "soft_margin_loss", "softmax", "softmin", "softplus", "softsign", "sort", "split", "sqrt", "square",
+    "squared_euclidean", "squeeze", "stack", "std", "stochastic_depth", "sub", "sum", "take_along_dim",
+    "tan", "tanh", "threshold", "tile", "topk", "transpose", "tril", "triu", "trunc", "unbind", "unflatten",
+    "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 
 _E = TypeVar("_E", bound=Exporter)
@@ -166,6 +167,13 @@ def add(input: Number, other: Array, *, alpha: float = ..., out: Array | None = 
 def add(input: Array | Number, other: Tensor, *, alpha: float = ..., out: Tensor | None = ...) -> Tensor: ...
 @overload
 def add(input: _E, other: Operand, *, alpha: float = ..., out: _E | None = ...) -> _E: ...
+
+@overload
+def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = ...) -> Tensor: ...
+@overload
+def affine_grid(theta: Array, size: Sequence[int], align_corners: bool | None = ...) -> Array: ...
+@overload
+def affine_grid(theta: _E, size: Sequence[int], align_corners: bool | None = ...) -> _E: ...
 
 @overload
 def all(input: Tensor, dim: Dims | None = ..., keepdim: bool = ...) -> Tensor: ...
@@ -905,6 +913,19 @@ def global_max_pool(input: Tensor, keepdim: bool = ..., *, out: Tensor | None = 
 def global_max_pool(input: Array, keepdim: bool = ..., *, out: Array | None = ...) -> Array: ...
 @overload
 def global_max_pool(input: _E, keepdim: bool = ..., *, out: _E | None = ...) -> _E: ...
+
+@overload
+def grid_sample(input: Tensor, grid: Arrays, mode: str = ..., padding_mode: str = ...,
+    align_corners: bool | None = ..., *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def grid_sample(input: Array, grid: Array, mode: str = ..., padding_mode: str = ...,
+    align_corners: bool | None = ..., *, out: Array | None = ...) -> Array: ...
+@overload
+def grid_sample(input: Array, grid: Tensor, mode: str = ..., padding_mode: str = ...,
+    align_corners: bool | None = ..., *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def grid_sample(input: _E, grid: Arrays, mode: str = ..., padding_mode: str = ...,
+    align_corners: bool | None = ..., *, out: _E | None = ...) -> _E: ...
 
 @overload
 def group_norm(input: Tensor, num_groups: int, weight: Arrays | None = ..., bias: Arrays | None = ...,

@@ -163,6 +163,8 @@ NAMES: dict[str, Names] = {
     "interpolate": names("upsample_linear1d.vec upsample_bilinear2d.vec upsample_trilinear3d.vec "
                          "upsample_nearest1d.vec upsample_nearest2d.vec upsample_nearest3d.vec "
                          "upsample_bicubic2d.vec", "Resize", "Upsample", "interpolate", "Interp"),
+    "grid_sample": names("grid_sampler grid_sampler_2d grid_sampler_3d", "GridSample"),
+    "affine_grid": names("affine_grid_generator", "AffineGrid"),
     "upsample": names(why="interpolate's old name"), "clone": names("clone", "Identity"),
     # of whole numbers
     "embedding": names("", "Gather", "Embedding", "embedding"), "one_hot": names(onnx="OneHot"),

@@ -242,6 +242,11 @@ def lstm_cell(input, state, weight_ih, weight_hh, bias_ih=None, bias_hh=None):
     return F.lstm_cell(input, tuple(state), weight_ih, weight_hh, bias_ih, bias_hh)
 
 
+def grid_sample(input, grid, mode, padding_mode, align_corners):
+    return F.grid_sample(input, grid, ("bilinear", "nearest", "bicubic")[mode],
+                         ("zeros", "border", "reflection")[padding_mode], align_corners)
+
+
 def rnn_cell(kind):
     return lambda *args: F.rnn_cell(*args, nonlinearity=kind)
 
@@ -283,6 +288,8 @@ ADAPTERS = {
     **{f"aten.rnn_{kind}.input": recurrent(F.rnn, nonlinearity=kind) for kind in ("tanh", "relu")},
     "aten.lstm_cell.default": lstm_cell,
     **{f"aten.rnn_{kind}_cell.default": rnn_cell(kind) for kind in ("tanh", "relu")},
+    **{f"aten.grid_sampler{form}.default": grid_sample for form in ("", "_2d", "_3d")},
+    "aten.affine_grid_generator.default": lambda theta, size, corners: F.affine_grid(theta, tuple(size), corners),
     "aten.roll.default": roll, "aten.gather.default": lambda x, dim, index, **_: F.gather(x, dim, index),
     "aten.cumsum.default": running(F.cumsum), "aten.cumprod.default": running(F.cumprod),
     "aten.scatter_reduce.two": reduce_into,

@@ -505,6 +505,18 @@ def taps(index, weight, size: int, out: int) -> None:
     need(not index.size or (-1 <= index.data.min() and index.data.max() < size), "taps lie in the input")
 
 
+@contract("grid_sample", "rrnnbR")
+def grid_sample(x, grid, mode, around, corners, y) -> None:
+    need(len(x.shape) == 5 and min(x.shape[2:]) >= 1 and math.prod(x.shape[2:]) < 1 << 31, "images have pixels")
+    need(mode in range(3) and around in range(3), "there are three modes, and three of what lies outside")
+    need(
+        len(grid.shape) == 3 and grid.shape[0] == x.shape[0] and (grid.shape[2] == 3 or
+        grid.shape[2] == 2 and x.shape[2] == 1),
+        "a grid has positions on the axes of each image",
+    )
+    need(y.size == x.shape[0] * x.shape[1] * grid.shape[1], "the result has a value a position and channel")
+
+
 @contract("pixel_shuffle", "rnR")
 def pixel_shuffle(x, factor, y) -> None:
     need(len(x.shape) == len(y.shape) == 4 and factor >= 1, "images have four axes")

@@ -1,83 +1,58 @@
-"""GridSample: an image read at positions between its pixels, over any number of axes. Jaderberg et
-al., "Spatial transformer networks" (2015).
+"""GridSample and AffineGrid: an image read at positions between its pixels. Jaderberg et al.,
+"Spatial transformer networks" (2015).
 """
 
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import numpy as np
 
-from .resize import cubic
-from .row import known, op
+from ... import functional as F
+from .row import known, op, rank, real
 
-TAPS = {"nearest": 1, "linear": 2, "bilinear": 2, "cubic": 4, "bicubic": 4}
+MODES = {"nearest": 0, "linear": 1, "bilinear": 1, "cubic": 2, "bicubic": 2}
+OURS = ("nearest", "bilinear", "bicubic")
+AROUND = {"zeros": 0, "border": 1, "reflection": 2}
 
 
 @op("GridSample")
 def grid_sample(call):
-    x, grid = known(call[0], "the image"), known(call[1], "the grid")
+    """By F.grid_sample for images of two and three axes, by its definition for others."""
+    x, grid = call[0], call[1]
     mode, around = (
         call.attr("mode", "bilinear" if call.version < 20 else "linear"),
         call.attr("padding_mode", "zeros"),
     )
-    n, corners = x.ndim - 2, bool(call.attr("align_corners", 0))
-    if n < 1 or grid.ndim != x.ndim or grid.shape[0] != x.shape[0] or grid.shape[-1] != n or 0 in x.shape[2:]:
-        raise ValueError(f"an image of shape {x.shape} and a grid of {grid.shape} do not fit")
-    if mode not in TAPS or around not in ("zeros", "border", "reflection") or not np.isfinite(grid).all():
+    n, corners = rank(x) - 2, bool(call.attr("align_corners", 0))
+    if (
+        n < 1
+        or rank(grid) != rank(x)
+        or grid.shape[0] != x.shape[0]
+        or grid.shape[-1] != n
+        or 0 in x.shape[2:]
+    ):
         raise ValueError(
-            f"mode {mode!r}, padding_mode {around!r}, positions "
-            f"{'finite' if np.isfinite(grid).all() else 'not finite'}"
+            f"an image of shape {tuple(x.shape)} and a grid of {tuple(grid.shape)} do not fit"
         )
+    if mode not in MODES or around not in AROUND:
+        raise ValueError(f"mode {mode!r}, padding_mode {around!r}")
     shape = call.room((*x.shape[:2], *grid.shape[1:-1]), np.float64, copies=6)
-    call.work(64 * math.prod(shape) * TAPS[mode] ** n)
-    axes = [
-        along(grid[..., n - 1 - i].astype(np.float64), x.shape[2 + i], mode, around, corners)
-        for i in range(n)
-    ]  # the grid's last number is of the first axis
-    y = np.zeros(shape)
-    batch = np.arange(x.shape[0]).reshape(-1, *[1] * (grid.ndim - 2))
-    for taps in product(*axes):
-        weight = math.prod(w for _, w in taps)
-        values = x[(batch, slice(None), *(at for at, _ in taps))]  # (batch, ..., channels)
-        y += np.moveaxis(np.where(weight[..., None] == 0, 0, values * weight[..., None]), -1, 1)
+    call.work(64 * math.prod(shape) * (1, 2, 4)[MODES[mode]] ** n)
+    if n in (2, 3) and real(x, grid):
+        return F.grid_sample(x, grid, OURS[MODES[mode]], around, corners)
+    from ...kernels.grid_sample import reference
+
+    x, grid = known(x, "the image"), known(grid, "the grid")
+    y = reference.grid_sample(
+        x.astype(np.float64), grid.astype(np.float64), mode=MODES[mode], around=AROUND[around], corners=corners
+    )
     return y.astype(x.dtype)
 
 
-def along(position, size, mode, around, corners):
-    """(index, weight) of each tap along one axis; weight 0 for those that lie outside and are taken
-    as zeros.
-    """
-    low, high = (0.0, size - 1.0) if corners else (-0.5, size - 0.5)
-    at = (position + 1) / 2 * (high - low) + low
-    if TAPS[mode] < 4 and around == "reflection":
-        at = reflected(at, low, high)
-    if around != "zeros" and TAPS[mode] < 4:
-        at = np.clip(at, 0, size - 1)
-    first = np.round(at) if mode == "nearest" else np.floor(at) - (TAPS[mode] == 4)
-    taps = []
-    for k in range(TAPS[mode]):
-        index = first + k
-        distance = np.abs(at - index)
-        weight = (
-            np.ones(at.shape)
-            if mode == "nearest"
-            else np.maximum(1 - distance, 0)
-            if TAPS[mode] == 2
-            else cubic(distance, -0.75)
-        )
-        if around == "zeros":
-            weight = np.where((index < 0) | (index >= size), 0, weight)
-        elif around == "reflection":
-            index = reflected(index, low, high)
-        taps.append((np.clip(index, 0, size - 1).astype(np.int64), weight))
-    return taps
-
-
-def reflected(at, low, high):
-    """Mirrored at both ends, as often as it takes."""
-    if high == low:
-        return np.full(at.shape, low)
-    turn = np.mod(at - low, 2 * (high - low))
-    return low + np.minimum(turn, 2 * (high - low) - turn)
+@op("AffineGrid")
+def affine_grid(call):
+    """Positions of every pixel under an affine map: theta may be traced, size is known."""
+    theta, size = call[0], call.numbers(1, "size")
+    call.room((math.prod(size[:1] + size[2:]), max(len(size) - 2, 1)), np.float64, copies=4)
+    return F.affine_grid(theta, size, bool(call.attr("align_corners", 0)))
