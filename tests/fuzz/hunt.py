@@ -10,7 +10,8 @@ A target is a module of this package with
     collect()       optional: run once in the parent, whose children have what it made
     prepare()       optional: run once in every child, before its limit
     MEMORY          optional: bytes of address space beyond what the child has after prepare()
-    SILENCE         optional: seconds that one input may take
+    SILENCE         optional: seconds of a processor that one input may take; of a clock, eight
+                    times as many, since a machine may be busy and a deadlock takes no processor
 
 A target that calls ops says so by `called()`, so that a hunt can count calls beside inputs.
 """
@@ -33,7 +34,8 @@ from pathlib import Path
 
 CORPUS = Path(__file__).with_name("corpus")
 MEMORY, SILENCE, PREPARING = 2 << 30, 10.0, 120.0
-SHARED = struct.Struct("<qd")  # which input the child is at, since when
+PATIENCE = 8  # how many times SILENCE an input may take by the clock
+SHARED = struct.Struct("<qdd")  # which input the child is at, since when, by the clock and its processors
 REPORT = struct.Struct("<qqi")  # which input, calls it made, how many bytes of "kind\0text" follow
 
 
@@ -91,7 +93,7 @@ def watch(target, items, at: int, work, shared, result: Result, end: float) -> i
     """Runs a child from item `at` on, until it is done, dies or has to be ended; returns the item
     to go on with.
     """
-    shared[: SHARED.size] = SHARED.pack(-1, time.monotonic())
+    shared[: SHARED.size] = SHARED.pack(-1, time.monotonic(), 0.0)
     reader, writer = os.pipe()
     sys.stdout.flush()
     child = os.fork()
@@ -113,9 +115,9 @@ def watch(target, items, at: int, work, shared, result: Result, end: float) -> i
         if done:
             status = how
             break
-        place, since = SHARED.unpack(shared[: SHARED.size])
-        waited = time.monotonic() - since
-        if waited > (PREPARING if place < 0 else silence):
+        place, since, used = SHARED.unpack(shared[: SHARED.size])
+        waited, allowed = time.monotonic() - since, PREPARING if place < 0 else silence
+        if waited > allowed and (waited > PATIENCE * allowed or processor_time(child) - used > allowed):
             killed = "hang"
         elif time.monotonic() > end and place >= 0:
             killed = "time"
@@ -128,7 +130,7 @@ def watch(target, items, at: int, work, shared, result: Result, end: float) -> i
     while piece := read_rest(reader):
         received, at = reports(received + piece, items, at, result)
     os.close(reader)
-    place, _ = SHARED.unpack(shared[: SHARED.size])
+    place, *_ = SHARED.unpack(shared[: SHARED.size])
     if killed == "time":
         return len(items)
     if killed is None and status == 0:
@@ -139,6 +141,15 @@ def watch(target, items, at: int, work, shared, result: Result, end: float) -> i
     result.tried += 1
     result.fault("hang" if killed else "death", how, items[place])
     return place + 1
+
+
+def processor_time(child: int) -> float:
+    """Seconds that all threads of the process have computed; where there is no /proc, a clock's."""
+    try:
+        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return time.monotonic()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def read_rest(reader) -> bytes:
@@ -186,7 +197,7 @@ def run_child(target, items, at: int, work, shared, writer) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         refused = tuple(getattr(target, "REFUSED", (ValueError,)))
         for place in range(at, len(items)):
-            shared[: SHARED.size] = SHARED.pack(place, time.monotonic())
+            shared[: SHARED.size] = SHARED.pack(place, time.monotonic(), time.process_time())
             Calls.made = 0
             said = outcome(work, items[place], refused).encode(errors="replace")
             os.write(writer, REPORT.pack(place, Calls.made, len(said)) + said)

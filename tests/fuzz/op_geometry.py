@@ -90,13 +90,26 @@ def one(seed: int) -> None:
         type(v) is int and v > 1000 for v in whole(args) + whole(kwargs)
     ):
         return
-    with use_backend("reference"):
-        want = validate.flat(validate.call(other, validate.widen(args), validate.widen(kwargs)))
+    want = defined(other, validate.widen(args), validate.widen(kwargs))
+    eps = max(10_000, 100 * (case.tolerance or op.tolerance))
     for i, (g, w) in enumerate(zip(got, want, strict=True)):
         try:
-            validate.assert_close(g, w, max(10_000, 100 * (case.tolerance or op.tolerance)), f"output {i}")
+            validate.assert_close(g, w, eps, f"output {i}")
         except AssertionError as why:
-            raise AssertionError(f"{why}: {says} on {backend}") from why
+            single = defined(other, args, kwargs)[i]
+            fits = np.isfinite(single) & ((single == 0) == (w == 0))
+            try:
+                validate.assert_close(np.where(fits, g, 0), np.where(fits, w, 0), eps, f"output {i}")
+            except AssertionError:
+                raise AssertionError(f"{why}: {says} on {backend}") from why
+
+
+def defined(case, args, kwargs) -> list:
+    """What the definition gives: of float64 the right answer, of float32 what overflows or vanishes
+    on the way to it (a 64th power), so that no kernel of float32 need have it.
+    """
+    with use_backend("reference"), np.errstate(all="ignore"):
+        return validate.flat(validate.call(case, args, kwargs))
 
 
 def whole(value) -> list:
