@@ -8,7 +8,8 @@ from onnx.backend.base import Backend as Base, BackendRep, Device, DeviceType
 
 from .model import ModelError
 from .ops import OPS  # noqa: F401
-from .program import Maker, check_inputs, evaluate, parsed, varying
+from .program import Maker, computed, parsed, refused_inputs, varying
+from .values import given
 
 
 class Prepared(BackendRep):
@@ -17,9 +18,10 @@ class Prepared(BackendRep):
     def __init__(self, model):
         self.model, self.program, self.last, self.why = model, None, None, ""
         try:
-            check_inputs(model, {})
-            free = list(model.inputs)
-            self.program = varying(model, free, {}, Maker(model, {}, "default", None))
+            self.why = refused_inputs(model, {})
+            if not self.why:
+                free = list(model.inputs)
+                self.program = varying(model, free, {}, Maker(model, {}, "default", None))
         except ModelError as why:
             self.why = str(why)
 
@@ -35,9 +37,7 @@ class Prepared(BackendRep):
             self.why = getattr(self.last, "left_out", "")
             found = self.program(*arrays)
             return found if isinstance(found, tuple) else (found,)
-        return tuple(
-            np.asarray(v) if not isinstance(v, np.ndarray) else v for v in evaluate(self.model, arrays)
-        )
+        return tuple(computed(self.model, dict(zip(self.model.inputs, map(given, arrays)))))
 
 
 class Backend(Base):

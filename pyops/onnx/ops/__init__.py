@@ -20,6 +20,7 @@ from . import (
     recurrent,
     reduction,
     resize,
+    sequence,
     shape,
     signal,
 )

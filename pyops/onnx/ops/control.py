@@ -47,17 +47,33 @@ def loop(call):
 def scan(call):
     """A round for each entry of the scanned inputs: states, then collections, each along an axis
     and forwards or backwards.
+
+    Before operator set 9 everything has a batch axis in front, and the first input, lengths that
+    differ, is refused.
     """
+    given = call.inputs
     if call.version < 9:
-        raise Unsupported("of operator sets before 9, over a batch")
+        if call[0] is not None:
+            raise Unsupported("sequences of lengths that differ")
+        given = given[1:]
     body, count = call.attr("body"), call.attr("num_scan_inputs")
-    n = len(call.inputs) - count
+    if not 1 <= count <= len(given) or len(body.inputs) != len(given) or len(body.outputs) < len(given) - count:
+        raise ValueError(f"num_scan_inputs {count} of {len(given)} inputs, for a body of {len(body.inputs)}")
+    if call.version >= 9:
+        return scanned_over(call, given)
+    batches = {v.shape[0] if rank(v) else 0 for v in given}
+    if len(batches) > 1 or not min(batches):
+        raise ValueError(f"inputs are of batches {sorted(batches)}")
+    samples = [scanned_over(call, [entry(v, 0, i) for v in given]) for i in range(*batches)]
+    return tuple(joined(parts) for parts in zip(*samples))
+
+
+def scanned_over(call, given: list) -> tuple:
+    """Scan without a batch: states, then what is scanned."""
+    body, count = call.attr("body"), call.attr("num_scan_inputs")
+    n = len(given) - count
     outputs = len(body.outputs) - n
-    if not 1 <= count <= len(call.inputs) or len(body.inputs) != len(call.inputs) or outputs < 0:
-        raise ValueError(
-            f"num_scan_inputs {count} of {len(call.inputs)} inputs, for a body of {len(body.inputs)}"
-        )
-    states, scanned = call.inputs[:n], call.inputs[n:]
+    states, scanned = given[:n], given[n:]
 
     def each(name, size):
         values = call.attr(name) or [0] * size
@@ -66,7 +82,8 @@ def scan(call):
         return values
 
     axes = [axis_of(a, rank(x)) for a, x in zip(each("scan_input_axes", count), scanned)]
-    turned, turned_out = each("scan_input_directions", count), each("scan_output_directions", outputs)
+    turned = each("directions" if call.version < 9 else "scan_input_directions", count)
+    turned_out = each("scan_output_directions", outputs)
     axes_out = each("scan_output_axes", outputs)
     lengths = {x.shape[a] for x, a in zip(scanned, axes)}
     if len(lengths) > 1:

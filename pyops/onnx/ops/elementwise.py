@@ -10,6 +10,7 @@ from ... import functional as F, names
 from ...core.dispatch import ELEMENTS
 from ...ops.comparison import ISINF
 from ...ops.typed import as_type
+from . import narrow
 from .row import Unsupported, axis_of, dtype_of, known, op, rank, real, traced
 from .shape import broadcast_shape
 
@@ -358,18 +359,8 @@ def cast(call):
         if to.name not in ELEMENTS:
             raise Unsupported(f"a cast of the model's values to {to}")
         return as_type(x, to)
-    if (
-        x.dtype.kind == "O"
-        or to.kind == "O"
-        or to.itemsize < 1
-        or to.kind == "V"
-        and to.name != "bfloat16"
-        or to.name.startswith(("float8", "float4", "int4", "uint4", "int2", "uint2"))
-    ):
-        raise Unsupported(f"a cast from {x.dtype} to {to}")
-    call.room(x.shape, to, copies=2)
-    with np.errstate(invalid="ignore", over="ignore"):
-        return x.astype(to)
+    call.room(x.shape, to, copies=3)
+    return narrow.cast(x, to, bool(call.attr("saturate", 1)), call.attr("round_mode", "up"))
 
 
 @op("Dropout", keeps=True)

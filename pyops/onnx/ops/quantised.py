@@ -15,6 +15,7 @@ import numpy as np
 from ... import functional as F
 from ...ops.quantise import BYTES, DEQUANTISE, QUANTISE
 from ...ops.typed import as_type
+from . import narrow
 from .convolution import conv as float_conv
 from .products import product_of
 from .row import Call, Unsupported, axis_of, dtype_of, known, op, rank, traced
@@ -22,13 +23,12 @@ from .select import sliced
 
 EXACT = 1 << 24  # whole numbers up to this size are float32's
 FLOAT = np.dtype(np.float32)
-LIMITS = {"int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3)}
 
 
 def limits_of(dtype) -> tuple[int, int]:
     dtype = np.dtype(dtype)
-    if dtype.name in LIMITS:
-        return LIMITS[dtype.name]
+    if dtype.name in narrow.WHOLE:
+        return narrow.WHOLE[dtype.name]
     if dtype.kind not in "iu":
         raise Unsupported(f"quantised to {dtype}")
     return np.iinfo(dtype).min, np.iinfo(dtype).max
@@ -64,7 +64,7 @@ def difference(x, zero):
     if traced(x, zero):  # float32 would round before the difference is taken
         return floats(as_type(x, np.int64) if zero is None
                       else F.sub(as_type(x, np.int64), as_type(zero, np.int64)))
-    if zero is None:
+    if zero is None or np.dtype(x.dtype).name in narrow.FLOATS:  # whose zero point is zero
         return x.astype(FLOAT)
     return (x.astype(np.int64) - zero.astype(np.int64)).astype(FLOAT)
 
@@ -79,10 +79,12 @@ def dequantised(x, scale, zero, axis: int = 1, block: int = 0):
     return F.mul(y, s) if traced(y, s) else y * s
 
 
-def quantised(x, scale, zero, dtype, axis: int = 1, block: int = 0):
+def quantised(x, scale, zero, dtype, axis: int = 1, block: int = 0, saturate: bool = True):
     """x / scale, rounded to the nearest (of two as near the even one), and zero, limited to
-    what the type holds."""
+    what the type holds. saturate: of floats of 8 bits, which have no zero point."""
     s, z = floats(spread(scale, x, axis, block)), spread(zero, x, axis, block)
+    if np.dtype(dtype).name in narrow.FLOATS:
+        return narrow.cast(x.astype(FLOAT) / s, np.dtype(dtype), saturate)
     least, most = limits_of(dtype)
     if traced(x, s, z) and np.dtype(dtype).name in BYTES:
         zero = np.zeros((), FLOAT) if z is None else floats(z)
@@ -100,7 +102,7 @@ def dequantize_linear(call):
     needs(call, 2)
     x, scale, zero = call[0], call[1], call[2]
     to = dtype_of(call.attr("output_dtype")) if call.attr("output_dtype") else np.dtype(scale.dtype)
-    check_bytes(x)
+    check_quantised(x, zero)
     y = dequantised(x, scale, zero, call.attr("axis", 1), call.attr("block_size", 0))
     return as_type(y, to) if traced(y) else y.astype(to)
 
@@ -114,8 +116,16 @@ def needs(call, count: int) -> None:
 
 def check_bytes(*values) -> None:
     for v in values:
-        if v is not None and np.dtype(v.dtype).kind not in "iu" and np.dtype(v.dtype).name not in LIMITS:
+        if v is not None and np.dtype(v.dtype).kind not in "iu" and np.dtype(v.dtype).name not in narrow.WHOLE:
             raise Unsupported(f"quantised as {v.dtype}")
+
+
+def check_quantised(x, zero) -> None:
+    """Refuses what is no quantised type, and a zero point of floats of few bits that is not 0."""
+    if np.dtype(x.dtype).name not in narrow.FLOATS:
+        check_bytes(x)
+    elif zero is not None and np.any(known(zero, "the zero point").astype(FLOAT)):
+        raise ValueError(f"the zero point of {x.dtype} must be 0")
 
 
 @op("QuantizeLinear", "com.microsoft.QuantizeLinear", keeps=True)
@@ -124,11 +134,14 @@ def quantize_linear(call):
     x, scale, zero = call[0], call[1], call[2]
     to = (np.dtype(zero.dtype) if zero is not None
           else dtype_of(call.attr("output_dtype")) if call.attr("output_dtype") else np.dtype(np.uint8))
-    if to.name in LIMITS and traced(x):
+    if to.name in narrow.NARROW and traced(x, scale, zero):
         raise Unsupported(f"a cast of the model's values to {to}")
+    if to.name in narrow.FLOATS and zero is not None and np.any(zero.astype(FLOAT)):
+        raise ValueError(f"the zero point of {to} must be 0")
     if traced(x) and np.dtype(x.dtype).kind in "iu":
         x = floats(x)
-    return quantised(x, scale, zero, to, call.attr("axis", 1), call.attr("block_size", 0))
+    saturate = bool(call.attr("saturate", 1))
+    return quantised(x, scale, zero, to, call.attr("axis", 1), call.attr("block_size", 0), saturate)
 
 
 @op("DynamicQuantizeLinear")

@@ -11,6 +11,7 @@ import numpy as np
 from ...graph.trace import Traced
 from ..limits import Limits
 from ..model import ModelError, dtypes
+from ..values import is_plain, kind
 
 OPS: dict[str, Callable] = {}
 KEEPS: set[str] = set()
@@ -112,6 +113,8 @@ def known(value, what):
         raise Unsupported(
             f"{what} depends on the model's input; shapes and indices must be known when a Program is made"
         )
+    if not is_plain(value):
+        raise ValueError(f"{what} must be an array, got {kind(value)}")
     return np.asarray(value)
 
 
@@ -126,6 +129,8 @@ def real(*values) -> bool:
 
 
 def rank(x) -> int:
+    if not is_plain(x):
+        raise ValueError(f"takes an array, got {kind(x)}")
     return len(x.shape)
 
 
