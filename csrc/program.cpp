@@ -5,6 +5,9 @@
 // index, byte offset, shape, sample, type), where space says whether it lies in the arena, in input
 // `index` or in output `index` of a run. Two threads may run one program at once:
 // each takes a workspace of its own, an arena and a copy of the calls with their pointers resolved.
+//
+// Between kernel calls stand two others, which say what runs of those behind them: "branch" one of two
+// parts by a truth value, "loop" one part, as often as a number and a truth value say.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -13,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <vector>
 #include <pybind11/stl.h>
@@ -37,15 +41,25 @@ struct Bases {
     }
 };
 
-// One kernel call: the values of its arguments, and which of them point into a space.
+// What a call does: a row's kernel, or to choose and to repeat calls behind it.
+enum class Step : unsigned char { KERNEL, BRANCH, LOOP };
+constexpr int DEEPEST = 64;   // of parts within parts
+
+// One call: the values of its arguments, and which of them point into a space.
 struct Call {
-    const Row* row;
+    Step step = Step::KERNEL;
+    const Row* row = nullptr;   // of a kernel
+    // of a branch: how many calls are in either part; of a loop: in its part, and the most rounds
+    i64 first = 0, second = 0;
     std::vector<Slot> slots;
     std::vector<std::pair<int, Place>> places;
     std::vector<std::shared_ptr<std::vector<i64>>> shapes;   // of views
     bool external = false;   // it touches an input or output, whose pointers differ from run to run
 
     void run() const { row->call(row->kernel, slots.data()); }
+    // How many calls behind this one are its parts.
+    i64 parts() const { return step == Step::BRANCH ? first + second : first; }
+    template <class T> T* number(int slot) const { return slots[slot].get<AnyView>().template as<T>(); }
     void resolve(const Bases& bases) {
         // views and maps begin with their pointer
         for (const auto& [position, place] : places) slots[position].set(bases.at(place));
@@ -176,6 +190,45 @@ public:
     }
 };
 
+// Calls that are no kernels. Their last numbers count the calls that follow, of which each part consists.
+constexpr Parameter WHETHER{Parameter::VIEW, Element::BOOL}, COUNT{Parameter::VIEW, Element::LONG},
+    ROUND{Parameter::VIEW, Element::LONG, true}, INTEGER{Parameter::INTEGER};
+constexpr Parameter BRANCH_PARAMETERS[] = {WHETHER, INTEGER, INTEGER};
+constexpr Parameter LOOP_PARAMETERS[]   = {ROUND, COUNT, WHETHER, INTEGER, INTEGER};
+const Row BRANCH{"branch", "(bool condition, i64 yes, i64 no)", BRANCH_PARAMETERS, 3,
+                 nullptr, nullptr, nullptr};
+const Row LOOP{"loop", "(i64 round, i64 limit, bool go, i64 most, i64 body)", LOOP_PARAMETERS, 5,
+               nullptr, nullptr, nullptr};
+
+// The call that Binder made of one of these, with its numbers looked at.
+Call controlling(Call call, Step step, const py::tuple& arguments) {
+    const int views = step == Step::BRANCH ? 1 : 3;
+    for (int i = 0; i < views; ++i) {
+        const bool given = !arguments[i].is_none(), needed = i == 0;
+        if ((needed && !given) || (given && call.slots[i].get<AnyView>().size() < 1))
+            throw py::value_error(std::string("program: ") + call.row->name + " reads numbers that there are");
+    }
+    call.step = step;
+    call.first = call.slots[step == Step::BRANCH ? 1 : 4].get<i64>();
+    call.second = call.slots[step == Step::BRANCH ? 2 : 3].get<i64>();
+    return call;
+}
+
+// Whether calls from `begin` to `end` are parts within parts, each wholly within the one around it.
+bool nested(const std::vector<Call>& calls, i64 begin, i64 end, int depth = 0) {
+    for (i64 i = begin; i < end; ++i) {
+        const Call& c = calls[i];
+        if (c.step == Step::KERNEL) continue;
+        const i64 no = c.step == Step::BRANCH ? c.second : 0, left = end - i - 1;
+        if (depth >= DEEPEST || c.first < 0 || c.second < 0 || c.first > left || no > left - c.first ||
+            !nested(calls, i + 1, i + 1 + c.first, depth + 1) ||
+            !nested(calls, i + 1 + c.first, i + 1 + c.first + no, depth + 1))
+            return false;
+        i += c.first + no;
+    }
+    return true;
+}
+
 const Isa& isa_called(const std::string& name) {
     for (const Isa& isa : all_isas())
         if (isa.name == name && isa.runs && isa.f32) return isa;
@@ -206,8 +259,16 @@ public:
         : isa(isa_called(isa)), arena_bytes(arena), input_bytes(std::move(inputs)),
           output_bytes(std::move(outputs)), threads(threads) {}
 
-    // kernel: the name of a row, of those for float or, behind a dot, "f64", for double
+    // kernel: the name of a row, of those for float or, behind a dot, "f64", for double; "branch" or "loop"
     void add(const std::string& called, const py::tuple& arguments) {
+        for (const Row* r : {&BRANCH, &LOOP})
+            if (called == r->name) {
+                Binder binder(*r, arena_bytes, input_bytes, output_bytes, constants);
+                calls.push_back(
+                    controlling(binder.bound(arguments), r == &BRANCH ? Step::BRANCH : Step::LOOP, arguments));
+                controlled = true;
+                return;
+            }
         const bool doubles = called.size() > 4 && called.compare(called.size() - 4, 4, ".f64") == 0;
         const std::string kernel = doubles ? called.substr(0, called.size() - 4) : called;
         for (const Row* r = doubles ? isa.f64 : isa.f32; r->name; ++r)
@@ -225,23 +286,26 @@ public:
     }
 
     void run(const py::tuple& inputs, const py::tuple& outputs) {
-        with_workspace(inputs, outputs, [](Workspace& w) {
-            for (const Call& c : w.calls) c.run();
+        with_workspace(inputs, outputs, [this](Workspace& w) {
+            if (!controlled)
+                for (const Call& c : w.calls) c.run();
+            else
+                follow(w.calls, 0, (i64)w.calls.size(), [](const Call& c, i64) { c.run(); });
         });
     }
 
-    // Seconds that each call took in one run
+    // Seconds that each call took in one run, in all its rounds
     std::vector<double> run_timed(const py::tuple& inputs, const py::tuple& outputs) {
         std::vector<double> seconds(calls.size());
         with_workspace(inputs, outputs, [&](Workspace& w) {
             using clock = std::chrono::steady_clock;
             auto last = clock::now();
-            for (std::size_t i = 0; i < w.calls.size(); ++i) {
-                w.calls[i].run();
+            follow(w.calls, 0, (i64)w.calls.size(), [&](const Call& c, i64 i) {
+                c.run();
                 const auto now = clock::now();
-                seconds[i] = std::chrono::duration<double>(now - last).count();
+                seconds[i] += std::chrono::duration<double>(now - last).count();
                 last = now;
-            }
+            });
         });
         return seconds;
     }
@@ -262,7 +326,42 @@ private:
     std::mutex lock;
     std::vector<std::unique_ptr<Workspace>> idle;
     std::size_t made = 0;
-    bool poisoned = false;
+    bool poisoned = false, controlled = false;
+
+    // run(call, its place) for the kernel calls from `begin` to `end`, as those between them say
+    template <class Run>
+    static void follow(const std::vector<Call>& calls, i64 begin, i64 end, const Run& run) {
+        for (i64 i = begin; i < end; ++i) {
+            const Call& c = calls[i];
+            const i64 part = i + 1;
+            if (c.step == Step::KERNEL) {
+                run(c, i);
+            } else if (c.step == Step::BRANCH) {
+                const i64 after = part + c.first;
+                if (*c.number<const std::uint8_t>(0)) follow(calls, part, after, run);
+                else follow(calls, after, after + c.second, run);
+            } else {
+                repeat(calls, c, part, run);
+            }
+            i += c.parts();
+        }
+    }
+
+    // Rounds of the calls from `part` on, until they are `limit` many or `go` is false. The number of
+    // the round is where the calls can read it, and of all rounds at the end.
+    template <class Run>
+    static void repeat(const std::vector<Call>& calls, const Call& c, i64 part, const Run& run) {
+        i64* const                round = c.number<i64>(0);
+        const i64* const          limit = c.number<const i64>(1);
+        const std::uint8_t* const go = c.number<const std::uint8_t>(2);
+        const i64                 rounds = limit ? *limit : c.second + 1;
+        i64                       done = 0;
+        for (*round = 0; done < rounds && (!go || *go); *round = ++done) {
+            if (done == c.second)
+                throw std::range_error("a loop has not ended in " + std::to_string(done) + " rounds");
+            follow(calls, part, part + c.first, run);
+        }
+    }
 
     static void point(std::vector<char*>& bases, const py::tuple& arrays,
                       const std::vector<std::size_t>& bytes, bool write) {
@@ -287,6 +386,8 @@ private:
                 return w;
             }
         }
+        if (controlled && !nested(calls, 0, (i64)calls.size()))
+            throw py::value_error("program: parts of branches and loops do not lie within the program");
         auto w = std::make_unique<Workspace>(arena_bytes, calls);   // bad_alloc becomes MemoryError
         std::lock_guard<std::mutex> hold(lock);
         ++made;

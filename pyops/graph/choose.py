@@ -15,8 +15,8 @@ from .ir import Graph, Node, Value
 
 
 def run(graph: Graph, options) -> None:
-    total = sum(v.nbytes for node in graph.nodes for v in node.inputs if isinstance(v, np.ndarray))
-    for node in graph.nodes:
+    total = sum(v.nbytes for node in graph.every() for v in node.inputs if isinstance(v, np.ndarray))
+    for node in graph.every():
         if node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value):
             node.algorithm, node.why = choose(node, options, total)
 

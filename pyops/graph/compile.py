@@ -116,7 +116,7 @@ def simplified(model: Any, inputs: Any, arrange: Any = lambda values: values) ->
 def of_floats(graph: Any) -> bool:
     """Whether kernels that fuse, which are float32's, may be used: a program of
     doubles is for checks."""
-    return all(v.dtype != np.float64 for node in graph.nodes for v in node.outputs)
+    return all(v.dtype != np.float64 for node in graph.every() for v in node.outputs)
 
 
 def planned(graph: Any, structure: Any, options: Options) -> Plan:
@@ -127,7 +127,7 @@ def planned(graph: Any, structure: Any, options: Options) -> Plan:
     if options.constants is not None:
         options.constants.share(plan)
     # nodes and values hold each other, and would hold the weights until the collector finds them
-    for node in graph.nodes:
+    for node in list(graph.every()):
         node.inputs, node.normalised = [], None
     return plan
 

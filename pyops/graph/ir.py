@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 from ..core.registry import OPS, Op
 from .activations import Act
+
+
+# The row of nodes that have bodies: it has no traits.
+CONTROL: Any = SimpleNamespace(
+    pointwise=False, activation=False, epilogue=None, applies=frozenset(), per_sample=False, filter_axis=None,
+    macs=None, kernels=(), random=False)
 
 
 @dataclass(eq=False, slots=True)
@@ -49,6 +57,9 @@ class Node:
 
     A convolution of one filter a channel that has two outputs also makes the mean of each
     channel, (n, channels, 1, 1).
+
+    A node that chooses between graphs or repeats one (control.py) has them as `bodies`; they read
+    what is among its inputs and nothing else from outside.
     """
     op: str
     inputs: list            # of Value, np.ndarray or None
@@ -63,10 +74,11 @@ class Node:
     before: tuple["Node", ...] = ()
     algorithm: str = ""     # of a convolution, with `why` it was chosen
     why: str = ""
+    bodies: tuple[Graph, ...] = ()
 
     @property
     def row(self) -> Op:
-        return OPS[self.op]
+        return CONTROL if self.bodies else OPS[self.op]
 
     @property
     def macs(self) -> int:
@@ -107,6 +119,13 @@ class Graph:
             self._nodes[:] = [n for n in self._nodes if n not in self._dropped]
             self._dropped.clear()
         return self._nodes
+
+    def every(self) -> Iterator[Node]:
+        """Its nodes, and those of their bodies."""
+        for node in self.nodes:
+            yield node
+            for body in node.bodies:
+                yield from body.every()
 
     def consumers(self) -> dict[Value, list[Node]]:
         """The nodes that read each value, in order; one that reads a value twice is there twice."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 
+from .lowering import control
 from .lowering.context import ARENA, Buffer, Step
 
 ALIGN = 64
@@ -28,6 +29,7 @@ def plan(steps: list[Step]) -> int:
         for ref in step.refs():
             if ref.buffer.space == ARENA:
                 lives.setdefault(ref.buffer, [i, i])[1] = i
+    control.through(lives, steps)
     order = sorted(lives.items(), key=lambda item: (-item[0].bytes, item[1][0]))
     placed, total, met = Lives(len(steps)), 0, 0
     for n, (buffer, (first, last)) in enumerate(order):

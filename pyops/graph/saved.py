@@ -136,6 +136,7 @@ def plan_of(content: dict, arrays: dict[str, np.ndarray]) -> tuple[Plan, int]:
             contracts.check(step.kernel, step.args, spaces)
         except contracts.Refused as why:
             raise Wrong(f"step {i}, {step.kernel[:40]}: {why}") from why
+    contracts.control.nested(steps, 0, len(steps))
     structure = structure_of(content["structure"], len(outputs), DEEPEST)
     need(
         is_size(states)

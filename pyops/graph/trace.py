@@ -36,12 +36,55 @@ class TraceError(TypeError):
 
 
 class Tracer:
-    """The nodes recorded so far, and the module that is running."""
+    """The nodes recorded so far, and the module that is running.
 
-    def __init__(self):
+    outer: of the graph in which what is traced will be a body. Values of that which the body reads
+    become inputs of it (`captured`).
+    """
+
+    def __init__(self, outer: Tracer | None = None):
         self.nodes: list[Node] = []
-        self.modules: list[str] = []
+        self.outer = outer
+        self.modules: list[str] = outer.modules if outer else []
+        self.inputs: set[Value] = set()   # of the whole graph
         self.wanted: set[Value] = set()   # inputs whose numbers the model asked for
+        self.owned: set[Value] = set()    # of a body: the values that are its own
+        self.captured: dict[Value, Value] = {}   # values of the outer graph, and what they are in the body
+        self.bodies = 0
+        self.prefix = ""                  # of values' names
+
+    def own(self, value):
+        """The value, or what it is called in this body."""
+        if self.outer is None or not isinstance(value, Value) or value in self.owned:
+            return value
+        value = self.outer.own(value)
+        if value not in self.captured:
+            self.captured[value] = Value(value.shape, value.dtype, None, value.name)
+            self.owned.add(self.captured[value])
+        return self.captured[value]
+
+    def asked(self, value: Value) -> None:
+        """Notes that the model wants the numbers of a value, so those of the inputs that it comes
+        from."""
+        self.top.wanted |= self.sources(value)
+
+    @property
+    def top(self) -> Tracer:
+        return self if self.outer is None else self.outer.top
+
+    def sources(self, value: Value) -> set[Value]:
+        """The inputs of the whole graph that a value comes from; of a state of a loop, itself."""
+        found = origins(self.own(value))
+        if self.outer is None:
+            return found
+        outside = {inside: v for v, inside in self.captured.items()}
+        return {source for v in found
+                for source in (self.outer.sources(outside[v]) if v in outside else (v,))}
+
+    def add(self, node: Node) -> None:
+        self.nodes.append(node)
+        if self.outer is not None:
+            self.owned.update(node.outputs)
 
     @contextmanager
     def within(self, module: str):
@@ -88,7 +131,7 @@ class Traced(Tensor):
         """Notes that the model wants its numbers: those of the inputs that it comes from."""
         tracer = _tracer.get()
         if tracer is not None:
-            tracer.wanted |= origins(self.value)
+            tracer.asked(self.value)
 
     @property
     def data(self):
@@ -165,7 +208,7 @@ class Traced(Tensor):
             op = whole_row(op)
         inputs = tuple(as_index(v) if kind in "ij" else v
                        for v, kind in zip(inputs, kinds_of(op, len(inputs))))
-        node = Node(op.name, [node_input(op, i, v, kind)
+        node = Node(op.name, [tracer.own(node_input(op, i, v, kind))
                               for i, (v, kind) in enumerate(zip(inputs, kinds_of(op, len(inputs))))],
                     dict(attrs), where=caller(), module=tracer.modules[-1] if tracer.modules else "")
         refuse_what_programs_cannot(op, node)
@@ -174,9 +217,9 @@ class Traced(Tensor):
         except (TypeError, ValueError, IndexError) as why:
             raise type(why)(f"{why} (called at {node.where})") from why
         several = isinstance(result, tuple)
-        node.outputs = [Value(tuple(r.shape), r.dtype, node, f"{op.name}{len(tracer.nodes)}")
+        node.outputs = [Value(tuple(r.shape), r.dtype, node, f"{tracer.prefix}{op.name}{len(tracer.nodes)}")
                         for r in (result if several else (result,))]
-        tracer.nodes.append(node)
+        tracer.add(node)
         made = tuple(map(Traced, node.outputs))
         return made if several else made[0]
 
@@ -198,6 +241,17 @@ for _name, _function in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("pow",
     for _called in (f"__{_name}__", f"__r{_name}__"):
         setattr(Traced, _called,
                 operator(_called, getattr(Tensor, _called), _function, _called.startswith("__r")))
+
+
+def specialised(value: Traced) -> bool:
+    """Whether a Program is better made for what this value is than for all that it may be: it comes
+    from flags and counts alone, single inputs that are whole or true, and other inputs are what is
+    computed with."""
+    tracer = _tracer.get()
+    if tracer is None:
+        return False
+    found = tracer.sources(value.value)
+    return found < tracer.top.inputs and all(v.size == 1 and v.dtype.kind in "iub" for v in found)
 
 
 def origins(value: Value) -> set[Value]:
@@ -308,6 +362,7 @@ def trace(model: Callable, example_inputs: tuple,
     inputs = [Value(tuple(x.shape), np.dtype(x.dtype), None, f"input{i}")
               for i, x in enumerate(example_inputs)]
     tracer = Tracer()
+    tracer.inputs.update(inputs)
     token = _tracer.set(tracer)
     try:
         with module_names(model, tracer), no_grad():

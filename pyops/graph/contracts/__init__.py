@@ -16,15 +16,18 @@ the kernels' own signatures.
 from __future__ import annotations
 
 from ... import _C
-from . import blocked, typed
+from . import blocked, control, typed
 from .arguments import DOUBLE, FLOAT, INT, Refused, Spaces, array, dims, image, need, number, truth, whole
 from .planar import CONTRACTS
 
-__all__ = ["CONTRACTS", "Refused", "Spaces", "blocked", "check", "typed"]
+__all__ = ["CONTRACTS", "Refused", "Spaces", "blocked", "check", "control", "typed"]
 
 
 def check(kernel: str, arguments: tuple, spaces: Spaces) -> None:
     """Raises Refused where the call would leave its arrays, or names no kernel of programs."""
+    if kernel in control.CONTROL:
+        control.check(kernel, arguments, spaces)
+        return
     name, _, real = kernel.partition(".")
     need(name in CONTRACTS and real in ("", "f64"), "programs have no such kernel")
     kinds, rule = CONTRACTS[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir import Graph
-from . import attention, convolution, elementwise, linear, plain, pooling, recurrent
+from . import attention, control, convolution, elementwise, linear, plain, pooling, recurrent
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref
 
 RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES,
@@ -18,12 +18,19 @@ def lower(graph: Graph, options) -> Lowering:
         buffer = low.buffer(value.size, value.dtype)
         buffer.space, buffer.index = INPUT, i
         low.planar[value] = Ref(buffer, 0, value.shape, value.dtype)
-    elementwise.place_concatenations(low)
-    for node in graph.nodes:
-        lower_node(low, node)
+    lower_nodes(low)
     for i, value in enumerate(graph.outputs):
         give_out(low, i, value)
     return low
+
+
+def lower_nodes(low: Lowering) -> None:
+    elementwise.place_concatenations(low)
+    for node in low.graph.nodes:
+        if node.bodies:
+            control.RULES[node.op](low, node, lower_nodes)
+        else:
+            lower_node(low, node)
 
 
 def lower_node(low: Lowering, node) -> None:

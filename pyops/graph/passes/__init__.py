@@ -26,3 +26,6 @@ ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolut
 def run_all(graph, order=ORDER) -> None:
     for each in order:
         each(graph)
+    for node in graph.nodes:
+        for body in node.bodies:
+            run_all(body, order)

@@ -1,11 +1,13 @@
-"""Loop and Scan: their bodies, as often as the numbers say. A count that is known can be
-compiled."""
+"""If, Loop and Scan. What is known while a Program is made chooses and repeats then; what a run says
+becomes a branch or loop of the Program (graph/control.py)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ... import functional as F
+from ...graph import control
+from ...graph.trace import specialised
 from ..limits import PER_NODE
 from .row import Unsupported, axis_of, op, rank, traced
 from .select import sliced
@@ -16,6 +18,14 @@ def joined(parts, axis: int = 0):
     if not parts:
         raise Unsupported("no round was made, so that the shape of what it would collect is not known")
     return F.stack(parts, axis) if traced(*parts) else np.stack(parts, axis)
+
+
+@op("If", keeps=True)
+def choose(call):
+    bodies = [call.attr(name) for name in ("then_branch", "else_branch")]
+    if traced(call[0]) and not specialised(call[0]):
+        return tuple(control.branch(call[0], *(lambda body=b: call.evaluate(body, []) for b in bodies)))
+    return tuple(call.evaluate(bodies[0 if bool(call.number(0, "the condition")) else 1], []))
 
 
 @op("Loop", keeps=True)

@@ -340,9 +340,3 @@ def trilu(call):
         if traced(x)
         else np.where(keep, x, np.zeros(1, x.dtype))
     )
-
-
-@op("If", keeps=True)
-def choose(call):
-    condition = bool(call.number(0, "the condition"))
-    return tuple(call.evaluate(call.attr("then_branch" if condition else "else_branch"), []))
