@@ -103,10 +103,11 @@ def branch(condition: Traced, yes: Callable[[], Sequence[Any]],
 class Looped(NamedTuple):
     """What a loop gives: how often it ran, its states at the end, and what its rounds collected, each
     along a new first axis of `most` entries, of which the first `count` were written (the others are
-    0)."""
+    0). exact: all of them are, in every run."""
     count: Traced
     states: list[Traced]
     collected: list[Traced]
+    exact: bool
 
 
 def loop(body: Callable[..., tuple[Any, Sequence[Any], Sequence[Any]]], states: Sequence[Any], *,
@@ -152,4 +153,5 @@ def loop(body: Callable[..., tuple[Any, Sequence[Any], Sequence[Any]]], states: 
     inputs = [v.value if isinstance(v, Traced) else v for v in (limit, go, *states)]
     count, *results = record("loop", [*inputs, *made.captured], attrs, (made.graph,),
                              [((), np.dtype(np.int64)), *kinds, *collected])
-    return Looped(count, results[:len(kinds)], results[len(kinds):])
+    exact = not isinstance(limit, Traced) and limit is not None and most == limit and go is None
+    return Looped(count, results[:len(kinds)], results[len(kinds):], exact)

@@ -15,7 +15,6 @@ import numpy as np
 from ..core.registry import OPS, Op
 from .activations import Act
 
-
 # The row of nodes that have bodies: it has no traits.
 CONTROL: Any = SimpleNamespace(
     pointwise=False, activation=False, epilogue=None, applies=frozenset(), per_sample=False, filter_axis=None,

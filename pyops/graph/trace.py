@@ -243,6 +243,11 @@ for _name, _function in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("pow",
                 operator(_called, getattr(Tensor, _called), _function, _called.startswith("__r")))
 
 
+def tracing() -> bool:
+    """Whether a model is being traced."""
+    return _tracer.get() is not None
+
+
 def specialised(value: Traced) -> bool:
     """Whether a Program is better made for what this value is than for all that it may be: it comes
     from flags and counts alone, single inputs that are whole or true, and other inputs are what is

@@ -7,7 +7,8 @@ import numpy as np
 
 from ... import functional as F
 from ...graph import control
-from ...graph.trace import specialised
+from ...graph.trace import TraceError, specialised, tracing
+from ...ops.gather import TAKE
 from ..limits import PER_NODE
 from .row import Unsupported, axis_of, op, rank, traced
 from .select import sliced
@@ -28,29 +29,68 @@ def choose(call):
     return tuple(call.evaluate(bodies[0 if bool(call.number(0, "the condition")) else 1], []))
 
 
+# Nodes that a loop may come to where its rounds are known, so that they fuse with one another; and where it
+# cannot be one
+UNROLLED, MOST_UNROLLED = 1 << 9, 1 << 13
+
+
 @op("Loop", keeps=True)
 def loop(call):
     """Rounds until the count is reached or the body says no: states, then what each round adds to a
     collection.
     """
     body, states = call.attr("body"), call.inputs[2:]
-    most = None if call[0] is None else call.number(0, "the count")
-    go, n, rounds = call[1] is None or bool(call.number(1, "the condition")), len(states), 0
-    if len(body.inputs) != n + 2 or len(body.outputs) < n + 1:
+    if len(body.inputs) != len(states) + 2 or len(body.outputs) < len(states) + 1:
         raise ValueError(
-            f"a body of {len(body.inputs)} inputs and {len(body.outputs)} outputs for {n} states"
+            f"a body of {len(body.inputs)} inputs and {len(body.outputs)} outputs for {len(states)} states"
         )
+    if not tracing() or not traced(call[0], call[1]):
+        most = None if call[0] is None else call.number(0, "the count")
+        go = call[1] is None or bool(call.number(1, "the condition"))
+        if not tracing() or most is not None and most * len(body.nodes) <= UNROLLED or not go:
+            found = unrolled(call, most, go)
+            if found is not None:
+                return found
+    try:
+        return repeated(call, body, states)
+    except (TraceError, Unsupported):
+        if call[0] is not None and (not traced(call[0]) or specialised(call[0])):
+            found = unrolled(call, call.number(0, "the count"), call[1] is None or call.number(1, "the condition"))
+            if found is not None:
+                return found
+        raise
+
+
+def unrolled(call, most, go):
+    """The results of rounds one after the other; None where a round's condition is a run's."""
+    body, states, n, rounds = call.attr("body"), call.inputs[2:], len(call.inputs) - 2, 0
     collected: list[list] = [[] for _ in body.outputs[n + 1 :]]
     while go and (most is None or rounds < most):
         call.work(PER_NODE)
         more, *results = call.evaluate(body, [np.array(rounds, np.int64), np.array(go), *states])
-        if traced(more) or np.size(more) != 1:
-            raise Unsupported("its condition depends on the model's input")
+        if traced(more):
+            return None
+        if np.size(more) != 1:
+            raise ValueError(f"its condition must be one value, got shape {np.shape(more)}")
         go, states, rounds = bool(np.reshape(more, ())), results[:n], rounds + 1
         for parts, value in zip(collected, results[n:]):
             parts.append(value)
     wanted = [i for i in range(len(collected)) if call.wants(n + i)]
     return (*states, *(joined(parts) if i in wanted else None for i, parts in enumerate(collected)))
+
+
+def repeated(call, body, states):
+    """A loop of the Program. What was collected is as long as there were rounds."""
+    n = len(states)
+
+    def round(i, *states):
+        more, *results = call.evaluate(body, [i, np.array(True), *states])
+        return more, results[:n], results[n:]
+
+    found = control.loop(round, states, limit=call[0], go=call[1])
+    if found.collected and not found.exact:
+        raise Unsupported("what it collects is as long as a run says")
+    return (*found.states, *found.collected)
 
 
 @op("Scan", keeps=True)
@@ -98,20 +138,34 @@ def scanned_over(call, given: list) -> tuple:
     lengths = {x.shape[a] for x, a in zip(scanned, axes)}
     if len(lengths) > 1:
         raise ValueError(f"scanned axes are of lengths {sorted(lengths)}")
-    collected: list[list] = [[] for _ in range(outputs)]
     (length,) = lengths
-    for i in range(length):
-        call.work(PER_NODE)
+
+    def round(i, *states):
         entries = [entry(x, a, length - 1 - i if back else i) for x, a, back in zip(scanned, axes, turned)]
         results = call.evaluate(body, [*states, *entries])
-        states = results[:n]
-        for parts, value, back in zip(collected, results[n:], turned_out):
+        return None, results[:n], results[n:]
+
+    if tracing() and not 0 < length * len(body.nodes) <= UNROLLED:
+        try:
+            found = control.loop(round, states, limit=length)
+            parts = [F.flip(v, (0,)) if back else v for v, back in zip(found.collected, turned_out)]
+            return (*found.states, *(F.movedim(v, 0, axis_of(a, rank(v))) for v, a in zip(parts, axes_out)))
+        except (TraceError, Unsupported):   # states that change their shape
+            if length * len(body.nodes) > MOST_UNROLLED:
+                raise
+    collected: list[list] = [[] for _ in range(outputs)]
+    for i in range(length):
+        call.work(PER_NODE)
+        _, states, results = round(i, *states)
+        for parts, value, back in zip(collected, results, turned_out):
             parts.insert(0 if back else len(parts), value)
     return (*states, *(joined(p, a) for p, a in zip(collected, axes_out)))
 
 
-def entry(x, axis: int, i: int):
+def entry(x, axis: int, i):
     """Entry i of an axis, without it."""
+    if traced(i):
+        return TAKE(x, i, dim=axis, wrap=False)
     part = sliced(x, {axis: slice(i, i + 1)})
     shape = (*x.shape[:axis], *x.shape[axis + 1 :])
     return F.reshape(part, shape) if traced(part) else part.reshape(shape)
