@@ -79,7 +79,9 @@ def main() -> int:
     parser.add_argument("--no-tests", action="store_true", help="the build and the exit codes only")
     parser.add_argument("pythons", nargs="*", help="programs; otherwise every Python that is found")
     args = parser.parse_args()
-    programs = {name: name for name in args.pythons} or found()
+    here = found()
+    # python3.12 is the one that works of that version: on PATH there may be a shim that does not
+    programs = {name: here.get(name.removeprefix("python"), name) for name in args.pythons} or here
     if not args.pythons:
         print("not on this machine:", ", ".join(v for v in VERSIONS if v not in programs) or "none",
               flush=True)
