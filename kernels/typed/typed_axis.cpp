@@ -10,17 +10,38 @@ namespace {
 // which wraps
 template <class V> using Sum = std::conditional_t<std::is_floating_point_v<V>, double, std::uint64_t>;
 
-// y = f(what is kept so far, value) along the axis, from `first(value of the axis's first)` on;
-// `keep` says which type is kept
+constexpr int TILE = 64;
+// f(t, width, place of its first value): results t to t + width, whose values lie side by side in
+// each of the axis's n rows
+template <class F> void tiles(i64 outer, i64 n, i64 inner, F f) {
+    parallel_for(outer * inner, 1 + GRAIN / (n + 1), [&](i64 begin, i64 end) {
+        for (i64 t = begin; t < end;) {
+            const i64 at = t % inner, width = std::min({i64(TILE), inner - at, end - t});
+            f(t, int(width), t / inner * n * inner + at);
+            t += width;
+        }
+    });
+}
+
+// y = f(what is kept so far, value, its place) along the axis, from `start` on
 template <class T, class Kept, class F>
 void fold(const InAny& x, i64 outer, i64 n, i64 inner, const OutAny& y, Kept start, F f) {
-    parallel_for(outer * inner, 1 + GRAIN / (n + 1), [&](i64 begin, i64 end) {
-        for (i64 t = begin; t < end; ++t) {
-            const T* from = x.as<const T>() + t / inner * n * inner + t % inner;
-            Kept     kept = start;
-            for (i64 i = 0; i < n; ++i) kept = f(kept, read(from[i * inner]), i);
-            write(y.as<T>()[t], converted<T>(kept));
+    tiles(outer, n, inner, [&](i64 t, int width, i64 first) {
+        const T* from = x.as<const T>() + first;
+        Kept kept[TILE];
+        std::fill(kept, kept + width, start);
+        if (width == 1) {
+            Kept one = start;   // in a register
+            if (inner == 1)
+                for (i64 i = 0; i < n; ++i) one = f(one, read(from[i]), i);
+            else
+                for (i64 i = 0; i < n; ++i) one = f(one, read(from[i * inner]), i);
+            kept[0] = one;
+        } else {
+            for (i64 i = 0; i < n; ++i, from += inner)
+                for (int c = 0; c < width; ++c) kept[c] = f(kept[c], read(from[c]), i);
         }
+        for (int c = 0; c < width; ++c) write(y.as<T>()[t + c], converted<T>(kept[c]));
     });
 }
 // Whether a comes before b where the greatest come first (or the least): NaN is greater than all numbers.
@@ -48,13 +69,13 @@ void whole_prod(InAny x, i64 outer, i64 n, i64 inner, OutAny y) {
     });
 }
 
-#define EXTREME(name, least, largest) \
-    void name(InAny x, i64 outer, i64 n, i64 inner, OutAny y) { \
-        for_element(x.element, [&](auto element) { \
-            using T = decltype(element); \
-            using V = Value<T>; \
-            fold<T>(x, outer, n, inner, y, V(least), [](V kept, V v, i64 i) { return i == 0 || v != v || (kept == kept && before(v, kept, largest)) ? v : kept; }); \
-        }); \
+#define EXTREME(name, least, largest)                                                                                                                   \
+    void name(InAny x, i64 outer, i64 n, i64 inner, OutAny y) {                                                                                         \
+        for_element(x.element, [&](auto element) {                                                                                                      \
+            using T = decltype(element);                                                                                                                \
+            using V = Value<T>;                                                                                                                         \
+            fold<T>(x, outer, n, inner, y, V(least), [](V kept, V v, i64) { return v != v || (kept == kept && before(v, kept, largest)) ? v : kept; }); \
+        });                                                                                                                                             \
     }
 EXTREME(any_max,
         is_bool<T>                    ? V(0)
@@ -72,19 +93,25 @@ namespace {
 template <class T>
 void places(const InAny& x, i64 outer, i64 n, i64 inner, bool last, bool largest, Out<i64> y) {
     using V = Value<T>;
-    parallel_for(outer * inner, 1 + GRAIN / (n + 1), [&](i64 begin, i64 end) {
-        for (i64 t = begin; t < end; ++t) {
-            const T* from = x.as<const T>() + t / inner * n * inner + t % inner;
-            i64 at = 0;
-            V   best = n ? read(from[0]) : V(0);
-            for (i64 i = 1; i < n; ++i) {
-                const V v = read(from[i * inner]);
-                const bool ordered = best == best,
-                           better = ordered && (v != v || (largest ? v > best : v < best));
-                if (better || (last && (v == best || (v != v && !ordered)))) at = i, best = v;
+    const auto replaces = [=](V v, V best) {
+        const bool ordered = best == best, better = ordered & ((v != v) | (largest ? v > best : v < best));
+        return better | (last & ((v == best) | ((v != v) & !ordered)));
+    };
+    tiles(outer, n, inner, [&](i64 t, int width, i64 first) {
+        const T* from = x.as<const T>() + first;
+        i64 at[TILE] = {};
+        V best[TILE];
+        for (int c = 0; c < width; ++c) best[c] = n ? read(from[c]) : V(0);
+        for (i64 i = 1; i < n; ++i) {
+            from += inner;
+            for (int c = 0; c < width; ++c) {
+                const V v = read(from[c]);
+                const bool now = replaces(v, best[c]);
+                at[c] = now ? i : at[c];
+                best[c] = now ? v : best[c];
             }
-            y.data[t] = at;
         }
+        std::copy(at, at + width, y.data + t);
     });
 }
 }  // namespace
@@ -110,7 +137,7 @@ void running(const InAny& x, i64 outer, i64 n, i64 inner, bool exclusive, bool r
                 S kept = S(start);
                 for (i64 i = 0; i < n; ++i) {
                     const i64 at = first + (reverse ? n - 1 - i : i) * inner;
-                    const S   next = join(kept, S(read(x.as<const T>()[at])));
+                    const S next = join(kept, S(read(x.as<const T>()[at])));
                     write(y.as<T>()[at], converted<T>(exclusive ? kept : next));
                     kept = next;
                 }

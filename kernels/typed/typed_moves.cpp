@@ -18,9 +18,10 @@ void strided_move(InAny x, Dims strides, OutAny y) {
                     left /= y.dim((int)axis);
                 }
                 const T* const from = x.as<const T>() + at;
-                T* const       to = y.as<T>() + row * width;
+                T* const to = y.as<T>() + row * width;
                 if (step == 1) std::memcpy(to, from, width * sizeof(T));
-                else for (i64 i = 0; i < width; ++i) to[i] = from[i * step];
+                else
+                    for (i64 i = 0; i < width; ++i) to[i] = from[i * step];
             }
         });
     });
@@ -49,13 +50,16 @@ namespace {
 // f(flat place in the indices, place of the value meant) for each index, in order
 template <class F>
 void along(In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap, i64 begin, i64 end, F f) {
-    for (i64 t = begin; t < end; ++t) {
-        i64 at = 0, left = t;
-        for (int axis = index.ndim - 1; axis >= 0; --axis) {
+    const int last = index.ndim - 1;
+    const i64 width = last >= 0 ? index.dim(last) : 1, pitch = last >= 0 ? strides[last] : 0;
+    for (i64 t = begin; t < end;) {   // the rest of a row
+        i64 at = t % width * pitch, left = t / width;
+        for (int axis = last - 1; axis >= 0; --axis) {
             at += left % index.dim(axis) * strides[axis];
             left /= index.dim(axis);
         }
-        f(t, at + place_of(index.data + t, n, wrap) * step);
+        const i64 rest = width - t % width, stop = rest < end - t ? t + rest : end;
+        for (; t < stop; ++t, at += pitch) f(t, at + place_of(index.data + t, n, wrap) * step);
     }
 }
 
@@ -124,15 +128,21 @@ void take_blocks(InAny x, In<i64> index, Dims sizes, i64 batch, i64 inner, bool 
 }
 
 namespace {
-struct Last { template <class V> V operator()(V, V given) const { return given; } };
-struct Sum { template <class V> V operator()(V kept, V given) const {
-    if constexpr (std::is_floating_point_v<V>) return kept + given;
-    else return V(std::uint64_t(kept) + std::uint64_t(given));
-} };
-struct Product { template <class V> V operator()(V kept, V given) const {
-    if constexpr (std::is_floating_point_v<V>) return kept * given;
-    else return V(std::uint64_t(kept) * std::uint64_t(given));
-} };
+struct Last {
+    template <class V> V operator()(V, V given) const { return given; }
+};
+struct Sum {
+    template <class V> V operator()(V kept, V given) const {
+        if constexpr (std::is_floating_point_v<V>) return kept + given;
+        else return V(std::uint64_t(kept) + std::uint64_t(given));
+    }
+};
+struct Product {
+    template <class V> V operator()(V kept, V given) const {
+        if constexpr (std::is_floating_point_v<V>) return kept * given;
+        else return V(std::uint64_t(kept) * std::uint64_t(given));
+    }
+};
 // NaN stays, as torch and NumPy have it
 struct Greatest {
     template <class V> V operator()(V kept, V given) const {
@@ -146,12 +156,12 @@ struct Least {
 };
 }  // namespace
 
-#define PUT(ending, Join) \
-    void put_along##ending(InAny values, In<i64> index, Dims strides, i64 n, i64 step, bool wrap, OutAny y) { \
-        put_along_with(values, index, strides, n, step, wrap, y, Join{}); \
-    } \
+#define PUT(ending, Join)                                                                                         \
+    void put_along##ending(InAny values, In<i64> index, Dims strides, i64 n, i64 step, bool wrap, OutAny y) {     \
+        put_along_with(values, index, strides, n, step, wrap, y, Join{});                                         \
+    }                                                                                                             \
     void put_blocks##ending(InAny values, In<i64> index, Dims sizes, i64 batch, i64 inner, bool wrap, OutAny y) { \
-        put_blocks_with(values, index, sizes, batch, inner, wrap, y, Join{}); \
+        put_blocks_with(values, index, sizes, batch, inner, wrap, y, Join{});                                     \
     }
 PUT(, Last)
 PUT(_add, Sum)
