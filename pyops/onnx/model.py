@@ -114,6 +114,8 @@ def name_of(source) -> str:
 def opset_of(proto) -> int:
     newest = onnx.defs.onnx_opset_version()
     versions = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
+    if not versions and proto.opset_import and all(n.domain not in ("", "ai.onnx") for n in proto.graph.node):
+        return newest  # a model of other domains alone
     if not versions:
         raise ModelError("onnx: the model names no version of ONNX's operators (opset_import)")
     if not 1 <= versions[0] <= newest:

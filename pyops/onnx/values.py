@@ -40,7 +40,8 @@ def given(value: Any) -> Any:
         return EMPTY
     if isinstance(value, (list, tuple)):
         return [given(part) for part in value]
-    return np.asarray(value)
+    array = np.asarray(value)
+    return array.astype(object) if array.dtype.kind == "U" else array
 
 
 def returned(value: Any) -> Any:

@@ -6,12 +6,14 @@ numbers, or depends on numbers, is NumPy's.
 """
 
 from . import (
+    attention,
     control,
     convolution,
     detection,
     elementwise,
     gather,
     grid,
+    learning,
     normalisation,
     other,
     pooling,
@@ -23,6 +25,7 @@ from . import (
     sequence,
     shape,
     signal,
+    text,
 )
 from .row import OPS
 

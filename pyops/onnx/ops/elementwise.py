@@ -348,7 +348,10 @@ def where(call):
         broadcast_shape(*(tuple(v.shape) for v in call.inputs)), call[1].dtype, copies=2
     )
     if traced(*call.inputs):
-        return F.where(condition, call[1], call[2])
+        a, b = call[1], call[2]
+        if not traced(a, b) and a.dtype.name in ("float16", "bfloat16"):  # constants are of float32
+            return as_type(F.where(condition, as_type(a, np.float32), as_type(b, np.float32)), a.dtype)
+        return F.where(condition, a, b)
     return np.where(condition, call[1], call[2])
 
 
