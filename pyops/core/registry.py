@@ -58,6 +58,9 @@ class Op(OpBase):
     operands: Callable | None = None
     random: bool = False                  # other results in every call, by its seed
     checks_indices: bool = False          # its kernels do: those of a program may be known only when it runs
+    # (*shapes of inputs, None for those left out, **attrs) -> shapes of the results, also of sizes that carry
+    # a formula; where there is none, glue says what they are, size by size (graph/sized.py)
+    shapes: Callable | None = None
     whole: str = ""                       # the row that computes the same of whole numbers and truth values
 
     def __post_init__(self):

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import costs, packing
 from .ir import Graph, Node, Value
+from .shared import once
 
 
 def run(graph: Graph, options) -> None:
@@ -94,6 +95,7 @@ def entries(force: str) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+@once
 def whole_numbers(weight: np.ndarray) -> bool:
     some = weight.reshape(-1)[:64]
     return np.array_equal(some, np.rint(some)) and np.array_equal(weight, np.rint(weight))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,16 @@ from .lowering import lower
 from .passes import ONCE_CHOSEN, UNFUSED, run_all
 from .plan import Plan
 from .program import Program
-from .shared import Constants
+from .shared import Constants, keeping
+from .sized import Sized
 from .structure import unflatten
 from .trace import trace
 
 # a layer's error over its greatest output (python -m pyops.bench.precision)
 BOUNDS = {"strict": 5e-6, "default": 2e-5, "fast": 1e-4}
 PRECISIONS = tuple(BOUNDS)
+TRACED = 4   # graphs that are kept for the sizes by which a model takes other ways
+REFUSED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)   # of a model that is traced
 
 
 @dataclass(eq=False)
@@ -81,36 +85,86 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""),
                       shared or Constants())
     choose.entries(options.force)   # refused even where there is no convolution
-    again: Any = None
-    if dynamic_batch:
-
-        def again(shapes: Any) -> Program:   # asks as_function anew: an exported graph is of one shape
-            others = tuple(np.zeros(s, d) for s, d in shapes)
-            return build(as_function(model, others), others, options)
-    function = as_function(model, inputs[:own])
     if kept:
-        graph, structure = simplified(function, inputs,
+        graph, structure = simplified(as_function(model, inputs[:own]), inputs, options,
                                       lambda values: (*values[:own], unflatten(places, values[own:])))
         stateful: Program = streaming.checked(
             Program(planned(graph, structure, options), options.isa, options.threads), own)
         return stateful
-    return build(function, inputs, options, again)
+    if dynamic_batch:
+        return Family(model, options, {(i, 0) for i, x in enumerate(inputs) if x.ndim}).first(inputs)
+    return build(as_function(model, inputs), inputs, options)
 
 
-def build(model: Any, inputs: Any, options: Options, again: Any = None) -> Program:
-    graph, structure = simplified(model, inputs)
-    if samples.apart(graph):
-        one, _ = simplified(model, tuple(x[:1] for x in inputs))
-        plan = planned(one, structure, options)
-        if plan.arena > samples.CACHE:
-            return Program(plan, options.isa, options.threads, again, samples=len(inputs[0]))
-    return Program(planned(graph, structure, options), options.isa, options.threads, again)
+def build(model: Any, inputs: Any, options: Options) -> Program:
+    """A Program for inputs of these shapes; `model` is a function of arrays."""
+    return Family(model, options, set()).program(inputs)
 
 
-def simplified(model: Any, inputs: Any, arrange: Any = lambda values: values) -> Any:
-    graph, structure = trace(model, inputs, arrange)
-    run_all(graph, *(() if of_floats(graph) else (UNFUSED,)))
+class Family:
+    """Programs of one model for several sizes. It is traced and rewritten once for all sizes by which
+    nothing is decided otherwise (sized.py), and they share their packed weights.
+
+    axes: (input, axis) that vary. A model of another library, whose recording is for one size, is
+    recorded for each.
+    """
+
+    def __init__(self, model: Any, options: Options, axes: set[tuple[int, int]]) -> None:
+        self.model, self.options, self.axes = model, options, axes
+        self.traced: list[Sized] = []      # the one used last comes first
+        self.refused: Exception | None = None   # why a graph is of one size
+        self._lock = threading.RLock()
+
+    def first(self, inputs: Any) -> Program:
+        """A Program that plans for other sizes when they come."""
+        return self.program(inputs, lambda shapes: self.program(tuple(np.zeros(s, d) for s, d in shapes)))
+
+    def program(self, inputs: Any, again: Any = None) -> Program:
+        with keeping(self.options.constants):
+            graph, structure = self.graph(inputs)
+            samples_at_once = 1
+            if samples.apart(graph):
+                one, _ = self.graph(tuple(x[:1] for x in inputs))
+                plan = planned(one, structure, self.options)
+                if plan.arena > samples.CACHE:
+                    samples_at_once = len(inputs[0])
+            if samples_at_once == 1:
+                plan = planned(graph, structure, self.options)
+        return Program(plan, self.options.isa, self.options.threads, again, samples=samples_at_once)
+
+    def graph(self, inputs: Any) -> tuple[Any, Any]:
+        """The graph for inputs of these shapes, and the structure of what the model returns."""
+        shapes = tuple(x.shape for x in inputs)
+        with self._lock:
+            for i, sized in enumerate(self.traced):
+                found = sized.filled(shapes)
+                if found is not None:
+                    self.traced.insert(0, self.traced.pop(i))
+                    return found
+            function = as_function(self.model, inputs)
+            if not self.axes or function is not self.model:
+                return simplified(function, inputs, self.options)
+            try:
+                sized = Sized.of(function, inputs, self.axes, passes)
+            except REFUSED as why:   # what the model itself is at fault for, it shows again
+                self.refused = why
+                return simplified(function, inputs, self.options)
+            found = sized.filled(shapes)
+            assert found is not None, "guards hold for the sizes that they were found by"
+            self.traced = [sized, *self.traced][:TRACED]
+            return found
+
+
+def simplified(model: Any, inputs: Any, options: Options | None = None,
+               arrange: Any = lambda values: values) -> Any:
+    with keeping(None if options is None else options.constants):
+        graph, structure = trace(model, inputs, arrange)
+        passes(graph)
     return graph, structure
+
+
+def passes(graph: Any) -> None:
+    run_all(graph, *(() if of_floats(graph) else (UNFUSED,)))
 
 
 def of_floats(graph: Any) -> bool:
@@ -120,10 +174,11 @@ def of_floats(graph: Any) -> bool:
 
 
 def planned(graph: Any, structure: Any, options: Options) -> Plan:
-    choose.run(graph, options)
-    if of_floats(graph):
-        run_all(graph, ONCE_CHOSEN)
-    plan = Plan.of(lower(graph, options), structure, options.precision)
+    with keeping(options.constants):
+        choose.run(graph, options)
+        if of_floats(graph):
+            run_all(graph, ONCE_CHOSEN)
+        plan = Plan.of(lower(graph, options), structure, options.precision)
     if options.constants is not None:
         options.constants.share(plan)
     # nodes and values hold each other, and would hold the weights until the collector finds them

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import memory
+from .shared import once
 
 BLOCK = 16
 
@@ -20,10 +21,22 @@ def padded(a: np.ndarray, axis: int, size: int) -> np.ndarray:
     return np.pad(a, widths)
 
 
+def contiguous(w: np.ndarray) -> np.ndarray:
+    """The weights as kernels read them where they lie: the same array where it will do."""
+    return w if w.dtype == np.float32 and w.flags.c_contiguous else copied(w)
+
+
+@once
+def copied(w: np.ndarray) -> np.ndarray:
+    return np.array(w, np.float32, order="C")
+
+
+@once
 def bias(b: np.ndarray | None, filters: int) -> np.ndarray | None:
     return None if b is None else padded(np.ascontiguousarray(b, np.float32), 0, rounded(filters))
 
 
+@once
 def direct(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C, R, S) as (K/16, C/16, R, S, 16 channels, 16 filters)."""
     K, C, R, S = w.shape
@@ -33,6 +46,7 @@ def direct(kernels, w: np.ndarray) -> np.ndarray:
     return packed
 
 
+@once
 def stem(w: np.ndarray) -> np.ndarray:
     """(K, C, R, S) as (K/16, C, R, S, 16 filters)."""
     K, C, R, S = w.shape
@@ -40,6 +54,7 @@ def stem(w: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(w.transpose(0, 2, 3, 4, 1), np.float32)
 
 
+@once
 def depthwise(w: np.ndarray) -> np.ndarray:
     """(C, 1, R, S) as (C/16, R, S, 16)."""
     C, _, R, S = w.shape
@@ -47,6 +62,7 @@ def depthwise(w: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(w.transpose(0, 2, 3, 1), np.float32)
 
 
+@once
 def linear(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C) as (K/16, C, 16 filters)."""
     K, C = w.shape
@@ -55,6 +71,7 @@ def linear(kernels, w: np.ndarray) -> np.ndarray:
     return packed
 
 
+@once
 def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     """G w G^T for F(tile x tile, 3x3), (K, C, 3, 3) as (K/16, points, C, 16 filters)."""
     K, C = w.shape[:2]
@@ -63,6 +80,7 @@ def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     return u
 
 
+@once
 def even_filters(w: np.ndarray) -> bool:
     """Whether Winograd's algorithm may take filters (K, C, R, S): an eighth at least of each, by
     root sum of squares, lies beside its largest tap.
@@ -76,10 +94,12 @@ def even_filters(w: np.ndarray) -> bool:
         return bool((peak <= 64 * (squares.sum(1) - peak)).all())   # not where one is NaN
 
 
+@once
 def finite(w: np.ndarray) -> bool:
     return bool(np.isfinite(w).all())
 
 
+@once
 def merged_groups(w: np.ndarray, groups: int) -> np.ndarray | None:
     """The weights of groups narrower than a block joined, `merge` at a time with zeros between
     them, until they fill whole blocks. None if no number of groups does, or the zeros would be most

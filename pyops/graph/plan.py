@@ -5,6 +5,7 @@ offset, shape, sample, type) as csrc/program.cpp takes them.
 """
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from . import memory
 from .activations import Act
 from .lowering.context import ARENA, Lowering, Ref, Step
 
+FLOAT = np.dtype(np.float32)
 VERSION = 5   # places say their type; raised when kernels' arguments or the file's layout change
 
 
@@ -65,12 +67,13 @@ def planned(step: Step) -> PlannedStep:
 
 def native_argument(a):
     """A step's argument as _C.Program.add takes it."""
+    if type(a) in (int, float, bool, str) or a is None:
+        return a
     if isinstance(a, Ref):
-        place = (a.buffer.space, a.buffer.index,
-                 a.offset + (a.buffer.offset if a.buffer.space == ARENA else 0), tuple(map(int, a.shape)),
-                 a.sample)
-        dtype = np.dtype(a.dtype)
-        return place if dtype == np.float32 else (*place, str(dtype))   # without a type: float32
+        buffer = a.buffer
+        place = (buffer.space, buffer.index, a.offset + (buffer.offset if buffer.space == ARENA else 0),
+                 tuple(map(int, a.shape)), a.sample)
+        return place if a.dtype == FLOAT else (*place, str(a.dtype))   # without a type: float32
     if isinstance(a, np.generic):
         return a.item()
     if isinstance(a, Act):
@@ -88,4 +91,4 @@ def op_of(step: Step) -> str:
 
 
 def nbytes(shape, dtype) -> int:
-    return int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return int(math.prod(shape)) * np.dtype(dtype).itemsize

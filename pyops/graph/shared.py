@@ -4,31 +4,39 @@ many of them are kept.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
-from typing import Generic, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
-from .plan import Plan
+if TYPE_CHECKING:
+    from .plan import Plan
 
 Made = TypeVar("Made")
+P = ParamSpec("P")
 # batch sizes whose plans are kept: a service sees few, and a plan is made anew in
 # milliseconds to seconds
 PROGRAMS = 8
-SMALL = 1 << 12  # bytes of a constant that is not worth looking for
+SMALL = 1 << 16  # bytes of a constant that is not worth looking for
 
 
 class Constants:
-    """Constants by their content, as long as some program holds them."""
+    """Constants by their content, as long as some program holds them; and what was made of arrays, as
+    long as these are there: packed for one size, weights are packed for all."""
 
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[tuple, np.ndarray] = weakref.WeakValueDictionary()
+        self._own: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()   # by id
+        self._made: dict[tuple, tuple[list[weakref.ref], Any]] = {}
+        self._most_made = 1 << 10
 
     def share(self, plan: Plan) -> None:
         """Puts arrays that are known already into the places of the plan's equal ones."""
@@ -40,14 +48,72 @@ class Constants:
         plan.constants = list({id(a): a for a in own.values()}.values())
 
     def _shared(self, array: np.ndarray) -> np.ndarray:
-        if array.nbytes < SMALL:
+        if array.nbytes < SMALL or self._own.get(id(array)) is array:
             return array
-        key = (
-            array.shape,
-            array.dtype.str,
-            hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=20).digest(),
-        )
-        return self._known.setdefault(key, array)
+        numbers = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        sample = numbers[::max(1, numbers.size >> 12)].tobytes()
+        found = self._known.setdefault((array.shape, array.dtype.str, sample), array)
+        if found is not array and not np.array_equal(np.ascontiguousarray(found).reshape(-1).view(np.uint8), numbers):
+            found = array
+        self._own[id(found)] = found
+        return found
+
+    def made(self, function: Callable[..., Any], *given: Any) -> Any:
+        """function(*given), once for arrays in the same memory. Neither they nor an array that comes
+        out are held: what is no longer used may be made again."""
+        key = (function.__qualname__, *map(identity, given))
+        owners = [owner(a) for a in given if isinstance(a, np.ndarray)]
+        sources, result = self._made.get(key, ([], None))
+        if sources and all(ref() is array for ref, array in zip(sources, owners)):
+            found = result() if isinstance(result, weakref.ref) else result
+            if found is not None:
+                return found
+        made = function(*given)
+        if owners:
+            if len(self._made) >= self._most_made:
+                self._made = {k: v for k, v in list(self._made.items()) if all(ref() is not None for ref in v[0])}
+                self._most_made = max(1 << 10, 2 * len(self._made))
+            self._made[key] = ([weakref.ref(a) for a in owners],
+                               weakref.ref(made) if isinstance(made, np.ndarray) else made)
+        return made
+
+
+def identity(value: Any) -> Any:
+    """What tells arrays apart by the memory they lie in; other values as they are."""
+    if not isinstance(value, np.ndarray):
+        return type(value), value
+    return value.__array_interface__["data"][0], value.shape, value.strides, value.dtype.str
+
+
+def owner(array: np.ndarray) -> np.ndarray:
+    """The array whose end is that of the memory."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+_constants: ContextVar[Constants | None] = ContextVar("pyops_constants", default=None)
+
+
+@contextmanager
+def keeping(constants: Constants | None) -> Iterator[None]:
+    """While the block runs, functions behind `once` keep what they make in these."""
+    token = _constants.set(constants)
+    try:
+        yield
+    finally:
+        _constants.reset(token)
+
+
+def once(function: Callable[P, Made]) -> Callable[P, Made]:
+    """The function, called once for the same arrays where constants are kept."""
+    @wraps(function)
+    def of(*given: P.args, **named: P.kwargs) -> Made:
+        constants = _constants.get()
+        found: Made = (function(*given, **named) if constants is None or named
+                       else constants.made(function, *given))
+        return found
+    return of
 
 
 class Recent(Generic[Made]):

@@ -20,7 +20,9 @@ from ..core.kernel_set import DTYPES
 from ..core.late import Late
 from ..core.operands import OPERANDS, kind_of
 from ..core.registry import OPS
+from ..core.symbolic import Formulas, at, symbolic, unique_sizes
 from ..core.tensor import Tensor, no_grad
+from ..ops.result_shapes import broadcast
 from ..ops.typed import alike
 from .ir import Graph, Node, Value
 from .structure import flatten
@@ -46,6 +48,7 @@ class Tracer:
         self.nodes: list[Node] = []
         self.outer = outer
         self.modules: list[str] = outer.modules if outer else []
+        self.formulas: Formulas | None = outer.formulas if outer else None   # where axes of inputs vary
         self.inputs: set[Value] = set()   # of the whole graph
         self.wanted: set[Value] = set()   # inputs whose numbers the model asked for
         self.owned: set[Value] = set()    # of a body: the values that are its own
@@ -217,8 +220,9 @@ class Traced(Tensor):
         except (TypeError, ValueError, IndexError) as why:
             raise type(why)(f"{why} (called at {node.where})") from why
         several = isinstance(result, tuple)
-        node.outputs = [Value(tuple(r.shape), r.dtype, node, f"{tracer.prefix}{op.name}{len(tracer.nodes)}")
-                        for r in (result if several else (result,))]
+        results = result if several else (result,)
+        node.outputs = [Value(shape, r.dtype, node, f"{tracer.prefix}{op.name}{len(tracer.nodes)}")
+                        for shape, r in zip(shapes_of(op, node, results, tracer.formulas), results)]
         tracer.add(node)
         made = tuple(map(Traced, node.outputs))
         return made if several else made[0]
@@ -313,10 +317,45 @@ def refuse_what_programs_cannot(op, node: Node) -> None:
 
 
 def infer(op, node: Node):
-    """What the op would return, in shape and type."""
+    """What the op would return, in shape and type; for the example's sizes, where they vary."""
+    return inferred(op, node, None)
+
+
+def inferred(op, node: Node, numbers):
+    """The same for sizes whose formulas come to `numbers`; None: those of the example."""
     return op.forward(ShapeKernels(real_of(node)),
-                      *(np.zeros(v.shape, v.dtype) if isinstance(v, Value) else v for v in node.inputs),
-                      **node.attrs)
+                      *(np.zeros(at(v.shape, numbers), v.dtype) if isinstance(v, Value) else v
+                        for v in node.inputs),
+                      **at(node.attrs, numbers))
+
+
+def shapes_of(op, node: Node, results, formulas: Formulas | None) -> list[tuple]:
+    """Shapes of the results, with formulas where those of the inputs have some: by the row's rule,
+    or, where it has none, whatever its glue will say."""
+    plain = [tuple(r.shape) for r in results]
+    shapes = [None if v is None else v.shape for v in node.inputs]
+    if formulas is None or not symbolic(shapes) and not symbolic(node.attrs):
+        return plain
+    rule = op.shapes or (broadcast if op.pointwise else None)
+    if rule is not None:
+        found = list(rule(*shapes, **node.attrs))
+        if [at(shape, None) for shape in found] == plain:
+            return found
+    # a copy: passes change the node
+    asked = Node(op.name, [Value(v.shape, v.dtype) if isinstance(v, Value) else v for v in node.inputs],
+                 node.attrs)
+    sizes = unique_sizes((shapes, node.attrs))
+
+    def glue(*numbers):
+        said = inferred(op, asked, {size.place: number for size, number in zip(sizes, numbers)})
+        return tuple(tuple(r.shape) for r in (said if isinstance(said, tuple) else (said,)))
+    every = formulas.apply(glue, *sizes)
+    return [tuple(formulas.apply(entry, every, i, axis) for axis in range(len(shape)))
+            for i, shape in enumerate(plain)]
+
+
+def entry(shapes, i: int, axis: int) -> int:
+    return shapes[i][axis]
 
 
 def real_of(node: Node) -> str:
@@ -360,13 +399,15 @@ def within(module: str) -> AbstractContextManager:
     return nullcontext() if tracer is None else tracer.within(module)
 
 
-def trace(model: Callable, example_inputs: tuple,
-          arrange: Callable = lambda values: values) -> tuple[Graph, object]:
+def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda values: values,
+          vary: tuple[Formulas, set[tuple[int, int]]] | None = None) -> tuple[Graph, object]:
     """The graph of model(*arrange(example_inputs)), and the structure of what the model
-    returns (structure.py)."""
-    inputs = [Value(tuple(x.shape), np.dtype(x.dtype), None, f"input{i}")
-              for i, x in enumerate(example_inputs)]
+    returns (structure.py). vary: what keeps formulas, and the axes (input, axis) that vary."""
     tracer = Tracer()
+    tracer.formulas, axes = vary or (None, set())
+    inputs = [Value(tuple(tracer.formulas.symbol(n) if tracer.formulas and (i, axis) in axes else int(n)
+                          for axis, n in enumerate(x.shape)), np.dtype(x.dtype), None, f"input{i}")
+              for i, x in enumerate(example_inputs)]
     tracer.inputs.update(inputs)
     token = _tracer.set(tracer)
     try:

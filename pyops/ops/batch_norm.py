@@ -13,6 +13,7 @@ from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
 from ..core.types import Arrays
+from .result_shapes import first
 
 reference = LateFunctions("pyops.kernels.batch_norm.reference")
 
@@ -164,7 +165,7 @@ BATCH_NORM = Op(
     tolerance=128,   # sums of 1e3 terms: the gradients of weight and bias
     flops=lambda x, *_, eps: 3 * x.size,
     bytes=lambda x, *_, eps: 2 * x.nbytes,
-    applies=frozenset({"activation"}), per_sample=True,
+    applies=frozenset({"activation"}), per_sample=True, shapes=first,
 )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.late import LateFunctions
 from ..core.registry import Op
+from .result_shapes import given
 
 reference = LateFunctions("pyops.kernels.reduction.reference")
 
@@ -106,8 +107,8 @@ def first_is_kept(of, /, *, dims, **_):
 
 
 SUM = Op("sum", "r", sum_forward, reference.sum, sum_gradient, kernels=("reduce_sum",),
-         bytes=lambda x, **_: x.nbytes, per_sample=first_is_kept)
-EXPAND = Op("expand", "r", expand_forward, reference.expand, expand_gradient, kernels=("expand",))
+         bytes=lambda x, **_: x.nbytes, per_sample=first_is_kept, shapes=given)
+EXPAND = Op("expand", "r", expand_forward, reference.expand, expand_gradient, kernels=("expand",), shapes=given)
 
 
 def sum_to(g, shape):

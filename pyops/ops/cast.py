@@ -9,6 +9,7 @@ from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
 from ..core.types import Array, Arrays, DType
+from .result_shapes import first
 
 reference = LateFunctions("pyops.kernels.typed.reference")
 
@@ -50,5 +51,5 @@ def gradient(ctx: Context) -> tuple[Any]:
     return (CAST(ctx.g, dtype=ctx.inputs[0].dtype),)
 
 
-CAST = Op("cast", "a", forward, reference.cast, gradient, tolerance=0, per_sample=True,
+CAST = Op("cast", "a", forward, reference.cast, gradient, tolerance=0, per_sample=True, shapes=first,
           todo={"pointwise": "results of another type do not lie in a map"})

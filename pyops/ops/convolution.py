@@ -109,7 +109,7 @@ def _conv_attrs(name, n, x, weight, bias, stride, padding, dilation, groups):
     before, total = _padding(name, n, padding, weight[2:], stride, dilation)
     size = tuple((i + t - d * (k - 1) - 1) // s + 1
                  for i, t, d, k, s in zip(x[-n:], total, dilation, weight[2:], stride))
-    if min(size) < 1:
+    if any(i < 1 for i in size):
         raise ValueError(f"{name}: input {x} with padding {padding} is smaller than the filter of weight "
                          f"{weight}, dilation {dilation}")
     return {"stride": stride, "padding": before, "dilation": dilation, "groups": groups, "size": size}
@@ -130,7 +130,7 @@ def _conv_transpose_attrs(name, n, x, weight, bias, stride, padding, output_padd
             f"{name}: output_padding {extra} must be smaller than stride {stride} or dilation {dilation}")
     size = tuple((i - 1) * s - 2 * p + d * (k - 1) + e + 1
                  for i, s, p, d, k, e in zip(x[-n:], stride, padding, dilation, weight[2:], extra))
-    if min(size) < 1 or min(x[-n:]) < 1:
+    if any(i < 1 for i in (*size, *x[-n:])):
         raise ValueError(
             f"{name}: input {x} with weight {weight} and padding {padding} gives the empty output {size}")
     return {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "size": size}
@@ -287,8 +287,11 @@ CONV_WEIGHT_GRADIENT = Op("conv_weight_gradient", "rr", conv_weight_gradient_for
 
 CONV = Op(
     "conv", "rro", conv_forward, reference.conv, conv_gradient,
-    kernels=("conv",), macs=conv_macs, bytes=conv_bytes, **IN_PROGRAMS, filter_axis=0)
+    kernels=("conv",), macs=conv_macs, bytes=conv_bytes, **IN_PROGRAMS, filter_axis=0,
+    shapes=lambda x, w, b, *, size, **_: ((*x[:-len(size) - 1], w[0], *size),))
 
 CONV_TRANSPOSE = Op("conv_transpose", "rro", conv_transpose_forward, reference.conv_transpose,
                     conv_transpose_gradient, kernels=("conv_transpose",), macs=conv_transpose_macs,
-                    bytes=conv_transpose_bytes, **IN_PROGRAMS, filter_axis=1)
+                    bytes=conv_transpose_bytes, **IN_PROGRAMS, filter_axis=1,
+                    shapes=lambda x, w, b, *, size, groups, **_: (
+                        (*x[:-len(size) - 1], w[1] * groups, *size),))

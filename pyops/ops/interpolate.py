@@ -3,7 +3,6 @@ taps are made once per shape."""
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..core.memory import require
 from ..core.registry import Op
+from ..core.symbolic import index as as_int
 from ..core.tensor import per_input
 from ..core.types import Arrays, OutputSizes
 from ..kernels.interpolate import reference
@@ -79,7 +79,7 @@ def plan(shape, size, scale_factor, mode, align_corners, recompute, antialias):
         raise ValueError("interpolate: recompute_scale_factor goes with scale_factor, not with size")
     scales = _per_axis(scale_factor, axes, "scale_factor") if size is None else (None,) * axes
     sizes = _scaled(shape[2:], scales) if size is None else _sizes(_per_axis(size, axes, "size"))
-    if min(shape[2:]) < 1 or min(sizes) < 1 or max(*shape[2:], *sizes) >= 2**31:
+    if any(n < 1 or n >= 2**31 for n in (*shape[2:], *sizes)):
         raise ValueError(f"interpolate: spatial sizes must be at least 1 and below 2^31, got input {shape} "
                          f"and result {sizes}")
     if recompute or mode == "area":
@@ -99,7 +99,7 @@ def _per_axis(value, axes, name):
 
 def _sizes(values):
     try:
-        return tuple(map(operator.index, values))
+        return tuple(map(as_int, values))
     except TypeError:
         raise TypeError(f"interpolate: size must be ints, got {values}") from None
 
@@ -179,6 +179,7 @@ def _gradient(g, ctx):
 # the float64 expectation is not.
 RESAMPLE = Op(
     "resample", "r", forward, reference.resample, per_input(_gradient), check, kernels=("resample",),
-    tolerance=256, per_sample=lambda shape, *, specs, transpose: len(shape) >= len(specs) + 2,
+    tolerance=256, shapes=lambda x, *, specs, transpose: (tuple(_shapes(x, specs, transpose)[0]),),
+    per_sample=lambda shape, *, specs, transpose: len(shape) >= len(specs) + 2,
     bytes=lambda x, *, specs, transpose: x.nbytes
     + x.itemsize * math.prod(_shapes(x.shape, specs, transpose)[0]))

@@ -8,6 +8,7 @@ from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context
 from ..core.types import Arrays
+from .result_shapes import first
 from .spatial import bounded
 
 reference = LateFunctions("pyops.kernels.local_response_norm.reference")
@@ -69,5 +70,5 @@ LOCAL_RESPONSE_NORM = Op(
     kernels=("local_response_norm",),
     flops=lambda x, *, size, **_: (2 * size + 6) * x.size,
     bytes=lambda x, **_: 2 * x.nbytes,
-    per_sample=True,
+    per_sample=True, shapes=first,
 )

@@ -11,6 +11,7 @@ from ..core.registry import Op
 from ..core.tensor import Context
 from ..core.types import Arrays
 from .broadcast import contiguous
+from .result_shapes import broadcast
 from .shape import broadcast_to
 
 reference = LateFunctions("pyops.kernels.gemm.reference")
@@ -249,13 +250,21 @@ LINEAR_WEIGHT_GRADIENT = Op("linear_weight_gradient", "rr", linear_weight_gradie
                             linear_weight_gradient_gradient, kernels=("gemm",))
 ROW_SUM = Op("row_sum", "r", row_sum_forward, reference_row_sum, kernels=("gemm",))
 
+
+def matmul_shapes(a, b):
+    ma, mb = ((1, *a) if len(a) == 1 else a), ((*b, 1) if len(b) == 1 else b)
+    lead = broadcast(ma[:-2], mb[:-2])[0] if len(ma) > 2 or len(mb) > 2 else ()
+    return (lead + ((ma[-2],) if len(a) > 1 else ()) + ((mb[-1],) if len(b) > 1 else ()),)
+
+
 MATMUL = Op("matmul", "rr", matmul_forward, reference.matmul, matmul_gradient, check_matmul,
             kernels=("gemm",), macs=matmul_macs,
             bytes=lambda a, b: a.nbytes + b.nbytes + math.prod(plan(a.shape, b.shape)[4]) * a.itemsize,
-            todo={"per_sample": "either operand may be shared by all samples"})
+            shapes=matmul_shapes, todo={"per_sample": "either operand may be shared by all samples"})
 
 LINEAR = Op(
     "linear", "rro", linear_forward, reference.linear, linear_gradient, check_linear, kernels=("linear",),
     macs=lambda x, w, b: x.size * (w.size // max(1, w.shape[-1])), applies=frozenset({"activation"}),
-    per_sample=lambda shape: len(shape) > 1, filter_axis=0, bytes=lambda x, w, b: x.nbytes + w.nbytes
+    per_sample=lambda shape: len(shape) > 1, filter_axis=0,
+    shapes=lambda x, w, b: ((*x[:-1], *w[:-1]),), bytes=lambda x, w, b: x.nbytes + w.nbytes
     + x.size // max(1, x.shape[-1]) * (w.size // max(1, w.shape[-1])) * x.itemsize)

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from functools import lru_cache
 
 from ..core.late import LateFunctions
 from ..core.registry import Op
+from ..core.symbolic import index
 from ..core.tensor import per_input
 from ..core.types import Arrays
 from .spatial import bounded
@@ -34,7 +34,7 @@ def pad(input: Arrays, pad: Sequence[int], mode: str = "constant", value: float 
     if value and mode != "constant":
         raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
     try:
-        pairs = tuple(map(operator.index, pad))
+        pairs = tuple(map(index, pad))
     except TypeError:
         raise TypeError(f"pad: pad must be ints, got {pad!r}") from None
     bounded(pairs, "pad", "pad")
@@ -148,5 +148,6 @@ PAD = Op(
     kernels=("pad",), bytes=lambda x, *, before, after, **_: x.nbytes + x.itemsize * math.prod(
         n + b + a for n, b, a in zip(x.shape, before, after)),
     tolerance=16,   # forward copies; the gradient sums one value a copy
+    shapes=lambda x, *, before, after, **_: (tuple(n + b + a for n, b, a in zip(x, before, after)),),
     per_sample=lambda shape, *, before, after, **_: len(shape) > 1 and not before[0] and not after[0],
 )

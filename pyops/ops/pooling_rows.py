@@ -122,12 +122,16 @@ def of_batches(shape, *, window, **_):
     return len(shape) == window.axes + 2
 
 
+def of_window(x, *, window, **_):
+    return (window.result_shape(x),)
+
+
 MAX_POOL = Op(
     "max_pool", "r", max_pool_forward, reference.max_pool,
     per_input(lambda g, ctx: MAX_POOL_BACKWARD(g, ctx.inputs[0], **ctx.attrs)),
     kernels=("max_pool",), flops=max_pool_flops, bytes=pool_bytes,
     tolerance=64,   # of the gradient, which sums; the maximum itself is exact
-    per_sample=of_batches,
+    per_sample=of_batches, shapes=of_window,
 )
 
 MAX_POOL_INDICES = Op("max_pool_indices", "r", max_pool_indices_forward, reference.max_pool_indices,
@@ -138,14 +142,15 @@ MAX_POOL_INDICES = Op("max_pool_indices", "r", max_pool_indices_forward, referen
 
 AVG_POOL = Op("avg_pool", "r", avg_pool_forward, reference.avg_pool,
               per_input(lambda g, ctx: AVG_POOL_BACKWARD(g, **ctx.attrs)),
-              kernels=("avg_pool",), flops=max_pool_flops, bytes=pool_bytes, per_sample=of_batches)
+              kernels=("avg_pool",), flops=max_pool_flops, bytes=pool_bytes, per_sample=of_batches,
+              shapes=of_window)
 
 LP_POOL = Op(
     "lp_pool", "r", lp_pool_forward, reference.lp_pool, lp_pool_gradient,
     kernels=("lp_pool",), bytes=pool_bytes,
     flops=lambda x, *, window, norm: 2 * max_pool_flops(x, window=window),
     # y^(1 - p) of a small y multiplies the error of y
-    tolerance=256, per_sample=of_batches)
+    tolerance=256, per_sample=of_batches, shapes=of_window)
 
 MAX_UNPOOL = Op(
     "max_unpool", "ri", max_unpool_forward, reference.max_unpool,

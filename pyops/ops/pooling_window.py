@@ -46,7 +46,7 @@ def sliding_window(name, n, x, kernel, stride, padding, dilation, ceil_mode):
         raise ValueError(f"{name}: padding must be at most half of kernel_size, got padding {padding} and "
                          f"kernel_size {kernel}")
     size = tuple(outputs(*of_axis, ceil_mode) for of_axis in zip(x[-n:], kernel, stride, padding, dilation))
-    if min(size) < 1:
+    if any(i < 1 for i in size):
         raise ValueError(f"{name}: input {x} with kernel_size {kernel}, padding {padding} and dilation "
                          f"{dilation} gives the empty output {size}")
     window = Window(n, three(x[-n:], 1), three(size, 1), three(kernel, 1), three(stride, 1),
@@ -74,7 +74,7 @@ def outputs(size, kernel, stride, padding, dilation, ceil_mode):
 def check_rank(name, n, x):
     if len(x) not in (n + 1, n + 2):
         raise ValueError(f"{name}: input must have {n + 1} or {n + 2} axes, got {x}")
-    if min(x[-n:]) < 1:
+    if any(i < 1 for i in x[-n:]):
         raise ValueError(f"{name}: the spatial axes of input {x} must not be empty")
 
 
@@ -92,7 +92,7 @@ def adaptive_window(name, n, x, size):
 def parts(n, x, size):
     """The window that divides the spatial axes of x into `size` parts."""
     before, after = three(x[-n:], 1), three(size, 1)
-    if min(size) > 0 and not any(i % o for i, o in zip(before, after)):
+    if all(o > 0 for o in size) and not any(i % o for i, o in zip(before, after)):
         kernel = tuple(i // o for i, o in zip(before, after))
         return Window(n, before, after, kernel, kernel, (0, 0, 0), (1, 1, 1))
     return Window(n, before, after, (0, 0, 0), (1, 1, 1), (0, 0, 0), (1, 1, 1))
@@ -120,6 +120,6 @@ def unpooled_size(name, n, x, indices, kernel, stride, padding, size):
     if any(abs(w - d) >= s for w, d, s in zip(wanted, default, stride)) and size is not None:
         raise ValueError(
             f"{name}: output_size {wanted} must be less than stride {stride} away from {default}")
-    if min(wanted) < 1:
+    if any(i < 1 for i in wanted):
         raise ValueError(f"{name}: output_size {wanted} must be positive")
     return bounded(wanted, name, "output_size")

@@ -17,6 +17,7 @@ from ..core.types import Arrays, Dims
 from . import elementwise, whole_reduction
 from .axis import axis_or_dim, required_axis
 from .broadcast import SUM, first_is_kept, plan, reduction_plan
+from .result_shapes import given
 
 reference = LateFunctions("pyops.kernels.reduction.reference")
 
@@ -84,7 +85,7 @@ def one_value(name, kernel, gradient):
         getattr(k, kernel)(x, *reduction_plan(x.shape, dims), y)
         return y
     return Op(name, "r", forward, getattr(reference, name), gradient, kernels=(kernel,),
-              bytes=lambda x, **_: x.nbytes, per_sample=first_is_kept)
+              bytes=lambda x, **_: x.nbytes, per_sample=first_is_kept, shapes=given)
 
 
 def prod_gradient(ctx):
@@ -174,7 +175,7 @@ AMAX = one_value("amax", "reduce_max", extreme_gradient)
 AMIN = one_value("amin", "reduce_min", extreme_gradient)
 VAR_BACKWARD = Op("var_backward", "rrrr", var_backward, reference.var_backward, kernels=("spread_variance",))
 VAR = Op("var", "r", var_forward, reference.var, var_gradient, kernels=("reduce_variance", "sqrt"),
-         tolerance=512, per_sample=first_is_kept)   # gradients of few elements cancel
+         tolerance=512, per_sample=first_is_kept, shapes=given)   # gradients of few elements cancel
 LOGSUMEXP_BACKWARD = Op("logsumexp_backward", "rrr",
                         lambda k, g, x, y, *, dims: spread(k, "spread_logsumexp", x, dims, (g, y)),
                         reference.logsumexp_backward, kernels=("spread_logsumexp",))
@@ -186,7 +187,7 @@ NORM_BACKWARD = Op("norm_backward", "rrr",
                    reference.norm_backward, kernels=("spread_norm",))
 NORM = Op("norm", "r", norm_forward, reference.norm, lambda ctx: (
     NORM_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], dims=ctx.attrs["dims"], p=ctx.attrs["p"]),),
-          kernels=("reduce_norm",), per_sample=first_is_kept)
+          kernels=("reduce_norm",), per_sample=first_is_kept, shapes=given)
 PLACE_ALONG = Op("place_along", "ri", place_along, reference.place_along, kernels=("place_along",))
 ARG_MAX = arg_row("arg_max")
 ARG_MIN = arg_row("arg_min")

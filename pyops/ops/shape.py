@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import index as as_int
 
 import numpy as np
 
 from ..core.late import LateFunctions
 from ..core.registry import Op
+from ..core.symbolic import index as as_int
 from ..core.tensor import Context, Tensor
 from ..core.types import Arrays, Dims, Index
 from .axis import axis_or_dim, required_axis
+from .result_shapes import given
 
 reference = LateFunctions("pyops.kernels.shape.reference")
 
@@ -244,7 +245,7 @@ def _is_basic(i):
 @lru_cache(4096)
 def _resolved(name, old, shape):
     count, known = math.prod(old), math.prod(n for n in shape if n != -1)
-    if min(shape, default=0) < -1 or shape.count(-1) > 1 or (count != known if -1 not in shape else not known
+    if any(n < -1 for n in shape) or shape.count(-1) > 1 or (count != known if -1 not in shape else not known
                                                              or count % known):
         raise ValueError(f"{name}: shape {shape} does not hold the {count} values of input {old}")
     return tuple(count // known if n == -1 else as_int(n) for n in shape)
@@ -269,7 +270,7 @@ def _squeezed(old, dim):
 def _expanded(old, shape):
     lead = len(shape) - len(old)
     new = shape[:max(lead, 0)] + tuple(o if s == -1 else s for o, s in zip(old, shape[max(lead, 0):]))
-    if lead < 0 or min(new, default=0) < 0 or any(o not in (1, s) for o, s in zip(old, new[lead:])):
+    if lead < 0 or any(n < 0 for n in new) or any(o not in (1, s) for o, s in zip(old, new[lead:])):
         raise ValueError(
             f"broadcast_to: input {old} cannot be broadcast to {shape}; an axis must be equal, 1 or new")
     return new
@@ -287,6 +288,13 @@ def _joint_axis(shapes, dim):
 
 
 # ---- rows
+
+def _cat_shapes(*shapes, dim):
+    first = shapes[0]
+    dim %= len(first)
+    return ((*first[:dim], sum(s[dim] for s in shapes), *first[dim + 1:]),)
+
+
 
 def _no_kernel(definition):
     """A row's forward for an op that is NumPy's own view."""
@@ -338,20 +346,22 @@ RESHAPE = Op(
     "reshape", "a", _no_kernel(reference.reshape), reference.reshape,
     lambda ctx: (RESHAPE(ctx.g, shape=tuple(ctx.inputs[0].shape)),),
     tolerance=0,   # values are moved, not computed
+    shapes=given,
     todo={"per_sample": "the shape it is given may hold the size of the batch"},
 )
 
 PERMUTE = Op(
     "permute", "a", _no_kernel(reference.permute), reference.permute,
     lambda ctx: (PERMUTE(ctx.g, dims=_inverse(ctx.attrs["dims"])),),
-    tolerance=0, per_sample=lambda shape, *, dims: bool(dims) and dims[0] % len(dims) == 0)
+    tolerance=0, shapes=lambda x, *, dims: (tuple(x[d] for d in dims),),
+    per_sample=lambda shape, *, dims: bool(dims) and dims[0] % len(dims) == 0)
 
 SUM_TO = Op("sum_to", "r", _no_kernel(reference.sum_to), reference.sum_to,
             lambda ctx: (BROADCAST_TO(ctx.g, shape=tuple(ctx.inputs[0].shape)),))
 
 BROADCAST_TO = Op(
     "broadcast_to", "a", _no_kernel(reference.broadcast_to), reference.broadcast_to,
-    lambda ctx: (SUM_TO(ctx.g, shape=tuple(ctx.inputs[0].shape)),))
+    lambda ctx: (SUM_TO(ctx.g, shape=tuple(ctx.inputs[0].shape)),), shapes=given)
 
 SCATTER_SLICE = Op("scatter_slice", "r", _scatter, reference.scatter_slice,
                    lambda ctx: (GETITEM(ctx.g, index=ctx.attrs["index"]),))
@@ -365,7 +375,7 @@ GETITEM = Op(
 CAT = Op(
     "cat", "a*", _cat, reference.cat, _cat_gradient, _check_cat,
     kernels=("cat_copy",),
-    tolerance=0,
+    tolerance=0, shapes=_cat_shapes,
     bytes=lambda *arrays, dim: 2 * sum(a.nbytes for a in arrays),
     per_sample=lambda shape, *, dim: dim % len(shape) != 0,
 )

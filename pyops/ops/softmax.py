@@ -12,6 +12,7 @@ from ..core.registry import Op
 from ..core.types import Arrays, DType
 from .axis import axis_or_dim
 from .elementwise import neg
+from .result_shapes import first
 
 reference = LateFunctions("pyops.kernels.softmax.reference")
 
@@ -110,7 +111,7 @@ def _row(name, backward):
     return Op(name, "r", _kernel(name), _scalars_too(getattr(reference, name)),
               lambda ctx: (backward(ctx.g, ctx.outputs[0], **ctx.attrs),), kernels=(name,),
               flops=lambda x, *, dim: 12 * x.size, bytes=lambda x, *, dim: 2 * x.nbytes, activation=True,
-              per_sample=lambda shape, *, dim: bool(shape) and dim % len(shape) != 0,
+              per_sample=lambda shape, *, dim: bool(shape) and dim % len(shape) != 0, shapes=first,
               todo={"epilogue": "a line must be whole before its sum is known"})
 
 

@@ -1,8 +1,9 @@
 """Arguments that image ops share: one value or one per spatial axis."""
 from __future__ import annotations
 
-import operator
 from functools import lru_cache
+
+from ..core.symbolic import index
 
 MOST = 2**31 - 1   # kernels count positions in 63 bits, and multiply two such numbers
 
@@ -19,8 +20,8 @@ def ints(value, op: str, name: str):
     if type(value) is int or isinstance(value, str):
         return value
     try:
-        return (tuple(map(operator.index, value)) if isinstance(value, (tuple, list))
-                else operator.index(value))
+        return (tuple(map(index, value)) if isinstance(value, (tuple, list))
+                else index(value))
     except TypeError:
         raise TypeError(f"{op}: {name} must be an int or ints, got {value!r}") from None
 
@@ -32,7 +33,7 @@ def _axes(value, n, op, name, least):
         values *= n
     if isinstance(value, str) or len(values) != n:
         raise ValueError(f"{op}: {name} must be an int or {n} ints, got {value!r}")
-    if min(values) < least:
+    if any(v < least for v in values):
         raise ValueError(f"{op}: {name} must be at least {least}, got {value!r}")
     return bounded(values, op, name)
 

@@ -5,6 +5,7 @@ once something needed the other form.
 """
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ class Ref:
 
     @property
     def whole(self) -> bool:
-        return self.offset == 0 and self.buffer.bytes == int(np.prod(self.shape)) * self.dtype.itemsize
+        return self.offset == 0 and self.buffer.bytes == math.prod(self.shape) * self.dtype.itemsize
 
     def reshaped(self, shape) -> Ref:
         return Ref(self.buffer, self.offset, tuple(shape), self.dtype, self.sample)
@@ -72,7 +73,7 @@ class Map:
 
     def flat(self) -> Ref:
         """The same memory as one axis, for kernels to whom layout does not matter."""
-        return self.ref.reshaped((int(np.prod(self.ref.shape)),))
+        return self.ref.reshaped((math.prod(self.ref.shape),))
 
     def block(self, first: int, channels: int) -> Map:
         """The channels from block `first` on."""

@@ -104,7 +104,7 @@ def winograd(low: Lowering, c: Layer) -> None:
     if not c.node.algorithm.startswith("winograd"):
         raise Declined("another algorithm is chosen")
     tile = int(c.node.algorithm[-1])
-    planar = np.ascontiguousarray(c.weight, np.float32)
+    planar = packing.contiguous(c.weight)
     c.call(low, "winograd_conv", low.as_map(c.x).ref, planar, packing.winograd(low.kernels, c.weight, tile),
            tile, c.packed_bias(), residual(low, c.node), c.node.attrs["padding"], 2 if c.node.epilogue.pool
            else 1, c.tail, low.new_map(c.node.output).ref, algorithm=c.node.algorithm)

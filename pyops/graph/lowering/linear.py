@@ -29,7 +29,7 @@ def matrix_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y) ->
     tail = node.epilogue.activation or activations.NONE
     rows, flops = x.shape[0], 2 * node.macs
     if rows <= FEW_ROWS and 4 * weight.size > LARGE:
-        low.add("linear_rows", x, np.ascontiguousarray(weight, np.float32), bias, tail, y, node=node,
+        low.add("linear_rows", x, packing.contiguous(weight), bias, tail, y, node=node,
                 algorithm="rows", flops=flops)
     else:
         low.add("linear_packed", x, packing.linear(low.kernels, weight), packing.bias(bias, weight.shape[0]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir import Graph, Node, Value
+from ..shared import once
 
 
 def run(graph: Graph) -> None:
@@ -46,6 +47,11 @@ def fold(producer: Node, scale: np.ndarray, shift: np.ndarray) -> None:
     shape[axis] = -1
     if weight.shape[axis] != scale.size:   # a linear layer's batch norm over another axis
         return
-    folded = weight * scale.reshape(shape)
     offset = shift if bias is None else bias * scale + shift
-    producer.inputs = [x, folded.astype(weight.dtype), offset.astype(weight.dtype)]
+    producer.inputs = [x, scaled(weight, tuple(shape), scale.tobytes()), offset.astype(weight.dtype)]
+
+
+@once
+def scaled(weight: np.ndarray, shape: tuple[int, ...], scale: bytes) -> np.ndarray:
+    """The weights times float64 numbers of a shape that broadcasts."""
+    return (weight * np.frombuffer(scale).reshape(shape)).astype(weight.dtype)

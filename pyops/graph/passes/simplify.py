@@ -7,6 +7,8 @@ import numpy as np
 
 from ..ir import Graph, Node, Value
 
+MAY_CHANGE_NOTHING = {"reshape", "broadcast_to", "cast", "permute", "avg_pool", "max_pool", "add", "mul"}
+
 
 def run(graph: Graph) -> None:
     consumers = graph.consumers()
@@ -18,7 +20,7 @@ def run(graph: Graph) -> None:
 
 def same_as(node: Node) -> Value | None:
     """The input that the node's only output equals, if there is one."""
-    if len(node.outputs) != 1:
+    if len(node.outputs) != 1 or node.op not in MAY_CHANGE_NOTHING:
         return None
     out, values = node.output, list(node.values())
     if not values or values[0].shape != out.shape:

@@ -65,5 +65,5 @@ def is_thin(node: Node) -> bool:
         return False
     x, weight = node.inputs[:2]
     return (isinstance(weight, np.ndarray) and weight.ndim == len(x.shape) == 4
-            and x.shape[3] == weight.shape[3] == node.output.shape[3] == 1
-            and x.shape[2] > 1 and weight.shape[2] > 1 and node.attrs["padding"][1] == 0)
+            and weight.shape[3] == 1 and weight.shape[2] > 1
+            and x.shape[3] == node.output.shape[3] == 1 and x.shape[2] > 1 and node.attrs["padding"][1] == 0)
