@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _C
 from .backends import active
+from .symbolic import SymInt
 
 # What arrays of a row's inputs of any type may be: csrc/elements.inc. ml_dtypes' bfloat16
 # is known by its name.
@@ -112,6 +113,8 @@ def as_array(op, position, value):
         except (BufferError, RuntimeError, TypeError) as why:
             raise InputError(f"{op.name}: input {position} ({type(value).__name__}) cannot be viewed through "
                              f"DLPack: {why}", value) from why
+    if isinstance(value, SymInt):
+        return np.asarray(value.plain())
     raise InputError(f"{op.name}: input {position} must be an array, a Tensor or a DLPack exporter, got "
                      f"{type(value).__name__}", value)
 

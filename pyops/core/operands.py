@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import tape
+from .symbolic import SymInt, plain
 from .types import Array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-OPERANDS = (tape.OnTape, np.ndarray, np.generic, int, float)
+OPERANDS = (tape.OnTape, np.ndarray, np.generic, int, float, SymInt)
 
 
 class Size(int):
@@ -90,6 +91,7 @@ def axes_of(dim: Any) -> Any:
 
 
 def kind_of(value: Any) -> str:
+    value = plain(value)
     return (value.dtype.kind if hasattr(value, "dtype") and hasattr(value.dtype, "kind")
             else "f" if isinstance(value, float) else "i" if isinstance(value, int) else "f")
 

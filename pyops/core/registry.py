@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._C import OpBase
 from . import backends as backends  # tells OpBase where calls go
+from .symbolic import plain
 
 if TYPE_CHECKING:
     from .cases import Bad, Case
@@ -101,7 +102,7 @@ class Op(OpBase):
 
     def by_operands(self, inputs, attrs, out):
         """The same of row.of_operands(*inputs, out=None, **attrs): numbers become arrays first."""
-        return self.by_dispatch(self.operands(self.name, *inputs), attrs, out)
+        return self.by_dispatch(self.operands(self.name, *map(plain, inputs)), attrs, out)
 
 
 def row_named(name: str) -> Op:

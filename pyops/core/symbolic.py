@@ -252,6 +252,11 @@ for _name, _equal in (("eq", True), ("ne", False), ("lt", False), ("le", True), 
     setattr(SymInt, f"__{_name}__", compared(_name, getattr(operator, _name), _equal))
 
 
+def plain(value: Any) -> Any:
+    """A value to compute with: of a size with a formula, the number that it then has to be."""
+    return value.plain() if type(value) is SymInt else value
+
+
 def index(value: Any) -> Any:
     """operator.index, but that a size stays one."""
     return value if type(value) is SymInt else operator.index(value)

@@ -1,6 +1,7 @@
 """pyops.compile: a model becomes a Program for the shapes of its example inputs."""
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from .shared import Constants, keeping
 from .sized import Sized
 from .structure import unflatten
 from .trace import trace
+from .varying import Varying, opened
 
 # a layer's error over its greatest output (python -m pyops.bench.precision)
 BOUNDS = {"strict": 5e-6, "default": 2e-5, "fast": 1e-4}
@@ -43,7 +45,8 @@ class Options:
 
 def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "default",
             threads: int | None = None, *,
-            dynamic_batch: bool = False, state: Any = None, shared: Constants | None = None) -> Program:
+            dynamic: Any = None, dynamic_batch: bool = False, state: Any = None,
+            shared: Constants | None = None) -> Any:
     """Traces `model` once and returns a Program that computes the same from arrays of the same
     shapes.
 
@@ -53,6 +56,11 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     are taken as they are now and packed. precision: "strict" computes every convolution
     directly; "default" may use Winograd's F(2x2) and F(4x4) (at most 2e-5 of a layer's largest
     output off); "fast" also F(6x6) (1e-4). threads: of a run, default get_num_threads().
+    dynamic: axes whose sizes vary, by the arguments' names or positions: {"x": {0: (1, 64), 2: None}},
+    inclusive ranges, None for any size. The result is then called with any size within (a Varying,
+    of graph/varying.py); a ValueError names what is outside. The model is traced once for all sizes
+    by which it does nothing else, a plan is made for each size that comes in milliseconds, and the
+    last eight are kept, with one copy of the weights, which must not change.
     dynamic_batch: other sizes of the first axis are planned when they come; the plans of the
     last eight are kept, and share their weights.
     state: for a recurrent model that takes a state as its last argument and returns (results,
@@ -74,8 +82,10 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     kept: list[np.ndarray] = []
     places = streaming.flatten(state, kept) if state is not None else None
     inputs += tuple(kept)
-    if kept and dynamic_batch:
-        raise ValueError("compile: a program with a state takes one batch size; leave out dynamic_batch")
+    if kept and (dynamic_batch or dynamic is not None):
+        raise ValueError("compile: a program with a state takes one size; leave out dynamic and dynamic_batch")
+    if dynamic_batch and dynamic is not None:
+        raise ValueError("compile: dynamic says which axes vary; leave out dynamic_batch")
     if getattr(model, "training", False) is True:
         raise ValueError(f"compile: {type(model).__name__} is in training mode; call .eval() first")
     isa = active.get().name
@@ -91,9 +101,34 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
         stateful: Program = streaming.checked(
             Program(planned(graph, structure, options), options.isa, options.threads), own)
         return stateful
+    if dynamic is not None:
+        return of_sizes(model, inputs, options, dynamic)
     if dynamic_batch:
         return Family(model, options, {(i, 0) for i, x in enumerate(inputs) if x.ndim}).first(inputs)
     return build(as_function(model, inputs), inputs, options)
+
+
+def of_sizes(model: Any, inputs: Any, options: Options, dynamic: Any) -> Varying:
+    names = argument_names(model, len(inputs))
+    shapes = opened(names, [x.shape for x in inputs], dynamic)
+    family = Family(model, options, {(i, axis) for i, shape in enumerate(shapes)
+                                     for axis, n in enumerate(shape) if not isinstance(n, int)})
+
+    def make(arrays: Any, _: Any) -> Program:
+        return family.program(arrays)
+    program = Varying(make, list(zip([x.dtype for x in inputs], shapes)), [f"input {n!r}" for n in names])
+    program.program_for(*inputs)   # a model that cannot be compiled shows here
+    return program
+
+
+def argument_names(model: Any, count: int) -> list[str]:
+    """Names of a model's arguments as far as it has them, numbers of the others."""
+    try:
+        found = inspect.signature(getattr(model, "forward", model)).parameters.values()
+    except (TypeError, ValueError):
+        found = {}.values()
+    names = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:count]
+    return names + [str(i) for i in range(len(names), count)]
 
 
 def build(model: Any, inputs: Any, options: Options) -> Program:
@@ -132,7 +167,7 @@ class Family:
                 plan = planned(graph, structure, self.options)
         return Program(plan, self.options.isa, self.options.threads, again, samples=samples_at_once)
 
-    def graph(self, inputs: Any) -> tuple[Any, Any]:
+    def graph(self, inputs: Any) -> Any:
         """The graph for inputs of these shapes, and the structure of what the model returns."""
         shapes = tuple(x.shape for x in inputs)
         with self._lock:

@@ -6,6 +6,7 @@ kernels that do nothing.
 """
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -338,6 +339,8 @@ def shapes_of(op, node: Node, results, formulas: Formulas | None) -> list[tuple]
         return plain
     rule = op.shapes or (broadcast if op.pointwise else None)
     if rule is not None:
+        if op.shapes and op.check:   # what it refuses is a guard; the rule refuses what does not broadcast
+            op.check(*(ShapeOf(v.shape, v.dtype) if isinstance(v, Value) else v for v in node.inputs), **node.attrs)
         found = list(rule(*shapes, **node.attrs))
         if [at(shape, None) for shape in found] == plain:
             return found
@@ -352,6 +355,14 @@ def shapes_of(op, node: Node, results, formulas: Formulas | None) -> list[tuple]
     every = formulas.apply(glue, *sizes)
     return [tuple(formulas.apply(entry, every, i, axis) for axis in range(len(shape)))
             for i, shape in enumerate(plain)]
+
+
+class ShapeOf:
+    """A stand-in for an array, for checks of shapes."""
+
+    def __init__(self, shape, dtype):
+        self.shape, self.dtype = tuple(shape), dtype
+        self.ndim, self.size, self.itemsize = len(shape), math.prod(shape), np.dtype(dtype).itemsize
 
 
 def entry(shapes, i: int, axis: int) -> int:

@@ -9,7 +9,7 @@ other numbers get another.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ import numpy as np
 from .program import Program, as_array
 from .shared import PROGRAMS, Recent
 
+Size = int | tuple[int, int | None] | None   # of an axis: known, in a range, any
 MOST_NUMBERS = 64   # of an input that says how to compute
 
 
 class Varying:
     """varying(x, ...) -> what the model returns. Inputs: a dtype and a shape each, None where a
-    dimension may vary (a whole shape: any).
+    dimension may vary (a whole shape: any), (least, most) where it may within a range.
 
     make(arrays, fixed) gives a Program that takes the arrays whose places are not in `fixed`; what
     it raises for a model that asks for the numbers of others has their places as `wanted`.
@@ -30,7 +31,7 @@ class Varying:
     """
 
     def __init__(self, make: Callable[[tuple[np.ndarray, ...], frozenset[int]], Program],
-                 inputs: Sequence[tuple[np.dtype[Any], tuple[int | None, ...] | None]],
+                 inputs: Sequence[tuple[np.dtype[Any], tuple[Size, ...] | None]],
                  names: Sequence[str] = ()) -> None:
         self.inputs = list(inputs)
         self.names = list(names) or [f"input {i}" for i in range(len(inputs))]
@@ -83,14 +84,73 @@ class Varying:
                 f"program: takes {len(self.inputs)} inputs ({', '.join(self.names)}), got {len(arrays)}")
         ready = tuple(map(as_array, arrays))
         for name, array, (dtype, shape) in zip(self.names, ready, self.inputs):
-            fits = (shape is None
-                    or array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape)))
+            fits = shape is None or array.ndim == len(shape) and all(map(within, shape, array.shape))
             if array.dtype != dtype or not fits:
-                wanted = ("any shape" if shape is None
-                          else f"[{', '.join('any' if n is None else str(n) for n in shape)}]")
+                wanted = "any shape" if shape is None else f"[{', '.join(map(text_of, shape))}]"
                 raise ValueError(
                     f"program: {name} is {array.dtype}{list(array.shape)}, the model takes {dtype} {wanted}")
         return ready
+
+    def save(self, file: Any) -> None:
+        """Refused: a file holds a plan, which is for one size."""
+        raise ValueError("program: a program of varying sizes has no file; save that of one size, "
+                         "program.program_for(x, ...).save(file)")
+
+    def __reduce__(self) -> Any:
+        self.save(None)
+
+
+def within(wanted: Size, size: int) -> bool:
+    if isinstance(wanted, tuple):
+        least, most = wanted
+        return least <= size and (most is None or size <= most)
+    return wanted is None or wanted == size
+
+
+def text_of(wanted: Size) -> str:
+    if not isinstance(wanted, tuple):
+        return "any" if wanted is None else str(wanted)
+    return f"{wanted[0]} or more" if wanted[1] is None else f"{wanted[0]} to {wanted[1]}"
+
+
+def opened(names: Sequence[str], shapes: Sequence[tuple[int, ...]],
+           dynamic: Mapping[Any, Mapping[int, Any]]) -> list[tuple[Size, ...]]:
+    """The shapes of inputs, with ranges for the axes that vary.
+
+    dynamic: {name or position of an input: {axis: (least, most), or None for any}}, either bound
+    None for none. ValueError or TypeError for what is no such thing, or an example outside of it.
+    """
+    if not isinstance(dynamic, Mapping):
+        raise TypeError(f"compile: dynamic must be a dict of inputs, got {type(dynamic).__name__}")
+    found: list[list[Size]] = [list(shape) for shape in shapes]
+    for key, axes in dynamic.items():
+        at = names.index(key) if key in names else key
+        if not isinstance(at, int) or isinstance(at, bool) or not 0 <= at < len(shapes):
+            raise ValueError(f"compile: dynamic names the input {key!r}; there are {', '.join(names)} "
+                             f"(or 0 to {len(shapes) - 1})")
+        if not isinstance(axes, Mapping):
+            raise TypeError(f"compile: dynamic[{key!r}] must be a dict of axes, got {axes!r}")
+        for axis, given in axes.items():
+            count = len(shapes[at])
+            if not isinstance(axis, int) or isinstance(axis, bool) or not -count <= axis < count:
+                raise ValueError(f"compile: dynamic[{key!r}] names the axis {axis!r}; "
+                                 f"{names[at]} has shape {list(shapes[at])}")
+            limits = range_of(key, axis, given)
+            if not within(limits, shapes[at][axis]):
+                raise ValueError(f"compile: axis {axis} of {names[at]} is {shapes[at][axis]} in the example, "
+                                 f"outside of dynamic's {text_of(limits)}")
+            found[at][axis] = limits
+    return [tuple(shape) for shape in found]
+
+
+def range_of(key: Any, axis: int, given: Any) -> tuple[int, int | None]:
+    least, most = pair = (None, None) if given is None else tuple(given) if isinstance(
+        given, (tuple, list)) and len(given) == 2 else (given, given)
+    if any(n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 0) for n in pair) or (
+            given is not None and not isinstance(given, (tuple, list))) or (
+            least is not None and most is not None and least > most):
+        raise ValueError(f"compile: dynamic[{key!r}][{axis}] must be (least, most) or None, got {given!r}")
+    return least or 0, most
 
 
 def wanted_numbers(why: Exception, arrays: Sequence[np.ndarray]) -> frozenset[int]:

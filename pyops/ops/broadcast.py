@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-import numpy as np
-
 from ..core.late import LateFunctions
 from ..core.registry import Op
-from .result_shapes import given
+from .result_shapes import broadcast, given
 
 reference = LateFunctions("pyops.kernels.reduction.reference")
 
@@ -23,7 +21,7 @@ def plan(op, *shapes):
     shapes do not broadcast.
     """
     try:
-        out = np.broadcast_shapes(*shapes)
+        out = broadcast(*shapes)[0]
     except ValueError:
         raise ValueError(f"{op}: shapes {', '.join(map(str, shapes))} do not broadcast: axes, from the last, "
                          "must be equal or 1") from None

@@ -126,5 +126,5 @@ EMBEDDING = Op(
     "embedding", "ir", forward, reference.embedding, gradient, check,
     kernels=("embedding",), checks_indices=True,
     bytes=lambda index, weight, **_: 2 * index.size * weight.shape[1] * weight.itemsize,
-    per_sample=lambda shape, **_: bool(shape), shapes=lambda index, weight, **_: ((*index, weight[1]),),
+    per_sample=lambda shape, **_: bool(shape),
 )

@@ -73,7 +73,7 @@ def plan(a, b):
     if ma[-1] != mb[-2]:
         raise ValueError(f"matmul: {a} and {b} do not fit: the reduced axes are {ma[-1]} and {mb[-2]}")
     try:
-        lead = np.broadcast_shapes(ma[:-2], mb[:-2])
+        lead = broadcast(ma[:-2], mb[:-2])[0]
     except ValueError:
         raise ValueError(f"matmul: the leading axes of {a} and {b} do not broadcast") from None
     result = lead + ((ma[-2],) if len(a) > 1 else ()) + ((mb[-1],) if len(b) > 1 else ())

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 
 from ..core.late import LateFunctions
 from ..core.registry import Op
-from ..core.symbolic import index as as_int
+from ..core.symbolic import index as as_int, plain
 from ..core.tensor import Context, Tensor
 from ..core.types import Arrays, Dims, Index
 from .axis import axis_or_dim, required_axis
@@ -157,7 +158,7 @@ def split(tensor: Arrays, split_size_or_sections: int | Sequence[int], dim: int 
     """Pieces along axis `dim` as a tuple of views: of the given size (the last may be smaller), or
     of the given sizes."""
     dim = _axis("split", dim if axis is None else axis_or_dim("split", dim, axis, 0), len(tensor.shape))
-    size, sections = tensor.shape[dim], split_size_or_sections
+    size, sections = tensor.shape[dim], plain(split_size_or_sections)
     if isinstance(sections, (int, np.integer)):
         if sections < 0 or (sections == 0 and size):
             raise ValueError(f"split: the size of a piece must be positive, got {sections}")
@@ -165,7 +166,7 @@ def split(tensor: Arrays, split_size_or_sections: int | Sequence[int], dim: int 
     if sum(sections) != size or min(sections, default=0) < 0:
         raise ValueError(f"split: sections {list(sections)} must add up to {size}, axis {dim} of input "
                          f"{tuple(tensor.shape)}")
-    ends = np.cumsum(sections).tolist()
+    ends = accumulate(sections)
     return tuple(_slice(tensor, dim, end - n, end) for n, end in zip(sections, ends))
 
 
@@ -205,11 +206,11 @@ def stack(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
     """Arrays of one shape joined along a new axis `dim`. Returns a new array; ValueError
     where shapes differ."""
     tensors = tuple(tensors)
-    shapes = {tuple(t.shape) for t in tensors}
-    if len(shapes) != 1:
+    shapes = [tuple(t.shape) for t in tensors]
+    if not shapes or any(s != shapes[0] for s in shapes):
         raise ValueError(
-            f"stack: inputs must share one shape, got {sorted(shapes) if shapes else 'no input'}")
-    dim = _axis("stack", dim if axis is None else axis_or_dim("stack", dim, axis, 0), len(shapes.pop()) + 1)
+            f"stack: inputs must share one shape, got {sorted(set(shapes)) if shapes else 'no input'}")
+    dim = _axis("stack", dim if axis is None else axis_or_dim("stack", dim, axis, 0), len(shapes[0]) + 1)
     return CAT(*(unsqueeze(t, dim) for t in tensors), dim=dim, out=out)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..core import dispatch
 from ..core.late import LateFunctions
 from ..core.registry import Op
+from ..core.symbolic import plain
 from ..core.tensor import Tensor
 from .broadcast import plan
 from .cast import CAST
@@ -48,6 +49,7 @@ def alike(op: str, a: Any, b: Any) -> tuple[Any, Any]:
     without axes, takes the other's type unless it is of a greater kind (truth, whole, float).
     TypeError for two numbers.
     """
+    a, b = plain(a), plain(b)
     if is_number(a) and is_number(b):
         raise TypeError(f"{op}: one of the operands must be an array, got {a!r} and {b!r}")
     if is_number(b):
