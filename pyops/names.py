@@ -48,6 +48,7 @@ NAMES: dict[str, Names] = {
                                      "Deconvolution3D")[n - 1]) for n in (1, 2, 3)},
     "linear": names("linear", "Gemm", "Linear", "linear", "InnerProduct"),
     "matmul": names("matmul mm", "MatMul", ncnn="MatMul"), "bmm": names("bmm"),
+    "einsum": names("einsum", "Einsum"),
     "scaled_dot_product_attention": names("scaled_dot_product_attention", library="attention"),
     "squared_euclidean": names(why="LeNet-5's output layer, in no other library"),
     # pooling

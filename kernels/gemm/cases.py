@@ -4,6 +4,18 @@ from ...core.cases import A, bad, case
 CASES = {
     "matmul": [
         case("square", "matmul", A(33, 33), A(33, 33)),
+        *(case(f"einsum_{equation}", "einsum", equation, *(A(*shape) for shape in shapes)) for equation, *shapes in (
+            ("ij,jk->ik", (5, 7), (7, 9)), ("ij,jk", (5, 7), (7, 9)), ("bij,bjk->bik", (3, 5, 7), (3, 7, 9)),
+            ("bqhd,bkhd->bhqk", (2, 5, 3, 8), (2, 6, 3, 8)), ("...ij,...jk->...ik", (2, 3, 4, 5), (3, 5, 6)),
+            ("...a,...a", (3, 1, 5), (2, 5)), ("ii->i", (6, 6)), ("ii", (6, 6)), ("iij->j", (4, 4, 5)),
+            ("iii->i", (4, 4, 4)), ("ij->ji", (3, 5)), ("ij->", (3, 5)), ("i,j->ij", (4,), (6,)),
+            ("ij,ij->ij", (4, 6), (4, 6)), ("ij,ij->", (4, 6), (4, 6)), ("ijk,jil,kl->lk", (2, 3, 4), (3, 2, 5), (4, 5)),
+            ("ab,bc,cd,de->ae", (9, 2), (2, 9), (9, 3), (3, 4)), ("ij,kj->ik", (4, 1), (3, 5)),
+            ("bn,anm,bm->ba", (2, 5), (3, 5, 4), (2, 4)), ("aBc->cB", (2, 3, 4)), ("...i->...", (2, 3, 4)),
+            (" i j , j -> i ", (3, 4), (4,)), ("i...,...i->", (3, 4), (4, 3)))),
+        case("einsum_by_lists", "einsum", A(4, 5), [0, 1], A(5, 6), [1, 2], [0, 2]),
+        case("einsum_no_values", "einsum", "ij,jk->ik", A(0, 3), A(3, 4)),
+        case("einsum_nothing_to_sum", "einsum", "ij,jk->ik", A(2, 0), A(0, 4)),
         case("ragged_tiles", "matmul", A(13, 201), A(201, 50)),
         case("two_blocks_of_depth", "matmul", A(9, 400), A(400, 17)),
         case("three_chains_of_depth", "matmul", A(3, 1100), A(1100, 5)),
@@ -39,6 +51,13 @@ CASES = {
 }
 REFUSES = {
     "matmul": [
+        *(bad(f"einsum_{why}", "einsum", equation, *(A(*shape) for shape in shapes), match=match)
+          for why, equation, shapes, match in (
+              ("sizes", "ij,jk->ik", ((2, 3), (4, 5)), "sizes 3 and 4"), ("diagonal", "ii->i", ((2, 3),), "sizes 2 and 3"),
+              ("result_unknown", "ij->iz", ((2, 3),), "must name axes"), ("result_twice", "ij->ii", ((2, 3),), "once"),
+              ("digits", "i1->i", ((2, 3),), "by letters"), ("arrows", "ij->i->j", ((2, 3),), "arrow"),
+              ("too_few", "ij,jk->ik", ((2, 3),), "has 2 operands, 1"), ("axes", "ijk->i", ((2, 3),), "does not name"),
+              ("two_ellipses", "i...j...->i", ((2, 3),), "by letters"))),
         bad("reduced_axes", "matmul", A(3, 4), A(5, 6), match="do not fit"),
         bad("leading_axes", "matmul", A(2, 3, 4), A(3, 4, 5), match="broadcast"),
         bad("scalar", "matmul", A(), A(3), match="at least one axis"),

@@ -290,6 +290,7 @@ ADAPTERS = {
     **{f"aten.rnn_{kind}_cell.default": rnn_cell(kind) for kind in ("tanh", "relu")},
     **{f"aten.grid_sampler{form}.default": grid_sample for form in ("", "_2d", "_3d")},
     "aten.affine_grid_generator.default": lambda theta, size, corners: F.affine_grid(theta, tuple(size), corners),
+    "aten.einsum.default": lambda equation, operands, *, path=None: F.einsum(equation, *operands),
     "aten.roll.default": roll, "aten.gather.default": lambda x, dim, index, **_: F.gather(x, dim, index),
     "aten.cumsum.default": running(F.cumsum), "aten.cumprod.default": running(F.cumprod),
     "aten.scatter_reduce.two": reduce_into,

@@ -23,7 +23,7 @@ TF = torch.nn.functional
 
 
 def normal(draw: random.Random, *shape: int, scale: float = 1.0) -> np.ndarray:
-    return np.random.default_rng(draw.getrandbits(32)).standard_normal(shape) * scale
+    return np.asarray(np.random.default_rng(draw.getrandbits(32)).standard_normal(shape) * scale)
 
 
 def same(name: str, arrays, *args, **kwargs):
@@ -48,7 +48,33 @@ def affine_grid(draw: random.Random):
     return same("affine_grid", [normal(draw, n, axes, axes + 1)], size, draw.random() < 0.5)
 
 
-DRAWS: dict[str, Callable] = {"grid_sample": grid_sample, "affine_grid": affine_grid}
+def einsum(draw: random.Random):
+    """Operands of a few letters each, of which some repeat, are hidden or are of size one."""
+    letters, count = "abcdXY"[: draw.randint(1, 6)], draw.choice((1, 2, 2, 2, 3, 4))
+    sizes, terms, arrays = {n: draw.randint(1, 4) for n in letters}, [], []
+    hidden = [draw.randint(1, 3) for _ in range(draw.randint(0, 2))]
+    for _ in range(count):
+        names = [draw.choice(letters) for _ in range(draw.randint(0, 4))]
+        shape = [sizes[n] if names.count(n) > 1 or draw.random() < 0.9 else 1 for n in names]
+        term = "".join(names)
+        if hidden and draw.random() < 0.7:
+            at = draw.randint(0, len(names))
+            own = [n if draw.random() < 0.8 else 1 for n in hidden[draw.randint(0, len(hidden)):]]
+            term, shape = term[:at] + "..." + term[at:], [*shape[:at], *own, *shape[at:]]
+        terms.append(term)
+        arrays.append(normal(draw, *shape))
+    equation = ",".join(terms)
+    if draw.random() < 0.7:
+        used = sorted({c for c in equation if c.isalpha()})
+        draw.shuffle(used)
+        out = used[: draw.randint(0, len(used))]
+        if "..." in equation:   # torch may leave them out, and so may we
+            out.insert(draw.randint(0, len(out)), "...")
+        equation += "->" + "".join(out)
+    return arrays, lambda *a: F.einsum(equation, *a), lambda *a: torch.einsum(equation, *a)
+
+
+DRAWS: dict[str, Callable] = {"grid_sample": grid_sample, "affine_grid": affine_grid, "einsum": einsum}
 
 
 def one(seed: int) -> None:
