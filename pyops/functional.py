@@ -53,6 +53,7 @@ from .ops.comparison import (
     ne,
 )
 from .ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .ops.distance import cosine_similarity, normalize, pairwise_distance, pdist
 from .ops.dropout import (
     alpha_dropout,
     dropout,
@@ -62,11 +63,12 @@ from .ops.dropout import (
     feature_alpha_dropout,
     stochastic_depth,
 )
-from .ops.einsum import einsum
+from .ops.einsum import bilinear, einsum
 from .ops.elementwise import (
     abs,
     add,
     clamp,
+    clip,
     div,
     erf,
     exp,
@@ -89,6 +91,7 @@ from .ops.elementwise import (
 )
 from .ops.embedding import embedding, one_hot
 from .ops.explain import explained
+from .ops.gates import glu, hardshrink, softshrink, tanhshrink
 from .ops.gather import (
     gather,
     gather_nd,
@@ -98,6 +101,8 @@ from .ops.gather import (
     scatter_add,
     scatter_nd,
     scatter_reduce,
+    select_scatter,
+    slice_scatter,
     take_along_dim,
 )
 from .ops.grid_sample import affine_grid, grid_sample
@@ -107,10 +112,18 @@ from .ops.interpolate import interpolate, upsample
 from .ops.layer_norm import layer_norm, rms_norm
 from .ops.local_response_norm import local_response_norm
 from .ops.loss import cross_entropy, nll_loss
+from .ops.margin_loss import (
+    cosine_embedding_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
 from .ops.matmul import bmm, linear, matmul
 from .ops.order import argsort, cumprod, cumsum, roll, sort, tile, topk, tril, triu
 from .ops.pad import pad
-from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from .ops.pixel_shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .ops.pointwise_loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -225,29 +238,32 @@ __all__ = [
     "abs", "acos", "acosh", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "affine_grid", "all",
     "alpha_dropout", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin", "asinh", "atan", "atanh",
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or",
-    "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "celu", "chunk", "clamp",
-    "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cos",
-    "cosh", "cross_entropy", "cumprod", "cumsum", "dequantize_linear", "div", "dropout", "dropout1d",
-    "dropout2d", "dropout3d", "einsum", "elu", "embedding", "eq", "erf", "exp", "expm1",
-    "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide", "fmod", "fold", "gather",
-    "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool", "global_max_pool",
-    "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardsigmoid", "hardswish", "hardtanh",
-    "hinge_embedding_loss", "huber_loss", "index_select", "instance_norm", "interpolate", "isfinite", "isinf",
-    "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear",
-    "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell",
-    "lt", "margin_ranking_loss", "masked_fill", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d",
-    "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim",
-    "mse_loss", "mul", "narrow", "ne", "neg", "nll_loss", "norm", "one_hot", "pad", "permute",
-    "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod", "quantize_linear",
-    "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm", "rnn", "rnn_cell", "roll", "round",
-    "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd",
-    "scatter_reduce", "select", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh",
-    "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softsign", "sort", "split",
-    "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stochastic_depth", "sub", "sum",
-    "take_along_dim", "tan", "tanh", "threshold", "tile", "topk", "transpose", "tril", "triu", "trunc",
+    "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "celu", "channel_shuffle",
+    "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+    "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
+    "cumprod", "cumsum", "dequantize_linear", "div", "dropout", "dropout1d", "dropout2d", "dropout3d",
+    "einsum", "elu", "embedding", "eq", "erf", "exp", "expm1", "feature_alpha_dropout", "flatten", "flip",
+    "floor", "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu",
+    "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell",
+    "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
+    "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "kl_div", "l1_loss",
+    "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log", "log1p",
+    "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp",
+    "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss", "masked_fill",
+    "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d",
+    "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss", "mul", "multi_margin_loss",
+    "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "norm",
+    "normalize", "one_hot", "pad", "pairwise_distance", "pdist", "permute", "pixel_shuffle",
+    "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod", "quantize_linear", "reciprocal", "relu",
+    "relu6", "remainder", "reshape", "rms_norm", "rnn", "rnn_cell", "roll", "round", "rsqrt",
+    "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce",
+    "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh",
+    "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
+    "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std",
+    "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile",
+    "topk", "transpose", "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc",
     "unbind", "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 _NEW = [name for name in _activation.__all__ if name not in __all__]   # an activation is public by being one

@@ -32,7 +32,10 @@ CASES = {
     "add": broadcasting("add") + [
         case("alpha", "add", A(3, 20), A(20), alpha=-0.5), case("sub", "sub", A(3, 20), A(20)),
         case("sub_alpha", "sub", A(7), A(7), alpha=3)],
-    "mul": broadcasting("mul"),
+    "mul": broadcasting("mul") + [
+        *(case(f"glu_{dim}", "glu", A(4, 6, 10), dim) for dim in (0, 1, -1)), case("glu_empty", "glu", A(3, 0)),
+        case("bilinear", "bilinear", A(4, 3), A(4, 5), A(2, 3, 5), A(2)),
+        case("bilinear_no_bias", "bilinear", A(3), A(5), A(2, 3, 5))],
     "div": broadcasting("div", "positive"),
     "maximum": broadcasting("maximum"),
     "minimum": broadcasting("minimum"),
@@ -48,11 +51,17 @@ CASES = {
     "clamp": [case("both", "clamp", A(3, 17), -0.5, 0.25), case("low", "clamp", A(33), min=0.0),
               case("high", "clamp", A(33), max=0.5),
               case("arrays", "clamp", A(3, 17), A(17, offset=-1), A(3, 1, offset=1)),
-              case("crossed", "clamp", A(9), 0.5, -0.5)],
+              case("crossed", "clamp", A(9), 0.5, -0.5), case("tanhshrink", "tanhshrink", A(33)), case("clip", "clip", A(9), -0.5, 0.5),
+              *(case(f"softshrink_{limit}", "softshrink", A(3, 17), limit) for limit in (0.0, 0.5))],
 }
 REFUSES = {
     **{name: [bad("shapes_that_do_not_broadcast", name, A(3, 4), A(3, 5), match="broadcast")]
-       for name in ("add", "mul", "div", "maximum", "minimum", "pow")},
+       for name in ("add", "div", "maximum", "minimum", "pow")},
     "where": [bad("shapes_that_do_not_broadcast", "where", np.ones(2, bool), A(3), A(3), match="broadcast")],
-    "clamp": [bad("no_bound", "clamp", A(3), match="min or max")],
+    "mul": [bad("shapes_that_do_not_broadcast", "mul", A(3, 4), A(3, 5), match="broadcast"),
+            bad("glu_odd", "glu", A(3, 5), match="even size"), bad("glu_axes", "glu", A(), match="out|even"),
+            bad("bilinear", "bilinear", A(4, 3), A(4, 5), A(2, 5, 3), match="takes input1")],
+    "clamp": [bad("softshrink_negative", "softshrink", A(3), -1.0, match="negative"),
+              bad("clip_no_bound", "clip", A(3), match="min or max"),
+              bad("no_bound", "clamp", A(3), match="min or max")],
 }

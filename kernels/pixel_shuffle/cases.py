@@ -5,6 +5,7 @@ CASES = {
     "pixel_shuffle": [
         case("factor2", "pixel_shuffle", A(2, 12, 5, 37), 2, batch=True),
         case("factor3", "pixel_shuffle", A(2, 18, 4, 19), 3, batch=True),
+        case("channel_shuffle", "channel_shuffle", A(2, 12, 5, 3), 3), case("channel_shuffle_1d", "channel_shuffle", A(2, 4, 5), 2),
         case("factor1", "pixel_shuffle", A(1, 2, 3, 4), 1),
         *(case(f"width{w}", "pixel_shuffle", A(1, 4, 2, w), 2) for w in (1, 7, 8, 9, 15, 16, 17)),
         case("no_batch_axis", "pixel_shuffle", A(4, 3, 5), 2),
@@ -22,6 +23,7 @@ CASES = {
 }
 REFUSES = {
     "pixel_shuffle": [
+        bad("channel_shuffle", "channel_shuffle", A(1, 5, 2, 2), 2, match="multiple of groups 2"),
         bad("channels", "pixel_shuffle", A(1, 6, 2, 2), 2, match="multiple of 2 x 2"),
         bad("rank", "pixel_shuffle", A(4, 4), 2, match="axes"),
         bad("zero_factor", "pixel_shuffle", A(1, 4, 2, 2), 0, match="at least 1"),

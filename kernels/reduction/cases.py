@@ -54,7 +54,19 @@ CASES = {
                for p in (1, 2, 3, 0.5, math.inf, -math.inf)),
              case("p0", "vector_norm", A(3, 33), 0, 1, torch=torch_norm, gradient=False),
              case("fro_all", "norm", A(3, 33, 5)), case("keepdim", "norm", A(3, 33), 1, -1, True),
-             case("rows", "norm", A(3, 33), dim=1)],
+             case("rows", "norm", A(3, 33), dim=1),
+             # and what is a norm and a little arithmetic
+             *(case(f"normalize_{p}", "normalize", A(3, 17, 2), p) for p in (1.0, 2.0, 3.0, math.inf)),
+             case("normalize_short", "normalize", A(3, 17, scale=1e-3), eps=0.5),
+             case("cosine_similarity", "cosine_similarity", A(3, 33), A(3, 33)),
+             case("cosine_similarity_broadcast", "cosine_similarity", A(3, 1, 5), A(4, 5), -1),
+             *(case(f"pairwise_distance_{p}", "pairwise_distance", A(5, 9), A(5, 9), p) for p in (1.0, 2.0, 3.0)),
+             case("pairwise_distance_one", "pairwise_distance", A(9), A(4, 9), keepdim=True),
+             case("pdist", "pdist", A(6, 7)),
+             *(case(f"triplet_{r}{'_swap' * swap}", "triplet_margin_loss", A(5, 9), A(5, 9), A(5, 9), swap=swap, reduction=r)
+               for r in ("none", "mean", "sum") for swap in (False, True)),
+             case("triplet_p3", "triplet_margin_loss", A(5, 9), A(5, 9), A(5, 9), margin=2.0, p=3, eps=1e-3),
+             case("triplet_by_default_distance", "triplet_margin_with_distance_loss", A(5, 9), A(5, 9), A(5, 9))],
     "arg_max": [
         *(case(f"row{n}", "max", A(3, n, values="distinct"), 1) for n in (1, 7, 16, 33)),
         case("column", "max", A(9, 33, values="distinct"), 0),
@@ -72,6 +84,10 @@ CASES = {
 REFUSES = {
     **{name: refusals(name) for name in ("sum", "prod", "amin", "var", "logsumexp")},
     "amax": refusals("amax") + [bad("nothing", "amax", A(3, 0), 1, match="no value")],
-    "norm": [bad("nuclear", "norm", A(3, 3), "nuc", match="'fro'"),
+    "norm": [bad("cosine_shapes", "cosine_similarity", A(3, 4), A(3, 5), match="broadcast"),
+             bad("pdist_axes", "pdist", A(3), match=r"\(N, M\)"),
+             bad("triplet_margin", "triplet_margin_loss", A(3, 4), A(3, 4), A(3, 4), margin=0, match="positive"),
+             bad("triplet_reduction", "triplet_margin_loss", A(3, 4), A(3, 4), A(3, 4), reduction="max", match="'max'"),
+             bad("nuclear", "norm", A(3, 3), "nuc", match="'fro'"),
              bad("norm_dim_out_of_range", "norm", A(3, 3), dim=4, match="out of range")],
 }

@@ -5,9 +5,16 @@ What a type's edges do (wrapping, division by zero, NaN, casts) is in tests/rows
 """
 import numpy as np
 
-from ...core.cases import A, B, I, bad, case
+from ...core.cases import A, Array, B, I, bad, case
 
 TYPES = ("int64", "int32", "int16", "int8", "uint8")
+
+
+class Signs(Array):
+    """1 and -1."""
+
+    def make(self, dtype, rng):
+        return np.asarray(2 * rng.integers(0, 2, self.shape) - 1, np.int64)
 
 
 def pairs(name, *, torch="", high=20, low=-20):
@@ -49,6 +56,13 @@ CASES = {
              B(3, 5), I(3, 5, high=9, whole="uint8"), I(3, 5, high=9, whole="uint8"), gradient=False),
         case("truth", "where", B(3, 1), B(3, 5), B(1, 5), gradient=False),
         case("one_shape", "where", B(4, 9), I(4, 9, high=9), I(4, 9, high=9), gradient=False),
+        *(case(f"hardshrink_{limit}", "hardshrink", A(3, 17), limit) for limit in (0.0, 0.5)),
+        *(case(f"cosine_embedding_{r}", "cosine_embedding_loss", A(6, 9), A(6, 9), Signs((6,), grad=False), margin=0.2, reduction=r, tolerance=64)
+          for r in ("none", "mean", "sum")),
+        case("cosine_embedding_one", "cosine_embedding_loss", A(9), A(9), Signs((), grad=False), tolerance=64),
+        *(case(f"multilabel_margin_{r}", "multilabel_margin_loss", A(3, 4), np.array([[3, 0, -1, 1], [2, 1, 0, 3], [-1, 0, 1, 2]]), reduction=r, tolerance=64)
+          for r in ("none", "mean", "sum")),
+        case("multilabel_margin_one", "multilabel_margin_loss", A(4), np.array([1, -1, -1, -1]), tolerance=64),
         case("whole_and_number", "where", B(4, 7), I(4, 7, high=9), 3, gradient=False),
     ],
     "whole_add": [*pairs("add"),
@@ -126,6 +140,14 @@ CASES = {
         case("negative", "take_along_dim", A(4, 5), I(4, 3, high=0, low=-5), 1, torch=None, tolerance=8),
     ],
     "put_along": [
+        *(case(f"slice_scatter_{dim}_{start}_{end}_{step}", "slice_scatter", A(5, 7, 3), A(*shape), dim, start, end, step)
+          for dim, start, end, step, shape in ((0, 1, 4, 1, (3, 7, 3)), (1, None, None, 2, (5, 4, 3)), (-1, -2, None, 1, (5, 7, 2)), (1, 5, 2, 1, (5, 0, 3)))),
+        case("slice_scatter_whole", "slice_scatter", I(5, 4, high=9), I(2, 4, high=9), 0, 1, 3, gradient=False),
+        case("select_scatter", "select_scatter", A(5, 7, 3), A(5, 3), 1, -2),
+        *(case(f"multi_margin_{p}_{r}", "multi_margin_loss", A(6, 5), I(6, high=5), p, 0.7, reduction=r)
+          for p in (1, 2) for r in ("none", "mean", "sum")),
+        case("multi_margin_weight", "multi_margin_loss", A(6, 5), I(6, high=5), weight=A(5, values="positive", grad=False)),
+        case("multi_margin_one", "multi_margin_loss", A(5), I(high=5)),
         case("put", "scatter", A(5, 4), 0, np.array([[0, 1, 2, 3], [4, 2, 1, 0]]), A(2, 4)),
         case("number", "scatter", A(5, 4), 1, I(5, 1, high=4), 2.5),
         case("add", "scatter_add", A(5, 4), 0, I(9, 4, high=5), A(9, 4)),
@@ -185,6 +207,8 @@ CASES = {
     "any_argmin": [case("distinct", "argmin", np.array([[3, 1, 7], [9, 0, 2]]), 0, True, gradient=False)],
 }
 REFUSES = {
+    "select": [bad("cosine_embedding", "cosine_embedding_loss", A(3, 4), A(3, 4), A(3, 4), match="takes inputs"),
+               bad("multilabel_shapes", "multilabel_margin_loss", A(3, 4), I(3, 5, high=1), match="takes input and target")],
     "equal": [bad("shapes", "eq", I(3, high=2), I(4, high=2), match="broadcast")],
     "take": [bad("index_too_large", "index_select", A(5, 2), 0,
                  I(3, high=6, low=5), match="index 5 is not one of 5", error=IndexError),
@@ -193,7 +217,12 @@ REFUSES = {
                        match="index -1", error=IndexError),
                    bad("axes", "gather", A(5, 2), 0, I(3, high=2), match="as many axes"),
                    bad("longer", "gather", A(5, 2), 0, I(3, 3, high=2), match="no longer")],
-    "put_along": [bad("shorter_source", "scatter", A(5, 2), 0, I(3, 2, high=2), A(2, 2), match="at least as long"),
+    "put_along": [bad("slice_shape", "slice_scatter", A(5, 2), A(2, 2), 0, 1, 4, match=r"src must be of shape \(3, 2\)"),
+                  bad("slice_step", "slice_scatter", A(5, 2), A(2, 2), 0, 1, 4, 0, match="positive step"),
+                  bad("select_index", "select_scatter", A(5, 2), A(2), 0, 5, match="index 5 is outside"),
+                  bad("multi_margin_p", "multi_margin_loss", A(5, 2), I(5, high=2), 3, match="p must be 1 or 2"),
+                  bad("multi_margin_shapes", "multi_margin_loss", A(5, 2), I(4, high=2), match="takes input"),
+                  bad("shorter_source", "scatter", A(5, 2), 0, I(3, 2, high=2), A(2, 2), match="at least as long"),
                   bad("reduce", "scatter", A(5, 2), 0, I(3, 2, high=2), A(3, 2), "mean", match="add or multiply")],
     "quantise": [bad("type", "quantize_linear", A(3), 0.5, 0, "int64", match="int8, uint8", error=TypeError),
                  bad("limits", "quantize_linear", A(3), 0.5, 0, "int8", -200, match="do not lie within")],

@@ -8,13 +8,13 @@ from itertools import combinations
 from typing import Any
 
 from ..core.types import Arrays
-from .elementwise import mul
+from .elementwise import add, mul
 from .matmul import matmul
 from .reduction import sum as sum_of
 from .shape import getitem, permute, reshape
 from .typed import is_whole
 
-__all__ = ["einsum"]
+__all__ = ["bilinear", "einsum"]
 
 HIDDEN = -1000   # names of the axes that an ellipsis stands for: HIDDEN + i, ..., before all letters
 
@@ -52,6 +52,21 @@ def einsum(equation: str | Arrays, *operands: Any) -> Arrays:
     missing = [n for n in wanted if n not in have]   # axes of size one everywhere
     x = permute(x, tuple(have.index(n) for n in wanted if n in have)) if len(have) > 1 else x
     return reshape(x, tuple(sizes[n] for n in wanted)) if missing else x
+
+
+def bilinear(input1: Arrays, input2: Arrays, weight: Arrays, bias: Arrays | None = None) -> Arrays:
+    """y[..., k] = input1' weight[k] input2 + bias[k].
+
+    input1: (..., I), input2: (..., J), weight: (K, I, J), bias: (K,), float32 or float64. Raises
+    ValueError where they do not fit.
+    """
+    one, other, form = (tuple(a.shape) for a in (input1, input2, weight))
+    if len(form) != 3 or not one or not other or one[:-1] != other[:-1] or (one[-1], other[-1]) != form[1:] \
+            or bias is not None and tuple(bias.shape) != form[:1]:
+        raise ValueError("bilinear: takes input1 (..., I), input2 (..., J), weight (K, I, J) and bias (K,), got "
+                         f"{one}, {other}, {form}{'' if bias is None else f' and {tuple(bias.shape)}'}")
+    y = einsum("...i,kij,...j->...k", input1, weight, input2)
+    return y if bias is None else add(y, bias)
 
 
 # ---- equations

@@ -23,7 +23,7 @@ from .cast import cast
 reference = LateFunctions("pyops.kernels.elementwise.reference")
 typed_reference = LateFunctions("pyops.kernels.typed.reference")
 
-__all__ = ["abs", "add", "clamp", "div", "erf", "exp", "expm1", "log", "log1p", "maximum", "minimum", "mul",
+__all__ = ["abs", "add", "clamp", "clip", "div", "erf", "exp", "expm1", "log", "log1p", "maximum", "minimum", "mul",
            "neg", "pow", "reciprocal", "rsqrt", "sigmoid", "sqrt", "square", "sub", "tanh", "where"]
 
 
@@ -453,6 +453,14 @@ def clamp(input: Arrays, min: Operand | None = None, max: Operand | None = None,
     if max is None:
         return maximum(input, min, out=out)
     return minimum(input if min is None else maximum(input, min), max, out=out)
+
+
+def clip(input: Arrays, min: Operand | None = None, max: Operand | None = None, *,
+         out: Arrays | None = None) -> Arrays:
+    """clamp under NumPy's name."""
+    if min is None and max is None:
+        raise ValueError("clip: give min or max, or both")
+    return clamp(input, min, max, out=out)
 
 
 def where(condition: Arrays | bool, input: Operand, other: Operand, *, out: Arrays | None = None) -> Arrays:

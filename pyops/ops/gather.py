@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.types import Arrays
 from .broadcast import strides_in
 from .elementwise import number, where
-from .shape import BROADCAST_TO, _axis, broadcast_to, reshape
+from .shape import BROADCAST_TO, _axis, broadcast_to, reshape, unsqueeze
 from .typed import NO_CUDA, alike, as_type, one_type
 
 reference = LateFunctions("pyops.kernels.typed.reference")
 
 __all__ = ["gather", "gather_nd", "index_select", "masked_fill", "scatter", "scatter_add", "scatter_nd",
-           "scatter_reduce", "take_along_dim"]
+           "scatter_reduce", "select_scatter", "slice_scatter", "take_along_dim"]
 
 REDUCTIONS = ("", "add", "mul", "max", "min")
 
@@ -265,6 +267,34 @@ def scatter_reduce(input: Arrays, dim: int, index: Arrays, src: Arrays, reduce: 
     if reduce not in names:
         raise ValueError(f"scatter_reduce: reduce must be one of {', '.join(names)}, got {reduce!r}")
     return _put("scatter_reduce", input, dim, index, src, names[reduce])
+
+
+def slice_scatter(input: Arrays, src: Arrays, dim: int = 0, start: int | None = None, end: int | None = None,
+                  step: int = 1) -> Arrays:
+    """A copy of input with src in the place of entries start to end - 1 of axis `dim`, by `step`.
+
+    src: of the shape of input[..., start:end:step, ...] and its type. Raises ValueError where it is
+    not, or step is not positive.
+    """
+    dim, shape = _axis("slice_scatter", dim, len(input.shape)), tuple(input.shape)
+    if not shape or step < 1:
+        raise ValueError(f"slice_scatter: needs an axis and a positive step, got shape {shape} and step {step}")
+    places = range(*slice(start, end, step).indices(shape[dim]))
+    if tuple(src.shape) != (*shape[:dim], len(places), *shape[dim + 1:]):
+        raise ValueError(f"slice_scatter: src must be of shape {(*shape[:dim], len(places), *shape[dim + 1:])}, got "
+                         f"{tuple(src.shape)}")
+    index = np.array(places, np.int64).reshape(-1, *[1] * (len(shape) - dim - 1))
+    return scatter(input, dim, np.ascontiguousarray(np.broadcast_to(index, tuple(src.shape))), src)
+
+
+def select_scatter(input: Arrays, src: Arrays, dim: int, index: int) -> Arrays:
+    """A copy of input with src in the place of entry `index` of axis `dim`. src: input's shape
+    without that axis. Raises ValueError where it is not, or there is no such entry."""
+    dim = _axis("select_scatter", dim, len(input.shape))
+    n = input.shape[dim] if input.shape else 0
+    if not -n <= index < n:
+        raise ValueError(f"select_scatter: index {index} is outside of axis {dim} of shape {tuple(input.shape)}")
+    return slice_scatter(input, unsqueeze(src, dim), dim, index % n, index % n + 1)
 
 
 def masked_fill(input: Arrays, mask: Arrays, value: Any) -> Arrays:

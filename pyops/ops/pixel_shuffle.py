@@ -9,11 +9,12 @@ from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import per_input
 from ..core.types import Arrays
+from .shape import reshape, transpose
 from .spatial import bounded
 
 reference = LateFunctions("pyops.kernels.pixel_shuffle.reference")
 
-__all__ = ["pixel_shuffle", "pixel_unshuffle"]
+__all__ = ["channel_shuffle", "pixel_shuffle", "pixel_unshuffle"]
 
 
 def pixel_shuffle(input: Arrays, upscale_factor: int, *, out: Arrays | None = None) -> Arrays:
@@ -31,6 +32,16 @@ def pixel_unshuffle(input: Arrays, downscale_factor: int, *, out: Arrays | None 
     input: float32 or float64. Raises ValueError where height or width is no multiple of r.
     """
     return PIXEL_UNSHUFFLE(input, factor=_factor("pixel_unshuffle", downscale_factor), out=out)
+
+
+def channel_shuffle(input: Arrays, groups: int) -> Arrays:
+    """(N, groups x C, ...) with the channels of the groups in turn: channel g C + c becomes c groups +
+    g. Raises ValueError where the channels are no multiple of groups. Source: Zhang et al. (2018)."""
+    groups, shape = _factor("channel_shuffle", groups), tuple(input.shape)
+    if len(shape) < 3 or shape[1] % groups:
+        raise ValueError(f"channel_shuffle: takes (N, C, ...) with C a multiple of groups {groups}, got {shape}")
+    apart = reshape(input, (shape[0], groups, shape[1] // groups, *shape[2:]))
+    return reshape(transpose(apart, 1, 2), shape)
 
 
 def _factor(name, value):

@@ -297,6 +297,7 @@ ADAPTERS = {
     **{f"aten.{name}.{form}": spatial(getattr(F, name))
        for name in ("any", "all") for form in ("default", "dim", "dims")},
     "aten.tile.default": spatial(F.tile), "aten.repeat.default": spatial(F.tile),
+    "aten.clip.default": clamp,
     "aten.clone.default": identity, "aten.dropout.default": dropout, "aten.feature_dropout.default": dropout,
 }
 

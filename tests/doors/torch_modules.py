@@ -107,7 +107,7 @@ NO_LAYERS = {"Module": "the base class", "ModuleList": "has no forward", "Module
 # What pyops.compile refuses, with what it says
 NO_ROW = "no counterpart here for aten."
 REFUSED = {
-    "Bilinear": NO_ROW + "_trilinear", **{f"MaxUnpool{n}d": NO_ROW + "index_put" for n in (1, 2, 3)},
+    **{f"MaxUnpool{n}d": NO_ROW + "index_put" for n in (1, 2, 3)},
     "EmbeddingBag": NO_ROW + "_embedding_bag",
     **{f"FractionalMaxPool{n}d": "which draws random numbers" for n in (2, 3)},  # in evaluation, too
 }

@@ -74,7 +74,147 @@ def einsum(draw: random.Random):
     return arrays, lambda *a: F.einsum(equation, *a), lambda *a: torch.einsum(equation, *a)
 
 
-DRAWS: dict[str, Callable] = {"grid_sample": grid_sample, "affine_grid": affine_grid, "einsum": einsum}
+def shape_of(draw: random.Random, least: int = 1, most: int = 4, high: int = 6) -> list[int]:
+    return [draw.randint(1, high) for _ in range(draw.randint(least, most))]
+
+
+def reduction(draw: random.Random) -> str:
+    return draw.choice(("none", "mean", "sum"))
+
+
+def signs(draw: random.Random, *shape: int) -> np.ndarray:
+    return np.asarray(np.sign(normal(draw, *shape)).astype(np.int64))
+
+
+def normalize(draw: random.Random):
+    shape = shape_of(draw)
+    return same("normalize", [normal(draw, *shape)], draw.choice((1.0, 2.0, 3.5, float("inf"))),
+                draw.randrange(-len(shape), len(shape)), draw.choice((1e-12, 0.5)))
+
+
+def cosine_similarity(draw: random.Random):
+    shape = shape_of(draw)
+    other = [n if draw.random() < 0.8 else 1 for n in shape][draw.choice((0, 0, len(shape) - 1)):]
+    return same("cosine_similarity", [normal(draw, *shape), normal(draw, *other)],
+                draw.randrange(-len(other), len(shape)) if len(other) == len(shape) else -1)
+
+
+def pairwise_distance(draw: random.Random):
+    shape = shape_of(draw)
+    return same("pairwise_distance", [normal(draw, *shape), normal(draw, *shape)],
+                draw.choice((1.0, 2.0, 3.0, float("inf"))), draw.choice((1e-6, 0.1)), draw.random() < 0.5)
+
+
+def pdist(draw: random.Random):
+    # torch's gradient of fewer rows than two divides by zero and ends the process
+    return same("pdist", [normal(draw, draw.randint(2, 6), draw.randint(1, 5))], draw.choice((1.0, 2.0, 3.0)))
+
+
+def halves(draw: random.Random):
+    shape = shape_of(draw)
+    dim = draw.randrange(len(shape))
+    shape[dim] *= 2
+    return same("glu", [normal(draw, *shape)], dim - draw.choice((0, len(shape))))
+
+
+def shrink(draw: random.Random):
+    name = draw.choice(("hardshrink", "softshrink", "tanhshrink"))
+    limit = () if name == "tanhshrink" else (draw.choice((0.0, 0.5, 1.5)),)
+    return same(name, [normal(draw, *shape_of(draw, 0))], *limit)
+
+
+def bilinear(draw: random.Random):
+    lead, (i, j, k) = shape_of(draw, 0, 3), [draw.randint(1, 5) for _ in range(3)]
+    bias = [normal(draw, k)] if draw.random() < 0.5 else []
+    return same("bilinear", [normal(draw, *lead, i), normal(draw, *lead, j), normal(draw, k, i, j), *bias])
+
+
+def channel_shuffle(draw: random.Random):
+    groups = draw.randint(1, 4)
+    return same("channel_shuffle", [normal(draw, 2, groups * draw.randint(1, 4), *shape_of(draw, 1, 3))], groups)
+
+
+def put_slices(draw: random.Random):
+    shape = shape_of(draw)
+    dim = draw.randrange(-len(shape), len(shape))
+    x, n = normal(draw, *shape), shape[dim]
+    if draw.random() < 0.5:
+        at = draw.randrange(-n, n)
+        arrays = [x, normal(draw, *x.take(0, dim).shape)]
+        return (arrays, lambda a, b: F.select_scatter(a, b, dim, at),
+                lambda a, b: torch.select_scatter(a, b, dim, at))
+    start, end, step = draw.randint(0, n), draw.choice((None, draw.randint(0, n))), draw.randint(1, 3)
+    places = len(range(*slice(start, end, step).indices(n)))
+    arrays = [x, normal(draw, *x.take(range(places), dim).shape)]
+    return (arrays, lambda a, b: F.slice_scatter(a, b, dim, start, end, step),
+            lambda a, b: torch.slice_scatter(a, b, dim, start, end, step))
+
+
+def clip(draw: random.Random):
+    shape = shape_of(draw)
+    low, high = (normal(draw, *(n if draw.random() < 0.7 else 1 for n in shape)) for _ in range(2))
+    return [normal(draw, *shape), low, high], F.clip, torch.clip
+
+
+def triplet_margin_loss(draw: random.Random):
+    shape = shape_of(draw, 1, 3)
+    return same("triplet_margin_loss", [normal(draw, *shape) for _ in range(3)], margin=draw.choice((0.5, 2.0)),
+                p=draw.choice((1, 2, 3)), eps=draw.choice((1e-6, 1e-2)), swap=draw.random() < 0.5,
+                reduction=reduction(draw))
+
+
+def triplet_with_distance(draw: random.Random):
+    shape = shape_of(draw, 2, 2)
+    arrays, how = [normal(draw, *shape) for _ in range(3)], {"swap": draw.random() < 0.5, "reduction": reduction(draw)}
+    name = "triplet_margin_with_distance_loss"
+    squared = lambda x, y: ((x - y) ** 2).sum(1)  # noqa: E731
+    return same(name, arrays, distance_function=squared, **how)
+
+
+def cosine_embedding_loss(draw: random.Random):
+    lead, width = draw.choice(((), (draw.randint(1, 5),))), draw.randint(1, 6)
+    return same("cosine_embedding_loss",
+                [normal(draw, *lead, width), normal(draw, *lead, width), signs(draw, *lead)],
+                margin=draw.choice((0.0, 0.3)), reduction=reduction(draw))
+
+
+def multi_margin_loss(draw: random.Random):
+    lead, classes = draw.choice(((), (draw.randint(1, 5),))), draw.randint(1, 6)
+    target = np.asarray(np.random.default_rng(draw.getrandbits(32)).integers(0, classes, lead))
+    arrays, how = [normal(draw, *lead, classes), target], {
+        "p": draw.choice((1, 2)), "margin": draw.choice((1.0, 0.3)), "reduction": reduction(draw)}
+    if draw.random() < 0.5:   # torch gives weights no gradient
+        weight = abs(normal(draw, classes))
+        return (arrays, lambda *a: F.multi_margin_loss(*a, weight=weight, **how),
+                lambda *a: TF.multi_margin_loss(*a, weight=torch.from_numpy(weight), **how))
+    return same("multi_margin_loss", arrays, **how)
+
+
+def multilabel_margin_loss(draw: random.Random):
+    lead, classes = draw.choice(((), (draw.randint(1, 5),))), draw.randint(1, 6)
+    target = np.random.default_rng(draw.getrandbits(32)).permuted(
+        np.broadcast_to(np.arange(-2, classes), (*lead, classes + 2)), axis=-1)[..., :classes]
+    return same("multilabel_margin_loss", [normal(draw, *lead, classes), np.maximum(target, -1).astype(np.int64)],
+                reduction=reduction(draw))
+
+
+def multilabel_soft_margin_loss(draw: random.Random):
+    shape = shape_of(draw, 2, 3)
+    arrays = [normal(draw, *shape), 1 / (1 + np.exp(normal(draw, *shape)))]
+    weight, how = abs(normal(draw, shape[-1])), reduction(draw)
+    return (arrays, lambda *a: F.multilabel_soft_margin_loss(*a, weight, reduction=how),
+            lambda *a: TF.multilabel_soft_margin_loss(*a, torch.from_numpy(weight), reduction=how))
+
+
+DRAWS: dict[str, Callable] = {
+    "grid_sample": grid_sample, "affine_grid": affine_grid, "einsum": einsum,
+    "normalize": normalize, "cosine_similarity": cosine_similarity, "pairwise_distance": pairwise_distance,
+    "pdist": pdist, "glu": halves, "shrink": shrink, "bilinear": bilinear, "channel_shuffle": channel_shuffle,
+    "slice_scatter": put_slices, "clip": clip, "triplet_margin_loss": triplet_margin_loss,
+    "triplet_margin_with_distance_loss": triplet_with_distance,
+    "cosine_embedding_loss": cosine_embedding_loss, "multi_margin_loss": multi_margin_loss,
+    "multilabel_margin_loss": multilabel_margin_loss,
+    "multilabel_soft_margin_loss": multilabel_soft_margin_loss}
 
 
 def one(seed: int) -> None:

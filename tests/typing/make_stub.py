@@ -17,7 +17,7 @@ import pyops.functional as F
 
 STUB = Path(F.__file__).with_suffix(".pyi")
 HEAD = '''# Made by tests/typing/make_stub.py from the functions' annotations.
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from .core.tensor import Tensor
