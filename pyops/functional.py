@@ -124,6 +124,8 @@ from .ops.matmul import bmm, linear, matmul
 from .ops.order import argsort, cumprod, cumsum, roll, sort, tile, topk, tril, triu
 from .ops.pad import pad
 from .ops.pixel_shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from .ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from .ops.places import masked_select, nms, nonzero
 from .ops.pointwise_loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -265,6 +267,32 @@ __all__ = [
     "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile",
     "topk", "transpose", "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc",
     "unbind", "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
+    "alpha_dropout", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin", "asinh", "atan",
+    "atanh", "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "celu", "chunk", "clamp",
+    "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "cos", "cosh", "cross_entropy", "cumprod", "cumsum", "dequantize_linear", "div", "dropout",
+    "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "eq", "erf", "exp", "expm1",
+    "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide", "fmod", "fold", "gather",
+    "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool", "global_max_pool",
+    "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardsigmoid", "hardswish", "hardtanh",
+    "hinge_embedding_loss", "huber_loss", "index_select", "instance_norm", "interpolate", "isfinite",
+    "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear",
+    "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell",
+    "lt", "margin_ranking_loss", "masked_fill", "masked_select", "matmul", "max", "max_pool1d",
+    "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min",
+    "minimum", "mish", "movedim", "mse_loss", "mul", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero",
+    "norm", "one_hot", "pad", "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow",
+    "prelu", "prod", "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm",
+    "rnn", "rnn_cell", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
+    "scatter_add", "scatter_nd", "scatter_reduce", "select", "selu", "sigmoid", "sigmoid_focal_loss",
+    "sign", "silu", "sin", "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus",
+    "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std",
+    "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "threshold", "tile", "topk",
+    "transpose", "tril", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze", "upsample", "var",
+    "vector_norm", "where",
 ]
 _NEW = [name for name in _activation.__all__ if name not in __all__]   # an activation is public by being one
 __all__ += _NEW

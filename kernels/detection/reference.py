@@ -25,6 +25,34 @@ def nms(boxes, scores, threshold):
     return np.array(kept, np.int64)
 
 
+def suppress(boxes, scores, *, most, iou, least, center):
+    """Of every class of every sample the boxes that stay, as rows (sample, class, box), padded with 0
+    to as many as there may be; and how many there are. Neubeck & Van Gool (2006).
+
+    The best scores come first, the first of equal ones first, NaN last; those not above `least`
+    (but for -inf, which all are) are left out. center: boxes are (x, y, width, height).
+    """
+    found = []
+    for sample, box in enumerate(boxes):
+        if center:
+            box = np.concatenate([box[:, :2] - box[:, 2:] / 2, box[:, :2] + box[:, 2:] / 2], -1)
+        box = np.concatenate([np.minimum(box[:, :2], box[:, 2:]), np.maximum(box[:, :2], box[:, 2:])], -1)
+        for kind, score in enumerate(scores[sample]):
+            order = np.argsort(-score, kind="stable")
+            order = order if least == -np.inf else order[score[order] > least]
+            kept = []
+            for i in order:
+                if len(kept) == most:
+                    break
+                if not kept or not (box_iou(box[i:i + 1], box[kept]) > iou).any():
+                    kept.append(i)
+            found += [(sample, kind, i) for i in kept]
+    room = scores.shape[0] * scores.shape[1] * min(most, scores.shape[2])
+    chosen = np.zeros((room, 3), np.int64)
+    chosen[:len(found)] = np.array(found, np.int64).reshape(-1, 3)
+    return chosen, np.array(len(found), np.int64)
+
+
 def sample(image, y, x):
     """Bilinear value of each channel of image (C, H, W) at (y, x); zero more than one pixel
     outside. Corners, weights also for the adjoint."""

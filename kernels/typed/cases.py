@@ -80,6 +80,17 @@ CASES = {
     "shift_right": [
         case(t, "bitwise_right_shift", I(3, 7, high=99, whole=t), I(3, 7, high=5, whole=t), gradient=False)
         for t in TYPES],
+    "nonzero": [
+        case("whole", "nonzero", I(3, 5, high=2), gradient=False),
+        case("floats", "nonzero", np.array([[0.0, -0.0, np.nan], [1e-30, np.inf, 0.0]], np.float32), gradient=False),
+        case("truth", "nonzero", B(2, 3, 4), gradient=False),
+        case("apart", "nonzero", B(4, 9), as_tuple=True, gradient=False),
+        case("one_axis", "nonzero", I(70, high=3, whole="uint8"), gradient=False),
+        case("none", "nonzero", I(2, 3, high=1), gradient=False),
+        case("no_values", "nonzero", A(0, 3), gradient=False),
+        case("selected", "masked_select", A(3, 5), B(3, 5), gradient=False),
+        case("selected_by_rows", "masked_select", A(3, 5), B(3, 1), gradient=False),
+    ],
     "take_blocks": [
         case("values", "gather_nd", A(5, 4), np.array([[0, 1], [4, -1]]), torch=None, gradient=False),
         case("rows", "gather_nd", A(5, 4, 3), I(6, 1, high=5), torch=None, gradient=False),

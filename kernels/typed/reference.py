@@ -155,6 +155,14 @@ def top(x, *, dim, count, largest):
     return np.take_along_axis(x, order, dim), order
 
 
+def nonzero(x):
+    """Places of what is not 0 in the flattened array, padded with 0 to its size; and how many."""
+    found = np.flatnonzero(x)
+    places = np.zeros(x.size, np.int64)
+    places[:len(found)] = found
+    return places, np.array(len(found), np.int64)
+
+
 # ---- by index
 
 def from_front(index, n, wrap):

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.registry import OPS
-from ..ops.shape import reshape
+from ..ops.shape import cat, reshape
 from . import trace
+from .counted import Counted
 from .ir import Graph, Node, Value
 from .trace import Traced, TraceError, Tracer, caller
 
@@ -45,6 +46,9 @@ def body_of(function: Callable[..., Sequence[Any]], own: Sequence[tuple[tuple[in
             if isinstance(result, Traced):
                 outputs.append(inner.own(result.value))
                 continue
+            if isinstance(result, Counted):
+                raise TraceError(f"compile: a branch or loop at {caller()} gives a value whose length depends "
+                                 "on data")
             array = np.ascontiguousarray(result).reshape(np.shape(result))
             given.append(Value(array.shape, array.dtype, None, f"{inner.prefix}constant{len(given)}"))
             constants.append(array)
@@ -86,28 +90,78 @@ def scalar(value: Any, dtype: Any, what: str) -> Any:
 
 
 def branch(condition: Traced, yes: Callable[[], Sequence[Any]],
-           no: Callable[[], Sequence[Any]]) -> list[Traced]:
+           no: Callable[[], Sequence[Any]]) -> list[Any]:
     """yes() where the condition, one truth value of a run, is true, else no(): as many results of the
-    same types and shapes. TraceError where they differ."""
+    same types and shapes.
+
+    Where a result's length differs along one axis, or depends on data there, it becomes a Counted.
+    TraceError where they differ in more.
+    """
     condition = scalar(condition, np.bool_, "a condition")
-    bodies = [body_of(yes), body_of(no)]
-    kinds = [[(v.shape, v.dtype) for v in body.graph.outputs] for body in bodies]
-    if kinds[0] != kinds[1]:
-        texts = [", ".join(f"{d}{list(s)}" for s, d in kind) for kind in kinds]
+    kinds: list[list[tuple[Any, ...]]] = []
+
+    def plain(function: Callable[[], Sequence[Any]]) -> Callable[[], Sequence[Any]]:
+        def of() -> list[Any]:
+            found = list(function())
+            kinds.append([kind_of(v) for v in found])
+            return [v.values if isinstance(v, Counted) else v for v in found]
+        return of
+    bodies = [body_of(plain(yes)), body_of(plain(no))]
+    if len(kinds[0]) != len(kinds[1]):
+        raise TraceError(f"compile: the branches at {caller()} have {len(kinds[0])} and {len(kinds[1])} results")
+    rooms = [room_of(a, b) for a, b in zip(*kinds)]
+    if any(room is not None for room in rooms):   # once more, with as much room in both
+        def padded(function: Callable[[], Sequence[Any]]) -> Callable[[], Sequence[Any]]:
+            return lambda: [part for v, room in zip(function(), rooms)
+                            for part in ((v,) if room is None else with_room(v, *room))]
+        bodies = [body_of(padded(yes)), body_of(padded(no))]
+    shapes = [[(v.shape, v.dtype) for v in body.graph.outputs] for body in bodies]
+    assert shapes[0] == shapes[1], shapes
+    results = iter(record("branch", [condition.value, *bodies[0].captured, *bodies[1].captured], {},
+                          tuple(body.graph for body in bodies), shapes[0]))
+    return [next(results) if room is None else Counted(next(results), room[0], next(results)) for room in rooms]
+
+
+def kind_of(value: Any) -> tuple[Any, ...]:
+    """(shape, type, axis whose length depends on data or None)"""
+    value = value if isinstance(value, (Traced, Counted)) else np.asarray(value)
+    return tuple(value.shape), np.dtype(value.dtype), value.axis if isinstance(value, Counted) else None
+
+
+def room_of(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[int, int] | None:
+    """(axis, greatest length) where two results differ along one axis; None where they are alike."""
+    if a == b and a[2] is None:
+        return None
+    axes = {x[2] for x in (a, b) if x[2] is not None}
+    if len(a[0]) == len(b[0]):
+        axes |= {i for i, (n, m) in enumerate(zip(a[0], b[0])) if n != m}
+    if a[1] != b[1] or len(a[0]) != len(b[0]) or len(axes) != 1:
         raise TraceError(f"compile: the branches at {caller()} have results of other types or shapes: "
-                         f"{texts[0]}, and {texts[1]}")
-    return record("branch", [condition.value, *bodies[0].captured, *bodies[1].captured], {},
-                  tuple(body.graph for body in bodies), kinds[0])
+                         f"{a[1]}{list(a[0])}, and {b[1]}{list(b[0])}")
+    (axis,) = axes
+    return axis, max(a[0][axis], b[0][axis])
+
+
+def with_room(value: Any, axis: int, room: int) -> tuple[Any, Any]:
+    """(the value, with 0 behind it up to that length; how long it is)"""
+    values = value.values if isinstance(value, Counted) else value
+    n = values.shape[axis]
+    count = value.count if isinstance(value, Counted) else np.asarray(n, np.int64)
+    if n < room:
+        zeros = np.zeros((*values.shape[:axis], room - n, *values.shape[axis + 1:]), values.dtype)
+        values = cat([values, zeros], axis) if n else zeros
+    return values, count
 
 
 class Looped(NamedTuple):
     """What a loop gives: how often it ran, its states at the end, and what its rounds collected, each
     along a new first axis of `most` entries, of which the first `count` were written (the others are
-    0). exact: all of them are, in every run."""
+    0). exact: all of them are, in every run. ends: a condition may end it."""
     count: Traced
     states: list[Traced]
     collected: list[Traced]
     exact: bool
+    ends: bool
 
 
 def loop(body: Callable[..., tuple[Any, Sequence[Any], Sequence[Any]]], states: Sequence[Any], *,
@@ -154,4 +208,4 @@ def loop(body: Callable[..., tuple[Any, Sequence[Any], Sequence[Any]]], states: 
     count, *results = record("loop", [*inputs, *made.captured], attrs, (made.graph,),
                              [((), np.dtype(np.int64)), *kinds, *collected])
     exact = not isinstance(limit, Traced) and limit is not None and most == limit and go is None
-    return Looped(count, results[:len(kinds)], results[len(kinds):], exact)
+    return Looped(count, results[:len(kinds)], results[len(kinds):], exact, go is not None)

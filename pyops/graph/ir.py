@@ -105,12 +105,16 @@ class Node:
 class Graph:
     """Inputs, nodes and outputs. What is dropped leaves `nodes` when they are next looked at, so
     that a pass which drops many of n nodes takes n steps and not n^2.
+
+    cuts: (output, axis, output that says how many entries are there) of outputs whose lengths
+    depend on data (counted.py).
     """
 
-    __slots__ = ("inputs", "outputs", "_dropped", "_nodes")
+    __slots__ = ("inputs", "outputs", "cuts", "_dropped", "_nodes")
 
     def __init__(self, inputs: list[Value], nodes: list[Node], outputs: list[Value]):
         self.inputs, self.outputs, self._nodes = inputs, outputs, nodes
+        self.cuts: list[tuple[int, int, int]] = []
         self._dropped: set[Node] = set()
 
     @property

@@ -15,7 +15,8 @@ from .activations import Act
 from .lowering.context import ARENA, Lowering, Ref, Step
 
 FLOAT = np.dtype(np.float32)
-VERSION = 5   # places say their type; raised when kernels' arguments or the file's layout change
+VERSION = 6   # raised when kernels' arguments or the file's layout change
+READ = (5, 6)   # 5 has no lengths that depend on data, branches or loops
 
 
 @dataclass(slots=True)
@@ -45,6 +46,8 @@ class Plan:
     precision: str
     constants: list[np.ndarray] = field(default_factory=list)
     states: int = 0           # how many of the last inputs are the state that Program.step keeps
+    # (output, axis, output with the count): lengths that depend on data, as Graph.cuts
+    cuts: list[tuple[int, int, int]] = field(default_factory=list)
 
     @classmethod
     def of(cls, low: Lowering, structure, precision: str) -> Plan:
@@ -52,7 +55,8 @@ class Plan:
         steps = [planned(s) for s in low.steps]
         constants = list({id(a): a for s in steps for a in s.args if isinstance(a, np.ndarray)}.values())
         return cls(steps, [(v.shape, v.dtype) for v in low.graph.inputs],
-                   [(v.shape, v.dtype) for v in low.graph.outputs], structure, arena, precision, constants)
+                   [(v.shape, v.dtype) for v in low.graph.outputs], structure, arena, precision, constants,
+                   cuts=low.graph.cuts)
 
 
 def planned(step: Step) -> PlannedStep:

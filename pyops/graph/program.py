@@ -55,7 +55,7 @@ class Program:
         with self._counted():
             for inputs, outputs in self._runs(ready, results):
                 self._native.run(inputs, outputs)
-        return unflatten(self.plan.structure, results)
+        return unflatten(self.plan.structure, self.cut(results) if self.plan.cuts else results)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -109,7 +109,7 @@ class Program:
         rest, new = structure
         self._state = streaming.leaves(new, results)
         assert len(self._state) == count
-        return unflatten(rest, results)
+        return unflatten(rest, self.cut(results))
 
     def reset(self, state: Any = None) -> None:
         """Makes `state` that of the next step, in the form it was compiled for; zeros if None.
@@ -151,6 +151,15 @@ class Program:
             ready.append(array if array.flags.c_contiguous and array.flags.aligned
                          else np.require(array, None, ["C", "A"]))
         return tuple(ready)
+
+    def cut(self, results: Any) -> Any:
+        """The results of a run, those whose lengths depend on data as long as they are."""
+        found = list(results)
+        for output, axis, count in self.plan.cuts:
+            length = max(0, int(results[count]))   # a file may have put anything there
+            found[output] = np.ascontiguousarray(
+                found[output][(slice(None),) * axis + (slice(0, length),)])
+        return tuple(found)
 
     def _runs(self, inputs: Any, outputs: Any) -> Any:
         """The arrays of each run of the plan."""

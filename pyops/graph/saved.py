@@ -15,9 +15,10 @@ import numpy as np
 from ..files import bounded
 from . import contracts, streaming
 from .contracts.arguments import ELEMENTS, MOST_BYTES, is_size
-from .plan import VERSION, Plan, PlannedStep
+from .plan import READ, VERSION, Plan, PlannedStep
 
 KEYS = {"pyops program", "samples", "states", "precision", "arena", "structure", "inputs", "outputs", "steps"}
+SINCE_6 = {"cuts"}
 DEEPEST = 64  # of a structure in a structure
 STEP = dict.fromkeys(("kernel", "op", "module", "value", "layout", "algorithm", "why"), (str,)) | {
     "flops": (int, float),
@@ -45,6 +46,7 @@ def write(plan: Plan, file, samples: int) -> None:
             "states": plan.states,
             "precision": plan.precision,
             "arena": plan.arena,
+            "cuts": [list(cut) for cut in plan.cuts],
             "structure": structure_to_json(plan.structure),
             "steps": steps,
         }
@@ -108,16 +110,16 @@ def read(file) -> tuple[Plan, int]:
         content = json.loads(arrays.pop("plan").tobytes())
         need(type(content) is dict and "pyops program" in content, "it holds no plan")
         version = content["pyops program"]
-        if version == VERSION:
-            return plan_of(content, arrays)
+        if type(version) is int and version in READ:
+            return plan_of(content if version >= 6 else {"cuts": []} | content, arrays)
     except (ValueError, RecursionError) as why:  # JSON's and Unicode's errors are ValueErrors
         raise ValueError(f"load: {file} is no saved program, or a damaged one: {why}") from why
-    raise ValueError(f"load: {file} is of version {str(version)[:20]}, this pyops reads {VERSION}; compile "
-                     "the model and save it again")
+    raise ValueError(f"load: {file} is of version {str(version)[:20]}, this pyops reads "
+                     f"{' and '.join(map(str, READ))}; compile the model and save it again")
 
 
 def plan_of(content: dict, arrays: dict[str, np.ndarray]) -> tuple[Plan, int]:
-    need(content.keys() == KEYS, f"a plan has {', '.join(sorted(KEYS))}")
+    need(content.keys() == KEYS | SINCE_6, f"a plan has {', '.join(sorted(KEYS | SINCE_6))}")
     samples, states, arena = (content[key] for key in ("samples", "states", "arena"))
     need(is_size(samples) and samples >= 1, "samples is a positive number")
     need(is_size(arena, MOST_BYTES), "arena is a number of bytes")
@@ -144,7 +146,21 @@ def plan_of(content: dict, arrays: dict[str, np.ndarray]) -> tuple[Plan, int]:
         and (not states or keeps(structure, inputs[len(inputs) - states :], outputs)),
         "states are the last inputs, and the second part of the result is like them",
     )
-    return Plan(steps, inputs, outputs, structure, arena, content["precision"], constants, states), samples
+    cuts = cuts_of(content["cuts"], outputs)
+    need(not cuts or samples == 1, "lengths that depend on data are those of one run")
+    return Plan(steps, inputs, outputs, structure, arena, content["precision"], constants, states,
+                cuts), samples
+
+
+def cuts_of(given, outputs) -> list[tuple[int, int, int]]:
+    need(type(given) is list and all(type(cut) is list and len(cut) == 3 and all(map(is_size, cut))
+                                     for cut in given),
+         "cuts are an output, an axis and the output that has the count")
+    for output, axis, count in given:
+        need(output < len(outputs) and count < len(outputs) and axis < len(outputs[output][0]),
+             "cuts are of outputs and axes that there are")
+        need(outputs[count] == ((), np.dtype(np.int64)), "a count is one number of int64")
+    return [tuple(cut) for cut in given]
 
 
 def arrays_of(given, key: str, samples: int) -> list[tuple[tuple[int, ...], np.dtype]]:

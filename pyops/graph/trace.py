@@ -148,6 +148,13 @@ class Traced(Tensor):
         raise TraceError(f"compile: {what} of {self.value!r} at {caller()} needs its numbers; a compiled "
                          "model cannot depend on them")
 
+    def cut(self, count, dim: int = 0):
+        """The first `count` entries along an axis, traced or known."""
+        from .counted import Counted
+        if not isinstance(count, Traced):
+            return self[(slice(None),) * dim + (slice(0, int(count)),)]
+        return Counted(self, dim, count)
+
     shape = property(lambda self: self.value.shape)
     dtype = property(lambda self: self.value.dtype)
     ndim = property(lambda self: len(self.value.shape))
@@ -414,6 +421,7 @@ def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda val
           vary: tuple[Formulas, set[tuple[int, int]]] | None = None) -> tuple[Graph, object]:
     """The graph of model(*arrange(example_inputs)), and the structure of what the model
     returns (structure.py). vary: what keeps formulas, and the axes (input, axis) that vary."""
+    from .counted import Counted
     tracer = Tracer()
     tracer.formulas, axes = vary or (None, set())
     inputs = [Value(tuple(tracer.formulas.symbol(n) if tracer.formulas and (i, axis) in axes else int(n)
@@ -431,14 +439,22 @@ def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda val
     finally:
         _tracer.reset(token)
     outputs: list[Value] = []
+    cuts: list[tuple[int, int, Value]] = []
 
     def take(leaf):
+        if isinstance(leaf, Counted):
+            cuts.append((len(outputs), leaf.axis, leaf.count.value))
+            leaf = leaf.values
         if not isinstance(leaf, Traced):
             return "constant", leaf
         outputs.append(leaf.value)
         return len(outputs) - 1
     structure = flatten(result, take)
+    counts = {count: len(outputs) + i for i, count in enumerate(dict.fromkeys(v for _, _, v in cuts))}
+    outputs += counts
     if not outputs:
         raise TraceError(
             f"compile: the model returned {type(result).__name__}, nothing that depends on its inputs")
-    return Graph(inputs, tracer.nodes, outputs), structure
+    graph = Graph(inputs, tracer.nodes, outputs)
+    graph.cuts = [(output, axis, counts[count]) for output, axis, count in cuts]
+    return graph, structure

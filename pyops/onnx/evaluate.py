@@ -14,7 +14,7 @@ from ..graph.trace import Traced, within
 from ..ops.cast import CAST
 from .limits import PER_ELEMENT, PER_NODE, PER_TRACED, Limits, clipped
 from .model import Graph, ModelError, dtypes, every, schema_of
-from .ops import OPS
+from .ops import OPS, counted
 from .ops.row import KEEPS, Call, Unsupported
 from .values import EMPTY, is_plain, kind, leaves
 
@@ -27,6 +27,8 @@ def called(call: Call) -> tuple:
     """
     row, op, given = OPS[call.node.op], call.node.op, call.inputs
     check_types(call)
+    if counted.counted(*given):
+        return several(counted.called(call))
     halves = () if op in KEEPS else [i for i, v in enumerate(given) if is_half(v)]
     if not halves:
         return several(row(call))

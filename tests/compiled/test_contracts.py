@@ -41,7 +41,7 @@ def signatures():
     )
     return {
         name: [argument.strip().rsplit(" ", 1)[0] for argument in arguments.split(",")]
-        for name, arguments in re.findall(r"^KERNEL\((\w+), \((.*)\)\)$", tables, re.M)
+        for name, arguments in re.findall(r"^(?:KERNEL|VECTOR)\((\w+), \((.*)\)\)$", tables, re.M)
     }
 
 

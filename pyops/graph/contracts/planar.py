@@ -320,6 +320,15 @@ def packed_weights(sizes, peephole: bool) -> int:
 LSTM, GRU, BLOCK, PANEL = 2, 3, 16, 64  # kernels/recurrent/layout.h
 
 
+@contract("suppress", "rrnffbII")
+def suppress(boxes, scores, most, iou, least, center, chosen, count) -> None:
+    need(len(boxes.shape) == len(scores.shape) == 3 and boxes.shape[2] == 4, "boxes have four numbers")
+    samples, classes, n = scores.shape
+    need(boxes.shape[:2] == (samples, n) and most >= 0, "there is a score a box, and a number of boxes")
+    need(chosen.size == samples * classes * min(most, n) * 3 and count.size >= 1,
+         "there is room for every box that may stay, and for their count")
+
+
 # ---- convolutions and windows: see also blocked.py
 
 

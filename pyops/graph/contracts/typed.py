@@ -138,6 +138,11 @@ def top(x, outer, n, inner, count, largest, y, index) -> None:
          "results are the first of each line")
 
 
+@contract("nonzero", "xII")
+def nonzero(x, places, count) -> None:
+    need(places.size == x.size and count.size >= 1, "there is room for every place, and for their count")
+
+
 # ---- by index
 
 

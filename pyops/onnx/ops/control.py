@@ -7,9 +7,11 @@ import numpy as np
 
 from ... import functional as F
 from ...graph import control
+from ...graph.counted import Counted
 from ...graph.trace import TraceError, specialised, tracing
 from ...ops.gather import TAKE
 from ..limits import PER_NODE
+from ..values import is_plain
 from .row import Unsupported, axis_of, op, rank, traced
 from .select import sliced
 
@@ -25,13 +27,21 @@ def joined(parts, axis: int = 0):
 def choose(call):
     bodies = [call.attr(name) for name in ("then_branch", "else_branch")]
     if traced(call[0]) and not specialised(call[0]):
-        return tuple(control.branch(call[0], *(lambda body=b: call.evaluate(body, []) for b in bodies)))
+        return tuple(control.branch(call[0], *(lambda body=b: arrays(call.evaluate(body, [])) for b in bodies)))
     return tuple(call.evaluate(bodies[0 if bool(call.number(0, "the condition")) else 1], []))
+
+
+def arrays(values):
+    """The values of a branch or round of a Program."""
+    if not all(map(is_plain, values)):
+        raise Unsupported("sequences and optional values in a branch or loop that a run decides on")
+    return values
 
 
 # Nodes that a loop may come to where its rounds are known, so that they fuse with one another; and where it
 # cannot be one
 UNROLLED, MOST_UNROLLED = 1 << 9, 1 << 13
+PER_ROUND = 1 << 12   # multiply-adds that a node of a loop counts for in each of its rounds
 
 
 @op("Loop", keeps=True)
@@ -47,7 +57,7 @@ def loop(call):
     if not tracing() or not traced(call[0], call[1]):
         most = None if call[0] is None else call.number(0, "the count")
         go = call[1] is None or bool(call.number(1, "the condition"))
-        if not tracing() or most is not None and most * len(body.nodes) <= UNROLLED or not go:
+        if not tracing() or go and most is not None and 0 < most * len(body.nodes) <= UNROLLED:
             found = unrolled(call, most, go)
             if found is not None:
                 return found
@@ -55,7 +65,8 @@ def loop(call):
         return repeated(call, body, states)
     except (TraceError, Unsupported):
         if call[0] is not None and (not traced(call[0]) or specialised(call[0])):
-            found = unrolled(call, call.number(0, "the count"), call[1] is None or call.number(1, "the condition"))
+            go = call[1] is None or bool(call.number(1, "the condition"))
+            found = unrolled(call, call.number(0, "the count"), go)
             if found is not None:
                 return found
         raise
@@ -84,13 +95,16 @@ def repeated(call, body, states):
     n = len(states)
 
     def round(i, *states):
-        more, *results = call.evaluate(body, [i, np.array(True), *states])
+        more, *results = arrays(call.evaluate(body, [i, np.array(True), *states]))
         return more, results[:n], results[n:]
 
-    found = control.loop(round, states, limit=call[0], go=call[1])
-    if found.collected and not found.exact:
-        raise Unsupported("what it collects is as long as a run says")
-    return (*found.states, *found.collected)
+    most = None if call[0] is None or traced(call[0]) else call.number(0, "the count")
+    # a count that is there because there must be one says no more than none
+    open_end = most is not None and most > control.ROUNDS
+    found = control.loop(round, arrays(states), limit=None if open_end else call[0], go=call[1])
+    if most is not None and (found.exact or open_end and not found.ends):
+        call.work(max(most, 0) * len(body.nodes) * PER_ROUND)
+    return (*found.states, *(v if found.exact else Counted(v, 0, found.count) for v in found.collected))
 
 
 @op("Scan", keeps=True)
@@ -142,7 +156,7 @@ def scanned_over(call, given: list) -> tuple:
 
     def round(i, *states):
         entries = [entry(x, a, length - 1 - i if back else i) for x, a, back in zip(scanned, axes, turned)]
-        results = call.evaluate(body, [*states, *entries])
+        results = arrays(call.evaluate(body, [*states, *entries]))
         return None, results[:n], results[n:]
 
     if tracing() and not 0 < length * len(body.nodes) <= UNROLLED:

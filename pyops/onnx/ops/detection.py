@@ -1,4 +1,4 @@
-"""Boxes and regions: data-dependent, in NumPy."""
+"""Boxes and regions, whose numbers depend on data."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ import math
 
 import numpy as np
 
+from ...ops.places import SUPPRESS, cut
 from ..limits import PER_NODE
 from .row import known, op
-
-
-def corners(boxes, center):
-    if center:
-        x, y, w, h = np.moveaxis(boxes, -1, 0)
-        return np.stack([y - h / 2, x - w / 2, y + h / 2, x + w / 2], -1)
-    y1, x1, y2, x2 = np.moveaxis(boxes, -1, 0)
-    return np.stack([np.minimum(y1, y2), np.minimum(x1, x2), np.maximum(y1, y2), np.maximum(x1, x2)], -1)
 
 
 @op("NonMaxSuppression")
@@ -23,39 +16,21 @@ def non_max_suppression(call):
     """(selected, 3) of batch, class and box. Greedy by score; a box goes if it overlaps one kept by
     more than iou_threshold. Neubeck & Van Gool (2006).
     """
-    boxes, scores = known(call[0], "the boxes"), known(call[1], "the scores")
+    boxes, scores = call[0], call[1]
     most, iou, least = (None if call[i] is None else call.number(i, "a limit") for i in (2, 3, 4))
-    if (
-        boxes.ndim != 3
-        or scores.ndim != 3
-        or boxes.shape[2] != 4
-        or boxes.shape[:2] != (scores.shape[0], scores.shape[2])
-    ):
+    if len(boxes.shape) != 3 or len(scores.shape) != 3:
         raise ValueError(
-            f"boxes (batch, boxes, 4) and scores (batch, classes, boxes), got {boxes.shape} and "
-            f"{scores.shape}"
+            f"boxes (batch, boxes, 4) and scores (batch, classes, boxes), got {tuple(boxes.shape)} and "
+            f"{tuple(scores.shape)}"
         )
-    most = 0 if most is None else most
-    call.work(
-        scores.shape[0] * scores.shape[1] * min(most, scores.shape[2]) * (scores.shape[2] * 64 + (1 << 15))
-    )
-    found = []
-    for batch in range(boxes.shape[0]):
-        box = corners(boxes[batch].astype(np.float64), call.attr("center_point_box", 0))
-        area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
-        for kind in range(scores.shape[1]):
-            score = scores[batch, kind]
-            order = np.argsort(-score, kind="stable")
-            order = order if least is None else order[score[order] > least]
-            kept: list = []
-            while len(order) and len(kept) < most:
-                best, rest = order[0], order[1:]
-                kept.append(best)
-                low, high = np.maximum(box[best, :2], box[rest, :2]), np.minimum(box[best, 2:], box[rest, 2:])
-                shared = np.prod(np.maximum(high - low, 0), -1)
-                order = rest[shared <= (0.0 if iou is None else iou) * (area[best] + area[rest] - shared)]
-            found += [[batch, kind, i] for i in kept]
-    return np.array(found, np.int64).reshape(-1, 3)
+    batch, classes, n = scores.shape
+    most = 0 if most is None else max(0, min(most, n))
+    call.work(batch * classes * (n * 64 + most * n * 16 + (1 << 15)))
+    call.room((batch, classes, most, 3), np.int64, copies=2)
+    chosen, count = SUPPRESS(boxes, scores, most=most, iou=0.0 if iou is None else iou,
+                             least=-math.inf if least is None else least,
+                             center=bool(call.attr("center_point_box", 0)))
+    return cut(chosen, count)
 
 
 @op("RoiAlign")

@@ -7,9 +7,11 @@ from __future__ import annotations
 import numpy as np
 
 from ... import functional as F
+from ...graph.trace import specialised
 from ...ops.gather import PUT_ALONG, TAKE, TAKE_ALONG
 from ...ops.typed import as_type
 from ..limits import PER_NODE
+from . import counted
 from .row import axis_of, known, op, rank, traced
 from .select import sliced, taken
 
@@ -182,6 +184,8 @@ def one_hot(call):
 
 @op("NonZero", keeps=True)
 def non_zero(call):
+    if traced(call[0]):
+        return counted.non_zero(call)
     x = known(call[0], "the operand")
     call.room((x.ndim, x.size), np.int64, copies=2)
     return np.array(np.nonzero(np.atleast_1d(x)), np.int64)[: x.ndim]
@@ -189,6 +193,8 @@ def non_zero(call):
 
 @op("Compress", keeps=True)
 def compress(call):
+    if traced(call[0], call[1]):
+        return counted.compress(call)
     x, condition, axis = known(call[0], "the operand"), known(call[1], "the condition"), call.attr("axis")
     if axis is not None:
         axis = axis_of(axis, x.ndim)
@@ -222,6 +228,8 @@ def reverse_sequence(call):
 def top_k(call):
     """The greatest (or least) along an axis in order, the first of equal ones first."""
     x = call[0]
+    if call.version >= 10 and traced(call[1]) and not specialised(call[1]):
+        return counted.top_k(call)
     axis, count = (
         axis_of(call.attr("axis", -1), rank(x)),
         call.attr("k") if call.version < 10 else call.numbers(1, "k")[0],

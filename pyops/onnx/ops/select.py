@@ -9,6 +9,7 @@ from hashlib import blake2b
 import numpy as np
 
 from ... import functional as F
+from ...ops.gather import TAKE
 from ...ops.interpolate import RESAMPLE
 from .row import Unsupported, traced
 
@@ -53,6 +54,8 @@ def taken(x, axis: int, indices):
         first = int(indices[0]) if len(indices) else 0
         end = first + step * len(indices)
         return sliced(x, {axis: slice(first, None if end < 0 else end, step)})
+    if np.dtype(x.dtype) not in (np.float32, np.float64):
+        return TAKE(x, indices, dim=axis, wrap=False)
     return combined(x, axis, indices[None], np.ones((1, len(indices))))
 
 

@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from ... import functional as F
+from ...graph.trace import specialised
 from ..limits import short
+from . import counted
 from .row import Unsupported, axes_of, axis_of, dtype_of, op, rank, traced
 from .select import sliced, taken
 
@@ -155,6 +157,8 @@ def split(call):
 @op("Slice", keeps=True)
 def slice_of(call):
     x = call[0]
+    if call.version >= 10 and any(traced(v) and not specialised(v) for v in (call[1], call[2])):
+        return counted.slice_of(call)
     if call.version < 10:
         starts, ends, axes, steps = call.attr("starts"), call.attr("ends"), call.attr("axes"), None
     else:

@@ -1,0 +1,83 @@
+// suppress: of the boxes of a class, best score first, one stays if its intersection over union with
+// each that stays already is at most `iou` (Neubeck & Van Gool, 2006). A class of a sample is one
+// task; each writes where its boxes would be if all before it had `most`, and they are moved
+// together at the end. Corners, areas and quotients are in the type of the boxes, as ONNX Runtime
+// and torchvision have them.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+#include "kernel.h"
+
+BEGIN_KERNELS
+namespace {
+struct Box {
+    real x1, y1, x2, y2, area;
+    // whichever corners are given; or its centre, width and height
+    Box(const real* v, bool center) {
+        if (center) {
+            x1 = v[0] - v[2] / 2, x2 = v[0] + v[2] / 2;
+            y1 = v[1] - v[3] / 2, y2 = v[1] + v[3] / 2;
+        } else {
+            x1 = std::min(v[0], v[2]), x2 = std::max(v[0], v[2]);
+            y1 = std::min(v[1], v[3]), y2 = std::max(v[1], v[3]);
+        }
+        area = (x2 - x1) * (y2 - y1);
+    }
+    bool covers(const Box& other, real most) const {
+        const real w = std::min(x2, other.x2) - std::max(x1, other.x1),
+                   h = std::min(y2, other.y2) - std::max(y1, other.y1);
+        if (!(w > 0 && h > 0)) return false;
+        const real shared = w * h, whole = area + other.area - shared;
+        return whole > 0 && shared / whole > most;
+    }
+};
+
+struct Score {
+    real value;
+    i64  place;
+};
+// The scores above `least`, best first, the first of equal ones first, NaN last. Copied, as what
+// another thread writes meanwhile must not upset a sort.
+std::vector<Score> ordered(const real* scores, i64 n, double least) {
+    std::vector<Score> order;
+    for (i64 i = 0; i < n; ++i) {
+        const Score score{scores[i], i};
+        if (least == -INFINITY || double(score.value) > least) order.push_back(score);
+    }
+    std::stable_sort(order.begin(), order.end(), [](const Score& a, const Score& b) {
+        return a.value > b.value || (a.value == a.value && b.value != b.value);
+    });
+    return order;
+}
+}  // namespace
+
+void suppress(In<real> boxes, In<real> scores, i64 most, double iou, double least, bool center,
+              Out<i64> chosen, Out<i64> count) {
+    const i64 classes = scores.dim(1), n = scores.dim(2), tasks = scores.dim(0) * classes,
+              room = std::min(most, n);
+    std::vector<i64> found((std::size_t)tasks);
+    parallel_tasks(tasks, [&](i64 task) {
+        std::vector<Box> kept;
+        const real* const own = boxes.data + task / classes * n * 4;
+        i64* to = chosen.data + task * room * 3;
+        for (const Score& score : ordered(scores.data + task * n, n, least)) {
+            if ((i64)kept.size() == room) break;
+            const Box box(own + score.place * 4, center);
+            if (std::any_of(kept.begin(), kept.end(),
+                            [&](const Box& k) { return k.covers(box, (real)iou); }))
+                continue;
+            kept.push_back(box);
+            *to++ = task / classes, *to++ = task % classes, *to++ = score.place;
+        }
+        found[(std::size_t)task] = (i64)kept.size();
+    });
+    i64 all = 0;
+    for (i64 task = 0; task < tasks; ++task) {
+        const i64* const from = chosen.data + task * room * 3;
+        std::copy(from, from + found[(std::size_t)task] * 3, chosen.data + all * 3);
+        all += found[(std::size_t)task];
+    }
+    std::fill(chosen.data + all * 3, chosen.data + tasks * room * 3, 0);
+    *count.data = all;
+}
+END_KERNELS

@@ -1,0 +1,59 @@
+"""Lengths that depend on data: a value with room for the most entries that there may be along one axis,
+and a number of the run that says how many there are.
+
+Every kernel computes on the whole room, so a plan's places and sizes are fixed and checked as all others
+are; entries behind the count are numbers without meaning, which no entry before it may depend on. What a
+program returns is cut there. Which operators keep the entries of an axis apart, and what the others need
+to know, stands with them (onnx/ops/counted.py).
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .trace import Traced, TraceError, caller
+
+
+class Counted:
+    """values: a traced value; its first `count`, a traced int64 without axes, entries along `axis` are
+    there in a run."""
+
+    __slots__ = ("values", "axis", "count")
+    __pyops_priority__ = 2   # over a Traced
+
+    def __init__(self, values: Traced, axis: int, count: Traced) -> None:
+        self.values, self.axis, self.count = values, axis, count
+
+    @property
+    def bound(self) -> int:
+        return int(self.values.shape[self.axis])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        found: np.dtype[Any] = self.values.dtype
+        return found
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.values.shape))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The most that it may be."""
+        return tuple(self.values.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.values.shape)
+
+    def __repr__(self) -> str:
+        return f"Counted({self.values!r}, axis {self.axis})"
+
+    @staticmethod
+    def __pyops_call__(op: Any, inputs: Any, attrs: Any) -> Any:
+        (first, *_) = [v for v in inputs if isinstance(v, Counted)]
+        raise TraceError(f"{op.name}: takes no value whose length depends on data, {first!r} at {caller()}")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise TraceError(f"compile: {self!r} is turned into an array at {caller()}")
