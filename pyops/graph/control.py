@@ -6,6 +6,7 @@ it returns are traced values or arrays; it has as many results of the same types
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -80,7 +81,7 @@ def record(op: str, inputs: list[Any], attrs: dict[str, Any], bodies: tuple[Grap
 
 def scalar(value: Any, dtype: Any, what: str) -> Any:
     """One number of a type and without axes, traced or an array."""
-    size = int(np.prod(np.shape(value) if not isinstance(value, Traced) else value.shape))
+    size = math.prod(value.shape if isinstance(value, Traced) else np.shape(value))
     if size != 1:
         raise ValueError(f"{what} must be one value, got shape {tuple(value.shape)}")
     if not isinstance(value, Traced):

@@ -8,6 +8,7 @@ to know, stands with them (onnx/ops/counted.py).
 """
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Counted:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.values.shape))
+        return math.prod(self.values.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:

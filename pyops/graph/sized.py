@@ -63,6 +63,7 @@ class Copy:
         inputs = [self.value(v, None) for v in graph.inputs]
         nodes = [self.node(n) for n in graph.nodes]
         self.graph = Graph(inputs, nodes, [self.values[v] for v in graph.outputs])
+        self.graph.cuts = graph.cuts
 
     def value(self, value: Value, node: Node | None) -> Value:
         shape = tuple([n if type(n) is int else at(n, self.numbers) for n in value.shape])

@@ -281,3 +281,17 @@ def test_the_extension_itself_refuses_parts_that_are_not_there():
                               ("branch", (np.ones(0, bool), 0, 0))):
         with pytest.raises((ValueError, TypeError)):
             native.add(kernel, arguments)
+
+
+def test_branches_and_lengths_of_varying_sizes():
+    """One tracing for all batches; what a run finds is cut for each."""
+    def model(x):
+        (y,) = control.branch(F.gt(F.sum(x), 0.0), lambda: (F.relu(x),), lambda: (x * x,))
+        return y, F.masked_select(x, F.gt(x, 0.0))
+    program = pyops.compile(model, normal(0, 2, 5), dynamic={"x": {0: (1, 9)}})
+    for n in (2, 1, 7, 2):
+        for seed in range(3):
+            x = normal(seed, n, 5)
+            y, found = program(x)
+            np.testing.assert_allclose(y, np.maximum(x, 0) if x.sum() > 0 else x * x, rtol=1e-6)
+            assert np.array_equal(found, x[x > 0])
