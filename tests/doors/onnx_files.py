@@ -43,3 +43,36 @@ def same(got, want):
     want = np.asarray(want)
     assert got.dtype == want.dtype and got.shape == want.shape, (got.dtype, got.shape, want.dtype, want.shape)
     np.testing.assert_array_equal(got, want)
+
+
+def exact_attention(
+    q, k, v, *, mask=None, before=0, lengths=None, causal=False, scale=None, cap=0.0, left=-1, right=-1
+):
+    """Attention query by query in float64: results, and the scores of ONNX's four modes."""
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    b, h, n, d = q.shape
+    own, m = k.shape[1:3]
+    scale = d**-0.5 if scale is None else scale
+    y, scores = np.zeros((b, h, n, v.shape[3])), np.zeros((4, b, h, n, m))
+    full = None if mask is None else np.broadcast_to(mask, (b, h, n, mask.shape[-1]))
+    for at in np.ndindex(b, h, n):
+        s, i = at[0], at[2]
+        serves = at[1] // (h // own)
+        place = i + (before if lengths is None else lengths[s] - n)
+        products = k[s, serves] @ q[at] * scale
+        capped = cap * np.tanh(products / cap) if cap else products
+        bias = np.zeros(m)
+        for j in range(m):
+            if full is not None:
+                told = full[at][j] if j < full.shape[-1] else (-np.inf if full.dtype != bool else False)
+                bias[j] += told if full.dtype != bool else (0 if told else -np.inf)
+            hidden = causal and j > place or lengths is not None and j >= lengths[s]
+            hidden |= left >= 0 and place - j > left or right >= 0 and j - place > right
+            bias[j] += -np.inf if hidden else 0
+        masked, weights = capped + bias, np.zeros(m)
+        if np.isfinite(bias).any():
+            weights = np.exp(masked - masked.max())
+            weights /= weights.sum()
+        y[at] = weights @ v[s, serves]
+        scores[(slice(None), *at)] = products, capped, masked, weights
+    return y, scores

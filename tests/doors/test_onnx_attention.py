@@ -9,43 +9,12 @@ from pyops.graph.program import Program
 
 pytest.importorskip("onnx")
 from onnx import helper
-from onnx_files import FLOAT, HALF, file, floats, node
+from onnx_files import FLOAT, HALF, exact_attention, file, floats, node
 
 import pyops.onnx as door
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::DeprecationWarning")
 B, HEADS, QUERIES, KEYS, SIZE, WIDE = 2, 4, 3, 5, 8, 6
-
-
-def exact(q, k, v, *, mask=None, before=0, lengths=None, causal=False, scale=None, cap=0.0, left=-1, right=-1):
-    """Results, and the scores of the four modes; q, k, v of four axes."""
-    q, k, v = (x.astype(np.float64) for x in (q, k, v))
-    b, h, n, d = q.shape
-    own, m = k.shape[1:3]
-    scale = d**-0.5 if scale is None else scale
-    y, scores = np.zeros((b, h, n, v.shape[3])), np.zeros((4, b, h, n, m))
-    full = None if mask is None else np.broadcast_to(mask, (b, h, n, mask.shape[-1]))
-    for at in np.ndindex(b, h, n):
-        s, i = at[0], at[2]
-        serves = at[1] // (h // own)
-        place = i + (before if lengths is None else lengths[s] - n)
-        products = k[s, serves] @ q[at] * scale
-        capped = cap * np.tanh(products / cap) if cap else products
-        bias = np.zeros(m)
-        for j in range(m):
-            if full is not None:
-                told = full[at][j] if j < full.shape[-1] else (-np.inf if full.dtype != bool else False)
-                bias[j] += told if full.dtype != bool else (0 if told else -np.inf)
-            hidden = causal and j > place or lengths is not None and j >= lengths[s]
-            hidden |= left >= 0 and place - j > left or right >= 0 and j - place > right
-            bias[j] += -np.inf if hidden else 0
-        masked, weights = capped + bias, np.zeros(m)
-        if np.isfinite(bias).any():
-            weights = np.exp(masked - masked.max())
-            weights /= weights.sum()
-        y[at] = weights @ v[s, serves]
-        scores[(slice(None), *at)] = products, capped, masked, weights
-    return y, scores
 
 
 def rng(seed):
@@ -90,7 +59,7 @@ def run(name, *, flat=False, mode=None, constant=False, dtype=np.float32):
         given["n"] = np.array([2, 5], np.int64)
     names = [n if n in given else "" for n in ("q", "k", "v", "m", "pk", "pv", "n")]
     keys, values = (np.concatenate([given[p], x], 2) if past else x for p, x in (("pk", k), ("pv", v)))
-    want = exact(q, keys, values, mask=given.get("m"), before=past, lengths=given.get("n"), **{
+    want = exact_attention(q, keys, values, mask=given.get("m"), before=past, lengths=given.get("n"), **{
         key: case[key] for key in ("causal", "scale", "cap", "left", "right") if key in case})
     attrs = {"is_causal": int(case.get("causal", 0)), "softcap": float(case.get("cap", 0))}
     attrs |= {"scale": case["scale"]} if "scale" in case else {}
@@ -180,7 +149,7 @@ def test_graphs_between_scores_and_weights():
     model.opset_import.add(domain="ai.onnx.preview", version=1)
     program = door.load(model)
     assert isinstance(program, Program), program
-    want = exact(q, k, v, scale=0.5, mask=-far)[0] / 2
+    want = exact_attention(q, k, v, scale=0.5, mask=-far)[0] / 2
     np.testing.assert_allclose(program(q, k, v), want, atol=1e-5)
 
 

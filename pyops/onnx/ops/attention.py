@@ -14,6 +14,7 @@ from ... import functional as F
 from ...ops.typed import as_type
 from ..limits import PER_NODE
 from .row import op, rank, traced
+from .select import sliced
 from .shape import broadcast_shape
 
 
@@ -67,13 +68,14 @@ def summed(masks: list, dtype):
 
 
 def attend(call, q, k, v, masks=(), *, causal=False, scale=None, softcap=0.0, mode=None, scores_by=None,
-           weights_by=None):
+           weights_by=None, sink=None):
     """softmax(q k^T scale + masks) v of (batch, heads, length, size), keys and values of as many
     heads or of a divisor of them; a query that may look nowhere gives zeros.
 
     causal: query i sees keys 0 .. i. mode: which scores are returned, too, as Attention has it:
     0 the products, 1 capped, 2 masked, 3 the weights. scores_by, weights_by: functions of the scores
-    and of the weights. Returns (result, scores or None).
+    and of the weights. sink: (heads), a score of no key, which takes weight. Returns (result, scores
+    or None).
     """
     (b, h, n, d), (_, own, m, _) = q.shape, k.shape
     if rank(v) != 4 or own < 1 or h % own or k.shape[3] != d or v.shape[:3] != k.shape[:3] or k.shape[0] != b:
@@ -87,7 +89,7 @@ def attend(call, q, k, v, masks=(), *, causal=False, scale=None, softcap=0.0, mo
     call.room((b, h, n, m), q.dtype, copies=4)
     call.work(b * h * n * m * (d + v.shape[3]))
     scale = 1 / math.sqrt(max(d, 1)) if scale is None else scale
-    whole = mode is None and not softcap and scores_by is None and weights_by is None
+    whole = mode is None and not softcap and scores_by is None and weights_by is None and sink is None
     plain = whole and causal and not masks
     bias = summed([*masks, np.tri(n, m, dtype=bool)] if causal and not plain else masks, q.dtype)
     if whole:
@@ -97,12 +99,21 @@ def attend(call, q, k, v, masks=(), *, causal=False, scale=None, softcap=0.0, mo
     stages.append(F.mul(F.tanh(F.mul(stages[-1], 1 / softcap)), softcap) if softcap else stages[-1])
     stages.append(stages[-1] if bias is None else F.add(stages[-1], bias))
     scores = stages[-1] if scores_by is None else scores_by(stages[-1])
-    weights = F.softmax(scores, -1)
+    weights = F.softmax(scores, -1) if sink is None else with_sink(scores, sink)
     if bias is not None:
         weights = where_any(bias, weights)
     stages.append(weights)
     weights = weights if weights_by is None else weights_by(weights)
     return F.matmul(weights, v), None if mode is None else stages[mode]
+
+
+def with_sink(scores, sink):
+    """The softmax of scores beside one more, a number a head, which is then left out."""
+    b, h, n, m = scores.shape
+    if tuple(sink.shape) != (h,):
+        raise ValueError(f"a score of no key of shape {tuple(sink.shape)} for {h} heads")
+    column = F.broadcast_to(F.reshape(as_type(sink, scores.dtype), (1, h, 1, 1)), (b, h, n, 1))
+    return sliced(F.softmax(F.cat((scores, column), 3), -1), {3: slice(m)})
 
 
 def where_any(bias, weights):

@@ -9,15 +9,10 @@ import numpy as np
 
 from ... import functional as F
 from ...ops.typed import as_type
-from .row import Unsupported, known, op, rank, traced
+from .row import Unsupported, known, needs, op, rank, traced
 from .select import taken
 
 ML, TRAINING = "ai.onnx.ml", "ai.onnx.preview.training"
-
-
-def needs(call, count: int) -> None:
-    if any(call[i] is None for i in range(count)):
-        raise ValueError(f"needs {count} inputs")
 
 
 @op(f"{ML}.ArrayFeatureExtractor", keeps=True)

@@ -3,7 +3,7 @@ is exact.
 
 A product of two bytes is below 2^16 in size and float32 holds whole numbers up to 2^24, so sums are
 made of parts of at most 258 products (or more, where a zero point is left out), each exact, and
-joined as int32. Sources: ONNX's operator texts, and those of ONNX Runtime for com.microsoft.
+joined as int32. Source: ONNX's operator texts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...ops.typed import as_type
 from . import narrow
 from .convolution import conv as float_conv
 from .products import product_of
-from .row import Call, Unsupported, axis_of, dtype_of, known, op, rank, traced
+from .row import Call, Unsupported, axis_of, dtype_of, known, needs, op, rank, traced
 from .select import sliced
 
 EXACT = 1 << 24  # whole numbers up to this size are float32's
@@ -105,13 +105,6 @@ def dequantize_linear(call):
     check_quantised(x, zero)
     y = dequantised(x, scale, zero, call.attr("axis", 1), call.attr("block_size", 0))
     return as_type(y, to) if traced(y) else y.astype(to)
-
-
-def needs(call, count: int) -> None:
-    """Refuses a node that lacks one of its first inputs: of other domains no schema does."""
-    absent = next((i for i in range(count) if call[i] is None), None)
-    if absent is not None:
-        raise ValueError(f"input {absent} is left out, the first {count} are needed")
 
 
 def check_bytes(*values) -> None:
@@ -286,79 +279,3 @@ def qlinear_conv(call):
               / y_scale.reshape(-1)[0]).astype(FLOAT)
     return requantised(total, factor.reshape(shape) if factor.size > 1 else factor.reshape(()),
                        single(y_zero), y_zero.dtype)
-
-
-# ---- ONNX Runtime's own
-
-
-def by_floats(name, count, function):
-    """com.microsoft operators on `count` operands (array, scale, zero point), whose result's scale
-    and zero point follow."""
-
-    @op(f"com.microsoft.{name}", keeps=True)
-    def row(call):
-        needs(call, 3 * count + 1)
-        operands = [dequantised(*(call[3 * k + i] for i in range(3))) for k in range(count)]
-        scale, zero = call[3 * count], call[3 * count + 1]
-        check_bytes(call[0])
-        return quantised(function(call, *operands), scale, zero, call[0].dtype)
-
-    return row
-
-
-def numpys_or_ours(ours, numpys):
-    return lambda call, *v: ours(*v) if traced(*v) else numpys(*v)
-
-
-def pooled(call, x):
-    axes = tuple(range(2, rank(x)))
-    return F.mean(x, axes, True) if traced(x) else x.mean(axes, keepdims=True, dtype=np.float64).astype(FLOAT)
-
-
-by_floats("QLinearAdd", 2, numpys_or_ours(F.add, np.add))
-by_floats("QLinearMul", 2, numpys_or_ours(F.mul, np.multiply))
-by_floats("QLinearSigmoid", 1, lambda call, x: F.sigmoid(x))
-by_floats("QLinearLeakyRelu", 1, lambda call, x: F.leaky_relu(x, call.attr("alpha", 0.01)))
-by_floats("QLinearGlobalAveragePool", 1, pooled)
-by_floats("QLinearSoftmax", 1, lambda call, x: F.softmax(x, axis_of(call.attr("axis", -1), rank(x))))
-
-
-@op("com.microsoft.QLinearConcat", keeps=True)
-def qlinear_concat(call):
-    """y_scale, y_zero_point, then (array, scale, zero point) of each part."""
-    needs(call, max(len(call.inputs), 5))
-    parts = [dequantised(*call.inputs[i : i + 3]) for i in range(2, len(call.inputs), 3)]
-    axis = axis_of(call.attr("axis"), rank(parts[0]))
-    whole = F.cat(parts, axis) if traced(*parts) else np.concatenate(parts, axis)
-    return quantised(whole, call[0], call[1], call[2].dtype)
-
-
-@op("com.microsoft.MatMulNBits", keeps=True)
-def matmul_nbits(call):
-    """x times a constant matrix of 4 or 8 bits a weight, with a scale (and a zero point) for
-    each block of a row."""
-    needs(call, 3)
-    x, packed, scales = call[0], known(call[1], "B"), known(call[2], "the scales")
-    n, k, bits, block = (call.attr(name) for name in ("N", "K", "bits", "block_size"))
-    if bits not in (None, 4, 8) or not n or not k or not block:
-        raise Unsupported(f"weights of {bits} bits, N {n}, K {k}, block_size {block}")
-    bits, count = bits or 4, -(-k // block)
-    values = unpacked(packed.reshape(n, count, -1), bits)[..., :block]
-    zero = np.full((n, count), 1 << (bits - 1), np.int64)
-    if call[3] is not None:
-        given = known(call[3], "the zero points")
-        zero = (given.reshape(n, count) if given.dtype.kind == "f"
-                else unpacked(given.reshape(n, -1), bits)[:, :count].astype(np.int64))
-    weight = (values.astype(FLOAT) - zero.astype(FLOAT)[..., None]) * scales.reshape(n, count,
-                                                                                     1).astype(FLOAT)
-    weight = np.ascontiguousarray(weight.reshape(n, count * block)[:, :k])
-    bias = None if call[5] is None else known(call[5], "the bias").astype(FLOAT)
-    y = F.linear(floats(x), weight, bias)
-    return as_type(y, x.dtype)
-
-
-def unpacked(values: np.ndarray, bits: int) -> np.ndarray:
-    """Whole numbers of 4 bits, the lower first, or of 8, along the last axis."""
-    if bits == 8:
-        return values
-    return np.stack((values & 15, values >> 4), -1).reshape(*values.shape[:-1], -1)

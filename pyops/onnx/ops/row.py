@@ -122,6 +122,13 @@ def traced(*values) -> bool:
     return any(isinstance(v, Traced) for v in values)
 
 
+def needs(call, count: int) -> None:
+    """Refuses a node that lacks one of its first inputs: of other domains no schema does."""
+    absent = next((i for i in range(count) if call[i] is None), None)
+    if absent is not None:
+        raise ValueError(f"input {absent} is left out, the first {count} are needed")
+
+
 def real(*values) -> bool:
     """Whether our kernels take them: traced, or float32 or float64 of one type."""
     types = {np.dtype(v.dtype) for v in values if v is not None}
