@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 import random
 from functools import lru_cache
 
@@ -18,9 +19,12 @@ import numpy as np
 import pyops
 import pyops.functional as F
 from pyops import nn
+from pyops.graph import control
 
-REFUSED = (ValueError, MemoryError)  # MemoryError: of an arena or a result that a program may well have
+# MemoryError: of an arena or a result that a program may well have; IndexError: of an index of the run
+REFUSED = (ValueError, MemoryError, IndexError)
 MEMORY = 2 << 30
+ROUNDS = 1 << 12
 
 NUMBERS = (
     0,
@@ -78,6 +82,12 @@ KERNELS = (
     "sgd_step",
     "gemm",
     "pack_weights",
+    "branch",
+    "loop",
+    "nonzero",
+    "suppress",
+    "take",
+    "put_blocks",
     "no such kernel",
     "",
     3,
@@ -132,6 +142,18 @@ def attention(q):
     return F.scaled_dot_product_attention(q, q * 2, q + 1, is_causal=True)
 
 
+def decides(x, boxes):
+    """Branches within loops, what they collect, and lengths that the run finds."""
+
+    def round(i, state, other):
+        (s,) = control.branch(F.gt(F.sum(state), 0.0), lambda: (F.relu(other),), lambda: (F.exp(other) - 1.0,))
+        return F.lt(F.sum(s), 50.0), (other, s), (state, i)
+
+    found = control.loop(round, (x, x * 2), limit=6)
+    (last,) = control.branch(F.gt(x[0, 0], 0.5), lambda: (x[:2],), lambda: (x,))
+    return found.states, found.collected, last, F.masked_select(x, x > 0), F.nms(boxes, boxes[:, 0], 0.4)
+
+
 @lru_cache(1)
 def bases() -> list[bytes]:
     """Saved programs, every one of a different kind. The weights are all the same number: a mutant
@@ -166,6 +188,7 @@ def bases() -> list[bytes]:
             lambda a: F.cross_entropy(a, np.array([1, 0, 2])) + F.embedding(np.array([2, 1]), a)[0, 0],
             x(3, 4),
         ),
+        pyops.compile(decides, (x(3, 4), x(9, 4))),
     ]
     files = []
     for program in programs:
@@ -215,6 +238,9 @@ def change_plan(draw, plan) -> None:
     """One change somewhere in the plan, mostly in what kernels are told."""
     steps = plan.get("steps")
     root = plan
+    if draw.random() < 0.05:
+        plan["cuts"] = [[draw.choice(NUMBERS[:16]) for _ in range(3)] for _ in range(draw.randrange(4))]
+        return
     if isinstance(steps, list) and steps and draw.random() < 0.8:
         root = draw.choice(steps)
         if isinstance(root, dict) and draw.random() < 0.9:
@@ -310,6 +336,9 @@ def make(seed: int) -> bytes:
 
 def attempt(data: bytes) -> None:
     program = pyops.Program.load(io.BytesIO(data), threads=2)
+    rounds = [step.args[3] for step in program.steps if step.kernel == "loop"]
+    if math.prod(rounds) > ROUNDS:   # which a file may well ask for
+        return
     given = [
         np.ones(shape, dtype) for shape, dtype in program.inputs if np.prod(shape, dtype=float) < 1 << 26
     ]
