@@ -8,7 +8,7 @@
 // Images of many channels are first laid out with the channels last: a tap is
 // then a few whole vectors instead of a value a channel from anywhere. Both ways add the same products in
 // the same order.
-#include "kernel.h"
+#include "sampling.h"
 
 BEGIN_KERNELS
 
@@ -30,10 +30,6 @@ template <int T> struct Along {
     V weight[T], slope[T];
 };
 
-static inline V choose(M m, V a, V b) { return m ? a : b; }
-static inline M within(V at, real low, real high) { return (at >= splat(low)) & (at <= splat(high)); }
-static inline V clipped(V at, real low, real high) { return vmin(splat(high), vmax(splat(low), at)); }   // keeps NaN
-
 // Mirrored at both ends as often as it takes; turns: 1 or -1, as the slope does.
 static V reflected(V at, real low, real span, V& turns) {
     if (span == 0) {
@@ -48,8 +44,6 @@ static V reflected(V at, real low, real span, V& turns) {
     turns = choose(odd, -turns, turns);
     return choose(odd, splat(span) - rest, rest) + splat(low);
 }
-
-static inline M whole(V at) { return __builtin_convertvector(choose(at == at, at, V{}), M); }
 
 // Keys (1981), a = -0.75: weight and slope at distance t behind tap 1.
 static void keys(V t, V (&weight)[4], V (&slope)[4]) {
@@ -104,18 +98,6 @@ template <int T> static void place(const Axis& axis, V position, Along<T>& along
     }
 }
 
-static inline bool all_true(M m) {
-#if defined(__AVX512F__) && defined(REAL_f32)
-    return _mm512_test_epi32_mask((__m512i)m, (__m512i)m) == 0xffff;
-#elif defined(__AVX512F__)
-    return _mm512_test_epi64_mask((__m512i)m, (__m512i)m) == 0xff;
-#else
-    for (int i = 0; i < LANES; ++i)
-        if (!m[i]) return false;
-    return true;
-#endif
-}
-
 // The taps of a vector of outputs, all axes multiplied out.
 template <int T, int N> struct Taps {
     static constexpr int P = N == 2 ? T * T : T * T * T;
@@ -155,29 +137,6 @@ template <int T, int N> struct Taps {
     }
 };
 
-static inline V gathered(const real* p, M at) {
-#if defined(__AVX512F__) && defined(REAL_f32)
-    return (V)_mm512_i32gather_ps((__m512i)at, p, 4);
-#elif defined(__AVX512F__)
-    return (V)_mm512_i64gather_pd((__m512i)at, p, 8);
-#elif defined(__AVX2__) && defined(REAL_f32)
-    return (V)_mm256_i32gather_ps(p, (__m256i)at, 4);
-#elif defined(__AVX2__)
-    return (V)_mm256_i64gather_pd(p, (__m256i)at, 8);
-#else
-    V v;
-    for (int i = 0; i < LANES; ++i) v[i] = p[at[i]];
-    return v;
-#endif
-}
-
-// What lies outside counts 0, whatever the pixel at its edge is.
-template <bool ALL> static inline V pixel(const real* plane, M at, M inside) {
-    const V v = gathered(plane, at);
-    return ALL ? v : inside ? v
-                            : V{};
-}
-
 template <int N> struct Image {
     Axis axes[N];
     i64 channels, plane, outputs;
@@ -198,25 +157,6 @@ static void sample(const Taps<T, N>& taps, const real* x, i64 channels, i64 plan
         if (count == LANES) store(y, sum);
         else store(y, sum, count);
     }
-}
-
-// (channels, pixels) to (pixels, channels), `LANES` of each at a time.
-static void channels_last(const real* x, i64 channels, i64 pixels, i64 begin, i64 end, real* to) {
-    for (i64 p = begin; p < end; p += LANES)
-        for (i64 c = 0; c < channels; c += LANES) {
-            const int across = end - p < LANES ? (int)(end - p) : LANES;
-            const int valid = channels - c < LANES ? (int)(channels - c) : LANES;
-            V rows[LANES];
-            for (int r = 0; r < LANES; ++r)
-                rows[r] = r >= valid        ? V{}
-                          : across == LANES ? load(x + (c + r) * pixels + p)
-                                            : load(x + (c + r) * pixels + p, across);
-            interleave(rows);
-            for (int i = 0; i < across; ++i) {
-                if (valid == LANES) store(to + (p + i) * channels + c, rows[i]);
-                else store(to + (p + i) * channels + c, rows[i], valid);
-            }
-        }
 }
 
 // A vector of outputs, from an image with the channels last.

@@ -247,6 +247,13 @@ def grid_sample(input, grid, mode, padding_mode, align_corners):
                          ("zeros", "border", "reflection")[padding_mode], align_corners)
 
 
+def deform_conv2d(input, weight, offset, mask, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w,
+                  groups, offset_groups, use_mask):
+    """Groups follow from the shapes."""
+    return F.deform_conv2d(input, offset, weight, bias, (stride_h, stride_w), (pad_h, pad_w),
+                           (dilation_h, dilation_w), mask if use_mask else None)
+
+
 def rnn_cell(kind):
     return lambda *args: F.rnn_cell(*args, nonlinearity=kind)
 
@@ -315,6 +322,10 @@ COMPOSED = {
     **{f"aten.{name}": identity
        for name in ("contiguous.default", "detach.default", "alias.default", "lift_fresh_copy.default")},}
 
-TABLE = {**{overload: ADAPTERS.get(overload) or getattr(F, function) for function, row in NAMES.items()
+# Operators of torchvision
+OF_TORCHVISION = {"torchvision.deform_conv2d.default": deform_conv2d}
+
+TABLE = {**OF_TORCHVISION,
+         **{overload: ADAPTERS.get(overload) or getattr(F, function) for function, row in NAMES.items()
             for overload in row.aten},
          **COMPOSED}

@@ -206,11 +206,44 @@ def multilabel_soft_margin_loss(draw: random.Random):
             lambda *a: TF.multilabel_soft_margin_loss(*a, torch.from_numpy(weight), reduction=how))
 
 
+def deform_conv2d(draw: random.Random):
+    """Beside torch's grid_sample of each tap and a sum of products."""
+    per, offset_groups = draw.randint(1, 3), draw.choice((1, 1, 2, 3))
+    groups = draw.choice([g for g in (1, 2, 3) if per * offset_groups % g == 0])
+    channels, filters = per * offset_groups, groups * draw.randint(1, 3)
+    n, size = draw.randint(1, 2), [draw.randint(3, 8) for _ in range(2)]
+    kernel, stride, padding, dilation = ([draw.randint(low, 2 + low) for _ in range(2)] for low in (1, 1, 0, 1))
+    dilation = [d if d * (k - 1) < m + 2 * p else 1 for d, k, m, p in zip(dilation, kernel, size, padding)]
+    out = [(m + 2 * p - d * (k - 1) - 1) // s + 1 for m, k, s, p, d in zip(size, kernel, stride, padding, dilation)]
+    taps = kernel[0] * kernel[1]
+    arrays = [normal(draw, n, channels, *size), normal(draw, n, 2 * offset_groups * taps, *out),
+              normal(draw, filters, channels // groups, *kernel), normal(draw, filters),
+              normal(draw, n, offset_groups * taps, *out)]
+
+    def theirs(x, offset, weight, bias, mask):
+        by = offset.reshape(n, offset_groups, taps, 2, *out)
+        tap = torch.arange(taps)[:, None, None]
+        h = torch.arange(out[0])[:, None] * stride[0] - padding[0] + tap // kernel[1] * dilation[0] + by[:, :, :, 0]
+        w = torch.arange(out[1]) * stride[1] - padding[1] + tap % kernel[1] * dilation[1] + by[:, :, :, 1]
+        grid = torch.stack([(2 * w + 1) / size[1] - 1, (2 * h + 1) / size[0] - 1], -1)
+        grid = grid.reshape(n * offset_groups, -1, out[1], 2)
+        columns = TF.grid_sample(x.reshape(n * offset_groups, -1, *size), grid, align_corners=False).reshape(
+            n, offset_groups, -1, taps, *out)
+        columns = columns * mask.reshape(n, offset_groups, 1, taps, *out)
+        return torch.einsum("ngcthw,gfct->ngfhw", columns.reshape(n, groups, -1, taps, *out),
+                            weight.reshape(groups, filters // groups, -1, taps)).flatten(1, 2) + bias[:, None, None]
+
+    def ours(x, offset, weight, bias, mask):
+        return F.deform_conv2d(x, offset, weight, bias, stride, padding, dilation, mask)
+    return arrays, ours, theirs
+
+
 DRAWS: dict[str, Callable] = {
     "grid_sample": grid_sample, "affine_grid": affine_grid, "einsum": einsum,
     "normalize": normalize, "cosine_similarity": cosine_similarity, "pairwise_distance": pairwise_distance,
     "pdist": pdist, "glu": halves, "shrink": shrink, "bilinear": bilinear, "channel_shuffle": channel_shuffle,
-    "slice_scatter": put_slices, "clip": clip, "triplet_margin_loss": triplet_margin_loss,
+    "slice_scatter": put_slices, "clip": clip, "deform_conv2d": deform_conv2d,
+    "triplet_margin_loss": triplet_margin_loss,
     "triplet_margin_with_distance_loss": triplet_with_distance,
     "cosine_embedding_loss": cosine_embedding_loss, "multi_margin_loss": multi_margin_loss,
     "multilabel_margin_loss": multilabel_margin_loss,

@@ -526,6 +526,28 @@ def grid_sample(x, grid, mode, around, corners, y) -> None:
     need(y.size == x.shape[0] * x.shape[1] * grid.shape[1], "the result has a value a position and channel")
 
 
+@contract("deform_conv", "rrroownnR")
+def deform_conv(x, offset, weight, bias, mask, window, groups, offset_groups, y) -> None:
+    kernel, stride, padding, dilation = window
+    need(
+        len(kernel) == 2 and all(len(a.shape) == 4 for a in (x, offset, weight, y)) and min(x.shape) >= 1,
+        "image, offsets, filters and result have four axes, the window two",
+    )
+    (n, channels, *size), (filters, per_group, *of_kernel), (*_, oh, ow) = x.shape, weight.shape, offset.shape
+    taps = kernel[0] * kernel[1]
+    need(
+        min(groups, offset_groups) >= 1 and per_group * groups == channels and filters % groups == 0
+        and channels % offset_groups == 0 and min(per_group, filters) >= 1,
+        "groups divide channels and filters",
+    )
+    need(tuple(of_kernel) == kernel and taps >= 1 and math.prod(size) < 1 << 31, "filters have the window's taps")
+    need(offset.shape == (n, 2 * offset_groups * taps, oh, ow), "there are two offsets a tap and output")
+    need(mask is None or mask.shape == (n, offset_groups * taps, oh, ow), "there is one factor a tap and output")
+    need(y.shape == (n, filters, oh, ow) and (bias is None or bias.size == filters), "the result has a map a filter")
+    for s, p, d in zip(stride, padding, dilation, strict=True):
+        attributes(s, p, d)
+
+
 @contract("pixel_shuffle", "rnR")
 def pixel_shuffle(x, factor, y) -> None:
     need(len(x.shape) == len(y.shape) == 4 and factor >= 1, "images have four axes")

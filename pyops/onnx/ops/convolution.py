@@ -205,3 +205,27 @@ def folded(blocks, whole, block, counts, dilation, stride):
         )
         y[(slice(None), slice(None), *place)] += blocks[(slice(None), slice(None), *at)]
     return y
+
+
+@op("DeformConv")
+def deform_conv(call):
+    """Offsets and mask as in F.deform_conv2d; padding that is not the same on both sides is laid
+    around the image first."""
+    x, weight, offset, bias, mask = (call[i] for i in range(5))
+    if rank(x) != 4 or rank(weight) != 4:
+        raise Unsupported("DeformConv of other than two spatial axes")
+    n, kernel, stride, dilation = window_of(call, weight.shape[2:])
+    pads = ints_of(call, "pads", 2 * n, 0, 0)
+    before, behind = pads[:n], pads[n:]
+    if before != behind:
+        x = F.pad(x, (before[1], behind[1], before[0], behind[0]))
+        before = [0] * n
+    groups, offset_groups = call.attr("group", 1), call.attr("offset_group", 1)
+    if weight.shape[1] * groups != x.shape[1] or offset.shape[1] != 2 * offset_groups * math.prod(kernel):
+        raise ValueError(
+            f"group {groups} and offset_group {offset_groups} do not fit an image of {tuple(x.shape)}, filters of "
+            f"{tuple(weight.shape)} and offsets of {tuple(offset.shape)}"
+        )
+    call.room((x.shape[0], weight.shape[0], *offset.shape[2:]), np.float64, copies=2)
+    call.work(math.prod(offset.shape[2:]) * x.shape[0] * math.prod(weight.shape))
+    return F.deform_conv2d(x, offset, weight, bias, tuple(stride), tuple(before), tuple(dilation), mask)
