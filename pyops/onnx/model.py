@@ -5,6 +5,7 @@ that the file does not hold.
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from heapq import heappop, heappush
@@ -180,12 +181,36 @@ def written_out(proto, known, opset):
             }
             if not ops:
                 break
+            proto = with_types(proto)
             proto = inliner.inline_selected_functions(
                 proto, [("", op) for op in ops], exclude=False, inline_schema_functions=True
             )
     except Exception as why:  # the checks that follow say it better, or there is nothing wrong
         if isinstance(why, ModelError):
             raise
+    return proto
+
+
+def with_types(proto):
+    """The model with the types of its initializers said, without which the inliner does not know how to
+    write out operators whose bodies depend on them.
+    """
+    proto = deepcopy(proto)
+
+    def say(graph):
+        said = {i.name for i in (*graph.input, *graph.value_info)}
+        for tensor in graph.initializer:
+            if tensor.name not in said:
+                graph.value_info.append(
+                    helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+                )
+        for node in graph.node:
+            for a in node.attribute:
+                for body in (a.g, *a.graphs):
+                    if body.node:
+                        say(body)
+
+    say(proto.graph)
     return proto
 
 

@@ -9,7 +9,7 @@ from pyops.graph.program import Program
 
 pytest.importorskip("onnx")
 from onnx import helper
-from onnx_files import FLOAT, HALF, exact_attention, file, floats, node
+from onnx_files import FLOAT, HALF, LONG, exact_attention, file, floats, node
 
 import pyops.onnx as door
 
@@ -218,3 +218,20 @@ def test_causal_convolution(past, activation):
         y = np.concatenate([first, rest], 2)
     np.testing.assert_allclose(y, want, atol=1e-5)
     np.testing.assert_array_equal(state, x[..., -3:])
+
+
+@pytest.mark.parametrize("interleaved", [0, 1])
+def test_operators_are_written_out_beside_constants(interleaved):
+    """RotaryEmbedding has no row here; its body depends on types, those of its caches among them."""
+    angle = rng(0).random((9, 4)) * 6
+    x, places = floats(2, 3, 5, 8), rng(1).integers(0, 9, (2, 5))
+    model = file([node("RotaryEmbedding", "x c s p", "y", interleaved=interleaved)],
+                 {"x": (FLOAT, x.shape), "p": (LONG, places.shape)}, {"y": (FLOAT, None)},
+                 {"c": np.cos(angle).astype(np.float32), "s": np.sin(angle).astype(np.float32)}, opset=23)
+    program = door.load(model)
+    assert isinstance(program, Program), program
+    pairs = x[..., ::2] + 1j * x[..., 1::2] if interleaved else x[..., :4] + 1j * x[..., 4:]
+    pairs = pairs * np.exp(1j * angle)[places][:, None]
+    parts = [pairs.real, pairs.imag]
+    want = np.stack(parts, -1).reshape(x.shape) if interleaved else np.concatenate(parts, -1)
+    np.testing.assert_allclose(program(x, places), want, atol=1e-5)

@@ -15,7 +15,20 @@ from onnx import helper
 
 import pyops.onnx as door
 
-from . import elementwise, gather, normalisation, products, recurrent, reduction, resize, shape, windows
+from . import (
+    attention,
+    elementwise,
+    gather,
+    normalisation,
+    products,
+    quantised,
+    recurrent,
+    reduction,
+    resize,
+    shape,
+    text,
+    windows,
+)
 from .draw import RECIPES, Draw
 from .reference import compare, describe, expected, file, pooled
 
