@@ -193,6 +193,8 @@ def non_zero(call):
 
 @op("Compress", keeps=True)
 def compress(call):
+    if traced(call[0]) and isinstance(call[1], np.ndarray):
+        return chosen(call[0], call[1], call.attr("axis"))
     if traced(call[0], call[1]):
         return counted.compress(call)
     x, condition, axis = known(call[0], "the operand"), known(call[1], "the condition"), call.attr("axis")
@@ -201,6 +203,14 @@ def compress(call):
     if condition.ndim != 1 or len(condition) > (x.size if axis is None else x.shape[axis]):
         raise ValueError(f"a condition of shape {condition.shape} for {x.shape}, axis {axis}")
     return np.compress(condition, x, axis)
+
+
+def chosen(x, condition, axis):
+    """Entries that a known condition is True for: their number is known, too."""
+    x, axis = (F.reshape(x, (-1,)), 0) if axis is None else (x, axis_of(axis, rank(x)))
+    if condition.ndim != 1 or len(condition) > x.shape[axis]:
+        raise ValueError(f"a condition of shape {condition.shape} for axis {axis} of {tuple(x.shape)}")
+    return taken(x, axis, np.flatnonzero(condition))
 
 
 @op("ReverseSequence", keeps=True)
