@@ -136,6 +136,8 @@ NAMES: dict[str, Names] = {
     "take_along_dim": names("take_along_dim"),
     "scatter": names("scatter.src scatter.value", "ScatterElements"), "scatter_add": names("scatter_add"),
     "scatter_reduce": names("scatter_reduce.two"),
+    "nonzero": names(onnx="NonZero"), "nms": names(onnx="NonMaxSuppression"),
+    "masked_select": names(why="a length that depends on numbers: torch keeps the call"),
     "slice_scatter": names("slice_scatter"), "select_scatter": names("select_scatter"),
     "masked_fill": names("masked_fill.Scalar masked_fill.Tensor"),
     "gather_nd": names("", "GatherND"), "scatter_nd": names("", "ScatterND"), "topk": names("topk", "TopK"),
