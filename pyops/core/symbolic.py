@@ -28,6 +28,8 @@ class Formulas:
         self.steps: list[tuple[int, Callable[..., Any], tuple[int, ...]]] = []
         self.guards: list[tuple[Callable[..., Any], tuple[int, ...], Any]] = []
         self._known: dict[Any, Any] = {}
+        # (formula of an array, its shape, its type) -> what stands for it while a model is traced
+        self.as_value: Callable[[SymInt, Any, Any], Any] | None = None
 
     def symbol(self, number: int) -> SymInt:
         self.symbols.append(len(self.numbers))
@@ -127,10 +129,6 @@ class SymInt:
             return id(self) >> 4
         return hash(self.plain())
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        import numpy as np
-        return np.asarray(self.plain(), dtype)
-
     def __repr__(self) -> str:
         return repr(self.number)
 
@@ -199,6 +197,19 @@ class SymInt:
         return self.formulas.apply(round, self) if digits is None else self.formulas.apply(round, self, digits)
 
 
+class Count(SymInt):
+    """A number of elements that can be called for the shape, as a Tensor's size."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, count: SymInt, shape: tuple[Any, ...]) -> None:
+        super().__init__(count.formulas, count.place)
+        self.shape = shape
+
+    def __call__(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+
 def same(number: Any) -> Any:
     return number
 
@@ -252,14 +263,35 @@ for _name, _equal in (("eq", True), ("ne", False), ("lt", False), ("le", True), 
     setattr(SymInt, f"__{_name}__", compared(_name, getattr(operator, _name), _equal))
 
 
+def formula(function: Callable[..., Any], *operands: Any) -> Any:
+    """function(*operands), as a formula where one of them has one. The result may be anything."""
+    of = next((v.formulas for v in operands if isinstance(v, SymInt)), None)
+    return function(*operands) if of is None else of.apply(function, *operands)
+
+
+def decided(function: Callable[..., Any], *operands: Any) -> Any:
+    """function(*operands), which has to be the same for other sizes."""
+    of = next((v.formulas for v in operands if isinstance(v, SymInt)), None)
+    return function(*operands) if of is None else of.decide(function, *operands)
+
+
+def array_of(function: Callable[..., Any], shape: Sequence[Any], dtype: Any, *operands: Any) -> Any:
+    """function(*operands), an array of this shape and type: as it is, or, where an operand has a formula,
+    a value of the graph that is traced."""
+    of = next((v.formulas for v in operands if isinstance(v, SymInt)), None)
+    if of is None or of.as_value is None:
+        return function(*map(plain, operands))
+    return of.as_value(of.apply(function, *operands), shape, dtype)
+
+
 def plain(value: Any) -> Any:
     """A value to compute with: of a size with a formula, the number that it then has to be."""
-    return value.plain() if type(value) is SymInt else value
+    return value.plain() if isinstance(value, SymInt) else value
 
 
 def index(value: Any) -> Any:
     """operator.index, but that a size stays one."""
-    return value if type(value) is SymInt else operator.index(value)
+    return value if isinstance(value, SymInt) else operator.index(value)
 
 
 def symbolic(value: Any) -> bool:

@@ -71,10 +71,7 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     for other arguments. PYOPS_FORCE_ALGO overrides the choice of algorithms: "direct", "winograd2",
     "winograd4", "winograd6", or "name=algorithm,...".
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"compile: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"compile: threads must be a positive int or None, got {threads!r}")
+    options = options_of(precision, threads, shared)
     inputs = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     inputs = tuple(np.asarray(getattr(x, "data", x) if not isinstance(x, np.ndarray) else x) for x in inputs)
     check_inputs(inputs)
@@ -88,13 +85,6 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
         raise ValueError("compile: dynamic says which axes vary; leave out dynamic_batch")
     if getattr(model, "training", False) is True:
         raise ValueError(f"compile: {type(model).__name__} is in training mode; call .eval() first")
-    isa = active.get().name
-    if isa not in ISAS:   # the reference has no kernels; CUDA's are no program's
-        raise ValueError(f"compile: backend {isa!r} runs no programs; they run on "
-                         f"{', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
-    options = Options(precision, threads or get_num_threads(), isa, os.environ.get("PYOPS_FORCE_ALGO", ""),
-                      shared or Constants())
-    choose.entries(options.force)   # refused even where there is no convolution
     if kept:
         graph, structure = simplified(as_function(model, inputs[:own]), inputs, options,
                                       lambda values: (*values[:own], unflatten(places, values[own:])))
@@ -106,6 +96,20 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     if dynamic_batch:
         return Family(model, options, {(i, 0) for i, x in enumerate(inputs) if x.ndim}).first(inputs)
     return build(as_function(model, inputs), inputs, options)
+
+
+def options_of(precision: str, threads: int | None, constants: Constants | None = None) -> Options:
+    """What a compilation is asked for, on the active backend. ValueError for what it cannot be."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"compile: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"compile: threads must be a positive int or None, got {threads!r}")
+    isa = active.get().name
+    if isa not in ISAS:   # the reference has no kernels; CUDA's are no program's
+        raise ValueError(f"compile: backend {isa!r} runs no programs; they run on "
+                         f"{', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
+    choose.entries(force := os.environ.get("PYOPS_FORCE_ALGO", ""))   # refused even where nothing is convolved
+    return Options(precision, threads or get_num_threads(), isa, force, constants or Constants())
 
 
 def of_sizes(model: Any, inputs: Any, options: Options, dynamic: Any) -> Varying:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..core.registry import OPS, Op
+from ..core.symbolic import SymInt
 from .activations import Act
 
 # The row of nodes that have bodies: it has no traits.
@@ -29,6 +30,7 @@ class Value:
     dtype: np.dtype
     node: Node | None = None      # what makes it; None for an input of the graph
     name: str = ""
+    constant: SymInt | None = None   # of a graph for several sizes: the formula of an array
 
     @property
     def size(self) -> int:

@@ -33,6 +33,8 @@ class Sized:
         formulas = Formulas()
         graph, structure = trace(model, tuple(inputs), vary=(formulas, axes))
         passes(graph)
+        if any(v.constant is not None for v in graph.outputs):
+            raise ValueError("a result depends on the sizes of the inputs alone")
         return cls(graph, structure, formulas.closed(), axes)
 
     def filled(self, shapes: Sequence[tuple[int, ...]]) -> tuple[Graph, Any] | None:
@@ -59,9 +61,9 @@ class Copy:
 
     def __init__(self, graph: Graph, numbers: list[Any], varying: set[int]) -> None:
         self.numbers, self.varying = numbers, varying
-        self.values: dict[Value, Value] = {}
+        self.values: dict[Value, Any] = {}
         inputs = [self.value(v, None) for v in graph.inputs]
-        nodes = [self.node(n) for n in graph.nodes]
+        nodes = [made for n in graph.nodes if (made := self.node(n)) is not None]
         self.graph = Graph(inputs, nodes, [self.values[v] for v in graph.outputs])
         self.graph.cuts = graph.cuts
 
@@ -71,15 +73,29 @@ class Copy:
         self.values[value] = made
         return made
 
-    def node(self, node: Node) -> Node:
+    def node(self, node: Node) -> Node | None:
+        """None for one that only computes constants, which is done here."""
         before = tuple(map(self.node, node.before))
         attrs = at(node.attrs, self.numbers) if id(node) in self.varying else node.attrs
         made = Node(node.op, [self.read(v) for v in node.inputs], attrs, [], node.where, node.module,
                     Epilogue(node.epilogue.activation, self.read(node.epilogue.residual), node.epilogue.pool),
                     node.normalised, self.read(node.gate), before, node.algorithm, node.why,
                     tuple(Copy(body, self.numbers, self.varying).graph for body in node.bodies))
+        if not node.bodies and not any(isinstance(v, Value) for v in made.inputs) and any(
+                isinstance(v, Value) for v in node.inputs):
+            self.known(node, made)
+            return None
         made.outputs = [self.value(v, made) for v in node.outputs]
         return made
 
+    def known(self, node: Node, made: Node) -> None:
+        results = made.row(*made.inputs, **made.attrs)
+        for value, result in zip(node.outputs, results if isinstance(results, tuple) else (results,)):
+            self.values[value] = result
+
     def read(self, value: Any) -> Any:
-        return self.values[value] if isinstance(value, Value) else value
+        if not isinstance(value, Value):
+            return value
+        if value.constant is not None and value not in self.values:
+            self.values[value] = at(value.constant, self.numbers)
+        return self.values[value]

@@ -21,7 +21,7 @@ from ..core.kernel_set import DTYPES
 from ..core.late import Late
 from ..core.operands import OPERANDS, kind_of
 from ..core.registry import OPS
-from ..core.symbolic import Formulas, at, symbolic, unique_sizes
+from ..core.symbolic import Count, Formulas, SymInt, at, symbolic, unique_sizes
 from ..core.tensor import Tensor, no_grad
 from ..ops.result_shapes import broadcast
 from ..ops.typed import alike
@@ -158,6 +158,11 @@ class Traced(Tensor):
     shape = property(lambda self: self.value.shape)
     dtype = property(lambda self: self.value.dtype)
     ndim = property(lambda self: len(self.value.shape))
+
+    @property
+    def size(self):
+        count = math.prod(self.value.shape)
+        return Count(count, self.value.shape) if isinstance(count, SymInt) else Tensor.size.fget(self)
 
     def __array__(self, dtype=None, copy=None):
         self.asked()
@@ -428,6 +433,9 @@ def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda val
                           for axis, n in enumerate(x.shape)), np.dtype(x.dtype), None, f"input{i}")
               for i, x in enumerate(example_inputs)]
     tracer.inputs.update(inputs)
+    if tracer.formulas:
+        tracer.formulas.as_value = lambda formula, shape, dtype: Traced(
+            Value(tuple(shape), np.dtype(dtype), None, "constant", formula))
     token = _tracer.set(tracer)
     try:
         with module_names(model, tracer), no_grad():

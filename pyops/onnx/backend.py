@@ -21,7 +21,8 @@ class Prepared(BackendRep):
             self.why = refused_inputs(model, {})
             if not self.why:
                 free = list(model.inputs)
-                self.program = varying(model, free, {}, Maker(model, {}, "default", None))
+                shapes = [model.inputs[name][1] for name in free]
+                self.program = varying(model, free, {}, Maker(model, {}, "default", None, shapes))
         except ModelError as why:
             self.why = str(why)
 

@@ -4,18 +4,21 @@ against each operator's types, half precision widened and rounded, within the li
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
 import onnx
 from onnx import TensorProto
 
+from ..core.symbolic import at
 from ..graph.trace import Traced, within
 from ..ops.cast import CAST
 from .limits import PER_ELEMENT, PER_NODE, PER_TRACED, Limits, clipped
 from .model import Graph, ModelError, dtypes, every, schema_of
 from .ops import OPS, counted
 from .ops.row import KEEPS, Call, Unsupported
+from .sizes import are_sizes, with_formulas
 from .values import EMPTY, is_plain, kind, leaves
 
 HALF = ("float16", "bfloat16")
@@ -26,6 +29,10 @@ def called(call: Call) -> tuple:
     text gives a result the type of an input.
     """
     row, op, given = OPS[call.node.op], call.node.op, call.inputs
+    if any(map(are_sizes, given)):
+        found = with_formulas(call, row)
+        if found is not None:
+            return several(found)
     check_types(call)
     if counted.counted(*given):
         return several(counted.called(call))
@@ -180,7 +187,7 @@ def computed(call: Call) -> dict:
 def count(result, limits: Limits) -> None:
     """Takes a result from what may be done and held; a sequence's elements were mostly there before."""
     if is_plain(result):
-        limits.work(PER_ELEMENT * result.size)
+        limits.work(PER_ELEMENT * elements(result))
         if isinstance(result, Traced):
             limits.work(PER_TRACED)
             limits.room(result.shape)
@@ -208,4 +215,9 @@ def constants_of(graph: Graph):
 
 
 def bytes_of(value) -> int:
-    return sum(part.size * np.dtype(part.dtype).itemsize for part in leaves(value))
+    return sum(elements(part) * np.dtype(part.dtype).itemsize for part in leaves(value))
+
+
+def elements(value) -> int:
+    """How many there are; of a size that varies, in the example."""
+    return math.prod(at(value.shape, None))

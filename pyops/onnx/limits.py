@@ -13,6 +13,8 @@ import weakref
 
 import numpy as np
 
+from ..core.symbolic import SymInt, at
+
 MEMORY, MEMORY_PER_BYTE = 1 << 30, 64  # bytes of results that live at once
 WORK, WORK_PER_BYTE = 1 << 36, 1 << 20  # multiply-adds, a few seconds of one core
 # What a node, a node of a Program (which is traced, fused and lowered) and an element of a result
@@ -33,11 +35,11 @@ class Limits:
         """shape as ints, where an array of it may be made, with `copies` of it at a time; else
         ValueError.
         """
-        shape = tuple(map(int, shape))
-        if min(shape, default=0) < 0:
+        shape = tuple(n if isinstance(n, SymInt) else int(n) for n in shape)
+        if any(n < 0 for n in shape):
             raise ValueError(f"a result of shape {short(shape)} has a negative length")
-        self.bytes(math.prod(shape) * np.dtype(dtype).itemsize * copies, f"a result of shape {short(shape)}")
-        return shape
+        self.bytes(math.prod(at(shape, None)) * np.dtype(dtype).itemsize * copies, f"a result of shape {short(shape)}")
+        return shape   # of sizes that vary, the example's are counted
 
     def bytes(self, count: int, what: str) -> None:
         if self.held + count > self.memory:

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from .. import graph
+from ..core.backends import active
 from ..core.dispatch import ELEMENTS
-from ..graph.shared import Constants
+from ..graph.compile import Family, options_of
+from ..graph.shared import Constants, Recent
 from ..graph.trace import TraceError
 from ..graph.varying import Varying, wanted_numbers
 from .evaluate import evaluate
@@ -17,6 +18,8 @@ from .model import Model, ModelError, read
 from .ops import OPS
 from .ops.row import Unsupported
 from .values import given as as_given, is_plain, kind, returned
+
+MOST_FAMILIES = 8   # of the numbers that say how a model computes
 
 
 def load(
@@ -46,8 +49,9 @@ def load(
     refused = refused_inputs(model, known)
     if refused:
         return NodeByNode(model, known, refused)
-    maker = Maker(model, known, precision, threads)
     free = [name for name in model.inputs if name not in known]
+    maker = Maker(model, known, precision, threads,
+                  [(shapes or {}).get(name, model.inputs[name][1]) for name in free])
     if any(name not in (shapes or {}) and is_open(model.inputs[name][1]) for name in free):
         return varying(model, free, shapes or {}, maker)
     examples, dynamic = examples_of(model, shapes or {}, free)
@@ -59,34 +63,57 @@ def load(
         return NodeByNode(model, known, clipped(why, 400))
 
 
+class Numbers:
+    """Inputs as graphs tell them apart: constants by their numbers, others by their axes."""
+
+    def __init__(self, arrays: tuple, fixed: frozenset):
+        self.arrays, self.fixed = arrays, fixed
+        self.key = (active.get().name, *((a.shape, a.tobytes()) if i in fixed else a.ndim
+                                         for i, a in enumerate(arrays)))
+
+    def __hash__(self):
+        return hash(self.key)
+
+    def __eq__(self, other):
+        return isinstance(other, Numbers) and (self.fixed, self.key) == (other.fixed, other.key)
+
+
 class Maker:
     """Makes Programs of a model for sizes and numbers; their weights are shared."""
 
-    def __init__(self, model: Model, known: dict, precision: str, threads: int | None):
-        self.model, self.known = model, known
+    def __init__(self, model: Model, known: dict, precision: str, threads: int | None, shapes: list):
+        """shapes: of the inputs that are not known, None for what may vary."""
+        self.model, self.known, self.shapes = model, known, shapes
         self.precision, self.threads = precision, threads
         self.constants = Constants()
+        self.families: Recent[Family] = Recent(self.family, MOST_FAMILIES)
 
     def program(self, arrays: tuple, fixed: frozenset, dynamic: bool = False):
         """The Program for arrays like these of the inputs that are not known; those whose places
-        are in `fixed` are constants of it. TraceError or Unsupported, with the places that are
-        `wanted` as constants.
+        are in `fixed` are constants of it. dynamic: it plans for other batch sizes when they come.
+        TraceError or Unsupported, with the places that are `wanted` as constants.
         """
         places = [i for i in range(len(arrays)) if i not in fixed]
         try:
-            return graph.compile(
-                lambda *free: single(self.results(self.values(arrays, fixed, free))),
-                tuple(arrays[i] for i in places),
-                self.precision,
-                self.threads,
-                dynamic_batch=dynamic,
-                shared=self.constants,
-            )
+            asked = Numbers(arrays, fixed)
+            family, asked.arrays = self.families[asked], ()   # the key is kept, and they need not be
+            given = tuple(arrays[i] for i in places)
+            return family.first(given) if dynamic else family.program(given)
         except (TypeError, ValueError) as why:
             why.wanted = tuple(places[i] for i in getattr(why, "wanted", ()))
             raise
         except MemoryError as why:
             raise ModelError("onnx: there is no memory for a Program of it") from why
+
+    def family(self, numbers: Numbers) -> Family:
+        """The Programs for other sizes of the inputs that are no constants."""
+        fixed = numbers.fixed
+        arrays = tuple(a.copy() if i in fixed else None for i, a in enumerate(numbers.arrays))
+        axes = {(i, axis) for i, (a, shape) in enumerate(
+            (a, shape) for k, (a, shape) in enumerate(zip(numbers.arrays, self.shapes)) if k not in fixed)
+            for axis in range(a.ndim) if shape is None or shape[axis] is None}
+        return Family(lambda *free: single(self.results(self.values(arrays, fixed, free))),
+                      options_of(self.precision, self.threads, self.constants), axes)
 
     def results(self, values: list) -> list:
         """The outputs, which a Program returns as arrays."""

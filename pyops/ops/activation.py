@@ -16,6 +16,7 @@ from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.types import Arrays
 from .broadcast import SUM, plan
+from .result_shapes import first
 
 reference = LateFunctions("pyops.kernels.activation.reference")
 
@@ -254,4 +255,4 @@ PRELU_WEIGHT_TERMS = Op("prelu_weight_terms", "rr", prelu_weight_terms, referenc
                         kernels=("prelu_weight_terms",), pointwise=True, per_sample=True)
 PRELU = Op("prelu", "rr", prelu_forward, reference.prelu, prelu_gradient,
            lambda x, weight: prelu_shapes(x.shape, weight.shape), kernels=("prelu",), activation=True,
-           per_sample=True, todo={"epilogue": "a slope a channel, which is no operand of an epilogue"})
+           per_sample=True, shapes=first, todo={"epilogue": "a slope a channel, which is no operand of an epilogue"})

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.symbolic import plain
 from ..core.tensor import Tensor
 from . import shape
 from .comparison import lt
@@ -124,7 +125,7 @@ def _array(i: Any) -> np.ndarray:
         i.numbers(f"an index of {i.dtype}, which gives as many values as its numbers say,")   # raises
     if isinstance(i, Tensor):
         i = i.data
-    array = np.asarray(i)
+    array = np.asarray(plain(i))
     if array.dtype.kind == "f" and not array.size:   # an empty list
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub" or array.dtype == np.bool_ and not array.ndim:

@@ -90,6 +90,7 @@ LAYER_NORM = Op(
     flops=lambda x, *_, ndim, eps: 8 * x.size,
     bytes=lambda x, *_, ndim, eps: 2 * x.nbytes,
     per_sample=lambda shape, *, ndim, eps: len(shape) > ndim,
+    shapes=lambda x, *_, ndim, eps: (x, (math.prod(x[:len(x) - ndim]),), (math.prod(x[:len(x) - ndim]),)),
 )
 
 
@@ -136,6 +137,7 @@ RMS_NORM = Op(
     "rms_norm", "ro", forward_rms, reference.rms_norm, gradient_rms, check_rms,
     kernels=("rms_norm",),
     flops=lambda x, *_, ndim, eps: 4 * x.size,
+    shapes=lambda x, *_, ndim, eps: (x, (math.prod(x[:len(x) - ndim]),)),
     bytes=lambda x, *_, ndim, eps: 2 * x.nbytes,
     per_sample=lambda shape, *, ndim, eps: len(shape) > ndim,
 )

@@ -96,7 +96,7 @@ def conv(call):
         (i + b + e - d * (k - 1) - 1) // s + 1
         for i, b, e, k, s, d in zip(x.shape[2:], before, behind, kernel, stride, dilation)
     ]
-    if min(size) < 1:
+    if any(s < 1 for s in size):
         raise ValueError(
             f"a kernel of {kernel} with dilations {dilation} does not fit into {list(x.shape[2:])} "
             f"padded by {before}, {behind}"
@@ -122,8 +122,8 @@ def conv_transpose(call):
     extra = [s - (w - 2 * b) for s, w, b in zip(size, whole, before)]
     name = f"conv_transpose{n}d"
     if (
-        min(before) >= 0
-        and min(size) > 0
+        all(b >= 0 for b in before)
+        and all(s > 0 for s in size)
         and all(0 <= e < max(s, d) for e, s, d in zip(extra, stride, dilation))
     ):
         return getattr(F, name)(
@@ -151,7 +151,7 @@ def placed(call, sizes, kernel, stride, dilation, whole):
     if wanted is None and not how.startswith("SAME"):
         before, behind = padding_of(call, sizes, kernel, stride, dilation)
         size = [w + e - a - b for w, e, a, b in zip(whole, more, before, behind)]
-        if min(size) < 0:
+        if any(s < 0 for s in size):
             raise ValueError(
                 f"pads {before}, {behind} cut more than there is, {whole} and output_padding {more}"
             )

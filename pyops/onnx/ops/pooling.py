@@ -28,7 +28,7 @@ def pooling_of(call):
             count -= (count - 1) * s >= length + before[i]
             more[i] = max((count - 1) * s + d * (k - 1) + 1 - length - before[i] - behind[i], 0)
         size.append(count)
-    if min(size) < 1 or 0 in x.shape[1:]:
+    if any(s < 1 for s in size) or 0 in x.shape[1:]:
         raise ValueError(
             f"a kernel of {kernel} with dilations {dilation} does not fit into {list(x.shape[2:])} "
             f"padded by {before}, {behind}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ... import functional as F
@@ -161,7 +163,7 @@ def rows_of(call):
         return tuple(x.shape), axis_of(call.attr("axis", -1), rank(x))
     axis = call.attr("axis", 1)
     axis = rank(x) if axis == rank(x) else axis_of(axis, rank(x))
-    return (int(np.prod(x.shape[:axis], dtype=np.int64)), int(np.prod(x.shape[axis:], dtype=np.int64))), 1
+    return (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])), 1
 
 
 @op("Softmax", "LogSoftmax")

@@ -9,11 +9,13 @@ the whole number that it is.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
+from ...core.symbolic import decided, formula, plain, symbolic
 from .row import axis_of, known, op, rank, real, traced
-from .select import ABSENT, combined, taken
+from .select import ABSENT, Table, combined, tabled, taken
 
 WHERE = (
     "half_pixel",
@@ -90,10 +92,14 @@ def scaled(call, axes, scales, where, around):
     scales = [np.float32(s) for s in scales]
     return resized(
         call,
-        [(a, s, int(np.floor(np.float32(call[0].shape[a]) * s))) for a, s in zip(axes, scales)],
+        [(a, s, formula(length, call[0].shape[a], s)) for a, s in zip(axes, scales)],
         where,
         around,
     )
+
+
+def length(size: int, scale) -> int:
+    return int(np.floor(np.float32(size) * scale))
 
 
 def resized(call, plan, where, around):
@@ -118,14 +124,21 @@ def resized(call, plan, where, around):
     call.room(shape, x.dtype if mode == "nearest" else np.float64, copies=2)
     y = x if real(x) or mode == "nearest" else known(x, "x").astype(np.float64)
     for axis, scale, size in plan:
-        at = positions(x.shape[axis], size, scale, where, around.get(axis, (0.0, 1.0)), mode == "nearest")
-        if size == x.shape[axis] and np.array_equal(at, np.arange(size)):
+        how = how_of(call, mode, where, around.get(axis, (0.0, 1.0)))
+        n = x.shape[axis]
+        if decided(unchanged, how, scale, n, size):
             continue
+        if symbolic((n, size, scale)) and where != "tf_crop_and_resize":
+            y = tabled(y, axis, size, formula(table, how, scale, n, size))
+            continue
+        n, size, scale = plain(n), plain(size), plain(scale)
+        at = positions(how, scale, n, size)
         if mode == "nearest":
-            y = taken(y, axis, nearest(call, at, x.shape[axis]))
+            y = taken(y, axis, nearest(how, at, n))
         else:
-            y = combined(y, axis, *taps(call, at, x.shape[axis], float(scale), mode))
-        outside = (at < 0) | (at > x.shape[axis] - 1)
+            call.room((len(at), 2 * math.ceil(reach(how, scale)) + 1), np.float64, copies=8)
+            y = combined(y, axis, *taps(how, scale, at, n))
+        outside = (at < 0) | (at > n - 1)
         if where == "tf_crop_and_resize" and outside.any():
             y = filled(y, axis, outside, call.attr("extrapolation_value", 0.0))
     if y.dtype == x.dtype:
@@ -136,11 +149,43 @@ def resized(call, plan, where, around):
     return y.astype(x.dtype)
 
 
-def positions(size, count, scale, where, around, single):
-    """Where each output lies among the inputs; `single`: rounded as float32 rounds, which decides
-    what is nearest.
-    """
-    real_of = np.float32 if single and isinstance(scale, np.float32) else np.float64
+class How(NamedTuple):
+    """How an axis is resized, but for its lengths."""
+
+    mode: str
+    where: str
+    around: tuple[float, float]
+    rule: str  # which of two is nearest
+    antialias: bool
+    inside: bool
+    cubic: float
+
+
+def how_of(call, mode, where, around) -> How:
+    rule = call.attr("nearest_mode", "round_prefer_floor" if call.version >= 11 else "floor")
+    if mode == "nearest" and rule not in NEAREST:
+        raise ValueError(f"nearest_mode must be one of {', '.join(NEAREST)}, got {rule!r}")
+    return How(mode, where, tuple(around), rule, bool(call.attr("antialias", 0)),
+               bool(call.attr("exclude_outside", 0)), call.attr("cubic_coeff_a", -0.75))
+
+
+def unchanged(how: How, scale, size: int, count: int) -> bool:
+    return size == count and np.array_equal(positions(how, scale, size, count), np.arange(count))
+
+
+def table(how: How, scale, size: int, count: int) -> Table:
+    """The taps of an axis, also of what is nearest."""
+    at = positions(how, scale, size, count)
+    if how.mode == "nearest":
+        index = nearest(how, at, size)[None]
+        return Table(index, np.ones(index.shape))
+    return Table(*taps(how, scale, at, size))
+
+
+def positions(how: How, scale, size, count):
+    """Where each output lies among the inputs; what is nearest, rounded as float32 rounds."""
+    where = how.where
+    real_of = np.float32 if how.mode == "nearest" and isinstance(scale, np.float32) else np.float64
     at, scale = np.arange(count, dtype=real_of), real_of(scale)
     if where == "align_corners":
         return at * real_of(size - 1) / real_of(count - 1) if count > 1 else np.zeros(count)
@@ -151,7 +196,7 @@ def positions(size, count, scale, where, around, single):
     if where == "tf_half_pixel_for_nn":
         return (at + real_of(0.5)) / scale
     if where == "tf_crop_and_resize":
-        start, end = around
+        start, end = how.around
         return (
             start * (size - 1) + at * (end - start) * (size - 1) / (count - 1)
             if count > 1
@@ -163,31 +208,28 @@ def positions(size, count, scale, where, around, single):
     return middle
 
 
-def nearest(call, at, size):
-    rule = call.attr("nearest_mode", "round_prefer_floor" if call.version >= 11 else "floor")
-    if rule not in NEAREST:
-        raise ValueError(f"nearest_mode must be one of {', '.join(NEAREST)}, got {rule!r}")
-    return np.clip(NEAREST[rule](at), 0, size - 1).astype(np.int64)
+def nearest(how: How, at, size):
+    return np.clip(NEAREST[how.rule](at), 0, size - 1).astype(np.int64)
 
 
-def taps(call, at, size, scale, mode):
-    """index, weight of (taps, outputs). With antialias the filter is stretched by what the axis
-    shrinks. Keys (1981) for cubic.
-    """
-    antialias, inside = call.attr("antialias", 0), call.attr("exclude_outside", 0)
-    stretch = min(scale, 1.0) if antialias else 1.0
-    reach = (1 if mode == "linear" else 2) / stretch
-    call.room((len(at), 2 * math.ceil(reach) + 1), np.float64, copies=8)
-    index = np.floor(at).astype(np.int64) + np.arange(-math.ceil(reach), math.ceil(reach) + 1)[:, None]
-    distance = np.abs(index - at) * stretch
-    weight = (
-        np.maximum(1 - distance, 0)
-        if mode == "linear"
-        else cubic(distance, call.attr("cubic_coeff_a", -0.75))
-    )
-    if inside:
+def stretch(how: How, scale) -> float:
+    """With antialias the filter is stretched by what the axis shrinks."""
+    return min(float(scale), 1.0) if how.antialias else 1.0
+
+
+def reach(how: How, scale) -> float:
+    return (1 if how.mode == "linear" else 2) / stretch(how, scale)
+
+
+def taps(how: How, scale, at, size):
+    """index, weight of (taps, outputs). Keys (1981) for cubic."""
+    wide = math.ceil(reach(how, scale))
+    index = np.floor(at).astype(np.int64) + np.arange(-wide, wide + 1)[:, None]
+    distance = np.abs(index - at) * stretch(how, scale)
+    weight = np.maximum(1 - distance, 0) if how.mode == "linear" else cubic(distance, how.cubic)
+    if how.inside:
         weight = np.where((index < 0) | (index >= size), 0, weight)
-    if antialias or inside:
+    if how.antialias or how.inside:
         total = weight.sum(0)
         weight = weight / np.where(total == 0, 1, total)
     return gathered(np.where(weight == 0, ABSENT, np.clip(index, 0, size - 1)), weight)

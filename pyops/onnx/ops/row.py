@@ -72,14 +72,14 @@ class Call:
             values = known(self[i], name or f"input {i}").reshape(-1)
             if (
                 len(values) > MOST_NUMBERS
-                or values.dtype.kind not in "iuf"
+                or values.dtype.kind not in "iufO"
                 and values.dtype.name not in ("float16", "bfloat16")
             ):
                 raise ValueError(
                     f"{name or f'input {i}'} must be at most {MOST_NUMBERS} numbers, got {len(values)} "
                     f"of {values.dtype}"
                 )
-            return [v.item() for v in values]
+            return [v.item() if isinstance(v, np.generic) else v for v in values]
         value = self.attr(name, default)
         return list(value) if isinstance(value, (list, tuple)) else value
 

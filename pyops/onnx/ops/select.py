@@ -4,6 +4,7 @@ known.
 
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 
 import numpy as np
@@ -88,10 +89,16 @@ def combined(x, axis: int, index, weight):
             if outputs == 0
             else np.zeros((*x.shape[:axis], outputs, *x.shape[axis + 1 :]), x.dtype)
         )
-    spec = (size, outputs, "table", Table(index, weight), False, False)
+    return tabled(x, axis, outputs, Table(index, weight))
+
+
+def tabled(x, axis: int, outputs, table):
+    """The same by a table, which may be a formula of sizes that vary."""
+    size = x.shape[axis]
+    spec = (size, outputs, "table", table, False, False)
     n = len(x.shape) - 2
     if 1 <= n <= 3 and axis >= 2:  # an image, which may lie in blocked layout
         return RESAMPLE(x, specs=tuple(spec if i + 2 == axis else None for i in range(n)), transpose=False)
-    before, behind = (int(np.prod(part, dtype=np.int64)) for part in (x.shape[:axis], x.shape[axis + 1 :]))
+    before, behind = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     y = RESAMPLE(F.reshape(x, (1, before, size, behind)), specs=(spec, None), transpose=False)
     return F.reshape(y, (*x.shape[:axis], outputs, *x.shape[axis + 1 :]))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 import numpy as np
 
 from ... import functional as F
 from ...graph.trace import specialised
 from ..limits import short
+from ..sizes import as_sizes
 from . import counted
 from .row import Unsupported, axes_of, axis_of, dtype_of, op, rank, traced
 from .select import sliced, taken
@@ -39,12 +41,12 @@ def constant_of_shape(call):
 
 @op("Shape", keeps=True)
 def shape(call):
-    return np.array(call[0].shape[call.attr("start", 0) : call.attr("end")], np.int64)
+    return as_sizes(call[0].shape[call.attr("start", 0) : call.attr("end")])
 
 
 @op("Size", keeps=True)
 def size(call):
-    return np.array(math.prod(call[0].shape), np.int64)
+    return as_sizes([math.prod(call[0].shape)]).reshape(())
 
 
 @op("Range")
@@ -72,7 +74,7 @@ def eye_like(call):
 @op("Reshape", keeps=True)
 def reshape(call):
     x, to = call[0], call.numbers(1, "shape")
-    if min(to, default=0) < -1 or to.count(-1) > 1:
+    if any(n < -1 for n in to) or to.count(-1) > 1:
         raise ValueError(f"shape {to[:8]} must be lengths, at most one of them -1")
     if not call.attr("allowzero", 0):
         if any(s == 0 and i >= rank(x) for i, s in enumerate(to)):
@@ -123,8 +125,8 @@ def transpose(call):
 def concat(call):
     parts = call.inputs
     axis = axis_of(call.attr("axis", 1), rank(parts[0]))
-    around = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}
-    if len(around) > 1 or len({rank(p) for p in parts}) > 1:
+    around = [(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts]
+    if any(a != around[0] for a in around):
         raise ValueError(
             f"{len(parts)} operands, the first {tuple(parts[0].shape)}, differ outside of axis {axis}"
         )
@@ -150,7 +152,7 @@ def split(call):
         raise ValueError(
             f"{len(sizes)} parts {short(sizes)} of an axis of {x.shape[axis]}, for {outputs} outputs"
         )
-    ends = np.cumsum([0, *sizes]).tolist()
+    ends = list(accumulate([0, *sizes]))
     return tuple(sliced(x, {axis: slice(a, b)}) for a, b in zip(ends, ends[1:]))
 
 
@@ -194,7 +196,7 @@ def slice_of(call):
 @op("Expand", keeps=True)
 def expand(call):
     x, to = call[0], call.numbers(1, "shape")
-    if min(to, default=0) < 0:
+    if any(n < 0 for n in to):
         raise ValueError(f"shape {short(to)} has a negative length")
     shape = call.room(broadcast_shape(tuple(x.shape), tuple(to)), x.dtype)
     return F.broadcast_to(x, shape) if traced(x) else np.broadcast_to(x, shape)
