@@ -59,7 +59,7 @@ def _rows(sizes: tuple[int, ...], arrays: list[tuple[int, np.ndarray]]) -> np.nd
                          "not broadcast") from None
     row = np.zeros(numbers[0].shape, np.int64)
     for (axis, _), i in zip(arrays, numbers):
-        row = row * sizes[axis] + _within(i, axis, sizes)
+        row = row * plain(sizes[axis]) + _within(i, axis, sizes)
     return row
 
 
@@ -146,7 +146,7 @@ def _of_mask(mask: np.ndarray, source: int, sizes: tuple[int, ...]) -> list[np.n
 
 def _within(i: np.ndarray, axis: int, sizes: tuple[int, ...]) -> np.ndarray:
     """Indices counted from the front, all of them inside the axis."""
-    n = sizes[axis]
+    n = plain(sizes[axis])
     wrong = (i < -n) | (i >= n)
     if wrong.any():
         raise IndexError(f"getitem: index {i[wrong].flat[0]} is outside axis {axis} of size {n}")
