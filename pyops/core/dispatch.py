@@ -61,14 +61,57 @@ def call(op, inputs, attrs, out=None):
         if out is not None:
             raise TypeError(f"{op.name}: out= is for arrays in the host's memory")
         return _device.call(op, inputs, attrs, kinds_of(op, len(inputs)))
-    back = exporter(inputs)
-    arrays = ready(op, inputs)
-    if out is not None:
-        out = ready_out(op, arrays, out)
-    result = active.get().run(op, _C.probe(arrays, op.kinds), arrays, attrs, out)
+    back, half = exporter(inputs), halves(op, inputs)
+    if half is not None:
+        result = of_halves(op, inputs, attrs, out, half)
+    else:
+        arrays = ready(op, inputs)
+        if out is not None:
+            out = ready_out(op, arrays, out)
+        result = active.get().run(op, _C.probe(arrays, op.kinds), arrays, attrs, out)
     if back is None:
         return result
     return tuple(map(back, result)) if isinstance(result, tuple) else back(result)
+
+
+HALVES = frozenset(("float16", "bfloat16"))
+
+
+def halves(op, inputs):
+    """The type of halves that all of the call's real inputs are of; None if they are not."""
+    kinds = op.kinds
+    if "r" not in kinds and "o" not in kinds:
+        return None
+    types = {getattr(v, "dtype", None) for v, kind in zip(inputs, kinds_of(op, len(inputs)))
+             if kind in "ro" and v is not None}
+    if len(types) != 1:
+        return None
+    name = str(types.pop()).rpartition(".")[2]   # torch.float16
+    return name if name in HALVES else None
+
+
+def of_halves(op, inputs, attrs, out, half):
+    """The call in float32; results are rounded to the type of halves once. Statistics that a row
+    keeps for its gradient are results as well."""
+    arrays = [as_array(op, i, v) if v is not None else None for i, v in enumerate(inputs)]
+    dtype = next(a.dtype for a, kind in zip(arrays, kinds_of(op, len(inputs)))
+                 if a is not None and kind in "ro" and a.dtype.name == half)
+    if out is not None:
+        out = ready_out(op, arrays, out)
+        if out.dtype != dtype:
+            raise ValueError(f"{op.name}: out must be {dtype}, got {describe(out)}")
+    wide = ready(op, [a.astype(np.float32) if a is not None and a.dtype == dtype and kind in "ro" else a
+                      for a, kind in zip(arrays, kinds_of(op, len(inputs)))])
+    result = active.get().run(op, _C.probe(wide, op.kinds), wide, attrs, None)
+    results = result if isinstance(result, tuple) else (result,)
+    with np.errstate(over="ignore"):   # what is too large becomes an infinity
+        results = tuple(r.astype(dtype) if r.dtype == np.float32 else r for r in results)
+    if out is not None:
+        if out.shape != results[0].shape:
+            raise ValueError(f"{op.name}: out must be of shape {results[0].shape}, got {describe(out)}")
+        out[...] = results[0]
+        results = (out, *results[1:])
+    return results if isinstance(result, tuple) else results[0]
 
 
 WHOLE = frozenset("iub")   # kinds of NumPy's types

@@ -36,6 +36,13 @@ def cast(input: Tensor, dtype: DType, copy: bool) -> Tensor:
     return found
 
 
+def python_float(value: Any, other: Any) -> Any:
+    """A float of NumPy's beside an array of whole numbers as Python's, which takes the default type."""
+    if not isinstance(value, np.floating) or isinstance(other, np.generic):
+        return value
+    return value.item() if getattr(getattr(other, "dtype", None), "kind", "f") in "iub" else value
+
+
 def forward(k: Any, x: Array, *, dtype: np.dtype[Any] | None = None, **_: bool) -> Array:
     """implied=True: nobody asked for the rounding, so that the compiler may leave it out between
     two calls that compute in float32."""

@@ -1,8 +1,9 @@
 """Elementwise functions, and arithmetic with broadcasting, under torch's names.
 
 Arithmetic takes arrays that broadcast, or a number in place of one of them: it becomes an array of
-the other's dtype. So do NumPy's scalars, arrays without axes, and arrays of whole numbers and
-booleans beside float ones.
+the other's dtype, float32 where a float meets whole numbers. So do NumPy's scalars, arrays without
+axes, and arrays of whole numbers and booleans beside float ones. Halves are computed in float32 and
+rounded once (core/dispatch.py).
 """
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from ..core.registry import Op
 from ..core.tensor import Tensor
 from ..core.types import Arrays, Operand
 from .broadcast import plan, sum_to
-from .cast import cast
+from .cast import cast, python_float
 
 reference = LateFunctions("pyops.kernels.elementwise.reference")
 typed_reference = LateFunctions("pyops.kernels.typed.reference")
@@ -91,10 +92,6 @@ def is_number(value):
 
 def number(value, like):
     """A Python number as an array of no axes, of the dtype of `like`."""
-    if isinstance(value, float) and hasattr(like, "dtype") and getattr(
-            like.dtype, "kind", "") in "iub" and value != math.floor(value):
-        raise TypeError(
-            f"{value} is no whole number, and the other operand is {like.dtype}; convert that with .astype")
     if isinstance(like, (np.ndarray, np.generic, Tensor)):
         try:
             return np.array(value, like.dtype)
@@ -107,13 +104,26 @@ def number(value, like):
 def operands(op, a, b):
     """What a call of an arithmetic row is given, as arrays that may share one type. TypeError where
     neither is an array."""
+    a, b = python_float(a, b), python_float(b, a)
     if is_number(b):
         if is_number(a):
             raise TypeError(f"{op}: one of the operands must be an array, got {a!r} and {b!r}")
+        a = beside_number(a, b)
         return a, number(b, a)
     if is_number(a):
+        b = beside_number(b, a)
         return number(a, b), b
     return matched(a, b)
+
+
+def beside_number(array, value):
+    """The array that a Python number meets: of whole numbers, as float32 where that is a float, and
+    of truth values as int64 where it is whole, as in torch."""
+    kind = getattr(getattr(array, "dtype", None), "kind", "f")
+    if kind not in "iub" or isinstance(value, bool) or kind != "b" and not isinstance(value, float):
+        return array
+    from .typed import as_type
+    return as_type(array, np.float32 if isinstance(value, float) else np.int64)
 
 
 def matched(a, b):

@@ -12,7 +12,7 @@ from ..core.registry import Op
 from ..core.symbolic import plain
 from ..core.tensor import Tensor
 from .broadcast import plan
-from .cast import CAST
+from .cast import CAST, python_float
 
 reference = LateFunctions("pyops.kernels.typed.reference")
 BOOL = np.dtype(bool)
@@ -50,6 +50,7 @@ def alike(op: str, a: Any, b: Any) -> tuple[Any, Any]:
     TypeError for two numbers.
     """
     a, b = plain(a), plain(b)
+    a, b = python_float(a, b), python_float(b, a)
     if is_number(a) and is_number(b):
         raise TypeError(f"{op}: one of the operands must be an array, got {a!r} and {b!r}")
     if is_number(b):
