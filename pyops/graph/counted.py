@@ -9,10 +9,13 @@ to know, stands with them (onnx/ops/counted.py).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from . import trace
+from .ir import Value
 from .trace import Traced, TraceError, caller
 
 
@@ -25,6 +28,9 @@ class Counted:
 
     def __init__(self, values: Traced, axis: int, count: Traced) -> None:
         self.values, self.axis, self.count = values, axis, count
+        tracer = trace._tracer.get()
+        if tracer is not None and isinstance(count, Traced):
+            tracer.lengths[count.value] = min(self.bound, tracer.lengths.get(count.value, self.bound))
 
     @property
     def bound(self) -> int:
@@ -58,3 +64,28 @@ class Counted:
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TraceError(f"compile: {self!r} is turned into an array at {caller()}")
+
+
+def most_of(value: Value) -> int | None:
+    """The most that a number of the run can be, where it is the count of some value; None otherwise."""
+    tracer = trace._tracer.get()
+    return None if tracer is None else tracer.most(value)
+
+
+def shared(key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    """What make() gives, once for each key and body: counts that are computed in one way from one value are
+    one value, and so lengths that are known to be the same."""
+    tracer = trace._tracer.get()
+    if tracer is None:
+        return make()
+    key = tuple(tracer.own(part.value) if isinstance(part, Traced)
+                else part.item() if isinstance(part, np.ndarray) else part for part in key)
+    if key not in tracer.shared:
+        tracer.shared[key] = make()
+    return tracer.shared[key]
+
+
+def same_number(a: Traced, b: Traced) -> bool:
+    """Whether two numbers of the run are one, within a body as well."""
+    tracer = trace._tracer.get()
+    return a.value is b.value or tracer is not None and tracer.own(a.value) is tracer.own(b.value)

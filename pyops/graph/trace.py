@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,8 @@ class Tracer:
         self.wanted: set[Value] = set()   # inputs whose numbers the model asked for
         self.owned: set[Value] = set()    # of a body: the values that are its own
         self.captured: dict[Value, Value] = {}   # values of the outer graph, and what they are in the body
+        self.lengths: dict[Value, int] = {}   # numbers of the run that count entries, and the most they can be
+        self.shared: dict[tuple, Any] = {}    # what is made once for all that ask for it (counted.py)
         self.bodies = 0
         self.prefix = ""                  # of values' names
 
@@ -84,6 +87,13 @@ class Tracer:
         outside = {inside: v for v, inside in self.captured.items()}
         return {source for v in found
                 for source in (self.outer.sources(outside[v]) if v in outside else (v,))}
+
+    def most(self, value: Value) -> int | None:
+        """The most that a number which counts entries can be; None of others."""
+        if value in self.lengths or self.outer is None:
+            return self.lengths.get(value)
+        outside = next((v for v, inside in self.captured.items() if inside is value), None)
+        return None if outside is None else self.outer.most(outside)
 
     def add(self, node: Node) -> None:
         self.nodes.append(node)

@@ -224,6 +224,21 @@ CHAINS = {
     "running_sum": ([node("Cast", ["t"], ["f"], to=F), node("CumSum", ["f", "c"], ["y"])], "y"),
     "put": ([node("GatherND", ["x", "t"], ["v"]), node("ScatterND", ["zeros", "t", "v"], ["y"])], "y"),
     "added": ([node("GatherND", ["x", "t"], ["v"]), node("ScatterND", ["x", "t", "v"], ["y"], reduction="add")], "y"),
+    "products_of_all": ([node("Cast", ["nz"], ["f"], to=F), node("Transpose", ["f"], ["ft"]),
+                         node("MatMul", ["f", "ft"], ["y"])], "y"),
+    "softmax_of_all": ([node("GatherND", ["x", "t"], ["v"]), node("Softmax", ["v"], ["s"], axis=0),
+                        node("ReduceSum", ["s"], ["y"], keepdims=0)], "y"),
+    "split": ([node("Split", ["t", "ones"], ["y", "z"], axis=1)], "y"),
+    "tiled": ([node("Tile", ["t", "twice"], ["y"])], "y"),
+    "padded": ([node("Pad", ["t", "pads"], ["y"])], "y"),
+    "numbered": ([node("Shape", ["t"], ["sh"]), node("Gather", ["sh", "c"], ["n"]),
+                  node("Range", ["c", "n", "next"], ["r"]), node("Unsqueeze", ["r", "one"], ["rr"]),
+                  node("Concat", ["rr", "t"], ["y"], axis=1)], "y"),
+    "zeros": ([node("Shape", ["t"], ["sh"]), node("ConstantOfShape", ["sh"], ["z"], value=numpy_helper.from_array(
+        np.array([7]))), node("Add", ["z", "t"], ["y"])], "y"),
+    "expanded": ([node("Shape", ["t"], ["sh"]), node("Expand", ["k", "sh"], ["e"]), node("Mul", ["e", "t"], ["y"])],
+                 "y"),
+    "as_many_rounds": ([node("Size", ["t"], ["n"])], "y"),
     "compressed_again": ([node("Gather", ["t", "c"], ["r"], axis=1), node("Greater", ["r", "one"], ["q"]),
                           node("Compress", ["t", "q"], ["y"], axis=0)], "y"),
 }
@@ -238,14 +253,22 @@ def test_what_stands_behind_a_length_of_the_run(name):
         nodes = [nodes[0], *extra, *nodes[1:]]
     if name == "the_last":
         nodes = [node("Concat", ["k", "t"], ["tp"], axis=0), *nodes]
+    if name == "as_many_rounds":
+        turn = graph([node("Mul", ["s0", "half"], ["t0"]), node("Add", ["s0", "half"], ["o"]),
+                      node("Identity", ["before"], ["go"])],
+                     {"i": (INT, []), "before": (B, []), "s0": (F, [1])}, {"go": B, "t0": F, "o": F})
+        nodes = [nodes[0], node("Loop", ["n", "yes", "start"], ["end", "y"], body=turn)]
     if name == "by_their_shape":
         nodes = [n for n in nodes if "to0" not in n.input]
-    constants = NAMED | {"mtwo": [-2], "k": np.array([[1, 2]])}
+    constants = NAMED | {"mtwo": [-2], "k": np.array([[1, 2]]), "ones": [1, 1],
+                         "twice": [1, 2], "pads": [0, 1, 0, 2], "next": np.int64(1),
+                         "start": np.float32([3]), "yes": np.array(True)}
     used = {i for n in FIND + nodes for i in n.input}
     proto = model([*FIND, *nodes], {"x": (F, [5, 7])}, {result: INT if result in ("t", "nz") else 0},
                   {k: np.asarray(v) for k, v in constants.items() if k in used})
-    check(proto, *({"x": normal(i, 5, 7) * k} for i in range(3) for k in (np.float32(1), np.float32(0),
-                                                                          np.float32(100))))
+    # onnx's reference makes no loop of no round
+    scales = (1, 100) if name == "as_many_rounds" else (1, 0, 100)
+    check(proto, *({"x": normal(i, 5, 7) * np.float32(k)} for i in range(3) for k in scales))
 
 
 @pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin", "ReduceMean", "ReduceProd", "ReduceL2", "ArgMax"])
@@ -323,10 +346,26 @@ def test_a_detector_behind_its_network(center):
     check(proto, *feeds)
 
 
+def test_suppression_of_what_was_found():
+    """Of the boxes with a score above a half; a score that is not there is not the best."""
+    proto = model([node("ReduceMax", ["s", "zero"], ["best"], keepdims=0), node("Greater", ["best", "half"], ["q"]),
+                   node("Compress", ["s", "q"], ["sq"], axis=1), node("Compress", ["b", "q"], ["bq"], axis=0),
+                   node("Unsqueeze", ["sq", "zero"], ["s1"]), node("Unsqueeze", ["bq", "zero"], ["b1"]),
+                   node("NonMaxSuppression", ["b1", "s1", "most", "iou"], ["y"])],
+                  {"b": (F, [40, 4]), "s": (F, [3, 40])}, {"y": INT},
+                  {"most": [9], "iou": np.float32([0.3]), "half": np.float32(0.5), "zero": [0]})
+    feeds = []
+    for seed, shift in ((0, 0.2), (1, 0), (2, -0.4)):
+        rng = np.random.default_rng(seed)
+        b = rng.random((40, 4)).astype(np.float32)
+        b[:, 2:] = b[:, :2] + b[:, 2:] / 4
+        feeds.append({"b": b, "s": (rng.random((3, 40)) + shift).astype(np.float32)})
+    check(proto, *feeds)
+
+
 def test_what_takes_no_such_length_is_left_out_by_name():
     for nodes, text in (
         ([node("Einsum", ["t", "t"], ["y"], equation="ij,ij->ij")], "takes no value whose length depends"),
-        ([node("MatMul", ["nz", "t"], ["y"])], "sums over an axis"),
         ([node("Add", ["t", "nz"], ["y"])], "along several axes"),
         ([node("Reshape", ["nz", "pairs"], ["y"])], "length that depends on data"),
     ):

@@ -9,6 +9,8 @@ from . import (
     attention,
     control,
     convolution,
+    counted_index,
+    counted_whole,
     detection,
     elementwise,
     gather,

@@ -3,6 +3,8 @@ becomes a branch or loop of the Program (graph/control.py)."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ... import functional as F
@@ -12,6 +14,7 @@ from ...graph.trace import TraceError, specialised, tracing
 from ...ops.gather import TAKE
 from ..limits import PER_NODE
 from ..values import is_plain
+from .lengths import upper
 from .row import Unsupported, axis_of, op, rank, traced
 from .select import sliced
 
@@ -101,7 +104,9 @@ def repeated(call, body, states):
     most = None if call[0] is None or traced(call[0]) else call.number(0, "the count")
     # a count that is there because there must be one says no more than none
     open_end = most is not None and most > control.ROUNDS
-    found = control.loop(round, arrays(states), limit=None if open_end else call[0], go=call[1])
+    room = upper(call[0])[0] if traced(call[0]) else math.inf
+    found = control.loop(round, arrays(states), limit=None if open_end else call[0], go=call[1],
+                         most=int(room) if room < control.ROUNDS else None)
     if most is not None and (found.exact or open_end and not found.ends):
         call.work(max(most, 0) * len(body.nodes) * PER_ROUND)
     return (*found.states, *(v if found.exact else Counted(v, 0, found.count) for v in found.collected))

@@ -185,7 +185,7 @@ def one_hot(call):
 @op("NonZero", keeps=True)
 def non_zero(call):
     if traced(call[0]):
-        return counted.non_zero(call)
+        return counted.called(call)
     x = known(call[0], "the operand")
     call.room((x.ndim, x.size), np.int64, copies=2)
     return np.array(np.nonzero(np.atleast_1d(x)), np.int64)[: x.ndim]
@@ -196,7 +196,7 @@ def compress(call):
     if traced(call[0]) and isinstance(call[1], np.ndarray):
         return chosen(call[0], call[1], call.attr("axis"))
     if traced(call[0], call[1]):
-        return counted.compress(call)
+        return counted.called(call)
     x, condition, axis = known(call[0], "the operand"), known(call[1], "the condition"), call.attr("axis")
     if axis is not None:
         axis = axis_of(axis, x.ndim)
@@ -239,7 +239,7 @@ def top_k(call):
     """The greatest (or least) along an axis in order, the first of equal ones first."""
     x = call[0]
     if call.version >= 10 and traced(call[1]) and not specialised(call[1]):
-        return counted.top_k(call)
+        return counted.called(call)
     axis, count = (
         axis_of(call.attr("axis", -1), rank(x)),
         call.attr("k") if call.version < 10 else call.numbers(1, "k")[0],

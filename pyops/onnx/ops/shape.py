@@ -33,6 +33,8 @@ def constant(call):
 
 @op("ConstantOfShape", keeps=True)
 def constant_of_shape(call):
+    if traced(call[0]) and not specialised(call[0]):
+        return counted.called(call)
     value = call.attr("value", np.zeros(1, np.float32))
     if value.size != 1:
         raise ValueError(f"value must be one number, got shape {value.shape}")
@@ -51,6 +53,8 @@ def size(call):
 
 @op("Range")
 def range_of(call):
+    if traced(call[1]) and not traced(call[0], call[2]) and not specialised(call[1]):
+        return counted.called(call)
     start, limit, delta = (call.number(i, name) for i, name in enumerate(("start", "limit", "delta")))
     if not delta or not all(map(math.isfinite, (start, limit, delta))):
         raise ValueError(f"start {start}, limit {limit} and delta {delta} must be finite, delta not zero")
@@ -160,7 +164,7 @@ def split(call):
 def slice_of(call):
     x = call[0]
     if call.version >= 10 and any(traced(v) and not specialised(v) for v in (call[1], call[2])):
-        return counted.slice_of(call)
+        return counted.called(call)
     if call.version < 10:
         starts, ends, axes, steps = call.attr("starts"), call.attr("ends"), call.attr("axes"), None
     else:
@@ -195,6 +199,8 @@ def slice_of(call):
 
 @op("Expand", keeps=True)
 def expand(call):
+    if traced(call[1]) and not specialised(call[1]):
+        return counted.called(call)
     x, to = call[0], call.numbers(1, "shape")
     if any(n < 0 for n in to):
         raise ValueError(f"shape {short(to)} has a negative length")
