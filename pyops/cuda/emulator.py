@@ -30,7 +30,7 @@ from .kernel_names import kernels_of, with_dynamic_shared
 from .source import PACKAGE, ROOT, Source
 
 FOLDER = next(p for p in (PACKAGE / "csrc" / "emulator", ROOT / "csrc" / "emulator") if p.is_dir())
-BASE = ["-std=c++20", "-gdwarf-4",   # binutils misreads the first file name of version 5
+BASE = ["-std=c++20", "-gdwarf-4", "-g1",   # lines alone; binutils misreads the first file name of version 5
         "-fPIC", "-fno-strict-aliasing", "-fno-gnu-unique", "-fvisibility=hidden", "-fno-threadsafe-statics",
         "-Wno-unknown-pragmas", "-Wno-attributes", "-ffp-contract=fast", "-fno-math-errno", "-x", "c++", "-c"]
 FAST = ["-O2", "-march=native"]
