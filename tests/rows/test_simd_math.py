@@ -11,8 +11,9 @@ SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0]
 WANT = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "tanh": np.tanh,
     "sigmoid": lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))),
+    "sin": np.sin, "cos": np.cos,
 }
-ULPS = {"exp": 1.25, "expm1": 2.25, "log": 1, "log1p": 2, "tanh": 2, "sigmoid": 2}
+ULPS = {"exp": 1.25, "expm1": 2.25, "log": 1, "log1p": 2, "tanh": 2, "sigmoid": 2, "sin": 1.5, "cos": 1.5}
 
 
 def grid(dtype):
@@ -48,8 +49,18 @@ def test_within_units_in_the_last_place(name, dtype, backend):
     assert_within(ULPS[name], got, want, x)
 
 
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_angles_near_multiples_of_a_right_one_and_far_out(name, backend):
+    turns = np.arange(1 << 19) * (np.pi / 2)
+    x = np.concatenate([np.nextafter(turns.astype(np.float32), np.float32(side)) for side in (-1, 1e9)])
+    x = np.concatenate([x, -x, np.geomspace(2**19, 2**24, 5000).astype(np.float32)])
+    with use_backend(backend):
+        got = getattr(F, name)(x)
+    assert_within(ULPS[name], got, WANT[name](x.astype(Long)), x)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", ["expm1", "log1p", "tanh", "erf"])
+@pytest.mark.parametrize("name", ["expm1", "log1p", "tanh", "erf", "sin"])
 def test_minus_zero_stays(name, dtype, backend):
     with use_backend(backend):
         assert np.signbit(getattr(F, name)(np.array([0.0, -0.0], dtype))).tolist() == [False, True]
