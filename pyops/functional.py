@@ -163,7 +163,7 @@ from .ops.pooling import (
     max_unpool2d,
     max_unpool3d,
 )
-from .ops.quantise import dequantize_linear, quantize_linear
+from .ops.quantise import dequantize_linear, fake_quantize_per_tensor_affine, quantize_linear
 from .ops.rbf import lenet5_loss, squared_euclidean
 from .ops.real_functions import (
     acos,
@@ -246,7 +246,8 @@ __all__ = [
     "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
     "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "div", "dropout", "dropout1d", "dropout2d",
-    "dropout3d", "einsum", "elu", "embedding", "eq", "erf", "exp", "expm1", "feature_alpha_dropout",
+    "dropout3d", "einsum", "elu", "embedding", "eq", "erf", "exp", "expm1", "fake_quantize_per_tensor_affine",
+    "feature_alpha_dropout",
     "flatten", "flip", "floor", "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss",
     "ge", "gelu", "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru",
     "gru_cell", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss",

@@ -27,28 +27,29 @@ __all__ = [
     "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
     "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "div", "dropout", "dropout1d", "dropout2d",
-    "dropout3d", "einsum", "elu", "embedding", "eq", "erf", "exp", "expm1", "feature_alpha_dropout",
-    "flatten", "flip", "floor", "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss",
-    "ge", "gelu", "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru",
-    "gru_cell", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss",
-    "huber_loss", "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "kl_div",
-    "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log",
-    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
-    "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss",
-    "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d",
-    "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim",
-    "mse_loss", "mul", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
-    "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad",
-    "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow",
-    "prelu", "prod", "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm",
-    "rnn", "rnn_cell", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
-    "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
-    "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
-    "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt",
-    "square", "squared_euclidean", "squeeze", "stack", "std", "stochastic_depth", "sub", "sum",
-    "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose", "tril",
-    "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten",
-    "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
+    "dropout3d", "einsum", "elu", "embedding", "eq", "erf", "exp", "expm1",
+    "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
+    "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool",
+    "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "index_select",
+    "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le",
+    "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log", "log1p", "log_softmax",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d",
+    "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss", "masked_fill",
+    "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
+    "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss",
+    "mul", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne",
+    "neg", "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
+    "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
+    "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm", "rnn", "rnn_cell",
+    "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add",
+    "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss",
+    "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "softmax",
+    "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squared_euclidean",
+    "squeeze", "stack", "std", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh",
+    "tanhshrink", "threshold", "tile", "topk", "transpose", "tril", "triplet_margin_loss",
+    "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze",
+    "upsample", "var", "vector_norm", "where",
 ]
 
 _E = TypeVar("_E", bound=Exporter)
@@ -874,6 +875,16 @@ def expm1(input: Tensor, *, out: Tensor | None = ...) -> Tensor: ...
 def expm1(input: Array, *, out: Array | None = ...) -> Array: ...
 @overload
 def expm1(input: _E, *, out: _E | None = ...) -> _E: ...
+
+@overload
+def fake_quantize_per_tensor_affine(input: Tensor, scale: float, zero_point: int, quant_min: int,
+    quant_max: int) -> Tensor: ...
+@overload
+def fake_quantize_per_tensor_affine(input: Array, scale: float, zero_point: int, quant_min: int,
+    quant_max: int) -> Array: ...
+@overload
+def fake_quantize_per_tensor_affine(input: _E, scale: float, zero_point: int, quant_min: int,
+    quant_max: int) -> _E: ...
 
 @overload
 def feature_alpha_dropout(input: Tensor, p: float = ..., training: bool = ..., inplace: bool = ..., *,

@@ -141,6 +141,7 @@ NAMES: dict[str, Names] = {
     "slice_scatter": names("slice_scatter"), "select_scatter": names("select_scatter"),
     "masked_fill": names("masked_fill.Scalar masked_fill.Tensor"),
     "gather_nd": names("", "GatherND"), "scatter_nd": names("", "ScatterND"), "topk": names("topk", "TopK"),
+    "fake_quantize_per_tensor_affine": names(why="both at once: the compiler finds them"),
     "quantize_linear": names("", "QuantizeLinear"), "dequantize_linear": names("", "DequantizeLinear"),
     "sort": names("sort"), "argsort": names("argsort"), "cumsum": names("cumsum", "CumSum"),
     "cumprod": names("cumprod", "CumProd"), "roll": names("roll"), "tile": names("tile repeat", "Tile"),

@@ -188,6 +188,13 @@ CASES = {
         case("one_shape", "quantize_linear", A(4, 9), A(4, 9, values="positive"), A(4, 9), torch=None,
              gradient=False),
     ],
+    "fake_quantise": [
+        case("bytes", "fake_quantize_per_tensor_affine", A(2, 33, scale=20.0), 0.25, 128, 0, 255, torch=None, gradient=False),
+        case("signed", "fake_quantize_per_tensor_affine", A(3, 7, scale=20.0), 0.125, -5, -128, 127, torch=None, gradient=False),
+        case("image", "fake_quantize_per_tensor_affine", A(2, 5, 4, 3, scale=9.0), 0.1, 0, -7, 7, torch=None, gradient=False, batch=True),
+        case("short", "fake_quantize_per_tensor_affine", A(40, scale=900.0), 0.01, 100, 0, 65535, torch=None, gradient=False),
+        case("no_values", "fake_quantize_per_tensor_affine", A(0, 3), 0.25, 0, 0, 255, torch=None, gradient=False),
+    ],
     "dequantise": [
         *(case(t, "dequantize_linear", I(3, 33, high=99, whole=t), 0.25, 7, torch=None, gradient=False)
           for t in ("int8", "uint8", "int16", "uint16")),
@@ -235,6 +242,8 @@ REFUSES = {
                   bad("multi_margin_shapes", "multi_margin_loss", A(5, 2), I(4, high=2), match="takes input"),
                   bad("shorter_source", "scatter", A(5, 2), 0, I(3, 2, high=2), A(2, 2), match="at least as long"),
                   bad("reduce", "scatter", A(5, 2), 0, I(3, 2, high=2), A(3, 2), "mean", match="add or multiply")],
+    "fake_quantise": [bad("zero", "fake_quantize_per_tensor_affine", A(3), 0.5, 300, 0, 255, match="must ascend"),
+                      bad("scale", "fake_quantize_per_tensor_affine", A(3), 0.0, 0, 0, 255, match="be positive")],
     "quantise": [bad("type", "quantize_linear", A(3), 0.5, 0, "int64", match="int8, uint8", error=TypeError),
                  bad("limits", "quantize_linear", A(3), 0.5, 0, "int8", -200, match="do not lie within")],
     "top": [bad("too_many", "topk", A(3, 4), 5, match="k must be from 0 to 4")],

@@ -232,5 +232,11 @@ def quantise(x, scale, zero, *, dtype, least, most):
     return np.clip(np.where(np.isnan(y), least, y), least, most).astype(np.int64).astype(dtype)
 
 
+def fake_quantise(x, *, scale, least, most):
+    """Both at once, without a zero point."""
+    zero = np.zeros((), np.float32)
+    return dequantise(quantise(x, scale, zero, dtype=np.int64, least=least, most=most), scale, zero)
+
+
 def dequantise(x, scale, zero):
     return (x.astype(np.float32) - np.asarray(zero, np.float32)) * np.asarray(scale, np.float32)

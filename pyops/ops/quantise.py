@@ -14,7 +14,7 @@ from .typed import NO_CUDA, as_type, dtype_of, is_number
 
 reference = LateFunctions("pyops.kernels.typed.reference")
 
-__all__ = ["dequantize_linear", "quantize_linear"]
+__all__ = ["dequantize_linear", "fake_quantize_per_tensor_affine", "quantize_linear"]
 
 BYTES = ("int8", "uint8", "int16", "uint16")
 FLOAT = np.dtype(np.float32)
@@ -55,6 +55,23 @@ DEQUANTISE = Op("dequantise", "aaa", dequantise_forward, reference.dequantise, N
                 bytes=lambda x, *_: 5 * x.size, per_sample=True, pointwise=True)
 
 
+def fake_quantise_forward(k: Any, x: Any, *, scale: float, least: float, most: float) -> Any:
+    check_floats(x)
+    y = k.empty(x.shape, FLOAT)
+    k.fake_quantise(x, scale, least, most, y)
+    return y
+
+
+def check_floats(x: Any, **_: Any) -> None:
+    if x.dtype != FLOAT:
+        raise TypeError(f"fake_quantize_per_tensor_affine: takes float32, got {x.dtype}")
+
+
+FAKE_QUANTISE = Op("fake_quantise", "a", fake_quantise_forward, reference.fake_quantise, None, check_floats,
+                   kernels=("fake_quantise",), tolerance=0, todo=NO_CUDA, bytes=lambda x, **_: 2 * x.nbytes,
+                   per_sample=True, pointwise=True)
+
+
 def quantize_linear(input: Arrays, scale: Operand, zero_point: Operand = 0, dtype: DType = np.uint8,
                     quant_min: int | None = None, quant_max: int | None = None) -> Arrays:
     """round(input / scale) + zero_point, limited to what dtype (8 or 16 bits) holds, or to
@@ -80,6 +97,23 @@ def dequantize_linear(input: Arrays, scale: Operand, zero_point: Operand = 0) ->
     """(input - zero_point) scale, in float32. input: of 8 or 16 bits; scale and zero_point:
     numbers, or arrays that broadcast."""
     found: Arrays = DEQUANTISE(input, _real(scale), _real(zero_point))
+    return found
+
+
+def fake_quantize_per_tensor_affine(input: Arrays, scale: float, zero_point: int, quant_min: int,
+                                    quant_max: int) -> Arrays:
+    """quantize_linear and dequantize_linear at once, by one scale and zero point, to the whole numbers
+    from quant_min to quant_max: (limited(round(input / scale) + zero_point) - zero_point) scale.
+
+    input: any shape; computed in float32, not differentiable. Ties go to even, NaN becomes the
+    least. ValueError where quant_min <= zero_point <= quant_max does not hold, where they need more
+    than 17 bits, or for a scale that is not positive.
+    """
+    if not (-(1 << 16) <= quant_min <= zero_point <= quant_max <= 1 << 16 and 0 < scale < float("inf")):
+        raise ValueError(f"fake_quantize_per_tensor_affine: quant_min {quant_min}, zero_point {zero_point}, "
+                         f"quant_max {quant_max} must ascend within 17 bits, scale {scale} be positive")
+    found: Arrays = FAKE_QUANTISE(as_type(input, FLOAT), scale=float(np.float32(scale)),
+                                  least=float(quant_min - zero_point), most=float(quant_max - zero_point))
     return found
 
 

@@ -10,6 +10,7 @@ from . import (
     fuse_mean,
     fuse_normalised_input,
     fuse_pool,
+    fuse_quantise,
     fuse_residual,
     simplify,
     spelled_out,
@@ -17,8 +18,8 @@ from . import (
 )
 
 ORDER = (simplify.run, spelled_out.run, drop_dead.run, fold_batch_norm.run, fold_constants.run,
-         fuse_residual.run, fuse_activation.run, fuse_normalised_input.run, fuse_gate.run, drop_dead.run,
-         fuse_inverted.run, fuse_mean.run, turn_thin.run)
+         fuse_residual.run, fuse_quantise.run, fuse_activation.run, fuse_normalised_input.run, fuse_gate.run,
+         drop_dead.run, fuse_inverted.run, fuse_mean.run, turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store
 ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolutions
 
