@@ -90,7 +90,7 @@ from .ops.elementwise import (
     tanh,
     where,
 )
-from .ops.embedding import embedding, one_hot
+from .ops.embedding import embedding, embedding_bag, one_hot
 from .ops.explain import explained
 from .ops.gates import glu, hardshrink, softshrink, tanhshrink
 from .ops.gather import (
@@ -246,16 +246,16 @@ __all__ = [
     "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
     "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "div", "dropout", "dropout1d", "dropout2d",
-    "dropout3d", "einsum", "elu", "embedding", "eq", "erf", "exp", "expm1", "fake_quantize_per_tensor_affine",
-    "feature_alpha_dropout",
-    "flatten", "flip", "floor", "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss",
-    "ge", "gelu", "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru",
-    "gru_cell", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss",
-    "huber_loss", "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "kl_div",
-    "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log",
-    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
-    "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss",
-    "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
+    "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
+    "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
+    "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool",
+    "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "index_select",
+    "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le",
+    "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log", "log1p", "log_softmax",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d",
+    "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss", "masked_fill",
+    "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
     "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss", "mul",
     "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne", "neg",
     "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",

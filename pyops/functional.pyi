@@ -27,7 +27,7 @@ __all__ = [
     "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
     "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "div", "dropout", "dropout1d", "dropout2d",
-    "dropout3d", "einsum", "elu", "embedding", "eq", "erf", "exp", "expm1",
+    "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
     "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
     "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool",
     "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardshrink",
@@ -843,6 +843,37 @@ def embedding(input: Arrays, weight: Array, padding_idx: int | None = ..., max_n
 def embedding(input: Arrays, weight: _E, padding_idx: int | None = ..., max_norm: float | None = ...,
     norm_type: float = ..., scale_grad_by_freq: bool = ..., sparse: bool = ..., *,
     out: _E | None = ...) -> _E: ...
+
+@overload
+def embedding_bag(input: Tensor, weight: Arrays, offsets: Arrays | None = ..., max_norm: float | None = ...,
+    norm_type: float = ..., scale_grad_by_freq: bool = ..., mode: str = ..., sparse: bool = ...,
+    per_sample_weights: Arrays | None = ..., include_last_offset: bool = ..., padding_idx: int | None = ...,
+    *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def embedding_bag(input: Array, weight: Array, offsets: Array | None = ..., max_norm: float | None = ...,
+    norm_type: float = ..., scale_grad_by_freq: bool = ..., mode: str = ..., sparse: bool = ...,
+    per_sample_weights: Array | None = ..., include_last_offset: bool = ..., padding_idx: int | None = ...,
+    *, out: Array | None = ...) -> Array: ...
+@overload
+def embedding_bag(input: Array, weight: Tensor, offsets: Arrays | None = ..., max_norm: float | None = ...,
+    norm_type: float = ..., scale_grad_by_freq: bool = ..., mode: str = ..., sparse: bool = ...,
+    per_sample_weights: Arrays | None = ..., include_last_offset: bool = ..., padding_idx: int | None = ...,
+    *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def embedding_bag(input: Array, weight: Array, offsets: Tensor, max_norm: float | None = ...,
+    norm_type: float = ..., scale_grad_by_freq: bool = ..., mode: str = ..., sparse: bool = ...,
+    per_sample_weights: Arrays | None = ..., include_last_offset: bool = ..., padding_idx: int | None = ...,
+    *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def embedding_bag(input: Array, weight: Array, offsets: Array | None, max_norm: float | None,
+    norm_type: float, scale_grad_by_freq: bool, mode: str, sparse: bool, per_sample_weights: Tensor,
+    include_last_offset: bool = ..., padding_idx: int | None = ..., *,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def embedding_bag(input: _E, weight: Arrays, offsets: Arrays | None = ..., max_norm: float | None = ...,
+    norm_type: float = ..., scale_grad_by_freq: bool = ..., mode: str = ..., sparse: bool = ...,
+    per_sample_weights: Arrays | None = ..., include_last_offset: bool = ..., padding_idx: int | None = ...,
+    *, out: _E | None = ...) -> _E: ...
 
 @overload
 def eq(input: Tensor, other: Operand) -> Tensor: ...

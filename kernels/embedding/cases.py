@@ -1,4 +1,6 @@
 """Cases of the rows of pyops/ops/embedding.py, and calls that they refuse."""
+import numpy as np
+
 from ...core.cases import A, I, bad, case
 
 CASES = {
@@ -15,8 +17,37 @@ CASES = {
         case("no_indices", "embedding", I(0, 3, high=1), A(5, 6)),
         case("no_width", "embedding", I(3, high=5), A(5, 0)),
     ],
+    "embedding_bag": [
+        *(case(f"{mode}_{width}", "embedding_bag", I(4, 5, high=9), A(9, width), mode=mode)
+          for mode in ("sum", "mean", "max") for width in (1, 7, 16, 33)),
+        *(case(f"{mode}_offsets", "embedding_bag", I(11, high=9), A(9, 6), np.array([0, 3, 3, 7]), mode=mode)
+          for mode in ("sum", "mean", "max")),
+        *(case(f"{mode}_padding", "embedding_bag", I(4, 5, high=3), A(3, 6), mode=mode, padding_idx=1)
+          for mode in ("sum", "mean", "max")),
+        case("last_offset", "embedding_bag", I(11, high=9), A(9, 6), np.array([0, 3, 3, 11]), mode="sum", include_last_offset=True),
+        case("factors", "embedding_bag", I(4, 5, high=9), A(9, 6), mode="sum", per_sample_weights=A(4, 5)),
+        case("factors_offsets_padding", "embedding_bag", I(11, high=4), A(4, 6), np.array([0, 3, 8]), mode="sum",
+             per_sample_weights=A(11), padding_idx=2),
+        # no derivative: tests/rows/test_embedding.py compares it with torch
+        case("by_frequency", "embedding_bag", I(4, 5, high=3), A(3, 6), mode="sum", scale_grad_by_freq=True, gradient=False),
+        case("no_indices", "embedding_bag", I(0, high=1), A(3, 6), np.array([0, 0]), mode="max"),
+        case("no_bags", "embedding_bag", I(0, high=1), A(3, 6), np.zeros(0, np.int64)),
+        case("many", "embedding_bag", I(60, 40, high=500), A(500, 64)),
+    ],
 }
 REFUSES = {
+    "embedding_bag": [
+        bad("mode", "embedding_bag", I(4, 5, high=3), A(3, 6), mode="min", match="mode must be"),
+        bad("index", "embedding_bag", I(4, 5, high=4, low=3), A(3, 6), match="index 3 is not one of the 3 rows"),
+        bad("offsets_fall", "embedding_bag", I(5, high=3), A(3, 6), np.array([0, 3, 2]), match="offsets must begin"),
+        bad("offsets_far", "embedding_bag", I(5, high=3), A(3, 6), np.array([0, 6]), match="offsets must begin"),
+        bad("offsets_begin", "embedding_bag", I(5, high=3), A(3, 6), np.array([1, 2]), match="offsets must begin"),
+        bad("last_offset", "embedding_bag", I(5, high=3), A(3, 6), np.array([0, 4]), include_last_offset=True, match="at the end"),
+        bad("no_offsets", "embedding_bag", I(5, high=3), A(3, 6), match="takes input"),
+        bad("two_kinds_of_bags", "embedding_bag", I(5, 2, high=3), A(3, 6), np.array([0]), match="takes input"),
+        bad("factors_of_mean", "embedding_bag", I(5, 2, high=3), A(3, 6), per_sample_weights=A(5, 2), match="mode 'sum'"),
+        bad("frequency_of_max", "embedding_bag", I(5, 2, high=3), A(3, 6), mode="max", scale_grad_by_freq=True, match="does not go"),
+    ],
     "embedding": [
         bad("index_too_large", "embedding", I(3, high=6, low=5), A(5, 2), match="index 5 is not one of the 5 rows"),
         bad("index_negative", "embedding", I(3, high=0, low=-1), A(5, 2), match="index -1"),

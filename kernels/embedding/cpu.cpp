@@ -2,6 +2,8 @@
 // In the gradient a thread owns a range of rows and walks all indices in order, adding those of its
 // range: no two threads add to one row, and a row's order of accumulation is that of the positions
 // for any thread count. The walk costs a comparison an index, the additions a row's length.
+#include <algorithm>
+#include "indices.h"
 #include "kernel.h"
 
 BEGIN_KERNELS
@@ -49,6 +51,97 @@ void embedding_backward(In<real> g, In<i64> index, i64 padding, bool by_frequenc
         for (i64 r = begin; r < end; ++r)
             for (i64 i = 0; count[r - begin] > 1 && i < width; ++i)
                 dweight.data[r * width + i] /= (real)count[r - begin];
+    });
+}
+
+// ---- bags: the sum, the mean or the greatest of some rows each, without those rows in between
+
+enum : i64 { SUM, MEAN, MAX };
+
+static void greater(const real* row, i64 r, i64 width, bool first, real* y, i64* greatest) {
+    for (i64 i = 0; i < width; ++i)
+        if (first || row[i] > y[i] || row[i] != row[i]) y[i] = row[i], greatest[i] = r;
+}
+
+void embedding_bag(In<i64> index, In<i64> offsets, In<real> weight, In<real> factors, bool closed, i64 mode,
+                   i64 padding, Out<real> y, Out<i64> bag, Out<real> count, Out<i64> greatest) {
+    const i64 n = index.size(), rows = weight.dim(0), width = weight.dim(1), bags = offsets.size() - closed;
+    for (i64 p = 0; p < n; ++p) bag.data[p] = -1;
+    const auto offset = [&](i64 b) {   // the end of the indices is one, too
+        return b < offsets.size() ? place_of(offsets.data + b, n + 1, false) : n;
+    };
+    parallel_for(bags, 1 + 16384 / ((n / (bags + 1) + 1) * width + 1), [&](i64 begin, i64 end) {
+        for (i64 b = begin; b < end; ++b) {
+            real* to = y.data + b * width;
+            i64   used = 0;
+            std::memset(to, 0, width * sizeof(real));
+            if (mode == MAX) std::fill_n(greatest.data + b * width, width, i64(-1));
+            for (i64 p = offset(b), last = offset(b + 1); p < last; ++p) {
+                const i64 r = place_of(index.data + p, rows, false);
+                if (r == padding) continue;
+                const real* row = weight.data + r * width;
+                bag.data[p] = b;
+                if (mode == MAX) greater(row, r, width, used == 0, to, greatest.data + b * width);
+                else {
+                    const V f = splat(factors ? factors.data[p] : 1);
+                    for_vectors(width, [&](i64 i, auto lanes) {
+                        lanes.store(to + i, lanes.load(to + i) + f * lanes.load(row + i));
+                    });
+                }
+                ++used;
+            }
+            count.data[b] = real(used);
+            if (mode == MEAN && used > 1)
+                for_vectors(width, [&](i64 i, auto lanes) { lanes.store(to + i, lanes.load(to + i) / real(used)); });
+        }
+    });
+}
+
+// As embedding_backward: a thread owns rows.
+void embedding_bag_backward(In<real> g, In<i64> index, In<real> factors, In<i64> bag, In<real> count,
+                            In<i64> greatest, i64 mode, bool by_frequency, Out<real> dweight) {
+    const i64 n = index.size(), rows = dweight.dim(0), width = dweight.dim(1), bags = count.size();
+    const i64 work = ((mode == MAX ? bags : n) + rows) * width / (rows + 1) + 1;
+    parallel_for(rows, 1 + 16384 / work, [&](i64 begin, i64 end) {
+        std::memset(dweight.data + begin * width, 0, (end - begin) * width * sizeof(real));
+        if (mode == MAX) {
+            for (i64 k = 0; k < bags * width; ++k)
+                if (const i64 r = greatest.data[k]; r >= begin && r < end)
+                    dweight.data[r * width + k % width] += g.data[k];
+            return;
+        }
+        Scratch<i64> often(end - begin);
+        std::memset(often, 0, (end - begin) * sizeof(i64));
+        for (i64 p = 0; p < n; ++p) {
+            const i64 r = read_once(index.data + p), b = bag.data[p];
+            if (r < begin || r >= end) continue;
+            ++often[r - begin];
+            if (b < 0) continue;
+            const V     f = splat((factors ? factors.data[p] : 1) / (mode == MEAN ? count.data[b] : 1));
+            const real* from = g.data + b * width;
+            real*       row = dweight.data + r * width;
+            for_vectors(width, [&](i64 i, auto lanes) {
+                lanes.store(row + i, lanes.load(row + i) + f * lanes.load(from + i));
+            });
+        }
+        for (i64 r = begin; by_frequency && r < end; ++r)
+            for (i64 i = 0; often[r - begin] > 1 && i < width; ++i)
+                dweight.data[r * width + i] /= (real)often[r - begin];
+    });
+}
+
+void embedding_bag_factors(In<real> g, In<i64> index, In<i64> bag, In<real> weight, Out<real> dfactors) {
+    const i64 width = weight.dim(1), rows = weight.dim(0);
+    parallel_for(index.size(), 1 + 16384 / (width + 1), [&](i64 begin, i64 end) {
+        for (i64 p = begin; p < end; ++p) {
+            V sum{};
+            const i64 r = place_of(index.data + p, rows, false), b = bag.data[p];
+            if (b >= 0)
+                for_vectors(width, [&](i64 i, auto lanes) {
+                    sum += lanes.load(g.data + b * width + i) * lanes.load(weight.data + r * width + i);
+                });
+            dfactors.data[p] = hsum(sum);
+        }
     });
 }
 

@@ -254,6 +254,14 @@ def deform_conv2d(input, weight, offset, mask, bias, stride_h, stride_w, pad_h, 
                            (dilation_h, dilation_w), mask if use_mask else None)
 
 
+def embedding_bag(weight, indices, offsets, scale_grad_by_freq=False, mode=0, sparse=False,
+                  per_sample_weights=None, include_last_offset=False, padding_idx=None):
+    """The other results are what its gradient needs."""
+    return F.embedding_bag(indices, weight, offsets, mode=("sum", "mean", "max")[mode],
+                           per_sample_weights=per_sample_weights, include_last_offset=include_last_offset,
+                           padding_idx=None if padding_idx == -1 else padding_idx), None, None, None
+
+
 def rnn_cell(kind):
     return lambda *args: F.rnn_cell(*args, nonlinearity=kind)
 
@@ -298,6 +306,7 @@ ADAPTERS = {
     **{f"aten.grid_sampler{form}.default": grid_sample for form in ("", "_2d", "_3d")},
     "aten.affine_grid_generator.default": lambda theta, size, corners: F.affine_grid(theta, tuple(size), corners),
     "aten.einsum.default": lambda equation, operands, *, path=None: F.einsum(equation, *operands),
+    **{f"aten.embedding_bag.{form}": embedding_bag for form in ("default", "padding_idx")},
     "aten.roll.default": roll, "aten.gather.default": lambda x, dim, index, **_: F.gather(x, dim, index),
     "aten.cumsum.default": running(F.cumsum), "aten.cumprod.default": running(F.cumprod),
     "aten.scatter_reduce.two": reduce_into,
@@ -310,6 +319,7 @@ ADAPTERS = {
 
 # Calls that are several of ours, or none
 COMPOSED = {
+    **{f"aten.{name}.default": embedding_bag for name in ("_embedding_bag", "_embedding_bag_forward_only")},
     "aten.convolution.default": convolution, "aten.addmm.default": addmm,
     "aten.clamp_min.default": lambda x, low: F.clamp(x, low), "aten.clamp.Tensor": clamp_tensor,
     "aten.t.default": lambda x: F.transpose(x, 0, 1), "aten.embedding.default": embedding,

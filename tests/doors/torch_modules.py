@@ -108,7 +108,6 @@ NO_LAYERS = {"Module": "the base class", "ModuleList": "has no forward", "Module
 NO_ROW = "no counterpart here for aten."
 REFUSED = {
     **{f"MaxUnpool{n}d": NO_ROW + "index_put" for n in (1, 2, 3)},
-    "EmbeddingBag": NO_ROW + "_embedding_bag",
     **{f"FractionalMaxPool{n}d": "which draws random numbers" for n in (2, 3)},  # in evaluation, too
 }
 

@@ -238,11 +238,34 @@ def deform_conv2d(draw: random.Random):
     return arrays, ours, theirs
 
 
+def embedding_bag(draw: random.Random):
+    rows, width, mode = draw.randint(1, 8), draw.choice((1, 3, 17)), draw.choice(("sum", "mean", "max"))
+    indices = np.random.default_rng(draw.getrandbits(32)).integers
+    how = {"mode": mode, "padding_idx": draw.choice((None, draw.randrange(rows), -1))}
+    # not scale_grad_by_freq: torch 2.13 divides a row's gradient by another row's count
+    weight = normal(draw, rows, width)
+    if draw.random() < 0.5:
+        index, offsets = indices(0, rows, (draw.randint(1, 4), draw.randint(1, 6))), []
+    else:
+        n = draw.randint(0, 9)
+        index, ends = indices(0, rows, n), sorted(draw.randint(0, n) for _ in range(draw.randint(0, 4)))
+        how["include_last_offset"] = draw.random() < 0.5
+        offsets = [np.array([0, *ends, *([n] if how["include_last_offset"] else [])])]
+    factors = [normal(draw, *index.shape)] if mode == "sum" and draw.random() < 0.5 else []
+
+    def call(f):
+        def of(weight, index, *rest):
+            given = {"per_sample_weights": rest[-1]} if factors else {}
+            return f(index, weight, *rest[:len(offsets)], **how, **given)
+        return of
+    return [weight, index, *offsets, *factors], call(F.embedding_bag), call(TF.embedding_bag)
+
+
 DRAWS: dict[str, Callable] = {
     "grid_sample": grid_sample, "affine_grid": affine_grid, "einsum": einsum,
     "normalize": normalize, "cosine_similarity": cosine_similarity, "pairwise_distance": pairwise_distance,
     "pdist": pdist, "glu": halves, "shrink": shrink, "bilinear": bilinear, "channel_shuffle": channel_shuffle,
-    "slice_scatter": put_slices, "clip": clip, "deform_conv2d": deform_conv2d,
+    "slice_scatter": put_slices, "clip": clip, "embedding_bag": embedding_bag, "deform_conv2d": deform_conv2d,
     "triplet_margin_loss": triplet_margin_loss,
     "triplet_margin_with_distance_loss": triplet_with_distance,
     "cosine_embedding_loss": cosine_embedding_loss, "multi_margin_loss": multi_margin_loss,

@@ -572,6 +572,15 @@ def cat_copy(x, width, pitch, offset, y) -> None:
     need(x.size == 0 or (x.size // width - 1) * pitch + offset + width <= y.size, "rows lie in the result")
 
 
+@contract("embedding_bag", "eerobnnRIRI")
+def embedding_bag(index, offsets, weight, factors, closed, mode, padding, y, bag, count, greatest) -> None:
+    bags = offsets.size - closed
+    need(len(weight.shape) == 2 and bags >= 0 and mode in range(3), "there are bags, and three modes")
+    need(y.size == bags * weight.shape[1] and count.size >= bags, "the result has a row a bag")
+    need(bag.size == index.size and (factors is None or factors.size == index.size), "indices have a bag each")
+    need(mode != 2 or greatest.size == y.size, "of the greatest the rows are kept")
+
+
 @contract("embedding", "irRI")
 def embedding(index, weight, y, bad) -> None:
     need(
