@@ -2,6 +2,7 @@
 // one function per row of kernels.inc (and for float of program.inc). Arrays arrive checked,
 // contiguous and allocated (pyops/core/dispatch.py).
 #include <pthread.h>
+#include <utility>
 #include "arguments.h"
 #include "isas.h"
 #include "kernel_call.h"
@@ -14,6 +15,7 @@ void bind_pool(py::module_& m);
 int  pyops_threads      = 1;
 __thread int pyops_run_threads = 0;
 bool pyops_winograd     = true;
+__thread bool pyops_by_sample = false;
 
 namespace {
 void bind(py::module_ m, const Row* rows, const char* isa) {
@@ -45,6 +47,8 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     m.def("set_winograd", [](bool allowed) { __atomic_store_n(&pyops_winograd, allowed, __ATOMIC_RELAXED); });
     m.def("get_winograd", [] { return __atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED); });
     m.def("get_num_threads", [] { return __atomic_load_n(&pyops_threads, __ATOMIC_RELAXED); });
+    // Of this thread: whether algorithms are chosen as for one sample, whatever the batch. Returns what was.
+    m.def("choose_by_sample", [](bool now) { return std::exchange(pyops_by_sample, now); });
     bind_op_call(m);
     bind_pointwise_call(m);
     bind_program(m);

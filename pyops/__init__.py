@@ -11,7 +11,7 @@ from . import _checkout  # first of all: a checkout must be built, and finds its
 from .cuda import backend as _cuda_backend  # registers itself, which the choice of a backend waits for
 from .core import memory, random
 from .core import front_ends as _front_ends
-from .core.backends import available, get_backend, use_backend
+from .core.backends import available, batch_invariant, get_backend, use_backend
 from .core.precision import get_precision, set_precision
 from .core.random import manual_seed
 from .core import dispatch as _dispatch
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .torch import compile_report
 
 __version__ = "0.1.0"
-__all__ = ["Program", "Tensor", "available", "compile", "create_model", "functional", "get_backend",
+__all__ = ["Program", "Tensor", "available", "batch_invariant", "compile", "create_model", "functional", "get_backend",
            "get_num_threads", "get_precision", "grad", "manual_seed", "models", "nn", "no_grad",
            "num_threads", "optim", "set_num_threads", "set_precision", "text", "train", "use_backend"]
 

@@ -29,9 +29,11 @@ i64 winograd_tile(const Planar3x3& conv) {
     if (!__atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED) || conv.filters.channels < BLOCK ||
         conv.filters.filters < BLOCK)
         return 0;
+    Planar3x3 asked = conv;
+    if (pyops_by_sample || pyops_run_threads) asked.xs.n = asked.ys.n = 1;
     const double direct =
-        9. * conv.ys.n * conv.ys.spatial() * conv.filters.channels * blocks_of(conv.filters.filters);
-    return best_tile(direct, [&](i64 tile) { return cost(conv, tile); });
+        9. * asked.ys.n * asked.ys.spatial() * asked.filters.channels * blocks_of(asked.filters.filters);
+    return best_tile(direct, [&](i64 tile) { return cost(asked, tile); });
 }
 
 void winograd_planar(const Planar3x3& conv, i64 tile) {

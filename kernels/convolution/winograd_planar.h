@@ -4,6 +4,8 @@
 #include "winograd_filters.h"
 
 extern bool pyops_winograd;   // module.cpp: false if precision is "strict"
+extern __thread bool pyops_by_sample;    // module.cpp: pyops.batch_invariant()
+extern __thread int  pyops_run_threads;  // csrc/parallel.h: within a compiled program
 
 namespace ISA::REAL_NAME {
 // A convolution of one group that may be computed so: every filter one plane of 3x3, stride and dilation 1.
@@ -16,7 +18,7 @@ struct Planar3x3 {
 };
 
 // Outputs along a side of the tile that is estimated to be fastest, or 0: then Winograd's algorithm
-// gains nothing. Depends on sizes only.
+// gains nothing. Depends on sizes only, and within programs and pyops.batch_invariant() not on the batch.
 i64  winograd_tile(const Planar3x3& conv);
 void winograd_planar(const Planar3x3& conv, i64 tile);
 }  // namespace ISA::REAL_NAME

@@ -5,7 +5,10 @@ A backend that is asked for by name is honoured or refused, never replaced in si
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from .. import _C
@@ -28,6 +31,20 @@ class NativeBackend:
             k: f for k, f in vars(getattr(module, real)).items() if not k.startswith("_")})
                      for real in DTYPES} if module else {}
         self.f32, self.f64 = self.sets.get("f32"), self.sets.get("f64")   # where OpBase finds them
+        self._by_sample: NativeBackend | None = None
+
+    def by_sample(self) -> NativeBackend:
+        """The same kernels, whose algorithms are chosen as for one sample, whatever the batch: those
+        that ask for it are convolutions of float32 (kernels/convolution/winograd_planar.h)."""
+        if self._by_sample is None:
+            made = copy(self)
+            kernels = {**vars(self.f32), **{name: chosen_by_sample(getattr(self.f32, name))
+                                            for name in ("conv", "conv_transpose")}}
+            made.f32 = KernelSet("f32", kernels)
+            made.sets = {**self.sets, "f32": made.f32}
+            made._by_sample = made
+            self._by_sample = made
+        return self._by_sample
 
     def __repr__(self):
         return f"<backend {self.name}{': ' + self.missing if self.missing else ''}>"
@@ -47,6 +64,16 @@ class NativeBackend:
         if into.unused:
             raise TypeError(f"{op.name}: takes no out=, its result is a view of the input")
         return result
+
+
+def chosen_by_sample(kernel: Callable[..., None]) -> Callable[..., None]:
+    def call(*args: Any) -> None:
+        before = _C.choose_by_sample(True)
+        try:
+            kernel(*args)
+        finally:
+            _C.choose_by_sample(before)
+    return call
 
 
 class ReferenceBackend:
@@ -109,6 +136,23 @@ active: ContextVar[Backend] = ContextVar("pyops_backend", default=_default())   
 _C.route_calls(active, NativeBackend)
 
 
+by_sample: ContextVar[bool] = ContextVar("pyops_by_sample", default=False)
+
+
+@contextmanager
+def batch_invariant() -> Iterator[None]:
+    """Within the block a sample gets the same bits whatever the batch it is in: convolutions choose
+    their algorithm as for one sample. (Threads change no bit anywhere.) What is compiled within it is
+    batch invariant, too. Rows that join samples, such as the gradients of weights, are none."""
+    token, backend = by_sample.set(True), active.get()
+    running = active.set(backend.by_sample() if isinstance(backend, NativeBackend) else backend)
+    try:
+        yield
+    finally:
+        active.reset(running)
+        by_sample.reset(token)
+
+
 class use_backend:   # called like a function
     """Ops run on `backend` from now on, in this thread: a name, or an object with `run` (a
     test's guarded backend).
@@ -119,6 +163,8 @@ class use_backend:   # called like a function
 
     def __init__(self, backend: Any) -> None:
         self.backend = get_backend(backend) if isinstance(backend, str) else backend
+        if by_sample.get() and isinstance(self.backend, NativeBackend):
+            self.backend = self.backend.by_sample()
         self._token: Any = active.set(self.backend)
 
     def __enter__(self) -> None:

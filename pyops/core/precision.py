@@ -6,7 +6,7 @@
               channels. An output depends on the pixels that it sees only: tiles with outliers,
               infinities or NaN are computed directly (kernels/convolution/winograd_uneven.h says
               which), and so are filters of little more than one tap. Whether it is used depends on
-              the sizes, the batch among them.
+              the sizes, the batch among them, but for `with pyops.batch_invariant():`.
     strict    a direct convolution always: every output is the same chain of multiply-adds, whatever the batch
 
 `pyops.compile` has an argument of its own for its programs. float64 is always strict.

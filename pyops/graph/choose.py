@@ -6,6 +6,7 @@ times the weights, which a layer of few pixels reads from memory once a call.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -41,7 +42,8 @@ def choose(node: Node, options, total_weights: int) -> tuple[str, str]:
     if len(offers) == 1:
         return first, reasons[0]
     known = costs.of(options.isa)
-    estimate = {name: cost(node, known, total_weights) for name, cost in offers.items()}
+    estimate = {name: (alone(cost) if options.batch_invariant else cost)(node, known, total_weights)
+                for name, cost in offers.items()}
     listed = ", ".join(f"{name} {cost / 1e3:.0f}" for name, cost in estimate.items())
     return min(estimate, key=estimate.get), f"estimated us: {listed}"
 
@@ -124,6 +126,14 @@ def sizes(node: Node):
     K, C = node.inputs[1].shape[:2]
     n, _, h, w = node.output.shape
     return K, C, n, h, w
+
+
+def alone(estimate: Callable) -> Callable:
+    """The estimate for one sample of the node's batch."""
+    def of(node: Node, *args, **more):
+        one = replace(node, outputs=[replace(node.output, shape=(1, *node.output.shape[1:]))])
+        return estimate(one, *args, **more)
+    return of
 
 
 # Nanoseconds. The team is the one that the costs were measured with, not the program's: results may

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.backends import BACKENDS, ISAS, active
+from ..core.backends import BACKENDS, ISAS, active, by_sample
 from ..core.dispatch import ELEMENTS
 from ..core.front_ends import as_function
 from ..core.threads import get_num_threads
@@ -41,12 +41,13 @@ class Options:
     isa: str
     force: str = ""
     constants: Constants | None = None
+    batch_invariant: bool = False
 
 
 def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "default",
             threads: int | None = None, *,
             dynamic: Any = None, dynamic_batch: bool = False, state: Any = None,
-            shared: Constants | None = None) -> Any:
+            batch_invariant: bool | None = None, shared: Constants | None = None) -> Any:
     """Traces `model` once and returns a Program that computes the same from arrays of the same
     shapes.
 
@@ -66,12 +67,14 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     state: for a recurrent model that takes a state as its last argument and returns (results,
     new state), an example of it, an array or tuples of arrays, float32; program.step then keeps
     it from call to call.
+    batch_invariant: a sample gets the same bits whatever the batch and the number of threads:
+    algorithms are chosen as for one sample (None: within pyops.batch_invariant()).
     shared: what Programs of one model share their weights by (graph.shared.Constants).
     Raises TraceError, a TypeError, with the line of the model that cannot be compiled; ValueError
     for other arguments. PYOPS_FORCE_ALGO overrides the choice of algorithms: "direct", "winograd2",
     "winograd4", "winograd6", or "name=algorithm,...".
     """
-    options = options_of(precision, threads, shared)
+    options = options_of(precision, threads, shared, batch_invariant)
     inputs = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     inputs = tuple(np.asarray(getattr(x, "data", x) if not isinstance(x, np.ndarray) else x) for x in inputs)
     check_inputs(inputs)
@@ -98,7 +101,8 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     return build(as_function(model, inputs), inputs, options)
 
 
-def options_of(precision: str, threads: int | None, constants: Constants | None = None) -> Options:
+def options_of(precision: str, threads: int | None, constants: Constants | None = None,
+               batch_invariant: bool | None = None) -> Options:
     """What a compilation is asked for, on the active backend. ValueError for what it cannot be."""
     if precision not in PRECISIONS:
         raise ValueError(f"compile: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -109,7 +113,8 @@ def options_of(precision: str, threads: int | None, constants: Constants | None 
         raise ValueError(f"compile: backend {isa!r} runs no programs; they run on "
                          f"{', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
     choose.entries(force := os.environ.get("PYOPS_FORCE_ALGO", ""))   # refused even where nothing is convolved
-    return Options(precision, threads or get_num_threads(), isa, force, constants or Constants())
+    return Options(precision, threads or get_num_threads(), isa, force, constants or Constants(),
+                   by_sample.get() if batch_invariant is None else bool(batch_invariant))
 
 
 def of_sizes(model: Any, inputs: Any, options: Options, dynamic: Any) -> Varying:
