@@ -6,8 +6,9 @@
 // `index` or in output `index` of a run. Two threads may run one program at once:
 // each takes a workspace of its own, an arena and a copy of the calls with their pointers resolved.
 //
-// Between kernel calls stand two others, which say what runs of those behind them: "branch" one of two
-// parts by a truth value, "loop" one part, as often as a number and a truth value say.
+// Between kernel calls stand others, which say what runs of those behind them: "branch" one of two
+// parts by a truth value, "loop" one part, as often as a number and a truth value say, "shorten" the
+// next call on the first of its entries, as many as a number says.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -42,14 +43,15 @@ struct Bases {
 };
 
 // What a call does: a row's kernel, or to choose and to repeat calls behind it.
-enum class Step : unsigned char { KERNEL, BRANCH, LOOP };
+enum class Step : unsigned char { KERNEL, BRANCH, LOOP, SHORTEN };
 constexpr int DEEPEST = 64;   // of parts within parts
 
 // One call: the values of its arguments, and which of them point into a space.
 struct Call {
     Step step = Step::KERNEL;
     const Row* row = nullptr;   // of a kernel
-    // of a branch: how many calls are in either part; of a loop: in its part, and the most rounds
+    // of a branch: how many calls are in either part; of a loop: in its part, and the most rounds; of
+    // what shortens: the one call, and how many entries that has room for
     i64 first = 0, second = 0;
     std::vector<Slot> slots;
     std::vector<std::pair<int, Place>> places;
@@ -195,23 +197,74 @@ constexpr Parameter WHETHER{Parameter::VIEW, Element::BOOL}, COUNT{Parameter::VI
     ROUND{Parameter::VIEW, Element::LONG, true}, INTEGER{Parameter::INTEGER};
 constexpr Parameter BRANCH_PARAMETERS[] = {WHETHER, INTEGER, INTEGER};
 constexpr Parameter LOOP_PARAMETERS[]   = {ROUND, COUNT, WHETHER, INTEGER, INTEGER};
+constexpr Parameter SHORTEN_PARAMETERS[] = {COUNT, INTEGER, {Parameter::DIMS}};
 const Row BRANCH{"branch", "(bool condition, i64 yes, i64 no)", BRANCH_PARAMETERS, 3,
                  nullptr, nullptr, nullptr};
 const Row LOOP{"loop", "(i64 round, i64 limit, bool go, i64 most, i64 body)", LOOP_PARAMETERS, 5,
                nullptr, nullptr, nullptr};
 
+const Row SHORTEN{"shorten", "(i64 count, i64 room, Dims arguments)", SHORTEN_PARAMETERS, 3, nullptr,
+                  nullptr, nullptr};
+
 // The call that Binder made of one of these, with its numbers looked at.
 Call controlling(Call call, Step step, const py::tuple& arguments) {
-    const int views = step == Step::BRANCH ? 1 : 3;
+    const int views = step == Step::LOOP ? 3 : 1;
     for (int i = 0; i < views; ++i) {
         const bool given = !arguments[i].is_none(), needed = i == 0;
         if ((needed && !given) || (given && call.slots[i].get<AnyView>().size() < 1))
             throw py::value_error(std::string("program: ") + call.row->name + " reads numbers that there are");
     }
     call.step = step;
-    call.first = call.slots[step == Step::BRANCH ? 1 : 4].get<i64>();
-    call.second = call.slots[step == Step::BRANCH ? 2 : 3].get<i64>();
+    call.first = step == Step::SHORTEN ? 1 : call.slots[step == Step::BRANCH ? 1 : 4].get<i64>();
+    call.second = call.slots[step == Step::BRANCH ? 2 : step == Step::LOOP ? 3 : 1].get<i64>();
     return call;
+}
+
+// The length of the first axis of an array or a shape among a call's arguments; nullptr of others.
+const i64* leading(const Call& call, i64 position) {
+    if (position < 0 || position >= call.row->count) return nullptr;
+    const Parameter::Kind kind = call.row->parameters[position].kind;
+    const Slot&           slot = call.slots[(std::size_t)position];
+    if (kind == Parameter::VIEW && slot.get<AnyView>().ndim >= 1) return slot.get<AnyView>().shape;
+    return kind == Parameter::DIMS && slot.get<Dims>().n >= 1 ? slot.get<Dims>().v : nullptr;
+}
+
+// Whether a call can be run on fewer entries: each of these arguments begins with an axis of `room`
+// entries, or of a multiple.
+bool shortens(const Call& by, const Call& call) {
+    const Dims& positions = by.slots[2].get<Dims>();
+    if (call.step != Step::KERNEL || by.second < 1) return false;
+    for (int i = 0; i < positions.n; ++i) {
+        const i64* const length = leading(call, positions[i]);
+        if (!length || *length % by.second) return false;
+    }
+    return true;
+}
+
+// The call on its first entries, as many as there are.
+void run_shortened(const Call& by, const Call& call) {
+    const i64 given = *by.number<const i64>(0), room = by.second,
+              count = given < 0 ? 0 : given > room ? room : given;
+    if (!count) return;
+    const Dims& positions = by.slots[2].get<Dims>();
+    Slot        slots[MOST_PARAMETERS];
+    i64         shapes[8][32];
+    std::copy(call.slots.begin(), call.slots.end(), slots);
+    for (int i = 0; i < positions.n; ++i) {
+        Slot& slot = slots[positions[i]];
+        if (call.row->parameters[positions[i]].kind == Parameter::DIMS) {
+            Dims dims = slot.get<Dims>();
+            dims.v[0] = dims.v[0] / room * count;
+            slot.set(dims);
+            continue;
+        }
+        AnyView view = slot.get<AnyView>();
+        std::copy(view.shape, view.shape + view.ndim, shapes[i]);
+        shapes[i][0] = shapes[i][0] / room * count;
+        view.shape = shapes[i];
+        slot.set(view);
+    }
+    call.row->call(call.row->kernel, slots);
 }
 
 // Whether calls from `begin` to `end` are parts within parts, each wholly within the one around it.
@@ -220,6 +273,7 @@ bool nested(const std::vector<Call>& calls, i64 begin, i64 end, int depth = 0) {
         const Call& c = calls[i];
         if (c.step == Step::KERNEL) continue;
         const i64 no = c.step == Step::BRANCH ? c.second : 0, left = end - i - 1;
+        if (c.step == Step::SHORTEN && (left < 1 || !shortens(c, calls[i + 1]))) return false;
         if (depth >= DEEPEST || c.first < 0 || c.second < 0 || c.first > left || no > left - c.first ||
             !nested(calls, i + 1, i + 1 + c.first, depth + 1) ||
             !nested(calls, i + 1 + c.first, i + 1 + c.first + no, depth + 1))
@@ -259,13 +313,14 @@ public:
         : isa(isa_called(isa)), arena_bytes(arena), input_bytes(std::move(inputs)),
           output_bytes(std::move(outputs)), threads(threads) {}
 
-    // kernel: the name of a row, of those for float or, behind a dot, "f64", for double; "branch" or "loop"
+    // kernel: the name of a row, of those for float or, behind a dot, "f64", for double; or that of a call
+    // which is no kernel
     void add(const std::string& called, const py::tuple& arguments) {
-        for (const Row* r : {&BRANCH, &LOOP})
+        for (const auto& [r, step] : {std::pair(&BRANCH, Step::BRANCH), std::pair(&LOOP, Step::LOOP),
+                                      std::pair(&SHORTEN, Step::SHORTEN)})
             if (called == r->name) {
                 Binder binder(*r, arena_bytes, input_bytes, output_bytes, constants);
-                calls.push_back(
-                    controlling(binder.bound(arguments), r == &BRANCH ? Step::BRANCH : Step::LOOP, arguments));
+                calls.push_back(controlling(binder.bound(arguments), step, arguments));
                 controlled = true;
                 return;
             }
@@ -290,7 +345,7 @@ public:
             if (!controlled)
                 for (const Call& c : w.calls) c.run();
             else
-                follow(w.calls, 0, (i64)w.calls.size(), [](const Call& c, i64) { c.run(); });
+                follow(w.calls, 0, (i64)w.calls.size(), [](const auto& call, i64) { call(); });
         });
     }
 
@@ -300,8 +355,8 @@ public:
         with_workspace(inputs, outputs, [&](Workspace& w) {
             using clock = std::chrono::steady_clock;
             auto last = clock::now();
-            follow(w.calls, 0, (i64)w.calls.size(), [&](const Call& c, i64 i) {
-                c.run();
+            follow(w.calls, 0, (i64)w.calls.size(), [&](const auto& call, i64 i) {
+                call();
                 const auto now = clock::now();
                 seconds[i] += std::chrono::duration<double>(now - last).count();
                 last = now;
@@ -328,14 +383,16 @@ private:
     std::size_t made = 0;
     bool poisoned = false, controlled = false;
 
-    // run(call, its place) for the kernel calls from `begin` to `end`, as those between them say
+    // run(what makes the call, its place) for the kernel calls from `begin` to `end`, as those between them say
     template <class Run>
     static void follow(const std::vector<Call>& calls, i64 begin, i64 end, const Run& run) {
         for (i64 i = begin; i < end; ++i) {
             const Call& c = calls[i];
             const i64 part = i + 1;
             if (c.step == Step::KERNEL) {
-                run(c, i);
+                run([&] { c.run(); }, i);
+            } else if (c.step == Step::SHORTEN) {
+                run([&] { run_shortened(c, calls[part]); }, part);
             } else if (c.step == Step::BRANCH) {
                 const i64 after = part + c.first;
                 if (*c.number<const std::uint8_t>(0)) follow(calls, part, after, run);
@@ -387,7 +444,7 @@ private:
             }
         }
         if (controlled && !nested(calls, 0, (i64)calls.size()))
-            throw py::value_error("program: parts of branches and loops do not lie within the program");
+            throw py::value_error("program: parts of branches and loops do not fit into the program");
         auto w = std::make_unique<Workspace>(arena_bytes, calls);   // bad_alloc becomes MemoryError
         std::lock_guard<std::mutex> hold(lock);
         ++made;

@@ -36,18 +36,23 @@ struct Score {
     real value;
     i64  place;
 };
-// The scores above `least`, best first, the first of equal ones first, NaN last. Copied, as what
-// another thread writes meanwhile must not upset a sort.
-std::vector<Score> ordered(const real* scores, i64 n, double least) {
-    std::vector<Score> order;
+// Whether b is better than a: a greater score, or of equal ones that of the earlier box; NaN is least.
+bool worse(const Score& a, const Score& b) {
+    if (a.value < b.value || (a.value != a.value && b.value == b.value)) return true;
+    const bool equal = a.value == b.value || (a.value != a.value && b.value != b.value);
+    return equal && a.place > b.place;
+}
+
+// The scores above `least` as a heap, of which most are never taken. Copied, as what another thread
+// writes meanwhile must not upset it.
+std::vector<Score> heap_of(const real* scores, i64 n, double least) {
+    std::vector<Score> heap;
     for (i64 i = 0; i < n; ++i) {
         const Score score{scores[i], i};
-        if (least == -INFINITY || double(score.value) > least) order.push_back(score);
+        if (least == -INFINITY || double(score.value) > least) heap.push_back(score);
     }
-    std::stable_sort(order.begin(), order.end(), [](const Score& a, const Score& b) {
-        return a.value > b.value || (a.value == a.value && b.value != b.value);
-    });
-    return order;
+    std::make_heap(heap.begin(), heap.end(), worse);
+    return heap;
 }
 }  // namespace
 
@@ -60,8 +65,10 @@ void suppress(In<real> boxes, In<real> scores, i64 most, double iou, double leas
         std::vector<Box> kept;
         const real* const own = boxes.data + task / classes * n * 4;
         i64* to = chosen.data + task * room * 3;
-        for (const Score& score : ordered(scores.data + task * n, n, least)) {
-            if ((i64)kept.size() == room) break;
+        std::vector<Score> heap = heap_of(scores.data + task * n, n, least);
+        for (auto end = heap.end(); end != heap.begin() && (i64)kept.size() < room; --end) {
+            std::pop_heap(heap.begin(), end, worse);
+            const Score& score = *(end - 1);
             const Box box(own + score.place * 4, center);
             if (std::any_of(kept.begin(), kept.end(),
                             [&](const Box& k) { return k.covers(box, (real)iou); }))

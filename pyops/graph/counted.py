@@ -66,6 +66,33 @@ class Counted:
         raise TraceError(f"compile: {self!r} is turned into an array at {caller()}")
 
 
+# Rows, beside those that work value by value, that keep the entries of the first axis apart.
+APART = {"cast", "cat", "getitem", "permute", "reshape", "take", "take_blocks"}
+
+
+def begin() -> int:
+    """For mark: how many calls there are."""
+    tracer = trace._tracer.get()
+    return 0 if tracer is None else len(tracer.nodes)
+
+
+def mark(value: Counted, since: int, axes: range = range(0)) -> None:
+    """Has what was recorded since then computed for the entries alone that are there: the value itself, and
+    all that has as many entries and a number of axes among `axes`."""
+    tracer = trace._tracer.get()
+    if tracer is None or value.axis or value.bound < 2 or not isinstance(value.count, Traced):
+        return
+    count = tracer.own(value.count.value)
+    nodes = tracer.nodes[since:]
+    known = nodes.index(count.node) + 1 if count.node in nodes else 0   # from there on
+    for node in nodes[known:]:
+        made = node.outputs[0]
+        if (made is value.values.value or len(made.shape) in axes) and (
+                len(node.outputs) == 1 and made.shape[:1] == (value.bound,)
+                and (node.op in APART or node.row.pointwise)):
+            node.short = count
+
+
 def most_of(value: Value) -> int | None:
     """The most that a number of the run can be, where it is the count of some value; None otherwise."""
     tracer = trace._tracer.get()

@@ -77,6 +77,8 @@ class Node:
     algorithm: str = ""     # of a convolution, with `why` it was chosen
     why: str = ""
     bodies: tuple[Graph, ...] = ()
+    # a number of the run: so many entries of the result's first axis are wanted (counted.py)
+    short: Value | None = None
 
     @property
     def row(self) -> Op:
@@ -94,7 +96,7 @@ class Node:
     def values(self) -> Iterator[Value]:
         """The values it reads."""
         yield from (v for v in self.inputs if isinstance(v, Value))
-        yield from (v for v in (self.epilogue.residual, self.gate) if v is not None)
+        yield from (v for v in (self.epilogue.residual, self.gate, self.short) if v is not None)
 
     def replace_input(self, old: Value, new: Value) -> None:
         self.inputs = [new if v is old else v for v in self.inputs]
@@ -102,6 +104,8 @@ class Node:
             self.epilogue.residual = new
         if self.gate is old:
             self.gate = new
+        if self.short is old:
+            self.short = new
 
 
 class Graph:

@@ -160,10 +160,13 @@ class Traced(Tensor):
 
     def cut(self, count, dim: int = 0):
         """The first `count` entries along an axis, traced or known."""
-        from .counted import Counted
+        from .counted import Counted, mark
         if not isinstance(count, Traced):
             return self[(slice(None),) * dim + (slice(0, int(count)),)]
-        return Counted(self, dim, count)
+        found, tracer = Counted(self, dim, count), _tracer.get()
+        if tracer is not None and self.value.node in tracer.nodes[-1:]:   # made to be cut
+            mark(found, len(tracer.nodes) - 1)
+        return found
 
     shape = property(lambda self: self.value.shape)
     dtype = property(lambda self: self.value.dtype)

@@ -260,6 +260,54 @@ def test_a_forged_loop_is_refused(change, text):
         pyops.Program.load(forged(program, lambda steps: change(named(steps, "loop"))))
 
 
+def finds(x):
+    return F.masked_select(x, F.gt(x, 0.0)), F.nonzero(F.gt(x, 0.0))
+
+
+def test_calls_run_on_what_was_found():
+    """What lies behind stays as it was in the arena: NaN."""
+    for program in compiled(finds, np.zeros((6, 7), F32)):
+        assert [s.kernel for s in program.steps].count("shorten") >= 3
+        for seed, scale in ((0, 1), (1, 1), (2, 0), (3, -1)):
+            x = normal(seed, 6, 7)
+            x = np.abs(x) * F32(scale) if seed > 1 else x
+            values, places = program(x)
+            assert np.array_equal(values, x[x > 0]) and np.array_equal(places, np.argwhere(x > 0))
+        full = np.ones((6, 7), F32)
+        assert program(full)[0].shape == (42,)
+
+
+@pytest.mark.parametrize("change, text", [
+    (lambda a: a.__setitem__(1, 1), "keeps the entries of its first axis apart|shape"),
+    (lambda a: a.__setitem__(1, 0), "room for an entry"),
+    (lambda a: a.__setitem__(1, 5), "keeps the entries of its first axis apart"),
+    (lambda a: a.__setitem__(2, [0]), "keeps the entries of its first axis apart"),
+    (lambda a: a.__setitem__(2, []), "keeps the entries of its first axis apart"),
+    (lambda a: a.__setitem__(2, 7), "places are those of arguments"),
+    (lambda a: a.__setitem__(0, 7), "an array is a constant or a place"),
+    (lambda a: a.pop(), "a count, a room and places"),
+])
+def test_a_forged_shortening_is_refused(change, text):
+    program = pyops.compile(finds, np.zeros((6, 7), F32))
+    file = forged(program, lambda steps: change(named(steps, "shorten")))
+    if "|" in text:   # entries of another size: more of them are written than are there, all within the room
+        pyops.Program.load(file)(np.ones((6, 7), F32))
+        return
+    with pytest.raises(ValueError, match=text):
+        pyops.Program.load(file)
+
+
+def test_a_shortening_of_another_kernel_is_refused():
+    def change(steps):
+        i = next(i for i, s in enumerate(steps) if s["kernel"] == "nonzero")
+        steps.insert(i, next(s for s in steps if s["kernel"] == "shorten"))
+    with pytest.raises(ValueError, match="keeps the entries of its first axis apart"):
+        pyops.Program.load(forged(pyops.compile(finds, np.zeros((6, 7), F32)), change))
+    with pytest.raises(ValueError, match="keeps the entries of its first axis apart"):   # of none
+        pyops.Program.load(forged(pyops.compile(finds, np.zeros((6, 7), F32)),
+                                  lambda steps: steps.append(next(s for s in steps if s["kernel"] == "shorten"))))
+
+
 def test_parts_without_end_are_refused():
     """A thousand loops within each other would be as many calls on the stack."""
     def change(steps):
@@ -275,7 +323,7 @@ def test_the_extension_itself_refuses_parts_that_are_not_there():
     from pyops import _C
     native = _C.Program(pyops.compile(either, (np.zeros((4, 5), F32),) * 2).isa, 64, [4], [4], 1)
     native.add("branch", (np.ones((), bool), 1, 0))
-    with pytest.raises(ValueError, match="do not lie within the program"):
+    with pytest.raises(ValueError, match="do not fit into the program"):
         native.run((np.zeros(1, F32),), (np.zeros(1, F32),))
     for kernel, arguments in (("branch", (None, 0, 0)), ("loop", (None, None, None, 1, 0)),
                               ("branch", (np.ones(0, bool), 0, 0))):

@@ -11,12 +11,18 @@ import numpy as np
 from .arguments import ELEMENTS, INT, LARGEST, Spaces, array, is_size, need
 
 BOOL = ELEMENTS["bool"]
-CONTROL = ("branch", "loop")
+CONTROL = ("branch", "loop", "shorten")
 DEEPEST = 64  # of parts within parts
 
 
 def check(kernel: str, arguments: tuple, spaces: Spaces) -> None:
     """Raises Refused where a number is no number, or of another type."""
+    if kernel == "shorten":
+        need(len(arguments) == 3, "what shortens has a count, a room and places")
+        number(arguments[0], INT, spaces)
+        need(is_size(arguments[1]) and arguments[1] >= 1, "there is room for an entry")
+        need(type(arguments[2]) is tuple and all(map(is_size, arguments[2])), "places are those of arguments")
+        return
     need(len(arguments) == (3 if kernel == "branch" else 5), f"{kernel} has a place for each of its numbers")
     need(all(is_size(n) for n in arguments[-2:]), f"the parts of a {kernel} are counts of calls")
     if kernel == "branch":
@@ -35,6 +41,8 @@ def number(given: Any, dtype: np.dtype, spaces: Spaces, writes: bool = False) ->
 
 def parts(kernel: str, arguments: tuple) -> tuple[int, ...]:
     """How many calls each part of a call has; () for a kernel."""
+    if kernel == "shorten":
+        return (1,)
     return arguments[1:] if kernel == "branch" else arguments[-1:] if kernel == "loop" else ()
 
 
@@ -43,8 +51,51 @@ def nested(steps: Sequence[Any], begin: int, end: int, depth: int = 0) -> None:
     while begin < end:
         kernel, arguments = steps[begin].kernel, steps[begin].args
         begin += 1
+        if kernel == "shorten":
+            need(begin < end and arguments[2] == shortened(steps[begin].kernel, steps[begin].args, arguments[1]),
+                 "a call that is shortened keeps the entries of its first axis apart")
         for count in parts(kernel, arguments):
             need(depth < DEEPEST, f"branches and loops are at most {DEEPEST} deep")
             need(count <= end - begin, "a part of a branch or loop lies within the part around it")
             nested(steps, begin, begin + count, depth + 1)
             begin += count
+
+
+# Kernels that keep the entries of their arrays' first axis apart, so that their contract holds for the first
+# of them if it holds for all: places of what is then shorter. Arrays, and shapes that are broadcast to.
+SHORT: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys("neg abs square sqrt rsqrt reciprocal exp expm1 log log1p erf tanh sigmoid relu gelu gelu_tanh "
+                    "silu mish hardswish hardsigmoid scaled_tanh logsigmoid softsign cast sign whole_neg whole_abs "
+                    "bitwise_not floor ceil round trunc sin cos tan asin acos atan sinh cosh asinh acosh atanh isnan "
+                    "logical_not".split(), (0, 1)),
+    **dict.fromkeys("add_flat leaky_relu".split(), (0, 2)),
+    **dict.fromkeys("clamp hardtanh threshold softplus isinf".split(), (0, 3)),
+    "elu": (0, 4),
+    "add": (2, 6),
+    "expand": (1, 4),
+    **dict.fromkeys("where select".split(), (3, 7)),
+    **dict.fromkeys("mul div pow maximum minimum prelu equal not_equal less less_equal whole_add whole_sub whole_mul "
+                    "whole_div whole_pow whole_maximum whole_minimum bitwise_and bitwise_or bitwise_xor shift_left "
+                    "shift_right floor_divide remainder fmod".split(), (2, 5)),
+    **dict.fromkeys("strided_move strided_copy".split(), (2,)),
+    **dict.fromkeys("cat_move cat_copy".split(), (0,)),
+    "take": (1, 6),
+    "take_blocks": (1, 6),
+}
+SHORT["add_flat"] = (0, 1, 2)
+
+
+def shortened(kernel: str, arguments: tuple, room: int) -> tuple[int, ...] | None:
+    """Places of the arguments that are shorter where a call is run on the first of so many entries; None
+    where it cannot be. arguments: of a step, planned or not."""
+    name = kernel.partition(".")[0]
+    places = SHORT.get(name)
+    if places is None or name == "take" and arguments[2] != 1 or name == "take_blocks" and arguments[3] != 1:
+        return None
+    shapes = [a if type(a) is tuple and all(type(n) is int for n in a) else shape_of(a)
+              for a in (arguments[place] for place in places)]
+    return places if all(shape and shape[0] % room == 0 for shape in shapes) else None
+
+
+def shape_of(given: Any) -> tuple[int, ...]:
+    return tuple(given[3]) if type(given) is tuple else tuple(given.shape)

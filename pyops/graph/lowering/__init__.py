@@ -34,6 +34,16 @@ def lower_nodes(low: Lowering) -> None:
 
 
 def lower_node(low: Lowering, node) -> None:
+    if node.short is not None and node.row.kernels:
+        control.read_shortly(low, node)
+        first = len(low.steps)
+        lower_whole(low, node)
+        control.shorten(low, node, first)
+    else:
+        lower_whole(low, node)
+
+
+def lower_whole(low: Lowering, node) -> None:
     places = (low.maps, low.planar)
     before = len(low.steps), *map(len, places)
     rule = RULES.get(node.op, elementwise.flat if node.row.pointwise else None)
@@ -76,7 +86,10 @@ def plain_epilogue(low: Lowering, node) -> None:
 def give_out(low: Lowering, index: int, value) -> None:
     """Makes the value output `index` of the program: its buffer becomes the caller's where that is
     possible, else it is copied."""
+    first = len(low.steps)
     ref = low.as_planar(value)
+    if value.node is not None and value.node.short is not None and len(low.steps) > first:
+        control.shorten(low, value.node, first)
     if ref.buffer.space == 0 and ref.whole:
         ref.buffer.space, ref.buffer.index = OUTPUT, index
         return

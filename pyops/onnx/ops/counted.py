@@ -13,13 +13,17 @@ from dataclasses import replace
 import numpy as np
 
 from ... import functional as F
-from ...graph.counted import Counted, same_number
+from ...graph.counted import Counted, begin, mark, same_number
 from ..limits import short
 from .lengths import SHORT, entries
 from .row import KEEPS, OPS, Unsupported, axes_of, axis_of, rank, traced
 
 RULES: dict[str, Callable] = {}
 INT = np.dtype(np.int64)
+
+
+# Operators whose rules compute nothing by the way that has as many entries for another reason
+MOVES = ("Flatten", "Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 
 
 def takes(*names):
@@ -44,7 +48,13 @@ def called(call):
             v is not None and np.dtype(v.dtype).name in ("float16", "bfloat16") for v in call.inputs
         ):
             raise Unsupported("takes no half precision of a length that depends on data")
-        return rule(call)
+        since = begin()
+        results = rule(call)
+        for result in results if isinstance(results, tuple) else (results,):
+            if isinstance(result, Counted) and traced(result.values):
+                axes = range(result.ndim, result.ndim + 1) if rule is value_by_value else range(0)
+                mark(result, since, range(99) if call.node.op in MOVES else axes)
+        return results
     except Unsupported:
         for value in call.inputs:  # of few numbers a Program can be made that knows them
             number = value.count if isinstance(value, Counted) else value

@@ -39,6 +39,10 @@ def gather(call):
     x, axis = call[0], axis_of(call.attr("axis", 0), rank(call[0]))
     indices, at = call[1], None
     own = isinstance(x, Counted) and x.axis == axis
+    if isinstance(indices, Counted) and not isinstance(x, Counted) and axis == indices.axis == 0 and (
+        indices.bound > 1 and x.shape[0]
+    ):
+        return Counted(TAKE(x, indices.values, dim=0, wrap=True), 0, indices.count)  # runs on those that are there
     if isinstance(indices, Counted):
         inside = in_order(x, indices.values, axis)
         indices, at = index_of(replaced(indices, inside))
@@ -70,6 +74,8 @@ def gather_nd(call):
         call.attr("batch_dims", 0) or 0 in x.shape
     ):
         raise Unsupported("takes lengths that depend on data as those of its indices alone")
+    if indices.axis == 0 and indices.bound > 1 and indices.shape[-1]:   # runs on those that are there
+        return cut(F.gather_nd(x, indices.values), indices, 0)
     return cut(F.gather_nd(x, index_of(indices)[0]), indices, indices.axis)
 
 
@@ -132,10 +138,10 @@ def part(x: Counted, start, end):
         return Counted(values, x.axis, last)
     if x.bound == 0:
         return x
-    place = np.arange(room) if first is None else F.add(first, np.arange(room))
-    index = F.minimum(place, np.asarray(x.bound - 1, INT))
     length = last if first is None else shared(
         ("between", first, last), lambda: F.maximum(F.sub(last, first), np.asarray(0, INT)))
+    place = np.arange(room) if first is None else F.add(first, np.arange(room))
+    index = F.minimum(place, np.asarray(x.bound - 1, INT))
     return Counted(TAKE(x.values, index, dim=x.axis, wrap=False), x.axis, length)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ... import functional as F
-from ...graph.counted import Counted, shared
+from ...graph.counted import Counted, begin, mark, shared
 from ...ops.gather import TAKE
 from ...ops.places import NONZERO
 from ...ops.typed import as_type
@@ -99,9 +99,14 @@ def non_zero(call):
     x = call[0]
     shape = tuple(x.shape)
     places, count = found(x)
-    rows = [F.remainder(F.floor_divide(places, max(1, math.prod(shape[a + 1 :]))), max(1, n))
-            for a, n in enumerate(shape)]
-    return Counted(F.stack(rows, 0), 1, count)
+    since, places = begin(), F.reshape(places, (-1, 1))
+    columns = [F.remainder(F.floor_divide(places, max(1, math.prod(shape[a + 1 :]))), max(1, n))
+               for a, n in enumerate(shape)]
+    if not columns:
+        return Counted(F.getitem(F.permute(places, (1, 0)), (slice(0, 0),)), 1, count)
+    rows = F.cat(columns, 1)   # place by place, so that as many are made as there are
+    mark(Counted(rows, 0, count), since, range(2, 3))
+    return Counted(F.permute(rows, (1, 0)), 1, count)
 
 
 @takes("Compress")
