@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from ... import functional as F
+from ...ops.gather import TAKE_ALONG
 from ..limits import PER_NODE
 from .row import known, op, rank, traced
 
@@ -50,12 +51,12 @@ def recurrent(call):
         (names == USUAL[cell] * directions or relu)
         and call.attr("clip") is None
         and not call.attr("input_forget", 0)
-        and peepholes is None
         and not call.attr("activation_alpha")
         and (cell != "GRU" or call.attr("linear_before_reset", 0))
     )
-    if plain and (lengths is None or np.all(lengths == x.shape[0])):
-        y, ends = by_kernels(cell, x, weights, recurrences, biases, states, directions, way, relu)
+    check_lengths(lengths, x)
+    if plain and (lengths is None or np.all(lengths > 0)):
+        y, ends = by_kernels(cell, x, weights, recurrences, biases, lengths, states, peepholes, directions, way, relu)
     else:
         y, ends = by_steps(
             call,
@@ -77,25 +78,48 @@ def recurrent(call):
     return y, *ends
 
 
-def by_kernels(cell, x, weights, recurrences, biases, states, directions, way, relu):
+def check_lengths(lengths, x):
+    if lengths is not None and (
+        lengths.shape != (x.shape[1],) or np.any((lengths < 0) | (lengths > x.shape[0]))
+    ):
+        raise ValueError(f"sequence_lens must be {x.shape[1]} numbers from 0 to {x.shape[0]}")
+
+
+def turned(x, lengths):
+    """(steps, samples, ...) with each sample's steps backwards, as many as it has."""
+    if lengths is None:
+        return F.flip(x, [0])
+    step = np.arange(x.shape[0])[:, None]
+    index = np.where(step < lengths, lengths - 1 - step, step).reshape(*x.shape[:2], *[1] * (rank(x) - 2))
+    index = np.ascontiguousarray(np.broadcast_to(index, x.shape))
+    return TAKE_ALONG(x, index, dim=0, wrap=False) if traced(x) else np.take_along_axis(x, index, 0)
+
+
+def by_kernels(cell, x, weights, recurrences, biases, lengths, states, peepholes, directions, way, relu):
     flat = []
     for d in range(directions):
         flat += [reordered(weights[d], cell), reordered(recurrences[d], cell)]
         if biases is not None:
             flat += [reordered(b, cell) for b in np.split(biases[d], 2)]
+        if peepholes is not None:  # of i, o and f here, of i, f and o there
+            flat.append(np.stack([np.split(peepholes[d], 3)[i] for i in (0, 2, 1)]))
     if way == "reverse":
-        x = F.flip(x, [0])
+        x = turned(x, lengths)
     hidden = recurrences.shape[2]
     if any(s is not None for s in states):
         empty = np.zeros((directions, x.shape[1], hidden), np.float32)
         states = [empty if s is None else s for s in states]
     state = None if states[0] is None else tuple(states) if cell == "LSTM" else states[0]
     kind = {"nonlinearity": "relu"} if relu else {}
+    if peepholes is not None:
+        kind["peephole"] = True
+    if lengths is not None and np.any(lengths < x.shape[0]):
+        kind["lengths"] = lengths.astype(np.int64)
     y, *ends = getattr(F, cell.lower())(
         x, state, flat, bias=biases is not None, bidirectional=directions == 2, **kind
     )
     if way == "reverse":
-        y = F.flip(y, [0])
+        y = turned(y, lengths)
     y = F.permute(F.reshape(y, (*x.shape[:2], directions, hidden)), (0, 2, 1, 3))
     return y, [e for group in ends for e in (group if isinstance(group, tuple) else (group,))]
 
@@ -157,13 +181,11 @@ def check_cell(call, cell, x, weights, recurrences, biases, way, names):
 
 
 def by_steps(call, x, weights, recurrences, biases, lengths, states, peepholes, names, hidden, way):
-    """The definition, for lengths, clipping, peepholes, other activations, and GRUs that reset
-    before they multiply.
+    """The definition, for empty sequences, clipping, other activations, and GRUs that reset before they
+    multiply.
     """
     cell, (steps, samples, _), directions = call.node.op, x.shape, weights.shape[0]
     lengths = np.full(samples, steps) if lengths is None else lengths
-    if lengths.shape != (samples,) or np.any((lengths < 0) | (lengths > steps)):
-        raise ValueError(f"sequence_lens must be {samples} numbers from 0 to {steps}")
     call.work(steps * directions * 8 * PER_NODE)
     each, clip = len(names) // directions, call.attr("clip")
     y = np.zeros((steps, directions, samples, hidden), x.dtype)

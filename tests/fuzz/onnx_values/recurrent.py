@@ -22,6 +22,8 @@ def recurrent(d, op):
     if d.chance(0.5):
         for _ in range(2 if op == "LSTM" else 1):
             d.given(normal(n, directions, h) if layout else normal(directions, n, h))
+        if op == "LSTM" and d.chance(0.4):
+            d.given(normal(directions, 3 * h))
     while not d.names[-1]:
         d.names.pop()
     d.outputs = 3 if op == "LSTM" else 2
