@@ -15,6 +15,8 @@ from . import costs, packing
 from .ir import Graph, Node, Value
 from .shared import once
 
+FILTER = 60   # multiply-adds of 16 filters that the transform of 16 of their values takes
+
 
 def run(graph: Graph, options) -> None:
     total = sum(v.nbytes for node in graph.every() for v in node.inputs if isinstance(v, np.ndarray))
@@ -42,6 +44,9 @@ def choose(node: Node, options, total_weights: int) -> tuple[str, str]:
     if len(offers) == 1:
         return first, reasons[0]
     known = costs.of(options.isa)
+    if options.memory == "lean":
+        offers = {name: costed if name == "direct" else partial(with_filters, costed, int(name[-1]))
+                  for name, costed in offers.items()}
     estimate = {name: (alone(cost) if options.batch_invariant else cost)(node, known, total_weights)
                 for name, cost in offers.items()}
     listed = ", ".join(f"{name} {cost / 1e3:.0f}" for name, cost in estimate.items())
@@ -126,6 +131,13 @@ def sizes(node: Node):
     K, C = node.inputs[1].shape[:2]
     n, _, h, w = node.output.shape
     return K, C, n, h, w
+
+
+def with_filters(estimate: Callable, m: int, node: Node, known: costs.Costs, total_weights: float) -> float:
+    """The estimate of a layer whose filters are transformed in every run."""
+    K, C = node.inputs[1].shape[:2]
+    filters = FILTER * known.winograd * (m + 2) ** 2 * C * -(-K // 16) / known.threads
+    return estimate(node, known, total_weights) + filters
 
 
 def alone(estimate: Callable) -> Callable:

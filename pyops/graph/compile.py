@@ -28,6 +28,7 @@ from .varying import Varying, opened
 # a layer's error over its greatest output (python -m pyops.bench.precision)
 BOUNDS = {"strict": 5e-6, "default": 2e-5, "fast": 1e-4}
 PRECISIONS = tuple(BOUNDS)
+MEMORY = ("default", "lean")
 TRACED = 4   # graphs that are kept for the sizes by which a model takes other ways
 REFUSED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)   # of a model that is traced
 
@@ -42,12 +43,13 @@ class Options:
     force: str = ""
     constants: Constants | None = None
     batch_invariant: bool = False
+    memory: str = "default"
 
 
 def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "default",
             threads: int | None = None, *,
             dynamic: Any = None, dynamic_batch: bool = False, state: Any = None,
-            batch_invariant: bool | None = None, shared: Constants | None = None) -> Any:
+            batch_invariant: bool | None = None, memory: str = "default", shared: Constants | None = None) -> Any:
     """Traces `model` once and returns a Program that computes the same from arrays of the same
     shapes.
 
@@ -69,12 +71,15 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     it from call to call.
     batch_invariant: a sample gets the same bits whatever the batch and the number of threads:
     algorithms are chosen as for one sample (None: within pyops.batch_invariant()).
+    memory: "lean" keeps one copy of every weight beside the model's: what Winograd's algorithm makes of
+    filters is made in each run, which its choice takes into account, and linear layers of few rows
+    read the model's own arrays.
     shared: what Programs of one model share their weights by (graph.shared.Constants).
     Raises TraceError, a TypeError, with the line of the model that cannot be compiled; ValueError
     for other arguments. PYOPS_FORCE_ALGO overrides the choice of algorithms: "direct", "winograd2",
     "winograd4", "winograd6", or "name=algorithm,...".
     """
-    options = options_of(precision, threads, shared, batch_invariant)
+    options = options_of(precision, threads, shared, batch_invariant, memory)
     inputs = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     inputs = tuple(np.asarray(getattr(x, "data", x) if not isinstance(x, np.ndarray) else x) for x in inputs)
     check_inputs(inputs)
@@ -102,19 +107,21 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
 
 
 def options_of(precision: str, threads: int | None, constants: Constants | None = None,
-               batch_invariant: bool | None = None) -> Options:
+               batch_invariant: bool | None = None, memory: str = "default") -> Options:
     """What a compilation is asked for, on the active backend. ValueError for what it cannot be."""
     if precision not in PRECISIONS:
         raise ValueError(f"compile: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ValueError(f"compile: threads must be a positive int or None, got {threads!r}")
+    if memory not in MEMORY:
+        raise ValueError(f"compile: memory must be one of {', '.join(MEMORY)}, got {memory!r}")
     isa = active.get().name
     if isa not in ISAS:   # the reference has no kernels; CUDA's are no program's
         raise ValueError(f"compile: backend {isa!r} runs no programs; they run on "
                          f"{', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
     choose.entries(force := os.environ.get("PYOPS_FORCE_ALGO", ""))   # refused even where nothing is convolved
     return Options(precision, threads or get_num_threads(), isa, force, constants or Constants(),
-                   by_sample.get() if batch_invariant is None else bool(batch_invariant))
+                   by_sample.get() if batch_invariant is None else bool(batch_invariant), memory)
 
 
 def of_sizes(model: Any, inputs: Any, options: Options, dynamic: Any) -> Varying:

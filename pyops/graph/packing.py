@@ -74,10 +74,14 @@ def linear(kernels, w: np.ndarray) -> np.ndarray:
 @once
 def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     """G w G^T for F(tile x tile, 3x3), (K, C, 3, 3) as (K/16, points, C, 16 filters)."""
-    K, C = w.shape[:2]
-    u = memory.empty((rounded(K) // BLOCK, (tile + 2) ** 2, C, BLOCK), np.float32)
+    u = memory.empty(winograd_shape(w, tile), np.float32)
     kernels.winograd_weights(np.ascontiguousarray(w, np.float32), tile, u)
     return u
+
+
+def winograd_shape(w: np.ndarray, tile: int) -> tuple[int, ...]:
+    K, C = w.shape[:2]
+    return rounded(K) // BLOCK, (tile + 2) ** 2, C, BLOCK
 
 
 @once

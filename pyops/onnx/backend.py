@@ -22,7 +22,7 @@ class Prepared(BackendRep):
             if not self.why:
                 free = list(model.inputs)
                 shapes = [model.inputs[name][1] for name in free]
-                self.program = varying(model, free, {}, Maker(model, {}, "default", None, shapes))
+                self.program = varying(model, free, {}, Maker(model, {}, shapes))
         except ModelError as why:
             self.why = str(why)
 

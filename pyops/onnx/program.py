@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..core.backends import active
+from ..core.backends import active, by_sample
 from ..core.dispatch import ELEMENTS
 from ..graph.compile import Family, options_of
 from ..graph.shared import Constants, Recent
@@ -29,6 +29,8 @@ def load(
     constants: dict | None = None,
     precision: str = "default",
     threads: int | None = None,
+    batch_invariant: bool | None = None,
+    memory: str = "default",
 ):
     """A callable for an ONNX model, parsed once: arrays in, in the order of its inputs; results
     come as an array, or a tuple where the model has several outputs.
@@ -40,8 +42,8 @@ def load(
 
     source: a path, bytes, or a ModelProto. shapes: for inputs whose shape the file leaves open, a
     tuple. constants: values of inputs that stay the same, by name; such an input is none any more.
-    precision, threads: as in pyops.compile. Raises ModelError for a file that is no model, and for
-    one with unknown ops, naming all.
+    precision, threads, batch_invariant, memory: as in pyops.compile. Raises ModelError for
+    a file that is no model, and for one with unknown ops, naming all.
     """
     model = parsed(source)
     known = bound(model, constants or {})
@@ -50,8 +52,9 @@ def load(
     if refused:
         return NodeByNode(model, known, refused)
     free = [name for name in model.inputs if name not in known]
-    maker = Maker(model, known, precision, threads,
-                  [(shapes or {}).get(name, model.inputs[name][1]) for name in free])
+    bound_by = by_sample.get() if batch_invariant is None else batch_invariant   # also for sizes to come
+    maker = Maker(model, known, [(shapes or {}).get(name, model.inputs[name][1]) for name in free],
+                  precision, threads, bound_by, memory)
     if any(name not in (shapes or {}) and is_open(model.inputs[name][1]) for name in free):
         return varying(model, free, shapes or {}, maker)
     examples, dynamic = examples_of(model, shapes or {}, free)
@@ -81,11 +84,13 @@ class Numbers:
 class Maker:
     """Makes Programs of a model for sizes and numbers; their weights are shared."""
 
-    def __init__(self, model: Model, known: dict, precision: str, threads: int | None, shapes: list):
+    def __init__(self, model: Model, known: dict, shapes: list, precision: str = "default",
+                 threads: int | None = None, batch_invariant: bool = False, memory: str = "default"):
         """shapes: of the inputs that are not known, None for what may vary."""
         self.model, self.known, self.shapes = model, known, shapes
-        self.precision, self.threads = precision, threads
+        self.asked = precision, threads, batch_invariant, memory
         self.constants = Constants()
+        self.options()   # ValueError for what there is not
         self.families: Recent[Family] = Recent(self.family, MOST_FAMILIES)
 
     def program(self, arrays: tuple, fixed: frozenset, dynamic: bool = False):
@@ -113,7 +118,11 @@ class Maker:
             (a, shape) for k, (a, shape) in enumerate(zip(numbers.arrays, self.shapes)) if k not in fixed)
             for axis in range(a.ndim) if shape is None or shape[axis] is None}
         return Family(lambda *free: single(self.results(self.values(arrays, fixed, free))),
-                      options_of(self.precision, self.threads, self.constants), axes)
+                      self.options(), axes)
+
+    def options(self):
+        precision, threads, batch_invariant, memory = self.asked
+        return options_of(precision, threads, self.constants, batch_invariant, memory)
 
     def results(self, values: list) -> list:
         """The outputs, which a Program returns as arrays."""

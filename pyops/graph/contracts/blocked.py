@@ -253,6 +253,16 @@ def winograd_conv(x, weight, u, tile, bias, residual, padding, pool, act, y) -> 
     finished(y, bias, residual)
 
 
+@contract("winograd_weights", "rnR")
+def winograd_weights(weight, tile, u) -> None:
+    need(len(weight.shape) == 4 and weight.shape[2:] == (3, 3), "filters are (k, c, 3, 3)")
+    filters, channels = weight.shape[:2]
+    need(
+        tile in (2, 4, 6) and u.shape == (blocks(filters), (tile + 2) ** 2, channels, BLOCK),
+        "filters are packed as (blocks, points, channels, 16)",
+    )
+
+
 @contract("linear_packed", "rroaR")
 def linear_packed(x, weight, bias, act, y) -> None:
     need(

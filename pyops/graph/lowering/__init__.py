@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ir import Graph
+from ..ir import Graph, Value
 from . import attention, control, convolution, elementwise, linear, plain, pooling, recurrent
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref
 
@@ -31,6 +31,9 @@ def lower_nodes(low: Lowering) -> None:
             control.RULES[node.op](low, node, lower_nodes)
         else:
             lower_node(low, node)
+            if low.options.memory == "lean":   # what was folded and is packed now is not kept until the end
+                node.inputs = [v if isinstance(v, Value) else None for v in node.inputs]
+                node.before, node.normalised = (), None
 
 
 def lower_node(low: Lowering, node) -> None:

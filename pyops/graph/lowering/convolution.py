@@ -1,6 +1,7 @@
 """Convolutions: which kernel, with which weights."""
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from .. import activations, packing
 from ..ir import Node, Value
 from . import inverted, linear
-from .context import Declined, Lowering, Window, four
+from .context import Declined, Lowering, Ref, Window, four
 
 SLACK = 4096                # places beyond the image that are of no account
 MOST_PHASE_TAPS = 1 << 20   # of a transposed convolution: its stride times its taps
@@ -105,9 +106,16 @@ def winograd(low: Lowering, c: Layer) -> None:
         raise Declined("another algorithm is chosen")
     tile = int(c.node.algorithm[-1])
     planar = packing.contiguous(c.weight)
-    c.call(low, "winograd_conv", low.as_map(c.x).ref, planar, packing.winograd(low.kernels, c.weight, tile),
-           tile, c.packed_bias(), residual(low, c.node), c.node.attrs["padding"], 2 if c.node.epilogue.pool
-           else 1, c.tail, low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
+    x = low.as_map(c.x).ref
+    if low.options.memory == "lean":
+        shape = packing.winograd_shape(c.weight, tile)
+        u = Ref(low.buffer(math.prod(shape)), 0, shape)
+        low.add("winograd_weights", planar, tile, u, node=c.node, algorithm="filters")
+    else:
+        u = packing.winograd(low.kernels, c.weight, tile)
+    c.call(low, "winograd_conv", x, planar, u, tile, c.packed_bias(), residual(low, c.node),
+           c.node.attrs["padding"], 2 if c.node.epilogue.pool else 1, c.tail, low.new_map(c.node.output).ref,
+           algorithm=c.node.algorithm)
 
 
 def direct(low: Lowering, c: Layer) -> None:

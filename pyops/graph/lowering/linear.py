@@ -29,7 +29,8 @@ def matrix_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y) ->
     tail = node.epilogue.activation or activations.NONE
     rows, flops = x.shape[0], 2 * node.macs
     # the two add in other orders
-    if rows <= FEW_ROWS and 4 * weight.size > LARGE and not low.options.batch_invariant:
+    in_place = 4 * weight.size > LARGE or low.options.memory == "lean"
+    if rows <= FEW_ROWS and in_place and not low.options.batch_invariant:
         low.add("linear_rows", x, packing.contiguous(weight), bias, tail, y, node=node,
                 algorithm="rows", flops=flops)
     else:
