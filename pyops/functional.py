@@ -53,6 +53,7 @@ from .ops.comparison import (
     ne,
 )
 from .ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .ops.ctc import ctc_loss
 from .ops.deform_conv import deform_conv2d
 from .ops.distance import cosine_similarity, normalize, pairwise_distance, pdist
 from .ops.dropout import (
@@ -245,8 +246,8 @@ __all__ = [
     "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "celu", "channel_shuffle",
     "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
-    "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "div", "dropout", "dropout1d", "dropout2d",
-    "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
+    "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "div", "dropout", "dropout1d",
+    "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
     "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
     "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool",
     "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardshrink",

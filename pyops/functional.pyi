@@ -26,8 +26,8 @@ __all__ = [
     "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "celu", "channel_shuffle",
     "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
-    "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "div", "dropout", "dropout1d", "dropout2d",
-    "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
+    "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "div", "dropout", "dropout1d",
+    "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
     "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
     "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool",
     "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardshrink",
@@ -708,6 +708,19 @@ def cross_entropy(input: Array, target: Array, weight: Tensor, *, ignore_index: 
 @overload
 def cross_entropy(input: _E, target: Arrays, weight: Arrays | None = ..., *, ignore_index: int = ...,
     reduction: Reduction = ..., label_smoothing: float = ..., out: _E | None = ...) -> _E: ...
+
+@overload
+def ctc_loss(log_probs: Tensor, targets: Arrays, input_lengths: Any, target_lengths: Any, blank: int = ...,
+    reduction: Reduction = ..., zero_infinity: bool = ...) -> Tensor: ...
+@overload
+def ctc_loss(log_probs: Array, targets: Array, input_lengths: Any, target_lengths: Any, blank: int = ...,
+    reduction: Reduction = ..., zero_infinity: bool = ...) -> Array: ...
+@overload
+def ctc_loss(log_probs: Array, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = ...,
+    reduction: Reduction = ..., zero_infinity: bool = ...) -> Tensor: ...
+@overload
+def ctc_loss(log_probs: _E, targets: Arrays, input_lengths: Any, target_lengths: Any, blank: int = ...,
+    reduction: Reduction = ..., zero_infinity: bool = ...) -> _E: ...
 
 @overload
 def cumprod(input: Tensor, dim: int) -> Tensor: ...

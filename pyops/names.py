@@ -206,6 +206,7 @@ NAMES: dict[str, Names] = {
         ("multilabel_soft_margin_loss", "MultiLabelSoftMarginLoss"),
         ("triplet_margin_loss", "TripletMarginLoss"),
         ("triplet_margin_with_distance_loss", "TripletMarginWithDistanceLoss"))},
+    "ctc_loss": names("ctc_loss.IntList ctc_loss.Tensor", "", "CTCLoss"),
     "sigmoid_focal_loss": names(why=LOSS), "lenet5_loss": names(why=LOSS),
     **{function: names(**given) for function, given in NAMED.items()},
 }

@@ -46,7 +46,7 @@ template <bool ALL> static inline V pixel(const real* plane, M at, M inside) {
 }
 
 // (channels, pixels) to (pixels, channels), `LANES` of each at a time.
-static void channels_last(const real* x, i64 channels, i64 pixels, i64 begin, i64 end, real* to) {
+static inline void channels_last(const real* x, i64 channels, i64 pixels, i64 begin, i64 end, real* to) {
     for (i64 p = begin; p < end; p += LANES)
         for (i64 c = 0; c < channels; c += LANES) {
             const int across = end - p < LANES ? (int)(end - p) : LANES;

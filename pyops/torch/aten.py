@@ -262,6 +262,11 @@ def embedding_bag(weight, indices, offsets, scale_grad_by_freq=False, mode=0, sp
                            padding_idx=None if padding_idx == -1 else padding_idx), None, None, None
 
 
+def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction=1, zero_infinity=False):
+    return F.ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, ("none", "mean", "sum")[reduction],
+                      zero_infinity)
+
+
 def rnn_cell(kind):
     return lambda *args: F.rnn_cell(*args, nonlinearity=kind)
 
@@ -307,6 +312,7 @@ ADAPTERS = {
     "aten.affine_grid_generator.default": lambda theta, size, corners: F.affine_grid(theta, tuple(size), corners),
     "aten.einsum.default": lambda equation, operands, *, path=None: F.einsum(equation, *operands),
     **{f"aten.embedding_bag.{form}": embedding_bag for form in ("default", "padding_idx")},
+    **{f"aten.ctc_loss.{form}": ctc_loss for form in ("IntList", "Tensor")},
     "aten.roll.default": roll, "aten.gather.default": lambda x, dim, index, **_: F.gather(x, dim, index),
     "aten.cumsum.default": running(F.cumsum), "aten.cumprod.default": running(F.cumprod),
     "aten.scatter_reduce.two": reduce_into,

@@ -261,11 +261,32 @@ def embedding_bag(draw: random.Random):
     return [weight, index, *offsets, *factors], call(F.embedding_bag), call(TF.embedding_bag)
 
 
+def ctc_loss(draw: random.Random):
+    """Behind log_softmax, where torch's gradient is the true one."""
+    steps, samples, classes = draw.randint(1, 12), draw.randint(1, 3), draw.randint(2, 6)
+    blank = draw.randrange(classes)
+    ins = [draw.randint(1, steps) for _ in range(samples)]
+    outs = [draw.randint(0, draw.choice((2, 8))) for _ in range(samples)]
+    flat, most = draw.random() < 0.4, max(outs)
+    labels = np.random.default_rng(draw.getrandbits(32)).integers(0, classes - 1, sum(outs) if flat else (samples, most))
+    labels = labels + (labels >= blank)
+    how = {"blank": blank, "reduction": reduction(draw), "zero_infinity": True}
+    lead = [] if samples == 1 and draw.random() < 0.5 and not flat else [samples]
+    given = (ins, outs) if lead else (ins[0], outs[0])
+    target = labels if lead else labels[0]
+
+    def theirs(x):
+        lengths = [torch.tensor(v) for v in given]
+        return TF.ctc_loss(TF.log_softmax(x, -1), torch.from_numpy(target), *lengths, **how)
+    return ([normal(draw, steps, *lead, classes)],
+            lambda x: F.ctc_loss(F.log_softmax(x, -1), target, *given, **how), theirs)
+
+
 DRAWS: dict[str, Callable] = {
     "grid_sample": grid_sample, "affine_grid": affine_grid, "einsum": einsum,
     "normalize": normalize, "cosine_similarity": cosine_similarity, "pairwise_distance": pairwise_distance,
     "pdist": pdist, "glu": halves, "shrink": shrink, "bilinear": bilinear, "channel_shuffle": channel_shuffle,
-    "slice_scatter": put_slices, "clip": clip, "embedding_bag": embedding_bag, "deform_conv2d": deform_conv2d,
+    "slice_scatter": put_slices, "clip": clip, "ctc_loss": ctc_loss, "embedding_bag": embedding_bag, "deform_conv2d": deform_conv2d,
     "triplet_margin_loss": triplet_margin_loss,
     "triplet_margin_with_distance_loss": triplet_with_distance,
     "cosine_embedding_loss": cosine_embedding_loss, "multi_margin_loss": multi_margin_loss,

@@ -581,6 +581,14 @@ def embedding_bag(index, offsets, weight, factors, closed, mode, padding, y, bag
     need(mode != 2 or greatest.size == y.size, "of the greatest the rows are kept")
 
 
+@contract("ctc_loss", "reeeenbRRR")
+def ctc_loss(log_probs, targets, starts, ins, outs, blank, zero_infinity, loss, nll, alpha) -> None:
+    need(len(log_probs.shape) == len(alpha.shape) == 3, "steps, samples and classes; samples, steps and states")
+    steps, samples, _ = log_probs.shape
+    need(all(a.size == samples for a in (starts, ins, outs, loss, nll)), "there is a number a sample")
+    need(alpha.shape[:2] == (samples, steps) and alpha.shape[2] >= 1, "states are kept for every step")
+
+
 @contract("embedding", "irRI")
 def embedding(index, weight, y, bad) -> None:
     need(
