@@ -45,6 +45,7 @@ struct Bases {
 // What a call does: a row's kernel, or to choose and to repeat calls behind it.
 enum class Step : unsigned char { KERNEL, BRANCH, LOOP, SHORTEN };
 constexpr int DEEPEST = 64;   // of parts within parts
+constexpr i64 MOST_ROUNDS = i64(1) << 28;   // of all loops of a run together
 
 // One call: the values of its arguments, and which of them point into a space.
 struct Call {
@@ -294,6 +295,7 @@ struct Workspace {
     std::size_t bytes;
     std::vector<Call> calls;
     Bases bases;
+    i64 rounds = 0;   // that the loops of this run may still make
 
     Workspace(std::size_t bytes, const std::vector<Call>& from)
         : arena((char*)pages::take(bytes)), bytes(bytes), calls(from) {
@@ -345,7 +347,7 @@ public:
             if (!controlled)
                 for (const Call& c : w.calls) c.run();
             else
-                follow(w.calls, 0, (i64)w.calls.size(), [](const auto& call, i64) { call(); });
+                follow(w, 0, (i64)w.calls.size(), [](const auto& call, i64) { call(); });
         });
     }
 
@@ -355,7 +357,7 @@ public:
         with_workspace(inputs, outputs, [&](Workspace& w) {
             using clock = std::chrono::steady_clock;
             auto last = clock::now();
-            follow(w.calls, 0, (i64)w.calls.size(), [&](const auto& call, i64 i) {
+            follow(w, 0, (i64)w.calls.size(), [&](const auto& call, i64 i) {
                 call();
                 const auto now = clock::now();
                 seconds[i] += std::chrono::duration<double>(now - last).count();
@@ -385,20 +387,20 @@ private:
 
     // run(what makes the call, its place) for the kernel calls from `begin` to `end`, as those between them say
     template <class Run>
-    static void follow(const std::vector<Call>& calls, i64 begin, i64 end, const Run& run) {
+    static void follow(Workspace& w, i64 begin, i64 end, const Run& run) {
         for (i64 i = begin; i < end; ++i) {
-            const Call& c = calls[i];
+            const Call& c = w.calls[i];
             const i64 part = i + 1;
             if (c.step == Step::KERNEL) {
                 run([&] { c.run(); }, i);
             } else if (c.step == Step::SHORTEN) {
-                run([&] { run_shortened(c, calls[part]); }, part);
+                run([&] { run_shortened(c, w.calls[part]); }, part);
             } else if (c.step == Step::BRANCH) {
                 const i64 after = part + c.first;
-                if (*c.number<const std::uint8_t>(0)) follow(calls, part, after, run);
-                else follow(calls, after, after + c.second, run);
+                if (*c.number<const std::uint8_t>(0)) follow(w, part, after, run);
+                else follow(w, after, after + c.second, run);
             } else {
-                repeat(calls, c, part, run);
+                repeat(w, c, part, run);
             }
             i += c.parts();
         }
@@ -407,7 +409,7 @@ private:
     // Rounds of the calls from `part` on, until they are `limit` many or `go` is false. The number of
     // the round is where the calls can read it, and of all rounds at the end.
     template <class Run>
-    static void repeat(const std::vector<Call>& calls, const Call& c, i64 part, const Run& run) {
+    static void repeat(Workspace& w, const Call& c, i64 part, const Run& run) {
         i64* const                round = c.number<i64>(0);
         const i64* const          limit = c.number<const i64>(1);
         const std::uint8_t* const go = c.number<const std::uint8_t>(2);
@@ -416,7 +418,8 @@ private:
         for (*round = 0; done < rounds && (!go || *go); *round = ++done) {
             if (done == c.second)
                 throw std::range_error("a loop has not ended in " + std::to_string(done) + " rounds");
-            follow(calls, part, part + c.first, run);
+            if (--w.rounds < 0) throw std::range_error("loops have not ended in 2^28 rounds");
+            follow(w, part, part + c.first, run);
         }
     }
 
@@ -463,6 +466,7 @@ private:
         WithoutGil no_gil;
         for (Call& c : w->calls)
             if (c.external) c.resolve(w->bases);
+        w->rounds = MOST_ROUNDS;
         if (poisoned) std::memset(w->arena, 0xff, arena_bytes);
         struct Threads {   // also when a kernel finds no memory
             const int before = pyops_run_threads;

@@ -30,6 +30,7 @@ class Limits:
     def __init__(self, given: int):
         self.memory, self.left = MEMORY + MEMORY_PER_BYTE * given, WORK + WORK_PER_BYTE * given
         self.held, self.owners = 0, {}
+        self.rounds = 1  # of the loops of a Program around what is traced
 
     def room(self, shape, dtype=np.float32, copies: int = 1) -> tuple[int, ...]:
         """shape as ints, where an array of it may be made, with `copies` of it at a time; else

@@ -115,6 +115,18 @@ def test_a_loop_without_end_is_an_error():
     assert program(np.array(-1, F32)) == -1
 
 
+def test_loops_within_loops_end_together():
+    """2^28 rounds, which take some seconds where nothing is done in them."""
+    def model(n):
+        def outer(i, s):
+            return None, control.loop(lambda j, t: (None, [t], []), [s], limit=1 << 20).states, []
+        return control.loop(outer, [n * 2], limit=n, most=1 << 20).states[0]
+    (program, _) = compiled(model, np.zeros((), np.int64))
+    assert program(np.array(0)) == 0
+    with pytest.raises(ValueError, match="have not ended in 2.28 rounds"):
+        program(np.array(1 << 20))
+
+
 @pytest.mark.parametrize("count", [0, 1, 4, 7])
 def test_a_loop_collects(count):
     """Fibonacci's numbers, with states that change places, and a count of the run."""

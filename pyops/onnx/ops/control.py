@@ -101,14 +101,19 @@ def repeated(call, body, states):
         more, *results = arrays(call.evaluate(body, [i, np.array(True), *states]))
         return more, results[:n], results[n:]
 
-    most = None if call[0] is None or traced(call[0]) else call.number(0, "the count")
+    most = None if call[0] is None or traced(call[0]) else max(0, call.number(0, "the count"))
     # a count that is there because there must be one says no more than none
     open_end = most is not None and most > control.ROUNDS
     room = upper(call[0])[0] if traced(call[0]) else math.inf
-    found = control.loop(round, arrays(states), limit=None if open_end else call[0], go=call[1],
-                         most=int(room) if room < control.ROUNDS else None)
-    if most is not None and (found.exact or open_end and not found.ends):
-        call.work(max(most, 0) * len(body.nodes) * PER_ROUND)
+    around = call.limits.rounds
+    call.limits.rounds = around * (1 if most is None else max(most, 1))
+    try:
+        found = control.loop(round, arrays(states), limit=None if open_end else call[0], go=call[1],
+                             most=int(room) if room < control.ROUNDS else None)
+        if most is not None and (found.exact or open_end and not found.ends):
+            call.work(call.limits.rounds * len(body.nodes) * PER_ROUND)
+    finally:
+        call.limits.rounds = around
     return (*found.states, *(v if found.exact else Counted(v, 0, found.count) for v in found.collected))
 
 
@@ -166,7 +171,12 @@ def scanned_over(call, given: list) -> tuple:
 
     if tracing() and not 0 < length * len(body.nodes) <= UNROLLED:
         try:
-            found = control.loop(round, states, limit=length)
+            call.limits.rounds *= max(length, 1)
+            try:
+                call.work(call.limits.rounds * len(body.nodes) * PER_ROUND)
+                found = control.loop(round, states, limit=length)
+            finally:
+                call.limits.rounds //= max(length, 1)
             parts = [F.flip(v, (0,)) if back else v for v, back in zip(found.collected, turned_out)]
             return (*found.states, *(F.movedim(v, 0, axis_of(a, rank(v))) for v, a in zip(parts, axes_out)))
         except (TraceError, Unsupported):   # states that change their shape
