@@ -116,6 +116,8 @@ def from_whole_numbers(value) -> bool:
         return False
     if node.op == "cast":
         return node.inputs[0].dtype.kind in "iub"
+    if node.op == "dequantise":   # by a scale of one
+        return isinstance(node.inputs[1], np.ndarray) and whole_numbers(node.inputs[1])
     if node.op not in ("add", "getitem", "pad", "reshape"):
         return False
     return any(from_whole_numbers(v) for v in node.inputs if isinstance(v, Value))

@@ -412,3 +412,30 @@ def test_a_quantised_network_takes_any_batch():
         x = np.clip(floats(n, 3, 8, 8) * 2, -4, 3.9)
         same(program(x), reference(model, x))
     assert isinstance(program, Program)
+
+
+@pytest.mark.parametrize("size, parts", [(20, 1), (127, 8)])
+def test_sums_that_float_holds_are_made_at_once(size, parts):
+    """The weight's own sums say how many products float32 sums exactly, not its type's limits; whole
+    numbers that are at once made floats stay floats."""
+    r = np.random.default_rng(0)
+    a, b = whole("uint8", 5, 3000), (r.integers(0, 2, (3000, 7)) * 2 * size - size).astype(np.int8)
+    model = file(
+        [node("MatMulInteger", "a b z", "y"), node("Cast", "y", "f", to=FLOAT)],
+        {"a": (BYTE, a.shape)}, {"f": (FLOAT, None)}, {"b": b, "z": np.array(3, np.uint8)})
+    program = door.load(model)
+    steps = [s.op for s in program.steps]
+    assert steps.count("linear") == parts and (parts > 1 or steps == ["dequantise", "linear"]), steps
+    want = (a.astype(np.int64) - 3) @ b.astype(np.int64)
+    same(program(a), want.astype(np.int32).astype(np.float32))
+
+
+def test_a_convolution_of_bytes_is_exact_whatever_the_precision():
+    """Winograd's sums of whole numbers would not be, so it declines."""
+    x, w = whole("uint8", 2, 32, 20, 20), whole("int8", 32, 32, 3, 3) // 16
+    model = file([node("ConvInteger", "x w z", "y", pads=[1, 1, 1, 1])], {"x": (BYTE, x.shape)}, {"y": (INT, None)},
+                 {"w": w, "z": np.array(9, np.uint8)})
+    wide = np.pad(x.astype(np.int64) - 9, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    patches = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), (2, 3))
+    want = np.einsum("nchwij,ocij->nohw", patches, w.astype(np.int64))
+    same(door.load(model)(x), want.astype(np.int32))

@@ -2,7 +2,7 @@
 is exact.
 
 A product of two bytes is below 2^16 in size and float32 holds whole numbers up to 2^24, so sums are
-made of parts of at most 258 products (or more, where a zero point is left out), each exact, and
+made of parts of 258 products, or of as many as the sizes of a known weight allow, each exact, and
 joined as int32. Source: ONNX's operator texts.
 """
 
@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from ... import functional as F
+from ...ops.cast import CAST
 from ...ops.quantise import BYTES, DEQUANTISE, QUANTISE
 from ...ops.typed import as_type
 from . import narrow
@@ -59,6 +60,8 @@ def floats(v):
 
 def difference(x, zero):
     """x - zero as float32."""
+    if traced(x) and np.dtype(x.dtype).name in BYTES and (zero is None or not rank(zero)):  # in one step
+        return DEQUANTISE(x, np.ones((), FLOAT), np.zeros((), FLOAT) if zero is None else floats(zero))
     if traced(x, zero) and np.dtype(x.dtype).itemsize < 4:
         return floats(x) if zero is None else F.sub(floats(x), floats(zero))
     if traced(x, zero):  # float32 would round before the difference is taken
@@ -150,8 +153,8 @@ def dynamic_quantize_linear(call):
     scale = F.div(F.sub(most, least), 255.0)
     divisor = F.where(F.eq(scale, 0.0), 1.0, scale)  # of zeros alone, which any scale takes to zero
     zero = F.clamp(F.round(F.div(F.neg(least), divisor)), 0.0, 255.0)
-    y = F.clamp(F.add(F.round(F.div(x, divisor)), zero), 0.0, 255.0)
-    return as_type(y, np.uint8), scale, as_type(zero, np.uint8)
+    y = QUANTISE(x, divisor, zero, dtype=np.dtype(np.uint8), least=0, most=255)
+    return y, scale, CAST(zero, dtype=np.dtype(np.uint8), implied=True)
 
 
 # ---- products
@@ -168,8 +171,37 @@ def exact_products(a, b, a_zero, b_zero) -> int:
     return max((EXACT - 1) // (greatest(a, a_zero) * greatest(b, b_zero)), 1)
 
 
+def exact_ranges(depth: int, most, part: int) -> list[tuple[int, int]]:
+    """Ranges of the axis that is summed whose sums float32 holds exactly: most(first, last) is the
+    greatest sum of absolute products, None where it is not known; then `part` of them at a time."""
+
+    def halves(first, last):
+        if last - first <= part or most(first, last) < EXACT:
+            return [(first, last)]
+        middle = (first + last) // 2
+        return [*halves(first, middle), *halves(middle, last)]
+
+    if most is None:
+        return [(first, min(first + part, depth)) for first in range(0, depth, part)]
+    return halves(0, depth) if depth else []
+
+
+def greatest_sum(weight: np.ndarray, times: int):
+    """(first, last) -> the greatest of the sums, one for each entry of axis 0, of sizes from first to
+    last along axis 1 and all behind it, times a number.
+    """
+    sizes = np.abs(weight)
+
+    def most(first, last):
+        return times * float(sizes[:, first:last].sum(tuple(range(1, sizes.ndim)), dtype=np.float64).max(initial=0))
+
+    return most
+
+
 def joined(parts):
     """The sum of parts, each exact, as int32."""
+    if len(parts) == 1 and traced(parts[0]):  # floats that are whole numbers, to which a cast back may return
+        return CAST(parts[0], dtype=np.dtype(np.int32), implied=True)
     total = as_type(parts[0], np.int32)
     for part in parts[1:]:
         total = F.add(total, as_type(part, np.int32))
@@ -185,10 +217,11 @@ def whole_matmul(call, a, b, a_zero, b_zero):
     x, y = (difference(v, z) for v, z in ((a, a_zero), (b, b_zero)))
     if not traced(x, y):
         return np.matmul(x.astype(np.float64), y.astype(np.float64)).astype(np.int64).astype(np.int32)
-    depth, part = x.shape[-1], exact_products(a, b, a_zero, b_zero)
+    depth, part, most = x.shape[-1], exact_products(a, b, a_zero, b_zero), None
+    if not traced(y) and y.ndim == 2:
+        most = greatest_sum(y.T, greatest(a, a_zero))
     parts = []
-    for first in range(0, depth, part):
-        last = min(first + part, depth)
+    for first, last in exact_ranges(depth, most, part):
         left = x if last - first == depth else sliced(x, {rank(x) - 1: slice(first, last)})
         right = y if last - first == depth else sliced(y, {max(rank(y) - 2, 0): slice(first, last)})
         if not traced(right) and right.ndim == 2 and rank(left) >= 2:
@@ -245,11 +278,12 @@ def whole_conv(call, x, weight, x_zero, w_zero):
     channels, group = weight.shape[1], call.attr("group", 1)
     if part == 0:
         raise Unsupported("a kernel of so many taps that float32 cannot sum one channel exactly")
-    if channels <= part:
+    most = None if traced(taps) else greatest_sum(taps, greatest(x, x_zero))
+    ranges = exact_ranges(channels, most, part)
+    if len(ranges) < 2:
         return joined([float_of(call, images, taps)])
     if group != 1:
         raise Unsupported("groups of so many channels that float32 cannot sum them exactly")
-    ranges = [(first, min(first + part, channels)) for first in range(0, channels, part)]
     return joined([float_of(call, sliced(images, {1: slice(*r)}), sliced(taps, {1: slice(*r)}))
                    for r in ranges])
 
