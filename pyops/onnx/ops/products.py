@@ -100,6 +100,8 @@ def einsum(call):
         if "..." in term:   # of which axes hidden ones are, F.einsum says; no more than all of them
             sizes.update({(term, i): s for i, s in enumerate(x.shape)})
     call.work(len(call.inputs) * math.prod(sizes.values()))
+    named = equation.split("->")[1] if "->" in equation else [n for n in sizes if equation.count(str(n)) == 1]
+    call.room([sizes[n] for n in named if n in sizes])
     return F.einsum(equation, *call.inputs)
 
 
