@@ -289,6 +289,22 @@ def test_compress(axis):
     check(proto, *({"x": normal(i, 4, 6), "c": np.random.default_rng(i).random(n) < i / 3} for i in range(4)))
 
 
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("kind, most", [(F, 3), (INT, 5), (F, 1)])
+def test_unique(kind, most, order):
+    """NumPy's; onnx's reference has another order where they are not sorted."""
+    program = door.load(model([node("Unique", ["x"], ["y", "first", "each", "times"], sorted=order)],
+                              {"x": (kind, [4, 9])}, {"y": kind, "first": INT, "each": INT, "times": INT}))
+    assert isinstance(program, pyops.Program)
+    for seed in range(4):
+        x = np.random.default_rng(seed).integers(-most, most, (4, 9)).astype(np.float32 if kind == F else np.int64)
+        y, first, each, times = program(x)
+        values, at, counts = np.unique(x, return_index=True, return_counts=True)
+        turned = np.arange(len(values)) if order else np.argsort(at)
+        assert np.array_equal(y, values[turned]) and np.array_equal(first, at[turned])
+        assert np.array_equal(times, counts[turned]) and np.array_equal(y[each], x.reshape(-1))
+
+
 def test_the_best_of_what_was_found():
     """As many as there are, at most five: a k that the run computes."""
     proto = model([*FIND, node("GatherND", ["x", "t"], ["v"]), node("Shape", ["v"], ["n"]),

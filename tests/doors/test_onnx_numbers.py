@@ -85,19 +85,19 @@ def test_constants_are_no_inputs():
 
 def test_many_numbers_are_no_constants():
     """Where values decide on a length: node by node, which says why."""
-    nodes = [node("Unique", "x", "y")]
+    nodes = [node("Unique", "x", "y", axis=0)]
     for shape in ((MOST_NUMBERS + 1,), (None,), (None, 2)):
         model = file(nodes, {"x": (FLOAT, shape), "z": (FLOAT, (2,))}, {"y": (FLOAT, None)})
         program = door.load(model)
         x = (np.arange((MOST_NUMBERS + 1) * len(shape)) % 3 > 0).astype(np.float32).reshape(-1, *shape[1:])
         z = np.zeros(2, np.float32)
-        same(program(x, z), np.unique(x))
+        same(program(x, z), np.unique(x, axis=0))
         used = program.program_for(x, z) if isinstance(program, Varying) else program
         assert isinstance(used, door.NodeByNode) and "Unique" in used.left_out
 
 
 def test_arrays_of_other_types_are_refused_node_by_node():
-    model = file([node("Unique", "x", "y")], {"x": (FLOAT, (99,))}, {"y": (FLOAT, None)})
+    model = file([node("Unique", "x", "y", axis=0)], {"x": (FLOAT, (99,))}, {"y": (FLOAT, None)})
     program = door.load(model)
     assert isinstance(program, door.NodeByNode)
     for x in (np.zeros(99), np.zeros(98, np.float32)):

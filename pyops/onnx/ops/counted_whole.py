@@ -191,3 +191,31 @@ def range_of(call):
     count = length if step == 1 else F.floor_divide(F.add(length, step - 1), step)
     values = (start + step * np.arange(-(-most // step))).astype(limit.dtype)
     return lifted(values, 0, count)
+
+
+@takes("Unique")
+def unique(call):
+    """In order, or as they come: values, where each is first, which each entry is, and how often."""
+    x = call[0]
+    if isinstance(x, Counted) or call.attr("axis") is not None:
+        raise Unsupported("of slices, or of a length that depends on data")
+    n = x.size
+    values, order = F.topk(F.reshape(x, (-1,)), n, 0, False)
+    before, after = F.getitem(values, (slice(0, n - 1),)), F.getitem(values, (slice(1, n),))
+    new = F.ne(after, before)
+    if np.dtype(x.dtype).kind == "f":   # what is no number is one value
+        new = F.logical_and(new, F.logical_not(F.logical_and(F.isnan(after), F.isnan(before))))
+    begins = F.cat([F.ge(F.getitem(order, (slice(0, 1),)), 0), new], 0)
+    group = F.sub(F.cumsum(as_type(begins, INT), 0), 1)
+    none = F.mul(order, 0)
+    places, count = found(begins)
+    inverse = F.scatter(none, 0, order, group)
+    results = [TAKE(values, places, dim=0, wrap=False), TAKE(order, places, dim=0, wrap=False),
+               F.scatter_add(none, 0, group, np.ones(n, INT))]
+    if not call.attr("sorted", 1):
+        first = F.where(F.lt(np.arange(n), count), results[1], np.asarray(n, INT))
+        _, turned = F.topk(first, n, 0, False)
+        results = [TAKE(v, turned, dim=0, wrap=False) for v in results]
+        inverse = TAKE(F.scatter(none, 0, turned, np.arange(n)), inverse, dim=0, wrap=False)
+    values, first, times = (Counted(v, 0, count) for v in results)
+    return values, first, inverse, times

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .row import Unsupported, axis_of, dtype_of, known, op
+from . import counted
+from .row import Unsupported, axis_of, dtype_of, known, op, traced
 
 
 @op("RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial", "RandomUniform", "RandomNormal")
@@ -22,6 +23,8 @@ def bit_cast(call):
 
 @op("Unique", keeps=True)
 def unique(call):
+    if traced(call[0]) and call.attr("axis") is None and call[0].size:
+        return counted.called(call)
     x, axis = known(call[0], "the operand"), call.attr("axis")
     axis = None if axis is None else axis_of(axis, x.ndim)
     call.room(x.shape, np.int64, copies=4)
