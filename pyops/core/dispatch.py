@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _C
 from .backends import active
-from .symbolic import SymInt
+from .symbolic import SymInt, plain
 
 # What arrays of a row's inputs of any type may be: csrc/elements.inc. ml_dtypes' bfloat16
 # is known by its name.
@@ -138,12 +138,19 @@ def describe(value):
     return type(value).__name__
 
 
+def whole_sizes(value: np.ndarray) -> np.ndarray:
+    """Of sizes with formulas, as NumPy computes with them, the numbers that they then have to be."""
+    if not value.size or not any(isinstance(v, SymInt) for v in value.flat):
+        return value
+    return np.array([plain(v) for v in value.flat]).reshape(value.shape)
+
+
 def as_array(op, position, value):
     if isinstance(value, np.ndarray):
         if isinstance(value, np.ma.MaskedArray):
             raise InputError(f"{op.name}: input {position} is a masked array, whose mask would be lost; give "
                              ".filled(value)", value)
-        return np.asarray(value)
+        return np.asarray(value) if value.dtype.kind != "O" else whole_sizes(value)
     if isinstance(value, np.generic):
         return np.asarray(value)
     if hasattr(value, "__dlpack__"):

@@ -17,6 +17,9 @@ from typing import Any
 OPS = f"{os.sep}pyops{os.sep}ops{os.sep}"   # whose caches are keyed by formulas
 
 
+PLAIN = frozenset((int, float, bool, str, type(None)))
+
+
 class Formulas:
     """Numbers worked out one after the other: first constants and symbols, then what `steps` make of
     earlier ones."""
@@ -320,13 +323,18 @@ def unique_sizes(value: Any, found: dict[int, SymInt] | None = None) -> list[Sym
 
 def at(value: Any, numbers: Any) -> Any:
     """The value with the number at its place for every formula in it; None: those of the example."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
     if isinstance(value, SymInt):
         return value.number if numbers is None else numbers[value.place]
-    if not symbolic(value):
-        return value
+    if isinstance(value, (tuple, list)):
+        parts = [at(part, numbers) for part in value]
+        if all(map(operator.is_, parts, value)):
+            return value
+        return kind(*parts) if hasattr(value, "_fields") else kind(parts)
     if isinstance(value, dict):
         return {name: at(part, numbers) for name, part in value.items()}
     if isinstance(value, slice):
         return slice(*(at(part, numbers) for part in (value.start, value.stop, value.step)))
-    parts = [at(part, numbers) for part in value]
-    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value

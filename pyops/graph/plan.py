@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..core.symbolic import PLAIN
 from . import memory
 from .activations import Act
 from .lowering.context import ARENA, Lowering, Ref, Step
@@ -60,10 +61,14 @@ class Plan:
 
 
 def planned(step: Step) -> PlannedStep:
-    node, refs = step.node, list(step.refs())
-    layout = "nChw16c" if refs and refs[-1].sample and len(refs[-1].shape) == 5 else "planar"
-    traffic = sum(nbytes(r.shape, r.dtype)
-                  for r in refs) + sum(a.nbytes for a in step.args if isinstance(a, np.ndarray))
+    node, last, traffic = step.node, None, 0
+    for a in step.args:
+        if type(a) is Ref:
+            last = a
+            traffic += math.prod(a.shape) * a.dtype.itemsize
+        elif isinstance(a, np.ndarray):
+            traffic += a.nbytes
+    layout = "nChw16c" if last is not None and last.sample and len(last.shape) == 5 else "planar"
     return PlannedStep(step.kernel, tuple(map(native_argument, step.args)), op_of(step), node.module if node
                        else "", node.output.name if node else "", node.output.shape if node else (), layout,
                        step.algorithm, step.why, float(step.flops), traffic, step.covers)
@@ -71,9 +76,10 @@ def planned(step: Step) -> PlannedStep:
 
 def native_argument(a):
     """A step's argument as _C.Program.add takes it."""
-    if type(a) in (int, float, bool, str) or a is None:
+    kind = type(a)
+    if kind in PLAIN or kind is np.ndarray:
         return a
-    if isinstance(a, Ref):
+    if kind is Ref:
         buffer = a.buffer
         place = (buffer.space, buffer.index, a.offset + (buffer.offset if buffer.space == ARENA else 0),
                  tuple(map(int, a.shape)), a.sample)

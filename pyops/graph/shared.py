@@ -40,12 +40,14 @@ class Constants:
 
     def share(self, plan: Plan) -> None:
         """Puts arrays that are known already into the places of the plan's equal ones."""
-        own = {id(a): self._shared(a) for a in plan.constants}
-        plan.steps = [
-            replace(s, args=tuple(own[id(a)] if isinstance(a, np.ndarray) else a for a in s.args))
-            for s in plan.steps
-        ]
-        plan.constants = list({id(a): a for a in own.values()}.values())
+        own = {id(a): found for a in plan.constants if (found := self._shared(a)) is not a}
+        if own:
+            plan.steps = [
+                replace(s, args=tuple(own.get(id(a), a) if isinstance(a, np.ndarray) else a for a in s.args))
+                for s in plan.steps
+            ]
+            plan.constants = list({id(found): found for a in plan.constants
+                                   if (found := own.get(id(a), a)) is not None}.values())
 
     def _shared(self, array: np.ndarray) -> np.ndarray:
         if array.nbytes < SMALL or self._own.get(id(array)) is array:

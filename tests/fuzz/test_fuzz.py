@@ -18,6 +18,7 @@ COUNTS = {
     "checkpoints": 300,
     "h5": 400,
     "compiled_random": 400,
+    "sizes": 300,
     "op_geometry": 400,
     "values": 300,
     "torch_door": 8,
