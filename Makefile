@@ -1,7 +1,8 @@
 # make test, make bench: each sets everything up on a fresh machine (a venv, the build, what it needs) and then runs.
 #
 #   make check    lint, types, layers, formats: under a minute    make quick        minutes: some of every kind of test
-#   make test     what every change must pass                     make test-all     everything
+#   make test     what every change must pass                     make test-slow    more of the same, as CI runs it
+#   make test-all everything, minutes and gigabytes included
 #   make matrix   builds and tries every Python that is here      make wheel-sizes  what takes space in a wheel
 PYTHON ?= python3
 VENV   := .venv
@@ -9,7 +10,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: fuzz soak test test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
+.PHONY: fuzz soak test test-slow test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
         wheel-sizes clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
@@ -38,7 +39,10 @@ links:
 WORKERS ?= 2
 PYTEST  := $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --skips tests/skips.txt
 test: build
-	$(PYTEST) -m "not full"
+	$(PYTEST) -m "not slow and not full"
+
+test-slow: build
+	$(PYTEST) -m slow
 
 test-all: build
 	$(PYTEST)

@@ -1,7 +1,8 @@
 """Which tests run when, what may be skipped, and what each one costs.
 
     quick   make quick, every Python of `make matrix`: some of every kind of test, chosen by their names
-    full    make test-all only: minutes, or gigabytes; `make test` runs all others
+    slow    more of a kind of which `make test` has some, seconds each: `make test-slow`, and so `.ci/run`
+    full    make test-all only: minutes, or gigabytes
 
 A test says so by a mark of its own, or its file does in the tables below. `--skips FILE` lists the
 skips that are expected, a line each, `path :: reason` with wildcards; any other fails the run.
@@ -66,6 +67,31 @@ FULL: dict[str, tuple] = {
     "cuda/test_cuda_build.py": (("test_machine_code_has_what_is_promised*", 2),),
 }
 
+# as FULL: most are of the CUDA emulator, which follows every access of every thread
+SLOW: dict[str, tuple] = {
+    "cuda/test_cuda_ops.py": ("test_checked*-f64]", ("test_no_order*", 2)),
+    "cuda/test_cuda_convolution_tensor.py": (("*", 4),),
+    "cuda/test_cuda_attention.py": (("*", 3),),
+    "cuda/test_cuda_mutants.py": (("*", 3),),
+    "cuda/test_cuda_tensor.py": (("*", 3),),
+    "cuda/test_cuda_channels_last.py": (("*", 3),),
+    "cuda/test_cuda_hopper.py": (("*", 3),),
+    "cuda/test_cuda_hopper_convolution.py": (("*", 3),),
+    "cuda/test_cuda_statistics.py": (("*", 3),),
+    "doors/test_torch_layers.py": (("test_by_program*", 2),),
+    "doors/test_torch_models.py": (("*", 2),),
+    "doors/test_torch_training.py": ("test_two_processes", ("test_operator*", 2)),
+    "doors/test_torch_random.py": (("test_draws*", 2),),
+    "models/test_classifier_gradients.py": (("*", 3),),
+    "models/test_classifiers.py": (("*eager_answer*", 2),),
+    "models/test_keras_weights.py": (("*", 2),),
+    "models/test_models.py": (("*", 2),),
+    "compiled/test_compiled_models.py": (("*", 2),),
+    "rows/test_locality.py": (("test_one_pixel*", 2), ("test_weight_gradient*", 2)),
+    "train/test_train.py": ("*98_percent[[]modern]",),
+    "train/test_experiments.py": (("*", 2),),
+}
+
 
 def place_of(item) -> str:
     return item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else ""
@@ -75,8 +101,9 @@ def chosen(item, one_in: int) -> bool:
     return crc32(item.name.encode()) % one_in == 0
 
 
-def is_full(item, place: str) -> bool:
-    for rule in FULL.get(place, ()):
+def named(item, rules: tuple) -> bool:
+    """Whether one of these rules is for the test."""
+    for rule in rules:
         pattern, one_in = (rule, 0) if isinstance(rule, str) else rule
         if fnmatch(item.name, pattern) and not (one_in and chosen(item, one_in)):
             return True
@@ -94,10 +121,13 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     for item in items:
         place = place_of(item)
-        if is_full(item, place):
+        if named(item, FULL.get(place, ())):
             item.add_marker("full")
-        elif ("full" not in item.keywords
-              and any(fnmatch(place, p) and chosen(item, n) for p, n in QUICK.items())):
+        if "full" in item.keywords:
+            continue
+        if named(item, SLOW.get(place, ())):
+            item.add_marker("slow")
+        elif (any(fnmatch(place, p) and chosen(item, n) for p, n in QUICK.items())):
             item.add_marker("quick")
 
 

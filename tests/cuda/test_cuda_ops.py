@@ -24,7 +24,9 @@ for _op, _case in validate.rows():
     for _check in ("forward", "gradient"):
         if validate.applies(_check, _case):
             CHECKED.setdefault((_op.name, _check), []).append(_case)
-every_check = pytest.mark.parametrize("name, check", CHECKED)
+REALS = ("f32", "f64")
+every_check = pytest.mark.parametrize("name, check, real", [pytest.param(*key, real, id="-".join((*key, real)))
+                                                            for key in CHECKED for real in REALS])
 # Where threads exchange values, an order could matter in one type and not in another: tiles differ.
 EXCHANGING = {"attention", "batch_norm", "broadcast", "convolution", "gemm", "group_norm", "layer_norm",
               "local_response_norm", "loss", "matmul", "recurrent", "reduction", "softmax"}
@@ -34,10 +36,11 @@ ORDERED = [pytest.param(op, real, id=f"{op.name}-{real}", marks=[pytest.mark.ful
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled():
-    """All files for float and double, on every core at once; what a launch defines more is
+def compiled(request):
+    """All files for the types that are tested, on every core at once; what a launch defines more is
     compiled when it comes."""
-    sources = [Source(path, real) for path in cuda_files() for real in ("f32", "f64")]
+    reals = [r for r in REALS if any(i.path == request.path and f"-{r}]" in i.name for i in request.session.items)]
+    sources = [Source(path, real) for path in cuda_files() for real in reals]
     # the others are for 16-bit types alone
     jobs = [(s, checked) for s in sources if s.real in s.reals and not s.required.endswith("a")
             for checked in (True, False) if checked or s.real == "f32"]
@@ -50,17 +53,16 @@ def skip_without_kernels(op, backend):
         pytest.skip(f"{op.name} has no {backend} kernel: {op.todo[backend]}")
 
 
-def check_cases(name, check, backend):
+def check_cases(name, check, real, backend):
     op = OPS[name]
     skip_without_kernels(op, backend)
-    check_each(((f"{case.call}-{case.why}-{real}", case, real) for case in CHECKED[name, check]
-                for real in ("f32", "f64")),
+    check_each(((f"{case.call}-{case.why}-{real}", case, real) for case in CHECKED[name, check]),
                lambda case, real: validate.CHECKS[check](op, case, backend, real))
 
 
 @every_check
-def test_checked(name, check):
-    check_cases(name, check, "cuda-emulated")
+def test_checked(name, check, real):
+    check_cases(name, check, real, "cuda-emulated")
 
 
 @pytest.mark.parametrize("op, real", ORDERED)
@@ -100,8 +102,8 @@ def test_nan_and_infinity_go_where_the_definition_has_them(call):
 
 @pytest.mark.skipif(bool(CUDA.missing), reason=f"no GPU: {CUDA.missing}")
 @every_check
-def test_on_the_gpu(name, check):
-    check_cases(name, check, "cuda")
+def test_on_the_gpu(name, check, real):
+    check_cases(name, check, real, "cuda")
 
 
 @pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
