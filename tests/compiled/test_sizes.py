@@ -10,7 +10,7 @@ import pyops.functional as F
 from pyops import nn
 from pyops.core.registry import OPS
 from pyops.core.symbolic import Formulas, SymInt, at
-from pyops.graph.compile import passes, simplified
+from pyops.graph.compile import REFUSED, passes, simplified
 from pyops.graph.ir import Value
 from pyops.graph.sized import Sized
 from pyops.graph.trace import TraceError
@@ -123,6 +123,9 @@ def zeros_of(shapes, inputs):
     return tuple(np.zeros(s, x.dtype) for s, x in zip(shapes, inputs))
 
 
+FALLEN_BACK = []
+
+
 def check_case(op, case):
     args, kwargs = case.arguments(np.float32)
     try:
@@ -139,7 +142,11 @@ def check_form(model, inputs):
         simplified(model, inputs)
     except (TypeError, ValueError, IndexError):
         return
-    sized = Sized.of(model, inputs, axes, passes)
+    try:
+        sized = Sized.of(model, inputs, axes, passes)
+    except REFUSED:   # a function that computes with shapes by NumPy: then each size is traced
+        FALLEN_BACK.append(model)
+        return
     for shapes in ([x.shape for x in inputs], *other_sizes(inputs)):
         found = sized.filled(shapes)
         if found is None:
@@ -151,7 +158,9 @@ def check_form(model, inputs):
 
 
 def test_every_row_for_other_sizes():
+    FALLEN_BACK.clear()
     check_each(((f"{op.name}: {case.why}", op, case) for op in OPS.values() for case in op.cases), check_case)
+    assert len(FALLEN_BACK) < 0.02 * sum(len(op.cases) for op in OPS.values())
 
 
 # ---- programs
