@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from ..graph import control
 from ..graph.trace import Traced, within
 from .aten import TABLE
 from .refusals import UnsupportedOp, is_refusal
@@ -85,7 +86,7 @@ def missing(program) -> list:
     return [
         node
         for node in varying(program)
-        if node.target is not operator.getitem and str(node.target) not in TABLE and not draws(node)
+        if node.target not in (operator.getitem, COND) and str(node.target) not in TABLE and not draws(node)
     ]
 
 
@@ -103,6 +104,8 @@ def check(program) -> None:
             + "; ".join(f"{op} ({where})" for op, where in unknown.items())
         )
 
+
+COND = torch.ops.higher_order.cond
 
 # Arguments that switch the draws of a call off
 SWITCHES = {"train": (False,), "training": (False,), "dropout": (0,), "dropout_p": (0,)}
@@ -184,6 +187,27 @@ class Interpreter:
                 flat = [self.value(v) for v in node.args[0]]
                 return pytree.tree_unflatten(flat, self.program.call_spec.out_spec)
 
+    def branch(self, condition, yes, no, operands=()):
+        """torch.cond's results: of a condition that a run computes, a branch of the program."""
+        def results(part):
+            return tuple(as_array(v) if isinstance(v, torch.Tensor) else v for v in self.part(part, operands))
+        if not isinstance(condition, Traced):
+            return results(yes if condition else no)
+        return tuple(control.branch(condition, lambda: results(yes), lambda: results(no)))
+
+    def part(self, module, operands):
+        """What a graph within the graph makes of these values."""
+        given = iter(operands)
+        for node in module.graph.nodes:
+            if node.op == "placeholder":
+                self.values[node] = next(given)
+            elif node.op == "get_attr":
+                self.values[node] = operator.attrgetter(node.target)(module)
+            elif node.op == "call_function":
+                self.values[node] = self.call(node)
+            elif node.op == "output":
+                return [self.value(v) for v in node.args[0]]
+
     def value(self, argument):
         return self.values[argument] if isinstance(argument, torch.fx.Node) else argument
 
@@ -200,6 +224,8 @@ class Interpreter:
                 return node.target(*args, **kwargs)
         if node.target is operator.getitem:
             return args[0][args[1]]
+        if node.target is COND:
+            return self.branch(*args)
         function = TABLE.get(str(node.target))
         if function is None:
             raise UnsupportedOp(f"compile: no counterpart here for {node.target} ({line_of(node)})")
