@@ -232,10 +232,10 @@ def quantise(x, scale, zero, *, dtype, least, most):
     return np.clip(np.where(np.isnan(y), least, y), least, most).astype(np.int64).astype(dtype)
 
 
-def fake_quantise(x, *, scale, least, most):
-    """Both at once, without a zero point."""
+def fake_quantise(x, *, scale, least, most, by):
+    """Both at once, without a zero point; by: what the whole numbers are multiplied with."""
     zero = np.zeros((), np.float32)
-    return dequantise(quantise(x, scale, zero, dtype=np.int64, least=least, most=most), scale, zero)
+    return dequantise(quantise(x, scale, zero, dtype=np.int64, least=least, most=most), by, zero)
 
 
 def dequantise(x, scale, zero):

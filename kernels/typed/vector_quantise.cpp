@@ -76,10 +76,10 @@ void dequantise(InAny x, InAny scale, InAny zero, Dims shape, Dims sx, Dims ss, 
     });
 }
 
-void fake_quantise(InAny x, double scale, double least, double most, OutAny y) {
+void fake_quantise(InAny x, double scale, double least, double most, double by, OutAny y) {
     const float* const in = x.as<const float>();
     float* const       to = y.as<float>();
-    const float s = float(scale), low = float(least), high = float(most);
+    const float s = float(scale), low = float(least), high = float(most), times = float(by);
     const i64 n = y.size();
     parallel_for((n + GRAIN - 1) / GRAIN, 1, [&](i64 begin, i64 end) {
         const i64 last = end * GRAIN < n ? end * GRAIN : n;
@@ -88,7 +88,7 @@ void fake_quantise(InAny x, double scale, double least, double most, OutAny y) {
             float q = in[i] / s;
             q = q > low ? q : low;
             q = q < high ? q : high;
-            to[i] = (((q + MAGIC) - MAGIC) + 0.0f) * s;
+            to[i] = (((q + MAGIC) - MAGIC) + 0.0f) * times;
         }
     });
 }

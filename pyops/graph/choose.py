@@ -14,6 +14,7 @@ import numpy as np
 from . import costs, packing
 from .ir import Graph, Node, Value
 from .shared import once
+from .whole import from_whole_numbers, whole_numbers
 
 FILTER = 60   # multiply-adds of 16 filters that the transform of 16 of their values takes
 
@@ -103,26 +104,6 @@ def entries(force: str) -> tuple[tuple[str, str], ...]:
 
 
 @once
-def whole_numbers(weight: np.ndarray) -> bool:
-    some = weight.reshape(-1)[:64]
-    return np.array_equal(some, np.rint(some)) and np.array_equal(weight, np.rint(weight))
-
-
-def from_whole_numbers(value) -> bool:
-    """Whether a value is whole numbers in a float's type: a cast of them, less a zero point, a part
-    of it or with a border."""
-    node = value.node
-    if node is None:
-        return False
-    if node.op == "cast":
-        return node.inputs[0].dtype.kind in "iub"
-    if node.op == "dequantise":   # by a scale of one
-        return isinstance(node.inputs[1], np.ndarray) and whole_numbers(node.inputs[1])
-    if node.op not in ("add", "getitem", "pad", "reshape"):
-        return False
-    return any(from_whole_numbers(v) for v in node.inputs if isinstance(v, Value))
-
-
 def winograd_can(node: Node) -> bool:
     weight, attrs = node.inputs[1], node.attrs
     return (weight.shape[2:] == (3, 3) and attrs["groups"] == 1 and attrs["stride"] == (1, 1)

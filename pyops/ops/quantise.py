@@ -55,10 +55,10 @@ DEQUANTISE = Op("dequantise", "aaa", dequantise_forward, reference.dequantise, N
                 bytes=lambda x, *_: 5 * x.size, per_sample=True, pointwise=True)
 
 
-def fake_quantise_forward(k: Any, x: Any, *, scale: float, least: float, most: float) -> Any:
+def fake_quantise_forward(k: Any, x: Any, *, scale: float, least: float, most: float, by: float) -> Any:
     check_floats(x)
     y = k.empty(x.shape, FLOAT)
-    k.fake_quantise(x, scale, least, most, y)
+    k.fake_quantise(x, scale, least, most, by, y)
     return y
 
 
@@ -112,8 +112,9 @@ def fake_quantize_per_tensor_affine(input: Arrays, scale: float, zero_point: int
     if not (-(1 << 16) <= quant_min <= zero_point <= quant_max <= 1 << 16 and 0 < scale < float("inf")):
         raise ValueError(f"fake_quantize_per_tensor_affine: quant_min {quant_min}, zero_point {zero_point}, "
                          f"quant_max {quant_max} must ascend within 17 bits, scale {scale} be positive")
-    found: Arrays = FAKE_QUANTISE(as_type(input, FLOAT), scale=float(np.float32(scale)),
-                                  least=float(quant_min - zero_point), most=float(quant_max - zero_point))
+    scale = float(np.float32(scale))
+    found: Arrays = FAKE_QUANTISE(as_type(input, FLOAT), scale=scale, least=float(quant_min - zero_point),
+                                  most=float(quant_max - zero_point), by=scale)
     return found
 
 

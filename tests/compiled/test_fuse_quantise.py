@@ -76,7 +76,7 @@ def test_a_residual_block():
 
 
 def test_what_is_left_to_the_rows():
-    """Whole numbers that somebody else reads, other numbers on the way back, a scale a channel."""
+    """Whole numbers that somebody else reads, another zero point on the way back, a scale a channel."""
     x, column = normal(2, 3, 4, 4), np.array([0.1, 0.2, 0.3], np.float32).reshape(3, 1, 1)
 
     def both(x):
@@ -85,8 +85,18 @@ def test_what_is_left_to_the_rows():
 
     assert "quantise" in [s.op for s in pyops.compile(both, (x,)).steps]
     for model in (
-        lambda x: F.dequantize_linear(F.quantize_linear(x, 0.1, 3), 0.2, 3),
         lambda x: F.dequantize_linear(F.quantize_linear(x, 0.1, 3), 0.1, 4),
         lambda x: F.dequantize_linear(F.quantize_linear(x, column), column),
     ):
         assert {"quantise", "dequantise"} <= set(steps(model, x))
+
+
+def test_whole_numbers_that_are_made_floats_by_several_scales():
+    """Rounded once and multiplied, as QLinearConv and QLinearAdd read one result."""
+
+    def model(x):
+        q = F.quantize_linear(x, 0.1, 3)
+        return F.add(F.dequantize_linear(q, 1.0, 3), F.sin(F.dequantize_linear(q, 0.37, 3)))
+
+    assert steps(model, normal(2, 3, 4, 4)).count("fake_quantise") == 1
+    assert steps(lambda x: F.dequantize_linear(F.quantize_linear(x, 0.1, 3), 0.2, 3), normal(5)) == ["fake_quantise"]

@@ -200,8 +200,8 @@ def quantise(x, scale, zero, shape, sx, ss, sz, least, most, y) -> None:
     need(abs(least) <= 1 << 16 and abs(most) <= 1 << 16, "limits are those of a type")
 
 
-@contract("fake_quantise", "xfffX")
-def fake_quantise(x, scale, least, most, y) -> None:
+@contract("fake_quantise", "xffffX")
+def fake_quantise(x, scale, least, most, by, y) -> None:
     need(x.size == y.size, "input and result have one size")
     need({a.dtype for a in (x, y)} == {ELEMENTS["float32"]}, "it takes floats")
     need(-(1 << 18) <= least <= most <= 1 << 18, "limits are those of a type, less a zero point")

@@ -28,7 +28,19 @@ def mul(low: Lowering, node: Node) -> None:
             low.add("scale_channels", low.as_map(image).ref, low.as_planar(gate).reshaped(image.shape[:2]),
                     activations.NONE, low.new_map(node.output).ref, node=node, algorithm="scale")
             return
+        if low.is_map(image) and isinstance(gate, np.ndarray) and by_channel(gate, image.shape):
+            scale, shift = (packing.bias(v, image.shape[1]) for v in (gate.reshape(-1), np.zeros(gate.size)))
+            low.add("affine_channels", low.as_map(image).ref, scale, shift, node.epilogue.activation
+                    or activations.NONE, low.new_map(node.output).ref, node=node, algorithm="scale")
+            return
     flat(low, node)
+
+
+def by_channel(numbers: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether they are one a channel of an image of that shape."""
+    lead = len(shape) - numbers.ndim
+    return numbers.size == shape[1] > 1 and lead >= 0 and all(
+        n == (shape[1] if axis == 1 else 1) for axis, n in enumerate((1,) * lead + numbers.shape))
 
 
 def batch_norm(low: Lowering, node: Node) -> None:

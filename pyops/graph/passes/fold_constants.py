@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir import Graph, Node, Value
+from ..whole import from_whole_numbers, whole_numbers
 
 
 def run(graph: Graph) -> None:
@@ -42,6 +43,8 @@ def by_channel(layer: Node, node: Node, constant: np.ndarray) -> np.ndarray | No
     _, weight, bias = layer.inputs
     if not isinstance(weight, np.ndarray) or isinstance(bias, Value) or weight.dtype != np.float32:
         return None
+    if node.op == "mul" and from_whole_numbers(layer.inputs[0]) and whole_numbers(weight):
+        return None   # sums of whole numbers, which a scale would make sums of others
     axes = len(layer.output.shape)
     axis = axes - 1 if layer.op == "linear" else axes - (weight.ndim - 2) - 1
     shape = (1,) * (axes - constant.ndim) + constant.shape

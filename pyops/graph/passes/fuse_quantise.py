@@ -1,7 +1,8 @@
 """Floats that are quantised and at once made floats again take one step, in whatever layout they
 lie.
 
-x -> (limited(round(x / scale) + zero point) - zero point) scale, by one scale and zero point.
+x -> (limited(round(x / scale) + zero point) - zero point) scale, by one scale and zero point. Where
+they are made floats by several scales, the whole numbers are made once, and multiplied.
 """
 from __future__ import annotations
 
@@ -50,9 +51,10 @@ def rounding(node: Node) -> Rounding | None:
 
 def undoes(reader: Node, node: Node) -> bool:
     """Whether the reader is the dequantising of what the node quantised."""
-    return (reader.op == "dequantise" and reader.inputs[0] is node.output
-            and reader.output.shape == node.output.shape
-            and [number(v) for v in reader.inputs[1:]] == [number(v) for v in node.inputs[1:]])
+    if reader.op != "dequantise" or reader.inputs[0] is not node.output or reader.output.shape != node.output.shape:
+        return False
+    scale, zero = (number(v) for v in reader.inputs[1:])
+    return zero == number(node.inputs[2]) and scale is not None
 
 
 def without_clamp(graph: Graph, node: Node, kind: Rounding, consumers) -> None:
@@ -68,6 +70,13 @@ def without_clamp(graph: Graph, node: Node, kind: Rounding, consumers) -> None:
 
 def take(graph: Graph, node: Node, kind: Rounding, readers: list[Node], consumers) -> None:
     made = Value(node.output.shape, node.inputs[0].dtype, node, node.output.name)
+    scales = {number(reader.inputs[1]) for reader in readers}
+    by = scales.pop() if len(scales) == 1 else 1.0
     for reader in readers:
-        graph.drop(reader, made, consumers)
-    node.op, node.inputs, node.attrs, node.outputs = "fake_quantise", node.inputs[:1], kind._asdict(), [made]
+        if number(reader.inputs[1]) == by:
+            graph.drop(reader, made, consumers)
+        else:
+            consumers.setdefault(made, []).append(reader)
+            reader.op, reader.inputs, reader.attrs = "mul", [made, reader.inputs[1]], {}
+    node.op, node.attrs = "fake_quantise", {**kind._asdict(), "by": by}
+    node.inputs, node.outputs = node.inputs[:1], [made]

@@ -160,10 +160,20 @@ def dynamic_quantize_linear(call):
 # ---- products
 
 
+def between(x, zero) -> tuple[int, int]:
+    """The least, 0 or below, and the most, 0 or above, that x - zero can be."""
+    least, most = limits_of(x.dtype)
+    if zero is None:
+        return min(least, 0), max(most, 0)
+    if traced(zero) or not zero.size:
+        return least - most, most - least
+    return min(least - int(zero.max()), 0), max(most - int(zero.min()), 0)
+
+
 def greatest(x, zero) -> int:
     """The most that |x - zero| can be."""
-    least, most = limits_of(x.dtype)
-    return most - least if zero is not None else max(-least, most)
+    low, high = between(x, zero)
+    return max(-low, high)
 
 
 def exact_products(a, b, a_zero, b_zero) -> int:
@@ -186,14 +196,16 @@ def exact_ranges(depth: int, most, part: int) -> list[tuple[int, int]]:
     return halves(0, depth) if depth else []
 
 
-def greatest_sum(weight: np.ndarray, times: int):
-    """(first, last) -> the greatest of the sums, one for each entry of axis 0, of sizes from first to
-    last along axis 1 and all behind it, times a number.
+def greatest_sum(weight: np.ndarray, limits: tuple[int, int]):
+    """(first, last) -> the greatest size that a sum, or part of one, can have: of an entry of axis 0,
+    from first to last along axis 1 and all behind it, times numbers within limits.
     """
-    sizes = np.abs(weight)
+    axes, (low, high) = tuple(range(1, weight.ndim)), limits
 
     def most(first, last):
-        return times * float(sizes[:, first:last].sum(tuple(range(1, sizes.ndim)), dtype=np.float64).max(initial=0))
+        part = weight[:, first:last]
+        up, down = (np.maximum(v, 0).sum(axes, dtype=np.float64) for v in (part, -part))
+        return float(np.maximum(up * high - down * low, down * high - up * low).max(initial=0))
 
     return most
 
@@ -219,7 +231,7 @@ def whole_matmul(call, a, b, a_zero, b_zero):
         return np.matmul(x.astype(np.float64), y.astype(np.float64)).astype(np.int64).astype(np.int32)
     depth, part, most = x.shape[-1], exact_products(a, b, a_zero, b_zero), None
     if not traced(y) and y.ndim == 2:
-        most = greatest_sum(y.T, greatest(a, a_zero))
+        most = greatest_sum(y.T, between(a, a_zero))
     parts = []
     for first, last in exact_ranges(depth, most, part):
         left = x if last - first == depth else sliced(x, {rank(x) - 1: slice(first, last)})
@@ -265,8 +277,8 @@ def single(v):
             else v.reshape(()) if v.shape == (1,) else v)
 
 
-def whole_conv(call, x, weight, x_zero, w_zero):
-    """The convolution of x - x_zero with weight - w_zero, as int32; padding is
+def whole_conv(call, x, weight, x_zero, w_zero, bias=None):
+    """The convolution of x - x_zero with weight - w_zero, and a known bias, as int32; padding is
     x_zero, so 0 after it."""
     x_zero, filters = single(x_zero), weight.shape[0]
     if w_zero is not None and rank(w_zero) == 1 and w_zero.shape[0] > 1:
@@ -278,19 +290,24 @@ def whole_conv(call, x, weight, x_zero, w_zero):
     channels, group = weight.shape[1], call.attr("group", 1)
     if part == 0:
         raise Unsupported("a kernel of so many taps that float32 cannot sum one channel exactly")
-    most = None if traced(taps) else greatest_sum(taps, greatest(x, x_zero))
+    most = None if traced(taps) else greatest_sum(taps, between(x, x_zero))
     ranges = exact_ranges(channels, most, part)
-    if len(ranges) < 2:
-        return joined([float_of(call, images, taps)])
-    if group != 1:
+    if len(ranges) < 2 and (bias is None or most is not None and traced(images)
+                            and most(0, channels) + float(np.abs(bias).max(initial=0)) < EXACT):
+        return joined([float_of(call, images, taps, None if bias is None else bias.astype(FLOAT))])
+    if len(ranges) > 1 and group != 1:
         raise Unsupported("groups of so many channels that float32 cannot sum them exactly")
-    return joined([float_of(call, sliced(images, {1: slice(*r)}), sliced(taps, {1: slice(*r)}))
-                   for r in ranges])
+    total = joined([float_of(call, sliced(images, {1: slice(*r)}), sliced(taps, {1: slice(*r)}))
+                    for r in ranges])
+    if bias is None:
+        return total
+    bias = bias.reshape(-1, *[1] * (rank(x) - 2))
+    return F.add(total, bias) if traced(total) else total + bias
 
 
-def float_of(call, x, weight):
+def float_of(call, x, weight, bias=None):
     """The convolution with the node's attributes, of floats."""
-    return float_conv(Call(call.node, [x, weight], call.evaluate, call.limits))
+    return float_conv(Call(call.node, [x, weight, bias], call.evaluate, call.limits))
 
 
 @op("ConvInteger")
@@ -304,11 +321,9 @@ def qlinear_conv(call):
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias = (call[i] for i in range(9))
     check_bytes(x, w)
     x_scale, w_scale, y_scale = (known(v, "a scale").astype(FLOAT) for v in (x_scale, w_scale, y_scale))
-    total = whole_conv(call, x, w, x_zero, w_zero)
+    bias = None if bias is None else known(bias, "the bias").astype(np.int32).reshape(-1)
+    total = whole_conv(call, x, w, x_zero, w_zero, bias)
     shape = (-1, *[1] * (rank(x) - 2))
-    if bias is not None:
-        bias = known(bias, "the bias").astype(np.int32).reshape(shape)
-        total = F.add(total, bias) if traced(total) else total + bias
     factor = (x_scale.reshape(-1)[0].astype(np.float64) * w_scale.reshape(-1)
               / y_scale.reshape(-1)[0]).astype(FLOAT)
     return requantised(total, factor.reshape(shape) if factor.size > 1 else factor.reshape(()),
