@@ -320,6 +320,27 @@ def test_a_shortening_of_another_kernel_is_refused():
                                   lambda steps: steps.append(next(s for s in steps if s["kernel"] == "shorten"))))
 
 
+@pytest.mark.parametrize("cuts, text", [
+    ([[9, 0, 2]], "outputs and axes that there are"), ([[0, 2, 2]], "outputs and axes that there are"),
+    ([[0, 0, 9]], "outputs and axes that there are"), ([[0, 0, 1]], "one number of int64"),
+    ([[0, 0]], "cuts are an output"), ([[0, -1, 2]], "cuts are an output"), ({}, "cuts are an output"),
+    ([[0, 0, True]], "cuts are an output")])
+def test_forged_cuts_are_refused(cuts, text):
+    program = pyops.compile(finds, np.zeros((6, 7), F32))
+    with pytest.raises(ValueError, match=text):
+        pyops.Program.load(forged_plan(program, lambda plan: plan.update(cuts=cuts)))
+
+
+def test_a_file_of_format_five_is_read():
+    program = pyops.compile(F.relu, normal(0, 3))
+
+    def older(plan):
+        plan["pyops program"] = 5
+        del plan["cuts"]
+    assert np.array_equal(pyops.Program.load(forged_plan(program, older))(normal(0, 3)),
+                          np.maximum(normal(0, 3), 0))
+
+
 def test_parts_without_end_are_refused():
     """A thousand loops within each other would be as many calls on the stack."""
     def change(steps):

@@ -388,25 +388,3 @@ def test_what_takes_no_such_length_is_left_out_by_name():
         proto = model([*FIND, *nodes], {"x": (F, [9, 9])}, {"y": INT},
                       {"half": NAMED["half"], **({"pairs": [-1]} if "pairs" in nodes[0].input else {})})
         assert f"{nodes[0].op_type} 'y'" in left_out(proto, text).left_out
-
-
-def test_forged_lengths_are_refused():
-    from tests.compiled.test_control import forged_plan
-    proto = model(FIND, {"x": (F, [5, 7])}, {"t": INT}, {"half": NAMED["half"]})
-    program = door.load(proto)
-    for cuts, text in (([[9, 0, 1]], "outputs and axes that there are"), ([[0, 2, 1]], "outputs and axes"),
-                       ([[0, 0, 0]], "one number of int64"), ([[0, 0]], "cuts are an output"),
-                       ([[0, -1, 1]], "cuts are an output"), ({}, "cuts are an output")):
-        with pytest.raises(ValueError, match=text):
-            pyops.Program.load(forged_plan(program, lambda plan, cuts=cuts: plan.update(cuts=cuts)))
-
-
-def test_a_file_of_version_five_is_read():
-    from tests.compiled.test_control import forged_plan
-    program = door.load(model([node("Relu", ["x"], ["y"])], {"x": (F, [3])}, {"y": F}))
-
-    def older(plan):
-        plan["pyops program"] = 5
-        del plan["cuts"]
-    x = normal(0, 3)
-    assert np.array_equal(pyops.Program.load(forged_plan(program, older))(x), np.maximum(x, 0))
