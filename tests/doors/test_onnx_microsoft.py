@@ -11,7 +11,7 @@ from pyops.graph.program import Program
 
 pytest.importorskip("onnx")
 from onnx import TensorProto, helper
-from onnx_files import FLOAT, exact_attention, file, floats, node, reference
+from onnx_files import FLOAT, INT, exact_attention, file, floats, node, reference
 
 import pyops.onnx as door
 
@@ -399,3 +399,28 @@ def test_what_is_refused(op, names, given, attrs, match):
     model = file([made], {n: (FLOAT, x.shape) for n, x in given.items()}, {"y": (FLOAT, None)})
     with pytest.raises(door.ModelError, match=match):
         door.run(model, given)
+
+
+def test_tokens_one_after_the_other_are_those_of_the_whole():
+    """A cache that grows, in one loaded model of open axes: a Program for each length."""
+    cos, sin = caches(8)
+    made = helper.make_node("GroupQueryAttention", ["q", "k", "v", "pk", "pv", "l", "t", "c", "s"], ["y", "k2", "v2"],
+                            domain="com.microsoft", num_heads=4, kv_num_heads=2, do_rotary=1)
+    cache = (FLOAT, (1, 2, "past", 16))
+    model = file(
+        [made],
+        {"q": (FLOAT, (1, "n", 64)), "k": (FLOAT, (1, "n", 32)), "v": (FLOAT, (1, "n", 32)), "pk": cache,
+         "pv": cache, "l": (INT, (1,)), "t": (INT, ())},
+        dict.fromkeys(("y", "k2", "v2"), (FLOAT, None)), {"c": cos, "s": sin})
+    loaded = door.load(model)
+    tokens = floats(1, 6, 64), floats(1, 6, 32), floats(1, 6, 32, seed=1)
+    none = np.zeros((1, 2, 0, 16), np.float32)
+    whole, *caches_whole = loaded(*tokens, none, none, np.array([5], np.int32), np.array(6, np.int32))
+    past = none, none
+    for i in range(6):
+        given = *(t[:, i : i + 1] for t in tokens), *past, np.array([i], np.int32), np.array(i + 1, np.int32)
+        y, *past = loaded(*given)
+        assert isinstance(loaded.program_for(*given), Program)
+        np.testing.assert_allclose(y, whole[:, i : i + 1], atol=1e-5)
+    for a, b in zip(past, caches_whole, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
