@@ -24,6 +24,7 @@ COUNTS = {
     "torch_door": 8,
     "against_torch": 400,
     "onnx": 600,
+    "onnx_lengths": 200,
     "onnx_values": 2000,
 }
 
