@@ -15,6 +15,7 @@ void rows(const X* x, const float* scale, const float* zero, const Dims& shape, 
     for (int axis = 0; axis < last; ++axis) count *= shape[axis];
     const i64 width = shape[last], pieces = (width + GRAIN - 1) / GRAIN;
     parallel_for(count * pieces, 1 + GRAIN / (width + 1), [&](i64 begin, i64 end) {
+        const F own = f;   // bytes that are stored may be anything's in memory, a local's they are not
         for (i64 t = begin; t < end; ++t) {
             i64 atx = 0, ats = 0, atz = 0, left = t / pieces;
             for (int axis = last - 1; axis >= 0; --axis) {
@@ -27,10 +28,10 @@ void rows(const X* x, const float* scale, const float* zero, const Dims& shape, 
             const X* const in = x + atx + from * sx[last];
             if (sx[last] == 1 && ss[last] == 0 && sz[last] == 0) {
                 const float s = scale[ats], z = zero[atz];
-                for (i64 i = 0; i < n; ++i) to[i] = f(in[i], s, z);
+                for (i64 i = 0; i < n; ++i) to[i] = own(in[i], s, z);
             } else {
                 for (i64 i = 0; i < n; ++i)
-                    to[i] = f(in[i * sx[last]], scale[ats + (from + i) * ss[last]],
+                    to[i] = own(in[i * sx[last]], scale[ats + (from + i) * ss[last]],
                               zero[atz + (from + i) * sz[last]]);
             }
         }
