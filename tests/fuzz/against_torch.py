@@ -268,7 +268,8 @@ def ctc_loss(draw: random.Random):
     ins = [draw.randint(1, steps) for _ in range(samples)]
     outs = [draw.randint(0, draw.choice((2, 8))) for _ in range(samples)]
     flat, most = draw.random() < 0.4, max(outs)
-    labels = np.random.default_rng(draw.getrandbits(32)).integers(0, classes - 1, sum(outs) if flat else (samples, most))
+    integers = np.random.default_rng(draw.getrandbits(32)).integers
+    labels = integers(0, classes - 1, sum(outs) if flat else (samples, most))
     labels = labels + (labels >= blank)
     how = {"blank": blank, "reduction": reduction(draw), "zero_infinity": True}
     lead = [] if samples == 1 and draw.random() < 0.5 and not flat else [samples]
@@ -282,16 +283,12 @@ def ctc_loss(draw: random.Random):
             lambda x: F.ctc_loss(F.log_softmax(x, -1), target, *given, **how), theirs)
 
 
-DRAWS: dict[str, Callable] = {
-    "grid_sample": grid_sample, "affine_grid": affine_grid, "einsum": einsum,
-    "normalize": normalize, "cosine_similarity": cosine_similarity, "pairwise_distance": pairwise_distance,
-    "pdist": pdist, "glu": halves, "shrink": shrink, "bilinear": bilinear, "channel_shuffle": channel_shuffle,
-    "slice_scatter": put_slices, "clip": clip, "ctc_loss": ctc_loss, "embedding_bag": embedding_bag, "deform_conv2d": deform_conv2d,
-    "triplet_margin_loss": triplet_margin_loss,
-    "triplet_margin_with_distance_loss": triplet_with_distance,
-    "cosine_embedding_loss": cosine_embedding_loss, "multi_margin_loss": multi_margin_loss,
-    "multilabel_margin_loss": multilabel_margin_loss,
-    "multilabel_soft_margin_loss": multilabel_soft_margin_loss}
+DRAWS: dict[str, Callable] = {draw.__name__: draw for draw in (
+    affine_grid, bilinear, channel_shuffle, clip, cosine_embedding_loss, cosine_similarity,
+    ctc_loss, deform_conv2d, einsum, embedding_bag, grid_sample, halves, multi_margin_loss,
+    multilabel_margin_loss, multilabel_soft_margin_loss, normalize, pairwise_distance, pdist,
+    put_slices, shrink, triplet_margin_loss, triplet_with_distance,
+)}
 
 
 def one(seed: int) -> None:
