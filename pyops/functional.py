@@ -55,6 +55,7 @@ from .ops.comparison import (
 from .ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.ctc import ctc_loss
 from .ops.deform_conv import deform_conv2d
+from .ops.dft import dft, istft, stft
 from .ops.distance import cosine_similarity, normalize, pairwise_distance, pdist
 from .ops.dropout import (
     alpha_dropout,
@@ -246,17 +247,17 @@ __all__ = [
     "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "celu", "channel_shuffle",
     "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
-    "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "div", "dropout", "dropout1d",
-    "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
-    "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
-    "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool",
-    "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardshrink",
-    "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "index_select",
-    "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le",
-    "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log", "log1p", "log_softmax",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d",
-    "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss", "masked_fill",
-    "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
+    "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "dft", "div", "dropout",
+    "dropout1d", "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp",
+    "expm1", "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor",
+    "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem",
+    "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt",
+    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
+    "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "istft", "kl_div",
+    "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log",
+    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
+    "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss",
+    "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
     "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss", "mul",
     "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne", "neg",
     "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
@@ -266,7 +267,7 @@ __all__ = [
     "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss",
     "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "softmax",
     "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squared_euclidean",
-    "squeeze", "stack", "std", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh",
+    "squeeze", "stack", "std", "stft", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh",
     "tanhshrink", "threshold", "tile", "topk", "transpose", "tril", "triplet_margin_loss",
     "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze",
     "upsample", "var", "vector_norm", "where",

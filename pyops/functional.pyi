@@ -26,30 +26,30 @@ __all__ = [
     "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "celu", "channel_shuffle",
     "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
-    "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "div", "dropout", "dropout1d",
-    "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
-    "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
-    "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem", "global_avg_pool",
-    "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardshrink",
-    "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "index_select",
-    "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "kl_div", "l1_loss", "layer_norm", "le",
-    "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log", "log1p", "log_softmax",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d",
-    "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss", "masked_fill",
-    "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
-    "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss",
-    "mul", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne",
-    "neg", "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
-    "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
-    "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm", "rnn", "rnn_cell",
-    "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add",
-    "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss",
-    "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "softmax",
-    "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squared_euclidean",
-    "squeeze", "stack", "std", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh",
-    "tanhshrink", "threshold", "tile", "topk", "transpose", "tril", "triplet_margin_loss",
-    "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze",
-    "upsample", "var", "vector_norm", "where",
+    "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "dft", "div", "dropout",
+    "dropout1d", "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp",
+    "expm1", "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor",
+    "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem",
+    "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt",
+    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
+    "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "istft", "kl_div",
+    "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log",
+    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
+    "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss",
+    "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim",
+    "mse_loss", "mul", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
+    "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad",
+    "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow",
+    "prelu", "prod", "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm",
+    "rnn", "rnn_cell", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
+    "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
+    "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
+    "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt",
+    "square", "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth", "sub", "sum",
+    "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose", "tril",
+    "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten",
+    "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 
 _E = TypeVar("_E", bound=Exporter)
@@ -776,6 +776,16 @@ def dequantize_linear(input: Array, scale: Array | Number, zero_point: Tensor) -
 def dequantize_linear(input: _E, scale: Operand, zero_point: Operand = ...) -> _E: ...
 
 @overload
+def dft(input: Tensor, n: int | None = ..., dim: int = ..., inverse: bool = ..., onesided: bool = ..., *,
+    norm: str = ...) -> Tensor: ...
+@overload
+def dft(input: Array, n: int | None = ..., dim: int = ..., inverse: bool = ..., onesided: bool = ..., *,
+    norm: str = ...) -> Array: ...
+@overload
+def dft(input: _E, n: int | None = ..., dim: int = ..., inverse: bool = ..., onesided: bool = ..., *,
+    norm: str = ...) -> _E: ...
+
+@overload
 def div(input: Tensor, other: Operand, *, rounding_mode: str | None = ...,
     out: Tensor | None = ...) -> Tensor: ...
 @overload
@@ -1284,6 +1294,23 @@ def isnan(input: Tensor) -> Tensor: ...
 def isnan(input: Array) -> Array: ...
 @overload
 def isnan(input: _E) -> _E: ...
+
+@overload
+def istft(input: Tensor, n_fft: int, hop_length: int | None = ..., win_length: int | None = ...,
+    window: Arrays | None = ..., center: bool = ..., normalized: bool = ..., onesided: bool | None = ...,
+    length: int | None = ...) -> Tensor: ...
+@overload
+def istft(input: Array, n_fft: int, hop_length: int | None = ..., win_length: int | None = ...,
+    window: Array | None = ..., center: bool = ..., normalized: bool = ..., onesided: bool | None = ...,
+    length: int | None = ...) -> Array: ...
+@overload
+def istft(input: Array, n_fft: int, hop_length: int | None, win_length: int | None, window: Tensor,
+    center: bool = ..., normalized: bool = ..., onesided: bool | None = ...,
+    length: int | None = ...) -> Tensor: ...
+@overload
+def istft(input: _E, n_fft: int, hop_length: int | None = ..., win_length: int | None = ...,
+    window: Arrays | None = ..., center: bool = ..., normalized: bool = ..., onesided: bool | None = ...,
+    length: int | None = ...) -> _E: ...
 
 @overload
 def kl_div(input: Tensor, target: Arrays, *, reduction: Reduction = ..., log_target: bool = ...,
@@ -2507,6 +2534,23 @@ def std(input: Array, dim: Dims | None = ..., *, correction: float = ..., keepdi
 @overload
 def std(input: _E, dim: Dims | None = ..., *, correction: float = ..., keepdim: bool = ...,
     axis: Dims | None = ..., keepdims: bool | None = ..., out: _E | None = ...) -> _E: ...
+
+@overload
+def stft(input: Tensor, n_fft: int, hop_length: int | None = ..., win_length: int | None = ...,
+    window: Arrays | None = ..., center: bool = ..., pad_mode: str = ..., normalized: bool = ...,
+    onesided: bool | None = ...) -> Tensor: ...
+@overload
+def stft(input: Array, n_fft: int, hop_length: int | None = ..., win_length: int | None = ...,
+    window: Array | None = ..., center: bool = ..., pad_mode: str = ..., normalized: bool = ...,
+    onesided: bool | None = ...) -> Array: ...
+@overload
+def stft(input: Array, n_fft: int, hop_length: int | None, win_length: int | None, window: Tensor,
+    center: bool = ..., pad_mode: str = ..., normalized: bool = ...,
+    onesided: bool | None = ...) -> Tensor: ...
+@overload
+def stft(input: _E, n_fft: int, hop_length: int | None = ..., win_length: int | None = ...,
+    window: Arrays | None = ..., center: bool = ..., pad_mode: str = ..., normalized: bool = ...,
+    onesided: bool | None = ...) -> _E: ...
 
 @overload
 def stochastic_depth(input: Tensor, p: float, mode: str, training: bool = ..., *, seed: int | None = ...,

@@ -146,6 +146,8 @@ NAMES: dict[str, Names] = {
     "sort": names("sort"), "argsort": names("argsort"), "cumsum": names("cumsum", "CumSum"),
     "cumprod": names("cumprod", "CumProd"), "roll": names("roll"), "tile": names("tile repeat", "Tile"),
     "tril": names("tril", "Trilu"), "triu": names("triu"),
+    "dft": names("", "DFT"), "stft": names("", "STFT"),
+    "istft": names(why="torch's is of complex numbers, and stays torch's"),
     # reductions
     "sum": names("sum.dim_IntList sum", "ReduceSum"),
     "mean": names("mean.dim mean", "ReduceMean", ncnn="Reduction"), "prod": names("", "ReduceProd"),

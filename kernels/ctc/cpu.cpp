@@ -29,8 +29,8 @@ struct Sample {
           steps(read_once(input_lengths.data + n)), states(0), right(true), label(room(most)), skip(room(most)) {
         const i64 start = read_once(starts.data + n), length = read_once(target_lengths.data + n);
         const bool lengths = steps >= 0 && steps <= lp.dim(0) && length >= 0 && length <= (most - 1) / 2;
-        const bool places = start >= 0 && start <= targets.size() - length;
-        right = lengths && places && blank >= 0 && blank < classes;
+        const bool places = lengths && start >= 0 && start <= targets.size() - length;
+        right = places && blank >= 0 && blank < classes;
         if (!right) return;
         states = 2 * length + 1;
         for (i64 s = 0; s < room(most); ++s) label[s] = (lane_int)blank, skip[s] = -INF;

@@ -283,11 +283,70 @@ def ctc_loss(draw: random.Random):
             lambda x: F.ctc_loss(F.log_softmax(x, -1), target, *given, **how), theirs)
 
 
+def dft(draw: random.Random):
+    lead, size = shape_of(draw, 0, 2, 3), draw.choice((1, 2, 3, 4, 5, 7, 8, 12, 16, 30, 31, 37, 64, 74, 97, 100))
+    n = draw.choice((None, size, max(size - 2, 1), size + 3))
+    dim, parts = draw.randrange(len(lead) + 1), draw.choice((1, 2))
+    shape = [*lead[:dim], size, *lead[dim:], parts]
+    norm, inverse = draw.choice(("backward", "ortho", "forward")), draw.random() < 0.5
+    onesided = (parts == 1) != inverse and draw.random() < 0.6 and (not inverse or size > 1 or n is not None)
+
+    def theirs(x):
+        z = x[..., 0] if parts == 1 else torch.view_as_complex(x.contiguous())
+        if onesided:
+            return torch.view_as_real(torch.fft.rfft(z, n, dim, norm)) if parts == 1 else (
+                torch.fft.irfft(z, n, dim, norm)[..., None])
+        return torch.view_as_real((torch.fft.ifft if inverse else torch.fft.fft)(z, n, dim, norm).resolve_conj())
+    return ([normal(draw, *shape)],
+            lambda x: F.dft(x, n, dim, inverse, onesided, norm=norm), theirs)
+
+
+def frames(draw: random.Random) -> tuple[int, dict, list[np.ndarray]]:
+    """n_fft, and arguments and windows of stft and istft."""
+    n = draw.choice((4, 6, 7, 8, 15, 16, 20, 37))
+    win = draw.choice((n, n, n - 1))
+    window = [np.abs(normal(draw, win)) + 0.5] if draw.random() < 0.7 else []
+    how = {"hop_length": draw.randint(1, max(n // 2 - 1, 1)), "win_length": win, "center": draw.random() < 0.6,
+           "normalized": draw.random() < 0.5, "onesided": draw.random() < 0.7}
+    return n, how, window
+
+
+def stft(draw: random.Random):
+    n, how, window = frames(draw)
+    lead = draw.choice(([], [draw.randint(1, 3)]))
+    how["pad_mode"] = draw.choice(("reflect", "constant", "replicate"))
+
+    def call(f, **more):
+        return lambda x, *w: f(x, n, window=w[0] if w else None, **how, **more)
+    theirs = call(torch.stft, return_complex=True)
+    return ([normal(draw, *lead, n + draw.randint(0, 60)), *window], call(F.stft),
+            lambda *a: torch.view_as_real(theirs(*a)))
+
+
+def istft(draw: random.Random):
+    n, how, window = frames(draw)
+    how["center"] = True if how["win_length"] < n else how["center"]
+    lead, count = draw.choice(([], [draw.randint(1, 3)])), draw.randint(3, 9)
+    if draw.random() < 0.4:
+        how["length"] = draw.randint(1, n + how["hop_length"] * count)
+    values = n // 2 + 1 if how["onesided"] else n
+
+    def call(f):
+        return lambda x, *w: f(x, n, window=w[0] if w else None, **how)
+    theirs = call(torch.istft)
+    try:   # torch wants weight everywhere
+        theirs(torch.ones((*lead, values, count), dtype=torch.complex128), *map(torch.from_numpy, window))
+    except RuntimeError:
+        return istft(draw)
+    return ([normal(draw, *lead, values, count, 2), *window], call(F.istft),
+            lambda x, *w: theirs(torch.view_as_complex(x.contiguous()), *w))
+
+
 DRAWS: dict[str, Callable] = {draw.__name__: draw for draw in (
     affine_grid, bilinear, channel_shuffle, clip, cosine_embedding_loss, cosine_similarity,
-    ctc_loss, deform_conv2d, einsum, embedding_bag, grid_sample, halves, multi_margin_loss,
-    multilabel_margin_loss, multilabel_soft_margin_loss, normalize, pairwise_distance, pdist,
-    put_slices, shrink, triplet_margin_loss, triplet_with_distance,
+    ctc_loss, deform_conv2d, dft, einsum, embedding_bag, grid_sample, halves, istft,
+    multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss, normalize,
+    pairwise_distance, pdist, put_slices, shrink, stft, triplet_margin_loss, triplet_with_distance,
 )}
 
 

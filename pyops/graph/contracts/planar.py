@@ -589,6 +589,35 @@ def ctc_loss(log_probs, targets, starts, ins, outs, blank, zero_infinity, loss, 
     need(alpha.shape[:2] == (samples, steps) and alpha.shape[2] >= 1, "states are kept for every step")
 
 
+@contract("dft", "rorooonnbfR")
+def dft(x, window, twiddles, chirp, chirped, longer, taken, hop, inverse, scale, y) -> None:
+    need(len(x.shape) == 3 and len(y.shape) == 4, "there are signals, and frames of them")
+    need(x.shape[2] in (1, 2) and y.shape[3] in (1, 2), "numbers have parts")
+    need(len(twiddles.shape) == 2 and twiddles.shape[1] == 2 and twiddles.shape[0] >= 1, "there is a table")
+    (batch, values, parts), n, (_, frames, m, _) = x.shape, twiddles.shape[0], y.shape
+    need(y.shape[0] == batch and m <= n, "the result has values of each signal")
+    need(
+        1 <= taken <= n and hop >= 0 and frames >= 1 and (frames - 1) * hop + taken <= values,
+        "frames lie in the signal",
+    )
+    need(window is None or window.size == taken, "the window is of a frame's length")
+    length = n // 2 if parts == 1 and n % 2 == 0 else n
+    need(
+        (chirp is None) == (chirped is None) == (longer is None)
+        and (chirp is None or chirp.size == 2 * length and chirped.size == longer.size
+             and len(longer.shape) == 2 and longer.shape[1] == 2 and longer.shape[0] >= 2 * length - 1),
+        "Bluestein's tables go together",
+    )
+
+
+@contract("overlap_add", "ronR")
+def overlap_add(frames, window, hop, y) -> None:
+    need(len(frames.shape) == 3 and len(y.shape) == 2 and y.shape[0] == frames.shape[0], "frames of signals")
+    _, count, n = frames.shape
+    need(hop >= 1 and count >= 1 and y.shape[1] == n + hop * (count - 1), "the result is as long as frames reach")
+    need(window is None or window.size == n, "the window is of a frame's length")
+
+
 @contract("embedding", "irRI")
 def embedding(index, weight, y, bad) -> None:
     need(

@@ -1,10 +1,12 @@
-"""Signals: Fourier transforms and windows, by NumPy."""
+"""Signals: Fourier transforms by the row of dft, windows and weights by NumPy."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .row import axis_of, dtype_of, known, op
+from ... import functional as F
+from ...ops.dft import DFT
+from .row import axis_of, dtype_of, op, rank
 
 WINDOWS = {
     "HannWindow": (0.5, 0.5, 0.0),
@@ -25,78 +27,72 @@ def window(call):
     return (a - b * np.cos(angle) + c * np.cos(2 * angle)).astype(dtype)
 
 
-def complex_of(x):
-    """(..., 1) real or (..., 2) real and imaginary parts, as complex numbers."""
-    if x.ndim < 2 or x.shape[-1] not in (1, 2):
+def signal_of(x):
+    """A signal's last axis holds its real part, or that and the imaginary one."""
+    if rank(x) < 2 or x.shape[-1] not in (1, 2):
         raise ValueError(
-            f"a signal's last axis holds its real part, or that and the imaginary one, got shape {x.shape}"
+            "a signal's last axis holds its real part, or that and the imaginary one, got shape "
+            f"{tuple(x.shape)}"
         )
-    return x[..., 0] if x.shape[-1] == 1 else x[..., 0] + 1j * x[..., 1]
-
-
-def parts_of(z, dtype):
-    return np.stack([z.real, z.imag], -1).astype(dtype)
+    return x
 
 
 @op("DFT")
 def dft(call):
-    x, length = known(call[0], "the signal"), None if call[1] is None else call.number(1, "dft_length")
+    """By F.dft: the length and the axis are known, the signal may be traced."""
+    x, length = signal_of(call[0]), None if call[1] is None else call.number(1, "dft_length")
     axis = call.attr("axis", 1) if call.version < 20 else -2 if call[2] is None else call.number(2, "axis")
-    axis, inverse, onesided = axis_of(axis, x.ndim), call.attr("inverse", 0), call.attr("onesided", 0)
-    if axis == x.ndim - 1:
+    axis, inverse, onesided = axis_of(axis, rank(x)), call.attr("inverse", 0), call.attr("onesided", 0)
+    if axis == rank(x) - 1:
         raise ValueError("the last axis holds real and imaginary parts")
-    z = complex_of(x)
-    length = (
-        length if length is not None else 2 * (x.shape[axis] - 1) if inverse and onesided else x.shape[axis]
-    )
+    whole = inverse and onesided
+    length = length if length is not None else 2 * (x.shape[axis] - 1) if whole else x.shape[axis]
     if length < 1:
         raise ValueError(f"dft_length must be positive, got {length}")
     shape = call.room([length if i == axis else s for i, s in enumerate(x.shape)], np.complex128, copies=4)
     call.work(64 * int(np.prod(shape)))
-    if inverse and onesided:
-        return np.fft.irfft(z, length, axis)[..., None].astype(x.dtype)
-    if inverse:
-        return parts_of(np.fft.ifft(z, length, axis), x.dtype)
-    y = np.fft.fft(z, length, axis)
-    return parts_of(np.take(y, range(length // 2 + 1), axis) if onesided else y, x.dtype)
+    if whole and x.shape[-1] == 1:
+        x = F.pad(x, (0, 1))
+    if onesided and not inverse and x.shape[-1] == 2:   # of a complex signal the first half of all
+        y = F.dft(x, length, axis)
+        return F.getitem(y, (*[slice(None)] * axis, slice(0, length // 2 + 1)))
+    return F.dft(x, length, axis, bool(inverse), bool(onesided))
 
 
 @op("STFT")
 def stft(call):
     """(batch, frames, frequencies, 2) of the signal's windows, each `step` behind the one
     before."""
-    x, step = known(call[0], "the signal"), call.number(1, "frame_step")
-    weights = None if call[2] is None else known(call[2], "the window")
+    x, step, weights = call[0], call.number(1, "frame_step"), call[2]
     length = (
-        len(weights)
-        if call[3] is None and weights is not None and weights.ndim == 1
+        weights.shape[0]
+        if call[3] is None and weights is not None and rank(weights) == 1
         else None
         if call[3] is None
         else call.number(3, "frame_length")
     )
-    if x.ndim == 2:
-        x = x[..., None]
+    if rank(x) == 2:
+        x = F.unsqueeze(x, -1)
     if (
-        x.ndim != 3
+        rank(x) != 3
         or length is None
         or step < 1
         or not 1 <= length <= x.shape[1]
         or weights is not None
-        and weights.shape != (length,)
+        and tuple(weights.shape) != (length,)
     ):
         raise ValueError(
-            f"a signal of shape {x.shape}, frames of {length}, {step} apart, a window of "
-            f"{None if weights is None else weights.shape}"
+            f"a signal of shape {tuple(x.shape)}, frames of {length}, {step} apart, a window of "
+            f"{None if weights is None else tuple(weights.shape)}"
         )
-    count = (x.shape[1] - length) // step + 1
+    x, count = signal_of(x), (x.shape[1] - length) // step + 1
     call.room((x.shape[0], count, length, 2), np.complex128, copies=4)
     call.work(64 * x.shape[0] * count * length)
-    z = complex_of(x)
-    frames = np.stack([z[:, i * step : i * step + length] for i in range(count)], 1) * (
-        1 if weights is None else weights
+    half = call.attr("onesided", 1) and x.shape[2] == 1
+    return DFT(
+        x, weights, n=length, taken=length, hop=step, frames=count, m=length // 2 + 1 if half else length,
+        parts=2, inverse=False, scale=1.0,
     )
-    y = np.fft.fft(frames, axis=-1)
-    return parts_of(y[..., : length // 2 + 1] if call.attr("onesided", 1) and x.shape[2] == 1 else y, x.dtype)
 
 
 @op("MelWeightMatrix", keeps=True)
