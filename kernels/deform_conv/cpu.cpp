@@ -26,7 +26,7 @@ struct Geometry {
     i64 shared() const { return channels / groups; }   // channels of one group of offsets
 };
 
-// The four pixels of a vector of outputs at one tap. Weights hold the mask.
+// The four pixels of a vector of outputs at one tap.
 struct Corners {
     M index[4], inside[4];
     V weight[4], mask, fraction_h, fraction_w, live_h, live_w;
@@ -51,7 +51,7 @@ struct Corners {
             inside[k] = within(at_h, 0, real(s.height - 1)) & within(at_w, 0, real(s.width - 1));
             const M row = whole(clipped(at_h, 0, real(s.height - 1)));
             index[k] = row * (lane_int)s.width + whole(clipped(at_w, 0, real(s.width - 1)));
-            weight[k] = part(k / 2, fraction_h) * part(k % 2, fraction_w) * mask;
+            weight[k] = part(k / 2, fraction_h) * part(k % 2, fraction_w);
         }
     }
     static V part(int second, V fraction) { return second ? fraction : splat(1) - fraction; }
@@ -91,7 +91,7 @@ static void panel_rows(const Geometry& s, const Corners& at, const real* image, 
                                                                     : load(p, valid);
                 sum += at.weight[k][i] * v;
             }
-            of[i] = sum;
+            of[i] = sum * at.mask[i];
         }
         interleave(of);
         for (int r = 0; r < valid; ++r) store(panel + r * pitch, of[r]);
@@ -205,8 +205,8 @@ void deform_columns(In<real> x, In<real> offset, In<real> mask, Window window, i
                 V sum{};
                 for (int i = 0; i < 4; ++i) sum += at.weight[i] * pixel<false>(plane, at.index[i], at.inside[i]);
                 real* to = columns.data + (c * s.taps + tap) * s.places + o;
-                if (count == LANES) store(to, sum);
-                else store(to, sum, count);
+                if (count == LANES) store(to, sum * at.mask);
+                else store(to, sum * at.mask, count);
             }
         });
     });
@@ -228,7 +228,7 @@ void deform_input_gradient(In<real> g, In<real> offset, In<real> mask, Window wi
         for (i64 tap = 0; tap < s.taps; ++tap)
             for_corners(s, offset, mask, n, group, tap, [&](i64 o, int count, const Corners& at) {
                 for (i64 p = 0; p < planes; ++p) {
-                    const V gv = part_of(g.data + ((first + p) * s.taps + tap) * s.places + o, count);
+                    const V gv = part_of(g.data + ((first + p) * s.taps + tap) * s.places + o, count) * at.mask;
                     for (int k = 0; k < 4; ++k) {
                         const V add = gv * at.weight[k];
                         for (int i = 0; i < count; ++i)

@@ -27,6 +27,10 @@ APART = {
         ("rnn", "lstm", "gru"),
         "the definition multiplies a state of zeros with the weights, the kernel leaves that out",
     ),
+    **dict.fromkeys(
+        ("dft", "overlap_add"),
+        "whether infinities that meet are NaN depends on which of them a transform adds first",
+    ),
     "attention": "the definition multiplies masked values by 0, the kernel leaves them out",
 }
 
