@@ -239,6 +239,7 @@ CHAINS = {
     "expanded": ([node("Shape", ["t"], ["sh"]), node("Expand", ["k", "sh"], ["e"]), node("Mul", ["e", "t"], ["y"])],
                  "y"),
     "as_many_rounds": ([node("Size", ["t"], ["n"])], "y"),
+    "more_axes": ([node("Expand", ["t", "wide"], ["y"])], "y"),
     "compressed_again": ([node("Gather", ["t", "c"], ["r"], axis=1), node("Greater", ["r", "one"], ["q"]),
                           node("Compress", ["t", "q"], ["y"], axis=0)], "y"),
 }
@@ -261,7 +262,7 @@ def test_what_stands_behind_a_length_of_the_run(name):
     if name == "by_their_shape":
         nodes = [n for n in nodes if "to0" not in n.input]
     constants = NAMED | {"mtwo": [-2], "k": np.array([[1, 2]]), "ones": [1, 1],
-                         "twice": [1, 2], "pads": [0, 1, 0, 2], "next": np.int64(1),
+                         "twice": [1, 2], "wide": [3, 1, 2], "pads": [0, 1, 0, 2], "next": np.int64(1),
                          "start": np.float32([3]), "yes": np.array(True)}
     used = {i for n in FIND + nodes for i in n.input}
     proto = model([*FIND, *nodes], {"x": (F, [5, 7])}, {result: INT if result in ("t", "nz") else 0},

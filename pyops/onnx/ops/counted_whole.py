@@ -153,6 +153,10 @@ def length_of(value, what: str):
 def of_lengths(call):
     """An array of a shape in which one length is a run's."""
     to = call[0] if call.node.op == "ConstantOfShape" else call[1]
+    if isinstance(to, Counted):
+        raise Unsupported("how many axes it makes depends on data")
+    if not traced(to):
+        return expanded(call)
     known, most = entries(to), upper(to)
     if known.count(None) != 1:
         raise Unsupported("makes several lengths that depend on data")
@@ -170,6 +174,16 @@ def of_lengths(call):
                           "one whose length depends on data")
     made = plain(call, [x, np.array(room, INT)])
     return lifted(made, axis + max(0, rank(x) - len(room)), count)
+
+
+def expanded(call):
+    """A value whose length depends on data, along its other axes."""
+    x, to = call[0], call.numbers(1, "shape")
+    axis = x.axis + max(0, len(to) - rank(x))
+    at = x.axis - rank(x) + len(to)
+    if at >= 0 and to[at] != 1:
+        raise Unsupported(f"an axis whose length depends on data is expanded to {to[at]}")
+    return cut(plain(call), x, axis)
 
 
 def lifted(values, axis: int, count) -> Counted:
