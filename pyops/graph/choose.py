@@ -21,18 +21,42 @@ FILTER = 60   # multiply-adds of 16 filters that the transform of 16 of their va
 
 def run(graph: Graph, options) -> None:
     total = sum(v.nbytes for node in graph.every() for v in node.inputs if isinstance(v, np.ndarray))
-    for node in graph.every():
-        if node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value):
-            node.algorithm, node.why = choose(node, options, total)
+    for part in parts(graph):
+        consumers = part.consumers()
+        for node in part.nodes:
+            if node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value):
+                whole = sums_are_whole(node, part, consumers)
+                node.algorithm, node.why = choose(node, options, total, whole)
 
 
-def choose(node: Node, options, total_weights: int) -> tuple[str, str]:
+def parts(graph: Graph):
+    """The graph and the bodies in it."""
+    yield graph
+    for node in graph.nodes:
+        for body in node.bodies:
+            yield from parts(body)
+
+
+def sums_are_whole(node: Node, graph: Graph, consumers) -> bool:
+    """Whether image and filter are of whole numbers, and so are the sums to those that read them. Where
+    all multiply them by a number of the run, as behind a dynamic scale, they are floats like others.
+    """
+    readers = consumers.get(node.output, [])
+    floats = node.output not in graph.outputs and readers and all(
+        r.op == "mul" and all(isinstance(v, Value) for v in r.inputs) for r in readers)
+    return not floats and from_whole_numbers(node.inputs[0]) and whole_numbers(node.inputs[1])
+
+
+def choose(node: Node, options, total_weights: int, whole: bool = False) -> tuple[str, str]:
     """The cheapest algorithm of all candidates that do not decline, or the one that was asked for;
-    and why.
+    and why. whole: its sums have to be exact.
     """
     forced = forced_algorithm(node, options.force)
     offers, reasons = {}, []
     for candidate in CANDIDATES:
+        if whole and forced is None and candidate is winograd:
+            reasons.append("image and filter are of whole numbers, whose sums have to be exact")
+            continue
         try:
             offers.update(candidate(node, options, forced))
         except Declined as why:
@@ -71,8 +95,6 @@ def winograd(node: Node, options, forced: str | None) -> dict[str, Callable]:
         raise Declined("not a 3x3 filter with stride 1")
     if forced is None and options.precision == "strict":
         raise Declined('precision="strict"')
-    if forced is None and from_whole_numbers(node.inputs[0]) and whole_numbers(node.inputs[1]):
-        raise Declined("image and filter are of whole numbers, whose sums have to be exact")
     if not packing.even_filters(node.inputs[1]):
         raise Declined("a filter of little more than one tap")
     tiles = costs.TILES[:2] if forced is None and options.precision == "default" else costs.TILES

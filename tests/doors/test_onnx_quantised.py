@@ -439,3 +439,19 @@ def test_a_convolution_of_bytes_is_exact_whatever_the_precision():
     patches = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), (2, 3))
     want = np.einsum("nchwij,ocij->nohw", patches, w.astype(np.int64))
     same(door.load(model)(x), want.astype(np.int32))
+
+
+def test_sums_behind_a_scale_of_the_run_are_floats():
+    """A dynamically quantised convolution takes the algorithm of a float one, and is as near."""
+    x, w, scale = floats(1, 64, 24, 24), whole("int8", 64, 64, 3, 3), np.float32(0.02)
+    model = file(
+        [node("DynamicQuantizeLinear", "x", "q s z"), node("ConvInteger", "q w z", "c", pads=[1, 1, 1, 1]),
+         node("Cast", "c", "f", to=FLOAT), node("Mul", "s ws", "t"), node("Mul", "f t", "y")],
+        {"x": (FLOAT, x.shape)}, {"y": (FLOAT, None)}, {"w": w, "ws": scale})
+    program = door.load(model)
+    q, s, z = door.run(file([node("DynamicQuantizeLinear", "x", "q s z")], {"x": (FLOAT, x.shape)},
+                            {"q": (BYTE, None), "s": (FLOAT, None), "z": (BYTE, None)}), {"x": x}).values()
+    wide = np.pad(q.astype(np.int64) - int(z), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    patches = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), (2, 3))
+    want = np.einsum("nchwij,ocij->nohw", patches, w.astype(np.int64)) * (float(s) * 0.02)
+    np.testing.assert_allclose(program(x), want, atol=2e-5 * np.abs(want).max())
