@@ -103,6 +103,8 @@ def average_pool(call):
 def lp_pool(call):
     n, kernel, stride, dilation, before, behind, more = pooling_of(call)
     p = call.attr("p", 2)
+    if p < 1:
+        raise ValueError(f"p must be at least 1, got {p}")
     x = F.abs(call[0]) if p % 2 else call[0]
     wide = padded(call, x, before, [b + m for b, m in zip(behind, more)])
     return F.pow(window_sum(F.pow(wide, float(p)), n, kernel, stride, dilation), 1.0 / p)
