@@ -56,7 +56,7 @@ from .ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_tran
 from .ops.ctc import ctc_loss
 from .ops.deform_conv import deform_conv2d
 from .ops.dft import dft, istft, stft
-from .ops.distance import cosine_similarity, normalize, pairwise_distance, pdist
+from .ops.distance import cdist, cosine_similarity, normalize, pairwise_distance, pdist
 from .ops.dropout import (
     alpha_dropout,
     dropout,
@@ -244,15 +244,15 @@ __all__ = [
     "alpha_dropout", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin", "asinh", "atan", "atanh",
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or",
-    "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "celu", "channel_shuffle",
-    "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
-    "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
-    "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "dft", "div", "dropout",
-    "dropout1d", "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp",
-    "expm1", "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor",
-    "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem",
-    "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
+    "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "cdist", "ceil", "celu",
+    "channel_shuffle", "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+    "conv_transpose2d", "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity",
+    "cross_entropy", "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "dft", "div",
+    "dropout", "dropout1d", "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq",
+    "erf", "exp", "expm1", "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip",
+    "floor", "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu",
+    "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell",
+    "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
     "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "istft", "kl_div",
     "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log",
     "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",

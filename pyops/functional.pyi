@@ -23,15 +23,15 @@ __all__ = [
     "alpha_dropout", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin", "asinh", "atan", "atanh",
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or",
-    "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "ceil", "celu", "channel_shuffle",
-    "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
-    "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity", "cross_entropy",
-    "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "dft", "div", "dropout",
-    "dropout1d", "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp",
-    "expm1", "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor",
-    "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "getitem",
-    "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
+    "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "cdist", "ceil", "celu",
+    "channel_shuffle", "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+    "conv_transpose2d", "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity",
+    "cross_entropy", "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "dft", "div",
+    "dropout", "dropout1d", "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq",
+    "erf", "exp", "expm1", "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip",
+    "floor", "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu",
+    "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell",
+    "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
     "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "istft", "kl_div",
     "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log",
     "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
@@ -472,6 +472,18 @@ def cat(tensors: Sequence[Tensor | Array], dim: int = ..., *, axis: int | None =
     out: Tensor | None = ...) -> Tensor: ...
 @overload
 def cat(tensors: Sequence[_E], dim: int = ..., *, axis: int | None = ..., out: _E | None = ...) -> _E: ...
+
+@overload
+def cdist(x1: Tensor, x2: Arrays, p: float = ..., compute_mode: str = ..., *,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def cdist(x1: Array, x2: Array, p: float = ..., compute_mode: str = ..., *,
+    out: Array | None = ...) -> Array: ...
+@overload
+def cdist(x1: Array, x2: Tensor, p: float = ..., compute_mode: str = ..., *,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def cdist(x1: _E, x2: Arrays, p: float = ..., compute_mode: str = ..., *, out: _E | None = ...) -> _E: ...
 
 @overload
 def ceil(input: Tensor) -> Tensor: ...

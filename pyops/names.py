@@ -100,7 +100,7 @@ NAMES: dict[str, Names] = {
     "glu": names("glu", "", "GLU"), "hardshrink": names("hardshrink", "", "Hardshrink"),
     "softshrink": names("softshrink", "Shrink", "Softshrink"), "tanhshrink": names("", "", "Tanhshrink"),
     # distances
-    "normalize": names(why="torch takes it apart"), "pdist": names("pdist"),
+    "normalize": names(why="torch takes it apart"), "pdist": names("pdist"), "cdist": names("cdist"),
     "cosine_similarity": names("cosine_similarity", "", "CosineSimilarity"),
     "pairwise_distance": names("pairwise_distance", "", "PairwiseDistance"),
     # pointwise

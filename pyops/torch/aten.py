@@ -313,6 +313,7 @@ ADAPTERS = {
     "aten.einsum.default": lambda equation, operands, *, path=None: F.einsum(equation, *operands),
     **{f"aten.embedding_bag.{form}": embedding_bag for form in ("default", "padding_idx")},
     **{f"aten.ctc_loss.{form}": ctc_loss for form in ("IntList", "Tensor")},
+    "aten.cdist.default": lambda a, b, p=2.0, compute_mode=None: F.cdist(a, b, p),
     "aten.roll.default": roll, "aten.gather.default": lambda x, dim, index, **_: F.gather(x, dim, index),
     "aten.cumsum.default": running(F.cumsum), "aten.cumprod.default": running(F.cumprod),
     "aten.scatter_reduce.two": reduce_into,

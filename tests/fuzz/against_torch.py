@@ -110,6 +110,14 @@ def pdist(draw: random.Random):
     return same("pdist", [normal(draw, draw.randint(2, 6), draw.randint(1, 5))], draw.choice((1.0, 2.0, 3.0)))
 
 
+def cdist(draw: random.Random):
+    lead, m = shape_of(draw, 0, 2, 3), draw.choice((1, 3, 8, 17))
+    other = [n if draw.random() < 0.8 else 1 for n in lead]
+    arrays = [normal(draw, *lead, draw.randint(1, 20), m), normal(draw, *other, draw.randint(1, 20), m)]
+    p = draw.choice((0.5, 1.0, 2.0, 3.0, float("inf")))
+    return arrays, lambda a, b: F.cdist(a, b, p), lambda a, b: torch.cdist(a, b, p)
+
+
 def halves(draw: random.Random):
     shape = shape_of(draw)
     dim = draw.randrange(len(shape))
@@ -343,7 +351,7 @@ def istft(draw: random.Random):
 
 
 DRAWS: dict[str, Callable] = {draw.__name__: draw for draw in (
-    affine_grid, bilinear, channel_shuffle, clip, cosine_embedding_loss, cosine_similarity,
+    affine_grid, bilinear, cdist, channel_shuffle, clip, cosine_embedding_loss, cosine_similarity,
     ctc_loss, deform_conv2d, dft, einsum, embedding_bag, grid_sample, halves, istft,
     multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss, normalize,
     pairwise_distance, pdist, put_slices, shrink, stft, triplet_margin_loss, triplet_with_distance,

@@ -618,6 +618,12 @@ def overlap_add(frames, window, hop, y) -> None:
     need(window is None or window.size == n, "the window is of a frame's length")
 
 
+@contract("cdist", "rrfR")
+def cdist(a, b, p, y) -> None:
+    need(len(a.shape) == len(b.shape) == 3 and a.shape[::2] == b.shape[::2], "rows are of one width")
+    need(y.size == a.shape[0] * a.shape[1] * b.shape[1], "the result has a value a pair")
+
+
 @contract("embedding", "irRI")
 def embedding(index, weight, y, bad) -> None:
     need(
