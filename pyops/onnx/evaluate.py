@@ -17,6 +17,7 @@ from ..ops.cast import CAST
 from .limits import PER_ELEMENT, PER_NODE, PER_TRACED, Limits, clipped
 from .model import Graph, ModelError, dtypes, every, schema_of
 from .ops import OPS, counted
+from .ops.lengths import settled
 from .ops.row import KEEPS, Call, Unsupported
 from .sizes import are_sizes, with_formulas
 from .values import EMPTY, is_plain, kind, leaves
@@ -38,7 +39,7 @@ def called(call: Call) -> tuple:
         return several(counted.called(call))
     halves = () if op in KEEPS else [i for i, v in enumerate(given) if is_half(v)]
     if not halves:
-        return several(row(call))
+        return tuple(map(settled, several(row(call))))
     call.room((3, sum(given[i].size for i in halves)))
     call.inputs = [widened(v) if i in halves else v for i, v in enumerate(given)]
     results = several(row(call))

@@ -15,7 +15,7 @@ import numpy as np
 from ... import functional as F
 from ...graph.counted import Counted, begin, mark, same_number
 from ..limits import short
-from .lengths import SHORT, entries
+from .lengths import SHORT, entries, origin
 from .row import KEEPS, OPS, Unsupported, axes_of, axis_of, rank, traced
 
 RULES: dict[str, Callable] = {}
@@ -241,12 +241,21 @@ def reshape(call):
         raise Unsupported("the shape's own length depends on data")
     if traced(to):
         lengths = entries(to)
+        if -1 in lengths and lengths.count(None) == 1 and counts(x, to, lengths.index(None)):
+            rest = math.prod(n for n in lengths if n not in (None, -1))
+            lengths[lengths.index(-1)] = math.prod(n for i, n in enumerate(x.shape) if i != x.axis) // max(1, rest)
     else:
         lengths = [None if n == -1 else n for n in call.numbers(1, "shape")]
     if not call.attr("allowzero", 0):
         lengths = [x.shape[i] if n == 0 and i != x.axis else None if n == 0 else n
                    for i, n in enumerate(lengths)]
     return reshaped(x, lengths)
+
+
+def counts(x: Counted, to, i: int) -> bool:
+    """Whether entry i of a traced list of lengths is the value's own count."""
+    number = origin(F.getitem(to, (slice(i, i + 1),)))
+    return number is not None and same_number(number, x.count)
 
 
 def reshaped(x: Counted, lengths):

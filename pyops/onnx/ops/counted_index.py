@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from ... import functional as F
-from ...graph.counted import Counted, shared
+from ...graph.counted import Counted, same_number, shared
 from ...ops.gather import TAKE
 from ...ops.typed import as_type
 from ..limits import short
 from .counted import cut, filled, plain, present, same_length, takes
+from .lengths import origin
 from .row import OPS, Unsupported, axes_of, axis_of, rank, traced
 
 INT, LARGEST = np.dtype(np.int64), (1 << 62) - 1
@@ -88,6 +90,29 @@ def gather_elements(call):
     return cut(plain(call, [x, index_of(indices)[0]]), indices, indices.axis)
 
 
+@takes("ScatterElements", "Scatter")
+def scatter_elements(call):
+    """Behind the count as with ScatterND."""
+    x, indices, updates = call.inputs
+    axis = axis_of(call.attr("axis", 0), rank(x))
+    along_axis = [isinstance(v, Counted) and v.axis == axis for v in call.inputs]
+    if not (along_axis[1] and along_axis[2] and same_length([indices, updates])) or 0 in x.shape or (
+        isinstance(x, Counted) and not along_axis[0]
+    ):
+        raise Unsupported("takes lengths that depend on data along its axis alone")
+    values, length = (x.values, x.count) if along_axis[0] else (x, np.asarray(x.shape[axis], INT))
+    n = values.shape[axis]
+    places = as_type(indices.values, INT)
+    places = F.where(F.lt(places, 0), F.add(places, length), places)
+    wrong = F.logical_or(F.lt(places, 0), F.ge(places, length))
+    inside = F.where(wrong, np.asarray(n + 1, INT), places)   # which the kernel refuses
+    places = F.where(present(indices, axis, rank(x)), inside, np.asarray(n, INT))
+    wide = F.cat([values, np.zeros((*values.shape[:axis], 1, *values.shape[axis + 1 :]), x.dtype)], axis)
+    found = OPS["ScatterElements"](replace(call, inputs=[wide, places, updates.values]))
+    found = F.getitem(found, (slice(None),) * axis + (slice(0, n),))
+    return Counted(found, axis, length) if along_axis[0] else found
+
+
 @takes("ScatterND")
 def scatter_nd(call):
     """What lies behind the count is put into a row behind the others, which is dropped."""
@@ -117,8 +142,13 @@ def part(x: Counted, start, end):
     """Entries start to end of the axis, numbers or of a run, counted from its end where negative."""
 
     def place(v):
+        if not traced(v) and v >= x.bound:
+            return x.count   # a length that is known to be the same
         if not traced(v):
             return shared(("place", x.count, v), lambda: known_place(v))
+        number = origin(v)
+        if number is not None and same_number(number, x.count):
+            return x.count
         v = as_type(v, INT)
         v = F.where(F.lt(v, 0), F.add(v, x.count), v)
         return F.maximum(F.minimum(v, x.count), np.asarray(0, INT))
@@ -206,10 +236,21 @@ def concat(call):
     index = place
     for v in call.inputs:
         n = v.shape[axis]
-        after = F.add(end, v.count if isinstance(v, Counted) else np.asarray(n, INT))
+        length = v.count if isinstance(v, Counted) else np.asarray(n, INT)
+        after = length if begin == 0 else shared(("sum", end, length), partial(F.add, end, length))
         index = F.where(F.ge(place, end), F.add(F.sub(place, end), begin), index)
         begin, end = begin + n, after
     index = F.minimum(index, np.asarray(max(whole.shape[axis] - 1, 0), INT))
     if not whole.shape[axis]:
         return whole
     return Counted(TAKE(whole, index, dim=axis, wrap=False), axis, end)
+
+
+@takes("RoiAlign")
+def roi_align(call):
+    if isinstance(call[0], Counted):
+        raise Unsupported("takes no maps whose number depends on data")
+    like = same_length(call.inputs[1:])
+    # regions behind the count are of the first map and empty
+    regions = [filled(v, 0) if isinstance(v, Counted) else v for v in call.inputs[1:]]
+    return cut(plain(call, [call[0], *regions]), like, 0)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ... import functional as F
-from ...graph.counted import Counted, begin, mark, shared
+from ...graph.counted import Counted, begin, mark, same_number, shared
 from ...ops.gather import TAKE
 from ...ops.places import NONZERO
 from ...ops.typed import as_type
@@ -169,10 +169,11 @@ def of_lengths(call):
         return lifted(OPS["ConstantOfShape"](replace(call, inputs=[np.array(room, INT)])), axis, count)
     x = call[0]
     at = rank(x) - len(room) + axis
-    if isinstance(x, Counted) or at >= 0 and x.shape[at] != 1:
+    same = isinstance(x, Counted) and x.axis == at and x.bound == room[axis] and same_number(x.count, count)
+    if not same and (isinstance(x, Counted) or at >= 0 and x.shape[at] != 1):
         raise Unsupported(f"an axis of {'another length' if isinstance(x, Counted) else x.shape[at]} is expanded to "
                           "one whose length depends on data")
-    made = plain(call, [x, np.array(room, INT)])
+    made = plain(call, [x.values if same else x, np.array(room, INT)])
     return lifted(made, axis + max(0, rank(x) - len(room)), count)
 
 
