@@ -6,8 +6,10 @@ A file is refused by a ValueError and changes nothing, or is taken as a whole.
 
 from __future__ import annotations
 
+import atexit
 import json
 import random
+import shutil
 import struct
 import tempfile
 from functools import lru_cache
@@ -21,7 +23,9 @@ from pyops.files import bounded
 from pyops.train import ArrayDataset, Split, Trainer, load_model
 
 REFUSED = (ValueError,)
-FOLDER = Path(tempfile.gettempdir()) / "pyops-fuzz-checkpoints"
+# of this hunt alone: a file that another one cuts short while it is mapped here is a death of its own
+FOLDER = Path(tempfile.mkdtemp(prefix="pyops-fuzz-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 WORDS = (0, 1, -1, 3, 2**31, 2**63, 2**64, 10**400, 1e300, -1.5, float("nan"), float("inf"), True, None, "",
          "x", [], {}, [1], "0.5", [[]])
 TYPES = ("F32", "F64", "F16", "BF16", "I8", "U8", "I64", "BOOL", "C64", "F8_E4M3", "x")
