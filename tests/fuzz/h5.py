@@ -4,7 +4,9 @@ or with bytes of it changed.
 
 from __future__ import annotations
 
+import atexit
 import random
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -17,7 +19,8 @@ REFUSED = (ValueError,)
 MEMORY = 6 << 30  # files may claim 4 GiB, which take no memory as long as nobody touches them
 MOST_RESIDENT = 1 << 30
 SECRET = b"not of this file"
-FOLDER = Path(tempfile.gettempdir()) / "pyops-fuzz-h5"
+FOLDER = Path(tempfile.mkdtemp(prefix="pyops-fuzz-"))  # of this hunt alone
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 OUTSIDE = FOLDER / "outside.h5"
 
 
