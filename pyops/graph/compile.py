@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.backends import BACKENDS, ISAS, active, by_sample
 from ..core.dispatch import ELEMENTS
-from ..core.front_ends import as_function
+from ..core.front_ends import as_function, for_sizes, front_end_of
 from ..core.threads import get_num_threads
 from . import choose, samples, streaming
 from .lowering import lower
@@ -64,6 +64,7 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     of graph/varying.py); a ValueError names what is outside. The model is traced once for all sizes
     by which it does nothing else, a plan is made for each size that comes in milliseconds, and the
     last eight are kept, with one copy of the weights, which must not change.
+    Of torch's exported programs the ranges of their dynamic shapes are taken.
     dynamic_batch: other sizes of the first axis are planned when they come; the plans of the
     last eight are kept, and share their weights.
     state: for a recurrent model that takes a state as its last argument and returns (results,
@@ -99,6 +100,8 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
         stateful: Program = streaming.checked(
             Program(planned(graph, structure, options), options.isa, options.threads), own)
         return stateful
+    if dynamic is None and not dynamic_batch and (front_end := front_end_of(model)) is not None:
+        dynamic = front_end.ranges(model) or None
     if dynamic is not None:
         return of_sizes(model, inputs, options, dynamic)
     if dynamic_batch:
@@ -165,6 +168,8 @@ class Family:
         self.traced: list[Sized] = []      # the one used last comes first
         self.refused: Exception | None = None   # why a graph is of one size
         self._lock = threading.RLock()
+        self._for_sizes: list[Any] | None = None
+        self._seen: set[Any] = set()
 
     def first(self, inputs: Any) -> Program:
         """A Program that plans for other sizes when they come."""
@@ -183,23 +188,41 @@ class Family:
                 plan = planned(graph, structure, self.options)
         return Program(plan, self.options.isa, self.options.threads, again, samples=samples_at_once)
 
+    def function(self, inputs: Any) -> Any:
+        """The model as a function that is traced for several sizes; None if it is to be traced for
+        these alone. What records a model of another library is asked when a second size comes."""
+        if not self.axes:
+            return None
+        if self._for_sizes is None:
+            self._seen.add(tuple(x.shape for x in inputs))
+            if front_end_of(self.model) is not None and len(self._seen) < 2:
+                return None
+            self._for_sizes = [for_sizes(self.model, inputs, self.axes)]
+        (found,) = self._for_sizes
+        return found.function if found is not None and self._allows([x.shape for x in inputs]) else None
+
+    def _allows(self, shapes: Any) -> bool:
+        """Whether what is traced for several sizes is for these: torch takes an axis of one for
+        something else."""
+        return not self._for_sizes or self._for_sizes[0] is None or bool(self._for_sizes[0].allows(shapes))
+
     def graph(self, inputs: Any) -> Any:
         """The graph for inputs of these shapes, and the structure of what the model returns."""
         shapes = tuple(x.shape for x in inputs)
         with self._lock:
             for i, sized in enumerate(self.traced):
-                found = sized.filled(shapes)
+                found = sized.filled(shapes) if self._allows(shapes) else None
                 if found is not None:
                     self.traced.insert(0, self.traced.pop(i))
                     return found
-            function = as_function(self.model, inputs)
-            if not self.axes or function is not self.model:
-                return simplified(function, inputs, self.options)
+            function = self.function(inputs)
+            if function is None:
+                return simplified(as_function(self.model, inputs), inputs, self.options)
             try:
                 sized = Sized.of(function, inputs, self.axes, passes)
             except REFUSED as why:   # what the model itself is at fault for, it shows again
                 self.refused = why
-                return simplified(function, inputs, self.options)
+                return simplified(as_function(self.model, inputs), inputs, self.options)
             found = sized.filled(shapes)
             assert found is not None, "guards hold for the sizes that they were found by"
             self.traced = [sized, *self.traced][:TRACED]

@@ -8,7 +8,7 @@ what was and was not ours.
 import torch as _torch
 
 from ..core.front_ends import FRONT_ENDS as _FRONT_ENDS, FrontEnd as _FrontEnd
-from . import library
+from . import library, sizes as _sizes
 from .backend import pyops
 from .door import compile
 from .exported import as_function, exported
@@ -21,4 +21,7 @@ __all__ = ["Fault", "Report", "UnsupportedOp", "as_function", "compile", "compil
            "pyops", "refresh", "replace_modules", "restore_modules"]
 
 _FRONT_ENDS.append(_FrontEnd(lambda model: isinstance(model, _torch.nn.Module),
-                             lambda model, inputs: as_function(exported(model, inputs))))
+                             lambda model, inputs: as_function(exported(model, inputs)), _sizes.of_module))
+_FRONT_ENDS.append(_FrontEnd(lambda model: isinstance(model, _torch.export.ExportedProgram),
+                             lambda model, inputs: _sizes.checked(model, inputs), _sizes.of_program,
+                             _sizes.ranges))

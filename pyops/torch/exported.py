@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from ..core.symbolic import SymInt, plain
 from ..graph import control
 from ..graph.trace import Traced, within
 from .aten import TABLE
@@ -47,10 +48,10 @@ def exported(module: torch.nn.Module, example_inputs: tuple):
     return taken_apart(recorded(module, examples))
 
 
-def recorded(module, examples: tuple):
+def recorded(module, examples: tuple, dynamic_shapes=None):
     """What torch.export says of the module, or raises."""
     with torch.no_grad():
-        return torch.export.export(module, examples).run_decompositions({})
+        return torch.export.export(module, examples, dynamic_shapes=dynamic_shapes).run_decompositions({})
 
 
 def as_function(program) -> Callable:
@@ -86,7 +87,10 @@ def missing(program) -> list:
     return [
         node
         for node in varying(program)
-        if node.target not in (operator.getitem, COND) and str(node.target) not in TABLE and not draws(node)
+        if node.target not in (operator.getitem, COND)
+        and str(node.target) not in TABLE
+        and not draws(node)
+        and not of_sizes(node)
     ]
 
 
@@ -106,6 +110,23 @@ def check(program) -> None:
 
 
 COND = torch.ops.higher_order.cond
+
+
+def of_sizes(node) -> bool:
+    """Whether it computes with sizes, which are numbers here."""
+    return str(node.target) in SIZES or not isinstance(
+        node.target, (torch._ops.OpOverload, torch._ops.HigherOrderOperator)
+    )
+
+
+# What exported programs with dynamic shapes compute of sizes, beside Python's operators
+SIZES = {
+    "aten.sym_size.int": lambda x, dim: x.shape[dim],
+    "aten._assert_scalar.default": lambda *_: None,
+    "aten.sym_constrain_range.default": lambda *_, **__: None,
+    "aten.sym_constrain_range_for_size.default": lambda *_, **__: None,
+}
+PYTHONS = {"sym_max": max, "sym_min": min, "sym_not": operator.not_, "sym_float": lambda n: n * 1.0}
 
 # Arguments that switch the draws of a call off
 SWITCHES = {"train": (False,), "training": (False,), "dropout": (0,), "dropout_p": (0,)}
@@ -216,10 +237,15 @@ class Interpreter:
         if draws(node):
             raise UnsupportedOp(f"compile: {node.target} draws random numbers ({line_of(node)})")
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.value)
+        if str(node.target) in SIZES:
+            return SIZES[str(node.target)](*args, **kwargs)
         if str(node.target) in MADE:
             args, kwargs = pytree.tree_map_only(Traced, stand_in, (args, kwargs))
         traced = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Traced)]
         if not traced:
+            if not isinstance(node.target, torch._ops.OpOverload):
+                return PYTHONS.get(getattr(node.target, "__name__", ""), node.target)(*args, **kwargs)
+            args, kwargs = pytree.tree_map_only(SymInt, plain, (args, kwargs))
             with torch.no_grad():
                 return node.target(*args, **kwargs)
         if node.target is operator.getitem:
