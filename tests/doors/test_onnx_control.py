@@ -380,6 +380,24 @@ def test_suppression_of_what_was_found():
     check(proto, *feeds)
 
 
+def test_regions_of_what_was_found():
+    """The second stage of a detector: a layer for each region that stayed."""
+    proto = model([node("Greater", ["s", "half"], ["q"]), node("Compress", ["r", "q"], ["rq"], axis=0),
+                   node("Compress", ["b", "q"], ["bq"], axis=0),
+                   node("RoiAlign", ["x", "rq", "bq"], ["a"], output_height=2, output_width=3, sampling_ratio=2),
+                   node("Flatten", ["a"], ["f"]), node("MatMul", ["f", "w"], ["y"])],
+                  {"x": (F, [2, 3, 8, 9]), "r": (F, [6, 4]), "b": (INT, [6]), "s": (F, [6])}, {"a": F, "y": F},
+                  {"half": np.float32(0.5), "w": normal(3, 18, 5)})
+    feeds = []
+    for seed in range(4):   # one stays at least: onnx's reference flattens nothing of none
+        rng = np.random.default_rng(seed)
+        r = rng.uniform(0, 5, (6, 4)).astype(np.float32)
+        r[:, 2:] += r[:, :2]
+        feeds.append({"x": normal(seed, 2, 3, 8, 9), "r": r, "b": rng.integers(0, 2, 6),
+                      "s": np.maximum(rng.random(6), np.eye(6)[seed]).astype(np.float32)})
+    check(proto, *feeds)
+
+
 def test_what_takes_no_such_length_is_left_out_by_name():
     for nodes, text in (
         ([node("Einsum", ["t", "t"], ["y"], equation="ij,ij->ij")], "takes no value whose length depends"),
