@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
+from collections import Counter
 from dataclasses import dataclass, field
 
 
@@ -50,15 +53,37 @@ class Report:
 
 
 class Reports(list):
-    """Reports that print as lines, a graph each."""
+    """Reports that print as lines, a graph each. outside: what dynamo could not put into any graph and
+    why, and how often; it and what follows it in its function is torch's, and not in any graph's share.
+    """
+
+    def __init__(self, reports=(), outside=None):
+        super().__init__(reports)
+        self.outside = dict(outside or {})
 
     def __str__(self):
-        return "\n".join(f"{i}. {report}" for i, report in enumerate(self, 1)) or "no graph was compiled"
+        lines = [f"{i}. {report}" for i, report in enumerate(self, 1)] or ["no graph was compiled"]
+        lines += [f"outside of all graphs, by torch and in no share above: {why}" + (f" ({n} times)" if n > 1 else "")
+                  for why, n in self.outside.items()]
+        return "\n".join(lines)
 
     __repr__ = __str__
 
 
 _reports = Reports()
+_cleared: Counter = Counter()   # dynamo's refusals before the last clear
+
+
+def refusals() -> Counter:
+    """What dynamo could not trace so far, in its own words: the fault, and what it met."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    found: Counter = Counter()
+    for kind in ("unimplemented", "graph_break"):   # the same one may be in both
+        for text, count in (dynamo.counters.get(kind, {}) if dynamo else {}).items():
+            met = re.search(r"Developer debug context: *(.+)", text)
+            why = text.partition("\n")[0] + (f": {met[1]}" if met else "")
+            found[why] = max(found[why], count)
+    return found
 
 
 def add(report: Report) -> None:
@@ -67,11 +92,15 @@ def add(report: Report) -> None:
 
 def compile_report(clear: bool = False) -> Reports:
     """Every graph since the start or the last clear, in order: a list of Report that prints as
-    lines.
+    lines. Beside them what dynamo put into none, such as recurrent layers unless
+    torch._dynamo.config.allow_rnn is set.
     """
-    found = Reports(_reports)
+    seen = refusals()
+    found = Reports(_reports, {why: n - _cleared[why] for why, n in seen.items() if n > _cleared[why]})
     if clear:
         _reports.clear()
+        _cleared.clear()
+        _cleared.update(seen)
     return found
 
 

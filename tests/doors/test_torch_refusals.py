@@ -94,3 +94,22 @@ def test_constants_among_the_channels():
         import pyops
 
         close(torch.from_numpy(np.asarray(pyops.compile(model, x)(x))), model(x))
+
+
+def test_what_dynamo_puts_into_no_graph_is_in_the_report():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.recurrent = nn.Linear(8, 8), nn.LSTM(8, 8)
+
+        def forward(self, x):
+            return self.recurrent(torch.relu(self.first(x)))[0]
+
+    model, x = Net().eval(), torch.randn(3, 2, 8)
+    with torch.no_grad():
+        close(torch.compile(model, backend=door.pyops)(x), model(x))
+    reports = door.compile_report(clear=True)
+    (why,) = reports.outside
+    assert "LSTM(8, 8)" in why and len(reports) == 1
+    assert f"outside of all graphs, by torch and in no share above: {why}" in str(reports)
+    assert not door.compile_report().outside and str(door.compile_report()) == "no graph was compiled"
