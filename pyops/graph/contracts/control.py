@@ -3,6 +3,7 @@ and their parts lie within the part around them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,7 +95,11 @@ def shortened(kernel: str, arguments: tuple, room: int) -> tuple[int, ...] | Non
         return None
     shapes = [a if type(a) is tuple and all(type(n) is int for n in a) else shape_of(a)
               for a in (arguments[place] for place in places)]
-    return places if all(shape and shape[0] % room == 0 for shape in shapes) else None
+    if not all(shape and shape[0] % room == 0 for shape in shapes):
+        return None
+    # an entry is made of whole rows, or of whole indices
+    parts = arguments[1] if name.startswith("cat_") else len(arguments[2]) if name == "take_blocks" else 1
+    return places if parts and math.prod(shapes[0]) // room % parts == 0 else None
 
 
 def shape_of(given: Any) -> tuple[int, ...]:
