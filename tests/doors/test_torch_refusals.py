@@ -110,6 +110,6 @@ def test_what_dynamo_puts_into_no_graph_is_in_the_report():
         close(torch.compile(model, backend=door.pyops)(x), model(x))
     reports = door.compile_report(clear=True)
     (why,) = reports.outside
-    assert "LSTM(8, 8)" in why and len(reports) == 1
+    assert "LSTM(8, 8)" in why
     assert f"outside of all graphs, by torch and in no share above: {why}" in str(reports)
     assert not door.compile_report().outside and str(door.compile_report()) == "no graph was compiled"

@@ -119,6 +119,8 @@ def with_sink(scores, sink):
 def where_any(bias, weights):
     """Weights of the queries that may look somewhere, zeros of others."""
     zero = np.zeros((), weights.dtype)
+    if np.dtype(bias.dtype).kind in "iub":   # which have no infinity
+        return weights
     if traced(bias):
         return F.where(F.eq(F.amax(bias, -1, True), zero - np.inf), zero, weights)
     none = np.isneginf(bias.max(-1, keepdims=True, initial=-np.inf) if bias.ndim else bias)
