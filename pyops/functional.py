@@ -203,6 +203,7 @@ from .ops.reduction import (
     var,
     vector_norm,
 )
+from .ops.regions import roi_align
 from .ops.shape import (
     broadcast_to,
     cat,
@@ -263,14 +264,14 @@ __all__ = [
     "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
     "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
     "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm", "rnn", "rnn_cell",
-    "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add",
-    "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss",
-    "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "softmax",
-    "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squared_euclidean",
-    "squeeze", "stack", "std", "stft", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh",
-    "tanhshrink", "threshold", "tile", "topk", "transpose", "tril", "triplet_margin_loss",
-    "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze",
-    "upsample", "var", "vector_norm", "where",
+    "roi_align", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
+    "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
+    "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
+    "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt",
+    "square", "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth", "sub", "sum",
+    "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose", "tril",
+    "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten",
+    "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 _NEW = [name for name in _activation.__all__ if name not in __all__]   # an activation is public by being one
 __all__ += _NEW

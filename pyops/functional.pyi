@@ -42,8 +42,8 @@ __all__ = [
     "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad",
     "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow",
     "prelu", "prod", "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm",
-    "rnn", "rnn_cell", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
-    "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
+    "rnn", "rnn_cell", "roi_align", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh",
+    "scatter", "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
     "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
     "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt",
     "square", "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth", "sub", "sum",
@@ -2230,6 +2230,20 @@ def rnn_cell(input: Array, state: Array, weight_ih: Array, weight_hh: Array, bia
 @overload
 def rnn_cell(input: _E, state: Arrays, weight_ih: Arrays, weight_hh: Arrays, bias_ih: Arrays | None = ...,
     bias_hh: Arrays | None = ..., nonlinearity: str = ...) -> _E: ...
+
+@overload
+def roi_align(input: Tensor, boxes: Arrays | Sequence[Arrays], output_size: Sizes,
+    spatial_scale: float = ..., sampling_ratio: int = ..., aligned: bool = ..., *,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def roi_align(input: Array, boxes: Array | Sequence[Array], output_size: Sizes, spatial_scale: float = ...,
+    sampling_ratio: int = ..., aligned: bool = ..., *, out: Array | None = ...) -> Array: ...
+@overload
+def roi_align(input: Array, boxes: Tensor | Sequence[Tensor], output_size: Sizes, spatial_scale: float = ...,
+    sampling_ratio: int = ..., aligned: bool = ..., *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def roi_align(input: _E, boxes: Arrays | Sequence[Arrays], output_size: Sizes, spatial_scale: float = ...,
+    sampling_ratio: int = ..., aligned: bool = ..., *, out: _E | None = ...) -> _E: ...
 
 @overload
 def roll(input: Tensor, shifts: Any, dims: Any = ...) -> Tensor: ...

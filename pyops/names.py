@@ -46,6 +46,7 @@ NAMES: dict[str, Names] = {
                                     f"ConvTranspose{n}d", f"conv_transpose{n}d",
                                     ("Deconvolution1D", "Deconvolution DeconvolutionDepthWise",
                                      "Deconvolution3D")[n - 1]) for n in (1, 2, 3)},
+    "roi_align": names(why="torchvision's own operator, which its door reads; ONNX's has boxes and samples apart"),
     "deform_conv2d": names("", "DeformConv"),
     "linear": names("linear", "Gemm", "Linear", "linear", "InnerProduct"),
     "matmul": names("matmul mm", "MatMul", ncnn="MatMul"), "bmm": names("bmm"),

@@ -340,7 +340,10 @@ COMPOSED = {
        for name in ("contiguous.default", "detach.default", "alias.default", "lift_fresh_copy.default")},}
 
 # Operators of torchvision
-OF_TORCHVISION = {"torchvision.deform_conv2d.default": deform_conv2d}
+OF_TORCHVISION = {
+    "torchvision.deform_conv2d.default": deform_conv2d,
+    "torchvision.roi_align.default": lambda x, boxes, scale, height, width, ratio, aligned:
+        F.roi_align(x, boxes, (height, width), scale, ratio, aligned)}
 
 TABLE = {**OF_TORCHVISION,
          **{overload: ADAPTERS.get(overload) or getattr(F, function) for function, row in NAMES.items()

@@ -63,3 +63,26 @@ def test_second_derivatives_by_the_image():
     second, = torch.autograd.grad((torch.nn.functional.grid_sample(theirs, torch.from_numpy(grid),
                                                                    align_corners=False) * z).sum(), theirs)
     np.testing.assert_allclose(ours.grad.data, (first + 4 * second).detach().numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("ratio", [0, 2])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_roi_align_beside_onnx(ratio, aligned):
+    """An independent implementation: onnx's own."""
+    onnx = pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+    helper, r = onnx.helper, np.random.default_rng(3)
+    x = r.standard_normal((2, 3, 9, 11)).astype(np.float32)
+    low = r.uniform(0, 5, (6, 2))
+    boxes = np.concatenate([low, low + r.uniform(0.5, 9, (6, 2))], 1).astype(np.float32)
+    of = r.integers(0, 2, 6)
+    node = helper.make_node("RoiAlign", ["x", "b", "i"], ["y"], output_height=3, output_width=2, spatial_scale=0.7,
+                            sampling_ratio=ratio,
+                            coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel")
+    kinds = [("x", 1, x), ("b", 1, boxes), ("i", 7, of)]
+    graph = helper.make_graph([node], "g", [helper.make_tensor_value_info(n, t, v.shape) for n, t, v in kinds],
+                              [helper.make_tensor_value_info("y", 1, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)])
+    want, = ReferenceEvaluator(model).run(None, {n: v for n, _, v in kinds})
+    got = F.roi_align(x, np.concatenate([of[:, None].astype(np.float32), boxes], 1), (3, 2), 0.7, ratio, aligned)
+    np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-5)

@@ -624,6 +624,13 @@ def cdist(a, b, p, y) -> None:
     need(y.size == a.shape[0] * a.shape[1] * b.shape[1], "the result has a value a pair")
 
 
+@contract("roi_align", "rrfnbR")
+def roi_align(x, regions, scale, ratio, aligned, y) -> None:
+    need(len(x.shape) == len(y.shape) == 4 and min(x.shape) >= 1, "images have pixels")
+    need(ratio < 1 << 15, "samples can be counted")
+    need(regions.size == 5 * y.shape[0] and y.shape[1] == x.shape[1], "the result has an image a region")
+
+
 @contract("embedding", "irRI")
 def embedding(index, weight, y, bad) -> None:
     need(
