@@ -79,6 +79,7 @@ def read(source, known) -> Model:
             proto.ParseFromString(data)
         except DecodeError as why:
             raise ModelError(f"onnx: {name_of(source)} is truncated or no ONNX file: {why}") from None
+        del data   # the model has a copy, and its arrays will be another
     opset = opset_of(proto)
     bounded(proto)
     proto = written_out(proto, known, opset)
