@@ -4,9 +4,9 @@ from __future__ import annotations
 import inspect
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -44,6 +44,22 @@ class Options:
     constants: Constants | None = None
     batch_invariant: bool = False
     memory: str = "default"
+
+
+# of an input: the least and the most that each axis which varies may be
+Axes = Mapping[int, "tuple[int | None, int | None] | None"]
+
+
+@overload
+def compile(model: Callable[..., Any], example_inputs: Any, precision: str = ..., threads: int | None = ..., *,
+            dynamic: None = ..., dynamic_batch: bool = ..., state: Any = ..., batch_invariant: bool | None = ...,
+            memory: str = ..., shared: Constants | None = ...) -> Program: ...
+
+
+@overload
+def compile(model: Callable[..., Any], example_inputs: Any, precision: str = ..., threads: int | None = ..., *,
+            dynamic: Mapping[Any, Axes], batch_invariant: bool | None = ..., memory: str = ...,
+            shared: Constants | None = ...) -> Varying: ...
 
 
 def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "default",

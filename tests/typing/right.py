@@ -111,6 +111,8 @@ def training(model: nn.Module, batches: list[tuple[Floats, npt.NDArray[np.int64]
 def compiled(model: nn.Module, x: Floats, file: Path) -> None:
     program = pyops.compile(model, x, dynamic_batch=True)
     assert_type(program, pyops.Program)
+    varying = pyops.compile(model, x, dynamic={"x": {0: (1, 8), 2: None}})
+    print(varying(x), varying.program_for(x).arena_bytes)
     program.save(file)
     again = pyops.Program.load(file, threads=2)
     print(again(x), again.arena_bytes)
