@@ -8,7 +8,7 @@ size, and how often the network has the layer.
 vgg16: its nine distinct convolutions at batch 1 (Simonyan & Zisserman, 2014).
 deepbench: the distinct convolutions of Baidu's DeepBench, inference_server_set
 (code/kernels/conv_problems.h), at batch 1. overhead: arrays so small that only the way to the
-kernel and back is timed.
+kernel and back is timed. sampling: reading between pixels, and products of three.
 """
 from dataclasses import dataclass, field
 
@@ -81,6 +81,14 @@ OVERHEAD = [
 ]
 
 
+SAMPLING = [
+    *(case(f"grid_sample {mode} C{c} {size}x{size}", "grid_sample", A(1, c, size, size),
+           A(1, size, size, 2, values="unit", scale=2.0, offset=-1.0), mode, align_corners=False)
+      for c, size in ((64, 56), (3, 224)) for mode in ("bilinear", "bicubic")),
+    case("bilinear 64x128x128 -> 32", "bilinear", A(64, 128), A(64, 128), A(32, 128, 128), A(32)),
+]
+
+
 def resnet_layer(channels, filters, size, kernel, stride, count) -> Case:
     name = f"{channels}->{filters} {kernel}x{kernel}{'/2' if stride == 2 else ''} {size}x{size} (x{count})"
     return case(name, "conv2d", A(1, channels, size, size), A(filters, channels, kernel, kernel),
@@ -107,6 +115,7 @@ GROUPS = {
     "live gaps": by_name(LIVE_GAPS),
     "resnet50": by_name(resnet_layer(*layer) for layer in RESNET50),
     "overhead": by_name(OVERHEAD),
+    "sampling": by_name(SAMPLING),
     "vgg16": by_name(vgg_layer(*layer) for layer in VGG16),
     "deepbench": by_name(deepbench_layer(*layer) for layer in DEEPBENCH),
 }

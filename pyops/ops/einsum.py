@@ -11,7 +11,7 @@ from ..core.types import Arrays
 from .elementwise import add, mul
 from .matmul import matmul
 from .reduction import sum as sum_of
-from .shape import getitem, permute, reshape
+from .shape import getitem, permute, reshape, transpose
 from .typed import is_whole
 
 __all__ = ["bilinear", "einsum"]
@@ -65,7 +65,12 @@ def bilinear(input1: Arrays, input2: Arrays, weight: Arrays, bias: Arrays | None
             or bias is not None and tuple(bias.shape) != form[:1]:
         raise ValueError("bilinear: takes input1 (..., I), input2 (..., J), weight (K, I, J) and bias (K,), got "
                          f"{one}, {other}, {form}{'' if bias is None else f' and {tuple(bias.shape)}'}")
-    y = einsum("...i,kij,...j->...k", input1, weight, input2)
+    (k, i, j), rows = form, math.prod(one[:-1])
+    # the second product first, with the rows last: the weight is read where it lies
+    right = transpose(reshape(input2, (rows, j)), 0, 1)
+    inner = reshape(matmul(reshape(weight, (k * i, j)), right), (k, i, rows))
+    left = reshape(transpose(reshape(input1, (rows, i)), 0, 1), (1, i, rows))
+    y = reshape(transpose(sum_of(mul(inner, left), 1), 0, 1), (*one[:-1], k))
     return y if bias is None else add(y, bias)
 
 
