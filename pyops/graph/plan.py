@@ -14,6 +14,7 @@ from ..core.symbolic import PLAIN
 from . import memory
 from .activations import Act
 from .lowering.context import ARENA, Lowering, Ref, Step
+from .structure import arrays_in
 
 FLOAT = np.dtype(np.float32)
 VERSION = 6   # raised when kernels' arguments or the file's layout change
@@ -54,7 +55,8 @@ class Plan:
     def of(cls, low: Lowering, structure, precision: str) -> Plan:
         arena = memory.plan(low.steps)
         steps = [planned(s) for s in low.steps]
-        constants = list({id(a): a for s in steps for a in s.args if isinstance(a, np.ndarray)}.values())
+        held = [a for s in steps for a in s.args] + arrays_in(structure)
+        constants = list({id(a): a for a in held if isinstance(a, np.ndarray)}.values())
         return cls(steps, [(v.shape, v.dtype) for v in low.graph.inputs],
                    [(v.shape, v.dtype) for v in low.graph.outputs], structure, arena, precision, constants,
                    cuts=low.graph.cuts)

@@ -47,7 +47,7 @@ def write(plan: Plan, file, samples: int) -> None:
             "precision": plan.precision,
             "arena": plan.arena,
             "cuts": [list(cut) for cut in plan.cuts],
-            "structure": structure_to_json(plan.structure),
+            "structure": structure_to_json(plan.structure, number),
             "steps": steps,
         }
         | arrays
@@ -63,28 +63,31 @@ def write(plan: Plan, file, samples: int) -> None:
         np.savez(out, **content)
 
 
-def structure_to_json(structure):
+def structure_to_json(structure, number: dict[int, int]):
     """Tuples and dicts marked, so that they come back as what they were; named tuples come back as
-    tuples. TypeError for what a file cannot hold.
+    tuples. number: of the plan's constants, by identity. TypeError for what a file cannot hold.
     """
     if isinstance(structure, dict):
-        return {"dict": [[constant(k), structure_to_json(v)] for k, v in structure.items()]}
+        return {"dict": [[constant(k), structure_to_json(v, number)] for k, v in structure.items()]}
     if (
         isinstance(structure, tuple)
         and len(structure) == 2
         and isinstance(structure[0], str)
         and structure[0] == "constant"
     ):
-        return {"constant": constant(structure[1])}
+        held = structure[1]
+        if isinstance(held, np.ndarray) and held.dtype.name in ELEMENTS:
+            return {"array": number[id(held)]}
+        return {"constant": constant(held)}
     if isinstance(structure, tuple):
-        return {"tuple": [structure_to_json(v) for v in structure]}
-    return [structure_to_json(v) for v in structure] if isinstance(structure, list) else structure
+        return {"tuple": [structure_to_json(v, number) for v in structure]}
+    return [structure_to_json(v, number) for v in structure] if isinstance(structure, list) else structure
 
 
 def constant(value):
     if value is not None and type(value) not in (str, int, float, bool):
         raise TypeError("program: a file holds numbers, strings and None beside arrays, the model's result "
-                        f"has a {type(value).__name__}")
+                        f"has a {type(value).__name__}{f' of {value.dtype}' if isinstance(value, np.ndarray) else ''}")
     return value
 
 
@@ -139,7 +142,7 @@ def plan_of(content: dict, arrays: dict[str, np.ndarray]) -> tuple[Plan, int]:
         except contracts.Refused as why:
             raise Wrong(f"step {i}, {step.kernel[:40]}: {why}") from why
     contracts.control.nested(steps, 0, len(steps))
-    structure = structure_of(content["structure"], len(outputs), DEEPEST)
+    structure = structure_of(content["structure"], len(outputs), constants, DEEPEST)
     need(
         is_size(states)
         and states <= len(inputs)
@@ -221,7 +224,7 @@ def aligned(constant: np.ndarray) -> np.ndarray:
     return copy
 
 
-def structure_of(given, outputs: int, deep: int):
+def structure_of(given, outputs: int, constants: list[np.ndarray], deep: int):
     need(deep > 0, "the result's structure is not that deep")
     if type(given) is dict:
         need(len(given) == 1, "the result's structure is made of dict, tuple, list, constants and outputs")
@@ -232,6 +235,9 @@ def structure_of(given, outputs: int, deep: int):
                 "a constant is a number, a string or null",
             )
             return "constant", held
+        if kind == "array":
+            need(is_size(held) and held < len(constants), "the result's structure names a constant that there is")
+            return "constant", constants[held]
         need(type(held) is list, "a tuple or dict has parts")
         if kind == "dict":
             need(
@@ -243,11 +249,11 @@ def structure_of(given, outputs: int, deep: int):
                 ),
                 "a dict has keys",
             )
-            return {k: structure_of(v, outputs, deep - 1) for k, v in held}
+            return {k: structure_of(v, outputs, constants, deep - 1) for k, v in held}
         need(kind == "tuple", "the result's structure is made of dict, tuple, list, constants and outputs")
-        return tuple(structure_of(v, outputs, deep - 1) for v in held)
+        return tuple(structure_of(v, outputs, constants, deep - 1) for v in held)
     if type(given) is list:
-        return [structure_of(v, outputs, deep - 1) for v in given]
+        return [structure_of(v, outputs, constants, deep - 1) for v in given]
     need(is_size(given) and given < outputs, "the result's structure names outputs that there are")
     return given
 

@@ -467,7 +467,9 @@ def trace(model: Callable, example_inputs: tuple, arrange: Callable = lambda val
             cuts.append((len(outputs), leaf.axis, leaf.count.value))
             leaf = leaf.values
         if not isinstance(leaf, Traced):
-            return "constant", leaf
+            # an array that depends on no input is the result's as it is now, whatever becomes of the model's
+            held = leaf.data if isinstance(leaf, Tensor) else leaf
+            return "constant", np.array(held) if isinstance(held, np.ndarray) else held
         outputs.append(leaf.value)
         return len(outputs) - 1
     structure = flatten(result, take)

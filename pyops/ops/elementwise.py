@@ -453,11 +453,11 @@ def minimum(input: Operand, other: Operand, *, out: Arrays | None = None) -> Arr
 def clamp(input: Arrays, min: Operand | None = None, max: Operand | None = None, *,
           out: Arrays | None = None) -> Arrays:
     """min(max(input, min), max). Bounds are numbers, or arrays that broadcast; either may be None,
-    not both. NaN stays."""
+    not both. NaN stays, and a bound that is NaN makes all of it NaN."""
     if min is None and max is None:
         raise ValueError("clamp: give min or max, or both")
     whole = getattr(getattr(input, "dtype", None), "kind", "f") in WHOLE
-    if not whole and (min is None or is_number(min)) and (max is None or is_number(max)):
+    if not whole and all(v is None or is_number(v) and v == v for v in (min, max)):
         return CLAMP(input, low=-math.inf if min is None else float(min),
                      high=math.inf if max is None else float(max), out=out)
     if max is None:

@@ -155,6 +155,7 @@ FORGED = {
     "one_state": (lambda plan: plan.update(states=1), "states are the last inputs"),
     "structure": (lambda plan: plan.update(structure="abc"), "names outputs that there are"),
     "output_7": (lambda plan: plan.update(structure=7), "names outputs that there are"),
+    "array_9": (lambda plan: plan.update(structure={"array": 999}), "names a constant that there is"),
     "deep_structure": (lambda plan: plan.update(structure=deep(200)), "not that deep"),
     "precision": (lambda plan: plan.update(precision=["fast"]), "precision is"),
     "constant": (lambda plan: plan["steps"][0].update(args=[{"constant": 99}]), "names a constant that there is"),
@@ -190,6 +191,25 @@ def test_every_kind_of_result_comes_back(tmp_path):
             and np.array_equal(got["b"][1][0], want["b"][1][0]))
     with pytest.raises(TypeError, match="has a set"):
         pyops.compile(lambda x: (x + 1, {1, 2}), images(2, 3)).save(tmp_path / "p.npz")
+
+
+def test_arrays_that_depend_on_no_input_are_results_of_their_own(tmp_path):
+    """Writing to one changed the answers of the calls after it, and such a program could not be
+    saved."""
+    scale, ids = pyops.Tensor(np.float64(2.5)), np.arange(6).reshape(2, 3).T
+    program = pyops.compile(lambda x: {"y": F.relu(x), "of": (scale, ids)}, np.ones(3, np.float32))
+    program.save(tmp_path / "p.npz")
+    for run in (program, pyops.Program.load(tmp_path / "p.npz")):
+        for _ in range(2):
+            given, found = run(np.ones(3, np.float32))["of"]
+            assert given.shape == () and given.dtype == np.float64 and given == 2.5
+            np.testing.assert_array_equal(found, np.arange(6).reshape(2, 3).T)
+            assert found.dtype == np.int64
+            given[...], found[...] = 7, 7
+    np.testing.assert_array_equal(ids, np.arange(6).reshape(2, 3).T)
+    named = pyops.compile(lambda x: (F.relu(x), np.array(["a"])), np.ones(3, np.float32))
+    with pytest.raises(TypeError, match="the model's result has a ndarray of <U1"):
+        named.save(tmp_path / "q.npz")
 
 
 def test_other_shapes_are_refused_or_planned_anew():

@@ -59,6 +59,15 @@ def test_a_class_that_a_position_has_no_part_in_does_not_count(backend):
         assert got == 3
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_bound_that_is_nan_makes_all_nan(backend, dtype):
+    """As in torch and NumPy; kernels would ignore it."""
+    x = np.array([-2, 0.5, 3], dtype)
+    with use_backend(backend):
+        for bounds in ((math.nan, 1), (-1, math.nan), (None, math.nan), (np.float32("nan"), None)):
+            assert np.isnan(F.clamp(x, *bounds)).all()
+
+
 def test_an_infinite_weight_makes_an_infinite_loss(backend):
     """Also of the most likely class, which the kernels find by a difference of 0."""
     weight, log2 = np.array([inf, 1], np.float32), math.log(2)
