@@ -7,6 +7,7 @@
 #include <cmath>
 #include <vector>
 #include "kernel.h"
+#include "simd.h"
 
 BEGIN_KERNELS
 namespace {
@@ -23,18 +24,40 @@ struct Box {
         }
         area = (x2 - x1) * (y2 - y1);
     }
-    bool covers(const Box& other, real most) const {
-        const real w = std::min(x2, other.x2) - std::max(x1, other.x1),
-                   h = std::min(y2, other.y2) - std::max(y1, other.y1);
-        if (!(w > 0 && h > 0)) return false;
-        const real shared = w * h, whole = area + other.area - shared;
-        return whole > 0 && shared / whole > most;
+};
+
+// The boxes that stay, a coordinate after the other and in whole vectors: behind them are boxes of no
+// extent, which cover nothing.
+class Kept {
+    std::vector<real> x1, y1, x2, y2, area;
+    i64 count = 0;
+
+public:
+    i64 size() const { return count; }
+    void add(const Box& box) {
+        if (count % LANES == 0)
+            for (auto* v : {&x1, &y1, &x2, &y2, &area}) v->resize((std::size_t)(count + LANES));
+        const auto at = (std::size_t)count++;
+        x1[at] = box.x1, y1[at] = box.y1, x2[at] = box.x2, y2[at] = box.y2, area[at] = box.area;
+    }
+    // Whether one of them shares more than `most` of what it and the box are together
+    bool cover(const Box& box, real most) const {
+        for (i64 i = 0; i < count; i += LANES) {
+            const V w = vmin(load(&x2[i]), splat(box.x2)) - vmax(load(&x1[i]), splat(box.x1)),
+                    h = vmin(load(&y2[i]), splat(box.y2)) - vmax(load(&y1[i]), splat(box.y1)),
+                    shared = w * h, whole = load(&area[i]) + box.area - shared;
+            const M covered = (w > 0) & (h > 0) & (whole > 0) & (shared / whole > most);
+            lane_int any = 0;
+            for (int k = 0; k < LANES; ++k) any |= covered[k];
+            if (any) return true;
+        }
+        return false;
     }
 };
 
 struct Score {
     real value;
-    i64  place;
+    i64 place;
 };
 // Whether b is better than a: a greater score, or of equal ones that of the earlier box; NaN is least.
 bool worse(const Score& a, const Score& b) {
@@ -62,21 +85,19 @@ void suppress(In<real> boxes, In<real> scores, i64 most, double iou, double leas
               room = std::min(most, n);
     std::vector<i64> found((std::size_t)tasks);
     parallel_tasks(tasks, [&](i64 task) {
-        std::vector<Box> kept;
+        Kept kept;
         const real* const own = boxes.data + task / classes * n * 4;
         i64* to = chosen.data + task * room * 3;
         std::vector<Score> heap = heap_of(scores.data + task * n, n, least);
-        for (auto end = heap.end(); end != heap.begin() && (i64)kept.size() < room; --end) {
+        for (auto end = heap.end(); end != heap.begin() && kept.size() < room; --end) {
             std::pop_heap(heap.begin(), end, worse);
             const Score& score = *(end - 1);
             const Box box(own + score.place * 4, center);
-            if (std::any_of(kept.begin(), kept.end(),
-                            [&](const Box& k) { return k.covers(box, (real)iou); }))
-                continue;
-            kept.push_back(box);
+            if (kept.cover(box, (real)iou)) continue;
+            kept.add(box);
             *to++ = task / classes, *to++ = task % classes, *to++ = score.place;
         }
-        found[(std::size_t)task] = (i64)kept.size();
+        found[(std::size_t)task] = kept.size();
     });
     i64 all = 0;
     for (i64 task = 0; task < tasks; ++task) {
