@@ -2,9 +2,11 @@
 // memory, and what `read` makes of one is a type with arithmetic. Half types become float, truth
 // values 0 and 1 of a byte.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <tuple>
 #include <type_traits>
 #include "typed_kernel.h"
 
@@ -127,19 +129,33 @@ template <class X, class Y, class F> static inline void map(const X* x, Y* y, i6
     });
 }
 
+constexpr i64 STRIP = 256;
+// An operand of a row that is the same along it, as often as a strip is long
+template <class X> struct Same {
+    X values[STRIP];
+    const X* of(const X* x, i64 n) {
+        std::fill(values, values + n, *x);
+        return values;
+    }
+};
+
 // y = f(inputs...) over arrays that broadcast: as kernels/elementwise/broadcast.h has it, an
-// innermost stride is 1 or 0.
+// innermost stride is 1 or 0. What stands still along a row is laid side by side once for it, so that
+// one loop over values side by side serves all.
 template <class Y, class F, std::size_t... K, class... X>
 static inline void broadcast_each(const Dims& shape, Y* y, F f, const Dims* strides,
                                   std::index_sequence<K...>, const X*... x) {
     const int last = shape.n - 1;
     i64 rows = 1;
     for (int axis = 0; axis < last; ++axis) rows *= shape[axis];
-    const i64  width = shape[last];
-    const i64  steps[] = {strides[K][last]...};
+    const i64 width = shape[last];
+    const i64 steps[] = {strides[K][last]...};
     const bool dense = ((steps[K] == 1) && ...);
+    const i64 strip = dense ? width : width < STRIP ? width
+                                                    : STRIP;
     if (!rows || !width) return;
     parallel_for(rows, 1 + GRAIN / (width + 1), [&](i64 begin, i64 end) {
+        std::tuple<Same<X>...> same;
         for (i64 row = begin; row < end; ++row) {
             i64 at[sizeof...(X)] = {}, left = row;
             for (int axis = last - 1; axis >= 0; --axis) {
@@ -147,9 +163,14 @@ static inline void broadcast_each(const Dims& shape, Y* y, F f, const Dims* stri
                 left /= shape[axis];
                 ((at[K] += i * strides[K][axis]), ...);
             }
-            Y* const to = y + row * width;
-            if (dense) for (i64 i = 0; i < width; ++i) write(to[i], f(read((x + at[K])[i])...));
-            else for (i64 i = 0; i < width; ++i) write(to[i], f(read((x + at[K])[i * steps[K]])...));
+            const auto from = std::make_tuple(
+                (steps[K] ? x + at[K] : std::get<K>(same).of(x + at[K], strip))...);
+            for (i64 first = 0; first < width; first += strip) {
+                const i64 n = width - first < strip ? width - first : strip;
+                Y* const to = y + row * width + first;
+                const auto here = std::make_tuple((std::get<K>(from) + first * steps[K])...);
+                for (i64 i = 0; i < n; ++i) write(to[i], f(read(std::get<K>(here)[i])...));
+            }
         }
     });
 }
