@@ -29,7 +29,7 @@ def to_torch(value, leaves, spec):
         return [to_torch(v, leaves, s) for v, s in zip(value, spec)]
     if isinstance(value, np.ndarray):
         tensor = torch.from_numpy(value.copy())
-        if value.dtype.kind == "f" and spec.grad:
+        if value.dtype.kind == "f" and getattr(spec, "grad", False):
             leaves.append(tensor)
         return tensor
     return value
