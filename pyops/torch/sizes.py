@@ -9,6 +9,7 @@ import torch
 
 from ..core.front_ends import ForSizes
 from .exported import as_function, recorded, taken_apart
+from .refusals import UnsupportedOp
 
 
 def of_module(module, inputs, axes) -> ForSizes | None:
@@ -25,7 +26,10 @@ def of_module(module, inputs, axes) -> ForSizes | None:
         program = taken_apart(recorded(module, examples, open_axes))
     except Exception:  # torch's own, of a dozen unrelated types: then each size is exported, or refused
         return None
-    return of_program(program, inputs, axes, as_it_is=True)
+    try:
+        return of_program(program, inputs, axes, as_it_is=True)
+    except UnsupportedOp:  # a call that has a counterpart, or is a constant, where sizes are numbers
+        return None
 
 
 def of_program(program, inputs, axes, as_it_is: bool = False) -> ForSizes | None:
@@ -58,8 +62,9 @@ def ranges(program) -> dict[int, dict[int, tuple[int, int | None]]]:
 
 
 class Limits:
-    """Of the inputs of an exported program: shapes with a symbol for each size that varies, and the
-    range of each. known: no size is an expression of others."""
+    """Of the inputs of an exported program: shapes with a symbol for each size that varies, the
+    range of each, and what else the module's branches asked of them. known: no size is an expression
+    of others."""
 
     def __init__(self, program):
         inputs = set(program.graph_signature.user_inputs)
@@ -73,6 +78,12 @@ class Limits:
         }
         self.known = all(e.is_Symbol for e in self.symbols.values())
         self.of = {symbol: (bound(r.lower, 0), bound(r.upper, None)) for symbol, r in program.range_constraints.items()}
+
+        symbols = set(self.symbols.values())
+        environments = {id(s.node.shape_env): s.node.shape_env for shape in self.shapes for s in shape
+                        if isinstance(s, torch.SymInt)}
+        self.guards = [guard.expr for environment in environments.values() for guard in environment.guards
+                       if guard.expr.free_symbols <= symbols]
 
     def allow(self, shapes: Sequence[tuple[int, ...]]) -> bool:
         found: dict = {}
@@ -88,7 +99,7 @@ class Limits:
                 least, most = self.of.get(symbol, (0, None))
                 if found.setdefault(symbol, size) != size or size < least or most is not None and size > most:
                     return False
-        return True
+        return all(bool(guard.subs(found)) for guard in self.guards)
 
     def __str__(self):
         return ", ".join(f"[{', '.join(map(str, shape))}]" for shape in self.shapes)

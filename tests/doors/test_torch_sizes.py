@@ -121,3 +121,40 @@ def test_a_batch_of_one_may_be_something_else():
     for first in (1, 3):
         program = pyops.compile(model, array(first, 4), dynamic={0: {0: None, 1: None}})
         check(program, model, [(n, m) for n in (1, 2, 3, 1) for m in (4, 5)])
+
+
+class Parity(torch.nn.Module):
+    """Branches by what no range says."""
+
+    def forward(self, x):
+        if x.shape[1] > 6:
+            return x.mean(1)
+        return x[:, 0] if x.shape[1] % 2 else x.sum(1)
+
+
+def test_branches_by_more_than_a_range_are_seen():
+    """The graph of an even length was taken for odd ones."""
+    model = Parity().eval()
+    for first, then in ((5, (4, 3, 7, 6, 1)), (4, (5, 2, 3, 9, 5))):
+        program = pyops.compile(model, array(2, first), dynamic={0: {1: (1, 12)}})
+        check(program, model, [(2, n) for n in (first, *then)])
+    exported = torch.export.export(model, (torch.zeros(2, 4),), dynamic_shapes=({1: torch.export.Dim.AUTO},))
+    program = pyops.compile(exported, array(2, 4))
+    check(program, model, [(2, 2), (2, 6)])
+    with pytest.raises(ValueError, match="was exported for"):
+        program(array(2, 5))
+
+
+class Distances(torch.nn.Module):
+    """Makes arrays of its sizes, which have no counterpart while they vary."""
+
+    def forward(self, x):
+        n = x.shape[1]
+        far = torch.exp(-(torch.arange(n)[None] - torch.arange(n)[:, None]).abs().float())
+        return (far * torch.ones(n, n).tril()) @ x
+
+
+def test_what_cannot_be_exported_once_is_exported_for_each_size():
+    model = Distances().eval()
+    program = pyops.compile(model, array(2, 5, 3), dynamic={0: {1: None}})
+    check(program, model, [(2, n, 3) for n in (5, 1, 8, 40)])
