@@ -17,6 +17,7 @@ from .im2col import unfold
 from .pad import pad
 from .reduction import sum as sum_of
 from .shape import _axis, getitem, movedim, permute, reshape, transpose
+from .spatial import ints
 from .typed import NO_CUDA, dtype_of
 
 reference = LateFunctions("pyops.kernels.dft.reference")
@@ -52,6 +53,8 @@ def dft(input: Arrays, n: int | None = None, dim: int = -2, inverse: bool = Fals
     size = input.shape[dim]
     if n is None:
         n = 2 * (size - 1) if real_result else size
+    elif isinstance(n, float):
+        raise TypeError(f"dft: n must be an int, got {n}")
     if n < 1:
         raise ValueError(f"dft: the length must be positive, got {n}")
     x, dims = movedim(input, dim, -2), [i for i in range(axes) if i != dim]
@@ -154,7 +157,8 @@ def istft(input: Arrays, n_fft: int, hop_length: int | None = None, win_length: 
 def windowed(name: str, n_fft: int, hop: int | None, win_length: int | None, window: Any,
              dtype: Any) -> tuple[int, Any]:
     """Validates; returns the hop, and the window with zeros around it, or None where it is ones."""
-    hop = n_fft // 4 if hop is None else hop
+    n_fft = ints(n_fft, name, "n_fft")
+    hop = n_fft // 4 if hop is None else ints(hop, name, "hop_length")
     size = n_fft if win_length is None else win_length
     if n_fft < 1 or hop < 1 or not 1 <= size <= n_fft or window is not None and tuple(window.shape) != (size,):
         raise ValueError(f"{name}: needs n_fft and hop_length positive, win_length within n_fft and a window of that "

@@ -294,6 +294,9 @@ def select_scatter(input: Arrays, src: Arrays, dim: int, index: int) -> Arrays:
     n = input.shape[dim] if input.shape else 0
     if not -n <= index < n:
         raise ValueError(f"select_scatter: index {index} is outside of axis {dim} of shape {tuple(input.shape)}")
+    wanted = (*input.shape[:dim], *input.shape[dim + 1:])
+    if tuple(src.shape) != wanted:
+        raise ValueError(f"select_scatter: src must be of shape {wanted}, got {tuple(src.shape)}")
     return slice_scatter(input, unsqueeze(src, dim), dim, index % n, index % n + 1)
 
 

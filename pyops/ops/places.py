@@ -87,7 +87,11 @@ def masked_select(input: Arrays, mask: Arrays) -> Arrays:
     """(count,): the values of input where mask is true, in order; the two broadcast."""
     if tuple(input.shape) != tuple(mask.shape):
         import numpy as np
-        shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
+        try:
+            shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
+        except ValueError:
+            raise ValueError(f"masked_select: input {tuple(input.shape)} and mask {tuple(mask.shape)} must "
+                             "broadcast") from None
         input, mask = broadcast_to(input, shape), broadcast_to(mask, shape)
     flat = reshape(input, (-1,))
     places, count = NONZERO(mask)

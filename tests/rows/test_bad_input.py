@@ -289,3 +289,14 @@ def test_a_forked_child_can_call_every_backend():
         finally:
             child.kill()
             child.join()
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: F.select_scatter(np.zeros((4, 4)), np.zeros(3), 0, 0), r"select_scatter: src must be of shape \(4,\)"),
+    (lambda: F.masked_select(np.zeros(3), np.zeros(4, bool)), r"masked_select: input \(3,\) and mask \(4,\) must"),
+    (lambda: F.dft(np.zeros((3, 4, 2)), 2.5), "dft: n must be an int, got 2.5"),
+    (lambda: F.stft(np.zeros(40), 8.5), "stft: n_fft must be an int or ints, got 8.5"),
+])
+def test_the_function_that_was_called_is_named(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
