@@ -26,26 +26,30 @@ struct Box {
     }
 };
 
-// The boxes that stay, a coordinate after the other and in whole vectors: behind them are boxes of no
-// extent, which cover nothing.
+// The boxes that stay, in groups as wide as a vector: behind the last are boxes of no extent, which
+// cover nothing.
+struct Group {
+    real x1[LANES], y1[LANES], x2[LANES], y2[LANES], area[LANES];
+};
 class Kept {
-    std::vector<real> x1, y1, x2, y2, area;
+    std::vector<Group> groups;
     i64 count = 0;
 
 public:
-    i64 size() const { return count; }
+    i64  size() const { return count; }
     void add(const Box& box) {
-        if (count % LANES == 0)
-            for (auto* v : {&x1, &y1, &x2, &y2, &area}) v->resize((std::size_t)(count + LANES));
-        const auto at = (std::size_t)count++;
-        x1[at] = box.x1, y1[at] = box.y1, x2[at] = box.x2, y2[at] = box.y2, area[at] = box.area;
+        const i64 lane = count++ % LANES;
+        if (!lane) groups.push_back({});
+        Group& g = groups.back();
+        g.x1[lane] = box.x1, g.y1[lane] = box.y1, g.x2[lane] = box.x2, g.y2[lane] = box.y2;
+        g.area[lane] = box.area;
     }
     // Whether one of them shares more than `most` of what it and the box are together
     bool cover(const Box& box, real most) const {
-        for (i64 i = 0; i < count; i += LANES) {
-            const V w = vmin(load(&x2[i]), splat(box.x2)) - vmax(load(&x1[i]), splat(box.x1)),
-                    h = vmin(load(&y2[i]), splat(box.y2)) - vmax(load(&y1[i]), splat(box.y1)),
-                    shared = w * h, whole = load(&area[i]) + box.area - shared;
+        for (const Group& g : groups) {
+            const V w = vmin(load(g.x2), splat(box.x2)) - vmax(load(g.x1), splat(box.x1)),
+                    h = vmin(load(g.y2), splat(box.y2)) - vmax(load(g.y1), splat(box.y1)), shared = w * h,
+                    whole = load(g.area) + box.area - shared;
             const M covered = (w > 0) & (h > 0) & (whole > 0) & (shared / whole > most);
             lane_int any = 0;
             for (int k = 0; k < LANES; ++k) any |= covered[k];
