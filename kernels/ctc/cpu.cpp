@@ -52,9 +52,10 @@ struct Sample {
     }
 };
 
-// log(e^a + e^b + e^c), -inf where all are.
-static V joined(V a, V b, V c) {
-    const V most = vmax(vmax(a, b), c), from = most == splat(-INF) ? V{} : most;
+// log(e^a + e^b + e^c) without c where `skip` is -inf; -inf where all are, inf where one is.
+static V joined(V a, V b, V c, V skip) {
+    c = skip == 0 ? c : splat(-INF);
+    const V most = vmax(vmax(a, b), c), from = vabs(most) == INF ? V{} : most;
     return vlog(vexp(a - from) + vexp(b - from) + vexp(c - from)) + from;
 }
 
@@ -70,7 +71,7 @@ static real forward_of(const Sample& s, i64 most, real* alpha) {
     for (i64 t = 0; t < s.steps; ++t) {
         for (i64 k = 0; k < s.states; k += LANES) {
             const real* p = before + LANES + k;
-            const V from = t        ? joined(load(p), load(p - 1), load(p - 2) + load(s.skip + k))
+            const V from = t        ? joined(load(p), load(p - 1), load(p - 2), load(s.skip + k))
                            : k == 0 ? V(lane_index() < 2 ? V{} : splat(-INF))
                                     : splat(-INF);
             const V a = s.at(t, k) + from;
@@ -84,7 +85,8 @@ static real forward_of(const Sample& s, i64 most, real* alpha) {
     if (s.steps == 0) return s.states == 1 ? 0 : INF;
     const real *last = before + LANES + s.states - 1, a = last[0], b = s.states > 1 ? last[-1] : -INF;
     const real top = a > b ? a : b;
-    return top == -INF ? INF : -(top + std::log(std::exp(a - top) + std::exp(b - top)));
+    if (top == INF || top == -INF) return a == a && b == b ? -top : NOT_A_NUMBER;
+    return -(top + std::log(std::exp(a - top) + std::exp(b - top)));
 }
 
 void ctc_loss(In<real> log_probs, In<i64> targets, In<i64> starts, In<i64> input_lengths, In<i64> target_lengths,
@@ -115,7 +117,7 @@ static void backward_of(const Sample& s, i64 most, real g, real nll, const real*
                     if (i >= k && i < k + LANES) from[i - k] = 0;
             } else {
                 const real* p = behind + k;
-                from = joined(load(p), load(p + 1), load(p + 2) + load(s.skip + k + 2));
+                from = joined(load(p), load(p + 1), load(p + 2), load(s.skip + k + 2));
             }
             const V log = s.at(t, k), valid = lane_index() < (lane_int)count ? V{} : splat(-INF);
             const V b = log + from + valid;

@@ -33,7 +33,7 @@ def ctc_loss(log_probs, targets, starts, input_lengths, target_lengths, *, blank
             alpha[n, t, :len(label)] = row
         end = np.logaddexp.reduce(row[-2:])
         nll[n] = -end if input_lengths[n] else 0 if len(label) == 1 else np.inf
-    return np.where(np.isinf(nll) & zero_infinity, 0, nll), nll, alpha
+    return np.where(np.isposinf(nll) & zero_infinity, 0, nll), nll, alpha
 
 
 def ctc_loss_backward(g, log_probs, targets, starts, input_lengths, target_lengths, nll, alpha, *, blank, longest,
