@@ -12,7 +12,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from .core import dispatch
 from .core.scope import calls, watchers
+from .core.tensor import Tensor
 from .ops import activation as _activation
 from .ops.activation import (
     celu,
@@ -278,6 +282,21 @@ __all__ += _NEW
 globals().update({name: getattr(_activation, name) for name in _NEW})
 
 
+def _written(name: str, result: Any, out: Any) -> Any:
+    """`result` in `out`, where no row wrote it there: of whole numbers, say, or of several rows."""
+    if isinstance(result, Tensor):
+        raise TypeError(f"{name}: out= is for arrays, not {type(result).__name__}")
+    if not isinstance(result, np.ndarray) or isinstance(out, np.ndarray) and np.may_share_memory(result, out):
+        return result
+    if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (result.shape, result.dtype):
+        raise ValueError(f"{name}: out must be an array of shape {result.shape} and type {result.dtype}, got "
+                         f"{dispatch.describe(out)}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name}: out is read-only")
+    out[...] = result
+    return out
+
+
 def _named(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, whose errors name it and the argument that is wrong, whichever row found it."""
     @functools.wraps(function)
@@ -285,7 +304,10 @@ def _named(function: Callable[..., Any]) -> Callable[..., Any]:
         if watchers and (watch := calls.get()) is not None:
             return watch(function, args, kwargs)
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            if kwargs and (out := kwargs.get("out")) is not None and result is not out:
+                return _written(function.__name__, result, out)
+            return result
         except (AttributeError, TypeError, ValueError) as error:
             better = explained(function, args, kwargs, error)
             if better is None:

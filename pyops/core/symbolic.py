@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 OPS = f"{os.sep}pyops{os.sep}ops{os.sep}"   # whose caches are keyed by formulas
 
 
@@ -337,4 +339,8 @@ def at(value: Any, numbers: Any) -> Any:
         return {name: at(part, numbers) for name, part in value.items()}
     if isinstance(value, slice):
         return slice(*(at(part, numbers) for part in (value.start, value.stop, value.step)))
+    if isinstance(value, np.ndarray) and value.dtype.kind == "O" and all(
+            isinstance(v, (int, float, SymInt)) for v in value.flat):
+        filled = np.array([at(v, numbers) for v in value.flat], None if value.size else np.int64)
+        return filled.reshape(value.shape)   # what NumPy makes of a shape's numbers
     return value

@@ -286,3 +286,12 @@ def test_dynamic_must_be_a_dict():
 def test_a_model_that_cannot_be_compiled_says_so_at_once():
     with pytest.raises(TraceError, match="numbers"):
         pyops.compile(lambda x: F.relu(x) if x.sum() > 0 else x, array(2, 32), dynamic={0: {0: None}})
+
+
+def test_arrays_of_sizes_in_a_result_are_those_of_the_run():
+    """They were the example's, for every size, in arrays of objects."""
+    program = pyops.compile(lambda x: (F.relu(x), np.array(x.shape) * 2), np.ones((2, 3), np.float32),
+                            dynamic={0: {1: None}})
+    for n in (3, 5, 0):
+        found = program(np.ones((2, n), np.float32))[1]
+        assert found.dtype == np.int64 and found.tolist() == [4, 2 * n]

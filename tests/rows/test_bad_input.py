@@ -14,6 +14,7 @@ from pyops import functional as F, validate
 from pyops.core.backends import BACKENDS, ISAS, get_backend, use_backend
 from pyops.core.dispatch import kinds_of
 from pyops.core.registry import OPS
+from pyops.core.tensor import Tensor
 from pyops.core.threads import num_threads
 
 
@@ -300,3 +301,24 @@ def test_a_forked_child_can_call_every_backend():
 def test_the_function_that_was_called_is_named(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+@pytest.mark.parametrize("call", [
+    lambda **out: F.sum(np.arange(6).reshape(2, 3), 1, **out), lambda **out: F.div(np.arange(3), 2, **out),
+    lambda **out: F.amax(np.arange(6).reshape(2, 3), 0, **out),
+    lambda **out: F.cdist(np.eye(3), np.ones((2, 3)), **out),
+])
+def test_out_is_written_or_refused_whatever_rows_compute(call):
+    """Functions of whole numbers, and of several rows, left it as it was."""
+    want = call()
+    out = np.full(want.shape, 7, want.dtype)
+    assert call(out=out) is out
+    np.testing.assert_array_equal(out, want)
+    for wrong in (np.empty((*want.shape, 2), want.dtype), np.empty(want.shape, np.int8), "x"):
+        with pytest.raises((TypeError, ValueError), match="out"):
+            call(out=wrong)
+
+
+def test_out_of_a_tensor_is_refused():
+    with pytest.raises(TypeError, match="clone: out= is for arrays, not Tensor"):
+        F.clone(Tensor(np.ones(3)), out=np.empty(3))
