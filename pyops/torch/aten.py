@@ -271,6 +271,19 @@ def rnn_cell(kind):
     return lambda *args: F.rnn_cell(*args, nonlinearity=kind)
 
 
+def moments(name):
+    """The overloads of var and std."""
+    function = getattr(F, name)
+
+    def by_correction(x, dim=None, *, correction=None, keepdim=False):
+        return function(x, tuple(dim) if dim else None, correction=1 if correction is None else correction,
+                        keepdim=keepdim)
+    return {f"aten.{name}.correction": by_correction,
+            f"aten.{name}.dim": lambda x, dim, unbiased=True, keepdim=False:
+                by_correction(x, dim, correction=int(unbiased), keepdim=keepdim),
+            f"aten.{name}.default": lambda x, unbiased=True: by_correction(x, correction=int(unbiased))}
+
+
 # How arguments are passed where ATen's are not our function's own, in its order
 ADAPTERS = {
     **{f"aten.conv{n}d.{form}": spatial(getattr(F, f"conv{n}d")) for n in (1, 2, 3)
@@ -292,7 +305,8 @@ ADAPTERS = {
     "aten.mean.dim": mean, "aten.mean.default": mean, "aten.sum.dim_IntList": sum_of,
     "aten.sum.default": sum_of,
     **{f"aten.{name}.default": extreme(getattr(F, name)) for name in ("amax", "amin")},
-    "aten.linalg_vector_norm.default": vector_norm,
+    "aten.linalg_vector_norm.default": vector_norm, **moments("var"), **moments("std"),
+    "aten.flip.default": lambda x, dims: F.flip(x, tuple(dims)),
     **{f"aten.{name}.default": (lambda x, shape: F.reshape(x, tuple(shape)))
        for name in ("view", "reshape", "_unsafe_view")},
     "aten.unflatten.int": spatial(F.unflatten), "aten.permute.default": spatial(F.permute),

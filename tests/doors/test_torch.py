@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from joined import check_each
 
+import pyops
 from pyops import validate
 from pyops.core.backends import DTYPES
 from pyops.core.registry import OPS
@@ -63,3 +64,17 @@ def check_same(op, case, real):
     for i, (g, leaf) in enumerate(zip(ours, leaves, strict=True)):
         theirs = np.zeros(leaf.shape, DTYPES[real]) if leaf.grad is None else leaf.grad.numpy()
         validate.assert_close(np.zeros_like(theirs) if g is None else g, theirs, tolerance, f"gradient {i}")
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: x.flip(1), lambda x: torch.flip(x, (0, -1)), lambda x: x.std(1), lambda x: x.std(),
+    lambda x: x.var((1, 2), unbiased=False, keepdim=True), lambda x: torch.var(x, 1, correction=0),
+    lambda x: x.std(0, unbiased=False)])
+def test_moments_and_reversal_as_modules_write_them(call):
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return call(x)
+
+    x = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    got = pyops.compile(Net().eval(), x.numpy())(x.numpy())
+    np.testing.assert_allclose(got, call(x).numpy(), rtol=1e-5, atol=1e-6)
