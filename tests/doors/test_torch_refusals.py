@@ -96,9 +96,8 @@ def test_constants_among_the_channels():
         close(torch.from_numpy(np.asarray(pyops.compile(model, x)(x))), model(x))
 
 
-def test_what_dynamo_puts_into_no_graph_is_in_the_report(monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, "allow_rnn", False)   # exports leave it on
-
+@torch._dynamo.config.patch(allow_rnn=False)   # pyops.torch.compile leaves it on
+def test_what_dynamo_puts_into_no_graph_is_in_the_report():
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
