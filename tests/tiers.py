@@ -53,6 +53,8 @@ FULL: dict[str, tuple] = {
                                          "*vgg1?_bn*", "*nasnet_large*",
                                          "*inception_resnet_v2*", "*net101*", "*net152*"),
     "compiled/test_compile.py": ("test_networks[[]vgg11*",),
+    "compiled/test_lean.py": ("*[[]vgg11]",),
+    "rows/test_batch_invariant.py": ("test_networks[[]vgg11]",),
     "doors/test_onnx.py": ("*test_vgg19_*", "*test_zfnet512_*"),
     # torch traces and exports each for seconds: of every kind of network one stays. pyops.compile
     # meets all layers, torch.compile a third
