@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -52,26 +51,26 @@ class Program:
         if ready is None:
             return self._replanned(arrays)(*arrays)
         results = self._results()
-        with self._counted():
+        self._begun()
+        try:
             for inputs, outputs in self._runs(ready, results):
                 self._native.run(inputs, outputs)
+        finally:
+            self._ended()
         return unflatten(self.plan.structure, self.cut(results) if self.plan.cuts else results)
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """While the block runs, one more run is under way. Each takes a workspace, which is
-        kept for the next."""
+    def _begun(self) -> None:
+        """One more run is under way. Each takes a workspace, which is kept for the next."""
         with self._counting:
             self._running += 1
             more = self._running > max(1, self._most_running)
             self._most_running = max(self._most_running, self._running)
         if more:
             ageing.burst(self)
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._running -= 1
+
+    def _ended(self) -> None:
+        with self._counting:
+            self._running -= 1
 
     def age(self) -> None:
         """Gives back what a burst needed and nothing has since the last call of this
