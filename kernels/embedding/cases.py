@@ -28,7 +28,7 @@ CASES = {
         case("factors", "embedding_bag", I(4, 5, high=9), A(9, 6), mode="sum", per_sample_weights=A(4, 5)),
         case("factors_offsets_padding", "embedding_bag", I(11, high=4), A(4, 6), np.array([0, 3, 8]), mode="sum",
              per_sample_weights=A(11), padding_idx=2),
-        # no derivative: tests/rows/test_embedding.py compares it with torch
+        # no derivative: tests/rows/test_embedding.py compares it with its definition
         case("by_frequency", "embedding_bag", I(4, 5, high=3), A(3, 6), mode="sum", scale_grad_by_freq=True, gradient=False),
         case("no_indices", "embedding_bag", I(0, high=1), A(3, 6), np.array([0, 0]), mode="max"),
         case("no_bags", "embedding_bag", I(0, high=1), A(3, 6), np.zeros(0, np.int64)),

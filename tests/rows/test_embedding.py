@@ -46,3 +46,16 @@ def test_one_hot():
         F.one_hot(np.array([-1]), 5)
     with pytest.raises(TypeError, match="float"):
         F.one_hot(np.array([1.0]))
+
+
+def test_a_bags_gradient_by_frequency_is_the_mean_over_a_rows_uses(backend):
+    """By the definition: torch divides the gradients of rows otherwise than it says."""
+    rng = np.random.default_rng(0)
+    index, g = rng.integers(0, 3, (4, 5)), rng.standard_normal((4, 6))
+    weight = pyops.Tensor(rng.standard_normal((4, 6)), requires_grad=True)
+    with pyops.use_backend(backend):
+        F.embedding_bag(index, weight, mode="sum", scale_grad_by_freq=True).backward(g)
+    want = np.zeros((4, 6))
+    for (bag, _), row in np.ndenumerate(index):
+        want[row] += g[bag] / np.count_nonzero(index == row)
+    np.testing.assert_allclose(weight.grad, want, rtol=1e-12)
