@@ -18,11 +18,12 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 
 def conv_norm(channels: int, filters: int, kernel: int = 3, stride: int = 1, groups: int = 1,
-              norm: Make = nn.BatchNorm2d, activation: Make | None = None) -> nn.Sequential:
+              norm: Make = nn.BatchNorm2d, activation: Make | None = None,
+              dilation: int = 1) -> nn.Sequential:
     """Convolution without bias that keeps the size (at stride 1), normalisation, and the
     activation if there is one."""
-    layers = [nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-              norm(filters)]
+    layers = [nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2 * dilation,
+                        dilation=dilation, groups=groups, bias=False), norm(filters)]
     return nn.Sequential(*layers, *([activation()] if activation else []))
 
 
@@ -49,11 +50,13 @@ class InvertedResidual(nn.Module):
     """
 
     def __init__(self, channels: int, expanded: int, filters: int, kernel: int, stride: int, norm: Make,
-                 activation: Make, excitation: Make | None, depth_drop: float = 0.0):
+                 activation: Make, excitation: Make | None, depth_drop: float = 0.0, dilation: int = 1):
+        # dilation stands for a stride: the resolution stays, what a value sees grows
+        self.reduces, stride = stride > 1, 1 if dilation > 1 else stride
         wide = partial(conv_norm, norm=norm, activation=activation)
         self.block = nn.Sequential(*[
             *([wide(channels, expanded, 1)] if expanded != channels else []),
-            wide(expanded, expanded, kernel, stride, groups=expanded),
+            wide(expanded, expanded, kernel, stride, groups=expanded, dilation=dilation),
             *([excitation(expanded)] if excitation else []),
             conv_norm(expanded, filters, 1, norm=norm)])
         self.stochastic_depth = nn.StochasticDepth(depth_drop, "row")

@@ -31,18 +31,33 @@ def excitation(expanded: int) -> SqueezeExcitation:
     return SqueezeExcitation(expanded, make_divisible(expanded // 4), gate=nn.Hardsigmoid)
 
 
+def with_tail(blocks: tuple, reduced: bool, dilated: bool) -> tuple:
+    """The last three blocks with half of their channels, but for what the first of them takes from
+    the block in front, and at the resolution before them, with dilation 2."""
+    part = 2 if reduced else 1
+    first, *rest = blocks[-3:]
+    tail = [(first, first[1]), *((block, block[1] // part) for block in rest)]
+    return (*blocks[:-3], *((kernel, expanded, width // part, gated, activation, stride, 2 if dilated else 1)
+                            for (kernel, _, width, gated, activation, stride), expanded in tail))
+
+
 class MobileNetV3(Classifier):
-    """width_mult scales the channels. input: (N, 3, H, W), 224 in the paper. Returns
-    logits (N, num_classes)."""
+    """width_mult scales the channels. For segmentation (section 6.4) dilated keeps the resolution
+    of 1/16 to the end, and reduced_tail halves the channels of the last stage. input: (N, 3, H, W),
+    224 in the paper. Returns logits (N, num_classes)."""
 
     def __init__(self, blocks: tuple, last_channel: int, num_classes: int = 1000, width_mult: float = 1.0,
-                 dropout: float = 0.2):
+                 dropout: float = 0.2, dilated: bool = False, reduced_tail: bool = False):
+        if dilated or reduced_tail:
+            blocks = with_tail(blocks, reduced_tail, dilated)
+            last_channel //= 2 if reduced_tail else 1
         channels = make_divisible(16 * width_mult)
         features = [conv_norm(3, channels, 3, 2, norm=norm, activation=HS)]
-        for kernel, expanded, width, gated, activation, stride in blocks:
+        for kernel, expanded, width, gated, activation, stride, *dilation in blocks:
             filters = make_divisible(width * width_mult)
             features.append(InvertedResidual(channels, make_divisible(expanded * width_mult), filters, kernel,
-                                             stride, norm, activation, excitation if gated else None))
+                                             stride, norm, activation, excitation if gated else None,
+                                             dilation=dilation[0] if dilation else 1))
             channels = filters
         last = make_divisible(last_channel * width_mult)
         self.features = nn.Sequential(*features,
@@ -54,6 +69,13 @@ class MobileNetV3(Classifier):
 
     def maps(self, input):
         return self.features(input)
+
+    def strided(self) -> list[int]:
+        """Places among `features` at which the resolution halves, or would without dilation; the
+        first and the last layer are among them."""
+        blocks = [at for at, block in enumerate(self.features)
+                  if isinstance(block, InvertedResidual) and block.reduces]
+        return [0, *blocks, len(self.features) - 1]
 
     def classify(self, maps):
         return self.classifier(F.flatten(self.avgpool(maps), 1))
