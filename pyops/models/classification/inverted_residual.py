@@ -60,7 +60,7 @@ class InvertedResidual(nn.Module):
             *([excitation(expanded)] if excitation else []),
             conv_norm(expanded, filters, 1, norm=norm)])
         self.stochastic_depth = nn.StochasticDepth(depth_drop, "row")
-        self.shortcut = stride == 1 and channels == filters
+        self.shortcut = not self.reduces and channels == filters
 
     def forward(self, input):
         x = self.block(input)
