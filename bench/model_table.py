@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--time", action="store_true", help="measure them too")
     args = parser.parse_args()
     print("| network | image | parameters | multiply-adds | one image |\n|---|---|---:|---:|---:|")
-    for name in args.names or list_models():
+    for name in args.names or list_models(task="classification"):
         print(row(name, args.time), flush=True)
     return 0
 

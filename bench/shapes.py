@@ -147,7 +147,7 @@ NETWORKS = {   # by the name of their function in pyops.models
     "transformer_encoder": Network((128, 512)),
 }
 MEASURED = tuple(NETWORKS)   # `--net all`; `--net zoo` are the other networks of create_model
-ZOO = {name: of_table(name) for name in models.list_models() if name not in NETWORKS}
+ZOO = {name: of_table(name) for name in models.list_models(task="classification") if name not in NETWORKS}
 NETWORKS |= ZOO
 # what a run without --net measures, at batch 1
 SHORT = ("lenet5_modern", "mobilenet_v2", "resnet18", "vgg16")

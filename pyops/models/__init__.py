@@ -6,6 +6,7 @@
 """
 # ruff: noqa: F403, I001
 from .classification import *
+from .detection import *
 from .segmentation import *
 from .sequence import *
 from .create import create_model

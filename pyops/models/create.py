@@ -1,4 +1,4 @@
-"""create_model: a classification network by its name."""
+"""create_model: a network that classifies images, or finds objects in them, by its name."""
 from __future__ import annotations
 
 import json
@@ -10,9 +10,10 @@ from typing import Any, get_type_hints
 from ..nn import init
 from . import weights as weight_files
 from .classification.classifier import ACTIVATIONS, POOLINGS, Classifier
+from .detection.detector import Detector
 from .keras_layout import to_keras
 from .recipe import Recipe
-from .registry import NETWORKS
+from .registry import NETWORKS, Network
 
 FIXED_CLASSES = {"lenet5": 10}   # its classes are drawn digits
 # classes without a default for these have functions that give one
@@ -21,7 +22,7 @@ CHANGEABLE = ("width_mult", "depth_mult", "dropout")
 
 def create_model(name: str, weights: Any = None, include_top: bool = True, pooling: str | None = None,
                  classes: int | None = None,
-                 classifier_activation: str | None = None, **settings: Any) -> Classifier:
+                 classifier_activation: str | None = None, **settings: Any) -> Any:
     """The network called `name`, in training mode, its weights drawn (manual_seed) or read from a
     file.
 
@@ -30,16 +31,31 @@ def create_model(name: str, weights: Any = None, include_top: bool = True, pooli
     as Keras does; scaling pixels is the caller's part, also where the Keras network does it
     itself). include_top=False leaves out the classifier: the model then returns its last feature
     maps (N, C, H, W), or (N, C) with pooling "avg" or "max". classes: None for the published number
-    (1000; of LeNet-5 and All-CNN 10). classifier_activation: None for logits, "softmax", or
+    (1000; of LeNet-5 and All-CNN 10; of detectors that of the published weights). The last four
+    arguments but classes are for classifiers; a Detector's labels are 0 to classes - 1.
+    classifier_activation: None for logits, "softmax", or
     "sigmoid". settings: of the network's own function, such as dropout.
     Raises ValueError for an unknown name (with the closest), an unknown pooling or activation,
     numbers out of range, or weights that do not fit, with a report; TypeError for a setting that
     the network does not have; FileNotFoundError.
     """
+    entry = known(name)
+    if entry.task == "detection":
+        return create_detector(entry, weights, classes, settings, include_top, pooling, classifier_activation)
+    return create_classifier(entry, weights, include_top, pooling, classes, classifier_activation, settings)
+
+
+def known(name: str) -> Network:
     if name not in NETWORKS:
         close = get_close_matches(str(name), NETWORKS, n=3, cutoff=0.4)
         raise ValueError(f"create_model: no model is called {name!r}; " + (
             f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(NETWORKS)}"))
+    return NETWORKS[name]
+
+
+def create_classifier(entry: Network, weights: Any, include_top: bool, pooling: str | None, classes: int | None,
+                      classifier_activation: str | None, settings: dict[str, Any]) -> Classifier:
+    name = entry.name
     if pooling not in POOLINGS:
         raise ValueError(f"create_model: pooling must be None, 'avg' or 'max', got {pooling!r}")
     if classifier_activation not in ACTIVATIONS:
@@ -63,6 +79,26 @@ def create_model(name: str, weights: Any = None, include_top: bool = True, pooli
     if not include_top:
         model.without_top(pooling)
     model.activation, model.recipe = classifier_activation, recipe
+    if weights is not None:
+        weight_files.load(model, weights)
+    return model
+
+
+def create_detector(entry: Network, weights: Any, classes: int | None, settings: dict[str, Any],
+                    *of_classifiers: Any) -> Detector:
+    """A detector's own settings, and classes; the rest of create_model's have a meaning for classifiers only."""
+    if of_classifiers != (True, None, None):
+        raise ValueError(f"create_model: {entry.name} is a detector; include_top, pooling and classifier_activation "
+                         "are settings of classifiers")
+    check_settings(entry.name, settings)
+    if classes is not None:
+        settings = {"classes": checked_classes(entry.name, classes, settings), **settings}
+    if weights is None:
+        model: Detector = entry.make(**settings)
+    else:
+        with init.skip_draws():
+            model = entry.make(**settings)
+    model.recipe = Recipe(entry.name, settings)
     if weights is not None:
         weight_files.load(model, weights)
     return model

@@ -26,22 +26,28 @@ def describe(model) -> dict[str, str]:
     if recipe is None:
         return {}
     settings = dict(recipe.settings)
+    if not hasattr(model, "activation"):   # a detector
+        return told(recipe, settings | model.current_settings(), model)
     if model.activation is not None:
         settings["classifier_activation"] = model.activation
     if not model.top:
         settings["include_top"] = False
     if not model.top and model.pooling is not None and not model.own_head:
         settings["pooling"] = model.pooling
+    found = told(recipe, settings, model)
+    if found and model.layout is not None:
+        found["layout"] = model.layout
+    if found and model.own_head and recipe.head is not None:
+        found["head"] = json.dumps(recipe.head)
+    return found
+
+
+def told(recipe: Recipe, settings: dict, model) -> dict[str, str]:
     try:
-        told = {"model": recipe.name, "settings": json.dumps(settings, default=plain),
+        return {"model": recipe.name, "settings": json.dumps(settings, default=plain),
                 "family": type(model).__name__}
     except TypeError:
         return {}
-    if model.layout is not None:
-        told["layout"] = model.layout
-    if model.own_head and recipe.head is not None:
-        told["head"] = json.dumps(recipe.head)
-    return told
 
 
 def plain(value):

@@ -60,6 +60,6 @@ def families(task: str = "classification") -> dict[str, list[Network]]:
 
 
 def list_models(pattern: str = "*", task: str | None = None) -> list[str]:
-    """Names that create_model knows and that fit `pattern` ("*res*"), family by family; of one task
-    where that is given."""
+    """Names that create_model knows and that fit `pattern` ("*res*"), family by family; of one task,
+    "classification" or "detection", where that is given."""
     return [n.name for n in NETWORKS.values() if fnmatchcase(n.name, pattern) and task in (None, n.task)]

@@ -12,7 +12,7 @@ TRAINING_ONLY = ("aux1.", "aux2.", "AuxLogits.")
 OWN_SIZE = ("alexnet_2012",)   # its linear layers take maps of one size
 
 
-@pytest.mark.parametrize("name", models.list_models())
+@pytest.mark.parametrize("name", models.list_models(task="classification"))
 def test_every_layer_is_a_step_of_the_program(name):
     """Compiling fails where a model would need Python; here also no layer may be missing,
     nor convolutions and linear layers left to the plain rule, which calls the kernels that

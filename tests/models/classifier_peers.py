@@ -7,12 +7,12 @@ import pytest
 from pyops import models, nn
 from pyops.models.registry import NETWORKS
 
-OF_TIMM = {**{n.name: n.timm for n in NETWORKS.values() if n.timm is not None},
+OF_TIMM = {**{n.name: n.timm for n in NETWORKS.values() if n.task == "classification" and n.timm is not None},
            **{f"efficientnet_v2_b{i}": f"tf_efficientnetv2_b{i}" for i in range(4)}}   # under other names
 OF_PAPERS = ("alexnet_2012", "all_cnn_a", "all_cnn_b", "all_cnn_c", "plain18", "plain34")
 # LeNets are functions of a test, NASNets Keras'
 LENETS, NASNETS = ("lenet5", "lenet5_modern"), ("nasnet_mobile", "nasnet_large")
-NAMES = [name for name in models.list_models() if name not in LENETS + NASNETS]
+NAMES = [name for name in models.list_models(task="classification") if name not in LENETS + NASNETS]
 ALL_CNN = {   # kernel, filters, stride, padding; the paper's tables 1 and 2, of images of 32
     "a": [(5, 96, 1, 2), (3, 96, 2, 1), (5, 192, 1, 2), (3, 192, 2, 1)],
     "b": [(5, 96, 1, 2), (1, 96, 1, 0), (3, 96, 2, 1), (5, 192, 1, 2), (1, 192, 1, 0), (3, 192, 2, 1)],

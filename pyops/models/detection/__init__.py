@@ -1,0 +1,3 @@
+"""Networks that find objects in images."""
+# ruff: noqa: F403
+from .detector import *
