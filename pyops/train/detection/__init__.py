@@ -1,0 +1,1 @@
+"""Detection: data with boxes, augmentation that moves them, measures, and the training of detectors."""
