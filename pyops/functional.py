@@ -229,6 +229,7 @@ from .ops.shape import (
     unsqueeze,
 )
 from .ops.softmax import log_softmax, softmax, softmin
+from .ops.suppression import multiclass_nms
 from .ops.whole import (
     bitwise_and,
     bitwise_left_shift,
@@ -264,9 +265,9 @@ __all__ = [
     "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss",
     "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
     "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss", "mul",
-    "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne", "neg",
-    "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
-    "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
+    "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow",
+    "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance",
+    "pdist", "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
     "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm", "rnn", "rnn_cell",
     "roi_align", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
     "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",

@@ -38,18 +38,18 @@ __all__ = [
     "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss",
     "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d",
     "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim",
-    "mse_loss", "mul", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss",
-    "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad",
-    "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow",
-    "prelu", "prod", "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "reshape", "rms_norm",
-    "rnn", "rnn_cell", "roi_align", "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh",
-    "scatter", "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
-    "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
-    "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt",
-    "square", "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth", "sub", "sum",
-    "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose", "tril",
-    "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten",
-    "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
+    "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
+    "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize",
+    "one_hot", "pad", "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle",
+    "poisson_nll_loss", "pow", "prelu", "prod", "quantize_linear", "reciprocal", "relu", "relu6",
+    "remainder", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roll", "round", "rsqrt",
+    "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce",
+    "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh",
+    "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
+    "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stft",
+    "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile",
+    "topk", "transpose", "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc",
+    "unbind", "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 
 _E = TypeVar("_E", bound=Exporter)
@@ -1913,6 +1913,27 @@ def multi_margin_loss(input: Array, target: Array, p: int, margin: float, weight
 @overload
 def multi_margin_loss(input: _E, target: Arrays, p: int = ..., margin: float = ...,
     weight: Arrays | None = ..., *, reduction: Reduction = ...) -> _E: ...
+
+@overload
+def multiclass_nms(boxes: Tensor, scores: Arrays, iou_threshold: float = ..., score_threshold: float = ...,
+    max_detections: int = ..., candidates: int | None = ..., max_per_class: int | None = ...,
+    class_agnostic: bool = ..., kind: Literal['greedy', 'diou', 'soft_linear', 'soft_gaussian'] = ...,
+    sigma: float = ...) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
+@overload
+def multiclass_nms(boxes: Array, scores: Array, iou_threshold: float = ..., score_threshold: float = ...,
+    max_detections: int = ..., candidates: int | None = ..., max_per_class: int | None = ...,
+    class_agnostic: bool = ..., kind: Literal['greedy', 'diou', 'soft_linear', 'soft_gaussian'] = ...,
+    sigma: float = ...) -> tuple[Array, Array, Array, Array]: ...
+@overload
+def multiclass_nms(boxes: Array, scores: Tensor, iou_threshold: float = ..., score_threshold: float = ...,
+    max_detections: int = ..., candidates: int | None = ..., max_per_class: int | None = ...,
+    class_agnostic: bool = ..., kind: Literal['greedy', 'diou', 'soft_linear', 'soft_gaussian'] = ...,
+    sigma: float = ...) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
+@overload
+def multiclass_nms(boxes: _E, scores: Arrays, iou_threshold: float = ..., score_threshold: float = ...,
+    max_detections: int = ..., candidates: int | None = ..., max_per_class: int | None = ...,
+    class_agnostic: bool = ..., kind: Literal['greedy', 'diou', 'soft_linear', 'soft_gaussian'] = ...,
+    sigma: float = ...) -> tuple[_E, _E, _E, _E]: ...
 
 @overload
 def multilabel_margin_loss(input: Tensor, target: Arrays, *, reduction: Reduction = ...) -> Tensor: ...

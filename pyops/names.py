@@ -138,6 +138,7 @@ NAMES: dict[str, Names] = {
     "scatter": names("scatter.src scatter.value", "ScatterElements"), "scatter_add": names("scatter_add"),
     "scatter_reduce": names("scatter_reduce.two"),
     "nonzero": names(onnx="NonZero"), "nms": names(onnx="NonMaxSuppression"),
+    "multiclass_nms": names(why="exporters spell it out by classes: NonMaxSuppression, TopK and gathers"),
     "masked_select": names(why="a length that depends on numbers: torch keeps the call"),
     "slice_scatter": names("slice_scatter"), "select_scatter": names("select_scatter"),
     "masked_fill": names("masked_fill.Scalar masked_fill.Tensor"),

@@ -10,6 +10,42 @@ PAIRS = np.array([[0, 0, 4, 4], [1, 0, 5, 4], [10, 0, 13, 3], [11, 0, 14, 3], [2
 SCORES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.9, 0.9], np.float32)
 
 
+class Boxes(Array):
+    """(..., 4) corners, the second greater, so near each other that many overlap."""
+
+    def make(self, dtype, rng):
+        low = rng.uniform(0, 8, (*self.shape[:-1], 2))
+        return np.concatenate([low, low + rng.uniform(2, 6, low.shape)], -1).astype(dtype)
+
+
+class Given(Array):
+    """These numbers, in the case's type."""
+
+    def __init__(self, numbers):
+        super().__init__(numbers.shape, grad=False)
+        self.numbers = numbers
+
+    def make(self, dtype, rng):
+        return self.numbers.astype(dtype)
+
+
+class Steps(Array):
+    """Scores of which many are equal: multiples of an eighth in [0, 1]."""
+
+    def make(self, dtype, rng):
+        return (rng.integers(0, 9, self.shape) / 8).astype(dtype)
+
+
+def _scored(n, k, c, own=False, scores=None):
+    return Boxes((n, k, c, 4) if own else (n, k, 4), grad=False), scores or A(n, k, c, values="unit", grad=False)
+
+
+def many(why, *args, **how):
+    return case(why, "multiclass_nms", *args, gradient=False, torch=None, **how)
+
+
+UNLIKELY = np.array([[[0.5, np.nan], [-np.inf, np.inf], [0.25, 0.25]]], np.float32)
+
 
 class Regions(Array):
     """(k, 5): a sample of two, and corners of which the second is greater, some outside of the image."""
@@ -33,6 +69,28 @@ CASES = {
         case("listed", "roi_align", A(2, 3, 6, 7),
              [A(1, 4, values="positive", scale=3.0, grad=False), A(2, 4, values="positive", scale=3.0, grad=False)], 2, torch=None, gradient=False),
     ],
+    "multiclass_nms": [
+        *(many(f"{kind}{'_own' * own}{'_agnostic' * agnostic}", *_scored(2, 37, 3, own), 0.4, 0.2, 20, kind=kind,
+               class_agnostic=agnostic, batch=True, batched=(0, 1))
+          for kind in ("greedy", "diou", "soft_linear", "soft_gaussian") for own in (False, True)
+          for agnostic in (False, True)),
+        *(many(f"{kind}_bounds", *_scored(2, 37, 3), 0.4, 0.2, 20, candidates=9, max_per_class=3, kind=kind)
+          for kind in ("greedy", "soft_linear")),
+        *(many(f"{kind}_equal_scores", *_scored(1, 50, 4, scores=Steps((1, 50, 4), grad=False)), 0.5, kind=kind)
+          for kind in ("greedy", "diou")),
+        many("all_pairs", *_scored(1, 400, 3), 1.0, -np.inf, 1300),
+        many("one_class", *_scored(3, 300, 1), 0.3, 0.5, 300),
+        many("more_scores_than_a_task_has", *_scored(1, 300, 81), 0.5, 0.9, 100),
+        many("narrow_gaussian", *_scored(1, 60, 1), 0.5, 0.01, 60, kind="soft_gaussian", sigma=0.05),
+        many("room_for_more", Given(PAIRS[None]), Given(SCORES[None, :, None]), 0.55, 0.0, 12),
+        many("pairs_at_half", Given(PAIRS[None]), Given(SCORES[None, :, None]), 0.5, 0.0, 8),
+        many("threshold_is_left_out", Given(PAIRS[None]), Given(SCORES[None, :, None]), 1.0, 0.5, 8),
+        many("scores_not_finite", Given(PAIRS[None, :3]), Given(UNLIKELY), 0.99, -np.inf, 8),
+        many("boxes_not_finite", Given(np.concatenate([PAIRS[:4], PAIRS[:4] * np.nan, PAIRS[:4, ::-1]])[None]),
+             A(1, 12, 2, values="unit", grad=False), 0.1),
+        many("no_boxes", A(2, 0, 4, grad=False), A(2, 0, 3, grad=False)),
+        many("no_samples", A(0, 5, 4, grad=False), A(0, 5, 3, grad=False)),
+    ],
     "suppress": [
         case("random", "nms", A(40, 4, values="positive"), A(40, values="distinct"), 0.3, gradient=False,
              torch=None),
@@ -55,6 +113,22 @@ REFUSES = {
                   bad("huge", "roi_align", A(2, 3, 6, 7), np.array([[0, 0, 0, 1e9, 1]], np.float32), 2, match="pixels along a cell"),
                   bad("size", "roi_align", A(2, 3, 6, 7), np.zeros((1, 5), np.float32), 0, match="output_size must be"),
                   bad("list", "roi_align", A(2, 3, 6, 7), [np.zeros((1, 4), np.float32)], 2, match="2 arrays")],
+    "multiclass_nms": [
+        bad("three_numbers", "multiclass_nms", A(1, 5, 3), A(1, 5, 2), match="boxes \\(N, K, 4\\)"),
+        bad("one_sample", "multiclass_nms", A(5, 4), A(5, 2), match="boxes \\(N, K, 4\\)"),
+        bad("other_boxes", "multiclass_nms", A(1, 5, 4), A(1, 4, 2), match="boxes \\(N, K, 4\\)"),
+        bad("other_classes", "multiclass_nms", A(1, 5, 3, 4), A(1, 5, 2), match="boxes \\(N, K, 4\\)"),
+        bad("no_classes", "multiclass_nms", A(1, 5, 4), A(1, 5, 0), match="at least one class"),
+        bad("above_one", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), 50, match="iou_threshold must be from 0 to 1"),
+        bad("not_a_number", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), 0.5, np.nan, match="score_threshold must be"),
+        bad("soft_below_zero", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), 0.5, -1.0, kind="soft_linear",
+            match="not negative"),
+        bad("no_room", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), max_detections=0, match="max_detections must be"),
+        bad("no_candidates", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), candidates=0, match="candidates must be"),
+        bad("kind", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), kind="soft", match="kind must be one of"),
+        bad("sigma", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), kind="soft_gaussian", sigma=0.0,
+            match="sigma must be positive"),
+    ],
     "suppress": [bad("three_numbers", "nms", A(5, 3), A(5), 0.5, match="boxes \\(n, 4\\)"),
                  bad("scores", "nms", A(5, 4), A(4), 0.5, match="scores \\(n,\\)")],
 }

@@ -4,33 +4,18 @@
 // together at the end. Corners, areas and quotients are in the type of the boxes, as ONNX Runtime
 // and torchvision have them.
 #include <algorithm>
-#include <cmath>
 #include <vector>
-#include "kernel.h"
-#include "simd.h"
+#include "overlap.h"
 
 BEGIN_KERNELS
 namespace {
-struct Box {
-    real x1, y1, x2, y2, area;
-    // whichever corners are given; or its centre, width and height
-    Box(const real* v, bool center) {
-        if (center) {
-            x1 = v[0] - v[2] / 2, x2 = v[0] + v[2] / 2;
-            y1 = v[1] - v[3] / 2, y2 = v[1] + v[3] / 2;
-        } else {
-            x1 = std::min(v[0], v[2]), x2 = std::max(v[0], v[2]);
-            y1 = std::min(v[1], v[3]), y2 = std::max(v[1], v[3]);
-        }
-        area = (x2 - x1) * (y2 - y1);
-    }
-};
+// whichever corners are given; or its centre, width and height
+Box box_of(const real* v, bool center) {
+    if (center) return Box::of(v[0] - v[2] / 2, v[1] - v[3] / 2, v[0] + v[2] / 2, v[1] + v[3] / 2);
+    return Box::of(std::min(v[0], v[2]), std::min(v[1], v[3]), std::max(v[0], v[2]), std::max(v[1], v[3]));
+}
 
-// The boxes that stay, in groups as wide as a vector: behind the last are boxes of no extent, which
-// cover nothing.
-struct Group {
-    real x1[LANES], y1[LANES], x2[LANES], y2[LANES], area[LANES];
-};
+// The boxes that stay, in groups: behind the last are boxes of no extent.
 class Kept {
     std::vector<Group> groups;
     i64 count = 0;
@@ -40,20 +25,14 @@ public:
     void add(const Box& box) {
         const i64 lane = count++ % LANES;
         if (!lane) groups.push_back({});
-        Group& g = groups.back();
-        g.x1[lane] = box.x1, g.y1[lane] = box.y1, g.x2[lane] = box.x2, g.y2[lane] = box.y2;
-        g.area[lane] = box.area;
+        groups.back().put((int)lane, box);
     }
     // Whether one of them shares more than `most` of what it and the box are together
     bool cover(const Box& box, real most) const {
+        V w, h;
         for (const Group& g : groups) {
-            const V w = vmin(load(g.x2), splat(box.x2)) - vmax(load(g.x1), splat(box.x1)),
-                    h = vmin(load(g.y2), splat(box.y2)) - vmax(load(g.y1), splat(box.y1)), shared = w * h,
-                    whole = load(g.area) + box.area - shared;
-            const M covered = (w > 0) & (h > 0) & (whole > 0) & (shared / whole > most);
-            lane_int any = 0;
-            for (int k = 0; k < LANES; ++k) any |= covered[k];
-            if (any) return true;
+            const M touch = touches(g, box, w, h);
+            if (any_lane(touch) && any_lane(touch & (iou_of(g, box, w, h) > most))) return true;
         }
         return false;
     }
@@ -96,8 +75,8 @@ void suppress(In<real> boxes, In<real> scores, i64 most, double iou, double leas
         for (auto end = heap.end(); end != heap.begin() && kept.size() < room; --end) {
             std::pop_heap(heap.begin(), end, worse);
             const Score& score = *(end - 1);
-            const Box box(own + score.place * 4, center);
-            if (kept.cover(box, (real)iou)) continue;
+            const Box box = box_of(own + score.place * 4, center);
+            if (kept.cover(box, not_above(iou))) continue;
             kept.add(box);
             *to++ = task / classes, *to++ = task % classes, *to++ = score.place;
         }

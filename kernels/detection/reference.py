@@ -53,6 +53,59 @@ def suppress(boxes, scores, *, most, iou, least, center):
     return chosen, np.array(len(found), np.int64)
 
 
+def box_diou(a, b):
+    """(n, m): box_iou less the squared distance of the centres over the squared diagonal of the box
+    around both; box_iou where that box is a point. Zheng et al. (2020)."""
+    a, b = a[:, None], b[None]
+    centre = ((a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2) ** 2
+    around = (np.maximum(a[..., 2:], b[..., 2:]) - np.minimum(a[..., :2], b[..., :2])) ** 2
+    far, wide = centre.sum(-1), around.sum(-1)
+    return box_iou(a[:, 0], b[0]) - np.divide(far, wide, out=np.zeros_like(far), where=wide > 0)
+
+
+def multiclass_nms(boxes, scores, *, iou, least, room, candidates, per_class, agnostic, kind, sigma):
+    """(boxes, scores, labels, indices of boxes, count) of what stays in each sample, best first, `room` of them
+    and zeros behind the count. boxes (n, k, 4) or (n, k, c, 4), scores (n, k, c). A pair of a box and
+    a class is looked at if its score is above `least` and among the best `candidates` of its class.
+
+    kind 0, greedy: the best goes to the results and takes away those of its class, or of all if
+    agnostic, that overlap it by more than `iou`; 1: by box_diou. 2 and 3: it multiplies their scores
+    by 1 - box_iou where that is above `iou`, or by exp(-box_iou^2 / sigma), and those not above `least`
+    go. Neubeck & Van Gool (2006), Bodla et al. (2017).
+    """
+    (n, k, c), dtype = scores.shape, scores.dtype
+    found, best = np.zeros((n, room, 4), boxes.dtype), np.zeros((n, room), dtype)
+    labels, index, count = (np.zeros(s, np.int64) for s in ((n, room), (n, room), (n,)))
+    boxes = np.broadcast_to(boxes if boxes.ndim == 4 else boxes[:, :, None], (n, k, c, 4)).reshape(n, k * c, 4)
+    label = np.tile(np.arange(c), k)
+    for s in range(n):
+        box, score = boxes[s], scores[s].reshape(-1).copy()
+        left = score > least
+        for kind_of in range(c):
+            own = np.flatnonzero(left & (label == kind_of))
+            left[own[np.argsort(-score[own], kind="stable")[candidates:]]] = False
+        stayed = np.zeros(c, np.int64)
+        while left.any() and count[s] < room:
+            places = np.flatnonzero(left)
+            i = places[np.argmax(score[places])]
+            left[i] = False
+            if stayed[label[i]] >= per_class:
+                continue
+            at = count[s]
+            found[s, at], best[s, at], labels[s, at], index[s, at] = box[i], score[i], label[i], i // c
+            count[s] += 1
+            stayed[label[i]] += 1
+            places = np.flatnonzero(left & ((label == label[i]) | agnostic))
+            shared = (box_diou if kind == 1 else box_iou)(box[i:i + 1], box[places])[0]
+            if kind < 2:
+                left[places[shared > iou]] = False
+                continue
+            shared = np.where(np.isnan(shared), 0, shared)
+            score[places] *= np.exp(-shared ** 2 / sigma) if kind == 3 else np.where(shared > iou, 1 - shared, 1)
+            left[places] = score[places] > least
+    return found, best, labels, index, count
+
+
 def sample(image, y, x):
     """Bilinear value of each channel of image (C, H, W) at (y, x); zero more than one pixel
     outside. Corners, weights also for the adjoint."""

@@ -329,6 +329,17 @@ def suppress(boxes, scores, most, iou, least, center, chosen, count) -> None:
          "there is room for every box that may stay, and for their count")
 
 
+@contract("multiclass_nms", "rrnnffbnfRRIII")
+def multiclass_nms(boxes, scores, candidates, per_class, iou, least, agnostic, kind, sigma, found, best, labels,
+                   index, count) -> None:
+    need(len(scores.shape) == 3 and len(best.shape) == 2, "there are samples, boxes and classes")
+    (samples, n, classes), room = scores.shape, best.shape[1]
+    need(boxes.shape in ((samples, n, 4), (samples, n, classes, 4)), "boxes have four numbers")
+    need(1 <= classes and n * classes <= LARGEST, "the scores of a sample can be counted")
+    need(best.shape[0] == count.size == samples and labels.size == index.size == samples * room
+         and found.size == 4 * samples * room, "there is room for what stays of each sample, and for its count")
+
+
 # ---- convolutions and windows: see also blocked.py
 
 

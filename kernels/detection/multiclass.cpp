@@ -1,0 +1,286 @@
+// multiclass_nms: of the pairs of a box and a class whose score is above `least`, the best ones of a
+// sample that the better ones of their class leave, `room` of them.
+//
+// Pairs are taken best first over all classes, so that a sample is done as soon as it has what there
+// is room for; the boxes that stay are kept apart by class, in groups as wide as a vector. Soft-NMS
+// (Bodla et al., 2017) lowers scores instead: the best pair is taken from a heap and its score lowered
+// by the boxes that stayed since it was last looked at; if that changed it, it goes back. Scores only
+// fall, so the first that is up to date is the best.
+//
+// A sample is one task, the search for its pairs many.
+#include <algorithm>
+#include "overlap.h"
+#include "simd_math.h"
+
+BEGIN_KERNELS
+namespace {
+enum Kind : i64 { GREEDY,
+                  DIOU,
+                  LINEAR,
+                  GAUSSIAN };
+
+// A box and a class, `place` in a sample's scores.
+struct Pair {
+    real score;
+    lane_int place;
+};
+// Best first, of equal ones the first in the array.
+bool better(const Pair& a, const Pair& b) {
+    return a.score > b.score || (a.score == b.score && a.place < b.place);
+}
+
+struct Settings {
+    i64 boxes, classes, candidates, per_class, room, kind;
+    bool own, agnostic;   // own: each class has boxes of its own
+    real overlap, least;
+    double sigma;
+};
+
+// ---- pairs above the threshold
+
+constexpr i64 CHUNK = 1 << 14;   // scores looked through by a task
+
+template <class Body> void for_above(const real* scores, i64 n, real least, Body body) {
+    for_vectors(n, [&](i64 i, auto lanes) {
+        const V v = lanes.load(scores + i);
+        if (!any_lane(v > least)) return;
+        for (int k = 0; k < lanes.count; ++k)
+            if (v[k] > least) body(i + k, v[k]);
+    });
+}
+
+// All of them, in the order of the scores; sample n has those from begin[n * chunks] on. They are copied,
+// and no more than were counted: another thread may write to the scores meanwhile.
+struct Found {
+    i64 chunks, of_sample;
+    Scratch<i64> begin;
+    Scratch<Pair> pairs;
+
+    Found(In<real> scores, real least)
+        : chunks((scores.dim(1) * scores.dim(2) + CHUNK - 1) / CHUNK), of_sample(scores.dim(1) * scores.dim(2)),
+          begin(scores.dim(0) * chunks + 1), pairs(count(scores, least)) {
+        parallel_tasks(scores.dim(0) * chunks, [&](i64 task) {
+            const i64 first = task % chunks * CHUNK;
+            Pair *to = pairs + begin[task], *const end = pairs + begin[task + 1];
+            for_above(at(scores, task), length(task), least, [&](i64 i, real score) {
+                if (to < end) *to++ = {score, lane_int(first + i)};
+            });
+            while (to < end) *to++ = {least, lane_int(first)};
+        });
+    }
+
+private:
+    const real* at(In<real> scores, i64 task) const {
+        return scores.data + task / chunks * of_sample + task % chunks * CHUNK;
+    }
+    i64 length(i64 task) const { return std::min(CHUNK, of_sample - task % chunks * CHUNK); }
+    i64 count(In<real> scores, real least) {
+        const i64 tasks = scores.dim(0) * chunks;
+        parallel_tasks(tasks, [&](i64 task) {
+            i64 count = 0;
+            for_above(at(scores, task), length(task), least, [&](i64, real) { ++count; });
+            begin[task + 1] = count;
+        });
+        begin[0] = 0;
+        for (i64 task = 0; task < tasks; ++task) begin[task + 1] += begin[task];
+        return begin[tasks];
+    }
+};
+
+// Pairs in order, sorted as far as they are asked for.
+class Ordered {
+    Pair *at, *sorted, *const end;
+    i64 batch = 256;
+
+public:
+    Ordered(Pair* begin, Pair* end) : at(begin), sorted(begin), end(end) {}
+    const Pair* next() {
+        if (at == end) return nullptr;
+        if (at == sorted) {
+            sorted = end - at > 2 * batch ? at + batch : end;
+            if (sorted != end) std::nth_element(at, sorted, end, better);
+            std::sort(at, sorted, better);
+            batch *= 4;
+        }
+        return at++;
+    }
+};
+
+// ---- boxes that stay
+
+// Lists of boxes, a list a class, each in a chain of groups.
+class Kept {
+    struct List {
+        i64 count, head, tail;
+    };
+    Scratch<Group> groups;
+    Scratch<i64> next;
+    Scratch<List> lists;
+    i64 used = 0;
+
+public:
+    Kept(i64 boxes, i64 count)
+        : groups(std::min(boxes, boxes / LANES + count)), next(std::min(boxes, boxes / LANES + count)), lists(count) {
+        for (i64 i = 0; i < count; ++i) lists[i] = {};
+    }
+    i64 size(i64 list) const { return lists[list].count; }
+    void add(i64 list, const Box& box) {
+        List& l = lists[list];
+        const int lane = int(l.count++ % LANES);
+        if (lane == 0) {
+            groups[used] = {};
+            if (l.count == 1) l.head = used;
+            else next[l.tail] = used;
+            l.tail = used++;
+        }
+        groups[l.tail].put(lane, box);
+    }
+    // body(group, place of its first box) is true where no more are wanted, and so is the result
+    template <class Body> bool any_group(i64 list, Body body) const {
+        const List& l = lists[list];
+        i64 g = l.head;
+        for (i64 i = 0; i < l.count; i += LANES, g = next[g])
+            if (body(groups[g], i)) return true;
+        return false;
+    }
+};
+
+bool covered(const Kept& kept, i64 list, const Box& box, real most, bool distance) {
+    return kept.any_group(list, [&](const Group& g, i64) {
+        V w, h;
+        const M touch = touches(g, box, w, h);
+        if (!any_lane(touch)) return false;
+        const V iou = iou_of(g, box, w, h);
+        return any_lane(touch & ((distance ? iou - apart(g, box) : iou) > most));
+    });
+}
+
+// The score, lowered by each box of the list from the one at `since` on, in their order.
+real lowered(const Kept& kept, i64 list, i64 since, const Box& box, real score, const Settings& how) {
+    kept.any_group(list, [&](const Group& g, i64 first) {
+        if (first + LANES <= since) return false;
+        V w, h;
+        const M touch = touches(g, box, w, h);
+        if (!any_lane(touch)) return false;
+        const V iou = iou_of(g, box, w, h);
+        for (int k = int(std::max(since - first, i64(0))); k < LANES; ++k) {
+            if (!touch[k] || !(iou[k] == iou[k])) continue;
+            if (how.kind == GAUSSIAN) score *= real(std::exp(-double(iou[k]) * double(iou[k]) / how.sigma));
+            else if (iou[k] > how.overlap) score *= 1 - iou[k];
+        }
+        return false;
+    });
+    return score;
+}
+
+// ---- a sample
+
+struct Result {
+    real *boxes, *scores;
+    i64 *labels, *index;
+};
+
+class Sample {
+    const Settings& how;
+    const real* const boxes;
+    const Result to;
+    Kept kept;
+    Scratch<i64> seen, stayed;   // of each class
+    i64 found = 0;
+
+    i64 label(const Pair& pair) const { return pair.place % how.classes; }
+    i64 list(const Pair& pair) const { return how.agnostic ? 0 : label(pair); }
+    Box box(const Pair& pair) const {
+        const real* v = boxes + 4 * (how.own ? i64(pair.place) : pair.place / how.classes);
+        return Box::of(v[0], v[1], v[2], v[3]);
+    }
+    bool candidate(const Pair& pair) { return seen[label(pair)]++ < how.candidates; }
+    void keep(const Pair& pair, const Box& b) {
+        kept.add(list(pair), b);
+        ++stayed[label(pair)];
+        real* corners = to.boxes + 4 * found;
+        corners[0] = b.x1, corners[1] = b.y1, corners[2] = b.x2, corners[3] = b.y2;
+        to.scores[found] = pair.score, to.labels[found] = label(pair), to.index[found] = pair.place / how.classes;
+        ++found;
+    }
+
+public:
+    Sample(const Settings& how, const real* boxes, i64 pairs, Result to)
+        : how(how), boxes(boxes), to(to), kept(std::min(how.room, pairs), how.agnostic ? 1 : how.classes),
+          seen(how.classes), stayed(how.classes) {
+        for (i64 c = 0; c < how.classes; ++c) seen[c] = stayed[c] = 0;
+    }
+
+    i64 greedy(Pair* begin, Pair* end) {
+        Ordered order(begin, end);
+        while (found < how.room) {
+            const Pair* pair = order.next();
+            if (!pair) break;
+            if (!candidate(*pair) || stayed[label(*pair)] >= how.per_class) continue;
+            const Box b = box(*pair);
+            if (!covered(kept, list(*pair), b, how.overlap, how.kind == DIOU)) keep(*pair, b);
+        }
+        return finish();
+    }
+
+    i64 soft(Pair* begin, Pair* end) {
+        if (how.candidates < how.boxes) {
+            Ordered order(begin, end);
+            Pair* last = begin;
+            while (const Pair* pair = order.next())
+                if (candidate(*pair)) *last++ = *pair;
+            end = last;
+        }
+        struct Waiting {
+            Pair pair;
+            i64 since;
+        };
+        const auto worse = [](const Waiting& a, const Waiting& b) { return better(b.pair, a.pair); };
+        Scratch<Waiting> heap(end - begin);
+        i64 size = end - begin;
+        for (i64 i = 0; i < size; ++i) heap[i] = {begin[i], 0};
+        std::make_heap(heap.data, heap.data + size, worse);
+        while (size && found < how.room) {
+            std::pop_heap(heap.data, heap.data + size, worse);
+            Waiting& top = heap[size - 1];
+            if (stayed[label(top.pair)] >= how.per_class) {
+                --size;
+                continue;
+            }
+            const Box b = box(top.pair);
+            const real score = lowered(kept, list(top.pair), top.since, b, top.pair.score, how);
+            top.since = kept.size(list(top.pair));
+            if (score == top.pair.score) keep(top.pair, b), --size;
+            else if (score > how.least) top.pair.score = score, std::push_heap(heap.data, heap.data + size, worse);
+            else --size;
+        }
+        return finish();
+    }
+
+private:
+    i64 finish() {
+        std::fill(to.boxes + 4 * found, to.boxes + 4 * how.room, real(0));
+        std::fill(to.scores + found, to.scores + how.room, real(0));
+        std::fill(to.labels + found, to.labels + how.room, i64(0));
+        std::fill(to.index + found, to.index + how.room, i64(0));
+        return found;
+    }
+};
+}  // namespace
+
+void multiclass_nms(In<real> boxes, In<real> scores, i64 candidates, i64 per_class, double iou, double least,
+                    bool agnostic, i64 kind, double sigma, Out<real> found, Out<real> best, Out<i64> labels,
+                    Out<i64> index, Out<i64> count) {
+    const Settings how{scores.dim(1), scores.dim(2), candidates, per_class, best.dim(1), kind,
+                       boxes.ndim == 4, agnostic, not_above(iou), not_above(least), sigma};
+    const i64 values = boxes.size() / std::max(boxes.dim(0), i64(1));
+    const Found all(scores, how.least);
+    parallel_tasks(scores.dim(0), [&](i64 n) {
+        Pair *const begin = all.pairs + all.begin[n * all.chunks], *const end = all.pairs + all.begin[(n + 1) * all.chunks];
+        const i64 first = n * how.room;
+        Sample sample(how, boxes.data + n * values, end - begin,
+                      {found.data + 4 * first, best.data + first, labels.data + first, index.data + first});
+        count.data[n] = kind >= LINEAR ? sample.soft(begin, end) : sample.greedy(begin, end);
+    });
+}
+END_KERNELS

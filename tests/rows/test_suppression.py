@@ -1,0 +1,103 @@
+"""Suppression beside what other libraries do: torchvision's loop written in torch, ONNX Runtime, and
+pyops.functional.nms."""
+import numpy as np
+import pytest
+
+import pyops.functional as F
+
+
+def scene(seed, n, size=100.0, classes=1):
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, size, (n, 2))
+    boxes = np.concatenate([low, low + rng.uniform(1, size / 3, (n, 2))], 1).astype(np.float32)
+    return boxes, (rng.integers(0, 40, (n, classes)) / 40).astype(np.float32)
+
+
+def torchvision_nms(torch, boxes, scores, threshold):
+    """The loop of torchvision's CPU kernel, a row of float32 at a time."""
+    x1, y1, x2, y2 = boxes.unbind(1)
+    areas = (x2 - x1) * (y2 - y1)
+    order = torch.sort(scores, stable=True, descending=True)[1]
+    kept = []
+    while len(order):
+        i, order = order[0], order[1:]
+        kept.append(int(i))
+        w = (torch.minimum(x2[i], x2[order]) - torch.maximum(x1[i], x1[order])).clamp(min=0)
+        h = (torch.minimum(y2[i], y2[order]) - torch.maximum(y1[i], y1[order])).clamp(min=0)
+        shared = w * h
+        overlap = shared / (areas[i] + areas[order] - shared)
+        order = order[~(overlap.double() > threshold)]
+    return kept
+
+
+@pytest.mark.parametrize("threshold", (0.1, 0.3, 0.5, 0.7))
+def test_the_order_is_torchvisions(threshold):
+    torch = pytest.importorskip("torch")
+    boxes, scores = scene(1, 300, classes=3)
+    found, best, labels, count = F.multiclass_nms(boxes[None], scores[None], threshold, -1.0, 900)
+    kept = [(k * 3 + c, c) for c in range(3)
+            for k in torchvision_nms(torch, torch.from_numpy(boxes), torch.from_numpy(scores[:, c]), threshold)]
+    kept.sort(key=lambda pair: (-scores.reshape(-1)[pair[0]], pair[0]))
+    assert count[0] == len(kept)
+    assert labels[0, :len(kept)].tolist() == [c for _, c in kept]
+    assert np.array_equal(found[0, :len(kept)], boxes[[place // 3 for place, _ in kept]])
+    assert np.array_equal(best[0, :len(kept)], scores.reshape(-1)[[place for place, _ in kept]])
+
+
+def test_a_threshold_is_compared_as_a_double():
+    # 0.3 in float32 is above 0.3: torchvision, which compares doubles, drops a pair of that overlap
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 3, 10]], np.float32)
+    assert float(np.float32(30) / np.float32(100)) > 0.3
+    scores = np.array([0.9, 0.8], np.float32)
+    assert F.multiclass_nms(boxes[None], scores[None, :, None], 0.3)[3] == 1
+    assert F.nms(boxes, scores, 0.3).tolist() == [0]
+    assert F.nms(boxes, scores, float(np.float32(0.3))).tolist() == [0, 1]
+
+
+def test_products_are_rounded_before_they_are_subtracted():
+    # the union of a fused multiply-add is another float32: 2,000 pairs of boxes of which some lie on the threshold
+    rng = np.random.default_rng(3)
+    low = rng.uniform(0, 1, (2000, 2))
+    one = np.concatenate([low, low + rng.uniform(0.5, 1, (2000, 2))], 1).astype(np.float32)
+    other = (one + rng.uniform(-0.2, 0.2, one.shape)).astype(np.float32)
+    w, h = (np.minimum(one[:, i + 2], other[:, i + 2]) - np.maximum(one[:, i], other[:, i]) for i in (0, 1))
+    area, area_of_other = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (one, other))
+    overlap = (w * h) / (area + area_of_other - w * h)
+    assert overlap.dtype == np.float32
+    for a, b, at in zip(one, other, overlap):
+        pair, scores = np.stack([a, b])[None], np.array([[[0.9], [0.8]]], np.float32)
+        assert F.multiclass_nms(pair, scores, float(at))[3] == 2
+        assert F.multiclass_nms(pair, scores, float(np.nextafter(at, np.float32(0))))[3] == 1
+
+
+def test_many_samples_are_onnx_runtimes():
+    ort, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
+    helper = onnx.helper
+    node = helper.make_node("NonMaxSuppression", ["b", "s", "m", "i", "t"], ["y"])
+    constants = [helper.make_tensor("m", 7, [1], [1000]), helper.make_tensor("i", 1, [1], [0.4]),
+                 helper.make_tensor("t", 1, [1], [0.3])]
+    graph = helper.make_graph([node], "g", [helper.make_tensor_value_info(n, 1, None) for n in "bs"],
+                              [helper.make_tensor_value_info("y", 7, None)], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
+    run = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    many = [scene(seed, 200, classes=4) for seed in (5, 6)]
+    boxes, scores = (np.stack(part) for part in zip(*many))
+    chosen, = run.run(None, {"b": boxes[..., [1, 0, 3, 2]], "s": scores.transpose(0, 2, 1).copy()})
+    found, best, labels, count = F.multiclass_nms(boxes, scores, float(np.float32(0.4)), float(np.float32(0.3)), 800)
+    for n in range(2):
+        theirs = [(k * 4 + c, c) for sample, c, k in chosen if sample == n]
+        theirs.sort(key=lambda pair: (-scores[n].reshape(-1)[pair[0]], pair[0]))
+        assert count[n] == len(theirs)
+        assert labels[n, :len(theirs)].tolist() == [c for _, c in theirs]
+        assert np.array_equal(found[n, :len(theirs)], boxes[n][[place // 4 for place, _ in theirs]])
+        assert not found[n, len(theirs):].any() and not best[n, len(theirs):].any()
+
+
+def test_in_a_program_it_is_one_step():
+    import pyops
+
+    boxes, scores = scene(8, 500, classes=5)
+    program = pyops.compile(lambda b, s: F.multiclass_nms(b, s, 0.5, 0.1, 50), (boxes[None], scores[None]))
+    assert [step.kernel for step in program.plan.steps] == ["multiclass_nms"]
+    for got, want in zip(program(boxes[None], scores[None]), F.multiclass_nms(boxes[None], scores[None], 0.5, 0.1, 50)):
+        assert np.array_equal(got, want)
