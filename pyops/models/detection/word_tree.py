@@ -1,0 +1,133 @@
+"""YOLO9000's tree of words: classes below classes, and probabilities of each given the one above.
+
+Redmon & Farhadi, "YOLO9000: Better, Faster, Stronger" (2017), section 4. The words of a group have
+one parent and one softmax: what a network gives for a word is its probability given the parent, and
+the word's own probability is the product along the way to the root.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import functional as F
+
+
+class WordTree:
+    """names: of the words. parents: of each the number of the one above, -1 for a root; parents come
+    before their children, and the children of one parent lie side by side (a group).
+
+    Raises ValueError where that is not so.
+    """
+
+    def __init__(self, names: Sequence[str], parents: Iterable[int]) -> None:
+        self.names, self.parents = tuple(names), np.array(list(parents), np.int64)
+        if len(self.names) != len(self.parents) or not self.names:
+            raise ValueError(f"WordTree: {len(self.names)} names and {len(self.parents)} parents; there must "
+                             "be as many, and one at least")
+        late = np.flatnonzero((self.parents >= np.arange(len(self.parents))) | (self.parents < -1))
+        if len(late):
+            word = int(late[0])
+            raise ValueError(f"WordTree: the parent of word {word} ({self.names[word]}) is "
+                             f"{self.parents[word]}, which is not an earlier word or -1")
+        starts = np.flatnonzero(np.diff(self.parents, prepend=-2))
+        self.starts, self.sizes = starts, np.diff(starts, append=len(self.parents))
+        heads = self.parents[starts]
+        if len(set(heads.tolist())) != len(heads):
+            twice = next(h for h in heads.tolist() if (heads == h).sum() > 1)
+            raise ValueError(f"WordTree: the children of word {twice} do not lie side by side")
+        self.group = np.repeat(np.arange(len(starts)), self.sizes)
+        self.children = np.full(len(self.parents), -1, np.int64)   # the group below a word
+        self.children[heads[heads >= 0]] = np.flatnonzero(heads >= 0)
+        self.depth = np.zeros(len(self.parents), np.int64)
+        for word, parent in enumerate(self.parents):
+            self.depth[word] = 0 if parent < 0 else self.depth[parent] + 1
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def read(cls, path: str | Path) -> WordTree:
+        """Of a file with a line a word: its name and its parent's number (Darknet's 9k.tree)."""
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"tree: {path}: no such file")
+        names, parents = [], []
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            if not line.strip():
+                continue
+            parts = line.split()
+            if len(parts) != 2 or not parts[1].lstrip("-").isdigit():
+                raise ValueError(f"tree: {path.name}, line {number}: must be a name and the parent's number, "
+                                 f"got {line[:60]!r}")
+            names.append(parts[0])
+            parents.append(int(parts[1]))
+        return cls(names, parents)
+
+    def path(self, word: int) -> list[int]:
+        """The word and those above it, up to its root."""
+        way = []
+        while word >= 0:
+            way.append(int(word))
+            word = self.parents[word]
+        return way
+
+    def softmax(self, logits: Any, dim: int) -> Any:
+        """Each word's probability given its parent: a softmax over every group along `dim`, where
+        logits have a value a word."""
+        return self._by_group(F.softmax, logits, dim)
+
+    def log_softmax(self, logits: Any, dim: int) -> Any:
+        return self._by_group(F.log_softmax, logits, dim)
+
+    def _by_group(self, of_row: Any, logits: Any, dim: int) -> Any:
+        """of_row(values, -1) of every group. Groups of about one size are rows of one array, filled
+        up with -inf, so that there are few steps and less than twice the values."""
+        moved = F.movedim(logits, dim, -1)
+        shape = tuple(moved.shape)
+        flat = F.reshape(moved, (-1, len(self)))
+        made = [F.reshape(of_row(self._rows(flat, groups, width), -1), (-1, len(groups) * width))
+                for width, groups in self.buckets]
+        out = F.index_select(made[0] if len(made) == 1 else F.cat(made, 1), 1, self._places())
+        return F.movedim(F.reshape(out, shape), -1, dim)
+
+    @property
+    def buckets(self) -> list[tuple[int, np.ndarray]]:
+        """(width, groups of at most that size and of more than half of it)."""
+        widths = 2 ** np.ceil(np.log2(self.sizes)).astype(np.int64)
+        return [(int(w), np.flatnonzero(widths == w)) for w in np.unique(widths)]
+
+    def _rows(self, flat: Any, groups: np.ndarray, width: int) -> Any:
+        """(rows, groups, width): the words of these groups, -inf behind the end of each."""
+        sizes = self.sizes[groups][:, None]
+        words = self.starts[groups][:, None] + np.minimum(np.arange(width), sizes - 1)
+        values = F.reshape(F.index_select(flat, 1, words.reshape(-1)), (-1, len(groups), width))
+        there = np.arange(width) < sizes
+        return values if there.all() else F.where(there, values, np.float32(-np.inf))
+
+    def _places(self) -> np.ndarray:
+        """Where each word lies in the buckets' arrays one after another."""
+        place, start = np.zeros(len(self), np.int64), 0
+        for width, groups in self.buckets:
+            for row, group in enumerate(groups):
+                words = self.starts[group] + np.arange(self.sizes[group])
+                place[words] = start + row * width + np.arange(self.sizes[group])
+            start += width * len(groups)
+        return place
+
+    def probabilities(self, conditional: Any) -> Any:
+        """(..., words) from probabilities given the parent: the product along the way to the root.
+
+        By doubling: after k rounds a word has the product of 2^k steps.
+        """
+        shape = tuple(conditional.shape)
+        flat = F.reshape(conditional, (-1, len(self)))
+        ones = F.index_select(flat, 1, np.zeros(1, np.int64)) * 0 + 1
+        above = np.append(np.where(self.parents < 0, len(self), self.parents), len(self))
+        value = F.cat([flat, ones], 1)
+        for _ in range(int(self.depth.max()).bit_length()):
+            value = value * F.index_select(value, 1, above)
+            above = above[above]
+        return F.reshape(value[:, :len(self)], shape)
