@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import functional as F
-from ... import nn
+from ... import functional as F, nn
 from .darknet_cfg import Section
 
 Shape = tuple[int, int, int]
