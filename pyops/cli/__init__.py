@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "run an ONNX model",
     "tune": "measure what convolution algorithms cost here, for pyops.compile to choose",
     "train": "train a network",
+    "data": "check annotated images, or write some",
     "predict": "classify an image with a checkpoint",
     "inspect": "draw what a checkpoint's network has learnt and sees in an image",
     "draw": "draw a network's graph as SVG, or print its layers",
