@@ -119,7 +119,9 @@ def checked_classes(name: str, classes: Any, settings: Any) -> int:
 def check_settings(name: str, settings: Any) -> None:
     """Names: those that the class has a default for, and those that a family's functions set
     but let be changed."""
-    parameters = signature(get_type_hints(NETWORKS[name].make)["return"]).parameters
+    make = NETWORKS[name].make
+    own = {key: p for key, p in signature(make).parameters.items() if p.kind is not p.VAR_KEYWORD}
+    parameters = own | dict(signature(get_type_hints(make)["return"]).parameters)
     known = [key for key, p in parameters.items() if p.default is not p.empty or key in CHANGEABLE]
     if unknown := [key for key in settings if key not in known]:
         raise TypeError(
