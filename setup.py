@@ -162,6 +162,7 @@ built: tuple[str, ...]
 only: dict[str, str]           # kernel -> the one instruction set that has it
 activations: tuple[str, ...]
 cpu: dict[str, bool]
+vnni: bool
 
 class OpBase:
     kinds: str

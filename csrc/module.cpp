@@ -43,6 +43,11 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     m.attr("activations") = activations();
     m.attr("built") = py::tuple(built);
     m.attr("cpu")   = cpu;
+#if defined(__x86_64__)   // what kernels of avx512 use where it is there (kernels/quantised/tile.h)
+    m.attr("vnni")  = py::bool_(__builtin_cpu_supports("avx512vnni"));
+#else
+    m.attr("vnni")  = py::bool_(false);
+#endif
     m.def("set_num_threads", [](int n) { __atomic_store_n(&pyops_threads, n, __ATOMIC_RELAXED); });
     m.def("set_winograd", [](bool allowed) { __atomic_store_n(&pyops_winograd, allowed, __ATOMIC_RELAXED); });
     m.def("get_winograd", [] { return __atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED); });

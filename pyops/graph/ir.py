@@ -23,6 +23,10 @@ CONTROL: Any = SimpleNamespace(
     macs=None, kernels=(), random=False)
 
 
+# The row of layers on bytes (passes/bytes_products.py), which apply an activation to real results.
+ON_BYTES: Any = SimpleNamespace(**{**vars(CONTROL), "applies": frozenset({"activation"})})
+
+
 @dataclass(eq=False, slots=True)
 class Value:
     """One array of the graph. `name` is for people."""
@@ -79,9 +83,13 @@ class Node:
     bodies: tuple[Graph, ...] = ()
     # a number of the run: so many entries of the result's first axis are wanted (counted.py)
     short: Value | None = None
+    # of a node on bytes: what it computes with, and what it makes of its result (on_bytes.py)
+    on_bytes: Any = None
 
     @property
     def row(self) -> Op:
+        if self.on_bytes is not None:
+            return ON_BYTES if self.op in ("bytes_conv", "bytes_linear") else CONTROL
         return CONTROL if self.bodies else OPS[self.op]
 
     @property

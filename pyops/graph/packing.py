@@ -72,6 +72,15 @@ def linear(kernels, w: np.ndarray) -> np.ndarray:
 
 
 @once
+def bytes_filters(w: np.ndarray) -> np.ndarray:
+    """int8 (K, C, R, S) as (K/16, C/16, R, S, 4, 16 filters, 4 channels)."""
+    K, C, R, S = w.shape
+    w = padded(padded(w, 0, rounded(K)), 1, rounded(C))
+    w = w.reshape(rounded(K) // BLOCK, BLOCK, rounded(C) // BLOCK, 4, 4, R, S)
+    return np.ascontiguousarray(w.transpose(0, 2, 5, 6, 3, 1, 4), np.int8)
+
+
+@once
 def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     """G w G^T for F(tile x tile, 3x3), (K, C, 3, 3) as (K/16, points, C, 16 filters)."""
     u = memory.empty(winograd_shape(w, tile), np.float32)

@@ -81,7 +81,7 @@ class Copy:
                     Epilogue(node.epilogue.activation, self.read(node.epilogue.residual), node.epilogue.pool),
                     node.normalised, self.read(node.gate), before, node.algorithm, node.why,
                     tuple(Copy(body, self.numbers, self.varying).graph for body in node.bodies),
-                    self.read(node.short))
+                    self.read(node.short), node.on_bytes)
         if not node.bodies and not any(isinstance(v, Value) for v in made.inputs) and any(
                 isinstance(v, Value) for v in node.inputs):
             self.known(node, made)

@@ -16,11 +16,11 @@ the kernels' own signatures.
 from __future__ import annotations
 
 from ... import _C
-from . import blocked, control, typed
+from . import blocked, control, quantised, typed
 from .arguments import DOUBLE, FLOAT, INT, Refused, Spaces, array, dims, image, need, number, truth, whole
 from .planar import CONTRACTS
 
-__all__ = ["CONTRACTS", "Refused", "Spaces", "blocked", "check", "control", "typed"]
+__all__ = ["CONTRACTS", "Refused", "Spaces", "blocked", "check", "control", "quantised", "typed"]
 
 
 def check(kernel: str, arguments: tuple, spaces: Spaces) -> None:

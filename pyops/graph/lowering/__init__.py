@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir import Graph, Value
-from . import attention, control, convolution, elementwise, linear, plain, pooling, recurrent
+from . import attention, control, convolution, elementwise, linear, on_bytes, plain, pooling, recurrent
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref
 
 RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES,
-         **recurrent.RULES}
+         **recurrent.RULES, **on_bytes.RULES}
 
 
 def lower(graph: Graph, options) -> Lowering:
@@ -50,7 +50,8 @@ def lower_whole(low: Lowering, node) -> None:
     places = (low.maps, low.planar)
     before = len(low.steps), *map(len, places)
     rule = RULES.get(node.op, elementwise.flat if node.row.pointwise else None)
-    if rule is not None and of_floats(node):   # the kernels of rules are
+    # the kernels of rules are, but for those on bytes
+    if rule is not None and (of_floats(node) or node.on_bytes is not None):
         try:
             rule(low, node)
             return
