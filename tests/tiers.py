@@ -41,7 +41,8 @@ FULL: dict[str, tuple] = {
     # gigabytes and more (VGG six)
     "models/test_classifier_gradients.py": (
         "*vgg*", "*alexnet*", "*resnet101*", "*resnet152*", "*densenet161*", "*efficientnet_b[567]*",
-        "*efficientnet_v2_[ml]*", "*inception_v3*", "*inception_resnet_v2*", "*nasnet_large*"),
+        "*efficientnet_v2_[ml]*", "*inception_v3*", "*inception_resnet_v2*", "*nasnet_large*",
+        "*xception[67]?*"),
     "models/test_models.py": ("test_torchvisions_weights_give_torchvisions_answer[[]vgg*", "*[[]resnet152]",
                               "*[[]efficientnet_b[567]]"),
     "models/test_classifiers.py": ("*[[]efficientnet_v2_[ml]]", "*[[]resnet1*_v2]", "*eager_answer[[]vgg11]",
@@ -51,7 +52,7 @@ FULL: dict[str, tuple] = {
     # hundreds of megabytes of weights; a smaller network of the same family stays
     "compiled/test_compiled_models.py": ("*efficientnet_v2_[ml]*", "*efficientnet_b[567]*", "*vgg1[369]*",
                                          "*vgg1?_bn*", "*nasnet_large*",
-                                         "*inception_resnet_v2*", "*net101*", "*net152*"),
+                                         "*inception_resnet_v2*", "*net101*", "*net152*", "*xception[67]?*"),
     "compiled/test_compile.py": ("test_networks[[]vgg11*",),
     "compiled/test_lean.py": ("*[[]vgg11]",),
     "rows/test_batch_invariant.py": ("test_networks[[]vgg11]",),

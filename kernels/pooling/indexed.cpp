@@ -1,6 +1,7 @@
 // Between a plane and values chosen from it by position: max_unpool writes them, pool_scatter adds
 // them, pool_gather reads them. A position outside the plane is never followed. A plane is one
 // task, so that of equal positions the last one written stays.
+#include "indices.h"
 #include "kernel.h"
 
 BEGIN_KERNELS
@@ -23,6 +24,8 @@ void max_unpool(In<real> x, In<i64> indices, i64 size, Out<real> y, Out<i64> out
     const i64 planes = size ? y.size() / size : 0, n = planes ? x.size() / planes : 0;
     std::memset(y.data, 0, y.size() * sizeof(real));
     outside.data[0] = for_positions(indices, planes, n, size, [&](i64 i, i64 at) { y.data[at] = x.data[i]; });
+    if (outside.data[0])   // which a program only has while it runs
+        for (i64 i = 0; i < planes * n; ++i) place_of(indices.data + i, size, false);
 }
 
 void pool_scatter(In<real> dy, In<i64> indices, i64 size, Out<real> dx) {

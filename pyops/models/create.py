@@ -1,4 +1,5 @@
-"""create_model: a network that classifies images, or finds objects in them, by its name."""
+"""create_model: a network that classifies images, finds objects in them, or says what each pixel shows, by
+its name."""
 from __future__ import annotations
 
 import json
@@ -10,7 +11,6 @@ from typing import Any, get_type_hints
 from ..nn import init
 from . import weights as weight_files
 from .classification.classifier import ACTIVATIONS, POOLINGS, Classifier
-from .detection.detector import Detector
 from .keras_layout import to_keras
 from .recipe import Recipe
 from .registry import NETWORKS, Network
@@ -40,9 +40,9 @@ def create_model(name: str, weights: Any = None, include_top: bool = True, pooli
     the network does not have; FileNotFoundError.
     """
     entry = known(name)
-    if entry.task == "detection":
-        return create_detector(entry, weights, classes, settings, include_top, pooling, classifier_activation)
-    return create_classifier(entry, weights, include_top, pooling, classes, classifier_activation, settings)
+    if entry.task == "classification":
+        return create_classifier(entry, weights, include_top, pooling, classes, classifier_activation, settings)
+    return create_other(entry, weights, classes, settings, include_top, pooling, classifier_activation)
 
 
 def known(name: str) -> Network:
@@ -84,21 +84,25 @@ def create_classifier(entry: Network, weights: Any, include_top: bool, pooling: 
     return model
 
 
-def create_detector(entry: Network, weights: Any, classes: int | None, settings: dict[str, Any],
-                    *of_classifiers: Any) -> Detector:
-    """A detector's own settings, and classes; the rest of create_model's have a meaning for classifiers only."""
+def create_other(entry: Network, weights: Any, classes: int | None, settings: dict[str, Any],
+                 *of_classifiers: Any) -> Any:
+    """A detector or a segmenter: its own settings, and classes; the rest of create_model's have a
+    meaning for classifiers only."""
     if of_classifiers != (True, None, None):
-        raise ValueError(f"create_model: {entry.name} is a detector; include_top, pooling and classifier_activation "
-                         "are settings of classifiers")
+        raise ValueError(f"create_model: {entry.name} is of {entry.task}; include_top, pooling and "
+                         "classifier_activation are settings of classifiers")
     check_settings(entry.name, settings)
+    recipe = Recipe(entry.name, settings)
     if classes is not None:
-        settings = {"classes": checked_classes(entry.name, classes, settings), **settings}
+        classes = checked_classes(entry.name, classes, settings)
+        recipe.settings = {"classes": classes, **settings}
+        settings = {("classes" if entry.task == "detection" else "num_classes"): classes, **settings}
     if weights is None:
-        model: Detector = entry.make(**settings)
+        model = entry.make(**settings)
     else:
         with init.skip_draws():
             model = entry.make(**settings)
-    model.recipe = Recipe(entry.name, settings)
+    model.recipe = recipe
     if weights is not None:
         weight_files.load(model, weights)
     return model
@@ -117,11 +121,12 @@ def checked_classes(name: str, classes: Any, settings: Any) -> int:
 
 
 def check_settings(name: str, settings: Any) -> None:
-    """Names: those that the class has a default for, and those that a family's functions set
-    but let be changed."""
+    """Names: those that the function has a default for, and, where it passes others on, those that
+    the class has one for and those that a family's functions set but let be changed."""
     make = NETWORKS[name].make
-    own = {key: p for key, p in signature(make).parameters.items() if p.kind is not p.VAR_KEYWORD}
-    parameters = own | dict(signature(get_type_hints(make)["return"]).parameters)
+    parameters = dict(signature(make).parameters)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        parameters |= signature(get_type_hints(make)["return"]).parameters
     known = [key for key, p in parameters.items() if p.default is not p.empty or key in CHANGEABLE]
     if unknown := [key for key in settings if key not in known]:
         raise TypeError(

@@ -64,12 +64,19 @@ def lp_pool_backward(k, dy, x, y, *, window, norm):
 
 def max_unpool_forward(k, x, indices, *, size):
     y, outside = k.empty((*x.shape[:-len(size)], *size)), k.empty((1,), np.int64)
-    k.max_unpool(x, indices, math.prod(size), y, outside)
+    try:
+        k.max_unpool(x, indices, math.prod(size), y, outside)
+    except IndexError as why:   # of CPU kernels, since a program has no glue that could look
+        refuse_positions(size, str(why))
     seen = k.host(outside)
     if seen is not None and seen[0]:
-        raise ValueError(f"max_unpool: indices must be in [0, {math.prod(size)}), the positions of a plane "
-                         f"of size {size}; {seen[0]} are not")
+        refuse_positions(size, f"{seen[0]} are not")
     return y
+
+
+def refuse_positions(size, why: str) -> None:
+    raise ValueError(f"max_unpool: indices must be in [0, {math.prod(size)}), the positions of a plane of size "
+                     f"{size}; {why}") from None
 
 
 def pool_scatter_forward(k, dy, indices, *, size):
@@ -155,4 +162,4 @@ LP_POOL = Op(
 MAX_UNPOOL = Op(
     "max_unpool", "ri", max_unpool_forward, reference.max_unpool,
     per_input(lambda g, ctx: POOL_GATHER(g, ctx.inputs[1], **ctx.attrs), None), kernels=("max_unpool",),
-    per_sample=lambda shape, *, size: len(shape) == len(size) + 2)
+    checks_indices=True, per_sample=lambda shape, *, size: len(shape) == len(size) + 2)

@@ -18,6 +18,7 @@ from .mobilenet_v3 import *
 from .efficientnet import *
 from .efficientnet_v2 import *
 from .xception import *
+from .xception_aligned import *
 from .nasnet import *
 from .squeezenet import *
 from .shufflenet_v2 import *

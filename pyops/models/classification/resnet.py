@@ -13,19 +13,15 @@ from .classifier import Classifier
 __all__ = ["ResNet", "resnet101", "resnet152", "resnet18", "resnet34", "resnet50"]
 
 
-def convolution(channels: int, filters: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2 * dilation, dilation=dilation,
-                     bias=False)
+def convolution(channels: int, filters: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2, bias=False)
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut."""
     expansion = 1
 
-    def __init__(self, channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None,
-                 dilation: int = 1):
-        if dilation != 1:
-            raise ValueError("ResNet: replace_stride_with_dilation is for bottlenecks; a BasicBlock has none")
+    def __init__(self, channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None):
         self.conv1 = convolution(channels, width, 3, stride)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
@@ -43,11 +39,10 @@ class Bottleneck(nn.Module):
     """A 3x3 convolution between two 1x1, which narrow and widen its maps, beside a shortcut."""
     expansion = 4
 
-    def __init__(self, channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None,
-                 dilation: int = 1):
+    def __init__(self, channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None):
         self.conv1 = convolution(channels, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = convolution(width, width, 3, stride, dilation)
+        self.conv2 = convolution(width, width, 3, stride)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = convolution(width, width * self.expansion, 1)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
@@ -74,6 +69,9 @@ class ResNet(Classifier):
     def __init__(self, block: type[BasicBlock] | type[Bottleneck], layers: tuple[int, int, int, int],
                  num_classes: int = 1000, zero_init_residual: bool = False,
                  replace_stride_with_dilation: tuple[bool, bool, bool] = (False, False, False)):
+        if block is not Bottleneck and any(replace_stride_with_dilation):
+            raise ValueError("ResNet: replace_stride_with_dilation is for bottlenecks; of other blocks none is "
+                             "dilated")
         if len(replace_stride_with_dilation) != 3:
             raise ValueError("ResNet: replace_stride_with_dilation must be three bools, one for each of the "
                              f"last three resolutions, got {replace_stride_with_dilation!r}")
@@ -116,8 +114,11 @@ def stage(block, channels: int, width: int, count: int, stride: int, before: int
     out = width * block.expansion
     downsample = (nn.Sequential(convolution(channels, out, 1, stride), nn.BatchNorm2d(out)) if stride > 1
                   or channels != out else None)
-    return nn.Sequential(block(channels, width, stride, downsample, before),
-                         *(block(out, width, dilation=dilation) for _ in range(count - 1)))
+    blocks = [block(channels, width, stride, downsample), *(block(out, width) for _ in range(count - 1))]
+    for at, one in enumerate(blocks):
+        if (rate := dilation if at else before) > 1:
+            one.conv2.dilation = one.conv2.padding = (rate, rate)
+    return nn.Sequential(*blocks)
 
 
 def initialise(module: nn.Module) -> None:
