@@ -8,6 +8,7 @@ from .checkpoint import load_model
 from .cifar import cifar, read_cifar
 from .data import Digits, batches, mnist, uci_digits
 from .dataset import ArrayDataset, Normalize, Split, to_unit
+from .detection.trainer import Detector
 from .diagnosis import Diagnosis, diagnose
 from .folder import ImageFolder
 from .gallery import gallery, wrong_predictions
@@ -23,7 +24,7 @@ from .text_trainer import Progress, TextTrainer, chunks
 from .trainer import Epoch, Trainer, evaluate
 from .transfer import freeze, replace_head, unfreeze
 
-__all__ = ["ArrayDataset", "Choice", "Diagnosis", "Digits", "Epoch", "ImageFolder", "Measured", "NonFinite",
+__all__ = ["ArrayDataset", "Choice", "Detector", "Diagnosis", "Digits", "Epoch", "ImageFolder", "Measured", "NonFinite",
            "NonFiniteError", "Normalize", "Progress", "Range", "SanityReport", "Split", "TextTrainer",
            "Trainer", "augment", "batches", "checkpoint", "chunks", "cifar", "confusion_matrix", "diagnose",
            "evaluate", "first_non_finite", "freeze", "gallery", "load_model", "measure", "mnist", "penalty",

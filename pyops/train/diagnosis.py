@@ -48,9 +48,10 @@ class Diagnosis:
         curve.draw(path, self.history, "; ".join(self.names), "\n".join(map(str, self.findings)))
 
 
-def diagnose(history: Sequence, batch_losses: Sequence[float] | None = None, classes: int = 10) -> Diagnosis:
+def diagnose(history: Sequence, batch_losses: Sequence[float] | None = None, classes: int = 10,
+             chance: float | None = None) -> Diagnosis:
     """history: Epochs of a Trainer, at least three. batch_losses: of single steps, for "noisy"
-    (Trainer.batch_losses).
+    (Trainer.batch_losses). chance: the loss of who knows nothing; default ln(classes).
 
     ValueError for fewer epochs. The thresholds are rules of thumb; the evidence names the
     numbers that met them.
@@ -61,7 +62,7 @@ def diagnose(history: Sequence, batch_losses: Sequence[float] | None = None, cla
                    for kind in ("train", "test"))
     right, checked = (np.array([getattr(e, f"{kind}_accuracy") for e in history], float)
                       for kind in ("train", "test"))
-    chance = np.log(classes)
+    chance = np.log(classes) if chance is None else chance
     found = [*rate(train, test, chance), *noise(batch_losses, chance)]
     if not any(f.name.startswith("rate") for f in found):   # a wrong rate hides what the network could do
         found += fit(train, test, right, checked, chance)

@@ -66,9 +66,10 @@ def state_finite(model) -> bool:
     return all(finite(v) for v in model.state_dict().values())
 
 
-def first_non_finite(model, loss, inputs: np.ndarray, targets) -> NonFinite | None:
+def first_non_finite(model, loss, inputs: np.ndarray, targets, recorded=None) -> NonFinite | None:
     """Runs the step again, forward and backward, in the order in which values are made; the model's
-    weights are not changed.
+    weights are not changed. recorded(inputs, targets): the loss of the batch on the tape, where it
+    is not loss(model(inputs), targets).
 
     A parameter, a buffer or an input that is not finite before anything is computed is what is
     named then. Batch norm's running statistics move as in any forward pass in training mode.
@@ -81,7 +82,7 @@ def first_non_finite(model, loss, inputs: np.ndarray, targets) -> NonFinite | No
         if not finite(array):
             return described(name.rpartition(".")[0] or type(model).__name__, what, name, array)
     with owners(model) as owner, np.errstate(all="ignore"):
-        value = loss(model(Tensor(inputs)), targets)
+        value = recorded(inputs, targets) if recorded else loss(model(Tensor(inputs)), targets)
     for node in reversed(order([value])):
         for array in node.outputs:
             if not finite(array):

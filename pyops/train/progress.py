@@ -21,17 +21,10 @@ def show(trainer, resume: bool = False) -> None:
             tick(epoch, batch, loss)
 
         def reported(epoch):
-            console.print(line(epoch), soft_wrap=True)
+            console.print(str(epoch), soft_wrap=True)
             report(epoch)
         trainer.tick, trainer.report = ticked, reported
         try:
             trainer.fit(resume=resume)
         finally:
             trainer.tick, trainer.report = tick, report
-
-
-def line(epoch) -> str:
-    top = "" if epoch.test_top_k is None else f"  top-k {100 * epoch.test_top_k:6.2f} %"
-    return (f"epoch {epoch.number:3d}  loss {epoch.train_loss:7.4f}  accuracy "
-            f"{100 * epoch.train_accuracy:6.2f} %   test loss {epoch.test_loss:7.4f}  accuracy "
-            f"{100 * epoch.test_accuracy:6.2f} %{top}   {epoch.seconds:.1f} s")

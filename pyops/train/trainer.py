@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -49,11 +49,18 @@ class Epoch:
     rate: float | None = None
     gradient_norm: float | None = None
 
+    def __str__(self):
+        """A line for whoever waits."""
+        top = "" if self.test_top_k is None else f"  top-k {100 * self.test_top_k:6.2f} %"
+        return (f"epoch {self.number:3d}  loss {self.train_loss:7.4f}  accuracy "
+                f"{100 * self.train_accuracy:6.2f} %   test loss {self.test_loss:7.4f}  accuracy "
+                f"{100 * self.test_accuracy:6.2f} %{top}   {self.seconds:.1f} s")
+
 
 @dataclass
 class Progress:
-    """Where a training stands: whole epochs, batches of the one under way, and sums over those;
-    what was best so far."""
+    """Where a training stands: whole epochs, batches of the one under way, and sums over those
+    (parts: of the loss, by name, where it has such); what was best so far."""
     epochs: int = 0
     batch: int = 0
     loss: float = 0.0
@@ -64,6 +71,7 @@ class Progress:
     best: float | None = None
     best_epoch: int = 0
     stopped: bool = False
+    parts: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -121,6 +129,7 @@ class Trainer:
     workers: int = 0
     draw_curve: bool = True
     progress: Progress = field(default_factory=Progress)
+    epoch_kind: ClassVar = Epoch   # what an epoch comes to
 
     def __repr__(self) -> str:
         done = f", {len(self.history)} done" if self.history else ""
@@ -248,6 +257,10 @@ class Trainer:
             if (self.checkpoint_every and now.batch % self.checkpoint_every == 0
                     and now.batch < self.batches_per_epoch):
                 self._write()
+        return self._tested(number, now, begin)
+
+    def _tested(self, number: int, now: Progress, begin: float) -> Epoch:
+        """A test, and what the epoch came to."""
         tested = self.test()
         return Epoch(number, now.loss / now.seen, now.right / now.seen, tested.loss, tested.accuracy,
                      time.perf_counter() - begin, tested.top_k(self.top_k) if self.top_k else None,
@@ -272,11 +285,15 @@ class Trainer:
                              f"choose another batch_size than {self.batch_size}") from why
         if result is None:
             random.default_generator().bit_generator.state = drawn   # the same dropout again
-            found = first_non_finite(self.model, self.objective, inputs, targets)
+            found = first_non_finite(self.model, self.objective, inputs, targets, self._recorded)
             kept = (f"{self.checkpoint} holds the last good state." if self.checkpoint.is_file()
                     else "No checkpoint had been written.")
             raise NonFiniteError(found, epoch, self.progress.batch + 1, kept)
         return result
+
+    def _recorded(self, inputs, targets) -> Tensor:
+        """The loss of a batch, on the tape."""
+        return self.objective(self.model(Tensor(inputs)), targets)
 
     def batch(self, inputs, targets) -> tuple[float, int, float] | None:
         """One step. The loss before it, how many were right, and the gradients' norm (0
@@ -290,8 +307,12 @@ class Trainer:
             self._check_classes(scores_of(self.model, output).shape[1])
         loss = self.objective(output, targets)
         value = float(loss.item())
-        if not math.isfinite(value):
-            return None
+        norm = self._step(loss) if math.isfinite(value) else None
+        return None if norm is None else (value, right_ones(self.model, output, targets), norm)
+
+    def _step(self, loss: Tensor) -> float | None:
+        """Gradients, and a step. Their norm (0 unless they are clipped); None, and no step, where one is not
+        finite."""
         loss.backward()
         if self.l1 or self.l2:
             regularisation.add_gradients(self.model, self.l1, self.l2)
@@ -302,7 +323,7 @@ class Trainer:
         if self.schedule is not None and self.schedule_every == "step" and not isinstance(self.schedule,
                                                                                           ReduceLROnPlateau):
             self.schedule.step()
-        return value, right_ones(self.model, output, targets), norm
+        return norm
 
     def test(self, size: int = 256):
         """metrics.Measured on the test images."""
@@ -330,8 +351,10 @@ class Trainer:
             checkpoint.save(self.best_checkpoint, self.model.state_dict(), self._told())
         self._write()
         if self.draw_curve:
-            curve.draw(self.out / "curve.png", self.history,
-                       f"{self._told().get('model', 'training')} on {self.split.name}")
+            self._draw(self.out / "curve.png", f"{self._told().get('model', 'training')} on {self.split.name}")
+
+    def _draw(self, path: Path, title: str) -> None:
+        curve.draw(path, self.history, title)
 
     def _told(self) -> dict:
         last = {"test_accuracy": f"{self.history[-1].test_accuracy:.4f}"} if self.history else {}
@@ -372,7 +395,7 @@ class Trainer:
             _, load = self._loading(arrays)
             saved, resume = state.loading(arrays, metadata, self.optimizer, self.schedule)
             seed, now = saved.get("seed"), made(Progress, saved.get("now"))
-            history = ([made(Epoch, e) for e in saved["history"]] if isinstance(saved.get("history"), list)
+            history = ([made(self.epoch_kind, e) for e in saved["history"]] if isinstance(saved.get("history"), list)
                        else None)
             if type(seed) is not int or seed < 0 or history is None:
                 raise ValueError("its progress has no seed or no history")
@@ -407,6 +430,7 @@ def made(kind, saved):
     for f in (f for f in fields(kind) if f.name in saved):
         value, names = saved[f.name], f.type.split(" | ")
         right = value is None and "None" in names or isinstance(value, bool) and "bool" in names
+        right = right or "dict" in names and isinstance(value, dict) and all(type(v) is float for v in value.values())
         right = (right or type(value) is int and ("int" in names or "float" in names)
                  or type(value) is float and "float" in names)
         if not right or ("int" in names and value < 0):
