@@ -21,31 +21,34 @@ __all__ = [
     "abs", "acos", "acosh", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "affine_grid", "all",
     "alpha_dropout", "amax", "amin", "any", "argmax", "argmin", "argsort", "asin", "asinh", "atan", "atanh",
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or",
-    "bitwise_right_shift", "bitwise_xor", "bmm", "broadcast_to", "cat", "cdist", "ceil", "celu",
-    "channel_shuffle", "chunk", "clamp", "clip", "clone", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-    "conv_transpose2d", "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity",
-    "cross_entropy", "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "dft", "div",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "batched_nms", "bilinear",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_left_shift",
+    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "bmm", "box_area", "box_convert",
+    "box_iou", "broadcast_to", "cat", "cdist", "ceil", "celu", "channel_shuffle", "chunk", "clamp", "clip",
+    "clip_boxes_to_image", "clone", "complete_box_iou", "complete_box_iou_loss", "conv1d", "conv2d",
+    "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cos", "cosh",
+    "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "cumprod", "cumsum",
+    "deform_conv2d", "dequantize_linear", "dft", "distance_box_iou", "distance_box_iou_loss", "div",
     "dropout", "dropout1d", "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq",
     "erf", "exp", "expm1", "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip",
     "floor", "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu",
-    "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell",
-    "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
-    "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "istft", "kl_div",
-    "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log",
-    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
-    "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss",
-    "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d",
-    "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim",
-    "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
-    "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize",
-    "one_hot", "pad", "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle",
-    "poisson_nll_loss", "pow", "prelu", "prod", "quantize_linear", "reciprocal", "relu", "relu6",
-    "remainder", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roll", "round", "rsqrt",
-    "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce",
-    "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh",
-    "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink",
+    "generalized_box_iou", "generalized_box_iou_loss", "getitem", "global_avg_pool", "global_max_pool",
+    "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "hinge_embedding_loss", "huber_loss", "index_select", "instance_norm", "interpolate",
+    "isfinite", "isinf", "isnan", "istft", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu",
+    "lenet5_loss", "linear", "local_response_norm", "log", "log1p", "log_softmax", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d",
+    "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss", "masked_fill", "masked_select", "matmul",
+    "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d",
+    "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss", "mul", "multi_margin_loss",
+    "multiclass_nms", "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne", "neg",
+    "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
+    "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
+    "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes", "reshape",
+    "rms_norm", "rnn", "rnn_cell", "roi_align", "roll", "round", "rsqrt", "scaled_dot_product_attention",
+    "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter",
+    "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter",
+    "smooth_l1_loss", "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus", "softshrink",
     "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stft",
     "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile",
     "topk", "transpose", "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc",
@@ -337,6 +340,17 @@ def batch_norm(input: _E, running_mean: Arrays | None, running_var: Arrays | Non
     eps: float = ..., *, out: _E | None = ...) -> _E: ...
 
 @overload
+def batched_nms(boxes: Tensor, scores: Arrays, idxs: Arrays, iou_threshold: float) -> Tensor: ...
+@overload
+def batched_nms(boxes: Array, scores: Array, idxs: Array, iou_threshold: float) -> Array: ...
+@overload
+def batched_nms(boxes: Array, scores: Tensor, idxs: Arrays, iou_threshold: float) -> Tensor: ...
+@overload
+def batched_nms(boxes: Array, scores: Array, idxs: Tensor, iou_threshold: float) -> Tensor: ...
+@overload
+def batched_nms(boxes: _E, scores: Arrays, idxs: Arrays, iou_threshold: float) -> _E: ...
+
+@overload
 def bilinear(input1: Tensor, input2: Arrays, weight: Arrays, bias: Arrays | None = ...) -> Tensor: ...
 @overload
 def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = ...) -> Array: ...
@@ -456,6 +470,32 @@ def bmm(input: Array, mat2: Tensor, *, out: Tensor | None = ...) -> Tensor: ...
 def bmm(input: _E, mat2: Arrays, *, out: _E | None = ...) -> _E: ...
 
 @overload
+def box_area(boxes: Tensor, fmt: Literal['xyxy', 'xywh', 'cxcywh'] = ...) -> Tensor: ...
+@overload
+def box_area(boxes: Array, fmt: Literal['xyxy', 'xywh', 'cxcywh'] = ...) -> Array: ...
+@overload
+def box_area(boxes: _E, fmt: Literal['xyxy', 'xywh', 'cxcywh'] = ...) -> _E: ...
+
+@overload
+def box_convert(boxes: Tensor, in_fmt: Literal['xyxy', 'xywh', 'cxcywh'],
+    out_fmt: Literal['xyxy', 'xywh', 'cxcywh']) -> Tensor: ...
+@overload
+def box_convert(boxes: Array, in_fmt: Literal['xyxy', 'xywh', 'cxcywh'],
+    out_fmt: Literal['xyxy', 'xywh', 'cxcywh']) -> Array: ...
+@overload
+def box_convert(boxes: _E, in_fmt: Literal['xyxy', 'xywh', 'cxcywh'],
+    out_fmt: Literal['xyxy', 'xywh', 'cxcywh']) -> _E: ...
+
+@overload
+def box_iou(boxes1: Tensor, boxes2: Arrays, fmt: Literal['xyxy', 'xywh', 'cxcywh'] = ...) -> Tensor: ...
+@overload
+def box_iou(boxes1: Array, boxes2: Array, fmt: Literal['xyxy', 'xywh', 'cxcywh'] = ...) -> Array: ...
+@overload
+def box_iou(boxes1: Array, boxes2: Tensor, fmt: Literal['xyxy', 'xywh', 'cxcywh'] = ...) -> Tensor: ...
+@overload
+def box_iou(boxes1: _E, boxes2: Arrays, fmt: Literal['xyxy', 'xywh', 'cxcywh'] = ...) -> _E: ...
+
+@overload
 def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor: ...
 @overload
 def broadcast_to(input: Array, shape: Sequence[int]) -> Array: ...
@@ -540,11 +580,39 @@ def clip(input: Array, min: Array | Number | None, max: Tensor, *, out: Tensor |
 def clip(input: _E, min: Operand | None = ..., max: Operand | None = ..., *, out: _E | None = ...) -> _E: ...
 
 @overload
+def clip_boxes_to_image(boxes: Tensor, size: Sequence[int]) -> Tensor: ...
+@overload
+def clip_boxes_to_image(boxes: Array, size: Sequence[int]) -> Array: ...
+@overload
+def clip_boxes_to_image(boxes: _E, size: Sequence[int]) -> _E: ...
+
+@overload
 def clone(input: Tensor, *, out: Tensor | None = ...) -> Tensor: ...
 @overload
 def clone(input: Array, *, out: Array | None = ...) -> Array: ...
 @overload
 def clone(input: _E, *, out: _E | None = ...) -> _E: ...
+
+@overload
+def complete_box_iou(boxes1: Tensor, boxes2: Arrays, eps: float = ...) -> Tensor: ...
+@overload
+def complete_box_iou(boxes1: Array, boxes2: Array, eps: float = ...) -> Array: ...
+@overload
+def complete_box_iou(boxes1: Array, boxes2: Tensor, eps: float = ...) -> Tensor: ...
+@overload
+def complete_box_iou(boxes1: _E, boxes2: Arrays, eps: float = ...) -> _E: ...
+
+@overload
+def complete_box_iou_loss(boxes1: Tensor, boxes2: Arrays, reduction: Reduction = ...,
+    eps: float = ...) -> Tensor: ...
+@overload
+def complete_box_iou_loss(boxes1: Array, boxes2: Array, reduction: Reduction = ...,
+    eps: float = ...) -> Array: ...
+@overload
+def complete_box_iou_loss(boxes1: Array, boxes2: Tensor, reduction: Reduction = ...,
+    eps: float = ...) -> Tensor: ...
+@overload
+def complete_box_iou_loss(boxes1: _E, boxes2: Arrays, reduction: Reduction = ..., eps: float = ...) -> _E: ...
 
 @overload
 def conv1d(input: Tensor, weight: Arrays, bias: Arrays | None = ..., stride: Sizes = ...,
@@ -796,6 +864,27 @@ def dft(input: Array, n: int | None = ..., dim: int = ..., inverse: bool = ..., 
 @overload
 def dft(input: _E, n: int | None = ..., dim: int = ..., inverse: bool = ..., onesided: bool = ..., *,
     norm: str = ...) -> _E: ...
+
+@overload
+def distance_box_iou(boxes1: Tensor, boxes2: Arrays, eps: float = ...) -> Tensor: ...
+@overload
+def distance_box_iou(boxes1: Array, boxes2: Array, eps: float = ...) -> Array: ...
+@overload
+def distance_box_iou(boxes1: Array, boxes2: Tensor, eps: float = ...) -> Tensor: ...
+@overload
+def distance_box_iou(boxes1: _E, boxes2: Arrays, eps: float = ...) -> _E: ...
+
+@overload
+def distance_box_iou_loss(boxes1: Tensor, boxes2: Arrays, reduction: Reduction = ...,
+    eps: float = ...) -> Tensor: ...
+@overload
+def distance_box_iou_loss(boxes1: Array, boxes2: Array, reduction: Reduction = ...,
+    eps: float = ...) -> Array: ...
+@overload
+def distance_box_iou_loss(boxes1: Array, boxes2: Tensor, reduction: Reduction = ...,
+    eps: float = ...) -> Tensor: ...
+@overload
+def distance_box_iou_loss(boxes1: _E, boxes2: Arrays, reduction: Reduction = ..., eps: float = ...) -> _E: ...
 
 @overload
 def div(input: Tensor, other: Operand, *, rounding_mode: str | None = ...,
@@ -1066,6 +1155,28 @@ def gelu(input: Tensor, approximate: str = ..., *, out: Tensor | None = ...) -> 
 def gelu(input: Array, approximate: str = ..., *, out: Array | None = ...) -> Array: ...
 @overload
 def gelu(input: _E, approximate: str = ..., *, out: _E | None = ...) -> _E: ...
+
+@overload
+def generalized_box_iou(boxes1: Tensor, boxes2: Arrays) -> Tensor: ...
+@overload
+def generalized_box_iou(boxes1: Array, boxes2: Array) -> Array: ...
+@overload
+def generalized_box_iou(boxes1: Array, boxes2: Tensor) -> Tensor: ...
+@overload
+def generalized_box_iou(boxes1: _E, boxes2: Arrays) -> _E: ...
+
+@overload
+def generalized_box_iou_loss(boxes1: Tensor, boxes2: Arrays, reduction: Reduction = ...,
+    eps: float = ...) -> Tensor: ...
+@overload
+def generalized_box_iou_loss(boxes1: Array, boxes2: Array, reduction: Reduction = ...,
+    eps: float = ...) -> Array: ...
+@overload
+def generalized_box_iou_loss(boxes1: Array, boxes2: Tensor, reduction: Reduction = ...,
+    eps: float = ...) -> Tensor: ...
+@overload
+def generalized_box_iou_loss(boxes1: _E, boxes2: Arrays, reduction: Reduction = ...,
+    eps: float = ...) -> _E: ...
 
 @overload
 def getitem(input: Tensor, index: Index) -> Tensor: ...
@@ -2183,6 +2294,13 @@ def remainder(input: Array | Number, other: Tensor) -> Tensor: ...
 def remainder(input: _E, other: Operand) -> _E: ...
 
 @overload
+def remove_small_boxes(boxes: Tensor, min_size: float) -> Tensor: ...
+@overload
+def remove_small_boxes(boxes: Array, min_size: float) -> Array: ...
+@overload
+def remove_small_boxes(boxes: _E, min_size: float) -> _E: ...
+
+@overload
 def reshape(input: Tensor, shape: Dims) -> Tensor: ...
 @overload
 def reshape(input: Array, shape: Dims) -> Array: ...
@@ -2470,6 +2588,19 @@ def soft_margin_loss(input: Array, target: Tensor, *, reduction: Reduction = ...
 @overload
 def soft_margin_loss(input: _E, target: Arrays, *, reduction: Reduction = ...,
     out: _E | None = ...) -> _E: ...
+
+@overload
+def soft_nms(boxes: Tensor, scores: Arrays, iou_threshold: float = ..., sigma: float = ...,
+    score_threshold: float = ..., method: Literal['linear', 'gaussian'] = ...) -> tuple[Tensor, Tensor]: ...
+@overload
+def soft_nms(boxes: Array, scores: Array, iou_threshold: float = ..., sigma: float = ...,
+    score_threshold: float = ..., method: Literal['linear', 'gaussian'] = ...) -> tuple[Array, Array]: ...
+@overload
+def soft_nms(boxes: Array, scores: Tensor, iou_threshold: float = ..., sigma: float = ...,
+    score_threshold: float = ..., method: Literal['linear', 'gaussian'] = ...) -> tuple[Tensor, Tensor]: ...
+@overload
+def soft_nms(boxes: _E, scores: Arrays, iou_threshold: float = ..., sigma: float = ...,
+    score_threshold: float = ..., method: Literal['linear', 'gaussian'] = ...) -> tuple[_E, _E]: ...
 
 @overload
 def softmax(input: Tensor, dim: int | None = ..., *, axis: int | None = ..., dtype: DType = ...,

@@ -138,6 +138,11 @@ NAMES: dict[str, Names] = {
     "scatter": names("scatter.src scatter.value", "ScatterElements"), "scatter_add": names("scatter_add"),
     "scatter_reduce": names("scatter_reduce.two"),
     "nonzero": names(onnx="NonZero"), "nms": names(onnx="NonMaxSuppression"),
+    **{name: names(why="torchvision's, in Python: graphs hold what it is made of") for name in (
+        "box_area", "box_convert", "box_iou", "clip_boxes_to_image", "complete_box_iou", "complete_box_iou_loss",
+        "distance_box_iou", "distance_box_iou_loss", "generalized_box_iou", "generalized_box_iou_loss",
+        "remove_small_boxes", "batched_nms")},
+    "soft_nms": names(why="in no format"),
     "multiclass_nms": names(why="exporters spell it out by classes: NonMaxSuppression, TopK and gathers"),
     "masked_select": names(why="a length that depends on numbers: torch keeps the call"),
     "slice_scatter": names("slice_scatter"), "select_scatter": names("select_scatter"),

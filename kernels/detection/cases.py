@@ -1,7 +1,7 @@
 """Cases of the rows of pyops/ops/places.py that take boxes, and calls that they refuse."""
 import numpy as np
 
-from ...core.cases import A, Array, bad, case
+from ...core.cases import A, Array, I, bad, case
 
 # Corners (x1, y1, x2, y2) in pairs that overlap by 0.6, 0.5 and not at all, the second of a pair with the
 # better score; and two boxes of no area.
@@ -27,6 +27,16 @@ class Given(Array):
 
     def make(self, dtype, rng):
         return self.numbers.astype(dtype)
+
+
+class Far(Boxes):
+    """Boxes that those of Boxes do not reach."""
+
+    def make(self, dtype, rng):
+        return (super().make(np.float64, rng) + 16).astype(dtype)
+
+
+ENDLESS = np.array([[0, 0, np.inf, 3], [np.nan, 0, 2, 2], [-np.inf, -np.inf, 4, 4], [3, 3, 1, 1]], np.float32)
 
 
 class Steps(Array):
@@ -69,6 +79,27 @@ CASES = {
         case("listed", "roi_align", A(2, 3, 6, 7),
              [A(1, 4, values="positive", scale=3.0, grad=False), A(2, 4, values="positive", scale=3.0, grad=False)], 2, torch=None, gradient=False),
     ],
+    "box_overlap": [
+        *(case(why, call, Boxes((*lead, 7, 4)), Boxes((*lead, 21, 4)), torch=None, batch=len(lead) == 1, batched=(0, 1),
+               exact=call != "complete_box_iou")
+          for call in ("box_iou", "generalized_box_iou", "distance_box_iou", "complete_box_iou")
+          for why, lead in (("", ()), ("samples", (2,)), ("two_axes", (2, 3)))),
+        *(case(f"{reduction}{eps:g}", f"{kind}_box_iou_loss", Boxes((19, 4)), Boxes((19, 4)), torch=None,
+               reduction=reduction, eps=eps, exact=kind != "complete")
+          for kind in ("generalized", "distance", "complete")
+          for reduction, eps in (("none", 1e-7), ("mean", 1e-7), ("sum", 0.5))),
+        case("axes", "distance_box_iou_loss", Boxes((2, 3, 4)), Boxes((2, 3, 4)), torch=None),
+        case("one_pair", "generalized_box_iou", Boxes((1, 4)), Boxes((1, 4)), torch=None),
+        case("one_and_many", "generalized_box_iou", Boxes((3, 1, 4)), Boxes((40, 4)), torch=None),
+        case("corner_and_size", "box_iou", A(5, 4, values="positive"), A(3, 4, values="positive"), "xywh", torch=None),
+        case("apart", "generalized_box_iou", Boxes((5, 4)), Far((6, 4)), torch=None),
+        case("same", "complete_box_iou", Given(PAIRS), Given(PAIRS), torch=None, gradient=False),
+        case("not_finite", "distance_box_iou", Given(ENDLESS), Given(PAIRS), torch=None, gradient=False),
+        *(case(f"none_{call}", call, A(0, 4), Boxes((3, 4)), torch=None)
+          for call in ("box_iou", "generalized_box_iou", "distance_box_iou", "complete_box_iou")),
+        case("none_of_others", "box_iou", Boxes((3, 4)), A(0, 4), torch=None),
+        case("mean_of_none", "distance_box_iou_loss", A(0, 4), A(0, 4), reduction="mean", torch=None),
+    ],
     "multiclass_nms": [
         *(many(f"{kind}{'_own' * own}{'_agnostic' * agnostic}", *_scored(2, 37, 3, own), 0.4, 0.2, 20, kind=kind,
                class_agnostic=agnostic, batch=True, batched=(0, 1))
@@ -82,6 +113,9 @@ CASES = {
         many("one_class", *_scored(3, 300, 1), 0.3, 0.5, 300),
         many("more_scores_than_a_task_has", *_scored(1, 300, 81), 0.5, 0.9, 100),
         many("narrow_gaussian", *_scored(1, 60, 1), 0.5, 0.01, 60, kind="soft_gaussian", sigma=0.05),
+        *(case(f"soft_{method}", "soft_nms", Boxes((40, 4), grad=False), A(40, values="unit", grad=False), 0.2,
+               score_threshold=0.1, method=method, gradient=False, torch=None) for method in ("linear", "gaussian")),
+        case("soft_none", "soft_nms", A(0, 4), A(0), gradient=False, torch=None),
         many("room_for_more", Given(PAIRS[None]), Given(SCORES[None, :, None]), 0.55, 0.0, 12),
         many("pairs_at_half", Given(PAIRS[None]), Given(SCORES[None, :, None]), 0.5, 0.0, 8),
         many("threshold_is_left_out", Given(PAIRS[None]), Given(SCORES[None, :, None]), 1.0, 0.5, 8),
@@ -90,6 +124,17 @@ CASES = {
              A(1, 12, 2, values="unit", grad=False), 0.1),
         many("no_boxes", A(2, 0, 4, grad=False), A(2, 0, 3, grad=False)),
         many("no_samples", A(0, 5, 4, grad=False), A(0, 5, 3, grad=False)),
+    ],
+    "batched_nms": [
+        case("random", "batched_nms", Boxes((60, 4), grad=False), A(60, values="distinct"), I(60, high=3), 0.4,
+             gradient=False, torch=None),
+        case("equal_scores", "batched_nms", Boxes((60, 4), grad=False), Steps((60,), grad=False),
+             I(60, low=-2, high=2, whole="int32"), 0.4, gradient=False, torch=None),
+        case("one_group", "batched_nms", Given(PAIRS), Given(SCORES), np.zeros(8, np.int64), 0.5, gradient=False,
+             torch=None),
+        case("not_a_number", "batched_nms", Given(PAIRS[:3]), Given(np.array([np.nan, 1, -np.inf])),
+             np.zeros(3, np.int64), 0.99, gradient=False, torch=None),
+        case("no_boxes", "batched_nms", A(0, 4), A(0), I(0, high=1), 0.5, gradient=False, torch=None),
     ],
     "suppress": [
         case("random", "nms", A(40, 4, values="positive"), A(40, values="distinct"), 0.3, gradient=False,
@@ -107,6 +152,16 @@ CASES = {
 }
 
 REFUSES = {
+    "box_overlap": [
+        *(bad("three_numbers", call, A(5, 3), A(5, 4), match="boxes must be of shape")
+          for call in ("box_iou", "generalized_box_iou", "distance_box_iou", "complete_box_iou", "distance_box_iou_loss")),
+        bad("one_box", "box_iou", A(4), A(5, 4), match="takes boxes \\(..., N, 4\\)"),
+        bad("samples", "box_iou", A(2, 5, 4), A(3, 5, 4), match="must broadcast"),
+        bad("form", "box_iou", A(2, 4), A(3, 4), "xyxyxyxy", match="a form must be"),
+        bad("number", "complete_box_iou_loss", A(2, 4), A(3, 4), match="of one shape"),
+        bad("reduction", "complete_box_iou_loss", A(2, 4), A(2, 4), reduction="max", match="reduction must be"),
+        bad("eps", "complete_box_iou", A(2, 4), A(2, 4), eps=-1.0, match="eps must be"),
+    ],
     "roi_align": [bad("boxes", "roi_align", A(2, 3, 6, 7), A(4, 4), 2, match="boxes \\(K, 5\\)"),
                   bad("sample", "roi_align", A(2, 3, 6, 7), np.array([[2, 0, 0, 1, 1]], np.float32), 2, match="one of the 2 samples"),
                   bad("endless", "roi_align", A(2, 3, 6, 7), np.array([[0, 0, 0, np.inf, 1]], np.float32), 2, match="finite"),
@@ -125,10 +180,15 @@ REFUSES = {
             match="not negative"),
         bad("no_room", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), max_detections=0, match="max_detections must be"),
         bad("no_candidates", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), candidates=0, match="candidates must be"),
+        bad("soft_shapes", "soft_nms", A(5, 4), A(4), match="scores \\(n,\\)"),
+        bad("soft_method", "soft_nms", A(5, 4), A(5), method="cubic", match="method must be"),
         bad("kind", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), kind="soft", match="kind must be one of"),
         bad("sigma", "multiclass_nms", A(1, 5, 4), A(1, 5, 2), kind="soft_gaussian", sigma=0.0,
             match="sigma must be positive"),
     ],
+    "batched_nms": [
+        bad("groups", "batched_nms", A(5, 4), A(5), I(4, high=2), 0.5, match="idxs \\(n,\\)"),
+        bad("threshold", "batched_nms", A(5, 4), A(5), I(5, high=2), 1.5, match="iou_threshold must be from 0 to 1")],
     "suppress": [bad("three_numbers", "nms", A(5, 3), A(5), 0.5, match="boxes \\(n, 4\\)"),
                  bad("scores", "nms", A(5, 4), A(4), 0.5, match="scores \\(n,\\)")],
 }

@@ -8,26 +8,11 @@
 // fall, so the first that is up to date is the best.
 //
 // A sample is one task, the search for its pairs many.
-#include <algorithm>
-#include "overlap.h"
-#include "simd_math.h"
+#include "kept.h"
 
 BEGIN_KERNELS
 namespace {
-enum Kind : i64 { GREEDY,
-                  DIOU,
-                  LINEAR,
-                  GAUSSIAN };
-
-// A box and a class, `place` in a sample's scores.
-struct Pair {
-    real score;
-    lane_int place;
-};
-// Best first, of equal ones the first in the array.
-bool better(const Pair& a, const Pair& b) {
-    return a.score > b.score || (a.score == b.score && a.place < b.place);
-}
+constexpr i64 DIOU = 1, LINEAR = 2, GAUSSIAN = 3;
 
 struct Settings {
     i64 boxes, classes, candidates, per_class, room, kind;
@@ -86,74 +71,6 @@ private:
         return begin[tasks];
     }
 };
-
-// Pairs in order, sorted as far as they are asked for.
-class Ordered {
-    Pair *at, *sorted, *const end;
-    i64 batch = 256;
-
-public:
-    Ordered(Pair* begin, Pair* end) : at(begin), sorted(begin), end(end) {}
-    const Pair* next() {
-        if (at == end) return nullptr;
-        if (at == sorted) {
-            sorted = end - at > 2 * batch ? at + batch : end;
-            if (sorted != end) std::nth_element(at, sorted, end, better);
-            std::sort(at, sorted, better);
-            batch *= 4;
-        }
-        return at++;
-    }
-};
-
-// ---- boxes that stay
-
-// Lists of boxes, a list a class, each in a chain of groups.
-class Kept {
-    struct List {
-        i64 count, head, tail;
-    };
-    Scratch<Group> groups;
-    Scratch<i64> next;
-    Scratch<List> lists;
-    i64 used = 0;
-
-public:
-    Kept(i64 boxes, i64 count)
-        : groups(std::min(boxes, boxes / LANES + count)), next(std::min(boxes, boxes / LANES + count)), lists(count) {
-        for (i64 i = 0; i < count; ++i) lists[i] = {};
-    }
-    i64 size(i64 list) const { return lists[list].count; }
-    void add(i64 list, const Box& box) {
-        List& l = lists[list];
-        const int lane = int(l.count++ % LANES);
-        if (lane == 0) {
-            groups[used] = {};
-            if (l.count == 1) l.head = used;
-            else next[l.tail] = used;
-            l.tail = used++;
-        }
-        groups[l.tail].put(lane, box);
-    }
-    // body(group, place of its first box) is true where no more are wanted, and so is the result
-    template <class Body> bool any_group(i64 list, Body body) const {
-        const List& l = lists[list];
-        i64 g = l.head;
-        for (i64 i = 0; i < l.count; i += LANES, g = next[g])
-            if (body(groups[g], i)) return true;
-        return false;
-    }
-};
-
-bool covered(const Kept& kept, i64 list, const Box& box, real most, bool distance) {
-    return kept.any_group(list, [&](const Group& g, i64) {
-        V w, h;
-        const M touch = touches(g, box, w, h);
-        if (!any_lane(touch)) return false;
-        const V iou = iou_of(g, box, w, h);
-        return any_lane(touch & ((distance ? iou - apart(g, box) : iou) > most));
-    });
-}
 
 // The score, lowered by each box of the list from the one at `since` on, in their order.
 real lowered(const Kept& kept, i64 list, i64 since, const Box& box, real score, const Settings& how) {
@@ -276,7 +193,8 @@ void multiclass_nms(In<real> boxes, In<real> scores, i64 candidates, i64 per_cla
     const i64 values = boxes.size() / std::max(boxes.dim(0), i64(1));
     const Found all(scores, how.least);
     parallel_tasks(scores.dim(0), [&](i64 n) {
-        Pair *const begin = all.pairs + all.begin[n * all.chunks], *const end = all.pairs + all.begin[(n + 1) * all.chunks];
+        Pair* const begin = all.pairs + all.begin[n * all.chunks];
+        Pair* const end = all.pairs + all.begin[(n + 1) * all.chunks];
         const i64 first = n * how.room;
         Sample sample(how, boxes.data + n * values, end - begin,
                       {found.data + 4 * first, best.data + first, labels.data + first, index.data + first});

@@ -53,6 +53,20 @@ def suppress(boxes, scores, *, most, iou, least, center):
     return chosen, np.array(len(found), np.int64)
 
 
+def batched_nms(boxes, scores, groups, *, iou):
+    """(indices (n,) of the boxes that stay, 0 behind as many as there are; how many), best score first,
+    of equal ones the first, NaN last: one goes if box_iou with one that stays and is of its group is above
+    `iou`."""
+    kept = []
+    for i in np.argsort(-scores, kind="stable"):
+        same = [j for j in kept if groups[j] == groups[i]]
+        if not same or not (box_iou(boxes[i:i + 1], boxes[same]) > iou).any():
+            kept.append(i)
+    chosen = np.zeros(len(scores), np.int64)
+    chosen[:len(kept)] = kept
+    return chosen, np.array(len(kept), np.int64)
+
+
 def box_diou(a, b):
     """(n, m): box_iou less the squared distance of the centres over the squared diagonal of the box
     around both; box_iou where that box is a point. Zheng et al. (2020)."""
@@ -61,6 +75,90 @@ def box_diou(a, b):
     around = (np.maximum(a[..., 2:], b[..., 2:]) - np.minimum(a[..., :2], b[..., :2])) ** 2
     far, wide = centre.sum(-1), around.sum(-1)
     return box_iou(a[:, 0], b[0]) - np.divide(far, wide, out=np.zeros_like(far), where=wide > 0)
+
+
+def quotient(a, b):
+    """a / b, 0 where b is 0."""
+    with np.errstate(invalid="ignore"):
+        return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape), b.dtype), where=b != 0)
+
+
+def pairs(a, b):
+    """Of boxes (..., 4): (sides of what they share, negative where they are apart; its area; that of
+    what they are together; sides of the box around both; how far their centres are apart along
+    each axis)."""
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.where((sides <= 0).any(-1), 0, np.prod(sides, -1))
+    around = np.maximum(a[..., 2:], b[..., 2:]) - np.minimum(a[..., :2], b[..., :2])
+    apart = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
+    area, other = (np.prod(box[..., 2:] - box[..., :2], -1) for box in (a, b))
+    return sides, shared, area + other - shared, around, apart
+
+
+def aspect(a):
+    """The angle whose tangent is width / height, 0 of a point."""
+    w, h = a[..., 2] - a[..., 0], a[..., 3] - a[..., 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((w == 0) & (h == 0), 0, np.arctan(w / h))
+
+
+def box_overlap(a, b, *, kind, e, f, d):
+    """(s, n, m): how much the boxes of a (s, n, 4) and b (s, m, 4) overlap: 0 IoU, 1 generalized
+    (Rezatofighi et al., 2019), 2 distance and 3 complete IoU (Zheng et al., 2020). e is added to
+    the union that IoU divides by, d to alpha's divisor, f to others; a quotient by 0 is 0."""
+    a, b = a[:, :, None], b[:, None]
+    _, shared, union, around, apart = pairs(a, b)
+    iou = quotient(shared, union + e)
+    if kind == 0:
+        return iou
+    if kind == 1:
+        area = np.prod(around, -1)
+        return iou - quotient(area - union, area + f)
+    found = iou - quotient((apart ** 2).sum(-1), (around ** 2).sum(-1) + f)
+    if kind == 2:
+        return found
+    v = 4 / np.pi ** 2 * (aspect(a) - aspect(b)) ** 2
+    return found - quotient(v, 1 - iou + v + d) * v
+
+
+def box_overlap_backward(g, a, b, *, kind, e, f, d):
+    """Of g (s, n, m) the gradients to a and b. Where two ends are equal each has half; alpha of complete
+    IoU is a constant."""
+    return (_overlap_slopes(g, a[:, :, None], b[:, None], kind, e, f, d).sum(2),
+            _overlap_slopes(g, b[:, None], a[:, :, None], kind, e, f, d).sum(1))
+
+
+def _overlap_slopes(g, a, b, kind, e, f, d):
+    """(s, n, m, 4): g times the slopes along a."""
+    sides, shared, union, around, apart = pairs(a, b)
+    touch = (sides > 0).all(-1)
+    share = quotient(np.ones_like(union), union + e)
+    iou = quotient(shared, union + e)
+    by_shared, by_area = np.where(touch, share * (1 + iou), 0), -iou * share
+    by_around, by_centre = np.zeros_like(around), np.zeros_like(around)
+    if kind == 1:
+        area = np.prod(around, -1)
+        over = quotient(np.ones_like(area), area + f)
+        by_shared, by_area = by_shared - np.where(touch, over, 0), by_area + over
+        by_around = -((union + f) * over ** 2)[..., None] * around[..., ::-1]
+    elif kind >= 2:
+        over = quotient(np.ones_like(iou), (around ** 2).sum(-1) + f)
+        by_around = (2 * (apart ** 2).sum(-1) * over ** 2)[..., None] * around
+        by_centre = -apart * over[..., None]
+    size = a[..., 2:] - a[..., :2]
+    low, high = ((1 + np.sign(d)) / 2 for d in (a[..., :2] - b[..., :2], b[..., 2:] - a[..., 2:]))
+    by_inside = by_shared[..., None] * np.where(touch[..., None], sides[..., ::-1], 0)
+    by_length = by_area[..., None] * size[..., ::-1]
+    to_low = -by_inside * low - by_around * (1 - low) - by_length + by_centre
+    to_high = by_inside * high + by_around * (1 - high) + by_length + by_centre
+    if kind == 3:
+        turn = aspect(a) - aspect(b)
+        v = 4 / np.pi ** 2 * turn ** 2
+        inverse = quotient(np.ones_like(turn), (size ** 2).sum(-1))
+        slope = -8 / np.pi ** 2 * quotient(v, 1 - iou + v + d) * turn * inverse
+        by_size = slope[..., None] * size[..., ::-1] * np.array([1, -1])
+        to_low, to_high = to_low - by_size, to_high + by_size
+    return np.where(g[..., None] == 0, 0, np.concatenate([to_low, to_high], -1) * g[..., None])
 
 
 def multiclass_nms(boxes, scores, *, iou, least, room, candidates, per_class, agnostic, kind, sigma):

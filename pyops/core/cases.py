@@ -87,6 +87,7 @@ class Case:
     # the first axis of every real argument in `batched` and of the result is the batch
     batch: bool = False
     batched: tuple[int, ...] = (0,)
+    exact: bool = True                    # False: the gradient takes something that depends on inputs as a constant
     # instead of one call: several, chain(F, *args); only checked in compiled form
     chain: Callable | None = None
 
@@ -104,13 +105,13 @@ class Case:
 
 
 def case(why: str, call: str, *args, tolerance=None, torch="", gradient=True, batch=False, batched=(0,),
-         **kwargs) -> Case:
-    return Case(why, call, args, kwargs, tolerance, torch, gradient, batch, tuple(batched))
+         exact=True, **kwargs) -> Case:
+    return Case(why, call, args, kwargs, tolerance, torch, gradient, batch, tuple(batched), exact)
 
 
 def chain(why: str, function: Callable, *args, tolerance=64, batch=True, batched=(0,)) -> Case:
     """Several calls that the compiler may put into one kernel: function(F, *arrays)."""
-    return Case(why, "chain", args, {}, tolerance, None, False, batch, tuple(batched), function)
+    return Case(why, "chain", args, {}, tolerance, None, False, batch, tuple(batched), chain=function)
 
 
 @dataclass(slots=True, eq=False)

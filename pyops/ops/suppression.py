@@ -1,4 +1,5 @@
-"""Boxes that stay where several say the same: non-maximum suppression of all classes at once."""
+"""Boxes that stay where several say the same: non-maximum suppression, by class and of all classes
+at once."""
 from __future__ import annotations
 
 import math
@@ -7,14 +8,18 @@ from typing import Any, Literal
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.types import Arrays
-from .spatial import MOST, axes
-from .typed import NO_CUDA
+from .places import cut
+from .shape import reshape
+from .spatial import MOST, axes, bounded
+from .typed import NO_CUDA, as_type
 
 reference = LateFunctions("pyops.kernels.detection.reference")
 
-__all__ = ["multiclass_nms"]
+__all__ = ["batched_nms", "multiclass_nms", "soft_nms"]
 
 KINDS = ("greedy", "diou", "soft_linear", "soft_gaussian")   # their places: kernels/detection/multiclass.cpp
+
+CHAIN = "the greedy order is one chain of comparisons"
 
 
 def multiclass_nms(boxes: Arrays, scores: Arrays, iou_threshold: float = 0.5, score_threshold: float = 0.0,
@@ -53,7 +58,63 @@ def multiclass_nms(boxes: Arrays, scores: Arrays, iou_threshold: float = 0.5, sc
     return found, best, labels, count
 
 
+def batched_nms(boxes: Arrays, scores: Arrays, idxs: Arrays, iou_threshold: float) -> Arrays:
+    """(count,) int64: which boxes (n, 4), corners (x1, y1, x2, y2), stay, best of the scores (n,) first,
+    where one goes if a better one that stays and is of the same group overlaps it by more than
+    iou_threshold. idxs: (n,) whole numbers, the group of each box: its class, its level or its sample.
+
+    As torchvision's, but boxes are not moved apart by groups, which rounds their corners. float32 or
+    float64; NaN as in multiclass_nms, but a score of NaN is least. ValueError for other shapes.
+    """
+    given = tuple(boxes.shape), tuple(scores.shape), tuple(idxs.shape)
+    if len(given[0]) != 2 or given[0][1] != 4 or given[1] != given[0][:1] or given[2] != given[1]:
+        raise ValueError("batched_nms: takes boxes (n, 4), scores (n,) and idxs (n,), got "
+                         f"{', '.join(map(str, given))}")
+    found: Arrays = cut(*BATCHED_NMS(boxes, scores, as_type(idxs, "int64"), iou=float(iou_threshold)))
+    return found
+
+
+def soft_nms(boxes: Arrays, scores: Arrays, iou_threshold: float = 0.3, sigma: float = 0.5,
+             score_threshold: float = 0.001, method: Literal["linear", "gaussian"] = "linear") -> tuple[Arrays, Arrays]:
+    """(indices (count,) int64, scores (count,)) of boxes (n, 4), best first: a box that is taken lowers the scores (n,)
+    of the others, and one whose score is not above score_threshold goes.
+
+    method: "linear" multiplies by 1 - iou where that is above iou_threshold, "gaussian" by
+    exp(-iou^2 / sigma). float32 or float64. Source: Bodla et al. (2017). ValueError for other shapes
+    or a setting out of range.
+    """
+    if f"soft_{method}" not in KINDS:
+        raise ValueError(f"soft_nms: method must be 'linear' or 'gaussian', got {method!r}")
+    if len(boxes.shape) != 2 or tuple(scores.shape) != tuple(boxes.shape[:1]) or boxes.shape[1] != 4:
+        raise ValueError(f"soft_nms: takes boxes (n, 4) and scores (n,), got {tuple(boxes.shape)} and "
+                         f"{tuple(scores.shape)}")
+    n, = bounded((boxes.shape[0],), "soft_nms", "the number of boxes")
+    _, best, _, index, count = MULTICLASS_NMS(
+        reshape(boxes, (1, n, 4)), reshape(scores, (1, n, 1)), iou=float(iou_threshold),
+        least=float(score_threshold), room=n, candidates=MOST, per_class=MOST, agnostic=False,
+        kind=KINDS.index(f"soft_{method}"), sigma=float(sigma))
+    count = reshape(count, ())
+    return cut(reshape(index, (n,)), count), cut(reshape(best, (n,)), count)
+
+
 # ---- rows
+
+def batched_check(boxes: Any, scores: Any, groups: Any, *, iou: float) -> None:
+    if not 0 <= iou <= 1:
+        raise ValueError(f"batched_nms: iou_threshold must be from 0 to 1, got {iou}")
+
+
+def batched_forward(k: Any, boxes: Any, scores: Any, groups: Any, *, iou: float) -> tuple[Any, Any]:
+    batched_check(boxes, scores, groups, iou=iou)
+    chosen, count = k.empty(scores.shape, "int64"), k.empty((), "int64")
+    k.batched_nms(boxes, scores, groups, iou, chosen, count)
+    return chosen, count
+
+
+BATCHED_NMS = Op("batched_nms", "rri", batched_forward, reference.batched_nms, None, batched_check,
+                 kernels=("batched_nms",), tolerance=0, per_sample=False, todo=dict.fromkeys(NO_CUDA, CHAIN),
+                 bytes=lambda boxes, scores, groups, **_: boxes.nbytes + scores.nbytes + groups.nbytes)
+
 
 def shapes(boxes: Any, scores: Any, *, room: int, **_: Any) -> tuple[tuple[int, ...], ...]:
     n = scores[0]
@@ -89,5 +150,5 @@ def forward(k: Any, boxes: Any, scores: Any, *, iou: float, least: float, room: 
 # a soft score is a product of as many factors as there are better boxes
 MULTICLASS_NMS = Op("multiclass_nms", "rr", forward, reference.multiclass_nms, None, check,
                     kernels=("multiclass_nms",), tolerance=64, shapes=shapes, per_sample=True,
-                    todo=dict.fromkeys(NO_CUDA, "the greedy order is one chain of comparisons"),
+                    todo=dict.fromkeys(NO_CUDA, CHAIN),
                     bytes=lambda boxes, scores, **_: boxes.nbytes + scores.nbytes)

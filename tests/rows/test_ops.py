@@ -29,10 +29,10 @@ def test_cases(name, check, backend):
                lambda case, real: validate.CHECKS[check](op, case, backend, real))
 
 
-@pytest.mark.parametrize("op", [op for op in OPS.values() if any(c.gradient for c in op.cases)],
+@pytest.mark.parametrize("op", [op for op in OPS.values() if any(c.gradient and c.exact for c in op.cases)],
                          ids=lambda op: op.name)
 def test_reference_gradient_is_the_derivative(op):
-    check_each(((name_of(case), case) for case in op.cases if case.gradient), check_derivative)
+    check_each(((name_of(case), case) for case in op.cases if case.gradient and case.exact), check_derivative)
 
 
 def check_derivative(case):

@@ -101,3 +101,50 @@ def test_in_a_program_it_is_one_step():
     assert [step.kernel for step in program.plan.steps] == ["multiclass_nms"]
     for got, want in zip(program(boxes[None], scores[None]), F.multiclass_nms(boxes[None], scores[None], 0.5, 0.1, 50)):
         assert np.array_equal(got, want)
+
+
+def test_groups_are_apart_as_in_torchvision():
+    torch = pytest.importorskip("torch")
+    vision = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision
+    boxes, scores = scene(11, 300)
+    scores = np.random.default_rng(12).permutation(300).astype(np.float32)   # torchvision's last sort is not stable
+    groups = np.random.default_rng(13).integers(-5, 5, 300)
+    given = [torch.from_numpy(a) for a in (boxes, scores, groups)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vision.ops.boxes, "nms", lambda b, s, t: torch.tensor(torchvision_nms(torch, b, s, t)))
+        theirs = vision.ops.boxes._batched_nms_vanilla(*given, 0.4)
+    assert F.batched_nms(boxes, scores, groups, 0.4).tolist() == theirs.tolist()
+
+
+def test_boxes_of_groups_are_not_moved():
+    # moved apart by 4,194,305, as torchvision's other way does, both corners of a box become equal in float32
+    boxes = np.array([[0, 0, 0.25, 0.25], [0, 0, 0.25, 0.2], [4194304, 4194304, 4194304, 4194304]], np.float32)
+    assert F.batched_nms(boxes, np.array([3, 2, 1], np.float32), np.array([1, 1, 0]), 0.5).tolist() == [0, 2]
+
+
+def test_distance_iou_suppresses_as_its_definition_does():
+    torch = pytest.importorskip("torch")
+    vision = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision
+    boxes, scores = scene(14, 150)
+    overlap = vision.ops.distance_box_iou(torch.from_numpy(boxes).double(), torch.from_numpy(boxes).double(), eps=0.0)
+    kept = []
+    for i in np.argsort(-scores[:, 0], kind="stable"):
+        if all(overlap[i, j] <= 0.3 for j in kept):
+            kept.append(i)
+    found, _, _, count = F.multiclass_nms(boxes[None], scores[None], 0.3, -1.0, 150, kind="diou")
+    assert np.array_equal(found[0, :count[0]], boxes[kept])
+
+
+@pytest.mark.parametrize("method", ("linear", "gaussian"))
+def test_scores_are_lowered_as_in_opencv(method):
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.default_rng(15)
+    low, size = rng.integers(0, 100, (80, 2)), rng.integers(10, 50, (80, 2))
+    scores = rng.permutation(80).astype(np.float32) / 80
+    kind = {"linear": cv2.dnn.SoftNMSMethod_SOFTNMS_LINEAR, "gaussian": cv2.dnn.SoftNMSMethod_SOFTNMS_GAUSSIAN}[method]
+    best, theirs = cv2.dnn.softNMSBoxes(np.concatenate([low, size], 1).tolist(), scores.tolist(), 0.05, 0.3,
+                                        0, 0.5, kind)
+    boxes = np.concatenate([low, low + size], 1).astype(np.float32)
+    index, mine = F.soft_nms(boxes, scores, float(np.float32(0.3)), 0.5, 0.05, method)
+    assert index.tolist() == list(np.ravel(theirs))
+    np.testing.assert_allclose(mine, np.ravel(best), atol=1e-6)

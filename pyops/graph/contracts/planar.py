@@ -329,6 +329,12 @@ def suppress(boxes, scores, most, iou, least, center, chosen, count) -> None:
          "there is room for every box that may stay, and for their count")
 
 
+@contract("batched_nms", "rrifII")
+def batched_nms(boxes, scores, groups, iou, chosen, count) -> None:
+    need(len(scores.shape) == 1 and boxes.shape == (scores.size, 4), "boxes have four numbers and a score")
+    need(groups.size == chosen.size == scores.size and count.size >= 1, "there is a group a box, and room for all")
+
+
 @contract("multiclass_nms", "rrnnffbnfRRIII")
 def multiclass_nms(boxes, scores, candidates, per_class, iou, least, agnostic, kind, sigma, found, best, labels,
                    index, count) -> None:
@@ -338,6 +344,13 @@ def multiclass_nms(boxes, scores, candidates, per_class, iou, least, agnostic, k
     need(1 <= classes and n * classes <= LARGEST, "the scores of a sample can be counted")
     need(best.shape[0] == count.size == samples and labels.size == index.size == samples * room
          and found.size == 4 * samples * room, "there is room for what stays of each sample, and for its count")
+
+
+@contract("box_overlap", "rrnfffR")
+def box_overlap(a, b, kind, e, f, d, y) -> None:
+    need(len(a.shape) == len(b.shape) == 3 and a.shape[2] == b.shape[2] == 4, "boxes have four numbers")
+    need(a.shape[0] == b.shape[0] and y.size == a.shape[0] * a.shape[1] * b.shape[1],
+         "the result has a value a pair")
 
 
 # ---- convolutions and windows: see also blocked.py
