@@ -7,6 +7,7 @@ the word's own probability is the product along the way to the root.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,10 @@ class WordTree:
         flat = F.reshape(moved, (-1, len(self)))
         made = [F.reshape(of_row(self._rows(flat, groups, width), -1), (-1, len(groups) * width))
                 for width, groups in self.buckets]
-        out = F.index_select(made[0] if len(made) == 1 else F.cat(made, 1), 1, self._places())
+        out = F.index_select(made[0] if len(made) == 1 else F.cat(made, 1), 1, self.places)
         return F.movedim(F.reshape(out, shape), -1, dim)
 
-    @property
+    @cached_property
     def buckets(self) -> list[tuple[int, np.ndarray]]:
         """(width, groups of at most that size and of more than half of it)."""
         widths = 2 ** np.ceil(np.log2(self.sizes)).astype(np.int64)
@@ -107,7 +108,8 @@ class WordTree:
         there = np.arange(width) < sizes
         return values if there.all() else F.where(there, values, np.float32(-np.inf))
 
-    def _places(self) -> np.ndarray:
+    @cached_property
+    def places(self) -> np.ndarray:
         """Where each word lies in the buckets' arrays one after another."""
         place, start = np.zeros(len(self), np.int64), 0
         for width, groups in self.buckets:
@@ -131,3 +133,32 @@ class WordTree:
             value = value * F.index_select(value, 1, above)
             above = above[above]
         return F.reshape(value[:, :len(self)], shape)
+
+    def walk(self, conditional: Any, threshold: float) -> Any:
+        """(..., ) int64: the word that is reached from the roots by the most probable child each time,
+        while the product of the probabilities (..., words) on the way stays above `threshold`; one of
+        the roots at least."""
+        shape = tuple(conditional.shape)
+        value, word = self._best_children(F.reshape(conditional, (-1, len(self))))
+        group = F.argmax(value, 1, keepdim=True) * 0
+        alive, surest = group == 0, F.gather(value, 1, group) * 0 + 1
+        reached = group
+        for depth in range(int(self.depth.max()) + 1):
+            child, product = F.gather(word, 1, group), surest * F.gather(value, 1, group)
+            alive = F.logical_and(alive, product > threshold) if depth else alive
+            reached, surest = F.where(alive, child, reached), F.where(alive, product, surest)
+            below = F.reshape(F.index_select(self.children, 0, F.reshape(child, (-1,))), (-1, 1))
+            alive = F.logical_and(alive, below >= 0)
+            group = F.where(alive, below, np.int64(0))
+        return F.reshape(reached, shape[:-1])
+
+    def _best_children(self, flat: Any) -> tuple[Any, Any]:
+        """(rows, groups): of every group the largest value and its word."""
+        values, words = [], []
+        for width, groups in self.buckets:
+            rows = self._rows(flat, groups, width)
+            values.append(F.amax(rows, -1))
+            words.append(F.argmax(rows, -1) + self.starts[groups])
+        order = np.argsort(np.concatenate([groups for _, groups in self.buckets]))
+        return tuple(F.index_select(parts[0] if len(parts) == 1 else F.cat(parts, 1), 1, order)   # type: ignore[return-value]
+                     for parts in (values, words))
