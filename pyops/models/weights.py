@@ -172,6 +172,9 @@ def load(model, path) -> None:
     auxiliary classifier (aux1, aux2, AuxLogits) where it has none. A different number of
     classes is named as such.
     """
+    if Path(path).suffix == ".weights" and hasattr(model, "load_weights"):
+        model.load_weights(path)   # Darknet's: numbers without names
+        return
     state = read_for(model, path)
     own = model.state_dict()
     absent = tuple(f"{name}." for name in model.head_names if getattr(model, name, None) is None)

@@ -95,7 +95,15 @@ softmax=0
 sqrt=1
 """,
     # Darknet's local layer counts its workspace in floats and allocates bytes: a convolution brings enough
-    "local, unpadded": NET.format(12) + conv(8) + "[local]\nsize=2\nstride=2\nfilters=3\nactivation=relu\n[avgpool]\n[softmax]\n",
+    "local, unpadded": NET.format(12) + conv(8) + """
+[local]
+size=2
+stride=2
+filters=3
+activation=relu
+[avgpool]
+[softmax]
+""",
     "reverse reorg": NET.format(16) + conv(16, 3, 2) + "[reorg]\nstride=2\nreverse=1\n" + conv(4, 1),
     "classifier": NET.format(20) + conv(8, 3, 1, "ramp") + """
 [avgpool]

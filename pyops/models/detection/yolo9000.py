@@ -65,7 +65,7 @@ class YOLO9000(DarknetDetector):
             placed.back(boxes), objectness, iou=self.iou_threshold, least=self.score_threshold,
             room=self.max_detections, candidates=MOST, per_class=MOST, agnostic=True, kind=0, sigma=0.5)
         labels = F.gather(word, 1, places)
-        there = np.arange(self.max_detections) < F.unsqueeze(count, 1)
+        there = F.gt(F.unsqueeze(count, 1), np.arange(self.max_detections))
         return placed.clip(boxes), scores, F.where(there, labels, np.int64(0)), count
 
     def losses(self, images: Any, targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:

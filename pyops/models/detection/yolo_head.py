@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ... import functional as F
-from ...detection.box_losses import overlap_loss
+from ...detection.losses import ciou_loss, diou_loss, giou_loss, iou_loss
 from .darknet_cfg import Section
 from .darknet_layers import Shape
-from .yolo_truth import Truth, best_overlap, overlaps_of_sizes
+from .yolo_truth import Truth, best_overlap, corners, overlaps_of_sizes
 
 PARTS = ("box", "objectness", "classes")
 
@@ -94,7 +94,7 @@ class YoloHead:
         a = len(self.anchors)
         t = F.reshape(maps, (n, a, 5 + self.classes, h, w))
         rows = F.reshape(F.permute(t, (0, 1, 3, 4, 2)), (-1, 5 + self.classes))
-        place, boxes, kinds, image = self._assigned(truth, (h, w), size)
+        place, boxes, kinds = self._assigned(truth, (h, w), size)
         counted = self._counted(np.asarray(getattr(maps, "data", maps)), truth, size)
         there = np.zeros(n * a * h * w, np.float32)
         there[place] = 1
@@ -102,7 +102,7 @@ class YoloHead:
         parts = {"objectness": self._cross_entropy(rows[:, 4], there, counted)}
         chosen = F.index_select(rows, 0, place)
         parts["classes"] = self._cross_entropy(chosen[:, 5:], kinds, np.ones_like(kinds))
-        cell = np.stack([place % w, place // w % h], 1)
+        cell = np.stack([place % w, place // w % h], 1).astype(np.float32)
         anchor = self.anchors[place // (w * h) % a]
         parts["box"] = BOX_LOSSES[self.box_loss](self, chosen[:, :4], boxes, cell, anchor, (h, w), size)
         return {name: parts[name] * np.float32(self.weights[name]) for name in PARTS}
@@ -143,7 +143,7 @@ class YoloHead:
         places = np.array(list(found), np.int64)
         boxes = np.array([box for box, _ in found.values()], np.float32).reshape(-1, 4)
         kinds = np.array([kinds for _, kinds in found.values()], np.float32).reshape(-1, self.classes)
-        return places, boxes, kinds * (1 - self.smooth) + self.smooth / self.classes, len(truth)
+        return places, boxes, kinds * (1 - self.smooth) + self.smooth / self.classes
 
 
 def cells(h: int, w: int) -> np.ndarray:
@@ -163,20 +163,18 @@ def squares(head: YoloHead, t: Any, boxes: np.ndarray, cell: np.ndarray, anchor:
     return centre + F.sum(F.square(t[:, 2:] - wanted) * (np.float32(0.5) * weight))
 
 
-def intersection(kind: str) -> Any:
+def intersection(measure: Any) -> Any:
     """1 - IoU, or one of its relatives, of the decoded box and the true one."""
     def loss(head: YoloHead, t: Any, boxes: np.ndarray, cell: np.ndarray, anchor: np.ndarray,
              grid: tuple[int, int], size: tuple[int, int]) -> Any:
         h, w = grid
+        s, scale = np.float32(head.scale_xy), np.array([size[1], size[0]], np.float32)
         said = t[:, :2] if head.new_coords else F.sigmoid(t[:, :2])
-        s = np.float32(head.scale_xy)
-        centre = (said * s - (s - 1) / 2 + cell.astype(np.float32)) * np.array([1 / w, 1 / h], np.float32)
-        scale = np.array([size[1], size[0]], np.float32)
-        sizes = (F.square(t[:, 2:]) * 4 if head.new_coords else F.exp(t[:, 2:])) * (anchor / scale)
-        return F.sum(overlap_loss(F.cat([centre - sizes * 0.5, centre + sizes * 0.5], 1),
-                                  np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2],
-                                                 1), kind))
+        centre = (said * s + (cell - (s - 1) / 2)) * np.array([1 / w, 1 / h], np.float32)
+        half = (F.square(t[:, 2:]) * 4 if head.new_coords else F.exp(t[:, 2:])) * (anchor / scale / 2)
+        return F.sum(measure(F.cat([centre - half, centre + half], 1), corners(boxes)))
     return loss
 
 
-BOX_LOSSES = {"mse": squares, **{kind: intersection(kind) for kind in ("iou", "giou", "diou", "ciou")}}
+BOX_LOSSES = {"mse": squares, "iou": intersection(iou_loss), "giou": intersection(giou_loss),
+              "diou": intersection(diou_loss), "ciou": intersection(ciou_loss)}

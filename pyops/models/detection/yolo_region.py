@@ -101,13 +101,12 @@ class RegionHead:
         parts["classes"] = self.class_loss(chosen[:, 5:], labels) * np.float32(self.scales["class"])
         return {name: parts[name] for name in ("box", "objectness", "classes")}
 
-    def class_loss(self, kinds: Any, labels: list[np.ndarray]) -> Any:
+    def class_loss(self, kinds: Any, labels: list[list[int]]) -> Any:
         """Sum of cross-entropies: of the classes, or of every group on the way from a word to its
         root. kinds: (m, C); labels: for each row the true classes (several boxes at one place)."""
         if not len(labels):
             return F.sum(kinds) * 0
-        ways = [np.unique(np.concatenate([self.tree.path(k) for k in row])) if self.tree is not None else row
-                for row in labels]
+        ways = [self._learned(row) for row in labels]
         row = np.repeat(np.arange(len(ways)), [len(way) for way in ways])
         if self.tree is None and not self.softmax:
             target = np.zeros(tuple(kinds.shape), np.float32)
@@ -115,6 +114,13 @@ class RegionHead:
             return F.binary_cross_entropy_with_logits(kinds, target, reduction="sum")
         logs = F.log_softmax(kinds, 1) if self.tree is None else self.tree.log_softmax(kinds, 1)
         return -F.sum(F.index_select(F.reshape(logs, (-1,)), 0, row * self.classes + np.concatenate(ways)))
+
+    def _learned(self, labels: list[int]) -> list[int]:
+        """The classes that a row learns of its boxes': all where they do not exclude each other, else
+        of those that share a softmax the last."""
+        if self.tree is not None:
+            return list({self.tree.group[word]: word for k in labels for word in self.tree.path(k)}.values())
+        return labels[-1:] if self.softmax else labels
 
     def classification_losses(self, maps: Any, labels: np.ndarray) -> dict[str, Any]:
         """Of images whose label is known but not where the thing is (N,): the word is learned at the
@@ -136,7 +142,7 @@ class RegionHead:
         unsure = F.index_select(F.reshape(objectness, (-1,)), 0, place)
         below = (np.asarray(getattr(unsure, "data", unsure)) < 0.3).astype(np.float32)
         return {"objectness": half_squares(unsure, np.full(n, 0.3, np.float32), below * self.scales["object"]),
-                "classes": self.class_loss(chosen, [np.array([k]) for k in labels]) * np.float32(
+                "classes": self.class_loss(chosen, [[int(k)] for k in labels]) * np.float32(
                     self.scales["class"])}
 
     def _boxes(self, maps: Any, size: tuple[int, int]) -> np.ndarray:
@@ -160,7 +166,7 @@ class RegionHead:
                 kinds = found[place][1] if place in found else []
                 found[place] = box, kinds + [int(label)]
         return (np.array(list(found), np.int64), np.array([b for b, _ in found.values()], np.float32).reshape(-1, 4),
-                [np.unique(k) for _, k in found.values()])
+                [kinds for _, kinds in found.values()])
 
     def _box_loss(self, t: Any, place: np.ndarray, boxes: np.ndarray, grid: tuple[int, int]) -> Any:
         h, w = grid
@@ -181,4 +187,4 @@ class RegionHead:
 
 
 def half_squares(x: Any, target: Any, weight: Any) -> Any:
-    return F.sum(F.square(x - target) * (np.float32(0.5) * np.asarray(weight, np.float32)))
+    return F.sum(F.square(x - np.asarray(target, x.dtype)) * np.asarray(0.5 * np.asarray(weight), x.dtype))

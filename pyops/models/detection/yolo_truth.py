@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...detection.letterbox import Placement
+from ...detection.matching import overlaps as of_corners
+from ...detection.targets import checked_targets
 
 
 @dataclass
@@ -20,30 +22,18 @@ class Truth:
 
 def truths(name: str, targets: Sequence[Mapping[str, Any]], count: int, classes: int, placed: Placement,
            size: tuple[int, int]) -> list[Truth]:
-    """targets of Detector.losses as Truths. ValueError for another number of them than images, a
-    box that is not finite, empty or with its corners exchanged, or a label out of range.
-
-    A box that reaches beyond its image is cut; one that lies outside of it is refused.
-    """
-    if len(targets) != count:
-        raise ValueError(f"{name}.losses: {len(targets)} targets for {count} images")
+    """targets of Detector.losses as Truths; what checked_targets refuses is refused. A box that
+    reaches beyond its image is cut, and one that lies outside of it a ValueError."""
     found = []
-    for i, target in enumerate(targets):
-        boxes = np.asarray(target["boxes"], np.float32).reshape(-1, 4)
-        labels = np.asarray(target["labels"]).reshape(-1)
-        if len(boxes) != len(labels):
-            raise ValueError(f"{name}.losses: target {i} has {len(boxes)} boxes and {len(labels)} labels")
-        if len(labels) and (labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes):
-            raise ValueError(f"{name}.losses: target {i}: labels must be whole numbers from 0 to {classes - 1}, got "
-                             f"{labels.tolist()}")
+    for i, (boxes, labels) in enumerate(checked_targets(f"{name}.losses", targets, count, 0, classes)):
         cut = np.clip(boxes, 0, np.array([placed.width, placed.height] * 2, np.float32))
-        wrong = np.flatnonzero(~((cut[:, 2:] > cut[:, :2]).all(1) & np.isfinite(boxes).all(1)))
+        wrong = np.flatnonzero(~(cut[:, 2:] > cut[:, :2]).all(1))
         if len(wrong):
             raise ValueError(f"{name}.losses: target {i}: box {boxes[wrong[0]].tolist()} has no area within its "
                              f"image of {placed.width}x{placed.height}")
         inside = placed.there(cut) / np.array([size[1], size[0]] * 2, np.float32)
         found.append(Truth(np.concatenate([(inside[:, :2] + inside[:, 2:]) / 2, inside[:, 2:] - inside[:, :2]], 1),
-                           labels.astype(np.int64)))
+                           labels))
     return found
 
 
@@ -54,11 +44,7 @@ def corners(boxes: Any) -> np.ndarray:
 
 def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(n, m): intersection over union of boxes (n, 4) and (m, 4), centre first."""
-    a, b = corners(a), corners(b)
-    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    shared = np.maximum(sides, 0).prod(-1)
-    areas = [np.maximum(box[:, 2:] - box[:, :2], 0).prod(-1) for box in (a, b)]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, np.float32(1e-12))
+    return of_corners(corners(a), corners(b))
 
 
 def overlaps_of_sizes(a: np.ndarray, b: np.ndarray) -> np.ndarray:

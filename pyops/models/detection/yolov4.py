@@ -55,13 +55,13 @@ def full(layers: Layers, classes: int, anchors: Sequence[tuple[float, float]]) -
         layers.route(stage)
         layers.route(layers.conv(wide, 1), coarse)
         ways.append(layers.convs(wide, 2 * wide, wide, 2 * wide, wide))
+    branch = layers.last
     for wide, mask, scale, way in ((256, (0, 1, 2), 1.2, None), (512, (3, 4, 5), 1.1, ways[1]),
                                    (1024, (6, 7, 8), 1.05, ways[0])):   # down
         if way is not None:
             layers.route(branch)
             layers.route(layers.conv(wide // 2, 3, 2), way)
-            layers.convs(wide // 2, wide, wide // 2, wide, wide // 2)
-        branch = layers.last
+            branch = layers.convs(wide // 2, wide, wide // 2, wide, wide // 2)
         layers.conv(wide, 3)
         layers.yolo(mask, anchors, classes, scale_x_y=scale, ignore_thresh=0.7, iou_thresh=0.213, **BOX)
 
