@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from . import UsageError
 
 NETWORKS = {"lenet5": "LeNet-5 on handwritten digits",
+            "detect": "a detector on annotated images, or on scenes of handwritten digits",
             "char-rnn": "a recurrent network on the characters of a text"}
 
 

@@ -1,11 +1,13 @@
 """Detector, the trainer of detectors: a curve of parts, the same bits after an interruption, what it
 refuses; sanity checks; pyops train detect and pyops detect."""
 
+import json
+
 import numpy as np
 import pytest
 
 import pyops
-from pyops import functional as F, nn, train
+from pyops import cli, functional as F, nn, train
 from pyops.models.detection.detector import Detector as Network
 from pyops.train import Split
 from pyops.train.detection.annotations import Annotations, Picture
@@ -186,3 +188,106 @@ def test_data_that_is_none():
     assert report.failed[0] == "initial loss"
     with pytest.raises(ValueError, match="steps"):
         sanity_check_detector(Blocks(), grey, steps=0)
+
+
+# ---- pyops train detect, pyops detect
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """What `pyops train detect` leaves, after a training that learns nothing."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("rich")
+    from pyops.cli import train_detect
+    out = tmp_path_factory.mktemp("run")
+    kept = train_detect.SCENES, train_detect.TESTED
+    train_detect.SCENES, train_detect.TESTED = 16, 4
+    try:
+        assert cli.main(["train", "detect", "--epochs", "1", "--batch-size", "8", "--out", str(out)]) == 0
+    finally:
+        train_detect.SCENES, train_detect.TESTED = kept
+    return out
+
+
+def test_train_detect_leaves_a_checkpoint_and_pictures(trained):
+    names = {p.name for p in trained.iterdir()}
+    assert names >= {"checkpoint.safetensors", "curve.png", "pr.png", "confusion.png", "worst.png"}
+    model, metadata = train.load_model(trained / "checkpoint.safetensors")
+    assert model.class_names == tuple("0123456789") and metadata["data"] == "digit scenes"
+
+
+def test_detect_draws_and_writes_rows(trained, tmp_path, capsys):
+    from PIL import Image
+    checkpoint = str(trained / "checkpoint.safetensors")
+    for i, size in enumerate([(64, 64), (90, 40), (1, 1), (800, 2)]):
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (*size[::-1], 3)).astype(np.uint8)).save(
+            tmp_path / f"frame_{i:03d}.png")
+    out, rows = tmp_path / "out", tmp_path / "rows" / "rows.json"
+    arguments = ["detect", checkpoint, str(tmp_path), "-o", str(out), "--json", str(rows), "--score", "0.001"]
+    assert cli.main(arguments) == 0
+    assert sorted(p.name for p in out.iterdir()) == [f"frame_{i:03d}.png" for i in range(4)]
+    found = json.loads(rows.read_text())
+    assert found and all(row.keys() == {"bbox", "category_id", "file_name", "image_id", "score"} for row in found)
+    assert {row["image_id"] for row in found} <= {1, 2, 3, 4}
+    model, _ = train.load_model(checkpoint)
+    boxes = model.detect([tmp_path / "frame_000.png"], 0.001)[0].boxes
+    mine = np.array([r["bbox"] for r in found if r["file_name"] == "frame_000.png"])
+    assert np.allclose(mine[:, :2], boxes[:, :2], atol=1e-4)
+    # the same as numbered frames, and a damaged file among them
+    (tmp_path / "frame_001.png").write_bytes(b"no image")
+    again = ["detect", checkpoint, str(tmp_path / "frame_%03d.png"), "--json", str(rows)]
+    capsys.readouterr()
+    assert cli.main(again) == 1
+    told = capsys.readouterr().out
+    assert "left out:" in told and "frame_001.png" in told and "in 3 images" in told
+
+
+def test_detect_by_a_cfg_and_its_weights(trained, tmp_path, capsys):
+    from PIL import Image
+
+    from pyops.models.detection.darknet_cfg import write_cfg
+    model, _ = train.load_model(trained / "checkpoint.safetensors")
+    (tmp_path / "a.cfg").write_text(write_cfg(model.network.sections))
+    model.save_weights(tmp_path / "a.weights")
+    (tmp_path / "a.names").write_text("\n".join(f"digit {i}" for i in range(10)))
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    arguments = ["detect", f"{tmp_path / 'a.cfg'}+{tmp_path / 'a.weights'}", str(tmp_path / "a.png"), "-o",
+                 str(tmp_path / "out"), "--names", str(tmp_path / "a.names"), "--score", "0.001"]
+    assert cli.main(arguments) == 0 and (tmp_path / "out" / "a.png").is_file()
+
+
+def test_what_detect_refuses(trained, tmp_path, capsys):
+    checkpoint = str(trained / "checkpoint.safetensors")
+    for arguments, told in [
+            ([checkpoint, str(trained)], "say where to"),
+            ([checkpoint, str(tmp_path), "--json", "x.json"], "there is no image in it"),
+            ([str(tmp_path / "none.safetensors"), "a.png", "-o", "x"], "none.safetensors"),
+            ([str(tmp_path / "none.cfg"), "a.png", "-o", "x"], "a cfg needs its weights"),
+            ([f"{tmp_path}/none.cfg+a.weights", "a.png", "-o", "x"], "none.cfg"),
+            ([checkpoint, str(tmp_path / "f_%d_%d.png"), "-o", "x"], "a pattern of frames has one number"),
+            ([checkpoint, "a.png", "-o", "x", "--names", "y"], "--names is for a cfg")]:
+        assert cli.main(["detect", *arguments]) == 2
+        assert told in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["detect", checkpoint, "a.png", "-o", "x", "--score", "2"])
+
+
+def test_what_train_detect_refuses(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    for arguments, told in [
+            (["--model", "yolov3_smal"], "did you mean yolov3_small"), (["--seed", "-1"], "--seed"),
+            (["--test", "x"], "--test needs --data"), (["--data", str(tmp_path / "none.json")], "no such file")]:
+        assert cli.main(["train", "detect", *arguments, "--out", str(tmp_path)]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_train_detect_on_files_with_augmentation(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    assert cli.main(["data", "scenes", str(tmp_path), "--count", "10"]) == 0
+    arguments = ["train", "detect", "--data", str(tmp_path / "train.json"), "--augment", "full", "--epochs", "1",
+                 "--out", str(tmp_path / "run")]
+    assert cli.main([*arguments, "--test", str(tmp_path / "test.json")]) == 0
+    assert "2 test images" in capsys.readouterr().out
+    assert cli.main(arguments) == 0 and "2 test images" in capsys.readouterr().out
+    (tmp_path / "few.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    assert cli.main(["train", "detect", "--data", str(tmp_path / "few.json")]) == 2

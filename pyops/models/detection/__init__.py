@@ -3,6 +3,7 @@
 from .darknet import *
 from .detector import *
 from .retinanet import *
+from .small import *
 from .yolo9000 import *
 from .yolov1 import *
 from .yolov2 import *

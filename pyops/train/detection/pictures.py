@@ -109,7 +109,7 @@ def detection_gallery(path, images, targets: Sequence, detections: Sequence, cla
 
 
 def marked(image: np.ndarray, target, found, score: float = 0.0, names: Sequence[str] | None = None,
-           least: int = 192) -> np.ndarray:
+           least: int = 256) -> np.ndarray:
     """uint8 (H, W, 3): the image, enlarged to hard pixels where its shorter side is below `least`,
     with true boxes and those found with at least `score`."""
     from PIL import Image, ImageDraw

@@ -1,8 +1,8 @@
 """Pictures of several handwritten digits each, to train detectors on within minutes.
 
-The digits are scikit-learn's 1,797 (8x8 pixels, from UCI), in random colours and sizes, overlapping,
-on backgrounds with a gradient and noise, among clutter: strokes, and pieces of digits that are none
-any more. A digit's box is that of its ink. A scene is a function of (seed, number); digits of
+The digits are scikit-learn's 1,797 (8x8 pixels, from UCI), in random bright colours and sizes,
+overlapping, on darker backgrounds with a gradient and noise, among clutter: strokes, and pieces of
+digits that are none any more. A digit's box is that of its ink. A scene is a function of (seed, number); digits of
 training scenes and of test scenes are different handwriting.
 """
 from __future__ import annotations
@@ -21,6 +21,7 @@ CLASSES = tuple("0123456789")
 PARTS = ("train", "test")
 TEST_SHARE, SPLIT_SEED = 0.2, 0
 INK = 0.35            # of the darkest possible: what counts as ink of a digit's box
+DARK = 110            # of 255: the lightest that a background is, before noise
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def drawn(ink: np.ndarray, digit: np.ndarray, settings: SceneSettings, rng: np.r
             top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
             box = np.array([left, top, left + w, top + h], np.float32)
             if all(covered(box, other) <= settings.overlap for other in boxes):
-                paint(image, mask, (top, left), contrasting(image[top:top + h, left:left + w], rng))
+                paint(image, mask, (top, left), bright(rng))
                 boxes.append(box)
                 labels.append(int(digit[number]))
                 break
@@ -138,20 +139,16 @@ def background(size: tuple[int, int], rng) -> np.ndarray:
     y, x = (np.linspace(0, 1, n, dtype=np.float32) for n in size)
     angle = rng.uniform(0, 2 * np.pi)
     along = (np.cos(angle) * x[None] + np.sin(angle) * y[:, None])[..., None]
-    first, second = rng.uniform(0, 255, (2, 3)).astype(np.float32)
-    second = first + (second - first) * 0.4
+    first, second = rng.uniform(0, DARK, (2, 3)).astype(np.float32)
     grain = rng.normal(0, rng.uniform(2, 12), (*size, 1)).astype(np.float32)
     return np.clip(first + (second - first) * along + grain, 0, 255)
 
 
-def contrasting(under: np.ndarray, rng) -> np.ndarray:
-    """A colour that is far from the mean of what lies under it."""
-    mean = under.mean((0, 1))
-    for _ in range(20):
-        colour = rng.uniform(0, 255, 3).astype(np.float32)
-        if np.abs(colour - mean).mean() > 80:
-            return colour
-    return np.where(mean > 127, 0, 255).astype(np.float32)
+def bright(rng) -> np.ndarray:
+    """A colour of ink: at least one channel is full, none is dark."""
+    colour = rng.uniform(DARK + 40, 255, 3).astype(np.float32)
+    colour[rng.integers(3)] = 255
+    return colour
 
 
 def enlarged(ink: np.ndarray, size: tuple[int, int], degrees: float) -> np.ndarray:
@@ -166,7 +163,7 @@ def enlarged(ink: np.ndarray, size: tuple[int, int], degrees: float) -> np.ndarr
 
 def paint(image: np.ndarray, mask: np.ndarray, corner: tuple[int, int], colour) -> None:
     part = image[corner[0]:corner[0] + mask.shape[0], corner[1]:corner[1] + mask.shape[1]]
-    share = np.minimum(mask * 1.4, 1)[..., None]
+    share = np.minimum(mask * 1.15, 1)[..., None]
     part += (colour - part) * share
 
 
