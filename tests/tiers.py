@@ -92,7 +92,9 @@ SLOW: dict[str, tuple] = {
     "compiled/test_compiled_models.py": (("*", 2),),
     "rows/test_locality.py": (("test_one_pixel*", 2), ("test_weight_gradient*", 2)),
     "train/test_train.py": ("*98_percent[[]modern]",),
-    "train/test_experiments.py": (("*", 2),),
+    "train/test_experiments.py": ("*[[]detection]", ("*", 2)),
+    "train/test_detection_measures.py": ("*a_thousand_sets",),
+    "train/test_detection_docs.py": ("*top_to_bottom",),
 }
 
 

@@ -10,6 +10,7 @@ from . import UsageError
 from .train import needs, positive
 
 AT_ONCE = 8
+OFTEN = 16     # images of one size, from which a Program is worth its making
 
 
 def add_arguments(parser):
@@ -128,9 +129,41 @@ def drawn_places(out: Path, paths: list[Path]) -> dict[Path, Path]:
     return places
 
 
+class Runner:
+    """Runs a detector on images; on those of a size that has come often, as frames of a video do, by a
+    Program."""
+
+    def __init__(self, model, score: float, iou: float | None):
+        model.set_thresholds(score, model.iou_threshold if iou is None else iou, model.max_detections,
+                             model.class_names)
+        self.model, self.seen, self.programs = model, {}, {}
+
+    def __call__(self, images: list) -> list:
+        """images: uint8 (H, W, 3). Detections of each."""
+        found: list = [None] * len(images)
+        left = []
+        for i, image in enumerate(images):
+            self.seen[image.shape] = self.seen.get(image.shape, 0) + 1
+            if self.seen[image.shape] > OFTEN:
+                found[i] = self.by_program(image)
+            else:
+                left.append(i)
+        for i, one in zip(left, self.model.detect([images[i] for i in left]) if left else []):
+            found[i] = one
+        return found
+
+    def by_program(self, image):
+        from .. import compile
+        pixels = image.transpose(2, 0, 1)[None].copy()
+        if image.shape not in self.programs:
+            self.programs[image.shape] = compile(self.model, pixels)
+        return self.model.cut(*self.programs[image.shape](pixels))[0]
+
+
 def detections(model, paths: list[Path], args, wrong: list[str]) -> Iterator[tuple]:
     """(number, path, image, Detections) of each image that can be read."""
     from ..detection.images import opened as pixels
+    run = Runner(model, args.score, args.iou)
     for begin in range(0, len(paths), args.batch):
         part = []
         for i, path in enumerate(paths[begin:begin + args.batch], begin):
@@ -138,8 +171,7 @@ def detections(model, paths: list[Path], args, wrong: list[str]) -> Iterator[tup
                 part.append((i, path, pixels(path)))
             except (OSError, ValueError) as why:
                 wrong.append(str(why) if str(path) in str(why) else f"{path}: {why}")
-        found = model.detect([image for *_, image in part], args.score, args.iou) if part else []
-        yield from ((*one, detected) for one, detected in zip(part, found))
+        yield from ((*one, found) for one, found in zip(part, run([image for *_, image in part])))
 
 
 def progress(results: Iterator[tuple], total: int) -> Iterator[tuple]:

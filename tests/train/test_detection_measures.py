@@ -28,7 +28,6 @@ def test_coco_ap_is_pycocotools():
     compare(range(40))
 
 
-@pytest.mark.slow
 def test_coco_ap_is_pycocotools_on_a_thousand_sets():
     compare(range(40, 1040))
 

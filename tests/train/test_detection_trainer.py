@@ -242,6 +242,24 @@ def test_detect_draws_and_writes_rows(trained, tmp_path, capsys):
     assert "left out:" in told and "frame_001.png" in told and "in 3 images" in told
 
 
+def test_frames_of_one_size_go_through_a_program(trained, tmp_path):
+    from PIL import Image
+    for i in range(20):
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (50, 70, 3)).astype(np.uint8)).save(
+            tmp_path / f"{i}.png")
+    rows = tmp_path / "rows.json"
+    assert cli.main(["detect", str(trained / "checkpoint.safetensors"), str(tmp_path / "%d.png"), "--json", str(rows),
+                     "--score", "0.001"]) == 0
+    model, _ = train.load_model(trained / "checkpoint.safetensors")
+    found = json.loads(rows.read_text())
+    for i in (0, 15, 16, 19):
+        mine = [r for r in found if r["image_id"] == i + 1]
+        one, = model.detect([tmp_path / f"{i}.png"], 0.001)
+        assert len(mine) == len(one) > 0
+        assert np.allclose([r["score"] for r in mine], one.scores, atol=1e-5)
+        assert np.allclose([r["bbox"][:2] for r in mine], one.boxes[:, :2], atol=1e-2)
+
+
 def test_detect_by_a_cfg_and_its_weights(trained, tmp_path, capsys):
     from PIL import Image
 

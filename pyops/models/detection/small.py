@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ... import nn
 from ..registry import network
 from .darknet import DarknetDetector
 from .darknet_builder import Layers, checked_anchors
@@ -51,8 +52,14 @@ class SmallYOLOv3(DarknetDetector):
         layers.yolo((0, 1, 2), pairs, classes, **TRAINED)
         super().__init__(layers.sections, fit, sizes, score_threshold, iou_threshold, max_detections, class_names)
         for layer, head in zip(self.network.layers, list(self.network.layers)[1:]):
-            if isinstance(head, Head):     # nearly all places are empty: that need not be learnt first
-                layer.conv.bias.data.reshape(len(DIGITS) // 2, -1)[:, 4] = -math.log((1 - PRIOR) / PRIOR)
+            if isinstance(head, Head):
+                empty_at_first(layer.conv, len(DIGITS) // 2)
+
+
+def empty_at_first(conv: nn.Conv2d, anchors: int) -> None:
+    """Has a head's last convolution say that there are few objects: nearly all places are empty, and
+    that need not be learnt first (Lin et al. 2017, section 3.3)."""
+    conv.bias.data.reshape(anchors, -1)[:, 4] = -math.log((1 - PRIOR) / PRIOR)
 
 
 @network(image=(3, SIDE, SIDE))
