@@ -7,9 +7,10 @@
 // Few rows are a stream of the weights, once: the fewer rows a tile has, the more blocks it reads
 // side by side, so that the latency of its chains is hidden. Many rows meet a chunk of weights
 // (DEPTH features x CHUNK blocks) that stays in the second-level cache; sums that are not complete
-// wait in y, which loses nothing. The rows of a tile are copied side by side first: their distance
-// in memory, often a power of two, would put them into few sets of the cache, and as a constant it
-// costs no address arithmetic.
+// wait in y, which loses nothing. Between the two, all rows fit into the second-level cache, and
+// threads share the filters alone, so that each weight still comes from memory once. The rows of a
+// tile are copied side by side first: their distance in memory, often a power of two, would put them
+// into few sets of the cache, and as a constant it costs no address arithmetic.
 #include "blocked/epilogue.h"
 
 BEGIN_KERNELS
@@ -27,6 +28,7 @@ constexpr int most_blocks(int rows) { return rows == 1 ? 2 : 1; }
 constexpr i64 DEPTH = 512, PITCH = DEPTH + 16;   // features of a chunk, and from one copied row to the next
 constexpr i64 CHUNK = 16;                        // blocks of filters of a chunk
 constexpr i64 RANGE = 18 * MOST_ROWS;            // rows of a task
+constexpr i64 FEW_VALUES = 128 << 10;            // of all rows: half of a second-level cache
 
 i64 least(i64 a, i64 b) { return a < b ? a : b; }
 i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
@@ -133,6 +135,30 @@ struct Linear {
         across(x.data, 1, begin, end, sums(0, begin, 0, features()), e);
     }
 
+    i64 pieces() const { return features() ? ceil_div(features(), DEPTH) : 1; }   // of the features
+
+    // Rows [begin, end) of all pieces of the features, as tiles read them
+    void copy_rows(i64 begin, i64 end, real* to) const {
+        for (i64 piece = 0; piece < pieces(); ++piece)
+            for (i64 r = begin; r < end; ++r)
+                std::memcpy(to + (piece * x.dim(0) + r) * PITCH, x.data + r * features() + piece * DEPTH,
+                            least(features() - piece * DEPTH, DEPTH) * sizeof(real));
+    }
+
+    // All rows, copied before, for blocks [begin, end)
+    void copied_rows(const real* copy, i64 begin, i64 end) const {
+        const i64 all = x.dim(0), tiles = ceil_div(all, MOST_ROWS), side = most_blocks(MOST_ROWS);
+        for (i64 block = begin; block < end; block += side)
+            for (i64 piece = 0; piece < pieces(); ++piece) {
+                const i64 from = piece * DEPTH, depth = least(features() - from, DEPTH);
+                for (i64 i = 0; i < tiles; ++i) {
+                    const i64 first = all * i / tiles, rows = all * (i + 1) / tiles - first;
+                    across(copy + (piece * all + first) * PITCH, rows, block, least(end, block + side),
+                           sums(first, block, from, depth), e);
+                }
+            }
+    }
+
     // Rows [row, stop) for blocks [begin, end)
     void many_rows(i64 row, i64 stop, i64 begin, i64 end) const {
         alignas(64) real copy[MOST_ROWS * PITCH];
@@ -164,6 +190,15 @@ void linear_packed(In<real> x, In<real> weight, In<real> bias, Act act, Out<real
         return;
     }
     if (blocks * work < 40000) return layer.many_rows(0, rows, 0, blocks);
+    if (rows * x.dim(1) <= FEW_VALUES && x.dim(1) >= 32) {
+        Scratch<real> copy(layer.pieces() * rows * PITCH);
+        parallel_for(rows, 1 + 65536 / x.dim(1), [&](i64 begin, i64 end) { layer.copy_rows(begin, end, copy); });
+        const i64 side = most_blocks(MOST_ROWS), groups = ceil_div(blocks, side);
+        parallel_for(groups, 1 + 40000 / (work * side), [&](i64 begin, i64 end) {
+            layer.copied_rows(copy, begin * side, least(blocks, end * side));
+        });
+        return;
+    }
     // Tasks: ranges of rows x chunks of filters, more of them where there are more threads to feed
     const i64 chunks = ceil_div(blocks, CHUNK), wanted = 3 * threads_now();
     i64 ranges = ceil_div(rows, RANGE);

@@ -32,6 +32,8 @@ struct ByteReduction {
 struct Numbers {
     const i32*  start;
     const real *factor, *shift;   // shift may be null
+    // offset times what a row sees, the sum of its bytes, is added to its sums; null: nothing is
+    const i32 *offset, *seen;
 };
 struct ToBytes {
     using Out = u8;
@@ -161,9 +163,12 @@ static void tile_of_bytes(int rows, int blocks, const u8* x, const s8* w, const 
         const V factor = load(n.factor + at), shift = n.shift ? load(n.shift + at) : V{};
         typename To::Out* place = y + at / BLOCK * t.y_block + at % BLOCK;
         const i64 left = t.filters - at;
-        for (int p = 0; p < rows; ++p, place += t.y_step)
-            to.put(load_whole(sums + p * blocks * BLOCK + at), factor, shift, place,
-                   left < LANES ? (int)left : LANES);
+        const M offset = n.offset ? load_whole(n.offset + at) : M{};
+        for (int p = 0; p < rows; ++p, place += t.y_step) {
+            M sum = load_whole(sums + p * blocks * BLOCK + at);
+            if (n.offset) sum += offset * n.seen[p];
+            to.put(sum, factor, shift, place, left < LANES ? (int)left : LANES);
+        }
     }
 }
 

@@ -129,7 +129,9 @@ def entries(force: str) -> tuple[tuple[str, str], ...]:
 def winograd_can(node: Node) -> bool:
     weight, attrs = node.inputs[1], node.attrs
     return (weight.shape[2:] == (3, 3) and attrs["groups"] == 1 and attrs["stride"] == (1, 1)
-            and attrs["dilation"] == (1, 1) and weight.shape[1] > 4 and max(attrs["padding"]) <= 2)
+            and attrs["dilation"] == (1, 1) and weight.shape[1] > 4 and max(attrs["padding"]) <= 2
+            and all(out == size + 2 * p - 2 for size, p, out in zip(
+                node.inputs[0].shape[2:], attrs["padding"], attrs["size"])))   # no more zeros behind than in front
 
 
 def sizes(node: Node):

@@ -15,6 +15,7 @@ from pyops.graph import packing
 from pyops.graph.contracts import Refused, Spaces, check as contract
 from pyops.graph.on_bytes import as_bytes
 from pyops.graph.passes import bytes_products
+from pyops.ops.cast import CAST
 
 NATIVE = [name for name in ("avx512", "avx2", "neon", "scalar") if not BACKENDS[name].missing]
 NONE = ("clamp", -np.inf, np.inf)
@@ -93,13 +94,14 @@ def layer_of(name):
     return x, w, start, factor, shift, window
 
 
-def arguments(x, w, start, zero, factor):
+def arguments(x, w, start, zero, factor, offset=None):
     return (
         to_map(x, 201),
         x.shape[1],
         packing.bytes_filters(w),
         lanes(start),
         lanes(w.reshape(len(w), -1).sum(1, dtype=np.int32)),
+        np.zeros(0, np.int32) if offset is None else lanes(offset),
         np.full(1, zero, np.float32),
         lanes(factor),
     )
@@ -133,6 +135,23 @@ def test_convolutions_are_exact(backend, name, zero):
             assert (larger[:64] == 77).all() and (larger[-64:] == 77).all()
 
 
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("backend", NATIVE)
+def test_weights_that_are_no_int8(backend, name):
+    """Those of uint8 with a zero point of their own: a filter's offset times what each pixel sees."""
+    x, w, start, _, _, window = layer_of(name)
+    offset = rng_of(name, 1).integers(-127, 128, len(w)).astype(np.int32)
+    total = total_of(x, 55, w.astype(np.int64) + offset.reshape(-1, 1, 1, 1), start, *window[1:])
+    given = arguments(x, w, start, 55, np.ones(len(w), np.float32), offset)
+    n, K, h, w_ = total.shape
+    for threads in (1, 3):
+        with num_threads(threads):
+            y, larger = guarded((n, blocks(K), h, w_, 16), np.float32)
+            BACKENDS[backend].sets["f32"].bytes_conv_real(*given, None, None, window, NONE, y)
+            np.testing.assert_array_equal(from_map(y, K), total.astype(np.float32))
+            assert (larger[:64] == 77).all() and (larger[-64:] == 77).all()
+
+
 @pytest.mark.parametrize("rows, features, filters", [(1, 4, 1), (5, 36, 17), (64, 64, 80), (33, 100, 31)])
 @pytest.mark.parametrize("backend", NATIVE)
 def test_linear_layers_are_exact(backend, rows, features, filters):
@@ -140,9 +159,12 @@ def test_linear_layers_are_exact(backend, rows, features, filters):
     x = rng.integers(0, 256, (rows, features), np.uint8)
     w = rng.integers(-128, 128, (filters, features), np.int8)
     zero, start = 77, rng.integers(-99, 99, filters).astype(np.int32)
-    total = (x.astype(np.int64) - zero) @ w.T.astype(np.int64) + start
+    offset = rng.integers(-9, 10, filters).astype(np.int32) if rows % 2 else None
+    total = (x.astype(np.int64) - zero) @ (w.T.astype(np.int64) + (0 if offset is None else offset)) + start
     kernels = BACKENDS[backend].sets["f32"]
-    _, _, *given = arguments(x[:, :, None, None], w[:, :, None, None], start, zero, np.ones(filters, np.float32))
+    _, _, *given = arguments(
+        x[:, :, None, None], w[:, :, None, None], start, zero, np.ones(filters, np.float32), offset
+    )
     for threads in (1, 2, 3):
         with num_threads(threads):
             y, larger = guarded((rows, filters), np.float32)
@@ -182,22 +204,54 @@ def test_maps_of_bytes_and_back(backend):
     np.testing.assert_array_equal(total[~near], np.clip(np.rint(real / 0.75) + 11, 11, 255)[~near])
 
 
+@pytest.mark.parametrize("count", [1, 63, 64, 100_000])
+@pytest.mark.parametrize("backend", NATIVE)
+def test_tables(backend, count):
+    rng, kernels = rng_of(count), BACKENDS[backend].sets["f32"]
+    x = rng.integers(0, 256, (1, 1, count, 1, 16), np.uint8)
+    table = rng.integers(0, 256, 256, np.uint8)
+    y, larger = guarded(x.shape, np.uint8)
+    kernels.bytes_table(x, table, y)
+    np.testing.assert_array_equal(y, table[x])
+    assert (larger[:64] == 77).all() and (larger[-64:] == 77).all()
+    numbers = rng.standard_normal(256).astype(np.float32)
+    real, larger = guarded(x.shape, np.float32)
+    kernels.map_by_table(x, numbers, real)
+    np.testing.assert_array_equal(real, numbers[x])
+    assert (larger[:64] == 77).all() and (larger[-64:] == 77).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 4, 4), (2, 19, 5, 7), (3, 3, 1, 1), (1, 40, 64, 64)])
+@pytest.mark.parametrize("backend", NATIVE)
+def test_extremes_of_a_map(backend, shape):
+    """Lanes of the padding are none of them; NaN wins."""
+    x, kernels = normal(*shape), BACKENDS[backend].sets["f32"]
+    least, most = np.zeros(1, np.float32), np.zeros(1, np.float32)
+    for fill in (1e4, -1e4, np.nan):
+        kernels.extremes_of_map(to_map(x, fill), shape[1], least, most)
+        assert (least[0], most[0]) == (x.min(), x.max())
+    x[-1, -1, -1, -1] = np.nan
+    kernels.extremes_of_map(to_map(x, 0.0), shape[1], least, most)
+    assert np.isnan(least[0]) and np.isnan(most[0])
+
+
 # ---- what weights are made of
 
 
 @pytest.mark.parametrize("by_filter", [True, False])
-@pytest.mark.parametrize("peak", [127, 128, 61, 1])
-def test_weights_show_what_they_were_made_of(by_filter, peak):
-    rng = rng_of(peak)
-    whole = rng.integers(-min(peak, 128), min(peak, 127) + 1, (40, 7, 3, 3))
-    whole[:, 0, 0, 0] = -peak
+@pytest.mark.parametrize("low, high", [(-127, 127), (-128, 127), (-61, 61), (-1, 1), (-20, 235), (-255, 0)])
+def test_weights_show_what_they_were_made_of(by_filter, low, high):
+    rng = rng_of(high)
+    whole = rng.integers(low, high + 1, (40, 7, 3, 3))
+    whole[:, 0, 0, 0] = low if -low > high else high
     whole[3] = 0
     scale = rng.uniform(1e-3, 1, (40, 1, 1, 1) if by_filter else ()).astype(np.float32)
-    weight = (whole * scale).astype(np.float32)
-    found, by = as_bytes(weight)
-    assert found.dtype == np.int8
-    np.testing.assert_allclose(found * by.reshape(-1, 1, 1, 1), weight, rtol=3e-7)
-    assert as_bytes(whole.astype(np.float32))[1].tolist() == [1.0] * 40
+    for weight in ((whole * scale).astype(np.float32), whole.astype(np.float32)):
+        found = as_bytes(weight)
+        assert found.whole.dtype == np.int8
+        made = found.whole.astype(np.int32) + (0 if found.offset is None else found.offset.reshape(-1, 1, 1, 1))
+        np.testing.assert_allclose(made * found.scale.reshape(-1, 1, 1, 1), weight, rtol=3e-7)
+    assert (found.offset is None) == (low >= -128 and high <= 127) and (found.scale == 1).all()
 
 
 def test_weights_that_were_made_of_nothing():
@@ -291,12 +345,59 @@ def test_a_scale_and_a_zero_point_of_the_run(fast):
     assert "bytes_linear_real" in found and found[-1] == "bytes_linear_real"
 
 
+def test_a_sum_in_parts_is_one_layer(fast):
+    """Parts that are exact in float32, joined as int32, with a constant: as the ONNX door spells what
+    would not be exact at once."""
+    rng = np.random.default_rng(5)
+    w = rng.integers(-127, 128, (20, 48, 3, 3)).astype(np.float32)
+    b = rng.integers(-500, 500, (20, 1, 1)).astype(np.int32)
+
+    def model(x):
+        v = F.dequantize_linear(F.quantize_linear(x, 0.05, 9, "uint8"), 1.0, 9)
+        parts = [CAST(F.conv2d(F.getitem(v, (slice(None), slice(k, k + 16), slice(None), slice(None))),
+                               w[:, k : k + 16], padding=1), dtype=np.dtype(np.int32)) for k in (0, 16, 32)]
+        total = F.add(F.add(F.add(parts[0], parts[1]), parts[2]), b)
+        return F.mul(CAST(total, dtype=np.dtype(np.float32)), np.float32(1e-4))
+
+    found = kernels_of(model, normal(2, 48, 9, 11))
+    assert [k for k in found if k not in ("to_blocked", "from_blocked")] == ["bytes_of_map", "bytes_conv_real"]
+
+
+def test_functions_of_bytes_are_tables(fast):
+    """SiLU of a quantised value, each step of it quantised, for a layer and for what knows no bytes."""
+    w1, w2 = weights(20, 20, 3, 3), weights(8, 20, 1, 1, seed=3)
+
+    def model(x):
+        y = back(F.conv2d(back(x, 0.05, 9), w1), 0.1, 128)
+        z = back(F.mul(y, back(F.sigmoid(y), 1 / 255)), 0.05, 6)
+        return F.conv2d(z, w2), F.max_pool2d(F.exp(F.neg(F.abs(y))), 2)
+
+    found = kernels_of(model, normal(2, 20, 6, 8), tolerance=0.02)
+    assert {"bytes_table", "map_by_table"} <= set(found)
+    assert not {"sigmoid", "mul", "fake_quantise", "exp", "map_of_bytes"} & set(found), found
+
+
+def test_dynamic_quantisation_of_a_map(fast):
+    w, b = np.random.default_rng(2).integers(-20, 236, (20, 20, 3, 3)).astype(np.float32), normal(20, 1, 1)
+
+    def dynamic(x):
+        least, most = F.minimum(F.amin(x), 0.0), F.maximum(F.amax(x), 0.0)
+        scale = F.div(F.sub(most, least), 255.0)
+        zero = F.clamp(F.round(F.div(F.neg(least), scale)), 0.0, 255.0)
+        real = F.dequantize_linear(F.quantize_linear(x, scale, zero, "uint8"), 1.0, zero)
+        return F.relu(F.add(F.mul(F.conv2d(real, w, padding=1), F.mul(scale, 1e-2)), b))
+
+    found = kernels_of(lambda x: dynamic(dynamic(x)), normal(2, 20, 9, 11), tolerance=0.05)
+    assert found.count("extremes_of_map") == found.count("bytes_conv_real") == 2
+    assert not {"reduce_min", "reduce_max", "relu", "from_blocked"} & set(found[:-1]), found
+
+
 @pytest.mark.parametrize(
     "layer",
     [
         lambda x, w: F.conv2d(x, w * np.float32(1.37) + np.float32(1e-4)),  # no whole numbers
         lambda x, w: F.conv2d(x, w[:, :5], groups=4),
-        lambda x, w: F.conv2d(F.pad(x, (1, 0)), w),  # something between
+        lambda x, w: F.conv2d(F.pad(x, (1, 0), value=0.5), w),  # something between
     ],
 )
 def test_what_is_left_to_floats(fast, layer):
@@ -339,8 +440,8 @@ def test_forged_calls_are_refused():
     contract("bytes_conv", (*given, y), spaces)
     wrong = {
         0: given[0][..., :8], 1: 49, 2: given[2][:, :2], 3: given[3][:16], 4: given[4].astype(np.int64),
-        5: np.zeros(2, np.float32), 6: given[6][:16], 7: np.zeros(3, np.float32),
-        8: ((3, 3), (1, 1), (0, 0), (1, 1)), 9: 256.0, 10: -1.0, 11: 400.0,
+        5: np.zeros(3, np.int32), 6: np.zeros(2, np.float32), 7: given[7][:16], 8: np.zeros(3, np.float32),
+        9: ((3, 3), (2, 2), (1, 1), (1, 1)), 10: 256.0, 11: -1.0, 12: 400.0,
     }
     for place, value in wrong.items():
         forged = [*given[:place], value, *given[place + 1 :], y]

@@ -408,12 +408,12 @@ def attributes(stride: int, padding: int, dilation: int) -> None:
 
 
 def convolved(size: int, kernel: int, stride: int, padding: int, dilation: int, out: int) -> None:
-    """An axis of a convolution. An uneven "same" padding has one more behind than in front."""
+    """An axis of a convolution. Behind the image there may be more zeros than in front, as far as
+    windows reach that begin no further."""
     attributes(stride, padding, dilation)
-    reach = dilation * (kernel - 1)
     need(kernel >= 1, "a filter has taps")
     need(
-        out == 0 or (out - 1) * stride + reach + 1 <= size + 2 * padding + reach % 2,
+        out == 0 or (out - 1) * stride + 1 <= size + 2 * padding,
         "every window begins within the padded input",
     )
 

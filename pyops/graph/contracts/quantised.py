@@ -9,7 +9,7 @@ from .blocked import filled, numbers, over_image
 from .planar import contract
 
 BYTE, SIGNED, WHOLE = (ELEMENTS[name] for name in ("uint8", "int8", "int32"))
-MOST_PRODUCTS = 60_000  # of bytes, that an int32 can sum
+MOST_PRODUCTS = 60_000  # of bytes, that an int32 can sum; half as many of 9 bits
 
 
 def of_bytes(x: Array) -> Map:
@@ -41,10 +41,11 @@ def packed_bytes(weight: Array, channel_blocks: int) -> int:
     return weight.shape[0]
 
 
-def sums(filter_blocks: int, start, total, zero, factor, scale, shift) -> None:
+def sums(filter_blocks: int, start, total, offset, zero, factor, scale, shift) -> None:
     one(zero, scale)
-    need(start.dtype == total.dtype == WHOLE, "sums are of int32")
+    need(start.dtype == total.dtype == offset.dtype == WHOLE, "sums are of int32")
     need(start.size == total.size == filter_blocks * BLOCK, "there is a sum for every lane of the blocks")
+    need(offset.size in (0, total.size), "there is an offset for every lane of the blocks, or none")
     for a in (factor, shift):
         numbers(a, filter_blocks * BLOCK)
 
@@ -62,44 +63,62 @@ def map_of_bytes(x, scale, zero, y) -> None:
     need(of_bytes(x) == y, "maps have one size")
 
 
-def convolution(x, channels, weight, start, total, zero, factor, scale, shift, window, y: Map) -> None:
+@contract("map_by_table", "xrM")
+def map_by_table(x, table, y) -> None:
+    need(table.size == 256, "a table has a number for each byte")
+    need(of_bytes(x) == y, "maps have one size")
+
+
+@contract("bytes_table", "xxX")
+def bytes_table(x, table, y) -> None:
+    need(table.size == 256 and table.dtype == BYTE, "a table has a byte for each byte")
+    need(of_bytes(x) == of_bytes(y), "maps have one size")
+
+
+@contract("extremes_of_map", "mnRR")
+def extremes_of_map(x, channels, least, most) -> None:
+    filled(channels, x)
+    one(least, most)
+
+
+def convolution(x, channels, weight, start, total, offset, zero, factor, scale, shift, window, y: Map) -> None:
     image = of_bytes(x)
     filled(channels, image)
     need(packed_bytes(weight, image.blocks) == y.blocks, "filters fill the result's blocks")
     over_image(image, weight.shape[2:4], window, y)
-    sums(y.blocks, start, total, zero, factor, scale, shift)
+    sums(y.blocks, start, total, offset, zero, factor, scale, shift)
 
 
-@contract("bytes_conv", "xnxxxrrowfffX")
-def bytes_conv(x, channels, weight, start, total, zero, factor, shift, window, to, least, most, y) -> None:
+@contract("bytes_conv", "xnxxxxrrowfffX")
+def bytes_conv(x, channels, weight, start, total, offset, zero, factor, shift, window, to, least, most, y) -> None:
     limits(to, least, most)
-    convolution(x, channels, weight, start, total, zero, factor, None, shift, window, of_bytes(y))
+    convolution(x, channels, weight, start, total, offset, zero, factor, None, shift, window, of_bytes(y))
 
 
-@contract("bytes_conv_real", "xnxxxrroowaM")
-def bytes_conv_real(x, channels, weight, start, total, zero, factor, scale, shift, window, act, y) -> None:
-    convolution(x, channels, weight, start, total, zero, factor, scale, shift, window, y)
+@contract("bytes_conv_real", "xnxxxxrroowaM")
+def bytes_conv_real(x, channels, weight, start, total, offset, zero, factor, scale, shift, window, act, y) -> None:
+    convolution(x, channels, weight, start, total, offset, zero, factor, scale, shift, window, y)
 
 
-def product(x, weight, start, total, zero, factor, scale, shift, y) -> None:
+def product(x, weight, start, total, offset, zero, factor, scale, shift, y) -> None:
     need(x.dtype == BYTE and len(x.shape) == len(y.shape) == 2 and x.shape[1] >= 4 and x.shape[1] % 4 == 0,
          "rows are of bytes, a multiple of 4 features")
     blocks = packed_bytes(weight, -(-x.shape[1] // BLOCK))
     need(weight.shape[2:4] == (1, 1) and x.shape[0] == y.shape[0] and blocks == -(-y.shape[1] // BLOCK),
          "rows, features and filters fit")
-    sums(blocks, start, total, zero, factor, scale, shift)
+    sums(blocks, start, total, offset, zero, factor, scale, shift)
 
 
-@contract("bytes_linear", "xxxxrrofffX")
-def bytes_linear(x, weight, start, total, zero, factor, shift, to, least, most, y) -> None:
+@contract("bytes_linear", "xxxxxrrofffX")
+def bytes_linear(x, weight, start, total, offset, zero, factor, shift, to, least, most, y) -> None:
     limits(to, least, most)
     need(y.dtype == BYTE, "the result is of bytes")
-    product(x, weight, start, total, zero, factor, None, shift, y)
+    product(x, weight, start, total, offset, zero, factor, None, shift, y)
 
 
-@contract("bytes_linear_real", "xxxxrrooaR")
-def bytes_linear_real(x, weight, start, total, zero, factor, scale, shift, act, y) -> None:
-    product(x, weight, start, total, zero, factor, scale, shift, y)
+@contract("bytes_linear_real", "xxxxxrrooaR")
+def bytes_linear_real(x, weight, start, total, offset, zero, factor, scale, shift, act, y) -> None:
+    product(x, weight, start, total, offset, zero, factor, scale, shift, y)
 
 
 @contract("bytes_add", "xffxffffffX")

@@ -12,6 +12,10 @@ from . import inverted, linear
 from .context import Declined, Lowering, Ref, Window, four
 
 SLACK = 4096                # places beyond the image that are of no account
+FEW_TRANSPOSED = 4          # filters of a transposed convolution for which a vector is not filled by a block
+MOVE = 4                    # multiply-adds that a vector takes from one layout to the other
+TRANSFORM = 12              # and one that Winograd's algorithm transforms on its way in or out
+WINOGRAD = {"winograd2": 1.8, "winograd4": 2.7, "winograd6": 3.5}   # multiply-adds saved, as a factor
 MOST_PHASE_TAPS = 1 << 20   # of a transposed convolution: its stride times its taps
 
 
@@ -56,12 +60,34 @@ def conv(low: Lowering, node: Node) -> None:
         raise Declined("windows far beyond the image")
     layer = Layer(node, x, weight, bias, attrs["groups"], Window(weight.shape[2:], *spatial),
                   node.epilogue.activation or activations.NONE)
+    if few_filters(low, layer):
+        raise Declined("few filters: vectors of pixels have less to spare than blocks of filters")
     for candidate in CANDIDATES[:-1]:
         try:
             return candidate(low, layer)
         except Declined:
             pass
     CANDIDATES[-1](low, layer)
+
+
+def few_filters(low: Lowering, c: Layer) -> bool:
+    """Whether the kernel of eager calls, which has a vector of pixels for each filter, takes less than
+    one that has a pixel for a block of filters, in vectors of multiply-adds or moves a pixel."""
+    node = c.node
+    if (c.groups != 1 or c.filters >= packing.BLOCK or node.normalised is not None or node.gate is not None
+            or node.epilogue.pool or len(node.outputs) != 1 or not node.output.size):
+        return False
+    height, width = node.output.shape[2:] if node.output.ndim == 4 else (1, node.output.shape[2])
+    if c.weight[0, 0].size == 1 and c.x.size // c.channels == node.output.size // c.filters:
+        width *= height   # one long row
+    products, channel_blocks = c.weight[0].size, -(-c.channels // packing.BLOCK)
+    blocked = float(products)
+    if node.algorithm in WINOGRAD:
+        blocked = products / WINOGRAD[node.algorithm] + TRANSFORM * (channel_blocks + 1)
+    rows = -(-width // packing.BLOCK) * packing.BLOCK / width
+    planar = products * c.filters / packing.BLOCK * rows / 0.8
+    moves = MOVE * (1 + (channel_blocks if low.is_map(c.x) else 0))
+    return planar + moves < 0.9 * blocked
 
 
 # Candidates decline before they make a step or a place.
@@ -151,6 +177,8 @@ def conv_transpose(low: Lowering, node: Node) -> None:
             attrs["size"], four(x.shape)[4 - len(attrs["size"]):], weight.shape[2:], attrs):
         raise Declined("windows far beyond the image")
     channels, filters = weight.shape[0], weight.shape[1]
+    if filters <= FEW_TRANSPOSED:
+        raise Declined("few filters: vectors of pixels have less to spare than blocks of filters")
     low.add("transposed_conv", low.as_map(x).ref, channels,
             packing.direct(low.kernels, weight.swapaxes(0, 1)), packing.bias(bias, filters),
             residual(low, node),

@@ -26,12 +26,14 @@ def single(low: Lowering, value) -> Ref | np.ndarray:
 
 
 def prepared(layer: Layer, low: Lowering, node: Node) -> tuple:
-    """Weights, start, sums, zero point, factor."""
+    """Weights, start, sums, offset, zero point, factor."""
     filters = len(layer.weight)
     sums = layer.weight.reshape(filters, -1).sum(1, dtype=np.int32)
     whole = packing.rounded(filters)
     return (packing.bytes_filters(layer.weight), packing.padded(layer.start, 0, whole),
-            packing.padded(sums, 0, whole), single(low, node.inputs[1]),
+            packing.padded(sums, 0, whole),
+            np.zeros(0, np.int32) if layer.offset is None else packing.padded(layer.offset, 0, whole),
+            single(low, node.inputs[1]),
             packing.bias(layer.factor.astype(np.float32), filters))
 
 
@@ -88,6 +90,22 @@ def map_of_bytes(low: Lowering, node: Node) -> None:
             low.new_map(node.output).ref, node=node, algorithm="bytes")
 
 
+def extremes_of_map(low: Lowering, node: Node) -> None:
+    x = low.as_map(node.inputs[0])
+    least, most = (low.new_planar(v).reshaped((1,)) for v in node.outputs)
+    low.add("extremes_of_map", x.ref, x.channels, least, most, node=node, algorithm="bytes")
+
+
+def bytes_table(low: Lowering, node: Node) -> None:
+    low.add("bytes_table", low.maps[node.inputs[0]].ref, node.on_bytes.of, new_bytes(low, node.output), node=node,
+            algorithm="bytes")
+
+
+def map_by_table(low: Lowering, node: Node) -> None:
+    low.add("map_by_table", low.maps[node.inputs[0]].ref, node.on_bytes.of, low.new_map(node.output).ref, node=node,
+            algorithm="bytes")
+
+
 def add(low: Lowering, node: Node) -> None:
     a, b = (low.maps[v].ref for v in node.inputs)
     of = node.on_bytes
@@ -96,4 +114,5 @@ def add(low: Lowering, node: Node) -> None:
 
 
 RULES = {"bytes_conv": conv, "bytes_linear": linear, "bytes_of_map": bytes_of_map, "map_of_bytes": map_of_bytes,
+         "map_by_table": map_by_table, "bytes_table": bytes_table, "extremes_of_map": extremes_of_map,
          "bytes_add": add}

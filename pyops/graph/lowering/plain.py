@@ -73,7 +73,8 @@ class Recorder:
         def call(*args):
             self.calls += 1
             self.low.add(name if self.real == "f32" else f"{name}.{self.real}",
-                         *(self.argument(a) for a in args), node=self.node, algorithm="plain")
+                         *(self.argument(a) for a in args), node=self.node, algorithm="plain",
+                         flops=2 * self.node.macs if self.calls == 1 else 0, why=self.node.why)
         return call
 
     def argument(self, value):

@@ -5,11 +5,13 @@ from . import (
     drop_dead,
     fold_batch_norm,
     fold_constants,
+    fold_inputs,
     fuse_activation,
     fuse_gate,
     fuse_inverted,
     fuse_mean,
     fuse_normalised_input,
+    fuse_pad,
     fuse_pool,
     fuse_quantise,
     fuse_residual,
@@ -18,7 +20,8 @@ from . import (
     turn_thin,
 )
 
-ORDER = (simplify.run, spelled_out.run, drop_dead.run, fold_batch_norm.run, fold_constants.run,
+FOLDED = (fold_batch_norm.run, fold_constants.run)   # each may lay open what the other takes
+ORDER = (simplify.run, spelled_out.run, drop_dead.run, fuse_pad.run, *FOLDED, *FOLDED, fold_inputs.run,
          bytes_products.run, drop_dead.run, fuse_residual.run, fuse_quantise.run, fuse_activation.run,
          fuse_normalised_input.run, fuse_gate.run, drop_dead.run, fuse_inverted.run, fuse_mean.run,
          turn_thin.run)

@@ -6,7 +6,8 @@ quantisation of its result come after them. Only where the CPU multiplies bytes 
 the sums are exact, and scales are multiplied in another order than one by one.
 
 What is quantised for a convolution lies as a map of bytes in blocked layout (kernels/quantised/),
-which is read by other such layers, sums, and what makes real maps of it.
+which is read by other such layers, sums, and what makes real maps of it. A function of each of its
+values, as an activation between two layers is, is a table of 256.
 """
 from __future__ import annotations
 
@@ -16,9 +17,21 @@ import numpy as np
 
 from ... import _C
 from ...core.backends import active
+from ...ops.quantise import DEQUANTISE, QUANTISE
 from ..activations import activation
 from ..ir import Graph, Node, Value
-from ..on_bytes import LEAST_BYTE, MOST_PRODUCTS, Layer, Limits, Result, Sum, as_bytes
+from ..on_bytes import (
+    LEAST_BYTE,
+    MOST_OF_OFFSET,
+    MOST_PRODUCTS,
+    Layer,
+    Limits,
+    Result,
+    Sum,
+    Table,
+    Weights,
+    as_bytes,
+)
 
 FLOAT = np.dtype(np.float32)
 BYTES = (np.dtype(np.uint8), np.dtype(np.int8))
@@ -56,35 +69,77 @@ class OnBytes:
                 self.layer(node)
             elif node.op == "add":
                 self.sum(node)
+            elif node.op == "cast":
+                self.joined(node)
+        self.tables()
         for value in self.maps:
             for reader in self.consumers.get(value, []):
                 if reader.op == "dequantise":
                     reader.op, reader.on_bytes = "map_of_bytes", Limits(0, 255)
+            if value.node.op == "bytes_of_map":
+                self.extremes(value.node.inputs[0])
 
     # ---- layers
 
     def layer(self, node: Node) -> None:
-        x, weight, bias = node.inputs
+        found = self.offer(node, *node.inputs)
+        if found is not None:
+            self.compute(node, found)
+
+    def offer(self, node: Node, x: object, weight: object, bias: object) -> Weights | None:
+        """What the weights are made of, if kernels take the layer with these inputs."""
         made_real = self.dequantised(x)
-        if made_real is None or not takes(node, weight, bias):
-            return
+        if made_real is None or not takes(node, x, weight, bias):
+            return None
         found = as_bytes(weight)
-        if found is None or not self.source(made_real.inputs[0], node.op == "conv"):
-            return
-        whole, scale = found
+        if found is None or found.offset is not None and weight[0].size > MOST_OF_OFFSET:
+            return None
+        return found if self.can_lie(made_real.inputs[0], node.op == "conv") else None
+
+    def compute(self, node: Node, found: Weights) -> None:
+        """Makes the layer one on bytes."""
+        x, weight, bias = node.inputs
+        made_real = x.node
+        self.lay(made_real.inputs[0], node.op == "conv")
         q, by, zero = made_real.inputs
         step = number(by)
         start, shift = np.zeros(len(weight), np.int32), None
-        if bias is not None and step == 1 and (scale == 1).all() and np.array_equal(bias, np.rint(bias)) and (
-                np.abs(bias) < 1 << 24).all():
+        if bias is not None and step == 1 and (found.scale == 1).all() and is_whole(bias):
             start = bias.astype(np.int32)
         elif bias is not None:
             shift = bias.astype(np.float64)
-        taps = whole if whole.ndim == 4 else whole.reshape(*whole.shape[:2], 1, -1)
-        layer = Layer(taps, start, scale * (1.0 if step is None else step), shift, node.macs)
+        taps = found.whole if weight.ndim == 4 else found.whole.reshape(*weight.shape[:2], 1, -1)
+        layer = Layer(taps, found.offset, start, found.scale * (1.0 if step is None else step), shift, node.macs)
         self.replace_inputs(node, [q, zero, None if step is not None else by])
         node.op, node.on_bytes = f"bytes_{node.op}", layer
         self.absorb(node, layer)
+
+    def joined(self, node: Node) -> None:
+        """Parts of a sum, each exact in float32, and joined as int32, are one layer on bytes: node makes
+        floats of parts(x[:, :k], w[:, :k]) + parts(x[:, k:], w[:, k:]) and a constant."""
+        total = node.inputs[0]
+        if not isinstance(total, Value) or total.dtype != np.int32 or node.output.dtype != FLOAT:
+            return
+        parts, constant = summands(total)
+        if len(parts) < 2 or any(layer.inputs[2] is not None or not isinstance(layer.inputs[1], np.ndarray)
+                                 for layer in parts):
+            return
+        first, axis = parts[0], 1 if parts[0].op == "conv" else -1
+        whole = one_after_the_other([layer.inputs[0] for layer in parts], axis)
+        if whole is None or any((layer.op, layer.attrs) != (first.op, first.attrs) for layer in parts):
+            return
+        bias = constant if constant is None else per_filter(first, constant, len(first.inputs[1]))
+        if constant is not None and (bias is None or not is_whole(bias)):
+            return
+        inputs = [whole, np.concatenate([layer.inputs[1] for layer in parts], 1),
+                  None if bias is None else bias.astype(np.float32)]
+        found = self.offer(first, *inputs)
+        if found is None:   # else the sums in float32 would not be exact
+            return
+        self.replace_inputs(first, inputs)
+        self.consumers.pop(first.output)
+        self.graph.drop(node, first.output, self.consumers)
+        self.compute(first, found)
 
     def dequantised(self, x: object) -> Node | None:
         """What makes x of bytes, by single numbers."""
@@ -99,7 +154,7 @@ class OnBytes:
                 and (z is None or z == round(z) and np.iinfo(q.dtype).min <= z <= np.iinfo(q.dtype).max)
                 and (number(scale) is None or 0 < number(scale) < math.inf))
 
-    def source(self, q: Value, as_map: bool) -> bool:
+    def can_lie(self, q: Value, as_map: bool) -> bool:
         """Whether q lies, or can lie, as a map of bytes, or else as rows of them."""
         if q in self.maps or q in self.rows:
             return (q in self.maps) == as_map
@@ -107,13 +162,18 @@ class OnBytes:
         if node is None or node.op != "quantise" or not self.readable(q):
             return False
         x, scale, zero = node.inputs
-        if (not isinstance(x, Value) or x.dtype != FLOAT or x.shape != q.shape or not is_single(scale)
-                or not is_single(zero) or as_map and len(q.shape) not in (3, 4)
-                or q.dtype == np.int8 and number(zero) is None):
-            return False
+        return (isinstance(x, Value) and x.dtype == FLOAT and x.shape == q.shape and is_single(scale)
+                and is_single(zero) and not (as_map and len(q.shape) not in (3, 4))
+                and not (q.dtype == np.int8 and number(zero) is None))
+
+    def lay(self, q: Value, as_map: bool) -> None:
+        """Has q, which can, lie so."""
+        if q in self.maps or q in self.rows:
+            return
+        node = q.node
         up = self.unsigned(q)
         if up:
-            node.inputs[2] = np.asarray(number(zero) + up, FLOAT)
+            node.inputs[2] = np.asarray(number(node.inputs[2]) + up, FLOAT)
         least, most = node.attrs["least"] + up, node.attrs["most"] + up
         if as_map:
             node.op, node.on_bytes, node.attrs = "bytes_of_map", Limits(least, most), {}
@@ -121,7 +181,6 @@ class OnBytes:
         else:
             node.attrs = {"dtype": np.dtype(np.uint8), "least": least, "most": most}
             self.rows.add(q)
-        return True
 
     def readable(self, q: Value) -> bool:
         """Whether all that read q make it real, by single numbers that are known where it is signed."""
@@ -154,6 +213,8 @@ class OnBytes:
             if reader.op in ("add", "mul") and reader.output.dtype == FLOAT and self.takes_numbers(node, layer, reader):
                 self.graph.drop(reader, node.output, self.consumers)
                 continue
+            if reader.op == "cast" and self.takes_whole_numbers(node, layer, reader):
+                continue
             found = self.quantised(node.output)
             if found is not None and node.inputs[2] is None:
                 result, through = found
@@ -175,10 +236,27 @@ class OnBytes:
             nodes.remove(node)
             nodes.insert(nodes.index(reader), node)
             return True
-        numbers = by_filter(node, other, len(layer.factor))
+        numbers = per_filter(node, other, len(layer.factor))
         if numbers is None:
             return False
         layer.times(numbers) if reader.op == "mul" else layer.plus(numbers)
+        return True
+
+    def takes_whole_numbers(self, node: Node, layer: Layer, cast: Node) -> bool:
+        """Sums made int32, added to a constant, and made floats again."""
+        add = self.graph.only_consumer(cast.output, self.consumers)
+        back = None if add is None else self.graph.only_consumer(add.output, self.consumers)
+        if (cast.output.dtype != np.int32 or add.op != "whole_add" or add.attrs.get("alpha", 1) != 1 or back is None
+                or back.op != "cast" or back.output.dtype != FLOAT or layer.shift is not None
+                or node.inputs[2] is not None or not (layer.factor == 1).all()):
+            return False
+        constant = next((v for v in add.inputs if isinstance(v, np.ndarray)), None)
+        numbers = None if constant is None else per_filter(node, constant, len(layer.factor))
+        if numbers is None or not is_whole(numbers):
+            return False
+        layer.start = layer.start + numbers.astype(np.int32)
+        for each in (cast, add, back):
+            self.graph.drop(each, node.output, self.consumers)
         return True
 
     def quantised(self, value: Value) -> tuple[Result, list[Node]] | None:
@@ -214,16 +292,129 @@ class OnBytes:
         numbers = [number(v) for made in (a, b) for v in made.inputs[1:]]
         found = self.quantised(node.output)
         if found is None or None in numbers or not any(v in self.maps for v in values) or not all(
-                self.source(v, as_map=True) for v in values):
+                self.can_lie(v, as_map=True) for v in values):
             return
+        for v in values:
+            self.lay(v, as_map=True)
         numbers = [number(v) for made in (a, b) for v in made.inputs[1:]]   # of bytes that are unsigned now
         self.replace_inputs(node, values)
         result = self.keep(node, *found)
         node.op, node.attrs, node.on_bytes = "bytes_add", {}, Sum(*numbers, result)
         self.maps.add(node.output)
 
+    # ---- what depends on one byte each
 
-def takes(node: Node, weight: object, bias: object) -> bool:
+    def tables(self) -> None:
+        """Values that are functions of a map's bytes one by one: all their bytes, or the real numbers that
+        others read, come from a table."""
+        functions: dict[Value, tuple[Value, np.ndarray]] = {}
+        made: list[Node] = []
+        for node in self.graph.nodes:
+            found = self.function(node, functions)
+            if found is None:
+                continue
+            q, numbers = found
+            if node.op == "bytes_of_map":
+                scale, zero = node.inputs[1:]
+                table = QUANTISE(numbers, scale, zero, dtype=np.dtype(np.uint8), least=int(node.on_bytes.least),
+                                 most=int(node.on_bytes.most))
+                self.replace_inputs(node, [q])
+                node.op, node.on_bytes = "bytes_table", Table(np.asarray(table))
+            else:
+                functions[node.output] = found
+                made.append(node)
+        for node in reversed(made):   # what only others of them read goes
+            readers = self.consumers.get(node.output, [])
+            others = [r for r in readers if not (r.outputs and r.output in functions)]
+            q, numbers = functions[node.output]
+            if node.inputs[0] is not q and node.output.dtype == FLOAT and (
+                    others or node.output in self.graph.outputs):
+                self.replace_inputs(node, [q])
+                node.op, node.attrs, node.on_bytes = "map_by_table", {}, Table(numbers)
+
+    def function(self, node: Node, functions) -> tuple[Value, np.ndarray] | None:
+        """The map that the node's result, or a quantised map's source, is a function of, and its value for
+        each byte; None where it is none."""
+        if node.op == "dequantise" and isinstance(node.inputs[0], Value) and node.inputs[0] in self.maps:
+            q, scale, zero = node.inputs
+            if number(scale) is None or number(zero) is None:
+                return None
+            return q, np.asarray(DEQUANTISE(np.arange(256, dtype=np.uint8), scale, zero))
+        if node.op == "bytes_of_map":
+            constant = all(isinstance(v, np.ndarray) for v in node.inputs[1:])
+            return functions.get(node.inputs[0]) if constant else None
+        values = [v for v in node.inputs if isinstance(v, Value)]
+        if (node.on_bytes is not None or not node.row.pointwise or len(node.outputs) != 1 or not values
+                or node.output in self.maps or any(v not in functions for v in values)
+                or len({functions[v][0] for v in values}) != 1
+                or any(v is None or isinstance(v, np.ndarray) and v.size != 1 for v in node.inputs)
+                or any(v.shape != node.output.shape for v in values) or node.epilogue.activation is not None):
+            return None
+        inputs = [functions[v][1] if isinstance(v, Value) else v.reshape(()) for v in node.inputs]
+        return functions[values[0]][0], np.asarray(node.row(*inputs, **node.attrs))
+
+    def extremes(self, x: Value) -> None:
+        """The least and greatest value of what is quantised by them, in one step that reads a map."""
+        readers = [r for r in self.consumers.get(x, []) if r.op in ("amin", "amax")
+                   and sorted(d % len(x.shape) for d in r.attrs["dims"]) == list(range(len(x.shape)))]
+        least, most = (next((r for r in readers if r.op == op), None) for op in ("amin", "amax"))
+        if least is None or most is None or not x.size:
+            return
+        nodes = self.graph.nodes
+        first, second = sorted((least, most), key=nodes.index)
+        outputs = [least.output, most.output]
+        self.graph.take_over(first, second, self.consumers)
+        first.op, first.attrs, first.outputs, first.on_bytes = "extremes_of_map", {}, outputs, Limits(0, 255)
+
+
+def summands(total: Value) -> tuple[list[Node], np.ndarray | None]:
+    """The layers whose results, made int32, are summed, and the constant that is added; no layers where
+    it is another sum."""
+    node, constant = total.node, None
+    if node is not None and node.op == "whole_add" and node.attrs.get("alpha", 1) == 1:
+        constants = [v for v in node.inputs if isinstance(v, np.ndarray)]
+        if constants:
+            constant, node = constants[0], next(v for v in node.inputs if isinstance(v, Value)).node
+    found: list[Node] = []
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node.op == "whole_add" and node.attrs.get("alpha", 1) == 1:
+            waiting += [v.node if isinstance(v, Value) else None for v in reversed(node.inputs)]
+        elif node is not None and node.op == "cast" and node.output.dtype == np.int32 and isinstance(
+                node.inputs[0], Value) and node.inputs[0].node is not None and node.inputs[0].node.op in (
+                "conv", "linear"):
+            found.append(node.inputs[0].node)
+        else:
+            return [], None
+    return found, constant
+
+
+def one_after_the_other(parts: list, axis: int) -> Value | None:
+    """The value that slices along an axis, in order, make up."""
+    whole, place = None, 0
+    for part in parts:
+        node = part.node if isinstance(part, Value) else None
+        if node is None or node.op != "getitem" or whole not in (None, node.inputs[0]):
+            return None
+        whole = node.inputs[0]
+        index = node.attrs["index"]
+        if not isinstance(index, tuple) or len(index) != len(whole.shape):
+            return None
+        own = index[axis]
+        if any(part != slice(None) for at, part in enumerate(index) if at != axis % len(index)) or not (
+                isinstance(own, slice) and own.step in (None, 1) and own.start == place):
+            return None
+        place = own.stop
+    return whole if whole is not None and place == whole.shape[axis] else None
+
+
+def is_whole(numbers: np.ndarray) -> bool:
+    """Whether they are whole numbers that float32 holds."""
+    return bool(np.array_equal(numbers, np.rint(numbers)) and (np.abs(numbers) < 1 << 24).all())
+
+
+def takes(node: Node, x: Value, weight: object, bias: object) -> bool:
     """Whether kernels of bytes take the layer."""
     if (not isinstance(weight, np.ndarray) or weight.dtype != FLOAT or isinstance(bias, Value)
             or node.epilogue.activation is not None or node.epilogue.residual is not None
@@ -233,15 +424,15 @@ def takes(node: Node, weight: object, bias: object) -> bool:
         return False
     if node.op == "linear":
         return weight.ndim == 2 and weight.shape[1] % 4 == 0
-    return weight.ndim in (3, 4) and len(node.inputs[0].shape) == weight.ndim and node.attrs["groups"] == 1
+    return weight.ndim in (3, 4) and len(x.shape) == weight.ndim and node.attrs["groups"] == 1
 
 
-def by_filter(node: Node, constant: object, filters: int) -> np.ndarray | None:
+def per_filter(node: Node, constant: object, filters: int) -> np.ndarray | None:
     """The constant as a number a filter of the layer's result; None where it is none."""
     if not isinstance(constant, np.ndarray) or not np.isfinite(constant).all():
         return None
     axes = len(node.output.shape)
-    axis = 1 if node.op == "bytes_conv" else axes - 1
+    axis = 1 if node.op.endswith("conv") else axes - 1
     shape = (1,) * (axes - constant.ndim) + constant.shape
     if len(shape) != axes or any(n != 1 for a, n in enumerate(shape) if a != axis):
         return None

@@ -27,7 +27,8 @@ def run(graph: Graph) -> None:
         if node.op == "add":
             layer.inputs[2] = (bias + numbers).astype(np.float32)
         else:   # in float64, as batch norms are folded
-            scaled = weight.astype(np.float64) * numbers.reshape(-1, *[1] * (weight.ndim - 1))
+            scaled = weight.astype(np.float64) * numbers.reshape(
+                [-1 if axis == layer.row.filter_axis else 1 for axis in range(weight.ndim)])
             layer.inputs[1] = scaled.astype(np.float32)
             layer.inputs[2] = None if layer.inputs[2] is None else (bias * numbers).astype(np.float32)
         graph.drop(node, layer.output, consumers)
@@ -37,11 +38,13 @@ def by_channel(layer: Node, node: Node, constant: np.ndarray) -> np.ndarray | No
     """The constant as a number for each filter of the layer, in float64; None where it is none, or
     the layer does not take it."""
     fused = layer.epilogue.activation is not None or layer.epilogue.residual is not None
-    if (layer.op not in ("conv", "linear") or fused or len(layer.outputs) != 1
+    if (layer.op not in ("conv", "conv_transpose", "linear") or fused or len(layer.outputs) != 1
             or node.output.shape != layer.output.shape):
         return None
     _, weight, bias = layer.inputs
     if not isinstance(weight, np.ndarray) or isinstance(bias, Value) or weight.dtype != np.float32:
+        return None
+    if layer.op == "conv_transpose" and layer.attrs["groups"] != 1:
         return None
     if node.op == "mul" and from_whole_numbers(layer.inputs[0]) and whole_numbers(weight):
         return None   # sums of whole numbers, which a scale would make sums of others
@@ -50,4 +53,4 @@ def by_channel(layer: Node, node: Node, constant: np.ndarray) -> np.ndarray | No
     shape = (1,) * (axes - constant.ndim) + constant.shape
     if any(n != 1 for a, n in enumerate(shape) if a != axis) or not np.all(np.isfinite(constant)):
         return None
-    return np.broadcast_to(constant.reshape(-1).astype(np.float64), (len(weight),))
+    return np.broadcast_to(constant.reshape(-1).astype(np.float64), (weight.shape[layer.row.filter_axis],))

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..ir import Graph, Node, Value
 
-MAY_CHANGE_NOTHING = {"reshape", "broadcast_to", "cast", "permute", "avg_pool", "max_pool", "add", "mul"}
+MAY_CHANGE_NOTHING = {"reshape", "broadcast_to", "cast", "permute", "getitem", "avg_pool", "max_pool", "add", "mul"}
 
 
 def run(graph: Graph) -> None:
@@ -34,11 +34,19 @@ def same_as(node: Node) -> Value | None:
             return source
     if node.op == "permute" and list(node.attrs["dims"]) == sorted(node.attrs["dims"]):
         return values[0]
+    if node.op == "getitem" and takes_all(node.attrs["index"]):
+        return values[0]
     if node.op in ("avg_pool", "max_pool") and window_is_one(node.attrs["window"]):
         return values[0]
     if node.op in ("add", "mul") and len(values) == 1 and neutral(node):
         return values[0]
     return None
+
+
+def takes_all(index) -> bool:
+    """Whether an index that gives the shape of its input takes it as it is."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is Ellipsis or isinstance(part, slice) and part.step in (None, 1) for part in parts)
 
 
 def window_is_one(window) -> bool:
