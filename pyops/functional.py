@@ -220,7 +220,7 @@ from .ops.reduction import (
     var,
     vector_norm,
 )
-from .ops.regions import roi_align
+from .ops.regions import ps_roi_align, ps_roi_pool, roi_align, roi_pool
 from .ops.shape import (
     broadcast_to,
     cat,
@@ -283,16 +283,16 @@ __all__ = [
     "movedim", "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
     "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize",
     "one_hot", "pad", "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle",
-    "poisson_nll_loss", "pow", "prelu", "prod", "quantize_linear", "reciprocal", "relu", "relu6", "remainder",
-    "remove_small_boxes", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roll", "round", "rsqrt",
-    "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce",
-    "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh",
-    "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus",
-    "softshrink", "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack",
-    "std", "stft", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink",
-    "threshold", "tile", "topk", "transpose", "tril", "triplet_margin_loss",
-    "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze",
-    "upsample", "var", "vector_norm", "where",
+    "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool", "quantize_linear",
+    "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes", "reshape", "rms_norm", "rnn",
+    "rnn_cell", "roi_align", "roi_pool", "roll", "round", "rsqrt", "scaled_dot_product_attention",
+    "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter",
+    "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
+    "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort",
+    "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth",
+    "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose",
+    "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind",
+    "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 _NEW = [name for name in _activation.__all__ if name not in __all__]   # an activation is public by being one
 __all__ += _NEW

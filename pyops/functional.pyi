@@ -44,15 +44,16 @@ __all__ = [
     "multiclass_nms", "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne", "neg",
     "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
     "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
-    "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes", "reshape",
-    "rms_norm", "rnn", "rnn_cell", "roi_align", "roll", "round", "rsqrt", "scaled_dot_product_attention",
-    "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter",
-    "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter",
-    "smooth_l1_loss", "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus", "softshrink",
-    "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stft",
-    "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile",
-    "topk", "transpose", "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc",
-    "unbind", "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
+    "ps_roi_align", "ps_roi_pool", "quantize_linear", "reciprocal", "relu", "relu6", "remainder",
+    "remove_small_boxes", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool", "roll", "round",
+    "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd",
+    "scatter_reduce", "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu",
+    "sin", "sinh", "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "soft_nms", "softmax", "softmin",
+    "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze",
+    "stack", "std", "stft", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink",
+    "threshold", "tile", "topk", "transpose", "tril", "triplet_margin_loss",
+    "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze",
+    "upsample", "var", "vector_norm", "where",
 ]
 
 _E = TypeVar("_E", bound=Exporter)
@@ -2246,6 +2247,32 @@ def prod(input: _E, dim: Dims | None = ..., keepdim: bool = ..., *, axis: Dims |
     keepdims: bool | None = ..., out: _E | None = ...) -> _E: ...
 
 @overload
+def ps_roi_align(input: Tensor, boxes: Arrays | Sequence[Arrays], output_size: Sizes,
+    spatial_scale: float = ..., sampling_ratio: int = ..., *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def ps_roi_align(input: Array, boxes: Array | Sequence[Array], output_size: Sizes,
+    spatial_scale: float = ..., sampling_ratio: int = ..., *, out: Array | None = ...) -> Array: ...
+@overload
+def ps_roi_align(input: Array, boxes: Tensor | Sequence[Tensor], output_size: Sizes,
+    spatial_scale: float = ..., sampling_ratio: int = ..., *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def ps_roi_align(input: _E, boxes: Arrays | Sequence[Arrays], output_size: Sizes, spatial_scale: float = ...,
+    sampling_ratio: int = ..., *, out: _E | None = ...) -> _E: ...
+
+@overload
+def ps_roi_pool(input: Tensor, boxes: Arrays | Sequence[Arrays], output_size: Sizes,
+    spatial_scale: float = ..., *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def ps_roi_pool(input: Array, boxes: Array | Sequence[Array], output_size: Sizes, spatial_scale: float = ...,
+    *, out: Array | None = ...) -> Array: ...
+@overload
+def ps_roi_pool(input: Array, boxes: Tensor | Sequence[Tensor], output_size: Sizes,
+    spatial_scale: float = ..., *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def ps_roi_pool(input: _E, boxes: Arrays | Sequence[Arrays], output_size: Sizes, spatial_scale: float = ...,
+    *, out: _E | None = ...) -> _E: ...
+
+@overload
 def quantize_linear(input: Tensor, scale: Operand, zero_point: Operand = ..., dtype: DType = ...,
     quant_min: int | None = ..., quant_max: int | None = ...) -> Tensor: ...
 @overload
@@ -2383,6 +2410,19 @@ def roi_align(input: Array, boxes: Tensor | Sequence[Tensor], output_size: Sizes
 @overload
 def roi_align(input: _E, boxes: Arrays | Sequence[Arrays], output_size: Sizes, spatial_scale: float = ...,
     sampling_ratio: int = ..., aligned: bool = ..., *, out: _E | None = ...) -> _E: ...
+
+@overload
+def roi_pool(input: Tensor, boxes: Arrays | Sequence[Arrays], output_size: Sizes, spatial_scale: float = ...,
+    *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def roi_pool(input: Array, boxes: Array | Sequence[Array], output_size: Sizes, spatial_scale: float = ..., *,
+    out: Array | None = ...) -> Array: ...
+@overload
+def roi_pool(input: Array, boxes: Tensor | Sequence[Tensor], output_size: Sizes, spatial_scale: float = ...,
+    *, out: Tensor | None = ...) -> Tensor: ...
+@overload
+def roi_pool(input: _E, boxes: Arrays | Sequence[Arrays], output_size: Sizes, spatial_scale: float = ..., *,
+    out: _E | None = ...) -> _E: ...
 
 @overload
 def roll(input: Tensor, shifts: Any, dims: Any = ...) -> Tensor: ...

@@ -46,6 +46,8 @@ NAMES: dict[str, Names] = {
                                     f"ConvTranspose{n}d", f"conv_transpose{n}d",
                                     ("Deconvolution1D", "Deconvolution DeconvolutionDepthWise",
                                      "Deconvolution3D")[n - 1]) for n in (1, 2, 3)},
+    **{name: names(why="torchvision's own operator; in no format") for name in (
+        "roi_pool", "ps_roi_align", "ps_roi_pool")},
     "roi_align": names(why="torchvision's own operator, which its door reads; ONNX's has boxes and samples apart"),
     "deform_conv2d": names("", "DeformConv"),
     "linear": names("linear", "Gemm", "Linear", "linear", "InnerProduct"),

@@ -10,6 +10,19 @@ PAIRS = np.array([[0, 0, 4, 4], [1, 0, 5, 4], [10, 0, 13, 3], [11, 0, 14, 3], [2
 SCORES = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.9, 0.9], np.float32)
 
 
+class Grid(Array):
+    """Corners on multiples of a quarter, which no type rounds, as rows (sample of two, x1, y1, x2, y2)."""
+
+    def make(self, dtype, rng):
+        k = self.shape[0]
+        low = rng.integers(-12, 32, (k, 2)) / 4
+        return np.concatenate([rng.integers(0, 2, (k, 1)), low, low + rng.integers(0, 36, (k, 2)) / 4], 1).astype(dtype)
+
+
+def _grid(k):
+    return Grid((k, 5), grad=False)
+
+
 class Boxes(Array):
     """(..., 4) corners, the second greater, so near each other that many overlap."""
 
@@ -75,9 +88,35 @@ CASES = {
         *(case(f"ratio{ratio}{'_aligned' * aligned}_{scale}", "roi_align", A(2, 5, 9, 11), _regions(6), (3, 2), scale, ratio, aligned, torch=None)
           for ratio in (-1, 1, 2) for aligned in (False, True) for scale in (1.0, 0.5)),
         case("many_channels", "roi_align", A(2, 19, 6, 7), _regions(3), 2, torch=None),
+        case("one_sample_a_cell", "roi_align", A(2, 3, 30, 40), Regions((4, 5), grad=False), 2, 4.0, 1, torch=None),
+        case("samples_of_one_pixel", "roi_align", A(2, 3, 1, 1), _regions(4), 2, torch=None),
+        case("turned_over", "roi_align", A(2, 18, 9, 11), Given(np.array([[0, 8, 7, 2, 1.5], [1, 3, 9, 8, 2]])), 3, 1.0,
+             2, True, torch=None),
+        case("maps_covered_often", "roi_align", A(2, 37, 5, 6), _regions(40), (2, 5), torch=None),
+        case("large_maps", "roi_align", A(2, 17, 40, 60), _regions(3), (2, 3), torch=None),
         case("no_regions", "roi_align", A(2, 3, 6, 7), A(0, 5, grad=False), 2, torch=None),
         case("listed", "roi_align", A(2, 3, 6, 7),
              [A(1, 4, values="positive", scale=3.0, grad=False), A(2, 4, values="positive", scale=3.0, grad=False)], 2, torch=None, gradient=False),
+    ],
+    "roi_pool": [
+        *(case(f"scale{scale}", "roi_pool", A(2, 5, 9, 11, values="distinct"), _grid(7), (3, 2), scale, torch=None)
+          for scale in (1.0, 0.5, 2.0)),
+        case("maps_covered_often", "roi_pool", A(2, 37, 5, 6, values="distinct"), _grid(40), (2, 5), torch=None),
+        case("large_maps", "roi_pool", A(2, 17, 40, 60, values="distinct"), _grid(3), 7, torch=None),
+        case("equal_pixels", "roi_pool", Steps((2, 18, 9, 11), grad=False), _grid(8), 3, torch=None, gradient=False),
+        case("listed", "roi_pool", A(2, 3, 6, 7, values="distinct"), [Given(PAIRS[:1]), Given(PAIRS[1:3])], 2, torch=None,
+             gradient=False),
+        case("no_regions", "roi_pool", A(2, 3, 6, 7), A(0, 5, grad=False), 2, torch=None),
+    ],
+    "ps_roi_align": [
+        *(case(f"ratio{ratio}_{scale}", "ps_roi_align", A(2, 12, 9, 11), _regions(6), (3, 2), scale, ratio, torch=None)
+          for ratio in (-1, 1, 2) for scale in (1.0, 0.5)),
+        case("no_regions", "ps_roi_align", A(2, 8, 6, 7), A(0, 5, grad=False), 2, torch=None),
+    ],
+    "ps_roi_pool": [
+        *(case(f"scale{scale}", "ps_roi_pool", A(2, 12, 9, 11), _grid(7), (3, 2), scale, torch=None)
+          for scale in (1.0, 0.5, 2.0)),
+        case("no_regions", "ps_roi_pool", A(2, 8, 6, 7), A(0, 5, grad=False), 2, torch=None),
     ],
     "box_overlap": [
         *(case(why, call, Boxes((*lead, 7, 4)), Boxes((*lead, 21, 4)), torch=None, batch=len(lead) == 1, batched=(0, 1),
@@ -152,6 +191,16 @@ CASES = {
 }
 
 REFUSES = {
+    **{name: [bad("boxes", name, A(2, 4, 6, 7), A(4, 4), 2, match="boxes \\(K, 5\\)"),
+              bad("sample", name, A(2, 4, 6, 7), np.array([[2, 0, 0, 1, 1]], np.float32), 2, match="one of the 2 samples"),
+              bad("endless", name, A(2, 4, 6, 7), np.array([[0, 0, 0, np.nan, 1]], np.float32), 2, match="finite"),
+              bad("far", name, A(2, 4, 6, 7), np.array([[0, 0, 0, 3e9, 1]], np.float32), 2, match=match),
+              bad("size", name, A(2, 4, 6, 7), np.zeros((1, 5), np.float32), 0, match="output_size must be"),
+              bad("list", name, A(2, 4, 6, 7), [np.zeros((1, 4), np.float32)], 2, match="2 arrays"),
+              *([bad("channels", name, A(2, 5, 6, 7), np.zeros((1, 5), np.float32), 2, match="a multiple of the 2 x 2")]
+                if name.startswith("ps_") else [])]
+       for name, match in (("roi_pool", "2\\^30 pixels"), ("ps_roi_pool", "2\\^30 pixels"),
+                           ("ps_roi_align", "pixels along a cell"))},
     "box_overlap": [
         *(bad("three_numbers", call, A(5, 3), A(5, 4), match="boxes must be of shape")
           for call in ("box_iou", "generalized_box_iou", "distance_box_iou", "complete_box_iou", "distance_box_iou_loss")),

@@ -159,7 +159,8 @@ void box_overlap_backward(In<real> g, In<real> a, In<real> b, i64 kind, double e
             for_vectors(count, [&](i64 i, auto lanes) {
                 const Boxes one = first.at(from + i, lanes), other = second.at(from + i, lanes);
                 V slopes[4];
-                Pairs(one, other, kind, real(e), real(f), real(d)).slopes(one, other, lanes.load(g.data + from + i), slopes);
+                const V own = lanes.load(g.data + from + i);
+                Pairs(one, other, kind, real(e), real(f), real(d)).slopes(one, other, own, slopes);
                 for (int k = 0; k < 4; ++k)
                     for (int lane = 0; lane < lanes.count; ++lane)
                         da.data[(from + i + lane) * 4 + k] = slopes[k][lane];

@@ -1,5 +1,7 @@
 """Boxes and regions in NumPy: the definitions. Boxes are rows (x1, y1, x2, y2) with x1
 <= x2 and y1 <= y2."""
+import math
+
 import numpy as np
 
 
@@ -260,23 +262,95 @@ def roi_align_backward(dy, rois, shape, scale, ratio, aligned):
     return dx
 
 
-def roi_pool(x, rois, size, scale):
+def pixels(roi, size, scale, shape, ends):
+    """(sample, cell i, cell j, slice of rows, slice of columns) of each cell of a region rounded to whole
+    pixels, halves away from 0. ends: whether the pixel of the second corner belongs to it."""
+    corners = [int(np.sign(v * scale) * np.floor(np.abs(v * scale) + 0.5)) for v in roi[1:]]
+    lines: list = []
+    for axis in (1, 0):
+        low, length = corners[axis], max(corners[axis + 2] - corners[axis] + ends, 1)
+        most, count = shape[3 - axis], size[1 - axis]
+        ends_of = [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
+        lines.append([slice(*(min(max(low + at, 0), most) for at in cell)) for cell in ends_of])
+    for i, rows in enumerate(lines[0]):
+        for j, columns in enumerate(lines[1]):
+            yield int(roi[0]), i, j, rows, columns
+
+
+def roi_pool(x, rois, size, scale=1.0):
     """(k, C, *size): the maximum of each bin of whole pixels, 0 for an empty bin. Girshick,
     "Fast R-CNN" (2015)."""
     y = np.zeros((len(rois), x.shape[1], *size), x.dtype)
-    h, w = x.shape[2:]
     for k, roi in enumerate(rois):
-        x1, y1, x2, y2 = (int(np.floor(v * scale + 0.5)) for v in roi[1:])
-        height, width = max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
-        for i in range(size[0]):
-            for j in range(size[1]):
-                top, bottom = (min(max(int(f) + y1, 0), h)
-                               for f in (np.floor(i * height / size[0]), np.ceil((i + 1) * height / size[0])))
-                left, right = (min(max(int(f) + x1, 0), w)
-                               for f in (np.floor(j * width / size[1]), np.ceil((j + 1) * width / size[1])))
-                if bottom > top and right > left:
-                    y[k, :, i, j] = x[int(roi[0]), :, top:bottom, left:right].max((1, 2))
+        for n, i, j, rows, columns in pixels(roi, size, scale, x.shape, 1):
+            cell = x[n, :, rows, columns]
+            if cell.size:
+                y[k, :, i, j] = cell.max((1, 2))
     return y
+
+
+def roi_pool_backward(g, x, rois, scale):
+    """To the first of the greatest pixels of each bin: x's shape."""
+    dx = np.zeros(x.shape, g.dtype)
+    for k, roi in enumerate(rois):
+        for n, i, j, rows, columns in pixels(roi, g.shape[2:], scale, x.shape, 1):
+            cell = x[n, :, rows, columns]
+            if cell.size:
+                best = np.argmax(cell.reshape(len(cell), -1), 1)
+                r, c = np.unravel_index(best, cell.shape[1:])
+                np.add.at(dx, (n, np.arange(len(cell)), r + rows.start, c + columns.start), g[k, :, i, j])
+    return dx
+
+
+def of_cell(x, size, i, j):
+    """(N, C, H, W): the channels of x (N, C oh ow, H, W) that cell (i, j) reads."""
+    return x[:, i * size[1] + j::size[0] * size[1]]
+
+
+def ps_roi_pool(x, rois, size, scale):
+    """(k, C, *size) of x (N, C oh ow, H, W): the mean of each bin of whole pixels in channels of its own,
+    0 for an empty bin. Dai et al., "R-FCN" (2016)."""
+    y = np.zeros((len(rois), x.shape[1] // (size[0] * size[1]), *size), x.dtype)
+    for k, roi in enumerate(rois):
+        for n, i, j, rows, columns in pixels(roi, size, scale, x.shape, 0):
+            cell = of_cell(x, size, i, j)[n, :, rows, columns]
+            if cell.size:
+                y[k, :, i, j] = cell.mean((1, 2))
+    return y
+
+
+def ps_roi_pool_backward(g, rois, shape, scale):
+    """The adjoint of ps_roi_pool: (N, C oh ow, H, W) = shape."""
+    dx = np.zeros(shape, g.dtype)
+    for k, roi in enumerate(rois):
+        for n, i, j, rows, columns in pixels(roi, g.shape[2:], scale, shape, 0):
+            cell = of_cell(dx, g.shape[2:], i, j)[n, :, rows, columns]
+            if cell.size:
+                cell += g[k, :, i, j, None, None] / math.prod(cell.shape[1:])
+    return dx
+
+
+def ps_roi_align(x, rois, size, scale, ratio):
+    """(k, C, *size) of x (N, C oh ow, H, W): aligned roi_align, a bin in channels of its own. Li et al.,
+    "Light-Head R-CNN" (2017)."""
+    y = np.zeros((len(rois), x.shape[1] // (size[0] * size[1]), *size), x.dtype)
+    for k, roi in enumerate(rois):
+        batch, count, points = bins(roi, size, scale, ratio, True)
+        for i, j, py, px in points:
+            y[k, :, i, j] += sample(of_cell(x, size, i, j)[batch], py, px)[0] / count
+    return y
+
+
+def ps_roi_align_backward(dy, rois, shape, scale, ratio):
+    """The adjoint of ps_roi_align: (N, C oh ow, H, W) = shape."""
+    dx = np.zeros(shape, dy.dtype)
+    for k, roi in enumerate(rois):
+        batch, count, points = bins(roi, dy.shape[2:], scale, ratio, True)
+        for i, j, py, px in points:
+            image = of_cell(dx, dy.shape[2:], i, j)[batch]
+            for r, c, weight in sample(image, py, px)[1]:
+                image[:, r, c] += dy[k, :, i, j] * weight / count
+    return dx
 
 
 def yolo_decode(x, anchors, stride):

@@ -649,10 +649,26 @@ def cdist(a, b, p, y) -> None:
 
 
 @contract("roi_align", "rrfnbR")
-def roi_align(x, regions, scale, ratio, aligned, y) -> None:
-    need(len(x.shape) == len(y.shape) == 4 and min(x.shape) >= 1, "images have pixels")
+@contract("roi_pool", "rrfR")
+def roi_align(x, regions, *how) -> None:
+    y = regions_of(x, regions, *how)
+    need(y.shape[1] == x.shape[1], "the result has the input's channels")
+
+
+@contract("ps_roi_align", "rrfnR")
+@contract("ps_roi_pool", "rrfR")
+def ps_roi_align(x, regions, *how) -> None:
+    y = regions_of(x, regions, *how)
+    need(math.prod(y.shape[1:]) == x.shape[1], "every cell has channels of its own")
+
+
+def regions_of(x, regions, scale, *how):
+    ratio, y = how[0] if len(how) > 1 else 0, how[-1]
+    need(len(x.shape) == len(y.shape) == 4 and min(*x.shape[2:], *y.shape[2:]) >= 1, "images and grids have cells")
+    need(x.shape[2] * x.shape[3] <= LARGEST, "pixels can be counted")
     need(ratio < 1 << 15, "samples can be counted")
-    need(regions.size == 5 * y.shape[0] and y.shape[1] == x.shape[1], "the result has an image a region")
+    need(regions.size == 5 * y.shape[0], "the result has an image a region")
+    return y
 
 
 @contract("embedding", "irRI")
