@@ -141,8 +141,9 @@ PyObject* call_with(PyObject* self, const Given& given, PyObject* otherwise) {
     if (reinterpret_cast<PyObject*>(Py_TYPE(backend.object)) == r.native) {
         const Owned kernels{PyObject_GetAttr(backend.object, name)};
         PyObject* const result = kernels ? call_forward(op, kernels.object, given) : nullptr;
-        if (result || !PyErr_ExceptionMatches(PyExc_MemoryError)) return result;
-        PyErr_Clear();   // once more by the backend's own road, which says whose memory is missing
+        if (result || !(PyErr_ExceptionMatches(PyExc_MemoryError) || PyErr_ExceptionMatches(PyExc_IndexError)))
+            return result;
+        PyErr_Clear();   // once more by the backend's own road, which says whose memory is missing, or index
     }
     const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
     return inputs && attrs ? PyObject_CallMethodObjArgs(backend.object, r.run, self, name, inputs.object,

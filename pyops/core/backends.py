@@ -61,6 +61,10 @@ class NativeBackend:
             raise MemoryError(
                 f"{op.name}: "
                 f"{'no memory for its workspace' if text in ('', 'std::bad_alloc') else text}") from None
+        except IndexError as why:   # of a kernel, or of NumPy, which do not know whose index it is
+            text = str(why)
+            named = text.partition(" ")[0].endswith(":")
+            raise IndexError(text if named else f"{op.name}: {text}") from None
         if into.unused:
             raise TypeError(f"{op.name}: takes no out=, its result is a view of the input")
         return result

@@ -172,6 +172,7 @@ def as_array(op, position, value):
 def ready(op, inputs):
     """Arrays of one real type, native, contiguous; integer inputs as int64."""
     kinds = kinds_of(op, len(inputs))
+    check_one_type(op, inputs, kinds)
     arrays = []
     for position, (value, kind) in enumerate(zip(inputs, kinds)):
         if value is None and kind in "oj":
@@ -184,6 +185,15 @@ def ready(op, inputs):
                         + ", ".join(describe(a) for a in arrays if a is not None)
                         + "; convert one with .astype")
     return tuple(arrays)
+
+
+def check_one_type(op, inputs, kinds):
+    """TypeError for halves beside other real numbers: each alone would be taken."""
+    types = {str(getattr(v, "dtype", None)).rpartition(".")[2] for v, kind in zip(inputs, kinds)
+             if kind in "ro" and v is not None}
+    if types & HALVES and len(types - {"None"}) > 1:
+        raise TypeError(f"{op.name}: inputs must share one dtype, got {', '.join(sorted(types - {'None'}))}; "
+                        "convert one with .astype")
 
 
 def ready_one(op, position, array, kind, value=None):

@@ -97,6 +97,10 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     "winograd4", "winograd6", or "name=algorithm,...".
     """
     options = options_of(precision, threads, shared, batch_invariant, memory)
+    if not callable(model):
+        raise TypeError(f"compile: model must be a Module or a function of arrays, got {type(model).__name__}")
+    if not isinstance(dynamic_batch, bool):
+        raise TypeError(f"compile: dynamic_batch must be True or False, got {dynamic_batch!r}")
     inputs = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     inputs = tuple(np.asarray(getattr(x, "data", x) if not isinstance(x, np.ndarray) else x) for x in inputs)
     check_inputs(inputs)
@@ -130,8 +134,10 @@ def options_of(precision: str, threads: int | None, constants: Constants | None 
     """What a compilation is asked for, on the active backend. ValueError for what it cannot be."""
     if precision not in PRECISIONS:
         raise ValueError(f"compile: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
         raise ValueError(f"compile: threads must be a positive int or None, got {threads!r}")
+    if batch_invariant not in (None, True, False):
+        raise ValueError(f"compile: batch_invariant must be True, False or None, got {batch_invariant!r}")
     if memory not in MEMORY:
         raise ValueError(f"compile: memory must be one of {', '.join(MEMORY)}, got {memory!r}")
     isa = active.get().name

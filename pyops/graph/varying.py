@@ -91,6 +91,16 @@ class Varying:
                     f"program: {name} is {array.dtype}{list(array.shape)}, the model takes {dtype} {wanted}")
         return ready
 
+    def __repr__(self) -> str:
+        takes = (f"{name} {dtype}{'' if shape is None else f'[{chr(44).join(map(text_of, shape))}]'}"
+                 for name, (dtype, shape) in zip(self.names, self.inputs))
+        return f"Varying({', '.join(takes)}; {self.programs} plans)"
+
+    def summary(self, rounds: int = 20) -> str:
+        """The summary of each plan that is kept (Program.summary), under the sizes that it is for."""
+        return "\n\n".join(f"{program!r}\n{program.summary(rounds)}" for program in self._programs.values()) or (
+            f"{self!r}: no size has come yet")
+
     def save(self, file: Any) -> None:
         """Refused: a file holds a plan, which is for one size."""
         raise ValueError("program: a program of varying sizes has no file; save that of one size, "

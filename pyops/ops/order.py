@@ -90,7 +90,7 @@ def topk(input: Arrays, k: int, dim: int = -1, largest: bool = True, sorted: boo
 def sort(input: Arrays, dim: int = -1, descending: bool = False, stable: bool = True) -> Ordered:
     """(values, indices) in order along dim; equals keep theirs. NaN comes last, or
     first where descending."""
-    return topk(input, input.shape[dim] if input.shape else 1, dim, descending)
+    return topk(input, input.shape[_axis("sort", dim, len(input.shape))] if input.shape else 1, dim, descending)
 
 
 def argsort(input: Arrays, dim: int = -1, descending: bool = False, stable: bool = True) -> Arrays:

@@ -16,7 +16,7 @@ from ..core.types import Arrays
 from .gather import TAKE
 from .shape import broadcast_to, reshape, stack
 from .spatial import bounded
-from .typed import NO_CUDA
+from .typed import NO_CUDA, dtype_of
 from .whole import floor_divide, remainder
 
 typed = LateFunctions("pyops.kernels.typed.reference")
@@ -84,7 +84,10 @@ def nonzero(input: Arrays, as_tuple: bool = False) -> Any:
 
 
 def masked_select(input: Arrays, mask: Arrays) -> Arrays:
-    """(count,): the values of input where mask is true, in order; the two broadcast."""
+    """(count,): the values of input where mask is true, in order; the two broadcast. TypeError for a
+    mask that is not of truth values."""
+    if dtype_of(mask) != bool:
+        raise TypeError(f"masked_select: mask must be of truth values, got {dtype_of(mask)}")
     if tuple(input.shape) != tuple(mask.shape):
         import numpy as np
         try:
