@@ -62,6 +62,7 @@ def test_coco_keeps_crowds_areas_and_masks(tmp_path):
     ({"area": -1}, "an area is a number of pixels, got -1"),
     ({"segmentation": {"size": [30, 40], "counts": [600, 100]}}, "sum to 700, its image has 1200 pixels"),
     ({"segmentation": {"size": [40, 30], "counts": "abc"}}, r"got \[40, 30\]"),
+    ({"segmentation": {"size": 5, "counts": "abc"}}, "got 5"),
     ({"segmentation": [[1, 2, 3]]}, "a polygon is a list of three or more points")])
 def test_what_is_wrong_in_coco_is_said_and_left_out(tmp_path, change, told):
     path = coco(tmp_path, [change, {}])
@@ -74,6 +75,7 @@ def test_what_is_wrong_in_coco_is_said_and_left_out(tmp_path, change, told):
 @pytest.mark.parametrize("more, told", [
     ({"images": [{"id": 7, "file_name": "none.png", "width": 40, "height": 30}]},
      "has 1 annotations, and its file .*none.png does not exist"),
+    ({"images": [{"id": 7, "file_name": "n" * 5000, "width": 40, "height": 30}]}, "does not exist"),
     ({"images": [{"id": 7, "file_name": "a.png", "width": 0, "height": 30}]}, "positive width and height, got 0"),
     ({"images": [{"id": "7", "file_name": "a.png", "width": 4, "height": 30}]}, "needs an id"),
     ({"images": 3}, "the lists images, annotations, categories"),

@@ -193,7 +193,7 @@ def test_boxes_are_drawn_where_they_are():
     image = np.zeros((40, 60), np.uint8)
     drawn = marked(image, target([[10, 5, 20, 15]], [0]), found([[30, 20, 50, 35]], [0.9], [0]), least=40)
     assert drawn.shape == (40, 60, 3)
-    assert (drawn[5, 10:20] == (40, 200, 60)).all() and (drawn[20:35, 30] == (235, 60, 50)).all()
+    assert (drawn[5:15, 19] == (40, 200, 60)).all() and (drawn[34, 30:50] == (235, 60, 50)).all()
 
 
 def test_flat_objects_are_checked():

@@ -177,7 +177,7 @@ class Collector:
     def size_of(self, where, path: Path) -> tuple[int, int] | None:
         """(height, width) of an image as it is shown; None, and a problem, where there is none."""
         from PIL import Image
-        if not path.is_file():
+        if not exists(path):
             self.problem(where, f"its image {path} does not exist")
             return None
         try:
@@ -200,6 +200,14 @@ class Collector:
             why = f"; the first of {len(self.problems)} problems: {self.problems[0]}" if self.problems else ""
             raise ValueError(f"{self.source}: there is no image in it{why}")
         return Annotations(self.source, self.classes, self.pictures, tuple(self.problems), category_ids)
+
+
+def exists(path: Path) -> bool:
+    """Whether it is a file; no name is too long, or too odd, for an answer."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def shown(names: Sequence, most: int = 8) -> str:

@@ -127,7 +127,9 @@ def marked(image: np.ndarray, target, found, score: float = 0.0, names: Sequence
 
 
 def outline(pen, box: np.ndarray, colour, text: str, low: bool = False) -> None:
-    """A box with words at its upper left, or lower left, corner."""
+    """A box with words on its own colour at its upper left, or lower left, corner."""
     x1, y1, x2, y2 = (float(v) for v in box)
     pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour)
-    pen.text((x1 + 2, y2 - 12 if low else y1 + 1), text, fill=colour)
+    corner = (x1 + 2, y2 - 13 if low else y1)
+    pen.rectangle(pen.textbbox(corner, text), fill=colour)
+    pen.text(corner, text, fill="black" if low else "white")

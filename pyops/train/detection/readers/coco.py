@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..annotations import Annotations, Collector
+from ..annotations import Annotations, Collector, exists
 
 
 def read_coco(path, images=None, strict: bool = True) -> Annotations:
@@ -31,7 +31,7 @@ def read_coco(path, images=None, strict: bool = True) -> Annotations:
         annotation(collector, where, one, entries, ids, objects)
     for i, entry in entries.items():
         file = folder / entry["file_name"]
-        if not file.is_file():
+        if not exists(file):
             used = f"has {len(objects[i])} annotations, and its" if objects[i] else "is listed, and its"
             collector.problem(f"{path}: image {i}", f"{used} file {file} does not exist")
             continue
@@ -108,7 +108,7 @@ def wrong_mask(mask, size: tuple[int, int]) -> str:
         good = all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0
                    and all(type(v) in (int, float) for v in p) for p in mask)
         return "" if good else "a polygon is a list of three or more points, x and y in turn"
-    if not isinstance(mask, dict) or list(mask.get("size", ())) != list(size):
+    if not isinstance(mask, dict) or mask.get("size") != list(size):
         return (f"RLE has counts and the size [height, width] of its image, {list(size)}, got "
                 f"{mask.get('size') if isinstance(mask, dict) else type(mask).__name__}")
     counts = mask.get("counts")
