@@ -138,7 +138,7 @@ class Collector:
         box."""
         try:
             box = np.array([float(v) for v in values], np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):   # whole numbers may be longer than floats
             box = np.empty(0)
         text = f"box ({', '.join(f'{v:g}' for v in box)})"
         if box.shape != (4,):

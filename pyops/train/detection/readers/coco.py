@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ..annotations import Annotations, Collector, exists
 
+LONGEST, MOST = 1 << 31, 1e18     # pixels of a side, and of an area
+
 
 def read_coco(path, images=None, strict: bool = True) -> Annotations:
     """The annotations of a JSON file. images: the folder that its file names are in; default: the
@@ -61,8 +63,8 @@ def listed(collector: Collector, images: list) -> dict:
         if not isinstance(entry, dict) or type(entry.get("id")) is not int or not isinstance(
                 entry.get("file_name"), str):
             collector.problem(where, "an image needs an id, a whole number, and a file_name")
-        elif not all(type(entry.get(k)) is int and entry[k] > 0 for k in ("width", "height")):
-            collector.problem(where, f"an image needs a positive width and height, got {entry.get('width')} and "
+        elif not all(type(entry.get(k)) is int and 0 < entry[k] < LONGEST for k in ("width", "height")):
+            collector.problem(where, f"an image needs a positive width and height below {LONGEST}, got {entry.get('width')} and "
                               f"{entry.get('height')}")
         elif entry["id"] in entries:
             collector.problem(where, "two images have this id")
@@ -89,7 +91,7 @@ def annotation(collector: Collector, where: str, one, entries: dict, ids: tuple,
     if box is None:
         return
     area, crowd = one.get("area"), one.get("iscrowd", 0)
-    if area is not None and not (type(area) in (int, float) and 0 <= area < float("inf")):
+    if area is not None and not (type(area) in (int, float) and 0 <= area < MOST):
         collector.problem(where, f"an area is a number of pixels, got {area!r}")
     elif crowd not in (0, 1):
         collector.problem(where, f"iscrowd is 0 or 1, got {crowd!r}")
