@@ -86,7 +86,7 @@ def nonzero(input: Arrays, as_tuple: bool = False) -> Any:
 def masked_select(input: Arrays, mask: Arrays) -> Arrays:
     """(count,): the values of input where mask is true, in order; the two broadcast. TypeError for a
     mask that is not of truth values."""
-    if dtype_of(mask) != bool:
+    if dtype_of(mask).kind != "b":
         raise TypeError(f"masked_select: mask must be of truth values, got {dtype_of(mask)}")
     if tuple(input.shape) != tuple(mask.shape):
         import numpy as np
