@@ -12,6 +12,7 @@ import numpy as np
 from .. import functional as F
 from ..names import NAMES
 from ..ops.typed import as_type
+from .compositions import COMPOSITIONS
 
 
 def identity(x, *_, **__):
@@ -211,10 +212,6 @@ def index(input, indices):
     return F.getitem(input, tuple(slice(None) if i is None else i for i in indices))
 
 
-def where_of_numbers(condition, input=1, other=0):
-    return F.where(condition, input, other)
-
-
 def checked(*_, **__):
     """An assertion about shapes or types, which tracing has seen hold."""
 
@@ -340,13 +337,13 @@ ADAPTERS = {
 
 # Calls that are several of ours, or none
 COMPOSED = {
+    **COMPOSITIONS,
     **{f"aten.{name}.default": embedding_bag for name in ("_embedding_bag", "_embedding_bag_forward_only")},
     "aten.convolution.default": convolution, "aten.addmm.default": addmm,
     "aten.clamp_min.default": lambda x, low: F.clamp(x, low), "aten.clamp.Tensor": clamp_tensor,
     "aten.t.default": lambda x: F.transpose(x, 0, 1), "aten.embedding.default": embedding,
     "aten.index.Tensor": index, "aten.max.dim": F.max, "aten.min.dim": F.min,
     "aten.rsub.Scalar": lambda x, other, alpha=1: F.sub(other, F.mul(x, alpha) if alpha != 1 else x),
-    **{f"aten.where.{form}": where_of_numbers for form in ("ScalarSelf", "ScalarOther", "Scalar")},
     "aten.rrelu.default": rrelu_default, "aten.rrelu_with_noise_functional.default": rrelu,
     "aten._assert_tensor_metadata.default": checked, "aten.to.dtype": to_dtype,
     "aten._to_copy.default": lambda x, *, dtype=None, **_: x if dtype is None else to_dtype(x, dtype),
