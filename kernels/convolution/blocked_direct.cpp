@@ -179,17 +179,21 @@ bool has_nan(const Target& t, int pixels, int blocks) {
     return false;
 }
 
-// The filter blocks [k0, k1), all of one group, at the output row oy. `input` is what the row's tap
-// (dy, dx) = (0, 0) would read first.
+// Outputs [begin, end) of a row.
+struct Span { i64 begin, end; };
+
+// The filter blocks [k0, k1), all of one group, at a span of the output row oy. `input` is what the
+// row's tap (dy, dx) = (0, 0) would read first.
 template <int STEP>
-void convolve_row(const Layer& l, const Phase& p, const Reduction& r, const real* input, i64 sample, i64 oy,
-                  i64 k0, i64 k1) {
-    const Tiling t = tiling(p.w, k1 - k0);
+void convolve_row(const Layer& l, const Phase& p, const Span& span, const Reduction& r, const real* input,
+                  i64 sample, i64 oy, i64 k0, i64 k1) {
+    const i64 length = span.end - span.begin;
+    const Tiling t = tiling(length, k1 - k0);
     const i64 row = (oy * p.place_h + p.at_h) * l.y.w + p.at_w;
     for (i64 k = k0; k < k1; k += t.q) {
         const int q = (int)least(t.q, k1 - k);
         for (i64 i = 0; i < t.tiles; ++i) {
-            const i64 from = p.w * i / t.tiles, to = p.w * (i + 1) / t.tiles,
+            const i64 from = span.begin + length * i / t.tiles, to = span.begin + length * (i + 1) / t.tiles,
                       at = (row + from * p.place_w) * BLOCK;
             const Target target{l.y.at(sample, k) + at, l.residual ? l.residual.at(sample, k) + at : nullptr,
                                 p.place_w * BLOCK,      l.y.plane(),
@@ -203,16 +207,65 @@ void convolve_row(const Layer& l, const Phase& p, const Reduction& r, const real
     }
 }
 
+// A row's outputs by which of their taps lie within the image's columns; one span of all where it
+// would not pay to tell them apart. Of a stride of one, and no strip is needed.
+struct Spans {
+    static constexpr int MOST = 16;
+    Span spans[MOST];
+    int  count = 0;
+
+    explicit Spans(const Phase& p) : count(1) { spans[0] = {0, p.w}; }
+
+    Spans(const Layer& l, const Phase& p) : Spans(p) {
+        if (p.stride_w != 1 || l.changes_input()) return;
+        i64 cuts[MOST + 1] = {0}, taps = 0;
+        int n = 1;
+        for (i64 t = 0; t < p.count; ++t) {
+            const i64 dx = p.taps[t].dx, ends[] = {-dx, l.x.w - dx};
+            for (const i64 end : ends) {
+                if (end <= 0 || end >= p.w) continue;
+                int at = 0;
+                while (at < n && cuts[at] < end) ++at;
+                if (at < n && cuts[at] == end) continue;
+                if (n == MOST) return;
+                for (int i = n++; i > at; --i) cuts[i] = cuts[i - 1];
+                cuts[at] = end;
+            }
+        }
+        cuts[n] = p.w;
+        // A span narrower than a tile multiplies as many weights for fewer pixels.
+        i64 least_work = 0;
+        for (int i = 0; i < n; ++i) {
+            const i64 width = cuts[i + 1] - cuts[i];
+            for (i64 t = 0; t < p.count; ++t)
+                if (inside(p.taps[t].dx, {cuts[i], cuts[i + 1]}, l.x.w)) {
+                    least_work += width + NARROW;
+                    ++taps;
+                }
+        }
+        if (!taps || least_work * 8 > p.count * (p.w + NARROW) * 7) return;
+        count = n;
+        for (int i = 0; i < n; ++i) spans[i] = {cuts[i], cuts[i + 1]};
+    }
+
+    // Whether a tap of a whole span reads the image.
+    static bool inside(i64 dx, const Span& s, i64 w) { return s.begin + dx >= 0 && s.end - 1 + dx < w; }
+
+private:
+    static constexpr i64 NARROW = 2;   // pixels that a span more costs as much as
+};
+
 // The taps inside the image of the outputs whose tap (0, 0) lies in row `first`, their inputs
-// counted from there and from column `left`; a row has `columns` of each phase. Planar input: for
-// every channel. Returns how many.
-i64 list_taps(const Layer& l, const Phase& p, i64 first, i64 left, i64 columns, i64 x_block, i64 x_row,
-              i64 step, TileTap* taps) {
+// counted from there and from column `left`; a row has `columns` of each phase. `span`: those inside
+// of all its columns. Planar input: for every channel. Returns how many.
+i64 list_taps(const Layer& l, const Phase& p, i64 first, const Span* span, i64 left, i64 columns, i64 x_block,
+              i64 x_row, i64 step, TileTap* taps) {
     i64 n = 0;
     for (i64 c = 0; c < (step == 1 ? l.x_channels : 1); ++c)
         for (i64 t = 0; t < p.count; ++t) {
             const Tap& tap = p.taps[t];
             if (first + tap.dy < 0 || first + tap.dy >= l.x.h) continue;
+            if (span && !Spans::inside(tap.dx, *span, l.x.w)) continue;
             const i64 column = tap.dx - left,
                       place = p.stride_w == 1 ? column : column % p.stride_w * columns + column / p.stride_w;
             taps[n++] = {c * x_block + tap.dy * x_row + place * step, c * l.w_block + tap.weight};
@@ -242,12 +295,15 @@ template <int STEP> struct Laid {
 // What outputs of a phase read: whether in place, or else the strip for rows [begin, end).
 template <int STEP> struct Source {
     Reach reach;
+    Spans spans;
     bool  in_place;
     Strip<STEP> strip;
     i64   blocks;
     Source(const Layer& l, const Phase& p, i64 begin, i64 end)
-        : reach(p), in_place(!p.count || (!l.changes_input() && p.stride_w == 1 && reach.left >= 0 &&
-                                          p.w + reach.right <= l.x.w && !collides(l))),
+        : reach(p), spans(l, p),
+          in_place(!p.count || spans.count > 1 ||
+                   (!l.changes_input() && p.stride_w == 1 && reach.left >= 0 &&
+                    p.w + reach.right <= l.x.w && !collides(l))),
           blocks(STEP == 1 ? l.x_channels : l.group_blocks) {
         i64 top = begin * p.stride_h + reach.top, bottom = (end - 1) * p.stride_h + reach.bottom + 1;
         if (top < 0) top = 0;
@@ -282,16 +338,33 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
     const i64 x_block = in_place ? l.x.h * l.x.w * STEP : strip.block(),
               x_row = in_place ? l.x.w * STEP : strip.row();
     const i64 origin = in_place ? 0 : strip.first, left = in_place ? 0 : source.reach.left;
+    const auto row = [&](i64 oy, const Span& span, i64 n, i64 k_begin, i64 k_end) {
+        const Reduction r{taps, n, STEP == 1 ? 1 : l.group_channels, x_block, l.w_block, l.w_filter};
+        convolve_row<STEP>(l, p, span, r, base + (oy * p.stride_h - origin) * x_row, sample, oy, k_begin,
+                           k_end);
+    };
+    const auto list = [&](i64 oy, const Span* span) {
+        return list_taps(l, p, oy * p.stride_h, span, left, strip.columns, x_block, x_row, STEP, taps);
+    };
+    if (source.spans.count > 1) {
+        // few taps a span, so that their weights stay in L2 from row to row
+        for (i64 k = k0; k < k1; k += MAX_Q)
+            for (i64 oy = begin; oy < end; ++oy)
+                for (int i = 0; i < source.spans.count; ++i) {
+                    const Span& span = source.spans.spans[i];
+                    row(oy, span, list(oy, &span), k, least(k + MAX_Q, k1));
+                }
+        return;
+    }
     // The list of taps holds for every row that has all of them, or else is made anew.
     i64 n = 0;
     bool whole = false;
     for (i64 oy = begin; oy < end; ++oy) {
         const i64 first = oy * p.stride_h;
         const bool all = first + source.reach.top >= 0 && first + source.reach.bottom < l.x.h;
-        if (!all || !whole) n = list_taps(l, p, first, left, strip.columns, x_block, x_row, STEP, taps);
+        if (!all || !whole) n = list(oy, nullptr);
         whole = all;
-        const Reduction r{taps, n, STEP == 1 ? 1 : l.group_channels, x_block, l.w_block, l.w_filter};
-        convolve_row<STEP>(l, p, r, base + (first - origin) * x_row, sample, oy, k0, k1);
+        row(oy, source.spans.spans[0], n, k0, k1);
     }
 }
 

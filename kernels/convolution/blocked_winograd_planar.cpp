@@ -13,11 +13,13 @@ constexpr double CACHED = 16 << 20;             // bytes of filters
 
 double cost(const Planar3x3& conv, i64 tile) {
     const double channels = conv.filters.channels, blocks = blocks_of(conv.filters.filters),
-                 points = (tile + 2) * (tile + 2);
-    const double tiles = conv.ys.n * ceil_div(conv.ys.h, tile) * ceil_div(conv.ys.w, tile),
+                 points = (tile + 2) * (tile + 2), phases = conv.dilation_h * conv.dilation_w;
+    const double tiles = conv.ys.n * phases * ceil_div(ceil_div(conv.ys.h, conv.dilation_h), tile) *
+                         ceil_div(ceil_div(conv.ys.w, conv.dilation_w), tile),
                  lines = points * channels * blocks;
     const double maps =
-        conv.xs.n * (conv.xs.spatial() * blocks_of(conv.filters.channels) + conv.ys.spatial() * blocks);
+        conv.xs.n * (conv.xs.spatial() * blocks_of(conv.filters.channels) + conv.ys.spatial() * blocks) *
+        (phases > 1 ? 2 : 1);   // which are laid out once more
     const double read  = lines * BLOCK * sizeof(real) < CACHED ? READ_CACHED : READ;
     return MULTIPLY * tiles * lines +
            TRANSFORM[tile / 4] * tiles * (blocks_of(conv.filters.channels) + blocks) / 2 +
@@ -31,8 +33,11 @@ i64 winograd_tile(const Planar3x3& conv) {
         return 0;
     Planar3x3 asked = conv;
     if (pyops_by_sample || pyops_run_threads) asked.xs.n = asked.ys.n = 1;
-    const double direct =
+    double direct =
         9. * asked.ys.n * asked.ys.spatial() * asked.filters.channels * blocks_of(asked.filters.filters);
+    if (asked.dilation_h * asked.dilation_w > 1)   // taps that lie outside may be left out (direct_planar.h)
+        direct *= share_inside(asked.xs.h, asked.ys.h, 3, asked.pad_h, asked.dilation_h) *
+                  share_inside(asked.xs.w, asked.ys.w, 3, asked.pad_w, asked.dilation_w);
     return best_tile(direct, [&](i64 tile) { return cost(asked, tile); });
 }
 
@@ -45,15 +50,18 @@ void winograd_planar(const Planar3x3& conv, i64 tile) {
         y(together * y_sample);
     winograd_filters(conv.filters, tile, u);
     for (i64 k = 0; k < out_blocks * BLOCK; ++k) bias[k] = conv.bias && k < ys.c ? conv.bias[k] : 0;
-    const Dims padding{{conv.pad_h, conv.pad_w}, 2};
+    const Dims padding{{conv.pad_h, conv.pad_w}, 2}, dilation{{conv.dilation_h, conv.dilation_w}, 2};
+    const Act  nothing{Activation::CLAMP, -__builtin_inf(), __builtin_inf()};
     for (i64 n = 0; n < xs.n; n += together) {
         const i64 count = clamp(xs.n - n, 0, together), in_shape[] = {count, xs.c, xs.h, xs.w},
                   out_shape[] = {count, ys.c, ys.h, ys.w};
         const OutMap<real> xb{x, count, in_blocks, xs.h, xs.w, x_sample},
             yb{y, count, out_blocks, ys.h, ys.w, y_sample};
         to_blocked({conv.x + n * xs.c * xs.spatial(), in_shape, 4}, xb);
-        winograd_layer({x, count, in_blocks, xs.h, xs.w, x_sample}, conv.filters, u, tile, bias, {}, padding,
-                       1, {Activation::CLAMP, -__builtin_inf(), __builtin_inf()}, yb);
+        const InMap<real> image{x, count, in_blocks, xs.h, xs.w, x_sample};
+        if (conv.dilation_h * conv.dilation_w > 1)
+            winograd_dilated_layer(image, conv.filters, u, tile, bias, {}, padding, dilation, nothing, yb);
+        else winograd_layer(image, conv.filters, u, tile, bias, {}, padding, 1, nothing, yb);
         from_blocked({y, count, out_blocks, ys.h, ys.w, y_sample},
                      {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
     }

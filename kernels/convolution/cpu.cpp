@@ -8,6 +8,7 @@
 #include "inside.h"
 #include "planar.h"
 #if defined(REAL_f32)
+#include "direct_planar.h"
 #include "winograd_planar.h"
 #endif
 
@@ -35,8 +36,8 @@ static bool all_ones(Dims d) { return d[0] == 1 && d[1] == 1 && d[2] == 1; }
 static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
                         Dims dilation, bool turned) {
     if (kernel.d != 1 || kernel.h != 3 || kernel.w != 3 || conv.groups != 1 || conv.xs.d != 1 ||
-        conv.ys.d != 1 || padding[0] || padding[1] > 2 || padding[2] > 2 || !all_ones(stride) ||
-        !all_ones(dilation))
+        conv.ys.d != 1 || padding[0] || padding[1] > 2 * dilation[1] || padding[2] > 2 * dilation[2] ||
+        !all_ones(stride))
         return false;
     const Filters3x3 filters{conv.weight,        conv.filters,        conv.channels,
                              conv.filter_stride, conv.channel_stride, turned};
@@ -46,16 +47,26 @@ static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stri
                            conv.xs,
                            conv.ys,
                            filters,
-                           turned ? 2 - padding[1] : padding[1],
-                           turned ? 2 - padding[2] : padding[2]};
+                           turned ? 2 * dilation[1] - padding[1] : padding[1],
+                           turned ? 2 * dilation[2] - padding[2] : padding[2],
+                           dilation[1],
+                           dilation[2]};
     const i64 tile = winograd_tile(planar);
     if (!tile || !even_filters(filters)) return false;
     winograd_planar(planar, tile);
     return true;
 }
+
+// Runs the call in blocked layout, by Winograd's algorithm or without the taps that lie outside of
+// the image, if that gains time.
+static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                      bool turned) {
+    return by_winograd(conv, kernel, stride, padding, dilation, turned) ||
+           (all_ones(stride) && direct_in_blocks(conv, kernel, padding, dilation, turned));
+}
 #else
 // in double every digit counts
-static bool by_winograd(const Convolution&, const Extent&, Dims, Dims, Dims, bool) { return false; }
+static bool in_blocks(const Convolution&, const Extent&, Dims, Dims, Dims, bool) { return false; }
 #endif
 
 // A 1x1 filter on whole planes sees one long row.
@@ -76,7 +87,7 @@ void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding,
                      kernel.n / groups * kernel.c * kernel.spatial(),
                      kernel.c * kernel.spatial(),
                      kernel.spatial()};
-    if (by_winograd(conv, kernel, stride, padding, dilation, false)) return;
+    if (in_blocks(conv, kernel, stride, padding, dilation, false)) return;
     Scratch<Tap> taps(kernel.spatial());
     TapList t = whole_filter(kernel, conv.ys, stride, padding, dilation, taps);
     const bool pointwise = t.count == 1 && taps[0].d == 0 && taps[0].h == 0 && taps[0].w == 0 &&
@@ -145,7 +156,7 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
                            kernel.n / groups * kernel.c * kernel.spatial(),
                            kernel.spatial(),
                            kernel.c * kernel.spatial()};
-    if (xs.n == 0 || by_winograd(conv, kernel, stride, padding, dilation, true)) return;
+    if (xs.n == 0 || in_blocks(conv, kernel, stride, padding, dilation, true)) return;
     Scratch<Tap>     taps(kernel.spatial());
     Scratch<AxisTap> axis(kernel.d + kernel.h + kernel.w);
     Scratch<i64>     phases(kernel.d + kernel.h + kernel.w);

@@ -15,6 +15,17 @@ constexpr i64    MAPS_BYTES = 8 << 20;
 
 static inline i64 blocks_of(i64 channels) { return (channels + BLOCK - 1) / BLOCK; }
 
+// The share of an axis's taps that lie within the image.
+static inline double share_inside(i64 size, i64 out, i64 taps, i64 padding, i64 dilation) {
+    double seen = 0;
+    for (i64 t = 0; t < taps; ++t) {
+        const i64 first = padding - t * dilation, end = size + first;
+        const i64 from = first > 0 ? first : 0, to = end < out ? end : out;
+        if (to > from) seen += to - from;
+    }
+    return seen / (taps * (out > 0 ? out : 1));
+}
+
 // 2 or 4, or 0 where neither gains: cost(tile) against that of a direct convolution.
 template <class Cost> static inline i64 best_tile(double direct, Cost cost) {
     const double two = cost(2), four = cost(4);

@@ -20,6 +20,11 @@ bool even_filters(const Filters3x3& w);
 void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias,
                     InMap<real> residual, Dims padding, i64 pool, Act act, OutMap<real> y);
 
+// The same with dilation, and no pooling (blocked_winograd_dilated.cpp).
+void winograd_dilated_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile,
+                            const real* bias, InMap<real> residual, Dims padding, Dims dilation, Act act,
+                            OutMap<real> y);
+
 // G w G^T for F(tile x tile, 3x3): u is (filters / 16, (tile + 2)^2, channels, 16), zeros where
 // filters do not fill a block.
 void winograd_filters(const Filters3x3& w, i64 tile, real* u);

@@ -8,13 +8,13 @@ extern __thread bool pyops_by_sample;    // module.cpp: pyops.batch_invariant()
 extern __thread int  pyops_run_threads;  // csrc/parallel.h: within a compiled program
 
 namespace ISA::REAL_NAME {
-// A convolution of one group that may be computed so: every filter one plane of 3x3, stride and dilation 1.
+// A convolution of one group that may be computed so: every filter one plane of 3x3, stride 1.
 struct Planar3x3 {
     const real *x, *bias;
     real*       y;
     Extent      xs, ys;
     Filters3x3  filters;
-    i64         pad_h, pad_w;
+    i64         pad_h, pad_w, dilation_h, dilation_w;
 };
 
 // Outputs along a side of the tile that is estimated to be fastest, or 0: then Winograd's algorithm

@@ -16,6 +16,7 @@ from .ir import Graph, Node, Value
 from .shared import once
 from .whole import from_whole_numbers, whole_numbers
 
+COPY = 6      # nanoseconds to lay 16 values of a map elsewhere
 FILTER = 60   # multiply-adds of 16 filters that the transform of 16 of their values takes
 
 
@@ -129,9 +130,10 @@ def entries(force: str) -> tuple[tuple[str, str], ...]:
 def winograd_can(node: Node) -> bool:
     weight, attrs = node.inputs[1], node.attrs
     return (weight.shape[2:] == (3, 3) and attrs["groups"] == 1 and attrs["stride"] == (1, 1)
-            and attrs["dilation"] == (1, 1) and weight.shape[1] > 4 and max(attrs["padding"]) <= 2
-            and all(out == size + 2 * p - 2 for size, p, out in zip(
-                node.inputs[0].shape[2:], attrs["padding"], attrs["size"])))   # no more zeros behind than in front
+            and weight.shape[1] > 4
+            and all(p <= 2 * d and out == size + 2 * p - 2 * d for size, p, d, out in zip(
+                node.inputs[0].shape[2:], attrs["padding"], attrs["dilation"],
+                attrs["size"])))   # no more zeros behind than in front
 
 
 def sizes(node: Node):
@@ -167,15 +169,35 @@ def streaming(nbytes: float, known: costs.Costs, total_weights: float) -> float:
 
 
 def direct_cost(node: Node, known: costs.Costs, total_weights: float) -> float:
+    """Only taps that lie within the image are multiplied where many do not."""
     K, C, n, h, w = sizes(node)
     multiply = known.direct * n * h * w * 9 * C * -(-K // 16) / known.threads
+    if node.attrs["dilation"] != (1, 1):
+        multiply *= inside(node)
     return max(multiply, streaming(4 * 9 * C * K, known, total_weights))
 
 
+def inside(node: Node) -> float:
+    """The share of a 3x3 layer's taps that lie within the image."""
+    share = 1.0
+    for size, out, padding, dilation in zip(node.inputs[0].shape[2:], node.output.shape[2:],
+                                            node.attrs["padding"], node.attrs["dilation"]):
+        seen = sum(max(0, min(out, size + padding - tap * dilation) - max(0, padding - tap * dilation))
+                   for tap in range(3))
+        share *= seen / max(1, 3 * out)
+    return share
+
+
 def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int) -> float:
+    """With dilation it is as many layers as that has phases, which are copied into place and back."""
     K, C, n, h, w = sizes(node)
-    tiles = n * -(-h // m) * -(-w // m)
+    down, across = node.attrs["dilation"]
+    phases = down * across
+    rows, columns = -(-h // down), -(-w // across)
+    tiles = n * phases * -(-rows // m) * -(-columns // m)
     points = (m + 2) ** 2
     multiply = known.winograd * tiles * points * C * -(-K // 16) / known.threads
     transform = known.transform[costs.TILES.index(m)] * tiles * (C + K) / 32 / known.threads
-    return max(multiply, streaming(4 * points * C * K, known, total_weights * points / 9)) + transform
+    copies = 0 if phases == 1 else COPY * n * phases * (
+        (rows + 2) * (columns + 2) * -(-C // 16) + 2 * rows * columns * -(-K // 16)) / known.threads
+    return max(multiply, streaming(4 * points * C * K, known, total_weights * points / 9)) + transform + copies

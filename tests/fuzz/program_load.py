@@ -76,6 +76,7 @@ KERNELS = (
     "embedding_backward",
     "recurrent",
     "winograd_conv",
+    "winograd_dilated",
     "cat_copy",
     "strided_copy",
     "machine_copy",

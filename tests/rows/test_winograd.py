@@ -128,6 +128,28 @@ def test_residual(backend, tile, case):
                                                 in_place=True, activation=RELU))
 
 
+@pytest.mark.parametrize("dilation, padding, height, width", [
+    ((2, 2), (2, 2), 24, 24), ((3, 1), (3, 1), 13, 11), ((2, 5), (0, 7), 9, 17), ((12, 12), (12, 12), 14, 15),
+    ((2, 2), (4, 4), 5, 1)])
+def test_dilation(backend, tile, dilation, padding, height, width):
+    """Stored between guards, with a residual that lies where the result goes."""
+    kernels = BACKENDS[backend].sets["f32"]
+    x, weight, bias = make(2, 21, 35, height, width)
+    f64 = [torch.from_numpy(a).double() for a in (x, weight, bias)]
+    want = TF.conv2d(*f64, padding=padding, dilation=dilation)
+    residual = np.random.default_rng(1).standard_normal(want.shape, np.float32)
+    padded = np.concatenate([bias, np.zeros(13, np.float32)])
+    for add in (None, residual):
+        larger = np.full((2, 5, *want.shape[2:], 16), 77, np.float32)
+        y = larger[:, 1:-1]
+        y[...] = np.nan if add is None else to_blocks(add)
+        kernels.winograd_dilated(to_blocks(x), weight, transformed(kernels, weight, tile), tile, padded,
+                                 None if add is None else y, padding, dilation, RELU, y)
+        assert (larger[:, 0] == 77).all() and (larger[:, -1] == 77).all(), "stored outside the output"
+        both = want if add is None else want + torch.from_numpy(add)
+        assert_within(from_blocks(y, 35), both.relu(), tile)
+
+
 @pytest.mark.parametrize("height, width", [(24, 24), (13, 11), (7, 7), (14, 15), (2, 2), (3, 61)])
 def test_pooling(backend, tile, height, width):
     x, weight, bias = make(2, 19, 37, height, width)

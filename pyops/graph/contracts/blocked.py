@@ -232,17 +232,10 @@ def expanded(x: Map, channels: int, expand, bias, wide: int) -> None:
 
 @contract("winograd_conv", "mrrnopdnaM")
 def winograd_conv(x, weight, u, tile, bias, residual, padding, pool, act, y) -> None:
-    need(len(weight.shape) == 4 and weight.shape[2:] == (3, 3), "filters are (k, c, 3, 3)")
-    filters, channels = weight.shape[:2]
-    filled(channels, x)
-    filled(filters, y)
+    winograd_filters_fit(x, weight, u, tile, y)
     need(
-        tile in (2, 4, 6) and pool in (1, 2) and len(padding) == 2 and min(padding) >= 0,
-        "tiles are of 2, 4 or 6, pools of 2",
-    )
-    need(
-        u.shape == (y.blocks, (tile + 2) ** 2, channels, BLOCK),
-        "filters are packed as (blocks, points, channels, 16)",
+        pool in (1, 2) and len(padding) == 2 and min(padding) >= 0,
+        "pools are of 2, paddings two",
     )
     rows, columns = (size + 2 * p - 2 for size, p in zip((x.h, x.w), padding))
     need(
@@ -251,6 +244,33 @@ def winograd_conv(x, weight, u, tile, bias, residual, padding, pool, act, y) -> 
     )
     need(residual is None or pool == 1, "what is pooled has no residual")
     finished(y, bias, residual)
+
+
+@contract("winograd_dilated", "mrrnopddaM")
+def winograd_dilated(x, weight, u, tile, bias, residual, padding, dilation, act, y) -> None:
+    winograd_filters_fit(x, weight, u, tile, y)
+    need(
+        len(padding) == len(dilation) == 2 and min(padding) >= 0 and min(dilation) >= 1,
+        "paddings and dilations are two",
+    )
+    result = (size + 2 * p - 2 * d for size, p, d in zip((x.h, x.w), padding, dilation))
+    need(
+        x.n == y.n and (y.h, y.w) == tuple(max(size, 0) for size in result),
+        "the result has the size of the convolution",
+    )
+    finished(y, bias, residual)
+
+
+def winograd_filters_fit(x, weight, u, tile, y) -> None:
+    need(len(weight.shape) == 4 and weight.shape[2:] == (3, 3), "filters are (k, c, 3, 3)")
+    filters, channels = weight.shape[:2]
+    filled(channels, x)
+    filled(filters, y)
+    need(tile in (2, 4, 6), "tiles are of 2, 4 or 6")
+    need(
+        u.shape == (y.blocks, (tile + 2) ** 2, channels, BLOCK),
+        "filters are packed as (blocks, points, channels, 16)",
+    )
 
 
 @contract("winograd_weights", "rnR")

@@ -459,7 +459,7 @@ def pooled(size: int, kernel: int, stride: int, padding: int, dilation: int, out
     )
 
 
-@contract("max_unpool", "rinRI")
+@contract("max_unpool", "renRI")
 def max_unpool(x, indices, size, y, outside) -> None:
     need(size >= 1 and y.size % size == 0 and outside.size >= 1, "the result holds whole planes")
     planes = y.size // size

@@ -139,9 +139,13 @@ def winograd(low: Lowering, c: Layer) -> None:
         low.add("winograd_weights", planar, tile, u, node=c.node, algorithm="filters")
     else:
         u = packing.winograd(low.kernels, c.weight, tile)
-    c.call(low, "winograd_conv", x, planar, u, tile, c.packed_bias(), residual(low, c.node),
-           c.node.attrs["padding"], 2 if c.node.epilogue.pool else 1, c.tail, low.new_map(c.node.output).ref,
-           algorithm=c.node.algorithm)
+    arguments = (x, planar, u, tile, c.packed_bias(), residual(low, c.node), c.node.attrs["padding"])
+    if c.node.attrs["dilation"] == (1, 1):
+        c.call(low, "winograd_conv", *arguments, 2 if c.node.epilogue.pool else 1, c.tail,
+               low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
+    else:
+        c.call(low, "winograd_dilated", *arguments, c.node.attrs["dilation"], c.tail,
+               low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
 
 
 def direct(low: Lowering, c: Layer) -> None:

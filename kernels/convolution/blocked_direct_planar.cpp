@@ -1,0 +1,114 @@
+// A single call of a convolution whose taps lie outside of the image for many outputs (a dilation
+// of a third of the image and more): maps are copied into blocks of channels, so that direct_conv
+// can leave those taps out, and back.
+#include "blocked/layout.h"
+#include "direct_planar.h"
+#include "program_kernel.h"
+#include "winograd_cost.h"
+
+extern __thread bool pyops_by_sample;    // module.cpp: pyops.batch_invariant()
+extern __thread int  pyops_run_threads;  // csrc/parallel.h: within a compiled program
+
+BEGIN_KERNELS
+void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight,
+                 In<real> bias, InMap<real> residual, Window window, i64 groups, Act act, OutMap<real> y);
+
+namespace {
+constexpr double PACK = 24;   // 16 values of a filter, in units of 16 multiply-adds
+constexpr double SHARE = 0.8; // it must cost less than this share of all multiply-adds
+
+bool gains(const Convolution& conv, const Extent& kernel, i64 pad_h, i64 pad_w, Dims dilation) {
+    const double n = pyops_by_sample || pyops_run_threads ? 1 : conv.xs.n, taps = kernel.h * kernel.w,
+                 blocks = blocks_of(conv.filters),
+                 all = n * conv.ys.spatial() * taps * conv.channels * blocks;
+    const double share = share_inside(conv.xs.h, conv.ys.h, kernel.h, pad_h, dilation[1]) *
+                         share_inside(conv.xs.w, conv.ys.w, kernel.w, pad_w, dilation[2]);
+    const double copies =
+        COPY * n * (conv.xs.spatial() * blocks_of(conv.channels) + conv.ys.spatial() * blocks);
+    return share * all + copies + PACK * taps * conv.channels * blocks < SHARE * all;
+}
+
+// A whole block, (16 filters, 16 channels, taps) to (taps, 16 channels, 16 filters).
+void pack_block(const real* from, i64 filter_stride, i64 taps, real* to) {
+    for (i64 part = 0; part < BLOCK; part += LANES)
+        for (i64 j = 0; j < BLOCK * taps; j += LANES) {
+            V rows[LANES];
+            #pragma GCC unroll 16
+            for (int i = 0; i < LANES; ++i) rows[i] = load(from + (part + i) * filter_stride + j);
+            interleave(rows);
+            for (int i = 0; i < LANES; ++i)
+                store(to + ((j + i) % taps * BLOCK + (j + i) / taps) * BLOCK + part, rows[i]);
+        }
+}
+
+// (K/16, C/16, taps, 16 channels, 16 filters), zeros where a block is not full
+void pack(const Convolution& conv, i64 taps, bool turned, real* packed) {
+    const i64 in_blocks = blocks_of(conv.channels);
+    parallel_for(blocks_of(conv.filters) * in_blocks, 1, [&](i64 begin, i64 end) {
+        for (i64 at = begin; at < end; ++at) {
+            const i64 k0 = at / in_blocks * BLOCK, c0 = at % in_blocks * BLOCK,
+                      k_end = conv.filters - k0 < BLOCK ? conv.filters - k0 : BLOCK,
+                      c_end = conv.channels - c0 < BLOCK ? conv.channels - c0 : BLOCK;
+            real* to = packed + at * taps * BLOCK * BLOCK;
+            if (k_end == BLOCK && c_end == BLOCK && !turned && conv.channel_stride == taps) {
+                pack_block(conv.weight + k0 * conv.filter_stride + c0 * taps, conv.filter_stride, taps, to);
+                continue;
+            }
+            if (k_end < BLOCK || c_end < BLOCK) std::memset(to, 0, taps * BLOCK * BLOCK * sizeof(real));
+            for (i64 k = 0; k < k_end; ++k)
+                for (i64 c = 0; c < c_end; ++c) {
+                    const real* from = conv.weight + (k0 + k) * conv.filter_stride + (c0 + c) * conv.channel_stride;
+                    for (i64 t = 0; t < taps; ++t)
+                        to[(t * BLOCK + c) * BLOCK + k] = from[turned ? taps - 1 - t : t];
+                }
+        }
+    });
+}
+
+bool finite(const real* values, i64 count) {
+    real sum = 0;   // x - x is 0, or NaN where x is not finite
+    for (i64 i = 0; i < count; ++i) sum += values[i] - values[i];
+    return sum == 0;
+}
+}  // namespace
+
+bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims padding, Dims dilation,
+                      bool turned) {
+    const Extent &xs = conv.xs, &ys = conv.ys;
+    if (conv.groups != 1 || kernel.d != 1 || xs.d != 1 || ys.d != 1 || padding[0] ||
+        kernel.h * kernel.w == 1 || conv.channels < BLOCK || conv.filters < BLOCK)
+        return false;
+    const i64 pad_h = turned ? dilation[1] * (kernel.h - 1) - padding[1] : padding[1],
+              pad_w = turned ? dilation[2] * (kernel.w - 1) - padding[2] : padding[2];
+    if (pad_h < 0 || pad_w < 0 || !gains(conv, kernel, pad_h, pad_w, dilation)) return false;
+    // what zeros of the padding make of a filter that is not finite has to be seen
+    if (!finite(conv.weight, conv.channels * conv.filters * kernel.spatial())) return false;
+    const i64 in_blocks = blocks_of(conv.channels), out_blocks = blocks_of(conv.filters),
+              taps = kernel.h * kernel.w, x_sample = in_blocks * xs.spatial() * BLOCK,
+              y_sample = out_blocks * ys.spatial() * BLOCK;
+    const i64 together = clamp(MAPS_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n);
+    Scratch<real> weight(out_blocks * in_blocks * taps * BLOCK * BLOCK), bias(out_blocks * BLOCK),
+        x(together * x_sample), y(together * y_sample);
+    pack(conv, taps, turned, weight);
+    for (i64 k = 0; k < out_blocks * BLOCK; ++k) bias[k] = conv.bias && k < ys.c ? conv.bias[k] : 0;
+    const i64 packed_shape[] = {out_blocks, in_blocks, kernel.h, kernel.w, BLOCK, BLOCK},
+              bias_shape[] = {out_blocks * BLOCK};
+    const Window window{{{kernel.h, kernel.w}, 2},
+                        {{1, 1}, 2},
+                        {{pad_h, pad_w}, 2},
+                        {{dilation[1], dilation[2]}, 2}};
+    for (i64 n = 0; n < xs.n; n += together) {
+        const i64 count = clamp(xs.n - n, 0, together), in_shape[] = {count, xs.c, xs.h, xs.w},
+                  out_shape[] = {count, ys.c, ys.h, ys.w};
+        to_blocked({conv.x + n * xs.c * xs.spatial(), in_shape, 4},
+                   {x, count, in_blocks, xs.h, xs.w, x_sample});
+        direct_conv({x, count, in_blocks, xs.h, xs.w, x_sample}, conv.channels, {}, {}, {},
+                    {weight, packed_shape, 6}, {bias, bias_shape, 1}, {}, window, 1,
+                    {Activation::CLAMP, -__builtin_inf(), __builtin_inf()},
+                    {y, count, out_blocks, ys.h, ys.w, y_sample});
+        from_blocked({y, count, out_blocks, ys.h, ys.w, y_sample},
+                     {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
+    }
+    return true;
+}
+END_KERNELS

@@ -1,0 +1,92 @@
+// 3x3 convolutions of stride 1 with dilation, by Winograd's algorithm: outputs that lie a dilation
+// apart see inputs that lie one apart, so the layer is as many ordinary ones as a dilation has
+// phases, on interleaved maps. These are laid side by side as samples, with the zeros around them,
+// some at a time so that the copies stay in cache. A pixel of a block is a cache line: copies of
+// every second one cost what copies of all cost, and a map is copied once for K filters.
+#include "convolution/winograd_cost.h"
+#include "winograd_filters.h"
+
+BEGIN_KERNELS
+namespace {
+// Pixels of a map from (y, x) on, `step` apart. They may lie outside.
+struct Grid {
+    i64 y, x, step_h, step_w;
+};
+
+// to: (rows, columns, 16), zeros for what lies outside of the plane.
+void lay(const real* plane, i64 h, i64 w, const Grid& g, i64 rows, i64 columns, real* to) {
+    for (i64 i = 0; i < rows; ++i)
+        for (i64 j = 0; j < columns; ++j, to += BLOCK) {
+            const i64 y = g.y + i * g.step_h, x = g.x + j * g.step_w;
+            const bool inside = y >= 0 && y < h && x >= 0 && x < w;
+            const real* from = plane + (y * w + x) * BLOCK;
+            for (i64 k = 0; k < BLOCK; k += LANES) store(to + k, inside ? load(from + k) : V{});
+        }
+}
+
+// The reverse, of as many rows and columns as there are.
+void put(const real* from, i64 columns, const Grid& g, real* plane, i64 h, i64 w) {
+    for (i64 y = g.y; y < h; y += g.step_h, from += columns * BLOCK) {
+        const real* pixel = from;
+        for (i64 x = g.x; x < w; x += g.step_w, pixel += BLOCK)
+            for (i64 k = 0; k < BLOCK; k += LANES) store(plane + (y * w + x) * BLOCK + k, load(pixel + k));
+    }
+}
+}  // namespace
+
+void winograd_dilated_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile,
+                            const real* bias, InMap<real> residual, Dims padding, Dims dilation, Act act,
+                            OutMap<real> y) {
+    const i64 dh = dilation[0], dw = dilation[1], rows = (y.h + dh - 1) / dh, columns = (y.w + dw - 1) / dw;
+    const i64 in_rows = rows + 2, in_columns = columns + 2;
+    const i64 x_plane = in_rows * in_columns * BLOCK, y_plane = rows * columns * BLOCK;
+    const i64 phases = y.n * dh * dw, bytes = (x.blocks * x_plane + 2 * y.blocks * y_plane) * sizeof(real);
+    if (!phases || !y.blocks || !y_plane) return;
+    const i64 most = MAPS_BYTES / (bytes + 1), together = most < 1 ? 1 : most > phases ? phases : most;
+    Scratch<real> xs(together * x.blocks * x_plane), ys(together * y.blocks * y_plane),
+        add(residual ? together * y.blocks * y_plane : 0);
+    for (i64 first = 0; first < phases; first += together) {
+        const i64 count = phases - first < together ? phases - first : together;
+        // the phase that is sample i of these
+        const auto grid = [&](i64 i) {
+            const i64 phase = (first + i) % (dh * dw);
+            return Grid{phase / dw, phase % dw, dh, dw};
+        };
+        parallel_for(count * x.blocks, 1 + 65536 / x_plane, [&](i64 begin, i64 end) {
+            for (i64 at = begin; at < end; ++at) {
+                Grid g = grid(at / x.blocks);
+                g.y -= padding[0];
+                g.x -= padding[1];
+                lay(x.at((first + at / x.blocks) / (dh * dw), at % x.blocks), x.h, x.w, g, in_rows,
+                    in_columns, xs + at * x_plane);
+            }
+        });
+        const auto each_output = [&](const auto& body) {
+            parallel_for(count * y.blocks, 1 + 65536 / y_plane, [&](i64 begin, i64 end) {
+                for (i64 at = begin; at < end; ++at)
+                    body((first + at / y.blocks) / (dh * dw), at % y.blocks, grid(at / y.blocks),
+                         at * y_plane);
+            });
+        };
+        InMap<real> added{};
+        if (residual) {
+            each_output([&](i64 sample, i64 block, const Grid& g, i64 place) {
+                lay(residual.at(sample, block), y.h, y.w, g, rows, columns, add + place);
+            });
+            added = {add, count, y.blocks, rows, columns, y.blocks * y_plane};
+        }
+        winograd_layer({xs, count, x.blocks, in_rows, in_columns, x.blocks * x_plane}, filters, u, tile, bias,
+                       added, Dims{{0, 0}, 2}, 1, act, {ys, count, y.blocks, rows, columns, y.blocks * y_plane});
+        each_output([&](i64 sample, i64 block, const Grid& g, i64 place) {
+            put(ys + place, columns, g, y.at(sample, block), y.h, y.w);
+        });
+    }
+}
+
+void winograd_dilated(InMap<real> x, In<real> weight, In<real> u, i64 tile, In<real> bias,
+                      InMap<real> residual, Dims padding, Dims dilation, Act act, OutMap<real> y) {
+    const i64 channels = weight.dim(1);
+    winograd_dilated_layer(x, {weight.data, weight.dim(0), channels, 9 * channels, 9, false}, u.data, tile,
+                           bias.data, residual, padding, dilation, act, y);
+}
+END_KERNELS
