@@ -62,6 +62,8 @@ def read_for(model, path) -> dict[str, np.ndarray]:
         raise ValueError(f"weights: {path}: the name must end in .safetensors, .pth, .pt or .h5")
     if metadata.get("layout") == "keras" and metadata.get("family") == family:
         to_keras(model)
+    if hasattr(model, "own_name"):   # a family with a rule of its own; None: no weight
+        state = {name: value for key, value in state.items() if (name := model.own_name(key)) is not None}
     return renamed(state, family, model.state_dict())
 
 

@@ -198,20 +198,24 @@ def test_gradients_reach_the_first_layer_as_darknets_do(name, tmp_path):
     np.testing.assert_allclose(-model.network.layers[0].conv.bias.grad, delta, rtol=2e-3, atol=2e-4 * abs(delta).max())
 
 
-def test_ciou_of_the_fourth_is_torchvisions():
-    torch = pytest.importorskip("torch")
-    losses = pytest.importorskip("pyops.bench.torchvision_schemas").torchvision.ops
-    rng = np.random.default_rng(0)
-    a = np.sort(rng.random((20, 2, 2)), 1).reshape(20, 4).astype(np.float64)
-    b = np.sort(rng.random((20, 2, 2)), 1).reshape(20, 4).astype(np.float64)
-    from pyops.detection.losses import ciou_loss, diou_loss
-    for ours, theirs in ((ciou_loss, losses.complete_box_iou_loss), (diou_loss, losses.distance_box_iou_loss)):
-        x, y = Tensor(a, requires_grad=True), torch.tensor(a, requires_grad=True)
-        mine, other = ours(x, b), theirs(y, torch.tensor(b))
-        F.sum(mine).backward()
-        other.sum().backward()
-        np.testing.assert_allclose(np.asarray(mine.data)[:, 0], other.detach().numpy(), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(x.grad, y.grad.numpy(), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("kind", ["iou", "giou", "diou", "ciou"])
+def test_boxes_by_overlap_are_learned_as_they_are_decoded(kind):
+    """The box loss of a head is 1 - IoU and its like of what decode() gives, in the image's pixels."""
+    section = Section("yolo", {"num": "2", "anchors": "10,14,20,9", "classes": "2", "scale_x_y": "1.1",
+                               "iou_loss": kind, "iou_normalizer": "1"})
+    head = YoloHead(section, (14, 6, 6))
+    maps = np.random.default_rng(0).standard_normal((1, 14, 6, 6)).astype(np.float32)
+    truth = Truth(np.array([[0.4, 0.6, 0.2, 0.3]], np.float32), np.array([1]))
+    # the box of 9.6 x 14.4 is the first anchor's, 10 x 14, at x 2 and y 3
+    boxes = head.decode(maps, (48, 48))[0].reshape(2, 6, 6, 4)[0, 3, 2]
+    expected = np.array([[0.3, 0.45, 0.5, 0.75]], np.float32) * 48
+    loss = {"iou": lambda a, b: 1 - F.box_iou(a, b)[0, 0], "giou": F.generalized_box_iou_loss,
+            "diou": F.distance_box_iou_loss, "ciou": F.complete_box_iou_loss}[kind](boxes[None], expected)
+    given = Tensor(maps, requires_grad=True)
+    part = head.losses(given, [truth], (48, 48))["box"]
+    np.testing.assert_allclose(float(part.data), float(np.asarray(loss).ravel()[0]), rtol=1e-4)
+    part.backward()
+    assert np.isfinite(given.grad).all() and abs(given.grad).max() > 0
 
 
 @pytest.mark.parametrize("name", NAMES)

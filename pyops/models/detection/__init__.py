@@ -9,3 +9,5 @@ from .yolov1 import *
 from .yolov2 import *
 from .yolov3 import *
 from .yolov4 import *
+from .yolov5 import *
+from .yolov6 import *

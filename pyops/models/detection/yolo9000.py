@@ -81,7 +81,7 @@ class YOLO9000(DarknetDetector):
             raise ValueError(f"YOLO9000.losses: labels must be from 0 to {self.classes - 1}, got {labels.tolist()}")
         images = np.asarray(images)
         size = self.training_size()
-        maps = self.network(self.placed(images, size)[0])[0]
+        maps = self.maps(self.placed(images, size)[0])[0]
         found = self.heads[0].classification_losses(F.index_select(maps, 0, np.array(of_words)), labels)
         total = dict(found)
         if of_boxes:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import functional as F
-from ...detection.losses import ciou_loss, diou_loss, giou_loss, iou_loss
+from ...detection.losses import iou_loss
 from .darknet_cfg import Section
 from .darknet_layers import Shape
 from .yolo_truth import Truth, best_overlap, corners, overlaps_of_sizes
@@ -176,5 +176,5 @@ def intersection(measure: Any) -> Any:
     return loss
 
 
-BOX_LOSSES = {"mse": squares, "iou": intersection(iou_loss), "giou": intersection(giou_loss),
-              "diou": intersection(diou_loss), "ciou": intersection(ciou_loss)}
+BOX_LOSSES = {"mse": squares, "iou": intersection(iou_loss), "giou": intersection(F.generalized_box_iou_loss),
+              "diou": intersection(F.distance_box_iou_loss), "ciou": intersection(F.complete_box_iou_loss)}
