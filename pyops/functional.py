@@ -182,6 +182,7 @@ from .ops.pooling import (
     max_unpool2d,
     max_unpool3d,
 )
+from .ops.pyramid import pyramid_roi_align
 from .ops.quantise import dequantize_linear, fake_quantize_per_tensor_affine, quantize_linear
 from .ops.rbf import lenet5_loss, squared_euclidean
 from .ops.real_functions import (
@@ -283,7 +284,8 @@ __all__ = [
     "movedim", "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
     "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize",
     "one_hot", "pad", "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle",
-    "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool", "quantize_linear",
+    "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool",
+    "pyramid_roi_align", "quantize_linear",
     "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes", "reshape", "rms_norm", "rnn",
     "rnn_cell", "roi_align", "roi_pool", "roll", "round", "rsqrt", "scaled_dot_product_attention",
     "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter",

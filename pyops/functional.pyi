@@ -44,16 +44,16 @@ __all__ = [
     "multiclass_nms", "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne", "neg",
     "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
     "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
-    "ps_roi_align", "ps_roi_pool", "quantize_linear", "reciprocal", "relu", "relu6", "remainder",
-    "remove_small_boxes", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool", "roll", "round",
-    "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd",
-    "scatter_reduce", "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu",
-    "sin", "sinh", "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "soft_nms", "softmax", "softmin",
-    "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze",
-    "stack", "std", "stft", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink",
-    "threshold", "tile", "topk", "transpose", "tril", "triplet_margin_loss",
-    "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze",
-    "upsample", "var", "vector_norm", "where",
+    "ps_roi_align", "ps_roi_pool", "pyramid_roi_align", "quantize_linear", "reciprocal", "relu", "relu6",
+    "remainder", "remove_small_boxes", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool",
+    "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add",
+    "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss",
+    "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "soft_nms",
+    "softmax", "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square",
+    "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth", "sub", "sum",
+    "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose", "tril",
+    "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten",
+    "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 
 _E = TypeVar("_E", bound=Exporter)
@@ -2271,6 +2271,19 @@ def ps_roi_pool(input: Array, boxes: Tensor | Sequence[Tensor], output_size: Siz
 @overload
 def ps_roi_pool(input: _E, boxes: Arrays | Sequence[Arrays], output_size: Sizes, spatial_scale: float = ...,
     *, out: _E | None = ...) -> _E: ...
+
+@overload
+def pyramid_roi_align(maps: Sequence[Any], boxes: Tensor, levels: Arrays, output_size: Sizes,
+    spatial_scales: Sequence[float], sampling_ratio: int = ..., aligned: bool = ...) -> Tensor: ...
+@overload
+def pyramid_roi_align(maps: Sequence[Any], boxes: Array, levels: Array, output_size: Sizes,
+    spatial_scales: Sequence[float], sampling_ratio: int = ..., aligned: bool = ...) -> Array: ...
+@overload
+def pyramid_roi_align(maps: Sequence[Any], boxes: Array, levels: Tensor, output_size: Sizes,
+    spatial_scales: Sequence[float], sampling_ratio: int = ..., aligned: bool = ...) -> Tensor: ...
+@overload
+def pyramid_roi_align(maps: Sequence[Any], boxes: _E, levels: Arrays, output_size: Sizes,
+    spatial_scales: Sequence[float], sampling_ratio: int = ..., aligned: bool = ...) -> _E: ...
 
 @overload
 def quantize_linear(input: Tensor, scale: Operand, zero_point: Operand = ..., dtype: DType = ...,

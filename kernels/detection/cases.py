@@ -83,7 +83,19 @@ def _regions(k):
     return Regions((k, 5), grad=False)
 
 
+def _pyramid(k, levels, *maps, **how):
+    return case(f"{k}_regions_{len(maps)}_levels", "pyramid_roi_align", [A(*x) for x in maps], _regions(k),
+                np.array(levels), how.pop("size", (3, 2)), [0.5**i for i in range(len(maps))], torch=None, **how)
+
+
 CASES = {
+    "pyramid_roi_align": [
+        _pyramid(7, [0, 1, 2, 2, 0, 5, -1], (2, 5, 9, 11), (2, 5, 5, 6), (2, 5, 3, 3), sampling_ratio=2),
+        _pyramid(5, [0, 1, 1, 0, 1], (2, 19, 9, 11), (2, 19, 5, 6), aligned=True),
+        _pyramid(3, [0, 0, 0], (2, 3, 9, 11), size=2),
+        _pyramid(0, np.zeros(0, np.int64), (2, 3, 9, 11), (2, 3, 5, 6)),
+        case("many_samples", "pyramid_roi_align", [A(2, 3, 9, 11)], _regions(2), np.array([0, 0]), (1, 2), [1.0], 65, torch=None),
+    ],
     "roi_align": [
         *(case(f"ratio{ratio}{'_aligned' * aligned}_{scale}", "roi_align", A(2, 5, 9, 11), _regions(6), (3, 2), scale, ratio, aligned, torch=None)
           for ratio in (-1, 1, 2) for aligned in (False, True) for scale in (1.0, 0.5)),
@@ -211,6 +223,16 @@ REFUSES = {
         bad("reduction", "complete_box_iou_loss", A(2, 4), A(2, 4), reduction="max", match="reduction must be"),
         bad("eps", "complete_box_iou", A(2, 4), A(2, 4), eps=-1.0, match="eps must be"),
     ],
+    "pyramid_roi_align": [
+        bad("scales", "pyramid_roi_align", [A(2, 3, 6, 7)], A(4, 5), np.zeros(4, np.int64), 2, [1.0, 0.5],
+            match="as many spatial scales as maps"),
+        bad("no_maps", "pyramid_roi_align", [], A(4, 5), np.zeros(4, np.int64), 2, [], match="as many spatial scales"),
+        bad("channels", "pyramid_roi_align", [A(2, 3, 6, 7), A(2, 4, 3, 4)], A(4, 5), np.zeros(4, np.int64), 2, [1.0, 0.5],
+            match="one N and C"),
+        bad("boxes", "pyramid_roi_align", [A(2, 3, 6, 7)], A(4, 4), np.zeros(4, np.int64), 2, [1.0], match="boxes \\(K, 5\\)"),
+        bad("levels", "pyramid_roi_align", [A(2, 3, 6, 7)], A(4, 5), np.zeros(3, np.int64), 2, [1.0], match="levels \\(K,\\)"),
+        bad("sample", "pyramid_roi_align", [A(2, 3, 6, 7)], np.array([[2, 0, 0, 1, 1]], np.float32), np.zeros(1, np.int64), 2,
+            [1.0], match="one of the 2 samples")],
     "roi_align": [bad("boxes", "roi_align", A(2, 3, 6, 7), A(4, 4), 2, match="boxes \\(K, 5\\)"),
                   bad("sample", "roi_align", A(2, 3, 6, 7), np.array([[2, 0, 0, 1, 1]], np.float32), 2, match="one of the 2 samples"),
                   bad("endless", "roi_align", A(2, 3, 6, 7), np.array([[0, 0, 0, np.inf, 1]], np.float32), 2, match="finite"),

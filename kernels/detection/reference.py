@@ -277,6 +277,23 @@ def pixels(roi, size, scale, shape, ends):
             yield int(roi[0]), i, j, rows, columns
 
 
+def pyramid_roi_align(rois, levels, *maps, size, scales, ratio, aligned):
+    """(k, C, *size): roi_align of each region from the map of its level, by that map's scale. Lin et
+    al., "Feature Pyramid Networks" (2017)."""
+    own = levels.clip(0, len(maps) - 1)
+    y = np.zeros((len(rois), maps[0].shape[1], *size), maps[0].dtype)
+    for level, (x, scale) in enumerate(zip(maps, scales)):
+        y[own == level] = roi_align(x, rois[own == level], size, scale, ratio, aligned)
+    return y
+
+
+def pyramid_roi_align_backward(dy, rois, levels, shapes, scales, ratio, aligned):
+    """The adjoint of pyramid_roi_align: an array of each of the shapes."""
+    own = levels.clip(0, len(shapes) - 1)
+    return tuple(roi_align_backward(dy[own == level], rois[own == level], shape, scale, ratio, aligned)
+                 for level, (shape, scale) in enumerate(zip(shapes, scales)))
+
+
 def roi_pool(x, rois, size, scale=1.0):
     """(k, C, *size): the maximum of each bin of whole pixels, 0 for an empty bin. Girshick,
     "Fast R-CNN" (2015)."""

@@ -5,6 +5,9 @@
 // worked out once for all channels. The gradient is the transpose, a block of channels of a sample a
 // task, regions in their order.
 //
+// roi_align_level writes the regions of one level of a pyramid and leaves the others alone, so that a
+// level's map is read for its own regions only (Lin et al., 2017, equation 1).
+//
 // ps_roi_align: a cell of the grid has channels of its own (Dai et al., 2016); every value is read from
 // one plane. Its gradient takes a plane a task.
 #include "regions.h"
@@ -182,12 +185,16 @@ void fold_rows(const Plan& p, i64 i, const Channels& x, const real* laid, i64 w,
 }
 }  // namespace
 
-void roi_align(In<real> x, In<real> regions, double scale, i64 ratio, bool aligned, Out<real> y) {
+// mine(k): whether a region is of this call.
+template <class Mine>
+static void align(const View<const real>& x, In<real> regions, double scale, i64 ratio, bool aligned,
+                  const View<real>& y, Mine mine) {
     const i64 channels = x.dim(1), h = x.dim(2), w = x.dim(3), oh = y.dim(2), ow = y.dim(3), cells = oh * ow;
     const Plans plans(regions, x.dim(0), h, w, oh, ow, real(scale), ratio, aligned);
     for_blocks(
-        x, y.dim(0), [&](i64 k) { return plans[k].sample; }, [&](i64 k) { return plans[k].area; },
+        x, y.dim(0), [&](i64 k) { return mine(k) ? plans[k].sample : -1; }, [&](i64 k) { return plans[k].area; },
         [&](const Channels& own, const real* laid, i64 c, i64 k) {
+            if (!mine(k)) return;
             const Plan& p = plans[k];
             real* to = y.data + (k * channels + c) * cells;
             if (p.sample < 0) return fill_planes(to, own.count * cells, real(__builtin_nan("")));
@@ -206,7 +213,9 @@ void roi_align(In<real> x, In<real> regions, double scale, i64 ratio, bool align
         });
 }
 
-void roi_align_backward(In<real> g, In<real> regions, double scale, i64 ratio, bool aligned, Out<real> dx) {
+template <class Mine>
+static void align_backward(In<real> g, In<real> regions, double scale, i64 ratio, bool aligned, const View<real>& dx,
+                           Mine mine) {
     const i64 channels = dx.dim(1), h = dx.dim(2), w = dx.dim(3), oh = g.dim(2), ow = g.dim(3), cells = oh * ow;
     const Plans plans(regions, dx.dim(0), h, w, oh, ow, real(scale), ratio, aligned);
     const i64 blocks = (channels + LANES - 1) / LANES;
@@ -217,7 +226,7 @@ void roi_align_backward(In<real> g, In<real> regions, double scale, i64 ratio, b
         fill_planes(sums, h * w * LANES, 0);
         for (i64 k = 0; k < g.dim(0); ++k) {
             const Plan& p = plans[k];
-            if (p.sample != n) continue;
+            if (p.sample != n || !mine(k)) continue;
             Channels{g.data + (k * channels + c) * cells, cells, count}.lay_out(given);
             for (i64 i = 0; i < oh; ++i) {
                 fill_planes(spread, p.column_count * LANES, 0);
@@ -240,6 +249,29 @@ void roi_align_backward(In<real> g, In<real> regions, double scale, i64 ratio, b
         }
         store_planes(sums, h * w, count, dx.data + (n * channels + c) * h * w);
     });
+}
+
+void roi_align(In<real> x, In<real> regions, double scale, i64 ratio, bool aligned, Out<real> y) {
+    align(x, regions, scale, ratio, aligned, y, [](i64) { return true; });
+}
+
+void roi_align_backward(In<real> g, In<real> regions, double scale, i64 ratio, bool aligned, Out<real> dx) {
+    align_backward(g, regions, scale, ratio, aligned, dx, [](i64) { return true; });
+}
+
+// A level outside of 0 .. last counts as the nearest.
+static auto of_level(In<i64> levels, i64 level, i64 last) {
+    return [from = levels.data, level, last](i64 k) { return std::clamp(from[k], i64(0), last) == level; };
+}
+
+void roi_align_level(In<real> x, In<real> regions, In<i64> levels, i64 level, i64 last, double scale, i64 ratio,
+                     bool aligned, Out<real> y) {
+    align(x, regions, scale, ratio, aligned, y, of_level(levels, level, last));
+}
+
+void roi_align_level_backward(In<real> g, In<real> regions, In<i64> levels, i64 level, i64 last, double scale,
+                              i64 ratio, bool aligned, Out<real> dx) {
+    align_backward(g, regions, scale, ratio, aligned, dx, of_level(levels, level, last));
 }
 
 void ps_roi_align(In<real> x, In<real> regions, double scale, i64 ratio, Out<real> y) {

@@ -10,7 +10,7 @@ __all__ = ["Target", "checked_targets"]
 
 
 class Target(NamedTuple):
-    """boxes (k, 4) float32, labels (k,) int64 of one image."""
+    """boxes (k, 4) floats, labels (k,) int64 of one image."""
     boxes: np.ndarray
     labels: np.ndarray
 
@@ -39,7 +39,7 @@ def one(name: str, i: int, target: Mapping[str, Any], first: int, classes: int) 
                          "and (k,)")
     if labels.dtype.kind not in "iu":
         raise ValueError(f"{name}: target {i} has labels of {labels.dtype}; they are whole numbers")
-    boxes = boxes.astype(np.float32)
+    boxes = boxes if boxes.dtype.kind == "f" else boxes.astype(np.float32)
     wrong = ~(np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1))
     if wrong.any():
         raise ValueError(f"{name}: target {i} has the box {boxes[wrong][0].tolist()}; a box (x1, y1, x2, y2) is finite "

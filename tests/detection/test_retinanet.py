@@ -29,7 +29,7 @@ def resnet18(**settings):
 def small():
     peers.torch.manual_seed(0)
     reference = resnet18(num_classes=5, score_thresh=0.02, **SMALL)
-    return peers.pair("retinanet_resnet18_fpn", reference, scale=0.5, classes=5, score_threshold=0.02, **SMALL)
+    return peers.pair("retinanet_resnet18_fpn", reference, scale=0.25, classes=5, score_threshold=0.02, **SMALL)
 
 
 @pytest.mark.parametrize("size", [(80, 120), (96, 96), (61, 200)])
@@ -60,7 +60,7 @@ def test_resnet50s_forms_are_torchvisions(version):
     name = f"retinanet_resnet50_fpn{version}"
     reference = getattr(peers.theirs, name)(weights=None, weights_backbone=None, num_classes=4, score_thresh=0.02,
                                             **SMALL)
-    reference, model = peers.pair(name, reference, classes=4, score_threshold=0.02, **SMALL)
+    reference, model = peers.pair(name, reference, scale=0.1, classes=4, score_threshold=0.02, **SMALL)
     x = peers.images(2, 80, 120)
     peers.assert_same_boxes(peers.our_answer(model, x), peers.their_answer(reference, x), 1e-4)
     peers.assert_same_step(model, reference, x, TARGETS, LOSSES, 1e-5)

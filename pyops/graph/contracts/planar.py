@@ -671,6 +671,12 @@ def regions_of(x, regions, scale, *how):
     return y
 
 
+@contract("roi_align_level", "rrennfnbR")
+def roi_align_level(x, regions, levels, level, last, scale, ratio, aligned, y) -> None:
+    roi_align(x, regions, scale, ratio, aligned, y)
+    need(levels.size == y.shape[0], "a level a region")
+
+
 @contract("embedding", "irRI")
 def embedding(index, weight, y, bad) -> None:
     need(

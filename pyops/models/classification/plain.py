@@ -17,8 +17,11 @@ class PlainBlock(nn.Module):
     """Two 3x3 convolutions, each normalised and followed by ReLU; no shortcut."""
     expansion = 1
 
-    def __init__(self, channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None):
+    def __init__(self, channels: int, width: int, stride: int = 1, downsample: nn.Module | None = None,
+                 dilation: int = 1):
         del downsample   # the shortcut's, which is not there
+        if dilation != 1:
+            raise ValueError("ResNet: replace_stride_with_dilation is for bottlenecks; a PlainBlock has none")
         self.conv1 = convolution(channels, width, 3, stride)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = convolution(width, width, 3)

@@ -2,6 +2,7 @@
 # ruff: noqa: F403
 from .darknet import *
 from .detector import *
+from .faster_rcnn import *
 from .retinanet import *
 from .small import *
 from .yolo9000 import *

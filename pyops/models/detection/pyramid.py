@@ -179,8 +179,12 @@ def resnet_pyramid(trunk: ResNet, returned: Sequence[int] = (1, 2, 3, 4), more: 
 
 
 def mobilenet_pyramid(trainable_layers: int = 6, frozen_norm: bool = False) -> PyramidBackbone:
-    """Over the last two stages of MobileNetV3 large: its 14th and its last layer."""
+    """Over the last two stages of MobileNetV3 large: its 14th and its last layer. torchvision's
+    detector has a batch norm's own constants there, and not the classifier's."""
     trunk = mobilenet_v3_large().without_top()
+    for norm in trunk.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.eps, norm.momentum = 1e-5, 0.1
     parts = [f"features.{i}" for i in range(16, -1, -1)]
     # where strides are: what a stage is
     starts = (16, 13, 7, 4, 2, 0)

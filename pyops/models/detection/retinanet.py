@@ -22,6 +22,7 @@ from ...core.tensor import Tensor
 from ...detection.anchors import RETINANET, Anchors
 from ...detection.coders import BoxCoder, clip
 from ...detection.losses import giou_loss
+from ...detection.maps import best, in_rows
 from ...detection.matching import IGNORED, overlaps, threshold_match
 from ...detection.targets import Target
 from ..classification.resnet import resnet18, resnet50
@@ -124,17 +125,9 @@ class RetinaNet(TransformingDetector):
         return self.anchors((int(x.shape[2]), int(x.shape[3])), maps)
 
     def best(self, logits: Any, deltas: Any, anchors: np.ndarray, size: tuple[int, int]) -> tuple[Any, Any, Any]:
-        """Scores (N, k), boxes (N, k, 4) and labels (N, k) of a level's best (anchor, class)
-        pairs. They are read where the maps have them, (anchor, class, y, x), and not moved before."""
-        n, channels, height, width = map(int, logits.shape)
-        area, each = height * width, channels // self.classes
-        value, at = F.topk(F.reshape(logits, (n, -1)), min(self.candidates, channels * area))
-        channel, place = F.floor_divide(at, area), F.remainder(at, area)
-        anchor, label = F.floor_divide(channel, self.classes), F.remainder(channel, self.classes)
-        own = F.add(F.mul(anchor, 4 * area), place)
-        delta = F.stack([F.gather(F.reshape(deltas, (n, -1)), 1, F.add(own, i * area)) for i in range(4)], -1)
-        reference = F.embedding(F.add(F.mul(place, each), anchor), anchors.astype(deltas.dtype, copy=False))
-        return F.sigmoid(value), clip(self.coder.decode(delta, reference), size), label
+        """Scores (N, k), boxes (N, k, 4) and labels (N, k) of a level's best (anchor, class) pairs."""
+        found = best(logits, deltas, anchors, self.classes, self.candidates)
+        return F.sigmoid(found.logits), clip(self.coder.decode(found.deltas, found.references), size), found.labels
 
     def losses(self, images: Any, targets: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """"classification", the focal loss over all anchors that are not ignored, and "boxes", that of
@@ -175,13 +168,6 @@ def apart(scores: Any, labels: Any, classes: int) -> Any:
     n, k = map(int, scores.shape)
     empty = np.zeros((n, k, classes), scores.dtype)
     return F.scatter(empty, 2, F.reshape(labels, (n, k, 1)), F.reshape(scores, (n, k, 1)))
-
-
-def in_rows(maps: Any, last: int) -> Any:
-    """(N, H x W x anchors, last) of maps (N, anchors x last, H, W)."""
-    n, channels, height, width = maps.shape
-    split = F.reshape(maps, (n, channels // last, last, height, width))
-    return F.reshape(F.permute(split, (0, 3, 4, 1, 2)), (n, height * width * channels // last, last))
 
 
 @network(published=34_014_999, source="torchvision", image=(3, 480, 640))

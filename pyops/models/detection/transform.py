@@ -73,7 +73,7 @@ def pad_to(x: Any, size: tuple[int, int]) -> Any:
 def scale_boxes(boxes: Any, size: tuple[int, int], to: tuple[int, int]) -> Any:
     """Boxes (..., 4) in pixels of an image of `size` (height, width), in those of one of size `to`."""
     y, x = (np.float32(n) / np.float32(m) for n, m in zip(to, size))
-    return F.mul(boxes, np.array([x, y, x, y], np.float32).astype(boxes.dtype))
+    return F.mul(boxes, np.array([x, y, x, y], boxes.dtype))
 
 
 class TransformingDetector(Detector):
