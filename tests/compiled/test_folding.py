@@ -179,3 +179,14 @@ def test_few_filters_behind_a_map():
     found = steps(lambda x: F.relu(conv(F.relu(conv(x, w1, padding=1)), w2, padding=1)), normal(2, 3, 32, 32),
                   tolerance=2e-5)
     assert "conv" in found and "activate_flat" in found, found
+
+
+def test_an_image_one_pixel_wide_that_a_reshape_reads():
+    """Turned on its side for the convolution, and back for whoever reads it, a reshape among them."""
+    w, v = normal(24, 20, 3, 1), normal(7, 24 * 48)
+
+    def model(x):
+        y = conv(F.reshape(x, (2, 20, 50, 1)), w)
+        return F.linear(F.reshape(y, (2, 24 * 48)), of(v, x))
+
+    assert "linear_packed" in steps(model, normal(2, 20, 50), tolerance=5e-6)

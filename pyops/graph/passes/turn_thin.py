@@ -41,7 +41,7 @@ def run(graph: Graph) -> None:
         standing.node = back
         turned[standing] = lying
         nodes += [node, back]
-    needed = {v for node in nodes if node.op != "reshape" for v in node.values()} | set(graph.outputs)
+    needed = {v for node in nodes for v in node.values()} | set(graph.outputs)
     graph.nodes[:] = [n for n in nodes
                       if not (n.op == "reshape" and n.output not in needed and n.output in turned)]
 
