@@ -36,7 +36,8 @@ VOC = ("<annotation><filename>1.png</filename><size><width>40</width><height>30<
 YOLO = "0 0.5 0.5 0.2 0.2\n1 0.4 0.4 0.1 0.1\n"
 CSV = "image,x1,y1,x2,y2,label\n1.png,1,2,30,30,cat\n2.png,,,,,\n"
 PIECES = (*"0123456789.-<>/,\n\"' \0", "nan", "inf", "1e999", "</object>", "&lt;", "&x;", "-1", "cat", "é")
-FORMATS = {b"c": (read_coco, "a.json"), b"v": (read_voc, "a.xml"), b"y": (read_yolo, "1.txt"), b"t": (read_csv, "a.csv")}
+FORMATS = {b"c": (read_coco, "a.json"), b"v": (read_voc, "a.xml"), b"y": (read_yolo, "1.txt"),
+           b"t": (read_csv, "a.csv")}
 
 
 def collect() -> None:

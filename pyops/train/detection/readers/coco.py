@@ -64,8 +64,8 @@ def listed(collector: Collector, images: list) -> dict:
                 entry.get("file_name"), str):
             collector.problem(where, "an image needs an id, a whole number, and a file_name")
         elif not all(type(entry.get(k)) is int and 0 < entry[k] < LONGEST for k in ("width", "height")):
-            collector.problem(where, f"an image needs a positive width and height below {LONGEST}, got {entry.get('width')} and "
-                              f"{entry.get('height')}")
+            collector.problem(where, f"an image needs a positive width and height below {LONGEST}, got "
+                              f"{entry.get('width')} and {entry.get('height')}")
         elif entry["id"] in entries:
             collector.problem(where, "two images have this id")
         else:
