@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pyops.bench.measure import interleaved
-from pyops.train.detection.coco_ap import MOST, CocoAP, flat_ap
+from pyops.train.detection.coco import MOST, CocoAP, flat_ap
 from pyops.train.detection.flat import Flat
 
 

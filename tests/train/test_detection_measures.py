@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pyops.bench import coco_ap as bench
-from pyops.train.detection.coco_ap import NAMES, coco_ap, flat_ap
+from pyops.train.detection.coco import NAMES, coco_ap, flat_ap
 from pyops.train.detection.confusion import detection_confusion
 from pyops.train.detection.flat import Flat
 from pyops.train.detection.pictures import (
@@ -13,7 +13,7 @@ from pyops.train.detection.pictures import (
     marked,
     worst_images,
 )
-from pyops.train.detection.voc_ap import voc_ap
+from pyops.train.detection.voc import voc_ap
 
 
 def compare(seeds):
@@ -38,7 +38,7 @@ def test_coco_ap_of_a_large_set_is_pycocotools():
 
 
 def test_matching_in_batches_gives_the_same(monkeypatch):
-    from pyops.train.detection import coco_ap as module
+    from pyops.train.detection import coco as module
     truth, found = bench.ours(bench.random_rows(3, 30, 3))
     whole = flat_ap(truth, found)
     monkeypatch.setattr(module, "ROOM", 1)
@@ -64,6 +64,12 @@ def test_right_and_wrong_by_hand():
     assert got.ap == pytest.approx(0.5 * 51 / 101) and got.ap50 == got.ap
     assert got.numbers["AR_100"] == 0.5 and got.numbers["AR_1"] == 0 and got.numbers["AP_large"] == -1
     assert list(got.numbers) == list(NAMES) and len(str(got).splitlines()) == 12
+
+
+def test_a_box_whose_corners_are_exchanged_hits_nothing():
+    turned = found([[30, 30, 10, 10], BOX], [0.9, 0.8], [0, 0])
+    assert coco_ap([target([BOX], [0])], [turned], 1).ap == pytest.approx(0.5)
+    assert voc_ap([target([BOX], [0])], [turned], 1) == pytest.approx([0.5])
 
 
 def test_an_empty_picture_and_an_empty_set():

@@ -290,6 +290,22 @@ def test_what_detect_refuses(trained, tmp_path, capsys):
         cli.main(["detect", checkpoint, "a.png", "-o", "x", "--score", "2"])
 
 
+@pytest.mark.parametrize("name", ["fasterrcnn_small"])
+def test_the_other_small_detector_is_trained_and_compiled(name, tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    from pyops.cli import train_detect
+    monkeypatch.setattr(train_detect, "SCENES", 8)
+    monkeypatch.setattr(train_detect, "TESTED", 2)
+    assert cli.main(["train", "detect", "--model", name, "--epochs", "1", "--out", str(tmp_path)]) == 0
+    model, _ = train.load_model(tmp_path / "checkpoint.safetensors")
+    image = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    model.score_threshold = 0.001
+    one, = model.detect(image)
+    boxes, scores, _, count = (np.asarray(v) for v in pyops.compile(model, image)(image))
+    assert count[0] == len(one) > 0 and np.allclose(scores[0, :count[0]], one.scores, atol=1e-5)
+    assert np.allclose(boxes[0, :count[0]], one.boxes, atol=1e-2)
+
+
 def test_what_train_detect_refuses(tmp_path, capsys):
     pytest.importorskip("sklearn")
     for arguments, told in [

@@ -1,7 +1,8 @@
 """Small detectors of the families' own parts, for images of 64x64 pixels: what trains within minutes on
 two cores. The anchors are those of digits in pyops.train.detection.scenes.
 
-    yolov3_small  residual blocks to strides 8 and 16, a head at each, the finer one told by the coarser
+    yolov3_small      residual blocks to strides 8 and 16, a head at each, the finer one told by the coarser
+    fasterrcnn_small  maps of stride 4, a proposal network, RoI align and two hidden layers
 """
 from __future__ import annotations
 
@@ -10,12 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import nn
+from ...detection.anchors import Anchors
 from ..registry import network
 from .darknet import DarknetDetector
 from .darknet_builder import Layers, checked_anchors
 from .darknet_layers import Head
+from .faster_rcnn import FasterRCNN
+from .roi_heads import PyramidPool
 
-__all__ = ["SmallYOLOv3", "yolov3_small"]
+__all__ = ["SMALL_RCNN", "SmallTrunk", "SmallYOLOv3", "fasterrcnn_small", "yolov3_small"]
 
 SIDE = 64
 PRIOR = 0.02      # of an anchor showing an object, before anything is learnt
@@ -66,3 +70,31 @@ def empty_at_first(conv: nn.Conv2d, anchors: int) -> None:
 def yolov3_small(**settings) -> SmallYOLOv3:
     """YOLOv3's form in 20 layers: residual blocks, two scales."""
     return SmallYOLOv3(**settings)
+
+
+class SmallTrunk(nn.Sequential):
+    """images -> one level: maps of 96 channels at stride 4."""
+
+    def __init__(self, channels: int = 96) -> None:
+        def layer(before: int, filters: int, stride: int = 1) -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(before, filters, 3, stride, padding=1, bias=False),
+                                 nn.BatchNorm2d(filters), nn.ReLU())
+        super().__init__(layer(3, 16), layer(16, 32, 2), layer(32, 32), layer(32, 64, 2), layer(64, 64),
+                         layer(64, channels), layer(channels, channels))
+
+    def forward(self, input: Any) -> list[Any]:
+        return [super().forward(input)]
+
+
+# of 64x64 pixels a few dozen boxes are enough
+SMALL_RCNN: dict[str, Any] = {
+    "pool": PyramidPool(1), "width": 128, "anchors": Anchors(((12, 18, 26),), ((1.7,),)), "min_size": SIDE,
+    "max_size": SIDE, "max_detections": 50, "rpn_pre_nms_top_n_train": 200, "rpn_pre_nms_top_n_test": 200,
+    "rpn_post_nms_top_n_train": 60, "rpn_post_nms_top_n_test": 40, "rpn_batch_size_per_image": 64,
+    "rpn_fg_iou_thresh": 0.6, "box_batch_size_per_image": 32}
+
+
+@network(image=(3, SIDE, SIDE))
+def fasterrcnn_small(classes: int = 10, **settings) -> FasterRCNN:
+    """Faster R-CNN over seven convolutions."""
+    return FasterRCNN(SmallTrunk(), classes, **{**SMALL_RCNN, "channels": 96, **settings})

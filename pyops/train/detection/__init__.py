@@ -2,7 +2,7 @@
 (docs/detection.md)."""
 from . import augment
 from .annotations import Annotations, Picture, Problem, checked_files
-from .coco_ap import CocoAP, coco_ap
+from .coco import CocoAP, coco_ap
 from .confusion import detection_confusion
 from .dataset import DetectionDataset, Sample
 from .measured import MeasuredDetector, measure_detector
@@ -11,7 +11,7 @@ from .readers import read, read_coco, read_csv, read_voc, read_yolo
 from .sanity import sanity_check_detector
 from .scenes import Scenes, SceneSettings, write_coco
 from .trainer import DetectionEpoch, Detector
-from .voc_ap import voc_ap
+from .voc import voc_ap
 
 __all__ = ["Annotations", "CocoAP", "DetectionDataset", "DetectionEpoch", "Detector", "MeasuredDetector", "Picture",
            "Problem", "Sample", "SceneSettings", "Scenes", "augment", "checked_files", "coco_ap",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..augment import require
-from .coco_ap import overlaps
+from .coco import overlaps
 from .dataset import GREY, Sample, letterboxed, resized
 
 LEAST = 1.0      # a box that is thinner than this many pixels after a cut is left out

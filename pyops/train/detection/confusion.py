@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .coco_ap import overlaps
+from .coco import overlaps
 from .flat import checked, found_objects, true_objects
 
 

@@ -49,13 +49,15 @@ def true_objects(targets: Sequence[Mapping], classes: int) -> Flat:
 
 def found_objects(detections: Sequence, classes: int) -> Flat:
     """What a detector found in images: Detections, or mappings of "boxes" (k, 4) as x1, y1, x2, y2,
-    "scores" (k,) and "labels" (k,). ValueError where one of them is none."""
+    "scores" (k,) and "labels" (k,). A box whose corners are exchanged is of no size and hits nothing.
+    ValueError where a number is none."""
     parts = [d if isinstance(d, Mapping) else {"boxes": d.boxes, "scores": d.scores, "labels": d.labels}
              for d in detections]
     flat = joined(parts, classes, "found")
     scores = np.concatenate([np.empty(0), *(np.asarray(p["scores"], np.float64).reshape(-1) for p in parts)])
     if len(scores) != len(flat):
         raise ValueError(f"found objects: {len(flat)} boxes need as many scores, got {len(scores)}")
+    flat.boxes[:, 2:] = np.maximum(flat.boxes[:, 2:], 0)
     return Flat(**{**vars(flat), "scores": scores})
 
 

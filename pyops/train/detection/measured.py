@@ -8,11 +8,11 @@ from functools import cached_property
 import numpy as np
 
 from ...core.tensor import Tensor, no_grad
-from .coco_ap import CocoAP, coco_ap
+from .coco import CocoAP, coco_ap
 from .confusion import detection_confusion
 from .dataset import DetectionDataset
 from .pictures import detection_gallery, draw_confusion, draw_curves
-from .voc_ap import voc_ap
+from .voc import voc_ap
 
 AT_ONCE = 16     # images
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .coco_ap import RECALLS, CocoAP
+from .coco import RECALLS, CocoAP
 from .confusion import detection_confusion
 
 TRUE, FOUND = (40, 200, 60), (235, 60, 50)    # colours of boxes

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .coco_ap import groups, overlaps, taken
+from .coco import groups, overlaps, taken
 from .flat import Flat, checked, found_objects, true_objects
 
 RULES = (2007, 2012)
