@@ -301,7 +301,7 @@ void map_of_bytes(InAny x, In<real> scale, In<real> zero, OutMap<real> y) {
             const u8* const in = x.as<const u8>() + sample * image;
             real* const out = y.data + sample * y.sample;
             for (i64 k = from; k < until; k += LANES)
-                store(out + k, (__builtin_convertvector(*(const Bytes*)(in + k), V) - splat(z)) * splat(s));
+                store(out + k, (load_bytes(in + k) - splat(z)) * splat(s));
         }
     });
 }
@@ -381,8 +381,8 @@ void bytes_add(InAny a, double scale_a, double zero_a, InAny b, double scale_b, 
     parallel_for(ceil_div(n, PIECE), 4, [&](i64 begin, i64 end) {
         const i64 until = end * PIECE < n ? end * PIECE : n;
         for (i64 i = begin * PIECE; i < until; i += LANES) {
-            const V va = (__builtin_convertvector(*(const Bytes*)(pa + i), V) - za) * sa;
-            const V vb = (__builtin_convertvector(*(const Bytes*)(pb + i), V) - zb) * sb;
+            const V va = (load_bytes(pa + i) - za) * sa;
+            const V vb = (load_bytes(pb + i) - zb) * sb;
             V v = (va + vb) / s;
             v = vmin(splat(to.high), vmax(v, splat(to.low)));
             *(Bytes*)(out + i) =

@@ -19,6 +19,18 @@ typedef u8 Bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 typedef i32 Whole32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
 static inline M load_whole(const i32* p) { return (M) * (const Whole32*)p; }
+// Bytes as real numbers, by intrinsics: compilers take a vector of bytes apart to widen it.
+static inline V load_bytes(const u8* p) {
+#if defined(__AVX512F__)
+    return (V)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)));
+#elif defined(__AVX2__)
+    return (V)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+#else
+    V v;
+    for (int i = 0; i < LANES; ++i) v[i] = real(p[i]);
+    return v;
+#endif
+}
 
 // The reduction: block b and tap t read x + b * x_block + taps[t] and weights from b * w_block +
 // t * PACK of each filter block; `groups`: fours of channels of the last block.
