@@ -11,10 +11,12 @@ from typing import ClassVar
 from ...core.tensor import Tensor
 from ...models.detection.detector import Detector as Network
 from ..diagnosis import Diagnosis, diagnose
+from ..sanity import SanityReport
 from ..trainer import Epoch, Progress, Trainer
 from . import curve
 from .dataset import DetectionDataset
 from .measured import MeasuredDetector, measure_detector
+from .sanity import sanity_check_detector
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,10 @@ class Detector(Trainer):
         """What the curve says; chance is the loss of the first batch."""
         chance = self.batch_losses[0] if self.batch_losses else self.history[0].train_loss if self.history else None
         return diagnose(self.history, self.batch_losses, chance=chance)
+
+    def sanity_check(self, **settings) -> SanityReport:
+        """sanity_check_detector of the model on the training set."""
+        return sanity_check_detector(self.model, self.split.train, **settings)
 
     def _draw(self, path, title: str) -> None:
         curve.draw(path, self.history, title)
