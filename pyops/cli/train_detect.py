@@ -52,6 +52,7 @@ def add_arguments(parser):
 def run(args) -> int:
     needs("rich", "matplotlib", "safetensors", "PIL", *(() if args.data else ("sklearn",)))
     from .. import __version__, manual_seed, models, train
+    from ..models.registry import NETWORKS
     from ..train.detection.sanity import sanity_check_detector
     if args.seed < 0:
         raise UsageError(f"--seed must not be negative, got {args.seed}")
@@ -61,7 +62,7 @@ def run(args) -> int:
     try:
         names, annotated = classes_of(args)
         model = models.create_model(args.model, classes=len(names), class_names=names)
-        size = (args.size, args.size) if args.size else tuple(model.image[1:])
+        size = (args.size, args.size) if args.size else tuple(NETWORKS[args.model].image[1:])
         data = split(args, annotated, size)
         if args.check:
             report = sanity_check_detector(model, data.train)

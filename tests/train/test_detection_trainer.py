@@ -291,12 +291,13 @@ def test_what_detect_refuses(trained, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["fasterrcnn_small"])
-def test_the_other_small_detector_is_trained_and_compiled(name, tmp_path, monkeypatch):
+def test_the_other_small_detector_is_trained_and_compiled(name, tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
     from pyops.cli import train_detect
     monkeypatch.setattr(train_detect, "SCENES", 8)
     monkeypatch.setattr(train_detect, "TESTED", 2)
     assert cli.main(["train", "detect", "--model", name, "--epochs", "1", "--out", str(tmp_path)]) == 0
+    assert "64x64" in capsys.readouterr().out
     model, _ = train.load_model(tmp_path / "checkpoint.safetensors")
     image = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
     model.score_threshold = 0.001
