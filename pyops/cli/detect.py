@@ -10,6 +10,7 @@ from . import UsageError
 from .train import needs, positive
 
 AT_ONCE = 8
+LEGIBLE = 256  # pixels of a drawn image's shorter side, if that can be had
 OFTEN = 16     # images of one size, from which a Program is worth its making
 
 
@@ -48,7 +49,7 @@ def run(args) -> int:
             seen += len(found)
             if args.out:
                 places[path].parent.mkdir(parents=True, exist_ok=True)
-                found.draw(image).save(places[path])
+                drawn(found, image).save(places[path])
             rows += [{**row, "file_name": path.name} for row in found.to_coco(i + 1)]
         if args.json:
             args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +114,16 @@ def frames(pattern: Path) -> list[Path]:
     while first is not None and (path := pattern.with_name(pattern.name % (first + len(found)))).is_file():
         found.append(path)
     return found
+
+
+def drawn(found, image):
+    """A PIL.Image: small images are enlarged to hard pixels, so that words can be read."""
+    from ..detection.results import Detections
+    times = max(1, -(-LEGIBLE // min(image.shape[:2])))
+    if times == 1 or max(image.shape[:2]) * times > 8 * LEGIBLE:
+        return found.draw(image)
+    larger = Detections(found.boxes * times, found.scores, found.labels, found.class_names)
+    return larger.draw(image.repeat(times, 0).repeat(times, 1))
 
 
 def drawn_places(out: Path, paths: list[Path]) -> dict[Path, Path]:

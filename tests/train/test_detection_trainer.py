@@ -229,6 +229,8 @@ def test_detect_draws_and_writes_rows(trained, tmp_path, capsys):
     found = json.loads(rows.read_text())
     assert found and all(row.keys() == {"bbox", "category_id", "file_name", "image_id", "score"} for row in found)
     assert {row["image_id"] for row in found} <= {1, 2, 3, 4}
+    sizes = [Image.open(out / f"frame_{i:03d}.png").size for i in range(4)]
+    assert sizes == [(256, 256), (630, 280), (256, 256), (800, 2)]      # small ones enlarged where that is possible
     model, _ = train.load_model(checkpoint)
     boxes = model.detect([tmp_path / "frame_000.png"], 0.001)[0].boxes
     mine = np.array([r["bbox"] for r in found if r["file_name"] == "frame_000.png"])
