@@ -41,8 +41,8 @@ SHOWN = 3            # the test scene in the picture
 
 @dataclass(frozen=True)
 class Step:
-    """make(net, proposals): the detector over a copy of the pretrained net. looked: how many boxes of
-    an image it classifies. trained: on scenes, for this share of the epochs."""
+    """make(net, proposals): the detector over a copy of the pretrained net. looked: how many boxes
+    of an image it classifies. trained: on scenes, for this share of the epochs."""
     name: str
     why: str
     make: Callable
@@ -144,7 +144,8 @@ def precision_of(measured: MeasuredDetector) -> np.ndarray:
 
 
 def tile(measured: MeasuredDetector, name: str) -> tuple[np.ndarray, str]:
-    """What scores at least half as much as the best: losses differ in how sure they make a network."""
+    """What scores at least half as much as the best: losses differ in how sure they make a
+    network."""
     picture, found = measured.data.picture(SHOWN), measured.detections[SHOWN]
     return marked(picture.load(), picture.target, found, float(found.scores.max(initial=0)) / 2), name
 

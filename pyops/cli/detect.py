@@ -141,8 +141,8 @@ def drawn_places(out: Path, paths: list[Path]) -> dict[Path, Path]:
 
 
 class Runner:
-    """Runs a detector on images; on those of a size that has come often, as frames of a video do, by a
-    Program."""
+    """Runs a detector on images; on those of a size that has come often, as frames of a video do,
+    by a Program."""
 
     def __init__(self, model, score: float, iou: float | None):
         model.set_thresholds(score, model.iou_threshold if iou is None else iou, model.max_detections,

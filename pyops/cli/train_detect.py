@@ -97,7 +97,8 @@ def classes_of(args):
 
 
 def split(args, annotated, size: tuple[int, int]):
-    """Two datasets. Of one set of annotations every fifth image, in a drawn order, is for the test."""
+    """Two datasets. Of one set of annotations every fifth image, in a drawn order, is for the
+    test."""
     import numpy as np
 
     from ..train import Split

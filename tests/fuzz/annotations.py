@@ -1,7 +1,8 @@
-"""Annotated images: COCO's JSON, VOC's XML, YOLO's text and CSV with their words and characters changed.
+"""Annotated images: COCO's JSON, VOC's XML, YOLO's text and CSV with their words and characters
+changed.
 
-Whatever a file holds, it is refused by a ValueError, or what is right in it is read: boxes are finite
-and lie within their images, and labels are of the classes.
+Whatever a file holds, it is refused by a ValueError, or what is right in it is read: boxes are
+finite and lie within their images, and labels are of the classes.
 """
 
 from __future__ import annotations

@@ -290,7 +290,8 @@ STEPS = [augment.Flip(1), augment.Crop(), augment.Crop(0.5), augment.ScaleJitter
 @pytest.mark.parametrize("step", STEPS, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("seed", range(6))
 def test_a_box_holds_what_it_held(step, seed):
-    """The block of a box's colour, cut at the image's edge, is within a pixel of where the box is."""
+    """The block of a box's colour, cut at the image's edge, is within a pixel of where the box
+    is."""
     sample = blocks(seed)
     got = step(sample, np.random.default_rng(seed))
     height, width = got.image.shape[:2]

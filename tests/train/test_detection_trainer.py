@@ -1,5 +1,5 @@
-"""Detector, the trainer of detectors: a curve of parts, the same bits after an interruption, what it
-refuses; sanity checks; pyops train detect and pyops detect."""
+"""Detector, the trainer of detectors: a curve of parts, the same bits after an interruption, what
+it refuses; sanity checks; pyops train detect and pyops detect."""
 
 import json
 
@@ -21,8 +21,8 @@ CELL = 8
 
 
 class Blocks(Network):
-    """Every cell of 8x8 pixels says which class a box around its middle has: enough for squares on a
-    grid. broken: what is wrong with it, for sanity checks."""
+    """Every cell of 8x8 pixels says which class a box around its middle has: enough for squares on
+    a grid. broken: what is wrong with it, for sanity checks."""
 
     def __init__(self, classes=2, broken="", **settings):
         self.set_thresholds(0.3, 0.5, 20, ("low", "high")[:classes])

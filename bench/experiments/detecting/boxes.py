@@ -14,7 +14,8 @@ CROP = 32
 
 
 def crops(images: Any, regions: np.ndarray, side: int = CROP) -> np.ndarray:
-    """(K, 3, side, side): each region (sample, x1, y1, x2, y2) warped to a square, as R-CNN does."""
+    """(K, 3, side, side): each region (sample, x1, y1, x2, y2) warped to a square, as R-CNN
+    does."""
     return np.asarray(F.roi_align(np.asarray(images, np.float32), regions.astype(np.float32), side, 1.0, 1, True))
 
 

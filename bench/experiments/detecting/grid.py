@@ -1,5 +1,5 @@
-"""A detector without anchors: every cell of one map says which class is there and how far it is to the
-four sides of its box (Tian et al. 2019, "FCOS"; YOLO v1's idea with a focal loss)."""
+"""A detector without anchors: every cell of one map says which class is there and how far it is to
+the four sides of its box (Tian et al. 2019, "FCOS"; YOLO v1's idea with a focal loss)."""
 from __future__ import annotations
 
 import math
@@ -72,8 +72,8 @@ class Grid(Detector):
 
 
 def responsible(boxes: np.ndarray, middles: np.ndarray) -> list[tuple[int, int]]:
-    """(cell, box) of the cells near the middle of each box, at least the nearest one; of several boxes
-    a cell has the smallest."""
+    """(cell, box) of the cells near the middle of each box, at least the nearest one; of several
+    boxes a cell has the smallest."""
     found: dict[int, int] = {}
     for number in np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(1), kind="stable").tolist():
         centre, half = (boxes[number, :2] + boxes[number, 2:]) / 2, (boxes[number, 2:] - boxes[number, :2]) / 2

@@ -1,6 +1,6 @@
-"""One look: SSD (Liu et al. 2016) and RetinaNet (Lin et al. 2017) in small. Both classify every anchor
-of two maps; they differ in what keeps the many empty ones from outweighing the others, and RetinaNet's
-finer map is told by the coarser."""
+"""One look: SSD (Liu et al. 2016) and RetinaNet (Lin et al. 2017) in small. Both classify every
+anchor of two maps; they differ in what keeps the many empty ones from outweighing the others, and
+RetinaNet's finer map is told by the coarser."""
 from __future__ import annotations
 
 import math

@@ -1,5 +1,6 @@
-"""R-CNN (Girshick et al. 2014) and Fast R-CNN (Girshick 2015) in small: proposals by colour and texture
-come from outside; the one crops the image for each, the other crops the maps of one pass."""
+"""R-CNN (Girshick et al. 2014) and Fast R-CNN (Girshick 2015) in small: proposals by colour and
+texture come from outside; the one crops the image for each, the other crops the maps of one
+pass."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,8 @@ BATCH, POSITIVE = 16, 0.5
 
 class Proposals:
     """Boxes of an image's segments, and of two that touch, by Felzenszwalb & Huttenlocher's
-    segmentation at several scales; the first step of selective search. An image's are found once."""
+    segmentation at several scales; the first step of selective search. An image's are found
+    once."""
 
     def __init__(self) -> None:
         self.known: dict[bytes, np.ndarray] = {}
@@ -70,8 +72,8 @@ def boxes_of(labels: np.ndarray) -> np.ndarray:
 
 
 class Regions(Detector):
-    """Proposals, each classified and its box corrected. shared: one pass over the image, and RoI align
-    of its maps (Fast R-CNN); else a pass for each proposal's warped crop (R-CNN)."""
+    """Proposals, each classified and its box corrected. shared: one pass over the image, and RoI
+    align of its maps (Fast R-CNN); else a pass for each proposal's warped crop (R-CNN)."""
 
     def __init__(self, net: CropNet, proposals: Proposals, shared: bool, classes: int = 10, size: int = 64) -> None:
         self.set_thresholds(0.05, 0.35, 50)

@@ -1,4 +1,5 @@
-"""The first steps: one object by regression, and a classifier of windows that slide over the image."""
+"""The first steps: one object by regression, and a classifier of windows that slide over the
+image."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -42,8 +42,8 @@ class Level(nn.Module):
 
 
 class CropNet(nn.Module):
-    """Crops (N, 3, 32, 32) -> logits of the classes and, last, of none of them; and the hidden layer
-    (N, 128)."""
+    """Crops (N, 3, 32, 32) -> logits of the classes and, last, of none of them; and the hidden
+    layer (N, 128)."""
 
     def __init__(self, classes: int = 10) -> None:
         self.trunk = Trunk()

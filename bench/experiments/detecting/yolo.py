@@ -1,5 +1,5 @@
-"""YOLO's head (its third version's) on the trunk that all steps share: a cell of two maps says for each of
-three anchors where a box is, whether it is one, and of which class."""
+"""YOLO's head (its third version's) on the trunk that all steps share: a cell of two maps says for
+each of three anchors where a box is, whether it is one, and of which class."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

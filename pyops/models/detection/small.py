@@ -1,7 +1,8 @@
-"""Small detectors of the families' own parts, for images of 64x64 pixels: what trains within minutes on
-two cores. The anchors are those of digits in pyops.train.detection.scenes.
+"""Small detectors of the families' own parts, for images of 64x64 pixels: what trains within
+minutes on two cores. The anchors are those of digits in pyops.train.detection.scenes.
 
-    yolov3_small      residual blocks to strides 8 and 16, a head at each, the finer one told by the coarser
+    yolov3_small      residual blocks to strides 8 and 16, a head at each, the finer one told by
+                      the coarser
     fasterrcnn_small  maps of stride 4, a proposal network, RoI align and two hidden layers
 """
 from __future__ import annotations
@@ -30,8 +31,8 @@ DIGITS = ((7, 14), (9, 15), (11, 19), (14, 23), (17, 28), (20, 31))
 
 
 class SmallYOLOv3(DarknetDetector):
-    """size: of the square input, a multiple of 16. anchors: six pairs of width and height in pixels of
-    it, from small to large. The other settings are DarknetDetector's."""
+    """size: of the square input, a multiple of 16. anchors: six pairs of width and height in pixels
+    of it, from small to large. The other settings are DarknetDetector's."""
 
     def __init__(self, classes: int = 10, size: int = SIDE, anchors: Any = None, sizes: Sequence[int] = (),
                  width_mult: float = 1.0, fit: str = "letterbox", score_threshold: float = 0.05,
@@ -61,8 +62,8 @@ class SmallYOLOv3(DarknetDetector):
 
 
 def empty_at_first(conv: nn.Conv2d, anchors: int) -> None:
-    """Has a head's last convolution say that there are few objects: nearly all places are empty, and
-    that need not be learnt first (Lin et al. 2017, section 3.3)."""
+    """Has a head's last convolution say that there are few objects: nearly all places are empty,
+    and that need not be learnt first (Lin et al. 2017, section 3.3)."""
     conv.bias.data.reshape(anchors, -1)[:, 4] = -math.log((1 - PRIOR) / PRIOR)
 
 

@@ -134,8 +134,8 @@ class Collector:
         return int(value)
 
     def box(self, where, values, size: tuple[int, int]) -> np.ndarray | None:
-        """x1, y1, x2, y2 within the image of `size` (H, W); None, and a problem, where it is no such
-        box."""
+        """x1, y1, x2, y2 within the image of `size` (H, W); None, and a problem, where it is no
+        such box."""
         try:
             box = np.array([float(v) for v in values], np.float64)
         except (TypeError, ValueError, OverflowError):   # whole numbers may be longer than floats
@@ -189,7 +189,8 @@ class Collector:
             return None
 
     def done(self, strict: bool, category_ids: tuple[int, ...] | None = None) -> Annotations:
-        """ValueError with the first problems if strict and there are any, or where no image is left."""
+        """ValueError with the first problems if strict and there are any, or where no image is
+        left."""
         if strict and self.problems:
             head = (f"{self.source}: {len(self.problems)} problems (strict=False leaves out what is wrong; "
                     "`pyops data check` lists all)")

@@ -1,4 +1,5 @@
-"""Augmentation of images with boxes: (sample, rng, another) -> sample, for DetectionDataset(augment=).
+"""Augmentation of images with boxes: (sample, rng, another) -> sample, for
+DetectionDataset(augment=).
 
 Boxes move with the pixels, are cut at the image's edge, and leave it with their object. All that is
 random comes from rng. another() gives one more sample, for those that join several images.
@@ -19,8 +20,8 @@ TRIALS = 50
 
 
 def kept(sample: Sample, visible: float = 0.0) -> Sample:
-    """Boxes cut at the image's edges; those are left out of which not more than a share `visible` is
-    left, or less than a pixel across."""
+    """Boxes cut at the image's edges; those are left out of which not more than a share `visible`
+    is left, or less than a pixel across."""
     height, width = sample.image.shape[:2]
     cut = np.clip(sample.boxes, 0, np.array([width, height] * 2, np.float32))
     before, after = (sides[:, 0] * sides[:, 1] for sides in (b[:, 2:] - b[:, :2] for b in (sample.boxes, cut)))
@@ -60,9 +61,9 @@ class Crop:
     """SSD's sampling (Liu et al. 2016, section 2.2): the whole image; a patch whose IoU with some
     object is at least 0.1, 0.3, 0.5, 0.7 or 0.9; or any patch, each as likely.
 
-    A patch has sides of `smallest` .. 1 of the image's and an aspect ratio of 1/2 .. 2; objects stay
-    whose middle lies in it. Where fifty such patches have no such IoU another kind is drawn. An
-    image without objects stays whole.
+    A patch has sides of `smallest` .. 1 of the image's and an aspect ratio of 1/2 .. 2; objects
+    stay whose middle lies in it. Where fifty such patches have no such IoU another kind is drawn.
+    An image without objects stays whole.
     """
 
     def __init__(self, smallest: float = 0.3):
@@ -98,8 +99,9 @@ class Crop:
 
 
 class ScaleJitter:
-    """The image at a scale drawn from low .. high on a canvas of its own size: smaller, somewhere in
-    grey; larger, cut somewhere. `visible`: objects of which no more than this share is left go."""
+    """The image at a scale drawn from low .. high on a canvas of its own size: smaller, somewhere
+    in grey; larger, cut somewhere. `visible`: objects of which no more than this share is left
+    go."""
 
     def __init__(self, low: float = 0.5, high: float = 1.5, visible: float = 0.25):
         require("ScaleJitter", "0 < low <= high and visible in [0, 1)", 0 < low <= high and 0 <= visible < 1,
@@ -147,8 +149,8 @@ class HSV:
 
 
 class Mosaic:
-    """With probability p four images around a point in the middle half of the canvas, each scaled to
-    cover its quarter (Bochkovskiy et al. 2020)."""
+    """With probability p four images around a point in the middle half of the canvas, each scaled
+    to cover its quarter (Bochkovskiy et al. 2020)."""
 
     def __init__(self, p: float = 1.0, visible: float = 0.25):
         require("Mosaic", "p must be in [0, 1] and visible in [0, 1)", 0 <= p <= 1 and 0 <= visible < 1, (p, visible))

@@ -164,8 +164,8 @@ def matched(truth: Flat, found: Flat, rank: np.ndarray, ignored: np.ndarray,
 
 
 def match_bucket(truth, found, ignored, limits, chosen, begins, counts, width, hit, free) -> None:
-    """Matches the detections `chosen`, whole groups in order, with objects begins .. begins + counts;
-    writes hit and free."""
+    """Matches the detections `chosen`, whole groups in order, with objects begins .. begins +
+    counts; writes hit and free."""
     at = np.minimum(begins[:, None] + np.arange(width), len(truth) - 1)     # (d, width)
     real = np.arange(width) < counts[:, None]
     overlap = np.where(real, overlaps(found.boxes[chosen, None], truth.boxes[at], truth.ignore[at]), -1.0)

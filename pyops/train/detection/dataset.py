@@ -50,8 +50,8 @@ class DetectionDataset:
         return Sample(picture.load(), picture.boxes[kept].astype(np.float32), picture.labels[kept])
 
     def take(self, indices: Sequence[int], rng: np.random.Generator | None = None):
-        """(images float32 (n, 3, H, W) in 0 .. 1, a target {"boxes", "labels"} each), augmented with a
-        generator."""
+        """(images float32 (n, 3, H, W) in 0 .. 1, a target {"boxes", "labels"} each), augmented
+        with a generator."""
         samples = [self.sample(int(i)) for i in indices]
         if rng is not None and self.augment is not None:
             samples = [self.augment(s, rng, lambda: self.sample(int(rng.integers(len(self))))) for s in samples]

@@ -49,8 +49,8 @@ def true_objects(targets: Sequence[Mapping], classes: int) -> Flat:
 
 def found_objects(detections: Sequence, classes: int) -> Flat:
     """What a detector found in images: Detections, or mappings of "boxes" (k, 4) as x1, y1, x2, y2,
-    "scores" (k,) and "labels" (k,). A box whose corners are exchanged is of no size and hits nothing.
-    ValueError where a number is none."""
+    "scores" (k,) and "labels" (k,). A box whose corners are exchanged is of no size and hits
+    nothing. ValueError where a number is none."""
     parts = [d if isinstance(d, Mapping) else {"boxes": d.boxes, "scores": d.scores, "labels": d.labels}
              for d in detections]
     flat = joined(parts, classes, "found")

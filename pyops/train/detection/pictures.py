@@ -93,8 +93,8 @@ def worst_images(targets: Sequence, detections: Sequence, classes: int, most: in
 
 def detection_gallery(path, images, targets: Sequence, detections: Sequence, classes: int, most: int = 16,
                       iou: float = 0.5, score: float = 0.25, names: Sequence[str] | None = None) -> list[Worst]:
-    """Draws worst_images as one PNG: true boxes green, what was found red, with its class and score.
-    Returns them.
+    """Draws worst_images as one PNG: true boxes green, what was found red, with its class and
+    score. Returns them.
 
     images: uint8 (H, W, 3) or (H, W), or a function of an index that gives one.
     """

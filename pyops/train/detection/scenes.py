@@ -2,8 +2,8 @@
 
 The digits are scikit-learn's 1,797 (8x8 pixels, from UCI), in random bright colours and sizes,
 overlapping, on darker backgrounds with a gradient and noise, among clutter: strokes, and pieces of
-digits that are none any more. A digit's box is that of its ink. A scene is a function of (seed, number); digits of
-training scenes and of test scenes are different handwriting.
+digits that are none any more. A digit's box is that of its ink. A scene is a function of (seed,
+number); digits of training scenes and of test scenes are different handwriting.
 """
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ DARK = 110            # of 255: the lightest that a background is, before noise
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """size: of a scene, (height, width). digits: fewest and most. sides: of a digit in pixels, least
-    and most. overlap: the largest share of a digit's box that another one's may cover. clutter: the
-    most strokes and pieces."""
+    """size: of a scene, (height, width). digits: fewest and most. sides: of a digit in pixels,
+    least and most. overlap: the largest share of a digit's box that another one's may cover.
+    clutter: the most strokes and pieces."""
     size: tuple[int, int] = (64, 64)
     digits: tuple[int, int] = (1, 5)
     sides: tuple[int, int] = (12, 32)

@@ -95,8 +95,8 @@ class Detector(Trainer):
         return self._parts(inputs, targets)[0]
 
     def batch(self, inputs, targets) -> tuple[float, int, float] | None:
-        """One step. The loss before it, 0, and the gradients' norm. None, and no step, where the loss or a gradient
-        is not finite."""
+        """One step. The loss before it, 0, and the gradients' norm. None, and no step, where the
+        loss or a gradient is not finite."""
         self.optimizer.zero_grad()
         loss, parts = self._parts(inputs, targets)
         if unknown := self.weights.keys() - parts.keys():

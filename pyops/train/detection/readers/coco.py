@@ -14,8 +14,8 @@ def read_coco(path, images=None, strict: bool = True) -> Annotations:
     """The annotations of a JSON file. images: the folder that its file names are in; default: the
     file's own, or `images` beside it.
 
-    Labels are 0, 1, ... in the order of the categories' ids, which category_ids keeps. Crowds, areas
-    and segmentations (polygons, or RLE, compressed or not) are kept as they are.
+    Labels are 0, 1, ... in the order of the categories' ids, which category_ids keeps. Crowds,
+    areas and segmentations (polygons, or RLE, compressed or not) are kept as they are.
     """
     path = Path(path)
     content = parsed(path)

@@ -1,5 +1,5 @@
-"""YOLO's annotations: beside each image a text file, a line an object: label, then middle, width and
-height of its box as shares of the image."""
+"""YOLO's annotations: beside each image a text file, a line an object: label, then middle, width
+and height of its box as shares of the image."""
 from __future__ import annotations
 
 from pathlib import Path
