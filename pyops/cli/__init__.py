@@ -23,6 +23,7 @@ COMMANDS = {
     "data": "check annotated images, or write some",
     "predict": "classify an image with a checkpoint",
     "detect": "find objects in images with a checkpoint, or a Darknet cfg and weights",
+    "segment": "label the pixels of images with a checkpoint",
     "inspect": "draw what a checkpoint's network has learnt and sees in an image",
     "draw": "draw a network's graph as SVG, or print its layers",
     "generate": "write text with a checkpoint, character by character",

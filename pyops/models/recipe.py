@@ -26,7 +26,7 @@ def describe(model) -> dict[str, str]:
     if recipe is None:
         return {}
     settings = dict(recipe.settings)
-    if not hasattr(model, "activation"):   # a detector
+    if not hasattr(model, "activation"):   # a detector or a segmenter
         return told(recipe, settings | model.current_settings(), model)
     if model.activation is not None:
         settings["classifier_activation"] = model.activation

@@ -20,12 +20,13 @@ from .progress import show
 from .regularisation import penalty
 from .sanity import SanityReport, sanity_check
 from .search import Choice, Range, search
+from .segmentation.trainer import Segmenter
 from .text_trainer import Progress, TextTrainer, chunks
 from .trainer import Epoch, Trainer, evaluate
 from .transfer import freeze, replace_head, unfreeze
 
 __all__ = ["ArrayDataset", "Choice", "Detector", "Diagnosis", "Digits", "Epoch", "ImageFolder", "Measured", "NonFinite",
-           "NonFiniteError", "Normalize", "Progress", "Range", "SanityReport", "Split", "TextTrainer",
+           "NonFiniteError", "Normalize", "Progress", "Range", "SanityReport", "Segmenter", "Split", "TextTrainer",
            "Trainer", "augment", "batches", "checkpoint", "chunks", "cifar", "confusion_matrix", "diagnose",
            "evaluate", "first_non_finite", "freeze", "gallery", "load_model", "measure", "mnist", "penalty",
            "plain_batches", "read_cifar", "read_idx", "replace_head", "sanity_check", "search", "show",

@@ -21,6 +21,10 @@ class Segmenter(nn.Module):
     multiple = 1   # what an image's sides must be multiples of
     recipe: Recipe | None = None
 
+    def current_settings(self) -> dict:
+        """What was changed since create_model made it: nothing can be."""
+        return {}
+
     def logits(self, images):
         """The main classifier's, in training as well."""
         output = self(images)

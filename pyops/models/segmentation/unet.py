@@ -21,22 +21,23 @@ class UNet(Segmenter):
     """base: channels at the image's resolution; each of the `depth` resolutions below has twice as
     many. padded=False: the paper's form, for images of which the lowest resolution has even sizes
     all the way down (fitting_size). input: (N, in_channels, H, W); padded, H and W are multiples of
-    2^depth. Returns logits (N, num_classes, H, W), or of the middle alone.
+    2^depth. batch_norm: behind each 3x3 convolution, which the paper has not, but which makes
+    training quick. Returns logits (N, num_classes, H, W), or of the middle alone.
     """
 
     def __init__(self, in_channels: int = 3, num_classes: int = 2, base: int = 64, depth: int = 4,
-                 padded: bool = True):
+                 padded: bool = True, batch_norm: bool = False):
         if depth < 1:
             raise ValueError(f"UNet: depth must be at least 1, got {depth!r}")
         self.depth, self.padded, self.multiple = depth, padded, 2 ** depth
         widths = [base << level for level in range(depth + 1)]
         # the lower level's channels and the upper one's, from the bottom up
         above = list(zip(widths[1:], widths))[::-1]
-        self.down = nn.ModuleList(double(channels, width, padded)
+        self.down = nn.ModuleList(double(channels, width, padded, batch_norm)
                                   for channels, width in zip([in_channels, *widths], widths))
         self.pool = nn.MaxPool2d(2)
         self.up = nn.ModuleList(nn.ConvTranspose2d(lower, upper, 2, stride=2) for lower, upper in above)
-        self.merge = nn.ModuleList(double(2 * upper, upper, padded) for _, upper in above)
+        self.merge = nn.ModuleList(double(2 * upper, upper, padded, batch_norm) for _, upper in above)
         self.head = nn.Conv2d(base, num_classes, 1)
         self.apply(initialise)
 
@@ -93,10 +94,13 @@ def middle(maps, size):
     return maps[:, :, top:top + rows, left:left + columns]
 
 
-def double(channels: int, filters: int, padded: bool = True) -> nn.Sequential:
-    """Two 3x3 convolutions, a ReLU after each."""
-    return nn.Sequential(nn.Conv2d(channels, filters, 3, padding=int(padded)), nn.ReLU(),
-                         nn.Conv2d(filters, filters, 3, padding=int(padded)), nn.ReLU())
+def double(channels: int, filters: int, padded: bool = True, batch_norm: bool = False) -> nn.Sequential:
+    """Two 3x3 convolutions, a ReLU after each, and a norm before that if asked for."""
+    layers: list[nn.Module] = []
+    for width in (channels, filters):
+        layers += [nn.Conv2d(width, filters, 3, padding=int(padded)),
+                   *([nn.BatchNorm2d(filters)] if batch_norm else []), nn.ReLU()]
+    return nn.Sequential(*layers)
 
 
 class UNet3D(Segmenter):
@@ -151,9 +155,9 @@ def initialise(module: nn.Module) -> None:
 
 @network(image=(3, 256, 256), smallest=(3, 32, 48))
 def unet(in_channels: int = 3, num_classes: int = 2, base: int = 64, depth: int = 4,
-         padded: bool = True) -> UNet:
+         padded: bool = True, batch_norm: bool = False) -> UNet:
     """The paper's has one channel, two classes, base 64, and is not padded."""
-    return UNet(in_channels, num_classes, base, depth, padded)
+    return UNet(in_channels, num_classes, base, depth, padded, batch_norm)
 
 
 def unet_3d(in_channels: int = 3, num_classes: int = 3, base: int = 32, depth: int = 3) -> UNet3D:
