@@ -1,0 +1,126 @@
+"""Language models that read from left to right: what GPT-2 and GPT-NeoX share beside their blocks."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import functional as F, nn
+from ...core.tensor import no_grad
+from .caches import Cache
+from .generation import Sampling, beam_search, checked_prompts, sample
+from .programs import Programs
+
+__all__: list[str] = []
+
+
+class CausalLanguageModel(nn.Module):
+    """Base. A family defines hidden(ids, positions, past) and lm_head, and says most_positions,
+    vocabulary and cache_shape (layers, heads, features of a head)."""
+
+    most_positions: int
+    vocabulary: int
+    cache_shape: tuple[int, int, int]
+    lm_head: nn.Module
+
+    def hidden(self, ids, positions, past=None) -> Any:
+        raise NotImplementedError
+
+    def forward(self, ids):
+        """Scores (N, T, vocabulary) of what follows each of ids (N, T), whole numbers. ValueError
+        for more tokens than positions and for ids that are none."""
+        if ids.shape[1] > self.most_positions:
+            raise ValueError(f"{type(self).__name__}: {ids.shape[1]} tokens are more than the model's "
+                             f"{self.most_positions} positions")
+        return self.lm_head(self.hidden(ids, np.arange(ids.shape[1])[None])[0])
+
+    def loss(self, ids, targets=None, ignore_index: int = -100):
+        """Mean cross-entropy in nats of each token of ids (N, T) after those before it; targets
+        (N, T): the tokens that count, ids by default, ignore_index where none does."""
+        scores = self(ids)
+        targets = np.asarray(ids if targets is None else targets)[:, 1:]
+        return F.cross_entropy(F.reshape(scores[:, :-1], (-1, self.vocabulary)), targets.reshape(-1),
+                               ignore_index=ignore_index)
+
+    # ---- generation
+
+    def prefill(self, ids, positions):
+        """Scores (N, vocabulary) of what follows ids (N, T), and what a cache keeps of them:
+        (layers, 2, N, heads, T, features)."""
+        hidden, kept = self.hidden(ids, positions)
+        return self.lm_head(hidden[:, -1]), stacked(kept)
+
+    def step(self, ids, positions, mask, past):
+        """Scores (N, vocabulary) of what follows ids (N, 1) at positions (N, 1), and what a cache
+        keeps of them. past, mask: Cache's data and mask."""
+        hidden, kept = self.hidden(ids, positions, [(layer[0], layer[1], mask) for layer in F.unbind(past)])
+        return self.lm_head(hidden[:, -1]), stacked(kept)
+
+    def generate(self, ids: Any, max_new_tokens: int = 50, temperature: float = 0.0, top_k: int | None = None,
+                 top_p: float | None = None, num_beams: int = 1, stop: int | Sequence[int] | None = None,
+                 seed: int | None = None, stream: Callable[[int, int], Any] | None = None, *,
+                 length_penalty: float = 0.0, compiled: bool = True) -> list[list[int]]:
+        """What follows each prompt: a list of new tokens for each.
+
+        ids: prompts, a list of lists of whole numbers of any lengths, an array (N, T), or one list.
+        Prompts are read one by one without padding, then all continue at once over a cache.
+        temperature: 0 takes the likeliest, else draws by softmax(scores / temperature). top_k: among
+        the so many likeliest; top_p: among the fewest likeliest that together have this probability
+        (Holtzman et al., 2020). num_beams: keeps the so many likeliest texts instead (no drawing)
+        and returns the best by log p / ((5 + length) / 6) ** length_penalty (Wu et al., 2016).
+        stop: tokens that end a text, and are left out of it. seed: of the draws. stream(row, token)
+        is called with each token as it comes; not with beams. compiled: by two Programs, for
+        prompts and for a step, which are made at the first call and again when weights have
+        changed; False computes eagerly. The numbers are those of the model without a cache but for
+        rounding.
+        ValueError for empty prompts, for ids that are no tokens, where prompt and new tokens exceed
+        the positions, and for other arguments out of range.
+        """
+        if self.training:
+            raise ValueError("generate: the model is in training mode; call .eval() first")
+        sampling = Sampling(temperature, top_k, top_p, seed)
+        prompts = checked_prompts(ids, max_new_tokens, self.vocabulary, self.most_positions)
+        reading = Reading(self, prompts, max_new_tokens, max(1, num_beams), compiled)
+        if num_beams != 1:
+            return beam_search(reading, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
+        return sample(reading, max_new_tokens, sampling, stop, stream)
+
+
+def stacked(kept):
+    """Pairs (N, heads, T, E) of each layer as (layers, 2, N, heads, T, E)."""
+    flat = F.stack([part for pair in kept for part in pair])
+    return F.reshape(flat, (len(kept), 2, *flat.shape[1:]))
+
+
+class Reading:
+    """Texts as far as they were read: scores (rows, vocabulary) of what follows each."""
+
+    def __init__(self, model: CausalLanguageModel, prompts: list[np.ndarray], more: int, copies: int,
+                 compiled: bool):
+        """copies: rows of each prompt."""
+        self.functions = Programs.of(model) if compiled else model
+        dtype = next(model.parameters()).dtype
+        self.cache = Cache(model.cache_shape, len(prompts) * copies, max(map(len, prompts)) + more,
+                           model.most_positions, dtype)
+        found = []
+        for row, prompt in enumerate(prompts):
+            scores, entries = self._run("prefill", prompt[None], np.arange(len(prompt))[None])
+            for copy in range(copies):
+                self.cache.put(row * copies + copy, entries)
+                found.append(scores[0])
+        self.scores = np.stack(found)
+
+    def _run(self, name: str, *arrays) -> tuple[np.ndarray, np.ndarray]:
+        with no_grad():
+            scores, entries = getattr(self.functions, name)(*arrays)
+        return np.asarray(getattr(scores, "data", scores)), np.asarray(getattr(entries, "data", entries))
+
+    def read(self, tokens: np.ndarray) -> None:
+        """One more token (rows,) of each."""
+        self.scores, entries = self._run("step", tokens[:, None], self.cache.lengths[:, None], self.cache.mask,
+                                         self.cache.data)
+        self.cache.append(entries)
+
+    def choose(self, rows: np.ndarray) -> None:
+        self.cache.choose(rows)

@@ -1,0 +1,45 @@
+"""Settings of a Transformer under the names of Hugging Face's config.json."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+
+@dataclass
+class Configuration:
+    """Base: a family's fields with their published defaults.
+
+    model_type: the family's name in config.json. FIXED: fields that we do not have, with the values
+    that mean the same as not having them. SIZES: fields that must be positive whole numbers.
+    """
+    model_type: ClassVar[str] = ""
+    FIXED: ClassVar[Mapping[str, tuple]] = {}
+    SIZES: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.SIZES:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{self.model_type}: {name} must be a positive whole number, got {value!r}")
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Any:
+        """The settings of a config.json; fields that change no number are passed over. ValueError
+        for values that this family has not."""
+        for name, allowed in cls.FIXED.items():
+            if name in found and found[name] not in allowed:
+                raise ValueError(f"{cls.model_type}: {name} {found[name]!r} is not supported; it must be "
+                                 f"{' or '.join(map(repr, allowed))}")
+        return cls(**{f.name: found[f.name] for f in fields(cls) if f.name in found})
+
+    def to_json(self) -> dict[str, Any]:
+        """config.json's fields."""
+        return {"model_type": self.model_type} | asdict(self)
+
+
+def divided(config: Configuration, width: str, heads: str) -> None:
+    """ValueError unless the width is a multiple of the number of heads."""
+    if getattr(config, width) % getattr(config, heads):
+        raise ValueError(f"{config.model_type}: {width} {getattr(config, width)} must be a multiple of "
+                         f"{heads} {getattr(config, heads)}")

@@ -1,0 +1,148 @@
+"""How the next tokens are chosen: drawn or the likeliest, one text or beams."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...core.random import default_generator
+from ...text.sampling import check_sampling, draw
+
+
+@dataclass
+class Sampling:
+    """temperature 0 takes the likeliest. ValueError for numbers out of range."""
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    seed: int | None
+
+    def __post_init__(self) -> None:
+        check_sampling(1.0 if self.temperature == 0 else self.temperature, self.top_k, self.top_p)
+        self.generator = default_generator() if self.seed is None else np.random.default_rng(self.seed)
+
+    def __call__(self, scores: np.ndarray) -> int:
+        if not self.temperature:
+            return int(np.argmax(scores))
+        return draw(scores, self.generator, self.temperature, self.top_k, self.top_p)
+
+
+def checked_prompts(ids: Any, more: int, vocabulary: int, positions: int | None) -> list[np.ndarray]:
+    """The prompts as int64 arrays. ValueError for what is no batch of them."""
+    if not isinstance(more, int) or isinstance(more, bool) or more < 1:
+        raise ValueError(f"generate: max_new_tokens must be a positive whole number, got {more!r}")
+    if len(ids) and np.ndim(ids[0]) == 0:
+        ids = [ids]
+    prompts = [np.asarray(prompt) for prompt in ids]
+    if not prompts:
+        raise ValueError("generate: there is no prompt")
+    for i, prompt in enumerate(prompts):
+        if prompt.ndim != 1 or not len(prompt):
+            raise ValueError(f"generate: prompt {i} must be a row of at least one token, got shape {prompt.shape}")
+        if prompt.dtype.kind not in "iu" or prompt.min() < 0 or prompt.max() >= vocabulary:
+            raise ValueError(f"generate: prompt {i} must be whole numbers from 0 to {vocabulary - 1}, got "
+                             f"{prompt.dtype} from {prompt.min()} to {prompt.max()}")
+        if positions is not None and len(prompt) + more > positions:
+            raise ValueError(f"generate: prompt {i} of {len(prompt)} tokens and {more} new ones are more than "
+                             f"the model's {positions} positions")
+    return [prompt.astype(np.int64) for prompt in prompts]
+
+
+def stops(stop: int | Sequence[int] | None) -> set[int]:
+    return set() if stop is None else {stop} if isinstance(stop, int) else set(map(int, stop))
+
+
+def sample(reading, most: int, sampling: Sampling, stop, stream: Callable[[int, int], Any] | None) -> list[list[int]]:
+    """New tokens of each text, until a stop token or `most` of them."""
+    ends, rows = stops(stop), len(reading.scores)
+    written: list[list[int]] = [[] for _ in range(rows)]
+    live = [True] * rows
+    tokens = np.zeros(rows, np.int64)
+    for i in range(most):
+        for row in np.flatnonzero(live):
+            token = sampling(reading.scores[row])
+            if token in ends:
+                live[row] = False
+                continue
+            tokens[row] = token
+            written[row].append(token)
+            if stream is not None:
+                stream(int(row), token)
+        if not any(live) or i == most - 1:
+            break
+        reading.read(tokens)
+    return written
+
+
+def beam_search(reading, beams: int, most: int, stop, length_penalty: float, sampling: Sampling,
+                stream) -> list[list[int]]:
+    """The best of the texts that `beams` at a time lead to; rows of a prompt lie one after another.
+    """
+    if not isinstance(beams, int) or isinstance(beams, bool) or beams < 1:
+        raise ValueError(f"generate: num_beams must be a positive whole number, got {beams!r}")
+    if sampling.temperature or stream is not None:
+        raise ValueError("generate: num_beams keeps the likeliest texts; leave out temperature and stream")
+    if length_penalty < 0:
+        raise ValueError(f"generate: length_penalty must not be negative, got {length_penalty}")
+    ends = sorted(stops(stop))
+    searches = [BeamSearch(beams, most, ends, length_penalty) for _ in range(len(reading.scores) // beams)]
+    for i in range(most):
+        rows, tokens = [], []
+        for n, search in enumerate(searches):
+            kept, chosen = search.advance(reading.scores[n * beams:(n + 1) * beams])
+            rows.append(n * beams + kept)
+            tokens.append(chosen)
+        if i == most - 1 or all(search.done for search in searches):
+            break
+        order = np.concatenate(rows)
+        if not np.array_equal(order, np.arange(len(order))):
+            reading.choose(order)
+        reading.read(np.concatenate(tokens))
+    return [search.best() for search in searches]
+
+
+class BeamSearch:
+    """The texts of one prompt: `live` ones with their log probabilities, and finished ones."""
+
+    def __init__(self, beams: int, most: int, ends: list[int], length_penalty: float):
+        self.beams, self.most, self.ends, self.alpha = beams, most, ends, length_penalty
+        self.live: list[list[int]] = [[] for _ in range(beams)]
+        self.scores = np.full(beams, -np.inf)
+        self.scores[0] = 0   # all rows are the same text yet
+        self.finished: list[tuple[float, list[int]]] = []
+        self.done = False
+
+    def penalty(self, length: int) -> float:
+        """Wu et al. (2016): a longer text is not worse for having more factors."""
+        return ((5 + length) / 6) ** self.alpha
+
+    def advance(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """From scores (beams, vocabulary): which text each of the next ones continues, and its
+        token."""
+        if self.done:
+            return np.arange(self.beams), np.zeros(self.beams, np.int64)
+        scores = scores.astype(np.float64)
+        top = scores.max(-1, keepdims=True)
+        each = self.scores[:, None] + scores - top - np.log(np.exp(scores - top).sum(-1, keepdims=True))
+        for end in self.ends:   # the stop token counts in the length, as it does in the probability
+            for text, score in zip(self.live, each[:, end]):
+                if score > -np.inf:
+                    self.finished.append((score / self.penalty(len(text) + 1), text))
+            each[:, end] = -np.inf
+        self.finished = sorted(self.finished, key=lambda found: -found[0])[:self.beams]
+        flat = each.reshape(-1)
+        best = np.argsort(-flat, kind="stable")[:self.beams]
+        rows, tokens = np.divmod(best, each.shape[1])
+        self.live = [[*self.live[row], int(token)] for row, token in zip(rows, tokens)]
+        self.scores = flat[best]
+        # no live text can come to more than this: its log probability only falls
+        bound = self.scores[0] / self.penalty(self.most)
+        self.done = len(self.finished) == self.beams and self.finished[-1][0] >= bound
+        return rows, tokens
+
+    def best(self) -> list[int]:
+        live = [(score / self.penalty(len(text)), text) for score, text in zip(self.scores, self.live)
+                if score > -np.inf]
+        return max(self.finished + live, key=lambda found: found[0])[1]

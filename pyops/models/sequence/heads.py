@@ -1,0 +1,54 @@
+"""What the Transformers share: heads of attention, a step over a cache, activations by the names of
+Hugging Face's config.json."""
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from ... import functional as F
+from ...ops.attention import ATTENTION
+
+ACTIVATIONS = {
+    "gelu": F.gelu, "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"), "relu": F.relu, "silu": F.silu,
+    "swish": F.silu, "tanh": F.tanh,
+}
+
+
+def activation(name: str):
+    """The function of that name. ValueError where there is none."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    return ACTIVATIONS[name]
+
+
+def split_heads(x, heads: int):
+    """(N, T, heads * E) as (N, heads, T, E)."""
+    n, t, width = x.shape
+    return F.permute(F.reshape(x, (n, t, heads, width // heads)), (0, 2, 1, 3))
+
+
+def join_heads(x):
+    """(N, heads, T, E) as (N, T, heads * E)."""
+    n, heads, t, width = x.shape
+    return F.reshape(F.permute(x, (0, 2, 1, 3)), (n, t, heads * width))
+
+
+def attend_to_past(query, key, value, past, scale: float | None = None, bias=None, own_bias=None):
+    """One step of attention over a cache: the query sees the past and its own key.
+
+    query, key, value: (N, heads, 1, E). past: keys and values (N, heads, C, E) and a mask
+    (N, 1, 1, C), 0 where an entry counts and -inf where there is none yet; at least one must count.
+    bias: (1 or N, heads, 1, C), added to the scores of the past, own_bias (heads, 1, 1) to that of
+    the own key. The past is attended as it lies, and joined with the own key by the sums of their
+    exponentials, so that nothing is copied behind it.
+    """
+    keys, values, mask = past
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    y, log_sum = ATTENTION(query, keys, values, mask if bias is None else F.add(mask, bias), causal=False,
+                           scale=scale, gqa=False)
+    own = F.mul(F.sum(F.mul(query, key), -1, keepdim=True), scale)
+    if own_bias is not None:
+        own = F.add(own, own_bias)
+    share = F.sigmoid(F.sub(own, F.unsqueeze(log_sum, -1)))   # e^own / (e^own + e^log_sum)
+    return F.add(y, F.mul(share, F.sub(value, y)))
