@@ -328,3 +328,18 @@ def test_train_detect_on_files_with_augmentation(tmp_path, capsys):
     assert cli.main(arguments) == 0 and "2 test images" in capsys.readouterr().out
     (tmp_path / "few.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     assert cli.main(["train", "detect", "--data", str(tmp_path / "few.json")]) == 2
+
+
+@pytest.mark.parametrize("name, settings", [("yolov4_tiny", {"size": 64}), ("yolov5n", {"size": 64}),
+                                            ("yolov6n", {"size": 64}),
+                                            ("retinanet_resnet18_fpn", {"min_size": 64, "max_size": 64})])
+def test_families_of_detectors_are_trained(name, settings, tmp_path):
+    data = blocks(4, 0, 64)
+    model = pyops.create_model(name, classes=2, **settings)
+    before = model.state_dict()
+    before = {key: value.copy() for key, value in before.items()}
+    t = train.Detector(model, Split(data, data), tmp_path, epochs=1, batch_size=4, lr=1e-4, draw_curve=False, sampled=0)
+    epoch, = t.fit()
+    assert epoch.parts and all(np.isfinite(v) and v >= 0 for v in epoch.parts.values())
+    assert any(not np.array_equal(value, before[key]) for key, value in model.state_dict().items())
+    assert train.load_model(t.checkpoint)[0].class_names == ("low", "high")
