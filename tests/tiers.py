@@ -98,6 +98,7 @@ SLOW: dict[str, tuple] = {
     "train/test_experiments.py": ("*[[]detection]", ("*", 2)),
     "train/test_detection_measures.py": ("*a_thousand_sets",),
     "train/test_detection_docs.py": ("*top_to_bottom",),
+    "train/test_detection_trainer.py": ("*retinanet*",),
 }
 
 
