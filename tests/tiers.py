@@ -74,6 +74,7 @@ FULL: dict[str, tuple] = {
 SLOW: dict[str, tuple] = {
     # over ResNet-18 stays
     "detection/test_faster_rcnn.py": ("test_forms*resnet50*",),
+    "detection/test_ssd.py": ("*test_losses*ssd300*", "*test_boxes*vgg16*", "test_lower_layers*ssd300*"),
     "detection/test_retinanet.py": ("test_resnet50s_forms*",),
     "cuda/test_cuda_ops.py": ("test_checked*-f64]", ("test_no_order*", 2)),
     "cuda/test_cuda_convolution_tensor.py": (("*", 4),),

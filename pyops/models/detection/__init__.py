@@ -5,6 +5,7 @@ from .detector import *
 from .faster_rcnn import *
 from .retinanet import *
 from .small import *
+from .ssd import *
 from .yolo9000 import *
 from .yolov1 import *
 from .yolov2 import *

@@ -126,3 +126,11 @@ class Detector(nn.Module):
             yield
         finally:
             self.score_threshold, self.iou_threshold = before
+
+
+def counted_labels(labels: Any, count: Any, more: int) -> Any:
+    """Labels (N, M) and so many more, zeros behind the count (N,)."""
+    if not more:
+        return labels
+    n, room = map(int, labels.shape)
+    return F.where(F.lt(np.arange(room)[None], F.reshape(count, (n, 1))), F.add(labels, more), np.int64(0))

@@ -18,6 +18,7 @@ from ...core.tensor import Tensor
 from ...detection.coders import BoxCoder
 from ...detection.matching import BACKGROUND, balanced_sample, overlaps, threshold_match
 from ...detection.targets import Target
+from .detector import counted_labels
 from .rpn import NONE, kept
 
 __all__ = ["PlainHead", "PyramidPool", "RegionHeads", "RegionSettings"]
@@ -128,19 +129,14 @@ class RegionHeads(nn.Module):
         are proposals; input: the size of that input, image: of what is image in it."""
         n, p = int(boxes.shape[0]), int(boxes.shape[1])
         logits, deltas = self.predictions(maps, boxes, input)
-        # background is found by no one; whether labels count it decides whether its column stays
-        first = self.shift
-        scores = F.reshape(F.softmax(logits, 1), (n, p, self.outputs))[..., first:]
-        deltas = F.reshape(deltas, (n, p, self.outputs, 4))[:, :, first:]
-        found = self.coder.decode(deltas, F.reshape(boxes, (n, p, 1, 4)))
+        scores = F.reshape(F.softmax(logits, 1), (n, p, self.outputs))[..., 1:]   # none for the background
+        found = self.coder.decode(F.reshape(deltas, (n, p, self.outputs, 4))[:, :, 1:], F.reshape(boxes, (n, p, 1, 4)))
         h, w = image
         found = F.minimum(F.maximum(found, np.zeros((), found.dtype)), np.array([w, h, w, h], found.dtype))
         real = F.lt(np.arange(p)[None], F.reshape(count, (n, 1)))
-        real = F.reshape(real, (n, p, 1))
-        if not first:
-            real = F.logical_and(real, np.arange(self.outputs) > 0)
-        scores = F.where(real, kept(found, scores, SMALLEST), np.array(NONE, scores.dtype))
-        return F.multiclass_nms(found, scores, iou, least, most)
+        scores = F.where(F.reshape(real, (n, p, 1)), kept(found, scores, SMALLEST), np.array(NONE, scores.dtype))
+        boxes, scores, labels, count = F.multiclass_nms(found, scores, iou, least, most)
+        return boxes, scores, counted_labels(labels, count, 1 - self.shift), count
 
     def losses(self, maps: list[Any], proposals: list[np.ndarray], input: tuple[int, int],
                truth: list[Target]) -> dict[str, Tensor]:
