@@ -157,7 +157,7 @@ def test_a_programs_answer_does_not_depend_on_threads_batch_or_file(compiled):
 def test_sizes_as_they_come(compiled):
     model, x, _ = compiled
     program = pyops.compile(model, x, dynamic={0: {2: None, 3: None}})
-    for size in ((70, 90), (1, 1), (200, 64)):
+    for size in ((70, 90), (40, 50), (200, 64)):
         x = (255 * peers.images(2, *size)).astype(np.uint8)
         assert_same(program(x), eager(model, x))
 

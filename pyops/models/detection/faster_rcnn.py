@@ -13,18 +13,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ... import nn
+import numpy as np
+
+from ... import functional as F, nn
 from ...core.tensor import Tensor
 from ...detection.anchors import RPN_PYRAMID, Anchors
 from ..classification.resnet import resnet18, resnet50
 from ..registry import network
 from .pyramid import CHANNELS, mobilenet_pyramid, resnet_pyramid
-from .roi_heads import PlainHead, Pool, PyramidPool, RegionHeads, RegionSettings, convolved_head
+from .roi_heads import MapPool, PlainHead, Pool, PyramidPool, RegionHeads, RegionSettings, convolved_head
 from .rpn import Proposer, ProposerSettings
 from .transform import Transform, TransformingDetector, scale_boxes
+from .vgg_trunk import WIDTH, VGGTrunk
 
 __all__ = ["FasterRCNN", "fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_mobilenet_v3_large_fpn",
-           "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"]
+           "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_vgg16"]
 
 COCO = 91   # outputs of torchvision's weights: background, and COCO's categories by their numbers
 
@@ -68,7 +71,8 @@ class FasterRCNN(TransformingDetector):
         levels = self.backbone(x)
         input = (int(x.shape[2]), int(x.shape[3]))
         proposals, some = self.rpn(levels, input, [size])
-        boxes, scores, labels, count = self.roi_heads(levels, proposals, some, input, size, self.iou_threshold,
+        real = F.lt(np.arange(int(proposals.shape[1]))[None], F.reshape(some, (-1, 1)))
+        boxes, scores, labels, count = self.roi_heads(levels, proposals, real, input, size, self.iou_threshold,
                                                       self.score_threshold, self.max_detections)
         return scale_boxes(boxes, size, given), scores, labels, count
 
@@ -126,3 +130,16 @@ def fasterrcnn_mobilenet_v3_large_320_fpn(classes: int | None = None, trainable_
     return over_mobilenet(classes, trainable_layers, frozen_norm, {
         "min_size": 320, "max_size": 640, "rpn_pre_nms_top_n_test": 150, "rpn_post_nms_top_n_test": 150,
         "rpn_score_thresh": 0.05, **settings})
+
+
+@network(image=(3, 600, 800))
+def fasterrcnn_vgg16(classes: int | None = None, trainable_layers: int = 5, dropout: float = 0.5,
+                     **settings) -> FasterRCNN:
+    """The paper's: VGG-16 to conv5_3, nine anchors a place, RoI pooling, and VGG's hidden layers for a
+    head. classes: None for COCO's 91 outputs; the paper's are of Pascal VOC, 20."""
+    trunk = VGGTrunk(trainable_layers)
+    return FasterRCNN(trunk, classes, **{
+        "head": PlainHead(trunk.channels, WIDTH, dropout), "width": WIDTH, "pool": MapPool(),
+        "channels": trunk.channels, "anchors": Anchors(((128, 256, 512),), ((0.5, 1.0, 2.0),)), "min_size": 600,
+        "max_size": 1000, "rpn_pre_nms_top_n_train": 12000, "rpn_pre_nms_top_n_test": 6000,
+        "rpn_post_nms_top_n_test": 300, "iou_threshold": 0.3, **settings})

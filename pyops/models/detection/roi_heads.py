@@ -21,7 +21,7 @@ from ...detection.targets import Target
 from .detector import counted_labels
 from .rpn import NONE, kept
 
-__all__ = ["PlainHead", "PyramidPool", "RegionHeads", "RegionSettings"]
+__all__ = ["MapPool", "PlainHead", "PyramidPool", "RegionHeads", "RegionSettings"]
 
 SMALLEST = 1e-2   # pixels of a side; a box with less is no detection
 GRID = 7
@@ -69,15 +69,25 @@ def level_of(regions: Any, scales: Sequence[float]) -> Any:
     return level
 
 
-class PlainHead(nn.Module):
-    """Two hidden linear layers over a grid."""
+class MapPool:
+    """RoI pooling (Girshick, "Fast R-CNN", 2015, section 2.1): the maximum of each cell of the grid, from
+    one map."""
 
-    def __init__(self, channels: int, width: int = 1024) -> None:
+    def __call__(self, maps: list[Any], regions: Any, input: tuple[int, int]) -> Any:
+        return F.roi_pool(maps[0], regions, GRID, int(maps[0].shape[2]) / input[0])
+
+
+class PlainHead(nn.Module):
+    """Two hidden linear layers over a grid, with dropout while training where it is not 0."""
+
+    def __init__(self, channels: int, width: int = 1024, dropout: float = 0.0) -> None:
         self.fc6 = nn.Linear(channels * GRID * GRID, width)
         self.fc7 = nn.Linear(width, width)
+        self.dropout = dropout
 
     def forward(self, input: Any) -> Any:
-        return F.relu(self.fc7(F.relu(self.fc6(F.flatten(input, 1)))))
+        x = F.dropout(F.relu(self.fc6(F.flatten(input, 1))), self.dropout, self.training)
+        return F.dropout(F.relu(self.fc7(x)), self.dropout, self.training)
 
 
 def convolved_head(channels: int, width: int = 1024) -> nn.Sequential:
@@ -123,17 +133,16 @@ class RegionHeads(nn.Module):
         logits, deltas = self.box_predictor(self.box_head(self.pool(maps, regions, input)))
         return logits, F.reshape(deltas, (-1, self.outputs, 4))
 
-    def forward(self, maps: list[Any], boxes: Any, count: Any, input: tuple[int, int], image: tuple[int, int],
+    def forward(self, maps: list[Any], boxes: Any, real: Any, input: tuple[int, int], image: tuple[int, int],
                 iou: float, least: float, most: int) -> tuple[Any, Any, Any, Any]:
-        """Detections in pixels of the network's input. boxes (N, P, 4) of which the first count (N,)
-        are proposals; input: the size of that input, image: of what is image in it."""
+        """Detections in pixels of the network's input. boxes (N, P, 4), of which those are proposals
+        that real (N, P) says; input: the size of that input, image: of what is image in it."""
         n, p = int(boxes.shape[0]), int(boxes.shape[1])
         logits, deltas = self.predictions(maps, boxes, input)
         scores = F.reshape(F.softmax(logits, 1), (n, p, self.outputs))[..., 1:]   # none for the background
         found = self.coder.decode(F.reshape(deltas, (n, p, self.outputs, 4))[:, :, 1:], F.reshape(boxes, (n, p, 1, 4)))
         h, w = image
         found = F.minimum(F.maximum(found, np.zeros((), found.dtype)), np.array([w, h, w, h], found.dtype))
-        real = F.lt(np.arange(p)[None], F.reshape(count, (n, 1)))
         scores = F.where(F.reshape(real, (n, p, 1)), kept(found, scores, SMALLEST), np.array(NONE, scores.dtype))
         boxes, scores, labels, count = F.multiclass_nms(found, scores, iou, least, most)
         return boxes, scores, counted_labels(labels, count, 1 - self.shift), count
