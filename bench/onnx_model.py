@@ -178,6 +178,23 @@ def silu(b, step, a):
     return b.node("Mul", [a["input"], b.node("Sigmoid", [a["input"]])])
 
 
+def leaky_relu(b, step, a):
+    return b.node("LeakyRelu", [a["input"]], alpha=float(a["negative_slope"]))
+
+
+def square(b, step, a):
+    return b.node("Mul", [a["input"], a["input"]])
+
+
+def pad(b, step, a):
+    if a["mode"] != "constant":
+        raise Unsupported(f"pad in mode {a['mode']} is not translated")
+    pairs = list(zip(a["pad"][::2], a["pad"][1::2]))
+    pairs = [(0, 0)] * (a["input"].ndim - len(pairs)) + pairs[::-1]
+    widths = np.array([before for before, _ in pairs] + [after for _, after in pairs], np.int64)
+    return b.node("Pad", [a["input"], b.constant(widths), b.constant(np.float32(a["value"] or 0))])
+
+
 def scaled_tanh(b, step, a):
     return b.node("Mul", [b.node("Tanh", [b.node("Mul", [a["input"], b.operand(2 / 3)])]), b.operand(1.7159)])
 
@@ -271,7 +288,7 @@ NODES = {
     "mean": mean, **{name: binary(only(name, "onnx")) for name in ("add", "sub", "mul", "div")},
     "matmul": lambda b, step, a: b.node("MatMul", [a["input"], a["other"]]),
     "scaled_dot_product_attention": attention, "split": split, "permute": permute, "cat": cat,
-    "getitem": getitem, "interpolate": interpolate,
+    "getitem": getitem, "interpolate": interpolate, "leaky_relu": leaky_relu, "square": square, "pad": pad,
     **dict.fromkeys(("flatten", "reshape", "unsqueeze", "squeeze"), reshape),
     **{f"dropout{n}": same for n in ("", "1d", "2d", "3d")},
 }

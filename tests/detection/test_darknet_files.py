@@ -293,6 +293,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     (NET.format(8) + "[softmax]\ngroups=5\n", "groups=5"),
     (NET.format(8) + "[softmax]\ntemperature=nan\n", "finite"), (NET.format(10 ** 9) + "[dropout]\n", "between"),
     (NET.format(8) + "[maxpool]\nsize=2\npadding=9\n", "padding=9"),
+    (NET.format(8) + conv(2 ** 24) + conv(2 ** 24), "more than"),
+    (NET.format(64) + "[connected]\noutput=9999999\n", "more than"),
+    (NET.format(900) + "[local]\nsize=3\npad=1\nfilters=500\n", "more than"),
 ])
 def test_a_cfg_that_is_wrong_is_refused_in_a_sentence(text, says):
     with pytest.raises(ValueError, match=says) as found:

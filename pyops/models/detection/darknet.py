@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from ... import nn
 from .darknet_cfg import Section, read_cfg
 from .darknet_network import DarknetNetwork
 from .darknet_weights import Header, load_weights, save_weights
@@ -81,7 +83,8 @@ def darknet(cfg: str | Path, weights: str | Path | None = None, names: str | Pat
     sections = read_cfg(cfg)
     kinds = {section.kind for section in sections}
     settings.setdefault("fit", "stretch" if "detection" in kinds else "letterbox")
-    detector = DarknetDetector(sections, **settings)
+    with nn.init.skip_draws() if weights is not None else nullcontext():
+        detector = DarknetDetector(sections, **settings)
     if detector.class_names is not None and len(detector.class_names) != detector.classes:
         raise ValueError(f"names: {names}: {len(detector.class_names)} names for the {detector.classes} classes of "
                          f"{Path(cfg).name}")

@@ -15,6 +15,7 @@ from .darknet_cfg import Section
 
 Shape = tuple[int, int, int]
 EPS = 1e-6   # of batch norms, as Darknet's CPU code and OpenCV have it
+MOST = 2 ** 28   # weights of a layer, values of its result: several times what any of these networks has
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "linear": lambda x: x,
@@ -71,6 +72,7 @@ class Convolutional(Activated):
         if shape[0] % groups or filters % groups:
             raise section.wrong(f"{shape[0]} channels and filters={filters} must divide into "
                                 f"groups={groups}")
+        affordable(section, filters * (shape[0] // groups) * size ** 2)
         normalised = bool(section.whole("batch_normalize", 0))
         self.conv = nn.Conv2d(shape[0], filters, size, stride, padding * dilation, dilation, groups,
                               bias=not normalised)
@@ -109,6 +111,7 @@ class Local(Activated):
             raise section.wrong(f"size={self.size} with pad=1 gives {taken} places where Darknet writes "
                                 f"{out}; only size=3 is padded")
         depth = shape[0] * self.size ** 2
+        affordable(section, out[0] * out[1] * self.filters * depth)
         self.weight = nn.Parameter(np.empty((out[0] * out[1], self.filters, depth), np.float32))
         self.bias = nn.Parameter(np.zeros((self.filters, out[0] * out[1]), np.float32))
         nn.init.normal_(self.weight, 0.0, (2 / depth) ** 0.5)
@@ -128,6 +131,7 @@ class Connected(Activated):
 
     def __init__(self, section: Section, shape: Shape) -> None:
         outputs = section.whole("output", 1, 1)
+        affordable(section, shape[0] * shape[1] * shape[2] * outputs)
         self.linear = nn.Linear(shape[0] * shape[1] * shape[2], outputs)
         self.norm = (nn.BatchNorm1d(outputs, eps=EPS, momentum=0.01)
                      if section.whole("batch_normalize", 0) else None)
@@ -403,6 +407,13 @@ class Head(Same):
 def room(section: Section, shape: tuple[int, ...], given: Shape) -> None:
     if min(shape) < 1:
         raise section.wrong(f"leaves nothing of maps of {given[1]}x{given[2]}")
+    if shape[0] * shape[1] * shape[2] > MOST:
+        raise section.wrong(f"makes {' x '.join(map(str, shape))} values, more than {MOST}")
+
+
+def affordable(section: Section, weights: int) -> None:
+    if weights > MOST:
+        raise section.wrong(f"needs {weights} weights, more than {MOST}")
 
 
 def places(section: Section, key: str, count: int) -> tuple[int, ...]:

@@ -57,8 +57,8 @@ def passthrough(layers: Layers, stride16: int) -> None:
 def region(layers: Layers, classes: int, anchors: Sequence[tuple[float, float]], **options: Any) -> None:
     layers.numbers(len(anchors) * (5 + classes))
     layers.add("region", anchors=written(anchors), bias_match=1, classes=classes, coords=4, num=len(anchors),
-               softmax=1, rescore=1, object_scale=5, noobject_scale=1, class_scale=1, coord_scale=1, thresh=0.6,
-               **options)
+               softmax=1, object_scale=5, noobject_scale=1, class_scale=1, coord_scale=1, thresh=0.6,
+               **{"rescore": 1, **options})
 
 
 class YOLOv2(DarknetDetector):
@@ -75,7 +75,7 @@ class YOLOv2(DarknetDetector):
             tiny_trunk(layers)
         else:
             passthrough(layers, darknet19(layers))
-        region(layers, classes, checked_anchors("yolov2", anchors, 5))
+        region(layers, classes, checked_anchors("yolov2", anchors, 5), rescore=int(variant != "tiny"))
         super().__init__(layers.sections, fit, sizes, score_threshold, iou_threshold, max_detections, class_names)
 
 

@@ -74,7 +74,8 @@ def tiny(layers: Layers, classes: int, anchors: Sequence[tuple[float, float]]) -
 
 
 def yolo(layers: Layers, mask: Sequence[int], anchors: Any, classes: int) -> None:
-    layers.yolo(mask, anchors, classes, ignore_thresh=0.7 if len(anchors) == 6 else 0.5, truth_thresh=1)
+    # as the published program has it; the paper says 0.5
+    layers.yolo(mask, anchors, classes, ignore_thresh=0.7, truth_thresh=1)
 
 
 class YOLOv3(DarknetDetector):

@@ -1,0 +1,167 @@
+"""Detectors from image to boxes, ours beside ONNX Runtime and, for Darknet's networks, OpenCV: in one
+process, in turn, from a picture of bytes to boxes after suppression.
+
+    python -m pyops.bench.detectors yolov3:416 yolov5s:640 --threads 2
+
+Weights are random, heads such that tens to hundreds of boxes are found. ONNX Runtime gets the network and
+its decoding as a graph with NonMaxSuppression at the end, OpenCV the network as .cfg and .weights and
+its NMSBoxesBatched; for both OpenCV makes the letterbox. Ratios above 1: ours is faster.
+"""
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+import pyops
+from pyops import functional as F, models, nn
+
+from . import peers
+from .networks import calibrate, onnx_model, recorded
+
+PICTURE = (480, 640)
+
+
+class Decoded(nn.Module):
+    """A detector from its frame to boxes and scores in one array (N, K, 4 + C)."""
+
+    def __init__(self, detector) -> None:
+        self.detector = detector
+
+    def forward(self, x):
+        boxes, scores = self.detector.decoded(self.detector.maps(x))
+        return F.cat([boxes, scores], 2)
+
+
+def drawn(name: str, size: int, image: np.ndarray):
+    """The detector with random weights, and from frame to decoded boxes; objects are rare."""
+    pyops.manual_seed(0)
+    model = models.create_model(name, size=size, fit="letterbox")
+    with pyops.no_grad():
+        frame = np.asarray(model.placed(image, (size, size))[0])
+    convs = list(heads(model))
+    for conv, _ in convs:
+        nn.init.normal_(conv.weight)
+    calibrate(Decoded(model), frame)
+    with pyops.no_grad():
+        maps = [one[0] if isinstance(one, tuple) else one for one in model.maps(frame)]
+    for (conv, rows), said in zip(convs, maps):
+        conv.weight.data[...] *= 2 / np.asarray(said).std()
+        bias = conv.bias.data.reshape(rows, -1)
+        if rows > 1:   # box, objectness, classes
+            bias[:, :4], bias[:, 4], bias[:, 5:] = 0, -6, -5
+        else:          # classes alone
+            bias[...] = -8.3
+    return model.eval(), Decoded(model).eval()
+
+
+def heads(model):
+    """(last convolution, anchors of a cell) of every head."""
+    if hasattr(model, "network"):
+        layers = list(model.network.layers)
+        return [(layers[layers.index(layer) - 1].conv, len(head.anchors))
+                for layer, head in zip(model.network.heads, model.heads)]
+    return [(conv, 3) for conv in model.head] if hasattr(model, "head") else [(h.classes, 1) for h in model.heads]
+
+
+def framed(picture: np.ndarray, size: int) -> np.ndarray:
+    """(1, 3, size, size) of a picture (H, W, 3), by OpenCV."""
+    import cv2
+    h, w = picture.shape[:2]
+    scale = min(size / w, size / h)
+    new = round(w * scale), round(h * scale)
+    left, top = (size - new[0]) // 2, (size - new[1]) // 2
+    image = cv2.copyMakeBorder(cv2.resize(picture, new), top, size - new[1] - top, left, size - new[0] - left,
+                               cv2.BORDER_CONSTANT, value=(127, 127, 127))
+    return cv2.dnn.blobFromImage(image, 1 / 255)
+
+
+def by_onnxruntime(whole, size: int, threads: int, settings) -> Callable:
+    """Graph and NonMaxSuppression in one session."""
+    import onnx
+    from onnx import helper, numpy_helper
+    x = np.zeros((1, 3, size, size), np.float32)
+    model = onnx.load_from_string(onnx_model(recorded(whole, x)))
+    graph, end = model.graph, model.graph.output[0].name
+
+    def constant(name: str, array) -> str:
+        graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+    graph.node.extend([
+        helper.make_node("Slice", [end, constant("b0", [0]), constant("b4", [4]), constant("two", [2])], ["boxes"]),
+        helper.make_node("Slice", [end, "b4", constant("most", [2 ** 30]), "two"], ["scores_"]),
+        helper.make_node("Transpose", ["scores_"], ["scores"], perm=[0, 2, 1]),
+        helper.make_node("NonMaxSuppression", [
+            "boxes", "scores", constant("room", np.array([settings.max_detections])),
+            constant("iou", np.array([settings.iou_threshold], np.float32)),
+            constant("least", np.array([settings.score_threshold], np.float32))], ["chosen"])])
+    graph.output.append(helper.make_tensor_value_info("chosen", onnx.TensorProto.INT64, ["n", 3]))
+    del graph.output[0]
+    bind = peers.onnxruntime_session(model.SerializeToString(), threads)
+    return lambda picture: len(bind(framed(picture, size))())
+
+
+def by_opencv(model, size: int, threads: int, settings, folder: Path) -> Callable:
+    import cv2
+
+    from pyops.models.detection.darknet_cfg import write_cfg
+    cv2.setNumThreads(threads)
+    (folder / "net.cfg").write_text(write_cfg(model.network.sections))
+    model.save_weights(folder / "net.weights")
+    net = cv2.dnn.readNetFromDarknet(str(folder / "net.cfg"), str(folder / "net.weights"))
+    names = net.getUnconnectedOutLayersNames()
+
+    def run(picture):
+        net.setInput(framed(picture, size))
+        rows = np.concatenate(net.forward(names))
+        kinds = rows[:, 5:].argmax(1)
+        scores = rows[np.arange(len(rows)), 5 + kinds]
+        boxes = rows[:, :4] * size
+        boxes[:, :2] -= boxes[:, 2:] / 2
+        return len(cv2.dnn.NMSBoxesBatched(boxes, scores, kinds, settings.score_threshold, settings.iou_threshold))
+    return run
+
+
+def compare(name: str, size: int, threads: int, rounds: int) -> None:
+    picture = np.random.default_rng(1).integers(0, 255, (*PICTURE, 3), dtype=np.uint8)
+    image = np.ascontiguousarray(picture.transpose(2, 0, 1))[None]
+    model, whole = drawn(name, size, image)
+    program = pyops.compile(model, image, threads=threads)
+    runners: dict[str, Callable] = {"pyops": lambda _: int(program(image)[3][0])}
+    with tempfile.TemporaryDirectory() as folder:
+        runners["onnxruntime"] = by_onnxruntime(whole, size, threads, model)
+        if hasattr(model, "network"):
+            runners["opencv"] = by_opencv(model, size, threads, model, Path(folder))
+        found = {runner: run(picture) for runner, run in runners.items()}
+        times: dict[str, list[float]] = {runner: [] for runner in runners}
+        for _ in range(rounds):
+            for runner, run in runners.items():
+                start = time.perf_counter()
+                run(picture)
+                times[runner].append(time.perf_counter() - start)
+    ours = times["pyops"]
+    for runner, taken in times.items():
+        ratio = median(theirs / mine for theirs, mine in zip(taken, ours))
+        print(f"{name} {size}  {runner:12} {1000 * median(taken):8.1f} ms  {ratio:5.2f}  {found[runner]} boxes",
+              flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("networks", nargs="*", default=["yolov3:416", "yolov4:416", "yolov5s:640", "yolov6s:640"],
+                        metavar="NAME:SIZE")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=10)
+    args = parser.parse_args()
+    for network in args.networks:
+        name, _, size = network.partition(":")
+        compare(name, int(size or 416), args.threads, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
