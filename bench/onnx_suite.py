@@ -9,6 +9,8 @@ import numpy as np
 
 import pyops
 
+from .peers import IN_FLOAT32
+
 
 def run(path: str, threads: int | None, quick: bool, shapes: dict | None = None) -> str:
     """A line a library: milliseconds of a call, shortest and median, how many times ours theirs is,
@@ -60,7 +62,7 @@ def openvino(path, inputs, threads):
     network = core.read_model(path)
     network.reshape({n: list(a.shape) for n, a in inputs.items()})
     request = core.compile_model(network, "CPU",
-                                 {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32",
+                                 {**IN_FLOAT32, "INFERENCE_NUM_THREADS": threads,
                                   "PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
     return lambda: list(request.infer(inputs).values())
 
