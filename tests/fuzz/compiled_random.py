@@ -63,11 +63,28 @@ class Mean(nn.Module):
         return F.mean(x, tuple(range(2, len(x.shape))))
 
 
+class Scaled(nn.Module):
+    """x s, x + t or x s + t, by a number or one a channel."""
+
+    def __init__(self, draw, channels, axes):
+        shape = draw.choice(((), (1,), (channels, *[1] * axes), (1, channels, *[1] * axes)))
+        numbers = [np.float32(draw.uniform(-2, 2)) for _ in range(2 * int(np.prod(shape)))]
+        self.s, self.t = np.array(numbers, np.float32).reshape(2, *shape)
+        self.which = draw.choice(("s", "t", "st", "ts"))
+
+    def forward(self, x):
+        for kind in self.which:
+            x = x * self.s.astype(x.dtype) if kind == "s" else x + self.t.astype(x.dtype)
+        return x
+
+
 def layer(draw: random.Random, shape: tuple[int, ...], depth: int) -> nn.Module:
     """A layer that might take the shape."""
     channels, axes = shape[1], len(shape) - 2
     if draw.random() < 0.3:
         return draw.choice(POINTWISE)()
+    if draw.random() < 0.1:
+        return Scaled(draw, channels, axes)
     if axes == 0:
         return draw.choice(
             (
@@ -123,7 +140,7 @@ def layer(draw: random.Random, shape: tuple[int, ...], depth: int) -> nn.Module:
             (
                 nn.Upsample(scale_factor=2, mode=draw.choice(("nearest", "bilinear"))),
                 nn.ReflectionPad2d(1),
-                nn.ZeroPad2d((1, 0, 2, 1)),
+                nn.ZeroPad2d(tuple(draw.randrange(4) for _ in range(4))),
                 nn.ReplicationPad2d(2),
             )
         )

@@ -19,6 +19,7 @@ COUNTS = {
     "annotations": 400,
     "h5": 400,
     "compiled_random": 400,
+    "on_bytes": 60,
     "sizes": 300,
     "op_geometry": 400,
     "values": 300,
