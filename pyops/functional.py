@@ -222,6 +222,7 @@ from .ops.reduction import (
     vector_norm,
 )
 from .ops.regions import ps_roi_align, ps_roi_pool, roi_align, roi_pool
+from .ops.rotary import rotary_embedding
 from .ops.shape import (
     broadcast_to,
     cat,
@@ -287,7 +288,7 @@ __all__ = [
     "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool",
     "pyramid_roi_align", "quantize_linear",
     "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes", "reshape", "rms_norm", "rnn",
-    "rnn_cell", "roi_align", "roi_pool", "roll", "round", "rsqrt", "scaled_dot_product_attention",
+    "rnn_cell", "roi_align", "roi_pool", "roll", "rotary_embedding", "round", "rsqrt", "scaled_dot_product_attention",
     "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter",
     "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
     "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort",

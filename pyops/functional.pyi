@@ -46,14 +46,14 @@ __all__ = [
     "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
     "ps_roi_align", "ps_roi_pool", "pyramid_roi_align", "quantize_linear", "reciprocal", "relu", "relu6",
     "remainder", "remove_small_boxes", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool",
-    "roll", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add",
-    "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss",
-    "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "soft_nms",
-    "softmax", "softmin", "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square",
-    "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth", "sub", "sum",
-    "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose", "tril",
-    "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten",
-    "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
+    "roll", "rotary_embedding", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
+    "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
+    "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
+    "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort",
+    "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth",
+    "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose",
+    "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind",
+    "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 
 _E = TypeVar("_E", bound=Exporter)
@@ -2443,6 +2443,17 @@ def roll(input: Tensor, shifts: Any, dims: Any = ...) -> Tensor: ...
 def roll(input: Array, shifts: Any, dims: Any = ...) -> Array: ...
 @overload
 def roll(input: _E, shifts: Any, dims: Any = ...) -> _E: ...
+
+@overload
+def rotary_embedding(input: Tensor, cos: Arrays, sin: Arrays, interleaved: bool = ...) -> Tensor: ...
+@overload
+def rotary_embedding(input: Array, cos: Array, sin: Array, interleaved: bool = ...) -> Array: ...
+@overload
+def rotary_embedding(input: Array, cos: Tensor, sin: Arrays, interleaved: bool = ...) -> Tensor: ...
+@overload
+def rotary_embedding(input: Array, cos: Array, sin: Tensor, interleaved: bool = ...) -> Tensor: ...
+@overload
+def rotary_embedding(input: _E, cos: Arrays, sin: Arrays, interleaved: bool = ...) -> _E: ...
 
 @overload
 def round(input: Tensor, *, decimals: int = ...) -> Tensor: ...

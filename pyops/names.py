@@ -76,6 +76,7 @@ NAMES: dict[str, Names] = {
                         "BatchNorm1d BatchNorm2d BatchNorm3d", "batch_norm", "BatchNorm"),
     "instance_norm": names("instance_norm", "InstanceNormalization",
                            "InstanceNorm1d InstanceNorm2d InstanceNorm3d", "instance_norm"),
+    "rotary_embedding": names(why="torch spells it out; onnx/ops/microsoft_attention.py has ONNX's forms"),
     "layer_norm": names("layer_norm", "LayerNormalization", "LayerNorm", "layer_norm"),
     "rms_norm": names("", "RMSNormalization", "RMSNorm", "rms_norm"),
     "group_norm": names("group_norm", "GroupNormalization", "GroupNorm", "group_norm"),

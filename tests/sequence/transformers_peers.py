@@ -41,14 +41,16 @@ def close(found, wanted, bound):
     assert np.abs(found - wanted).max() <= bound * np.abs(wanted).max()
 
 
-def same_gradients(model, theirs, loss, their_loss, bound=1e-5):
-    """Of two losses that were computed in float64; every parameter has one or none in both."""
-    close(loss.data, their_loss, 1e-12)
+def same_gradients(model, theirs, loss, their_loss, bound=1e-5, same_loss=1e-12, rename=("", "")):
+    """Of two losses that were computed in float64; every parameter has one or none in both. rename:
+    of our names to theirs."""
+    close(loss.data, their_loss, same_loss)
     loss.backward()
     their_loss.backward()
     wanted = {name: p.grad for name, p in theirs.named_parameters()}
     largest = max(float(g.abs().max()) for g in wanted.values() if g is not None)
     for name, p in model.named_parameters():
+        name = name.replace(*rename)
         if wanted[name] is None:
             assert p.grad is None, name
             continue

@@ -6,6 +6,7 @@ what shares another's array.
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -51,11 +52,12 @@ def family(configuration: Any, architectures: dict[str, Callable[..., Any]], nam
     FAMILIES[configuration.model_type] = FamilyEntry(configuration, architectures, names)
 
 
-def load_transformer(folder, architecture: str | None = None) -> Any:
+def load_transformer(folder, architecture: str | None = None, fresh_head: bool = False) -> Any:
     """The model of a folder, in evaluation mode.
 
     folder: with config.json and the weights; bfloat16 and float16 become float32. architecture: one
     of the family's names at transformers ("GPT2LMHeadModel"), by default what config.json says.
+    fresh_head: only the trunk is read and the head drawn anew, for fine-tuning.
     Arrays must be the model's, one by one: ValueError with a report of those missing, unexpected
     and of another shape, for another family, for settings that we have not and for damaged files;
     FileNotFoundError. Nothing is half-loaded.
@@ -76,9 +78,9 @@ def load_transformer(folder, architecture: str | None = None) -> Any:
         config = entry.configuration.from_json(found)
     except (TypeError, ValueError) as why:
         raise ValueError(f"{folder}: config.json: {why}") from why
-    with init.skip_draws():
+    with contextlib.nullcontext() if fresh_head else init.skip_draws():
         model = entry.architectures[name](config)
-    load_arrays(model, read_arrays(folder), entry.names, folder)
+    load_arrays(model, read_arrays(folder), entry.names, folder, fresh_head)
     model.architecture = name
     return model.eval()
 
@@ -99,15 +101,22 @@ def save_transformer(model, folder) -> None:
         file.write((text + "\n").encode())
 
 
-def load_arrays(model, state: Mapping[str, np.ndarray], names: Names, where) -> None:
+def load_arrays(model, state: Mapping[str, np.ndarray], names: Names, where, trunk_only: bool = False) -> None:
     """All of `state` into the model under the model's names, or nothing. ValueError with a
     report."""
     own = model.state_dict()
     given = renamed(state, names, own)
+    if trunk_only:
+        given = {k: v for k, v in given.items() if k.startswith(names.prefix)}
+        given |= {k: v for k, v in own.items() if not k.startswith(names.prefix) and k not in names.tied}
     for name, source in names.tied.items():
-        if name in own and own[name] is own.get(source):
-            given.setdefault(name, given.get(source, own[name]))
-            if source in given and not np.array_equal(given[name], given[source]):
+        if name not in own:
+            continue
+        found = given.get(name, given.get(source))
+        if found is not None:
+            given.setdefault(name, found)
+            given.setdefault(source, found)
+            if own[name] is own[source] and not np.array_equal(given[name], given[source]):
                 raise ValueError(f"{where}: {name} differs from {source}, whose array it shares by config.json")
     try:
         model.load_state_dict(given)

@@ -179,18 +179,9 @@ def rotated(x, cos, sin, interleaved: bool):
     """The first entries of (batch, heads, length, size) turned by angles (batch or 1, length, half)."""
     half = cos.shape[-1]
     cos, sin = (reshaped(v, v.shape[0], 1, *v.shape[1:]) for v in (cos, sin))
-    b, h, n, d = x.shape
-    if 2 * half > d:
-        raise ValueError(f"caches of {half} columns for heads of {d}")
-    turned = sliced(x, {3: slice(2 * half)})
-    if interleaved:
-        pairs = reshaped(turned, b, h, n, half, 2)
-        a, c = (reshaped(sliced(pairs, {4: slice(i, i + 1)}), b, h, n, half) for i in range(2))
-    else:
-        a, c = sliced(x, {3: slice(half)}), sliced(x, {3: slice(half, 2 * half)})
-    first, second = F.sub(F.mul(a, cos), F.mul(c, sin)), F.add(F.mul(c, cos), F.mul(a, sin))
-    y = F.reshape(F.stack((first, second), -1), (b, h, n, 2 * half)) if interleaved else F.cat((first, second), 3)
-    return y if 2 * half == d else F.cat((y, sliced(x, {3: slice(2 * half, None)})), 3)
+    if 2 * half > x.shape[-1]:
+        raise ValueError(f"caches of {half} columns for heads of {x.shape[-1]}")
+    return F.rotary_embedding(x, cos, sin, interleaved)
 
 
 def angles(call, caches, places):

@@ -1,0 +1,315 @@
+"""BERT: Devlin et al. (2019), "BERT: pre-training of deep bidirectional transformers".
+
+The encoder of the Transformer with the norm behind each sum, GELU, and learned embeddings of token,
+position and segment, added and normalised. Pre-training guesses masked words (cls.predictions) and
+whether the second sentence follows the first (cls.seq_relationship, from the first token's pooled
+vector). Names of arrays are those of transformers' Bert classes.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ... import functional as F, nn
+from .configuration import Configuration, divided
+from .folder import Names, family
+from .gpt_neox import drawn
+from .heads import activation, join_heads, split_heads
+
+__all__ = ["BertConfiguration", "BertForMaskedWords", "BertForPreTraining", "BertForQuestions",
+           "BertForSequences", "BertForTokens", "bert_base", "bert_large"]
+
+
+class EncoderConfiguration(Configuration):
+    """What BERT and DistilBERT share: classes of a head, which config.json counts by naming
+    them."""
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Any:
+        labels = found.get("id2label")
+        return super().from_json({**found, "num_labels": len(labels)} if labels else found)
+
+    def to_json(self) -> dict[str, Any]:
+        found = super().to_json()
+        labels = [f"LABEL_{i}" for i in range(found.pop("num_labels"))]
+        return found | {"id2label": {str(i): label for i, label in enumerate(labels)},
+                        "label2id": {label: i for i, label in enumerate(labels)}}
+
+
+@dataclass
+class BertConfiguration(EncoderConfiguration):
+    """Defaults: BERT base."""
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int | None = 0
+    classifier_dropout: float | None = None
+    num_labels: int = 2
+
+    model_type = "bert"
+    FIXED = {"is_decoder": (False,), "add_cross_attention": (False,), "tie_word_embeddings": (True,),
+             "position_embedding_type": ("absolute",)}
+    SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+             "max_position_embeddings", "type_vocab_size", "num_labels")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        divided(self, "hidden_size", "num_attention_heads")
+
+
+def visible(mask, ids):
+    """A mask (N, T), 1 or True at tokens and 0 at padding, as attention takes it. ValueError for
+    another shape."""
+    if mask is None:
+        return None
+    if tuple(mask.shape) != tuple(ids.shape):
+        raise ValueError(f"mask must have the shape of ids, {tuple(ids.shape)}, got {tuple(mask.shape)}")
+    mask = np.asarray(mask) != 0 if isinstance(mask, np.ndarray) else mask
+    return F.reshape(mask, (mask.shape[0], 1, 1, mask.shape[1]))
+
+
+class Embeddings(nn.Module):
+    def __init__(self, c: BertConfiguration):
+        self.word_embeddings = nn.Embedding(c.vocab_size, c.hidden_size, c.pad_token_id)
+        self.position_embeddings = nn.Embedding(c.max_position_embeddings, c.hidden_size)
+        self.token_type_embeddings = nn.Embedding(c.type_vocab_size, c.hidden_size)
+        self.LayerNorm = nn.LayerNorm(c.hidden_size, c.layer_norm_eps)
+        self.dropout = nn.Dropout(c.hidden_dropout_prob)
+
+    def forward(self, ids, segments):
+        n, t = ids.shape
+        most = self.position_embeddings.num_embeddings
+        if t > most:
+            raise ValueError(f"BERT: {t} tokens are more than the model's {most} positions")
+        segment = (self.token_type_embeddings.weight[:1] if segments is None
+                   else self.token_type_embeddings(segments))
+        x = F.add(F.add(self.word_embeddings(ids), segment), self.position_embeddings.weight[:t])
+        return self.dropout(self.LayerNorm(x))
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, c: BertConfiguration):
+        self.heads, self.p = c.num_attention_heads, c.attention_probs_dropout_prob
+        self.query, self.key, self.value = (nn.Linear(c.hidden_size, c.hidden_size) for _ in range(3))
+
+    def forward(self, x, mask):
+        q, k, v = (split_heads(f(x), self.heads) for f in (self.query, self.key, self.value))
+        return join_heads(F.scaled_dot_product_attention(q, k, v, mask, self.p if self.training else 0.0))
+
+
+class Sum(nn.Module):
+    """norm(residual + linear(x)), behind attention and behind the feed-forward layer."""
+
+    def __init__(self, inputs: int, c: BertConfiguration):
+        self.dense = nn.Linear(inputs, c.hidden_size)
+        self.LayerNorm = nn.LayerNorm(c.hidden_size, c.layer_norm_eps)
+        self.dropout = nn.Dropout(c.hidden_dropout_prob)
+
+    def forward(self, x, residual):
+        return self.LayerNorm(F.add(self.dropout(self.dense(x)), residual))
+
+
+class Attention(nn.Module):
+    def __init__(self, c: BertConfiguration):
+        self.self, self.output = SelfAttention(c), Sum(c.hidden_size, c)
+
+    def forward(self, x, mask):
+        return self.output(self.self(x, mask), x)
+
+
+class Intermediate(nn.Module):
+    def __init__(self, c: BertConfiguration):
+        self.dense, self.activation = nn.Linear(c.hidden_size, c.intermediate_size), activation(c.hidden_act)
+
+    def forward(self, x):
+        return self.activation(self.dense(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, c: BertConfiguration):
+        self.attention, self.intermediate = Attention(c), Intermediate(c)
+        self.output = Sum(c.intermediate_size, c)
+
+    def forward(self, x, mask):
+        x = self.attention(x, mask)
+        return self.output(self.intermediate(x), x)
+
+
+class Encoder(nn.Module):
+    def __init__(self, c: BertConfiguration):
+        self.layer = nn.ModuleList([Layer(c) for _ in range(c.num_hidden_layers)])
+
+    def forward(self, x, mask):
+        for layer in self.layer:
+            x = layer(x, mask)
+        return x
+
+
+class Pooler(nn.Module):
+    def __init__(self, c: BertConfiguration):
+        self.dense = nn.Linear(c.hidden_size, c.hidden_size)
+
+    def forward(self, x):
+        return F.tanh(self.dense(x[:, 0]))
+
+
+class Bert(nn.Module):
+    """The trunk: ids, segments (whole numbers) and mask (N, T) to vectors (N, T, hidden_size)."""
+
+    def __init__(self, c: BertConfiguration, pooled: bool):
+        self.embeddings, self.encoder = Embeddings(c), Encoder(c)
+        self.pooler = Pooler(c) if pooled else None
+
+    def forward(self, ids, segments=None, mask=None):
+        return self.encoder(self.embeddings(ids, segments), visible(mask, ids))
+
+
+class Transform(nn.Module):
+    def __init__(self, c: BertConfiguration):
+        self.dense, self.activation = nn.Linear(c.hidden_size, c.hidden_size), activation(c.hidden_act)
+        self.LayerNorm = nn.LayerNorm(c.hidden_size, c.layer_norm_eps)
+
+    def forward(self, x):
+        return self.LayerNorm(self.activation(self.dense(x)))
+
+
+class Predictions(nn.Module):
+    """Scores of words, by the embeddings' own weights and a bias."""
+
+    def __init__(self, c: BertConfiguration, weight: nn.Parameter):
+        self.bias = nn.Parameter(np.zeros(c.vocab_size, np.float32))
+        self.transform = Transform(c)
+        self.decoder = nn.Linear(c.hidden_size, c.vocab_size)
+        self.decoder.weight, self.decoder.bias = weight, self.bias
+
+    def forward(self, x):
+        return self.decoder(self.transform(x))
+
+
+class PreTrainingHead(nn.Module):
+    def __init__(self, c: BertConfiguration, weight: nn.Parameter, sentences: bool):
+        self.predictions = Predictions(c, weight)
+        self.seq_relationship = nn.Linear(c.hidden_size, 2) if sentences else None
+
+
+class BertModel(nn.Module):
+    """Base of BERT with a head: ids (N, T), segments (N, T), by default 0, and mask (N, T), 1 at
+    tokens and 0 at padding."""
+
+    POOLED = False
+
+    def __init__(self, config: BertConfiguration):
+        self.config = config
+        self.bert = Bert(config, self.POOLED)
+        self.make_head(config)
+        self.apply(drawn)
+
+    def make_head(self, c: BertConfiguration) -> None:
+        raise NotImplementedError
+
+
+class BertForMaskedWords(BertModel):
+    """Returns scores (N, T, vocab_size) of the word at each place."""
+
+    def make_head(self, c: BertConfiguration) -> None:
+        self.cls = PreTrainingHead(c, self.bert.embeddings.word_embeddings.weight, False)
+
+    def forward(self, ids, segments=None, mask=None):
+        return self.cls.predictions(self.bert(ids, segments, mask))
+
+    def loss(self, ids, words, segments=None, mask=None):
+        """Mean cross-entropy at the places where words (N, T) is not -100."""
+        return word_loss(self(ids, segments, mask), words)
+
+
+class BertForPreTraining(BertModel):
+    """Returns scores of words (N, T, vocab_size), and (N, 2) of "follows" and "does not"."""
+
+    POOLED = True
+
+    def make_head(self, c: BertConfiguration) -> None:
+        self.cls = PreTrainingHead(c, self.bert.embeddings.word_embeddings.weight, True)
+
+    def forward(self, ids, segments=None, mask=None):
+        x = self.bert(ids, segments, mask)
+        return self.cls.predictions(x), self.cls.seq_relationship(self.bert.pooler(x))
+
+    def loss(self, ids, words, follows, segments=None, mask=None):
+        """The sum of both tasks' mean cross-entropies. follows (N,): 0 where the second sentence
+        follows the first, else 1."""
+        scores, sentences = self(ids, segments, mask)
+        return F.add(word_loss(scores, words), F.cross_entropy(sentences, follows))
+
+
+class BertForSequences(BertModel):
+    """Returns scores (N, num_labels) of the whole text's class."""
+
+    POOLED = True
+
+    def make_head(self, c: BertConfiguration) -> None:
+        self.dropout, self.classifier = dropout_of(c), nn.Linear(c.hidden_size, c.num_labels)
+
+    def forward(self, ids, segments=None, mask=None):
+        return self.classifier(self.dropout(self.bert.pooler(self.bert(ids, segments, mask))))
+
+
+class BertForTokens(BertModel):
+    """Returns scores (N, T, num_labels) of each token's class."""
+
+    def make_head(self, c: BertConfiguration) -> None:
+        self.dropout, self.classifier = dropout_of(c), nn.Linear(c.hidden_size, c.num_labels)
+
+    def forward(self, ids, segments=None, mask=None):
+        return self.classifier(self.dropout(self.bert(ids, segments, mask)))
+
+
+class BertForQuestions(BertModel):
+    """Returns scores (N, T) of where the answer begins, and of where it ends."""
+
+    def make_head(self, c: BertConfiguration) -> None:
+        self.qa_outputs = nn.Linear(c.hidden_size, 2)
+
+    def forward(self, ids, segments=None, mask=None):
+        return F.unbind(self.qa_outputs(self.bert(ids, segments, mask)), -1)
+
+
+def dropout_of(c: BertConfiguration) -> nn.Dropout:
+    return nn.Dropout(c.hidden_dropout_prob if c.classifier_dropout is None else c.classifier_dropout)
+
+
+def word_loss(scores, words):
+    """Mean cross-entropy of scores (N, T, vocabulary) where words (N, T) is not -100."""
+    return F.cross_entropy(F.reshape(scores, (-1, scores.shape[-1])), np.reshape(words, -1), ignore_index=-100)
+
+
+family(BertConfiguration,
+       {"BertForPreTraining": BertForPreTraining, "BertForMaskedLM": BertForMaskedWords,
+        "BertForSequenceClassification": BertForSequences, "BertForTokenClassification": BertForTokens,
+        "BertForQuestionAnswering": BertForQuestions},
+       Names(prefix="bert.", skip=(r"(bert\.)?embeddings\.position_ids",),
+             tied={"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+                   "cls.predictions.decoder.bias": "cls.predictions.bias"},
+             rename=((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))))
+
+
+def bert_base(head: type[BertModel] = BertForPreTraining, **settings) -> BertModel:
+    """12 layers, 768 wide: 110,106,428 parameters for pre-training. head: one of this module's
+    classes; settings: fields of BertConfiguration."""
+    return head(BertConfiguration(**settings))
+
+
+def bert_large(head: type[BertModel] = BertForPreTraining, **settings) -> BertModel:
+    """24 layers, 1024 wide, 16 heads: 336,226,108 parameters for pre-training."""
+    return bert_base(head, **{"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
+                              "intermediate_size": 4096} | settings)
