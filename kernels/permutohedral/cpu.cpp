@@ -1,0 +1,208 @@
+// Gaussian filters of many dimensions on the permutohedral lattice: Adams, Baek & Davis, "Fast
+// High-Dimensional Filtering Using the Permutohedral Lattice" (2010).
+//
+// A point of d features lies in a simplex of d + 1 vertices of the lattice A*_d, whose coordinates
+// are d + 1 whole numbers of sum 0, congruent modulo d + 1. Its value goes to them by barycentric
+// weights (splat), each vertex takes a quarter of either neighbour along each of d + 1 axes (blur),
+// and a point reads its vertices by the same weights (slice). Vertices that no point touches are
+// not there.
+//
+// Vertices are numbered in the order in which points come to them, and a vertex adds its points in
+// their order, so that nothing depends on threads.
+#include "indices.h"
+#include "kernel.h"
+
+BEGIN_KERNELS
+namespace {
+constexpr i64 MOST = 16;   // features
+
+// Vertices by their coordinates, all but the last one (which the others imply).
+class Table {
+public:
+    Table(const i64* keys, i64 d, i64 most) : keys(keys), d(d), mask(size_for(most) - 1), slots(mask + 1) {
+        for (i64 i = 0; i <= mask; ++i) slots[i] = -1;
+    }
+    // The slot in which the key is, or where it would be put.
+    i64& slot(const i64* key) {
+        std::uint64_t hash = 0;
+        for (i64 i = 0; i < d; ++i) hash = (hash + (std::uint64_t)key[i]) * 0x9E3779B97F4A7C15ull;
+        for (i64 at = (i64)(hash >> 20) & mask;; at = (at + 1) & mask) {
+            if (slots[at] < 0) return slots[at];
+            const i64* held = keys + slots[at] * d;
+            i64 i = 0;
+            while (i < d && held[i] == key[i]) ++i;
+            if (i == d) return slots[at];
+        }
+    }
+
+private:
+    static i64 size_for(i64 most) {
+        i64 size = 16;
+        while (size < 2 * most) size *= 2;
+        return size;
+    }
+    const i64* keys;
+    const i64 d, mask;
+    Scratch<i64> slots;
+};
+
+// The simplex around a point.
+struct Simplex {
+    i64  base[MOST + 1];    // the vertex of remainder 0
+    int  rank[MOST + 1];    // of each coordinate among the differences from it, the largest first
+    real weight[MOST + 2];
+
+    // features scaled to the lattice (section 4.2 of the paper), and the nearest point of remainder 0
+    void find(const real* f, i64 d, const real* scale) {
+        real x[MOST + 1];
+        real sum = 0;
+        for (i64 i = d; i > 0; --i) {
+            const real scaled = f[i - 1] * scale[i - 1];
+            x[i] = sum - real(i) * scaled;
+            sum += scaled;
+        }
+        x[0] = sum;
+        i64 total = 0;
+        for (i64 i = 0; i <= d; ++i) {
+            const real cells = x[i] / real(d + 1), low = __builtin_floor(cells),
+                       nearest = cells - low < real(0.5) ? low : low + 1;
+            base[i] = (i64)nearest * (d + 1);
+            total += (i64)nearest;
+        }
+        for (i64 i = 0; i <= d; ++i) rank[i] = 0;
+        for (i64 i = 0; i < d; ++i)
+            for (i64 j = i + 1; j <= d; ++j)
+                ++rank[x[i] - real(base[i]) < x[j] - real(base[j]) ? i : j];
+        // back to the plane of sum 0: the coordinates that were rounded the furthest go the other way
+        for (i64 i = 0; i <= d; ++i) {
+            rank[i] += (int)total;
+            if (rank[i] < 0) rank[i] += (int)(d + 1), base[i] += d + 1;
+            else if (rank[i] > d) rank[i] -= (int)(d + 1), base[i] -= d + 1;
+        }
+        for (i64 i = 0; i <= d + 1; ++i) weight[i] = 0;
+        for (i64 i = 0; i <= d; ++i) {
+            const real share = (x[i] - real(base[i])) / real(d + 1);
+            weight[d - rank[i]] += share;
+            weight[d + 1 - rank[i]] -= share;
+        }
+        weight[0] += 1 + weight[d + 1];
+    }
+
+    // the first d coordinates of the vertex of a remainder
+    void key(i64 d, i64 remainder, i64* to) const {
+        for (i64 i = 0; i < d; ++i)
+            to[i] = base[i] + (rank[i] <= d - remainder ? remainder : remainder - (d + 1));
+    }
+};
+}  // namespace
+
+void lattice_build(In<real> features, Out<i64> places, Out<real> weights, Out<i64> keys, Out<i64> count) {
+    const i64 n = features.dim(0), d = features.dim(1);
+    real scale[MOST];   // so that 1 2 1 along each axis is a Gaussian of deviation 1
+    for (i64 i = 0; i < d; ++i)
+        scale[i] = real((d + 1) * __builtin_sqrt(2. / 3 / double((i + 1) * (i + 2))));
+    // coordinates of every vertex that is touched, then a number for each that is new
+    parallel_for(n, 256, [&](i64 begin, i64 end) {
+        Simplex s;
+        for (i64 p = begin; p < end; ++p) {
+            s.find(features.data + p * d, d, scale);
+            for (i64 r = 0; r <= d; ++r) {
+                weights.data[p * (d + 1) + r] = s.weight[r];
+                s.key(d, r, keys.data + (p * (d + 1) + r) * d);
+            }
+        }
+    });
+    Table table(keys.data, d, n * (d + 1));
+    i64 vertices = 0;
+    for (i64 i = 0; i < n * (d + 1); ++i) {
+        // numbered vertices have moved to the front, which is behind what is still to be read
+        i64 key[MOST];
+        for (i64 k = 0; k < d; ++k) key[k] = keys.data[i * d + k];
+        i64& slot = table.slot(key);
+        if (slot < 0) {
+            for (i64 k = 0; k < d; ++k) keys.data[vertices * d + k] = key[k];
+            slot = vertices++;
+        }
+        places.data[i] = slot;
+    }
+    count.data[0] = vertices;
+}
+
+void lattice_neighbours(In<i64> keys, Out<i64> neighbours) {
+    const i64 m = keys.dim(0), d = keys.dim(1);
+    Table table(keys.data, d, m);
+    for (i64 v = 0; v < m; ++v) table.slot(keys.data + v * d) = v;
+    parallel_for(m, 256, [&](i64 begin, i64 end) {
+        i64 key[MOST];
+        for (i64 v = begin; v < end; ++v)
+            for (i64 axis = 0; axis <= d; ++axis)
+                for (int side = 0; side < 2; ++side) {
+                    const i64 step = side ? -1 : 1;
+                    for (i64 k = 0; k < d; ++k) key[k] = keys.data[v * d + k] + step;
+                    if (axis < d) key[axis] -= step * (d + 1);
+                    neighbours.data[(v * (d + 1) + axis) * 2 + side] = table.slot(key);
+                }
+    });
+}
+
+void lattice_members(In<i64> places, Out<i64> starts, Out<i64> members) {
+    const i64 n = places.size(), m = starts.size() - 1;
+    for (i64 v = 0; v <= m; ++v) starts.data[v] = 0;
+    for (i64 i = 0; i < n; ++i) ++starts.data[place_of(places.data + i, m, false) + 1];
+    for (i64 v = 0; v < m; ++v) starts.data[v + 1] += starts.data[v];
+    Scratch<i64> next(m);
+    for (i64 v = 0; v < m; ++v) next[v] = starts.data[v];
+    for (i64 i = 0; i < n; ++i) members.data[next[places.data[i]]++] = i;
+}
+
+void lattice_filter(In<real> values, In<i64> places, In<real> weights, In<i64> starts, In<i64> members,
+                    In<i64> neighbours, Out<real> y) {
+    const i64 n = values.dim(0), c = values.dim(1), corners = places.dim(1), m = starts.size() - 1;
+    // a vertex's values fill whole vectors; one more vertex of zeros stands for those that are not there
+    const i64 row = (c + LANES - 1) / LANES * LANES;
+    Scratch<real> front((m + 1) * row), back((m + 1) * row);
+    real *from = front, *to = back;
+    const auto zero = [&](real* r) {
+        for (i64 k = 0; k < row; k += LANES) store(r + k, V{});
+    };
+    zero(from + m * row);
+    zero(to + m * row);
+    parallel_for(m, 64, [&](i64 begin, i64 end) {
+        for (i64 v = begin; v < end; ++v) {
+            real* sum = from + v * row;
+            zero(sum);
+            for (i64 i = starts.data[v]; i < starts.data[v + 1]; ++i) {
+                const i64 at = members.data[i];
+                const real *value = values.data + at / corners * c, weight = weights.data[at];
+                for_vectors(c, [&](i64 k, auto lanes) {
+                    lanes.store(sum + k, lanes.load(sum + k) + weight * lanes.load(value + k));
+                });
+            }
+        }
+    });
+    for (i64 axis = 0; axis < corners; ++axis) {
+        parallel_for(m, 128, [&](i64 begin, i64 end) {
+            for (i64 v = begin; v < end; ++v) {
+                const i64* side = neighbours.data + (v * corners + axis) * 2;
+                const real *one = from + (side[0] < 0 ? m : side[0]) * row,
+                           *other = from + (side[1] < 0 ? m : side[1]) * row;
+                for (i64 k = 0; k < row; k += LANES)
+                    store(to + v * row + k,
+                          real(0.5) * load(from + v * row + k) + real(0.25) * (load(one + k) + load(other + k)));
+            }
+        });
+        real* other = from;
+        from = to;
+        to = other;
+    }
+    parallel_for(n, 128, [&](i64 begin, i64 end) {
+        for (i64 p = begin; p < end; ++p)
+            for_vectors(c, [&](i64 k, auto lanes) {
+                V sum{};
+                for (i64 r = 0; r < corners; ++r)
+                    sum += weights.data[p * corners + r] * lanes.load(from + places.data[p * corners + r] * row + k);
+                lanes.store(y.data + p * c + k, sum);
+            });
+    });
+}
+END_KERNELS

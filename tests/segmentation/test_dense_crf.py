@@ -1,0 +1,163 @@
+"""The lattice beside the same algorithm with a dictionary, in float64, and beside the Gaussian that
+it stands for; mean field beside sums over all pairs."""
+import itertools
+
+import numpy as np
+import pytest
+
+from pyops.core.backends import BACKENDS
+from pyops.segmentation import Lattice, dense_crf, lattice as module
+
+
+def vertices_of(f):
+    """The simplex of A*_d around each point, by brute force: of the nearest points of remainder 0 the
+    one whose canonical simplex has only weights that are not negative."""
+    d = len(f)
+    scale = (d + 1) * np.sqrt(2 / 3) / np.sqrt([(i + 1) * (i + 2) for i in range(d)])
+    x = np.zeros(d + 1)
+    for i in range(d, 0, -1):
+        x[i] = (f * scale)[i:].sum() - i * (f * scale)[i - 1]
+    x[0] = (f * scale).sum()
+    low = np.floor(x / (d + 1)).astype(int)
+    for choice in itertools.product((0, 1), repeat=d + 1):
+        base = (low + choice) * (d + 1)
+        if base.sum():
+            continue
+        order = np.argsort(-(x - base), kind="stable")
+        difference = (x - base)[order] / (d + 1)
+        weights = np.append(1 - difference[0] + difference[-1], -np.diff(difference))
+        if (weights >= -1e-12).all():
+            corners = []
+            for r in range(d + 1):
+                corner = base + r
+                corner[order[d + 1 - r:]] -= d + 1
+                corners.append(tuple(corner[:d]))
+            # weight r belongs to the vertex of remainder d + 1 - r, the first to that of remainder 0
+            return corners, [weights[0], *weights[1:][::-1]]
+    raise AssertionError("no simplex")
+
+
+def by_dictionary(features, values):
+    n, d = features.shape
+    simplices = [vertices_of(f) for f in features]
+    held = {}
+    for (corners, weights), value in zip(simplices, values):
+        for corner, weight in zip(corners, weights):
+            held[corner] = held.get(corner, 0) + weight * value
+    for axis in range(d + 1):
+        blurred = {}
+        for corner, value in held.items():
+            step = np.ones(d, int)
+            if axis < d:
+                step[axis] -= d + 1
+            sides = [held.get(tuple(np.add(corner, sign * step)), 0) for sign in (1, -1)]
+            blurred[corner] = value / 2 + sum(sides) / 4
+        held = blurred
+    return np.array([sum(w * held[c] for c, w in zip(*simplex)) for simplex in simplices]), len(held)
+
+
+@pytest.fixture(params=[b for b in ("avx512", "avx2", "scalar") if b in BACKENDS])
+def native(request, monkeypatch):
+    sets = BACKENDS[request.param].sets
+    monkeypatch.setattr(module, "native", lambda dtype: sets["f32" if dtype == np.float32 else "f64"])
+
+
+@pytest.mark.parametrize("d, c", [(1, 1), (2, 3), (5, 21), (3, 17)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_lattice_is_the_algorithm(native, d, c, dtype):
+    rng = np.random.default_rng(d)
+    features, values = rng.normal(0, 2, (60, d)).astype(dtype), rng.standard_normal((60, c)).astype(dtype)
+    lattice = Lattice(features)
+    want, vertices = by_dictionary(features.astype(float), values.astype(float))
+    assert lattice.vertices == vertices
+    assert np.abs(lattice.weights.sum(1) - 1).max() <= 1e-5 and lattice.weights.min() >= -1e-5
+    assert np.abs(lattice.filter(values) - want).max() <= (1e-12 if dtype == np.float64 else 2e-5) * np.abs(want).max()
+
+
+def gaussian(features):
+    return np.exp(-((features[:, None] - features[None]) ** 2).sum(-1) / 2)
+
+
+@pytest.mark.parametrize("d", [2, 5])
+def test_means_are_nearly_those_of_the_gaussian(d):
+    rng = np.random.default_rng(0)
+    features = rng.uniform(0, 4, (1500, d))
+    values = np.sin(features.sum(1, keepdims=True)) + rng.standard_normal((1500, 1)) / 10
+    lattice = Lattice(features)
+    got = lattice.filter(values) / lattice.filter(np.ones((1500, 1)))
+    k = gaussian(features)
+    want = k @ values / k.sum(1, keepdims=True)
+    assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > 0.98 and np.abs(got - want).mean() < 0.1 * want.std() + 0.02
+
+
+def scene():
+    rng = np.random.default_rng(0)
+    image = np.zeros((12, 16, 3), np.uint8)
+    image[:] = (30, 40, 50)
+    image[3:9, 4:12] = (200, 180, 160)
+    truth = np.zeros((12, 16), int)
+    truth[3:9, 4:12] = 1
+    p = np.stack([np.where(truth == c, 0.6, 0.2) for c in range(3)])
+    p *= rng.uniform(0.1, 2.5, p.shape)
+    return np.clip(image + rng.integers(-8, 9, image.shape), 0, 255).astype(np.uint8), truth, p / p.sum(0)
+
+
+def exact(p, image, steps, kernels, cost):
+    """Every pair, in float64."""
+    classes, h, w = p.shape
+    rows, columns = np.mgrid[:h, :w]
+    place = np.stack([columns.ravel(), rows.ravel()], 1)
+    unary = np.log(p.reshape(classes, -1).T)
+    matrices = []
+    for weight, place_sigma, colour_sigma in kernels:
+        features = place / place_sigma
+        if colour_sigma:
+            features = np.concatenate([features, image.reshape(-1, 3) / colour_sigma], 1)
+        k = gaussian(features)
+        root = 1 / np.sqrt(k.sum(1))
+        matrices.append(weight * root[:, None] * k * root)
+    q = np.exp(unary)
+    for _ in range(steps):
+        q = np.exp(unary - sum(m @ q @ cost.T for m in matrices))
+        q /= q.sum(1, keepdims=True)
+    return q.T.reshape(p.shape)
+
+
+@pytest.mark.parametrize("potts", [True, False])
+def test_mean_field_is_nearly_the_exact_one(potts):
+    image, truth, p = scene()
+    cost = 1 - np.eye(3) if potts else np.array([[0, 1, 3], [2, 0, 1], [1, 1, 0.0]])
+    want = exact(p, image, 5, [(2.0, 2.0, None), (4.0, 20.0, 25.0)], cost)
+    got = dense_crf(p, image, 5, smooth=2.0, smooth_sigma=2.0, bilateral=4.0, place_sigma=20.0, colour_sigma=25.0,
+                    compatibility=None if potts else cost)
+    assert got.dtype == np.float32 and np.abs(got.sum(0) - 1).max() <= 1e-5
+    assert np.abs(got - want).max() < 0.08 and np.abs(got - want).mean() < 0.01
+    assert (got.argmax(0) == want.argmax(0)).mean() > 0.98
+    if potts:
+        assert (got.argmax(0) == truth).mean() > 0.95 > (p.argmax(0) == truth).mean()
+
+
+def test_without_rounds_or_kernels_nothing_changes():
+    image, _, p = scene()
+    assert np.abs(dense_crf(p, image, 0) - p).max() <= 1e-6
+    assert np.abs(dense_crf(p, image, 3, smooth=0, bilateral=0) - p).max() <= 1e-6
+
+
+@pytest.mark.parametrize("change, match", [
+    ({"image": np.zeros((12, 16), np.uint8)}, r"uint8 \(12, 16, 3\)"), ({"image": np.zeros((12, 16, 3))}, "float64"),
+    ({"probabilities": np.full((3, 12, 16), np.nan)}, "finite"), ({"probabilities": np.ones((3, 12))}, "classes"),
+    ({"steps": -1}, "steps must be"), ({"place_sigma": 0}, "deviations must be positive"),
+    ({"compatibility": np.eye(2)}, r"compatibility must be finite numbers \(3, 3\)")])
+def test_wrong_arguments_are_refused(change, match):
+    image, _, p = scene()
+    with pytest.raises(ValueError, match=match):
+        dense_crf(**{"probabilities": p, "image": image, **change})
+
+
+def test_wrong_features_are_refused():
+    for features, match in ((np.zeros((3, 17)), "1 to 16"), (np.zeros(3), "points"), (np.full((2, 2), np.inf), "finite"),
+                            (np.zeros((2, 2), int), "float32 or float64")):
+        with pytest.raises(ValueError, match=match):
+            Lattice(features)
+    with pytest.raises(ValueError, match=r"values must be \(2, channels\)"):
+        Lattice(np.zeros((2, 2))).filter(np.zeros((3, 1)))
