@@ -7,5 +7,5 @@ from .losses import dice_loss, focal_loss, jaccard_loss, lovasz_hinge, lovasz_so
 from .overlay import PALETTE, coloured, overlay
 from .segment import segment
 
-__all__ = ["PALETTE", "Lattice", "border_weights", "coloured", "dense_crf", "dice_loss", "focal_loss", "jaccard_loss", "lovasz_hinge",
-           "lovasz_softmax", "overlay", "segment", "tversky_loss"]
+__all__ = ["PALETTE", "Lattice", "border_weights", "coloured", "dense_crf", "dice_loss", "focal_loss",
+           "jaccard_loss", "lovasz_hinge", "lovasz_softmax", "overlay", "segment", "tversky_loss"]

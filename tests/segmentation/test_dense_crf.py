@@ -155,8 +155,8 @@ def test_wrong_arguments_are_refused(change, match):
 
 
 def test_wrong_features_are_refused():
-    for features, match in ((np.zeros((3, 17)), "1 to 16"), (np.zeros(3), "points"), (np.full((2, 2), np.inf), "finite"),
-                            (np.zeros((2, 2), int), "float32 or float64")):
+    for features, match in ((np.zeros((3, 17)), "1 to 16"), (np.zeros(3), "points"),
+                            (np.full((2, 2), np.inf), "finite"), (np.zeros((2, 2), int), "float32 or float64")):
         with pytest.raises(ValueError, match=match):
             Lattice(features)
     with pytest.raises(ValueError, match=r"values must be \(2, channels\)"):
