@@ -1,8 +1,11 @@
 """YOLO v1 to v4 and YOLO9000: decoding beside OpenCV, losses beside the original Darknet, one Program
 from pixels to boxes, and the published numbers of parameters."""
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
-from darknet_peer import darknet
+from darknet_peer import ROOT, darknet
 
 import pyops
 from pyops import Tensor, functional as F
@@ -285,6 +288,25 @@ def test_a_tree_is_read_from_a_file(tmp_path):
         WordTree.read(tmp_path / "none")
 
 
+def test_yolo9000s_own_tree():
+    path = ROOT / "usr/share/darknet/data/9k.tree"
+    if not path.is_file():
+        pytest.skip("the original Darknet is not here")
+    torch = pytest.importorskip("torch")
+    tree = WordTree.read(path)
+    assert len(tree) == 9418 and len(tree.starts) == 1846
+    x = np.random.default_rng(0).standard_normal((3, 9418)).astype(np.float32)
+    parts = [torch.tensor(x[:, start:start + size]).softmax(1) for start, size in zip(tree.starts, tree.sizes)]
+    expected = torch.cat(parts, 1).numpy()
+    np.testing.assert_allclose(tree.softmax(x, 1), expected, rtol=1e-5)
+    whole, walked = tree.probabilities(expected), tree.walk(expected, 0.05)
+    for row, word in enumerate(walked):
+        way = tree.path(int(word))
+        np.testing.assert_allclose(whole[row, word], expected[row, way].prod(), rtol=1e-5)
+        below = expected[row, tree.parents == word]
+        assert not len(below) or whole[row, word] * below.max() <= 0.05
+
+
 def test_words_are_learned_from_images_without_boxes():
     pyops.manual_seed(0)
     model = pyops.create_model("yolo9000", classes=9, size=64, width_mult=0.05, tree=TREE).train()
@@ -340,6 +362,13 @@ def test_a_detector_of_files(tmp_path):
         from_files(tmp_path / "b.cfg")
 
 
+def test_the_page_on_yolo_can_be_followed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "yolo.md").read_text()
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S):
+        exec(compile(block, "yolo.md", "exec"), {})
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (8000, 20), (3, 700), (64, 64)])
 def test_images_of_any_size(shape):
     model = pyops.create_model("yolov4_tiny", score_threshold=0.01, **SMALL).eval()
@@ -364,6 +393,7 @@ def test_the_size_changes_in_training():
     (lambda: pyops.create_model("yolov3", anchors=[(1, 2)]), "9 pairs"),
     (lambda: pyops.create_model("yolov3", fit="crop", **SMALL), "letterbox or stretch"),
     (lambda: pyops.create_model("yolov1", size=100), "multiple of 64"),
+    (lambda: pyops.create_model("yolov3", sizes=(64, 0.5), **SMALL), "sizes must be positive ints"),
     (lambda: pyops.create_model("yolov1", hidden="x"), "local or connected"),
     (lambda: pyops.create_model("yolo9000", classes=3, tree=TREE), "9 words and classes=3"),
     (lambda: pyops.create_model("yolo9000", classes=3, tree_threshold=2), "tree_threshold"),

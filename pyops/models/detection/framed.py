@@ -29,6 +29,8 @@ class FramedDetector(Detector):
     def set_frame(self, size: tuple[int, int], fit: str, sizes: Sequence[int]) -> None:
         if fit not in FITS:
             raise ValueError(f"{type(self).__name__}: fit must be letterbox or stretch, got {fit!r}")
+        if any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sizes):
+            raise ValueError(f"{type(self).__name__}: sizes must be positive ints, got {tuple(sizes)}")
         self.size, self.fit, self.sizes, self.steps = size, fit, tuple(sizes), 0
         self.image = (3, *size)
 
