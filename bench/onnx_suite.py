@@ -12,9 +12,11 @@ import pyops
 from .peers import IN_FLOAT32
 
 
-def run(path: str, threads: int | None, quick: bool, shapes: dict | None = None) -> str:
+def run(path: str, threads: int | None, quick: bool, shapes: dict | None = None,
+        processor_time: bool = False) -> str:
     """A line a library: milliseconds of a call, shortest and median, how many times ours theirs is,
-    and how far apart the answers are."""
+    and how far apart the answers are. processor_time: of all threads together, which others that
+    compute change little; with one thread it is the time of the call."""
     from pyops.onnx.program import parsed, random_inputs
     model, threads = parsed(path), threads or pyops.get_num_threads()
     inputs = random_inputs(model, shapes or {})
@@ -22,13 +24,15 @@ def run(path: str, threads: int | None, quick: bool, shapes: dict | None = None)
     calls |= {name: make(path, inputs, threads) for name, make in PEERS.items() if find_spec(name)}
     answers = {name: [np.asarray(a) for a in call()] for name, call in calls.items()}
     seconds = {name: [] for name in calls}
-    end = time.perf_counter() + (2 if quick else 20)
-    while time.perf_counter() < end or len(seconds["pyops"]) < 3:
+    clock = time.process_time if processor_time else time.perf_counter
+    end = clock() + (2 if quick else 20)
+    while clock() < end or len(seconds["pyops"]) < 3:
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             call()
-            seconds[name].append(time.perf_counter() - start)
-    lines = [f"{path}, {threads} threads, {len(seconds['pyops'])} rounds",
+            seconds[name].append(clock() - start)
+    of = ", processor time" if processor_time else ""
+    lines = [f"{path}, {threads} threads{of}, {len(seconds['pyops'])} rounds",
              f"{'library':<14}{'shortest ms':>12}{'median ms':>12}{'ratio':>8}{'difference':>12}"]
     for name, times in seconds.items():
         off = max(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)

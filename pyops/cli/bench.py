@@ -41,6 +41,8 @@ def add_arguments(parser):
     parser.add_argument("--compare", metavar="FILE", help="print the ratio to an earlier --json, row by row")
     parser.add_argument("--html", metavar="FILE", help="write the report with a roofline as one HTML page")
     parser.add_argument("--quick", action="store_true", help="a rough look: fewer rounds")
+    parser.add_argument("--processor-time", action="store_true",
+                        help="of ONNX files: of all threads together, for machines where others compute")
 
 
 def run(args) -> int:
@@ -171,7 +173,7 @@ def onnx_files(args) -> int:
     from .run import shapes_of
     for file in args.models:
         try:
-            print(compare(file, args.threads, args.quick, shapes_of(args.shape)))
+            print(compare(file, args.threads, args.quick, shapes_of(args.shape), args.processor_time))
         except (OSError, ValueError) as error:
             raise UsageError(str(error)) from None
     return 0
