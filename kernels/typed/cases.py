@@ -174,6 +174,10 @@ CASES = {
         case("whole", "topk", I(3, 17, high=50), 17, torch=None, gradient=False),
         case("sorted", "sort", A(2, 33), batch=True), case("descending", "sort", A(33, 2), 0, True),
         case("order", "argsort", A(4, 9), 1, gradient=False), case("none", "topk", A(3, 4), 0),
+        # lines that are looked through in parts, and values of which many are equal
+        case("few_of_many", "topk", A(2, 70_001), 3, torch=None, gradient=False),
+        case("equal_ones", "topk", I(2, 140_000, high=9), 100, torch=None, gradient=False),
+        case("least_of_columns", "topk", A(1500, 3), 7, 0, False, torch=None, gradient=False),
     ],
     "quantise": [
         case("bytes", "quantize_linear", A(2, 33, scale=20.0), 0.25, 128, torch=None, gradient=False),

@@ -153,27 +153,92 @@ void cumprod(InAny x, i64 outer, i64 n, i64 inner, bool exclusive, bool reverse,
     running(x, outer, n, inner, exclusive, reverse, y, 1, [](auto a, auto b) { return a * b; });
 }
 
-// The `count` greatest (or least) along the axis in order, the first of equal ones first.
+namespace {
+// A line of values, `step` apart, and which of two comes first: the greater (or lesser), of equal ones
+// the first.
+template <class T> struct Line {
+    const T* from;
+    i64 step;
+    bool largest;
+    auto operator[](i64 i) const { return read(from[i * step]); }
+    bool operator()(i64 a, i64 b) const {
+        const auto p = (*this)[a], q = (*this)[b];
+        return before(p, q, largest) || (!before(q, p, largest) && a < b);
+    }
+};
+
+// The `count` places of [begin, end) that come first, in any order, in `kept` with room for `room` > count;
+// returns how many there are. What comes behind the worst of `count` that were seen is passed over.
+template <class T> i64 first_of(const Line<T>& line, i64 begin, i64 end, i64 count, i64 room, i64* kept) {
+    i64 some = 0;
+    bool full = false;
+    auto worst = line[begin];
+    const auto shrink = [&] {
+        std::nth_element(kept, kept + count - 1, kept + some, line);
+        some = count, full = true, worst = line[kept[count - 1]];
+    };
+    for (i64 i = begin; i < end; ++i) {
+        if (full && !before(line[i], worst, line.largest)) continue;
+        kept[some++] = i;
+        if (some == room) shrink();
+    }
+    if (some > count) shrink();
+    return some;
+}
+}  // namespace
+
+// The `count` greatest (or least) along the axis in order, the first of equal ones first. Of a long line
+// each part finds its own first ones, and these are put in order: the order of values and places is total,
+// so the parts do not show.
 void top(InAny x, i64 outer, i64 n, i64 inner, i64 count, bool largest, OutAny y, Out<i64> index) {
+    if (count == 0 || outer * inner * n == 0) return;
+    constexpr i64 PART = 1 << 16, MOST_PARTS = 32;
+    const i64 lines = outer * inner, room = 4 * count + 64;
+    const i64 parts = std::clamp(n / std::max(PART, 4 * room), i64(1), MOST_PARTS);
     for_element(x.element, [&](auto element) {
         using T = decltype(element);
-        parallel_for(outer * inner, 1 + GRAIN / (8 * n + 1), [&](i64 begin, i64 end) {
-            std::vector<i64> order(n);
-            for (i64 t = begin; t < end; ++t) {
-                const T* from = x.as<const T>() + t / inner * n * inner + t % inner;
-                std::iota(order.begin(), order.end(), i64(0));
-                const auto comes_first = [&](i64 a, i64 b) {
-                    const auto p = read(from[a * inner]), q = read(from[b * inner]);
-                    return before(p, q, largest) || (!before(q, p, largest) && a < b);
-                };
-                if (count < n)
-                    std::nth_element(order.begin(), order.begin() + count, order.end(), comes_first);
-                std::sort(order.begin(), order.begin() + count, comes_first);
-                for (i64 i = 0; i < count; ++i) {
-                    const i64 to = (t / inner * count + i) * inner + t % inner;
-                    y.as<T>()[to] = from[order[i] * inner];
-                    index.data[to] = order[i];
+        const auto line = [&](i64 t) {
+            return Line<T>{x.as<const T>() + t / inner * n * inner + t % inner, inner, largest};
+        };
+        const auto ordered = [&](i64 t, i64* order, i64 some) {
+            const Line<T> own = line(t);
+            if (count < some) std::nth_element(order, order + count, order + some, own);
+            std::sort(order, order + count, own);
+            for (i64 i = 0; i < count; ++i) {
+                const i64 to = (t / inner * count + i) * inner + t % inner;
+                y.as<T>()[to] = own.from[order[i] * inner];
+                index.data[to] = order[i];
+            }
+        };
+        if (parts == 1 || lines >= MOST_PARTS) {
+            const bool all = n <= 2 * room;
+            parallel_for(lines, 1 + GRAIN / (8 * n + 1), [&](i64 begin, i64 end) {
+                std::vector<i64> order(all ? n : room);
+                for (i64 t = begin; t < end; ++t) {
+                    if (all) std::iota(order.begin(), order.end(), i64(0));
+                    ordered(t, order.data(), all ? n : first_of(line(t), 0, n, count, room, order.data()));
                 }
+            });
+            return;
+        }
+        std::vector<i64> kept(lines * parts * room), some(lines * parts);
+        parallel_for(lines * parts, 1 + GRAIN / (n / parts), [&](i64 begin, i64 end) {
+            for (i64 p = begin; p < end; ++p) {
+                const i64 part = p % parts;
+                some[p] = first_of(line(p / parts), n * part / parts, n * (part + 1) / parts, count, room,
+                                   kept.data() + p * room);
+            }
+        });
+        parallel_for(lines, 1 + GRAIN / (8 * count * parts), [&](i64 begin, i64 end) {
+            for (i64 t = begin; t < end; ++t) {
+                i64* first = kept.data() + t * parts * room;
+                i64 together = some[t * parts];
+                for (i64 part = 1; part < parts; ++part) {
+                    const i64* from = first + part * room;
+                    std::copy(from, from + some[t * parts + part], first + together);
+                    together += some[t * parts + part];
+                }
+                ordered(t, first, together);
             }
         });
     });
