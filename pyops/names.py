@@ -47,8 +47,9 @@ NAMES: dict[str, Names] = {
                                     ("Deconvolution1D", "Deconvolution DeconvolutionDepthWise",
                                      "Deconvolution3D")[n - 1]) for n in (1, 2, 3)},
     **{name: names(why="torchvision's own operator; in no format") for name in (
-        "roi_pool", "ps_roi_align", "ps_roi_pool")},
+        "ps_roi_align", "ps_roi_pool")},
     "pyramid_roi_align": names(why="torchvision's MultiScaleRoIAlign spells it out by levels: where, roi_align, scatter"),
+    "roi_pool": names(onnx="MaxRoiPool"),
     "roi_align": names(why="torchvision's own operator, which its door reads; ONNX's has boxes and samples apart"),
     "deform_conv2d": names("", "DeformConv"),
     "linear": names("linear", "Gemm", "Linear", "linear", "InnerProduct"),

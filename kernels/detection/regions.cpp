@@ -21,17 +21,26 @@ struct Tap {
     real weight;
 };
 
-struct Line {   // of a region, along one axis
-    real start, step;   // of a cell
-    i64 samples;
+// Of a region, along one axis. Places are worked out in double: in float they would be the largest
+// error. How many samples a cell has follows from its size in the type of the boxes, as in torchvision.
+struct Line {
+    double start, step;   // of a cell
+    i64    samples;
 };
 
-// Whether the region's samples can be counted, and its lines.
-bool lines_of(Region& r, const i64 (&cells)[2], i64 ratio, bool aligned, Line (&lines)[2]) {
+// Whether the region's samples can be counted, and its lines. v: sample, x1, y1, x2, y2
+bool lines_of(Region& r, const real* v, const i64 (&cells)[2], double scale, i64 ratio, bool aligned,
+              Line (&lines)[2]) {
+    const double half = aligned ? 0.5 : 0;
     for (int axis = 0; r.right && axis < 2; ++axis) {
         const real length = !aligned && r.length[axis] < 1 ? 1 : r.length[axis], step = length / real(cells[axis]);
-        if (!(std::fabs(step) < MOST_SAMPLES)) r.right = false, r.sample = -1;
-        else lines[axis] = {r.low[axis], step, ratio > 0 ? ratio : i64(std::ceil(step))};
+        if (!(std::fabs(step) < MOST_SAMPLES)) {
+            r.right = false, r.sample = -1;
+            continue;
+        }
+        const double low = double(v[2 - axis]) * scale - half, exact = double(v[4 - axis]) * scale - half - low;
+        lines[axis] = {low, (!aligned && exact < 1 ? 1 : exact) / double(cells[axis]),
+                       ratio > 0 ? ratio : i64(std::ceil(step))};
     }
     return r.right;
 }
@@ -51,12 +60,12 @@ template <bool STORE> i64 taps_of(const Line& line, i64 cells, i64 n, i64* first
             } else if (STORE) taps[count - back].weight += weight;
         };
         for (i64 a = 0; a < line.samples; ++a) {
-            real p = line.start + (real(i) + (real(a) + real(0.5)) / real(line.samples)) * line.step;
-            if (!(p >= -1 && p <= real(n))) continue;
-            p = p < 0 ? 0 : p > real(n - 1) ? real(n - 1)
-                                            : p;
-            const i64 low = i64(p) < n ? i64(p) : n - 1, high = low + 1 < n ? low + 1 : low;
-            const real part = p - real(low);
+            double p = line.start + (double(i) + (double(a) + 0.5) / double(line.samples)) * line.step;
+            if (!(p >= -1 && p <= double(n))) continue;
+            p = p < 0 ? 0 : p > double(n - 1) ? double(n - 1)
+                                              : p;
+            const i64  low = i64(p) < n ? i64(p) : n - 1, high = low + 1 < n ? low + 1 : low;
+            const real part = real(p - double(low));
             if (line.step < 0) add(high, part), add(low, 1 - part);
             else add(low, 1 - part), add(high, part);
         }
@@ -87,18 +96,18 @@ class Plans {
     Scratch<Tap> taps;
     Scratch<std::int32_t> columns;
 
-    template <class Body> void for_lines(i64 samples, real scale, i64 ratio, bool aligned, Body body) {
+    template <class Body> void for_lines(i64 samples, double scale, i64 ratio, bool aligned, Body body) {
         parallel_for(count, 16, [&](i64 from, i64 to) {
             for (i64 k = from; k < to; ++k) {
-                Region r(given + 5 * k, samples, scale, aligned ? real(0.5) : 0, real(INFINITY));
+                Region r(given + 5 * k, samples, real(scale), aligned ? real(0.5) : 0, real(INFINITY));
                 Line lines[2];
-                lines_of(r, cells, ratio, aligned, lines);
+                lines_of(r, given + 5 * k, cells, scale, ratio, aligned, lines);
                 body(k, r, lines);
             }
         });
     }
     // taps of all; the regions are copied, as a caller may write to them meanwhile
-    i64 sizes(In<real> regions, i64 samples, real scale, i64 ratio, bool aligned) {
+    i64 sizes(In<real> regions, i64 samples, double scale, i64 ratio, bool aligned) {
         for (i64 i = 0; i < 5 * count; ++i) given[i] = regions.data[i];
         for_lines(samples, scale, ratio, aligned, [&](i64 k, const Region& r, const Line(&lines)[2]) {
             for (int axis = 0; axis < 2; ++axis)
@@ -111,7 +120,7 @@ class Plans {
     }
 
 public:
-    Plans(In<real> regions, i64 samples, i64 h, i64 w, i64 oh, i64 ow, real scale, i64 ratio, bool aligned)
+    Plans(In<real> regions, i64 samples, i64 h, i64 w, i64 oh, i64 ow, double scale, i64 ratio, bool aligned)
         : cells{oh, ow}, size{h, w}, count(regions.size() / 5), plans(count), given(5 * count),
           firsts(count * (oh + ow + 2)), begin(2 * count + 1), taps(sizes(regions, samples, scale, ratio, aligned)),
           columns(begin[2 * count]) {
@@ -190,7 +199,7 @@ template <class Mine>
 static void align(const View<const real>& x, In<real> regions, double scale, i64 ratio, bool aligned,
                   const View<real>& y, Mine mine) {
     const i64 channels = x.dim(1), h = x.dim(2), w = x.dim(3), oh = y.dim(2), ow = y.dim(3), cells = oh * ow;
-    const Plans plans(regions, x.dim(0), h, w, oh, ow, real(scale), ratio, aligned);
+    const Plans plans(regions, x.dim(0), h, w, oh, ow, scale, ratio, aligned);
     for_blocks(
         x, y.dim(0), [&](i64 k) { return mine(k) ? plans[k].sample : -1; }, [&](i64 k) { return plans[k].area; },
         [&](const Channels& own, const real* laid, i64 c, i64 k) {
@@ -217,7 +226,7 @@ template <class Mine>
 static void align_backward(In<real> g, In<real> regions, double scale, i64 ratio, bool aligned, const View<real>& dx,
                            Mine mine) {
     const i64 channels = dx.dim(1), h = dx.dim(2), w = dx.dim(3), oh = g.dim(2), ow = g.dim(3), cells = oh * ow;
-    const Plans plans(regions, dx.dim(0), h, w, oh, ow, real(scale), ratio, aligned);
+    const Plans plans(regions, dx.dim(0), h, w, oh, ow, scale, ratio, aligned);
     const i64 blocks = (channels + LANES - 1) / LANES;
     parallel_tasks(dx.dim(0) * blocks, [&](i64 task) {
         const i64 n = task / blocks, c = task % blocks * LANES;
@@ -276,7 +285,7 @@ void roi_align_level_backward(In<real> g, In<real> regions, In<i64> levels, i64 
 
 void ps_roi_align(In<real> x, In<real> regions, double scale, i64 ratio, Out<real> y) {
     const i64 c_out = y.dim(1), h = x.dim(2), w = x.dim(3), oh = y.dim(2), ow = y.dim(3), cells = oh * ow;
-    const Plans plans(regions, x.dim(0), h, w, oh, ow, real(scale), ratio, true);
+    const Plans plans(regions, x.dim(0), h, w, oh, ow, scale, ratio, true);
     parallel_tasks(y.dim(0), [&](i64 k) {
         const Plan& p = plans[k];
         for (i64 c = 0; c < c_out; ++c)
@@ -301,7 +310,7 @@ void ps_roi_align(In<real> x, In<real> regions, double scale, i64 ratio, Out<rea
 
 void ps_roi_align_backward(In<real> g, In<real> regions, double scale, i64 ratio, Out<real> dx) {
     const i64 h = dx.dim(2), w = dx.dim(3), oh = g.dim(2), ow = g.dim(3), planes = dx.dim(1);
-    const Plans plans(regions, dx.dim(0), h, w, oh, ow, real(scale), ratio, true);
+    const Plans plans(regions, dx.dim(0), h, w, oh, ow, scale, ratio, true);
     parallel_tasks(dx.dim(0) * planes, [&](i64 task) {
         const i64 n = task / planes, cell = task % planes, i = cell / ow % oh, j = cell % ow;
         real* const plane = dx.data + task * h * w;

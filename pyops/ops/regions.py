@@ -159,8 +159,8 @@ def _gradient(name: str) -> Callable[[Context], tuple[Any, None]]:
     return gradient
 
 
-# places are rounded to the element type, as in grid_sample; gradients of regions that meet add up
-ROI_ALIGN = rows("roi_align", 1024, cells=False, whole=False)
-PS_ROI_ALIGN = rows("ps_roi_align", 1024, cells=True, whole=False)
+# gradients of regions that meet add up
+ROI_ALIGN = rows("roi_align", 16, cells=False, whole=False)
+PS_ROI_ALIGN = rows("ps_roi_align", 16, cells=True, whole=False)
 ROI_POOL = rows("roi_pool", 16, cells=False, whole=True)
 PS_ROI_POOL = rows("ps_roi_pool", 64, cells=True, whole=True)

@@ -40,7 +40,7 @@ def normal(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def check(proto, *feeds, rtol=1e-5):
+def check(proto, *feeds, rtol=1e-5, atol=1e-6):
     """A Program, itself and out of a file, beside onnx's reference."""
     program = door.load(proto)
     assert isinstance(program, pyops.Program), getattr(program, "left_out", program)
@@ -57,7 +57,7 @@ def check(proto, *feeds, rtol=1e-5):
             got = got if isinstance(got, tuple) else (got,)
             for g, w in zip(got, want, strict=True):
                 assert g.shape == np.shape(w) and g.dtype == np.asarray(w).dtype
-                np.testing.assert_allclose(g, w, rtol=rtol, atol=1e-6)
+                np.testing.assert_allclose(g, w, rtol=rtol, atol=atol)
     return program
 
 

@@ -159,7 +159,8 @@ def test_regions_are_pooled_from_the_level_of_their_size():
         regions[: 2 * seed, 2] = regions[: 2 * seed, 0] + 0.1   # too thin: fewer are kept, and few
         feeds.append({"map0": rng.standard_normal((1, CHANNELS, 16, 16)).astype(np.float32),
                       "map1": rng.standard_normal((1, CHANNELS, 8, 8)).astype(np.float32), "regions": regions})
-    check(pyramid(), *feeds, rtol=1e-4)
+    # onnx's reference rounds the places of samples to float32, the row does not: sums of them up to 10
+    check(pyramid(), *feeds, rtol=1e-4, atol=4e-6)
     none = door.load(pyramid())(*{**feeds[0], "regions": np.zeros((9, 4), np.float32)}.values())
     assert [r.shape for r in none] == [(0, 5), (0, 5)]   # onnx's reference cannot flatten nothing
 

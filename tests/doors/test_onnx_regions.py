@@ -8,6 +8,7 @@ from pyops.graph.program import Program
 pytest.importorskip("onnx")
 from onnx_files import FLOAT, LONG, file, floats, node, reference
 
+import pyops.functional as F
 import pyops.onnx as door
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::DeprecationWarning")
@@ -44,8 +45,24 @@ def test_regions_of_a_program(ratio, mode, how):
         program(x, rois, batches + 2)
 
 
-def test_as_many_samples_as_a_region_is_wide_go_node_by_node():
-    loaded = door.load(model())
+def test_as_many_samples_as_a_region_is_wide():
+    made = model()
+    program, x, (rois, batches) = door.load(made), floats(2, 3, 9, 7), regions()
+    assert isinstance(program, Program), program
+    np.testing.assert_allclose(program(x, rois, batches), reference(made, x, rois, batches), atol=1e-5)
+
+
+def test_the_greatest_of_as_many_samples_goes_node_by_node():
+    loaded = door.load(model("max"))
     x, (rois, batches) = floats(2, 3, 9, 7), regions()
     assert isinstance(loaded, door.NodeByNode) and "RoiAlign" in loaded.left_out
     assert loaded(x, rois, batches).shape == (6, 3, 3, 2)
+
+
+def test_the_greatest_pixels():
+    made = file([node("MaxRoiPool", "x r", "y", pooled_shape=[3, 2], spatial_scale=0.5)],
+                {"x": (FLOAT, (2, 3, 9, 7)), "r": (FLOAT, (6, 5))}, {"y": (FLOAT, None)}, opset=11)
+    program, x, (rois, batches) = door.load(made), floats(2, 3, 9, 7), regions()
+    assert isinstance(program, Program), program
+    boxes = np.concatenate([batches[:, None].astype(np.float32), rois], 1)
+    assert np.array_equal(program(x, boxes), F.roi_pool(x, boxes, (3, 2), 0.5))

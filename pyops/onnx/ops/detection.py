@@ -41,25 +41,67 @@ def roi_align(call):
     """Mean or maximum of bilinear samples in each bin of a region, 0 where a region is empty. He et
     al., "Mask R-CNN" (2017).
     """
-    if traced(*call.inputs) and call.attr("sampling_ratio", 0) > 0:
-        return sampled_regions(call)
-    x, rois, batches = (known(v, "an operand") for v in call.inputs)
+    x, rois, batches = call.inputs
     h, w = call.attr("output_height", 1), call.attr("output_width", 1)
-    ratio, scale = call.attr("sampling_ratio", 0), call.attr("spatial_scale", 1.0)
-    mode = call.attr("mode", "avg")
-    if x.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 4 or batches.shape != rois.shape[:1] or 0 in x.shape:
-        raise ValueError(
-            f"takes an image, regions (n, 4) and their batches (n,), got {x.shape}, {rois.shape}, "
-            f"{batches.shape}"
-        )
-    if min(h, w) < 1 or not 0 <= ratio < 1 << 15 or mode not in ("avg", "max") or not np.isfinite(rois).all():
-        raise ValueError(
-            f"output {h} x {w}, sampling_ratio {ratio}, mode {mode!r}, regions "
-            f"{'finite' if np.isfinite(rois).all() else 'not finite'}"
-        )
+    ratio, mode = call.attr("sampling_ratio", 0), call.attr("mode", "avg")
+    if rank(x) != 4 or rank(rois) != 2 or rois.shape[1] != 4 or tuple(batches.shape) != tuple(rois.shape[:1]):
+        raise ValueError(f"takes an image, regions (n, 4) and their batches (n,), got {tuple(x.shape)}, "
+                         f"{tuple(rois.shape)}, {tuple(batches.shape)}")
+    if min(h, w) < 1 or not 0 <= ratio < 1 << 15 or mode not in ("avg", "max") or 0 in x.shape:
+        raise ValueError(f"output {h} x {w}, sampling_ratio {ratio}, mode {mode!r}, an image {tuple(x.shape)}")
+    if mode == "avg":
+        return mean_regions(call, x, rois, batches, (h, w), ratio)
+    return greatest_samples(call, h, w, ratio) if traced(*call.inputs) and ratio else greatest_known(call, h, w, ratio)
+
+
+def half_pixel(call):
+    return call.version >= 16 and call.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
+
+
+def of_samples(x, rois, batches):
+    """(n, 5): the sample of each region in front of its corners, in the type of x; an index that is none is
+    found when they are looked up."""
+    samples = np.arange(x.shape[0], dtype=x.dtype)
+    which = TAKE(samples, as_type(batches, np.int64), dim=0, wrap=False)
+    return F.cat([F.reshape(which, (-1, 1)), as_type(rois, x.dtype)], 1)
+
+
+def pooled(call, x, size, count, rows, function):
+    """function(x) in a type that kernels take, in x's. rows: of pixels that a region may take."""
+    call.room((count, x.shape[1], *size), np.float32, copies=2)
+    call.work(count * x.shape[1] * (rows * x.shape[3] + math.prod(size) * x.shape[3]) + PER_NODE)
+    if x.dtype in (np.float32, np.float64):
+        return function(x)
+    return as_type(function(as_type(x, np.float32)), x.dtype)
+
+
+def mean_regions(call, x, rois, batches, size, ratio):
+    rows = min(2 * ratio * size[0], x.shape[2]) if ratio else x.shape[2]
+    return pooled(call, x, size, rois.shape[0], rows,
+                  lambda x: F.roi_align(x, of_samples(x, rois, batches), size, float(call.attr("spatial_scale", 1.0)),
+                                        ratio, half_pixel(call)))
+
+
+@op("MaxRoiPool")
+def max_roi_pool(call):
+    """The greatest pixel in each bin of a region of whole pixels. Girshick, "Fast R-CNN" (2015)."""
+    x, rois = call[0], call[1]
+    size = tuple(call.attr("pooled_shape"))
+    if rank(x) != 4 or rank(rois) != 2 or rois.shape[1] != 5 or len(size) != 2 or min(size) < 1:
+        raise ValueError(f"takes an image, regions (n, 5) and pooled_shape of two sizes, got {tuple(x.shape)}, "
+                         f"{tuple(rois.shape)} and {size}")
+    return pooled(call, x, size, rois.shape[0], x.shape[2] + 2 * size[0],
+                  lambda x: F.roi_pool(x, as_type(rois, x.dtype), size, float(call.attr("spatial_scale", 1.0))))
+
+
+def greatest_known(call, h, w, ratio):
+    x, rois, batches = (known(v, "an operand") for v in call.inputs)
+    scale = call.attr("spatial_scale", 1.0)
+    if not np.isfinite(rois).all():
+        raise ValueError("regions must be finite")
     if np.any((batches < 0) | (batches >= len(x))):
         raise ValueError(f"batches must be in [0, {len(x)})")
-    half = call.version >= 16 and call.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
+    half = half_pixel(call)
     out = np.zeros(call.room((len(rois), x.shape[1], h, w), x.dtype), x.dtype)
     for r, (roi, batch) in enumerate(zip(rois.astype(np.float64), batches)):
         x1, y1, x2, y2 = roi * scale - (0.5 if half else 0)
@@ -74,32 +116,20 @@ def roi_align(call):
         ys = y1 + (np.arange(h)[:, None] + (np.arange(rows) + 0.5) / rows) * high / h
         xs = x1 + (np.arange(w)[:, None] + (np.arange(columns) + 0.5) / columns) * wide / w
         parts = corner_values(x[batch], ys.reshape(-1), xs.reshape(-1))
-        if mode == "avg":
-            samples = sum(parts).reshape(-1, h, rows, w, columns)
-            out[r] = samples.mean((2, 4))
-        else:  # ONNX takes the greatest of the weighted corners, not of their sums
-            out[r] = np.max([p.reshape(-1, h, rows, w, columns).max((2, 4)) for p in parts], 0)
+        # ONNX takes the greatest of the weighted corners, not of their sums
+        out[r] = np.max([p.reshape(-1, h, rows, w, columns).max((2, 4)) for p in parts], 0)
     return out
 
 
-def sampled_regions(call):
-    """RoiAlign in a Program, where the number of samples is known: four rows of the image's pixels for
-    each sample.
+def greatest_samples(call, h, w, ratio):
+    """The greatest of weighted corners in a Program, where the number of samples is known: four rows of
+    the image's pixels for each sample.
     """
     x, rois, batches = call.inputs
-    h, w, ratio, mode = (call.attr(n, d) for n, d in (
-        ("output_height", 1), ("output_width", 1), ("sampling_ratio", 0), ("mode", "avg")))
-    if rank(x) != 4 or rank(rois) != 2 or rois.shape[1] != 4 or tuple(batches.shape) != rois.shape[:1]:
-        raise ValueError(
-            f"takes an image, regions (n, 4) and their batches (n,), got {tuple(x.shape)}, "
-            f"{tuple(rois.shape)}, {tuple(batches.shape)}"
-        )
-    if min(h, w) < 1 or ratio >= 1 << 15 or mode not in ("avg", "max") or 0 in x.shape:
-        raise ValueError(f"output {h} x {w}, sampling_ratio {ratio}, mode {mode!r}, an image {tuple(x.shape)}")
     (n, c, high, wide), count, rows, columns = x.shape, rois.shape[0], h * ratio, w * ratio
     call.room((count, rows, columns, c), x.dtype, copies=6)
     call.work(16 * count * rows * columns * c)
-    half = call.version >= 16 and call.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
+    half = half_pixel(call)
     rois = F.sub(F.mul(rois, call.attr("spatial_scale", 1.0)), 0.5 if half else 0.0)
 
     def along(first, bins, size):
@@ -126,13 +156,8 @@ def sampled_regions(call):
             weight = F.where(seen, F.mul(F.reshape(fy, (count, rows, 1)), F.reshape(fx, (count, 1, columns))), 0.0)
             value = TAKE(pixels, place, dim=0, wrap=False)
             parts.append(F.mul(value, F.reshape(weight, (count, rows, columns, 1))))
-    bins = [F.reshape(p, (count, h, ratio, w, ratio, c)) for p in parts]
-    if mode == "avg":
-        y = F.mean(F.add(F.add(bins[0], bins[1]), F.add(bins[2], bins[3])), (2, 4))
-    else:
-        y = F.amax(bins[0], (2, 4))
-        for part in bins[1:]:
-            y = F.maximum(y, F.amax(part, (2, 4)))
+    bins = [F.amax(F.reshape(p, (count, h, ratio, w, ratio, c)), (2, 4)) for p in parts]
+    y = F.maximum(F.maximum(bins[0], bins[1]), F.maximum(bins[2], bins[3]))
     return F.permute(y, (0, 3, 1, 2))
 
 
