@@ -111,6 +111,7 @@ from .ops.elementwise import (
 )
 from .ops.embedding import embedding, embedding_bag, one_hot
 from .ops.explain import explained
+from .ops.focal_loss import distribution_focal_loss, quality_focal_loss
 from .ops.gates import glu, hardshrink, softshrink, tanhshrink
 from .ops.gather import (
     gather,
@@ -270,8 +271,8 @@ __all__ = [
     "complete_box_iou", "complete_box_iou_loss", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
     "conv_transpose2d", "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity",
     "cross_entropy", "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "dft",
-    "distance_box_iou", "distance_box_iou_loss", "div", "dropout", "dropout1d", "dropout2d", "dropout3d",
-    "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
+    "distance_box_iou", "distance_box_iou_loss", "distribution_focal_loss", "div", "dropout", "dropout1d",
+    "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
     "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
     "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "generalized_box_iou",
     "generalized_box_iou_loss", "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample",
@@ -285,17 +286,17 @@ __all__ = [
     "movedim", "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
     "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize",
     "one_hot", "pad", "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle",
-    "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool",
-    "pyramid_roi_align", "quantize_linear",
-    "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes", "reshape", "rms_norm", "rnn",
-    "rnn_cell", "roi_align", "roi_pool", "roll", "rotary_embedding", "round", "rsqrt", "scaled_dot_product_attention",
-    "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter",
-    "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
-    "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort",
-    "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth",
-    "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose",
-    "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind",
-    "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
+    "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool", "pyramid_roi_align",
+    "quality_focal_loss", "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes",
+    "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool", "roll", "rotary_embedding", "round",
+    "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd",
+    "scatter_reduce", "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu",
+    "sin", "sinh", "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "soft_nms", "softmax", "softmin",
+    "softplus", "softshrink", "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze",
+    "stack", "std", "stft", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink",
+    "threshold", "tile", "topk", "transpose", "tril", "triplet_margin_loss",
+    "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze",
+    "upsample", "var", "vector_norm", "where",
 ]
 _NEW = [name for name in _activation.__all__ if name not in __all__]   # an activation is public by being one
 __all__ += _NEW

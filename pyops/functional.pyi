@@ -28,25 +28,26 @@ __all__ = [
     "clip_boxes_to_image", "clone", "complete_box_iou", "complete_box_iou_loss", "conv1d", "conv2d",
     "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cos", "cosh",
     "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "cumprod", "cumsum",
-    "deform_conv2d", "dequantize_linear", "dft", "distance_box_iou", "distance_box_iou_loss", "div",
-    "dropout", "dropout1d", "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq",
-    "erf", "exp", "expm1", "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip",
-    "floor", "floor_divide", "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu",
-    "generalized_box_iou", "generalized_box_iou_loss", "getitem", "global_avg_pool", "global_max_pool",
-    "glu", "grid_sample", "group_norm", "gru", "gru_cell", "gt", "hardshrink", "hardsigmoid", "hardswish",
-    "hardtanh", "hinge_embedding_loss", "huber_loss", "index_select", "instance_norm", "interpolate",
-    "isfinite", "isinf", "isnan", "istft", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu",
-    "lenet5_loss", "linear", "local_response_norm", "log", "log1p", "log_softmax", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d",
-    "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss", "masked_fill", "masked_select", "matmul",
-    "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d",
-    "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss", "mul", "multi_margin_loss",
-    "multiclass_nms", "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne", "neg",
-    "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist",
-    "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
-    "ps_roi_align", "ps_roi_pool", "pyramid_roi_align", "quantize_linear", "reciprocal", "relu", "relu6",
-    "remainder", "remove_small_boxes", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool",
-    "roll", "rotary_embedding", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
+    "deform_conv2d", "dequantize_linear", "dft", "distance_box_iou", "distance_box_iou_loss",
+    "distribution_focal_loss", "div", "dropout", "dropout1d", "dropout2d", "dropout3d", "einsum", "elu",
+    "embedding", "embedding_bag", "eq", "erf", "exp", "expm1", "fake_quantize_per_tensor_affine",
+    "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide", "fmod", "fold", "gather",
+    "gather_nd", "gaussian_nll_loss", "ge", "gelu", "generalized_box_iou", "generalized_box_iou_loss",
+    "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell",
+    "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
+    "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "istft", "kl_div",
+    "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log",
+    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
+    "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss",
+    "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d",
+    "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim",
+    "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
+    "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize",
+    "one_hot", "pad", "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle",
+    "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool", "pyramid_roi_align",
+    "quality_focal_loss", "quantize_linear", "reciprocal", "relu", "relu6", "remainder",
+    "remove_small_boxes", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool", "roll",
+    "rotary_embedding", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
     "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
     "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
     "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort",
@@ -886,6 +887,15 @@ def distance_box_iou_loss(boxes1: Array, boxes2: Tensor, reduction: Reduction = 
     eps: float = ...) -> Tensor: ...
 @overload
 def distance_box_iou_loss(boxes1: _E, boxes2: Arrays, reduction: Reduction = ..., eps: float = ...) -> _E: ...
+
+@overload
+def distribution_focal_loss(inputs: Tensor, targets: Arrays, reduction: Reduction = ...) -> Tensor: ...
+@overload
+def distribution_focal_loss(inputs: Array, targets: Array, reduction: Reduction = ...) -> Array: ...
+@overload
+def distribution_focal_loss(inputs: Array, targets: Tensor, reduction: Reduction = ...) -> Tensor: ...
+@overload
+def distribution_focal_loss(inputs: _E, targets: Arrays, reduction: Reduction = ...) -> _E: ...
 
 @overload
 def div(input: Tensor, other: Operand, *, rounding_mode: str | None = ...,
@@ -2284,6 +2294,18 @@ def pyramid_roi_align(maps: Sequence[Any], boxes: Array, levels: Tensor, output_
 @overload
 def pyramid_roi_align(maps: Sequence[Any], boxes: _E, levels: Arrays, output_size: Sizes,
     spatial_scales: Sequence[float], sampling_ratio: int = ..., aligned: bool = ...) -> _E: ...
+
+@overload
+def quality_focal_loss(inputs: Tensor, targets: Arrays, beta: float = ...,
+    reduction: Reduction = ...) -> Tensor: ...
+@overload
+def quality_focal_loss(inputs: Array, targets: Array, beta: float = ...,
+    reduction: Reduction = ...) -> Array: ...
+@overload
+def quality_focal_loss(inputs: Array, targets: Tensor, beta: float = ...,
+    reduction: Reduction = ...) -> Tensor: ...
+@overload
+def quality_focal_loss(inputs: _E, targets: Arrays, beta: float = ..., reduction: Reduction = ...) -> _E: ...
 
 @overload
 def quantize_linear(input: Tensor, scale: Operand, zero_point: Operand = ..., dtype: DType = ...,

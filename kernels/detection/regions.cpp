@@ -25,7 +25,7 @@ struct Tap {
 // error. How many samples a cell has follows from its size in the type of the boxes, as in torchvision.
 struct Line {
     double start, step;   // of a cell
-    i64    samples;
+    i64 samples;
 };
 
 // Whether the region's samples can be counted, and its lines. v: sample, x1, y1, x2, y2
@@ -64,7 +64,7 @@ template <bool STORE> i64 taps_of(const Line& line, i64 cells, i64 n, i64* first
             if (!(p >= -1 && p <= double(n))) continue;
             p = p < 0 ? 0 : p > double(n - 1) ? double(n - 1)
                                               : p;
-            const i64  low = i64(p) < n ? i64(p) : n - 1, high = low + 1 < n ? low + 1 : low;
+            const i64 low = i64(p) < n ? i64(p) : n - 1, high = low + 1 < n ? low + 1 : low;
             const real part = real(p - double(low));
             if (line.step < 0) add(high, part), add(low, 1 - part);
             else add(low, 1 - part), add(high, part);

@@ -78,3 +78,43 @@ def test_nothing_overlaps_nothing():
     a, b = Tensor(point, requires_grad=True), Tensor(point, requires_grad=True)
     F.complete_box_iou_loss(a, b, eps=0.0, reduction="sum").backward()
     assert not a.grad.any() and not b.grad.any()
+
+
+@pytest.mark.parametrize("beta", (0.0, 1.0, 1.5, 2.0))
+def test_the_loss_of_a_quality(beta):
+    rng = np.random.default_rng(10)
+    x, t = rng.standard_normal((3, 7)) * 3, rng.uniform(0.05, 0.95, (3, 7))
+
+    def theirs(x, t, **_):
+        p = torch.sigmoid(x)
+        return -(p - t).abs() ** beta * ((1 - t) * torch.log(1 - p) + t * torch.log(p))
+
+    beside(lambda x, t: F.quality_focal_loss(x, t, beta), theirs, x, t)
+    assert np.isclose(F.quality_focal_loss(x, t, beta, "mean"), F.quality_focal_loss(x, t, beta).mean())
+    assert np.isfinite(F.quality_focal_loss(np.array([1e4, -1e4]), np.array([0.0, 1.0]), beta)).all()
+
+
+def test_the_loss_of_a_distribution():
+    rng = np.random.default_rng(11)
+    x, t = rng.standard_normal((5, 4, 9)), rng.uniform(0, 8, (5, 4))
+
+    def theirs(x, t):
+        low = t.detach().long().clamp(max=7)
+        entropy = [torch.nn.functional.cross_entropy(x.reshape(-1, 9), n.reshape(-1), reduction="none").reshape(5, 4)
+                   for n in (low, low + 1)]
+        return entropy[0] * (low + 1 - t) + entropy[1] * (t - low)
+
+    beside(F.distribution_focal_loss, theirs, x, t)
+    whole = np.full((5, 4), 8.0)
+    want = theirs(*map(torch.from_numpy, (x, whole))).sum().numpy()
+    np.testing.assert_allclose(F.distribution_focal_loss(x, whole, "sum"), want, rtol=1e-14)
+
+
+@pytest.mark.parametrize("call, match", (
+    (lambda: F.quality_focal_loss(np.ones(3), np.ones(4)), "of one shape"),
+    (lambda: F.quality_focal_loss(np.ones(3), np.ones(3), -1.0), "beta must be"),
+    (lambda: F.distribution_focal_loss(np.ones((3, 4)), np.ones((3, 4))), "targets"),
+    (lambda: F.distribution_focal_loss(np.ones((3, 4)), np.ones(3), "max"), "reduction must be")))
+def test_losses_refuse(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
