@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ... import functional as F
+from .framed import joined
 
 
 class WordTree:
@@ -83,16 +84,21 @@ class WordTree:
     def log_softmax(self, logits: Any, dim: int) -> Any:
         return self._by_group(F.log_softmax, logits, dim)
 
-    def _by_group(self, of_row: Any, logits: Any, dim: int) -> Any:
-        """of_row(values, -1) of every group. Groups of about one size are rows of one array, filled
+    def _by_group(self, of_group: Any, logits: Any, dim: int) -> Any:
+        """of_group(values, 2) of every group. Groups of about one size are rows of one array, filled
         up with -inf, so that there are few steps and less than twice the values."""
-        moved = F.movedim(logits, dim, -1)
-        shape = tuple(moved.shape)
-        flat = F.reshape(moved, (-1, len(self)))
-        made = [F.reshape(of_row(self._rows(flat, groups, width), -1), (-1, len(groups) * width))
+        flat, shape = self._flat(logits, dim), tuple(logits.shape)
+        inner = flat.shape[2]
+        made = [F.reshape(of_group(self._rows(flat, groups, width), 2), (-1, len(groups) * width, inner))
                 for width, groups in self.buckets]
-        out = F.index_select(made[0] if len(made) == 1 else F.cat(made, 1), 1, self.places)
-        return F.movedim(F.reshape(out, shape), -1, dim)
+        return F.reshape(F.index_select(joined(made), 1, self.places), shape)
+
+    def _flat(self, values: Any, dim: int) -> Any:
+        """(outer, words, inner): the axes before and behind `dim` as one each. Words that are not the
+        last axis are moved as whole rows."""
+        shape = tuple(values.shape)
+        dim %= len(shape)
+        return F.reshape(values, (-1, len(self), int(np.prod(shape[dim + 1:], dtype=np.int64))))
 
     @cached_property
     def buckets(self) -> list[tuple[int, np.ndarray]]:
@@ -101,12 +107,12 @@ class WordTree:
         return [(int(w), np.flatnonzero(widths == w)) for w in np.unique(widths)]
 
     def _rows(self, flat: Any, groups: np.ndarray, width: int) -> Any:
-        """(rows, groups, width): the words of these groups, -inf behind the end of each."""
+        """(outer, groups, width, inner): the words of these groups, -inf behind the end of each."""
         sizes = self.sizes[groups][:, None]
         words = self.starts[groups][:, None] + np.minimum(np.arange(width), sizes - 1)
-        values = F.reshape(F.index_select(flat, 1, words.reshape(-1)), (-1, len(groups), width))
+        values = F.reshape(F.index_select(flat, 1, words.reshape(-1)), (-1, len(groups), width, flat.shape[2]))
         there = np.arange(width) < sizes
-        return values if there.all() else F.where(there, values, np.float32(-np.inf))
+        return values if there.all() else F.where(there[..., None], values, np.float32(-np.inf))
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -119,27 +125,25 @@ class WordTree:
             start += width * len(groups)
         return place
 
-    def probabilities(self, conditional: Any) -> Any:
-        """(..., words) from probabilities given the parent: the product along the way to the root.
-
-        By doubling: after k rounds a word has the product of 2^k steps.
-        """
-        shape = tuple(conditional.shape)
-        flat = F.reshape(conditional, (-1, len(self)))
+    def probabilities(self, conditional: Any, dim: int = -1) -> Any:
+        """Of every word along `dim`, from probabilities given the parent: the product along the way to
+        the root. By doubling: after k rounds a word has the product of 2^k steps."""
+        flat = self._flat(conditional, dim)
         ones = F.index_select(flat, 1, np.zeros(1, np.int64)) * 0 + 1
         above = np.append(np.where(self.parents < 0, len(self), self.parents), len(self))
         value = F.cat([flat, ones], 1)
         for _ in range(int(self.depth.max()).bit_length()):
             value = value * F.index_select(value, 1, above)
             above = above[above]
-        return F.reshape(value[:, :len(self)], shape)
+        return F.reshape(value[:, :len(self)], tuple(conditional.shape))
 
-    def walk(self, conditional: Any, threshold: float) -> Any:
-        """(..., ) int64: the word that is reached from the roots by the most probable child each time,
-        while the product of the probabilities (..., words) on the way stays above `threshold`; one of
-        the roots at least."""
-        shape = tuple(conditional.shape)
-        value, word = self._best_children(F.reshape(conditional, (-1, len(self))))
+    def walk(self, conditional: Any, threshold: float, dim: int = -1) -> Any:
+        """int64, without the axis `dim`: the word that is reached from the roots by the most probable
+        child each time, while the product of the probabilities on the way stays above `threshold`;
+        one of the roots at least."""
+        shape = list(conditional.shape)
+        del shape[dim]
+        value, word = self._best_children(self._flat(conditional, dim))
         group = F.argmax(value, 1, keepdim=True) * 0
         alive, surest = group == 0, F.gather(value, 1, group) * 0 + 1
         reached = group
@@ -147,18 +151,17 @@ class WordTree:
             child, product = F.gather(word, 1, group), surest * F.gather(value, 1, group)
             alive = F.logical_and(alive, product > threshold) if depth else alive
             reached, surest = F.where(alive, child, reached), F.where(alive, product, surest)
-            below = F.reshape(F.index_select(self.children, 0, F.reshape(child, (-1,))), (-1, 1))
+            below = F.reshape(F.index_select(self.children, 0, F.reshape(child, (-1,))), tuple(child.shape))
             alive = F.logical_and(alive, below >= 0)
             group = F.where(alive, below, np.int64(0))
-        return F.reshape(reached, shape[:-1])
+        return F.reshape(reached, tuple(shape))
 
     def _best_children(self, flat: Any) -> tuple[Any, Any]:
-        """(rows, groups): of every group the largest value and its word."""
+        """(outer, groups, inner): of every group the largest value and its word."""
         values, words = [], []
         for width, groups in self.buckets:
             rows = self._rows(flat, groups, width)
-            values.append(F.amax(rows, -1))
-            words.append(F.argmax(rows, -1) + self.starts[groups])
+            values.append(F.amax(rows, 2))
+            words.append(F.argmax(rows, 2) + self.starts[groups][:, None])
         order = np.argsort(np.concatenate([groups for _, groups in self.buckets]))
-        return tuple(F.index_select(parts[0] if len(parts) == 1 else F.cat(parts, 1), 1, order)   # type: ignore[return-value]
-                     for parts in (values, words))
+        return F.index_select(joined(values), 1, order), F.index_select(joined(words), 1, order)

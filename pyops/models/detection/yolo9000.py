@@ -59,7 +59,7 @@ class YOLO9000(DarknetDetector):
 
     def chosen(self, maps: list[Any], placed: Placement) -> tuple[Any, Any, Any, Any]:
         boxes, objectness, kinds = self.heads[0].parts(maps[0], self.size)
-        word = self.tree.walk(self.tree.softmax(kinds, 2), self.tree_threshold)
+        word = F.reshape(self.tree.walk(self.tree.softmax(kinds, 2), self.tree_threshold, 2), (kinds.shape[0], -1))
         # the better object stays, whatever both are called: dog and animal are one
         boxes, scores, _, places, count = MULTICLASS_NMS(
             placed.back(boxes), objectness, iou=self.iou_threshold, least=self.score_threshold,

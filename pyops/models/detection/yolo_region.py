@@ -56,22 +56,22 @@ class RegionHead:
         scores (N, A H W, C), objectness times class. With a tree a word's probability is that of all
         words above it as well."""
         boxes, objectness, kinds = self.parts(maps, size)
-        scores = F.softmax(kinds, 2) if self.softmax and self.tree is None else F.sigmoid(kinds)
         if self.tree is not None:
-            scores = self.tree.probabilities(self.tree.softmax(kinds, 2))
-        return boxes, objectness * scores
+            scores = self.tree.probabilities(self.tree.softmax(kinds, 2), 2)
+        else:
+            scores = F.softmax(kinds, 2) if self.softmax else F.sigmoid(kinds)
+        return boxes, objectness * rows(scores)
 
     def parts(self, maps: Any, size: tuple[int, int]) -> tuple[Any, Any, Any]:
-        """boxes (N, A H W, 4), objectness (N, A H W, 1) and class scores (N, A H W, C) before their
-        softmax."""
+        """boxes (N, A H W, 4), objectness (N, A H W, 1) and, as they lie in the maps, class scores
+        before their softmax (N, A, C, H, W)."""
         n, _, h, w = maps.shape
         t = F.reshape(maps, (n, len(self.anchors), 5 + self.classes, h, w))
         stride = np.array([size[1] / w, size[0] / h], np.float32).reshape(2, 1, 1)
         centres = F.sigmoid(t[:, :, :2]) * stride + cells(h, w) * stride
         half = F.exp(t[:, :, 2:4]) * (self.anchors.reshape(1, -1, 2, 1, 1) * stride * np.float32(0.5))
         boxes = F.cat([centres - half, centres + half], 2)
-        return tuple(F.reshape(F.permute(part, (0, 1, 3, 4, 2)), (n, -1, part.shape[2]))   # type: ignore[return-value]
-                     for part in (boxes, F.sigmoid(t[:, :, 4:5]), t[:, :, 5:]))
+        return rows(boxes), rows(F.sigmoid(t[:, :, 4:5])), t[:, :, 5:]
 
     # ---- training
 
@@ -80,24 +80,23 @@ class RegionHead:
         half squares for centres, sizes and objectness, cross-entropy for classes."""
         n, _, h, w = maps.shape
         a = len(self.anchors)
-        rows = F.reshape(F.permute(F.reshape(maps, (n, a, 5 + self.classes, h, w)), (0, 1, 3, 4, 2)),
-                         (-1, 5 + self.classes))
+        flat = F.reshape(rows(F.reshape(maps, (n, a, 5 + self.classes, h, w))), (-1, 5 + self.classes))
         boxes = self._boxes(maps, size)
         place, wanted, labels = self._assigned(truth, boxes, (h, w))
         best = np.concatenate([best_overlap(box, one) for box, one in zip(boxes, truth)])
         objectness, weight = np.zeros(n * a * h * w, np.float32), np.where(
             best > self.thresh, 0, self.scales["noobject"]).astype(np.float32)
         if self.rescore and len(place):
-            flat = boxes.reshape(-1, 4)
-            objectness[place] = [overlaps(flat[p:p + 1], box[None])[0, 0] for p, box in zip(place, wanted)]
+            said = boxes.reshape(-1, 4)
+            objectness[place] = [overlaps(said[p:p + 1], box[None])[0, 0] for p, box in zip(place, wanted)]
         else:
             objectness[place] = 1
         weight[place] = self.scales["object"]
-        parts = {"objectness": half_squares(F.sigmoid(rows[:, 4]), objectness, weight)}
-        chosen = F.index_select(rows, 0, place)
+        parts = {"objectness": half_squares(F.sigmoid(flat[:, 4]), objectness, weight)}
+        chosen = F.index_select(flat, 0, place)
         parts["box"] = self._box_loss(chosen, place, wanted, (h, w))
         if self.seen < EARLY:
-            parts["box"] = parts["box"] + self._towards_anchors(rows, place, n, (h, w))
+            parts["box"] = parts["box"] + self._towards_anchors(flat, place, n, (h, w))
         parts["classes"] = self.class_loss(chosen[:, 5:], labels) * np.float32(self.scales["class"])
         return {name: parts[name] for name in ("box", "objectness", "classes")}
 
@@ -131,6 +130,7 @@ class RegionHead:
         """
         n, _, h, w = maps.shape
         _, objectness, kinds = self.parts(maps, (h, w))
+        kinds = rows(kinds)
         conditional = (self.tree.softmax(kinds, 2) if self.tree is not None else
                        F.softmax(kinds, 2) if self.softmax else F.sigmoid(kinds))
         values = np.asarray(getattr(conditional, "data", conditional), np.float32)
@@ -177,13 +177,19 @@ class RegionHead:
         weight = self.scales["coord"] * (2 - boxes[:, 2:3] * boxes[:, 3:4])
         return half_squares(F.sigmoid(t[:, :2]), inside, weight) + half_squares(t[:, 2:4], wanted, weight)
 
-    def _towards_anchors(self, rows: Any, place: np.ndarray, n: int, grid: tuple[int, int]) -> Any:
+    def _towards_anchors(self, flat: Any, place: np.ndarray, n: int, grid: tuple[int, int]) -> Any:
         """Early in a training every box that is responsible for nothing learns, a little, to be its
         anchor in the middle of its cell."""
         weight = np.full((n * len(self.anchors) * grid[0] * grid[1], 1), 0.01, np.float32)
         weight[place] = 0
-        return (half_squares(F.sigmoid(rows[:, :2]), np.float32(0.5), weight)
-                + half_squares(rows[:, 2:4], np.float32(0), weight))
+        return (half_squares(F.sigmoid(flat[:, :2]), np.float32(0.5), weight)
+                + half_squares(flat[:, 2:4], np.float32(0), weight))
+
+
+def rows(values: Any) -> Any:
+    """(N, A H W, numbers) of (N, A, numbers, H, W)."""
+    n, _, count = values.shape[:3]
+    return F.reshape(F.permute(values, (0, 1, 3, 4, 2)), (n, -1, count))
 
 
 def half_squares(x: Any, target: Any, weight: Any) -> Any:
