@@ -102,7 +102,13 @@ from .shape import (
     ZeroPad2d,
     ZeroPad3d,
 )
-from .transformer import TransformerEncoder, TransformerEncoderLayer
+from .transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
@@ -118,7 +124,8 @@ __all__ = [
     "MultiheadAttention", "NLLLoss", "PReLU", "Parameter", "PeepholeLSTM", "RNN", "RNNCell", "ReLU", "ReLU6",
     "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d", "ReplicationPad1d", "ReplicationPad2d",
     "ReplicationPad3d", "SELU", "ScaledTanh", "Sequential", "SiLU", "Sigmoid", "SmoothL1Loss", "Softmax",
-    "Softplus", "Softsign", "StochasticDepth", "Tanh", "TransformerEncoder", "TransformerEncoderLayer",
+    "Softplus", "Softsign", "StochasticDepth", "Tanh", "Transformer", "TransformerDecoder",
+    "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
     "Unfold", "Upsample", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "init",
 ]
 

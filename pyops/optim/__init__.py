@@ -9,6 +9,7 @@ from .lr_scheduler import (
     LinearLR,
     LRScheduler,
     MultiStepLR,
+    NoamLR,
     OneCycleLR,
     ReduceLROnPlateau,
     SequentialLR,
@@ -18,5 +19,5 @@ from .optimizer import Optimizer
 from .rules import SGD, Adam, AdamW, RMSprop
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LambdaLR",
-           "LinearLR", "MultiStepLR", "OneCycleLR", "Optimizer", "RMSprop", "ReduceLROnPlateau",
+           "LinearLR", "MultiStepLR", "NoamLR", "OneCycleLR", "Optimizer", "RMSprop", "ReduceLROnPlateau",
            "SequentialLR", "StepLR", "clip_grad_norm_", "clip_grad_value_", "lr_scheduler"]

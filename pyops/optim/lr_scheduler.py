@@ -54,6 +54,21 @@ class LambdaLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
 
+class NoamLR(LRScheduler):
+    """The initial rate times d_model^-0.5 min(step^-0.5, step warmup_steps^-1.5), a call of step()
+    each step: it rises for warmup_steps steps and then falls. Vaswani et al. (2017), section 5.3."""
+
+    def __init__(self, optimizer: Any, d_model: int, warmup_steps: int = 4000, last_epoch: int = -1) -> None:
+        if d_model < 1 or warmup_steps < 1:
+            raise ValueError(f"NoamLR: d_model and warmup_steps must be positive, got {d_model} and {warmup_steps}")
+        self.d_model, self.warmup_steps = d_model, warmup_steps
+        super().__init__(optimizer, last_epoch)
+
+    def factor(self, epoch: Any) -> Any:
+        step = epoch + 1
+        return self.d_model ** -0.5 * min(step ** -0.5, step * self.warmup_steps ** -1.5)
+
+
 class StepLR(LRScheduler):
     """Times gamma every step_size epochs."""
 

@@ -11,4 +11,6 @@ from .gpt_neox import *
 from .seq2seq import *
 from .sequence_classifier import *
 from .sequence_tagger import *
+from .t5 import *
 from .transformer import *
+from .translator import *

@@ -17,7 +17,7 @@ from ... import functional as F, nn
 from .configuration import Configuration, divided
 from .folder import Names, family
 from .gpt_neox import drawn
-from .heads import activation, join_heads, split_heads
+from .heads import activation, join_heads, split_heads, visible
 
 __all__ = ["BertConfiguration", "BertForMaskedWords", "BertForPreTraining", "BertForQuestions",
            "BertForSequences", "BertForTokens", "bert_base", "bert_large"]
@@ -66,17 +66,6 @@ class BertConfiguration(EncoderConfiguration):
     def __post_init__(self) -> None:
         super().__post_init__()
         divided(self, "hidden_size", "num_attention_heads")
-
-
-def visible(mask, ids):
-    """A mask (N, T), 1 or True at tokens and 0 at padding, as attention takes it. ValueError for
-    another shape."""
-    if mask is None:
-        return None
-    if tuple(mask.shape) != tuple(ids.shape):
-        raise ValueError(f"mask must have the shape of ids, {tuple(ids.shape)}, got {tuple(mask.shape)}")
-    mask = np.asarray(mask) != 0 if isinstance(mask, np.ndarray) else mask
-    return F.reshape(mask, (mask.shape[0], 1, 1, mask.shape[1]))
 
 
 class Embeddings(nn.Module):

@@ -23,6 +23,9 @@ class CausalLanguageModel(nn.Module):
     vocabulary: int
     cache_shape: tuple[int, int, int]
     lm_head: nn.Module
+    # axes of the Programs' inputs that vary
+    DYNAMIC = {"prefill": {0: {1: None}, 1: {1: None}},
+               "step": {0: {0: None}, 1: {0: None}, 2: {0: None, 3: None}, 3: {2: None, 4: None}}}
 
     def hidden(self, ids, positions, past=None) -> Any:
         raise NotImplementedError
@@ -93,34 +96,42 @@ def stacked(kept):
     return F.reshape(flat, (len(kept), 2, *flat.shape[1:]))
 
 
-class Reading:
+class Running:
+    """A model's functions, compiled or not, from arrays to arrays."""
+
+    def __init__(self, model: nn.Module, compiled: bool):
+        self.functions = Programs.of(model) if compiled else model
+
+    def run(self, name: str, *arrays) -> list[np.ndarray]:
+        with no_grad():
+            found = getattr(self.functions, name)(*arrays)
+        return [np.asarray(getattr(a, "data", a)) for a in found]
+
+
+class Reading(Running):
     """Texts as far as they were read: scores (rows, vocabulary) of what follows each."""
 
     def __init__(self, model: CausalLanguageModel, prompts: list[np.ndarray], more: int, copies: int,
                  compiled: bool):
         """copies: rows of each prompt."""
-        self.functions = Programs.of(model) if compiled else model
+        super().__init__(model, compiled)
         dtype = next(model.parameters()).dtype
         self.cache = Cache(model.cache_shape, len(prompts) * copies, max(map(len, prompts)) + more,
                            model.most_positions, dtype)
         found = []
-        for row, prompt in enumerate(prompts):
-            scores, entries = self._run("prefill", prompt[None], np.arange(len(prompt))[None])
-            for copy in range(copies):
-                self.cache.put(row * copies + copy, entries)
+        for i, prompt in enumerate(prompts):
+            scores, entries = self.run("prefill", prompt[None], np.arange(len(prompt))[None])
+            for row in range(i * copies, (i + 1) * copies):
+                self.cache.put(row, entries)
                 found.append(scores[0])
         self.scores = np.stack(found)
 
-    def _run(self, name: str, *arrays) -> tuple[np.ndarray, np.ndarray]:
-        with no_grad():
-            scores, entries = getattr(self.functions, name)(*arrays)
-        return np.asarray(getattr(scores, "data", scores)), np.asarray(getattr(entries, "data", entries))
-
     def read(self, tokens: np.ndarray) -> None:
         """One more token (rows,) of each."""
-        self.scores, entries = self._run("step", tokens[:, None], self.cache.lengths[:, None], self.cache.mask,
-                                         self.cache.data)
+        self.scores, entries = self.run("step", tokens[:, None], self.cache.lengths[:, None], self.cache.mask,
+                                        self.cache.data)
         self.cache.append(entries)
 
     def choose(self, rows: np.ndarray) -> None:
+        """Row i becomes what row rows[i] was."""
         self.cache.choose(rows)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import functional as F, nn
-from .bert import EncoderConfiguration, visible, word_loss
+from .bert import EncoderConfiguration, word_loss
 from .configuration import divided
 from .folder import Names, family
 from .gpt_neox import drawn
-from .heads import activation, join_heads, split_heads
+from .heads import activation, join_heads, split_heads, visible
 
 __all__ = ["DistilBertConfiguration", "DistilBertForMaskedWords", "DistilBertForQuestions",
            "DistilBertForSequences", "DistilBertForTokens", "distilbert", "distillation_loss"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import numpy as np
+
 from ... import functional as F
 from ...ops.attention import ATTENTION
 
@@ -20,6 +22,17 @@ def activation(name: str):
     if name not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]
+
+
+def visible(mask, ids):
+    """A mask (N, T), 1 or True at tokens and 0 at padding, as attention takes it. ValueError for
+    another shape."""
+    if mask is None:
+        return None
+    if tuple(mask.shape) != tuple(ids.shape):
+        raise ValueError(f"mask must have the shape of ids, {tuple(ids.shape)}, got {tuple(mask.shape)}")
+    mask = np.asarray(mask) != 0 if isinstance(mask, np.ndarray) else mask
+    return F.reshape(mask, (mask.shape[0], 1, 1, mask.shape[1]))
 
 
 def split_heads(x, heads: int):

@@ -1,19 +1,21 @@
 """The two Programs of a language model: one reads prompts, one adds a token over the cache."""
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 SAMPLES = 16   # numbers of a parameter that are looked at
 
 
 class Programs:
-    """prefill(ids, positions) and step(ids, positions, mask, past) of a model as Programs, made
-    when first called. They share packed weights; sizes vary (graph/varying.py)."""
+    """A model's functions prefill and step as Programs, made when first called. They share packed
+    weights; sizes vary (graph/varying.py) where the model's DYNAMIC says so."""
 
     def __init__(self, model):
         from ...graph.shared import Constants
         self.model, self.shared, self.seen = model, Constants(), fingerprint(model)
-        self._prefill = self._step = None
+        self.made: dict[str, Any] = {}
 
     @classmethod
     def of(cls, model) -> Programs:
@@ -23,22 +25,18 @@ class Programs:
             found = model._programs = cls(model)
         return found
 
-    def prefill(self, ids, positions):
-        if self._prefill is None:
-            most = self.model.most_positions
-            self._prefill = self._compiled(self.model.prefill, (ids, positions),
-                                           {0: {1: (1, most)}, 1: {1: (1, most)}})
-        return self._prefill(ids, positions)
+    def prefill(self, *inputs):
+        return self._run("prefill", inputs)
 
-    def step(self, ids, positions, mask, past):
-        if self._step is None:
-            self._step = self._compiled(self.model.step, (ids, positions, mask, past),
-                                        {0: {0: None}, 1: {0: None}, 2: {0: None, 3: None}, 3: {2: None, 4: None}})
-        return self._step(ids, positions, mask, past)
+    def step(self, *inputs):
+        return self._run("step", inputs)
 
-    def _compiled(self, function, inputs, dynamic):
-        from ...graph.compile import compile
-        return compile(function, inputs, dynamic=dynamic, shared=self.shared)
+    def _run(self, name: str, inputs):
+        if name not in self.made:
+            from ...graph.compile import compile
+            self.made[name] = compile(getattr(self.model, name), inputs, dynamic=self.model.DYNAMIC[name],
+                                      shared=self.shared)
+        return self.made[name](*inputs)
 
 
 def fingerprint(model) -> list[bytes]:
