@@ -2,7 +2,8 @@
 // log(sum of e^(x - max)).
 // The array is (outer, n, inner). With inner = 1 a line is a run of memory, and vectors lie along
 // it; otherwise a vector holds LANES neighbouring lines and walks the axis, `inner` values a step,
-// in blocks that stay in the first-level cache.
+// in blocks that stay in the first-level cache. Lines of a few values along memory, as scores of two
+// classes have, are gathered LANES at a time, so that a vector holds as many lines, too.
 // A line whose maximum is infinite gives NaN by itself: inf - inf.
 #include "kernel.h"
 #include "simd_math.h"
@@ -69,6 +70,35 @@ template <class Body> static double line_sum(i64 n, Body body) {
     return total;
 }
 
+// ---- short lines along memory
+
+constexpr i64 SHORT = LANES < 8 ? LANES : 8;   // values of a line
+
+// Calls change(values), a vector for each place of the line, for LANES lines at a time.
+template <class Change>
+static void for_short_lines(In<real> x, const Lines& at, Out<real> y, Change change) {
+    parallel_for((at.outer + LANES - 1) / LANES, 1 + 4096 / (LANES * at.n), [&](i64 begin, i64 end) {
+        for (i64 block = begin; block < end; ++block) {
+            const i64 first = block * LANES, lines = at.outer - first < LANES ? at.outer - first : LANES;
+            V values[SHORT];
+            for (i64 i = 0; i < at.n; ++i)
+                values[i] = load_strided(x.data + first * at.n + i, at.n, (int)lines);
+            change(values);
+            alignas(64) real out[SHORT][LANES];
+            for (i64 i = 0; i < at.n; ++i) store(out[i], values[i]);
+            real* to = y.data + first * at.n;
+            for (i64 l = 0; l < lines; ++l)
+                for (i64 i = 0; i < at.n; ++i) *to++ = out[i][l];
+        }
+    });
+}
+
+static V greatest(const V* values, i64 n) {
+    V top = values[0];
+    for (i64 i = 1; i < n; ++i) top = vmax(top, values[i]);
+    return top;
+}
+
 // ---- lines across memory
 
 // Calls body(first value of a block of neighbouring lines, lines) for blocks that cover the array.
@@ -111,6 +141,14 @@ static void shift_and_sum(const real* x, const Lines& at, i64 lines, bool keep, 
 
 void softmax(In<real> x, i64 dim, Out<real> y) {
     const Lines at(x, dim);
+    if (at.along() && at.n > 0 && at.n <= SHORT)
+        return for_short_lines(x, at, y, [&](V* values) {
+            const V top = greatest(values, at.n);
+            V sum{};
+            for (i64 i = 0; i < at.n; ++i) sum += values[i] = vexp(values[i] - top);
+            const V part = 1 / sum;
+            for (i64 i = 0; i < at.n; ++i) values[i] *= part;
+        });
     if (at.along()) {
         for_lines(at, [&](i64 from) {
             const real* xl  = x.data + from;
@@ -139,6 +177,14 @@ void softmax(In<real> x, i64 dim, Out<real> y) {
 
 void log_softmax(In<real> x, i64 dim, Out<real> y) {
     const Lines at(x, dim);
+    if (at.along() && at.n > 0 && at.n <= SHORT)
+        return for_short_lines(x, at, y, [&](V* values) {
+            const V top = greatest(values, at.n);
+            V sum{};
+            for (i64 i = 0; i < at.n; ++i) sum += vexp(values[i] - top);
+            const V log_sum = vlog(sum);
+            for (i64 i = 0; i < at.n; ++i) values[i] = (values[i] - top) - log_sum;
+        });
     if (at.along()) {
         for_lines(at, [&](i64 from) {
             const real* xl  = x.data + from;
