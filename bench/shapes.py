@@ -148,6 +148,9 @@ NETWORKS = {   # by the name of their function in pyops.models
 }
 MEASURED = tuple(NETWORKS)   # `--net all`; `--net zoo` are the other networks of create_model
 ZOO = {name: of_table(name) for name in models.list_models(task="classification") if name not in NETWORKS}
-NETWORKS |= ZOO
+# `--net segmentation`, at the sizes that are measured elsewhere
+SEGMENTATION = {name: Network((3, 256, 256) if name.startswith("unet") else (3, 224, 224))
+                for name in models.list_models(task="segmentation") if name not in NETWORKS}
+NETWORKS |= ZOO | SEGMENTATION
 # what a run without --net measures, at batch 1
 SHORT = ("lenet5_modern", "mobilenet_v2", "resnet18", "vgg16")

@@ -21,8 +21,8 @@ def add_arguments(parser):
         help="only this op: a function of pyops.functional or a row; its own cases if it has no named shapes")
     parser.add_argument("--group", help="only this group of shapes, eagerly and through pyops.compile: 'live "
                         "gaps', resnet50, overhead, vgg16 or deepbench")
-    parser.add_argument("--net", metavar="NAMES", help="only these networks, comma-separated, or all, or zoo "
-                        "(the rest of create_model's families); each library in a process of its own")
+    parser.add_argument("--net", metavar="NAMES", help="only these networks, comma-separated, or all, zoo "
+                        "(the rest of the classifiers) or segmentation; each library in a process of its own")
     parser.add_argument("--rnn", nargs="?", const="", metavar="NAME",
                         help="recurrent layers, forward and training step; with NAME only the shapes that "
                         "have it in their name: 'LSTM 512', b16, ragged")
@@ -113,9 +113,10 @@ def prepare(args):
 
 
 def networks_of(names: str | None) -> tuple[str, ...]:
-    from ..bench.shapes import MEASURED, NETWORKS, SHORT, ZOO
-    if names in (None, "all", "zoo"):
-        return {None: SHORT, "all": MEASURED, "zoo": tuple(ZOO)}[names]
+    from ..bench.shapes import MEASURED, NETWORKS, SEGMENTATION, SHORT, ZOO
+    lists = {None: SHORT, "all": MEASURED, "zoo": tuple(ZOO), "segmentation": tuple(SEGMENTATION)}
+    if names in lists:
+        return lists[names]
     return tuple(known(name.strip(), NETWORKS, "network") for name in names.split(","))
 
 
