@@ -34,14 +34,19 @@ SEPARABLE = {"conv_dw": "0.0", "bn1": "0.1", "se.conv_reduce": "1.fc1", "se.conv
 EXPANDED = {"conv_pw": "0.0", "bn1": "0.1", "conv_dw": "1.0", "bn2": "1.1", "se.conv_reduce": "2.fc1",
             "se.conv_expand": "2.fc2", "conv_pwl": "3.0", "bn3": "3.1"}
 
-# timm's names of networks whose names here are torchvision's, as (pattern, replacement), tried in
+# Others' names of networks whose names here are torchvision's, as (pattern, replacement), tried in
 # order until one fits. A replacement may be a function of the match.
-TIMM = {"EfficientNet": ((r"conv_stem\.", "features.0.0."), (r"bn1\.", "features.0.1."),
+RENAMED = {"EfficientNet": ((r"conv_stem\.", "features.0.0."), (r"bn1\.", "features.0.1."),
                          inverted_blocks(SEPARABLE, "0"),
                          inverted_blocks(EXPANDED, "[1-6]"), (r"conv_head\.", "features.8.0."),
                          (r"bn2\.", "features.8.1."), (r"classifier\.", "classifier.1.")),
         "VGG": ((r"pre_logits\.fc1\.", "classifier.0."), (r"pre_logits\.fc2\.", "classifier.3."),
-                (r"head\.fc\.", "classifier.6.")),}
+                (r"head\.fc\.", "classifier.6.")),
+        # torchvision's files of detectors, which have names of before its second version
+        **dict.fromkeys(("FasterRCNN", "RetinaNet"), (
+            (r"backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(weight|bias)", r"backbone.fpn.\1_blocks.\2.0.\3"),
+            (r"rpn\.head\.conv\.(weight|bias)", r"rpn.head.conv.0.0.\1"),
+            (r"(head\.\w+)\.conv\.([0246])\.(weight|bias)", lambda m: f"{m[1]}.conv.{int(m[2]) // 2}.0.{m[3]}")))}
 
 
 def read_for(model, path) -> dict[str, np.ndarray]:
@@ -158,7 +163,7 @@ def renamed(state: Mapping[str, np.ndarray], family: str,
 def new_name(key: str, family: str, own) -> str:
     if key in own:
         return key
-    for pattern, replacement in TIMM.get(family, ()):
+    for pattern, replacement in RENAMED.get(family, ()):
         made, count = re.subn(f"^{pattern}", replacement, key)
         if count and made in own:
             return made

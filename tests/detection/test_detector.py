@@ -1,6 +1,7 @@
 """The base class of detectors: detect() takes images as they come, create_model makes and describes
 detectors, and Detections are cut, drawn and written."""
 import json
+import re
 
 import numpy as np
 import pytest
@@ -126,3 +127,44 @@ def test_detections_of_other_lengths_are_refused(wrong):
 def test_a_label_without_a_name_is_refused():
     with pytest.raises(ValueError, match="0 to 1"):
         Detections([[0, 0, 1, 1]], [1], [2], ("a", "b"))
+
+
+# ---- files of weights
+
+def test_a_file_says_what_builds_its_detector_again(tmp_path):
+    from pyops.files import safetensors
+    from pyops.models import weights
+    from pyops.models.create import rebuild
+    pyops.manual_seed(0)
+    model = pyops.create_model("ssdlite320_mobilenet_v3_large", classes=2, class_names=("cat", "dog"), candidates=50)
+    model.score_threshold = 0.5
+    weights.save(model, tmp_path / "a.safetensors")
+    state, metadata = safetensors.load(tmp_path / "a.safetensors")
+    again = rebuild(metadata)
+    assert (again.score_threshold, again.class_names, again.candidates) == (0.5, ("cat", "dog"), 50)
+    again.load_state_dict(state)
+    third = pyops.create_model("ssdlite320_mobilenet_v3_large", classes=2, weights=tmp_path / "a.safetensors")
+    for name, array in model.state_dict().items():
+        assert np.array_equal(third.state_dict()[name], array) and np.array_equal(again.state_dict()[name], array)
+    with pytest.raises(ValueError, match="does not fit SSD"):
+        pyops.create_model("ssdlite320_mobilenet_v3_large", classes=3, weights=tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn_resnet18_fpn", "retinanet_resnet18_fpn"])
+def test_names_of_before_torchvisions_second_version_are_read(name, tmp_path):
+    """What torchvision's own loading hooks rename."""
+    from pyops.files import safetensors
+    with pyops.nn.init.skip_draws():
+        model = pyops.create_model(name, classes=2)
+    before = {}
+    for key, array in model.state_dict().items():
+        key = re.sub(r"(fpn\.\w+_blocks\.\d)\.0\.", r"\1.", key)
+        key = re.sub(r"(rpn\.head\.conv)\.0\.0\.", r"\1.", key)
+        key = re.sub(r"(head\.\w+\.conv)\.(\d)\.0\.", lambda m: f"{m[1]}.{2 * int(m[2])}.", key)
+        if "num_batches" not in key:   # of norms that were frozen
+            before[key] = np.full_like(array, len(before) % 97)
+    assert len(set(before) - set(model.state_dict())) >= 10
+    safetensors.save(tmp_path / "a.safetensors", before, {})
+    loaded = pyops.create_model(name, classes=2, weights=tmp_path / "a.safetensors").state_dict()
+    kept = [array for key, array in loaded.items() if "num_batches" not in key]
+    assert all((a == b).all() for a, b in zip(kept, before.values(), strict=True))

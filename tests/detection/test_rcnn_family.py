@@ -1,5 +1,8 @@
 """The steps before Faster R-CNN: selective search, R-CNN, Fast R-CNN and VGG-16's Faster R-CNN, and one object an
 image. Small trunks; torchvision's heads and scikit-learn's regression are what they are held against."""
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,9 @@ from pyops.models.detection.fast_rcnn import FastRCNN
 from pyops.models.detection.rcnn import FEATURES, POOLED, RCNN, ridge
 from pyops.models.detection.roi_heads import PlainHead
 from pyops.models.detection.vgg_trunk import VGGTrunk
+from pyops.models.registry import NETWORKS
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 class Trunk(nn.Sequential):
@@ -270,3 +276,22 @@ def test_a_localisers_losses_are_torchvisions():
 def test_a_localiser_says_what_it_cannot_be(settings, says):
     with pytest.raises(ValueError, match=says):
         pyops.create_model("localiser", classes=2, **settings)
+
+
+# ---- what the documentation says
+
+def test_the_documented_parameters_are_the_networks_and_torchvisions():
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d,]+) \| (.*)\|$", (DOCS / "rcnn.md").read_text(), re.M)
+    families = {"faster_rcnn", "fast_rcnn", "rcnn", "retinanet", "ssd", "localiser"}
+    assert {name for name, _, _ in rows} == {n.name for n in NETWORKS.values()
+                                             if n.task == "detection" and n.family in families}
+    for name, parameters, same in rows:
+        entry, count = NETWORKS[name], int(parameters.replace(",", ""))
+        assert (same.strip() == "the same") == (entry.published is not None)
+        assert entry.published in (None, count), name
+        if count < 30_000_000 or name == "retinanet_resnet50_fpn":
+            frozen = {"frozen_norm": True} if entry.published and "v2" not in name and "ssd" not in name else {}
+            with nn.init.skip_draws():
+                model = pyops.create_model(name, **frozen)
+            assert sum(p.size for p in model.parameters()) == count, name
+            assert model.image == entry.image

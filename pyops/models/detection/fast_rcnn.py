@@ -111,7 +111,7 @@ def with_area(boxes: Any) -> Any:
     return F.gt(F.minimum(F.sub(boxes[..., 2], boxes[..., 0]), F.sub(boxes[..., 3], boxes[..., 1])), 0.0)
 
 
-@network(image=(3, 600, 800))
+@network(image=(3, 480, 640))
 def fast_rcnn_vgg16(classes: int = VOC, trainable_layers: int = 5, dropout: float = 0.5, **settings) -> FastRCNN:
     """The paper's: VGG-16 to conv5_3, and its hidden layers."""
     trunk = VGGTrunk(trainable_layers)

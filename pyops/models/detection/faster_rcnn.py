@@ -132,7 +132,7 @@ def fasterrcnn_mobilenet_v3_large_320_fpn(classes: int | None = None, trainable_
         "rpn_score_thresh": 0.05, **settings})
 
 
-@network(image=(3, 600, 800))
+@network(image=(3, 480, 640))
 def fasterrcnn_vgg16(classes: int | None = None, trainable_layers: int = 5, dropout: float = 0.5,
                      **settings) -> FasterRCNN:
     """The paper's: VGG-16 to conv5_3, nine anchors a place, RoI pooling, and VGG's hidden layers for a

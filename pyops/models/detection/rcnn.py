@@ -191,7 +191,7 @@ def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> tuple[np.ndarray, np
     return weight, mean_y - weight @ mean_x
 
 
-@network(image=(3, 227, 227))
+@network(image=(3, 480, 640))
 def rcnn_alexnet(classes: int = VOC, **settings) -> RCNN:
     """The paper's, over the AlexNet of one column. settings: size, context, batch, low, near, ridge, penalty."""
     return RCNN(classes, **settings)

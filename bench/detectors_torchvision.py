@@ -1,0 +1,145 @@
+"""Detectors from image to boxes beside torchvision and ONNX Runtime: python -m pyops.bench.detectors_torchvision
+[NAMES] [--batch N] [--seconds S] [--steps]
+
+One process, the same weights and images, calls in turn; ratios say how many times ours a peer takes.
+Where torchvision's extension does not load, its nms and roi_align are ours on torch's memory. --steps
+prints instead what a run of ours spends outside of convolutions.
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import defaultdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+import pyops
+from pyops import functional as F
+from pyops.bench.measure import interleaved
+from pyops.nn import init
+
+SIZES = {"retinanet_resnet50_fpn": (480, 640), "fasterrcnn_resnet50_fpn": (480, 640), "ssd300_vgg16": (300, 300),
+         "ssdlite320_mobilenet_v3_large": (320, 320), "fasterrcnn_mobilenet_v3_large_320_fpn": (320, 320)}
+
+
+def there_are() -> bool:   # torch scripts these while it exports
+    return True
+
+
+def nothing() -> None:
+    pass
+
+
+def torchvision_with_operators():
+    import torch
+
+    from pyops.bench.torchvision_schemas import torchvision
+    if torchvision.extension._has_ops():
+        return torch, torchvision
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith("torchvision"):
+            for name, value in (("_assert_has_ops", nothing), ("_has_ops", there_are)):
+                if hasattr(module, name):
+                    setattr(module, name, value)
+
+    def nms(boxes, scores, threshold):
+        return torch.from_numpy(np.asarray(F.nms(boxes.detach().numpy(), scores.detach().numpy(), threshold)))
+
+    def roi_align(input, rois, *how):
+        scale, height, width, ratio, aligned = how
+        maps, regions = input.detach().numpy(), rois.detach().numpy()
+        return torch.from_numpy(F.roi_align(maps, regions, (height, width), scale, ratio, aligned))
+    for name, function in (("nms", nms), ("roi_align", roi_align)):
+        torch.library.impl(f"torchvision::{name}", "CPU", function)
+    return torch, torchvision
+
+
+def pair(name: str, torch, torchvision):
+    """torchvision's network with random numbers, and ours with the same."""
+    torch.manual_seed(0)
+    theirs = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None).eval()
+    for layer in theirs.modules():   # maps whose values depend on the image
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    for key, layer in theirs.named_modules():
+        if key.rpartition(".")[2] in ("cls_logits", "bbox_reg", "bbox_pred", "cls_score") and hasattr(layer, "weight"):
+            torch.nn.init.normal_(layer.weight, 0, 0.002)
+    with init.skip_draws():
+        ours = pyops.create_model(name).eval()
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def onnxruntime(theirs, x: np.ndarray, threads: int, torch):
+    """A session of torchvision's own export, which is for one image."""
+    import onnxruntime as runtime
+    from torchvision.ops import _register_onnx_ops
+    _register_onnx_ops._register_custom_op()
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "detector.onnx")
+        torch.onnx.export(theirs, ([torch.from_numpy(x[0])],), file, opset_version=17, dynamo=False)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = threads, 4
+        session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda: [session.run(None, {name: image}) for image in x]
+
+
+def measured(name: str, batch: int, seconds: float, threads: int) -> str:
+    torch, torchvision = torchvision_with_operators()
+    torch.set_num_threads(threads)
+    theirs, ours = pair(name, torch, torchvision)
+    x = np.random.default_rng(0).random((batch, 3, *SIZES[name]), np.float32)
+    program = pyops.compile(ours, x, threads=threads)
+    given = list(torch.from_numpy(x))
+
+    def eager():
+        with torch.no_grad():
+            return theirs(given)
+    runs = {"pyops": lambda: program(x), "torchvision": eager}
+    if find_spec("onnxruntime") and find_spec("onnx"):
+        runs["onnxruntime"] = onnxruntime(theirs, x, threads, torch)
+    found, want = ours.cut(*program(x)), eager()
+    same = [int(np.isclose(f.scores, w["scores"].numpy(), atol=1e-4).sum()) if len(f) == len(w["scores"]) else 0
+            for f, w in zip(found, want)]
+    samples, _ = interleaved(runs, seconds)
+    best = {key: min(times) for key, times in samples.items()}
+    line = ", ".join(f"{key} {1e3 * value:.1f} ms ({value / best['pyops']:.2f})" for key, value in best.items())
+    return f"{name} batch {batch}: {line}; {sum(same)} of {sum(map(len, found))} boxes are torchvision's"
+
+
+def steps(name: str, threads: int) -> str:
+    with init.skip_draws():
+        ours = pyops.create_model(name).eval()
+    for p in ours.parameters():
+        p.data[...] = 0.01
+    program = pyops.compile(ours, np.zeros((1, 3, *SIZES[name]), np.float32), threads=threads)
+    spent: dict[str, float] = defaultdict(float)
+    for step, took in zip(program.steps, program.measured(3)):
+        spent["layers" if step.flops else step.op] += 1e3 * took
+    return "\n".join(f"{took:10.3f} ms  {op}" for op, took in sorted(spent.items(), key=lambda pair: -pair[1])[:12])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.detectors_torchvision",
+                                     description=__doc__.partition("\n\n")[0])
+    parser.add_argument("names", nargs="*", default=list(SIZES)[:3], help=f"default: {', '.join(list(SIZES)[:3])}; "
+                                                                           f"there are {', '.join(SIZES)}")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each detector")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", action="store_true", help="what our steps take, without peers")
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in SIZES]:
+        parser.error(f"no detector is called {unknown[0]!r}; there are {', '.join(SIZES)}")
+    for name in args.names:
+        print(steps(name, args.threads) if args.steps else measured(name, args.batch, args.seconds, args.threads),
+              flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
