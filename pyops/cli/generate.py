@@ -1,8 +1,10 @@
 """pyops generate: text from a checkpoint that `pyops train char-rnn` wrote, a character at a
-time as it is drawn."""
+time as it is drawn, or from a Hugging Face folder, a token at a time."""
 from __future__ import annotations
 
 import json
+import sys
+import time
 from pathlib import Path
 
 from . import UsageError
@@ -10,14 +12,18 @@ from .train import positive
 
 
 def add_arguments(parser):
-    parser.add_argument("checkpoint", type=Path, help="checkpoint.safetensors of `pyops train char-rnn`")
+    parser.add_argument("checkpoint", type=Path,
+                        help="checkpoint.safetensors of `pyops train char-rnn`, or a folder with config.json, "
+                             "weights and tokenizer.json (GPT-2, GPT-NeoX, T5)")
     parser.add_argument("--prompt", help="what the text begins with (default: an empty line)")
-    parser.add_argument("--length", type=positive(int), default=500, metavar="N",
-                        help="characters after the prompt (default: 500)")
+    parser.add_argument("--length", type=positive(int), metavar="N",
+                        help="characters after the prompt (default: 500), of a folder tokens (default: 100)")
     parser.add_argument("--temperature", type=positive(float), default=0.8,
                         help="below 1 keeps to the likely, above dares more (default: 0.8)")
     parser.add_argument("--top-k", type=positive(int), metavar="K",
                         help="draw among the K likeliest only; 1 always takes the likeliest")
+    parser.add_argument("--top-p", type=positive(float), metavar="P",
+                        help="of a folder: draw among the fewest likeliest that together have this probability")
     parser.add_argument("--seed", type=int,
                         help="the same seed draws the same text (default: another one each time)")
 
@@ -26,13 +32,17 @@ def run(args) -> int:
     import numpy as np
     if args.seed is not None and args.seed < 0:
         raise UsageError(f"--seed must not be negative, got {args.seed}")
+    if args.checkpoint.is_dir():
+        return run_folder(args)
+    if args.top_p is not None:
+        raise UsageError("--top-p is for folders of Transformers")
     model, characters = load(args.checkpoint)
     prompt = args.prompt
     if prompt is None:
         prompt = "\n" if "\n" in characters else characters.alphabet[0]
     try:
         numbers = characters.encode(prompt)
-        drawn = model.generate(numbers, args.length, args.temperature, args.top_k,
+        drawn = model.generate(numbers, args.length or 500, args.temperature, args.top_k,
                                np.random.default_rng(args.seed))
         print(prompt if args.prompt is not None else "", end="", flush=True)
         for number in drawn:
@@ -44,6 +54,56 @@ def run(args) -> int:
         return 130
     print()
     return 0
+
+
+def run_folder(args) -> int:
+    """Streams what follows the prompt, and says on the error stream how fast it came."""
+    from ..models import load_transformer
+    from ..text.tokenizer import read_tokenizer
+    if not args.prompt:
+        raise UsageError("--prompt must say what the text begins with")
+    try:
+        model, tokenizer = load_transformer(args.checkpoint), read_tokenizer(args.checkpoint)
+        if not hasattr(model, "generate"):
+            raise UsageError(f"{args.checkpoint}: {type(model).__name__} writes no texts")
+        ids = tokenizer.encode(args.prompt).ids
+        shown = Shown(tokenizer, "" if hasattr(model, "start") else args.prompt)
+        model.generate(ids, args.length or 100, args.temperature, args.top_k, args.top_p,
+                       stop=model.config.eos_token_id, seed=args.seed, stream=lambda _, token: shown.add(token))
+    except ImportError as error:
+        raise UsageError(f"{error}: pip install 'pyops-kernels[text]'") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(error) from error
+    except KeyboardInterrupt:
+        print()
+        return 130
+    print()
+    print(shown.speed(), file=sys.stderr)
+    return 0
+
+
+class Shown:
+    """Tokens as text as soon as they are whole characters."""
+
+    def __init__(self, tokenizer, prompt: str):
+        self.tokenizer, self.tokens, self.text = tokenizer, [], ""
+        self.times: list[float] = []
+        print(prompt, end="", flush=True)
+
+    def add(self, token: int) -> None:
+        self.times.append(time.perf_counter())
+        self.tokens.append(token)
+        text = self.tokenizer.decode(self.tokens)
+        if not text.endswith("\ufffd"):   # half of a character, as far as is known
+            print(text[len(self.text):], end="", flush=True)
+            self.text = text
+
+    def speed(self) -> str:
+        """Of the tokens behind the first, before which the prompt is read and Programs are made."""
+        count = len(self.times) - 1
+        if count < 1:
+            return f"{len(self.times)} tokens"
+        return f"{count + 1} tokens, {count / (self.times[-1] - self.times[0]):.1f} tokens/s"
 
 
 def load(path: Path):

@@ -23,3 +23,9 @@ def test_the_examples_of_recurrent_networks_are_true(tmp_path, monkeypatch):
     result = doctest.testfile(str(Path(__file__).parents[2] / "docs" / "recurrent.md"), module_relative=False,
                               optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted and not result.failed
+
+
+def test_the_examples_of_transformers_are_true():
+    result = doctest.testfile(str(Path(__file__).parents[2] / "docs" / "transformers.md"), module_relative=False,
+                              optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.attempted and not result.failed
