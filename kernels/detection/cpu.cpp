@@ -15,14 +15,14 @@ Box box_of(const real* v, bool center) {
 
 // keep(pair) for each that stays, until there are `most`; box(pair) is its box.
 template <class BoxOf, class Keep> void greedy(Pair* begin, Pair* end, i64 most, real iou, BoxOf box, Keep keep) {
-    Kept kept(std::min(most, i64(end - begin)), 1);
+    Field kept(most, begin, end, iou, false, box);
     Ordered order(begin, end);
-    while (kept.size(0) < most) {
+    while (kept.size() < most) {
         const Pair* pair = order.next();
         if (!pair) return;
         const Box b = box(*pair);
-        if (covered(kept, 0, b, iou, false)) continue;
-        kept.add(0, b);
+        if (kept.covers(b)) continue;
+        kept.add(b);
         keep(*pair);
     }
 }

@@ -7,7 +7,8 @@
 // by the boxes that stayed since it was last looked at; if that changed it, it goes back. Scores only
 // fall, so the first that is up to date is the best.
 //
-// A sample is one task, the search for its pairs many.
+// A sample is one task, the search for its pairs many. Where there is room for many of its pairs, each class is
+// a task.
 #include "kept.h"
 
 BEGIN_KERNELS
@@ -95,7 +96,24 @@ real lowered(const Kept& kept, i64 list, i64 since, const Box& box, real score, 
 struct Result {
     real *boxes, *scores;
     i64 *labels, *index;
+    void put(i64 at, const Settings& how, const Pair& pair, const Box& b) const {
+        real* corners = boxes + 4 * at;
+        corners[0] = b.x1, corners[1] = b.y1, corners[2] = b.x2, corners[3] = b.y2;
+        scores[at] = pair.score, labels[at] = pair.place % how.classes, index[at] = pair.place / how.classes;
+    }
+    i64 finish(i64 found, i64 room) const {
+        std::fill(boxes + 4 * found, boxes + 4 * room, real(0));
+        std::fill(scores + found, scores + room, real(0));
+        std::fill(labels + found, labels + room, i64(0));
+        std::fill(index + found, index + room, i64(0));
+        return found;
+    }
 };
+
+Box box_of(const Settings& how, const real* boxes, const Pair& pair) {
+    const real* v = boxes + 4 * (how.own ? i64(pair.place) : pair.place / how.classes);
+    return Box::of(v[0], v[1], v[2], v[3]);
+}
 
 class Sample {
     const Settings& how;
@@ -107,17 +125,12 @@ class Sample {
 
     i64 label(const Pair& pair) const { return pair.place % how.classes; }
     i64 list(const Pair& pair) const { return how.agnostic ? 0 : label(pair); }
-    Box box(const Pair& pair) const {
-        const real* v = boxes + 4 * (how.own ? i64(pair.place) : pair.place / how.classes);
-        return Box::of(v[0], v[1], v[2], v[3]);
-    }
+    Box box(const Pair& pair) const { return box_of(how, boxes, pair); }
     bool candidate(const Pair& pair) { return seen[label(pair)]++ < how.candidates; }
     void keep(const Pair& pair, const Box& b) {
         kept.add(list(pair), b);
         ++stayed[label(pair)];
-        real* corners = to.boxes + 4 * found;
-        corners[0] = b.x1, corners[1] = b.y1, corners[2] = b.x2, corners[3] = b.y2;
-        to.scores[found] = pair.score, to.labels[found] = label(pair), to.index[found] = pair.place / how.classes;
+        to.put(found, how, pair, b);
         ++found;
     }
 
@@ -137,7 +150,7 @@ public:
             const Box b = box(*pair);
             if (!covered(kept, list(*pair), b, how.overlap, how.kind == DIOU)) keep(*pair, b);
         }
-        return finish();
+        return to.finish(found, how.room);
     }
 
     i64 soft(Pair* begin, Pair* end) {
@@ -171,16 +184,62 @@ public:
             else if (score > how.least) top.pair.score = score, std::push_heap(heap.data, heap.data + size, worse);
             else --size;
         }
-        return finish();
+        return to.finish(found, how.room);
     }
+};
 
-private:
-    i64 finish() {
-        std::fill(to.boxes + 4 * found, to.boxes + 4 * how.room, real(0));
-        std::fill(to.scores + found, to.scores + how.room, real(0));
-        std::fill(to.labels + found, to.labels + how.room, i64(0));
-        std::fill(to.index + found, to.index + how.room, i64(0));
-        return found;
+// Samples of which most pairs are looked at, as there is room for many: each class is a task, and the best
+// of what stays is put in order at the end.
+class Apart {
+    const Settings& how;
+    Scratch<Pair> pairs;
+    Scratch<i64> begin, stayed;   // of each sample's classes
+
+public:
+    Apart(const Settings& how, i64 samples, i64 most)
+        : how(how), pairs(most), begin(samples * (how.classes + 1)), stayed(samples * how.classes) {}
+
+    // A sample's pairs, sorted by class; they lie from `first` on.
+    void sort(i64 n, i64 first, const Pair* from, const Pair* end) {
+        i64* const at = begin + n * (how.classes + 1);
+        std::fill(at, at + how.classes + 1, i64(0));
+        for (const Pair* p = from; p < end; ++p) ++at[p->place % how.classes + 1];
+        at[0] = first;
+        for (i64 c = 0; c < how.classes; ++c) at[c + 1] += at[c];
+        for (const Pair* p = from; p < end; ++p) pairs[at[p->place % how.classes]++] = *p;
+        for (i64 c = how.classes; c > 0; --c) at[c] = at[c - 1];
+        at[0] = first;
+    }
+    // Those of a class that stay come first.
+    void suppress(i64 n, i64 c, const real* boxes) {
+        const i64* at = begin + n * (how.classes + 1) + c;
+        const i64 most = std::min(how.per_class, how.room);
+        Field kept(most, pairs + at[0], pairs + at[1], how.overlap, how.kind == DIOU,
+                   [&](const Pair& pair) { return box_of(how, boxes, pair); });
+        Ordered order(pairs + at[0], pairs + at[1]);
+        Pair* to = pairs + at[0];
+        for (i64 seen = 0; seen < how.candidates && kept.size() < most; ++seen) {
+            const Pair* pair = order.next();
+            if (!pair) break;
+            const Box b = box_of(how, boxes, *pair);
+            if (kept.covers(b)) continue;
+            kept.add(b);
+            *to++ = *pair;
+        }
+        stayed[n * how.classes + c] = kept.size();
+    }
+    i64 finish(i64 n, const real* boxes, const Result& result) {
+        const i64* at = begin + n * (how.classes + 1);
+        Pair *const first = pairs + at[0], *last = first;
+        for (i64 c = 0; c < how.classes; ++c) {
+            const Pair* from = pairs + at[c];
+            for (i64 i = 0; i < stayed[n * how.classes + c]; ++i) *last++ = from[i];
+        }
+        if (last - first > how.room) std::nth_element(first, first + how.room, last, better);
+        const i64 found = std::min(i64(last - first), how.room);
+        std::sort(first, first + found, better);
+        for (i64 i = 0; i < found; ++i) result.put(i, how, first[i], box_of(how, boxes, first[i]));
+        return result.finish(found, how.room);
     }
 };
 }  // namespace
@@ -192,13 +251,33 @@ void multiclass_nms(In<real> boxes, In<real> scores, i64 candidates, i64 per_cla
                        boxes.ndim == 4, agnostic, not_above(iou), not_above(least), sigma};
     const i64 values = boxes.size() / std::max(boxes.dim(0), i64(1));
     const Found all(scores, how.least);
-    parallel_tasks(scores.dim(0), [&](i64 n) {
-        Pair* const begin = all.pairs + all.begin[n * all.chunks];
-        Pair* const end = all.pairs + all.begin[(n + 1) * all.chunks];
+    const i64 samples = scores.dim(0);
+    const auto pairs = [&](i64 n) { return all.pairs + all.begin[n * all.chunks]; };
+    const auto own = [&](i64 n) { return boxes.data + n * values; };
+    const auto result = [&](i64 n) {
         const i64 first = n * how.room;
-        Sample sample(how, boxes.data + n * values, end - begin,
-                      {found.data + 4 * first, best.data + first, labels.data + first, index.data + first});
-        count.data[n] = kind >= LINEAR ? sample.soft(begin, end) : sample.greedy(begin, end);
+        return Result{found.data + 4 * first, best.data + first, labels.data + first, index.data + first};
+    };
+    const auto by_class = [&](i64 n) {
+        const bool able = !(agnostic && how.classes > 1) && kind < LINEAR;
+        return able && pairs(n + 1) - pairs(n) <= 4 * how.room;
+    };
+    i64 most = 0;
+    Scratch<i64> first(samples);
+    for (i64 n = 0; n < samples; ++n) first[n] = most, most += by_class(n) ? pairs(n + 1) - pairs(n) : 0;
+    Apart apart(how, most ? samples : 0, most);
+    parallel_tasks(samples, [&](i64 n) {
+        if (most && by_class(n)) return apart.sort(n, first[n], pairs(n), pairs(n + 1));
+        Sample sample(how, own(n), pairs(n + 1) - pairs(n), result(n));
+        count.data[n] = kind >= LINEAR ? sample.soft(pairs(n), pairs(n + 1)) : sample.greedy(pairs(n), pairs(n + 1));
+    });
+    if (!most) return;
+    parallel_tasks(samples * how.classes, [&](i64 task) {
+        const i64 n = task / how.classes;
+        if (by_class(n)) apart.suppress(n, task % how.classes, own(n));
+    });
+    parallel_tasks(samples, [&](i64 n) {
+        if (by_class(n)) count.data[n] = apart.finish(n, own(n), result(n));
     });
 }
 END_KERNELS

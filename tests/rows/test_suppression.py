@@ -44,6 +44,21 @@ def test_the_order_is_torchvisions(threshold):
     assert np.array_equal(best[0, :len(kept)], scores.reshape(-1)[[place for place, _ in kept]])
 
 
+@pytest.mark.parametrize("size", (100.0, 4000.0))
+@pytest.mark.parametrize("threshold", (0.2, 0.5, 0.8))
+def test_many_boxes_are_looked_up_by_place(threshold, size):
+    torch = pytest.importorskip("torch")
+    boxes, scores = scene(21, 3000, size)
+    boxes[::100] *= 40                      # a few are far away
+    boxes[1::100, 2:] = boxes[1::100, :2]   # or points, the wrong way round, endless
+    boxes[2::100] = boxes[2::100, ::-1]
+    boxes[3::500, 2] = np.inf
+    want = torchvision_nms(torch, torch.from_numpy(boxes), torch.from_numpy(scores[:, 0]), threshold)
+    found, _, _, count = F.multiclass_nms(boxes[None], scores[None], threshold, -1.0, 3000)
+    assert np.array_equal(found[0, :count[0]], boxes[want])
+    assert F.batched_nms(boxes, scores[:, 0], np.zeros(3000, np.int64), threshold).tolist() == want
+
+
 def test_a_threshold_is_compared_as_a_double():
     # 0.3 in float32 is above 0.3: torchvision, which compares doubles, drops a pair of that overlap
     boxes = np.array([[0, 0, 10, 10], [0, 0, 3, 10]], np.float32)
