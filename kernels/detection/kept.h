@@ -103,7 +103,9 @@ class Field {
     Kept kept;
     i64 count = 0;
 
-    static bool solid(const Box& b) { return b.x2 > b.x1 && b.y2 > b.y1 && std::isfinite(b.x2 - b.x1) && std::isfinite(b.y2 - b.y1); }
+    static bool solid(const Box& b) {
+        return b.x2 > b.x1 && b.y2 > b.y1 && std::isfinite(b.x2 - b.x1) && std::isfinite(b.y2 - b.y1);
+    }
     static real middle(real a, real b) { return a / 2 + b / 2; }
     i64 cell(int axis, real at) const {
         const real found = (at - low[axis]) * scale[axis];
