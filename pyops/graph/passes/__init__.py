@@ -1,6 +1,7 @@
 """Rewrites of the graph, each its own file, in the order they run. A pass takes the
 graph and changes it."""
 from . import (
+    bytes_maps,
     bytes_products,
     drop_dead,
     fold_batch_norm,
@@ -22,9 +23,9 @@ from . import (
 
 FOLDED = (fold_batch_norm.run, fold_constants.run)   # each may lay open what the other takes
 ORDER = (simplify.run, spelled_out.run, drop_dead.run, fuse_pad.run, *FOLDED, *FOLDED, fold_inputs.run,
-         bytes_products.run, drop_dead.run, fuse_residual.run, fuse_quantise.run, fuse_activation.run,
-         fuse_normalised_input.run, fuse_gate.run, drop_dead.run, fuse_inverted.run, fuse_mean.run,
-         turn_thin.run)
+         bytes_products.run, drop_dead.run, bytes_maps.run, drop_dead.run, fuse_residual.run,
+         fuse_quantise.run, fuse_activation.run, fuse_normalised_input.run, fuse_gate.run, drop_dead.run,
+         fuse_inverted.run, fuse_mean.run, turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store
 ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolutions
 

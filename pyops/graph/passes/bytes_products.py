@@ -6,8 +6,7 @@ quantisation of its result come after them. Only where the CPU multiplies bytes 
 the sums are exact, and scales are multiplied in another order than one by one.
 
 What is quantised for a convolution lies as a map of bytes in blocked layout (kernels/quantised/),
-which is read by other such layers, sums, and what makes real maps of it. A function of each of its
-values, as an activation between two layers is, is a table of 256.
+which is read by other such layers and sums; bytes_maps.py has what else reads it.
 """
 from __future__ import annotations
 
@@ -17,7 +16,6 @@ import numpy as np
 
 from ... import _C
 from ...core.backends import active
-from ...ops.quantise import DEQUANTISE, QUANTISE
 from ..activations import activation
 from ..ir import Graph, Node, Value
 from ..on_bytes import (
@@ -28,7 +26,6 @@ from ..on_bytes import (
     Limits,
     Result,
     Sum,
-    Table,
     Weights,
     as_bytes,
 )
@@ -71,13 +68,6 @@ class OnBytes:
                 self.sum(node)
             elif node.op == "cast":
                 self.joined(node)
-        self.tables()
-        for value in self.maps:
-            for reader in self.consumers.get(value, []):
-                if reader.op == "dequantise":
-                    reader.op, reader.on_bytes = "map_of_bytes", Limits(0, 255)
-            if value.node.op == "bytes_of_map":
-                self.extremes(value.node.inputs[0])
 
     # ---- layers
 
@@ -301,70 +291,6 @@ class OnBytes:
         result = self.keep(node, *found)
         node.op, node.attrs, node.on_bytes = "bytes_add", {}, Sum(*numbers, result)
         self.maps.add(node.output)
-
-    # ---- what depends on one byte each
-
-    def tables(self) -> None:
-        """Values that are functions of a map's bytes one by one: all their bytes, or the real numbers that
-        others read, come from a table."""
-        functions: dict[Value, tuple[Value, np.ndarray]] = {}
-        made: list[Node] = []
-        for node in self.graph.nodes:
-            found = self.function(node, functions)
-            if found is None:
-                continue
-            q, numbers = found
-            if node.op == "bytes_of_map":
-                scale, zero = node.inputs[1:]
-                table = QUANTISE(numbers, scale, zero, dtype=np.dtype(np.uint8), least=int(node.on_bytes.least),
-                                 most=int(node.on_bytes.most))
-                self.replace_inputs(node, [q])
-                node.op, node.on_bytes = "bytes_table", Table(np.asarray(table))
-            else:
-                functions[node.output] = found
-                made.append(node)
-        for node in reversed(made):   # what only others of them read goes
-            readers = self.consumers.get(node.output, [])
-            others = [r for r in readers if not (r.outputs and r.output in functions)]
-            q, numbers = functions[node.output]
-            if node.inputs[0] is not q and node.output.dtype == FLOAT and (
-                    others or node.output in self.graph.outputs):
-                self.replace_inputs(node, [q])
-                node.op, node.attrs, node.on_bytes = "map_by_table", {}, Table(numbers)
-
-    def function(self, node: Node, functions) -> tuple[Value, np.ndarray] | None:
-        """The map that the node's result, or a quantised map's source, is a function of, and its value for
-        each byte; None where it is none."""
-        if node.op == "dequantise" and isinstance(node.inputs[0], Value) and node.inputs[0] in self.maps:
-            q, scale, zero = node.inputs
-            if number(scale) is None or number(zero) is None:
-                return None
-            return q, np.asarray(DEQUANTISE(np.arange(256, dtype=np.uint8), scale, zero))
-        if node.op == "bytes_of_map":
-            constant = all(isinstance(v, np.ndarray) for v in node.inputs[1:])
-            return functions.get(node.inputs[0]) if constant else None
-        values = [v for v in node.inputs if isinstance(v, Value)]
-        if (node.on_bytes is not None or not node.row.pointwise or len(node.outputs) != 1 or not values
-                or node.output in self.maps or any(v not in functions for v in values)
-                or len({functions[v][0] for v in values}) != 1
-                or any(v is None or isinstance(v, np.ndarray) and v.size != 1 for v in node.inputs)
-                or any(v.shape != node.output.shape for v in values) or node.epilogue.activation is not None):
-            return None
-        inputs = [functions[v][1] if isinstance(v, Value) else v.reshape(()) for v in node.inputs]
-        return functions[values[0]][0], np.asarray(node.row(*inputs, **node.attrs))
-
-    def extremes(self, x: Value) -> None:
-        """The least and greatest value of what is quantised by them, in one step that reads a map."""
-        readers = [r for r in self.consumers.get(x, []) if r.op in ("amin", "amax")
-                   and sorted(d % len(x.shape) for d in r.attrs["dims"]) == list(range(len(x.shape)))]
-        least, most = (next((r for r in readers if r.op == op), None) for op in ("amin", "amax"))
-        if least is None or most is None or not x.size:
-            return
-        nodes = self.graph.nodes
-        first, second = sorted((least, most), key=nodes.index)
-        outputs = [least.output, most.output]
-        self.graph.take_over(first, second, self.consumers)
-        first.op, first.attrs, first.outputs, first.on_bytes = "extremes_of_map", {}, outputs, Limits(0, 255)
 
 
 def summands(total: Value) -> tuple[list[Node], np.ndarray | None]:
