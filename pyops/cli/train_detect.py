@@ -20,7 +20,7 @@ class Preset(NamedTuple):
     lr: float
 
 
-PRESETS = {"yolov3_small": Preset(12, 16, 4e-3), "fasterrcnn_small": Preset(4, 8, 3e-3)}
+PRESETS = {"yolov3_small": Preset(12, 16, 4e-3), "fasterrcnn_small": Preset(6, 8, 3e-3)}
 OTHER = Preset(20, 8, 1e-3)
 AUGMENTATIONS = ("none", "colour", "light", "full")
 
