@@ -12,7 +12,8 @@ from .flat import checked, found_objects, true_objects
 def detection_confusion(targets: Sequence, detections: Sequence, classes: int, iou: float = 0.5,
                         score: float = 0.25) -> np.ndarray:
     """(classes + 1, classes + 1) counts: row the true class, column the class that was found. The
-    last row are detections where nothing is, the last column objects that were not found.
+    last row are detections where nothing is, or nothing that no better one has taken; the last
+    column objects that were not found.
 
     Detections of at least `score` and objects are paired whatever their classes, of IoUs of at
     least `iou` the highest first, each with one other. targets, detections: as of coco_ap; crowds

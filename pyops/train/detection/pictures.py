@@ -52,7 +52,7 @@ def draw_confusion(path, matrix: np.ndarray, names: Sequence[str] | None = None)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="found as", ylabel="true class", title="what is taken for what")
     axes.set_xticks(range(len(matrix)), [*words, "missed"], rotation=60)
-    axes.set_yticks(range(len(matrix)), [*words, "nothing there"])
+    axes.set_yticks(range(len(matrix)), [*words, "none left"])
     if classes <= 30:
         for i, j in zip(*np.nonzero(matrix)):
             axes.text(j, i, matrix[i, j], ha="center", va="center", fontsize=7,
