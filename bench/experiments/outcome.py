@@ -100,7 +100,7 @@ def record(directory: str, name: str, outcome: Outcome, command: str) -> None:
                       f"{get_backend().name}.\n\n{outcome.table()}\n\n{outcome.setup}\n{picture}\n")
     from . import NAMES
     ordered = sorted(sections, key=lambda one: NAMES.index(one) if one in NAMES else len(NAMES))
-    path.write_text(HEADER + "\n" + "".join(f"## {one}\n{sections[one]}" for one in ordered).rstrip("\n")
+    path.write_text(HEADER + "\n" + "".join(f"## {one}\n{sections[one].rstrip()}\n\n" for one in ordered).rstrip("\n")
                     + "\n")
 
 

@@ -12,7 +12,7 @@ from .flat import checked, found_objects, true_objects
 def detection_confusion(targets: Sequence, detections: Sequence, classes: int, iou: float = 0.5,
                         score: float = 0.25) -> np.ndarray:
     """(classes + 1, classes + 1) counts: row the true class, column the class that was found. The
-    last row are detections where nothing is, or nothing that no better one has taken; the last
+    last row are detections where nothing is, or a better one has taken it; the last
     column objects that were not found.
 
     Detections of at least `score` and objects are paired whatever their classes, of IoUs of at
