@@ -80,3 +80,5 @@ def test_other_turns_are_refused():
     from pyops.models import GPTNeoXConfiguration
     with pytest.raises(ValueError, match="rope_type 'yarn' is not supported"):
         GPTNeoXConfiguration.from_json({"rope_parameters": {"rope_type": "yarn"}})
+    with pytest.raises(ValueError, match="rope_parameters must be an object, got 5"):
+        GPTNeoXConfiguration.from_json({"rope_parameters": 5})

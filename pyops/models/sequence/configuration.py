@@ -1,9 +1,19 @@
 """Settings of a Transformer under the names of Hugging Face's config.json."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
+
+# by the names of types in a family's fields
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "int": lambda x: isinstance(x, int) and not isinstance(x, bool), "bool": lambda x: isinstance(x, bool),
+    "float": lambda x: isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x),
+    "list": lambda x: isinstance(x, list) and all(map(KINDS["int"], x)),
+    "str": lambda x: isinstance(x, str), "None": lambda x: x is None,
+}
+MOST = 1 << 17   # of a size that no array tells
 
 
 @dataclass
@@ -18,6 +28,10 @@ class Configuration:
     SIZES: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            wanted, value = str(field.type).split(" | "), getattr(self, field.name)
+            if not any(KINDS[kind](value) for kind in wanted):
+                raise ValueError(f"{self.model_type}: {field.name} must be {' or '.join(wanted)}, got {value!r}")
         for name in self.SIZES:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -32,6 +46,15 @@ class Configuration:
                 raise ValueError(f"{cls.model_type}: {name} {found[name]!r} is not supported; it must be "
                                  f"{' or '.join(map(repr, allowed))}")
         return cls(**{f.name: found[f.name] for f in fields(cls) if f.name in found})
+
+    def check_against(self, numbers: int, arrays: int) -> None:
+        """ValueError for sizes that a file with so many numbers in so many arrays cannot be of, before
+        anything is made by them."""
+        for name in self.SIZES:
+            most = arrays if "layer" in name else max(MOST, numbers)
+            if getattr(self, name) > most:
+                raise ValueError(f"{self.model_type}: {name} {getattr(self, name)} is more than weights of {arrays} "
+                                 f"arrays and {numbers} numbers can have")
 
     def to_json(self) -> dict[str, Any]:
         """config.json's fields."""

@@ -65,22 +65,26 @@ def load_transformer(folder, architecture: str | None = None, fresh_head: bool =
     folder = Path(folder)
     found = read_json(folder / "config.json")
     kind = found.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise ValueError(f"{folder}: config.json is of model_type {kind!r}; families that can be read are "
                          f"{', '.join(sorted(FAMILIES))}")
     entry = FAMILIES[kind]
     given = found.get("architectures")
     name = architecture or (given[0] if isinstance(given, list) and given else next(iter(entry.architectures)))
-    if name not in entry.architectures:
+    if not isinstance(name, str) or name not in entry.architectures:
         raise ValueError(f"{folder}: there is no architecture {name!r} of {kind}; there are "
                          f"{', '.join(entry.architectures)}")
     try:
         config = entry.configuration.from_json(found)
+        state = read_arrays(folder)
+        config.check_against(sum(a.size for a in state.values()), len(state))
+        with contextlib.nullcontext() if fresh_head else init.skip_draws():
+            model = entry.architectures[name](config)
+    except MemoryError as why:
+        raise ValueError(f"{folder}: the sizes of config.json are beyond the memory: {why}") from why
     except (TypeError, ValueError) as why:
-        raise ValueError(f"{folder}: config.json: {why}") from why
-    with contextlib.nullcontext() if fresh_head else init.skip_draws():
-        model = entry.architectures[name](config)
-    load_arrays(model, read_arrays(folder), entry.names, folder, fresh_head)
+        raise ValueError(f"{folder}: {why}") from why
+    load_arrays(model, state, entry.names, folder, fresh_head)
     model.architecture = name
     return model.eval()
 

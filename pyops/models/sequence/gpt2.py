@@ -40,7 +40,7 @@ class GPT2Configuration(Configuration):
     scale_attn_weights: bool = True
     scale_attn_by_inverse_layer_idx: bool = False
     tie_word_embeddings: bool = True
-    eos_token_id: int | None = None
+    eos_token_id: int | list | None = None
 
     model_type = "gpt2"
     FIXED = {"add_cross_attention": (False,)}

@@ -40,7 +40,7 @@ class GPTNeoXConfiguration(Configuration):
     rotary_emb_base: float = 10000.0
     attention_bias: bool = True
     tie_word_embeddings: bool = False
-    eos_token_id: int | None = None
+    eos_token_id: int | list | None = None
 
     model_type = "gpt_neox"
     SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
@@ -53,6 +53,8 @@ class GPTNeoXConfiguration(Configuration):
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> GPTNeoXConfiguration:
         turns = found.get("rope_parameters") or found.get("rope_scaling") or {}
+        if not isinstance(turns, Mapping):
+            raise ValueError(f"gpt_neox: rope_parameters must be an object, got {turns!r}")
         kind = turns.get("rope_type", turns.get("type", "default"))
         if kind != "default":
             raise ValueError(f"gpt_neox: rope_type {kind!r} is not supported; it must be 'default'")

@@ -45,7 +45,7 @@ class T5Configuration(Configuration):
     feed_forward_proj: str = "relu"
     tie_word_embeddings: bool = True
     pad_token_id: int = 0
-    eos_token_id: int | None = 1
+    eos_token_id: int | list | None = 1
     decoder_start_token_id: int | None = None
 
     model_type = "t5"
