@@ -69,23 +69,23 @@ def heads(model):
     return [(conv, 3) for conv in model.head] if hasattr(model, "head") else [(h.classes, 1) for h in model.heads]
 
 
-def framed(picture: np.ndarray, size: int) -> np.ndarray:
-    """(1, 3, size, size) of a picture (H, W, 3), by OpenCV."""
+def framed(picture: np.ndarray, size: int, batch: int = 1) -> np.ndarray:
+    """(batch, 3, size, size) of a picture (H, W, 3), by OpenCV, each anew."""
     import cv2
     h, w = picture.shape[:2]
     scale = min(size / w, size / h)
     new = round(w * scale), round(h * scale)
     left, top = (size - new[0]) // 2, (size - new[1]) // 2
-    image = cv2.copyMakeBorder(cv2.resize(picture, new), top, size - new[1] - top, left, size - new[0] - left,
-                               cv2.BORDER_CONSTANT, value=(127, 127, 127))
-    return cv2.dnn.blobFromImage(image, 1 / 255)
+    images = [cv2.copyMakeBorder(cv2.resize(picture, new), top, size - new[1] - top, left, size - new[0] - left,
+                                 cv2.BORDER_CONSTANT, value=(127, 127, 127)) for _ in range(batch)]
+    return cv2.dnn.blobFromImages(images, 1 / 255)
 
 
-def by_onnxruntime(whole, size: int, threads: int, settings) -> Callable:
+def by_onnxruntime(whole, size: int, batch: int, threads: int, settings) -> Callable:
     """Graph and NonMaxSuppression in one session."""
     import onnx
     from onnx import helper, numpy_helper
-    x = np.zeros((1, 3, size, size), np.float32)
+    x = np.zeros((batch, 3, size, size), np.float32)
     model = onnx.load_from_string(onnx_model(recorded(whole, x)))
     graph, end = model.graph, model.graph.output[0].name
 
@@ -103,7 +103,7 @@ def by_onnxruntime(whole, size: int, threads: int, settings) -> Callable:
     graph.output.append(helper.make_tensor_value_info("chosen", onnx.TensorProto.INT64, ["n", 3]))
     del graph.output[0]
     bind = peers.onnxruntime_session(model.SerializeToString(), threads)
-    return lambda picture: len(bind(framed(picture, size))())
+    return lambda picture: len(bind(framed(picture, size, batch))())
 
 
 def by_opencv(model, size: int, threads: int, settings, folder: Path) -> Callable:
@@ -127,15 +127,16 @@ def by_opencv(model, size: int, threads: int, settings, folder: Path) -> Callabl
     return run
 
 
-def compare(name: str, size: int, threads: int, rounds: int) -> None:
+def compare(name: str, size: int, batch: int, threads: int, rounds: int) -> None:
     picture = np.random.default_rng(1).integers(0, 255, (*PICTURE, 3), dtype=np.uint8)
     image = np.ascontiguousarray(picture.transpose(2, 0, 1))[None]
     model, whole = drawn(name, size, image)
-    program = pyops.compile(model, image, threads=threads)
-    runners: dict[str, Callable] = {"pyops": lambda _: int(program(image)[3][0])}
+    several = np.repeat(image, batch, 0)
+    program = pyops.compile(model, several, threads=threads)
+    runners: dict[str, Callable] = {"pyops": lambda _: int(program(several)[3].sum())}
     with tempfile.TemporaryDirectory() as folder:
-        runners["onnxruntime"] = by_onnxruntime(whole, size, threads, model)
-        if hasattr(model, "network"):
+        runners["onnxruntime"] = by_onnxruntime(whole, size, batch, threads, model)
+        if hasattr(model, "network") and batch == 1:
             runners["opencv"] = by_opencv(model, size, threads, model, Path(folder))
         found = {runner: run(picture) for runner, run in runners.items()}
         times: dict[str, list[float]] = {runner: [] for runner in runners}
@@ -147,20 +148,21 @@ def compare(name: str, size: int, threads: int, rounds: int) -> None:
     ours = times["pyops"]
     for runner, taken in times.items():
         ratio = median(theirs / mine for theirs, mine in zip(taken, ours))
-        print(f"{name} {size}  {runner:12} {1000 * median(taken):8.1f} ms  {ratio:5.2f}  {found[runner]} boxes",
-              flush=True)
+        print(f"{name} {size}, batch {batch}  {runner:12} {1000 * median(taken):8.1f} ms  {ratio:5.2f}  "
+              f"{found[runner]} boxes", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("networks", nargs="*", default=["yolov3:416", "yolov4:416", "yolov5s:640", "yolov6s:640"],
                         metavar="NAME:SIZE")
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
     args = parser.parse_args()
     for network in args.networks:
         name, _, size = network.partition(":")
-        compare(name, int(size or 416), args.threads, args.rounds)
+        compare(name, int(size or 416), args.batch, args.threads, args.rounds)
 
 
 if __name__ == "__main__":

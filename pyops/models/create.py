@@ -26,7 +26,8 @@ def create_model(name: str, weights: Any = None, include_top: bool = True, pooli
     """The network called `name`, in training mode, its weights drawn (manual_seed) or read from a
     file.
 
-    weights: None, or the path of a .safetensors or .pth file with torchvision's or timm's names, or
+    weights: None, or the path of a .safetensors or .pth file with torchvision's or timm's names, of
+    YOLO v1 to v4 of Darknet's .weights, of v5 and v6 of a file with their published names, or
     of an .h5 file of the network of that name in keras.applications (which then pads and normalises
     as Keras does; scaling pixels is the caller's part, also where the Keras network does it
     itself). include_top=False leaves out the classifier: the model then returns its last feature
