@@ -4,7 +4,6 @@ import json
 import numpy as np
 import pytest
 
-import pyops
 from pyops import models, nn
 
 peers = pytest.importorskip("transformers_peers")
@@ -98,6 +97,14 @@ def test_draws_follow_the_seed_and_the_limits(pair):
         assert found == whole[:whole.index(likeliest[0][4])] if likeliest[0][4] in whole else found == whole
 
 
+@pytest.mark.parametrize("how", [{}, {"temperature": 1.0}, {"num_beams": 2}])
+def test_scores_that_are_not_finite_are_named(how, tmp_path):
+    model = peers.ours(gpt2(), tmp_path)
+    model.transformer.ln_f.bias.data[3] = np.nan
+    with pytest.raises(ValueError, match="a score is not finite"):
+        model.generate(PROMPTS, 3, **how)
+
+
 def test_programs_follow_the_weights(tmp_path):
     model = peers.ours(gpt2(), tmp_path)
     model.generate(PROMPTS, 5)
@@ -173,7 +180,8 @@ def test_what_does_not_fit_is_named(pair, tmp_path):
     (([[1]], 0), "max_new_tokens must be a positive"), (([[1]], 5, -1.0), "temperature must be positive"),
     (([[1]], 5, 1.0, 0), "top_k must be at least 1"), (([[1]], 5, 1.0, None, 0.0), r"top_p must be in \(0, 1\]"),
     (([[1]], 5, 0.0, None, None, 0), "num_beams must be a positive"),
-    (([[1]], 5, 1.0, None, None, 2), "leave out temperature"),
+    (([[1]], 5, 1.0, None, None, 2), "leave out temperature"), ((1, 5), "ids must be a list of prompts, got int"),
+    (("abc", 5), "prompt 0 must be a row"), (([[1]], 5, 0.0, None, None, 1, [1.5]), "stop must be whole numbers"),
 ])
 def test_generate_refuses_by_name(pair, arguments, match):
     with pytest.raises(ValueError, match=match):

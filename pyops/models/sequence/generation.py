@@ -25,7 +25,10 @@ class Sampling:
 
     def __call__(self, scores: np.ndarray) -> int:
         if not self.temperature:
-            return int(np.argmax(scores))
+            likeliest = int(np.argmax(scores))
+            if not np.isfinite(scores[likeliest]):
+                raise ValueError("generate: a score is not finite")
+            return likeliest
         return draw(scores, self.generator, self.temperature, self.top_k, self.top_p)
 
 
@@ -33,6 +36,8 @@ def checked_prompts(ids: Any, more: int, vocabulary: int, positions: int | None)
     """The prompts as int64 arrays. ValueError for what is no batch of them."""
     if not isinstance(more, int) or isinstance(more, bool) or more < 1:
         raise ValueError(f"generate: max_new_tokens must be a positive whole number, got {more!r}")
+    if not hasattr(ids, "__len__"):
+        raise ValueError(f"generate: ids must be a list of prompts, got {type(ids).__name__}")
     if len(ids) and np.ndim(ids[0]) == 0:
         ids = [ids]
     prompts = [np.asarray(prompt) for prompt in ids]
@@ -50,13 +55,18 @@ def checked_prompts(ids: Any, more: int, vocabulary: int, positions: int | None)
     return [prompt.astype(np.int64) for prompt in prompts]
 
 
-def stops(stop: int | Sequence[int] | None) -> set[int]:
-    return set() if stop is None else {stop} if isinstance(stop, int) else set(map(int, stop))
+def stops(stop: int | Sequence[int] | None, vocabulary: int) -> set[int]:
+    """The tokens that end a text; those beyond the vocabulary never come."""
+    found = np.asarray([] if stop is None else stop).reshape(-1)
+    if found.size and found.dtype.kind not in "iu":
+        raise ValueError(f"generate: stop must be whole numbers, got {stop!r}")
+    return {int(token) for token in found if 0 <= token < vocabulary}
 
 
 def sample(reading, most: int, sampling: Sampling, stop, stream: Callable[[int, int], Any] | None) -> list[list[int]]:
     """New tokens of each text, until a stop token or `most` of them."""
-    ends, rows = stops(stop), len(reading.scores)
+    rows, vocabulary = reading.scores.shape
+    ends = stops(stop, vocabulary)
     written: list[list[int]] = [[] for _ in range(rows)]
     live = [True] * rows
     tokens = np.zeros(rows, np.int64)
@@ -86,7 +96,7 @@ def beam_search(reading, beams: int, most: int, stop, length_penalty: float, sam
         raise ValueError("generate: num_beams keeps the likeliest texts; leave out temperature and stream")
     if length_penalty < 0:
         raise ValueError(f"generate: length_penalty must not be negative, got {length_penalty}")
-    ends = sorted(stops(stop))
+    ends = sorted(stops(stop, reading.scores.shape[1]))
     searches = [BeamSearch(beams, most, ends, length_penalty) for _ in range(len(reading.scores) // beams)]
     for i in range(most):
         rows, tokens = [], []
@@ -125,6 +135,8 @@ class BeamSearch:
             return np.arange(self.beams), np.zeros(self.beams, np.int64)
         scores = scores.astype(np.float64)
         top = scores.max(-1, keepdims=True)
+        if not np.isfinite(top).all():
+            raise ValueError("generate: a score is not finite")
         each = self.scores[:, None] + scores - top - np.log(np.exp(scores - top).sum(-1, keepdims=True))
         for end in self.ends:   # the stop token counts in the length, as it does in the probability
             for text, score in zip(self.live, each[:, end]):
