@@ -170,3 +170,15 @@ def test_a_wrong_target_is_said_in_a_sentence(compiled, target, says):
         model.losses(x[:1], [target])
     with pytest.raises(ValueError, match="as many targets as images"):
         model.losses(x, [target])
+
+
+def test_an_images_answer_does_not_depend_on_the_others(compiled):
+    """A batch of mixed sizes: each as if it were alone."""
+    model, _, _ = compiled
+    several = [peers.images(1, *size, np.float32, seed)[0] for seed, size in enumerate(((70, 90), (50, 40), (70, 90)))]
+    together = model.detect(several, score=0.03)
+    for one, image in zip(together, several):
+        alone = model.detect([image], score=0.03)[0]
+        assert len(one) == len(alone) > 0 and np.array_equal(one.labels, alone.labels)
+        assert np.abs(one.boxes - alone.boxes).max() < 1e-3
+    assert all((found.scores > 0.03).all() for found in together)
