@@ -122,3 +122,12 @@ def test_a_file_that_is_not_a_result_is_refused(tmp_path, capsys):
     (tmp_path / "list.json").write_text("[1, 2]")
     assert bench("--compare", tmp_path / "list.json") == 2
     assert "not a result" in capsys.readouterr().err
+
+
+def test_rows_of_detection_beside_their_peers():
+    from pyops.bench import detection_rows
+
+    for classes in (1, 3):
+        for name, calls in detection_rows.suppression(np.random.default_rng(0), 60, classes, 1):
+            found = detection_rows.measure(calls, 1)
+            assert "pyops" in found and name in detection_rows.report(name, found)
