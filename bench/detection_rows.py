@@ -102,7 +102,8 @@ def pooling(rng: np.random.Generator, threads: int) -> Iterator[tuple[str, Calls
         peers: dict[str, Callable] = {}
         if find_spec("onnxruntime") and find_spec("onnx"):
             peers["roi_align"] = onnx_node("RoiAlign", {"x": x, "r": corners, "b": np.zeros(512, np.int64)},
-                                           threads, 16, output_height=7, output_width=7, sampling_ratio=2, spatial_scale=scale)
+                                           threads, 16, output_height=7, output_width=7, sampling_ratio=2,
+                                           spatial_scale=scale)
             peers["roi_pool"] = onnx_node("MaxRoiPool", {"x": x, "r": boxes}, threads, 11, pooled_shape=[7, 7],
                                           spatial_scale=scale)
         for name in forward:
