@@ -5,10 +5,12 @@ every Python carries.
     embedding = pyops.nn.Embedding.from_pretrained(vectors.vectors)
 """
 from .characters import Characters
+from .corruption import corrupt_spans, mask_words
 from .glove import read_glove
 from .sampling import draw
 from .standard_library import standard_library
 from .word2vec import read_word2vec
 from .word_vectors import Skipped, WordVectors
 
-__all__ = ["Characters", "Skipped", "WordVectors", "draw", "read_glove", "read_word2vec", "standard_library"]
+__all__ = ["Characters", "Skipped", "WordVectors", "corrupt_spans", "draw", "mask_words", "read_glove",
+           "read_word2vec", "standard_library"]
