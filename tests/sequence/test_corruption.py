@@ -32,8 +32,8 @@ def put_back(source, target, sentinels):
     return [t for token in source for t in (spans[token] if token in sentinels else [token])]
 
 
-@pytest.mark.parametrize("length, rate, mean", [(2, 0.15, 3), (20, 0.15, 3), (100, 0.5, 3), (100, 0.15, 10), (7, 1.0, 1),
-                                                (50, 0.0, 2)])
+@pytest.mark.parametrize("length, rate, mean", [
+    (2, 0.15, 3), (20, 0.15, 3), (100, 0.5, 3), (100, 0.15, 10), (7, 1.0, 1), (50, 0.0, 2)])
 def test_spans_come_back(length, rate, mean):
     sentinels, ids = list(range(1000, 1060)), np.arange(length)
     for seed in range(20):

@@ -4,6 +4,7 @@ import pytest
 
 from pyops import models, nn
 from pyops.models.sequence.encoder_decoder import Writing
+from pyops.models.sequence.positions import distance_buckets
 
 peers = pytest.importorskip("transformers_peers")
 torch = peers.torch
@@ -36,6 +37,16 @@ def test_scores_and_gradients_are_transformers(settings, tmp_path):
     loss = torch.nn.functional.cross_entropy(scores().flatten(0, 1), torch.tensor(TARGET).flatten())
     # their norm is computed in float32
     peers.same_gradients(model, theirs, model.loss(SOURCE, TARGET, MASK), loss, same_loss=1e-7)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("buckets, most", [(32, 128), (8, 20), (64, 500)])
+def test_buckets_are_transformers(buckets, most, bidirectional):
+    theirs = peers.transformers.models.t5.modeling_t5.T5Attention._relative_position_bucket
+    found = distance_buckets(buckets, most, bidirectional)
+    distance = np.arange(-3 * most, 3 * most + 1)
+    wanted = theirs(torch.tensor(distance), bidirectional, buckets, most).numpy()
+    assert np.array_equal(found[np.clip(distance, -most, most) + most], wanted)
 
 
 def test_version_1_1_has_output_weights_of_its_own(tmp_path):
