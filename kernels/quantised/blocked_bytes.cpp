@@ -290,6 +290,21 @@ void bytes_of_map(InMap<real> x, In<real> scale, In<real> zero, double least, do
     });
 }
 
+void bytes_blocked(InAny x, OutAny y) {
+    const i64 channels = x.dim(1), blocks = y.dim(1), plane = x.dim(2) * x.dim(3);
+    const u8 flip = x.element == Element::CHAR ? 128 : 0;
+    parallel_for(x.dim(0) * blocks, 1 + 4096 / (plane + 1), [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) {
+            const i64 first = i % blocks * BLOCK, count = least(BLOCK, channels - first);
+            const u8* from = x.as<const u8>() + (i / blocks * channels + first) * plane;
+            u8* const to = y.as<u8>() + i * plane * BLOCK;
+            if (count < BLOCK) std::memset(to, 0, (std::size_t)(plane * BLOCK));
+            for (i64 c = 0; c < count; ++c, from += plane)
+                for (i64 p = 0; p < plane; ++p) to[p * BLOCK + c] = from[p] ^ flip;
+        }
+    });
+}
+
 void map_of_bytes(InAny x, In<real> scale, In<real> zero, OutMap<real> y) {
     const real s = scale.data[0], z = zero.data[0];
     const i64 image = y.blocks * y.plane();

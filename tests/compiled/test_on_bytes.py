@@ -204,6 +204,21 @@ def test_maps_of_bytes_and_back(backend):
     np.testing.assert_array_equal(total[~near], np.clip(np.rint(real / 0.75) + 11, 11, 255)[~near])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("shape", [(1, 16, 3, 5), (2, 19, 4, 7), (3, 1, 1, 1), (1, 40, 33, 31)])
+@pytest.mark.parametrize("backend", NATIVE)
+def test_planar_bytes_become_a_map(backend, shape, dtype):
+    limits = np.iinfo(dtype)
+    x = rng_of(*shape).integers(limits.min, limits.max + 1, shape, dtype)
+    n, c, h, w = shape
+    y, larger = guarded((n, blocks(c), h, w, 16), np.uint8)
+    for threads in (1, 3):
+        with num_threads(threads):
+            BACKENDS[backend].sets["f32"].bytes_blocked(x, y)
+        np.testing.assert_array_equal(from_map(y, c), x.astype(np.int16) - limits.min)
+        assert (larger[:64] == 77).all() and (larger[-64:] == 77).all()
+
+
 @pytest.mark.parametrize("count", [1, 63, 64, 100_000])
 @pytest.mark.parametrize("backend", NATIVE)
 def test_tables(backend, count):
@@ -415,6 +430,22 @@ def test_values_that_are_read_otherwise(fast):
 
     found = kernels_of(model, normal(2, 20, 6, 8), tolerance=0.02)
     assert "bytes_conv" in found and "bytes_conv_real" in found
+
+
+@pytest.mark.parametrize("dtype, zero", [("uint8", 9), ("int8", -5)])
+def test_bytes_that_others_move(fast, dtype, zero):
+    """Parts of a quantised value, and an input of bytes, are copied to maps once for all that convolve them."""
+    w1, w2 = weights(8, 20, 3, 3), weights(8, 20, 1, 1, seed=3)
+
+    def model(x, given):
+        q = F.getitem(F.quantize_linear(x, 0.05, zero, dtype), (slice(None), slice(3, 23)))
+        y = F.add(F.conv2d(F.dequantize_linear(q, 0.05, zero), w1, padding=1),
+                  F.conv2d(F.dequantize_linear(q, 0.05, zero), w2))
+        return F.add(y, F.conv2d(F.dequantize_linear(given, 0.1, zero), w2)), q
+
+    given = np.random.default_rng(0).integers(0, 100, (2, 20, 6, 8)).astype(dtype)
+    found = kernels_of(model, normal(2, 24, 6, 8), given, tolerance=1e-4)
+    assert found.count("bytes_blocked") == 2 and found.count("bytes_conv_real") == 3, found
 
 
 def test_a_saved_program_is_checked_and_runs(fast, tmp_path):

@@ -22,7 +22,7 @@ def one(seed: int) -> None:
     channels = draw.choice((1, 3, 4, 16, 20, 33))
     size = draw.choice((1, 5, 9, 14)), draw.choice((1, 6, 9, 31))
     x = rng.standard_normal((draw.choice((1, 1, 2, 3)), channels, *size)).astype(np.float32) * 4
-    plan = [draw.choice(("conv", "conv", "conv", "table", "add", "pool", "scale", "dynamic"))
+    plan = [draw.choice(("conv", "conv", "conv", "table", "add", "pool", "scale", "dynamic", "part"))
             for _ in range(draw.randrange(1, 7))]
     seeds = [draw.randrange(1 << 30) for _ in plan]
     model = lambda v: run(v, plan, seeds)  # noqa: E731
@@ -52,6 +52,10 @@ def run(x, plan, seeds):
             real = back(F.max_pool2d(real, 3, 2, 1), 1.0, zero, dtype)
         elif kind == "scale":
             real = back(F.add(F.mul(layer(real, draw, rng), np.float32(0.5)), np.float32(1.5)), 1.0, zero, dtype)
+        elif kind == "part":   # as bytes
+            q = F.quantize_linear(real, 1.0, zero, dtype)
+            q = F.getitem(q, (slice(None), slice(real.shape[1] // 3, None), slice(None, None, draw.choice((1, 2)))))
+            real = F.dequantize_linear(q, 1.0, zero)
         elif kind == "dynamic":
             s = F.add(F.mul(F.sign(F.amax(real)), 0.25), 0.5)
             q = F.quantize_linear(real, 1.0, F.add(F.sign(F.amin(real)), 5.0), "uint8")

@@ -57,6 +57,14 @@ def bytes_of_map(x, scale, zero, least, most, y) -> None:
     need(of_bytes(y) == x, "maps have one size")
 
 
+@contract("bytes_blocked", "xX")
+def bytes_blocked(x, y) -> None:
+    need(x.dtype in (BYTE, SIGNED) and len(x.shape) == 4, "an image of bytes has four axes")
+    n, c, h, w = x.shape
+    filled(c, of_bytes(y))
+    need((n, h, w) == (y.shape[0], *y.shape[2:4]), "image and map have one size")
+
+
 @contract("map_of_bytes", "xrrM")
 def map_of_bytes(x, scale, zero, y) -> None:
     one(scale, zero)

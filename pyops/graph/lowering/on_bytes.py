@@ -84,6 +84,12 @@ def bytes_of_map(low: Lowering, node: Node) -> None:
             new_bytes(low, node.output), node=node, algorithm="bytes")
 
 
+def bytes_blocked(low: Lowering, node: Node) -> None:
+    x = node.inputs[0]
+    low.add("bytes_blocked", low.as_planar(x).reshaped(four(x.shape)), new_bytes(low, node.output), node=node,
+            algorithm="layout")
+
+
 def map_of_bytes(low: Lowering, node: Node) -> None:
     q, scale, zero = node.inputs
     low.add("map_of_bytes", low.maps[q].ref, single(low, scale), single(low, zero),
@@ -113,6 +119,6 @@ def add(low: Lowering, node: Node) -> None:
             new_bytes(low, node.output), node=node, algorithm="bytes")
 
 
-RULES = {"bytes_conv": conv, "bytes_linear": linear, "bytes_of_map": bytes_of_map, "map_of_bytes": map_of_bytes,
-         "map_by_table": map_by_table, "bytes_table": bytes_table, "extremes_of_map": extremes_of_map,
-         "bytes_add": add}
+RULES = {"bytes_conv": conv, "bytes_linear": linear, "bytes_add": add, "bytes_table": bytes_table,
+         "bytes_of_map": bytes_of_map, "bytes_blocked": bytes_blocked, "map_of_bytes": map_of_bytes,
+         "map_by_table": map_by_table, "extremes_of_map": extremes_of_map}

@@ -59,6 +59,7 @@ class OnBytes:
         self.graph, self.consumers = graph, graph.consumers()
         self.maps: set[Value] = set()
         self.rows: set[Value] = set()
+        self.packed: dict[Value, Value] = {}   # planar bytes, and the maps that they are copied to
 
     def run(self) -> None:
         for node in list(self.graph.nodes):
@@ -84,14 +85,19 @@ class OnBytes:
         found = as_bytes(weight)
         if found is None or found.offset is not None and weight[0].size > MOST_OF_OFFSET:
             return None
-        return found if self.can_lie(made_real.inputs[0], node.op == "conv") else None
+        q, as_map = made_real.inputs[0], node.op == "conv"
+        return found if self.can_lie(q, as_map) or as_map and self.can_be_packed(made_real) else None
 
     def compute(self, node: Node, found: Weights) -> None:
         """Makes the layer one on bytes."""
         x, weight, bias = node.inputs
         made_real = x.node
-        self.lay(made_real.inputs[0], node.op == "conv")
         q, by, zero = made_real.inputs
+        if self.can_lie(q, node.op == "conv"):
+            self.lay(q, node.op == "conv")
+            q, by, zero = made_real.inputs   # of bytes that are unsigned now
+        else:
+            q, zero = self.pack(node, q, zero)
         step = number(by)
         start, shift = np.zeros(len(weight), np.int32), None
         if bias is not None and step == 1 and (found.scale == 1).all() and is_whole(bias):
@@ -172,6 +178,24 @@ class OnBytes:
             node.attrs = {"dtype": np.dtype(np.uint8), "least": least, "most": most}
             self.rows.add(q)
 
+    def can_be_packed(self, made_real: Node) -> bool:
+        """Whether its bytes, whoever makes them and reads them, can be copied to a map."""
+        q, _, zero = made_real.inputs
+        return (q not in self.maps and len(q.shape) in (3, 4) and bool(q.size)
+                and (q.dtype != np.int8 or number(zero) is not None))
+
+    def pack(self, layer: Node, q: Value, zero) -> tuple[Value, object]:
+        """A map of planar bytes, made before the layer that asks first, and its zero point."""
+        if q not in self.packed:
+            node = Node("bytes_blocked", [q], {}, [], layer.where, layer.module, on_bytes=Limits(0, 255))
+            node.outputs.append(Value(q.shape, np.dtype(np.uint8), node, q.name))
+            self.graph.nodes.insert(self.graph.nodes.index(layer), node)
+            self.consumers.setdefault(q, []).append(node)
+            self.packed[q] = node.output
+            self.maps.add(node.output)
+        up = LEAST_BYTE if q.dtype == np.int8 else 0
+        return self.packed[q], np.asarray(number(zero) + up, FLOAT) if up else zero
+
     def readable(self, q: Value) -> bool:
         """Whether all that read q make it real, by single numbers that are known where it is signed."""
         readers = self.consumers.get(q, [])
@@ -236,8 +260,8 @@ class OnBytes:
         """Sums made int32, added to a constant, and made floats again."""
         add = self.graph.only_consumer(cast.output, self.consumers)
         back = None if add is None else self.graph.only_consumer(add.output, self.consumers)
-        if (cast.output.dtype != np.int32 or add.op != "whole_add" or add.attrs.get("alpha", 1) != 1 or back is None
-                or back.op != "cast" or back.output.dtype != FLOAT or layer.shift is not None
+        if (add is None or back is None or cast.output.dtype != np.int32 or add.op != "whole_add"
+                or add.attrs.get("alpha", 1) != 1 or back.op != "cast" or back.output.dtype != FLOAT or layer.shift is not None
                 or node.inputs[2] is not None or not (layer.factor == 1).all()):
             return False
         constant = next((v for v in add.inputs if isinstance(v, np.ndarray)), None)
