@@ -261,8 +261,8 @@ class OnBytes:
         add = self.graph.only_consumer(cast.output, self.consumers)
         back = None if add is None else self.graph.only_consumer(add.output, self.consumers)
         if (add is None or back is None or cast.output.dtype != np.int32 or add.op != "whole_add"
-                or add.attrs.get("alpha", 1) != 1 or back.op != "cast" or back.output.dtype != FLOAT or layer.shift is not None
-                or node.inputs[2] is not None or not (layer.factor == 1).all()):
+                or add.attrs.get("alpha", 1) != 1 or back.op != "cast" or back.output.dtype != FLOAT
+                or layer.shift is not None or node.inputs[2] is not None or not (layer.factor == 1).all()):
             return False
         constant = next((v for v in add.inputs if isinstance(v, np.ndarray)), None)
         numbers = None if constant is None else per_filter(node, constant, len(layer.factor))
