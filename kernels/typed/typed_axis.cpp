@@ -2,7 +2,6 @@
 // of extremes, running sums, the first of an order.
 #include <algorithm>
 #include <numeric>
-#include <vector>
 #include "element.h"
 
 BEGIN_KERNELS
@@ -213,25 +212,25 @@ void top(InAny x, i64 outer, i64 n, i64 inner, i64 count, bool largest, OutAny y
         if (parts == 1 || lines >= MOST_PARTS) {
             const bool all = n <= 2 * room;
             parallel_for(lines, 1 + GRAIN / (8 * n + 1), [&](i64 begin, i64 end) {
-                std::vector<i64> order(all ? n : room);
+                Scratch<i64> order(all ? n : room);
                 for (i64 t = begin; t < end; ++t) {
-                    if (all) std::iota(order.begin(), order.end(), i64(0));
-                    ordered(t, order.data(), all ? n : first_of(line(t), 0, n, count, room, order.data()));
+                    if (all) std::iota(order.data, order.data + n, i64(0));
+                    ordered(t, order, all ? n : first_of(line(t), 0, n, count, room, order.data));
                 }
             });
             return;
         }
-        std::vector<i64> kept(lines * parts * room), some(lines * parts);
+        Scratch<i64> kept(lines * parts * room), some(lines * parts);
         parallel_for(lines * parts, 1 + GRAIN / (n / parts), [&](i64 begin, i64 end) {
             for (i64 p = begin; p < end; ++p) {
                 const i64 part = p % parts;
                 some[p] = first_of(line(p / parts), n * part / parts, n * (part + 1) / parts, count, room,
-                                   kept.data() + p * room);
+                                   kept.data + p * room);
             }
         });
         parallel_for(lines, 1 + GRAIN / (8 * count * parts), [&](i64 begin, i64 end) {
             for (i64 t = begin; t < end; ++t) {
-                i64* first = kept.data() + t * parts * room;
+                i64* first = kept.data + t * parts * room;
                 i64 together = some[t * parts];
                 for (i64 part = 1; part < parts; ++part) {
                     const i64* from = first + part * room;
