@@ -81,7 +81,7 @@ def reader(size: int = 1 << 28):
 
 
 def ours(model, prompt):
-    reading = Reading(model, [prompt], 1, 1, True)
+    reading = Reading(model, [prompt], 1, True)
     lengths = reading.cache.lengths.copy()
 
     def run(steps: int) -> float:

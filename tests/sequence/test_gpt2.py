@@ -63,7 +63,7 @@ def test_ragged_prompts_continue_as_transformers_continues_each(pair, compiled):
 def test_a_step_over_the_cache_has_the_scores_of_the_whole_text(pair, compiled):
     from pyops.models.sequence.causal import Reading
     model = pair[1]
-    reading = Reading(model, [np.array(p) for p in PROMPTS], 20, 1, compiled)
+    reading = Reading(model, [np.array(p) for p in PROMPTS], 1, compiled)
     texts = [list(p) for p in PROMPTS]
     for i in range(20):
         whole = np.stack([model(np.array([text])).data[0, -1] for text in texts])

@@ -61,7 +61,7 @@ def test_scores_gradients_and_texts_are_transformers(settings, tmp_path):
     # a step over the cache, compiled and not
     prompts = [IDS[0, :5], IDS[1, :9]]
     for compiled in (False, True):
-        reading = Reading(model, prompts, 20, 1, compiled)
+        reading = Reading(model, prompts, 1, compiled)
         reading.read(np.array([3, 4]))
         reading.read(np.array([5, 6]))
         whole = np.stack([model(np.array([[*p, a, b]])).data[0, -1] for p, a, b in zip(prompts, (3, 4), (5, 6))])

@@ -72,7 +72,7 @@ def test_texts_are_transformers(compiled, tmp_path):
     wanted = [theirs_of(s, num_beams=4, length_penalty=0.0) for s in sources]
     assert model.generate(sources, 12, num_beams=4, compiled=compiled) == wanted
     # over more entries than the cache begins with, and more distance than there are buckets for
-    writing, text = Writing(model, [np.array(s) for s in sources], 70, 1, compiled), np.zeros((3, 1), np.int64)
+    writing, text = Writing(model, [np.array(s) for s in sources], 1, compiled), np.zeros((3, 1), np.int64)
     for i in range(70):
         text = np.concatenate([text, RNG.integers(2, 97, (3, 1))], 1)
         writing.read(text[:, -1])

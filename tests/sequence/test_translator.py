@@ -96,7 +96,7 @@ def test_the_translator_is_nn_transformer_between_embeddings(norm_first):
 def test_a_step_over_the_cache_has_the_scores_of_the_whole_text(compiled):
     model = tiny().eval()
     sources = [RNG.integers(0, 31, n) for n in (7, 1, 12)]
-    writing, text = Writing(model, sources, 70, 1, compiled), np.zeros((3, 1), np.int64)
+    writing, text = Writing(model, sources, 1, compiled), np.zeros((3, 1), np.int64)
     for i in range(70):
         if i % 23 == 0:
             whole = np.stack([model(s[None], row[None]).data[0, -1] for s, row in zip(sources, text)])

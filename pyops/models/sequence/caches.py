@@ -3,14 +3,15 @@ from __future__ import annotations
 
 import numpy as np
 
-LEAST = 64   # entries that a cache begins with
+PIECE = 64   # capacities are multiples of so many entries
 
 
 class Cache:
     """data: (layers, 2, rows, heads, capacity, features), keys and values. Row r has lengths[r]
     entries; mask (rows, 1, 1, capacity) is 0 at these and -inf behind them.
 
-    The capacity doubles when it is full, so that a Program is made for few of them.
+    A step attends over the whole capacity, so it grows in pieces, by a quarter where that is more: a
+    Program is made for each.
     """
 
     def __init__(self, shape: tuple[int, int, int], rows: int, capacity: int, most: int, dtype=np.float32):
@@ -42,7 +43,7 @@ class Cache:
         self.lengths += 1
 
     def _grow(self) -> None:
-        more = min(self.most, 2 * self.capacity)
+        more = min(self.most, at_least(self.capacity + max(PIECE, self.capacity // 4)))
         if more == self.capacity:
             raise ValueError(f"generate: a text has reached the model's {self.most} positions")
         room = more - self.capacity
@@ -56,4 +57,4 @@ class Cache:
 
 def at_least(capacity: int) -> int:
     """The least capacity that holds so many."""
-    return max(LEAST, 1 << (capacity - 1).bit_length())
+    return -(-capacity // PIECE) * PIECE

@@ -84,7 +84,7 @@ class CausalLanguageModel(nn.Module):
             raise ValueError("generate: the model is in training mode; call .eval() first")
         sampling = Sampling(temperature, top_k, top_p, seed)
         prompts = checked_prompts(ids, max_new_tokens, self.vocabulary, self.most_positions)
-        reading = Reading(self, prompts, max_new_tokens, max(1, num_beams), compiled)
+        reading = Reading(self, prompts, max(1, num_beams), compiled)
         if num_beams != 1:
             return beam_search(reading, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
         return sample(reading, max_new_tokens, sampling, stop, stream)
@@ -111,12 +111,11 @@ class Running:
 class Reading(Running):
     """Texts as far as they were read: scores (rows, vocabulary) of what follows each."""
 
-    def __init__(self, model: CausalLanguageModel, prompts: list[np.ndarray], more: int, copies: int,
-                 compiled: bool):
+    def __init__(self, model: CausalLanguageModel, prompts: list[np.ndarray], copies: int, compiled: bool):
         """copies: rows of each prompt."""
         super().__init__(model, compiled)
         dtype = next(model.parameters()).dtype
-        self.cache = Cache(model.cache_shape, len(prompts) * copies, max(map(len, prompts)) + more,
+        self.cache = Cache(model.cache_shape, len(prompts) * copies, max(map(len, prompts)) + 1,
                            model.most_positions, dtype)
         found = []
         for i, prompt in enumerate(prompts):

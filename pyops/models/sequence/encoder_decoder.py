@@ -96,7 +96,7 @@ class EncoderDecoder(nn.Module):
         longest = max(max_new_tokens, *map(len, sources))
         if longest > self.most_positions:
             raise ValueError(f"generate: {longest} tokens are more than the model's {self.most_positions} positions")
-        writing = Writing(self, sources, max_new_tokens, max(1, num_beams), compiled)
+        writing = Writing(self, sources, max(1, num_beams), compiled)
         if num_beams != 1:
             return beam_search(writing, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
         return sample(writing, max_new_tokens, sampling, stop, stream)
@@ -105,11 +105,11 @@ class EncoderDecoder(nn.Module):
 class Writing(Running):
     """Texts as far as they were written: scores (rows, vocabulary) of what follows each."""
 
-    def __init__(self, model: EncoderDecoder, sources: list[np.ndarray], more: int, copies: int, compiled: bool):
+    def __init__(self, model: EncoderDecoder, sources: list[np.ndarray], copies: int, compiled: bool):
         """copies: rows of each source."""
         super().__init__(model, compiled)
         dtype, rows = next(model.parameters()).dtype, len(sources) * copies
-        self.cache = Cache(model.cache_shape, rows, more, model.most_positions, dtype)
+        self.cache = Cache(model.cache_shape, rows, 1, model.most_positions, dtype)
         longest = max(map(len, sources))
         self.sources = Cache(model.cache_shape, rows, longest, MOST, dtype)
         first, found = np.array([[model.start]]), []
