@@ -94,7 +94,7 @@ CASES = {
         _pyramid(5, [0, 1, 1, 0, 1], (2, 19, 9, 11), (2, 19, 5, 6), aligned=True),
         _pyramid(3, [0, 0, 0], (2, 3, 9, 11), size=2),
         _pyramid(0, np.zeros(0, np.int64), (2, 3, 9, 11), (2, 3, 5, 6)),
-        case("many_samples", "pyramid_roi_align", [A(2, 3, 9, 11)], _regions(2), np.array([0, 0]), (1, 2), [1.0], 65, torch=None),
+        case("many_samples", "pyramid_roi_align", [A(2, 5, 9, 11)], _regions(3), np.array([0, 0, 0]), (1, 2), [1.0], 65, torch=None),
     ],
     "roi_align": [
         *(case(f"ratio{ratio}{'_aligned' * aligned}_{scale}", "roi_align", A(2, 5, 9, 11), _regions(6), (3, 2), scale, ratio, aligned, torch=None)

@@ -144,6 +144,13 @@ def roi_align_backward_kernel(dy, rois, scale, ratio, aligned, dx):
                 cuda.atomic.add(dx, (batch, c, bottom, right), g * fy * fx)
 
 
+@cuda.jit(device=True, inline=True)
+def rounded(v):
+    """To the nearest whole number, halves away from 0."""
+    nearest = int(math.floor(abs(v) + 0.5))
+    return nearest if v >= 0 else -nearest
+
+
 @cuda.jit
 def roi_pool_kernel(x, rois, scale, y):
     at = cuda.grid(1)
@@ -151,9 +158,8 @@ def roi_pool_kernel(x, rois, scale, y):
                   at // y.shape[3] % y.shape[2], at % y.shape[3])
     if k >= y.shape[0]:
         return
-    x1, y1 = int(math.floor(rois[k, 1] * scale + 0.5)), int(math.floor(rois[k, 2] * scale + 0.5))
-    wide = max(int(math.floor(rois[k, 3] * scale + 0.5)) - x1 + 1, 1)
-    high = max(int(math.floor(rois[k, 4] * scale + 0.5)) - y1 + 1, 1)
+    x1, y1 = rounded(rois[k, 1] * scale), rounded(rois[k, 2] * scale)
+    wide, high = max(rounded(rois[k, 3] * scale) - x1 + 1, 1), max(rounded(rois[k, 4] * scale) - y1 + 1, 1)
     # in whole numbers: a quotient in float could fall on the wrong side
     top, bottom = i * high // y.shape[2] + y1, -(-(i + 1) * high // y.shape[2]) + y1
     left, right = j * wide // y.shape[3] + x1, -(-(j + 1) * wide // y.shape[3]) + x1

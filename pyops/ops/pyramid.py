@@ -10,7 +10,7 @@ from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context
 from ..core.types import Array, Arrays, Sizes
-from .regions import FARTHEST, MOST_SAMPLES
+from .regions import FARTHEST, MOST_SAMPLES, check_ratio
 from .spatial import axes
 from .typed import NO_CUDA
 
@@ -49,8 +49,9 @@ def pyramid_shapes(regions: Array, levels: Array, maps: Sequence[Array], scales:
 
 
 def pyramid_check(regions: Array, levels: Array, *maps: Array, size: tuple[int, int], scales: tuple[float, ...],
-                  **_: Any) -> None:
+                  ratio: int = 0, **_: Any) -> None:
     pyramid_shapes(regions, levels, maps, scales)
+    check_ratio("pyramid_roi_align", ratio)
     scale = np.array(scales)[np.clip(levels, 0, len(maps) - 1)][:, None]
     with np.errstate(invalid="ignore", over="ignore"):
         at = regions[:, 1:] * scale
@@ -67,7 +68,7 @@ def pyramid_forward(k: Any, regions: Array, levels: Array, *maps: Array, size: t
     pyramid_shapes(regions, levels, maps, scales)
     known, of_level = k.host(regions), k.host(levels)
     if known is not None and of_level is not None:
-        pyramid_check(known, of_level, *maps, size=size, scales=scales)
+        pyramid_check(known, of_level, *maps, size=size, scales=scales, ratio=ratio)
     y: Array = k.empty((regions.shape[0], maps[0].shape[1], *size))
     for level, (x, scale) in enumerate(zip(maps, scales)):
         k.roi_align_level(x, regions, levels, level, len(maps) - 1, scale, ratio, aligned, y)

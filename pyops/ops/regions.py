@@ -93,6 +93,11 @@ def _rows(name: str, input: Arrays, boxes: Arrays | Sequence[Arrays]) -> Arrays:
 
 # ---- rows
 
+def check_ratio(name: str, ratio: int) -> None:
+    if ratio > MOST_SAMPLES:
+        raise ValueError(f"{name}: sampling_ratio must be at most {MOST_SAMPLES}, got {ratio}")
+
+
 def rows(name: str, tolerance: float, *, cells: bool, whole: bool) -> Op:
     """The row of a way to pool regions. cells: each has channels of its own; whole: in whole pixels."""
     def check_shapes(x: Array, regions: Array, size: tuple[int, int]) -> None:
@@ -105,8 +110,9 @@ def rows(name: str, tolerance: float, *, cells: bool, whole: bool) -> Op:
         if x.shape[2] * x.shape[3] > FARTHEST:
             raise ValueError(f"{name}: an image must have at most 2^30 pixels, got {x.shape}")
 
-    def check(x: Array, regions: Array, *, size: tuple[int, int], scale: float, **_: Any) -> None:
+    def check(x: Array, regions: Array, *, size: tuple[int, int], scale: float, ratio: int = 0, **_: Any) -> None:
         check_shapes(x, regions, size)
+        check_ratio(name, ratio)
         with np.errstate(invalid="ignore", over="ignore"):
             at = regions[:, 1:] * scale
             extent = np.abs(at[:, 2:] - at[:, :2]) / np.array(size[::-1])

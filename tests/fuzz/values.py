@@ -31,6 +31,10 @@ APART = {
         ("dft", "overlap_add"),
         "whether infinities that meet are NaN depends on which of them a transform adds first",
     ),
+    **dict.fromkeys(
+        ("roi_align", "pyramid_roi_align", "ps_roi_align"),
+        "weights of points that share a row are added before they meet its pixels, so that one of 0 is not seen",
+    ),
     "attention": "the definition multiplies masked values by 0, the kernel leaves them out",
 }
 
