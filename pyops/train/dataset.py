@@ -11,7 +11,7 @@ generator: so a batch depends on its number, not on which thread made it or when
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,8 +86,8 @@ class ArrayDataset:
 
 class Split(NamedTuple):
     """A dataset to train on and one to test on."""
-    train: object
-    test: object
+    train: Any
+    test: Any
     name: str = "data"
 
     def __str__(self):
