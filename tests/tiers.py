@@ -76,6 +76,9 @@ SLOW: dict[str, tuple] = {
     "detection/test_faster_rcnn.py": ("test_forms*", "*different_sizes*"),
     "detection/test_ssd.py": ("*test_losses*", "*test_boxes*vgg16*", "test_lower_layers*ssd300*"),
     "detection/test_retinanet.py": ("test_resnet50s_forms*", "*different_sizes*"),
+    # of each kind the smallest stays
+    "segmentation/test_networks.py": ("*pspnet_resnet50]", "*aspp_s]", "*step*[[]fcn_resnet50]",
+                                      "*step*[[]deeplabv3_resnet50]", "*are_the_papers*[[]16]"),
     "cuda/test_cuda_ops.py": ("test_checked*-f64]", ("test_no_order*", 2)),
     "cuda/test_cuda_convolution_tensor.py": (("*", 4),),
     "cuda/test_cuda_attention.py": (("*", 3),),
