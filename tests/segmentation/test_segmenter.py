@@ -131,6 +131,7 @@ def test_a_network_learns_and_is_measured(tmp_path):
     trainer = made(tmp_path, 60)
     history = trainer.fit()
     assert history[-1].test_accuracy > 0.9 > history[0].test_accuracy and "mIoU" in str(history[-1])
+    assert "loss" in str(trainer.diagnose())
     assert measure_segmenter(trainer.model, trainer.split.test).confusion.accuracy == history[-1].test_pixels
     loaded, _ = train.load_model(trainer.checkpoint)
     assert loaded.depth == 1
@@ -166,7 +167,7 @@ def test_the_commands_train_and_label(folder, tmp_path, capsys):
         pytest.importorskip(needed)
     from PIL import Image
     out = tmp_path / "out"
-    arguments = ["train", "segment", "--data", str(folder), "--classes", "a,b,c,d", "--size", "32", "--epochs", "1",
+    arguments = ["train", "segment", "--data", str(folder), "--classes", "a,b,c,d", "--size", "32", "--epochs", "3",
                  "--model", "segnet_basic", "--batch-size", "2", "--out", str(out)]
     assert cli.main(arguments) == 0
     assert {"checkpoint.safetensors", "curve.png", "answers.png"} <= {p.name for p in out.iterdir()}

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...core.tensor import Tensor, no_grad
 from ...models.segmentation.segmenter import Segmenter as Network
+from ..diagnosis import Diagnosis, diagnose
 from ..trainer import Epoch, Progress, Trainer
 from . import pictures
 from .measures import PixelConfusion
@@ -113,6 +114,11 @@ class Segmenter(Trainer):
             number, now.loss / now.seen, sample, tested.loss, tested.confusion.mean_iou, time.perf_counter() - begin,
             None, self.optimizer.param_groups[0]["lr"], now.norm / now.batch if self.clip_norm else None,
             tested.confusion.accuracy)
+
+    def diagnose(self) -> Diagnosis:
+        """What the curve says; chance is the loss of the first batch."""
+        chance = self.batch_losses[0] if self.batch_losses else self.history[0].train_loss if self.history else None
+        return diagnose(self.history, self.batch_losses, chance=chance)
 
     def _draw(self, path, title: str) -> None:
         pictures.draw_curve(path, self.history, title)
