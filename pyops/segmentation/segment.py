@@ -23,7 +23,8 @@ def segment(model: Any, image: np.ndarray, tile: int | None = None, margin: int 
     sees around those that it labels. mode: what stands around the image, "reflect" (mirrored, as in
     U-Net's paper) or "zeros". A U-Net without padding makes its margin itself (the overlap-tile
     strategy; Ronneberger et al., 2015, figure 2).
-    Raises ValueError for an image that is not (C, H, W), holds NaN or infinity, or a tile below 1.
+    Raises ValueError for an image that is not (C, H, W) of floats, holds NaN or infinity, or a tile
+    below 1: whole numbers from 0 to 255 would pass for pixels that the model was not trained on.
     """
     image = checked(image)
     if mode not in ("reflect", "zeros"):
@@ -57,6 +58,8 @@ def checked(image: Any) -> np.ndarray:
     image = np.asarray(image)
     if image.ndim != 3 or 0 in image.shape:
         raise ValueError(f"segment: image must be (channels, height, width), got {image.shape}")
+    if image.dtype.kind != "f":
+        raise ValueError(f"segment: image must hold floats as the model takes them, 0 to 1 say, got {image.dtype}")
     image = image.astype(np.float32, copy=False)
     if not np.isfinite(image).all():
         raise ValueError("segment: image holds NaN or infinity")

@@ -74,7 +74,7 @@ def test_a_program_labels_tiles(padded):
 @pytest.mark.parametrize("x, settings, match", [
     (np.zeros((4, 4)), {}, r"image must be \(channels, height, width\), got \(4, 4\)"),
     (np.zeros((3, 0, 4)), {}, r"got \(3, 0, 4\)"),
-    (np.full((2, 4, 4), np.nan), {}, "NaN or infinity"),
+    (np.full((2, 4, 4), np.nan), {}, "NaN or infinity"), (np.zeros((2, 4, 4), np.uint8), {}, "floats .* got uint8"),
     (np.zeros((2, 4, 4)), {"mode": "wrap"}, "'reflect' or 'zeros', got 'wrap'"),
     (np.zeros((2, 4, 4)), {"tile": 0}, "tile must be at least 1")])
 def test_wrong_images_are_refused(padded, x, settings, match):
