@@ -1,8 +1,9 @@
 """A checkpoint's network, and an image in the form in which it saw images in training."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,14 +11,25 @@ from . import UsageError
 from .images import open_grey, prepare
 
 
+class Form(NamedTuple):
+    """How images become inputs. shape: (C, H, W) of one. An input is (pixel - mean) / std by channel,
+    pixels in 0 .. 1. read(path) -> an input."""
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    read: Callable[[Path], np.ndarray]
+
+
 class Opened(NamedTuple):
-    """model: in evaluation mode. input: (C, H, W). names: of the classes, or None."""
-    model: object
-    input: np.ndarray
+    """model: in evaluation mode. input: (C, H, W), or None where no image was named. names: of the
+    classes, or None."""
+    model: Any
+    input: np.ndarray | None
     names: list[str] | None
+    form: Form
 
 
-def opened(checkpoint: Path, image: Path) -> Opened:
+def opened(checkpoint: Path, image: Path | None) -> Opened:
     """UsageError says what does not fit."""
     from .. import train
     from ..train.description import told
@@ -28,15 +40,29 @@ def opened(checkpoint: Path, image: Path) -> Opened:
                 f"{checkpoint}: holds a trunk without a classifier, which has no classes to show")
         names = told(metadata, "class_names")
         if "digits" in metadata:
-            return Opened(model, digit(image, told(metadata, "digits")), names)
-        channels, *size = told(metadata, "image", list(model.image))
-        resize, normalize = told(metadata, "resize", size), told(metadata, "normalize")
+            form = of_digits(told(metadata, "digits"))
+        else:
+            channels, *size = told(metadata, "image", list(model.image))
+            resize, normalize = told(metadata, "resize", size), told(metadata, "normalize")
+            form = of_pixels(channels, tuple(size), tuple(resize), normalize)
     except (OSError, ValueError) as why:
         raise UsageError(why) from why
     if "prepare" in metadata:
         print(f"note: in training images went through {metadata['prepare']}, which the checkpoint does not "
               "hold; here pixels are 0 .. 1")
-    return Opened(model, pixels(image, channels, tuple(size), tuple(resize), normalize), names)
+    return Opened(model, None if image is None else form.read(image), names, form)
+
+
+def of_digits(box: int) -> Form:
+    from ..train.data import INK, PAPER, SIDE
+    span = INK - PAPER
+    return Form((1, SIDE, SIDE), (-PAPER / span,), (1 / span,), lambda path: digit(path, box))
+
+
+def of_pixels(channels: int, size: tuple[int, int], resize: tuple[int, int], normalize) -> Form:
+    mean, std = normalize or ([0.0] * channels, [1.0] * channels)
+    return Form((channels, *size), tuple(mean), tuple(std),
+                lambda path: pixels(path, channels, size, resize, normalize))
 
 
 def digit(path: Path, box: int) -> np.ndarray:

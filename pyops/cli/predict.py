@@ -39,8 +39,8 @@ def run(args) -> int:
 
 def of_classes(args) -> int:
     from .opened import chances, likeliest, opened
-    model, image, names = opened(args.checkpoint, args.image)
-    print("\n".join(likeliest(*chances(model, image), names)))
+    found = opened(args.checkpoint, args.image)
+    print("\n".join(likeliest(*chances(found.model, found.input), found.names)))
     return 0
 
 
