@@ -13,8 +13,8 @@
 // The gradient computes the probabilities again. Blocks of queries give dq; blocks of keys give
 // dk and dv by the same steps with the roles of queries and keys exchanged, so that nothing is
 // added by two threads.
+#include "attention/few_queries.h"
 #include "gemm/gemm.h"
-#include "simd_math.h"
 
 BEGIN_KERNELS
 
@@ -29,8 +29,6 @@ constexpr i64 PANEL = TILE_VECTORS * LANES;
 // of a block: scores and packed keys together stay in the second-level cache
 constexpr i64 QUERIES = 96, KEYS = 128;
 
-static i64 least(i64 a, i64 b) { return a < b ? a : b; }
-static i64 most(i64 a, i64 b) { return a < b ? b : a; }
 static i64 round_up(i64 n, i64 to) { return (n + to - 1) / to * to; }
 
 // ---- products: C (rows x columns) = A B, or += ; A's rows lie lda apart, B is packed in
@@ -104,69 +102,6 @@ static void copy_rows(const real* x, i64 stride, i64 rows, i64 depth, real facto
 
 static i64 padded(i64 columns) { return round_up(columns, LANES); }
 
-// ---- where the matrices of a head lie
-
-// What the kernels' arguments say: `lead` are the sizes of the leading axes, the last of them
-// heads; several query heads (`key_group`, `value_group`) may share one of keys and of values.
-// Strides are those of the leading axes, then of rows (of the mask also of columns).
-struct Layout {
-    Dims lead, sizes;
-    i64  queries() const { return sizes[0]; }
-    i64  keys() const { return sizes[1]; }
-    i64  features() const { return sizes[2]; }
-    i64  values() const { return sizes[3]; }
-    i64  key_group() const { return sizes[4]; }
-    i64  value_group() const { return sizes[5]; }
-    i64  heads() const { i64 n = 1; for (int a = 0; a < lead.n; ++a) n *= lead[a]; return n; }
-    const real* at(const real* data, const Dims& strides, i64 head, i64 group = 1) const {
-        if (!data) return nullptr;
-        for (int a = lead.n - 1; a >= 0; --a, group = 1) {
-            data += head % lead[a] / group * strides[a];
-            head /= lead[a];
-        }
-        return data;
-    }
-    i64 row(const Dims& strides) const { return strides[lead.n]; }
-};
-
-// The mask of one head
-struct Mask {
-    const real* data;
-    i64 query, key;   // strides
-    Mask(const Layout& at, In<real> mask, const Dims& strides, i64 head)
-        : data(at.at(mask.data, strides, head)), query(strides[at.lead.n]), key(strides[at.lead.n + 1]) {}
-    // Of `lanes` neighbouring keys of one query, or of neighbouring queries of one key
-    template <class Lanes> V along(const real* from, i64 step, Lanes lanes) const {
-        return step == 1   ? lanes.load(from)
-               : step == 0 ? splat(*from)
-                           : load_strided(from, step, lanes.count);
-    }
-    template <class Lanes> V keys(i64 q, i64 k, Lanes lanes) const {
-        return along(data + q * query + k * key, key, lanes);
-    }
-    template <class Lanes> V queries(i64 q, i64 k, Lanes lanes) const {
-        return along(data + q * query + k * key, query, lanes);
-    }
-};
-
-static inline V with_dead(V v, Whole, real) { return v; }
-static inline V with_dead(V v, Tail lanes, real dead) {
-    return lane_index() < (lane_int)lanes.count ? v : splat(dead);
-}
-
-static real hmax(V v) {
-    real best = v[0];
-    for (int i = 1; i < LANES; ++i) best = best < v[i] ? v[i] : best;
-    return best;
-}
-
-// Blocks as equal as can be
-struct Blocks {
-    i64 n, count;
-    Blocks(i64 n, i64 size) : n(n), count((n + size - 1) / size) {}
-    i64 begin(i64 i) const { return n * i / count; }
-};
-
 // ---- forward
 
 // A query's line so far: the largest score, the sum of e^(score - largest), and that sum of values
@@ -211,6 +146,9 @@ void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dim
                Out<real> y, Out<real> logsum) {
     const Layout at{lead, sizes};
     const i64 L = at.queries(), S = at.keys(), E = at.features(), values = padded(at.values());
+    if (L <= FEW_QUERIES && !causal)
+        return few_queries({at, q.data, k.data, v.data, mask, q_strides, k_strides, v_strides, mask_strides, y_strides,
+                            (real)scale, y.data, logsum.data});
     const Blocks blocks(L, QUERIES);
     auto task = [&](i64 i) {
         const i64 head = i / blocks.count, first = blocks.begin(i % blocks.count),

@@ -1,0 +1,76 @@
+// Where the matrices of a head lie, and its mask.
+#pragma once
+#include "kernel.h"
+#include "simd_math.h"
+
+BEGIN_KERNELS
+
+static i64 least(i64 a, i64 b) { return a < b ? a : b; }
+static i64 most(i64 a, i64 b) { return a < b ? b : a; }
+
+// What the kernels' arguments say: `lead` are the sizes of the leading axes, the last of them
+// heads; several query heads (`key_group`, `value_group`) may share one of keys and of values.
+// Strides are those of the leading axes, then of rows (of the mask also of columns).
+struct Layout {
+    Dims lead, sizes;
+    i64 queries() const { return sizes[0]; }
+    i64 keys() const { return sizes[1]; }
+    i64 features() const { return sizes[2]; }
+    i64 values() const { return sizes[3]; }
+    i64 key_group() const { return sizes[4]; }
+    i64 value_group() const { return sizes[5]; }
+    i64 heads() const {
+        i64 n = 1;
+        for (int a = 0; a < lead.n; ++a) n *= lead[a];
+        return n;
+    }
+    const real* at(const real* data, const Dims& strides, i64 head, i64 group = 1) const {
+        if (!data) return nullptr;
+        for (int a = lead.n - 1; a >= 0; --a, group = 1) {
+            data += head % lead[a] / group * strides[a];
+            head /= lead[a];
+        }
+        return data;
+    }
+    i64 row(const Dims& strides) const { return strides[lead.n]; }
+};
+
+// The mask of one head
+struct Mask {
+    const real* data;
+    i64 query, key;   // strides
+    Mask(const Layout& at, In<real> mask, const Dims& strides, i64 head)
+        : data(at.at(mask.data, strides, head)), query(strides[at.lead.n]), key(strides[at.lead.n + 1]) {}
+    // Of `lanes` neighbouring keys of one query, or of neighbouring queries of one key
+    template <class Lanes> V along(const real* from, i64 step, Lanes lanes) const {
+        return step == 1   ? lanes.load(from)
+               : step == 0 ? splat(*from)
+                           : load_strided(from, step, lanes.count);
+    }
+    template <class Lanes> V keys(i64 q, i64 k, Lanes lanes) const {
+        return along(data + q * query + k * key, key, lanes);
+    }
+    template <class Lanes> V queries(i64 q, i64 k, Lanes lanes) const {
+        return along(data + q * query + k * key, query, lanes);
+    }
+};
+
+static inline V with_dead(V v, Whole, real) { return v; }
+static inline V with_dead(V v, Tail lanes, real dead) {
+    return lane_index() < (lane_int)lanes.count ? v : splat(dead);
+}
+
+static real hmax(V v) {
+    real best = v[0];
+    for (int i = 1; i < LANES; ++i) best = best < v[i] ? v[i] : best;
+    return best;
+}
+
+// Blocks as equal as can be
+struct Blocks {
+    i64 n, count;
+    Blocks(i64 n, i64 size) : n(n), count((n + size - 1) / size) {}
+    i64 begin(i64 i) const { return n * i / count; }
+};
+
+END_KERNELS
