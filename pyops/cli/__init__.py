@@ -26,7 +26,7 @@ COMMANDS = {
     "segment": "label the pixels of images with a checkpoint",
     "inspect": "draw what a checkpoint's network has learnt and sees in an image",
     "draw": "draw a network's graph as SVG, or print its layers",
-    "generate": "write text with a checkpoint or a Hugging Face folder",
+    "generate": "write text or images with a checkpoint, or text with a Hugging Face folder",
 }
 
 

@@ -1,5 +1,6 @@
 """pyops generate: text from a checkpoint that `pyops train char-rnn` wrote, a character at a
-time as it is drawn, or from a Hugging Face folder, a token at a time."""
+time as it is drawn, or from a Hugging Face folder, a token at a time; images from a checkpoint of
+`pyops train gan`."""
 from __future__ import annotations
 
 import json
@@ -13,8 +14,12 @@ from .train import positive
 
 def add_arguments(parser):
     parser.add_argument("checkpoint", type=Path,
-                        help="checkpoint.safetensors of `pyops train char-rnn`, or a folder with config.json, "
-                             "weights and tokenizer.json (GPT-2, GPT-NeoX, T5)")
+                        help="checkpoint.safetensors of `pyops train char-rnn` or `pyops train gan`, or a folder with "
+                             "config.json, weights and tokenizer.json (GPT-2, GPT-NeoX, T5)")
+    parser.add_argument("-o", "--out", type=Path, metavar="PATH",
+                        help="of images: FILE.png for one sheet of all, or a folder for a file each")
+    parser.add_argument("--count", type=positive(int), default=64, metavar="N", help="of images (default: 64)")
+    parser.add_argument("--label", type=int, metavar="CLASS", help="of images: the class to make (default: in turn)")
     parser.add_argument("--prompt", help="what the text begins with (default: an empty line)")
     parser.add_argument("--length", type=positive(int), metavar="N",
                         help="characters after the prompt (default: 500), of a folder tokens (default: 100)")
@@ -34,6 +39,11 @@ def run(args) -> int:
         raise UsageError(f"--seed must not be negative, got {args.seed}")
     if args.checkpoint.is_dir():
         return run_folder(args)
+    from . import generate_images
+    if generate_images.is_generative(generate_images.metadata_of(args.checkpoint)):
+        return generate_images.run(args)
+    if args.out is not None or args.label is not None:
+        raise UsageError(f"{args.checkpoint}: -o and --label are for networks that make images")
     if args.top_p is not None:
         raise UsageError("--top-p is for folders of Transformers")
     model, characters = load(args.checkpoint)

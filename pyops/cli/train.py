@@ -11,6 +11,7 @@ from . import UsageError
 NETWORKS = {"lenet5": "LeNet-5 on handwritten digits",
             "detect": "a detector on annotated images, or on scenes of handwritten digits",
             "segment": "a network that labels pixels, on images with masks, or on scattered handwritten digits",
+            "gan": "a network that makes images, on handwritten digits",
             "char-rnn": "a recurrent network on the characters of a text"}
 
 

@@ -8,6 +8,7 @@
 from .classification import *
 from .detection import *
 from .segmentation import *
+from .generative import *
 from .sequence import *
 from .create import create_model
 from .registry import list_models

@@ -372,7 +372,16 @@ class Trainer:
         progress = {"now": asdict(self.progress), "history": [asdict(e) for e in self.history],
                     "seed": self.order_seed, "settings": self._settings()}
         arrays, told = state.pack(self.optimizer, self.schedule, progress)
-        checkpoint.save(self.checkpoint, {**self.model.state_dict(), **arrays}, {**self._told(), **told})
+        beside = {f"{checkpoint.RESUMING}{name}": array for name, array in self._beside().items()}
+        checkpoint.save(self.checkpoint, {**self.model.state_dict(), **arrays, **beside}, {**self._told(), **told})
+
+    def _beside(self) -> dict[str, np.ndarray]:
+        """Arrays beside weights and optimiser that resuming needs."""
+        return {}
+
+    def _beside_loading(self, arrays: dict[str, np.ndarray]) -> Callable[[], None]:
+        """Checks what `_beside` gave and a checkpoint holds; what puts it back. ValueError."""
+        return lambda: None
 
     def _settings(self) -> dict:
         """What must be the same for a resumed training to be the same training."""
@@ -394,6 +403,8 @@ class Trainer:
             self._compare(metadata)
             _, load = self._loading(arrays)
             saved, resume = state.loading(arrays, metadata, self.optimizer, self.schedule)
+            put_back = self._beside_loading({k.removeprefix(checkpoint.RESUMING): v for k, v in arrays.items()
+                                             if k.startswith(checkpoint.RESUMING)})
             seed, now = saved.get("seed"), made(Progress, saved.get("now"))
             history = ([made(self.epoch_kind, e) for e in saved["history"]] if isinstance(saved.get("history"), list)
                        else None)
@@ -403,6 +414,7 @@ class Trainer:
             raise ValueError(f"{path}: {why}") from why
         load()
         resume()
+        put_back()
         self.order_seed, self.progress, self.history[:] = seed, now, history
 
     def _loading(self, arrays):
