@@ -12,7 +12,8 @@ NETWORKS = {"lenet5": "LeNet-5 on handwritten digits",
             "detect": "a detector on annotated images, or on scenes of handwritten digits",
             "segment": "a network that labels pixels, on images with masks, or on scattered handwritten digits",
             "gan": "a network that makes images, on handwritten digits",
-            "char-rnn": "a recurrent network on the characters of a text"}
+            "char-rnn": "a recurrent network on the characters of a text",
+            "translate": "the Transformer of 2017, between words and figures in English and German"}
 
 
 def module(network: str):
@@ -30,12 +31,11 @@ def run(args) -> int:
     return module(args.network).run(args)
 
 
-def needs(*packages: str) -> None:
-    """UsageError that names those of the extra `train` which are not installed,
-    before any work is done."""
+def needs(*packages: str, extra: str = "train") -> None:
+    """UsageError that names those of the extra which are not installed, before any work is done."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise UsageError(f"training needs {', '.join(missing)}: pip install 'pyops-kernels[train]'")
+        raise UsageError(f"training needs {', '.join(missing)}: pip install 'pyops-kernels[{extra}]'")
 
 
 def positive(kind):
