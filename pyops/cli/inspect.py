@@ -10,8 +10,10 @@ from . import UsageError, known
 from .opened import Opened, of_digits, opened
 
 SHOWS = {"overview": "filters, maps, what the likeliest classes answer most to, occlusion and Grad-CAM",
-         "features": "images that channels, neurons, layers, classes, directions or pairs answer most to"}
-NEED_IMAGE = ("overview",)
+         "features": "images that channels, neurons, layers, classes, directions or pairs answer most to",
+         "evidence": "where in the image a class's score comes from, by ten methods",
+         "sanity": "which of these change when weights are drawn anew"}
+NEED_IMAGE = ("overview", "evidence", "sanity")
 
 
 def numbers(text: str) -> list[int]:
@@ -36,6 +38,10 @@ def add_arguments(parser):
                         "for filters, the last for Grad-CAM; features: the classes)")
     parser.add_argument("--steps", type=positive(int), metavar="N",
                         help="of ascent (default: overview 100, features 200)")
+    parser.add_argument("--methods", type=lambda text: text.split(","), metavar="NAME[,NAME...]",
+                        help="of evidence and sanity: saliency, smooth_grad, integrated_gradients, guided_backprop, "
+                        "deconvnet, relevance, occlusion, grad_cam, grad_cam_plus_plus, guided_grad_cam (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
     ascent = parser.add_argument_group("features")
     ascent.add_argument("--of", default="channel", metavar="KIND",
                         help="channel, neuron (the middle one), layer, pair (of two units), direction (the mean answer "
@@ -50,7 +56,6 @@ def add_arguments(parser):
                         help="by which these differ (default: 0)")
     ascent.add_argument("--variation", type=float, default=0.0, metavar="WEIGHT",
                         help="of total variation (default: 0)")
-    ascent.add_argument("--seed", type=int, default=0, help="default: 0")
 
 
 def run(args) -> int:

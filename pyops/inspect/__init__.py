@@ -6,14 +6,20 @@ matplotlib for pictures (the extra `train`).
 """
 from . import objective
 from .activation import maximise
-from .evidence import grad_cam, occlusion
+from .attribution import deconvnet, guided_backprop, integrated_gradients, of_pixels, saliency, smooth_grad
+from .evidence import grad_cam, grad_cam_plus_plus, occlusion
 from .figure import Panel, figure
 from .maps import feature_maps, filters
+from .methods import METHODS, explanations
 from .objective import Objective
+from .relevance import Relevance, relevance
 from .robust import Robustness
+from .sanity import Sanity, sanity
 from .sheet import heat, overlay, sheet
 from .visualise import Visualised, visualise
 
 __all__ = [
-    "Objective", "Panel", "Robustness", "Visualised", "feature_maps", "figure", "filters", "grad_cam", "heat",
-    "maximise", "objective", "occlusion", "overlay", "sheet", "visualise"]
+    "METHODS", "Objective", "Panel", "Relevance", "Robustness", "Sanity", "Visualised", "deconvnet",
+    "explanations", "feature_maps", "figure", "filters", "grad_cam", "grad_cam_plus_plus", "guided_backprop",
+    "heat", "integrated_gradients", "maximise", "objective", "occlusion", "of_pixels", "overlay", "relevance",
+    "saliency", "sanity", "sheet", "smooth_grad", "visualise"]

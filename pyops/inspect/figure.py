@@ -35,7 +35,8 @@ def figure(path: Any, panels: Sequence[Panel], title: str, columns: int | None =
     tallest = max(p.array.shape[-2] / p.array.shape[-1] if p.array.dtype != np.uint8 or p.array.ndim == 2
                   else p.array.shape[0] / p.array.shape[1] for p in panels)
     width = max(LEAST_INCHES, WIDEST * columns)
-    height = rows * (width / columns * tallest * 0.9 + 0.45) + 0.7 + 0.2 * bool(note)
+    barred = any(p.kind != "image" for p in panels)
+    height = rows * (width / columns * tallest * (0.78 if barred else 0.95) + 0.4) + 0.6 + 0.2 * bool(note)
     page = Figure(figsize=(width, height), layout="constrained")
     page.get_layout_engine().set(w_pad=0.05, h_pad=0.05)
     axes = np.atleast_1d(page.subplots(rows, columns, squeeze=False).ravel())

@@ -6,13 +6,17 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ..core.tensor import Tensor, grad, no_grad
 from ..graph.describe import evaluating
 from ..models.classification.classifier import scores_of
+from .rules import Rectify, hook_torch, rectified, walk
+
+if TYPE_CHECKING:
+    from .objective import Objective
 
 # A layer by its dotted name; None: the scores of the classes
 Place: TypeAlias = "str | None"
@@ -43,6 +47,10 @@ class Subject:
     def layers(self) -> list[str]:
         return [name for name, _ in self.model.named_modules() if name]
 
+    def convolutions(self) -> list[str]:
+        from .maps import convolutions
+        return list(convolutions(self.model))
+
     def layer(self, name: str) -> Any:
         """The submodule. ValueError with names like it, or all, where there is none."""
         modules = dict(self.model.named_modules())
@@ -59,22 +67,35 @@ class Subject:
         with self.watched(), no_grad():
             return {place: value.data for place, value in self._caught(Tensor(self.cast(inputs)), at).items()}
 
-    def pull(self, inputs: np.ndarray, at: Sequence[Place], seeds: Seeds,
-             to: Place = None) -> tuple[dict[Place, np.ndarray], np.ndarray]:
+    def pull(self, inputs: np.ndarray, at: Sequence[Place], seeds: Seeds, to: Place = None,
+             rectify: Rectify | None = None) -> tuple[dict[Place, np.ndarray], np.ndarray]:
         """What the layers `at` answer, and the gradient of whatever has the gradients
         seeds(answers) at them: for the inputs, or for what the layer `to` answers, which then is
-        among the answers."""
+        among the answers. rectify: a rule of rules.py in place of the rectifiers' gradients."""
         with self.watched():
             leaf = Tensor(self.cast(inputs), requires_grad=to is None)
             caught = self._caught(leaf, at, to)
             found = {place: value.data for place, value in caught.items()}
             given = {place: g for place, g in seeds(found).items() if caught[place].requires_grad}
-            start = leaf if to is None else caught.pop(to)
-            if not given:
-                return found, np.zeros_like(start.data)
-            g = grad([caught[place] for place in given], [start],
-                     [np.ascontiguousarray(g, found[place].dtype) for place, g in given.items()])[0]
+            start = leaf if to is None else caught[to]
+            outputs = [caught[place] for place in given]
+            at_them = [np.ascontiguousarray(g, found[place].dtype) for place, g in given.items()]
+            g = (None if not given else grad(outputs, [start], at_them)[0] if rectify is None
+                 else walk(outputs, at_them, start, rectified(rectify)))
         return found, np.zeros_like(start.data) if g is None else np.asarray(g)
+
+    def walk(self, inputs: np.ndarray, objective: Objective,
+             rule: Callable[[Sequence[Tensor]], Any]) -> tuple[np.ndarray, np.ndarray]:
+        """The objective (N,), and what reaches the inputs where rule(roots), a rule of rules.walk,
+        hands on the products of answers and their gradients."""
+        with self.watched():
+            leaf = Tensor(self.cast(inputs), requires_grad=True)
+            caught = self._caught(leaf, objective.layers)
+            value, seeds = objective.measure({place: v.data for place, v in caught.items()})
+            roots = [caught[place] for place in seeds]
+            shares = [(caught[place].data * g).astype(self.dtype) for place, g in seeds.items()]
+            reached = walk(roots, shares, leaf, rule(roots))
+        return value, np.zeros_like(leaf.data) if reached is None else reached
 
     def _caught(self, inputs: Any, at: Sequence[Place], to: Place = None) -> dict[Place, Any]:
         wanted = tuple(dict.fromkeys([*at, *([] if to is None else [to])]))
@@ -86,6 +107,7 @@ class Subject:
                 nonlocal ran
                 ran += 1
                 value = self._value(name, output)
+                caught.pop(name, None)   # the order is that in which layers last ran
                 caught[name], passed = self._cut(value) if name == to else self._kept(value)
                 if None not in wanted and ran == last:
                     raise Enough
@@ -157,6 +179,11 @@ class TorchSubject(Subject):
         like = next((p for p in self.model.parameters() if p.is_floating_point()), None)
         return np.dtype(np.float32) if like is None else np.dtype(str(like.dtype).partition(".")[2])
 
+    def convolutions(self) -> list[str]:
+        import torch
+        return [name for name, m in self.model.named_modules()
+                if isinstance(m, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d))]
+
     def _tensor(self, inputs: Any) -> Any:
         import torch
         like = next(self.model.parameters(), None)
@@ -167,19 +194,24 @@ class TorchSubject(Subject):
         with self.watched(), torch.no_grad():
             return {place: array(value) for place, value in self._caught(self._tensor(inputs), at).items()}
 
-    def pull(self, inputs, at, seeds, to=None):
+    def pull(self, inputs, at, seeds, to=None, rectify=None):
         import torch
         with self.watched(), torch.enable_grad():
             leaf = self._tensor(inputs).requires_grad_(to is None)
             caught = self._caught(leaf, at, to)
             found = {place: array(value) for place, value in caught.items()}
             given = {place: g for place, g in seeds(found).items() if caught[place].requires_grad}
-            start = leaf if to is None else caught.pop(to)
+            start = leaf if to is None else caught[to]
             if not given:
                 return found, np.zeros_like(array(start))
             outputs = [caught[place] for place in given]
             at_them = [torch.from_numpy(np.ascontiguousarray(g)).to(o) for g, o in zip(given.values(), outputs)]
-            g, = torch.autograd.grad(outputs, [start], at_them, allow_unused=True)
+            hooks = [] if rectify is None else hook_torch(outputs, rectify)
+            try:
+                g, = torch.autograd.grad(outputs, [start], at_them, allow_unused=True)
+            finally:
+                for hook in hooks:
+                    hook.remove()
         return found, np.zeros_like(array(start)) if g is None else array(g)
 
     def _kept(self, value):
