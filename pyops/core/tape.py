@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from .late import Late
+
+spelled = Late("pyops.ops.spelled")   # rows by rows that all have gradients: wanted by create_graph only
 _recording: ContextVar[bool] = ContextVar("pyops_recording", default=True)
 _changes = 0   # how many times a Tensor was changed in place, in this process
 
@@ -129,12 +132,12 @@ def on_tape(kind: type, array: Any, node: Node, index: int) -> Any:
     return tensor
 
 
-def order(roots: Sequence[OnTape]) -> list[Node]:
+def order(roots: Sequence[OnTape], ends: frozenset[int] = frozenset()) -> list[Node]:
     """Nodes that `roots` depend on, consumers before producers (an explicit stack: graphs are
-    deeper than Python's recursion)."""
+    deeper than Python's recursion). ends: ids of Tensors behind which nothing counts."""
     found: list[Node] = []
     seen: set[int] = set()
-    stack = [(t.node, False) for t in roots if t.node is not None]
+    stack = [(t.node, False) for t in roots if t.node is not None and id(t) not in ends]
     while stack:
         node, done = stack.pop()
         if done:
@@ -142,7 +145,8 @@ def order(roots: Sequence[OnTape]) -> list[Node]:
         elif id(node) not in seen:
             seen.add(id(node))
             stack.append((node, True))
-            stack += [(v.node, False) for v in node.inputs if isinstance(v, OnTape) and v.node is not None]
+            stack += [(v.node, False) for v in node.inputs
+                      if isinstance(v, OnTape) and v.node is not None and id(v) not in ends]
     return found[::-1]
 
 
@@ -165,14 +169,14 @@ def _seed(root: OnTape, gradient: Any) -> Any:
 
 
 def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool,
-              kind: type) -> dict[Any, Any]:
+              kind: type, ends: frozenset[int] = frozenset()) -> dict[Any, Any]:
     """Leaf -> gradient of the sum of roots weighted by seeds; as Tensors of `kind`
-    under create_graph."""
+    under create_graph. ends: ids of Tensors that are taken for leaves."""
     leaves: dict[Any, Any] = {}
     pending: dict[int, list[Any]] = {}
 
     def give(tensor: OnTape, g: Any) -> None:
-        if tensor.node is None:
+        if tensor.node is None or id(tensor) in ends:
             leaves[tensor] = g if tensor not in leaves else leaves[tensor] + g
         else:
             slots = pending.setdefault(id(tensor.node), [None] * len(tensor.node.outputs))
@@ -182,7 +186,7 @@ def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool,
         seed = _seed(root, seed)
         give(root, kind(seed) if create_graph and not isinstance(seed, OnTape) else
              seed.data if isinstance(seed, OnTape) and not create_graph else seed)
-    for node in order(roots):
+    for node in order(roots, ends):
         grads = pending.pop(id(node), None)
         if grads is None:
             continue
@@ -202,8 +206,26 @@ def _apply(node: Node, grads: list[Any], needs: tuple[bool, ...], create_graph: 
             raise RuntimeError(
                 f"backward: input {i} of {node.op.name}, {_brief(value)}, was changed in place after the "
                 "call, so its gradient would be wrong; change a copy (t.clone()), or after backward")
+    if create_graph and node.op.name in spelled.SPELLED:
+        return _spelled_out(node, grads, needs, kind)
     if create_graph:
         outputs = tuple(on_tape(kind, o, node, i) for i, o in enumerate(node.outputs))
         return node.op.gradient(Context(tuple(grads), node.inputs, outputs, node.attrs, needs))
     inputs = tuple([v.data if isinstance(v, OnTape) else v for v in node.inputs])
     return node.op.gradient(Context(tuple(grads), inputs, node.outputs, node.attrs, needs))
+
+
+def _spelled_out(node: Node, grads: list[Any], needs: tuple[bool, ...], kind: type) -> tuple[Any, ...]:
+    """A call's gradients, on the tape: through the same call spelled out."""
+    function, slope = spelled.SPELLED[node.op.name]
+    if slope:
+        return (grads[0] * function(node.inputs[0], **node.attrs),)
+    result = function(*node.inputs, **node.attrs)
+    results = result if isinstance(result, tuple) else (result,)
+    pairs = [(r, g) for r, g in zip(results, grads) if g is not None and isinstance(r, OnTape) and r.requires_grad]
+    found = gradients([r for r, _ in pairs], [g for _, g in pairs], True, kind,
+                      frozenset(id(v) for v in node.inputs if isinstance(v, OnTape)))
+    # an input that is given twice has its gradient once
+    first = {id(v): i for i, v in reversed(list(enumerate(node.inputs)))}
+    return tuple(found.get(v) if need and first[id(v)] == i else None
+                 for i, (v, need) in enumerate(zip(node.inputs, needs)))

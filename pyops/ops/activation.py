@@ -35,13 +35,14 @@ LAYERS: dict[str, str] = {}   # class in pyops.nn -> function: those that say no
 NAMED: dict[str, dict[str, str]] = {}
 
 
-def row(name, epilogue=None, layer=None, names=None):
+def row(name, epilogue=None, layer=None, names=None, steps=False):
     """The rows of an activation and its gradient. Attributes go to the kernels in the order the
     public function names them.
 
     epilogue: attributes -> how a layer's kernel applies it (kernels/blocked/epilogue.h), None where
     it cannot. layer: the name that pyops.nn gives the public function as a module, where no class
     is written out there. names: what it is called elsewhere, where pyops.names has no line for it.
+    steps: whether the slope is constant but for steps.
     """
     if layer is not None:
         LAYERS[layer] = name
@@ -63,8 +64,11 @@ def row(name, epilogue=None, layer=None, names=None):
 
     def slope(*inputs, **attrs):
         return reference.backward(name)(*inputs, **attrs)
+
+    def again(ctx):   # where the slope has steps only; others are spelled out (spelled.py)
+        return back(ctx.g, ctx.inputs[1], **ctx.attrs) if ctx.needs[0] else None, None
     back = Op(name + "_backward", "rr", pointwise(name + "_backward", 2, False, backward), slope,
-              kernels=(name + "_backward",), pointwise=True, per_sample=True)
+              again if steps else None, kernels=(name + "_backward",), pointwise=True, per_sample=True)
     return Op(name, "r", pointwise(name, 1, False, forward), value,
               lambda ctx: (back(ctx.g, ctx.inputs[0], **ctx.attrs),), kernels=(name,),
               bytes=lambda x, **_: 2 * x.nbytes, pointwise=True, activation=True, per_sample=True,
@@ -83,17 +87,17 @@ def apply(op, input, inplace, out, **attrs):
     return active.get().run(op, real, (input,), attrs, input)
 
 
-RELU = row("relu", lambda: ("clamp", 0.0, math.inf))
-HARDTANH = row("hardtanh", lambda low, high: ("clamp", low, high))
-THRESHOLD = row("threshold", layer="Threshold")
-LEAKY_RELU = row("leaky_relu", lambda slope: ("leaky_relu", slope))
+RELU = row("relu", lambda: ("clamp", 0.0, math.inf), steps=True)
+HARDTANH = row("hardtanh", lambda low, high: ("clamp", low, high), steps=True)
+THRESHOLD = row("threshold", layer="Threshold", steps=True)
+LEAKY_RELU = row("leaky_relu", lambda slope: ("leaky_relu", slope), steps=True)
 ELU = row("elu", lambda alpha, scale, inner: ("elu", alpha) if scale == inner == 1 else None)
 GELU = row("gelu", lambda: ("gelu",))
 GELU_TANH = row("gelu_tanh", lambda: ("gelu_tanh",))
 SILU = row("silu", lambda: ("silu",))
 MISH = row("mish")
 HARDSWISH = row("hardswish", lambda: ("hardswish",))
-HARDSIGMOID = row("hardsigmoid", lambda: ("hardsigmoid",))
+HARDSIGMOID = row("hardsigmoid", lambda: ("hardsigmoid",), steps=True)
 SCALED_TANH = row("scaled_tanh")
 LOGSIGMOID = row("logsigmoid")
 SOFTPLUS = row("softplus")

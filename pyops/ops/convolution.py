@@ -14,6 +14,7 @@ from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context, per_input
 from ..core.types import Arrays, Sizes
+from .shape import broadcast_to, reshape
 from .spatial import axes, ints, three
 
 reference = LateFunctions("pyops.kernels.convolution.reference")
@@ -255,6 +256,11 @@ conv_weight_gradient_gradient = per_input(
 )
 
 
+def channel_sum_gradient(ctx: Context):
+    by_channel = reshape(ctx.g, (-1,) + (1,) * ctx.attrs["axes"])
+    return (broadcast_to(by_channel, tuple(ctx.inputs[0].shape)),)
+
+
 def conv_macs(x, weight, bias, *, size, **_):
     batch = x.shape[0] if x.ndim == len(size) + 2 else 1
     return batch * math.prod(size) * weight.size
@@ -279,7 +285,8 @@ IN_PROGRAMS = {"applies": frozenset({"activation", "residual"}), "per_sample": T
 
 # A dot product of n terms in sequence errs by up to n eps of the sum of magnitudes; random signs
 # make it about sqrt(n).
-CHANNEL_SUM = Op("channel_sum", "r", channel_sum_forward, reference.channel_sum, kernels=("channel_sum",))
+CHANNEL_SUM = Op("channel_sum", "r", channel_sum_forward, reference.channel_sum, channel_sum_gradient,
+                 kernels=("channel_sum",))
 
 CONV_WEIGHT_GRADIENT = Op("conv_weight_gradient", "rr", conv_weight_gradient_forward,
                           reference.conv_weight_gradient,

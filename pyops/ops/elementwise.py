@@ -234,7 +234,17 @@ def pow_base_again(ctx):
 
 
 POW_BASE_BACKWARD = broadcasting("pow_base_backward", "rrr", pow_base_again)
-POW_EXPONENT_BACKWARD = broadcasting("pow_exponent_backward", "rrr")
+def pow_exponent_again(ctx):
+    """Of g y log a, in each of its inputs; a that has no logarithm gave 0."""
+    g, a, y = ctx.inputs
+    has = np.asarray((a.data if isinstance(a, Tensor) else a) > 0)
+    safe, rate = where(has, a, 1.0), MUL(ctx.g, g)
+    return (sum_to(POW_EXPONENT_BACKWARD(ctx.g, a, y), g.shape) if ctx.needs[0] else None,
+            sum_to(where(has, DIV(MUL(rate, y), safe), 0.0), a.shape) if ctx.needs[1] else None,
+            sum_to(MUL(rate, log(safe)), y.shape) if ctx.needs[2] else None)
+
+
+POW_EXPONENT_BACKWARD = broadcasting("pow_exponent_backward", "rrr", pow_exponent_again)
 POW = broadcasting("pow", whole="whole_pow", gradient=two(lambda g, a, b, ctx: POW_BASE_BACKWARD(g, a, b),
                                        lambda g, a, b, ctx: POW_EXPONENT_BACKWARD(g, a, ctx.outputs[0])))
 

@@ -241,14 +241,28 @@ def matmul_macs(a, b):
     return math.prod(product) * ma[-1]
 
 
+def matmul_gradient_gradient(ctx: Context):
+    """Of dA, linear in dC and B, or of dB, linear in dC and A."""
+    dy, a, b = ctx.inputs
+    product = ((ctx.g, b) if ctx.attrs["side"] == 0 else (a, ctx.g))
+    need_a, need_b = ctx.needs[1] and ctx.attrs["side"] == 1, ctx.needs[2] and ctx.attrs["side"] == 0
+    return (MATMUL(*product) if ctx.needs[0] else None,
+            MATMUL_GRADIENT(dy, *product, side=0) if need_a else None,
+            MATMUL_GRADIENT(dy, *product, side=1) if need_b else None)
+
+
+def row_sum_gradient(ctx: Context):
+    return (broadcast_to(ctx.g, tuple(ctx.inputs[0].shape)),)
+
+
 MATMUL_GRADIENT = Op("matmul_gradient", "rrr", matmul_gradient_forward, reference_matmul_gradient,
-                     kernels=("gemm",))
+                     matmul_gradient_gradient, kernels=("gemm",))
 LINEAR_INPUT_GRADIENT = Op("linear_input_gradient", "rr", linear_input_gradient_forward,
                            reference_linear_input_gradient, linear_input_gradient_gradient, kernels=("gemm",))
 LINEAR_WEIGHT_GRADIENT = Op("linear_weight_gradient", "rr", linear_weight_gradient_forward,
                             reference_linear_weight_gradient,
                             linear_weight_gradient_gradient, kernels=("gemm",))
-ROW_SUM = Op("row_sum", "r", row_sum_forward, reference_row_sum, kernels=("gemm",))
+ROW_SUM = Op("row_sum", "r", row_sum_forward, reference_row_sum, row_sum_gradient, kernels=("gemm",))
 
 
 def matmul_shapes(a, b):

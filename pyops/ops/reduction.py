@@ -166,6 +166,15 @@ def place_along(k, g, index, *, outer, n, inner, shape):
     return dx
 
 
+def taken_again(ctx):
+    """Of place_along: what lies at the places."""
+    from .gather import take_along_dim
+    from .shape import reshape
+    split = tuple(ctx.attrs[name] for name in ("outer", "n", "inner"))
+    index = reshape(ctx.inputs[1], (split[0], 1, split[2]))
+    return reshape(take_along_dim(reshape(ctx.g, split), index, 1), tuple(ctx.inputs[0].shape)), None
+
+
 PROD_BACKWARD = Op("prod_backward", "rr", prod_backward, reference.prod_backward,
                    kernels=("reduce_prod_nonzero", "reduce_equal", "spread_prod"))
 PROD = one_value("prod", "reduce_prod", prod_gradient)
@@ -188,7 +197,7 @@ NORM_BACKWARD = Op("norm_backward", "rrr",
 NORM = Op("norm", "r", norm_forward, reference.norm, lambda ctx: (
     NORM_BACKWARD(ctx.g, ctx.inputs[0], ctx.outputs[0], dims=ctx.attrs["dims"], p=ctx.attrs["p"]),),
           kernels=("reduce_norm",), per_sample=first_is_kept, shapes=given)
-PLACE_ALONG = Op("place_along", "ri", place_along, reference.place_along, kernels=("place_along",))
+PLACE_ALONG = Op("place_along", "ri", place_along, reference.place_along, taken_again, kernels=("place_along",))
 ARG_MAX = arg_row("arg_max")
 ARG_MIN = arg_row("arg_min")
 

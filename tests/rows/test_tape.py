@@ -35,9 +35,9 @@ def test_second_derivative_of_a_convolution():
 
 def test_a_row_without_a_gradient_says_so():
     x = leaf(2, 6)
-    y = F.layer_norm(x, (6,))
+    y = F.prod(x, 1)
     g, = pyops.grad(F.sum(F.mul(y, y)), [x], create_graph=True)
-    with pytest.raises(ValueError, match="layer_norm_backward has no gradient rule"):
+    with pytest.raises(ValueError, match="prod_backward has no gradient rule"):
         F.sum(F.mul(g, g)).backward()
 
 
