@@ -13,7 +13,10 @@ NETWORKS = {"lenet5": "LeNet-5 on handwritten digits",
             "segment": "a network that labels pixels, on images with masks, or on scattered handwritten digits",
             "gan": "a network that makes images, on handwritten digits",
             "char-rnn": "a recurrent network on the characters of a text",
-            "translate": "the Transformer of 2017, between words and figures in English and German"}
+            "translate": "the Transformer of 2017, between words and figures in English and German",
+            "masked-lm": "a small BERT on masked words, then as a classifier of few labelled passages",
+            "gpt": "a small GPT on the characters of a text, beside an LSTM",
+            "recall": "a Transformer and an LSTM on what came first, over growing distances"}
 
 
 def module(network: str):

@@ -289,7 +289,7 @@ family(BertConfiguration,
        Names(prefix="bert.", skip=(r"(bert\.)?embeddings\.position_ids",),
              tied={"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
                    "cls.predictions.decoder.bias": "cls.predictions.bias"},
-             rename=((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))))
+             rename=((r"\.gamma$", ".weight"), (r"\.beta$", ".bias")), fresh=(r"bert\.pooler\..*",)))
 
 
 def bert_base(head: type[BertModel] = BertForPreTraining, **settings) -> BertModel:

@@ -29,11 +29,13 @@ FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin
 class Names(NamedTuple):
     """prefix: of the trunk, absent in files of the trunk alone. skip: patterns of arrays that are no
     weights. tied: our name -> the name of the array that it shares. rename: (pattern, replacement),
-    older names."""
+    older names. fresh: patterns of the trunk's arrays that files of some heads lack, and that are
+    drawn with a fresh head then."""
     prefix: str = ""
     skip: tuple[str, ...] = ()
     tied: Mapping[str, str] = {}
     rename: tuple[tuple[str, str], ...] = ()
+    fresh: tuple[str, ...] = ()
 
 
 @dataclass
@@ -112,7 +114,8 @@ def load_arrays(model, state: Mapping[str, np.ndarray], names: Names, where, tru
     given = renamed(state, names, own)
     if trunk_only:
         given = {k: v for k, v in given.items() if k.startswith(names.prefix)}
-        given |= {k: v for k, v in own.items() if not k.startswith(names.prefix) and k not in names.tied}
+        given = {k: v for k, v in own.items() if k not in names.tied and (
+            not k.startswith(names.prefix) or any(re.fullmatch(pattern, k) for pattern in names.fresh))} | given
     for name, source in names.tied.items():
         if name not in own:
             continue

@@ -31,3 +31,21 @@ def draw(path, curves: Mapping[str, Sequence[Point]], title: str, loss: str, mea
 def save(figure, path) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
+
+
+def draw_measured(path, curves: Mapping[str, Sequence[Point]], title: str, measured: str, scale: float = 1.0) -> None:
+    """What was measured, times `scale`, over updates, and the losses of training beside it."""
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, points in curves.items():
+        steps = [p.step for p in points]
+        left.plot(steps, [scale * p.measured for p in points], marker="o", label=name)
+        right.plot(steps, [p.loss for p in points], marker="o", label=name)
+    left.set(xlabel="updates", ylabel=measured, ylim=(0, None))
+    right.set(xlabel="updates", ylabel="training loss", ylim=(0, None))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(title, fontsize=10)
+    save(figure, path)
