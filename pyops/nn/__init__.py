@@ -102,6 +102,7 @@ from .shape import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from .spectral_norm import spectral_norm
 from .transformer import (
     Transformer,
     TransformerDecoder,
@@ -127,6 +128,7 @@ __all__ = [
     "Softplus", "Softsign", "StochasticDepth", "Tanh", "Transformer", "TransformerDecoder",
     "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer",
     "Unfold", "Upsample", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "init",
+    "spectral_norm",
 ]
 
 globals().update(DERIVED)

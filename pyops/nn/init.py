@@ -31,6 +31,11 @@ def skip_draws() -> Iterator[None]:
         _drawing.reset(token)
 
 
+def drawing() -> bool:
+    """Whether initialisation draws here; not within skip_draws."""
+    return _drawing.get()
+
+
 def _array(tensor: Any) -> np.ndarray:
     return tensor.data if isinstance(tensor, Tensor) else tensor
 

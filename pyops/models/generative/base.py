@@ -18,7 +18,7 @@ from ...core.tensor import Tensor, no_grad
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
-__all__ = ["Generative", "Turn"]
+__all__ = ["Generative", "ImageTranslator", "Turn"]
 
 
 @dataclass
@@ -77,13 +77,18 @@ class Generative(nn.Module):
     def paint(self, codes: Any, size: int = 64) -> np.ndarray:
         """Images (N, *pictures) of codes (N, *image), in evaluation mode, `size` at a time; modes
         are put back."""
-        codes = np.asarray(codes, np.float32)
-        if codes.shape[1:] != tuple(self.image):
-            raise ValueError(f"{type(self).__name__}.paint: codes must have shape (N, "
-                             f"{', '.join(map(str, self.image))}), got {codes.shape}")
+        codes = self.checked(codes)
         with evaluating(self), no_grad():
             return np.concatenate([self(Tensor(codes[i:i + size])).data for i in range(0, len(codes), size)]
                                   or [np.zeros((0, *self.pictures), np.float32)])
+
+    def checked(self, codes: Any) -> np.ndarray:
+        """What forward takes, or ValueError."""
+        found = np.asarray(codes, np.float32)
+        if found.shape[1:] != tuple(self.image):
+            raise ValueError(f"{type(self).__name__}.paint: codes must have shape (N, "
+                             f"{', '.join(map(str, self.image))}), got {found.shape}")
+        return found
 
     # ---- training
 
@@ -124,6 +129,21 @@ class Generative(nn.Module):
     def remembering(self, arrays: Mapping[str, np.ndarray]) -> Callable[[], None]:
         """Checks what `remembered` gave; what takes it over. ValueError."""
         return lambda: None
+
+
+class ImageTranslator(Generative):
+    """A network that makes an image of an image: what it takes for codes are images (N, C, H, W), C
+    that of `image`, of any size that it can work on."""
+
+    def codes(self, count: int, labels: Any = None, rng: np.random.Generator | None = None) -> np.ndarray:
+        raise ValueError(f"{type(self).__name__}: images are made of images, not of random codes")
+
+    def checked(self, codes: Any) -> np.ndarray:
+        found = np.asarray(codes, np.float32)
+        if found.ndim != 4 or found.shape[1] != self.image[0]:
+            raise ValueError(f"{type(self).__name__}.paint: images must be (N, {self.image[0]}, H, W), got "
+                             f"{found.shape}")
+        return found
 
 
 class evaluating:
