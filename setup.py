@@ -387,6 +387,7 @@ setup(
               "pyops.csrc.emulator"],
     package_dir={"pyops": "pyops", "pyops.kernels": "kernels", "pyops.bench": "bench", "pyops.csrc": "csrc"},
     package_data={"pyops": ["py.typed", "*.pyi"], "": ["*.cu", "*.cuh"], "pyops.kernels": ["cuda_budget.txt"],
+                  "pyops.inspect": ["page.html"],
                   "pyops.csrc.emulator": ["*.cpp", "*.h", "include/*.h"]},
     ext_modules=[Extension("pyops._C", [], language="c++", extra_link_args=["-pthread", *STRIPPED, *MORE_FLAGS])],
     cmdclass={"build_py": BuildPackage, "build_ext": BuildKernels, "bdist_wheel": SmallWheel},

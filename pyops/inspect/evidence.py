@@ -87,7 +87,7 @@ def at_maps(what: str, looked: Subject, image: np.ndarray, target: int | Objecti
 
 def last_maps(what: str, looked: Subject, image: np.ndarray) -> str:
     """The last convolution to run whose maps are larger than one pixel."""
-    found = looked.look(image[None], looked.convolutions())
+    found = looked.look(image[None], looked.convolutions(), some=True)
     names = [name for name, maps in found.items() if maps[0, 0].size > 1]
     if not names:
         raise ValueError(f"{what}: {looked.name} has no convolution with maps of more than one pixel")

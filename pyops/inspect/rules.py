@@ -30,6 +30,11 @@ def deconvolved(g: Any, rule: Callable[[Any], Any]) -> Any:
     return g * (g > 0)
 
 
+def unhindered(g: Any, rule: Callable[[Any], Any]) -> Any:
+    """As though there were no rectifier."""
+    return g
+
+
 def walk(roots: Sequence[Tensor], seeds: Sequence[np.ndarray], leaf: Tensor,
          rule: Callable[[tape.Node, Any, tuple[bool, ...]], Sequence[Any]]) -> np.ndarray | None:
     """What reaches `leaf` from the seeds at roots, by rule(node, what came for each of its outputs,

@@ -62,10 +62,12 @@ class Subject:
 
     # ---- looking
 
-    def look(self, inputs: np.ndarray, at: Sequence[Place]) -> dict[Place, np.ndarray]:
-        """What the layers `at` answer to inputs (N, C, H, W)."""
+    def look(self, inputs: np.ndarray, at: Sequence[Place], some: bool = False) -> dict[Place, np.ndarray]:
+        """What the layers `at` answer to inputs (N, C, H, W), in the order in which they run. some: those
+        of them that run at all."""
         with self.watched(), no_grad():
-            return {place: value.data for place, value in self._caught(Tensor(self.cast(inputs)), at).items()}
+            caught = self._caught(Tensor(self.cast(inputs)), at, some=some)
+            return {place: value.data for place, value in caught.items()}
 
     def pull(self, inputs: np.ndarray, at: Sequence[Place], seeds: Seeds, to: Place = None,
              rectify: Rectify | None = None) -> tuple[dict[Place, np.ndarray], np.ndarray]:
@@ -97,7 +99,7 @@ class Subject:
             reached = walk(roots, shares, leaf, rule(roots))
         return value, np.zeros_like(leaf.data) if reached is None else reached
 
-    def _caught(self, inputs: Any, at: Sequence[Place], to: Place = None) -> dict[Place, Any]:
+    def _caught(self, inputs: Any, at: Sequence[Place], to: Place = None, some: bool = False) -> dict[Place, Any]:
         wanted = tuple(dict.fromkeys([*at, *([] if to is None else [to])]))
         names = [name for name in wanted if name is not None]
         last, ran, caught = self.runs.get(wanted), 0, {}
@@ -126,7 +128,7 @@ class Subject:
             for handle in handles:
                 handle.remove()
         missing = [name for name in names if name not in caught]
-        if missing:
+        if missing and not some:
             raise ValueError(f"{self.name} does not run {', '.join(missing)} for an input of {tuple(inputs.shape)}")
         self.runs[wanted] = ran
         return caught
@@ -189,10 +191,11 @@ class TorchSubject(Subject):
         like = next(self.model.parameters(), None)
         return torch.from_numpy(self.cast(inputs)).to("cpu" if like is None else like.device)
 
-    def look(self, inputs, at):
+    def look(self, inputs, at, some=False):
         import torch
         with self.watched(), torch.no_grad():
-            return {place: array(value) for place, value in self._caught(self._tensor(inputs), at).items()}
+            caught = self._caught(self._tensor(inputs), at, some=some)
+            return {place: array(value) for place, value in caught.items()}
 
     def pull(self, inputs, at, seeds, to=None, rectify=None):
         import torch

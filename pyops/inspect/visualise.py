@@ -11,7 +11,8 @@ from ..optim import Adam
 from .image import Parametrised
 from .objective import Objective, diversity as differing
 from .robust import Robustness, Seen
-from .subject import subject
+from .rules import unhindered
+from .subject import Subject, subject
 
 
 class Visualised(NamedTuple):
@@ -61,7 +62,7 @@ def visualise(model: Any, objective: Objective, shape: tuple[int, int, int] | No
         seen = None if robust.still else Seen(pixels, robust.draw(shape[1:], rng))
 
         inputs = ((pixels if seen is None else seen.images) - mean) / std
-        answers, g = looked.pull(inputs, goal.layers, lambda found: goal.measure(found)[1])
+        answers, g = pulled(looked, inputs, goal)
         values[step], g = objective.measure(answers)[0], g / std
         g = g if seen is None else seen.pull(g.astype(np.float32))
         if variation:
@@ -75,6 +76,17 @@ def visualise(model: Any, objective: Objective, shape: tuple[int, int, int] | No
         if watch is not None:
             watch(step, values[step])
     return Visualised(image.image(), values, objective.text)
+
+
+def pulled(looked: Subject, inputs: np.ndarray, goal: Objective) -> tuple[Any, np.ndarray]:
+    """What the layers answer, and the gradient; of samples where that is 0, as behind a rectifier that
+    nothing passes, the one that passes rectifiers unhindered."""
+    answers, g = looked.pull(inputs, goal.layers, lambda found: goal.measure(found)[1])
+    still = np.abs(g).max((1, 2, 3)) == 0
+    if still.any():
+        through = looked.pull(inputs, goal.layers, lambda found: goal.measure(found)[1], rectify=unhindered)[1]
+        g = np.where(still.reshape(-1, 1, 1, 1), through, g)
+    return answers, g
 
 
 def by_channel(name: str, values: Any, channels: int) -> np.ndarray:

@@ -151,6 +151,15 @@ def test_grad_cam_is_torchs_with_hooks(torch):
     assert shown >= 2
 
 
+def test_convolutions_that_do_not_run_are_passed_over():
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model.aside = model[0].__class__(3, 2, 3)
+    model.forward = lambda x: model[2](model[1](model[0](x)))
+    assert inspect.grad_cam(model, IMAGE.astype(np.float32), 1).max() == 1
+    with pytest.raises(ValueError, match="does not run aside"):
+        inspect.grad_cam(model, IMAGE.astype(np.float32), 1, "aside")
+
+
 def test_grad_cam_plus_plus_is_derivatives_of_exp(torch):
     """Equation 19's second and third derivatives, taken by torch one value at a time."""
     model = network()

@@ -8,6 +8,7 @@ from pyops import inspect, nn
 from pyops.inspect import objective as o
 from pyops.inspect.image import Parametrised
 from pyops.inspect.robust import Seen
+from pyops.inspect.rules import unhindered
 from pyops.inspect.subject import subject
 from pyops.inspect.visualise import total_variation, variation_slope
 
@@ -151,6 +152,18 @@ def test_ascent_pleases_its_objective(fourier):
     assert np.array_equal(made.images, again.images)
     smooth = inspect.visualise(model, goal, (3, 16, 16), variation=50.0, **how)
     assert (total_variation(smooth.images) < 0.5 * total_variation(made.images)).all()
+
+
+def test_a_unit_behind_a_closed_rectifier_is_reached():
+    model = network(np.float32)
+    model[3].bias.data[1] = -0.3
+    goal = o.channel("4", 1)
+    made = inspect.visualise(model, goal, (3, 16, 16), steps=60, rate=0.2)
+    assert not made.values[0].any() and made.values[-1] > 0.01
+    x = RNG.normal(size=(1, 3, 9, 9)).astype(np.float32)
+    passed = subject(model).pull(x, ["4"], lambda a: goal.measure(a)[1], rectify=unhindered)[1]
+    before = subject(model).pull(x, ["3"], lambda a: o.channel("3", 1).measure(a)[1])[1]
+    assert np.abs(before).max() > 0 and np.allclose(passed, before)
 
 
 def test_images_of_a_batch_differ_by_the_diversity_term():
