@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files.eight_bits import eight_bits
 from . import UsageError
 
 
@@ -18,8 +19,8 @@ def open_grey(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             if image.has_transparency_data:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            return np.asarray(image.convert("L"), np.float32)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            return np.asarray(eight_bits(image).convert("L"), np.float32)
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UsageError(f"{path}: cannot be read as an image: {error}") from error
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..files.eight_bits import eight_bits
+
 __all__ = ["as_image", "as_uint8"]
 
 
@@ -19,7 +21,7 @@ def as_image(source: Any) -> np.ndarray:
     if isinstance(source, (str, os.PathLike)):
         return np.ascontiguousarray(opened(source).transpose(2, 0, 1))
     if hasattr(source, "convert"):   # of Pillow
-        return np.ascontiguousarray(np.asarray(source.convert("RGB")).transpose(2, 0, 1))
+        return np.ascontiguousarray(np.asarray(eight_bits(source).convert("RGB")).transpose(2, 0, 1))
     array = np.asarray(getattr(source, "data", source) if hasattr(source, "node") else source)
     if array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
@@ -48,10 +50,10 @@ def opened(path: Any) -> np.ndarray:
             turned = ImageOps.exif_transpose(image)
             if turned.has_transparency_data:
                 turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned.convert("RGBA"))
-            return np.asarray(turned.convert("RGB"))
+            return np.asarray(eight_bits(turned).convert("RGB"))
     except FileNotFoundError:
         raise
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         raise ValueError(f"{path}: cannot be read as an image: {error}") from error
 
 

@@ -51,8 +51,9 @@ def grad_cam(model: Any, image: Any, target: int | Objective, layer: str | None 
     """(H, W) in 0 .. 1: ReLU of the maps of `layer` weighted by their mean gradient of the class's
     score, resized to the image (C, H, W).
 
-    layer: dotted name; None for the last convolution whose maps are larger than one pixel.
-    Selvaraju et al. (2017). ValueError where there is no such layer or class.
+    layer: dotted name; None for the last one to end that is a convolution, or holds one, and has maps
+    larger than one pixel: a whole block, where a network has blocks. Selvaraju et al. (2017).
+    ValueError where there is no such layer or class.
     """
     image = checked("grad_cam", image)
     maps, g = at_maps("grad_cam", subject(model), image, target, layer)
@@ -86,9 +87,11 @@ def at_maps(what: str, looked: Subject, image: np.ndarray, target: int | Objecti
 
 
 def last_maps(what: str, looked: Subject, image: np.ndarray) -> str:
-    """The last convolution to run whose maps are larger than one pixel."""
-    found = looked.look(image[None], looked.convolutions(), some=True)
-    names = [name for name, maps in found.items() if maps[0, 0].size > 1]
+    """The last layer to end that is or holds a convolution and whose maps are larger than one pixel."""
+    names = looked.convolutions()
+    around = {name.rsplit(".", cut)[0] for name in names for cut in range(name.count(".") + 1)}
+    found = looked.look(image[None], sorted(around), some=True)
+    names = [name for name, maps in found.items() if maps.ndim == 4 and maps[0, 0].size > 1]
     if not names:
         raise ValueError(f"{what}: {looked.name} has no convolution with maps of more than one pixel")
     return names[-1]

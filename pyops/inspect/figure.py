@@ -16,8 +16,8 @@ HEAT, SIGNED = "inferno", "RdBu_r"
 
 
 class Panel(NamedTuple):
-    """kind: "image", floats (C, H, W) or pixels as `sheet` takes them; "heat", a map (H, W) whose
-    least value is dark; "signed", one in which 0 is white. under: an image (C, H, W) that shows
+    """kind: "image", floats (C, H, W) or pixels as `sheet` takes them; "heat", a map (H, W) in which
+    0 is dark; "signed", one in which 0 is white. under: an image (C, H, W) that shows
     through a map. mark: in red, as something is wrong with it."""
     array: np.ndarray
     text: str
@@ -58,7 +58,7 @@ def place(page: Any, axes: Any, panel: Panel, letters: int) -> None:
     values = np.asarray(panel.array, np.float64)
     most = max(float(np.abs(values).max()), 1e-12)
     limits = dict(vmin=-most, vmax=most, cmap=SIGNED) if panel.kind == "signed" else dict(
-        vmin=float(values.min()), vmax=max(float(values.max()), float(values.min()) + 1e-12), cmap=HEAT)
+        vmin=min(0.0, float(values.min())), vmax=max(float(values.max()), 1e-12), cmap=HEAT)
     height, width = values.shape
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     if panel.under is not None:

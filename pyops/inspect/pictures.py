@@ -81,7 +81,7 @@ def draw_blocks(path: Any, image: np.ndarray, seen: Seen, evidence: Sequence[tup
     strength = seen.lengths / max(float(seen.lengths.max()), 1e-12)
     panels = [Panel(byte(image), "the image"),
               Panel(byte(mosaic(seen.images, strength=strength)), "what each position sees")]
-    return figure(path, panels + [Panel(values, text, "signed", byte(image)) for text, values in evidence], title,
+    return figure(path, panels + [Panel(values, text, "signed", byte(image)) for text, values in evidence], title, 5,
                   note="red: speaks for the class; blue: against it")
 
 

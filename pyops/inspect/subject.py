@@ -108,6 +108,8 @@ class Subject:
             def keep(module: Any, given: Any, output: Any) -> Any:
                 nonlocal ran
                 ran += 1
+                if some and not is_answer(output):
+                    return None
                 value = self._value(name, output)
                 caught.pop(name, None)   # the order is that in which layers last ran
                 caught[name], passed = self._cut(value) if name == to else self._kept(value)
@@ -134,7 +136,7 @@ class Subject:
         return caught
 
     def _value(self, name: str, output: Any) -> Any:
-        if not hasattr(output, "shape") or len(output.shape) < 2:
+        if not is_answer(output):
             raise ValueError(f"{name} of {self.name} answers with {type(output).__name__}, not with an array of "
                              "samples and channels")
         return output
@@ -249,6 +251,10 @@ class TorchSubject(Subject):
 
 class Enough(Exception):
     """All layers that were asked for have answered."""
+
+
+def is_answer(output: Any) -> bool:
+    return hasattr(output, "shape") and len(output.shape) > 1
 
 
 def array(value: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..files.eight_bits import eight_bits
 from .dataset import to_unit
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
@@ -117,14 +118,14 @@ def load_image(path, size: tuple[int, int], resize: tuple[int, int], channels: i
     """uint8 (H, W, 3), or (H, W) with one channel: scaled to cover `resize`, then cut to `size`, at
     random with a generator.
 
-    Turned as its EXIF data says, transparency on white. Raises what Pillow raises for a file that
-    is no image or a damaged one.
+    Turned as its EXIF data says, transparency on white, 16 bits and floats as eight. Raises what
+    Pillow raises for a file that is no image or a damaged one, ValueError for NaN.
     """
     from PIL import Image, ImageOps
     mode = "RGB" if channels == 3 else "L"
     with Image.open(path) as file:
         file.draft(mode, resize[::-1])   # JPEG: decodes no finer than is needed
-        image = ImageOps.exif_transpose(file)
+        image = eight_bits(ImageOps.exif_transpose(file))
         if image.has_transparency_data:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         image = image.convert(mode)

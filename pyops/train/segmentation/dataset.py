@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...files.eight_bits import eight_bits
+
 NOTHING = 255
 
 
@@ -85,15 +87,10 @@ def read_image(path) -> np.ndarray:
     from 0 to 65,535, 255 or 1, whichever holds them. ValueError for NaN and infinity."""
     from PIL import Image
     with Image.open(path) as found:
-        if not found.mode.startswith(("I", "F")):
-            return np.asarray(found.convert("RGB"))
-        values = np.asarray(found).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{path}: holds NaN or infinity")
-    highest = values.max(initial=0)
-    most = 65535 if highest > 255 else 255 if highest > 1 else 1
-    grey = np.clip(np.rint(values / most * 255), 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, -1)
+        try:
+            return np.asarray(eight_bits(found).convert("RGB"))
+        except ValueError as why:
+            raise ValueError(f"{path}: {why}") from why
 
 
 def read_mask(path) -> np.ndarray:

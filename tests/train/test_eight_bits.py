@@ -1,0 +1,41 @@
+"""Images of 16 bits and of floats reach networks as the same picture of eight bits does."""
+import numpy as np
+import pytest
+
+from pyops.cli import UsageError, images as cli_images
+from pyops.detection import images as detection_images
+from pyops.files.eight_bits import eight_bits
+from pyops.train import folder
+from pyops.train.segmentation import read_image
+
+Image = pytest.importorskip("PIL.Image")
+GREY = np.random.default_rng(0).integers(0, 256, (8, 9), np.uint8)
+READERS = {"classification": lambda path: folder.load_image(path, (8, 9), (8, 9), 1),
+           "colour": lambda path: folder.load_image(path, (8, 9), (8, 9)),
+           "segmentation": read_image, "detection": detection_images.opened, "digits": cli_images.open_grey}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_picture_of_more_bits_is_the_same_picture(reader, tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "8.png")
+    Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    Image.fromarray((GREY / 255).astype(np.float32)).save(tmp_path / "float.tiff")
+    Image.fromarray(GREY.astype(np.int32)).save(tmp_path / "32.tiff")
+    want = READERS[reader](tmp_path / "8.png")
+    for name in ("16.png", "float.tiff", "32.tiff"):
+        assert np.array_equal(READERS[reader](tmp_path / name), want), name
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_nan_is_said(reader, tmp_path):
+    holes = (GREY / 255).astype(np.float32)
+    holes[2, 3] = np.nan
+    Image.fromarray(holes).save(tmp_path / "a.tiff")
+    with pytest.raises((ValueError, UsageError), match="holds NaN or infinity"):
+        READERS[reader](tmp_path / "a.tiff")
+
+
+def test_dark_images_of_16_bits_stay_dark(tmp_path):
+    Image.fromarray(np.full((4, 4), 200, np.uint16)).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.asarray(eight_bits(image)).max() == 1
