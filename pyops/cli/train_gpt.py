@@ -9,6 +9,7 @@ from .train import needs, positive
 from .train_char_rnn import read
 
 LSTM_BATCH, LSTM_LENGTH = 32, 64   # streams, and how far gradients go back
+MEASURED = 8_000   # characters of the test
 
 
 def add_arguments(parser):
@@ -22,8 +23,8 @@ def add_arguments(parser):
     parser.add_argument("--heads", type=positive(int), default=4, metavar="N", help="default: 4")
     parser.add_argument("--context", type=positive(int), default=128, metavar="N",
                         help="characters that the GPT sees (default: 128)")
-    parser.add_argument("--batch", "--batch-size", type=positive(int), default=16, metavar="N",
-                        help="of the GPT (default: 16)")
+    parser.add_argument("--batch", "--batch-size", type=positive(int), default=8, metavar="N",
+                        help="of the GPT (default: 8)")
     parser.add_argument("--lr", type=positive(float), default=2e-3, help="the GPT's highest rate (default: 0.002)")
     parser.add_argument("--lstm-lr", type=positive(float), default=4e-3, metavar="LR",
                         help="the LSTM's (default: 0.004)")
@@ -61,7 +62,7 @@ def run(args) -> int:
     print(f"{name}: {len(text)} characters, {len(known)} distinct, the last {len(asked)} for the test\n"
           f"GPT of {args.layers} layers, {args.width} wide, {equal.count(gpt)} parameters; LSTM of 2 layers, "
           f"{lstm.head.weight.shape[1]} wide, {equal.count(lstm)} parameters", flush=True)
-    asked = asked[:20_000]
+    asked = asked[:MEASURED]
     try:
         curves = learned(args, gpt, lstm, taught, asked)
     except ValueError as error:
@@ -92,7 +93,7 @@ def learned(args, gpt, lstm, taught, asked):
         def report(point, name=name):
             print(f"{name:5} update {point.step:6d}  {point.seconds:6.1f} s  training {point.loss:.3f}  "
                   f"test {point.measured:.3f} nats a character", flush=True)
-        trainings[name] = loop.Teaching(model, batches, loss, seconds=args.seconds, lr=lr, every=100, report=report,
+        trainings[name] = loop.Teaching(model, batches, loss, seconds=args.seconds, lr=lr, every=50, report=report,
                                         measure=lambda nats=nats, model=model: nats(model, asked, args.context))
     loop.together(*trainings.values())
     return {name: training.points for name, training in trainings.items()}

@@ -5,7 +5,7 @@ import pytest
 import pyops
 from pyops import functional as F, models
 from pyops.models.sequence.causal import Reading
-from pyops.models.sequence.positions import rotary_tables
+from pyops.models.sequence.rope import Rope
 
 IDS = np.random.default_rng(0).integers(0, 97, (2, 17))
 TINY = dict(vocab_size=97, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48,
@@ -16,7 +16,7 @@ TINY = dict(vocab_size=97, hidden_size=32, num_hidden_layers=3, num_attention_he
 @pytest.mark.parametrize("turned", [4, 6, 10])
 def test_rotary_embedding_multiplies_by_a_complex_number(interleaved, turned):
     x = np.random.default_rng(1).standard_normal((2, 3, 5, 10))
-    cos, sin = rotary_tables(5, turned, 100.0)
+    cos, sin = Rope(5).tables(turned, 100.0, 5)
     half = turned // 2
     order = (np.arange(turned).reshape(half, 2) if interleaved else np.arange(turned).reshape(2, half).T)
     z = (x[..., order[:, 0]] + 1j * x[..., order[:, 1]]) * np.exp(
@@ -78,7 +78,53 @@ def test_scores_gradients_and_texts_are_transformers(settings, tmp_path):
 
 def test_other_turns_are_refused():
     from pyops.models import GPTNeoXConfiguration
-    with pytest.raises(ValueError, match="rope_type 'yarn' is not supported"):
-        GPTNeoXConfiguration.from_json({"rope_parameters": {"rope_type": "yarn"}})
+    with pytest.raises(ValueError, match="rope_type 'longrope' is not supported"):
+        GPTNeoXConfiguration.from_json({"rope_parameters": {"rope_type": "longrope"}})
     with pytest.raises(ValueError, match="rope_parameters must be an object, got 5"):
         GPTNeoXConfiguration.from_json({"rope_parameters": 5})
+
+
+# longer than the 64 positions of training, too; where slow turns are stretched and fast ones are not, seen in 16 features
+SCALED = [{"rope_type": "linear", "factor": 2.5}, {"rope_type": "dynamic", "factor": 3.0},
+          {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+          {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 4.0,
+           "beta_slow": 0.5, "truncate": False},
+          {"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": 64, "attention_factor": 1.3},
+          {"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": 64, "mscale": 0.7,
+           "mscale_all_dim": 1.2}]
+
+
+@pytest.mark.parametrize("scaling", SCALED, ids=lambda s: "-".join(str(v) for v in s.values()))
+def test_longer_texts_are_transformers(scaling, tmp_path):
+    peers = pytest.importorskip("transformers_peers")
+    settings = TINY | {"hidden_size": 64, "rope_parameters": scaling | {"rope_theta": 1000.0,
+                                                                        "partial_rotary_factor": 1.0}}
+    theirs = peers.peer("GPTNeoXForCausalLM", "GPTNeoXConfig", **settings)
+    model = peers.ours(theirs, tmp_path)
+    for length in (130, 40, 64):   # a long one first, after which dynamic ones are as they were
+        ids = np.random.default_rng(length).integers(0, 97, (2, length))
+        peers.close(model(ids), theirs(peers.torch.tensor(ids)).logits, 1e-5)
+    models.save_transformer(model, tmp_path / "saved")
+    again = models.load_transformer(tmp_path / "saved")
+    ids = np.random.default_rng(9).integers(0, 97, (1, 150))
+    assert np.array_equal(again(ids).data, model(ids).data)
+    theirs = peers.transformers.GPTNeoXForCausalLM.from_pretrained(tmp_path / "saved").eval()
+    peers.close(model(ids), theirs(peers.torch.tensor(ids)).logits, 1e-5)
+    longest = model.most_positions
+    assert longest == (64 if scaling["rope_type"] == "dynamic" else int(64 * scaling["factor"]))
+    prompt = ids[0, :20].tolist()
+    with pytest.raises(ValueError, match=f"more than the model's {longest} positions"):
+        model.generate(prompt, longest)
+    assert len(model.generate(prompt, 6, compiled=False)[0]) == 6
+
+
+@pytest.mark.parametrize("scaling, said", [
+    ({"rope_type": "llama3", "factor": 2.0}, "rope_type 'llama3' is not supported"),
+    ({"type": "linear"}, "'linear' needs a factor"), ({"rope_type": "yarn", "factor": 0.5}, "factor must be a number"),
+    ({"rope_type": "linear", "factor": "2"}, "factor must be a number from 1"),
+    ({"rope_type": "yarn", "factor": 2.0, "beta_fast": 0.5}, "beta_fast the larger"),
+    ({"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 0}, "must be a positive whole number"),
+    ({"rope_type": "yarn", "factor": 2.0, "truncate": 1}, "truncate must be true or false")])
+def test_scaling_is_refused_by_name(scaling, said):
+    with pytest.raises(ValueError, match="gpt_neox: .*" + said):
+        models.GPTNeoXConfiguration(rope_scaling=scaling)

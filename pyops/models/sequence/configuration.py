@@ -11,7 +11,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "int": lambda x: isinstance(x, int) and not isinstance(x, bool), "bool": lambda x: isinstance(x, bool),
     "float": lambda x: isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x),
     "list": lambda x: isinstance(x, list) and all(map(KINDS["int"], x)),
-    "str": lambda x: isinstance(x, str), "None": lambda x: x is None,
+    "dict": lambda x: isinstance(x, dict), "str": lambda x: isinstance(x, str), "None": lambda x: x is None,
 }
 MOST = 1 << 17   # of a size that no array tells
 

@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 
 from ... import functional as F, nn
+from ...core.types import DType
 from .causal import CausalLanguageModel
 from .configuration import Configuration, divided
 from .folder import Names, family
 from .heads import activation, attend_to_past, join_heads
-from .positions import rotary_tables
+from .rope import Rope
 
 __all__ = ["PYTHIA", "GPTNeoX", "GPTNeoXConfiguration", "gpt_neox_20b", "pythia"]
 
 
 @dataclass
 class GPTNeoXConfiguration(Configuration):
-    """Defaults: GPT-NeoX-20B. rotary_pct: the share of a head's features that are turned."""
+    """Defaults: GPT-NeoX-20B. rotary_pct: the share of a head's features that are turned. rope_scaling:
+    for longer texts, such as {"rope_type": "yarn", "factor": 4.0} (rope.py)."""
     vocab_size: int = 50432
     hidden_size: int = 6144
     num_hidden_layers: int = 44
@@ -41,6 +43,7 @@ class GPTNeoXConfiguration(Configuration):
     attention_bias: bool = True
     tie_word_embeddings: bool = False
     eos_token_id: int | list | None = None
+    rope_scaling: dict | None = None
 
     model_type = "gpt_neox"
     SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
@@ -49,6 +52,10 @@ class GPTNeoXConfiguration(Configuration):
     def __post_init__(self) -> None:
         super().__post_init__()
         divided(self, "hidden_size", "num_attention_heads")
+        try:
+            self.rope = Rope.of(self.rope_scaling or {}, self.max_position_embeddings)
+        except ValueError as why:
+            raise ValueError(f"gpt_neox: {why}") from why
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> GPTNeoXConfiguration:
@@ -56,14 +63,18 @@ class GPTNeoXConfiguration(Configuration):
         if not isinstance(turns, Mapping):
             raise ValueError(f"gpt_neox: rope_parameters must be an object, got {turns!r}")
         kind = turns.get("rope_type", turns.get("type", "default"))
-        if kind != "default":
-            raise ValueError(f"gpt_neox: rope_type {kind!r} is not supported; it must be 'default'")
-        newer = {"rotary_emb_base": turns.get("rope_theta"), "rotary_pct": turns.get("partial_rotary_factor")}
-        return super().from_json({**found, **{k: v for k, v in newer.items() if v is not None}})
+        newer = {"rotary_emb_base": turns.get("rope_theta"), "rotary_pct": turns.get("partial_rotary_factor"),
+                 "rope_scaling": None if kind == "default" else {
+                     k: v for k, v in turns.items() if k not in ("rope_theta", "partial_rotary_factor")}}
+        others = {k: v for k, v in found.items() if k != "rope_scaling"}
+        return super().from_json({**others, **{k: v for k, v in newer.items() if v is not None}})
 
     def to_json(self) -> dict[str, Any]:
-        return super().to_json() | {"rope_parameters": {
-            "rope_type": "default", "rope_theta": self.rotary_emb_base, "partial_rotary_factor": self.rotary_pct}}
+        found = super().to_json()
+        scaling = found.pop("rope_scaling") or {}
+        return found | {"rope_parameters": {"rope_type": self.rope.kind, "rope_theta": self.rotary_emb_base,
+                                            "partial_rotary_factor": self.rotary_pct} |
+                        {k: v for k, v in scaling.items() if k not in ("type", "rope_type")}}
 
 
 class Attention(nn.Module):
@@ -128,22 +139,37 @@ class GPTNeoX(CausalLanguageModel):
         self.embed_out = nn.Linear(c.hidden_size, c.vocab_size, bias=False)
         if c.tie_word_embeddings:
             self.embed_out.weight = self.gpt_neox.embed_in.weight
-        self.most_positions, self.vocabulary = c.max_position_embeddings, c.vocab_size
-        features = c.hidden_size // c.num_attention_heads
+        # of dynamic scaling a text's own length decides, which grows while one is written
+        self.most_positions = c.rope.positions if c.rope.kind == "dynamic" else c.rope.longest
+        self.vocabulary, features = c.vocab_size, c.hidden_size // c.num_attention_heads
         self.cache_shape = c.num_hidden_layers, c.num_attention_heads, features
-        turned = int(features * c.rotary_pct)
-        for name, table in zip(("cos", "sin"), rotary_tables(self.most_positions, turned, c.rotary_emb_base)):
-            self.register_buffer(name, table.astype(np.float32), persistent=False)
+        for name, table in zip(("cos", "sin"), self.tables(self.most_positions)):
+            self.register_buffer(name, table, persistent=False)
         self.apply(drawn)
 
     @property
     def lm_head(self) -> nn.Module:
         return self.embed_out
 
-    def hidden(self, ids, positions, past=None):
-        """As GPT2.hidden."""
+    def tables(self, count: int, dtype: DType = np.float32):
+        """cos and sin of every position in a text of `count` tokens."""
+        c = self.config
+        turned = int(c.hidden_size // c.num_attention_heads * c.rotary_pct)
+        return [table.astype(dtype) for table in c.rope.tables(turned, c.rotary_emb_base, count)]
+
+    def forward(self, ids):
+        """As CausalLanguageModel.forward. With dynamic scaling texts may be `factor` times as long as
+        those of training, which are all that generate takes."""
+        most, count = self.config.rope.longest, ids.shape[1]
+        if self.config.rope.kind != "dynamic" or not self.most_positions < count <= most:
+            return super().forward(ids)
+        tables = self.tables(count, next(self.parameters()).dtype)
+        return self.lm_head(self.hidden(ids, np.arange(count)[None], tables=tables)[0])
+
+    def hidden(self, ids, positions, past=None, tables=None):
+        """As GPT2.hidden. tables: of cos and sin, where they are not the model's own."""
         trunk, kept = self.gpt_neox, []
-        turns = [F.unsqueeze(F.embedding(positions, table), 1) for table in (self.cos, self.sin)]
+        turns = [F.unsqueeze(F.embedding(positions, table), 1) for table in tables or (self.cos, self.sin)]
         x = trunk.emb_dropout(trunk.embed_in(ids))
         for i, layer in enumerate(trunk.layers):
             x, own = layer(x, turns, None if past is None else past[i])

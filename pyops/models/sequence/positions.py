@@ -1,4 +1,4 @@
-"""Tables of positions: sines and cosines, turns, buckets of distances."""
+"""Tables of positions: sines and cosines, buckets of distances; turns are in rope.py."""
 from __future__ import annotations
 
 import math
@@ -13,14 +13,6 @@ def sinusoidal(count: int, width: int) -> np.ndarray:
     et al. (2017), section 3.5."""
     angles = np.arange(count)[:, None] / 10000.0 ** (np.arange(0, width, 2) / width)
     return np.stack([np.sin(angles), np.cos(angles)], -1).reshape(count, -1)[:, :width]
-
-
-def rotary_tables(count: int, features: int, base: float = 10000.0,
-                  factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """cos and sin (count, features / 2) in float64 of F.rotary_embedding, by position. factor
-    stretches positions (linear scaling)."""
-    angles = np.arange(count)[:, None] / factor / base ** (np.arange(0, features, 2) / features)
-    return np.cos(angles), np.sin(angles)
 
 
 def distance_buckets(buckets: int, most: int, bidirectional: bool) -> np.ndarray:

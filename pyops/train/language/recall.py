@@ -69,8 +69,9 @@ def draw(path, distances: Sequence[int], recalled: Mapping[str, Sequence[float]]
         right.plot([p.seconds for p in curves[name]], [p.loss for p in curves[name]], label=name)
     left.axhline(100 / SYMBOLS, color="grey", linestyle=":", linewidth=1, label="guessing")
     left.set_xscale("symlog", base=2, linthresh=1)
-    left.set(xlabel="symbols between", ylabel="recalled, %", ylim=(0, 103), xticks=distances,
-             xticklabels=[str(d) for d in distances])
+    left.set(xlabel="symbols between", ylabel="recalled, %", xlim=(-0.2, 1.3 * max(distances)), ylim=(0, 103))
+    left.set_xticks(distances, [str(d) for d in distances], fontsize=8)
+    left.minorticks_off()
     right.axhline(np.log(SYMBOLS), color="grey", linestyle=":", linewidth=1)
     right.set(xlabel="seconds in updates", ylabel="loss, nats a symbol", ylim=(0, None))
     for axes in (left, right):
