@@ -84,7 +84,7 @@ def test_other_turns_are_refused():
         GPTNeoXConfiguration.from_json({"rope_parameters": 5})
 
 
-# longer than the 64 positions of training, too; where slow turns are stretched and fast ones are not, seen in 16 features
+# of 16 features; texts are longer than the 64 positions of training, too
 SCALED = [{"rope_type": "linear", "factor": 2.5}, {"rope_type": "dynamic", "factor": 3.0},
           {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
           {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 4.0,

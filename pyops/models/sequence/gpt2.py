@@ -15,6 +15,7 @@ import numpy as np
 
 from ... import functional as F, nn
 from ...core.types import DType
+from .banded import banded_attention
 from .causal import CausalLanguageModel
 from .configuration import Configuration, divided
 from .folder import Names, family
@@ -50,6 +51,10 @@ class GPT2Configuration(Configuration):
         super().__post_init__()
         divided(self, "n_embd", "n_head")
 
+    def band_of(self, layer: int) -> int | None:
+        """How many keys each query of a layer sees, None for all before it."""
+        return None
+
 
 class Conv1D(nn.Module):
     """x weight + bias: a linear layer whose weight is (in, out), as GPT-2's files have it."""
@@ -65,7 +70,7 @@ class Conv1D(nn.Module):
 
 class Attention(nn.Module):
     def __init__(self, c: GPT2Configuration, layer: int):
-        self.heads, self.p = c.n_head, c.attn_pdrop
+        self.heads, self.p, self.band = c.n_head, c.attn_pdrop, c.band_of(layer)
         self.scale = 1 / math.sqrt(c.n_embd // c.n_head) if c.scale_attn_weights else 1.0
         if c.scale_attn_by_inverse_layer_idx:
             self.scale /= layer + 1
@@ -76,11 +81,13 @@ class Attention(nn.Module):
 
     def forward(self, x, past=None):
         q, k, v = (split_heads(part, self.heads) for part in F.chunk(self.c_attn(x), 3, -1))
-        if past is None:
-            p = self.p if self.training else 0.0
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True, scale=self.scale)
-        else:
+        p = self.p if self.training else 0.0
+        if past is not None:
             y = attend_to_past(q, k, v, past, self.scale)
+        elif self.band is not None:
+            y = banded_attention(q, k, v, self.band, p, self.scale)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True, scale=self.scale)
         return self.resid_dropout(self.c_proj(join_heads(y))), (k, v)
 
 

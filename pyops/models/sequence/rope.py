@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 KINDS = ("default", "linear", "dynamic", "yarn")
+OPTIONAL = ("attention_factor", "mscale", "mscale_all_dim")
 MOST = 1 << 20   # a factor beyond which a file is taken to be damaged
 
 
@@ -43,7 +44,7 @@ class Rope:
         if self.kind not in KINDS:
             raise ValueError(f"rope_type {self.kind!r} is not supported; it must be {' or '.join(map(repr, KINDS))}")
         for name, value in asdict(self).items():
-            if name in ("kind", "truncate") or value is None and name in ("attention_factor", "mscale", "mscale_all_dim"):
+            if name in ("kind", "truncate") or value is None and name in OPTIONAL:
                 continue
             least = 1 if name == "factor" else 0
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= MOST:
