@@ -151,6 +151,8 @@ ZOO = {name: of_table(name) for name in models.list_models(task="classification"
 # `--net segmentation`, at the sizes that are measured elsewhere
 SEGMENTATION = {name: Network((3, 256, 256) if name.startswith("unet") else (3, 224, 224))
                 for name in models.list_models(task="segmentation") if name not in NETWORKS}
-NETWORKS |= ZOO | SEGMENTATION
+# `--net generative`: generators, from codes or images
+GENERATIVE = {name: of_table(name) for name in ("dcgan_64", "pix2pix", "cyclegan")}
+NETWORKS |= ZOO | SEGMENTATION | GENERATIVE
 # what a run without --net measures, at batch 1
 SHORT = ("lenet5_modern", "mobilenet_v2", "resnet18", "vgg16")

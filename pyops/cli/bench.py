@@ -22,7 +22,8 @@ def add_arguments(parser):
     parser.add_argument("--group", help="only this group of shapes, eagerly and through pyops.compile: 'live "
                         "gaps', resnet50, overhead, vgg16 or deepbench")
     parser.add_argument("--net", metavar="NAMES", help="only these networks, comma-separated, or all, zoo "
-                        "(the rest of the classifiers) or segmentation; each library in a process of its own")
+                        "(the rest of the classifiers), segmentation or generative; each library in a process "
+                        "of its own")
     parser.add_argument("--rnn", nargs="?", const="", metavar="NAME",
                         help="recurrent layers, forward and training step; with NAME only the shapes that "
                         "have it in their name: 'LSTM 512', b16, ragged")
@@ -113,8 +114,9 @@ def prepare(args):
 
 
 def networks_of(names: str | None) -> tuple[str, ...]:
-    from ..bench.shapes import MEASURED, NETWORKS, SEGMENTATION, SHORT, ZOO
-    lists = {None: SHORT, "all": MEASURED, "zoo": tuple(ZOO), "segmentation": tuple(SEGMENTATION)}
+    from ..bench.shapes import GENERATIVE, MEASURED, NETWORKS, SEGMENTATION, SHORT, ZOO
+    lists = {None: SHORT, "all": MEASURED, "zoo": tuple(ZOO), "segmentation": tuple(SEGMENTATION),
+             "generative": tuple(GENERATIVE)}
     if names in lists:
         return lists[names]
     return tuple(known(name.strip(), NETWORKS, "network") for name in names.split(","))

@@ -1,5 +1,5 @@
 """pyops train gan NAME: a network that makes images, on handwritten digits, with sheets of images along
-the way, curves and a checkpoint for `pyops generate`."""
+the way, curves, what a classifier says of them, and a checkpoint for `pyops generate`."""
 from __future__ import annotations
 
 import time
@@ -9,19 +9,39 @@ from typing import Any, NamedTuple
 from . import UsageError, known
 from .train import needs, positive
 
+CLASSES = 10
+
 
 class Preset(NamedTuple):
-    """What trains a network on digits within minutes: settings, epochs, batch size, rate (None: the
-    network's own), and how much of the weights' running mean a step leaves."""
+    """What trains a network on digits within minutes. data: a function of pyops.train.generative.
+    average: how much of the weights' running mean a step leaves. lr None: the network's own."""
     settings: dict[str, Any]
     epochs: int
     batch_size: int = 64
     lr: float | None = None
-    average: float = 0.995
+    average: float = 0.99
+    data: str = "digit_pictures"
 
 
-PRESETS = {"dcgan_32": Preset({"channels": 1, "base": 16}, 60, lr=1e-3),
-           "cdcgan_32": Preset({"channels": 1, "base": 16}, 60, lr=1e-3)}
+SMALL: dict[str, Any] = {"channels": 1, "base": 16}
+PRESETS = {
+    "gan_mlp": Preset({"size": 32, "hidden": 256, "units": 64}, 100),
+    "dcgan_32": Preset(SMALL, 60, 32, 5e-4),
+    "cdcgan_32": Preset(SMALL, 40, 32, 5e-4),
+    "acgan_32": Preset(SMALL, 40, 32, 5e-4),
+    "wgan_32": Preset(SMALL, 60, 32, 2e-4),
+    "wgan_gp_32": Preset({**SMALL, "num_classes": CLASSES, "critic_steps": 2}, 40, 32, 5e-4),
+    "sngan_32": Preset({**SMALL, "num_classes": CLASSES}, 40, 32, 5e-4),
+    "stylegan_32": Preset({"channels": 1, "base": 16}, 40, 32, 5e-4),
+    "vae_32": Preset({"latent": 2, "base": 16}, 60, 64, 2e-3),
+    "vqvae_32": Preset({"channels": 1, "hidden": 32, "entries": 64, "depth": 16}, 30, 64, 2e-3),
+    "pix2pix": Preset({"size": 32, "in_channels": 1, "out_channels": 1, "base": 16, "depth": 5, "layers": 1,
+                       "dropout": 0.0}, 15, 16, 5e-4, data="digit_masks"),
+    "cyclegan": Preset({"size": 32, "channels": 1, "base": 8, "blocks": 3, "layers": 2}, 20, 8, 5e-4,
+                       data="slanted_digits"),
+    "srcnn": Preset({"factor": 2}, 20, 32, data="small_digits"),
+    "espcn": Preset({"factor": 2}, 20, 32, data="small_digits"),
+}
 
 
 def add_arguments(parser):
@@ -29,6 +49,7 @@ def add_arguments(parser):
     parser.add_argument("--epochs", type=positive(int), help="default: enough for digits")
     parser.add_argument("--batch-size", type=positive(int), help="default: the network's")
     parser.add_argument("--lr", type=positive(float), help="learning rate (default: the network's)")
+    parser.add_argument("--back", action="store_true", help="of pix2pix: from digits to masks")
     parser.add_argument("--sheet-every", type=positive(int), default=10, metavar="EPOCHS",
                         help="epochs from one sheet of images to the next (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and codes (default: 0)")
@@ -46,16 +67,20 @@ def run(args) -> int:
         raise UsageError(f"--seed must not be negative, got {args.seed}")
     known(args.model, PRESETS, "network that makes digits")
     preset, out = PRESETS[args.model], args.out or Path("runs") / args.model
-    manual_seed(args.seed)
+    if args.back and args.model != "pix2pix":
+        raise UsageError("--back is for pix2pix")
     try:
-        model = models.create_model(args.model, **preset.settings)
-        data = train.generative.digit_pictures(model.pictures[1])
+        begin = time.perf_counter()
         out.mkdir(parents=True, exist_ok=True)
+        data = getattr(train.generative, preset.data)(**({"back": True} if args.back else {}))
+        judge = train.generative.digit_judge(data, out) if preset.data == "digit_pictures" else None
+        manual_seed(args.seed)
+        model = models.create_model(args.model, **preset.settings)
         trainer = train.GenerativeTrainer(
             model, data, out, epochs=args.epochs or preset.epochs, batch_size=args.batch_size or preset.batch_size,
             lr=args.lr or preset.lr, seed=args.seed, average=preset.average, sheet_every=args.sheet_every,
+            measure=judge, measure_every=args.sheet_every,
             metadata={"data": data.name, "seed": args.seed, "pyops": __version__})
-        begin = time.perf_counter()
         print(f"{args.model}, {sum(p.size for p in model.parameters())} parameters, on {data}")
         train.show(trainer, resume=args.resume)
     except (OSError, ValueError, TypeError, train.NonFiniteError) as error:
@@ -70,6 +95,53 @@ def conclude(trainer, begin: float) -> int:
     if trainer.interrupted:
         print(f"interrupted after epoch {trainer.history[-1].number}; checkpoint {trainer.checkpoint}")
         return 130
+    with trainer.averaged.in_place():
+        for line in explored(trainer):
+            print(line)
     print(f"done: {time.perf_counter() - begin:.1f} s\ncheckpoint  {trainer.average_checkpoint}\npictures    "
-          f"{trainer.out / 'curve.png'}, {trainer.out / 'sheets'}")
+          f"{trainer.out}: curve.png, sheets/, " + ", ".join(sorted(p.name for p in trainer.out.glob("*.png")
+                                                                    if p.name != "curve.png")))
     return 0
+
+
+def explored(trainer):
+    """Draws what the network has learnt, and says it."""
+    import numpy as np
+
+    from ..models.generative.base import ImageTranslator
+    from ..train import generative as g
+    model, out, rng = trainer.model, trainer.out, np.random.default_rng(trainer.seed)
+    test, labels = trainer.split.test.take(np.arange(len(trainer.split.test)))
+    if isinstance(model, ImageTranslator):
+        yield from translated(model, test, labels)
+        return
+    training, made = trainer.split.train.images, trainer.sample(trainer.measured, rng)[0]
+    repeats = g.memorised(made, test, training)
+    g.draw_nearest(out / "nearest.png", made, training)
+    yield f"made images are {repeats:.2f} times as far from their nearest training image as test images are"
+    if len(model.image) == 1:
+        g.draw_interpolations(out / "interpolations.png", model, rng=rng)
+    if model.players == ("autoencoder",):
+        away = np.sqrt(((model.reconstruct(test) - test) ** 2).mean())
+        yield f"test images are given back to {away:.3f}, root mean square of values in -1 .. 1"
+        if model.image == (2,):
+            g.draw_plane(out / "plane.png", model, test, labels)
+    if len(trainer.history) >= 3:
+        yield from map(str, g.diagnose_players(trainer.history, CLASSES, repeats))
+
+
+def translated(model, test, wanted):
+    """Of networks that make images of images: how near the test's are to what was wanted."""
+    import numpy as np
+
+    from ..train.generative import slant
+    made = model.paint(test)
+    if hasattr(model, "enlarged"):
+        bicubic = np.clip(np.asarray(model.enlarged(test)), -1, 1)
+        yield (f"root mean square error on test images {np.sqrt(((made - wanted) ** 2).mean()):.4f}, of bicubic "
+               f"enlargement {np.sqrt(((bicubic - wanted) ** 2).mean()):.4f}")
+    elif hasattr(model, "back"):
+        yield (f"slant of test images {slant(test).mean():.2f}, made {slant(made).mean():.2f}, of slanted ones "
+               f"{slant(wanted).mean():.2f} columns a row")
+    else:
+        yield f"mean distance of made test images from the wanted ones {np.abs(made - wanted).mean():.4f} in -1 .. 1"

@@ -37,21 +37,30 @@ def draw_sheet(path, images: np.ndarray, columns: int | None = None, margin: int
 
 
 def draw_curve(path, history: Sequence, title: str) -> None:
-    """history: GenerativeEpochs. Losses on the left; on the right what else is known of each epoch."""
+    """history: GenerativeEpochs. Losses, what else is known in shares of 1, and what is no share."""
     from matplotlib.figure import Figure  # not pyplot: no window system, no global state
     from matplotlib.ticker import MaxNLocator
-    epochs = [e.number for e in history]
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    losses, others = figure.subplots(1, 2)
-    for axes, kind in ((losses, "losses"), (others, "said")):
-        for name in dict.fromkeys(name for e in history for name in getattr(e, kind)):
-            axes.plot(epochs, [getattr(e, kind).get(name, math.nan) for e in history], marker=".", label=name)
+    losses, said = (by_name(history, kind) for kind in ("losses", "said"))
+    shares = {name: line for name, line in said.items() if all(0 <= value <= 1 for _, value in line)}
+    panels = [("loss", losses), ("share", shares), ("", {n: line for n, line in said.items() if n not in shares})]
+    panels = [panel for panel in panels if panel[1]]
+    figure = Figure(figsize=(4.8 * len(panels) + 0.4, 3.8), layout="constrained")
+    for axes, (label, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        for name, line in lines.items():
+            axes.plot(*zip(*line), marker=".", label=name)
+        axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize=8)
-    losses.set(xlabel="epoch", ylabel="loss")
-    others.set(xlabel="epoch", ylabel="share")
+        axes.legend(fontsize=8)
     figure.suptitle(title)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
+
+
+def by_name(history: Sequence, kind: str) -> dict[str, list[tuple[int, float]]]:
+    """name -> (epoch, value) of those epochs that have it."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for epoch in history:
+        for name, value in getattr(epoch, kind).items():
+            found.setdefault(name, []).append((epoch.number, value))
+    return found
