@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from . import UsageError, known
 from .train import needs, positive
 
 SCENES, TESTED = 800, 100     # digit scenes an epoch, and to test
+PHOTOGRAPHS = ("coins", "tissue")
 LOSSES = ("cross-entropy+dice", "cross-entropy", "dice", "focal", "lovasz")
 
 
@@ -29,8 +31,9 @@ OTHER = Preset({}, 20, 2e-3)
 
 def add_arguments(parser):
     parser.add_argument("--model", default="unet", help="a segmentation network of create_model (default: unet)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="a folder with images/ and masks/, or of Pascal VOC "
-                        "(default: scattered handwritten digits)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="a folder with images/ and masks/, or of Pascal VOC, "
+                        "a .json of COCO, or coins or tissue, photographs that scikit-image ships (default: scattered "
+                        "handwritten digits)")
     parser.add_argument("--classes", metavar="NAMES",
                         help="names of the masks' numbers, joined by commas (with --data)")
     parser.add_argument("--size", type=positive(int), metavar="PIXELS",
@@ -57,7 +60,7 @@ def run(args) -> int:
     try:
         data = split(args)
         model = models.create_model(args.model, classes=len(data.train.classes),
-                                    **(preset.settings if args.data is None else {}))
+                                    **(preset.settings if drawn(args) else {}))
         args.out.mkdir(parents=True, exist_ok=True)
         trainer = train.Segmenter(
             model, data, args.out, epochs=args.epochs or preset.epochs, batch_size=args.batch_size,
@@ -72,10 +75,13 @@ def run(args) -> int:
     return conclude(trainer, begin)
 
 
+def drawn(args) -> bool:
+    """Whether images are small crops or scenes, for which presets are."""
+    return args.data is None or (str(args.data) in PHOTOGRAPHS and not args.data.exists())
+
+
 def split(args):
     """Two datasets; of a folder every fifth image, in a drawn order, is for the test."""
-    import numpy as np
-
     from ..train import Split, segmentation as s
     if args.data is None:
         if args.classes is not None:
@@ -83,6 +89,10 @@ def split(args):
         settings = scene_settings(args.size or 64)
         return Split(s.DigitMasks(SCENES, "train", args.seed, True, settings),
                      s.DigitMasks(TESTED, "test", args.seed, settings=settings), "scattered digits")
+    if args.data.suffix.lower() == ".json":
+        return coco(args)
+    if drawn(args):
+        return photographs(args)
     if args.classes is None:
         raise ValueError("--data needs --classes: the names of the masks' numbers, from 0 on")
     names = tuple(name.strip() for name in args.classes.split(","))
@@ -90,8 +100,38 @@ def split(args):
     pairs = s.read_folder(args.data, *(("JPEGImages", "SegmentationClass") if voc else ("images", "masks")))
     if len(pairs) < 5:
         raise ValueError(f"{args.data}: {len(pairs)} images are too few to keep a fifth for the test")
-    order = np.random.default_rng(args.seed).permutation(len(pairs))
-    train, test = ([pairs[i] for i in part] for part in np.split(order, [len(order) - len(order) // 5]))
+    return parted(args, pairs, names)
+
+
+def photographs(args):
+    """Crops of one photograph: of its upper part to train on, of the lower one to test."""
+    from ..train import Split, segmentation as s
+    if find_spec("skimage") is None:
+        raise ValueError(f"--data {args.data} needs scikit-image: pip install scikit-image")
+    if args.classes is not None:
+        raise ValueError("--classes is for folders: the photographs have theirs")
+    name, side = str(args.data), args.size or 64
+    return Split(s.PhotographMasks(name, SCENES, "train", side, args.seed, True),
+                 s.PhotographMasks(name, TESTED, "test", side, args.seed), f"crops of {name}")
+
+
+def coco(args):
+    """The images of a JSON of COCO's, with the ground as class 0."""
+    from ..train.detection.readers import read_coco
+    if args.classes is not None:
+        raise ValueError("--classes is for folders: COCO's file names its own")
+    found = read_coco(args.data)
+    if len(found) < 5:
+        raise ValueError(f"{args.data}: {len(found)} images are too few to keep a fifth for the test")
+    return parted(args, found.pictures, ("ground", *found.classes))
+
+
+def parted(args, samples, names):
+    import numpy as np
+
+    from ..train import Split, segmentation as s
+    order = np.random.default_rng(args.seed).permutation(len(samples))
+    train, test = ([samples[i] for i in part] for part in np.split(order, [len(order) - len(order) // 5]))
     size = (args.size or 256,) * 2
     moved = s.augment.Compose(s.augment.Flip(), s.augment.Rotate(10), s.augment.Brightness())
     return Split(s.MaskDataset(train, names, size, moved, args.data.name),

@@ -8,6 +8,7 @@ from pyops.train.segmentation import (
     DigitMasks,
     MaskDataset,
     MaskSample,
+    PhotographMasks,
     augment,
     measure_segmenter,
     read_folder,
@@ -184,3 +185,24 @@ def test_the_commands_train_and_label(folder, tmp_path, capsys):
                          (["--model", "resnet18"], "no segmentation network is called 'resnet18'")):
         assert cli.main(["train", "segment", *wrong, "--out", str(out)]) == 2
         assert match in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name, shares", [("coins", (0.6, 0.3)), ("tissue", (0.25, 0.08, 0.3))])
+def test_photographs_are_cut_into_two_parts(name, shares):
+    pytest.importorskip("skimage")
+    parts = [PhotographMasks(name, 6, part, 48) for part in ("train", "test")]
+    for data in parts:
+        images, masks = data.take(range(6))
+        assert images.shape == (6, 3, 48, 48) and images.dtype == np.float32 and len(data.classes) == len(shares)
+        assert np.array_equal(images, data.take(range(6))[0])
+        assert all((data.whole.mask == k).mean() > share for k, share in enumerate(shares))
+    whole = [data.whole.image for data in parts]
+    assert 2 < len(whole[0]) / len(whole[1]) < 2.5 and not np.array_equal(whole[0][-len(whole[1]):], whole[1])
+    fresh = PhotographMasks(name, 6, fresh=True)
+    assert not np.array_equal(*(fresh.take([0], np.random.default_rng(s))[0] for s in range(2)))
+    bright = [parts[0].whole.image[parts[0].whole.mask == k].mean() for k in range(len(shares))]
+    assert (bright[1] > bright[0]) if name == "coins" else (bright[0] > max(bright[1:]))
+    for asked, said in ((("cells", 3), "coins or tissue"), ((name, 0), "count must be"),
+                        ((name, 3, "test", 999), "side must")):
+        with pytest.raises(ValueError, match=said):
+            PhotographMasks(*asked)

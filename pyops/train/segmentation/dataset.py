@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...files.eight_bits import eight_bits
+from ..detection.annotations import Picture
 
 NOTHING = 255
 
@@ -21,7 +22,8 @@ class MaskSample(NamedTuple):
 class MaskDataset:
     """Pairs of files, or of arrays, as a dataset.
 
-    samples: MaskSamples, or pairs of paths. size: (height, width) that images are resized to, masks
+    samples: MaskSamples, pairs of paths, or Pictures of read_coco, whose class c is number c + 1, after
+    the ground. size: (height, width) that images are resized to, masks
     by the nearest pixel; None: as they are, all of one size. augment(sample, rng) -> MaskSample.
     ValueError, at the sample, for a mask of another size than its image or with a class that there
     is not.
@@ -42,7 +44,10 @@ class MaskDataset:
 
     def sample(self, index: int) -> MaskSample:
         one, where = self.samples[index], f"image {index}"
-        if not isinstance(one, MaskSample):
+        if isinstance(one, Picture):
+            from .coco import labelled
+            one, where = labelled(one), str(one.name)
+        elif not isinstance(one, MaskSample):
             where = str(one[0])
             one = MaskSample(read_image(one[0]), read_mask(one[1]))
         if one.image.shape[:2] != one.mask.shape:
