@@ -78,20 +78,24 @@ def run(args) -> int:
         raise UsageError(f"--show {args.show} needs an image to look at")
     if args.seed < 0:
         raise UsageError(f"--seed must not be negative, got {args.seed}")
-    found = shown(args.checkpoint, None if args.show in FOLDERS else args.image)
+    # of a layer anything can be asked that has one
+    classifies = args.show != "features" or args.layer is None
+    found = shown(args.checkpoint, None if args.show in FOLDERS else args.image, classifies)
     try:
         for path in import_module(f".inspect_{args.show}", __package__).draw(found, args):
             print(f"wrote {path}")
+    except MemoryError as why:
+        raise UsageError(f"there is not enough memory for this (--size, --most): {why}") from why
     except (ValueError, OSError) as why:
         raise UsageError(str(why)) from why
     return 0
 
 
-def shown(checkpoint: Path, image: Path | None) -> Opened:
+def shown(checkpoint: Path, image: Path | None, classifies: bool) -> Opened:
     """Of `pyops train lenet5` too, whose checkpoints predict knows."""
     from . import predict
     if not predict.is_own(predict.read(checkpoint)[1]):
-        return opened(checkpoint, image)
+        return opened(checkpoint, image, classifies)
     model, metadata = predict.load(checkpoint)
     form = of_digits(int(metadata["box"]))
     return Opened(model, None if image is None else form.read(image), None, form)

@@ -29,20 +29,23 @@ class Opened(NamedTuple):
     form: Form
 
 
-def opened(checkpoint: Path, image: Path | None) -> Opened:
-    """UsageError says what does not fit."""
+def opened(checkpoint: Path, image: Path | None, classifies: bool = True) -> Opened:
+    """UsageError says what does not fit; that the network says no classes of images only with
+    `classifies`."""
     from .. import train
     from ..train.description import told
     try:
         model, metadata = train.load_model(checkpoint)
-        if not model.top and not model.own_head:
-            raise ValueError(
-                f"{checkpoint}: holds a trunk without a classifier, which has no classes to show")
+        if classifies and (fault := no_classifier(model)):
+            raise ValueError(f"{checkpoint}: {fault}")
         names = told(metadata, "class_names")
         if "digits" in metadata:
             form = of_digits(told(metadata, "digits"))
         else:
-            channels, *size = told(metadata, "image", list(model.image))
+            shape = told(metadata, "image", list(getattr(model, "image", ())))
+            if len(shape) != 3:
+                raise ValueError(f"{checkpoint}: holds the network {type(model).__name__}, which takes no images")
+            channels, *size = shape
             resize, normalize = told(metadata, "resize", size), told(metadata, "normalize")
             form = of_pixels(channels, tuple(size), tuple(resize), normalize)
     except (OSError, ValueError) as why:
@@ -51,6 +54,14 @@ def opened(checkpoint: Path, image: Path | None) -> Opened:
         print(f"note: in training images went through {metadata['prepare']}, which the checkpoint does not "
               "hold; here pixels are 0 .. 1")
     return Opened(model, None if image is None else form.read(image), names, form)
+
+
+def no_classifier(model) -> str:
+    """Why `model` gives no scores of classes; "" if it does."""
+    from ..models.classification.classifier import Classifier
+    if not isinstance(model, Classifier):
+        return f"holds the network {type(model).__name__}, which does not say what an image as a whole shows"
+    return "" if model.top or model.own_head else "holds a trunk without a classifier, which has no classes to show"
 
 
 def of_digits(box: int) -> Form:

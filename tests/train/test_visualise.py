@@ -227,6 +227,24 @@ def test_the_command_draws_features(tmp_path, capsys):
         assert main([*asked, *more]) == 2 and said in capsys.readouterr().err
 
 
+def test_the_command_looks_into_networks_that_do_not_classify(tmp_path, capsys):
+    for needed in ("safetensors", "matplotlib", "PIL"):
+        pytest.importorskip(needed)
+    from pyops.cli import main
+    from pyops.models import weights
+    pyops.manual_seed(0)
+    file = str(tmp_path / "a.safetensors")
+    weights.save(pyops.create_model("unet", base=4, depth=1), file)
+    asked = ["inspect", file, "--show", "features", "--steps", "1", "--size", "16", "-o", str(tmp_path), "--unit", "1"]
+    assert main([*asked, "--layer", "down.0"]) == 0 and (tmp_path / "features-down.0.png").is_file()
+    capsys.readouterr()
+    for command in (asked, ["predict", file, "a.png"], ["inspect", file, "a.png", "--show", "evidence"]):
+        assert main(command) == 2
+        assert "UNet, which does not say what an image as a whole shows" in capsys.readouterr().err
+    weights.save(pyops.create_model("dcgan_32"), file)
+    assert main([*asked, "--layer", "x"]) == 2 and "which takes no images" in capsys.readouterr().err
+
+
 def test_the_pages_code_runs():
     """docs/inspect.md's, from top to bottom."""
     import re
