@@ -12,8 +12,8 @@ FINE_TUNED = "bert"   # the folder of the pre-trained network within --out
 
 
 def add_arguments(parser):
-    parser.add_argument("--steps", type=positive(int), default=1500, metavar="N",
-                        help="updates on masked words (default: 1500)")
+    parser.add_argument("--steps", type=positive(int), default=2000, metavar="N",
+                        help="updates on masked words (default: 2000)")
     parser.add_argument("--fine-tuning", type=positive(int), default=120, metavar="N",
                         help="updates of each classifier (default: 120)")
     parser.add_argument("--classes", type=positive(int), default=8, metavar="N",
@@ -24,13 +24,13 @@ def add_arguments(parser):
                         help="a multiple of --heads (default: 96)")
     parser.add_argument("--layers", type=positive(int), default=2, metavar="N", help="default: 2")
     parser.add_argument("--heads", type=positive(int), default=4, metavar="N", help="default: 4")
-    parser.add_argument("--vocabulary", type=positive(int), default=2000, metavar="N",
-                        help="word pieces (default: 2000)")
-    parser.add_argument("--length", type=positive(int), default=64, metavar="N",
-                        help="word pieces of a passage that are read (default: 64)")
+    parser.add_argument("--vocabulary", type=positive(int), default=1000, metavar="N",
+                        help="word pieces (default: 1000)")
+    parser.add_argument("--length", type=positive(int), default=32, metavar="N",
+                        help="word pieces of a passage that are read (default: 32)")
     parser.add_argument("--batch", "--batch-size", type=positive(int), default=32, metavar="N", help="default: 32")
-    parser.add_argument("--lr", type=positive(float), default=3e-3,
-                        help="the highest rate on masked words (default: 0.003)")
+    parser.add_argument("--lr", type=positive(float), default=2e-3,
+                        help="the highest rate on masked words (default: 0.002)")
     parser.add_argument("--fine-tuning-lr", type=positive(float), default=5e-4, metavar="LR",
                         help="of both classifiers (default: 0.0005)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, masks and the choice of passages (default: 0)")

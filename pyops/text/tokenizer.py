@@ -18,3 +18,7 @@ def read_tokenizer(path) -> Any:
         return Tokenizer.from_str(path.read_text("utf-8"))
     except Exception as why:   # the package raises Exception itself
         raise ValueError(f"{path}: no tokenizer, or damaged: {why}") from why
+    except BaseException as why:
+        if type(why).__name__ != "PanicException":   # of its Rust, which is no Exception
+            raise
+        raise ValueError(f"{path}: no tokenizer, or damaged: {why}") from why

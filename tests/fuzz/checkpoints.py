@@ -7,6 +7,7 @@ A file is refused by a ValueError and changes nothing, or is taken as a whole.
 from __future__ import annotations
 
 import atexit
+import copy
 import json
 import random
 import shutil
@@ -76,7 +77,7 @@ def changed(draw: random.Random, value) -> None:
     elif draw.random() < 0.2 and isinstance(value[key], (int, float)) and not isinstance(value[key], bool):
         value[key] = draw.choice((value[key] + 1, -value[key], value[key] * 2))
     else:
-        value[key] = draw.choice(WORDS)
+        value[key] = copy.deepcopy(draw.choice(WORDS))  # which the next change may go into
 
 
 def change_header(draw: random.Random, data: bytes) -> bytes:

@@ -16,6 +16,7 @@ from . import hunt
 COUNTS = {
     "program_load": 600,
     "checkpoints": 300,
+    "folders": 300,
     "annotations": 400,
     "h5": 400,
     "compiled_random": 400,

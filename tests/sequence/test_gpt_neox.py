@@ -128,3 +128,9 @@ def test_longer_texts_are_transformers(scaling, tmp_path):
 def test_scaling_is_refused_by_name(scaling, said):
     with pytest.raises(ValueError, match="gpt_neox: .*" + said):
         models.GPTNeoXConfiguration(rope_scaling=scaling)
+
+
+def test_turns_out_of_range_are_refused():
+    for settings in ({"rotary_pct": 0.0}, {"rotary_pct": 1.5}, {"rotary_pct": 0.01}, {"rotary_emb_base": 1.0}):
+        with pytest.raises(ValueError, match="gpt_neox: rotary_pct .* must be a share of a head's 96 features"):
+            models.GPTNeoXConfiguration(**settings)

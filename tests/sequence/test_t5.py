@@ -91,3 +91,11 @@ def test_a_saved_folder_is_transformers(tmp_path):
 def test_published_size():
     with nn.init.skip_draws():
         assert sum(p.data.size for p in models.t5_small().parameters()) == 60_506_624
+
+
+def test_buckets_out_of_range_are_refused():
+    for buckets, most in ((2, 128), (32, 16), (1, 5)):
+        with pytest.raises(ValueError, match=f"at least 4 .* got {buckets} and {most}"):
+            models.T5Configuration(relative_attention_num_buckets=buckets, relative_attention_max_distance=most)
+    with pytest.raises(ValueError, match="num_decoder_layers must be a positive whole number, got 0"):
+        models.T5Configuration(num_decoder_layers=0)

@@ -1,7 +1,7 @@
 """Settings of a Transformer under the names of Hugging Face's config.json."""
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 # by the names of types in a family's fields
 KINDS: dict[str, Callable[[Any], bool]] = {
     "int": lambda x: isinstance(x, int) and not isinstance(x, bool), "bool": lambda x: isinstance(x, bool),
-    "float": lambda x: isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x),
+    "float": lambda x: isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) <= sys.float_info.max,
     "list": lambda x: isinstance(x, list) and all(map(KINDS["int"], x)),
     "dict": lambda x: isinstance(x, dict), "str": lambda x: isinstance(x, str), "None": lambda x: x is None,
 }
@@ -21,7 +21,8 @@ class Configuration:
     """Base: a family's fields with their published defaults.
 
     model_type: the family's name in config.json. FIXED: fields that we do not have, with the values
-    that mean the same as not having them. SIZES: fields that must be positive whole numbers.
+    that mean the same as not having them. SIZES: fields that must be positive whole numbers, or None
+    where their type has it.
     """
     model_type: ClassVar[str] = ""
     FIXED: ClassVar[Mapping[str, tuple]] = {}
@@ -34,7 +35,7 @@ class Configuration:
                 raise ValueError(f"{self.model_type}: {field.name} must be {' or '.join(wanted)}, got {value!r}")
         for name in self.SIZES:
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"{self.model_type}: {name} must be a positive whole number, got {value!r}")
 
     @classmethod
@@ -52,7 +53,7 @@ class Configuration:
         anything is made by them."""
         for name in self.SIZES:
             most = arrays if "layer" in name else max(MOST, numbers)
-            if getattr(self, name) > most:
+            if (getattr(self, name) or 0) > most:
                 raise ValueError(f"{self.model_type}: {name} {getattr(self, name)} is more than weights of {arrays} "
                                  f"arrays and {numbers} numbers can have")
 

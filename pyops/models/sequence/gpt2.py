@@ -45,7 +45,7 @@ class GPT2Configuration(Configuration):
 
     model_type = "gpt2"
     FIXED = {"add_cross_attention": (False,)}
-    SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
+    SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner")
 
     def __post_init__(self) -> None:
         super().__post_init__()

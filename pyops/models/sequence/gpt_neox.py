@@ -52,6 +52,10 @@ class GPTNeoXConfiguration(Configuration):
     def __post_init__(self) -> None:
         super().__post_init__()
         divided(self, "hidden_size", "num_attention_heads")
+        features = self.hidden_size // self.num_attention_heads
+        if not 0 < self.rotary_pct <= 1 or int(features * self.rotary_pct) < 1 or not self.rotary_emb_base > 1:
+            raise ValueError(f"gpt_neox: rotary_pct {self.rotary_pct} must be a share of a head's {features} features, "
+                             f"one at least, and rotary_emb_base {self.rotary_emb_base} above 1")
         try:
             self.rope = Rope.of(self.rope_scaling or {}, self.max_position_embeddings)
         except ValueError as why:

@@ -91,7 +91,7 @@ class Rope:
         if self.truncate:
             low, high = math.floor(low), math.ceil(high)
         low, high = max(low, 0), min(high, features - 1)
-        stretched = np.clip((np.arange(features // 2) - low) / (high - low if high != low else 0.001), 0, 1)
+        stretched = np.clip((np.arange(len(fast)) - low) / (high - low if high != low else 0.001), 0, 1)
         return fast * (1 - stretched) + fast / self.factor * stretched
 
     @property

@@ -49,8 +49,15 @@ class T5Configuration(Configuration):
     decoder_start_token_id: int | None = None
 
     model_type = "t5"
-    SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads",
+    SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads",
              "relative_attention_num_buckets", "relative_attention_max_distance")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        buckets, most = self.relative_attention_num_buckets, self.relative_attention_max_distance
+        if buckets < 4 or most <= buckets // 2:   # a direction has single distances and ranges
+            raise ValueError(f"t5: relative_attention_num_buckets must be at least 4 and its half below "
+                             f"relative_attention_max_distance, got {buckets} and {most}")
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> T5Configuration:
