@@ -39,12 +39,21 @@ V scores_of(const real* query, const real* keys, i64 stride, i64 features, int c
     return sums[0];
 }
 
+// The rows of a group come from 16 places at once, an order that no prefetcher expects. `count` rows:
+void fetch(const real* rows, i64 stride, i64 width, i64 count) {
+    for (i64 j = 0; j < count; ++j)
+        for (i64 i = 0; i < width; i += 64 / (i64)sizeof(real)) __builtin_prefetch(rows + j * stride + i);
+}
+
 // out = sum of weights[j] values[j] over `count` rows; N vectors of features at a time
 template <int N> void sum_of_values(const real* weights, const real* values, i64 stride, i64 count, real* out) {
     V sums[N] = {};
     for (i64 j = 0; j < count; ++j, values += stride)
         #pragma GCC unroll 8
-        for (int v = 0; v < N; ++v) sums[v] += weights[j] * load(values + v * LANES);
+        for (int v = 0; v < N; ++v) {
+            __builtin_prefetch(values + LANES * stride + v * LANES);
+            sums[v] += weights[j] * load(values + v * LANES);
+        }
     #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) store(out + v * LANES, sums[v]);
 }
@@ -108,6 +117,8 @@ struct FewQueries {
         }
         for (i64 j = 0; j < count; j += LANES) {
             const int some = (int)least(count - j, LANES);
+            if (j + LANES < count) fetch(keys + (j + LANES) * k_row, k_row, E, least(count - j - LANES, LANES));
+            else fetch(vals, v_row, values, least(count, LANES));
             for (i64 r = 0; r < n; ++r) {
                 const V found = scores_of(queries + r * E, keys + j * k_row, k_row, E, some);
                 Tail{some}.store(scores + r * SPAN + j, found);

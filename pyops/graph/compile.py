@@ -29,6 +29,7 @@ from .varying import Varying, opened
 BOUNDS = {"strict": 5e-6, "default": 2e-5, "fast": 1e-4}
 PRECISIONS = tuple(BOUNDS)
 MEMORY = ("default", "lean")
+WEIGHTS = ("float32", "int8", "bf16")
 TRACED = 4   # graphs that are kept for the sizes by which a model takes other ways
 REFUSED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)   # of a model that is traced
 
@@ -44,6 +45,7 @@ class Options:
     constants: Constants | None = None
     batch_invariant: bool = False
     memory: str = "default"
+    weights: str = "float32"
 
 
 # of an input: the least and the most that each axis which varies may be
@@ -53,19 +55,20 @@ Axes = Mapping[int, "tuple[int | None, int | None] | None"]
 @overload
 def compile(model: Callable[..., Any], example_inputs: Any, precision: str = ..., threads: int | None = ..., *,
             dynamic: None = ..., dynamic_batch: bool = ..., state: Any = ..., batch_invariant: bool | None = ...,
-            memory: str = ..., shared: Constants | None = ...) -> Program: ...
+            memory: str = ..., shared: Constants | None = ..., weights: str = ...) -> Program: ...
 
 
 @overload
 def compile(model: Callable[..., Any], example_inputs: Any, precision: str = ..., threads: int | None = ..., *,
             dynamic: Mapping[Any, Axes], batch_invariant: bool | None = ..., memory: str = ...,
-            shared: Constants | None = ...) -> Varying: ...
+            shared: Constants | None = ..., weights: str = ...) -> Varying: ...
 
 
 def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "default",
             threads: int | None = None, *,
             dynamic: Any = None, dynamic_batch: bool = False, state: Any = None,
-            batch_invariant: bool | None = None, memory: str = "default", shared: Constants | None = None) -> Any:
+            batch_invariant: bool | None = None, memory: str = "default", shared: Constants | None = None,
+            weights: str = "float32") -> Any:
     """Traces `model` once and returns a Program that computes the same from arrays of the same
     shapes.
 
@@ -92,11 +95,15 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     filters is made in each run, which its choice takes into account, and linear layers of few rows
     read the model's own arrays.
     shared: what Programs of one model share their weights by (graph.shared.Constants).
+    weights: how linear layers' constant weights are stored, "int8" (symmetric, a scale an output, which
+    is off by at most 1/254 of that output's largest weight), "bf16" (1/256 of each weight) or as they
+    are. They are widened in registers, and sums are float32: layers of few rows, which take the time
+    of reading weights, take less of it. Weights that are not finite stay float32.
     Raises TraceError, a TypeError, with the line of the model that cannot be compiled; ValueError
     for other arguments. PYOPS_FORCE_ALGO overrides the choice of algorithms: "direct", "winograd2",
     "winograd4", "winograd6", or "name=algorithm,...".
     """
-    options = options_of(precision, threads, shared, batch_invariant, memory)
+    options = options_of(precision, threads, shared, batch_invariant, memory, weights)
     if not callable(model):
         raise TypeError(f"compile: model must be a Module or a function of arrays, got {type(model).__name__}")
     if not isinstance(dynamic_batch, bool):
@@ -130,7 +137,7 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
 
 
 def options_of(precision: str, threads: int | None, constants: Constants | None = None,
-               batch_invariant: bool | None = None, memory: str = "default") -> Options:
+               batch_invariant: bool | None = None, memory: str = "default", weights: str = "float32") -> Options:
     """What a compilation is asked for, on the active backend. ValueError for what it cannot be."""
     if precision not in PRECISIONS:
         raise ValueError(f"compile: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -140,13 +147,15 @@ def options_of(precision: str, threads: int | None, constants: Constants | None 
         raise ValueError(f"compile: batch_invariant must be True, False or None, got {batch_invariant!r}")
     if memory not in MEMORY:
         raise ValueError(f"compile: memory must be one of {', '.join(MEMORY)}, got {memory!r}")
+    if weights not in WEIGHTS:
+        raise ValueError(f"compile: weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
     isa = active.get().name
     if isa not in ISAS:   # the reference has no kernels; CUDA's are no program's
         raise ValueError(f"compile: backend {isa!r} runs no programs; they run on "
                          f"{', '.join(b for b in ISAS if not BACKENDS[b].missing)}")
     choose.entries(force := os.environ.get("PYOPS_FORCE_ALGO", ""))   # refused even where nothing is convolved
     return Options(precision, threads or get_num_threads(), isa, force, constants or Constants(),
-                   by_sample.get() if batch_invariant is None else bool(batch_invariant), memory)
+                   by_sample.get() if batch_invariant is None else bool(batch_invariant), memory, weights)
 
 
 def of_sizes(model: Any, inputs: Any, options: Options, dynamic: Any) -> Varying:

@@ -72,6 +72,46 @@ def linear(kernels, w: np.ndarray) -> np.ndarray:
 
 
 @once
+def int8_scale(w: np.ndarray) -> np.ndarray:
+    """The step of each filter of (K, C) as int8: its largest value is 127 of them; for whole blocks."""
+    most = np.abs(w).max(1, initial=0).astype(np.float32)
+    return padded(np.where(most > 0, most / np.float32(127), np.float32(1)), 0, rounded(len(w)))
+
+
+@once
+def int8_linear(w: np.ndarray) -> np.ndarray:
+    """(K, C) in steps of int8_scale, as (K/16, C, 16 filters)."""
+    scale = int8_scale(w)[:len(w), None]
+    return in_pieces(w, np.int8, lambda rows, part: np.rint(rows / scale[part]))
+
+
+@once
+def bf16_linear(w: np.ndarray) -> np.ndarray:
+    """(K, C) as bfloat16, in uint16, as (K/16, C, 16 filters)."""
+    return in_pieces(w, np.uint16, lambda rows, _: bfloat16(rows))
+
+
+def in_pieces(w: np.ndarray, dtype, of) -> np.ndarray:
+    """(K, C) as (K/16, C, 16 filters) of `of` its rows, some blocks at a time."""
+    K, C = w.shape
+    packed, step = memory.empty((rounded(K) // BLOCK, C, BLOCK), dtype), 64 * BLOCK
+    for first in range(0, K, step):
+        part = slice(first, min(K, first + step))
+        found = np.asarray(of(np.asarray(w[part], np.float32), part), dtype)
+        found = padded(found, 0, rounded(len(found))).reshape(-1, BLOCK, C)
+        packed[first // BLOCK:first // BLOCK + len(found)] = found.transpose(0, 2, 1)
+    return packed
+
+
+def bfloat16(x: np.ndarray) -> np.ndarray:
+    """float32 rounded to its upper half, ties to even, as uint16."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    with np.errstate(over="ignore"):
+        near = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
+    return np.where(np.isnan(x), bits >> 16 | 0x40, near).astype(np.uint16)
+
+
+@once
 def bytes_filters(w: np.ndarray) -> np.ndarray:
     """int8 (K, C, R, S) as (K/16, C/16, R, S, 4, 16 filters, 4 channels)."""
     K, C, R, S = w.shape

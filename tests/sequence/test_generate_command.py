@@ -31,6 +31,14 @@ def test_it_streams_what_generate_returns(folder, capsys):
     assert err.startswith("20 tokens, ") and err.endswith("tokens/s\n")
 
 
+def test_weights_of_fewer_bits_say_what_they_cost(folder, capsys):
+    assert main(["generate", str(folder), "--prompt", "the", "--length", "5", "--weights", "int8"]) == 0
+    err = capsys.readouterr().err
+    error = models.load_transformer(folder).eval().stored_error(
+        tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).encode("the").ids, "int8")
+    assert 0 < error < 0.03 and err.endswith(f"weights int8: the first scores are off by {error:.2%} of the largest\n")
+
+
 def test_one_seed_draws_one_text(folder, capsys):
     how = ["generate", str(folder), "--prompt", "the", "--length", "12", "--temperature", "3", "--top-p", "0.9"]
     texts = []

@@ -306,6 +306,26 @@ def linear_rows(x, weight, bias, act, y) -> None:
     numbers(bias, weight.shape[0])
 
 
+def stored(weight, scale) -> None:
+    need(
+        len(weight.shape) == 3 and weight.shape[2] == BLOCK and weight.dtype.name in ("int8", "uint16"),
+        "filters are stored as int8 or uint16 (blocks, features, 16)",
+    )
+    numbers(scale, weight.shape[0] * BLOCK)
+
+
+@contract("linear_stored", "rxooaR")
+def linear_stored(x, weight, scale, bias, act, y) -> None:
+    stored(weight, scale)
+    linear_packed(x, weight, bias, act, y)
+
+
+@contract("widen_packed", "xoR")
+def widen_packed(weight, scale, packed) -> None:
+    stored(weight, scale)
+    need(packed.shape == weight.shape, "filters are stored as they are packed")
+
+
 # ---- windows
 
 

@@ -2,11 +2,13 @@
 can."""
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from .. import activations, packing
 from ..ir import Node, Value
-from .context import Declined, Lowering
+from .context import Declined, Lowering, Ref
 
 # Weights that no cache holds are read in place by few rows: reading takes longer than multiplying,
 # and a packed copy would double them.
@@ -20,8 +22,31 @@ def linear(low: Lowering, node: Node) -> None:
         raise Declined("weights that are computed")
     filters, features = weight.shape
     rows = x.size // features
-    matrix_product(low, node, low.as_planar(x).reshaped((rows, features)), weight, bias,
-                   low.new_planar(node.output).reshaped((rows, filters)))
+    found = stored(low.options.weights, weight)
+    product = matrix_product if found is None else partial(stored_product, stored=found)
+    product(low, node, low.as_planar(x).reshaped((rows, features)), weight, bias,
+            low.new_planar(node.output).reshaped((rows, filters)))
+
+
+def stored(form: str, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """The weights in fewer bits and their scales, as compile's `weights` has it; None as floats."""
+    if form == "float32" or not packing.finite(weight):
+        return None
+    return ((packing.int8_linear(weight), packing.int8_scale(weight)) if form == "int8"
+            else (packing.bf16_linear(weight), None))
+
+
+def stored_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y, *,
+                   stored: tuple[np.ndarray, np.ndarray | None]) -> None:
+    """The same as matrix_product by weights in fewer bits."""
+    tail, (packed, scale), flops = node.epilogue.activation or activations.NONE, stored, 2 * node.macs
+    bias = packing.bias(bias, weight.shape[0])
+    if x.shape[0] <= FEW_ROWS:
+        low.add("linear_stored", x, packed, scale, bias, tail, y, node=node, algorithm=low.options.weights, flops=flops)
+        return
+    wide = Ref(low.buffer(packed.size), 0, packed.shape)
+    low.add("widen_packed", packed, scale, wide, node=node, algorithm=low.options.weights)
+    low.add("linear_packed", x, wide, bias, tail, y, node=node, algorithm="packed", flops=flops)
 
 
 def matrix_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y) -> None:

@@ -60,10 +60,16 @@ class CausalLanguageModel(nn.Module):
         hidden, kept = self.hidden(ids, positions, [(layer[0], layer[1], mask) for layer in F.unbind(past)])
         return self.lm_head(hidden[:, -1]), stacked(kept)
 
+    def stored_error(self, ids, weights: str) -> float:
+        """By how much the scores of what follows a prompt, a row of tokens, are off where weights are
+        stored as generate's `weights` says: the greatest difference over the greatest score."""
+        prompt = checked_prompts(ids, 1, self.vocabulary, self.most_positions)[:1]
+        return off_by(Reading(self, prompt, 1, True, weights).scores, Reading(self, prompt, 1, False).scores)
+
     def generate(self, ids: Any, max_new_tokens: int = 50, temperature: float = 0.0, top_k: int | None = None,
                  top_p: float | None = None, num_beams: int = 1, stop: int | Sequence[int] | None = None,
                  seed: int | None = None, stream: Callable[[int, int], Any] | None = None, *,
-                 length_penalty: float = 0.0, compiled: bool = True) -> list[list[int]]:
+                 length_penalty: float = 0.0, compiled: bool = True, weights: str = "float32") -> list[list[int]]:
         """What follows each prompt: a list of new tokens for each.
 
         ids: prompts, a list of lists of whole numbers of any lengths, an array (N, T), or one list.
@@ -76,7 +82,8 @@ class CausalLanguageModel(nn.Module):
         is called with each token as it comes; not with beams. compiled: by two Programs, for
         prompts and for a step, which are made at the first call and again when weights have
         changed; False computes eagerly. The numbers are those of the model without a cache but for
-        rounding.
+        rounding. weights: "int8" and "bf16" store the Programs' linear layers in fewer bits
+        (pyops.compile), so that a step, which takes the time of reading them, takes less.
         ValueError for empty prompts, for ids that are no tokens, where prompt and new tokens exceed
         the positions, and for other arguments out of range.
         """
@@ -84,7 +91,7 @@ class CausalLanguageModel(nn.Module):
             raise ValueError("generate: the model is in training mode; call .eval() first")
         sampling = Sampling(temperature, top_k, top_p, seed)
         prompts = checked_prompts(ids, max_new_tokens, self.vocabulary, self.most_positions)
-        reading = Reading(self, prompts, max(1, num_beams), compiled)
+        reading = Reading(self, prompts, max(1, num_beams), compiled, weights)
         if num_beams != 1:
             return beam_search(reading, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
         return sample(reading, max_new_tokens, sampling, stop, stream)
@@ -96,11 +103,19 @@ def stacked(kept):
     return F.reshape(flat, (len(kept), 2, *flat.shape[1:]))
 
 
+def off_by(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The greatest difference over the greatest value."""
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
 class Running:
     """A model's functions, compiled or not, from arrays to arrays."""
 
-    def __init__(self, model: nn.Module, compiled: bool):
-        self.functions = Programs.of(model) if compiled else model
+    def __init__(self, model: nn.Module, compiled: bool, weights: str = "float32"):
+        """ValueError for weights that are stored otherwise and not compiled."""
+        if not compiled and weights != "float32":
+            raise ValueError(f"generate: weights {weights!r} are stored by Programs; leave out compiled=False")
+        self.functions = Programs.of(model, weights) if compiled else model
 
     def run(self, name: str, *arrays) -> list[np.ndarray]:
         with no_grad():
@@ -111,9 +126,10 @@ class Running:
 class Reading(Running):
     """Texts as far as they were read: scores (rows, vocabulary) of what follows each."""
 
-    def __init__(self, model: CausalLanguageModel, prompts: list[np.ndarray], copies: int, compiled: bool):
+    def __init__(self, model: CausalLanguageModel, prompts: list[np.ndarray], copies: int, compiled: bool,
+                 weights: str = "float32"):
         """copies: rows of each prompt."""
-        super().__init__(model, compiled)
+        super().__init__(model, compiled, weights)
         dtype = next(model.parameters()).dtype
         self.cache = Cache(model.cache_shape, len(prompts) * copies, max(map(len, prompts)) + 1,
                            model.most_positions, dtype)

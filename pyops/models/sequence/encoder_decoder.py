@@ -10,7 +10,7 @@ import numpy as np
 from ... import functional as F, nn
 from ...ops.attention import additive
 from .caches import Cache
-from .causal import Running, stacked
+from .causal import Running, off_by, stacked
 from .generation import Sampling, beam_search, checked_prompts, sample
 from .heads import visible
 
@@ -83,10 +83,15 @@ class EncoderDecoder(nn.Module):
                                    [(layer[0], layer[1], mask) for layer in F.unbind(past)])
         return scores[:, -1], stacked(kept)
 
+    def stored_error(self, ids, weights: str) -> float:
+        """As CausalLanguageModel.stored_error, of the first token that is written for a source."""
+        source = checked_prompts(ids, 1, self.vocabulary, None)[:1]
+        return off_by(Writing(self, source, 1, True, weights).scores, Writing(self, source, 1, False).scores)
+
     def generate(self, ids: Any, max_new_tokens: int = 50, temperature: float = 0.0, top_k: int | None = None,
                  top_p: float | None = None, num_beams: int = 1, stop: int | Sequence[int] | None = None,
                  seed: int | None = None, stream: Callable[[int, int], Any] | None = None, *,
-                 length_penalty: float = 0.0, compiled: bool = True) -> list[list[int]]:
+                 length_penalty: float = 0.0, compiled: bool = True, weights: str = "float32") -> list[list[int]]:
         """A text for each source. Arguments are those of CausalLanguageModel.generate; ids: the
         sources, of any lengths, which are read without padding."""
         if self.training:
@@ -96,7 +101,7 @@ class EncoderDecoder(nn.Module):
         longest = max(max_new_tokens, *map(len, sources))
         if longest > self.most_positions:
             raise ValueError(f"generate: {longest} tokens are more than the model's {self.most_positions} positions")
-        writing = Writing(self, sources, max(1, num_beams), compiled)
+        writing = Writing(self, sources, max(1, num_beams), compiled, weights)
         if num_beams != 1:
             return beam_search(writing, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
         return sample(writing, max_new_tokens, sampling, stop, stream)
@@ -105,9 +110,10 @@ class EncoderDecoder(nn.Module):
 class Writing(Running):
     """Texts as far as they were written: scores (rows, vocabulary) of what follows each."""
 
-    def __init__(self, model: EncoderDecoder, sources: list[np.ndarray], copies: int, compiled: bool):
+    def __init__(self, model: EncoderDecoder, sources: list[np.ndarray], copies: int, compiled: bool,
+                 weights: str = "float32"):
         """copies: rows of each source."""
-        super().__init__(model, compiled)
+        super().__init__(model, compiled, weights)
         dtype, rows = next(model.parameters()).dtype, len(sources) * copies
         self.cache = Cache(model.cache_shape, rows, 1, model.most_positions, dtype)
         longest = max(map(len, sources))

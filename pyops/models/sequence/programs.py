@@ -10,19 +10,21 @@ SAMPLES = 16   # numbers of a parameter that are looked at
 
 class Programs:
     """A model's functions prefill and step as Programs, made when first called. They share packed
-    weights; sizes vary (graph/varying.py) where the model's DYNAMIC says so."""
+    weights, stored as compile's `weights` says; sizes vary (graph/varying.py) where the model's DYNAMIC
+    says so."""
 
-    def __init__(self, model):
+    def __init__(self, model, weights: str = "float32"):
         from ...graph.shared import Constants
-        self.model, self.shared, self.seen = model, Constants(), fingerprint(model)
+        self.model, self.weights, self.shared, self.seen = model, weights, Constants(), fingerprint(model)
         self.made: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, model) -> Programs:
-        """The model's, made anew if its weights are no longer those that were packed."""
+    def of(cls, model, weights: str = "float32") -> Programs:
+        """The model's, made anew if its weights are no longer those that were packed, or are to be
+        stored otherwise."""
         found = getattr(model, "_programs", None)
-        if found is None or found.seen != fingerprint(model):
-            found = model._programs = cls(model)
+        if found is None or found.weights != weights or found.seen != fingerprint(model):
+            found = model._programs = cls(model, weights)
         return found
 
     def prefill(self, *inputs):
@@ -35,7 +37,7 @@ class Programs:
         if name not in self.made:
             from ...graph.compile import compile
             self.made[name] = compile(getattr(self.model, name), inputs, dynamic=self.model.DYNAMIC[name],
-                                      shared=self.shared)
+                                      shared=self.shared, weights=self.weights)
         return self.made[name](*inputs)
 
 

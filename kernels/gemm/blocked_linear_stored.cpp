@@ -1,0 +1,177 @@
+// y = act(x W' + b) for few rows of x, with weights stored in fewer bits: as int8, a scale a filter, or
+// as bfloat16 (uint16, the upper half of a float). They are packed as (filters / 16, features, 16).
+//
+// Few rows take the time of reading the weights, so fewer bytes are less time. They are widened to
+// floats in registers; products and sums are floats, one chain in the order of the features, whatever
+// the rows and threads, and a filter's scale multiplies the sum. A tile is P rows x Q blocks of filters.
+// Many rows multiply the whole filters: widen_packed makes them, for linear_packed.
+#include "blocked/epilogue.h"
+
+BEGIN_KERNELS
+namespace {
+using s8 = std::int8_t;
+using u16 = std::uint16_t;
+
+#if defined(__AVX512F__)
+constexpr int MOST_ROWS = 4;
+constexpr int most_blocks(int rows) { return rows <= 2 ? 8 : 4; }
+#elif defined(__AVX2__) || defined(__aarch64__)
+constexpr int MOST_ROWS = 4;
+constexpr int most_blocks(int rows) { return rows == 1 ? 4 : rows == 2 ? 2
+                                                                       : 1; }
+#else
+constexpr int MOST_ROWS = 2;
+constexpr int most_blocks(int rows) { return rows == 1 ? 2 : 1; }
+#endif
+
+i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
+
+inline V widen(const s8* p) {
+#if defined(__AVX512F__)
+    return (V)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+#elif defined(__AVX2__)
+    return (V)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+#elif defined(__SSE4_1__)
+    return (V)_mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_loadu_si32(p)));
+#else
+    V v;
+    for (int i = 0; i < LANES; ++i) v[i] = p[i];
+    return v;
+#endif
+}
+
+inline V widen(const u16* p) {
+#if defined(__AVX512F__)
+    return (V)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16);
+#elif defined(__AVX2__)
+    return (V)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16);
+#elif defined(__SSE4_1__)
+    return (V)_mm_slli_epi32(_mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i*)p)), 16);
+#else
+    M v;
+    for (int i = 0; i < LANES; ++i) v[i] = (lane_int)((std::uint32_t)p[i] << 16);
+    return as_real(v);
+#endif
+}
+
+// a b + c rounded once where the set can, in every tile: left to itself, the compiler does so in some
+inline V times_plus(V a, V b, V c) {
+#if defined(__AVX512F__)
+    return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+    return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
+struct Same {
+    alignas(64) real v[8 * BLOCK];
+    constexpr Same(real value) : v() {
+        for (real& x : v) x = value;
+    }
+};
+constexpr Same ONES(1), ZEROS(0);
+
+// Filters from one block on: w, factors and bias of it; y: of the first row
+template <class T> struct Filters {
+    const T* w;
+    const real *scale, *bias;
+    i64 features, left, pitch;   // left: filters that are there; pitch: of y's rows
+    real* y;
+    Filters from(i64 block) const {
+        const i64 k = block * BLOCK;
+        return {w + k * features, scale ? scale + k : nullptr, bias ? bias + k : nullptr, features, left - k, pitch, y + k};
+    }
+};
+
+template <int P, int Q, class T> void stored_tile(const real* x, const Filters<T>& f, const Epilogue& e) {
+    constexpr int N = Q * BV;
+    const i64 block = f.features * BLOCK;
+    V acc[P][N] = {};
+    const T* w = f.w;
+    for (i64 c = 0; c < f.features; ++c, w += BLOCK)
+        #pragma GCC unroll 32
+        for (int v = 0; v < N; ++v) {
+            const V wv = widen(w + v / BV * block + v % BV * LANES);
+            #pragma GCC unroll 4
+            for (int p = 0; p < P; ++p) acc[p][v] += x[p * f.features + c] * wv;
+        }
+    const real *const scale = f.scale ? f.scale : ONES.v, *const bias = f.bias ? f.bias : ZEROS.v;
+    alignas(64) real row[Q * BLOCK];
+    #pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) {
+        #pragma GCC unroll 32
+        for (int v = 0; v < N; ++v) {
+            store(row + v * LANES, e.clamp(times_plus(acc[p][v], load(scale + v * LANES), load(bias + v * LANES))));
+        }
+        e.finish(row, Q * BLOCK);
+        std::memcpy(f.y + p * f.pitch, row, (f.left < Q * BLOCK ? f.left : Q * BLOCK) * sizeof(real));
+    }
+}
+
+template <int P, class T> void across(const real* x, i64 begin, i64 end, const Filters<T>& f, const Epilogue& e) {
+    for (i64 block = begin; block < end;) {
+        int q = most_blocks(P);
+        while (q > end - block) q /= 2;
+        const Filters<T> from = f.from(block);
+        if (q == 1) stored_tile<P, 1>(x, from, e);
+        if constexpr (most_blocks(P) >= 2)
+            if (q == 2) stored_tile<P, 2>(x, from, e);
+        if constexpr (most_blocks(P) >= 4)
+            if (q == 4) stored_tile<P, 4>(x, from, e);
+        if constexpr (most_blocks(P) >= 8)
+            if (q == 8) stored_tile<P, 8>(x, from, e);
+        block += q;
+    }
+}
+
+template <class T> void stored(In<real> x, const T* weight, i64 blocks, In<real> scale, In<real> bias, const Epilogue& e,
+                               Out<real> y) {
+    const i64 rows = x.dim(0), features = x.dim(1), side = most_blocks(1), groups = ceil_div(blocks, side);
+    const Filters<T> all{weight, scale.data, bias.data, features, y.dim(1), y.dim(1), y.data};
+    parallel_for(groups, 1 + 40000 / (features * BLOCK * side * rows + 1), [&](i64 begin, i64 end) {
+        for (i64 group = begin; group < end; ++group) {
+            const i64 first = group * side, last = first + side < blocks ? first + side : blocks;
+            for (i64 r = 0; r < rows;) {   // the group stays in the cache meanwhile
+                Filters<T> of = all;
+                of.y += r * of.pitch;
+                const real* from = x.data + r * features;
+                const i64 some = rows - r < MOST_ROWS ? rows - r : MOST_ROWS;
+                if (some == 1) across<1>(from, first, last, of, e);
+                if (some == 2) across<2>(from, first, last, of, e);
+                if constexpr (MOST_ROWS >= 3)
+                    if (some == 3) across<3>(from, first, last, of, e);
+                if constexpr (MOST_ROWS >= 4)
+                    if (some == 4) across<4>(from, first, last, of, e);
+                r += some;
+            }
+        }
+    });
+}
+
+template <class T> void widen_all(const T* weight, i64 blocks, i64 features, In<real> scale, real* to) {
+    parallel_for(blocks, 1 + 4000 / (features + 1), [&](i64 begin, i64 end) {
+        for (i64 block = begin; block < end; ++block) {
+            V by[BV];
+            for (int v = 0; v < BV; ++v) by[v] = scale ? load(scale.data + block * BLOCK + v * LANES) : splat(1);
+            for (i64 i = block * features; i < (block + 1) * features; ++i)
+                for (int v = 0; v < BV; ++v)
+                    store(to + i * BLOCK + v * LANES, widen(weight + i * BLOCK + v * LANES) * by[v]);
+        }
+    });
+}
+}  // namespace
+
+void linear_stored(In<real> x, InAny weight, In<real> scale, In<real> bias, Act act, Out<real> y) {
+    const Epilogue e(act);
+    if (weight.element == Element::CHAR) stored(x, weight.as<const s8>(), weight.dim(0), scale, bias, e, y);
+    else stored(x, weight.as<const u16>(), weight.dim(0), scale, bias, e, y);
+}
+
+void widen_packed(InAny weight, In<real> scale, Out<real> packed) {
+    const i64 blocks = weight.dim(0), features = weight.dim(1);
+    if (weight.element == Element::CHAR) widen_all(weight.as<const s8>(), blocks, features, scale, packed.data);
+    else widen_all(weight.as<const u16>(), blocks, features, scale, packed.data);
+}
+END_KERNELS
