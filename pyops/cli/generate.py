@@ -29,6 +29,8 @@ def add_arguments(parser):
                         help="draw among the K likeliest only; 1 always takes the likeliest")
     parser.add_argument("--top-p", type=positive(float), metavar="P",
                         help="of a folder: draw among the fewest likeliest that together have this probability")
+    parser.add_argument("--repetition-penalty", type=positive(float), default=1.0, metavar="X",
+                        help="of a folder: above 1, tokens that the text has already become less likely (default: 1)")
     parser.add_argument("--weights", choices=("float32", "int8", "bf16"), default="float32",
                         help="of a folder: how linear layers store their weights; fewer bits are read in less time "
                              "(default: float32)")
@@ -49,8 +51,8 @@ def run(args) -> int:
         raise UsageError(f"{args.checkpoint}: -o and --label are for networks that make images")
     if args.top_p is not None:
         raise UsageError("--top-p is for folders of Transformers")
-    if args.weights != "float32":
-        raise UsageError("--weights is for folders of Transformers")
+    if args.weights != "float32" or args.repetition_penalty != 1:
+        raise UsageError("--weights and --repetition-penalty are for folders of Transformers")
     model, characters = load(args.checkpoint)
     prompt = args.prompt
     if prompt is None:
@@ -85,7 +87,7 @@ def run_folder(args) -> int:
         shown = Shown(tokenizer, "" if hasattr(model, "start") else args.prompt)
         model.generate(ids, args.length or 100, args.temperature, args.top_k, args.top_p,
                        stop=model.config.eos_token_id, seed=args.seed, stream=lambda _, token: shown.add(token),
-                       weights=args.weights)
+                       weights=args.weights, repetition_penalty=args.repetition_penalty)
     except ImportError as error:
         raise UsageError(f"{error}: pip install 'pyops-kernels[text]'") from error
     except (OSError, ValueError) as error:

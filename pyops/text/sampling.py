@@ -28,14 +28,44 @@ def draw(scores: np.ndarray, generator: np.random.Generator, temperature: float 
     check_sampling(temperature, top_k, top_p)
     if not np.isfinite(scores).all():
         raise ValueError("draw: a score is not finite")
-    scores = scores.astype(np.float64)
+    kept = None if top_k is None or top_k >= len(scores) else likeliest(scores, top_k)
+    some = (scores if kept is None else scores[kept]).astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):   # a temperature near 0 makes the unlikely infinitely so
-        p = np.exp((scores - scores.max()) / temperature)
-    if top_k is not None and top_k < len(p):
-        p[np.argsort(-scores, kind="stable")[top_k:]] = 0
+        p = np.exp((some - some.max()) / temperature)
     if top_p is not None:
-        order = np.argsort(-p, kind="stable")
-        before = np.cumsum(p[order]) - p[order]
-        p[order[before >= top_p * p.sum()]] = 0
+        nucleus = fewest(p, top_p * p.sum())
+        kept, p = (nucleus if kept is None else kept[nucleus]), p[nucleus]
+    if kept is not None:   # in the order of classes
+        order = np.argsort(kept)
+        kept, p = kept[order], p[order]
     cumulative = np.cumsum(p)
-    return int(np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right"))
+    found = np.searchsorted(cumulative, generator.random() * cumulative[-1], side="right")
+    return int(found if kept is None else kept[found])
+
+
+def likeliest(scores: np.ndarray, count: int) -> np.ndarray:
+    """The places of the greatest scores, in descending order, equal ones by place. A vocabulary is not
+    sorted for the few of it that may come."""
+    least = np.partition(scores, len(scores) - count)[len(scores) - count]
+    some = np.flatnonzero(scores >= least)
+    return some[np.argsort(-scores[some], kind="stable")[:count]]
+
+
+def fewest(p: np.ndarray, least: float) -> np.ndarray:
+    """The places of the greatest of p, as few as have the sum `least`."""
+    count = min(64, len(p))
+    while True:
+        order = likeliest(p, count)
+        cumulative = np.cumsum(p[order])
+        if cumulative[-1] >= least or count == len(p):
+            return order[cumulative - p[order] < least]
+        count = min(8 * count, len(p))
+
+
+def penalise(scores: np.ndarray, seen: np.ndarray, penalty: float) -> np.ndarray:
+    """scores (C,) with those of the classes `seen` made less likely: divided by penalty where positive,
+    else multiplied (Keskar et al., 2019, "CTRL")."""
+    scores = scores.copy()
+    some = scores[seen]
+    scores[seen] = np.where(some > 0, some / penalty, some * penalty)
+    return scores

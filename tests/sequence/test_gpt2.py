@@ -80,6 +80,16 @@ def test_beams_are_transformers(pair):
     assert model.generate(PROMPTS, 12, num_beams=4) == wanted
 
 
+def test_repeated_tokens_are_penalised_as_transformers_does(pair):
+    theirs, model = pair
+    for penalty in (1.5, 0.8):
+        wanted = [continued(theirs, p, max_new_tokens=16, repetition_penalty=penalty) for p in PROMPTS]
+        assert model.generate(PROMPTS, 16, repetition_penalty=penalty) == wanted
+    for how, why in (({"num_beams": 2}, "leave out num_beams"), ({"repetition_penalty": 0.0}, "positive and finite")):
+        with pytest.raises(ValueError, match=why):
+            model.generate(PROMPTS, 2, **{"repetition_penalty": 1.5} | how)
+
+
 def test_draws_follow_the_seed_and_the_limits(pair):
     model = pair[1]
     drawn = model.generate(PROMPTS, 10, temperature=1.5, seed=3)

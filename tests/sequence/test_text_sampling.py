@@ -33,6 +33,21 @@ def test_probabilities_are_transformers(temperature, top_k, top_p):
     assert np.abs(drawn / count - wanted.softmax(-1)[0].numpy()).max() <= 1 / count
 
 
+@pytest.mark.parametrize("top_k, top_p", [(50, None), (None, 0.9), (None, 0.999), (70, 0.8), (3000, None), (None, 1.0)])
+def test_a_large_vocabulary_is_drawn_from_as_if_it_were_sorted(top_k, top_p):
+    scores = np.random.default_rng(1).integers(-40, 40, 3000) / 8   # many are equal
+    p = np.exp(scores - scores.max())
+    order = np.argsort(-scores, kind="stable")[:top_k]
+    if top_p is not None:
+        order = order[np.cumsum(p[order]) - p[order] < top_p * p[order].sum()]
+    wanted = np.zeros(3000)
+    wanted[order] = p[order] / p[order].sum()
+    grid = Grid(2000)
+    drawn = [draw(scores, grid, 1.0, top_k, top_p) for _ in range(2000)]
+    middles = np.searchsorted(np.cumsum(wanted), (np.arange(2000) + 0.5) / 2000, side="right")
+    assert np.array_equal(drawn, middles)
+
+
 def test_equal_scores_are_kept_from_the_first():
     assert {draw(np.zeros(4), Grid(1), top_p=0.3) for _ in range(1)} == {1}
     with pytest.raises(ValueError, match=r"top_p must be in \(0, 1\], got 1.5"):

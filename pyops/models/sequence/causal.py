@@ -69,7 +69,8 @@ class CausalLanguageModel(nn.Module):
     def generate(self, ids: Any, max_new_tokens: int = 50, temperature: float = 0.0, top_k: int | None = None,
                  top_p: float | None = None, num_beams: int = 1, stop: int | Sequence[int] | None = None,
                  seed: int | None = None, stream: Callable[[int, int], Any] | None = None, *,
-                 length_penalty: float = 0.0, compiled: bool = True, weights: str = "float32") -> list[list[int]]:
+                 length_penalty: float = 0.0, compiled: bool = True, weights: str = "float32",
+                 repetition_penalty: float = 1.0) -> list[list[int]]:
         """What follows each prompt: a list of new tokens for each.
 
         ids: prompts, a list of lists of whole numbers of any lengths, an array (N, T), or one list.
@@ -84,17 +85,19 @@ class CausalLanguageModel(nn.Module):
         changed; False computes eagerly. The numbers are those of the model without a cache but for
         rounding. weights: "int8" and "bf16" store the Programs' linear layers in fewer bits
         (pyops.compile), so that a step, which takes the time of reading them, takes less.
+        repetition_penalty: scores of tokens that the text has already, prompt included, are divided by
+        it where positive, else multiplied (Keskar et al., 2019); not with beams.
         ValueError for empty prompts, for ids that are no tokens, where prompt and new tokens exceed
         the positions, and for other arguments out of range.
         """
         if self.training:
             raise ValueError("generate: the model is in training mode; call .eval() first")
-        sampling = Sampling(temperature, top_k, top_p, seed)
+        sampling = Sampling(temperature, top_k, top_p, seed, repetition_penalty)
         prompts = checked_prompts(ids, max_new_tokens, self.vocabulary, self.most_positions)
         reading = Reading(self, prompts, max(1, num_beams), compiled, weights)
         if num_beams != 1:
             return beam_search(reading, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
-        return sample(reading, max_new_tokens, sampling, stop, stream)
+        return sample(reading, [prompt.tolist() for prompt in prompts], max_new_tokens, sampling, stop, stream)
 
 
 def stacked(kept):

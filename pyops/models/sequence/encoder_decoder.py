@@ -91,12 +91,13 @@ class EncoderDecoder(nn.Module):
     def generate(self, ids: Any, max_new_tokens: int = 50, temperature: float = 0.0, top_k: int | None = None,
                  top_p: float | None = None, num_beams: int = 1, stop: int | Sequence[int] | None = None,
                  seed: int | None = None, stream: Callable[[int, int], Any] | None = None, *,
-                 length_penalty: float = 0.0, compiled: bool = True, weights: str = "float32") -> list[list[int]]:
+                 length_penalty: float = 0.0, compiled: bool = True, weights: str = "float32",
+                 repetition_penalty: float = 1.0) -> list[list[int]]:
         """A text for each source. Arguments are those of CausalLanguageModel.generate; ids: the
         sources, of any lengths, which are read without padding."""
         if self.training:
             raise ValueError("generate: the model is in training mode; call .eval() first")
-        sampling = Sampling(temperature, top_k, top_p, seed)
+        sampling = Sampling(temperature, top_k, top_p, seed, repetition_penalty)
         sources = checked_prompts(ids, max_new_tokens, self.vocabulary, None)
         longest = max(max_new_tokens, *map(len, sources))
         if longest > self.most_positions:
@@ -104,7 +105,7 @@ class EncoderDecoder(nn.Module):
         writing = Writing(self, sources, max(1, num_beams), compiled, weights)
         if num_beams != 1:
             return beam_search(writing, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
-        return sample(writing, max_new_tokens, sampling, stop, stream)
+        return sample(writing, [[self.start]] * len(sources), max_new_tokens, sampling, stop, stream)
 
 
 class Writing(Running):

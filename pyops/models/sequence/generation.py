@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core.random import default_generator
-from ...text.sampling import check_sampling, draw
+from ...text.sampling import check_sampling, draw, penalise
 
 
 @dataclass
@@ -18,12 +18,18 @@ class Sampling:
     top_k: int | None
     top_p: float | None
     seed: int | None
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise ValueError(f"generate: repetition_penalty must be positive and finite, got {self.repetition_penalty}")
         check_sampling(1.0 if self.temperature == 0 else self.temperature, self.top_k, self.top_p)
         self.generator = default_generator() if self.seed is None else np.random.default_rng(self.seed)
 
-    def __call__(self, scores: np.ndarray) -> int:
+    def __call__(self, scores: np.ndarray, seen: list[int]) -> int:
+        """A token by its scores; seen: those of the text so far, prompt included."""
+        if self.repetition_penalty != 1:
+            scores = penalise(scores, np.unique(seen), self.repetition_penalty)
         if not self.temperature:
             likeliest = int(np.argmax(scores))
             if not np.isfinite(scores[likeliest]):
@@ -63,8 +69,9 @@ def stops(stop: int | Sequence[int] | None, vocabulary: int) -> set[int]:
     return {int(token) for token in found if 0 <= token < vocabulary}
 
 
-def sample(reading, most: int, sampling: Sampling, stop, stream: Callable[[int, int], Any] | None) -> list[list[int]]:
-    """New tokens of each text, until a stop token or `most` of them."""
+def sample(reading, begun: list[list[int]], most: int, sampling: Sampling, stop,
+           stream: Callable[[int, int], Any] | None) -> list[list[int]]:
+    """New tokens of each text, until a stop token or `most` of them. begun: what it begins with."""
     rows, vocabulary = reading.scores.shape
     ends = stops(stop, vocabulary)
     written: list[list[int]] = [[] for _ in range(rows)]
@@ -72,7 +79,7 @@ def sample(reading, most: int, sampling: Sampling, stop, stream: Callable[[int, 
     tokens = np.zeros(rows, np.int64)
     for i in range(most):
         for row in np.flatnonzero(live):
-            token = sampling(reading.scores[row])
+            token = sampling(reading.scores[row], begun[row] + written[row])
             if token in ends:
                 live[row] = False
                 continue
@@ -94,6 +101,8 @@ def beam_search(reading, beams: int, most: int, stop, length_penalty: float, sam
         raise ValueError(f"generate: num_beams must be a positive whole number, got {beams!r}")
     if sampling.temperature or stream is not None:
         raise ValueError("generate: num_beams keeps the likeliest texts; leave out temperature and stream")
+    if sampling.repetition_penalty != 1:
+        raise ValueError("generate: repetition_penalty is for one text at a time; leave out num_beams")
     if length_penalty < 0:
         raise ValueError(f"generate: length_penalty must not be negative, got {length_penalty}")
     ends = sorted(stops(stop, reading.scores.shape[1]))
