@@ -81,7 +81,8 @@ template <class T> struct Filters {
     real* y;
     Filters from(i64 block) const {
         const i64 k = block * BLOCK;
-        return {w + k * features, scale ? scale + k : nullptr, bias ? bias + k : nullptr, features, left - k, pitch, y + k};
+        const real *by = scale ? scale + k : nullptr, *start = bias ? bias + k : nullptr;
+        return {w + k * features, by, start, features, left - k, pitch, y + k};
     }
 };
 
@@ -126,8 +127,9 @@ template <int P, class T> void across(const real* x, i64 begin, i64 end, const F
     }
 }
 
-template <class T> void stored(In<real> x, const T* weight, i64 blocks, In<real> scale, In<real> bias, const Epilogue& e,
-                               Out<real> y) {
+template <class T>
+void stored(In<real> x, const T* weight, i64 blocks, In<real> scale, In<real> bias, const Epilogue& e,
+            Out<real> y) {
     const i64 rows = x.dim(0), features = x.dim(1), side = most_blocks(1), groups = ceil_div(blocks, side);
     const Filters<T> all{weight, scale.data, bias.data, features, y.dim(1), y.dim(1), y.data};
     parallel_for(groups, 1 + 40000 / (features * BLOCK * side * rows + 1), [&](i64 begin, i64 end) {
