@@ -121,6 +121,8 @@ def main() -> int:
     parser.add_argument("--base", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--processor-time", action="store_true",
+                        help="of all threads, where others compute on the machine; best with PYOPS_NUM_THREADS=1")
     args = parser.parse_args()
     args.batch = args.batch or (1 if args.name == "pix2pix" else 64)
     args.size = args.size or (256 if args.name == "pix2pix" else int(args.name.rpartition("_")[2]))
@@ -137,11 +139,12 @@ def main() -> int:
     print(f"{args.name}, batch {args.batch}, {args.size}x{args.size}, base {args.base}, {pyops.get_num_threads()} "
           f"threads; losses of the first step {told}")
     times: dict[str, list[float]] = {"pyops": [], "torch": []}
+    clock = time.process_time if args.processor_time else time.perf_counter
     for _ in range(args.repeats):
         for name, run in (("pyops", step), ("torch", other)):
-            start = time.perf_counter()
+            start = clock()
             run()
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].append(1e3 * (clock() - start))
     for name, values in times.items():
         print(f"{name:6} shortest {min(values):8.1f} ms, median {statistics.median(values):8.1f} ms")
     print(f"speed  {min(times['torch']) / min(times['pyops']):.2f} x torch by the shortest, "

@@ -186,13 +186,24 @@ def square(b, step, a):
     return b.node("Mul", [a["input"], a["input"]])
 
 
+PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
 def pad(b, step, a):
-    if a["mode"] != "constant":
-        raise Unsupported(f"pad in mode {a['mode']} is not translated")
     pairs = list(zip(a["pad"][::2], a["pad"][1::2]))
     pairs = [(0, 0)] * (a["input"].ndim - len(pairs)) + pairs[::-1]
     widths = np.array([before for before, _ in pairs] + [after for _, after in pairs], np.int64)
-    return b.node("Pad", [a["input"], b.constant(widths), b.constant(np.float32(a["value"] or 0))])
+    value = [b.constant(np.float32(a["value"] or 0))] if a["mode"] == "constant" else []
+    return b.node("Pad", [a["input"], b.constant(widths), *value], mode=PAD_MODES[a["mode"]])
+
+
+def instance_norm(b, step, a):
+    if a["running_mean"] is not None:
+        raise Unsupported("instance_norm with running statistics is not translated")
+    channels = a["input"].shape[1]
+    weight, bias = (b.constant(np.full(channels, start, np.float32)) if a[name] is None else a[name]
+                    for name, start in (("weight", 1), ("bias", 0)))
+    return b.node("InstanceNormalization", [a["input"], weight, bias], epsilon=a["eps"])
 
 
 def scaled_tanh(b, step, a):
@@ -280,7 +291,7 @@ NODES = {
     **{f"adaptive_avg_pool{n}d": adaptive("AveragePool") for n in (1, 2, 3)},
     **{f"adaptive_max_pool{n}d": adaptive("MaxPool") for n in (1, 2, 3)},
     "local_response_norm": response_norm, "linear": linear, "layer_norm": layer_norm,
-    "batch_norm": batch_norm, "softmax": softmax,
+    "batch_norm": batch_norm, "instance_norm": instance_norm, "softmax": softmax,
     **{name: plain(only(name, "onnx")) for name in PLAIN}, "silu": silu,
     "hardsigmoid": plain(only("hardsigmoid", "onnx"), alpha=1 / 6, beta=0.5),
     "relu6": clip(lambda a: 0, lambda a: 6), "scaled_tanh": scaled_tanh,

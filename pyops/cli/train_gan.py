@@ -99,8 +99,7 @@ def conclude(trainer, begin: float) -> int:
         for line in explored(trainer):
             print(line)
     print(f"done: {time.perf_counter() - begin:.1f} s\ncheckpoint  {trainer.average_checkpoint}\npictures    "
-          f"{trainer.out}: curve.png, sheets/, " + ", ".join(sorted(p.name for p in trainer.out.glob("*.png")
-                                                                    if p.name != "curve.png")))
+          f"{trainer.out}: sheets/, {', '.join(sorted(p.name for p in trainer.out.glob('*.png')))}")
     return 0
 
 

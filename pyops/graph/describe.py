@@ -57,13 +57,14 @@ def evaluating(model):
 
 def graph_of(model, shape: tuple[int, ...] | None) -> Graph:
     """The trace for one input of `shape` without its batch axis; None: the published size
-    (`model.image`). ValueError where there is none."""
+    (`model.image`), of type `model.takes`, float32 where it says nothing. ValueError where there is
+    none."""
     shape = shape or getattr(model, "image", None)
     if shape is None or any(not isinstance(n, int) or n < 1 for n in shape):
         raise ValueError(f"{type(model).__name__}: needs the shape of an input without its batch axis, such "
                          f"as (3, 224, 224), got {shape!r}")
     with evaluating(model):
-        return trace(model, (np.zeros((1, *shape), np.float32),))[0]
+        return trace(model, (np.zeros((1, *shape), getattr(model, "takes", np.float32)),))[0]
 
 
 def summary(model, shape: tuple[int, ...] | None = None) -> Summary:

@@ -281,6 +281,7 @@ def test_a_generator_is_one_program(name):
         codes = model.codes(2)
     program = pyops.compile(model, codes)
     images = model.paint(codes)
+    assert model.summary().parameters == sum(p.size for p in model.parameters())
     assert images.shape == (2, *model.pictures)
     assert np.abs(np.asarray(program(codes)) - images).max() < 1e-4 * max(1.0, np.abs(images).max())
 

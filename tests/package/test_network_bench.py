@@ -111,9 +111,16 @@ def upsampled(x):
                  1)
 
 
+def restyled(x):
+    """Of networks that make images: mirrored maps, norms of each map by itself, leaky units."""
+    y = F.leaky_relu(F.instance_norm(F.conv2d(F.pad(x, (1, 1, 1, 1), "reflect"), array(6, 4, 3, 3), array(6))), 0.2)
+    z = F.instance_norm(F.conv_transpose2d(y, array(6, 3, 4, 4), stride=2, padding=1), weight=array(3), bias=array(3))
+    return F.tanh(F.pad(z, (2, 1, 0, 3), "replicate"))
+
+
 BLOCKS = [residual, preactivation, squeeze_excite, squeeze_excite_silu, inverted_residual, inception, unet,
-          odd_transposed, classifier, pooled_logits, lenet_1998, transform_input, upsampled]
-UNKNOWN_TO_NCNN = {"lenet_1998", "transform_input"}
+          odd_transposed, classifier, pooled_logits, lenet_1998, transform_input, upsampled, restyled]
+UNKNOWN_TO_NCNN = {"lenet_1998", "transform_input", "restyled"}
 
 
 @pytest.mark.parametrize("peer", ["torch", "onnxruntime", "openvino", "ncnn"])

@@ -38,6 +38,7 @@ class VQVAE(Generative):
     players = ("autoencoder",)
     averaged = "autoencoder"
     rule = Rule("Adam", 2e-4, ())
+    takes = np.int64
 
     def __init__(self, size: int = 32, channels: int = 3, hidden: int = 256, entries: int = 512, depth: int = 64,
                  commitment: float = 0.25):

@@ -47,7 +47,7 @@ class WGAN(Pair):
                                                                                critic_steps)
         self.generator = generator(size, channels, base, latent + num_classes)
         self.discriminator = discriminator(size, channels + num_classes, base, norm=not penalty)
-        self.apply(initialise)
+        (self.generator if penalty else self).apply(initialise)   # a critic of so small weights is slow to slope
         self.rule = (Rule("Adam", 1e-4, (("betas", (0.0, 0.9)),)) if penalty else Rule("RMSprop", 5e-5, ()))
 
     def plays(self, batch: int) -> tuple[str, ...]:

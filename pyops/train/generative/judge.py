@@ -40,13 +40,13 @@ class Judge:
         return logits, np.concatenate(found)
 
     def __call__(self, images: Any, labels: np.ndarray | None = None) -> dict[str, float]:
-        """distance (Frechet), precision, recall; classes: how many are not missing; as asked: the share
+        """frechet distance, precision, recall; classes: how many are not missing; as asked: the share
         of images that are taken for their label."""
         logits, features = self.look(images)
         chosen = logits.argmax(1)
         share = np.bincount(chosen, minlength=self.classes) / len(chosen) * self.classes
         precision, recall = precision_recall(self.real, features)
-        told = {"distance": frechet_distance(self.real, features), "precision": precision, "recall": recall,
+        told = {"frechet distance": frechet_distance(self.real, features), "precision": precision, "recall": recall,
                 "classes": float((share >= MISSING).sum())}
         return told if labels is None else {**told, "as asked": float((chosen == labels).mean())}
 
