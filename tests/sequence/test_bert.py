@@ -17,6 +17,60 @@ DISTIL = dict(vocab_size=97, dim=32, n_layers=2, n_heads=4, hidden_dim=48, max_p
               attention_dropout=0.0, seq_classif_dropout=0.0, qa_dropout=0.0)
 
 
+LENGTHS = (17, 3, 9, 24, 1, 12, 5, 24)
+
+
+@pytest.mark.parametrize("head", ["BertForPreTraining", "BertForMaskedLM", "BertForSequenceClassification",
+                                  "BertForTokenClassification", "BertForQuestionAnswering"])
+def test_ragged_texts_are_as_alone_and_as_padded(head, tmp_path):
+    theirs = peers.peer(head, "BertConfig", **BERT | {"num_labels": 2})
+    model = peers.ours(theirs, tmp_path)
+    texts = [RNG.integers(1, 97, n) for n in LENGTHS]
+    segments = [RNG.integers(0, 2, n) for n in LENGTHS]
+    ids, kinds, mask = (np.array([np.pad(a, (0, 24 - len(a))) for a in rows])
+                        for rows in (texts, segments, [np.ones_like(t) for t in texts]))
+    padded = outputs(theirs(*map(torch.tensor, (ids, mask, kinds))))
+    for compiled in (True, False):
+        found = model.ragged(texts, segments, compiled)
+        found = found if isinstance(found, tuple) else (found,)
+        for a, wanted in zip(found, padded, strict=True):
+            for i, n in enumerate(LENGTHS):
+                peers.close(a[i], wanted[i, :n] if isinstance(a, list) else wanted[i], 1e-5)
+    again = model.ragged(texts[:3])   # of other sizes, without segments
+    again = again[0] if isinstance(again, tuple) else again
+    alone = model(texts[1][None])
+    alone = alone[0] if isinstance(alone, tuple) else alone
+    peers.close(again[1], alone.data[0], 1e-5)
+
+
+def test_rows_hold_every_text_once():
+    from pyops.models.sequence.packing import of_one_text, rows
+    texts = [np.arange(n) + 100 * i for i, n in enumerate(RNG.integers(1, 65, 40))]
+    found = rows(texts)
+    assert found.ids.shape[1] == 64 and len(found.ids) * 64 < 1.2 * sum(map(len, texts))
+    for i, (text, (row, begin)) in enumerate(zip(texts, found.places)):
+        here = row, slice(begin, begin + len(text))
+        assert np.array_equal(found.ids[here], text) and (found.owner[here] == i).all()
+        assert np.array_equal(found.positions[here], np.arange(len(text)))
+    assert (found.owner >= 0).sum() == sum(map(len, texts))
+    mask = of_one_text(found.owner)
+    assert mask.shape == (len(found.ids), 1, 64, 64) and mask[:, 0].diagonal(axis1=1, axis2=2).all()
+    assert mask.sum() == sum(len(t) ** 2 for t in texts) + ((found.owner < 0).sum(1) ** 2).sum()
+
+
+@pytest.mark.parametrize("texts, segments, said", [
+    ([], None, "there is no text"), ([[1], []], None, "text 1 must be a row of 1 to 24 tokens, got shape .0,."),
+    ([[1] * 25], None, "text 0 must be a row of 1 to 24"), ([[1, 97]], None, "from 0 to 96, got int64 from 1 to 97"),
+    ([[1.5]], None, "text 0 must be whole numbers"), ([[1, 2]], [[0]], r"segments must count .* \[2\], got \[1\]"),
+    ([[1, 2]], [[0, 2]], "segments 0 must be whole numbers from 0 to 1")])
+def test_ragged_refuses_by_name(texts, segments, said):
+    model = models.bert_base(models.BertForTokens, **BERT).eval()
+    with pytest.raises(ValueError, match="ragged: .*" + said):
+        model.ragged(texts, segments)
+    with pytest.raises(ValueError, match="training mode"):
+        model.train().ragged([[1]])
+
+
 def outputs(found):
     """Their result's arrays."""
     return [v for k, v in found.items() if k != "loss"]

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 
 from ... import functional as F, nn
+from ...core.tensor import no_grad
 from .configuration import Configuration, divided
 from .folder import Names, family
 from .gpt_neox import drawn
 from .heads import activation, join_heads, split_heads, visible
+from .packing import checked, laid, of_one_text, rows
+from .programs import Programs
 
 __all__ = ["BertConfiguration", "BertForMaskedWords", "BertForPreTraining", "BertForQuestions",
            "BertForSequences", "BertForTokens", "bert_base", "bert_large"]
@@ -76,15 +79,15 @@ class Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(c.hidden_size, c.layer_norm_eps)
         self.dropout = nn.Dropout(c.hidden_dropout_prob)
 
-    def forward(self, ids, segments):
+    def forward(self, ids, segments, positions=None):
         n, t = ids.shape
         most = self.position_embeddings.num_embeddings
-        if t > most:
+        if positions is None and t > most:
             raise ValueError(f"BERT: {t} tokens are more than the model's {most} positions")
         segment = (self.token_type_embeddings.weight[:1] if segments is None
                    else self.token_type_embeddings(segments))
-        x = F.add(F.add(self.word_embeddings(ids), segment), self.position_embeddings.weight[:t])
-        return self.dropout(self.LayerNorm(x))
+        place = self.position_embeddings.weight[:t] if positions is None else self.position_embeddings(positions)
+        return self.dropout(self.LayerNorm(F.add(F.add(self.word_embeddings(ids), segment), place)))
 
 
 class SelfAttention(nn.Module):
@@ -149,8 +152,9 @@ class Pooler(nn.Module):
     def __init__(self, c: BertConfiguration):
         self.dense = nn.Linear(c.hidden_size, c.hidden_size)
 
-    def forward(self, x):
-        return F.tanh(self.dense(x[:, 0]))
+    def forward(self, first):
+        """Of the vectors (N, hidden_size) of each text's first token."""
+        return F.tanh(self.dense(first))
 
 
 class Bert(nn.Module):
@@ -162,6 +166,10 @@ class Bert(nn.Module):
 
     def forward(self, ids, segments=None, mask=None):
         return self.encoder(self.embeddings(ids, segments), visible(mask, ids))
+
+    def packed(self, ids, segments, positions, owner):
+        """Of texts side by side in rows (packing.py), all (R, L)."""
+        return self.encoder(self.embeddings(ids, segments, positions), of_one_text(owner))
 
 
 class Transform(nn.Module):
@@ -194,9 +202,14 @@ class PreTrainingHead(nn.Module):
 
 class BertModel(nn.Module):
     """Base of BERT with a head: ids (N, T), segments (N, T), by default 0, and mask (N, T), 1 at
-    tokens and 0 at padding."""
+    tokens and 0 at padding.
+
+    A head is head(x, first): of vectors (N, T, hidden_size), and of those of the first tokens.
+    """
 
     POOLED = False
+    BY_TOKEN: tuple[bool, ...] = (True,)   # whether an output is of each token, or of a whole text
+    DYNAMIC = {"packed": {**{i: {0: None, 1: None} for i in range(4)}, 4: {0: None}}}
 
     def __init__(self, config: BertConfiguration):
         self.config = config
@@ -207,6 +220,47 @@ class BertModel(nn.Module):
     def make_head(self, c: BertConfiguration) -> None:
         raise NotImplementedError
 
+    def head(self, x, first) -> Any:
+        raise NotImplementedError
+
+    def forward(self, ids, segments=None, mask=None):
+        x = self.bert(ids, segments, mask)
+        return self.head(x, x[:, 0])
+
+    def packed(self, ids, segments, positions, owner, first):
+        """What the head gives for texts side by side in rows; first (N,): where each begins, rows
+        joined."""
+        x = self.bert.packed(ids, segments, positions, owner)
+        return self.head(x, F.embedding(first, F.reshape(x, (-1, x.shape[-1]))))
+
+    def ragged(self, texts, segments=None, compiled: bool = True):
+        """Scores of texts of any lengths, as the model gives them for each alone, but that next to no
+        padding is computed: short texts share rows (packing.py).
+
+        texts: rows of whole numbers; segments: as many for each, by default 0. Returns what forward
+        does: of outputs for every token a list of arrays (T, ...), else (N, ...). compiled: by a
+        Program, which is made at the first call and again when weights have changed. ValueError for
+        texts that are empty, too long, or beyond the vocabulary, and for a model in training mode.
+        """
+        if self.training:
+            raise ValueError("ragged: the model is in training mode; call .eval() first")
+        c = self.config
+        found = rows(own := checked("ragged", texts, c.vocab_size, c.max_position_embeddings))
+        kinds = [np.zeros(len(text), np.int64) for text in own] if segments is None else checked(
+            "ragged", segments, c.type_vocab_size, c.max_position_embeddings, "segments")
+        if [len(kind) for kind in kinds] != [len(text) for text in own]:
+            raise ValueError(f"ragged: segments must count as the texts do, {[len(t) for t in own]}, got "
+                             f"{[len(kind) for kind in kinds]}")
+        length = found.ids.shape[1]
+        first = np.array([row * length + begin for row, begin in found.places])
+        given = found.ids, laid(found, kinds), found.positions, found.owner, first
+        with no_grad():
+            scores = Programs.of(self).run("packed", given) if compiled else self.packed(*given)
+        scores = [np.asarray(getattr(a, "data", a)) for a in (scores if isinstance(scores, (tuple, list)) else [scores])]
+        out = tuple([a[row, begin:begin + len(text)] for (row, begin), text in zip(found.places, own)] if by_token else a
+                    for a, by_token in zip(scores, self.BY_TOKEN))
+        return out if len(out) > 1 else out[0]
+
 
 class BertForMaskedWords(BertModel):
     """Returns scores (N, T, vocab_size) of the word at each place."""
@@ -214,8 +268,8 @@ class BertForMaskedWords(BertModel):
     def make_head(self, c: BertConfiguration) -> None:
         self.cls = PreTrainingHead(c, self.bert.embeddings.word_embeddings.weight, False)
 
-    def forward(self, ids, segments=None, mask=None):
-        return self.cls.predictions(self.bert(ids, segments, mask))
+    def head(self, x, first):
+        return self.cls.predictions(x)
 
     def loss(self, ids, words, segments=None, mask=None):
         """Mean cross-entropy at the places where words (N, T) is not -100."""
@@ -225,14 +279,13 @@ class BertForMaskedWords(BertModel):
 class BertForPreTraining(BertModel):
     """Returns scores of words (N, T, vocab_size), and (N, 2) of "follows" and "does not"."""
 
-    POOLED = True
+    POOLED, BY_TOKEN = True, (True, False)
 
     def make_head(self, c: BertConfiguration) -> None:
         self.cls = PreTrainingHead(c, self.bert.embeddings.word_embeddings.weight, True)
 
-    def forward(self, ids, segments=None, mask=None):
-        x = self.bert(ids, segments, mask)
-        return self.cls.predictions(x), self.cls.seq_relationship(self.bert.pooler(x))
+    def head(self, x, first):
+        return self.cls.predictions(x), self.cls.seq_relationship(self.bert.pooler(first))
 
     def loss(self, ids, words, follows, segments=None, mask=None):
         """The sum of both tasks' mean cross-entropies. follows (N,): 0 where the second sentence
@@ -244,13 +297,13 @@ class BertForPreTraining(BertModel):
 class BertForSequences(BertModel):
     """Returns scores (N, num_labels) of the whole text's class."""
 
-    POOLED = True
+    POOLED, BY_TOKEN = True, (False,)
 
     def make_head(self, c: BertConfiguration) -> None:
         self.dropout, self.classifier = dropout_of(c), nn.Linear(c.hidden_size, c.num_labels)
 
-    def forward(self, ids, segments=None, mask=None):
-        return self.classifier(self.dropout(self.bert.pooler(self.bert(ids, segments, mask))))
+    def head(self, x, first):
+        return self.classifier(self.dropout(self.bert.pooler(first)))
 
 
 class BertForTokens(BertModel):
@@ -259,18 +312,20 @@ class BertForTokens(BertModel):
     def make_head(self, c: BertConfiguration) -> None:
         self.dropout, self.classifier = dropout_of(c), nn.Linear(c.hidden_size, c.num_labels)
 
-    def forward(self, ids, segments=None, mask=None):
-        return self.classifier(self.dropout(self.bert(ids, segments, mask)))
+    def head(self, x, first):
+        return self.classifier(self.dropout(x))
 
 
 class BertForQuestions(BertModel):
     """Returns scores (N, T) of where the answer begins, and of where it ends."""
 
+    BY_TOKEN = (True, True)
+
     def make_head(self, c: BertConfiguration) -> None:
         self.qa_outputs = nn.Linear(c.hidden_size, 2)
 
-    def forward(self, ids, segments=None, mask=None):
-        return F.unbind(self.qa_outputs(self.bert(ids, segments, mask)), -1)
+    def head(self, x, first):
+        return F.unbind(self.qa_outputs(x), -1)
 
 
 def dropout_of(c: BertConfiguration) -> nn.Dropout:

@@ -28,12 +28,12 @@ class Programs:
         return found
 
     def prefill(self, *inputs):
-        return self._run("prefill", inputs)
+        return self.run("prefill", inputs)
 
     def step(self, *inputs):
-        return self._run("step", inputs)
+        return self.run("step", inputs)
 
-    def _run(self, name: str, inputs):
+    def run(self, name: str, inputs):
         if name not in self.made:
             from ...graph.compile import compile
             self.made[name] = compile(getattr(self.model, name), inputs, dynamic=self.model.DYNAMIC[name],

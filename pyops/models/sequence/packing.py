@@ -1,0 +1,68 @@
+"""Texts of different lengths side by side in rows, so that next to no padding is computed. Krell et
+al. (2021), "Efficient sequence packing without cross-contamination"."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import functional as F
+
+MULTIPLE = 32   # of which the length of rows is one, so that a Program meets few sizes
+
+
+class Rows(NamedTuple):
+    """ids, positions and owner (R, L): tokens, where each stands in its text, and which text it is of,
+    -1 where there is none. places: of each text, its row and where it begins there."""
+    ids: np.ndarray
+    positions: np.ndarray
+    owner: np.ndarray
+    places: list[tuple[int, int]]
+
+
+def rows(texts: Sequence[np.ndarray]) -> Rows:
+    """The longest first, each into the first row with room for it (first-fit decreasing). A row is as
+    long as the longest text, up to a multiple of 32."""
+    length = -(-max(map(len, texts)) // MULTIPLE) * MULTIPLE
+    used: list[int] = []
+    places = [(0, 0)] * len(texts)
+    for i in sorted(range(len(texts)), key=lambda i: -len(texts[i])):
+        row = next((r for r, taken in enumerate(used) if taken + len(texts[i]) <= length), len(used))
+        if row == len(used):
+            used.append(0)
+        places[i] = row, used[row]
+        used[row] += len(texts[i])
+    found = Rows(*(np.full((len(used), length), fill, np.int64) for fill in (0, 0, -1)), places)
+    for i, (row, begin) in enumerate(places):
+        here = slice(begin, begin + len(texts[i]))
+        found.ids[row, here], found.owner[row, here] = texts[i], i
+        found.positions[row, here] = np.arange(len(texts[i]))
+    return found
+
+
+def laid(found: Rows, values: Sequence[np.ndarray]) -> np.ndarray:
+    """(R, L) int64: something else that each text has for every token."""
+    out = np.zeros_like(found.ids)
+    for (row, begin), one in zip(found.places, values):
+        out[row, begin:begin + len(one)] = one
+    return out
+
+
+def of_one_text(owner: Any) -> Any:
+    """A mask (R, 1, L, L) for attention: True where both tokens are of one text."""
+    return F.unsqueeze(F.eq(F.unsqueeze(owner, 2), F.unsqueeze(owner, 1)), 1)
+
+
+def checked(name: str, texts: Any, vocabulary: int, positions: int, what: str = "text") -> list[np.ndarray]:
+    """Rows of whole numbers as int64 arrays. ValueError that names the one that is none."""
+    found = [np.asarray(text) for text in texts] if hasattr(texts, "__len__") else []
+    if not found:
+        raise ValueError(f"{name}: there is no {what}")
+    for i, text in enumerate(found):
+        if text.ndim != 1 or not 1 <= len(text) <= positions:
+            raise ValueError(f"{name}: {what} {i} must be a row of 1 to {positions} tokens, got shape {text.shape}")
+        if text.dtype.kind not in "iu" or text.min() < 0 or text.max() >= vocabulary:
+            raise ValueError(f"{name}: {what} {i} must be whole numbers from 0 to {vocabulary - 1}, got {text.dtype} "
+                             f"from {text.min()} to {text.max()}")
+    return [text.astype(np.int64) for text in found]
