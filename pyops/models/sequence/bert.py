@@ -256,10 +256,12 @@ class BertModel(nn.Module):
         given = found.ids, laid(found, kinds), found.positions, found.owner, first
         with no_grad():
             scores = Programs.of(self).run("packed", given) if compiled else self.packed(*given)
-        scores = [np.asarray(getattr(a, "data", a)) for a in (scores if isinstance(scores, (tuple, list)) else [scores])]
-        out = tuple([a[row, begin:begin + len(text)] for (row, begin), text in zip(found.places, own)] if by_token else a
-                    for a, by_token in zip(scores, self.BY_TOKEN))
-        return out if len(out) > 1 else out[0]
+        out = []
+        for a, by_token in zip(scores if isinstance(scores, (tuple, list)) else [scores], self.BY_TOKEN):
+            a = np.asarray(getattr(a, "data", a))
+            out.append([a[row, begin:begin + len(text)] for (row, begin), text in zip(found.places, own)]
+                       if by_token else a)
+        return tuple(out) if len(out) > 1 else out[0]
 
 
 class BertForMaskedWords(BertModel):
