@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: fuzz soak test test-slow test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
+.PHONY: gpu-bundle gpu-dry-run fuzz soak test test-slow test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
         wheel-sizes clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
@@ -116,6 +116,31 @@ wheel: build
 
 wheel-sizes: wheel
 	$(PY) tests/checks/wheel_sizes.py dist/*.whl
+
+# One archive for a machine with a GPU, torch, CuPy and CPython 3.12 (bench/gpu.sh): the wheel, and machine code for compute capability 9.0 by the
+# NVRTC of CUDA 13.0, whose drivers are the oldest that CuPy's wheels take. GPU_PYTHON=path names a python3.12 that works.
+GPU_PYTHON ?= python3.12
+GPU := build/gpu
+$(GPU)/.python:
+	$(GPU_PYTHON) -m venv $(GPU)/python
+	$(GPU)/python/bin/pip install --quiet --disable-pip-version-check "setuptools>=80" wheel "pybind11>=3.0" "numpy>=2.0" ml_dtypes
+	touch $@
+
+$(GPU)/.nvrtc: $(VENV)/.test
+	$(PIP) --no-deps --target $(GPU)/nvrtc-13.0 "nvidia-cuda-nvrtc==13.0.*" "nvidia-cuda-runtime==13.0.*" "nvidia-cuda-crt==13.0.*" "nvidia-cuda-cccl==13.0.*"
+	touch $@
+
+gpu-bundle: build $(GPU)/.python $(GPU)/.nvrtc
+	rm -rf $(GPU)/wheel
+	PYOPS_BUILD_ISAS=avx2 PYOPS_BUILD_DIR=$(GPU)/kernels $(GPU)/python/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(GPU)/wheel .
+	$(PY) -W ignore -m pyops.cuda.budget --sm90 --nvrtc $(GPU)/nvrtc-13.0/nvidia/cu13 --cache $(GPU)/cache
+	$(PY) -m pyops.bench.gpu bundle $(GPU)/pyops-gpu.tar.xz --wheel $(GPU)/wheel/*.whl --cache $(GPU)/cache
+
+# bench/gpu.sh from that archive with stand-ins for CuPy and torch, in a Python that has NumPy and nothing else: no case may fail
+gpu-dry-run: gpu-bundle
+	rm -rf $(GPU)/dry-run
+	PYTHON=$(CURDIR)/$(GPU)/python/bin/python PYTHONPATH=$(CURDIR)/tests/cuda/fake bash bench/gpu.sh $(GPU)/pyops-gpu.tar.xz --out $(GPU)/dry-run \
+	  --small --parts 1 --seconds 600 --every 25
 
 clean:
 	rm -rf build dist *.egg-info pyops/*.so

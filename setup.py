@@ -383,8 +383,8 @@ setup(
                          if p.parent.name not in ("kernels", "bench")),
               "pyops.kernels", *(f"pyops.kernels.{p.name}" for p in sorted((ROOT / "kernels").iterdir())
                                  if any(p.glob("*.py"))),
-              "pyops.bench", "pyops.bench.experiments", "pyops.bench.experiments.detecting", "pyops.csrc.cuda",
-              "pyops.csrc.emulator"],
+              "pyops.bench", "pyops.bench.gpu", "pyops.bench.experiments", "pyops.bench.experiments.detecting",
+              "pyops.csrc.cuda", "pyops.csrc.emulator"],
     package_dir={"pyops": "pyops", "pyops.kernels": "kernels", "pyops.bench": "bench", "pyops.csrc": "csrc"},
     package_data={"pyops": ["py.typed", "*.pyi"], "": ["*.cu", "*.cuh"], "pyops.kernels": ["cuda_budget.txt"],
                   "pyops.inspect": ["page.html"],

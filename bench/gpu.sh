@@ -1,14 +1,43 @@
 #!/usr/bin/env bash
-# On a machine with an NVIDIA GPU: build, validate every op on the device, pin the emulator's models of mma.sync and ldmatrix to the
-# hardware, time every kernel beside cuDNN and cuBLAS, and write bench/results/gpu-<device>-<date>.json. Takes under 8 minutes.
-#   bench/gpu.sh [seconds]      PYTHON names an interpreter that has torch, CuPy and NumPy (default: python3)
+# On a machine with an NVIDIA GPU, torch and CuPy: whether kernels run, whether they are right, how fast they are (docs/cuda.md).
+#   gpu.sh BUNDLE --out DIR [more]   from `make gpu-bundle`'s archive: no compiler, no network
+#   gpu.sh --out DIR [more]          from a checkout, which is built first
+# more: --seconds 250, --stages smoke,integers, --match RE, ... (python -m pyops.bench.gpu run --help)
+# Writes DIR/results.jsonl, a line a result, as they come, and DIR/report.txt. PYTHON names the interpreter (default: python3).
 set -euo pipefail
-cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
-SECONDS_IN_ALL=${1:-460}
-"$PYTHON" -c 'import torch, cupy, numpy; assert cupy.cuda.is_available(), "no CUDA device"'
-# the CPU kernels are only the door here: one instruction set is enough
-export PYOPS_BUILD_ISAS=${PYOPS_BUILD_ISAS:-avx2,scalar}
-"$PYTHON" -m pip install --quiet --no-deps --no-build-isolation --no-index --editable . 2>/dev/null \
-  || "$PYTHON" -m pip install --quiet --no-deps --no-build-isolation --no-index --break-system-packages --editable .
-exec "$PYTHON" -m pyops.bench.gpu --seconds "$((SECONDS_IN_ALL - SECONDS))"
+BUNDLE=""
+if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then BUNDLE=$(readlink -f "$1"); shift; fi
+OUT=""
+for ((i = 1; i < $#; i++)); do if [ "${!i}" = --out ]; then j=$((i + 1)); OUT=${!j}; fi; done
+[ -n "$OUT" ] || { echo "gpu.sh: --out DIR is missing" >&2; exit 2; }
+mkdir -p "$OUT"
+OUT=$(readlink -f "$OUT")
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
+# headers for what has to be compiled here after all
+if [ -z "${CUDA_PATH:-}" ] && NVCC=$(command -v nvcc); then
+    CUDA_PATH=$(dirname "$(dirname "$(readlink -f "$NVCC")")")
+    export CUDA_PATH CUDA_HOME=${CUDA_HOME:-$CUDA_PATH}
+fi
+if [ -n "$BUNDLE" ]; then
+    SCRATCH=${PYOPS_SCRATCH:-$OUT/scratch}
+    mkdir -p "$SCRATCH/site"
+    tar -xJf "$BUNDLE" -C "$SCRATCH"
+    chmod -R go-w "$SCRATCH/cache"
+    "$PYTHON" -c 'import sys, pathlib; w = next(pathlib.Path(sys.argv[1]).glob("*.whl")).name; have = "cp%d%d" % sys.version_info[:2]
+sys.exit(f"gpu.sh: {w} is for another Python than this one ({have})" if f"-{have}-" not in w else 0)' "$SCRATCH"
+    "$PYTHON" -m zipfile -e "$SCRATCH"/*.whl "$SCRATCH/site"
+    export PYTHONPATH="$SCRATCH/site${PYTHONPATH:+:$PYTHONPATH}" PYOPS_CACHE="$SCRATCH/cache" CUPY_CACHE_DIR="$SCRATCH/cupy"
+    PYOPS_COMMIT=$(cat "$SCRATCH/commit.txt")
+    export PYOPS_COMMIT
+    cd "$SCRATCH"   # a folder with no pyops/ in it
+else
+    cd "$(dirname "$0")/.."
+    # the CPU kernels are only the door here: one instruction set is enough
+    export PYOPS_BUILD_ISAS=${PYOPS_BUILD_ISAS:-avx2}
+    "$PYTHON" setup.py --quiet build_ext --inplace
+fi
+STATUS=0
+"$PYTHON" -m pyops.bench.gpu run "$@" --out "$OUT" || STATUS=$?
+"$PYTHON" -m pyops.bench.gpu report "$OUT" | tee "$OUT/report.txt"
+exit "$STATUS"

@@ -13,6 +13,7 @@ import numpy as np
 from . import functional as F
 from .core.backends import BACKENDS, DTYPES, ISAS, use_backend
 from .core.cases import Case
+from .core.kernel_set import refuse_without_kernels
 from .core.registry import OPS, Op
 from .core.tensor import Tensor
 from .core.threads import num_threads
@@ -39,7 +40,8 @@ def untouched(buffer: np.ndarray) -> bool:
 
 
 class GuardedKernels:
-    """A KernelSet whose outputs start as poison between two guard bands."""
+    """A KernelSet whose outputs start as poison between two guard bands, in the memory of whichever
+    device the kernels work on."""
 
     def __init__(self, kernels, buffers):
         self._kernels, self._buffers = kernels, buffers
@@ -49,9 +51,20 @@ class GuardedKernels:
 
     def empty(self, shape, dtype=None):
         n = math.prod(shape)
-        buffer = banded(n, np.dtype(dtype or self._kernels.dtype))
-        self._buffers.append(buffer)
+        buffer = to_device(self._kernels, banded(n, np.dtype(dtype or self._kernels.dtype)))
+        self._buffers.append((self._kernels, buffer))
         return buffer[BAND:BAND + n].reshape(shape)
+
+
+def to_device(kernels, array):
+    """A NumPy array where the kernels' arrays lie: itself, but for those of a GPU."""
+    device = getattr(kernels, "device", None)
+    return device.put(array) if device is not None else array
+
+
+def to_host(kernels, array):
+    device = getattr(kernels, "device", None)
+    return device.get(array) if device is not None else array
 
 
 class Guarded:
@@ -63,15 +76,20 @@ class Guarded:
     def run(self, op, real, inputs, attrs, out=None):
         if not self.backend.sets:
             return self.backend.run(op, real, inputs, attrs, out)
+        kernels = self.backend.sets[real]
+        refuse_without_kernels(op, self.name)
         before = [None if a is None else a.copy() for a in inputs]
-        result = op.forward(GuardedKernels(self.backend.sets[real], self.buffers), *inputs, **attrs)
-        for i, (a, b) in enumerate(zip(inputs, before)):
-            assert a is None or np.array_equal(a, b, equal_nan=True), f"{op.name} wrote into its input {i}"
-        return result
+        arrays = [to_device(kernels, a) for a in inputs]
+        result = op.forward(GuardedKernels(kernels, self.buffers), *arrays, **attrs)
+        for i, (a, b) in enumerate(zip(arrays, before)):
+            assert a is None or np.array_equal(to_host(kernels, a), b,
+                                               equal_nan=True), f"{op.name} wrote into its input {i}"
+        return (tuple(to_host(kernels, r) for r in result) if isinstance(result, tuple)
+                else to_host(kernels, result))
 
     def check(self):
-        for b in self.buffers:
-            assert untouched(b), "a kernel stored outside an output"
+        for kernels, buffer in self.buffers:
+            assert untouched(to_host(kernels, buffer)), "a kernel stored outside an output"
 
 
 def rows() -> Iterator[tuple[Op, Case]]:

@@ -7,7 +7,7 @@
 
 constexpr int KEYS = 128, QUERIES = 8;   // KEYS: threads of a block too
 
-extern __shared__ acc held[];   // the queries, side by side
+extern __shared__ __align__(16) acc held[];   // the queries, side by side
 
 // s[i] = scores of query i and the key at `row`
 __device__ __forceinline__ void scores_of_key(const real* row, int features, int queries, bool packed,

@@ -44,13 +44,13 @@ __device__ __forceinline__ Line line(const Dims& d) {
 template <int BN, int STAGES>
 __device__ __forceinline__ void convolve(const TensorMap& x, const TensorMap& weight, const real* bias,
                                          real* y, const Dims& sizes, const Line& h, const Line& w) {
-    extern __shared__ char dynamic[];
+    extern __shared__ __align__(16) char dynamic[];
     typedef HopperTile<BN, STAGES, false, false> Sums;
     const int filters = sizes[1], channels = sizes[2], deep = sizes[3], pixels = sizes[4];
     const int rows = ceil_div(pixels, BM), columns = ceil_div(filters, BN);
     const Tile tile = tile_at(blockIdx.x % (rows * columns), rows, columns);
     const int group = blockIdx.x / (rows * columns), row = tile.row * BM, column = tile.column * BN;
-    const Result result{y + group * filters, nullptr, bias ? bias + group * filters : nullptr, filters, 0,
+    const Result result{y + group * filters, nullptr, bias ? bias + group * filters : nullptr, filters,
                         sizes[5] != 0};
     if (threadIdx.x == 0) {
         prefetch(x);
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(256)
     pack(weight, packed, sizes, apart, taps(h), taps(w));
 }
 __global__ void __launch_bounds__(THREADS) conv_hopper_128x64(PARAMETERS) {
-    convolve<64, 8>(x, weight, bias, y, sizes, line(h), line(w));
+    convolve<64, 4>(x, weight, bias, y, sizes, line(h), line(w));
 }
 __global__ void __launch_bounds__(THREADS) conv_hopper_128x128(PARAMETERS) {
     convolve<128, 6>(x, weight, bias, y, sizes, line(h), line(w));

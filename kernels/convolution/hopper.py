@@ -8,7 +8,7 @@ from ..gemm.hopper import DEEP, PATTERN, ROWS, THREADS, asked_for, has_wgmma
 from ..grid import address, ceil_div
 
 FILE = "convolution/hopper.cu"
-STAGES = {64: 8, 128: 6, 256: 4}   # by the tile's columns
+STAGES = {64: 4, 128: 6, 256: 4}   # by the tile's columns; of the narrowest two blocks fit a multiprocessor
 
 
 class Line(NamedTuple):

@@ -280,12 +280,12 @@ __global__ void __launch_bounds__(128)
 }
 // C of `size` values from the sums of `parts` pieces of the reduction, in order, and a bias along rows of n
 __global__ void __launch_bounds__(256)
-    gemm_join(const acc* partial, const real* bias, real* c, int parts, i64 size, int n, int activation) {
+    gemm_join(const acc* partial, const real* bias, real* c, int parts, i64 size, int n) {
     for (GRID_STRIDE(i, size)) {
         acc sum = partial[i];
         for (int p = 1; p < parts; ++p) sum += partial[p * size + i];
         if (bias) sum += value(bias[i % n]);
-        c[i] = rounded(activated(sum, activation));
+        c[i] = rounded(activated(sum));
     }
 }
 }

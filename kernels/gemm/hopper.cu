@@ -7,16 +7,16 @@
 #include "result.cuh"
 #include "hopper_tile.cuh"
 
-// sizes: rows of C, columns, depth; whether A, and B, are more than one matrix. c_layout: pairs, activation
+// sizes: rows of C, columns, depth; whether A, and B, are more than one matrix. c_layout: pairs
 template <int BN, int STAGES, bool TA, bool TB>
 __device__ __forceinline__ void product(const TensorMap& a, const TensorMap& b, const real* bias, real* c,
                                         const Dims& sizes, const Dims& c_layout) {
-    extern __shared__ char dynamic[];
+    extern __shared__ __align__(16) char dynamic[];
     typedef HopperTile<BN, STAGES, TA, !TB> Sums;
     const int m = sizes[0], n = sizes[1], rows = ceil_div(m, BM), columns = ceil_div(n, BN);
     const Tile tile = tile_at(blockIdx.x % (rows * columns), rows, columns);
     const int index = blockIdx.x / (rows * columns), row = tile.row * BM, column = tile.column * BN;
-    const Result result{c + (i64)index * m * n, nullptr, bias, n, c_layout[1], c_layout[0] != 0};
+    const Result result{c + (i64)index * m * n, nullptr, bias, n, c_layout[0] != 0};
     if (threadIdx.x == 0) {
         prefetch(a);
         prefetch(b);

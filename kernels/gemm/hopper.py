@@ -6,6 +6,7 @@ from ...cuda.tensor_map import mappable
 from ..grid import ceil_div
 
 FILE = "gemm/hopper.cu"
+ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2, "silu": 3}   # as in tiles.cuh
 ROWS, DEEP, PATTERN = 128, 64, 1024   # BM, DEEP and PATTERN_BYTES of hopper_tile.cuh
 THREADS = 384
 STAGES = {128: 6, 256: 4}   # by the tile's columns
@@ -32,8 +33,8 @@ def has_wgmma(device):
 
 
 def gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, activation, pairs):
-    """C = act(A B + bias) of operands that takes() accepts. activation: tiles.cuh's number; pairs:
-    two neighbours of C are one aligned access."""
+    """C = act(A B + bias) of operands that takes() accepts. activation: a name of launch.py's
+    ACTIVATIONS; pairs: two neighbours of C are one aligned access."""
     batch, m, n = c.shape
     depth = a.shape[1] if transpose_a else a.shape[2]
     wide = batch * ceil_div(m, ROWS) * ceil_div(n, 256) >= device.multiprocessors
@@ -42,8 +43,14 @@ def gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, activation, pai
     maps = operand(device, a, ROWS, transpose_a), operand(device, b, columns, not transpose_b)
     device.launch(FILE, kernel, (batch * ceil_div(m, ROWS) * ceil_div(n, columns),), (THREADS,),
                   (*maps, bias,
-                   c, (m, n, depth, int(a.shape[0] > 1), int(b.shape[0] > 1)), (int(pairs), int(activation))),
-                  shared=STAGES[columns] * (ROWS + columns) * DEEP * 2 + PATTERN)
+                   c, (m, n, depth, int(a.shape[0] > 1), int(b.shape[0] > 1)), (int(pairs),)),
+                  shared=STAGES[columns] * (ROWS + columns) * DEEP * 2 + PATTERN, **with_activation(activation))
+
+
+def with_activation(name):
+    """The macro of an epilogue's activation: none where there is none, so that all plain products
+    are one form."""
+    return {"ACTIVATION": ACTIVATIONS[name]} if name else {}
 
 
 def operand(device, array, rows, by_rows):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...cuda.precision import current as current_precision
 from ..grid import accumulated, address, ceil_div
-from .hopper import gemm_hopper, serves
+from .hopper import gemm_hopper, serves, with_activation
 
 __all__ = ["gemm", "linear"]
 
@@ -17,7 +17,6 @@ FILE, TENSOR = "gemm/cuda.cu", "gemm/tensor.cu"
 CHAIN = 512   # as in cuda.cu
 OLDEST_TENSOR = (8, 0)   # capability that tensor.cu requires
 PRECISIONS = {"tf32": ("f32",), "3xtf32": ("f32",), "half": ("f16", "bf16"), "f64": ("f64",)}
-ACTIVATIONS = {None: 0, "relu": 1, "gelu": 2, "silu": 3}   # as in tiles.cuh
 
 
 def gemm(device, a, b, transpose_a, transpose_b, c):
@@ -50,11 +49,11 @@ def in_packets(array, size=16):
     return array.shape[-1] * array.dtype.itemsize % size == 0 and address(array) % size == 0
 
 
-def join(device, partial, bias, c, activation=0):
+def join(device, partial, bias, c, activation=None):
     """C from the sums of the pieces that the reduction was cut into."""
     blocks = min(ceil_div(c.size, 256), 16 * device.multiprocessors)
     device.launch(FILE, "gemm_join", (blocks,), (256,),
-                  (partial, bias, c, partial.shape[0], np.int64(c.size), c.shape[-1], activation))
+                  (partial, bias, c, partial.shape[0], np.int64(c.size), c.shape[-1]), **with_activation(activation))
 
 
 # ---- ordinary units
@@ -112,7 +111,7 @@ def gemm_tensor(device, a, b, transpose_a, transpose_b, c, precision, bias=None,
     if c.size == 0:
         return
     if serves(device, a, b, c):
-        gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, ACTIVATIONS[activation],
+        gemm_hopper(device, a, b, transpose_a, transpose_b, c, bias, activation,
                     in_packets(c, 2 * c.dtype.itemsize))
         return
     batch, m, n = c.shape
@@ -126,10 +125,11 @@ def gemm_tensor(device, a, b, transpose_a, transpose_b, c, precision, bias=None,
     kernel = f"tensor_{side}x{side}_{'nt'[bool(transpose_a)]}{'nt'[bool(transpose_b)]}"
     device.launch(TENSOR, kernel, (tiles * pieces,), (threads,),
                   (a, b, bias, c, partial, (m, n, depth, batch, pieces, each), tensor_layout(a),
-                   tensor_layout(b), (int(in_packets(c, 2 * item)), ACTIVATIONS[activation])),
-                  shared=shared, **({"THREE_PRODUCTS": 1} if precision == "3xtf32" else {}))
+                   tensor_layout(b), (int(in_packets(c, 2 * item)),)),
+                  shared=shared, **with_activation(activation),
+                  **({"THREE_PRODUCTS": 1} if precision == "3xtf32" else {}))
     if partial is not None:
-        join(device, partial, bias, c, ACTIVATIONS[activation])
+        join(device, partial, bias, c, activation)
 
 
 def tensor_layout(array):

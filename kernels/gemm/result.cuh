@@ -7,7 +7,7 @@ struct Result {
     real* c;
     acc* partial;       // null, or where sums of a part of the reduction go instead, as they are
     const real* bias;   // along a line, or null
-    int n, activation;  // columns
+    int n;              // columns
     bool pairs;         // two neighbours of C are one aligned access
 
     // Columns `column` and the next, if there are so many, of a line that starts at c + line.
@@ -21,7 +21,7 @@ struct Result {
             return;
         }
         if (bias) x += value(bias[column]), next += both ? value(bias[column + 1]) : 0;
-        const Packet<real, 2> p = {{rounded(activated(x, activation)), rounded(activated(next, activation))}};
+        const Packet<real, 2> p = {{rounded(activated(x)), rounded(activated(next))}};
         if (pairs) *reinterpret_cast<Packet<real, 2>*>(c + at) = p;
         else {
             c[at] = p.v[0];

@@ -61,7 +61,7 @@ template <int SIDE, bool BY_ROWS, int PITCH, int THREADS> struct Copy {
 };
 
 // sizes: rows of C, columns, depth, batch, pieces of the reduction, depth of a piece. a_layout,
-// b_layout: pitch, packets, more than one matrix. c_layout: pairs, activation
+// b_layout: pitch, packets, more than one matrix. c_layout: pairs
 template <int BM, int BN, int WM, int WN, int STAGES, bool TA, bool TB>
 __device__ __forceinline__ void product(const real* a, const real* b, const real* bias, real* c, acc* partial,
                                         const Dims& sizes, const Dims& a_layout, const Dims& b_layout,
@@ -90,7 +90,6 @@ __device__ __forceinline__ void product(const real* a, const real* b, const real
                         partial ? partial + ((i64)piece * sizes[3] + index) * size : nullptr,
                         bias,
                         n,
-                        c_layout[1],
                         c_layout[0] != 0};
     sums.each([&](int i, int j, acc x, acc next) {
         const int row = tile.row * BM + i;

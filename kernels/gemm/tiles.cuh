@@ -15,12 +15,19 @@ __device__ __forceinline__ Tile tile_at(int index, int rows, int columns) {
     return {band * BAND + within % height, within / height};
 }
 
-// The numbers are launch.py's ACTIVATIONS.
-__device__ __forceinline__ acc activated(acc x, int activation) {
-    switch (activation) {
-        case 1: return x < 0 ? (acc)0 : x;   // relu; NaN stays
-        case 2: return x * (acc)0.5 * (1 + erf(x * (acc)0.70710678118654752));   // gelu
-        case 3: return x / (1 + exp(-x));   // silu
-        default: return x;
-    }
+// The numbers are launch.py's ACTIVATIONS. A macro, not an argument: a switch, unrolled with every
+// store of a tile, would be most of a kernel's instructions.
+#ifndef ACTIVATION
+#define ACTIVATION 0
+#endif
+__device__ __forceinline__ acc activated(acc x) {
+#if ACTIVATION == 1
+    return x < 0 ? (acc)0 : x;   // relu; NaN stays
+#elif ACTIVATION == 2
+    return x * (acc)0.5 * (1 + erf(x * (acc)0.70710678118654752));   // gelu
+#elif ACTIVATION == 3
+    return x / (1 + exp(-x));   // silu
+#else
+    return x;
+#endif
 }

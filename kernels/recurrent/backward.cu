@@ -82,7 +82,7 @@ struct Backward {
 extern "C" {
 __global__ void __launch_bounds__(RESIDENT_THREADS, 1) recurrent_layer_backward(BACK_PARAMETERS) {
     constexpr int S = SAMPLES;
-    extern __shared__ acc shared[];
+    extern __shared__ __align__(16) acc shared[];
     __shared__ int length[S];
     BACK(blockIdx.y)
     const int first = blockIdx.x * S, columns = z.columns(), H = z.hidden, splits = layout[3],
@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(RESIDENT_THREADS, 1) recurrent_layer_backward(
 
 // Step `step` of all samples, -1 for what reaches h0. carry: on its way from one step to the one before it.
 __global__ void __launch_bounds__(1024) recurrent_back_step(BACK_PARAMETERS, int step, acc* carry) {
-    extern __shared__ acc shared[];
+    extern __shared__ __align__(16) acc shared[];
     __shared__ const real* from[WIDE];
     BACK(blockIdx.z)
     const int thread = thread_of_block(), first = blockIdx.y * 4 * blockDim.y,
@@ -186,7 +186,7 @@ __global__ void __launch_bounds__(1024) recurrent_back_step(BACK_PARAMETERS, int
 
 // With a projection: from dh of what was projected to the gates
 __global__ void __launch_bounds__(1024) recurrent_back_hidden(BACK_PARAMETERS, int step, acc* carry) {
-    extern __shared__ acc shared[];
+    extern __shared__ __align__(16) acc shared[];
     __shared__ const real* from[WIDE];
     BACK(blockIdx.z)
     const int thread = thread_of_block(), first = blockIdx.y * 4 * blockDim.y,

@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(256)
 
 __global__ void __launch_bounds__(RESIDENT_THREADS, 1) recurrent_layer(LAYER_PARAMETERS) {
     constexpr int S = SAMPLES;
-    extern __shared__ acc shared[];
+    extern __shared__ __align__(16) acc shared[];
     __shared__ int length[S];
     LAYER(blockIdx.y)
     const int first = blockIdx.x * S, columns = z.columns(), H = z.hidden, splits = layout[4],
@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(RESIDENT_THREADS, 1) recurrent_layer(LAYER_PAR
 
 // Step `step` of all samples. state: the cell state on its way, hidden: what is to be projected
 __global__ void __launch_bounds__(1024) recurrent_step(LAYER_PARAMETERS, int step, acc* state, real* hidden) {
-    extern __shared__ acc shared[];
+    extern __shared__ __align__(16) acc shared[];
     __shared__ const real* from[WIDE];
     LAYER(blockIdx.z)
     const int thread = thread_of_block(), first = blockIdx.y * 4 * blockDim.y, H = z.hidden;
@@ -212,7 +212,7 @@ __global__ void __launch_bounds__(1024) recurrent_step(LAYER_PARAMETERS, int ste
 }
 
 __global__ void __launch_bounds__(1024) recurrent_project(LAYER_PARAMETERS, int step, const real* hidden) {
-    extern __shared__ acc shared[];
+    extern __shared__ __align__(16) acc shared[];
     __shared__ const real* from[WIDE];
     LAYER(blockIdx.z)
     const int thread = thread_of_block(), first = blockIdx.y * 4 * blockDim.y;

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.backends import get_backend
 from ..core.kernel_set import refuse_without_kernels
+from .emulated import dtype_of
 
 REALS = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
 
@@ -41,7 +42,7 @@ def call(op, inputs, attrs, kinds):
         real = _real(op, arrays, kinds)
         kernels = backend.kernels(real)
         result = channels_last.forward(op, kernels, arrays, attrs, cupy.ascontiguousarray)
-        back = _back(first)
+        back = back_to(first)
         return tuple(map(back, result)) if isinstance(result, tuple) else back(result)
 
 
@@ -76,6 +77,9 @@ def viewed(value):
     import cupy
     if isinstance(value, cupy.ndarray):
         return value
+    if _is_bfloat16_on_cuda(value) and str(value.dtype) == "torch.bfloat16":
+        # as whole numbers of its size: those DLPack has in every version of both libraries
+        return cupy.from_dlpack(value.view(sys.modules["torch"].int16)).view(dtype_of("bf16"))
     return cupy.from_dlpack(value) if hasattr(value, "__dlpack__") else cupy.asarray(value)
 
 
@@ -108,11 +112,15 @@ def _stream_of(value):
         yield
 
 
-def _back(first):
+def back_to(first):
     """Turns a CuPy array into the first input's kind."""
     import cupy
     if isinstance(first, cupy.ndarray):
         return lambda a: a
+    if type(first).__module__ == "torch":
+        torch = sys.modules["torch"]
+        return lambda a: (torch.from_dlpack(a.view(np.int16)).view(torch.bfloat16)
+                          if a.dtype.name == "bfloat16" else torch.from_dlpack(a))
     library = sys.modules[type(first).__module__.partition(".")[0]]
     convert = getattr(library, "from_dlpack", None)
     return convert or (lambda a: a)

@@ -6,16 +6,23 @@ division and roots become, a least number of blocks in __launch_bounds__ gives t
 
     python -m pyops.cuda.budget            compile all kernels and compare them with kernels/cuda_budget.txt
     python -m pyops.cuda.budget --write    and keep what they take now as the new table
+    python -m pyops.cuda.budget --sm90 [--nvrtc FOLDER] [--cache DIR]
+                                           make machine code ahead for compute capability 9.0: each form
+                                           that is launched there, by the NVRTC in FOLDER/lib, into DIR
 """
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+from .emulator import cache_folder
 from .forms import recorded
-from .nvrtc import ARCHITECTURES, Resources, compile_cubin, missing, resources
+from .nvrtc import ARCHITECTURES, Resources, compile_cubin, missing, resources, version
 from .source import KERNELS, REALS, Source, cuda_files, kernel_source
 
 TABLE = KERNELS / "cuda_budget.txt"
@@ -69,8 +76,8 @@ def measured(jobs: list[tuple[Source, str]]) -> Iterator[tuple[str, str, str, Re
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for (source, arch), (_, log) in zip(jobs, pool.map(lambda job: compile_cubin(*job), jobs)):
             for kernel, r in resources(log).items():
-                form = " ".join([source.real, *(f"{name}={value}" for name, value in source.defines)])
-                yield f"{source.path.parent.name}/{source.path.name}:{kernel}", form, arch, r
+                file, _, form = source.name.partition(" ")
+                yield f"{file}:{kernel}", form, arch, r
 
 
 def read_table() -> dict[str, tuple[int, int, int]]:
@@ -108,12 +115,42 @@ def violations(found) -> list[str]:
     return wrong
 
 
+def launched_on_hopper() -> list[tuple[Source, str]]:
+    """What cases and the GPU benchmark launch on compute capability 9.0, in every type. Of files
+    that no case launches (optimisers' steps, what PYOPS_HOPPER=1 asks for) the plain form."""
+    sources = [kernel_source(file, real, **dict(defines)) for file, real, defines in recorded()]
+    seen = {source.path for source in sources}
+    sources += [Source(file.path, real) for file in (Source(path, "f32") for path in cuda_files())
+                if file.path not in seen for real in file.reals]
+    return [(source, source.required if source.required.endswith("a") else "sm_90")
+            for source in dict.fromkeys(sources) if int(source.required.strip("sm_a") or 0) <= 90]
+
+
+def make_ahead() -> int:
+    """Compiles all of launched_on_hopper() that the cache does not hold yet."""
+    jobs, begun = launched_on_hopper(), time.monotonic()
+    forms_made = len(list(measured(jobs)))
+    print(f"{len(jobs)} forms, {forms_made} kernels, by NVRTC {version()} in {cache_folder()}: "
+          f"{time.monotonic() - begun:.0f} s")
+    return 0
+
+
 def main(arguments) -> int:
+    parser = argparse.ArgumentParser(prog="pyops.cuda.budget", description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--sm90", action="store_true")
+    parser.add_argument("--nvrtc", metavar="FOLDER", help="PYOPS_CUDA_TOOLKIT")
+    parser.add_argument("--cache", metavar="DIR", help="PYOPS_CACHE")
+    args = parser.parse_args(arguments)
+    os.environ.update({name: str(Path(value).resolve()) for name, value in
+                       (("PYOPS_CUDA_TOOLKIT", args.nvrtc), ("PYOPS_CACHE", args.cache)) if value})
     if why := missing():
         print(why)
         return 2
+    if args.sm90:
+        return make_ahead()
     found = list(measured(compilations()))
-    if "--write" in arguments:
+    if args.write:
         write_table(found)
     wrong = violations(found)
     print("\n".join([*wrong, f"{len({name for name, *_ in found})} kernels, {len(found)} compiled forms, "

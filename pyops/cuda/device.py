@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .arguments import argument
+from . import nvrtc
+from .arguments import DIMS, argument, dims
 from .emulated import dtype_of
-from .nvrtc import compile_cubin, cubin_path
 from .source import Source, kernel_source
 from .tensor_map import im2col_map, tensor_map
 
 OLDEST = (7, 5)          # compute capability that the kernels are written for
-STATIC_SHARED = 48 << 10   # bytes of dynamic shared memory that a kernel gets unasked
 DRIVER = 13000           # CUDA version that the driver must support for CuPy's wheels
 
 
@@ -63,29 +62,43 @@ def describe() -> list[str]:
     return found
 
 
+def machine_code(source: Source, capability: tuple[int, int]) -> Path | None:
+    """The file with `source`'s machine code for such a device: from the cache folder, or made now;
+    None where that is CuPy's to do, because there is no NVRTC with headers here."""
+    arch = source.required if source.required.endswith("a") else f"sm_{capability[0]}{capability[1]}"
+    if path := nvrtc.made_ahead(source, arch):
+        return path
+    # CuPy has headers of its own, which cannot be found from here, but compiles for no sm_90a
+    if not arch.endswith("a") and (nvrtc.missing() or not nvrtc.headers("cccl")):
+        return None
+    nvrtc.compile_cubin(source, arch)
+    return nvrtc.cubin_path(source, arch)
+
+
 @lru_cache(4096)
 def module(source: Source, stamp: float, device: int):
     """The module of `source` on a device. CuPy's own cache does not see headers: the digest
-    among the options does. CuPy compiles for sm_90 where a file requires sm_90a: such a
-    file is compiled here."""
+    among the options does."""
     import cupy
-    if source.required.endswith("a"):
-        compile_cubin(source, source.required)
-        return cupy.RawModule(path=str(cubin_path(source, source.required)))
+    if path := machine_code(source, _capability(device)):
+        return cupy.RawModule(path=str(path))
     return cupy.RawModule(code=source.text,
                           options=(*source.options, f"-DSOURCE_DIGEST={int(source.digest, 16) % 2 ** 31}"))
 
 
 @lru_cache(4096)
-def function(source: Source, stamp: float, device: int, name: str, shared: int):
+def function(source: Source, stamp: float, device: int, name: str, dynamic: bool):
+    """A kernel of it; `dynamic`: one that is launched with dynamic shared memory, as much as the
+    device has. (The limit is the function's, which all launches of it share, of whatever size.)"""
     import cupy
     try:
         kernel = module(source, stamp, device).get_function(name)
-    except cupy.cuda.compiler.CompileException as why:
+    except (cupy.cuda.compiler.CompileException, nvrtc.CompileError) as why:
         raise KernelCompileError(
             f"{source.path.name} ({source.real}) does not compile for this device:\n{why}") from why
-    if shared > STATIC_SHARED:
-        kernel.max_dynamic_shared_size_bytes = shared
+    if dynamic:
+        limit = _attributes(device)["MaxSharedMemoryPerBlockOptin"]
+        kernel.max_dynamic_shared_size_bytes = limit - kernel.shared_size_bytes
     return kernel
 
 
@@ -105,8 +118,7 @@ class CupyDevice:
 
     @property
     def capability(self) -> tuple[int, int]:
-        attributes = _attributes(_current())
-        return attributes["ComputeCapabilityMajor"], attributes["ComputeCapabilityMinor"]
+        return _capability(_current())
 
     @property
     def shared_limit(self) -> int:
@@ -147,10 +159,10 @@ class CupyDevice:
         if min(grid) == 0:
             return
         source = kernel_source(file, self.real, **defines)
-        passed = [self._passed(argument(a, self.real)) for a in args]
+        passed = [_dims(a) if type(a) is tuple else self._passed(argument(a, self.real)) for a in args]
         function(source, _written(source.path), _current(), kernel,
-                 shared)(tuple(grid), tuple(block), passed,
-                         shared_mem=shared, **({"stream": stream} if stream else {}))
+                 shared > 0)(tuple(grid), tuple(block), passed,
+                             shared_mem=shared, **({"stream": stream} if stream else {}))
 
     def _passed(self, value):
         """Structs go by value as arrays of one; host arrays, which CuPy would pass by value
@@ -158,6 +170,13 @@ class CupyDevice:
         if isinstance(value, np.void):
             return np.array([value])
         return self.put(value) if isinstance(value, np.ndarray) else value
+
+
+@lru_cache(4096)
+def _dims(sizes: tuple):
+    """A Dims as a launch passes it. To pack one takes longer than to look it up, and a network's
+    launches have few."""
+    return np.array([dims(sizes)], DIMS)
 
 
 def _written_now(path: Path) -> float:
@@ -178,6 +197,12 @@ def _current() -> int:
 def _attributes(device: int) -> dict:
     import cupy
     return cupy.cuda.Device(device).attributes
+
+
+@lru_cache(64)
+def _capability(device: int) -> tuple[int, int]:
+    attributes = _attributes(device)
+    return attributes["ComputeCapabilityMajor"], attributes["ComputeCapabilityMinor"]
 
 
 def _allocated(make, shape, dtype):

@@ -109,12 +109,19 @@ class EmulatedDevice:
         grid launches nothing."""
         if min(grid) == 0:
             return
-        checked, order = _mode.get()
-        module = Module.of(kernel_source(file, self.real, **defines), checked)
-        found = _traffic.get()
-        report = module.function(kernel)(grid, block, [argument(a, self.real) for a in args], shared,
-                                         order=order, profile=found is not None)
-        if found is not None:
-            found.append((file, kernel, report.traffic))
-        if report.errors:
-            raise KernelFault(f"{file}: {kernel}<<<{grid}, {block}>>>: {report}")
+        run(kernel_source(file, self.real, **defines), kernel, grid, block,
+            [argument(a, self.real) for a in args], shared)
+
+
+def run(source, kernel, grid, block, args, shared=0):
+    """Runs a kernel of `source` with arguments that have a width (pyops.cuda.arguments) in the mode
+    of the enclosing `fast` and `profiled` blocks. KernelFault if the checker objects."""
+    checked, order = _mode.get()
+    found = _traffic.get()
+    report = Module.of(source, checked).function(kernel)(grid, block, args, shared, order=order,
+                                                         profile=found is not None)
+    file = f"{source.path.parent.name}/{source.path.name}"
+    if found is not None:
+        found.append((file, kernel, report.traffic))
+    if report.errors:
+        raise KernelFault(f"{file}: {kernel}<<<{grid}, {block}>>>: {report}")

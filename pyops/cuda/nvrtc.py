@@ -2,11 +2,14 @@
 reads what the compiler says of them.
 
 Needs the packages cuda-bindings, nvidia-cuda-nvrtc and nvidia-cuda-runtime (the extra
-pyops[cuda] brings them).
+pyops[cuda] brings them). PYOPS_CUDA_TOOLKIT names a folder whose lib/ and include/ are taken
+instead: another version's, so that machine code can be made for a machine that has it.
 """
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,11 +27,9 @@ FLAGS = ("-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v
 def missing() -> str:
     """Why NVRTC cannot be used here; empty if it can."""
     try:
-        from cuda.bindings import nvrtc
-        from cuda.pathfinder import find_nvidia_header_directory
+        nvrtc = library()
         nvrtc.nvrtcVersion()
-        return ("" if find_nvidia_header_directory("cudart")
-                else "no CUDA headers: pip install pyops-kernels[cuda]")
+        return "" if headers("cudart") else "no CUDA headers: pip install pyops-kernels[cuda]"
     except Exception as why:   # the loader raises types of its own where the library is absent
         return f"NVRTC cannot be loaded ({why}): pip install pyops-kernels[cuda]"
 
@@ -37,8 +38,34 @@ class CompileError(RuntimeError):
     """A .cu file that NVRTC refuses; the message is the compiler's."""
 
 
-def _ok(result):
+def toolkit() -> Path | None:
+    """The folder that PYOPS_CUDA_TOOLKIT names."""
+    named = os.environ.get("PYOPS_CUDA_TOOLKIT")
+    return Path(named) if named else None
+
+
+@lru_cache(1)
+def library():
+    """cuda.bindings.nvrtc. A library of that name that is loaded already is the one it uses."""
+    if folder := toolkit():
+        for name in ("libnvrtc-builtins.so.13.*", "libnvrtc.so.13"):
+            for path in sorted((folder / "lib").glob(name)):
+                ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
     from cuda.bindings import nvrtc
+    return nvrtc
+
+
+def headers(name: str) -> str | None:
+    """The folder of "cudart"'s or "cccl"'s headers."""
+    if folder := toolkit():
+        found = folder / "include" / {"cudart": ".", "cccl": "cccl"}[name]
+        return str(found.resolve()) if found.is_dir() else None
+    from cuda.pathfinder import find_nvidia_header_directory
+    return find_nvidia_header_directory(name)
+
+
+def _ok(result):
+    nvrtc = library()
     if result[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         raise RuntimeError(f"NVRTC: {result[0].name}")
     return result[1] if len(result) == 2 else None
@@ -46,36 +73,48 @@ def _ok(result):
 
 @lru_cache(1)
 def header_options() -> tuple[str, ...]:
-    from cuda.pathfinder import find_nvidia_header_directory
-    return tuple(f"-I{find_nvidia_header_directory(name)}"
-                 for name in ("cudart", "cccl") if find_nvidia_header_directory(name))
+    return tuple(f"-I{folder}" for folder in map(headers, ("cudart", "cccl")) if folder)
 
 
 @lru_cache(1)
 def version() -> str:
-    from cuda.bindings import nvrtc
-    return ".".join(map(str, nvrtc.nvrtcVersion()[1:]))
+    return ".".join(map(str, library().nvrtcVersion()[1:]))
 
 
-def cubin_path(source: Source, arch: str) -> Path:
-    """Where compile_cubin keeps the machine code."""
-    return (
-        cache_folder()
-        / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{arch}-nvrtc{version()}-{source.digest}.cubin")
+def cubin_path(source: Source, arch: str, nvrtc: str = "") -> Path:
+    """Where compile_cubin keeps the machine code; `nvrtc`: of another version than this one."""
+    return cache_folder() / (f"{source.path.parent.name}-{source.path.stem}-{source.real}-{arch}-"
+                             f"nvrtc{nvrtc or version()}-{source.digest}.cubin")
+
+
+def made_ahead(source: Source, arch: str) -> Path | None:
+    """Machine code of `source` for `arch` that the cache folder holds already, of this NVRTC or of
+    whichever made it: it can be had where there is no NVRTC at all."""
+    pattern = cubin_path(source, arch, nvrtc="*")
+    whole = [path for path in sorted(pattern.parent.glob(pattern.name)) if _kept(source, path)]
+    own = [path for path in whole if not missing() and path == cubin_path(source, arch)]
+    return next(iter([*own, *whole]), None)
+
+
+def _kept(source: Source, cubin: Path) -> tuple[bytes, str] | None:
+    """Machine code and log as they lie in the cache, or None where they are not whole."""
+    code, told = cache.read(cubin, plain=True), cache.read(cubin.with_suffix(".log"))
+    # a driver may want the cubin as it is: its digest begins the log
+    if code is None or told is None or not told.startswith(digest_line(code) + source.name.encode() + b"\n"):
+        return None
+    return code, told[len(digest_line(code)):].decode()
 
 
 def compile_cubin(source: Source, arch: str) -> tuple[bytes, str]:
-    """Machine code of `source` for `arch` ("sm_90"), and the log with each kernel's resources. Kept
-    in the user's cache folder."""
+    """Machine code of `source` for `arch` ("sm_90"), and the log with each kernel's resources, whose
+    first line names the source. Kept in the user's cache folder."""
     cubin = cubin_path(source, arch)
-    log = cubin.with_suffix(".log")
-    # a driver may want the cubin as it is: its digest begins the log
-    code, told = cache.read(cubin, plain=True), cache.read(log)
-    if code is not None and told is not None and told.startswith(digest_line(code)):
-        return code, told[len(digest_line(code)):].decode()
+    if kept := _kept(source, cubin):
+        return kept
     code, text = _compile(source, arch)
+    text = f"{source.name}\n{text}"
     cache.keep(cubin, code, plain=True)
-    cache.keep(log, digest_line(code) + text.encode())
+    cache.keep(cubin.with_suffix(".log"), digest_line(code) + text.encode())
     return code, text
 
 
@@ -84,7 +123,7 @@ def digest_line(code: bytes) -> bytes:
 
 
 def _compile(source, arch):
-    from cuda.bindings import nvrtc
+    nvrtc = library()
     program = _ok(nvrtc.nvrtcCreateProgram(source.text.encode(), source.path.name.encode(), 0, [], []))
     options = [o.encode() for o in (f"-arch={arch}", *FLAGS, *source.options, *header_options())]
     result, = nvrtc.nvrtcCompileProgram(program, len(options), options)

@@ -29,6 +29,12 @@ class Source:
                 *includes(self.path)]
 
     @property
+    def name(self) -> str:
+        """"gemm/tensor.cu f32 THREE_PRODUCTS=1"."""
+        return " ".join([f"{self.path.parent.name}/{self.path.name}", self.real,
+                         *(f"{name}={value}" for name, value in self.defines)])
+
+    @property
     def text(self) -> str:
         return self.path.read_text()
 
@@ -60,9 +66,18 @@ class Source:
         return found.groups() if found else REALS
 
 
+@lru_cache(4096)
 def kernel_source(file: str, real: str, **defines) -> Source:
     """The Source of `file`, a path under kernels/ such as "softmax/cuda.cu"."""
     return Source(KERNELS / file, real, tuple(sorted(defines.items())))
+
+
+def named_source(name: str) -> Source:
+    """The Source whose name that is."""
+    file, real, *defines = name.split(" ")
+    pairs = (define.split("=") for define in defines)
+    return kernel_source(file, real, **{name: int(value) if re.fullmatch(r"-?\d+", value) else value
+                                        for name, value in pairs})
 
 
 def includes(path: Path) -> list[str]:

@@ -85,7 +85,7 @@ class Case:
             with mode:
                 results.append(op.forward(GuardedKernels(self.kernels, self.buffers), *before,
                                           **self.attributes))
-        for buffer in self.buffers:
+        for _, buffer in self.buffers:
             assert (buffer[:64] == 77).all() and (buffer[-64:] == 77).all()
         for other in results[1:]:
             for a, b in zip(other, results[0]):

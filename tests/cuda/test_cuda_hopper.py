@@ -99,18 +99,19 @@ def test_kernel_boxes_and_sizes(ta, tb, name, boxes):
     target, m, n, k = FakeDevice(), 2056, 2600, 72
     a, b = dense(*((2, k, m) if ta else (2, m, k))), dense(*((1, n, k) if tb else (1, k, n)))
     c = dense(2, m, n)
-    hopper.gemm_hopper(target, a, b, ta, tb, c, None, 2, True)
-    (_, kernel, grid, block, args, shared, _), = target.launched
+    hopper.gemm_hopper(target, a, b, ta, tb, c, None, "gelu", True)
+    (_, kernel, grid, block, args, shared, defines), = target.launched
     assert kernel == f"hopper_128x256_{name}" and [box for _, box in target.boxes] == boxes
     assert grid == (2 * 17 * 11,) and block == (384,)
-    assert args[:3] == ("map", "map", None) and args[3] is c and args[4:] == ((m, n, k, 1, 0), (1, 2))
+    assert args[:3] == ("map", "map", None) and args[3] is c and args[4:] == ((m, n, k, 1, 0), (1,))
+    assert defines == {"ACTIVATION": 2}
     assert 4 * (128 + 256) * 128 + 1024 == shared <= 227 << 10
 
 
 def test_narrow_tiles_where_wide_ones_would_be_too_few():
     target = FakeDevice()
     hopper.gemm_hopper(target, dense(1, 1024, 64), dense(1, 1024, 64), False, True, dense(1, 1024, 1024),
-                       None, 0, True)
+                       None, None, True)
     assert (target.launched[0][1:3] == ("hopper_128x128_nt", (64,))
             and target.launched[0][5] == 6 * 256 * 128 + 1024 <= 227 << 10)
     assert [box for _, box in target.boxes] == [(128, 64), (128, 64)]
@@ -131,7 +132,7 @@ def product(real, batch, m, n, k, ta, tb, bias=True):
                    for x in (a.swapaxes(1, 2) if ta else a, b.swapaxes(1, 2) if tb else b))
     left[...], right[...] = a.swapaxes(1, 2) if ta else a, b.swapaxes(1, 2) if tb else b
     c = np.full((batch, m, n), np.nan, target.dtype)
-    hopper.gemm_hopper(target, left, right, ta, tb, c, shift.astype(target.dtype) if bias else None, 0,
+    hopper.gemm_hopper(target, left, right, ta, tb, c, shift.astype(target.dtype) if bias else None, None,
                        launch.in_packets(c, 4))
     want = (a.astype(np.float64) @ b + (shift if bias else 0)).astype(np.float32)
     return c.astype(np.float32), want.astype(target.dtype).astype(np.float32)
@@ -298,19 +299,19 @@ def test_a_module_of_it_is_compiled_here(monkeypatch, tmp_path):
     """CuPy would compile for sm_90, which has no wgmma."""
     asked = []
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(RawModule=lambda **how: asked.append(how)))
-    monkeypatch.setattr(device, "compile_cubin", lambda source, arch: asked.append(arch))
-    monkeypatch.setattr(device, "cubin_path", lambda source, arch: tmp_path / arch)
+    monkeypatch.setattr(device, "_capability", lambda _: (9, 0))
+    monkeypatch.setattr(nvrtc, "made_ahead", lambda source, arch: None)
+    monkeypatch.setattr(nvrtc, "compile_cubin", lambda source, arch: asked.append(arch))
+    monkeypatch.setattr(nvrtc, "cubin_path", lambda source, arch: tmp_path / arch)
     device.module.__wrapped__(kernel_source("gemm/hopper.cu", "bf16"), 0.0, 0)
     assert asked == ["sm_90a", {"path": str(tmp_path / "sm_90a")}]
 
 
 @pytest.mark.parametrize("wrong", [False, True])
 def test_the_check_for_a_device_finds_a_wrong_value(monkeypatch, wrong):
-    """bench/gpu.py's comparison on integers, with NumPy in the kernel's place."""
-    from pyops.bench import gpu
-    monkeypatch.setitem(sys.modules, "cupy",
-                        SimpleNamespace(asarray=lambda x, dtype: np.asarray(x).astype(dtype), full=np.full,
-                                        asnumpy=np.asarray))
+    """bench.gpu's comparison on integers, with NumPy in the kernel's place."""
+    from pyops.bench.gpu.integers import checked, hopper_product
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(asarray=np.asarray, asnumpy=np.asarray))
     monkeypatch.setattr(hopper, "mappable", lambda array: True)
     seen = []
 
@@ -319,13 +320,17 @@ def test_the_check_for_a_device_finds_a_wrong_value(monkeypatch, wrong):
                 for x, swapped in ((a.astype(np.float32), ta), (b.astype(np.float32), tb)))
         c[...] = a @ b + bias.astype(np.float32)
         seen.append((ta, tb))
-        if wrong and len(seen) == 3:
+        if wrong:
             c[-1, -1, -1] += 256
     monkeypatch.setattr(hopper, "gemm_hopper", product)
     target = FakeDevice()
-    found = gpu.hopper_integers(SimpleNamespace(device=target, dtype=bf16, real="bf16"),
-                                np.random.default_rng(0))
-    assert found == (["wgmma bf16 1x128x128x64 tn"] if wrong else []) and len(seen) == 16
+    kernels = SimpleNamespace(device=target, dtype=bf16, real="bf16")
+    for ta in (False, True):
+        for tb in (False, True):
+            found = hopper_product(kernels, 2, 136, 264, 72, ta, tb)
+            assert found.startswith("differs at 1 of 71808 places, first [1, 135, 263]" if wrong else "")
+            assert bool(found) == wrong
+    assert seen == [(False, False), (False, True), (True, False), (True, True)]
     target.capability = (8, 0)
-    assert gpu.hopper_integers(SimpleNamespace(device=target, dtype=bf16, real="bf16"),
-                               np.random.default_rng(0)) == [] and len(seen) == 16
+    monkeypatch.setitem(BACKENDS, "cuda", SimpleNamespace(kernels=lambda real: kernels))
+    assert "skipped" in checked(hopper_product, "bf16", 1, 128, 128, 64, False, False) and len(seen) == 4

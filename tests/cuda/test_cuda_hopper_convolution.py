@@ -193,11 +193,9 @@ def test_products_stay_in_flight(real):
 
 @pytest.mark.parametrize("wrong", [False, True])
 def test_the_check_for_a_device_finds_a_wrong_value(monkeypatch, wrong):
-    """bench/gpu.py's comparison on integers, with the definition in the kernel's place."""
-    from pyops.bench import gpu
-    monkeypatch.setitem(sys.modules,
-                        "cupy", SimpleNamespace(asarray=lambda x, dtype: np.asarray(x).astype(dtype),
-                                                asnumpy=np.asarray))
+    """bench.gpu's comparison on integers, with the definition in the kernel's place."""
+    from pyops.bench.gpu.integers import HOPPER_CONVOLUTIONS, checked, hopper_convolution
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(asarray=np.asarray, asnumpy=np.asarray))
     seen = []
 
     def stand_in(device, x, weight, bias, axes, sizes, apart, y, transposed):
@@ -208,15 +206,18 @@ def test_the_check_for_a_device_finds_a_wrong_value(monkeypatch, wrong):
         y[...] = row(first(x), weight.astype(np.float64), None, size=y.shape[1:3], groups=sizes[2],
                      **window).transpose(0, 2, 3, 1)
         seen.append((transposed, *sizes))
-        if wrong and len(seen) == 2:
+        if wrong:
             y[-1, -1, -1, -1] += 256
     monkeypatch.setattr(hopper, "conv_hopper", stand_in)
     kernels = SimpleNamespace(device=EmulatedDevice("bf16"), dtype=bf16, real="bf16")
-    found = gpu.hopper_convolutions(kernels, np.random.default_rng(0))
-    assert found == (["im2col bf16 64->64 (1, 1) / (1, 1) transposed differs"] if wrong else [])
+    for shape in HOPPER_CONVOLUTIONS:
+        for transposed in (False, True):
+            found = hopper_convolution(kernels, *shape, transposed)
+            assert found.startswith("differs at 1 of") if wrong else found == ""
     assert len(seen) == 12 and sum(transposed for transposed, *_ in seen) == 6
     monkeypatch.setattr(EmulatedDevice, "capability", (8, 0))
-    assert gpu.hopper_convolutions(kernels, np.random.default_rng(0)) == [] and len(seen) == 12
+    monkeypatch.setitem(BACKENDS, "cuda", SimpleNamespace(kernels=lambda real: kernels))
+    assert "skipped" in checked(hopper_convolution, "bf16", *HOPPER_CONVOLUTIONS[0], False) and len(seen) == 12
 
 
 # ---- the models bite

@@ -89,6 +89,17 @@ def test_out_of_memory_says_what_is_free(monkeypatch):
         device.CupyDevice("f32").empty((1 << 40,))
 
 
+@pytest.fixture
+def compiled_by_cupy(monkeypatch):
+    """A device of capability 9.0 and no NVRTC of ours."""
+    monkeypatch.setattr(device, "machine_code", lambda *_: None)
+    monkeypatch.setattr(device, "_capability", lambda _: (9, 0))
+    monkeypatch.setattr(device, "_attributes", lambda _: {"MaxSharedMemoryPerBlockOptin": 227 << 10})
+    monkeypatch.setattr(device, "module", device.module.__wrapped__)
+    monkeypatch.setattr(device, "function", device.function.__wrapped__)
+
+
+@pytest.mark.usefixtures("compiled_by_cupy")
 def test_a_kernel_the_device_compiler_refuses_is_named(monkeypatch):
     class CompileException(Exception):
         pass
@@ -101,26 +112,27 @@ def test_a_kernel_the_device_compiler_refuses_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     with pytest.raises(device.KernelCompileError,
                        match="cuda.cu .f32. does not compile for this device(?s:.*)line 3"):
-        device.function.__wrapped__(kernel_source("softmax/cuda.cu", "f32"), 0.0, 0, "softmax_warp", 0)
+        device.function(kernel_source("softmax/cuda.cu", "f32"), 0.0, 0, "softmax_warp", False)
 
 
+@pytest.mark.usefixtures("compiled_by_cupy")
 def test_launch_packs_structs_uploads_tables_and_asks_for_shared_memory(monkeypatch):
     launched = []
 
     class Kernel:
+        shared_size_bytes = 3000
+
         def __call__(self, grid, block, args, shared_mem): launched.append((grid, block, args, shared_mem))
     kernel = Kernel()
     cupy = fake_cupy()
     cupy.asarray = lambda a: ("on device", a.tolist())
     cupy.RawModule = lambda **_: SimpleNamespace(get_function=lambda name: kernel)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setattr(device, "module", device.module.__wrapped__)
-    monkeypatch.setattr(device, "function", device.function.__wrapped__)
     device.CupyDevice("f32").launch("softmax/cuda.cu", "any", (2,), (32,), ((3, 4), np.arange(2), 1.5, None),
                                     shared=50 << 10)
     (grid, block, args, shared), = launched
     assert (grid == (2,) and block == (32,) and shared == 50 << 10
-            and kernel.max_dynamic_shared_size_bytes == 50 << 10)
+            and kernel.max_dynamic_shared_size_bytes == (227 << 10) - 3000)
     assert args[0].dtype == arguments.DIMS and args[0]["v"][0, :2].tolist() == [3, 4] and args[0]["n"][0] == 2
     assert (args[1] == ("on device", [0, 1]) and args[2] == np.float32(1.5) and args[2].dtype == np.float32
             and args[3] is None)

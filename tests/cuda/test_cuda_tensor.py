@@ -1,5 +1,6 @@
 """Matrix products of the CUDA backend beyond the rows' cases: tensor core precisions, every shape
 of tile, 16-bit types, any order of threads."""
+import math
 from contextlib import nullcontext
 
 import numpy as np
@@ -127,7 +128,8 @@ def test_operands_that_start_anywhere(kind):
     np.testing.assert_array_equal(got, product(kernels, a.copy(), b.copy(), (False, False), shape, precision))
 
 
-ACTIVATIONS = {None: lambda x: x, "relu": lambda x: np.maximum(x, 0), "silu": lambda x: x / (1 + np.exp(-x))}
+ACTIVATIONS = {None: lambda x: x, "relu": lambda x: np.maximum(x, 0), "silu": lambda x: x / (1 + np.exp(-x)),
+               "gelu": lambda x: x * np.vectorize(lambda v: 0.5 * (1 + math.erf(v / 2**0.5)))(x)}
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -1,0 +1,7 @@
+"""Everything that only a GPU can tell, in one run of bounded length (see docs/cuda.md).
+
+    python -m pyops.bench.gpu run --out DIR          all stages, each in processes of its own
+    python -m pyops.bench.gpu stage NAME --out FILE  one of them, in this process
+    python -m pyops.bench.gpu report DIR             what the lines of a run say
+    python -m pyops.bench.gpu bundle FILE            what a machine without a compiler or a network needs
+"""

@@ -1,0 +1,129 @@
+"""The run that a GPU gets (python -m pyops.bench.gpu), with stand-ins for CuPy and torch over the
+emulator: every stage, what a fault, a crash or a hang of a kernel leaves behind, and the report."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyops.core.backends import BACKENDS
+from pyops.cuda import emulator, nvrtc
+
+pytestmark = [pytest.mark.skipif(bool(emulator.missing()), reason=emulator.missing() or "can run"),
+              pytest.mark.skipif(not BACKENDS["cuda"].missing, reason="a GPU is here")]
+pytest.importorskip("ml_dtypes")
+FAKE = Path(__file__).parent / "fake"
+# cases of every stage that take the emulator little
+QUICK = (r"^(device|a launch|null, sizes|bfloat16 of|subnormals|machine code|copy|bf16"
+         r"|half bf16 1x33x70x45 nt|relu n7 .*|softmax line7 .*|relu 4x32x5x6 (f32|bf16)|softmax 16x40 backward bf16"
+         r"|wgmma bf16 1x128x128x64 nn|linear square 40x56 x 48 hopper)$")
+
+
+def gpu(*arguments, fake="", toolkit="/nowhere", folder=None):
+    """python -m pyops.bench.gpu, where CuPy and torch are the stand-ins; without NVRTC, unless a
+    toolkit is named, so that it is CuPy that compiles."""
+    path = os.pathsep.join(filter(None, (str(FAKE), os.environ.get("PYTHONPATH"))))
+    env = {**os.environ, "PYTHONPATH": path, "PYOPS_FAKE": fake, "PYOPS_CUDA_TOOLKIT": toolkit}
+    return subprocess.run([sys.executable, "-W", "ignore", "-m", "pyops.bench.gpu", *arguments],
+                          capture_output=True, text=True, env=env, cwd=folder, timeout=300)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def by_stage(folder):
+    found: dict = {}
+    for line in lines(folder):
+        found.setdefault(line["stage"], {})[line["case"]] = line
+    return found
+
+
+def test_a_whole_run(tmp_path):
+    """All stages of a dry run pass, a line a case, and the report has them."""
+    done = gpu("run", "--out", str(tmp_path), "--small", "--match", QUICK, "--seconds", "250",
+               "--parts", "1")
+    logs = "\n".join(p.read_text() for p in tmp_path.glob("*.log"))
+    assert done.returncode == 0, done.stdout + done.stderr + logs
+    found = by_stage(tmp_path)
+    assert [name for name in found if name != "machine"] == [
+        "smoke", "integers", "validate", "half", "ceilings", "rows", "hopper-integers", "hopper-rows"]
+    assert not any("failed" in line or "not run" in line for line in lines(tmp_path))
+    assert len(found["validate"]) == 8 and all(line["passed"] for line in found["validate"].values())
+    assert len(found["half"]) == 8 and found["machine"]["machine"]["commit"]
+    row = found["rows"]["relu 4x32x5x6 bf16"]
+    assert row["error"] == 0 and row["ours"]["ms"] > 0 and row["torch"]["host us"] > 0
+    told = gpu("report", str(tmp_path)).stdout
+    assert "relu 4x32x5x6" in told and "8 of 8" in told
+
+
+@pytest.mark.parametrize("fake, said", [("die-in=softmax_warp", "the process ended with 139"),
+                                        ("sticky-in=softmax_warp", "cudaErrorIllegalAddress")])
+def test_a_run_goes_on_after_the_case_that_killed_it(tmp_path, fake, said):
+    done = gpu("run", "--out", str(tmp_path), "--stages", "validate", "--match",
+               "^(softmax line(1|7|16)|relu n7) forward f32$", "--parts", "1", fake=fake)
+    assert done.returncode == 1, done.stderr
+    found = by_stage(tmp_path)["validate"]
+    failed = {case for case, line in found.items() if "failed" in line}
+    assert failed == {f"softmax line{n} forward f32" for n in (1, 7, 16)}
+    assert all(said in found[case]["failed"] + found[case].get("device", "") for case in failed)
+    assert found["relu n7 forward f32"]["passed"]
+
+
+def test_a_case_that_hangs_is_given_up(tmp_path, monkeypatch):
+    """The limits are those of stages.py: here the driver's own, in this process, with shorter ones."""
+    from dataclasses import replace
+
+    from pyops.bench.gpu import driver, stages
+    path = os.pathsep.join(filter(None, (str(FAKE), os.environ.get("PYTHONPATH"))))
+    for name, value in (("PYTHONPATH", path), ("PYOPS_FAKE", "hang-in=softmax_warp"),
+                        ("PYOPS_CUDA_TOOLKIT", "/nowhere")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(driver, "FIRST", 8)
+    quick = replace(stages.STAGES["validate"], each=1, parts=1)
+    monkeypatch.setitem(driver.STAGES, "validate", quick)
+    code = driver.run(tmp_path, 60, ["validate"], 1, "^(softmax line7|relu n7) forward f32$", False)
+    found = by_stage(tmp_path)["validate"]
+    assert code == 1 and found["softmax line7 forward f32"]["failed"] == "no answer in 1 s"
+    assert found["relu n7 forward f32"]["passed"]
+
+
+def test_what_the_time_does_not_suffice_for_is_counted(tmp_path):
+    gpu("run", "--out", str(tmp_path), "--stages", "validate", "--match", "^relu ", "--seconds", "0.1")
+    counted = [line["not run"] for line in lines(tmp_path) if "not run" in line]
+    assert len(counted) == 4
+
+
+def test_bfloat16_passes_where_dlpack_refuses_it(tmp_path):
+    done = gpu("stage", "smoke", "--match", "bfloat16", fake="no-bfloat16")
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert line["error"] == 0 and line["DLPack takes it itself"] is False
+
+
+def test_dynamic_shared_memory_of_several_sizes(tmp_path):
+    """A limit that followed each launch would be too small for the next."""
+    done = gpu("stage", "smoke", "--match", "shared memory")
+    assert "failed" not in done.stdout and '"error"' in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(bool(nvrtc.missing()), reason=nvrtc.missing() or "can run")
+def test_machine_code_made_ahead_is_what_is_loaded(tmp_path):
+    """Of another version of NVRTC, and with none at hand."""
+    from pyops.cuda.source import kernel_source
+    source = kernel_source("activation/cuda.cu", "f32")
+    code, log = nvrtc.compile_cubin(source, "sm_90")
+    folder = tmp_path / "emulator"
+    folder.mkdir(mode=0o700)
+    name = nvrtc.cubin_path(source, "sm_90", nvrtc="13.0").name
+    (folder / name).write_bytes(code)
+    from pyops.files import cache
+    cache.keep((folder / name).with_suffix(".log"), nvrtc.digest_line(code) + log.encode())
+    script = ("import cupy, numpy as np, pyops.functional as F\nseen = []\nmade = cupy.RawModule\n"
+              "cupy.RawModule = lambda **how: seen.append(how) or made(**how)\n"
+              "F.relu(cupy.asarray(np.ones(3, np.float32)))\nprint(seen[0]['path'])")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join([str(FAKE), os.getcwd()]),
+                               "PYOPS_CACHE": str(tmp_path), "PYOPS_CUDA_TOOLKIT": "/nowhere"})
+    assert done.stdout.strip().endswith(name), done.stdout + done.stderr
