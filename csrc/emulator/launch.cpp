@@ -84,10 +84,10 @@ CUEMU_API void* cuemu_dyn_smem() { return cuemu::dynamic_shared_memory(); }
 
 // Addresses within shared memory, as PTX has them.
 CUEMU_API unsigned cuemu_smem_offset(const void* p) {
-    return static_cast<unsigned>(static_cast<const char*>(p) - cuemu::dynamic_shared_memory());
+    return static_cast<unsigned>(static_cast<const char*>(p) - cuemu::shared_memory());
 }
 CUEMU_API void* cuemu_smem_ptr(unsigned offset) {
-    return cuemu::dynamic_shared_memory() + static_cast<int>(offset);
+    return cuemu::shared_memory() + static_cast<int>(offset);
 }
 
 CUEMU_API long long cuemu_clock() { return cuemu::ticks += 7; }

@@ -9,7 +9,10 @@ namespace cuemu {
 namespace {
 std::vector<Region> regions;   // by address, none overlapping
 Region* last_found = nullptr;  // most accesses are to where the one before was
-alignas(1024) char dynamic_shared[DYNAMIC_SHARED_MOST];
+// Dynamic shared memory begins where what is static ends: no further aligned than kernels declare
+// it, which is 16 bytes everywhere. Who takes it for more aligned is found misaligned here.
+constexpr std::size_t BEGINS = 16;
+alignas(1024) char dynamic_shared[BEGINS + DYNAMIC_SHARED_MOST];
 constexpr std::uintptr_t NEAR_NULL = 4096;
 
 std::uintptr_t distance(const Region& r, std::uintptr_t address) {
@@ -76,10 +79,11 @@ void report_stray_access(std::uintptr_t address, unsigned bytes, bool write, std
 }
 
 void empty_shared_memory() {
-    std::memset(dynamic_shared, 0xff, launch.dynamic_shared);
+    std::memset(dynamic_shared_memory(), 0xff, launch.dynamic_shared);
     for (const Region& r : regions)
         if (r.space == Space::SHARED) std::memset(reinterpret_cast<void*>(r.low), 0xff, r.high - r.low);
 }
 
-char* dynamic_shared_memory() { return dynamic_shared; }
+char* dynamic_shared_memory() { return dynamic_shared + BEGINS; }
+char* shared_memory() { return dynamic_shared; }
 }  // namespace cuemu

@@ -29,5 +29,6 @@ void report_stray_access(std::uintptr_t address, unsigned bytes, bool write, std
 // is seen in its results.
 void empty_shared_memory();
 char* dynamic_shared_memory();
+char* shared_memory();   // where addresses within it are counted from
 constexpr std::size_t DYNAMIC_SHARED_MOST = 256 << 10;
 }  // namespace cuemu

@@ -100,6 +100,12 @@ __device__ __forceinline__ void product(const real* a, const real* b, const real
 #define PARAMETERS \
     const real *a, const real *b, const real *bias, real *c, acc *partial, Dims sizes, Dims a_layout, Dims b_layout, Dims c_layout
 #define ARGUMENTS a, b, bias, c, partial, sizes, a_layout, b_layout, c_layout
+// Three products take more registers than the compiler gives unasked.
+#if THREE_PRODUCTS
+#define SMALL __launch_bounds__(128, 3)
+#else
+#define SMALL __launch_bounds__(128)
+#endif
 extern "C" {
 __global__ void __launch_bounds__(256) tensor_128x128_nn(PARAMETERS) {
     product<128, 128, 64, 32, 3, false, false>(ARGUMENTS);
@@ -113,16 +119,16 @@ __global__ void __launch_bounds__(256) tensor_128x128_tn(PARAMETERS) {
 __global__ void __launch_bounds__(256) tensor_128x128_tt(PARAMETERS) {
     product<128, 128, 64, 32, 3, true, true>(ARGUMENTS);
 }
-__global__ void __launch_bounds__(128) tensor_64x64_nn(PARAMETERS) {
+__global__ void SMALL tensor_64x64_nn(PARAMETERS) {
     product<64, 64, 32, 32, 4, false, false>(ARGUMENTS);
 }
-__global__ void __launch_bounds__(128) tensor_64x64_nt(PARAMETERS) {
+__global__ void SMALL tensor_64x64_nt(PARAMETERS) {
     product<64, 64, 32, 32, 4, false, true>(ARGUMENTS);
 }
-__global__ void __launch_bounds__(128) tensor_64x64_tn(PARAMETERS) {
+__global__ void SMALL tensor_64x64_tn(PARAMETERS) {
     product<64, 64, 32, 32, 4, true, false>(ARGUMENTS);
 }
-__global__ void __launch_bounds__(128) tensor_64x64_tt(PARAMETERS) {
+__global__ void SMALL tensor_64x64_tt(PARAMETERS) {
     product<64, 64, 32, 32, 4, true, true>(ARGUMENTS);
 }
 }

@@ -130,9 +130,16 @@ __device__ __forceinline__ void read(const real* tile, int column, int k, Right&
 }
 __device__ __forceinline__ void multiply(acc (&d)[4], const Left& a, const Right& b) {
 #if THREE_PRODUCTS
-    mma_tf32(d, a.small, b.big);   // the small ones first
-    mma_tf32(d, a.big, b.small);
-#endif
+    acc part[4] = {};
+    mma_tf32(part, a.small, b.big);   // the small ones first
+    mma_tf32(part, a.big, b.small);
+    mma_tf32(part, a.big, b.big);
+    // The unit cuts off what lies below its sum, always towards zero, and over thousands of steps that
+    // adds up (Ootomo and Yokota 2022); this addition rounds.
+#pragma unroll
+    for (int i = 0; i < 4; ++i) d[i] += part[i];
+#else
     mma_tf32(d, a.big, b.big);
+#endif
 }
 #endif

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,6 +32,20 @@ def fast(order: int):
         yield
     finally:
         _mode.reset(token)
+
+
+_truncating: ContextVar[bool] = ContextVar("pyops_emulator_truncating", default=False)
+
+
+@contextmanager
+def truncating():
+    """Within the block tensor cores add as they were found to do, cutting off what lies below the
+    largest addend's last places (csrc/emulator/include/cuemu_mma.h); else a sum is rounded once."""
+    token = _truncating.set(True)
+    try:
+        yield
+    finally:
+        _truncating.reset(token)
 
 
 _traffic: ContextVar[list | None] = ContextVar("pyops_emulator_traffic", default=None)
@@ -118,8 +133,11 @@ def run(source, kernel, grid, block, args, shared=0):
     of the enclosing `fast` and `profiled` blocks. KernelFault if the checker objects."""
     checked, order = _mode.get()
     found = _traffic.get()
+    if _truncating.get():
+        source = replace(source, defines=(*source.defines, ("CUEMU_TRUNCATING", 1)))
+    # -ftz=true is of float alone
     report = Module.of(source, checked).function(kernel)(grid, block, args, shared, order=order,
-                                                         profile=found is not None)
+                                                         profile=found is not None, ftz=source.real != "f64")
     file = f"{source.path.parent.name}/{source.path.name}"
     if found is not None:
         found.append((file, kernel, report.traffic))

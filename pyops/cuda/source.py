@@ -66,10 +66,15 @@ class Source:
         return found.groups() if found else REALS
 
 
-@lru_cache(4096)
 def kernel_source(file: str, real: str, **defines) -> Source:
     """The Source of `file`, a path under kernels/ such as "softmax/cuda.cu"."""
-    return Source(KERNELS / file, real, tuple(sorted(defines.items())))
+    return _source(KERNELS, file, real, tuple(sorted(defines.items())))
+
+
+@lru_cache(4096)
+def _source(kernels: Path, file: str, real: str, defines: tuple[tuple[str, object], ...]) -> Source:
+    """One object for each: a launch looks its kernel up by it."""
+    return Source(kernels / file, real, defines)
 
 
 def named_source(name: str) -> Source:

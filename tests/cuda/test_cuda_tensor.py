@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pyops.cuda.backend import EMULATED
-from pyops.cuda.emulated import fast
+from pyops.cuda.emulated import fast, truncating
 from pyops.kernels.gemm.launch import gemm_simt, gemm_tensor
 
 # element type, precision (None: ordinary units), relative error of a product of two operands,
@@ -101,6 +101,23 @@ def test_a_row_does_not_depend_on_its_batch(kind):
         for rows in (1, 9, 70):
             np.testing.assert_array_equal(
                 product(kernels, a[:, :rows], b, (False, True), (1, rows, 200), precision), whole[:, :rows])
+
+
+@pytest.mark.parametrize("real, precision, allowed", [
+    # of the sum of the products' sizes: an addition a step of 8, each rounded
+    ("f32", "3xtf32", 8192 / 8 * 2**-24),
+    # operands of one sign rounded to 11 bits, and a step's sum cut off at 24: half its last place on average
+    ("f32", "tf32", 2 * 2**-11 + 8192 / 8 * 2**-23), ("bf16", "half", 2**-8 + 8192 / 16 * 2**-23),
+    ("f16", "half", 2**-11 + 8192 / 16 * 2**-23)])
+def test_long_sums_on_units_that_cut_off(real, precision, allowed):
+    """Of products of one sign what is cut off adds up; 3xtf32 keeps float32's accuracy all the same."""
+    kernels, rng = EMULATED.kernels(real), np.random.default_rng(8)
+    a, b = (np.abs(rng.standard_normal(shape)).astype(kernels.dtype) for shape in ((1, 16, 8192), (1, 8192, 8)))
+    c, want = np.empty((1, 16, 8), kernels.dtype), a.astype(np.float64) @ b.astype(np.float64)
+    with truncating(), fast(0):
+        gemm_tensor(kernels.device, a, b, False, False, c, precision)
+    error = np.abs(c.astype(np.float64) - want).max() / want.max()
+    assert error <= allowed
 
 
 @pytest.mark.parametrize("columns", [64, 61])

@@ -155,9 +155,11 @@ template <class T> CUEMU_NOSAN inline void multiply(const Hopper::Product& p) {
         for (int k = 0; k < 16; ++k) a[k] = element<T>(p.a, p.mn_a, t / 32 * 16 + g + half * 8, k);
         for (int j = 0; j < p.columns / 8; ++j)
             for (int e = 0; e < 2; ++e) {
-                float sum = p.d[4 * j + 2 * half + e];
-                for (int k = 0; k < 16; ++k) sum += a[k] * element<T>(p.b, p.mn_b, j * 8 + t % 4 * 2 + e, k);
-                p.d[4 * j + 2 * half + e] = sum;
+                float& sum = p.d[4 * j + 2 * half + e];
+                double products[16];
+                for (int k = 0; k < 16; ++k)
+                    products[k] = (double)a[k] * element<T>(p.b, p.mn_b, j * 8 + t % 4 * 2 + e, k);
+                sum = tensor_sum(sum, products, 16);
             }
     }
 }
