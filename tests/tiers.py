@@ -80,6 +80,7 @@ SLOW: dict[str, tuple] = {
     "segmentation/test_networks.py": ("*pspnet_resnet50]", "*aspp_s]", "*step*[[]fcn_resnet50]",
                                       "*step*[[]deeplabv3_resnet50]", "*are_the_papers*[[]16]"),
     "generative/test_generative_trainer.py": ("test_commands",),
+    "models/test_networks_twice.py": ("*[[]resnet18]", "*[[]efficientnet_b0]", "*[[]mobilenet_v2]"),
     "cuda/test_cuda_ops.py": ("test_checked*-f64]", ("test_no_order*", 2)),
     "cuda/test_cuda_convolution_tensor.py": (("*", 4),),
     "cuda/test_cuda_attention.py": (("*", 3),),

@@ -10,6 +10,7 @@ from . import UsageError, known
 from .train import needs, positive
 
 CLASSES = 10
+COMPARED = 2000   # training images among which the nearest are looked for
 
 
 class Preset(NamedTuple):
@@ -27,6 +28,8 @@ SMALL: dict[str, Any] = {"channels": 1, "base": 16}
 PRESETS = {
     "gan_mlp": Preset({"size": 32, "hidden": 256, "units": 64}, 100),
     "dcgan_32": Preset(SMALL, 60, 32, 5e-4),
+    "dcgan_64": Preset({"channels": 1, "base": 8}, 40, 32, 5e-4, data="digit_pictures"),
+    "dcgan_128": Preset({"channels": 1, "base": 4}, 40, 32, 5e-4, data="digit_pictures"),
     "cdcgan_32": Preset(SMALL, 40, 32, 5e-4),
     "acgan_32": Preset(SMALL, 40, 32, 5e-4),
     "wgan_32": Preset(SMALL, 60, 32, 2e-4),
@@ -46,6 +49,11 @@ PRESETS = {
 
 def add_arguments(parser):
     parser.add_argument("model", metavar="NAME", help=f"one of {', '.join(PRESETS)}")
+    parser.add_argument("--data", type=Path, metavar="DIR",
+                        help="a folder of images, in folders of their classes where there are such (default: "
+                             "handwritten digits)")
+    parser.add_argument("--base", type=positive(int), metavar="CHANNELS", help="the network's width, of those that "
+                        "have one (with --data; default: the paper's)")
     parser.add_argument("--epochs", type=positive(int), help="default: enough for digits")
     parser.add_argument("--batch-size", type=positive(int), help="default: the network's")
     parser.add_argument("--lr", type=positive(float), help="learning rate (default: the network's)")
@@ -67,15 +75,23 @@ def run(args) -> int:
         raise UsageError(f"--seed must not be negative, got {args.seed}")
     known(args.model, PRESETS, "network that makes digits")
     preset, out = PRESETS[args.model], args.out or Path("runs") / args.model
-    if args.back and args.model != "pix2pix":
-        raise UsageError("--back is for pix2pix")
+    if args.back and (args.model != "pix2pix" or args.data is not None):
+        raise UsageError("--back is for pix2pix on digits")
+    if args.data is not None and preset.data != "digit_pictures":
+        raise UsageError(f"--data is for networks that make images of nothing; {args.model} makes them of images")
+    if args.base is not None and args.data is None:
+        raise UsageError("--base needs --data")
     try:
         begin = time.perf_counter()
         out.mkdir(parents=True, exist_ok=True)
-        data = getattr(train.generative, preset.data)(**({"back": True} if args.back else {}))
-        judge = train.generative.digit_judge(data, out) if preset.data == "digit_pictures" else None
+        if args.data is None:
+            data, settings = made_of_digits(args), preset.settings
+        else:
+            data, settings = of_folder(args)
+        digits = preset.data == "digit_pictures" and args.data is None
+        judge = train.generative.digit_judge(data, out) if digits else None
         manual_seed(args.seed)
-        model = models.create_model(args.model, **preset.settings)
+        model = models.create_model(args.model, **settings)
         trainer = train.GenerativeTrainer(
             model, data, out, epochs=args.epochs or preset.epochs, batch_size=args.batch_size or preset.batch_size,
             lr=args.lr or preset.lr, seed=args.seed, average=preset.average, sheet_every=args.sheet_every,
@@ -86,6 +102,32 @@ def run(args) -> int:
     except (OSError, ValueError, TypeError, train.NonFiniteError) as error:
         raise UsageError(error) from error
     return conclude(trainer, begin)
+
+
+def made_of_digits(args):
+    """The preset's data, of the network's size."""
+    from inspect import signature
+
+    from ..models.registry import NETWORKS
+    from ..train import generative
+    preset = PRESETS[args.model]
+    of_network = signature(NETWORKS[args.model].make).parameters.get("size")
+    size = preset.settings.get("size", 32 if of_network is None else of_network.default)
+    return getattr(generative, preset.data)(size, **({"back": True} if args.back else {}))
+
+
+def of_folder(args):
+    """The images of --data, and what the network is made with."""
+    from inspect import signature
+
+    from ..models.registry import NETWORKS
+    from ..train.generative import picture_folder
+    known = signature(NETWORKS[args.model].make).parameters
+    data = picture_folder(args.data, known["size"].default)
+    settings = {"channels": 3} | ({} if args.base is None else {"base": args.base})
+    if "num_classes" in known:
+        settings["num_classes"] = len(data.train.classes or ())
+    return data, {name: value for name, value in settings.items() if name in known}
 
 
 def conclude(trainer, begin: float) -> int:
@@ -110,11 +152,12 @@ def explored(trainer):
     from ..models.generative.base import ImageTranslator
     from ..train import generative as g
     model, out, rng = trainer.model, trainer.out, np.random.default_rng(trainer.seed)
-    test, labels = trainer.split.test.take(np.arange(len(trainer.split.test)))
+    test, labels = trainer.split.test.take(np.arange(min(COMPARED, len(trainer.split.test))))
     if isinstance(model, ImageTranslator):
         yield from translated(model, test, labels)
         return
-    training, made = trainer.split.train.images, trainer.sample(trainer.measured, rng)[0]
+    training = trainer.split.train.take(np.arange(min(COMPARED, len(trainer.split.train))))[0]
+    made = trainer.sample(trainer.measured, rng)[0]
     repeats = g.memorised(made, test, training)
     g.draw_nearest(out / "nearest.png", made, training)
     yield f"made images are {repeats:.2f} times as far from their nearest training image as test images are"
@@ -126,7 +169,7 @@ def explored(trainer):
         if model.image == (2,):
             g.draw_plane(out / "plane.png", model, test, labels)
     if len(trainer.history) >= 3:
-        yield from map(str, g.diagnose_players(trainer.history, CLASSES, repeats))
+        yield from map(str, g.diagnose_players(trainer.history, len(trainer.split.train.classes or ()), repeats))
 
 
 def translated(model, test, wanted):

@@ -128,6 +128,54 @@ def test_a_judge_tells_real_digits_from_noise(tmp_path):
     assert judge(np.repeat(images[labels == 3][:10], 10, 0))["classes"] <= 2
 
 
+def folder(root, count=24):
+    from PIL import Image
+    for i in range(count):
+        place = root / "ab"[i % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((20 + i, 30, 3), 10 * i, np.uint8)).save(place / f"{i:02d}.png")
+    return root
+
+
+def test_a_folder_of_images(tmp_path):
+    pytest.importorskip("PIL")
+    data = g.picture_folder(folder(tmp_path / "images"), 16)
+    assert (len(data.train), len(data.test)) == (21, 3) and data.train.classes == ("a", "b")
+    images, labels = data.test.take([0, 1, 2])
+    assert images.shape == (3, 3, 16, 16) and images.dtype == np.float32 and labels.tolist() == [0, 0, 1]
+    assert images[:, 0, 0, 0] == pytest.approx(np.array([0, 200, 170]) / 127.5 - 1, abs=0.01)
+    (tmp_path / "images" / "a" / "00.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="00.png: cannot be read as an image"):
+        g.picture_folder(tmp_path / "images", 16)
+    with pytest.raises(ValueError, match="0 images are too few"):
+        g.picture_folder(empty(tmp_path), 16)
+    with pytest.raises(FileNotFoundError):
+        g.picture_folder(tmp_path / "none", 16)
+
+
+def empty(path):
+    (path / "empty").mkdir()
+    return path / "empty"
+
+
+@pytest.mark.slow
+def test_images_of_ones_own(tmp_path, capsys):
+    from pyops import cli
+    for package in ("rich", "matplotlib", "PIL", "safetensors", "sklearn"):
+        pytest.importorskip(package)
+    data, out = str(folder(tmp_path / "images")), tmp_path / "out"
+    small = ["--base", "4", "--epochs", "3", "--out", str(out)]
+    assert cli.main(["train", "gan", "cdcgan_32", "--data", data, *small]) == 0
+    assert "interpolations.png" in capsys.readouterr().out
+    assert cli.main(["generate", str(out / "average.safetensors"), "-o", str(tmp_path / "x"), "--label", "1",
+                     "--count", "2"]) == 0
+    assert cli.main(["generate", str(out / "average.safetensors"), "-o", str(tmp_path / "x"), "--label", "2"]) == 2
+    for arguments, words in ((["cyclegan", "--data", data], "makes them of images"), (["dcgan_32", "--base", "4"],
+                             "--base needs --data"), (["dcgan_32", "--back"], "--back is for pix2pix")):
+        assert cli.main(["train", "gan", *arguments]) == 2
+        assert words in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["wgan_gp_32", "vae_32", "pix2pix", "cyclegan", "espcn", "acgan_32", "sngan_32",
                                   "vqvae_32", "stylegan_32", "gan_mlp", "wgan_32", "srcnn"])

@@ -1,46 +1,15 @@
-"""Pictures to learn from, in -1 .. 1, the range of a generator's tanh."""
+"""Handwritten digits as pictures to learn from, and pairs of them."""
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
 from ... import functional as F
 from ..dataset import Split
+from .dataset import PictureDataset
 
 MARGIN = 1 / 8   # of the side, around a digit
 SHEAR = 0.6      # of slanted digits: columns a row
 CLASSES = tuple("0123456789")
-
-
-class PictureDataset:
-    """images: float32 (N, C, H, W) in -1 .. 1. labels: whole numbers (N,), or images (N, ...) that
-    belong to them. paired=False: in training labels are taken at random, as they do not. ValueError
-    where lengths differ, or values lie outside."""
-
-    def __init__(self, images, labels, classes: Sequence[str] | None = None, name: str = "pictures",
-                 paired: bool = True):
-        self.images, self.labels, self.paired = np.ascontiguousarray(images, np.float32), np.asarray(labels), paired
-        if self.images.ndim != 4 or not len(self.images) or paired and len(self.images) != len(self.labels):
-            raise ValueError(f"PictureDataset: images must be (N, C, H, W) with N labels, got {self.images.shape} and "
-                             f"{self.labels.shape}")
-        if not np.abs(self.images).max() <= 1:
-            raise ValueError("PictureDataset: images must lie in -1 .. 1, got "
-                             f"{self.images.min()} .. {self.images.max()}")
-        self.classes, self.name = None if classes is None else tuple(classes), name
-
-    def __len__(self):
-        return len(self.images)
-
-    def __repr__(self):
-        return f"PictureDataset({self.name}, {len(self)} of {list(self.images.shape[1:])})"
-
-    def take(self, indices, rng: np.random.Generator | None = None):
-        if self.paired:
-            return self.images[indices], self.labels[indices]
-        others = (np.asarray(indices) % len(self.labels) if rng is None
-                  else rng.integers(len(self.labels), size=len(indices)))
-        return self.images[indices], self.labels[others]
 
 
 def digit_pictures(size: int = 32) -> Split:
