@@ -7,6 +7,7 @@
 #include "isas.h"
 #include "kernel_call.h"
 #include "op_call.h"
+#include "tape_call.h"
 #include "team.h"
 
 void bind_program(py::module_& m);
@@ -55,6 +56,7 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     // Of this thread: whether algorithms are chosen as for one sample, whatever the batch. Returns what was.
     m.def("choose_by_sample", [](bool now) { return std::exchange(pyops_by_sample, now); });
     bind_op_call(m);
+    bind_tape_call(m);
     bind_pointwise_call(m);
     bind_program(m);
     bind_pool(m);

@@ -3,16 +3,17 @@
 //
 // pyops.core.registry.Op derives from OpBase. Calling a row whose inputs are plain arrays of one
 // type, with a native backend active, calls its `forward(kernels, *inputs, **attrs)` at once;
-// another active backend gets run(op, real, inputs, attrs); everything else (Tensors, traced
-// values, strided arrays, out=) goes to Op.by_dispatch(inputs, attrs, out). Op.of_operands(*inputs,
-// **attrs) is the same call, but that what no kernel takes as it is goes to Op.by_operands, which
-// makes arrays of numbers.
+// another active backend gets run(op, real, inputs, attrs). Of Tensors the arrays are taken, and the
+// results recorded (tape_call.h). Everything else (traced values, strided arrays, out=) goes to
+// Op.by_dispatch(inputs, attrs, out). Op.of_operands(*inputs, **attrs) is the same call, but that
+// what no kernel takes as it is goes to Op.by_operands, which makes arrays of numbers.
 #include "op_call.h"
 #include <structmember.h>
 #include <algorithm>
 #include <vector>
 #include "arguments.h"
 #include "owned.h"
+#include "tape_call.h"
 
 namespace {
 using Api = py::detail::npy_api;
@@ -121,26 +122,16 @@ PyObject* call_forward(const OpBase& op, PyObject* kernels, const Given& given) 
     return PyObject_Vectorcall(op.forward, values, 1 + given.count, names.object);
 }
 
-// `otherwise` is the method that gets what no kernel takes as it is.
-PyObject* call_with(PyObject* self, const Given& given, PyObject* otherwise) {
-    const OpBase& op = *reinterpret_cast<OpBase*>(self);
+// op(*inputs, **attrs) of arrays that `probe` found ready for kernels of `real`.
+PyObject* run(PyObject* self, const Given& given, Element real) {
     const Route& r = route();
-    const char* kinds = op.kinds ? PyUnicode_AsUTF8(op.kinds) : nullptr;
-    if (!kinds || !op.forward || !r.active)
-        return PyErr_Format(PyExc_TypeError, "an op without kinds or forward cannot be called");
-    const Element real = probe(given.inputs, given.count, kinds);
-    if (real == Element::NONE || given.out != Py_None) {
-        const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
-        return inputs && attrs ? PyObject_CallMethodObjArgs(self, otherwise, inputs.object, attrs.object,
-                                                            given.out, nullptr)
-                               : nullptr;
-    }
     PyObject* const name = real == Element::DOUBLE ? r.f64 : r.f32;
     Owned backend{nullptr};
     if (PyContextVar_Get(r.active, nullptr, &backend.object) < 0 || !backend) return nullptr;
     if (reinterpret_cast<PyObject*>(Py_TYPE(backend.object)) == r.native) {
         const Owned kernels{PyObject_GetAttr(backend.object, name)};
-        PyObject* const result = kernels ? call_forward(op, kernels.object, given) : nullptr;
+        PyObject* const result =
+            kernels ? call_forward(*reinterpret_cast<OpBase*>(self), kernels.object, given) : nullptr;
         if (result || !(PyErr_ExceptionMatches(PyExc_MemoryError) || PyErr_ExceptionMatches(PyExc_IndexError)))
             return result;
         PyErr_Clear();   // once more by the backend's own road, which says whose memory is missing, or index
@@ -149,6 +140,43 @@ PyObject* call_with(PyObject* self, const Given& given, PyObject* otherwise) {
     return inputs && attrs ? PyObject_CallMethodObjArgs(backend.object, r.run, self, name, inputs.object,
                                                         attrs.object, nullptr)
                            : nullptr;
+}
+
+// The call of which some inputs are Tensors, whose arrays are ready for kernels. Nothing, and no error,
+// where they are not.
+PyObject* run_on_tape(PyObject* self, const Given& given, const char* kinds) {
+    const TapeInputs arrays(given.inputs, given.count);
+    if (!arrays.any()) return nullptr;
+    Given plain(arrays.data(), given.count);
+    std::copy(given.names, given.names + given.named, plain.names);
+    std::copy(given.values, given.values + given.named, plain.values);
+    plain.named = given.named;
+    const Element real = probe(plain.inputs, plain.count, kinds);
+    if (real == Element::NONE) return nullptr;
+    const Owned result{run(self, plain, real)};
+    if (!result) return nullptr;
+    if (!arrays.recorded()) return on_tape(result.object, nullptr);
+    const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
+    const Owned node{inputs && attrs ? node_of(self, inputs.object, attrs.object, result.object) : nullptr};
+    return node ? on_tape(result.object, node.object) : nullptr;
+}
+
+// `otherwise` is the method that gets what no kernel takes as it is.
+PyObject* call_with(PyObject* self, const Given& given, PyObject* otherwise) {
+    const OpBase& op = *reinterpret_cast<OpBase*>(self);
+    const char* kinds = op.kinds ? PyUnicode_AsUTF8(op.kinds) : nullptr;
+    if (!kinds || !op.forward || !route().active)
+        return PyErr_Format(PyExc_TypeError, "an op without kinds or forward cannot be called");
+    if (given.out == Py_None) {
+        const Element real = probe(given.inputs, given.count, kinds);
+        if (real != Element::NONE) return run(self, given, real);
+        PyObject* const result = run_on_tape(self, given, kinds);
+        if (result || PyErr_Occurred()) return result;
+    }
+    const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
+    return inputs && attrs
+               ? PyObject_CallMethodObjArgs(self, otherwise, inputs.object, attrs.object, given.out, nullptr)
+               : nullptr;
 }
 
 PyObject* call(PyObject* self, PyObject* inputs, PyObject* attrs) {

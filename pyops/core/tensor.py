@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
+from .. import _C
 from . import numpy_functions, tape
 from .late import Late
 from .operands import (
@@ -756,6 +757,9 @@ def _compared(ufunc: np.ufunc, self: Tensor, other: Any) -> Array:
         return NotImplemented   # type: ignore[no-any-return]
     found: Array = ufunc(self.numbers(f"the comparison {ufunc.__name__}"), data_of(other))
     return found
+
+
+_C.route_tensors(Tensor, Node, tape._recording, vars(tape))
 
 
 def _restored(kind: Any, data: Array, requires_grad: bool, gradient: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import _C
 from ..core import scope
 from ..core.operands import check_device, dtype_and_device, dtype_of
 from ..core.tensor import Tensor
@@ -33,6 +34,9 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return self._text("Parameter")
+
+
+_C.route_parameters(Parameter)
 
 
 class LoadReport(NamedTuple):
