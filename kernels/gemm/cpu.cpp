@@ -1,8 +1,13 @@
 // Matrix products. gemm: C = A B for any of the four transpositions, on the register tile of
-// gemm.h: panels of A and B are packed a block of DEPTH at a time. linear: y = x W^T + b, where
-// both operands have the reduction contiguous and W is read once: dot products of whole vectors,
-// packing nothing, so that one sample costs no more than reading W.
+// gemm.h: panels of A and B are packed a block of DEPTH at a time, but where few rows or a short
+// reduction would not pay for it. linear: y = x W^T + b, where both operands have the reduction
+// contiguous and W is read once: dot products of whole vectors, packing nothing, so that one sample
+// costs no more than reading W; for many samples the tile, whose sums need no folding.
+#include <array>
+#include <utility>
 #include "gemm/gemm.h"
+
+extern __thread bool pyops_by_sample;   // module.cpp: pyops.batch_invariant()
 
 BEGIN_KERNELS
 
@@ -34,9 +39,9 @@ static void pack_b(const Matrix& b, i64 k, i64 depth, i64 column, i64 columns, i
     else pack_columns(b.at(k, column), b.stride, depth, columns, vectors, dst);
 }
 
-// Rows [row0, row1) at columns [column0, column1) of one product.
+// Rows [row0, row1) at columns [column0, column1) of one product; `more`: added to what C holds.
 static void product_task(const Matrix& a, const Matrix& b, real* c, i64 n, i64 depth, i64 row0, i64 row1,
-                         i64 column0, i64 column1) {
+                         i64 column0, i64 column1, bool more = false) {
     Scratch<real> packed_b(DEPTH * (column1 - column0 + WIDTH)), packed_a(DEPTH * BAND);
     const real zeros[ROWS] = {};
     for (i64 k = 0; k < depth || k == 0; k += DEPTH) {
@@ -54,7 +59,7 @@ static void product_task(const Matrix& a, const Matrix& b, real* c, i64 n, i64 d
                 const int vectors = (int)ceil_div(columns, LANES);
                 for (i64 row = band; row < end; row += ROWS) {
                     const i64   rows  = least(end - row, ROWS);
-                    const real* start = k ? nullptr : zeros;
+                    const real* start = k || more ? nullptr : zeros;
                     const real *pa = packed_a + (row - band) * DEPTH, *pb = packed_b + (j - column0) * DEPTH;
                     if (rows == ROWS && columns == vectors * LANES)
                         gemm_tile(vectors, block, pa, pb, c + row * n + j, n, start);
@@ -67,11 +72,111 @@ static void product_task(const Matrix& a, const Matrix& b, real* c, i64 n, i64 d
     }
 }
 
-void gemm(In<real> a, In<real> b, bool transpose_a, bool transpose_b, Out<real> c) {
-    const i64 batch = c.dim(0), m = c.dim(1), n = c.dim(2), depth = transpose_a ? a.dim(1) : a.dim(2);
-    const i64 threads = threads_now(), panels = ceil_div(n, WIDTH), tiles = ceil_div(m, ROWS);
-    if (batch * m * n == 0) return;
-    i64 column_groups = ceil_div(panels, PANELS), row_groups = 1;
+// ---- without packing: few rows, or a short reduction
+constexpr i64 FEW = 8, SHORT = 8;   // rows; terms
+constexpr i64 CACHED = 1 << 17;     // values of B that the second cache holds
+
+// R rows at NV vectors of columns, or at `columns` fewer than one vector holds, in the order of gemm_tile.
+template <int R, int NV>
+static void bare_tile(const Matrix& a, i64 row, const real* b, i64 stride, i64 depth, real* c, i64 n, i64 columns) {
+    V acc[R][NV] = {};
+    for (i64 k = 0; k < depth; ++k, b += stride) {
+        V bv[NV];
+        #pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v) bv[v] = NV == 1 ? load(b, (int)columns) : load(b + v * LANES);
+        #pragma GCC unroll 8
+        for (int r = 0; r < R; ++r)
+            #pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v) acc[r][v] += *a.at(row + r, k) * bv[v];
+    }
+    #pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+        #pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v) {
+            if (NV == 1) store(c + r * n, acc[r][v], (int)columns);
+            else store(c + r * n + v * LANES, acc[r][v]);
+        }
+}
+
+template <int R, int NV>
+static void bare_rows(const Matrix& a, const Matrix& b, i64 row, real* c, i64 n, i64 depth, i64 j, i64 end) {
+    for (; j + NV * LANES <= end; j += NV * LANES)
+        bare_tile<R, NV>(a, row, b.data + j, b.stride, depth, c + row * n + j, n, 0);
+    for (; j < end; j += LANES)
+        bare_tile<R, 1>(a, row, b.data + j, b.stride, depth, c + row * n + j, n, least(end - j, LANES));
+}
+
+// R rows of C at columns [j, end), a row of B after the other: for a B that comes from memory, of which
+// tiles of columns would read a piece of every page.
+template <int R>
+static void streamed_rows(const Matrix& a, const Matrix& b, i64 row, real* c, i64 n, i64 depth, i64 j, i64 end) {
+    constexpr i64 CHUNK = 1024;   // columns of C that stay in L1
+    constexpr int TERMS = 8;
+    for (; j < end; j += CHUNK) {
+        const i64 count = least(end - j, CHUNK);
+        for (int r = 0; r < R; ++r) std::fill_n(c + (row + r) * n + j, count, real(0));
+        for (i64 k = 0; k < depth; k += TERMS) {
+            const int terms = (int)least(depth - k, TERMS);
+            real      factors[R][TERMS];
+            for (int r = 0; r < R; ++r)
+                for (int t = 0; t < terms; ++t) factors[r][t] = *a.at(row + r, k + t);
+            const real* const from = b.data + k * b.stride + j;
+            for_vectors(count, [&](i64 i, auto lanes) {
+                V acc[R];
+                #pragma GCC unroll 4
+                for (int r = 0; r < R; ++r) acc[r] = lanes.load(c + (row + r) * n + j + i);
+                if (terms == TERMS) {
+                    #pragma GCC unroll 8
+                    for (int t = 0; t < TERMS; ++t) {
+                        const V bv = lanes.load(from + t * b.stride + i);
+                        #pragma GCC unroll 4
+                        for (int r = 0; r < R; ++r) acc[r] += factors[r][t] * bv;
+                    }
+                } else {
+                    for (int t = 0; t < terms; ++t) {
+                        const V bv = lanes.load(from + t * b.stride + i);
+                        for (int r = 0; r < R; ++r) acc[r] += factors[r][t] * bv;
+                    }
+                }
+                for (int r = 0; r < R; ++r) lanes.store(c + (row + r) * n + j + i, acc[r]);
+            });
+        }
+    }
+}
+
+// As product_task, of a B that is not transposed.
+static void bare_task(const Matrix& a, const Matrix& b, real* c, i64 n, i64 depth, i64 row0, i64 row1, i64 column0,
+                      i64 column1) {
+    constexpr int WIDE = ROWS == 8 ? 3 : 2;   // vectors: sums fill the registers
+    i64 row = row0;
+    if (depth > SHORT && depth * n > CACHED) {
+        for (; row + 4 <= row1; row += 4) streamed_rows<4>(a, b, row, c, n, depth, column0, column1);
+        for (; row < row1; ++row) streamed_rows<1>(a, b, row, c, n, depth, column0, column1);
+        return;
+    }
+    for (; row + 4 <= row1; row += 4) bare_rows<4, WIDE>(a, b, row, c, n, depth, column0, column1);
+    for (; row + 2 <= row1; row += 2) bare_rows<2, 4>(a, b, row, c, n, depth, column0, column1);
+    if (row < row1) bare_rows<1, 8>(a, b, row, c, n, depth, column0, column1);
+}
+
+static void dots_of_rows(const real* x, i64 samples, const real* w, i64 outputs, i64 features, const real* bias,
+                         real* y);
+
+// A batch of operands, `apart` values from one to the next (0: all are one).
+struct Matrices {
+    Matrix first;
+    i64    apart;
+    Matrix operator[](i64 i) const { return {first.data + i * apart, first.stride, first.transposed}; }
+};
+
+static Matrices matrices(In<real> x, bool transposed) {
+    return {{x.data, x.dim(2), transposed}, x.dim(0) == 1 ? 0 : x.dim(1) * x.dim(2)};
+}
+
+static void products(const Matrices& a, const Matrices& b, i64 batch, i64 m, i64 n, i64 depth, real* c) {
+    const i64  threads = threads_now(), panels = ceil_div(n, WIDTH), tiles = ceil_div(m, ROWS);
+    const bool bare = !b.first.transposed && (m <= FEW || depth <= SHORT);
+    i64 column_groups = bare && m > FEW ? 1 : ceil_div(panels, PANELS), row_groups = 1;
     if (m * n * depth > 40000) {   // below that a second thread costs more than it brings
         if (batch * column_groups < threads && tiles >= panels) row_groups = least(threads, tiles);
         else if (batch * column_groups < threads) column_groups = least(threads, panels);
@@ -79,15 +184,33 @@ void gemm(In<real> a, In<real> b, bool transpose_a, bool transpose_b, Out<real> 
     auto task = [&](i64 i) {
         const i64 product = i / (column_groups * row_groups), cols = i / row_groups % column_groups,
                   rows = i % row_groups;
-        const Matrix ma{a.data + (a.dim(0) == 1 ? 0 : product) * a.dim(1) * a.dim(2), a.dim(2), transpose_a};
-        const Matrix mb{b.data + (b.dim(0) == 1 ? 0 : product) * b.dim(1) * b.dim(2), b.dim(2), transpose_b};
-        product_task(ma, mb, c.data + product * m * n, n, depth, tiles * rows / row_groups * ROWS,
-                     least(tiles * (rows + 1) / row_groups * ROWS, m), panels * cols / column_groups * WIDTH,
-                     least(panels * (cols + 1) / column_groups * WIDTH, n));
+        const i64 row0 = tiles * rows / row_groups * ROWS, column0 = panels * cols / column_groups * WIDTH;
+        const i64 row1    = least(tiles * (rows + 1) / row_groups * ROWS, m),
+                  column1 = least(panels * (cols + 1) / column_groups * WIDTH, n);
+        real* const at = c + product * m * n;
+        if (bare) bare_task(a[product], b[product], at, n, depth, row0, row1, column0, column1);
+        else product_task(a[product], b[product], at, n, depth, row0, row1, column0, column1);
     };
     const i64 tasks = batch * column_groups * row_groups;
     if (batch * m * n * depth > 40000) parallel_tasks(tasks, task);
     else for (i64 i = 0; i < tasks; ++i) task(i);
+}
+
+static void dots_of_rows(const real* x, i64 samples, const real* w, i64 outputs, i64 features, const real* bias,
+                         real* y);
+
+void gemm(In<real> a, In<real> b, bool transpose_a, bool transpose_b, Out<real> c) {
+    const i64 batch = c.dim(0), m = c.dim(1), n = c.dim(2), depth = transpose_a ? a.dim(1) : a.dim(2);
+    if (batch * m * n == 0) return;
+    Matrices left = matrices(a, transpose_a), right = matrices(b, transpose_b);
+    if (depth == 1) right.first = {b.data, n, false};   // a row lies as a column does
+    if (n > 1) return products(left, right, batch, m, n, depth, c.data);
+    if (transpose_a) {   // a vector by the rows of A
+        right.first = {b.data, depth, false}, left.first.transposed = false;
+        return products(right, left, batch, 1, m, depth, c.data);
+    }
+    for (i64 i = 0; i < batch; ++i)
+        dots_of_rows(right[i].data, 1, left[i].data, m, depth, nullptr, c.data + i * m);
 }
 
 // ---- linear
@@ -133,26 +256,57 @@ static void dots(int outputs, const real* x, i64 xs, const real* w, i64 ws, i64 
         dots<S, 1>(x, xs, w, ws, n, y, ys, bias, first);
 }
 
-void linear(In<real> x, In<real> weight, In<real> bias, Out<real> y) {
-    const i64 outputs = weight.dim(0), features = weight.dim(1), samples = outputs ? y.size() / outputs : 0;
+template <int... S> static constexpr auto dots_by_samples(std::integer_sequence<int, S...>) {
+    return std::array{&dots<S + 1>...};
+}
+
+static void dots_of_rows(const real* x, i64 samples, const real* w, i64 outputs, i64 features, const real* bias,
+                         real* y) {
     constexpr i64 BLOCK = 16 * OUTPUTS;   // outputs whose weights stay in L2 while all samples pass
+    constexpr auto DOTS = dots_by_samples(std::make_integer_sequence<int, SAMPLES>{});
     const i64 blocks = ceil_div(outputs, BLOCK), grain = 1 + 40000 / (BLOCK * features * samples + 1);
+    const i64 groups = ceil_div(samples, SAMPLES);   // of about one size
     parallel_for(blocks, grain, [&](i64 begin, i64 end) {
         for (i64 block = begin; block < end; ++block) {
             const i64 o = block * BLOCK, count = least(outputs - o, BLOCK);
             for (i64 k = 0; k < features || k == 0; k += SPAN) {
                 const i64 n = least(features - k, SPAN);
-                for (i64 s = 0; s < samples;) {
-                    const int group = samples - s >= SAMPLES ? SAMPLES : 1;
-                    auto run = group == SAMPLES ? dots<SAMPLES> : dots<1>;
-                    run((int)count, x.data + s * features + k, features, weight.data + o * features + k,
-                        features, n, y.data + s * outputs + o, outputs, bias ? bias.data + o : nullptr,
-                        k == 0);
-                    s += group;
+                for (i64 group = 0, s = 0; group < groups; ++group) {
+                    const int many = int(samples * (group + 1) / groups - s);
+                    DOTS[many - 1]((int)count, x + s * features + k, features, w + o * features + k, features, n,
+                                   y + s * outputs + o, outputs, bias ? bias + o : nullptr, k == 0);
+                    s += many;
                 }
             }
         }
     });
+}
+
+// By the tile: every row of y begins as the bias.
+static void linear_tiles(In<real> x, In<real> weight, In<real> bias, i64 samples, Out<real> y) {
+    const i64 n = weight.dim(0), features = weight.dim(1), threads = threads_now();
+    const Matrix a{x.data, features, false}, b{weight.data, features, true};
+    const i64 panels = ceil_div(n, WIDTH), tiles = ceil_div(samples, ROWS);
+    i64 columns = ceil_div(panels, PANELS), rows = 1;
+    if (columns < threads && tiles >= panels) rows = least(threads, tiles);
+    else if (columns < threads) columns = least(threads, panels);
+    parallel_tasks(columns * rows, [&](i64 i) {
+        const i64 row0 = tiles * (i % rows) / rows * ROWS, row1 = least(tiles * (i % rows + 1) / rows * ROWS, samples);
+        const i64 j0 = panels * (i / rows) / columns * WIDTH, j1 = least(panels * (i / rows + 1) / columns * WIDTH, n);
+        if (bias)
+            for (i64 row = row0; row < row1; ++row)
+                std::memcpy(y.data + row * n + j0, bias.data + j0, (j1 - j0) * sizeof(real));
+        product_task(a, b, y.data, n, features, row0, row1, j0, j1, bool(bias));
+    });
+}
+
+constexpr i64 MANY = 16;   // samples from which packing the weights pays
+
+void linear(In<real> x, In<real> weight, In<real> bias, Out<real> y) {
+    const i64 outputs = weight.dim(0), features = weight.dim(1), samples = outputs ? y.size() / outputs : 0;
+    if (samples >= MANY && outputs >= LANES && !pyops_by_sample)
+        return linear_tiles(x, weight, bias, samples, y);
+    dots_of_rows(x.data, samples, weight.data, outputs, features, bias ? bias.data : nullptr, y.data);
 }
 
 END_KERNELS
