@@ -1,8 +1,9 @@
-// A single call of a convolution whose taps lie outside of the image for many outputs (a dilation
-// of a third of the image and more): maps are copied into blocks of channels, so that direct_conv
-// can leave those taps out, and back.
+// A single call of a convolution by direct_conv, for which maps are copied into blocks of channels,
+// and back: its filters' vectors keep the multiply-adds busier than implicit_gemm.h does, and taps
+// that lie outside of the image (a dilation of a third of the image and more) are left out.
 #include "blocked/layout.h"
 #include "direct_planar.h"
+#include "inside.h"
 #include "program_kernel.h"
 #include "winograd_cost.h"
 
@@ -15,17 +16,18 @@ void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In
 
 namespace {
 constexpr double PACK = 24;   // 16 values of a filter, in units of 16 multiply-adds
-constexpr double SHARE = 0.8; // it must cost less than this share of all multiply-adds
+constexpr double UNIT  = 0.85;   // 16 multiply-adds, in those of implicit_gemm.h
+constexpr double SHARE = 0.95; // it must cost less than this share of all multiply-adds
 
-bool gains(const Convolution& conv, const Extent& kernel, i64 pad_h, i64 pad_w, Dims dilation) {
+bool gains(const Convolution& conv, const Extent& kernel, i64 pad_h, i64 pad_w, Dims stride, Dims dilation) {
     const double n = pyops_by_sample || pyops_run_threads ? 1 : conv.xs.n, taps = kernel.h * kernel.w,
                  blocks = blocks_of(conv.filters),
                  all = n * conv.ys.spatial() * taps * conv.channels * blocks;
-    const double share = share_inside(conv.xs.h, conv.ys.h, kernel.h, pad_h, dilation[1]) *
-                         share_inside(conv.xs.w, conv.ys.w, kernel.w, pad_w, dilation[2]);
+    const double share = share_inside(conv.xs.h, conv.ys.h, kernel.h, pad_h, dilation[1], stride[1]) *
+                         share_inside(conv.xs.w, conv.ys.w, kernel.w, pad_w, dilation[2], stride[2]);
     const double copies =
         COPY * n * (conv.xs.spatial() * blocks_of(conv.channels) + conv.ys.spatial() * blocks);
-    return share * all + copies + PACK * taps * conv.channels * blocks < SHARE * all;
+    return UNIT * share * all + copies + PACK * taps * conv.channels * blocks < SHARE * all;
 }
 
 // A whole block, (16 filters, 16 channels, taps) to (taps, 16 channels, 16 filters).
@@ -64,15 +66,9 @@ void pack(const Convolution& conv, i64 taps, bool turned, real* packed) {
         }
     });
 }
-
-bool finite(const real* values, i64 count) {
-    real sum = 0;   // x - x is 0, or NaN where x is not finite
-    for (i64 i = 0; i < count; ++i) sum += values[i] - values[i];
-    return sum == 0;
-}
 }  // namespace
 
-bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims padding, Dims dilation,
+bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                       bool turned) {
     const Extent &xs = conv.xs, &ys = conv.ys;
     if (conv.groups != 1 || kernel.d != 1 || xs.d != 1 || ys.d != 1 || padding[0] ||
@@ -80,9 +76,9 @@ bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims paddin
         return false;
     const i64 pad_h = turned ? dilation[1] * (kernel.h - 1) - padding[1] : padding[1],
               pad_w = turned ? dilation[2] * (kernel.w - 1) - padding[2] : padding[2];
-    if (pad_h < 0 || pad_w < 0 || !gains(conv, kernel, pad_h, pad_w, dilation)) return false;
+    if (pad_h < 0 || pad_w < 0 || !gains(conv, kernel, pad_h, pad_w, stride, dilation)) return false;
     // what zeros of the padding make of a filter that is not finite has to be seen
-    if (!finite(conv.weight, conv.channels * conv.filters * kernel.spatial())) return false;
+    if (!all_finite(conv.weight, conv.channels * conv.filters * kernel.spatial())) return false;
     const i64 in_blocks = blocks_of(conv.channels), out_blocks = blocks_of(conv.filters),
               taps = kernel.h * kernel.w, x_sample = in_blocks * xs.spatial() * BLOCK,
               y_sample = out_blocks * ys.spatial() * BLOCK;
@@ -94,7 +90,7 @@ bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims paddin
     const i64 packed_shape[] = {out_blocks, in_blocks, kernel.h, kernel.w, BLOCK, BLOCK},
               bias_shape[] = {out_blocks * BLOCK};
     const Window window{{{kernel.h, kernel.w}, 2},
-                        {{1, 1}, 2},
+                        {{stride[1], stride[2]}, 2},
                         {{pad_h, pad_w}, 2},
                         {{dilation[1], dilation[2]}, 2}};
     for (i64 n = 0; n < xs.n; n += together) {

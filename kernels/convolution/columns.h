@@ -103,6 +103,31 @@ static inline void pack_panel(const real* x, i64 plane, i64 channels, i64 row, i
     }
 }
 
+// The same of padded rows, by runs: no list of moves, which few channels would not pay for. A run's
+// last vector reaches into the next run, which comes after it.
+static inline void pack_runs(const Convolution& conv, const TapList& t, i64 first_channel, i64 channels,
+                             int vectors, const Run* runs, int run_count, real* dst) {
+    const Extent& xs = conv.xs;
+    const i64     plane = xs.spatial(), width = vectors * LANES, row = t.count * width;
+    for (i64 tap = 0; tap < t.count; ++tap)
+        for (int r = 0; r < run_count; ++r) {
+            const Run& run = runs[r];
+            const Tap& at  = t.taps[tap];
+            const i64  d = run.d * t.in_stride.d + at.d, h = run.h * t.in_stride.h + at.h;
+            const bool inside = d >= 0 && d < xs.d && h >= 0 && h < xs.h;
+            const real* const x = conv.x + (run.n * xs.c + first_channel) * plane +
+                                  (inside ? offset_in(xs, d, h, run.w + at.w) : 0);
+            real* const to = dst + tap * width + run.column;
+            for (i64 c = 0; c < channels; ++c)
+                for (i64 i = 0; i < run.length; i += LANES) {
+                    const i64 room = width - run.column - i;
+                    const V   v = inside ? load(x + c * plane + i) : V{};
+                    if (room >= LANES) store(to + c * row + i, v);
+                    else store(to + c * row + i, v, (int)room);
+                }
+        }
+}
+
 static inline void pack_panel(const Convolution& conv, const TapList& t, i64 first_channel, i64 channels,
                               int vectors, const Move* moves, int count, real* dst) {
     const i64   plane = conv.xs.spatial(), row = t.count * vectors * LANES;

@@ -6,6 +6,7 @@
 #include "geometry.h"
 #include "implicit_gemm.h"
 #include "inside.h"
+#include "phases.h"
 #include "planar.h"
 #if defined(REAL_f32)
 #include "direct_planar.h"
@@ -22,10 +23,29 @@ static bool few_filters(const Convolution& conv, const TapList& t) {
     return conv.filters < ROWS / 2 || (conv.filters <= 16 && 2 * t.grid.w >= lanes);
 }
 
+static bool by_planes(const Convolution& conv, const TapList& t) {
+    return few_filters(conv, t) && (dense_in_place(conv, t) || strips_fit(conv, t));
+}
+
 static void run(const Convolution& conv, const TapList& t) {
     if (conv.xs.n == 0 || t.outputs() == 0) return;
-    if (few_filters(conv, t) && (dense_in_place(conv, t) || strips_fit(conv, t))) planar(conv, t);
+    if (by_planes(conv, t)) planar(conv, t);
     else implicit_gemm(conv, t);
+}
+
+// The same with the rows of x taken apart by phase first, where that pays.
+static void run_split(const Convolution& conv, const Extent& kernel, const TapList& t) {
+    if (conv.xs.n == 0 || t.outputs() == 0 || !phases_pay(conv, kernel, t) || by_planes(conv, t)) return run(conv, t);
+    const Phases  p = phases_of_rows(t);
+    Scratch<real> x(conv.xs.n * conv.xs.c * conv.xs.d * conv.xs.h * p.row() + LANES);
+    Scratch<Tap>  taps(t.count);
+    Convolution   split = conv;
+    TapList       of_split = t;
+    split_rows(conv, p, x);
+    for (i64 i = 0; i < t.count; ++i) taps[i] = split_tap(t.taps[i], p);
+    split.x = x, split.xs.w = p.row(), of_split.taps = taps, of_split.in_stride.w = 1;
+    of_split.padded_rows = true;
+    implicit_gemm(split, of_split);
 }
 
 #if defined(REAL_f32)
@@ -57,12 +77,11 @@ static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stri
     return true;
 }
 
-// Runs the call in blocked layout, by Winograd's algorithm or without the taps that lie outside of
-// the image, if that gains time.
+// Runs the call in blocked layout, by Winograd's algorithm or directly, if that gains time.
 static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                       bool turned) {
     return by_winograd(conv, kernel, stride, padding, dilation, turned) ||
-           (all_ones(stride) && direct_in_blocks(conv, kernel, padding, dilation, turned));
+           ((!turned || all_ones(stride)) && direct_in_blocks(conv, kernel, stride, padding, dilation, turned));
 }
 #else
 // in double every digit counts
@@ -97,7 +116,7 @@ void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding,
         flatten_planes(conv.xs), flatten_planes(conv.ys);
         t.grid = {1, 1, conv.ys.w};
     }
-    run(conv, t);
+    run_split(conv, kernel, t);
 }
 
 // Offsets of the taps that meet outputs phase, phase + stride, ... along one axis.

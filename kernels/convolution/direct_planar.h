@@ -1,10 +1,10 @@
-// A convolution of stride 1 on planar arrays by the register tile of blocked layout
-// (blocked_direct_planar.cpp): where many taps lie outside of the image.
+// A convolution on planar arrays by the register tile of blocked layout (blocked_direct_planar.cpp).
 #pragma once
 #include "geometry.h"
 
 namespace ISA::REAL_NAME {
 // `turned`: filters are met by half a turn, as in a gradient; kernel, padding and dilation as the
-// layer has them, of three axes. False where the call gains nothing by it, and nothing was done.
-bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims padding, Dims dilation, bool turned);
+// layer has them, of three axes; strides are 1 then. False where the call gains nothing by it, and nothing was done.
+bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                      bool turned);
 }  // namespace ISA::REAL_NAME

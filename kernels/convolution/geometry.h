@@ -15,6 +15,7 @@ struct TapList {
     bool       whole_filter;                  // every tap of the filter, in its order
     Position   in_stride, out_stride, out_offset;
     Position   grid;                          // outputs computed on each axis
+    bool       padded_rows = false;           // of x: taps stay inside, and a vector more can be read (phases.h)
     i64  outputs() const { return grid.d * grid.h * grid.w; }
     bool dense_output() const { return out_stride.d == 1 && out_stride.h == 1 && out_stride.w == 1; }
 };

@@ -97,6 +97,7 @@ struct Panels {
     Panels(const Convolution& conv, const TapList& t, const Blocking& b, i64 panel0, i64 panel1)
         : count(panel1 - panel0), runs(count * WIDTH), moves(locate(conv, t, b, panel0)) {
         Move* next = moves;
+        if (t.padded_rows) return;
         for (i64 q = 0; q < count; ++q) {
             at[q].moves      = next;
             at[q].move_count = plan_moves(conv, t, at[q].runs, at[q].run_count, at[q].vectors, next);
@@ -111,11 +112,17 @@ struct Panels {
             place_panel(conv, t, b, panel0 + q, at[q]);
             at[q].runs      = runs + q * WIDTH;
             at[q].run_count = cut_runs(t, at[q].first, at[q].first + at[q].length, at[q].runs);
-            room += most_moves(t, at[q].run_count);
+            if (!t.padded_rows) room += most_moves(t, at[q].run_count);
         }
         return room;
     }
 };
+
+static inline void pack(const Convolution& conv, const TapList& t, i64 first_channel, i64 channels,
+                        const Panel& at, real* columns) {
+    if (t.padded_rows) pack_runs(conv, t, first_channel, channels, at.vectors, at.runs, at.run_count, columns);
+    else pack_panel(conv, t, first_channel, channels, at.vectors, at.moves, at.move_count, columns);
+}
 
 // What every tile of a call needs to know.
 struct Job {
@@ -158,8 +165,8 @@ static inline void panels_task(const Job& job, const real* packed, i64 group, i6
     for (i64 block = 0; block < b.blocks; ++block)
         for (i64 q = 0; q < panels.count; ++q) {
             const Panel& at = panels.at[q];
-            pack_panel(job.conv, job.t, group * job.conv.channels + job.first_channel(block),
-                       job.channels(block), at.vectors, at.moves, at.move_count, columns);
+            pack(job.conv, job.t, group * job.conv.channels + job.first_channel(block), job.channels(block), at,
+                 columns);
             for (i64 tile = tile0; tile < tile1; ++tile)
                 one_tile(job, group, tile, block, at,
                          packed + (group * b.filter_tiles + tile) * b.tile_stride +

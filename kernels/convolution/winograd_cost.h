@@ -16,11 +16,13 @@ constexpr i64    MAPS_BYTES = 8 << 20;
 static inline i64 blocks_of(i64 channels) { return (channels + BLOCK - 1) / BLOCK; }
 
 // The share of an axis's taps that lie within the image.
-static inline double share_inside(i64 size, i64 out, i64 taps, i64 padding, i64 dilation) {
+static inline double share_inside(i64 size, i64 out, i64 taps, i64 padding, i64 dilation, i64 stride = 1) {
     double seen = 0;
     for (i64 t = 0; t < taps; ++t) {
+        // outputs i with 0 <= i * stride - first < size
         const i64 first = padding - t * dilation, end = size + first;
-        const i64 from = first > 0 ? first : 0, to = end < out ? end : out;
+        const i64 from = first > 0 ? (first + stride - 1) / stride : 0,
+                  to   = end <= 0 ? 0 : (end + stride - 1) / stride < out ? (end + stride - 1) / stride : out;
         if (to > from) seen += to - from;
     }
     return seen / (taps * (out > 0 ? out : 1));
