@@ -25,6 +25,8 @@ constexpr i64 FEW_CHANNELS = 8;   // for which a list of moves is not worth its 
 // channels are few.
 static inline bool phases_pay(const Convolution& conv, const Extent& kernel, const TapList& t) {
     const i64 meets = kernel.spatial(), steps = t.in_stride.d * t.in_stride.h * t.in_stride.w;
+    const Phases p = phases_of_rows(t);
+    if (p.width > conv.xs.w + 64) return false;   // mostly padding, or beyond counting
     return meets >= 2 * steps && (conv.channels <= FEW_CHANNELS || (t.in_stride.w > 2 && kernel.w > t.in_stride.w));
 }
 

@@ -216,13 +216,27 @@ static inline void dense_rows(const Convolution& conv, const TapList& t, const S
         }
 }
 
-// The same on a whole plane with stride 1, read where it lies: lanes beyond a row's ends are masked
-// off, rows beyond the plane's are a row of zeros. Columns outermost, so that the masks are made
-// once a column of vectors.
-template <int KERNEL>
+// A k x k list of taps in one plane: places from tap to tap. k is 0 for another list.
+struct Square { i64 k, step_h, step_w; };
+
+static inline Square square_of(const TapList& t, const TapRange& r) {
+    const i64 k = t.count == 4 ? 2 : t.count == 9 ? 3 : t.count == 25 ? 5 : t.count == 49 ? 7 : 0;
+    if (!k || r.low_d != r.high_d) return {};
+    const i64 high = r.high_h - r.low_h, wide = r.high_w - r.low_w;
+    // a row or a column of as many taps has no place on the other axis
+    if (!high || !wide || high % (k - 1) || wide % (k - 1)) return {};
+    return {k, high / (k - 1), wide / (k - 1)};
+}
+
+// The same on a whole plane, read where it lies: lanes beyond a row's ends are masked off, rows
+// beyond the plane's are a row of zeros. Columns outermost, so that the masks are made once a column
+// of vectors. The rows of a band lie a dilation apart, and share rows of the input.
+template <int KERNEL, int STRIDE, bool DILATED = false>
 static inline void dense_plane(const Convolution& conv, const TapList& t, const TapRange& range,
                                const real* zeros, const real* weights, real start, i64 n, i64 channel,
                                i64 filter, i64 od) {
+    const i64 step_h = DILATED ? (range.high_h - range.low_h) / (KERNEL - 1) : 1,
+              step_w = DILATED ? (range.high_w - range.low_w) / (KERNEL - 1) : 1;
     const i64 width = t.grid.w, height = t.grid.h, x_width = conv.xs.w, x_height = conv.xs.h,
               y_step = t.out_stride.w;
     const i64 y_row = t.out_stride.h * conv.ys.w, d = od * t.in_stride.d + range.low_d, top = range.low_h,
@@ -234,35 +248,43 @@ static inline void dense_plane(const Convolution& conv, const TapList& t, const 
     for (int i = 0; i < KERNEL * KERNEL; ++i) w[i] = splat(weights[i]);
     const V bias = splat(start);
     for (i64 c = 0; c < width; c += LANES) {
-        LaneRange lanes[KERNEL];
+        LaneRange lanes[STRIDE][KERNEL];
         #pragma GCC unroll 8
-        for (int j = 0; j < KERNEL; ++j) {
-            const i64 at = c + left + j;
-            lanes[j] = lane_range((int)clamp(-at, 0, LANES), (int)clamp(x_width - at, 0, LANES));
-        }
-        real* y = row_of_y(conv, t, n, filter, od, 0) + c * y_step;
-        const int count = (int)clamp(width - c, 0, LANES);
-        for (i64 r = 0; r < height; r += BAND_ROWS, y += BAND_ROWS * y_row) {
-            V acc[BAND_ROWS];
-            #pragma GCC unroll 4
-            for (int b = 0; b < BAND_ROWS; ++b) acc[b] = bias;
-            #pragma GCC unroll 16
-            for (int in = 0; in < BAND_ROWS - 1 + KERNEL; ++in) {
-                const i64   row = r + top + in;
-                const real* x = row >= first_row && row < x_height ? plane + row * x_width + c + left : zeros;
-                #pragma GCC unroll 8
-                for (int j = 0; j < KERNEL; ++j) {
-                    const V v = load(x + j, lanes[j]);
-                    #pragma GCC unroll 4
-                    for (int b = 0; b < BAND_ROWS; ++b)
-                        if (in - b >= 0 && in - b < KERNEL) acc[b] += w[(in - b) * KERNEL + j] * v;
-                }
+        for (int j = 0; j < KERNEL; ++j)
+            for (int s = 0; s < STRIDE; ++s) {
+                const i64 at = c * STRIDE + left + j * step_w + s * LANES;
+                lanes[s][j] = lane_range((int)clamp(-at, 0, LANES), (int)clamp(x_width - at, 0, LANES));
             }
-            const int below = (int)clamp(height - r, 0, BAND_ROWS);
-            #pragma GCC unroll 4
-            for (int b = 0; b < BAND_ROWS; ++b)
-                if (b < below) store_outputs(y + b * y_row, y_step, acc[b], count);
-        }
+        real* const column = row_of_y(conv, t, n, filter, od, 0) + c * y_step;
+        const int count = (int)clamp(width - c, 0, LANES);
+        for (i64 first = 0; first < step_h && first < height; ++first)
+            for (i64 r = first; r < height; r += BAND_ROWS * step_h) {
+                V acc[BAND_ROWS];
+                #pragma GCC unroll 4
+                for (int b = 0; b < BAND_ROWS; ++b) acc[b] = bias;
+                #pragma GCC unroll 16
+                for (int in = 0; in < (BAND_ROWS - 1) * STRIDE + KERNEL; ++in) {
+                    const i64   row = r * STRIDE + top + in * step_h;
+                    const real* x   = row >= first_row && row < x_height
+                                          ? plane + row * x_width + c * STRIDE + left
+                                          : zeros;
+                    const i64 next = DILATED && x == zeros ? 0 : step_w;
+                    #pragma GCC unroll 8
+                    for (int j = 0; j < KERNEL; ++j) {
+                        V v = load(x + j * next, lanes[0][j]);
+                        if constexpr (STRIDE == 2) v = even_lanes(v, load(x + j * next + LANES, lanes[1][j]));
+                        #pragma GCC unroll 4
+                        for (int b = 0; b < BAND_ROWS; ++b)
+                            if (in - b * STRIDE >= 0 && in - b * STRIDE < KERNEL)
+                                acc[b] += w[(in - b * STRIDE) * KERNEL + j] * v;
+                    }
+                }
+                real* const y     = column + r * y_row;
+                const int   below = (int)clamp(ceil_div(height - r, step_h), 0, BAND_ROWS);
+                #pragma GCC unroll 4
+                for (int b = 0; b < BAND_ROWS; ++b)
+                    if (b < below) store_outputs(y + b * step_h * y_row, y_step, acc[b], count);
+            }
     }
 }
 
@@ -338,19 +360,34 @@ static inline DenseRows dense_kernel(const Convolution& conv, const TapList& t) 
     return nullptr;
 }
 
-// ... and the one that reads planes in place, where masked loads are as cheap as others.
+// ... and the one that reads planes in place, where masked loads are as cheap as others. Dilation
+// with a stride is left to the strips: its band would share no rows.
 static inline DensePlane dense_in_place(const Convolution& conv, const TapList& t) {
     const TapRange r = range_of(t);
-    if (VECTOR_BYTES < 32 || conv.channels != 1 || t.in_stride.w != 1) return nullptr;
-    if (r.low_d == r.high_d && r.low_h == r.high_h) return dense_line;
-    if (!dense_kernel(conv, t)) return nullptr;
-    const i64 k = r.high_h - r.low_h + 1;
-    return k == 2 ? dense_plane<2> : k == 3 ? dense_plane<3> : k == 5 ? dense_plane<5> : dense_plane<7>;
+    if (VECTOR_BYTES < 32 || conv.channels != 1) return nullptr;
+    if (t.in_stride.w == 1 && r.low_d == r.high_d && r.low_h == r.high_h) return dense_line;
+    const Square square = square_of(t, r);
+    if (!square.k || t.in_stride.h != t.in_stride.w) return nullptr;
+    const bool dilated = square.step_h != 1 || square.step_w != 1;
+    if (t.in_stride.w == 1)
+        return dilated ? square.k == 2   ? dense_plane<2, 1, true>
+                         : square.k == 3 ? dense_plane<3, 1, true>
+                         : square.k == 5 ? dense_plane<5, 1, true>
+                                         : dense_plane<7, 1, true>
+               : square.k == 2 ? dense_plane<2, 1>
+               : square.k == 3 ? dense_plane<3, 1>
+               : square.k == 5 ? dense_plane<5, 1>
+                               : dense_plane<7, 1>;
+    if (t.in_stride.w != 2 || dilated) return nullptr;
+    return square.k == 2   ? dense_plane<2, 2>
+           : square.k == 3 ? dense_plane<3, 2>
+           : square.k == 5 ? dense_plane<5, 2>
+                           : dense_plane<7, 2>;
 }
 
 // Place of the tap in a dense k x k filter, row by row.
-static inline i64 dense_place(const TapRange& r, const Tap& at) {
-    return (at.h - r.low_h) * (r.high_w - r.low_w + 1) + at.w - r.low_w;
+static inline i64 dense_place(const TapRange& r, const Square& square, const Tap& at) {
+    return (at.h - r.low_h) / square.step_h * square.k + (at.w - r.low_w) / square.step_w;
 }
 
 constexpr i64 STRIP_BYTES = 256 * 1024;       // a strip of all of a group's channels stays within L2
@@ -379,19 +416,22 @@ static inline i64 strip_rows(const Convolution& conv, const TapList& t) {
 
 static inline void planar_in_place(const Convolution& conv, const TapList& t, DensePlane run) {
     const TapRange range = range_of(t);
+    const Square   shape = square_of(t, range);
     const i64 tasks = conv.xs.n * conv.groups * t.grid.d;
     parallel_for(
         tasks, 1 + 30000 / (t.grid.h * t.grid.w * (t.count * conv.filters / 4 + 1)), [&](i64 begin, i64 end) {
-            Scratch<real> zeros(LANES + 8), square(t.count);
-            for (i64 i = 0; i < LANES + 8; ++i) zeros[i] = 0;
+            Scratch<real> zeros(2 * LANES + 8), square(t.count);
+            Scratch<i64>  places(t.count);
+            for (i64 i = 0; i < 2 * LANES + 8; ++i) zeros[i] = 0;
+            for (i64 i = 0; i < t.count; ++i)
+                places[i] = run == dense_line ? i : dense_place(range, shape, t.taps[i]);
             for (i64 task = begin; task < end; ++task) {
                 const i64 od = task % t.grid.d, group = task / t.grid.d % conv.groups,
                           n = task / (t.grid.d * conv.groups);
                 for (i64 k = 0; k < conv.filters; ++k) {
                     const real* w = conv.weights_of(group) + k * conv.filter_stride;
                     const i64 filter = group * conv.filters + k;
-                    for (i64 i = 0; i < t.count; ++i)
-                        square[run == dense_line ? i : dense_place(range, t.taps[i])] = w[t.taps[i].index];
+                    for (i64 i = 0; i < t.count; ++i) square[places[i]] = w[t.taps[i].index];
                     run(conv, t, range, zeros, square, conv.bias ? conv.bias[filter] : 0, n, group, filter,
                         od);
                 }
@@ -406,6 +446,7 @@ static inline void planar(const Convolution& conv, const TapList& t) {
     const Strip s = strip_of(t, rows);
     const TapRange range = range_of(t);
     const DenseRows dense = dense_kernel(conv, t);
+    const Square    shape = square_of(t, range);
     // a last band reads beyond its strip; none of that is stored
     const i64 slack = BAND_ROWS * t.in_stride.h * s.row() + 2 * LANES;
     const i64 tasks = conv.xs.n * conv.groups * t.grid.d * strips_a_plane;
@@ -432,7 +473,7 @@ static inline void planar(const Convolution& conv, const TapList& t) {
                 real       start[ROWS];
                 pack_terms(conv, t, group, k, filters, weights, start);
                 if (dense) {
-                    for (i64 i = 0; i < t.count; ++i) square[dense_place(range, t.taps[i])] = weights[i];
+                    for (i64 i = 0; i < t.count; ++i) square[dense_place(range, shape, t.taps[i])] = weights[i];
                     dense(conv, t, s, strips, square, start[0], n, filter, od, oh, count);
                 } else {
                     auto run = filters == ROWS ? planar_rows<ROWS>
