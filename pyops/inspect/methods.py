@@ -11,7 +11,7 @@ from .attribution import deconvnet, guided_backprop, integrated_gradients, of_pi
 from .evidence import grad_cam, grad_cam_plus_plus, occlusion
 from .figure import Panel
 from .objective import Objective
-from .relevance import relevance
+from .relevance import NoRule, relevance
 from .subject import TorchSubject, subject
 
 
@@ -47,15 +47,28 @@ METHODS = {
     "guided_grad_cam": Method("guided Grad-CAM", "heat", False, guided_cam)}
 
 
-def methods_for(model: Any, names: Sequence[str] | None = None) -> dict[str, Method]:
-    """Those of `names`, or all that take `model`. ValueError for a name that is none."""
+def methods_for(model: Any, image: np.ndarray, target: int | Objective,
+                names: Sequence[str] | None = None) -> dict[str, Method]:
+    """Those of `names`, or all that `model` can be asked by. ValueError for a name that is none."""
     for name in names or ():
         if name not in METHODS:
             close = get_close_matches(name, METHODS, n=3)
             raise ValueError(f"no method is called {name!r}; " + (
                 f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(METHODS)}"))
-    torch = isinstance(subject(model), TorchSubject)
-    return {name: METHODS[name] for name in names or METHODS if names or not (torch and name == "relevance")}
+    if names:
+        return {name: METHODS[name] for name in names}
+    return {name: method for name, method in METHODS.items() if name != "relevance" or divisible(model, image, target)}
+
+
+def divisible(model: Any, image: np.ndarray, target: int | Objective) -> bool:
+    """Whether relevance knows how to go back through all of `model`."""
+    if isinstance(subject(model), TorchSubject):
+        return False
+    try:
+        relevance(model, image, target)
+    except NoRule:
+        return False
+    return True
 
 
 def explanations(model: Any, image: np.ndarray, target: int | Objective, layer: str | None = None,
@@ -64,7 +77,7 @@ def explanations(model: Any, image: np.ndarray, target: int | Objective, layer: 
     Grad-CAM."""
     picture = image if shown is None else shown
     panels = [Panel(picture, "the image")]
-    for method in methods_for(model, names).values():
+    for method in methods_for(model, image, target, names).values():
         values = method.ask(model, image, target, layer)
         panels.append(Panel(values, method.title, method.kind, picture if method.coarse else None))
     return panels

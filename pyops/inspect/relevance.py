@@ -23,6 +23,10 @@ MEANS = ("avg_pool", "sum", "resample", "batch_norm", "div", "lp_pool", "fold", 
 STAYS = ("local_response_norm", "clamp", "cast", "dropout", "neg")   # what scales values in place
 
 
+class NoRule(ValueError):
+    """The network has a row that relevance does not know how to go back through."""
+
+
 class Relevance(NamedTuple):
     """values: (C, H, W), what each value of the image contributes. score: what was divided. The sum of
     values is the score less what biases, and units whose sum is next to nothing, have kept."""
@@ -83,7 +87,7 @@ class Divided:
             return self._product(node, r, wanted)
         if name in STAYS or (node.op.activation and name not in ("softmax", "log_softmax")):
             return [r, *[None] * (len(node.inputs) - 1)]
-        raise ValueError(f"relevance: there is no rule for {name}")
+        raise NoRule(f"relevance: there is no rule for {name}")
 
     def _joins(self, value: Any) -> bool:
         return value.node is not None and value.node.op.name in LAYERS and self.readers[id(value.node)] == 1
@@ -125,7 +129,7 @@ class Divided:
         sizes = [v.data.size if want else -1 for v, want in zip(node.inputs, wanted)]
         winner = int(np.argmax(sizes))
         if node.inputs[winner].data.shape != r.shape:
-            raise ValueError(f"relevance: there is no rule for a product of {node.inputs[0].shape} and "
+            raise NoRule(f"relevance: there is no rule for a product of {node.inputs[0].shape} and "
                              f"{node.inputs[1].shape}")
         return [r if i == winner else None for i in range(len(node.inputs))]
 

@@ -39,7 +39,7 @@ def sanity(model: Any, image: np.ndarray, target: int | Objective, names: Sequen
     """
     image = checked("sanity", image)
     positive("sanity", stages=stages, draws=draws)
-    methods = methods_for(model, names)
+    methods = methods_for(model, image, target, names)
     looked = subject(model)
     groups = weighted_layers(looked)[::-1]
     if not groups:

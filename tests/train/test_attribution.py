@@ -351,6 +351,10 @@ def test_every_method_draws_a_map(torch):
         panels = inspect.explanations(model, IMAGE, 2)
         assert len(panels) == 1 + count
         assert all(p.array.shape == (12, 10) and np.isfinite(p.array).all() for p in panels[1:])
+    softened = nn.Sequential(network(), nn.Softmax(1))
+    assert "relevance (LRP)" not in [p.text for p in inspect.explanations(softened, IMAGE, 2)]
+    with pytest.raises(ValueError, match="no rule for softmax"):
+        inspect.explanations(softened, IMAGE, 2, names=["relevance"])
     with pytest.raises(ValueError, match="did you mean saliency"):
         inspect.explanations(network(), IMAGE, 2, names=["salency"])
 
