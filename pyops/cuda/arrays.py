@@ -14,7 +14,6 @@ import numpy as np
 
 from ..core.backends import get_backend
 from ..core.kernel_set import refuse_without_kernels
-from .emulated import dtype_of
 
 REALS = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
 
@@ -78,6 +77,8 @@ def viewed(value):
     if isinstance(value, cupy.ndarray):
         return value
     if _is_bfloat16_on_cuda(value) and str(value.dtype) == "torch.bfloat16":
+        from .emulated import dtype_of
+
         # as whole numbers of its size: those DLPack has in every version of both libraries
         return cupy.from_dlpack(value.view(sys.modules["torch"].int16)).view(dtype_of("bf16"))
     return cupy.from_dlpack(value) if hasattr(value, "__dlpack__") else cupy.asarray(value)
