@@ -19,6 +19,8 @@ def add_arguments(parser):
     parser.add_argument("-o", "--out", type=Path, metavar="PATH",
                         help="of images: FILE.png for one sheet of all, or a folder for a file each")
     parser.add_argument("--count", type=positive(int), default=64, metavar="N", help="of images (default: 64)")
+    parser.add_argument("--image", type=Path, nargs="+", metavar="IMAGE",
+                        help="what pix2pix, CycleGAN and super-resolution make images of")
     parser.add_argument("--label", type=int, metavar="CLASS", help="of images: the class to make (default: in turn)")
     parser.add_argument("--prompt", help="what the text begins with (default: an empty line)")
     parser.add_argument("--length", type=positive(int), metavar="N",
@@ -47,8 +49,8 @@ def run(args) -> int:
     from . import generate_images
     if generate_images.is_generative(generate_images.metadata_of(args.checkpoint)):
         return generate_images.run(args)
-    if args.out is not None or args.label is not None:
-        raise UsageError(f"{args.checkpoint}: -o and --label are for networks that make images")
+    if args.out is not None or args.label is not None or args.image:
+        raise UsageError(f"{args.checkpoint}: -o, --label and --image are for networks that make images")
     if args.top_p is not None:
         raise UsageError("--top-p is for folders of Transformers")
     if args.weights != "float32" or args.repetition_penalty != 1:

@@ -18,23 +18,51 @@ def is_generative(metadata: dict[str, str]) -> bool:
 def run(args) -> int:
     """Writes one sheet (a name with an ending), or a folder of images."""
     from .. import train
-    from ..train.generative import draw_sheet
+    from ..models.generative.base import ImageTranslator
     if args.out is None:
         raise UsageError("-o must say where the images go: FILE.png for a sheet, or a folder")
     try:
         model, _ = train.load_model(args.checkpoint)
-        labels = None if args.label is None else np.full(args.count, args.label)
-        images = model.paint(model.codes(args.count, labels, np.random.default_rng(args.seed)))
-        if args.out.suffix:
-            draw_sheet(args.out, images)
-        else:
-            width = len(str(args.count - 1))
-            for i, image in enumerate(images):
-                draw_sheet(args.out / f"{i:0{width}d}.png", image[None], margin=0)
+        if isinstance(model, ImageTranslator) != bool(args.image):
+            raise UsageError(f"{args.checkpoint}: {type(model).__name__} makes images of "
+                             + ("codes, not of --image" if args.image else "images: give them by --image"))
+        images = translated(model, args.image) if args.image else drawn(model, args)
+        written(images, args.out)
     except (OSError, ValueError) as error:
         raise UsageError(error) from error
-    print(f"{args.count} images; wrote {args.out}")
+    print(f"{len(images)} images; wrote {args.out}")
     return 0
+
+
+def drawn(model, args) -> np.ndarray:
+    labels = None if args.label is None else np.full(args.count, args.label)
+    return model.paint(model.codes(args.count, labels, np.random.default_rng(args.seed)))
+
+
+def translated(model, paths: list[Path]) -> list[np.ndarray]:
+    """What the network makes of each image, which keep their sizes."""
+    from ..train.folder import load_image
+    from ..train.segmentation import read_image
+    channels, found = model.image[0], []
+    for path in paths:
+        size = read_image(path).shape[:2]
+        image = load_image(path, size, size, channels)
+        planes = image.transpose(2, 0, 1) if channels == 3 else image[None]
+        found.append(model.paint(planes[None] * np.float32(2 / 255) - np.float32(1))[0])
+    return found
+
+
+def written(images, out: Path) -> None:
+    """One image, or several of one size on a sheet, as a file; in a folder a file each."""
+    from ..train.generative import draw_sheet
+    if out.suffix:
+        if len({image.shape for image in images}) > 1:
+            raise ValueError("images of different sizes make no sheet: -o must be a folder")
+        draw_sheet(out, np.stack(images), margin=0 if len(images) == 1 else 2)
+        return
+    width = len(str(len(images) - 1))
+    for i, image in enumerate(images):
+        draw_sheet(out / f"{i:0{width}d}.png", image[None], margin=0)
 
 
 def metadata_of(path: Path) -> dict[str, str]:

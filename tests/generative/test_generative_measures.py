@@ -187,6 +187,15 @@ def test_an_epoch_of_every_command(name, tmp_path, capsys):
     out = tmp_path / name
     assert cli.main(["train", "gan", name, "--epochs", "1", "--out", str(out)]) == 0
     assert (out / "sheets" / "0001.png").is_file() and "average.safetensors" in capsys.readouterr().out
-    target = str(tmp_path / "made.png")
+    target, given = str(tmp_path / "made.png"), tmp_path / "given.png"
     code = cli.main(["generate", str(out / "average.safetensors"), "-o", target, "--count", "4"])
-    assert code == (2 if name in ("pix2pix", "cyclegan", "espcn", "srcnn") else 0)
+    translator = name in ("pix2pix", "cyclegan", "espcn", "srcnn")
+    assert code == (2 if translator else 0)
+    from PIL import Image
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96), np.uint8)).save(given)
+    code = cli.main(["generate", str(out / "average.safetensors"), "-o", target, "--image", str(given)])
+    assert code == (0 if translator else 2)
+    if translator:
+        assert Image.open(target).size == ((192, 128) if name in ("espcn", "srcnn") else (96, 64))
+    else:
+        assert "makes images of codes" in capsys.readouterr().err

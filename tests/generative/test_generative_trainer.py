@@ -143,3 +143,20 @@ def test_commands(tmp_path, capsys):
                              (["train", "gan", "dcgan_23"], "did you mean dcgan_32")):
         assert cli.main(arguments) == 2
         assert words in capsys.readouterr().err
+
+
+def test_images_of_images(tmp_path, capsys):
+    """Of any size that the network takes, by the command as by paint."""
+    from PIL import Image
+    model = pyops.create_model("espcn", factor=2).eval()
+    pyops.models.weights.save(model, tmp_path / "w.safetensors")
+    grey = np.random.default_rng(0).integers(0, 256, (12, 20), np.uint8)
+    Image.fromarray(grey).save(tmp_path / "given.png")
+    network, given, made = (str(tmp_path / name) for name in ("w.safetensors", "given.png", "made.png"))
+    assert cli.main(["generate", network, "-o", made, "--image", given]) == 0
+    want = model.paint(grey[None, None] / np.float32(127.5) - 1)[0, 0]
+    got = np.asarray(Image.open(made))[..., 0]
+    assert got.shape == (24, 40) and np.abs(got - np.clip((want + 1) * 127.5, 0, 255)).max() <= 1
+    for arguments, words in ((["-o", made], "give them by --image"), (["-o", made, "--image", "none.png"], "none.png")):
+        assert cli.main(["generate", network, *arguments]) == 2
+        assert words in capsys.readouterr().err
