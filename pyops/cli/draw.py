@@ -19,8 +19,11 @@ def add_arguments(parser):
 def run(args) -> int:
     from ..graph import describe, draw
     from ..models import create_model, list_models
+    from ..models.registry import NETWORKS
     from ..nn import init
     known(args.name, list_models(), "model")
+    if not NETWORKS[args.name].image:
+        raise UsageError(f"{args.name} reads tokens; networks that are drawn read images")
     with init.skip_draws():
         model = create_model(args.name)
     shape = (model.image[0], *size_of(args.size)) if args.size else None

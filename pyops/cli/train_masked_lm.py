@@ -57,7 +57,8 @@ def run(args) -> int:
         settings = dict(vocab_size=words.get_vocab_size(), hidden_size=args.width, num_hidden_layers=args.layers,
                         num_attention_heads=args.heads, intermediate_size=4 * args.width,
                         max_position_embeddings=args.length, type_vocab_size=1, num_labels=args.classes,
-                        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.1)
+                        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.1,
+                        initializer_range=args.width ** -0.5)
         model = models.bert_base(models.BertForMaskedWords, **settings)
         args.out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:

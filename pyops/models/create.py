@@ -1,5 +1,4 @@
-"""create_model: a network that classifies images, finds objects in them, or says what each pixel shows, by
-its name."""
+"""create_model: a network by its name, of images (their classes, objects, pixels) or of texts."""
 from __future__ import annotations
 
 import json
@@ -11,6 +10,7 @@ from typing import Any, get_type_hints
 from ..nn import init
 from . import weights as weight_files
 from .classification.classifier import ACTIVATIONS, POOLINGS, Classifier
+from .create_sequence import create_sequence
 from .keras_layout import to_keras
 from .recipe import Recipe
 from .registry import NETWORKS, Network
@@ -39,10 +39,15 @@ def create_model(name: str, weights: Any = None, include_top: bool = True, pooli
     Raises ValueError for an unknown name (with the closest), an unknown pooling or activation,
     numbers out of range, or weights that do not fit, with a report; TypeError for a setting that
     the network does not have; FileNotFoundError.
+    Of Transformers: weights is a Hugging Face folder, whose config.json says the settings and must be
+    of this network's size; settings are fields of its configuration; classes are labels.
     """
     entry = known(name)
     if entry.task == "classification":
         return create_classifier(entry, weights, include_top, pooling, classes, classifier_activation, settings)
+    if entry.task == "sequence":
+        not_of_classifiers(entry, include_top, pooling, classifier_activation)
+        return create_sequence(entry, weights, classes, settings)
     return create_other(entry, weights, classes, settings, include_top, pooling, classifier_activation)
 
 
@@ -89,9 +94,7 @@ def create_other(entry: Network, weights: Any, classes: int | None, settings: di
                  *of_classifiers: Any) -> Any:
     """A detector or a segmenter: its own settings, and classes; the rest of create_model's have a
     meaning for classifiers only."""
-    if of_classifiers != (True, None, None):
-        raise ValueError(f"create_model: {entry.name} is of {entry.task}; include_top, pooling and "
-                         "classifier_activation are settings of classifiers")
+    not_of_classifiers(entry, *of_classifiers)
     check_settings(entry.name, settings)
     recipe = Recipe(entry.name, settings)
     if classes is not None:
@@ -107,6 +110,12 @@ def create_other(entry: Network, weights: Any, classes: int | None, settings: di
     if weights is not None:
         weight_files.load(model, weights)
     return model
+
+
+def not_of_classifiers(entry: Network, *given: Any) -> None:
+    if given != (True, None, None):
+        raise ValueError(f"create_model: {entry.name} is of {entry.task}; include_top, pooling and "
+                         "classifier_activation are settings of classifiers")
 
 
 def checked_classes(name: str, classes: Any, settings: Any) -> int:

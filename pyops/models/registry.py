@@ -6,10 +6,10 @@ NETWORKS.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 Make = TypeVar("Make", bound=Callable)
 
@@ -18,10 +18,10 @@ Make = TypeVar("Make", bound=Callable)
 class Network:
     """make: the function. task and family: the folder and the file where it is written down.
 
-    image: of one input, (channels, height, width). published: its trainable parameters with the
-    published number of classes, by source; None where nobody published them. timm: its name
-    there, where it is not in torchvision. smallest: an input for tests, where the usual one, (3,
-    64, 50), is too small.
+    image: of one input, (channels, height, width); () where it reads tokens. published: its
+    trainable parameters with the published number of classes, by source; None where nobody
+    published them. timm: its name there, where it is not in torchvision. smallest: an input for
+    tests, where the usual one, (3, 64, 50), is too small.
     """
     name: str
     make: Callable
@@ -48,6 +48,16 @@ def network(image: tuple[int, ...] = (3, 224, 224), published: int | None = None
                                           smallest)
         return make
     return register
+
+
+def by_size(make: Callable, sizes: Iterable[str], source: str = "") -> None:
+    """A network of create_model for each size, make(size, ...) as NAME_SIZE."""
+    for size in sizes:
+        def sized(*, size: str = size, **settings):
+            return make(size, **settings)
+        sized.__name__, sized.__module__ = f"{make.__name__}_{size}", make.__module__
+        sized.__annotations__ = {"return": get_type_hints(make)["return"]}
+        network(image=(), source=source)(sized)
 
 
 def families(task: str = "classification") -> dict[str, list[Network]]:

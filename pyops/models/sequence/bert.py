@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import functional as F, nn
 from ...core.tensor import no_grad
+from ..registry import network
 from .configuration import Configuration, divided
 from .folder import Names, family
 from .gpt_neox import drawn
@@ -44,7 +46,8 @@ class EncoderConfiguration(Configuration):
 
 @dataclass
 class BertConfiguration(EncoderConfiguration):
-    """Defaults: BERT base."""
+    """Defaults: BERT base. initializer_range: deviation of weights before training, which suits
+    published widths; a network w wide learns sooner from about 1 / sqrt(w)."""
     vocab_size: int = 30522
     hidden_size: int = 768
     num_hidden_layers: int = 12
@@ -59,6 +62,7 @@ class BertConfiguration(EncoderConfiguration):
     pad_token_id: int | None = 0
     classifier_dropout: float | None = None
     num_labels: int = 2
+    initializer_range: float = 0.02
 
     model_type = "bert"
     FIXED = {"is_decoder": (False,), "add_cross_attention": (False,), "tie_word_embeddings": (True,),
@@ -215,7 +219,7 @@ class BertModel(nn.Module):
         self.config = config
         self.bert = Bert(config, self.POOLED)
         self.make_head(config)
-        self.apply(drawn)
+        self.apply(partial(drawn, std=config.initializer_range))
 
     def make_head(self, c: BertConfiguration) -> None:
         raise NotImplementedError
@@ -349,12 +353,14 @@ family(BertConfiguration,
              rename=((r"\.gamma$", ".weight"), (r"\.beta$", ".bias")), fresh=(r"bert\.pooler\..*",)))
 
 
+@network(image=(), published=110_106_428, source="Devlin et al. (2019)")
 def bert_base(head: type[BertModel] = BertForPreTraining, **settings) -> BertModel:
     """12 layers, 768 wide: 110,106,428 parameters for pre-training. head: one of this module's
     classes; settings: fields of BertConfiguration."""
     return head(BertConfiguration(**settings))
 
 
+@network(image=(), published=336_226_108, source="Devlin et al. (2019)")
 def bert_large(head: type[BertModel] = BertForPreTraining, **settings) -> BertModel:
     """24 layers, 1024 wide, 16 heads: 336,226,108 parameters for pre-training."""
     return bert_base(head, **{"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,

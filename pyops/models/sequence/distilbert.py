@@ -6,18 +6,20 @@ distillation_loss. Names of arrays are those of transformers' DistilBert classes
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ... import functional as F, nn
-from .bert import EncoderConfiguration, word_loss
+from ..registry import network
+from .bert import BertForMaskedWords, EncoderConfiguration, word_loss
 from .configuration import divided
 from .folder import Names, family
 from .gpt_neox import drawn
 from .heads import activation, join_heads, split_heads, visible
 
 __all__ = ["DistilBertConfiguration", "DistilBertForMaskedWords", "DistilBertForQuestions",
-           "DistilBertForSequences", "DistilBertForTokens", "distilbert", "distillation_loss"]
+           "DistilBertForSequences", "DistilBertForTokens", "distilbert", "distillation_loss", "student_of"]
 EPS = 1e-12
 
 
@@ -37,6 +39,7 @@ class DistilBertConfiguration(EncoderConfiguration):
     seq_classif_dropout: float = 0.2
     pad_token_id: int | None = 0
     num_labels: int = 2
+    initializer_range: float = 0.02
 
     model_type = "distilbert"
     FIXED = {"tie_word_embeddings": (True,), "sinusoidal_pos_embds": (False,)}
@@ -118,7 +121,7 @@ class DistilBertModel(nn.Module):
         self.config = config
         self.distilbert = DistilBert(config)
         self.make_head(config)
-        self.apply(drawn)
+        self.apply(partial(drawn, std=config.initializer_range))
 
     def make_head(self, c: DistilBertConfiguration) -> None:
         raise NotImplementedError
@@ -177,6 +180,48 @@ class DistilBertForQuestions(DistilBertModel):
         return F.unbind(self.qa_outputs(self.dropout(self.distilbert(ids, mask))), -1)
 
 
+# our name -> BERT's, of one layer and outside of layers
+LAYER = {"attention.q_lin": "attention.self.query", "attention.k_lin": "attention.self.key",
+         "attention.v_lin": "attention.self.value", "attention.out_lin": "attention.output.dense",
+         "sa_layer_norm": "attention.output.LayerNorm", "ffn.lin1": "intermediate.dense", "ffn.lin2": "output.dense",
+         "output_layer_norm": "output.LayerNorm"}
+OUTSIDE = {"vocab_transform": "cls.predictions.transform.dense",
+           "vocab_layer_norm": "cls.predictions.transform.LayerNorm",
+           "distilbert.embeddings.LayerNorm": "bert.embeddings.LayerNorm",
+           "distilbert.embeddings.word_embeddings": "bert.embeddings.word_embeddings",
+           "distilbert.embeddings.position_embeddings": "bert.embeddings.position_embeddings"}
+
+
+def student_of(teacher: BertForMaskedWords, layers: int | None = None) -> DistilBertForMaskedWords:
+    """The student as it begins: every second layer of the teacher, or `layers` of them evenly, its
+    embeddings and its head. Segments are left out, but that of the first sentence is added to the
+    positions, which changes no number. Source: section 2 of the paper. ValueError for more layers
+    than there are."""
+    c, given = teacher.config, teacher.state_dict()
+    count = c.num_hidden_layers // 2 if layers is None else layers
+    if not 1 <= count <= c.num_hidden_layers:
+        raise ValueError(f"student_of: layers must be 1 to the teacher's {c.num_hidden_layers}, got {count}")
+    student = DistilBertForMaskedWords(DistilBertConfiguration(
+        c.vocab_size, c.max_position_embeddings, count, c.num_attention_heads, c.hidden_size, c.intermediate_size,
+        c.hidden_dropout_prob, c.attention_probs_dropout_prob, c.hidden_act, pad_token_id=c.pad_token_id,
+        initializer_range=c.initializer_range))
+    names = dict(OUTSIDE)
+    for i in range(count):
+        own, theirs = f"distilbert.transformer.layer.{i}.", f"bert.encoder.layer.{i * c.num_hidden_layers // count}."
+        names |= {own + name: theirs + source for name, source in LAYER.items()}
+    state = student.state_dict()
+    for name, source in names.items():
+        for part in ("weight", "bias"):
+            if f"{name}.{part}" in state:
+                state[f"{name}.{part}"] = given[f"{source}.{part}"]
+    state["vocab_projector.bias"] = given["cls.predictions.bias"]
+    state["vocab_projector.weight"] = given["bert.embeddings.word_embeddings.weight"]
+    place = "distilbert.embeddings.position_embeddings.weight"
+    state[place] = state[place] + given["bert.embeddings.token_type_embeddings.weight"][:1]
+    student.load_state_dict({k: np.array(v) for k, v in state.items()})
+    return student
+
+
 def distillation_loss(student, teacher, words, student_hidden=None, teacher_hidden=None, temperature: float = 2.0,
                       weights: tuple[float, float, float] = (5.0, 2.0, 1.0)):
     """The loss by which a student learns to answer as its teacher does.
@@ -210,6 +255,7 @@ family(DistilBertConfiguration,
              tied={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"}))
 
 
+@network(image=(), published=66_985_530, source="Sanh et al. (2019)")
 def distilbert(head: type[DistilBertModel] = DistilBertForMaskedWords, **settings) -> DistilBertModel:
     """6 layers, 768 wide: 66,985,530 parameters with the head of masked words. settings: fields of
     DistilBertConfiguration."""

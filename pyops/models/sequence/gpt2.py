@@ -15,6 +15,7 @@ import numpy as np
 
 from ... import functional as F, nn
 from ...core.types import DType
+from ..registry import network
 from .banded import banded_attention
 from .causal import CausalLanguageModel
 from .configuration import Configuration, divided
@@ -155,22 +156,26 @@ family(GPT2Configuration, {"GPT2LMHeadModel": GPT2, "GPT2Model": GPT2},
              tied={"lm_head.weight": "transformer.wte.weight"}))
 
 
+@network(image=(), published=124_439_808, source="Radford et al. (2019)")
 def gpt2(**settings) -> GPT2:
     """GPT-2 small: 12 layers, 768 wide, 12 heads, 124,439,808 parameters. settings: fields of
     GPT2Configuration."""
     return GPT2(GPT2Configuration(**settings))
 
 
+@network(image=(), published=354_823_168, source="Radford et al. (2019)")
 def gpt2_medium(**settings) -> GPT2:
     """24 layers, 1024 wide, 16 heads: 354,823,168 parameters."""
     return gpt2(**{"n_embd": 1024, "n_layer": 24, "n_head": 16} | settings)
 
 
+@network(image=(), published=774_030_080, source="Radford et al. (2019)")
 def gpt2_large(**settings) -> GPT2:
     """36 layers, 1280 wide, 20 heads: 774,030,080 parameters."""
     return gpt2(**{"n_embd": 1280, "n_layer": 36, "n_head": 20} | settings)
 
 
+@network(image=(), published=1_557_611_200, source="Radford et al. (2019)")
 def gpt2_xl(**settings) -> GPT2:
     """48 layers, 1600 wide, 25 heads: 1,557,611,200 parameters."""
     return gpt2(**{"n_embd": 1600, "n_layer": 48, "n_head": 25} | settings)

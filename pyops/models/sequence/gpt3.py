@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..registry import by_size
 from .banded import banded_past
 from .folder import Names, family
 from .gpt2 import GPT2, GPT2Configuration
@@ -38,6 +39,9 @@ class GPT3(GPT2):
 
     config: GPT3Configuration
 
+    def __init__(self, config: GPT3Configuration):
+        super().__init__(config)
+
     def hidden(self, ids, positions, past=None):
         """As GPT2.hidden."""
         if past is not None and self.config.band is not None:
@@ -66,6 +70,9 @@ def gpt3(size: str, **settings) -> GPT3:
     """A network of GPT-3's sizes, "small" to "175b" (which needs 700 GB). settings: fields of
     GPT3Configuration."""
     return GPT3(configuration(size, **settings))
+
+
+by_size(gpt3, SIZES, source="Brown et al. (2020)")
 
 
 def gpt3_parameters(size: str) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ... import functional as F, nn
 from ...core.types import DType
+from ..registry import by_size, network
 from .causal import CausalLanguageModel
 from .configuration import Configuration, divided
 from .folder import Names, family
@@ -181,10 +182,10 @@ class GPTNeoX(CausalLanguageModel):
         return trunk.final_layer_norm(x), kept
 
 
-def drawn(module: nn.Module) -> None:
-    """Weights of a layer before training: normal with a deviation of 0.02."""
+def drawn(module: nn.Module, std: float = 0.02) -> None:
+    """Weights of a layer before training: normal with this deviation."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
 
@@ -210,6 +211,10 @@ def pythia(size: str, **settings) -> GPTNeoX:
         "intermediate_size": 4 * width, "vocab_size": tokens} | settings))
 
 
+by_size(pythia, PYTHIA, source="Biderman et al. (2023)")
+
+
+@network(image=(), published=20_554_567_680, source="Black et al. (2022)")
 def gpt_neox_20b(**settings) -> GPTNeoX:
     """44 layers, 6144 wide, 64 heads: 20,554,567,680 parameters, 82 GB."""
     return GPTNeoX(GPTNeoXConfiguration(**settings))

@@ -17,6 +17,7 @@ import numpy as np
 
 from ... import functional as F, nn
 from ...ops.attention import additive
+from ..registry import network
 from .configuration import Configuration
 from .encoder_decoder import EncoderDecoder
 from .folder import Names, family
@@ -235,21 +236,25 @@ family(T5Configuration, {"T5ForConditionalGeneration": T5, "T5WithLMHeadModel": 
              skip=(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",)))
 
 
+@network(image=(), published=60_506_624, source="Raffel et al. (2020)")
 def t5_small(**settings) -> T5:
     """6 + 6 layers, 512 wide: 60,506,624 parameters. settings: fields of T5Configuration."""
     return T5(T5Configuration(**settings))
 
 
+@network(image=(), published=222_903_552, source="Raffel et al. (2020)")
 def t5_base(**settings) -> T5:
     """12 + 12 layers, 768 wide, 12 heads: 222,903,552 parameters."""
     return t5_small(**{"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12} | settings)
 
 
+@network(image=(), published=737_668_096, source="Raffel et al. (2020)")
 def t5_large(**settings) -> T5:
     """24 + 24 layers, 1024 wide, 16 heads: 737,668,096 parameters."""
     return t5_small(**{"d_model": 1024, "d_ff": 4096, "num_layers": 24, "num_heads": 16} | settings)
 
 
+@network(image=(), published=2_851_598_336, source="Raffel et al. (2020)")
 def t5_3b(**settings) -> T5:
     """24 + 24 layers, 1024 wide, 32 heads of 128, 16384 in the feed-forward layers: 2,851,598,336
     parameters."""

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from ... import functional as F, nn
+from ..registry import network
 from .encoder_decoder import EncoderDecoder
 from .heads import attend_to_past, join_heads, split_heads
 from .positions import sinusoidal
@@ -106,11 +107,13 @@ def encoder_layer(layer, x, attend):
     return layer.norm2(F.add(x, layer._feed_forward(x)))
 
 
+@network(image=(), published=63_082_496, source="Vaswani et al. (2017)")
 def transformer_base(vocabulary: int = 37000, **settings) -> Translator:
     """The paper's base model: 63,082,496 parameters with its 37,000 tokens. settings: Translator's."""
     return Translator(vocabulary, **settings)
 
 
+@network(image=(), published=214_245_376, source="Vaswani et al. (2017)")
 def transformer_big(vocabulary: int = 37000, **settings) -> Translator:
     """The paper's big model: 1024 wide, 16 heads, 4096 in between, dropout 0.3: 214,245,376
     parameters."""
