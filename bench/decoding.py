@@ -1,11 +1,13 @@
-"""Tokens a second of a language model that continues a text, beside transformers and CTranslate2.
+"""Tokens a second of a language model that continues a text, with weights of 32, 16 and 8 bits, beside
+transformers and CTranslate2.
 
-    python -m pyops.bench.decoding [--context 256] [--steps 32] [--small]
+    python -m pyops.bench.decoding [--context 256,1024] [--steps 8] [--small]
 
 Random weights of GPT-2 small (--small: a network for a try). Each round every engine takes a few
-steps, in turn, in one process; the median of the rounds' ratios is printed. The floor is what
-memory bandwidth allows: the bytes of the weights that a step must read, and of the cache, by the
-bandwidth of reading a large array, the best of the same rounds.
+steps, in turn, in one process; medians of the rounds, and of their ratios, are printed. The floor is
+what memory bandwidth allows: the bytes of the weights that a step must read, as they are stored, and
+of the cache, by the bandwidth of reading a large array, the best of the same rounds. Processor time
+is that of the whole process: where others compute, it is the steadier figure.
 """
 from __future__ import annotations
 
@@ -13,6 +15,9 @@ import argparse
 import contextlib
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from types import SimpleNamespace
 
@@ -21,51 +26,78 @@ import numpy as np
 import pyops
 from pyops import models
 from pyops.core.backends import get_backend
-from pyops.models.sequence.causal import Reading
+from pyops.models.sequence.causal import Reading, off_by
 
 
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--context", type=int, default=256, help="tokens that are read first")
+    parser.add_argument("--context", default="256,1024", help="tokens that are read first, one count or several")
     parser.add_argument("--steps", type=int, default=8, help="steps of a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="two layers of 64 instead of GPT-2 small")
     args = parser.parse_args(arguments)
     pyops.manual_seed(0)
-    settings = dict(n_embd=64, n_layer=2, n_head=4, vocab_size=500) if args.small else {}
+    settings = dict(n_embd=64, n_layer=2, n_head=4, vocab_size=500, n_positions=2048) if args.small else {}
     model = models.gpt2(**settings).eval()
-    prompt = np.random.default_rng(0).integers(0, model.vocabulary, args.context)
-    engines = {"pyops": ours(model, prompt)}
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        models.save_transformer(model, folder)
-        for name, make in (("transformers", of_transformers), ("ctranslate2", of_ctranslate2)):
-            try:
-                engines[name] = make(folder, prompt, stack)
-            except ImportError as why:
-                print(f"{name}: left out, {why}")
-        report(engines, args, model)
+    for context in map(int, args.context.split(",")):
+        prompt = np.random.default_rng(0).integers(0, model.vocabulary, context - args.steps)
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            models.save_transformer(model, folder)
+            report(engines_of(model, folder, prompt, stack), args, model, context)
     return 0
 
 
-def report(engines, args, model) -> None:
-    rounds, read, speeds = {name: [] for name in engines}, reader(), []
+@dataclass
+class Engine:
+    """run(steps): seconds. bits: of a weight. scores: of what follows the prompt, where they are to be had."""
+    run: Callable[[int], float]
+    bits: int
+    scores: np.ndarray | None = None
+
+
+def engines_of(model, folder, prompt, stack) -> dict[str, Engine]:
+    found = {}
+    for form, bits in (("float32", 32), ("bf16", 16), ("int8", 8)):
+        reading = Reading(model, [prompt], 1, True, form)
+        found["pyops" if bits == 32 else f"pyops {form}"] = Engine(ours(reading), bits, reading.scores)
+    peers = (("transformers", of_transformers, 32), ("CTranslate2", of_ctranslate2, 32),
+             ("CTranslate2 int8", partial(of_ctranslate2, kind="int8"), 8))
+    for name, make, bits in peers:
+        try:
+            found[name] = Engine(make(folder, prompt, stack), bits)
+        except ImportError as why:
+            print(f"{name}: not installed ({why})")
+    return found
+
+
+def report(engines: dict[str, Engine], args, model, context: int) -> None:
+    rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
+    read, speeds = reader(), []
     for _ in range(args.rounds + 1):   # the first warms up
         speeds.append(read())
-        for name, run in engines.items():
-            rounds[name].append(run(args.steps) / args.steps)
-    rounds = {name: seconds[1:] for name, seconds in rounds.items()}
+        for name, engine in engines.items():
+            before = time.process_time()
+            wall = engine.run(args.steps) / args.steps
+            rounds[name].append((wall, (time.process_time() - before) / args.steps))
+    speed = max(speeds)
+    print(f"\ncontext {context}, {pyops.get_num_threads()} threads; reading {speed / 1e9:.1f} GB/s")
+    print(f"{'':<18} tokens/s       ms   floor ms  of the floor   over pyops' f32   processor ms   scores off by")
+    weights, cache = bytes_read(model, context)
+    wanted = engines["pyops"].scores
+    for name, engine in engines.items():
+        own, processor = (median(of) for of in zip(*rounds[name][1:]))
+        ratio = median(a / b for (a, _), (b, _) in zip(rounds["pyops"][1:], rounds[name][1:]))
+        floor = (weights * engine.bits / 32 + cache) / speed
+        off = "" if engine.scores is None else f"{off_by(engine.scores, wanted):.1e}"
+        print(f"{name:<18} {1 / own:8.1f} {own * 1e3:8.2f}   {floor * 1e3:8.2f}  {floor / own:12.2f}   "
+              f"{ratio:14.2f} x   {processor * 1e3:12.2f}   {off:>13}")
+
+
+def bytes_read(model, context: int) -> tuple[int, int]:
+    """What a step reads of float32 weights, and of a cache of so many entries."""
     weights = sum(p.data.nbytes for p in model.parameters()) - model.transformer.wpe.weight.data.nbytes
     layers, heads, features = model.cache_shape
-    cache = 2 * 4 * layers * heads * features * args.context
-    speed = max(speeds)
-    floor = (weights + cache) / speed
-    print(f"{pyops.get_num_threads()} threads; reading {speed / 1e9:.1f} GB/s; a step reads "
-          f"{(weights + cache) / 1e6:.0f} MB: at least {floor * 1e3:.1f} ms")
-    for name, seconds in rounds.items():
-        ratio = median(a / b for a, b in zip(seconds, rounds["pyops"]))
-        own = median(seconds)
-        print(f"{name:<14} {1 / own:8.1f} tokens/s {own * 1e3:8.2f} ms   {floor / own:5.2f} of the bandwidth   "
-              f"{ratio:5.2f} x pyops' time")
+    return weights, 2 * 4 * layers * heads * features * context
 
 
 def reader(size: int = 1 << 28):
@@ -80,8 +112,7 @@ def reader(size: int = 1 << 28):
     return read
 
 
-def ours(model, prompt):
-    reading = Reading(model, [prompt], 1, True)
+def ours(reading: Reading) -> Callable[[int], float]:
     lengths = reading.cache.lengths.copy()
 
     def run(steps: int) -> float:
@@ -121,7 +152,7 @@ def of_transformers(folder, prompt, _):
     return run
 
 
-def of_ctranslate2(folder, prompt, stack):
+def of_ctranslate2(folder, prompt, stack, kind: str = "float32"):
     import ctranslate2
     import transformers
     from ctranslate2.converters.transformers import GPT2Loader
@@ -134,7 +165,7 @@ def of_ctranslate2(folder, prompt, stack):
     place = stack.enter_context(tempfile.TemporaryDirectory())
     spec.save(place)
     del spec, theirs
-    generator = ctranslate2.Generator(place, device="cpu", compute_type="float32",
+    generator = ctranslate2.Generator(place, device="cpu", compute_type=kind,
                                       intra_threads=pyops.get_num_threads(), inter_threads=1)
     text = [words[i] for i in prompt]
 
