@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...core.random import default_generator
-from ...text.sampling import check_sampling, draw, penalise
+from ...text.sampling import check_sampling, draw, likeliest, penalise
 
 
 @dataclass
@@ -142,22 +142,26 @@ class BeamSearch:
         token."""
         if self.done:
             return np.arange(self.beams), np.zeros(self.beams, np.int64)
-        scores = scores.astype(np.float64)
-        top = scores.max(-1, keepdims=True)
+        everyone, top = np.arange(self.beams), scores.max(-1)
         if not np.isfinite(top).all():
             raise ValueError("generate: a score is not finite")
-        each = self.scores[:, None] + scores - top - np.log(np.exp(scores - top).sum(-1, keepdims=True))
+        log_sum = np.log(np.exp(scores - top[:, None]).sum(-1, dtype=np.float64))
+
+        def total(rows, tokens):   # log probabilities of texts with one more token
+            return self.scores[rows] + scores[rows, tokens].astype(np.float64) - top[rows] - log_sum[rows]
         for end in self.ends:   # the stop token counts in the length, as it does in the probability
-            for text, score in zip(self.live, each[:, end]):
+            for text, score in zip(self.live, total(everyone, end)):
                 if score > -np.inf:
                     self.finished.append((score / self.penalty(len(text) + 1), text))
-            each[:, end] = -np.inf
         self.finished = sorted(self.finished, key=lambda found: -found[0])[:self.beams]
-        flat = each.reshape(-1)
-        best = np.argsort(-flat, kind="stable")[:self.beams]
-        rows, tokens = np.divmod(best, each.shape[1])
+        # no text goes on in more ways than there are beams
+        each = min(self.beams + len(self.ends), scores.shape[1])
+        rows, tokens = np.repeat(everyone, each), np.concatenate([np.sort(likeliest(row, each)) for row in scores])
+        totals = np.where(np.isin(tokens, self.ends), -np.inf, total(rows, tokens))
+        best = likeliest(totals, self.beams)
+        rows, tokens = rows[best], tokens[best]
         self.live = [[*self.live[row], int(token)] for row, token in zip(rows, tokens)]
-        self.scores = flat[best]
+        self.scores = totals[best]
         # no live text can come to more than this: its log probability only falls
         bound = self.scores[0] / self.penalty(self.most)
         self.done = len(self.finished) == self.beams and self.finished[-1][0] >= bound
