@@ -224,9 +224,8 @@ static inline void gemm_by_filters(const Job& job) {
                 for (i64 block = begin; block < end; ++block)
                     for (i64 q = 0; q < panels.count; ++q) {
                         const Panel& at = panels.at[q];
-                        pack_panel(conv, job.t, group * conv.channels + job.first_channel(block),
-                                   job.channels(block), at.vectors, at.moves, at.move_count,
-                                   columns + (q * rows + job.first_channel(block) * job.t.count) * WIDTH);
+                        pack(conv, job.t, group * conv.channels + job.first_channel(block), job.channels(block), at,
+                             columns + (q * rows + job.first_channel(block) * job.t.count) * WIDTH);
                     }
             });
         parallel_for(bands, 1, [&](i64 begin, i64 end) {
