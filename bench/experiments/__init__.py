@@ -9,6 +9,8 @@
     transfer      trained on 0-4, moved to 5-9 with 10, 100 and 1000 images, beside the same network from scratch
     detection     localisation, sliding windows, R-CNN, Fast, Faster, YOLO, SSD, RetinaNet on scenes of digits, one
                   after the other; focal loss, anchors, suppression on and off (always scikit-learn's digits)
+    segmentation  pooling indices, transposed convolutions or interpolation; skips; dilation for strides; a CRF behind
+                  (always scenes of scikit-learn's digits)
 
 An experiment is a file with `run(seeds, quick, data) -> Outcome`: which networks, on which digits,
 and the table and curves that come of it.
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-NAMES = ("degradation", "pooling", "head", "lrn", "auxiliary", "transfer", "detection")
+NAMES = ("degradation", "pooling", "head", "lrn", "auxiliary", "transfer", "detection", "segmentation")
 
 
 def run(name: str, seeds: int = 3, quick: bool = False, data: str | None = None):

@@ -18,7 +18,8 @@ from pyops.bench.experiments.residual import Deep
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "experiments.md"
-ROWS = {"degradation": 4, "pooling": 4, "head": 2, "lrn": 3, "auxiliary": 4, "transfer": 2, "detection": 11}
+ROWS = {"degradation": 4, "pooling": 4, "head": 2, "lrn": 3, "auxiliary": 4, "transfer": 2, "detection": 11,
+        "segmentation": 7}
 
 
 @cache
