@@ -17,6 +17,8 @@ CASES = {
         case("padding_beyond_input", "conv2d", A(1, 2, 2, 3), A(3, 2, 3, 3), padding=4),
         case("same_even_filter", "conv2d", A(1, 2, 6, 7), A(3, 2, 4, 2), padding="same", dilation=(1, 2)),
         case("valid_list_stride", "conv2d", A(1, 2, 8, 8), A(3, 2, 3, 3), stride=(2, 1), padding="valid"),
+        case("few_channels_few_outputs", "conv2d", A(2, 2, 7, 9), A(64, 2, 5, 5), A(64), padding=2, batch=True),
+        case("few_channels_few_outputs_stride", "conv2d", A(1, 3, 15, 14), A(70, 3, 7, 7), stride=(3, 2), padding=3),
         case("many_pixels", "conv2d", A(1, 3, 40, 53), A(9, 3, 3, 3), A(9), padding=1),
         case("deep_reduction", "conv2d", A(2, 150, 6, 5), A(10, 150, 3, 3), A(10), padding=1, batch=True),
         case("weight_gradient_across_samples", "conv2d", A(9, 6, 6, 7), A(19, 6, 3, 3), padding=1),
