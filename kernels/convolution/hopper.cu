@@ -65,12 +65,11 @@ __device__ __forceinline__ void convolve(const TensorMap& x, const TensorMap& we
                         tap % w.taps * w.step, tap / w.taps * h.step, barrier);
             Sums::Right::copy(right, weight, column, step * DEEP, group, barrier);
         },
-        [&](int i, int j, acc v, acc next) {
+        [&](int i) {
             const int p = row + i;
-            if (p >= pixels) return;
             const i64 slab = (i64)(p / w.grid / h.grid) * h.size + h.at + p / w.grid % h.grid * h.apart;
-            result.write((slab * w.size + w.at + p % w.grid * w.apart) * sizes[0] * filters, column + j, v,
-                         next);
+            return ResultLine{result, (slab * w.size + w.at + p % w.grid * w.apart) * sizes[0] * filters,
+                              column, p < pixels};
         });
 }
 

@@ -27,9 +27,7 @@ __device__ __forceinline__ void product(const TensorMap& a, const TensorMap& b, 
             Sums::Left::copy(left, a, row, step * DEEP, sizes[3] ? index : 0, barrier);
             Sums::Right::copy(right, b, column, step * DEEP, sizes[4] ? index : 0, barrier);
         },
-        [&](int i, int j, acc x, acc next) {
-            if (row + i < m) result.write((i64)(row + i) * n, column + j, x, next);
-        });
+        [&](int i) { return ResultLine{result, (i64)(row + i) * n, column, row + i < m}; });
 }
 
 #define PARAMETERS \

@@ -49,8 +49,8 @@ template <int BN, int STAGES, bool MN_A, bool MN_B> struct HopperTile {
     static constexpr int STAGE = Left::BYTES + Right::BYTES;
 
     // Sums over `steps` tiles of the reduction: load(left, right, step, barrier) starts the copies
-    // of one, STAGE bytes in all, and store(row, column, x, next) takes the sums of two
-    // neighbouring columns. dynamic: STAGES * STAGE + PATTERN_BYTES bytes of shared memory.
+    // of one, STAGE bytes in all, and store(row) is what takes that row's sums: (column, x, next), two
+    // neighbouring columns at a time. dynamic: STAGES * STAGE + PATTERN_BYTES bytes of shared memory.
     template <class Load, class Store>
     static __device__ __forceinline__ void run(char* dynamic, int steps, Load load, Store store) {
         __shared__ u64 full[STAGES], empty[STAGES];
@@ -104,10 +104,11 @@ template <int BN, int STAGES, bool MN_A, bool MN_B> struct HopperTile {
         product_wait<0>();
         pin(d);
         const int row = first + thread / 32 * 16 + thread % 32 / 4, column = thread % 4 * 2;
+        const auto upper = store(row), lower = store(row + 8);
 #pragma unroll
         for (int j = 0; j < BN / 8; ++j) {
-            store(row, column + j * 8, d[4 * j], d[4 * j + 1]);
-            store(row + 8, column + j * 8, d[4 * j + 2], d[4 * j + 3]);
+            upper(column + j * 8, d[4 * j], d[4 * j + 1]);
+            lower(column + j * 8, d[4 * j + 2], d[4 * j + 3]);
         }
     }
 };

@@ -29,3 +29,15 @@ struct Result {
         }
     }
 };
+
+// A line of it, from column `first` on: where it starts and whether it is there are found once.
+struct ResultLine {
+    Result result;
+    i64 line;
+    int first;
+    bool live;
+
+    __device__ __forceinline__ void operator()(int column, acc x, acc next) const {
+        if (live) result.write(line, first + column, x, next);
+    }
+};

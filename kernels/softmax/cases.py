@@ -6,6 +6,9 @@ def lines(name):
     return [
         *(case(f"line{n}", name, A(3, n), -1, batch=True) for n in (1, 7, 16, 35, 130)),
         *(case(f"many_lines_of_{n}", name, A(37, n), 1, batch=True) for n in (2, 4, 8, 9)),
+        case("line_of_600", name, A(3, 600), 1, batch=True),
+        case("line_of_601", name, A(2, 601), 1),
+        case("line_of_17000", name, A(1, 17000), 1),
         case("line_of_several_pieces", name, A(2, 5000), 1, batch=True),
         case("across", name, A(2, 5, 19), 1, batch=True),
         case("across_one_column", name, A(2, 5, 3), 1, batch=True),

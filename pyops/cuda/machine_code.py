@@ -3,7 +3,8 @@ nvdisasm, which need no GPU.
 
 kernels/cuda_promises.txt lists what a kernel promises: `file:kernel type arch INSTRUCTION ...`, an
 instruction's prefix such as HMMA (tensor cores), LDSM (ldmatrix), LDGSTS (cp.async), LDG.E.128
-(16-byte loads); a minus before it promises that there is none (-LDL: no local memory).
+(16-byte loads); a minus before it promises that there is none (-LDL: no local memory), and <4000
+that the whole kernel is shorter than so many instructions.
 """
 from __future__ import annotations
 
@@ -68,5 +69,8 @@ def broken(file, kernel, real, arch, wanted) -> list[str]:
     if kernel not in found:
         return [f"{file} has no kernel {kernel} for {arch}"]
     count = lambda prefix: sum(n for name, n in found[kernel].items() if name.startswith(prefix))   # noqa: E731
-    return [f"{file}:{kernel} ({real}, {arch}) has {count(w.lstrip('-'))} x {w.lstrip('-')}" for w in wanted
-            if bool(count(w.lstrip("-"))) == w.startswith("-")]
+    long = [f"{file}:{kernel} ({real}, {arch}) has {count('')} instructions, not {w}" for w in wanted
+            if w.startswith("<") and count("") >= int(w[1:])]
+    return long + [f"{file}:{kernel} ({real}, {arch}) has {count(w.lstrip('-'))} x {w.lstrip('-')}"
+                   for w in wanted
+                   if not w.startswith("<") and bool(count(w.lstrip("-"))) == w.startswith("-")]

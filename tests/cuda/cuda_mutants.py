@@ -27,7 +27,7 @@ M = Mutant
 MUTANTS = [
     # guards
     M("softmax: one line too many", "softmax/cuda.cu", "if (line >= lines) return;", "if (line > lines) return;", "softmax", "line7", "out-of-bounds"),
-    M("softmax: a lane past the line", "softmax/cuda.cu", "i < n; i += 32) y[i]", "i <= n; i += 32) y[i]", "softmax", "line35", "out-of-bounds"),
+    M("softmax: packets of lines that are none", "softmax/cuda.cu", "packed = n % LANES == 0 && aligned(x) && aligned(y)", "packed = aligned(x) && aligned(y)", "softmax", "line35", "misaligned"),
     M("softmax across: the last element left out", "softmax/cuda.cu",
       "for (int i = 0; i < n; ++i) sum += F::term(value(x[at + i * inner]), peak);",
       "for (int i = 0; i < n - 1; ++i) sum += F::term(value(x[at + i * inner]), peak);", "softmax", "across",
@@ -69,7 +69,7 @@ MUTANTS = [
       "softmax", "line_of_several_pieces", "race"),
     M("block sum: no barrier before the slots are used again", "cuda:reduce.cuh",
       "R::none());\n    __syncthreads();\n    return v;", "R::none());\n    return v;",
-      "softmax", "line_of_several_pieces", "race"),
+      "softmax", "line_of_17000", "race"),
     M("block sum: a barrier for one warp only", "cuda:reduce.cuh",
       "if (lane == 0) slots[warp] = v;\n    __syncthreads();",
       "if (lane == 0) { slots[warp] = v; if (warp == 0) __syncthreads(); }",
@@ -100,7 +100,7 @@ MUTANTS = [
       "Place{0, FAR, 0, 0};\n    }", "conv", "7x7_stem", "any", "gradient", precision="3xtf32"),
 
     # shared memory
-    M("softmax: too few slots", "softmax/cuda.cu", "__shared__ acc slots[32];", "__shared__ acc slots[4];", "softmax", "line_of_several_pieces", "any"),
+    M("layer_norm: too few slots", "layer_norm/rows.cuh", "__shared__ acc slots[32];", "__shared__ acc slots[4];", "rms_norm", "*", "any"),
     M("recurrent: hidden of absent samples left undefined", "recurrent/forward.cu",
       "if (z.projected()) hidden[u * S + s] = 0;",
       "if (z.projected() && first + s < z.samples) hidden[u * S + s] = 0;", "lstm", "projection*", "any"),
@@ -110,8 +110,8 @@ MUTANTS = [
     M("convolution: no wait for the first weights", "convolution/slices.cuh", "        cp_async_wait<0>();\n", "", "conv", "*", "any"),
 
     # logic that only the result shows
-    M("softmax: the peak of one lane", "softmax/cuda.cu", "    peak = warp_reduce<Max>(peak);\n", "", "softmax", "far_from_zero", "result"),
-    M("warp sum: half of the lanes", "cuda:reduce.cuh", "for (int step = 16; step > 0; step >>= 1) v = R::join", "for (int step = 8; step > 0; step >>= 1) v = R::join", "softmax", "line35", "result"),
+    M("softmax: the peak of one lane", "softmax/cuda.cu", "    peak = row_max(peak);\n", "", "softmax", "far_from_zero", "result"),
+    M("warp sum: half of the lanes", "cuda:reduce.cuh", "for (int step = 16; step > 0; step >>= 1) v = R::join", "for (int step = 8; step > 0; step >>= 1) v = R::join", "softmax", "line_of_600", "result"),
     M("log_softmax's gradient: the wrong term", "softmax/cuda.cu", "return dy - exp(y) * sum;", "return dy - y * sum;", "log_softmax", "line35", "result", "gradient"),
     M("layer_norm: epsilon forgotten", "layer_norm/cuda.cu",
       "reciprocal_deviation(row.squares(m, cols) / n, eps)",

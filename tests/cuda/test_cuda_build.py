@@ -83,4 +83,5 @@ def test_machine_code_has_what_is_promised(promise):
 @CODE
 def test_a_broken_promise_is_noticed():
     assert machine_code.broken("softmax/cuda.cu", "softmax_warp", "f32", "sm_90", ["HMMA", "-SHFL"]) != []
+    assert machine_code.broken("softmax/cuda.cu", "softmax_warp", "f32", "sm_90", ["<9"]) != []
     assert machine_code.broken("softmax/cuda.cu", "no_such", "f32", "sm_90", []) != []

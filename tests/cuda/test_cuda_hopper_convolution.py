@@ -1,6 +1,7 @@
 """The Hopper path of convolutions whose channels lie last, without a Hopper: on the emulator's
 models of wgmma and im2col copies, when it is chosen, what is compiled; and that the models bite:
 faults seeded in both Hopper kernels are noticed."""
+import itertools
 import sys
 from types import SimpleNamespace
 
@@ -189,6 +190,24 @@ def test_products_stay_in_flight(real):
                                                          for n in hopper.STAGES}
 
 
+@pytest.mark.parametrize("stride", range(1, 9))
+def test_the_bounding_box_is_cutlasss(stride):
+    """CUTLASS gives an im2col map the corners -padding and padding - (kernel - 1) dilation whatever
+    the stride (include/cutlass/conv/collective, "lower_corner_whd"); ours end at the last first tap.
+    Both must mean the same pixels: as many, from the same one on."""
+    for kernel, dilation, padding, inputs in itertools.product((1, 2, 3, 5, 7), (1, 2, 3), range(4), range(1, 21)):
+        outputs = (inputs + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        if outputs < 1:
+            continue
+        line = hopper.forward_line((kernel, stride, padding, dilation, inputs, outputs))
+        lower, upper = line.corners(inputs)
+        theirs = -padding, padding - (kernel - 1) * dilation
+        box = lambda low, high: range(low, inputs + high, stride)   # noqa: B023, E731
+        assert list(box(lower, upper)) == list(box(*theirs)) and len(box(lower, upper)) == outputs
+        # what the map's own fields hold, and the copies' shifts
+        assert lower == theirs[0] and upper <= theirs[1] and upper > theirs[1] - stride
+
+
 # ---- the check for a device
 
 @pytest.mark.parametrize("wrong", [False, True])
@@ -236,8 +255,8 @@ FAULTS = [Mutant(name, file, old, new, op, "", "any") for name, file, old, new, 
      "barrier_expect(&full[slot], STAGE - 128);", GEMM),
     ("convolution: a row's shift along the columns", "convolution/hopper.cu", "n, tap % w.taps * w.step,",
      "n, tap / w.taps * w.step,", CONV),
-    ("convolution: a pixel past the last", "convolution/hopper.cu", "if (p >= pixels) return;",
-     "if (p > pixels) return;", CONV),
+    ("convolution: a pixel past the last", "convolution/hopper.cu", "column, p < pixels}",
+     "column, p <= pixels}", CONV),
     ("convolution: channels that there are not", "convolution/hopper.cu", "c < channels ? weight",
      "c <= channels ? weight", CONV),
 )]

@@ -182,6 +182,13 @@ def test_every_file_includes_only_what_a_device_compiler_has():
                                                         "cuda_bf16.h"), f"{path.relative_to(KERNELS)}: {line}"
 
 
+def test_dynamic_shared_memory_is_declared_as_aligned_as_it_is_used():
+    """16-byte packets and copies go to it, behind static arrays of any size."""
+    declared = [line for path in (*cuda_files(), *KERNELS.glob("*/*.cuh")) for line in path.read_text().splitlines()
+                if "extern __shared__" in line]
+    assert declared and [line for line in declared if "extern __shared__ __align__(16) " not in line] == []
+
+
 # ---- arrays on a device, with NumPy arrays and the emulator in its place
 
 class FakeArray(np.ndarray):
