@@ -49,8 +49,9 @@ def main(arguments=None) -> int:
 
 @dataclass
 class Engine:
-    """run(steps): seconds. bits: of a weight. scores: of what follows the prompt, where they are to be had."""
-    run: Callable[[int], float]
+    """run(steps): seconds, and the processor's. bits: of a weight. scores: of what follows the prompt,
+    where they are to be had."""
+    run: Callable[[int], np.ndarray]
     bits: int
     scores: np.ndarray | None = None
 
@@ -76,9 +77,7 @@ def report(engines: dict[str, Engine], args, model, context: int) -> None:
     for _ in range(args.rounds + 1):   # the first warms up
         speeds.append(read())
         for name, engine in engines.items():
-            before = time.process_time()
-            wall = engine.run(args.steps) / args.steps
-            rounds[name].append((wall, (time.process_time() - before) / args.steps))
+            rounds[name].append(tuple(engine.run(args.steps) / args.steps))
     speed = max(speeds)
     print(f"\ncontext {context}, {pyops.get_num_threads()} threads; reading {speed / 1e9:.1f} GB/s")
     print(f"{'':<18} tokens/s       ms   floor ms  of the floor   over pyops' f32   processor ms   scores off by")
@@ -100,6 +99,11 @@ def bytes_read(model, context: int) -> tuple[int, int]:
     return weights, 2 * 4 * layers * heads * features * context
 
 
+def clocks() -> np.ndarray:
+    """Seconds of the wall's clock and of the processor's time that the process took."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
 def reader(size: int = 1 << 28):
     """A function that reads a large array once with all threads and returns bytes a second."""
     kernels = get_backend(None).sets["f32"]
@@ -112,14 +116,14 @@ def reader(size: int = 1 << 28):
     return read
 
 
-def ours(reading: Reading) -> Callable[[int], float]:
+def ours(reading: Reading) -> Callable[[int], np.ndarray]:
     lengths = reading.cache.lengths.copy()
 
-    def run(steps: int) -> float:
-        start = time.perf_counter()
+    def run(steps: int) -> np.ndarray:
+        start = clocks()
         for _ in range(steps):
             reading.read(reading.scores.argmax(-1))
-        seconds = time.perf_counter() - start
+        seconds = clocks() - start
         # every round at the same context: what was appended is forgotten
         reading.cache.mask[..., lengths[0]:] = -np.inf
         reading.cache.lengths[:] = lengths
@@ -139,14 +143,14 @@ def of_transformers(folder, prompt, _):
     with torch.no_grad():
         first = model(torch.tensor(prompt[None]), use_cache=True)
 
-    def run(steps: int) -> float:
+    def run(steps: int) -> np.ndarray:
         with torch.no_grad():
             cache, scores = first.past_key_values, first.logits
-            start = time.perf_counter()
+            start = clocks()
             for _ in range(steps):
                 found = model(scores[:, -1:].argmax(-1), past_key_values=cache, use_cache=True)
                 cache, scores = found.past_key_values, found.logits
-            seconds = time.perf_counter() - start
+            seconds = clocks() - start
             cache.crop(-steps)
         return seconds
     return run
@@ -169,10 +173,10 @@ def of_ctranslate2(folder, prompt, stack, kind: str = "float32"):
                                       intra_threads=pyops.get_num_threads(), inter_threads=1)
     text = [words[i] for i in prompt]
 
-    def whole(steps: int) -> float:
-        start = time.perf_counter()
+    def whole(steps: int) -> np.ndarray:
+        start = clocks()
         generator.generate_batch([text], max_length=steps, min_length=steps, include_prompt_in_result=False)
-        return time.perf_counter() - start
+        return clocks() - start
     # its cache is not to be had: what more steps take beyond one
     return lambda steps: whole(steps + 1) - whole(1)
 
