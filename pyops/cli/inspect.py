@@ -30,9 +30,12 @@ def numbers(text: str) -> list[int]:
 def add_arguments(parser):
     from .train import positive
     parser.add_argument("checkpoint", type=Path, help="of `pyops train lenet5`, of a Trainer with a network "
-                        "of create_model, or models.weights.save's file of one")
+                        "of create_model, or models.weights.save's file of one; a Transformer's folder, with --text")
     parser.add_argument("image", type=Path, nargs="?", help="what the network shall look at; a folder for atlas and "
                         "projector (of LeNet-5 the digits that scikit-learn carries)")
+    parser.add_argument("--text", help="of a Transformer: what it reads; its heads' attention is drawn")
+    parser.add_argument("--target-text", metavar="TEXT",
+                        help="what an encoder-decoder writes (default: its own answer)")
     parser.add_argument("-o", "--out", type=Path, default=Path("inspect"), metavar="DIR",
                         help="where the pictures go (default: inspect)")
     parser.add_argument("--show", default="overview", metavar="WHAT",
@@ -72,6 +75,9 @@ def add_arguments(parser):
 
 def run(args) -> int:
     from .train import needs
+    if args.checkpoint.is_dir():
+        from .inspect_attention import run as of_text
+        return of_text(args)
     needs("PIL", "safetensors", "matplotlib")
     known(args.show, SHOWS, "--show")
     if args.image is None and args.show in NEED_IMAGE:

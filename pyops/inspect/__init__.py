@@ -7,6 +7,7 @@ matplotlib for pictures (the extra `train`).
 from . import objective, pictures, projector
 from .activation import maximise
 from .atlas import Atlas, atlas
+from .attention import AttentionMap, attention_maps, draw_attention
 from .attribution import deconvnet, guided_backprop, integrated_gradients, of_pixels, saliency, smooth_grad
 from .evidence import grad_cam, grad_cam_plus_plus, occlusion
 from .figure import Panel, figure
@@ -23,8 +24,9 @@ from .sheet import heat, overlay, sheet
 from .visualise import Visualised, visualise
 
 __all__ = [
-    "Atlas", "Embedded", "METHODS", "Objective", "Panel", "Relevance", "Robustness", "Sanity", "Visualised",
-    "activation_grid", "atlas", "attribution_grid", "deconvnet", "embed", "explanations", "feature_maps",
-    "figure", "filters", "grad_cam", "grad_cam_plus_plus", "guided_backprop", "heat", "integrated_gradients",
-    "layout", "maximise", "mosaic", "objective", "occlusion", "of_pixels", "overlay", "pictures", "projector",
-    "relevance", "saliency", "sanity", "sheet", "smooth_grad", "visualise"]
+    "Atlas", "AttentionMap", "Embedded", "METHODS", "Objective", "Panel", "Relevance", "Robustness",
+    "Sanity", "Visualised", "activation_grid", "atlas", "attention_maps", "attribution_grid", "deconvnet",
+    "draw_attention", "embed", "explanations", "feature_maps", "figure", "filters", "grad_cam",
+    "grad_cam_plus_plus", "guided_backprop", "heat", "integrated_gradients", "layout", "maximise",
+    "mosaic", "objective", "occlusion", "of_pixels", "overlay", "pictures", "projector", "relevance",
+    "saliency", "sanity", "sheet", "smooth_grad", "visualise"]

@@ -2,8 +2,10 @@
 import numpy as np
 import pytest
 
+import pyops
 from pyops import models, nn
-from pyops.inspect.attention import AttentionMap, attention_maps, draw_attention
+from pyops.cli import main
+from pyops.inspect import AttentionMap, attention_maps, draw_attention
 
 RNG = np.random.default_rng(0)
 IDS, TARGET = RNG.integers(2, 97, (2, 9)), RNG.integers(2, 97, (2, 6))
@@ -79,3 +81,38 @@ def test_a_picture_has_a_cell_for_each_head(tmp_path):
 def test_a_network_without_attention_is_refused():
     with pytest.raises(ValueError, match="Linear calls no scaled_dot_product_attention"):
         attention_maps(nn.Linear(2, 2), np.ones((1, 2), np.float32))
+
+
+def folder(path, model):
+    tokenizers = pytest.importorskip("tokenizers")
+    models.save_transformer(model, path)
+    words = tokenizers.Tokenizer(tokenizers.models.BPE({c: i for i, c in enumerate("abcdefgh$ ")}, []))
+    words.save(str(path / "tokenizer.json"))
+    return path
+
+
+@pytest.mark.parametrize("name, kinds", [("gpt2", {"causal"}), ("bert", {"self"}), ("t5", {"self", "causal", "cross"})])
+def test_the_command_draws_a_folders_heads(name, kinds, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    pyops.manual_seed(0)
+    model = {"gpt2": lambda: models.gpt2(vocab_size=10, n_embd=8, n_layer=2, n_head=2, n_positions=80),
+             "bert": lambda: models.bert_base(models.BertForMaskedWords, vocab_size=10, hidden_size=8,
+                                              num_hidden_layers=1, num_attention_heads=2, intermediate_size=8),
+             "t5": lambda: models.t5_small(vocab_size=10, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)}[name]()
+    where = folder(tmp_path / "model", model)
+    command = ["inspect", str(where), "--text", "abc $ d", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {f"attention-{kind}.png" for kind in kinds}
+    capsys.readouterr()
+    assert main([*command, "--target-text", "ab"]) == (0 if name == "t5" else 2)
+    assert (name == "t5") == ("--target-text is for encoder-decoders" not in capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("options, said", [
+    ([], "--text must say what the network shall read"), (["--text", "xyz"], "--text: the tokenizer finds no token"),
+    (["--text", "a", "--target-text", "b"], "not for GPT2")])
+def test_the_command_refuses(options, said, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    where = folder(tmp_path / "model", models.gpt2(vocab_size=10, n_embd=8, n_layer=1, n_head=2, n_positions=16))
+    assert main(["inspect", str(where), *options, "--out", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
