@@ -127,3 +127,41 @@ def test_machine_code_made_ahead_is_what_is_loaded(tmp_path):
                           env={**os.environ, "PYTHONPATH": os.pathsep.join([str(FAKE), os.getcwd()]),
                                "PYOPS_CACHE": str(tmp_path), "PYOPS_CUDA_TOOLKIT": "/nowhere"})
     assert done.stdout.strip().endswith(name), done.stdout + done.stderr
+
+
+def test_a_bundle_holds_what_a_machine_needs(tmp_path, capsys):
+    import tarfile
+
+    from pyops.bench.gpu.bundle import bundle
+    wheel, code = tmp_path / "pyops-1-cp312-cp312-linux_x86_64.whl", tmp_path / "cache" / "emulator"
+    wheel.write_bytes(b"wheel")
+    code.mkdir(parents=True)
+    assert bundle(tmp_path / "b.tar.xz", wheel, tmp_path / "cache") == 1
+    assert "no machine code" in capsys.readouterr().err
+    for name in ("a.cubin", "a.log", "a.so"):
+        (code / name).write_bytes(name.encode())
+    assert bundle(tmp_path / "b.tar.xz", wheel, tmp_path / "cache") == 0
+    with tarfile.open(tmp_path / "b.tar.xz") as archive:
+        assert set(archive.getnames()) == {"gpu.sh", wheel.name, "commit.txt", "cache/emulator/a.cubin",
+                                           "cache/emulator/a.log"}
+
+
+def test_a_report_says_what_to_do_next(tmp_path):
+    """Faults before speed; ceilings that were measured before those that were published."""
+    from pyops.bench.gpu.report import report
+    row = {"row": "softmax 32768x1024", "precision": "f32", "error": 0.0, "ratio": 0.5,
+           "ours": {"ms": 0.25, "median": 0.25, "host us": 900.0},
+           "torch": {"ms": 0.125, "median": 0.125, "host us": 9}}
+    said = [{"stage": "ceilings", "case": "copy", "GB/s": 2147.483648}, {"stage": "rows", "case": "x", **row},
+            {"stage": "validate", "case": "conv ragged forward f32", "failed": "AssertionError: off"},
+            {"stage": "validate", "case": "part 0", "not run": 3},
+            {"stage": "hopper-integers", "case": "wgmma", "failed": "AssertionError: differs"}]
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
+    text = report(tmp_path)
+    assert "validate         0 of 1 passed, 3 not run" in text and "FAILED validate: conv ragged" in text
+    # 2 x 32768 x 1024 x 4 bytes take 0.125 ms of that copy: half of what was measured
+    line = next(t for t in text.splitlines() if t.startswith("softmax"))
+    assert "50%" in line and "60-70%" in line
+    steps = text[text.index("next:"):].splitlines()[1:]
+    assert ["rows conv" in steps[0], "PYOPS_HOPPER stays off" in steps[1], "2.0 times torch's time" in steps[2],
+            "1 rows take the host longer" in steps[3]] == [True] * 4
