@@ -205,7 +205,8 @@ def test_a_spread_is_a_mean_and_the_samples_deviation():
 
 
 @pytest.mark.parametrize("page", [
-    "training.md", *(f"models/{name}.md" for name in ("plain", "resnet", "all_cnn", "googlenet", "alexnet"))])
+    "training.md", "segmentation.md",
+    *(f"models/{name}.md" for name in ("plain", "resnet", "all_cnn", "googlenet", "alexnet"))])
 def test_the_docs_quote_the_recorded_numbers(page):
     recorded, text = RESULTS.read_text(), (ROOT / "docs" / page).read_text()
     quoted = re.findall(r"^\| .*\+- .*\|$", text, re.M)
