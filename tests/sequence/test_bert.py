@@ -196,5 +196,5 @@ def test_what_does_not_fit_is_named(tmp_path):
         model(IDS, MASK[:, 1:])
     with pytest.raises(ValueError, match="25 tokens are more than the model's 24 positions"):
         model(np.ones((1, 25), np.int64))
-    with pytest.raises(ValueError, match="index"):
+    with pytest.raises(ValueError, match="ids must be from 0 to 96, got 97 to 97"):
         model(np.full((1, 3), 97))

@@ -20,7 +20,7 @@ from ..registry import network
 from .configuration import Configuration, divided
 from .folder import Names, family
 from .gpt_neox import drawn
-from .heads import activation, join_heads, split_heads, visible
+from .heads import activation, check_ids, join_heads, split_heads, visible
 from .packing import checked, laid, of_one_text, rows
 from .programs import Programs
 
@@ -169,6 +169,10 @@ class Bert(nn.Module):
         self.pooler = Pooler(c) if pooled else None
 
     def forward(self, ids, segments=None, mask=None):
+        check_ids("BERT", ids, self.embeddings.word_embeddings.num_embeddings)
+        if segments is not None and tuple(segments.shape) != tuple(ids.shape):
+            raise ValueError(f"BERT: segments must have the shape of ids, {tuple(ids.shape)}, got "
+                             f"{tuple(segments.shape)}")
         return self.encoder(self.embeddings(ids, segments), visible(mask, ids))
 
     def packed(self, ids, segments, positions, owner):

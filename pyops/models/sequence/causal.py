@@ -10,6 +10,7 @@ from ... import functional as F, nn
 from ...core.tensor import no_grad
 from .caches import Cache
 from .generation import Sampling, beam_search, checked_prompts, sample
+from .heads import check_ids
 from .programs import Programs
 
 __all__: list[str] = []
@@ -33,6 +34,7 @@ class CausalLanguageModel(nn.Module):
     def forward(self, ids):
         """Scores (N, T, vocabulary) of what follows each of ids (N, T), whole numbers. ValueError
         for more tokens than positions and for ids that are none."""
+        check_ids(type(self).__name__, ids, self.vocabulary)
         if ids.shape[1] > self.most_positions:
             raise ValueError(f"{type(self).__name__}: {ids.shape[1]} tokens are more than the model's "
                              f"{self.most_positions} positions")

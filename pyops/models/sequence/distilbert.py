@@ -16,7 +16,7 @@ from .bert import BertForMaskedWords, EncoderConfiguration, word_loss
 from .configuration import divided
 from .folder import Names, family
 from .gpt_neox import drawn
-from .heads import activation, join_heads, split_heads, visible
+from .heads import activation, check_ids, join_heads, split_heads, visible
 
 __all__ = ["DistilBertConfiguration", "DistilBertForMaskedWords", "DistilBertForQuestions",
            "DistilBertForSequences", "DistilBertForTokens", "distilbert", "distillation_loss", "student_of"]
@@ -111,6 +111,7 @@ class DistilBert(nn.Module):
         self.embeddings, self.transformer = Embeddings(c), Stack(c)
 
     def forward(self, ids, mask=None):
+        check_ids("DistilBERT", ids, self.embeddings.word_embeddings.num_embeddings)
         return self.transformer(self.embeddings(ids), visible(mask, ids))
 
 

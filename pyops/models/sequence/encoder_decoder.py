@@ -12,7 +12,7 @@ from ...ops.attention import additive
 from .caches import Cache
 from .causal import Running, off_by, stacked
 from .generation import Sampling, beam_search, checked_prompts, sample
-from .heads import visible
+from .heads import check_ids, visible
 
 __all__: list[str] = []
 MOST = 1 << 20   # tokens of a text where positions have no table
@@ -50,9 +50,13 @@ class EncoderDecoder(nn.Module):
         shorter target change nothing before them. ValueError where a text is longer than the
         model's positions, or the mask has another shape."""
         for name, ids in (("source", source), ("target", target)):
+            check_ids(type(self).__name__, ids, self.vocabulary, name)
             if ids.shape[1] > self.most_positions:
                 raise ValueError(f"{type(self).__name__}: {name} has {ids.shape[1]} tokens, more than the model's "
                                  f"{self.most_positions} positions")
+        if source.shape[0] != target.shape[0]:
+            raise ValueError(f"{type(self).__name__}: source and target must have as many rows, got {source.shape[0]} "
+                             f"and {target.shape[0]}")
         mask = visible(source_mask, source)
         memory = self.encode(source, np.arange(source.shape[1])[None], mask)
         mask = None if mask is None else additive(mask, memory)

@@ -18,7 +18,7 @@ from ..registry import by_size, network
 from .causal import CausalLanguageModel
 from .configuration import Configuration, divided
 from .folder import Names, family
-from .heads import activation, attend_to_past, join_heads
+from .heads import activation, attend_to_past, check_ids, join_heads
 from .rope import Rope
 
 __all__ = ["PYTHIA", "GPTNeoX", "GPTNeoXConfiguration", "gpt_neox_20b", "pythia"]
@@ -165,6 +165,7 @@ class GPTNeoX(CausalLanguageModel):
     def forward(self, ids):
         """As CausalLanguageModel.forward. With dynamic scaling texts may be `factor` times as long as
         those of training, which are all that generate takes."""
+        check_ids(type(self).__name__, ids, self.vocabulary)
         most, count = self.config.rope.longest, ids.shape[1]
         if self.config.rope.kind != "dynamic" or not self.most_positions < count <= most:
             return super().forward(ids)

@@ -24,6 +24,19 @@ def activation(name: str):
     return ACTIVATIONS[name]
 
 
+def check_ids(model: str, ids, vocabulary: int, what: str = "ids") -> None:
+    """ValueError unless these are tokens (N, T), one at least in each row, of the vocabulary. Values
+    are looked at where there are any yet."""
+    if len(ids.shape) != 2:
+        raise ValueError(f"{model}: {what} must be tokens (N, T), got shape {tuple(ids.shape)}")
+    if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu":   # the embedding names other types
+        return
+    if not ids.shape[1]:
+        raise ValueError(f"{model}: {what} must have at least one token in each row, got shape {ids.shape}")
+    if ids.size and not 0 <= ids.min() <= ids.max() < vocabulary:
+        raise ValueError(f"{model}: {what} must be from 0 to {vocabulary - 1}, got {ids.min()} to {ids.max()}")
+
+
 def visible(mask, ids):
     """A mask (N, T), 1 or True at tokens and 0 at padding, as attention takes it. ValueError for
     another shape."""
