@@ -66,7 +66,7 @@ def draw(path, distances: Sequence[int], recalled: Mapping[str, Sequence[float]]
     left, right = figure.subplots(1, 2)
     for name, shares in recalled.items():
         left.plot(distances, [100 * share for share in shares], marker="o", label=name)
-        right.plot([p.seconds for p in curves[name]], [p.loss for p in curves[name]], label=name)
+        right.plot([p.seconds for p in curves[name]], [p.loss for p in curves[name]], marker=".", label=name)
     left.axhline(100 / SYMBOLS, color="grey", linestyle=":", linewidth=1, label="guessing")
     left.set_xscale("symlog", base=2, linthresh=1)
     left.set(xlabel="symbols between", ylabel="recalled, %", xlim=(-0.2, 1.3 * max(distances)), ylim=(0, 103))
