@@ -12,7 +12,6 @@ CASES = {
         case("one_pixel_passed_by", "conv2d", A(2, 20, 1, 1), A(33, 20, 1, 1), A(33), stride=(1, 3), padding=(0, 1)),
         case("1x1_stride", "conv2d", A(2, 6, 9, 10), A(9, 6, 1, 1), stride=2),
         case("7x7_stem", "conv2d", A(1, 3, 29, 31), A(17, 3, 7, 7), A(17), stride=2, padding=3),
-        case("stem_of_few_outputs", "conv2d", A(1, 3, 19, 17), A(113, 3, 3, 3), A(113), stride=2),
         case("stride3_dilation2", "conv2d", A(2, 4, 17, 19), A(8, 4, 3, 2), stride=(3, 2), dilation=(2, 3), padding=(2, 1)),
         case("padding_beyond_input", "conv2d", A(1, 2, 2, 3), A(3, 2, 3, 3), padding=4),
         case("same_even_filter", "conv2d", A(1, 2, 6, 7), A(3, 2, 4, 2), padding="same", dilation=(1, 2)),
