@@ -66,6 +66,8 @@ FULL: dict[str, tuple] = {
                                              "timm/ghostnet_050", "timm/convnext_atto_rms",
                                              "timm/tnt_s_legacy_patch16_224"))),
     "doors/test_torch_layers.py": (("test_by_backend*", 3),),
+    # an epoch and its pictures take seconds each
+    "generative/test_generative_measures.py": (("*every_command*", 3),),
     # nvdisasm takes a second and more for each
     "cuda/test_cuda_build.py": (("test_machine_code_has_what_is_promised*", 2),),
 }
@@ -80,6 +82,7 @@ SLOW: dict[str, tuple] = {
     "segmentation/test_networks.py": ("*pspnet_resnet50]", "*aspp_s]", "*step*[[]fcn_resnet50]",
                                       "*step*[[]deeplabv3_resnet50]", "*are_the_papers*[[]16]"),
     "generative/test_generative_trainer.py": ("test_commands",),
+    "generative/test_generative_measures.py": ("*every_command*", "*of_ones_own"),
     "models/test_networks_twice.py": ("*[[]resnet18]", "*[[]efficientnet_b0]", "*[[]mobilenet_v2]"),
     "cuda/test_cuda_ops.py": ("test_checked*-f64]", ("test_no_order*", 2)),
     "cuda/test_cuda_convolution_tensor.py": (("*", 4),),

@@ -158,7 +158,6 @@ def empty(path):
     return path / "empty"
 
 
-@pytest.mark.slow
 def test_images_of_ones_own(tmp_path, capsys):
     from pyops import cli
     for package in ("rich", "matplotlib", "PIL", "safetensors", "sklearn"):
@@ -176,7 +175,6 @@ def test_images_of_ones_own(tmp_path, capsys):
         assert words in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wgan_gp_32", "vae_32", "pix2pix", "cyclegan", "espcn", "acgan_32", "sngan_32",
                                   "vqvae_32", "stylegan_32", "gan_mlp", "wgan_32", "srcnn"])
 def test_an_epoch_of_every_command(name, tmp_path, capsys):
