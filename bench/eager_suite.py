@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 
@@ -16,8 +16,9 @@ from pyops import Tensor, no_grad
 from .eager_calls import CALLS, Call, Ids
 
 # what is not given in the order of its inputs' shapes
-KEYWORDS = {"layer_norm": ("input", "weight", "bias"), "rms_norm": ("input", "weight"), "group_norm": ("input", "weight", "bias"),
-            "batch_norm": ("input", "weight", "bias"), "gather": ("input", "index"), "index_select": ("input", "index")}
+KEYWORDS = {"layer_norm": ("input", "weight", "bias"), "rms_norm": ("input", "weight"),
+            "group_norm": ("input", "weight", "bias"), "batch_norm": ("input", "weight", "bias"),
+            "gather": ("input", "index"), "index_select": ("input", "index")}
 LISTED = ("cat", "stack")
 CLOSE = 1e-3    # relative difference of the results, of the largest: another result from here on
 SAMPLE = 1e-3   # seconds that one sample lasts at least
@@ -155,13 +156,13 @@ def chosen(text: str) -> list[Call]:
     return [c for c in CALLS if all(word in c.name for word in text.split())]
 
 
-def results(calls: Iterable[Call], seconds: float = 0.5, processor_time: bool = False) -> Iterator[Measured]:
-    """processor_time: of all threads together, for machines where others compute."""
+def measure_both(call: Call, seconds: float, processor_time: bool = False) -> Iterator[Measured]:
+    """Forward, and with gradients. processor_time: of all threads together, for machines where others
+    compute."""
     clock = time.process_time if processor_time else time.perf_counter
-    for one in calls:
-        yield measure(one, False, seconds, clock)
-        if one.smooth:
-            yield measure(one, True, seconds, clock)
+    yield measure(call, False, seconds, clock)
+    if call.smooth:
+        yield measure(call, True, seconds, clock)
 
 
 def summary(found: list[Measured]) -> list[str]:

@@ -27,6 +27,9 @@ def add_arguments(parser):
     parser.add_argument("--rnn", nargs="?", const="", metavar="NAME",
                         help="recurrent layers, forward and training step; with NAME only the shapes that "
                         "have it in their name: 'LSTM 512', b16, ragged")
+    parser.add_argument("--ops", nargs="?", const="", metavar="WORDS",
+                        help="eager ops beside torch eager, forward and with gradients; with WORDS only calls that "
+                             "have them in their name: 'conv2d groups'")
     parser.add_argument("--batch", metavar="SIZES",
                         help="batch sizes of networks, comma-separated (default: 1,8 with --net, else 1)")
     parser.add_argument("--precision", metavar="NAMES", default="default",
@@ -43,12 +46,14 @@ def add_arguments(parser):
     parser.add_argument("--html", metavar="FILE", help="write the report with a roofline as one HTML page")
     parser.add_argument("--quick", action="store_true", help="a rough look: fewer rounds")
     parser.add_argument("--processor-time", action="store_true",
-                        help="of ONNX files: of all threads together, for machines where others compute")
+                        help="of ONNX files and --ops: of all threads together, for machines where others compute")
 
 
 def run(args) -> int:
     if args.models:
         return onnx_files(args)
+    if args.ops is not None:
+        return eager_ops(args)
     absent = [p for p in ("rich", "pytest_benchmark", *(["matplotlib"] if args.html else []))
               if find_spec(p) is None]
     if absent:
@@ -180,3 +185,31 @@ def onnx_files(args) -> int:
         except (OSError, ValueError) as error:
             raise UsageError(str(error)) from None
     return 0
+
+
+def eager_ops(args) -> int:
+    """1 where a result is not torch's."""
+    if find_spec("torch") is None:
+        raise UsageError("pyops bench --ops needs torch: pip install torch")
+    import torch
+
+    from ..bench import eager_suite
+    from ..core.threads import get_num_threads, num_threads
+    calls = eager_suite.chosen(args.ops)
+    if not calls:
+        raise UsageError(f"--ops: no call has {args.ops!r} in its name; they begin with "
+                         f"{', '.join(sorted({c.op for c in eager_suite.CALLS}))}")
+    threads = args.threads or get_num_threads()
+    torch.set_num_threads(threads)
+    found, wrong = [], []
+    print(eager_suite.HEADER)
+    with num_threads(threads):
+        for call in calls:
+            try:
+                for measured in eager_suite.measure_both(call, 0.1 if args.quick else 0.5, args.processor_time):
+                    print(measured, flush=True)
+                    found.append(measured)
+            except AssertionError as why:
+                wrong.append(str(why))
+    print(*eager_suite.summary(found), *wrong, sep="\n")
+    return int(bool(wrong))
