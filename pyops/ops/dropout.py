@@ -28,7 +28,7 @@ def dropout(input: Arrays, p: float = 0.5, training: bool = True, inplace: bool 
     """Each value is 0 with probability p, else input / (1 - p). Srivastava et al. (2014).
 
     input: any shape, float32 or float64; returns an array like it, or input itself where
-    training is False. inplace writes into an input that is an array; a Tensor is never
+    training is False or p is 0. inplace writes into an input that is an array; a Tensor is never
     overwritten, for the tape may need it. seed (0 <= seed < 2^63) fixes the mask, whatever the
     number of threads, the instruction set or the float type; None draws one from the generator
     of pyops.manual_seed. Nothing is stored for the gradient, which makes the mask again.
@@ -107,7 +107,7 @@ def _selu(p):
 def _dropout(name, input, shared, p, training, inplace, seed, out, how=_zero):
     attrs = _attributes(name, p, how)
     seed = _seed(name, seed) if training else 0
-    if not training and out is None:
+    if (not training or p == 0) and out is None:
         return input
     y = DROPOUT(input, seed=seed, shared=shared, out=out,
                 **(attrs if training else _attributes(name, 0.0, how)))

@@ -167,6 +167,5 @@ def _triangle(name: str, input: Arrays, diagonal: int, upper: bool) -> Arrays:
     if len(input.shape) < 2:
         raise ValueError(f"{name}: takes matrices, got input {tuple(input.shape)}")
     rows, columns = input.shape[-2:]
-    distance = np.arange(columns) - np.arange(rows)[:, None]
-    return where(distance >= diagonal if upper else distance <= diagonal, input,
-                 np.zeros((), dtype_of(input)))
+    mask = np.tri(rows, columns, diagonal - upper, bool)   # lower; of numbers as small as the sizes allow
+    return where(~mask if upper else mask, input, np.zeros((), dtype_of(input)))

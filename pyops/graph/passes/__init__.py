@@ -18,11 +18,12 @@ from . import (
     fuse_residual,
     simplify,
     spelled_out,
+    spelled_out_attention,
     turn_thin,
 )
 
 FOLDED = (fold_batch_norm.run, fold_constants.run)   # each may lay open what the other takes
-ORDER = (simplify.run, spelled_out.run, drop_dead.run, fuse_pad.run, *FOLDED, *FOLDED, fold_inputs.run,
+ORDER = (simplify.run, spelled_out.run, spelled_out_attention.run, drop_dead.run, fuse_pad.run, *FOLDED, *FOLDED, fold_inputs.run,
          bytes_products.run, drop_dead.run, bytes_maps.run, drop_dead.run, fuse_residual.run,
          fuse_quantise.run, fuse_activation.run, fuse_normalised_input.run, fuse_gate.run, drop_dead.run,
          fuse_inverted.run, fuse_mean.run, turn_thin.run)

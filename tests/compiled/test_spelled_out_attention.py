@@ -1,0 +1,87 @@
+"""Attention as exporters write it becomes one step, and is what the writing says; what only looks like
+it stays as it is."""
+import numpy as np
+import pytest
+
+import pyops
+import pyops.functional as F
+
+RNG = np.random.default_rng(0)
+Q, K, V = (RNG.standard_normal((2, 3, 9, 8)).astype(np.float32) for _ in range(3))
+MASK = np.where(RNG.random((9, 9)) < 0.3, -np.inf, 0).astype(np.float32)
+MASK[:, 4] = 0
+CLOSED = MASK.copy()
+CLOSED[2] = -np.inf
+MATRIX = RNG.standard_normal((9, 9)).astype(np.float32)
+
+
+def turned(k):
+    return F.transpose(k, -1, -2)
+
+
+def zeros_for_nan(p):
+    return F.where(F.isnan(p), np.float32(0), p)
+
+
+FUSED = {
+    "scores divided": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k)) / 2.5, -1), v),
+    "plain": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k)), -1), v),
+    "query scaled": lambda q, k, v: F.matmul(F.softmax(F.matmul(q * 0.3, turned(k)), -1), v),
+    "both scaled": lambda q, k, v: F.matmul(F.softmax(F.matmul(q * 0.5, turned(k) * 0.5), 3), v),
+    "key scaled before": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k * 0.5)) * 0.5, -1), v),
+    "heads behind positions": lambda q, k, v: F.matmul(
+        F.softmax(F.matmul(q, F.permute(F.permute(k * 2, (0, 2, 1, 3)), (0, 2, 3, 1))), -1), v),
+    "an open mask": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k)) * 0.3 + MASK, -1), v),
+    "a mask before": lambda q, k, v: F.matmul(F.softmax(MATRIX + F.matmul(q, turned(k)), -1), v),
+    "no key, zeros": lambda q, k, v: F.matmul(
+        zeros_for_nan(F.softmax(F.matmul(q, turned(k)) + CLOSED, -1)), v),
+}
+APART = {
+    "no key": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k)) + CLOSED, -1), v),
+    "another axis": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k)), -2), v),
+    "keys not turned": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, F.reshape(k, (2, 3, 8, 9))), -1), v),
+    "a product a score": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k)) * MATRIX, -1), v),
+    "keys of all samples": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k[:1])), -1), v),
+}
+SEEN = {
+    "weights": lambda q, k, v: (lambda p: (F.matmul(p, v), p))(F.softmax(F.matmul(q, turned(k)), -1)),
+    "scores": lambda q, k, v: (lambda s: (F.matmul(F.softmax(s * 0.3, -1), v), s))(F.matmul(q, turned(k))),
+}
+
+
+@pytest.mark.parametrize("name", [*FUSED, *APART])
+def test_what_it_becomes(name):
+    model = (FUSED | APART)[name]
+    program, want = pyops.compile(model, (Q, K, V)), model(Q, K, V)
+    np.testing.assert_allclose(program(Q, K, V), want, rtol=0, atol=3e-6 * np.nanmax(np.abs(want)))
+    assert ("attention" in [s.kernel for s in program.steps]) == (name in FUSED)
+    assert name in APART or "softmax" not in [s.kernel for s in program.steps]
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_what_is_read_elsewhere_stays(name):
+    program, want = pyops.compile(SEEN[name], (Q, K, V)), SEEN[name](Q, K, V)
+    for got, expected in zip(program(Q, K, V), want):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
+    assert "attention" not in [s.kernel for s in program.steps]
+
+
+def test_a_mask_of_the_run_stays_unless_nan_is_replaced():
+    def plain(q, k, v, m):
+        return F.matmul(F.softmax(F.matmul(q, turned(k)) + m, -1), v)
+
+    def replaced(q, k, v, m):
+        return F.matmul(zeros_for_nan(F.softmax(F.matmul(q, turned(k)) + m, -1)), v)
+
+    for model, one in ((plain, False), (replaced, True)):
+        program, want = pyops.compile(model, (Q, K, V, CLOSED)), model(Q, K, V, CLOSED)
+        np.testing.assert_allclose(program(Q, K, V, CLOSED), want, rtol=0, atol=1e-5)
+        assert ("attention" in [s.kernel for s in program.steps]) == one
+
+
+def test_sizes_of_the_run():
+    program = pyops.compile(FUSED["both scaled"], (Q, K, V),
+                            dynamic={name: {0: (1, 8)} for name in range(3)})
+    for n in (1, 2, 5):
+        q, k, v = (RNG.standard_normal((n, 3, 9, 8)).astype(np.float32) for _ in range(3))
+        np.testing.assert_allclose(program(q, k, v), FUSED["both scaled"](q, k, v), rtol=0, atol=1e-5)
