@@ -154,7 +154,9 @@ NORMS = [
 ]
 
 ACTIVATIONS = [
-    *(call(op, (8, 64, 56, 56)) for op in ("relu", "gelu", "relu6", "sigmoid", "tanh", "silu", "hardswish", "leaky_relu", "elu", "mish", "softplus", "hardsigmoid")),
+    *(call(op, (8, 64, 56, 56)) for op in
+      ("relu", "gelu", "relu6", "sigmoid", "tanh", "silu", "hardswish", "leaky_relu", "elu", "mish", "softplus",
+       "hardsigmoid")),
     *(call(op, (8, 197, 3072)) for op in ("gelu", "relu")), call("gelu", (8, 197, 3072), approximate="tanh"),
     call("relu", (1, 64)), call("tanh", (16, 128)), call("prelu", (8, 64, 56, 56), (64,)),
     call("glu", (8, 128, 512)), call("dropout", (8, 197, 768), p=0.0),

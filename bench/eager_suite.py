@@ -39,7 +39,8 @@ class Measured:
 
     def __str__(self):
         ratio = f"{self.ratio:6.2f}"
-        return (f"{ratio}  {self.torch[1] / self.ours[1]:6.2f}  {1e6 * self.ours[0]:10.1f}  {1e6 * self.torch[0]:10.1f}  "
+        ours, peer = (f"{1e6 * seconds[0]:10.1f}" for seconds in (self.ours, self.torch))
+        return (f"{ratio}  {self.torch[1] / self.ours[1]:6.2f}  {ours}  {peer}  "
                 f"{'gradients ' if self.gradients else ''}{self.call.name}")
 
 

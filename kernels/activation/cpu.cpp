@@ -1,11 +1,12 @@
 // Activation functions: one loop over x for y = f(x), one over (g, x) for dx = g f'(x). Each
 // function is a pair of short functors. A kernel may be given the same array as x and y.
+#include "activation/gelu.h"
 #include "elementwise/broadcast.h"
 #include "simd_math.h"
 
 BEGIN_KERNELS
 
-constexpr real INV_SQRT_2 = 0.70710678118654752440, INV_SQRT_2PI = 0.39894228040143267794;
+constexpr real INV_SQRT_2PI = 0.39894228040143267794;
 constexpr real GELU_A = 0.79788456080286535588, GELU_B = 0.044715;   // sqrt(2 / pi)
 constexpr real LECUN_A = 1.7159, LECUN_S = real(2. / 3);
 
@@ -68,11 +69,11 @@ void elu_backward(In<real> g, In<real> x, double alpha, double scale, double inn
 }
 
 void gelu(In<real> x, Out<real> y) {
-    map(x, y, COSTLY, [](V x) { return real(0.5) * x * (1 + verf(x * INV_SQRT_2)); });
+    map(x, y, COSTLY, [](V x) { return real(0.5) * x * one_and_erf(x); });
 }
 void gelu_backward(In<real> g, In<real> x, Out<real> dx) {
     chain(g, x, dx, COSTLY, [](V x) {
-        return real(0.5) * (1 + verf(x * INV_SQRT_2)) + x * INV_SQRT_2PI * vexp(real(-0.5) * x * x);
+        return real(0.5) * one_and_erf(x) + x * INV_SQRT_2PI * vexp(real(-0.5) * x * x);
     });
 }
 void gelu_tanh(In<real> x, Out<real> y) {

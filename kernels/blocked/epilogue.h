@@ -5,6 +5,7 @@
 // values just stored, which lie in the nearest cache: called per register they would cost the
 // tile its accumulators.
 #pragma once
+#include "activation/gelu.h"
 #include "program_kernel.h"
 #include "simd_math.h"
 

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-from pyops import cli   # noqa: E402
-from pyops import functional as F   # noqa: E402
-from pyops.bench import eager_suite   # noqa: E402
-from pyops.bench.eager_calls import CALLS, Call, Ids   # noqa: E402
+from pyops import cli, functional as F
+from pyops.bench import eager_suite
+from pyops.bench.eager_calls import CALLS, Call, Ids
+
+pytest.importorskip("torch")
 
 MOST = 4 << 20   # values of an input: larger calls are left to the benchmark
 

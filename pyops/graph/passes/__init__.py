@@ -23,8 +23,8 @@ from . import (
 )
 
 FOLDED = (fold_batch_norm.run, fold_constants.run)   # each may lay open what the other takes
-ORDER = (simplify.run, spelled_out.run, spelled_out_attention.run, drop_dead.run, fuse_pad.run, *FOLDED, *FOLDED, fold_inputs.run,
-         bytes_products.run, drop_dead.run, bytes_maps.run, drop_dead.run, fuse_residual.run,
+ORDER = (simplify.run, spelled_out.run, spelled_out_attention.run, drop_dead.run, fuse_pad.run, *FOLDED,
+         *FOLDED, fold_inputs.run, bytes_products.run, drop_dead.run, bytes_maps.run, drop_dead.run, fuse_residual.run,
          fuse_quantise.run, fuse_activation.run, fuse_normalised_input.run, fuse_gate.run, drop_dead.run,
          fuse_inverted.run, fuse_mean.run, turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store
