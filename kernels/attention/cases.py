@@ -40,7 +40,7 @@ CASES = {
         *(case(f"one_query_{n}_keys", CALL, A(2, 3, 1, 20), A(2, 3, n, 20), A(2, 3, n, 20), batch=True, batched=(0, 1, 2))
           for n in (1, 15, 16, 257, 600)),
         *(case(f"two_queries_{n}_features", CALL, A(2, 2, n), A(2, 19, n), A(2, 19, n + 1)) for n in (1, 7, 32, 63, 128)),
-        case("one_query_hidden_keys", CALL, A(2, 3, 1, 8), A(2, 3, 530, 8), A(2, 3, 530, 4), np.arange(530) % 300 < 7),
+        case("one_query_hidden_keys", CALL, A(2, 3, 1, 8), A(2, 3, 530, 8), A(2, 3, 530, 4), np.arange(530)[None] % 300 < 7),
         case("two_queries_one_blind", CALL, A(3, 2, 8), A(3, 7, 8), A(3, 7, 4), _mask(2, 7)),
         case("four_queries_float_mask", CALL, A(3, 4, 8), A(3, 270, 8), A(3, 270, 4), A(3, 4, 270)),
         case("four_queries_causal", CALL, A(3, 4, 8), A(3, 9, 8), A(3, 9, 4), is_causal=True),

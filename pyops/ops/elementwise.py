@@ -13,7 +13,6 @@ import numpy as np
 
 from .._C import pointwise
 from ..core import dispatch
-from ..core.backends import get_backend
 from ..core.dispatch import WHOLE
 from ..core.late import LateFunctions
 from ..core.registry import Op
@@ -501,7 +500,4 @@ def where(condition: Arrays | bool, input: Operand, other: Operand, *, out: Arra
         condition = condition.data
     if not isinstance(condition, np.ndarray):
         condition = np.from_dlpack(condition) if hasattr(condition, "__dlpack__") else np.asarray(condition)
-    if (condition.dtype == bool and get_backend().name not in SELECT.todo
-            and all(type(v) in (np.ndarray, Tensor) for v in (input, other))):   # not of a device, nor traced
-        return SELECT(condition, input, other, out=out)
     return WHERE(condition.astype(number(0, input).dtype), input, other, out=out)

@@ -116,7 +116,7 @@ def fits(q: Value, turned: Value, v: Value, result: Value) -> bool:
 def usable(mask, tolerant: bool) -> bool:
     if mask is None:
         return True
-    if mask.dtype != np.float32:
+    if mask.dtype != np.float32 or not len(mask.shape):
         return False
     lowest = -1e30   # as good as -inf among scores, and -inf itself leaves no key
-    return tolerant or isinstance(mask, np.ndarray) and bool((np.atleast_1d(mask) > lowest).any(-1).all())
+    return tolerant or isinstance(mask, np.ndarray) and bool((mask > lowest).any(-1).all())
