@@ -192,6 +192,8 @@ def run_child(target, items, at: int, work, shared, writer) -> None:
         silent = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
             os.dup2(silent, stream)
+        if "torch" in sys.modules:   # its threads stayed with the parent: a call that waited for them would hang
+            sys.modules["torch"].set_num_threads(1)
         getattr(target, "prepare", lambda: None)()
         limit = address_space() + getattr(target, "MEMORY", MEMORY)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
