@@ -1,5 +1,5 @@
 """Our eager ops beside torch eager: every call of eager_calls.py forward, and forward with gradients of all
-its arrays, the two in turn. `pyops bench --ops`."""
+its arrays, the two in turn by blocks. `pyops bench --ops`."""
 from __future__ import annotations
 
 import math
@@ -22,6 +22,8 @@ KEYWORDS = {"layer_norm": ("input", "weight", "bias"), "rms_norm": ("input", "we
 LISTED = ("cat", "stack")
 CLOSE = 1e-3    # relative difference of the results, of the largest: another result from here on
 SAMPLE = 1e-3   # seconds that one sample lasts at least
+BLOCK = 0.02    # seconds that one library is timed before it is the other's turn
+PAUSE = 0.005   # seconds between, in which the threads of the one before stop looking for work
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,11 @@ def measure(call: Call, gradients: bool, seconds: float, clock: Callable[[], flo
     end, done = time.perf_counter() + seconds, 0
     while done < 3 or time.perf_counter() < end:
         for name in sorted(runs, reverse=bool(done % 2)):
+            time.sleep(PAUSE)
             runs[name]()
-            times[name].append(sample(runs[name], counts[name], clock))
+            block = time.perf_counter() + BLOCK
+            while not times[name] or time.perf_counter() < block:
+                times[name].append(sample(runs[name], counts[name], clock))
         done += 1
     return Measured(call, gradients, *((min(times[n]), median(times[n])) for n in ("pyops", "torch")))
 
