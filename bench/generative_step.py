@@ -9,7 +9,6 @@ losses of the first step are compared. Both take turns; the table gives the shor
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 
 import numpy as np
@@ -18,6 +17,7 @@ import pyops
 from pyops import models, train
 from pyops.train.generative import PictureDataset
 
+from .measure import beside_torch
 from .training_step import profile
 
 
@@ -138,17 +138,8 @@ def main() -> int:
     told = ", ".join(f"{name} {value:.5f} and {reference[name]:.5f}" for name, value in mine.items())
     print(f"{args.name}, batch {args.batch}, {args.size}x{args.size}, base {args.base}, {pyops.get_num_threads()} "
           f"threads; losses of the first step {told}")
-    times: dict[str, list[float]] = {"pyops": [], "torch": []}
     clock = time.process_time if args.processor_time else time.perf_counter
-    for _ in range(args.repeats):
-        for name, run in (("pyops", step), ("torch", other)):
-            start = clock()
-            run()
-            times[name].append(1e3 * (clock() - start))
-    for name, values in times.items():
-        print(f"{name:6} shortest {min(values):8.1f} ms, median {statistics.median(values):8.1f} ms")
-    print(f"speed  {min(times['torch']) / min(times['pyops']):.2f} x torch by the shortest, "
-          f"{statistics.median(times['torch']) / statistics.median(times['pyops']):.2f} x by the median")
+    print(*beside_torch(step, other, args.repeats, clock), sep="\n")
     if args.profile:
         for name, ms, calls in profile(step):
             print(f"{name:28} {ms:8.2f} ms  {calls:4} calls")

@@ -2,6 +2,7 @@
 falls on all of them."""
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 
@@ -37,3 +38,18 @@ def interleaved(runs: dict[str, Callable], seconds: float) -> tuple[dict[str, li
             samples[name].append(once(run, count))
         done += 1
     return samples, iterations
+
+
+def beside_torch(step: Callable, other: Callable, repeats: int,
+                 clock: Callable[[], float] = time.perf_counter) -> list[str]:
+    """Our step and torch's `other`, by turns: lines with milliseconds and the ratio."""
+    times: dict[str, list[float]] = {"pyops": [], "torch": []}
+    for _ in range(repeats):
+        for name, run in (("pyops", step), ("torch", other)):
+            start = clock()
+            run()
+            times[name].append(1e3 * (clock() - start))
+    lines = [f"{name:6} shortest {min(values):8.1f} ms, median {statistics.median(values):8.1f} ms"
+             for name, values in times.items()]
+    return [*lines, f"speed  {min(times['torch']) / min(times['pyops']):.2f} x torch by the shortest, "
+                    f"{statistics.median(times['torch']) / statistics.median(times['pyops']):.2f} x by the median"]

@@ -12,7 +12,6 @@ step in which each call is timed.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections import defaultdict
 
@@ -22,6 +21,8 @@ import pyops
 from pyops import Tensor, functional as F
 from pyops.core.registry import Op
 from pyops.optim import SGD
+
+from .measure import beside_torch
 
 CLASSES, RATE, MOMENTUM = 10, 1e-3, 0.9
 
@@ -109,16 +110,7 @@ def main() -> int:
                     / sum(float(np.square(b, dtype=np.float64).sum()) for _, b in pairs))
     print(f"{args.name}, batch {args.batch}, {args.size}x{args.size}, {pyops.get_num_threads()} threads; "
           f"losses {losses[0]:.5f} and {losses[1]:.5f}, gradients differ by {apart:.1e} of their norm")
-    times: dict[str, list[float]] = {"pyops": [], "torch": []}
-    for _ in range(args.repeats):
-        for name, run in (("pyops", step), ("torch", other)):
-            start = time.perf_counter()
-            run()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    for name, values in times.items():
-        print(f"{name:6} shortest {min(values):8.1f} ms, median {statistics.median(values):8.1f} ms")
-    print(f"speed  {min(times['torch']) / min(times['pyops']):.2f} x torch by the shortest, "
-          f"{statistics.median(times['torch']) / statistics.median(times['pyops']):.2f} x by the median")
+    print(*beside_torch(step, other, args.repeats), sep="\n")
     if args.profile:
         for name, ms, calls in profile(step):
             print(f"{name:28} {ms:8.2f} ms  {calls:4} calls")
