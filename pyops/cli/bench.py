@@ -50,6 +50,8 @@ def add_arguments(parser):
 
 
 def run(args) -> int:
+    if args.threads is not None and args.threads < 1:
+        raise UsageError(f"--threads must be at least 1, got {args.threads}")
     if args.models:
         return onnx_files(args)
     if args.ops is not None:
@@ -101,8 +103,6 @@ def prepare(args):
     if args.rnn and not recurrent_suite.shapes(args.rnn):
         raise UsageError(f"--rnn: no shape has {args.rnn!r} in its name; they are "
                          f"{', '.join(s.name for s in recurrent_suite.shapes())}")
-    if args.threads is not None and args.threads < 1:
-        raise UsageError(f"--threads must be at least 1, got {args.threads}")
     chosen, batches = peers_of(args.peers, bool(args.net)), batches_of(args.batch,
                                                                        (1, 8) if args.net else (1,))
     precisions = tuple(known(name.strip(), ALLOWED, "precision") for name in args.precision.split(","))

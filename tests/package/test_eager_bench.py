@@ -43,6 +43,7 @@ def test_words_choose_calls_and_none_is_an_error(capsys):
     out = capsys.readouterr().out
     assert "gradients linear 16x784" in out and "forward: 1 calls" in out and "with gradients: 1 calls" in out
     assert cli.main(["bench", "--ops", "nothing like it"]) == 2
+    assert cli.main(["bench", "--ops", "relu", "--threads", "0"]) == 2
 
 
 def test_gradients_are_those_of_all_float_inputs():
