@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(256)
                           int per_group) {
     normalise(x, mean, var, weight, bias, eps, y, size, {run, channels, per_group});
 }
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
     batch_norm_gradient(const real* dy, const real* x, const real* weight, const acc* mean, const acc* var,
                         const acc* coefficients, acc eps, real* dx, i64 size, int run, int channels,
                         int per_group) {

@@ -137,18 +137,32 @@ __device__ __forceinline__ T line_of(const acc* partial, i64 line, int pieces, i
 
 constexpr int PACKETS = 4;   // of a thread
 
-// Calls body(first value, live, row of (N, C), place in it) for this thread's packets: one 64-bit
-// division for all of them.
-template <class Body> __device__ __forceinline__ void for_packets(i64 size, int run, Body body) {
+// Calls whole(first value, live, row of (N, C), place in it) for those of this thread's packets that
+// lie within a row, then split(...) for those that reach into another: few of long rows, so that it
+// stands in the code once. One 64-bit division for all of them.
+template <class Whole, class Split>
+__device__ __forceinline__ void for_packets(i64 size, int run, Whole whole, Split split) {
     const i64 from = (i64)blockIdx.x * blockDim.x * (PACKETS * LANES), row = from / run;
     const unsigned offset = (unsigned)(from - row * run);
-#pragma unroll
-    for (int k = 0; k < PACKETS; ++k) {
+    auto each = [&](int k, auto use) {
         const unsigned j = (k * blockDim.x + threadIdx.x) * LANES, behind = (offset + j) / (unsigned)run;
         if (from + j < size)
-            body(from + j, (int)min((i64)LANES, size - from - j), row + behind,
-                 (int)(offset + j - behind * run));
-    }
+            use(from + j, (int)min((i64)LANES, size - from - j), row + behind,
+                (int)(offset + j - behind * run));
+    };
+    bool rest = false;
+#pragma unroll
+    for (int k = 0; k < PACKETS; ++k)
+        each(k, [&](i64 at, int live, i64 row, int i) {
+            if (live > run - i) rest = true;
+            else whole(at, live, row);
+        });
+    if (!rest) return;
+#pragma unroll 1
+    for (int k = 0; k < PACKETS; ++k)
+        each(k, [&](i64 at, int live, i64 row, int i) {
+            if (live > run - i) split(at, live, row, i);
+        });
 }
 
 // Where a row's numbers lie: statistics are per channel (per_group = 0) or per group of channels of a sample.
@@ -164,65 +178,81 @@ struct Rows {
     }
 };
 
+// Of one row of (N, C): (v - mean) scale + shift
+struct Normalised {
+    acc mean, scale, shift;
+    __device__ __forceinline__ acc of(acc v) const { return (v - mean) * scale + shift; }
+};
+
 // y = (x - mean) rstd weight + bias. S: the statistics' type, acc where they are the batch's own
 template <class S>
 __device__ __forceinline__ void normalise(const real* x, const S* mean, const S* var, const real* weight,
                                           const real* bias, acc eps, real* y, i64 size, const Rows& rows) {
     const bool packed = aligned(x) && aligned(y);
-    for_packets(size, rows.run, [&](i64 at, int live, i64 row, int i) {
-        acc v[LANES], m = 0, scale = 0, shift = 0;
-        load_lanes(x + at, live, packed, v);
-        auto enter = [&] {
-            const int c = rows.channel(row);
-            const i64 s = rows.statistic(row, c);
-            m = acc(mean[s]);
-            scale = reciprocal_deviation(acc(var[s]), eps) * (weight ? value(weight[c]) : acc(1));
-            shift = bias ? value(bias[c]) : acc(0);
-        };
-        enter();
+    auto of_row = [&](i64 row) {
+        const int c = rows.channel(row);
+        const i64 s = rows.statistic(row, c);
+        return Normalised{acc(mean[s]),
+                          reciprocal_deviation(acc(var[s]), eps) * (weight ? value(weight[c]) : acc(1)),
+                          bias ? value(bias[c]) : acc(0)};
+    };
+    for_packets(
+        size, rows.run,
+        [&](i64 at, int live, i64 row) {
+            acc v[LANES];
+            load_lanes(x + at, live, packed, v);
+            const Normalised to = of_row(row);
 #pragma unroll
-        for (int l = 0; l < LANES; ++l) {
-            if (l < live && i == rows.run) {
-                i = 0;
-                ++row;
-                enter();
+            for (int l = 0; l < LANES; ++l) v[l] = to.of(v[l]);
+            store_lanes(y + at, live, packed, v);
+        },
+        [&](i64 at, int live, i64 row, int i) {
+#pragma unroll 1
+            for (const i64 end = at + live; at < end; i = 0, ++row) {
+                const Normalised to = of_row(row);
+#pragma unroll 1
+                for (; at < end && i < rows.run; ++at, ++i) y[at] = rounded(to.of(value(x[at])));
             }
-            v[l] = (v[l] - m) * scale + shift;
-            ++i;
-        }
-        store_lanes(y + at, live, packed, v);
-    });
+        });
 }
+
+// Of one row: (weight g - a - (v - mean) slope) rstd
+struct Sloped {
+    acc mean, rstd, weight, a, slope;
+    __device__ __forceinline__ acc of(acc g, acc v) const {
+        return (weight * g - a - (v - mean) * slope) * rstd;
+    }
+};
 
 // dx = (weight dy - a - (x - mean) rstd b) rstd with (a, b) = coefficients[statistic]
 __device__ __forceinline__ void gradient(const real* dy, const real* x, const real* weight, const acc* mean,
                                          const acc* var, const acc* coefficients, acc eps, real* dx, i64 size,
                                          const Rows& rows) {
     const bool packed = aligned(dy) && aligned(x) && aligned(dx);
-    for_packets(size, rows.run, [&](i64 at, int live, i64 row, int i) {
-        acc g[LANES], v[LANES], m = 0, rstd = 0, w = 0, a = 0, slope = 0;
-        load_lanes(dy + at, live, packed, g);
-        load_lanes(x + at, live, packed, v);
-        auto enter = [&] {
-            const int c = rows.channel(row);
-            const i64 s = rows.statistic(row, c);
-            m = mean[s];
-            rstd = reciprocal_deviation(var[s], eps);
-            w = weight ? value(weight[c]) : acc(1);
-            a = coefficients[2 * s];
-            slope = coefficients[2 * s + 1] * rstd;
-        };
-        enter();
+    auto of_row = [&](i64 row) {
+        const int c = rows.channel(row);
+        const i64 s = rows.statistic(row, c);
+        const acc rstd = reciprocal_deviation(var[s], eps);
+        return Sloped{mean[s], rstd, weight ? value(weight[c]) : acc(1), coefficients[2 * s],
+                      coefficients[2 * s + 1] * rstd};
+    };
+    for_packets(
+        size, rows.run,
+        [&](i64 at, int live, i64 row) {
+            acc g[LANES], v[LANES];
+            load_lanes(dy + at, live, packed, g);
+            load_lanes(x + at, live, packed, v);
+            const Sloped to = of_row(row);
 #pragma unroll
-        for (int l = 0; l < LANES; ++l) {
-            if (l < live && i == rows.run) {
-                i = 0;
-                ++row;
-                enter();
+            for (int l = 0; l < LANES; ++l) v[l] = to.of(g[l], v[l]);
+            store_lanes(dx + at, live, packed, v);
+        },
+        [&](i64 at, int live, i64 row, int i) {
+#pragma unroll 1
+            for (const i64 end = at + live; at < end; i = 0, ++row) {
+                const Sloped to = of_row(row);
+#pragma unroll 1
+                for (; at < end && i < rows.run; ++at, ++i) dx[at] = rounded(to.of(value(dy[at]), value(x[at])));
             }
-            v[l] = (w * g[l] - a - (v[l] - m) * slope) * rstd;
-            ++i;
-        }
-        store_lanes(dx + at, live, packed, v);
-    });
+        });
 }

@@ -1,5 +1,5 @@
 """Grids of the pooling kernels. A window over a whole plane is a reduction of rows, and runs as
-one."""
+one; a small one is compiled in (strips.cu)."""
 import math
 
 import numpy as np
@@ -10,7 +10,11 @@ __all__ = ["avg_pool", "avg_pool_backward", "lp_pool", "lp_pool_backward", "max_
            "max_pool_indices", "max_unpool", "pool_gather", "pool_scatter"]
 
 MAX, MEAN, INDEXED = "pooling/max.cu", "pooling/mean.cu", "pooling/indexed.cu"
+STRIPS = "pooling/strips.cu"
 THREADS = 256
+ROWS = 4       # outputs of a strip, as in strips.cu
+LARGEST = 5    # side of a window that is compiled in
+STEPS = 3      # its largest stride
 SLICE = 1024   # places of a plane that one warp scatters to, at least
 
 
@@ -31,6 +35,20 @@ def is_wide(inputs, out, kernel):
     return math.prod(sizes) >= 32 and (out[2] < 16 or math.prod(sizes) >= 1024)
 
 
+def is_compiled(inputs, out, kernel, stride, padding, dilation):
+    """Whether the window is one that strips.cu compiles in: small, and of the last two axes."""
+    one_deep = (inputs[0], out[0], kernel[0], padding[0]) == (1, 1, 1, 0)
+    return (one_deep and dilation == (1, 1, 1) and all(1 <= k <= LARGEST for k in kernel)
+            and max(stride[1:]) <= STEPS)
+
+
+def strips(device, kernel, x, window, args, outputs):
+    _, out, (_, *sides), (_, *steps), padding, _ = window
+    count = outputs // out[1] * -(-out[1] // ROWS)
+    device.launch(STRIPS, kernel, over(device, count), (THREADS,), (x, window[0], out, padding, *args, count),
+                  **dict(zip(("KH", "KW", "SH", "SW"), (*sides, *steps))))
+
+
 def forward(device, file, kernel, x, window, args, outputs):
     if outputs == 0:
         return
@@ -45,11 +63,15 @@ def max_pool(device, x, *window_and_y):
     inputs, out, kernel, _, padding, dilation = window
     if y.size and whole(inputs, out, kernel, padding) and dilation == (1, 1, 1):
         return reduce(device, "Largest", x, (y.size, math.prod(inputs)), (1, 0), None, y)
+    if y.size and is_compiled(*window):
+        return strips(device, "max_strips", x, window, (y,), y.size)
     forward(device, MAX, "max_pool", x, window, (y, None), y.size)
 
 
 def max_pool_indices(device, x, *window_and_results):
     *window, y, indices = window_and_results
+    if y.size and is_compiled(*window):
+        return strips(device, "max_strips_indices", x, window, (y, indices), y.size)
     forward(device, MAX, "max_pool", x, window, (y, indices), y.size)
 
 
@@ -60,7 +82,10 @@ def max_pool_backward(device, dy, x, *window_and_dx):
     if dy.size == 0:
         return dx.fill(0)
     chosen = device.empty((dy.size,), "int32")
-    forward(device, MAX, "max_pool_choose", x, window, (None, chosen), dy.size)
+    if is_compiled(*window):
+        strips(device, "max_strips_choose", x, window, (chosen,), dy.size)
+    else:
+        forward(device, MAX, "max_pool_choose", x, window, (None, chosen), dy.size)
     device.launch(MAX, "max_pool_backward", over(device, dx.size), (THREADS,),
                   (dy, chosen, *window, dx, dx.size))
 
@@ -71,6 +96,9 @@ def avg_pool(device, x, *window_and_more):
     if y.size and whole(inputs, out, kernel, padding):
         return reduce(device, "Total", x, (y.size, math.prod(inputs)), (1, 0), None, y,
                       1 / (divisor or math.prod(inputs)))
+    if y.size and is_compiled(*window):
+        scale = 1 / divisor if divisor else 0.0
+        return strips(device, "avg_strips", x, window, (count_include_pad, scale, y), y.size)
     forward(device, MEAN, "avg_pool", x, window, (count_include_pad, float(divisor), y), y.size)
 
 

@@ -6,6 +6,8 @@ division and roots become, a least number of blocks in __launch_bounds__ gives t
 
     python -m pyops.cuda.budget            compile all kernels and compare them with kernels/cuda_budget.txt
     python -m pyops.cuda.budget --write    and keep what they take now as the new table
+    python -m pyops.cuda.budget --match RE [--write]
+                                           of files only in whose name that is found ("^pooling/")
     python -m pyops.cuda.budget --sm90 [--nvrtc FOLDER] [--cache DIR]
                                            make machine code ahead for compute capability 9.0: each form
                                            that is launched there, by the NVRTC in FOLDER/lib, into DIR
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -85,8 +88,10 @@ def read_table() -> dict[str, tuple[int, int, int]]:
     return {name: tuple(map(int, most)) for name, *most in rows}
 
 
-def write_table(found):
-    most: dict = {}
+def write_table(found, match: str = ""):
+    """The table with what was found; with `match`, of files in whose name it is, the others' lines as
+    they are."""
+    most: dict = {name: row for name, row in read_table().items() if match and not re.search(match, name)}
     for name, _, _, r in found:
         most[name] = tuple(map(max, most.get(name, (0, 0, 0)), (r.registers, r.shared, r.spills)))
     width = max(map(len, most))
@@ -138,6 +143,7 @@ def make_ahead() -> int:
 def main(arguments) -> int:
     parser = argparse.ArgumentParser(prog="pyops.cuda.budget", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--match", metavar="RE", default="")
     parser.add_argument("--sm90", action="store_true")
     parser.add_argument("--nvrtc", metavar="FOLDER", help="PYOPS_CUDA_TOOLKIT")
     parser.add_argument("--cache", metavar="DIR", help="PYOPS_CACHE")
@@ -149,9 +155,9 @@ def main(arguments) -> int:
         return 2
     if args.sm90:
         return make_ahead()
-    found = list(measured(compilations()))
+    found = list(measured([job for job in compilations() if re.search(args.match, job[0].name)]))
     if args.write:
-        write_table(found)
+        write_table(found, args.match)
     wrong = violations(found)
     print("\n".join([*wrong, f"{len({name for name, *_ in found})} kernels, {len(found)} compiled forms, "
                      f"{len(wrong)} over budget"]))
