@@ -17,9 +17,13 @@ import numpy as np
 
 from pyops import functional as F
 from pyops.core.backends import get_backend
+from pyops.core.tensor import Tensor
 from pyops.core.threads import num_threads
 
-LIMITS = {"relu (16)": 1.2, "add (16)": 1.2, "conv2d 3x3 (1, 1, 4, 4)": 3.0}   # microseconds on an idle core
+# microseconds on an idle core, by the way that a call comes in
+LIMITS = {"relu (16)": 1.2, "add (16)": 1.2, "conv2d 3x3 (1, 1, 4, 4)": 3.0, "add into out": 3.5,
+          "add of a number": 2.0, "add of a transposed array": 2.5, "add of Tensors": 2.5,
+          "Tensor * number": 3.0, "embedding by int32": 3.0}
 
 
 @dataclass
@@ -36,19 +40,27 @@ def contenders(with_torch: bool) -> list[Contender]:
     x, other, y = (rng.standard_normal(16, np.float32) for _ in range(3))
     image, weight, made = (rng.standard_normal((1, 1, 4, 4), np.float32),
                            rng.standard_normal((1, 1, 3, 3), np.float32), np.empty((1, 1, 2, 2), np.float32))
+    square, ids, tensor = x.reshape(4, 4), np.arange(4, dtype=np.int32), Tensor(x)
     kernels = get_backend().sets["f32"]
-    relu, add, conv = LIMITS
     three = (1, 1, 1), (0, 0, 0), (1, 1, 1)
-    found = [(relu, "kernel", lambda: kernels.relu(x, y)), (relu, "pyops", lambda: F.relu(x)),
+    relu, add, conv, out, number, turned, tensors, scaled, embedding = LIMITS
+    found = [(relu, "kernel", lambda: kernels.relu(x, y)),
              (add, "kernel", lambda: kernels.add(x, other, (16,), (1,), (1,), 1.0, y)),
-             (add, "pyops", lambda: F.add(x, other)),
              (conv, "kernel", lambda: kernels.conv(image, weight, None, *three, 1, made)),
-             (conv, "pyops", lambda: F.conv2d(image, weight))]
+             (relu, "pyops", lambda: F.relu(x)), (add, "pyops", lambda: F.add(x, other)),
+             (conv, "pyops", lambda: F.conv2d(image, weight)),
+             (out, "pyops", lambda: F.add(x, other, out=y)), (number, "pyops", lambda: F.add(x, 2.0)),
+             (turned, "pyops", lambda: F.add(square, square.T)), (tensors, "pyops", lambda: tensor + tensor),
+             (scaled, "pyops", lambda: tensor * 2.0), (embedding, "pyops", lambda: F.embedding(ids, square))]
     if with_torch:
         import torch
-        a, b, c, d = map(torch.from_numpy, (x, other, image, weight))
+        a, b, c, d, e, i, f = map(torch.from_numpy, (x, other, image, weight, y, ids, square))
         found += [(relu, "torch", lambda: torch.relu(a)), (add, "torch", lambda: torch.add(a, b)),
-                  (conv, "torch", lambda: torch.conv2d(c, d))]
+                  (conv, "torch", lambda: torch.conv2d(c, d)),
+                  (out, "torch", lambda: torch.add(a, b, out=e)), (number, "torch", lambda: torch.add(a, 2.0)),
+                  (turned, "torch", lambda: torch.add(f, f.T)), (tensors, "torch", lambda: a + a),
+                  (scaled, "torch", lambda: a * 2.0),
+                  (embedding, "torch", lambda: torch.nn.functional.embedding(i, f))]
     return [Contender(*each, []) for each in found]
 
 

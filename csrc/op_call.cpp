@@ -4,15 +4,16 @@
 // pyops.core.registry.Op derives from OpBase. Calling a row whose inputs are plain arrays of one
 // type, with a native backend active, calls its `forward(kernels, *inputs, **attrs)` at once;
 // another active backend gets run(op, real, inputs, attrs). Of Tensors the arrays are taken, and the
-// results recorded (tape_call.h). Everything else (traced values, strided arrays, out=) goes to
-// Op.by_dispatch(inputs, attrs, out). Op.of_operands(*inputs, **attrs) is the same call, but that
-// what no kernel takes as it is goes to Op.by_operands, which makes arrays of numbers.
+// results recorded (tape_call.h); strided arrays are copied first (ready_inputs.h). Everything else
+// (traced values, other types) goes to Op.by_dispatch(inputs, attrs, out). Op.of_operands(*inputs,
+// **attrs) is the same call of which numbers may stand for arrays; the rest goes to Op.by_operands.
 #include "op_call.h"
 #include <structmember.h>
 #include <algorithm>
 #include <vector>
 #include "arguments.h"
 #include "owned.h"
+#include "ready_inputs.h"
 #include "tape_call.h"
 
 namespace {
@@ -128,7 +129,7 @@ PyObject* run(PyObject* self, const Given& given, Element real) {
     PyObject* const name = real == Element::DOUBLE ? r.f64 : r.f32;
     Owned backend{nullptr};
     if (PyContextVar_Get(r.active, nullptr, &backend.object) < 0 || !backend) return nullptr;
-    if (reinterpret_cast<PyObject*>(Py_TYPE(backend.object)) == r.native) {
+    if (given.out == Py_None && reinterpret_cast<PyObject*>(Py_TYPE(backend.object)) == r.native) {
         const Owned kernels{PyObject_GetAttr(backend.object, name)};
         PyObject* const result =
             kernels ? call_forward(*reinterpret_cast<OpBase*>(self), kernels.object, given) : nullptr;
@@ -138,41 +139,68 @@ PyObject* run(PyObject* self, const Given& given, Element real) {
     }
     const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
     return inputs && attrs ? PyObject_CallMethodObjArgs(backend.object, r.run, self, name, inputs.object,
-                                                        attrs.object, nullptr)
+                                                        attrs.object, given.out, nullptr)
                            : nullptr;
 }
 
-// The call of which some inputs are Tensors, whose arrays are ready for kernels. Nothing, and no error,
-// where they are not.
-PyObject* run_on_tape(PyObject* self, const Given& given, const char* kinds) {
+// The same call of other inputs.
+Given with_inputs(const Given& given, PyObject* const* inputs) {
+    Given other(inputs, given.count);
+    std::copy(given.names, given.names + given.named, other.names);
+    std::copy(given.values, given.values + given.named, other.values);
+    other.named = given.named;
+    other.out = given.out;
+    return other;
+}
+
+// op(*inputs, **attrs) of arrays that are ready, or can be made so here. Nothing, and no error, where they
+// are not. `used`, if wanted, is the tuple of what was given to the kernel.
+PyObject* run_if_ready(PyObject* self, const Given& given, const char* kinds, bool numbers,
+                       Owned* used = nullptr) {
+    const auto go = [&](const Given& ready, Element real) -> PyObject* {
+        if (ready.out != Py_None && !is_ready_out(ready.out, ready.inputs, ready.count)) return nullptr;
+        if (used && !(used->object = ready.all_inputs())) return nullptr;
+        return run(self, ready, real);
+    };
+    Element real = probe(given.inputs, given.count, kinds);
+    if (real != Element::NONE) return go(given, real);
+    const ReadyInputs ready(given.inputs, given.count, kinds, numbers);
+    if (!ready.changed() || ready.failed()) return nullptr;
+    const Given plain = with_inputs(given, ready.data());
+    real = probe(plain.inputs, plain.count, kinds);
+    return real == Element::NONE ? nullptr : go(plain, real);
+}
+
+// The call of which some inputs are Tensors. Nothing, and no error, where it is none, or not ready.
+PyObject* run_on_tape(PyObject* self, const Given& given, const char* kinds, bool numbers) {
     const TapeInputs arrays(given.inputs, given.count);
-    if (!arrays.any()) return nullptr;
-    Given plain(arrays.data(), given.count);
-    std::copy(given.names, given.names + given.named, plain.names);
-    std::copy(given.values, given.values + given.named, plain.values);
-    plain.named = given.named;
-    const Element real = probe(plain.inputs, plain.count, kinds);
-    if (real == Element::NONE) return nullptr;
-    const Owned result{run(self, plain, real)};
+    if (!arrays.any() || given.out != Py_None) return nullptr;
+    const bool recorded = arrays.recorded();
+    Owned used{nullptr};
+    const Owned result{
+        run_if_ready(self, with_inputs(given, arrays.data()), kinds, numbers, recorded ? &used : nullptr)};
     if (!result) return nullptr;
-    if (!arrays.recorded()) return on_tape(result.object, nullptr);
-    const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
-    const Owned node{inputs && attrs ? node_of(self, inputs.object, attrs.object, result.object) : nullptr};
+    if (!recorded) return on_tape(result.object, nullptr);
+    // the node keeps the Tensors themselves, and of numbers their arrays
+    for (Py_ssize_t i = 0; i < given.count; ++i)
+        if (given.inputs[i] != arrays.data()[i]) {
+            PyObject*& kept = reinterpret_cast<PyTupleObject*>(used.object)->ob_item[i];
+            Py_XSETREF(kept, Py_NewRef(given.inputs[i]));
+        }
+    const Owned attrs{given.attributes()};
+    const Owned node{attrs ? node_of(self, used.object, attrs.object, result.object) : nullptr};
     return node ? on_tape(result.object, node.object) : nullptr;
 }
 
-// `otherwise` is the method that gets what no kernel takes as it is.
-PyObject* call_with(PyObject* self, const Given& given, PyObject* otherwise) {
+// `numbers`: whether they may stand for arrays. `otherwise` is the method that gets what is not ready.
+PyObject* call_with(PyObject* self, const Given& given, bool numbers, PyObject* otherwise) {
     const OpBase& op = *reinterpret_cast<OpBase*>(self);
     const char* kinds = op.kinds ? PyUnicode_AsUTF8(op.kinds) : nullptr;
     if (!kinds || !op.forward || !route().active)
         return PyErr_Format(PyExc_TypeError, "an op without kinds or forward cannot be called");
-    if (given.out == Py_None) {
-        const Element real = probe(given.inputs, given.count, kinds);
-        if (real != Element::NONE) return run(self, given, real);
-        PyObject* const result = run_on_tape(self, given, kinds);
-        if (result || PyErr_Occurred()) return result;
-    }
+    PyObject* result = run_if_ready(self, given, kinds, numbers);
+    if (!result && !PyErr_Occurred()) result = run_on_tape(self, given, kinds, numbers);
+    if (result || PyErr_Occurred()) return result;
     const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
     return inputs && attrs
                ? PyObject_CallMethodObjArgs(self, otherwise, inputs.object, attrs.object, given.out, nullptr)
@@ -185,14 +213,14 @@ PyObject* call(PyObject* self, PyObject* inputs, PyObject* attrs) {
     PyObject *name, *value;
     while (attrs && PyDict_Next(attrs, &position, &name, &value))
         if (!given.add(name, value)) return nullptr;
-    return call_with(self, given, route().by_dispatch);
+    return call_with(self, given, false, route().by_dispatch);
 }
 
 PyObject* of_operands(PyObject* self, PyObject* const* values, Py_ssize_t count, PyObject* names) {
     Given given(values, count);
     for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); ++i)
         if (!given.add(PyTuple_GET_ITEM(names, i), values[count + i])) return nullptr;
-    return call_with(self, given, route().by_operands);
+    return call_with(self, given, true, route().by_operands);
 }
 
 int traverse(PyObject* self, visitproc visit, void* arg) {

@@ -75,6 +75,7 @@ def call(op, inputs, attrs, out=None):
 
 
 HALVES = frozenset(("float16", "bfloat16"))
+PLAIN = frozenset((np.dtype(np.float32), np.dtype(np.float64)))   # whose names need no asking for
 
 
 def halves(op, inputs):
@@ -84,7 +85,7 @@ def halves(op, inputs):
         return None
     types = {getattr(v, "dtype", None) for v, kind in zip(inputs, kinds_of(op, len(inputs)))
              if kind in "ro" and v is not None}
-    if len(types) != 1:
+    if len(types) != 1 or types <= PLAIN:
         return None
     name = str(types.pop()).rpartition(".")[2]   # torch.float16
     return name if name in HALVES else None
@@ -189,8 +190,10 @@ def ready(op, inputs):
 
 def check_one_type(op, inputs, kinds):
     """TypeError for halves beside other real numbers: each alone would be taken."""
-    types = {str(getattr(v, "dtype", None)).rpartition(".")[2] for v, kind in zip(inputs, kinds)
-             if kind in "ro" and v is not None}
+    found = {getattr(v, "dtype", None) for v, kind in zip(inputs, kinds) if kind in "ro" and v is not None}
+    if found <= PLAIN:
+        return
+    types = {str(dtype).rpartition(".")[2] for dtype in found}
     if types & HALVES and len(types - {"None"}) > 1:
         raise TypeError(f"{op.name}: inputs must share one dtype, got {', '.join(sorted(types - {'None'}))}; "
                         "convert one with .astype")
