@@ -10,8 +10,8 @@ namespace ISA::REAL_NAME {
 // The index, from the front, of one of n; `wrap`: it may be counted from the end. Read once, so
 // that what was checked is what is used.
 static inline i64 place_of(const i64* index, i64 n, bool wrap) {
-    const i64 given = read_once(index), i = wrap && given < 0 ? given + n : given;
-    if (i < 0 || i >= n) pyops_refuse_index(given, n);
+    const i64 given = read_once(index), i = given + (given >> 63 & (wrap ? n : 0));
+    if (std::uint64_t(i) >= std::uint64_t(n)) pyops_refuse_index(given, n);   // one branch
     return i;
 }
 }  // namespace ISA::REAL_NAME

@@ -32,11 +32,15 @@ CASES = {
                case("channels", "prelu", A(2, 3, 5, 7), A(3), batch=True), case("columns", "prelu", A(4, 33), A(33)),
                case("one_for_all", "prelu", A(2, 3, 17), A(1)), case("no_channel_axis", "prelu", A(33), A(1)),
                case("empty", "prelu", A(0, 3, 4), A(3))],
+    "glu": [*(case(f"axis_{dim}", "glu", A(4, 6, 10), dim, batch=dim == 1) for dim in (0, 1, -1)), case("empty", "glu", A(3, 0)),
+            *(case(f"half_{n}", "glu", A(3, 2 * n)) for n in (1, 7, 33)), case("long", "glu", A(2, 9000)),
+            case("saturated", "glu", A(3, 34, offset=-30))],
 }
 REFUSES = {
     "hardtanh": [bad("bounds_crossed", "hardtanh", A(3), 1.0, -1.0, match="min_val")],
     "elu": [bad("celu_alpha_zero", "celu", A(3), 0.0, match="alpha")],
     "gelu": [bad("approximation_unknown", "gelu", A(3), approximate="erf", match="approximate")],
     "softplus": [bad("beta_zero", "softplus", A(3), beta=0.0, match="beta")],
+    "glu": [bad("odd", "glu", A(3, 5), match="even size"), bad("no_axes", "glu", A(), match="out|even")],
     "prelu": [bad("weight_of_other_width", "prelu", A(2, 3, 4), A(4), match="channel")],
 }

@@ -168,4 +168,37 @@ void prelu_weight_terms(In<real> g, In<real> x, Out<real> terms) {
     chain(g, x, terms, CHEAP, [](V x) { return x > 0 ? V{} : x; });
 }
 
+// f(at, from, count): `count` values from place `at` of the result on, and their values in x from `from` on;
+// their gates lie `half` behind.
+template <class F> static inline void gated(i64 half, i64 n, F f) {
+    constexpr i64 BLOCK = 4096;
+    const i64 pieces = (half + BLOCK - 1) / BLOCK, rows = half ? n / half : 0;
+    const i64 each = half < BLOCK ? half : BLOCK;
+    parallel_for(rows * pieces, 1 + COSTLY / (each + 1), [&](i64 begin, i64 end) {
+        for (i64 t = begin; t < end; ++t) {
+            const i64 row = t / pieces, from = t % pieces * BLOCK;
+            f(row * half + from, 2 * row * half + from, half - from < BLOCK ? half - from : BLOCK);
+        }
+    });
+}
+void glu(In<real> x, i64 half, Out<real> y) {
+    gated(half, y.size(), [&](i64 at, i64 from, i64 count) {
+        const real* const value = x.data + from;
+        for_vectors(count, [&](i64 i, auto lanes) {
+            lanes.store(y.data + at + i, lanes.load(value + i) * vsigmoid(lanes.load(value + half + i)));
+        });
+    });
+}
+void glu_backward(In<real> g, In<real> x, i64 half, Out<real> dx) {
+    gated(half, g.size(), [&](i64 at, i64 from, i64 count) {
+        const real* const value = x.data + from;
+        real* const slope = dx.data + from;
+        for_vectors(count, [&](i64 i, auto lanes) {
+            const V open = vsigmoid(lanes.load(value + half + i)), passed = lanes.load(g.data + at + i) * open;
+            lanes.store(slope + i, passed);
+            lanes.store(slope + half + i, passed * lanes.load(value + i) * (1 - open));
+        });
+    });
+}
+
 END_KERNELS

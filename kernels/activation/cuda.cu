@@ -252,4 +252,21 @@ __global__ void __launch_bounds__(256)
     map_prelu_weight_terms(const real* g, const real* x, real* terms, i64 n) {
     map(g, x, terms, n, PreluWeightTerms());
 }
+
+// x is (outer, 2, half); a thread takes a value and its gate
+__global__ void __launch_bounds__(256) gate_glu(const real* x, i64 half, real* y, i64 n) {
+    for (GRID_STRIDE(i, n)) {
+        const i64 at = i + i / half * half;
+        y[i] = real(acc(x[at]) * logistic(acc(x[at + half])));
+    }
+}
+__global__ void __launch_bounds__(256)
+    gate_glu_backward(const real* g, const real* x, i64 half, real* dx, i64 n) {
+    for (GRID_STRIDE(i, n)) {
+        const i64 at = i + i / half * half;
+        const acc open = logistic(acc(x[at + half])), passed = acc(g[i]) * open;
+        dx[at + half] = real(passed * acc(x[at]) * (1 - open));
+        dx[at] = real(passed);
+    }
+}
 }

@@ -74,3 +74,18 @@ def prelu_backward(g, x, weight):
 
 def prelu_weight_terms(g, x):
     return g * np.where(x > 0, 0, x)
+
+
+def halves(x, dim):
+    return np.split(x, 2, dim)
+
+
+def glu(x, *, dim):
+    value, gate = halves(x, dim)
+    return np.asarray(value * sigmoid(gate), x.dtype)
+
+
+def glu_backward(g, x, *, dim):
+    value, gate = halves(x, dim)
+    passed = g * sigmoid(gate)
+    return np.concatenate([passed, passed * value * sigmoid(-gate)], dim).astype(x.dtype)

@@ -213,6 +213,11 @@ CASES = {
         case("whole", "cumsum", I(3, 9, high=9, whole="int32"), 1, gradient=False),
         case("truth", "cumsum", B(3, 9), -1, gradient=False),
     ],
+    "roll": [
+        case("window", "roll", A(2, 5, 6, 3), (2, -1), (1, 2), batch=True), case("last", "roll", A(3, 33), 5, 1),
+        case("flattened", "roll", A(3, 5), 7), case("twice", "roll", A(4, 6), (1, 2), (0, 0)),
+        case("whole", "roll", I(3, 4, high=9, whole="int16"), (1, 1), (0, 1), gradient=False),
+        case("truth", "roll", B(3, 5), -2, 1, gradient=False), case("empty", "roll", A(0, 3), 1, 1)],
     "cumprod": [case("last", "cumprod", A(3, 9), 1, gradient=False),
                 case("whole", "cumprod", I(3, 5, high=4), 0, gradient=False)],
     "whole_sum": [case("all", "sum", I(3, 5, high=9), gradient=False),

@@ -144,6 +144,10 @@ def running(function, start):
 cumsum, cumprod = running(np.cumsum, 0), running(np.cumprod, 1)
 
 
+def roll(x, *, shifts, dims):
+    return np.roll(x, shifts, dims)
+
+
 def top(x, *, dim, count, largest):
     """The greatest (or least) in order, the first of equal ones first; NaN is greater than all
     numbers."""
@@ -175,6 +179,13 @@ def from_front(index, n, wrap):
 
 def take(x, index, *, dim, wrap):
     return np.take(x, from_front(index, x.shape[dim], wrap), dim)
+
+
+def take_backward(g, index, *, dim, size, wrap):
+    lead, behind = g.shape[:dim], g.shape[dim + index.ndim:]
+    dx = np.zeros((size, *lead, *behind), g.dtype)
+    np.add.at(dx, from_front(index, size, wrap).reshape(-1), np.moveaxis(g.reshape(*lead, -1, *behind), dim, 0))
+    return np.moveaxis(dx, 0, dim)
 
 
 def grid(index, dim):

@@ -27,6 +27,25 @@ void strided_move(InAny x, Dims strides, OutAny y) {
     });
 }
 
+void roll(InAny x, Dims shape, Dims shift, OutAny y) {
+    const int last = shape.n - 1;
+    const i64 bytes = size_of(y.element), width = shape[last] * bytes, moved = shift[last] * bytes;
+    const i64 rows = width ? y.size() * bytes / width : 0;
+    parallel_for(rows, 1 + 4 * GRAIN / (width + 32), [&](i64 begin, i64 end) {
+        for (i64 row = begin; row < end; ++row) {
+            i64 from = 0, step = 1;   // the row of x that comes here
+            for (i64 axis = last - 1, left = row; axis >= 0; --axis) {
+                const i64 n = shape[(int)axis], at = left % n - shift[(int)axis];
+                from += (at < 0 ? at + n : at) * step;
+                step *= n, left /= n;
+            }
+            char* const to = y.as<char>() + row * width;
+            std::memcpy(to + moved, x.as<const char>() + from * width, width - moved);
+            std::memcpy(to, x.as<const char>() + (from + 1) * width - moved, moved);
+        }
+    });
+}
+
 void cat_move(InAny x, i64 width, i64 pitch, i64 offset, OutAny y) {
     const i64 bytes = size_of(y.element), rows = width ? x.size() / width : 0;
     parallel_for(rows, 1 + GRAIN / (width + 1), [&](i64 begin, i64 end) {
@@ -59,7 +78,10 @@ void along(In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap, i64 b
             left /= index.dim(axis);
         }
         const i64 rest = width - t % width, stop = rest < end - t ? t + rest : end;
-        for (; t < stop; ++t, at += pitch) f(t, at + place_of(index.data + t, n, wrap) * step);
+        if (pitch == 0 && step == 1)   // along the last axis
+            for (; t < stop; ++t) f(t, at + place_of(index.data + t, n, wrap));
+        else
+            for (; t < stop; ++t, at += pitch) f(t, at + place_of(index.data + t, n, wrap) * step);
     }
 }
 
@@ -70,10 +92,10 @@ void put_along_with(const InAny& values, In<i64> index, const Dims& strides, i64
                     const OutAny& y, Join join) {
     for_element(y.element, [&](auto element) {
         using T = decltype(element);
-        along(index, strides, n, step, wrap, 0, index.size(), [&](i64 t, i64 at) {
-            T& to = y.as<T>()[at];
-            write(to, Value<T>(join(read(to), read(values.as<const T>()[t]))));
-        });
+        const T* const given = values.as<const T>();
+        T* const to = y.as<T>();
+        along(index, strides, n, step, wrap, 0, index.size(),
+              [=](i64 t, i64 at) { write(to[at], Value<T>(join(read(to[at]), read(given[t])))); });
     });
 }
 
@@ -110,8 +132,9 @@ void take_along(InAny x, In<i64> index, Dims strides, i64 n, i64 step, bool wrap
     for_width(size_of(y.element), [&](auto value) {
         using T = decltype(value);
         parallel_for(index.size(), GRAIN / 4, [&](i64 begin, i64 end) {
-            along(index, strides, n, step, wrap, begin, end,
-                  [&](i64 t, i64 at) { y.as<T>()[t] = x.as<const T>()[at]; });
+            const T* const from = x.as<const T>();
+            T* const to = y.as<T>();
+            along(index, strides, n, step, wrap, begin, end, [=](i64 t, i64 at) { to[t] = from[at]; });
         });
     });
 }
@@ -168,4 +191,29 @@ PUT(_add, Sum)
 PUT(_mul, Product)
 PUT(_max, Greatest)
 PUT(_min, Least)
+
+// Slices are added in order, each thread to columns of its own.
+void take_backward(InAny g, In<i64> index, i64 outer, i64 n, i64 inner, bool wrap, OutAny dx) {
+    const i64 count = index.size(), total = outer * n * inner;
+    constexpr i64 COLUMNS = 256;
+    const i64 pieces = (inner + COLUMNS - 1) / COLUMNS;
+    for_element(dx.element, [&](auto element) {
+        using T = decltype(element);
+        T* const to = dx.as<T>();
+        const T* const from = g.as<const T>();
+        parallel_for(total, 4 * GRAIN, [&](i64 begin, i64 end) { std::fill(to + begin, to + end, T{}); });
+        parallel_for(outer * pieces, 1 + GRAIN / (count * COLUMNS + 1), [&](i64 begin, i64 end) {
+            for (i64 piece = begin; piece < end; ++piece) {
+                const i64 o = piece / pieces, first = piece % pieces * COLUMNS;
+                const i64 width = inner - first < COLUMNS ? inner - first : COLUMNS;
+                for (i64 t = 0; t < count; ++t) {
+                    T* const sum = to + (o * n + place_of(index.data + t, n, wrap)) * inner + first;
+                    const T* const given = from + (o * count + t) * inner + first;
+                    for (i64 i = 0; i < width; ++i)
+                        write(sum[i], Value<T>(Sum{}(read(sum[i]), read(given[i]))));
+                }
+            }
+        });
+    });
+}
 END_KERNELS

@@ -43,16 +43,21 @@ def take_forward(k: Any, x: Any, index: Any, *, dim: int, wrap: bool) -> Any:
     return y
 
 
+def take_backward(k: Any, g: Any, index: Any, *, dim: int, size: int, wrap: bool) -> Any:
+    lead, behind = g.shape[:dim], g.shape[dim + len(index.shape):]
+    dx = k.empty((*lead, size, *behind), g.dtype)
+    k.take_backward(g, index, math.prod(lead), size, math.prod(behind), wrap, dx)
+    return dx
+
+
 def take_gradient(ctx: Any) -> tuple[Any, None]:
-    """Slices of g added where they came from: a put along the axis."""
     (x, index), dim = ctx.inputs, ctx.attrs["dim"]
-    g = reshape(ctx.g, (*x.shape[:dim], math.prod(index.shape), *x.shape[dim + 1:]))
-    line = reshape(index, (*[1] * dim, math.prod(index.shape), *[1] * (len(x.shape) - dim - 1)))
-    zero = BROADCAST_TO(number(0.0, ctx.g), shape=tuple(x.shape))
-    return (PUT_ALONG(zero, broadcast_to(line, g.shape), g, dim=dim, wrap=ctx.attrs["wrap"], reduction="add"),
-            None)
+    return TAKE_BACKWARD(ctx.g, index, dim=dim, size=x.shape[dim], wrap=ctx.attrs["wrap"]), None
 
 
+TAKE_BACKWARD = Op("take_backward", "ai", take_backward, reference.take_backward,
+                   lambda ctx: (TAKE(ctx.g, ctx.inputs[1], dim=ctx.attrs["dim"], wrap=ctx.attrs["wrap"]), None),
+                   kernels=("take_backward",), tolerance=8, todo=NO_CUDA, checks_indices=True)
 TAKE = Op("take", "ai", take_forward, reference.take, take_gradient, check_take, kernels=("take",),
           tolerance=8, todo=NO_CUDA, checks_indices=True,
           bytes=lambda x, index, *, dim, wrap: 2 * index.size * x.nbytes // max(x.shape[dim], 1),

@@ -3,14 +3,17 @@ greater than all numbers."""
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ..core.dispatch import on_device
 from ..core.late import LateFunctions
 from ..core.registry import Op
+from ..core.symbolic import index as as_int
 from ..core.types import Arrays
 from .elementwise import number
 from .gather import PUT_ALONG
-from .shape import BROADCAST_TO, _axis, broadcast_to, reshape
+from .shape import BROADCAST_TO, _axis, broadcast_to, cat, narrow, reshape
 from .typed import NO_CUDA, as_type, dtype_of
 
 reference = LateFunctions("pyops.kernels.typed.reference")
@@ -122,20 +125,57 @@ def _running(row: Op, name: str, input: Arrays, dim: int) -> Arrays:
 
 def roll(input: Arrays, shifts: Any, dims: Any = None) -> Arrays:
     """Moved by `shifts` along `dims` (ints, or several), round the ends; without dims, of
-    the flattened array."""
-    from .shape import cat, narrow
+    the flattened array. A new array."""
+    shape = tuple(input.shape)
     if dims is None:
-        return reshape(roll(reshape(input, (-1,)), shifts, 0), tuple(input.shape))
+        return reshape(roll(reshape(input, (-1,)), shifts, 0), shape)
     shifts, dims = ([v] if isinstance(v, int) else list(v) for v in (shifts, dims))
     if len(shifts) != len(dims):
         raise ValueError(f"roll: as many shifts as dims, got {shifts} and {dims}")
+    if not shape:
+        return reshape(roll(reshape(input, (1,)), shifts, dims), shape)
+    shifts, dims = tuple(map(as_int, shifts)), tuple(_axis("roll", d, len(shape)) for d in dims)
+    return by_parts(input, shifts, dims) if on_device((input,)) else ROLL(input, shifts=shifts, dims=dims)
+
+
+def by_parts(input: Arrays, shifts: Any, dims: Any) -> Arrays:
+    """roll in rows that a GPU has kernels for."""
     for shift, dim in zip(shifts, dims):
-        dim = _axis("roll", dim, len(input.shape))
         n = input.shape[dim]
         at = -shift % n if n else 0
         if at:
             input = cat([narrow(input, dim, at, n - at), narrow(input, dim, 0, at)], dim)
     return input
+
+
+@lru_cache(4096)
+def rolled(shape: Any, shifts: Any, dims: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Sizes and shifts, from 0 to below the size; an axis that stays is joined to the one before."""
+    sizes, moves = [1], [0]
+    for axis, size in enumerate(shape):
+        by = sum(s for s, d in zip(shifts, dims) if d == axis) % max(size, 1)
+        if by:
+            sizes.append(size)
+            moves.append(by)
+        else:
+            sizes[-1] *= size
+            moves[-1] *= size
+    return tuple(sizes), tuple(moves)
+
+
+def roll_forward(k: Any, x: Any, *, shifts: Any, dims: Any) -> Any:
+    y = k.empty(x.shape, x.dtype)
+    k.roll(x, *rolled(x.shape, shifts, dims), y)
+    return y
+
+
+def roll_gradient(ctx: Any) -> tuple[Any]:
+    return (ROLL(ctx.g, shifts=tuple(-s for s in ctx.attrs["shifts"]), dims=ctx.attrs["dims"]),)
+
+
+ROLL = Op("roll", "a", roll_forward, reference.roll, roll_gradient, kernels=("roll",), tolerance=0,
+          todo=NO_CUDA, bytes=lambda x, **_: 2 * x.nbytes,
+          per_sample=lambda shape, *, shifts, dims: 0 not in dims)
 
 
 def tile(input: Arrays, dims: Any) -> Arrays:

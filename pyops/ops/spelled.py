@@ -36,7 +36,7 @@ from .elementwise import (
 )
 from .matmul import matmul
 from .reduction import logsumexp, mean, sum
-from .shape import broadcast_to, cat, permute, reshape, unsqueeze
+from .shape import broadcast_to, cat, permute, reshape, split, unsqueeze
 from .softmax import log_softmax, softmax
 
 loss = LateFunctions("pyops.kernels.loss.reference")
@@ -371,6 +371,12 @@ def nll_loss(x, index, weight, ignore, reduction):
     values, index, weights = numbers(x), numbers(index), None if weight is None else numbers(weight)
     share = loss.coefficients(values, index, None, weights, ignore, 0).astype(x.dtype)
     return reduced(neg(sum(mul(share, x), loss.class_axis(x))), loss.counts(values, index, weights, ignore), reduction)
+
+
+@spells("glu")
+def glu(x, dim):
+    value, gate = split(x, [x.shape[dim] // 2] * 2, dim)
+    return mul(value, sigmoid(gate))
 
 
 @spells("squared_euclidean")

@@ -39,6 +39,12 @@ def one_size(*arguments) -> None:
     need(len(sizes) == 1, "inputs and result have one size")
 
 
+@contract("glu", "rnR")
+def glu(x, half, y) -> None:
+    need(half >= 0 and x.size == 2 * y.size and (y.size % half == 0 if half else not y.size),
+         "the result is half of the input, in rows of half its axis")
+
+
 @contract("add", "rrdddfR")
 @contract("mul div pow maximum minimum prelu", "rrdddR")
 @contract("where", "rrrddddR")

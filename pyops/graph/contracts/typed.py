@@ -104,6 +104,11 @@ def around(x, outer, n, inner) -> None:
     need(min(outer, n, inner) >= 0 and outer * n * inner == x.size, "outer x n x inner is the input's size")
 
 
+@contract("take_backward", "xennnbX")
+def take_backward(g, index, outer, n, inner, wrap, dx) -> None:
+    take(dx, index, outer, n, inner, wrap, g)
+
+
 @contract("take", "xennnbX")
 def take(x, index, outer, n, inner, wrap, y) -> None:
     around(x, outer, n, inner)
@@ -116,6 +121,13 @@ def fold(x, outer, n, inner, y) -> None:
     around(x, outer, n, inner)
     one_type(x, y)
     need(y.size == outer * inner, "the result has outer x inner values")
+
+
+@contract("roll", "xddX")
+def roll(x, shape, shift, y) -> None:
+    same(x, y)
+    need(shape and len(shape) == len(shift) and math.prod(shape) == x.size, "the axes hold the values")
+    need(all(0 <= s < max(n, 1) for n, s in zip(shape, shift)), "a shift lies within its axis")
 
 
 @contract("any_argmax any_argmin", "xnnnbI")
