@@ -89,4 +89,24 @@ void copy_channels(InMap<real> x, i64 channels, i64 to, OutMap<real> y) {
         }
     });
 }
+
+// Each channel of x `times` times: channel c of y is channel c / times of x. A block of y comes from
+// two neighbouring blocks at most
+void repeat_channels(InMap<real> x, i64 channels, i64 times, OutMap<real> y) {
+    each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
+        real* out = y.at(n, block);
+        for (int part = 0; part < BLOCK; part += LANES) {
+            const i64 first = (block * BLOCK + part) / times, base = first / LANES * LANES;
+            M lanes;
+            for (int l = 0; l < LANES; ++l) {
+                const i64 c = (block * BLOCK + part + l) / times;
+                lanes[l] = lane_int((c < channels ? c : channels - 1) - (base < channels ? base : 0));
+            }
+            const i64 low = base < channels ? base : 0, high = low + LANES < channels ? low + LANES : low;
+            const real *a = x.at(n, low / BLOCK) + low % BLOCK, *b = x.at(n, high / BLOCK) + high % BLOCK;
+            for (i64 p = from; p < to; ++p)
+                store(out + p * BLOCK + part, __builtin_shuffle(load(a + p * BLOCK), load(b + p * BLOCK), lanes));
+        }
+    });
+}
 END_KERNELS

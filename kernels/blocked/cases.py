@@ -121,6 +121,9 @@ EMPTY_LANES = [
          lambda F, y, v: F.conv2d(F.avg_pool2d(F.max_pool2d(y, 3, 1, 1), 2), v), (W(24, 20, 1, 1),)),
         ("resampled", lambda F, y, v: F.conv2d(F.interpolate(y, (7, 12), mode="bilinear"), v),
          (W(24, 20, 1, 1),)),
+        ("norm_of_channels", lambda F, y, g, v: F.conv2d(F.permute(F.layer_norm(
+            F.permute(y, (0, 2, 3, 1)), (20,), g), (0, 3, 1, 2)), v), (A(20), W(24, 20, 1, 1))),
+        ("norm_of_groups", lambda F, y, g, v: F.conv2d(F.group_norm(y, 4, g), v), (A(20), W(24, 20, 1, 1))),
         ("padded", lambda F, y, v: F.conv2d(F.pad(y, (1, 1, 1, 1), "reflect"), v), (W(24, 20, 1, 1),)),
         ("residual", lambda F, y, v, u: F.conv2d(F.relu(F.add(F.conv2d(y, v), y)), u), (W(20, 20, 1, 1), W(24, 20, 1, 1))))]
 LINES = [
@@ -131,6 +134,8 @@ DEPTHWISE = [
     *(chain(f"depthwise_{name}", lambda F, x, w, b, v, f=POINTWISE[name]: F.conv2d(
         f(F, F.conv2d(x, w, b, padding=1, groups=33)), v),
             Y, W(33, 1, 3, 3), A(33), W(16, 33, 1, 1)) for name in FUSED),
+    *(chain(f"depthwise_times_{m}", lambda F, x, w, b, m=m: F.relu(F.add(F.conv2d(x, w, b, padding=1, groups=33), F.sin(
+        F.cat([x] * m, 1)))), Y, W(33 * m, 1, 3, 3), A(33 * m)) for m in (2, 3, 5)),
     chain("depthwise_strided", lambda F, x, w: F.relu(F.conv2d(x, w, stride=2, padding=2, groups=33)), Y, W(33, 1, 5, 5)),
     chain("depthwise_dilated", lambda F, x, w: F.conv2d(x, w, padding=4, dilation=(4, 2), groups=33), Y, W(33, 1, 3, 3)),
     chain("depthwise_residual", lambda F, x, w: F.relu(F.add(F.conv2d(x, w, padding=3, groups=33), x)), Y, W(33, 1, 7, 7)),
@@ -242,6 +247,17 @@ MULS = [
           X, W(32, 20, 1, 1), W(16, 32, 3, 3)),
 ]
 NORMS = [
+    chain("norm_of_channels", lambda F, x, w, g, b, v: F.conv2d(F.permute(F.layer_norm(
+        F.permute(F.conv2d(x, w, padding=1), (0, 2, 3, 1)), (33,), g, b), (0, 3, 1, 2)), v),
+          X, W(33, 20, 3, 3), A(33), A(33), W(16, 33, 1, 1)),
+    chain("layers_of_channels", lambda F, x, w, g, b, e, p: F.add(x, F.permute(F.linear(F.gelu(F.linear(F.layer_norm(
+        F.permute(F.conv2d(x, w, padding=3, groups=20), (0, 2, 3, 1)), (20,), g, b), e)), p), (0, 3, 1, 2))),
+          X, W(20, 1, 7, 7), A(20), A(20), W(70, 20), W(20, 70)),
+    chain("norm_of_groups", lambda F, x, w, g, b, v: F.conv2d(F.silu(F.group_norm(F.conv2d(x, w, padding=1), 3, g, b)), v),
+          X, W(33, 20, 3, 3), A(33), A(33), W(16, 33, 1, 1)),
+    chain("tokens_of_a_map", lambda F, x, w, v, u: F.conv2d(F.reshape(F.permute(F.linear(
+        F.permute(F.flatten(F.conv2d(x, w), 2), (0, 2, 1)), v), (0, 2, 1)), (-1, 33, 9, 11)), u),
+          X, W(33, 20, 1, 1), W(33, 33), W(16, 33, 1, 1)),
     *(chain(f"norm_of_a_map_{name}", lambda F, x, w, m, s, a, b, f=POINTWISE[name]: f(
        F, F.batch_norm(F.max_pool2d(F.conv2d(x, w), 3, 1, 1), m, s, a, b)),
             X, W(33, 20, 1, 1), *statistics(33)) for name in FUSED),

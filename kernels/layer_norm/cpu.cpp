@@ -3,14 +3,47 @@
 // Two passes over a row that is still in cache after the first: mean, then the centred second
 // moment. The one-pass form E[x^2] - mean^2 cancels badly when |mean| >> std, so it is not used.
 // rms_norm: y = x * rrms * weight, rrms = 1 / sqrt(mean of x^2 + eps).
-#include "../batch_norm/moments.h"
+#include "rows.h"
 
 BEGIN_KERNELS
+namespace {
+constexpr i64 SHORT = 1024;   // values of a row: NORMED of them stay in the first-level cache
+
+// Rows [begin, end) of few values; the last ones may be normalised twice, which changes nothing.
+void normalise_rows(In<real> x, In<real> weight, In<real> bias, double eps, i64 begin, i64 end, i64 cols,
+                    Out<real> y, Out<real> mean, Out<real> rstd) {
+    for (i64 first = begin; first < end; first += NORMED) {
+        i64 row[NORMED];
+        for (int r = 0; r < NORMED; ++r) row[r] = first + r < end ? first + r : end - 1;
+        const RowMoments m = row_moments(cols, [&](auto body) {
+            for_vectors(cols, [&](i64 i, auto lanes) {
+                #pragma GCC unroll 8
+                for (int r = 0; r < NORMED; ++r)
+                    body(r, lanes.load(x.data + row[r] * cols + i), [&](V v) { return lanes.keep(v); });
+            });
+        });
+        real scale[NORMED];
+        for (int r = 0; r < NORMED; ++r) {
+            mean.data[row[r]] = m.mean[r];
+            rstd.data[row[r]] = scale[r] = reciprocal_deviation(m.variance[r], eps);
+        }
+        for_vectors(cols, [&](i64 i, auto lanes) {
+            const V w = weight ? lanes.load(weight.data + i) : splat(1), b = bias ? lanes.load(bias.data + i) : V{};
+            #pragma GCC unroll 8
+            for (int r = 0; r < NORMED; ++r) {
+                const V v = (lanes.load(x.data + row[r] * cols + i) - m.mean[r]) * scale[r];
+                lanes.store(y.data + row[r] * cols + i, v * w + b);
+            }
+        });
+    }
+}
+}  // namespace
 
 void layer_norm(In<real> x, In<real> weight, In<real> bias, double eps, Out<real> y, Out<real> mean,
                 Out<real> rstd) {
     const i64 rows = mean.size(), cols = rows ? x.size() / rows : 0;
     parallel_for(rows, 1 + 8192 / (cols + 1), [&](i64 begin, i64 end) {
+        if (cols && cols <= SHORT) return normalise_rows(x, weight, bias, eps, begin, end, cols, y, mean, rstd);
         for (i64 r = begin; r < end; ++r) {
             const real* xr = x.data + r * cols;
             real*       yr = y.data + r * cols;

@@ -12,6 +12,8 @@ MASK = np.where(RNG.random((9, 9)) < 0.3, -np.inf, 0).astype(np.float32)
 MASK[:, 4] = 0
 CLOSED = MASK.copy()
 CLOSED[2] = -np.inf
+BIAS = RNG.standard_normal((3, 9, 9)).astype(np.float32)
+WINDOWS = np.where(RNG.random((2, 1, 9, 9)) < 0.3, -100, 0).astype(np.float32)
 MATRIX = RNG.standard_normal((9, 9)).astype(np.float32)
 
 
@@ -33,6 +35,9 @@ FUSED = {
         F.softmax(F.matmul(q, F.permute(F.permute(k * 2, (0, 2, 1, 3)), (0, 2, 3, 1))), -1), v),
     "an open mask": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k)) * 0.3 + MASK, -1), v),
     "a mask before": lambda q, k, v: F.matmul(F.softmax(MATRIX + F.matmul(q, turned(k)), -1), v),
+    "a bias a head and a mask a window": lambda q, k, v: F.matmul(F.softmax(F.reshape(F.reshape(
+        F.matmul(q * 0.3, turned(k)) + BIAS, (1, 2, 3, 9, 9)) + WINDOWS, (-1, 3, 9, 9)), -1), v),
+    "two masks": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k)) + BIAS + MASK, -1), v),
     "no key, zeros": lambda q, k, v: F.matmul(
         zeros_for_nan(F.softmax(F.matmul(q, turned(k)) + CLOSED, -1)), v),
 }
@@ -41,10 +46,17 @@ APART = {
     "another axis": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k)), -2), v),
     "keys not turned": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, F.reshape(k, (2, 3, 8, 9))), -1), v),
     "a product a score": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k)) * MATRIX, -1), v),
+    "windows without a key": lambda q, k, v: F.matmul(F.softmax(F.reshape(F.reshape(
+        F.matmul(q, turned(k)), (1, 2, 3, 9, 9)) + CLOSED, (-1, 3, 9, 9)), -1), v),
+    "scores of another shape": lambda q, k, v: F.matmul(F.softmax(F.reshape(F.reshape(
+        F.matmul(q, turned(k)), (2, 3, 81)) + MASK.reshape(81), (2, 3, 9, 9)), -1), v),
+    "a factor between": lambda q, k, v: F.matmul(F.softmax((F.matmul(q, turned(k)) + BIAS) * 2 + MASK, -1), v),
     "keys of all samples": lambda q, k, v: F.matmul(F.softmax(F.matmul(q, turned(k[:1])), -1), v),
 }
 SEEN = {
     "weights": lambda q, k, v: (lambda p: (F.matmul(p, v), p))(F.softmax(F.matmul(q, turned(k)), -1)),
+    "scores with a bias": lambda q, k, v: (lambda s: (
+        F.matmul(F.softmax(F.reshape(s, (2, 3, 9, 9)) + MASK, -1), v), s))(F.reshape(F.matmul(q, turned(k)), (1, 2, 3, 9, 9)) + BIAS),
     "scores": lambda q, k, v: (lambda s: (F.matmul(F.softmax(s * 0.3, -1), v), s))(F.matmul(q, turned(k))),
 }
 

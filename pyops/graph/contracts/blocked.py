@@ -39,6 +39,18 @@ def from_blocked(x, y) -> None:
     to_blocked(y, x)
 
 
+@contract("last_to_blocked", "rM")
+def last_to_blocked(x, y) -> None:
+    need(len(x.shape) == 3, "an image whose channels come last has three axes")
+    n, pixels, c = x.shape
+    need((n, blocks(c), pixels) == (y.n, y.blocks, y.h * y.w), "image and map have one size")
+
+
+@contract("last_from_blocked", "mR")
+def last_from_blocked(x, y) -> None:
+    last_to_blocked(y, x)
+
+
 @contract("activate_flat", "aR")
 def activate_flat(act, y) -> None:
     pass
@@ -70,6 +82,13 @@ def copy_channels(x, channels, to, y) -> None:
         (x.n, x.h, x.w) == (y.n, y.h, y.w) and to >= 0 and to + channels <= y.blocks * BLOCK,
         "channels lie in the result",
     )
+
+
+@contract("repeat_channels", "mnnM")
+def repeat_channels(x, channels, times, y) -> None:
+    filled(channels, x)
+    need(times >= 2, "channels are repeated")
+    need((x.n, blocks(channels * times), x.h, x.w) == (y.n, y.blocks, y.h, y.w), "repeated channels fill the result")
 
 
 # ---- convolutions
@@ -324,6 +343,20 @@ def linear_stored(x, weight, scale, bias, act, y) -> None:
 def widen_packed(weight, scale, packed) -> None:
     stored(weight, scale)
     need(packed.shape == weight.shape, "filters are stored as they are packed")
+
+
+@contract("layer_norm_blocked", "mnoofaM")
+def layer_norm_blocked(x, channels, weight, bias, eps, act, y) -> None:
+    same_maps(x, y)
+    filled(channels, x)
+    numbers(weight, x.blocks * BLOCK)
+    numbers(bias, x.blocks * BLOCK)
+
+
+@contract("group_norm_blocked", "mnnoofaM")
+def group_norm_blocked(x, channels, groups, weight, bias, eps, act, y) -> None:
+    layer_norm_blocked(x, channels, weight, bias, eps, act, y)
+    need(groups >= 1 and channels % groups == 0, "groups have as many channels each")
 
 
 # ---- windows

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir import Graph, Value
-from . import attention, control, convolution, elementwise, linear, on_bytes, plain, pooling, recurrent
+from . import attention, control, convolution, elementwise, linear, norms, on_bytes, plain, pooling, recurrent
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref
 
 RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES,
-         **recurrent.RULES, **on_bytes.RULES}
+         **recurrent.RULES, **norms.RULES, **on_bytes.RULES}
 
 
 def lower(graph: Graph, options) -> Lowering:
@@ -47,7 +47,7 @@ def lower_node(low: Lowering, node) -> None:
 
 
 def lower_whole(low: Lowering, node) -> None:
-    places = (low.maps, low.planar)
+    places = (low.maps, low.planar, low.last)
     before = len(low.steps), *map(len, places)
     rule = RULES.get(node.op, elementwise.flat if node.row.pointwise else None)
     # the kernels of rules are, but for those on bytes

@@ -116,6 +116,8 @@ class Lowering:
     planar: dict[Value, Ref] = field(default_factory=dict)
     maps: dict[Value, Map] = field(default_factory=dict)
     views: dict[Value, View] = field(default_factory=dict)     # copied when something needs them contiguous
+    # (n, h, w, c): an image whose channels come last, and the map (n, c, h, w) that it is a view of
+    last: dict[Value, Map] = field(default_factory=dict)
     # value -> concatenation and channel block it is part of
     placement: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     consumers: dict[Value, list[Node]] = field(default_factory=dict)
@@ -147,11 +149,14 @@ class Lowering:
                 self.new_map(whole)
             self.maps[value] = self.maps[whole].block(first, value.shape[1])
             return self.maps[value]
-        n, c, h, w = four(shape or value.shape)
+        self.maps[value] = self.free_map(*four(shape or value.shape))
+        return self.maps[value]
+
+    def free_map(self, n: int, c: int, h: int, w: int) -> Map:
+        """A place for a map that is no value's yet."""
         ref = Ref(self.buffer(n * blocks(c) * h * w * BLOCK), 0, (n, blocks(c), h, w, BLOCK),
                   sample=blocks(c) * h * w * BLOCK)
-        self.maps[value] = Map(ref, c)
-        return self.maps[value]
+        return Map(ref, c)
 
     def copy(self, source: Ref, strides: tuple[int, ...], to: Ref, node: Node | None = None) -> None:
         """The view of these strides (in values), whose first element `source` is, made
@@ -169,6 +174,11 @@ class Lowering:
             if value.size:
                 shape, strides = joined_axes(value.shape, view.strides)
                 self.copy(view.ref, strides, place.reshaped(shape), value.node)
+        if value not in self.planar and value in self.last:
+            n, h, w, c = value.shape
+            self.new_planar(value)
+            self.add("last_from_blocked", self.last[value].ref, self.planar[value].reshaped((n, h * w, c)),
+                     algorithm="layout")
         if value not in self.planar:
             source = self.maps[value]
             shape = four(value.shape)
@@ -185,6 +195,13 @@ class Lowering:
         if value not in self.maps:
             if value.dtype != np.float32:
                 raise Declined(f"maps are of float32, this is {value.dtype}")
+            if value in self.views and value not in self.planar and channels_last(value.shape,
+                                                                                  self.views[value].strides):
+                n, c, h, w = value.shape
+                self.new_map(value)
+                self.add("last_to_blocked", self.views[value].ref.reshaped((n, h * w, c)), self.maps[value].ref,
+                         algorithm="layout")
+                return self.maps[value]
             source = self.as_planar(value)
             n, c, h, w = four(value.shape)
             self.new_map(value)
@@ -217,6 +234,15 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
         strides.append(step)
         step *= size
     return tuple(reversed(strides))
+
+
+def channels_last(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether an image (n, c, h, w) of these strides is one in memory whose channels come last."""
+    if len(shape) != 4:
+        return False
+    n, c, h, w = shape
+    return all(size == 1 or stride == wanted
+               for size, stride, wanted in zip(shape, strides, (h * w * c, 1, w * c, c)))
 
 
 def joined_axes(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

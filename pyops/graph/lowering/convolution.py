@@ -118,6 +118,18 @@ def depthwise(low: Lowering, c: Layer) -> None:
         c.call(low, "depthwise_conv_mean", *arguments, mean, algorithm="depthwise")
 
 
+def multiplied(low: Lowering, c: Layer) -> None:
+    """Several filters a channel: one a channel of an image that has each so many times."""
+    if c.groups != c.channels or c.channels == 1 or c.filters == c.channels or len(c.node.outputs) != 1:
+        raise Declined("not several filters a channel")
+    n, _, h, w = four(c.x.shape)
+    repeated = low.free_map(n, c.filters, h, w)
+    low.add("repeat_channels", low.as_map(c.x).ref, c.channels, c.filters // c.channels, repeated.ref, node=c.node,
+            algorithm="copy")
+    c.call(low, "depthwise_conv", repeated.ref, packing.depthwise(c.weight), c.packed_bias(), residual(low, c.node),
+           c.window, c.tail, low.new_map(c.node.output).ref, algorithm="depthwise")
+
+
 def stem(low: Lowering, c: Layer) -> None:
     """Few channels, read as the caller has them."""
     if (c.groups != 1 or c.channels > 4 or c.x not in low.planar or c.x in low.maps
@@ -161,7 +173,7 @@ def direct(low: Lowering, c: Layer) -> None:
            c.tail, low.new_map(node.output).ref, algorithm="direct" if c.groups == 1 else "grouped")
 
 
-CANDIDATES = (single_pixels, depthwise, stem, winograd, direct)
+CANDIDATES = (single_pixels, depthwise, multiplied, stem, winograd, direct)
 
 
 def is_modest(image, result, kernel, attrs) -> bool:

@@ -3,9 +3,11 @@ graph and changes it."""
 from . import (
     bytes_maps,
     bytes_products,
+    channels_first,
     drop_dead,
     fold_batch_norm,
     fold_constants,
+    fold_group_norm,
     fold_inputs,
     fuse_activation,
     fuse_gate,
@@ -20,11 +22,14 @@ from . import (
     spelled_out,
     spelled_out_attention,
     turn_thin,
+    turn_tokens,
 )
 
 FOLDED = (fold_batch_norm.run, fold_constants.run)   # each may lay open what the other takes
-ORDER = (simplify.run, spelled_out.run, spelled_out_attention.run, drop_dead.run, fuse_pad.run, *FOLDED,
-         *FOLDED, fold_inputs.run, bytes_products.run, drop_dead.run, bytes_maps.run, drop_dead.run, fuse_residual.run,
+ORDER = (simplify.run, spelled_out.run, spelled_out_attention.run, fold_group_norm.run, turn_tokens.run,
+         drop_dead.run, channels_first.run, drop_dead.run, fuse_pad.run, *FOLDED, *FOLDED, simplify.run,
+         fold_inputs.run,
+         bytes_products.run, drop_dead.run, bytes_maps.run, drop_dead.run, fuse_residual.run,
          fuse_quantise.run, fuse_activation.run, fuse_normalised_input.run, fuse_gate.run, drop_dead.run,
          fuse_inverted.run, fuse_mean.run, turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store

@@ -16,7 +16,11 @@ def run(graph: Graph) -> None:
         if node.op != "batch_norm" or not isinstance(node.inputs[0], Value):
             continue
         producer = node.inputs[0].node
-        if producer is not None and foldable(producer) and graph.only_consumer(
+        layer = layer_of_rows(graph, node, consumers)
+        if layer is not None and constant(node):
+            fold(layer, *scale_and_shift(node))
+            graph.drop(node, node.inputs[0], consumers)
+        elif producer is not None and foldable(producer) and graph.only_consumer(
                 node.inputs[0], consumers) is node and constant(node):
             fold(producer, *scale_and_shift(node))
             graph.drop(node, producer.output, consumers)
@@ -30,6 +34,20 @@ def foldable(node: Node) -> bool:
     return (node.row.filter_axis is not None and constant(node) and len(node.inputs) == 3
             and not (node.op == "conv_transpose" and node.attrs["groups"] > 1)
             and not (node.op == "linear" and len(node.output.shape) != 2))
+
+
+def layer_of_rows(graph: Graph, node: Node, consumers) -> Node | None:
+    """The linear layer of more axes whose rows, put into a matrix, are normalised."""
+    rows = node.inputs[0]
+    view = rows.node
+    if (view is None or view.op != "reshape" or len(rows.shape) != 2 or not isinstance(view.inputs[0], Value)
+            or graph.only_consumer(rows, consumers) is not node
+            or graph.only_consumer(view.inputs[0], consumers) is not view):
+        return None
+    layer = view.inputs[0].node
+    if layer is None or layer.op != "linear" or not constant(layer) or layer.output.shape[-1] != rows.shape[1]:
+        return None
+    return layer if layer.inputs[1].ndim == 2 and layer.inputs[1].shape[0] == rows.shape[1] else None
 
 
 def scale_and_shift(node: Node) -> tuple[np.ndarray, np.ndarray]:

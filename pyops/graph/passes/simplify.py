@@ -1,5 +1,5 @@
 """Removes calls that change nothing: a reshape to the same shape, a pooling of single pixels, an
-addition of zero, a product with one.
+addition of zero, a product with one. Of two reshapes in a row the first is none.
 """
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ MAY_CHANGE_NOTHING = {"reshape", "broadcast_to", "cast", "permute", "getitem", "
 def run(graph: Graph) -> None:
     consumers = graph.consumers()
     for node in list(graph.nodes):
+        inner = node.inputs[0].node if node.op == "reshape" and isinstance(node.inputs[0], Value) else None
+        if inner is not None and inner.op == "reshape" and isinstance(inner.inputs[0], Value):
+            consumers[inner.output].remove(node)
+            node.inputs = [inner.inputs[0]]
+            consumers[inner.inputs[0]].append(node)
         source = same_as(node)
         if source is not None and not (node.output in graph.outputs and source in graph.inputs):
             graph.drop(node, source, consumers)

@@ -14,6 +14,8 @@ from ...ops.attention import MOST_LEADING, broadcasts
 from ..ir import Graph, Node, Value
 from .spelled_out import number_of, product
 
+MOST_MASK = 1 << 22   # scores whose masks are added up beforehand: 16 MB
+
 
 def run(graph: Graph) -> None:
     consumers = graph.consumers()
@@ -80,16 +82,46 @@ def softmax_of(graph: Graph, value, consumers) -> tuple[Node | None, bool]:
 def masked(graph: Graph, value, consumers):
     """(scores, what was added to them or None)."""
     node = value.node if isinstance(value, Value) else None
-    if node is None or node.op != "add" or node.attrs.get("alpha", 1) != 1:
+    if node is None or node.op not in ("add", "reshape") or node.attrs.get("alpha", 1) != 1:
         return value, None
     if graph.only_consumer(value, consumers) is None:
         return value, None
-    for scores, mask in (node.inputs, node.inputs[::-1]):
+    for scores, mask in (node.inputs, node.inputs[::-1]) if node.op == "add" else ():
         if isinstance(scores, Value) and scores.shape == value.shape and broadcasts(mask.shape, value.shape):
             made = product(scores)[1]
             if len(made) == 1 and isinstance(made[0], Value) and made[0].node and made[0].node.op == "matmul":
                 return scores, mask
-    return value, None
+    return sums_of_masks(graph, value, consumers) or (value, None)
+
+
+def sums_of_masks(graph: Graph, value: Value, consumers) -> tuple[Value, np.ndarray] | None:
+    """The same where several constants are added, some to scores whose leading axes are split, as
+    windows that are shifted have it: a bias a head, and a mask a window. The constants are added up."""
+    masks: list[tuple[np.ndarray, tuple]] = []
+    at = value
+    while at.node is not None and at.node.op in ("add", "reshape") and len(masks) < 4:
+        node = at.node
+        constants = [v for v in node.inputs if isinstance(v, np.ndarray)]
+        inner = next((v for v in node.inputs if isinstance(v, Value)), None)
+        if inner is None or graph.only_consumer(at, consumers) is None or at.shape[-2:] != inner.shape[-2:]:
+            return None
+        if node.op == "add":
+            if (len(constants) != 1 or inner.shape != at.shape or node.attrs.get("alpha", 1) != 1
+                    or constants[0].dtype != np.float32 or not broadcasts(constants[0].shape, at.shape)):
+                break
+            masks.append((constants[0], at.shape))
+        at = inner
+    made = product(at)[1]
+    if (not masks or len(made) != 1 or not isinstance(made[0], Value) or made[0].node is None
+            or made[0].node.op != "matmul" or at.shape != value.shape or len(at.shape) < 3
+            or not all(type(n) is int for n in at.shape) or at.size > MOST_MASK):
+        return None
+    total = np.zeros(at.shape, np.float32)
+    for mask, shape in masks:
+        total += np.broadcast_to(mask, shape).reshape(at.shape)
+    while total.shape[0] == 1 and total.ndim > 2:
+        total = total[0]
+    return at, total
 
 
 def scaled(value) -> tuple[float, Value | None]:
