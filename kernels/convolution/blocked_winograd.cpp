@@ -1,4 +1,4 @@
-// 3x3 convolutions of stride 1 by Winograd's algorithm (winograd_transform.h), fused: tiles of the
+// 3x3 (and 2x2) convolutions of stride 1 by Winograd's algorithm (winograd_transform.h), fused: tiles of the
 // input are transformed, multiplied by the transformed filters at every point
 // (winograd_multiply.h), and transformed back with the epilogue, a cacheful of tiles at a time.
 //
@@ -33,7 +33,7 @@ i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 struct Job {
     InMap<real>  x, residual;
     OutMap<real> y;
-    Filters3x3   filters;
+    SquareFilters   filters;
     const real  *u, *bias;
     i64 channels, in_blocks, pad_h, pad_w;
     i64 rows, columns;              // of the result before pooling, as far as it is used
@@ -74,7 +74,7 @@ void find_places(const Batch& batch, i64 in_blocks, i64 block, i64 first, i64 n,
 }
 
 // V of tiles [first, last) of the batch, of one block of channels.
-template <int TILE> void make_v(const Job& job, const Batch& batch, i64 block, i64 first, i64 last, real* v) {
+template <int TILE, int TAPS> void make_v(const Job& job, const Batch& batch, i64 block, i64 first, i64 last, real* v) {
     constexpr i64 RUN = STRIP / TILE;
     i64 place[RUN];
     while (first < last) {
@@ -82,7 +82,7 @@ template <int TILE> void make_v(const Job& job, const Batch& batch, i64 block, i
                   down = tile / job.tiles_w % job.tiles_h;
         const i64 n    = at_most(at_most(last - first, job.tiles_w - across), RUN);
         find_places(batch, job.in_blocks, block, first, n, place);
-        transform_tiles<TILE>({job.x.at(tile / job.tiles_w / job.tiles_h, block), job.x.h, job.x.w},
+        transform_tiles<TILE, TAPS>({job.x.at(tile / job.tiles_w / job.tiles_h, block), job.x.h, job.x.w},
                               down * TILE - job.pad_h, across * TILE - job.pad_w, place, n, v,
                               batch.v_point(job.in_blocks));
         first += n;
@@ -90,13 +90,13 @@ template <int TILE> void make_v(const Job& job, const Batch& batch, i64 block, i
 }
 
 // Which tiles [first, last) of the batch are uneven.
-template <int TILE>
+template <int TILE, int TAPS>
 void mark_uneven(const Job& job, const Batch& batch, i64 first, i64 last, std::uint8_t* uneven) {
     while (first < last) {
         const i64 tile = batch.begin + first, across = tile % job.tiles_w,
                   down = tile / job.tiles_w % job.tiles_h;
         const i64 n    = at_most(at_most(last - first, job.tiles_w - across), STRIP / TILE);
-        find_uneven<TILE>(job.x, job.channels,
+        find_uneven<TILE, TAPS>(job.x, job.channels,
                           {tile / job.tiles_w / job.tiles_h, down * TILE - job.pad_h,
                            across * TILE - job.pad_w, n, job.rows - down * TILE, job.columns - across * TILE},
                           uneven + first);
@@ -124,9 +124,9 @@ void multiply(const Job& job, const Piece& piece, i64 first, i64 last, i64 size,
 }
 
 // M of `blocks` (at most UNIT) blocks of filters from `block` on.
-template <int TILE>
+template <int TILE, int TAPS>
 void make_m(const Job& job, const Piece& piece, i64 block, i64 blocks, const real* v, real* m) {
-    constexpr i64 POINTS = Winograd<TILE>::POINTS;
+    constexpr i64 POINTS = Winograd<TILE, TAPS>::POINTS;
     const Batch& batch = piece.batch;
     const i64 u_point = job.channels * BLOCK, m_point = piece.m_point();
     // from here on groups are smaller
@@ -158,7 +158,7 @@ void copy_rows(const real* from, i64 from_row, i64 rows, i64 values, real* to, i
 }
 
 // Where a tile of a block of filters goes, and how much of it there is.
-template <int TILE> struct Place {
+template <int TILE, int TAPS> struct Place {
     i64         n, down, across, rows, columns, y_row;
     const real *bias, *residual;
     real*       y;
@@ -178,13 +178,13 @@ template <int TILE> struct Place {
 
 // The buffers of a tile that is not written straight to y: its results, and what is added to them
 // or what they are pooled to.
-template <int TILE> struct Whole {
+template <int TILE, int TAPS> struct Whole {
     static constexpr i64 ROW = TILE * BLOCK;
     alignas(64) real values[TILE * ROW], other[TILE * ROW] = {};
-    explicit Whole(const Place<TILE>& p) {
+    explicit Whole(const Place<TILE, TAPS>& p) {
         if (p.residual) copy_rows(p.residual, p.y_row, p.rows, p.columns * BLOCK, other, ROW);
     }
-    void put(const Job& job, const Place<TILE>& p) {
+    void put(const Job& job, const Place<TILE, TAPS>& p) {
         const i64 scale = job.pool ? 2 : 1;
         if (job.pool) pool_tile(values, TILE, other);
         copy_rows(job.pool ? other : values, ROW / scale, p.rows / scale, p.columns / scale * BLOCK, p.y,
@@ -194,31 +194,31 @@ template <int TILE> struct Whole {
 
 // A tile of a block of filters from its points to y. By way of a buffer if it reaches beyond y, or
 // if its activation runs on what was stored.
-template <int TILE> void make_y(const Job& job, i64 tile, i64 block, const real* m, i64 m_point) {
-    const Place<TILE> p(job, tile, block);
+template <int TILE, int TAPS> void make_y(const Job& job, i64 tile, i64 block, const real* m, i64 m_point) {
+    const Place<TILE, TAPS> p(job, tile, block);
     const real *bias = p.bias, *residual = p.residual;
     real*       y     = p.y;
     const i64   y_row = p.y_row;
     if (p.rows == TILE && p.columns == TILE && job.epilogue.kind == Activation::CLAMP) {
-        if (job.pool) finish_tile<TILE, POOLED>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
+        if (job.pool) finish_tile<TILE, TAPS, POOLED>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
         else if (residual)
-            finish_tile<TILE, WITH_RESIDUAL>(m, m_point, bias, residual, y_row, job.epilogue, y, y_row);
-        else finish_tile<TILE, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
+            finish_tile<TILE, TAPS, WITH_RESIDUAL>(m, m_point, bias, residual, y_row, job.epilogue, y, y_row);
+        else finish_tile<TILE, TAPS, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
         return;
     }
-    constexpr i64 ROW = Whole<TILE>::ROW;
-    Whole<TILE>   whole(p);
+    constexpr i64 ROW = Whole<TILE, TAPS>::ROW;
+    Whole<TILE, TAPS>   whole(p);
     if (residual)
-        finish_tile<TILE, WITH_RESIDUAL>(m, m_point, bias, whole.other, ROW, job.epilogue, whole.values, ROW);
-    else finish_tile<TILE, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, whole.values, ROW);
+        finish_tile<TILE, TAPS, WITH_RESIDUAL>(m, m_point, bias, whole.other, ROW, job.epilogue, whole.values, ROW);
+    else finish_tile<TILE, TAPS, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, whole.values, ROW);
     job.epilogue.finish(whole.values, TILE * ROW);
     whole.put(job, p);
 }
 
 // The inputs of a tile, with zeros where they lie outside the image: (blocks of channels,
-// TILE + 2, TILE + 2, 16).
-template <int TILE> void lay_patch(const Job& job, const Place<TILE>& p, real* patch) {
-    constexpr i64 SIDE = TILE + 2;
+// TILE + TAPS - 1, TILE + TAPS - 1, 16).
+template <int TILE, int TAPS> void lay_patch(const Job& job, const Place<TILE, TAPS>& p, real* patch) {
+    constexpr i64 SIDE = TILE + TAPS - 1;
     const i64 y0 = p.down * TILE - job.pad_h, x0 = p.across * TILE - job.pad_w;
     for (i64 block = 0; block < job.in_blocks; ++block) {
         const real* from = job.x.at(p.n, block);
@@ -232,22 +232,23 @@ template <int TILE> void lay_patch(const Job& job, const Place<TILE>& p, real* p
 
 // The uneven tiles of a piece, of one block of filters: the chains of multiply-adds that a
 // direct convolution makes.
-template <int TILE>
+template <int TILE, int TAPS>
 __attribute__((noinline)) void make_directly(const Job& job, const Piece& piece, i64 block,
                                              const std::uint8_t* uneven) {
-    constexpr i64 SIDE = TILE + 2, ROW = Whole<TILE>::ROW;
+    constexpr i64 SIDE = TILE + TAPS - 1, ROW = Whole<TILE, TAPS>::ROW;
     constexpr int PIXELS = TILE < most_pixels(1) ? TILE : most_pixels(1);
     static_assert(TILE % PIXELS == 0);
-    Scratch<real> packed(job.in_blocks * 9 * BLOCK * BLOCK), patch(job.in_blocks * SIDE * SIDE * BLOCK);
+    constexpr int COUNT = TAPS * TAPS;
+    Scratch<real> packed(job.in_blocks * COUNT * BLOCK * BLOCK), patch(job.in_blocks * SIDE * SIDE * BLOCK);
     pack_direct(job.filters, block, packed);
-    TileTap taps[9];
-    for (int t = 0; t < 9; ++t) taps[t] = {(t / 3 * SIDE + t % 3) * BLOCK, t * BLOCK * BLOCK};
-    const Reduction sum{taps, 9, job.channels, SIDE * SIDE * BLOCK, 9 * BLOCK * BLOCK, 0};
+    TileTap taps[COUNT];
+    for (int t = 0; t < COUNT; ++t) taps[t] = {(t / TAPS * SIDE + t % TAPS) * BLOCK, t * BLOCK * BLOCK};
+    const Reduction sum{taps, COUNT, job.channels, SIDE * SIDE * BLOCK, COUNT * BLOCK * BLOCK, 0};
     for (i64 i = piece.begin(); i < piece.begin() + piece.count(); ++i) {
         if (!uneven[i]) continue;
-        const Place<TILE> p(job, piece.batch.begin + i, block);
-        Whole<TILE> whole(p);
-        lay_patch<TILE>(job, p, patch);
+        const Place<TILE, TAPS> p(job, piece.batch.begin + i, block);
+        Whole<TILE, TAPS> whole(p);
+        lay_patch<TILE, TAPS>(job, p, patch);
         for (i64 row = 0; row < TILE; ++row)
             for (i64 column = 0; column < TILE; column += PIXELS) {
                 const i64 at = row * ROW + column * BLOCK;
@@ -261,20 +262,20 @@ __attribute__((noinline)) void make_directly(const Job& job, const Piece& piece,
 }
 
 // Up to UNIT blocks of filters from `block` on, at the tiles of a piece.
-template <int TILE>
+template <int TILE, int TAPS>
 void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, real* m,
                   const std::uint8_t* uneven) {
-    constexpr i64 POINTS = Winograd<TILE>::POINTS;
+    constexpr i64 POINTS = Winograd<TILE, TAPS>::POINTS;
     const i64 blocks = at_most(UNIT, job.y.blocks - block), m_point = piece.m_point();
-    make_m<TILE>(job, piece, block, blocks, v, m);
+    make_m<TILE, TAPS>(job, piece, block, blocks, v, m);
     for (i64 b = 0; b < blocks; ++b) {
         i64 left = 0;
         for (i64 i = 0; i < piece.count(); ++i)
             if (uneven[piece.begin() + i]) ++left;
             else
-                make_y<TILE>(job, piece.batch.begin + piece.begin() + i, block + b,
+                make_y<TILE, TAPS>(job, piece.batch.begin + piece.begin() + i, block + b,
                              m + b * POINTS * m_point + i * BLOCK, m_point);
-        if (left) make_directly<TILE>(job, piece, block + b, uneven);
+        if (left) make_directly<TILE, TAPS>(job, piece, block + b, uneven);
     }
 }
 
@@ -283,8 +284,8 @@ struct Plan {
     i64  tiles, batches, step;   // batches begin at multiples of `step`
     bool shared;
 
-    template <int TILE> static Plan of(const Job& job) {
-        const i64 point_bytes  = Winograd<TILE>::POINTS * BLOCK * (i64)sizeof(real), threads = threads_now();
+    template <int TILE, int TAPS> static Plan of(const Job& job) {
+        const i64 point_bytes  = Winograd<TILE, TAPS>::POINTS * BLOCK * (i64)sizeof(real), threads = threads_now();
         const i64 filter_bytes = job.y.blocks * job.channels * point_bytes,
                   tile_bytes = (job.in_blocks + UNIT) * point_bytes;
         const bool shared  = job.tiles < GROUP * threads;
@@ -301,22 +302,22 @@ struct Plan {
     i64 largest() const { return ceil_div(ceil_div(tiles, step), batches) * step; }
 };
 
-template <int TILE> void each_thread_alone(const Job& job, const Plan& plan, i64 v_size, i64 m_size) {
+template <int TILE, int TAPS> void each_thread_alone(const Job& job, const Plan& plan, i64 v_size, i64 m_size) {
     parallel_for(plan.batches, 1, [&](i64 begin, i64 end) {
         Scratch<real> v(v_size), m(m_size);
         Scratch<std::uint8_t> uneven(plan.largest());
         for (i64 i = begin; i < end; ++i) {
             const Batch batch = plan[i];
-            mark_uneven<TILE>(job, batch, 0, batch.count, uneven);
+            mark_uneven<TILE, TAPS>(job, batch, 0, batch.count, uneven);
             for (i64 block = 0; block < job.in_blocks; ++block)
-                make_v<TILE>(job, batch, block, 0, batch.count, v);
+                make_v<TILE, TAPS>(job, batch, block, 0, batch.count, v);
             for (i64 block = 0; block < job.y.blocks; block += UNIT)
-                make_outputs<TILE>(job, {batch, 0, batch.groups}, block, v, m, uneven);
+                make_outputs<TILE, TAPS>(job, {batch, 0, batch.groups}, block, v, m, uneven);
         }
     });
 }
 
-template <int TILE> void all_together(const Job& job, const Plan& plan, i64 v_size, i64 m_size) {
+template <int TILE, int TAPS> void all_together(const Job& job, const Plan& plan, i64 v_size, i64 m_size) {
     Scratch<real> v(v_size);
     Scratch<std::uint8_t> uneven(plan.largest());
     const i64 threads = threads_now(), units = ceil_div(job.y.blocks, UNIT);
@@ -327,8 +328,8 @@ template <int TILE> void all_together(const Job& job, const Plan& plan, i64 v_si
             for (i64 at = begin; at < end; ++at) {
                 const i64 block = at / parts, first = batch.count * (at % parts) / parts,
                           last = batch.count * (at % parts + 1) / parts;
-                if (block < job.in_blocks) make_v<TILE>(job, batch, block, first, last, v);
-                else mark_uneven<TILE>(job, batch, first, last, uneven);
+                if (block < job.in_blocks) make_v<TILE, TAPS>(job, batch, block, first, last, v);
+                else mark_uneven<TILE, TAPS>(job, batch, first, last, uneven);
             }
         });
         // Where units of filters do not come out even among the threads, tiles are shared out as well.
@@ -337,24 +338,24 @@ template <int TILE> void all_together(const Job& job, const Plan& plan, i64 v_si
         parallel_tasks(units * pieces, [&](i64 task) {
             Scratch<real> m(m_size);
             const i64 piece = task % pieces;
-            make_outputs<TILE>(job,
+            make_outputs<TILE, TAPS>(job,
                                {batch, batch.groups * piece / pieces, batch.groups * (piece + 1) / pieces},
                                task / pieces * UNIT, v, m, uneven);
         });
     }
 }
 
-template <int TILE> void run(const Job& job) {
-    constexpr i64 POINTS = Winograd<TILE>::POINTS;
-    const Plan plan = Plan::of<TILE>(job);
+template <int TILE, int TAPS> void run(const Job& job) {
+    constexpr i64 POINTS = Winograd<TILE, TAPS>::POINTS;
+    const Plan plan = Plan::of<TILE, TAPS>(job);
     const i64 v_size = POINTS * odd_lines(plan.largest() * job.in_blocks),
               m_size = UNIT * POINTS * odd_lines(plan.largest());
-    if (plan.shared) all_together<TILE>(job, plan, v_size, m_size);
-    else each_thread_alone<TILE>(job, plan, v_size, m_size);
+    if (plan.shared) all_together<TILE, TAPS>(job, plan, v_size, m_size);
+    else each_thread_alone<TILE, TAPS>(job, plan, v_size, m_size);
 }
 }  // namespace
 
-void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias,
+void winograd_layer(InMap<real> x, const SquareFilters& filters, const real* u, i64 tile, const real* bias,
                     InMap<real> residual, Dims padding, i64 pool, Act act, OutMap<real> y) {
     const i64 channels = filters.channels;
     Job job{x,
@@ -376,9 +377,10 @@ void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64
             Epilogue(act)};
     job.tiles = y.n * job.tiles_h * job.tiles_w;
     if (!job.tiles || !y.blocks) return;
-    if (tile == 2) run<2>(job);
-    else if (tile == 4) run<4>(job);
-    else run<6>(job);
+    if (filters.side == 2) run<4, 2>(job);
+    else if (tile == 2) run<2, 3>(job);
+    else if (tile == 4) run<4, 3>(job);
+    else run<6, 3>(job);
 }
 
 void winograd_conv(InMap<real> x, In<real> weight, In<real> u, i64 tile, In<real> bias, InMap<real> residual,

@@ -34,7 +34,7 @@ void put(const real* from, i64 columns, const Grid& g, real* plane, i64 h, i64 w
 }
 }  // namespace
 
-void winograd_dilated_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile,
+void winograd_dilated_layer(InMap<real> x, const SquareFilters& filters, const real* u, i64 tile,
                             const real* bias, InMap<real> residual, Dims padding, Dims dilation, Act act,
                             OutMap<real> y) {
     const i64 dh = dilation[0], dw = dilation[1], rows = (y.h + dh - 1) / dh, columns = (y.w + dw - 1) / dw;

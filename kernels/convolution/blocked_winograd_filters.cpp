@@ -11,45 +11,53 @@ namespace {
 constexpr i64 CHANNELS = 16;
 
 // Filters k ... k + rows - 1 at channels [c, c + count), as [channel][tap][16].
-void gather(const Filters3x3& w, i64 k, int rows, i64 c, i64 count, real* taps) {
+void gather(const SquareFilters& w, i64 k, int rows, i64 c, i64 count, real* taps) {
     const real* from = w.weight + k * w.filter_stride + c * w.channel_stride;
-    if (w.channel_stride == 9) pack_rows<BLOCK>(from, w.filter_stride, rows, 9 * count, taps);
+    if (w.channel_stride == w.taps()) pack_rows<BLOCK>(from, w.filter_stride, rows, w.taps() * count, taps);
     else
         for (i64 i = 0; i < count; ++i)
-            pack_rows<BLOCK>(from + i * w.channel_stride, w.filter_stride, rows, 9, taps + i * 9 * BLOCK);
+            pack_rows<BLOCK>(from + i * w.channel_stride, w.filter_stride, rows, w.taps(), taps + i * w.taps() * BLOCK);
 }
 
-// One channel of 16 filters: taps [9][16] to points, each CHANNELS * BLOCK values from the last.
-template <int TILE> void transform(const real* taps, bool turned, real* points) {
-    constexpr int SIDE = TILE + 2;
-    constexpr Winograd<TILE> winograd;
-    double g[SIDE][3];
+// One channel of 16 filters: taps [tap][16] to points, each CHANNELS * BLOCK values from the last.
+template <int TILE, int TAPS> void transform(const real* taps, bool turned, real* points) {
+    constexpr int SIDE = TILE + TAPS - 1, COUNT = TAPS * TAPS;
+    constexpr Winograd<TILE, TAPS> winograd;
+    double g[SIDE][TAPS];
     for (int i = 0; i < SIDE; ++i) winograd.filter_row(i, g[i]);
-    double f[9][BLOCK];
-    for (int tap = 0; tap < 9; ++tap)
-        for (int k = 0; k < BLOCK; ++k) f[tap][k] = taps[(turned ? 8 - tap : tap) * BLOCK + k];
+    double f[COUNT][BLOCK];
+    for (int tap = 0; tap < COUNT; ++tap)
+        for (int k = 0; k < BLOCK; ++k) f[tap][k] = taps[(turned ? COUNT - 1 - tap : tap) * BLOCK + k];
     for (int i = 0; i < SIDE; ++i) {
-        double row[3][BLOCK];   // of G w
-        for (int s = 0; s < 3; ++s)
-            for (int k = 0; k < BLOCK; ++k)
-                row[s][k] = g[i][0] * f[s][k] + g[i][1] * f[3 + s][k] + g[i][2] * f[6 + s][k];
+        double row[TAPS][BLOCK];   // of G w
+        for (int s = 0; s < TAPS; ++s)
+            for (int k = 0; k < BLOCK; ++k) {
+                double sum = g[i][0] * f[s][k];
+                #pragma GCC unroll 3
+                for (int r = 1; r < TAPS; ++r) sum += g[i][r] * f[r * TAPS + s][k];
+                row[s][k] = sum;
+            }
         for (int j = 0; j < SIDE; ++j, points += CHANNELS * BLOCK)
-            for (int k = 0; k < BLOCK; ++k)
-                points[k] = (real)(row[0][k] * g[j][0] + row[1][k] * g[j][1] + row[2][k] * g[j][2]);
+            for (int k = 0; k < BLOCK; ++k) {
+                double sum = row[0][k] * g[j][0];
+                #pragma GCC unroll 3
+                for (int s = 1; s < TAPS; ++s) sum += row[s][k] * g[j][s];
+                points[k] = (real)sum;
+            }
     }
 }
 
-template <int TILE> void transform_filters(const Filters3x3& w, real* u) {
-    constexpr i64 POINTS = (TILE + 2) * (TILE + 2);
+template <int TILE, int TAPS> void transform_filters(const SquareFilters& w, real* u) {
+    constexpr i64 POINTS = (TILE + TAPS - 1) * (TILE + TAPS - 1);
     const i64 blocks = (w.filters + BLOCK - 1) / BLOCK, pieces = (w.channels + CHANNELS - 1) / CHANNELS;
     parallel_for(blocks * pieces, 8, [&](i64 begin, i64 end) {
-        alignas(64) real taps[CHANNELS * 9 * BLOCK], points[POINTS * CHANNELS * BLOCK];
+        alignas(64) real taps[CHANNELS * TAPS * TAPS * BLOCK], points[POINTS * CHANNELS * BLOCK];
         for (i64 at = begin; at < end; ++at) {
             const i64 block = at / pieces, c = at % pieces * CHANNELS, k = block * BLOCK;
             const i64 count = w.channels - c < CHANNELS ? w.channels - c : CHANNELS;
             gather(w, k, (int)(w.filters - k < BLOCK ? w.filters - k : BLOCK), c, count, taps);
             for (i64 i = 0; i < count; ++i)
-                transform<TILE>(taps + i * 9 * BLOCK, w.turned, points + i * BLOCK);
+                transform<TILE, TAPS>(taps + i * TAPS * TAPS * BLOCK, w.turned, points + i * BLOCK);
             for (i64 p = 0; p < POINTS; ++p)
                 std::memcpy(u + ((block * POINTS + p) * w.channels + c) * BLOCK,
                             points + p * CHANNELS * BLOCK, count * BLOCK * sizeof(real));
@@ -77,44 +85,45 @@ bool even_row(const real* w, i64 n) {
 }
 
 // Filters [k0, k1) whose taps lie side by side, channel after channel.
-bool even_columns(const Filters3x3& w, i64 k0, i64 k1) {
-    const i64 n = (k1 - k0) * 9;
+bool even_columns(const SquareFilters& w, i64 k0, i64 k1) {
+    const i64 taps = w.taps(), n = (k1 - k0) * taps;
     Scratch<real> sum(n), peak(n);
     for (i64 i = 0; i < n; ++i) sum[i] = peak[i] = 0;
     for (i64 c = 0; c < w.channels; ++c)
         for_vectors(n, [&](i64 i, auto lanes) {
             Squares s{lanes.load(sum + i), lanes.load(peak + i)};
-            s.add(lanes.load(w.weight + c * w.channel_stride + k0 * 9 + i));
+            s.add(lanes.load(w.weight + c * w.channel_stride + k0 * taps + i));
             lanes.store(sum + i, s.sum);
             lanes.store(peak + i, s.peak);
         });
     bool even = true;
-    for (i64 i = 0; i < n; i += 9) {
+    for (i64 i = 0; i < n; i += taps) {
         real all = 0, most = 0;
-        for (i64 tap = i; tap < i + 9; ++tap) all += sum[tap], most = peak[tap] > most ? peak[tap] : most;
+        for (i64 tap = i; tap < i + taps; ++tap) all += sum[tap], most = peak[tap] > most ? peak[tap] : most;
         even = even && is_even(all, most);
     }
     return even;
 }
 }  // namespace
 
-bool even_filters(const Filters3x3& w) {
+bool even_filters(const SquareFilters& w) {
     bool uneven = false;
-    parallel_for(w.filters, 1 + 65536 / (9 * w.channels + 1), [&](i64 begin, i64 end) {
+    parallel_for(w.filters, 1 + 65536 / (w.taps() * w.channels + 1), [&](i64 begin, i64 end) {
         bool even = true;
-        if (w.channel_stride == 9)
+        if (w.channel_stride == w.taps())
             for (i64 k = begin; k < end; ++k)
-                even = even && even_row(w.weight + k * w.filter_stride, 9 * w.channels);
+                even = even && even_row(w.weight + k * w.filter_stride, w.taps() * w.channels);
         else even = even_columns(w, begin, end);
         if (!even) __atomic_store_n(&uneven, true, __ATOMIC_RELAXED);
     });
     return !uneven;
 }
 
-void winograd_filters(const Filters3x3& w, i64 tile, real* u) {
-    if (tile == 2) transform_filters<2>(w, u);
-    else if (tile == 4) transform_filters<4>(w, u);
-    else transform_filters<6>(w, u);
+void winograd_filters(const SquareFilters& w, i64 tile, real* u) {
+    if (w.side == 2) transform_filters<4, 2>(w, u);
+    else if (tile == 2) transform_filters<2, 3>(w, u);
+    else if (tile == 4) transform_filters<4, 3>(w, u);
+    else transform_filters<6, 3>(w, u);
 }
 
 void winograd_weights(In<real> weight, i64 tile, Out<real> u) {

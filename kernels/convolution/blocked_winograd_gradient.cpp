@@ -16,6 +16,7 @@
 // Tiles are taken as many at a time as stay in cache, rows of tiles of all samples in order; sums
 // grow in that order whatever the threads.
 #include "blocked/layout.h"
+#include "stride_two.h"
 #include "winograd_cost.h"
 #include "winograd_gradient.h"
 #include "winograd_uneven.h"
@@ -86,7 +87,7 @@ struct Points {
 };
 
 // A row of tiles of one block of x ...
-template <int TILE> void transform_x(const Maps& maps, const Points& p, i64 row, i64 block) {
+template <int TILE, int TAPS> void transform_x(const Maps& maps, const Points& p, i64 row, i64 block) {
     constexpr i64 RUN = STRIP / TILE;
     const i64   n = row / maps.tiles_h, down = row % maps.tiles_h;
     const Plane plane{maps.x.at(n, block), maps.x.h, maps.x.w};
@@ -95,14 +96,14 @@ template <int TILE> void transform_x(const Maps& maps, const Points& p, i64 row,
         const i64 count = at_most(maps.tiles_w - across, RUN);
         for (i64 i = 0; i < count; ++i)
             place[i] = (block * p.tiles + (row - p.first) * maps.tiles_w + across + i) * BLOCK;
-        transform_tiles<TILE>(plane, down * TILE - maps.pad_h, across * TILE - maps.pad_w, place, count, p.x,
+        transform_tiles<TILE, TAPS>(plane, down * TILE - maps.pad_h, across * TILE - maps.pad_w, place, count, p.x,
                               p.x_point);
     }
 }
 
 // ... and of dy, which ends where its plane does.
-template <int TILE> void transform_dy(const Maps& maps, const Points& p, i64 row, i64 block) {
-    constexpr int SIDE = TILE + 2;
+template <int TILE, int TAPS> void transform_dy(const Maps& maps, const Points& p, i64 row, i64 block) {
+    constexpr int SIDE = TILE + TAPS - 1;
     const i64 n = row / maps.tiles_h, top = row % maps.tiles_h * TILE, h = maps.dy.h - top, width = maps.dy.w;
     const real* plane = maps.dy.at(n, block) + top * width * BLOCK;
     for (i64 across = 0; across < maps.tiles_w; ++across) {
@@ -117,14 +118,14 @@ template <int TILE> void transform_dy(const Maps& maps, const Points& p, i64 row
                 #pragma GCC unroll 4
                 for (int i = 0; i < TILE; ++i)
                     y[i] = i < h && j < w ? load(from + (i * width + j) * BLOCK) : V{};
-                transform_gradient<TILE>(y, m);
+                transform_gradient<TILE, TAPS>(y, m);
                 #pragma GCC unroll 8
                 for (int i = 0; i < SIDE; ++i) columns[i][j] = m[i];
             }
             #pragma GCC unroll 8
             for (int i = 0; i < SIDE; ++i) {
                 V m[SIDE];
-                transform_gradient<TILE>(columns[i], m);
+                transform_gradient<TILE, TAPS>(columns[i], m);
                 #pragma GCC unroll 8
                 for (int j = 0; j < SIDE; ++j) store(to + (i * SIDE + j) * p.dy_point + part, m[j]);
             }
@@ -151,15 +152,15 @@ void clear(const Points& p, i64 points, i64 row, i64 tiles_w, i64 in_blocks, i64
 
 // sum (block of channels, tap, 16) of filter k += dy x over the outputs of one tile, whose first is
 // (top, left); outside the image x is 0.
-template <int TILE>
+template <int TILE, int TAPS>
 void add_products(const Maps& maps, i64 n, i64 top, i64 left, i64 k, i64 in_blocks, real* sum) {
     const real* dy = maps.dy.at(n, k / BLOCK) + k % BLOCK;
-    for (i64 block = 0; block < in_blocks; ++block, sum += 9 * BLOCK) {
+    for (i64 block = 0; block < in_blocks; ++block, sum += TAPS * TAPS * BLOCK) {
         const real* x = maps.x.at(n, block);
-        for (int tap = 0; tap < 9; ++tap)
+        for (int tap = 0; tap < TAPS * TAPS; ++tap)
             for (i64 i = top; i < at_most(top + TILE, maps.dy.h); ++i)
                 for (i64 j = left; j < at_most(left + TILE, maps.dy.w); ++j) {
-                    const i64   h = i - maps.pad_h + tap / 3, w = j - maps.pad_w + tap % 3;
+                    const i64   h = i - maps.pad_h + tap / TAPS, w = j - maps.pad_w + tap % TAPS;
                     const bool  inside = h >= 0 && h < maps.x.h && w >= 0 && w < maps.x.w;
                     const real* from = inside ? x + (h * maps.x.w + w) * BLOCK : zero_row;
                     const real  g = dy[(i * maps.dy.w + j) * BLOCK];
@@ -210,33 +211,33 @@ void multiply_point(const Points& p, i64 point, i64 first, int count, i64 out_bl
 
 // dw of filter k at the channels of a block, from their sums at all points and, unless that is
 // null, those of tiles left out.
-template <int TILE> void finish(const real* sums, i64 point, i64 channels, const real* direct, real* dw) {
-    constexpr int SIDE = TILE + 2;
-    constexpr Winograd<TILE> winograd;
-    double g[SIDE][3];
+template <int TILE, int TAPS> void finish(const real* sums, i64 point, i64 channels, const real* direct, real* dw) {
+    constexpr int SIDE = TILE + TAPS - 1;
+    constexpr Winograd<TILE, TAPS> winograd;
+    double g[SIDE][TAPS];
     for (int i = 0; i < SIDE; ++i) winograd.filter_row(i, g[i]);
-    real taps[9][BLOCK];
+    real taps[TAPS * TAPS][BLOCK];
     for (int part = 0; part < BLOCK; part += LANES) {
-        V rows[3][SIDE] = {};   // G^T sums
+        V rows[TAPS][SIDE] = {};   // G^T sums
         for (int i = 0; i < SIDE; ++i)
             for (int j = 0; j < SIDE; ++j) {
                 const V sum = load(sums + (i * SIDE + j) * point + part);
-                for (int r = 0; r < 3; ++r) rows[r][j] += real(g[i][r]) * sum;
+                for (int r = 0; r < TAPS; ++r) rows[r][j] += real(g[i][r]) * sum;
             }
-        for (int r = 0; r < 3; ++r)
-            for (int s = 0; s < 3; ++s) {
+        for (int r = 0; r < TAPS; ++r)
+            for (int s = 0; s < TAPS; ++s) {
                 V tap{};
                 for (int j = 0; j < SIDE; ++j) tap += real(g[j][s]) * rows[r][j];
-                store(taps[r * 3 + s] + part, tap);
+                store(taps[r * TAPS + s] + part, tap);
             }
     }
     for (i64 c = 0; c < channels; ++c)
-        for (int tap = 0; tap < 9; ++tap)
-            dw[c * 9 + tap] = direct ? taps[tap][c] + direct[tap * BLOCK + c] : taps[tap][c];
+        for (int tap = 0; tap < TAPS * TAPS; ++tap)
+            dw[c * (TAPS * TAPS) + tap] = direct ? taps[tap][c] + direct[tap * BLOCK + c] : taps[tap][c];
 }
 
-template <int TILE> class Sum {
-    static constexpr i64 POINTS = (TILE + 2) * (TILE + 2);
+template <int TILE, int TAPS> class Sum {
+    static constexpr i64 POINTS = (TILE + TAPS - 1) * (TILE + TAPS - 1);
     const Gradient3x3& g;
     const i64 in_blocks, out_blocks, row, point, tiles_h, tiles_w, rows_together;
     // direct: of tiles left out, (filter, block of channels, tap, 16)
@@ -254,14 +255,14 @@ public:
                     1, g.xs.n * tiles_h)),
           sums(POINTS * point), x_points(POINTS * odd_lines(in_blocks * rows_together * tiles_w)),
           dy_points(POINTS * odd_lines(out_blocks * rows_together * tiles_w)),
-          direct(g.ys.c * in_blocks * 9 * BLOCK) {}
+          direct(g.ys.c * in_blocks * TAPS * TAPS * BLOCK) {}
 
     // False if too many tiles hold outliers.
     bool add(InMap<real> x, InMap<real> dy) {
         const Maps maps{x, dy, g.pad_h, g.pad_w, tiles_h, tiles_w};
         Scratch<std::uint8_t> left_out(x.n * tiles_h * tiles_w);
         std::memset(left_out, 0, x.n * tiles_h * tiles_w);
-        find_outliers(x, g.xs.c, TILE + 2, TILE, g.pad_h, g.pad_w, tiles_h, tiles_w, left_out);
+        find_outliers(x, g.xs.c, TILE + TAPS - 1, TILE, g.pad_h, g.pad_w, tiles_h, tiles_w, left_out);
         find_outliers(dy, g.ys.c, TILE, TILE, 0, 0, tiles_h, tiles_w, left_out);
         if (!add_directly(maps, left_out)) return false;
         for (i64 first = 0; first < x.n * tiles_h; first += rows_together) {
@@ -275,8 +276,8 @@ public:
             parallel_for(rows * (in_blocks + out_blocks), 1 + 64 / tiles_w, [&](i64 begin, i64 end) {
                 for (i64 i = begin; i < end; ++i) {
                     const i64 block = i / rows, at = first + i % rows;
-                    if (block < in_blocks) transform_x<TILE>(maps, p, at, block);
-                    else transform_dy<TILE>(maps, p, at, block - in_blocks);
+                    if (block < in_blocks) transform_x<TILE, TAPS>(maps, p, at, block);
+                    else transform_dy<TILE, TAPS>(maps, p, at, block - in_blocks);
                 }
             });
             for (i64 row = first; any && row < last; ++row)
@@ -299,8 +300,8 @@ public:
         parallel_for(g.ys.c * in_blocks, 32, [&](i64 begin, i64 end) {
             for (i64 i = begin; i < end; ++i) {
                 const i64 k = i / in_blocks, c = i % in_blocks * BLOCK;
-                finish<TILE>(sums + k * row + c, point, at_most(g.xs.c - c, BLOCK),
-                             direct_tiles ? direct + i * 9 * BLOCK : nullptr, g.dw + (k * g.xs.c + c) * 9);
+                finish<TILE, TAPS>(sums + k * row + c, point, at_most(g.xs.c - c, BLOCK),
+                             direct_tiles ? direct + i * TAPS * TAPS * BLOCK : nullptr, g.dw + (k * g.xs.c + c) * TAPS * TAPS);
             }
         });
     }
@@ -317,11 +318,11 @@ private:
         direct_tiles += count;
         parallel_for(g.ys.c, 1, [&](i64 begin, i64 end) {
             for (i64 k = begin; k < end; ++k) {
-                real* sum = direct + k * in_blocks * 9 * BLOCK;
-                if (fresh) std::memset(sum, 0, in_blocks * 9 * BLOCK * sizeof(real));
+                real* sum = direct + k * in_blocks * TAPS * TAPS * BLOCK;
+                if (fresh) std::memset(sum, 0, in_blocks * TAPS * TAPS * BLOCK * sizeof(real));
                 for (i64 i = 0; i < maps.x.n * tiles_h * tiles_w; ++i)
                     if (left_out[i])
-                        add_products<TILE>(maps, i / tiles_w / tiles_h, i / tiles_w % tiles_h * TILE,
+                        add_products<TILE, TAPS>(maps, i / tiles_w / tiles_h, i / tiles_w % tiles_h * TILE,
                                            i % tiles_w * TILE, k, in_blocks, sum);
             }
         });
@@ -329,17 +330,22 @@ private:
     }
 };
 
-template <int TILE> bool run(const Gradient3x3& g) {
+i64 samples_together(const Extent& xs, const Extent& ys) {
+    const i64 sample = (blocks_of(xs.c) * xs.spatial() + blocks_of(ys.c) * ys.spatial()) * BLOCK;
+    return clamp(MAPS_BYTES / (sample * (i64)sizeof(real)), 1, xs.n);
+}
+
+// lay(n, count): samples n, n + 1, ... of x, (count, C, H, W).
+template <int TILE, int TAPS, class Lay> bool run(const Gradient3x3& g, Lay lay) {
     const Extent &xs = g.xs, &ys = g.ys;
     const i64 x_sample = blocks_of(xs.c) * xs.spatial() * BLOCK,
-              y_sample = blocks_of(ys.c) * ys.spatial() * BLOCK;
-    const i64 together = clamp(MAPS_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n);
+              y_sample = blocks_of(ys.c) * ys.spatial() * BLOCK, together = samples_together(xs, ys);
     Scratch<real> x(together * x_sample), dy(together * y_sample);
-    Sum<TILE> sum(g);
+    Sum<TILE, TAPS> sum(g);
     for (i64 n = 0; n < xs.n; n += together) {
         const i64 count = at_most(xs.n - n, together), x_shape[] = {count, xs.c, xs.h, xs.w},
                   dy_shape[] = {count, ys.c, ys.h, ys.w};
-        to_blocked({g.x + n * xs.c * xs.spatial(), x_shape, 4},
+        to_blocked({lay(n, count), x_shape, 4},
                    {x, count, blocks_of(xs.c), xs.h, xs.w, x_sample});
         to_blocked({g.dy + n * ys.c * ys.spatial(), dy_shape, 4},
                    {dy, count, blocks_of(ys.c), ys.h, ys.w, y_sample});
@@ -350,18 +356,55 @@ template <int TILE> bool run(const Gradient3x3& g) {
     sum.write();
     return true;
 }
+
+double cost(const Gradient3x3& g, i64 tile, i64 taps, double transform) {
+    const double in = blocks_of(g.xs.c), out = blocks_of(g.ys.c), side = tile + taps - 1,
+                 tiles = g.xs.n * ceil_div(g.ys.h, tile) * ceil_div(g.ys.w, tile),
+                 lines = side * side * g.xs.c * out;
+    return MULTIPLY * tiles * lines + transform * tiles * (in + out) / 2 + SUMS * lines +
+           COPY * (g.xs.n * g.xs.spatial() * in + g.xs.n * g.ys.spatial() * out);
+}
 }  // namespace
 
 i64 winograd_tile(const Gradient3x3& g) {
     if (!__atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED) || g.xs.c < BLOCK || g.ys.c < BLOCK) return 0;
-    const double in = blocks_of(g.xs.c), out = blocks_of(g.ys.c), area = g.xs.n * g.ys.spatial();
-    return best_tile(9 * area * g.xs.c * out, [&](i64 tile) {
-        const double tiles = g.xs.n * ceil_div(g.ys.h, tile) * ceil_div(g.ys.w, tile),
-                     lines = double(tile + 2) * (tile + 2) * g.xs.c * out;
-        return MULTIPLY * tiles * lines + TRANSFORM[tile / 4] * tiles * (in + out) / 2 + SUMS * lines +
-               COPY * (g.xs.n * g.xs.spatial() * in + area * out);
-    });
+    return best_tile(9. * g.xs.n * g.ys.spatial() * g.xs.c * blocks_of(g.ys.c),
+                     [&](i64 tile) { return cost(g, tile, 3, TRANSFORM[tile / 4]); });
 }
 
-bool winograd_gradient(const Gradient3x3& g, i64 tile) { return tile == 2 ? run<2>(g) : run<4>(g); }
+bool winograd_gradient(const Gradient3x3& g, i64 tile) {
+    const auto there = [&](i64 n, i64) { return g.x + n * g.xs.c * g.xs.spatial(); };
+    return tile == 2 ? run<2, 3>(g, there) : run<4, 3>(g, there);
+}
+
+bool winograd_stride_two_gradient(const StrideTwoGradient& g) {
+    constexpr i64 TAPS = 4;   // 2x2, of a filter's 4x4
+    const Extent half = halved(g.xs, g.ys);
+    if (!__atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED) || half.c < BLOCK || g.ys.c < BLOCK) return false;
+    const double direct = double(TAPS) * g.ys.n * g.ys.spatial() * half.c * blocks_of(g.ys.c);
+    Gradient3x3  on_parts{nullptr, g.dy, nullptr, half, g.ys, 0, 0};
+    if (cost(on_parts, 4, 2, TRANSFORM_2X2) + COPY * half.n * half.spatial() * blocks_of(half.c) > GAIN * direct)
+        return false;
+    const i64 C = g.xs.c, together = samples_together(half, g.ys);
+    Scratch<real> parts(together * half.c * half.spatial()), dw(g.ys.c * half.c * TAPS);
+    on_parts.dw = dw;
+    const auto lay = [&](i64 n, i64 count) {
+        take_apart(g.x + n * C * g.xs.spatial(), g.xs, count, g.pad_h, g.pad_w, half.h, half.w, parts);
+        return (const real*)parts;
+    };
+    if (!run<4, 2>(on_parts, lay)) return false;
+    parallel_for(g.ys.c, 1 + 4096 / C, [&](i64 begin, i64 end) {
+        for (i64 k = begin; k < end; ++k)
+            for (i64 c = 0; c < C; ++c) {
+                real* to = g.dw + (k * C + c) * 4 * TAPS;
+                for (i64 a = 0; a < 2; ++a)
+                    for (i64 b = 0; b < 2; ++b) {
+                        const real* from = dw + (k * half.c + (2 * a + b) * C + c) * TAPS;
+                        real*       taps = to + 4 * a + b;
+                        taps[0] = from[0], taps[2] = from[1], taps[8] = from[2], taps[10] = from[3];
+                    }
+            }
+    });
+    return true;
+}
 END_KERNELS

@@ -10,6 +10,7 @@
 #include "planar.h"
 #if defined(REAL_f32)
 #include "direct_planar.h"
+#include "stride_two.h"
 #include "winograd_planar.h"
 #endif
 
@@ -59,7 +60,7 @@ static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stri
         conv.ys.d != 1 || padding[0] || padding[1] > 2 * dilation[1] || padding[2] > 2 * dilation[2] ||
         !all_ones(stride))
         return false;
-    const Filters3x3 filters{conv.weight,        conv.filters,        conv.channels,
+    const SquareFilters filters{conv.weight,        conv.filters,        conv.channels,
                              conv.filter_stride, conv.channel_stride, turned};
     const Planar3x3 planar{conv.x,
                            conv.bias,
@@ -77,10 +78,23 @@ static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stri
     return true;
 }
 
+// The same for filters of 4x4 and stride 2, plain or transposed.
+static bool by_stride_two(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                          bool turned) {
+    if (kernel.d != 1 || kernel.h != 4 || kernel.w != 4 || conv.groups != 1 || conv.xs.d != 1 || conv.ys.d != 1 ||
+        stride[0] != 1 || stride[1] != 2 || stride[2] != 2 || padding[0] || padding[1] > 3 || padding[2] > 3 ||
+        !all_ones(dilation) || !conv.xs.n)
+        return false;
+    const StrideTwo call{conv.x,       conv.weight,   conv.bias,          conv.y,              conv.xs,    conv.ys,
+                         conv.filters, conv.channels, conv.filter_stride, conv.channel_stride, padding[1], padding[2]};
+    return turned ? winograd_stride_two_transposed(call) : winograd_stride_two(call);
+}
+
 // Runs the call in blocked layout, by Winograd's algorithm or directly, if that gains time.
 static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                       bool turned) {
     return by_winograd(conv, kernel, stride, padding, dilation, turned) ||
+           by_stride_two(conv, kernel, stride, padding, dilation, turned) ||
            ((!turned || all_ones(stride)) && direct_in_blocks(conv, kernel, stride, padding, dilation, turned));
 }
 #else

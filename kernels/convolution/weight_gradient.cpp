@@ -7,6 +7,7 @@
 #include "columns.h"
 #include "planar.h"
 #if defined(REAL_f32)
+#include "stride_two.h"
 #include "winograd_gradient.h"
 #endif
 
@@ -253,6 +254,10 @@ static void gradient_by_taps(const WeightGradient& g) {
 static bool by_winograd(const WeightGradient& g, const Extent& kernel, Dims stride, Dims padding,
                         Dims dilation) {
     const Extent &xs = g.conv.xs, &ys = g.conv.ys;
+    if (kernel.d == 1 && kernel.h == 4 && kernel.w == 4 && g.conv.groups == 1 && xs.d == 1 && ys.d == 1 &&
+        stride[0] == 1 && stride[1] == 2 && stride[2] == 2 && !padding[0] && padding[1] <= 3 && padding[2] <= 3 &&
+        dilation[0] == 1 && dilation[1] == 1 && dilation[2] == 1)
+        return winograd_stride_two_gradient({g.conv.x, g.conv.y, g.dw, xs, ys, padding[1], padding[2]});
     if (kernel.d != 1 || kernel.h != 3 || kernel.w != 3 || g.conv.groups != 1 || xs.d != 1 || ys.d != 1 ||
         padding[0])
         return false;

@@ -9,6 +9,7 @@ constexpr double GAIN = 0.9;                    // it must cost less than this s
 constexpr double MULTIPLY = 0.9;                // a unit at the points of the tiles
 // of a tile of 2x2, 4x4 and 16 channels: half of the way in and half of the way out
 constexpr double TRANSFORM[] = {140, 390};
+constexpr double TRANSFORM_2X2 = 260;            // of a tile of 4x4 behind 2x2 taps
 constexpr double COPY = 12;                     // 16 values of a map, planar to blocks or back
 // of samples in blocks, input and output: taken together while they stay in cache
 constexpr i64    MAPS_BYTES = 8 << 20;

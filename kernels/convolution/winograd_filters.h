@@ -3,29 +3,31 @@
 #include "program_kernel.h"
 
 namespace ISA::REAL_NAME {
-// w(k, c, tap) = weight[k * filter_stride + c * channel_stride + tap], taps of 3x3 row by row;
-// `turned`: by half a turn, as a gradient meets them.
-struct Filters3x3 {
+// w(k, c, tap) = weight[k * filter_stride + c * channel_stride + tap], side x side taps (3 or 2) row
+// by row; `turned`: by half a turn, as a gradient meets them.
+struct SquareFilters {
     const real* weight;
     i64  filters, channels, filter_stride, channel_stride;
     bool turned;
+    i64  side = 3;
+    i64  taps() const { return side * side; }
 };
 
 // Whether Winograd's algorithm may take the filters (winograd_uneven.h): none of them has, but for
 // an eighth, a single tap.
-bool even_filters(const Filters3x3& w);
+bool even_filters(const SquareFilters& w);
 
 // A 3x3 convolution of stride 1 on maps: what winograd_conv (program.inc) does. u: `filters`
-// transformed for `tile`. bias covers whole blocks.
-void winograd_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile, const real* bias,
+// transformed for `tile`, which is 4 where they are 2x2. bias covers whole blocks.
+void winograd_layer(InMap<real> x, const SquareFilters& filters, const real* u, i64 tile, const real* bias,
                     InMap<real> residual, Dims padding, i64 pool, Act act, OutMap<real> y);
 
 // The same with dilation, and no pooling (blocked_winograd_dilated.cpp).
-void winograd_dilated_layer(InMap<real> x, const Filters3x3& filters, const real* u, i64 tile,
+void winograd_dilated_layer(InMap<real> x, const SquareFilters& filters, const real* u, i64 tile,
                             const real* bias, InMap<real> residual, Dims padding, Dims dilation, Act act,
                             OutMap<real> y);
 
-// G w G^T for F(tile x tile, 3x3): u is (filters / 16, (tile + 2)^2, channels, 16), zeros where
-// filters do not fill a block.
-void winograd_filters(const Filters3x3& w, i64 tile, real* u);
+// G w G^T for F(tile x tile, side x side): u is (filters / 16, (tile + side - 1)^2, channels, 16),
+// zeros where filters do not fill a block.
+void winograd_filters(const SquareFilters& w, i64 tile, real* u);
 }  // namespace ISA::REAL_NAME

@@ -13,7 +13,7 @@ struct Planar3x3 {
     const real *x, *bias;
     real*       y;
     Extent      xs, ys;
-    Filters3x3  filters;
+    SquareFilters  filters;
     i64         pad_h, pad_w, dilation_h, dilation_w;
 };
 

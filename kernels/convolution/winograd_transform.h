@@ -1,5 +1,6 @@
-// Winograd's minimal filtering F(m x m, 3 x 3) (Winograd 1980; Lavin and Gray 2016): Y = A^T [(G g
-// G^T) . (B^T d B)] A on tiles of m x m outputs, m + 2 x m + 2 inputs; m = 2, 4, 6.
+// Winograd's minimal filtering F(m x m, r x r) (Winograd 1980; Lavin and Gray 2016): Y = A^T [(G g
+// G^T) . (B^T d B)] A on tiles of m x m outputs, m + r - 1 x m + r - 1 inputs; m = 2, 4, 6 with r = 3
+// taps, and m = 4 with r = 2.
 //
 // The m + 2 points of interpolation are 0, infinity and pairs +-a. Rows of B^T for +a and -a are E
 // + a O and E - a O, where E sees only even and O only odd inputs; outputs likewise see sums or
@@ -10,24 +11,27 @@
 //   A^T: y_i = sum over j of a_j^(i - j - 1) (m+ +- m-), + for even i; y_0 takes the point 0
 //   besides, y_(m-1) infinity
 //   G:   +-a_j -> a_j^(j + 1) (1, +-a_j, a_j^2) / (2 a_j^2 Q_j(a_j^2)), 0 -> (1, 0, 0) / Q(0), infinity -> (0, 0, 1)
+// F(4 x 4, 2 x 2) has five points, of which 0 is none: everything in B^T moves up by an input, and in
+// G the divisor of +-a_j is +-2 a_j Q_j(a_j^2).
 // The power j + 1 is only a choice of scale: it makes one coefficient in rows 1 ... m / 2 of A^T a
 // one.
 //
 // Points: for m = 4, 5/8 and 3/2 err a third of what 1 and 2 do (greatest error over 256 channels,
 // half-normal inputs: 2.6e-6 of the greatest output, against 7.7e-6), and no pair on a grid around
-// them errs less; for m = 6, 1, 2 and 1/2 are as good as any that were tried (1.5e-5).
+// them errs less; for 2 x 2 taps 9/20 and 27/20 (1.6e-6); for m = 6, 1, 2 and 1/2 are as good as any that were tried (1.5e-5).
 #pragma once
 #include "blocked/epilogue.h"
 
 namespace ISA::REAL_NAME {
-template <int TILE> struct Winograd {
-    static constexpr int PAIRS = TILE / 2, SIDE = TILE + 2, POINTS = SIDE * SIDE;
+template <int TILE, int TAPS> struct Winograd {
+    static constexpr int SIDE = TILE + TAPS - 1, PAIRS = (SIDE - 1) / 2, POINTS = SIDE * SIDE;
+    static constexpr int ZERO = SIDE - 1 - 2 * PAIRS;   // whether 0 is a point: then it is the first one
     // polynomials: lowest coefficient first
     double a[PAIRS]{}, q[PAIRS + 1]{}, q_without[PAIRS][PAIRS]{}, power[TILE][PAIRS]{};
 
     constexpr Winograd() {
-        constexpr double pairs[][3] = {{1}, {0.625, 1.5}, {1, 2, 0.5}};
-        for (int j = 0; j < PAIRS; ++j) a[j] = pairs[PAIRS - 1][j];
+        constexpr double pairs[][3] = {{1}, {0.45, 1.35}, {0.625, 1.5}, {}, {1, 2, 0.5}};   // by SIDE - 4
+        for (int j = 0; j < PAIRS; ++j) a[j] = pairs[SIDE - 4][j];
         multiply_all(q, -1);
         for (int j = 0; j < PAIRS; ++j) multiply_all(q_without[j], j);
         for (int i = 0; i < TILE; ++i)
@@ -35,20 +39,19 @@ template <int TILE> struct Winograd {
     }
 
     // Row of G, `point` counted as 0, +a_0, -a_0, +a_1, ..., infinity.
-    constexpr void filter_row(int point, double (&g)[3]) const {
-        g[0] = g[1] = g[2] = 0;
+    constexpr void filter_row(int point, double (&g)[TAPS]) const {
+        for (int tap = 0; tap < TAPS; ++tap) g[tap] = 0;
         if (point == SIDE - 1) {
-            g[2] = 1;
-        } else if (point == 0) {
+            g[TAPS - 1] = 1;
+        } else if (point < ZERO) {
             g[0] = 1 / q[0];
         } else {
-            const int    j = (point - 1) / 2;
-            const double x = point % 2 ? a[j] : -a[j];
+            const int    j = (point - ZERO) / 2;
+            const double x = (point - ZERO) % 2 ? -a[j] : a[j];
             double value = 0;
             for (int i = PAIRS - 1; i >= 0; --i) value = value * x * x + q_without[j][i];
-            g[0] = raised(a[j], j + 1) / (2 * x * x * value);
-            g[1] = g[0] * x;
-            g[2] = g[0] * x * x;
+            g[0] = raised(a[j], j + 1) / (2 * x * (ZERO ? x : 1) * value);
+            for (int tap = 1; tap < TAPS; ++tap) g[tap] = g[tap - 1] * x;
         }
     }
 
@@ -76,36 +79,36 @@ template <int N> static inline __attribute__((always_inline)) V chain(const doub
 }
 
 // t = B^T d
-template <int TILE>
-static inline __attribute__((always_inline)) void transform_input(const V (&d)[TILE + 2], V (&t)[TILE + 2]) {
-    constexpr Winograd<TILE> w;
-    constexpr int PAIRS = TILE / 2;
-    t[0]        = chain<PAIRS + 1>(w.q, d);
-    t[TILE + 1] = chain<PAIRS + 1>(w.q, d + 1);
+template <int TILE, int TAPS>
+static inline __attribute__((always_inline)) void transform_input(const V (&d)[TILE + TAPS - 1], V (&t)[TILE + TAPS - 1]) {
+    constexpr Winograd<TILE, TAPS> w;
+    constexpr int PAIRS = w.PAIRS, ZERO = w.ZERO;
+    if (ZERO) t[0] = chain<PAIRS + 1>(w.q, d);
+    t[w.SIDE - 1] = chain<PAIRS + 1>(w.q, d + ZERO);
     #pragma GCC unroll 4
     for (int j = 0; j < PAIRS; ++j) {
-        const V even = chain<PAIRS>(w.q_without[j], d + 2), odd = chain<PAIRS>(w.q_without[j], d + 1);
-        t[1 + 2 * j] = even + real(w.a[j]) * odd;
-        t[2 + 2 * j] = even - real(w.a[j]) * odd;
+        const V even = chain<PAIRS>(w.q_without[j], d + ZERO + 1), odd = chain<PAIRS>(w.q_without[j], d + ZERO);
+        t[ZERO + 2 * j]     = even + real(w.a[j]) * odd;
+        t[ZERO + 2 * j + 1] = even - real(w.a[j]) * odd;
     }
 }
 
 // y = A^T m
-template <int TILE>
-static inline __attribute__((always_inline)) void transform_output(const V (&m)[TILE + 2], V (&y)[TILE]) {
-    constexpr Winograd<TILE> w;
-    constexpr int PAIRS = TILE / 2;
+template <int TILE, int TAPS>
+static inline __attribute__((always_inline)) void transform_output(const V (&m)[TILE + TAPS - 1], V (&y)[TILE]) {
+    constexpr Winograd<TILE, TAPS> w;
+    constexpr int PAIRS = w.PAIRS, ZERO = w.ZERO;
     V sum[PAIRS], difference[PAIRS];
     #pragma GCC unroll 4
     for (int j = 0; j < PAIRS; ++j) {
-        sum[j]        = m[1 + 2 * j] + m[2 + 2 * j];
-        difference[j] = m[1 + 2 * j] - m[2 + 2 * j];
+        sum[j]        = m[ZERO + 2 * j] + m[ZERO + 2 * j + 1];
+        difference[j] = m[ZERO + 2 * j] - m[ZERO + 2 * j + 1];
     }
     #pragma GCC unroll 8
     for (int i = 0; i < TILE; ++i) {
         const V (&from)[PAIRS] = i % 2 ? difference : sum;
-        V v = i == TILE - 1 ? m[TILE + 1] + real(w.power[i][0]) * from[0] : real(w.power[i][0]) * from[0];
-        if (i == 0) v += m[0];
+        V v = i == TILE - 1 ? m[w.SIDE - 1] + real(w.power[i][0]) * from[0] : real(w.power[i][0]) * from[0];
+        if (ZERO && i == 0) v += m[0];
         #pragma GCC unroll 4
         for (int j = 1; j < PAIRS; ++j) v += real(w.power[i][j]) * from[j];
         y[i] = v;
@@ -113,45 +116,45 @@ static inline __attribute__((always_inline)) void transform_output(const V (&m)[
 }
 
 // m = A y: how a gradient of the outputs meets the points
-template <int TILE>
-static inline __attribute__((always_inline)) void transform_gradient(const V (&y)[TILE], V (&m)[TILE + 2]) {
-    constexpr Winograd<TILE> w;
-    m[0]        = y[0];
-    m[TILE + 1] = y[TILE - 1];
+template <int TILE, int TAPS>
+static inline __attribute__((always_inline)) void transform_gradient(const V (&y)[TILE], V (&m)[TILE + TAPS - 1]) {
+    constexpr Winograd<TILE, TAPS> w;
+    if (w.ZERO) m[0] = y[0];
+    m[w.SIDE - 1] = y[TILE - 1];
     #pragma GCC unroll 4
-    for (int j = 0; j < TILE / 2; ++j) {
+    for (int j = 0; j < w.PAIRS; ++j) {
         V even = real(w.power[0][j]) * y[0], odd = real(w.power[1][j]) * y[1];
         #pragma GCC unroll 4
         for (int i = 2; i < TILE; i += 2) {
             even += real(w.power[i][j]) * y[i];
             odd += real(w.power[i + 1][j]) * y[i + 1];
         }
-        m[1 + 2 * j] = even + odd;
-        m[2 + 2 * j] = even - odd;
+        m[w.ZERO + 2 * j]     = even + odd;
+        m[w.ZERO + 2 * j + 1] = even - odd;
     }
 }
 
 // First half of B^T d B: along the columns of a strip of `values` = 16 x columns values a row, into
 // rows `row` values apart.
-template <int TILE>
-static __attribute__((noinline)) void transform_columns(const real* const (&x)[TILE + 2], i64 values,
+template <int TILE, int TAPS>
+static __attribute__((noinline)) void transform_columns(const real* const (&x)[TILE + TAPS - 1], i64 values,
                                                         real* strip, i64 row) {
     for (i64 k = 0; k < values; k += LANES) {
-        V d[TILE + 2], t[TILE + 2];
+        V d[TILE + TAPS - 1], t[TILE + TAPS - 1];
         #pragma GCC unroll 8
-        for (int i = 0; i < TILE + 2; ++i) d[i] = load(x[i] + k);
-        transform_input<TILE>(d, t);
+        for (int i = 0; i < TILE + TAPS - 1; ++i) d[i] = load(x[i] + k);
+        transform_input<TILE, TAPS>(d, t);
         #pragma GCC unroll 8
-        for (int i = 0; i < TILE + 2; ++i) store(strip + i * row + k, t[i]);
+        for (int i = 0; i < TILE + TAPS - 1; ++i) store(strip + i * row + k, t[i]);
     }
 }
 
 // Second half: along the rows, for tiles side by side, tile i to v + place[i], its points `point`
 // values apart. Row by row, so that few places are written at a time.
-template <int TILE>
+template <int TILE, int TAPS>
 static __attribute__((noinline)) void transform_rows(const real* strip, i64 row, const i64* place, i64 tiles,
                                                      real* v, i64 point) {
-    constexpr int SIDE = TILE + 2;
+    constexpr int SIDE = TILE + TAPS - 1;
     for (int i = 0; i < SIDE; ++i)
         for (i64 tile = 0; tile < tiles; ++tile)
             for (int part = 0; part < BLOCK; part += LANES) {
@@ -160,7 +163,7 @@ static __attribute__((noinline)) void transform_rows(const real* strip, i64 row,
                 V d[SIDE], t[SIDE];
                 #pragma GCC unroll 8
                 for (int j = 0; j < SIDE; ++j) d[j] = load(from + j * BLOCK);
-                transform_input<TILE>(d, t);
+                transform_input<TILE, TAPS>(d, t);
                 #pragma GCC unroll 8
                 for (int j = 0; j < SIDE; ++j) store(to + j * point, t[j]);
             }
@@ -177,11 +180,11 @@ enum Finish { PLAIN, WITH_RESIDUAL, POOLED };
 
 // One tile of a block of filters from its points, `point` values apart, to y (m x m, or m / 2 x m /
 // 2 if pooled; rows `y_row` values apart).
-template <int TILE, Finish FINISH>
+template <int TILE, int TAPS, Finish FINISH>
 static __attribute__((noinline)) void finish_tile(const real* m, i64 point, const real* bias,
                                                   const real* residual, i64 residual_row,
                                                   const Epilogue& epilogue, real* y, i64 y_row) {
-    constexpr int SIDE = TILE + 2;
+    constexpr int SIDE = TILE + TAPS - 1;
     for (int part = 0; part < BLOCK; part += LANES) {
         V s[TILE][SIDE];
         #pragma GCC unroll 8
@@ -189,7 +192,7 @@ static __attribute__((noinline)) void finish_tile(const real* m, i64 point, cons
             V column[SIDE], out[TILE];
             #pragma GCC unroll 8
             for (int i = 0; i < SIDE; ++i) column[i] = load(m + (i * SIDE + j) * point + part);
-            transform_output<TILE>(column, out);
+            transform_output<TILE, TAPS>(column, out);
             #pragma GCC unroll 8
             for (int i = 0; i < TILE; ++i) s[i][j] = out[i];
         }
@@ -198,7 +201,7 @@ static __attribute__((noinline)) void finish_tile(const real* m, i64 point, cons
         #pragma GCC unroll 8
         for (int i = 0; i < TILE; ++i) {
             V out[TILE];
-            transform_output<TILE>(s[i], out);
+            transform_output<TILE, TAPS>(s[i], out);
             #pragma GCC unroll 8
             for (int j = 0; j < TILE; ++j) {
                 out[j] += b;

@@ -1,6 +1,6 @@
 // Which tiles of a map Winograd's algorithm must leave to a direct convolution.
 //
-// An output of a direct convolution errs by roundings of what it sees, 3 x 3 pixels. Winograd's
+// An output of a direct convolution errs by roundings of what it sees, 3 x 3 pixels (or 2 x 2). Winograd's
 // transforms mix all pixels of a tile, so an output errs by c u |w| sqrt(E), u the unit roundoff, E
 // the sum of squares of the tile's (m + 2)^2 pixels in all channels, and c a few units for m = 2 to
 // about fifty for m = 6; where a value is much larger than its neighbours, as a mask of -1e9 or an
@@ -85,11 +85,11 @@ struct TileRun {
 };
 
 // uneven[i]: whether tile i (of at most STRIP / TILE) is.
-template <int TILE>
+template <int TILE, int TAPS>
 static void find_uneven(const InMap<real>& x, i64 channels, const TileRun& run, std::uint8_t* uneven) {
-    constexpr i64 SIDE = TILE + 2, ROW = (STRIP + 2 + LANES - 1) / LANES * LANES + LANES;
+    constexpr i64 SIDE = TILE + TAPS - 1, ROW = (STRIP + 2 + LANES - 1) / LANES * LANES + LANES;
     alignas(64) real energy[SIDE][ROW], total[ROW], quiet[ROW];
-    const i64 width = run.count * TILE + 2, begin = run.x0 < 0 ? at_most(-run.x0, width) : 0,
+    const i64 width = run.count * TILE + TAPS - 1, begin = run.x0 < 0 ? at_most(-run.x0, width) : 0,
               end = at_most(x.w - run.x0, width);
     for (i64 i = 0; i < SIDE; ++i) {
         for (i64 k = 0; k < ROW; k += LANES) store(energy[i] + k, V{});
@@ -103,9 +103,11 @@ static void find_uneven(const InMap<real>& x, i64 channels, const TileRun& run, 
         for (int i = 0; i < SIDE; ++i) all += load(energy[i] + k);
         for (int i = 0; i < windows; ++i) {
             V window{};
-            for (int s = 0; s < 3; ++s)
-                window +=
-                    (load(energy[i] + k + s) + load(energy[i + 1] + k + s)) + load(energy[i + 2] + k + s);
+            for (int s = 0; s < TAPS; ++s) {
+                V column = load(energy[i] + k + s);
+                for (int r = 1; r < TAPS; ++r) column += load(energy[i + r] + k + s);
+                window += column;
+            }
             least = vmin(window, least);
         }
         store(total + k, all);
@@ -117,21 +119,21 @@ static void find_uneven(const InMap<real>& x, i64 channels, const TileRun& run, 
         for (i64 k = t * TILE; k < t * TILE + at_most(TILE, run.columns - t * TILE); ++k)
             least = quiet[k] < least ? quiet[k] : least;
         // also if it is NaN
-        uneven[t] = !(all < INFINITE && all * 9 <= LARGEST_SQUARE * (SIDE * SIDE) * least);
+        uneven[t] = !(all < INFINITE && all * (TAPS * TAPS) <= LARGEST_SQUARE * (SIDE * SIDE) * least);
     }
 }
 
 // Weights of a direct convolution for one block of 16 filters: (blocks of channels, tap, 16
 // channels, 16 filters), zeros where a block is not full.
-static inline void pack_direct(const Filters3x3& w, i64 block, real* packed) {
+static inline void pack_direct(const SquareFilters& w, i64 block, real* packed) {
     const i64 k0 = block * BLOCK, filters = at_most(BLOCK, w.filters - k0),
-              blocks = (w.channels + BLOCK - 1) / BLOCK;
-    for (i64 i = 0; i < blocks * 9 * BLOCK * BLOCK; ++i) packed[i] = 0;
+              blocks = (w.channels + BLOCK - 1) / BLOCK, taps = w.taps();
+    for (i64 i = 0; i < blocks * taps * BLOCK * BLOCK; ++i) packed[i] = 0;
     for (i64 c = 0; c < w.channels; ++c)
-        for (i64 tap = 0; tap < 9; ++tap) {
+        for (i64 tap = 0; tap < taps; ++tap) {
             const real* from =
-                w.weight + k0 * w.filter_stride + c * w.channel_stride + (w.turned ? 8 - tap : tap);
-            real*       to   = packed + ((c / BLOCK * 9 + tap) * BLOCK + c % BLOCK) * BLOCK;
+                w.weight + k0 * w.filter_stride + c * w.channel_stride + (w.turned ? taps - 1 - tap : tap);
+            real*       to   = packed + ((c / BLOCK * taps + tap) * BLOCK + c % BLOCK) * BLOCK;
             for (i64 k = 0; k < filters; ++k) to[k] = from[k * w.filter_stride];
         }
 }
