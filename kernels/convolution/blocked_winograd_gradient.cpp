@@ -14,7 +14,8 @@
 // few values that decide everything; sparse gradients stay below it.
 //
 // Tiles are taken as many at a time as stay in cache, rows of tiles of all samples in order; sums
-// grow in that order whatever the threads.
+// grow in that order whatever the threads. Where one lot holds all tiles, the sums of some filters
+// and channels at all points are made and transformed at once, and never leave the cache.
 #include "blocked/layout.h"
 #include "stride_two.h"
 #include "winograd_cost.h"
@@ -24,7 +25,8 @@
 
 BEGIN_KERNELS
 namespace {
-constexpr i64    POINTS_BYTES = 2 << 20;   // of transformed tiles, both sides
+// of transformed tiles, both sides: more of them where the sums, which every lot adds to, are larger
+constexpr i64    POINTS_BYTES = 2 << 20, MOST_POINTS_BYTES = 20 << 20;
 constexpr real   OUTLIER = 4096;           // 64^2
 constexpr i64    MOST_DIRECT = 8;          // an eighth of the tiles: with more, all is done directly
 constexpr double SUMS = 20;   // 16 sums written, read and transformed, in the units of winograd_cost.h
@@ -195,8 +197,9 @@ void multiply(const real* dy, const real* const (&x)[VECTORS], i64 tiles, bool b
         for (int v = 0; v < NV; ++v) store(sums + i * row + v * LANES, acc[i][v]);
 }
 
-// One point: vectors [first, first + count) of channels (count at most VECTORS) and all filters.
-void multiply_point(const Points& p, i64 point, i64 first, int count, i64 out_blocks, bool begun, real* sums,
+// One point: vectors [first, first + count) of channels (count at most VECTORS) and filters [k, last).
+// sums: of the first of both.
+void multiply_point(const Points& p, i64 point, i64 first, int count, i64 k, i64 last, bool begun, real* sums,
                     i64 row) {
     const real* x[VECTORS];
     for (int v = 0; v < VECTORS; ++v) {
@@ -204,9 +207,8 @@ void multiply_point(const Points& p, i64 point, i64 first, int count, i64 out_bl
         x[v] = p.x + point * p.x_point + at / BV * p.tiles * BLOCK + at % BV * LANES;
     }
     const auto run = count == 3 ? multiply<3> : count == 2 ? multiply<2> : multiply<1>;
-    for (i64 k = 0; k < out_blocks * BLOCK; k += ROWS)
-        run(p.dy + point * p.dy_point + k / BLOCK * p.tiles * BLOCK + k % BLOCK, x, p.tiles, begun,
-            sums + k * row + first * LANES, row);
+    for (; k < last; k += ROWS, sums += ROWS * row)
+        run(p.dy + point * p.dy_point + k / BLOCK * p.tiles * BLOCK + k % BLOCK, x, p.tiles, begun, sums, row);
 }
 
 // dw of filter k at the channels of a block, from their sums at all points and, unless that is
@@ -239,21 +241,22 @@ template <int TILE, int TAPS> void finish(const real* sums, i64 point, i64 chann
 template <int TILE, int TAPS> class Sum {
     static constexpr i64 POINTS = (TILE + TAPS - 1) * (TILE + TAPS - 1);
     const Gradient3x3& g;
-    const i64 in_blocks, out_blocks, row, point, tiles_h, tiles_w, rows_together;
+    const i64 in_blocks, out_blocks, row, point, tiles_h, tiles_w, all_rows, rows_together;
+    const bool at_once;   // one lot
     // direct: of tiles left out, (filter, block of channels, tap, 16)
     Scratch<real> sums, x_points, dy_points, direct;
     bool begun = false;
-    i64  direct_tiles = 0;
+    i64  direct_tiles = 0, added = 0;   // added: rows of tiles
 
 public:
     Sum(const Gradient3x3& g)
         : g(g), in_blocks(blocks_of(g.xs.c)), out_blocks(blocks_of(g.ys.c)), row(in_blocks * BLOCK),
           point(odd_lines(out_blocks * BLOCK * in_blocks)), tiles_h(ceil_div(g.ys.h, TILE)),
-          tiles_w(ceil_div(g.ys.w, TILE)),
-          rows_together(
-              clamp(POINTS_BYTES / (POINTS * (in_blocks + out_blocks) * BLOCK * (i64)sizeof(real) * tiles_w),
-                    1, g.xs.n * tiles_h)),
-          sums(POINTS * point), x_points(POINTS * odd_lines(in_blocks * rows_together * tiles_w)),
+          tiles_w(ceil_div(g.ys.w, TILE)), all_rows(g.xs.n * tiles_h),
+          rows_together(clamp(clamp(2 * POINTS * point * (i64)sizeof(real), POINTS_BYTES, MOST_POINTS_BYTES) /
+                                  (POINTS * (in_blocks + out_blocks) * BLOCK * (i64)sizeof(real) * tiles_w),
+                              1, all_rows)),
+          at_once(rows_together == all_rows), sums(at_once ? 0 : POINTS * point), x_points(POINTS * odd_lines(in_blocks * rows_together * tiles_w)),
           dy_points(POINTS * odd_lines(out_blocks * rows_together * tiles_w)),
           direct(g.ys.c * in_blocks * TAPS * TAPS * BLOCK) {}
 
@@ -265,30 +268,25 @@ public:
         find_outliers(x, g.xs.c, TILE + TAPS - 1, TILE, g.pad_h, g.pad_w, tiles_h, tiles_w, left_out);
         find_outliers(dy, g.ys.c, TILE, TILE, 0, 0, tiles_h, tiles_w, left_out);
         if (!add_directly(maps, left_out)) return false;
+        if (at_once) {
+            transform(maps, left_out, 0, x.n * tiles_h, all_points(), added);
+            added += x.n * tiles_h;
+            return true;
+        }
         for (i64 first = 0; first < x.n * tiles_h; first += rows_together) {
             const i64 last = at_most(first + rows_together, x.n * tiles_h), rows = last - first,
                       tiles = rows * tiles_w;
             const Points p{
                 first,    last,     tiles, odd_lines(in_blocks * tiles), odd_lines(out_blocks * tiles),
                 x_points, dy_points};
-            bool any = false;
-            for (i64 i = first * tiles_w; i < last * tiles_w; ++i) any = any || left_out[i];
-            parallel_for(rows * (in_blocks + out_blocks), 1 + 64 / tiles_w, [&](i64 begin, i64 end) {
-                for (i64 i = begin; i < end; ++i) {
-                    const i64 block = i / rows, at = first + i % rows;
-                    if (block < in_blocks) transform_x<TILE, TAPS>(maps, p, at, block);
-                    else transform_dy<TILE, TAPS>(maps, p, at, block - in_blocks);
-                }
-            });
-            for (i64 row = first; any && row < last; ++row)
-                clear(p, POINTS, row, tiles_w, in_blocks, out_blocks, left_out);
+            transform(maps, left_out, first, last, p, 0);
             const i64 vectors = in_blocks * BV, parts = ceil_div(vectors, VECTORS);
             parallel_for(POINTS * parts, 1, [&](i64 begin, i64 end) {
                 for (i64 i = begin; i < end; ++i) {
                     // of nearly equal width
                     const i64 at = vectors * (i % parts) / parts, to = vectors * (i % parts + 1) / parts;
-                    multiply_point(p, i / parts, at, (int)(to - at), out_blocks, begun,
-                                   sums + i / parts * point, row);
+                    multiply_point(p, i / parts, at, (int)(to - at), 0, out_blocks * BLOCK, begun,
+                                   sums + i / parts * point + at * LANES, row);
                 }
             });
             begun = true;
@@ -297,6 +295,7 @@ public:
     }
 
     void write() const {
+        if (at_once) return write_at_once();
         parallel_for(g.ys.c * in_blocks, 32, [&](i64 begin, i64 end) {
             for (i64 i = begin; i < end; ++i) {
                 const i64 k = i / in_blocks, c = i % in_blocks * BLOCK;
@@ -307,6 +306,60 @@ public:
     }
 
 private:
+    Points all_points() const {
+        const i64 tiles = all_rows * tiles_w;
+        return {0, all_rows, tiles, odd_lines(in_blocks * tiles), odd_lines(out_blocks * tiles), x_points, dy_points};
+    }
+
+    // Rows [first, last) of tiles of the maps, which are rows `to` and on of p.
+    void transform(const Maps& maps, const std::uint8_t* left_out, i64 first, i64 last, Points p, i64 to) {
+        bool any = false;
+        for (i64 i = first * tiles_w; i < last * tiles_w; ++i) any = any || left_out[i];
+        const i64 rows = last - first;
+        p.first = first - to;
+        parallel_for(rows * (in_blocks + out_blocks), 1 + 64 / tiles_w, [&](i64 begin, i64 end) {
+            for (i64 i = begin; i < end; ++i) {
+                const i64 block = i / rows, at = first + i % rows;
+                if (block < in_blocks) transform_x<TILE, TAPS>(maps, p, at, block);
+                else transform_dy<TILE, TAPS>(maps, p, at, block - in_blocks);
+            }
+        });
+        for (i64 row = first; any && row < last; ++row)
+            clear(p, POINTS, row, tiles_w, in_blocks, out_blocks, left_out);
+    }
+
+    void write_at_once() const {
+        constexpr i64 WIDE = VECTORS > BV ? VECTORS / BV : 1, ROW = WIDE * BLOCK, POINT = ROWS * ROW;
+        const Points p = all_points();
+        const i64 strips = ceil_div(in_blocks, WIDE), pieces = clamp(ceil_div(8, strips), 1, out_blocks);
+        parallel_for(strips * pieces, 1, [&](i64 begin, i64 end) {
+            Scratch<real> made(POINTS * POINT);
+            for (i64 at = begin; at < end; ++at) {
+                const i64 block = at / pieces * WIDE, blocks = at_most(WIDE, in_blocks - block), vectors = blocks * BV,
+                          piece = at % pieces;
+                for (i64 k = out_blocks * piece / pieces * BLOCK; k < out_blocks * (piece + 1) / pieces * BLOCK;
+                     k += ROWS)
+                    write_some(p, block, blocks, vectors, k, made);
+            }
+        });
+    }
+
+    // dw of filters k ... k + ROWS - 1 at `blocks` blocks of channels.
+    void write_some(const Points& p, i64 block, i64 blocks, i64 vectors, i64 k, real* made) const {
+        constexpr i64 WIDE = VECTORS > BV ? VECTORS / BV : 1, ROW = WIDE * BLOCK, POINT = ROWS * ROW;
+        for (i64 point = 0; point < POINTS; ++point)
+            for (i64 v = 0; v < vectors; v += VECTORS)
+                multiply_point(p, point, block * BV + v, (int)at_most(VECTORS, vectors - v), k, k + ROWS, false,
+                               made + point * POINT + v * LANES, ROW);
+        for (i64 i = 0; i < ROWS && k + i < g.ys.c; ++i)
+            for (i64 b = block; b < block + blocks; ++b) {
+                const i64 c = b * BLOCK;
+                finish<TILE, TAPS>(made + i * ROW + (b - block) * BLOCK, POINT, at_most(g.xs.c - c, BLOCK),
+                                   direct_tiles ? direct + ((k + i) * in_blocks + b) * TAPS * TAPS * BLOCK : nullptr,
+                                   g.dw + ((k + i) * g.xs.c + c) * TAPS * TAPS);
+            }
+    }
+
     bool add_directly(const Maps& maps, const std::uint8_t* left_out) {
         i64 count = 0;
         for (i64 i = 0; i < maps.x.n * tiles_h * tiles_w; ++i) count += left_out[i];

@@ -8,6 +8,7 @@
 #include "inside.h"
 #include "phases.h"
 #include "planar.h"
+#include "transposed_columns.h"
 #if defined(REAL_f32)
 #include "direct_planar.h"
 #include "stride_two.h"
@@ -190,6 +191,7 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
                            kernel.spatial(),
                            kernel.c * kernel.spatial()};
     if (xs.n == 0 || in_blocks(conv, kernel, stride, padding, dilation, true)) return;
+    if (columns_pay(conv, kernel, stride, dilation)) return by_columns(conv, kernel, stride, padding);
     Scratch<Tap>     taps(kernel.spatial());
     Scratch<AxisTap> axis(kernel.d + kernel.h + kernel.w);
     Scratch<i64>     phases(kernel.d + kernel.h + kernel.w);
