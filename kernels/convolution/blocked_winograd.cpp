@@ -19,22 +19,22 @@
 
 BEGIN_KERNELS
 namespace {
-constexpr i64 UNIT  = BV == 1 ? 2 : 1;   // blocks of filters that are multiplied together
+constexpr i64 UNIT = BV == 1 ? 2 : 1;   // blocks of filters that are multiplied together
 
 // Sizes measured on Zen 4 (L2 1 MB, L3 32 MB for all cores).
 constexpr i64 PRIVATE_BYTES = 800 << 10;   // V and M of a batch that a thread has to itself
 // bytes of filters that may be read again for every such batch; with more of them
-constexpr i64 FEW_FILTERS   = 4 << 20;
-constexpr i64 PRIVATE_MORE  = 2 << 20;     // batches are larger
-constexpr i64 SHARED_BYTES  = 16 << 20;    // V of a batch that all threads work on
+constexpr i64 FEW_FILTERS = 4 << 20;
+constexpr i64 PRIVATE_MORE = 2 << 20;     // batches are larger
+constexpr i64 SHARED_BYTES = 16 << 20;    // V of a batch that all threads work on
 
 i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 
 struct Job {
-    InMap<real>  x, residual;
+    InMap<real> x, residual;
     OutMap<real> y;
-    SquareFilters   filters;
-    const real  *u, *bias;
+    SquareFilters filters;
+    const real *u, *bias;
     i64 channels, in_blocks, pad_h, pad_w;
     i64 rows, columns;              // of the result before pooling, as far as it is used
     i64 tiles_h, tiles_w, tiles;    // tiles: of all samples
@@ -65,7 +65,7 @@ struct Piece {
 // Where tiles [first, first + n) of the batch lie within a point of V.
 void find_places(const Batch& batch, i64 in_blocks, i64 block, i64 first, i64 n, i64* place) {
     for (i64 i = 0; i < n; ++i) {
-        const i64  tile = first + i, end = batch.start(batch.larger);   // of the larger groups
+        const i64 tile = first + i, end = batch.start(batch.larger);   // of the larger groups
         const bool large = tile < end;
         const i64 size = batch.size + large,
                   start = large ? tile / size * size : end + (tile - end) / size * size;
@@ -80,11 +80,11 @@ template <int TILE, int TAPS> void make_v(const Job& job, const Batch& batch, i6
     while (first < last) {
         const i64 tile = batch.begin + first, across = tile % job.tiles_w,
                   down = tile / job.tiles_w % job.tiles_h;
-        const i64 n    = at_most(at_most(last - first, job.tiles_w - across), RUN);
+        const i64 n = at_most(at_most(last - first, job.tiles_w - across), RUN);
         find_places(batch, job.in_blocks, block, first, n, place);
         transform_tiles<TILE, TAPS>({job.x.at(tile / job.tiles_w / job.tiles_h, block), job.x.h, job.x.w},
-                              down * TILE - job.pad_h, across * TILE - job.pad_w, place, n, v,
-                              batch.v_point(job.in_blocks));
+                                    down * TILE - job.pad_h, across * TILE - job.pad_w, place, n, v,
+                                    batch.v_point(job.in_blocks));
         first += n;
     }
 }
@@ -95,11 +95,11 @@ void mark_uneven(const Job& job, const Batch& batch, i64 first, i64 last, std::u
     while (first < last) {
         const i64 tile = batch.begin + first, across = tile % job.tiles_w,
                   down = tile / job.tiles_w % job.tiles_h;
-        const i64 n    = at_most(at_most(last - first, job.tiles_w - across), STRIP / TILE);
+        const i64 n = at_most(at_most(last - first, job.tiles_w - across), STRIP / TILE);
         find_uneven<TILE, TAPS>(job.x, job.channels,
-                          {tile / job.tiles_w / job.tiles_h, down * TILE - job.pad_h,
-                           across * TILE - job.pad_w, n, job.rows - down * TILE, job.columns - across * TILE},
-                          uneven + first);
+                                {tile / job.tiles_w / job.tiles_h, down * TILE - job.pad_h,
+                                 across * TILE - job.pad_w, n, job.rows - down * TILE, job.columns - across * TILE},
+                                uneven + first);
         first += n;
     }
 }
@@ -130,7 +130,7 @@ void make_m(const Job& job, const Piece& piece, i64 block, i64 blocks, const rea
     const Batch& batch = piece.batch;
     const i64 u_point = job.channels * BLOCK, m_point = piece.m_point();
     // from here on groups are smaller
-    const i64 split   = at_most(piece.last, batch.larger > piece.first ? batch.larger : piece.first);
+    const i64 split = at_most(piece.last, batch.larger > piece.first ? batch.larger : piece.first);
     for (i64 point = 0; point < POINTS; ++point, v += batch.v_point(job.in_blocks)) {
         const real* u = job.u + (block * POINTS + point) * u_point;
         const Filters f{u, POINTS * u_point, m + point * m_point, POINTS * m_point,
@@ -159,9 +159,9 @@ void copy_rows(const real* from, i64 from_row, i64 rows, i64 values, real* to, i
 
 // Where a tile of a block of filters goes, and how much of it there is.
 template <int TILE, int TAPS> struct Place {
-    i64         n, down, across, rows, columns, y_row;
+    i64 n, down, across, rows, columns, y_row;
     const real *bias, *residual;
-    real*       y;
+    real* y;
 
     Place(const Job& job, i64 tile, i64 block) {
         across = tile % job.tiles_w, down = tile / job.tiles_w % job.tiles_h,
@@ -170,9 +170,9 @@ template <int TILE, int TAPS> struct Place {
         y_row = job.y.w * BLOCK;
         const i64 scale = job.pool ? 2 : 1,
                   offset = (down * TILE / scale * job.y.w + across * TILE / scale) * BLOCK;
-        bias     = job.bias ? job.bias + block * BLOCK : nullptr;
+        bias = job.bias ? job.bias + block * BLOCK : nullptr;
         residual = job.residual ? job.residual.at(n, block) + offset : nullptr;
-        y        = job.y.at(n, block) + offset;
+        y = job.y.at(n, block) + offset;
     }
 };
 
@@ -197,8 +197,8 @@ template <int TILE, int TAPS> struct Whole {
 template <int TILE, int TAPS> void make_y(const Job& job, i64 tile, i64 block, const real* m, i64 m_point) {
     const Place<TILE, TAPS> p(job, tile, block);
     const real *bias = p.bias, *residual = p.residual;
-    real*       y     = p.y;
-    const i64   y_row = p.y_row;
+    real* y = p.y;
+    const i64 y_row = p.y_row;
     if (p.rows == TILE && p.columns == TILE && job.epilogue.kind == Activation::CLAMP) {
         if (job.pool) finish_tile<TILE, TAPS, POOLED>(m, m_point, bias, nullptr, 0, job.epilogue, y, y_row);
         else if (residual)
@@ -207,7 +207,7 @@ template <int TILE, int TAPS> void make_y(const Job& job, i64 tile, i64 block, c
         return;
     }
     constexpr i64 ROW = Whole<TILE, TAPS>::ROW;
-    Whole<TILE, TAPS>   whole(p);
+    Whole<TILE, TAPS> whole(p);
     if (residual)
         finish_tile<TILE, TAPS, WITH_RESIDUAL>(m, m_point, bias, whole.other, ROW, job.epilogue, whole.values, ROW);
     else finish_tile<TILE, TAPS, PLAIN>(m, m_point, bias, nullptr, 0, job.epilogue, whole.values, ROW);
@@ -274,23 +274,24 @@ void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, 
             if (uneven[piece.begin() + i]) ++left;
             else
                 make_y<TILE, TAPS>(job, piece.batch.begin + piece.begin() + i, block + b,
-                             m + b * POINTS * m_point + i * BLOCK, m_point);
+                                   m + b * POINTS * m_point + i * BLOCK, m_point);
         if (left) make_directly<TILE, TAPS>(job, piece, block + b, uneven);
     }
 }
 
 // How the tiles are cut into batches.
 struct Plan {
-    i64  tiles, batches, step;   // batches begin at multiples of `step`
+    i64 tiles, batches, step;   // batches begin at multiples of `step`
     bool shared;
 
     template <int TILE, int TAPS> static Plan of(const Job& job) {
-        const i64 point_bytes  = Winograd<TILE, TAPS>::POINTS * BLOCK * (i64)sizeof(real), threads = threads_now();
+        const i64 point_bytes = Winograd<TILE, TAPS>::POINTS * BLOCK * (i64)sizeof(real), threads = threads_now();
         const i64 filter_bytes = job.y.blocks * job.channels * point_bytes,
                   tile_bytes = (job.in_blocks + UNIT) * point_bytes;
-        const bool shared  = job.tiles < GROUP * threads;
-        const i64 room = shared ? SHARED_BYTES : filter_bytes > FEW_FILTERS ? PRIVATE_MORE : PRIVATE_BYTES;
-        const i64  most    = room / tile_bytes / GROUP * GROUP;
+        const bool shared = job.tiles < GROUP * threads;
+        const i64 room = shared ? SHARED_BYTES : filter_bytes > FEW_FILTERS ? PRIVATE_MORE
+                                                                            : PRIVATE_BYTES;
+        const i64 most = room / tile_bytes / GROUP * GROUP;
         const i64 batches = ceil_div(job.tiles, most < GROUP ? GROUP : most),
                   step = job.tiles < 16 * GROUP * threads ? 1 : GROUP;
         return {job.tiles,
@@ -339,8 +340,8 @@ template <int TILE, int TAPS> void all_together(const Job& job, const Plan& plan
             Scratch<real> m(m_size);
             const i64 piece = task % pieces;
             make_outputs<TILE, TAPS>(job,
-                               {batch, batch.groups * piece / pieces, batch.groups * (piece + 1) / pieces},
-                               task / pieces * UNIT, v, m, uneven);
+                                     {batch, batch.groups * piece / pieces, batch.groups * (piece + 1) / pieces},
+                                     task / pieces * UNIT, v, m, uneven);
         });
     }
 }

@@ -26,9 +26,9 @@
 BEGIN_KERNELS
 namespace {
 // of transformed tiles, both sides: more of them where the sums, which every lot adds to, are larger
-constexpr i64    POINTS_BYTES = 2 << 20, MOST_POINTS_BYTES = 20 << 20;
-constexpr real   OUTLIER = 4096;           // 64^2
-constexpr i64    MOST_DIRECT = 8;          // an eighth of the tiles: with more, all is done directly
+constexpr i64 POINTS_BYTES = 2 << 20, MOST_POINTS_BYTES = 20 << 20;
+constexpr real OUTLIER = 4096;           // 64^2
+constexpr i64 MOST_DIRECT = 8;          // an eighth of the tiles: with more, all is done directly
 constexpr double SUMS = 20;   // 16 sums written, read and transformed, in the units of winograd_cost.h
 
 // Some samples in blocks, and how they are cut into tiles.
@@ -84,14 +84,14 @@ void find_outliers(const InMap<real>& map, i64 channels, i64 side, i64 step, i64
 
 // The transformed tiles of rows [first, last) of tiles: (point, block, tile, 16), x's and dy's.
 struct Points {
-    i64   first, last, tiles, x_point, dy_point;
+    i64 first, last, tiles, x_point, dy_point;
     real *x, *dy;
 };
 
 // A row of tiles of one block of x ...
 template <int TILE, int TAPS> void transform_x(const Maps& maps, const Points& p, i64 row, i64 block) {
     constexpr i64 RUN = STRIP / TILE;
-    const i64   n = row / maps.tiles_h, down = row % maps.tiles_h;
+    const i64 n = row / maps.tiles_h, down = row % maps.tiles_h;
     const Plane plane{maps.x.at(n, block), maps.x.h, maps.x.w};
     i64 place[RUN];
     for (i64 across = 0; across < maps.tiles_w; across += RUN) {
@@ -99,7 +99,7 @@ template <int TILE, int TAPS> void transform_x(const Maps& maps, const Points& p
         for (i64 i = 0; i < count; ++i)
             place[i] = (block * p.tiles + (row - p.first) * maps.tiles_w + across + i) * BLOCK;
         transform_tiles<TILE, TAPS>(plane, down * TILE - maps.pad_h, across * TILE - maps.pad_w, place, count, p.x,
-                              p.x_point);
+                                    p.x_point);
     }
 }
 
@@ -110,7 +110,7 @@ template <int TILE, int TAPS> void transform_dy(const Maps& maps, const Points& 
     const real* plane = maps.dy.at(n, block) + top * width * BLOCK;
     for (i64 across = 0; across < maps.tiles_w; ++across) {
         const i64 w = width - across * TILE;
-        real*     to = p.dy + (block * p.tiles + (row - p.first) * maps.tiles_w + across) * BLOCK;
+        real* to = p.dy + (block * p.tiles + (row - p.first) * maps.tiles_w + across) * BLOCK;
         for (int part = 0; part < BLOCK; part += LANES) {
             const real* from = plane + across * TILE * BLOCK + part;
             V columns[SIDE][TILE];   // A dy
@@ -162,10 +162,10 @@ void add_products(const Maps& maps, i64 n, i64 top, i64 left, i64 k, i64 in_bloc
         for (int tap = 0; tap < TAPS * TAPS; ++tap)
             for (i64 i = top; i < at_most(top + TILE, maps.dy.h); ++i)
                 for (i64 j = left; j < at_most(left + TILE, maps.dy.w); ++j) {
-                    const i64   h = i - maps.pad_h + tap / TAPS, w = j - maps.pad_w + tap % TAPS;
-                    const bool  inside = h >= 0 && h < maps.x.h && w >= 0 && w < maps.x.w;
+                    const i64 h = i - maps.pad_h + tap / TAPS, w = j - maps.pad_w + tap % TAPS;
+                    const bool inside = h >= 0 && h < maps.x.h && w >= 0 && w < maps.x.w;
                     const real* from = inside ? x + (h * maps.x.w + w) * BLOCK : zero_row;
-                    const real  g = dy[(i * maps.dy.w + j) * BLOCK];
+                    const real g = dy[(i * maps.dy.w + j) * BLOCK];
                     for (int part = 0; part < BLOCK; part += LANES)
                         store(sum + tap * BLOCK + part,
                               load(sum + tap * BLOCK + part) + g * load(from + part));
@@ -206,7 +206,8 @@ void multiply_point(const Points& p, i64 point, i64 first, int count, i64 k, i64
         const i64 at = first + (v < count ? v : 0);
         x[v] = p.x + point * p.x_point + at / BV * p.tiles * BLOCK + at % BV * LANES;
     }
-    const auto run = count == 3 ? multiply<3> : count == 2 ? multiply<2> : multiply<1>;
+    const auto run = count == 3 ? multiply<3> : count == 2 ? multiply<2>
+                                                           : multiply<1>;
     for (; k < last; k += ROWS, sums += ROWS * row)
         run(p.dy + point * p.dy_point + k / BLOCK * p.tiles * BLOCK + k % BLOCK, x, p.tiles, begun, sums, row);
 }
@@ -246,7 +247,7 @@ template <int TILE, int TAPS> class Sum {
     // direct: of tiles left out, (filter, block of channels, tap, 16)
     Scratch<real> sums, x_points, dy_points, direct;
     bool begun = false;
-    i64  direct_tiles = 0, added = 0;   // added: rows of tiles
+    i64 direct_tiles = 0, added = 0;   // added: rows of tiles
 
 public:
     Sum(const Gradient3x3& g)
@@ -256,7 +257,8 @@ public:
           rows_together(clamp(clamp(2 * POINTS * point * (i64)sizeof(real), POINTS_BYTES, MOST_POINTS_BYTES) /
                                   (POINTS * (in_blocks + out_blocks) * BLOCK * (i64)sizeof(real) * tiles_w),
                               1, all_rows)),
-          at_once(rows_together == all_rows), sums(at_once ? 0 : POINTS * point), x_points(POINTS * odd_lines(in_blocks * rows_together * tiles_w)),
+          at_once(rows_together == all_rows), sums(at_once ? 0 : POINTS * point),
+          x_points(POINTS * odd_lines(in_blocks * rows_together * tiles_w)),
           dy_points(POINTS * odd_lines(out_blocks * rows_together * tiles_w)),
           direct(g.ys.c * in_blocks * TAPS * TAPS * BLOCK) {}
 
@@ -277,7 +279,7 @@ public:
             const i64 last = at_most(first + rows_together, x.n * tiles_h), rows = last - first,
                       tiles = rows * tiles_w;
             const Points p{
-                first,    last,     tiles, odd_lines(in_blocks * tiles), odd_lines(out_blocks * tiles),
+                first, last, tiles, odd_lines(in_blocks * tiles), odd_lines(out_blocks * tiles),
                 x_points, dy_points};
             transform(maps, left_out, first, last, p, 0);
             const i64 vectors = in_blocks * BV, parts = ceil_div(vectors, VECTORS);
@@ -300,7 +302,8 @@ public:
             for (i64 i = begin; i < end; ++i) {
                 const i64 k = i / in_blocks, c = i % in_blocks * BLOCK;
                 finish<TILE, TAPS>(sums + k * row + c, point, at_most(g.xs.c - c, BLOCK),
-                             direct_tiles ? direct + i * TAPS * TAPS * BLOCK : nullptr, g.dw + (k * g.xs.c + c) * TAPS * TAPS);
+                                   direct_tiles ? direct + i * TAPS * TAPS * BLOCK : nullptr,
+                                   g.dw + (k * g.xs.c + c) * TAPS * TAPS);
             }
         });
     }
@@ -376,7 +379,7 @@ private:
                 for (i64 i = 0; i < maps.x.n * tiles_h * tiles_w; ++i)
                     if (left_out[i])
                         add_products<TILE, TAPS>(maps, i / tiles_w / tiles_h, i / tiles_w % tiles_h * TILE,
-                                           i % tiles_w * TILE, k, in_blocks, sum);
+                                                 i % tiles_w * TILE, k, in_blocks, sum);
             }
         });
         return true;
@@ -435,7 +438,7 @@ bool winograd_stride_two_gradient(const StrideTwoGradient& g) {
     const Extent half = halved(g.xs, g.ys);
     if (!__atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED) || half.c < BLOCK || g.ys.c < BLOCK) return false;
     const double direct = double(TAPS) * g.ys.n * g.ys.spatial() * half.c * blocks_of(g.ys.c);
-    Gradient3x3  on_parts{nullptr, g.dy, nullptr, half, g.ys, 0, 0};
+    Gradient3x3 on_parts{nullptr, g.dy, nullptr, half, g.ys, 0, 0};
     if (cost(on_parts, 4, 2, TRANSFORM_2X2) + COPY * half.n * half.spatial() * blocks_of(half.c) > GAIN * direct)
         return false;
     const i64 C = g.xs.c, together = samples_together(half, g.ys);
@@ -453,7 +456,7 @@ bool winograd_stride_two_gradient(const StrideTwoGradient& g) {
                 for (i64 a = 0; a < 2; ++a)
                     for (i64 b = 0; b < 2; ++b) {
                         const real* from = dw + (k * half.c + (2 * a + b) * C + c) * TAPS;
-                        real*       taps = to + 4 * a + b;
+                        real* taps = to + 4 * a + b;
                         taps[0] = from[0], taps[2] = from[1], taps[8] = from[2], taps[10] = from[3];
                     }
             }

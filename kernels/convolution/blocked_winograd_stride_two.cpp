@@ -7,7 +7,7 @@
 
 extern bool pyops_winograd;   // module.cpp: false if precision is "strict"
 extern __thread bool pyops_by_sample;    // module.cpp: pyops.batch_invariant()
-extern __thread int  pyops_run_threads;  // csrc/parallel.h: within a compiled program
+extern __thread int pyops_run_threads;  // csrc/parallel.h: within a compiled program
 
 BEGIN_KERNELS
 namespace {
@@ -49,7 +49,7 @@ bool winograd_stride_two(const StrideTwo& conv) {
                 const real* from = conv.weight + k * conv.filter_stride + c * conv.channel_stride;
                 for (i64 a = 0; a < 2; ++a)
                     for (i64 b = 0; b < 2; ++b) {
-                        real*       to   = weight + (k * half.c + (2 * a + b) * C + c) * TAPS;
+                        real* to = weight + (k * half.c + (2 * a + b) * C + c) * TAPS;
                         const real* taps = from + 4 * a + b;
                         to[0] = taps[0], to[1] = taps[2], to[2] = taps[8], to[3] = taps[10];
                     }
@@ -88,7 +88,7 @@ bool winograd_stride_two_transposed(const StrideTwo& conv) {
                 const real* from = conv.weight + k * conv.filter_stride + c * conv.channel_stride;
                 for (i64 i = 0; i < 2; ++i)
                     for (i64 j = 0; j < 2; ++j) {
-                        real*       to   = weight + (((2 * i + j) * K + k) * C + c) * TAPS;
+                        real* to = weight + (((2 * i + j) * K + k) * C + c) * TAPS;
                         const real* taps = from + 4 * h[i].a + w[j].a;
                         to[0] = taps[10], to[1] = taps[8], to[2] = taps[2], to[3] = taps[0];
                     }
@@ -110,13 +110,15 @@ bool winograd_stride_two_transposed(const StrideTwo& conv) {
         const real* made[2][2];
         for (i64 i = 0; i < 2; ++i)
             for (i64 j = 0; j < 2; ++j) {
-                const i64 part = 2 * i + j, rows = h[i].count, columns = w[j].count, out_shape[] = {count, K, rows, columns},
+                const i64 part = 2 * i + j, rows = h[i].count, columns = w[j].count,
+                          out_shape[] = {count, K, rows, columns},
                           sample = out_blocks * rows * columns * BLOCK;
-                real* to   = parts + part * together * K * most;
+                real* to = parts + part * together * K * most;
                 made[i][j] = to;
                 winograd_layer({x, count, in_blocks, xs.h, xs.w, x_sample},
                                two_by_two(weight + part * K * C * TAPS, K, C), u + part * u_part, TILE, bias, {},
-                               Dims{{h[i].pad, w[j].pad}, 2}, 1, NOTHING, {y, count, out_blocks, rows, columns, sample});
+                               Dims{{h[i].pad, w[j].pad}, 2}, 1, NOTHING,
+                               {y, count, out_blocks, rows, columns, sample});
                 from_blocked({y, count, out_blocks, rows, columns, sample}, {to, out_shape, 4});
             }
         put_together(made, h, w, count, ys, conv.y + n * K * ys.spatial());

@@ -11,7 +11,9 @@
 namespace ISA::REAL_NAME {
 // One axis of a transposed convolution's outputs: `count` of them, first, first + 2, ..., which meet
 // taps a + 2 s; output j sees inputs j + s - pad with tap a + 2 (1 - s).
-struct Parity { i64 first, count, a, pad; };
+struct Parity {
+    i64 first, count, a, pad;
+};
 
 static inline Parity parity_from(i64 first, i64 size, i64 padding) {
     const i64 a = (first + padding) % 2;
@@ -21,16 +23,16 @@ static inline Parity parity_from(i64 first, i64 size, i64 padding) {
 // Where and how large the maps of one call are.
 struct StrideTwo {
     const real *x, *weight, *bias;
-    real*       y;
-    Extent      xs, ys;
-    i64         filters, channels, filter_stride, channel_stride;   // of weight, taps side by side
-    i64         pad_h, pad_w;
+    real* y;
+    Extent xs, ys;
+    i64 filters, channels, filter_stride, channel_stride;   // of weight, taps side by side
+    i64 pad_h, pad_w;
 };
 struct StrideTwoGradient {
     const real *x, *dy;
-    real*       dw;      // (ys.c, xs.c, 4, 4)
-    Extent      xs, ys;
-    i64         pad_h, pad_w;
+    real* dw;      // (ys.c, xs.c, 4, 4)
+    Extent xs, ys;
+    i64 pad_h, pad_w;
 };
 
 // False, and nothing done, where Winograd's algorithm may not take the call or gains nothing, which
@@ -82,9 +84,9 @@ static inline void put_together(const real* const (&parts)[2][2], const Parity (
             for (i64 row = 0; row < ys.h; ++row) {
                 const int a = (int)(row % 2);   // parity of first = a
                 const real *even = parts[a][0] + (at * h[a].count + row / 2) * w[0].count,
-                           *odd  = parts[a][1] + (at * h[a].count + row / 2) * w[1].count;
+                           *odd = parts[a][1] + (at * h[a].count + row / 2) * w[1].count;
                 real* to = y + (at * ys.h + row) * ys.w;
-                i64   j  = 0;
+                i64 j = 0;
                 for (; j + LANES <= w[1].count; j += LANES) {
                     const V low = load(even + j), high = load(odd + j);
                     store(to + 2 * j, zip_low(low, high));

@@ -12,7 +12,7 @@
 namespace ISA::REAL_NAME {
 constexpr int COLUMN_VECTORS = LANES * sizeof(real) == 64 ? 4 : 2, COLUMN_PIXELS = LANES * sizeof(real) == 64 ? 7 : 5;
 constexpr i64 COLUMN_CHANNELS = 32;     // whose weights for a tile stay in L1
-constexpr i64 FEW_PIXELS      = 64;     // of a sample: more are worth packing
+constexpr i64 FEW_PIXELS = 64;     // of a sample: more are worth packing
 
 static inline bool columns_pay(const Convolution& conv, const Extent& kernel, Dims stride, Dims dilation) {
     const i64 taps = kernel.spatial();
@@ -26,7 +26,8 @@ static inline bool columns_pay(const Convolution& conv, const Extent& kernel, Di
 // NV vectors of columns at P pixels: columns (pixel, `row` values a row) += or, if `fresh`, = x w over
 // `channels`; w has `row` values a channel, x `x_row`.
 template <int P, int NV>
-static void add_to_columns(const real* w, const real* x, i64 x_row, i64 channels, bool fresh, i64 row, real* columns) {
+static void add_to_columns(const real* w, const real* x, i64 x_row, i64 channels, bool fresh, i64 row,
+                           real* columns) {
     V acc[P][NV];
     #pragma GCC unroll 8
     for (int p = 0; p < P; ++p)
@@ -54,16 +55,19 @@ template <int NV>
 static void add_pixels(const real* w, const real* x, i64 pixels, i64 channels, bool fresh, i64 row, real* columns) {
     for (i64 p = 0; p < pixels; p += COLUMN_PIXELS) {
         const i64 n = pixels - p < COLUMN_PIXELS ? pixels - p : COLUMN_PIXELS;
-        const auto run = n == 1 ? add_to_columns<1, NV> : n == 2 ? add_to_columns<2, NV> : n == 3 ? add_to_columns<3, NV>
-                       : n == 4 ? add_to_columns<4, NV> : n == 5 ? add_to_columns<5, NV>
-                       : n == 6 ? add_to_columns<(COLUMN_PIXELS > 5 ? 6 : 5), NV> : add_to_columns<COLUMN_PIXELS, NV>;
+        const auto run = n == 1 ? add_to_columns<1, NV> : n == 2 ? add_to_columns<2, NV>
+                                                      : n == 3   ? add_to_columns<3, NV>
+                                                      : n == 4   ? add_to_columns<4, NV>
+                                                      : n == 5   ? add_to_columns<5, NV>
+                                                      : n == 6   ? add_to_columns<(COLUMN_PIXELS > 5 ? 6 : 5), NV>
+                                                                 : add_to_columns<COLUMN_PIXELS, NV>;
         run(w, x + p, pixels, channels, fresh, row, columns + p * row);
     }
 }
 
 // Of each output, the places in the columns of filter 0 that it adds: `most` of them, or fewer.
 struct ColumnPlaces {
-    const i64    most;
+    const i64 most;
     Scratch<i64> places, counts;
 
     ColumnPlaces(const Extent& kernel, const Extent& xs, const Extent& ys, Dims stride, Dims padding, i64 row)
@@ -83,7 +87,8 @@ struct ColumnPlaces {
 };
 
 // The outputs of sample n from its columns.
-static inline void sum_columns(const Convolution& conv, i64 taps, const ColumnPlaces& from, i64 n, const real* columns) {
+static inline void sum_columns(const Convolution& conv, i64 taps, const ColumnPlaces& from, i64 n,
+                               const real* columns) {
     const i64 outputs = conv.ys.spatial();
     parallel_for(conv.filters, 1 + 16384 / (outputs * from.most), [&](i64 begin, i64 end) {
         for (i64 k = begin; k < end; ++k) {
@@ -102,16 +107,16 @@ static inline void by_columns(const Convolution& conv, const Extent& kernel, Dim
     const i64 pixels = conv.xs.spatial(), channels = conv.channels, row = conv.filters * kernel.spatial(),
               sample = channels * pixels;
     const ColumnPlaces places(kernel, conv.xs, conv.ys, stride, padding, row);
-    Scratch<real>      columns(pixels * row);
+    Scratch<real> columns(pixels * row);
     for (i64 n = 0; n < conv.xs.n; ++n) {
         const real* x = conv.x + n * sample;
         parallel_for(ceil_div(row, WIDE), 8, [&](i64 begin, i64 end) {
             for (i64 c = 0; c < channels; c += COLUMN_CHANNELS) {
                 const i64 some = channels - c < COLUMN_CHANNELS ? channels - c : COLUMN_CHANNELS;
                 for (i64 at = begin * WIDE; at < end * WIDE && at < row;) {
-                    const real* w    = conv.weight + c * row + at;
-                    const bool  wide = at + WIDE <= row;
-                    const auto  run  = wide ? add_pixels<COLUMN_VECTORS> : add_pixels<1>;
+                    const real* w = conv.weight + c * row + at;
+                    const bool wide = at + WIDE <= row;
+                    const auto run = wide ? add_pixels<COLUMN_VECTORS> : add_pixels<1>;
                     run(w, x + c * pixels, pixels, some, c == 0, row, columns + at);
                     at += wide ? WIDE : LANES;
                 }

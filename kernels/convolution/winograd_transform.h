@@ -18,7 +18,8 @@
 //
 // Points: for m = 4, 5/8 and 3/2 err a third of what 1 and 2 do (greatest error over 256 channels,
 // half-normal inputs: 2.6e-6 of the greatest output, against 7.7e-6), and no pair on a grid around
-// them errs less; for 2 x 2 taps 9/20 and 27/20 (1.6e-6); for m = 6, 1, 2 and 1/2 are as good as any that were tried (1.5e-5).
+// them errs less; for 2 x 2 taps 9/20 and 27/20 (1.6e-6); for m = 6, 1, 2 and 1/2 are as
+// good as any that were tried (1.5e-5).
 #pragma once
 #include "blocked/epilogue.h"
 
@@ -46,7 +47,7 @@ template <int TILE, int TAPS> struct Winograd {
         } else if (point < ZERO) {
             g[0] = 1 / q[0];
         } else {
-            const int    j = (point - ZERO) / 2;
+            const int j = (point - ZERO) / 2;
             const double x = (point - ZERO) % 2 ? -a[j] : a[j];
             double value = 0;
             for (int i = PAIRS - 1; i >= 0; --i) value = value * x * x + q_without[j][i];
@@ -57,7 +58,8 @@ template <int TILE, int TAPS> struct Winograd {
 
 private:
     static constexpr double raised(double x, int n) {
-        return n < 0 ? 1 / raised(x, -n) : n == 0 ? 1 : x * raised(x, n - 1);
+        return n < 0 ? 1 / raised(x, -n) : n == 0 ? 1
+                                                  : x * raised(x, n - 1);
     }
     constexpr void multiply_all(double* product, int without) {   // of (z - a^2)
         product[0] = 1;
@@ -80,7 +82,8 @@ template <int N> static inline __attribute__((always_inline)) V chain(const doub
 
 // t = B^T d
 template <int TILE, int TAPS>
-static inline __attribute__((always_inline)) void transform_input(const V (&d)[TILE + TAPS - 1], V (&t)[TILE + TAPS - 1]) {
+static inline __attribute__((always_inline)) void transform_input(const V (&d)[TILE + TAPS - 1],
+                                                                  V (&t)[TILE + TAPS - 1]) {
     constexpr Winograd<TILE, TAPS> w;
     constexpr int PAIRS = w.PAIRS, ZERO = w.ZERO;
     if (ZERO) t[0] = chain<PAIRS + 1>(w.q, d);
@@ -88,7 +91,7 @@ static inline __attribute__((always_inline)) void transform_input(const V (&d)[T
     #pragma GCC unroll 4
     for (int j = 0; j < PAIRS; ++j) {
         const V even = chain<PAIRS>(w.q_without[j], d + ZERO + 1), odd = chain<PAIRS>(w.q_without[j], d + ZERO);
-        t[ZERO + 2 * j]     = even + real(w.a[j]) * odd;
+        t[ZERO + 2 * j] = even + real(w.a[j]) * odd;
         t[ZERO + 2 * j + 1] = even - real(w.a[j]) * odd;
     }
 }
@@ -101,12 +104,12 @@ static inline __attribute__((always_inline)) void transform_output(const V (&m)[
     V sum[PAIRS], difference[PAIRS];
     #pragma GCC unroll 4
     for (int j = 0; j < PAIRS; ++j) {
-        sum[j]        = m[ZERO + 2 * j] + m[ZERO + 2 * j + 1];
+        sum[j] = m[ZERO + 2 * j] + m[ZERO + 2 * j + 1];
         difference[j] = m[ZERO + 2 * j] - m[ZERO + 2 * j + 1];
     }
     #pragma GCC unroll 8
     for (int i = 0; i < TILE; ++i) {
-        const V (&from)[PAIRS] = i % 2 ? difference : sum;
+        const V(&from)[PAIRS] = i % 2 ? difference : sum;
         V v = i == TILE - 1 ? m[w.SIDE - 1] + real(w.power[i][0]) * from[0] : real(w.power[i][0]) * from[0];
         if (ZERO && i == 0) v += m[0];
         #pragma GCC unroll 4
@@ -129,7 +132,7 @@ static inline __attribute__((always_inline)) void transform_gradient(const V (&y
             even += real(w.power[i][j]) * y[i];
             odd += real(w.power[i + 1][j]) * y[i + 1];
         }
-        m[w.ZERO + 2 * j]     = even + odd;
+        m[w.ZERO + 2 * j] = even + odd;
         m[w.ZERO + 2 * j + 1] = even - odd;
     }
 }
@@ -159,7 +162,7 @@ static __attribute__((noinline)) void transform_rows(const real* strip, i64 row,
         for (i64 tile = 0; tile < tiles; ++tile)
             for (int part = 0; part < BLOCK; part += LANES) {
                 const real* from = strip + i * row + tile * TILE * BLOCK + part;
-                real*       to   = v + place[tile] + i * SIDE * point + part;
+                real* to = v + place[tile] + i * SIDE * point + part;
                 V d[SIDE], t[SIDE];
                 #pragma GCC unroll 8
                 for (int j = 0; j < SIDE; ++j) d[j] = load(from + j * BLOCK);
@@ -176,7 +179,9 @@ static inline V pool_max(V a, V b) {
 }
 
 // What surrounds A^T m A: clamp(result + bias + residual), and 2 x 2 pooling of that.
-enum Finish { PLAIN, WITH_RESIDUAL, POOLED };
+enum Finish { PLAIN,
+              WITH_RESIDUAL,
+              POOLED };
 
 // One tile of a block of filters from its points, `point` values apart, to y (m x m, or m / 2 x m /
 // 2 if pooled; rows `y_row` values apart).

@@ -133,7 +133,7 @@ static inline void pack_direct(const SquareFilters& w, i64 block, real* packed) 
         for (i64 tap = 0; tap < taps; ++tap) {
             const real* from =
                 w.weight + k0 * w.filter_stride + c * w.channel_stride + (w.turned ? taps - 1 - tap : tap);
-            real*       to   = packed + ((c / BLOCK * taps + tap) * BLOCK + c % BLOCK) * BLOCK;
+            real* to = packed + ((c / BLOCK * taps + tap) * BLOCK + c % BLOCK) * BLOCK;
             for (i64 k = 0; k < filters; ++k) to[k] = from[k * w.filter_stride];
         }
 }
