@@ -232,6 +232,16 @@ def attention(
         inside(mask, (*lead, queries, keys), mask_strides)
 
 
+@contract("rotary", "rrrdddnnbbR")
+def rotary(x, cos, sin, lead, strides, table, features, pairs, interleaved, back, y) -> None:
+    need(len(lead) == len(strides) == len(table) and min((0, *lead)) >= 0, "strides are those of the leading axes")
+    need(0 <= 2 * pairs <= features, "pairs are of features that there are")
+    need(y.size == math.prod(lead) * features, "the result has every feature of every row")
+    inside(x, (*lead, features), (*strides, 1))
+    inside(cos, (*lead, pairs), (*table, 1))
+    inside(sin, (*lead, pairs), (*table, 1))
+
+
 def inside(x: Array, shape, strides) -> None:
     """Values behind strides lie in the memory that x begins."""
     if math.prod(shape):

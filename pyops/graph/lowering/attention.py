@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from ...ops.attention import plan
-from ..ir import Node
+from ...ops.rotary import plan as rotary_plan
+from ..ir import Node, Value
 from .context import Lowering, Ref, View, contiguous_strides
 
 
@@ -49,4 +50,13 @@ def result(low: Lowering, node: Node) -> View:
     return low.views[value]
 
 
-RULES = {"attention": attention}
+def rotary(low: Lowering, node: Node) -> None:
+    """Heads turned where they lie."""
+    x, *tables = node.inputs
+    p, view = rotary_plan(*(v.shape for v in node.inputs)), strided(low, x)
+    low.add("rotary", view.ref, *(low.as_planar(t) if isinstance(t, Value) else t for t in tables), p.lead,
+            along(x.shape, view.strides, len(x.shape))[:-1], *p[2:], node.attrs["interleaved"], node.attrs["back"],
+            low.new_planar(node.output), node=node, algorithm="strided")
+
+
+RULES = {"attention": attention, "rotary": rotary}
