@@ -36,12 +36,12 @@ __all__ = [
     "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell",
     "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
     "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "istft", "kl_div",
-    "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "local_response_norm", "log",
-    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid",
-    "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss",
-    "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d",
-    "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim",
-    "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
+    "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "linear_cross_entropy",
+    "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell",
+    "lt", "margin_ranking_loss", "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d",
+    "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum",
+    "mish", "movedim", "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
     "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize",
     "one_hot", "pad", "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle",
     "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool", "pyramid_roi_align",
@@ -1537,6 +1537,35 @@ def linear(input: Array, weight: Tensor, bias: Arrays | None = ..., *,
 def linear(input: Array, weight: Array, bias: Tensor, *, out: Tensor | None = ...) -> Tensor: ...
 @overload
 def linear(input: _E, weight: Arrays, bias: Arrays | None = ..., *, out: _E | None = ...) -> _E: ...
+
+@overload
+def linear_cross_entropy(input: Tensor, linear_weight: Arrays, target: Arrays, *,
+    linear_bias: Arrays | None = ..., weight: Arrays | None = ..., reduction: Reduction = ...,
+    ignore_index: int = ..., label_smoothing: float = ...) -> Tensor: ...
+@overload
+def linear_cross_entropy(input: Array, linear_weight: Array, target: Array, *,
+    linear_bias: Array | None = ..., weight: Array | None = ..., reduction: Reduction = ...,
+    ignore_index: int = ..., label_smoothing: float = ...) -> Array: ...
+@overload
+def linear_cross_entropy(input: Array, linear_weight: Tensor, target: Arrays, *,
+    linear_bias: Arrays | None = ..., weight: Arrays | None = ..., reduction: Reduction = ...,
+    ignore_index: int = ..., label_smoothing: float = ...) -> Tensor: ...
+@overload
+def linear_cross_entropy(input: Array, linear_weight: Array, target: Tensor, *,
+    linear_bias: Arrays | None = ..., weight: Arrays | None = ..., reduction: Reduction = ...,
+    ignore_index: int = ..., label_smoothing: float = ...) -> Tensor: ...
+@overload
+def linear_cross_entropy(input: Array, linear_weight: Array, target: Array, *, linear_bias: Tensor,
+    weight: Arrays | None = ..., reduction: Reduction = ..., ignore_index: int = ...,
+    label_smoothing: float = ...) -> Tensor: ...
+@overload
+def linear_cross_entropy(input: Array, linear_weight: Array, target: Array, *,
+    linear_bias: Array | None = ..., weight: Tensor, reduction: Reduction = ..., ignore_index: int = ...,
+    label_smoothing: float = ...) -> Tensor: ...
+@overload
+def linear_cross_entropy(input: _E, linear_weight: Arrays, target: Arrays, *,
+    linear_bias: Arrays | None = ..., weight: Arrays | None = ..., reduction: Reduction = ...,
+    ignore_index: int = ..., label_smoothing: float = ...) -> _E: ...
 
 @overload
 def local_response_norm(input: Tensor, size: int, alpha: float = ..., beta: float = ..., k: float = ..., *,

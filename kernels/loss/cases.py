@@ -95,6 +95,16 @@ def _torch_focal(torch, x, t, alpha=0.25, gamma=2.0, reduction="none"):
     return {"none": lambda v: v, "mean": torch.mean, "sum": torch.sum}[reduction](loss)
 
 
+
+
+def _torch_head(torch, x, matrix, target, *, linear_bias=None, **how):
+    """As the two calls: torch's own wants an axis of positions."""
+    f = torch.nn.functional
+    return f.cross_entropy(f.linear(x, matrix, linear_bias), target, **how)
+
+
+_HEAD = {"torch": _torch_head}
+
 CASES = {
     "cross_entropy": [*_index_cases("cross_entropy"),
            case("smoothed", "cross_entropy", A(7, 9), I(7, high=9), label_smoothing=0.1),
@@ -164,8 +174,24 @@ CASES = {
              batched=(0, 1, 2)),
         case("margin", "margin_ranking_loss", A(33), A(33), _signs(33), margin=0.5),
         case("sum", "margin_ranking_loss", A(7), A(7), _signs(7), reduction="sum")],
+    "linear_cross_entropy": [
+        *(case(name, "linear_cross_entropy", A(7, 5), A(19, 5), I(7, high=19), linear_bias=A(19), reduction=name,
+               label_smoothing=0.1, **_HEAD) for name in ("none", "sum", "mean")),
+        case("no_bias", "linear_cross_entropy", A(7, 5), A(19, 5), I(7, high=19), **_HEAD),
+        case("one_position", "linear_cross_entropy", A(5), A(19, 5), I(high=19), linear_bias=A(19), **_HEAD),
+        case("weights_and_ignored", "linear_cross_entropy", A(9, 5), A(4, 5), I(9, high=4),
+             weight=A(4, values="positive", grad=False), ignore_index=2, label_smoothing=0.2, **_HEAD),
+        case("no_positions", "linear_cross_entropy", A(0, 5), A(4, 5), I(0, high=4), reduction="sum", **_HEAD),
+    ],
 }
 REFUSES = {
+    "linear_cross_entropy": [
+        bad("other_features", "linear_cross_entropy", A(3, 4), A(5, 6), I(3, high=5), match="linear_weight"),
+        bad("bias_of_other_length", "linear_cross_entropy", A(3, 4), A(5, 4), I(3, high=5), linear_bias=A(4),
+            match="linear_bias"),
+        bad("no_such_class", "linear_cross_entropy", A(3, 4), A(5, 4), I(3, low=5, high=6), match="target 5"),
+        bad("smoothing_beyond_one", "linear_cross_entropy", A(3, 4), A(5, 4), I(3, high=5), label_smoothing=1.5,
+            match="label_smoothing.*1.5")],
     "cross_entropy": [*_index_refusals("cross_entropy"),
                       bad("probabilities_of_other_shape", "cross_entropy",
                           A(3, 4), A(3, 5), match=r"\(3, 5\)"),

@@ -223,3 +223,23 @@ def pointwise_loss_backward(g, x, t, v, weight, divisor, *, formula, p, q, of):
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         slope = np.asarray(FORMULAS[formula][1 + of](x, t, 1 if v is None else v, p, q), x.dtype)
         return g / divisor * (slope if weight is None else slope * weight)
+
+
+def linear_cross_entropy(x, matrix, index, bias, weight, *, ignore, smoothing, reduction):
+    """cross_entropy of x matrix' + bias by index."""
+    return cross_entropy(scores(x, matrix, bias), index, None, weight, ignore=ignore, smoothing=smoothing,
+                         reduction=reduction)
+
+
+def linear_cross_entropy_backward(g, x, matrix, index, bias, weight, divisor, peak, logsum, mass, *, ignore, smoothing,
+                                  needs):
+    """The gradients of x, matrix and bias, those that are needed."""
+    d = cross_entropy_backward(g, scores(x, matrix, bias), index, None, weight, divisor, peak, logsum, mass,
+                               ignore=ignore, smoothing=smoothing)
+    lines = d.reshape(-1, d.shape[-1])
+    found = (d @ matrix, lines.T @ x.reshape(-1, x.shape[-1]), lines.sum(0))
+    return tuple(a for a, needed in zip(found, needs) if needed)
+
+
+def scores(x, matrix, bias):
+    return x @ matrix.T + (0 if bias is None else bias)
