@@ -4,8 +4,10 @@
 // Few rows take the time of reading the weights, so fewer bytes are less time. They are widened to
 // floats in registers; products and sums are floats, one chain in the order of the features, whatever
 // the rows and threads, and a filter's scale multiplies the sum. A tile is P rows x Q blocks of filters.
+// With AVX-512 VNNI int8 weights are not widened (stored_digits.h).
 // Many rows multiply the whole filters: widen_packed makes them, for linear_packed.
 #include "blocked/epilogue.h"
+#include "gemm/stored_digits.h"
 
 BEGIN_KERNELS
 namespace {
@@ -86,6 +88,17 @@ template <class T> struct Filters {
     }
 };
 
+// A row's sums become its results
+template <int Q, class T> void put(const V (&acc)[Q * BV], const Filters<T>& f, const Epilogue& e, real* y) {
+    const real *const scale = f.scale ? f.scale : ONES.v, *const bias = f.bias ? f.bias : ZEROS.v;
+    alignas(64) real row[Q * BLOCK];
+    #pragma GCC unroll 32
+    for (int v = 0; v < Q * BV; ++v)
+        store(row + v * LANES, e.clamp(times_plus(acc[v], load(scale + v * LANES), load(bias + v * LANES))));
+    e.finish(row, Q * BLOCK);
+    std::memcpy(y, row, (f.left < Q * BLOCK ? f.left : Q * BLOCK) * sizeof(real));
+}
+
 template <int P, int Q, class T> void stored_tile(const real* x, const Filters<T>& f, const Epilogue& e) {
     constexpr int N = Q * BV;
     const i64 block = f.features * BLOCK;
@@ -98,16 +111,18 @@ template <int P, int Q, class T> void stored_tile(const real* x, const Filters<T
             #pragma GCC unroll 4
             for (int p = 0; p < P; ++p) acc[p][v] += x[p * f.features + c] * wv;
         }
-    const real *const scale = f.scale ? f.scale : ONES.v, *const bias = f.bias ? f.bias : ZEROS.v;
-    alignas(64) real row[Q * BLOCK];
     #pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) put<Q>(acc[p], f, e, f.y + p * f.pitch);
+}
+
+// The same of one block, by digits of the rows from r on
+template <int P> void digits_tile(const Digits& x, i64 r, const Filters<s8>& f, const Epilogue& e) {
+    alignas(64) real sums[P * BLOCK];
+    digit_sums<P>(x, r, f.w, f.features, sums);
     for (int p = 0; p < P; ++p) {
-        #pragma GCC unroll 32
-        for (int v = 0; v < N; ++v) {
-            store(row + v * LANES, e.clamp(times_plus(acc[p][v], load(scale + v * LANES), load(bias + v * LANES))));
-        }
-        e.finish(row, Q * BLOCK);
-        std::memcpy(f.y + p * f.pitch, row, (f.left < Q * BLOCK ? f.left : Q * BLOCK) * sizeof(real));
+        V acc[BV];
+        for (int v = 0; v < BV; ++v) acc[v] = load(sums + p * BLOCK + v * LANES);
+        put<1>(acc, f, e, f.y + p * f.pitch);
     }
 }
 
@@ -127,28 +142,68 @@ template <int P, class T> void across(const real* x, i64 begin, i64 end, const F
     }
 }
 
+template <int P>
+void across_digits(const Digits& x, i64 r, i64 begin, i64 end, const Filters<s8>& f, const Epilogue& e) {
+    for (i64 block = begin; block < end; ++block) digits_tile<P>(x, r, f.from(block), e);
+}
+
+// Rows [0, rows) and the blocks of a group, which stays in the cache meanwhile
+template <class T>
+void group_of(const real* x, i64 rows, i64 first, i64 last, const Filters<T>& all, const Epilogue& e) {
+    for (i64 r = 0; r < rows;) {
+        Filters<T> of = all;
+        of.y += r * of.pitch;
+        const real* from = x + r * of.features;
+        const i64 some = rows - r < MOST_ROWS ? rows - r : MOST_ROWS;
+        if (some == 1) across<1>(from, first, last, of, e);
+        if (some == 2) across<2>(from, first, last, of, e);
+        if constexpr (MOST_ROWS >= 3)
+            if (some == 3) across<3>(from, first, last, of, e);
+        if constexpr (MOST_ROWS >= 4)
+            if (some == 4) across<4>(from, first, last, of, e);
+        r += some;
+    }
+}
+
+// The same by digits, but for rows that have none
+void group_of(const real* x, const Digits& digits, i64 rows, i64 first, i64 last, const Filters<s8>& all,
+              const Epilogue& e) {
+    for (i64 r = 0; r < rows;) {
+        Filters<s8> of = all;
+        of.y += r * of.pitch;
+        i64 some = 0;
+        while (some < 4 && r + some < rows && digits.step[r + some] != 0) ++some;
+        if (some == 0) group_of(x + r * of.features, 1, first, last, of, e);
+        if (some == 1) across_digits<1>(digits, r, first, last, of, e);
+        if (some == 2) across_digits<2>(digits, r, first, last, of, e);
+        if (some == 3) across_digits<3>(digits, r, first, last, of, e);
+        if (some == 4) across_digits<4>(digits, r, first, last, of, e);
+        r += some ? some : 1;
+    }
+}
+
 template <class T>
 void stored(In<real> x, const T* weight, i64 blocks, In<real> scale, In<real> bias, const Epilogue& e,
             Out<real> y) {
     const i64 rows = x.dim(0), features = x.dim(1), side = most_blocks(1), groups = ceil_div(blocks, side);
     const Filters<T> all{weight, scale.data, bias.data, features, y.dim(1), y.dim(1), y.data};
-    parallel_for(groups, 1 + 40000 / (features * BLOCK * side * rows + 1), [&](i64 begin, i64 end) {
-        for (i64 group = begin; group < end; ++group) {
-            const i64 first = group * side, last = first + side < blocks ? first + side : blocks;
-            for (i64 r = 0; r < rows;) {   // the group stays in the cache meanwhile
-                Filters<T> of = all;
-                of.y += r * of.pitch;
-                const real* from = x.data + r * features;
-                const i64 some = rows - r < MOST_ROWS ? rows - r : MOST_ROWS;
-                if (some == 1) across<1>(from, first, last, of, e);
-                if (some == 2) across<2>(from, first, last, of, e);
-                if constexpr (MOST_ROWS >= 3)
-                    if (some == 3) across<3>(from, first, last, of, e);
-                if constexpr (MOST_ROWS >= 4)
-                    if (some == 4) across<4>(from, first, last, of, e);
-                r += some;
-            }
+    const i64 grain = 1 + 40000 / (features * BLOCK * side * rows + 1);
+    const auto last = [&](i64 group) { return (group + 1) * side < blocks ? (group + 1) * side : blocks; };
+    if constexpr (std::is_same_v<T, s8>)
+        if (by_digits(features)) {
+            const i64 width = ceil_div(features, BLOCK) * BLOCK;
+            Scratch<std::uint8_t> planes(rows * 3 * width);
+            Scratch<real>         step(rows);
+            const Digits          digits{planes, step, width};
+            for (i64 r = 0; r < rows; ++r) take_apart(x.data + r * features, features, digits, r);
+            parallel_for(groups, grain, [&](i64 begin, i64 end) {
+                for (i64 group = begin; group < end; ++group)
+                    group_of(x.data, digits, rows, group * side, last(group), all, e);
+            });
+            return;
         }
+    parallel_for(groups, grain, [&](i64 begin, i64 end) {
+        for (i64 group = begin; group < end; ++group) group_of(x.data, rows, group * side, last(group), all, e);
     });
 }
 

@@ -48,6 +48,27 @@ def test_a_row_is_the_same_in_any_company(backend, form):
         assert np.array_equal(together[i], alone[0])
 
 
+def test_rows_of_every_size_beside_each_other(backend):
+    """int8 weights meet rows in fixed point where the CPU has instructions for it: a row with one value
+    far above the others, rows of zeros, of tiny values, and rows that are not finite, whose neighbours
+    stay as they are."""
+    rng = np.random.default_rng(2)
+    for features in (1, 3, 64, 127, 130):
+        x, weight = rng.standard_normal((9, features), np.float32), rng.standard_normal((50, features), np.float32)
+        x[1] = 0
+        x[2] *= 1e-38
+        x[3, 0] = 1e6
+        x[4, -1], x[6, 0], x[7] = np.inf, np.nan, x[7] * 1e30
+        packed, scale, meant = stored("int8", weight)
+        found, = run(backend, "linear_stored", Rows(x), packed, scale, None, NONE, PlanarOut((9, 50)))
+        with np.errstate(invalid="ignore"):
+            want = x.astype(np.float64) @ meant.T
+        for row in (0, 1, 2, 3, 5, 7, 8):
+            size = np.abs(x[row]).max() * np.abs(meant).sum(1).max() * np.finfo(np.float32).eps
+            assert np.abs(found[row] - want[row]).max() <= 4 * size + 1e-44
+        assert not np.isfinite(found[4]).any() and np.isnan(found[6]).all()
+
+
 def layer_of_stored(name, weight, form):
     """An array of GPT-2 as the program has it: its Conv1D are (in, out), tables of embeddings no layer."""
     if weight.ndim != 2 or name.startswith(("transformer.wte", "transformer.wpe")):
