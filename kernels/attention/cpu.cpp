@@ -15,6 +15,7 @@
 // added by two threads.
 #include "attention/few_queries.h"
 #include "gemm/gemm.h"
+#include "lanes.h"
 
 BEGIN_KERNELS
 
@@ -104,41 +105,58 @@ static i64 padded(i64 columns) { return round_up(columns, LANES); }
 
 // ---- forward
 
-// A query's line so far: the largest score, the sum of e^(score - largest), and that sum of values
-struct Line { real top = -INF, sum = 0; };
+// Lines of queries so far: the largest score, the sum of e^(score - largest)
+struct Lines {
+    alignas(64) real top[QUERIES], sum[QUERIES];
+    Lines() {
+        for (i64 i = 0; i < QUERIES; ++i) top[i] = -INF, sum[i] = 0;
+    }
+};
 
-// `n` scores of a query become their exponentials; what was summed before follows a new maximum.
-// The mask is added first.
-static void advance(real* scores, i64 n, i64 all, const Mask& mask, i64 query, i64 key, Line& line, real* out,
-                    i64 values) {
-    V best = splat(-INF);
-    for_vectors(n, [&](i64 i, auto lanes) {
-        V v = lanes.load(scores + i);
-        if (mask.data) lanes.store(scores + i, v += mask.keys(query, key + i, lanes));
-        best = vmax(best, with_dead(v, lanes, -INF));
-    });
-    real top = hmax(best);
-    if (!(top > line.top)) top = line.top;
-    if (top == -INF)   // nothing yet, unless a NaN hides behind -inf
-        for (i64 i = 0; i < n; ++i) top = scores[i] == scores[i] ? top : NOT_A_NUMBER;
-    if (top == -INF) {
-        std::memset(scores, 0, all * sizeof(real));
-        return;
+// Scores of `count` queries, at most LANES of them, become their exponentials; what was summed before
+// follows a new maximum. The mask is added first. live(r): scores of query r, of `all` in a row; `out`
+// has sums of `values` a row. A query's numbers are its own, whoever is beside it.
+template <class Live>
+static void advance(real* scores, i64 count, i64 all, Live live, const Mask& mask, i64 query, i64 key, real* tops,
+                    real* sums, real* out, i64 values) {
+    V best[LANES], sum[LANES] = {};
+    for (i64 r = 0; r < LANES; ++r) {
+        best[r] = splat(-INF);
+        real* row = scores + r * KEYS;
+        if (r < count)
+            for_vectors(live(r), [&](i64 i, auto lanes) {
+                V v = lanes.load(row + i);
+                if (mask.data) lanes.store(row + i, v += mask.keys(query + r, key + i, lanes));
+                best[r] = vmax(best[r], with_dead(v, lanes, -INF));
+            });
     }
-    if (top != line.top && line.top != -INF) {
-        const real factor = std::exp(line.top - top);
-        line.sum *= factor;
-        for_vectors(values, [&](i64 i, auto lanes) { lanes.store(out + i, lanes.load(out + i) * factor); });
+    const V old = load(tops), found = maxima_of(best);
+    V now = found > old ? found : old;
+    const V factor = vexp(old - now);
+    for (i64 r = 0; r < count; ++r) {
+        const i64 n = live(r);
+        real* row = scores + r * KEYS;
+        real top = now[r];
+        if (top == -INF)   // nothing yet, unless a NaN hides behind -inf
+            for (i64 i = 0; i < n; ++i) now[r] = top = row[i] == row[i] ? top : NOT_A_NUMBER;
+        if (top == -INF) {
+            std::memset(row, 0, all * sizeof(real));
+            continue;
+        }
+        if (top != tops[r] && tops[r] != -INF)
+            for_vectors(values, [&](i64 i, auto lanes) {
+                lanes.store(out + r * values + i, lanes.load(out + r * values + i) * factor[r]);
+            });
+        for_vectors(n, [&](i64 i, auto lanes) {
+            const V e = lanes.keep(vexp(lanes.load(row + i) - top));
+            lanes.store(row + i, e);
+            sum[r] += e;
+        });
+        std::memset(row + n, 0, (all - n) * sizeof(real));
     }
-    V sum{};
-    for_vectors(n, [&](i64 i, auto lanes) {
-        const V e = lanes.keep(vexp(lanes.load(scores + i) - top));
-        lanes.store(scores + i, e);
-        sum += e;
-    });
-    line.top = top;
-    line.sum += hsum(sum);
-    std::memset(scores + n, 0, (all - n) * sizeof(real));
+    const V before = load(sums);
+    store(sums, (((now != old) & (old != -INF)) ? before * factor : before) + sums_of(sum));
+    store(tops, now);
 }
 
 void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dims sizes, Dims q_strides,
@@ -159,7 +177,7 @@ void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dim
         const i64   tiled = round_up(rows, TILE_ROWS);
         Scratch<real> scaled(tiled * E), scores(tiled * KEYS), out(tiled * values), packed_k(E * KEYS),
             packed_v(KEYS * values);
-        Line line[QUERIES];
+        Lines line;
         copy_rows(at.at(q.data, q_strides, head) + first * at.row(q_strides), at.row(q_strides), rows, E,
                   (real)scale, scaled);
         std::memset(out.data, 0, tiled * values * sizeof(real));
@@ -168,23 +186,29 @@ void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dim
             const i64 count = least(last - key, KEYS);
             pack_transposed(keys + key * at.row(k_strides), at.row(k_strides), count, E, packed_k);
             multiply(rows, E, count, scaled, E, packed_k, scores, KEYS, false);
-            for (i64 r = 0; r < rows; ++r) {
-                const i64 live = causal ? most(0, least(count, first + r + 1 - key)) : count;
-                advance(scores + r * KEYS, live, count, add, first + r, key, line[r], out + r * values,
-                        values);
-            }
+            for (i64 r = 0; r < rows; r += LANES)
+                advance(
+                    scores + r * KEYS, least(rows - r, LANES), count,
+                    [&](i64 i) { return causal ? most(0, least(count, first + r + i + 1 - key)) : count; }, add,
+                    first + r, key, line.top + r, line.sum + r, out + r * values, values);
             pack_straight(vals + key * at.row(v_strides), at.row(v_strides), count, at.values(), packed_v);
             multiply(rows, count, at.values(), scores, KEYS, packed_v, out, values, true);
         }
         real* to = const_cast<real*>(at.at(y.data, y_strides, head)) + first * at.row(y_strides);
+        alignas(64) real total[QUERIES];
+        for (i64 r = 0; r < rows; r += LANES) {
+            const V top = load(line.top + r), sum = load(line.sum + r);
+            store(total + r, top == -INF ? splat(INF) : top + vlog(sum));
+            store(line.sum + r, 1 / sum);
+        }
         for (i64 r = 0; r < rows; ++r) {
-            const bool none = line[r].top == -INF;
-            const real part = none ? 0 : 1 / line[r].sum;
+            const bool none = line.top[r] == -INF;
+            const real part = line.sum[r];
             for_vectors(at.values(), [&](i64 j, auto lanes) {
                 lanes.store(to + r * at.row(y_strides) + j,
                             none ? V{} : lanes.load(out + r * values + j) * part);
             });
-            logsum.data[head * L + first + r] = none ? INF : line[r].top + std::log(line[r].sum);
+            logsum.data[head * L + first + r] = total[r];
         }
     };
     const i64 tasks = at.heads() * blocks.count;

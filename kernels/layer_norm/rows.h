@@ -2,21 +2,10 @@
 // addition waits for the one before: a norm over 64 values is otherwise mostly latency.
 #pragma once
 #include "../batch_norm/moments.h"
+#include "lanes.h"
 
 namespace ISA::REAL_NAME {
 constexpr int NORMED = LANES / 2;   // rows at once: each has a sum of differences and one of squares
-
-// Lane i of the result is the sum of vector i's lanes, each by the same tree.
-template <int R> static inline V sums_of(const V (&rows)[R]) {
-    if constexpr (R == 1) return rows[0];
-    else {
-        V half[R / 2];
-        #pragma GCC unroll 16
-        for (int i = 0; i < R / 2; ++i)
-            half[i] = zip_low(rows[i], rows[i + R / 2]) + zip_high(rows[i], rows[i + R / 2]);
-        return sums_of(half);
-    }
-}
 
 struct RowMoments { real mean[LANES], variance[LANES]; };
 

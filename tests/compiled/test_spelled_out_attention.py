@@ -56,7 +56,8 @@ APART = {
 SEEN = {
     "weights": lambda q, k, v: (lambda p: (F.matmul(p, v), p))(F.softmax(F.matmul(q, turned(k)), -1)),
     "scores with a bias": lambda q, k, v: (lambda s: (
-        F.matmul(F.softmax(F.reshape(s, (2, 3, 9, 9)) + MASK, -1), v), s))(F.reshape(F.matmul(q, turned(k)), (1, 2, 3, 9, 9)) + BIAS),
+        F.matmul(F.softmax(F.reshape(s, (2, 3, 9, 9)) + MASK, -1), v), s))(
+            F.reshape(F.matmul(q, turned(k)), (1, 2, 3, 9, 9)) + BIAS),
     "scores": lambda q, k, v: (lambda s: (F.matmul(F.softmax(s * 0.3, -1), v), s))(F.matmul(q, turned(k))),
 }
 
