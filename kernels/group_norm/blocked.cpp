@@ -28,7 +28,8 @@ void channel_moments(const real* x, i64 pixels, Moments (&of)[LANES]) {
             rest[k] += d;
             square[k] += d * d;
         });
-        const V left = (rest[0] + rest[1]) + (rest[2] + rest[3]), squares = (square[0] + square[1]) + (square[2] + square[3]);
+        const V left = (rest[0] + rest[1]) + (rest[2] + rest[3]),
+                squares = (square[0] + square[1]) + (square[2] + square[3]);
         for (int l = 0; l < LANES; ++l) {
             const double off = (double)left[l] / (double)n;
             of[l].merge((double)n, mean[l] + off, squares[l] - (double)n * off * off);
