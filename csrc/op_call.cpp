@@ -40,7 +40,7 @@ Route& route() {
 
 // The element type if every input is a plain, native, aligned, C-contiguous array of the kind its
 // letter in `kinds` asks for, else NONE. r: real; o: real or None; i: int64; j: int64 or None; a:
-// any type; * repeats the letter before it. Reals are all of one type. Without any, float32's
+// any type; v: any type, however it lies; * repeats the letter before it. Reals are all of one type. Without any, float32's
 // kernels are as good as float64's, and those of the first real among arrays of any type are taken.
 Element probe(PyObject* const* inputs, Py_ssize_t count, const char* kinds) {
     int  real = 0, any = 0;
@@ -53,12 +53,11 @@ Element probe(PyObject* const* inputs, Py_ssize_t count, const char* kinds) {
         needs_real = needs_real || kind == 'r' || kind == 'o';
         if (value == Py_None && (kind == 'o' || kind == 'j')) continue;
         if (Py_TYPE(value) != route().ndarray) return Element::NONE;
-        constexpr int wanted = C_CONTIGUOUS | ALIGNED;
-        const int type = type_of(value);
+        const int wanted = kind == 'v' ? 0 : C_CONTIGUOUS | ALIGNED, type = type_of(value);
         if ((fields(value)->flags & wanted) != wanted || !is_native(value)) return Element::NONE;
         if (kind == 'i' || kind == 'j') {
             if (type != Api::NPY_LONG_) return Element::NONE;
-        } else if (kind == 'a') {
+        } else if (kind == 'a' || kind == 'v') {
             if (element_of(value) == Element::NONE) return Element::NONE;
             if (any != Api::NPY_FLOAT_ && any != Api::NPY_DOUBLE_) any = type;
         } else {

@@ -59,7 +59,7 @@ PyObject* made(PyObject* value, char kind) {
         if (!fits || (type == Api::NPY_LONG_ && lies_ready(value))) return nullptr;
         return copied(value, Api::NPY_INT64_);
     }
-    if (lies_ready(value)) return nullptr;
+    if (kind == 'v' || lies_ready(value)) return nullptr;
     const bool ours = kind == 'a' ? element_of(value) != Element::NONE : is_float(type);
     return ours ? copied(value) : nullptr;
 }

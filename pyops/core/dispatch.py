@@ -207,12 +207,13 @@ def ready_one(op, position, array, kind, value=None):
         if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
             raise ValueError(f"{op.name}: input {position} has values beyond int64")
         return np.require(array, np.int64, "CA")
-    if kind == "a":
+    if kind in "av":
         if array.dtype.name not in ELEMENTS:
             raise InputError(
                 f"{op.name}: input {position} must be of numbers or truth values, got {describe(array)}",
                 value)
-        return np.require(array, array.dtype.newbyteorder("="), "CA")
+        native = array.dtype.newbyteorder("=")
+        return np.require(array, native, "CA") if kind == "a" else array.astype(native, copy=False)
     if array.dtype.newbyteorder("=") not in REALS:
         raise InputError(f"{op.name}: input {position} must be float32 or float64, got {describe(array)}; "
                          "convert it with .astype", value)

@@ -25,7 +25,11 @@ class LateFunctions(Late):
     when it is called, not when it is named."""
 
     def __getattr__(self, attribute: str) -> Any:
+        found = None
+
         def late(*args: Any, **kwargs: Any) -> Any:
-            return getattr(import_module(self._late_name), attribute)(*args, **kwargs)
+            nonlocal found
+            found = found or getattr(import_module(self._late_name), attribute)
+            return found(*args, **kwargs)
         late.__name__ = late.__qualname__ = attribute
         return self.__dict__.setdefault(attribute, late)

@@ -20,7 +20,8 @@ class Op(OpBase):
     """A row: everything about one op.
 
     kinds has a letter per input: r real, o real or None, i int64, j int64 or None, a an array of
-    any element type (csrc/elements.inc), as it is; a trailing * repeats the letter before it.
+    any element type (csrc/elements.inc), as it is, v the same of rows that make views, which take it as it
+    lies; a trailing * repeats the letter before it.
     forward(kernels, *inputs, **attrs) allocates with kernels.empty and calls kernels.<name>;
     reference(*inputs, **attrs) is the NumPy definition with the same results. check(*inputs,
     **attrs) raises ValueError for what the op refuses; forward calls it (through a cache, by

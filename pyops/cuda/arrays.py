@@ -86,8 +86,8 @@ def viewed(value):
 
 def _real(op, arrays, kinds):
     found = {a.dtype.name for a, kind in zip(arrays, kinds) if a is not None
-             and (kind in "ro" or kind == "a" and a.dtype.name in REALS)}
-    if not found and set(kinds) <= set("aij"):
+             and (kind in "ro" or kind in "av" and a.dtype.name in REALS)}
+    if not found and set(kinds) <= set("aijv"):
         return "f32"
     if len(found) != 1 or not found <= set(REALS):
         raise TypeError(f"{op.name}: inputs on a GPU must share one of {', '.join(REALS)}, got "

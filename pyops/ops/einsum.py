@@ -39,7 +39,12 @@ def einsum(equation: str | Arrays, *operands: Any) -> Arrays:
         terms, result = _parsed(equation)
     if len(terms) != len(arrays):
         raise ValueError(f"einsum: equation {equation!r} has {len(terms)} operands, {len(arrays)} were given")
-    names, wanted = _named(terms, result, tuple(tuple(a.shape) for a in arrays), equation)
+    shapes = tuple(tuple(a.shape) for a in arrays)
+    names, wanted = _named(terms, result, shapes, equation)
+    plain = _one_product(names, wanted, shapes) if len(arrays) == 2 else None
+    if plain is not None and not is_whole(arrays[0]):
+        left, right, sizes, order = plain
+        return _laid(reshape(matmul(_laid(arrays[0], *left), _laid(arrays[1], *right)), sizes), order)
     parts = [_single(a, list(n)) for a, n in zip(arrays, names)]
     sizes = _sizes(parts)
     parts = [_without_ones(a, n, sizes) for a, n in parts]
@@ -126,6 +131,36 @@ def _named(terms: Any, result: Any, shapes: tuple[tuple[int, ...], ...], equatio
     if wrong:
         raise ValueError(f"einsum: the result of {equation!r} must name axes of operands, each once")
     return names, wanted
+
+
+# ---- two operands that are one matrix product as they are: most calls
+
+@lru_cache(1024)
+def _one_product(names: Any, wanted: Any, shapes: Any) -> Any:
+    """The order of axes and the shape of either matrix, the shape of the product and the order of its
+    axes; None where there is more to do."""
+    one, other = names
+    sizes = dict(zip((*one, *other), (n for shape in shapes for n in shape)))
+    batch = [n for n in one if n in other and n in wanted]
+    inner = [n for n in one if n in other and n not in wanted]
+    left, right = ([n for n in own if n not in (*batch, *inner)] for own in names)
+    if (len({*one}) < len(one) or len({*other}) < len(other) or not inner or 1 in sizes.values()
+            or any(sizes[n] != m for own, shape in zip(names, shapes) for n, m in zip(own, shape))
+            or not {*left, *right} <= {*wanted}):
+        return None
+
+    def matrix(own: Any, rows: list[int], columns: list[int]) -> Any:
+        sides = [math.prod(sizes[n] for n in side) for side in (batch, rows, columns)]
+        return tuple(own.index(n) for n in (*batch, *rows, *columns)), tuple(sides if batch else sides[1:])
+    order = [*batch, *left, *right]
+    return (matrix(one, left, inner), matrix(other, inner, right), tuple(sizes[n] for n in order),
+            tuple(order.index(n) for n in wanted))
+
+
+def _laid(x: Any, order: tuple[int, ...], shape: tuple[int, ...] | None = None) -> Any:
+    """x with its axes in this order, under this shape."""
+    x = x if order == tuple(range(len(order))) else permute(x, order)
+    return x if shape is None or tuple(x.shape) == shape else reshape(x, shape)
 
 
 # ---- operands

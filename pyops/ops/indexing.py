@@ -17,6 +17,7 @@ from ..core.tensor import Tensor
 from . import shape
 from .comparison import lt
 from .embedding import EMBEDDING
+from .gather import TAKE
 from .typed import as_type
 
 
@@ -33,6 +34,9 @@ def advanced(input: Any, index: tuple[Any, ...]) -> Any:
         found = (input.data if isinstance(input, Tensor)
                  else input)[tuple(i.data if isinstance(i, Tensor) else i for i in index)]
         return Tensor(found) if isinstance(input, Tensor) else found
+    found = _slices(input, index)
+    if found is not None:
+        return found
     basic, arrays = _separated(tuple(input.shape), index)
     x = shape.getitem(input, basic)
     axes = [a for a, _ in arrays]
@@ -48,6 +52,21 @@ def advanced(input: Any, index: tuple[Any, ...]) -> Any:
         return rows
     n, back = len(row.shape), list(range(len(row.shape), len(rows.shape)))
     return shape.permute(rows, (*back[:lead], *range(n), *back[lead:]))
+
+
+def _slices(input: Any, index: tuple[Any, ...]) -> Any:
+    """input[ids] and input[:, ids], most calls, as one row; None for all others, where an index lies
+    outside, which is told below, and where the backend has no kernel."""
+    *before, ids = index
+    if _of_a_run(ids) or _of_a_run(input) or any(not isinstance(i, slice) or i != slice(None) for i in before):
+        return None
+    ids = np.asarray(ids.data if isinstance(ids, Tensor) else ids) if not isinstance(ids, slice) else None
+    if ids is None or ids.dtype.kind not in "iu" or not ids.ndim or len(before) >= len(input.shape):
+        return None
+    try:
+        return TAKE(input, ids, dim=len(before), wrap=True)
+    except (IndexError, NotImplementedError):
+        return None
 
 
 def _rows(sizes: tuple[int, ...], arrays: list[tuple[int, np.ndarray]]) -> np.ndarray:

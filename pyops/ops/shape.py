@@ -211,7 +211,8 @@ def stack(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
         raise ValueError(
             f"stack: inputs must share one shape, got {sorted(set(shapes)) if shapes else 'no input'}")
     dim = _axis("stack", dim if axis is None else axis_or_dim("stack", dim, axis, 0), len(shapes[0]) + 1)
-    return CAT(*(unsqueeze(t, dim) for t in tensors), dim=dim, out=out)
+    apart = shapes[0][:dim] + (1,) + shapes[0][dim:]
+    return CAT(*(_view(RESHAPE, t, shape=apart) for t in tensors), dim=dim, out=out)
 
 
 # ---- arguments
@@ -344,7 +345,7 @@ def _cat_gradient(ctx: Context):
 
 
 RESHAPE = Op(
-    "reshape", "a", _no_kernel(reference.reshape), reference.reshape,
+    "reshape", "v", _no_kernel(reference.reshape), reference.reshape,
     lambda ctx: (RESHAPE(ctx.g, shape=tuple(ctx.inputs[0].shape)),),
     tolerance=0,   # values are moved, not computed
     shapes=given,
@@ -352,7 +353,7 @@ RESHAPE = Op(
 )
 
 PERMUTE = Op(
-    "permute", "a", _no_kernel(reference.permute), reference.permute,
+    "permute", "v", _no_kernel(reference.permute), reference.permute,
     lambda ctx: (PERMUTE(ctx.g, dims=_inverse(ctx.attrs["dims"])),),
     tolerance=0, shapes=lambda x, *, dims: (tuple(x[d] for d in dims),),
     per_sample=lambda shape, *, dims: bool(dims) and dims[0] % len(dims) == 0)
@@ -361,7 +362,7 @@ SUM_TO = Op("sum_to", "r", _no_kernel(reference.sum_to), reference.sum_to,
             lambda ctx: (BROADCAST_TO(ctx.g, shape=tuple(ctx.inputs[0].shape)),))
 
 BROADCAST_TO = Op(
-    "broadcast_to", "a", _no_kernel(reference.broadcast_to), reference.broadcast_to,
+    "broadcast_to", "v", _no_kernel(reference.broadcast_to), reference.broadcast_to,
     lambda ctx: (SUM_TO(ctx.g, shape=tuple(ctx.inputs[0].shape)),), shapes=given)
 
 SCATTER_SLICE = Op("scatter_slice", "r", _scatter, reference.scatter_slice,
@@ -369,7 +370,7 @@ SCATTER_SLICE = Op("scatter_slice", "r", _scatter, reference.scatter_slice,
 
 
 GETITEM = Op(
-    "getitem", "a", _no_kernel(reference.getitem), reference.getitem,
+    "getitem", "v", _no_kernel(reference.getitem), reference.getitem,
     lambda ctx: (SCATTER_SLICE(ctx.g, index=ctx.attrs["index"], shape=tuple(ctx.inputs[0].shape)),),
     tolerance=0)
 

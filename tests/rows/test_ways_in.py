@@ -89,3 +89,34 @@ def test_out_is_refused_as_before():
 def test_empty_arrays_have_no_memory_to_overlap():
     nothing = np.zeros((0, 4), np.float32)
     assert F.relu(nothing, out=nothing[:]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("view", [lambda x: F.permute(F.permute(x, (1, 0)), (1, 0)), lambda x: F.transpose(x, 0, 1)[1:],
+                                  lambda x: F.getitem(F.flip(x, (0,)), 2), lambda x: F.squeeze(F.unsqueeze(x.T, 1)),
+                                  lambda x: F.split(x.T, 2)[1], lambda x: Tensor(x).T[0].data],
+                         ids=["permute", "slice", "flip", "squeeze", "split", "Tensor"])
+def test_views_of_views_are_views(view):
+    x = X.copy()
+    assert np.shares_memory(view(x), x)
+
+
+@pytest.mark.parametrize("index", [[0, 3], np.array([[1, -1], [4, 0]]), np.array([], int), np.array([2], np.uint8)],
+                         ids=["list", "two axes", "none", "bytes"])
+def test_slices_by_whole_numbers(index):
+    for place in (index, (slice(None), index), (..., index)):
+        a, want = Tensor(X, requires_grad=True), np.zeros(X.shape, np.float32)
+        found = a[place]
+        np.testing.assert_array_equal(found.data, X[place])
+        F.sum(found * 2.0).backward()
+        np.add.at(want, place, 2)
+        np.testing.assert_array_equal(a.grad, want)
+
+
+@pytest.mark.parametrize("equation, shapes", [
+    ("ij,jk->ik", [(3, 4), (4, 5)]), ("bhqd,bhkd->bhqk", [(2, 3, 4, 5), (2, 3, 6, 5)]), ("i,i->", [(4,), (4,)]),
+    ("ij,kj->ki", [(3, 4), (5, 4)]), ("ijk,kj->i", [(3, 4, 5), (5, 4)]), ("bij,jk->kbi", [(2, 3, 4), (4, 5)]),
+    ("nchw,nc->nhw", [(2, 3, 4, 5), (2, 3)]), ("ij,jk->ik", [(3, 0), (0, 5)]), ("ij,jk->ik", [(1, 4), (4, 1)]),
+    ("ii,ij->j", [(3, 3), (3, 4)]), ("ab,cb->", [(3, 4), (5, 4)])])
+def test_einsum_of_two(equation, shapes):
+    arrays = [rng.standard_normal(s) for s in shapes]
+    np.testing.assert_allclose(F.einsum(equation, *arrays), np.einsum(equation, *arrays), rtol=1e-9, atol=1e-12)
