@@ -138,8 +138,9 @@ def run(seeds: int, quick: bool, data: str | None) -> Outcome:
     histories: dict = {}
     tiles: list = []
     for seed in range(seeds):
-        split = train.Split(Ink(scenes, "train", seed, True, SceneSettings((SIDE, SIDE))),
-                            Ink(tested, "test", seed, settings=SceneSettings((SIDE, SIDE))), "ink of scattered digits")
+        scene = SceneSettings((SIDE, SIDE), overlap=1)
+        split = train.Split(Ink(scenes, "train", seed, True, scene), Ink(tested, "test", seed, settings=scene),
+                            "ink of scattered digits")
         test = [split.test.sample(i) for i in range(tested)]
         if not seed:
             tiles += [(test[SHOWN].image[CUT, CUT], "image"), (painted(test[SHOWN].mask), "what is there")]

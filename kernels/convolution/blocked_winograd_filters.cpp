@@ -128,6 +128,7 @@ void winograd_filters(const SquareFilters& w, i64 tile, real* u) {
 
 void winograd_weights(In<real> weight, i64 tile, Out<real> u) {
     const i64 filters = weight.dim(0), channels = weight.dim(1);
-    winograd_filters({weight.data, filters, channels, 9 * channels, 9, false}, tile, u.data);
+    const i64 side = weight.dim(2), taps = side * side;
+    winograd_filters({weight.data, filters, channels, taps * channels, taps, false, side}, tile, u.data);
 }
 END_KERNELS

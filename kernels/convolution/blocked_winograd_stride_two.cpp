@@ -2,6 +2,7 @@
 // pixels (stride_two.h): 25 multiplications in place of 64 for 4x4 outputs. Filters are transformed
 // and maps copied within the call, a few samples at a time so that the copies stay in cache.
 #include "blocked/layout.h"
+#include "interleaved_maps.h"
 #include "stride_two.h"
 #include "winograd_cost.h"
 
@@ -124,5 +125,51 @@ bool winograd_stride_two_transposed(const StrideTwo& conv) {
         put_together(made, h, w, count, ys, conv.y + n * K * ys.spatial());
     }
     return true;
+}
+
+// ---- in programs: maps lie in blocks, and filters are transformed beforehand
+
+void winograd_stride_two(InMap<real> x, In<real> weight, In<real> u, In<real> bias, Dims padding, Act act,
+                         OutMap<real> y) {
+    const i64 rows = y.h + 1, columns = y.w + 1, plane = rows * columns * BLOCK, blocks = 4 * x.blocks,
+              sample   = blocks * plane;
+    const i64 together = clamp(MAPS_BYTES / (sample * (i64)sizeof(real)), 1, x.n ? x.n : 1);
+    Scratch<real> parts(together * sample);
+    const SquareFilters filters = two_by_two(weight.data, weight.dim(0), weight.dim(1));
+    for (i64 n = 0; n < x.n; n += together) {
+        const i64 count = clamp(x.n - n, 0, together);
+        parallel_for(count * blocks, 1 + 65536 / plane, [&](i64 begin, i64 end) {
+            for (i64 at = begin; at < end; ++at) {
+                const i64 parity = at / x.blocks % 4, block = at % x.blocks;
+                lay(x.at(n + at / blocks, block), x.h, x.w,
+                    {parity / 2 - padding[0], parity % 2 - padding[1], 2, 2}, rows, columns, parts + at * plane);
+            }
+        });
+        winograd_layer({parts, count, blocks, rows, columns, sample}, filters, u.data, TILE, bias.data, {}, none(), 1,
+                       act, {y.at(n, 0), count, y.blocks, y.h, y.w, y.sample});
+    }
+}
+
+void winograd_transposed(InMap<real> x, In<real> weight, In<real> u, In<real> bias, Dims padding, Act act,
+                         OutMap<real> y) {
+    const i64 K = weight.dim(1), C = weight.dim(2), rows = (y.h + 1) / 2, columns = (y.w + 1) / 2,
+              sample = y.blocks * rows * columns * BLOCK, u_part = u.size() / 4;
+    const i64 together = clamp(MAPS_BYTES / (sample * (i64)sizeof(real)), 1, x.n ? x.n : 1);
+    Scratch<real> made(together * sample);
+    for (i64 n = 0; n < x.n; n += together)
+        for (i64 part = 0; part < 4; ++part) {
+            const Parity h = parity_from(part / 2, y.h, padding[0]), w = parity_from(part % 2, y.w, padding[1]);
+            const i64 count = clamp(x.n - n, 0, together), plane = h.count * w.count * BLOCK;
+            if (!plane) continue;
+            winograd_layer({x.at(n, 0), count, x.blocks, x.h, x.w, x.sample},
+                           two_by_two(weight.data + part * K * C * TAPS, K, C), u.data + part * u_part, TILE,
+                           bias.data, {}, Dims{{h.pad, w.pad}, 2}, 1, act,
+                           {made, count, y.blocks, h.count, w.count, y.blocks * plane});
+            parallel_for(count * y.blocks, 1 + 65536 / plane, [&](i64 begin, i64 end) {
+                for (i64 at = begin; at < end; ++at)
+                    put(made + at * plane, w.count, {part / 2, part % 2, 2, 2}, y.at(n + at / y.blocks, at % y.blocks),
+                        y.h, y.w);
+            });
+        }
 }
 END_KERNELS

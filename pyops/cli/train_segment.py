@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ class Preset(NamedTuple):
     lr: float
 
 
+GROUND = 0.3                  # what a pixel of the digits' ground, of which most are, counts beside one of ink
 PRESETS = {"unet": Preset({"base": 16, "depth": 3, "batch_norm": True}, 12, 4e-3),
            "segnet": Preset({"base": 16}, 12, 4e-3),
            "deeplabv3plus_resnet50": Preset({}, 10, 1e-3)}
@@ -38,7 +40,8 @@ def add_arguments(parser):
                         help="names of the masks' numbers, joined by commas (with --data)")
     parser.add_argument("--size", type=positive(int), metavar="PIXELS",
                         help="side that images are resized to (default: 256; digits: 64)")
-    parser.add_argument("--loss", choices=LOSSES, default=LOSSES[0], help=f"default: {LOSSES[0]}")
+    parser.add_argument("--loss", choices=LOSSES, help=f"default: {LOSSES[0]}; digits: cross-entropy, where a pixel of "
+                        f"ground counts {GROUND} of one of ink")
     parser.add_argument("--epochs", type=positive(int), help="default: enough for digits, else 20")
     parser.add_argument("--batch-size", type=positive(int), default=16, help="default: 16")
     parser.add_argument("--lr", type=positive(float), help="the highest rate of the one-cycle schedule")
@@ -64,7 +67,7 @@ def run(args) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         trainer = train.Segmenter(
             model, data, args.out, epochs=args.epochs or preset.epochs, batch_size=args.batch_size,
-            lr=args.lr or preset.lr, loss=loss_called(args.loss, model), checkpoint_every=50, workers=1,
+            lr=args.lr or preset.lr, loss=chosen_loss(args, model), checkpoint_every=50, workers=1,
             metadata={"data": data.name, "seed": args.seed, "pyops": __version__,
                       "classes": json.dumps(data.train.classes)})
         begin = time.perf_counter()
@@ -139,21 +142,32 @@ def parted(args, samples, names):
 
 
 def scene_settings(side: int):
+    """Digits side by side, all over the ground: a scene teaches many of them at once."""
     from ..train.detection.scenes import SceneSettings
-    return SceneSettings((side, side))
+    share, most = (side / 64) ** 2, min(20, side)
+    return SceneSettings((side, side), (max(1, round(6 * share)), max(1, round(10 * share))), (min(14, most), most),
+                         overlap=0.1, clutter=0)
 
 
-def loss_called(name: str, model):
-    """loss(output, masks); None: the model's own."""
+def chosen_loss(args, model):
+    if args.data is not None:
+        return loss_called(args.loss or LOSSES[0], model)
+    import numpy as np
+    return loss_called(args.loss or "cross-entropy", model, np.array([GROUND, *[1.0] * 10], np.float32))
+
+
+def loss_called(name: str, model, weight=None):
+    """loss(output, masks), with cross-entropy's weights of the classes; None: the model's own."""
     from .. import segmentation as s
     beside = {"cross-entropy+dice": s.dice_loss, "dice": s.dice_loss, "focal": s.focal_loss,
               "lovasz": s.lovasz_softmax}.get(name)
+    whole = model.loss if weight is None else partial(model.loss, weight=weight)
     if beside is None:
-        return None
+        return None if weight is None else whole
 
     def loss(output, masks):
         part = beside(output[0] if isinstance(output, tuple) else output, masks)
-        return model.loss(output, masks) + part if name.startswith("cross-entropy") else part
+        return whole(output, masks) + part if name.startswith("cross-entropy") else part
     return loss
 
 

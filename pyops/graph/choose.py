@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from . import costs, packing
+from . import costs, packing, stride_two
 from .ir import Graph, Node, Value
 from .shared import once
 from .whole import from_whole_numbers, whole_numbers
@@ -28,6 +28,9 @@ def run(graph: Graph, options) -> None:
             if node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value):
                 whole = sums_are_whole(node, part, consumers)
                 node.algorithm, node.why = choose(node, options, total, whole)
+            elif node.op == "conv_transpose" and stride_two.is_stride_two(node):
+                node.algorithm, node.why = stride_two.choose(node, options, total,
+                                                             forced_algorithm(node, options.force))
 
 
 def parts(graph: Graph):
@@ -53,6 +56,9 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
     and why. whole: its sums have to be exact.
     """
     forced = forced_algorithm(node, options.force)
+    if forced in (None, *stride_two.NAMES) and not whole and stride_two.is_stride_two(node):
+        algorithm, why = stride_two.choose(node, options, total_weights, forced)
+        return algorithm or "direct", why
     offers, reasons = {}, []
     for candidate in CANDIDATES:
         if whole and forced is None and candidate is winograd:
@@ -103,7 +109,7 @@ def winograd(node: Node, options, forced: str | None) -> dict[str, Callable]:
 
 
 CANDIDATES = (direct, winograd)   # of equal estimates the first wins
-NAMES = ("direct", *(f"winograd{m}" for m in costs.TILES))
+NAMES = ("direct", *(f"winograd{m}" for m in costs.TILES), *stride_two.NAMES)
 
 
 def forced_algorithm(node: Node, force: str) -> str | None:

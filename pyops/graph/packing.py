@@ -128,6 +128,37 @@ def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     return u
 
 
+@once
+def parities(w: np.ndarray) -> np.ndarray:
+    """4x4 filters of stride 2, (K, C, 4, 4), as (K, 4 C, 2, 2): tap 2 s + a of an axis is tap s of parity
+    a (kernels/convolution/stride_two.h)."""
+    K, C = w.shape[:2]
+    taken = w.reshape(K, C, 2, 2, 2, 2).transpose(0, 3, 5, 1, 2, 4)
+    return np.array(taken.reshape(K, 4 * C, 2, 2), np.float32, order="C")
+
+
+@once
+def transposed_parities(w: np.ndarray, padding: tuple[int, int]) -> np.ndarray:
+    """Those of a transposed convolution, (C, K, 4, 4), as (4, K, C, 2, 2): by the parities of its
+    outputs."""
+    C, K = w.shape[:2]
+    taken = w.reshape(C, K, 2, 2, 2, 2)[:, :, ::-1, :, ::-1]
+    order = [[(i + p) % 2 for i in range(2)] for p in padding]
+    taken = taken[:, :, :, order[0]][:, :, :, :, :, order[1]].transpose(3, 5, 1, 0, 2, 4)
+    return np.array(taken.reshape(4, K, C, 2, 2), np.float32, order="C")
+
+
+@once
+def winograd_parts(kernels, parts: np.ndarray) -> np.ndarray:
+    """F(4x4, 2x2)'s filters of (..., K, C, 2, 2): (..., K/16, 25, C, 16 filters)."""
+    K, C = parts.shape[-4:-2]
+    u = memory.empty((*parts.shape[:-4], rounded(K) // BLOCK, 25, C, BLOCK), np.float32)
+    flat = u.reshape(-1, *u.shape[-4:])
+    for w, made in zip(parts.reshape(-1, K, C, 2, 2), flat):
+        kernels.winograd_weights(w, 4, made)
+    return u
+
+
 def winograd_shape(w: np.ndarray, tile: int) -> tuple[int, ...]:
     K, C = w.shape[:2]
     return rounded(K) // BLOCK, (tile + 2) ** 2, C, BLOCK

@@ -77,6 +77,8 @@ KERNELS = (
     "recurrent",
     "winograd_conv",
     "winograd_dilated",
+    "winograd_stride_two",
+    "winograd_transposed",
     "cat_copy",
     "strided_copy",
     "machine_copy",

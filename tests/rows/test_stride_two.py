@@ -6,6 +6,7 @@ import pytest
 from test_locality import USUAL, assert_local, check, float64, spike, uses_winograd
 
 import pyops
+from pyops import functional as F
 from pyops.core.backends import use_backend
 from pyops.core.registry import OPS
 
@@ -134,3 +135,32 @@ def test_threads(backend, call):
         finally:
             pyops.set_num_threads(threads)
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("value", [1e2, 1e6, np.inf])
+@pytest.mark.parametrize("op, algorithm, kernel", [
+    ("conv2d", "stride_two", "winograd_stride_two"), ("conv_transpose2d", "stride_two", "winograd_transposed"),
+    ("conv_transpose2d", "columns", "conv_transpose")])
+def test_in_programs(op, algorithm, kernel, value, monkeypatch, tmp_path):
+    monkeypatch.setenv("PYOPS_FORCE_ALGO", algorithm)
+    x, w = normal(2, 32, 13, 10), normal(32, 32, 4, 4, seed=1, scale=.06)
+
+    def layer(x, w=w):
+        return getattr(F, op)(x, w, stride=2, padding=1)
+    program = pyops.compile(lambda x: F.relu(layer(x)), x)
+    assert kernel in [step.kernel for step in program.steps]
+    marks = spike(x, (0, 3, 5, 6), value)
+    got, want = program(x), float64(lambda x, w: F.relu(layer(x, w)), x, w)
+    seen = float64(layer, marks, np.ones_like(w)) > 0
+    scale = float64(layer, np.abs(x), np.abs(w))
+    assert_local(got, want, seen, scale, usual=4 * USUAL if value == 1e2 else USUAL)
+    program.save(tmp_path / "layer.npz")
+    assert np.array_equal(pyops.Program.load(tmp_path / "layer.npz")(x), got, equal_nan=True)
+
+
+def test_strict_programs_multiply_directly():
+    x, w = normal(1, 64, 64, 64), normal(64, 64, 4, 4, seed=1)
+    kernels = [{step.kernel for step in pyops.compile(lambda x: F.conv2d(x, w, stride=2, padding=1), x,
+                                                      precision=precision).steps}
+               for precision in ("default", "strict")]
+    assert "winograd_stride_two" in kernels[0] and "direct_conv" in kernels[1]

@@ -292,6 +292,37 @@ def winograd_filters_fit(x, weight, u, tile, y) -> None:
     )
 
 
+@contract("winograd_stride_two", "mrrodaM")
+def winograd_stride_two(x, weight, u, bias, padding, act, y) -> None:
+    need(len(weight.shape) == 4 and weight.shape[2:] == (2, 2), "filters are (k, 4 channels, 2, 2)")
+    filters, channels = weight.shape[:2]
+    filled(filters, y)
+    need(channels == 4 * x.blocks * BLOCK, "channels are those of four parities of whole blocks")
+    need(u.shape == (y.blocks, 25, channels, BLOCK), "filters are packed as (blocks, points, channels, 16)")
+    halved(x, padding, y, convolved)
+    finished(y, bias, None)
+
+
+@contract("winograd_transposed", "mrrodaM")
+def winograd_transposed(x, weight, u, bias, padding, act, y) -> None:
+    need(len(weight.shape) == 5 and weight.shape[0] == 4 and weight.shape[3:] == (2, 2),
+         "filters are (4, k, c, 2, 2)")
+    filters, channels = weight.shape[1:3]
+    filled(filters, y)
+    filled(channels, x)
+    need(u.shape == (4, y.blocks, 25, channels, BLOCK), "filters are packed as (4, blocks, points, channels, 16)")
+    halved(x, padding, y, spread)
+    finished(y, bias, None)
+
+
+def halved(x: Map, padding, y: Map, axis) -> None:
+    """4x4 filters of stride 2."""
+    need(len(padding) == 2 and 0 <= min(padding) and max(padding) <= 3, "paddings are two, of at most 3")
+    for size, p, out in zip((x.h, x.w), padding, (y.h, y.w)):
+        axis(size, 4, 2, p, 1, out)
+    need(x.n == y.n, "samples are those of the input")
+
+
 @contract("winograd_weights", "rnR")
 def winograd_weights(weight, tile, u) -> None:
     need(len(weight.shape) == 4 and weight.shape[2:] == (3, 3), "filters are (k, c, 3, 3)")

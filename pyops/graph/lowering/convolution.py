@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import activations, packing
+from .. import activations, packing, stride_two
 from ..ir import Node, Value
 from . import inverted, linear
 from .context import Declined, Lowering, Ref, Window, four
@@ -160,6 +160,15 @@ def winograd(low: Lowering, c: Layer) -> None:
                low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
 
 
+def by_parities(low: Lowering, c: Layer) -> None:
+    if c.node.algorithm != stride_two.ALGORITHM:
+        raise Declined("another algorithm is chosen")
+    parts = packing.parities(c.weight)
+    c.call(low, "winograd_stride_two", low.as_map(c.x).ref, parts, packing.winograd_parts(low.kernels, parts),
+           c.packed_bias(), c.node.attrs["padding"], c.tail, low.new_map(c.node.output).ref,
+           algorithm=stride_two.ALGORITHM)
+
+
 def direct(low: Lowering, c: Layer) -> None:
     node, joined = c.node, packing.merged_groups(c.weight, c.groups) if c.groups > 1 else c.weight
     if joined is None or (c.groups > 1 and c.filters % packing.BLOCK):
@@ -173,7 +182,7 @@ def direct(low: Lowering, c: Layer) -> None:
            c.tail, low.new_map(node.output).ref, algorithm="direct" if c.groups == 1 else "grouped")
 
 
-CANDIDATES = (single_pixels, depthwise, multiplied, stem, winograd, direct)
+CANDIDATES = (single_pixels, depthwise, multiplied, stem, winograd, by_parities, direct)
 
 
 def is_modest(image, result, kernel, attrs) -> bool:
@@ -195,6 +204,15 @@ def conv_transpose(low: Lowering, node: Node) -> None:
     channels, filters = weight.shape[0], weight.shape[1]
     if filters <= FEW_TRANSPOSED:
         raise Declined("few filters: vectors of pixels have less to spare than blocks of filters")
+    if node.algorithm == stride_two.COLUMNS_OF_PIXELS:
+        raise Declined("few pixels: the kernel of eager calls reads weights once")
+    if node.algorithm == stride_two.ALGORITHM:
+        parts = packing.transposed_parities(weight, attrs["padding"])
+        low.add("winograd_transposed", low.as_map(x).ref, parts, packing.winograd_parts(low.kernels, parts),
+                packing.bias(bias, filters), attrs["padding"], node.epilogue.activation or activations.NONE,
+                low.new_map(node.output).ref, node=node, algorithm=stride_two.ALGORITHM, flops=2 * node.macs,
+                why=node.why)
+        return
     low.add("transposed_conv", low.as_map(x).ref, channels,
             packing.direct(low.kernels, weight.swapaxes(0, 1)), packing.bias(bias, filters),
             residual(low, node),

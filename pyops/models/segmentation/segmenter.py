@@ -36,12 +36,14 @@ class Segmenter(nn.Module):
         found = F.argmax(scores, 1)
         return found.astype("uint8") if scores.shape[1] <= 256 else found
 
-    def loss(self, output, masks, ignore_index: int = NOTHING):
+    def loss(self, output, masks, ignore_index: int = NOTHING, weight=None):
         """The mean cross entropy over labelled pixels; an auxiliary classifier's counts 0.4 (Zhao et
-        al., 2017). output: what forward returned. masks: (N, H, W), whole numbers."""
+        al., 2017). output: what forward returned. masks: (N, H, W), whole numbers. weight: of each class,
+        None: 1."""
         if not isinstance(output, tuple):
-            return F.cross_entropy(output, masks, ignore_index=ignore_index)
-        main, auxiliary = (F.cross_entropy(part, masks, ignore_index=ignore_index) for part in output)
+            return F.cross_entropy(output, masks, weight=weight, ignore_index=ignore_index)
+        main, auxiliary = (F.cross_entropy(part, masks, weight=weight, ignore_index=ignore_index)
+                           for part in output)
         return F.add(main, F.mul(auxiliary, self.auxiliary_weight))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..detection.scenes import (
+    INK,
     PARTS,
     SceneSettings,
     background,
@@ -19,6 +20,7 @@ from .dataset import MaskSample, collated
 
 CLASSES = ("ground", *"0123456789")
 COVERS = 0.4   # of the ink: from here on a pixel is the digit's
+TRIES = 20     # to find a digit a place
 
 
 class DigitMasks:
@@ -57,18 +59,41 @@ class DigitMasks:
 
 
 def drawn(ink: np.ndarray, digit: np.ndarray, settings: SceneSettings, rng: np.random.Generator) -> MaskSample:
-    """One scene. What is drawn later covers what was drawn before."""
-    height, width = settings.size
+    """One scene. What is drawn later covers what was drawn before: at most `overlap` of the smaller one
+    of two digits' boxes, or, where that is 1, as it comes."""
     image, mask = background(settings.size, rng), np.zeros(settings.size, np.uint8)
     for _ in range(int(rng.integers(settings.clutter + 1))):
         (stroke if rng.random() < 0.5 else piece)(image, ink, settings, rng)
+    boxes = np.empty((0, 4))
     for _ in range(int(rng.integers(settings.digits[0], settings.digits[1] + 1))):
         number, side = int(rng.integers(len(ink))), int(round(np.exp(rng.uniform(*np.log(settings.sides)))))
         one = enlarged(ink[number], (side, max(4, int(side * rng.uniform(0.75, 1.1)))), rng.uniform(-15, 15))
-        one = one[:height, :width]
-        h, w = one.shape
-        top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+        corner, one = placed(one, boxes, settings, rng)
+        if corner is None:
+            continue
+        (top, left), (h, w) = corner, one.shape
+        boxes = np.append(boxes, [[top, left, top + h, left + w]], 0)
         paint(image, one, (top, left), bright(rng))
         part = mask[top:top + h, left:left + w]
         part[one > COVERS] = digit[number] + 1
     return MaskSample(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask)
+
+
+def placed(one: np.ndarray, boxes: np.ndarray, settings: SceneSettings, rng):
+    """Where a digit goes, and what of it is drawn: no place where in TRIES none was free enough."""
+    height, width = settings.size
+    if settings.overlap < 1:
+        rows, columns = (np.flatnonzero((one > INK).any(axis)) for axis in (1, 0))
+        if not len(rows):
+            return None, one
+        one = one[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    one = one[:height, :width]
+    h, w = one.shape
+    if settings.overlap >= 1:
+        return (int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))), one
+    corners = rng.integers(0, (height - h + 1, width - w + 1), (TRIES, 2))
+    shared = np.clip(np.minimum(corners[:, None] + (h, w), boxes[:, 2:]) - np.maximum(corners[:, None], boxes[:, :2]),
+                     0, None).prod(2)
+    smaller = np.minimum(h * w, (boxes[:, 2:] - boxes[:, :2]).prod(1))
+    free = np.flatnonzero((shared <= settings.overlap * smaller).all(1))
+    return (tuple(corners[free[0]].tolist()) if len(free) else None), one
