@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: gpu-bundle gpu-dry-run fuzz soak test test-slow test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
+.PHONY: nvrtc gpu-bundle gpu-dry-run fuzz soak test test-slow test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
         wheel-sizes clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
@@ -41,10 +41,10 @@ PYTEST  := $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --skips tes
 test: build
 	$(PYTEST) -m "not slow and not full"
 
-test-slow: build
+test-slow: build nvrtc
 	$(PYTEST) -m slow
 
-test-all: build
+test-all: build nvrtc
 	$(PYTEST)
 
 quick: build
@@ -118,8 +118,10 @@ wheel-sizes: wheel
 	$(PY) tests/checks/wheel_sizes.py dist/*.whl
 
 # One archive for a machine with a GPU, torch, CuPy and CPython 3.12 (bench/gpu.sh): the wheel, and machine code for compute capability 9.0 by the
-# NVRTC of CUDA 13.0, whose drivers are the oldest that CuPy's wheels take. GPU_PYTHON=path names a python3.12 that works.
-GPU_PYTHON ?= python3.12
+# NVRTC of CUDA 13.0, whose drivers are the oldest that CuPy's wheels take. GPU_PYTHON=path names a python3.12; GPU_MATCH=RE packs the machine
+# code of some files alone, for a dry run of these.
+GPU_PYTHON ?= $(shell $(PYTHON) tests/checks/matrix.py --which 3.12)
+GPU_MATCH  ?=
 GPU := build/gpu
 $(GPU)/.python:
 	$(GPU_PYTHON) -m venv $(GPU)/python
@@ -130,11 +132,14 @@ $(GPU)/.nvrtc: $(VENV)/.test
 	$(PIP) --no-deps --target $(GPU)/nvrtc-13.0 "nvidia-cuda-nvrtc==13.0.*" "nvidia-cuda-runtime==13.0.*" "nvidia-cuda-crt==13.0.*" "nvidia-cuda-cccl==13.0.*"
 	touch $@
 
+# a second NVRTC, beside the one that is installed: tests/cuda/test_nvrtc_versions.py
+nvrtc: $(GPU)/.nvrtc
+
 gpu-bundle: build $(GPU)/.python $(GPU)/.nvrtc
 	rm -rf $(GPU)/wheel
 	PYOPS_BUILD_ISAS=avx2 PYOPS_BUILD_DIR=$(GPU)/kernels $(GPU)/python/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(GPU)/wheel .
-	$(PY) -W ignore -m pyops.cuda.budget --sm90 --nvrtc $(GPU)/nvrtc-13.0/nvidia/cu13 --cache $(GPU)/cache
-	$(PY) -m pyops.bench.gpu bundle $(GPU)/pyops-gpu.tar.xz --wheel $(GPU)/wheel/*.whl --cache $(GPU)/cache
+	$(PY) -W ignore -m pyops.cuda.budget --sm90 --match "$(GPU_MATCH)" --nvrtc $(GPU)/nvrtc-13.0/nvidia/cu13 --cache $(GPU)/cache
+	$(PY) -W ignore -m pyops.bench.gpu bundle $(GPU)/pyops-gpu.tar.xz --match "$(GPU_MATCH)" --wheel $(GPU)/wheel/*.whl --cache $(GPU)/cache
 
 # bench/gpu.sh from that archive with stand-ins for CuPy and torch, in a Python that has NumPy and nothing else: no case may fail
 gpu-dry-run: gpu-bundle

@@ -389,6 +389,7 @@ setup(
               "pyops.csrc.cuda", "pyops.csrc.emulator"],
     package_dir={"pyops": "pyops", "pyops.kernels": "kernels", "pyops.bench": "bench", "pyops.csrc": "csrc"},
     package_data={"pyops": ["py.typed", "*.pyi"], "": ["*.cu", "*.cuh"], "pyops.kernels": ["cuda_budget.txt"],
+                  "pyops.bench.gpu": ["estimates.txt"],
                   "pyops.inspect": ["page.html"],
                   "pyops.csrc.emulator": ["*.cpp", "*.h", "include/*.h"]},
     ext_modules=[Extension("pyops._C", [], language="c++", extra_link_args=["-pthread", *STRIPPED, *MORE_FLAGS])],

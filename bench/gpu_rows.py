@@ -196,10 +196,12 @@ def _adam(count):
     settings = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-2}
 
     def ours(F, p, g, mean, square):
-        from ..core.backends import BACKENDS
-        if hasattr(p, "__cuda_array_interface__"):   # else forms are recorded, and it has one
+        from ..core.backends import BACKENDS, get_backend
+        kernels = (BACKENDS["cuda"].kernels("f32") if hasattr(p, "__cuda_array_interface__")
+                   else getattr(get_backend(), "direct", None))   # of who only notes launches
+        if kernels:
             s = settings
-            BACKENDS["cuda"].kernels("f32").adam_step(
+            kernels.adam_step(
                 g, p, mean, square, g[:0], s["lr"], s["beta1"], s["beta2"], s["eps"], s["weight_decay"], True,
                 1 - s["beta1"], 1 - s["beta2"], False)
         return p

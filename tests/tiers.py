@@ -93,6 +93,9 @@ SLOW: dict[str, tuple] = {
     "cuda/test_cuda_hopper.py": (("*", 3),),
     "cuda/test_cuda_hopper_convolution.py": (("*", 3),),
     "cuda/test_cuda_statistics.py": (("*", 3),),
+    # one whole run stays; each of these starts processes of its own
+    "cuda/test_gpu_run.py": ("test_a_run_goes_on*", "test_a_case_that_hangs*", "test_what_the_time*",
+                             "test_bfloat16_passes*", "test_dynamic_shared*"),
     "doors/test_torch_layers.py": (("test_by_program*", 2),),
     "doors/test_torch_models.py": (("*", 2),),
     "doors/test_torch_training.py": ("test_two_processes", ("test_operator*", 2)),

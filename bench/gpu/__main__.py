@@ -27,10 +27,15 @@ def main(arguments=None) -> int:
         command.add_argument("--every", type=int, default=1, help="every so-manieth case only")
         command.add_argument("--match", default="", help="a regular expression: cases in whose name it is found")
         command.add_argument("--small", action="store_true", help="rows of small sizes: a dry run")
-    commands.add_parser("report").add_argument("folder", type=Path)
+    told = commands.add_parser("report", help="what a run says; without a folder what is expected of one")
+    told.add_argument("folder", type=Path, nargs="?")
+    expected = commands.add_parser("estimates", help="times computed from machine code, shapes and an H200's limits")
+    expected.add_argument("--match", default="", help="a regular expression: rows in whose name and type it is found")
+    expected.add_argument("--write", action="store_true", help="keep them, for machines without NVRTC")
     packed = commands.add_parser("bundle", help="see `make gpu-bundle`")
     packed.add_argument("file", type=Path, help="a .tar.xz")
     packed.add_argument("--wheel", type=Path, required=True)
+    packed.add_argument("--match", default="", help="a regular expression: machine code of some forms")
     packed.add_argument("--cache", type=Path, required=True, help="the folder of budget --sm90 --cache")
     args = parser.parse_args(arguments)
     if args.command == "run":
@@ -46,8 +51,24 @@ def main(arguments=None) -> int:
         from .report import report
         print(report(args.folder))
         return 0
+    if args.command == "estimates":
+        return estimates(args.match, args.write)
+    from ...cuda.budget import launched_on_hopper
     from .bundle import bundle
-    return bundle(args.file, args.wheel, args.cache)
+    return bundle(args.file, args.wheel, args.cache, launched_on_hopper(args.match))
+
+
+def estimates(match: str, write: bool) -> int:
+    from ...cuda import machine_code, nvrtc
+    from .estimates import text, write as keep
+    if why := nvrtc.missing() or machine_code.missing():
+        print(why, file=sys.stderr)
+        return 2
+    if write:
+        keep()
+    else:
+        print(text(match), end="")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """What the lines of a run say: what failed, what was not run, and every row beside torch's, the
-device's ceiling and the prediction (predictions.py)."""
+device's ceiling, the estimate (estimates.txt) and the prediction (predictions.py). Without a run: the
+rows, not measured, with what is expected of them."""
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from ..gpu_rows import Row, table
+from ..gpu_rows import ROWS, Row, table
+from . import estimates
 from .predictions import predicted
 
 # whose ceiling is theirs, how many products they take for one, and the size of a value
@@ -15,8 +17,10 @@ CEILING = {"f32": ("f32", 1, 4), "tf32": ("tf32", 1, 4), "3xtf32": ("tf32", 3, 4
 PUBLISHED = {"copy": 4300.0, "bf16": 790.0, "tf32": 400.0, "f32": 50.0}
 
 
-def report(folder: Path) -> str:
-    """The text of folder/results.jsonl."""
+def report(folder: Path | None) -> str:
+    """The text of folder/results.jsonl; of no run without a folder."""
+    if folder is None:
+        return expected()
     path = folder / "results.jsonl" if folder.is_dir() else folder
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     limits = ceilings(lines)
@@ -74,17 +78,38 @@ def known_rows() -> dict[str, Row]:
 
 def times(lines, limits) -> str:
     measured, rows = [*of(lines, "rows"), *of(lines, "hopper-rows")], known_rows()
-    text = [f"{'row':<58} {'type':<7} {'ours ms':>9} {'torch ms':>9} {'ratio':>6} {'of floor':>8} "
+    text = [f"{'row':<58} {'type':<7} {'ours ms':>9} {'estimate':>9} {'torch ms':>9} {'ratio':>6} {'of floor':>8} "
             f"{'predicted':>9} {'host us':>8}"]
     for line in measured:
         if "ours" in line and line["row"] in rows:
             row, precision, ours = rows[line["row"]], line["precision"], line["ours"]
-            reached = floor(row, precision, limits) / ours["ms"]
-            text.append(f"{row.name:<58} {precision:<7} {ours['ms']:>9.4f} {line['torch']['ms']:>9.4f} "
-                        f"{line['ratio']:>6.2f} {reached:>8.0%} {predicted(row, precision):>9} "
-                        f"{ours['host us']:>8.1f}")
-    text.append("predicted: of the floor, judged by reading the kernels and their machine code, not measured")
-    return "\n".join(text) if len(text) > 2 else ""
+            reached, foretold = floor(row, precision, limits) / ours["ms"], estimated(row, precision)
+            text.append(f"{row.name:<58} {precision:<7} {ours['ms']:>9.4f} {foretold:>9} "
+                        f"{line['torch']['ms']:>9.4f} {line['ratio']:>6.2f} {reached:>8.0%} "
+                        f"{predicted(row, precision):>9} {ours['host us']:>8.1f}")
+    return "\n".join([*text, *LEGEND]) if len(text) > 1 else ""
+
+
+LEGEND = ("estimate: milliseconds at best, by bench/gpu/model.py from machine code, shapes and an H200's limits; "
+          "not measured",
+          "predicted: of the floor, judged by reading the kernels and their machine code; not measured")
+
+
+def estimated(row: Row, precision: str) -> str:
+    found = estimates.table().get((row.name, precision))
+    return f"{found.ms:.4f}" if found else ""
+
+
+def expected() -> str:
+    """Every row, not measured, with its estimate and what is expected of it."""
+    text = [f"{'row':<58} {'type':<7} {'ours ms':>12} {'estimate':>9} {'limited by':>10} {'floor ms':>9} "
+            f"{'predicted':>9}"]
+    for (name, precision), found in estimates.table().items():
+        row = next((row for row in ROWS if row.name == name), None)
+        if row:
+            text.append(f"{name:<58} {precision:<7} {'not measured':>12} {found.ms:>9.4f} {found.limit:>10} "
+                        f"{floor(row, precision, PUBLISHED):>9.4f} {predicted(row, precision):>9}")
+    return "\n".join([*text, *LEGEND])
 
 
 # ---- what to do next

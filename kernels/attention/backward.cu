@@ -1,5 +1,5 @@
 // The gradient of attention. With p = e^(score - logsum), the weights computed again, and delta =
-// sum of dy y, one number a query:
+// sum of dy y, one number a query (delta.cu):
 //   dv = p' dy      ds = p (dy v' - delta)      dq = scale ds k      dk = scale ds' q
 // Tiles of queries walk the keys for dq; tiles of keys walk the queries for dk and dv by the same
 // steps with the roles exchanged. So nothing is added by two blocks, and the sums have one order.
@@ -110,18 +110,6 @@ struct Task {
 };
 
 extern "C" {
-// A warp a query
-__global__ void __launch_bounds__(256)
-    attention_delta(const real* dy, const real* y, acc* delta, i64 lines, int values) {
-    const i64 line = (i64)blockIdx.x * 8 + (threadIdx.x >> 5);
-    if (line >= lines) return;
-    acc sum = 0;
-    for (int i = threadIdx.x & 31; i < values; i += 32)
-        sum += value(dy[line * values + i]) * value(y[line * values + i]);
-    sum = warp_reduce<Sum>(sum);
-    if ((threadIdx.x & 31) == 0) delta[line] = sum;
-}
-
 __global__ void __launch_bounds__(256, 2)
     attention_dq(const real* dy, const real* q, const real* k, const real* v, const real* mask,
                  const acc* logsum, const acc* delta, const __grid_constant__ Dims lead,

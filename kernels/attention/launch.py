@@ -12,7 +12,7 @@ from ...cuda.arguments import ACC
 
 __all__ = ["attention", "attention_backward"]
 
-FORWARD, BACKWARD = "attention/cuda.cu", "attention/backward.cu"
+FORWARD, BACKWARD, DELTA = "attention/cuda.cu", "attention/backward.cu", "attention/delta.cu"
 FEW = "attention/few.cu"
 TENSOR, TENSOR_BACKWARD = "attention/tensor.cu", "attention/tensor_backward.cu"
 THREADS = 256
@@ -70,7 +70,7 @@ def attention_backward(device, dy, q, k, v, mask, y, logsum, lead, sizes, q_stri
     queries, keys, features, values = sizes[:4]
     heads = math.prod(lead)
     delta = device.empty((heads * queries,), ACC[device.real])
-    device.launch(BACKWARD, "attention_delta", (-(-delta.size // 8),), (THREADS,),
+    device.launch(DELTA, "attention_delta", (-(-delta.size // 8),), (THREADS,),
                   (dy, y, delta, np.int64(delta.size), values))
     args = (dy, q, k, v, mask, logsum, delta, lead, sizes, q_strides, k_strides, v_strides, mask_strides,
             causal, float(scale))

@@ -1,5 +1,5 @@
 // The gradient of attention on tensor cores (requires sm_80; f16 and bf16 only); formulas as in
-// backward.cu, which also has attention_delta.
+// backward.cu. attention_delta is delta.cu's.
 //
 // Tiles of queries walk the keys for dq; tiles of keys walk the queries for dk and dv. In both a
 // warp's rows are of the operand that it owns: scores s and slopes dp = dy v' (or, for keys, their

@@ -31,19 +31,21 @@ struct Unit {
                                                  int m0, int p0, int pixels) {
         const bool pairs = win.w.apart == 1 && win.grid() == to.plane && to.plane % 2 == 0
                            && (reinterpret_cast<size_t>(to.y) & (2 * sizeof(real) - 1)) == 0;
-        sums.each([&](int row, int column, acc x, acc next) {
-            const int m = m0 + row, p = p0 + column;
-            if (m >= to.filters || p >= pixels) return;
-            if (pairs) {
-                store_pair(to, p / to.plane * to.sample + p % to.plane + (i64)m * to.plane, m, x, next);
-                return;
-            }
-            const Corner c = win.corner(p, pixels);
-            to.put(c.n * to.sample + c.to + (i64)m * to.plane, m, x);
-            if (p + 1 >= pixels) return;
-            const Corner after = win.corner(p + 1, pixels);
-            to.put(after.n * to.sample + after.to + (i64)m * to.plane, m, next);
-        });
+        struct Line { i64 at, after; bool one, two; };   // of channel 0: of a pixel, and of the next
+        sums.each_of_columns(
+            [&](int column) {
+                const int p = p0 + column;
+                const Corner c = win.corner(p, pixels), next = win.corner(p + 1, pixels);
+                return Line{c.n * to.sample + c.to, next.n * to.sample + next.to, p < pixels, p + 1 < pixels};
+            },
+            [&](const Line& line, int row, acc x, acc next) {
+                const int m = m0 + row;
+                if (m >= to.filters || !line.one) return;
+                const i64 filter = (i64)m * to.plane;
+                if (pairs) return store_pair(to, line.at + filter, m, x, next);
+                to.put(line.at + filter, m, x);
+                if (line.two) to.put(line.after + filter, m, next);
+            });
     }
     static __device__ __forceinline__ void store_pair(const Results& to, i64 at, int m, acc x, acc next) {
         if (to.partial) *reinterpret_cast<Packet<acc, 2>*>(to.partial + at) = {{x, next}};

@@ -32,6 +32,21 @@ template <int BM, int BN, int WM, int WN, bool A_BY_ROWS, bool B_BY_ROWS> struct
         }
     }
 
+    // Calls f(find(column), row, value, value of the next column) for this thread's sums: what a column's
+    // place takes to find is found once. Columns are even.
+    template <class Find, class F> __device__ __forceinline__ void each_of_columns(Find find, F f) const {
+        const int row = top() + (threadIdx.x >> 2 & 7), column = left() + (threadIdx.x & 3) * 2;
+#pragma unroll
+        for (int j = 0; j < NI; ++j) {
+            const auto found = find(column + j * 8);
+#pragma unroll
+            for (int i = 0; i < MI; ++i)
+#pragma unroll
+                for (int half = 0; half < 2; ++half)
+                    f(found, row + i * 16 + half * 8, sum[i][j][half * 2], sum[i][j][half * 2 + 1]);
+        }
+    }
+
     // Calls f(row, column, value, value of the next column) for this thread's sums; columns are even.
     template <class F> __device__ __forceinline__ void each(F f) const {
         const int row = top() + (threadIdx.x >> 2 & 7), column = left() + (threadIdx.x & 3) * 2;

@@ -20,6 +20,7 @@ typedef REDUCTION R;
 // The element of the given rank in axes of these sizes and strides, as an offset.
 __device__ __forceinline__ i64 offset(int i, const Dims& sizes, const Dims& strides) {
     i64 at = 0;
+#pragma unroll 1   // divisions are long, and this stands in many places
     for (int a = sizes.n - 1; a > 0; --a) {
         const int q = i / sizes[a];
         at += (i64)(i - q * sizes[a]) * strides[a];

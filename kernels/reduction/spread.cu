@@ -76,6 +76,7 @@ __device__ __forceinline__ void spread(F f, const real* const* in, const Dims* c
     for (GRID_STRIDE(t, packets)) {
         i64 at[F::N] = {};
         int left = (int)t * W;
+#pragma unroll 1
         for (int a = shape.n - 1; a >= 0; --a) {
             const int q = a ? left / shape[a] : 0, i = left - q * shape[a];
 #pragma unroll

@@ -8,7 +8,7 @@ division and roots become, a least number of blocks in __launch_bounds__ gives t
     python -m pyops.cuda.budget --write    and keep what they take now as the new table
     python -m pyops.cuda.budget --match RE [--write]
                                            of files only in whose name that is found ("^pooling/")
-    python -m pyops.cuda.budget --sm90 [--nvrtc FOLDER] [--cache DIR]
+    python -m pyops.cuda.budget --sm90 [--match RE] [--nvrtc FOLDER] [--cache DIR]
                                            make machine code ahead for compute capability 9.0: each form
                                            that is launched there, by the NVRTC in FOLDER/lib, into DIR
 """
@@ -120,20 +120,22 @@ def violations(found) -> list[str]:
     return wrong
 
 
-def launched_on_hopper() -> list[tuple[Source, str]]:
+def launched_on_hopper(match: str = "") -> list[tuple[Source, str]]:
     """What cases and the GPU benchmark launch on compute capability 9.0, in every type. Of files
-    that no case launches (optimisers' steps, what PYOPS_HOPPER=1 asks for) the plain form."""
+    that no case launches (optimisers' steps, what PYOPS_HOPPER=1 asks for) the plain form. match: of
+    forms in whose name it is found."""
     sources = [kernel_source(file, real, **dict(defines)) for file, real, defines in recorded()]
     seen = {source.path for source in sources}
     sources += [Source(file.path, real) for file in (Source(path, "f32") for path in cuda_files())
                 if file.path not in seen for real in file.reals]
     return [(source, source.required if source.required.endswith("a") else "sm_90")
-            for source in dict.fromkeys(sources) if int(source.required.strip("sm_a") or 0) <= 90]
+            for source in dict.fromkeys(sources)
+            if int(source.required.strip("sm_a") or 0) <= 90 and re.search(match, source.name)]
 
 
-def make_ahead() -> int:
-    """Compiles all of launched_on_hopper() that the cache does not hold yet."""
-    jobs, begun = launched_on_hopper(), time.monotonic()
+def make_ahead(match: str) -> int:
+    """Compiles what the cache does not hold yet of launched_on_hopper(match)."""
+    jobs, begun = launched_on_hopper(match), time.monotonic()
     forms_made = len(list(measured(jobs)))
     print(f"{len(jobs)} forms, {forms_made} kernels, by NVRTC {version()} in {cache_folder()}: "
           f"{time.monotonic() - begun:.0f} s")
@@ -154,7 +156,7 @@ def main(arguments) -> int:
         print(why)
         return 2
     if args.sm90:
-        return make_ahead()
+        return make_ahead(args.match)
     found = list(measured([job for job in compilations() if re.search(args.match, job[0].name)]))
     if args.write:
         write_table(found, args.match)

@@ -102,6 +102,21 @@ def function(source: Source, stamp: float, device: int, name: str, dynamic: bool
     return kernel
 
 
+def _ready(file: str, real: str, device: int, name: str, dynamic: bool, defines):
+    """The kernel of a launch, as launch() is told of it."""
+    source = kernel_source(file, real, **dict(defines))
+    return function(source, _written(source.path), device, name, dynamic)
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+# Asked once a process, as a launch must wait neither for the file system nor for what describes a source;
+# with PYOPS_CUDA_RELOAD=1 at every launch, for who edits kernels while a process runs.
+ready = _ready if os.environ.get("PYOPS_CUDA_RELOAD") == "1" else lru_cache(4096)(_ready)
+
+
 class CupyDevice:
     """Allocation, transfer and launch on CuPy's current device and stream."""
 
@@ -158,11 +173,11 @@ class CupyDevice:
         grid launches nothing."""
         if min(grid) == 0:
             return
-        source = kernel_source(file, self.real, **defines)
-        passed = [_dims(a) if type(a) is tuple else self._passed(argument(a, self.real)) for a in args]
-        function(source, _written(source.path), _current(), kernel,
-                 shared > 0)(tuple(grid), tuple(block), passed,
-                             shared_mem=shared, **({"stream": stream} if stream else {}))
+        passed = [_dims(a) if type(a) is tuple else _int(a) if type(a) is int
+                  else self._passed(argument(a, self.real)) for a in args]
+        ready(file, self.real, _current(), kernel, shared > 0,
+              tuple(defines.items()))(tuple(grid), tuple(block), passed,
+                                      shared_mem=shared, **({"stream": stream} if stream else {}))
 
     def _passed(self, value):
         """Structs go by value as arrays of one; host arrays, which CuPy would pass by value
@@ -179,13 +194,9 @@ def _dims(sizes: tuple):
     return np.array([dims(sizes)], DIMS)
 
 
-def _written_now(path: Path) -> float:
-    return path.stat().st_mtime
-
-
-# When a source was written: asked once a process, as a launch must not wait for the file system;
-# with PYOPS_CUDA_RELOAD=1 at every launch, for who edits kernels while a process runs.
-_written = _written_now if os.environ.get("PYOPS_CUDA_RELOAD") == "1" else lru_cache(_written_now)
+@lru_cache(4096)
+def _int(value: int) -> np.int32:
+    return argument(value, "f32")
 
 
 def _current() -> int:

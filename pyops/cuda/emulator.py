@@ -15,6 +15,7 @@ import ctypes as C
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -47,8 +48,9 @@ _building, _one_at_a_time = threading.Lock(), threading.Lock()
 SHARED_MOST = 232448   # of dynamic shared memory: more than any GPU has
 
 
-def compiler() -> str:
-    return os.environ.get("CXX", "g++")
+def compiler() -> list[str]:
+    """CXX, which may be of several words: "ccache g++"."""
+    return shlex.split(os.environ.get("CXX", "g++"))
 
 
 def more_flags(checked=False) -> list[str]:
@@ -60,7 +62,7 @@ def more_flags(checked=False) -> list[str]:
 
 def missing() -> str:
     """Why kernels cannot be emulated here; empty if they can."""
-    tools = [t for t in (compiler().split()[0], "nm", "readelf", "addr2line") if not shutil.which(t)]
+    tools = [t for t in (compiler()[0], "nm", "readelf", "addr2line") if not shutil.which(t)]
     return (f"the CUDA emulator compiles kernels and needs {', '.join(tools)}: install g++ and binutils"
             if tools else "")
 
@@ -85,13 +87,13 @@ def runtime() -> Path:
     """The scheduler and checker, compiled once a machine."""
     files = sorted(p for p in FOLDER.iterdir() if p.suffix in (".cpp", ".h"))
     flags = ["-O2", "-g", "-std=c++17", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", *more_flags()]
-    key = digest(*(p.read_bytes() for p in files), *flags, compiler())
+    key = digest(*(p.read_bytes() for p in files), *flags, *compiler())
     library = cache_folder() / f"runtime-{key[:16]}.so"
     with _building:   # kernels are compiled from several threads
         if not cache.is_whole(library):
             with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
                 made = Path(folder) / "runtime.so"
-                command([compiler(), *flags, "-shared", *(str(p) for p in files if p.suffix == ".cpp"), "-o",
+                command([*compiler(), *flags, "-shared", *(str(p) for p in files if p.suffix == ".cpp"), "-o",
                          str(made), f"-Wl,-soname,{SONAME}"])
                 cache.keep(library, made.read_bytes())
     return library
@@ -246,7 +248,7 @@ def build(source: Source, checked: bool) -> Path:
     flags = [*BASE, *(CHECKED if checked else FAST), *more_flags(checked), f"-I{FOLDER / 'include'}",
              *(o for o in source.options if o[:2] in ("-D", "-I")),
              "-include", str(FOLDER / "include" / "cuemu.h")]
-    key = digest(headers_digest(), source.digest, compiler(), *flags)
+    key = digest(headers_digest(), source.digest, *compiler(), *flags)
     library = cache_folder() / f"{source.path.parent.name}-{source.path.stem}-{source.real}-{key[:24]}.so"
     if cache.is_whole(library):
         return library
@@ -258,8 +260,8 @@ def build(source: Source, checked: bool) -> Path:
     with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
         cpp, obj, made = (Path(folder) / f"kernel.{e}" for e in ("cpp", "o", "so"))
         cpp.write_text(text)
-        command([compiler(), *flags, str(cpp), "-o", str(obj)])
-        command([compiler(), "-shared", *more_flags(checked), str(obj), "-o", str(made), str(runtime()),
+        command([*compiler(), *flags, str(cpp), "-o", str(obj)])
+        command([*compiler(), "-shared", *more_flags(checked), str(obj), "-o", str(made), str(runtime()),
                  "-Wl,-z,defs"])
         cache.keep(library, made.read_bytes())
     return library

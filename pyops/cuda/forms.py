@@ -70,7 +70,8 @@ class Noting:
 @lru_cache(1)
 def recorded() -> tuple[Form, ...]:
     """What all cases, and all rows of the GPU benchmark, ask for."""
-    from .. import functional, validate
+    from .. import validate
+    from ..bench.gpu.launches import launches, rows_and_precisions
     from ..bench.gpu_rows import ROWS
     found: set[Form] = set()
     with use_backend(Noting(found)), np.errstate(all="ignore"):
@@ -81,7 +82,7 @@ def recorded() -> tuple[Form, ...]:
             validate.call(case, args, kwargs)
             if case.gradient:
                 validate.gradients(case, args, kwargs)
-        for row in ROWS:
-            row.ours(functional, *row.ready_ours(functional, *(np.zeros(shape, np.float32)
-                                                               for shape in row.shapes)))
+    # with channels last and by wgmma, too
+    found |= {(launch.file, launch.real, launch.defines) for row, name in rows_and_precisions(ROWS)
+              for launch in launches(row, name)}
     return tuple(sorted(found, key=str))

@@ -14,12 +14,19 @@ import tempfile
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from .nvrtc import compile_cubin
 from .source import KERNELS, kernel_source
 
 PROMISES = KERNELS / "cuda_promises.txt"
-_INSTRUCTION = re.compile(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P[T\d]+\s+)?([A-Z][A-Z0-9_.]*)")
+_INSTRUCTION = re.compile(r"\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P[T\d]+\s+)?([A-Z][A-Za-z0-9_.]*)([^;]*)")
+
+
+class Instruction(NamedTuple):
+    address: int
+    name: str             # with its modifiers: LDG.E.128
+    target: int | None    # of a jump
 
 
 @lru_cache(1)
@@ -38,10 +45,16 @@ def missing() -> str:
             else "cuobjdump is not installed: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm")
 
 
-@lru_cache(64)
 def instructions(file: str, real: str, arch: str, **defines) -> dict[str, Counter]:
-    """Kernel -> how often each instruction stands in it, for kernels/`file` compiled for `real` and
-    `arch` with these macros."""
+    """Kernel -> how often each instruction stands in it; arguments as listing's."""
+    return {kernel: Counter(i.name for i in code)
+            for kernel, code in listing(file, real, arch, **defines).items()}
+
+
+@lru_cache(64)
+def listing(file: str, real: str, arch: str, **defines) -> dict[str, list[Instruction]]:
+    """Kernel -> its instructions, for kernels/`file` compiled for `real` and `arch` with these
+    macros."""
     cubin, _ = compile_cubin(kernel_source(file, real, **defines), arch)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as kept:
         kept.write(cubin)
@@ -51,9 +64,11 @@ def instructions(file: str, real: str, arch: str, **defines) -> dict[str, Counte
     found: dict = {}
     for line in text.splitlines():
         if name := re.search(r"Function : (\S+)", line):
-            counts = found.setdefault(name[1], Counter())
+            code = found.setdefault(name[1], [])
         elif found and (match := _INSTRUCTION.match(line)):
-            counts[match[1]] += 1
+            address, name, rest = match.groups()
+            jump = re.search(r"0x([0-9a-f]+)\s*$", rest) if name.startswith("BRA") else None
+            code.append(Instruction(int(address, 16), name, int(jump[1], 16) if jump else None))
     return found
 
 

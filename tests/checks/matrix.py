@@ -77,9 +77,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--isas", default="", help="instruction sets to build, as PYOPS_BUILD_ISAS")
     parser.add_argument("--no-tests", action="store_true", help="the build and the exit codes only")
+    parser.add_argument("--which", metavar="VERSION", choices=VERSIONS,
+                        help="print the program of a Python that works, and do nothing else")
     parser.add_argument("pythons", nargs="*", help="programs; otherwise every Python that is found")
     args = parser.parse_args()
     here = found()
+    if args.which:
+        print(here.get(args.which, f"python{args.which}"))
+        return args.which not in here
     # python3.12 is the one that works of that version: on PATH there may be a shim that does not
     programs = {name: here.get(name.removeprefix("python"), name) for name in args.pythons} or here
     if not args.pythons:

@@ -201,7 +201,7 @@ def test_the_ordinary_kernels_where_tensor_cores_do_not_serve(change, monkeypatc
     files, attributes = launched(monkeypatch), {"causal": False, "scale": 0.25, "gqa": False}
     y, logsum = ATTENTION.forward(kernels, q, k, v, None, **attributes)
     ATTENTION_BACKWARD.forward(kernels, y, q, k, v, None, y, logsum, **attributes)
-    assert set(files) == {"attention/cuda.cu", "attention/backward.cu"}
+    assert set(files) == {"attention/cuda.cu", "attention/delta.cu", "attention/backward.cu"}
     want, _ = reference.attention(*(x.astype(np.float64) for x in (q, k, v)), None, **attributes)
     np.testing.assert_allclose(y.astype(np.float64), want, rtol=0, atol=2e-3)
 
@@ -211,7 +211,7 @@ def test_tensor_cores_are_used(monkeypatch, real):
     with fast(0):
         y, logsum = ATTENTION.forward(case.kernels, *case.inputs, **case.attributes)
         ATTENTION_BACKWARD.forward(case.kernels, case.dy, *case.inputs, y, logsum, **case.attributes)
-    assert files == ["attention/tensor.cu", "attention/backward.cu", "attention/tensor_backward.cu",
+    assert files == ["attention/tensor.cu", "attention/delta.cu", "attention/tensor_backward.cu",
                      "attention/tensor_backward.cu"]
 
 

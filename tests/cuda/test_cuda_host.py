@@ -325,6 +325,15 @@ def test_launches_that_no_gpu_takes_are_refused(tmp_path, grid, block, shared, s
 
 
 @EMULATED
+def test_a_compiler_of_several_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "env g++")
+    source = user_kernel(tmp_path, 'extern "C" __global__ void k(float* x) { x[0] = 3; }')
+    x = np.zeros(1, np.float32)
+    emulator.Module.of(source, True).function("k")((1,), (1,), [x])
+    assert x[0] == 3
+
+
+@EMULATED
 def test_a_file_that_does_not_compile_shows_the_compilers_words(tmp_path):
     with pytest.raises(emulator.CompileError, match="nowhere"):
         emulator.Module.of(

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -129,21 +131,54 @@ def test_machine_code_made_ahead_is_what_is_loaded(tmp_path):
     assert done.stdout.strip().endswith(name), done.stdout + done.stderr
 
 
-def test_a_bundle_holds_what_a_machine_needs(tmp_path, capsys):
-    import tarfile
-
-    from pyops.bench.gpu.bundle import bundle
+@pytest.fixture
+def packed(tmp_path):
+    """A wheel with the sources of one form, and a cache folder with its machine code and an older one's."""
+    from pyops.cuda.source import PACKAGE, ROOT, kernel_source, read_files
+    form = kernel_source("shape/cuda.cu", "f32"), "sm_90"
     wheel, code = tmp_path / "pyops-1-cp312-cp312-linux_x86_64.whl", tmp_path / "cache" / "emulator"
-    wheel.write_bytes(b"wheel")
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path in read_files(form[0].path):
+            archive.write(path, f"pyops/{path.relative_to(ROOT if path.is_relative_to(ROOT) else PACKAGE)}")
     code.mkdir(parents=True)
-    assert bundle(tmp_path / "b.tar.xz", wheel, tmp_path / "cache") == 1
-    assert "no machine code" in capsys.readouterr().err
-    for name in ("a.cubin", "a.log", "a.so"):
-        (code / name).write_bytes(name.encode())
-    assert bundle(tmp_path / "b.tar.xz", wheel, tmp_path / "cache") == 0
+    name = nvrtc.cubin_path(*form, nvrtc="13.0").name
+    for file in (name, name.replace(form[0].digest, "0" * 20)):
+        for path in (code / file, (code / file).with_suffix(".log")):
+            path.write_bytes(path.name.encode())
+    return wheel, tmp_path / "cache", form
+
+
+def test_a_bundle_holds_what_a_machine_needs(tmp_path, packed, capsys):
+    from pyops.bench.gpu.bundle import bundle
+    wheel, cache, form = packed
+    assert bundle(tmp_path / "b.tar.xz", wheel, cache, [form]) == 0
+    assert "1 forms of machine code (1 of other sources left out)" in capsys.readouterr().out
+    name = nvrtc.cubin_path(*form, nvrtc="13.0").stem
     with tarfile.open(tmp_path / "b.tar.xz") as archive:
-        assert set(archive.getnames()) == {"gpu.sh", wheel.name, "commit.txt", "cache/emulator/a.cubin",
-                                           "cache/emulator/a.log"}
+        assert set(archive.getnames()) == {"gpu.sh", wheel.name, "commit.txt", f"cache/emulator/{name}.cubin",
+                                           f"cache/emulator/{name}.log"}
+
+
+def test_a_bundle_is_refused_without_machine_code_of_a_form(tmp_path, packed, capsys):
+    from pyops.bench.gpu.bundle import bundle
+    from pyops.cuda.source import kernel_source
+    wheel, cache, form = packed
+    other = kernel_source("shape/cuda.cu", "f64"), "sm_90"
+    assert bundle(tmp_path / "b.tar.xz", wheel, cache, [form, other]) == 1
+    assert "no machine code of shape/cuda.cu f64 in" in capsys.readouterr().err
+
+
+def test_a_bundle_is_refused_where_the_wheel_is_of_other_sources(tmp_path, packed, capsys):
+    from pyops.bench.gpu.bundle import bundle
+    wheel, cache, form = packed
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in held.items():
+            archive.writestr(name, text + b" " * name.endswith("shape/cuda.cu"))
+    assert bundle(tmp_path / "b.tar.xz", wheel, cache, [form]) == 1
+    assert "is of other sources: cuda.cu differs" in capsys.readouterr().err
+    assert not (tmp_path / "b.tar.xz").exists()
 
 
 def test_a_report_says_what_to_do_next(tmp_path):
