@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from . import mapped
+
+MOST_HEADER = 1 << 17  # bytes of an .npy file's header and more; its length has 16 bits
 RATIO, FREE = 100, 64 << 20  # what is compressed may grow a hundredfold, and to this much in any case
 
 
@@ -21,8 +24,10 @@ def most(held: int) -> int:
     return RATIO * held + FREE
 
 
-def npz(file) -> dict[str, np.ndarray]:
-    """The arrays of an .npz, by name. file: a path, or a file opened for reading bytes.
+def npz(file, in_place: bool = False) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, by name. file: a path, or a file opened for reading bytes. in_place: the
+    larger ones lie in a map of the file (mapped.py) that its path names, where it can be mapped; they
+    are not read, so that no checksum is held against them.
 
     ValueError for what is no such file, holds anything but plain numbers, or claims more than
     `most` bytes; OSError where it cannot be read.
@@ -36,7 +41,9 @@ def npz(file) -> dict[str, np.ndarray]:
                 raise ValueError(
                     f"its members claim {claimed} bytes, more than a file of {held} bytes is trusted with"
                 )
-            return {m.filename.removesuffix(".npy"): npy(archive.read(m), m.filename) for m in members}
+            there = mapped.members(path, archive) if in_place and path is not None else {}
+            return {m.filename.removesuffix(".npy"): npy(
+                there[m.filename] if m.filename in there else archive.read(m), m.filename) for m in members}
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -52,9 +59,9 @@ def npz(file) -> dict[str, np.ndarray]:
         raise ValueError(f"not an .npz file, or a damaged one: {why}") from why
 
 
-def npy(content: bytes, name: str) -> np.ndarray:
+def npy(content: bytes | memoryview, name: str) -> np.ndarray:
     """The array of an .npy file's bytes. ValueError where the header does not fit what follows."""
-    stream = io.BytesIO(content)
+    stream = io.BytesIO(content[:MOST_HEADER])
     version = np.lib.format.read_magic(stream)
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,

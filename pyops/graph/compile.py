@@ -198,6 +198,7 @@ class Family:
         self.model, self.options, self.axes = model, options, axes
         self.traced: list[Sized] = []      # the one used last comes first
         self.refused: Exception | None = None   # why a graph is of one size
+        self.release: Callable[[], None] | None = None   # called when the one graph is there
         self._lock = threading.RLock()
         self._for_sizes: list[Any] | None = None
         self._seen: set[Any] = set()
@@ -210,8 +211,10 @@ class Family:
         with keeping(self.options.constants):
             graph, structure = self.graph(inputs)
             samples_at_once = 1
-            if samples.apart(graph):
-                one, _ = self.graph(tuple(x[:1] for x in inputs))
+            one = self.graph(tuple(x[:1] for x in inputs))[0] if samples.apart(graph) else None
+            if self.release is not None:
+                self.release()
+            if one is not None:
                 plan = planned(one, structure, self.options)
                 if plan.arena > samples.CACHE:
                     samples_at_once = len(inputs[0])

@@ -197,16 +197,21 @@ class Program:
         return self.__deepcopy__({})
 
     @classmethod
-    def load(cls, file: Any, threads: int | None = None, backend: str | None = None) -> Program:
+    def load(cls, file: Any, threads: int | None = None, backend: str | None = None, *,
+             mapped: bool = True) -> Program:
         """A saved program, for the active backend's instruction set or that of `backend`. file: a
         path, or a file opened for reading bytes.
+
+        Weights in a file that a path names are mapped: loading does not copy them, and processes share
+        them. Such a file must not be written to while the program is there; save replaces it whole.
+        mapped=False reads them, and holds the file's checksums against them.
 
         A file is data: nothing in it is run, and every kernel call in it is checked before it is
         made. ValueError for a file that is no program, or one that was changed; FileNotFoundError.
         """
         from ..core.backends import get_backend
         from ..core.threads import get_num_threads
-        plan, samples = saved.read(file)
+        plan, samples = saved.read(file, bool(mapped))
         return cls(plan, get_backend(backend).name, threads or get_num_threads(), samples=samples)
 
     # ---- looking inside

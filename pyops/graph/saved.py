@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 
-from ..files import bounded
+from ..files import bounded, mapped, whole
 from . import contracts, streaming
 from .contracts.arguments import ELEMENTS, MOST_BYTES, is_size
 from .plan import READ, VERSION, Plan, PlannedStep
@@ -57,10 +58,10 @@ def write(plan: Plan, file, samples: int) -> None:
         **{f"c{i}": a for i, a in enumerate(plan.constants)},
     }
     if hasattr(file, "write"):
-        np.savez(file, **content)
+        mapped.save(file, content)
         return
-    with open(file, "wb") as out:
-        np.savez(out, **content)
+    with whole.writing(Path(file)) as out:   # a program that was loaded from there goes on with what it maps
+        mapped.save(out, content)
 
 
 def structure_to_json(structure, number: dict[int, int]):
@@ -103,12 +104,13 @@ def need(condition: bool, rule: str) -> None:
         raise Wrong(rule)
 
 
-def read(file) -> tuple[Plan, int]:
-    """The plan in a file and its number of samples. FileNotFoundError; ValueError for a file that
+def read(file, in_place: bool = False) -> tuple[Plan, int]:
+    """The plan in a file and its number of samples. in_place: larger constants stay in a map of the
+    file. FileNotFoundError; ValueError for a file that
     is no program, or one of another version.
     """
     try:
-        arrays = bounded.npz(file)
+        arrays = bounded.npz(file, in_place)
         need("plan" in arrays and arrays["plan"].dtype == np.uint8, "it holds no plan")
         content = json.loads(arrays.pop("plan").tobytes())
         need(type(content) is dict and "pyops program" in content, "it holds no plan")
@@ -217,9 +219,11 @@ def aligned(constant: np.ndarray) -> np.ndarray:
     """The constant at the beginning of a cache line: a vector across two lines costs two loads."""
     need(constant.dtype.name in ELEMENTS,
          f"constants are of numbers or truth values, not of {constant.dtype}")
-    whole = np.empty(constant.nbytes + 64, np.uint8)
-    first = -whole.__array_interface__["data"][0] % 64
-    copy = whole[first : first + constant.nbytes].view(constant.dtype).reshape(constant.shape)
+    if constant.flags.c_contiguous and constant.__array_interface__["data"][0] % 64 == 0:
+        return constant
+    room = np.empty(constant.nbytes + 64, np.uint8)
+    first = -room.__array_interface__["data"][0] % 64
+    copy = room[first : first + constant.nbytes].view(constant.dtype).reshape(constant.shape)
     copy[...] = constant
     return copy
 

@@ -16,6 +16,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
+from . import apart
 from .limits import brief, clipped, short
 
 # Nodes that functions may come to when written out, in all and for each that the file holds, and
@@ -72,7 +73,7 @@ def read(source, known) -> Model:
     """
     folder, proto = None, source
     if not isinstance(source, onnx.ModelProto):
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        data = source if isinstance(source, bytes) else apart.parseable(Path(source))
         folder = None if isinstance(source, bytes) else Path(source).resolve().parent
         proto = onnx.ModelProto()
         try:

@@ -58,12 +58,13 @@ def load(
     if any(name not in (shapes or {}) and is_open(model.inputs[name][1]) for name in free):
         return varying(model, free, shapes or {}, maker)
     examples, dynamic = examples_of(model, shapes or {}, free)
+    maker.gives_up = not dynamic   # of one size: the model's weights go as they are packed
     try:
         return maker.program(examples, frozenset(), dynamic)
     except (TraceError, Unsupported) as why:
-        if wanted_numbers(why, examples):
+        if not maker.gave_up and wanted_numbers(why, examples):
             return varying(model, free, shapes or {}, maker)
-        return NodeByNode(model, known, clipped(why, 400))
+        return NodeByNode(parsed(source) if maker.gave_up else model, known, clipped(why, 400))
 
 
 class Numbers:
@@ -90,6 +91,7 @@ class Maker:
         self.model, self.known, self.shapes = model, known, shapes
         self.asked = precision, threads, batch_invariant, memory
         self.constants = Constants()
+        self.gives_up = self.gave_up = False
         self.options()   # ValueError for what there is not
         self.families: Recent[Family] = Recent(self.family, MOST_FAMILIES)
 
@@ -103,6 +105,7 @@ class Maker:
             asked = Numbers(arrays, fixed)
             family, asked.arrays = self.families[asked], ()   # the key is kept, and they need not be
             given = tuple(arrays[i] for i in places)
+            family.release = self.give_up if self.gives_up else None
             return family.first(given) if dynamic else family.program(given)
         except (TypeError, ValueError) as why:
             why.wanted = tuple(places[i] for i in getattr(why, "wanted", ()))
@@ -123,6 +126,11 @@ class Maker:
     def options(self):
         precision, threads, batch_invariant, memory = self.asked
         return options_of(precision, threads, self.constants, batch_invariant, memory)
+
+    def give_up(self) -> None:
+        """The graph is there; what it does not hold nobody needs."""
+        self.gave_up = True
+        self.model.constants.clear()
 
     def results(self, values: list) -> list:
         """The outputs, which a Program returns as arrays."""

@@ -31,9 +31,9 @@ def lower_nodes(low: Lowering) -> None:
             control.RULES[node.op](low, node, lower_nodes)
         else:
             lower_node(low, node)
-            if low.options.memory == "lean":   # what was folded and is packed now is not kept until the end
-                node.inputs = [v if isinstance(v, Value) else None for v in node.inputs]
-                node.before, node.normalised = (), None
+            # what was folded, or given up by the model, and is packed now is not kept until the end
+            node.inputs = [v if isinstance(v, Value) else None for v in node.inputs]
+            node.before, node.normalised = (), None
 
 
 def lower_node(low: Lowering, node) -> None:
@@ -47,7 +47,7 @@ def lower_node(low: Lowering, node) -> None:
 
 
 def lower_whole(low: Lowering, node) -> None:
-    places = (low.maps, low.planar, low.last)
+    places = (low.maps, low.planar, low.last, low.volumes)
     before = len(low.steps), *map(len, places)
     rule = RULES.get(node.op, elementwise.flat if node.row.pointwise else None)
     # the kernels of rules are, but for those on bytes

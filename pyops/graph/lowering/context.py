@@ -118,6 +118,9 @@ class Lowering:
     views: dict[Value, View] = field(default_factory=dict)     # copied when something needs them contiguous
     # (n, h, w, c): an image whose channels come last, and the map (n, c, h, w) that it is a view of
     last: dict[Value, Map] = field(default_factory=dict)
+    # (n, c, d, h, w): a map of d n samples (volume.py); places that new maps are to have
+    volumes: dict[Value, Map] = field(default_factory=dict)
+    given: dict[Value, Map] = field(default_factory=dict)
     # value -> concatenation and channel block it is part of
     placement: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     consumers: dict[Value, list[Node]] = field(default_factory=dict)
@@ -143,6 +146,9 @@ class Lowering:
     def new_map(self, value: Value, shape: tuple[int, ...] | None = None) -> Map:
         """A place for the node's result in blocked layout: within the concatenation it belongs
         to, if there is one."""
+        if value in self.given:
+            self.maps[value] = self.given[value]
+            return self.maps[value]
         if value in self.placement:
             whole, first = self.placement[value]
             if whole not in self.maps:
@@ -179,6 +185,13 @@ class Lowering:
             self.new_planar(value)
             self.add("last_from_blocked", self.last[value].ref, self.planar[value].reshaped((n, h * w, c)),
                      algorithm="layout")
+        if value not in self.planar and value in self.volumes:
+            n, c, d, h, w = value.shape
+            turned = Ref(self.buffer(value.size), 0, (d, n, c, h, w))
+            self.add("from_blocked", self.volumes[value].ref, turned.reshaped((d * n, c, h, w)), algorithm="layout")
+            strides = contiguous_strides((d, n, c, h, w))
+            shape, strides = joined_axes(value.shape, tuple(strides[i] for i in (1, 2, 0, 3, 4)))
+            self.copy(turned, strides, self.new_planar(value).reshaped(shape), value.node)
         if value not in self.planar:
             source = self.maps[value]
             shape = four(value.shape)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import activations, packing, stride_two
 from ..ir import Node, Value
-from . import inverted, linear
+from . import inverted, linear, volume
 from .context import Declined, Lowering, Ref, Window, four
 
 SLACK = 4096                # places beyond the image that are of no account
@@ -54,6 +54,8 @@ def conv(low: Lowering, node: Node) -> None:
     """By the first of CANDIDATES that does not decline."""
     if node.before:
         return inverted.lower(low, node)
+    if isinstance(node.inputs[0], Value) and len(node.inputs[0].shape) == 5:
+        return volume.conv(low, node, conv)
     x, weight, bias, attrs = image_arguments(node)
     spatial = (attrs["stride"], attrs["padding"], attrs["dilation"])
     if not is_modest(four(x.shape)[2:], attrs["size"], weight.shape[2:], attrs):

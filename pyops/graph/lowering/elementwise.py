@@ -6,12 +6,15 @@ import numpy as np
 from .. import activations, packing
 from ..ir import Node, Value
 from ..passes.fold_batch_norm import scale_and_shift
+from . import volume
 from .context import BLOCK, Declined, Lowering, Map, blocks, contiguous_strides
 from .plain import Recorder
 
 
 def add(low: Lowering, node: Node) -> None:
     a, b = node.inputs
+    if len(node.output.shape) == 5:
+        return volume.add(low, node)
     images = isinstance(a, Value) and isinstance(b, Value) and a.shape == b.shape and len(a.shape) in (3, 4)
     if not images or not (low.is_map(a) or low.is_map(b)) or node.attrs.get("alpha", 1) != 1:
         return flat(low, node)

@@ -1,0 +1,104 @@
+"""ONNX files whose larger weights are read from where they lie are the models that they were, and odd
+ones are the parser's to judge."""
+import numpy as np
+import pytest
+
+pyops_onnx = pytest.importorskip("pyops.onnx", reason="onnx is not installed")
+onnx = pytest.importorskip("onnx")
+
+from pyops.onnx import apart  # noqa: E402
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((3, 200)).astype(np.float32)
+W, V = (RNG.standard_normal(s).astype(np.float32) for s in ((200, 150), (150, 150)))
+
+
+def model(*initializers, op="MatMul", inputs=("x", "w")):
+    helper = onnx.helper
+    shape = helper.make_tensor_value_info("x", 1, [3, 200])
+    nodes = [helper.make_node(op, list(inputs), ["h"]), helper.make_node("MatMul", ["h", "v"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [shape], [helper.make_tensor_value_info("y", 1, None)], list(initializers))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def tensor(array, name):
+    return onnx.numpy_helper.from_array(array, name)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model(tensor(W, "w"), tensor(V, "v")).SerializeToString())
+    return path
+
+
+def test_the_model_is_the_same(file):
+    small = apart.parseable(file)
+    assert len(small) < file.stat().st_size // 50
+    program = pyops_onnx.load(file)
+    np.testing.assert_allclose(program(X), X @ W @ V, rtol=0, atol=1e-4 * np.abs(X @ W @ V).max())
+    assert np.array_equal(program(X), pyops_onnx.load(file.read_bytes())(X))
+
+
+def test_by_a_link_from_another_folder(file, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.onnx"
+    link.symlink_to(file)
+    assert np.array_equal(pyops_onnx.load(link)(X), pyops_onnx.load(file)(X))
+
+
+@pytest.mark.parametrize("change", ["float_data", "float16", "shape"])
+def test_other_tensors_stay(file, change):
+    w = tensor(W, "w")
+    if change == "float_data":
+        w = onnx.helper.make_tensor("w", 1, W.shape, W.reshape(-1))
+    elif change == "float16":
+        w = tensor(W.astype(np.float16), "half")
+    else:
+        w.dims[0] = 150
+    made = model(w, tensor(V, "v")) if change != "float16" else None
+    if made is None:
+        helper = onnx.helper
+        made = model(w, tensor(V, "v"))
+        made.graph.node.insert(0, helper.make_node("Cast", ["half"], ["w"], to=1))
+    file.write_bytes(made.SerializeToString())
+    if change == "shape":
+        with pytest.raises(ValueError, match="onnx: tensor 'w' of shape"):
+            pyops_onnx.load(file)
+    else:
+        assert np.array_equal(pyops_onnx.load(file)(X), pyops_onnx.load(file.read_bytes())(X))
+
+
+@pytest.mark.parametrize("cut", [0.01, 0.3, 0.999])
+def test_truncated_files_are_refused(file, cut):
+    content = file.read_bytes()
+    file.write_bytes(content[:int(cut * len(content))])
+    with pytest.raises(ValueError, match="truncated or no ONNX file"):
+        pyops_onnx.load(file)
+
+
+def test_damaged_files_are_judged_as_their_bytes_are(file):
+    content = bytearray(file.read_bytes())
+    starts = [i for i in range(len(content)) if i < 400 or i > len(content) - 400 or abs(i - 120_100) < 300]
+    for i in RNG.choice(starts, 150, replace=False):
+        damaged = content.copy()
+        damaged[i] ^= 1 << int(RNG.integers(8))
+        file.write_bytes(damaged)
+        said = []
+        for source in (file, bytes(damaged)):
+            try:
+                found = pyops_onnx.load(source)
+                said.append(np.asarray(found(X)).tobytes())
+            except (ValueError, TypeError) as why:
+                said.append(type(why).__name__)
+        assert said[0] == said[1], f"byte {i}"
+
+
+def test_weights_go_as_they_are_packed_and_a_refused_model_still_runs(file):
+    """What lowering refuses after they went is read again."""
+    made = model(tensor(W, "w"), tensor(V, "v"))
+    made.graph.node.append(onnx.helper.make_node("NonZero", ["y"], ["places"]))
+    made.graph.output.append(onnx.helper.make_tensor_value_info("places", 7, None))
+    file.write_bytes(made.SerializeToString())
+    y, places = pyops_onnx.load(file)(X)
+    assert np.array_equal(np.asarray(places), np.stack(np.nonzero(np.asarray(y))))
