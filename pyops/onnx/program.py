@@ -62,6 +62,7 @@ def load(
     try:
         return maker.program(examples, frozenset(), dynamic)
     except (TraceError, Unsupported) as why:
+        maker.gives_up = False
         if not maker.gave_up and wanted_numbers(why, examples):
             return varying(model, free, shapes or {}, maker)
         return NodeByNode(parsed(source) if maker.gave_up else model, known, clipped(why, 400))
