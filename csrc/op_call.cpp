@@ -40,8 +40,9 @@ Route& route() {
 
 // The element type if every input is a plain, native, aligned, C-contiguous array of the kind its
 // letter in `kinds` asks for, else NONE. r: real; o: real or None; i: int64; j: int64 or None; a:
-// any type; v: any type, however it lies; * repeats the letter before it. Reals are all of one type. Without any, float32's
-// kernels are as good as float64's, and those of the first real among arrays of any type are taken.
+// any type; v: any type, however it lies; * repeats the letter before it. Reals are all of one type.
+// Without any, float32's kernels are as good as float64's, and those of the first real among arrays of
+// any type are taken.
 Element probe(PyObject* const* inputs, Py_ssize_t count, const char* kinds) {
     int  real = 0, any = 0;
     char kind = 0;

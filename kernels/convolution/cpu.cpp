@@ -96,7 +96,9 @@ static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
                       bool turned) {
     return by_winograd(conv, kernel, stride, padding, dilation, turned) ||
            by_stride_two(conv, kernel, stride, padding, dilation, turned) ||
-           ((!turned || all_ones(stride)) && direct_in_blocks(conv, kernel, stride, padding, dilation, turned));
+           ((!turned || all_ones(stride)) &&
+            (direct_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
+             depthwise_in_blocks(conv, kernel, stride, padding, dilation, turned)));
 }
 #else
 // in double every digit counts

@@ -1,4 +1,4 @@
-// A convolution on planar arrays by the register tile of blocked layout (blocked_direct_planar.cpp).
+// Convolutions on planar arrays by the register tiles of blocked layout (blocked_direct_planar.cpp).
 #pragma once
 #include "geometry.h"
 
@@ -7,4 +7,10 @@ namespace ISA::REAL_NAME {
 // layer has them, of three axes; strides are 1 then. False where the call gains nothing by it, and nothing was done.
 bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                       bool turned);
+// The same of a depthwise convolution by blocked_depthwise.cpp (blocked_depthwise_planar.cpp).
+bool depthwise_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                         bool turned);
+// The gradient of its filters; y is that of the result.
+bool depthwise_gradient_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
+                                  Dims dilation, real* dw);
 }  // namespace ISA::REAL_NAME

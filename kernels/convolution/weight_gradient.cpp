@@ -7,6 +7,7 @@
 #include "columns.h"
 #include "planar.h"
 #if defined(REAL_f32)
+#include "direct_planar.h"
 #include "stride_two.h"
 #include "winograd_gradient.h"
 #endif
@@ -267,9 +268,14 @@ static bool by_winograd(const WeightGradient& g, const Extent& kernel, Dims stri
     const i64 tile = winograd_tile(gradient);
     return tile && winograd_gradient(gradient, tile);
 }
+
+static bool by_blocks(const WeightGradient& g, const Extent& kernel, Dims stride, Dims padding, Dims dilation) {
+    return depthwise_gradient_in_blocks(g.conv, kernel, stride, padding, dilation, g.dw);
+}
 #else
 // in double every digit counts
 static bool by_winograd(const WeightGradient&, const Extent&, Dims, Dims, Dims) { return false; }
+static bool by_blocks(const WeightGradient&, const Extent&, Dims, Dims, Dims) { return false; }
 #endif
 
 void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Dims dilation, i64 groups,
@@ -284,7 +290,7 @@ void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Di
         for (i64 i = 0; i < dw.size(); ++i) dw.data[i] = 0;
         return;
     }
-    if (by_winograd(g, kernel, stride, padding, dilation)) return;
+    if (by_winograd(g, kernel, stride, padding, dilation) || by_blocks(g, kernel, stride, padding, dilation)) return;
     if (kernel.c == 1 && kernel.n / groups <= ROWS && strips_fit(g.conv, g.t)) gradient_by_taps(g);
     else gradient_by_gemm(g);
 }

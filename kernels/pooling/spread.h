@@ -17,10 +17,16 @@ template <class Kind> struct RowSpreader {
     const bool    modest;
     const i64     before;          // zeros in front of the row of sums, so that windows may begin left of it
     Scratch<real> sums, spread;    // one output row and one input row, with room for whole vectors
+    Scratch<Taps> taps;            // the inputs of each output of a row
+    i64           plane_before = -1;   // of the row that was made last, and what covered that
+    Taps          d_before{}, h_before{};
+    const real*   made = nullptr;
     RowSpreader(const Kind& kind, const Pool& p)
         : kind(kind), p(p), modest(p.w.modest()), before(modest ? p.w.reach() : 0),
           sums(p.w.out + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES),
-          spread(p.w.in + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES) {}
+          spread(p.w.in + 2 * before + (modest ? p.w.padding : 0) + 2 * LANES), taps(p.w.out) {
+        for (i64 o = 0; o < p.w.out; ++o) taps[o] = p.w.taps(o);
+    }
 
     void add_rows(i64 plane, Taps d, Taps h) {
         real* sum = sums + before;
@@ -59,7 +65,7 @@ template <class Kind> struct RowSpreader {
         const i64 origin = p.w.padding;
         std::memset(spread, 0, (p.w.in + p.w.padding + p.w.reach()) * sizeof(real));
         for (i64 o = 0; o < p.w.out; ++o) {
-            const Taps t = p.w.taps(o);
+            const Taps t = taps[o];
             const real g = sums[before + o];
             real* to = spread + origin + t.first;
             for (i64 i = 0; i < t.count; ++i) to[i] += g;
@@ -81,11 +87,13 @@ template <class Kind> struct RowSpreader {
         const Taps  over_d = p.d.covering(d), over_h = p.h.covering(h);
         const i64   at = plane * p.in_size() + (d * p.h.in + h) * p.w.in;
         const bool  covered = over_d.count > 0 && over_h.count > 0 && p.w.out > 0;
-        if (covered) add_rows(plane, over_d, over_h);
-        const real* v = !covered                             ? nullptr
-                        : !modest                            ? gather()
-                        : !p.w.adaptive() && p.w.stride == 1 ? slide()
-                                                             : scatter();
+        // rows under the same windows have the same gradient
+        if (covered && !(plane == plane_before && over_d == d_before && over_h == h_before)) {
+            add_rows(plane, over_d, over_h);
+            made = !modest ? gather() : !p.w.adaptive() && p.w.stride == 1 ? slide() : scatter();
+            plane_before = plane, d_before = over_d, h_before = over_h;
+        }
+        const real* const v = made;
         for_vectors(p.w.in,
                     [&](i64 i, auto lanes) { kind.end(at + i, covered ? lanes.load(v + i) : V{}, lanes); });
     }

@@ -7,7 +7,10 @@ BEGIN_KERNELS
 static inline i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }   // a >= 0
 
 // Inputs first, first + dilation, ..., `count` of them.
-struct Taps { i64 first, count; };
+struct Taps {
+    i64  first, count;
+    bool operator==(const Taps& other) const { return first == other.first && count == other.count; }
+};
 
 // One spatial axis. A kernel of 0 means adaptive: output i covers inputs floor(i in / out) ..
 // ceil((i + 1) in / out) - 1.
