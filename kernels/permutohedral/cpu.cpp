@@ -12,16 +12,19 @@
 #include "indices.h"
 #include "kernel.h"
 
+#include <vector>
+
 BEGIN_KERNELS
 namespace {
 constexpr i64 MOST = 16;   // features
+constexpr i64 FIRST_VERTICES = 4096;   // that a table begins with
 
-// Vertices by their coordinates, all but the last one (which the others imply).
+// Vertices by their coordinates, all but the last one (which the others imply). It grows with them:
+// there are far fewer than corners of simplices, and what is small stays in cache.
 class Table {
 public:
-    Table(const i64* keys, i64 d, i64 most) : keys(keys), d(d), mask(size_for(most) - 1), slots(mask + 1) {
-        for (i64 i = 0; i <= mask; ++i) slots[i] = -1;
-    }
+    Table(const i64* keys, i64 d, i64 most)
+        : keys(keys), d(d), slots(size_for(most), -1), mask((i64)slots.size() - 1) {}
     // The slot in which the key is, or where it would be put.
     i64& slot(const i64* key) {
         std::uint64_t hash = 0;
@@ -35,6 +38,14 @@ public:
         }
     }
 
+    // Room for one more than `count` vertices, which have the first keys.
+    void make_room(i64 count) {
+        if (2 * count < mask) return;
+        slots.assign(2 * slots.size(), -1);
+        mask = (i64)slots.size() - 1;
+        for (i64 v = 0; v < count; ++v) slot(keys + v * d) = v;
+    }
+
 private:
     static i64 size_for(i64 most) {
         i64 size = 16;
@@ -42,8 +53,9 @@ private:
         return size;
     }
     const i64* keys;
-    const i64 d, mask;
-    Scratch<i64> slots;
+    const i64  d;
+    std::vector<i64> slots;
+    i64              mask;
 };
 
 // The simplex around a point.
@@ -112,12 +124,12 @@ void lattice_build(In<real> features, Out<i64> places, Out<real> weights, Out<i6
             }
         }
     });
-    Table table(keys.data, d, n * (d + 1));
-    i64 vertices = 0;
+    Table table(keys.data, d, FIRST_VERTICES);
+    i64 vertices = 0, key[MOST];
     for (i64 i = 0; i < n * (d + 1); ++i) {
         // numbered vertices have moved to the front, which is behind what is still to be read
-        i64 key[MOST];
         for (i64 k = 0; k < d; ++k) key[k] = keys.data[i * d + k];
+        table.make_room(vertices);
         i64& slot = table.slot(key);
         if (slot < 0) {
             for (i64 k = 0; k < d; ++k) keys.data[vertices * d + k] = key[k];
@@ -145,18 +157,23 @@ void lattice_neighbours(In<i64> keys, Out<i64> neighbours) {
     });
 }
 
-void lattice_members(In<i64> places, Out<i64> starts, Out<i64> members) {
-    const i64 n = places.size(), m = starts.size() - 1;
+void lattice_members(In<i64> places, In<real> weights, Out<i64> starts, Out<i64> points, Out<real> splat) {
+    const i64 n = places.dim(0), corners = places.dim(1), m = starts.size() - 1;
     for (i64 v = 0; v <= m; ++v) starts.data[v] = 0;
-    for (i64 i = 0; i < n; ++i) ++starts.data[place_of(places.data + i, m, false) + 1];
+    for (i64 i = 0; i < n * corners; ++i) ++starts.data[place_of(places.data + i, m, false) + 1];
     for (i64 v = 0; v < m; ++v) starts.data[v + 1] += starts.data[v];
     Scratch<i64> next(m);
     for (i64 v = 0; v < m; ++v) next[v] = starts.data[v];
-    for (i64 i = 0; i < n; ++i) members.data[next[places.data[i]]++] = i;
+    for (i64 p = 0; p < n; ++p)
+        for (i64 i = p * corners; i < (p + 1) * corners; ++i) {
+            const i64 at    = next[places.data[i]]++;
+            points.data[at] = p;
+            splat.data[at]  = weights.data[i];
+        }
 }
 
-void lattice_filter(In<real> values, In<i64> places, In<real> weights, In<i64> starts, In<i64> members,
-                    In<i64> neighbours, Out<real> y) {
+void lattice_filter(In<real> values, In<i64> starts, In<i64> points, In<real> splat, In<i64> neighbours,
+                    In<i64> places, In<real> slice, bool add, Out<real> y) {
     const i64 n = values.dim(0), c = values.dim(1), corners = places.dim(1), m = starts.size() - 1;
     // a vertex's values fill whole vectors; one more vertex of zeros stands for those that are not there
     const i64 row = (c + LANES - 1) / LANES * LANES;
@@ -171,13 +188,12 @@ void lattice_filter(In<real> values, In<i64> places, In<real> weights, In<i64> s
         for (i64 v = begin; v < end; ++v) {
             real* sum = from + v * row;
             zero(sum);
-            for (i64 i = starts.data[v]; i < starts.data[v + 1]; ++i) {
-                const i64 at = members.data[i];
-                const real *value = values.data + at / corners * c, weight = weights.data[at];
-                for_vectors(c, [&](i64 k, auto lanes) {
-                    lanes.store(sum + k, lanes.load(sum + k) + weight * lanes.load(value + k));
-                });
-            }
+            for_vectors(c, [&](i64 k, auto lanes) {
+                V all{};
+                for (i64 i = starts.data[v]; i < starts.data[v + 1]; ++i)
+                    all += splat.data[i] * lanes.load(values.data + points.data[i] * c + k);
+                lanes.store(sum + k, all);
+            });
         }
     });
     for (i64 axis = 0; axis < corners; ++axis) {
@@ -198,9 +214,9 @@ void lattice_filter(In<real> values, In<i64> places, In<real> weights, In<i64> s
     parallel_for(n, 128, [&](i64 begin, i64 end) {
         for (i64 p = begin; p < end; ++p)
             for_vectors(c, [&](i64 k, auto lanes) {
-                V sum{};
+                V sum = add ? lanes.load(y.data + p * c + k) : V{};
                 for (i64 r = 0; r < corners; ++r)
-                    sum += weights.data[p * corners + r] * lanes.load(from + places.data[p * corners + r] * row + k);
+                    sum += slice.data[p * corners + r] * lanes.load(from + places.data[p * corners + r] * row + k);
                 lanes.store(y.data + p * c + k, sum);
             });
     });

@@ -72,7 +72,7 @@ template <class Body> static double line_sum(i64 n, Body body) {
 
 // ---- short lines along memory
 
-constexpr i64 SHORT = LANES < 8 ? LANES : 8;   // values of a line
+constexpr i64 SHORT = LANES < 8 ? LANES : 3 * LANES / 2;   // values of a line
 
 // Calls change(values), a vector for each place of the line, for LANES lines at a time.
 template <class Change>

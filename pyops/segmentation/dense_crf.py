@@ -31,20 +31,19 @@ def dense_crf(probabilities: np.ndarray, image: np.ndarray, steps: int = 10, *, 
     cost = None if compatibility is None else np.asarray(compatibility, np.float32)
     if cost is not None and (cost.shape != (classes, classes) or not np.isfinite(cost).all()):
         raise ValueError(f"dense_crf: compatibility must be finite numbers {(classes, classes)}, got {cost.shape}")
-    unary = np.log(np.maximum(probabilities.reshape(classes, -1).T, LEAST))
+    unary = np.ascontiguousarray(np.log(np.maximum(probabilities.reshape(classes, -1), LEAST)).T)
     kernels = [Kernel(features, weight) for features, weight in (
         (places(height, width) / np.float32(smooth_sigma), smooth),
         (np.concatenate([places(height, width) / np.float32(place_sigma),
                          image.reshape(-1, 3).astype(np.float32) / np.float32(colour_sigma)], 1), bilateral))
         if weight]
-    q = F.softmax(unary, 1)
+    q, energy = F.softmax(unary, 1), np.empty_like(unary)
     for _ in range(steps):
-        energy = unary.copy()
+        # Potts: every label costs the sum of all messages less its own, and softmax sees no sum
+        np.copyto(energy, 0 if cost is not None else unary)
         for kernel in kernels:
-            message = kernel.message(q)
-            # Potts: every label costs the sum of all messages less its own, and softmax sees no sum
-            energy += message if cost is None else message @ -cost.T
-        q = F.softmax(energy, 1)
+            kernel.add_message(energy, q)
+        q = F.softmax(energy if cost is None else unary - energy @ cost.T, 1)
     return np.ascontiguousarray(q.T).reshape(classes, height, width)
 
 
@@ -52,16 +51,11 @@ class Kernel:
     """A Gaussian of features, symmetrically normalised: D^-1/2 K D^-1/2, D the sums of K's rows."""
 
     def __init__(self, features: np.ndarray, weight: float):
-        self.lattice = Lattice(features)
-        sums = self.lattice.filter(np.ones((len(features), 1), np.float32))
-        self.scale = 1 / np.sqrt(np.maximum(sums, 1e-20))
-        self.weight = np.float32(weight) * self.scale
-
-    def message(self, q: np.ndarray) -> np.ndarray:
-        """(n, classes): weighted sums of all pixels' probabilities."""
-        found = self.lattice.filter(q * self.scale)
-        found *= self.weight
-        return found
+        lattice = Lattice(features)
+        sums = lattice.filter(np.ones((len(features), 1), np.float32))[:, 0]
+        scale = 1 / np.sqrt(np.maximum(sums, 1e-20))
+        # result += the weighted sums of all pixels' probabilities, (n, classes) both
+        self.add_message = lattice.scaled(scale, np.float32(weight) * scale)
 
 
 def places(height: int, width: int) -> np.ndarray:

@@ -40,8 +40,9 @@ class Lattice:
         self.vertices = int(count[0])
         self.neighbours = np.empty((self.vertices, d + 1, 2), np.int64)
         self.kernels.lattice_neighbours(keys[:self.vertices], self.neighbours)
-        self.starts, self.members = np.empty(self.vertices + 1, np.int64), np.empty(self.places.size, np.int64)
-        self.kernels.lattice_members(self.places, self.starts, self.members)
+        self.starts, self.points = np.empty(self.vertices + 1, np.int64), np.empty(self.places.size, np.int64)
+        self.splat = np.empty(self.places.size, self.dtype)
+        self.kernels.lattice_members(self.places, self.weights, self.starts, self.points, self.splat)
 
     def filter(self, values: np.ndarray) -> np.ndarray:
         """values: (n, c) of the features' type. Returns (n, c)."""
@@ -49,10 +50,22 @@ class Lattice:
         if values.ndim != 2 or len(values) != len(self.places):
             raise ValueError(f"Lattice.filter: values must be ({len(self.places)}, channels), got {values.shape}")
         result = np.empty_like(values)
-        if values.size:
-            self.kernels.lattice_filter(values, self.places, self.weights, self.starts, self.members,
-                                        self.neighbours, result)
+        self.run(values, self.splat, self.weights, False, result)
         return result
+
+    def scaled(self, before: np.ndarray, behind: np.ndarray):
+        """add_to(result, values): result += behind * filter(before * values), both (n,) of the features'
+        type, contiguous."""
+        splat, slices = self.splat * before[self.points], self.weights * behind[:, None]
+
+        def add_to(result: np.ndarray, values: np.ndarray) -> None:
+            self.run(values, splat, slices, True, result)
+        return add_to
+
+    def run(self, values, splat, slices, add: bool, result) -> None:
+        if values.size:
+            self.kernels.lattice_filter(values, self.starts, self.points, splat, self.neighbours, self.places, slices,
+                                        add, result)
 
 
 def native(dtype: np.dtype) -> Any:
