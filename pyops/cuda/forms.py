@@ -50,6 +50,8 @@ class Noting:
                         for real in REALS]
 
     def run(self, op, real, inputs, attrs, out=None):
+        if "cuda" in op.todo:   # a step of a function: it has no kernels there
+            return op.reference(*inputs, **attrs)
         result = None
         for kernels in self.kernels:
             arrays = [self.put(kernels, a) for a in inputs]

@@ -17,7 +17,6 @@ from .elementwise import add, clamp, mul, sub
 from .places import NONZERO, cut
 from .reduction import mean, sum
 from .shape import broadcast_to, getitem, reshape, stack
-from .typed import NO_CUDA
 
 reference = LateFunctions("pyops.kernels.detection.reference")
 
@@ -215,10 +214,10 @@ def overlap_backward(k: Any, g: Any, a: Any, b: Any, *, kind: int, e: float, f: 
 
 
 BOX_OVERLAP_BACKWARD = Op("box_overlap_backward", "rrr", overlap_backward, reference.box_overlap_backward,
-                          kernels=("box_overlap_backward",), todo=NO_CUDA)
+                          kernels=("box_overlap_backward",))
 # a union is a difference, and what divides by it
 BOX_OVERLAP = Op("box_overlap", "rr", overlap_forward, reference.box_overlap,
                  lambda ctx: BOX_OVERLAP_BACKWARD(ctx.g, *ctx.inputs, **ctx.attrs), overlap_check,
-                 kernels=("box_overlap",), tolerance=256, todo=NO_CUDA, per_sample=True,
+                 kernels=("box_overlap",), tolerance=256, per_sample=True,
                  shapes=lambda a, b, **_: ((a[0], a[1], b[1]),),
                  bytes=lambda a, b, **_: 4 * (a.size + b.size + a.shape[0] * a.shape[1] * b.shape[1]))

@@ -12,7 +12,6 @@ from ..core.tensor import Context
 from ..core.types import Array, Arrays, Sizes
 from .regions import FARTHEST, MOST_SAMPLES, check_ratio
 from .spatial import axes
-from .typed import NO_CUDA
 
 reference = LateFunctions("pyops.kernels.detection.reference")
 
@@ -91,10 +90,9 @@ def pyramid_gradient(ctx: Context) -> tuple[Any, ...]:
 
 
 PYRAMID_ROI_ALIGN_BACKWARD = Op("pyramid_roi_align_backward", "rri", pyramid_backward,
-                                reference.pyramid_roi_align_backward, kernels=("roi_align_level_backward",),
-                                todo=NO_CUDA)
+                                reference.pyramid_roi_align_backward, kernels=("roi_align_level_backward",))
 PYRAMID_ROI_ALIGN = Op(
     "pyramid_roi_align", "rir*", pyramid_forward, reference.pyramid_roi_align, pyramid_gradient, pyramid_check,
-    kernels=("roi_align_level",), tolerance=1024, todo=NO_CUDA, checks_indices=True,   # a level is the nearest one
+    kernels=("roi_align_level",), tolerance=1024, checks_indices=True,   # a level is the nearest one
     bytes=lambda regions, levels, *maps, size, **_: sum(x.nbytes for x in maps)
     + regions.shape[0] * maps[0].shape[1] * size[0] * size[1] * 4)

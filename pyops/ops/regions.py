@@ -12,7 +12,7 @@ from ..core.tensor import Context
 from ..core.types import Array, Arrays, Sizes
 from .shape import cat
 from .spatial import axes
-from .typed import NO_CUDA, dtype_of
+from .typed import dtype_of
 
 reference = LateFunctions("pyops.kernels.detection.reference")
 
@@ -139,7 +139,7 @@ def rows(name: str, tolerance: float, *, cells: bool, whole: bool) -> Op:
         return int(x.nbytes + regions.shape[0] * x.shape[1] * (1 if cells else size[0] * size[1]) * x.itemsize)
 
     return Op(name, "rr", forward, getattr(reference, name), _gradient(name), check, kernels=(name,),
-              tolerance=tolerance, todo=NO_CUDA, bytes=size_of, shapes=shapes)
+              tolerance=tolerance, bytes=size_of, shapes=shapes)
 
 
 def _gradient(name: str) -> Callable[[Context], tuple[Any, None]]:
@@ -156,7 +156,7 @@ def _gradient(name: str) -> Callable[[Context], tuple[Any, None]]:
 
     asks = name == "roi_pool"
     row = Op(f"{name}_backward", "rrr" if asks else "rr", of_input if asks else of_shape,
-             getattr(reference, f"{name}_backward"), kernels=(f"{name}_backward",), todo=NO_CUDA)
+             getattr(reference, f"{name}_backward"), kernels=(f"{name}_backward",))
 
     def gradient(ctx: Context) -> tuple[Any, None]:
         x, regions = ctx.inputs
