@@ -46,7 +46,9 @@ def advanced(input: Any, index: tuple[Any, ...]) -> Any:
     width = tuple(x.shape[a] for a in others)
     table = shape.reshape(shape.permute(x, (*axes, *others)),
                           (math.prod(x.shape[a] for a in axes), math.prod(width)))
-    rows = shape.reshape(EMBEDDING(row, table, padding=-1, by_frequency=False), (*row.shape, *width))
+    found = (EMBEDDING(row, table, padding=-1, by_frequency=False) if table.dtype.kind == "f"
+             else TAKE(table, row, dim=0, wrap=False))
+    rows = shape.reshape(found, (*row.shape, *width))
     lead = _place(index, axes)
     if not lead or not row.shape:
         return rows

@@ -113,6 +113,7 @@ def batched_forward(k: Any, boxes: Any, scores: Any, groups: Any, *, iou: float)
 
 BATCHED_NMS = Op("batched_nms", "rri", batched_forward, reference.batched_nms, None, batched_check,
                  kernels=("batched_nms",), tolerance=0, per_sample=False,
+                 checks_indices=True,   # any number is a group
                  bytes=lambda boxes, scores, groups, **_: boxes.nbytes + scores.nbytes + groups.nbytes)
 
 

@@ -212,6 +212,11 @@ def index(input, indices):
     return F.getitem(input, tuple(slice(None) if i is None else i for i in indices))
 
 
+def copy(x, source, *_):
+    """What x becomes where it is overwritten."""
+    return F.broadcast_to(as_type(source, x.dtype), tuple(x.shape))
+
+
 def checked(*_, **__):
     """An assertion about shapes or types, which tracing has seen hold."""
 
@@ -344,7 +349,7 @@ COMPOSED = {
     "aten.t.default": lambda x: F.transpose(x, 0, 1), "aten.embedding.default": embedding,
     "aten.index.Tensor": index, "aten.max.dim": F.max, "aten.min.dim": F.min,
     "aten.rsub.Scalar": lambda x, other, alpha=1: F.sub(other, F.mul(x, alpha) if alpha != 1 else x),
-    "aten.rrelu.default": rrelu_default, "aten.rrelu_with_noise_functional.default": rrelu,
+    "aten.copy.default": copy, "aten.rrelu.default": rrelu_default, "aten.rrelu_with_noise_functional.default": rrelu,
     "aten._assert_tensor_metadata.default": checked, "aten.to.dtype": to_dtype,
     "aten._to_copy.default": lambda x, *, dtype=None, **_: x if dtype is None else to_dtype(x, dtype),
     **{f"aten.{name}": identity

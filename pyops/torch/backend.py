@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from .. import graph
 from .eager import replaced
@@ -22,7 +23,7 @@ from .exported import as_function, recorded, taken_apart
 from .layouts import Layout, memory
 from .refusals import UnsupportedOp, fault, is_refusal
 from .report import Report, add, compile_report, left_to_torch  # noqa: F401
-from .split import OnTensors, split
+from .split import OnTensors, output_of, split
 from .weights import Watch, storages, watchers
 
 OPTIONS = ("precision", "threads", "freeze")
@@ -245,7 +246,7 @@ class Compiled:
             raise UnsupportedOp("compile: an input is not a dense tensor on the CPU")
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             program = self.export(inputs)
-            layout = self.layout(inputs)
+            layout = self.layout(inputs, of_the_run(program))
             run, report = ours(program, tensors, self.options)
         if self.key(inputs) not in self.plans:
             add(report)
@@ -267,7 +268,7 @@ class Compiled:
             self.exports[key] = taken_apart(program)
         return self.exports[key]
 
-    def layout(self, inputs) -> Layout:
+    def layout(self, inputs, of_the_run: frozenset[int]) -> Layout:
         """How torch lays its results out: of one run of the graph in torch. Inputs that share
         memory are told apart by copies.
         """
@@ -278,7 +279,7 @@ class Compiled:
                     given[i]
                 )
             seen.add(memory(given[i]))
-        return Layout([*(given[i] for i in self.positions), *self.kept(given)], self.gm(*given))
+        return Layout([*(given[i] for i in self.positions), *self.kept(given)], self.gm(*given), of_the_run)
 
     def hold_weights(self, inputs) -> None:
         """Makes the weights attributes of the graph, in place: dynamo writes the code of a call
@@ -325,6 +326,13 @@ class Compiled:
         return (
             results if planned.layout.plain else planned.layout.laid([*tensors, *self.kept(inputs)], results)
         )
+
+
+def of_the_run(program) -> frozenset[int]:
+    """Which results have a length, or are a number, that a run decides."""
+    leaves = output_of(program).args[0]
+    values = [leaf.meta.get("val") if isinstance(leaf, torch.fx.Node) else None for leaf in leaves]
+    return frozenset(i for i, v in enumerate(values) if v is not None and free_unbacked_symbols(v))
 
 
 def ours(program, tensors: list, options: dict) -> tuple[Callable, Report]:

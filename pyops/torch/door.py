@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import torch
 
+from .detection import capture
+
 
 def compile(model, *, precision: str = "default", threads: int | None = None, freeze: bool = False,
             guards: bool = False, **kwargs):
@@ -15,9 +17,11 @@ def compile(model, *, precision: str = "default", threads: int | None = None, fr
     weights are seen in any case unless freeze is True: weights are then constants of the graph
     (torch's prepare_freezing), which calls neither pass nor check. kwargs: fullgraph, dynamic and
     others of torch.compile. Sets torch._dynamo.config.allow_rnn for the process, without which
-    torch leaves nn.LSTM, nn.GRU, nn.RNN and all behind them uncompiled.
+    torch leaves nn.LSTM, nn.GRU, nn.RNN and all behind them uncompiled, and what capture() of
+    detection.py does.
     """
     torch._dynamo.config.allow_rnn = True
+    capture()
     options = {"precision": precision, "freeze": freeze} | ({} if threads is None else {"threads": threads})
     if not guards:
         options["guard_filter_fn"] = torch.compiler.skip_guard_on_inbuilt_nn_modules_unsafe

@@ -9,11 +9,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from ..core.symbolic import SymInt, plain
 from ..graph import control
 from ..graph.trace import Traced, within
+from . import counted
 from .aten import TABLE
 from .refusals import UnsupportedOp, is_refusal
 
@@ -89,9 +91,19 @@ def missing(program) -> list:
         for node in varying(program)
         if node.target not in (operator.getitem, COND)
         and str(node.target) not in TABLE
+        and not (str(node.target) in counted.RULES and of_a_run(node))
         and not draws(node)
         and not of_sizes(node)
     ]
+
+
+def of_a_run(node) -> bool:
+    """Whether a run decides a length of what the call takes or makes, a number that it takes, or by a mask
+    what it writes to."""
+    values = pytree.tree_leaves([n.meta.get("val") for n in (node, *node.all_input_nodes)])
+    return any(v is not None and free_unbacked_symbols(v) for v in values) or (
+        str(node.target) == "aten.index_put.default"
+        and any(n.meta["val"].dtype == torch.bool for n in node.args[1] if n is not None))
 
 
 def check(program) -> None:
@@ -122,11 +134,17 @@ def of_sizes(node) -> bool:
 # What exported programs with dynamic shapes compute of sizes, beside Python's operators
 SIZES = {
     "aten.sym_size.int": lambda x, dim: x.shape[dim],
+    "aten.sym_numel.default": lambda x: x.size,
     "aten._assert_scalar.default": lambda *_: None,
     "aten.sym_constrain_range.default": lambda *_, **__: None,
     "aten.sym_constrain_range_for_size.default": lambda *_, **__: None,
 }
 PYTHONS = {"sym_max": max, "sym_min": min, "sym_not": operator.not_, "sym_float": lambda n: n * 1.0}
+# Of a size that a run decides: comparisons are for assertions that torch has proved, or makes itself
+OF_LENGTHS = {"sym_max": counted.most_of, "sym_min": counted.least_of, "sym_sum": sum,
+              **{name: getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "mod")},
+              **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "sym_not", "not_"),
+                              lambda *_: counted.Compared())}
 
 # Arguments that switch the draws of a call off
 SWITCHES = {"train": (False,), "training": (False,), "dropout": (0,), "dropout_p": (0,)}
@@ -185,7 +203,7 @@ class Interpreter:
     torch's."""
 
     def __init__(self, program, arrays: tuple):
-        self.program, self.values = program, {}
+        self.program, self.values, self.made = program, {}, {}
         signature = program.graph_signature
         given = dict(zip(signature.user_inputs, arrays, strict=True))
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -201,12 +219,24 @@ class Interpreter:
         for node in self.program.graph.nodes:
             if node.op == "call_function":
                 with within(module_of(node)):
-                    self.values[node] = self.call(node)
+                    self.values[node] = self.once(node)
             elif node.op == "get_attr":
                 self.values[node] = operator.attrgetter(node.target)(self.program.graph_module)
             elif node.op == "output":
-                flat = [self.value(v) for v in node.args[0]]
+                flat = [v.value if isinstance(v, counted.Length) else v for v in map(self.value, node.args[0])]
                 return pytree.tree_unflatten(flat, self.program.call_spec.out_spec)
+
+    def once(self, node):
+        """The node's value, that of an earlier call with the same arguments: lengths that are counted
+        twice in the model are one then."""
+        if draws(node) or not isinstance(node.target, torch._ops.OpOverload):
+            return self.call(node)
+        leaves, structure = pytree.tree_flatten((node.args, node.kwargs))
+        key = node.target, structure, tuple(
+            ("value", id(self.values[v])) if isinstance(v, torch.fx.Node) else (type(v), repr(v)) for v in leaves)
+        if key not in self.made:
+            self.made[key] = self.call(node)
+        return self.made[key]
 
     def branch(self, condition, yes, no, operands=()):
         """torch.cond's results: of a condition that a run computes, a branch of the program."""
@@ -237,6 +267,10 @@ class Interpreter:
         if draws(node):
             raise UnsupportedOp(f"compile: {node.target} draws random numbers ({line_of(node)})")
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.value)
+        if any(isinstance(v, Unknown) for v in pytree.tree_leaves((args, kwargs))):
+            raise UnsupportedOp(f"compile: {node.target} with a length that torch finds ({line_of(node)})")
+        if counted.of_the_run(args, kwargs) or begins(str(node.target), args):
+            return self.of_the_run(node, args, kwargs)
         if str(node.target) in SIZES:
             return SIZES[str(node.target)](*args, **kwargs)
         if str(node.target) in MADE:
@@ -255,6 +289,27 @@ class Interpreter:
         function = TABLE.get(str(node.target))
         if function is None:
             raise UnsupportedOp(f"compile: no counterpart here for {node.target} ({line_of(node)})")
+        return self.by(function, node, args, kwargs)
+
+    def of_the_run(self, node, args, kwargs):
+        """A call of or with lengths that a run decides."""
+        name = str(node.target)
+        if not isinstance(node.target, torch._ops.OpOverload):
+            if node.target is operator.getitem:
+                return args[0][args[1]]
+            function = OF_LENGTHS.get(getattr(node.target, "__name__", ""))
+            if function is None:
+                raise UnsupportedOp(f"compile: {node.target} of a size that a run decides ({line_of(node)})")
+        elif name == "aten._assert_scalar.default":
+            return None
+        elif name in SIZES and name not in counted.RULES:
+            function = SIZES[name]
+        else:
+            def function(*args, **kwargs):
+                return counted.called(name, args, kwargs)
+        return self.by(function, node, args, kwargs)
+
+    def by(self, function, node, args, kwargs):
         args, kwargs = pytree.tree_map_only(torch.Tensor, as_array, (args, kwargs))
         try:
             return function(*args, **kwargs)
@@ -265,6 +320,20 @@ class Interpreter:
                 "arguments that have no counterpart here" if why.__traceback__.tb_next is None else why
             )
             raise UnsupportedOp(f"compile: {node.target} with {with_what} ({line_of(node)})") from why
+
+
+def begins(name: str, args) -> bool:
+    """Whether a run decides a length of the call's result."""
+    leaves = pytree.tree_leaves(args)
+    if not any(isinstance(v, Traced) for v in leaves):
+        return False
+    masks = name.startswith("aten.index") and any(
+        str(getattr(v, "dtype", "")).endswith("bool") for v in pytree.tree_leaves(args[1]))
+    return name in counted.BEGIN or masks
+
+
+class Unknown:
+    """In place of a tensor whose length, or a number that, a call of torch finds in a run."""
 
 
 def stand_in(value: Traced) -> torch.Tensor:

@@ -27,29 +27,44 @@ class Result:
     size: tuple[int, ...]
     stride: tuple[int, ...]
     offset: int = 0
+    order: tuple[int, ...] | None = None   # of the axes in memory, where a run decides a length
+
+
+NUMBER = Result(("number", 0), (), ())   # a size that a run decides
 
 
 class Layout:
     """The results of a graph in torch's memory order. inputs: every argument of the graph; results:
-    what torch returned for them.
+    what torch returned for them; of_the_run: those of which a run decides a length, by their places.
+    Such a result has memory of its own.
     """
 
-    def __init__(self, inputs: list, results):
+    def __init__(self, inputs: list, results, of_the_run: frozenset[int] = frozenset()):
         flat = pytree.tree_leaves(results)
+        self.of_the_run = of_the_run
         places = {memory(x): i for i, x in reversed(list(enumerate(inputs))) if isinstance(x, torch.Tensor)}
         owners: dict[int, list[int]] = {}
         for i, r in enumerate(flat):
-            if isinstance(r, torch.Tensor) and r.numel():
+            if isinstance(r, torch.Tensor) and r.numel() and i not in of_the_run:
                 owners.setdefault(memory(r), []).append(i)
         self.lengths: dict[
             int, tuple[int, torch.dtype]
         ] = {}  # of groups that share memory: elements and type
-        self.results = [self.placed(r, inputs, places, owners) for r in flat]
+        self.results = [self.free(r) if i in of_the_run else self.placed(r, inputs, places, owners)
+                        for i, r in enumerate(flat)]
         # Empty ones are never plain: NumPy gives them strides of its own
         self.plain = all(
-            r is None or r.base is None and r.stride == contiguous(r.size) and 0 not in r.size
+            r is None or r.base is None and (r.stride == contiguous(r.size) and 0 not in r.size
+                                             if r.order is None else r.order == tuple(range(len(r.size))))
             for r in self.results
         )
+
+    def free(self, result) -> Result:
+        if not isinstance(result, torch.Tensor):
+            return NUMBER
+        stride = result.stride()
+        order = sorted(range(result.ndim), key=lambda axis: -stride[axis]) if result.numel() else range(result.ndim)
+        return Result(None, tuple(result.shape), tuple(stride), order=tuple(order))
 
     def placed(self, result, inputs, places, owners) -> Result | None:
         if not isinstance(result, torch.Tensor):
@@ -78,9 +93,15 @@ class Layout:
         for i, (r, place) in enumerate(zip(flat, self.results, strict=True)):
             if place is None or not isinstance(r, torch.Tensor):
                 continue
-            if place.base is None:
+            if place is NUMBER:
+                flat[i] = r.item()
+            elif place.order is not None:
+                back = sorted(range(r.ndim), key=place.order.__getitem__)
+                flat[i] = r.permute(place.order).contiguous().permute(back)
+            elif place.base is None:
                 if r.stride() != place.stride:
                     flat[i] = filled(torch.empty_strided(place.size, place.stride, dtype=r.dtype), r)
+            if place.base is None or place is NUMBER:
                 continue
             kind, number = place.base
             if kind == "input":

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from .. import graph
 from ..graph.ir import Value
 from ..graph.program import Program
 from ..graph.trace import Traced, trace
-from .exported import Interpreter, draws
+from .counted import Compared, Counted, Length
+from .exported import Interpreter, Unknown, draws
 from .flops import flops_of
 from .refusals import UnsupportedOp, fault, is_refusal
 
@@ -93,18 +95,24 @@ class Probe(Interpreter):
         except Exception as error:
             fault(error, f"tracing {node.target}")
         self.refused.add(node)
-        return pytree.tree_map_only(
-            torch.Tensor, unknown, node.meta.get("val")
-        )  # none: a call without a result
+        return pytree.tree_map(unknown, node.meta.get("val"))  # none: a call without a result
 
 
-def unknown(tensor) -> Traced:
+def unknown(tensor) -> Traced | Unknown | None:
+    """What stands for torch's result; a number is one that a run decides."""
+    if tensor is None:
+        return None
+    if not isinstance(tensor, torch.Tensor) or free_unbacked_symbols(tensor):
+        return Unknown()
     return Traced(
         Value(
             tuple(tensor.shape),
             np.zeros(0, str(tensor.dtype).removeprefix("torch.").replace("bfloat16", "float16")).dtype,
         )
     )
+
+
+OF_A_RUN = (Traced, Counted, Length, Compared, Unknown)
 
 
 class Stages:
@@ -118,17 +126,23 @@ class Stages:
 
         def attempt(*arrays):
             probes.append(Probe(program, arrays))
-            return probes[0].run()
+            probes[0].run()
+            return arrays   # a graph has results, and torch may make all of these
 
         trace(attempt, tuple(t.detach().numpy() for t in tensors))
         self.values = probes[0].values
         self.torch = probes[0].refused
-        self.calls = [n for n in program.graph.nodes if n.op == "call_function" and self.varies(n)]
+        nodes = [n for n in program.graph.nodes if n.op == "call_function"]
+        for node in reversed(nodes):   # comparisons of sizes that torch's calls read are torch's
+            if node in self.torch:
+                self.torch.update(n for n in node.all_input_nodes if isinstance(self.values[n], Compared))
+        self.calls = [n for n in nodes if self.varies(n) and (n in self.torch or not isinstance(
+            self.values[n], Compared))]
         self.assign()
 
     def varies(self, node) -> bool:
         """Whether its value depends on the inputs; torch computed the others while tracing."""
-        return any(isinstance(v, Traced) for v in pytree.tree_leaves(self.values[node]))
+        return any(isinstance(v, OF_A_RUN) for v in pytree.tree_leaves(self.values[node]))
 
     def ours(self, node) -> bool:
         while node.target is operator.getitem:
@@ -266,6 +280,11 @@ def add_program(
     results = new.call_function(OnTensors(programs[key]), tuple(place[n] for n in inputs))
     for i, node in enumerate(outputs):
         place[node] = new.call_function(operator.getitem, (results, i))
+        if isinstance(node.meta.get("val"), NUMBERS):   # of the run, for torch's calls
+            place[node] = new.call_function(torch.Tensor.item, (place[node],))
+
+
+NUMBERS = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
 def stage_program(stages: Stages, nodes: list, inputs: list, outputs: list, options: dict) -> Program:
@@ -273,15 +292,20 @@ def stage_program(stages: Stages, nodes: list, inputs: list, outputs: list, opti
 
     def function(*arrays):
         run = Interpreter.__new__(Interpreter)
-        run.program, run.values = stages.program, stages.values | dict(zip(inputs, arrays))
+        run.program, run.values, run.made = stages.program, stages.values | dict(zip(inputs, arrays)), {}
         for node in nodes:
             called.append(node)
-            run.values[node] = run.call(node)
-        return tuple(run.values[n] for n in outputs)
+            run.values[node] = run.once(node)
+        return tuple(v.value if isinstance(v := run.values[n], Length) else v for n in outputs)
 
+    # lengths that a run decides are known within a stage only
+    outside = {n for n in inputs if not isinstance(stages.values[n], Traced)}
+    unknown = [n for n in nodes if not outside.isdisjoint(n.all_input_nodes)]
+    if unknown:
+        raise NotTaken(unknown)
     try:
         return graph.compile(
-            function, tuple(np.zeros(stages.values[n].shape, np.float32) for n in inputs), **options
+            function, tuple(np.zeros(stages.values[n].shape, stages.values[n].dtype) for n in inputs), **options
         )
     except UnsupportedOp:
         raise NotTaken(called[-1:]) from None

@@ -1,0 +1,198 @@
+"""torchvision's detectors in one graph of dynamo.
+
+Some functions of theirs look at numbers in Python: whether there are more boxes than suit one way to
+suppress them, which regions a level has, how large a mask is to be. dynamo's graph would end there.
+`install` has dynamo trace functions in their place that call operators with fake kernels, for every
+backend of the process; what these compute is the same. Suppression and regions are rows of ours in a
+Program; pasting masks and reading keypoints stay torchvision's Python, as single calls.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import torch
+
+from .. import functional as F
+from ..ops.typed import as_type
+from . import counted
+from .aten import TABLE
+from .counted import Counted, filled, same_length
+from .library import library
+
+SCHEMAS = (
+    "batched_nms(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor",
+    "pyramid_roi_align(Tensor[] maps, Tensor boxes, Tensor levels, SymInt height, SymInt width, float[] scales, "
+    "int sampling_ratio) -> Tensor",
+    "paste_masks(Tensor masks, Tensor boxes, SymInt height, SymInt width, int padding) -> Tensor",
+    "keypoints_of_heatmaps(Tensor maps, Tensor boxes) -> (Tensor, Tensor)",
+)
+for _schema in SCHEMAS:
+    library.define(_schema)
+TRICK = 4000   # numbers of boxes: up to there torchvision moves classes apart, which rounds
+
+
+# ---- what torch computes: torchvision's own
+
+def batched_nms(boxes, scores, idxs, threshold):
+    from torchvision.ops import boxes as ops
+    return ops.batched_nms(boxes, scores, idxs, threshold)
+
+
+def pyramid_roi_align(maps, boxes, levels, height, width, scales, ratio):
+    result = torch.zeros((len(boxes), maps[0].shape[1], height, width), dtype=maps[0].dtype)
+    for level, (features, scale) in enumerate(zip(maps, scales)):
+        at = torch.where(levels == level)[0]
+        result[at] = torch.ops.torchvision.roi_align(features, boxes[at], scale, height, width, ratio, False)
+    return result
+
+
+def paste_masks(masks, boxes, height, width, padding):
+    from torchvision.models.detection import roi_heads
+    return roi_heads.paste_masks_in_image(masks, boxes, (height, width), padding).clone()
+
+
+def keypoints_of_heatmaps(maps, boxes):
+    from torchvision.models.detection import roi_heads
+    points, scores = roi_heads.heatmaps_to_keypoints(maps, boxes)
+    return points.contiguous(), scores
+
+
+for _function in (batched_nms, pyramid_roi_align, paste_masks, keypoints_of_heatmaps):
+    library.impl(_function.__name__, _function, "CPU")
+
+
+def fake(name: str, shapes) -> None:
+    torch.library.register_fake(f"pyops::{name}", shapes, lib=library)
+
+
+fake("batched_nms", lambda boxes, *_: boxes.new_empty([torch.library.get_ctx().new_dynamic_size()], dtype=torch.int64))
+fake("pyramid_roi_align", lambda maps, boxes, levels, height, width, *_: maps[0].new_empty(
+    (boxes.shape[0], maps[0].shape[1], height, width)))
+fake("paste_masks", lambda masks, boxes, height, width, padding: masks.new_empty((masks.shape[0], 1, height, width)))
+fake("keypoints_of_heatmaps", lambda maps, boxes: (
+    maps.new_empty((boxes.shape[0], maps.shape[1], 3), dtype=torch.float32),
+    maps.new_empty((boxes.shape[0], maps.shape[1]), dtype=torch.float32)))
+
+
+# ---- what a Program computes
+
+@counted.takes("pyops.batched_nms.default")
+def suppress(boxes, scores, groups, threshold):
+    """Which boxes stay, as torchvision finds them: few boxes are moved apart by their groups."""
+    n = boxes.shape[0]
+    if not n:
+        raise counted.Refused("no boxes")
+    given = [v for v in (boxes, scores, groups) if isinstance(v, Counted)]
+    count = same_length(given).count if given else np.asarray(n, np.int64)
+    corners, of = counted.plain(boxes), as_type(counted.plain(groups), np.int64)
+    if 4 * n <= TRICK or given:
+        farthest = F.amax(filled(boxes, -math.inf), (0, 1))
+        step = F.add(farthest, np.ones((), boxes.dtype))
+        moved = F.add(corners, F.reshape(F.mul(as_type(of, boxes.dtype), step), (n, 1)))
+        one = F.mul(of, 0)
+        if 4 * n <= TRICK:
+            corners, of = moved, one
+        else:
+            few = F.le(F.mul(count, 4), TRICK)
+            corners, of = F.where(few, moved, corners), F.where(few, one, of)
+    if not given:
+        return counted.suppressed(corners, counted.plain(scores), of, threshold)
+    return counted.suppressed(Counted(corners, 0, count), scores, Counted(of, 0, count), threshold)
+
+
+@counted.takes("pyops.pyramid_roi_align.default")
+def pool(maps, boxes, levels, height, width, scales, ratio):
+    if any(isinstance(x, Counted) for x in maps) or not isinstance(boxes, Counted) or boxes.axis:
+        raise counted.Refused("maps whose number a run decides")
+    same_length([boxes, levels])
+    found = F.pyramid_roi_align(maps, filled(boxes, 0), filled(levels, 0), (height, width), scales, ratio)
+    return Counted(found, 0, boxes.count)
+
+
+TABLE["pyops.batched_nms.default"] = suppress
+TABLE["pyops.pyramid_roi_align.default"] = lambda maps, boxes, levels, height, width, scales, ratio: (
+    F.pyramid_roi_align(maps, boxes, levels, (height, width), scales, ratio))
+counted.BEGIN.add("pyops.batched_nms.default")
+
+
+# ---- what dynamo traces
+
+_installed: list[str] = []
+
+
+def install() -> None:
+    """Once torchvision's detectors are imported."""
+    if _installed or "torchvision.models.detection.roi_heads" not in sys.modules:
+        return
+    from torchvision.models.detection import roi_heads
+    from torchvision.ops import boxes as box_ops, poolers
+
+    def batched_nms(boxes, scores, idxs, iou_threshold):
+        return torch.ops.pyops.batched_nms(boxes.detach(), scores.detach(), idxs, iou_threshold)
+
+    def _setup_scales(features, image_shapes, canonical_scale, canonical_level):
+        if not image_shapes:
+            raise ValueError("images list should not be empty")
+        height = max([shape[0] for shape in image_shapes])
+        scales = [2.0 ** round(math.log2(float(x.shape[-2]) / float(height))) for x in features]
+        mapper = poolers.initLevelMapper(int(-math.log2(scales[0])), int(-math.log2(scales[-1])),
+                                         canonical_scale=canonical_scale, canonical_level=canonical_level)
+        return scales, mapper
+
+    def _multiscale_roi_align(x_filtered, boxes, output_size, sampling_ratio, scales, mapper):
+        if scales is None or mapper is None:
+            raise ValueError("scales and mapper should not be None")
+        rois = poolers._convert_to_roi_format(boxes)
+        height, width = output_size
+        if len(x_filtered) == 1:
+            return torch.ops.torchvision.roi_align(x_filtered[0], rois, scales[0], height, width, sampling_ratio, False)
+        levels = mapper(boxes)
+        if not torch.is_grad_enabled():
+            return torch.ops.pyops.pyramid_roi_align(x_filtered, rois, levels, height, width, scales, sampling_ratio)
+        first = x_filtered[0]
+        result = torch.zeros((len(rois), first.shape[1], height, width), dtype=first.dtype, device=first.device)
+        for level, (features, scale) in enumerate(zip(x_filtered, scales)):
+            at = torch.where(levels == level)[0]
+            pooled = torch.ops.torchvision.roi_align(features, rois[at], scale, height, width, sampling_ratio, False)
+            result[at] = pooled.to(result.dtype)
+        return result
+
+    def paste_masks_in_image(masks, boxes, img_shape, padding=1):
+        height, width = img_shape
+        return torch.ops.pyops.paste_masks(masks.detach(), boxes.detach(), height, width, padding)
+
+    def heatmaps_to_keypoints(maps, rois):
+        return torch.ops.pyops.keypoints_of_heatmaps(maps.detach(), rois.detach())
+
+    for home, function in ((box_ops, batched_nms), (poolers, _setup_scales), (poolers, _multiscale_roi_align),
+                           (roi_heads, paste_masks_in_image), (roi_heads, heatmaps_to_keypoints)):
+        torch.compiler.substitute_in_graph(getattr(home, function.__name__), skip_signature_check=True)(function)
+        _installed.append(function.__name__)
+    patch_coder()
+
+
+def patch_coder() -> None:
+    """Methods cannot be substituted: this one does what torchvision's does, and asks only outside of dynamo
+    whether there is any box."""
+    from torchvision.models.detection._utils import BoxCoder
+    eager = BoxCoder.decode
+
+    def decode(self, rel_codes, boxes):
+        if not torch.compiler.is_compiling():
+            return eager(self, rel_codes, boxes)
+        found = self.decode_single(rel_codes, torch.cat(boxes, dim=0))
+        return found.reshape(rel_codes.shape[0], rel_codes.shape[1] // 4, 4)
+
+    BoxCoder.decode = decode
+    _installed.append("BoxCoder.decode")
+
+
+def capture() -> None:
+    """For the process: dynamo's graphs go on where a run decides a length, and past torchvision's
+    functions that look at numbers."""
+    torch._dynamo.config.capture_dynamic_output_shape_ops = True
+    torch._dynamo.config.capture_scalar_outputs = True
+    install()
