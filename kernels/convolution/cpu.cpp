@@ -6,6 +6,7 @@
 #include "geometry.h"
 #include "implicit_gemm.h"
 #include "inside.h"
+#include "patches.h"
 #include "phases.h"
 #include "planar.h"
 #include "transposed_columns.h"
@@ -193,6 +194,10 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
                            kernel.spatial(),
                            kernel.c * kernel.spatial()};
     if (xs.n == 0 || in_blocks(conv, kernel, stride, padding, dilation, true)) return;
+    if (are_patches(conv, kernel, stride, dilation)) {
+        if (!patches_cover(conv, stride, padding)) fill_with_bias(conv, ys.c);
+        return by_patches(conv, kernel, padding);
+    }
     if (columns_pay(conv, kernel, stride, dilation)) return by_columns(conv, kernel, stride, padding);
     Scratch<Tap>     taps(kernel.spatial());
     Scratch<AxisTap> axis(kernel.d + kernel.h + kernel.w);
