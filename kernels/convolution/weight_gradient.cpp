@@ -1,8 +1,8 @@
 // dw[k, c, tap] = sum over samples and outputs of dy[k, o] x[c, o stride + tap dilation - padding]:
 // a matrix product whose reduction runs over outputs. Both operands lie with outputs contiguous, so
 // panels are transposed while they are packed: WIDTH rows of im2col at a time for the columns of
-// dw, ROWS filters at a time for its rows. A group with one channel and few filters goes tap by tap
-// as dot products instead.
+// dw, ROWS filters at a time for its rows. Few filters, or long rows, go tap by tap as dot products
+// instead.
 #include "gemm/gemm.h"
 #include "columns.h"
 #include "planar.h"
@@ -201,53 +201,119 @@ static void gradient_by_gemm(const WeightGradient& g) {
     });
 }
 
-// One input channel a group: every (filter, tap) is a dot product of dy with a shifted plane,
-// read from a padded strip.
-static void taps_task(const WeightGradient& g, i64 group, i64 filter0, i64 filter1, i64 rows, const Strip& s,
-                      const PhaseFill* fills, real* strip, V* acc) {
+// Few filters: every (filter, channel, tap) is a dot product of dy with a shifted plane, read from a padded
+// strip of one channel, a tile of filters and taps at a time; nothing is transposed.
+constexpr int TILE_FILTERS = 4, TILE_TAPS = LANES * sizeof(real) == 64 ? 6 : 2;
+
+// `rows` rows of K filters' outputs, each `width` wide, with what T taps see of the strip, `x_row` values a row
+template <int K, int T>
+static void add_dots(const real* dy, i64 dy_filter, i64 width, i64 rows, const real* strip, const i64* offsets,
+                     i64 x_row, V* sums, i64 sums_filter) {
+    V acc[K][T];
+    #pragma GCC unroll 4
+    for (int k = 0; k < K; ++k)
+        #pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) acc[k][t] = sums[k * sums_filter + t];
+    for (i64 r = 0; r < rows; ++r, dy += width, strip += x_row)
+        for_vectors(width, [&](i64 w, auto lanes) {
+            V g[K];
+            #pragma GCC unroll 4
+            for (int k = 0; k < K; ++k) g[k] = lanes.load(dy + k * dy_filter + w);
+            #pragma GCC unroll 8
+            for (int t = 0; t < T; ++t) {
+                const V x = lanes.load(strip + offsets[t] + w);
+                #pragma GCC unroll 4
+                for (int k = 0; k < K; ++k) acc[k][t] += g[k] * x;
+            }
+        });
+    #pragma GCC unroll 4
+    for (int k = 0; k < K; ++k)
+        #pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) sums[k * sums_filter + t] = acc[k][t];
+}
+
+using AddDots = decltype(&add_dots<1, 1>);
+template <int K, int... T> static AddDots dots_of(int taps, std::integer_sequence<int, T...>) {
+    static constexpr AddDots table[] = {add_dots<K, T + 1>...};
+    return table[taps - 1];
+}
+static AddDots dots_of(int filters, int taps) {
+    constexpr std::make_integer_sequence<int, TILE_TAPS> all{};
+    return filters == 4 ? dots_of<4>(taps, all) : filters == 2 ? dots_of<2>(taps, all) : dots_of<1>(taps, all);
+}
+
+// Adds the outputs under one strip; sums: (filters, taps).
+static void add_strip(const WeightGradient& g, const real* dy, i64 filter0, i64 filter1, i64 rows,
+                      const Strip& s, const i64* offsets, const real* strip, V* sums) {
+    const i64 taps = g.t.count, width = g.t.grid.w, plane = g.t.outputs(),
+              tiles = ceil_div(taps, TILE_TAPS), x_row = g.t.in_stride.h * s.row();
+    for (i64 k = filter0; k < filter1;) {
+        const int filters = filter1 - k >= TILE_FILTERS ? TILE_FILTERS : filter1 - k >= 2 ? 2 : 1;
+        for (i64 tile = 0; tile < tiles; ++tile) {
+            const i64 first = taps * tile / tiles, end = taps * (tile + 1) / tiles;
+            dots_of(filters, int(end - first))(dy + k * plane, plane, width, rows, strip, offsets + first, x_row,
+                                               sums + k * taps + first, taps);
+        }
+        k += filters;
+    }
+}
+
+// One channel of a group with some of its filters
+static void taps_task(const WeightGradient& g, i64 group, i64 channel, i64 filter0, i64 filter1, i64 rows,
+                      const Strip& s, const PhaseFill* fills, const i64* offsets, real* strip, V* sums) {
     const TapList& t = g.t;
-    const i64 x_row = t.in_stride.h * s.row(), width = t.grid.w, filters = g.conv.filters;
-    for (i64 i = filter0 * t.count; i < filter1 * t.count; ++i) acc[i] = V{};
+    const i64 filters = g.conv.filters, channels = g.conv.channels, taps = t.count;
+    for (i64 i = filter0 * taps; i < filter1 * taps; ++i) sums[i] = V{};
     for (i64 n = 0; n < g.conv.xs.n; ++n)
         for (i64 od = 0; od < t.grid.d; ++od)
             for (i64 oh = 0; oh < t.grid.h; oh += rows) {
-                fill_strip(g.conv, t, s, fills, n, group, od, oh, strip);
-                const i64 count = clamp(t.grid.h - oh, 0, rows);
-                for (i64 k = filter0; k < filter1; ++k) {
-                    const real* dy =
-                        g.conv.y +
-                        (((n * g.conv.ys.c + group * filters + k) * t.grid.d + od) * t.grid.h + oh) * width;
-                    for (i64 tap = 0; tap < t.count; ++tap) {
-                        const real* x = strip + tap_offset(s, t.taps[tap]);
-                        V sum = acc[k * t.count + tap];
-                        for (i64 r = 0; r < count; ++r)
-                            for_vectors(width, [&](i64 w, auto lanes) {
-                                sum += lanes.load(dy + r * width + w) * lanes.load(x + r * x_row + w);
-                            });
-                        acc[k * t.count + tap] = sum;
-                    }
-                }
+                fill_strip(g.conv, t, s, fills, n, group * channels + channel, od, oh, strip);
+                const real* dy = g.conv.y + (n * g.conv.ys.c + group * filters) * t.outputs() +
+                                 (od * t.grid.h + oh) * t.grid.w;
+                add_strip(g, dy, filter0, filter1, clamp(t.grid.h - oh, 0, rows), s, offsets, strip, sums);
             }
-    for (i64 i = filter0 * t.count; i < filter1 * t.count; ++i)
-        g.dw[group * filters * t.count + i] = hsum(acc[i]);
+    for (i64 k = filter0; k < filter1; ++k)
+        for (i64 tap = 0; tap < taps; ++tap)
+            g.dw[((group * filters + k) * channels + channel) * taps + tap] = hsum(sums[k * taps + tap]);
 }
 
 static void gradient_by_taps(const WeightGradient& g) {
-    const i64 rows = strip_rows(g.conv, g.t), filters = g.conv.filters;
-    const i64 shares = g.conv.groups < threads_now() ? clamp(threads_now(), 1, filters) : 1;
+    Convolution one = g.conv;
+    one.channels = 1;
+    const i64 rows = strip_rows(one, g.t), filters = g.conv.filters, planes = g.conv.groups * g.conv.channels;
+    const i64 shares = planes < threads_now() ? clamp(threads_now(), 1, filters) : 1;
     const Strip s = strip_of(g.t, rows);
-    parallel_for(g.conv.groups * shares, 1 + 30000 / (g.conv.xs.n * g.t.outputs() * g.t.count + 1),
+    parallel_for(planes * shares, 1 + 30000 / (g.conv.xs.n * g.t.outputs() * g.t.count + 1),
                  [&](i64 begin, i64 end) {
                      Scratch<real> strip(s.plane() + 2 * LANES);
-                     Scratch<V> acc(filters * g.t.count);
+                     Scratch<V> sums(filters * g.t.count);
                      Scratch<PhaseFill> fills(s.phases);
+                     Scratch<i64> offsets(g.t.count);
                      for (i64 p = 0; p < s.phases; ++p) fills[p] = phase_fill(s, p, g.conv.xs.w);
+                     for (i64 tap = 0; tap < g.t.count; ++tap) offsets[tap] = tap_offset(s, g.t.taps[tap]);
                      for (i64 task = begin; task < end; ++task) {
-                         const i64 share = task % shares;
-                         taps_task(g, task / shares, filters * share / shares, filters * (share + 1) / shares,
-                                   rows, s, fills, strip, acc);
+                         const i64 share = task % shares, plane = task / shares;
+                         taps_task(g, plane / g.conv.channels, plane % g.conv.channels, filters * share / shares,
+                                   filters * (share + 1) / shares, rows, s, fills, offsets, strip, sums);
                      }
                  });
+}
+
+// Shares of the multiply-adds' peak that either way reaches, as measured on Zen 4: the product packs columns
+// that few filters use; a row's last vector, if it is not whole, costs twice.
+static bool taps_pay(const WeightGradient& g) {
+    const i64 width = g.t.grid.w, filters = g.conv.filters, whole = width / LANES;
+    if (g.conv.channels == 1 && filters <= ROWS) return true;
+    if (g.t.count < 3) return false;   // too few sums at once to hide a multiply-add's latency
+    const double by_taps = double(width) / (LANES * (whole + 2 * (width > whole * LANES) + 0.25)),
+                 by_product = double(filters) / (filters + 20) * (g.conv.channels <= 4 ? 0.8 : 1);
+    return by_taps > by_product;
+}
+
+static bool one_channel_fits(const WeightGradient& g) {
+    Convolution one = g.conv;
+    one.channels = 1;
+    return strips_fit(one, g.t);
 }
 
 #if defined(REAL_f32)
@@ -291,7 +357,7 @@ void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Di
         return;
     }
     if (by_winograd(g, kernel, stride, padding, dilation) || by_blocks(g, kernel, stride, padding, dilation)) return;
-    if (kernel.c == 1 && kernel.n / groups <= ROWS && strips_fit(g.conv, g.t)) gradient_by_taps(g);
+    if (taps_pay(g) && one_channel_fits(g)) gradient_by_taps(g);
     else gradient_by_gemm(g);
 }
 
