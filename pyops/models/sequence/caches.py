@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core import memory
+
 PIECE = 64   # capacities are multiples of so many entries
 
 
@@ -18,7 +20,8 @@ class Cache:
         """shape: layers, heads and features of a head. most: entries that there may ever be."""
         layers, heads, features = shape
         self.most, capacity = most, min(most, at_least(capacity))
-        self.data = np.zeros((layers, 2, rows, heads, capacity, features), dtype)
+        self.data = memory.empty((layers, 2, rows, heads, capacity, features), dtype)   # in huge pages
+        self.data[...] = 0
         self.mask = np.full((rows, 1, 1, capacity), -np.inf, dtype)
         self.lengths = np.zeros(rows, np.int64)
 
