@@ -2528,26 +2528,47 @@ def rsqrt(input: _E, *, out: _E | None = ...) -> _E: ...
 @overload
 def scaled_dot_product_attention(query: Tensor, key: Arrays, value: Arrays, attn_mask: Arrays | None = ...,
     dropout_p: float = ..., is_causal: bool = ..., scale: float | None = ..., enable_gqa: bool = ..., *,
+    key_begin: Arrays | None = ..., key_end: Arrays | None = ..., distance_bias: Arrays | None = ...,
     out: Tensor | None = ...) -> Tensor: ...
 @overload
 def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_mask: Array | None = ...,
     dropout_p: float = ..., is_causal: bool = ..., scale: float | None = ..., enable_gqa: bool = ..., *,
+    key_begin: Array | None = ..., key_end: Array | None = ..., distance_bias: Array | None = ...,
     out: Array | None = ...) -> Array: ...
 @overload
 def scaled_dot_product_attention(query: Array, key: Tensor, value: Arrays, attn_mask: Arrays | None = ...,
     dropout_p: float = ..., is_causal: bool = ..., scale: float | None = ..., enable_gqa: bool = ..., *,
+    key_begin: Arrays | None = ..., key_end: Arrays | None = ..., distance_bias: Arrays | None = ...,
     out: Tensor | None = ...) -> Tensor: ...
 @overload
 def scaled_dot_product_attention(query: Array, key: Array, value: Tensor, attn_mask: Arrays | None = ...,
     dropout_p: float = ..., is_causal: bool = ..., scale: float | None = ..., enable_gqa: bool = ..., *,
+    key_begin: Arrays | None = ..., key_end: Arrays | None = ..., distance_bias: Arrays | None = ...,
     out: Tensor | None = ...) -> Tensor: ...
 @overload
 def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_mask: Tensor,
     dropout_p: float = ..., is_causal: bool = ..., scale: float | None = ..., enable_gqa: bool = ..., *,
+    key_begin: Arrays | None = ..., key_end: Arrays | None = ..., distance_bias: Arrays | None = ...,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_mask: Array | None,
+    dropout_p: float, is_causal: bool, scale: float | None, enable_gqa: bool, *, key_begin: Tensor,
+    key_end: Arrays | None = ..., distance_bias: Arrays | None = ...,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_mask: Array | None,
+    dropout_p: float, is_causal: bool, scale: float | None, enable_gqa: bool, *,
+    key_begin: Array | None = ..., key_end: Tensor, distance_bias: Arrays | None = ...,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_mask: Array | None,
+    dropout_p: float, is_causal: bool, scale: float | None, enable_gqa: bool, *,
+    key_begin: Array | None = ..., key_end: Array | None = ..., distance_bias: Tensor,
     out: Tensor | None = ...) -> Tensor: ...
 @overload
 def scaled_dot_product_attention(query: _E, key: Arrays, value: Arrays, attn_mask: Arrays | None = ...,
     dropout_p: float = ..., is_causal: bool = ..., scale: float | None = ..., enable_gqa: bool = ..., *,
+    key_begin: Arrays | None = ..., key_end: Arrays | None = ..., distance_bias: Arrays | None = ...,
     out: _E | None = ...) -> _E: ...
 
 @overload

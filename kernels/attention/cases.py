@@ -14,7 +14,44 @@ def _mask(rows, columns):
 CALL = "scaled_dot_product_attention"
 
 
+def _within(why, q, k, v, begin=None, end=None, distance=None, **how):
+    """begin and end as arrays, in ranges that reach beyond the keys."""
+    spans = {name: np.asarray(value) for name, value in (("key_begin", begin), ("key_end", end)) if value is not None}
+    by = {} if distance is None else {"distance_bias": A(*distance)}
+    return case(why, CALL, A(*q), A(*k), A(*v), torch=None, **spans, **by, **how)
+
+
+def _texts(*lengths):
+    """Where each token's own text begins and ends, of texts one behind another."""
+    ends = np.cumsum(lengths)
+    return np.repeat(ends - lengths, lengths), np.repeat(ends, lengths)
+
+
 CASES = {
+    "attention_within": [
+        _within("lengths", (3, 2, 9, 8), (3, 2, 35, 8), (3, 2, 35, 5), end=[[[35]], [[0]], [[17]]]),
+        _within("texts_in_a_row", (2, 2, 45, 8), (2, 2, 45, 8), (2, 2, 45, 8), *_texts(7, 1, 20, 17)),
+        _within("band_beyond_both_ends", (2, 150, 8), (2, 150, 8), (2, 150, 8), np.arange(150) - 20, np.arange(150) + 9),
+        _within("band_of_a_causal", (2, 200, 4), (2, 200, 4), (2, 200, 4), np.arange(200) - 30, is_causal=True),
+        _within("nothing_to_see", (2, 7, 8), (2, 9, 8), (2, 9, 8), np.full(7, 5), np.full(7, 5)),
+        _within("several_blocks_of_keys", (2, 203, 5), (2, 301, 5), (2, 301, 7), 130 + np.arange(203) % 7,
+                290 - np.arange(203) % 90),
+        _within("by_distance", (2, 3, 9, 8), (2, 3, 13, 8), (2, 3, 13, 8), distance=(3, 21)),
+        _within("by_distance_several_blocks", (2, 2, 110, 4), (2, 2, 140, 4), (2, 2, 140, 4), distance=(2, 249)),
+        _within("by_distance_causal_for_all_heads", (2, 3, 19, 8), (2, 3, 19, 8), (2, 3, 19, 8), distance=(37,),
+                is_causal=True),
+        _within("by_distance_and_lengths", (2, 2, 11, 8), (2, 2, 12, 8), (2, 2, 12, 8), end=[[[12]], [[5]]],
+                distance=(2, 1, 22)),
+        _within("one_query", (2, 3, 1, 8), (2, 3, 530, 8), (2, 3, 530, 4), [[[3]], [[280]]], [[[270]], [[530]]],
+                distance=(3, 530)),
+        _within("four_queries_one_blind", (3, 4, 8), (3, 19, 8), (3, 19, 4), [0, 3, 7, 18], [1, 19, 7, 40]),
+        _within("grouped_queries", (2, 6, 5, 8), (2, 2, 7, 8), (2, 2, 7, 4), end=[[[7]], [[3]]], distance=(6, 11),
+                enable_gqa=True),
+        _within("one_grouped_query", (2, 6, 1, 8), (2, 2, 270, 8), (2, 2, 270, 4), end=[[[260]], [[3]]],
+                distance=(6, 270), enable_gqa=True),
+        _within("no_keys", (2, 5, 8), (2, 0, 8), (2, 0, 4), end=[1], distance=(4,)),
+        _within("no_queries", (2, 0, 8), (2, 7, 8), (2, 7, 4), distance=(6,)),
+    ],
     "attention": [
         *(case(f"keys{n}", CALL, A(2, 5, 8), A(2, n, 8), A(2, n, 8), batch=True, batched=(0, 1, 2)) for n in (1, 7, 16, 35, 130)),
         *(case(f"features{n}", CALL, A(3, 9, n), A(3, 11, n), A(3, 11, n + 1)) for n in (1, 3, 8, 16, 33, 80)),
@@ -56,6 +93,14 @@ CASES = {
     ],
 }
 REFUSES = {
+    "attention_within": [
+        bad("spans_of_other_length", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), key_end=np.ones(4, int),
+            match=r"\(4,\) do not broadcast to \(2, 5\)"),
+        bad("ends_of_two_shapes", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), key_begin=np.ones(5, int),
+            key_end=np.ones(1, int), match="must be of one shape"),
+        bad("distances_too_few", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), distance_bias=A(2, 10), match="distance_bias"),
+        bad("with_a_mask", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), A(5, 7), key_end=np.ones(5, int), match="not both"),
+    ],
     "attention": [
         bad("features", CALL, A(2, 5, 8), A(2, 7, 9), A(2, 7, 4), match="do not fit"),
         bad("keys_and_values", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 6, 4), match="do not fit"),

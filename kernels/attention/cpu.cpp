@@ -113,34 +113,39 @@ struct Lines {
     }
 };
 
+struct Range { i64 begin, end; };
+
 // Scores of `count` queries, at most LANES of them, become their exponentials; what was summed before
-// follows a new maximum. The mask is added first. live(r): scores of query r, of `all` in a row; `out`
-// has sums of `values` a row. A query's numbers are its own, whoever is beside it.
+// follows a new maximum. The mask is added first. live(r): the scores that query r sees, of `all` in a
+// row; the others become zeros. `out` has sums of `values` a row. A query's numbers are its own, whoever is beside it.
 template <class Live>
 static void advance(real* scores, i64 count, i64 all, Live live, const Mask& mask, i64 query, i64 key, real* tops,
                     real* sums, real* out, i64 values) {
     V best[LANES], sum[LANES] = {};
     for (i64 r = 0; r < LANES; ++r) {
         best[r] = splat(-INF);
-        real* row = scores + r * KEYS;
-        if (r < count)
-            for_vectors(live(r), [&](i64 i, auto lanes) {
+        if (r < count) {
+            const auto [begin, end] = live(r);
+            real* row = scores + r * KEYS + begin;
+            for_vectors(end - begin, [&, first = key + begin](i64 i, auto lanes) {
                 V v = lanes.load(row + i);
-                if (mask.data) lanes.store(row + i, v += mask.keys(query + r, key + i, lanes));
+                if (mask) lanes.store(row + i, v += mask.keys(query + r, first + i, lanes));
                 best[r] = vmax(best[r], with_dead(v, lanes, -INF));
             });
+        }
     }
     const V old = load(tops), found = maxima_of(best);
     V now = found > old ? found : old;
     const V factor = vexp(old - now);
     for (i64 r = 0; r < count; ++r) {
-        const i64 n = live(r);
-        real* row = scores + r * KEYS;
+        const auto [begin, end] = live(r);
+        const i64 n = end - begin;
+        real *all_of = scores + r * KEYS, *row = all_of + begin;
         real top = now[r];
         if (top == -INF)   // nothing yet, unless a NaN hides behind -inf
             for (i64 i = 0; i < n; ++i) now[r] = top = row[i] == row[i] ? top : NOT_A_NUMBER;
         if (top == -INF) {
-            std::memset(row, 0, all * sizeof(real));
+            std::memset(all_of, 0, all * sizeof(real));
             continue;
         }
         if (top != tops[r] && tops[r] != -INF)
@@ -152,28 +157,39 @@ static void advance(real* scores, i64 count, i64 all, Live live, const Mask& mas
             lanes.store(row + i, e);
             sum[r] += e;
         });
-        std::memset(row + n, 0, (all - n) * sizeof(real));
+        std::memset(all_of, 0, begin * sizeof(real));
+        std::memset(row + n, 0, (all - end) * sizeof(real));
     }
     const V before = load(sums);
     store(sums, (((now != old) & (old != -INF)) ? before * factor : before) + sums_of(sum));
     store(tops, now);
 }
 
-void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dims sizes, Dims q_strides,
-               Dims k_strides, Dims v_strides, Dims mask_strides, Dims y_strides, bool causal, double scale,
-               Out<real> y, Out<real> logsum) {
-    const Layout at{lead, sizes};
+// The keys that some query of [first, first + rows) sees
+static Range range_of(const Seen& seen, i64 first, i64 rows) {
+    Range found{seen.keys, 0};
+    for (i64 r = first; r < first + rows; ++r) {
+        const i64 from = seen.from(r), to = seen.to(r);
+        if (from < to) found = {least(found.begin, from), most(found.end, to)};
+    }
+    return found;
+}
+
+static void attend(In<real> q, In<real> k, In<real> v, In<real> mask, const Layout& at, const Dims& q_strides,
+                   const Dims& k_strides, const Dims& v_strides, const Dims& mask_strides, const Dims& y_strides,
+                   bool causal, double scale, const Within& within, Out<real> y, Out<real> logsum) {
     const i64 L = at.queries(), S = at.keys(), E = at.features(), values = padded(at.values());
     if (L <= FEW_QUERIES && !causal)
         return few_queries({at, q.data, k.data, v.data, mask, q_strides, k_strides, v_strides, mask_strides, y_strides,
-                            (real)scale, y.data, logsum.data});
+                            (real)scale, y.data, logsum.data, within});
     const Blocks blocks(L, QUERIES);
     auto task = [&](i64 i) {
         const i64 head = i / blocks.count, first = blocks.begin(i % blocks.count),
                   rows = blocks.begin(i % blocks.count + 1) - first;
         const real *keys = at.at(k.data, k_strides, head, at.key_group()),
                    *vals = at.at(v.data, v_strides, head, at.value_group());
-        const Mask  add(at, mask, mask_strides, head);
+        const Mask  add(at, mask, mask_strides, head, within);
+        const Seen  seen(at, within, causal, head);
         const i64   tiled = round_up(rows, TILE_ROWS);
         Scratch<real> scaled(tiled * E), scores(tiled * KEYS), out(tiled * values), packed_k(E * KEYS),
             packed_v(KEYS * values);
@@ -181,16 +197,19 @@ void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dim
         copy_rows(at.at(q.data, q_strides, head) + first * at.row(q_strides), at.row(q_strides), rows, E,
                   (real)scale, scaled);
         std::memset(out.data, 0, tiled * values * sizeof(real));
-        const i64 last = causal ? least(S, first + rows) : S;
-        for (i64 key = 0; key < last; key += KEYS) {
+        const auto [begin, last] = range_of(seen, first, rows);   // blocks begin where they do for all
+        for (i64 key = begin / KEYS * KEYS; key < last; key += KEYS) {
             const i64 count = least(last - key, KEYS);
             pack_transposed(keys + key * at.row(k_strides), at.row(k_strides), count, E, packed_k);
             multiply(rows, E, count, scaled, E, packed_k, scores, KEYS, false);
             for (i64 r = 0; r < rows; r += LANES)
                 advance(
                     scores + r * KEYS, least(rows - r, LANES), count,
-                    [&](i64 i) { return causal ? most(0, least(count, first + r + i + 1 - key)) : count; }, add,
-                    first + r, key, line.top + r, line.sum + r, out + r * values, values);
+                    [&](i64 i) {
+                        const i64 to = most(0, least(count, seen.to(first + r + i) - key));
+                        return Range{least(to, most(0, seen.from(first + r + i) - key)), to};
+                    },
+                    add, first + r, key, line.top + r, line.sum + r, out + r * values, values);
             pack_straight(vals + key * at.row(v_strides), at.row(v_strides), count, at.values(), packed_v);
             multiply(rows, count, at.values(), scores, KEYS, packed_v, out, values, true);
         }
@@ -214,6 +233,21 @@ void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dim
     const i64 tasks = at.heads() * blocks.count;
     if (tasks * L * S * (E + values) > 40000) parallel_tasks(tasks, task);
     else for (i64 i = 0; i < tasks; ++i) task(i);
+}
+
+void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dims sizes, Dims q_strides,
+               Dims k_strides, Dims v_strides, Dims mask_strides, Dims y_strides, bool causal, double scale,
+               Out<real> y, Out<real> logsum) {
+    attend(q, k, v, mask, {lead, sizes}, q_strides, k_strides, v_strides, mask_strides, y_strides, causal, scale, {}, y,
+           logsum);
+}
+
+void attention_within(In<real> q, In<real> k, In<real> v, In<i64> begin, In<i64> end, In<real> distance, Dims lead,
+                      Dims sizes, Dims q_strides, Dims k_strides, Dims v_strides, Dims span_strides,
+                      Dims distance_strides, Dims y_strides, bool causal, double scale, Out<real> y,
+                      Out<real> logsum) {
+    attend(q, k, v, {}, {lead, sizes}, q_strides, k_strides, v_strides, {}, y_strides, causal, scale,
+           {begin.data, end.data, span_strides, distance.data, distance_strides}, y, logsum);
 }
 
 // ---- backward
@@ -247,37 +281,50 @@ struct Backward {
     Dims        q_strides, k_strides, v_strides, mask_strides;
     bool        causal;
     real        scale;
+    Within      within;
 
-    // dq of the queries [first, first + rows) of one head
-    void queries(i64 head, i64 first, i64 rows, real* dq) const {
+    // dq of the queries [first, first + rows) of one head; by_distance (null: not wanted): the sums of
+    // slopes by key - query + first + rows - 1
+    void queries(i64 head, i64 first, i64 rows, real* dq, real* by_distance) const {
         const i64 L = at.queries(), S = at.keys(), E = at.features(), F = at.values(),
                   tiled = round_up(rows, TILE_ROWS), width = padded(E);
         const real *keys = at.at(k, k_strides, head, at.key_group()),
                    *vals = at.at(v, v_strides, head, at.value_group());
-        const Mask  add(at, mask, mask_strides, head);
+        const Mask  add(at, mask, mask_strides, head, within);
+        const Seen  seen(at, within, causal, head);
+        if (by_distance) std::memset(by_distance, 0, (rows + S - 1) * sizeof(real));
         Scratch<real> scaled(tiled * E), grad(tiled * F), scores(tiled * KEYS), dscores(tiled * KEYS),
             out(tiled * width), panels(KEYS * most(round_up(E, LANES), round_up(F, LANES)));
         copy_rows(at.at(q, q_strides, head) + first * at.row(q_strides), at.row(q_strides), rows, E, scale,
                   scaled);
         copy_rows(dy + (head * L + first) * F, F, rows, F, 1, grad);
         std::memset(out.data, 0, tiled * width * sizeof(real));
-        const i64 last = causal ? least(S, first + rows) : S;
-        for (i64 key = 0; key < last; key += KEYS) {
+        const auto [begin, last] = range_of(seen, first, rows);
+        for (i64 key = begin / KEYS * KEYS; key < last; key += KEYS) {
             const i64 count = least(last - key, KEYS);
             pack_transposed(keys + key * at.row(k_strides), at.row(k_strides), count, E, panels);
             multiply(rows, E, count, scaled, E, panels, scores, KEYS, false);
             pack_transposed(vals + key * at.row(v_strides), at.row(v_strides), count, F, panels);
             multiply(rows, F, count, grad, F, panels, dscores, KEYS, false);
             for (i64 r = 0; r < rows; ++r) {
-                const i64  live = causal ? most(0, least(count, first + r + 1 - key)) : count;
+                const i64  to = most(0, least(count, seen.to(first + r) - key)),
+                           from = least(to, most(0, seen.from(first + r) - key));
                 const real sum = logsum[head * L + first + r], mean = delta[head * L + first + r];
+                real* const row = dscores + r * KEYS;
                 slopes(
-                    scores + r * KEYS, dscores + r * KEYS, live,
+                    scores + r * KEYS + from, row + from, to - from,
                     [&](i64 i, auto lanes, V s) {
-                        return add.data ? s + add.keys(first + r, key + i, lanes) : s;
+                        return add ? s + add.keys(first + r, key + from + i, lanes) : s;
                     },
                     [&](i64, auto) { return splat(sum); }, [&](i64, auto) { return splat(mean); });
-                clear(dscores + r * KEYS, live, count);
+                clear(row, 0, from);
+                clear(row, to, count);
+                if (by_distance) {
+                    real* const sums = by_distance + key + rows - 1 - r;
+                    for_vectors(count, [&](i64 i, auto lanes) {
+                        lanes.store(sums + i, lanes.load(sums + i) + lanes.load(row + i));
+                    });
+                }
             }
             pack_straight(keys + key * at.row(k_strides), at.row(k_strides), count, E, panels);
             multiply(rows, count, E, dscores, KEYS, panels, out, width, true);
@@ -291,8 +338,10 @@ struct Backward {
                   tiled = round_up(rows, TILE_ROWS);
         const i64 k_width = padded(E), v_width = padded(F), q_row = at.row(q_strides);
         const real* from = at.at(q, q_strides, head);
-        const Mask  add(at, mask, mask_strides, head);
-        Scratch<real> scaled(tiled * E), vals(tiled * F), scores(tiled * KEYS), dscores(tiled * KEYS),
+        const Mask  add(at, mask, mask_strides, head, within);
+        const Seen  seen(at, within, causal, head);
+        const bool  spans = within.begin || within.end;
+        Scratch<real> hidden(KEYS), scaled(tiled * E), vals(tiled * F), scores(tiled * KEYS), dscores(tiled * KEYS),
             out_k(tiled * k_width), out_v(tiled * v_width),
             panels(KEYS * most(round_up(E, LANES), round_up(F, LANES)));
         copy_rows(at.at(k, k_strides, head, at.key_group()) + first * at.row(k_strides), at.row(k_strides),
@@ -302,7 +351,8 @@ struct Backward {
         std::memset(out_k.data, 0, tiled * k_width * sizeof(real));
         std::memset(out_v.data, 0, tiled * v_width * sizeof(real));
         for (i64 query = causal ? first : 0; query < L; query += KEYS) {
-            const i64   count = least(L - query, KEYS);
+            const i64 count = least(L - query, KEYS);
+            if (const auto [begin, end] = range_of(seen, query, count); end <= first || begin >= first + rows) continue;
             const real* grad = dy + (head * L + query) * F;
             pack_transposed(from + query * q_row, q_row, count, E, panels);
             multiply(rows, E, count, scaled, E, panels, scores, KEYS, false);
@@ -312,10 +362,13 @@ struct Backward {
                 // queries before the key
                 const i64   dead = causal ? most(0, least(count, first + r - query)) : 0;
                 const real *sums = logsum + head * L + query + dead, *means = delta + head * L + query + dead;
+                for (i64 i = 0; spans && i < count; ++i)
+                    hidden[i] = seen.from(query + i) <= first + r && first + r < seen.to(query + i) ? 0 : -INF;
                 slopes(
                     scores + r * KEYS + dead, dscores + r * KEYS + dead, count - dead,
                     [&](i64 i, auto lanes, V s) {
-                        return add.data ? s + add.queries(query + dead + i, first + r, lanes) : s;
+                        if (add) s += add.queries(query + dead + i, first + r, lanes);
+                        return spans ? s + lanes.load(hidden + dead + i) : s;
                     },
                     [&](i64 i, auto lanes) { return lanes.load(sums + i); },
                     [&](i64 i, auto lanes) { return lanes.load(means + i); });
@@ -332,13 +385,12 @@ struct Backward {
     }
 };
 
-// dy, y and dq cover every head in order; so do dk and dv, also where heads share keys or values:
-// the caller adds those up.
-void attention_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real> mask, In<real> y,
-                        In<real> logsum, Dims lead, Dims sizes, Dims q_strides, Dims k_strides,
-                        Dims v_strides, Dims mask_strides, bool causal, double scale, Out<real> dq,
-                        Out<real> dk, Out<real> dv) {
-    const Layout at{lead, sizes};
+// dy, y and dq cover every head in order; so do dk, dv and the sums by distance, also where heads share
+// keys, values or what is added: the caller adds those up.
+static void attend_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real> mask, In<real> y, In<real> logsum,
+                            const Layout& at, const Dims& q_strides, const Dims& k_strides, const Dims& v_strides,
+                            const Dims& mask_strides, bool causal, double scale, const Within& within, Out<real> dq,
+                            Out<real> dk, Out<real> dv, Out<real> ddistance) {
     const i64 heads = at.heads(), L = at.queries(), S = at.keys(), F = at.values();
     Scratch<real> delta(heads * L);   // sum of dy y: what each line's slopes have in common
     parallel_for(heads * L, 1 + 8192 / (F + 1), [&](i64 begin, i64 end) {
@@ -350,14 +402,16 @@ void attention_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real
             delta[r] = hsum(sum);
         }
     });
-    const Backward of{at,   dy.data,   q.data,    k.data,    v.data,       logsum.data, delta,
-                      mask, q_strides, k_strides, v_strides, mask_strides, causal,      (real)scale};
+    const Backward of{at,        dy.data,   q.data,       k.data, v.data,      logsum.data, delta, mask, q_strides,
+                      k_strides, v_strides, mask_strides, causal, (real)scale, within};
     const Blocks queries(L, QUERIES), keys(S, QUERIES);
-    const i64 query_tasks = heads * queries.count, tasks = query_tasks + heads * keys.count;
+    const i64 query_tasks = heads * queries.count, tasks = query_tasks + heads * keys.count, apart = QUERIES + S;
+    Scratch<real> by_distance(ddistance ? query_tasks * apart : 1);
     auto task = [&](i64 i) {
         if (i < query_tasks) {
             const i64 first = queries.begin(i % queries.count);
-            of.queries(i / queries.count, first, queries.begin(i % queries.count + 1) - first, dq.data);
+            of.queries(i / queries.count, first, queries.begin(i % queries.count + 1) - first, dq.data,
+                       ddistance ? by_distance + i * apart : nullptr);
         } else {
             const i64 j = i - query_tasks, first = keys.begin(j % keys.count);
             of.keys(j / keys.count, first, keys.begin(j % keys.count + 1) - first, dk.data, dv.data);
@@ -365,6 +419,35 @@ void attention_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real
     };
     if (heads * L * S * (at.features() + F) > 10000) parallel_tasks(tasks, task);
     else for (i64 i = 0; i < tasks; ++i) task(i);
+    if (!ddistance) return;
+    const i64 distances = L + S - 1;
+    std::memset(ddistance.data, 0, most(0, heads * distances) * sizeof(real));
+    for (i64 i = 0; i < query_tasks; ++i) {   // a block of queries after the other
+        const i64 first = queries.begin(i % queries.count), rows = queries.begin(i % queries.count + 1) - first;
+        const real* from = by_distance + i * apart;
+        real* const to = ddistance.data + i / queries.count * distances + L - first - rows;
+        for_vectors(rows + S - 1, [&](i64 j, auto lanes) {
+            lanes.store(to + j, lanes.load(to + j) + lanes.load(from + j));
+        });
+    }
+}
+
+void attention_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real> mask, In<real> y,
+                        In<real> logsum, Dims lead, Dims sizes, Dims q_strides, Dims k_strides,
+                        Dims v_strides, Dims mask_strides, bool causal, double scale, Out<real> dq,
+                        Out<real> dk, Out<real> dv) {
+    attend_backward(dy, q, k, v, mask, y, logsum, {lead, sizes}, q_strides, k_strides, v_strides, mask_strides, causal,
+                    scale, {}, dq, dk, dv, {});
+}
+
+// ddistance is left alone where no distance is given
+void attention_within_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<i64> begin, In<i64> end,
+                               In<real> distance, In<real> y, In<real> logsum, Dims lead, Dims sizes, Dims q_strides,
+                               Dims k_strides, Dims v_strides, Dims span_strides, Dims distance_strides, bool causal,
+                               double scale, Out<real> dq, Out<real> dk, Out<real> dv, Out<real> ddistance) {
+    attend_backward(dy, q, k, v, {}, y, logsum, {lead, sizes}, q_strides, k_strides, v_strides, {}, causal, scale,
+                    {begin.data, end.data, span_strides, distance.data, distance_strides}, dq, dk, dv,
+                    distance ? ddistance : Out<real>{});
 }
 
 END_KERNELS

@@ -100,6 +100,7 @@ struct FewQueries {
     Dims q_strides, k_strides, v_strides, mask_strides, y_strides;
     real scale;
     real *y, *logsum;
+    Within within;
     // heads of queries that share keys and values, and rows: their queries
     i64 group() const { return at.key_group() == at.value_group() ? at.key_group() : 1; }
     i64 rows() const { return group() * at.queries(); }
@@ -110,6 +111,13 @@ struct FewQueries {
                   v_row = at.row(v_strides);
         const real *keys = at.at(k, k_strides, head, at.key_group()) + first * k_row,
                    *vals = at.at(v, v_strides, head, at.value_group()) + first * v_row;
+        i64 from = first + count, to = first;
+        for (i64 r = 0; r < n; ++r) {
+            const Seen seen(at, within, false, head + r / L);
+            from = least(from, seen.from(r % L)), to = most(to, seen.to(r % L));
+            sums[r] = {-INF, 0};
+        }
+        if (from >= first + count || to <= first) return;
         Scratch<real> scores(n * SPAN), queries(n * E);
         for (i64 r = 0; r < n; ++r) {
             const real* x = at.at(q, q_strides, head + r / L) + r % L * at.row(q_strides);
@@ -126,11 +134,15 @@ struct FewQueries {
         }
         for (i64 r = 0; r < n; ++r) {
             real* const line = scores + r * SPAN;
-            if (mask.data) {
-                const Mask add(at, mask, mask_strides, head + r / L);
+            if (const Mask add(at, mask, mask_strides, head + r / L, within); add) {
                 for_vectors(count, [&](i64 j, auto lanes) {
                     lanes.store(line + j, lanes.load(line + j) + add.keys(r % L, first + j, lanes));
                 });
+            }
+            const Seen seen(at, within, false, head + r / L);
+            if (!seen.all()) {
+                std::fill(line, line + most(0, least(count, seen.from(r % L) - first)), -INF);
+                std::fill(line + most(0, least(count, seen.to(r % L) - first)), line + count, -INF);
             }
             sums[r] = exponentials(line, count);
             sum_of_values(line, vals, v_row, count, values, out + r * values);

@@ -35,12 +35,54 @@ struct Layout {
     i64 row(const Dims& strides) const { return strides[lead.n]; }
 };
 
+// What a query sees instead of all keys, and what is added by distance: begin and end (null: the first
+// and the last key) with strides of the leading axes and of queries, and a number for each distance,
+// `distance` key - query + queries - 1, with strides of the leading axes.
+struct Within {
+    const i64 *begin = nullptr, *end = nullptr;
+    Dims span_strides{};
+    const real* distance = nullptr;
+    Dims distance_strides{};
+};
+
+// The keys that each query of a head sees
+struct Seen {
+    const i64 *begin, *end;
+    i64 step, keys;
+    bool causal;
+    Seen(const Layout& at, const Within& within, bool causal, i64 head)
+        : begin(place(at, within.begin, within.span_strides, head)),
+          end(place(at, within.end, within.span_strides, head)), step(within.span_strides[at.lead.n]), keys(at.keys()),
+          causal(causal) {}
+    bool all() const { return !begin && !end && !causal; }
+    i64 from(i64 query) const { return begin ? most(0, least(keys, read_once(begin + query * step))) : 0; }
+    i64 to(i64 query) const {
+        const i64 last = end ? most(0, least(keys, read_once(end + query * step))) : keys;
+        return causal ? least(last, query + 1) : last;
+    }
+
+private:
+    static const i64* place(const Layout& at, const i64* data, const Dims& strides, i64 head) {
+        if (!data) return nullptr;
+        for (int a = at.lead.n - 1; a >= 0; --a) {
+            data += head % at.lead[a] * strides[a];
+            head /= at.lead[a];
+        }
+        return data;
+    }
+};
+
 // The mask of one head
 struct Mask {
     const real* data;
     i64 query, key;   // strides
-    Mask(const Layout& at, In<real> mask, const Dims& strides, i64 head)
-        : data(at.at(mask.data, strides, head)), query(strides[at.lead.n]), key(strides[at.lead.n + 1]) {}
+    const real* distance;   // of query 0 and key 0
+    Mask(const Layout& at, In<real> mask, const Dims& strides, i64 head, const Within& within)
+        : data(at.at(mask.data, strides, head)), query(strides[at.lead.n]), key(strides[at.lead.n + 1]),
+          distance(at.at(within.distance, within.distance_strides, head)) {
+        if (distance) distance += at.queries() - 1;
+    }
+    explicit operator bool() const { return data || distance; }
     // Of `lanes` neighbouring keys of one query, or of neighbouring queries of one key
     template <class Lanes> V along(const real* from, i64 step, Lanes lanes) const {
         return step == 1   ? lanes.load(from)
@@ -48,10 +90,12 @@ struct Mask {
                            : load_strided(from, step, lanes.count);
     }
     template <class Lanes> V keys(i64 q, i64 k, Lanes lanes) const {
-        return along(data + q * query + k * key, key, lanes);
+        const V masked = data ? along(data + q * query + k * key, key, lanes) : V{};
+        return distance ? masked + lanes.load(distance + k - q) : masked;
     }
     template <class Lanes> V queries(i64 q, i64 k, Lanes lanes) const {
-        return along(data + q * query + k * key, query, lanes);
+        const V masked = data ? along(data + q * query + k * key, query, lanes) : V{};
+        return distance ? masked + load_strided(distance + k - q, -1, lanes.count) : masked;
     }
 };
 

@@ -52,3 +52,38 @@ def sum_to(x, shape, gqa):
                       *x.shape[-2:]).sum(-3)
     x = x.sum(tuple(range(x.ndim - len(shape))))
     return x.sum(tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1), keepdims=True)
+
+
+def hidden_or_added(q, k, begin, end, distance):
+    """The mask that spans of keys and numbers by distance stand for, (..., L, S)."""
+    L, S = q.shape[-2], k.shape[-2]
+    at = np.arange(S)
+    mask = np.zeros((L, S), q.dtype)
+    if distance is not None:
+        mask = mask + distance[..., at - np.arange(L)[:, None] + L - 1]
+    for edge, outside in ((begin, np.less), (end, np.greater_equal)):
+        if edge is not None:
+            mask = np.where(outside(at, edge[..., None]), np.asarray(-np.inf, q.dtype), mask)
+    return mask
+
+
+def attention_within(q, k, v, begin, end, distance, *, causal, scale, gqa):
+    """attention of the keys begin .. end - 1 of each query, with `distance` added to the scores by key -
+    query + L - 1."""
+    return attention(q, k, v, hidden_or_added(q, k, begin, end, distance), causal=causal, scale=scale, gqa=gqa)
+
+
+def attention_within_backward(dy, q, k, v, begin, end, distance, y, logsum, *, causal, scale, gqa):
+    mask = hidden_or_added(q, k, begin, end, distance)
+    grads = attention_backward(dy, q, k, v, mask, y, logsum, causal=causal, scale=scale, gqa=gqa)
+    if distance is None:
+        return grads
+    heads = q.shape[-3] if gqa else 0
+    ks, vs = shared(k, heads, gqa), shared(v, heads, gqa)
+    p = np.exp(scores(q, ks, mask, causal, scale) - logsum[..., None])
+    slope = p * (dy @ vs.swapaxes(-1, -2) - (dy * y).sum(-1, keepdims=True))
+    L, S = slope.shape[-2:]
+    by_distance = np.zeros((*slope.shape[:-2], max(0, L + S - 1)), q.dtype)
+    for i in range(L):
+        by_distance[..., L - 1 - i:L - 1 - i + S] += slope[..., i, :]
+    return *grads, sum_to(by_distance, distance.shape, False)

@@ -29,7 +29,9 @@ MOST_LEADING = 6   # a kernel's Dims hold eight: these, rows and columns
 
 def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn_mask: Arrays | None = None,
                                  dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
-                                 enable_gqa: bool = False, *, out: Arrays | None = None) -> Arrays:
+                                 enable_gqa: bool = False, *, key_begin: Arrays | None = None,
+                                 key_end: Arrays | None = None, distance_bias: Arrays | None = None,
+                                 out: Arrays | None = None) -> Arrays:
     """softmax(query key^T scale + mask) value: every query's mean of the values, weighted by how
     well their keys match it.
 
@@ -40,9 +42,20 @@ def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn
     the third last axis counts heads, and each head of key and of value serves a whole number of
     query heads in a row. dropout_p > 0 drops weights, from pyops.manual_seed's generator; the L x S
     weights are then kept in memory, which they never are otherwise.
-    ValueError where shapes do not fit, or for both attn_mask and is_causal. Source:
-    Vaswani et al. (2017).
+
+    Masks and biases that never exist as L x S arrays, in place of attn_mask: key_begin and key_end, whole
+    numbers that broadcast to (..., L): a query sees keys key_begin .. key_end - 1 only, those that
+    there are; so lengths are key_end (N, 1, 1), texts that share a row begin and end where they do, and
+    a band begins at the query's place less its width. distance_bias (..., L + S - 1) is added to the
+    scores: entry key - query + L - 1 of the last axis, as T5's buckets and ALiBi's slopes tell it;
+    leading axes broadcast, and it has a gradient.
+    ValueError where shapes do not fit, for both attn_mask and is_causal or one of these, and for
+    dropout with these. Source: Vaswani et al. (2017).
     """
+    within = key_begin is not None or key_end is not None or distance_bias is not None
+    if within and (attn_mask is not None or dropout_p):
+        raise ValueError("scaled_dot_product_attention: give attn_mask or dropout_p, or key_begin, key_end and "
+                         "distance_bias, not both")
     if attn_mask is not None and is_causal:
         raise ValueError("scaled_dot_product_attention: give attn_mask or is_causal, not both")
     for name, x in (("query", query), ("key", key), ("value", value)):
@@ -51,6 +64,9 @@ def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn
                 f"scaled_dot_product_attention: {name} needs at least two axes, got shape {tuple(x.shape)}")
     if scale is None:
         scale = 1 / math.sqrt(max(1, query.shape[-1]))
+    if within:
+        return ATTENTION_WITHIN(query, key, value, key_begin, key_end, distance_bias, causal=bool(is_causal),
+                                scale=float(scale), gqa=bool(enable_gqa), out=out)[0]
     mask = additive(attn_mask, query)
     if dropout_p:
         return with_dropout(query, key, value, mask, dropout_p, bool(is_causal), float(scale),
@@ -201,3 +217,72 @@ def flops(q, k, v, mask, *, causal, scale, gqa):
 ATTENTION = Op("attention", "rrro", forward, reference.attention, gradient, check, kernels=("attention",),
                flops=flops, bytes=lambda q, k, v, mask, **_: q.nbytes + k.nbytes + v.nbytes + q.nbytes,
                todo={"per_sample": "keys and values may be shared by all samples"})
+
+
+# ---- the row without masks in memory
+
+class WithinPlan(NamedTuple):
+    """Strides of what queries see and of what is added, beside the Plan of the rest."""
+    of: Plan
+    spans: tuple[int, ...]
+    distance: tuple[int, ...]
+
+
+def check_within(q, k, v, begin, end, distance, *, causal, scale, gqa):
+    return plan_within(*(None if x is None else x.shape for x in (q, k, v, begin, end, distance)), gqa)
+
+
+@lru_cache(4096)
+def plan_within(q, k, v, begin, end, distance, gqa):
+    p, name = plan(q, k, v, None, gqa), "scaled_dot_product_attention"
+    queries, keys = p.sizes[:2]
+    if begin is not None and end is not None and begin != end:
+        raise ValueError(f"{name}: key_begin {begin} and key_end {end} must be of one shape")
+    spans = end if begin is None else begin
+    if spans is not None and not broadcasts(spans, (*p.lead, queries)):
+        raise ValueError(f"{name}: key_begin and key_end {spans} do not broadcast to {(*p.lead, queries)}")
+    if distance is not None and (not distance or distance[-1] != max(0, queries + keys - 1)
+                                 or not broadcasts(distance[:-1], p.lead)):
+        raise ValueError(f"{name}: distance_bias {distance} does not broadcast to "
+                         f"{(*p.lead, max(0, queries + keys - 1))}, a number for each distance of {queries} queries "
+                         f"and {keys} keys")
+    n = len(p.lead) + 1
+    return WithinPlan(p, tuple(strides_in(spans, n)) if spans is not None else (0,) * n,
+                      tuple(strides_in(distance, n)[:-1]) if distance is not None else (0,) * (n - 1))
+
+
+def within_forward(k, q, key, v, begin, end, distance, *, causal, scale, gqa):
+    p, spans, by_distance = check_within(q, key, v, begin, end, distance, causal=causal, scale=scale, gqa=gqa)
+    y, logsum = k.empty(p.shape), k.empty(p.shape[:-1], k.acc)
+    q_strides, k_strides, v_strides, _, y_strides = p.strides
+    k.attention_within(q, key, v, begin, end, distance, p.lead, p.sizes, q_strides, k_strides, v_strides, spans,
+                       by_distance, y_strides, causal, scale, y, logsum)
+    return y, logsum
+
+
+def within_backward(k, dy, q, key, v, begin, end, distance, y, logsum, *, causal, scale, gqa):
+    p, spans, by_distance = check_within(q, key, v, begin, end, distance, causal=causal, scale=scale, gqa=gqa)
+    queries, keys, features, values = p.sizes[:4]
+    dq, dk, dv = (k.empty(shape) for shape in ((*p.shape[:-1], features), (*p.lead, keys, features),
+                                               (*p.lead, keys, values)))
+    dd = k.empty((*p.lead, max(0, queries + keys - 1)) if distance is not None else (0,))
+    k.attention_within_backward(dy, q, key, v, begin, end, distance, y, logsum, p.lead, p.sizes, *p.strides[:3], spans,
+                                by_distance, causal, scale, dq, dk, dv, dd)
+    grads = tuple(contiguous(reference.sum_to(d, x.shape, gqa)) for d, x in ((dq, q), (dk, key), (dv, v)))
+    return grads if distance is None else (*grads, contiguous(reference.sum_to(dd, distance.shape, False)))
+
+
+def within_gradient(ctx: Context):
+    found = ATTENTION_WITHIN_BACKWARD(ctx.g, *ctx.inputs, *ctx.outputs, **ctx.attrs)
+    return *found[:3], None, None, found[3] if len(found) == 4 else None
+
+
+ON_CPU = dict.fromkeys(("cuda", "cuda-emulated"), "its tiles add masks that lie in memory")
+ATTENTION_WITHIN_BACKWARD = Op("attention_within_backward", "rrrrjjorr", within_backward,
+                               reference.attention_within_backward, kernels=("attention_within_backward",), todo=ON_CPU)
+ATTENTION_WITHIN = Op(
+    "attention_within", "rrrjjo", within_forward, reference.attention_within, within_gradient, check_within,
+    kernels=("attention_within",), flops=lambda q, k, v, *_, **how: flops(q, k, v, None, **how),
+    bytes=lambda q, k, v, *_, **__: 2 * q.nbytes + k.nbytes + v.nbytes,
+    checks_indices=True,   # what lies beyond the keys is none
+    todo={"per_sample": "keys and values may be shared by all samples", **ON_CPU})

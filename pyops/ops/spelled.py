@@ -34,12 +34,14 @@ from .elementwise import (
     tanh,
     where,
 )
+from .embedding import embedding
 from .matmul import matmul
 from .reduction import logsumexp, mean, sum
 from .shape import broadcast_to, cat, permute, reshape, split, unsqueeze
 from .softmax import log_softmax, softmax
 
 loss = LateFunctions("pyops.kernels.loss.reference")
+heads = LateFunctions("pyops.kernels.attention.reference")
 
 # row's name -> what spells it out, and whether that is the slope of an activation
 SPELLED: dict[str, tuple[Callable[..., Any], bool]] = {}
@@ -405,6 +407,19 @@ def attention(q, k, v, mask, causal, scale, gqa):
         seen = seen & np.tri(*s.shape[-2:], dtype=bool)
     weights = mul(softmax(where(seen, s, -1e30), -1), seen.astype(q.dtype))
     return matmul(weights, v)
+
+
+@spells("attention_within")
+def attention_within(q, k, v, begin, end, distance, causal, scale, gqa):
+    rows, keys = q.shape[-2], k.shape[-2]
+    hidden = heads.hidden_or_added(numbers(q), numbers(k), begin, end, None)
+    if distance is None:
+        return attention(q, k, v, hidden, causal, scale, gqa)
+    *lead, count = distance.shape
+    table = permute(reshape(distance, (math.prod(lead), count)), (1, 0))
+    at = np.arange(keys) - np.arange(rows)[:, None] + rows - 1
+    added = reshape(permute(embedding(at, table), (2, 0, 1)), (*lead, rows, keys))
+    return attention(q, k, v, add(added, hidden), causal, scale, gqa)
 
 
 def repeated(x, times):

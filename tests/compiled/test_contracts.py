@@ -17,7 +17,7 @@ from pyops.graph.contracts import CONTRACTS, Refused, Spaces
 ROOT = Path(__file__).parents[2]
 LETTERS = {
     "In<real>": "ro",
-    "In<i64>": "ije",
+    "In<i64>": "ijeE",
     "InAny": "x",
     "OutAny": "X",
     "Out<real>": "R",

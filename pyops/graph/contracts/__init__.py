@@ -6,11 +6,11 @@ nothing holds until it was checked: here, before a pointer is made. A kernel wit
 no program's.
 
 A contract's letters say what each argument is: r real array, o one or None, i int64 constant, j one
-or None, e int64 array that may be given at run time, x array of any type, R, I and X arrays that
-are written, m map, p one or None, M a map that is written, d tuple of ints, n int, f float, b bool,
-a an activation (name, a, b), w a window (kernel, stride, padding, dilation). Behind a kernel's name
-".f64" stands where its reals are of float64. tests/compiled/test_contracts.py holds them against
-the kernels' own signatures.
+or None, e int64 array that may be given at run time, E one or None, x array of any type, R, I and X
+arrays that are written, m map, p one or None, M a map that is written, d tuple of ints, n int, f
+float, b bool, a an activation (name, a, b), w a window (kernel, stride, padding, dilation). Behind a
+kernel's name ".f64" stands where its reals are of float64. tests/compiled/test_contracts.py holds
+them against the kernels' own signatures.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def check(kernel: str, arguments: tuple, spaces: Spaces) -> None:
 
 def argument(kind: str, given, spaces: Spaces, real):
     if given is None:
-        need(kind in "ojp", "an argument may not be left out")
+        need(kind in "ojpE", "an argument may not be left out")
         return None
     if kind in "xX":
         return array(given, spaces, None, kind == "X")
-    if kind in "ijeI":
+    if kind in "ijeIE":
         found = array(given, spaces, INT, kind == "I")
-        need(kind in "eI" or found.data is not None, "indices are constants")
+        need(kind in "eIE" or found.data is not None, "indices are constants")
         return found
     if kind in "roR":
         return array(given, spaces, real, kind == "R")

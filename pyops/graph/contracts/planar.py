@@ -232,6 +232,21 @@ def attention(
         inside(mask, (*lead, queries, keys), mask_strides)
 
 
+@contract("attention_within", "rrrEEoddddddddbfRR")
+def attention_within(q, k, v, begin, end, distance, lead, sizes, q_strides, k_strides, v_strides, span_strides,
+                     distance_strides, y_strides, causal, scale, y, logsum) -> None:
+    attention(q, k, v, None, lead, sizes, q_strides, k_strides, v_strides, (), y_strides, causal, scale, y, logsum)
+    queries, keys = sizes[:2]
+    need(len(span_strides) == len(lead) + 1 and len(distance_strides) == len(lead)
+         and min((0, *span_strides, *distance_strides)) >= 0,
+         "strides of spans are those of the leading axes and queries, of distances those of the leading axes")
+    for edge in (begin, end):
+        if edge is not None:
+            inside(edge, (*lead, queries), span_strides)
+    if distance is not None:
+        inside(distance, (*lead, max(0, queries + keys - 1)), (*distance_strides, 1))
+
+
 @contract("rotary", "rrrdddnnbbR")
 def rotary(x, cos, sin, lead, strides, table, features, pairs, interleaved, back, y) -> None:
     need(len(lead) == len(strides) == len(table) and min((0, *lead)) >= 0, "strides are those of the leading axes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ...ops.attention import plan
+from ...ops.attention import plan, plan_within
 from ...ops.rotary import plan as rotary_plan
 from ..ir import Node, Value
 from .context import Lowering, Ref, View, contiguous_strides
@@ -20,6 +20,20 @@ def attention(low: Lowering, node: Node) -> None:
     low.add("attention", *(None if place is None else place.ref for place in places), p.lead, p.sizes,
             *(s[:-1] for s in strides[:3]), strides[3], y.strides[:-1], node.attrs["causal"],
             node.attrs["scale"], y.ref, low.new_planar(node.outputs[1]), node=node, algorithm="fused",
+            flops=2.0 * math.prod(p.lead) * p.sizes[0] * p.sizes[1] * (p.sizes[2] + p.sizes[3]))
+
+
+def attention_within(low: Lowering, node: Node) -> None:
+    given = node.inputs[3:]
+    p, spans, distance = plan_within(*(None if v is None else v.shape for v in node.inputs), node.attrs["gqa"])
+    axes = len(p.lead) + 2
+    places = [strided(low, v) for v in node.inputs[:3]]
+    y = result(low, node)
+    low.add("attention_within", *(place.ref for place in places),
+            *(low.as_planar(v) if isinstance(v, Value) else v for v in given), p.lead, p.sizes,
+            *(along(v.shape, place.strides, axes)[:-1] for v, place in zip(node.inputs, places)), spans, distance,
+            y.strides[:-1], node.attrs["causal"], node.attrs["scale"], y.ref, low.new_planar(node.outputs[1]),
+            node=node, algorithm="fused",
             flops=2.0 * math.prod(p.lead) * p.sizes[0] * p.sizes[1] * (p.sizes[2] + p.sizes[3]))
 
 
@@ -59,4 +73,4 @@ def rotary(low: Lowering, node: Node) -> None:
             low.new_planar(node.output), node=node, algorithm="strided")
 
 
-RULES = {"attention": attention, "rotary": rotary}
+RULES = {"attention": attention, "attention_within": attention_within, "rotary": rotary}

@@ -21,7 +21,7 @@ from .configuration import Configuration, divided
 from .folder import Names, family
 from .gpt_neox import drawn
 from .heads import activation, check_ids, join_heads, split_heads, visible
-from .packing import checked, laid, of_one_text, rows
+from .packing import Spans, checked, laid, rows
 from .programs import Programs
 
 __all__ = ["BertConfiguration", "BertForMaskedWords", "BertForPreTraining", "BertForQuestions",
@@ -101,7 +101,11 @@ class SelfAttention(nn.Module):
 
     def forward(self, x, mask):
         q, k, v = (split_heads(f(x), self.heads) for f in (self.query, self.key, self.value))
-        return join_heads(F.scaled_dot_product_attention(q, k, v, mask, self.p if self.training else 0.0))
+        if isinstance(mask, Spans):
+            y = F.scaled_dot_product_attention(q, k, v, key_begin=mask.begin, key_end=mask.end)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, mask, self.p if self.training else 0.0)
+        return join_heads(y)
 
 
 class Sum(nn.Module):
@@ -175,9 +179,9 @@ class Bert(nn.Module):
                              f"{tuple(segments.shape)}")
         return self.encoder(self.embeddings(ids, segments), visible(mask, ids))
 
-    def packed(self, ids, segments, positions, owner):
+    def packed(self, ids, segments, positions, begin, end):
         """Of texts side by side in rows (packing.py), all (R, L)."""
-        return self.encoder(self.embeddings(ids, segments, positions), of_one_text(owner))
+        return self.encoder(self.embeddings(ids, segments, positions), Spans.of(begin, end))
 
 
 class Transform(nn.Module):
@@ -217,7 +221,7 @@ class BertModel(nn.Module):
 
     POOLED = False
     BY_TOKEN: tuple[bool, ...] = (True,)   # whether an output is of each token, or of a whole text
-    DYNAMIC = {"packed": {**{i: {0: None, 1: None} for i in range(4)}, 4: {0: None}}}
+    DYNAMIC = {"packed": {**{i: {0: None, 1: None} for i in range(5)}, 5: {0: None}}}
 
     def __init__(self, config: BertConfiguration):
         self.config = config
@@ -235,10 +239,10 @@ class BertModel(nn.Module):
         x = self.bert(ids, segments, mask)
         return self.head(x, x[:, 0])
 
-    def packed(self, ids, segments, positions, owner, first):
+    def packed(self, ids, segments, positions, begin, end, first):
         """What the head gives for texts side by side in rows; first (N,): where each begins, rows
         joined."""
-        x = self.bert.packed(ids, segments, positions, owner)
+        x = self.bert.packed(ids, segments, positions, begin, end)
         return self.head(x, F.embedding(first, F.reshape(x, (-1, x.shape[-1]))))
 
     def ragged(self, texts, segments=None, compiled: bool = True):
@@ -261,7 +265,7 @@ class BertModel(nn.Module):
                              f"{[len(kind) for kind in kinds]}")
         length = found.ids.shape[1]
         first = np.array([row * length + begin for row, begin in found.places])
-        given = found.ids, laid(found, kinds), found.positions, found.owner, first
+        given = found.ids, laid(found, kinds), found.positions, found.begin, found.end, first
         with no_grad():
             scores = Programs.of(self).run("packed", given) if compiled else self.packed(*given)
         out = []

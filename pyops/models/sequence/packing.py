@@ -13,11 +13,13 @@ MULTIPLE = 32   # of which the length of rows is one, so that a Program meets fe
 
 
 class Rows(NamedTuple):
-    """ids, positions and owner (R, L): tokens, where each stands in its text, and which text it is of,
-    -1 where there is none. places: of each text, its row and where it begins there."""
+    """ids, positions, begin and end (R, L): tokens, where each stands in its text, and where that text
+    begins and ends in the row, both 0 where there is none. places: of each text, its row and where it
+    begins there."""
     ids: np.ndarray
     positions: np.ndarray
-    owner: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
     places: list[tuple[int, int]]
 
 
@@ -33,10 +35,10 @@ def rows(texts: Sequence[np.ndarray]) -> Rows:
             used.append(0)
         places[i] = row, used[row]
         used[row] += len(texts[i])
-    found = Rows(*(np.full((len(used), length), fill, np.int64) for fill in (0, 0, -1)), places)
+    found = Rows(*(np.zeros((len(used), length), np.int64) for _ in range(4)), places)
     for i, (row, begin) in enumerate(places):
         here = slice(begin, begin + len(texts[i]))
-        found.ids[row, here], found.owner[row, here] = texts[i], i
+        found.ids[row, here], found.begin[row, here], found.end[row, here] = texts[i], here.start, here.stop
         found.positions[row, here] = np.arange(len(texts[i]))
     return found
 
@@ -49,9 +51,16 @@ def laid(found: Rows, values: Sequence[np.ndarray]) -> np.ndarray:
     return out
 
 
-def of_one_text(owner: Any) -> Any:
-    """A mask (R, 1, L, L) for attention: True where both tokens are of one text."""
-    return F.unsqueeze(F.eq(F.unsqueeze(owner, 2), F.unsqueeze(owner, 1)), 1)
+class Spans(NamedTuple):
+    """What attention takes in place of a mask: of each token (R, 1, L) where its own text begins and ends
+    in its row."""
+    begin: Any
+    end: Any
+
+    @classmethod
+    def of(cls, begin: Any, end: Any) -> Spans:
+        """From arrays (R, L)."""
+        return cls(F.unsqueeze(begin, 1), F.unsqueeze(end, 1))
 
 
 def checked(name: str, texts: Any, vocabulary: int, positions: int, what: str = "text") -> list[np.ndarray]:
