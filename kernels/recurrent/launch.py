@@ -7,8 +7,8 @@ import numpy as np
 __all__ = ["recurrent", "recurrent_backward", "recurrent_pack", "recurrent_pack_transposed",
            "recurrent_weight_gradient"]
 
-PACK, FORWARD, BACKWARD, WEIGHTS = (f"recurrent/{name}.cu"
-                                    for name in ("pack", "forward", "backward", "weight_gradient"))
+PACK, FORWARD, BACKWARD, LAYER, LAYER_BACKWARD, WEIGHTS = (
+    f"recurrent/{name}.cu" for name in ("pack", "forward", "backward", "layer", "layer_backward", "weight_gradient"))
 TANH, RELU, LSTM, GRU = range(4)
 WIDTH, UNITS, WIDE, CHUNK, WIDE_PITCH, RESIDENT_THREADS = 64, 16, 16, 256, 20, 512   # product.cuh, steps.cuh
 LANES_MOST = 8   # values of a 16-byte packet, of the narrowest type
@@ -153,7 +153,7 @@ def recurrent(device, x, h0, c0, lengths, packed, sizes, batch_first, peephole, 
     form = Resident(device, z, z.outputs, z.columns, z.outputs + z.hidden + z.hidden * z.projected,
                     z.outputs if z.projected else None, rounded_up(z.columns, 16 // device.dtype.itemsize))
     if form.fits:
-        form.launch(device, FORWARD, "recurrent_layer", z, sizes, layout, args)
+        form.launch(device, LAYER, "recurrent_layer", z, sizes, layout, args)
     else:
         stepwise_forward(device, z, sizes, layout, args)
 
@@ -186,7 +186,7 @@ def recurrent_backward(device, dy, dh_n, dc_n, h0, c0, lengths, y, gates, cells,
     form = Resident(device, z, z.columns, z.outputs, z.columns + z.hidden + z.outputs * z.projected,
                     z.hidden if z.projected else None)
     if form.fits:
-        form.launch(device, BACKWARD, "recurrent_layer_backward", z, sizes, layout, args)
+        form.launch(device, LAYER_BACKWARD, "recurrent_layer_backward", z, sizes, layout, args)
     else:
         stepwise_backward(device, z, sizes, layout, args)
     if dx.size:

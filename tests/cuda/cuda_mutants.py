@@ -45,7 +45,7 @@ MUTANTS = [
     M("convolution: a filter past the last is written", "convolution/cuda.cu", "if (m < to.filters) to.put", "if (m <= to.filters) to.put", "conv", "*", "any"),
     M("convolution: positions past the last", "convolution/cuda.cu", "if (p + v >= pixels) continue;", "if (p + v > pixels) continue;", "conv", "*", "any"),
     M("column guard of a reduction", "reduction/cuda.cu", "const bool mine = column < width;", "const bool mine = column <= width;", "sum", "*", "any"),
-    M("recurrent: a sample past the last", "recurrent/forward.cu",
+    M("recurrent: a sample past the last", "recurrent/layer.cu",
       "first + (int)threadIdx.x < z.samples ? order.length",
       "first + (int)threadIdx.x <= z.samples ? order.length", "gru", "*", "any"),
 
@@ -89,7 +89,7 @@ MUTANTS = [
     M("convolution: weights turned without a barrier", "convolution/packed.cuh",
       "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);\n    __syncthreads();",
       "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);", "conv", "*", "race"),
-    M("recurrent: h read before the start values are there", "recurrent/forward.cu",
+    M("recurrent: h read before the start values are there", "recurrent/layer.cu",
       "    }\n    __syncthreads();\n    int longest = 0;",
       "    }\n    int longest = 0;", "gru", "*", "race"),
     M("convolution: a slice overwritten while it is read", "convolution/slices.cuh",
@@ -101,7 +101,7 @@ MUTANTS = [
 
     # shared memory
     M("layer_norm: too few slots", "layer_norm/rows.cuh", "__shared__ acc slots[32];", "__shared__ acc slots[4];", "rms_norm", "*", "any"),
-    M("recurrent: hidden of absent samples left undefined", "recurrent/forward.cu",
+    M("recurrent: hidden of absent samples left undefined", "recurrent/layer.cu",
       "if (z.projected()) hidden[u * S + s] = 0;",
       "if (z.projected() && first + s < z.samples) hidden[u * S + s] = 0;", "lstm", "projection*", "any"),
     M("convolution: a line of the turned tile too short", "convolution/packed.cuh", "__shared__ acc turn[32][33];", "__shared__ acc turn[31][33];", "conv", "*", "any"),

@@ -45,7 +45,7 @@ def test_forms_are_those_that_host_functions_ask_for():
         macros.setdefault((source.path.parent.name, source.path.name), []).append(dict(source.defines))
     assert {m["FORMULA"] for m in macros["loss", "pointwise.cu"]} == set(FORMULAS)
     assert len({m["REDUCTION"] for m in macros["reduction", "cuda.cu"]}) == 13
-    assert {m["SAMPLES"] for m in macros["recurrent", "forward.cu"]} == {1, 2, 4, 8}
+    assert {m["SAMPLES"] for m in macros["recurrent", "layer.cu"]} == {1, 2, 4, 8}
     for file in ("tensor.cu", "tensor_backward.cu"):
         assert {(m["HEAD"], m["MASKED"])
                 for m in macros["attention", file]} == {(w, masked) for w in WIDTHS for masked in (0, 1)}
