@@ -16,7 +16,7 @@ from ..core.front_ends import as_function, for_sizes, front_end_of
 from ..core.threads import get_num_threads
 from . import choose, samples, streaming
 from .lowering import lower
-from .passes import ONCE_CHOSEN, UNFUSED, run_all
+from .passes import ONCE_CHOSEN, UNFUSED, WITH_SIZES, run_all
 from .plan import Plan
 from .program import Program
 from .shared import Constants, keeping
@@ -283,6 +283,8 @@ def of_floats(graph: Any) -> bool:
 
 def planned(graph: Any, structure: Any, options: Options) -> Plan:
     with keeping(options.constants):
+        if of_floats(graph):
+            run_all(graph, WITH_SIZES)
         choose.run(graph, options)
         if of_floats(graph):
             run_all(graph, ONCE_CHOSEN)

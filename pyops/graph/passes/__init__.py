@@ -21,6 +21,7 @@ from . import (
     simplify,
     spelled_out,
     spelled_out_attention,
+    trim_taps,
     turn_thin,
     turn_tokens,
 )
@@ -33,6 +34,7 @@ ORDER = (simplify.run, spelled_out.run, spelled_out_attention.run, fold_group_no
          fuse_quantise.run, fuse_activation.run, fuse_normalised_input.run, fuse_gate.run, drop_dead.run,
          fuse_inverted.run, fuse_mean.run, turn_thin.run)
 UNFUSED = (simplify.run, drop_dead.run)   # for kernels that apply nothing before they store
+WITH_SIZES = (trim_taps.run,)   # these depend on sizes, which a graph for several is yet to get
 ONCE_CHOSEN = (fuse_pool.run,)   # these need to know the algorithms of convolutions
 
 
