@@ -2,6 +2,7 @@
 // of extremes, running sums, the first of an order.
 #include <algorithm>
 #include <numeric>
+#include <utility>
 #include "element.h"
 
 BEGIN_KERNELS
@@ -186,6 +187,51 @@ template <class T> i64 first_of(const Line<T>& line, i64 begin, i64 end, i64 cou
 }
 }  // namespace
 
+namespace {
+// A value of up to 32 bits as a whole number, less where it comes earlier: the greatest first, or the least.
+// NaN is greater than all numbers, and both zeros are one.
+template <class T> std::uint32_t rank_of(const T& value, bool largest) {
+    const auto v = read(value);
+    std::uint32_t rank;
+    if constexpr (std::is_floating_point_v<std::remove_const_t<decltype(v)>>) {
+        const std::uint32_t bits = v == 0 ? 0 : bits_of<std::uint32_t>(float(v));
+        rank = v != v ? ~0u : bits >> 31 ? ~bits : bits | 1u << 31;
+    } else if constexpr (std::is_signed_v<std::remove_const_t<decltype(v)>>) {
+        rank = std::uint32_t(std::int32_t(v)) ^ 1u << 31;
+    } else rank = std::uint32_t(v);
+    return largest ? ~rank : rank;
+}
+
+// Ranks in the upper halves, sorted digit by digit from the lowest: what is equal keeps its order. Returns
+// which of the two holds the result.
+std::uint64_t* sorted_by_digits(std::uint64_t* from, std::uint64_t* to, i64 n) {
+    constexpr int DIGITS = 4, VALUES = 256;
+    std::uint32_t counts[DIGITS][VALUES] = {};
+    for (i64 i = 0; i < n; ++i)
+        for (int d = 0; d < DIGITS; ++d) ++counts[d][from[i] >> (32 + 8 * d) & 255];
+    for (int d = 0; d < DIGITS; ++d) {
+        const int shift = 32 + 8 * d;
+        if (counts[d][from[0] >> shift & 255] == n) continue;   // all have one digit there
+        std::uint32_t place = 0;
+        for (std::uint32_t& count : counts[d]) place += std::exchange(count, place);
+        for (i64 i = 0; i < n; ++i) to[counts[d][from[i] >> shift & 255]++] = from[i];
+        std::swap(from, to);
+    }
+    return from;
+}
+
+// Places of a whole line in order, by (rank, place) as one number each; `room` holds two lines.
+template <class T> const std::uint64_t* order_of(const Line<T>& line, i64 n, std::uint64_t* room) {
+    constexpr i64 FEW = 64;   // counting digits takes as long as comparing so many
+    for (i64 i = 0; i < n; ++i)
+        room[i] = std::uint64_t(rank_of(line.from[i * line.step], line.largest)) << 32 | std::uint64_t(i);
+    if (n > FEW) return sorted_by_digits(room, room + n, n);
+    std::sort(room, room + n);
+    return room;
+}
+constexpr i64 MOST_PLACES = i64(1) << 32;
+}  // namespace
+
 // The `count` greatest (or least) along the axis in order, the first of equal ones first. Of a long line
 // each part finds its own first ones, and these are put in order: the order of values and places is total,
 // so the parts do not show.
@@ -211,6 +257,23 @@ void top(InAny x, i64 outer, i64 n, i64 inner, i64 count, bool largest, OutAny y
         };
         if (parts == 1 || lines >= MOST_PARTS) {
             const bool all = n <= 2 * room;
+            if constexpr (sizeof(T) <= 4)
+                if (all && n < MOST_PLACES) {
+                    parallel_for(lines, 1 + GRAIN / (4 * n + 1), [&](i64 begin, i64 end) {
+                        Scratch<std::uint64_t> places(2 * n);
+                        for (i64 t = begin; t < end; ++t) {
+                            const Line<T> own = line(t);
+                            const std::uint64_t* const order = order_of(own, n, places);
+                            for (i64 i = 0; i < count; ++i) {
+                                const i64 to = (t / inner * count + i) * inner + t % inner,
+                                          at = i64(order[i] & 0xffffffff);
+                                y.as<T>()[to] = own.from[at * inner];
+                                index.data[to] = at;
+                            }
+                        }
+                    });
+                    return;
+                }
             parallel_for(lines, 1 + GRAIN / (8 * n + 1), [&](i64 begin, i64 end) {
                 Scratch<i64> order(all ? n : room);
                 for (i64 t = begin; t < end; ++t) {
