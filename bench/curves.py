@@ -71,7 +71,7 @@ def made(name: str, batch: int, size: int, peers: Sequence[str], threads: int) -
     model.eval()
     x = np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype(np.float32)
     with pyops.no_grad(), record.calls() as recorded:
-        (model.maps if hasattr(model, "decoded") else model)(pyops.Tensor(x))   # a detector's, before boxes are made of them
+        (model.maps if hasattr(model, "decoded") else model)(pyops.Tensor(x))   # no boxes
     graph = record.graph(recorded, x)
     program = pyops.compile(graph_function(graph), x, threads=threads)
     calls: dict[str, Callable[[], Any]] = {OURS: lambda: program(x)}

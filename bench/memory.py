@@ -1,8 +1,8 @@
 """Peak memory of networks: loading an ONNX file and running it, in a process of its own for each.
 
 `python -m pyops.bench.memory [NETWORK ...]` prints how much more memory a process needs at most (its
-resident set) than one that has only imported the library, in MB: pyops.onnx.load as it is and with
-memory="lean", and ONNX Runtime where it is installed. Beside it the size of the weights.
+resident set) than one that has only imported the library, in MB: pyops.onnx.load with each `memory`, and ONNX
+Runtime and OpenVINO where they are installed. Beside it the size of the weights.
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 
 NETWORKS = ("vgg16", "resnet50", "mobilenet_v2")
-WAYS = ("default", "lean", "onnxruntime")
+WAYS = ("fast", "balanced", "lean", "onnxruntime", "openvino")
 
 
 def peak() -> float:
@@ -37,6 +37,14 @@ def measured(way: str, file: str, rounds: int) -> dict[str, float]:
         import onnxruntime  # noqa: F401  (its own memory is no model's)
         before = peak()
         run = onnxruntime_session(Path(file), threads)(x)
+    elif way == "openvino":
+        import openvino  # noqa: F401
+
+        import pyops
+
+        from .peers import openvino_model
+        before = peak()
+        run = openvino_model(Path(file), pyops.get_num_threads())(x)
     else:
         import pyops
         import pyops.onnx
@@ -87,7 +95,7 @@ def main() -> None:
     if args.way:
         print(json.dumps(measured(args.way, args.networks[0], args.rounds)))
         return
-    ways = [way for way in WAYS if way != "onnxruntime" or find_spec("onnxruntime")]
+    ways = [way for way in WAYS if way not in ("onnxruntime", "openvino") or find_spec(way)]
     print(f"{'MB at most':<16} {'weights':>8} " + " ".join(f"{way:>20}" for way in ways))
     for name in args.networks or NETWORKS:
         with tempfile.TemporaryDirectory() as folder:

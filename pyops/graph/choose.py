@@ -17,6 +17,7 @@ from .shared import once
 from .whole import from_whole_numbers, whole_numbers
 
 COPY = 6      # nanoseconds to lay 16 values of a map elsewhere
+BALANCED = 1.03   # times the shortest that a layer may take, if it keeps fewer weights
 FILTER = 60   # multiply-adds of 16 filters that the transform of 16 of their values takes
 
 
@@ -82,7 +83,14 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
     estimate = {name: (alone(cost) if options.batch_invariant else cost)(node, known, total_weights)
                 for name, cost in offers.items()}
     listed = ", ".join(f"{name} {cost / 1e3:.0f}" for name, cost in estimate.items())
-    return min(estimate, key=estimate.get), f"estimated us: {listed}"
+    least = min(estimate.values()) * (BALANCED if options.memory == "balanced" else 1)
+    chosen = min((name for name, cost in estimate.items() if cost <= least), key=weights)
+    return chosen, f"estimated us: {listed}"
+
+
+def weights(algorithm: str) -> int:
+    """Numbers that the algorithm keeps, for one of a 3x3 filter's channels."""
+    return 9 if algorithm == "direct" else 9 + (int(algorithm[-1]) + 2) ** 2   # the plain ones, too
 
 
 class Declined(Exception):

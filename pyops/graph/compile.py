@@ -28,7 +28,7 @@ from .varying import Varying, opened
 # a layer's error over its greatest output (python -m pyops.bench.precision)
 BOUNDS = {"strict": 5e-6, "default": 2e-5, "fast": 1e-4}
 PRECISIONS = tuple(BOUNDS)
-MEMORY = ("default", "lean")
+MEMORY = ("fast", "balanced", "lean")
 WEIGHTS = ("float32", "int8", "bf16")
 TRACED = 4   # graphs that are kept for the sizes by which a model takes other ways
 REFUSED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)   # of a model that is traced
@@ -44,7 +44,7 @@ class Options:
     force: str = ""
     constants: Constants | None = None
     batch_invariant: bool = False
-    memory: str = "default"
+    memory: str = "balanced"
     weights: str = "float32"
 
 
@@ -67,7 +67,7 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = ...
 def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "default",
             threads: int | None = None, *,
             dynamic: Any = None, dynamic_batch: bool = False, state: Any = None,
-            batch_invariant: bool | None = None, memory: str = "default", shared: Constants | None = None,
+            batch_invariant: bool | None = None, memory: str = "balanced", shared: Constants | None = None,
             weights: str = "float32") -> Any:
     """Traces `model` once and returns a Program that computes the same from arrays of the same
     shapes.
@@ -91,7 +91,9 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     it from call to call.
     batch_invariant: a sample gets the same bits whatever the batch and the number of threads:
     algorithms are chosen as for one sample (None: within pyops.batch_invariant()).
-    memory: "lean" keeps one copy of every weight beside the model's: what Winograd's algorithm makes of
+    memory: "fast" takes the quickest algorithm of each layer, whatever weights it keeps (Winograd's has
+    two to seven times as many); "balanced" the one with the fewest among those that take up to 3 % longer;
+    "lean" keeps one copy of every weight beside the model's: what Winograd's algorithm makes of
     filters is made in each run, which its choice takes into account, and linear layers of few rows
     read the model's own arrays.
     shared: what Programs of one model share their weights by (graph.shared.Constants).
@@ -137,7 +139,7 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
 
 
 def options_of(precision: str, threads: int | None, constants: Constants | None = None,
-               batch_invariant: bool | None = None, memory: str = "default", weights: str = "float32") -> Options:
+               batch_invariant: bool | None = None, memory: str = "balanced", weights: str = "float32") -> Options:
     """What a compilation is asked for, on the active backend. ValueError for what it cannot be."""
     if precision not in PRECISIONS:
         raise ValueError(f"compile: precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -211,7 +213,7 @@ class Family:
         with keeping(self.options.constants):
             graph, structure = self.graph(inputs)
             samples_at_once = 1
-            one = self.graph(tuple(x[:1] for x in inputs))[0] if samples.apart(graph) else None
+            one = self.of_one_sample(inputs) if samples.apart(graph) else None
             if self.release is not None:
                 self.release()
             if one is not None:
@@ -221,6 +223,13 @@ class Family:
             if samples_at_once == 1:
                 plan = planned(graph, structure, self.options)
         return Program(plan, self.options.isa, self.options.threads, again, samples=samples_at_once)
+
+    def of_one_sample(self, inputs: Any) -> Any:
+        """The graph for the first sample; None for a model with constants of the whole batch."""
+        try:
+            return self.graph(tuple(x[:1] for x in inputs))[0]
+        except REFUSED:
+            return None
 
     def function(self, inputs: Any) -> Any:
         """The model as a function that is traced for several sizes; None if it is to be traced for

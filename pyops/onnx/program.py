@@ -30,7 +30,7 @@ def load(
     precision: str = "default",
     threads: int | None = None,
     batch_invariant: bool | None = None,
-    memory: str = "default",
+    memory: str = "balanced",
 ):
     """A callable for an ONNX model, parsed once: arrays in, in the order of its inputs; results
     come as an array, or a tuple where the model has several outputs.
@@ -87,7 +87,7 @@ class Maker:
     """Makes Programs of a model for sizes and numbers; their weights are shared."""
 
     def __init__(self, model: Model, known: dict, shapes: list, precision: str = "default",
-                 threads: int | None = None, batch_invariant: bool = False, memory: str = "default"):
+                 threads: int | None = None, batch_invariant: bool = False, memory: str = "balanced"):
         """shapes: of the inputs that are not known, None for what may vary."""
         self.model, self.known, self.shapes = model, known, shapes
         self.asked = precision, threads, batch_invariant, memory

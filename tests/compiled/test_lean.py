@@ -1,4 +1,5 @@
-"""memory="lean": one copy of the weights, filters transformed in each run."""
+"""memory="lean": one copy of the weights, filters transformed in each run; "balanced": fewer where it
+costs next to nothing."""
 from __future__ import annotations
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_transformed_in_the_run_is_transformed_before_it(tile, monkeypatch):
     monkeypatch.setenv("PYOPS_FORCE_ALGO", f"winograd{tile}")
     w, b, x = array(40, 24, 3, 3), array(40), array(2, 24, 19, 23)
     programs = [pyops.compile(lambda x: F.relu(F.conv2d(x, w, b, padding=1)), x, memory=memory)
-                for memory in ("default", "lean")]
+                for memory in ("fast", "lean")]
     programs[1]._native.poison()
     a, b = (p(x) for p in programs)
     assert np.array_equal(a, b)
@@ -47,8 +48,30 @@ def test_the_choice_counts_what_transforming_takes():
     """Many filters on few pixels are better off without."""
     w, x = array(256, 256, 3, 3), array(1, 256, 14, 14)
     chosen = [pyops.compile(lambda x: F.conv2d(x, w, padding=1), x, memory=memory).explain("conv0")
-              for memory in ("default", "lean")]
+              for memory in ("fast", "lean")]
     assert "winograd_conv" in chosen[0] and "direct_conv" in chosen[1]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "unet"])
+def test_balanced_is_between(name):
+    model, x = create_model(name), array(1, 3, 224, 224)
+    model.eval()
+    fast, balanced, lean = (pyops.compile(model, x, memory=memory) for memory in ("fast", "balanced", "lean"))
+    assert lean.weight_bytes < balanced.weight_bytes <= fast.weight_bytes
+    assert pyops.compile(model, x).weight_bytes == balanced.weight_bytes
+
+
+@pytest.mark.parametrize("shape", [(1, 512, 7, 7), (1, 256, 14, 14), (1, 64, 56, 56), (2, 128, 28, 28)])
+def test_balanced_takes_the_fewest_weights_within_a_margin(shape):
+    w, x = array(shape[1], shape[1], 3, 3), array(*shape)
+    chosen = {memory: pyops.compile(lambda x: F.conv2d(x, w, padding=1), x, memory=memory)
+              for memory in ("fast", "balanced")}
+    said = chosen["fast"].steps[1].why
+    costs = {name: float(us) for name, us in (part.split() for part in said.split(": ")[1].split(", "))}
+    allowed = [name for name, us in costs.items() if us <= 1.03 * min(costs.values()) + 1]
+    taken = {memory: program.steps[1].algorithm for memory, program in chosen.items()}
+    assert costs[taken["fast"]] <= min(costs.values()) + 1 and taken["balanced"] in allowed
+    assert chosen["balanced"].weight_bytes <= chosen["fast"].weight_bytes
 
 
 def test_sizes_that_vary_share_what_is_left():
@@ -61,5 +84,5 @@ def test_sizes_that_vary_share_what_is_left():
 
 
 def test_lean_is_a_word():
-    with pytest.raises(ValueError, match="memory must be one of default, lean, got 'small'"):
+    with pytest.raises(ValueError, match="memory must be one of fast, balanced, lean, got 'small'"):
         pyops.compile(F.relu, array(2), memory="small")
