@@ -1,7 +1,7 @@
 """Tokens a second of a language model that continues a text, with weights of 32, 16 and 8 bits, beside
-transformers and CTranslate2.
+transformers, ONNX Runtime, OpenVINO and CTranslate2, those that are installed.
 
-    python -m pyops.bench.decoding [--context 256,1024] [--steps 8] [--small]
+    python -m pyops.bench.decoding [--context 256,1024] [--steps 8] [--engines NAMES] [--small]
 
 Random weights of GPT-2 small (--small: a network for a try). Each round every engine takes a few
 steps, in turn, in one process; medians of the rounds, and of their ratios, are printed. The floor is
@@ -34,6 +34,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--context", default="256,1024", help="tokens that are read first, one count or several")
     parser.add_argument("--steps", type=int, default=8, help="steps of a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--engines", help="those that take part, with commas between; each holds weights of its own")
     parser.add_argument("--small", action="store_true", help="two layers of 64 instead of GPT-2 small")
     args = parser.parse_args(arguments)
     pyops.manual_seed(0)
@@ -43,7 +44,7 @@ def main(arguments=None) -> int:
         prompt = np.random.default_rng(0).integers(0, model.vocabulary, context - args.steps)
         with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
             models.save_transformer(model, folder)
-            report(engines_of(model, folder, prompt, stack), args, model, context)
+            report(engines_of(model, folder, prompt, stack, args.engines), args, model, context)
     return 0
 
 
@@ -56,22 +57,58 @@ class Engine:
     scores: np.ndarray | None = None
 
 
-def engines_of(model, folder, prompt, stack) -> dict[str, Engine]:
-    found = {}
-    for form, bits in (("float32", 32), ("bf16", 16), ("int8", 8)):
-        reading = Reading(model, [prompt], 1, True, form)
-        found["pyops" if bits == 32 else f"pyops {form}"] = Engine(ours(reading), bits, reading.scores)
+def engines_of(model, folder, prompt, stack, chosen: str | None) -> dict[str, Engine | None]:
+    """None for those that are not installed."""
+    found: dict[str, Engine | None] = {}
+    wanted = None if chosen is None else {"pyops", *chosen.split(",")}
+    past = Reading(model, [prompt], 1, True)
+    found["pyops"] = Engine(ours(past), 32, past.scores)
+    for form, bits in (("bf16", 16), ("int8", 8)):
+        if wanted is None or f"pyops {form}" in wanted:
+            reading = Reading(model, [prompt], 1, True, form)
+            found[f"pyops {form}"] = Engine(ours(reading), bits, reading.scores)
     peers = (("transformers", of_transformers, 32), ("CTranslate2", of_ctranslate2, 32),
              ("CTranslate2 int8", partial(of_ctranslate2, kind="int8"), 8))
-    for name, make, bits in peers:
-        try:
-            found[name] = Engine(make(folder, prompt, stack), bits)
-        except ImportError as why:
-            print(f"{name}: not installed ({why})")
+    for name, make, bits in (peer for peer in peers if wanted is None or peer[0] in wanted):
+        found[name] = if_installed(name, bits, lambda make=make: make(folder, prompt, stack))
+    for name, make in (("ONNX Runtime", "of_onnxruntime"), ("OpenVINO", "of_openvino")):
+        if wanted is None or name in wanted:
+            found[name] = if_installed(name, 32, lambda make=make: of_graph(make, model, past))
     return found
 
 
-def report(engines: dict[str, Engine], args, model, context: int) -> None:
+def if_installed(name: str, bits: int, make) -> Engine | None:
+    """None without the library, which is said."""
+    try:
+        return Engine(make(), bits)
+    except ImportError as why:
+        print(f"{name}: {why}")
+        return None
+
+
+def of_graph(make: str, model, past: Reading):
+    """Of a runtime of ONNX files: steps from the prompt's past on. Its scores must be ours."""
+    from pyops.bench import gpt2_onnx
+    step = getattr(gpt2_onnx, make)(gpt2_onnx.step_model(model), pyops.get_num_threads())
+    length = int(past.cache.lengths[0])
+    entries = np.ascontiguousarray(past.cache.data[..., :length, :])
+
+    def run(steps: int) -> np.ndarray:
+        token, here = past.scores.argmax(-1)[:, None], entries
+        start = clocks()
+        for i in range(steps):
+            scores, here = step(token, np.array([[length + i]]), here)
+            token = scores[:, -1].argmax(-1)[:, None]
+        return clocks() - start
+    wanted = past.run("step", past.scores.argmax(-1)[:, None], past.cache.lengths[:, None], past.cache.mask,
+                      past.cache.data)[0]
+    if off_by(step(past.scores.argmax(-1)[:, None], np.array([[length]]), entries)[0][:, -1], wanted) > 1e-4:
+        raise AssertionError(f"{make}: its scores are not ours")
+    return run
+
+
+def report(given: dict[str, Engine | None], args, model, context: int) -> None:
+    engines = {name: engine for name, engine in given.items() if engine is not None}
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
     read, speeds = reader(), []
     for _ in range(args.rounds + 1):   # the first warms up
@@ -90,6 +127,8 @@ def report(engines: dict[str, Engine], args, model, context: int) -> None:
         off = "" if engine.scores is None else f"{off_by(engine.scores, wanted):.1e}"
         print(f"{name:<18} {1 / own:8.1f} {own * 1e3:8.2f}   {floor * 1e3:8.2f}  {floor / own:12.2f}   "
               f"{ratio:14.2f} x   {processor * 1e3:12.2f}   {off:>13}")
+    for name in given.keys() - engines.keys():
+        print(f"{name:<18} not installed")
 
 
 def bytes_read(model, context: int) -> tuple[int, int]:

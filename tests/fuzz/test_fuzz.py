@@ -25,6 +25,7 @@ COUNTS = {
     "op_geometry": 400,
     "values": 300,
     "torch_door": 8,
+    "torch_files": 40,
     "against_torch": 400,
     "onnx": 600,
     "onnx_lengths": 200,
@@ -38,7 +39,7 @@ def test_nothing_dies_hangs_or_is_wrong(name):
         pytest.importorskip("onnx")
     if name == "annotations":
         pytest.importorskip("PIL")
-    if name in ("torch_door", "against_torch"):
+    if name in ("torch_door", "torch_files", "against_torch"):
         pytest.importorskip("torch")
     target = import_module(f"{__package__}.{name}")
     for result in (hunt.replay(target, name), hunt.hunt(target, range(1, 1 + COUNTS[name]))):
