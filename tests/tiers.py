@@ -76,6 +76,8 @@ FULL: dict[str, tuple] = {
 SLOW: dict[str, tuple] = {
     # over ResNet-18 stays
     "detection/test_faster_rcnn.py": ("test_forms*", "*different_sizes*"),
+    # torch traces and exports each for seconds
+    "detection/test_torch_door.py": ("*one_graph[[][fmk]*", "test_two_images*", "test_no_detections*"),
     "detection/test_ssd.py": ("*test_losses*", "*test_boxes*vgg16*", "test_lower_layers*ssd300*"),
     "detection/test_retinanet.py": ("test_resnet50s_forms*", "*different_sizes*"),
     # of each kind the smallest stays

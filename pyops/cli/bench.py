@@ -27,6 +27,9 @@ def add_arguments(parser):
     parser.add_argument("--rnn", nargs="?", const="", metavar="NAME",
                         help="recurrent layers, forward and training step; with NAME only the shapes that "
                         "have it in their name: 'LSTM 512', b16, ragged")
+    parser.add_argument("--detection", action="store_true",
+                        help="suppression of boxes and pooling of regions beside ONNX Runtime and OpenCV, where these "
+                        "are installed (python -m pyops.bench.detection_rows takes sizes)")
     parser.add_argument("--ops", nargs="?", const="", metavar="WORDS",
                         help="eager ops beside torch eager, forward and with gradients; with WORDS only calls that "
                              "have them in their name: 'conv2d groups'")
@@ -56,6 +59,10 @@ def run(args) -> int:
         return onnx_files(args)
     if args.ops is not None:
         return eager_ops(args)
+    if args.detection:
+        from ..bench import detection_rows
+        detection_rows.main([] if args.threads is None else ["--threads", str(args.threads)])
+        return 0
     absent = [p for p in ("rich", "pytest_benchmark", *(["matplotlib"] if args.html else []))
               if find_spec(p) is None]
     if absent:

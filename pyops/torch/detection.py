@@ -137,7 +137,7 @@ def install() -> None:
         if not image_shapes:
             raise ValueError("images list should not be empty")
         height = max([shape[0] for shape in image_shapes])
-        scales = [2.0 ** round(math.log2(float(x.shape[-2]) / float(height))) for x in features]
+        scales = [power_of_two(x.shape[-2], height) for x in features]
         mapper = poolers.initLevelMapper(int(-math.log2(scales[0])), int(-math.log2(scales[-1])),
                                          canonical_scale=canonical_scale, canonical_level=canonical_level)
         return scales, mapper
@@ -171,14 +171,35 @@ def install() -> None:
                            (roi_heads, paste_masks_in_image), (roi_heads, heatmaps_to_keypoints)):
         torch.compiler.substitute_in_graph(getattr(home, function.__name__), skip_signature_check=True)(function)
         _installed.append(function.__name__)
-    patch_coder()
+    patch_methods()
 
 
-def patch_coder() -> None:
-    """Methods cannot be substituted: this one does what torchvision's does, and asks only outside of dynamo
-    whether there is any box."""
+def power_of_two(part: int, whole: int) -> float:
+    """The one nearest to part / whole, by comparisons of whole numbers, which sizes that vary have as well."""
+    exponent = 4
+    while exponent > -16 and 2 * part * part * 4 ** (4 - exponent) < whole * whole * 4**4:
+        exponent -= 1
+    return 2.0**exponent
+
+
+def patch_methods() -> None:
+    """Methods cannot be substituted: these do what torchvision's do, but within dynamo one does not ask
+    whether there is any box, and the other does not keep the scales of the first image, upon which dynamo would
+    trace everything again."""
     from torchvision.models.detection._utils import BoxCoder
-    eager = BoxCoder.decode
+    from torchvision.ops import poolers
+    eager, pooled = BoxCoder.decode, poolers.MultiScaleRoIAlign.forward
+
+    def forward(self, x, boxes, image_shapes):
+        if not torch.compiler.is_compiling():
+            return pooled(self, x, boxes, image_shapes)
+        maps = poolers._filter_input(x, self.featmap_names)
+        scales, mapper = self.scales, self.map_levels
+        if scales is None or mapper is None:
+            scales, mapper = poolers._setup_scales(maps, image_shapes, self.canonical_scale, self.canonical_level)
+        return poolers._multiscale_roi_align(maps, boxes, self.output_size, self.sampling_ratio, scales, mapper)
+
+    poolers.MultiScaleRoIAlign.forward = forward
 
     def decode(self, rel_codes, boxes):
         if not torch.compiler.is_compiling():
@@ -187,7 +208,7 @@ def patch_coder() -> None:
         return found.reshape(rel_codes.shape[0], rel_codes.shape[1] // 4, 4)
 
     BoxCoder.decode = decode
-    _installed.append("BoxCoder.decode")
+    _installed.extend(("BoxCoder.decode", "MultiScaleRoIAlign.forward"))
 
 
 def capture() -> None:
