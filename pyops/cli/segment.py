@@ -67,13 +67,14 @@ def written(model, path: Path, place: Path, names, args) -> str:
     """Writes the two pictures. What the labels' shares are."""
     from PIL import Image
 
+    from ..core.memory import empty_cache
     from ..segmentation import overlay, segment
     from ..train.segmentation import read_image
     image = read_image(path)
-    planes = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
-    labels = segment(model, planes, args.tile, args.margin)
+    labels = segment(model, image.transpose(2, 0, 1), args.tile, args.margin, scale=1 / 255)
+    empty_cache()   # what the pieces took is now the pictures'
     Image.fromarray(overlay(image, labels)).save(place)
-    Image.fromarray(labels.astype(np.uint8)).save(place.with_name(place.stem + "_mask.png"))
-    counts = np.bincount(labels.ravel())
+    Image.fromarray(labels.astype(np.uint8, copy=False)).save(place.with_name(place.stem + "_mask.png"))
+    counts = sum(np.bincount(row, minlength=int(labels.max()) + 1) for row in labels)
     shares = [(int(c), counts[c] / labels.size) for c in np.argsort(-counts) if counts[c]]
     return ", ".join(f"{names[c] if names and c < len(names) else c} {100 * share:.1f} %" for c, share in shares)

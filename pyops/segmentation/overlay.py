@@ -5,6 +5,8 @@ import numpy as np
 
 __all__ = ["PALETTE", "coloured", "overlay"]
 
+SOME_PIXELS = 1 << 18
+
 
 def voc_palette(count: int = 256) -> np.ndarray:
     """(count, 3) uint8, Pascal VOC's colours: bits 0, 3, 6 ... of a class are red's highest bits
@@ -40,7 +42,12 @@ def overlay(image: np.ndarray, labels: np.ndarray, share: float = 0.5, palette: 
     if image.dtype != np.uint8 or image.shape[:2] != np.shape(labels) or image.ndim not in (2, 3):
         raise ValueError(f"overlay: image must be uint8 of the labels' size {np.shape(labels)}, got {image.shape} "
                          f"{image.dtype}")
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, -1)
-    alpha = np.where(np.asarray(labels)[..., None] == 0, 0, share)
-    return np.rint(image * (1 - alpha) + coloured(labels, palette) * alpha).astype(np.uint8)
+    labels = np.asarray(labels)
+    result = np.empty((*labels.shape, 3), np.uint8)
+    rows = max(1, SOME_PIXELS // max(1, labels.shape[1]))   # at once: as floats they are 24 times as large
+    for top in range(0, len(labels), rows):
+        some = slice(top, top + rows)
+        alpha = np.where(labels[some, :, None] == 0, 0, share)
+        pixels = image[some] if image.ndim == 3 else image[some, :, None]
+        result[some] = np.rint(pixels * (1 - alpha) + coloured(labels[some], palette) * alpha)
+    return result

@@ -1,6 +1,7 @@
 """Labels of an image of any size: whole, or tile by tile with room around each."""
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ SCORES = 1 << 27   # bytes of logits at most that a whole image's answer may tak
 
 
 def segment(model: Any, image: np.ndarray, tile: int | None = None, margin: int = 64,
-            mode: str = "reflect", scores: bool = False) -> np.ndarray:
+            mode: str = "reflect", scores: bool = False, scale: float | None = None) -> np.ndarray:
     """The class of each pixel, (H, W) uint8 (int64 from 256 classes on), or with scores=True the
     logits (classes, H, W) float32.
 
@@ -22,11 +23,12 @@ def segment(model: Any, image: np.ndarray, tile: int | None = None, margin: int 
     None: the whole image at once where its scores stay small, else 512. margin: pixels that a tile
     sees around those that it labels. mode: what stands around the image, "reflect" (mirrored, as in
     U-Net's paper) or "zeros". A U-Net without padding makes its margin itself (the overlap-tile
-    strategy; Ronneberger et al., 2015, figure 2).
+    strategy; Ronneberger et al., 2015, figure 2). scale: of an image of uint8, by which each piece
+    is multiplied when its turn comes, 1 / 255 say; so a large image is never whole in floats.
     Raises ValueError for an image that is not (C, H, W) of floats, holds NaN or infinity, or a tile
     below 1: whole numbers from 0 to 255 would pass for pixels that the model was not trained on.
     """
-    image = checked(image)
+    image = checked(image, scale)
     if mode not in ("reflect", "zeros"):
         raise ValueError(f"segment: mode must be 'reflect' or 'zeros', got {mode!r}")
     if tile is not None and tile < 1 or margin < 0:
@@ -44,7 +46,7 @@ def segment(model: Any, image: np.ndarray, tile: int | None = None, margin: int 
     for top in range(0, height, tile):
         for left in range(0, width, tile):
             rows, columns = min(tile, height - top), min(tile, width - left)
-            logits = answer(model, image, (top, left), (rows, columns), tile, margin, mode)
+            logits = answer(model, image, (top, left), (rows, columns), tile, margin, mode, scale)
             part = logits if scores else logits.argmax(0)
             if result is None:
                 kind = np.float32 if scores else np.uint8 if len(logits) <= 256 else np.int64
@@ -54,10 +56,14 @@ def segment(model: Any, image: np.ndarray, tile: int | None = None, margin: int 
     return result
 
 
-def checked(image: Any) -> np.ndarray:
+def checked(image: Any, scale: float | None) -> np.ndarray:
     image = np.asarray(image)
+    if scale is not None and (image.dtype != np.uint8 or not 0 < scale < math.inf):
+        raise ValueError(f"segment: scale must be positive and is for images of uint8, got {scale!r} and {image.dtype}")
     if image.ndim != 3 or 0 in image.shape:
         raise ValueError(f"segment: image must be (channels, height, width), got {image.shape}")
+    if scale is not None:
+        return image
     if image.dtype.kind != "f":
         raise ValueError(f"segment: image must hold floats as the model takes them, 0 to 1 say, got {image.dtype}")
     image = image.astype(np.float32, copy=False)
@@ -67,11 +73,13 @@ def checked(image: Any) -> np.ndarray:
 
 
 def answer(model: Any, image: np.ndarray, corner: tuple[int, int], size: tuple[int, int], tile: int,
-           margin: int, mode: str) -> np.ndarray:
+           margin: int, mode: str, scale: float | None) -> np.ndarray:
     """Logits (classes, rows, columns) of the pixels from `corner` on."""
     (top, left), (rows, columns) = corner, size
     height, width = seen_size(model, size, tile, margin)
     piece = window(image, top - margin, left - margin, height, width, mode)
+    if scale is not None:
+        piece = piece.astype(np.float32) * np.float32(scale)
     with no_grad():
         logits = model.logits(piece[None]) if hasattr(model, "logits") else model(piece[None])
     logits = np.asarray(getattr(logits, "data", logits))[0]

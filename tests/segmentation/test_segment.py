@@ -1,4 +1,7 @@
 """Labels of whole images by tiles, weights of borders, colours."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -111,3 +114,32 @@ def test_colours_are_pascal_vocs():
         coloured(labels * 150)
     with pytest.raises(ValueError, match="of the labels' size"):
         overlay(photo[:1], labels)
+
+
+def test_pixels_are_scaled_a_piece_at_a_time():
+    model = models.create_model("unet", classes=5, base=4, depth=1).eval()
+    image = np.random.default_rng(0).integers(0, 256, (3, 40, 56), np.uint8)
+    whole = segment(model, image.astype(np.float32) * np.float32(1 / 255), tile=16, margin=8)
+    assert np.array_equal(segment(model, image, tile=16, margin=8, scale=1 / 255), whole)
+    for wrong, scale in ((image, 0), (image, np.inf), (image.astype(np.float32), 1 / 255)):
+        with pytest.raises(ValueError, match="segment: scale must be positive and is for images of uint8"):
+            segment(model, wrong, scale=scale)
+
+
+def test_a_large_image_is_never_whole_in_floats():
+    """Of 2000x1600 pixels and 21 classes the scores would take 269 MB, the image in floats 38."""
+    code = """
+import resource, numpy as np, pyops
+from pyops import models
+from pyops.segmentation import overlay, segment
+model = models.create_model("unet", classes=21, base=4, depth=1).eval()
+image = np.random.default_rng(0).integers(0, 256, (1600, 2000, 3), np.uint8)
+planes = image.transpose(2, 0, 1)
+segment(model, planes[:, :300, :300], tile=128, margin=16, scale=1 / 255)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = segment(model, planes, tile=256, margin=16, scale=1 / 255)
+overlay(image, found)
+print(found.shape, found.dtype, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert done[:-1] == ["(1600,", "2000)", "uint8"] and int(done[-1]) < 80_000   # kilobytes
