@@ -8,6 +8,7 @@ else gets an error that names the op, the values and the rule.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class InputError(TypeError):
 
 def call(op, inputs, attrs, out=None):
     if op.whole and all(getattr(getattr(v, "dtype", None), "kind", "") in WHOLE for v in inputs):
-        op = whole_row(op)
+        return whole_row(op)(*inputs, out=out, **attrs)
     takers = [type(v) for v in inputs if hasattr(type(v), "__pyops_call__")]
     if takers:
         taker = max(takers, key=lambda t: getattr(t, "__pyops_priority__", 0))
@@ -199,6 +200,12 @@ def check_one_type(op, inputs, kinds):
                         "convert one with .astype")
 
 
+@lru_cache(256)
+def has_kernels(dtype):
+    """Whether values of this type are among those of csrc/elements.inc: a type takes long to say its name."""
+    return dtype.name in ELEMENTS
+
+
 def ready_one(op, position, array, kind, value=None):
     if kind in "ij":
         if array.dtype.kind not in "iu":
@@ -208,7 +215,7 @@ def ready_one(op, position, array, kind, value=None):
             raise ValueError(f"{op.name}: input {position} has values beyond int64")
         return np.require(array, np.int64, "CA")
     if kind in "av":
-        if array.dtype.name not in ELEMENTS:
+        if not has_kernels(array.dtype):
             raise InputError(
                 f"{op.name}: input {position} must be of numbers or truth values, got {describe(array)}",
                 value)
