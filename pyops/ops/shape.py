@@ -344,6 +344,17 @@ def _cat_gradient(ctx: Context):
     return tuple(grads)
 
 
+WHOLE, TURNED = slice(None), slice(None, None, -1)
+
+
+def _getitem_gradient(ctx: Context):
+    """Zeros but where g came from. Axes that were only turned are turned back: a view."""
+    index = ctx.attrs["index"]
+    if all(isinstance(i, slice) and i in (WHOLE, TURNED) for i in index):
+        return (GETITEM(ctx.g, index=index),)
+    return (SCATTER_SLICE(ctx.g, index=index, shape=tuple(ctx.inputs[0].shape)),)
+
+
 RESHAPE = Op(
     "reshape", "v", _no_kernel(reference.reshape), reference.reshape,
     lambda ctx: (RESHAPE(ctx.g, shape=tuple(ctx.inputs[0].shape)),),
@@ -370,8 +381,7 @@ SCATTER_SLICE = Op("scatter_slice", "r", _scatter, reference.scatter_slice,
 
 
 GETITEM = Op(
-    "getitem", "v", _no_kernel(reference.getitem), reference.getitem,
-    lambda ctx: (SCATTER_SLICE(ctx.g, index=ctx.attrs["index"], shape=tuple(ctx.inputs[0].shape)),),
+    "getitem", "v", _no_kernel(reference.getitem), reference.getitem, _getitem_gradient,
     tolerance=0)
 
 CAT = Op(
