@@ -27,8 +27,9 @@ def test_an_unknown_size():
         models.gpt3("ada")
 
 
+@pytest.mark.parametrize("dropout", [0.0, 1e-15])   # none; so little that no weight is dropped
 @pytest.mark.parametrize("tokens", [3, 4, 5, 8, 21])
-def test_a_band_is_a_mask(tokens):
+def test_a_band_is_a_mask(tokens, dropout):
     q, k, v, g = (RNG.standard_normal((2, 3, tokens, 6)) for _ in range(4))
     distance = np.arange(tokens)[:, None] - np.arange(tokens)
     mask = (distance >= 0) & (distance < 4)
@@ -38,7 +39,8 @@ def test_a_band_is_a_mask(tokens):
         y = attend(*given)
         F.sum(F.mul(y, g)).backward()
         return [y.data, *(np.asarray(x.grad.data) for x in given)]
-    for a, b in zip(run(lambda *x: banded_attention(*x, 4)), run(lambda *x: F.scaled_dot_product_attention(*x, mask))):
+    for a, b in zip(run(lambda *x: banded_attention(*x, 4, dropout)),
+                    run(lambda *x: F.scaled_dot_product_attention(*x, mask))):
         assert np.abs(a - b).max() <= 1e-13
 
 

@@ -10,11 +10,15 @@ from ... import functional as F
 def banded_attention(query, key, value, band: int, dropout_p: float = 0.0, scale: float | None = None):
     """(N, heads, T, E): causal attention of distances 0 to band - 1.
 
-    A block of `band` queries meets its own keys and those of the block before, so that work and
-    memory are of T x band, not T x T. The number of tokens is a constant of a Program.
+    Blocks of keys that no query sees are left out, so that work is of T x band, not T x T. With
+    dropout, which keeps weights, a block of `band` queries meets its own keys and those of the block
+    before, so that memory is, too. The number of tokens is a constant of a Program.
     """
     n, heads, tokens, width = query.shape
     tokens = int(tokens)
+    if not dropout_p and tokens > band:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale,
+                                              key_begin=np.arange(tokens) - band + 1)
     if tokens <= band:
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout_p, is_causal=True, scale=scale)
     blocks = -(-tokens // band)
