@@ -360,7 +360,7 @@ def suppress(boxes, scores, most, iou, least, center, chosen, count) -> None:
          "there is room for every box that may stay, and for their count")
 
 
-@contract("batched_nms", "rrifII")
+@contract("batched_nms", "rrefII")
 def batched_nms(boxes, scores, groups, iou, chosen, count) -> None:
     need(len(scores.shape) == 1 and boxes.shape == (scores.size, 4), "boxes have four numbers and a score")
     need(groups.size == chosen.size == scores.size and count.size >= 1, "there is a group a box, and room for all")
