@@ -370,7 +370,7 @@ def along(x, indices, axis: int):
     own = isinstance(x, Counted) and x.axis == axis
     if isinstance(x, Counted) and not own and isinstance(indices, Counted):
         raise Refused("two lengths that a run decides")
-    if not own and isinstance(indices, Counted) and indices.axis == axis == 0 and rank(indices) == 1:
+    if not own and isinstance(indices, Counted) and indices.axis == axis == 0 and rank(indices) == 1 < indices.bound:
         # a run takes those that are there: `mark` has the call shortened
         result = TAKE(x, indices.values, dim=0, wrap=True) if x.shape[0] else taken(x, None, 0)
         return Counted(result, 0, indices.count)

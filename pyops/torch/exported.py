@@ -63,7 +63,13 @@ def as_function(program) -> Callable:
     UnsupportedOp for an op that is not in aten.TABLE.
     """
     check(program)
-    return lambda *arrays: Interpreter(program, arrays).run()
+
+    def function(*arrays):
+        result = Interpreter(program, arrays).run()
+        if any(isinstance(v, counted.Compared) for v in pytree.tree_leaves(result)):
+            raise UnsupportedOp("compile: a comparison of a size that a run decides is a result")
+        return result
+    return function
 
 
 def taken_apart(program):

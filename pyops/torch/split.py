@@ -133,7 +133,11 @@ class Stages:
         self.values = probes[0].values
         self.torch = probes[0].refused
         nodes = [n for n in program.graph.nodes if n.op == "call_function"]
-        for node in reversed(nodes):   # comparisons of sizes that torch's calls read are torch's
+        # comparisons of sizes that are results, or that torch's calls read, are torch's
+        results = {n for n in output_of(program).all_input_nodes if isinstance(self.values.get(n), Compared)}
+        for node in reversed(nodes):
+            if node in self.torch or node in results:
+                self.torch.add(node)
             if node in self.torch:
                 self.torch.update(n for n in node.all_input_nodes if isinstance(self.values[n], Compared))
         self.calls = [n for n in nodes if self.varies(n) and (n in self.torch or not isinstance(

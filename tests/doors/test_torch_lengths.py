@@ -101,6 +101,26 @@ def test_what_cannot_be_is_torchs_error():
     assert_same(compiled(X, torch.tensor([0, 2])), X[[2]])
 
 
+def test_python_may_branch_on_what_was_found():
+    def function(x):
+        found = x[x > 0]
+        return found * 2 if found.shape[0] > 3 else x - 1
+    compiled = torch.compile(function, backend="pyops")
+    with torch.no_grad():
+        for x in (X, -X.abs(), X.abs()):
+            assert_same(compiled(x), function(x))
+
+
+def test_indices_behind_the_count_are_none():
+    y, mask = torch.arange(3.0), torch.tensor([False] * 4 + [True] * 3)
+
+    def function(y, mask):
+        places = torch.where(mask)[0] - 4
+        return y[places], torch.stack([y, y])[:, places], torch.stack([y, y])[places % 2, places]
+    with torch.no_grad():
+        assert_same(torch.compile(function, backend="pyops")(y, mask), function(y, mask))
+
+
 def test_other_sizes():
     compiled = torch.compile(lambda b, s: (b[s > 0.5], s[s > 0.5].topk(2)), backend="pyops", dynamic=True)
     with torch.no_grad():
