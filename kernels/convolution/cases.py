@@ -51,6 +51,8 @@ CASES = {
         case("1d_no_batch_axis", "conv1d", A(5, 20), A(7, 5, 3), dilation=3),
         case("3d", "conv3d", A(2, 3, 6, 7, 8), A(5, 3, 3, 3, 3), A(5), padding=1, batch=True),
         case("3d_mixed", "conv3d", A(1, 4, 7, 9, 10), A(6, 2, 2, 3, 1), A(6), stride=(1, 2, 3), padding=(1, 0, 2), dilation=(2, 1, 1), groups=2),
+        case("3d_as_images", "conv3d", A(2, 6, 5, 13, 14), A(17, 6, 3, 3, 3), A(17), stride=(2, 1, 1), padding=1, batch=True),
+        case("3d_as_images_dilated", "conv3d", A(1, 9, 7, 9, 8), A(16, 9, 2, 3, 3), padding=(2, 1, 2), dilation=(3, 1, 1)),
         case("3d_depthwise", "conv3d", A(1, 3, 6, 7, 20), A(3, 1, 3, 3, 3), A(3), padding=1, groups=3),
     ],
     "conv_transpose": [

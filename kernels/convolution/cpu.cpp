@@ -11,6 +11,7 @@
 #include "planar.h"
 #include "transposed_columns.h"
 #if defined(REAL_f32)
+#include "depth_slices.h"
 #include "direct_planar.h"
 #include "stride_two.h"
 #include "winograd_planar.h"
@@ -93,13 +94,22 @@ static bool by_stride_two(const Convolution& conv, const Extent& kernel, Dims st
 }
 
 // Runs the call in blocked layout, by Winograd's algorithm or directly, if that gains time.
-static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+static bool images_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                       bool turned) {
     return by_winograd(conv, kernel, stride, padding, dilation, turned) ||
            by_stride_two(conv, kernel, stride, padding, dilation, turned) ||
            ((!turned || all_ones(stride)) &&
             (direct_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
              depthwise_in_blocks(conv, kernel, stride, padding, dilation, turned)));
+}
+
+static bool in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
+                      bool turned) {
+    const auto images = [turned](const Convolution& image, const Extent& filter, Dims s, Dims p, Dims d) {
+        return images_in_blocks(image, filter, s, p, d, turned);
+    };
+    return images_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
+           by_depth_slices(conv, kernel, stride, padding, dilation, turned, images);
 }
 #else
 // in double every digit counts
