@@ -56,7 +56,8 @@ static bool by_depth_slices(const Convolution& conv, const Extent& kernel, Dims 
         return false;
     const i64 x_slice = slices.channels() * slices.in_plane(), y_slice = conv.filters * slices.out_plane(),
               together = clamp(SLICE_VALUES / (x_slice + y_slice), 1, ys.d);
-    Scratch<real> x(together * x_slice), y(together * y_slice), weight(turned ? conv.channels * kernel.d * conv.filters * taps : 0);
+    Scratch<real> x(together * x_slice), y(together * y_slice),
+        weight(turned ? conv.channels * kernel.d * conv.filters * taps : 0);
     if (turned) lay_by_depth(conv, kernel, weight);
     const Extent image_kernel{kernel.n, kernel.c, 1, kernel.h, kernel.w};
     for (i64 n = 0; n < xs.n; ++n)

@@ -12,8 +12,6 @@
 #include "indices.h"
 #include "kernel.h"
 
-#include <vector>
-
 BEGIN_KERNELS
 namespace {
 constexpr i64 MOST = 16;   // features
@@ -24,7 +22,10 @@ constexpr i64 FIRST_VERTICES = 4096;   // that a table begins with
 class Table {
 public:
     Table(const i64* keys, i64 d, i64 most)
-        : keys(keys), d(d), slots(size_for(most), -1), mask((i64)slots.size() - 1) {}
+        : keys(keys), d(d) { empty(size_for(most)); }
+    ~Table() { delete[] slots; }
+    Table(const Table&) = delete;
+    Table& operator=(const Table&) = delete;
     // The slot in which the key is, or where it would be put.
     i64& slot(const i64* key) {
         std::uint64_t hash = 0;
@@ -41,8 +42,7 @@ public:
     // Room for one more than `count` vertices, which have the first keys.
     void make_room(i64 count) {
         if (2 * count < mask) return;
-        slots.assign(2 * slots.size(), -1);
-        mask = (i64)slots.size() - 1;
+        empty(2 * (mask + 1));
         for (i64 v = 0; v < count; ++v) slot(keys + v * d) = v;
     }
 
@@ -52,10 +52,17 @@ private:
         while (size < 2 * most) size *= 2;
         return size;
     }
+    // `size` slots, a power of two, without a vertex
+    void empty(i64 size) {
+        delete[] std::exchange(slots, nullptr);
+        slots = new i64[size];
+        for (i64 i = 0; i < size; ++i) slots[i] = -1;
+        mask = size - 1;
+    }
     const i64* keys;
     const i64  d;
-    std::vector<i64> slots;
-    i64              mask;
+    i64*       slots = nullptr;   // no std::vector, whose functions the sets of instructions would share
+    i64        mask = 0;
 };
 
 // The simplex around a point.
