@@ -17,6 +17,7 @@ from .lengths import origin
 from .row import OPS, Unsupported, axes_of, axis_of, rank, traced
 
 INT, LARGEST = np.dtype(np.int64), (1 << 62) - 1
+BESIDE = -float(1 << 20)   # pixels: outside of every map
 
 
 def index_of(value):
@@ -251,6 +252,8 @@ def roi_align(call):
     if isinstance(call[0], Counted):
         raise Unsupported("takes no maps whose number depends on data")
     like = same_length(call.inputs[1:])
-    # regions behind the count are of the first map and empty
-    regions = [filled(v, 0) if isinstance(v, Counted) else v for v in call.inputs[1:]]
+    if like.axis:
+        raise Unsupported("takes lengths that depend on data as the number of regions alone")
+    # regions behind the count are of the first map and lie beside it, where nothing is sampled
+    regions = [filled(v, fill) if isinstance(v, Counted) else v for v, fill in zip(call.inputs[1:], (BESIDE, 0))]
     return cut(plain(call, [call[0], *regions]), like, 0)

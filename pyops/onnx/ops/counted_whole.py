@@ -138,16 +138,6 @@ def suppress(call):
     return OPS["NonMaxSuppression"](replace(call, inputs=given))
 
 
-@takes("RoiAlign")
-def regions(call):
-    """Of as many regions as were found."""
-    x, rois, batches = call.inputs
-    if isinstance(x, Counted) or not isinstance(rois, Counted) or not isinstance(batches, Counted) or rois.axis:
-        raise Unsupported("takes lengths that depend on data as the number of regions alone")
-    same_length([rois, batches])
-    return cut(plain(call, [x, filled(rois, 0), filled(batches, 0)]), rois, 0)
-
-
 def length_of(value, what: str):
     """(one traced length, the most that it can be)"""
     (most,) = upper(value)
