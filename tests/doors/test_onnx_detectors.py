@@ -174,3 +174,21 @@ def test_an_index_behind_the_count_is_refused():
     check(proto, {"x": np.array([1, 2, -3, -4, -5], np.float32)})
     with pytest.raises(IndexError, match="index"):
         door.load(proto)(np.array([1, 2, -3, -4, 5], np.float32))
+
+
+def test_one_index_a_row_is_put_by_rows():
+    """Indices that an Expand makes of one a row, as torch's x[rows] = values is exported; outside they are refused."""
+    nodes = [node("Greater", ["score", "0"], ["above"]), node("Compress", ["x", "above"], ["found"], axis=0),
+             node("Compress", ["rows", "above"], ["where"], axis=0), node("Reshape", ["where", "column"], ["index"]),
+             node("Shape", ["found"], ["shape"]), node("Expand", ["index", "shape"], ["indices"]),
+             node("ScatterElements", ["into", "indices", "found"], ["y"], axis=0)]
+    proto = model(nodes, {"x": (F, (5, 3)), "score": (F, (5,)), "rows": (INT, (5,)), "into": (F, (6, 3))}, {"y": F},
+                  constants={"0": np.float32(0), "column": np.array([-1, 1])})
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.standard_normal((5, 3)).astype(np.float32), "score": np.array([1, -1, 2, -2, 3], np.float32),
+             "rows": np.array([4, 9, -1, -9, 0]), "into": rng.standard_normal((6, 3)).astype(np.float32)}
+    check(proto, feeds, {**feeds, "score": -np.ones(5, np.float32)})
+    program = door.load(proto)
+    assert "put_along" not in program.summary()
+    with pytest.raises(IndexError, match="index"):
+        program(*{**feeds, "score": np.ones(5, np.float32)}.values())

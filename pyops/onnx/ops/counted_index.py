@@ -91,6 +91,18 @@ def gather_elements(call):
     return cut(plain(call, [x, index_of(indices)[0]]), indices, indices.axis)
 
 
+def whole_rows(call, axis: int, values):
+    """One index a row, where those of all of its values were made of it; else None."""
+    indices, updates = call[1].values, call[2].values
+    if axis or call.attr("reduction", "none") != "none" or tuple(updates.shape[1:]) != tuple(values.shape[1:]):
+        return None
+    node = indices.value.node if traced(indices) else None
+    source = node.inputs[0] if node is not None and node.op == "broadcast_to" else None
+    if source is None or tuple(source.shape) != (indices.shape[0], *[1] * (rank(indices) - 1)):
+        return None
+    return F.reshape(source if isinstance(source, np.ndarray) else type(indices)(source), (-1,))
+
+
 @takes("ScatterElements", "Scatter")
 def scatter_elements(call):
     """Behind the count as with ScatterND."""
@@ -102,14 +114,18 @@ def scatter_elements(call):
     ):
         raise Unsupported("takes lengths that depend on data along its axis alone")
     values, length = (x.values, x.count) if along_axis[0] else (x, np.asarray(x.shape[axis], INT))
-    n = values.shape[axis]
-    places = as_type(indices.values, INT)
+    n, rows = values.shape[axis], whole_rows(call, axis, values)
+    given, room = (indices.values, rank(x)) if rows is None else (rows, 1)
+    places = as_type(given, INT)
     places = F.where(F.lt(places, 0), F.add(places, length), places)
     wrong = F.logical_or(F.lt(places, 0), F.ge(places, length))
     inside = F.where(wrong, np.asarray(n + 1, INT), places)   # which the kernel refuses
-    places = F.where(present(indices, axis, rank(x)), inside, np.asarray(n, INT))
+    places = F.where(present(indices, axis if rows is None else 0, room), inside, np.asarray(n, INT))
     wide = F.cat([values, np.zeros((*values.shape[:axis], 1, *values.shape[axis + 1 :]), x.dtype)], axis)
-    found = OPS["ScatterElements"](replace(call, inputs=[wide, places, updates.values]))
+    if rows is None:
+        found = OPS["ScatterElements"](replace(call, inputs=[wide, places, updates.values]))
+    else:
+        found = F.scatter_nd(wide, F.reshape(places, (-1, 1)), updates.values)
     found = F.getitem(found, (slice(None),) * axis + (slice(0, n),))
     return Counted(found, axis, length) if along_axis[0] else found
 
