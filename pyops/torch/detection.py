@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from .. import functional as F
+from ..graph.counted import Counted
 from ..ops.typed import as_type
 from . import counted
 from .aten import TABLE
-from .counted import Counted, filled, same_length
+from .counted import filled, same_length
 from .library import library
 
 SCHEMAS = (

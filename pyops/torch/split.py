@@ -19,10 +19,11 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 
 from .. import graph
+from ..graph.counted import Counted
 from ..graph.ir import Value
 from ..graph.program import Program
 from ..graph.trace import Traced, trace
-from .counted import Compared, Counted, Length
+from .counted import Compared, Length
 from .exported import Interpreter, Unknown, draws
 from .flops import flops_of
 from .refusals import UnsupportedOp, fault, is_refusal
