@@ -2,24 +2,28 @@
 
 Some functions of theirs look at numbers in Python: whether there are more boxes than suit one way to
 suppress them, which regions a level has, how large a mask is to be. dynamo's graph would end there.
-`install` has dynamo trace functions in their place that call operators with fake kernels, for every
-backend of the process; what these compute is the same. Suppression and regions are rows of ours in a
-Program; pasting masks and reading keypoints stay torchvision's Python, as single calls.
+`install` has dynamo trace functions in their place that call operators with fake kernels, where it
+traces for this backend; what these compute is the same. Suppression and regions are rows of ours in
+a Program; pasting masks and reading keypoints stay torchvision's Python, as single calls.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+from types import FunctionType
 
 import numpy as np
 import torch
+from torch._dynamo.eval_frame import innermost_backend
+from torch._dynamo.symbolic_convert import InstructionTranslator
 
 from .. import functional as F
 from ..graph.counted import Counted
 from ..ops.typed import as_type
 from . import counted
 from .aten import TABLE
+from .backend import Freezing, pyops
 from .counted import filled, same_length
 from .library import library
 
@@ -124,6 +128,25 @@ counted.BEGIN.add("pyops.batched_nms.default")
 _installed: list[str] = []
 
 
+@torch.compiler.assume_constant_result
+def for_pyops() -> bool:
+    """Whether what dynamo traces is for this backend: substitutes hold for all of a process."""
+    backend = innermost_backend(InstructionTranslator.current_tx().output.compiler_fn)
+    backend = getattr(backend, "compiler_fn", backend)   # of what torch.compile makes of a name
+    return backend is pyops or isinstance(backend, Freezing)
+
+
+def either(ours, theirs: FunctionType):
+    """What dynamo is to trace in place of theirs."""
+    # another function of the same code: theirs itself would be substituted again
+    same = FunctionType(theirs.__code__, theirs.__globals__, theirs.__name__, theirs.__defaults__, theirs.__closure__)
+    same.__kwdefaults__ = theirs.__kwdefaults__
+
+    def chosen(*args, **kwargs):
+        return ours(*args, **kwargs) if for_pyops() else same(*args, **kwargs)
+    return chosen
+
+
 def install() -> None:
     """Once torchvision's detectors are imported."""
     if _installed or "torchvision.models.detection.roi_heads" not in sys.modules:
@@ -170,7 +193,8 @@ def install() -> None:
 
     for home, function in ((box_ops, batched_nms), (poolers, _setup_scales), (poolers, _multiscale_roi_align),
                            (roi_heads, paste_masks_in_image), (roi_heads, heatmaps_to_keypoints)):
-        torch.compiler.substitute_in_graph(getattr(home, function.__name__), skip_signature_check=True)(function)
+        theirs = getattr(home, function.__name__)
+        torch.compiler.substitute_in_graph(theirs, skip_signature_check=True)(either(function, theirs))
         _installed.append(function.__name__)
     patch_methods()
 
@@ -184,15 +208,15 @@ def power_of_two(part: int, whole: int) -> float:
 
 
 def patch_methods() -> None:
-    """Methods cannot be substituted: these do what torchvision's do, but within dynamo one does not ask
-    whether there is any box, and the other does not keep the scales of the first image, upon which dynamo would
-    trace everything again."""
+    """Methods cannot be substituted: these do what torchvision's do, but traced for this backend one does not
+    ask whether there is any box, and the other does not keep the scales of the first image, upon which dynamo
+    would trace everything again."""
     from torchvision.models.detection._utils import BoxCoder
     from torchvision.ops import poolers
     eager, pooled = BoxCoder.decode, poolers.MultiScaleRoIAlign.forward
 
     def forward(self, x, boxes, image_shapes):
-        if not torch.compiler.is_compiling():
+        if not (torch.compiler.is_compiling() and for_pyops()):
             return pooled(self, x, boxes, image_shapes)
         maps = poolers._filter_input(x, self.featmap_names)
         scales, mapper = self.scales, self.map_levels
@@ -203,7 +227,7 @@ def patch_methods() -> None:
     poolers.MultiScaleRoIAlign.forward = forward
 
     def decode(self, rel_codes, boxes):
-        if not torch.compiler.is_compiling():
+        if not (torch.compiler.is_compiling() and for_pyops()):
             return eager(self, rel_codes, boxes)
         found = self.decode_single(rel_codes, torch.cat(boxes, dim=0))
         return found.reshape(rel_codes.shape[0], rel_codes.shape[1] // 4, 4)
@@ -213,8 +237,11 @@ def patch_methods() -> None:
 
 
 def capture() -> None:
-    """For the process: dynamo's graphs go on where a run decides a length, and past torchvision's
-    functions that look at numbers."""
+    """dynamo's graphs go on where a run decides a length, and, for this backend, past torchvision's
+    functions that look at numbers.
+
+    The two settings are the process's: torch.compile passes on no context of a backend that it finds
+    by name."""
     torch._dynamo.config.capture_dynamic_output_shape_ops = True
     torch._dynamo.config.capture_scalar_outputs = True
     install()

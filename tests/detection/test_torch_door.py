@@ -118,6 +118,35 @@ def test_two_images():
         assert_same(got, want)
 
 
+def test_other_backends_trace_torchvisions_own(monkeypatch):
+    from torchvision.ops import boxes
+
+    from pyops.torch import backend
+    graphs = []
+
+    class Recording(backend.Compiled):
+        def __init__(self, graph, *rest):
+            graphs.append(graph)
+            super().__init__(graph, *rest)
+
+    def other(graph, _):
+        graphs.append(graph)
+        return graph.forward
+    monkeypatch.setattr(backend, "Compiled", Recording)
+    corners = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 3], [5, 5, 9, 9]])
+    given = corners, torch.tensor([0.5, 0.9, 0.7]), torch.tensor([0, 0, 1]), 0.5
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=False, capture_scalar_outputs=False):
+        capture()
+        for chosen, replaced in ((other, False), ("pyops", True), (other, False)):
+            torch._dynamo.reset()
+            graphs.clear()
+            got = torch.compile(boxes.batched_nms, backend=chosen)(*given)
+            assert torch.equal(got, torch.tensor([1, 2]))
+            called = {str(node.target) for graph in graphs for node in graph.graph.nodes}
+            assert any("pyops.batched_nms" in name for name in called) == replaced, called
+            assert any("torchvision.nms" in name for name in called) != replaced, called
+
+
 def test_scales_of_a_pyramid():
     from torchvision.ops import poolers
 
