@@ -170,6 +170,8 @@ def main() -> None:
     parser.add_argument("--processor-time", action="store_true", help="of all threads together, for busy machines")
     parser.add_argument("--png", type=Path)
     args = parser.parse_args()
+    if unknown := set(args.peers) - set(PEERS):
+        parser.error(f"--peers: {', '.join(sorted(unknown))} must be of {', '.join(PEERS)}")
     print(f"{'network':<14}{'over':<6}{'':>5}{'ours, ms':>12}" + "".join(f"{peer:>13}" for peer in args.peers))
     curves = [measure(name, axis, points, args) for name in args.networks
               for axis, points in (("batch", args.batches), ("size", args.sizes)) if len(points)]

@@ -28,6 +28,9 @@ from pyops import models
 from pyops.core.backends import get_backend
 from pyops.models.sequence.causal import Reading, off_by
 
+ENGINES = ("pyops", "pyops bf16", "pyops int8", "transformers", "CTranslate2", "CTranslate2 int8", "ONNX Runtime",
+           "OpenVINO")
+
 
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,6 +40,8 @@ def main(arguments=None) -> int:
     parser.add_argument("--engines", help="those that take part, with commas between; each holds weights of its own")
     parser.add_argument("--small", action="store_true", help="two layers of 64 instead of GPT-2 small")
     args = parser.parse_args(arguments)
+    if unknown := set((args.engines or "pyops").split(",")) - set(ENGINES):
+        parser.error(f"--engines: {', '.join(sorted(unknown))} must be of {', '.join(ENGINES)}")
     pyops.manual_seed(0)
     settings = dict(n_embd=64, n_layer=2, n_head=4, vocab_size=500, n_positions=2048) if args.small else {}
     model = models.gpt2(**settings).eval()

@@ -70,8 +70,9 @@ def flops(instruction: Instruction) -> float:
 
 def width(instruction: Instruction) -> int:
     """Bytes of global memory that a thread reads or writes by it."""
-    if not instruction.name.startswith(("LDG", "STG")) or instruction.name.startswith("LDGSTS"):
-        return 16 if instruction.name.startswith("LDGSTS") and ".128" in instruction.name else (
-            4 if instruction.name.startswith("LDGSTS") else 0)
+    if instruction.name.startswith("LDGSTS"):   # straight into shared memory
+        return 16 if ".128" in instruction.name else 4
+    if not instruction.name.startswith(("LDG", "STG")):
+        return 0
     found = _WIDTH.search(instruction.name)
     return 4 if not found else int(found[1].lstrip("US")) // 8

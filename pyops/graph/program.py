@@ -207,7 +207,8 @@ class Program:
         mapped=False reads them, and holds the file's checksums against them.
 
         A file is data: nothing in it is run, and every kernel call in it is checked before it is
-        made. ValueError for a file that is no program, or one that was changed; FileNotFoundError.
+        made. ValueError for a file that is no program, or whose calls are not within their kernels' rules,
+        and with mapped=False for one that was changed; FileNotFoundError.
         """
         from ..core.backends import get_backend
         from ..core.threads import get_num_threads

@@ -106,8 +106,8 @@ def need(condition: bool, rule: str) -> None:
 
 def read(file, in_place: bool = False) -> tuple[Plan, int]:
     """The plan in a file and its number of samples. in_place: larger constants stay in a map of the
-    file. FileNotFoundError; ValueError for a file that
-    is no program, or one of another version.
+    file, where no checksum is held against them. FileNotFoundError; ValueError for a file that is no
+    program, or one of another version.
     """
     try:
         arrays = bounded.npz(file, in_place)

@@ -54,11 +54,19 @@ class Lattice:
         return result
 
     def scaled(self, before: np.ndarray, behind: np.ndarray):
-        """add_to(result, values): result += behind * filter(before * values), both (n,) of the features'
-        type, contiguous."""
+        """add_to(result, values): result += behind * filter(before * values), where before and behind are
+        (n,), result and values (n, c) and contiguous, all of the features' type. ValueError for others."""
+        n = len(self.places)
+        for name, numbers in (("before", before), ("behind", behind)):
+            if numbers.shape != (n,) or numbers.dtype != self.dtype:
+                raise ValueError(f"Lattice.scaled: {name} must be {(n,)} {self.dtype}, got {numbers.shape} "
+                                 f"{numbers.dtype}")
         splat, slices = self.splat * before[self.points], self.weights * behind[:, None]
 
         def add_to(result: np.ndarray, values: np.ndarray) -> None:
+            if values.ndim != 2 or len(values) != n or result.shape != values.shape:
+                raise ValueError(f"Lattice.scaled: values and result must be ({n}, channels) both, got "
+                                 f"{values.shape} and {result.shape}")
             self.run(values, splat, slices, True, result)
         return add_to
 

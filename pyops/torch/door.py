@@ -17,8 +17,8 @@ def compile(model, *, precision: str = "default", threads: int | None = None, fr
     weights are seen in any case unless freeze is True: weights are then constants of the graph
     (torch's prepare_freezing), which calls neither pass nor check. kwargs: fullgraph, dynamic and
     others of torch.compile. Sets torch._dynamo.config.allow_rnn for the process, without which
-    torch leaves nn.LSTM, nn.GRU, nn.RNN and all behind them uncompiled, and what capture() of
-    detection.py does.
+    torch leaves nn.LSTM, nn.GRU, nn.RNN and all behind them uncompiled, and the two settings of
+    capture() in detection.py.
     """
     torch._dynamo.config.allow_rnn = True
     capture()

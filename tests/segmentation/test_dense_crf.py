@@ -161,3 +161,26 @@ def test_wrong_features_are_refused():
             Lattice(features)
     with pytest.raises(ValueError, match=r"values must be \(2, channels\)"):
         Lattice(np.zeros((2, 2))).filter(np.zeros((3, 1)))
+
+
+def test_scaled_filters_add_what_filters_give():
+    rng = np.random.default_rng(0)
+    lattice = Lattice(rng.random((50, 3)))
+    before, behind = rng.random((2, 50))
+    values, start = rng.random((2, 50, 4))
+    result = start.copy()
+    lattice.scaled(before, behind)(result, values)
+    wanted = start + behind[:, None] * lattice.filter(before[:, None] * values)
+    np.testing.assert_allclose(result, wanted, rtol=1e-12)
+
+
+def test_sizes_that_do_not_fit_a_scaled_filter_are_refused():
+    lattice, one = Lattice(np.zeros((5, 2))), np.ones(5)
+    for before, behind in ((one[:3], one), (one, one[:3]), (one.astype(np.float32), one)):
+        with pytest.raises(ValueError, match=r"Lattice.scaled: (before|behind) must be \(5,\) float64"):
+            lattice.scaled(before, behind)
+    add_to = lattice.scaled(one, one)
+    for result, values in ((np.zeros((5, 1)), np.zeros((5, 2))), (np.zeros((4, 1)), np.zeros((4, 1))),
+                           (np.zeros(5), np.zeros(5))):
+        with pytest.raises(ValueError, match=r"must be \(5, channels\) both"):
+            add_to(result, values)

@@ -7,9 +7,8 @@ import numpy as np
 
 from .. import activations, packing
 from ..ir import Node, Value
+from ..passes.turn_tokens import TO_FIRST, TO_LAST
 from .context import Declined, Lowering
-
-TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def permute(low: Lowering, node: Node) -> None:

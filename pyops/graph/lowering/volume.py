@@ -126,4 +126,3 @@ def add(low: Lowering, node: Node) -> None:
     out = low.free_map(a.shape[2] * a.shape[0], a.shape[1], *a.shape[3:])
     low.add("add_maps", *places, node.epilogue.activation or activations.NONE, out.ref, node=node, algorithm="add")
     low.volumes[node.output] = out
-
