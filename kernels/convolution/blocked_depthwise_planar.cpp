@@ -100,7 +100,8 @@ void add_row(const real* dy, const real* x, i64 outputs, i64 step, i64 apart, i6
 
 bool depthwise_gradient_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
                                   Dims dilation, real* dw) {
-    if (!fits(conv, kernel, padding)) return false;
+    // rows of the padding are not looked at, so that dy may not make NaN of their zeros
+    if (!fits(conv, kernel, padding) || !all_finite(conv.y, conv.ys.n * conv.ys.c * conv.ys.spatial())) return false;
     const Extent &xs = conv.xs, &ys = conv.ys;
     const i64 taps = kernel.h * kernel.w, blocks = blocks_of(conv.groups), pad = padding[2],
               reach = (ys.w - 1) * stride[2] + (kernel.w - 1) * dilation[2] + 1,

@@ -203,7 +203,8 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
                            kernel.n / groups * kernel.c * kernel.spatial(),
                            kernel.spatial(),
                            kernel.c * kernel.spatial()};
-    if (xs.n == 0 || in_blocks(conv, kernel, stride, padding, dilation, true)) return;
+    // an image of no pixels that had been padded has a gradient
+    if (y.size() == 0 || in_blocks(conv, kernel, stride, padding, dilation, true)) return;
     if (are_patches(conv, kernel, stride, dilation)) {
         if (!patches_cover(conv, stride, padding)) fill_with_bias(conv, ys.c);
         return by_patches(conv, kernel, padding);

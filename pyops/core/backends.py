@@ -35,13 +35,14 @@ class NativeBackend:
 
     def by_sample(self) -> NativeBackend:
         """The same kernels, whose algorithms are chosen as for one sample, whatever the batch: those
-        that ask for it are convolutions of float32 (kernels/convolution/winograd_planar.h)."""
+        that ask for it are convolutions of float32 (kernels/convolution/winograd_planar.h), and linear
+        layers (kernels/gemm/cpu.cpp)."""
         if self._by_sample is None:
             made = copy(self)
-            kernels = {**vars(self.f32), **{name: chosen_by_sample(getattr(self.f32, name))
-                                            for name in ("conv", "conv_transpose")}}
-            made.f32 = KernelSet("f32", kernels)
-            made.sets = {**self.sets, "f32": made.f32}
+            made.sets = {real: KernelSet(real, {**vars(kernels), **{name: chosen_by_sample(getattr(kernels, name))
+                                                                    for name in CHOOSING}})
+                         for real, kernels in self.sets.items()}
+            made.f32, made.f64 = made.sets.get("f32"), made.sets.get("f64")
             made._by_sample = made
             self._by_sample = made
         return self._by_sample
@@ -68,6 +69,9 @@ class NativeBackend:
         if into.unused:
             raise TypeError(f"{op.name}: takes no out=, its result is a view of the input")
         return result
+
+
+CHOOSING = ("conv", "conv_transpose", "linear")   # by the batch, among other things
 
 
 def chosen_by_sample(kernel: Callable[..., None]) -> Callable[..., None]:

@@ -200,3 +200,16 @@ def test_a_convolution_that_reads_elsewhere_is_refused(at, value, rule):
     contracts.check("conv", CONV, spaces)
     with pytest.raises(Refused, match=rule):
         contracts.check("conv", (*CONV[:at], value, *CONV[at + 1 :]), spaces)
+
+
+def test_a_transposed_convolution_to_no_pixels_is_refused():
+    """It would be divided by their number."""
+    spaces = Spaces(1 << 20, (), ())
+
+    def call(h):
+        return ((0, 0, 0, (1, 1, 2, 2, 16), 256, "float32"), np.zeros((4, 16, 16, 2, 2), np.float32),
+                np.zeros((4, 1, 25, 16, 16), np.float32), None, (1, 1), ("clamp", -np.inf, np.inf),
+                (0, 0, 4096, (1, 1, h, 4, 16), 1024, "float32"))
+    contracts.check("winograd_transposed", call(4), spaces)
+    with pytest.raises(Refused, match="has pixels"):
+        contracts.check("winograd_transposed", call(0), spaces)

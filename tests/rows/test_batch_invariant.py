@@ -93,6 +93,17 @@ def test_products_of_many_terms(rows, features, outputs):
     check_bits(run, array(rows, features))
 
 
+@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_many_rows_of_a_linear_layer(isa, dtype):
+    """Sixteen and more would go by another kernel, whose sums have another order."""
+    w, b, x = (array(*shape).astype(dtype) for shape in ((64, 96), (64,), (40, 96)))
+    with pyops.use_backend(isa), pyops.batch_invariant():
+        one = F.linear(x[:1], w, b)
+        for n in (2, 15, 16, 40):
+            assert np.array_equal(F.linear(x[:n], w, b)[:1], one), n
+
+
 def test_the_scope_is_of_its_context():
     async def inside(flags):
         with pyops.batch_invariant():
@@ -176,13 +187,15 @@ def test_sizes_as_they_come():
     check_bits(lambda batch, _: [dynamic(batch)], x)
 
 
+@pytest.mark.parametrize("form", ["float32", "int8", "bf16"])
 @pytest.mark.parametrize("features, outputs", [(5000, 1024), (333, 40), (64, 16)])
-def test_rows_of_a_linear_layer(features, outputs):
-    """Few rows of large weights would be read where they lie."""
+def test_rows_of_a_linear_layer(features, outputs, form):
+    """Few rows of large weights would be read where they lie, many widen stored ones first."""
     w, b, x = array(outputs, features), array(outputs), array(40, features)
-    one = pyops.compile(lambda x: F.linear(x, w, b), x[:1], batch_invariant=True)(x[:1])
+    how = {"batch_invariant": True, "weights": form}
+    one = pyops.compile(lambda x: F.linear(x, w, b), x[:1], **how)(x[:1])
     for n in (2, 3, 16, 17, 40):
-        many = pyops.compile(lambda x: F.linear(x, w, b), x[:n], batch_invariant=True)(x[:n])
+        many = pyops.compile(lambda x: F.linear(x, w, b), x[:n], **how)(x[:n])
         assert np.array_equal(many[:1], one), n
 
 

@@ -185,6 +185,22 @@ def test_weight_gradient(backend, value, of):
             assert_local(weight_gradient(x, dy), want, seen, scale, usual=4 * USUAL)
 
 
+@pytest.mark.parametrize("size, kernel", [(7, 3), (5, 5), (16, 3)])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_weight_gradient_of_one_channel_a_group(backend, size, kernel, value):
+    """Zeros of the padding times what is not finite are NaN, above and below an image as beside it."""
+    rng = np.random.default_rng(5)
+    x, dy = rng.standard_normal((2, 2, 20, size, size), np.float32)
+    dy[0, 3, 0, 2], dy[1, 17, -1, 1] = value, value
+    window = dict.fromkeys(("stride", "dilation"), (1, 1)) | {"padding": (kernel // 2,) * 2, "groups": 20}
+
+    def gradient(x, dy):
+        return OPS["conv_weight_gradient"](x, dy, kernel=(kernel, kernel), **window)
+    with use_backend(backend):
+        got, want = gradient(x, dy), float64(gradient, x, dy)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
 def test_weight_gradient_of_many_outliers(backend):
     """So many that all is done directly."""
     with use_backend(backend):

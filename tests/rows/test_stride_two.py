@@ -9,6 +9,7 @@ import pyops
 from pyops import functional as F
 from pyops.core.backends import use_backend
 from pyops.core.registry import OPS
+from pyops.core.tensor import Tensor
 
 # a channel of a corner, all channels in the middle of a tile
 PIXELS = [(3, 0, 0), (slice(None), 5, 6)]
@@ -164,3 +165,13 @@ def test_strict_programs_multiply_directly():
                                                       precision=precision).steps}
                for precision in ("default", "strict")]
     assert "winograd_stride_two" in kernels[0] and "direct_conv" in kernels[1]
+
+
+def test_an_image_of_no_pixels(backend):
+    """Padding may give a convolution outputs of it all the same, and so it has a gradient."""
+    w = Tensor(normal(16, 16, 4, 4), requires_grad=True)
+    for size in ((0, 4), (4, 0), (0, 0)):
+        with use_backend(backend):
+            x = Tensor(np.zeros((1, 16, *size), np.float32), requires_grad=True)
+            F.conv2d(x, w, stride=2, padding=2).sum().backward()
+        assert x.grad.shape == x.shape and not np.asarray(w.grad).any()

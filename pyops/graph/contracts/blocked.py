@@ -312,6 +312,7 @@ def winograd_transposed(x, weight, u, bias, padding, act, y) -> None:
     filled(channels, x)
     need(u.shape == (4, y.blocks, 25, channels, BLOCK), "filters are packed as (4, blocks, points, channels, 16)")
     halved(x, padding, y, spread)
+    need(min(y.h, y.w) >= 1, "the result has pixels")
     finished(y, bias, None)
 
 

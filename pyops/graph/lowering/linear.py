@@ -41,7 +41,7 @@ def stored_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y, *,
     """The same as matrix_product by weights in fewer bits."""
     tail, (packed, scale), flops = node.epilogue.activation or activations.NONE, stored, 2 * node.macs
     bias = packing.bias(bias, weight.shape[0])
-    if x.shape[0] <= FEW_ROWS:
+    if x.shape[0] <= FEW_ROWS or low.options.batch_invariant:   # widened weights round otherwise
         low.add("linear_stored", x, packed, scale, bias, tail, y, node=node, algorithm=low.options.weights, flops=flops)
         return
     wide = Ref(low.buffer(packed.size), 0, packed.shape)
