@@ -199,6 +199,15 @@ def test_rows_of_a_linear_layer(features, outputs, form):
         assert np.array_equal(many[:1], one), n
 
 
+@pytest.mark.parametrize("stride", [1, 2, (2, 1, 1)])
+def test_layers_of_volumes(stride):
+    """One sample's layer with strides along the depth would go tap by tap."""
+    w, x = array(16, 16, 3, 3, 3), array(5, 16, 6, 10, 9)
+    one, many = (pyops.compile(lambda x: F.conv3d(x, w, stride=stride, padding=1), part, batch_invariant=True)(part)
+                 for part in (x[:1], x))
+    assert np.array_equal(one, many[:1])
+
+
 def test_it_is_needed():
     """Without it the algorithm of some layer depends on the batch."""
     model = create_model("resnet18", classes=10)

@@ -55,8 +55,8 @@ def planned(low: Lowering, node: Node) -> list[tuple[int, int, int]]:
     alone = a["groups"] == x.shape[1] == len(weight)
     if min(x.shape[1], len(weight)) < FEWEST_CHANNELS or not (a["groups"] == 1 or alone):
         raise Declined("channels that fill no block")
-    if a["stride"][0] != 1 and n != 1:
-        raise Declined("strides along the depth of several samples")
+    if a["stride"][0] != 1 and (n != 1 or low.options.batch_invariant):
+        raise Declined("strides along the depth, which only one sample may have")
     if node.normalised is not None or node.gate is not None or len(node.outputs) != 1 or node.before:
         raise Declined("more than a convolution")
     if node.epilogue.residual is not None or not packing.finite(weight) or not x.size:
