@@ -210,8 +210,10 @@ static void attend(In<real> q, In<real> k, In<real> v, In<real> mask, const Layo
                         return Range{least(to, most(0, seen.from(first + r + i) - key)), to};
                     },
                     add, first + r, key, line.top + r, line.sum + r, out + r * values, values);
-            pack_straight(vals + key * at.row(v_strides), at.row(v_strides), count, at.values(), packed_v);
-            multiply(rows, count, at.values(), scores, KEYS, packed_v, out, values, true);
+            const i64 unseen = most(0, begin - key);   // values that may be NaN
+            pack_straight(vals + (key + unseen) * at.row(v_strides), at.row(v_strides), count - unseen, at.values(),
+                          packed_v);
+            multiply(rows, count - unseen, at.values(), scores + unseen, KEYS, packed_v, out, values, true);
         }
         real* to = const_cast<real*>(at.at(y.data, y_strides, head)) + first * at.row(y_strides);
         alignas(64) real total[QUERIES];
@@ -326,8 +328,9 @@ struct Backward {
                     });
                 }
             }
-            pack_straight(keys + key * at.row(k_strides), at.row(k_strides), count, E, panels);
-            multiply(rows, count, E, dscores, KEYS, panels, out, width, true);
+            const i64 unseen = most(0, begin - key);
+            pack_straight(keys + (key + unseen) * at.row(k_strides), at.row(k_strides), count - unseen, E, panels);
+            multiply(rows, count - unseen, E, dscores + unseen, KEYS, panels, out, width, true);
         }
         store_rows(out, width, rows, E, scale, dq + (head * L + first) * E);
     }
@@ -372,6 +375,8 @@ struct Backward {
                     },
                     [&](i64 i, auto lanes) { return lanes.load(sums + i); },
                     [&](i64 i, auto lanes) { return lanes.load(means + i); });
+                for (i64 i = dead; spans && i < count; ++i)   // a key that is not seen may be NaN
+                    if (hidden[i] != 0) scores[r * KEYS + i] = dscores[r * KEYS + i] = 0;
                 clear(scores + r * KEYS, 0, dead);
                 clear(dscores + r * KEYS, 0, dead);
             }

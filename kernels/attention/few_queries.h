@@ -140,12 +140,11 @@ struct FewQueries {
                 });
             }
             const Seen seen(at, within, false, head + r / L);
-            if (!seen.all()) {
-                std::fill(line, line + most(0, least(count, seen.from(r % L) - first)), -INF);
-                std::fill(line + most(0, least(count, seen.to(r % L) - first)), line + count, -INF);
-            }
-            sums[r] = exponentials(line, count);
-            sum_of_values(line, vals, v_row, count, values, out + r * values);
+            // of values that are not seen not even zeros are added: they may be NaN
+            const i64 end = most(0, least(count, seen.to(r % L) - first)),
+                      begin = most(0, least(end, seen.from(r % L) - first));
+            sums[r] = exponentials(line + begin, end - begin);
+            sum_of_values(line + begin, vals + begin * v_row, v_row, end - begin, values, out + r * values);
         }
     }
 

@@ -69,8 +69,11 @@ def hidden_or_added(q, k, begin, end, distance):
 
 def attention_within(q, k, v, begin, end, distance, *, causal, scale, gqa):
     """attention of the keys begin .. end - 1 of each query, with `distance` added to the scores by key -
-    query + L - 1."""
-    return attention(q, k, v, hidden_or_added(q, k, begin, end, distance), causal=causal, scale=scale, gqa=gqa)
+    query + L - 1. Keys that no query sees, and their values, may be NaN."""
+    mask = hidden_or_added(q, k, begin, end, distance)
+    seen = (mask != -np.inf).any(-2)[..., None]
+    k, v = (np.where(seen, shared(x, q.shape[-3] if gqa else 0, gqa), np.asarray(0, x.dtype)) for x in (k, v))
+    return attention(q, k, v, mask, causal=causal, scale=scale, gqa=False)
 
 
 def attention_within_backward(dy, q, k, v, begin, end, distance, y, logsum, *, causal, scale, gqa):

@@ -46,7 +46,8 @@ def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn
     Masks and biases that never exist as L x S arrays, in place of attn_mask: key_begin and key_end, whole
     numbers that broadcast to (..., L): a query sees keys key_begin .. key_end - 1 only, those that
     there are; so lengths are key_end (N, 1, 1), texts that share a row begin and end where they do, and
-    a band begins at the query's place less its width. distance_bias (..., L + S - 1) is added to the
+    a band begins at the query's place less its width. What no query sees may be anything, such as the
+    rest of a cache that nothing was written to. distance_bias (..., L + S - 1) is added to the
     scores: entry key - query + L - 1 of the last axis, as T5's buckets and ALiBi's slopes tell it;
     leading axes broadcast, and it has a gradient.
     ValueError where shapes do not fit, for both attn_mask and is_causal or one of these, and for

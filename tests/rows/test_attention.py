@@ -53,6 +53,26 @@ def test_a_query_that_may_look_nowhere_gives_zeros_and_takes_no_gradient(backend
     assert all(np.isfinite(t.grad).all() for t in (q, k, v))
 
 
+@pytest.mark.parametrize("queries", [1, 4, 9, 120])
+@pytest.mark.parametrize("begin, end", [(0, 100), (77, 260), (140, 150)])
+def test_keys_that_no_query_sees_may_be_anything(backend, queries, begin, end):
+    """Zeros times NaN would be NaN: the unused rest of a cache is not multiplied at all."""
+    q, dy = draw(2, 3, queries, 20), draw(2, 3, queries, 24, seed=1)
+    found = []
+    for rest in (0, np.nan):
+        k, v = draw(2, 3, 300, 20, seed=2), draw(2, 3, 300, 24, seed=3)
+        for x in (k, v):
+            x[:, :, :begin] = x[0, :, end:] = x[1, :, end - 1:] = rest
+        given = [Tensor(x, requires_grad=True) for x in (q, k, v)]
+        with use_backend(backend):
+            y = F.scaled_dot_product_attention(*given, key_begin=np.full((2, 1, 1), begin),
+                                               key_end=np.array([end, end - 1])[:, None, None])
+            y.backward(dy)
+        found.append([y.data, *(x.grad for x in given)])
+    for one, other in zip(*found, strict=True):
+        assert np.isfinite(one).all() and np.array_equal(one, other)
+
+
 def test_nan_stays_nan_among_hidden_keys(backend):
     q, k, v = draw(1, 8), draw(200, 8), draw(200, 8)
     k[0] = np.nan
