@@ -149,7 +149,7 @@ NAMES: dict[str, Names] = {
         "remove_small_boxes", "batched_nms")},
     "soft_nms": names(why="in no format"),
     "multiclass_nms": names(why="exporters spell it out by classes: NonMaxSuppression, TopK and gathers"),
-    "masked_select": names(why="a length that depends on numbers: of one in the torch door, pyops/torch/counted.py"),
+    "masked_select": names(why="a length that depends on numbers: of one in the torch door, pyops/torch/counted/"),
     "slice_scatter": names("slice_scatter"), "select_scatter": names("select_scatter"),
     "masked_fill": names("masked_fill.Scalar masked_fill.Tensor"),
     "gather_nd": names("", "GatherND"), "scatter_nd": names("", "ScatterND"), "topk": names("topk", "TopK"),

@@ -75,6 +75,7 @@ def written(model, path: Path, place: Path, names, args) -> str:
     empty_cache()   # what the pieces took is now the pictures'
     Image.fromarray(overlay(image, labels)).save(place)
     Image.fromarray(labels.astype(np.uint8, copy=False)).save(place.with_name(place.stem + "_mask.png"))
-    counts = sum(np.bincount(row, minlength=int(labels.max()) + 1) for row in labels)
+    found = int(labels.max()) + 1
+    counts = sum(np.bincount(row, minlength=found) for row in labels)   # by rows: it makes int64 of what it counts
     shares = [(int(c), counts[c] / labels.size) for c in np.argsort(-counts) if counts[c]]
     return ", ".join(f"{names[c] if names and c < len(names) else c} {100 * share:.1f} %" for c, share in shares)

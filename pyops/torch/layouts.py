@@ -41,7 +41,6 @@ class Layout:
 
     def __init__(self, inputs: list, results, of_the_run: frozenset[int] = frozenset()):
         flat = pytree.tree_leaves(results)
-        self.of_the_run = of_the_run
         places = {memory(x): i for i, x in reversed(list(enumerate(inputs))) if isinstance(x, torch.Tensor)}
         owners: dict[int, list[int]] = {}
         for i, r in enumerate(flat):

@@ -8,7 +8,6 @@ from torch.utils import _pytree as pytree  # noqa: E402
 import pyops.torch  # noqa: E402
 
 X = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
-WHOLE = torch.randint(0, 4, (20,), generator=torch.Generator().manual_seed(1))
 
 
 def boxes(n=20):

@@ -1,6 +1,7 @@
-"""The rules of ATen calls on such values, and what a rule is made of.
+"""What the rules of ATen calls on values of a length that a run decides are made of, and where they are.
 
-A call without a rule of its own takes them if every row that it calls works value by value."""
+A call without a rule of its own takes such values if every row that it calls works value by value.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ RULES: dict[str, Callable] = {}
 
 
 def takes(*overloads: str):
+    """Enters a function as the rule of these calls."""
     def enter(function):
         RULES.update(dict.fromkeys(overloads, function))
         return function
@@ -35,6 +37,7 @@ class Refused(NotImplementedError):
 
 
 def of_the_run(*values) -> bool:
+    """Whether a run decides a length, or a number, among these."""
     return any(isinstance(v, (Counted, Length, Compared)) for v in pytree.tree_leaves(values))
 
 
@@ -62,8 +65,8 @@ def value_by_value(function, since: int, args, kwargs):
     if function is None:
         raise Refused("a length that a run decides")
     given = [v for v in pytree.tree_leaves((args, kwargs)) if hasattr(v, "shape")]
-    like, most = same_length(given), max(len(v.shape) for v in given)
-    axis = most - like.ndim + like.axis
+    first, most = same_length(given), max(len(v.shape) for v in given)
+    axis = most - first.ndim + first.axis
     for v in given:
         at = axis - most + len(v.shape)
         if isinstance(v, Counted) and v.axis != at:
@@ -76,7 +79,7 @@ def value_by_value(function, since: int, args, kwargs):
                       **pytree.tree_map_only(Counted, lambda v: v.values, kwargs))
     if not all(node.op == "cast" or node.row.pointwise for node in trace._tracer.get().nodes[since:]):
         raise Refused("entries of an axis whose length a run decides, which it mixes")
-    return pytree.tree_map_only(Traced, lambda v: Counted(v, axis - most + len(v.shape), like.count), result)
+    return pytree.tree_map_only(Traced, lambda v: Counted(v, axis - most + len(v.shape), first.count), result)
 
 
 def same_length(values) -> Counted:
@@ -114,6 +117,7 @@ def filled(x, number):
 
 
 def extreme(dtype, sign: int):
+    """The greatest value of a type, or with sign -1 the least."""
     if dtype.kind == "f":
         return sign * math.inf
     return sign > 0 if dtype.kind == "b" else np.iinfo(dtype).max if sign > 0 else np.iinfo(dtype).min
@@ -124,6 +128,7 @@ def rank(x) -> int:
 
 
 def taken(x, indices, axis: int):
+    """Entries of an axis. Indices are counted from its front; a kernel refuses those beyond its end."""
     if not x.shape[axis]:
         raise Refused("entries of an empty axis")
     return TAKE(x, indices, dim=axis, wrap=False)
