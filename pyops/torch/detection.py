@@ -216,7 +216,7 @@ def patch_methods() -> None:
     eager, pooled = BoxCoder.decode, poolers.MultiScaleRoIAlign.forward
 
     def forward(self, x, boxes, image_shapes):
-        if not (torch.compiler.is_compiling() and for_pyops()):
+        if not (torch.compiler.is_dynamo_compiling() and for_pyops()):
             return pooled(self, x, boxes, image_shapes)
         maps = poolers._filter_input(x, self.featmap_names)
         scales, mapper = self.scales, self.map_levels
@@ -227,7 +227,7 @@ def patch_methods() -> None:
     poolers.MultiScaleRoIAlign.forward = forward
 
     def decode(self, rel_codes, boxes):
-        if not (torch.compiler.is_compiling() and for_pyops()):
+        if not (torch.compiler.is_dynamo_compiling() and for_pyops()):
             return eager(self, rel_codes, boxes)
         found = self.decode_single(rel_codes, torch.cat(boxes, dim=0))
         return found.reshape(rel_codes.shape[0], rel_codes.shape[1] // 4, 4)

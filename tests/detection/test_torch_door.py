@@ -147,6 +147,22 @@ def test_other_backends_trace_torchvisions_own(monkeypatch):
             assert any("torchvision.nms" in name for name in called) != replaced, called
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_exports_are_torchvisions_own(strict):
+    """With dynamo and without: no backend of dynamo's is at work in either."""
+    from torchvision.models.detection._utils import BoxCoder
+    coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
+
+    class Decoded(torch.nn.Module):
+        def forward(self, codes, boxes):
+            return coder.decode(codes, [boxes])
+    codes, boxes = image(5, 8)[0], image(5, 4)[0]
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=False, capture_scalar_outputs=False):
+        capture()
+        exported = torch.export.export(Decoded(), (codes, boxes), strict=strict).module()
+    assert torch.equal(exported(codes, boxes), coder.decode(codes, [boxes]))
+
+
 def test_scales_of_a_pyramid():
     from torchvision.ops import poolers
 
