@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -29,22 +30,14 @@ def peak() -> float:
 def measured(way: str, file: str, rounds: int) -> dict[str, float]:
     """MB that loading and running take at most, and milliseconds of the shortest run."""
     x = np.zeros((1, 3, 224, 224), np.float32)
-    if way == "onnxruntime":
+    if way in ("onnxruntime", "openvino"):
         import pyops
 
-        from .peers import onnxruntime_session
-        threads = pyops.get_num_threads()
-        import onnxruntime  # noqa: F401  (its own memory is no model's)
+        from . import peers
+        import_module(way)   # its own memory is no model's
         before = peak()
-        run = onnxruntime_session(Path(file), threads)(x)
-    elif way == "openvino":
-        import openvino  # noqa: F401
-
-        import pyops
-
-        from .peers import openvino_model
-        before = peak()
-        run = openvino_model(Path(file), pyops.get_num_threads())(x)
+        made = peers.onnxruntime_session if way == "onnxruntime" else peers.openvino_model
+        run = made(Path(file), pyops.get_num_threads())(x)
     else:
         import pyops
         import pyops.onnx
