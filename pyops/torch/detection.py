@@ -1,29 +1,22 @@
-"""torchvision's detectors in one graph of dynamo.
+"""Operators that torchvision's detectors are traced with (capture.py), with fake kernels: what torch
+computes by them is what torchvision does.
 
-Some functions of theirs look at numbers in Python: whether there are more boxes than suit one way to
-suppress them, which regions a level has, how large a mask is to be. dynamo's graph would end there.
-`install` has dynamo trace functions in their place that call operators with fake kernels, where it
-traces for this backend; what these compute is the same. Suppression and regions are rows of ours in
-a Program; pasting masks and reading keypoints stay torchvision's Python, as single calls.
+Suppression and regions are rows of ours in a Program; pasting masks and reading keypoints stay
+torchvision's Python, as single calls.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-from types import FunctionType
 
 import numpy as np
 import torch
-from torch._dynamo.eval_frame import innermost_backend
-from torch._dynamo.symbolic_convert import InstructionTranslator
 
 from .. import functional as F
 from ..graph.counted import Counted
 from ..ops.typed import as_type
 from . import counted
 from .aten import TABLE
-from .backend import Freezing, pyops
 from .counted import filled, same_length
 from .library import library
 
@@ -121,127 +114,3 @@ TABLE["pyops.batched_nms.default"] = suppress
 TABLE["pyops.pyramid_roi_align.default"] = lambda maps, boxes, levels, height, width, scales, ratio: (
     F.pyramid_roi_align(maps, boxes, levels, (height, width), scales, ratio))
 counted.BEGIN.add("pyops.batched_nms.default")
-
-
-# ---- what dynamo traces
-
-_installed: list[str] = []
-
-
-@torch.compiler.assume_constant_result
-def for_pyops() -> bool:
-    """Whether what dynamo traces is for this backend: substitutes hold for all of a process."""
-    backend = innermost_backend(InstructionTranslator.current_tx().output.compiler_fn)
-    backend = getattr(backend, "compiler_fn", backend)   # of what torch.compile makes of a name
-    return backend is pyops or isinstance(backend, Freezing)
-
-
-def either(ours, theirs: FunctionType):
-    """What dynamo is to trace in place of theirs."""
-    # another function of the same code: theirs itself would be substituted again
-    same = FunctionType(theirs.__code__, theirs.__globals__, theirs.__name__, theirs.__defaults__, theirs.__closure__)
-    same.__kwdefaults__ = theirs.__kwdefaults__
-
-    def chosen(*args, **kwargs):
-        return ours(*args, **kwargs) if for_pyops() else same(*args, **kwargs)
-    return chosen
-
-
-def install() -> None:
-    """Once torchvision's detectors are imported."""
-    if _installed or "torchvision.models.detection.roi_heads" not in sys.modules:
-        return
-    from torchvision.models.detection import roi_heads
-    from torchvision.ops import boxes as box_ops, poolers
-
-    def batched_nms(boxes, scores, idxs, iou_threshold):
-        return torch.ops.pyops.batched_nms(boxes.detach(), scores.detach(), idxs, iou_threshold)
-
-    def _setup_scales(features, image_shapes, canonical_scale, canonical_level):
-        if not image_shapes:
-            raise ValueError("images list should not be empty")
-        height = max([shape[0] for shape in image_shapes])
-        scales = [power_of_two(x.shape[-2], height) for x in features]
-        mapper = poolers.initLevelMapper(int(-math.log2(scales[0])), int(-math.log2(scales[-1])),
-                                         canonical_scale=canonical_scale, canonical_level=canonical_level)
-        return scales, mapper
-
-    def _multiscale_roi_align(x_filtered, boxes, output_size, sampling_ratio, scales, mapper):
-        if scales is None or mapper is None:
-            raise ValueError("scales and mapper should not be None")
-        rois = poolers._convert_to_roi_format(boxes)
-        height, width = output_size
-        if len(x_filtered) == 1:
-            return torch.ops.torchvision.roi_align(x_filtered[0], rois, scales[0], height, width, sampling_ratio, False)
-        levels = mapper(boxes)
-        if not torch.is_grad_enabled():
-            return torch.ops.pyops.pyramid_roi_align(x_filtered, rois, levels, height, width, scales, sampling_ratio)
-        first = x_filtered[0]
-        result = torch.zeros((len(rois), first.shape[1], height, width), dtype=first.dtype, device=first.device)
-        for level, (features, scale) in enumerate(zip(x_filtered, scales)):
-            at = torch.where(levels == level)[0]
-            pooled = torch.ops.torchvision.roi_align(features, rois[at], scale, height, width, sampling_ratio, False)
-            result[at] = pooled.to(result.dtype)
-        return result
-
-    def paste_masks_in_image(masks, boxes, img_shape, padding=1):
-        height, width = img_shape
-        return torch.ops.pyops.paste_masks(masks.detach(), boxes.detach(), height, width, padding)
-
-    def heatmaps_to_keypoints(maps, rois):
-        return torch.ops.pyops.keypoints_of_heatmaps(maps.detach(), rois.detach())
-
-    for home, function in ((box_ops, batched_nms), (poolers, _setup_scales), (poolers, _multiscale_roi_align),
-                           (roi_heads, paste_masks_in_image), (roi_heads, heatmaps_to_keypoints)):
-        theirs = getattr(home, function.__name__)
-        torch.compiler.substitute_in_graph(theirs, skip_signature_check=True)(either(function, theirs))
-        _installed.append(function.__name__)
-    patch_methods()
-
-
-def power_of_two(part: int, whole: int) -> float:
-    """The one nearest to part / whole, by comparisons of whole numbers, which sizes that vary have as well."""
-    exponent = 4
-    while exponent > -16 and 2 * part * part * 4 ** (4 - exponent) < whole * whole * 4**4:
-        exponent -= 1
-    return 2.0**exponent
-
-
-def patch_methods() -> None:
-    """Methods cannot be substituted: these do what torchvision's do, but traced for this backend one does not
-    ask whether there is any box, and the other does not keep the scales of the first image, upon which dynamo
-    would trace everything again."""
-    from torchvision.models.detection._utils import BoxCoder
-    from torchvision.ops import poolers
-    eager, pooled = BoxCoder.decode, poolers.MultiScaleRoIAlign.forward
-
-    def forward(self, x, boxes, image_shapes):
-        if not (torch.compiler.is_dynamo_compiling() and for_pyops()):
-            return pooled(self, x, boxes, image_shapes)
-        maps = poolers._filter_input(x, self.featmap_names)
-        scales, mapper = self.scales, self.map_levels
-        if scales is None or mapper is None:
-            scales, mapper = poolers._setup_scales(maps, image_shapes, self.canonical_scale, self.canonical_level)
-        return poolers._multiscale_roi_align(maps, boxes, self.output_size, self.sampling_ratio, scales, mapper)
-
-    poolers.MultiScaleRoIAlign.forward = forward
-
-    def decode(self, rel_codes, boxes):
-        if not (torch.compiler.is_dynamo_compiling() and for_pyops()):
-            return eager(self, rel_codes, boxes)
-        found = self.decode_single(rel_codes, torch.cat(boxes, dim=0))
-        return found.reshape(rel_codes.shape[0], rel_codes.shape[1] // 4, 4)
-
-    BoxCoder.decode = decode
-    _installed.extend(("BoxCoder.decode", "MultiScaleRoIAlign.forward"))
-
-
-def capture() -> None:
-    """dynamo's graphs go on where a run decides a length, and, for this backend, past torchvision's
-    functions that look at numbers.
-
-    The two settings are the process's: torch.compile passes on no context of a backend that it finds
-    by name."""
-    torch._dynamo.config.capture_dynamic_output_shape_ops = True
-    torch._dynamo.config.capture_scalar_outputs = True
-    install()

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from .detection import capture
+from .capture import capture
 
 
 def compile(model, *, precision: str = "default", threads: int | None = None, freeze: bool = False,
@@ -18,7 +18,7 @@ def compile(model, *, precision: str = "default", threads: int | None = None, fr
     (torch's prepare_freezing), which calls neither pass nor check. kwargs: fullgraph, dynamic and
     others of torch.compile. Sets torch._dynamo.config.allow_rnn for the process, without which
     torch leaves nn.LSTM, nn.GRU, nn.RNN and all behind them uncompiled, and the two settings of
-    capture() in detection.py.
+    capture() in capture.py.
     """
     torch._dynamo.config.allow_rnn = True
     capture()

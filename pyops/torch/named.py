@@ -1,7 +1,7 @@
 """torch.compile(model, backend="pyops") finds its backend here: naming it has dynamo's graphs go on
-where a run decides a length (detection.capture)."""
+where a run decides a length (capture.py)."""
 from .backend import pyops
-from .detection import capture
+from .capture import capture
 
 __all__ = ["pyops"]
 

@@ -9,7 +9,7 @@ peers = pytest.importorskip("torchvision_peers")
 torch, theirs = peers.torch, peers.theirs
 
 import pyops.torch  # noqa: E402
-from pyops.torch.detection import capture  # noqa: E402
+from pyops.torch.capture import capture  # noqa: E402
 
 
 class Pyramid(torch.nn.Module):
@@ -166,7 +166,7 @@ def test_exports_are_torchvisions_own(strict):
 def test_scales_of_a_pyramid():
     from torchvision.ops import poolers
 
-    from pyops.torch.detection import power_of_two
+    from pyops.torch.capture import power_of_two
     for whole in (64, 100, 317, 800):
         for stride in (2, 4, 8, 16, 32, 64):
             part = -(-whole // stride)
