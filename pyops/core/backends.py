@@ -149,8 +149,8 @@ by_sample: ContextVar[bool] = ContextVar("pyops_by_sample", default=False)
 
 @contextmanager
 def batch_invariant() -> Iterator[None]:
-    """Within the block a sample gets the same bits whatever the batch it is in: convolutions choose
-    their algorithm as for one sample. (Threads change no bit anywhere.) What is compiled within it is
+    """Within the block a sample gets the same bits whatever the batch it is in: convolutions and linear
+    layers choose their algorithm as for one sample. (Threads change no bit anywhere.) What is compiled within it is
     batch invariant, too. Rows that join samples, such as the gradients of weights, are none."""
     token, backend = by_sample.set(True), active.get()
     running = active.set(backend.by_sample() if isinstance(backend, NativeBackend) else backend)
