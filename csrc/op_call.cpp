@@ -139,7 +139,7 @@ PyObject* run(PyObject* self, const Given& given, Element real) {
     }
     const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
     return inputs && attrs ? PyObject_CallMethodObjArgs(backend.object, r.run, self, name, inputs.object,
-                                                        attrs.object, given.out, nullptr)
+                                                        attrs.object, given.out == Py_None ? nullptr : given.out, nullptr)
                            : nullptr;
 }
 

@@ -70,10 +70,12 @@ def forward(k: Any, x: Array, matrix: Array, index: Array, bias: Array | None, w
     positions, some = plan(*shapes(x, matrix, index, bias, weight), smoothing, reduction)
     pieces = max(1, -(-positions // some))
     rows, labels = x.reshape(positions, x.shape[-1]), index.reshape(positions)
-    losses, peak, logsum, mass = (k.empty((positions,)) for _ in range(4))
+    each = reduction == "none"
+    y = k.empty(x.shape[:-1] if each else ())   # first: it may be the caller's
+    losses = y.reshape(positions) if each else k.empty((positions,))
+    peak, logsum, mass = (k.empty((positions,)) for _ in range(3))
     sums, divisors, unused = k.empty((pieces,)), k.empty((pieces,)), k.empty(())
     scores = k.empty((min(some, positions), matrix.shape[0]))
-    each = reduction == "none"
     for piece in range(pieces):
         here = slice(piece * some, min(positions, (piece + 1) * some))
         part, one = scores[:here.stop - here.start], slice(piece, piece + 1)
@@ -83,11 +85,11 @@ def forward(k: Any, x: Array, matrix: Array, index: Array, bias: Array | None, w
                         logsum[here], mass[here])
         if reduction == "mean":   # what the mean is divided by, also where nothing counts
             k.nll_loss(part, labels[here], weight, ignore, REDUCTIONS["mean"], unused, divisors[one].reshape(()))
-    y, divisor = losses.reshape(x.shape[:-1]), divisors[:1].reshape(())
-    if not each:
-        y = total(k, sums)
-    if reduction == "mean":
-        divisor, summed, y = total(k, divisors), y, k.empty(())
+    divisor = divisors[:1].reshape(())
+    if reduction == "sum":
+        add_up(k, sums, y)
+    elif reduction == "mean":
+        summed, divisor = add_up(k, sums, k.empty(())), add_up(k, divisors, k.empty(()))
         k.div(summed, divisor, (1,), (1,), (1,), y)
     known, seen = k.host(labels), k.host(y)
     if known is not None and (seen is None or (seen != seen).any()):
@@ -95,8 +97,7 @@ def forward(k: Any, x: Array, matrix: Array, index: Array, bias: Array | None, w
     return y, divisor, peak, logsum, mass
 
 
-def total(k, values):
-    y = k.empty(())
+def add_up(k, values, y):
     k.reduce_sum(values, values.shape, (0,), 1.0, y)
     return y
 
