@@ -138,8 +138,9 @@ PyObject* run(PyObject* self, const Given& given, Element real) {
         PyErr_Clear();   // once more by the backend's own road, which says whose memory is missing, or index
     }
     const Owned inputs{given.all_inputs()}, attrs{given.attributes()};
+    PyObject* const out = given.out == Py_None ? nullptr : given.out;   // which ends the arguments
     return inputs && attrs ? PyObject_CallMethodObjArgs(backend.object, r.run, self, name, inputs.object,
-                                                        attrs.object, given.out == Py_None ? nullptr : given.out, nullptr)
+                                                        attrs.object, out, nullptr)
                            : nullptr;
 }
 
