@@ -129,13 +129,21 @@ def roll(input: Arrays, shifts: Any, dims: Any = None) -> Arrays:
     shape = tuple(input.shape)
     if dims is None:
         return reshape(roll(reshape(input, (-1,)), shifts, 0), shape)
-    shifts, dims = ([v] if isinstance(v, int) else list(v) for v in (shifts, dims))
+    shifts, dims = ints_of("shifts", shifts), ints_of("dims", dims)
     if len(shifts) != len(dims):
         raise ValueError(f"roll: as many shifts as dims, got {shifts} and {dims}")
     if not shape:
         return reshape(roll(reshape(input, (1,)), shifts, dims), shape)
-    shifts, dims = tuple(map(as_int, shifts)), tuple(_axis("roll", d, len(shape)) for d in dims)
+    shifts, dims = tuple(shifts), tuple(_axis("roll", d, len(shape)) for d in dims)
     return by_parts(input, shifts, dims) if on_device((input,)) else ROLL(input, shifts=shifts, dims=dims)
+
+
+def ints_of(name: str, given: Any) -> list[int]:
+    """An int, also one of NumPy's, or several."""
+    try:
+        return [as_int(v) for v in (given if isinstance(given, (tuple, list)) else [given])]
+    except TypeError:
+        raise TypeError(f"roll: {name} must be an int or several, got {given!r}") from None
 
 
 def by_parts(input: Arrays, shifts: Any, dims: Any) -> Arrays:
