@@ -1,4 +1,4 @@
-"""Tokens a second of a language model that continues a text, with weights of 32, 16 and 8 bits, beside
+"""Tokens a second of a language model that continues a text, with weights and caches of fewer bits, beside
 transformers, ONNX Runtime, OpenVINO and CTranslate2, those that are installed.
 
     python -m pyops.bench.decoding [--context 256,1024] [--steps 8] [--engines NAMES] [--small]
@@ -28,7 +28,11 @@ from pyops import models
 from pyops.core.backends import get_backend
 from pyops.models.sequence.causal import Reading, off_by
 
-ENGINES = ("pyops", "pyops bf16", "pyops int8", "transformers", "CTranslate2", "CTranslate2 int8", "ONNX Runtime",
+# ours: how weights and cache are stored
+STORED = {"pyops bf16": ("bf16", "float32"), "pyops int8": ("int8", "float32"), "pyops bf16 cache": ("float32", "bf16"),
+          "pyops int8, bf16 cache": ("int8", "bf16")}
+BITS = {"float32": 32, "bf16": 16, "int8": 8}
+ENGINES = ("pyops", *STORED, "transformers", "CTranslate2", "CTranslate2 int8", "ONNX Runtime",
            "OpenVINO")
 
 
@@ -40,7 +44,8 @@ def main(arguments=None) -> int:
     parser.add_argument("--engines", help="those that take part, with commas between; each holds weights of its own")
     parser.add_argument("--small", action="store_true", help="two layers of 64 instead of GPT-2 small")
     args = parser.parse_args(arguments)
-    if unknown := set((args.engines or "pyops").split(",")) - set(ENGINES):
+    args.engines = None if args.engines is None else names(args.engines)
+    if unknown := set(args.engines or ()) - set(ENGINES):
         parser.error(f"--engines: {', '.join(sorted(unknown))} must be of {', '.join(ENGINES)}")
     pyops.manual_seed(0)
     settings = dict(n_embd=64, n_layer=2, n_head=4, vocab_size=500, n_positions=2048) if args.small else {}
@@ -53,25 +58,34 @@ def main(arguments=None) -> int:
     return 0
 
 
+def names(text: str) -> set[str]:
+    """Of engines, with commas between; some have one themselves."""
+    found = {name for name in ENGINES if "," in name and name in text}
+    for name in found:
+        text = text.replace(name, "")
+    return found | {name for name in text.split(",") if name}
+
+
 @dataclass
 class Engine:
-    """run(steps): seconds, and the processor's. bits: of a weight. scores: of what follows the prompt,
-    where they are to be had."""
+    """run(steps): seconds, and the processor's. bits: of a weight, and of an entry of the cache. scores: of
+    what follows the prompt's likeliest token, where they are to be had."""
     run: Callable[[int], np.ndarray]
-    bits: int
+    bits: tuple[int, int]
     scores: np.ndarray | None = None
 
 
-def engines_of(model, folder, prompt, stack, chosen: str | None) -> dict[str, Engine | None]:
+def engines_of(model, folder, prompt, stack, chosen: set[str] | None) -> dict[str, Engine | None]:
     """None for those that are not installed."""
     found: dict[str, Engine | None] = {}
-    wanted = None if chosen is None else {"pyops", *chosen.split(",")}
+    wanted = None if chosen is None else {"pyops", *chosen}
     past = Reading(model, [prompt], 1, True)
-    found["pyops"] = Engine(ours(past), 32, past.scores)
-    for form, bits in (("bf16", 16), ("int8", 8)):
-        if wanted is None or f"pyops {form}" in wanted:
-            reading = Reading(model, [prompt], 1, True, form)
-            found[f"pyops {form}"] = Engine(ours(reading), bits, reading.scores)
+    token = past.scores.argmax(-1)
+    found["pyops"] = Engine(ours(past), (32, 32), after(past, token))
+    for name, (weights, cache) in STORED.items():
+        if wanted is None or name in wanted:
+            reading = Reading(model, [prompt], 1, True, weights, cache)
+            found[name] = Engine(ours(reading), (BITS[weights], BITS[cache]), after(reading, token))
     peers = (("transformers", of_transformers, 32), ("CTranslate2", of_ctranslate2, 32),
              ("CTranslate2 int8", partial(of_ctranslate2, kind="int8"), 8))
     for name, make, bits in (peer for peer in peers if wanted is None or peer[0] in wanted):
@@ -85,7 +99,7 @@ def engines_of(model, folder, prompt, stack, chosen: str | None) -> dict[str, En
 def if_installed(name: str, bits: int, make) -> Engine | None:
     """None without the library, which is said."""
     try:
-        return Engine(make(), bits)
+        return Engine(make(), (bits, 32))
     except ImportError as why:
         print(f"{name}: {why}")
         return None
@@ -105,8 +119,7 @@ def of_graph(make: str, model, past: Reading):
             scores, here = step(token, np.array([[length + i]]), here)
             token = scores[:, -1].argmax(-1)[:, None]
         return clocks() - start
-    wanted = past.run("step", past.scores.argmax(-1)[:, None], past.cache.lengths[:, None], past.cache.mask,
-                      past.cache.data)[0]
+    wanted = past.run("step", past.scores.argmax(-1)[:, None], past.cache.lengths[:, None], past.cache.data)[0]
     if off_by(step(past.scores.argmax(-1)[:, None], np.array([[length]]), entries)[0][:, -1], wanted) > 1e-4:
         raise AssertionError(f"{make}: its scores are not ours")
     return run
@@ -122,18 +135,18 @@ def report(given: dict[str, Engine | None], args, model, context: int) -> None:
             rounds[name].append(tuple(engine.run(args.steps) / args.steps))
     speed = max(speeds)
     print(f"\ncontext {context}, {pyops.get_num_threads()} threads; reading {speed / 1e9:.1f} GB/s")
-    print(f"{'':<18} tokens/s       ms   floor ms  of the floor   over pyops' f32   processor ms   scores off by")
+    print(f"{'':<23} tokens/s       ms   floor ms  of the floor   over pyops' f32   processor ms   scores off by")
     weights, cache = bytes_read(model, context)
     wanted = engines["pyops"].scores
     for name, engine in engines.items():
         own, processor = (median(of) for of in zip(*rounds[name][1:]))
         ratio = median(a / b for (a, _), (b, _) in zip(rounds["pyops"][1:], rounds[name][1:]))
-        floor = (weights * engine.bits / 32 + cache) / speed
+        floor = (weights * engine.bits[0] + cache * engine.bits[1]) / 32 / speed
         off = "" if engine.scores is None else f"{off_by(engine.scores, wanted):.1e}"
-        print(f"{name:<18} {1 / own:8.1f} {own * 1e3:8.2f}   {floor * 1e3:8.2f}  {floor / own:12.2f}   "
+        print(f"{name:<23} {1 / own:8.1f} {own * 1e3:8.2f}   {floor * 1e3:8.2f}  {floor / own:12.2f}   "
               f"{ratio:14.2f} x   {processor * 1e3:12.2f}   {off:>13}")
     for name in given.keys() - engines.keys():
-        print(f"{name:<18} not installed")
+        print(f"{name:<23} not installed")
 
 
 def bytes_read(model, context: int) -> tuple[int, int]:
@@ -160,6 +173,15 @@ def reader(size: int = 1 << 28):
     return read
 
 
+def after(reading: Reading, token: np.ndarray) -> np.ndarray:
+    """The scores behind one more token, which is forgotten again."""
+    before, lengths = reading.scores, reading.cache.lengths.copy()
+    reading.read(token)
+    found, reading.scores = reading.scores, before
+    reading.cache.lengths[:] = lengths
+    return found
+
+
 def ours(reading: Reading) -> Callable[[int], np.ndarray]:
     lengths = reading.cache.lengths.copy()
 
@@ -169,7 +191,6 @@ def ours(reading: Reading) -> Callable[[int], np.ndarray]:
             reading.read(reading.scores.argmax(-1))
         seconds = clocks() - start
         # every round at the same context: what was appended is forgotten
-        reading.cache.mask[..., lengths[0]:] = -np.inf
         reading.cache.lengths[:] = lengths
         return seconds
     return run

@@ -71,14 +71,49 @@ def step_model(model) -> bytes:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
 
 
+def prefill_model(model) -> bytes:
+    """Inputs ids (1, T) int64; results scores (1, vocabulary) of what follows, and present, keys and values."""
+    b, c, (layers, heads, features) = Builder(), model.config, model.cache_shape
+    length = b.node("Shape", "ids", start=1, end=2)
+    zero, one = (b.constant(np.array([i], np.int64)) for i in (0, 1))
+    places = b.node("Slice", b.constant(model.transformer.wpe.weight.data), zero, length, zero, one)
+    x = b.node("Add", b.node("Gather", b.constant(model.transformer.wte.weight.data), "ids"), places)
+    square = b.node("Concat", length, length, axis=0)
+    hidden = b.node("Trilu", b.node("Expand", b.constant(np.float32(-1e9)), square), b.constant(np.int64(1)), upper=1)
+    kept = []
+    for block in model.transformer.h:
+        y = b.linear(b.norm(x, block.ln_1), block.attn.c_attn)
+        q, k, v = (b.node("Transpose", b.shaped(part, 1, -1, heads, features), perm=[0, 2, 1, 3])
+                   for part in b.node("Split", y, b.constant(np.full(3, c.n_embd, np.int64)), outputs=3, axis=-1))
+        scores = b.node("Mul", b.node("MatMul", q, b.node("Transpose", k, perm=[0, 1, 3, 2])),
+                        b.constant(np.float32(features ** -0.5)))
+        y = b.node("MatMul", b.node("Softmax", b.node("Add", scores, hidden), axis=-1), v)
+        x = b.node("Add", x, b.linear(b.shaped(b.node("Transpose", y, perm=[0, 2, 1, 3]), 1, -1, c.n_embd),
+                                      block.attn.c_proj))
+        y = b.node("Gelu", b.linear(b.norm(x, block.ln_2), block.mlp.c_fc), approximate="tanh")
+        x = b.node("Add", x, b.linear(y, block.mlp.c_proj))
+        axes = b.constant(np.array([0, 1], np.int64))
+        kept.append(b.node("Concat", *(b.node("Unsqueeze", of, axes) for of in (k, v)), axis=1))
+    last = b.node("Gather", b.norm(x, model.transformer.ln_f), b.constant(np.int64(-1)), axis=1)
+    head = b.constant(np.ascontiguousarray(model.lm_head.weight.data.T))
+    b.nodes.append(helper.make_node("MatMul", [last, head], ["scores"]))
+    b.nodes.append(helper.make_node("Concat", kept, ["present"], axis=0))
+    inputs = [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, "T"])]
+    outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, c.vocab_size]),
+               helper.make_tensor_value_info("present", TensorProto.FLOAT, [layers, 2, 1, heads, "T", features])]
+    graph = helper.make_graph(b.nodes, "gpt2_prefill", inputs, outputs, b.constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+
+
 def of_onnxruntime(file: bytes, threads: int):
-    """step(ids, place, past) -> scores, present."""
+    """step(*arrays) -> the model's results."""
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    return lambda *given: session.run(None, dict(zip(("ids", "place", "past"), given)))
+    names = [of.name for of in session.get_inputs()]
+    return lambda *given: session.run(None, dict(zip(names, given)))
 
 
 def of_openvino(file: bytes, threads: int):
@@ -91,5 +126,5 @@ def of_openvino(file: bytes, threads: int):
 
     def step(*given):
         found = compiled(given)
-        return [found[i] for i in range(2)]
+        return [found[i] for i in range(len(compiled.outputs))]
     return step

@@ -27,7 +27,31 @@ def _texts(*lengths):
     return np.repeat(ends - lengths, lengths), np.repeat(ends, lengths)
 
 
+def _bits(*shape, seed=0):
+    """bfloat16's bits, cut off, of normal numbers."""
+    return (np.random.default_rng(seed).standard_normal(shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def _stored(why, q, k, v, begin=None, end=None, distance=None, **how):
+    return case(why, CALL, A(*q, grad=False), _bits(*k), _bits(*v, seed=1), torch=None,
+                **{name: np.asarray(value) for name, value in (("key_begin", begin), ("key_end", end))
+                   if value is not None},
+                **({} if distance is None else {"distance_bias": A(*distance, grad=False)}), **how)
+
+
 CASES = {
+    "attention_stored": [
+        *(_stored(f"one_query_{n}_keys", (2, 3, 1, 20), (2, 3, n, 20), (2, 3, n, 20)) for n in (1, 15, 16, 257, 600)),
+        *(_stored(f"two_queries_{n}_features", (2, 2, n), (2, 19, n), (2, 19, n + 1)) for n in (1, 7, 32, 63, 128)),
+        _stored("lengths_of_a_cache", (3, 2, 1, 64), (3, 2, 330, 64), (3, 2, 330, 64), end=[[[330]], [[0]], [[17]]]),
+        _stored("a_span_by_distance", (2, 3, 1, 8), (2, 3, 530, 8), (2, 3, 530, 4), [[[3]], [[280]]],
+                [[[270]], [[530]]], (3, 530)),
+        _stored("more_queries_than_few", (2, 9, 8), (2, 40, 8), (2, 40, 8), np.arange(9), np.arange(9) + 20, (2, 48)),
+        _stored("one_grouped_query", (2, 6, 1, 8), (2, 2, 270, 8), (2, 2, 270, 4), end=[[[260]], [[3]]], distance=(6, 270),
+                enable_gqa=True),
+        _stored("no_keys", (2, 1, 8), (2, 0, 8), (2, 0, 4)),
+        _stored("no_queries", (2, 0, 8), (2, 7, 8), (2, 7, 4)),
+    ],
     "attention_within": [
         _within("lengths", (3, 2, 9, 8), (3, 2, 35, 8), (3, 2, 35, 5), end=[[[35]], [[0]], [[17]]]),
         _within("texts_in_a_row", (2, 2, 45, 8), (2, 2, 45, 8), (2, 2, 45, 8), *_texts(7, 1, 20, 17)),
@@ -93,6 +117,11 @@ CASES = {
     ],
 }
 REFUSES = {
+    "attention_stored": [
+        bad("values_are_floats", CALL, A(2, 1, 8), _bits(2, 7, 8), A(2, 7, 4), match="must both be uint16"),
+        bad("with_a_mask", CALL, A(2, 1, 8), _bits(2, 7, 8), _bits(2, 7, 4), A(1, 7), match="no attn_mask"),
+        bad("features", CALL, A(2, 1, 8), _bits(2, 7, 9), _bits(2, 7, 4), match="do not fit"),
+    ],
     "attention_within": [
         bad("spans_of_other_length", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), key_end=np.ones(4, int),
             match=r"\(4,\) do not broadcast to \(2, 5\)"),

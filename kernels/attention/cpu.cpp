@@ -180,8 +180,8 @@ static void attend(In<real> q, In<real> k, In<real> v, In<real> mask, const Layo
                    bool causal, double scale, const Within& within, Out<real> y, Out<real> logsum) {
     const i64 L = at.queries(), S = at.keys(), E = at.features(), values = padded(at.values());
     if (L <= FEW_QUERIES && !causal)
-        return few_queries({at, q.data, k.data, v.data, mask, q_strides, k_strides, v_strides, mask_strides, y_strides,
-                            (real)scale, y.data, logsum.data, within});
+        return few_queries<real>({at, q.data, k.data, v.data, mask, q_strides, k_strides, v_strides, mask_strides,
+                                  y_strides, (real)scale, y.data, logsum.data, within});
     const Blocks blocks(L, QUERIES);
     auto task = [&](i64 i) {
         const i64 head = i / blocks.count, first = blocks.begin(i % blocks.count),
@@ -250,6 +250,14 @@ void attention_within(In<real> q, In<real> k, In<real> v, In<i64> begin, In<i64>
                       Out<real> logsum) {
     attend(q, k, v, {}, {lead, sizes}, q_strides, k_strides, v_strides, {}, y_strides, causal, scale,
            {begin.data, end.data, span_strides, distance.data, distance_strides}, y, logsum);
+}
+
+void attention_stored(In<real> q, InAny k, InAny v, In<i64> begin, In<i64> end, In<real> distance, Dims lead,
+                      Dims sizes, Dims q_strides, Dims k_strides, Dims v_strides, Dims span_strides,
+                      Dims distance_strides, Dims y_strides, double scale, Out<real> y, Out<real> logsum) {
+    few_queries<u16>({{lead, sizes}, q.data, k.as<const u16>(), v.as<const u16>(), {}, q_strides, k_strides, v_strides,
+                      {}, y_strides, (real)scale, y.data, logsum.data,
+                      {begin.data, end.data, span_strides, distance.data, distance_strides}});
 }
 
 // ---- backward

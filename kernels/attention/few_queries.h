@@ -5,9 +5,12 @@
 // scores, their maximum, exponentials and sum, and the sum of values. LANES keys at a time are
 // multiplied with a query, and the LANES vectors of partial sums added up to one vector of scores.
 // Spans have a fixed length and are joined in their order, so that results do not depend on threads.
+// Keys and values may be stored in half the bits (T, bfloat16 in uint16), which halves the time of a long
+// cache; they are widened in registers.
 #pragma once
 #include "attention/heads.h"
 #include "kernel.h"
+#include "widen.h"
 
 BEGIN_KERNELS
 namespace {
@@ -22,49 +25,51 @@ template <int HALF> void add_lanes(V (&sums)[LANES]) {
 }
 
 // Products of `count` <= LANES keys with a query
-V scores_of(const real* query, const real* keys, i64 stride, i64 features, int count) {
+template <class T> V scores_of(const real* query, const T* keys, i64 stride, i64 features, int count) {
     V sums[LANES] = {};
     const auto step = [&](i64 i, auto lanes) {
         const V x = lanes.load(query + i);
         #pragma GCC unroll 16
-        for (int j = 0; j < LANES; ++j) sums[j] += x * lanes.load(keys + j * stride + i);
+        for (int j = 0; j < LANES; ++j) sums[j] += x * loaded(lanes, keys + j * stride + i);
     };
     if (count == LANES) for_vectors(features, step);
     else
         for (int j = 0; j < count; ++j)
             for_vectors(features, [&](i64 i, auto lanes) {
-                sums[j] += lanes.load(query + i) * lanes.load(keys + j * stride + i);
+                sums[j] += lanes.load(query + i) * loaded(lanes, keys + j * stride + i);
             });
     add_lanes<LANES / 2>(sums);
     return sums[0];
 }
 
 // The rows of a group come from 16 places at once, an order that no prefetcher expects. `count` rows:
-void fetch(const real* rows, i64 stride, i64 width, i64 count) {
+template <class T> void fetch(const T* rows, i64 stride, i64 width, i64 count) {
     for (i64 j = 0; j < count; ++j)
-        for (i64 i = 0; i < width; i += 64 / (i64)sizeof(real)) __builtin_prefetch(rows + j * stride + i);
+        for (i64 i = 0; i < width; i += 64 / (i64)sizeof(T)) __builtin_prefetch(rows + j * stride + i);
 }
 
 // out = sum of weights[j] values[j] over `count` rows; N vectors of features at a time
-template <int N> void sum_of_values(const real* weights, const real* values, i64 stride, i64 count, real* out) {
+template <int N, class T>
+void sum_of_values(const real* weights, const T* values, i64 stride, i64 count, real* out) {
     V sums[N] = {};
     for (i64 j = 0; j < count; ++j, values += stride)
         #pragma GCC unroll 8
         for (int v = 0; v < N; ++v) {
             __builtin_prefetch(values + LANES * stride + v * LANES);
-            sums[v] += weights[j] * load(values + v * LANES);
+            sums[v] += weights[j] * loaded(Whole{}, values + v * LANES);
         }
     #pragma GCC unroll 8
     for (int v = 0; v < N; ++v) store(out + v * LANES, sums[v]);
 }
 
-void sum_of_values(const real* weights, const real* values, i64 stride, i64 count, i64 features, real* out) {
+template <class T>
+void sum_of_values(const real* weights, const T* values, i64 stride, i64 count, i64 features, real* out) {
     i64 i = 0;
     for (; i + 4 * LANES <= features; i += 4 * LANES) sum_of_values<4>(weights, values + i, stride, count, out + i);
     for (; i + LANES <= features; i += LANES) sum_of_values<1>(weights, values + i, stride, count, out + i);
     if (const int left = (int)(features - i)) {
         V sum{};
-        for (i64 j = 0; j < count; ++j) sum += weights[j] * load(values + j * stride + i, left);
+        for (i64 j = 0; j < count; ++j) sum += weights[j] * loaded(Tail{left}, values + j * stride + i);
         store(out + i, sum, left);
     }
 }
@@ -93,9 +98,10 @@ Sum exponentials(real* scores, i64 count) {
     return {top, hsum(sum)};
 }
 
-struct FewQueries {
+template <class T> struct FewQueries {
     Layout at;
-    const real *q, *k, *v;
+    const real* q;
+    const T *k, *v;
     In<real> mask;
     Dims q_strides, k_strides, v_strides, mask_strides, y_strides;
     real scale;
@@ -109,8 +115,8 @@ struct FewQueries {
     void span(i64 head, i64 first, i64 count, Sum* sums, real* out) const {
         const i64 L = at.queries(), E = at.features(), n = rows(), values = at.values(), k_row = at.row(k_strides),
                   v_row = at.row(v_strides);
-        const real *keys = at.at(k, k_strides, head, at.key_group()) + first * k_row,
-                   *vals = at.at(v, v_strides, head, at.value_group()) + first * v_row;
+        const T *keys = at.at(k, k_strides, head, at.key_group()) + first * k_row,
+                *vals = at.at(v, v_strides, head, at.value_group()) + first * v_row;
         i64 from = first + count, to = first;
         for (i64 r = 0; r < n; ++r) {
             const Seen seen(at, within, false, head + r / L);
@@ -170,7 +176,7 @@ struct FewQueries {
     }
 };
 
-void few_queries(const FewQueries& of) {
+template <class T> void few_queries(const FewQueries<T>& of) {
     const Layout& at = of.at;
     const i64 S = at.keys(), values = at.values(), n = of.rows(), L = at.queries();
     const Blocks spans(S, SPAN);

@@ -24,7 +24,7 @@ struct Layout {
         for (int a = 0; a < lead.n; ++a) n *= lead[a];
         return n;
     }
-    const real* at(const real* data, const Dims& strides, i64 head, i64 group = 1) const {
+    template <class T> const T* at(const T* data, const Dims& strides, i64 head, i64 group = 1) const {
         if (!data) return nullptr;
         for (int a = lead.n - 1; a >= 0; --a, group = 1) {
             data += head % lead[a] / group * strides[a];

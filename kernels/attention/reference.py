@@ -90,3 +90,14 @@ def attention_within_backward(dy, q, k, v, begin, end, distance, y, logsum, *, c
     for i in range(L):
         by_distance[..., L - 1 - i:L - 1 - i + S] += slope[..., i, :]
     return *grads, sum_to(by_distance, distance.shape, False)
+
+
+def attention_stored(q, k, v, begin, end, distance, *, scale, gqa):
+    """attention_within of keys and values that are bfloat16, its bits as uint16."""
+    k, v = (widened(x).astype(q.dtype) for x in (k, v))
+    return attention_within(q, k, v, begin, end, distance, causal=False, scale=scale, gqa=gqa)
+
+
+def widened(bits):
+    """float32 of bfloat16's bits: the upper half of a float's."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)

@@ -8,12 +8,10 @@
 // Many rows multiply the whole filters: widen_packed makes them, for linear_packed.
 #include "blocked/epilogue.h"
 #include "gemm/stored_digits.h"
+#include "widen.h"
 
 BEGIN_KERNELS
 namespace {
-using s8 = std::int8_t;
-using u16 = std::uint16_t;
-
 #if defined(__AVX512F__)
 constexpr int MOST_ROWS = 4;
 constexpr int most_blocks(int rows) { return rows <= 2 ? 8 : 4; }
@@ -27,34 +25,6 @@ constexpr int most_blocks(int rows) { return rows == 1 ? 2 : 1; }
 #endif
 
 i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
-
-inline V widen(const s8* p) {
-#if defined(__AVX512F__)
-    return (V)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
-#elif defined(__AVX2__)
-    return (V)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
-#elif defined(__SSE4_1__)
-    return (V)_mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_loadu_si32(p)));
-#else
-    V v;
-    for (int i = 0; i < LANES; ++i) v[i] = p[i];
-    return v;
-#endif
-}
-
-inline V widen(const u16* p) {
-#if defined(__AVX512F__)
-    return (V)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16);
-#elif defined(__AVX2__)
-    return (V)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16);
-#elif defined(__SSE4_1__)
-    return (V)_mm_slli_epi32(_mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i*)p)), 16);
-#else
-    M v;
-    for (int i = 0; i < LANES; ++i) v[i] = (lane_int)((std::uint32_t)p[i] << 16);
-    return as_real(v);
-#endif
-}
 
 // a b + c rounded once where the set can, in every tile: left to itself, the compiler does so in some
 inline V times_plus(V a, V b, V c) {

@@ -36,6 +36,8 @@ def add_arguments(parser):
     parser.add_argument("--weights", choices=("float32", "int8", "bf16"), default="float32",
                         help="of a folder: how linear layers store their weights; fewer bits are read in less time "
                              "(default: float32)")
+    parser.add_argument("--cache", choices=("float32", "bf16"), default="float32",
+                        help="of a folder: how keys and values of what was read are kept (default: float32)")
     parser.add_argument("--seed", type=int,
                         help="the same seed draws the same text (default: another one each time)")
 
@@ -53,8 +55,8 @@ def run(args) -> int:
         raise UsageError(f"{args.checkpoint}: -o, --label and --image are for networks that make images")
     if args.top_p is not None:
         raise UsageError("--top-p is for folders of Transformers")
-    if args.weights != "float32" or args.repetition_penalty != 1:
-        raise UsageError("--weights and --repetition-penalty are for folders of Transformers")
+    if args.weights != "float32" or args.cache != "float32" or args.repetition_penalty != 1:
+        raise UsageError("--weights, --cache and --repetition-penalty are for folders of Transformers")
     model, characters = load(args.checkpoint)
     prompt = args.prompt
     if prompt is None:
@@ -89,7 +91,7 @@ def run_folder(args) -> int:
         shown = Shown(tokenizer, "" if hasattr(model, "start") else args.prompt)
         model.generate(ids, args.length or 100, args.temperature, args.top_k, args.top_p,
                        stop=model.config.eos_token_id, seed=args.seed, stream=lambda _, token: shown.add(token),
-                       weights=args.weights, repetition_penalty=args.repetition_penalty)
+                       weights=args.weights, cache=args.cache, repetition_penalty=args.repetition_penalty)
     except ImportError as error:
         raise UsageError(f"{error}: pip install 'pyops-kernels[text]'") from error
     except (OSError, ValueError) as error:
@@ -99,9 +101,10 @@ def run_folder(args) -> int:
         return 130
     print()
     print(shown.speed(), file=sys.stderr)
-    if args.weights != "float32":
-        print(f"weights {args.weights}: the first scores are off by {model.stored_error(ids, args.weights):.2%} of the "
-              "largest", file=sys.stderr)
+    if args.weights != "float32" or args.cache != "float32":
+        off = model.stored_error(ids, args.weights, args.cache)
+        print(f"weights {args.weights}, cache {args.cache}: the first scores are off by {off:.2%} of the largest",
+              file=sys.stderr)
     return 0
 
 

@@ -50,9 +50,17 @@ def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn
     rest of a cache that nothing was written to. distance_bias (..., L + S - 1) is added to the
     scores: entry key - query + L - 1 of the last axis, as T5's buckets and ALiBi's slopes tell it;
     leading axes broadcast, and it has a gradient.
+
+    key and value may both be uint16: bfloat16 by its bits, as a cache stores them in half the memory,
+    widened as they are read. With key_begin, key_end and distance_bias only; no gradient. It is meant for
+    few queries to many keys, as a step of decoding has them.
     ValueError where shapes do not fit, for both attn_mask and is_causal or one of these, and for
     dropout with these. Source: Vaswani et al. (2017).
     """
+    stored = is_stored(key) or is_stored(value)
+    if stored and (attn_mask is not None or dropout_p or is_causal):
+        raise ValueError("scaled_dot_product_attention: keys and values of bfloat16's bits take key_begin, key_end and "
+                         "distance_bias alone, no attn_mask, dropout_p or is_causal")
     within = key_begin is not None or key_end is not None or distance_bias is not None
     if within and (attn_mask is not None or dropout_p):
         raise ValueError("scaled_dot_product_attention: give attn_mask or dropout_p, or key_begin, key_end and "
@@ -65,6 +73,9 @@ def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn
                 f"scaled_dot_product_attention: {name} needs at least two axes, got shape {tuple(x.shape)}")
     if scale is None:
         scale = 1 / math.sqrt(max(1, query.shape[-1]))
+    if stored:
+        return ATTENTION_STORED(query, key, value, key_begin, key_end, distance_bias, scale=float(scale),
+                                gqa=bool(enable_gqa), out=out)[0]
     if within:
         return ATTENTION_WITHIN(query, key, value, key_begin, key_end, distance_bias, causal=bool(is_causal),
                                 scale=float(scale), gqa=bool(enable_gqa), out=out)[0]
@@ -286,4 +297,34 @@ ATTENTION_WITHIN = Op(
     kernels=("attention_within",), flops=lambda q, k, v, *_, **how: flops(q, k, v, None, **how),
     bytes=lambda q, k, v, *_, **__: 2 * q.nbytes + k.nbytes + v.nbytes,
     checks_indices=True,   # what lies beyond the keys is none
+    todo={"per_sample": "keys and values may be shared by all samples", **ON_CPU})
+
+
+# ---- keys and values as bfloat16's bits
+
+def is_stored(x) -> bool:
+    return str(getattr(x, "dtype", "")).rpartition(".")[2] == "uint16"
+
+
+def check_stored(q, k, v, begin, end, distance, *, scale, gqa):
+    for name, x in (("key", k), ("value", v)):
+        if not is_stored(x):
+            raise ValueError(f"scaled_dot_product_attention: key and value must both be uint16, bfloat16's bits, or "
+                             f"neither; {name} is {x.dtype}")
+    return plan_within(*(None if x is None else tuple(x.shape) for x in (q, k, v, begin, end, distance)), gqa)
+
+
+def stored_forward(k, q, key, v, begin, end, distance, *, scale, gqa):
+    p, spans, by_distance = check_stored(q, key, v, begin, end, distance, scale=scale, gqa=gqa)
+    y, logsum = k.empty(p.shape), k.empty(p.shape[:-1], k.acc)
+    q_strides, k_strides, v_strides, _, y_strides = p.strides
+    k.attention_stored(q, key, v, begin, end, distance, p.lead, p.sizes, q_strides, k_strides, v_strides, spans,
+                       by_distance, y_strides, scale, y, logsum)
+    return y, logsum
+
+
+ATTENTION_STORED = Op(
+    "attention_stored", "raajjo", stored_forward, reference.attention_stored, None, check_stored,
+    kernels=("attention_stored",), flops=lambda q, k, v, *_, **how: flops(q, k, v, None, causal=False, **how),
+    bytes=lambda q, k, v, *_, **__: 2 * q.nbytes + k.nbytes + v.nbytes, checks_indices=True,
     todo={"per_sample": "keys and values may be shared by all samples", **ON_CPU})

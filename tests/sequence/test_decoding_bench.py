@@ -1,4 +1,4 @@
-"""The step that bench.decoding gives to ONNX Runtime: our scores and our cache."""
+"""What bench.decoding and bench.sequence_models give to ONNX Runtime: our scores and our cache."""
 import numpy as np
 import pytest
 
@@ -21,3 +21,13 @@ def test_a_step_as_a_graph():
         reading.read(token)
         assert np.abs(scores[:, -1] - reading.scores).max() <= 1e-5 * np.abs(reading.scores).max()
         assert np.abs(past - reading.cache.data[..., :place + 1, :]).max() <= 1e-5
+
+
+@pytest.mark.parametrize("work", ["bert-128x1", "ragged", "prefill"])
+def test_works_beside_a_peer_compare_their_results(work, capsys):
+    from pyops.bench import sequence_models
+    engines = "ONNX Runtime" if work == "prefill" else "ONNX Runtime,ONNX Runtime fused"
+    assert sequence_models.main([work, "--small", "--rounds", "1", "--engines", engines]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("pyops")] and engines.count(",") + 1 == sum(
+        line.startswith("ONNX Runtime") for line in lines)

@@ -36,7 +36,8 @@ def test_weights_of_fewer_bits_say_what_they_cost(folder, capsys):
     err = capsys.readouterr().err
     error = models.load_transformer(folder).eval().stored_error(
         tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).encode("the").ids, "int8")
-    assert 0 < error < 0.03 and err.endswith(f"weights int8: the first scores are off by {error:.2%} of the largest\n")
+    assert 0 < error < 0.03 and err.endswith(
+        f"weights int8, cache float32: the first scores are off by {error:.2%} of the largest\n")
 
 
 def test_one_seed_draws_one_text(folder, capsys):

@@ -247,6 +247,14 @@ def attention_within(q, k, v, begin, end, distance, lead, sizes, q_strides, k_st
         inside(distance, (*lead, max(0, queries + keys - 1)), (*distance_strides, 1))
 
 
+@contract("attention_stored", "rxxEEoddddddddfRR")
+def attention_stored(q, k, v, begin, end, distance, lead, sizes, q_strides, k_strides, v_strides, span_strides,
+                     distance_strides, y_strides, scale, y, logsum) -> None:
+    need(k.dtype.name == v.dtype.name == "uint16", "keys and values are stored as uint16")
+    attention_within(q, k, v, begin, end, distance, lead, sizes, q_strides, k_strides, v_strides, span_strides,
+                     distance_strides, y_strides, False, scale, y, logsum)
+
+
 @contract("rotary", "rrrdddnnbbR")
 def rotary(x, cos, sin, lead, strides, table, features, pairs, interleaved, back, y) -> None:
     need(len(lead) == len(strides) == len(table) and min((0, *lead)) >= 0, "strides are those of the leading axes")

@@ -50,8 +50,8 @@ def lower_whole(low: Lowering, node) -> None:
     places = (low.maps, low.planar, low.last, low.volumes)
     before = len(low.steps), *map(len, places)
     rule = RULES.get(node.op, elementwise.flat if node.row.pointwise else None)
-    # the kernels of rules are, but for those on bytes
-    if rule is not None and (of_floats(node) or node.on_bytes is not None):
+    # the kernels of rules are, but for those on bytes and those of attention, whose checks are the row's own
+    if rule is not None and (of_floats(node) or node.on_bytes is not None or node.op in attention.MIXED):
         try:
             rule(low, node)
             return

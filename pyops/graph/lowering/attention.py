@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ...ops.attention import plan, plan_within
 from ...ops.rotary import plan as rotary_plan
 from ..ir import Node, Value
-from .context import Lowering, Ref, View, contiguous_strides
+from .context import Declined, Lowering, Ref, View, contiguous_strides
 
 
 def attention(low: Lowering, node: Node) -> None:
@@ -24,16 +26,19 @@ def attention(low: Lowering, node: Node) -> None:
 
 
 def attention_within(low: Lowering, node: Node) -> None:
+    """Also of stored keys and values, whose kernel has no causal."""
+    if node.output.dtype != np.float32:
+        raise Declined("of doubles")
     given = node.inputs[3:]
     p, spans, distance = plan_within(*(None if v is None else v.shape for v in node.inputs), node.attrs["gqa"])
     axes = len(p.lead) + 2
     places = [strided(low, v) for v in node.inputs[:3]]
     y = result(low, node)
-    low.add("attention_within", *(place.ref for place in places),
+    low.add(node.op, *(place.ref for place in places),
             *(low.as_planar(v) if isinstance(v, Value) else v for v in given), p.lead, p.sizes,
             *(along(v.shape, place.strides, axes)[:-1] for v, place in zip(node.inputs, places)), spans, distance,
-            y.strides[:-1], node.attrs["causal"], node.attrs["scale"], y.ref, low.new_planar(node.outputs[1]),
-            node=node, algorithm="fused",
+            y.strides[:-1], *([node.attrs["causal"]] if "causal" in node.attrs else []), node.attrs["scale"], y.ref,
+            low.new_planar(node.outputs[1]), node=node, algorithm="fused",
             flops=2.0 * math.prod(p.lead) * p.sizes[0] * p.sizes[1] * (p.sizes[2] + p.sizes[3]))
 
 
@@ -73,4 +78,6 @@ def rotary(low: Lowering, node: Node) -> None:
             low.new_planar(node.output), node=node, algorithm="strided")
 
 
-RULES = {"attention": attention, "attention_within": attention_within, "rotary": rotary}
+MIXED = {"attention_within", "attention_stored"}   # some of their inputs are whole numbers
+RULES = {"attention": attention, "attention_within": attention_within, "attention_stored": attention_within,
+         "rotary": rotary}

@@ -20,7 +20,7 @@ from ..registry import network
 from .configuration import Configuration, divided
 from .folder import Names, family
 from .gpt_neox import drawn
-from .heads import activation, check_ids, join_heads, split_heads, visible
+from .heads import activation, attend_seen, check_ids, join_heads, split_heads, visible
 from .packing import Spans, checked, laid, rows
 from .programs import Programs
 
@@ -101,11 +101,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x, mask):
         q, k, v = (split_heads(f(x), self.heads) for f in (self.query, self.key, self.value))
-        if isinstance(mask, Spans):
-            y = F.scaled_dot_product_attention(q, k, v, key_begin=mask.begin, key_end=mask.end)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, mask, self.p if self.training else 0.0)
-        return join_heads(y)
+        return join_heads(attend_seen(q, k, v, mask, self.p if self.training else 0.0))
 
 
 class Sum(nn.Module):

@@ -4,36 +4,45 @@ from __future__ import annotations
 import numpy as np
 
 from ...core import memory
+from ...graph.packing import bfloat16
 
+FORMS = ("float32", "bf16")
 PIECE = 64   # capacities are multiples of so many entries
 
 
 class Cache:
     """data: (layers, 2, rows, heads, capacity, features), keys and values. Row r has lengths[r]
-    entries; mask (rows, 1, 1, capacity) is 0 at these and -inf behind them.
+    entries, which are all that a step reads of it. form "bf16" keeps them as bfloat16's bits in uint16.
 
-    A step attends over the whole capacity, so it grows in pieces, by a quarter where that is more: a
-    Program is made for each.
+    It grows in pieces, by a quarter where that is more: a Program is made for each capacity.
     """
 
-    def __init__(self, shape: tuple[int, int, int], rows: int, capacity: int, most: int, dtype=np.float32):
-        """shape: layers, heads and features of a head. most: entries that there may ever be."""
+    def __init__(self, shape: tuple[int, int, int], rows: int, capacity: int, most: int, dtype=np.float32,
+                 form: str = "float32"):
+        """shape: layers, heads and features of a head. most: entries that there may ever be. ValueError
+        for a form that there is not."""
+        if form not in FORMS:
+            raise ValueError(f"generate: cache must be one of {', '.join(FORMS)}, got {form!r}")
         layers, heads, features = shape
+        self.stored = form == "bf16"
         self.most, capacity = most, min(most, at_least(capacity))
-        self.data = memory.empty((layers, 2, rows, heads, capacity, features), dtype)   # in huge pages
+        self.data = memory.empty((layers, 2, rows, heads, capacity, features),
+                                 np.uint16 if self.stored else dtype)   # in huge pages
         self.data[...] = 0
-        self.mask = np.full((rows, 1, 1, capacity), -np.inf, dtype)
         self.lengths = np.zeros(rows, np.int64)
 
     @property
     def capacity(self) -> int:
         return self.data.shape[4]
 
+    def kept(self, entries: np.ndarray) -> np.ndarray:
+        """Entries as they are kept."""
+        return bfloat16(entries) if self.stored else entries
+
     def put(self, row: int, entries: np.ndarray) -> None:
         """The first entries (layers, 2, 1, heads, T, features) of a row."""
         length = entries.shape[4]
-        self.data[:, :, row, :, :length] = entries[:, :, 0]
-        self.mask[row, ..., :length] = 0
+        self.data[:, :, row, :, :length] = self.kept(entries)[:, :, 0]
         self.lengths[row] = length
 
     def append(self, entries: np.ndarray) -> None:
@@ -41,8 +50,7 @@ class Cache:
         if self.lengths.max() == self.capacity:
             self._grow()
         rows = np.arange(len(self.lengths))
-        self.data[:, :, rows, :, self.lengths] = np.moveaxis(entries[..., 0, :], 2, 0)
-        self.mask[rows, 0, 0, self.lengths] = 0
+        self.data[:, :, rows, :, self.lengths] = np.moveaxis(self.kept(entries)[..., 0, :], 2, 0)
         self.lengths += 1
 
     def _grow(self) -> None:
@@ -51,11 +59,10 @@ class Cache:
             raise ValueError(f"generate: a text has reached the model's {self.most} positions")
         room = more - self.capacity
         self.data = np.pad(self.data, [(0, 0)] * 4 + [(0, room), (0, 0)])
-        self.mask = np.pad(self.mask, [(0, 0)] * 3 + [(0, room)], constant_values=-np.inf)
 
     def choose(self, rows: np.ndarray) -> None:
         """Makes row i what row rows[i] was."""
-        self.data, self.mask, self.lengths = self.data[:, :, rows], self.mask[rows], self.lengths[rows]
+        self.data, self.lengths = self.data[:, :, rows], self.lengths[rows]
 
 
 def at_least(capacity: int) -> int:

@@ -26,7 +26,7 @@ class CausalLanguageModel(nn.Module):
     lm_head: nn.Module
     # axes of the Programs' inputs that vary
     DYNAMIC = {"prefill": {0: {1: None}, 1: {1: None}},
-               "step": {0: {0: None}, 1: {0: None}, 2: {0: None, 3: None}, 3: {2: None, 4: None}}}
+               "step": {0: {0: None}, 1: {0: None}, 2: {2: None, 4: None}}}
 
     def hidden(self, ids, positions, past=None) -> Any:
         raise NotImplementedError
@@ -56,23 +56,25 @@ class CausalLanguageModel(nn.Module):
         hidden, kept = self.hidden(ids, positions)
         return self.lm_head(hidden[:, -1]), stacked(kept)
 
-    def step(self, ids, positions, mask, past):
+    def step(self, ids, positions, past):
         """Scores (N, vocabulary) of what follows ids (N, 1) at positions (N, 1), and what a cache
-        keeps of them. past, mask: Cache's data and mask."""
-        hidden, kept = self.hidden(ids, positions, [(layer[0], layer[1], mask) for layer in F.unbind(past)])
+        keeps of them. past: Cache's data, of whose rows as many entries count as the positions say."""
+        count = F.unsqueeze(positions, 1)
+        hidden, kept = self.hidden(ids, positions, [(layer[0], layer[1], count) for layer in F.unbind(past)])
         return self.lm_head(hidden[:, -1]), stacked(kept)
 
-    def stored_error(self, ids, weights: str) -> float:
-        """By how much the scores of what follows a prompt, a row of tokens, are off where weights are
-        stored as generate's `weights` says: the greatest difference over the greatest score."""
-        prompt = checked_prompts(ids, 1, self.vocabulary, self.most_positions)[:1]
-        return off_by(Reading(self, prompt, 1, True, weights).scores, Reading(self, prompt, 1, False).scores)
+    def stored_error(self, ids, weights: str = "float32", cache: str = "float32") -> float:
+        """By how much scores are off where weights and cache are stored as generate's arguments of
+        these names say: the greatest difference over the greatest score, of what follows a prompt, a row
+        of tokens, and of what follows its likeliest token."""
+        prompt = checked_prompts(ids, 2, self.vocabulary, self.most_positions)[:1]
+        return step_off_by(Reading(self, prompt, 1, True, weights, cache), Reading(self, prompt, 1, False))
 
     def generate(self, ids: Any, max_new_tokens: int = 50, temperature: float = 0.0, top_k: int | None = None,
                  top_p: float | None = None, num_beams: int = 1, stop: int | Sequence[int] | None = None,
                  seed: int | None = None, stream: Callable[[int, int], Any] | None = None, *,
                  length_penalty: float = 0.0, compiled: bool = True, weights: str = "float32",
-                 repetition_penalty: float = 1.0) -> list[list[int]]:
+                 cache: str = "float32", repetition_penalty: float = 1.0) -> list[list[int]]:
         """What follows each prompt: a list of new tokens for each.
 
         ids: prompts, a list of lists of whole numbers of any lengths, an array (N, T), or one list.
@@ -87,6 +89,8 @@ class CausalLanguageModel(nn.Module):
         changed; False computes eagerly. The numbers are those of the model without a cache but for
         rounding. weights: "int8" and "bf16" store the Programs' linear layers in fewer bits
         (pyops.compile), so that a step, which takes the time of reading them, takes less.
+        cache: "bf16" keeps keys and values so that they take half the memory and time; stored_error tells
+        what either costs.
         repetition_penalty: scores of tokens that the text has already, prompt included, are divided by
         it where positive, else multiplied (Keskar et al., 2019); not with beams.
         ValueError for empty prompts, for ids that are no tokens, where prompt and new tokens exceed
@@ -96,7 +100,7 @@ class CausalLanguageModel(nn.Module):
             raise ValueError("generate: the model is in training mode; call .eval() first")
         sampling = Sampling(temperature, top_k, top_p, seed, repetition_penalty)
         prompts = checked_prompts(ids, max_new_tokens, self.vocabulary, self.most_positions)
-        reading = Reading(self, prompts, max(1, num_beams), compiled, weights)
+        reading = Reading(self, prompts, max(1, num_beams), compiled, weights, cache)
         if num_beams != 1:
             return beam_search(reading, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
         return sample(reading, [prompt.tolist() for prompt in prompts], max_new_tokens, sampling, stop, stream)
@@ -111,6 +115,15 @@ def stacked(kept):
 def off_by(found: np.ndarray, wanted: np.ndarray) -> float:
     """The greatest difference over the greatest value."""
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
+def step_off_by(found, wanted) -> float:
+    """off_by of two readings' scores, and of those behind the likeliest token."""
+    first = off_by(found.scores, wanted.scores)
+    token = wanted.scores.argmax(-1)
+    for reading in (found, wanted):
+        reading.read(token)
+    return max(first, off_by(found.scores, wanted.scores))
 
 
 class Running:
@@ -132,12 +145,12 @@ class Reading(Running):
     """Texts as far as they were read: scores (rows, vocabulary) of what follows each."""
 
     def __init__(self, model: CausalLanguageModel, prompts: list[np.ndarray], copies: int, compiled: bool,
-                 weights: str = "float32"):
+                 weights: str = "float32", cache: str = "float32"):
         """copies: rows of each prompt."""
         super().__init__(model, compiled, weights)
         dtype = next(model.parameters()).dtype
         self.cache = Cache(model.cache_shape, len(prompts) * copies, max(map(len, prompts)) + 1,
-                           model.most_positions, dtype)
+                           model.most_positions, dtype, cache)
         found = []
         for i, prompt in enumerate(prompts):
             scores, entries = self.run("prefill", prompt[None], np.arange(len(prompt))[None])
@@ -148,8 +161,7 @@ class Reading(Running):
 
     def read(self, tokens: np.ndarray) -> None:
         """One more token (rows,) of each."""
-        self.scores, entries = self.run("step", tokens[:, None], self.cache.lengths[:, None], self.cache.mask,
-                                        self.cache.data)
+        self.scores, entries = self.run("step", tokens[:, None], self.cache.lengths[:, None], self.cache.data)
         self.cache.append(entries)
 
     def choose(self, rows: np.ndarray) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from ... import functional as F, nn
 from ...ops.attention import additive
 from .caches import Cache
-from .causal import Running, off_by, stacked
+from .causal import Running, stacked, step_off_by
 from .generation import Sampling, beam_search, checked_prompts, sample
 from .heads import check_ids, visible
+from .packing import Spans
 
 __all__: list[str] = []
 MOST = 1 << 20   # tokens of a text where positions have no table
@@ -28,8 +29,7 @@ class EncoderDecoder(nn.Module):
     most_positions: int = MOST
     # axes of the Programs' inputs that vary
     DYNAMIC = {"prefill": {0: {1: None}, 1: {1: None}},
-               "step": {0: {0: None}, 1: {0: None}, 2: {0: None, 3: None}, 3: {2: None, 4: None},
-                        4: {0: None, 3: None}, 5: {2: None, 4: None}}}
+               "step": {0: {0: None}, 1: {0: None}, 2: {2: None, 4: None}, 3: {0: None}, 4: {2: None, 4: None}}}
 
     def encode(self, ids, positions, mask=None) -> Any:
         """What the encoder makes of a source (N, S): (N, S, width). mask: as attention takes it."""
@@ -41,7 +41,7 @@ class EncoderDecoder(nn.Module):
 
     def decode(self, ids, positions, cross, cross_mask, past=None) -> Any:
         """Scores (N, T, vocabulary) of what follows each token of a target (N, T), and what each
-        layer keeps of them. cross_mask: (N, 1, 1, S), added to scores, or None."""
+        layer keeps of them. cross_mask: (N, 1, 1, S), added to scores, Spans, or None."""
         raise NotImplementedError
 
     def forward(self, source, target, source_mask=None):
@@ -81,22 +81,24 @@ class EncoderDecoder(nn.Module):
         scores, kept = self.decode(ids, positions, cross, None)
         return scores[:, -1], stacked(kept), stacked(cross)
 
-    def step(self, ids, positions, mask, past, cross_mask, cross):
-        """As CausalLanguageModel.step, beside a source."""
-        scores, kept = self.decode(ids, positions, [F.unbind(layer) for layer in F.unbind(cross)], cross_mask,
-                                   [(layer[0], layer[1], mask) for layer in F.unbind(past)])
+    def step(self, ids, positions, past, lengths, cross):
+        """As CausalLanguageModel.step, beside sources of `lengths` (N, 1) tokens."""
+        count = F.unsqueeze(positions, 1)
+        scores, kept = self.decode(ids, positions, [F.unbind(layer) for layer in F.unbind(cross)],
+                                   Spans(None, F.unsqueeze(lengths, 1)),
+                                   [(layer[0], layer[1], count) for layer in F.unbind(past)])
         return scores[:, -1], stacked(kept)
 
-    def stored_error(self, ids, weights: str) -> float:
-        """As CausalLanguageModel.stored_error, of the first token that is written for a source."""
+    def stored_error(self, ids, weights: str = "float32", cache: str = "float32") -> float:
+        """As CausalLanguageModel.stored_error, of the first tokens that are written for a source."""
         source = checked_prompts(ids, 1, self.vocabulary, None)[:1]
-        return off_by(Writing(self, source, 1, True, weights).scores, Writing(self, source, 1, False).scores)
+        return step_off_by(Writing(self, source, 1, True, weights, cache), Writing(self, source, 1, False))
 
     def generate(self, ids: Any, max_new_tokens: int = 50, temperature: float = 0.0, top_k: int | None = None,
                  top_p: float | None = None, num_beams: int = 1, stop: int | Sequence[int] | None = None,
                  seed: int | None = None, stream: Callable[[int, int], Any] | None = None, *,
                  length_penalty: float = 0.0, compiled: bool = True, weights: str = "float32",
-                 repetition_penalty: float = 1.0) -> list[list[int]]:
+                 cache: str = "float32", repetition_penalty: float = 1.0) -> list[list[int]]:
         """A text for each source. Arguments are those of CausalLanguageModel.generate; ids: the
         sources, of any lengths, which are read without padding."""
         if self.training:
@@ -106,7 +108,7 @@ class EncoderDecoder(nn.Module):
         longest = max(max_new_tokens, *map(len, sources))
         if longest > self.most_positions:
             raise ValueError(f"generate: {longest} tokens are more than the model's {self.most_positions} positions")
-        writing = Writing(self, sources, max(1, num_beams), compiled, weights)
+        writing = Writing(self, sources, max(1, num_beams), compiled, weights, cache)
         if num_beams != 1:
             return beam_search(writing, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
         return sample(writing, [[self.start]] * len(sources), max_new_tokens, sampling, stop, stream)
@@ -116,13 +118,13 @@ class Writing(Running):
     """Texts as far as they were written: scores (rows, vocabulary) of what follows each."""
 
     def __init__(self, model: EncoderDecoder, sources: list[np.ndarray], copies: int, compiled: bool,
-                 weights: str = "float32"):
+                 weights: str = "float32", cache: str = "float32"):
         """copies: rows of each source."""
         super().__init__(model, compiled, weights)
         dtype, rows = next(model.parameters()).dtype, len(sources) * copies
-        self.cache = Cache(model.cache_shape, rows, 1, model.most_positions, dtype)
+        self.cache = Cache(model.cache_shape, rows, 1, model.most_positions, dtype, cache)
         longest = max(map(len, sources))
-        self.sources = Cache(model.cache_shape, rows, longest, MOST, dtype)
+        self.sources = Cache(model.cache_shape, rows, longest, MOST, dtype, cache)
         first, found = np.array([[model.start]]), []
         for i, source in enumerate(sources):
             scores, own, cross = self.run("prefill", source[None], np.arange(len(source))[None], first,
@@ -135,8 +137,8 @@ class Writing(Running):
 
     def read(self, tokens: np.ndarray) -> None:
         """One more token (rows,) of each."""
-        self.scores, entries = self.run("step", tokens[:, None], self.cache.lengths[:, None], self.cache.mask,
-                                        self.cache.data, self.sources.mask, self.sources.data)
+        self.scores, entries = self.run("step", tokens[:, None], self.cache.lengths[:, None], self.cache.data,
+                                        self.sources.lengths[:, None], self.sources.data)
         self.cache.append(entries)
 
     def choose(self, rows: np.ndarray) -> None:

@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 
 from ... import functional as F
-from ...ops.attention import ATTENTION
+from ...ops.attention import ATTENTION_STORED, ATTENTION_WITHIN, is_stored
+from .packing import Spans
 
 ACTIVATIONS = {
     "gelu": F.gelu, "gelu_new": partial(F.gelu, approximate="tanh"),
@@ -60,19 +61,27 @@ def join_heads(x):
     return F.reshape(F.permute(x, (0, 2, 1, 3)), (n, t, heads * width))
 
 
+def attend_seen(query, key, value, seen, p: float = 0.0, scale: float | None = None):
+    """Attention where `seen` is a mask, None, or Spans."""
+    if isinstance(seen, Spans):
+        return F.scaled_dot_product_attention(query, key, value, scale=scale, key_begin=seen.begin, key_end=seen.end)
+    return F.scaled_dot_product_attention(query, key, value, seen, p, scale=scale)
+
+
 def attend_to_past(query, key, value, past, scale: float | None = None, bias=None, own_bias=None):
     """One step of attention over a cache: the query sees the past and its own key.
 
-    query, key, value: (N, heads, 1, E). past: keys and values (N, heads, C, E) and a mask
-    (N, 1, 1, C), 0 where an entry counts and -inf where there is none yet; at least one must count.
-    bias: (1 or N, heads, 1, C), added to the scores of the past, own_bias (heads, 1, 1) to that of
-    the own key. The past is attended as it lies, and joined with the own key by the sums of their
-    exponentials, so that nothing is copied behind it.
+    query, key, value: (N, heads, 1, E). past: keys and values (N, heads, C, E), floats or bfloat16's
+    bits, and how many entries of each count, (N, 1, 1) whole numbers; at least one must. bias: (1 or N,
+    heads, C), added to the scores of the past, own_bias (heads, 1, 1) to that of the own key. The
+    past is attended as it lies, and joined with the own key by the sums of their exponentials, so
+    that nothing is copied behind it.
     """
-    keys, values, mask = past
+    keys, values, count = past
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    y, log_sum = ATTENTION(query, keys, values, mask if bias is None else F.add(mask, bias), causal=False,
-                           scale=scale, gqa=False)
+    y, log_sum = (ATTENTION_STORED(query, keys, values, None, count, bias, scale=scale, gqa=False)
+                  if is_stored(keys) else
+                  ATTENTION_WITHIN(query, keys, values, None, count, bias, causal=False, scale=scale, gqa=False))
     own = F.mul(F.sum(F.mul(query, key), -1, keepdim=True), scale)
     if own_bias is not None:
         own = F.add(own, own_bias)

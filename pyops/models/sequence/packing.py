@@ -53,7 +53,7 @@ def laid(found: Rows, values: Sequence[np.ndarray]) -> np.ndarray:
 
 class Spans(NamedTuple):
     """What attention takes in place of a mask: of each token (R, 1, L) where its own text begins and ends
-    in its row."""
+    in its row; begin None: at the row's."""
     begin: Any
     end: Any
 

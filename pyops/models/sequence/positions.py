@@ -32,6 +32,14 @@ def distance_buckets(buckets: int, most: int, bidirectional: bool) -> np.ndarray
     return offset + np.where(distance < exact, distance, np.minimum(exact + far.astype(np.int64), buckets - 1))
 
 
+def bias_by_distance(queries: int, keys: int, weight, table: np.ndarray):
+    """relative_bias of queries and keys that both begin at position 0, as attention takes it by
+    distance: (heads, queries + keys - 1)."""
+    most = len(table) // 2
+    place = np.clip(np.arange(1 - queries, keys), -most, most) + most
+    return F.permute(F.embedding(place, F.embedding(table, weight)), (1, 0))
+
+
 def relative_bias(queries, keys, weight, table: np.ndarray):
     """What is added to scores (1 or N, heads, L, S) of queries (1 or N, L) and keys (1 or N, S) at
     these positions. weight: (buckets, heads); table: distance_buckets."""

@@ -16,7 +16,7 @@ class Programs:
     def __init__(self, model, weights: str = "float32"):
         from ...graph.shared import Constants
         self.model, self.weights, self.shared, self.seen = model, weights, Constants(), fingerprint(model)
-        self.made: dict[str, Any] = {}
+        self.made: dict[tuple, Any] = {}
 
     @classmethod
     def of(cls, model, weights: str = "float32") -> Programs:
@@ -34,11 +34,16 @@ class Programs:
         return self.run("step", inputs)
 
     def run(self, name: str, inputs):
-        if name not in self.made:
+        return self.made_for(name, inputs)(*inputs)
+
+    def made_for(self, name: str, inputs) -> Any:
+        """The Programs of a function, of inputs of these types: a cache may be of floats or stored."""
+        key = name, *(a.dtype for a in inputs)
+        if key not in self.made:
             from ...graph.compile import compile
-            self.made[name] = compile(getattr(self.model, name), inputs, dynamic=self.model.DYNAMIC[name],
-                                      shared=self.shared, weights=self.weights)
-        return self.made[name](*inputs)
+            self.made[key] = compile(getattr(self.model, name), inputs, dynamic=self.model.DYNAMIC[name],
+                                     shared=self.shared, weights=self.weights)
+        return self.made[key]
 
 
 def fingerprint(model) -> list[tuple]:

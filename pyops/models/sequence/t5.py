@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from ..registry import network
 from .configuration import Configuration
 from .encoder_decoder import EncoderDecoder
 from .folder import Names, family
-from .heads import activation, attend_to_past, join_heads, split_heads
-from .positions import distance_buckets, relative_bias
+from .heads import activation, attend_seen, attend_to_past, join_heads, split_heads
+from .positions import bias_by_distance, distance_buckets, relative_bias
 
 __all__ = ["T5", "T5Configuration", "t5_3b", "t5_base", "t5_large", "t5_small"]
 
@@ -47,7 +47,7 @@ class T5Configuration(Configuration):
     tie_word_embeddings: bool = True
     pad_token_id: int = 0
     eos_token_id: int | list | None = 1
-    decoder_start_token_id: int | None = None
+    decoder_start_token_id: int | None = None   # the padding token
 
     model_type = "t5"
     SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads",
@@ -67,7 +67,8 @@ class T5Configuration(Configuration):
         return super().from_json(found if scaled is None else {**found, "tie_word_embeddings": scaled})
 
     def to_json(self) -> dict[str, Any]:
-        return super().to_json() | {"is_encoder_decoder": True,
+        start = self.pad_token_id if self.decoder_start_token_id is None else self.decoder_start_token_id
+        return super().to_json() | {"is_encoder_decoder": True, "decoder_start_token_id": start,
                                     "scale_decoder_outputs": self.tie_word_embeddings}
 
     @property
@@ -78,6 +79,14 @@ class T5Configuration(Configuration):
     def function(self) -> Any:
         name = self.feed_forward_proj.removeprefix("gated-")
         return activation("gelu_new" if self.feed_forward_proj == "gated-gelu" else name)
+
+
+class ByDistance(NamedTuple):
+    """What is added to the scores, (heads, L + S - 1), where keys end, (N, 1, 1) or None, and whether a
+    query sees those before it only: all that T5's own attention needs, and no L x S array."""
+    added: Any
+    end: Any
+    causal: bool
 
 
 class Norm(nn.Module):
@@ -112,8 +121,12 @@ class Attention(nn.Module):
         return split_heads(self.k(x), self.heads), split_heads(self.v(x), self.heads)
 
     def attend(self, x, keys, values, mask):
-        y = F.scaled_dot_product_attention(split_heads(self.q(x), self.heads), keys, values, mask,
-                                           self.p if self.training else 0.0, scale=1.0)
+        q = split_heads(self.q(x), self.heads)
+        if isinstance(mask, ByDistance):
+            y = F.scaled_dot_product_attention(q, keys, values, is_causal=mask.causal, scale=1.0, key_end=mask.end,
+                                               distance_bias=mask.added)
+        else:
+            y = attend_seen(q, keys, values, mask, self.p if self.training else 0.0, 1.0)
         return self.o(join_heads(y))
 
     def attend_to_past(self, x, keys, values, past, bias, own_bias):
@@ -157,8 +170,8 @@ class Block(nn.Module):
         self.layer = nn.ModuleList([*parts, Part(c, "DenseReluDense", DenseReluDense(c))])
 
     def forward(self, x, bias, cross=None, cross_mask=None, past=None):
-        """bias: of the own scores, masks included; with past a pair, of the past's and of the own
-        key's. cross: keys and values of a source."""
+        """bias: of the own scores, masks included, or ByDistance; with past a pair, of the past's and of
+        the own key's. cross: keys and values of a source."""
         own, *other, dense = self.layer
         kept: Any = None
 
@@ -182,9 +195,32 @@ class Stack(nn.Module):
         self.buckets = distance_buckets(c.relative_attention_num_buckets, c.relative_attention_max_distance,
                                         not decoder)
 
+    @property
+    def weight(self):
+        return self.block[0].layer[0].function.relative_attention_bias.weight
+
     def bias(self, queries, keys):
-        weight = self.block[0].layer[0].function.relative_attention_bias.weight
-        return relative_bias(queries, keys, weight, self.buckets)
+        return relative_bias(queries, keys, self.weight, self.buckets)
+
+    def own_bias(self, x, mask, causal: bool):
+        """What attention of x (N, T, width) to itself adds. mask (N, 1, 1, T): True at tokens."""
+        count, end = int(x.shape[1]), lengths_of(mask)
+        if (mask is None or end is not None) and not (self.training and self.dropout.p):
+            return ByDistance(bias_by_distance(count, count, self.weight, self.buckets), end, causal)
+        positions = np.arange(count)[None]
+        bias = self.bias(positions, positions)
+        if causal:
+            bias = F.add(bias, additive(np.tri(count, dtype=bool), x))
+        return bias if mask is None else F.add(bias, additive(mask, x))
+
+
+def lengths_of(mask) -> np.ndarray | None:
+    """How many keys (N, 1, 1) a mask (N, 1, 1, T) stands for; None where it is no array, or has tokens
+    behind padding."""
+    if not isinstance(mask, np.ndarray):
+        return None
+    end = mask.sum(-1)
+    return end if np.array_equal(mask, np.arange(mask.shape[-1]) < end[..., None]) else None
 
 
 class T5(EncoderDecoder):
@@ -204,9 +240,8 @@ class T5(EncoderDecoder):
 
     def encode(self, ids, positions, mask=None):
         stack = self.encoder
-        x, bias = stack.dropout(stack.embed_tokens(ids)), stack.bias(positions, positions)
-        if mask is not None:
-            bias = F.add(bias, additive(mask, x))
+        x = stack.dropout(stack.embed_tokens(ids))
+        bias = stack.own_bias(x, mask, False)
         for block in stack.block:
             x, _ = block(x, bias)
         return stack.dropout(stack.final_layer_norm(x))
@@ -216,11 +251,13 @@ class T5(EncoderDecoder):
 
     def decode(self, ids, positions, cross, cross_mask, past=None):
         stack, kept = self.decoder, []
-        x, bias = stack.dropout(stack.embed_tokens(ids)), stack.bias(positions, positions)
-        if past is not None:
-            bias = stack.bias(positions, np.arange(int(past[0][0].shape[2]))[None]), bias
-        elif ids.shape[1] > 1:
-            bias = F.add(bias, additive(np.tri(int(ids.shape[1]), dtype=bool), x))
+        x: Any = stack.dropout(stack.embed_tokens(ids))
+        bias: Any
+        if past is None:
+            bias = stack.own_bias(x, None, True)
+        else:
+            before = stack.bias(positions, np.arange(int(past[0][0].shape[2]))[None])
+            bias = before[:, :, 0], F.unsqueeze(bias_by_distance(1, 1, stack.weight, stack.buckets), -1)
         for i, block in enumerate(stack.block):
             x, own = block(x, bias, cross[i], cross_mask, None if past is None else past[i])
             kept.append(own)

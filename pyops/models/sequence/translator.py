@@ -13,7 +13,7 @@ import numpy as np
 from ... import functional as F, nn
 from ..registry import network
 from .encoder_decoder import EncoderDecoder
-from .heads import attend_to_past, join_heads, split_heads
+from .heads import attend_seen, attend_to_past, join_heads, split_heads
 from .positions import sinusoidal
 
 __all__ = ["Translator", "transformer_base", "transformer_big"]
@@ -91,7 +91,7 @@ class Translator(EncoderDecoder):
                 attention, width = layer.multihead_attn, layer.multihead_attn.embed_dim
                 q = F.linear(x, attention.in_proj_weight[:width], attention.in_proj_bias[:width])
                 p = attention.dropout if self.training else 0.0
-                y = F.scaled_dot_product_attention(split_heads(q, self.heads), *cross[i], cross_mask, p)
+                y = attend_seen(split_heads(q, self.heads), *cross[i], cross_mask, p)
                 return layer.dropout2(attention.out_proj(join_heads(y)))
             x = layer.wired(x, own, other)
         norm = self.transformer.decoder.norm

@@ -1,0 +1,104 @@
+"""Keys and values that are kept: in half the bits, and of as many entries as there are."""
+import numpy as np
+import pytest
+
+import pyops
+from pyops import models
+from pyops.graph.packing import bfloat16
+from pyops.kernels.attention.reference import widened
+from pyops.models.sequence.causal import Reading
+from pyops.models.sequence.encoder_decoder import Writing
+
+RNG = np.random.default_rng(0)
+PROMPTS = [RNG.integers(0, 61, n) for n in (7, 20, 1)]
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    pyops.manual_seed(0)
+
+
+def gpt2():
+    return models.gpt2(vocab_size=61, n_embd=48, n_layer=2, n_head=3, n_positions=128).eval()
+
+
+def neox():
+    return models.pythia("14m", vocab_size=61, hidden_size=48, num_hidden_layers=2, num_attention_heads=3,
+                         intermediate_size=96).eval()
+
+
+def t5():
+    return models.t5_small(vocab_size=61, d_model=48, d_kv=20, d_ff=64, num_layers=2, num_heads=3).eval()
+
+
+def translator():
+    return models.transformer_base(61, d_model=48, nhead=3, num_layers=2, dim_feedforward=64).eval()
+
+
+def reading_of(model, compiled, cache="float32"):
+    kind = Writing if hasattr(model, "start") else Reading
+    return kind(model, PROMPTS, 1, compiled, cache=cache)
+
+
+def kept_in(reading):
+    return [of for of in (reading.cache, getattr(reading, "sources", None)) if of is not None]
+
+
+@pytest.mark.parametrize("make", [gpt2, neox, t5, translator])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_bfloat16_is_a_float_cache_of_rounded_entries(make, compiled):
+    model = make()
+    stored, plain = (reading_of(model, compiled, cache) for cache in ("bf16", "float32"))
+    for _ in range(70):   # more than a cache begins with
+        for a, b in zip(kept_in(stored), kept_in(plain)):
+            assert a.data.dtype == np.uint16 and a.data.nbytes * 2 == b.data.nbytes
+            b.data[...] = widened(bfloat16(b.data))
+            assert np.array_equal(widened(a.data), b.data)
+        token = plain.scores.argmax(-1)
+        for reading in (stored, plain):
+            reading.read(token)
+        # tails of features are summed by other instructions
+        assert np.abs(stored.scores - plain.scores).max() <= 1e-6 * np.abs(plain.scores).max()
+
+
+@pytest.mark.parametrize("make", [gpt2, t5])
+def test_the_error_of_half_the_bits_is_told(make):
+    error = make().stored_error(PROMPTS[1], cache="bf16")
+    assert 0 < error < 0.01
+    assert make().stored_error(PROMPTS[1]) < 1e-5
+
+
+@pytest.mark.parametrize("cache", ["float32", "bf16"])
+@pytest.mark.parametrize("make", [gpt2, t5])
+def test_what_no_entry_was_written_to_is_never_read(make, cache):
+    model = make()
+    found, wanted = (reading_of(model, True, cache) for _ in range(2))
+    for kept in kept_in(found):
+        for row, length in enumerate(kept.lengths):
+            kept.data[:, :, row, :, length:] = np.nan if cache == "float32" else 0x7fc0
+    token = wanted.scores.argmax(-1)
+    for reading in (found, wanted):
+        reading.read(token)
+    assert np.array_equal(found.scores, wanted.scores)
+
+
+@pytest.mark.parametrize("cache", ["float32", "bf16"])
+def test_a_step_is_a_program_that_files_hold(cache, tmp_path):
+    model = gpt2()
+    reading = reading_of(model, True, cache)
+    token = reading.scores.argmax(-1)
+    given = token[:, None], reading.cache.lengths[:, None].copy(), reading.cache.data.copy()
+    reading.read(token)
+    reading.functions.made_for("step", given).program_for(*given).save(tmp_path / "step.npz")
+    scores, _ = pyops.Program.load(tmp_path / "step.npz")(*given)
+    assert np.array_equal(scores, reading.scores)
+
+
+def test_texts_over_bfloat16():
+    model = gpt2()
+    found = model.generate(PROMPTS, 30, cache="bf16")
+    assert found == model.generate(PROMPTS, 30, cache="bf16", compiled=False)
+    assert found == [model.generate(prompt, 30, cache="bf16")[0] for prompt in PROMPTS]
+    assert len(model.generate(PROMPTS, 9, num_beams=3, cache="bf16")) == 3
+    with pytest.raises(ValueError, match="cache must be one of float32, bf16, got 'fp8'"):
+        model.generate(PROMPTS, 2, cache="fp8")
