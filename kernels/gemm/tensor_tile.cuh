@@ -74,7 +74,7 @@ __device__ __forceinline__ void spread_packets(int v, int& line, int& along) {
 // that one barrier a step is enough.
 template <int STAGES, class Load, class Add>
 __device__ __forceinline__ void pipeline(int steps, Load load, Add add) {
-#pragma unroll
+#pragma unroll 1   // the code of a load is long
     for (int s = 0; s < STAGES - 1; ++s) {
         if (s < steps) load(s, s);
         cp_async_commit();

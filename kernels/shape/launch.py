@@ -1,9 +1,9 @@
-"""Grid of the copy that cat is made of."""
+"""Grid of the copies that cat is made of."""
 import numpy as np
 
 from ..elementwise.launch import BLOCK, blocks, lanes, magic, tiles
 
-__all__ = ["cat_copy"]
+__all__ = ["cat_copy", "cat_move"]
 
 FILE = "shape/cuda.cu"
 
@@ -21,3 +21,9 @@ def cat_copy(device, x, width, pitch, offset, y):
         device.launch(FILE, "cat_copy_packs" if whole > 1 else "cat_copy_values", blocks(device, units),
                       (BLOCK,), (x[row * width + column:], units, per_row, magic(per_row), np.int64(pitch),
                                  y[row * pitch + offset + column:]))
+
+
+def cat_move(device, x, width, pitch, offset, y):
+    """Of any type of elements: a device's arrays do so themselves."""
+    if x.size:
+        y.reshape(-1, pitch)[:, offset:offset + width] = x.reshape(-1, width)

@@ -21,7 +21,7 @@ from .symbolic import SymInt, plain
 ELEMENTS = frozenset(("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8",
                       "uint64", "uint32", "uint16", "uint8", "bool"))
 REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
-# what knows arrays on a device: on_device(inputs), call(op, inputs, attrs, kinds), viewed(value)
+# what knows arrays on a device: on_device(inputs), call(op, inputs, attrs, kinds), viewed(value), beside(array, value)
 _device = None
 
 
@@ -39,6 +39,11 @@ def on_device(inputs) -> bool:
 def viewed(value):
     """`value`, which lies on a device, as an array of the library that ops there work with."""
     return _device.viewed(value)
+
+
+def beside(array, value):
+    """A NumPy array where `value` lies: itself, or a copy on the device, of the library of `value`."""
+    return _device.beside(array, value) if on_device((value,)) else array
 
 
 class InputError(TypeError):

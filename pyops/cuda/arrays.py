@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..core.backends import get_backend
-from ..core.kernel_set import refuse_without_kernels
 
 REALS = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
 
@@ -30,17 +29,18 @@ def _is_bfloat16_on_cuda(value):
 
 def call(op, inputs, attrs, kinds):
     """op on device arrays. TypeError and ValueError name the op, the input and the rule."""
-    refuse_without_kernels(op, "cuda")
     backend = get_backend("cuda")
     import cupy
 
-    from . import channels_last
+    from . import channels_last, on_host
     first = next(v for v in inputs if on_device((v,)))
     with _stream_of(first):
         arrays = [_array(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds))]
-        real = _real(op, arrays, kinds)
-        kernels = backend.kernels(real)
-        result = channels_last.forward(op, kernels, arrays, attrs, cupy.ascontiguousarray)
+        if op.kernels and "cuda" in op.todo:
+            result = on_host.call(op, arrays, attrs)
+        else:
+            kernels = backend.kernels(_real(op, arrays, kinds))
+            result = channels_last.forward(op, kernels, arrays, attrs, cupy.ascontiguousarray)
         back = back_to(first)
         return tuple(map(back, result)) if isinstance(result, tuple) else back(result)
 
@@ -82,6 +82,13 @@ def viewed(value):
         # as whole numbers of its size: those DLPack has in every version of both libraries
         return cupy.from_dlpack(value.view(sys.modules["torch"].int16)).view(dtype_of("bf16"))
     return cupy.from_dlpack(value) if hasattr(value, "__dlpack__") else cupy.asarray(value)
+
+
+def beside(array, value):
+    """A NumPy array's copy on the device of `value`, of its kind."""
+    import cupy
+    with _stream_of(value):
+        return back_to(value)(cupy.asarray(array))
 
 
 def _real(op, arrays, kinds):

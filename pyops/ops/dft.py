@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import dispatch
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context
@@ -64,7 +65,7 @@ def dft(input: Arrays, n: int | None = None, dim: int = -2, inverse: bool = Fals
     taken, lead = min(size, wanted), tuple(input.shape[i] for i in dims[:-1])
     flat = reshape(x, (math.prod(lead), taken, input.shape[-1]))
     if real_result:
-        flat = mul(flat, twice(n, taken, np.dtype(dtype_of(input))))
+        flat = mul(flat, dispatch.beside(twice(n, taken, np.dtype(dtype_of(input))), input))
     scale = {"backward": 1 / n if inverse else 1.0, "ortho": n ** -0.5, "forward": 1.0 if inverse else 1 / n}[norm]
     y = DFT(flat, None, n=n, taken=taken, hop=0, frames=1, m=n // 2 + 1 if onesided and not inverse else n,
             parts=1 if real_result else 2, inverse=bool(inverse), scale=scale)
@@ -94,7 +95,7 @@ def stft(input: Arrays, n_fft: int, hop_length: int | None = None, win_length: i
     values, frames, 2), real and imaginary parts: torch.view_as_real of what torch gives. Raises
     ValueError where sizes do not fit. Source: Allen & Rabiner (1977).
     """
-    hop, weights = windowed("stft", n_fft, hop_length, win_length, window, dtype_of(input))
+    hop, weights = windowed("stft", n_fft, hop_length, win_length, window, input)
     if len(input.shape) not in (1, 2):
         raise ValueError(f"stft: input must be (T,) or (N, T), got shape {tuple(input.shape)}")
     x = input if len(input.shape) == 2 else reshape(input, (1, input.shape[0]))
@@ -123,7 +124,7 @@ def istft(input: Arrays, n_fft: int, hop_length: int | None = None, win_length: 
     ValueError where sizes do not fit, or windows leave a place without weight. Source: Griffin & Lim
     (1984).
     """
-    hop, weights = windowed("istft", n_fft, hop_length, win_length, window, dtype_of(input))
+    hop, weights = windowed("istft", n_fft, hop_length, win_length, window, input)
     values = n_fft // 2 + 1 if onesided is None or onesided else n_fft
     if len(input.shape) not in (3, 4) or tuple(input.shape[-3::2]) != (values, 2):
         raise ValueError(f"istft: input must be (N, {values}, frames, 2) or without N, got shape {tuple(input.shape)}")
@@ -137,12 +138,14 @@ def istft(input: Arrays, n_fft: int, hop_length: int | None = None, win_length: 
         x = getitem(x, (slice(None), slice(None), slice(0, values)))
     flat = reshape(x, (samples * count, values, 2))
     dtype = np.dtype(dtype_of(input))
-    frames = DFT(mul(flat, twice(n_fft, values, dtype)), None, n=n_fft, taken=values, hop=0, frames=1, m=n_fft,
+    ones = np.ones((1, count, n_fft), dtype)
+    factors, ones = (dispatch.beside(v, input) for v in (twice(n_fft, values, dtype), ones))
+    frames = DFT(mul(flat, factors), None, n=n_fft, taken=values, hop=0, frames=1, m=n_fft,
                  parts=1, inverse=True, scale=n_fft ** -0.5 if normalized else 1 / n_fft)
     frames = reshape(frames, (samples, count, n_fft))
     total = n_fft + hop * (count - 1)
     added = OVERLAP_ADD(frames, weights, hop=hop)
-    below = OVERLAP_ADD(np.ones((1, count, n_fft), dtype), None if weights is None else mul(weights, weights), hop=hop)
+    below = OVERLAP_ADD(ones, None if weights is None else mul(weights, weights), hop=hop)
     begin = n_fft // 2 if center else 0
     end = begin + length if length is not None else total - n_fft // 2 if center else total
     most = min(end, total)
@@ -155,8 +158,9 @@ def istft(input: Arrays, n_fft: int, hop_length: int | None = None, win_length: 
 
 
 def windowed(name: str, n_fft: int, hop: int | None, win_length: int | None, window: Any,
-             dtype: Any) -> tuple[int, Any]:
-    """Validates; returns the hop, and the window with zeros around it, or None where it is ones."""
+             beside: Any) -> tuple[int, Any]:
+    """Validates; `beside`: what the window weights. Returns the hop, and the window with zeros around it, or
+    None where it is ones."""
     n_fft = ints(n_fft, name, "n_fft")
     hop = n_fft // 4 if hop is None else ints(hop, name, "hop_length")
     size = n_fft if win_length is None else win_length
@@ -167,7 +171,7 @@ def windowed(name: str, n_fft: int, hop: int | None, win_length: int | None, win
     if size == n_fft:
         return hop, window
     left = (n_fft - size) // 2
-    window = np.ones(size, dtype) if window is None else window
+    window = dispatch.beside(np.ones(size, dtype_of(beside)), beside) if window is None else window
     return hop, reshape(pad(reshape(window, (1, 1, size)), (left, n_fft - size - left)), (n_fft,))
 
 

@@ -132,7 +132,7 @@ def matched(a, b):
     stays as it is, and is refused by the row.
     """
     if not isinstance(a, HOST) or not isinstance(b, HOST) or a.dtype is b.dtype:
-        return a, b
+        return on_device_matched(a, b) if dispatch.on_device((a, b)) else (a, b)
     floats = a.dtype.kind == "f", b.dtype.kind == "f"
     weak = weakness(a), weakness(b)
     if floats[0] and (b.dtype.kind in "iub" or floats[1] and weak[1] > weak[0]):
@@ -143,6 +143,16 @@ def matched(a, b):
 
 
 HOST = (np.ndarray, np.generic, Tensor)
+
+
+def on_device_matched(a, b):
+    """The same of arrays of which one lies on a GPU: whole numbers and truth values take the float type of
+    the other."""
+    from .typed import as_type, dtype_of
+    one, other = dtype_of(a), dtype_of(b)
+    if one.kind in "iub" and other.kind not in "iub":
+        return as_type(a, other), b
+    return a, as_type(b, one) if other.kind in "iub" and one.kind not in "iub" else b
 
 
 def weakness(value):
@@ -498,6 +508,8 @@ def where(condition: Arrays | bool, input: Operand, other: Operand, *, out: Arra
     input, other = operands("where", input, other)
     if isinstance(condition, Tensor):
         condition = condition.data
+    if dispatch.on_device((condition,)):
+        return WHERE(as_type(condition, number(0, input).dtype), input, other, out=out)
     if not isinstance(condition, np.ndarray):
         condition = np.from_dlpack(condition) if hasattr(condition, "__dlpack__") else np.asarray(condition)
     return WHERE(condition.astype(number(0, input).dtype), input, other, out=out)

@@ -118,6 +118,12 @@ class ndarray:
     def __float__(self):
         return float(self._host)
 
+    def __int__(self):
+        return int(self._host)
+
+    def __index__(self):
+        return self._host.__index__()
+
     @property
     def device(self):
         return Device(0)
