@@ -221,14 +221,39 @@ Call controlling(Call call, Step step, const py::tuple& arguments) {
     return call;
 }
 
-// The length of the first axis of an array or a shape among a call's arguments; nullptr of others.
-const i64* leading(const Call& call, i64 position) {
-    if (position < 0 || position >= call.row->count) return nullptr;
-    const Parameter::Kind kind = call.row->parameters[position].kind;
-    const Slot&           slot = call.slots[(std::size_t)position];
-    if (kind == Parameter::VIEW && slot.get<AnyView>().ndim >= 1) return slot.get<AnyView>().shape;
-    return kind == Parameter::DIMS && slot.get<Dims>().n >= 1 ? slot.get<Dims>().v : nullptr;
-}
+// An argument that is an array, a map or a shape, of which a call reads or writes the first entries.
+struct Leading {
+    Parameter::Kind kind;
+    i64             length = -1;   // of the first axis; -1 of an argument that has none
+
+    Leading(const Call& call, i64 position) : kind(Parameter::INTEGER) {
+        if (position < 0 || position >= call.row->count) return;
+        const Slot& slot = call.slots[(std::size_t)position];
+        kind             = call.row->parameters[position].kind;
+        if (kind == Parameter::VIEW && slot.get<AnyView>().ndim >= 1) length = slot.get<AnyView>().shape[0];
+        if (kind == Parameter::MAP) length = slot.get<MapView<char>>().n;
+        if (kind == Parameter::DIMS && slot.get<Dims>().n >= 1) length = slot.get<Dims>().v[0];
+    }
+
+    // The argument with another length; a view's sizes are kept in `shape`.
+    void cut(Slot& slot, i64 to, i64* shape) const {
+        if (kind == Parameter::MAP) {
+            MapView<char> map = slot.get<MapView<char>>();
+            map.n = to;
+            slot.set(map);
+        } else if (kind == Parameter::DIMS) {
+            Dims dims = slot.get<Dims>();
+            dims.v[0] = to;
+            slot.set(dims);
+        } else {
+            AnyView view = slot.get<AnyView>();
+            std::copy(view.shape, view.shape + view.ndim, shape);
+            shape[0]   = to;
+            view.shape = shape;
+            slot.set(view);
+        }
+    }
+};
 
 // Whether a call can be run on fewer entries: each of these arguments begins with an axis of `room`
 // entries, or of a multiple.
@@ -236,8 +261,8 @@ bool shortens(const Call& by, const Call& call) {
     const Dims& positions = by.slots[2].get<Dims>();
     if (call.step != Step::KERNEL || by.second < 1) return false;
     for (int i = 0; i < positions.n; ++i) {
-        const i64* const length = leading(call, positions[i]);
-        if (!length || *length % by.second) return false;
+        const i64 length = Leading(call, positions[i]).length;
+        if (length < 0 || length % by.second) return false;
     }
     return true;
 }
@@ -252,18 +277,8 @@ void run_shortened(const Call& by, const Call& call) {
     i64         shapes[8][32];
     std::copy(call.slots.begin(), call.slots.end(), slots);
     for (int i = 0; i < positions.n; ++i) {
-        Slot& slot = slots[positions[i]];
-        if (call.row->parameters[positions[i]].kind == Parameter::DIMS) {
-            Dims dims = slot.get<Dims>();
-            dims.v[0] = dims.v[0] / room * count;
-            slot.set(dims);
-            continue;
-        }
-        AnyView view = slot.get<AnyView>();
-        std::copy(view.shape, view.shape + view.ndim, shapes[i]);
-        shapes[i][0] = shapes[i][0] / room * count;
-        view.shape = shapes[i];
-        slot.set(view);
+        const Leading argument(call, positions[i]);
+        argument.cut(slots[positions[i]], argument.length / room * count, shapes[i]);
     }
     call.row->call(call.row->kernel, slots);
 }

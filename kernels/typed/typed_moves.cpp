@@ -99,58 +99,6 @@ void put_along_with(const InAny& values, In<i64> index, const Dims& strides, i64
     });
 }
 
-i64 block_of(const i64* index, const Dims& sizes, bool wrap) {
-    i64 at = 0;
-    for (int axis = 0; axis < sizes.n; ++axis)
-        at = at * sizes[axis] + place_of(index + axis, sizes[axis], wrap);
-    return at;
-}
-
-i64 blocks_in(const Dims& sizes) {
-    i64 n = 1;
-    for (int axis = 0; axis < sizes.n; ++axis) n *= sizes[axis];
-    return n;
-}
-
-template <class Join>
-void put_blocks_with(const InAny& values, In<i64> index, const Dims& sizes, i64 batch, i64 inner, bool wrap,
-                     const OutAny& y, Join join) {
-    const i64 count = batch && sizes.n ? index.size() / sizes.n / batch : 0, all = blocks_in(sizes);
-    for_element(y.element, [&](auto element) {
-        using T = decltype(element);
-        for (i64 t = 0; t < batch * count; ++t) {
-            T* const to =
-                y.as<T>() + (t / count * all + block_of(index.data + t * sizes.n, sizes, wrap)) * inner;
-            const T* const from = values.as<const T>() + t * inner;
-            for (i64 i = 0; i < inner; ++i) write(to[i], Value<T>(join(read(to[i]), read(from[i]))));
-        }
-    });
-}
-}  // namespace
-
-void take_along(InAny x, In<i64> index, Dims strides, i64 n, i64 step, bool wrap, OutAny y) {
-    for_width(size_of(y.element), [&](auto value) {
-        using T = decltype(value);
-        parallel_for(index.size(), GRAIN / 4, [&](i64 begin, i64 end) {
-            const T* const from = x.as<const T>();
-            T* const to = y.as<T>();
-            along(index, strides, n, step, wrap, begin, end, [=](i64 t, i64 at) { to[t] = from[at]; });
-        });
-    });
-}
-
-void take_blocks(InAny x, In<i64> index, Dims sizes, i64 batch, i64 inner, bool wrap, OutAny y) {
-    const i64 count = batch && sizes.n ? index.size() / sizes.n / batch : 0, all = blocks_in(sizes),
-              bytes = inner * size_of(y.element);
-    parallel_for(batch * count, 1 + 4 * GRAIN / (bytes + 32), [&](i64 begin, i64 end) {
-        for (i64 t = begin; t < end; ++t) {
-            const i64 from = t / count * all + block_of(index.data + t * sizes.n, sizes, wrap);
-            std::memcpy(y.as<char>() + t * bytes, x.as<const char>() + from * bytes, bytes);
-        }
-    });
-}
-
-namespace {
 struct Last {
     template <class V> V operator()(V, V given) const { return given; }
 };
@@ -177,7 +125,65 @@ struct Least {
         return kept != kept || kept < given ? kept : given;
     }
 };
+i64 block_of(const i64* index, const Dims& sizes, bool wrap) {
+    i64 at = 0;
+    for (int axis = 0; axis < sizes.n; ++axis)
+        at = at * sizes[axis] + place_of(index + axis, sizes[axis], wrap);
+    return at;
+}
+
+i64 blocks_in(const Dims& sizes) {
+    i64 n = 1;
+    for (int axis = 0; axis < sizes.n; ++axis) n *= sizes[axis];
+    return n;
+}
+
+template <class Join>
+void put_blocks_with(const InAny& values, In<i64> index, const Dims& sizes, i64 batch, i64 inner, bool wrap,
+                     const OutAny& y, Join join) {
+    const i64 count = batch && sizes.n ? index.size() / sizes.n / batch : 0, all = blocks_in(sizes);
+    // in order, where one place is named twice: each thread has columns of its own
+    constexpr i64 COLUMNS = 512;
+    for_element(y.element, [&](auto element) {
+        using T = decltype(element);
+        const i64 pieces = std::max<i64>(1, (inner + COLUMNS - 1) / COLUMNS);   // one where all that counts is places
+        parallel_for(pieces, 1 + GRAIN / (batch * count * COLUMNS + 1), [&](i64 begin, i64 end) {
+            const i64 first = begin * COLUMNS, last = std::min(inner, end * COLUMNS);
+            for (i64 t = 0; t < batch * count; ++t) {
+                T* const to =
+                    y.as<T>() + (t / count * all + block_of(index.data + t * sizes.n, sizes, wrap)) * inner;
+                const T* const from = values.as<const T>() + t * inner;
+                if constexpr (std::is_same_v<Join, Last>)
+                    std::copy(from + first, from + last, to + first);
+                else
+                    for (i64 i = first; i < last; ++i) write(to[i], Value<T>(join(read(to[i]), read(from[i]))));
+            }
+        });
+    });
+}
 }  // namespace
+
+void take_along(InAny x, In<i64> index, Dims strides, i64 n, i64 step, bool wrap, OutAny y) {
+    for_width(size_of(y.element), [&](auto value) {
+        using T = decltype(value);
+        parallel_for(index.size(), GRAIN / 4, [&](i64 begin, i64 end) {
+            const T* const from = x.as<const T>();
+            T* const to = y.as<T>();
+            along(index, strides, n, step, wrap, begin, end, [=](i64 t, i64 at) { to[t] = from[at]; });
+        });
+    });
+}
+
+void take_blocks(InAny x, In<i64> index, Dims sizes, i64 batch, i64 inner, bool wrap, OutAny y) {
+    const i64 count = batch && sizes.n ? index.size() / sizes.n / batch : 0, all = blocks_in(sizes),
+              bytes = inner * size_of(y.element);
+    parallel_for(batch * count, 1 + 4 * GRAIN / (bytes + 32), [&](i64 begin, i64 end) {
+        for (i64 t = begin; t < end; ++t) {
+            const i64 from = t / count * all + block_of(index.data + t * sizes.n, sizes, wrap);
+            std::memcpy(y.as<char>() + t * bytes, x.as<const char>() + from * bytes, bytes);
+        }
+    });
+}
 
 #define PUT(ending, Join)                                                                                         \
     void put_along##ending(InAny values, In<i64> index, Dims strides, i64 n, i64 step, bool wrap, OutAny y) {     \

@@ -66,8 +66,12 @@ class Counted:
         raise TraceError(f"compile: {self!r} is turned into an array at {caller()}")
 
 
-# Rows, beside those that work value by value, that keep the entries of the first axis apart.
-APART = {"cast", "cat", "getitem", "permute", "reshape", "take", "take_blocks"}
+# Rows, beside those that work value by value, that keep the entries of the first axis apart: of samples,
+# of regions.
+APART = {"cast", "cat", "getitem", "permute", "reshape", "take", "take_blocks", "softmax", "log_softmax",
+         "layer_norm", "rms_norm", "group_norm", "batch_norm", "linear", "conv", "conv_transpose", "max_pool",
+         "avg_pool", "resample", "pad", "pixel_shuffle", "roi_align",
+         "roi_pool", "ps_roi_align", "ps_roi_pool", "pyramid_roi_align"}
 
 
 def begin() -> int:
@@ -87,9 +91,8 @@ def mark(value: Counted, since: int, axes: range = range(0)) -> None:
     known = nodes.index(count.node) + 1 if count.node in nodes else 0   # from there on
     for node in nodes[known:]:
         made = node.outputs[0]
-        if (made is value.values.value or len(made.shape) in axes) and (
-                len(node.outputs) == 1 and made.shape[:1] == (value.bound,)
-                and (node.op in APART or node.row.pointwise)):
+        if (made is value.values.value or len(made.shape) in axes) and made.shape[:1] == (value.bound,) and (
+                node.op in APART or node.row.pointwise):
             node.short = count
 
 

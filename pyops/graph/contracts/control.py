@@ -62,8 +62,9 @@ def nested(steps: Sequence[Any], begin: int, end: int, depth: int = 0) -> None:
             begin += count
 
 
-# Kernels that keep the entries of their arrays' first axis apart, so that their contract holds for the first
-# of them if it holds for all: places of what is then shorter. Arrays, and shapes that are broadcast to.
+# Kernels that keep the entries of their arrays' first axis apart, and samples of maps, so that their contract
+# holds for the first of them if it holds for all: places of what is then shorter. Arrays, maps and shapes
+# that are broadcast to.
 SHORT: dict[str, tuple[int, ...]] = {
     **dict.fromkeys("neg abs square sqrt rsqrt reciprocal exp expm1 log log1p erf tanh sigmoid relu gelu gelu_tanh "
                     "silu mish hardswish hardsigmoid scaled_tanh logsigmoid softsign cast sign whole_neg whole_abs "
@@ -82,6 +83,41 @@ SHORT: dict[str, tuple[int, ...]] = {
     **dict.fromkeys("cat_move cat_copy".split(), (0,)),
     "take": (1, 6),
     "take_blocks": (1, 6),
+    **dict.fromkeys("put_blocks put_blocks_add put_blocks_mul put_blocks_max put_blocks_min".split(), (1, 0)),
+    **dict.fromkeys("softmax log_softmax".split(), (0, 2)),
+    "layer_norm": (0, 4, 5, 6),
+    "rms_norm": (0, 3, 4),
+    "group_norm": (0, 5, 6, 7),
+    "batch_norm": (0, 6),
+    **dict.fromkeys("linear_packed linear_rows".split(), (0, 4)),
+    "linear_stored": (0, 5),
+    "roi_align": (1, 5),
+    "ps_roi_align": (1, 4),
+    **dict.fromkeys("roi_pool ps_roi_pool".split(), (1, 3)),
+    "roi_align_level": (1, 2, 8),
+    **dict.fromkeys("to_blocked from_blocked last_to_blocked last_from_blocked adaptive_avg_pool_blocked "
+                    "global_avg_pool".split(), (0, 1)),
+    "activate_flat": (1,),
+    "add_maps": (0, 1, 3),
+    "affine_channels": (0, 4),
+    "scale_channels": (0, 1, 3),
+    **dict.fromkeys("copy_channels repeat_channels".split(), (0, 3)),
+    "direct_conv": (0, 4, 7, 11),
+    "stem_conv": (0, 5),
+    "transposed_conv": (0, 4, 7),
+    "depthwise_conv": (0, 3, 6),
+    "depthwise_conv_mean": (0, 3, 6, 7),
+    "inverted_residual": (0, 12, 14),
+    "expand_depthwise_mean": (0, 9, 10),
+    "winograd_conv": (0, 5, 9),
+    "winograd_dilated": (0, 5, 9),
+    **dict.fromkeys("winograd_stride_two winograd_transposed".split(), (0, 6)),
+    "layer_norm_blocked": (0, 6),
+    "group_norm_blocked": (0, 7),
+    "max_pool_blocked": (0, 2),
+    "avg_pool_blocked": (0, 3),
+    "resample_blocked": (0, 5),
+    "pad_blocked": (0, 4),
 }
 SHORT["add_flat"] = (0, 1, 2)
 
@@ -90,16 +126,25 @@ def shortened(kernel: str, arguments: tuple, room: int) -> tuple[int, ...] | Non
     """Places of the arguments that are shorter where a call is run on the first of so many entries; None
     where it cannot be. arguments: of a step, planned or not."""
     name = kernel.partition(".")[0]
-    places = SHORT.get(name)
-    if places is None or name == "take" and arguments[2] != 1 or name == "take_blocks" and arguments[3] != 1:
+    places, by_blocks = SHORT.get(name), name.startswith(("take_blocks", "put_blocks"))
+    if places is None or mixes(name, arguments, by_blocks):
         return None
+    places = tuple(place for place in places if arguments[place] is not None)
     shapes = [a if type(a) is tuple and all(type(n) is int for n in a) else shape_of(a)
               for a in (arguments[place] for place in places)]
     if not all(shape and shape[0] % room == 0 for shape in shapes):
         return None
     # an entry is made of whole rows, or of whole indices
-    parts = arguments[1] if name.startswith("cat_") else len(arguments[2]) if name == "take_blocks" else 1
+    parts = arguments[1] if name.startswith("cat_") else len(arguments[2]) if by_blocks else 1
     return places if parts and math.prod(shapes[0]) // room % parts == 0 else None
+
+
+def mixes(name: str, arguments: tuple, by_blocks: bool) -> bool:
+    """Whether a kernel, with these arguments, does not keep entries apart: several axes, or a softmax over
+    the first."""
+    if name in ("softmax", "log_softmax"):
+        return not arguments[1]
+    return name == "take" and arguments[2] != 1 or by_blocks and arguments[3] != 1
 
 
 def shape_of(given: Any) -> tuple[int, ...]:

@@ -5,11 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir import Graph, Value
-from . import attention, control, convolution, elementwise, linear, norms, on_bytes, plain, pooling, recurrent
+from . import (
+    attention,
+    control,
+    convolution,
+    elementwise,
+    linear,
+    norms,
+    on_bytes,
+    plain,
+    pooling,
+    puts,
+    recurrent,
+)
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref
 
 RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES,
-         **recurrent.RULES, **norms.RULES, **on_bytes.RULES}
+         **recurrent.RULES, **norms.RULES, **on_bytes.RULES, **puts.RULES}
+# The kernels of rules are of float32, but for those on bytes and of these, whose checks are the row's own
+MIXED = {*puts.RULES, *attention.MIXED}
 
 
 def lower(graph: Graph, options) -> Lowering:
@@ -37,21 +51,18 @@ def lower_nodes(low: Lowering) -> None:
 
 
 def lower_node(low: Lowering, node) -> None:
-    if node.short is not None and node.row.kernels:
-        control.read_shortly(low, node)
-        first = len(low.steps)
-        lower_whole(low, node)
-        control.shorten(low, node, first)
-    else:
-        lower_whole(low, node)
+    if node.short is not None:
+        low.as_planar(node.short)
+    first = len(low.steps)
+    lower_whole(low, node)
+    low.run_shortly(node, [step for step in low.steps[first:] if step.node is node and step.kernel != "shorten"])
 
 
 def lower_whole(low: Lowering, node) -> None:
     places = (low.maps, low.planar, low.last, low.volumes)
     before = len(low.steps), *map(len, places)
     rule = RULES.get(node.op, elementwise.flat if node.row.pointwise else None)
-    # the kernels of rules are, but for those on bytes and those of attention, whose checks are the row's own
-    if rule is not None and (of_floats(node) or node.on_bytes is not None or node.op in attention.MIXED):
+    if rule is not None and (of_floats(node) or node.on_bytes is not None or node.op in MIXED):
         try:
             rule(low, node)
             return
@@ -90,10 +101,7 @@ def plain_epilogue(low: Lowering, node) -> None:
 def give_out(low: Lowering, index: int, value) -> None:
     """Makes the value output `index` of the program: its buffer becomes the caller's where that is
     possible, else it is copied."""
-    first = len(low.steps)
     ref = low.as_planar(value)
-    if value.node is not None and value.node.short is not None and len(low.steps) > first:
-        control.shorten(low, value.node, first)
     if ref.buffer.space == 0 and ref.whole:
         ref.buffer.space, ref.buffer.index = OUTPUT, index
         return

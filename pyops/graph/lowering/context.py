@@ -13,6 +13,7 @@ import numpy as np
 
 from ... import _C
 from ..ir import Graph, Node, Value
+from . import shortly
 
 BLOCK = 16
 ARENA, INPUT, OUTPUT = 0, 1, 2
@@ -124,9 +125,11 @@ class Lowering:
     # value -> concatenation and channel block it is part of
     placement: dict[Value, tuple[Value, int]] = field(default_factory=dict)
     consumers: dict[Value, list[Node]] = field(default_factory=dict)
+    order: dict[Node, int] = field(default_factory=dict)       # when each node is computed
 
     def __post_init__(self):
         self.consumers = self.graph.consumers()
+        self.order = {node: i for i, node in enumerate(self.graph.nodes)}
 
     @property
     def kernels(self):
@@ -174,25 +177,32 @@ class Lowering:
         """The value planar, converted if need be; constants as they are."""
         if not isinstance(value, Value):
             return value
-        if value not in self.planar and value in self.views:
+        if value not in self.planar:
+            first = len(self.steps)
+            self.make_planar(value)
+            self.run_shortly(value.node, self.steps[first:])
+        return self.planar[value]
+
+    def make_planar(self, value: Value) -> None:
+        if value in self.views:
             view = self.views[value]
             place = self.new_planar(value)
             if value.size:
                 shape, strides = joined_axes(value.shape, view.strides)
                 self.copy(view.ref, strides, place.reshaped(shape), value.node)
-        if value not in self.planar and value in self.last:
+        elif value in self.last:
             n, h, w, c = value.shape
             self.new_planar(value)
             self.add("last_from_blocked", self.last[value].ref, self.planar[value].reshaped((n, h * w, c)),
                      algorithm="layout")
-        if value not in self.planar and value in self.volumes:
+        elif value in self.volumes:
             n, c, d, h, w = value.shape
             turned = Ref(self.buffer(value.size), 0, (d, n, c, h, w))
             self.add("from_blocked", self.volumes[value].ref, turned.reshaped((d * n, c, h, w)), algorithm="layout")
             strides = contiguous_strides((d, n, c, h, w))
             shape, strides = joined_axes(value.shape, tuple(strides[i] for i in (1, 2, 0, 3, 4)))
             self.copy(turned, strides, self.new_planar(value).reshaped(shape), value.node)
-        if value not in self.planar:
+        else:
             source = self.maps[value]
             shape = four(value.shape)
             if shape[2] == shape[3] == 1 and shape[1] % BLOCK == 0 and source.contiguous:
@@ -201,7 +211,6 @@ class Lowering:
             else:
                 self.new_planar(value)
                 self.add("from_blocked", source.ref, self.planar[value].reshaped(shape), algorithm="layout")
-        return self.planar[value]
 
     def as_map(self, value: Value) -> Map:
         """The value in blocked layout, converted if need be."""
@@ -214,11 +223,12 @@ class Lowering:
                 self.new_map(value)
                 self.add("last_to_blocked", self.views[value].ref.reshaped((n, h * w, c)), self.maps[value].ref,
                          algorithm="layout")
-                return self.maps[value]
-            source = self.as_planar(value)
-            n, c, h, w = four(value.shape)
-            self.new_map(value)
-            self.add("to_blocked", source.reshaped((n, c, h, w)), self.maps[value].ref, algorithm="layout")
+            else:
+                source = self.as_planar(value)
+                n, c, h, w = four(value.shape)
+                self.new_map(value)
+                self.add("to_blocked", source.reshaped((n, c, h, w)), self.maps[value].ref, algorithm="layout")
+            self.run_shortly(value.node, self.steps[-1:])
         return self.maps[value]
 
     def as_view(self, value) -> View:
@@ -235,6 +245,11 @@ class Lowering:
         return isinstance(value, Value) and value in self.maps
 
     # ---- calls
+
+    def run_shortly(self, node: Node | None, steps: list[Step]) -> None:
+        """Has the last calls run on as many entries of the node's result as there are, if it knows."""
+        if node is not None and node.short is not None:
+            shortly.shorten(self, node, steps)
 
     def add(self, kernel: str, *args, node: Node | None = None, algorithm: str = "", flops: float = 0,
             why: str = "", covers: tuple[str, ...] = ()) -> None:

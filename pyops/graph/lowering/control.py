@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..contracts.control import shortened
-from ..ir import Graph, Node, Value
+from ..ir import Graph, Node
 from .context import Buffer, Lowering, Ref, Step
 
 
@@ -74,30 +73,6 @@ def loop(low: Lowering, node: Node, lower: Callable) -> None:
 RULES = {"branch": branch, "loop": loop}
 
 
-def shorten(low: Lowering, node: Node, first: int) -> bool:
-    """Has the calls from `first` on run on the entries that are wanted of the node's result alone; whether
-    that can be. One call, or several that each write a part of the result."""
-    room = node.output.shape[0]
-    steps = low.steps[first:]
-    places = [shortened(step.kernel, tuple(map(plain_sizes, step.args)), room) for step in steps]
-    if node.short is None or room < 2 or not steps or any(p is None for p in places):
-        return False
-    if node.op == "cat" and not node.attrs["dim"] or len(steps) > 1 and node.op != "cat":
-        return False
-    count = flat(low.as_planar(node.short), ())
-    assert low.steps[first:] == steps   # a count is a place of its own
-    low.steps[first:] = [step for own, p in zip(steps, places)
-                         for step in (Step("shorten", (count, room, p), node, "shorten"), own)]
-    return True
-
-
-def plain_sizes(argument):
-    """A tuple of sizes as plain numbers; everything else as it is."""
-    if isinstance(argument, tuple) and all(isinstance(n, (int, np.integer)) for n in argument):
-        return tuple(map(int, argument))
-    return argument
-
-
 def within(low: Lowering, body: Graph, places: Sequence, lower: Callable) -> Lowering:
     """The body's calls, behind those made so far; its inputs lie at these places."""
     inside = Lowering(body, low.options, low.steps)
@@ -134,13 +109,3 @@ def through(lives: dict[Buffer, list[int]], steps: Sequence[Step]) -> None:
         for life in lives.values():
             if life[0] <= last and life[1] >= first and not first < life[0] <= life[1] <= last:
                 life[:] = min(life[0], first), max(life[1], last)
-
-
-def read_shortly(low: Lowering, node: Node) -> None:
-    """Makes what the node reads planar, views of values that end at the same count as far as they go."""
-    for value in node.inputs:
-        if isinstance(value, Value):
-            first = len(low.steps)
-            low.as_planar(value)
-            if value.node is not None and value.node.short is not None and len(low.steps) > first:
-                shorten(low, value.node, first)

@@ -18,6 +18,7 @@ from ...core.tensor import Tensor
 from ...detection.coders import BoxCoder
 from ...detection.matching import BACKGROUND, balanced_sample, overlaps, threshold_match
 from ...detection.targets import Target
+from ...graph.counted_rows import of_present
 from .detector import counted_labels
 from .rpn import NONE, kept
 
@@ -123,11 +124,15 @@ class RegionHeads(nn.Module):
         self.outputs, self.shift = outputs, shift
         self.coder = BoxCoder(self.settings.weights)
 
-    def predictions(self, maps: list[Any], boxes: Any, input: tuple[int, int]) -> tuple[Any, Any]:
-        """Logits (N P, K + 1) and deltas (N P, K + 1, 4) of boxes (N, P, 4)."""
+    def predictions(self, maps: list[Any], boxes: Any, input: tuple[int, int], real: Any = None) -> tuple[Any, Any]:
+        """Logits (N P, K + 1) and deltas (N P, K + 1, 4) of boxes (N, P, 4); real (N, P): of those alone,
+        zeros for the others."""
         n, p = int(boxes.shape[0]), int(boxes.shape[1])
         sample = np.repeat(np.arange(n, dtype=boxes.dtype), p)[:, None]
-        return self.of_regions(maps, F.cat([sample, F.reshape(boxes, (n * p, 4))], 1), input)
+        regions = F.cat([sample, F.reshape(boxes, (n * p, 4))], 1)
+        if real is None:
+            return self.of_regions(maps, regions, input)
+        return of_present(lambda rows: self.of_regions(maps, rows, input), F.reshape(real, (n * p,)), regions)
 
     def of_regions(self, maps: list[Any], regions: Any, input: tuple[int, int]) -> tuple[Any, Any]:
         logits, deltas = self.box_predictor(self.box_head(self.pool(maps, regions, input)))
@@ -138,7 +143,7 @@ class RegionHeads(nn.Module):
         """Detections in pixels of the network's input. boxes (N, P, 4), of which those are proposals
         that real (N, P) says; input: the size of that input, image: of what is image in it."""
         n, p = int(boxes.shape[0]), int(boxes.shape[1])
-        logits, deltas = self.predictions(maps, boxes, input)
+        logits, deltas = self.predictions(maps, boxes, input, real)
         scores = F.reshape(F.softmax(logits, 1), (n, p, self.outputs))[..., 1:]   # none for the background
         found = self.coder.decode(F.reshape(deltas, (n, p, self.outputs, 4))[:, :, 1:], F.reshape(boxes, (n, p, 1, 4)))
         h, w = image

@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import functional as F
 from ...graph.counted import Counted, same_number, shared
+from ...graph.counted_rows import put_rows
 from ...ops.gather import TAKE
 from ...ops.typed import as_type
 from ..limits import short
@@ -105,7 +106,6 @@ def whole_rows(call, axis: int, values):
 
 @takes("ScatterElements", "Scatter")
 def scatter_elements(call):
-    """Behind the count as with ScatterND."""
     x, indices, updates = call.inputs
     axis = axis_of(call.attr("axis", 0), rank(x))
     along_axis = [isinstance(v, Counted) and v.axis == axis for v in call.inputs]
@@ -115,44 +115,44 @@ def scatter_elements(call):
         raise Unsupported("takes lengths that depend on data along its axis alone")
     values, length = (x.values, x.count) if along_axis[0] else (x, np.asarray(x.shape[axis], INT))
     n, rows = values.shape[axis], whole_rows(call, axis, values)
-    given, room = (indices.values, rank(x)) if rows is None else (rows, 1)
-    places = as_type(given, INT)
+    places = as_type(indices.values if rows is None else rows, INT)
     places = F.where(F.lt(places, 0), F.add(places, length), places)
     wrong = F.logical_or(F.lt(places, 0), F.ge(places, length))
-    inside = F.where(wrong, np.asarray(n + 1, INT), places)   # which the kernel refuses
-    places = F.where(present(indices, axis if rows is None else 0, room), inside, np.asarray(n, INT))
-    wide = F.cat([values, np.zeros((*values.shape[:axis], 1, *values.shape[axis + 1 :]), x.dtype)], axis)
+    places = F.where(wrong, np.asarray(n + 1, INT), places)   # which the kernel refuses
     if rows is None:
+        places = F.where(present(indices, axis, rank(x)), places, np.asarray(n, INT))
+        wide = F.cat([values, np.zeros((*values.shape[:axis], 1, *values.shape[axis + 1 :]), x.dtype)], axis)
         found = OPS["ScatterElements"](replace(call, inputs=[wide, places, updates.values]))
+        found = F.getitem(found, (slice(None),) * axis + (slice(0, n),))
     else:
-        found = F.scatter_nd(wide, F.reshape(places, (-1, 1)), updates.values)
-    found = F.getitem(found, (slice(None),) * axis + (slice(0, n),))
+        found = put_rows(values, F.reshape(places, (-1, 1)), updates.values, indices.count)
     return Counted(found, axis, length) if along_axis[0] else found
 
 
 @takes("ScatterND")
 def scatter_nd(call):
-    """What lies behind the count is put into a row behind the others, which is dropped."""
     x, indices, updates = call.inputs
     if isinstance(x, Counted) or not isinstance(indices, Counted) or indices.axis == rank(indices) - 1 or (
         isinstance(updates, Counted) and (updates.axis != indices.axis or same_length([indices, updates]) is None)
     ) or rank(indices) < 1 or indices.shape[-1] < 1 or 0 in x.shape:
         raise Unsupported("takes lengths that depend on data as those of its indices and updates alone")
     n, depth = x.shape[0], indices.shape[-1]
-    first = np.array([n, *[0] * (depth - 1)], INT)
-    sizes = np.array(x.shape[:depth], INT)
-    counted_from_front = F.where(F.lt(indices.values, 0), F.add(indices.values, sizes), indices.values)
-    # what is outside of its axis must not come to lie in the row behind
-    wrong = F.logical_or(F.lt(counted_from_front, 0), F.ge(counted_from_front, sizes))
-    inside = F.where(wrong, np.asarray(max(x.shape) + 1, INT), counted_from_front)
-    places = F.where(present(indices, indices.axis, rank(indices)), inside, first)
-    wide = F.cat([x, np.zeros((1, *x.shape[1:]), x.dtype)], 0)
     values = updates.values if isinstance(updates, Counted) else updates
     if tuple(values.shape) != (*indices.shape[:-1], *x.shape[depth:]):
         raise Unsupported(f"updates of shape {short(values.shape)} for indices {short(indices.shape)}")
     reduction = call.attr("reduction", "none")
-    found = F.scatter_nd(wide, places, values, "" if reduction == "none" else reduction)
-    return F.getitem(found, (slice(0, n),))
+    reduction = "" if reduction == "none" else reduction
+    sizes = np.array(x.shape[:depth], INT)
+    places = F.where(F.lt(indices.values, 0), F.add(indices.values, sizes), indices.values)
+    # what is outside of its axis must not come to lie in the row behind
+    wrong = F.logical_or(F.lt(places, 0), F.ge(places, sizes))
+    places = F.where(wrong, np.asarray(max(x.shape) + 1, INT), places)
+    if rank(indices) == 2:
+        return put_rows(x, places, values, indices.count, reduction)
+    # what lies behind the count is put into a row behind the others, which is dropped
+    places = F.where(present(indices, indices.axis, rank(indices)), places, np.array([n, *[0] * (depth - 1)], INT))
+    wide = F.cat([x, np.zeros((1, *x.shape[1:]), x.dtype)], 0)
+    return F.getitem(F.scatter_nd(wide, places, values, reduction), (slice(0, n),))
 
 
 def part(x: Counted, start, end):

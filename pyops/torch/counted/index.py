@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import functional as F
 from ...graph.counted import Counted
+from ...graph.counted_rows import put_rows
 from ...ops.gather import TAKE
 from ...ops.typed import as_type
 from .lengths import INT
@@ -121,9 +122,5 @@ def with_rows(x, at, values):
         values = F.broadcast_to(values, rows)
     elif tuple(values.shape) != rows or values.axis:
         raise Refused("rows of another shape in an assignment")
-    n = x.shape[0]
-    place = F.where(present(at), in_order(x, at, 0), np.asarray(n, INT))   # a row behind all, which is dropped
-    outside = F.logical_and(present(at), F.ge(place, n))
-    place = F.where(outside, np.asarray(n + 1, INT), place)
-    wide = F.cat([plain(x), np.zeros((1, *x.shape[1:]), x.dtype)], 0)
-    return like(x, F.getitem(F.scatter_nd(wide, F.reshape(place, (-1, 1)), plain(values)), (slice(0, n),)), 0)
+    places = F.reshape(in_order(x, at, 0), (-1, 1))
+    return like(x, put_rows(plain(x), places, plain(values), at.count), 0)
