@@ -1,10 +1,12 @@
-"""Suppression of boxes and pooling of regions beside ONNX Runtime and OpenCV, interleaved.
+"""Suppression of boxes and pooling of regions beside ONNX Runtime, OpenCV and, where its extension loads,
+torchvision, interleaved.
 
 `python -m pyops.bench.detection_rows` prints milliseconds, the least of some rounds, and how many
-times as long the best peer takes; `--boxes 1000,8400 --classes 1,80 --threads 2` say what. Boxes lie evenly in
-600 x 600 pixels and are 10 to 120 wide and high; scores of one class are even in [0, 1], of several mostly
-small. All that stays is returned, and must be as many as ONNX Runtime finds. OpenCV's batched suppression has
-one class a box, so it is a peer of batched_nms.
+times as long the best peer takes; of gradients, how many times as long they take as the forward call.
+`--boxes 1000,8400 --classes 1,80 --threads 2` say what, `--quick` leaves out what takes ONNX Runtime seconds.
+Boxes lie evenly in 600 x 600 pixels and are 10 to 120 wide and high; scores of one class are even in [0, 1], of
+several mostly small. All that stays is returned, and must be as many as ONNX Runtime finds. OpenCV's batched
+suppression has one class a box, so it is a peer of batched_nms.
 """
 from __future__ import annotations
 
@@ -64,13 +66,33 @@ def suppression(rng: np.random.Generator, count: int, classes: int, threads: int
     assert find_spec("onnxruntime") is None or found[3][0] == room, "as many boxes as ONNX Runtime finds"
     if classes == 1 and count <= 30_000:
         calls |= opencv(boxes, scores[:, 0], None, threads)
+    if classes == 1:
+        calls |= torchvision(boxes, scores[:, 0], None, threads)
     calls["pyops"] = lambda: F.multiclass_nms(boxes[None], scores[None], IOU, LEAST, room)
     yield f"multiclass_nms {count} boxes, {classes} classes", calls
     if classes > 1 and count <= 30_000:
         groups, best = scores.argmax(1), scores.max(1)
-        calls = opencv(boxes, best, groups, threads)
+        calls = opencv(boxes, best, groups, threads) | torchvision(boxes, best, groups, threads)
         calls["pyops"] = lambda: F.batched_nms(boxes, best, groups, IOU)
         yield f"batched_nms {count} boxes, {classes} groups", calls
+
+
+def torchvision(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray | None, threads: int) -> Calls:
+    """Its nms, which has no threshold of scores, where its extension loads."""
+    if not (find_spec("torch") and find_spec("torchvision")):
+        return {}
+    import torch
+
+    from .torchvision_schemas import torchvision
+    if not torchvision.extension._has_ops():
+        return {}
+    torch.set_num_threads(threads)
+    above = scores > LEAST
+    given = [torch.from_numpy(a[above]) for a in (boxes, scores)]
+    if groups is None:
+        return {"torchvision": lambda: torchvision.ops.nms(*given, IOU)}
+    kinds = torch.from_numpy(groups[above])
+    return {"torchvision": lambda: torchvision.ops.batched_nms(*given, kinds, IOU)}
 
 
 def opencv(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray | None, threads: int) -> Calls:
@@ -112,11 +134,14 @@ def pooling(rng: np.random.Generator, threads: int) -> Iterator[tuple[str, Calls
 
 
 def measure(calls: Calls, rounds: int) -> dict[str, float]:
-    """The least milliseconds of each, in turn, after a call that is not timed."""
+    """The least milliseconds of each, in turn, after a call that is not timed: `rounds`, and as many as go into half
+    a second, as calls of a tenth of a millisecond are as often late as not."""
+    start = perf_counter()
     for call in calls.values():
         call()
+    more = min(50, int(0.5 / (perf_counter() - start)))
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
+    for _ in range(max(rounds, more)):
         for name, call in calls.items():
             start = perf_counter()
             call()
@@ -128,7 +153,9 @@ def report(name: str, found: dict[str, float]) -> str:
     ours = found["pyops"]
     peers = [value for key, value in found.items() if key not in ("pyops", "backward")]
     text = "  ".join(f"{key} {value:.2f} ms" for key, value in found.items())
-    return f"{name:<40} {text}" + (f"  best peer / pyops {min(peers) / ours:.1f}" if peers else "")
+    best = f"  best peer / pyops {min(peers) / ours:.1f}" if peers else ""
+    backward = f"  backward / forward {found['backward'] / ours:.2f}" if "backward" in found else ""
+    return f"{name:<40} {text}{best}{backward}"
 
 
 def numbers(text: str) -> list[int]:
@@ -136,15 +163,18 @@ def numbers(text: str) -> list[int]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pyops.bench.detection_rows", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.detection_rows",
+                                     description=__doc__.partition("\n\n")[0])
     parser.add_argument("--boxes", type=numbers, default=[1000, 8400, 25200, 100_000])
     parser.add_argument("--classes", type=numbers, default=[1, 80])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="up to 8,400 boxes of 80 classes, 25,200 of one")
     options = parser.parse_args(argv)
     rng = np.random.default_rng(0)
     with num_threads(options.threads):
         rows = (row for count in options.boxes for classes in options.classes
+                if not options.quick or count * classes <= 8400 * 80 and count <= 25_200
                 for row in suppression(rng, count, classes, options.threads))
         for name, calls in chain(rows, pooling(rng, options.threads)):
             print(report(name, measure(calls, options.rounds)), flush=True)

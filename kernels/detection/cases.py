@@ -116,6 +116,10 @@ CASES = {
         case("maps_covered_often", "roi_pool", A(2, 37, 5, 6, values="distinct"), _grid(40), (2, 5), torch=None),
         case("large_maps", "roi_pool", A(2, 17, 40, 60, values="distinct"), _grid(3), 7, torch=None),
         case("equal_pixels", "roi_pool", Steps((2, 18, 9, 11), grad=False), _grid(8), 3, torch=None, gradient=False),
+        case("cells_of_many_pixels", "roi_pool", A(1, 18, 40, 60, values="distinct"),
+             Given(np.array([[0, 0, 0, 59, 39], [0, 3, 5, 44, 26], [0, 50, 0, 59, 39]])), (2, 3), torch=None),
+        case("not_a_number", "roi_pool", Given(np.where(np.arange(2772) % 23 == 0, np.nan, np.arange(2772.0) % 31)
+                                               .reshape(2, 18, 7, 11)), _grid(8), 3, torch=None, gradient=False),
         case("listed", "roi_pool", A(2, 3, 6, 7, values="distinct"), [Given(PAIRS[:1]), Given(PAIRS[1:3])], 2, torch=None,
              gradient=False),
         case("no_regions", "roi_pool", A(2, 3, 6, 7), A(0, 5, grad=False), 2, torch=None),

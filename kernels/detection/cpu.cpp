@@ -16,7 +16,9 @@ Box box_of(const real* v, bool center) {
 // keep(pair) for each that stays, until there are `most`; box(pair) is its box.
 template <class BoxOf, class Keep> void greedy(Pair* begin, Pair* end, i64 most, real iou, BoxOf box, Keep keep) {
     Field kept(most, begin, end, iou, false, box);
-    Ordered order(begin, end);
+    const bool whole = most >= (end - begin) / 4;
+    Scratch<Pair> room(whole ? end - begin : 0);
+    Ordered order = whole ? Ordered(begin, end, room) : Ordered(begin, end);
     while (kept.size() < most) {
         const Pair* pair = order.next();
         if (!pair) return;
@@ -93,7 +95,7 @@ void batched_nms(In<real> boxes, In<real> scores, In<i64> groups, double iou, Ou
     i64 all = 0;
     for (i64 task = 0; task < tasks; ++task)
         for (i64 i = 0; i < found[task]; ++i) pairs[all++] = stay[first[task] + i];
-    std::sort(pairs.data, pairs + all, better);
+    sort_best_first(pairs, all, stay);
     for (i64 i = 0; i < n; ++i) chosen.data[i] = i < all ? i64(pairs[i].place) : 0;
     *count.data = all;
 }

@@ -1,43 +1,11 @@
-// What the kernels that suppress boxes share: scores in order, and the boxes that stay. One that is
-// looked at is compared with a vector of them at a time.
+// The boxes that stay, as the kernels that suppress boxes share them. One that is looked at is compared
+// with a vector of them at a time.
 #pragma once
-#include <algorithm>
+#include "order.h"
 #include "overlap.h"
 
 namespace ISA::REAL_NAME {
 namespace {
-// A score and its place in an array of them.
-struct Pair {
-    real score;
-    lane_int place;
-};
-// Best first, of equal ones the first in the array; NaN is least.
-bool better(const Pair& a, const Pair& b) {
-    if (a.score > b.score) return true;
-    if (a.score < b.score) return false;
-    const bool unknown = a.score != a.score;
-    return unknown == (b.score != b.score) ? a.place < b.place : !unknown;
-}
-
-// Pairs in order, sorted as far as they are asked for.
-class Ordered {
-    Pair *at, *sorted, *const end;
-    i64 batch = 256;
-
-public:
-    Ordered(Pair* begin, Pair* end) : at(begin), sorted(begin), end(end) {}
-    const Pair* next() {
-        if (at == end) return nullptr;
-        if (at == sorted) {
-            sorted = end - at > 2 * batch ? at + batch : end;
-            if (sorted != end) std::nth_element(at, sorted, end, better);
-            std::sort(at, sorted, better);
-            batch *= 4;
-        }
-        return at++;
-    }
-};
-
 // Lists of boxes, a list a class, each in a chain of groups.
 class Kept {
     struct List {
@@ -81,8 +49,7 @@ bool covered(const Kept& kept, i64 list, const Box& box, real most, bool distanc
     const real less = most * (1 - 8 * std::numeric_limits<real>::epsilon());
     return kept.any_group(list, [&](const Group& g, i64) {
         V w, h;
-        const M touch = touches(g, box, w, h);
-        if (!any_lane(touch)) return false;
+        const M touch = touches(g, box, w, h);   // by some lane as often as not: no branch
         const V shared = rounded(w * h), all = load(g.area) + box.area - shared;
         const M perhaps = touch & (shared >= less * all);
         if (!any_lane(perhaps)) return false;

@@ -7,13 +7,14 @@
 // by the boxes that stayed since it was last looked at; if that changed it, it goes back. Scores only
 // fall, so the first that is up to date is the best.
 //
-// A sample is one task, the search for its pairs many. Where there is room for many of its pairs, each class is
-// a task.
+// A sample is one task, the search for its pairs many. Where there is room for many of its pairs, or for many
+// boxes a class, each class is a task.
 #include "kept.h"
 
 BEGIN_KERNELS
 namespace {
 constexpr i64 DIOU = 1, LINEAR = 2, GAUSSIAN = 3;
+constexpr i64 MANY = 2048;   // boxes of a class that stay: they are looked up by their places from there on
 
 struct Settings {
     i64 boxes, classes, candidates, per_class, room, kind;
@@ -214,10 +215,12 @@ public:
     void suppress(i64 n, i64 c, const real* boxes) {
         const i64* at = begin + n * (how.classes + 1) + c;
         const i64 most = std::min(how.per_class, how.room);
-        Field kept(most, pairs + at[0], pairs + at[1], how.overlap, how.kind == DIOU,
+        Pair *const first = pairs + at[0], *const end = pairs + at[1], *to = first;
+        Field kept(most, first, end, how.overlap, how.kind == DIOU,
                    [&](const Pair& pair) { return box_of(how, boxes, pair); });
-        Ordered order(pairs + at[0], pairs + at[1]);
-        Pair* to = pairs + at[0];
+        const bool whole = std::min(most, how.candidates) >= (end - first) / 4;
+        Scratch<Pair> room(whole ? end - first : 0);
+        Ordered order = whole ? Ordered(first, end, room) : Ordered(first, end);
         for (i64 seen = 0; seen < how.candidates && kept.size() < most; ++seen) {
             const Pair* pair = order.next();
             if (!pair) break;
@@ -237,7 +240,8 @@ public:
         }
         if (last - first > how.room) std::nth_element(first, first + how.room, last, better);
         const i64 found = std::min(i64(last - first), how.room);
-        std::sort(first, first + found, better);
+        Scratch<Pair> room(found);
+        sort_best_first(first, found, room);
         for (i64 i = 0; i < found; ++i) result.put(i, how, first[i], box_of(how, boxes, first[i]));
         return result.finish(found, how.room);
     }
@@ -260,7 +264,7 @@ void multiclass_nms(In<real> boxes, In<real> scores, i64 candidates, i64 per_cla
     };
     const auto by_class = [&](i64 n) {
         const bool able = !(agnostic && how.classes > 1) && kind < LINEAR;
-        return able && pairs(n + 1) - pairs(n) <= 4 * how.room;
+        return able && (pairs(n + 1) - pairs(n) <= 4 * how.room || how.room >= MANY * how.classes);
     };
     i64 most = 0;
     Scratch<i64> first(samples);

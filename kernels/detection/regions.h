@@ -29,6 +29,8 @@ struct Region {
     }
 };
 
+constexpr int FEW = LANES > 4 ? 2 : 0;   // pixels less than a vector, which are copied one by one
+
 // Channels [c, c + count) of a sample, count at most LANES.
 struct Channels {
     const real* x;
@@ -45,6 +47,11 @@ struct Channels {
         for (i64 p = 0; p < plane; p += LANES) {
             V rows[LANES];
             const int n = plane - p < LANES ? int(plane - p) : LANES;
+            if (n <= FEW) {   // turning takes as long for one as for all
+                for (int i = 0; i < n; ++i)
+                    for (int r = 0; r < LANES; ++r) to[(p + i) * LANES + r] = r < count ? x[r * plane + p + i] : 0;
+                return;
+            }
             turned(p, n, rows);
             for (int i = 0; i < n; ++i) store(to + (p + i) * LANES, rows[i]);
         }
@@ -56,6 +63,11 @@ inline void store_planes(const real* from, i64 values, int count, real* to) {
     for (i64 p = 0; p < values; p += LANES) {
         V rows[LANES];
         const int n = values - p < LANES ? int(values - p) : LANES;
+        if (n <= FEW) {
+            for (int r = 0; r < count; ++r)
+                for (int i = 0; i < n; ++i) to[r * values + p + i] = from[(p + i) * LANES + r];
+            return;
+        }
         for (int i = 0; i < LANES; ++i) rows[i] = i < n ? load(from + (p + i) * LANES) : V{};
         interleave(rows);
         for (int r = 0; r < count; ++r) {

@@ -6,6 +6,7 @@
 // a region ends before the pixel of its second corner.
 //
 // Cells are counted in whole numbers: a quotient in floating point may fall on the wrong side.
+#include "overlap.h"
 #include "regions.h"
 
 BEGIN_KERNELS
@@ -38,15 +39,29 @@ struct Pixels {
     i64 area() const { return (last(0) - first(0)) * (last(1) - first(1)); }
 };
 
-// Copied, as a caller may write to the regions meanwhile.
+struct Span {
+    i64 begin, end;
+    bool empty() const { return begin >= end; }
+};
+
+// Copied, as a caller may write to the regions meanwhile. The spans of a region's rows and columns of cells are
+// worked out once for all channels: quotients take as long as the pixels of a small cell.
 struct AllPixels {
+    const i64 oh, ow;
     Scratch<Pixels> of;
+    Scratch<Span> spans;
     AllPixels(In<real> regions, i64 samples, real scale, i64 ends, i64 h, i64 w, i64 oh, i64 ow)
-        : of(regions.size() / 5) {
-        for (i64 k = 0; k < regions.size() / 5; ++k)
+        : oh(oh), ow(ow), of(regions.size() / 5), spans(regions.size() / 5 * (oh + ow)) {
+        for (i64 k = 0; k < regions.size() / 5; ++k) {
             of[k] = Pixels(regions.data + 5 * k, samples, scale, ends, h, w, oh, ow);
+            Span* const own = spans + k * (oh + ow);
+            for (i64 i = 0; i < oh; ++i) own[i] = {of[k].begin(0, i), of[k].end(0, i)};
+            for (i64 j = 0; j < ow; ++j) own[oh + j] = {of[k].begin(1, j), of[k].end(1, j)};
+        }
     }
     const Pixels& operator[](i64 k) const { return of[k]; }
+    const Span* rows(i64 k) const { return spans + k * (oh + ow); }
+    const Span* columns(i64 k) const { return rows(k) + oh; }
 };
 
 M above(V a, V b) { return (a > b) | (a != a); }
@@ -74,6 +89,59 @@ void fold_rows(const Pixels& p, i64 from, i64 to, const Channels& x, const real*
             }
         }
 }
+// body(pixel) for each pixel of a cell, in their order. Cells are small, so that leaving a loop of an unknown
+// length takes as long as the loop: the usual lengths of a row are known.
+template <int COLUMNS, class Body> void for_pixels_of(i64 w, Span row, Span column, Body body) {
+    for (i64 r = row.begin; r < row.end; ++r)
+        for (int c = 0; c < COLUMNS; ++c) body(r * w + column.begin + c);
+}
+template <class Body> void for_pixels(i64 w, Span row, Span column, Body body) {
+    switch (column.end - column.begin) {
+        case 1: return for_pixels_of<1>(w, row, column, body);
+        case 2: return for_pixels_of<2>(w, row, column, body);
+        case 3: return for_pixels_of<3>(w, row, column, body);
+        case 4: return for_pixels_of<4>(w, row, column, body);
+        default:
+            for (i64 r = row.begin; r < row.end; ++r)
+                for (i64 at = r * w + column.begin; at < r * w + column.end; ++at) body(at);
+    }
+}
+
+// Of each lane, where the greatest of a cell's pixels is, the first of equal ones; `pixels` are laid out.
+M first_greatest(const real* pixels, i64 w, Span row, Span column) {
+    const M start = M{} + lane_int(row.begin * w + column.begin);
+    const V first = load(pixels + (row.begin * w + column.begin) * LANES);
+    V most = first;
+    M where = start, nans = most != most;
+    for_pixels(w, row, column, [&](i64 at) {
+        const V v = load(pixels + at * LANES);
+        const M more = v > most;
+        nans |= v != v, most = more ? v : most, where = more ? M{} + lane_int(at) : where;
+    });
+    if (!any_lane(nans)) return where;
+    most = first, where = start;
+    for_pixels(w, row, column, [&](i64 at) {
+        const V v = load(pixels + at * LANES);
+        // NaN stays the greatest: the first of them has the gradient
+        const M more = above(v, most) & (most == most);
+        most = more ? v : most, where = more ? M{} + lane_int(at) : where;
+    });
+    return where;
+}
+
+// Each lane's gradient to the pixel of the cell that is its own: of a small cell to all of them where they are it.
+void add_to(real* sums, M where, const real* given, i64 w, Span row, Span column) {
+    constexpr i64 SMALL = 2 * LANES;
+    if ((row.end - row.begin) * (column.end - column.begin) <= SMALL) {
+        const V g = load(given);
+        for_pixels(w, row, column, [&](i64 at) {
+            const V sum = load(sums + at * LANES);
+            store(sums + at * LANES, where == M{} + lane_int(at) ? sum + g : sum);
+        });
+    } else {
+        for (int lane = 0; lane < LANES; ++lane) sums[i64(where[lane]) * LANES + lane] += given[lane];
+    }
+}
 }  // namespace
 
 void roi_pool(In<real> x, In<real> regions, double scale, Out<real> y) {
@@ -88,12 +156,13 @@ void roi_pool(In<real> x, In<real> regions, double scale, Out<real> y) {
             const i64 left = p.first(1);
             Scratch<real> folded((p.last(1) - left) * LANES), found(cells * LANES);
             for (i64 i = 0; i < oh; ++i) {
-                const i64 from = p.begin(0, i), end = p.end(0, i);
-                if (from < end) fold_rows(p, from, end, own, laid, folded);
+                const Span row = all.rows(k)[i];
+                if (!row.empty()) fold_rows(p, row.begin, row.end, own, laid, folded);
                 for (i64 j = 0; j < ow; ++j) {
-                    const i64 first = p.begin(1, j), last = p.end(1, j);
-                    V most = from < end && first < last ? load(folded + (first - left) * LANES) : V{};
-                    for (i64 at = first + 1; from < end && at < last; ++at)
+                    const Span column = all.columns(k)[j];
+                    const bool some = !row.empty() && !column.empty();
+                    V most = some ? load(folded + (column.begin - left) * LANES) : V{};
+                    for (i64 at = column.begin + 1; some && at < column.end; ++at)
                         most = greater(load(folded + (at - left) * LANES), most);
                     store(found + (i * ow + j) * LANES, most);
                 }
@@ -113,25 +182,15 @@ void roi_pool_backward(In<real> g, In<real> x, In<real> regions, double scale, O
         Channels{x.data + (n * channels + c) * h * w, h * w, count}.lay_out(pixels);
         fill_planes(sums, h * w * LANES, 0);
         for (i64 k = 0; k < g.dim(0); ++k) {
-            const Pixels& p = all[k];
-            if (p.sample != n) continue;
+            if (all[k].sample != n) continue;
             Channels{g.data + (k * channels + c) * cells, cells, count}.lay_out(given);
-            for (i64 cell = 0; cell < cells; ++cell) {
-                const i64 top = p.begin(0, cell / ow), bottom = p.end(0, cell / ow), left = p.begin(1, cell % ow),
-                          right = p.end(1, cell % ow);
-                if (top >= bottom || left >= right) continue;
-                V most = load(pixels + (top * w + left) * LANES);
-                M where = M{} + lane_int(top * w + left);
-                for (i64 r = top; r < bottom; ++r)
-                    for (i64 at = r * w + left + (r == top); at < r * w + right; ++at) {
-                        const V v = load(pixels + at * LANES);
-                        // NaN stays the greatest: the first of them has the gradient
-                        const M more = above(v, most) & (most == most);
-                        most = more ? v : most, where = more ? M{} + lane_int(at) : where;
-                    }
-                for (int lane = 0; lane < count; ++lane)
-                    sums[i64(where[lane]) * LANES + lane] += given[cell * LANES + lane];
-            }
+            for (i64 i = 0; i < oh; ++i)
+                for (i64 j = 0; j < ow; ++j) {
+                    const Span row = all.rows(k)[i], column = all.columns(k)[j];
+                    if (row.empty() || column.empty()) continue;
+                    const M where = first_greatest(pixels, w, row, column);
+                    add_to(sums, where, given + (i * ow + j) * LANES, w, row, column);
+                }
         }
         store_planes(sums, h * w, count, dx.data + (n * channels + c) * h * w);
     });
@@ -143,14 +202,14 @@ void ps_roi_pool(In<real> x, In<real> regions, double scale, Out<real> y) {
     parallel_tasks(y.dim(0), [&](i64 k) {
         const Pixels& p = all[k];
         for (i64 cell = 0; cell < c_out * cells; ++cell) {
-            const i64 i = cell / ow % oh, j = cell % ow;
+            const Span row = all.rows(k)[cell / ow % oh], column = all.columns(k)[cell % ow];
             real sum = p.sample < 0 ? real(__builtin_nan("")) : 0;
             if (p.sample >= 0) {
                 const real* plane = x.data + (p.sample * c_out * cells + cell) * h * w;
-                const i64 top = p.begin(0, i), bottom = p.end(0, i), left = p.begin(1, j), right = p.end(1, j);
-                for (i64 r = top; r < bottom; ++r)
-                    for (i64 at = left; at < right; ++at) sum += plane[r * w + at];
-                if (top < bottom && left < right) sum /= real((bottom - top) * (right - left));
+                for (i64 r = row.begin; r < row.end; ++r)
+                    for (i64 at = column.begin; at < column.end; ++at) sum += plane[r * w + at];
+                if (!row.empty() && !column.empty())
+                    sum /= real((row.end - row.begin) * (column.end - column.begin));
             }
             y.data[k * c_out * cells + cell] = sum;
         }
@@ -161,16 +220,15 @@ void ps_roi_pool_backward(In<real> g, In<real> regions, double scale, Out<real> 
     const i64 h = dx.dim(2), w = dx.dim(3), oh = g.dim(2), ow = g.dim(3), planes = dx.dim(1);
     const AllPixels all(regions, dx.dim(0), real(scale), 0, h, w, oh, ow);
     parallel_tasks(dx.dim(0) * planes, [&](i64 task) {
-        const i64 n = task / planes, cell = task % planes, i = cell / ow % oh, j = cell % ow;
+        const i64 n = task / planes, cell = task % planes;
         real* const plane = dx.data + task * h * w;
         fill_planes(plane, h * w, 0);
         for (i64 k = 0; k < g.dim(0); ++k) {
-            const Pixels& p = all[k];
-            if (p.sample != n) continue;
-            const i64 top = p.begin(0, i), bottom = p.end(0, i), left = p.begin(1, j), right = p.end(1, j);
-            const real share = g.data[k * planes + cell] / real((bottom - top) * (right - left));
-            for (i64 r = top; r < bottom; ++r)
-                for (i64 at = left; at < right; ++at) plane[r * w + at] += share;
+            if (all[k].sample != n) continue;
+            const Span row = all.rows(k)[cell / ow % oh], column = all.columns(k)[cell % ow];
+            const real share = g.data[k * planes + cell] / real((row.end - row.begin) * (column.end - column.begin));
+            for (i64 r = row.begin; r < row.end; ++r)
+                for (i64 at = column.begin; at < column.end; ++at) plane[r * w + at] += share;
         }
     });
 }

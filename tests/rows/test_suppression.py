@@ -59,6 +59,33 @@ def test_many_boxes_are_looked_up_by_place(threshold, size):
     assert F.batched_nms(boxes, scores[:, 0], np.zeros(3000, np.int64), threshold).tolist() == want
 
 
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+@pytest.mark.parametrize("count", (100, 700))
+def test_the_order_of_scores_that_are_equal_not_finite_or_no_numbers(count, dtype):
+    # disjoint boxes all stay, so that what comes out is the order: by comparing, and digit by digit
+    rng = np.random.default_rng(count)
+    scores = rng.choice(np.array([0.0, -0.0, 1.5, -1.5, 3e-41, np.inf, -np.inf, np.nan, 0.25], dtype), count)
+    low = 3 * np.arange(count, dtype=dtype)[:, None]
+    boxes = np.concatenate([low, low, low + 2, low + 2], 1)
+    want = np.argsort(-scores, kind="stable").tolist()
+    assert F.nms(boxes, scores, 0.5).tolist() == want
+    groups = rng.integers(0, 3, count)   # whose boxes come one group after the other, so that places do not rise
+    assert F.batched_nms(boxes, scores, groups, 0.5).tolist() == want
+    found, _, _, count = F.multiclass_nms(boxes[None], scores[None, :, None], 0.5, -np.inf, count)
+    want = [i for i in want if scores[i] > -np.inf]
+    assert np.array_equal(found[0, :count[0]], boxes[want])
+
+
+def test_a_few_of_many_that_stay_are_the_best_of_them():
+    # room for so many that a class is looked up by place, yet for a quarter of all pairs or less
+    boxes, scores = scene(22, 10_000, 2000.0)
+    whole = F.multiclass_nms(boxes[None], scores[None], 0.8, -1.0, 10_000)
+    for room in (2047, 2048, 2400):
+        some = F.multiclass_nms(boxes[None], scores[None], 0.8, -1.0, room)
+        assert whole[3][0] > room == some[3][0]
+        assert all(np.array_equal(a[0], b[0, :room]) for a, b in zip(some[:3], whole[:3]))
+
+
 def test_a_threshold_is_compared_as_a_double():
     # 0.3 in float32 is above 0.3: torchvision, which compares doubles, drops a pair of that overlap
     boxes = np.array([[0, 0, 10, 10], [0, 0, 3, 10]], np.float32)
