@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def theirs(name: str, x: np.ndarray, target: np.ndarray, state):
     return model, step
 
 
-def profile(step) -> list[tuple[str, float, int]]:
+def profile(step, clock: Callable[[], float] = time.perf_counter) -> list[tuple[str, float, int]]:
     """(op, ms, calls) of one step, the most expensive first. Rows of gradients are ops too; time
     within an op's own calls is counted once, and a call on Tensors, which calls the row again on
     their arrays, is one call."""
@@ -69,20 +70,20 @@ def profile(step) -> list[tuple[str, float, int]]:
     plain = Op.__call__
 
     def timed(self, *inputs, **attrs):
-        outer, inside[0], caller, start = inside[0], 0.0, running[0], time.perf_counter()
+        outer, inside[0], caller, start = inside[0], 0.0, running[0], clock()
         running[0] = self
         try:
             return plain(self, *inputs, **attrs)
         finally:
-            took = time.perf_counter() - start
+            took = clock() - start
             spent[self.name] += took - inside[0]
             calls[self.name] += caller is not self
             inside[0], running[0] = outer + took, caller
     Op.__call__ = timed
     try:
-        start = time.perf_counter()
+        start = clock()
         step()
-        whole = time.perf_counter() - start
+        whole = clock() - start
     finally:
         Op.__call__ = plain
     spent["(outside of ops)"], calls["(outside of ops)"] = whole - sum(spent.values()), 1

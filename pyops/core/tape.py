@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from . import memory
 from .late import Late
+from .registry import OPS
 
 spelled = Late("pyops.ops.spelled")   # rows by rows that all have gradients: wanted by create_graph only
 _recording: ContextVar[bool] = ContextVar("pyops_recording", default=True)
@@ -174,13 +176,23 @@ def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool,
     under create_graph. ends: ids of Tensors that are taken for leaves."""
     leaves: dict[Any, Any] = {}
     pending: dict[int, list[Any]] = {}
+    own: set[tuple[int, int]] = set()   # places whose arrays were made here: others may be shared
 
-    def give(tensor: OnTape, g: Any) -> None:
+    def give(tensor: OnTape, g: Any, index: tuple[Any, ...] | None = None) -> None:
+        """index: the part of the Tensor that g is of."""
         if tensor.node is None or id(tensor) in ends:
-            leaves[tensor] = g if tensor not in leaves else leaves[tensor] + g
+            place: Any = leaves
+            at: Any = tensor
+            before, key = leaves.get(tensor), (id(tensor), -1)
         else:
-            slots = pending.setdefault(id(tensor.node), [None] * len(tensor.node.outputs))
-            slots[tensor.index] = g if slots[tensor.index] is None else slots[tensor.index] + g
+            place, at = pending.setdefault(id(tensor.node), [None] * len(tensor.node.outputs)), tensor.index
+            before, key = place[at], (id(tensor.node), tensor.index)
+        if index is None:
+            place[at] = g if before is None else summed(before, g)
+        else:
+            place[at] = placed(before if key in own else None if before is None else np.array(before), g, index, tensor)
+        if before is not None or index is not None:
+            own.add(key)
 
     for root, seed in zip(roots, seeds):
         seed = _seed(root, seed)
@@ -190,6 +202,10 @@ def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool,
         grads = pending.pop(id(node), None)
         if grads is None:
             continue
+        if node.op.name == "getitem" and not create_graph and isinstance(grads[0], np.ndarray):
+            refuse_changed(node)
+            give(node.inputs[0], grads[0], node.attrs["index"])
+            continue
         wanted = tuple([isinstance(v, OnTape) and v.requires_grad for v in node.inputs])
         for value, g in zip(node.inputs, _apply(node, grads, wanted, create_graph, kind), strict=True):
             if g is not None and isinstance(value, OnTape) and value.requires_grad:
@@ -197,15 +213,39 @@ def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool,
     return leaves
 
 
-def _apply(node: Node, grads: list[Any], needs: tuple[bool, ...], create_graph: bool, kind: type) -> Any:
-    if node.op.gradient is None:
-        raise ValueError(f"backward: {node.op.name} has no gradient rule, so nothing can be differentiated "
-                         "through it (a second derivative?)")
+LARGE = 1 << 16   # values from which an addition is worth several threads
+
+
+def summed(before: Any, g: Any) -> Any:
+    """What a Tensor was given, and one more gradient, in an array of its own."""
+    plain = isinstance(before, np.ndarray) and isinstance(g, np.ndarray) and before.size >= LARGE
+    return OPS["add"](before, g, alpha=1.0) if plain else before + g
+
+
+def placed(before: np.ndarray | None, g: np.ndarray, index: tuple[Any, ...], tensor: OnTape) -> np.ndarray:
+    """The same of a part, in place: the parts of one value are written into one array, which is never
+    added up whole. Slices of a value do not meet themselves."""
+    if before is None:
+        before = memory.empty(tensor.data.shape, g.dtype)   # pages that were used before
+        before[...] = 0
+    before[index] += g
+    return before
+
+
+def refuse_changed(node: Node) -> None:
+    """RuntimeError where an input was changed since the call, so that its gradient would be wrong."""
     for i, value in enumerate(node.inputs):
         if isinstance(value, OnTape) and value.changed > node.made:
             raise RuntimeError(
                 f"backward: input {i} of {node.op.name}, {_brief(value)}, was changed in place after the "
                 "call, so its gradient would be wrong; change a copy (t.clone()), or after backward")
+
+
+def _apply(node: Node, grads: list[Any], needs: tuple[bool, ...], create_graph: bool, kind: type) -> Any:
+    if node.op.gradient is None:
+        raise ValueError(f"backward: {node.op.name} has no gradient rule, so nothing can be differentiated "
+                         "through it (a second derivative?)")
+    refuse_changed(node)
     if create_graph and node.op.name in spelled.SPELLED:
         return _spelled_out(node, grads, needs, kind)
     if create_graph:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..core import scope
+from ..core.late import LateFunctions
 from ..core.tensor import no_grad
 from ..graph.describe import evaluating
 
+heads = LateFunctions("pyops.kernels.attention.reference")
 LONGEST, MOST_LABELS = 12, 40   # characters of a label; labels of an axis
 
 
@@ -55,17 +57,23 @@ def attention_maps(model, *inputs: Any, call: str = "__call__") -> list[Attentio
     return counted(seen)
 
 
-def weights_of(query, key, attn_mask=None, is_causal=False, scale=None, **_) -> np.ndarray:
-    """softmax(query key^T scale + mask) in float64, its leading axes as (N, heads)."""
-    q, k = (np.asarray(getattr(x, "data", x), np.float64) for x in (query, key))
+def weights_of(query, key, attn_mask=None, is_causal=False, scale=None, key_begin=None, key_end=None,
+               distance_bias=None, **_) -> np.ndarray:
+    """softmax(query key^T scale + mask) in float64, its leading axes as (N, heads); keys as numbers or
+    as bfloat16's bits."""
+    q, k = (np.asarray(getattr(x, "data", x)) for x in (query, key))
+    q, k = (np.asarray(heads.widened(x) if x.dtype == np.uint16 else x, np.float64) for x in (q, k))
     if q.ndim > 2 and q.shape[-3] != k.shape[-3] > 1:   # heads that share keys
         k = k.repeat(q.shape[-3] // k.shape[-3], -3)
     scores = q @ np.swapaxes(k, -1, -2) * (1 / math.sqrt(max(1, q.shape[-1])) if scale is None else scale)
     mask = np.asarray(getattr(attn_mask, "data", attn_mask)) if attn_mask is not None else None
-    if is_causal:
-        mask = np.tri(*scores.shape[-2:], dtype=bool)
     if mask is not None:
         scores = scores + (np.where(mask, 0, -np.inf) if mask.dtype == bool else mask)
+    if is_causal:
+        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+    begin, end, distance = (None if x is None else np.asarray(getattr(x, "data", x))
+                            for x in (key_begin, key_end, distance_bias))
+    scores = scores + heads.hidden_or_added(q, k, begin, end, distance)
     top = scores.max(-1, keepdims=True)
     p = np.exp(scores - np.where(np.isfinite(top), top, 0))
     p = p / np.maximum(p.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
