@@ -62,3 +62,21 @@ def test_deep_graphs_do_not_recurse():
         y = F.add(y, 1.0)
     F.sum(y).backward()
     assert np.array_equal(x.grad, np.ones(2))
+
+
+def test_gradients_of_parts_meet_in_an_array_of_their_own():
+    rng = np.random.default_rng(0)
+    x, other = (Tensor(rng.standard_normal((6, 5)), requires_grad=True) for _ in range(2))
+    middle = x * 2.0   # a value, not a leaf
+    weights = [rng.standard_normal(s) for s in ((6, 5), (3, 5), (4, 5), (6, 3))]
+    # the sum's gradient is handed to both of its inputs, so that parts must not be added to it in place
+    both = middle + other
+    loss = ((both * weights[0]).sum() + (middle[1:4] * weights[1]).sum() + (middle[2:] * weights[2]).sum()
+            + (middle[::-1, 2:] * weights[3]).sum() + (other[1:4] * weights[1]).sum())
+    loss.backward()
+    wanted = weights[0].copy()
+    wanted[1:4] += weights[1]
+    assert np.allclose(other.grad, wanted, rtol=1e-14)
+    wanted[2:] += weights[2]
+    wanted[::-1, 2:] += weights[3]
+    assert np.allclose(x.grad, 2 * wanted, rtol=1e-14)
