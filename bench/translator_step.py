@@ -1,10 +1,11 @@
 """A training step of an encoder-decoder beside torch: python -m pyops.bench.translator_step
 [--batch 32 --length 64 --width 256 --layers 6 --vocabulary 8000 --dropout 0.1 --repeats N --compiled --profile]
 
-The network of 2017 (models.Translator; torch.nn.Transformer with the same embeddings, sines and tied scores), a
-label-smoothed cross-entropy, backward and a step of Adam, float32, the same weights and tokens. Losses and
-gradients are compared first, without dropout. Both libraries take turns; the table gives the shortest and the
-median step of each. --compiled: torch.compile's step instead of torch eager's. --profile adds our time by op, from a step in which each call is timed, and what the matrix
+The network of 2017 (models.Translator; torch.nn.Transformer with the same embeddings, sines and tied
+scores), a label-smoothed cross-entropy, backward and a step of Adam, float32, the same weights and
+tokens. Losses and gradients are compared first, without dropout. Both libraries take turns; the table
+gives the shortest and the median step of each. --compiled: torch.compile's step instead of torch
+eager's. --profile adds our time by op, from a step in which each call is timed, and what the matrix
 products of the step take at the speed of one large product.
 """
 from __future__ import annotations
