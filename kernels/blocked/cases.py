@@ -316,7 +316,64 @@ LINEARS = [
     chain("linear_of_a_map", lambda F, x, w, v: F.linear(F.flatten(F.relu(F.conv2d(x, w)), 1), v), X, W(16, 20, 1, 1), W(10, 16 * 99)),
     chain("linear_of_its_mean", lambda F, x, w, v: F.linear(F.mean(F.conv2d(x, w), (2, 3)), v), X, W(16, 20, 1, 1), W(10, 16)),
 ]
+def labels(scores, dtype=None, **how):
+    """The likeliest channel of a chain's map, as int64 or another type."""
+    def function(F, *args):
+        found = F.argmax(scores(F, *args), 1, **how)
+        return found if dtype is None else found.astype(dtype)
+    return function
+
+
+SCORES = {
+    "1x1": (lambda F, x, w: F.conv2d(x, w), (21, 20, 1, 1)),
+    "1x1_of_one_block": (lambda F, x, w: F.conv2d(x, w), (16, 20, 1, 1)),
+    "clamped": (lambda F, x, w: F.relu(F.conv2d(x, w)), (21, 20, 1, 1)),
+    "padded_5x5": (lambda F, x, w: F.conv2d(x, w, padding=2), (21, 20, 5, 5)),
+    "strided": (lambda F, x, w: F.conv2d(x, w, stride=2, padding=1), (33, 20, 3, 3)),
+    "dilated": (lambda F, x, w: F.conv2d(x, w, padding=4, dilation=4), (18, 20, 3, 3)),
+    "winograd": (lambda F, x, w: F.conv2d(x, w, padding=1), (48, 20, 3, 3)),
+    "few": (lambda F, x, w: F.conv2d(x, w), (3, 20, 1, 1)),
+    "transposed": (lambda F, x, w: F.conv_transpose2d(x, F.permute(w, (1, 0, 2, 3)), stride=2), (21, 20, 2, 2)),
+    "pooled": (lambda F, x, w: F.max_pool2d(F.conv2d(x, w), 3, 1, 1), (21, 20, 1, 1)),
+    "enlarged": (lambda F, x, w: F.interpolate(F.conv2d(x, w), (31, 40), mode="bilinear"), (21, 20, 1, 1)),
+    "rows_enlarged": (lambda F, x, w: F.interpolate(F.conv2d(x, w), (31, 11), mode="bilinear"), (21, 20, 1, 1)),
+    "columns_enlarged": (lambda F, x, w: F.interpolate(F.conv2d(x, w), (9, 40), mode="bicubic"), (33, 20, 1, 1)),
+    "repeated": (lambda F, x, w: F.interpolate(F.conv2d(x, w), scale_factor=3), (21, 20, 1, 1)),
+    "residual": (lambda F, x, w: F.add(F.conv2d(x, w), x), (20, 20, 1, 1)),
+    "gated": (lambda F, x, w: F.conv2d(F.mul(x, F.sigmoid(F.adaptive_avg_pool2d(x, 1))), w), (21, 20, 1, 1)),
+}
+LABELS = [
+    *(chain(f"labels_{name}{'_' + kind if kind else ''}", labels(scores, kind), X, W(*weights))
+      for name, (scores, weights) in SCORES.items() for kind in (None, "uint8")),
+    chain("labels_biased", lambda F, x, w, b: F.argmax(F.conv2d(x, w, b), 1), X, W(37, 20, 1, 1), A(37)),
+    chain("labels_int32", labels(SCORES["1x1"][0], "int32"), X, W(21, 20, 1, 1)),
+    chain("labels_kept", labels(SCORES["1x1"][0], "uint8", keepdim=True), X, W(21, 20, 1, 1)),
+    chain("labels_of_300", labels(SCORES["1x1"][0], "uint8"), X, W(300, 20, 1, 1)),
+    chain("labels_of_lines", labels(lambda F, x, w: F.conv1d(x, w), "uint8"), A(2, 20, 45), W(33, 20, 5)),
+    chain("labels_along_rows", lambda F, x, w: F.argmax(F.conv2d(x, w), 2), X, W(21, 20, 1, 1)),
+    chain("scores_and_labels", lambda F, x, w: F.add(F.argmax(y := F.conv2d(x, w), 1, keepdim=True).astype(y.dtype), y), X,
+          W(21, 20, 1, 1)),
+    chain("largest_and_labels", lambda F, x, w: F.add(*(F.max(F.conv2d(x, w), 1))), X, W(21, 20, 1, 1)),
+]
+def both(f):
+    """What f makes of a map, and the map itself once more."""
+    return lambda F, x, w: F.add(f(F, y := F.conv2d(x, w)), y)
+
+
+SOFTMAXES = [
+    *(chain(f"{name}_of_a_map", lambda F, x, w, f=name: getattr(F, f)(F.conv2d(x, w), 1), X, W(21, 20, 1, 1))
+      for name in ("softmax", "log_softmax")),
+    chain("probabilities_enlarged", lambda F, x, w: F.softmax(F.interpolate(F.conv2d(x, w), (31, 40), mode="bilinear"), 1),
+          X, W(21, 20, 1, 1)),
+    chain("softmax_along_rows", lambda F, x, w: F.softmax(F.conv2d(x, w), -1), X, W(21, 20, 1, 1)),
+    chain("softmax_of_linear", lambda F, x, w: F.softmax(F.linear(x, w), -1), A(7, 33), W(40, 33)),
+    chain("softmax_twice", lambda F, x, w: F.softmax(F.log_softmax(F.conv2d(x, w), 1), 1), X, W(21, 20, 1, 1)),
+    chain("scores_read_again", both(lambda F, y: F.softmax(y, 1)), X, W(21, 20, 1, 1)),
+    chain("scores_read_again_reshaped", both(lambda F, y: F.reshape(F.softmax(F.flatten(y, 2), 1), y.shape)), X, W(21, 20, 1, 1)),
+    chain("softmax_of_the_input", lambda F, x: F.add(F.softmax(x, 1), x), X),
+]
 CHAINS = {"conv": CONVOLUTIONS + EMPTY_LANES + LINES + DEPTHWISE + INVERTED, "conv_transpose": TRANSPOSED,
           "max_pool": of_maps(MAX_POOLS), "avg_pool": of_maps(AVG_POOLS),
           "sum": of_maps(MEANS), "resample": of_maps(SIZES), "pad": of_maps(PADS), "add": ADDS, "mul": MULS,
-          "batch_norm": NORMS, "prelu": PRELUS, "cat": JOINS, "linear": LINEARS,}
+          "batch_norm": NORMS, "prelu": PRELUS, "cat": JOINS, "linear": LINEARS,
+          "arg_max": LABELS, "softmax": SOFTMAXES}

@@ -7,6 +7,7 @@
 // a task needs are first laid into a strip: padded, and the columns split by phase, so that
 // neighbouring outputs always read neighbouring inputs. That costs one pass over the input where
 // each value is used filters x taps / stride^2 times.
+#include "blocked/labels.h"
 #include "convolution/blocked_rows.h"
 #include "convolution/blocked_tile.h"
 
@@ -432,6 +433,26 @@ template <int STEP> void convolve(const Layer& l, const Phase* phases, i64 count
     });
 }
 
+// The likeliest class of each output, whose scores are made a few rows at a time and never stored.
+void convolve_labels(const Layer& l, const Phase& p, i64 classes, const OutAny& y) {
+    const i64 read = l.x.w * l.group_blocks * BLOCK * p.stride_h, made = l.y.blocks * p.w * BLOCK;
+    const i64 rows = STRIP_VALUES / ((read < made ? made : read) + 1) + 1;
+    const i64 chunks = -least(-(p.h + rows - 1) / rows, -least(p.h, 2 * threads_now()));
+    parallel_for(l.y.n * chunks, 1, [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) {
+            const i64 sample = i / chunks, from = p.h * (i % chunks) / chunks, to = p.h * (i % chunks + 1) / chunks;
+            Scratch<real> scores((to - from) * made);
+            Layer part = l;
+            part.y = {scores, 1, l.y.blocks, to - from, p.w, 0};
+            Phase piece = p;
+            piece.at_h  = -from;
+            Laid<BLOCK> laid(Source<BLOCK>(part, piece, from, to).size());
+            convolve_rows<BLOCK>(part, piece, sample, from, to, 0, l.y.blocks, laid);
+            store_labels(scores, part.y.plane(), classes, (to - from) * p.w, y, (sample * p.h + from) * p.w);
+        }
+    });
+}
+
 // 1x1 with stride 1 is the same for every pixel: rows are of no account. They are cut anew, into
 // lengths of whole tiles.
 void flatten(Layer& l, Phase& p) {
@@ -444,6 +465,22 @@ void flatten(Layer& l, Phase& p) {
     l.x.w = l.y.w = l.residual.w = length;
     p.h = pixels / length;
     p.w = length;
+}
+
+bool is_pointwise(const Window& w) {
+    return w.kernel[0] * w.kernel[1] == 1 && w.stride[0] == 1 && w.stride[1] == 1 && w.padding[0] == 0 &&
+           w.padding[1] == 0;
+}
+
+// The one phase of a convolution with results like y, and its taps.
+Phase plain_phase(const Window& window, const OutMap<real>& y, Tap* taps) {
+    const auto& [kernel, stride, padding, dilation] = window;
+    const i64 R = kernel[0], S = kernel[1];
+    for (i64 r = 0; r < R; ++r)
+        for (i64 s = 0; s < S; ++s)
+            taps[r * S + s] = {r * dilation[0] - padding[0], s * dilation[1] - padding[1],
+                               (r * S + s) * BLOCK * BLOCK};
+    return {y.h, y.w, stride[0], stride[1], 1, 1, 0, 0, taps, R * S};
 }
 
 // groups: of the layer. Where they are narrower than what the weights have, several are joined.
@@ -484,21 +521,27 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
 // channels), it is x gate.
 void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight,
                  In<real> bias, InMap<real> residual, Window window, i64 groups, Act act, OutMap<real> y) {
-    const auto& [kernel, stride, padding, dilation] = window;
     Layer l = layer_of(x, weight, bias, residual, channels, groups, Epilogue(act), y);
     l.scale = scale.data;
     l.shift = shift.data;
     l.gate  = gate.data;
     l.channels = channels;
-    const i64 R = weight.dim(2), S = weight.dim(3);
-    Scratch<Tap> taps(R * S);
-    for (i64 r = 0; r < R; ++r)
-        for (i64 s = 0; s < S; ++s)
-            taps[r * S + s] = {r * dilation[0] - padding[0], s * dilation[1] - padding[1],
-                               (r * S + s) * BLOCK * BLOCK};
-    Phase p{y.h, y.w, stride[0], stride[1], 1, 1, 0, 0, taps, R * S};
-    if (R * S == 1 && stride[0] == 1 && stride[1] == 1 && padding[0] == 0 && padding[1] == 0) flatten(l, p);
+    Scratch<Tap> taps(weight.dim(2) * weight.dim(3));
+    Phase p = plain_phase(window, y, taps);
+    if (is_pointwise(window)) flatten(l, p);
     convolve<BLOCK>(l, &p, 1);
+}
+
+// The filter with the largest result at each place: y is (N, H, W), uint8 or int64
+void direct_conv_labels(InMap<real> x, i64 channels, In<real> weight, In<real> bias, Window window, Act act,
+                        i64 classes, OutAny y) {
+    const OutMap<real> scores{nullptr, y.dim(0), weight.dim(0), y.dim(1), y.dim(2), 0};
+    Layer l = layer_of(x, weight, bias, {}, channels, 1, Epilogue(act), scores);
+    const i64 count = weight.dim(2) * weight.dim(3);
+    Scratch<Tap> taps(count);
+    Phase p = plain_phase(window, scores, taps);
+    if (is_pointwise(window)) flatten(l, p);
+    if (p.h > 0 && p.w > 0) convolve_labels(l, p, classes, y);
 }
 
 // x is planar (N, C, H, W) with few channels; weight: (filter blocks, C, R, S, 16 filters)

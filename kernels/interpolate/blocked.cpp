@@ -2,6 +2,7 @@
 // sum over k of weight[k][o] x[index[k][o]], where index -1 is a tap that this output lacks. Source
 // rows are combined first, then pixels across; an output is one chain in the order of the tables.
 #include "blocked/epilogue.h"
+#include "blocked/labels.h"
 
 BEGIN_KERNELS
 namespace {
@@ -72,6 +73,19 @@ void across(const real* row, const Taps& t, real* y) {
     }
     for (i64 o = 0; o < t.outputs; ++o) combine(row, BLOCK, t, o, BLOCK, y + o * BLOCK);
 }
+
+// Row oy of a result: of one block of channels of an image, whose rows are combined in `line` first
+void resample_row(const real* image, const Taps& down, const Taps& along, bool columns, i64 oy, i64 row,
+                  real* line, real* to) {
+    if (!columns) {
+        combine(image, row, down, oy, row, to);
+    } else if (down.copy(oy)) {
+        across(image + down.at[oy * down.most] * row, along, to);
+    } else {
+        combine(image, row, down, oy, row, line);
+        across(line, along, to);
+    }
+}
 }  // namespace
 
 // An axis without a table stays as it is.
@@ -84,16 +98,25 @@ void resample_blocked(InMap<real> x, In<i64> index_h, In<real> weight_h, In<i64>
                      Scratch<real> line(row);
                      for (i64 i = begin; i < end; ++i) {
                          const i64 plane = i / y.h, oy = i % y.h;
-                         const real* image = x.at(plane / y.blocks, plane % y.blocks);
-                         real* to = y.at(plane / y.blocks, plane % y.blocks) + oy * y.w * BLOCK;
-                         if (!index_w) {
-                             combine(image, row, down, oy, row, to);
-                         } else if (down.copy(oy)) {
-                             across(image + down.at[oy * down.most] * row, along, to);
-                         } else {
-                             combine(image, row, down, oy, row, line);
-                             across(line, along, to);
-                         }
+                         resample_row(x.at(plane / y.blocks, plane % y.blocks), down, along, (bool)index_w, oy, row,
+                                      line, y.at(plane / y.blocks, plane % y.blocks) + oy * y.w * BLOCK);
+                     }
+                 });
+}
+
+// The likeliest class of each pixel of the result, of which a row's scores exist at a time.
+void resample_labels(InMap<real> x, In<i64> index_h, In<real> weight_h, In<i64> index_w, In<real> weight_w,
+                     i64 classes, OutAny y) {
+    const Taps down(index_h, weight_h, x.h), along(index_w, weight_w, x.w);
+    const i64  row = x.w * BLOCK, height = y.dim(1), width = y.dim(2);
+    parallel_for(y.dim(0) * height, 1 + 10000 / (x.blocks * (x.w * down.most + width * along.most) + 1),
+                 [&](i64 begin, i64 end) {
+                     Scratch<real> line(row), scores(x.blocks * width * BLOCK);
+                     for (i64 i = begin; i < end; ++i) {
+                         for (i64 b = 0; b < x.blocks; ++b)
+                             resample_row(x.at(i / height, b), down, along, (bool)index_w, i % height, row, line,
+                                          scores + b * width * BLOCK);
+                         store_labels(scores, width * BLOCK, classes, width, y, i * width);
                      }
                  });
 }

@@ -55,8 +55,9 @@ class SegNet(nn.Module):
     def __init__(self, ours):
         super().__init__()
         self.down, self.up, self.head = from_ours(ours.down), from_ours(ours.up), from_ours(ours.head)
-        assert [len(stage) for stage in self.down] == [6, 6, 9, 9, 9]
-        assert [len(stage) for stage in self.up] == [9, 9, 9, 6, 3]
+        depth = len(self.down)
+        assert [len(stage) for stage in self.down] == [6, 6, 9, 9, 9][:depth]
+        assert [len(stage) for stage in self.up] == [9, 9, 9, 6, 3][5 - depth:]
 
     def forward(self, x):
         kept = []
@@ -198,6 +199,33 @@ class DeepLabV3Plus(nn.Module):
         coarse = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=True)
         y = self.decoder["block2"](torch.cat([coarse, self.decoder["block1"](fine)], 1))
         return F.interpolate(self.segmentation_head(y), x.shape[2:], mode="bilinear", align_corners=True)
+
+
+class DilatedBlock(nn.Module):
+    def __init__(self, channels, filters, stride, first, second):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride, first, first, bias=False)
+        self.conv2 = nn.Conv2d(filters, filters, 3, 1, second, second, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(filters), nn.BatchNorm2d(filters)
+        self.downsample = nn.Sequential(nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters)) \
+            if stride > 1 or channels != filters else nn.Identity()
+
+    def forward(self, x):
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + self.downsample(x))
+
+
+class DeepLabV3Small(nn.Module):
+    """blocks: (channels, filters, stride, dilations). The pyramid is torchvision's."""
+
+    def __init__(self, blocks, pyramid, classes):
+        super().__init__()
+        base, top = blocks[0][0], blocks[-1][1]
+        self.stem = nn.Sequential(*conv_norm(3, base, 3))
+        self.trunk = nn.Sequential(*(DilatedBlock(*block) for block in blocks))
+        self.classifier = nn.Sequential(pyramid, *conv_norm(top, top, 3), nn.Conv2d(top, classes, 1))
+
+    def forward(self, x):
+        return F.interpolate(self.classifier(self.trunk(self.stem(x))), x.shape[2:], mode="bilinear")
 
 
 class UNet3D(nn.Module):

@@ -51,6 +51,19 @@ def last_from_blocked(x, y) -> None:
     last_to_blocked(y, x)
 
 
+def labels(classes: int, y, x: Map) -> Map:
+    """y, (n, h, w), as the map of `classes` channels that it is the likeliest of, in blocks as x has them."""
+    need(len(y.shape) == 3 and y.dtype.name in ("uint8", "int64"), "labels are (n, h, w), uint8 or int64")
+    need(classes >= 1 and (y.dtype.name == "int64" or classes <= 256), "labels hold the number of a class")
+    need(y.shape[0] == x.n, "samples are those of the input")
+    return Map(y.shape[0], blocks(classes), *y.shape[1:])
+
+
+@contract("map_labels", "mnX")
+def map_labels(x, classes, y) -> None:
+    same_maps(x, labels(classes, y, x))
+
+
 @contract("activate_flat", "aR")
 def activate_flat(act, y) -> None:
     pass
@@ -153,6 +166,14 @@ def direct_conv(x, channels, scale, shift, gate, weight, bias, residual, window,
     numbers(shift, x.blocks * BLOCK)
     need(gate is None or gate.shape == (x.n, channels), "gates are (n, channels)")
     finished(y, bias, residual)
+
+
+@contract("direct_conv_labels", "mnrowanX")
+def direct_conv_labels(x, channels, weight, bias, window, act, classes, y) -> None:
+    made = labels(classes, y, x)
+    filled(channels, x)
+    over_image(x, packed(weight, made.blocks, x.blocks), window, made)
+    finished(made, bias, None)
 
 
 @contract("stem_conv", "rrowaM")
@@ -424,6 +445,11 @@ def resample_blocked(x, index_h, weight_h, index_w, weight_w, y) -> None:
     need((x.n, x.blocks) == (y.n, y.blocks), "a result for every channel")
     taps(index_h, weight_h, x.h, y.h)
     taps(index_w, weight_w, x.w, y.w)
+
+
+@contract("resample_labels", "mjojonX")
+def resample_labels(x, index_h, weight_h, index_w, weight_w, classes, y) -> None:
+    resample_blocked(x, index_h, weight_h, index_w, weight_w, labels(classes, y, x))
 
 
 @contract("pad_blocked", "mdnfM")

@@ -10,6 +10,8 @@ from . import (
     control,
     convolution,
     elementwise,
+    in_place,
+    labels,
     linear,
     norms,
     on_bytes,
@@ -21,9 +23,10 @@ from . import (
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref
 
 RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES,
-         **recurrent.RULES, **norms.RULES, **on_bytes.RULES, **puts.RULES}
+         **recurrent.RULES, **norms.RULES, **on_bytes.RULES, **puts.RULES, **labels.RULES,
+         **in_place.RULES}
 # The kernels of rules are of float32, but for those on bytes and of these, whose checks are the row's own
-MIXED = {*puts.RULES, *attention.MIXED}
+MIXED = {*puts.RULES, *labels.RULES, *attention.MIXED}
 
 
 def lower(graph: Graph, options) -> Lowering:

@@ -3,6 +3,7 @@
 from .unet import *
 from .fcn import *
 from .deeplab_v3 import *
+from .deeplab_small import *
 from .lraspp import *
 from .deeplab import *
 from .deeplab_v3_plus import *

@@ -36,11 +36,14 @@ def unpooled(maps, places):
 
 class SegNet(Segmenter):
     """The 13 convolutions of VGG-16, mirrored. base: channels of the first stage (64), of which
-    the others have 2, 4, 8 and 8 times as many. input: (N, in_channels, H, W), H and W at least 32.
-    Returns logits (N, num_classes, H, W)."""
+    the others have 2, 4, 8 and 8 times as many. depth: how many of the five stages there are; all
+    that the decoder knows beside indices went through maps of 1/2^depth. input: (N, in_channels, H,
+    W), H and W at least 2^depth. Returns logits (N, num_classes, H, W)."""
 
-    def __init__(self, num_classes: int = 21, in_channels: int = 3, base: int = 64):
-        stages = [[width * base // 64 for width in stage] for stage in STAGES[16]]
+    def __init__(self, num_classes: int = 21, in_channels: int = 3, base: int = 64, depth: int = 5):
+        if not hasattr(depth, "__index__") or not 1 <= depth <= len(STAGES[16]):
+            raise ValueError(f"SegNet: depth must be 1 to {len(STAGES[16])}, the stages of VGG-16, got {depth!r}")
+        stages = [[width * base // 64 for width in stage] for stage in STAGES[16][:depth]]
         before = [in_channels, *(stage[-1] for stage in stages)]
         self.down = nn.ModuleList(convolutions([channels, *stage]) for channels, stage in zip(before, stages))
         ups = [[*reversed(stage), channels] for channels, stage in zip(before, stages)]
@@ -92,9 +95,10 @@ def initialise(module: nn.Module) -> None:
 
 
 @network(smallest=(3, 64, 64))
-def segnet(num_classes: int = 21, in_channels: int = 3, base: int = 64) -> SegNet:
-    """VGG-16's convolutions and their mirror image."""
-    return SegNet(num_classes, in_channels, base)
+def segnet(num_classes: int = 21, in_channels: int = 3, base: int = 64, depth: int = 5) -> SegNet:
+    """VGG-16's convolutions and their mirror image. Fewer than five stages suit small things: 2
+    those of some 16 pixels."""
+    return SegNet(num_classes, in_channels, base, depth)
 
 
 @network()
