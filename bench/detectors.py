@@ -1,11 +1,11 @@
-"""Detectors from image to boxes, ours beside ONNX Runtime and, for Darknet's networks, OpenCV: in one
+"""Detectors from image to boxes, ours beside ONNX Runtime, OpenVINO and, for Darknet's networks, OpenCV: in one
 process, in turn, from a picture of bytes to boxes after suppression.
 
     python -m pyops.bench.detectors yolov3:416 yolov5s:640 --threads 2
 
-Weights are random, heads such that tens to hundreds of boxes are found. ONNX Runtime gets the network and
-its decoding as a graph with NonMaxSuppression at the end, OpenCV the network as .cfg and .weights and
-its NMSBoxesBatched; for both OpenCV makes the letterbox. Ratios above 1: ours is faster.
+Weights are random, heads such that tens to hundreds of boxes are found. ONNX Runtime and OpenVINO get the network
+and its decoding as a graph with NonMaxSuppression at the end, OpenCV the network as .cfg and .weights and
+its NMSBoxesBatched; for all of them OpenCV makes the letterbox. Ratios above 1: ours is faster.
 """
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def framed(picture: np.ndarray, size: int, batch: int = 1) -> np.ndarray:
     return cv2.dnn.blobFromImages(images, 1 / 255)
 
 
-def by_onnxruntime(whole, size: int, batch: int, threads: int, settings) -> Callable:
-    """Graph and NonMaxSuppression in one session."""
+def with_suppression(whole, size: int, batch: int, settings) -> bytes:
+    """An ONNX model of network, decoding and NonMaxSuppression."""
     import onnx
     from onnx import helper, numpy_helper
     x = np.zeros((batch, 3, size, size), np.float32)
@@ -102,8 +102,7 @@ def by_onnxruntime(whole, size: int, batch: int, threads: int, settings) -> Call
             constant("least", np.array([settings.score_threshold], np.float32))], ["chosen"])])
     graph.output.append(helper.make_tensor_value_info("chosen", onnx.TensorProto.INT64, ["n", 3]))
     del graph.output[0]
-    bind = peers.onnxruntime_session(model.SerializeToString(), threads)
-    return lambda picture: len(bind(framed(picture, size, batch))())
+    return model.SerializeToString()
 
 
 def by_opencv(model, size: int, threads: int, settings, folder: Path) -> Callable:
@@ -134,8 +133,12 @@ def compare(name: str, size: int, batch: int, threads: int, rounds: int) -> None
     several = np.repeat(image, batch, 0)
     program = pyops.compile(model, several, threads=threads)
     runners: dict[str, Callable] = {"pyops": lambda _: int(program(several)[3].sum())}
+    graph = with_suppression(whole, size, batch, model)
+    for peer, session in (("onnxruntime", peers.onnxruntime_session), ("openvino", peers.openvino_model)):
+        if not peers.missing(peer):
+            bind = session(graph, threads)
+            runners[peer] = lambda picture, bind=bind: len(bind(framed(picture, size, batch))())
     with tempfile.TemporaryDirectory() as folder:
-        runners["onnxruntime"] = by_onnxruntime(whole, size, batch, threads, model)
         if hasattr(model, "network") and batch == 1:
             runners["opencv"] = by_opencv(model, size, threads, model, Path(folder))
         found = {runner: run(picture) for runner, run in runners.items()}
@@ -152,17 +155,18 @@ def compare(name: str, size: int, batch: int, threads: int, rounds: int) -> None
               f"{found[runner]} boxes", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m pyops.bench.detectors", description=__doc__.partition("\n\n")[0])
     parser.add_argument("networks", nargs="*", default=["yolov3:416", "yolov4:416", "yolov5s:640", "yolov6s:640"],
                         metavar="NAME:SIZE")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
-    args = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="3 rounds")
+    args = parser.parse_args(argv)
     for network in args.networks:
         name, _, size = network.partition(":")
-        compare(name, int(size or 416), args.batch, args.threads, args.rounds)
+        compare(name, int(size or 416), args.batch, args.threads, 3 if args.quick else args.rounds)
 
 
 if __name__ == "__main__":

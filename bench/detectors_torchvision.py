@@ -19,6 +19,7 @@ import numpy as np
 import pyops
 from pyops import functional as F
 from pyops.bench.measure import interleaved
+from pyops.core.registry import OPS
 from pyops.nn import init
 
 SIZES = {"retinanet_resnet50_fpn": (480, 640), "fasterrcnn_resnet50_fpn": (480, 640), "ssd300_vgg16": (300, 300),
@@ -50,10 +51,19 @@ def torchvision_with_operators():
 
     def roi_align(input, rois, *how):
         scale, height, width, ratio, aligned = how
-        maps, regions = input.detach().numpy(), rois.detach().numpy()
+        maps, regions = input.detach().contiguous().numpy(), rois.detach().numpy()
         return torch.from_numpy(F.roi_align(maps, regions, (height, width), scale, ratio, aligned))
+    def kept(ctx, inputs, output):
+        ctx.shape, ctx.regions, ctx.how = inputs[0].shape, inputs[1].detach().numpy(), inputs[2:]
+
+    def roi_align_backward(ctx, gradient):
+        scale, _, _, ratio, aligned = ctx.how
+        found = OPS["roi_align_backward"](gradient.contiguous().numpy(), ctx.regions, shape=tuple(ctx.shape),
+                                          scale=scale, ratio=ratio, aligned=aligned)
+        return torch.from_numpy(np.asarray(found)), *[None] * 6
     for name, function in (("nms", nms), ("roi_align", roi_align)):
         torch.library.impl(f"torchvision::{name}", "CPU", function)
+    torch.library.register_autograd("torchvision::roi_align", roi_align_backward, setup_context=kept)
     return torch, torchvision
 
 
@@ -123,7 +133,7 @@ def steps(name: str, threads: int) -> str:
     return "\n".join(f"{took:10.3f} ms  {op}" for op, took in sorted(spent.items(), key=lambda pair: -pair[1])[:12])
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pyops.bench.detectors_torchvision",
                                      description=__doc__.partition("\n\n")[0])
     parser.add_argument("names", nargs="*", default=list(SIZES)[:3], help=f"default: {', '.join(list(SIZES)[:3])}; "
@@ -132,7 +142,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each detector")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", action="store_true", help="what our steps take, without peers")
-    args = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="5 rounds of each detector")
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.seconds = 0.0
     if unknown := [name for name in args.names if name not in SIZES]:
         parser.error(f"no detector is called {unknown[0]!r}; there are {', '.join(SIZES)}")
     for name in args.names:

@@ -30,6 +30,9 @@ def add_arguments(parser):
     parser.add_argument("--detection", action="store_true",
                         help="suppression of boxes and pooling of regions beside ONNX Runtime and OpenCV, where these "
                         "are installed (python -m pyops.bench.detection_rows takes sizes)")
+    parser.add_argument("--detectors", nargs="?", const="", metavar="NAMES",
+                        help="whole detectors from image to boxes, and training steps, beside their peers; with NAMES, "
+                        "comma-separated, those: yolov3,ssd300")
     parser.add_argument("--ops", nargs="?", const="", metavar="WORDS",
                         help="eager ops beside torch eager, forward and with gradients; with WORDS only calls that "
                              "have them in their name: 'conv2d groups'")
@@ -61,8 +64,15 @@ def run(args) -> int:
         return eager_ops(args)
     if args.detection:
         from ..bench import detection_rows
-        detection_rows.main([] if args.threads is None else ["--threads", str(args.threads)])
+        detection_rows.main([*([] if args.threads is None else ["--threads", str(args.threads)]),
+                             *(["--quick"] if args.quick else [])])
         return 0
+    if args.detectors is not None:
+        from ..bench import detector_suite
+        try:
+            return detector_suite.run(args.detectors, args.threads, args.quick)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
     absent = [p for p in ("rich", "pytest_benchmark", *(["matplotlib"] if args.html else []))
               if find_spec(p) is None]
     if absent:

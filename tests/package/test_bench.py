@@ -124,6 +124,27 @@ def test_a_file_that_is_not_a_result_is_refused(tmp_path, capsys):
     assert "not a result" in capsys.readouterr().err
 
 
+def test_detectors_are_chosen_by_their_names(capsys):
+    from pyops.bench import detector_suite
+
+    assert detector_suite.chosen("") == list(detector_suite.PLAN)
+    assert {plan[1] for plan in detector_suite.chosen("ssd300, v5s")} == {"ssd300_vgg16", "yolov5s:640"}
+    assert cli.main(["bench", "--detectors", "yolov9"]) == 2
+    assert "nothing is called 'yolov9'" in capsys.readouterr().err
+
+
+def test_a_training_step_of_darknets_layers_is_torchs():
+    pytest.importorskip("torch")
+    from pyops.bench import detection_step
+
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 3, 64, 64), np.float32)
+    targets = [{"boxes": detection_step.boxes_of(rng, 64), "labels": rng.integers(0, 20, 8)} for _ in range(2)]
+    step, other, _ = detection_step.of_darknet("yolov3_tiny", 64, images, targets)
+    for _ in range(2):   # the second with the weights that the first has left
+        np.testing.assert_allclose(step(), other(), rtol=2e-4)
+
+
 def test_rows_of_detection_beside_their_peers():
     from pyops.bench import detection_rows
 

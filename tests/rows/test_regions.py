@@ -48,6 +48,25 @@ def onnx_pool(x, boxes, scale, size):
         None, {"x": x, "r": boxes})[0]
 
 
+@pytest.mark.parametrize("aligned", (False, True))
+@pytest.mark.parametrize("ratio", (0, 2))
+def test_samples_beside_the_map_are_onnx_runtimes(ratio, aligned):
+    """0 more than a pixel outside, as in torchvision's kernels too, whose Python does otherwise."""
+    pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    from pyops.bench.detection_rows import onnx_node
+    rng = np.random.default_rng(9)
+    x, low = rng.standard_normal((1, 3, 9, 11)).astype(np.float32), rng.uniform(-12, 12, (200, 2))
+    corners = np.concatenate([low, low + rng.uniform(0.2, 14, (200, 2))], 1).astype(np.float32)
+    run = onnx_node("RoiAlign", {"x": x, "r": corners, "b": np.zeros(200, np.int64)}, 1, 16, output_height=3,
+                    output_width=4, sampling_ratio=ratio, spatial_scale=1.0,
+                    coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel")
+    want = run()
+    regions = np.concatenate([np.zeros((200, 1), np.float32), corners], 1)
+    got = F.roi_align(x, regions, (3, 4), 1.0, ratio or -1, aligned)
+    assert 0.2 < (want == 0).mean() < 0.8
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", ((2, 3), (7, 7)))
 def test_the_greatest_pixels_are_onnx_runtimes(size):
     x = np.random.default_rng(4).uniform(0, 1, (2, 37, 13, 17)).astype(np.float32)
