@@ -14,6 +14,7 @@
 // dk and dv by the same steps with the roles of queries and keys exchanged, so that nothing is
 // added by two threads.
 #include "attention/few_queries.h"
+#include "attention/few_queries_backward.h"
 #include "gemm/gemm.h"
 #include "lanes.h"
 
@@ -415,6 +416,12 @@ static void attend_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<
             delta[r] = hsum(sum);
         }
     });
+    if (L <= FEW_QUERIES && !ddistance) {
+        few_queries_backward({at, dy.data, q.data, k.data, v.data, logsum.data, delta, mask, q_strides, k_strides,
+                              v_strides, mask_strides, causal, (real)scale, within},
+                             dq.data, dk.data, dv.data);
+        return;
+    }
     const Backward of{at,        dy.data,   q.data,       k.data, v.data,      logsum.data, delta, mask, q_strides,
                       k_strides, v_strides, mask_strides, causal, (real)scale, within};
     const Blocks queries(L, QUERIES), keys(S, QUERIES);
