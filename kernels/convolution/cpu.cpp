@@ -204,12 +204,16 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
                            kernel.spatial(),
                            kernel.c * kernel.spatial()};
     // an image of no pixels that had been padded has a gradient
-    if (y.size() == 0 || in_blocks(conv, kernel, stride, padding, dilation, true)) return;
+    if (y.size() == 0) return;
+    const bool columns = columns_pay(conv, kernel, stride, dilation);
+    // samples of one pixel are a matrix, and so are the filters
+    if (columns && xs.spatial() == 1) return by_columns(conv, kernel, stride, padding);
+    if (in_blocks(conv, kernel, stride, padding, dilation, true)) return;
     if (are_patches(conv, kernel, stride, dilation)) {
         if (!patches_cover(conv, stride, padding)) fill_with_bias(conv, ys.c);
         return by_patches(conv, kernel, padding);
     }
-    if (columns_pay(conv, kernel, stride, dilation)) return by_columns(conv, kernel, stride, padding);
+    if (columns) return by_columns(conv, kernel, stride, padding);
     Scratch<Tap>     taps(kernel.spatial());
     Scratch<AxisTap> axis(kernel.d + kernel.h + kernel.w);
     Scratch<i64>     phases(kernel.d + kernel.h + kernel.w);

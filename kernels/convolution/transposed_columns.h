@@ -3,9 +3,9 @@
 //
 // weight is (C, K taps) as it lies: columns (pixels, K taps) = x^T weight is one matrix product that
 // streams each weight once, in order, a block of channels at a time, and every output then adds the
-// values of the pixels and taps that meet in it. An element of the columns is one chain of
-// multiply-adds over the channels, and an output adds taps in the order of its pixels, whatever the
-// batch and the threads.
+// values of the pixels and taps that meet in it. Of samples of a few pixels, several are one product. An
+// element of the columns is one chain of multiply-adds over the channels, and an output adds taps in the
+// order of its pixels, whatever the batch and the threads.
 #pragma once
 #include "geometry.h"
 
@@ -16,8 +16,9 @@ constexpr i64 FEW_PIXELS = 64;     // of a sample: more are worth packing
 
 static inline bool columns_pay(const Convolution& conv, const Extent& kernel, Dims stride, Dims dilation) {
     const i64 taps = kernel.spatial();
-    return conv.groups == 1 && kernel.d == 1 && conv.xs.d == 1 && conv.ys.d == 1 && stride[1] * stride[2] >= 4 &&
-           dilation[1] == 1 && dilation[2] == 1 && stride[1] <= kernel.h && stride[2] <= kernel.w && taps <= 64 &&
+    const bool apart = stride[1] * stride[2] >= 4 && stride[1] <= kernel.h && stride[2] <= kernel.w;
+    return conv.groups == 1 && kernel.d == 1 && conv.xs.d == 1 && conv.ys.d == 1 &&
+           (apart || conv.xs.spatial() == 1) && dilation[1] == 1 && dilation[2] == 1 && taps <= 64 &&
            conv.xs.spatial() <= FEW_PIXELS && conv.channels >= 16 && conv.filters * taps % LANES == 0 &&
            conv.filters * taps >= 16 * LANES && conv.channel_stride == conv.filters * taps &&
            conv.filter_stride == taps;
@@ -102,27 +103,42 @@ static inline void sum_columns(const Convolution& conv, i64 taps, const ColumnPl
     });
 }
 
-static inline void by_columns(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding) {
+// x of `samples` samples with their pixels side by side: (channels, samples x pixels)
+static inline void join_samples(const real* x, i64 samples, i64 channels, i64 pixels, real* to) {
+    for (i64 c = 0; c < channels; ++c)
+        for (i64 n = 0; n < samples; ++n)
+            for (i64 p = 0; p < pixels; ++p) *to++ = x[(n * channels + c) * pixels + p];
+}
+
+// columns (pixels, row) of x (channels, pixels)
+static inline void multiply_columns(const real* weight, const real* x, i64 pixels, i64 channels, i64 row,
+                                    real* columns) {
     constexpr i64 WIDE = COLUMN_VECTORS * LANES;
-    const i64 pixels = conv.xs.spatial(), channels = conv.channels, row = conv.filters * kernel.spatial(),
-              sample = channels * pixels;
-    const ColumnPlaces places(kernel, conv.xs, conv.ys, stride, padding, row);
-    Scratch<real> columns(pixels * row);
-    for (i64 n = 0; n < conv.xs.n; ++n) {
-        const real* x = conv.x + n * sample;
-        parallel_for(ceil_div(row, WIDE), 8, [&](i64 begin, i64 end) {
-            for (i64 c = 0; c < channels; c += COLUMN_CHANNELS) {
-                const i64 some = channels - c < COLUMN_CHANNELS ? channels - c : COLUMN_CHANNELS;
-                for (i64 at = begin * WIDE; at < end * WIDE && at < row;) {
-                    const real* w = conv.weight + c * row + at;
-                    const bool wide = at + WIDE <= row;
-                    const auto run = wide ? add_pixels<COLUMN_VECTORS> : add_pixels<1>;
-                    run(w, x + c * pixels, pixels, some, c == 0, row, columns + at);
-                    at += wide ? WIDE : LANES;
-                }
+    parallel_for(ceil_div(row, WIDE), 8, [&](i64 begin, i64 end) {
+        for (i64 c = 0; c < channels; c += COLUMN_CHANNELS) {
+            const i64 some = channels - c < COLUMN_CHANNELS ? channels - c : COLUMN_CHANNELS;
+            for (i64 at = begin * WIDE; at < end * WIDE && at < row;) {
+                const bool wide = at + WIDE <= row;
+                const auto run = wide ? add_pixels<COLUMN_VECTORS> : add_pixels<1>;
+                run(weight + c * row + at, x + c * pixels, pixels, some, c == 0, row, columns + at);
+                at += wide ? WIDE : LANES;
             }
-        });
-        sum_columns(conv, kernel.spatial(), places, n, columns);
+        }
+    });
+}
+
+static inline void by_columns(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding) {
+    const i64 pixels = conv.xs.spatial(), channels = conv.channels, row = conv.filters * kernel.spatial(),
+              sample = channels * pixels, together = FEW_PIXELS / pixels < conv.xs.n ? FEW_PIXELS / pixels : conv.xs.n;
+    const ColumnPlaces places(kernel, conv.xs, conv.ys, stride, padding, row);
+    Scratch<real> columns(together * pixels * row), joined(together > 1 ? together * sample : 1);
+    for (i64 n = 0; n < conv.xs.n; n += together) {
+        const i64   some = conv.xs.n - n < together ? conv.xs.n - n : together;
+        const real* x    = conv.x + n * sample;
+        if (some > 1) join_samples(x, some, channels, pixels, joined);
+        multiply_columns(conv.weight, some > 1 ? joined : x, some * pixels, channels, row, columns);
+        for (i64 i = 0; i < some; ++i)
+            sum_columns(conv, kernel.spatial(), places, n + i, columns + i * pixels * row);
     }
 }
 }  // namespace ISA::REAL_NAME
