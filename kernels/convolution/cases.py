@@ -64,6 +64,8 @@ CASES = {
         case("stride1_wide", "conv_transpose2d", A(1, 20, 15, 17), A(20, 33, 3, 3), padding=1),
         case("winograd", "conv_transpose2d", A(1, 16, 28, 28), A(16, 20, 3, 3), A(20), padding=(0, 1)),
         case("stride2_winograd", "conv_transpose2d", A(8, 32, 9, 8), A(32, 32, 4, 4), A(32), stride=2, padding=1),
+        case("pixels", "conv_transpose2d", A(67, 18, 1, 1), A(18, 32, 3, 3), A(32), batch=True),
+        case("pixels_beyond_filter", "conv_transpose2d", A(5, 18, 1, 1), A(18, 16, 4, 4), A(16), stride=3, padding=1, output_padding=(2, 1), batch=True),
         case("stride2_small_map", "conv_transpose2d", A(2, 20, 3, 2), A(20, 16, 4, 4), A(16), stride=2, padding=1, batch=True),
         case("stride2_parities", "conv_transpose2d", A(2, 20, 9, 11), A(20, 24, 4, 4), A(24), stride=2, padding=(1, 0), output_padding=(1, 0), batch=True),
         case("depthwise", "conv_transpose2d", A(2, 5, 9, 17), A(5, 1, 4, 4), A(5), stride=2, padding=1, groups=5),

@@ -500,6 +500,12 @@ def where(condition: Arrays | bool, input: Operand, other: Operand, *, out: Arra
     input and other: of one type, any; whole numbers and truth values take the type of floats beside
     them.
     """
+    if type(condition) is type(input) is np.ndarray and condition.dtype == np.bool_ and (
+            dispatch.active.get().name not in SELECT.todo):   # the usual call, and the shortest way
+        if type(other) is float and input.dtype.kind == "f":
+            other = np.array(other, input.dtype)
+        if type(other) is np.ndarray and other.dtype == input.dtype:
+            return SELECT(condition, input, other, out=out)
     from .typed import BOOL, alike, as_type
     if hasattr(condition, "value") or not all(is_number(v) or getattr(v.dtype, "kind", "f") == "f"
                                               for v in (input, other)):
@@ -512,4 +518,6 @@ def where(condition: Arrays | bool, input: Operand, other: Operand, *, out: Arra
         return WHERE(as_type(condition, number(0, input).dtype), input, other, out=out)
     if not isinstance(condition, np.ndarray):
         condition = np.from_dlpack(condition) if hasattr(condition, "__dlpack__") else np.asarray(condition)
-    return WHERE(condition.astype(number(0, input).dtype), input, other, out=out)
+    if dispatch.active.get().name in SELECT.todo or dispatch.on_device((input, other)):
+        return WHERE(condition.astype(number(0, input).dtype), input, other, out=out)
+    return SELECT(condition if condition.dtype == np.bool_ else condition != 0, input, other, out=out)

@@ -215,5 +215,21 @@ def _triangle(name: str, input: Arrays, diagonal: int, upper: bool) -> Arrays:
     if len(input.shape) < 2:
         raise ValueError(f"{name}: takes matrices, got input {tuple(input.shape)}")
     rows, columns = input.shape[-2:]
-    mask = np.tri(rows, columns, diagonal - upper, bool)   # lower; of numbers as small as the sizes allow
-    return where(~mask if upper else mask, input, np.zeros((), dtype_of(input)))
+    return where(_mask(rows, columns, diagonal, upper), input, np.zeros((), dtype_of(input)))
+
+
+def _mask(rows: int, columns: int, diagonal: int, upper: bool) -> Any:
+    kept = type(rows) is type(columns) is int and rows * columns <= 1 << 20
+    return _kept_mask(rows, columns, diagonal, upper) if kept else _new_mask(rows, columns, diagonal, upper)
+
+
+def _new_mask(rows: int, columns: int, diagonal: int, upper: bool) -> Any:
+    import numpy as np
+
+    lower = np.tri(rows, columns, diagonal - upper, bool)   # of numbers as small as the sizes allow
+    mask = ~lower if upper else lower
+    mask.flags.writeable = False
+    return mask
+
+
+_kept_mask = lru_cache(8)(_new_mask)   # making it takes as long as using it

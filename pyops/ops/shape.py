@@ -207,12 +207,13 @@ def stack(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
     where shapes differ."""
     tensors = tuple(tensors)
     shapes = [tuple(t.shape) for t in tensors]
-    if not shapes or any(s != shapes[0] for s in shapes):
+    if not shapes or shapes.count(shapes[0]) != len(shapes):
         raise ValueError(
             f"stack: inputs must share one shape, got {sorted(set(shapes)) if shapes else 'no input'}")
     dim = _axis("stack", dim if axis is None else axis_or_dim("stack", dim, axis, 0), len(shapes[0]) + 1)
     apart = shapes[0][:dim] + (1,) + shapes[0][dim:]
-    return CAT(*(_view(RESHAPE, t, shape=apart) for t in tensors), dim=dim, out=out)
+    return CAT(*(t.reshape(apart) if type(t) is np.ndarray else _view(RESHAPE, t, shape=apart) for t in tensors),
+               dim=dim, out=out)
 
 
 # ---- arguments

@@ -198,6 +198,8 @@ def is_modest(image, result, kernel, attrs) -> bool:
 
 def conv_transpose(low: Lowering, node: Node) -> None:
     x, weight, bias, attrs = image_arguments(node)
+    if is_product(node, x, weight, attrs):
+        return product_of_pixels(low, node, x, weight, bias)
     if attrs["groups"] != 1:
         raise Declined("groups of a transposed convolution")
     if np.prod(attrs["stride"], dtype=object) * weight[0, 0].size > MOST_PHASE_TAPS or not is_modest(
@@ -221,6 +223,21 @@ def conv_transpose(low: Lowering, node: Node) -> None:
             Window(weight.shape[2:], attrs["stride"], attrs["padding"], attrs["dilation"]),
             node.epilogue.activation or activations.NONE,
             low.new_map(node.output).ref, node=node, algorithm="phases", flops=2 * node.macs)
+
+
+def is_product(node: Node, x: Value, weight: np.ndarray, attrs: dict) -> bool:
+    """Whether images of one pixel become images of the filters' size."""
+    return (set(x.shape[2:]) == {1} and attrs["groups"] == 1 and not any(attrs["padding"])
+            and node.output.shape[2:] == node.inputs[1].shape[2:] and node.epilogue.residual is None and x.size > 0)
+
+
+def product_of_pixels(low: Lowering, node: Node, x: Value, weight: np.ndarray, bias) -> None:
+    """Filters as they lie are a matrix (channels, filters x taps)."""
+    channels, outputs = weight.shape[0], weight[0].size
+    each = None if bias is None else np.repeat(bias, outputs // weight.shape[1])
+    linear.matrix_product(low, node, low.as_planar(x).reshaped((x.shape[0], channels)),
+                          weight.reshape(channels, outputs).T, each,
+                          low.new_planar(node.output).reshaped((x.shape[0], outputs)))
 
 
 def image_arguments(node: Node):
