@@ -14,13 +14,14 @@ from .attribution import goal
 from .objective import Objective
 from .rules import by_gradient
 from .subject import TorchSubject, checked, subject
+from .tokens import ATTENTION, NORMS, attended, multiplied, normalised
 
 RULES = ("epsilon", "alpha-beta", "composite")
 LAYERS = ("conv", "conv_transpose", "linear")                   # products with weights, and a bias
 MOVES = ("reshape", "permute", "getitem", "cat", "expand", "broadcast_to", "pad", "max_pool", "max_unpool",
          "pixel_shuffle", "pixel_unshuffle")                     # each value of the result is one of the input's
 MEANS = ("avg_pool", "sum", "resample", "batch_norm", "div", "lp_pool", "fold", "unfold")   # sums with weights
-STAYS = ("local_response_norm", "clamp", "cast", "dropout", "neg")   # what scales values in place
+STAYS = ("local_response_norm", "rms_norm", "clamp", "cast", "dropout", "neg")   # what scales values in place
 
 
 class NoRule(ValueError):
@@ -47,8 +48,9 @@ def relevance(model: Any, image: Any, target: int | Objective, rule: str = "comp
     negative ones (1 - alpha) R, biases left out; alpha=1 is the z+ rule of deep Taylor
     decomposition (Montavon et al., 2017). "composite": alpha-beta for convolutions, epsilon for
     linear layers. A batch norm behind a layer is taken as part of it; activations hand on what
-    they get; of a product of two maps the larger one has it all. Networks of pyops; ValueError for
-    rows without a rule, TypeError for torch's.
+    they get; of a product of two maps the larger one has it all; attention's weights and the deviations
+    of norms over features are constants (tokens.py). Networks of pyops; ValueError for rows without a
+    rule, TypeError for torch's.
     """
     image, looked, objective = checked("relevance", image), subject(model), goal(target)
     if isinstance(looked, TorchSubject):
@@ -81,6 +83,12 @@ class Divided:
             return by_gradient(node, came, wanted)
         if name in MEANS and not any(wanted[1:]):
             return self._proportional(node, r)
+        if name in ATTENTION:
+            return attended(node, r / self._stable(node.outputs[0]))
+        if name in NORMS:
+            return normalised(node, r / self._stable(node.outputs[0]))
+        if name == "matmul":
+            return multiplied(node, r / self._stable(node.outputs[0]), wanted)
         if name == "add":
             return self._added(node, r, wanted)
         if name == "mul":

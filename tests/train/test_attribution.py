@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pyops
-from pyops import inspect, nn
+from pyops import functional as F, inspect, nn
 from pyops.inspect import objective as o
 from pyops.inspect.rules import deconvolved, guided
 from pyops.inspect.subject import subject
@@ -285,6 +285,77 @@ def test_a_batch_norm_is_part_of_the_layer_before(rule):
         folded[i].bias.data[:] = (normed[i].bias.data - norm.running_mean) * by + norm.bias.data
     a, b = (inspect.relevance(m, IMAGE, 1, rule) for m in (normed, folded))
     assert np.isclose(a.score, b.score) and np.allclose(a.values, b.values) and np.abs(a.values).max() > 0
+
+
+class Tokens(nn.Module):
+    """Patches of 3x2 pixels through encoder layers; without biases, and with ReLU, so that relevance is
+    input times gradient where attention's weights and norms' deviations are constants."""
+
+    def __init__(self, first: bool, spelled_out: bool):
+        self.patches = nn.Conv2d(3, 8, (3, 2), (3, 2), bias=False)
+        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(
+            8, 2, 16, 0.0, batch_first=True, norm_first=first, bias=False), 2)
+        self.head, self.spelled_out = nn.Linear(8, 4, bias=False), spelled_out
+
+    def forward(self, x):
+        x = F.permute(F.flatten(self.patches(x), 2), (0, 2, 1))
+        if self.spelled_out:
+            x = F.matmul(F.softmax(F.matmul(x, F.permute(x, (0, 2, 1))), -1), x)
+        return self.head(F.mean(F.group_norm(F.permute(self.layers(x), (0, 2, 1)), 2), 2))
+
+
+@pytest.mark.parametrize("first, spelled_out", [(False, False), (True, False), (True, True)])
+def test_relevance_of_tokens_is_input_times_gradient_of_the_linear_part(first, spelled_out, torch):
+    pyops.manual_seed(0)
+    model = Tokens(first, spelled_out).double().eval()
+    found = inspect.relevance(model, IMAGE, 2, "epsilon", epsilon=0)
+    x = torch.tensor(IMAGE[None], requires_grad=True)
+    score = tokens_in_torch(torch, {k: torch.from_numpy(v) for k, v in model.state_dict().items()}, x, first,
+                            spelled_out)[0, 2]
+    assert np.isclose(found.score, float(score.detach()))
+    score.backward()
+    assert np.allclose(found.values, (x * x.grad).detach().numpy()[0], atol=1e-9 * np.abs(found.values).max())
+    assert abs(found.kept) <= 1e-9 * np.abs(found.values).sum()
+
+
+def tokens_in_torch(torch, state, x, first, spelled_out):
+    """The network, with nothing flowing back into weights of attention and deviations."""
+    import torch.nn.functional as T
+
+    def attention(q, k, v, scale):
+        return (q @ k.mT * scale).softmax(-1).detach() @ v
+
+    def norm(x, weight=1.0, groups=None):
+        of = x if groups is None else x.reshape(len(x), groups, -1)
+        centred = of - of.mean(-1, keepdim=True)
+        return (centred / (of.var(-1, keepdim=True, correction=0) + 1e-5).sqrt().detach()).reshape(x.shape) * weight
+    x = T.conv2d(x, state["patches.weight"], stride=(3, 2)).flatten(2).mT
+    if spelled_out:
+        x = attention(x, x, x, 1)
+    for i in range(2):
+        w = {k[len(f"layers.layers.{i}."):]: v for k, v in state.items() if k.startswith(f"layers.layers.{i}.")}
+
+        def attend(x, w=w):
+            heads = (x @ w["self_attn.in_proj_weight"].mT).reshape(1, -1, 3, 2, 4).permute(2, 0, 3, 1, 4)
+            return attention(*heads, 0.5).transpose(1, 2).flatten(2) @ w["self_attn.out_proj.weight"].mT
+
+        def forward(x, w=w):
+            return (x @ w["linear1.weight"].mT).relu() @ w["linear2.weight"].mT
+        if first:
+            x = x + attend(norm(x, w["norm1.weight"]))
+            x = x + forward(norm(x, w["norm2.weight"]))
+        else:
+            x = norm(x + attend(x), w["norm1.weight"])
+            x = norm(x + forward(x), w["norm2.weight"])
+    return norm(x.mT, groups=2).mean(2) @ state["head.weight"].mT
+
+
+def test_sanity_of_a_network_of_tokens():
+    """Relevance is among its methods, and changes with its weights."""
+    pyops.manual_seed(0)
+    model = Tokens(True, False).eval()
+    found = {s.method.title: s for s in inspect.sanity(model, IMAGE.astype(np.float32), 1, ["relevance", "saliency"])}
+    assert found["relevance (LRP)"].changes and found["saliency"].changes
 
 
 @pytest.mark.parametrize("name, rule", [("resnet18", "composite"), ("squeezenet1_1", "composite"),
