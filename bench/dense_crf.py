@@ -22,7 +22,8 @@ from pyops.segmentation import dense_crf
 def scene(width: int, height: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """(image uint8 (H, W, 3), probabilities float32 (classes, H, W))."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(classes, size=(height // 50 + 1, width // 50 + 1)).repeat(50, 0).repeat(50, 1)[:height, :width]
+    patches = rng.integers(classes, size=(height // 50 + 1, width // 50 + 1))
+    labels = patches.repeat(50, 0).repeat(50, 1)[:height, :width]
     colours = rng.integers(30, 226, (classes, 3))
     image = np.clip(colours[labels] + rng.normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
     scores = 2 * (labels == np.arange(classes)[:, None, None]) + rng.normal(0, 1, (classes, height, width))

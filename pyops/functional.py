@@ -145,6 +145,7 @@ from .ops.margin_loss import (
 from .ops.matmul import bmm, linear, matmul
 from .ops.order import argsort, cumprod, cumsum, roll, sort, tile, topk, tril, triu
 from .ops.pad import pad
+from .ops.permutohedral import permutohedral_filter
 from .ops.pixel_shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .ops.places import masked_select, nms, nonzero
 from .ops.pointwise_loss import (
@@ -287,7 +288,8 @@ __all__ = [
     "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish",
     "movedim", "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
     "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize",
-    "one_hot", "pad", "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle",
+    "one_hot", "pad", "pairwise_distance", "pdist", "permutohedral_filter", "permute",
+    "pixel_shuffle", "pixel_unshuffle",
     "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool", "pyramid_roi_align",
     "quality_focal_loss", "quantize_linear", "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes",
     "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool", "roll", "rotary_embedding", "round",

@@ -43,9 +43,9 @@ __all__ = [
     "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum",
     "mish", "movedim", "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
     "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize",
-    "one_hot", "pad", "pairwise_distance", "pdist", "permute", "pixel_shuffle", "pixel_unshuffle",
-    "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool", "pyramid_roi_align",
-    "quality_focal_loss", "quantize_linear", "reciprocal", "relu", "relu6", "remainder",
+    "one_hot", "pad", "pairwise_distance", "pdist", "permutohedral_filter", "permute", "pixel_shuffle",
+    "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool",
+    "pyramid_roi_align", "quality_focal_loss", "quantize_linear", "reciprocal", "relu", "relu6", "remainder",
     "remove_small_boxes", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool", "roll",
     "rotary_embedding", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
     "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
@@ -2220,6 +2220,19 @@ def pdist(input: Tensor, p: float = ...) -> Tensor: ...
 def pdist(input: Array, p: float = ...) -> Array: ...
 @overload
 def pdist(input: _E, p: float = ...) -> _E: ...
+
+@overload
+def permutohedral_filter(features: Tensor, values: Arrays, *, transpose: bool = ...,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def permutohedral_filter(features: Array, values: Array, *, transpose: bool = ...,
+    out: Array | None = ...) -> Array: ...
+@overload
+def permutohedral_filter(features: Array, values: Tensor, *, transpose: bool = ...,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def permutohedral_filter(features: _E, values: Arrays, *, transpose: bool = ...,
+    out: _E | None = ...) -> _E: ...
 
 @overload
 def permute(input: Tensor, dims: Dims) -> Tensor: ...

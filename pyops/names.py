@@ -57,6 +57,7 @@ NAMES: dict[str, Names] = {
     "bilinear": names("bilinear", "", "Bilinear"),
     "einsum": names("einsum", "Einsum"),
     "scaled_dot_product_attention": names("scaled_dot_product_attention", library="attention"),
+    "permutohedral_filter": names(why="the filter of dense CRFs, in no other library"),
     "squared_euclidean": names(why="LeNet-5's output layer, in no other library"),
     # pooling
     **{f"max_pool{n}d": names(f"max_pool{n}d max_pool{n}d_with_indices", "MaxPool", f"MaxPool{n}d",

@@ -9,6 +9,8 @@
 //
 // Vertices are numbered in the order in which points come to them, and a vertex adds its points in
 // their order, so that nothing depends on threads.
+#include <cmath>
+#include <limits>
 #include "indices.h"
 #include "kernel.h"
 
@@ -179,8 +181,19 @@ void lattice_members(In<i64> places, In<real> weights, Out<i64> starts, Out<i64>
         }
 }
 
-void lattice_filter(In<real> values, In<i64> starts, In<i64> points, In<real> splat, In<i64> neighbours,
-                    In<i64> places, In<real> slice, bool add, Out<real> y) {
+// What a filter is made of; `reverse`: axes are blurred from the last to the first, so that the result
+// is that of the transposed filter.
+struct Filter {
+    In<real> values;
+    In<i64>  starts, points;
+    In<real> splat;
+    In<i64>  neighbours, places;
+    In<real> slice;
+    bool     add, reverse;
+};
+
+static void run(const Filter& f, Out<real> y) {
+    const auto& [values, starts, points, splat, neighbours, places, slice, add, reverse] = f;
     const i64 n = values.dim(0), c = values.dim(1), corners = places.dim(1), m = starts.size() - 1;
     // a vertex's values fill whole vectors; one more vertex of zeros stands for those that are not there
     const i64 row = (c + LANES - 1) / LANES * LANES;
@@ -203,7 +216,8 @@ void lattice_filter(In<real> values, In<i64> starts, In<i64> points, In<real> sp
             });
         }
     });
-    for (i64 axis = 0; axis < corners; ++axis) {
+    for (i64 step = 0; step < corners; ++step) {
+        const i64 axis = reverse ? corners - 1 - step : step;
         parallel_for(m, 128, [&](i64 begin, i64 end) {
             for (i64 v = begin; v < end; ++v) {
                 const i64* side = neighbours.data + (v * corners + axis) * 2;
@@ -227,5 +241,50 @@ void lattice_filter(In<real> values, In<i64> starts, In<i64> points, In<real> sp
                 lanes.store(y.data + p * c + k, sum);
             });
     });
+}
+
+void lattice_filter(In<real> values, In<i64> starts, In<i64> points, In<real> splat, In<i64> neighbours,
+                    In<i64> places, In<real> slice, bool add, Out<real> y) {
+    run({values, starts, points, splat, neighbours, places, slice, add, false}, y);
+}
+
+// An array of the call's own, with its shape.
+template <class T> struct Own {
+    i64        shape[3];
+    Scratch<T> data;
+    int        ndim;
+    Own(i64 a, i64 b = 1, i64 c = 1, int ndim = 2) : shape{a, b, c}, data(a * b * c), ndim(ndim) {}
+    operator In<T>() const { return {data, shape, ndim}; }
+    Out<T> out() { return {data, shape, ndim}; }
+};
+
+constexpr real FARTHEST = 1 << 20;   // of a feature: beyond it float has no whole numbers of the lattice
+
+// A point whose features are NaN or too far out is nobody's neighbour, and its result NaN.
+void permutohedral(In<real> features, In<real> values, bool reverse, Out<real> y) {
+    const i64 n = features.dim(0), d = features.dim(1), c = values.dim(1);
+    if (n == 0 || c == 0) return;
+    Own<real> near(n, d), weights(n, d + 1), splat(n * (d + 1), 1, 1, 1);
+    Own<i64>  places(n, d + 1), keys(n * (d + 1), d), count(1, 1, 1, 1), points(n * (d + 1), 1, 1, 1);
+    const auto lost = [&](i64 p) {
+        for (i64 i = 0; i < d; ++i)
+            if (!(std::abs(features.data[p * d + i]) <= FARTHEST)) return true;
+        return false;
+    };
+    for (i64 p = 0; p < n; ++p)
+        for (i64 i = 0; i < d; ++i) near.data[p * d + i] = lost(p) ? 0 : features.data[p * d + i];
+    lattice_build(near, places.out(), weights.out(), keys.out(), count.out());
+    for (i64 p = 0; p < n; ++p)
+        if (lost(p))
+            for (i64 i = 0; i <= d; ++i) weights.data[p * (d + 1) + i] = 0;
+    const i64 m = count.data[0];
+    keys.shape[0] = m;
+    Own<i64> neighbours(m, d + 1, 2, 3), starts(m + 1, 1, 1, 1);
+    lattice_neighbours(keys, neighbours.out());
+    lattice_members(places, weights, starts.out(), points.out(), splat.out());
+    run({values, starts, points, splat, neighbours, places, weights, false, reverse}, y);
+    for (i64 p = 0; p < n; ++p)
+        if (lost(p))
+            for (i64 k = 0; k < c; ++k) y.data[p * c + k] = std::numeric_limits<real>::quiet_NaN();
 }
 END_KERNELS

@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+import pyops
+from pyops import functional as F
 from pyops.core.backends import BACKENDS
 from pyops.segmentation import Lattice, dense_crf, lattice as module
 
@@ -72,6 +74,51 @@ def test_the_lattice_is_the_algorithm(native, d, c, dtype):
     assert lattice.vertices == vertices
     assert np.abs(lattice.weights.sum(1) - 1).max() <= 1e-5 and lattice.weights.min() >= -1e-5
     assert np.abs(lattice.filter(values) - want).max() <= (1e-12 if dtype == np.float64 else 2e-5) * np.abs(want).max()
+
+
+@pytest.mark.parametrize("d, c", [(1, 1), (2, 3), (5, 21)])
+def test_the_rows_definition_is_the_algorithm(d, c):
+    rng = np.random.default_rng(d)
+    features, values = rng.normal(0, 2, (60, d)), rng.standard_normal((60, c))
+    want, _ = by_dictionary(features, values)
+    with pyops.use_backend("reference"):
+        assert np.abs(F.permutohedral_filter(features, values) - want).max() <= 1e-12 * np.abs(want).max()
+
+
+def test_the_transposed_filter_is_the_adjoint_and_the_gradient():
+    rng = np.random.default_rng(0)
+    features, values, other = rng.normal(0, 2, (80, 5)), rng.standard_normal((80, 3)), rng.standard_normal((80, 3))
+    forth, back = (F.permutohedral_filter(features, values), F.permutohedral_filter(features, other, transpose=True))
+    assert np.isclose((forth * other).sum(), (values * back).sum(), rtol=1e-12)
+    assert np.abs(F.permutohedral_filter(features, other) - back).max() > 1e-6   # blurs do not commute
+    x = pyops.Tensor(values, requires_grad=True)
+    (F.permutohedral_filter(features, x) * other).sum().backward()
+    assert np.allclose(x.grad, back, rtol=1e-12)
+    with pytest.raises(ValueError, match="features have no gradient"):
+        F.permutohedral_filter(pyops.Tensor(features, requires_grad=True), values).sum().backward()
+
+
+def test_a_lattice_is_the_row():
+    rng = np.random.default_rng(0)
+    features, values = rng.normal(0, 2, (80, 5)).astype(np.float32), rng.standard_normal((80, 3)).astype(np.float32)
+    assert (F.permutohedral_filter(features, values) == Lattice(features).filter(values)).all()
+
+
+@pytest.mark.parametrize("worst", [np.nan, np.inf, -3e38, 2.0 ** 21])
+def test_points_that_are_nowhere_are_nan_in_a_program(worst):
+    """And nobody's neighbours; in a call they are refused."""
+    rng = np.random.default_rng(0)
+    features, values = rng.normal(0, 1, (40, 3)).astype(np.float32), rng.standard_normal((40, 2)).astype(np.float32)
+    program = pyops.compile(F.permutohedral_filter, (features, values))
+    assert np.allclose(program(features, values), F.permutohedral_filter(features, values), atol=1e-6)
+    lost = features.copy()
+    lost[7, 1] = worst
+    got = program(lost, values)
+    assert np.isnan(got[7]).all() and np.isfinite(np.delete(got, 7, 0)).all()
+    without = F.permutohedral_filter(np.delete(features, 7, 0), np.delete(values, 7, 0))
+    assert np.allclose(np.delete(got, 7, 0), without, atol=1e-5)
+    with pytest.raises(ValueError, match="features must be finite"):
+        F.permutohedral_filter(lost, values)
 
 
 def gaussian(features):

@@ -94,6 +94,13 @@ def arg_extreme(x, outer, n, inner, values, indices) -> None:
     need(values.size == indices.size == outer * inner, "results have outer x inner values")
 
 
+@contract("permutohedral", "rrbR")
+def permutohedral(features, values, reverse, y) -> None:
+    need(len(features.shape) == len(values.shape) == 2 and features.shape[0] == values.shape[0]
+         and 1 <= features.shape[1] <= 16 and y.shape == values.shape,
+         "features are (n, 1 to 16), values and result (n, c)")
+
+
 @contract("softmax log_softmax", "rnR")
 def softmax(x, dim, y) -> None:
     need(0 <= dim < len(x.shape), "dim is an axis of the input")
