@@ -30,7 +30,7 @@ CALIBRATION = 4   # images whose statistics batch norm gets
 
 def built(name: str) -> nn.Module:
     """The network as the comparison uses it, weights drawn unless within nn.init.skip_draws()."""
-    return getattr(models, name)(**NETWORKS[name].settings)
+    return getattr(models, NETWORKS[name].function or name)(**NETWORKS[name].settings)
 
 
 def images(name: str, count: int, seed: int) -> np.ndarray:

@@ -130,6 +130,8 @@ class Network:
     torchvision: bool = False
     # of its function in pyops.models, and of torchvision's
     settings: dict = field(default_factory=dict)
+    # its function in pyops.models, where that has another name
+    function: str = ""
 
 
 def of_table(name: str, **settings) -> Network:
@@ -151,6 +153,7 @@ ZOO = {name: of_table(name) for name in models.list_models(task="classification"
 # `--net segmentation`, at the sizes that are measured elsewhere
 SEGMENTATION = {name: Network((3, 256, 256) if name.startswith("unet") else (3, 224, 224))
                 for name in models.list_models(task="segmentation") if name not in NETWORKS}
+SEGMENTATION["deeplabv3_resnet50_480x640"] = Network((3, 480, 640), function="deeplabv3_resnet50")
 # `--net generative`: generators, from codes or images
 GENERATIVE = {name: of_table(name) for name in ("dcgan_64", "pix2pix", "cyclegan")}
 NETWORKS |= ZOO | SEGMENTATION | GENERATIVE

@@ -83,17 +83,21 @@ def answer(model: Any, image: np.ndarray, corner: tuple[int, int], size: tuple[i
     with no_grad():
         logits = model.logits(piece[None]) if hasattr(model, "logits") else model(piece[None])
     logits = np.asarray(getattr(logits, "data", logits))[0]
+    if logits.ndim != 3:
+        raise ValueError(f"segment: the model must return scores (1, classes, H, W) of an image, got "
+                         f"{(1, *logits.shape)}")
     first = 0 if unpadded(model) else margin
     return logits[:, first:first + rows, first:first + columns]
 
 
 def seen_size(model: Any, size: tuple[int, int], tile: int, margin: int) -> tuple[int, int]:
-    """Of the piece that a model is shown: as large as it must be for networks, which say what their
-    sides must be multiples of; a Program has one size."""
+    """Of the piece that a model is shown: as large as it must be for networks, which say what its
+    sides must be multiples of, and at least; a Program has one size."""
     multiple = getattr(model, "multiple", None)
     if multiple is None or unpadded(model):
         return tile + 2 * margin, tile + 2 * margin
-    rows, columns = (-(-(n + 2 * margin) // multiple) * multiple for n in size)
+    least = getattr(model, "least", 1)
+    rows, columns = (-(-max(least, n + 2 * margin) // multiple) * multiple for n in size)
     return rows, columns
 
 

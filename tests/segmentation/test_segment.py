@@ -30,6 +30,30 @@ def test_a_whole_image_is_the_networks_answer(padded):
     assert labels.dtype == np.uint8 and np.array_equal(labels, want.argmax(0))
 
 
+@pytest.mark.parametrize("make", ["segnet", "segnet_basic", "unet", "deeplabv3_small"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 37), (9, 3)])
+def test_images_smaller_than_a_networks_stride(make, size):
+    """Are mirrored until they are large enough."""
+    pyops.manual_seed(0)
+    model = pyops.create_model(make, classes=3, base=4).eval()
+    x = image(3, *size)
+    found = segment(model, x, scores=True)
+    assert found.shape == (3, *size)
+    assert np.isfinite(found).all() and segment(model, x).shape == size
+
+
+@pytest.mark.parametrize("make, least", [("segnet", 32), ("segnet_basic", 16)])
+def test_networks_say_how_small_images_may_be(make, least):
+    model = pyops.create_model(make, classes=3, base=4).eval()
+    with pytest.raises(ValueError, match=f"at least {least}, got \\(9, 40\\); pyops.segmentation.segment"):
+        model(Tensor(image(1, 3, 9, 40)))
+
+
+def test_a_classifier_does_not_label_pixels():
+    with pytest.raises(ValueError, match=r"scores \(1, classes, H, W\) of an image, got \(1, 3\)"):
+        segment(pyops.create_model("resnet18", classes=3).eval(), image(3, 40, 40))
+
+
 def test_tiles_join_without_seams(padded):
     """What a network of depth 2 sees reaches 22 pixels: with a margin beyond that, tiles on its
     grid agree with the whole image, away from the image's own border."""

@@ -140,6 +140,18 @@ def test_a_network_learns_and_is_measured(tmp_path):
     assert np.array_equal(loaded.eval().labels(pyops.Tensor(x)).data, trainer.model.eval().labels(pyops.Tensor(x)).data)
 
 
+def test_images_of_which_nothing_is_labelled_teach_nothing(tmp_path):
+    """A batch of them changes no weight; among others they count nothing."""
+    pytest.importorskip("safetensors")
+    samples = [MaskSample(sample((16, 16), i).image, np.full((16, 16), 255, np.uint8)) for i in range(4)]
+    data = train.Split(MaskDataset(samples, "abcd"), MaskDataset(samples[:2], "abcd"), "nothing")
+    model = models.create_model("unet", classes=4, base=6, depth=1)
+    before = {key: p.data.copy() for key, p in model.named_parameters()}
+    history = train.Segmenter(model, data, tmp_path, epochs=1, batch_size=2, draw_curve=False).fit()
+    assert history[0].train_loss == history[0].test_loss == history[0].test_accuracy == 0
+    assert all((p.data == before[key]).all() for key, p in model.named_parameters())
+
+
 def test_a_resumed_training_is_the_same(tmp_path):
     pytest.importorskip("safetensors")
     whole = made(tmp_path / "whole", 3)

@@ -19,11 +19,18 @@ class Segmenter(nn.Module):
     image: tuple[int, int, int] = (3, 224, 224)
     auxiliary_weight = 0.4
     multiple = 1   # what an image's sides must be multiples of
+    least = 1      # and how many pixels they must have
     recipe: Recipe | None = None
 
     def current_settings(self) -> dict:
         """What was changed since create_model made it: nothing can be."""
         return {}
+
+    def check_size(self, images) -> None:
+        """ValueError for images smaller than the network's smallest maps are."""
+        if min(images.shape[-2:]) < self.least:
+            raise ValueError(f"{type(self).__name__}: height and width must be at least {self.least}, got "
+                             f"{tuple(images.shape[-2:])}; pyops.segmentation.segment takes images of any size")
 
     def logits(self, images):
         """The main classifier's, in training as well."""

@@ -43,6 +43,7 @@ class SegNet(Segmenter):
     def __init__(self, num_classes: int = 21, in_channels: int = 3, base: int = 64, depth: int = 5):
         if not hasattr(depth, "__index__") or not 1 <= depth <= len(STAGES[16]):
             raise ValueError(f"SegNet: depth must be 1 to {len(STAGES[16])}, the stages of VGG-16, got {depth!r}")
+        self.least = 2 ** depth
         stages = [[width * base // 64 for width in stage] for stage in STAGES[16][:depth]]
         before = [in_channels, *(stage[-1] for stage in stages)]
         self.down = nn.ModuleList(convolutions([channels, *stage]) for channels, stage in zip(before, stages))
@@ -54,6 +55,7 @@ class SegNet(Segmenter):
         self.apply(initialise)
 
     def forward(self, input):
+        self.check_size(input)
         kept = []
         for stage in self.down:
             input, places = halved(stage(input))
@@ -67,6 +69,7 @@ class SegNetBasic(Segmenter):
     """Four convolutions of 7x7 down and four up, `base` (64) channels throughout; the decoder has
     no ReLU, and the image's contrast is normalised locally. input: (N, in_channels, H, W), H and W
     at least 16. Returns logits (N, num_classes, H, W)."""
+    least = 16
 
     def __init__(self, num_classes: int = 11, in_channels: int = 3, base: int = 64):
         self.contrast = nn.LocalResponseNorm(5)
@@ -78,6 +81,7 @@ class SegNetBasic(Segmenter):
         self.apply(initialise)
 
     def forward(self, input):
+        self.check_size(input)
         x, kept = self.contrast(input), []
         for stage in self.down:
             x, places = halved(stage(x))

@@ -14,6 +14,7 @@ from ...models.segmentation.segmenter import Segmenter as Network
 from ..diagnosis import Diagnosis, diagnose
 from ..trainer import Epoch, Progress, Trainer
 from . import pictures
+from .dataset import NOTHING
 from .measures import PixelConfusion
 
 
@@ -49,12 +50,18 @@ def measure_segmenter(model, data, most: int | None = None, size: int = 16,
                 indices = range(begin, min(begin + size, count))
                 images, masks = data.take(indices)
                 logits = model.logits(Tensor(images))
-                total += float((objective or model.loss)(logits, masks).item()) * len(indices)
+                if labelled(masks):
+                    total += float((objective or model.loss)(logits, masks).item()) * len(indices)
                 confusion.add(logits.data.argmax(1), masks)
     finally:
         for module, mode in was:
             module.training = mode
     return MeasuredSegmenter(confusion, total / count)
+
+
+def labelled(masks: np.ndarray) -> bool:
+    """Whether any pixel is."""
+    return bool((masks != NOTHING).any())
 
 
 @dataclass
@@ -92,7 +99,9 @@ class Segmenter(Trainer):
 
     def batch(self, inputs, targets) -> tuple[float, int, float] | None:
         """One step. The loss before it, 0, and the gradients' norm. None, and no step, where the loss or
-        a gradient is not finite."""
+        a gradient is not finite. A batch of which nothing is labelled teaches nothing."""
+        if not labelled(targets):
+            return 0.0, 0, 0.0
         self.optimizer.zero_grad()
         output = self.model(Tensor(inputs))
         if not self.batch_losses:
