@@ -259,6 +259,19 @@ py::object allocator(const py::dtype& dtype) {
 }
 }  // namespace
 
+PyObject* pooled_like(PyObject* array) {
+    const auto* const a = reinterpret_cast<const py::detail::PyArray_Proxy*>(array);
+    Size elements = 1;
+    for (int axis = 0; axis < a->nd; ++axis) elements *= Size(a->dimensions[axis]);   // it exists, so none overflows
+    if (elements < POOLED) return nullptr;
+    try {
+        const py::object shape = py::reinterpret_borrow<py::object>(array).attr("shape");
+        return pooled(a->descr, shape.ptr(), a->nd, a->dimensions);
+    } catch (py::error_already_set& error) {
+        return error.restore(), nullptr;
+    }
+}
+
 void bind_pool(py::module_& m) {
     m.def("allocator", &allocator, "A function empty(shape, dtype=this one).");
     m.def("pool_installed", [](Size bytes) { installed = bytes; }, "What no result may be larger than.");

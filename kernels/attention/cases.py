@@ -32,6 +32,10 @@ def _bits(*shape, seed=0):
     return (np.random.default_rng(seed).standard_normal(shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
 
 
+def _dropped(why, q, k, v, mask=None, **how):
+    return case(why, CALL, A(*q), A(*k), A(*v), mask, torch=None, **{"dropout_p": 0.3, "seed": 7} | how)
+
+
 def _stored(why, q, k, v, begin=None, end=None, distance=None, **how):
     return case(why, CALL, A(*q, grad=False), _bits(*k), _bits(*v, seed=1), torch=None,
                 **{name: np.asarray(value) for name, value in (("key_begin", begin), ("key_end", end))
@@ -40,6 +44,21 @@ def _stored(why, q, k, v, begin=None, end=None, distance=None, **how):
 
 
 CASES = {
+    "attention_dropped": [
+        *(_dropped(f"keys{n}", (2, 5, 8), (2, n, 8), (2, n, 8)) for n in (1, 7, 16, 35, 130)),
+        *(_dropped(f"features{n}", (3, 9, n), (3, 11, n), (3, 11, n + 1)) for n in (1, 16, 33)),
+        _dropped("several_blocks", (2, 3, 203, 20), (2, 3, 301, 20), (2, 3, 301, 37)),
+        _dropped("one_block_of_two_panels", (2, 90, 8), (2, 128, 8), (2, 128, 8)),
+        _dropped("one_query", (2, 3, 1, 20), (2, 3, 257, 20), (2, 3, 257, 20)),
+        _dropped("bool_mask_hides_a_row", (2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 4), _mask(5, 7)),
+        _dropped("causal", (2, 3, 19, 8), (2, 3, 19, 8), (2, 3, 19, 8), is_causal=True),
+        _dropped("causal_several_blocks", (2, 290, 8), (2, 150, 8), (2, 150, 8), is_causal=True),
+        _dropped("leading_axes_broadcast", (2, 1, 5, 8), (3, 7, 8), (1, 3, 7, 4)),
+        _dropped("grouped_queries", (2, 6, 5, 8), (2, 2, 7, 8), (2, 2, 7, 4), enable_gqa=True),
+        _dropped("all_dropped", (2, 5, 8), (2, 7, 8), (2, 7, 4), dropout_p=1.0),
+        _dropped("no_keys", (2, 5, 8), (2, 0, 8), (2, 0, 4)),
+        _dropped("no_queries", (2, 0, 8), (2, 7, 8), (2, 7, 4)),
+    ],
     "attention_stored": [
         *(_stored(f"one_query_{n}_keys", (2, 3, 1, 20), (2, 3, n, 20), (2, 3, n, 20)) for n in (1, 15, 16, 257, 600)),
         *(_stored(f"two_queries_{n}_features", (2, 2, n), (2, 19, n), (2, 19, n + 1)) for n in (1, 7, 32, 63, 128)),
@@ -117,6 +136,10 @@ CASES = {
     ],
 }
 REFUSES = {
+    "attention_dropped": [
+        bad("seed_negative", CALL, A(2, 5, 8), A(2, 7, 8), A(2, 7, 4), dropout_p=0.5, seed=-1, match="seed"),
+        bad("features", CALL, A(2, 5, 8), A(2, 7, 9), A(2, 7, 4), dropout_p=0.5, match="do not fit"),
+    ],
     "attention_stored": [
         bad("values_are_floats", CALL, A(2, 1, 8), _bits(2, 7, 8), A(2, 7, 4), match="must both be uint16"),
         bad("with_a_mask", CALL, A(2, 1, 8), _bits(2, 7, 8), _bits(2, 7, 4), A(1, 7), match="no attn_mask"),

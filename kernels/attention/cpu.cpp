@@ -13,6 +13,7 @@
 // The gradient computes the probabilities again. Blocks of queries give dq; blocks of keys give
 // dk and dv by the same steps with the roles of queries and keys exchanged, so that nothing is
 // added by two threads.
+#include "attention/drop.h"
 #include "attention/few_queries.h"
 #include "attention/few_queries_backward.h"
 #include "gemm/gemm.h"
@@ -178,9 +179,9 @@ static Range range_of(const Seen& seen, i64 first, i64 rows) {
 
 static void attend(In<real> q, In<real> k, In<real> v, In<real> mask, const Layout& at, const Dims& q_strides,
                    const Dims& k_strides, const Dims& v_strides, const Dims& mask_strides, const Dims& y_strides,
-                   bool causal, double scale, const Within& within, Out<real> y, Out<real> logsum) {
+                   bool causal, double scale, const Within& within, const Drop& drop, Out<real> y, Out<real> logsum) {
     const i64 L = at.queries(), S = at.keys(), E = at.features(), values = padded(at.values());
-    if (L <= FEW_QUERIES && !causal)
+    if (L <= FEW_QUERIES && !causal && !drop.on)
         return few_queries<real>({at, q.data, k.data, v.data, mask, q_strides, k_strides, v_strides, mask_strides,
                                   y_strides, (real)scale, y.data, logsum.data, within});
     const Blocks blocks(L, QUERIES);
@@ -211,6 +212,8 @@ static void attend(In<real> q, In<real> k, In<real> v, In<real> mask, const Layo
                         return Range{least(to, most(0, seen.from(first + r + i) - key)), to};
                     },
                     add, first + r, key, line.top + r, line.sum + r, out + r * values, values);
+            for (i64 r = 0; drop.on && r < rows; ++r)
+                drop.times(scores + r * KEYS, (head * L + first + r) * S + key, count);
             const i64 unseen = most(0, begin - key);   // values that may be NaN
             pack_straight(vals + (key + unseen) * at.row(v_strides), at.row(v_strides), count - unseen, at.values(),
                           packed_v);
@@ -241,8 +244,15 @@ static void attend(In<real> q, In<real> k, In<real> v, In<real> mask, const Layo
 void attention(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dims sizes, Dims q_strides,
                Dims k_strides, Dims v_strides, Dims mask_strides, Dims y_strides, bool causal, double scale,
                Out<real> y, Out<real> logsum) {
-    attend(q, k, v, mask, {lead, sizes}, q_strides, k_strides, v_strides, mask_strides, y_strides, causal, scale, {}, y,
-           logsum);
+    attend(q, k, v, mask, {lead, sizes}, q_strides, k_strides, v_strides, mask_strides, y_strides, causal, scale, {},
+           {}, y, logsum);
+}
+
+void attention_dropped(In<real> q, In<real> k, In<real> v, In<real> mask, Dims lead, Dims sizes, Dims q_strides,
+                       Dims k_strides, Dims v_strides, Dims mask_strides, Dims y_strides, bool causal, double scale,
+                       i64 seed, i64 threshold, double keep, Out<real> y, Out<real> logsum) {
+    attend(q, k, v, mask, {lead, sizes}, q_strides, k_strides, v_strides, mask_strides, y_strides, causal, scale, {},
+           {(u64)seed, (u64)threshold, (real)keep, true}, y, logsum);
 }
 
 void attention_within(In<real> q, In<real> k, In<real> v, In<i64> begin, In<i64> end, In<real> distance, Dims lead,
@@ -250,7 +260,7 @@ void attention_within(In<real> q, In<real> k, In<real> v, In<i64> begin, In<i64>
                       Dims distance_strides, Dims y_strides, bool causal, double scale, Out<real> y,
                       Out<real> logsum) {
     attend(q, k, v, {}, {lead, sizes}, q_strides, k_strides, v_strides, {}, y_strides, causal, scale,
-           {begin.data, end.data, span_strides, distance.data, distance_strides}, y, logsum);
+           {begin.data, end.data, span_strides, distance.data, distance_strides}, {}, y, logsum);
 }
 
 void attention_stored(In<real> q, InAny k, InAny v, In<i64> begin, In<i64> end, In<real> distance, Dims lead,
@@ -293,6 +303,7 @@ struct Backward {
     bool        causal;
     real        scale;
     Within      within;
+    Drop        drop;
 
     // dq of the queries [first, first + rows) of one head; by_distance (null: not wanted): the sums of
     // slopes by key - query + first + rows - 1
@@ -322,6 +333,7 @@ struct Backward {
                            from = least(to, most(0, seen.from(first + r) - key));
                 const real sum = logsum[head * L + first + r], mean = delta[head * L + first + r];
                 real* const row = dscores + r * KEYS;
+                if (drop.on) drop.times(row, (head * L + first + r) * S + key, count);
                 slopes(
                     scores + r * KEYS + from, row + from, to - from,
                     [&](i64 i, auto lanes, V s) {
@@ -355,7 +367,7 @@ struct Backward {
         const bool  spans = within.begin || within.end;
         Scratch<real> hidden(KEYS), scaled(tiled * E), vals(tiled * F), scores(tiled * KEYS), dscores(tiled * KEYS),
             out_k(tiled * k_width), out_v(tiled * v_width),
-            panels(KEYS * most(round_up(E, LANES), round_up(F, LANES)));
+            panels(KEYS * most(round_up(E, LANES), round_up(F, LANES))), kept(drop.on ? tiled * KEYS : 1);
         copy_rows(at.at(k, k_strides, head, at.key_group()) + first * at.row(k_strides), at.row(k_strides),
                   rows, E, scale, scaled);
         copy_rows(at.at(v, v_strides, head, at.value_group()) + first * at.row(v_strides), at.row(v_strides),
@@ -370,7 +382,9 @@ struct Backward {
             multiply(rows, E, count, scaled, E, panels, scores, KEYS, false);
             pack_transposed(grad, F, count, F, panels);
             multiply(rows, F, count, vals, F, panels, dscores, KEYS, false);
+            if (drop.on) drop.of_keys((head * L + query) * S + first, S, count, rows, kept, KEYS);
             for (i64 r = 0; r < rows; ++r) {
+                if (drop.on) times(dscores + r * KEYS, kept + r * KEYS, count);
                 // queries before the key
                 const i64   dead = causal ? most(0, least(count, first + r - query)) : 0;
                 const real *sums = logsum + head * L + query + dead, *means = delta + head * L + query + dead;
@@ -384,6 +398,7 @@ struct Backward {
                     },
                     [&](i64 i, auto lanes) { return lanes.load(sums + i); },
                     [&](i64 i, auto lanes) { return lanes.load(means + i); });
+                if (drop.on) times(scores + r * KEYS, kept + r * KEYS, count);
                 for (i64 i = dead; spans && i < count; ++i)   // a key that is not seen may be NaN
                     if (hidden[i] != 0) scores[r * KEYS + i] = dscores[r * KEYS + i] = 0;
                 clear(scores + r * KEYS, 0, dead);
@@ -397,14 +412,74 @@ struct Backward {
         store_rows(out_k, k_width, rows, E, scale, dk + (head * S + first) * E);
         store_rows(out_v, v_width, rows, F, 1, dv + (head * S + first) * F);
     }
+
+    // All of one head whose scores are one block: they are made once, for dq, dk and dv
+    void whole(i64 head, real* dq, real* dk, real* dv, real* by_distance) const {
+        const i64 L = at.queries(), S = at.keys(), E = at.features(), F = at.values(), tiled = round_up(L, TILE_ROWS);
+        const real *keys = at.at(k, k_strides, head, at.key_group()),
+                   *vals = at.at(v, v_strides, head, at.value_group());
+        const Mask  add(at, mask, mask_strides, head, within);
+        const Seen  seen(at, within, causal, head);
+        const i64   widest = padded(most(E, F));
+        if (by_distance) std::memset(by_distance, 0, (L + S - 1) * sizeof(real));
+        Scratch<real> scaled(tiled * E), grad(tiled * F), scores(tiled * KEYS), dscores(tiled * KEYS),
+            out(tiled * padded(E)), panels(KEYS * widest);
+        copy_rows(at.at(q, q_strides, head), at.row(q_strides), L, E, scale, scaled);
+        copy_rows(dy + head * L * F, F, L, F, 1, grad);
+        pack_transposed(keys, at.row(k_strides), S, E, panels);
+        multiply(L, E, S, scaled, E, panels, scores, KEYS, false);
+        pack_transposed(vals, at.row(v_strides), S, F, panels);
+        multiply(L, F, S, grad, F, panels, dscores, KEYS, false);
+        for (i64 r = 0; r < L; ++r) {
+            const i64 to = seen.to(r), from = least(to, seen.from(r));
+            const real sum = logsum[head * L + r], mean = delta[head * L + r];
+            real *const row = dscores + r * KEYS, *const weights = scores + r * KEYS;
+            if (drop.on) drop.times(row, (head * L + r) * S, S);
+            slopes(
+                weights + from, row + from, to - from,
+                [&](i64 i, auto lanes, V s) { return add ? s + add.keys(r, from + i, lanes) : s; },
+                [&](i64, auto) { return splat(sum); }, [&](i64, auto) { return splat(mean); });
+            if (drop.on) drop.times(weights, (head * L + r) * S, S);
+            for (real* line : {row, weights}) clear(line, 0, from), clear(line, to, S);
+            if (by_distance) {
+                real* const sums = by_distance + L - 1 - r;
+                for_vectors(S, [&](i64 i, auto lanes) {
+                    lanes.store(sums + i, lanes.load(sums + i) + lanes.load(row + i));
+                });
+            }
+        }
+        const auto [begin, last] = range_of(seen, 0, L);   // beyond it keys may be NaN
+        const i64 count = most(0, last - begin);
+        std::memset(out.data, 0, tiled * padded(E) * sizeof(real));
+        pack_straight(keys + begin * at.row(k_strides), at.row(k_strides), count, E, panels);
+        multiply(L, count, E, dscores + (count ? begin : 0), KEYS, panels, out, padded(E), true);
+        store_rows(out, padded(E), L, E, scale, dq + head * L * E);
+        turned(dscores, scaled, E, dk + head * S * E);
+        turned(scores, grad, F, dv + head * S * F);
+    }
+
+private:
+    // to (S, columns) = a' b, a (L, KEYS) and b (L, columns)
+    void turned(const real* a, const real* b, i64 columns, real* to) const {
+        const i64 L = at.queries(), S = at.keys(), tiled = round_up(S, TILE_ROWS), width = padded(columns);
+        Scratch<real> rows(tiled * PANEL), panels(PANEL * width), out(tiled * width);
+        std::memset(out.data, 0, tiled * width * sizeof(real));
+        for (i64 first = 0; first < L; first += PANEL) {
+            const i64 depth = least(L - first, PANEL);
+            pack_transposed(a + first * KEYS, KEYS, depth, S, rows);
+            pack_straight(b + first * columns, columns, depth, columns, panels);
+            multiply(S, depth, columns, rows, padded(depth), panels, out, width, true);
+        }
+        store_rows(out, width, S, columns, 1, to);
+    }
 };
 
 // dy, y and dq cover every head in order; so do dk, dv and the sums by distance, also where heads share
 // keys, values or what is added: the caller adds those up.
 static void attend_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real> mask, In<real> y, In<real> logsum,
                             const Layout& at, const Dims& q_strides, const Dims& k_strides, const Dims& v_strides,
-                            const Dims& mask_strides, bool causal, double scale, const Within& within, Out<real> dq,
-                            Out<real> dk, Out<real> dv, Out<real> ddistance) {
+                            const Dims& mask_strides, bool causal, double scale, const Within& within,
+                            const Drop& drop, Out<real> dq, Out<real> dk, Out<real> dv, Out<real> ddistance) {
     const i64 heads = at.heads(), L = at.queries(), S = at.keys(), F = at.values();
     Scratch<real> delta(heads * L);   // sum of dy y: what each line's slopes have in common
     parallel_for(heads * L, 1 + 8192 / (F + 1), [&](i64 begin, i64 end) {
@@ -423,12 +498,16 @@ static void attend_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<
         return;
     }
     const Backward of{at,        dy.data,   q.data,       k.data, v.data,      logsum.data, delta, mask, q_strides,
-                      k_strides, v_strides, mask_strides, causal, (real)scale, within};
+                      k_strides, v_strides, mask_strides, causal, (real)scale, within, drop};
     const Blocks queries(L, QUERIES), keys(S, QUERIES);
-    const i64 query_tasks = heads * queries.count, tasks = query_tasks + heads * keys.count, apart = QUERIES + S;
+    const bool one = L > 0 && L <= QUERIES && S <= KEYS;   // block
+    const i64 query_tasks = heads * queries.count, tasks = query_tasks + (one ? 0 : heads * keys.count),
+              apart = QUERIES + S;
     Scratch<real> by_distance(ddistance ? query_tasks * apart : 1);
     auto task = [&](i64 i) {
-        if (i < query_tasks) {
+        if (one) {
+            of.whole(i, dq.data, dk.data, dv.data, ddistance ? by_distance + i * apart : nullptr);
+        } else if (i < query_tasks) {
             const i64 first = queries.begin(i % queries.count);
             of.queries(i / queries.count, first, queries.begin(i % queries.count + 1) - first, dq.data,
                        ddistance ? by_distance + i * apart : nullptr);
@@ -457,7 +536,15 @@ void attention_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real
                         Dims v_strides, Dims mask_strides, bool causal, double scale, Out<real> dq,
                         Out<real> dk, Out<real> dv) {
     attend_backward(dy, q, k, v, mask, y, logsum, {lead, sizes}, q_strides, k_strides, v_strides, mask_strides, causal,
-                    scale, {}, dq, dk, dv, {});
+                    scale, {}, {}, dq, dk, dv, {});
+}
+
+void attention_dropped_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<real> mask, In<real> y,
+                                In<real> logsum, Dims lead, Dims sizes, Dims q_strides, Dims k_strides,
+                                Dims v_strides, Dims mask_strides, bool causal, double scale, i64 seed,
+                                i64 threshold, double keep, Out<real> dq, Out<real> dk, Out<real> dv) {
+    attend_backward(dy, q, k, v, mask, y, logsum, {lead, sizes}, q_strides, k_strides, v_strides, mask_strides, causal,
+                    scale, {}, {(u64)seed, (u64)threshold, (real)keep, true}, dq, dk, dv, {});
 }
 
 // ddistance is left alone where no distance is given
@@ -466,7 +553,7 @@ void attention_within_backward(In<real> dy, In<real> q, In<real> k, In<real> v, 
                                Dims k_strides, Dims v_strides, Dims span_strides, Dims distance_strides, bool causal,
                                double scale, Out<real> dq, Out<real> dk, Out<real> dv, Out<real> ddistance) {
     attend_backward(dy, q, k, v, {}, y, logsum, {lead, sizes}, q_strides, k_strides, v_strides, {}, causal, scale,
-                    {begin.data, end.data, span_strides, distance.data, distance_strides}, dq, dk, dv,
+                    {begin.data, end.data, span_strides, distance.data, distance_strides}, {}, dq, dk, dv,
                     distance ? ddistance : Out<real>{});
 }
 

@@ -1,6 +1,8 @@
 """Scaled dot-product attention in NumPy: the definitions."""
 import numpy as np
 
+from ..dropout.reference import words
+
 
 def shared(x, heads, gqa):
     """Keys or values (..., H, S, E) repeated so that every one of `heads` query heads has its
@@ -101,3 +103,29 @@ def attention_stored(q, k, v, begin, end, distance, *, scale, gqa):
 def widened(bits):
     """float32 of bfloat16's bits: the upper half of a float's."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def kept(lead, queries, keys, seed, threshold, keep):
+    """What the weights (..., L, S) are multiplied with: keep, or 0 where they are dropped."""
+    shape = (*lead, queries, keys)
+    return np.where(words(int(np.prod(shape, dtype=np.int64)), seed).reshape(shape) >= threshold, keep, 0.0)
+
+
+def attention_dropped(q, k, v, mask, *, causal, scale, gqa, seed, threshold, keep):
+    """attention, whose weights are multiplied with `kept` before the values are."""
+    heads = q.shape[-3] if gqa else 0
+    ks, vs = shared(k, heads, gqa), shared(v, heads, gqa)
+    y, logsum = attention(q, ks, vs, mask, causal=causal, scale=scale, gqa=False)
+    p = np.exp(scores(q, ks, mask, causal, scale) - logsum[..., None])
+    p = p * kept(y.shape[:-2], q.shape[-2], k.shape[-2], seed, threshold, keep)
+    return (p @ vs).astype(q.dtype), logsum
+
+
+def attention_dropped_backward(dy, q, k, v, mask, y, logsum, *, causal, scale, gqa, seed, threshold, keep):
+    heads = q.shape[-3] if gqa else 0
+    ks, vs = shared(k, heads, gqa), shared(v, heads, gqa)
+    p = np.exp(scores(q, ks, mask, causal, scale) - logsum[..., None])
+    factors = kept(y.shape[:-2], q.shape[-2], k.shape[-2], seed, threshold, keep)
+    slope = p * (dy @ vs.swapaxes(-1, -2) * factors - (dy * y).sum(-1, keepdims=True))
+    dq, dk, dv = slope @ ks * scale, slope.swapaxes(-1, -2) @ q * scale, (p * factors).swapaxes(-1, -2) @ dy
+    return tuple(sum_to(d, x.shape, gqa).astype(x.dtype) for d, x in ((dq, q), (dk, k), (dv, v)))

@@ -35,6 +35,11 @@ CASES = {
         case("no_rows", "matmul", A(0, 5), A(5, 4)),
         case("empty_reduction", "matmul", A(3, 0), A(0, 4)),
         case("no_batch", "matmul", A(0, 3, 5), A(5, 4)),
+        case("no_rows_batched", "matmul", A(2, 0, 8), A(2, 8, 4)),
+        case("no_columns_batched", "matmul", A(2, 3, 8), A(2, 8, 0)),
+        case("no_columns_of_one", "matmul", A(2, 3, 8), A(8, 0)),
+        case("empty_reduction_batched", "matmul", A(2, 3, 0), A(2, 0, 4)),
+        case("empty_reduction_of_one", "matmul", A(2, 3, 0), A(0, 4)),
     ],
     "linear": [
         case("one_sample", "linear", A(1, 50), A(11, 50), A(11)),

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.backends import active
 from ..core.dispatch import as_array
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.tensor import Context, Tensor
 from ..core.types import Arrays
 from .broadcast import contiguous, strides_in, sum_to
-from .dropout import dropout
+from .dropout import DROPOUT, _attributes, _seed, _zero
 from .elementwise import add, exp, mul, sub, where
 from .matmul import matmul
 from .reduction import sum as total
@@ -31,7 +32,7 @@ def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn
                                  dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
                                  enable_gqa: bool = False, *, key_begin: Arrays | None = None,
                                  key_end: Arrays | None = None, distance_bias: Arrays | None = None,
-                                 out: Arrays | None = None) -> Arrays:
+                                 seed: int | None = None, out: Arrays | None = None) -> Arrays:
     """softmax(query key^T scale + mask) value: every query's mean of the values, weighted by how
     well their keys match it.
 
@@ -40,8 +41,9 @@ def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn
     True where a query may look, or floats added to the scores. is_causal instead lets query i see
     keys 0 .. i. A query that may look nowhere gives zeros. scale: default 1 / sqrt(E). enable_gqa:
     the third last axis counts heads, and each head of key and of value serves a whole number of
-    query heads in a row. dropout_p > 0 drops weights, from pyops.manual_seed's generator; the L x S
-    weights are then kept in memory, which they never are otherwise.
+    query heads in a row. dropout_p > 0 drops weights by `seed`, as dropout has it; the gradient makes
+    them and what was dropped again. The L x S weights are never kept in memory, but for those that are
+    dropped on a GPU, in the torch door, or beside a mask that has a gradient.
 
     Masks and biases that never exist as L x S arrays, in place of attn_mask: key_begin and key_end, whole
     numbers that broadcast to (..., L): a query sees keys key_begin .. key_end - 1 only, those that
@@ -81,8 +83,9 @@ def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn
                                 scale=float(scale), gqa=bool(enable_gqa), out=out)[0]
     mask = additive(attn_mask, query)
     if dropout_p:
-        return with_dropout(query, key, value, mask, dropout_p, bool(is_causal), float(scale),
-                            bool(enable_gqa))
+        how = dict(causal=bool(is_causal), scale=float(scale), gqa=bool(enable_gqa), **drop(dropout_p, seed))
+        dropped = ATTENTION_DROPPED if fused(query, key, value, mask) else with_dropout
+        return dropped(query, key, value, mask, **how)[0]
     return ATTENTION(query, key, value, mask, causal=bool(is_causal), scale=float(scale),
                      gqa=bool(enable_gqa), out=out)[0]
 
@@ -100,7 +103,23 @@ def additive(mask: Any, like: Any) -> Any:
     return mask
 
 
-def with_dropout(query, key, value, mask, p, causal, scale, gqa):
+def drop(p: float, seed: int | None) -> dict[str, Any]:
+    """What the rows of dropout are told."""
+    found = _attributes("dropout", p, _zero)
+    return {"threshold": found["threshold"], "keep": found["scale"], "seed": _seed("dropout", seed)}
+
+
+def fused(*inputs) -> bool:
+    """Whether the active backend has a kernel that drops weights, these are its arrays, and the mask needs
+    no gradient."""
+    if isinstance(inputs[3], Tensor) and inputs[3].requires_grad:
+        return False
+    values = [v.data if type(v) is Tensor else v for v in inputs if v is not None]
+    return (active.get().name not in ATTENTION_DROPPED.todo
+            and all(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in values))
+
+
+def with_dropout(query, key, value, mask, *, seed, threshold, keep, causal, scale, gqa):
     """Composed of other rows, whose tape keeps the weights that were dropped."""
     plan(*(None if x is None else tuple(x.shape) for x in (query, key, value, mask)), gqa)
     heads = query.shape[-3] if gqa else 0
@@ -116,7 +135,8 @@ def with_dropout(query, key, value, mask, p, causal, scale, gqa):
     weights = softmax(scores if mask is None else add(scores, mask), -1)
     if none is not None and none.any():
         weights = where(none, 0.0, weights)
-    return matmul(dropout(weights, p), repeated(value, heads))
+    weights = DROPOUT(weights, seed=seed, threshold=threshold, shared=1, scale=keep, shift=0.0, fill=0.0)
+    return (matmul(weights, repeated(value, heads)),)
 
 
 def repeated(x, heads):
@@ -229,6 +249,45 @@ def flops(q, k, v, mask, *, causal, scale, gqa):
 ATTENTION = Op("attention", "rrro", forward, reference.attention, gradient, check, kernels=("attention",),
                flops=flops, bytes=lambda q, k, v, mask, **_: q.nbytes + k.nbytes + v.nbytes + q.nbytes,
                todo={"per_sample": "keys and values may be shared by all samples"})
+
+
+# ---- the row whose weights are dropped
+
+def dropped_forward(k, q, key, v, mask, *, causal, scale, gqa, seed, threshold, keep):
+    p = check(q, key, v, mask, causal=causal, scale=scale, gqa=gqa)
+    y, logsum = k.empty(p.shape), k.empty(p.shape[:-1], k.acc)
+    k.attention_dropped(q, key, v, mask, p.lead, p.sizes, *p.strides, causal, scale, seed, threshold, keep, y, logsum)
+    return y, logsum
+
+
+def dropped_backward(k, dy, q, key, v, mask, y, logsum, *, causal, scale, gqa, seed, threshold, keep):
+    p = check(q, key, v, mask, causal=causal, scale=scale, gqa=gqa)
+    _, keys, features, values = p.sizes[:4]
+    dq, dk, dv = (k.empty(shape) for shape in ((*p.shape[:-1], features), (*p.lead, keys, features),
+                                               (*p.lead, keys, values)))
+    k.attention_dropped_backward(dy, q, key, v, mask, y, logsum, p.lead, p.sizes, *p.strides[:4], causal, scale, seed,
+                                 threshold, keep, dq, dk, dv)
+    return tuple(contiguous(reference.sum_to(d, x.shape, gqa)) for d, x in ((dq, q), (dk, key), (dv, v)))
+
+
+def dropped_gradient(ctx: Context):
+    q, k, v, mask = ctx.inputs
+    if ctx.needs[3]:
+        raise ValueError("scaled_dot_product_attention: a mask has no gradient where weights are dropped")
+    return *ATTENTION_DROPPED_BACKWARD(ctx.g, q, k, v, mask, *ctx.outputs, **ctx.attrs), None
+
+
+COMPOSED = dict.fromkeys(("cuda", "cuda-emulated"), "there it is composed of other rows")
+ATTENTION_DROPPED_BACKWARD = Op("attention_dropped_backward", "rrrrorr", dropped_backward,
+                                reference.attention_dropped_backward, kernels=("attention_dropped_backward",),
+                                todo=COMPOSED)
+ATTENTION_DROPPED = Op(
+    "attention_dropped", "rrro", dropped_forward, reference.attention_dropped, dropped_gradient,
+    lambda q, k, v, mask, *, causal, scale, gqa, **_: check(q, k, v, mask, causal=causal, scale=scale, gqa=gqa),
+    kernels=("attention_dropped",), random=True,
+    flops=lambda q, k, v, mask, *, causal, scale, gqa, **_: flops(q, k, v, mask, causal=causal, scale=scale, gqa=gqa),
+    bytes=lambda q, k, v, mask, **_: 2 * q.nbytes + k.nbytes + v.nbytes,
+    todo={"per_sample": "what is dropped depends on the place in the whole batch", **COMPOSED})
 
 
 # ---- the row without masks in memory

@@ -86,8 +86,8 @@ def as_batch(x, matrix, lead):
     if math.prod(matrix[:-2]) == 1:
         return x.reshape(1, *matrix[-2:])
     if matrix[:-2] == lead:
-        return x.reshape(-1, *matrix[-2:])
-    return contiguous(np.broadcast_to(x.reshape(matrix), lead + matrix[-2:])).reshape(-1, *matrix[-2:])
+        return x.reshape(math.prod(lead), *matrix[-2:])
+    return contiguous(np.broadcast_to(x.reshape(matrix), lead + matrix[-2:])).reshape(math.prod(lead), *matrix[-2:])
 
 
 def matmul_forward(k, a, b):
@@ -95,8 +95,8 @@ def matmul_forward(k, a, b):
     c = k.empty(shape)
     # one matrix on the right: the batch is more rows on the left
     if math.prod(mb[:-2]) == 1 and len(ma) > 2:
-        k.gemm(a.reshape(1, -1, ma[-1]), b.reshape(1, *mb[-2:]), False, False,
-               c.reshape(1, -1, mb[-1]) if c.size else c.reshape(1, 0, mb[-1]))
+        rows = product[0] * product[1]
+        k.gemm(a.reshape(1, rows, ma[-1]), b.reshape(1, *mb[-2:]), False, False, c.reshape(1, rows, mb[-1]))
     else:
         k.gemm(as_batch(a, ma, lead), as_batch(b, mb, lead), False, False, c.reshape(product))
     return c
@@ -129,7 +129,8 @@ def matmul_gradient_forward(k, dy, a, b, *, side):
     # one matrix on the right: sum over the batch is part of the reduction
     if left.shape[0] > 1 and math.prod(mb[:-2]) == 1:
         grad = k.empty((1, *mb[-2:]))
-        k.gemm(left.reshape(1, -1, ma[-1]), g.reshape(1, -1, mb[-1]), True, False, grad)
+        rows = product[0] * product[1]   # there may be none
+        k.gemm(left.reshape(1, rows, ma[-1]), g.reshape(1, rows, mb[-1]), True, False, grad)
         return grad.reshape(b.shape)
     grad = k.empty((product[0], *mb[-2:]))
     k.gemm(left, g, True, False, grad)

@@ -15,6 +15,7 @@ import numpy as np
 from ..core.late import LateFunctions
 from ..core.tape import OnTape
 from . import activation
+from .attention import with_dropout
 from .elementwise import (
     abs,
     add,
@@ -420,6 +421,11 @@ def attention_within(q, k, v, begin, end, distance, causal, scale, gqa):
     at = np.arange(keys) - np.arange(rows)[:, None] + rows - 1
     added = reshape(permute(embedding(at, table), (2, 0, 1)), (*lead, rows, keys))
     return attention(q, k, v, add(added, hidden), causal, scale, gqa)
+
+
+@spells("attention_dropped")
+def attention_dropped(q, k, v, mask, **how):
+    return with_dropout(q, k, v, mask, **how)[0]
 
 
 def repeated(x, times):

@@ -8,6 +8,7 @@ import pytest
 import pyops
 from pyops import Tensor, functional as F, models, nn
 from pyops.core.backends import use_backend
+from pyops.ops.attention import ATTENTION_DROPPED, with_dropout
 
 torch = pytest.importorskip("torch")
 FORWARD, GRADIENT = 1e-5, 1e-4   # of the largest value
@@ -122,6 +123,28 @@ def test_composed_with_dropout_agrees_with_the_kernel(mask):
         results.append([y.data, q.grad, k.grad, v.grad])
     for a, b in zip(*results):
         assert np.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 40, 50), (1, 2, 130, 200)])
+def test_dropped_weights_are_those_of_the_rows_apart(shape):
+    n, heads, queries, keys = shape
+    how = dict(seed=11, threshold=1 << 30, keep=1.5, causal=False, scale=0.4, gqa=False)
+    results = []
+    for row in (ATTENTION_DROPPED, with_dropout):
+        q, k, v = (Tensor(draw(n, heads, length, 20, seed=length).astype(float), requires_grad=True)
+                   for length in (queries, keys, keys))
+        y = row(q, k, v, None, **how)[0]
+        y.backward(np.cos(np.arange(y.data.size)).reshape(y.shape))
+        results.append([y.data, q.grad, k.grad, v.grad])
+    for a, b in zip(*results):
+        assert np.allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def test_a_mask_that_learns_beside_dropped_weights():
+    q, k, v = (Tensor(draw(2, n, 8, seed=n), requires_grad=True) for n in (5, 7, 7))
+    mask = Tensor(draw(5, 7), requires_grad=True)
+    F.sum(F.scaled_dot_product_attention(q, k, v, mask, 0.3, seed=3)).backward()
+    assert np.isfinite(mask.grad).all() and mask.grad.any()
 
 
 # ---- MultiheadAttention
