@@ -491,7 +491,7 @@ static void attend_backward(In<real> dy, In<real> q, In<real> k, In<real> v, In<
             delta[r] = hsum(sum);
         }
     });
-    if (L <= FEW_QUERIES && !ddistance) {
+    if (L > 0 && L <= FEW_QUERIES && !ddistance && !drop.on) {
         few_queries_backward({at, dy.data, q.data, k.data, v.data, logsum.data, delta, mask, q_strides, k_strides,
                               v_strides, mask_strides, causal, (real)scale, within},
                              dq.data, dk.data, dv.data);

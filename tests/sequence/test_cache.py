@@ -27,6 +27,10 @@ def neox():
                          intermediate_size=96).eval()
 
 
+def gpt3():
+    return models.gpt3("small", vocab_size=61, n_embd=48, n_layer=2, n_head=3, n_positions=128, band=5).eval()
+
+
 def t5():
     return models.t5_small(vocab_size=61, d_model=48, d_kv=20, d_ff=64, num_layers=2, num_heads=3).eval()
 
@@ -44,7 +48,7 @@ def kept_in(reading):
     return [of for of in (reading.cache, getattr(reading, "sources", None)) if of is not None]
 
 
-@pytest.mark.parametrize("make", [gpt2, neox, t5, translator])
+@pytest.mark.parametrize("make", [gpt2, gpt3, neox, t5, translator])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_bfloat16_is_a_float_cache_of_rounded_entries(make, compiled):
     model = make()

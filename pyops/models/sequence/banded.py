@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ... import functional as F
+from .packing import Spans
 
 
 def banded_attention(query, key, value, band: int, dropout_p: float = 0.0, scale: float | None = None):
@@ -41,9 +42,6 @@ def visible(blocks: int, band: int) -> np.ndarray:
     return inside
 
 
-def banded_past(mask, positions, band: int):
-    """A Cache's mask (N, 1, 1, C), for queries at positions (N, 1) that see `band` keys with their
-    own."""
-    distance = F.sub(positions, np.arange(int(mask.shape[3]))[None])
-    hidden = F.embedding(F.clamp(F.sub(distance, band - 1), 0, 1), np.array([[0], [-np.inf]], np.float32))
-    return F.add(mask, F.reshape(hidden, (mask.shape[0], 1, 1, mask.shape[3])))
+def banded_past(seen: Spans, band: int) -> Spans:
+    """What a query behind a cache sees of it, where it sees `band` keys with its own."""
+    return Spans(F.sub(seen.end, band - 1), seen.end)

@@ -11,6 +11,7 @@ from ...core.tensor import no_grad
 from .caches import Cache
 from .generation import Sampling, beam_search, checked_prompts, sample
 from .heads import check_ids
+from .packing import Spans
 from .programs import Programs
 
 __all__: list[str] = []
@@ -59,8 +60,8 @@ class CausalLanguageModel(nn.Module):
     def step(self, ids, positions, past):
         """Scores (N, vocabulary) of what follows ids (N, 1) at positions (N, 1), and what a cache
         keeps of them. past: Cache's data, of whose rows as many entries count as the positions say."""
-        count = F.unsqueeze(positions, 1)
-        hidden, kept = self.hidden(ids, positions, [(layer[0], layer[1], count) for layer in F.unbind(past)])
+        seen = Spans(None, F.unsqueeze(positions, 1))
+        hidden, kept = self.hidden(ids, positions, [(layer[0], layer[1], seen) for layer in F.unbind(past)])
         return self.lm_head(hidden[:, -1]), stacked(kept)
 
     def stored_error(self, ids, weights: str = "float32", cache: str = "float32") -> float:

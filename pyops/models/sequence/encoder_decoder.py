@@ -83,10 +83,10 @@ class EncoderDecoder(nn.Module):
 
     def step(self, ids, positions, past, lengths, cross):
         """As CausalLanguageModel.step, beside sources of `lengths` (N, 1) tokens."""
-        count = F.unsqueeze(positions, 1)
+        seen = Spans(None, F.unsqueeze(positions, 1))
         scores, kept = self.decode(ids, positions, [F.unbind(layer) for layer in F.unbind(cross)],
                                    Spans(None, F.unsqueeze(lengths, 1)),
-                                   [(layer[0], layer[1], count) for layer in F.unbind(past)])
+                                   [(layer[0], layer[1], seen) for layer in F.unbind(past)])
         return scores[:, -1], stacked(kept)
 
     def stored_error(self, ids, weights: str = "float32", cache: str = "float32") -> float:

@@ -45,7 +45,7 @@ class GPT3(GPT2):
     def hidden(self, ids, positions, past=None):
         """As GPT2.hidden."""
         if past is not None and self.config.band is not None:
-            near = banded_past(past[0][2], positions, self.config.band)
+            near = banded_past(past[0][2], self.config.band)
             past = [(keys, values, near if i % 2 else mask) for i, (keys, values, mask) in enumerate(past)]
         return super().hidden(ids, positions, past)
 

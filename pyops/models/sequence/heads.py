@@ -72,16 +72,15 @@ def attend_to_past(query, key, value, past, scale: float | None = None, bias=Non
     """One step of attention over a cache: the query sees the past and its own key.
 
     query, key, value: (N, heads, 1, E). past: keys and values (N, heads, C, E), floats or bfloat16's
-    bits, and how many entries of each count, (N, 1, 1) whole numbers; at least one must. bias: (1 or N,
-    heads, C), added to the scores of the past, own_bias (heads, 1, 1) to that of the own key. The
-    past is attended as it lies, and joined with the own key by the sums of their exponentials, so
-    that nothing is copied behind it.
+    bits, and Spans (N, 1, 1) of the entries that count, one at least. bias: (1 or N, heads, C), added to scores of
+    the past, own_bias (heads, 1, 1) to that of the own key. The past is attended as it lies, and
+    joined with the own key by the sums of their exponentials, so that nothing is copied behind it.
     """
-    keys, values, count = past
+    keys, values, seen = past
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    y, log_sum = (ATTENTION_STORED(query, keys, values, None, count, bias, scale=scale, gqa=False)
+    y, log_sum = (ATTENTION_STORED(query, keys, values, *seen, bias, scale=scale, gqa=False)
                   if is_stored(keys) else
-                  ATTENTION_WITHIN(query, keys, values, None, count, bias, causal=False, scale=scale, gqa=False))
+                  ATTENTION_WITHIN(query, keys, values, *seen, bias, causal=False, scale=scale, gqa=False))
     own = F.mul(F.sum(F.mul(query, key), -1, keepdim=True), scale)
     if own_bias is not None:
         own = F.add(own, own_bias)
