@@ -15,17 +15,24 @@ class Target(NamedTuple):
     labels: np.ndarray
 
 
-def checked_targets(name: str, targets: Sequence[Mapping[str, Any]], images: int, first: int,
+FARTHEST = float(1 << 24)   # from there on float32 does not tell pixels apart
+
+
+def checked_targets(name: str, targets: Sequence[Mapping[str, Any]], sizes: Sequence[tuple[int, int]], first: int,
                     classes: int) -> list[Target]:
-    """The targets of so many images as arrays; no boxes are right. ValueError in one sentence for
-    another number of targets, other shapes, boxes that are not finite or have no area, and labels
-    outside first to first + classes - 1."""
-    if len(targets) != images:
-        raise ValueError(f"{name}: as many targets as images, got {len(targets)} and {images}")
-    return [one(name, i, target, first, classes) for i, target in enumerate(targets)]
+    """The targets of images of these sizes (height, width) as arrays; no boxes are right, and so are boxes that
+    reach beyond their image. ValueError in one sentence for another number of targets, other shapes or types, boxes
+    that are not finite or have no area, or none within their image, and labels outside first to
+    first + classes - 1."""
+    if isinstance(targets, Mapping) or len(targets) != len(sizes):
+        raise ValueError(f"{name}: as many targets as images, got "
+                         f"{'one mapping' if isinstance(targets, Mapping) else len(targets)} and {len(sizes)}")
+    return [one(name, i, target, size, first, classes) for i, (target, size) in enumerate(zip(targets, sizes))]
 
 
-def one(name: str, i: int, target: Mapping[str, Any], first: int, classes: int) -> Target:
+def one(name: str, i: int, target: Mapping[str, Any], size: tuple[int, int], first: int, classes: int) -> Target:
+    if not isinstance(target, Mapping):
+        raise ValueError(f"{name}: target {i} is a {type(target).__name__}; wanted is a mapping of boxes and labels")
     missing = {"boxes", "labels"} - set(target)
     if missing:
         raise ValueError(f"{name}: target {i} has no {' and no '.join(sorted(missing))}; it has "
@@ -39,11 +46,17 @@ def one(name: str, i: int, target: Mapping[str, Any], first: int, classes: int) 
                          "and (k,)")
     if labels.dtype.kind not in "iu":
         raise ValueError(f"{name}: target {i} has labels of {labels.dtype}; they are whole numbers")
+    if boxes.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: target {i} has boxes of {boxes.dtype}; they are numbers")
     boxes = boxes if boxes.dtype.kind == "f" else boxes.astype(np.float32)
-    wrong = ~(np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1))
+    wrong = ~((np.abs(boxes) < FARTHEST).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1))   # NaN is not less
     if wrong.any():
-        raise ValueError(f"{name}: target {i} has the box {boxes[wrong][0].tolist()}; a box (x1, y1, x2, y2) is finite "
-                         "with x1 < x2 and y1 < y2")
+        raise ValueError(f"{name}: target {i} has the box {boxes[wrong][0].tolist()}; a box (x1, y1, x2, y2) is finite, "
+                         "within 2^24 pixels, with x1 < x2 and y1 < y2")
+    beside = (boxes[:, :2] >= size[::-1]).any(1) | (boxes[:, 2:] <= 0).any(1)
+    if beside.any():
+        raise ValueError(f"{name}: target {i} has the box {boxes[beside][0].tolist()}, which has no area within its "
+                         f"image of {size[1]}x{size[0]}")
     if not first <= labels.min() <= labels.max() < first + classes:
         raise ValueError(f"{name}: target {i} has labels from {labels.min()} to {labels.max()}; they are "
                          f"{first} to {first + classes - 1}")

@@ -163,7 +163,8 @@ class RCNN(ProposalDetector):
     def checked(self, images: Any, targets: Any, proposals: Any):
         """(image (1, 3, H, W), target, proposals with area (P, 4)), one after the other."""
         given = [self.floats(np.asarray(image)[None]) for image in images]
-        truth: list[Target] = checked_targets("RCNN", targets, len(given), 0, self.classes)
+        truth: list[Target] = checked_targets("RCNN", targets, [(int(x.shape[2]), int(x.shape[3])) for x in given],
+                                              0, self.classes)
         if len(proposals) != len(given):
             raise ValueError(f"RCNN: as many arrays of proposals as images, got {len(proposals)} and {len(given)}")
         for image, target, boxes in zip(given, truth, proposals):

@@ -95,6 +95,6 @@ class TransformingDetector(Detector):
             given = [self.floats(images)]
             x, size = self.transform(given[0])
             sizes, given = [size] * int(x.shape[0]), given * int(x.shape[0])
-        truth = checked_targets(type(self).__name__, targets, len(sizes), first, classes)
-        return x, sizes, [Target(scale_boxes(t.boxes, (int(g.shape[2]), int(g.shape[3])), size), t.labels)
-                          for t, g, size in zip(truth, given, sizes)]
+        before = [(int(g.shape[2]), int(g.shape[3])) for g in given]
+        truth = checked_targets(type(self).__name__, targets, before, first, classes)
+        return x, sizes, [Target(scale_boxes(t.boxes, size, to), t.labels) for t, size, to in zip(truth, before, sizes)]

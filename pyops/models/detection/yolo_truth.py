@@ -23,14 +23,11 @@ class Truth:
 def truths(name: str, targets: Sequence[Mapping[str, Any]], count: int, classes: int, placed: Placement,
            size: tuple[int, int]) -> list[Truth]:
     """targets of Detector.losses as Truths; what checked_targets refuses is refused. A box that
-    reaches beyond its image is cut, and one that lies outside of it a ValueError."""
+    reaches beyond its image is cut."""
     found = []
-    for i, (boxes, labels) in enumerate(checked_targets(f"{name}.losses", targets, count, 0, classes)):
+    given = [(placed.height, placed.width)] * count
+    for boxes, labels in checked_targets(f"{name}.losses", targets, given, 0, classes):
         cut = np.clip(boxes, 0, np.array([placed.width, placed.height] * 2, np.float32))
-        wrong = np.flatnonzero(~(cut[:, 2:] > cut[:, :2]).all(1))
-        if len(wrong):
-            raise ValueError(f"{name}.losses: target {i}: box {boxes[wrong[0]].tolist()} has no area within its "
-                             f"image of {placed.width}x{placed.height}")
         inside = placed.there(cut) / np.array([size[1], size[0]] * 2, np.float32)
         found.append(Truth(np.concatenate([(inside[:, :2] + inside[:, 2:]) / 2, inside[:, 2:] - inside[:, :2]], 1),
                            labels))
