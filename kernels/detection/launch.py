@@ -3,11 +3,12 @@ import numpy as np
 
 from ..grid import ceil_div
 
-__all__ = ["batched_nms", "box_overlap", "box_overlap_backward", "ps_roi_align", "ps_roi_align_backward",
-           "ps_roi_pool", "ps_roi_pool_backward", "roi_align", "roi_align_backward", "roi_align_level",
-           "roi_align_level_backward", "roi_pool", "roi_pool_backward"]
+__all__ = ["batched_nms", "box_overlap", "box_overlap_backward", "multiclass_nms", "ps_roi_align",
+           "ps_roi_align_backward", "ps_roi_pool", "ps_roi_pool_backward", "roi_align", "roi_align_backward",
+           "roi_align_level", "roi_align_level_backward", "roi_pool", "roi_pool_backward"]
 
 FILE, NMS, OVERLAP = "detection/regions.cu", "detection/nms.cu", "detection/overlap.cu"
+MULTICLASS = "detection/multiclass.cu"
 THREADS = 256
 WORD = 64   # as in nms.cu
 
@@ -93,6 +94,21 @@ def batched_nms(device, boxes, scores, groups, iou, chosen, count):
     device.launch(NMS, "nms_pairs", over(device, n * words), (THREADS,),
                   (boxes, groups, order, n, words, np.float64(iou), taken))
     device.launch(NMS, "nms_choose", (1,), (THREADS,), (order, taken, n, words, gone, chosen, count))
+
+
+def multiclass_nms(device, boxes, scores, candidates, per_class, iou, least, agnostic, kind, sigma, found, best,
+                   labels, index, count):
+    samples, boxes_of, classes = scores.shape
+    if samples == 0:
+        return
+    left = device.empty(scores.shape, "float64" if scores.dtype == "float64" else "float32")
+    stayed = device.zeros((samples, classes), "int32")
+    if scores.size:
+        device.launch(MULTICLASS, "multiclass_begin", over(device, scores.size), (THREADS,),
+                      (scores, boxes_of, classes, candidates, np.float64(least), left, np.int64(scores.size)))
+    device.launch(MULTICLASS, "multiclass_choose", (samples,), (THREADS,),
+                  (boxes, boxes.ndim == 4, boxes_of, classes, per_class, np.float64(iou), np.float64(least), agnostic,
+                   kind, float(sigma), best.shape[1], left, stayed, found, best, labels, index, count))
 
 
 def box_overlap(device, a, b, kind, e, f, d, y):

@@ -51,8 +51,8 @@ def one(name: str, i: int, target: Mapping[str, Any], size: tuple[int, int], fir
     boxes = boxes if boxes.dtype.kind == "f" else boxes.astype(np.float32)
     wrong = ~((np.abs(boxes) < FARTHEST).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1))   # NaN is not less
     if wrong.any():
-        raise ValueError(f"{name}: target {i} has the box {boxes[wrong][0].tolist()}; a box (x1, y1, x2, y2) is finite, "
-                         "within 2^24 pixels, with x1 < x2 and y1 < y2")
+        raise ValueError(f"{name}: target {i} has the box {boxes[wrong][0].tolist()}; a box (x1, y1, x2, y2) is "
+                         "finite, within 2^24 pixels, with x1 < x2 and y1 < y2")
     beside = (boxes[:, :2] >= size[::-1]).any(1) | (boxes[:, 2:] <= 0).any(1)
     if beside.any():
         raise ValueError(f"{name}: target {i} has the box {boxes[beside][0].tolist()}, which has no area within its "

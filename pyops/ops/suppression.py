@@ -11,15 +11,13 @@ from ..core.types import Arrays
 from .places import cut
 from .shape import reshape
 from .spatial import MOST, axes, bounded
-from .typed import NO_CUDA, as_type
+from .typed import as_type
 
 reference = LateFunctions("pyops.kernels.detection.reference")
 
 __all__ = ["batched_nms", "multiclass_nms", "soft_nms"]
 
 KINDS = ("greedy", "diou", "soft_linear", "soft_gaussian")   # their places: kernels/detection/multiclass.cpp
-
-CHAIN = "the greedy order is one chain of comparisons"
 
 
 def multiclass_nms(boxes: Arrays, scores: Arrays, iou_threshold: float = 0.5, score_threshold: float = 0.0,
@@ -151,5 +149,4 @@ def forward(k: Any, boxes: Any, scores: Any, *, iou: float, least: float, room: 
 # a soft score is a product of as many factors as there are better boxes
 MULTICLASS_NMS = Op("multiclass_nms", "rr", forward, reference.multiclass_nms, None, check,
                     kernels=("multiclass_nms",), tolerance=64, shapes=shapes, per_sample=True,
-                    todo=dict.fromkeys(NO_CUDA, CHAIN),
                     bytes=lambda boxes, scores, **_: boxes.nbytes + scores.nbytes)

@@ -163,7 +163,8 @@ def test_images_of_any_shape_are_taken(compiled, size):
     ({"boxes": [[0, 0, 5, 5]], "labels": [3]}, "labels from 3 to 3; they are 0 to 2"),
     ({"boxes": [[5, 0, 5, 5]], "labels": [0]}, r"\[5.0, 0.0, 5.0, 5.0\]"), ({"boxes": []}, "no labels"),
     ({"boxes": [[0, 0, np.nan, 5]], "labels": [0]}, "nan"), ({"boxes": [[0, 0, 5, 5]], "labels": [0, 1]}, r"\(2,\)"),
-    ({"boxes": [[0, 0, 5, 5]], "labels": [0.5]}, "whole"), ({"boxes": [["0", "0", "5", "5"]], "labels": [0]}, "numbers"),
+    ({"boxes": [[0, 0, 5, 5]], "labels": [0.5]}, "whole"),
+    ({"boxes": [["0", "0", "5", "5"]], "labels": [0]}, "numbers"),
     ({"boxes": [[0, 0, 5, 1e30]], "labels": [0]}, r"within 2\^24 pixels"), ([[0, 0, 5, 5]], "is a list"),
     ({"boxes": [[90, 0, 95, 5]], "labels": [0]}, "no area within its image of 90x70"),
     ({"boxes": [[0, -5, 5, 0]], "labels": [0]}, "no area within its image of 90x70")])
