@@ -5,7 +5,8 @@
 // Two plans. Where there is a group of tiles for every thread, each takes batches of tiles through
 // all stages, so that what lies between the stages stays in its L2, and streams the filters from
 // wherever they are. Fewer tiles: threads make the transformed input together and then share out
-// the filters, so that these are read once.
+// the filters, so that these are read once. Filters that are not transformed yet (`u` null) go that
+// way, too: a thread transforms some when it has come to them, for all tiles of a batch.
 //
 // Tiles that hold outliers are computed directly instead, by the register tile of direct
 // convolutions (winograd_uneven.h).
@@ -34,7 +35,7 @@ struct Job {
     InMap<real> x, residual;
     OutMap<real> y;
     SquareFilters filters;
-    const real *u, *bias;
+    const real *u, *bias;           // u: null where threads make it
     i64 channels, in_blocks, pad_h, pad_w;
     i64 rows, columns;              // of the result before pooling, as far as it is used
     i64 tiles_h, tiles_w, tiles;    // tiles: of all samples
@@ -138,6 +139,27 @@ void make_m(const Job& job, const Piece& piece, i64 block, i64 blocks, const rea
                         BLOCK * (i64)sizeof(real) / (piece.last - piece.first)};
         multiply(job, piece, piece.first, split, batch.size + 1, blocks, v, f);
         multiply(job, piece, split, piece.last, batch.size, blocks, v, f);
+    }
+}
+
+// M of a block of filters that are yet to be transformed: a row of points at a time stays in L2 until it
+// is multiplied.
+template <int TILE, int TAPS>
+void make_m_and_filters(const Job& job, const Piece& piece, i64 block, const real* v, real* m) {
+    constexpr i64 SIDE = TILE + TAPS - 1;
+    const Batch& batch = piece.batch;
+    const i64 u_point = job.channels * BLOCK, m_point = piece.m_point();
+    const i64 split = at_most(piece.last, batch.larger > piece.first ? batch.larger : piece.first);
+    Scratch<real> taps(TAPS * TAPS * u_point), row(SIDE * u_point);
+    winograd_filter_taps(job.filters, block, taps);
+    for (i64 i = 0; i < SIDE; ++i) {
+        winograd_filter_row(taps, TAPS, TILE, job.channels, i, row);
+        for (i64 j = 0; j < SIDE; ++j, v += batch.v_point(job.in_blocks), m += m_point) {
+            const Filters f{row + j * u_point, 0, m, 0, (const char*)(row + (j + 1 < SIDE ? j + 1 : j) * u_point),
+                            BLOCK * (i64)sizeof(real) / (piece.last - piece.first)};
+            multiply(job, piece, piece.first, split, batch.size + 1, 1, v, f);
+            multiply(job, piece, split, piece.last, batch.size, 1, v, f);
+        }
     }
 }
 
@@ -267,7 +289,10 @@ void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, 
                   const std::uint8_t* uneven) {
     constexpr i64 POINTS = Winograd<TILE, TAPS>::POINTS;
     const i64 blocks = at_most(UNIT, job.y.blocks - block), m_point = piece.m_point();
-    make_m<TILE, TAPS>(job, piece, block, blocks, v, m);
+    if (job.u) make_m<TILE, TAPS>(job, piece, block, blocks, v, m);
+    else
+        for (i64 b = 0; b < blocks; ++b)
+            make_m_and_filters<TILE, TAPS>(job, piece, block + b, v, m + b * POINTS * m_point);
     for (i64 b = 0; b < blocks; ++b) {
         i64 left = 0;
         for (i64 i = 0; i < piece.count(); ++i)
@@ -288,7 +313,7 @@ struct Plan {
         const i64 point_bytes = Winograd<TILE, TAPS>::POINTS * BLOCK * (i64)sizeof(real), threads = threads_now();
         const i64 filter_bytes = job.y.blocks * job.channels * point_bytes,
                   tile_bytes = (job.in_blocks + UNIT) * point_bytes;
-        const bool shared = job.tiles < GROUP * threads;
+        const bool shared = !job.u || job.tiles < GROUP * threads;
         const i64 room = shared ? SHARED_BYTES : filter_bytes > FEW_FILTERS ? PRIVATE_MORE
                                                                             : PRIVATE_BYTES;
         const i64 most = room / tile_bytes / GROUP * GROUP;
@@ -334,8 +359,9 @@ template <int TILE, int TAPS> void all_together(const Job& job, const Plan& plan
             }
         });
         // Where units of filters do not come out even among the threads, tiles are shared out as well.
-        const i64 pieces =
-            job.y.blocks % (UNIT * threads) == 0 ? 1 : at_most(ceil_div(4 * threads, units), batch.groups);
+        const i64 pieces = !job.u || job.y.blocks % (UNIT * threads) == 0
+                               ? 1
+                               : at_most(ceil_div(4 * threads, units), batch.groups);
         parallel_tasks(units * pieces, [&](i64 task) {
             Scratch<real> m(m_size);
             const i64 piece = task % pieces;

@@ -1,14 +1,16 @@
 // Winograd's transform of filters, G w G^T (winograd_transform.h), for a block of 16 filters at a
-// time, one in each lane. In double: rounding here would be an error of every product.
+// time, one in each lane.
 #include "winograd_filters.h"
 #include "winograd_transform.h"
 #include "winograd_uneven.h"
 #include "gemm/gemm.h"
+#include "simd_math.h"
 
 BEGIN_KERNELS
 namespace {
-// transformed before they are written, so that each point gets a kilobyte at a time
-constexpr i64 CHANNELS = 16;
+// Transformed before they are written, so that each point gets 512 bytes at a time: points are often a power of
+// two apart, and share sets of the caches.
+constexpr i64 CHANNELS = 8;
 
 // Filters k ... k + rows - 1 at channels [c, c + count), as [channel][tap][16].
 void gather(const SquareFilters& w, i64 k, int rows, i64 c, i64 count, real* taps) {
@@ -19,51 +21,99 @@ void gather(const SquareFilters& w, i64 k, int rows, i64 c, i64 count, real* tap
             pack_rows<BLOCK>(from + i * w.channel_stride, w.filter_stride, rows, w.taps(), taps + i * w.taps() * BLOCK);
 }
 
+// t = G f
+template <int TILE, int TAPS>
+inline __attribute__((always_inline)) void transform_taps(const V (&f)[TAPS], V (&t)[TILE + TAPS - 1]) {
+    constexpr Winograd<TILE, TAPS> w;
+    constexpr int SIDE = w.SIDE, ZERO = w.ZERO;
+    if (ZERO) t[0] = real(1 / w.q[0]) * f[0];
+    t[SIDE - 1] = f[TAPS - 1];
+    #pragma GCC unroll 4
+    for (int j = 0; j < w.PAIRS; ++j) {   // rows of +a and -a: even taps alike, odd ones by turns
+        double g[TAPS];
+        w.filter_row(ZERO + 2 * j, g);
+        V even = rounded(real(g[0]) * f[0]);   // which product an addition takes up is not the compiler's choice
+        if (TAPS == 3) even += real(g[TAPS - 1]) * f[TAPS - 1];
+        t[ZERO + 2 * j] = even + real(g[1]) * f[1];
+        t[ZERO + 2 * j + 1] = ZERO ? even - real(g[1]) * f[1] : real(g[1]) * f[1] - even;
+    }
+}
+
 // One channel of 16 filters: taps [tap][16] to points, each CHANNELS * BLOCK values from the last.
 template <int TILE, int TAPS> void transform(const real* taps, bool turned, real* points) {
     constexpr int SIDE = TILE + TAPS - 1, COUNT = TAPS * TAPS;
-    constexpr Winograd<TILE, TAPS> winograd;
-    double g[SIDE][TAPS];
-    for (int i = 0; i < SIDE; ++i) winograd.filter_row(i, g[i]);
-    double f[COUNT][BLOCK];
-    for (int tap = 0; tap < COUNT; ++tap)
-        for (int k = 0; k < BLOCK; ++k) f[tap][k] = taps[(turned ? COUNT - 1 - tap : tap) * BLOCK + k];
-    for (int i = 0; i < SIDE; ++i) {
-        double row[TAPS][BLOCK];   // of G w
-        for (int s = 0; s < TAPS; ++s)
-            for (int k = 0; k < BLOCK; ++k) {
-                double sum = g[i][0] * f[s][k];
-                #pragma GCC unroll 3
-                for (int r = 1; r < TAPS; ++r) sum += g[i][r] * f[r * TAPS + s][k];
-                row[s][k] = sum;
+    for (int part = 0; part < BLOCK; part += LANES) {
+        V columns[SIDE][TAPS];   // of G w
+        #pragma GCC unroll 3
+        for (int s = 0; s < TAPS; ++s) {
+            V f[TAPS], t[SIDE];
+            #pragma GCC unroll 3
+            for (int r = 0; r < TAPS; ++r) {
+                const int tap = r * TAPS + s;
+                f[r] = load(taps + (turned ? COUNT - 1 - tap : tap) * BLOCK + part);
             }
-        for (int j = 0; j < SIDE; ++j, points += CHANNELS * BLOCK)
-            for (int k = 0; k < BLOCK; ++k) {
-                double sum = row[0][k] * g[j][0];
-                #pragma GCC unroll 3
-                for (int s = 1; s < TAPS; ++s) sum += row[s][k] * g[j][s];
-                points[k] = (real)sum;
-            }
+            transform_taps<TILE, TAPS>(f, t);
+            #pragma GCC unroll 8
+            for (int i = 0; i < SIDE; ++i) columns[i][s] = rounded(t[i]);   // products that both halves share are none
+        }
+        #pragma GCC unroll 8
+        for (int i = 0; i < SIDE; ++i) {
+            V t[SIDE];
+            transform_taps<TILE, TAPS>(columns[i], t);
+            #pragma GCC unroll 8
+            for (int j = 0; j < SIDE; ++j) store(points + (i * SIDE + j) * CHANNELS * BLOCK + part, t[j]);
+        }
     }
+}
+
+// Of one block of filters, channels [c, c + count), count <= CHANNELS; u: the block's.
+template <int TILE, int TAPS> void transform_piece(const SquareFilters& w, i64 block, i64 c, i64 count, real* u) {
+    constexpr i64 POINTS = (TILE + TAPS - 1) * (TILE + TAPS - 1);
+    alignas(64) real taps[CHANNELS * TAPS * TAPS * BLOCK], points[POINTS * CHANNELS * BLOCK];
+    const i64 k = block * BLOCK;
+    gather(w, k, (int)(w.filters - k < BLOCK ? w.filters - k : BLOCK), c, count, taps);
+    for (i64 i = 0; i < count; ++i)
+        transform<TILE, TAPS>(taps + i * TAPS * TAPS * BLOCK, w.turned, points + i * BLOCK);
+    for (i64 p = 0; p < POINTS; ++p)
+        std::memcpy(u + (p * w.channels + c) * BLOCK, points + p * CHANNELS * BLOCK, count * BLOCK * sizeof(real));
 }
 
 template <int TILE, int TAPS> void transform_filters(const SquareFilters& w, real* u) {
     constexpr i64 POINTS = (TILE + TAPS - 1) * (TILE + TAPS - 1);
     const i64 blocks = (w.filters + BLOCK - 1) / BLOCK, pieces = (w.channels + CHANNELS - 1) / CHANNELS;
-    parallel_for(blocks * pieces, 8, [&](i64 begin, i64 end) {
-        alignas(64) real taps[CHANNELS * TAPS * TAPS * BLOCK], points[POINTS * CHANNELS * BLOCK];
+    parallel_for(blocks * pieces, 16, [&](i64 begin, i64 end) {
         for (i64 at = begin; at < end; ++at) {
-            const i64 block = at / pieces, c = at % pieces * CHANNELS, k = block * BLOCK;
-            const i64 count = w.channels - c < CHANNELS ? w.channels - c : CHANNELS;
-            gather(w, k, (int)(w.filters - k < BLOCK ? w.filters - k : BLOCK), c, count, taps);
-            for (i64 i = 0; i < count; ++i)
-                transform<TILE, TAPS>(taps + i * TAPS * TAPS * BLOCK, w.turned, points + i * BLOCK);
-            for (i64 p = 0; p < POINTS; ++p)
-                std::memcpy(u + ((block * POINTS + p) * w.channels + c) * BLOCK,
-                            points + p * CHANNELS * BLOCK, count * BLOCK * sizeof(real));
+            const i64 block = at / pieces, c = at % pieces * CHANNELS;
+            transform_piece<TILE, TAPS>(w, block, c, w.channels - c < CHANNELS ? w.channels - c : CHANNELS,
+                                        u + block * POINTS * w.channels * BLOCK);
         }
     });
 }
+
+// A row of points of a block of filters: `row` of G w, times G^T. The same chains as in transform().
+template <int TILE, int TAPS> void transform_row(const real* taps, i64 channels, i64 row, real* u) {
+    constexpr int SIDE = TILE + TAPS - 1, COUNT = TAPS * TAPS;
+    constexpr Winograd<TILE, TAPS> winograd;
+    double exact[TAPS];
+    winograd.filter_row((int)row, exact);
+    V g[TAPS];
+    for (int r = 0; r < TAPS; ++r) g[r] = splat((real)exact[r]);
+    for (i64 c = 0; c < channels; ++c, taps += COUNT * BLOCK, u += BLOCK)
+        for (int part = 0; part < BLOCK; part += LANES) {
+            V column[TAPS], t[SIDE];
+            #pragma GCC unroll 3
+            for (int s = 0; s < TAPS; ++s) {
+                const real* f = taps + s * BLOCK + part;
+                V sum = rounded(g[0] * load(f));
+                if (TAPS == 3) sum += g[TAPS - 1] * load(f + (TAPS - 1) * TAPS * BLOCK);
+                column[s] = sum + g[1] * load(f + TAPS * BLOCK);
+            }
+            transform_taps<TILE, TAPS>(column, t);
+            #pragma GCC unroll 8
+            for (int j = 0; j < SIDE; ++j) store(u + j * channels * BLOCK + part, t[j]);
+        }
+}
+
 // Of `n` values: the sum of their squares, and the largest square.
 struct Squares {
     V sum{}, peak{};
@@ -124,6 +174,18 @@ void winograd_filters(const SquareFilters& w, i64 tile, real* u) {
     else if (tile == 2) transform_filters<2, 3>(w, u);
     else if (tile == 4) transform_filters<4, 3>(w, u);
     else transform_filters<6, 3>(w, u);
+}
+
+void winograd_filter_taps(const SquareFilters& w, i64 block, real* taps) {
+    const i64 k = block * BLOCK;
+    gather(w, k, (int)(w.filters - k < BLOCK ? w.filters - k : BLOCK), 0, w.channels, taps);
+}
+
+void winograd_filter_row(const real* taps, i64 side, i64 tile, i64 channels, i64 row, real* u) {
+    if (side == 2) transform_row<4, 2>(taps, channels, row, u);
+    else if (tile == 2) transform_row<2, 3>(taps, channels, row, u);
+    else if (tile == 4) transform_row<4, 3>(taps, channels, row, u);
+    else transform_row<6, 3>(taps, channels, row, u);
 }
 
 void winograd_weights(In<real> weight, i64 tile, Out<real> u) {

@@ -18,7 +18,8 @@ struct SquareFilters {
 bool even_filters(const SquareFilters& w);
 
 // A 3x3 convolution of stride 1 on maps: what winograd_conv (program.inc) does. u: `filters`
-// transformed for `tile`, which is 4 where they are 2x2. bias covers whole blocks.
+// transformed for `tile`, which is 4 where they are 2x2; null: they are transformed as they are met.
+// bias covers whole blocks.
 void winograd_layer(InMap<real> x, const SquareFilters& filters, const real* u, i64 tile, const real* bias,
                     InMap<real> residual, Dims padding, i64 pool, Act act, OutMap<real> y);
 
@@ -30,4 +31,8 @@ void winograd_dilated_layer(InMap<real> x, const SquareFilters& filters, const r
 // G w G^T for F(tile x tile, side x side): u is (filters / 16, (tile + side - 1)^2, channels, 16),
 // zeros where filters do not fill a block.
 void winograd_filters(const SquareFilters& w, i64 tile, real* u);
+// The same of one block of 16 filters, a row of points at a time, by the thread that calls. taps:
+// (channels, side x side, 16), made once for all rows; u: (tile + side - 1, channels, 16).
+void winograd_filter_taps(const SquareFilters& w, i64 block, real* taps);
+void winograd_filter_row(const real* taps, i64 side, i64 tile, i64 channels, i64 row, real* u);
 }  // namespace ISA::REAL_NAME

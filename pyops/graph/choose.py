@@ -11,27 +11,47 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from . import costs, packing, stride_two
+from . import costs, filters_kept, packing, stride_two
 from .ir import Graph, Node, Value
 from .shared import once
 from .whole import from_whole_numbers, whole_numbers
 
 COPY = 6      # nanoseconds to lay 16 values of a map elsewhere
-BALANCED = 1.03   # times the shortest that a layer may take, if it keeps fewer weights
-FILTER = 60   # multiply-adds of 16 filters that the transform of 16 of their values takes
+# The transform of 16 filters of a channel, in multiply-adds of 16 filters: to gather them, and for each point
+GATHERED, POINT = 210, 2
+CACHED = 512  # channels of which a block of filters and its pixels stay in cache meanwhile: of more, four times that
+IN_RUN = " in the run"   # behind an algorithm's name: what it makes of filters is not kept
 
 
 def run(graph: Graph, options) -> None:
     total = sum(v.nbytes for node in graph.every() for v in node.inputs if isinstance(v, np.ndarray))
+    known, rest = costs.of(options.isa), 0.0   # nanoseconds of what there is no choice for
+    layers: list[filters_kept.Layer] = []
     for part in parts(graph):
         consumers = part.consumers()
         for node in part.nodes:
             if node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value):
                 whole = sums_are_whole(node, part, consumers)
-                node.algorithm, node.why = choose(node, options, total, whole)
+                node.algorithm, node.why, estimate = choose(node, options, total, whole)
+                if estimate:
+                    layers.append(filters_kept.Layer(node, {way: (cost, kept_bytes(node, way))
+                                                            for way, cost in estimate.items()}, node.algorithm))
+                    continue
             elif node.op == "conv_transpose" and stride_two.is_stride_two(node):
                 node.algorithm, node.why = stride_two.choose(node, options, total,
                                                              forced_algorithm(node, options.force))
+            rest += node.macs * known.direct / 16 / known.threads
+    # a sample's algorithms may not depend on what the batch adds to the rest
+    if options.memory == "balanced":
+        filters_kept.bound(layers, 0 if options.batch_invariant else rest)
+    for layer in layers:
+        settle(layer.node, layer.way)
+
+
+def settle(node: Node, way: str) -> None:
+    """Gives the node the algorithm of a way that `choose` offers."""
+    node.algorithm, in_run = way.removesuffix(IN_RUN), way.endswith(IN_RUN)
+    node.filters_in_run = node.filters_in_run or in_run
 
 
 def parts(graph: Graph):
@@ -52,14 +72,15 @@ def sums_are_whole(node: Node, graph: Graph, consumers) -> bool:
     return not floats and from_whole_numbers(node.inputs[0]) and whole_numbers(node.inputs[1])
 
 
-def choose(node: Node, options, total_weights: int, whole: bool = False) -> tuple[str, str]:
-    """The cheapest algorithm of all candidates that do not decline, or the one that was asked for;
-    and why. whole: its sums have to be exact.
+def choose(node: Node, options, total_weights: int, whole: bool = False) -> tuple[str, str, dict[str, float]]:
+    """The cheapest algorithm of all candidates that do not decline, or the one that was asked for; why;
+    and the nanoseconds of those that there are, where there is a choice. whole: its sums have to be
+    exact.
     """
     forced = forced_algorithm(node, options.force)
     if forced in (None, *stride_two.NAMES) and not whole and stride_two.is_stride_two(node):
         algorithm, why = stride_two.choose(node, options, total_weights, forced)
-        return algorithm or "direct", why
+        return algorithm or "direct", why, {}
     offers, reasons = {}, []
     for candidate in CANDIDATES:
         if whole and forced is None and candidate is winograd:
@@ -69,28 +90,31 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
             offers.update(candidate(node, options, forced))
         except Declined as why:
             reasons.append(str(why))
+    lean = options.memory == "lean"
     if forced in offers:
-        return forced, "forced by PYOPS_FORCE_ALGO"
+        node.filters_in_run = lean
+        return forced, "forced by PYOPS_FORCE_ALGO", {}
+    offers = {name: cost for name, cost in offers.items() if name.endswith(IN_RUN) <= (options.memory != "fast")
+              and not (lean and name.startswith("winograd") and not name.endswith(IN_RUN))}
     first = next(iter(offers))
     if forced is not None:
-        return first, f"{forced} is forced but impossible here: {reasons[0]}"
+        return first, f"{forced} is forced but impossible here: {reasons[0]}", {}
     if len(offers) == 1:
-        return first, reasons[0]
+        return first, reasons[0], {}
     known = costs.of(options.isa)
-    if options.memory == "lean":
-        offers = {name: costed if name == "direct" else partial(with_filters, costed, int(name[-1]))
-                  for name, costed in offers.items()}
     estimate = {name: (alone(cost) if options.batch_invariant else cost)(node, known, total_weights)
                 for name, cost in offers.items()}
     listed = ", ".join(f"{name} {cost / 1e3:.0f}" for name, cost in estimate.items())
-    least = min(estimate.values()) * (BALANCED if options.memory == "balanced" else 1)
-    chosen = min((name for name, cost in estimate.items() if cost <= least), key=weights)
-    return chosen, f"estimated us: {listed}"
+    quickest = min((name for name in estimate if lean or not name.endswith(IN_RUN)), key=lambda name: estimate[name])
+    return quickest, f"estimated us: {listed}", estimate
 
 
-def weights(algorithm: str) -> int:
-    """Numbers that the algorithm keeps, for one of a 3x3 filter's channels."""
-    return 9 if algorithm == "direct" else 9 + (int(algorithm[-1]) + 2) ** 2   # the plain ones, too
+def kept_bytes(node: Node, way: str) -> int:
+    """Bytes of weights that a layer keeps: Winograd's algorithm has the plain ones beside its own."""
+    K, C = node.inputs[1].shape[:2]
+    if not way.startswith("winograd"):
+        return 4 * 9 * packing.rounded(C) * packing.rounded(K)
+    return 4 * 9 * C * K + (0 if way.endswith(IN_RUN) else 4 * (int(way[-1]) + 2) ** 2 * C * packing.rounded(K))
 
 
 class Declined(Exception):
@@ -113,7 +137,7 @@ def winograd(node: Node, options, forced: str | None) -> dict[str, Callable]:
     if not packing.even_filters(node.inputs[1]):
         raise Declined("a filter of little more than one tap")
     tiles = costs.TILES[:2] if forced is None and options.precision == "default" else costs.TILES
-    return {f"winograd{m}": partial(winograd_cost, m=m) for m in tiles}
+    return {f"winograd{m}{way}": partial(winograd_cost, m=m, kept=not way) for m in tiles for way in ("", IN_RUN)}
 
 
 CANDIDATES = (direct, winograd)   # of equal estimates the first wins
@@ -156,13 +180,6 @@ def sizes(node: Node):
     return K, C, n, h, w
 
 
-def with_filters(estimate: Callable, m: int, node: Node, known: costs.Costs, total_weights: float) -> float:
-    """The estimate of a layer whose filters are transformed in every run."""
-    K, C = node.inputs[1].shape[:2]
-    filters = FILTER * known.winograd * (m + 2) ** 2 * C * -(-K // 16) / known.threads
-    return estimate(node, known, total_weights) + filters
-
-
 def alone(estimate: Callable) -> Callable:
     """The estimate for one sample of the node's batch."""
     def of(node: Node, *args, **more):
@@ -202,8 +219,9 @@ def inside(node: Node) -> float:
     return share
 
 
-def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int) -> float:
-    """With dilation it is as many layers as that has phases, which are copied into place and back."""
+def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int, kept: bool = True) -> float:
+    """With dilation it is as many layers as that has phases, which are copied into place and back. kept:
+    filters are transformed beforehand."""
     K, C, n, h, w = sizes(node)
     down, across = node.attrs["dilation"]
     phases = down * across
@@ -214,4 +232,7 @@ def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int) 
     transform = known.transform[costs.TILES.index(m)] * tiles * (C + K) / 32 / known.threads
     copies = 0 if phases == 1 else COPY * n * phases * (
         (rows + 2) * (columns + 2) * -(-C // 16) + 2 * rows * columns * -(-K // 16)) / known.threads
-    return max(multiply, streaming(4 * points * C * K, known, total_weights * points / 9)) + transform + copies
+    if kept:
+        return max(multiply, streaming(4 * points * C * K, known, total_weights * points / 9)) + transform + copies
+    filters = (GATHERED + POINT * points) * known.winograd * C * -(-K // 16) / known.threads * (1 if C <= CACHED else 4)
+    return max(multiply + filters, streaming(4 * 9 * C * K, known, total_weights)) + transform + copies

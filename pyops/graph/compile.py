@@ -92,7 +92,8 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     batch_invariant: a sample gets the same bits whatever the batch and the number of threads:
     algorithms are chosen as for one sample (None: within pyops.batch_invariant()).
     memory: "fast" takes the quickest algorithm of each layer, whatever weights it keeps (Winograd's has
-    two to seven times as many); "balanced" the one with the fewest among those that take up to 3 % longer;
+    two to seven times as many); "balanced" spends at most 3 % of the program's time, by estimate, where
+    it saves the most of them: on other algorithms, and on transforming filters in each run;
     "lean" keeps one copy of every weight beside the model's: what Winograd's algorithm makes of
     filters is made in each run, which its choice takes into account, and linear layers of few rows
     read the model's own arrays.
@@ -200,7 +201,7 @@ class Family:
         self.model, self.options, self.axes = model, options, axes
         self.traced: list[Sized] = []      # the one used last comes first
         self.refused: Exception | None = None   # why a graph is of one size
-        self.release: Callable[[], None] | None = None   # called when the one graph is there
+        self.release: Callable[[], None] | None = None   # called when the model is not traced again
         self._lock = threading.RLock()
         self._for_sizes: list[Any] | None = None
         self._seen: set[Any] = set()
@@ -259,8 +260,10 @@ class Family:
                     self.traced.insert(0, self.traced.pop(i))
                     return found
             function = self.function(inputs)
-            if function is None:
-                return simplified(as_function(self.model, inputs), inputs, self.options)
+            if function is None:   # a batch may be traced for its first sample as well (samples.py)
+                alone = all(x.shape[:1] == (1,) for x in inputs)
+                return simplified(as_function(self.model, inputs), inputs, self.options,
+                                  traced=self.release if alone else None)
             try:
                 sized = Sized.of(function, inputs, self.axes, passes)
             except REFUSED as why:   # what the model itself is at fault for, it shows again
@@ -273,9 +276,12 @@ class Family:
 
 
 def simplified(model: Any, inputs: Any, options: Options | None = None,
-               arrange: Any = lambda values: values) -> Any:
+               arrange: Any = lambda values: values, traced: Callable[[], None] | None = None) -> Any:
+    """traced: called before the graph is rewritten, which makes new weights of what the model has."""
     with keeping(None if options is None else options.constants):
         graph, structure = trace(model, inputs, arrange)
+        if traced is not None:
+            traced()
         passes(graph)
     return graph, structure
 

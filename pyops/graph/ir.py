@@ -85,6 +85,7 @@ class Node:
     short: Value | None = None
     # of a node on bytes: what it computes with, and what it makes of its result (on_bytes.py)
     on_bytes: Any = None
+    filters_in_run: bool = False      # Winograd's are transformed in each run, and not kept
 
     @property
     def row(self) -> Op:

@@ -202,9 +202,13 @@ def even_filters(w: np.ndarray) -> bool:
     but would err by all pixels of its tile.
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        squares = np.square(w.reshape(len(w), -1), dtype=np.float64)
-        peak = squares.max(1, initial=0)
-        return bool((peak <= 64 * (squares.sum(1) - peak)).all())   # not where one is NaN
+        rows = w.reshape(len(w), -1)
+        for first in range(0, len(rows), 64):   # a copy of some in float64, not of all
+            squares = np.square(rows[first:first + 64], dtype=np.float64)
+            peak = squares.max(1, initial=0)
+            if not (peak <= 64 * (squares.sum(1) - peak)).all():   # not where one is NaN
+                return False
+        return True
 
 
 @once

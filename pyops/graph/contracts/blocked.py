@@ -270,7 +270,7 @@ def expanded(x: Map, channels: int, expand, bias, wide: int) -> None:
     numbers(bias, blocks(wide) * BLOCK)
 
 
-@contract("winograd_conv", "mrrnopdnaM")
+@contract("winograd_conv", "mronopdnaM")
 def winograd_conv(x, weight, u, tile, bias, residual, padding, pool, act, y) -> None:
     winograd_filters_fit(x, weight, u, tile, y)
     need(
@@ -286,7 +286,7 @@ def winograd_conv(x, weight, u, tile, bias, residual, padding, pool, act, y) -> 
     finished(y, bias, residual)
 
 
-@contract("winograd_dilated", "mrrnopddaM")
+@contract("winograd_dilated", "mronopddaM")
 def winograd_dilated(x, weight, u, tile, bias, residual, padding, dilation, act, y) -> None:
     winograd_filters_fit(x, weight, u, tile, y)
     need(
@@ -308,7 +308,7 @@ def winograd_filters_fit(x, weight, u, tile, y) -> None:
     filled(filters, y)
     need(tile in (2, 4, 6), "tiles are of 2, 4 or 6")
     need(
-        u.shape == (y.blocks, (tile + 2) ** 2, channels, BLOCK),
+        u is None or u.shape == (y.blocks, (tile + 2) ** 2, channels, BLOCK),
         "filters are packed as (blocks, points, channels, 16)",
     )
 

@@ -147,12 +147,14 @@ def winograd(low: Lowering, c: Layer) -> None:
     tile = int(c.node.algorithm[-1])
     planar = packing.contiguous(c.weight)
     x = low.as_map(c.x).ref
-    if low.options.memory == "lean":
-        shape = packing.winograd_shape(c.weight, tile)
+    u: np.ndarray | Ref | None = None
+    shape, maps = packing.winograd_shape(c.weight, tile), (c.x.size + c.node.output.size) // max(1, c.samples)
+    if not c.node.filters_in_run:
+        u = packing.winograd(low.kernels, c.weight, tile)
+    elif math.prod(shape) <= maps:
+        # no more than a sample's maps take anyway: many pixels meet filters that are made once
         u = Ref(low.buffer(math.prod(shape)), 0, shape)
         low.add("winograd_weights", planar, tile, u, node=c.node, algorithm="filters")
-    else:
-        u = packing.winograd(low.kernels, c.weight, tile)
     arguments = (x, planar, u, tile, c.packed_bias(), residual(low, c.node), c.node.attrs["padding"])
     if c.node.attrs["dilation"] == (1, 1):
         c.call(low, "winograd_conv", *arguments, 2 if c.node.epilogue.pool else 1, c.tail,

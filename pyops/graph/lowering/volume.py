@@ -38,7 +38,8 @@ def conv(low: Lowering, node: Node, image: Callable[[Lowering, Node], None]) -> 
             if i:
                 own.epilogue.residual = image_of(low, target)
             low.given[own.output] = target
-            own.algorithm, own.why = choose.choose(own, low.options, weight.nbytes)
+            way, own.why, _ = choose.choose(own, low.options, weight.nbytes)
+            choose.settle(own, way)
             image(low, own)
             if low.maps.get(own.output) is not target:
                 raise Declined("single pixels")

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core import memory
 from ..ir import Graph, Node, Value
 from ..shared import once
+
+ROWS = 1 << 16   # weights that are scaled at a time
 
 
 def run(graph: Graph) -> None:
@@ -71,5 +74,12 @@ def fold(producer: Node, scale: np.ndarray, shift: np.ndarray) -> None:
 
 @once
 def scaled(weight: np.ndarray, shape: tuple[int, ...], scale: bytes) -> np.ndarray:
-    """The weights times float64 numbers of a shape that broadcasts."""
-    return (weight * np.frombuffer(scale).reshape(shape)).astype(weight.dtype)
+    """The weights times float64 numbers of a shape that broadcasts, some rows at a time: no float64 copy
+    of all is made."""
+    factors = np.broadcast_to(np.frombuffer(scale).reshape(shape), weight.shape)
+    made = memory.empty(weight.shape, weight.dtype)
+    step = max(1, ROWS // max(1, weight[:1].size))
+    for first in range(0, len(weight), step):
+        rows = slice(first, first + step)
+        np.multiply(weight[rows], factors[rows], out=made[rows], casting="same_kind", dtype=np.float64)
+    return made
