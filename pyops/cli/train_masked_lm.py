@@ -12,8 +12,8 @@ FINE_TUNED = "bert"   # the folder of the pre-trained network within --out
 
 
 def add_arguments(parser):
-    parser.add_argument("--steps", type=positive(int), default=2000, metavar="N",
-                        help="updates on masked words (default: 2000)")
+    parser.add_argument("--steps", type=positive(int), default=1500, metavar="N",
+                        help="updates on masked words (default: 1500)")
     parser.add_argument("--fine-tuning", type=positive(int), default=120, metavar="N",
                         help="updates of each classifier (default: 120)")
     parser.add_argument("--classes", type=positive(int), default=8, metavar="N",
@@ -31,8 +31,8 @@ def add_arguments(parser):
     parser.add_argument("--batch", "--batch-size", type=positive(int), default=32, metavar="N", help="default: 32")
     parser.add_argument("--lr", type=positive(float), default=2e-3,
                         help="the highest rate on masked words (default: 0.002)")
-    parser.add_argument("--fine-tuning-lr", type=positive(float), default=5e-4, metavar="LR",
-                        help="of both classifiers (default: 0.0005)")
+    parser.add_argument("--fine-tuning-lr", type=positive(float), default=1e-3, metavar="LR",
+                        help="of both classifiers (default: 0.001)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, masks and the choice of passages (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("runs/masked-lm"), metavar="DIR",
                         help="where the folders bert and classifier and the pictures go (default: runs/masked-lm)")

@@ -1,6 +1,8 @@
 """Attention beyond the cases of its row: special values, dropout, the modules beside torch's, and
 compiled encoders."""
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -323,3 +325,29 @@ def test_a_view_that_is_read_as_an_array_is_copied_once():
     program = pyops.compile(model, (x,))
     for got, want in zip(program(x), model(x)):
         assert np.array_equal(got, want)
+
+
+def test_memory_grows_with_the_length_not_with_its_square():
+    """4,096 tokens of two heads, causal and with dropped weights, and their gradients, in a process of its
+    own: the scores alone would be 128 MB."""
+    pytest.importorskip("resource")
+    code = """
+import resource, numpy as np, pyops
+from pyops import Tensor, functional as F
+rng = np.random.default_rng(0)
+def step(length, **how):
+    x = [Tensor(rng.standard_normal((2, length, 16), np.float32), requires_grad=True) for _ in range(3)]
+    F.sum(F.scaled_dot_product_attention(*x, **how)).backward()
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+hows = {"causal": dict(is_causal=True), "dropped": dict(dropout_p=0.1, seed=1),
+        "band": dict(key_begin=np.arange(4096) - 512, is_causal=True)}
+step(64)
+for name, how in hows.items():
+    before = peak()
+    step(4096, **how)
+    print(name, peak() - before)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    grown = {name: float(mb) for name, mb in map(str.split, found.splitlines())}
+    assert set(grown) == {"causal", "dropped", "band"} and max(grown.values()) < 24, grown

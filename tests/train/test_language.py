@@ -114,11 +114,11 @@ def test_passages_and_their_split(tmp_path):
     assert len(found) == 3 * 12 and {p.package for p in found} == {"alpha", "beta", "gamma"}
     parts = masked.split(found, 3, 4, np.random.default_rng(0))
     assert parts.classes == ["alpha", "beta", "gamma"]
-    assert list(np.bincount(parts.labelled[1])) == [4, 4, 4] and list(np.bincount(parts.test[1])) == [8, 8, 8]
+    assert list(np.bincount(parts.labelled[1])) == list(np.bincount(parts.test[1])) == [4, 4, 4]
     for passages, classes in (parts.labelled, parts.test):
         assert [parts.classes[c] for c in classes] == [p.package for p in passages]
     asked = {p.text for p in parts.test[0]}
-    assert not asked & {p.text for p in parts.unlabelled} and len(parts.unlabelled) == 12
+    assert not asked & {p.text for p in parts.unlabelled} and len(parts.unlabelled) == 24
     with pytest.raises(ValueError, match="not 3 packages with 14 passages"):
         masked.split(found, 3, 7, np.random.default_rng(0))
     with pytest.raises(FileNotFoundError, match="no Python sources"):

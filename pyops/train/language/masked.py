@@ -2,7 +2,8 @@
 of few labelled passages.
 
 A passage is the docstring of a module, class or function; its class is the package of the standard
-library that it stands in. What passages are asked for in the test is read by nobody before.
+library that it stands in. Of each package few passages have a label; half of the others are asked for
+in the test, and read by nobody before, the other half is text without a label.
 """
 from __future__ import annotations
 
@@ -62,8 +63,8 @@ def docstrings(path: Path) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Split:
-    """unlabelled: what masked words are taken from, which holds the labelled passages too. labelled
-    and test: (passages, classes) of the packages `classes`."""
+    """unlabelled: what masked words are taken from: passages of all packages, all but those of the test.
+    labelled and test: (passages, classes) of the packages `classes`."""
     unlabelled: list[Passage]
     labelled: tuple[list[Passage], np.ndarray]
     test: tuple[list[Passage], np.ndarray]
@@ -71,8 +72,8 @@ class Split:
 
 
 def split(found: Sequence[Passage], classes: int, labelled: int, generator: np.random.Generator) -> Split:
-    """The `classes` packages with most passages, `labelled` of each to learn from, the others for
-    the test. ValueError where a package has too few."""
+    """The `classes` packages with most passages, `labelled` of each to learn from, half of the others
+    for the test. ValueError where a package has too few."""
     most = Counter(p.package for p in found).most_common(classes)
     names = sorted(name for name, _ in most)
     if len(most) < classes or most[-1][1] < 2 * labelled:
@@ -82,7 +83,7 @@ def split(found: Sequence[Passage], classes: int, labelled: int, generator: np.r
     for c, name in enumerate(names):
         own = [(p, c) for p in order if p.package == name]
         parts[0].extend(own[:labelled])
-        parts[1].extend(own[labelled:])
+        parts[1].extend(own[labelled:labelled + (len(own) - labelled + 1) // 2])
     asked = {p.text for p, _ in parts[1]}
     return Split([p for p in order if p.text not in asked],
                  *(([p for p, _ in part], np.array([c for _, c in part])) for part in parts), names)
