@@ -24,7 +24,7 @@ from pyops import functional as F, models, nn
 from . import peers
 from .networks import calibrate, onnx_model, recorded
 
-PICTURE = (480, 640)
+PICTURE, SOME = (480, 640), 100   # pixels; scores of a class above the threshold, before suppression
 
 
 class Decoded(nn.Module):
@@ -39,7 +39,7 @@ class Decoded(nn.Module):
 
 
 def drawn(name: str, size: int, image: np.ndarray):
-    """The detector with random weights, and from frame to decoded boxes; objects are rare."""
+    """The detector with random weights, and from frame to decoded boxes; objects are rare, but there are some."""
     pyops.manual_seed(0)
     model = models.create_model(name, size=size, fit="letterbox")
     with pyops.no_grad():
@@ -57,7 +57,34 @@ def drawn(name: str, size: int, image: np.ndarray):
             bias[:, :4], bias[:, 4], bias[:, 5:] = 0, -6, -5
         else:          # classes alone
             bias[...] = -8.3
+    with pyops.no_grad():
+        maps = model.maps(frame)
+    more = next(by for by in np.arange(0, 20, 0.25) if above(model, raised(maps, convs, by)) >= SOME)
+    for conv, rows in convs:
+        bias = conv.bias.data.reshape(rows, -1)
+        bias[:, objects(rows)] += more
     return model.eval(), Decoded(model).eval()
+
+
+def objects(rows: int):
+    """Which of an anchor's numbers say that something is there: its objectness, or all classes."""
+    return 4 if rows > 1 else slice(None)
+
+
+def raised(maps, convs, by: float) -> list:
+    """The maps with so much more of it."""
+    found = []
+    for (_, rows), one in zip(convs, maps):
+        first = np.array(one[0] if isinstance(one, tuple) else one)
+        first.reshape(len(first), rows, -1, *first.shape[2:])[:, :, objects(rows)] += by
+        found.append((first, *one[1:]) if isinstance(one, tuple) else first)
+    return found
+
+
+def above(model, maps) -> int:
+    """How many scores are above the threshold."""
+    with pyops.no_grad():
+        return int((np.asarray(model.decoded(maps)[1]) > model.score_threshold).sum())
 
 
 def heads(model):
