@@ -1,6 +1,7 @@
 // What reading images between their pixels takes, in grid_sample and deform_conv: places as whole
 // numbers, gathers, and images with the channels last.
 #pragma once
+#include "gathered.h"
 #include "kernel.h"
 
 namespace ISA::REAL_NAME {
@@ -19,22 +20,6 @@ static inline bool all_true(M m) {
     for (int i = 0; i < LANES; ++i)
         if (!m[i]) return false;
     return true;
-#endif
-}
-
-static inline V gathered(const real* p, M at) {
-#if defined(__AVX512F__) && defined(REAL_f32)
-    return (V)_mm512_i32gather_ps((__m512i)at, p, 4);
-#elif defined(__AVX512F__)
-    return (V)_mm512_i64gather_pd((__m512i)at, p, 8);
-#elif defined(__AVX2__) && defined(REAL_f32)
-    return (V)_mm256_i32gather_ps(p, (__m256i)at, 4);
-#elif defined(__AVX2__)
-    return (V)_mm256_i64gather_pd(p, (__m256i)at, 8);
-#else
-    V v;
-    for (int i = 0; i < LANES; ++i) v[i] = p[at[i]];
-    return v;
 #endif
 }
 

@@ -2,6 +2,7 @@
 // memory order is chosen; of NaNs the last, as a scan with `v > best || isnan(v)` does. The forward
 // pass writes no indices and the backward pass scans the windows again, which costs less than eight
 // bytes an output written by one and read by the other.
+#include "gathered.h"
 #include "separable.h"
 
 BEGIN_KERNELS
@@ -76,10 +77,83 @@ struct Argmax {
     }
 };
 
+// Where each tap of each output lies in a plane, for windows of different sizes (adaptive ones): LANES
+// outputs are compared at a time, those with fewer taps meet their last row or column again, which
+// changes nothing. The same for all planes.
+class Places {
+    static constexpr i64 MOST = 1 << 15;   // entries
+    const i64            depth, height, width, taps, outputs;
+    Scratch<lane_int>    at;
+
+    static i64 most_taps(const Axis& a) {
+        i64 most = 0;
+        for (i64 o = 0; o < a.out && o < MOST; ++o) most = most < a.taps(o).count ? a.taps(o).count : most;
+        return most < MOST ? most : MOST;
+    }
+    static i64 clamped(const Taps& t, i64 tap) { return t.first + (tap < t.count ? tap : t.count - 1); }
+    static i64 vectors_of(const Pool& p, i64 taps) {
+        const bool fit = p.w.adaptive() && p.in_size() <= MOST && p.out_size() <= MOST && taps <= MOST;
+        const i64  outputs = fit ? (p.out_size() + LANES - 1) / LANES * LANES : 0;
+        return taps * outputs <= MOST && 2 * p.out_size() >= outputs ? outputs : 0;   // not for a few lanes
+    }
+
+public:
+    explicit Places(const Pool& p)
+        : depth(most_taps(p.d)), height(most_taps(p.h)), width(most_taps(p.w)), taps(depth * height * width),
+          outputs(vectors_of(p, taps)), at(taps * outputs) {
+        std::memset(at.data, 0, taps * outputs * sizeof(lane_int));   // beside the last output: any place
+        for (i64 t = 0; t < taps && outputs; ++t)
+            for (i64 o = 0; o < p.out_size(); ++o) {
+                const i64 d = clamped(p.d.taps(o / (p.h.out * p.w.out)), t / (height * width)),
+                          h = clamped(p.h.taps(o / p.w.out % p.h.out), t / width % height),
+                          w = clamped(p.w.taps(o % p.w.out), t % width);
+                at[t * outputs + o] = (lane_int)((d * p.h.in + h) * p.w.in + w);
+            }
+    }
+    explicit operator bool() const { return outputs > 0; }
+
+    // The position of the maximum of every window of a plane; `index` has room for whole vectors
+    i64 room() const { return outputs; }
+    void maxima(const real* plane, lane_int* index) const {
+        for (i64 o = 0; o < outputs; o += LANES) {
+            M found = read(o);
+            V best = splat(Maximum::identity);
+            for (i64 t = 0; t < taps; ++t) {
+                const M here = read(t * outputs + o);
+                const V v = gathered(plane, here);
+                const M better = (v > best) | (v != v);
+                best = better ? v : best;
+                found = better ? here : found;
+            }
+            std::memcpy(index + o, &found, sizeof(found));
+        }
+    }
+
+private:
+    M read(i64 i) const {
+        M m;
+        std::memcpy(&m, at.data + i, sizeof(m));
+        return m;
+    }
+};
+
 void max_pool_indices(In<real> x, Dims in, Dims out, Dims kernel, Dims stride, Dims padding, Dims dilation,
                       Out<real> y, Out<i64> indices) {
     const Pool p(in, out, kernel, stride, padding, dilation);
     if (y.size() == 0) return;
+    if (const Places places(p); places) {
+        parallel_for(y.size() / p.out_size(), 1 + 16384 / p.in_size(), [&](i64 begin, i64 end) {
+            Scratch<lane_int> all(places.room());
+            for (i64 n = begin; n < end; ++n) {
+                places.maxima(x.data + n * p.in_size(), all);
+                for (i64 o = 0, to = n * p.out_size(); o < p.out_size(); ++o, ++to) {
+                    indices.data[to] = all[o];
+                    y.data[to] = x.data[n * p.in_size() + all[o]];
+                }
+            }
+        });
+        return;
+    }
     const Argmax argmax(p);
     parallel_for(y.size() / p.w.out, 1 + 16384 / (p.w.out * p.rows_under() + 16), [&](i64 begin, i64 end) {
         for (i64 r = begin; r < end; ++r) {
@@ -97,13 +171,20 @@ void max_pool_backward(In<real> dy, In<real> x, Dims in, Dims out, Dims kernel, 
                        Dims dilation, Out<real> dx) {
     const Pool p(in, out, kernel, stride, padding, dilation);
     const Argmax argmax(p);
+    const Places places(p);
     const i64 planes = x.size() / p.in_size();
     parallel_for(planes, 1 + 16384 / p.in_size(), [&](i64 begin, i64 end) {
         Scratch<i64> index(p.w.out);
+        Scratch<lane_int> all(places.room());
         for (i64 n = begin; n < end; ++n) {
             const real *plane = x.data + n * p.in_size(), *g = dy.data + n * p.out_size();
             real* to = dx.data + n * p.in_size();
             std::memset(to, 0, p.in_size() * sizeof(real));
+            if (places) {
+                places.maxima(plane, all);
+                for (i64 o = 0; o < p.out_size(); ++o) to[all[o]] += g[o];
+                continue;
+            }
             for (i64 r = 0; r < p.out_rows(); ++r, g += p.w.out) {
                 argmax.row(plane, r / p.h.out, r % p.h.out, index);
                 for (i64 o = 0; o < p.w.out; ++o) to[index[o]] += g[o];
