@@ -18,4 +18,13 @@ static inline V gathered(const real* p, M at) {
     return v;
 #endif
 }
+// p[0], p[stride], ... as load_strided has them, `count` and zeros behind, by shuffles or a gather.
+static inline V load_every(const real* p, i64 stride, int count) {
+    if (stride <= 2 || stride > (1 << 24)) return load_strided(p, stride, count);
+    if (stride == 4 && count == LANES && LANES > 3)
+        return even_lanes(even_lanes(load(p), load(p + LANES)),
+                          even_lanes(load(p + 2 * LANES), load(p + 3 * LANES, LANES - 3)));
+    const M lane = lane_index(), last = M{} + (lane_int)(count - 1);
+    return first(gathered(p, (lane < last ? lane : last) * (lane_int)stride), count);
+}
 }  // namespace ISA::REAL_NAME

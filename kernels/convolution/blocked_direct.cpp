@@ -8,6 +8,7 @@
 // neighbouring outputs always read neighbouring inputs. That costs one pass over the input where
 // each value is used filters x taps / stride^2 times.
 #include "blocked/labels.h"
+#include "gathered.h"
 #include "convolution/blocked_rows.h"
 #include "convolution/blocked_tile.h"
 
@@ -128,7 +129,7 @@ private:
         } else {
             for (i64 c = before; c < end; c += LANES, from += phases * LANES) {
                 const int n = (int)least(LANES, end - c);
-                const V v = load_strided(from, phases, n);
+                const V v = load_every(from, phases, n);
                 if (n == LANES) store(to + c, v);
                 else store(to + c, v, n);
             }

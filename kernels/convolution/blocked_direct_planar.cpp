@@ -13,6 +13,7 @@ extern __thread int  pyops_run_threads;  // csrc/parallel.h: within a compiled p
 BEGIN_KERNELS
 void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In<real> gate, In<real> weight,
                  In<real> bias, InMap<real> residual, Window window, i64 groups, Act act, OutMap<real> y);
+void stem_conv(In<real> x, In<real> weight, In<real> bias, Window window, Act act, OutMap<real> y);
 
 namespace {
 constexpr double PACK = 24;   // 16 values of a filter, in units of 16 multiply-adds
@@ -103,6 +104,43 @@ bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride
                     {Activation::CLAMP, -__builtin_inf(), __builtin_inf()},
                     {y, count, out_blocks, ys.h, ys.w, y_sample});
         from_blocked({y, count, out_blocks, ys.h, ys.w, y_sample},
+                     {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
+    }
+    return true;
+}
+
+// First layers, of few channels and large filters: stem_conv reads images as they are.
+bool stem_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation) {
+    const Extent &xs = conv.xs, &ys = conv.ys;
+    const i64 taps = kernel.h * kernel.w, blocks = blocks_of(conv.filters);
+    if (conv.groups != 1 || kernel.d != 1 || xs.d != 1 || ys.d != 1 || padding[0] || conv.channels >= BLOCK ||
+        conv.filters < BLOCK || taps < STEM_TAPS || ys.spatial() < 4 * BLOCK ||
+        !all_finite(conv.weight, conv.filters * conv.channels * taps))
+        return false;
+    const i64 y_sample = blocks * ys.spatial() * BLOCK, row = conv.channels * taps,
+              together = clamp(MAPS_BYTES / (y_sample * (i64)sizeof(real)), 1, xs.n);
+    Scratch<real> weight(blocks * row * BLOCK), bias(blocks * BLOCK), y(together * y_sample);
+    for (i64 k = 0; k < blocks * BLOCK; ++k) {
+        const bool there = k < conv.filters;
+        bias[k]          = there && conv.bias ? conv.bias[k] : 0;
+        real* const to   = weight + k / BLOCK * row * BLOCK + k % BLOCK;
+        for (i64 c = 0; c < conv.channels; ++c)
+            for (i64 t = 0; t < taps; ++t)
+                to[(c * taps + t) * BLOCK] =
+                    there ? conv.weight[k * conv.filter_stride + c * conv.channel_stride + t] : 0;
+    }
+    const i64 packed_shape[] = {blocks, conv.channels, kernel.h, kernel.w, BLOCK}, bias_shape[] = {blocks * BLOCK};
+    const Window window{{{kernel.h, kernel.w}, 2},
+                        {{stride[1], stride[2]}, 2},
+                        {{padding[1], padding[2]}, 2},
+                        {{dilation[1], dilation[2]}, 2}};
+    for (i64 n = 0; n < xs.n; n += together) {
+        const i64 count = clamp(xs.n - n, 0, together), in_shape[] = {count, xs.c, xs.h, xs.w},
+                  out_shape[] = {count, ys.c, ys.h, ys.w};
+        stem_conv({conv.x + n * xs.c * xs.spatial(), in_shape, 4}, {weight, packed_shape, 5}, {bias, bias_shape, 1},
+                  window, {Activation::CLAMP, -__builtin_inf(), __builtin_inf()},
+                  {y, count, blocks, ys.h, ys.w, y_sample});
+        from_blocked({y, count, blocks, ys.h, ys.w, y_sample},
                      {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
     }
     return true;

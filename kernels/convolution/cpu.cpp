@@ -98,6 +98,7 @@ static bool images_in_blocks(const Convolution& conv, const Extent& kernel, Dims
                       bool turned) {
     return by_winograd(conv, kernel, stride, padding, dilation, turned) ||
            by_stride_two(conv, kernel, stride, padding, dilation, turned) ||
+           (!turned && stem_in_blocks(conv, kernel, stride, padding, dilation)) ||
            ((!turned || all_ones(stride)) &&
             (direct_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
              depthwise_in_blocks(conv, kernel, stride, padding, dilation, turned)));

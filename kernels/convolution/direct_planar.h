@@ -7,6 +7,9 @@ namespace ISA::REAL_NAME {
 // layer has them, of three axes; strides are 1 then. False where the call gains nothing by it, and nothing was done.
 bool direct_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                       bool turned);
+// The same by stem_conv, of layers of few channels, from so many taps on
+constexpr i64 STEM_TAPS = 16;
+bool stem_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation);
 // The same of a depthwise convolution by blocked_depthwise.cpp (blocked_depthwise_planar.cpp).
 bool depthwise_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding, Dims dilation,
                          bool turned);

@@ -4,6 +4,7 @@
 // unaligned load, whatever the stride, dilation and padding. Filters are taken up to ROWS at a
 // time to share the loads.
 #pragma once
+#include "gathered.h"
 #include "geometry.h"
 #include "gemm/gemm.h"
 
@@ -73,10 +74,10 @@ static inline void fill_phase(const real* src, const PhaseFill f, i64 phases, i6
         for (; i + LANES <= f.last; i += LANES, x += LANES) store(dst + i, load(src + x));
     } else {
         for (; i + LANES <= f.last; i += LANES, x += LANES * phases)
-            store(dst + i, load_strided(src + x, phases, LANES));
+            store(dst + i, load_every(src + x, phases, LANES));
     }
     const i64 rest = f.last - i;
-    if (rest > 0) store(dst + i, load_strided(src + x, phases, (int)rest));
+    if (rest > 0) store(dst + i, load_every(src + x, phases, (int)rest));
     zero_columns(dst, rest > 0 ? i + LANES : i, filled);
 }
 

@@ -2,7 +2,6 @@
 // memory order is chosen; of NaNs the last, as a scan with `v > best || isnan(v)` does. The forward
 // pass writes no indices and the backward pass scans the windows again, which costs less than eight
 // bytes an output written by one and read by the other.
-#include "gathered.h"
 #include "separable.h"
 
 BEGIN_KERNELS
@@ -57,7 +56,7 @@ struct Argmax {
             for (i64 j = 0; j < h.count; ++j)
                 for (i64 k = 0; k < p.w.kernel; ++k) {
                     const i64 offset = i * step_d + j * step_h + k * p.w.dilation;
-                    const V   v = load_strided(plane + start + offset, p.w.stride, count);
+                    const V   v = load_every(plane + start + offset, p.w.stride, count);
                     const M   better = (v > best) | (v != v);
                     best = better ? v : best;
                     at = better ? origin + (lane_int)offset : at;

@@ -10,6 +10,7 @@
 // columns of a whole window, and column_factor(axis, o), what output column o is to be multiplied
 // with after `finish` because its window counts fewer.
 #pragma once
+#include "gathered.h"
 #include "window.h"
 
 BEGIN_KERNELS
@@ -54,7 +55,7 @@ static void join_columns(const Kind& kind, const real* x, i64 depth, i64 step_d,
 template <int STRIDE> static inline V every(const real* p, i64 stride, int count) {
     if constexpr (STRIDE == 1) return load(p);
     if constexpr (STRIDE == 2) return even_lanes(load(p), load(p + LANES));
-    return load_strided(p, stride, count);
+    return load_every(p, stride, count);
 }
 
 template <int STRIDE, int KERNEL, class Kind>
