@@ -53,7 +53,8 @@ static bool by_depth_slices(const Convolution& conv, const Extent& kernel, Dims 
     const DepthSlices slices{conv, kernel, turned ? 1 : stride[0], turned ? padding[0] : -padding[0],
                              turned ? -dilation[0] : dilation[0]};
     if (conv.groups != 1 || (xs.d == 1 && kernel.d == 1) || taps == 1 || conv.filters < LANES ||
-        (slices.channels() < LANES && (turned || taps < STEM_TAPS)) || !xs.n || !ys.spatial() || (turned && stride[0] != 1))
+        (slices.channels() < LANES && (turned || taps < STEM_TAPS)) || !xs.n || !ys.spatial() ||
+        (turned && stride[0] != 1))
         return false;
     const i64 x_slice = slices.channels() * slices.in_plane(), y_slice = conv.filters * slices.out_plane(),
               together = clamp(SLICE_VALUES / (x_slice + y_slice), 1, ys.d);
