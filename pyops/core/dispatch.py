@@ -152,9 +152,15 @@ def whole_sizes(value: np.ndarray) -> np.ndarray:
     return np.array([plain(v) for v in value.flat]).reshape(value.shape)
 
 
+def is_masked(value: object) -> bool:
+    """Whether it is one of numpy.ma's, which takes as long to import as a small network to compile."""
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
+
+
 def as_array(op, position, value):
     if isinstance(value, np.ndarray):
-        if isinstance(value, np.ma.MaskedArray):
+        if is_masked(value):
             raise InputError(f"{op.name}: input {position} is a masked array, whose mask would be lost; give "
                              ".filled(value)", value)
         return np.asarray(value) if value.dtype.kind != "O" else whole_sizes(value)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import tape
+from .dispatch import is_masked
 from .symbolic import SymInt, plain
 from .types import Array
 
@@ -47,7 +48,7 @@ def array_of(data: Any) -> Array:
     if isinstance(data, tape.OnTape):
         own: Array = data.data
         return own
-    if isinstance(data, np.ma.MaskedArray):
+    if is_masked(data):
         raise TypeError("Tensor: a masked array would lose its mask; give .filled(value)")
     python = isinstance(data, (list, tuple, range, float, int))
     if python and _any_on_tape(data):

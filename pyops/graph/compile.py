@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from ..core.backends import BACKENDS, ISAS, active, by_sample
+from ..core.collector import resting
 from ..core.dispatch import ELEMENTS
 from ..core.front_ends import as_function, for_sizes, front_end_of
 from ..core.threads import get_num_threads
@@ -211,7 +212,7 @@ class Family:
         return self.program(inputs, lambda shapes: self.program(tuple(np.zeros(s, d) for s, d in shapes)))
 
     def program(self, inputs: Any, again: Any = None) -> Program:
-        with keeping(self.options.constants):
+        with keeping(self.options.constants), resting():
             graph, structure = self.graph(inputs)
             samples_at_once = 1
             one = self.of_one_sample(inputs) if samples.apart(graph) else None

@@ -20,7 +20,7 @@ from .ops import OPS, counted
 from .ops.lengths import settled
 from .ops.row import KEEPS, Call, Unsupported
 from .sizes import are_sizes, with_formulas
-from .values import EMPTY, is_plain, kind, leaves
+from .values import EMPTY, is_plain, kind, leaves, name_of
 
 HALF = ("float16", "bfloat16")
 
@@ -89,14 +89,14 @@ def check_types(call: Call) -> None:
         allowed, name, more = formals[min(i, len(formals) - 1)]
         if more if not is_plain(value) else not allowed and more:  # rows check what is in them
             continue
-        if not is_plain(value) or np.dtype(value.dtype).name not in allowed:
+        if not is_plain(value) or name_of(value.dtype) not in allowed:
             raise ValueError(f"input {i} is of {kind(value)}, which it does not take")
         if name is not None and bound.setdefault(name, kind(value)) != kind(value):
             raise ValueError(f"inputs are of {bound[name]} and {kind(value)}, which should be one")
 
 
 def is_half(value) -> bool:
-    return value is not None and is_plain(value) and np.dtype(value.dtype).name in HALF
+    return value is not None and is_plain(value) and name_of(value.dtype) in HALF
 
 
 def several(results) -> tuple:

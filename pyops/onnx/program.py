@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ..core.backends import active, by_sample
+from ..core.collector import resting
 from ..core.dispatch import ELEMENTS
 from ..graph.compile import Family, options_of
 from ..graph.shared import Constants, Recent
@@ -278,7 +279,8 @@ def check_arrays(model: Model, given: dict) -> None:
 
 
 def parsed(source) -> Model:
-    model = read(source, OPS)
+    with resting():
+        model = read(source, OPS)
     if model.unknown:
         raise ModelError(
             f"onnx: no counterpart here for {short(sorted({str(n) for n in model.unknown}))[1:-1]} "

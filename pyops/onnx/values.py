@@ -4,6 +4,7 @@ optional value that is empty."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,4 +56,10 @@ def kind(value: Any) -> str:
     """For messages."""
     if value is EMPTY:
         return repr(value)
-    return f"a sequence of {len(value)}" if isinstance(value, list) else np.dtype(value.dtype).name
+    return f"a sequence of {len(value)}" if isinstance(value, list) else name_of(value.dtype)
+
+
+@lru_cache(256)
+def name_of(dtype: Any) -> str:
+    """A type's name, which it takes long to say."""
+    return np.dtype(dtype).name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import packing
 from ..ir import Graph, Node, Value
 from ..whole import from_whole_numbers
 
@@ -17,7 +18,7 @@ def run(graph: Graph) -> None:
     for layer in list(graph.nodes):
         if not is_layer(layer):
             continue
-        while (found := before(graph, layer, consumers)) is not None:
+        while (found := before(graph, layer, consumers)) is not None and packing.finite(layer.inputs[1]):
             node, x, numbers = found
             if node.op == "mul":
                 scale(layer, numbers)
@@ -34,8 +35,7 @@ def is_layer(node: Node) -> bool:
         return False
     x, weight, bias = node.inputs
     return (isinstance(weight, np.ndarray) and weight.dtype == np.float32 and not isinstance(bias, Value)
-            and weight.ndim == (2 if node.op == "linear" else len(x.shape)) and node.normalised is None
-            and bool(np.isfinite(weight).all()))
+            and weight.ndim == (2 if node.op == "linear" else len(x.shape)) and node.normalised is None)
 
 
 def before(graph: Graph, layer: Node, consumers) -> tuple[Node, Value, np.ndarray] | None:
