@@ -2,7 +2,7 @@
 #
 #   make check    lint, types, layers, formats: under a minute    make quick        minutes: some of every kind of test
 #   make test     what every change must pass                     make test-slow    more of the same, as CI runs it
-#   make test-all everything, minutes and gigabytes included
+#   make test-all everything, minutes and gigabytes included      make gpu-try    what a machine with a GPU would run, without one
 #   make matrix   builds and tries every Python that is here      make wheel-sizes  what takes space in a wheel
 PYTHON ?= python3
 VENV   := .venv
@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: nvrtc gpu-bundle gpu-dry-run fuzz soak test test-slow test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
+.PHONY: nvrtc gpu-bundle gpu-dry-run gpu-try fuzz soak test test-slow test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
         wheel-sizes clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
@@ -119,9 +119,10 @@ wheel-sizes: wheel
 
 # One archive for a machine with a GPU, torch, CuPy and CPython 3.12 (bench/gpu.sh): the wheel, and machine code for compute capability 9.0 by the
 # NVRTC of CUDA 13.0, whose drivers are the oldest that CuPy's wheels take. GPU_PYTHON=path names a python3.12; GPU_MATCH=RE packs the machine
-# code of some files alone, for a dry run of these.
+# code of some files alone; GPU_EVERY=--every that of float16, too, which is else compiled where it is launched. Kernels' objects are those of `build`.
 GPU_PYTHON ?= $(shell $(PYTHON) tests/checks/matrix.py --which 3.12)
 GPU_MATCH  ?=
+GPU_EVERY  ?=
 GPU := build/gpu
 $(GPU)/.python:
 	$(GPU_PYTHON) -m venv $(GPU)/python
@@ -135,17 +136,32 @@ $(GPU)/.nvrtc: $(VENV)/.test
 # a second NVRTC, beside the one that is installed: tests/cuda/test_nvrtc_versions.py
 nvrtc: $(GPU)/.nvrtc
 
+# $(call gpu_bundle,pip,folder): the machine code of the forms that are in the cache already is kept
+define gpu_bundle
+	rm -rf $(2)/wheel
+	PYOPS_BUILD_ISAS=avx2 $(1) wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(2)/wheel .
+	$(PY) -W ignore -m pyops.cuda.budget --sm90 $(GPU_EVERY) --match "$(GPU_MATCH)" --nvrtc $(GPU)/nvrtc-13.0/nvidia/cu13 --cache $(GPU)/cache
+	$(PY) -W ignore -m pyops.bench.gpu bundle $(2)/pyops-gpu.tar.xz $(GPU_EVERY) --match "$(GPU_MATCH)" --wheel $(2)/wheel/*.whl --cache $(GPU)/cache
+endef
+
 gpu-bundle: build $(GPU)/.python $(GPU)/.nvrtc
-	rm -rf $(GPU)/wheel
-	PYOPS_BUILD_ISAS=avx2 PYOPS_BUILD_DIR=$(GPU)/kernels $(GPU)/python/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(GPU)/wheel .
-	$(PY) -W ignore -m pyops.cuda.budget --sm90 --match "$(GPU_MATCH)" --nvrtc $(GPU)/nvrtc-13.0/nvidia/cu13 --cache $(GPU)/cache
-	$(PY) -W ignore -m pyops.bench.gpu bundle $(GPU)/pyops-gpu.tar.xz --match "$(GPU_MATCH)" --wheel $(GPU)/wheel/*.whl --cache $(GPU)/cache
+	$(call gpu_bundle,$(GPU)/python/bin/pip,$(GPU))
 
 # bench/gpu.sh from that archive with stand-ins for CuPy and torch, in a Python that has NumPy and nothing else: no case may fail
+DRY_RUN = PYTHONPATH=$(CURDIR)/tests/cuda/fake bash bench/gpu.sh
 gpu-dry-run: gpu-bundle
 	rm -rf $(GPU)/dry-run
-	PYTHON=$(CURDIR)/$(GPU)/python/bin/python PYTHONPATH=$(CURDIR)/tests/cuda/fake bash bench/gpu.sh $(GPU)/pyops-gpu.tar.xz --out $(GPU)/dry-run \
-	  --small --parts 1 --seconds 600 --every 25
+	PYTHON=$(CURDIR)/$(GPU)/python/bin/python $(DRY_RUN) $(GPU)/pyops-gpu.tar.xz --out $(GPU)/dry-run --small --parts 1 --seconds 900 --patience 10 --every 25
+
+# The same for every change, in a minute: by the Python that is here, a case or two of every stage, and the machine code of a few files
+TRY := $(GPU)/try
+gpu-try: GPU_MATCH := ^(activation|softmax)/cuda.cu (f32|bf16)$$|^gemm/hopper.cu bf16$$
+gpu-try: build $(GPU)/.nvrtc
+	$(call gpu_bundle,$(PY) -m pip,$(TRY))
+	rm -rf $(TRY)/bare $(TRY)/out
+	$(PY) -m venv --without-pip $(TRY)/bare
+	for name in numpy numpy.libs ml_dtypes; do ln -s $$($(PY) -c "import numpy; print(numpy.__path__[0][:-5])")$$name $(TRY)/bare/lib/python*/site-packages/; done
+	PYTHON=$(CURDIR)/$(TRY)/bare/bin/python PYOPS_SCRATCH=$(CURDIR)/$(TRY)/scratch $(DRY_RUN) $(TRY)/pyops-gpu.tar.xz --out $(TRY)/out --few --parts 1 --seconds 900 --patience 10
 
 clean:
 	rm -rf build dist *.egg-info pyops/*.so

@@ -21,8 +21,11 @@ if [ -z "${CUDA_PATH:-}" ] && NVCC=$(command -v nvcc); then
 fi
 if [ -n "$BUNDLE" ]; then
     SCRATCH=${PYOPS_SCRATCH:-$OUT/scratch}
-    mkdir -p "$SCRATCH/site"
-    tar -xJf "$BUNDLE" -C "$SCRATCH"
+    mkdir -p "$SCRATCH"
+    rm -rf "$SCRATCH/site" "$SCRATCH"/*.whl
+    mkdir "$SCRATCH/site"
+    # not tar: xz may be missing, and files that it unpacks for root keep the owner whom a cache does not trust
+    "$PYTHON" -m tarfile --filter data -e "$BUNDLE" "$SCRATCH"
     chmod -R go-w "$SCRATCH/cache"
     "$PYTHON" -c 'import sys, pathlib; w = next(pathlib.Path(sys.argv[1]).glob("*.whl")).name; have = "cp%d%d" % sys.version_info[:2]
 sys.exit(f"gpu.sh: {w} is for another Python than this one ({have})" if f"-{have}-" not in w else 0)' "$SCRATCH"

@@ -16,6 +16,8 @@ def main(arguments=None) -> int:
     run.add_argument("--out", type=Path, required=True, help="a folder: results.jsonl and a log a process")
     run.add_argument("--seconds", type=float, default=250)
     run.add_argument("--stages", help="names with commas between; default: all")
+    run.add_argument("--few", action="store_true", help="--small, and a case or two of every stage")
+    run.add_argument("--patience", type=float, default=1, help="so many times a case's own limit")
     run.add_argument("--parts", type=int, default=8, help="at most so many processes of a stage side by side")
     stage = commands.add_parser("stage", help="one, in this process")
     stage.add_argument("name")
@@ -36,12 +38,14 @@ def main(arguments=None) -> int:
     packed.add_argument("file", type=Path, help="a .tar.xz")
     packed.add_argument("--wheel", type=Path, required=True)
     packed.add_argument("--match", default="", help="a regular expression: machine code of some forms")
+    packed.add_argument("--every", action="store_true", help="float16's machine code as well")
     packed.add_argument("--cache", type=Path, required=True, help="the folder of budget --sm90 --cache")
     args = parser.parse_args(arguments)
     if args.command == "run":
         from .driver import run as command
+        from .stages import FEW
         return command(args.out, args.seconds, args.stages.split(",") if args.stages else None, args.every,
-                       args.match, args.small, args.parts)
+                       args.match or FEW * args.few, args.small or args.few, args.parts, args.patience)
     if args.command == "stage":
         from .worker import work
         part, parts = map(int, args.part.split("/"))
@@ -55,7 +59,7 @@ def main(arguments=None) -> int:
         return estimates(args.match, args.write)
     from ...cuda.budget import launched_on_hopper
     from .bundle import bundle
-    return bundle(args.file, args.wheel, args.cache, launched_on_hopper(args.match))
+    return bundle(args.file, args.wheel, args.cache, launched_on_hopper(args.match, args.every))
 
 
 def estimates(match: str, write: bool) -> int:

@@ -19,15 +19,16 @@ RESULTS = "results.jsonl"
 
 
 def run(out: Path, seconds: float, names: list[str] | None, every: int, match: str, small: bool,
-        parts: int = 8) -> int:
-    """All stages, or those named, into out/results.jsonl. 0 unless a case failed or nothing ran."""
+        parts: int = 8, patience: float = 1) -> int:
+    """All stages, or those named, into out/results.jsonl. patience: so many times a case's own limit, where
+    kernels have to be compiled by the emulator first. 0 unless a case failed or nothing ran."""
     if wrong := [name for name in names or () if name not in STAGES]:
         print(f"pyops.bench.gpu: stage {wrong[0]!r} is not one of {', '.join(STAGES)}", file=sys.stderr)
         return 2
     out.mkdir(parents=True, exist_ok=True)
     end, results = time.monotonic() + seconds, out / RESULTS
     write(results, {"stage": "machine", "case": "machine", **machine()})
-    stages = [replace(stage, parts=min(parts, stage.parts)) for stage in STAGES.values()
+    stages = [replace(stage, parts=min(parts, stage.parts), each=patience * stage.each) for stage in STAGES.values()
               if names is None or stage.name in names]
     left = sum(stage.seconds for stage in stages)
     teams: dict[str, list[Process]] = {}

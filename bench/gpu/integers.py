@@ -46,42 +46,37 @@ def checked(compare, real, *arguments) -> dict:
 
 
 def tensor_product(kernels, batch, m, n, k, ta, tb, precision) -> str:
-    import cupy
-
     from ...kernels.gemm.launch import gemm_tensor
     rng = np.random.default_rng(m + n + k)
     a, b = (rng.integers(-4, 5, shape) for shape in ((batch, m, k), (1, k, n)))
-    left, right = (cupy.asarray(np.ascontiguousarray(x.swapaxes(1, 2) if swapped else x).astype(kernels.dtype))
+    left, right = (kernels.device.put(np.ascontiguousarray(x.swapaxes(1, 2) if swapped else x).astype(kernels.dtype))
                    for x, swapped in ((a, ta), (b, tb)))
-    c = cupy.asarray(np.full((batch, m, n), np.nan, kernels.dtype))
+    c = kernels.device.put(np.full((batch, m, n), np.nan, kernels.dtype))
     gemm_tensor(kernels.device, left, right, ta, tb, c, precision)
-    return differs(c, (a.astype(np.float64) @ b), kernels.dtype)
+    return differs(kernels, c, a.astype(np.float64) @ b)
 
 
 def hopper_product(kernels, batch, m, n, k, ta, tb) -> str:
     """What is wrong with one product of integers by wgmma; "" if nothing is."""
-    import cupy
-
     from ...kernels.gemm import hopper
     rng = np.random.default_rng(m + n + k)
     a, b = (rng.integers(-4, 5, shape) for shape in ((batch, m, k), (1, k, n)))
     bias = rng.integers(-4, 5, n)
-    left, right = (cupy.asarray(np.ascontiguousarray(x.swapaxes(1, 2) if swapped else x).astype(kernels.dtype))
+    left, right = (kernels.device.put(np.ascontiguousarray(x.swapaxes(1, 2) if swapped else x).astype(kernels.dtype))
                    for x, swapped in ((a, ta), (b, tb)))
     if not hopper.takes(kernels.device, left, right):
         return "is not taken"
-    c = cupy.asarray(np.full((batch, m, n), np.nan, kernels.dtype))
-    hopper.gemm_hopper(kernels.device, left, right, ta, tb, c, cupy.asarray(bias.astype(kernels.dtype)), None,
+    c = kernels.device.put(np.full((batch, m, n), np.nan, kernels.dtype))
+    hopper.gemm_hopper(kernels.device, left, right, ta, tb, c, kernels.device.put(bias.astype(kernels.dtype)), None,
                        True)
     # every partial sum is an integer below 2^24
     want = (a.astype(np.float32) @ b.astype(np.float32) + bias).astype(np.float32)
-    return differs(c, want, kernels.dtype)
+    return differs(kernels, c, want)
 
 
-def differs(got, want, dtype) -> str:
-    """Where a result is not `want` rounded to dtype, and the corner of both."""
-    import cupy
-    got, want = cupy.asnumpy(got).astype(np.float32), want.astype(dtype).astype(np.float32)
+def differs(kernels, got, want) -> str:
+    """Where a result is not `want` rounded to the kernels' type, and the corner of both."""
+    got, want = kernels.device.get(got).astype(np.float32), want.astype(kernels.dtype).astype(np.float32)
     if np.array_equal(got, want):
         return ""
     at = np.argwhere(~(got == want))
@@ -112,8 +107,6 @@ def hopper_convolution(kernels, sizes, inputs, kernel, stride, padding, dilation
 
 
 def convolved(kernels, given, weight, size, attrs, transposed) -> str:
-    import cupy
-
     from ...kernels.convolution import channels_last, grid, hopper, reference
     groups, channels, kernel = attrs["groups"], weight.shape[1], weight.shape[2:]
     filters, taps = weight.shape[0] // groups, kernel[0] * kernel[1]
@@ -122,15 +115,16 @@ def convolved(kernels, given, weight, size, attrs, transposed) -> str:
         sizes, apart = (filters, channels, groups), (apart[0], apart[2], apart[1])
     x = channels_last.empty(kernels.device, given.shape)
     y = channels_last.empty(kernels.device, (given.shape[0], groups * sizes[1], *size))
-    x[...] = cupy.asarray(given.astype(kernels.dtype))
-    y[...] = cupy.asarray(np.full(y.shape, np.nan, kernels.dtype))
+    x[...] = kernels.device.put(given.astype(kernels.dtype))
+    y[...] = kernels.device.put(np.full(y.shape, np.nan, kernels.dtype))
     axes = grid.axis_sizes((1, *kernel), (1, *attrs["stride"]), (0, *attrs["padding"]),
                            (1, *attrs["dilation"]), (1, *given.shape[2:]), (1, *size))
     if not hopper.takes(kernels.device, channels_last.last(x), axes, sizes, transposed):
         return "is not taken"
-    hopper.conv_hopper(kernels.device, channels_last.last(x), cupy.asarray(weight.astype(kernels.dtype)), None, axes,
-                       sizes, apart, channels_last.last(y), transposed)
+    filters_there = kernels.device.put(weight.astype(kernels.dtype))
+    hopper.conv_hopper(kernels.device, channels_last.last(x), filters_there, None, axes, sizes, apart,
+                       channels_last.last(y), transposed)
     row = reference.conv_transpose if transposed else reference.conv
     want = row(given.astype(np.float64), weight.astype(np.float64), None, size=size,
                **attrs).astype(np.float32)
-    return differs(y, want, kernels.dtype)
+    return differs(kernels, y, want)

@@ -1,5 +1,6 @@
-"""What each row is expected to reach, of its floor, on an H200: judged by reading the kernels and their
-machine code. NOT MEASURED; a run confirms or refutes them."""
+"""What each row is expected to reach, of its floor, on an H200: judged by reading the kernels, but no more
+than the estimate from their machine code (estimates.py) allows. NOT MEASURED; a run confirms or refutes
+them."""
 from __future__ import annotations
 
 import re
@@ -24,9 +25,15 @@ PREDICTIONS = (
 )
 
 
-def predicted(row: Row, precision: str) -> str:
-    """"60-68%" of the floor, or "" where nothing was foretold."""
+NARROW = 0.85   # of what the estimate allows: from where on, where reading said more than that
+
+
+def predicted(row: Row, precision: str, best: float | None = None) -> str:
+    """"60-68%" of the floor, or "" where nothing was foretold. best: the share that the estimate allows."""
     for name, kind, (low, high) in PREDICTIONS:
         if re.search(name, row.name) and re.fullmatch(kind or ".*", precision):
+            if best is not None and 100 * best < high:
+                high = int(100 * best)
+                low = min(low, int(NARROW * 100 * best))
             return f"{low}-{high}%"
     return ""

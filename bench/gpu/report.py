@@ -86,18 +86,24 @@ def times(lines, limits) -> str:
             reached, foretold = floor(row, precision, limits) / ours["ms"], estimated(row, precision)
             text.append(f"{row.name:<58} {precision:<7} {ours['ms']:>9.4f} {foretold:>9} "
                         f"{line['torch']['ms']:>9.4f} {line['ratio']:>6.2f} {reached:>8.0%} "
-                        f"{predicted(row, precision):>9} {ours['host us']:>8.1f}")
+                        f"{foreseen(row, precision):>9} {ours['host us']:>8.1f}")
     return "\n".join([*text, *LEGEND]) if len(text) > 1 else ""
 
 
 LEGEND = ("estimate: milliseconds at best, by bench/gpu/model.py from machine code, shapes and an H200's limits; "
           "not measured",
-          "predicted: of the floor, judged by reading the kernels and their machine code; not measured")
+          "predicted: of the floor, judged by reading the kernels, and no more than the estimate allows; not measured")
 
 
 def estimated(row: Row, precision: str) -> str:
     found = estimates.table().get((row.name, precision))
     return f"{found.ms:.4f}" if found else ""
+
+
+def foreseen(row: Row, precision: str) -> str:
+    """The prediction, which goes no further than the row's estimate."""
+    found = estimates.table().get((row.name, precision))
+    return predicted(row, precision, floor(row, precision, PUBLISHED) / found.ms if found else None)
 
 
 def expected() -> str:
@@ -108,7 +114,7 @@ def expected() -> str:
         row = next((row for row in ROWS if row.name == name), None)
         if row:
             text.append(f"{name:<58} {precision:<7} {'not measured':>12} {found.ms:>9.4f} {found.limit:>10} "
-                        f"{floor(row, precision, PUBLISHED):>9.4f} {predicted(row, precision):>9}")
+                        f"{floor(row, precision, PUBLISHED):>9.4f} {foreseen(row, precision):>9}")
     return "\n".join([*text, *LEGEND])
 
 

@@ -36,4 +36,8 @@ STAGES = {s.name: s for s in (
     Stage("hopper-integers", "integers:hopper", 30, 8),
     Stage("hopper-rows", "timing:hopper_cases", 30, 15),
 )}
+# a case or two of every stage, such as the emulator takes moments for
+FEW = (r"^(device|a launch|null, sizes|bfloat16 of|subnormals|machine code|copy|bf16"
+       r"|half bf16 1x33x70x45 nt|relu n7 .*|softmax line7 .*|relu 4x32x5x6 (f32|bf16)|softmax 16x40 backward bf16"
+       r"|wgmma bf16 1x128x128x64 nn|linear square 40x56 x 48 hopper)$")
 FIRST = 40   # seconds that the first case may take besides: imports, the device's context

@@ -8,20 +8,15 @@
 // the product is done; add(slot) multiplies what a buffer holds.
 template <class Fetch, class Store, class Add>
 __device__ __forceinline__ void double_buffered(int begin, int end, Fetch fetch, Store store, Add add) {
-    if (begin < end) {
-        fetch(begin, 0);
-        cp_async_commit();
-        store(0);
-        cp_async_wait<0>();
-    }
-    __syncthreads();
-    for (int slice = begin, slot = 0; slice < end; ++slice, slot ^= 1) {
+    // from the slice before the first on, so that the code of a fetch, which is long, stands here once
+#pragma unroll 1
+    for (int slice = begin - 1, slot = 1; slice < end; ++slice, slot ^= 1) {
         const bool more = slice + 1 < end;
         if (more) {
             fetch(slice + 1, slot ^ 1);
             cp_async_commit();
         }
-        add(slot);
+        if (slice >= begin) add(slot);
         if (more) store(slot ^ 1);
         cp_async_wait<0>();
         __syncthreads();

@@ -1,7 +1,7 @@
 """Grids of embedding and its gradient."""
 import numpy as np
 
-from ..reduction.launch import acc, columns
+from ..reduction.launch import acc, join
 
 __all__ = ["embedding", "embedding_backward"]
 
@@ -52,8 +52,7 @@ def embedding_backward(device, g, index, padding, by_frequency, dweight):
         device.launch(FILE, "embedding_backward_chunks", (tiles * chunks, strips), (THREADS,),
                       (g, index, np.int64(n), np.int64(chunk), chunks, rows, tile, width, np.int64(padding),
                        partial))
-        columns(device, "Total", "join", partial, None, dweight, chunks,
-                ((dweight.size,), (1,), (chunks,), (dweight.size,), 1.0))
+        join(device, "Total", partial, None, dweight, chunks, 1, dweight.size, 1.0)
     if by_frequency:
         count = device.zeros((rows,), "int32")
         device.launch(FILE, "embedding_count", over(device, n), (THREADS,), (index, np.int64(n), rows, count))

@@ -87,7 +87,8 @@ __device__ __forceinline__ void product(const real* a, const real* b, const real
         },
         [&](int slot) { sums.add(tiles + slot * Sums::STAGE, tiles + slot * Sums::STAGE + Sums::SIZE_A); });
     const Result result{c + index * size,
-                        partial ? partial + ((i64)piece * sizes[3] + index) * size : nullptr,
+                        // no pieces of others
+                        TA && partial ? partial + ((i64)piece * sizes[3] + index) * size : nullptr,
                         bias,
                         n,
                         c_layout[0] != 0};

@@ -74,18 +74,17 @@ __device__ __forceinline__ void spread_packets(int v, int& line, int& along) {
 // that one barrier a step is enough.
 template <int STAGES, class Load, class Add>
 __device__ __forceinline__ void pipeline(int steps, Load load, Add add) {
-#pragma unroll 1   // the code of a load is long
-    for (int s = 0; s < STAGES - 1; ++s) {
-        if (s < steps) load(s, s);
+    // from the first load on, so that the code of one, which is long, stands here once
+#pragma unroll 1
+    for (int step = 1 - STAGES, to = 0; step < steps; ++step) {
+        if (step >= 0) {
+            cp_async_wait<STAGES - 2>();
+            __syncthreads();
+        }
+        const int ahead = step + STAGES - 1, slot = to;
+        to = to + 1 == STAGES ? 0 : to + 1;
+        if (ahead < steps) load(slot, ahead);
         cp_async_commit();
-    }
-    for (int step = 0, slot = 0; step < steps; ++step) {
-        cp_async_wait<STAGES - 2>();
-        __syncthreads();
-        const int ahead = step + STAGES - 1;
-        if (ahead < steps) load(slot == 0 ? STAGES - 1 : slot - 1, ahead);
-        cp_async_commit();
-        add(slot);
-        slot = slot + 1 == STAGES ? 0 : slot + 1;
+        if (step >= 0) add(to);
     }
 }

@@ -48,12 +48,12 @@ def cross_entropy(device, x, index, probabilities, weight, ignore, smoothing, re
                   (THREADS,),
                   (x, index, probabilities, weight, np.int64(ignore), *smoothing_of(smoothing, classes),
                    positions, classes, lanes if inner == 1 else inner, each, peak, logsum, mass, partial))
-    finish(device, CLASSES, partial, blocks, BY_WEIGHT if reduction == MEAN else 1.0, y, each, divisor)
+    finish(device, partial, blocks, BY_WEIGHT if reduction == MEAN else 1.0, y, each, divisor)
 
 
-def finish(device, file, partial, blocks, count, y, each, divisor, **defines):
-    device.launch(file, "finish", (1,), (THREADS,),
-                  (partial, blocks, float(count), None if each is not None else y, divisor), **defines)
+def finish(device, partial, blocks, count, y, each, divisor):
+    device.launch(CLASSES, "finish", (1,), (THREADS,),
+                  (partial, blocks, float(count), None if each is not None else y, divisor))
 
 
 def nll_loss(device, x, index, weight, ignore, reduction, y, divisor):
@@ -63,7 +63,7 @@ def nll_loss(device, x, index, weight, ignore, reduction, y, divisor):
     each = y if reduction == EACH else None
     device.launch(CLASSES, "nll_loss", (blocks,), (THREADS,),
                   (x, index, weight, np.int64(ignore), positions, classes, max(inner, 1), each, partial))
-    finish(device, CLASSES, partial, blocks, BY_WEIGHT if reduction == MEAN else 1.0, y, each, divisor)
+    finish(device, partial, blocks, BY_WEIGHT if reduction == MEAN else 1.0, y, each, divisor)
 
 
 def slopes(device, kernel, g, args, dx):
@@ -100,8 +100,7 @@ def pointwise_loss(device, x, t, v, weight, formula, p, q, each, count, y, divis
     device.launch(POINTWISE, "pointwise_loss", (blocks,), (THREADS,),
                   (x, t, v, weight, float(p), float(q), np.int64(x.size), y if each else None, partial),
                   FORMULA=FORMULAS[formula])
-    finish(device, POINTWISE, partial, 0 if each else blocks, count, y, y if each else None, divisor,
-           FORMULA=FORMULAS[formula])
+    finish(device, partial, 0 if each else blocks, count, y, y if each else None, divisor)
 
 
 def pointwise_loss_backward(device, g, x, t, v, weight, divisor, formula, p, q, of, dx):

@@ -1,7 +1,8 @@
 // Losses of one element each: a formula of x and a target t (some have a third argument v,
 // parameters p and q) and its slopes, each fused with the weight and the reduction. FORMULA names
 // one struct of formulas.cuh; each is a module of its own, compiled when first used. A block takes
-// a fixed number of elements, so that a sum's order depends on their number alone.
+// a fixed number of elements, so that a sum's order depends on their number alone; the blocks' sums
+// are joined by `finish` of classes.cu.
 #ifndef FORMULA
 #define FORMULA Mse
 #endif
@@ -35,10 +36,6 @@ __global__ void __launch_bounds__(256)
         sum += loss;
     }
     if (partial) block_sums(sum, of, partial);
-}
-
-__global__ void __launch_bounds__(256) finish(const acc* partial, int n, acc count, real* y, real* divisor) {
-    finish_sums(partial, n, count, y, divisor);
 }
 
 // The gradient for argument `of`: 0 x, 1 t, 2 v. g has one value, or one an element.

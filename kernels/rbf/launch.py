@@ -1,5 +1,5 @@
 """Grids of LeNet-5's distances and loss."""
-from ..reduction.launch import acc, columns
+from ..reduction.launch import acc, join
 
 __all__ = ["lenet5_loss", "lenet5_loss_backward", "squared_euclidean", "squared_euclidean_backward"]
 
@@ -27,8 +27,7 @@ def squared_euclidean_backward(device, g, x, w, dx):
     device.launch(FILE, "squared_euclidean_backward", (grid, chunks), (THREADS,),
                   (g, x, w, dx.size, centres, width, CENTRE_CHUNK, dx, partial))
     if chunks > 1:
-        columns(device, "Total", "join", partial, None, dx, chunks,
-                ((dx.size,), (1,), (chunks,), (dx.size,), 2.0))
+        join(device, "Total", partial, None, dx, chunks, 1, dx.size, 2.0)
 
 
 def lenet5_loss(device, y, index, j, each, count, loss, divisor):

@@ -2,11 +2,7 @@
 // to the last. h and c stay in shared memory, with as much of W_hh as fits, and no block waits for
 // another. x's part of the gates comes from forward.cu.
 #include "forward.cuh"
-#include "product.cuh"
-
-#ifndef SAMPLES
-#define SAMPLES 4
-#endif
+#include "resident.cuh"
 
 extern "C" {
 __global__ void __launch_bounds__(RESIDENT_THREADS, 1) recurrent_layer(LAYER_PARAMETERS) {
@@ -24,24 +20,20 @@ __global__ void __launch_bounds__(RESIDENT_THREADS, 1) recurrent_layer(LAYER_PAR
     real* here = (real*)(parts + widest * S);
     const real *w = f.packed + at.recurrent, *projection = f.packed + at.projection;
 
-    if (threadIdx.x < S)
-        length[threadIdx.x] = first + (int)threadIdx.x < z.samples ? order.length(first + threadIdx.x) : 0;
-    for (int i = threadIdx.x; i < kept * columns; i += blockDim.x) here[i] = w[i];
-    for (int i = threadIdx.x; i < S * z.outputs; i += blockDim.x) {
-        const int u = i % z.outputs, s = i / z.outputs;
-        h[u * S + s] =
-            h0 && first + s < z.samples ? value(h0[z.state(direction, first + s) * z.outputs + u]) : acc(0);
-    }
-    for (int i = threadIdx.x; i < S * H; i += blockDim.x) {
-        const int u = i % H, s = i / H;
-        c[u * S + s] =
-            c0 && first + s < z.samples ? value(c0[z.state(direction, first + s) * H + u]) : acc(0);
-        // of samples that there are not, too: products go through all S
-        if (z.projected()) hidden[u * S + s] = 0;
-    }
-    __syncthreads();
-    int longest = 0;
-    for (int s = 0; s < S; ++s) longest = max(longest, length[s]);
+    const int longest = begin_resident<S>(length, order, first, z.samples, w, kept * columns, here, [&] {
+        for (int i = threadIdx.x; i < S * z.outputs; i += blockDim.x) {
+            const int u = i % z.outputs, s = i / z.outputs;
+            h[u * S + s] =
+                h0 && first + s < z.samples ? value(h0[z.state(direction, first + s) * z.outputs + u]) : acc(0);
+        }
+        for (int i = threadIdx.x; i < S * H; i += blockDim.x) {
+            const int u = i % H, s = i / H;
+            c[u * S + s] =
+                c0 && first + s < z.samples ? value(c0[z.state(direction, first + s) * H + u]) : acc(0);
+            // of samples that there are not, too: products go through all S
+            if (z.projected()) hidden[u * S + s] = 0;
+        }
+    });
 
     for (int step = 0; step < longest; ++step) {
         const bool some_h = step || h0;

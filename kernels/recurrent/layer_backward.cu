@@ -1,11 +1,7 @@
 // The gradient of a recurrent layer whose W_hh is small: a block goes back through all steps of up to
 // 8 samples, SAMPLES, as in layer.cu. Formulas: backward.cu.
 #include "backward.cuh"
-#include "product.cuh"
-
-#ifndef SAMPLES
-#define SAMPLES 4
-#endif
+#include "resident.cuh"
 
 extern "C" {
 __global__ void __launch_bounds__(RESIDENT_THREADS, 1) recurrent_layer_backward(BACK_PARAMETERS) {
@@ -19,16 +15,13 @@ __global__ void __launch_bounds__(RESIDENT_THREADS, 1) recurrent_layer_backward(
     acc *d = shared, *carry = d + columns * S, *out = carry + H * S,
         *parts = out + (z.projected() ? z.outputs * S : 0);
     real* here = (real*)(parts + widest * S);
-    if (threadIdx.x < S)
-        length[threadIdx.x] = first + (int)threadIdx.x < z.samples ? order.length(first + threadIdx.x) : 0;
-    for (int i = threadIdx.x; i < kept * z.outputs; i += blockDim.x) here[i] = recurrent_weights[i];
-    for (int i = threadIdx.x; i < columns * S; i += blockDim.x) d[i] = 0;
-    for (int i = threadIdx.x; i < H * S; i += blockDim.x) carry[i] = 0;
-    if (z.projected())
-        for (int i = threadIdx.x; i < z.outputs * S; i += blockDim.x) out[i] = 0;
-    __syncthreads();
-    int longest = 0;
-    for (int s = 0; s < S; ++s) longest = max(longest, length[s]);
+    const int longest = begin_resident<S>(length, order, first, z.samples, recurrent_weights,
+                                          kept * z.outputs, here, [&] {
+        for (int i = threadIdx.x; i < columns * S; i += blockDim.x) d[i] = 0;
+        for (int i = threadIdx.x; i < H * S; i += blockDim.x) carry[i] = 0;
+        if (z.projected())
+            for (int i = threadIdx.x; i < z.outputs * S; i += blockDim.x) out[i] = 0;
+    });
 
     auto slopes = [&](int s, int u, int step, acc dh) {
         acc g[4];

@@ -7,7 +7,7 @@
 // by a group of up to 32 lanes, long ones by a block for every ROW_CHUNK elements. Innermost axis
 // kept ("columns"): neighbouring threads take neighbouring outputs; few rows by one thread, more by
 // a block of several threads an output for every COLUMN_CHUNK rows. The chunks' results are joined
-// by a second launch. Who adds what to what depends on how much is reduced, not on how many outputs
+// by a second launch (reduce_join). Who adds what to what depends on how much is reduced, not on how many outputs
 // there are: a batch does not change a sample's bits.
 #ifndef REDUCTION
 #define REDUCTION Total
@@ -29,10 +29,6 @@ __device__ __forceinline__ i64 offset(int i, const Dims& sizes, const Dims& stri
     return at + (i64)i * strides[0];
 }
 
-// How an element enters the result: an x by the reduction's map, a chunk's result as it is.
-struct Mapped { static __device__ __forceinline__ acc map(acc x, acc p, acc e) { return R::map(x, p, e); } };
-struct Joined { static __device__ __forceinline__ acc map(acc x, acc, acc) { return x; } };
-
 __device__ __forceinline__ acc parameter(const real* p, i64 output) { return p ? value(p[output]) : acc(0); }
 
 // A chunk's result is written as it is, one of everything is finished.
@@ -41,9 +37,9 @@ __device__ __forceinline__ void give(acc total, i64 output, i64 place, acc p, ac
     else y[output] = rounded(R::finish(total, p, e));
 }
 
-template <class T, int N> __device__ __forceinline__ Packet<T, N> packet(const T* x) {
-    if (((size_t)x & (sizeof(T) * N - 1)) == 0) return *(const Packet<T, N>*)x;
-    Packet<T, N> v;
+template <int N> __device__ __forceinline__ Packet<real, N> packet(const real* x) {
+    if (((size_t)x & (sizeof(real) * N - 1)) == 0) return *(const Packet<real, N>*)x;
+    Packet<real, N> v;
 #pragma unroll
     for (int k = 0; k < N; ++k) v.v[k] = x[k];
     return v;
@@ -52,10 +48,9 @@ template <class T, int N> __device__ __forceinline__ Packet<T, N> packet(const T
 // One thread's share of elements [from, to) of an output at x, where `width` threads
 // share. Several chains hide the latency of loads. Runs whose length is a multiple of a
 // packet are read in packets.
-template <class M, class T>
-__device__ __forceinline__ acc along(const T* x, int from, int to, int lane, int width, const Dims& sizes,
+__device__ __forceinline__ acc along(const real* x, int from, int to, int lane, int width, const Dims& sizes,
                                      const Dims& strides, acc p, acc e) {
-    constexpr int N = 16 / sizeof(T);
+    constexpr int N = LANES;
     const bool one_run = sizes.n == 1;
     acc s[N];
 #pragma unroll
@@ -63,21 +58,19 @@ __device__ __forceinline__ acc along(const T* x, int from, int to, int lane, int
     if (sizes[sizes.n - 1] % N == 0) {
 #pragma unroll 2
         for (int i = from + lane * N; i < to; i += width * N) {
-            const Packet<T, N> v = packet<T, N>(x + (one_run ? i : offset(i, sizes, strides)));
+            const Packet<real, N> v = packet<N>(x + (one_run ? i : offset(i, sizes, strides)));
 #pragma unroll
-            for (int k = 0; k < N; ++k) s[k] = R::join(s[k], M::map((acc)v.v[k], p, e));
+            for (int k = 0; k < N; ++k) s[k] = R::join(s[k], R::map(value(v.v[k]), p, e));
         }
     } else {
         int i = from + lane;
-        for (; i + (N - 1) * width < to; i += N * width) {
+        for (; one_run && i + (N - 1) * width < to; i += N * width) {
 #pragma unroll
-            for (int k = 0; k < N; ++k)
-                s[k] = R::join(
-                    s[k],
-                    M::map((acc)x[one_run ? i + k * width : offset(i + k * width, sizes, strides)], p, e));
+            for (int k = 0; k < N; ++k) s[k] = R::join(s[k], R::map(value(x[i + k * width]), p, e));
         }
+#pragma unroll 1
         for (; i < to; i += width)
-            s[0] = R::join(s[0], M::map((acc)x[one_run ? i : offset(i, sizes, strides)], p, e));
+            s[0] = R::join(s[0], R::map(value(x[one_run ? i : offset(i, sizes, strides)]), p, e));
     }
 #pragma unroll
     for (int step = N / 2; step; step /= 2)
@@ -87,55 +80,52 @@ __device__ __forceinline__ acc along(const T* x, int from, int to, int lane, int
 }
 
 // `group` lanes (a power of two, at most 32) an output
-template <class M, class T>
-__device__ __forceinline__ void groups(const T* x, const real* param, real* y, int outputs, int count,
+__device__ __forceinline__ void groups(const real* x, const real* param, real* y, int outputs, int count,
                                        int group, const Dims& outer, const Dims& outer_strides,
                                        const Dims& inner, const Dims& inner_strides, acc e) {
     const i64 o = thread_index() / group;
     const bool mine = o < outputs;
     const acc p = mine ? parameter(param, o) : acc(0);
-    const T* at = mine ? x + offset((int)o, outer, outer_strides) : x;
-    acc v = along<M>(at, 0, mine ? count : 0, threadIdx.x & (group - 1), group, inner, inner_strides, p, e);
+    const real* at = mine ? x + offset((int)o, outer, outer_strides) : x;
+    acc v = along(at, 0, mine ? count : 0, threadIdx.x & (group - 1), group, inner, inner_strides, p, e);
     for (int step = group / 2; step; step /= 2) v = R::join(v, __shfl_xor_sync(WARP, v, step));
     if (mine && (threadIdx.x & (group - 1)) == 0) give(v, o, 0, p, e, y, nullptr);
 }
 
 // a block an output and chunk
-template <class M, class T>
-__device__ __forceinline__ void rows(const T* x, const real* param, real* y, acc* partial, int count,
+__device__ __forceinline__ void rows(const real* x, const real* param, real* y, acc* partial, int count,
                                      int chunk, int chunks, const Dims& outer, const Dims& outer_strides,
                                      const Dims& inner, const Dims& inner_strides, acc e) {
     __shared__ acc slots[32];
     const int o = blockIdx.x / chunks, from = (int)(blockIdx.x - o * chunks) * chunk;
     const int to = count - from < chunk ? count : from + chunk;
     const acc p = parameter(param, o);
-    const acc v = along<M>(x + offset(o, outer, outer_strides), from, to, threadIdx.x, blockDim.x, inner,
+    const acc v = along(x + offset(o, outer, outer_strides), from, to, threadIdx.x, blockDim.x, inner,
                            inner_strides, p, e);
     const acc total = block_reduce<R>(v, slots);
     if (threadIdx.x == 0) give(total, o, blockIdx.x, p, e, y, partial);
 }
 
 // rows [from, to), each `step`-th, of the column at x
-template <class M, class T>
-__device__ __forceinline__ acc down(const T* x, int from, int to, int step, const Dims& sizes,
+__device__ __forceinline__ acc down(const real* x, int from, int to, int step, const Dims& sizes,
                                     const Dims& strides, acc p, acc e) {
     acc a = R::none(), b = R::none();
     const bool one = sizes.n == 1;
     const i64 pitch = strides[0];
     int r = from;
-#pragma unroll 4
-    for (; r + step < to; r += 2 * step) {
-        a = R::join(a, M::map((acc)x[one ? r * pitch : offset(r, sizes, strides)], p, e));
-        b = R::join(b, M::map((acc)x[one ? (r + step) * pitch : offset(r + step, sizes, strides)], p, e));
+#pragma unroll (sizeof(acc) == 8 ? 1 : 4)   // of doubles, exp is called, and what lives across calls spills
+    for (; one && r + step < to; r += 2 * step) {
+        a = R::join(a, R::map(value(x[r * pitch]), p, e));
+        b = R::join(b, R::map(value(x[(r + step) * pitch]), p, e));
     }
-    if (r < to) a = R::join(a, M::map((acc)x[one ? r * pitch : offset(r, sizes, strides)], p, e));
+#pragma unroll 1
+    for (; r < to; r += step) a = R::join(a, R::map(value(x[one ? r * pitch : offset(r, sizes, strides)]), p, e));
     return R::join(a, b);
 }
 
 // blockDim.x neighbouring outputs of one block, blockDim.y threads each, over a chunk of rows; a
 // chunk's results lie side by side
-template <class M, class T>
-__device__ __forceinline__ void columns(const T* x, const real* param, real* y, acc* partial, int outputs,
+__device__ __forceinline__ void columns(const real* x, const real* param, real* y, acc* partial, int outputs,
                                         int width, int tiles, int count, int chunk, int chunks,
                                         const Dims& outer, const Dims& outer_strides, const Dims& inner,
                                         const Dims& inner_strides, acc e) {
@@ -148,7 +138,7 @@ __device__ __forceinline__ void columns(const T* x, const real* param, real* y, 
     const acc p = mine ? parameter(param, o) : acc(0);
     acc v = R::none();
     if (mine)
-        v = down<M>(x + offset(o, outer, outer_strides), from + threadIdx.y, to, blockDim.y, inner,
+        v = down(x + offset(o, outer, outer_strides), from + threadIdx.y, to, blockDim.y, inner,
                     inner_strides, p, e);
     const int slot = threadIdx.y * blockDim.x + threadIdx.x;
     slots[slot] = v;
@@ -165,25 +155,13 @@ __global__ void __launch_bounds__(256)
     reduce_groups(const real* x, const real* param, real* y, int outputs, int count, int group,
                   const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides,
                   const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
-    groups<Mapped>(x, param, y, outputs, count, group, outer, outer_strides, inner, inner_strides, e);
-}
-__global__ void __launch_bounds__(256)
-    join_groups(const acc* x, const real* param, real* y, int outputs, int count, int group,
-                const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides,
-                const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
-    groups<Joined>(x, param, y, outputs, count, group, outer, outer_strides, inner, inner_strides, e);
+    groups(x, param, y, outputs, count, group, outer, outer_strides, inner, inner_strides, e);
 }
 __global__ void __launch_bounds__(256)
     reduce_rows(const real* x, const real* param, real* y, acc* partial, int count, int chunk, int chunks,
                 const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides,
                 const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
-    rows<Mapped>(x, param, y, partial, count, chunk, chunks, outer, outer_strides, inner, inner_strides, e);
-}
-__global__ void __launch_bounds__(256)
-    join_rows(const acc* x, const real* param, real* y, acc* partial, int count, int chunk, int chunks,
-              const __grid_constant__ Dims outer, const __grid_constant__ Dims outer_strides,
-              const __grid_constant__ Dims inner, const __grid_constant__ Dims inner_strides, acc e) {
-    rows<Joined>(x, param, y, partial, count, chunk, chunks, outer, outer_strides, inner, inner_strides, e);
+    rows(x, param, y, partial, count, chunk, chunks, outer, outer_strides, inner, inner_strides, e);
 }
 __global__ void __launch_bounds__(256)
     reduce_short_columns(const real* x, const real* param, real* y, int outputs, int count,
@@ -192,7 +170,7 @@ __global__ void __launch_bounds__(256)
                          acc e) {
     for (GRID_STRIDE(o, outputs)) {
         const acc p = parameter(param, o);
-        give(down<Mapped>(x + offset((int)o, outer, outer_strides), 0, count, 1, inner, inner_strides, p, e),
+        give(down(x + offset((int)o, outer, outer_strides), 0, count, 1, inner, inner_strides, p, e),
              o, 0, p, e, y, nullptr);
     }
 }
@@ -201,23 +179,23 @@ __global__ void __launch_bounds__(256)
                    int count, int chunk, int chunks, const __grid_constant__ Dims outer,
                    const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner,
                    const __grid_constant__ Dims inner_strides, acc e) {
-    columns<Mapped>(x, param, y, partial, outputs, width, tiles, count, chunk, chunks, outer, outer_strides,
+    columns(x, param, y, partial, outputs, width, tiles, count, chunk, chunks, outer, outer_strides,
                     inner, inner_strides, e);
 }
-__global__ void __launch_bounds__(256)
-    join_columns(const acc* x, const real* param, real* y, acc* partial, int outputs, int width, int tiles,
-                 int count, int chunk, int chunks, const __grid_constant__ Dims outer,
-                 const __grid_constant__ Dims outer_strides, const __grid_constant__ Dims inner,
-                 const __grid_constant__ Dims inner_strides, acc e) {
-    columns<Joined>(x, param, y, partial, outputs, width, tiles, count, chunk, chunks, outer, outer_strides,
-                    inner, inner_strides, e);
-}
-// A variance about a mean that is off by `off`, of which off^2 is too much. e: the number of
-// values, by what the squares' sum was divided by.
-__global__ void __launch_bounds__(256) settle_variance(const real* off, real* y, int outputs, acc e) {
-    for (GRID_STRIDE(o, outputs)) {
-        const acc right = value(y[o]) - value(off[o]) * value(off[o]) * e;
-        y[o] = rounded(right < 0 ? acc(0) : right);
-    }
+// A chunk's result of output o and chunk c lies at o across + c down. `group` threads an output: up to a warp,
+// or the block's 256.
+__global__ void __launch_bounds__(256) reduce_join(const acc* partial, const real* param, real* y, int outputs,
+                                                   int chunks, int group, i64 across, i64 down, acc e) {
+    __shared__ acc slots[32];
+    const i64 o = thread_index() / group;
+    acc v = R::none();
+#pragma unroll 2
+    for (int c = threadIdx.x & (group - 1); o < outputs && c < chunks; c += group)
+        v = R::join(v, partial[o * across + c * down]);
+    if (group > 32) v = block_reduce<R>(v, slots);
+    else
+        for (int step = group / 2; step; step /= 2) v = R::join(v, __shfl_xor_sync(WARP, v, step));
+    if (o < outputs && (threadIdx.x & (group - 1)) == 0)
+        y[o] = rounded(R::finish(v, parameter(param, o), e));
 }
 }

@@ -46,35 +46,36 @@ def reduce(device, kind, x, sizes, kept, param, y, e=0.0):
     layout = outer, outer_strides, inner, inner_strides, float(e)
     count = math.prod(inner)
     if kept[-1]:
-        columns(device, kind, "reduce", x, param, y, count, layout)
+        columns(device, kind, x, param, y, count, layout)
     elif count <= GROUP_MOST:
-        groups(device, kind, "reduce", x, param, y, count, layout)
+        group = above(-(-count // 4), 32)
+        grid = -(-y.size * group // THREADS)
+        device.launch(FILE, "reduce_groups", (grid,), (THREADS,), (x, param, y, y.size, count, group, *layout),
+                      REDUCTION=kind)
     else:
-        rows(device, kind, "reduce", x, param, y, count, layout)
+        rows(device, kind, x, param, y, count, layout)
 
 
-def groups(device, kind, stage, x, param, y, count, layout):
-    group = above(-(-count // 4), 32)
-    grid = -(-y.size * group // THREADS)
-    device.launch(FILE, f"{stage}_groups", (grid,), (THREADS,), (x, param, y, y.size, count, group, *layout),
-                  REDUCTION=kind)
-
-
-def rows(device, kind, stage, x, param, y, count, layout):
+def rows(device, kind, x, param, y, count, layout):
     """Chunks of the outputs' elements, then the chunks' results, which lie side by side."""
     chunks = -(-count // ROW_CHUNK)
     partial = device.empty((y.size * chunks,), acc(device)) if chunks > 1 else None
-    device.launch(FILE, f"{stage}_rows", (y.size * chunks,), (THREADS,),
+    device.launch(FILE, "reduce_rows", (y.size * chunks,), (THREADS,),
                   (x, param, y, partial, count, ROW_CHUNK, chunks, *layout), REDUCTION=kind)
     if chunks > 1:
-        side_by_side = (y.size,), (chunks,), (chunks,), (1,), layout[-1]
-        (groups if chunks <= GROUP_MOST else rows)(device, kind, "join", partial, param, y, chunks,
-                                                   side_by_side)
+        join(device, kind, partial, param, y, chunks, chunks, 1, layout[-1])
 
 
-def columns(device, kind, stage, x, param, y, count, layout):
+def join(device, kind, partial, param, y, chunks, across, down, e):
+    """What is left of `chunks` results an output, which lie `across` and `down` apart."""
+    group = above(-(-chunks // 4), 32) if chunks <= GROUP_MOST else THREADS
+    device.launch(FILE, "reduce_join", (-(-y.size * group // THREADS),), (THREADS,),
+                  (partial, param, y, y.size, chunks, group, np.int64(across), np.int64(down), e), REDUCTION=kind)
+
+
+def columns(device, kind, x, param, y, count, layout):
     """As rows, but the results of a chunk lie side by side."""
-    if stage == "reduce" and count <= COLUMNS_SHORT:
+    if count <= COLUMNS_SHORT:
         device.launch(FILE, "reduce_short_columns", (-(-y.size // THREADS),), (THREADS,),
                       (x, param, y, y.size, count, *layout), REDUCTION=kind)
         return
@@ -83,12 +84,11 @@ def columns(device, kind, stage, x, param, y, count, layout):
     tiles, chunks = -(-width // wide), -(-count // COLUMN_CHUNK)
     partial = device.empty((chunks * y.size,), acc(device)) if chunks > 1 else None
     grid = y.size // width * tiles * chunks
-    device.launch(FILE, f"{stage}_columns", (grid,), (wide, THREADS // wide),
+    device.launch(FILE, "reduce_columns", (grid,), (wide, THREADS // wide),
                   (x, param, y, partial, y.size, width, tiles, count, COLUMN_CHUNK, chunks, *layout),
                   REDUCTION=kind)
     if chunks > 1:
-        columns(device, kind, "join", partial, param, y, chunks,
-                ((y.size,), (1,), (chunks,), (y.size,), layout[-1]))
+        join(device, kind, partial, param, y, chunks, 1, y.size, layout[-1])
 
 
 def reduce_sum(device, x, sizes, kept, scale, y):
@@ -124,8 +124,8 @@ def reduce_variance(device, x, sizes, kept, per_mean, per_variance, y, mean):
         return
     off = device.empty(y.shape)
     reduce(device, "About", x, sizes, kept, mean, off, per_mean)
-    device.launch(FILE, "settle_variance", (-(-y.size // THREADS),), (THREADS,),
-                  (off, y, y.size, float(per_variance / per_mean)), REDUCTION="About")
+    device.launch(SPREAD, "settle_variance", (-(-y.size // THREADS),), (THREADS,),
+                  (off, y, y.size, float(per_variance / per_mean)))
 
 
 def reduce_logsumexp(device, x, sizes, kept, y, peak):

@@ -171,4 +171,12 @@ __global__ void __launch_bounds__(256)
                   const __grid_constant__ Dims sy, real* dx, i64 packets, int packed, acc e) {
     spread3(OfPowerNorm{e}, g, x, y, shape, sg, sx, sy, dx, packets, packed);
 }
+// A variance about a mean that is off by `off`, of which off^2 is too much. e: the number of
+// values, by what the squares' sum was divided by.
+__global__ void __launch_bounds__(256) settle_variance(const real* off, real* y, int outputs, acc e) {
+    for (GRID_STRIDE(o, outputs)) {
+        const acc right = value(y[o]) - value(off[o]) * value(off[o]) * e;
+        y[o] = rounded(right < 0 ? acc(0) : right);
+    }
+}
 }

@@ -13,18 +13,26 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..core.backends import get_backend
+from . import on_host
 
 REALS = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16"}
 
 
 def on_device(inputs) -> bool:
-    """Whether any input lies on a GPU. (torch's CPU tensors refuse the attribute.)"""
-    return any(hasattr(v, "__cuda_array_interface__") or _is_bfloat16_on_cuda(v) for v in inputs)
+    """Whether any input lies on a GPU."""
+    return any(map(lies_on_device, inputs))
 
 
-def _is_bfloat16_on_cuda(value):
-    # torch has no typestr for bfloat16 and refuses the interface; the tensor says itself where it is
-    return type(value).__module__ == "torch" and getattr(value, "is_cuda", False)
+def lies_on_device(value) -> bool:
+    """torch's tensors say so themselves: asked for the interface, those that require gradients raise, and
+    those of bfloat16 have none."""
+    on_cuda = getattr(value, "is_cuda", None)
+    return on_cuda if isinstance(on_cuda, bool) else hasattr(value, "__cuda_array_interface__")
+
+
+def is_torch(value) -> bool:
+    """A tensor, or a parameter."""
+    return type(value).__module__.partition(".")[0] == "torch"
 
 
 def call(op, inputs, attrs, kinds):
@@ -32,7 +40,7 @@ def call(op, inputs, attrs, kinds):
     backend = get_backend("cuda")
     import cupy
 
-    from . import channels_last, on_host
+    from . import channels_last
     first = next(v for v in inputs if on_device((v,)))
     with _stream_of(first):
         arrays = [_array(op, i, v, kind) for i, (v, kind) in enumerate(zip(inputs, kinds))]
@@ -50,10 +58,13 @@ def _array(op, position, value, kind):
     import cupy
     if value is None and kind in "oj":
         return None
-    # lengths, targets, numbers: small, and often made by the host
-    if isinstance(value, np.ndarray) and (kind in "ij" or value.ndim == 0):
+    if isinstance(value, np.ndarray) and not on_device((value,)):
+        # lengths, targets, numbers: small, and often made by the host
+        if kind not in "ij" and value.ndim:
+            on_host.told(f"{op.name}: input {position} lies in the host's memory; it is copied to the device in "
+                         "each call")
         value = cupy.asarray(value)
-    if not (hasattr(value, "__cuda_array_interface__") or _is_bfloat16_on_cuda(value)):
+    if not lies_on_device(value):
         raise TypeError(f"{op.name}: input {position} is a {type(value).__name__} in the host's memory and "
                         "others lie on a GPU; move it there first")
     if getattr(value, "requires_grad", False):
@@ -76,7 +87,7 @@ def viewed(value):
     import cupy
     if isinstance(value, cupy.ndarray):
         return value
-    if _is_bfloat16_on_cuda(value) and str(value.dtype) == "torch.bfloat16":
+    if is_torch(value) and str(value.dtype) == "torch.bfloat16":
         from .emulated import dtype_of
 
         # as whole numbers of its size: those DLPack has in every version of both libraries
@@ -107,7 +118,7 @@ def _stream_of(value):
     """The device of `value`, and the stream on which its library works now, as CuPy's current
     ones."""
     import cupy
-    if type(value).__module__ == "torch":
+    if is_torch(value):
         torch = sys.modules["torch"]
         index = value.device.index
         with (cupy.cuda.Device(index),
@@ -125,7 +136,7 @@ def back_to(first):
     import cupy
     if isinstance(first, cupy.ndarray):
         return lambda a: a
-    if type(first).__module__ == "torch":
+    if is_torch(first):
         torch = sys.modules["torch"]
         return lambda a: (torch.from_dlpack(a.view(np.int16)).view(torch.bfloat16)
                           if a.dtype.name == "bfloat16" else torch.from_dlpack(a))

@@ -8,9 +8,10 @@ division and roots become, a least number of blocks in __launch_bounds__ gives t
     python -m pyops.cuda.budget --write    and keep what they take now as the new table
     python -m pyops.cuda.budget --match RE [--write]
                                            of files only in whose name that is found ("^pooling/")
-    python -m pyops.cuda.budget --sm90 [--match RE] [--nvrtc FOLDER] [--cache DIR]
+    python -m pyops.cuda.budget --sm90 [--every] [--match RE] [--nvrtc FOLDER] [--cache DIR]
                                            make machine code ahead for compute capability 9.0: each form
-                                           that is launched there, by the NVRTC in FOLDER/lib, into DIR
+                                           that is launched on an H200, by the NVRTC in FOLDER/lib, into DIR;
+                                           float16's with --every, which are else compiled where they are launched
 """
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .emulator import cache_folder
-from .forms import recorded
+from .forms import H200, recorded
 from .nvrtc import ARCHITECTURES, Resources, compile_cubin, missing, resources, version
 from .source import KERNELS, REALS, Source, cuda_files, kernel_source
 
@@ -120,25 +121,26 @@ def violations(found) -> list[str]:
     return wrong
 
 
-def launched_on_hopper(match: str = "") -> list[tuple[Source, str]]:
-    """What cases and the GPU benchmark launch on compute capability 9.0, in every type. Of files
-    that no case launches (optimisers' steps, what PYOPS_HOPPER=1 asks for) the plain form. match: of
-    forms in whose name it is found."""
-    sources = [kernel_source(file, real, **dict(defines)) for file, real, defines in recorded()]
+def launched_on_hopper(match: str = "", every: bool = False) -> list[tuple[Source, str]]:
+    """What the GPU benchmark launches on an H200: its rows, its products of integers, and all cases; of
+    float16, which is bfloat16 but for the conversions, the products alone, unless `every` is true. Of files
+    that no case launches (optimisers' steps) the plain form. match: of forms in whose name it is found."""
+    sources = [kernel_source(file, real, **dict(defines)) for file, real, defines in recorded((H200,), ("strict",))]
     seen = {source.path for source in sources}
     sources += [Source(file.path, real) for file in (Source(path, "f32") for path in cuda_files())
                 if file.path not in seen for real in file.reals]
     return [(source, source.required if source.required.endswith("a") else "sm_90")
             for source in dict.fromkeys(sources)
-            if int(source.required.strip("sm_a") or 0) <= 90 and re.search(match, source.name)]
+            if int(source.required.strip("sm_a") or 0) <= 90 and re.search(match, source.name)
+            and (every or source.real != "f16" or source.path.parent.name == "gemm" or source.required.endswith("a"))]
 
 
-def make_ahead(match: str) -> int:
-    """Compiles what the cache does not hold yet of launched_on_hopper(match)."""
-    jobs, begun = launched_on_hopper(match), time.monotonic()
+def make_ahead(match: str, every: bool) -> int:
+    """Compiles what the cache does not hold yet of launched_on_hopper(match, every)."""
+    jobs, begun, used = launched_on_hopper(match, every), time.monotonic(), time.process_time()
     forms_made = len(list(measured(jobs)))
     print(f"{len(jobs)} forms, {forms_made} kernels, by NVRTC {version()} in {cache_folder()}: "
-          f"{time.monotonic() - begun:.0f} s")
+          f"{time.monotonic() - begun:.0f} s, {time.process_time() - used:.0f} s of one core")
     return 0
 
 
@@ -147,6 +149,7 @@ def main(arguments) -> int:
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--match", metavar="RE", default="")
     parser.add_argument("--sm90", action="store_true")
+    parser.add_argument("--every", action="store_true")
     parser.add_argument("--nvrtc", metavar="FOLDER", help="PYOPS_CUDA_TOOLKIT")
     parser.add_argument("--cache", metavar="DIR", help="PYOPS_CACHE")
     args = parser.parse_args(arguments)
@@ -156,7 +159,7 @@ def main(arguments) -> int:
         print(why)
         return 2
     if args.sm90:
-        return make_ahead(args.match)
+        return make_ahead(args.match, args.every)
     found = list(measured([job for job in compilations() if re.search(args.match, job[0].name)]))
     if args.write:
         write_table(found, args.match)

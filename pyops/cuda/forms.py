@@ -18,7 +18,8 @@ from .source import REALS
 
 Form = tuple[str, str, tuple[tuple[str, object], ...]]
 # capability, multiprocessors: few and many blocks take different tiles
-MACHINES = (((9, 0), 132), ((9, 0), 4), ((7, 5), 40))
+H200 = ((9, 0), 132)
+MACHINES = (H200, ((9, 0), 4), ((7, 5), 40))
 TOUCHED = 1 << 16   # values; of larger arrays only the shape is copied, their memory stays untouched
 
 
@@ -40,13 +41,13 @@ class NotingDevice(EmulatedDevice):
 
 
 class Noting:
-    """A backend that asks the host functions for each op's launches, for every type and machine."""
+    """A backend that asks the host functions for each op's launches, for every type and these machines."""
 
     name, missing, sets = "noting", "", {}
 
-    def __init__(self, found: set[Form], precisions=PRECISIONS):
+    def __init__(self, found: set[Form], machines=MACHINES, precisions=PRECISIONS):
         self.precisions = precisions
-        self.kernels = [DeviceKernels(NotingDevice(real, *machine, found)) for machine in MACHINES
+        self.kernels = [DeviceKernels(NotingDevice(real, *machine, found)) for machine in machines
                         for real in REALS]
 
     def run(self, op, real, inputs, attrs, out=None):
@@ -69,14 +70,16 @@ class Noting:
         return array.astype(kernels.dtype) if array.size <= TOUCHED else np.zeros(array.shape, kernels.dtype)
 
 
-@lru_cache(1)
-def recorded() -> tuple[Form, ...]:
-    """What all cases, and all rows of the GPU benchmark, ask for."""
+@lru_cache(2)
+def recorded(machines=MACHINES, precisions=PRECISIONS) -> tuple[Form, ...]:
+    """What all cases ask for on these machines in these precisions, and the GPU benchmark's rows and products
+    of integers on an H200."""
     from .. import validate
+    from ..bench.gpu import integers
     from ..bench.gpu.launches import launches, rows_and_precisions
     from ..bench.gpu_rows import ROWS
     found: set[Form] = set()
-    with use_backend(Noting(found)), np.errstate(all="ignore"):
+    with use_backend(Noting(found, machines, precisions)), np.errstate(all="ignore"):
         for op, case in validate.rows():
             if "cuda" in op.todo:   # it has no kernels there
                 continue
@@ -84,6 +87,9 @@ def recorded() -> tuple[Form, ...]:
             validate.call(case, args, kwargs)
             if case.gradient:
                 validate.gradients(case, args, kwargs)
+    for _, checked in (*integers.products(True), *integers.hopper(True)):
+        compare, real, *rest = checked.args
+        compare(DeviceKernels(NotingDevice(real, *H200, found)), *rest)
     # with channels last and by wgmma, too
     found |= {(launch.file, launch.real, launch.defines) for row, name in rows_and_precisions(ROWS)
               for launch in launches(row, name)}

@@ -24,6 +24,7 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100", "sm_120")
 FLAGS = ("-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v")
 
 
+@lru_cache(1)
 def missing() -> str:
     """Why NVRTC cannot be used here; empty if it can."""
     try:

@@ -1,5 +1,6 @@
-"""Rows that have no CUDA kernels, on arrays that lie on a GPU: their inputs are copied to the host's
-memory, computed there, and the results copied back, which waits for the device.
+"""What meets on a GPU although it is the host's: rows that have no CUDA kernels, whose inputs are
+copied to the host's memory, computed there, and the results copied back, which waits for the device;
+and NumPy's arrays beside those of a GPU, which are copied to it.
 
 The first call of each row says so by a HostWarning; docs/cuda.md lists the rows.
 """
@@ -10,23 +11,27 @@ import warnings
 from ..core import dispatch
 from ..core.backends import BACKENDS, ISAS, active, use_backend
 
-_told: set[str] = set()   # rows
+_told: set[str] = set()
 
 
 class HostWarning(UserWarning):
-    """A row without CUDA kernels was computed in the host's memory."""
+    """Something went through the host's memory that might lie on the device."""
 
 
 def call(op, arrays, attrs):
     """op on CuPy arrays (None where an input is left out); its results as CuPy arrays."""
     import cupy
-    if op.name not in _told:
-        _told.add(op.name)
-        warnings.warn(f"{op.name} has no CUDA kernel: computed in the host's memory, which waits for the device",
-                      HostWarning, stacklevel=2)
+    told(f"{op.name} has no CUDA kernel: computed in the host's memory, which waits for the device")
     with use_backend(backend()):
         result = dispatch.call(op, [None if a is None else cupy.asnumpy(a) for a in arrays], attrs)
     return tuple(map(cupy.asarray, result)) if isinstance(result, tuple) else cupy.asarray(result)
+
+
+def told(what: str) -> None:
+    """A warning, once."""
+    if what not in _told:
+        _told.add(what)
+        warnings.warn(what, HostWarning, stacklevel=3)
 
 
 def backend():

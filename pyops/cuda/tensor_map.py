@@ -25,6 +25,11 @@ CORNERS = range(-128, 128)   # of an im2col map of four axes
 LARGEST_SHIFT = 255     # of an im2col copy of four axes
 LARGEST_STEP = 8        # from one pixel to the next
 
+# cuda.h's CUtensorMapDataType, and of its modes: not interleaved, swizzled by 128 bytes, fetched in 256 from
+# the second-level cache, zeros outside (the other choice is NaN)
+TYPES = {"float16": 6, "bfloat16": 9}
+MODES = (0, 3, 3, 0)
+
 
 def mappable(array) -> bool:
     """Whether a dense array, no axis of it empty, has address and strides that the
@@ -145,20 +150,19 @@ def _im2col(at, dtype, item, shape, lower, upper, step, pixels, channels):
 
 
 def _made(driver, asked, dtype, rank, at, *geometry):
-    from cuda.bindings import driver as names
-    types = {"float16": names.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-             "bfloat16": names.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16}
     memory = np.zeros(TENSOR_MAP.itemsize + ALIGNMENT, np.uint8)
     made = memory[-memory.ctypes.data % ALIGNMENT:][:TENSOR_MAP.itemsize]
-    code = driver(ctypes.c_void_p(made.ctypes.data), int(types[dtype]), rank, ctypes.c_void_p(at), *geometry,
-                  int(names.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE),
-                  int(names.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B),
-                  int(names.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B),
-                  # "none" is zeros, the other choice NaN
-                  int(names.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE))
+    code = driver(ctypes.c_void_p(made.ctypes.data), TYPES[dtype], rank, ctypes.c_void_p(at), *geometry, *MODES)
     if code:
-        raise RuntimeError(f"tensor_map: the driver refuses {asked} with {names.CUresult(code).name}")
+        raise RuntimeError(f"tensor_map: the driver refuses {asked} with {error_name(code)}")
     return made.view(TENSOR_MAP)[0].copy()
+
+
+def error_name(code: int) -> str:
+    """CUDA_ERROR_..., as the driver calls it, and the number."""
+    name = ctypes.c_char_p()
+    library().cuGetErrorName(code, ctypes.byref(name))
+    return f"{(name.value or b'error').decode()} ({code})"
 
 
 def _array(kind, *values):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core import dispatch
 from ..core.backends import active
 from ..core.dispatch import as_array
 from ..core.late import LateFunctions
@@ -20,6 +21,7 @@ from .matmul import matmul
 from .reduction import sum as total
 from .shape import broadcast_to, reshape, transpose, unsqueeze
 from .softmax import softmax
+from .typed import dtype_of
 
 reference = LateFunctions("pyops.kernels.attention.reference")
 
@@ -97,6 +99,9 @@ def additive(mask: Any, like: Any) -> Any:
     if isinstance(values, np.ndarray) and values.dtype == bool:
         dtype = like.dtype if isinstance(like.dtype, np.dtype) else as_array(ATTENTION, 0, like).dtype
         return np.where(values, dtype.type(0), dtype.type(-np.inf))
+    if dispatch.on_device((mask,)) and dtype_of(mask).kind == "b":
+        dtype = dtype_of(like)
+        return where(mask, np.zeros((), dtype), np.full((), -np.inf, dtype))
     if isinstance(mask, Tensor) and mask.dtype == bool:   # of a program that is given it
         zero = np.zeros((), like.dtype)
         return where(mask, zero, zero - np.inf)

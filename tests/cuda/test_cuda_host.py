@@ -270,9 +270,22 @@ def test_half_types_are_computed_in_float(on_gpu, dtype):
             <= float(np.finfo(np.float16).eps if dtype == "float16" else 2.0 ** -8) * want.max())
 
 
+def torch_of_the_host():
+    return pytest.importorskip("torch").ones(3, dtype=pytest.importorskip("torch").float64)
+
+
+@EMULATED
+def test_arrays_of_the_host_are_copied_to_those_of_a_device_and_it_is_said_once(on_gpu, monkeypatch):
+    from pyops.cuda import on_host
+    monkeypatch.setattr(on_host, "_told", set())
+    with pytest.warns(on_host.HostWarning, match="add: input 1 lies in the host's memory") as told:
+        y, _ = F.add(fake(np.ones(3)), np.ones(3)), F.add(fake(np.ones(3)), np.ones(3))
+    assert y.tolist() == [2, 2, 2] and len(told) == 1
+
+
 @EMULATED
 @pytest.mark.parametrize("call, error, said", [
-    (lambda: F.add(fake(np.ones(3)), np.ones(3)), TypeError, "input 1 is a ndarray in the host's memory"),
+    (lambda: F.add(fake(np.ones(3)), torch_of_the_host()), TypeError, "input 1 is a Tensor in the host's memory"),
     (lambda: F.add(fake(np.ones(3)), fake(np.ones(3), on=1)), ValueError,
      "input 1 lies on GPU 1, the first input on GPU 0"),
     (lambda: F.add(fake(np.ones(3)), fake(np.ones(3, np.float32))), TypeError, "share one of float32"),

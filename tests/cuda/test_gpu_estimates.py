@@ -7,7 +7,7 @@ import pytest
 from pyops.bench.gpu import estimates, model
 from pyops.bench.gpu.code_costs import Costs, costs_of
 from pyops.bench.gpu.launches import launches, rows_and_precisions
-from pyops.bench.gpu.report import floor, report
+from pyops.bench.gpu.report import PUBLISHED, floor, foreseen, report
 from pyops.bench.gpu_rows import ROWS, table
 from pyops.cuda import machine_code, nvrtc
 from pyops.cuda.machine_code import Instruction
@@ -100,3 +100,11 @@ def test_the_table_is_of_these_kernels(match):
         name, precision, ms, limit = line.split(" | ")
         kept = estimates.table()[name, precision]
         assert float(ms) == pytest.approx(kept.ms, rel=0.1) and limit == kept.limit
+
+
+def test_no_prediction_is_above_its_estimate():
+    for (name, precision), found in estimates.table().items():
+        row = next(row for row in ROWS if row.name == name)
+        if foretold := foreseen(row, precision):
+            low, high = map(int, foretold.rstrip("%").split("-"))
+            assert 0 < low <= high <= 100 * floor(row, precision, PUBLISHED) / found.ms, (name, precision, foretold)

@@ -43,6 +43,8 @@ class Tensor:
 
     @property
     def __cuda_array_interface__(self):
+        if self.requires_grad:
+            raise RuntimeError("Can't get __cuda_array_interface__ on Variable that requires grad.")
         if self.dtype is bfloat16:
             raise AttributeError("no typestr for bfloat16")
         return {"version": 3, "data": self.host.__array_interface__["data"]}
