@@ -45,9 +45,9 @@ MUTANTS = [
     M("convolution: a filter past the last is written", "convolution/cuda.cu", "if (m < to.filters) to.put", "if (m <= to.filters) to.put", "conv", "*", "any"),
     M("convolution: positions past the last", "convolution/cuda.cu", "if (p + v >= pixels) continue;", "if (p + v > pixels) continue;", "conv", "*", "any"),
     M("column guard of a reduction", "reduction/cuda.cu", "const bool mine = column < width;", "const bool mine = column <= width;", "sum", "*", "any"),
-    M("recurrent: a sample past the last", "recurrent/layer.cu",
-      "first + (int)threadIdx.x < z.samples ? order.length",
-      "first + (int)threadIdx.x <= z.samples ? order.length", "gru", "*", "any"),
+    M("recurrent: a sample past the last", "recurrent/resident.cuh",
+      "first + (int)threadIdx.x < samples ? order.length",
+      "first + (int)threadIdx.x <= samples ? order.length", "gru", "*", "any"),
 
     M("channels last: a strip past the last", "convolution/channels_last.cu", "if (id / packets >= samples",
       "if (id / packets > samples", "conv", "depthwise*", "out-of-bounds", backend="channels-last"),
@@ -89,9 +89,8 @@ MUTANTS = [
     M("convolution: weights turned without a barrier", "convolution/packed.cuh",
       "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);\n    __syncthreads();",
       "value(from[(i64)(m0 + i) * apart[1]]) : acc(0);", "conv", "*", "race"),
-    M("recurrent: h read before the start values are there", "recurrent/layer.cu",
-      "    }\n    __syncthreads();\n    int longest = 0;",
-      "    }\n    int longest = 0;", "gru", "*", "race"),
+    M("recurrent: h read before the start values are there", "recurrent/resident.cuh",
+      "    own();\n    __syncthreads();\n", "    own();\n", "gru", "*", "race"),
     M("convolution: a slice overwritten while it is read", "convolution/slices.cuh",
       "        cp_async_wait<0>();\n        __syncthreads();\n    }\n}",
       "        cp_async_wait<0>();\n    }\n}", "conv", "7x7_stem", "race", "gradient", precision="3xtf32"),
@@ -107,7 +106,7 @@ MUTANTS = [
     M("convolution: a line of the turned tile too short", "convolution/packed.cuh", "__shared__ acc turn[32][33];", "__shared__ acc turn[31][33];", "conv", "*", "any"),
 
     # asynchronous copies
-    M("convolution: no wait for the first weights", "convolution/slices.cuh", "        cp_async_wait<0>();\n", "", "conv", "*", "any"),
+    M("convolution: no wait for a slice", "convolution/slices.cuh", "        cp_async_wait<0>();\n", "", "conv", "*", "any"),
 
     # logic that only the result shows
     M("softmax: the peak of one lane", "softmax/cuda.cu", "    peak = row_max(peak);\n", "", "softmax", "far_from_zero", "result"),
