@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "cuda": "cuda-bindings",
                  "cv2": "opencv-contrib-python-headless", "pytest_benchmark": "pytest-benchmark",
                  "ml_dtypes": "ml_dtypes"}
-# what another package of the extra brings, the Makefile installs, or tests/ itself holds
-BROUGHT = {"scipy", "torchvision", "timm", "tomllib", "pyops", "torchvision_peers", "transformers_peers"}
+# what another package of the extra brings, the Makefile installs, Python itself or tests/ hold
+BROUGHT = {"scipy", "torchvision", "timm", "tomllib", "resource", "pyops", "torchvision_peers", "transformers_peers"}
 
 
 def distributions(extra: str, extras: dict[str, list[str]]) -> set[str]:
