@@ -44,6 +44,7 @@ CASES = {
         case("number_first", "pow", 2.0, A(3, 17), torch=lambda torch, a, b: torch.pow(a, b))],
     "where": [
         case("same_shape", "where", np.arange(51).reshape(3, 17) % 3 == 0, A(3, 17), A(3, 17)),
+        case("numbers_as_condition", "where", np.arange(51).reshape(3, 17) % 3, A(3, 17), A(3, 17), torch=None),
         case("condition_per_row", "where", np.array([[True], [False], [True]]), A(3, 17), A(17)),
         case("numbers", "where", np.arange(17) % 2 == 0, A(17), 0.0),
         case("empty", "where", np.zeros((3, 0), bool), A(3, 0), A(3, 1))],

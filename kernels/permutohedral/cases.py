@@ -5,7 +5,7 @@ from ...core.cases import A, bad, case
 CASES = {
     "permutohedral": [
         *(case(f"features{d}_channels{c}", "permutohedral_filter", A(40, d, scale=2, grad=False), A(40, c), torch=None)
-          for d, c in ((1, 1), (2, 3), (5, 21), (3, 16), (4, 33), (16, 2))),
+          for d, c in ((1, 1), (2, 3), (3, 3), (5, 21), (3, 16), (4, 33), (16, 2))),
         case("one_point", "permutohedral_filter", A(1, 3, grad=False), A(1, 4), torch=None),
         case("all_in_one_place", "permutohedral_filter", A(30, 5, scale=0, grad=False), A(30, 4), torch=None),
         case("far_apart", "permutohedral_filter", A(30, 5, scale=300, grad=False), A(30, 4), torch=None),

@@ -518,6 +518,6 @@ def where(condition: Arrays | bool, input: Operand, other: Operand, *, out: Arra
         return WHERE(as_type(condition, number(0, input).dtype), input, other, out=out)
     if not isinstance(condition, np.ndarray):
         condition = np.from_dlpack(condition) if hasattr(condition, "__dlpack__") else np.asarray(condition)
-    if dispatch.active.get().name in SELECT.todo or dispatch.on_device((input, other)):
+    if condition.dtype != np.bool_ or dispatch.active.get().name in SELECT.todo or dispatch.on_device((input, other)):
         return WHERE(condition.astype(number(0, input).dtype), input, other, out=out)
-    return SELECT(condition if condition.dtype == np.bool_ else condition != 0, input, other, out=out)
+    return SELECT(condition, input, other, out=out)

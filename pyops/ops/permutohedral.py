@@ -43,7 +43,7 @@ def check(features, values):
 def forward(k, features, values, *, reverse):
     known = k.host(features)   # in a program, points that are nowhere become NaN
     if known is not None and not (np.abs(known) <= FARTHEST).all():
-        raise ValueError(f"permutohedral_filter: features must be finite and at most {FARTHEST:.0f} in size")
+        raise ValueError(f"permutohedral: features must be finite and at most {FARTHEST:.0f} in size")
     y = k.empty(values.shape)
     k.permutohedral(features, values, reverse, y)
     return y
@@ -51,7 +51,7 @@ def forward(k, features, values, *, reverse):
 
 def gradient(ctx: Context):
     if ctx.needs[0]:
-        raise ValueError("permutohedral_filter: features have no gradient, only values have")
+        raise ValueError("permutohedral: features have no gradient, only values have")
     return None, PERMUTOHEDRAL(ctx.inputs[0], ctx.g, reverse=not ctx.attrs["reverse"])
 
 

@@ -50,7 +50,7 @@ def test_a_row_is_pointwise_if_and_only_if_it_says_so(op):
     calls = [(x, attrs, y) for x, attrs, y in called(op) if isinstance(y, np.ndarray) and y.size > 20
              and all(isinstance(v, np.ndarray) and v.shape == y.shape for v in x)]
     if not calls:
-        assert not (op.pointwise and op.cases) or op.name == "where", "no case shows it"   # select is what CPUs run
+        assert not (op.pointwise and op.cases), "no case shows it"
         return   # only called by gradients, or never with inputs of the result's shape
     moves = []
     for inputs, attrs, y in calls:
