@@ -228,8 +228,9 @@ def placed(before: np.ndarray | None, g: np.ndarray, index: tuple[Any, ...], ten
     if before is None:
         before = memory.empty(tensor.data.shape, g.dtype)   # pages that were used before
         before[...] = 0
-    before[index] += g
-    return before
+    found = np.asarray(before)   # sums of arrays without axes are NumPy's scalars
+    found[index] += g
+    return found
 
 
 def refuse_changed(node: Node) -> None:

@@ -80,3 +80,9 @@ def test_gradients_of_parts_meet_in_an_array_of_their_own():
     wanted[2:] += weights[2]
     wanted[::-1, 2:] += weights[3]
     assert np.allclose(x.grad, 2 * wanted, rtol=1e-14)
+
+
+def test_gradients_of_parts_meet_those_of_a_value_without_axes():
+    x = Tensor(np.array(1.5), requires_grad=True)
+    (x * 2.0 + x * 3.0 + x[...] * x + x[None].sum()).backward()
+    assert x.grad.shape == () and np.isclose(x.grad, 2 + 3 + 2 * 1.5 + 1)
