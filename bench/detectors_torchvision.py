@@ -53,6 +53,7 @@ def torchvision_with_operators():
         scale, height, width, ratio, aligned = how
         maps, regions = input.detach().contiguous().numpy(), rois.detach().numpy()
         return torch.from_numpy(F.roi_align(maps, regions, (height, width), scale, ratio, aligned))
+
     def kept(ctx, inputs, output):
         ctx.shape, ctx.regions, ctx.how = inputs[0].shape, inputs[1].detach().numpy(), inputs[2:]
 

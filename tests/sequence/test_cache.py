@@ -72,6 +72,10 @@ def test_the_error_of_half_the_bits_is_told(make):
     assert make().stored_error(PROMPTS[1]) < 1e-5
 
 
+def test_the_error_is_told_of_a_prompt_that_leaves_one_position():
+    assert 0 < gpt2().stored_error(np.arange(127) % 61, cache="bf16") < 0.01
+
+
 @pytest.mark.parametrize("cache", ["float32", "bf16"])
 @pytest.mark.parametrize("make", [gpt2, t5])
 def test_what_no_entry_was_written_to_is_never_read(make, cache):

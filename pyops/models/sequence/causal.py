@@ -68,7 +68,7 @@ class CausalLanguageModel(nn.Module):
         """By how much scores are off where weights and cache are stored as generate's arguments of
         these names say: the greatest difference over the greatest score, of what follows a prompt, a row
         of tokens, and of what follows its likeliest token."""
-        prompt = checked_prompts(ids, 2, self.vocabulary, self.most_positions)[:1]
+        prompt = checked_prompts(ids, 1, self.vocabulary, self.most_positions)[:1]
         return step_off_by(Reading(self, prompt, 1, True, weights, cache), Reading(self, prompt, 1, False))
 
     def generate(self, ids: Any, max_new_tokens: int = 50, temperature: float = 0.0, top_k: int | None = None,
