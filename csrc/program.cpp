@@ -221,6 +221,8 @@ Call controlling(Call call, Step step, const py::tuple& arguments) {
     return call;
 }
 
+constexpr int MOST_AXES = 32;   // of what is shortened; a constant may have more
+
 // An argument that is an array, a map or a shape, of which a call reads or writes the first entries.
 struct Leading {
     Parameter::Kind kind;
@@ -230,7 +232,10 @@ struct Leading {
         if (position < 0 || position >= call.row->count) return;
         const Slot& slot = call.slots[(std::size_t)position];
         kind             = call.row->parameters[position].kind;
-        if (kind == Parameter::VIEW && slot.get<AnyView>().ndim >= 1) length = slot.get<AnyView>().shape[0];
+        if (kind == Parameter::VIEW) {
+            const AnyView& view = slot.get<AnyView>();
+            if (view.ndim >= 1 && view.ndim <= MOST_AXES) length = view.shape[0];
+        }
         if (kind == Parameter::MAP) length = slot.get<MapView<char>>().n;
         if (kind == Parameter::DIMS && slot.get<Dims>().n >= 1) length = slot.get<Dims>().v[0];
     }
@@ -274,7 +279,7 @@ void run_shortened(const Call& by, const Call& call) {
     if (!count) return;
     const Dims& positions = by.slots[2].get<Dims>();
     Slot        slots[MOST_PARAMETERS];
-    i64         shapes[8][32];
+    i64         shapes[8][MOST_AXES];
     std::copy(call.slots.begin(), call.slots.end(), slots);
     for (int i = 0; i < positions.n; ++i) {
         const Leading argument(call, positions[i]);

@@ -19,9 +19,9 @@ static inline bool columns_pay(const Convolution& conv, const Extent& kernel, Di
     const bool apart = stride[1] * stride[2] >= 4 && stride[1] <= kernel.h && stride[2] <= kernel.w;
     return conv.groups == 1 && kernel.d == 1 && conv.xs.d == 1 && conv.ys.d == 1 &&
            (apart || conv.xs.spatial() == 1) && dilation[1] == 1 && dilation[2] == 1 && taps <= 64 &&
-           conv.xs.spatial() <= FEW_PIXELS && conv.channels >= 16 && conv.filters * taps % LANES == 0 &&
-           conv.filters * taps >= 16 * LANES && conv.channel_stride == conv.filters * taps &&
-           conv.filter_stride == taps;
+           conv.xs.spatial() >= 1 && conv.xs.spatial() <= FEW_PIXELS && conv.channels >= 16 &&
+           conv.filters * taps % LANES == 0 && conv.filters * taps >= 16 * LANES &&
+           conv.channel_stride == conv.filters * taps && conv.filter_stride == taps;
 }
 
 // NV vectors of columns at P pixels: columns (pixel, `row` values a row) += or, if `fresh`, = x w over

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pyops import _C, validate, validate_compiled
+from pyops.core.backends import BACKENDS, ISAS
 from pyops.core.registry import OPS
 from pyops.graph import contracts
 from pyops.graph.compile import Options, build
@@ -213,3 +214,18 @@ def test_a_transposed_convolution_to_no_pixels_is_refused():
     contracts.check("winograd_transposed", call(4), spaces)
     with pytest.raises(Refused, match="has pixels"):
         contracts.check("winograd_transposed", call(0), spaces)
+
+
+@pytest.mark.parametrize("isa", [name for name in ISAS if not BACKENDS[name].missing])
+@pytest.mark.parametrize("stride, size", [(2, (0, 0)), (2, (0, 3)), (1, (0, 3)), (6, (0, 0)), (3, (0, 0))])
+def test_a_transposed_convolution_of_no_pixels_is_its_bias(isa, stride, size):
+    """An op refuses it; a file may say it. How many samples are a product depends on how many pixels they have."""
+    f32, weight = np.dtype(np.float32), np.ones((32, 64, 8, 8), np.float32)
+    shape, y = (1, 32, *size), np.full((1, 64, *((n - 1) * stride + 8 for n in size)), np.nan, np.float32)
+    call = ((1, 0, 0, shape, 0, "float32"), weight, np.full(64, 2, np.float32), (1, stride, stride), (0, 0, 0),
+            (1, 1, 1), 1, (2, 0, 0, y.shape, 0, "float32"))
+    contracts.check("conv_transpose", call, Spaces(0, [(shape, f32)], [(y.shape, f32)]))
+    program = _C.Program(isa, 0, [0], [y.nbytes], 2)
+    program.add("conv_transpose", call)
+    program.run((np.zeros(shape, np.float32),), (y,))
+    assert (y == 2).all()

@@ -9,11 +9,13 @@ import pytest
 
 import pyops
 import pyops.functional as F
-from pyops import nn
+from pyops import _C, nn
+from pyops.core.backends import BACKENDS, ISAS
 from pyops.graph import control
 from pyops.graph.trace import TraceError
 
 F32 = np.float32
+NATIVE = [name for name in ISAS if not BACKENDS[name].missing]
 
 
 def normal(seed, *shape):
@@ -376,3 +378,12 @@ def test_branches_and_lengths_of_varying_sizes():
             y, found = program(x)
             np.testing.assert_allclose(y, np.maximum(x, 0) if x.sum() > 0 else x * x, rtol=1e-6)
             assert np.array_equal(found, x[x > 0])
+
+
+def test_an_array_of_too_many_axes_is_not_shortened():
+    """Its sizes would be copied to a place that has not room for them."""
+    program = _C.Program(NATIVE[-1], 64, [8], [2 * 6 * 4], 1)
+    program.add("shorten", ((1, 0, 0, (), 0, "int64"), 2, (0, 1)))
+    program.add("relu", (np.zeros((2, *[1] * 38, 6), F32), (2, 0, 0, (2, 6), 0, "float32")))
+    with pytest.raises(ValueError, match="do not fit"):
+        program.run((np.array(1),), (np.zeros((2, 6), F32),))

@@ -220,3 +220,23 @@ def test_zero_minus_a_value_stays():
                      lambda a: F.exp(F.add(zeros, a, alpha=2)), lambda a: F.exp(F.sub(a, zeros)),
                      lambda a: F.exp(F.add(zeros, a))):
         assert np.allclose(pyops.compile(function, x)(x), function(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("axes, dilation", [((1, 1), 1), ((2, 2), 2), ((3, 3), 3), ((1, 2), (1, 2))])
+@pytest.mark.parametrize("tile", [2, 4, 6])
+def test_a_pool_behind_a_winograd_convolution(tile, axes, dilation, monkeypatch):
+    """It is taken within the convolution, but of places that a dilation holds apart."""
+    monkeypatch.setenv("PYOPS_FORCE_ALGO", f"winograd{tile}")
+    rng = np.random.default_rng(tile)
+    w, x = (rng.standard_normal(s).astype(np.float32) for s in ((24, 20, 3, 3), (2, 20, 19, 22)))
+
+    def model(x):
+        return F.max_pool2d(F.relu(F.conv2d(x, w.astype(x.dtype), None, 1, axes, dilation)), 2)
+
+    program = pyops.compile(model, x)
+    program._native.poison()
+    kernels = [s.kernel for s in program.steps]
+    assert any(k.startswith("winograd") for k in kernels)
+    assert ("max_pool_blocked" in kernels) == (dilation != 1)
+    want = model(x.astype(np.float64))
+    np.testing.assert_allclose(program(x), want, rtol=0, atol=1e-5 * np.abs(want).max())

@@ -1,5 +1,5 @@
 """Takes a 2x2 maximum of a Winograd convolution's result inside its output transform. Runs once the
-algorithms are chosen.
+algorithms are chosen. With a dilation the places of a tile lie apart, and so do those that are pooled.
 """
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def run(graph: Graph) -> None:
 
 
 def fuse(graph: Graph, node: Node, consumers) -> None:
-    if not node.algorithm.startswith("winograd") or node.epilogue.residual is not None:
+    if (not node.algorithm.startswith("winograd") or node.epilogue.residual is not None
+            or node.attrs["dilation"] != (1, 1)):
         return
     reader = graph.only_consumer(node.output, consumers)
     if reader is None or reader.op != "max_pool":
