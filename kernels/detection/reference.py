@@ -15,6 +15,11 @@ def box_iou(a, b):
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
+def above(values, limit):
+    """values > limit, as real numbers are: NumPy would round the limit to float32 where values are."""
+    return np.asarray(values, np.float64) > limit
+
+
 def nms(boxes, scores, threshold):
     """Indices of the boxes that stay, best score first: greedily, a box goes if its IoU with one
     that stays is above `threshold`."""
@@ -22,7 +27,7 @@ def nms(boxes, scores, threshold):
     overlap = box_iou(boxes, boxes)
     kept = []
     for i in order:
-        if all(overlap[i, j] <= threshold for j in kept):
+        if not above(overlap[i, kept], threshold).any():
             kept.append(i)
     return np.array(kept, np.int64)
 
@@ -41,12 +46,12 @@ def suppress(boxes, scores, *, most, iou, least, center):
         box = np.concatenate([np.minimum(box[:, :2], box[:, 2:]), np.maximum(box[:, :2], box[:, 2:])], -1)
         for kind, score in enumerate(scores[sample]):
             order = np.argsort(-score, kind="stable")
-            order = order if least == -np.inf else order[score[order] > least]
+            order = order if least == -np.inf else order[above(score[order], least)]
             kept = []
             for i in order:
                 if len(kept) == most:
                     break
-                if not kept or not (box_iou(box[i:i + 1], box[kept]) > iou).any():
+                if not kept or not above(box_iou(box[i:i + 1], box[kept]), iou).any():
                     kept.append(i)
             found += [(sample, kind, i) for i in kept]
     room = scores.shape[0] * scores.shape[1] * min(most, scores.shape[2])
@@ -62,7 +67,7 @@ def batched_nms(boxes, scores, groups, *, iou):
     kept = []
     for i in np.argsort(-scores, kind="stable"):
         same = [j for j in kept if groups[j] == groups[i]]
-        if not same or not (box_iou(boxes[i:i + 1], boxes[same]) > iou).any():
+        if not same or not above(box_iou(boxes[i:i + 1], boxes[same]), iou).any():
             kept.append(i)
     chosen = np.zeros(len(scores), np.int64)
     chosen[:len(kept)] = kept
@@ -180,7 +185,7 @@ def multiclass_nms(boxes, scores, *, iou, least, room, candidates, per_class, ag
     label = np.tile(np.arange(c), k)
     for s in range(n):
         box, score = boxes[s], scores[s].reshape(-1).copy()
-        left = score > least
+        left = above(score, least)
         for kind_of in range(c):
             own = np.flatnonzero(left & (label == kind_of))
             left[own[np.argsort(-score[own], kind="stable")[candidates:]]] = False
@@ -198,11 +203,12 @@ def multiclass_nms(boxes, scores, *, iou, least, room, candidates, per_class, ag
             places = np.flatnonzero(left & ((label == label[i]) | agnostic))
             shared = (box_diou if kind == 1 else box_iou)(box[i:i + 1], box[places])[0]
             if kind < 2:
-                left[places[shared > iou]] = False
+                left[places[above(shared, iou)]] = False
                 continue
             shared = np.where(np.isnan(shared), 0, shared)
-            score[places] *= np.exp(-shared ** 2 / sigma) if kind == 3 else np.where(shared > iou, 1 - shared, 1)
-            left[places] = score[places] > least
+            lowered = np.exp(-shared ** 2 / sigma) if kind == 3 else np.where(above(shared, iou), 1 - shared, 1)
+            score[places] *= lowered
+            left[places] = above(score[places], least)
     return found, best, labels, index, count
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import pyops.functional as F
+from pyops.core.backends import BACKENDS, ISAS, use_backend
 
 
 def scene(seed, n, size=100.0, classes=1):
@@ -86,14 +87,20 @@ def test_a_few_of_many_that_stay_are_the_best_of_them():
         assert all(np.array_equal(a[0], b[0, :room]) for a, b in zip(some[:3], whole[:3]))
 
 
-def test_a_threshold_is_compared_as_a_double():
+@pytest.mark.parametrize("backend", [name for name in (*ISAS, "reference") if not BACKENDS[name].missing])
+def test_a_threshold_is_compared_as_a_double(backend):
     # 0.3 in float32 is above 0.3: torchvision, which compares doubles, drops a pair of that overlap
     boxes = np.array([[0, 0, 10, 10], [0, 0, 3, 10]], np.float32)
     assert float(np.float32(30) / np.float32(100)) > 0.3
     scores = np.array([0.9, 0.8], np.float32)
-    assert F.multiclass_nms(boxes[None], scores[None, :, None], 0.3)[3] == 1
-    assert F.nms(boxes, scores, 0.3).tolist() == [0]
-    assert F.nms(boxes, scores, float(np.float32(0.3))).tolist() == [0, 1]
+    with use_backend(backend):
+        for kind, stay in (("greedy", 1), ("soft_linear", 2)):
+            found, best, _, count = F.multiclass_nms(boxes[None], scores[None, :, None], 0.3, kind=kind)
+            assert count == stay and (kind == "greedy" or best[0, 1] < 0.6)
+        assert F.nms(boxes, scores, 0.3).tolist() == F.batched_nms(boxes, scores, np.zeros(2, int), 0.3).tolist() == [0]
+        assert F.nms(boxes, scores, float(np.float32(0.3))).tolist() == [0, 1]
+        # a score of 0.3, as float32 has it, is above 0.3, too
+        assert F.multiclass_nms(boxes[None], np.full((1, 2, 1), 0.3, np.float32), 1.0, 0.3)[3] == 2
 
 
 def test_products_are_rounded_before_they_are_subtracted():
