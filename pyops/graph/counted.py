@@ -9,13 +9,13 @@ to know, stands with them (onnx/ops/counted.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 
 from . import trace
-from .ir import Value
+from .ir import Node, Value
 from .trace import Traced, TraceError, caller
 
 
@@ -80,20 +80,32 @@ def begin() -> int:
     return 0 if tracer is None else len(tracer.nodes)
 
 
-def mark(value: Counted, since: int, axes: range = range(0)) -> None:
+def mark(value: Counted, since: int, axes: range = range(0), of: Collection[Value] | None = None) -> None:
     """Has what was recorded since then computed for the entries alone that are there: the value itself, and
-    all that has as many entries and a number of axes among `axes`."""
+    all that has as many entries and a number of axes among `axes`. of: the entries that it is made of, whose
+    axis is the first; what is computed from others, or behind another first axis, may have as many by chance."""
     tracer = trace._tracer.get()
     if tracer is None or value.axis or value.bound < 2 or not isinstance(value.count, Traced):
         return
     count = tracer.own(value.count.value)
     nodes = tracer.nodes[since:]
     known = nodes.index(count.node) + 1 if count.node in nodes else 0   # from there on
+    counted = set(of or ())
     for node in nodes[known:]:
+        if of is not None:
+            if not counts(node, counted):
+                continue
+            counted.update(node.outputs)
         made = node.outputs[0]
         if (made is value.values.value or len(made.shape) in axes) and made.shape[:1] == (value.bound,) and (
                 node.op in APART or node.row.pointwise):
             node.short = count
+
+
+def counts(node: Node, counted: set[Value]) -> bool:
+    """Whether entries of the node's first axis are those of one among `counted` that it reads."""
+    moved = node.op == "permute" and node.attrs["dims"][0] != 0
+    return not moved and any(isinstance(v, Value) and v in counted for v in node.inputs)
 
 
 def most_of(value: Value) -> int | None:

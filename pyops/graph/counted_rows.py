@@ -45,7 +45,7 @@ def of_present(compute: Callable[..., tuple[Any, ...]], present: Any, *arrays: A
         since = begin()
         results = compute(*(TAKE(a, places, dim=0, wrap=False) for a in arrays))
         for result in results:
-            mark(Counted(result, 0, count), since, range(99))
+            mark(Counted(result, 0, count), since, range(99), of=[places.value])
         return tuple(put_rows(zeros(n, r), F.reshape(places, (-1, 1)), r, count) for r in results)
     if not isinstance(present, np.ndarray) or not all(isinstance(a, np.ndarray) for a in arrays):
         return compute(*arrays)

@@ -172,3 +172,24 @@ def test_volumes_are_computed_whole():
     for program in compiled(model, x, there):
         want = np.where(there.reshape(4, 1, 1, 1, 1), np.maximum(F.conv3d(x, weight, None, 1, 1), 0), F32(0))
         np.testing.assert_allclose(program(x, there), want, rtol=1e-4, atol=1e-5)
+
+
+TURNED = normal(11, 6, 6)
+CHANCES = {   # n rows of n values, beside what has n of something else
+    "computed from others": lambda rows, other: F.matmul(rows, F.permute(F.exp(other), (1, 0))),
+    "a sum over others": lambda rows, other: rows + F.sum(F.exp(other), 0, keepdim=True),
+    "turned": lambda rows, other: F.permute(F.exp(F.permute(rows, (1, 0))), (1, 0)),
+    "turned for a product": lambda rows, other: F.permute(
+        F.exp(F.matmul(TURNED, F.permute(rows, (1, 0)))), (1, 0)),
+}
+
+
+@pytest.mark.parametrize("name", CHANCES)
+def test_as_many_of_something_else_are_computed_whole(name):
+    def model(x, other, present):
+        return of_present(lambda rows: (CHANCES[name](rows, other),), present, x)[0]
+    x, other = normal(0, 6, 6), normal(1, 6, 6)
+    for program in compiled(model, x, other, np.ones(6, bool)):
+        for present in PRESENT:
+            want = np.where(np.array(present, bool)[:, None], CHANCES[name](x, other), F32(0))
+            np.testing.assert_allclose(program(x, other, np.array(present, bool)), want, rtol=1e-4, atol=2e-5)
