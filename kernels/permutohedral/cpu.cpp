@@ -274,15 +274,22 @@ void permutohedral(In<real> features, In<real> values, bool reverse, Out<real> y
     for (i64 p = 0; p < n; ++p)
         for (i64 i = 0; i < d; ++i) near.data[p * d + i] = lost(p) ? 0 : features.data[p * d + i];
     lattice_build(near, places.out(), weights.out(), keys.out(), count.out());
+    i64 missing = 0;
     for (i64 p = 0; p < n; ++p)
-        if (lost(p))
+        if (lost(p)) {
+            ++missing;
             for (i64 i = 0; i <= d; ++i) weights.data[p * (d + 1) + i] = 0;
+        }
+    Own<real> kept(missing ? n : 0, c);   // without their values, which may be NaN as well
+    for (i64 p = 0; missing && p < n; ++p)
+        for (i64 k = 0; k < c; ++k) kept.data[p * c + k] = lost(p) ? 0 : values.data[p * c + k];
     const i64 m = count.data[0];
     keys.shape[0] = m;
     Own<i64> neighbours(m, d + 1, 2, 3), starts(m + 1, 1, 1, 1);
     lattice_neighbours(keys, neighbours.out());
     lattice_members(places, weights, starts.out(), points.out(), splat.out());
-    run({values, starts, points, splat, neighbours, places, weights, false, reverse}, y);
+    const In<real> given = missing ? In<real>(kept) : values;
+    run({given, starts, points, splat, neighbours, places, weights, false, reverse}, y);
     for (i64 p = 0; p < n; ++p)
         if (lost(p))
             for (i64 k = 0; k < c; ++k) y.data[p * c + k] = std::numeric_limits<real>::quiet_NaN();

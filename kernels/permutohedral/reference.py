@@ -39,7 +39,7 @@ def permutohedral(features, values, *, reverse):
     number = {key: i for i, key in enumerate(map(tuple, keys.tolist()))}
     splat = np.zeros((len(keys), n), features.dtype)
     np.add.at(splat, (places.ravel(), np.repeat(np.arange(n), d + 1)), weights.ravel())
-    held = splat @ values
+    held = splat @ np.where(lost[:, None], np.zeros((), values.dtype), values)
     for axis in (range(d, -1, -1) if reverse else range(d + 1)):
         step = np.ones(d + 1, np.int64)
         step[axis] -= d + 1

@@ -115,6 +115,8 @@ def test_points_that_are_nowhere_are_nan_in_a_program(worst):
     lost[7, 1] = worst
     got = program(lost, values)
     assert np.isnan(got[7]).all() and np.isfinite(np.delete(got, 7, 0)).all()
+    beside = program(lost, np.where(np.arange(len(values))[:, None] == 7, np.float32(np.nan), values))
+    assert np.array_equal(beside, got, equal_nan=True)   # nor do their values go anywhere
     without = F.permutohedral_filter(np.delete(features, 7, 0), np.delete(values, 7, 0))
     assert np.allclose(np.delete(got, 7, 0), without, atol=1e-5)
     with pytest.raises(ValueError, match="features must be finite"):
