@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 PY     := $(BIN)/python
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: nvrtc gpu-bundle gpu-dry-run gpu-try fuzz soak test test-slow test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
+.PHONY: nvrtc gpu-bundle gpu-dry-run gpu-packing gpu-try fuzz soak test test-slow test-all quick check check-cpp links matrix bench bench-nets zoo build sanitize valgrind sanitize-emulator sdist wheel \
         wheel-sizes clean
 
 # torch is named first and exactly: an open range would bring the CUDA build.
@@ -152,6 +152,10 @@ DRY_RUN = PYTHONPATH=$(CURDIR)/tests/cuda/fake bash bench/gpu.sh
 gpu-dry-run: gpu-bundle
 	rm -rf $(GPU)/dry-run
 	PYTHON=$(CURDIR)/$(GPU)/python/bin/python $(DRY_RUN) $(GPU)/pyops-gpu.tar.xz --out $(GPU)/dry-run --small --parts 1 --seconds 900 --patience 10 --every 25
+
+# What a launch's arguments cost the host, by the same stand-ins
+gpu-packing: build
+	PYTHONPATH=$(CURDIR)/tests/cuda/fake $(PY) -W ignore -m pyops.bench.gpu packing
 
 # The same for every change, in a minute: by the Python that is here, a case or two of every stage, and the machine code of a few files
 TRY := $(GPU)/try

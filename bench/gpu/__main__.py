@@ -34,6 +34,8 @@ def main(arguments=None) -> int:
     expected = commands.add_parser("estimates", help="times computed from machine code, shapes and an H200's limits")
     expected.add_argument("--match", default="", help="a regular expression: rows in whose name and type it is found")
     expected.add_argument("--write", action="store_true", help="keep them, for machines without NVRTC")
+    host = commands.add_parser("packing", help="the host's time for a launch's arguments")
+    host.add_argument("--rounds", type=int, default=30)
     packed = commands.add_parser("bundle", help="see `make gpu-bundle`")
     packed.add_argument("file", type=Path, help="a .tar.xz")
     packed.add_argument("--wheel", type=Path, required=True)
@@ -54,6 +56,10 @@ def main(arguments=None) -> int:
     if args.command == "report":
         from .report import report
         print(report(args.folder))
+        return 0
+    if args.command == "packing":
+        from .packing import text
+        print(text(args.rounds))
         return 0
     if args.command == "estimates":
         return estimates(args.match, args.write)

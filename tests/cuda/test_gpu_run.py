@@ -56,6 +56,12 @@ def test_a_whole_run(tmp_path):
     assert "relu 4x32x5x6" in told and "8 of 8" in told
 
 
+def test_the_hosts_time_for_launches_is_told():
+    told = gpu("packing", "--rounds", "1").stdout.splitlines()
+    counts = {line.rsplit(None, 3)[0]: int(line.rsplit(None, 3)[1]) for line in told[1:]}
+    assert counts["relu"] == 1 and counts["conv2d 3x3"] >= 1 and len(counts) == 5
+
+
 @pytest.mark.parametrize("fake, said", [("die-in=softmax_warp", "the process ended with 139"),
                                         ("sticky-in=softmax_warp", "cudaErrorIllegalAddress")])
 def test_a_run_goes_on_after_the_case_that_killed_it(tmp_path, fake, said):
