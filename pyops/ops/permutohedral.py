@@ -40,10 +40,15 @@ def check(features, values):
                          f"{features} and {values}")
 
 
+def refuse_far(features, *_, **__):
+    """ValueError where points are nowhere; in a program they become NaN."""
+    if isinstance(features, np.ndarray) and not (np.abs(features) <= FARTHEST).all():
+        raise ValueError(f"permutohedral: features must be finite and at most {FARTHEST:.0f} in size, got "
+                         f"{np.abs(features).max():g}")
+
+
 def forward(k, features, values, *, reverse):
-    known = k.host(features)   # in a program, points that are nowhere become NaN
-    if known is not None and not (np.abs(known) <= FARTHEST).all():
-        raise ValueError(f"permutohedral: features must be finite and at most {FARTHEST:.0f} in size")
+    refuse_far(k.host(features))
     y = k.empty(values.shape)
     k.permutohedral(features, values, reverse, y)
     return y
@@ -56,7 +61,8 @@ def gradient(ctx: Context):
 
 
 PERMUTOHEDRAL = Op(
-    "permutohedral", "rr", forward, reference.permutohedral, gradient, kernels=("permutohedral",),
+    "permutohedral", "rr", forward, reference.permutohedral, gradient, refuse_far,
+    kernels=("permutohedral",),
     shapes=lambda features, values, **_: (values,),
     flops=lambda features, values, **_: 4 * (features.shape[1] + 1) * values.size,
     bytes=lambda features, values, **_: features.nbytes + 2 * values.nbytes,

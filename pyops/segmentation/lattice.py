@@ -30,7 +30,8 @@ class Lattice:
             raise ValueError(f"Lattice: features must be (points, 1 to {MOST_FEATURES}) float32 or float64, got "
                              f"{features.shape} {features.dtype}")
         if not (np.abs(features) <= RANGE).all():
-            raise ValueError(f"Lattice: features must be finite and at most {RANGE:.0f} in size")
+            raise ValueError(f"Lattice: features must be finite and at most {RANGE:.0f} in size, got "
+                             f"{np.abs(features).max():g}")
         n, d = features.shape
         self.dtype, self.kernels = features.dtype, native(features.dtype)
         self.places = np.empty((n, d + 1), np.int64)
