@@ -21,6 +21,12 @@ struct Workspace {
 thread_local Workspace workspace;
 }  // namespace
 
+// What is a thread's own is there from here on.
+void pyops_begin_thread() {
+    volatile std::size_t* const touched = &workspace.used;
+    *touched = *touched;
+}
+
 void* pyops_take_scratch(i64 count, std::size_t size, std::size_t& bytes) {
     if (count < 0 || __builtin_mul_overflow((std::size_t)count, size, &bytes) || bytes > MOST)
         throw std::bad_alloc();

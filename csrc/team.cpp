@@ -15,6 +15,8 @@
 #include <utility>
 #include "team.h"
 
+void pyops_begin_thread();   // scratch.cpp
+
 namespace {
 constexpr int SPINS = 4000;   // some 50 us: longer than the serial pieces between steps
 
@@ -54,6 +56,7 @@ struct Team {
     void* context = nullptr;
     std::exception_ptr thrown;                     // by a part of the open job, under `lock`
     int workers = 0;
+    std::atomic<int> begun{0};                     // workers that have what is each thread's own
     std::mutex lock;
     std::condition_variable wake;
 
@@ -79,6 +82,8 @@ struct Team {
     }
 
     void serve(int self) {
+        pyops_begin_thread();
+        begun.fetch_add(1, std::memory_order_release);
         for (int idle = 0;; ++idle) {
             if (work(self)) idle = 0;
             else if (idle < SPINS) pause();
@@ -104,6 +109,8 @@ struct Team {
                 break;
             }
         }
+        // where memory runs out later, glibc ends a process that touches a thread's own for the first time
+        while (begun.load(std::memory_order_acquire) < workers) std::this_thread::yield();
         body    = new_body;
         context = new_context;
         done.store(0, std::memory_order_relaxed);

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 COMPILED = [(op, case) for op, case, check in validate.checks() if check == "compiled"]
 # What no program computes, and why. All else must.
 REFUSED = {
-    "dropout": "a compiled program would drop the same values in every run",
+    **dict.fromkeys(("dropout", "attention_dropped"), "a compiled program would drop the same values in every run"),
     # the array given at run time is the one that cat leaves out
     "cat-legacy_empty": "nothing that depends on its inputs",
 }

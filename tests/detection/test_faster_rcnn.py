@@ -92,9 +92,11 @@ def test_forms_are_torchvisions(name):
 
 
 @pytest.mark.full
-def test_in_float32_a_deep_network_is_as_near_to_float64_as_torchvisions():
+@pytest.mark.parametrize("precision, factor", [("strict", 2), ("default", 4)])
+def test_in_float32_a_deep_network_is_as_near_to_float64_as_torchvisions(precision, factor):
     """Of random weights: fifty layers, a pyramid and two stages leave 1e-4 to 1e-3 of a score in float32, whoever sums,
-    so that ours and torchvision's differ by that. Detections are paired by label and place."""
+    so that ours and torchvision's differ by that; Winograd's algorithm rounds more (docs/performance.md).
+    Detections are paired by label and place."""
     torch = peers.torch
     torch.manual_seed(0)
     size = {"min_size": 96, "max_size": 192}
@@ -102,7 +104,7 @@ def test_in_float32_a_deep_network_is_as_near_to_float64_as_torchvisions():
         weights=None, weights_backbone=None, num_classes=91, **size), np.float32, **size)
     x = peers.images(1, 96, 128, np.float32)
     theirs, = peers.their_answer(reference, x)
-    program = pyops.compile(model, x)
+    program = pyops.compile(model, x, precision=precision)
     ours, = model.cut(*program(x))
     exact, = peers.their_answer(reference.double(), x.astype(np.float64))
 
@@ -114,7 +116,7 @@ def test_in_float32_a_deep_network_is_as_near_to_float64_as_torchvisions():
 
     own = errors(ours.boxes, ours.scores, ours.labels)
     other = errors(theirs["boxes"], theirs["scores"], theirs["labels"])
-    assert own[0] <= 2 * other[0] and own[1] <= 2 * other[1], (own, other)
+    assert own[0] <= factor * other[0] and own[1] <= factor * other[1], (own, other)
 
 
 # ---- one Program

@@ -35,7 +35,9 @@ APART = {
         ("roi_align", "pyramid_roi_align", "ps_roi_align"),
         "weights of points that share a row are added before they meet its pixels, so that one of 0 is not seen",
     ),
-    "attention": "the definition multiplies masked values by 0, the kernel leaves them out",
+    **dict.fromkeys(
+        ("attention", "attention_dropped"), "the definition multiplies masked values by 0, the kernel leaves them out"
+    ),
 }
 
 

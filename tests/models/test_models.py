@@ -394,4 +394,4 @@ def test_a_forward_pass_is_ops_on_its_input(name):
 
 def test_the_networks_to_measure_are_there():
     from pyops.bench.shapes import NETWORKS
-    assert all(callable(getattr(models, name)) for name in NETWORKS)
+    assert all(callable(getattr(models, network.function or name)) for name, network in NETWORKS.items())
