@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Target", "checked_targets"]
+__all__ = ["Target", "checked_targets", "sizes_of"]
 
 
 class Target(NamedTuple):
@@ -16,6 +16,11 @@ class Target(NamedTuple):
 
 
 FARTHEST = float(1 << 24)   # from there on float32 does not tell pixels apart
+
+
+def sizes_of(images: Any) -> list[tuple[int, int]]:
+    """(height, width) of each of a batch of images (N, C, H, W)."""
+    return [(int(images.shape[2]), int(images.shape[3]))] * int(images.shape[0])
 
 
 def checked_targets(name: str, targets: Sequence[Mapping[str, Any]], sizes: Sequence[tuple[int, int]], first: int,

@@ -10,7 +10,7 @@ import numpy as np
 
 from pyops import functional as F, nn
 from pyops.detection.losses import giou_loss
-from pyops.detection.targets import checked_targets
+from pyops.detection.targets import checked_targets, sizes_of
 from pyops.models.detection.detector import Detector
 
 from .trunk import CHANNELS, Trunk, layer
@@ -55,7 +55,7 @@ class Grid(Detector):
     def losses(self, images: Any, targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         x = self.floats(images)
         logits, boxes, middles = self.rows(x)
-        truth = checked_targets("Grid", targets, int(x.shape[0]), 0, self.classes)
+        truth = checked_targets("Grid", targets, sizes_of(x), 0, self.classes)
         wanted = np.zeros(logits.shape, np.float32)
         places, aims = [], []
         for i, target in enumerate(truth):

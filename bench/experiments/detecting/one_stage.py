@@ -13,7 +13,7 @@ from pyops import functional as F, nn
 from pyops.detection.anchors import Anchors
 from pyops.detection.coders import BoxCoder
 from pyops.detection.matching import IGNORED, bipartite_match, hard_negatives, overlaps, threshold_match
-from pyops.detection.targets import checked_targets
+from pyops.detection.targets import checked_targets, sizes_of
 from pyops.models.detection.detector import Detector
 
 from .trunk import CHANNELS, Trunk, layer
@@ -72,7 +72,7 @@ class OneStage(Detector):
     def losses(self, images: Any, targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         x = self.floats(images)
         logits, deltas, anchors = self.rows(x)
-        truth = checked_targets("OneStage", targets, int(x.shape[0]), 0, self.classes)
+        truth = checked_targets("OneStage", targets, sizes_of(x), 0, self.classes)
         quality = [overlaps(t.boxes, anchors) for t in truth]
         match = np.stack([bipartite_match(q, 0.5) if self.loss == "hard negatives"
                           else threshold_match(q, 0.5, 0.4, low_quality=True) for q in quality])

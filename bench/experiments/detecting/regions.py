@@ -11,7 +11,7 @@ import numpy as np
 from pyops import functional as F, nn
 from pyops.detection.coders import BoxCoder
 from pyops.detection.matching import balanced_sample, overlaps, threshold_match
-from pyops.detection.targets import checked_targets
+from pyops.detection.targets import checked_targets, sizes_of
 from pyops.models.detection.detector import Detector
 
 from .boxes import CROP, crops
@@ -116,7 +116,7 @@ class Regions(Detector):
 
     def losses(self, images: Any, targets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         x = self.floats(images)
-        truth = checked_targets("Regions", targets, int(x.shape[0]), 0, self.classes)
+        truth = checked_targets("Regions", targets, sizes_of(x), 0, self.classes)
         regions, labels, wanted = [], [], []
         for i, (pixels, target) in enumerate(zip(np.asarray(getattr(x, "data", x)), truth)):
             boxes = np.concatenate([self.proposals(pixels), target.boxes])
