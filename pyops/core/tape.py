@@ -202,7 +202,8 @@ def gradients(roots: Sequence[OnTape], seeds: Sequence[Any], create_graph: bool,
         grads = pending.pop(id(node), None)
         if grads is None:
             continue
-        if node.op.name == "getitem" and not create_graph and isinstance(grads[0], np.ndarray):
+        part = node.op.name == "getitem" and not create_graph and isinstance(grads[0], np.ndarray)
+        if part and grads[0].size < node.inputs[0].data.size:   # what is only turned is turned back, a view
             refuse_changed(node)
             give(node.inputs[0], grads[0], node.attrs["index"])
             continue
