@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from poisoned import compiled, normal
 
 import pyops
 import pyops.functional as F
@@ -16,22 +17,6 @@ from pyops.graph.trace import TraceError
 
 F32 = np.float32
 NATIVE = [name for name in ISAS if not BACKENDS[name].missing]
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).standard_normal(shape).astype(F32)
-
-
-def compiled(model, *examples, **options):
-    """The program, its arena full of NaN before each run, after a file has held it."""
-    program = pyops.compile(model, examples, **options)
-    file = io.BytesIO()
-    program.save(file)
-    file.seek(0)
-    loaded = pyops.Program.load(file)
-    for p in (program, loaded):
-        p._native.poison()
-    return program, loaded
 
 
 def either(x, y):

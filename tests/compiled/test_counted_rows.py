@@ -1,10 +1,10 @@
 """Layers of rows of which a run says how many there are (graph/counted_rows.py, lowering/shortly.py): they
 compute those alone, whatever lies behind them, in every layout."""
 
-import io
 
 import numpy as np
 import pytest
+from poisoned import compiled, normal
 
 import pyops
 import pyops.functional as F
@@ -12,22 +12,6 @@ from pyops.graph.counted_rows import of_present, put_rows
 from pyops.ops.places import NONZERO
 
 F32 = np.float32
-
-
-def normal(seed, *shape):
-    return np.random.default_rng(seed).standard_normal(shape).astype(F32)
-
-
-def compiled(model, *examples, **options):
-    """The program, its arena full of NaN before each run, and the same after a file has held it."""
-    program = pyops.compile(model, examples, **options)
-    file = io.BytesIO()
-    program.save(file)
-    file.seek(0)
-    loaded = pyops.Program.load(file)
-    for p in (program, loaded):
-        p._native.poison()
-    return program, loaded
 
 
 def regions(seed, k, images):
