@@ -27,10 +27,10 @@ def best(logits: Any, deltas: Any, anchors: np.ndarray, classes: int, count: int
     """
     n, channels, height, width = map(int, logits.shape)
     area, each = height * width, channels // classes
-    value, at = F.topk(F.reshape(logits, (n, -1)), min(count, channels * area))
+    value, at = F.topk(F.reshape(logits, (n, channels * area)), min(count, channels * area))
     channel, place = F.floor_divide(at, area), F.remainder(at, area)
     anchor, label = F.floor_divide(channel, classes), F.remainder(channel, classes)
-    own, flat = F.add(F.mul(anchor, 4 * area), place), F.reshape(deltas, (n, -1))
+    own, flat = F.add(F.mul(anchor, 4 * area), place), F.reshape(deltas, (n, 4 * each * area))
     delta = F.stack([F.gather(flat, 1, F.add(own, i * area)) for i in range(4)], -1)
     reference = F.embedding(F.add(F.mul(place, each), anchor), anchors.astype(deltas.dtype, copy=False))
     return Best(value, label, delta, reference)

@@ -207,3 +207,11 @@ def test_levels_are_torchvisions_also_on_their_boundaries():
     for scales in ([1 / 4, 1 / 8, 1 / 16, 1 / 32], [1 / 32, 1 / 32], [1 / 8, 1 / 16]):
         mapper = LevelMapper(*(int(-np.log2(s)) for s in (scales[0], scales[-1])))
         assert level_of(regions, scales).tolist() == mapper([peers.torch.from_numpy(boxes)]).tolist()
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn_resnet18_fpn", "retinanet_resnet50_fpn"])
+def test_no_images(name):
+    model = pyops.create_model(name, classes=3, min_size=64, max_size=128).eval()
+    with no_grad():
+        boxes, scores, labels, count = model(np.zeros((0, 3, 64, 80), np.float32))
+    assert boxes.shape[0] == scores.shape[0] == labels.shape[0] == count.shape[0] == 0 and boxes.shape[2] == 4
