@@ -35,8 +35,8 @@ class NativeBackend:
 
     def by_sample(self) -> NativeBackend:
         """The same kernels, whose algorithms are chosen as for one sample, whatever the batch: those
-        that ask for it are convolutions of float32 (kernels/convolution/winograd_planar.h), and linear
-        layers (kernels/gemm/cpu.cpp)."""
+        that ask for it are convolutions of float32 (kernels/convolution/winograd_planar.h), linear
+        layers (kernels/gemm/cpu.cpp) and attention of few queries (kernels/attention/cpu.cpp)."""
         if self._by_sample is None:
             made = copy(self)
             made.sets = {real: KernelSet(real, {**vars(kernels), **{name: chosen_by_sample(getattr(kernels, name))
@@ -71,7 +71,8 @@ class NativeBackend:
         return result
 
 
-CHOOSING = ("conv", "conv_transpose", "linear")   # by the batch, among other things
+# by the batch, or by the rows of a sample, among other things
+CHOOSING = ("conv", "conv_transpose", "linear", "attention", "attention_within")
 
 
 def chosen_by_sample(kernel: Callable[..., None]) -> Callable[..., None]:
@@ -150,8 +151,9 @@ by_sample: ContextVar[bool] = ContextVar("pyops_by_sample", default=False)
 @contextmanager
 def batch_invariant() -> Iterator[None]:
     """Within the block a sample gets the same bits whatever the batch it is in: convolutions and linear
-    layers choose their algorithm as for one sample. (Threads change no bit anywhere.) What is compiled within it is
-    batch invariant, too. Rows that join samples, such as the gradients of weights, are none."""
+    layers choose their algorithm as for one sample, and attention gives a query the bits that it has
+    among others. (Threads change no bit anywhere.) What is compiled within it is batch invariant, too.
+    Rows that join samples, such as the gradients of weights, are none."""
     token, backend = by_sample.set(True), active.get()
     running = active.set(backend.by_sample() if isinstance(backend, NativeBackend) else backend)
     try:

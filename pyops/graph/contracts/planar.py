@@ -211,10 +211,10 @@ def attention(
     logsum,
 ) -> None:
     need(
-        len(sizes) == 6 and min((*sizes, *lead)) >= 0 and min(sizes[4:]) >= 1,
-        "sizes are queries, keys, features, values and groups",
+        len(sizes) in (6, 7) and min((*sizes, *lead)) >= 0 and min(sizes[4:]) >= 1,
+        "sizes are queries, keys, features, values and groups, and perhaps an order",
     )
-    queries, keys, features, values, key_group, value_group = sizes
+    queries, keys, features, values, key_group, value_group = sizes[:6]
     need(logsum.size == math.prod(lead) * queries, "logsum has a number a query")
 
     def shared(group):  # how many heads of keys there are

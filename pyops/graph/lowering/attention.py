@@ -19,7 +19,7 @@ def attention(low: Lowering, node: Node) -> None:
     strides = [() if v is None else along(v.shape, place.strides, axes)
                for v, place in zip(node.inputs, places)]
     y = result(low, node)
-    low.add("attention", *(None if place is None else place.ref for place in places), p.lead, p.sizes,
+    low.add("attention", *(None if place is None else place.ref for place in places), p.lead, sizes(low, p),
             *(s[:-1] for s in strides[:3]), strides[3], y.strides[:-1], node.attrs["causal"],
             node.attrs["scale"], y.ref, low.new_planar(node.outputs[1]), node=node, algorithm="fused",
             flops=2.0 * math.prod(p.lead) * p.sizes[0] * p.sizes[1] * (p.sizes[2] + p.sizes[3]))
@@ -35,11 +35,16 @@ def attention_within(low: Lowering, node: Node) -> None:
     places = [strided(low, v) for v in node.inputs[:3]]
     y = result(low, node)
     low.add(node.op, *(place.ref for place in places),
-            *(low.as_planar(v) if isinstance(v, Value) else v for v in given), p.lead, p.sizes,
+            *(low.as_planar(v) if isinstance(v, Value) else v for v in given), p.lead, sizes(low, p),
             *(along(v.shape, place.strides, axes)[:-1] for v, place in zip(node.inputs, places)), spans, distance,
             y.strides[:-1], *([node.attrs["causal"]] if "causal" in node.attrs else []), node.attrs["scale"], y.ref,
             low.new_planar(node.outputs[1]), node=node, algorithm="fused",
             flops=2.0 * math.prod(p.lead) * p.sizes[0] * p.sizes[1] * (p.sizes[2] + p.sizes[3]))
+
+
+def sizes(low: Lowering, p) -> tuple[int, ...]:
+    """A Plan's, and where few queries must have the bits that they have among others, the order."""
+    return (*p.sizes, 1) if low.options.batch_invariant else p.sizes
 
 
 def strided(low: Lowering, value) -> View:

@@ -47,13 +47,15 @@ class Cache:
 
     def append(self, entries: np.ndarray) -> None:
         """One more entry (layers, 2, rows, heads, 1, features) for every row, in place."""
-        if self.lengths.max() == self.capacity:
-            self._grow()
+        self.make_room()
         rows = np.arange(len(self.lengths))
         self.data[:, :, rows, :, self.lengths] = np.moveaxis(self.kept(entries)[..., 0, :], 2, 0)
         self.lengths += 1
 
-    def _grow(self) -> None:
+    def make_room(self) -> None:
+        """For one more entry of every row. ValueError where the model has no more positions."""
+        if self.lengths.max() < self.capacity:
+            return
         more = min(self.most, at_least(self.capacity + max(PIECE, self.capacity // 4)))
         if more == self.capacity:
             raise ValueError(f"generate: a text has reached the model's {self.most} positions")

@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from ... import functional as F, nn
+from ...core.backends import batch_invariant, by_sample
 from ...core.tensor import no_grad
 from .caches import Cache
 from .generation import Sampling, beam_search, checked_prompts, sample
@@ -75,7 +77,7 @@ class CausalLanguageModel(nn.Module):
                  top_p: float | None = None, num_beams: int = 1, stop: int | Sequence[int] | None = None,
                  seed: int | None = None, stream: Callable[[int, int], Any] | None = None, *,
                  length_penalty: float = 0.0, compiled: bool = True, weights: str = "float32",
-                 cache: str = "float32", repetition_penalty: float = 1.0) -> list[list[int]]:
+                 cache: str = "float32", repetition_penalty: float = 1.0, strict: bool = False) -> list[list[int]]:
         """What follows each prompt: a list of new tokens for each.
 
         ids: prompts, a list of lists of whole numbers of any lengths, an array (N, T), or one list.
@@ -94,14 +96,17 @@ class CausalLanguageModel(nn.Module):
         what either costs.
         repetition_penalty: scores of tokens that the text has already, prompt included, are divided by
         it where positive, else multiplied (Keskar et al., 2019); not with beams.
+        strict: scores have the bits of the model without a cache, both within pyops.batch_invariant() (or
+        compiled with batch_invariant=True), whatever the other prompts; a step then copies the cache.
+        True within pyops.batch_invariant().
         ValueError for empty prompts, for ids that are no tokens, where prompt and new tokens exceed
-        the positions, and for other arguments out of range.
+        the positions, for a strict cache of bfloat16, and for other arguments out of range.
         """
         if self.training:
             raise ValueError("generate: the model is in training mode; call .eval() first")
         sampling = Sampling(temperature, top_k, top_p, seed, repetition_penalty)
         prompts = checked_prompts(ids, max_new_tokens, self.vocabulary, self.most_positions)
-        reading = Reading(self, prompts, max(1, num_beams), compiled, weights, cache)
+        reading = Reading(self, prompts, max(1, num_beams), compiled, weights, cache, strict)
         if num_beams != 1:
             return beam_search(reading, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
         return sample(reading, [prompt.tolist() for prompt in prompts], max_new_tokens, sampling, stop, stream)
@@ -130,14 +135,19 @@ def step_off_by(found, wanted) -> float:
 class Running:
     """A model's functions, compiled or not, from arrays to arrays."""
 
-    def __init__(self, model: nn.Module, compiled: bool, weights: str = "float32"):
-        """ValueError for weights that are stored otherwise and not compiled."""
+    def __init__(self, model: nn.Module, compiled: bool, weights: str = "float32", cache: str = "float32",
+                 strict: bool = False):
+        """ValueError for weights that are stored otherwise and not compiled, and for a cache that is
+        while numbers must be those without one."""
+        self.strict = strict or by_sample.get()
+        if self.strict and cache != "float32":
+            raise ValueError(f"generate: a cache of {cache!r} rounds what a strict one keeps; leave out either")
         if not compiled and weights != "float32":
             raise ValueError(f"generate: weights {weights!r} are stored by Programs; leave out compiled=False")
         self.functions = Programs.of(model, weights) if compiled else model
 
     def run(self, name: str, *arrays) -> list[np.ndarray]:
-        with no_grad():
+        with no_grad(), batch_invariant() if self.strict else nullcontext():
             found = getattr(self.functions, name)(*arrays)
         return [np.asarray(getattr(a, "data", a)) for a in found]
 
@@ -146,9 +156,9 @@ class Reading(Running):
     """Texts as far as they were read: scores (rows, vocabulary) of what follows each."""
 
     def __init__(self, model: CausalLanguageModel, prompts: list[np.ndarray], copies: int, compiled: bool,
-                 weights: str = "float32", cache: str = "float32"):
+                 weights: str = "float32", cache: str = "float32", strict: bool = False):
         """copies: rows of each prompt."""
-        super().__init__(model, compiled, weights)
+        super().__init__(model, compiled, weights, cache, strict)
         dtype = next(model.parameters()).dtype
         self.cache = Cache(model.cache_shape, len(prompts) * copies, max(map(len, prompts)) + 1,
                            model.most_positions, dtype, cache)
@@ -162,6 +172,7 @@ class Reading(Running):
 
     def read(self, tokens: np.ndarray) -> None:
         """One more token (rows,) of each."""
+        self.cache.make_room()
         self.scores, entries = self.run("step", tokens[:, None], self.cache.lengths[:, None], self.cache.data)
         self.cache.append(entries)
 

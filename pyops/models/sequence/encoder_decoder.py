@@ -98,7 +98,7 @@ class EncoderDecoder(nn.Module):
                  top_p: float | None = None, num_beams: int = 1, stop: int | Sequence[int] | None = None,
                  seed: int | None = None, stream: Callable[[int, int], Any] | None = None, *,
                  length_penalty: float = 0.0, compiled: bool = True, weights: str = "float32",
-                 cache: str = "float32", repetition_penalty: float = 1.0) -> list[list[int]]:
+                 cache: str = "float32", repetition_penalty: float = 1.0, strict: bool = False) -> list[list[int]]:
         """A text for each source. Arguments are those of CausalLanguageModel.generate; ids: the
         sources, of any lengths, which are read without padding."""
         if self.training:
@@ -108,7 +108,7 @@ class EncoderDecoder(nn.Module):
         longest = max(max_new_tokens, *map(len, sources))
         if longest > self.most_positions:
             raise ValueError(f"generate: {longest} tokens are more than the model's {self.most_positions} positions")
-        writing = Writing(self, sources, max(1, num_beams), compiled, weights, cache)
+        writing = Writing(self, sources, max(1, num_beams), compiled, weights, cache, strict)
         if num_beams != 1:
             return beam_search(writing, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
         return sample(writing, [[self.start]] * len(sources), max_new_tokens, sampling, stop, stream)
@@ -118,9 +118,9 @@ class Writing(Running):
     """Texts as far as they were written: scores (rows, vocabulary) of what follows each."""
 
     def __init__(self, model: EncoderDecoder, sources: list[np.ndarray], copies: int, compiled: bool,
-                 weights: str = "float32", cache: str = "float32"):
+                 weights: str = "float32", cache: str = "float32", strict: bool = False):
         """copies: rows of each source."""
-        super().__init__(model, compiled, weights)
+        super().__init__(model, compiled, weights, cache, strict)
         dtype, rows = next(model.parameters()).dtype, len(sources) * copies
         self.cache = Cache(model.cache_shape, rows, 1, model.most_positions, dtype, cache)
         longest = max(map(len, sources))
@@ -137,6 +137,7 @@ class Writing(Running):
 
     def read(self, tokens: np.ndarray) -> None:
         """One more token (rows,) of each."""
+        self.cache.make_room()
         self.scores, entries = self.run("step", tokens[:, None], self.cache.lengths[:, None], self.cache.data,
                                         self.sources.lengths[:, None], self.sources.data)
         self.cache.append(entries)

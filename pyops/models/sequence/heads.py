@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from ... import functional as F
+from ...core.backends import by_sample
 from ...ops.attention import ATTENTION_STORED, ATTENTION_WITHIN, is_stored
 from .packing import Spans
 
@@ -75,9 +76,12 @@ def attend_to_past(query, key, value, past, scale: float | None = None, bias=Non
     bits, and Spans (N, 1, 1) of the entries that count, one at least. bias: (1 or N, heads, C), added to scores of
     the past, own_bias (heads, 1, 1) to that of the own key. The past is attended as it lies, and
     joined with the own key by the sums of their exponentials, so that nothing is copied behind it.
+    Within pyops.batch_invariant() attend_in_order instead.
     """
     keys, values, seen = past
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if by_sample.get():
+        return attend_in_order(query, key, value, past, scale, bias)
     y, log_sum = (ATTENTION_STORED(query, keys, values, *seen, bias, scale=scale, gqa=False)
                   if is_stored(keys) else
                   ATTENTION_WITHIN(query, keys, values, *seen, bias, causal=False, scale=scale, gqa=False))
@@ -86,3 +90,14 @@ def attend_to_past(query, key, value, past, scale: float | None = None, bias=Non
         own = F.add(own, own_bias)
     share = F.sigmoid(F.sub(own, F.unsqueeze(log_sum, -1)))   # e^own / (e^own + e^log_sum)
     return F.add(y, F.mul(share, F.sub(value, y)))
+
+
+def attend_in_order(query, key, value, past, scale: float, bias=None):
+    """attend_to_past with the bits of attention over the whole text: the own key and value are put
+    behind the past, in copies, and all are summed in one order. C counts the own entry's place, whose
+    bias is the last that counts."""
+    keys, values, seen = past
+    own = F.eq(np.arange(int(keys.shape[2]))[:, None], F.unsqueeze(seen.end, -1))   # (N, 1, C, 1)
+    keys, values = F.where(own, key, keys), F.where(own, value, values)
+    return ATTENTION_WITHIN(query, keys, values, seen.begin, F.add(seen.end, 1), bias, causal=False, scale=scale,
+                            gqa=False)[0]

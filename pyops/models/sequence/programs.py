@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ...core.backends import by_sample
+
 SAMPLES = 16   # numbers of a parameter that are looked at
 
 
@@ -37,8 +39,9 @@ class Programs:
         return self.made_for(name, inputs)(*inputs)
 
     def made_for(self, name: str, inputs) -> Any:
-        """The Programs of a function, of inputs of these types: a cache may be of floats or stored."""
-        key = name, *(a.dtype for a in inputs)
+        """The Programs of a function, of inputs of these types: a cache may be of floats or stored.
+        Within pyops.batch_invariant() they are others."""
+        key = name, by_sample.get(), *(a.dtype for a in inputs)
         if key not in self.made:
             from ...graph.compile import compile
             self.made[key] = compile(getattr(self.model, name), inputs, dynamic=self.model.DYNAMIC[name],
