@@ -131,6 +131,7 @@ from .ops.group_norm import group_norm, instance_norm
 from .ops.im2col import fold, unfold
 from .ops.interpolate import interpolate, upsample
 from .ops.layer_norm import layer_norm, rms_norm
+from .ops.linear_int8 import linear_int8
 from .ops.linear_loss import linear_cross_entropy
 from .ops.local_response_norm import local_response_norm
 from .ops.loss import cross_entropy, nll_loss
@@ -281,8 +282,8 @@ __all__ = [
     "group_norm", "gru", "gru_cell", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
     "hinge_embedding_loss", "huber_loss", "index_select", "instance_norm", "interpolate", "isfinite", "isinf",
     "isnan", "istft", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear",
-    "linear_cross_entropy",
-    "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "linear_cross_entropy", "linear_int8", "local_response_norm",
+    "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
     "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell",
     "lt", "margin_ranking_loss", "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d",
     "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish",

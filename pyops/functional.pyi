@@ -37,24 +37,25 @@ __all__ = [
     "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
     "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "istft", "kl_div",
     "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "linear_cross_entropy",
-    "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell",
-    "lt", "margin_ranking_loss", "masked_fill", "masked_select", "matmul", "max", "max_pool1d", "max_pool2d",
-    "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum",
-    "mish", "movedim", "mse_loss", "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss",
-    "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize",
-    "one_hot", "pad", "pairwise_distance", "pdist", "permutohedral_filter", "permute", "pixel_shuffle",
-    "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool",
-    "pyramid_roi_align", "quality_focal_loss", "quantize_linear", "reciprocal", "relu", "relu6", "remainder",
-    "remove_small_boxes", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool", "roll",
-    "rotary_embedding", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
-    "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
-    "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
-    "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort",
-    "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth",
-    "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose",
-    "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind",
-    "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
+    "linear_int8", "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm",
+    "lstm_cell", "lt", "margin_ranking_loss", "masked_fill", "masked_select", "matmul", "max", "max_pool1d",
+    "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min",
+    "minimum", "mish", "movedim", "mse_loss", "mul", "multi_margin_loss", "multiclass_nms",
+    "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms",
+    "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist", "permutohedral_filter",
+    "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
+    "ps_roi_align", "ps_roi_pool", "pyramid_roi_align", "quality_focal_loss", "quantize_linear",
+    "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes", "reshape", "rms_norm", "rnn",
+    "rnn_cell", "roi_align", "roi_pool", "roll", "rotary_embedding", "round", "rsqrt",
+    "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce",
+    "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh",
+    "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus",
+    "softshrink", "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack",
+    "std", "stft", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink",
+    "threshold", "tile", "topk", "transpose", "tril", "triplet_margin_loss",
+    "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze",
+    "upsample", "var", "vector_norm", "where",
 ]
 
 _E = TypeVar("_E", bound=Exporter)
@@ -1566,6 +1567,25 @@ def linear_cross_entropy(input: Array, linear_weight: Array, target: Array, *,
 def linear_cross_entropy(input: _E, linear_weight: Arrays, target: Arrays, *,
     linear_bias: Arrays | None = ..., weight: Arrays | None = ..., reduction: Reduction = ...,
     ignore_index: int = ..., label_smoothing: float = ...) -> _E: ...
+
+@overload
+def linear_int8(input: Tensor, weight: Arrays, scale: Arrays, bias: Arrays | None = ..., *,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def linear_int8(input: Array, weight: Array, scale: Array, bias: Array | None = ..., *,
+    out: Array | None = ...) -> Array: ...
+@overload
+def linear_int8(input: Array, weight: Tensor, scale: Arrays, bias: Arrays | None = ..., *,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def linear_int8(input: Array, weight: Array, scale: Tensor, bias: Arrays | None = ..., *,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def linear_int8(input: Array, weight: Array, scale: Array, bias: Tensor, *,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def linear_int8(input: _E, weight: Arrays, scale: Arrays, bias: Arrays | None = ..., *,
+    out: _E | None = ...) -> _E: ...
 
 @overload
 def local_response_norm(input: Tensor, size: int, alpha: float = ..., beta: float = ..., k: float = ..., *,

@@ -223,6 +223,7 @@ NAMES: dict[str, Names] = {
         ("triplet_margin_with_distance_loss", "TripletMarginWithDistanceLoss"))},
     "ctc_loss": names("ctc_loss.IntList ctc_loss.Tensor", "", "CTCLoss"),
     "quality_focal_loss": names(why=LOSS), "distribution_focal_loss": names(why=LOSS),
+    "linear_int8": names("_weight_int8pack_mm"),
     "linear_cross_entropy": names(module="LinearCrossEntropyLoss"),
     "sigmoid_focal_loss": names(why=LOSS), "lenet5_loss": names(why=LOSS),
     **{function: names(**given) for function, given in NAMED.items()},

@@ -1,5 +1,15 @@
 """Cases of the rows of pyops/ops/matmul.py, and calls that they refuse."""
-from ...core.cases import A, bad, case
+from ...core.cases import A, I, bad, case
+
+
+def _int8(why, x, outputs, bias=True):
+    return case(why, "linear_int8", A(*x), I(outputs, x[-1], low=-127, high=128, whole="int8"),
+                A(outputs, values="positive"), A(outputs) if bias else None, torch=_int8_by_torch)
+
+
+def _int8_by_torch(torch, x, weight, scale, bias=None):
+    return torch.nn.functional.linear(x, weight.to(x.dtype) * scale[:, None], bias)
+
 
 CASES = {
     "matmul": [
@@ -54,6 +64,14 @@ CASES = {
         case("no_features", "linear", A(3, 0), A(5, 0), A(5)),
     ],
 }
+CASES["linear_int8"] = [
+    *(_int8(f"rows{n}", (n, 50), 11) for n in (1, 2, 3, 4, 5, 9)),
+    *(_int8(f"features{n}", (3, n), 6) for n in (1, 7, 8, 15, 16, 17, 31, 64)),
+    *(_int8(f"outputs{n}", (2, 40), n, bias=False) for n in (1, 3, 4, 16, 17, 70)),
+    _int8("many_of_all", (21, 300), 130), _int8("three_axes", (2, 3, 8), 5), _int8("no_leading_axis", (8,), 5),
+    _int8("no_samples", (0, 8), 5), _int8("no_features", (3, 0), 5),
+    _int8("no_outputs", (3, 8), 0),
+]
 REFUSES = {
     "matmul": [
         *(bad(f"einsum_{why}", "einsum", equation, *(A(*shape) for shape in shapes), match=match)
@@ -72,5 +90,12 @@ REFUSES = {
         bad("features", "linear", A(3, 4), A(5, 6), match="do not fit"),
         bad("bias", "linear", A(3, 4), A(5, 4), A(4), match="bias"),
         bad("weight_rank", "linear", A(3, 4), A(1, 5, 4), match="weight"),
+    ],
+    "linear_int8": [
+        bad("features", "linear_int8", A(3, 4), I(5, 6, high=9, whole="int8"), A(5), match="do not fit"),
+        bad("scale", "linear_int8", A(3, 4), I(5, 4, high=9, whole="int8"), A(4), match="scale"),
+        bad("bias", "linear_int8", A(3, 4), I(5, 4, high=9, whole="int8"), A(5), A(4), match="bias"),
+        bad("weight_rank", "linear_int8", A(3, 4), I(4, high=9, whole="int8"), A(4), match="weight"),
+        bad("weight_type", "linear_int8", A(3, 4), I(5, 4, high=9, whole="uint8"), A(5), match="must be int8, got uint8"),
     ],
 }

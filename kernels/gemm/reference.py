@@ -19,3 +19,12 @@ def gemm(a, b, *, transpose_a, transpose_b):
     a = a.swapaxes(1, 2) if transpose_a else a
     b = b.swapaxes(1, 2) if transpose_b else b
     return np.matmul(a, b)
+
+
+def linear_int8(x, weight, scale, bias):
+    """linear of the weights that int8 (outputs, features) in steps of scale (outputs,) stand for."""
+    return linear(x, weight * scale[:, None], bias)
+
+
+def linear_int8_input_gradient(dy, weight, scale):
+    return dy @ (weight * scale[:, None])

@@ -116,6 +116,12 @@ def int8_linear(w: np.ndarray) -> np.ndarray:
 
 
 @once
+def given_int8(w: np.ndarray) -> np.ndarray:
+    """int8 (K, C) as (K/16, C, 16 filters)."""
+    return in_pieces(w, np.int8, lambda rows, _: rows)
+
+
+@once
 def bf16_linear(w: np.ndarray) -> np.ndarray:
     """(K, C) as bfloat16, in uint16, as (K/16, C, 16 filters)."""
     return in_pieces(w, np.uint16, lambda rows, _: bfloat16(rows))

@@ -110,6 +110,20 @@ def test_compiled_layers_compute_with_the_weights_that_are_stored(form, rows, tm
     assert np.array_equal(pyops.Program.load(tmp_path / "p.npz")(x), program(x))
 
 
+@pytest.mark.parametrize("rows", [1, 3, 40])
+def test_a_row_of_int8_is_what_linear_layers_become(rows):
+    rng = np.random.default_rng(rows)
+    w, b = rng.standard_normal((50, 30)).astype(np.float32), rng.standard_normal(50).astype(np.float32)
+    x = rng.standard_normal((rows, 30)).astype(np.float32)
+    scale = packing.int8_scale(w)[:50]
+    whole = np.rint(w / scale[:, None]).astype(np.int8)
+    ours = pyops.compile(lambda x: F.gelu(F.linear_int8(x, whole, scale, b)), x)
+    theirs = pyops.compile(lambda x: F.gelu(F.linear(x, w, b)), x, weights="int8")
+    assert np.array_equal(ours(x), theirs(x))
+    assert [step.kernel for step in ours.steps] == [step.kernel for step in theirs.steps]
+    assert np.allclose(F.linear_int8(x, whole, scale, b), F.linear(x, whole * scale[:, None], b), atol=1e-4)
+
+
 def test_weights_that_are_not_finite_stay_as_they_are():
     w, x = np.ones((3, 4), np.float32), np.ones((2, 4), np.float32)
     w[1, 2] = np.inf

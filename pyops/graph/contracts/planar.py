@@ -186,6 +186,26 @@ def linear(x, weight, bias, y) -> None:
     )
 
 
+def whole_weights(x, weight, scale, y) -> None:
+    """x (rows, outputs or features) and y the other, of int8 weights (outputs, features)."""
+    need(len(weight.shape) == 2 and weight.dtype.name == "int8" and scale.size == weight.shape[0],
+         "weights are int8 (outputs, features), with a scale an output")
+    outputs, features = weight.shape
+    rows = y.size // outputs if outputs else 0
+    need(rows * outputs == y.size and rows * features == x.size, "input and result have the weights' sizes")
+
+
+@contract("linear_int8", "rxroR")
+def linear_int8(x, weight, scale, bias, y) -> None:
+    whole_weights(x, weight, scale, y)
+    need(bias is None or bias.size == weight.shape[0], "the bias has a number an output")
+
+
+@contract("linear_int8_input_gradient", "rxrR")
+def linear_int8_input_gradient(dy, weight, scale, dx) -> None:
+    whole_weights(dx, weight, scale, dy)
+
+
 @contract("squared_euclidean", "rrR")
 def squared_euclidean(x, w, y) -> None:
     need(len(x.shape) == len(w.shape) == 2 and x.shape[1] == w.shape[1], "points and centres have one width")

@@ -26,7 +26,7 @@ RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RUL
          **recurrent.RULES, **norms.RULES, **on_bytes.RULES, **puts.RULES, **labels.RULES,
          **in_place.RULES}
 # The kernels of rules are of float32, but for those on bytes and of these, whose checks are the row's own
-MIXED = {*puts.RULES, *labels.RULES, *attention.MIXED}
+MIXED = {*puts.RULES, *labels.RULES, *attention.MIXED, *linear.MIXED}
 
 
 def lower(graph: Graph, options) -> Lowering:

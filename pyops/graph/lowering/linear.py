@@ -23,9 +23,22 @@ def linear(low: Lowering, node: Node) -> None:
     filters, features = weight.shape
     rows = x.size // features
     found = stored(low.options.weights, weight)
-    product = matrix_product if found is None else partial(stored_product, stored=found)
+    product = matrix_product if found is None else partial(stored_product, form=low.options.weights, stored=found)
     product(low, node, low.as_planar(x).reshaped((rows, features)), weight, bias,
             low.new_planar(node.output).reshaped((rows, filters)))
+
+
+def linear_int8(low: Lowering, node: Node) -> None:
+    """The row whose weights are whole numbers; what linear becomes where compile's `weights` is "int8"."""
+    x, weight, scale, bias = node.inputs
+    if (not isinstance(x, Value) or not isinstance(weight, np.ndarray) or not isinstance(scale, np.ndarray)
+            or isinstance(bias, Value) or not x.size or node.output.dtype != np.float32):
+        raise Declined("weights that are computed")
+    filters, features = weight.shape
+    rows = x.size // features
+    stored_product(low, node, low.as_planar(x).reshaped((rows, features)), weight, bias,
+                   low.new_planar(node.output).reshaped((rows, filters)), form="int8",
+                   stored=(packing.given_int8(weight), packing.bias(scale, filters)))
 
 
 def stored(form: str, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray | None] | None:
@@ -36,16 +49,16 @@ def stored(form: str, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray | None
             else (packing.bf16_linear(weight), None))
 
 
-def stored_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y, *,
+def stored_product(low: Lowering, node: Node, x, weight: np.ndarray, bias, y, *, form: str,
                    stored: tuple[np.ndarray, np.ndarray | None]) -> None:
     """The same as matrix_product by weights in fewer bits."""
     tail, (packed, scale), flops = node.epilogue.activation or activations.NONE, stored, 2 * node.macs
     bias = packing.bias(bias, weight.shape[0])
     if x.shape[0] <= FEW_ROWS or low.options.batch_invariant:   # widened weights round otherwise
-        low.add("linear_stored", x, packed, scale, bias, tail, y, node=node, algorithm=low.options.weights, flops=flops)
+        low.add("linear_stored", x, packed, scale, bias, tail, y, node=node, algorithm=form, flops=flops)
         return
     wide = Ref(low.buffer(packed.size), 0, packed.shape)
-    low.add("widen_packed", packed, scale, wide, node=node, algorithm=low.options.weights)
+    low.add("widen_packed", packed, scale, wide, node=node, algorithm=form)
     low.add("linear_packed", x, wide, bias, tail, y, node=node, algorithm="packed", flops=flops)
 
 
@@ -74,4 +87,5 @@ def reshape(low: Lowering, node: Node) -> None:
     low.planar[node.output] = source.reshaped(node.output.shape)
 
 
-RULES = {"linear": linear, "reshape": reshape}
+MIXED = {"linear_int8"}   # its weights are whole numbers
+RULES = {"linear": linear, "linear_int8": linear_int8, "reshape": reshape}
