@@ -5,12 +5,15 @@
 // whatever tile it falls into: it depends neither on the number of rows nor on threads.
 //
 // Few rows are a stream of the weights, once: the fewer rows a tile has, the more blocks it reads
-// side by side, so that the latency of its chains is hidden. Many rows meet a chunk of weights
-// (DEPTH features x CHUNK blocks) that stays in the second-level cache; sums that are not complete
-// wait in y, which loses nothing. Between the two, all rows fit into the second-level cache, and
-// threads share the filters alone, so that each weight still comes from memory once. The rows of a
-// tile are copied side by side first: their distance in memory, often a power of two, would put them
-// into few sets of the cache, and as a constant it costs no address arithmetic.
+// side by side, so that the latency of its chains is hidden. Many rows are taken in panels whose
+// copy fills half of the second-level cache: a few blocks of weights at a time pass along a panel's
+// tiles, which meanwhile fetch the weights that come next and the lines of y that they will write.
+// (Each store of a tile goes to another page and would wait for its line.) Where all weights stay in
+// that cache, a tile meets them all and fetches the rows of the next one. Sums that are not complete
+// wait in y, which loses nothing. Where there is one panel, threads share the filters alone, so that
+// each weight comes from memory once. The rows of a tile are copied side by side first: their
+// distance in memory, often a power of two, would put them into few sets of the cache, and as a
+// constant it costs no address arithmetic.
 #include "blocked/epilogue.h"
 
 BEGIN_KERNELS
@@ -25,10 +28,19 @@ constexpr int most_blocks(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; 
 constexpr int MOST_ROWS = 3;
 constexpr int most_blocks(int rows) { return rows == 1 ? 2 : 1; }
 #endif
-constexpr i64 DEPTH = 512, PITCH = DEPTH + 16;   // features of a chunk, and from one copied row to the next
-constexpr i64 CHUNK = 16;                        // blocks of filters of a chunk
-constexpr i64 RANGE = 18 * MOST_ROWS;            // rows of a task
-constexpr i64 FEW_VALUES = 128 << 10;            // of all rows: half of a second-level cache
+// Features of a panel, and of a piece of it that meets a block of weights. Where there are few
+// registers a tile reads its weights often, and pieces are short, so that they stay in the nearest cache.
+#if defined(__AVX512F__)
+constexpr i64 PANEL = 1024, PIECE = 1024;
+#else
+constexpr i64 PANEL = 1024, PIECE = 256;
+#endif
+constexpr i64 PITCH = PANEL + 80;              // from one copied row to the next: a tile's meet all sets
+constexpr i64 PANEL_VALUES = 128 << 10, PANEL_ROWS = 18 * MOST_ROWS;   // at most
+constexpr i64 FEW_WEIGHTS = 64 << 10;          // values that stay in the second-level cache beside a tile's
+constexpr i64 TILE_DEPTH = 512, TILE_WEIGHTS = 128 << 10;   // features, weights that a tile meets at a time
+constexpr i64 STEP = 8, LONG = 48;             // features between two fetches; of a tile that has any
+constexpr i64 SIDE = most_blocks(MOST_ROWS), MOST_LINES = MOST_ROWS * SIDE;   // a line is a block of a row
 
 i64 least(i64 a, i64 b) { return a < b ? a : b; }
 i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
@@ -38,6 +50,9 @@ struct Sums {
     real*       y;
     i64         filter, pitch, depth, left;   // pitch: of y's rows; left: filters that are there
     bool        first, last;     // piece of the features
+    int         results;         // lines of y that are fetched a step
+    i64         lines = 0;       // ... and lines from `next` on, which are wanted later
+    const real* next  = nullptr;
 };
 
 // P rows from `x` against Q blocks of filters
@@ -63,15 +78,23 @@ template <int P, int Q> void linear_tile(const real* x, const Sums& s, const Epi
             #pragma GCC unroll 32
             for (int v = 0; v < N; ++v) acc[p][v] = load(y + p * pitch + v * LANES);
     }
-    const real* w = s.weight;
-    for (i64 c = 0; c < s.depth; ++c, w += BLOCK) {
-        V wv[N];
-        #pragma GCC unroll 32
-        for (int v = 0; v < N; ++v) wv[v] = load(w + v / BV * s.filter + v % BV * LANES);
-        #pragma GCC unroll 16
-        for (int p = 0; p < P; ++p)
+    const real *w = s.weight, *next = s.next;
+    const i64 step = s.results || s.lines ? STEP : s.depth;
+    int line = 0;
+    for (i64 c = 0; c < s.depth;) {
+        const i64 stop = least(c + step, s.depth);
+        for (int i = 0; i < s.results && line < P * Q; ++i, ++line)
+            __builtin_prefetch(y + line / Q * pitch + line % Q * BLOCK, 1);
+        for (i64 i = 0; i < s.lines; ++i, next += BLOCK) __builtin_prefetch(next);
+        for (; c < stop; ++c, w += BLOCK) {
+            V wv[N];
             #pragma GCC unroll 32
-            for (int v = 0; v < N; ++v) acc[p][v] += x[p * PITCH + c] * wv[v];
+            for (int v = 0; v < N; ++v) wv[v] = load(w + v / BV * s.filter + v % BV * LANES);
+            #pragma GCC unroll 16
+            for (int p = 0; p < P; ++p)
+                #pragma GCC unroll 32
+                for (int v = 0; v < N; ++v) acc[p][v] += x[p * PITCH + c] * wv[v];
+        }
     }
     #pragma GCC unroll 16
     for (int p = 0; p < P; ++p)
@@ -108,6 +131,7 @@ void across(const real* x, i64 rows, i64 begin, i64 end, Sums s, const Epilogue&
         s.weight += q * s.filter;
         s.y += q * BLOCK;
         s.left -= q * BLOCK;
+        s.next += ceil_div(s.depth, STEP) * s.lines * BLOCK;
         if (s.bias) s.bias += q * BLOCK;
     }
 }
@@ -128,86 +152,118 @@ struct Linear {
                 depth,
                 filters() - block * BLOCK,
                 from == 0,
-                from + depth == features()};
+                from + depth == features(),
+                depth < LONG ? 0 : (int)(MOST_LINES * STEP / depth) + 1};
     }
 
     void one_row(i64 begin, i64 end) const {
         across(x.data, 1, begin, end, sums(0, begin, 0, features()), e);
     }
 
-    i64 pieces() const { return features() ? ceil_div(features(), DEPTH) : 1; }   // of the features
-
-    // Rows [begin, end) of all pieces of the features, as tiles read them
-    void copy_rows(i64 begin, i64 end, real* to) const {
-        for (i64 piece = 0; piece < pieces(); ++piece)
-            for (i64 r = begin; r < end; ++r)
-                std::memcpy(to + (piece * x.dim(0) + r) * PITCH, x.data + r * features() + piece * DEPTH,
-                            least(features() - piece * DEPTH, DEPTH) * sizeof(real));
+    // Features [from, from + depth) of rows [begin, end), as tiles read them
+    void copy_rows(i64 begin, i64 end, i64 from, i64 depth, real* to) const {
+        for (i64 r = begin; r < end; ++r, to += PITCH)
+            std::memcpy(to, x.data + r * features() + from, depth * sizeof(real));
     }
 
-    // All rows, copied before, for blocks [begin, end)
-    void copied_rows(const real* copy, i64 begin, i64 end) const {
-        const i64 all = x.dim(0), tiles = ceil_div(all, MOST_ROWS), side = most_blocks(MOST_ROWS);
-        for (i64 block = begin; block < end; block += side)
-            for (i64 piece = 0; piece < pieces(); ++piece) {
-                const i64 from = piece * DEPTH, depth = least(features() - from, DEPTH);
-                for (i64 i = 0; i < tiles; ++i) {
-                    const i64 first = all * i / tiles, rows = all * (i + 1) / tiles - first;
-                    across(copy + (piece * all + first) * PITCH, rows, block, least(end, block + side),
-                           sums(first, block, from, depth), e);
-                }
-            }
-    }
-
-    // Rows [row, stop) for blocks [begin, end)
-    void many_rows(i64 row, i64 stop, i64 begin, i64 end) const {
+    // Rows [row, stop), a tile after the other, for blocks [begin, end)
+    void tiles(i64 row, i64 stop, i64 begin, i64 end) const {
         alignas(64) real copy[MOST_ROWS * PITCH];
-        for (i64 from = 0; from < features() || from == 0; from += DEPTH) {
-            const i64 depth = least(features() - from, DEPTH), tiles = ceil_div(stop - row, MOST_ROWS);
-            for (i64 block = begin; block < end; block += CHUNK)
-                for (i64 i = 0; i < tiles; ++i) {
-                    const i64 first = row + (stop - row) * i / tiles,
-                              rows = row + (stop - row) * (i + 1) / tiles - first;
-                    for (i64 r = 0; r < rows; ++r)
-                        std::memcpy(copy + r * PITCH, x.data + (first + r) * features() + from,
-                                    depth * sizeof(real));
-                    across(copy, rows, block, least(end, block + CHUNK), sums(first, block, from, depth), e);
+        const i64 count = ceil_div(stop - row, MOST_ROWS);
+        for (i64 from = 0; from < features() || from == 0; from += TILE_DEPTH) {
+            const i64 depth = least(features() - from, TILE_DEPTH);
+            const i64 chunk = 8 + TILE_WEIGHTS / (8 * BLOCK * (depth + 1)) * 8;
+            for (i64 block = begin; block < end; block += chunk)
+                for (i64 i = 0; i < count; ++i) {
+                    const i64 first = row + (stop - row) * i / count;
+                    const i64 last = row + (stop - row) * (i + 1) / count;
+                    copy_rows(first, last, from, depth, copy);
+                    Sums s = sums(first, block, from, depth);
+                    if (last < stop && depth == features() && depth >= LONG) {   // the next tile's rows
+                        const i64 steps = ceil_div(least(end - block, chunk), SIDE) * ceil_div(depth, STEP);
+                        s.next = x.data + last * depth;
+                        s.lines = ceil_div(MOST_ROWS * depth, BLOCK * steps);
+                    }
+                    if (count == 1) s.results = 0;   // what bounds a single tile is the stream of its weights
+                    across(copy, last - first, block, least(end, block + chunk), s, e);
                 }
         }
+    }
+
+    // Weights that tile i of `tiles` fetches, `steps` long: its part of `depth` features from `from` on of
+    // `blocks` blocks, which are SIDE at most
+    void fetch(Sums& s, i64 i, i64 tiles, i64 steps, i64 block, i64 blocks, i64 from, i64 depth) const {
+        const i64 lines = ceil_div(depth, tiles / SIDE * steps + 1), done = i / SIDE * steps * lines;
+        if (i % SIDE >= blocks || done >= depth) return;
+        s.lines = lines;
+        s.next = weight.data + ((block + i % SIDE) * features() + from + done) * BLOCK;
+    }
+
+    // Rows [row, stop), whose features [from, from + depth) were copied, for blocks [begin, end)
+    void panel(const real* copy, i64 row, i64 stop, i64 from, i64 depth, i64 begin, i64 end) const {
+        const i64 tiles = ceil_div(stop - row, MOST_ROWS);
+        for (i64 block = begin; block < end; block += SIDE)
+            for (i64 at = 0; at < depth || at == 0; at += PIECE) {
+                const i64 piece = least(depth - at, PIECE);
+                const bool onward = at + piece < depth;   // to more features, or to the blocks beside
+                const i64 next = onward ? block : block + SIDE, next_at = onward ? at + piece : 0;
+                for (i64 i = 0; i < tiles; ++i) {
+                    const i64 first = (stop - row) * i / tiles, rows = (stop - row) * (i + 1) / tiles - first;
+                    Sums s = sums(row + first, block, from + at, piece);
+                    fetch(s, i, tiles, ceil_div(piece, STEP), next, least(end - next, SIDE), from + next_at,
+                          least(depth - next_at, PIECE));
+                    across(copy + first * PITCH + at, rows, block, least(end, block + SIDE), s, e);
+                }
+            }
     }
 };
 }  // namespace
 
 void linear_packed(In<real> x, In<real> weight, In<real> bias, Act act, Out<real> y) {
     const Linear layer{x, weight, bias, y, Epilogue(act)};
-    const i64 rows = x.dim(0), blocks = weight.dim(0), work = x.dim(1) * BLOCK * rows + 1;   // of one block
+    const i64 rows = x.dim(0), features = x.dim(1), blocks = weight.dim(0);
+    const i64 work = features * BLOCK * rows + 1;   // of one block
+    const i64 side = most_blocks((int)least(rows ? rows : 1, MOST_ROWS)), groups = ceil_div(blocks, side);
+    const i64 grain = 1 + 40000 / (work * side);   // of groups
     if (rows <= MOST_ROWS) {
-        const i64 side = most_blocks((int)(rows ? rows : 1)), groups = ceil_div(blocks, side);
-        parallel_for(rows ? groups : 0, 1 + 40000 / (work * side), [&](i64 begin, i64 end) {
+        parallel_for(rows ? groups : 0, grain, [&](i64 begin, i64 end) {
             if (rows == 1) layer.one_row(begin * side, least(blocks, end * side));
-            else layer.many_rows(0, rows, begin * side, least(blocks, end * side));
+            else layer.tiles(0, rows, begin * side, least(blocks, end * side));
         });
         return;
     }
-    if (blocks * work < 40000) return layer.many_rows(0, rows, 0, blocks);
-    if (rows * x.dim(1) <= FEW_VALUES && x.dim(1) >= 32) {
-        Scratch<real> copy(layer.pieces() * rows * PITCH);
-        parallel_for(rows, 1 + 65536 / x.dim(1), [&](i64 begin, i64 end) { layer.copy_rows(begin, end, copy); });
-        const i64 side = most_blocks(MOST_ROWS), groups = ceil_div(blocks, side);
-        parallel_for(groups, 1 + 40000 / (work * side), [&](i64 begin, i64 end) {
-            layer.copied_rows(copy, begin * side, least(blocks, end * side));
-        });
+    const i64 pieces = features ? ceil_div(features, PANEL) : 1;
+    i64 ranges = ceil_div(rows, least(PANEL_ROWS, PANEL_VALUES / (ceil_div(features, pieces) + 1)));
+    const bool few_weights = features * blocks * BLOCK <= FEW_WEIGHTS && features <= TILE_DEPTH;
+    if (!few_weights && ranges == 1) {
+        Scratch<real> copy(rows * PITCH);
+        for (i64 i = 0; i < pieces; ++i) {
+            const i64 from = features * i / pieces, depth = features * (i + 1) / pieces - from;
+            parallel_for(rows, 1 + 65536 / (depth + 1), [&](i64 begin, i64 end) {
+                layer.copy_rows(begin, end, from, depth, copy + begin * PITCH);
+            });
+            parallel_for(groups, grain, [&](i64 begin, i64 end) {
+                layer.panel(copy, 0, rows, from, depth, begin * side, least(blocks, end * side));
+            });
+        }
         return;
     }
     // Tasks: ranges of rows x chunks of filters, more of them where there are more threads to feed
-    const i64 chunks = ceil_div(blocks, CHUNK), wanted = 3 * threads_now();
-    i64 ranges = ceil_div(rows, RANGE);
-    if (threads_now() > 1 && ranges * chunks < wanted)
-        ranges = least(ceil_div(rows, MOST_ROWS), ceil_div(wanted, chunks));
+    const i64 threads = blocks * work < 40000 ? 1 : threads_now(), wanted = threads > 1 ? 6 * threads : 1;
+    const i64 chunks = least(ceil_div(wanted, ranges), ceil_div(blocks, 16));
+    if (ranges * chunks < wanted) ranges = least(ceil_div(rows, MOST_ROWS), ceil_div(wanted, chunks));
     parallel_tasks(ranges * chunks, [&](i64 i) {
         const i64 range = i / chunks, chunk = i % chunks;
-        layer.many_rows(rows * range / ranges, rows * (range + 1) / ranges, blocks * chunk / chunks,
-                        blocks * (chunk + 1) / chunks);
+        const i64 row = rows * range / ranges, stop = rows * (range + 1) / ranges;
+        const i64 begin = groups * chunk / chunks * side;
+        const i64 end = least(blocks, groups * (chunk + 1) / chunks * side);
+        if (few_weights) return layer.tiles(row, stop, begin, end);
+        Scratch<real> copy((stop - row) * PITCH);
+        for (i64 k = 0; k < pieces; ++k) {
+            const i64 from = features * k / pieces, depth = features * (k + 1) / pieces - from;
+            layer.copy_rows(row, stop, from, depth, copy);
+            layer.panel(copy, row, stop, from, depth, begin, end);
+        }
     });
 }
 END_KERNELS

@@ -20,6 +20,9 @@ CASES = [
     ("features of whole vectors only", 5, 1024, 16, True, NONE),
     ("more rows than one task takes", 300, 40, 19, True, SIGMOID),
     ("one filter", 23, 77, 1, False, NONE),
+    ("a panel in two pieces, blocks of unequal tiles", 31, 1100, 200, True, RELU),
+    ("several panels, weights beyond a tile's", 300, 600, 130, True, NONE),
+    ("all weights meet each tile, rows fetched ahead", 100, 120, 200, True, SIGMOID),
 ]
 
 
