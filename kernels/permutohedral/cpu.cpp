@@ -109,6 +109,12 @@ struct Simplex {
         weight[0] += 1 + weight[d + 1];
     }
 
+    bool same(const Simplex& other, i64 d) const {
+        for (i64 i = 0; i <= d; ++i)
+            if (base[i] != other.base[i] || rank[i] != other.rank[i]) return false;
+        return true;
+    }
+
     // the first d coordinates of the vertex of a remainder
     void key(i64 d, i64 remainder, i64* to) const {
         for (i64 i = 0; i < d; ++i)
@@ -117,36 +123,83 @@ struct Simplex {
 };
 }  // namespace
 
+// Points are dealt out in pieces of whole runs, a thread each.
+static i64 pieces_of(i64 n) {
+    const i64 useful = n / 2048, threads = threads_now() < MOST_THREADS ? threads_now() : MOST_THREADS;
+    return useful < 1 ? 1 : useful < threads ? useful : threads;
+}
+
+// Finds the simplices of `points` points and numbers their vertices in the order in which they come.
+// Returns how many these are; their keys are the first ones of `keys`.
+static i64 number_vertices(const real* features, i64 points, i64 d, const real* scale, i64* places,
+                           real* weights, i64* keys) {
+    Table table(keys, d, FIRST_VERTICES);
+    Simplex s[2];
+    i64 vertices = 0;
+    for (i64 p = 0; p < points; ++p) {
+        Simplex &here = s[p % 2], &last = s[(p + 1) % 2];
+        here.find(features + p * d, d, scale);
+        i64* at = places + p * (d + 1);
+        // neighbours in an image often share a simplex
+        const bool same = p > 0 && here.same(last, d);
+        for (i64 r = 0; r <= d; ++r) {
+            weights[p * (d + 1) + r] = here.weight[r];
+            if (same) {
+                at[r] = at[r - d - 1];
+                continue;
+            }
+            table.make_room(vertices);
+            i64* key = keys + vertices * d;
+            here.key(d, r, key);
+            i64& slot = table.slot(key);
+            if (slot < 0) slot = vertices++;
+            at[r] = slot;
+        }
+    }
+    return vertices;
+}
+
 void lattice_build(In<real> features, Out<i64> places, Out<real> weights, Out<i64> keys, Out<i64> count) {
-    const i64 n = features.dim(0), d = features.dim(1);
+    const i64 n = features.dim(0), d = features.dim(1), corners = d + 1, pieces = pieces_of(n);
     real scale[MOST];   // so that 1 2 1 along each axis is a Gaussian of deviation 1
     for (i64 i = 0; i < d; ++i)
         scale[i] = real((d + 1) * __builtin_sqrt(2. / 3 / double((i + 1) * (i + 2))));
-    // coordinates of every vertex that is touched, then a number for each that is new
-    parallel_for(n, 256, [&](i64 begin, i64 end) {
-        Simplex s;
-        for (i64 p = begin; p < end; ++p) {
-            s.find(features.data + p * d, d, scale);
-            for (i64 r = 0; r <= d; ++r) {
-                weights.data[p * (d + 1) + r] = s.weight[r];
-                s.key(d, r, keys.data + (p * (d + 1) + r) * d);
-            }
+    const auto first = [=](i64 piece) { return n * piece / pieces; };
+    i64 found[MOST_THREADS];
+    parallel_for(pieces, 1, [&](i64 begin, i64 end) {
+        for (i64 i = begin; i < end; ++i) {
+            const i64 p = first(i);
+            found[i] = number_vertices(features.data + p * d, first(i + 1) - p, d, scale, places.data + p * corners,
+                                       weights.data + p * corners, keys.data + p * corners * d);
         }
     });
-    Table table(keys.data, d, FIRST_VERTICES);
-    i64 vertices = 0, key[MOST];
-    for (i64 i = 0; i < n * (d + 1); ++i) {
-        // numbered vertices have moved to the front, which is behind what is still to be read
-        for (i64 k = 0; k < d; ++k) key[k] = keys.data[i * d + k];
-        table.make_room(vertices);
-        i64& slot = table.slot(key);
-        if (slot < 0) {
-            for (i64 k = 0; k < d; ++k) keys.data[vertices * d + k] = key[k];
-            slot = vertices++;
+    i64 vertices = found[0], later = 0;
+    for (i64 i = 1; i < pieces; ++i) later += found[i];
+    count.data[0] = vertices;
+    if (later == 0) return;
+    // Those of later pieces join them in their order, which is the order without pieces.
+    Table table(keys.data, d, vertices + later);
+    for (i64 v = 0; v < vertices; ++v) table.slot(keys.data + v * d) = v;
+    Scratch<i64> number(later);
+    i64 starts[MOST_THREADS], at = 0, key[MOST];
+    for (i64 i = 1; i < pieces; ++i) {
+        starts[i] = at;
+        for (i64 v = 0; v < found[i]; ++v) {
+            for (i64 k = 0; k < d; ++k) key[k] = keys.data[(first(i) * corners + v) * d + k];
+            i64& slot = table.slot(key);
+            if (slot < 0) {
+                for (i64 k = 0; k < d; ++k) keys.data[vertices * d + k] = key[k];
+                slot = vertices++;
+            }
+            number[at++] = slot;
         }
-        places.data[i] = slot;
     }
     count.data[0] = vertices;
+    parallel_for(pieces - 1, 1, [&](i64 begin, i64 end) {
+        for (i64 i = begin + 1; i < end + 1; ++i)
+            for (i64 c = first(i) * corners; c < first(i + 1) * corners; ++c)
+                places.data[c] = number[starts[i] + places.data[c]];
+    });
 }
 
 void lattice_neighbours(In<i64> keys, Out<i64> neighbours) {
@@ -167,33 +220,44 @@ void lattice_neighbours(In<i64> keys, Out<i64> neighbours) {
 }
 
 void lattice_members(In<i64> places, In<real> weights, Out<i64> starts, Out<i64> points, Out<real> splat) {
-    const i64 n = places.dim(0), corners = places.dim(1), m = starts.size() - 1;
-    for (i64 v = 0; v <= m; ++v) starts.data[v] = 0;
-    for (i64 i = 0; i < n * corners; ++i) ++starts.data[place_of(places.data + i, m, false) + 1];
-    for (i64 v = 0; v < m; ++v) starts.data[v + 1] += starts.data[v];
-    Scratch<i64> next(m);
-    for (i64 v = 0; v < m; ++v) next[v] = starts.data[v];
-    for (i64 p = 0; p < n; ++p)
-        for (i64 i = p * corners; i < (p + 1) * corners; ++i) {
-            const i64 at    = next[places.data[i]]++;
-            points.data[at] = p;
-            splat.data[at]  = weights.data[i];
-        }
+    const i64 n = places.dim(0), corners = places.dim(1), m = starts.size() - 1, pieces = pieces_of(n);
+    Scratch<i64> next(pieces * m);   // where each piece puts its next point of a vertex
+    const auto for_corners = [&](auto body) {
+        parallel_for(pieces, 1, [&](i64 begin, i64 end) {
+            for (i64 piece = begin; piece < end; ++piece)
+                for (i64 p = n * piece / pieces; p < n * (piece + 1) / pieces; ++p)
+                    for (i64 i = p * corners; i < (p + 1) * corners; ++i) body(next + piece * m, p, i);
+        });
+    };
+    for (i64 i = 0; i < pieces * m; ++i) next[i] = 0;
+    for_corners([&](i64* counts, i64, i64 i) { ++counts[place_of(places.data + i, m, false)]; });
+    i64 sum = 0;
+    for (i64 v = 0; v < m; ++v) {
+        starts.data[v] = sum;
+        for (i64 i = v; i < pieces * m; i += m) sum += std::exchange(next[i], sum);
+    }
+    starts.data[m] = sum;
+    for_corners([&](i64* at, i64 p, i64 i) {
+        const i64 to    = at[places.data[i]]++;
+        points.data[to] = p;
+        splat.data[to]  = weights.data[i];
+    });
 }
 
-// What a filter is made of; `reverse`: axes are blurred from the last to the first, so that the result
-// is that of the transposed filter.
+// What a filter is made of; base: what is added to the result, which may be the result itself, or
+// nothing; `reverse`: axes are blurred from the last to the first, so that the result is that of the
+// transposed filter.
 struct Filter {
     In<real> values;
     In<i64>  starts, points;
     In<real> splat;
     In<i64>  neighbours, places;
-    In<real> slice;
-    bool     add, reverse;
+    In<real> slice, base;
+    bool     reverse;
 };
 
 static void run(const Filter& f, Out<real> y) {
-    const auto& [values, starts, points, splat, neighbours, places, slice, add, reverse] = f;
+    const auto& [values, starts, points, splat, neighbours, places, slice, base, reverse] = f;
     const i64 n = values.dim(0), c = values.dim(1), corners = places.dim(1), m = starts.size() - 1;
     // a vertex's values fill whole vectors; one more vertex of zeros stands for those that are not there
     const i64 row = (c + LANES - 1) / LANES * LANES;
@@ -235,7 +299,7 @@ static void run(const Filter& f, Out<real> y) {
     parallel_for(n, 128, [&](i64 begin, i64 end) {
         for (i64 p = begin; p < end; ++p)
             for_vectors(c, [&](i64 k, auto lanes) {
-                V sum = add ? lanes.load(y.data + p * c + k) : V{};
+                V sum = base.size() ? lanes.load(base.data + p * c + k) : V{};
                 for (i64 r = 0; r < corners; ++r)
                     sum += slice.data[p * corners + r] * lanes.load(from + places.data[p * corners + r] * row + k);
                 lanes.store(y.data + p * c + k, sum);
@@ -244,8 +308,8 @@ static void run(const Filter& f, Out<real> y) {
 }
 
 void lattice_filter(In<real> values, In<i64> starts, In<i64> points, In<real> splat, In<i64> neighbours,
-                    In<i64> places, In<real> slice, bool add, Out<real> y) {
-    run({values, starts, points, splat, neighbours, places, slice, add, false}, y);
+                    In<i64> places, In<real> slice, In<real> base, Out<real> y) {
+    run({values, starts, points, splat, neighbours, places, slice, base, false}, y);
 }
 
 // An array of the call's own, with its shape.
@@ -289,7 +353,9 @@ void permutohedral(In<real> features, In<real> values, bool reverse, Out<real> y
     lattice_neighbours(keys, neighbours.out());
     lattice_members(places, weights, starts.out(), points.out(), splat.out());
     const In<real> given = missing ? In<real>(kept) : values;
-    run({given, starts, points, splat, neighbours, places, weights, false, reverse}, y);
+    const i64      none[2] = {0, c};
+    const In<real> base{nullptr, none, 2};
+    run({given, starts, points, splat, neighbours, places, weights, base, reverse}, y);
     for (i64 p = 0; p < n; ++p)
         if (lost(p))
             for (i64 k = 0; k < c; ++k) y.data[p * c + k] = std::numeric_limits<real>::quiet_NaN();

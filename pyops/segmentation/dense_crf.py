@@ -38,12 +38,12 @@ def dense_crf(probabilities: np.ndarray, image: np.ndarray, steps: int = 10, *, 
                          image.reshape(-1, 3).astype(np.float32) / np.float32(colour_sigma)], 1), bilateral))
         if weight]
     q, energy = F.softmax(unary, 1), np.empty_like(unary)
-    for _ in range(steps):
-        # Potts: every label costs the sum of all messages less its own, and softmax sees no sum
-        np.copyto(energy, 0 if cost is not None else unary)
-        for kernel in kernels:
-            kernel.add_message(energy, q)
-        q = F.softmax(energy if cost is None else unary - energy @ cost.T, 1)
+    # Potts: every label costs the sum of all messages less its own, and softmax sees no sum
+    before = unary if cost is None else np.zeros_like(unary)
+    for _ in range(steps if kernels else 0):
+        for i, kernel in enumerate(kernels):
+            kernel.add_message(energy, q, energy if i else before)
+        q = F.softmax(energy if cost is None else unary - energy @ cost.T, 1, out=q)
     return np.ascontiguousarray(q.T).reshape(classes, height, width)
 
 
@@ -54,7 +54,7 @@ class Kernel:
         lattice = Lattice(features)
         sums = lattice.filter(np.ones((len(features), 1), np.float32))[:, 0]
         scale = 1 / np.sqrt(np.maximum(sums, 1e-20))
-        # result += the weighted sums of all pixels' probabilities, (n, classes) both
+        # (result, q, base): result = base + the weighted sums of all pixels' probabilities, (n, classes) all
         self.add_message = lattice.scaled(scale, np.float32(weight) * scale)
 
 

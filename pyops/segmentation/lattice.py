@@ -51,12 +51,13 @@ class Lattice:
         if values.ndim != 2 or len(values) != len(self.places):
             raise ValueError(f"Lattice.filter: values must be ({len(self.places)}, channels), got {values.shape}")
         result = np.empty_like(values)
-        self.run(values, self.splat, self.weights, False, result)
+        self.run(values, self.splat, self.weights, result[:0], result)
         return result
 
     def scaled(self, before: np.ndarray, behind: np.ndarray):
-        """add_to(result, values): result += behind * filter(before * values), where before and behind are
-        (n,), result and values (n, c) and contiguous, all of the features' type. ValueError for others."""
+        """add_to(result, values, base): result = base + behind * filter(before * values), where before and
+        behind are (n,), the others (n, c) and contiguous, all of the features' type; result may be base.
+        ValueError for others."""
         n = len(self.places)
         for name, numbers in (("before", before), ("behind", behind)):
             if numbers.shape != (n,) or numbers.dtype != self.dtype:
@@ -64,17 +65,17 @@ class Lattice:
                                  f"{numbers.dtype}")
         splat, slices = self.splat * before[self.points], self.weights * behind[:, None]
 
-        def add_to(result: np.ndarray, values: np.ndarray) -> None:
-            if values.ndim != 2 or len(values) != n or result.shape != values.shape:
-                raise ValueError(f"Lattice.scaled: values and result must be ({n}, channels) both, got "
-                                 f"{values.shape} and {result.shape}")
-            self.run(values, splat, slices, True, result)
+        def add_to(result: np.ndarray, values: np.ndarray, base: np.ndarray) -> None:
+            if values.ndim != 2 or len(values) != n or not result.shape == values.shape == base.shape:
+                raise ValueError(f"Lattice.scaled: result, values and base must be ({n}, channels) all, got "
+                                 f"{result.shape}, {values.shape} and {base.shape}")
+            self.run(values, splat, slices, base, result)
         return add_to
 
-    def run(self, values, splat, slices, add: bool, result) -> None:
+    def run(self, values, splat, slices, base, result) -> None:
         if values.size:
             self.kernels.lattice_filter(values, self.starts, self.points, splat, self.neighbours, self.places, slices,
-                                        add, result)
+                                        base, result)
 
 
 def native(dtype: np.dtype) -> Any:

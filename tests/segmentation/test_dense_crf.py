@@ -218,7 +218,10 @@ def test_scaled_filters_add_what_filters_give():
     before, behind = rng.random((2, 50))
     values, start = rng.random((2, 50, 4))
     result = start.copy()
-    lattice.scaled(before, behind)(result, values)
+    lattice.scaled(before, behind)(result, values, result)
+    other = np.empty_like(start)
+    lattice.scaled(before, behind)(other, values, start)
+    assert (result == other).all()
     wanted = start + behind[:, None] * lattice.filter(before[:, None] * values)
     np.testing.assert_allclose(result, wanted, rtol=1e-12)
 
@@ -229,7 +232,19 @@ def test_sizes_that_do_not_fit_a_scaled_filter_are_refused():
         with pytest.raises(ValueError, match=r"Lattice.scaled: (before|behind) must be \(5,\) float64"):
             lattice.scaled(before, behind)
     add_to = lattice.scaled(one, one)
-    for result, values in ((np.zeros((5, 1)), np.zeros((5, 2))), (np.zeros((4, 1)), np.zeros((4, 1))),
-                           (np.zeros(5), np.zeros(5))):
-        with pytest.raises(ValueError, match=r"must be \(5, channels\) both"):
-            add_to(result, values)
+    for result, values, base in (((5, 1), (5, 2), (5, 1)), ((4, 1), (4, 1), (4, 1)), (5, 5, 5), ((5, 1), (5, 1), 5)):
+        with pytest.raises(ValueError, match=r"must be \(5, channels\) all"):
+            add_to(np.zeros(result), np.zeros(values), np.zeros(base))
+
+
+def test_a_lattice_is_the_same_on_any_number_of_threads():
+    # enough points that threads number vertices apart and put them together
+    rng = np.random.default_rng(1)
+    features = np.cumsum(rng.normal(0, 0.05, (20000, 3)), 0)
+    made = []
+    for threads in (1, 2, 3, 8):
+        with pyops.num_threads(threads):
+            made.append(Lattice(features))
+    for other in made[1:]:
+        for name in ("vertices", "places", "weights", "neighbours", "starts", "points", "splat"):
+            assert np.array_equal(getattr(other, name), getattr(made[0], name)), name
