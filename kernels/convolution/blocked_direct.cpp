@@ -484,6 +484,35 @@ Phase plain_phase(const Window& window, const OutMap<real>& y, Tap* taps) {
     return {y.h, y.w, stride[0], stride[1], 1, 1, 0, 0, taps, R * S};
 }
 
+// How many blocks of channels are added up at a time. A row cut into spans reads the weights anew for
+// each of them: those of more channels than the second-level cache holds would come from behind it.
+i64 channels_at_once(const Layer& l, const Phase& p) {
+    const i64 filters = least(l.y.blocks, MAX_Q), kept = (512 << 10) / (i64)sizeof(real);
+    if (filters * l.w_filter <= 2 * kept || l.group_filters != l.y.blocks || Spans(l, p).count == 1)
+        return l.group_blocks;
+    const i64 most = kept / (filters * l.w_block), pieces = most ? (l.group_blocks + most - 1) / most : l.group_blocks;
+    return (l.group_blocks + pieces - 1) / pieces;
+}
+
+// A layer of one group, `blocks` of its channels after another; each piece but the first adds to what
+// lies in y, and the last one activates.
+void convolve_by_channels(const Layer& l, const Phase& p, i64 blocks) {
+    for (i64 b = 0; b < l.group_blocks; b += blocks) {
+        Layer part = l;
+        const bool last = b + blocks >= l.group_blocks;
+        part.x.data += b * l.x.h * l.x.w * BLOCK;
+        part.weight += b * l.w_block;
+        part.group_blocks   = last ? l.group_blocks - b : blocks;
+        part.group_channels = last ? l.group_channels - b * BLOCK : blocks * BLOCK;
+        if (b > 0) {
+            part.bias     = nullptr;
+            part.residual = {l.y.data, l.y.n, l.y.blocks, l.y.h, l.y.w, l.y.sample};
+        }
+        if (!last) part.epilogue = Epilogue({Activation::CLAMP, -__builtin_inf(), __builtin_inf()});
+        convolve<BLOCK>(part, &p, 1);
+    }
+}
+
 // groups: of the layer. Where they are narrower than what the weights have, several are joined.
 Layer layer_of(InMap<real> x, In<real> weight, In<real> bias, InMap<real> residual, i64 channels, i64 groups,
                const Epilogue& e, OutMap<real> y) {
@@ -530,7 +559,8 @@ void direct_conv(InMap<real> x, i64 channels, In<real> scale, In<real> shift, In
     Scratch<Tap> taps(weight.dim(2) * weight.dim(3));
     Phase p = plain_phase(window, y, taps);
     if (is_pointwise(window)) flatten(l, p);
-    convolve<BLOCK>(l, &p, 1);
+    if (l.group_blocks > 0) convolve_by_channels(l, p, channels_at_once(l, p));
+    else convolve<BLOCK>(l, &p, 1);
 }
 
 // The filter with the largest result at each place: y is (N, H, W), uint8 or int64

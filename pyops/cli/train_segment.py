@@ -27,7 +27,7 @@ class Preset(NamedTuple):
 GROUND = 0.3                  # what a pixel of the digits' ground, of which most are, counts beside one of ink
 PRESETS = {"unet": Preset({"base": 16, "depth": 3, "batch_norm": True}, 12, 4e-3),
            # of all five stages digits, in scenes of 64 pixels, would have to pass through 2x2 maps
-           "segnet": Preset({"base": 32, "depth": 3}, 12, 4e-3),
+           "segnet": Preset({"base": 32, "depth": 3}, 15, 4e-3),
            "deeplabv3_small": Preset({"base": 16}, 12, 4e-3),
            "deeplabv3plus_resnet50": Preset({}, 10, 1e-3)}
 OTHER = Preset({}, 20, 2e-3)

@@ -2,12 +2,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import numbers
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any, get_type_hints
 
+import numpy as np
+
 from ..nn import init
+from ..nn.sizes import positive
 from . import weights as weight_files
 from .classification.classifier import ACTIVATIONS, POOLINGS, Classifier
 from .create_sequence import create_sequence
@@ -96,6 +101,8 @@ def create_other(entry: Network, weights: Any, classes: int | None, settings: di
     meaning for classifiers only."""
     not_of_classifiers(entry, *of_classifiers)
     check_settings(entry.name, settings)
+    if entry.task == "segmentation" and "num_classes" in settings:
+        positive("create_model", num_classes=settings["num_classes"])
     recipe = Recipe(entry.name, settings)
     if classes is not None:
         classes = checked_classes(entry.name, classes, settings)
@@ -141,9 +148,29 @@ def check_settings(name: str, settings: Any) -> None:
     if unknown := [key for key in settings if key not in known]:
         raise TypeError(
             f"create_model: {name} has no setting {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
+    for key, value in settings.items():
+        check_kind(f"create_model: {key}", str(parameters[key].annotation), value)
     for key in ("width_mult", "depth_mult"):
         if key in settings and not settings[key] > 0:
             raise ValueError(f"create_model: {key} must be positive, got {settings[key]!r}")
+
+
+def check_kind(what: str, annotation: str, value: Any) -> None:
+    """ValueError for a value of another kind than the parameter's; only the plain ones are
+    looked at."""
+    if annotation == "bool" and not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{what} must be True or False, got {value!r} ({type(value).__name__})")
+    if annotation in ("int", "float") and (isinstance(value, (bool, np.bool_)) or not isinstance(
+            value, numbers.Integral if annotation == "int" else numbers.Real)):
+        kind = "an int" if annotation == "int" else "a number"
+        raise ValueError(f"{what} must be {kind}, got {value!r} ({type(value).__name__})")
+    if annotation == "float" and not math.isfinite(value):
+        raise ValueError(f"{what} must be finite, got {value!r}")
+    if annotation == "Sequence[int]":
+        if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+            raise ValueError(f"{what} must be a sequence of ints, got {value!r} ({type(value).__name__})")
+        for one in value:
+            check_kind(what, "int", one)
 
 
 def rebuild(metadata: Mapping[str, str], most: int | None = None) -> Any:

@@ -151,10 +151,23 @@ def test_deeplab_v3_small_is_the_same_network_in_torch(stride, blocks):
 @pytest.mark.parametrize("make, settings, match", [
     ("segnet", {"depth": 6}, "SegNet: depth must be 1 to 5, .* got 6"),
     ("segnet", {"depth": 0}, "got 0"), ("segnet", {"depth": 2.0}, "got 2.0"),
+    ("segnet", {"depth": True}, "depth must be an int, got True"), ("unet", {"base": 0}, "base must be at least 1"),
+    ("unet", {"padded": 1}, "padded must be True or False, got 1"), ("fcn8s", {"num_classes": 0}, "at least 1, got 0"),
+    ("fcn8s", {"dropout": None}, "dropout must be a number, got None"),
+    ("deeplabv3_small", {"rates": 3}, "rates must be a sequence of ints, got 3"),
+    ("deeplabv3_small", {"rates": (2, 2.5)}, "rates must be an int, got 2.5"),
+    ("vae_32", {"beta": float("nan")}, "beta must be finite, got nan"), ("pix2pix", {"layers": 0}, "at least 1, got 0"),
     ("deeplabv3_small", {"output_stride": 3}, "output_stride must be 1, 2, 4, 8 or 16, got 3")])
 def test_settings_that_no_network_has_are_refused(make, settings, match):
     with pytest.raises(ValueError, match=match):
         pyops.create_model(make, **settings)
+
+
+@pytest.mark.parametrize("made", [lambda: models.SegNet(depth=True), lambda: models.UNet(num_classes=True),
+                                  lambda: nn.Conv2d(3, True, 1)])
+def test_truth_values_are_no_sizes(made):
+    with pytest.raises(TypeError, match="must be an int, got True"):
+        made()
 
 
 def test_largefov_has_the_papers_parameters():

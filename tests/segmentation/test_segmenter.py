@@ -104,6 +104,12 @@ def test_wrong_folders_are_refused(folder):
         read_folder(folder)
     with pytest.raises(ValueError, match="there are no images"):
         MaskDataset([], "ab")
+    for classes, match in ((("cat", "dog", "cat"), "class 'cat' is named twice"), (("cat", ""), "a class has no name"),
+                           ((), "needs 1 to 255 classes"), ([f"{i}" for i in range(256)], "got 256")):
+        with pytest.raises(ValueError, match=match):
+            MaskDataset(read_folder(folder, "masks"), classes)
+    with pytest.raises(TypeError, match="classes must be names"):
+        MaskDataset(read_folder(folder, "masks"), (1, 2))
 
 
 def test_digits_lie_where_their_masks_say():

@@ -11,6 +11,7 @@ import numpy as np
 from ... import functional as F, nn
 from ...core import random
 from ...core.tensor import Tensor
+from ...nn.sizes import positive, whole
 from ..registry import network
 from .adversarial import LOSSES, told
 from .base import ImageTranslator, Turn
@@ -76,6 +77,8 @@ class CycleGAN(ImageTranslator):
 
     def __init__(self, size: int = 256, channels: int = 3, base: int = 64, blocks: int = 9, layers: int = 3,
                  cycle: float = 10.0, identity: float = 0.5, pool: int = 50):
+        positive("CycleGAN", size=size, channels=channels, base=base, layers=layers)
+        whole("CycleGAN", blocks=blocks, pool=pool)
         if size % 4:
             raise ValueError(f"CycleGAN: size must be a multiple of 4, got {size}")
         self.image = self.pictures = (channels, size, size)

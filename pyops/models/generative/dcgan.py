@@ -8,6 +8,7 @@ class as a one-hot vector, and the discriminator sees a map of each class behind
 from __future__ import annotations
 
 from ... import functional as F, nn
+from ...nn.sizes import positive, whole
 from ..registry import network
 from .adversarial import LOSSES, Pair
 
@@ -22,6 +23,7 @@ class DCGAN(Pair):
     def __init__(self, size: int = 64, channels: int = 3, base: int = 64, latent: int = 100, num_classes: int = 0,
                  loss: str = "gan"):
         check(type(self).__name__, size, channels=channels, base=base, latent=latent)
+        whole(type(self).__name__, num_classes=num_classes)
         if loss not in LOSSES:
             raise ValueError(f"{type(self).__name__}: loss must be one of {', '.join(LOSSES)}, got {loss!r}")
         self.image, self.pictures = (latent + num_classes,), (channels, size, size)
@@ -31,12 +33,10 @@ class DCGAN(Pair):
         self.apply(initialise)
 
 
-def check(name: str, size: int, **positive: int) -> None:
+def check(name: str, size: int, **counts: int) -> None:
+    positive(name, size=size, **counts)
     if size < 8 or size & (size - 1):
         raise ValueError(f"{name}: size must be a power of two, 8 or more, got {size!r}")
-    for key, value in positive.items():
-        if value < 1:
-            raise ValueError(f"{name}: {key} must be at least 1, got {value!r}")
 
 
 def widths(size: int, base: int) -> list[int]:

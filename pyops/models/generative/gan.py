@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 
 from ... import functional as F, nn
+from ...nn.sizes import positive
 from ..registry import network
 from .adversarial import LOSSES, Pair
 
@@ -42,6 +43,7 @@ class GAN(Pair):
 
     def __init__(self, size: int = 28, channels: int = 1, latent: int = 100, hidden: int = 1200, units: int = 240,
                  pieces: int = 5, dropout: float = 0.5, loss: str = "gan"):
+        positive("GAN", size=size, channels=channels, latent=latent, hidden=hidden, units=units, pieces=pieces)
         if loss not in LOSSES:
             raise ValueError(f"GAN: loss must be one of {', '.join(LOSSES)}, got {loss!r}")
         self.image, self.pictures, self.loss = (latent,), (channels, size, size), loss

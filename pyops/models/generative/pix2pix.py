@@ -7,6 +7,7 @@ import numpy as np
 
 from ... import functional as F, nn
 from ...core.tensor import Tensor
+from ...nn.sizes import positive
 from ..registry import network
 from .adversarial import LOSSES, told
 from .base import ImageTranslator, Turn
@@ -42,6 +43,7 @@ class TranslationUNet(nn.Module):
 
     def __init__(self, in_channels: int = 3, out_channels: int = 3, base: int = 64, depth: int = 8,
                  dropout: float = 0.5):
+        positive("TranslationUNet", in_channels=in_channels, out_channels=out_channels, base=base, depth=depth)
         if depth < 2:
             raise ValueError(f"TranslationUNet: depth must be at least 2, got {depth}")
         self.depth = depth
@@ -81,6 +83,8 @@ class Pix2Pix(ImageTranslator):
 
     def __init__(self, size: int = 256, in_channels: int = 3, out_channels: int = 3, base: int = 64, depth: int = 8,
                  layers: int = 3, l1: float = 100.0, dropout: float = 0.5):
+        positive("Pix2Pix", size=size, in_channels=in_channels, out_channels=out_channels, base=base,
+                 layers=layers)
         self.image, self.pictures, self.l1 = (in_channels, size, size), (out_channels, size, size), l1
         self.generator = TranslationUNet(in_channels, out_channels, base, depth, dropout)
         self.discriminator = patch_discriminator(in_channels + out_channels, base, layers)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ... import functional as F, nn
 from ...core.tensor import Tensor
+from ...nn.sizes import positive
 from ..registry import network
 from .base import ImageTranslator, Rule, Turn
 from .pix2pix import side_by_side
@@ -26,9 +27,7 @@ class Enlarger(ImageTranslator):
     rule = Rule("Adam", 1e-3, ())
 
     def __init__(self, factor: int, channels: int):
-        if factor < 1 or channels < 1:
-            raise ValueError(f"{type(self).__name__}: factor and channels must be at least 1, got {factor} and "
-                             f"{channels}")
+        positive(type(self).__name__, factor=factor, channels=channels)
         self.factor, self.image, self.pictures = factor, (channels, 64, 64), (channels, 64 * factor, 64 * factor)
 
     def enlarged(self, images):

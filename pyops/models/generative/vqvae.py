@@ -11,6 +11,7 @@ import numpy as np
 from ... import functional as F, nn
 from ...core import random
 from ...core.tensor import Tensor, no_grad
+from ...nn.sizes import positive
 from ..registry import network
 from .base import Generative, Rule, Turn, evaluating
 
@@ -42,6 +43,7 @@ class VQVAE(Generative):
 
     def __init__(self, size: int = 32, channels: int = 3, hidden: int = 256, entries: int = 512, depth: int = 64,
                  commitment: float = 0.25):
+        positive("VQVAE", size=size, channels=channels, hidden=hidden, entries=entries, depth=depth)
         if size % 4:
             raise ValueError(f"VQVAE: size must be a multiple of 4, got {size}")
         self.image, self.pictures, self.commitment = (size // 4, size // 4), (channels, size, size), commitment

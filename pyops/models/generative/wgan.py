@@ -12,6 +12,7 @@ import numpy as np
 from ... import functional as F
 from ...core import random
 from ...core.tensor import Tensor, grad
+from ...nn.sizes import whole
 from ..registry import network
 from .adversarial import Pair
 from .base import Rule, Turn
@@ -40,6 +41,7 @@ class WGAN(Pair):
     def __init__(self, size: int = 32, channels: int = 3, base: int = 64, latent: int = 100, num_classes: int = 0,
                  clip: float = 0.01, penalty: float = 0.0, critic_steps: int = 5):
         check(type(self).__name__, size, channels=channels, base=base, latent=latent, critic_steps=critic_steps)
+        whole("WGAN", num_classes=num_classes)
         if clip < 0 or penalty < 0:
             raise ValueError(f"WGAN: clip and penalty must not be negative, got {clip} and {penalty}")
         self.image, self.pictures = (latent + num_classes,), (channels, size, size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ... import functional as F, nn
+from ...nn.sizes import positive
 from ..registry import network
 from .deeplab_v3 import ASPP
 from .segmenter import Segmenter, conv_norm_relu, resized
@@ -44,6 +45,7 @@ class DeepLabV3Small(Segmenter):
 
     def __init__(self, num_classes: int = 11, in_channels: int = 3, base: int = 32, output_stride: int = 2,
                  rates: Sequence[int] = (2, 4, 6), multi_grid: tuple[int, int] = (1, 2), dropout: float = 0.1):
+        positive("DeepLabV3Small", num_classes=num_classes, in_channels=in_channels, base=base)
         if output_stride not in (1, 2, 4, 8, 16):
             raise ValueError(f"DeepLabV3Small: output_stride must be 1, 2, 4, 8 or 16, got {output_stride!r}")
         widths, stride, rate = [base, base, 2 * base, 4 * base, 4 * base], 1, 1

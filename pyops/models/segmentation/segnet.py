@@ -7,6 +7,7 @@ gaps: nothing is learned to enlarge maps, and of the encoder's maps only indices
 from __future__ import annotations
 
 from ... import functional as F, nn
+from ...nn.sizes import positive
 from ..classification.vgg import STAGES
 from ..registry import network
 from .segmenter import Segmenter
@@ -41,7 +42,8 @@ class SegNet(Segmenter):
     W), H and W at least 2^depth. Returns logits (N, num_classes, H, W)."""
 
     def __init__(self, num_classes: int = 21, in_channels: int = 3, base: int = 64, depth: int = 5):
-        if not hasattr(depth, "__index__") or not 1 <= depth <= len(STAGES[16]):
+        positive("SegNet", num_classes=num_classes, in_channels=in_channels, base=base, depth=depth)
+        if depth > len(STAGES[16]):
             raise ValueError(f"SegNet: depth must be 1 to {len(STAGES[16])}, the stages of VGG-16, got {depth!r}")
         self.least = 2 ** depth
         stages = [[width * base // 64 for width in stage] for stage in STAGES[16][:depth]]
@@ -72,6 +74,7 @@ class SegNetBasic(Segmenter):
     least = 16
 
     def __init__(self, num_classes: int = 11, in_channels: int = 3, base: int = 64):
+        positive("SegNetBasic", num_classes=num_classes, in_channels=in_channels, base=base)
         self.contrast = nn.LocalResponseNorm(5)
         self.down = nn.ModuleList(convolutions([channels, base], 7)
                                   for channels in (in_channels, base, base, base))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from ... import functional as F, nn
+from ...nn.sizes import positive
 from ..registry import network
 from .segmenter import Segmenter
 
@@ -27,8 +28,7 @@ class UNet(Segmenter):
 
     def __init__(self, in_channels: int = 3, num_classes: int = 2, base: int = 64, depth: int = 4,
                  padded: bool = True, batch_norm: bool = False):
-        if depth < 1:
-            raise ValueError(f"UNet: depth must be at least 1, got {depth!r}")
+        positive("UNet", in_channels=in_channels, num_classes=num_classes, base=base, depth=depth)
         self.depth, self.padded, self.multiple = depth, padded, 2 ** depth
         widths = [base << level for level in range(depth + 1)]
         # the lower level's channels and the upper one's, from the bottom up
@@ -109,6 +109,7 @@ class UNet3D(Segmenter):
     2^depth. Returns logits (N, num_classes, D, H, W)."""
 
     def __init__(self, in_channels: int = 3, num_classes: int = 3, base: int = 32, depth: int = 3):
+        positive("UNet3D", in_channels=in_channels, num_classes=num_classes, base=base, depth=depth)
         self.depth = depth
         widths = [base << level for level in range(depth + 2)]   # 32, 64, 128, 256, 512
         self.down = nn.ModuleList(volume([channels, width, 2 * width])

@@ -25,15 +25,15 @@ class MaskDataset:
     samples: MaskSamples, pairs of paths, or Pictures of read_coco, whose class c is number c + 1, after
     the ground. size: (height, width) that images are resized to, masks
     by the nearest pixel; None: as they are, all of one size. augment(sample, rng) -> MaskSample.
-    ValueError, at the sample, for a mask of another size than its image or with a class that there
-    is not.
+    classes: names of the masks' numbers, from 0 on, no two alike. ValueError, at the sample, for a
+    mask of another size than its image or with a class that there is not.
     """
 
     def __init__(self, samples: Sequence, classes: Sequence[str], size: tuple[int, int] | None = None,
                  augment: Callable | None = None, name: str = "masks"):
         if not len(samples):
             raise ValueError("MaskDataset: there are no images")
-        self.samples, self.classes, self.size = list(samples), tuple(classes), size
+        self.samples, self.classes, self.size = list(samples), checked_names(classes), size
         self.augment, self.name = augment, name
 
     def __len__(self):
@@ -66,6 +66,21 @@ class MaskDataset:
         if rng is not None and self.augment is not None:
             samples = [self.augment(sample, rng) for sample in samples]
         return collated(samples)
+
+
+def checked_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """Classes' names, 1 to 255 of them, no two alike. TypeError or ValueError for others."""
+    names = tuple(classes)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"MaskDataset: classes must be names, one for each of the masks' numbers, got {classes!r}")
+    if not 1 <= len(names) <= NOTHING:
+        raise ValueError(f"MaskDataset: needs 1 to {NOTHING} classes ({NOTHING} is what is not labelled), got "
+                         f"{len(names)}")
+    twice = [name for at, name in enumerate(names) if name in names[:at]]
+    if twice or "" in names:
+        raise ValueError("MaskDataset: " + (f"class {twice[0]!r} is named twice" if twice else "a class has no name")
+                         + f" among {', '.join(map(repr, names))}")
+    return names
 
 
 def collated(samples: Sequence[MaskSample]):
