@@ -5,10 +5,10 @@ from ..grid import ceil_div
 
 __all__ = ["batched_nms", "box_overlap", "box_overlap_backward", "multiclass_nms", "ps_roi_align",
            "ps_roi_align_backward", "ps_roi_pool", "ps_roi_pool_backward", "roi_align", "roi_align_backward",
-           "roi_align_level", "roi_align_level_backward", "roi_pool", "roi_pool_backward"]
+           "roi_align_level", "roi_align_level_backward", "roi_pool", "roi_pool_backward", "suppress"]
 
 FILE, NMS, OVERLAP = "detection/regions.cu", "detection/nms.cu", "detection/overlap.cu"
-MULTICLASS = "detection/multiclass.cu"
+MULTICLASS, SUPPRESS = "detection/multiclass.cu", "detection/suppress.cu"
 THREADS = 256
 WORD = 64   # as in nms.cu
 
@@ -94,6 +94,19 @@ def batched_nms(device, boxes, scores, groups, iou, chosen, count):
     device.launch(NMS, "nms_pairs", over(device, n * words), (THREADS,),
                   (boxes, groups, order, n, words, np.float64(iou), taken))
     device.launch(NMS, "nms_choose", (1,), (THREADS,), (order, taken, n, words, gone, chosen, count))
+
+
+def suppress(device, boxes, scores, most, iou, least, center, chosen, count):
+    samples, classes, n = scores.shape
+    tasks, room = samples * classes, min(most, n)
+    if not tasks * room:
+        return count.fill(0)
+    gone, found = device.empty(scores.shape, "uint8"), device.empty((tasks, room), "int32")
+    counts = device.empty((tasks,), "int32")
+    device.launch(SUPPRESS, "suppress_choose", (tasks,), (THREADS,),
+                  (boxes, scores, classes, n, room, np.float64(iou), np.float64(least), center, gone, found, counts))
+    device.launch(SUPPRESS, "suppress_gather", (tasks,), (THREADS,),
+                  (found, counts, tasks, classes, room, chosen, count))
 
 
 def multiclass_nms(device, boxes, scores, candidates, per_class, iou, least, agnostic, kind, sigma, found, best,

@@ -5,45 +5,23 @@
 // Two launches. Every pair begins with its score, or gone: at most the threshold, or not among the best
 // `candidates` of its class, for which it counts the better ones. Then a block has a sample: the best pair that
 // is left goes to the results, and all threads take away or lower what it overlaps, looking for the next best
-// at once. A score is a chain of products in the order of the results. What is gone is NaN. Products are rounded
-// before they are subtracted, as torchvision's nms has it.
-#include "index.cuh"
+// at once. A score is a chain of products in the order of the results. What is gone is NaN.
+#include "detection/boxes.cuh"
 
 constexpr int THREADS = 256;
 
-__device__ __forceinline__ acc product(acc a, acc b) {
-#if defined(REAL_f64)
-    return a * b;
-#else
-    return __fmul_rn(a, b);
-#endif
-}
-
-struct Box {
-    acc low[2], high[2];
-    __device__ __forceinline__ explicit Box(const real* p)
-        : low{value(p[0]), value(p[1])}, high{value(p[2]), value(p[3])} {}
-    __device__ __forceinline__ acc area() const { return product(high[0] - low[0], high[1] - low[1]); }
-    // 0 where nothing is covered; a NaN overlaps nothing
-    __device__ __forceinline__ acc overlap(const Box& b) const {
-        const acc w = smaller(high[0], b.high[0]) - larger(low[0], b.low[0]),
-                  h = smaller(high[1], b.high[1]) - larger(low[1], b.low[1]);
-        if (!(w > 0 && h > 0)) return 0;
-        const acc shared = product(w, h), all = area() + b.area() - shared;
-        return all > 0 ? shared / all : acc(0);
-    }
-    __device__ __forceinline__ acc apart(const Box& b) const {
-        acc far = 0, wide = 0;
+// The squared distance of the centres over the squared diagonal of the box around both
+__device__ __forceinline__ acc apart(const Box& a, const Box& b) {
+    acc far = 0, wide = 0;
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            const acc centre = (low[i] + high[i] - b.low[i] - b.high[i]) / 2,
-                      around = larger(high[i], b.high[i]) - smaller(low[i], b.low[i]);
-            far += centre * centre;
-            wide += around * around;
-        }
-        return wide > 0 ? far / wide : acc(0);
+    for (int i = 0; i < 2; ++i) {
+        const acc centre = (a.low[i] + a.high[i] - b.low[i] - b.high[i]) / 2,
+                  around = larger(a.high[i], b.high[i]) - smaller(a.low[i], b.low[i]);
+        far += centre * centre;
+        wide += around * around;
     }
-};
+    return wide > 0 ? far / wide : acc(0);
+}
 
 struct Best {
     acc score;
@@ -122,7 +100,7 @@ __global__ void __launch_bounds__(THREADS)
                 const Box other(boxes + (i64)(own ? p : p / classes) * 4);
                 acc shared = box.overlap(other);
                 if (kind < 2) {
-                    if (kind == 1 && shared > 0) shared -= box.apart(other);
+                    if (kind == 1 && shared > 0) shared -= apart(box, other);
                     if ((double)shared > iou) s = not_a_number();
                 } else if (shared > 0) {
                     if (kind == 3) s *= exp(-shared * shared / sigma);

@@ -9,6 +9,7 @@ CASES = {
         case("one_point", "permutohedral_filter", A(1, 3, grad=False), A(1, 4), torch=None),
         case("all_in_one_place", "permutohedral_filter", A(30, 5, scale=0, grad=False), A(30, 4), torch=None),
         case("far_apart", "permutohedral_filter", A(30, 5, scale=300, grad=False), A(30, 4), torch=None),
+        case("many_points", "permutohedral_filter", A(400, 5, scale=2, grad=False), A(400, 2), torch=None),
         case("transposed", "permutohedral_filter", A(40, 5, scale=2, grad=False), A(40, 7), transpose=True, torch=None),
         case("no_points", "permutohedral_filter", A(0, 3, grad=False), A(0, 4), torch=None),
         case("no_channels", "permutohedral_filter", A(7, 3, grad=False), A(7, 0), torch=None),

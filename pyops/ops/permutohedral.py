@@ -66,5 +66,4 @@ PERMUTOHEDRAL = Op(
     shapes=lambda features, values, **_: (values,),
     flops=lambda features, values, **_: 4 * (features.shape[1] + 1) * values.size,
     bytes=lambda features, values, **_: features.nbytes + 2 * values.nbytes,
-    todo={"per_sample": "points are each other's neighbours",
-          **dict.fromkeys(("cuda", "cuda-emulated"), "its table of vertices is filled one point after another")})
+    todo={"per_sample": "points are each other's neighbours"})

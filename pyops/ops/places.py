@@ -54,7 +54,6 @@ def suppress_forward(k: Any, boxes: Any, scores: Any, **attrs: Any) -> tuple[Any
 
 SUPPRESS = Op("suppress", "rr", suppress_forward, detection.suppress, None, suppress_check,
               kernels=("suppress",), tolerance=0,
-              todo=dict.fromkeys(NO_CUDA, "the greedy order is one chain of comparisons"),
               bytes=lambda boxes, scores, **_: boxes.nbytes + scores.nbytes,
               per_sample=lambda shape, **_: False)
 

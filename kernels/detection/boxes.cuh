@@ -1,0 +1,36 @@
+// Boxes (x1, y1, x2, y2) and what they share, for the kernels that suppress boxes. Products are rounded before
+// they are subtracted, as torchvision's nms has it.
+#pragma once
+#include "index.cuh"
+
+__device__ __forceinline__ acc product(acc a, acc b) {
+#if defined(REAL_f64)
+    return a * b;
+#else
+    return __fmul_rn(a, b);
+#endif
+}
+
+struct Box {
+    acc low[2], high[2];
+    __device__ __forceinline__ Box(acc x1, acc y1, acc x2, acc y2) : low{x1, y1}, high{x2, y2} {}
+    __device__ __forceinline__ explicit Box(const real* p)
+        : Box(value(p[0]), value(p[1]), value(p[2]), value(p[3])) {}
+    __device__ __forceinline__ acc area() const { return product(high[0] - low[0], high[1] - low[1]); }
+    // 0 where nothing is covered; a NaN overlaps nothing
+    __device__ __forceinline__ acc overlap(const Box& b) const {
+        const acc w = smaller(high[0], b.high[0]) - larger(low[0], b.low[0]),
+                  h = smaller(high[1], b.high[1]) - larger(low[1], b.low[1]);
+        if (!(w > 0 && h > 0)) return 0;
+        const acc shared = product(w, h), all = area() + b.area() - shared;
+        return all > 0 ? shared / all : acc(0);
+    }
+};
+
+// Whether the score of place j comes before that of place i: of equal ones the first, NaN last
+__device__ __forceinline__ bool better(acc score_j, int j, acc score_i, int i) {
+    if (score_j > score_i) return true;
+    if (score_j < score_i) return false;
+    const bool unknown = score_j != score_j;
+    return unknown == (score_i != score_i) ? j < i : !unknown;
+}
