@@ -1,11 +1,16 @@
-"""Detectors from image to boxes, ours beside ONNX Runtime, OpenVINO and, for Darknet's networks, OpenCV: in one
-process, in turn, from a picture of bytes to boxes after suppression.
+"""Detectors from image to boxes, ours beside ONNX Runtime, OpenVINO, torch and, for Darknet's networks, OpenCV, in
+one process, in turn, from a picture of bytes to boxes after suppression; ncnn, which has no batch and no such
+suppression, on the network alone.
 
     python -m pyops.bench.detectors yolov3:416 yolov5s:640 --threads 2
+    python -m pyops.bench.detectors yolov4:416 --batch 8 --peers onnxruntime,torch-compile
 
-Weights are random, heads such that tens to hundreds of boxes are found. ONNX Runtime and OpenVINO get the network
-and its decoding as a graph with NonMaxSuppression at the end, OpenCV the network as .cfg and .weights and
-its NMSBoxesBatched; for all of them OpenCV makes the letterbox. Ratios above 1: ours is faster.
+Weights are random, heads such that tens to hundreds of boxes are found. The task is one for all: of every pair of a
+box and a class above the score threshold, suppression by class, the best hundred. ONNX Runtime and OpenVINO get the
+network and its decoding as a graph with NonMaxSuppression at the end, OpenCV the network as .cfg and .weights, torch
+the recorded calls; torch's and OpenCV's boxes are suppressed by OpenCV's NMSBoxesBatched. For all of them OpenCV makes
+the letterbox. How many of our boxes a peer found too, of the same frame, is printed beside its time.
+Ratios above 1: ours is faster.
 """
 from __future__ import annotations
 
@@ -23,7 +28,11 @@ from pyops import functional as F, models, nn
 
 from . import peers
 from .networks import calibrate, onnx_model, recorded
+from .record import Unsupported
+from .same_boxes import Boxes, agreeing
 
+ALL = ("onnxruntime", "openvino", "opencv", "torch", "torch-compile", "ncnn")
+QUICK = tuple(peer for peer in ALL if peer != "torch-compile")   # which takes minutes to compile
 PICTURE, SOME = (480, 640), 100   # pixels; scores of a class above the threshold, before suppression
 
 
@@ -36,6 +45,17 @@ class Decoded(nn.Module):
     def forward(self, x):
         boxes, scores = self.detector.decoded(self.detector.maps(x))
         return F.cat([boxes, scores], 2)
+
+
+class Maps(nn.Module):
+    """A detector from its frame to what its heads say, in one array (N, K)."""
+
+    def __init__(self, detector) -> None:
+        self.detector = detector
+
+    def forward(self, x):
+        said = [part for one in self.detector.maps(x) for part in (one if isinstance(one, tuple) else (one,))]
+        return F.cat([F.flatten(part, 1) for part in said], 1)
 
 
 def drawn(name: str, size: int, image: np.ndarray):
@@ -126,10 +146,38 @@ def with_suppression(whole, size: int, batch: int, settings) -> bytes:
         helper.make_node("NonMaxSuppression", [
             "boxes", "scores", constant("room", np.array([settings.max_detections])),
             constant("iou", np.array([settings.iou_threshold], np.float32)),
-            constant("least", np.array([settings.score_threshold], np.float32))], ["chosen"])])
-    graph.output.append(helper.make_tensor_value_info("chosen", onnx.TensorProto.INT64, ["n", 3]))
+            constant("least", np.array([settings.score_threshold], np.float32))], ["chosen"]),
+        helper.make_node("Gather", ["chosen", constant("of", [0, 2])], ["which"], axis=1),
+        helper.make_node("GatherND", ["boxes", "which"], ["corners"]),
+        helper.make_node("GatherND", ["scores", "chosen"], ["their_scores"]),
+        helper.make_node("Unsqueeze", ["their_scores", constant("last", [1])], ["column"]),
+        helper.make_node("Cast", ["chosen"], ["chosen_"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("Concat", ["chosen_", "corners", "column"], ["found"], axis=1)])
+    graph.output.append(helper.make_tensor_value_info("found", onnx.TensorProto.FLOAT, ["n", 8]))
     del graph.output[0]
     return model.SerializeToString()
+
+
+def by_graph(session: Callable, graph: bytes, batch: int, threads: int, settings) -> Callable:
+    """Of an ONNX model that with_suppression made."""
+    bind = session(graph, threads)
+
+    def run(frame):
+        rows = bind(frame)()
+        of = [rows[rows[:, 0] == i] for i in range(batch)]
+        return [Boxes(r[:, 3:7], r[:, 7], r[:, 1].astype(int)).best(settings.max_detections) for r in of]
+    return run
+
+
+def suppressed(boxes: np.ndarray, scores: np.ndarray, settings) -> Boxes:
+    """By OpenCV, of boxes (K, 4), corners, and scores (K, C)."""
+    import cv2
+    which, kinds = np.nonzero(scores > settings.score_threshold)
+    corners, values = boxes[which], scores[which, kinds]
+    sized = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
+    kept = np.asarray(cv2.dnn.NMSBoxesBatched(sized, values, kinds, settings.score_threshold,
+                                              settings.iou_threshold), int).reshape(-1)
+    return Boxes(corners[kept], values[kept], kinds[kept]).best(settings.max_detections)
 
 
 def by_opencv(model, size: int, threads: int, settings, folder: Path) -> Callable:
@@ -142,18 +190,67 @@ def by_opencv(model, size: int, threads: int, settings, folder: Path) -> Callabl
     net = cv2.dnn.readNetFromDarknet(str(folder / "net.cfg"), str(folder / "net.weights"))
     names = net.getUnconnectedOutLayersNames()
 
-    def run(picture):
-        net.setInput(framed(picture, size))
-        rows = np.concatenate(net.forward(names))
-        kinds = rows[:, 5:].argmax(1)
-        scores = rows[np.arange(len(rows)), 5 + kinds]
-        boxes = rows[:, :4] * size
-        boxes[:, :2] -= boxes[:, 2:] / 2
-        return len(cv2.dnn.NMSBoxesBatched(boxes, scores, kinds, settings.score_threshold, settings.iou_threshold))
+    def run(frame):
+        net.setInput(frame)
+        rows = np.concatenate(net.forward(names))   # centre, size, objectness, and classes times objectness
+        centre, half = rows[:, :2] * size, rows[:, 2:4] * (size / 2)
+        return [suppressed(np.concatenate([centre - half, centre + half], 1), rows[:, 5:], settings)]
     return run
 
 
-def compare(name: str, size: int, batch: int, threads: int, rounds: int) -> None:
+def by_torch(whole, size: int, batch: int, threads: int, settings, compiled: bool) -> Callable:
+    import torch
+
+    from .torch_model import module
+    torch.set_num_threads(threads)
+    net = module(recorded(whole, np.zeros((batch, 3, size, size), np.float32)))
+    if compiled:
+        net = torch.compile(net, dynamic=False)
+
+    def run(frame):
+        with torch.no_grad():
+            found = net(torch.from_numpy(frame)).numpy()
+        return [suppressed(one[:, :4], one[:, 4:], settings) for one in found]
+    return run
+
+
+def by_ncnn(model, size: int, threads: int) -> Callable:
+    x = np.zeros((1, 3, size, size), np.float32)
+    run = peers.ncnn(recorded(Maps(model), x), x, threads)
+
+    def alone(_):
+        run()
+    return alone
+
+
+def runners(model, whole, size: int, batch: int, threads: int, wanted, folder: Path):
+    """(peer, a function of a frame) of each that is installed; a sentence of each other."""
+    graph = None
+    for peer in wanted:
+        package = "torch" if peer == "torch-compile" else peer
+        if lacking := peers.missing(package) if package in peers.NEEDS else []:
+            yield peer, f"{', '.join(lacking)} is not installed"
+        elif peer == "opencv" and not (hasattr(model, "network") and batch == 1):
+            yield peer, "reads Darknet's networks, one image at a time"
+        elif peer == "ncnn" and batch > 1:
+            yield peer, "ncnn has no batch axis"
+        else:
+            try:
+                if peer in ("onnxruntime", "openvino"):
+                    graph = graph or with_suppression(whole, size, batch, model)
+                    session = peers.onnxruntime_session if peer == "onnxruntime" else peers.openvino_model
+                    yield peer, by_graph(session, graph, batch, threads, model)
+                elif peer == "opencv":
+                    yield peer, by_opencv(model, size, threads, model, folder)
+                elif peer == "ncnn":
+                    yield peer, by_ncnn(model, size, threads)
+                else:
+                    yield peer, by_torch(whole, size, batch, threads, model, peer == "torch-compile")
+            except Unsupported as why:
+                yield peer, str(why)
+
+
+def compare(name: str, size: int, batch: int, threads: int, rounds: int, wanted=ALL) -> None:
     import cv2
     coarse = np.random.default_rng(1).integers(0, 255, (PICTURE[0] // 16, PICTURE[1] // 16, 3), dtype=np.uint8)
     picture = cv2.resize(coarse, PICTURE[::-1], interpolation=cv2.INTER_CUBIC)   # smooth: all letterboxes are near
@@ -161,27 +258,41 @@ def compare(name: str, size: int, batch: int, threads: int, rounds: int) -> None
     model, whole = drawn(name, size, image)
     several = np.repeat(image, batch, 0)
     program = pyops.compile(model, several, threads=threads)
-    runners: dict[str, Callable] = {"pyops": lambda _: int(program(several)[3].sum())}
-    graph = with_suppression(whole, size, batch, model)
-    for peer, session in (("onnxruntime", peers.onnxruntime_session), ("openvino", peers.openvino_model)):
-        if not peers.missing(peer):
-            bind = session(graph, threads)
-            runners[peer] = lambda picture, bind=bind: len(bind(framed(picture, size, batch))())
+    frame, placed = model.placed(several, (size, size))
+
+    def ours(_):
+        return [Boxes(found.boxes, found.scores, found.labels) for found in model.cut(*program(several))]
+    runs: dict[str, Callable] = {}
     with tempfile.TemporaryDirectory() as folder:
-        if hasattr(model, "network") and batch == 1:
-            runners["opencv"] = by_opencv(model, size, threads, model, Path(folder))
-        found = {runner: run(picture) for runner, run in runners.items()}
-        times: dict[str, list[float]] = {runner: [] for runner in runners}
+        for peer, run in runners(model, whole, size, batch, threads, wanted, Path(folder)):
+            if isinstance(run, str):
+                print(f"{name} {size}, batch {batch}  {peer:13} not run: {run}", flush=True)
+            else:
+                runs[peer] = run
+        # of one frame: other ways to scale the picture are other numbers in a deep network
+        found = {"pyops": ours(None)} | {peer: run(np.asarray(frame)) for peer, run in runs.items()}
+        calls = {"pyops": ours} | {peer: lambda picture, run=run: run(framed(picture, size, batch))
+                                   for peer, run in runs.items()}
+        times: dict[str, list[float]] = {runner: [] for runner in calls}
         for _ in range(rounds):
-            for runner, run in runners.items():
+            for runner, call in calls.items():
                 start = time.perf_counter()
-                run(picture)
+                call(picture)
                 times[runner].append(time.perf_counter() - start)
-    ours = times["pyops"]
     for runner, taken in times.items():
-        ratio = median(theirs / mine for theirs, mine in zip(taken, ours))
-        print(f"{name} {size}, batch {batch}  {runner:12} {1000 * median(taken):8.1f} ms  {ratio:5.2f}  "
-              f"{found[runner]} boxes", flush=True)
+        ratio = median(theirs / mine for theirs, mine in zip(taken, times["pyops"]))
+        print(f"{name} {size}, batch {batch}  {runner:13} {1000 * median(taken):8.1f} ms  {ratio:5.2f}  "
+              f"{what_it_found(runner, found, placed)}", flush=True)
+
+
+def what_it_found(runner: str, found: dict, placed) -> str:
+    if found[runner] is None:
+        return "the network alone"
+    count = sum(len(one.boxes) for one in found[runner])
+    if runner == "pyops":
+        return f"{count} boxes"
+    there = [one._replace(boxes=np.asarray(placed.clip(placed.back(one.boxes[None])))[0]) for one in found[runner]]
+    return f"{count} boxes, {agreeing(found['pyops'], there)} of ours among them"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -191,11 +302,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="3 rounds")
+    parser.add_argument("--quick", action="store_true", help="3 rounds, and not torch.compile")
+    parser.add_argument("--peers", help=f"comma-separated, of {', '.join(ALL)}; default: all")
     args = parser.parse_args(argv)
+    wanted = tuple(args.peers.split(",")) if args.peers else QUICK if args.quick else ALL
+    if unknown := [peer for peer in wanted if peer not in ALL]:
+        parser.error(f"no peer is called {unknown[0]!r}; there are {', '.join(ALL)}")
     for network in args.networks:
         name, _, size = network.partition(":")
-        compare(name, int(size or 416), args.batch, args.threads, 3 if args.quick else args.rounds)
+        compare(name, int(size or 416), args.batch, args.threads, 3 if args.quick else args.rounds, wanted)
 
 
 if __name__ == "__main__":

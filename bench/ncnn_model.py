@@ -290,15 +290,17 @@ def nothing(b, step, a):
     return None
 
 
+NAMED = {"leaky_relu": "ReLU", "mish": "Mish"}   # layers that ncnn calls otherwise than its converter
 # The number of the activation that a layer before takes in, and the parameters
 ACTIVATIONS = {"relu": (1,), "tanh": (), "sigmoid": (4,), "silu": (), "relu6": (3, lambda a: (0, 6)),
+               "leaky_relu": (2, lambda a: (a["negative_slope"],)), "mish": (5,),
                "hardtanh": (3, lambda a: (a["min_val"], a["max_val"])),
                "hardswish": (6, lambda a: (1 / 6, 0.5)), "hardsigmoid": (None, lambda a: (1 / 6, 0.5))}
 LAYERS = {**{f"conv{n}d": convolution for n in (1, 2, 3)},
           **{f"{kind}_pool{n}d": pooling for kind in ("max", "avg") for n in (1, 2, 3)},
           "conv_transpose2d": transposed, "adaptive_avg_pool2d": adaptive, "adaptive_max_pool2d": adaptive,
           "mean": mean, "local_response_norm": response_norm, "linear": linear, "batch_norm": batch_norm,
-          **{name: activation(only(name, "ncnn"), *how) for name, how in ACTIVATIONS.items()},
+          **{name: activation(NAMED.get(name) or only(name, "ncnn"), *how) for name, how in ACTIVATIONS.items()},
           "scaled_tanh": scaled_tanh, "add": binary(0), "sub": binary(1), "mul": binary(2), "div": binary(3),
           "cat": cat, "softmax": softmax, "interpolate": interpolate, "flatten": flatten, "reshape": flatten,
           **{f"dropout{n}": nothing for n in ("", "1d", "2d", "3d")},}

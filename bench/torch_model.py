@@ -62,6 +62,7 @@ def module(graph: Graph) -> torch.nn.Module:
         if step.name in INPLACE and readers[step.args[0].name] == 1 and fresh.get(step.args[0].name):
             args, kwargs = (), {k: v for k, v in step.arguments.items() if k != "out"} | {"inplace": True}
         args, kwargs = convert((args, kwargs), lambda v: nodes[v.name], Value)  # noqa: B023
+        args, kwargs = convert((args, kwargs), np.generic.item, np.generic)   # in code they would be NumPy's
         made = code.call_function(function(step.name), tuple(args), dict(kwargs))
         fresh |= {v.name: step.name.startswith(FRESH) for v in step.results}
         if isinstance(step.result, tuple):

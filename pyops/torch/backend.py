@@ -18,9 +18,11 @@ import torch
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from .. import graph
+from ..graph.shared import Constants
 from .eager import replaced
 from .exported import as_function, recorded, taken_apart
 from .layouts import Layout, memory
+from .open_sizes import OpenSizes
 from .refusals import UnsupportedOp, fault, is_refusal
 from .report import Report, add, compile_report, left_to_torch  # noqa: F401
 from .split import OnTensors, output_of, split
@@ -104,6 +106,7 @@ class Bound(torch.nn.Module):
     def __init__(self, gm, inputs, positions):
         super().__init__()
         self.gm, self.positions, self.numbers = gm, positions, {}
+        self.sizes = {}  # of numbers that are sizes: the tensor, of those given, and its axis
         self.count = len(inputs)
         for i, x in enumerate(inputs):
             if not isinstance(x, torch.Tensor):
@@ -114,16 +117,15 @@ class Bound(torch.nn.Module):
 
     def forward(self, *tensors):
         given = iter(tensors)
-        return self.gm(
-            *(
-                next(given)
-                if i in self.positions
-                else self.numbers[i]
-                if i in self.numbers
-                else getattr(self, f"weight{i}")
-                for i in range(self.count)
-            )
-        )
+        return self.gm(*(self.argument(i, given, tensors) for i in range(self.count)))
+
+    def argument(self, i, given, tensors):
+        if i in self.positions:
+            return next(given)
+        if i in self.sizes:
+            which, axis = self.sizes[i]
+            return tensors[which].shape[axis]
+        return self.numbers[i] if i in self.numbers else getattr(self, f"weight{i}")
 
 
 @dataclass
@@ -186,7 +188,10 @@ class Compiled:
         self.addresses: list[int] = []
         self.watch: Watch | None = None
         self.generation = 0
+        self.shared = Constants()
         self.sizes = 0
+        self.open = OpenSizes.of(gm, self.varying)
+        self.alike: Layout | None = None  # of results that lie alike whatever the sizes
         watchers.add(self)
 
     def key(self, inputs):
@@ -225,15 +230,22 @@ class Compiled:
             self.watch = Watch(
                 self.kept(inputs)
             )  # before anything is packed: what changes meanwhile is seen at the next call
-            self.generation += 1
+            self.begin()
             addresses = [t.data_ptr() for t in self.kept(inputs)]
             if addresses != self.addresses:
                 self.exports.clear()
+                if self.open is not None:
+                    self.open.forget()
                 self.addresses, self.storages = addresses, storages(self.kept(inputs))
 
     def renew(self) -> None:
         self.watch = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Another generation of plans, which share what they pack."""
         self.generation += 1
+        self.shared = Constants()
 
     def reads(self, storages: set) -> bool:
         """Whether it keeps values of one of these storages, given by address."""
@@ -245,9 +257,16 @@ class Compiled:
         if any(x.device.type != "cpu" or x.layout != torch.strided for x in tensors):
             raise UnsupportedOp("compile: an input is not a dense tensor on the CPU")
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            program = self.export(inputs)
+            run = program = None
+            options = {**self.options, "shared": self.shared}
+            if self.open is not None:
+                program = self.open.exported(Bound(self.gm, inputs, set(self.positions)), inputs, self.positions)
+            if program is not None:
+                run, report = whole(lambda: self.open.function(inputs, self.positions), tensors, options)
+            if run is None:
+                program = self.export(inputs)
+                run, report = ours(program, tensors, options)
             layout = self.layout(inputs, of_the_run(program))
-            run, report = ours(program, tensors, self.options)
         if self.key(inputs) not in self.plans:
             add(report)
         return Planned(run, self.generation, layout)
@@ -270,8 +289,13 @@ class Compiled:
 
     def layout(self, inputs, of_the_run: frozenset[int]) -> Layout:
         """How torch lays its results out: of one run of the graph in torch. Inputs that share
-        memory are told apart by copies.
+        memory are told apart by copies. Where results of a graph for all sizes have memory of their own
+        and lie in order, they do for other sizes.
         """
+        tensors = [inputs[i] for i in self.positions]
+        alike = self.open is not None and all(x.is_contiguous() and x.numel() for x in tensors)
+        if alike and self.alike is not None:
+            return self.alike
         given, seen = list(inputs), set()
         for i in self.positions:
             if memory(given[i]) in seen:
@@ -279,7 +303,10 @@ class Compiled:
                     given[i]
                 )
             seen.add(memory(given[i]))
-        return Layout([*(given[i] for i in self.positions), *self.kept(given)], self.gm(*given), of_the_run)
+        found = Layout([*(given[i] for i in self.positions), *self.kept(given)], self.gm(*given), of_the_run)
+        if alike:
+            self.alike = found.of_any_size(len(self.positions))
+        return found
 
     def hold_weights(self, inputs) -> None:
         """Makes the weights attributes of the graph, in place: dynamo writes the code of a call
@@ -335,19 +362,24 @@ def of_the_run(program) -> frozenset[int]:
     return frozenset(i for i, v in enumerate(values) if v is not None and free_unbacked_symbols(v))
 
 
-def ours(program, tensors: list, options: dict) -> tuple[Callable, Report]:
-    """What runs the exported program: one Program, or Programs and torch's calls in turn."""
+def whole(function: Callable, tensors: list, options: dict) -> tuple[Callable | None, Report | None]:
+    """What runs it as one Program, and a report; None for what is no such. function() is what compiles."""
     try:
-        whole = graph.compile(
-            as_function(program),
-            tuple(torch.zeros(x.shape, dtype=x.dtype).numpy() for x in tensors),
-            **options,
+        program = graph.compile(
+            function(), tuple(torch.zeros(x.shape, dtype=x.dtype).numpy() for x in tensors), **options
         )
     except Exception as why:
         if not is_refusal(why):
             fault(why, "compiling a whole graph")
-    else:
-        return OnTensors(whole), Report("program", len(whole.steps), sum(s.flops for s in whole.steps))
+        return None, None
+    return OnTensors(program), Report("program", len(program.steps), sum(s.flops for s in program.steps))
+
+
+def ours(program, tensors: list, options: dict) -> tuple[Callable, Report]:
+    """What runs the exported program: one Program, or Programs and torch's calls in turn."""
+    run, report = whole(lambda: as_function(program), tensors, options)
+    if run is not None:
+        return run, report
     parts = split(program, tensors, options)
     if not parts.programs:
         raise UnsupportedOp("compile: nothing in it is worth a Program: " + ", ".join(parts.torch))

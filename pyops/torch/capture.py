@@ -4,6 +4,9 @@ Some functions of theirs look at numbers in Python: whether there are more boxes
 suppress them, which regions a level has, how large a mask is to be. dynamo's graph would end there.
 `install` has dynamo trace functions in their place that call operators with fake kernels
 (detection.py), where it traces for this backend; what these compute is the same.
+
+Images are resized and joined in a call of their own, before the graph, and sizes of what comes in are
+symbols of the graph from the first call on: another size of image is another Program, and no other graph.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from types import FunctionType
 
 import torch
 from torch._dynamo.eval_frame import innermost_backend
-from torch._dynamo.symbolic_convert import InstructionTranslator
+from torch._dynamo.symbolic_convert import InstructionTranslator, tls
 
 from . import detection  # noqa: F401  whose operators are called below
 from .backend import Freezing, pyops
+from .open_sizes import without_thresholds
+from .report import MEANT
 
 _installed: list[str] = []
 
@@ -25,9 +30,20 @@ _installed: list[str] = []
 @torch.compiler.assume_constant_result
 def for_pyops() -> bool:
     """Whether what dynamo traces is for this backend: substitutes hold for all of a process."""
-    backend = innermost_backend(InstructionTranslator.current_tx().output.compiler_fn)
+    return of_pyops(InstructionTranslator.current_tx())
+
+
+def of_pyops(translator) -> bool:
+    backend = innermost_backend(translator.output.compiler_fn)
     backend = getattr(backend, "compiler_fn", backend)   # of what torch.compile makes of a name
     return backend is pyops or isinstance(backend, Freezing)
+
+
+@torch.compiler.assume_constant_result
+def may_break() -> bool:
+    """Whether a call before the graph may end one: not where dynamo is to make one of everything."""
+    translator = InstructionTranslator.current_tx()
+    return not (getattr(translator, "one_graph", False) or getattr(translator, "error_on_graph_break", False))
 
 
 def either(ours, theirs: FunctionType):
@@ -91,6 +107,8 @@ def install() -> None:
         torch.compiler.substitute_in_graph(theirs, skip_signature_check=True)(either(function, theirs))
         _installed.append(function.__name__)
     patch_methods()
+    patch_detectors()
+    patch_convolutions()
 
 
 def power_of_two(part: int, whole: int) -> float:
@@ -128,6 +146,71 @@ def patch_methods() -> None:
 
     BoxCoder.decode = decode
     _installed.extend(("BoxCoder.decode", "MultiScaleRoIAlign.forward"))
+
+
+def patch_detectors() -> None:
+    """A detector's images are resized and joined before its graph. What its forward is traced with
+    instead are outlines, two-axis tensors without memory that have the sizes of the images."""
+    from torchvision.models.detection import fcos, generalized_rcnn, retinanet, ssd
+    from torchvision.models.detection.image_list import ImageList
+    from torchvision.models.detection.transform import GeneralizedRCNNTransform as Transform
+    transformed = Transform.forward
+
+    def transform(self, images, targets=None):
+        if not (torch.compiler.is_dynamo_compiling() and len(images) and images[0].dim() == 2):
+            return transformed(self, images, targets)
+        count = (len(images) - 1) // 2
+        return ImageList(images[-1], [(x.shape[0], x.shape[1]) for x in images[count:-1]]), targets
+
+    def in_front_of(theirs):
+        def forward(self, images, targets=None):
+            if not (torch.compiler.is_dynamo_compiling() and for_pyops() and may_break()):
+                return theirs(self, images, targets)
+            if self.training or torch.is_grad_enabled() or type(self.transform) is not Transform:
+                return theirs(self, images, targets)
+            return theirs(self, prepared(self.transform, images))
+        return forward
+
+    Transform.forward = transform
+    for detector in (generalized_rcnn.GeneralizedRCNN, retinanet.RetinaNet, fcos.FCOS, ssd.SSD):
+        detector.forward = in_front_of(detector.forward)
+        _installed.append(f"{detector.__name__}.forward")
+
+
+@torch.compiler.disable(reason=MEANT)
+def prepared(transform, images) -> list[torch.Tensor]:
+    """Outlines of the images, outlines of them resized, and the batch. Their sizes are symbols to dynamo."""
+    batch, _ = transform(images)
+    nothing = torch.zeros(1, dtype=torch.bool)
+    outlines = [nothing.expand(int(h), int(w)) for h, w in (
+        *(x.shape[-2:] for x in images), *batch.image_sizes)]
+    for outline in outlines[:len(images)] if transform.fixed_size is not None else outlines:
+        torch._dynamo.maybe_mark_dynamic(outline, (0, 1))
+    if transform.fixed_size is None:
+        torch._dynamo.maybe_mark_dynamic(batch.tensors, (2, 3))
+    return [*outlines, batch.tensors]
+
+
+def patch_convolutions() -> None:
+    """torch's stand-in of a convolution chooses a kernel of torch's by the number of elements, which is a
+    guard on its sizes. Of inference for this backend it does not: another size would be another graph."""
+    from torch._subclasses import fake_impls
+    kernels = fake_impls.op_implementations_dict
+
+    def open_to_sizes(theirs):
+        def convolution(mode, function, *args, **kwargs):
+            x = kwargs.get("input", args[0] if args else None)
+            translator = getattr(tls, "current_tx", None)
+            if (translator is None or torch.is_grad_enabled() or not of_pyops(translator)
+                    or not any(isinstance(n, torch.SymInt) for n in getattr(x, "shape", ()))):
+                return theirs(mode, function, *args, **kwargs)
+            with without_thresholds():
+                return theirs(mode, function, *args, **kwargs)
+        return convolution
+    for op in (torch.ops.aten.convolution.default, torch.ops.aten._convolution.default,
+               torch.ops.aten._convolution.deprecated):
+        if op in kernels:
+            kernels[op] = open_to_sizes(kernels[op])
 
 
 def capture() -> None:

@@ -130,6 +130,13 @@ def check(program) -> None:
 COND = torch.ops.higher_order.cond
 
 
+def known_size(node) -> bool:
+    """Whether it computes with sizes that are those of the inputs."""
+    value = node.meta.get("val")
+    return isinstance(value, (int, float, bool, torch.SymInt, torch.SymFloat, torch.SymBool)) and of_sizes(
+        node) and not free_unbacked_symbols(value)
+
+
 def of_sizes(node) -> bool:
     """Whether it computes with sizes, which are numbers here."""
     return str(node.target) in SIZES or not isinstance(
@@ -177,7 +184,7 @@ def draws(node) -> bool:
 
 def varying(program) -> list:
     """The calls whose value is more than a constant that torch can compute once: those that depend
-    on inputs or random draws.
+    on inputs or random draws. Sizes of inputs are numbers when they come.
     """
     inputs = set(program.graph_signature.user_inputs)
     found: dict = {}
@@ -186,6 +193,8 @@ def varying(program) -> list:
             found[node] = None
         elif node.op == "call_function" and str(node.target) not in MADE:
             opaque = isinstance(node.target, torch._ops.HigherOrderOperator)
+            if known_size(node):
+                continue
             if opaque or draws(node) or any(before in found for before in node.all_input_nodes):
                 found[node] = None
     return [node for node in found if node.op == "call_function"]

@@ -8,6 +8,7 @@ each. An expanded result stays one in memory.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -53,10 +54,21 @@ class Layout:
                         for i, r in enumerate(flat)]
         # Empty ones are never plain: NumPy gives them strides of its own
         self.plain = all(
-            r is None or r.base is None and (r.stride == contiguous(r.size) and 0 not in r.size
-                                             if r.order is None else r.order == tuple(range(len(r.size))))
+            r is None or (in_order(r) if r.order is None
+                          else r.base is None and r.order == tuple(range(len(r.size))))
             for r in self.results
         )
+
+    def of_any_size(self, count: int) -> Layout | None:
+        """The layout for inputs of other sizes, where they do not change it: results are in order in memory
+        of their own, or weights. count: of inputs, which come before the weights."""
+        kept = [r if r is None or r.order is not None or r is NUMBER or r.base is not None and r.base[0] == "input"
+                and r.base[1] >= count else None if in_order(r) else False for r in self.results]
+        if False in kept:
+            return None
+        found = copy(self)
+        found.results = kept
+        return found
 
     def free(self, result) -> Result:
         if not isinstance(result, torch.Tensor):
@@ -114,6 +126,11 @@ class Layout:
             else:
                 flat[i] = filled(shared[number].as_strided(place.size, place.stride, place.offset), r)
         return pytree.tree_unflatten(flat, structure)
+
+
+def in_order(result: Result) -> bool:
+    """Whether it has memory of its own, its elements one after the other."""
+    return result.base is None and result.stride == contiguous(result.size) and 0 not in result.size
 
 
 def memory(tensor: torch.Tensor) -> int:

@@ -70,6 +70,8 @@ class Reports(list):
     __repr__ = __str__
 
 
+MEANT = "pyops computes it before the graph"   # of calls that are meant to be outside of graphs
+
 _reports = Reports()
 _cleared: Counter = Counter()   # dynamo's refusals before the last clear
 
@@ -80,6 +82,8 @@ def refusals() -> Counter:
     found: Counter = Counter()
     for kind in ("unimplemented", "graph_break"):   # the same one may be in both
         for text, count in (dynamo.counters.get(kind, {}) if dynamo else {}).items():
+            if MEANT in text:
+                continue
             met = re.search(r"Developer debug context: *(.+)", text)
             why = text.partition("\n")[0] + (f": {met[1]}" if met else "")
             found[why] = max(found[why], count)

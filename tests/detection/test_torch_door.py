@@ -32,6 +32,7 @@ class Pyramid(torch.nn.Module):
 
 def small(name):
     """A detector of few channels, every score of which is above its threshold."""
+    torch.manual_seed(0)
     from torchvision.models.detection import anchor_utils, faster_rcnn, keypoint_rcnn, mask_rcnn
     from torchvision.ops import MultiScaleRoIAlign
     anchors = anchor_utils.AnchorGenerator(((16,), (32,)), ((0.5, 1.0),) * 2)
@@ -57,7 +58,6 @@ def small(name):
 
 def varied(model):
     """Heads that say something else of each place."""
-    torch.manual_seed(0)
     for name, layer in model.named_modules():
         if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(layer.weight)
@@ -180,11 +180,43 @@ def test_no_detections():
         assert_same(got, want, some=0)
 
 
+SIZES = (64, 80), (80, 64), (64, 96), (70, 90), (60, 84), (64, 80)
+
+
+def noted(function, name, calls):
+    def of(*args):
+        calls.append(name)
+        return function(*args)
+    return of
+
+
+def assert_sizes_share_a_graph(model, monkeypatch, **options):
+    """Of images of other sizes, one graph is traced and exported, whatever dynamo is told of sizes."""
+    from pyops.torch import backend, open_sizes
+    made = []
+    for home, name in ((backend, "Compiled"), (backend, "recorded"), (open_sizes, "recorded")):
+        monkeypatch.setattr(home, name, noted(getattr(home, name), f"{home.__name__}.{name}", made))
+    for got, want in compiled_and_eager(model, *([image(*size)] for size in SIZES), **options):
+        assert_same(got, want)
+    assert made == ["pyops.torch.backend.Compiled", "pyops.torch.open_sizes.recorded"]
+    reports = pyops.torch.compile_report()
+    assert len(reports) == len(set(SIZES)) and not reports.outside, reports
+    assert all(report.kind == "program" and not report.torch for report in reports)
+
+
+def test_other_sizes_are_other_programs_of_one_graph(monkeypatch):
+    assert_sizes_share_a_graph(varied(small("retinanet")), monkeypatch)
+
+
 @pytest.mark.full
+@pytest.mark.parametrize("name", ["fcos", "fasterrcnn"])
 @pytest.mark.parametrize("dynamic", [False, None])
-def test_other_sizes(dynamic):
-    model = varied(small("retinanet"))
-    for got, want in compiled_and_eager(model, [image(64, 80)], [image(80, 64)], [image(64, 96)], dynamic=dynamic):
+def test_other_sizes(name, dynamic, monkeypatch):
+    assert_sizes_share_a_graph(varied(small(name)), monkeypatch, dynamic=dynamic)
+
+
+def test_one_graph_with_what_comes_before_it():
+    for got, want in compiled_and_eager(varied(small("retinanet")), [image(64, 80)], fullgraph=True):
         assert_same(got, want)
 
 
