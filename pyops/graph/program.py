@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from .. import _C
 from ..core import ageing, memory
 from ..core.backends import available
 from . import saved, streaming
+from .lowering.context import INPUT
 from .plan import Plan, PlannedStep, nbytes
 from .shared import Recent
 from .structure import unflatten
@@ -233,19 +234,24 @@ class Program:
             np.sum([self._native.run_timed(*run) for run in self._runs(self._ready(arrays), self._results())],
                    axis=0))
 
-    def measured(self, rounds: int = 20) -> list[float]:
-        """The shortest time of each step over `rounds` runs on random input, in seconds."""
-        rng = np.random.default_rng(0)
-        arrays = [rng.standard_normal(s).astype(d) if d == np.float32 else np.zeros(s, d)
-                  for s, d in self.inputs]
+    def measured(self, rounds: int = 20, inputs: Sequence[Any] | None = None) -> list[float]:
+        """The shortest time of each step over `rounds` runs, in seconds. inputs: on these, by default
+        random numbers; whole ones are 0, but where they say how many keys attention sees: all but one
+        of them."""
+        arrays = self._likely_inputs() if inputs is None else inputs
         return list(np.min([self.run_timed(*arrays) for _ in range(rounds)], axis=0))
 
-    def summary(self, rounds: int = 20) -> str:
+    def _likely_inputs(self) -> list[np.ndarray]:
+        rng, lengths = np.random.default_rng(0), lengths_of(self.plan)
+        return [rng.standard_normal(s).astype(d) if d == np.float32 else np.full(s, lengths.get(i, 0), d)
+                for i, (s, d) in enumerate(self.inputs)]
+
+    def summary(self, rounds: int = 20, inputs: Sequence[Any] | None = None) -> str:
         """A line a step: op, module, result, algorithm, layout, MFLOP, MB, measured ms and share of
-        the multiply-add peak."""
+        the multiply-add peak. inputs: as in measured."""
         from ..machine import ceilings
         peak = ceilings(self.isa, "f32", self.threads, 0.05).gflops
-        seconds = self.measured(rounds)
+        seconds = self.measured(rounds, inputs)
         lines = [f"{'op':<16} {'module':<30} {'result':<20} {'algorithm':<10} {'layout':<8} {'MFLOP':>9} "
                  f"{'MB':>7} {'ms':>8} {'% peak':>7}"]
         for step, s in zip(self.steps, seconds):
@@ -273,10 +279,11 @@ class Program:
         return "\n".join(f"{s.op} {s.module or s.value}: {s.algorithm} "
                          f"({s.kernel}){': ' + s.why if s.why else ''}" for s in found)
 
-    def profile(self, file: Any, rounds: int = 20) -> None:
-        """Writes the measured steps as a trace that chrome://tracing and Perfetto open."""
+    def profile(self, file: Any, rounds: int = 20, inputs: Sequence[Any] | None = None) -> None:
+        """Writes the measured steps as a trace that chrome://tracing and Perfetto open. inputs: as in
+        measured."""
         events, at = [], 0.0
-        for step, s in zip(self.steps, self.measured(rounds)):
+        for step, s in zip(self.steps, self.measured(rounds, inputs)):
             events.append({"name": f"{step.op} {step.module}".strip(), "cat": step.algorithm, "ph": "X",
                            "pid": 1, "tid": 1, "ts": at * 1e6, "dur": s * 1e6,
                            "args": {"kernel": step.kernel, "result": shape_of(step),
@@ -304,6 +311,18 @@ def as_array(x: Any) -> np.ndarray:
     if hasattr(x, "__dlpack__"):
         return np.from_dlpack(x)
     return np.asarray(x if isinstance(x, np.generic) else getattr(x, "data", x))
+
+
+def lengths_of(plan: Plan) -> dict[int, int]:
+    """Of inputs that attention takes for ends of what queries see: all keys but one, whose place a
+    position that is also an end still has."""
+    found = {}
+    for step in plan.steps:
+        if step.kernel.partition(".")[0] in ("attention_within", "attention_stored"):
+            end, keys = step.args[4], step.args[7][1]
+            if type(end) is tuple and end[0] == INPUT:
+                found[end[1]] = max(1, keys - 1)
+    return found
 
 
 def shape_of(step: PlannedStep) -> str:

@@ -110,3 +110,16 @@ def test_texts_over_bfloat16():
     assert len(model.generate(PROMPTS, 9, num_beams=3, cache="bf16")) == 3
     with pytest.raises(ValueError, match="cache must be one of float32, bf16, got 'fp8'"):
         model.generate(PROMPTS, 2, cache="fp8")
+
+
+def test_a_summary_measures_attention_to_all_keys():
+    """Lengths are inputs of a step: with none there would be nothing to measure."""
+    from pyops.graph.program import lengths_of
+    model, places = gpt2(), np.zeros((1, 1), np.int64)
+    past = np.zeros((2, 2, 1, 3, 128, 16), np.float32)
+    step = pyops.compile(model.step, (places, places, past))
+    assert lengths_of(step.plan) == {1: 127}
+    assert "attention_within" in step.summary(2)
+    assert len(step.measured(2, (places, places + 5, past))) == len(step.steps)
+    with pytest.raises(IndexError):
+        step.measured(1, (places, places + 128, past))   # of no position
