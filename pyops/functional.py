@@ -110,6 +110,7 @@ from .ops.elementwise import (
     where,
 )
 from .ops.embedding import embedding, embedding_bag, one_hot
+from .ops.embedding_sum import embedding_sum
 from .ops.explain import explained
 from .ops.focal_loss import distribution_focal_loss, quality_focal_loss
 from .ops.gates import glu, hardshrink, softshrink, tanhshrink
@@ -275,8 +276,8 @@ __all__ = [
     "conv_transpose2d", "conv_transpose3d", "cos", "cosh", "cosine_embedding_loss", "cosine_similarity",
     "cross_entropy", "ctc_loss", "cumprod", "cumsum", "deform_conv2d", "dequantize_linear", "dft",
     "distance_box_iou", "distance_box_iou_loss", "distribution_focal_loss", "div", "dropout", "dropout1d",
-    "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "eq", "erf", "exp", "expm1",
-    "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
+    "dropout2d", "dropout3d", "einsum", "elu", "embedding", "embedding_bag", "embedding_sum", "eq", "erf", "exp",
+    "expm1", "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
     "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "generalized_box_iou",
     "generalized_box_iou_loss", "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample",
     "group_norm", "gru", "gru_cell", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",

@@ -30,32 +30,32 @@ __all__ = [
     "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "cumprod", "cumsum",
     "deform_conv2d", "dequantize_linear", "dft", "distance_box_iou", "distance_box_iou_loss",
     "distribution_focal_loss", "div", "dropout", "dropout1d", "dropout2d", "dropout3d", "einsum", "elu",
-    "embedding", "embedding_bag", "eq", "erf", "exp", "expm1", "fake_quantize_per_tensor_affine",
-    "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide", "fmod", "fold", "gather",
-    "gather_nd", "gaussian_nll_loss", "ge", "gelu", "generalized_box_iou", "generalized_box_iou_loss",
-    "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample", "group_norm", "gru", "gru_cell",
-    "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss",
-    "index_select", "instance_norm", "interpolate", "isfinite", "isinf", "isnan", "istft", "kl_div",
-    "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss", "linear", "linear_cross_entropy",
-    "linear_int8", "local_response_norm", "log", "log1p", "log_softmax", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d", "lp_pool2d", "lp_pool3d", "lstm",
-    "lstm_cell", "lt", "margin_ranking_loss", "masked_fill", "masked_select", "matmul", "max", "max_pool1d",
-    "max_pool2d", "max_pool3d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "maximum", "mean", "min",
-    "minimum", "mish", "movedim", "mse_loss", "mul", "multi_margin_loss", "multiclass_nms",
-    "multilabel_margin_loss", "multilabel_soft_margin_loss", "narrow", "ne", "neg", "nll_loss", "nms",
-    "nonzero", "norm", "normalize", "one_hot", "pad", "pairwise_distance", "pdist", "permutohedral_filter",
-    "permute", "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "pow", "prelu", "prod",
-    "ps_roi_align", "ps_roi_pool", "pyramid_roi_align", "quality_focal_loss", "quantize_linear",
-    "reciprocal", "relu", "relu6", "remainder", "remove_small_boxes", "reshape", "rms_norm", "rnn",
-    "rnn_cell", "roi_align", "roi_pool", "roll", "rotary_embedding", "round", "rsqrt",
-    "scaled_dot_product_attention", "scaled_tanh", "scatter", "scatter_add", "scatter_nd", "scatter_reduce",
-    "select", "select_scatter", "selu", "sigmoid", "sigmoid_focal_loss", "sign", "silu", "sin", "sinh",
-    "slice_scatter", "smooth_l1_loss", "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus",
-    "softshrink", "softsign", "sort", "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack",
-    "std", "stft", "stochastic_depth", "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink",
-    "threshold", "tile", "topk", "transpose", "tril", "triplet_margin_loss",
-    "triplet_margin_with_distance_loss", "triu", "trunc", "unbind", "unflatten", "unfold", "unsqueeze",
-    "upsample", "var", "vector_norm", "where",
+    "embedding", "embedding_bag", "embedding_sum", "eq", "erf", "exp", "expm1",
+    "fake_quantize_per_tensor_affine", "feature_alpha_dropout", "flatten", "flip", "floor", "floor_divide",
+    "fmod", "fold", "gather", "gather_nd", "gaussian_nll_loss", "ge", "gelu", "generalized_box_iou",
+    "generalized_box_iou_loss", "getitem", "global_avg_pool", "global_max_pool", "glu", "grid_sample",
+    "group_norm", "gru", "gru_cell", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh",
+    "hinge_embedding_loss", "huber_loss", "index_select", "instance_norm", "interpolate", "isfinite",
+    "isinf", "isnan", "istft", "kl_div", "l1_loss", "layer_norm", "le", "leaky_relu", "lenet5_loss",
+    "linear", "linear_cross_entropy", "linear_int8", "local_response_norm", "log", "log1p", "log_softmax",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logsigmoid", "logsumexp", "lp_pool1d",
+    "lp_pool2d", "lp_pool3d", "lstm", "lstm_cell", "lt", "margin_ranking_loss", "masked_fill",
+    "masked_select", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
+    "max_unpool2d", "max_unpool3d", "maximum", "mean", "min", "minimum", "mish", "movedim", "mse_loss",
+    "mul", "multi_margin_loss", "multiclass_nms", "multilabel_margin_loss", "multilabel_soft_margin_loss",
+    "narrow", "ne", "neg", "nll_loss", "nms", "nonzero", "norm", "normalize", "one_hot", "pad",
+    "pairwise_distance", "pdist", "permutohedral_filter", "permute", "pixel_shuffle", "pixel_unshuffle",
+    "poisson_nll_loss", "pow", "prelu", "prod", "ps_roi_align", "ps_roi_pool", "pyramid_roi_align",
+    "quality_focal_loss", "quantize_linear", "reciprocal", "relu", "relu6", "remainder",
+    "remove_small_boxes", "reshape", "rms_norm", "rnn", "rnn_cell", "roi_align", "roi_pool", "roll",
+    "rotary_embedding", "round", "rsqrt", "scaled_dot_product_attention", "scaled_tanh", "scatter",
+    "scatter_add", "scatter_nd", "scatter_reduce", "select", "select_scatter", "selu", "sigmoid",
+    "sigmoid_focal_loss", "sign", "silu", "sin", "sinh", "slice_scatter", "smooth_l1_loss",
+    "soft_margin_loss", "soft_nms", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort",
+    "split", "sqrt", "square", "squared_euclidean", "squeeze", "stack", "std", "stft", "stochastic_depth",
+    "sub", "sum", "take_along_dim", "tan", "tanh", "tanhshrink", "threshold", "tile", "topk", "transpose",
+    "tril", "triplet_margin_loss", "triplet_margin_with_distance_loss", "triu", "trunc", "unbind",
+    "unflatten", "unfold", "unsqueeze", "upsample", "var", "vector_norm", "where",
 ]
 
 _E = TypeVar("_E", bound=Exporter)
@@ -1010,6 +1010,39 @@ def embedding_bag(input: _E, weight: Arrays, offsets: Arrays | None = ..., max_n
     norm_type: float = ..., scale_grad_by_freq: bool = ..., mode: str = ..., sparse: bool = ...,
     per_sample_weights: Arrays | None = ..., include_last_offset: bool = ..., padding_idx: int | None = ...,
     *, out: _E | None = ...) -> _E: ...
+
+@overload
+def embedding_sum(input: Tensor, weight: Arrays, second: Arrays | None = ...,
+    second_weight: Arrays | None = ..., third: Arrays | None = ..., third_weight: Arrays | None = ..., *,
+    padding_idx: int | None = ..., out: Tensor | None = ...) -> Tensor: ...
+@overload
+def embedding_sum(input: Array, weight: Array, second: Array | None = ..., second_weight: Array | None = ...,
+    third: Array | None = ..., third_weight: Array | None = ..., *, padding_idx: int | None = ...,
+    out: Array | None = ...) -> Array: ...
+@overload
+def embedding_sum(input: Array, weight: Tensor, second: Arrays | None = ...,
+    second_weight: Arrays | None = ..., third: Arrays | None = ..., third_weight: Arrays | None = ..., *,
+    padding_idx: int | None = ..., out: Tensor | None = ...) -> Tensor: ...
+@overload
+def embedding_sum(input: Array, weight: Array, second: Tensor, second_weight: Arrays | None = ...,
+    third: Arrays | None = ..., third_weight: Arrays | None = ..., *, padding_idx: int | None = ...,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def embedding_sum(input: Array, weight: Array, second: Array | None, second_weight: Tensor,
+    third: Arrays | None = ..., third_weight: Arrays | None = ..., *, padding_idx: int | None = ...,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def embedding_sum(input: Array, weight: Array, second: Array | None, second_weight: Array | None,
+    third: Tensor, third_weight: Arrays | None = ..., *, padding_idx: int | None = ...,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def embedding_sum(input: Array, weight: Array, second: Array | None, second_weight: Array | None,
+    third: Array | None, third_weight: Tensor, *, padding_idx: int | None = ...,
+    out: Tensor | None = ...) -> Tensor: ...
+@overload
+def embedding_sum(input: _E, weight: Arrays, second: Arrays | None = ..., second_weight: Arrays | None = ...,
+    third: Arrays | None = ..., third_weight: Arrays | None = ..., *, padding_idx: int | None = ...,
+    out: _E | None = ...) -> _E: ...
 
 @overload
 def eq(input: Tensor, other: Operand) -> Tensor: ...

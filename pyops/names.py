@@ -197,6 +197,7 @@ NAMES: dict[str, Names] = {
     "upsample": names(why="interpolate's old name"), "clone": names("clone", "Identity"),
     # of whole numbers
     "embedding": names("", "Gather", "Embedding", "embedding"), "one_hot": names(onnx="OneHot"),
+    "embedding_sum": names(why="gathers and sums, which doors take one by one"),
     "embedding_bag": names("embedding_bag embedding_bag.padding_idx", "", "EmbeddingBag"),
     # recurrent layers and single steps
     "lstm": names("lstm.input", "LSTM", "LSTM", "lstm"), "gru": names("gru.input", "GRU", "GRU", "gru"),

@@ -17,8 +17,20 @@ CASES = {
         case("no_indices", "embedding", I(0, 3, high=1), A(5, 6)),
         case("no_width", "embedding", I(3, high=5), A(5, 0)),
     ],
-    "embedding_bag": [
-        *(case(f"{mode}_{width}", "embedding_bag", I(4, 5, high=9), A(9, width), mode=mode)
+    "embedding_sum": [
+        *(case(f"width{w}", "embedding_sum", I(3, 5, high=9), A(9, w), I(3, 5, high=2), A(2, w), I(1, 5, high=7), A(7, w), torch=None)
+          for w in (1, 7, 8, 16, 33, 300)),
+        case("places_are_counted", "embedding_sum", I(3, 5, high=9), A(9, 20), np.zeros((1, 1), np.int64), A(2, 20), None, A(6, 20), torch=None),
+        case("two", "embedding_sum", I(3, 5, high=9), A(9, 20), None, A(5, 20), torch=None),
+        case("third_alone", "embedding_sum", I(4, high=9), A(9, 20), None, None, I(4, high=3), A(3, 20), torch=None),
+        case("one", "embedding_sum", I(4, high=9), A(9, 20), torch=None),
+        case("last_axes", "embedding_sum", I(2, 3, 4, high=9), A(9, 6), I(3, 4, high=5), A(5, 6), I(4, high=5), A(5, 6), torch=None),
+        case("one_step", "embedding_sum", I(3, 1, high=9), A(9, 16), I(3, 1, high=5), A(5, 16), torch=None),
+        case("many", "embedding_sum", I(20, 64, high=90), A(90, 64), I(20, 64, high=2), A(2, 64), None, A(100, 64), torch=None),
+        case("no_indices", "embedding_sum", I(0, 3, high=1), A(5, 6), I(0, 3, high=1), A(2, 6), None, A(3, 6), torch=None),
+        case("padding", "embedding_sum", I(3, 5, high=4), A(4, 6), None, A(5, 6), padding_idx=2, torch=None, gradient=False),
+    ],
+    "embedding_bag": [        *(case(f"{mode}_{width}", "embedding_bag", I(4, 5, high=9), A(9, width), mode=mode)
           for mode in ("sum", "mean", "max") for width in (1, 7, 16, 33)),
         *(case(f"{mode}_offsets", "embedding_bag", I(11, high=9), A(9, 6), np.array([0, 3, 3, 7]), mode=mode)
           for mode in ("sum", "mean", "max")),
@@ -36,6 +48,14 @@ CASES = {
     ],
 }
 REFUSES = {
+    "embedding_sum": [
+        bad("index", "embedding_sum", np.array([[0, 5]]), A(5, 6), match="index 5 is not one of the 5 rows"),
+        bad("second_index", "embedding_sum", I(2, 3, high=4), A(5, 6), np.full((2, 3), -1), A(2, 6), match="index -1"),
+        bad("second_alone", "embedding_sum", I(2, 3, high=4), A(5, 6), I(2, 3, high=2), match="second comes without second_weight"),
+        bad("second_shape", "embedding_sum", I(2, 3, high=4), A(5, 6), I(2, 1, high=2), A(2, 6), match="second \\(2, 1\\) must be"),
+        bad("widths", "embedding_sum", I(2, 3, high=4), A(5, 6), I(2, 3, high=2), A(2, 7), match="must be \\(rows, 6\\)"),
+        bad("few_places", "embedding_sum", I(2, 3, high=4), A(5, 6), None, A(2, 6), match="has 2 rows, fewer than the 3 places"),
+    ],
     "embedding_bag": [
         bad("mode", "embedding_bag", I(4, 5, high=3), A(3, 6), mode="min", match="mode must be"),
         bad("index", "embedding_bag", I(4, 5, high=4, low=3), A(3, 6), match="index 3 is not one of the 3 rows"),

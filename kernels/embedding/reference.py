@@ -59,3 +59,13 @@ def embedding_bag_backward(g, index, factors, bag, count, greatest, *, rows, mod
 
 def embedding_bag_factors(g, index, bag, weight):
     return np.where(bag >= 0, (g[bag] * weight[index]).sum(1), 0) if len(index) else np.zeros(0, g.dtype)
+
+
+def embedding_sum(a, first, b, second, c, third, *, length, padding):
+    """first[a] + second[b] + third[c]; an index left out of a table that is given counts the places of
+    a's last axis."""
+    y = first[a]
+    for index, weight in ((b, second), (c, third)):
+        if weight is not None:
+            y = y + weight[np.arange(length) if index is None else index]
+    return y

@@ -743,6 +743,15 @@ def roi_align_level(x, regions, levels, level, last, scale, ratio, aligned, y) -
     need(levels.size == y.shape[0], "a level a region")
 
 
+@contract("embedding_sum", "erEoEonR")
+def embedding_sum(a, first, b, second, c, third, length, y) -> None:
+    need(len(first.shape) == 2 and y.size == a.size * first.shape[1] and length >= 0, "a row of the tables an index")
+    for index, table in ((b, second), (c, third)):
+        need(index is None or index.size >= 1 or not a.size, "indices that begin anew are some")
+        need(index is None or table is not None, "an index is of a table")
+        need(table is None or len(table.shape) == 2 and table.shape[1] == first.shape[1], "tables have one width")
+
+
 @contract("embedding", "irRI")
 def embedding(index, weight, y, bad) -> None:
     need(

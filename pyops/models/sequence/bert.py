@@ -84,14 +84,15 @@ class Embeddings(nn.Module):
         self.dropout = nn.Dropout(c.hidden_dropout_prob)
 
     def forward(self, ids, segments, positions=None):
-        n, t = ids.shape
+        t = ids.shape[1]
         most = self.position_embeddings.num_embeddings
         if positions is None and t > most:
             raise ValueError(f"BERT: {t} tokens are more than the model's {most} positions")
-        segment = (self.token_type_embeddings.weight[:1] if segments is None
-                   else self.token_type_embeddings(segments))
-        place = self.position_embeddings.weight[:t] if positions is None else self.position_embeddings(positions)
-        return self.dropout(self.LayerNorm(F.add(F.add(self.word_embeddings(ids), segment), place)))
+        segments = np.zeros((1, 1), np.int64) if segments is None else segments
+        words, kinds, places = self.word_embeddings, self.token_type_embeddings, self.position_embeddings
+        x = F.embedding_sum(ids, words.weight, segments, kinds.weight, positions, places.weight,
+                            padding_idx=words.padding_idx)
+        return self.dropout(self.LayerNorm(x))
 
 
 class SelfAttention(nn.Module):

@@ -60,7 +60,8 @@ class Embeddings(nn.Module):
         t, most = ids.shape[1], self.position_embeddings.num_embeddings
         if t > most:
             raise ValueError(f"DistilBERT: {t} tokens are more than the model's {most} positions")
-        x = F.add(self.word_embeddings(ids), self.position_embeddings.weight[:t])
+        words = self.word_embeddings
+        x = F.embedding_sum(ids, words.weight, None, self.position_embeddings.weight, padding_idx=words.padding_idx)
         return self.dropout(self.LayerNorm(x))
 
 

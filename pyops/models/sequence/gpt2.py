@@ -142,7 +142,7 @@ class GPT2(CausalLanguageModel):
         """What the last norm gives for tokens (N, T) at positions (1 or N, T), (N, T, n_embd), and
         each block's keys and values. past: of each block, for one step (heads.attend_to_past)."""
         trunk, kept = self.transformer, []
-        x = trunk.drop(F.add(trunk.wte(ids), trunk.wpe(positions)))
+        x = trunk.drop(F.embedding_sum(ids, trunk.wte.weight, positions, trunk.wpe.weight))
         for i, block in enumerate(trunk.h):
             x, own = block(x, None if past is None else past[i])
             kept.append(own)
