@@ -32,7 +32,8 @@ from .record import Unsupported
 from .same_boxes import Boxes, agreeing
 
 ALL = ("onnxruntime", "openvino", "opencv", "torch", "torch-compile", "ncnn")
-QUICK = tuple(peer for peer in ALL if peer != "torch-compile")   # which takes minutes to compile
+QUICK = ("onnxruntime", "openvino", "opencv")   # torch and ncnn are slower, and torch.compile takes minutes
+PATIENCE = 8.0   # seconds of rounds with --quick, once there is one
 PICTURE, SOME = (480, 640), 100   # pixels; scores of a class above the threshold, before suppression
 
 
@@ -250,7 +251,8 @@ def runners(model, whole, size: int, batch: int, threads: int, wanted, folder: P
                 yield peer, str(why)
 
 
-def compare(name: str, size: int, batch: int, threads: int, rounds: int, wanted=ALL) -> None:
+def compare(name: str, size: int, batch: int, threads: int, rounds: int, wanted=ALL,
+            quick: bool = False) -> None:
     import cv2
     coarse = np.random.default_rng(1).integers(0, 255, (PICTURE[0] // 16, PICTURE[1] // 16, 3), dtype=np.uint8)
     picture = cv2.resize(coarse, PICTURE[::-1], interpolation=cv2.INTER_CUBIC)   # smooth: all letterboxes are near
@@ -274,7 +276,10 @@ def compare(name: str, size: int, batch: int, threads: int, rounds: int, wanted=
         calls = {"pyops": ours} | {peer: lambda picture, run=run: run(framed(picture, size, batch))
                                    for peer, run in runs.items()}
         times: dict[str, list[float]] = {runner: [] for runner in calls}
-        for _ in range(rounds):
+        begun = time.perf_counter()
+        for done in range(rounds):
+            if quick and done and time.perf_counter() - begun > PATIENCE:
+                break
             for runner, call in calls.items():
                 start = time.perf_counter()
                 call(picture)
@@ -302,7 +307,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="3 rounds, and not torch.compile")
+    parser.add_argument("--quick", action="store_true", help=f"at most 3 rounds, of {', '.join(QUICK)} alone")
     parser.add_argument("--peers", help=f"comma-separated, of {', '.join(ALL)}; default: all")
     args = parser.parse_args(argv)
     wanted = tuple(args.peers.split(",")) if args.peers else QUICK if args.quick else ALL
@@ -310,7 +315,8 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"no peer is called {unknown[0]!r}; there are {', '.join(ALL)}")
     for network in args.networks:
         name, _, size = network.partition(":")
-        compare(name, int(size or 416), args.batch, args.threads, 3 if args.quick else args.rounds, wanted)
+        compare(name, int(size or 416), args.batch, args.threads, 3 if args.quick else args.rounds, wanted,
+                args.quick)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,16 @@ import argparse
 import sys
 import tempfile
 from collections import defaultdict
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 import pyops
 from pyops import functional as F
-from pyops.bench.measure import interleaved
+from pyops.bench import peers
+from pyops.bench.measure import interleaved, once
+from pyops.bench.record import Unsupported
+from pyops.bench.same_boxes import Boxes, agreeing
 from pyops.core.registry import OPS
 from pyops.nn import init
 
@@ -84,22 +86,60 @@ def pair(name: str, torch, torchvision):
     return theirs, ours
 
 
-def onnxruntime(theirs, x: np.ndarray, threads: int, torch):
-    """A session of torchvision's own export, which is for one image."""
-    import onnxruntime as runtime
+def exported(theirs, x: np.ndarray, torch, folder: Path) -> Path:
+    """torchvision's own export, which is for one image."""
     from torchvision.ops import _register_onnx_ops
     _register_onnx_ops._register_custom_op()
-    with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder) / "detector.onnx")
-        torch.onnx.export(theirs, ([torch.from_numpy(x[0])],), file, opset_version=17, dynamo=False)
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads, 4
-        session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    file = folder / "detector.onnx"
+    torch.onnx.export(theirs, ([torch.from_numpy(x[0])],), str(file), opset_version=17, dynamo=False)
+    return file
+
+
+def onnxruntime(file: Path, x: np.ndarray, threads: int):
+    import onnxruntime as runtime
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda: [session.run(None, {name: image}) for image in x]
 
 
-def measured(name: str, batch: int, seconds: float, threads: int) -> str:
+def openvino(file: Path, x: np.ndarray, threads: int):
+    bind = peers.openvino_model(file, threads)
+
+    def run():
+        for image in x:
+            bind(image)()
+    return run
+
+
+def others(theirs, x: np.ndarray, threads: int, torch, quick: bool):
+    """(peer, a function of nothing, or why there is none) of those beside torchvision."""
+    runners = {"onnxruntime": onnxruntime, "openvino": openvino}
+    there = {peer: peers.missing(peer) for peer in runners}
+    with tempfile.TemporaryDirectory() as folder:
+        file = exported(theirs, x, torch, Path(folder)) if not all(there.values()) else Path()
+        for peer, runner in runners.items():
+            if there[peer]:
+                yield peer, f"{', '.join(there[peer])} is not installed"
+                continue
+            try:
+                run = runner(file, x, threads)
+                run()   # operators that it lacks show here
+                yield peer, run
+            except (RuntimeError, Unsupported) as why:
+                yield peer, str(why).strip().splitlines()[0]
+    if not quick:
+        compiled, given = torch.compile(theirs), list(torch.from_numpy(x))
+
+        def run():
+            with torch.no_grad():
+                return compiled(given)
+        yield "torch-compile", run
+    yield "ncnn", "it takes no such network whole, its own regions and suppression included"
+
+
+def measured(name: str, batch: int, seconds: float, threads: int, quick: bool = False) -> str:
     torch, torchvision = torchvision_with_operators()
     torch.set_num_threads(threads)
     theirs, ours = pair(name, torch, torchvision)
@@ -111,15 +151,19 @@ def measured(name: str, batch: int, seconds: float, threads: int) -> str:
         with torch.no_grad():
             return theirs(given)
     runs = {"pyops": lambda: program(x), "torchvision": eager}
-    if find_spec("onnxruntime") and find_spec("onnx"):
-        runs["onnxruntime"] = onnxruntime(theirs, x, threads, torch)
+    for peer, run in others(theirs, x, threads, torch, quick):
+        if isinstance(run, str):
+            print(f"{name} batch {batch}: {peer} not run: {run}", flush=True)
+        else:
+            runs[peer] = run
     found, want = ours.cut(*program(x)), eager()
-    same = [int(np.isclose(f.scores, w["scores"].numpy(), atol=1e-4).sum()) if len(f) == len(w["scores"]) else 0
-            for f, w in zip(found, want)]
-    samples, _ = interleaved(runs, seconds)
+    same = agreeing([Boxes(f.boxes, f.scores, f.labels) for f in found],
+                    [Boxes(w["boxes"].numpy(), w["scores"].numpy(), w["labels"].numpy()) for w in want], score=1e-3)
+    samples = {peer: [once(run, 1) for _ in range(2)] for peer, run in runs.items()} if quick else interleaved(
+        runs, seconds)[0]
     best = {key: min(times) for key, times in samples.items()}
     line = ", ".join(f"{key} {1e3 * value:.1f} ms ({value / best['pyops']:.2f})" for key, value in best.items())
-    return f"{name} batch {batch}: {line}; {sum(same)} of {sum(map(len, found))} boxes are torchvision's"
+    return f"{name} batch {batch}: {line}; {same} of {sum(map(len, found))} boxes are torchvision's"
 
 
 def steps(name: str, threads: int) -> str:
@@ -143,14 +187,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each detector")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", action="store_true", help="what our steps take, without peers")
-    parser.add_argument("--quick", action="store_true", help="5 rounds of each detector")
+    parser.add_argument("--quick", action="store_true", help="two calls each, and not torch.compile")
     args = parser.parse_args(argv)
-    if args.quick:
-        args.seconds = 0.0
     if unknown := [name for name in args.names if name not in SIZES]:
         parser.error(f"no detector is called {unknown[0]!r}; there are {', '.join(SIZES)}")
     for name in args.names:
-        print(steps(name, args.threads) if args.steps else measured(name, args.batch, args.seconds, args.threads),
+        print(steps(name, args.threads) if args.steps else measured(name, args.batch, args.seconds, args.threads,
+                                                                             args.quick),
               flush=True)
     return 0
 

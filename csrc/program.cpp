@@ -59,7 +59,13 @@ struct Call {
     std::vector<std::shared_ptr<std::vector<i64>>> shapes;   // of views
     bool external = false;   // it touches an input or output, whose pointers differ from run to run
 
-    void run() const { row->call(row->kernel, slots.data()); }
+    void run() const {
+        try {
+            row->call(row->kernel, slots.data());
+        } catch (const std::out_of_range& why) {   // an index that only the kernel sees: whose it is
+            throw std::out_of_range(std::string(row->name) + ": " + why.what());
+        }
+    }
     // How many calls behind this one are its parts.
     i64 parts() const { return step == Step::BRANCH ? first + second : first; }
     template <class T> T* number(int slot) const { return slots[slot].get<AnyView>().template as<T>(); }

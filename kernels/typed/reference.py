@@ -173,7 +173,7 @@ def from_front(index, n, wrap):
     found = np.where(index < 0, index + n, index) if wrap else index
     wrong = (found < 0) | (found >= n)
     if wrong.any():
-        raise IndexError(f"index {index[wrong].flat[0]} is not one of {n}")
+        raise IndexError(f"index {index[wrong].flat[0]} is outside an axis of size {n}")
     return found
 
 

@@ -25,11 +25,23 @@ def put_rows(x: Any, places: Any, values: Any, count: Any, reduction: str = "") 
         return found
     sizes = np.array([n, *x.shape[1:axes]], np.int64)
     outside = F.logical_or(F.lt(places, np.int64(0)), F.ge(places, sizes))
+    refuse(outside, places, sizes, count)
     places = F.where(outside, sizes + 1, places)
     behind = np.array([n, *[0] * (axes - 1)], np.int64)   # in a row behind all, which is dropped
     places = F.where(F.reshape(F.lt(np.arange(room), count), (room, 1)), places, behind)
     wide = F.cat([x, np.zeros((1, *x.shape[1:]), x.dtype)], 0)
     return F.getitem(PUT_BLOCKS(wide, places, values, wrap=False, reduction=reduction), (slice(0, n),))
+
+
+def refuse(outside: Any, places: Any, sizes: np.ndarray, count: Any) -> None:
+    """IndexError for a place, of arrays, that is none."""
+    if not isinstance(outside, np.ndarray) or isinstance(count, Traced):
+        return
+    wrong = np.flatnonzero(outside[:int(count)].any(1))
+    if len(wrong):
+        where, limits = (", ".join(map(str, row)) for row in (np.asarray(places)[wrong[0]], sizes))
+        raise IndexError(f"put_rows: row {wrong[0]} of places is [{where}], outside the axes of x, which are of "
+                         f"size [{limits}]")
 
 
 def of_present(compute: Callable[..., tuple[Any, ...]], present: Any, *arrays: Any) -> tuple[Any, ...]:

@@ -143,6 +143,8 @@ def test_a_place_outside_is_an_error_of_the_run():
     for bad in (4, -1, 1 << 40):
         with pytest.raises(IndexError, match="4"):
             program(normal(0, 4, 2), np.array([[0], [bad], [1]]), values, np.int64(2))
+        with pytest.raises(IndexError, match=rf"row 1 of places is \[{bad}\], outside the axes of x, .* size \[4\]"):
+            model(normal(0, 4, 2), np.array([[0], [bad], [1]]), values, np.int64(2))
 
 
 def test_volumes_are_computed_whole():
