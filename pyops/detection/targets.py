@@ -29,9 +29,10 @@ def checked_targets(name: str, targets: Sequence[Mapping[str, Any]], sizes: Sequ
     reach beyond their image. ValueError in one sentence for another number of targets, other shapes or types, boxes
     that are not finite or have no area, or none within their image, and labels outside first to
     first + classes - 1."""
-    if isinstance(targets, Mapping) or len(targets) != len(sizes):
+    several = isinstance(targets, Sequence) and not isinstance(targets, str)
+    if not several or len(targets) != len(sizes):
         raise ValueError(f"{name}: as many targets as images, got "
-                         f"{'one mapping' if isinstance(targets, Mapping) else len(targets)} and {len(sizes)}")
+                         f"{len(targets) if several else f'a {type(targets).__name__}'} and {len(sizes)}")
     return [one(name, i, target, size, first, classes) for i, (target, size) in enumerate(zip(targets, sizes))]
 
 

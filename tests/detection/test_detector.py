@@ -75,6 +75,28 @@ def test_settings_out_of_range_are_refused(setting):
         Corners(**setting)
 
 
+@pytest.mark.parametrize("setting, says", [
+    ({"score_threshold": "0.5"}, "score_threshold and iou_threshold must be numbers, got '0.5' and 0.5"),
+    ({"iou_threshold": None}, "must be numbers"),
+    ({"class_names": "abc"}, "class_names must be a sequence of strings, one a label, got 'abc'"),
+    ({"class_names": (1, 2, 3)}, "must be a sequence of strings")])
+def test_settings_of_another_type_are_refused(setting, says):
+    with pytest.raises(TypeError, match=says):
+        Corners(**setting)
+
+
+def test_fewer_names_than_labels_are_refused_before_anything_is_computed():
+    model = pyops.create_model("yolov3_small", classes=3, class_names=("a", "b"))
+    with pytest.raises(ValueError, match="SmallYOLOv3: class_names are 2, and labels 0 to 2"):
+        model.detect(np.zeros((64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("targets", [None, "ab", {"boxes": [], "labels": []}, 3])
+def test_targets_that_are_no_list_are_refused(targets):
+    with pytest.raises(ValueError, match=f"as many targets as images, got a {type(targets).__name__} and 2"):
+        pyops.create_model("yolov3_small", classes=3).losses(np.zeros((2, 3, 64, 64), np.float32), targets)
+
+
 def test_settings_as_they_are_now_are_described():
     model = Corners(class_names=("a", "b"))
     model.recipe = Recipe("corners", {"score_threshold": 0.5})

@@ -52,8 +52,14 @@ class Detector(nn.Module):
 
     def set_thresholds(self, score_threshold: float, iou_threshold: float, max_detections: int,
                        class_names: Sequence[str] | None = None) -> None:
-        """The four settings, checked. ValueError for one that is out of range."""
+        """The four settings, checked. ValueError for one that is out of range, TypeError for another type."""
         name = type(self).__name__
+        if not all(isinstance(v, (int, float, np.number)) for v in (score_threshold, iou_threshold)):
+            raise TypeError(f"{name}: score_threshold and iou_threshold must be numbers, got "
+                            f"{score_threshold!r} and {iou_threshold!r}")
+        if class_names is not None and (isinstance(class_names, str) or not all(
+                isinstance(one, str) for one in class_names)):
+            raise TypeError(f"{name}: class_names must be a sequence of strings, one a label, got {class_names!r}")
         if not 0 <= score_threshold <= 1 or not 0 <= iou_threshold <= 1:
             raise ValueError(f"{name}: score_threshold and iou_threshold must be from 0 to 1, got "
                              f"{score_threshold} and {iou_threshold}")
@@ -96,6 +102,9 @@ class Detector(nn.Module):
         if not isinstance(images, (list, tuple)):
             batch = not isinstance(images, (str, bytes)) and len(getattr(images, "shape", ())) == 4
             images = list(images) if batch else [images]
+        names, classes = self.class_names, getattr(self, "classes", 0)
+        if names is not None and len(names) < classes:
+            raise ValueError(f"{type(self).__name__}: class_names are {len(names)}, and labels 0 to {classes - 1}")
         ready = [as_image(image) for image in images]
         groups: dict[Any, list[int]] = {}
         for i, image in enumerate(ready):
