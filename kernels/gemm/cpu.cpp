@@ -1,37 +1,29 @@
 // Matrix products. gemm: C = A B for any of the four transpositions, on the register tile of
-// gemm.h: panels of A and B are packed a block of DEPTH at a time, but where few rows or a short
-// reduction would not pay for it. linear: y = x W^T + b, where both operands have the reduction
-// contiguous and W is read once: dot products of whole vectors, packing nothing, so that one sample
-// costs no more than reading W; for many samples the tile, whose sums need no folding.
+// product_tile.h: panels of A and B are packed a block of DEPTH at a time, but where few rows or a
+// short reduction would not pay for it; tiles fetch what is packed and written next. linear: y = x W^T
+// + b, where both operands have the reduction contiguous and W is read once: dot products of whole
+// vectors, packing nothing, so that one sample costs no more than reading W; for many samples the
+// tile, whose sums need no folding.
 #include <array>
 #include <utility>
-#include "gemm/gemm.h"
+#include "gemm/product_tile.h"
 
 extern __thread bool pyops_by_sample;   // module.cpp: pyops.batch_invariant()
 
 BEGIN_KERNELS
 
-static i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
-static i64 least(i64 a, i64 b) { return a < b ? a : b; }
-
-constexpr i64 DEPTH  = 192;          // reduction a block
-constexpr i64 BAND   = 8 * ROWS;     // rows of A packed together
-constexpr i64 PANELS = 10;           // panels of B a task
-
-struct Matrix {
-    const real* data;
-    i64  stride;                     // between stored rows
-    bool transposed;
-    const real* at(i64 row, i64 column) const {
-        return transposed ? data + column * stride + row : data + row * stride + column;
-    }
-};
+constexpr i64 DEPTH  = 512;          // reduction a block
+constexpr i64 BAND   = 32;           // rows of A packed together
+constexpr i64 PANELS = 6;            // panels of B a task
 
 // Rows [row, row + ROWS) of A at [k, k + depth) as [depth][ROWS].
 static void pack_a(const Matrix& a, i64 row, int rows, i64 k, i64 depth, real* dst) {
     if (!a.transposed) return pack_rows<ROWS>(a.at(row, k), a.stride, rows, depth, dst);
-    for (i64 i = 0; i < depth; ++i, dst += ROWS)
-        for (int r = 0; r < ROWS; ++r) dst[r] = r < rows ? a.at(row, k + i)[r] : 0;
+    if (rows == ROWS)
+        for (i64 i = 0; i < depth; ++i, dst += ROWS) std::memcpy(dst, a.at(row, k + i), ROWS * sizeof(real));
+    else
+        for (i64 i = 0; i < depth; ++i, dst += ROWS)
+            for (int r = 0; r < ROWS; ++r) dst[r] = r < rows ? a.at(row, k + i)[r] : 0;
 }
 
 static void pack_b(const Matrix& b, i64 k, i64 depth, i64 column, i64 columns, int vectors, real* dst) {
@@ -39,33 +31,41 @@ static void pack_b(const Matrix& b, i64 k, i64 depth, i64 column, i64 columns, i
     else pack_columns(b.at(k, column), b.stride, depth, columns, vectors, dst);
 }
 
-// Rows [row0, row1) at columns [column0, column1) of one product; `more`: added to what C holds.
+// Rows [row0, row1) at columns [column0, column1) of one product; bias: what each row begins with, or null.
 static void product_task(const Matrix& a, const Matrix& b, real* c, i64 n, i64 depth, i64 row0, i64 row1,
-                         i64 column0, i64 column1, bool more = false) {
+                         i64 column0, i64 column1, const real* bias = nullptr) {
+    static const real zeros[WIDTH] = {};
+    const i64 pieces = depth ? ceil_div(depth, DEPTH) : 1, panels = ceil_div(column1 - column0, WIDTH);
+    const auto piece = [&](i64 i) { return depth * i / pieces; };
     Scratch<real> packed_b(DEPTH * (column1 - column0 + WIDTH)), packed_a(DEPTH * BAND);
-    const real zeros[ROWS] = {};
-    for (i64 k = 0; k < depth || k == 0; k += DEPTH) {
-        const i64 block = least(depth - k, DEPTH);
+    for (i64 i = 0; i < pieces; ++i) {
+        const i64 k = piece(i), block = piece(i + 1) - k, steps = ceil_div(block, STEP) * panels;   // of ROWS rows
         for (i64 j = column0; j < column1; j += WIDTH) {
             const i64 columns = least(column1 - j, WIDTH);
             pack_b(b, k, block, j, columns, (int)ceil_div(columns, LANES), packed_b + (j - column0) * DEPTH);
         }
+        Ahead ahead[2];
+        if (i + 1 < pieces)
+            ahead[1] = {b, k + block, piece(i + 2) - k - block, column0, column1 - column0,
+                        steps * ceil_div(row1 - row0, ROWS) + 1};
         for (i64 band = row0; band < row1; band += BAND) {
-            const i64 end = least(band + BAND, row1);
+            const i64 end = least(band + BAND, row1), all = steps * ceil_div(end - band, ROWS) + 1;
             for (i64 row = band; row < end; row += ROWS)
                 pack_a(a, row, (int)least(end - row, ROWS), k, block, packed_a + (row - band) * DEPTH);
+            if (end < row1) ahead[0] = {a, end, least(BAND, row1 - end), k, block, all};
+            else if (i + 1 < pieces)
+                ahead[0] = {a, row0, least(BAND, row1 - row0), k + block, piece(i + 2) - k - block, all};
+            else ahead[0] = {};
             for (i64 j = column0; j < column1; j += WIDTH) {
                 const i64 columns = least(column1 - j, WIDTH);
-                const int vectors = (int)ceil_div(columns, LANES);
                 for (i64 row = band; row < end; row += ROWS) {
-                    const i64   rows  = least(end - row, ROWS);
-                    const real* start = k || more ? nullptr : zeros;
-                    const real *pa = packed_a + (row - band) * DEPTH, *pb = packed_b + (j - column0) * DEPTH;
-                    if (rows == ROWS && columns == vectors * LANES)
-                        gemm_tile(vectors, block, pa, pb, c + row * n + j, n, start);
-                    else
-                        gemm_tile_ragged(vectors, block, pa, pb, c + row * n + j, n, (int)rows, columns,
-                                         start);
+                    real* const at = c + row * n + j;
+                    const Begin begin = i ? Begin{at, n} : bias ? Begin{bias + j, 0} : Begin{zeros, 0};
+                    const real* const next = row + 2 * ROWS <= end       ? at + ROWS * n
+                                             : j + 2 * WIDTH <= column1 ? c + band * n + j + WIDTH
+                                                                        : nullptr;
+                    product_tile(least(end - row, ROWS), columns, block, packed_a + (row - band) * DEPTH,
+                                 packed_b + (j - column0) * DEPTH, begin, at, n, next, ahead);
                 }
             }
         }
@@ -293,10 +293,7 @@ static void linear_tiles(In<real> x, In<real> weight, In<real> bias, i64 samples
     parallel_tasks(columns * rows, [&](i64 i) {
         const i64 row0 = tiles * (i % rows) / rows * ROWS, row1 = least(tiles * (i % rows + 1) / rows * ROWS, samples);
         const i64 j0 = panels * (i / rows) / columns * WIDTH, j1 = least(panels * (i / rows + 1) / columns * WIDTH, n);
-        if (bias)
-            for (i64 row = row0; row < row1; ++row)
-                std::memcpy(y.data + row * n + j0, bias.data + j0, (j1 - j0) * sizeof(real));
-        product_task(a, b, y.data, n, features, row0, row1, j0, j1, bool(bias));
+        product_task(a, b, y.data, n, features, row0, row1, j0, j1, bias.data);
     });
 }
 
