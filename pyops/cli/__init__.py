@@ -67,6 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"pyops: {error}", file=sys.stderr)
         return 2
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:   # of -o, most often
+        print(f"pyops: {error.filename or error}: {error.strerror or 'cannot be written'}", file=sys.stderr)
+        return 2
     except BrokenPipeError:   # `pyops ... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

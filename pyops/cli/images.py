@@ -5,35 +5,34 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files.eight_bits import eight_bits
+from ..files.eight_bits import as_shown
 from . import UsageError
 
 
 def open_grey(path: Path) -> np.ndarray:
-    """The image's grey levels (h, w), 0 .. 255, transparency on white."""
+    """The image's grey levels (h, w), 0 .. 255, as viewers show it. UsageError where there is one only."""
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise UsageError("reading an image needs Pillow: pip install 'pyops-kernels[train]'") from error
     try:
         with Image.open(path) as image:
-            if image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            return np.asarray(eight_bits(image).convert("L"), np.float32)
+            grey = np.asarray(as_shown(image).convert("L"), np.float32)
     except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UsageError(f"{path}: cannot be read as an image: {error}") from error
+    if grey.min() == grey.max():
+        raise UsageError(f"{path}: the image has one grey level only: nothing is drawn on it")
+    return grey
 
 
 def prepare(grey: np.ndarray, box: int) -> np.ndarray:
     """uint8 (32, 32) as the training images are: light ink on black, the digit scaled to fill a box
-    of `box` pixels in the middle."""
+    of `box` pixels in the middle. grey: of two levels or more."""
     from PIL import Image
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     if np.median(border) > 127:   # paper is what the border shows most of
         grey = 255 - grey
     grey = grey - grey.min()
-    if not grey.any():
-        raise UsageError("the image has one grey level only: nothing is drawn on it")
     grey *= 255 / grey.max()
     rows, columns = (np.flatnonzero((grey > 64).any(axis)) for axis in (1, 0))
     ink = grey[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files.eight_bits import eight_bits
+from ..files.eight_bits import as_shown, eight_bits
 
 __all__ = ["as_image", "as_uint8"]
 
@@ -42,15 +42,12 @@ def as_image(source: Any) -> np.ndarray:
 def opened(path: Any) -> np.ndarray:
     """(H, W, 3) uint8 of a file, turned as its EXIF says, transparency on white."""
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError("reading an image needs Pillow: pip install 'pyops-kernels[train]'") from error
     try:
         with Image.open(path) as image:
-            turned = ImageOps.exif_transpose(image)
-            if turned.has_transparency_data:
-                turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned.convert("RGBA"))
-            return np.asarray(eight_bits(turned).convert("RGB"))
+            return np.asarray(as_shown(image).convert("RGB"))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:

@@ -18,3 +18,12 @@ def eight_bits(image: Any) -> Any:
     highest = values.max(initial=0)
     most = 65535 if highest > 255 or image.mode.startswith("I;16") else 255 if highest > 1 else 1
     return Image.fromarray(np.clip(np.rint(values / most * 255), 0, 255).astype(np.uint8))
+
+
+def as_shown(image: Any) -> Any:
+    """A PIL.Image as viewers show it: turned as its EXIF data says, transparency on white, eight_bits."""
+    from PIL import Image, ImageOps
+    turned = ImageOps.exif_transpose(image)
+    if turned.has_transparency_data:
+        turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned.convert("RGBA"))
+    return eight_bits(turned)

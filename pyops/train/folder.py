@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..files.eight_bits import eight_bits
+from ..files.eight_bits import as_shown
 from .dataset import to_unit
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
@@ -121,14 +121,11 @@ def load_image(path, size: tuple[int, int], resize: tuple[int, int], channels: i
     Turned as its EXIF data says, transparency on white, 16 bits and floats as eight. Raises what
     Pillow raises for a file that is no image or a damaged one, ValueError for NaN.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
     mode = "RGB" if channels == 3 else "L"
     with Image.open(path) as file:
         file.draft(mode, resize[::-1])   # JPEG: decodes no finer than is needed
-        image = eight_bits(ImageOps.exif_transpose(file))
-        if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        image = image.convert(mode)
+        image = as_shown(file).convert(mode)
     height, width = resize
     scale = max(height / image.height, width / image.width)
     image = image.resize((max(width, round(image.width * scale)), max(height, round(image.height * scale))),

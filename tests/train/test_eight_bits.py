@@ -35,6 +35,30 @@ def test_nan_is_said(reader, tmp_path):
         READERS[reader](tmp_path / "a.tiff")
 
 
+@pytest.mark.parametrize("reader", READERS)
+def test_pictures_are_read_as_viewers_show_them(reader, tmp_path):
+    """EXIF's orientation 6 is a quarter turn clockwise; what shines through is white."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    # as wide as high: load_image scales to the size that it is asked for
+    square = GREY[:8, :8].repeat(2, 0).repeat(2, 1)
+    Image.fromarray(square).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(np.rot90(square, -1)).save(tmp_path / "plain.png")
+    through = np.dstack([square, square, square, np.where(square < 128, 0, 255).astype(np.uint8)])
+    Image.fromarray(through).save(tmp_path / "through.png")
+    Image.fromarray(np.where(square < 128, 255, square)).save(tmp_path / "white.png")
+    for name, same in (("turned", "plain"), ("through", "white")):
+        got, wanted = (READERS[reader](tmp_path / f"{one}.png") for one in (name, same))
+        assert np.array_equal(got, wanted), name
+
+
+@pytest.mark.parametrize("level", [0, 130, 255])
+def test_a_picture_of_one_level_shows_no_digit(level, tmp_path):
+    Image.fromarray(np.full((4, 4), level, np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="a.png: the image has one grey level only"):
+        cli_images.open_grey(tmp_path / "a.png")
+
+
 def test_dark_images_of_16_bits_stay_dark(tmp_path):
     Image.fromarray(np.full((4, 4), 200, np.uint16)).save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:

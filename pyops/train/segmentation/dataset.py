@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...files.eight_bits import eight_bits
+from ...files.eight_bits import as_shown
 from ..detection.annotations import Picture
 
 NOTHING = 255
@@ -103,12 +103,13 @@ def resized(sample: MaskSample, size: tuple[int, int]) -> MaskSample:
 
 
 def read_image(path) -> np.ndarray:
-    """uint8 (H, W, 3) of any image that Pillow opens. Of 16 bits, or of floats, the values are scaled:
-    from 0 to 65,535, 255 or 1, whichever holds them. ValueError for NaN and infinity."""
+    """uint8 (H, W, 3) of any image that Pillow opens, turned as its EXIF data says, transparency on
+    white. Of 16 bits, or of floats, the values are scaled: from 0 to 65,535, 255 or 1, whichever holds
+    them. ValueError for NaN and infinity."""
     from PIL import Image
     with Image.open(path) as found:
         try:
-            return np.asarray(eight_bits(found).convert("RGB"))
+            return np.asarray(as_shown(found).convert("RGB"))
         except ValueError as why:
             raise ValueError(f"{path}: {why}") from why
 
