@@ -68,6 +68,8 @@ CASES = {
         case("pixels_beyond_filter", "conv_transpose2d", A(5, 18, 1, 1), A(18, 16, 4, 4), A(16), stride=3, padding=1, output_padding=(2, 1), batch=True),
         case("stride2_small_map", "conv_transpose2d", A(2, 20, 3, 2), A(20, 16, 4, 4), A(16), stride=2, padding=1, batch=True),
         case("stride2_parities", "conv_transpose2d", A(2, 20, 9, 11), A(20, 24, 4, 4), A(24), stride=2, padding=(1, 0), output_padding=(1, 0), batch=True),
+        case("stride2_to_rgb", "conv_transpose2d", A(2, 17, 5, 35), A(17, 3, 4, 4), A(3), stride=2, padding=1, batch=True),
+        case("strides_to_two_filters", "conv_transpose2d", A(1, 20, 9, 33), A(20, 2, 5, 3), stride=(2, 3), padding=(2, 1), output_padding=(1, 2)),
         case("depthwise", "conv_transpose2d", A(2, 5, 9, 17), A(5, 1, 4, 4), A(5), stride=2, padding=1, groups=5),
         case("dilation2_wide", "conv_transpose2d", A(1, 32, 25, 30), A(32, 33, 3, 3), A(33), padding=2, dilation=2),
         case("atrous12", "conv_transpose2d", A(1, 20, 17, 29), A(20, 34, 3, 3), padding=12, dilation=12),

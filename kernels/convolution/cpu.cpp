@@ -10,6 +10,7 @@
 #include "phases.h"
 #include "planar.h"
 #include "transposed_columns.h"
+#include "transposed_few.h"
 #if defined(REAL_f32)
 #include "depth_slices.h"
 #include "direct_planar.h"
@@ -215,6 +216,7 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
         return by_patches(conv, kernel, padding);
     }
     if (columns) return by_columns(conv, kernel, stride, padding);
+    if (few_products_pay(conv, kernel, stride, dilation)) return FewProducts(conv, kernel, stride, padding).run();
     Scratch<Tap>     taps(kernel.spatial());
     Scratch<AxisTap> axis(kernel.d + kernel.h + kernel.w);
     Scratch<i64>     phases(kernel.d + kernel.h + kernel.w);

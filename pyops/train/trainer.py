@@ -259,6 +259,14 @@ class Trainer:
                 self._write()
         return self._tested(number, now, begin)
 
+    def _first_loss(self) -> float | None:
+        """Of the first batch; of a training that was resumed, whose first batches are not kept, the mean
+        of the first epoch."""
+        whole = len(self.batch_losses) >= len(self.history) * self.batches_per_epoch
+        if self.batch_losses and whole:
+            return self.batch_losses[0]
+        return self.history[0].train_loss if self.history else None
+
     def _tested(self, number: int, now: Progress, begin: float) -> Epoch:
         """A test, and what the epoch came to."""
         tested = self.test()

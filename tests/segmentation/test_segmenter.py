@@ -169,6 +169,9 @@ def test_a_resumed_training_is_the_same(tmp_path):
     second.fit(resume=True)
     for a, b in zip(whole.model.parameters(), second.model.parameters()):
         assert np.array_equal(a.data, b.data)
+    # chance, for diagnose: a resumed training begins with a loss that was learnt
+    assert whole._first_loss() == whole.batch_losses[0]
+    assert second._first_loss() == second.history[0].train_loss == whole.history[0].train_loss
 
 
 def test_wrong_trainings_are_refused(tmp_path):

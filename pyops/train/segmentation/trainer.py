@@ -126,8 +126,7 @@ class Segmenter(Trainer):
 
     def diagnose(self) -> Diagnosis:
         """What the curve says; chance is the loss of the first batch."""
-        chance = self.batch_losses[0] if self.batch_losses else self.history[0].train_loss if self.history else None
-        return diagnose(self.history, self.batch_losses, chance=chance)
+        return diagnose(self.history, self.batch_losses, chance=self._first_loss())
 
     def _draw(self, path, title: str) -> None:
         pictures.draw_curve(path, self.history, title)
