@@ -6,7 +6,9 @@
 #include <vector>
 #include "arguments.h"
 #include "owned.h"
+#include "strided_copy.h"
 
+extern int pyops_threads;                 // module.cpp
 PyObject* pooled_like(PyObject* array);   // pool.cpp; null without an error where it is small
 
 namespace {
@@ -19,43 +21,18 @@ bool lies_ready(PyObject* array) {
     return (fields(array)->flags & wanted) == wanted;
 }
 
-// The values of `from` into `to`, a contiguous array of its shape and type, row by row where values lie side
-// by side, as those of a head do. False: they do not.
-bool copy_runs(PyObject* from, PyObject* to) {
-    const auto* const a = fields(from);
-    const i64 size = py::reinterpret_borrow<py::dtype>(a->descr).itemsize();
-    i64 run = size;
-    int axes = a->nd;
-    for (; axes > 0 && (a->strides[axes - 1] == run || a->dimensions[axes - 1] == 1); --axes)
-        run *= a->dimensions[axes - 1];
-    if (run < 64) return false;
-    std::vector<i64> at(axes, 0);
-    const char* source = a->data;
-    char*       target = fields(to)->data;
-    for (;;) {
-        std::memcpy(target, source, run);
-        target += run;
-        int axis = axes - 1;
-        for (; axis >= 0; --axis) {
-            source += a->strides[axis];
-            if (++at[axis] < a->dimensions[axis]) break;
-            source -= a->strides[axis] * a->dimensions[axis];
-            at[axis] = 0;
-        }
-        if (axis < 0) return true;
-    }
-}
-
 // A contiguous array of the values, of another type if one is given; a large one in memory of the pool, whose
-// pages need not be cleared. Null: a Python error.
+// pages need not be cleared, and copied by all threads. Null: a Python error.
 PyObject* copied(PyObject* array, int type = -1) {
     const Api& numpy = Api::get();
     if (type < 0) {
         PyObject* const large = pooled_like(array);
         if (!large) return PyErr_Occurred() ? nullptr : numpy.PyArray_NewCopy_(array, 0);
-        if (copy_runs(array, large) || numpy.PyArray_CopyInto_(large, array) == 0) return large;
-        Py_DECREF(large);
-        return nullptr;
+        const auto* const a = fields(array);
+        pyops_strided_copy(a->data, reinterpret_cast<const i64*>(a->dimensions),
+                           reinterpret_cast<const i64*>(a->strides), a->nd, size_of(element_of(array)),
+                           fields(large)->data, __atomic_load_n(&pyops_threads, __ATOMIC_RELAXED));
+        return large;
     }
     PyObject* const descr = numpy.PyArray_DescrFromType_(type);   // which FromAny takes
     return descr ? numpy.PyArray_FromAny_(array, descr, 0, 0, C_CONTIGUOUS | ALIGNED, nullptr) : nullptr;
@@ -138,4 +115,13 @@ bool is_ready_out(PyObject* out, PyObject* const* inputs, Py_ssize_t count) {
         const char* const from = fields(input)->data;
         return from < end && begin < from + bytes(input);
     });
+}
+
+void bind_ready_inputs(py::module_& m) {
+    m.def("contiguous", [](const py::array& array) {
+        if (lies_ready(array.ptr()) || !is_plain(array.ptr()) || !is_native(array.ptr()) ||
+            element_of(array) == Element::NONE)
+            return py::array::ensure(array, py::array::c_style);
+        return py::reinterpret_steal<py::array>(copied(array.ptr()));
+    }, "The array itself where it is row-major, or a copy that is, made by all threads.");
 }

@@ -2,29 +2,13 @@
 // gathering and scattering.
 #include "element.h"
 #include "indices.h"
+#include "strided_copy.h"
 
 BEGIN_KERNELS
 void strided_move(InAny x, Dims strides, OutAny y) {
-    const int last = y.ndim - 1;
-    const i64 width = last >= 0 ? y.dim(last) : 1, step = last >= 0 ? strides[last] : 1;
-    const i64 rows = width ? y.size() / width : 0;
-    for_width(size_of(y.element), [&](auto value) {
-        using T = decltype(value);
-        parallel_for(rows, 1 + GRAIN / (width + 1), [&](i64 begin, i64 end) {
-            for (i64 row = begin; row < end; ++row) {
-                i64 at = 0;
-                for (i64 axis = last - 1, left = row; axis >= 0; --axis) {
-                    at += left % y.dim((int)axis) * strides[(int)axis];
-                    left /= y.dim((int)axis);
-                }
-                const T* const from = x.as<const T>() + at;
-                T* const to = y.as<T>() + row * width;
-                if (step == 1) std::memcpy(to, from, width * sizeof(T));
-                else
-                    for (i64 i = 0; i < width; ++i) to[i] = from[i * step];
-            }
-        });
-    });
+    const i64 bytes = size_of(y.element);
+    for (int axis = 0; axis < strides.n; ++axis) strides.v[axis] *= bytes;
+    pyops_strided_copy(x.as<const char>(), y.shape, strides.v, y.ndim, bytes, y.as<char>(), int(threads_now()));
 }
 
 void roll(InAny x, Dims shape, Dims shift, OutAny y) {

@@ -12,6 +12,7 @@ from itertools import accumulate
 
 import numpy as np
 
+from .. import _C
 from ..core.late import LateFunctions
 from ..core.registry import Op
 from ..core.symbolic import index as as_int, plain
@@ -194,11 +195,14 @@ def cat(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
     Returns a new array. ValueError where ranks or shapes do not fit, or with no input.
     """
     tensors = tuple(tensors)
-    kept = tuple(t for t in tensors if tuple(t.shape) != (0,)) or tensors
-    if not kept:
+    shapes = tuple([tuple(t.shape) for t in tensors])
+    if not shapes:
         raise ValueError("cat: needs at least one input")
+    if (0,) in shapes:
+        tensors = tuple(t for t in tensors if tuple(t.shape) != (0,)) or tensors
+        shapes = tuple([tuple(t.shape) for t in tensors])
     dim = dim if axis is None else axis_or_dim("cat", dim, axis, 0)
-    return CAT(*kept, dim=_joint_axis(tuple(tuple(t.shape) for t in kept), dim), out=out)
+    return CAT(*tensors, dim=_joint_axis(shapes, dim), out=out)
 
 
 def stack(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
@@ -304,6 +308,20 @@ def _no_kernel(definition):
     return lambda k, *inputs, **attrs: definition(*inputs, **attrs)
 
 
+LARGE = 1 << 16   # values: below, NumPy's copy takes less than a call
+TELLS_COPIES = np.lib.NumpyVersion(np.__version__) >= "2.1.0"   # reshape(copy=False)
+
+
+def _reshape(k, x, *, shape):
+    """A view where there is one; else a copy, a large one by all threads."""
+    if type(x) is not np.ndarray or x.size < LARGE or x.flags.c_contiguous or not TELLS_COPIES:
+        return x.reshape(shape)
+    try:
+        return x.reshape(shape, copy=False)
+    except ValueError:
+        return _C.contiguous(x).reshape(shape)
+
+
 def _scatter(k, g, *, index, shape):
     y = k.empty(shape)
     y[...] = 0
@@ -322,15 +340,17 @@ def _check_cat(*arrays, dim):
 
 
 def _cat(k, *arrays, dim):
-    _check_cat(*arrays, dim=dim)
     first, dtype = arrays[0].shape, arrays[0].dtype
-    joint = sum(a.shape[dim] for a in arrays)
+    if any([a.dtype is not dtype for a in arrays]):
+        _check_cat(*arrays, dim=dim)
+    inner = math.prod(first[dim + 1:])
+    widths = [a.shape[dim] * inner for a in arrays]
+    pitch, offset = sum(widths), 0
+    joint = sum([a.shape[dim] for a in arrays])
     y = k.empty((*first[:dim], joint, *first[dim + 1:]), dtype)
     copy = k.cat_copy if dtype == k.dtype else k.cat_move
-    inner, offset = math.prod(first[dim + 1:]), 0
-    for a in arrays:
-        width = a.shape[dim] * inner
-        copy(a, width, joint * inner, offset, y)
+    for a, width in zip(arrays, widths):
+        copy(a, width, pitch, offset, y)
         offset += width
     return y
 
@@ -357,7 +377,7 @@ def _getitem_gradient(ctx: Context):
 
 
 RESHAPE = Op(
-    "reshape", "v", _no_kernel(reference.reshape), reference.reshape,
+    "reshape", "v", _reshape, reference.reshape,
     lambda ctx: (RESHAPE(ctx.g, shape=tuple(ctx.inputs[0].shape)),),
     tolerance=0,   # values are moved, not computed
     shapes=given,
