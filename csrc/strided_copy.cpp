@@ -12,8 +12,9 @@ using i64 = std::int64_t;
 
 struct Axis { i64 n, from, to; };   // its strides of the view and of the result, in bytes
 
-constexpr int MOST_AXES = 64;       // NumPy's own limit
-constexpr i64 LINE = 128, PIECE = 64 << 10;   // bytes: two lines, which memory fetches together; what is worth a thread, about 10 us
+constexpr int MOST_AXES = 64;      // NumPy's own limit
+constexpr i64 LINES = 128;         // bytes: two lines, which memory fetches together
+constexpr i64 PIECE = 64 << 10;    // bytes worth waking a thread for: about 10 us
 
 struct Copy {
     const char* from;
@@ -161,7 +162,7 @@ template <class T> void tiles(Copy copy, int near, int threads) {
     copy.count -= 1;
     std::copy(copy.axes + near + 1, copy.axes + copy.count, copy.axes + near);
     copy.count -= 1;
-    constexpr i64 WIDE = LINE / sizeof(T), LONG = 64 * WIDE;
+    constexpr i64 WIDE = LINES / sizeof(T), LONG = 64 * WIDE;
     const i64 strips = (across.n + WIDE - 1) / WIDE, chunks = (last.n + LONG - 1) / LONG;
     const i64 tasks = copy.values() * strips * chunks;
     in_parts(threads, tasks, copy.values() * across.n * last.n * i64(sizeof(T)), [&](i64 begin, i64 end) {

@@ -153,7 +153,7 @@ void make_m_and_filters(const Job& job, const Piece& piece, i64 block, const rea
     Scratch<real> taps(TAPS * TAPS * u_point), row(SIDE * u_point);
     winograd_filter_taps(job.filters, block, taps);
     for (i64 i = 0; i < SIDE; ++i) {
-        winograd_filter_row(taps, TAPS, TILE, job.channels, i, row);
+        winograd_filter_row(job.filters, taps, TILE, i, row);
         for (i64 j = 0; j < SIDE; ++j, v += batch.v_point(job.in_blocks), m += m_point) {
             const Filters f{row + j * u_point, 0, m, 0, (const char*)(row + (j + 1 < SIDE ? j + 1 : j) * u_point),
                             BLOCK * (i64)sizeof(real) / (piece.last - piece.first)};

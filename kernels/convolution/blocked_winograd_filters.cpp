@@ -91,8 +91,9 @@ template <int TILE, int TAPS> void transform_filters(const SquareFilters& w, rea
 }
 
 // A row of points of a block of filters: `row` of G w, times G^T. The same chains as in transform().
-template <int TILE, int TAPS> void transform_row(const real* taps, i64 channels, i64 row, real* u) {
+template <int TILE, int TAPS> void transform_row(const SquareFilters& w, const real* taps, i64 row, real* u) {
     constexpr int SIDE = TILE + TAPS - 1, COUNT = TAPS * TAPS;
+    const i64 channels = w.channels, first = w.turned ? (COUNT - 1) * BLOCK : 0, step = w.turned ? -BLOCK : BLOCK;
     constexpr Winograd<TILE, TAPS> winograd;
     double exact[TAPS];
     winograd.filter_row((int)row, exact);
@@ -103,10 +104,10 @@ template <int TILE, int TAPS> void transform_row(const real* taps, i64 channels,
             V column[TAPS], t[SIDE];
             #pragma GCC unroll 3
             for (int s = 0; s < TAPS; ++s) {
-                const real* f = taps + s * BLOCK + part;
+                const real* f = taps + first + s * step + part;
                 V sum = rounded(g[0] * load(f));
-                if (TAPS == 3) sum += g[TAPS - 1] * load(f + (TAPS - 1) * TAPS * BLOCK);
-                column[s] = sum + g[1] * load(f + TAPS * BLOCK);
+                if (TAPS == 3) sum += g[TAPS - 1] * load(f + (TAPS - 1) * TAPS * step);
+                column[s] = sum + g[1] * load(f + TAPS * step);
             }
             transform_taps<TILE, TAPS>(column, t);
             #pragma GCC unroll 8
@@ -181,11 +182,11 @@ void winograd_filter_taps(const SquareFilters& w, i64 block, real* taps) {
     gather(w, k, (int)(w.filters - k < BLOCK ? w.filters - k : BLOCK), 0, w.channels, taps);
 }
 
-void winograd_filter_row(const real* taps, i64 side, i64 tile, i64 channels, i64 row, real* u) {
-    if (side == 2) transform_row<4, 2>(taps, channels, row, u);
-    else if (tile == 2) transform_row<2, 3>(taps, channels, row, u);
-    else if (tile == 4) transform_row<4, 3>(taps, channels, row, u);
-    else transform_row<6, 3>(taps, channels, row, u);
+void winograd_filter_row(const SquareFilters& w, const real* taps, i64 tile, i64 row, real* u) {
+    if (w.side == 2) transform_row<4, 2>(w, taps, row, u);
+    else if (tile == 2) transform_row<2, 3>(w, taps, row, u);
+    else if (tile == 4) transform_row<4, 3>(w, taps, row, u);
+    else transform_row<6, 3>(w, taps, row, u);
 }
 
 void winograd_weights(In<real> weight, i64 tile, Out<real> u) {

@@ -1,15 +1,14 @@
 // Winograd's algorithm for a single call on planar arrays: filters are transformed, maps copied
-// into blocks of channels and back, a few samples at a time so that the copies stay in cache. With
-// many outputs all of that is a fraction of what the algorithm saves.
+// into blocks of channels and back, a few samples at a time so that the copies stay in cache. All of
+// that is a fraction of what the algorithm saves.
 #include "blocked/layout.h"
 #include "winograd_cost.h"
 #include "winograd_planar.h"
 
 BEGIN_KERNELS
 namespace {
-constexpr double FILTER = 60;                   // 16 values of a transformed filter
-constexpr double READ_CACHED = 5, READ = 17;    // the same, read again
-constexpr double CACHED = 16 << 20;             // bytes of filters
+constexpr double FILTER = 9;                    // 16 values of a transformed filter, written and read again
+constexpr i64    FEW_TILES = 600;               // filters are transformed as they are met, a block at a time
 
 double cost(const Planar3x3& conv, i64 tile) {
     const double channels = conv.filters.channels, blocks = blocks_of(conv.filters.filters),
@@ -20,10 +19,9 @@ double cost(const Planar3x3& conv, i64 tile) {
     const double maps =
         conv.xs.n * (conv.xs.spatial() * blocks_of(conv.filters.channels) + conv.ys.spatial() * blocks) *
         (phases > 1 ? 2 : 1);   // which are laid out once more
-    const double read  = lines * BLOCK * sizeof(real) < CACHED ? READ_CACHED : READ;
     return MULTIPLY * tiles * lines +
            TRANSFORM[tile / 4] * tiles * (blocks_of(conv.filters.channels) + blocks) / 2 +
-           (FILTER + read) * lines + COPY * maps;
+           FILTER * lines + COPY * maps;
 }
 }  // namespace
 
@@ -46,9 +44,11 @@ void winograd_planar(const Planar3x3& conv, i64 tile) {
     const i64 points = (tile + 2) * (tile + 2), in_blocks = blocks_of(xs.c), out_blocks = blocks_of(ys.c);
     const i64 x_sample = in_blocks * xs.spatial() * BLOCK, y_sample = out_blocks * ys.spatial() * BLOCK;
     const i64 together = clamp(MAPS_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n);
-    Scratch<real> u(out_blocks * points * xs.c * BLOCK), bias(out_blocks * BLOCK), x(together * x_sample),
+    const bool dilated = conv.dilation_h * conv.dilation_w > 1,
+               met = !dilated && xs.n * ceil_div(ys.h, tile) * ceil_div(ys.w, tile) <= FEW_TILES;
+    Scratch<real> u(met ? 0 : out_blocks * points * xs.c * BLOCK), bias(out_blocks * BLOCK), x(together * x_sample),
         y(together * y_sample);
-    winograd_filters(conv.filters, tile, u);
+    if (!met) winograd_filters(conv.filters, tile, u);
     for (i64 k = 0; k < out_blocks * BLOCK; ++k) bias[k] = conv.bias && k < ys.c ? conv.bias[k] : 0;
     const Dims padding{{conv.pad_h, conv.pad_w}, 2}, dilation{{conv.dilation_h, conv.dilation_w}, 2};
     const Act  nothing{Activation::CLAMP, -__builtin_inf(), __builtin_inf()};
@@ -59,9 +59,11 @@ void winograd_planar(const Planar3x3& conv, i64 tile) {
             yb{y, count, out_blocks, ys.h, ys.w, y_sample};
         to_blocked({conv.x + n * xs.c * xs.spatial(), in_shape, 4}, xb);
         const InMap<real> image{x, count, in_blocks, xs.h, xs.w, x_sample};
-        if (conv.dilation_h * conv.dilation_w > 1)
+        if (dilated)
             winograd_dilated_layer(image, conv.filters, u, tile, bias, {}, padding, dilation, nothing, yb);
-        else winograd_layer(image, conv.filters, u, tile, bias, {}, padding, 1, nothing, yb);
+        else
+            winograd_layer(image, conv.filters, met ? nullptr : static_cast<const real*>(u), tile, bias, {}, padding,
+                           1, nothing, yb);
         from_blocked({y, count, out_blocks, ys.h, ys.w, y_sample},
                      {conv.y + n * ys.c * ys.spatial(), out_shape, 4});
     }

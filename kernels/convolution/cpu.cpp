@@ -9,6 +9,7 @@
 #include "patches.h"
 #include "phases.h"
 #include "planar.h"
+#include "seen_taps.h"
 #include "transposed_columns.h"
 #include "transposed_few.h"
 #if defined(REAL_f32)
@@ -54,7 +55,7 @@ static void run_split(const Convolution& conv, const Extent& kernel, const TapLi
 }
 
 #if defined(REAL_f32)
-static bool all_ones(Dims d) { return d[0] == 1 && d[1] == 1 && d[2] == 1; }
+static bool all_ones(Dims d) { return all_of(d, 1); }
 
 // Runs the call by Winograd's algorithm if that can be done and gains time. `turned`: weight is
 // (channels, filters, 3, 3), as in a gradient.
@@ -136,12 +137,17 @@ void conv(In<real> x, In<real> weight, In<real> bias, Dims stride, Dims padding,
                      kernel.n / groups * kernel.c * kernel.spatial(),
                      kernel.c * kernel.spatial(),
                      kernel.spatial()};
+    const auto with = [&](In<real> few, Dims less) {
+        ISA::REAL_NAME::conv(x, few, bias, stride, less, dilation, groups, y);
+    };
+    if (by_seen_taps(weight, conv.xs, conv.ys, stride, padding, dilation, false, with)) return;
+    if (are_patches_of(conv, kernel, stride, padding, dilation)) return conv_of_patches(conv, kernel);
     if (in_blocks(conv, kernel, stride, padding, dilation, false)) return;
     Scratch<Tap> taps(kernel.spatial());
     TapList t = whole_filter(kernel, conv.ys, stride, padding, dilation, taps);
     const bool pointwise = t.count == 1 && taps[0].d == 0 && taps[0].h == 0 && taps[0].w == 0 &&
                            stride[0] == 1 && stride[1] == 1 && stride[2] == 1 &&
-                           conv.xs.spatial() == conv.ys.spatial();
+                           conv.xs.d == conv.ys.d && conv.xs.h == conv.ys.h && conv.xs.w == conv.ys.w;
     if (pointwise) {
         flatten_planes(conv.xs), flatten_planes(conv.ys);
         t.grid = {1, 1, conv.ys.w};
@@ -207,6 +213,10 @@ void conv_transpose(In<real> x, In<real> weight, In<real> bias, Dims stride, Dim
                            kernel.c * kernel.spatial()};
     // an image of no pixels that had been padded has a gradient
     if (y.size() == 0) return;
+    const auto with = [&](In<real> few, Dims less) {
+        conv_transpose(x, few, bias, stride, less, dilation, groups, y);
+    };
+    if (by_seen_taps(weight, xs, ys, stride, padding, dilation, true, with)) return;
     const bool columns = columns_pay(conv, kernel, stride, dilation);
     // samples of one pixel are a matrix, and so are the filters
     if (columns && xs.spatial() == 1) return by_columns(conv, kernel, stride, padding);

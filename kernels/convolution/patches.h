@@ -1,11 +1,14 @@
-// Transposed convolutions whose strides are their filter's size, as gradients of patch embeddings are: no
-// two pixels meet in an output, so that columns = x^T weight, one matrix product, holds every output
-// once, a row of a patch after the other.
+// Convolutions whose strides are their filter's size, as patch embeddings are: no two outputs meet in a
+// pixel, so that y = weight columns^T is one matrix product, of columns that hold every pixel once.
+// Transposed ones, as their gradients: columns = x^T weight holds every output once, a row of a patch
+// after the other.
 #pragma once
 #include "geometry.h"
 
 namespace ISA::REAL_NAME {
 void gemm(In<real> a, In<real> b, bool transpose_a, bool transpose_b, Out<real> c);
+
+static inline bool all_of(Dims d, i64 value) { return d[0] == value && d[1] == value && d[2] == value; }
 
 constexpr i64 LEAST_PATCH = 4;   // values of a row: fewer cost more to lay out than phases of outputs do
 
@@ -56,6 +59,51 @@ static void by_patches(const Convolution& conv, const Extent& kernel, Dims paddi
         parallel_for(conv.filters, 1 + 16384 / (conv.ys.spatial() + 1), [&](i64 begin, i64 end) {
             for (i64 k = begin; k < end; ++k) lay_patches(conv, kernel, padding, n, k, columns);
         });
+    }
+}
+
+// Whether a plain convolution without padding goes that way; few pixels, or few values a patch, are no product.
+static inline bool are_patches_of(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
+                                  Dims dilation) {
+    const i64 taps = kernel.spatial();
+    return conv.groups == 1 && stride[0] == kernel.d && stride[1] == kernel.h && stride[2] == kernel.w &&
+           all_of(dilation, 1) && all_of(padding, 0) && kernel.w >= LEAST_PATCH && conv.filters >= 4 * LANES &&
+           conv.channels * taps >= 4 * LANES && conv.ys.spatial() >= 4 * LANES;
+}
+
+// Patches [begin, end) of a sample, each a row of values as filters have them
+static inline void take_patches(const Convolution& conv, const Extent& kernel, i64 n, i64 begin, i64 end,
+                                real* columns) {
+    const Extent &xs = conv.xs, &ys = conv.ys;
+    const real* const image = conv.x + n * xs.c * xs.spatial();
+    for (i64 p = begin; p < end; ++p) {
+        const i64 d = p / (ys.w * ys.h) * kernel.d, h = p / ys.w % ys.h * kernel.h, w = p % ys.w * kernel.w;
+        real* to = columns + p * xs.c * kernel.spatial();
+        for (i64 c = 0; c < xs.c; ++c)
+            for (i64 a = 0; a < kernel.d; ++a)
+                for (i64 b = 0; b < kernel.h; ++b, to += kernel.w) {
+                    const real* const from = image + c * xs.spatial() + offset_in(xs, d + a, h + b, w);
+                    for_vectors(kernel.w, [&](i64 i, auto lanes) { lanes.store(to + i, lanes.load(from + i)); });
+                }
+    }
+}
+
+static inline void conv_of_patches(const Convolution& conv, const Extent& kernel) {
+    const i64 pixels = conv.ys.spatial(), row = conv.channels * kernel.spatial(), filters = conv.filters;
+    Scratch<real> columns(pixels * row);
+    const i64 weight_shape[] = {1, filters, row}, columns_shape[] = {1, pixels, row}, y_shape[] = {1, filters, pixels};
+    for (i64 n = 0; n < conv.xs.n; ++n) {
+        parallel_for(pixels, 1 + 16384 / row,
+                     [&](i64 begin, i64 end) { take_patches(conv, kernel, n, begin, end, columns); });
+        real* const y = conv.y + n * filters * pixels;
+        gemm({conv.weight, weight_shape, 3}, {columns, columns_shape, 3}, false, true, {y, y_shape, 3});
+        if (conv.bias)
+            parallel_for(filters, 1 + 16384 / pixels, [&](i64 begin, i64 end) {
+                for (i64 k = begin; k < end; ++k)
+                    for_vectors(pixels, [&, bias = splat(conv.bias[k])](i64 i, auto lanes) {
+                        lanes.store(y + k * pixels + i, lanes.load(y + k * pixels + i) + bias);
+                    });
+            });
     }
 }
 }  // namespace ISA::REAL_NAME

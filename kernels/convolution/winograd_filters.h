@@ -34,5 +34,5 @@ void winograd_filters(const SquareFilters& w, i64 tile, real* u);
 // The same of one block of 16 filters, a row of points at a time, by the thread that calls. taps:
 // (channels, side x side, 16), made once for all rows; u: (tile + side - 1, channels, 16).
 void winograd_filter_taps(const SquareFilters& w, i64 block, real* taps);
-void winograd_filter_row(const real* taps, i64 side, i64 tile, i64 channels, i64 row, real* u);
+void winograd_filter_row(const SquareFilters& w, const real* taps, i64 tile, i64 row, real* u);
 }  // namespace ISA::REAL_NAME
