@@ -43,6 +43,9 @@ CASES = {
         case("dilation3_uneven", "conv2d", A(1, 32, 31, 40), A(35, 32, 3, 3), padding=(1, 5), dilation=(2, 3)),
         case("atrous12", "conv2d", A(2, 20, 17, 29), A(34, 20, 3, 3), A(34), padding=12, dilation=12),
         case("atrous_beyond", "conv2d", A(1, 16, 9, 11), A(17, 16, 3, 3), A(17), padding=15, dilation=15),
+        # a row and a column of taps are left, of which one lies outside
+        case("atrous_partly_beyond", "conv2d", A(1, 16, 9, 11), A(17, 16, 4, 3), A(17), stride=(2, 1), padding=(10, 13), dilation=(9, 6)),
+        case("patches", "conv2d", A(2, 5, 33, 40), A(67, 5, 4, 4), A(67), stride=4, batch=True),
         case("atrous_2x4", "conv2d", A(1, 18, 20, 23), A(19, 18, 2, 4), padding=(7, 14), dilation=(14, 9)),
         case("no_batch_axis", "conv2d", A(3, 8, 9), A(4, 3, 3, 3), A(4), padding=1),
         case("no_samples", "conv2d", A(0, 3, 8, 9), A(4, 3, 3, 3), A(4)),
@@ -72,6 +75,8 @@ CASES = {
         case("strides_to_two_filters", "conv_transpose2d", A(1, 20, 9, 33), A(20, 2, 5, 3), stride=(2, 3), padding=(2, 1), output_padding=(1, 2)),
         case("depthwise", "conv_transpose2d", A(2, 5, 9, 17), A(5, 1, 4, 4), A(5), stride=2, padding=1, groups=5),
         case("dilation2_wide", "conv_transpose2d", A(1, 32, 25, 30), A(32, 33, 3, 3), A(33), padding=2, dilation=2),
+        case("atrous_beyond", "conv_transpose2d", A(1, 16, 9, 11), A(16, 17, 3, 3), A(17), padding=15, dilation=15),
+        case("strided_partly_beyond", "conv_transpose2d", A(1, 5, 4, 5), A(5, 7, 4, 3), A(7), stride=(3, 2), padding=(14, 9), dilation=(9, 8)),
         case("atrous12", "conv_transpose2d", A(1, 20, 17, 29), A(20, 34, 3, 3), padding=12, dilation=12),
         case("padding_crops", "conv_transpose2d", A(1, 2, 6, 6), A(2, 2, 2, 2), padding=2),
         case("no_batch_axis", "conv_transpose2d", A(3, 4, 5), A(3, 2, 3, 3), A(2), stride=2),

@@ -1,0 +1,53 @@
+"""Single convolutions go by filters packed or transformed a piece at a time, and by the taps that
+outputs see: the sums are those of a product over all taps in float64."""
+import numpy as np
+import pytest
+
+import pyops
+import pyops.functional as F
+
+
+def by_products(x, weight, stride=1, padding=0, dilation=1):
+    """y (N, K, H, W) as a sum of one matrix product a tap."""
+    n, c, h, w = x.shape
+    k, _, rows, columns = weight.shape
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2))
+    out_h = (h + 2 * padding - dilation * (rows - 1) - 1) // stride + 1
+    out_w = (w + 2 * padding - dilation * (columns - 1) - 1) // stride + 1
+    y = np.zeros((n, k, out_h * out_w))
+    for i in range(rows):
+        for j in range(columns):
+            seen = padded[:, :, i * dilation:, j * dilation:][:, :, ::stride, ::stride][:, :, :out_h, :out_w]
+            y += weight[:, :, i, j].astype(np.float64) @ seen.reshape(n, c, -1)
+    return y.reshape(n, k, out_h, out_w)
+
+
+@pytest.mark.parametrize("precision", ["default", "strict"])
+@pytest.mark.parametrize("shape, filters, settings", [
+    ((1, 300, 7, 7), (130, 3, 3), {"padding": 1}),       # more filters than are packed together
+    ((3, 260, 6, 5), (150, 3, 3), {"padding": 1}),
+    ((1, 280, 9, 9), (144, 3, 3), {"padding": 1, "stride": 2}),
+    ((2, 40, 8, 8), (33, 3, 3), {"padding": 9, "dilation": 9}),
+    ((2, 40, 8, 8), (33, 5, 5), {"padding": 8, "dilation": 4}),
+])
+def test_values(shape, filters, settings, precision):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal(shape, np.float32)
+    weight = rng.standard_normal((filters[0], shape[1], *filters[1:]), np.float32)
+    before = pyops.get_precision()
+    pyops.set_precision(precision)
+    try:
+        got = F.conv2d(x, weight, **settings)
+    finally:
+        pyops.set_precision(before)
+    want = by_products(x, weight, **settings)
+    np.testing.assert_allclose(got, want, rtol=0, atol=5e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_tap_beyond_the_image_that_is_not_finite_shows(value):
+    """As in torch: the zeros of the padding are values that it is multiplied with."""
+    x, weight = np.ones((1, 16, 5, 5), np.float32), np.ones((16, 16, 3, 3), np.float32)
+    weight[3, 2, 0, 0] = value
+    y = F.conv2d(x, weight, padding=9, dilation=9)
+    assert np.isnan(y[:, 3]).all() and np.isfinite(np.delete(y, 3, 1)).all()
