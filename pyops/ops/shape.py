@@ -341,7 +341,7 @@ def _check_cat(*arrays, dim):
 
 def _cat(k, *arrays, dim):
     first, dtype = arrays[0].shape, arrays[0].dtype
-    if any([a.dtype is not dtype for a in arrays]):
+    if any(a.dtype is not dtype for a in arrays):
         _check_cat(*arrays, dim=dim)
     inner = math.prod(first[dim + 1:])
     widths = [a.shape[dim] * inner for a in arrays]
