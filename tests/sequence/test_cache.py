@@ -45,7 +45,8 @@ def reading_of(model, compiled, cache="float32"):
 
 
 def kept_in(reading):
-    return [of for of in (reading.cache, getattr(reading, "sources", None)) if of is not None]
+    caches = getattr(reading.cache, "parts", (reading.cache,))
+    return [of for of in (*caches, getattr(reading, "sources", None)) if of is not None]
 
 
 @pytest.mark.parametrize("make", [gpt2, gpt3, neox, t5, translator])
@@ -123,3 +124,30 @@ def test_a_summary_measures_attention_to_all_keys():
     assert len(step.measured(2, (places, places + 5, past))) == len(step.steps)
     with pytest.raises(IndexError):
         step.measured(1, (places, places + 128, past))   # of no position
+
+
+@pytest.mark.parametrize("band", [2, 5, 9])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_banded_layers_keep_a_ring(band, compiled):
+    """Prompts shorter and longer than the band, and texts that go round it several times."""
+    model = models.gpt3("small", vocab_size=61, n_embd=48, n_layer=3, n_head=3, n_positions=128, band=band).eval()
+    reading, texts = Reading(model, PROMPTS, 1, compiled), list(PROMPTS)
+    dense, ring = reading.cache.parts
+    begun = ring.data
+    assert (dense.data.shape[0], ring.data.shape[0], ring.capacity) == (2, 1, band - 1)
+    for i in range(60):
+        if i % 7 < 2:
+            whole = np.stack([np.asarray(model(text[None]).data)[0, -1] for text in texts])
+            assert np.abs(reading.scores - whole).max() <= 2e-6 * np.abs(whole).max()
+        tokens = RNG.integers(0, 61, len(texts))
+        texts = [np.append(text, token) for text, token in zip(texts, tokens)]
+        reading.read(tokens)
+    assert ring.data is begun   # in place
+    assert np.array_equal(ring.lengths, dense.lengths)
+    assert model.generate(PROMPTS, 9, num_beams=3, compiled=compiled) == [
+        model.generate(prompt, 9, num_beams=3, compiled=compiled)[0] for prompt in PROMPTS]
+
+
+def test_a_band_longer_than_any_text_is_dense():
+    wide = models.gpt3("small", vocab_size=61, n_embd=48, n_layer=2, n_head=3, n_positions=64, band=500).eval()
+    assert wide.generate(PROMPTS, 30) == wide.generate(PROMPTS, 30, strict=True)

@@ -66,6 +66,11 @@ class CausalLanguageModel(nn.Module):
         hidden, kept = self.hidden(ids, positions, [(layer[0], layer[1], seen) for layer in F.unbind(past)])
         return self.lm_head(hidden[:, -1]), stacked(kept)
 
+    def make_cache(self, rows: int, capacity: int, dtype, form: str, strict: bool) -> Any:
+        """What keeps keys and values of texts; its arrays are what a step takes behind ids and
+        positions."""
+        return Cache(self.cache_shape, rows, capacity, self.most_positions, dtype, form)
+
     def stored_error(self, ids, weights: str = "float32", cache: str = "float32") -> float:
         """By how much scores are off where weights and cache are stored as generate's arguments of
         these names say: the greatest difference over the greatest score, of what follows a prompt, a row
@@ -160,8 +165,7 @@ class Reading(Running):
         """copies: rows of each prompt."""
         super().__init__(model, compiled, weights, cache, strict)
         dtype = next(model.parameters()).dtype
-        self.cache = Cache(model.cache_shape, len(prompts) * copies, max(map(len, prompts)) + 1,
-                           model.most_positions, dtype, cache)
+        self.cache = model.make_cache(len(prompts) * copies, max(map(len, prompts)) + 1, dtype, cache, self.strict)
         found = []
         for i, prompt in enumerate(prompts):
             scores, entries = self.run("prefill", prompt[None], np.arange(len(prompt))[None])
@@ -173,7 +177,7 @@ class Reading(Running):
     def read(self, tokens: np.ndarray) -> None:
         """One more token (rows,) of each."""
         self.cache.make_room()
-        self.scores, entries = self.run("step", tokens[:, None], self.cache.lengths[:, None], self.cache.data)
+        self.scores, entries = self.run("step", tokens[:, None], self.cache.lengths[:, None], *self.cache.arrays)
         self.cache.append(entries)
 
     def choose(self, rows: np.ndarray) -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ... import functional as F
 from ..registry import by_size
 from .banded import banded_past
+from .caches import Alternating, Cache
+from .causal import stacked
 from .folder import Names, family
 from .gpt2 import GPT2, GPT2Configuration
+from .packing import Spans
 
 __all__ = ["GPT3", "GPT3Configuration", "gpt3", "gpt3_parameters"]
 
@@ -41,6 +45,31 @@ class GPT3(GPT2):
 
     def __init__(self, config: GPT3Configuration):
         super().__init__(config)
+
+    # the last: the ring of the banded layers, whose capacity stays the same
+    DYNAMIC = {**GPT2.DYNAMIC, "step": {**GPT2.DYNAMIC["step"], 3: {2: None}}}
+
+    def make_cache(self, rows, capacity, dtype, form, strict):
+        """Banded layers keep what the next query sees of them, `band` less its own. In strict mode they
+        keep all: sums over a ring begin at another key."""
+        band, (layers, *heads) = self.config.band, self.cache_shape
+        if band is None or strict or layers < 2:
+            return super().make_cache(rows, capacity, dtype, form, strict)
+        most = self.most_positions
+        return Alternating(Cache(((layers + 1) // 2, *heads), rows, capacity, most, dtype, form),
+                           Cache((layers // 2, *heads), rows, capacity, most, dtype, form, min(band - 1, most)))
+
+    def step(self, ids, positions, past, near=None):
+        """As CausalLanguageModel.step. past and near: data of the dense and of the banded layers'
+        caches, or past of all."""
+        if near is None:
+            return super().step(ids, positions, past)
+        end = F.unsqueeze(positions, 1)
+        dense, ring = Spans(None, end), Spans(None, F.clamp(end, 0, int(near.shape[4])))
+        both = [(dense, F.unbind(past)), (ring, F.unbind(near))]
+        layers = [(both[i % 2][1][i // 2], both[i % 2][0]) for i in range(self.config.n_layer)]
+        hidden, kept = super().hidden(ids, positions, [(layer[0], layer[1], seen) for layer, seen in layers])
+        return self.lm_head(hidden[:, -1]), stacked(kept)
 
     def hidden(self, ids, positions, past=None):
         """As GPT2.hidden."""

@@ -44,7 +44,8 @@ class Programs:
         key = name, by_sample.get(), *(a.dtype for a in inputs)
         if key not in self.made:
             from ...graph.compile import compile
-            self.made[key] = compile(getattr(self.model, name), inputs, dynamic=self.model.DYNAMIC[name],
+            dynamic = {i: axes for i, axes in self.model.DYNAMIC[name].items() if i < len(inputs)}
+            self.made[key] = compile(getattr(self.model, name), inputs, dynamic=dynamic,
                                      shared=self.shared, weights=self.weights)
         return self.made[key]
 
