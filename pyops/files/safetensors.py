@@ -6,6 +6,7 @@ optimiser of another. `load` passes over these.
 """
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,25 +42,30 @@ def load(path, resuming: bool = False) -> tuple[dict[str, np.ndarray], dict[str,
     try:
         with safe_open(path, "numpy") as file:
             keys = [key for key in file.keys() if resuming or not key.startswith(RESUMING)]
-            short = bfloat16(path) if any(file.get_slice(key).get_dtype() == "BF16" for key in keys) else {}
-            return ({key: short[key] if key in short else array_of(file, key, path) for key in keys},
-                    dict(file.metadata() or {}))
+            kinds = {key: file.get_slice(key).get_dtype() for key in keys}
+            return read(path, kinds), dict(file.metadata() or {})
     except SafetensorError as why:
         raise ValueError(f"{path}: not a safetensors file, or a damaged one: {why}") from why
 
 
-def array_of(file, key: str, path) -> np.ndarray:
-    try:
-        return file.get_tensor(key)
-    except (TypeError, AttributeError) as why:   # NumPy has no type of that name
-        raise ValueError(
-            f"{path}: {key} is of type {file.get_slice(key).get_dtype()}, which NumPy does not have") from why
+# names of types in files -> NumPy's; bfloat16 is widened
+TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+         "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
 
 
-def bfloat16(path) -> dict[str, np.ndarray]:
-    """The file's arrays of that type: the upper halves of floats, so no value changes."""
-    from safetensors import deserialize
-    stored = [(key, a) for key, a in deserialize(Path(path).read_bytes()) if a["dtype"] == "BF16"]
-    return {
-        key: (np.frombuffer(a["data"], "<u2").astype(np.uint32) << 16).view(np.float32).reshape(a["shape"])
-        for key, a in stored}
+def read(path, kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The arrays of these names and types, of a file whose header was checked: one by one into their
+    own memory, beside which a mapped file would lie."""
+    found = {}
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        for key, kind in kinds.items():
+            if kind not in TYPES:
+                raise ValueError(f"{path}: {key} is of type {kind}, which NumPy does not have")
+            array = np.empty(header[key]["shape"], TYPES[kind])
+            file.seek(8 + size + header[key]["data_offsets"][0])
+            if array.size and file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
+                raise ValueError(f"{path}: {key} ends before its data does: a damaged file")
+            found[key] = (array.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else array
+    return found

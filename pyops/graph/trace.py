@@ -307,8 +307,10 @@ def origins(value: Value) -> set[Value]:
 def node_input(op, position, value, kind):
     if value is None or isinstance(value, Traced):
         return value.value if isinstance(value, Traced) else None
-    return ready_one(op, position, as_array(op, position, value.data if isinstance(value, Tensor) else value),
-                     kind)
+    array = as_array(op, position, value.data if isinstance(value, Tensor) else value)
+    if position == 1 and op.name == "linear" and array.dtype == FLOAT and array.ndim == 2:
+        return array   # a turned one is packed from where it lies: a graph that is kept holds no copy
+    return ready_one(op, position, array, kind)
 
 
 def as_index(value):

@@ -151,3 +151,24 @@ def test_banded_layers_keep_a_ring(band, compiled):
 def test_a_band_longer_than_any_text_is_dense():
     wide = models.gpt3("small", vocab_size=61, n_embd=48, n_layer=2, n_head=3, n_positions=64, band=500).eval()
     assert wide.generate(PROMPTS, 30) == wide.generate(PROMPTS, 30, strict=True)
+
+
+def test_prefill_and_step_share_packed_weights():
+    """Also those that a layer has turned (Conv1D): what a second Program holds beside is small."""
+    model = models.gpt2(vocab_size=61, n_embd=128, n_layer=2, n_head=4, n_positions=128).eval()
+    reading = Reading(model, PROMPTS, 1, True)
+    reading.read(reading.scores.argmax(-1))
+    constants = [{id(a): a for program in varying._programs.values() for a in program.plan.constants}
+                 for varying in reading.functions.made.values()]
+    packed = [a for a in constants[0].values() if a.ndim == 3]
+    assert len(packed) >= 8 and all(id(a) in constants[1] for a in packed)
+
+
+def test_a_folder_is_held_once(tmp_path):
+    """Parameters are the arrays that were read; 16-bit ones are widened into them."""
+    models.save_transformer(gpt2(), tmp_path)
+    model = models.load_transformer(tmp_path)
+    assert model.lm_head.weight is model.transformer.wte.weight
+    assert all(p.data.flags.writeable and p.data.dtype == np.float32 for p in model.parameters())
+    model.loss(PROMPTS[1][None]).backward()
+    assert all(p.grad is not None for p in model.parameters())

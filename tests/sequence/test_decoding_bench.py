@@ -31,3 +31,11 @@ def test_works_beside_a_peer_compare_their_results(work, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("pyops")] and engines.count(",") + 1 == sum(
         line.startswith("ONNX Runtime") for line in lines)
+
+
+def test_peak_memory_is_printed(capsys):
+    from pyops.bench import sequence_memory
+    assert sequence_memory.main(["gpt2", "--small", "--engines", "pyops"]) == 0
+    assert "pyops " in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        sequence_memory.main(["gpt5"])

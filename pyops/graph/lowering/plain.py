@@ -98,11 +98,16 @@ def plain(low: Lowering, node: Node) -> None:
     if not op.kernels and any(map(low.is_view, node.inputs)) and view_of_view(low, node):
         return
     recorder = Recorder(low, node)
-    inputs = [recorder.stand_in(low.as_planar(v)) if isinstance(v, Value) else v for v in node.inputs]
+    inputs = [recorder.stand_in(low.as_planar(v)) if isinstance(v, Value) else in_order(node, v) for v in node.inputs]
     result = op.forward(recorder, *inputs, **node.attrs)
     results = result if isinstance(result, tuple) else (result,)
     for value, array in zip(node.outputs, results):
         place(low, recorder, value, array)
+
+
+def in_order(node, constant):
+    """As kernels take it: a linear layer's weights may lie turned."""
+    return np.ascontiguousarray(constant) if node.op == "linear" and isinstance(constant, np.ndarray) else constant
 
 
 def view_of_view(low: Lowering, node: Node) -> bool:

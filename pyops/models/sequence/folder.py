@@ -126,11 +126,28 @@ def load_arrays(model, state: Mapping[str, np.ndarray], names: Names, where, tru
             if own[name] is own[source] and not np.array_equal(given[name], given[source]):
                 raise ValueError(f"{where}: {name} differs from {source}, whose array it shares by config.json")
     try:
-        model.load_state_dict(given)
+        adopt(model, given)
     except ValueError as why:
         matched = sum(k in own and own[k].shape == v.shape for k, v in given.items())
         raise ValueError(f"{where} does not fit {type(model).__name__}: {matched} of its {len(given)} arrays "
                          f"match the model's {len(own)}\n{shortened(str(why))}") from why
+
+
+def adopt(model, given: Mapping[str, np.ndarray]) -> None:
+    """load_state_dict, but that parameters take over arrays of their type, so that weights are never
+    held twice."""
+    model.loading(given)
+    own = model.state_dict()
+    parameters = dict(model.named_parameters())
+    for name, array in own.items():
+        if name not in given:
+            continue
+        found, parameter = np.asarray(given[name]), parameters.get(name)
+        if (parameter is not None and parameter.data is array and found.dtype == array.dtype
+                and found.flags.c_contiguous and found.flags.writeable):
+            parameter.data = found
+        else:
+            array[...] = found
 
 
 def renamed(state: Mapping[str, np.ndarray], names: Names, own: Mapping[str, Any]) -> dict[str, np.ndarray]:
