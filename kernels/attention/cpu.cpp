@@ -32,7 +32,7 @@ constexpr int TILE_ROWS = 4, TILE_VECTORS = 2;
 #endif
 constexpr i64 PANEL = TILE_VECTORS * LANES;
 // of a block: scores and packed keys together stay in the second-level cache
-constexpr i64 QUERIES = 96, KEYS = 128;
+constexpr i64 QUERIES = 144, KEYS = 128;
 
 static i64 round_up(i64 n, i64 to) { return (n + to - 1) / to * to; }
 
@@ -119,6 +119,13 @@ struct Lines {
 
 struct Range { i64 begin, end; };
 
+// e^x for x <= 0: vexp without what it does for greater ones
+static inline V exp_below(V x) {
+    x = vmax(splat(EXP_LOW), x);   // the order keeps NaN
+    const V n = (x * LOG2_E + MAGIC) - MAGIC, r = (x - n * LN2_HI) - n * LN2_LO;
+    return scale_by_power(1 + (r + r * r * polynomial(r, EXP_C)), n);
+}
+
 // Scores of `count` queries, at most LANES of them, become their exponentials; what was summed before
 // follows a new maximum. The mask is added first. live(r): the scores that query r sees, of `all` in a
 // row; the others become zeros. `out` has sums of `values` a row. A query's numbers are its own, whoever is beside it.
@@ -127,16 +134,22 @@ static void advance(real* scores, i64 count, i64 all, Live live, const Mask& mas
                     real* sums, real* out, i64 values) {
     V best[LANES], sum[LANES] = {};
     for (i64 r = 0; r < LANES; ++r) {
-        best[r] = splat(-INF);
+        V most = splat(-INF);   // in a register
         if (r < count) {
             const auto [begin, end] = live(r);
             real* row = scores + r * KEYS + begin;
-            for_vectors(end - begin, [&, first = key + begin](i64 i, auto lanes) {
-                V v = lanes.load(row + i);
-                if (mask) lanes.store(row + i, v += mask.keys(query + r, first + i, lanes));
-                best[r] = vmax(best[r], with_dead(v, lanes, -INF));
-            });
+            if (mask)
+                for_vectors(end - begin, [&, first = key + begin](i64 i, auto lanes) {
+                    const V v = lanes.load(row + i) + mask.keys(query + r, first + i, lanes);
+                    lanes.store(row + i, v);
+                    most = vmax(most, with_dead(v, lanes, -INF));
+                });
+            else
+                for_vectors(end - begin, [&](i64 i, auto lanes) {
+                    most = vmax(most, with_dead(lanes.load(row + i), lanes, -INF));
+                });
         }
+        best[r] = most;
     }
     const V old = load(tops), found = maxima_of(best);
     V now = found > old ? found : old;
@@ -156,13 +169,15 @@ static void advance(real* scores, i64 count, i64 all, Live live, const Mask& mas
             for_vectors(values, [&](i64 i, auto lanes) {
                 lanes.store(out + r * values + i, lanes.load(out + r * values + i) * factor[r]);
             });
+        V total{};
         for_vectors(n, [&](i64 i, auto lanes) {
-            const V e = lanes.keep(vexp(lanes.load(row + i) - top));
+            const V e = lanes.keep(exp_below(lanes.load(row + i) - top));
             lanes.store(row + i, e);
-            sum[r] += e;
+            total += e;
         });
-        std::memset(all_of, 0, begin * sizeof(real));
-        std::memset(row + n, 0, (all - end) * sizeof(real));
+        sum[r] = total;
+        if (begin > 0) std::memset(all_of, 0, begin * sizeof(real));
+        if (end < all) std::memset(row + n, 0, (all - end) * sizeof(real));
     }
     const V before = load(sums);
     store(sums, (((now != old) & (old != -INF)) ? before * factor : before) + sums_of(sum));
@@ -188,7 +203,9 @@ static void attend(In<real> q, In<real> k, In<real> v, In<real> mask, const Layo
     if (L <= FEW_QUERIES && !causal && !drop.on && !alike)
         return few_queries<real>({at, q.data, k.data, v.data, mask, q_strides, k_strides, v_strides, mask_strides,
                                   y_strides, (real)scale, y.data, logsum.data, within});
-    const Blocks blocks(L, QUERIES);
+    // smaller ones where there are threads to feed: a query's numbers are its own
+    const i64 threads = threads_now(), few = threads > 1 && at.heads() * Blocks(L, QUERIES).count < 2 * threads;
+    const Blocks blocks(L, few ? QUERIES / 3 : QUERIES);
     auto task = [&](i64 i) {
         const i64 head = i / blocks.count, first = blocks.begin(i % blocks.count),
                   rows = blocks.begin(i % blocks.count + 1) - first;
