@@ -160,7 +160,9 @@ def patch_detectors() -> None:
         if not (torch.compiler.is_dynamo_compiling() and len(images) and images[0].dim() == 2):
             return transformed(self, images, targets)
         count = (len(images) - 1) // 2
-        return ImageList(images[-1], [(x.shape[0], x.shape[1]) for x in images[count:-1]]), targets
+        batch = images[-1]
+        n, channels, high, side, wide, _ = batch.shape
+        return ImageList(batch.reshape(n, channels, high * side, wide * side), [(x.shape[0], x.shape[1]) for x in images[count:-1]]), targets
 
     def in_front_of(theirs):
         def forward(self, images, targets=None):
@@ -179,16 +181,22 @@ def patch_detectors() -> None:
 
 @torch.compiler.disable(reason=MEANT)
 def prepared(transform, images) -> list[torch.Tensor]:
-    """Outlines of the images, outlines of them resized, and the batch. Their sizes are symbols to dynamo."""
+    """Outlines of the images, outlines of them resized, and the batch. Their sizes are symbols to dynamo.
+
+    The batch has its sides in pieces of as many pixels as they are divisible by: half of 32 h is 16 h, where
+    half of a size that may be odd is a formula, longer with every layer."""
     batch, _ = transform(images)
     nothing = torch.zeros(1, dtype=torch.bool)
     outlines = [nothing.expand(int(h), int(w)) for h, w in (
         *(x.shape[-2:] for x in images), *batch.image_sizes)]
     for outline in outlines[:len(images)] if transform.fixed_size is not None else outlines:
         torch._dynamo.maybe_mark_dynamic(outline, (0, 1))
+    n, channels, h, w = batch.tensors.shape
+    side = transform.size_divisible if transform.fixed_size is None else 1
+    pieces = batch.tensors.view(n, channels, h // side, side, w // side, side)
     if transform.fixed_size is None:
-        torch._dynamo.maybe_mark_dynamic(batch.tensors, (2, 3))
-    return [*outlines, batch.tensors]
+        torch._dynamo.maybe_mark_dynamic(pieces, (2, 4))
+    return [*outlines, pieces]
 
 
 def patch_convolutions() -> None:
