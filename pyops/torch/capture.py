@@ -162,7 +162,8 @@ def patch_detectors() -> None:
         count = (len(images) - 1) // 2
         batch = images[-1]
         n, channels, high, side, wide, _ = batch.shape
-        return ImageList(batch.reshape(n, channels, high * side, wide * side), [(x.shape[0], x.shape[1]) for x in images[count:-1]]), targets
+        sizes = [(x.shape[0], x.shape[1]) for x in images[count:-1]]
+        return ImageList(batch.reshape(n, channels, high * side, wide * side), sizes), targets
 
     def in_front_of(theirs):
         def forward(self, images, targets=None):

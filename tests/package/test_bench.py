@@ -133,6 +133,28 @@ def test_detectors_are_chosen_by_their_names(capsys):
     assert "nothing is called 'yolov9'" in capsys.readouterr().err
 
 
+def test_rows_of_detectors_are_given_up_after_their_share():
+    from pyops.bench import detector_suite
+
+    left = 230.0
+    for rows in range(12, 0, -1):
+        left -= detector_suite.share(left, rows)
+    assert left == pytest.approx(0, abs=1e-9)
+    assert detector_suite.row([sys.executable, "-c", "import time; time.sleep(60)"], 0.2) == "given up after 0 s"
+    assert detector_suite.row([sys.executable, "-c", "raise SystemExit(3)"], None) == "ended with code 3"
+    assert detector_suite.row([sys.executable, "-c", ""], 20) == ""
+
+
+def test_boxes_of_detectors_agree_one_by_one():
+    from pyops.bench.same_boxes import Boxes, agreeing
+
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 60, 60]], np.float32)
+    ours = Boxes(boxes, np.array([0.9, 0.8, 0.7, 0.6], np.float32), np.array([1, 1, 2, 3]))
+    assert agreeing([ours], [ours]) == 4 and agreeing([ours], [ours.best(0)]) == 0
+    once = Boxes(boxes[1:], np.array([0.89, 0.5, 0.6], np.float32), np.array([1, 2, 4]))
+    assert agreeing([ours], [once]) == 1   # one for two, another score, another class
+
+
 def test_a_training_step_of_darknets_layers_is_torchs():
     pytest.importorskip("torch")
     from pyops.bench import detection_step
