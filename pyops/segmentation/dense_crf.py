@@ -1,6 +1,9 @@
 """Dense CRFs: labels that agree with the image's edges."""
 from __future__ import annotations
 
+import math
+from numbers import Real
+
 import numpy as np
 
 from .. import functional as F
@@ -72,8 +75,12 @@ def check(probabilities, image, steps, smooth, smooth_sigma, bilateral, place_si
                          f"{image.dtype}")
     if not (np.isfinite(probabilities).all() and (probabilities >= 0).all()):
         raise ValueError("dense_crf: probabilities must be finite and not negative")
-    if not hasattr(steps, "__index__") or steps < 0:
+    if isinstance(steps, bool) or not hasattr(steps, "__index__") or steps < 0:
         raise ValueError(f"dense_crf: steps must be an int of at least 0, got {steps!r}")
-    if not min(smooth_sigma, place_sigma, colour_sigma) > 0 or not min(smooth, bilateral) >= 0:
+    for name, value in (("smooth", smooth), ("smooth_sigma", smooth_sigma), ("bilateral", bilateral),
+                        ("place_sigma", place_sigma), ("colour_sigma", colour_sigma)):
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise ValueError(f"dense_crf: {name} must be a finite number, got {value!r}")
+    if min(smooth_sigma, place_sigma, colour_sigma) <= 0 or min(smooth, bilateral) < 0:
         raise ValueError("dense_crf: deviations must be positive and weights not negative, got smooth "
                          f"{smooth} of {smooth_sigma}, bilateral {bilateral} of {place_sigma} and {colour_sigma}")

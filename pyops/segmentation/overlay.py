@@ -42,6 +42,8 @@ def overlay(image: np.ndarray, labels: np.ndarray, share: float = 0.5, palette: 
     if image.dtype != np.uint8 or image.shape[:2] != np.shape(labels) or image.ndim not in (2, 3):
         raise ValueError(f"overlay: image must be uint8 of the labels' size {np.shape(labels)}, got {image.shape} "
                          f"{image.dtype}")
+    if not 0 <= share <= 1:
+        raise ValueError(f"overlay: share must be 0 to 1, got {share!r}")
     labels = np.asarray(labels)
     result = np.empty((*labels.shape, 3), np.uint8)
     rows = max(1, SOME_PIXELS // max(1, labels.shape[1]))   # at once: as floats they are 24 times as large

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ def segment(model: Any, image: np.ndarray, tile: int | None = None, margin: int 
     Raises ValueError for an image that is not (C, H, W) of floats, holds NaN or infinity, or a tile
     below 1: whole numbers from 0 to 255 would pass for pixels that the model was not trained on.
     """
+    if "torch" in sys.modules and isinstance(model, sys.modules["torch"].nn.Module):
+        raise TypeError(f"segment: takes networks of pyops and Programs, got a torch module {type(model).__name__}")
     image = checked(image, scale)
     if mode not in ("reflect", "zeros"):
         raise ValueError(f"segment: mode must be 'reflect' or 'zeros', got {mode!r}")

@@ -4,11 +4,13 @@ import pytest
 
 import pyops
 from pyops import cli, models, train
+from pyops.segmentation import overlay, segment
 from pyops.train.segmentation import (
     DigitMasks,
     MaskDataset,
     MaskSample,
     PhotographMasks,
+    PixelConfusion,
     augment,
     measure_segmenter,
     read_folder,
@@ -108,6 +110,15 @@ def test_wrong_folders_are_refused(folder):
                            ((), "needs 1 to 255 classes"), ([f"{i}" for i in range(256)], "got 256")):
         with pytest.raises(ValueError, match=match):
             MaskDataset(read_folder(folder, "masks"), classes)
+    for size, match in ((4, r"size must be \(height, width\)"), ((0, 4), "height must be at least 1, got 0")):
+        with pytest.raises(ValueError, match=match):
+            MaskDataset(read_folder(folder, "masks"), "ab", size=size)
+    one = sample()
+    for wrong, match in ((one._replace(image=one.image / 255), r"image must be uint8 .* got float64"),
+                         (one._replace(image=one.image[..., 0]), r"image must be uint8 \(height, width, 3\)"),
+                         (one._replace(mask=one.mask[0]), r"a mask must be \(height, width\), got \(")):
+        with pytest.raises(ValueError, match=match):
+            MaskDataset([wrong], "abcd").take([0])
     with pytest.raises(TypeError, match="classes must be names"):
         MaskDataset(read_folder(folder, "masks"), (1, 2))
 
@@ -182,6 +193,21 @@ def test_wrong_trainings_are_refused(tmp_path):
     trainer.model = models.create_model("unet", classes=2, base=2, depth=1)
     with pytest.raises(ValueError, match="the data has 4 classes, a, b, c, d, the model 2"):
         trainer.batch(*trainer.split.train.take([0]))
+
+
+def test_other_arguments_that_fit_nothing_are_refused():
+    image, labels = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), int)
+    for share in (2.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="share must be 0 to 1"):
+            overlay(image, labels, share)
+    with pytest.raises(ValueError, match="classes must be a positive int, got True"):
+        PixelConfusion(True)
+
+
+def test_networks_of_torch_are_named():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="got a torch module Conv2d"):
+        segment(torch.nn.Conv2d(3, 2, 1), np.zeros((3, 8, 8), np.float32))
 
 
 def test_the_commands_train_and_label(folder, tmp_path, capsys):

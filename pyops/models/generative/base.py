@@ -14,6 +14,7 @@ import numpy as np
 from ... import functional as F, nn
 from ...core import random
 from ...core.tensor import Tensor, no_grad
+from ...nn.sizes import whole
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -65,6 +66,7 @@ class Generative(nn.Module):
         """`count` codes (count, *image), float32, standard normal; of a network with classes the
         last `classes` numbers are the label as a one-hot vector (labels: (count,); default: in
         turn). rng: default pyops' own. ValueError for labels that are no classes."""
+        whole(f"{type(self).__name__}.codes", count=count)
         rng = rng or random.default_generator()
         drawn = rng.standard_normal((count, self.image[0] - self.classes), np.float32)
         if not self.classes:

@@ -11,7 +11,7 @@ import numpy as np
 from ... import functional as F, nn
 from ...core import random
 from ...core.tensor import Tensor, no_grad
-from ...nn.sizes import positive
+from ...nn.sizes import positive, whole
 from ..registry import network
 from .base import Generative, Rule, Turn, evaluating
 
@@ -88,6 +88,7 @@ class VQVAE(Generative):
         """int64 (count, size / 4, size / 4). ValueError for labels, which the network does not know."""
         if labels is not None:
             raise ValueError("VQVAE.codes: the network has no classes, got labels")
+        whole("VQVAE.codes", count=count)
         rng = rng or random.default_generator()
         share = np.cumsum(self.seen + 1e-6, -1, dtype=np.float64)
         drawn = rng.random((count, *self.image, 1)) * share[..., -1:]

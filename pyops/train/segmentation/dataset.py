@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...files.eight_bits import as_shown
+from ...nn.sizes import positive
 from ..detection.annotations import Picture
 
 NOTHING = 255
@@ -35,6 +36,10 @@ class MaskDataset:
             raise ValueError("MaskDataset: there are no images")
         self.samples, self.classes, self.size = list(samples), checked_names(classes), size
         self.augment, self.name = augment, name
+        if size is not None and (not isinstance(size, Sequence) or len(size) != 2):
+            raise ValueError(f"MaskDataset: size must be (height, width) or None, got {size!r}")
+        if size is not None:
+            positive("MaskDataset", height=size[0], width=size[1])
 
     def __len__(self):
         return len(self.samples)
@@ -50,6 +55,11 @@ class MaskDataset:
         elif not isinstance(one, MaskSample):
             where = str(one[0])
             one = MaskSample(read_image(one[0]), read_mask(one[1]))
+        if one.image.dtype != np.uint8 or one.image.ndim != 3 or one.image.shape[2] != 3 or 0 in one.image.shape:
+            raise ValueError(f"{where}: an image must be uint8 (height, width, 3), got {one.image.dtype} "
+                             f"{one.image.shape}")
+        if one.mask.ndim != 2:
+            raise ValueError(f"{where}: a mask must be (height, width), got {one.mask.shape}")
         if one.image.shape[:2] != one.mask.shape:
             raise ValueError(f"{where}: is {one.image.shape[1]}x{one.image.shape[0]}, its mask "
                              f"{one.mask.shape[1]}x{one.mask.shape[0]}")

@@ -11,7 +11,7 @@ class PixelConfusion:
     `ignore_index` in a mask count for nothing."""
 
     def __init__(self, classes: int, ignore_index: int = NOTHING):
-        if not hasattr(classes, "__index__") or classes < 1:
+        if isinstance(classes, bool) or not hasattr(classes, "__index__") or classes < 1:
             raise ValueError(f"PixelConfusion: classes must be a positive int, got {classes!r}")
         self.classes, self.ignore_index = int(classes), ignore_index
         self.counts = np.zeros((self.classes, self.classes), np.int64)
