@@ -15,8 +15,9 @@ struct Matrix {
 // `lead` are the sizes of the leading axes, the last of them heads, of which `group` share
 // one of keys or of values. Strides are those of the leading axes, then of rows (of the
 // mask also of columns).
-__device__ __forceinline__ const real* of_head(const real* data, const Dims& lead, const Dims& strides,
-                                               i64 head, int group = 1) {
+template <class T>
+__device__ __forceinline__ const T* of_head(const T* data, const Dims& lead, const Dims& strides, i64 head,
+                                            int group = 1) {
     if (!data) return data;
 #pragma unroll 1
     for (int a = lead.n - 1; a >= 0; --a, group = 1) {

@@ -22,7 +22,8 @@ struct Rank {
     const int x = threadIdx.x & 15, y = threadIdx.x >> 4;
 };
 
-// slice[e][i] = m[row + i][column + e], i < TILE, e < DEPTH. A thread moves a packet; a warp
+// slice[e][i] = m[row + i][column + e], i < TILE, e < DEPTH; the first rows may lie before the
+// matrix. A thread moves a packet; a warp
 // takes 32 bytes (of half types 16) of neighbouring rows, so that its stores of one e fall
 // into different banks.
 __device__ __forceinline__ void load_transposed(const Matrix& m, int row, int column, acc* slice) {
@@ -33,21 +34,26 @@ __device__ __forceinline__ void load_transposed(const Matrix& m, int row, int co
                   i = t % 32 / ACROSS + warp / GROUPS * ROWS;
         acc v[LANES];
         load_lanes(m.data + (i64)(row + i) * m.stride + column + e,
-                   row + i < m.rows ? m.columns - column - e : 0, m.packed, v);
+                   (unsigned)(row + i) < (unsigned)m.rows ? m.columns - column - e : 0, m.packed, v);
 #pragma unroll
         for (int l = 0; l < LANES; ++l) slice[(e + l) * PITCH + i] = v[l];
     }
 }
 
-// slice[e][j] = m[row + e][column + j], e < DEPTH, j < WIDTH
-__device__ __forceinline__ void load_straight(const Matrix& m, int row, int column, acc* slice) {
+struct Every {   // row of a tile
+    __device__ __forceinline__ bool operator()(int) const { return true; }
+};
+
+// slice[e][j] = m[row + e][column + j], e < DEPTH, j < WIDTH; zeros where live(e) is false
+template <class Live>
+__device__ __forceinline__ void load_straight(const Matrix& m, int row, int column, acc* slice, Live live) {
     constexpr int WORDS = 16 / sizeof(acc);
 #pragma unroll
     for (int t = threadIdx.x; t < DEPTH * WIDTH / LANES; t += 256) {
         const int e = t / (WIDTH / LANES), j = t % (WIDTH / LANES) * LANES;
         acc v[LANES];
         load_lanes(m.data + (i64)(row + e) * m.stride + column + j,
-                   row + e < m.rows ? m.columns - column - j : 0, m.packed, v);
+                   row + e < m.rows && live(e) ? m.columns - column - j : 0, m.packed, v);
 #pragma unroll
         for (int l = 0; l < LANES; l += WORDS) {
             Packet<acc, WORDS> part;
@@ -101,13 +107,14 @@ __device__ __forceinline__ void put_weights(const acc (&p)[R][R], acc* weights) 
 }
 
 // out += weights times rows b_row .. of b, columns `column` ..: thread (x, y) has rows y R .. and
-// of every 16 R columns x R ..
-__device__ __forceinline__ void accumulate(const acc* weights, const Matrix& b, int b_row, int column,
-                                           acc* slices, acc (&out)[R][COLUMNS]) {
+// of every 16 R columns x R ..; rows of the tile that are not live are not looked at
+template <class Live = Every>
+__device__ __forceinline__ void accumulate(const acc* weights, const Matrix& b, int b_row, int column, acc* slices,
+                                           acc (&out)[R][COLUMNS], const Live& live = {}) {
     const Rank rank;
     for (int e = 0; e < TILE; e += DEPTH) {
         __syncthreads();   // the weights are there, and what the slices held has been read
-        load_straight(b, b_row + e, column, slices);
+        load_straight(b, b_row + e, column, slices, [&](int row) { return live(e + row); });
         __syncthreads();
 #pragma unroll 4
         for (int k = 0; k < DEPTH; ++k) {

@@ -40,8 +40,8 @@ __device__ __forceinline__ i64 sum_of(i64 own, i64* slots) {
 extern "C" {
 // boxes (samples, n, 4), scores (samples, classes, n); gone: as many; found (samples classes, room), and how many
 __global__ void __launch_bounds__(THREADS)
-    suppress_choose(const real* boxes, const real* scores, int classes, int n, int room, double iou, double least,
-                    int center, unsigned char* gone, int* found, int* counts) {
+    suppress_choose(const real* boxes, const real* scores, int classes, int n, int room, double iou,
+                    double least, int center, unsigned char* gone, int* found, int* counts) {
     __shared__ acc best[THREADS];
     __shared__ int places[THREADS];
     const i64 task = blockIdx.x;
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(THREADS)
         }
         const int place = places[0];
         if (place < 0) break;   // the same for all threads
-        __syncthreads();        // all have read it
+        __syncthreads();   // all have read it
         if (threadIdx.x == 0) found[size] = place;
         ++size;
         const Box box = box_of(boxes + (i64)place * 4, center);
@@ -83,8 +83,8 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 // A block a class of a sample. chosen (tasks room, 3): sample, class and box, zeros behind the last
-__global__ void __launch_bounds__(THREADS)
-    suppress_gather(const int* found, const int* counts, int tasks, int classes, int room, i64* chosen, i64* count) {
+__global__ void __launch_bounds__(THREADS) suppress_gather(const int* found, const int* counts, int tasks,
+                                                           int classes, int room, i64* chosen, i64* count) {
     __shared__ i64 slots[THREADS];
     const i64 task = blockIdx.x;
     i64 own = 0, each = 0;

@@ -1,34 +1,12 @@
 // dropout: y = x * scale + shift where the random number of the value is at least `threshold`, else
-// `fill`; `shared` values in a row have one number. Numbers are those of cpu.cpp: Philox 4x32-10
-// (Salmon et al. 2011), a keyed hash of a counter; a block of 64 numbers is word 0 of 16 counters,
-// then word 1, 2 and 3.
+// `fill`; `shared` values in a row have one number (philox.cuh).
 //
 // Where each value has its own number a thread hashes one counter and takes the four values that
 // its words decide: 16 neighbouring threads read 16 neighbours at a time, which fills memory's
 // sectors of 32 bytes in every type. Where values share numbers a thread takes a unit of neighbours
 // within a run and hashes for it alone; that costs less than to hand numbers from thread to thread.
+#include "dropout/philox.cuh"
 #include "elementwise/broadcast.cuh"
-
-typedef unsigned long long u64;
-constexpr int COUNTERS = 16, NUMBERS = 64;
-
-struct Words { unsigned w[4]; };
-
-__device__ __forceinline__ Words philox(u64 counter, u64 seed) {
-    unsigned c0 = (unsigned)counter, c1 = (unsigned)(counter >> 32), c2 = 0, c3 = 0, k0 = (unsigned)seed,
-             k1 = (unsigned)(seed >> 32);
-#pragma unroll
-    for (int round = 0; round < 10; ++round) {
-        const u64 p0 = (u64)c0 * 0xD2511F53u, p1 = (u64)c2 * 0xCD9E8D57u;
-        c0 = (unsigned)(p1 >> 32) ^ c1 ^ k0;
-        c1 = (unsigned)p1;
-        c2 = (unsigned)(p0 >> 32) ^ c3 ^ k1;
-        c3 = (unsigned)p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    return {{c0, c1, c2, c3}};
-}
 
 struct Rule {
     i64 threshold;
@@ -37,12 +15,6 @@ struct Rule {
         return (i64)number >= threshold ? x * scale + shift : fill;
     }
 };
-
-__device__ __forceinline__ unsigned number_of(u64 place, u64 seed) {
-    const Words words = philox(place / NUMBERS * COUNTERS + place % COUNTERS, seed);
-    const unsigned word = place / COUNTERS % 4;
-    return word == 0 ? words.w[0] : word == 1 ? words.w[1] : word == 2 ? words.w[2] : words.w[3];
-}
 
 // Runs first, first + 1 ... of `run` units each
 template <int W>

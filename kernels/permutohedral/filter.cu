@@ -13,8 +13,8 @@ extern "C" {
 // A warp a vertex and 32 channels: `wide` lanes have a channel each, a power of two. held (vertices, c): of the
 // corners from starts[v] on, in the order of points
 __global__ void __launch_bounds__(THREADS)
-    lattice_splat(const real* values, const acc* weights, const unsigned char* lost, const int* order, const int* starts,
-                  const int* count, int c, int d, int wide, acc* held) {
+    lattice_splat(const real* values, const acc* weights, const unsigned char* lost, const int* order,
+                  const int* starts, const int* count, int c, int d, int wide, acc* held) {
     const int lane = threadIdx.x & 31, column = lane % wide, group = lane / wide, groups = 32 / wide,
               across = (c + wide - 1) / wide;
     const i64 warps = thread_count() / 32;
@@ -46,8 +46,8 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 __global__ void __launch_bounds__(THREADS)
-    lattice_slice(const acc* held, const acc* weights, const unsigned char* lost, const int* of_corner, int corners, int c,
-                  real* y, i64 size) {
+    lattice_slice(const acc* held, const acc* weights, const unsigned char* lost, const int* of_corner,
+                  int corners, int c, real* y, i64 size) {
     for (GRID_STRIDE(t, size)) {
         const i64 p = t / c;
         const int k = (int)(t - p * c);

@@ -69,8 +69,8 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 // slots: zeros; place (corners): the slot of each, and order: 0, 1, 2 ..
-__global__ void __launch_bounds__(THREADS)
-    lattice_insert(const int* keys, int d, int corners, unsigned mask, int* slots, unsigned* place, int* order) {
+__global__ void __launch_bounds__(THREADS) lattice_insert(const int* keys, int d, int corners, unsigned mask,
+                                                          int* slots, unsigned* place, int* order) {
     const Table table{keys, d, mask};
     for (GRID_STRIDE(i, corners)) {
         place[i] = table.put(slots, (int)i);
@@ -86,8 +86,8 @@ __global__ void __launch_bounds__(THREADS) lattice_begins(const unsigned* place,
 // before: how many vertices begin before each corner. starts (vertices + 1), vertex of each slot and of each
 // corner, count: of vertices
 __global__ void __launch_bounds__(THREADS)
-    lattice_number(const unsigned* place, const int* order, const int* before, int corners, int* starts, int* of_slot,
-                   int* of_corner, int* count) {
+    lattice_number(const unsigned* place, const int* order, const int* before, int corners, int* starts,
+                   int* of_slot, int* of_corner, int* count) {
     for (GRID_STRIDE(i, corners)) {
         const bool begins = i == 0 || place[i] != place[i - 1];
         const int vertex = before[i] - !begins;
@@ -99,8 +99,8 @@ __global__ void __launch_bounds__(THREADS)
 
 // sides (vertices, d + 1, 2): the vertices on either side along each axis, or -1
 __global__ void __launch_bounds__(THREADS)
-    lattice_sides(const int* keys, int d, unsigned mask, const int* slots, const int* order, const int* starts,
-                  const int* of_slot, const int* count, int* sides) {
+    lattice_sides(const int* keys, int d, unsigned mask, const int* slots, const int* order,
+                  const int* starts, const int* of_slot, const int* count, int* sides) {
     const Table table{keys, d, mask};
     const i64 all = (i64)*count * (d + 1) * 2;
     for (GRID_STRIDE(t, all)) {

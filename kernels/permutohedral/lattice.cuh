@@ -9,7 +9,7 @@ constexpr int MOST = 16;   // features
 struct Table {
     const int* keys;   // (corners, d)
     int d;
-    unsigned mask;     // one less than the slots, a power of two
+    unsigned mask;   // one less than the slots, a power of two
     __device__ __forceinline__ unsigned begin(const int* key) const {
         unsigned hash = 0;
         for (int i = 0; i < d; ++i) {

@@ -57,7 +57,8 @@ __global__ void __launch_bounds__(1024) sort_sum(int* values, int n) {
             const int other = __shfl_up_sync(0xffffffffu, all, step);
             if (lane >= step) all += other;
         }
-        const int of_warps = __shfl_sync(0xffffffffu, all, warp ? warp - 1 : 0), total = __shfl_sync(0xffffffffu, all, 31);
+        const int of_warps = __shfl_sync(0xffffffffu, all, warp ? warp - 1 : 0),
+                  total = __shfl_sync(0xffffffffu, all, 31);
         if (i < n) values[i] = before + (warp ? of_warps : 0) + sum - own;
         before += total;
         __syncthreads();   // all have read the warps' sums
@@ -65,9 +66,8 @@ __global__ void __launch_bounds__(1024) sort_sum(int* values, int n) {
 }
 
 // offsets (16, tiles): where the numbers of a digit and a tile begin
-__global__ void __launch_bounds__(THREADS)
-    sort_put(const unsigned* numbers, const int* own, int n, int shift, const int* offsets, unsigned* sorted,
-             int* beside) {
+__global__ void __launch_bounds__(THREADS) sort_put(const unsigned* numbers, const int* own, int n, int shift,
+                                                    const int* offsets, unsigned* sorted, int* beside) {
     __shared__ int next[DIGITS], found[WARPS][DIGITS];
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     if (threadIdx.x < DIGITS) next[threadIdx.x] = offsets[(i64)threadIdx.x * gridDim.x + blockIdx.x];

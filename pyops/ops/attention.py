@@ -45,7 +45,7 @@ def scaled_dot_product_attention(query: Arrays, key: Arrays, value: Arrays, attn
     the third last axis counts heads, and each head of key and of value serves a whole number of
     query heads in a row. dropout_p > 0 drops weights by `seed`, as dropout has it; the gradient makes
     them and what was dropped again. The L x S weights are never kept in memory, but for those that are
-    dropped on a GPU, in the torch door, or beside a mask that has a gradient.
+    dropped in the torch door, or beside a mask that has a gradient.
 
     Masks and biases that never exist as L x S arrays, in place of attn_mask: key_begin and key_end, whole
     numbers that broadcast to (..., L): a query sees keys key_begin .. key_end - 1 only, those that
@@ -120,8 +120,10 @@ def fused(*inputs) -> bool:
     if isinstance(inputs[3], Tensor) and inputs[3].requires_grad:
         return False
     values = [v.data if type(v) is Tensor else v for v in inputs if v is not None]
-    return (active.get().name not in ATTENTION_DROPPED.todo
-            and all(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in values))
+    if active.get().name in ATTENTION_DROPPED.todo:
+        return False
+    return (all(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in values)
+            or all(dispatch.on_device((v,)) for v in values))
 
 
 def with_dropout(query, key, value, mask, *, seed, threshold, keep, causal, scale, gqa):
@@ -282,17 +284,15 @@ def dropped_gradient(ctx: Context):
     return *ATTENTION_DROPPED_BACKWARD(ctx.g, q, k, v, mask, *ctx.outputs, **ctx.attrs), None
 
 
-COMPOSED = dict.fromkeys(("cuda", "cuda-emulated"), "there it is composed of other rows")
 ATTENTION_DROPPED_BACKWARD = Op("attention_dropped_backward", "rrrrorr", dropped_backward,
-                                reference.attention_dropped_backward, kernels=("attention_dropped_backward",),
-                                todo=COMPOSED)
+                                reference.attention_dropped_backward, kernels=("attention_dropped_backward",))
 ATTENTION_DROPPED = Op(
     "attention_dropped", "rrro", dropped_forward, reference.attention_dropped, dropped_gradient,
     lambda q, k, v, mask, *, causal, scale, gqa, **_: check(q, k, v, mask, causal=causal, scale=scale, gqa=gqa),
     kernels=("attention_dropped",), random=True,
     flops=lambda q, k, v, mask, *, causal, scale, gqa, **_: flops(q, k, v, mask, causal=causal, scale=scale, gqa=gqa),
     bytes=lambda q, k, v, mask, **_: 2 * q.nbytes + k.nbytes + v.nbytes,
-    todo={"per_sample": "what is dropped depends on the place in the whole batch", **COMPOSED})
+    todo={"per_sample": "what is dropped depends on the place in the whole batch"})
 
 
 # ---- the row without masks in memory
@@ -353,15 +353,14 @@ def within_gradient(ctx: Context):
     return *found[:3], None, None, found[3] if len(found) == 4 else None
 
 
-ON_CPU = dict.fromkeys(("cuda", "cuda-emulated"), "its tiles add masks that lie in memory")
 ATTENTION_WITHIN_BACKWARD = Op("attention_within_backward", "rrrrjjorr", within_backward,
-                               reference.attention_within_backward, kernels=("attention_within_backward",), todo=ON_CPU)
+                               reference.attention_within_backward, kernels=("attention_within_backward",))
 ATTENTION_WITHIN = Op(
     "attention_within", "rrrjjo", within_forward, reference.attention_within, within_gradient, check_within,
     kernels=("attention_within",), flops=lambda q, k, v, *_, **how: flops(q, k, v, None, **how),
     bytes=lambda q, k, v, *_, **__: 2 * q.nbytes + k.nbytes + v.nbytes,
     checks_indices=True,   # what lies beyond the keys is none
-    todo={"per_sample": "keys and values may be shared by all samples", **ON_CPU})
+    todo={"per_sample": "keys and values may be shared by all samples"})
 
 
 # ---- keys and values as bfloat16's bits
@@ -391,4 +390,4 @@ ATTENTION_STORED = Op(
     "attention_stored", "raajjo", stored_forward, reference.attention_stored, None, check_stored,
     kernels=("attention_stored",), flops=lambda q, k, v, *_, **how: flops(q, k, v, None, causal=False, **how),
     bytes=lambda q, k, v, *_, **__: 2 * q.nbytes + k.nbytes + v.nbytes, checks_indices=True,
-    todo={"per_sample": "keys and values may be shared by all samples", **ON_CPU})
+    todo={"per_sample": "keys and values may be shared by all samples"})
