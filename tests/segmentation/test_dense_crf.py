@@ -197,7 +197,8 @@ def test_without_rounds_or_kernels_nothing_changes():
     ({"probabilities": np.full((3, 12, 16), np.nan)}, "finite"), ({"probabilities": np.ones((3, 12))}, "classes"),
     ({"steps": -1}, "steps must be"), ({"steps": True}, "steps must be"),
     ({"bilateral": float("nan")}, "bilateral must be a finite number, got nan"),
-    ({"colour_sigma": "x"}, "colour_sigma must be a finite number, got 'x'"), ({"place_sigma": 0}, "deviations must be positive"),
+    ({"colour_sigma": "x"}, "colour_sigma must be a finite number, got 'x'"),
+    ({"place_sigma": 0}, "deviations must be positive"),
     ({"compatibility": np.eye(2)}, r"compatibility must be finite numbers \(3, 3\)")])
 def test_wrong_arguments_are_refused(change, match):
     image, _, p = scene()
