@@ -30,9 +30,12 @@ def add_arguments(parser):
 
 def share(text: str) -> float:
     from argparse import ArgumentTypeError
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 1:
-        raise ArgumentTypeError(f"must be from 0 to 1, got {text}")
+        raise ArgumentTypeError(f"must be a number from 0 to 1, got {text}")
     return value
 
 
@@ -55,7 +58,7 @@ def run(args) -> int:
             args.json.parent.mkdir(parents=True, exist_ok=True)
             args.json.write_text(json.dumps(rows, indent=1))
     except OSError as why:
-        raise UsageError(why) from why
+        raise UsageError(f"{why.filename}: {why.strerror}" if why.filename else why) from why
     for line in wrong:
         print(f"left out: {line}")
     where = ", ".join(str(place) for place in (args.out, args.json) if place is not None)

@@ -41,6 +41,13 @@ def read_coco(path, images=None, strict: bool = True) -> Annotations:
     return collector.done(strict, ids)
 
 
+def kinds(content: object) -> str:
+    """What a file holds: its keys with their types."""
+    if not isinstance(content, dict):
+        return type(content).__name__
+    return ", ".join(f"{key} ({type(value).__name__})" for key, value in content.items()) or "an empty one"
+
+
 def parsed(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +56,7 @@ def parsed(path: Path) -> dict:
     lists = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in lists):
         raise ValueError(f"{path}: COCO's annotations are an object with the lists {', '.join(lists)}, got "
-                         f"{', '.join(content) if isinstance(content, dict) else type(content).__name__}")
+                         f"{kinds(content)}")
     if not all(isinstance(c, dict) and type(c.get("id")) is int for c in content["categories"]):
         raise ValueError(f"{path}: every category needs an id, a whole number")
     return content
@@ -79,7 +86,7 @@ def annotation(collector: Collector, where: str, one, entries: dict, ids: tuple,
         return
     entry = entries.get(one.get("image_id")) if type(one.get("image_id")) is int else None
     if entry is None:
-        collector.problem(where, f"is of image {one.get('image_id')}, which the file does not list")
+        collector.problem(where, f"is of image {one.get('image_id')!r}, which the file does not list")
         return
     if one.get("category_id") not in ids:
         collector.problem(where, f"category {one.get('category_id')} is none of the file's")
