@@ -9,6 +9,10 @@ STRETCH = 64   # scores of which only the greatest is looked at first
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None = None) -> None:
     """ValueError unless temperature is positive and finite, top_k None or positive, and top_p None or
     in (0, 1]."""
+    real, whole = (int, float, np.number), (int, np.integer)
+    for name, value, kinds in (("temperature", temperature, real), ("top_k", top_k, whole), ("top_p", top_p, real)):
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise ValueError(f"{name} must be a {'whole ' if name == 'top_k' else ''}number, got {value!r}")
     if not 0 < temperature < float("inf"):
         raise ValueError(
             f"temperature must be positive and finite, got {temperature}; top_k=1 always takes the likeliest")

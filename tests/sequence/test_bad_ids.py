@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from pyops import models
+from pyops import models, nn
 
 WIDE = dict(vocab_size=10, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
 MODELS = {
@@ -51,3 +51,36 @@ def test_types_masks_and_rows(name):
     if name == "BERT":
         with pytest.raises(ValueError, match=r"BERT: segments must have the shape of ids, .1, 3., got .1, 2."):
             model(GOOD, GOOD[:, :2])
+
+
+@pytest.mark.parametrize("given, said", [
+    (dict(ids=["abc"]), "prompt 0 must be a row of at least one token"), (dict(ids={"input_ids": [[1]]}), "got dict"),
+    (dict(ids=[[1, [2]]]), r"prompt 0 must be a row of whole numbers, got \[1, \[2\]\]"),
+    (dict(temperature="hot"), "temperature must be a number, got 'hot'"),
+    (dict(temperature=1.0, top_k=2.5), "top_k must be a whole number, got 2.5"),
+    (dict(temperature=1.0, top_p="all"), "top_p must be a number, got 'all'"),
+    (dict(num_beams=2.0), "num_beams must be a positive whole number, got 2.0"),
+    (dict(num_beams=2, length_penalty=float("nan")), "length_penalty must not be negative, got nan"),
+    (dict(seed="x"), "seed must be a whole number from 0, got 'x'"),
+    (dict(seed=-1), "seed must be a whole number from 0"),
+    (dict(stream=5), "stream must be a function of a row and a token, got 5")])
+@pytest.mark.parametrize("name", ["GPT2", "T5"])
+def test_arguments_of_generate_are_named(name, given, said):
+    with pytest.raises(ValueError, match=said):
+        MODELS[name]().eval().generate(**{"ids": [[1]], "max_new_tokens": 2} | given)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    model = MODELS["GPT2"]().eval()
+    assert model.generate([[1]], np.int64(3), num_beams=np.int32(2)) == model.generate([[1]], 3, num_beams=2)
+
+
+def test_lists_for_arrays():
+    model = MODELS["BERT"]().eval()
+    with pytest.raises(ValueError, match=r"BERT: ids must be an array of tokens \(N, T\), got list"):
+        model([[1, 2]])
+    assert np.array_equal(model(GOOD, None, [[1, 1, 0]]).data, model(GOOD, None, np.array([[1, 1, 0]])).data)
+    with pytest.raises(ValueError, match="BERT: segments must be from 0 to 1, got 0 to 2"):
+        model(GOOD, np.array([[0, 1, 2]]))
+    with pytest.raises(ValueError, match="save_transformer: Linear is of no family"):
+        models.save_transformer(nn.Linear(2, 2), "nowhere")

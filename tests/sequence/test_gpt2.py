@@ -168,6 +168,9 @@ def test_what_does_not_fit_is_named(pair, tmp_path):
     refused("n_positions 1000000 is more than weights", n_positions=10 ** 6)
     refused("n_inner 1000000000000 is more than weights", n_inner=10 ** 12)
     refused("(?s)does not fit|beyond the memory", n_embd=100_000, n_inner=100_000)
+    refused("quantization_config is not supported", quantization_config={"bits": 4})
+    refused("attn_pdrop must be a share from 0 to 1, got 2.0", attn_pdrop=2.0)
+    refused("layer_norm_epsilon must not be negative, got -1.0", layer_norm_epsilon=-1.0)
     refused("add_cross_attention True is not supported", add_cross_attention=True)
     refused(r"(?s)29 of its 41 arrays match.*unexpected: transformer.h.2", n_layer=2)
     refused(r"(?s)missing: transformer.h.3.ln_1.weight", n_layer=4)
@@ -199,3 +202,21 @@ def test_generate_refuses_by_name(pair, arguments, match):
         pair[1].generate(*arguments)
     with pytest.raises(ValueError, match="65 tokens are more than the model's 64 positions"):
         pair[1](np.zeros((1, 65), np.int64))
+
+
+@pytest.mark.parametrize("name", ["quick_gelu", "gelu_fast", "gelu_10", "mish", "relu2", "leaky_relu", "sigmoid",
+                                  "linear", "relu6", "gelu_accurate", "gelu_python_tanh"])
+def test_activations_are_transformers(name, tmp_path):
+    theirs = gpt2(activation_function=name, n_layer=1)
+    peers.close(peers.ours(theirs, tmp_path)(IDS), theirs(torch.tensor(IDS)).logits, 1e-5)
+
+
+def test_other_names_of_settings_are_read(pair, tmp_path):
+    """transformers takes those of most families for GPT-2's own."""
+    theirs, model = pair
+    theirs.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for other, own in models.GPT2Configuration.ALIASES.items():
+        config[other] = config.pop(own)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert np.array_equal(models.load_transformer(tmp_path)(IDS).data, model(IDS).data)

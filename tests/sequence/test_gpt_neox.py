@@ -87,6 +87,8 @@ def test_other_turns_are_refused():
 # of 16 features; texts are longer than the 64 positions of training, too
 SCALED = [{"rope_type": "linear", "factor": 2.5}, {"rope_type": "dynamic", "factor": 3.0},
           {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+          {"rope_type": "llama3", "factor": 4.0, "original_max_position_embeddings": 64, "low_freq_factor": 1.0,
+           "high_freq_factor": 4.0},
           {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 4.0,
            "beta_slow": 0.5, "truncate": False},
           {"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": 64, "attention_factor": 1.3},
@@ -119,7 +121,9 @@ def test_longer_texts_are_transformers(scaling, tmp_path):
 
 
 @pytest.mark.parametrize("scaling, said", [
-    ({"rope_type": "llama3", "factor": 2.0}, "rope_type 'llama3' is not supported"),
+    ({"rope_type": "llama3", "factor": 2.0}, "'llama3' needs factor, low_freq_factor"),
+    ({"rope_type": "llama3", "factor": 2.0, "original_max_position_embeddings": 9, "low_freq_factor": 4.0,
+      "high_freq_factor": 4.0}, "must be positive and below"),
     ({"type": "linear"}, "'linear' needs a factor"), ({"rope_type": "yarn", "factor": 0.5}, "factor must be a number"),
     ({"rope_type": "linear", "factor": "2"}, "factor must be a number from 1"),
     ({"rope_type": "yarn", "factor": 2.0, "beta_fast": 0.5}, "beta_fast the larger"),

@@ -171,9 +171,11 @@ class Bert(nn.Module):
 
     def forward(self, ids, segments=None, mask=None):
         check_ids("BERT", ids, self.embeddings.word_embeddings.num_embeddings)
-        if segments is not None and tuple(segments.shape) != tuple(ids.shape):
-            raise ValueError(f"BERT: segments must have the shape of ids, {tuple(ids.shape)}, got "
-                             f"{tuple(segments.shape)}")
+        if segments is not None:
+            given = tuple(getattr(segments, "shape", ()))
+            if given != tuple(ids.shape):
+                raise ValueError(f"BERT: segments must have the shape of ids, {tuple(ids.shape)}, got {given}")
+            check_ids("BERT", segments, self.embeddings.token_type_embeddings.num_embeddings, "segments")
         return self.encoder(self.embeddings(ids, segments), visible(mask, ids))
 
     def packed(self, ids, segments, positions, begin, end):

@@ -11,7 +11,7 @@ from ... import functional as F, nn
 from ...core.backends import batch_invariant, by_sample
 from ...core.tensor import no_grad
 from .caches import Cache
-from .generation import Sampling, beam_search, checked_prompts, sample
+from .generation import Sampling, beam_search, checked_prompts, positive, sample
 from .heads import check_ids
 from .packing import Spans
 from .programs import Programs
@@ -111,7 +111,7 @@ class CausalLanguageModel(nn.Module):
             raise ValueError("generate: the model is in training mode; call .eval() first")
         sampling = Sampling(temperature, top_k, top_p, seed, repetition_penalty)
         prompts = checked_prompts(ids, max_new_tokens, self.vocabulary, self.most_positions)
-        reading = Reading(self, prompts, max(1, num_beams), compiled, weights, cache, strict)
+        reading = Reading(self, prompts, positive("num_beams", num_beams), compiled, weights, cache, strict)
         if num_beams != 1:
             return beam_search(reading, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
         return sample(reading, [prompt.tolist() for prompt in prompts], max_new_tokens, sampling, stop, stream)

@@ -22,11 +22,12 @@ class Configuration:
 
     model_type: the family's name in config.json. FIXED: fields that we do not have, with the values
     that mean the same as not having them. SIZES: fields that must be positive whole numbers, or None
-    where their type has it.
+    where their type has it. ALIASES: other names of fields -> ours.
     """
     model_type: ClassVar[str] = ""
     FIXED: ClassVar[Mapping[str, tuple]] = {}
     SIZES: ClassVar[tuple[str, ...]] = ()
+    ALIASES: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -37,11 +38,20 @@ class Configuration:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"{self.model_type}: {name} must be a positive whole number, got {value!r}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if "drop" in field.name and value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{self.model_type}: {field.name} must be a share from 0 to 1, got {value!r}")
+            if field.name.endswith(("_eps", "_epsilon", "initializer_range")) and not value >= 0:
+                raise ValueError(f"{self.model_type}: {field.name} must not be negative, got {value!r}")
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Any:
         """The settings of a config.json; fields that change no number are passed over. ValueError
         for values that this family has not."""
+        found = {**{cls.ALIASES[k]: v for k, v in found.items() if k in cls.ALIASES}, **found}
+        if found.get("quantization_config") is not None:
+            raise ValueError(f"{cls.model_type}: quantization_config is not supported; save the weights as floats")
         for name, allowed in cls.FIXED.items():
             if name in found and found[name] not in allowed:
                 raise ValueError(f"{cls.model_type}: {name} {found[name]!r} is not supported; it must be "

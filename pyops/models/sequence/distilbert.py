@@ -43,6 +43,7 @@ class DistilBertConfiguration(EncoderConfiguration):
 
     model_type = "distilbert"
     FIXED = {"tie_word_embeddings": (True,), "sinusoidal_pos_embds": (False,)}
+    ALIASES = {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"}
     SIZES = ("vocab_size", "max_position_embeddings", "n_layers", "n_heads", "dim", "hidden_dim", "num_labels")
 
     def __post_init__(self) -> None:

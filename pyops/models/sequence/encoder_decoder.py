@@ -11,7 +11,7 @@ from ... import functional as F, nn
 from ...ops.attention import additive
 from .caches import Cache
 from .causal import Running, stacked, step_off_by
-from .generation import Sampling, beam_search, checked_prompts, sample
+from .generation import Sampling, beam_search, checked_prompts, positive, sample
 from .heads import check_ids, visible
 from .packing import Spans
 
@@ -108,7 +108,7 @@ class EncoderDecoder(nn.Module):
         longest = max(max_new_tokens, *map(len, sources))
         if longest > self.most_positions:
             raise ValueError(f"generate: {longest} tokens are more than the model's {self.most_positions} positions")
-        writing = Writing(self, sources, max(1, num_beams), compiled, weights, cache, strict)
+        writing = Writing(self, sources, positive("num_beams", num_beams), compiled, weights, cache, strict)
         if num_beams != 1:
             return beam_search(writing, num_beams, max_new_tokens, stop, length_penalty, sampling, stream)
         return sample(writing, [[self.start]] * len(sources), max_new_tokens, sampling, stop, stream)

@@ -94,7 +94,10 @@ def load_transformer(folder, architecture: str | None = None, fresh_head: bool =
 def save_transformer(model, folder) -> None:
     """Writes config.json and model.safetensors, which transformers' from_pretrained reads."""
     folder = Path(folder)
-    entry = FAMILIES[model.config.model_type]
+    entry = FAMILIES.get(getattr(getattr(model, "config", None), "model_type", ""))
+    if entry is None:
+        raise ValueError(f"save_transformer: {type(model).__name__} is of no family that folders hold; there are "
+                         f"{', '.join(sorted(FAMILIES))}")
     architecture = getattr(model, "architecture", None) or next(
         name for name, make in entry.architectures.items() if make is type(model))
     state = model.state_dict()

@@ -1,7 +1,7 @@
 """How the next tokens are chosen: drawn or the likeliest, one text or beams."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.random import default_generator
 from ...text.sampling import check_sampling, draw, likeliest, penalise
+from .packing import row_of, told
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Sampling:
     def __post_init__(self) -> None:
         if not 0 < self.repetition_penalty < float("inf"):
             raise ValueError(f"generate: repetition_penalty must be positive and finite, got {self.repetition_penalty}")
+        if self.seed is not None and (not isinstance(self.seed, (int, np.integer)) or self.seed < 0):
+            raise ValueError(f"generate: seed must be a whole number from 0, got {self.seed!r}")
         check_sampling(1.0 if self.temperature == 0 else self.temperature, self.top_k, self.top_p)
         self.generator = default_generator() if self.seed is None else np.random.default_rng(self.seed)
 
@@ -38,15 +41,21 @@ class Sampling:
         return draw(scores, self.generator, self.temperature, self.top_k, self.top_p)
 
 
+def positive(name: str, value: Any) -> int:
+    """Of any type of whole numbers. ValueError for others, and below 1."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"generate: {name} must be a positive whole number, got {value!r}")
+    return int(value)
+
+
 def checked_prompts(ids: Any, more: int, vocabulary: int, positions: int | None) -> list[np.ndarray]:
     """The prompts as int64 arrays. ValueError for what is no batch of them."""
-    if not isinstance(more, int) or isinstance(more, bool) or more < 1:
-        raise ValueError(f"generate: max_new_tokens must be a positive whole number, got {more!r}")
-    if not hasattr(ids, "__len__"):
+    positive("max_new_tokens", more)
+    if not hasattr(ids, "__len__") or isinstance(ids, Mapping):
         raise ValueError(f"generate: ids must be a list of prompts, got {type(ids).__name__}")
-    if len(ids) and np.ndim(ids[0]) == 0:
+    if len(ids) and (not hasattr(ids[0], "__len__") or getattr(ids[0], "ndim", 1) == 0):
         ids = [ids]
-    prompts = [np.asarray(prompt) for prompt in ids]
+    prompts = [row_of(f"generate: prompt {i}", prompt) for i, prompt in enumerate(ids)]
     if not prompts:
         raise ValueError("generate: there is no prompt")
     for i, prompt in enumerate(prompts):
@@ -54,7 +63,7 @@ def checked_prompts(ids: Any, more: int, vocabulary: int, positions: int | None)
             raise ValueError(f"generate: prompt {i} must be a row of at least one token, got shape {prompt.shape}")
         if prompt.dtype.kind not in "iu" or prompt.min() < 0 or prompt.max() >= vocabulary:
             raise ValueError(f"generate: prompt {i} must be whole numbers from 0 to {vocabulary - 1}, got "
-                             f"{prompt.dtype} from {prompt.min()} to {prompt.max()}")
+                             f"{told(prompt)}")
         if positions is not None and len(prompt) + more > positions:
             raise ValueError(f"generate: prompt {i} of {len(prompt)} tokens and {more} new ones are more than "
                              f"the model's {positions} positions")
@@ -74,6 +83,8 @@ def sample(reading, begun: list[list[int]], most: int, sampling: Sampling, stop,
     """New tokens of each text, until a stop token or `most` of them. begun: what it begins with."""
     rows, vocabulary = reading.scores.shape
     ends = stops(stop, vocabulary)
+    if stream is not None and not callable(stream):
+        raise ValueError(f"generate: stream must be a function of a row and a token, got {stream!r}")
     written: list[list[int]] = [[] for _ in range(rows)]
     live = [True] * rows
     tokens = np.zeros(rows, np.int64)
@@ -97,13 +108,11 @@ def beam_search(reading, beams: int, most: int, stop, length_penalty: float, sam
                 stream) -> list[list[int]]:
     """The best of the texts that `beams` at a time lead to; rows of a prompt lie one after another.
     """
-    if not isinstance(beams, int) or isinstance(beams, bool) or beams < 1:
-        raise ValueError(f"generate: num_beams must be a positive whole number, got {beams!r}")
     if sampling.temperature or stream is not None:
         raise ValueError("generate: num_beams keeps the likeliest texts; leave out temperature and stream")
     if sampling.repetition_penalty != 1:
         raise ValueError("generate: repetition_penalty is for one text at a time; leave out num_beams")
-    if length_penalty < 0:
+    if not length_penalty >= 0:
         raise ValueError(f"generate: length_penalty must not be negative, got {length_penalty}")
     ends = sorted(stops(stop, reading.scores.shape[1]))
     searches = [BeamSearch(beams, most, ends, length_penalty) for _ in range(len(reading.scores) // beams)]

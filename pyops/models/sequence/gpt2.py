@@ -46,6 +46,8 @@ class GPT2Configuration(Configuration):
 
     model_type = "gpt2"
     FIXED = {"add_cross_attention": (False,)}
+    ALIASES = {"hidden_size": "n_embd", "max_position_embeddings": "n_positions", "num_attention_heads": "n_head",
+               "num_hidden_layers": "n_layer"}
     SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner")
 
     def __post_init__(self) -> None:

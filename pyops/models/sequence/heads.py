@@ -12,10 +12,13 @@ from ...core.backends import by_sample
 from ...ops.attention import ATTENTION_STORED, ATTENTION_WITHIN, is_stored
 from .packing import Spans
 
+TANH_GELU = partial(F.gelu, approximate="tanh")
 ACTIVATIONS = {
-    "gelu": F.gelu, "gelu_new": partial(F.gelu, approximate="tanh"),
-    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"), "relu": F.relu, "silu": F.silu,
-    "swish": F.silu, "tanh": F.tanh,
+    "gelu": F.gelu, "gelu_python": F.gelu, **dict.fromkeys(
+        ("gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"), TANH_GELU),
+    "quick_gelu": lambda x: F.mul(x, F.sigmoid(F.mul(x, 1.702))), "gelu_10": lambda x: F.clamp(F.gelu(x), -10, 10),
+    "relu": F.relu, "relu6": F.relu6, "relu2": lambda x: F.square(F.relu(x)), "leaky_relu": F.leaky_relu,
+    "silu": F.silu, "swish": F.silu, "mish": F.mish, "tanh": F.tanh, "sigmoid": F.sigmoid, "linear": lambda x: x,
 }
 
 
@@ -29,6 +32,8 @@ def activation(name: str):
 def check_ids(model: str, ids, vocabulary: int, what: str = "ids") -> None:
     """ValueError unless these are tokens (N, T), one at least in each row, of the vocabulary. Values
     are looked at where there are any yet."""
+    if not hasattr(ids, "shape"):
+        raise ValueError(f"{model}: {what} must be an array of tokens (N, T), got {type(ids).__name__}")
     if len(ids.shape) != 2:
         raise ValueError(f"{model}: {what} must be tokens (N, T), got shape {tuple(ids.shape)}")
     if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu":   # the embedding names other types
@@ -44,6 +49,7 @@ def visible(mask, ids):
     another shape."""
     if mask is None:
         return None
+    mask = mask if hasattr(mask, "shape") else np.asarray(mask)
     if tuple(mask.shape) != tuple(ids.shape):
         raise ValueError(f"mask must have the shape of ids, {tuple(ids.shape)}, got {tuple(mask.shape)}")
     mask = np.asarray(mask) != 0 if isinstance(mask, np.ndarray) else mask

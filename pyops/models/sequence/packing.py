@@ -2,7 +2,7 @@
 al. (2021), "Efficient sequence packing without cross-contamination"."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,15 +63,28 @@ class Spans(NamedTuple):
         return cls(F.unsqueeze(begin, 1), F.unsqueeze(end, 1))
 
 
+def row_of(name: str, text: Any) -> np.ndarray:
+    """An array of what should be a row of numbers. ValueError for rows within rows of other lengths."""
+    try:
+        return np.asarray(getattr(text, "data", text) if hasattr(text, "requires_grad") else text)
+    except ValueError:
+        raise ValueError(f"{name} must be a row of whole numbers, got {text!r}") from None
+
+
+def told(text: np.ndarray) -> str:
+    """What an array holds, for messages."""
+    return f"{text.dtype} from {text.min()} to {text.max()}" if text.dtype.kind in "biuf" else f"{text.dtype}"
+
+
 def checked(name: str, texts: Any, vocabulary: int, positions: int, what: str = "text") -> list[np.ndarray]:
     """Rows of whole numbers as int64 arrays. ValueError that names the one that is none."""
-    found = [np.asarray(text) for text in texts] if hasattr(texts, "__len__") else []
+    listed = hasattr(texts, "__len__") and not isinstance(texts, (str, bytes, Mapping))
+    found = [row_of(f"{name}: {what} {i}", text) for i, text in enumerate(texts)] if listed else []
     if not found:
         raise ValueError(f"{name}: there is no {what}")
     for i, text in enumerate(found):
         if text.ndim != 1 or not 1 <= len(text) <= positions:
             raise ValueError(f"{name}: {what} {i} must be a row of 1 to {positions} tokens, got shape {text.shape}")
         if text.dtype.kind not in "iu" or text.min() < 0 or text.max() >= vocabulary:
-            raise ValueError(f"{name}: {what} {i} must be whole numbers from 0 to {vocabulary - 1}, got {text.dtype} "
-                             f"from {text.min()} to {text.max()}")
+            raise ValueError(f"{name}: {what} {i} must be whole numbers from 0 to {vocabulary - 1}, got {told(text)}")
     return [text.astype(np.int64) for text in found]

@@ -8,6 +8,9 @@ config.json has for them (rope_parameters, or rope_scaling in older files).
                (NTK-aware scaling; Peng et al. (2023), section 3.3)
     yarn       slow turns are stretched, fast ones are not, and scores are sharpened. Peng et al. (2023),
                "YaRN: efficient context window extension of large language models", section 3.4
+    llama3     turns slower than one in positions / low_freq_factor tokens are stretched, those faster than
+               one in positions / high_freq_factor are not, in between by degrees. Grattafiori et al.
+               (2024), "The Llama 3 herd of models"
 """
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-KINDS = ("default", "linear", "dynamic", "yarn")
+KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
 OPTIONAL = ("attention_factor", "mscale", "mscale_all_dim")
 MOST = 1 << 20   # a factor beyond which a file is taken to be damaged
 
@@ -29,7 +32,8 @@ class Rope:
     texts may be. The others are yarn's: attention_factor multiplies cosines and sines (None: 1 + 0.1
     ln factor, or by mscale and mscale_all_dim), beta_fast and beta_slow: turns within `positions`
     above which a feature is not stretched and below which it is; truncate: whether the features where
-    that is so are whole numbers. ValueError for numbers out of range."""
+    that is so are whole numbers. low_freq_factor and high_freq_factor are llama3's. ValueError for
+    numbers out of range."""
     positions: int
     kind: str = "default"
     factor: float = 1.0
@@ -39,6 +43,8 @@ class Rope:
     mscale: float | None = None
     mscale_all_dim: float | None = None
     truncate: bool = True
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -51,6 +57,9 @@ class Rope:
                 raise ValueError(f"rope_parameters: {name} must be a number from {least} to {MOST}, got {value!r}")
         if not isinstance(self.truncate, bool):
             raise ValueError(f"rope_parameters: truncate must be true or false, got {self.truncate!r}")
+        if self.kind == "llama3" and not 0 < self.low_freq_factor < self.high_freq_factor:
+            raise ValueError(f"rope_parameters: low_freq_factor {self.low_freq_factor} must be positive and below "
+                             f"high_freq_factor {self.high_freq_factor}")
         if self.positions < 1 or not self.beta_fast >= self.beta_slow > 0:
             raise ValueError(f"rope_parameters: {self.positions} positions, beta_fast {self.beta_fast} and beta_slow "
                              f"{self.beta_slow} must be positive, and beta_fast the larger")
@@ -58,15 +67,19 @@ class Rope:
     @classmethod
     def of(cls, found: Mapping[str, Any], positions: int) -> Rope:
         """From config.json's object; positions: its max_position_embeddings."""
-        names = ("factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate")
+        names = ("factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate",
+                 "low_freq_factor", "high_freq_factor")
         kind = found.get("rope_type", found.get("type", "default"))
         settings = {name: found[name] for name in names if found.get(name) is not None}
-        own = found.get("original_max_position_embeddings") if kind == "yarn" else None
+        own = found.get("original_max_position_embeddings") if kind in ("yarn", "llama3") else None
         if own is not None:
             if isinstance(own, bool) or not isinstance(own, int) or not 1 <= own <= positions * MOST:
                 raise ValueError("rope_parameters: original_max_position_embeddings must be a positive whole number, "
                                  f"got {own!r}")
             settings.setdefault("factor", max(1.0, positions / own))
+        if kind == "llama3" and (own is None or len(settings) < 3):
+            raise ValueError("rope_parameters: rope_type 'llama3' needs factor, low_freq_factor, high_freq_factor and "
+                             "original_max_position_embeddings")
         if kind in KINDS[1:] and "factor" not in settings:
             raise ValueError(f"rope_parameters: rope_type {kind!r} needs a factor")
         return cls(positions if own is None else own, kind, **({} if kind == "default" else settings))
@@ -84,6 +97,10 @@ class Rope:
         fast = base ** (-np.arange(0, features, 2) / features)
         if self.kind == "linear":
             return fast / self.factor
+        if self.kind == "llama3":
+            turns = self.positions * fast / (2 * math.pi)
+            kept = np.clip((turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor), 0, 1)
+            return fast / self.factor * (1 - kept) + fast * kept
         if self.kind != "yarn":
             return fast
         low, high = (features * math.log(self.positions / (turns * 2 * math.pi)) / (2 * math.log(base))

@@ -50,6 +50,8 @@ class T5Configuration(Configuration):
     decoder_start_token_id: int | None = None   # the padding token
 
     model_type = "t5"
+    ALIASES = {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers",
+               "head_dim": "d_kv"}
     SIZES = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads",
              "relative_attention_num_buckets", "relative_attention_max_distance")
 
