@@ -29,6 +29,7 @@ class Subject:
     Forward passes end with the last layer that was asked for. A layer that runs several times is
     looked at the last time.
     """
+    refusals: tuple[type[Exception], ...] = (ValueError,)   # what its layers raise for inputs that do not fit
 
     def __init__(self, model: Any):
         self.model = model
@@ -124,7 +125,7 @@ class Subject:
                 caught[None] = self._scores(output)
         except Enough:
             pass
-        except ValueError as why:
+        except self.refusals as why:
             raise ValueError(f"{self.name} takes no input of {tuple(inputs.shape)}: {why}") from why
         finally:
             for handle in handles:
@@ -177,6 +178,7 @@ class Subject:
 
 class TorchSubject(Subject):
     """A torch module, by torch's own kernels and gradients."""
+    refusals = (ValueError, RuntimeError)
 
     @property
     def dtype(self) -> np.dtype:

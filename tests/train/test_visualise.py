@@ -254,3 +254,8 @@ def test_the_pages_code_runs():
     for block in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S):
         exec(compile(block, "inspect.md", "exec"), names)
     assert names["made"].images.shape == (1, 3, 64, 64) and names["made"].values.shape == (8, 1)
+
+
+def test_what_torchs_layers_do_not_take_is_said_as_of_ours():
+    with pytest.raises(ValueError, match=r"Sequential takes no input of \(1, 1, 16, 16\)"):
+        inspect.visualise(as_torch(network()), o.channel("3", 0), (1, 16, 16))
