@@ -227,6 +227,25 @@ def test_the_loss_leaves_unlabelled_pixels_out():
     assert pair == pytest.approx(1.4 * want, rel=1e-6)
 
 
+def test_the_papers_count_the_same_layers():
+    """U-Net's section 2: 23 convolutional layers. SegNet's section 3: 13 layers each way; table 6: 117
+    MB. PSPNet's figure 3: four levels of a quarter of the channels each beside the maps."""
+    def kernels(module):
+        return [p.shape for p in module.parameters() if p.ndim == 4]
+    with nn.init.skip_draws():
+        unet, segnet = models.unet(in_channels=1, padded=False), models.segnet(num_classes=12)
+        pspnet = models.pspnet_resnet50()
+    assert len(kernels(unet)) == 23
+    assert [len(kernels(part)) for part in (segnet.down, segnet.up, segnet.head)] == [13, 12, 1]
+    assert sum(4 * p.size for p in segnet.parameters()) // 10 ** 6 == 117
+    first, *_ = (m for m in pspnet.modules() if type(m).__name__ == "Pyramid")
+    assert kernels(first) == 4 * [(512, 2048, 1, 1)]
+    assert (512, 4096, 3, 3) in kernels(pspnet)
+    with nn.init.skip_draws():
+        three = models.pspnet_resnet50(bins=(1, 2, 4))   # which do not divide 2048
+    assert (512, 2048 + 3 * 682, 3, 3) in kernels(three)
+
+
 # ---- U-Net
 
 def test_unet_without_padding_has_the_papers_sizes():

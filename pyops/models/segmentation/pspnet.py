@@ -32,8 +32,9 @@ class PSPNet(Segmenter):
     def __init__(self, make, num_classes: int = 21, bins: Sequence[int] = (1, 2, 3, 6), dropout: float = 0.1,
                  aux_loss: bool = True):
         self.backbone = dilated_resnet(make, 8)
+        wide = 2048 + len(bins) * (2048 // len(bins))   # 4096 of the paper's four grids
         self.classifier = nn.Sequential(
-            Pyramid(2048, bins), *conv_norm_relu(4096, 512, 3), nn.Dropout(dropout),
+            Pyramid(2048, bins), *conv_norm_relu(wide, 512, 3), nn.Dropout(dropout),
             nn.Conv2d(512, num_classes, 1))
         self.aux_classifier = nn.Sequential(
             *conv_norm_relu(1024, 256, 3), nn.Dropout(dropout), nn.Conv2d(256, num_classes, 1)) if aux_loss else None
