@@ -172,3 +172,42 @@ def test_a_folder_is_held_once(tmp_path):
     assert all(p.data.flags.writeable and p.data.dtype == np.float32 for p in model.parameters())
     model.loss(PROMPTS[1][None]).backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def calls_and_bytes(layers):
+    """Of one step of a warm reading: calls of functions, Python's and C's, and bytes that were allocated at
+    most beyond the step's results."""
+    import sys
+    import tracemalloc
+    model = models.gpt2(vocab_size=61, n_embd=48, n_layer=layers, n_head=3, n_positions=128).eval()
+    reading, token, count = Reading(model, PROMPTS, 1, True), np.array([1, 2, 3]), 0
+
+    def counted(frame, event, _):
+        nonlocal count
+        count += event in ("call", "c_call")
+    for _ in range(3):
+        reading.read(token)
+    given = token[:, None], reading.cache.lengths[:, None], *reading.cache.arrays
+    step = reading.functions.made_for("step", given).program_for(*given)
+    step(*given)
+    sys.setprofile(counted)
+    try:
+        reading.read(token)
+    finally:
+        sys.setprofile(None)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        results = step(*given)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    return count, peak - sum(r.nbytes for r in results), step._native.workspaces()
+
+
+def test_a_step_has_no_python_and_no_memory_for_a_layer():
+    (calls, few, spaces), (more_calls, many, more_spaces) = calls_and_bytes(1), calls_and_bytes(6)
+    assert calls == more_calls
+    assert max(few, many) < 8192 and abs(many - few) < 1024
+    assert spaces == more_spaces == 1   # the arena, kept from run to run
