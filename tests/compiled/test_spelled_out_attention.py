@@ -98,3 +98,26 @@ def test_sizes_of_the_run():
     for n in (1, 2, 5):
         q, k, v = (RNG.standard_normal((n, 3, 9, 8)).astype(np.float32) for _ in range(3))
         np.testing.assert_allclose(program(q, k, v), FUSED["both scaled"](q, k, v), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [None, -np.inf, np.finfo(np.float32).min])
+@pytest.mark.parametrize("queries, keys", [(50, 50), (33, 70), (70, 33)])
+def test_a_mask_by_distance_is_held_by_distance(queries, keys, hidden):
+    """As files of T5 and of ALiBi hold it, with later keys hidden."""
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((2, 3, n, 8)).astype(np.float32) for n in (queries, keys, keys))
+    distance = np.arange(keys) - np.arange(queries)[:, None]
+    mask = rng.standard_normal((1, 3, queries + keys)).astype(np.float32)[:, :, distance + queries]
+    if hidden is not None:
+        mask = np.where(distance > 0, np.float32(hidden), mask)
+    other = mask.copy()
+    other[0, 1, 5, 3] += 1
+    for given, kernel in ((mask, "attention_within"), (other, "attention"), (mask[:, :, :20, :20].copy(), "attention")):
+        n, m = given.shape[-2:]
+        program = pyops.compile(lambda q, k, v, given=given: F.scaled_dot_product_attention(q, k, v, given),
+                                (q[:, :, :n], k[:, :, :m], v[:, :, :m]))
+        assert [step.kernel for step in program.steps if step.kernel.startswith("attention")] == [kernel]
+        inputs = tuple(np.ascontiguousarray(a) for a in (q[:, :, :n], k[:, :, :m], v[:, :, :m]))
+        wanted = F.scaled_dot_product_attention(*inputs, given)
+        assert np.array_equal(program(*inputs), wanted)
+        assert kernel != "attention_within" or max(a.size for a in program.plan.constants) == 3 * (queries + keys - 1)
