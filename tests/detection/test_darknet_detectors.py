@@ -391,7 +391,7 @@ def test_the_size_changes_in_training():
     (lambda: pyops.create_model("yolov3", anchors=[(1, 2)]), "9 pairs"),
     (lambda: pyops.create_model("yolov3", fit="crop", **SMALL), "letterbox or stretch"),
     (lambda: pyops.create_model("yolov1", size=100), "multiple of 64"),
-    (lambda: pyops.create_model("yolov3", sizes=(64, 0.5), **SMALL), "sizes must be positive ints"),
+    (lambda: pyops.create_model("yolov3", sizes=(64, 0.5), **SMALL), "sizes must be an int, got 0.5"),
     (lambda: pyops.create_model("yolov1", hidden="x"), "local or connected"),
     (lambda: pyops.create_model("yolo9000", classes=3, tree=TREE), "9 words and classes=3"),
     (lambda: pyops.create_model("yolo9000", classes=3, tree_threshold=2), "tree_threshold"),

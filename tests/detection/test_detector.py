@@ -75,6 +75,16 @@ def test_settings_out_of_range_are_refused(setting):
         Corners(**setting)
 
 
+def test_no_bit_of_an_answer_depends_on_the_other_images():
+    pyops.manual_seed(0)
+    model = pyops.create_model("yolov3_small", classes=3)
+    images = list(np.random.default_rng(0).random((3, 3, 64, 96), np.float32)) + [np.zeros((3, 40, 33), np.float32)]
+    for together, image in zip(model.detect(images), images, strict=True):
+        (alone,) = model.detect([image])
+        assert len(alone) and np.array_equal(alone.boxes, together.boxes)
+        assert np.array_equal(alone.scores, together.scores) and np.array_equal(alone.labels, together.labels)
+
+
 @pytest.mark.parametrize("setting, says", [
     ({"score_threshold": "0.5"}, "score_threshold and iou_threshold must be numbers, got '0.5' and 0.5"),
     ({"iou_threshold": None}, "must be numbers"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import functional as F, nn
+from ...core.backends import batch_invariant
 from ...core.tensor import Tensor, no_grad
 from ...detection.images import as_image
 from ...detection.results import Detections
@@ -97,7 +98,7 @@ class Detector(nn.Module):
 
         images: a list of arrays (3, H, W), float in 0..1 or uint8, (H, W, 3) of uint8, PIL.Images or
         paths; or one such image. score, iou: thresholds for this call. Images of one size run as a
-        batch, and no image's answer depends on the others. The model is run in evaluation mode.
+        batch, and no bit of an image's answer depends on the others. The model is run in evaluation mode.
         """
         if not isinstance(images, (list, tuple)):
             batch = not isinstance(images, (str, bytes)) and len(getattr(images, "shape", ())) == 4
@@ -110,7 +111,7 @@ class Detector(nn.Module):
         for i, image in enumerate(ready):
             groups.setdefault((image.shape, image.dtype), []).append(i)
         found: list[Detections | None] = [None] * len(ready)
-        with self.thresholds(score, iou), evaluating(self), no_grad():
+        with self.thresholds(score, iou), evaluating(self), no_grad(), batch_invariant():
             for places in groups.values():
                 for start in range(0, len(places), AT_ONCE):
                     chosen = places[start:start + AT_ONCE]
