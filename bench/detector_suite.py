@@ -34,7 +34,7 @@ def chosen(words: str) -> list[tuple[str, ...]]:
 
 def command(plan: tuple[str, ...], threads: int | None, quick: bool) -> list[str]:
     module, *arguments = plan
-    return [sys.executable, "-m", f"pyops.bench.{module}", *arguments,
+    return [sys.executable, "-W", "ignore", "-m", f"pyops.bench.{module}", *arguments,
             *(["--threads", str(threads)] if threads else []), *(["--quick"] if quick else [])]
 
 
