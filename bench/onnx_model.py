@@ -82,8 +82,8 @@ def pooling(kind):
     def add(b, step, a):
         n, divisor = int(step.name[-2]), a.get("divisor_override")
         kernel = spread(a["kernel_size"], n)
-        if a.get("return_indices") or divisor and (any(spread(a["padding"], n)) or a["ceil_mode"]):
-            raise Unsupported(f"{step.name} with indices, or a divisor beside padding, is not translated")
+        if divisor and (any(spread(a["padding"], n)) or a["ceil_mode"]):
+            raise Unsupported(f"{step.name} with a divisor beside padding is not translated")
         attributes = {"kernel_shape": kernel, "ceil_mode": int(a["ceil_mode"]),
                       "pads": 2 * spread(a.get("padding", 0), n),
                       "strides": spread(kernel if a["stride"] in (None, ()) else a["stride"], n)}
@@ -93,9 +93,19 @@ def pooling(kind):
             attributes["dilations"] = spread(a["dilation"], n)
         if kind == "LpPool":
             attributes["p"] = int(a["norm_type"])   # it takes |x| where torch does not: the same for even p
+        if a.get("return_indices"):   # ONNX counts them over the whole array: right for MaxUnpool alone
+            return b.nodes_of(kind, [a["input"]], 2, **attributes)
         pooled = b.node(kind, [a["input"]], **attributes)
         return b.node("Mul", [pooled, b.operand(math.prod(kernel) / divisor)]) if divisor else pooled
     return add
+
+
+def unpooling(b, step, a):
+    n = int(step.name[-2])
+    kernel = spread(a["kernel_size"], n)
+    return b.node("MaxUnpool", [a["input"], a["indices"], b.constant(np.array(step.results[0].shape, np.int64))],
+                  kernel_shape=kernel, strides=spread(kernel if a["stride"] in (None, ()) else a["stride"], n),
+                  pads=2 * spread(a["padding"], n))
 
 
 def adaptive(kind):
@@ -290,6 +300,7 @@ NODES = {
        for n in (1, 2, 3)},
     **{f"adaptive_avg_pool{n}d": adaptive("AveragePool") for n in (1, 2, 3)},
     **{f"adaptive_max_pool{n}d": adaptive("MaxPool") for n in (1, 2, 3)},
+    **{f"max_unpool{n}d": unpooling for n in (1, 2, 3)},
     "local_response_norm": response_norm, "linear": linear, "layer_norm": layer_norm,
     "batch_norm": batch_norm, "instance_norm": instance_norm, "softmax": softmax,
     **{name: plain(only(name, "onnx")) for name in PLAIN}, "silu": silu,

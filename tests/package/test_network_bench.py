@@ -144,6 +144,26 @@ def test_a_block_of_a_network_gives_the_same_at_a_peer(block, peer, batch):
     assert np.abs(got - want).max() <= 2e-5 * np.abs(want).max()
 
 
+@pytest.mark.parametrize("peer", ["torch", "onnxruntime"])   # the others have no max_unpool
+def test_pooling_indices_lead_back_at_a_peer(peer):
+    if peers.missing(peer):
+        pytest.skip(f"{peer} is not installed")
+    x = array(2, 4, 11, 18)
+    with record.calls() as calls, pyops.no_grad():
+        pooled, places = F.max_pool2d(pyops.Tensor(x), 2, 2, return_indices=True)
+        want = F.max_unpool2d(F.relu(pooled), places, 2, 2, output_size=x.shape[-2:]).data
+    got = peers.as_array(peers.PEERS[peer](record.graph(calls, x), x, 1)())
+    assert np.array_equal(got, want)
+
+
+def test_of_pooling_indices_the_median_is_held():
+    want = np.linspace(1, 2, 101)
+    got = want.copy()
+    got[:10] = 0   # put elsewhere
+    assert network_suite.off("segnet", got, want) == 0 and network_suite.off("unet", got, want) > 0.5
+    assert network_suite.off("segnet", want + 1e-3, want) == pytest.approx(5e-4)
+
+
 @pytest.mark.parametrize("name", ["lenet5", "lenet5_modern"])
 def test_files_of_a_network_hold_what_runners_need(name, tmp_path):
     pytest.importorskip("onnx")
