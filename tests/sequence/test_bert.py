@@ -196,3 +196,23 @@ def test_what_does_not_fit_is_named(tmp_path):
         model(np.ones((1, 25), np.int64))
     with pytest.raises(ValueError, match="ids must be from 0 to 96, got 97 to 97"):
         model(np.full((1, 3), 97))
+
+
+@pytest.mark.parametrize("name, config, sizes", [
+    ("BertModel", "BertConfig", dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=50)),
+    ("DistilBertModel", "DistilBertConfig", dict(dim=32, n_layers=2, n_heads=4, hidden_dim=50))])
+def test_a_folder_of_the_trunk_alone_gives_vectors(name, config, sizes, tmp_path):
+    """As sentence encoders are published: arrays have no prefix."""
+    theirs = peers.peer(name, config, vocab_size=97, max_position_embeddings=64, **sizes)
+    model = peers.ours(theirs, tmp_path / "theirs")
+    ids = np.random.default_rng(0).integers(0, 97, (2, 17))
+    found, wanted = model(ids), theirs(torch.tensor(ids))
+    if name == "BertModel":
+        peers.close(found[1], wanted.pooler_output, 1e-5)
+        (vectors, _), pooled = model.ragged(list(ids[:, :9]))
+        assert np.abs(vectors - np.asarray(model(ids[:1, :9])[0].data)[0]).max() <= 1e-5 and pooled.shape == (2, 32)
+        found = found[0]
+    peers.close(found, wanted.last_hidden_state, 1e-5)
+    models.save_transformer(model, tmp_path / "ours")
+    again = getattr(peers.transformers, name).from_pretrained(tmp_path / "ours").eval()
+    assert torch.equal(again(torch.tensor(ids)).last_hidden_state, wanted.last_hidden_state)

@@ -25,7 +25,7 @@ from .packing import Spans, checked, laid, rows
 from .programs import Programs
 
 __all__ = ["BertConfiguration", "BertForMaskedWords", "BertForPreTraining", "BertForQuestions",
-           "BertForSequences", "BertForTokens", "bert_base", "bert_large"]
+           "BertForSequences", "BertForTokens", "BertVectors", "bert_base", "bert_large"]
 
 
 class EncoderConfiguration(Configuration):
@@ -341,6 +341,19 @@ class BertForQuestions(BertModel):
         return F.unbind(self.qa_outputs(x), -1)
 
 
+class BertVectors(BertModel):
+    """Returns vectors (N, T, hidden_size) of the tokens, and what the pooler makes of the first one's,
+    (N, hidden_size): the trunk alone, as folders of sentence encoders have it."""
+
+    POOLED, BY_TOKEN = True, (True, False)
+
+    def make_head(self, c: BertConfiguration) -> None:
+        """There is none."""
+
+    def head(self, x, first):
+        return x, self.bert.pooler(first)
+
+
 def dropout_of(c: BertConfiguration) -> nn.Dropout:
     return nn.Dropout(c.hidden_dropout_prob if c.classifier_dropout is None else c.classifier_dropout)
 
@@ -353,7 +366,7 @@ def word_loss(scores, words):
 family(BertConfiguration,
        {"BertForPreTraining": BertForPreTraining, "BertForMaskedLM": BertForMaskedWords,
         "BertForSequenceClassification": BertForSequences, "BertForTokenClassification": BertForTokens,
-        "BertForQuestionAnswering": BertForQuestions},
+        "BertForQuestionAnswering": BertForQuestions, "BertModel": BertVectors},
        Names(prefix="bert.", skip=(r"(bert\.)?embeddings\.position_ids",),
              tied={"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
                    "cls.predictions.decoder.bias": "cls.predictions.bias"},

@@ -19,7 +19,8 @@ from .gpt_neox import drawn
 from .heads import activation, check_ids, join_heads, split_heads, visible
 
 __all__ = ["DistilBertConfiguration", "DistilBertForMaskedWords", "DistilBertForQuestions",
-           "DistilBertForSequences", "DistilBertForTokens", "distilbert", "distillation_loss", "student_of"]
+           "DistilBertForSequences", "DistilBertForTokens", "DistilBertVectors", "distilbert",
+           "distillation_loss", "student_of"]
 EPS = 1e-12
 
 
@@ -151,6 +152,16 @@ class DistilBertForMaskedWords(DistilBertModel):
         return word_loss(self(ids, mask), words)
 
 
+class DistilBertVectors(DistilBertModel):
+    """Returns vectors (N, T, dim) of the tokens: the trunk alone."""
+
+    def make_head(self, c: DistilBertConfiguration) -> None:
+        """There is none."""
+
+    def forward(self, ids, mask=None):
+        return self.distilbert(ids, mask)
+
+
 class DistilBertForSequences(DistilBertModel):
     """Returns scores (N, num_labels) of the whole text's class."""
 
@@ -253,7 +264,7 @@ family(DistilBertConfiguration,
        {"DistilBertForMaskedLM": DistilBertForMaskedWords,
         "DistilBertForSequenceClassification": DistilBertForSequences,
         "DistilBertForTokenClassification": DistilBertForTokens,
-        "DistilBertForQuestionAnswering": DistilBertForQuestions},
+        "DistilBertForQuestionAnswering": DistilBertForQuestions, "DistilBertModel": DistilBertVectors},
        Names(prefix="distilbert.", skip=(r"(distilbert\.)?embeddings\.position_ids",),
              tied={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"}))
 
