@@ -107,7 +107,7 @@ def plain(low: Lowering, node: Node) -> None:
 
 def in_order(node, constant):
     """As kernels take it: a linear layer's weights, and what was made of them, may lie turned."""
-    return np.ascontiguousarray(constant) if node.row.kernels and isinstance(constant, np.ndarray) else constant
+    return np.asarray(constant, order="C") if node.row.kernels and isinstance(constant, np.ndarray) else constant
 
 
 def view_of_view(low: Lowering, node: Node) -> bool:
