@@ -1,4 +1,4 @@
-// 3x3 (and 2x2) convolutions of stride 1 by Winograd's algorithm (winograd_transform.h), fused: tiles of the
+// 3x3 (and 2x2, and 5x5) convolutions of stride 1 by Winograd's algorithm (winograd_transform.h), fused: tiles of the
 // input are transformed, multiplied by the transformed filters at every point
 // (winograd_multiply.h), and transformed back with the epilogue, a cacheful of tiles at a time.
 //
@@ -405,6 +405,7 @@ void winograd_layer(InMap<real> x, const SquareFilters& filters, const real* u, 
     job.tiles = y.n * job.tiles_h * job.tiles_w;
     if (!job.tiles || !y.blocks) return;
     if (filters.side == 2) run<4, 2>(job);
+    else if (filters.side == 5) run<2, 5>(job);
     else if (tile == 2) run<2, 3>(job);
     else if (tile == 4) run<4, 3>(job);
     else run<6, 3>(job);

@@ -33,9 +33,16 @@ inline __attribute__((always_inline)) void transform_taps(const V (&f)[TAPS], V 
         double g[TAPS];
         w.filter_row(ZERO + 2 * j, g);
         V even = rounded(real(g[0]) * f[0]);   // which product an addition takes up is not the compiler's choice
-        if (TAPS == 3) even += real(g[TAPS - 1]) * f[TAPS - 1];
-        t[ZERO + 2 * j] = even + real(g[1]) * f[1];
-        t[ZERO + 2 * j + 1] = ZERO ? even - real(g[1]) * f[1] : real(g[1]) * f[1] - even;
+        if constexpr (TAPS > 2) even += real(g[2]) * f[2];
+        if constexpr (TAPS == 5) {
+            even += real(g[4]) * f[4];
+            const V odd = rounded(real(g[1]) * f[1]) + real(g[3]) * f[3];
+            t[ZERO + 2 * j] = even + odd;
+            t[ZERO + 2 * j + 1] = even - odd;
+        } else {
+            t[ZERO + 2 * j] = even + real(g[1]) * f[1];
+            t[ZERO + 2 * j + 1] = ZERO ? even - real(g[1]) * f[1] : real(g[1]) * f[1] - even;
+        }
     }
 }
 
@@ -44,10 +51,10 @@ template <int TILE, int TAPS> void transform(const real* taps, bool turned, real
     constexpr int SIDE = TILE + TAPS - 1, COUNT = TAPS * TAPS;
     for (int part = 0; part < BLOCK; part += LANES) {
         V columns[SIDE][TAPS];   // of G w
-        #pragma GCC unroll 3
+        #pragma GCC unroll 5
         for (int s = 0; s < TAPS; ++s) {
             V f[TAPS], t[SIDE];
-            #pragma GCC unroll 3
+            #pragma GCC unroll 5
             for (int r = 0; r < TAPS; ++r) {
                 const int tap = r * TAPS + s;
                 f[r] = load(taps + (turned ? COUNT - 1 - tap : tap) * BLOCK + part);
@@ -102,12 +109,15 @@ template <int TILE, int TAPS> void transform_row(const SquareFilters& w, const r
     for (i64 c = 0; c < channels; ++c, taps += COUNT * BLOCK, u += BLOCK)
         for (int part = 0; part < BLOCK; part += LANES) {
             V column[TAPS], t[SIDE];
-            #pragma GCC unroll 3
+            #pragma GCC unroll 5
             for (int s = 0; s < TAPS; ++s) {
                 const real* f = taps + first + s * step + part;
-                V sum = rounded(g[0] * load(f));
-                if (TAPS == 3) sum += g[TAPS - 1] * load(f + (TAPS - 1) * TAPS * step);
-                column[s] = sum + g[1] * load(f + TAPS * step);
+                V even = rounded(g[0] * load(f));
+                if constexpr (TAPS > 2) even += g[2] * load(f + 2 * TAPS * step);
+                if constexpr (TAPS == 5) {
+                    even += g[4] * load(f + 4 * TAPS * step);
+                    column[s] = even + (rounded(g[1] * load(f + TAPS * step)) + g[3] * load(f + 3 * TAPS * step));
+                } else column[s] = even + g[1] * load(f + TAPS * step);
             }
             transform_taps<TILE, TAPS>(column, t);
             #pragma GCC unroll 8
@@ -172,6 +182,7 @@ bool even_filters(const SquareFilters& w) {
 
 void winograd_filters(const SquareFilters& w, i64 tile, real* u) {
     if (w.side == 2) transform_filters<4, 2>(w, u);
+    else if (w.side == 5) transform_filters<2, 5>(w, u);
     else if (tile == 2) transform_filters<2, 3>(w, u);
     else if (tile == 4) transform_filters<4, 3>(w, u);
     else transform_filters<6, 3>(w, u);
@@ -184,6 +195,7 @@ void winograd_filter_taps(const SquareFilters& w, i64 block, real* taps) {
 
 void winograd_filter_row(const SquareFilters& w, const real* taps, i64 tile, i64 row, real* u) {
     if (w.side == 2) transform_row<4, 2>(w, taps, row, u);
+    else if (w.side == 5) transform_row<2, 5>(w, taps, row, u);
     else if (tile == 2) transform_row<2, 3>(w, taps, row, u);
     else if (tile == 4) transform_row<4, 3>(w, taps, row, u);
     else transform_row<6, 3>(w, taps, row, u);

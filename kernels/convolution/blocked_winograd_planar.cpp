@@ -10,9 +10,9 @@ namespace {
 constexpr double FILTER = 9;                    // 16 values of a transformed filter, written and read again
 constexpr i64    FEW_TILES = 600;               // filters are transformed as they are met, a block at a time
 
-double cost(const Planar3x3& conv, i64 tile) {
+double cost(const PlanarSquare& conv, i64 tile) {
     const double channels = conv.filters.channels, blocks = blocks_of(conv.filters.filters),
-                 points = (tile + 2) * (tile + 2), phases = conv.dilation_h * conv.dilation_w;
+                 side = conv.filters.side, points = (tile + side - 1) * (tile + side - 1), phases = conv.dilation_h * conv.dilation_w;
     const double tiles = conv.ys.n * phases * ceil_div(ceil_div(conv.ys.h, conv.dilation_h), tile) *
                          ceil_div(ceil_div(conv.ys.w, conv.dilation_w), tile),
                  lines = points * channels * blocks;
@@ -20,28 +20,30 @@ double cost(const Planar3x3& conv, i64 tile) {
         conv.xs.n * (conv.xs.spatial() * blocks_of(conv.filters.channels) + conv.ys.spatial() * blocks) *
         (phases > 1 ? 2 : 1);   // which are laid out once more
     return MULTIPLY * tiles * lines +
-           TRANSFORM[tile / 4] * tiles * (blocks_of(conv.filters.channels) + blocks) / 2 +
+           TRANSFORM[side == 5 ? 1 : tile / 4] * tiles * (blocks_of(conv.filters.channels) + blocks) / 2 +
            FILTER * lines + COPY * maps;
 }
 }  // namespace
 
-i64 winograd_tile(const Planar3x3& conv) {
+i64 winograd_tile(const PlanarSquare& conv) {
     if (!__atomic_load_n(&pyops_winograd, __ATOMIC_RELAXED) || conv.filters.channels < BLOCK ||
         conv.filters.filters < BLOCK)
         return 0;
-    Planar3x3 asked = conv;
+    PlanarSquare asked = conv;
     if (pyops_by_sample || pyops_run_threads) asked.xs.n = asked.ys.n = 1;
+    const i64 side = conv.filters.side;
     double direct =
-        9. * asked.ys.n * asked.ys.spatial() * asked.filters.channels * blocks_of(asked.filters.filters);
+        double(side * side) * asked.ys.n * asked.ys.spatial() * asked.filters.channels * blocks_of(asked.filters.filters);
     if (asked.dilation_h * asked.dilation_w > 1)   // taps that lie outside may be left out (direct_planar.h)
         direct *= share_inside(asked.xs.h, asked.ys.h, 3, asked.pad_h, asked.dilation_h) *
                   share_inside(asked.xs.w, asked.ys.w, 3, asked.pad_w, asked.dilation_w);
+    if (side == 5) return cost(asked, 2) < GAIN * direct ? 2 : 0;
     return best_tile(direct, [&](i64 tile) { return cost(asked, tile); });
 }
 
-void winograd_planar(const Planar3x3& conv, i64 tile) {
+void winograd_planar(const PlanarSquare& conv, i64 tile) {
     const Extent &xs = conv.xs, &ys = conv.ys;
-    const i64 points = (tile + 2) * (tile + 2), in_blocks = blocks_of(xs.c), out_blocks = blocks_of(ys.c);
+    const i64 side = tile + conv.filters.side - 1, points = side * side, in_blocks = blocks_of(xs.c), out_blocks = blocks_of(ys.c);
     const i64 x_sample = in_blocks * xs.spatial() * BLOCK, y_sample = out_blocks * ys.spatial() * BLOCK;
     const i64 together = clamp(MAPS_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n);
     const bool dilated = conv.dilation_h * conv.dilation_w > 1,

@@ -24,6 +24,7 @@ CASES = {
         case("weight_gradient_of_large_planes", "conv2d", A(3, 3, 29, 27), A(10, 3, 5, 5), stride=(1, 2), padding=2),
         case("winograd2", "conv2d", A(2, 32, 15, 16), A(32, 32, 3, 3), A(32), padding=(2, 1)),
         case("winograd4", "conv2d", A(1, 16, 32, 32), A(16, 16, 3, 3), A(16), padding=1),
+        case("winograd_5x5", "conv2d", A(2, 33, 9, 14), A(40, 33, 5, 5), A(40), padding=(2, 1), batch=True),
         case("stride2_winograd", "conv2d", A(8, 32, 16, 18), A(32, 32, 4, 4), A(32), stride=2, padding=1),
         case("stride2_parities", "conv2d", A(2, 32, 10, 17), A(20, 32, 4, 4), A(20), stride=2, padding=(1, 2), batch=True),
         case("wide_result", "conv2d", A(1, 70, 12, 13), A(70, 70, 3, 3), padding=1),

@@ -1,7 +1,7 @@
 // Convolution and transposed convolution of one to three axes, any stride, padding, dilation and
 // groups, on NCHW as it comes.
 // Both are tap lists (geometry.h), run by one of two algorithms: implicit_gemm.h where a
-// group has many filters, planar.h where it has few. 3x3 filters on enough float32 maps go
+// group has many filters, planar.h where it has few. 3x3 and 5x5 filters on float32 maps go
 // another way, Winograd's.
 #include "geometry.h"
 #include "implicit_gemm.h"
@@ -61,20 +61,21 @@ static bool all_ones(Dims d) { return all_of(d, 1); }
 // (channels, filters, 3, 3), as in a gradient.
 static bool by_winograd(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
                         Dims dilation, bool turned) {
-    if (kernel.d != 1 || kernel.h != 3 || kernel.w != 3 || conv.groups != 1 || conv.xs.d != 1 ||
-        conv.ys.d != 1 || padding[0] || padding[1] > 2 * dilation[1] || padding[2] > 2 * dilation[2] ||
-        !all_ones(stride))
+    const i64 side = kernel.h, reach = side - 1;
+    if (kernel.d != 1 || (side != 3 && side != 5) || kernel.w != side || conv.groups != 1 || conv.xs.d != 1 ||
+        conv.ys.d != 1 || padding[0] || padding[1] > reach * dilation[1] || padding[2] > reach * dilation[2] ||
+        !all_ones(stride) || (side == 5 && !all_ones(dilation)))
         return false;
     const SquareFilters filters{conv.weight,        conv.filters,        conv.channels,
-                             conv.filter_stride, conv.channel_stride, turned};
-    const Planar3x3 planar{conv.x,
+                             conv.filter_stride, conv.channel_stride, turned, side};
+    const PlanarSquare planar{conv.x,
                            conv.bias,
                            conv.y,
                            conv.xs,
                            conv.ys,
                            filters,
-                           turned ? 2 * dilation[1] - padding[1] : padding[1],
-                           turned ? 2 * dilation[2] - padding[2] : padding[2],
+                           turned ? reach * dilation[1] - padding[1] : padding[1],
+                           turned ? reach * dilation[2] - padding[2] : padding[2],
                            dilation[1],
                            dilation[2]};
     const i64 tile = winograd_tile(planar);

@@ -1,4 +1,4 @@
-// A 3x3 convolution of stride 1 on planar arrays by Winograd's algorithm (blocked_winograd_planar.cpp).
+// A 3x3 (or 5x5) convolution of stride 1 on planar arrays by Winograd's algorithm (blocked_winograd_planar.cpp).
 #pragma once
 #include "geometry.h"
 #include "winograd_filters.h"
@@ -8,8 +8,8 @@ extern __thread bool pyops_by_sample;    // module.cpp: pyops.batch_invariant()
 extern __thread int  pyops_run_threads;  // csrc/parallel.h: within a compiled program
 
 namespace ISA::REAL_NAME {
-// A convolution of one group that may be computed so: every filter one plane of 3x3, stride 1.
-struct Planar3x3 {
+// A convolution of one group that may be computed so: every filter one plane of 3x3 or 5x5, stride 1; dilation with 3x3.
+struct PlanarSquare {
     const real *x, *bias;
     real*       y;
     Extent      xs, ys;
@@ -19,6 +19,6 @@ struct Planar3x3 {
 
 // Outputs along a side of the tile that is estimated to be fastest, or 0: then Winograd's algorithm
 // gains nothing. Depends on sizes only, and within programs and pyops.batch_invariant() not on the batch.
-i64  winograd_tile(const Planar3x3& conv);
-void winograd_planar(const Planar3x3& conv, i64 tile);
+i64  winograd_tile(const PlanarSquare& conv);
+void winograd_planar(const PlanarSquare& conv, i64 tile);
 }  // namespace ISA::REAL_NAME

@@ -7,7 +7,7 @@ namespace ISA::REAL_NAME {
 // outputs along a row that are transformed at once: the strip, of m + r - 1 rows, stays in L1
 constexpr i64 STRIP = 48;
 
-alignas(64) static const real zero_row[(STRIP + 2) * BLOCK] = {};
+alignas(64) static const real zero_row[(STRIP + 4) * BLOCK] = {};
 
 static inline i64 at_most(i64 a, i64 b) { return a < b ? a : b; }
 // Values from a point to the next: an odd number of cache lines, so that points do not
@@ -24,7 +24,7 @@ struct Plane {
 // zeros; tile i to v + place[i], points `point` apart.
 template <int TILE, int TAPS>
 static void transform_tiles(Plane x, i64 y0, i64 x0, const i64* place, i64 n, real* v, i64 point) {
-    constexpr i64 SIDE = TILE + TAPS - 1, ROW = (STRIP + 3) * BLOCK;   // an odd number of lines
+    constexpr i64 SIDE = TILE + TAPS - 1, ROW = (STRIP + 5) * BLOCK;   // an odd number of lines
     alignas(64) real strip[SIDE * ROW];
     const i64 values = (n * TILE + TAPS - 1) * BLOCK;
     const i64 left = x0 < 0 ? at_most(-x0 * BLOCK, values) : 0, right = at_most((x.w - x0) * BLOCK, values);

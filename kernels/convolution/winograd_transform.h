@@ -1,8 +1,8 @@
 // Winograd's minimal filtering F(m x m, r x r) (Winograd 1980; Lavin and Gray 2016): Y = A^T [(G g
 // G^T) . (B^T d B)] A on tiles of m x m outputs, m + r - 1 x m + r - 1 inputs; m = 2, 4, 6 with r = 3
-// taps, and m = 4 with r = 2.
+// taps, m = 4 with r = 2, and m = 2 with r = 5, which shares the points of F(4 x 4, 3 x 3).
 //
-// The m + 2 points of interpolation are 0, infinity and pairs +-a. Rows of B^T for +a and -a are E
+// The m + r - 1 points of interpolation are 0, infinity and pairs +-a. Rows of B^T for +a and -a are E
 // + a O and E - a O, where E sees only even and O only odd inputs; outputs likewise see sums or
 // differences of a pair. So every 1-D transform is a few short chains of multiply-adds. With Q(z)
 // the product of all (z - a^2) and Q_j the one without a_j:

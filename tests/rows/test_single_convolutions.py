@@ -27,6 +27,8 @@ def by_products(x, weight, stride=1, padding=0, dilation=1):
     ((1, 300, 7, 7), (130, 3, 3), {"padding": 1}),       # more filters than are packed together
     ((3, 260, 6, 5), (150, 3, 3), {"padding": 1}),
     ((1, 280, 9, 9), (144, 3, 3), {"padding": 1, "stride": 2}),
+    ((1, 60, 15, 12), (50, 5, 5), {"padding": 2}),
+    ((3, 20, 30, 31), (70, 5, 5), {"padding": 4}),
     ((2, 40, 8, 8), (33, 3, 3), {"padding": 9, "dilation": 9}),
     ((2, 40, 8, 8), (33, 5, 5), {"padding": 8, "dilation": 4}),
 ])
