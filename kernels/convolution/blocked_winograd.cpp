@@ -413,8 +413,8 @@ void winograd_layer(InMap<real> x, const SquareFilters& filters, const real* u, 
 
 void winograd_conv(InMap<real> x, In<real> weight, In<real> u, i64 tile, In<real> bias, InMap<real> residual,
                    Dims padding, i64 pool, Act act, OutMap<real> y) {
-    const i64 channels = weight.dim(1);
-    winograd_layer(x, {weight.data, weight.dim(0), channels, 9 * channels, 9, false}, u.data, tile, bias.data,
-                   residual, padding, pool, act, y);
+    const i64 channels = weight.dim(1), side = weight.dim(2), taps = side * side;
+    winograd_layer(x, {weight.data, weight.dim(0), channels, taps * channels, taps, false, side}, u.data, tile,
+                   bias.data, residual, padding, pool, act, y);
 }
 END_KERNELS

@@ -12,7 +12,8 @@ constexpr i64    FEW_TILES = 600;               // filters are transformed as th
 
 double cost(const PlanarSquare& conv, i64 tile) {
     const double channels = conv.filters.channels, blocks = blocks_of(conv.filters.filters),
-                 side = conv.filters.side, points = (tile + side - 1) * (tile + side - 1), phases = conv.dilation_h * conv.dilation_w;
+                 side = conv.filters.side, points = (tile + side - 1) * (tile + side - 1),
+                 phases = conv.dilation_h * conv.dilation_w;
     const double tiles = conv.ys.n * phases * ceil_div(ceil_div(conv.ys.h, conv.dilation_h), tile) *
                          ceil_div(ceil_div(conv.ys.w, conv.dilation_w), tile),
                  lines = points * channels * blocks;
@@ -32,8 +33,8 @@ i64 winograd_tile(const PlanarSquare& conv) {
     PlanarSquare asked = conv;
     if (pyops_by_sample || pyops_run_threads) asked.xs.n = asked.ys.n = 1;
     const i64 side = conv.filters.side;
-    double direct =
-        double(side * side) * asked.ys.n * asked.ys.spatial() * asked.filters.channels * blocks_of(asked.filters.filters);
+    double direct = double(conv.filters.taps()) * asked.ys.n * asked.ys.spatial() * asked.filters.channels *
+                    blocks_of(asked.filters.filters);
     if (asked.dilation_h * asked.dilation_w > 1)   // taps that lie outside may be left out (direct_planar.h)
         direct *= share_inside(asked.xs.h, asked.ys.h, 3, asked.pad_h, asked.dilation_h) *
                   share_inside(asked.xs.w, asked.ys.w, 3, asked.pad_w, asked.dilation_w);
@@ -43,7 +44,8 @@ i64 winograd_tile(const PlanarSquare& conv) {
 
 void winograd_planar(const PlanarSquare& conv, i64 tile) {
     const Extent &xs = conv.xs, &ys = conv.ys;
-    const i64 side = tile + conv.filters.side - 1, points = side * side, in_blocks = blocks_of(xs.c), out_blocks = blocks_of(ys.c);
+    const i64 side = tile + conv.filters.side - 1, points = side * side, in_blocks = blocks_of(xs.c),
+              out_blocks = blocks_of(ys.c);
     const i64 x_sample = in_blocks * xs.spatial() * BLOCK, y_sample = out_blocks * ys.spatial() * BLOCK;
     const i64 together = clamp(MAPS_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n);
     const bool dilated = conv.dilation_h * conv.dilation_w > 1,

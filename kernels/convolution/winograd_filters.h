@@ -18,8 +18,8 @@ struct SquareFilters {
 bool even_filters(const SquareFilters& w);
 
 // A 3x3 convolution of stride 1 on maps: what winograd_conv (program.inc) does. u: `filters`
-// transformed for `tile`, which is 4 where they are 2x2 and 2 where they are 5x5; null: they are transformed as they are met.
-// bias covers whole blocks.
+// transformed for `tile`, which is 4 where they are 2x2 and 2 where they are 5x5; null: they are
+// transformed as they are met. bias covers whole blocks.
 void winograd_layer(InMap<real> x, const SquareFilters& filters, const real* u, i64 tile, const real* bias,
                     InMap<real> residual, Dims padding, i64 pool, Act act, OutMap<real> y);
 

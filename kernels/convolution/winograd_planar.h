@@ -8,7 +8,8 @@ extern __thread bool pyops_by_sample;    // module.cpp: pyops.batch_invariant()
 extern __thread int  pyops_run_threads;  // csrc/parallel.h: within a compiled program
 
 namespace ISA::REAL_NAME {
-// A convolution of one group that may be computed so: every filter one plane of 3x3 or 5x5, stride 1; dilation with 3x3.
+// A convolution of one group that may be computed so: every filter one plane of 3x3 or 5x5, stride 1.
+// Only 3x3 ones have dilation.
 struct PlanarSquare {
     const real *x, *bias;
     real*       y;

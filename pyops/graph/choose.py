@@ -111,10 +111,13 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
 
 def kept_bytes(node: Node, way: str) -> int:
     """Bytes of weights that a layer keeps: Winograd's algorithm has the plain ones beside its own."""
-    K, C = node.inputs[1].shape[:2]
+    K, C, side = node.inputs[1].shape[:3]
+    taps = side * side
     if not way.startswith("winograd"):
-        return 4 * 9 * packing.rounded(C) * packing.rounded(K)
-    return 4 * 9 * C * K + (0 if way.endswith(IN_RUN) else 4 * (int(way[-1]) + 2) ** 2 * C * packing.rounded(K))
+        return 4 * taps * packing.rounded(C) * packing.rounded(K)
+    if way.endswith(IN_RUN):
+        return 4 * taps * C * K
+    return 4 * taps * C * K + 4 * (int(way[-1]) + side - 1) ** 2 * C * packing.rounded(K)
 
 
 class Declined(Exception):
@@ -131,12 +134,16 @@ def direct(node: Node, options, forced: str | None) -> dict[str, Callable]:
 
 def winograd(node: Node, options, forced: str | None) -> dict[str, Callable]:
     if not winograd_can(node):
-        raise Declined("not a 3x3 filter with stride 1")
+        raise Declined("not a 3x3 or 5x5 filter with stride 1")
     if forced is None and options.precision == "strict":
         raise Declined('precision="strict"')
     if not packing.even_filters(node.inputs[1]):
         raise Declined("a filter of little more than one tap")
     tiles = costs.TILES[:2] if forced is None and options.precision == "default" else costs.TILES
+    if node.inputs[1].shape[2] == 5:
+        tiles = costs.TILES[:1]
+        if forced in NAMES[2:4]:
+            raise Declined("5x5 filters have tiles of 2")
     return {f"winograd{m}{way}": partial(winograd_cost, m=m, kept=not way) for m in tiles for way in ("", IN_RUN)}
 
 
@@ -167,9 +174,11 @@ def entries(force: str) -> tuple[tuple[str, str], ...]:
 @once
 def winograd_can(node: Node) -> bool:
     weight, attrs = node.inputs[1], node.attrs
-    return (weight.shape[2:] == (3, 3) and attrs["groups"] == 1 and attrs["stride"] == (1, 1)
+    plain = weight.shape[2:] == (3, 3) or weight.shape[2:] == (5, 5) and attrs["dilation"] == (1, 1)
+    reach = weight.shape[2] - 1
+    return (plain and attrs["groups"] == 1 and attrs["stride"] == (1, 1)
             and weight.shape[1] > 4
-            and all(p <= 2 * d and out == size + 2 * p - 2 * d for size, p, d, out in zip(
+            and all(p <= reach * d and out == size + 2 * p - reach * d for size, p, d, out in zip(
                 node.inputs[0].shape[2:], attrs["padding"], attrs["dilation"],
                 attrs["size"])))   # no more zeros behind than in front
 
@@ -202,10 +211,11 @@ def streaming(nbytes: float, known: costs.Costs, total_weights: float) -> float:
 def direct_cost(node: Node, known: costs.Costs, total_weights: float) -> float:
     """Only taps that lie within the image are multiplied where many do not."""
     K, C, n, h, w = sizes(node)
-    multiply = known.direct * n * h * w * 9 * C * -(-K // 16) / known.threads
+    taps = node.inputs[1].shape[2] ** 2
+    multiply = known.direct * n * h * w * taps * C * -(-K // 16) / known.threads
     if node.attrs["dilation"] != (1, 1):
         multiply *= inside(node)
-    return max(multiply, streaming(4 * 9 * C * K, known, total_weights))
+    return max(multiply, streaming(4 * taps * C * K, known, total_weights))
 
 
 def inside(node: Node) -> float:
@@ -227,12 +237,15 @@ def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int, 
     phases = down * across
     rows, columns = -(-h // down), -(-w // across)
     tiles = n * phases * -(-rows // m) * -(-columns // m)
-    points = (m + 2) ** 2
+    side = node.inputs[1].shape[2]
+    taps, points = side * side, (m + side - 1) ** 2
     multiply = known.winograd * tiles * points * C * -(-K // 16) / known.threads
-    transform = known.transform[costs.TILES.index(m)] * tiles * (C + K) / 32 / known.threads
+    transform = known.transform[costs.TILES.index(m + side - 3)] * tiles * (C + K) / 32 / known.threads
     copies = 0 if phases == 1 else COPY * n * phases * (
         (rows + 2) * (columns + 2) * -(-C // 16) + 2 * rows * columns * -(-K // 16)) / known.threads
     if kept:
-        return max(multiply, streaming(4 * points * C * K, known, total_weights * points / 9)) + transform + copies
-    filters = (GATHERED + POINT * points) * known.winograd * C * -(-K // 16) / known.threads * (1 if C <= CACHED else 4)
-    return max(multiply + filters, streaming(4 * 9 * C * K, known, total_weights)) + transform + copies
+        return max(multiply, streaming(4 * points * C * K, known, total_weights * points / taps)) + transform + copies
+    filters = (GATHERED * taps / 9 + POINT * points) * known.winograd * C * -(-K // 16) / known.threads
+    if C > CACHED:
+        filters *= 4
+    return max(multiply + filters, streaming(4 * taps * C * K, known, total_weights)) + transform + copies

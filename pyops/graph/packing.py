@@ -158,7 +158,7 @@ def bytes_filters(w: np.ndarray) -> np.ndarray:
 
 @once
 def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
-    """G w G^T for F(tile x tile, 3x3), (K, C, 3, 3) as (K/16, points, C, 16 filters)."""
+    """G w G^T for F(tile x tile, R x R), (K, C, R, R) as (K/16, points, C, 16 filters)."""
     u = memory.empty(winograd_shape(w, tile), np.float32)
     kernels.winograd_weights(np.ascontiguousarray(w, np.float32), tile, u)
     return u
@@ -196,8 +196,8 @@ def winograd_parts(kernels, parts: np.ndarray) -> np.ndarray:
 
 
 def winograd_shape(w: np.ndarray, tile: int) -> tuple[int, ...]:
-    K, C = w.shape[:2]
-    return rounded(K) // BLOCK, (tile + 2) ** 2, C, BLOCK
+    K, C, side = w.shape[:3]
+    return rounded(K) // BLOCK, (tile + side - 1) ** 2, C, BLOCK
 
 
 @once

@@ -1,5 +1,6 @@
 """Saved programs are mapped: constants lie in the file, aligned, and what is odd is read or refused."""
 import io
+import mmap
 import zipfile
 
 import numpy as np
@@ -20,6 +21,12 @@ def program():
     return pyops.compile(lambda x: F.relu(F.linear(x, W, B)), X)
 
 
+def lies_in_a_map(array):
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(getattr(array, "obj", array), mmap.mmap)
+
+
 def test_what_is_mapped_computes_the_same(program, tmp_path):
     program.save(tmp_path / "p.npz")
     for way in (True, False):
@@ -27,7 +34,7 @@ def test_what_is_mapped_computes_the_same(program, tmp_path):
         assert np.array_equal(loaded(X), program(X))
         large = max(loaded.plan.constants, key=lambda a: a.nbytes)
         assert large.__array_interface__["data"][0] % 64 == 0
-        assert large.flags.writeable != way
+        assert lies_in_a_map(large) == way
     with open(tmp_path / "p.npz", "rb") as file:
         assert np.array_equal(pyops.Program.load(file)(X), program(X))
 

@@ -56,19 +56,20 @@ def from_blocks(blocked, channels):
 
 
 def transformed(kernels, weight, tile):
-    k, c = weight.shape[:2]
-    u = np.full((-(-k // 16), (tile + 2) ** 2, c, 16), np.nan, np.float32)
+    k, c, side = weight.shape[:3]
+    u = np.full((-(-k // 16), (tile + side - 1) ** 2, c, 16), np.nan, np.float32)
     kernels.winograd_weights(weight, tile, u)
     return u
 
 
 def winograd(backend, x, weight, tile, padding=(1, 1), bias=None, residual=None, in_place=False, pool=False,
-             activation=NONE):
+             activation=NONE, met=False):
+    """met: filters are transformed within the call."""
     kernels = BACKENDS[backend].sets["f32"]
     n, c, h, w = x.shape
-    k = len(weight)
+    k, reach = len(weight), weight.shape[2] - 1
     blocks, scale = -(-k // 16), 2 if pool else 1
-    shape = (n, blocks, (h + 2 * padding[0] - 2) // scale, (w + 2 * padding[1] - 2) // scale, 16)
+    shape = (n, blocks, (h + 2 * padding[0] - reach) // scale, (w + 2 * padding[1] - reach) // scale, 16)
     larger = np.full((n, blocks + 2, *shape[2:]), 77, np.float32)
     y = larger[:, 1:-1]
     y[...] = np.nan
@@ -76,17 +77,18 @@ def winograd(backend, x, weight, tile, padding=(1, 1), bias=None, residual=None,
     add = None if residual is None else to_blocks(residual)
     if in_place:
         y[...] = add
-    kernels.winograd_conv(to_blocks(x), weight, transformed(kernels, weight, tile), tile, padded,
-                          y if in_place else add, padding, 2 if pool else 1, activation, y)
+    u = None if met else transformed(kernels, weight, tile)
+    kernels.winograd_conv(to_blocks(x), weight, u, tile, padded, y if in_place else add, padding, 2 if pool else 1,
+                          activation, y)
     assert (larger[:, 0] == 77).all() and (larger[:, -1] == 77).all(), "stored outside the output"
     assert np.isfinite(y).all() or not np.isfinite(x).all()
     return from_blocks(y, k)
 
 
-def make(n, c, k, h, w, seed=0):
+def make(n, c, k, h, w, seed=0, side=3):
     rng = np.random.default_rng(seed)
     x = np.maximum(rng.standard_normal((n, c, h, w), np.float32), 0)
-    weight = (rng.standard_normal((k, c, 3, 3)) * np.sqrt(2 / (9 * c))).astype(np.float32)
+    weight = (rng.standard_normal((k, c, side, side)) * np.sqrt(2 / (side * side * c))).astype(np.float32)
     return x, weight, rng.standard_normal(k, np.float32)
 
 
@@ -113,6 +115,22 @@ def test_convolution(backend, tile, case):
     assert_within(winograd(backend, x, weight, tile, padding), direct(x, weight, padding), tile)
     want = direct(x, weight, padding, bias)
     assert_within(winograd(backend, x, weight, tile, padding, bias, activation=RELU), want.relu(), tile)
+
+
+@pytest.mark.parametrize("met", [False, True])
+@pytest.mark.parametrize("n, c, k, h, w, padding", [
+    (1, 32, 32, 24, 24, (2, 2)), (2, 35, 23, 13, 11, (2, 1)), (1, 1, 1, 5, 5, (0, 0)), (1, 16, 16, 1, 1, (4, 4)),
+    (1, 4, 16, 6, 121, (2, 3)), (5, 48, 64, 7, 7, (2, 2)), (1, 64, 48, 60, 61, (4, 0)), (2, 256, 170, 9, 10, (2, 2)),
+])
+def test_five_by_five(backend, n, c, k, h, w, padding, met):
+    x, weight, bias = make(n, c, k, h, w, side=5)
+    want = direct(x, weight, padding, bias)
+    assert_within(winograd(backend, x, weight, 2, padding, bias, met=met), want, 4)   # whose points it shares
+    residual = np.random.default_rng(1).standard_normal(want.shape).astype(np.float32)
+    got = winograd(backend, x, weight, 2, padding, bias, residual, met=met, activation=RELU)
+    assert_within(got, (want + torch.from_numpy(residual)).relu(), 4)
+    if min(want.shape[2:]) > 1:
+        assert_within(winograd(backend, x, weight, 2, padding, bias, pool=True, met=met), TF.max_pool2d(want, 2), 4)
 
 
 @pytest.mark.parametrize("case", CASES[1:10], ids=IDS[1:10])

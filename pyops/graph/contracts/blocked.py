@@ -277,7 +277,7 @@ def winograd_conv(x, weight, u, tile, bias, residual, padding, pool, act, y) -> 
         pool in (1, 2) and len(padding) == 2 and min(padding) >= 0,
         "pools are of 2, paddings two",
     )
-    rows, columns = (size + 2 * p - 2 for size, p in zip((x.h, x.w), padding))
+    rows, columns = (size + 2 * p - weight.shape[2] + 1 for size, p in zip((x.h, x.w), padding))
     need(
         x.n == y.n and (y.h, y.w) == (max(rows, 0) // pool, max(columns, 0) // pool),
         "the result has the size of the convolution",
@@ -289,6 +289,7 @@ def winograd_conv(x, weight, u, tile, bias, residual, padding, pool, act, y) -> 
 @contract("winograd_dilated", "mronopddaM")
 def winograd_dilated(x, weight, u, tile, bias, residual, padding, dilation, act, y) -> None:
     winograd_filters_fit(x, weight, u, tile, y)
+    need(weight.shape[2] == 3, "filters are 3x3")
     need(
         len(padding) == len(dilation) == 2 and min(padding) >= 0 and min(dilation) >= 1,
         "paddings and dilations are two",
@@ -302,15 +303,22 @@ def winograd_dilated(x, weight, u, tile, bias, residual, padding, dilation, act,
 
 
 def winograd_filters_fit(x, weight, u, tile, y) -> None:
-    need(len(weight.shape) == 4 and weight.shape[2:] == (3, 3), "filters are (k, c, 3, 3)")
+    points = winograd_points(weight, tile)
     filters, channels = weight.shape[:2]
     filled(channels, x)
     filled(filters, y)
-    need(tile in (2, 4, 6), "tiles are of 2, 4 or 6")
     need(
-        u is None or u.shape == (y.blocks, (tile + 2) ** 2, channels, BLOCK),
+        u is None or u.shape == (y.blocks, points, channels, BLOCK),
         "filters are packed as (blocks, points, channels, 16)",
     )
+
+
+def winograd_points(weight, tile) -> int:
+    sides = {3: (2, 4, 6), 5: (2,)}
+    need(len(weight.shape) == 4 and weight.shape[2] == weight.shape[3] and weight.shape[2] in sides,
+         "filters are (k, c, 3, 3) or (k, c, 5, 5)")
+    need(tile in sides[weight.shape[2]], "tiles are of 2, 4 or 6, of 2 for 5x5 filters")
+    return (tile + weight.shape[2] - 1) ** 2
 
 
 @contract("winograd_stride_two", "mrrodaM")
@@ -347,10 +355,10 @@ def halved(x: Map, padding, y: Map, axis) -> None:
 
 @contract("winograd_weights", "rnR")
 def winograd_weights(weight, tile, u) -> None:
-    need(len(weight.shape) == 4 and weight.shape[2:] == (3, 3), "filters are (k, c, 3, 3)")
+    points = winograd_points(weight, tile)
     filters, channels = weight.shape[:2]
     need(
-        tile in (2, 4, 6) and u.shape == (blocks(filters), (tile + 2) ** 2, channels, BLOCK),
+        u.shape == (blocks(filters), points, channels, BLOCK),
         "filters are packed as (blocks, points, channels, 16)",
     )
 

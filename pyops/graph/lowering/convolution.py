@@ -16,6 +16,7 @@ FEW_TRANSPOSED = 4          # filters of a transposed convolution for which a ve
 MOVE = 4                    # multiply-adds that a vector takes from one layout to the other
 TRANSFORM = 12              # and one that Winograd's algorithm transforms on its way in or out
 WINOGRAD = {"winograd2": 1.8, "winograd4": 2.7, "winograd6": 3.5}   # multiply-adds saved, as a factor
+WINOGRAD_5X5 = 2.2
 MOST_PHASE_TAPS = 1 << 20   # of a transposed convolution: its stride times its taps
 
 
@@ -85,7 +86,8 @@ def few_filters(low: Lowering, c: Layer) -> bool:
     products, channel_blocks = c.weight[0].size, -(-c.channels // packing.BLOCK)
     blocked = float(products)
     if node.algorithm in WINOGRAD:
-        blocked = products / WINOGRAD[node.algorithm] + TRANSFORM * (channel_blocks + 1)
+        saved = WINOGRAD_5X5 if c.weight.shape[2] == 5 else WINOGRAD[node.algorithm]
+        blocked = products / saved + TRANSFORM * (channel_blocks + 1)
     rows = -(-width // packing.BLOCK) * packing.BLOCK / width
     planar = products * c.filters / packing.BLOCK * rows / 0.8
     moves = MOVE * (1 + (channel_blocks if low.is_map(c.x) else 0))
