@@ -330,6 +330,7 @@ class Compiled:
             list(range(len(left))),
             [],
         )
+        self.open = OpenSizes.of(self.gm, self.varying)  # by the places that are left
 
     def __call__(self, *inputs):
         self.see(inputs)

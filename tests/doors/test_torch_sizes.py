@@ -158,3 +158,19 @@ def test_what_cannot_be_exported_once_is_exported_for_each_size():
     model = Distances().eval()
     program = pyops.compile(model, array(2, 5, 3), dynamic={0: {1: None}})
     check(program, model, [(2, n, 3) for n in (5, 1, 8, 40)])
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_graphs_of_open_sizes_with_constant_weights(freeze):
+    """Places of arguments are others once weights have become constants."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3, 1, 1)).eval()
+
+    def model(x, y):
+        return net(x).flatten(1), torch.nn.functional.interpolate(net(y), size=(x.shape[2], 5))
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="pyops", dynamic=True, options={"freeze": freeze})
+    with torch.no_grad():
+        for h, w in ((16, 24), (20, 18), (33, 17), (16, 24)):
+            x, y = torch.randn(1, 3, h, w), torch.randn(2, 3, w, h)
+            for got, want in zip(compiled(x, y), model(x, y), strict=True):
+                torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
