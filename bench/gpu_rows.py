@@ -135,19 +135,11 @@ def _attention_within(batch, heads, length, features):
 
     def mask(F, q, k, v):
         import torch
-        return q, k, v, torch.ones((batch, 1, 1, length), dtype=torch.bool, device=q.device)
+        return q, k, v, torch.zeros((batch, 1, 1, length), device="cuda", dtype=q.dtype)
     return Row(f"attention within lengths {'x'.join(map(str, shape))}", (shape,) * 3,
                lambda F, q, k, v, ends: F.scaled_dot_product_attention(q, k, v, key_end=ends),
-               lambda F, q, k, v, seen: F.scaled_dot_product_attention(q, k, v, attn_mask=seen), 4 * _size(*shape),
+               lambda F, q, k, v, mask: F.scaled_dot_product_attention(q, k, v, mask), 4 * _size(*shape),
                4.0 * _size(*shape) * length, ("f32", "bf16"), ready=(lengths, mask))
-
-
-def _attention_dropped(batch, heads, length, features):
-    shape = batch, heads, length, features
-    return Row(f"attention dropped {'x'.join(map(str, shape))}", (shape,) * 3,
-               lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v, dropout_p=0.1, seed=1),
-               lambda F, q, k, v: F.scaled_dot_product_attention(q, k, v, dropout_p=0.1), 4 * _size(*shape),
-               4.0 * _size(*shape) * length, ("f32", "bf16"))
 
 
 def _backward(name, call, forward, backward, shapes, elements, flops=0, precisions=("f32", "bf16")):
@@ -345,7 +337,6 @@ def table(small=False) -> list[Row]:
         attention("llama causal", 2, 32, 2048, 128, is_causal=True),
         attention("stable diffusion", 2, 8, 4096, 40),
         _attention_within(*((1, 2, 40, 64) if small else (8, 12, 512, 64))),
-        _attention_dropped(*((1, 2, 40, 64) if small else (8, 12, 512, 64))),
         _softmax_backward(per_row),
         _layer_norm_backward(*features),
         _attention_backward(*((1, 2, 40, 64) if small else (8, 12, 1024, 64))),
