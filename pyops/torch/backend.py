@@ -304,7 +304,7 @@ class Compiled:
                 )
             seen.add(memory(given[i]))
         found = Layout([*(given[i] for i in self.positions), *self.kept(given)], self.gm(*given), of_the_run)
-        if alike:
+        if alike and not self.open.ones(self.gm, found):
             self.alike = found.of_any_size(len(self.positions))
         return found
 

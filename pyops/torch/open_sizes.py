@@ -11,8 +11,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch.utils import _pytree as pytree
 
 from .exported import as_function, recorded, taken_apart
+from .layouts import Layout
 from .sizes import Limits
 
 Place = tuple[int, int]  # an argument of the graph, and an axis of it
@@ -55,6 +57,16 @@ class OpenSizes:
             else:
                 return None
         return cls(numbers, axes) if numbers or axes else None
+
+    @staticmethod
+    def ones(gm: torch.fx.GraphModule, layout: Layout) -> bool:
+        """Whether a result has an axis of one that may be longer: of such a one, turned axes lie in order,
+        too."""
+        values = (x.meta.get("example_value") if isinstance(x, torch.fx.Node) else None
+                  for x in pytree.tree_leaves(gm.graph.output_node().args))
+        return any(r is not None and n == 1 and isinstance(size, torch.SymInt)
+                   for r, value in zip(layout.results, values, strict=True) if isinstance(value, torch.Tensor)
+                   for n, size in zip(r.size if r is not None else (), value.shape))
 
     def forget(self) -> None:
         """What was exported: it reads the weights where they lay."""

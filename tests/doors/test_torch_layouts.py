@@ -183,3 +183,16 @@ def test_addmm_does_not_read_what_beta_leaves_out():
     ):
         got, want = fast(x), model(x)
         assert (got - want).abs().max() <= 2e-5 * want.abs().max()
+
+
+@torch.no_grad()
+def test_sizes_of_one_do_not_tell_the_order_of_axes():
+    """Turned axes of one lie in order; those of the next size do not."""
+    def model(x):
+        return TF.max_pool2d(x, 4, 2).transpose(2, 3)
+    torch._dynamo.reset()
+    fast = torch.compile(model, backend=door.pyops, dynamic=True)
+    for sides in ((4, 5), (9, 12), (16, 11)):
+        x = torch.randn(2, 3, *sides)
+        got, want = fast(x), model(x)
+        assert torch.equal(got, want) and got.stride() == want.stride(), sides
