@@ -67,5 +67,10 @@ def read(path, kinds: Mapping[str, str]) -> dict[str, np.ndarray]:
             file.seek(8 + size + header[key]["data_offsets"][0])
             if array.size and file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
                 raise ValueError(f"{path}: {key} ends before its data does: a damaged file")
-            found[key] = (array.astype(np.uint32) << 16).view(np.float32) if kind == "BF16" else array
+            found[key] = widened(array) if kind == "BF16" else array
     return found
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """bfloat16's bits as float32; of no axes, too, whose shift would be no array."""
+    return np.left_shift(array, 16, dtype=np.uint32, out=np.empty(array.shape, np.uint32)).view(np.float32)

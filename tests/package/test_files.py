@@ -358,3 +358,21 @@ def test_two_trainings_in_one_folder_both_go_on_and_the_second_is_told(tmp_path)
         and all(f"another training is at work in {tmp_path}" in t for t in told)
     )
     assert os.listdir(tmp_path) == ["checkpoint.safetensors"]
+
+
+def test_safetensors_types_and_shapes_are_those_that_were_saved(tmp_path):
+    """A number of bfloat16 without axes was no array."""
+    torch = pytest.importorskip("torch")
+    files = pytest.importorskip("safetensors.torch")
+    from pyops.files import safetensors
+
+    types = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int8, torch.uint8,
+             torch.bool)
+    saved = {f"{kind} {shape}": torch.full(shape, 3).to(kind) for kind in types for shape in ((), (0, 2), (2, 3))}
+    files.save_file(saved, tmp_path / "a.safetensors")
+    found, _ = safetensors.load(tmp_path / "a.safetensors")
+    assert found.keys() == saved.keys()
+    for name, want in saved.items():
+        want = (want.float() if want.dtype == torch.bfloat16 else want).numpy()
+        assert isinstance(found[name], np.ndarray) and found[name].dtype == want.dtype, name
+        np.testing.assert_array_equal(found[name], want, err_msg=name, strict=True)

@@ -61,6 +61,8 @@ def test_types_masks_and_rows(name):
     (dict(temperature=1.0, top_p="all"), "top_p must be a number, got 'all'"),
     (dict(num_beams=2.0), "num_beams must be a positive whole number, got 2.0"),
     (dict(num_beams=2, length_penalty=float("nan")), "length_penalty must not be negative, got nan"),
+    (dict(num_beams=2, length_penalty="long"), "length_penalty must be a number, got 'long'"),
+    (dict(repetition_penalty=None), "repetition_penalty must be a number, got None"),
     (dict(seed="x"), "seed must be a whole number from 0, got 'x'"),
     (dict(seed=-1), "seed must be a whole number from 0"),
     (dict(stream=5), "stream must be a function of a row and a token, got 5")])

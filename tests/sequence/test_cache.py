@@ -6,6 +6,7 @@ import pyops
 from pyops import models
 from pyops.graph.packing import bfloat16
 from pyops.kernels.attention.reference import widened
+from pyops.models.sequence import folder
 from pyops.models.sequence.causal import Reading
 from pyops.models.sequence.encoder_decoder import Writing
 
@@ -164,10 +165,17 @@ def test_prefill_and_step_share_packed_weights():
     assert len(packed) >= 8 and all(id(a) in constants[1] for a in packed)
 
 
-def test_a_folder_is_held_once(tmp_path):
-    """Parameters are the arrays that were read; 16-bit ones are widened into them."""
+def test_a_folder_is_held_once(tmp_path, monkeypatch):
+    """Parameters are the arrays that were read."""
+    read, real = [], folder.read_arrays
+
+    def load(path):
+        read.append(real(path))
+        return read[-1]
     models.save_transformer(gpt2(), tmp_path)
+    monkeypatch.setattr("pyops.models.sequence.folder.read_arrays", load)
     model = models.load_transformer(tmp_path)
+    assert {id(p.data) for p in model.parameters()} <= {id(array) for array in read[0].values()}
     assert model.lm_head.weight is model.transformer.wte.weight
     assert all(p.data.flags.writeable and p.data.dtype == np.float32 for p in model.parameters())
     model.loss(PROMPTS[1][None]).backward()

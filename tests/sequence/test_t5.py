@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from pyops import models, nn
+from pyops.files import safetensors
 from pyops.models.sequence.encoder_decoder import Writing
 from pyops.models.sequence.positions import distance_buckets
 
@@ -99,3 +100,14 @@ def test_buckets_out_of_range_are_refused():
             models.T5Configuration(relative_attention_num_buckets=buckets, relative_attention_max_distance=most)
     with pytest.raises(ValueError, match="num_decoder_layers must be a positive whole number, got 0"):
         models.T5Configuration(num_decoder_layers=0)
+
+
+def test_a_folder_without_the_output_weights_gives_them_memory_of_their_own(tmp_path):
+    """They are drawn from the words' once: training one is not training the other."""
+    model = models.t5_small(**TINY | {"tie_word_embeddings": False})
+    state = {key: array for key, array in model.state_dict().items() if key != "lm_head.weight"}
+    models.save_transformer(model, tmp_path)
+    safetensors.save(tmp_path / "model.safetensors", state, {})
+    again = models.load_transformer(tmp_path)
+    head, words = again.lm_head.weight.data, again.shared.weight.data
+    assert np.array_equal(head, words) and not np.shares_memory(head, words)

@@ -138,16 +138,19 @@ def load_arrays(model, state: Mapping[str, np.ndarray], names: Names, where, tru
 
 def adopt(model, given: Mapping[str, np.ndarray]) -> None:
     """load_state_dict, but that parameters take over arrays of their type, so that weights are never
-    held twice."""
+    held twice. Memory that two parameters have in common is one's; the other has a copy."""
     model.loading(given)
     own = model.state_dict()
     parameters = dict(model.named_parameters())
+    taken: set[int] = set()
     for name, array in own.items():
         if name not in given:
             continue
         found, parameter = np.asarray(given[name]), parameters.get(name)
+        place = found.__array_interface__["data"][0]
         if (parameter is not None and parameter.data is array and found.dtype == array.dtype
-                and found.flags.c_contiguous and found.flags.writeable):
+                and found.flags.c_contiguous and found.flags.writeable and place not in taken):
+            taken.add(place)
             parameter.data = found
         else:
             array[...] = found

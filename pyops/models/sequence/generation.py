@@ -22,6 +22,7 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
+        real("repetition_penalty", self.repetition_penalty)
         if not 0 < self.repetition_penalty < float("inf"):
             raise ValueError(f"generate: repetition_penalty must be positive and finite, got {self.repetition_penalty}")
         if self.seed is not None and (not isinstance(self.seed, (int, np.integer)) or self.seed < 0):
@@ -39,6 +40,12 @@ class Sampling:
                 raise ValueError("generate: a score is not finite")
             return likeliest
         return draw(scores, self.generator, self.temperature, self.top_k, self.top_p)
+
+
+def real(name: str, value: Any) -> None:
+    """ValueError for what is no number."""
+    if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):
+        raise ValueError(f"generate: {name} must be a number, got {value!r}")
 
 
 def positive(name: str, value: Any) -> int:
@@ -112,6 +119,7 @@ def beam_search(reading, beams: int, most: int, stop, length_penalty: float, sam
         raise ValueError("generate: num_beams keeps the likeliest texts; leave out temperature and stream")
     if sampling.repetition_penalty != 1:
         raise ValueError("generate: repetition_penalty is for one text at a time; leave out num_beams")
+    real("length_penalty", length_penalty)
     if not length_penalty >= 0:
         raise ValueError(f"generate: length_penalty must not be negative, got {length_penalty}")
     ends = sorted(stops(stop, reading.scores.shape[1]))
