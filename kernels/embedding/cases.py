@@ -30,7 +30,8 @@ CASES = {
         case("no_indices", "embedding_sum", I(0, 3, high=1), A(5, 6), I(0, 3, high=1), A(2, 6), None, A(3, 6), torch=None),
         case("padding", "embedding_sum", I(3, 5, high=4), A(4, 6), None, A(5, 6), padding_idx=2, torch=None, gradient=False),
     ],
-    "embedding_bag": [        *(case(f"{mode}_{width}", "embedding_bag", I(4, 5, high=9), A(9, width), mode=mode)
+    "embedding_bag": [
+        *(case(f"{mode}_{width}", "embedding_bag", I(4, 5, high=9), A(9, width), mode=mode)
           for mode in ("sum", "mean", "max") for width in (1, 7, 16, 33)),
         *(case(f"{mode}_offsets", "embedding_bag", I(11, high=9), A(9, 6), np.array([0, 3, 3, 7]), mode=mode)
           for mode in ("sum", "mean", "max")),

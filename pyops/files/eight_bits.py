@@ -24,6 +24,9 @@ def as_shown(image: Any) -> Any:
     """A PIL.Image as viewers show it: turned as its EXIF data says, transparency on white, eight_bits."""
     from PIL import Image, ImageOps
     turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I"):   # a level may be what shines through; Pillow would cut the others at 255
+        through = np.asarray(turned) == turned.info.get("transparency", -1)
+        return Image.fromarray(np.where(through, np.uint8(255), np.asarray(eight_bits(turned))))
     if turned.has_transparency_data:
         turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned.convert("RGBA"))
     return eight_bits(turned)

@@ -11,7 +11,7 @@ from ..core.types import Arrays
 from .broadcast import sum_to
 from .elementwise import add
 from .embedding import EMBEDDING_BACKWARD, _padding, _refuse_indices, embedding
-from .shape import getitem
+from .shape import getitem, reshape
 from .typed import NO_CUDA
 
 reference = LateFunctions("pyops.kernels.embedding.reference")
@@ -36,9 +36,11 @@ def embedding_sum(input: Arrays, weight: Arrays, second: Arrays | None = None, s
         if index is not None and table is None:
             raise ValueError(f"embedding_sum: {name} comes without {name}_weight")
     padding = _padding(tuple(weight.shape), padding_idx)
-    if active.get().name in EMBEDDING_SUM.todo:
-        return composed(input, weight, tables, padding_idx)
     length = input.shape[-1] if len(input.shape) else 1
+    if active.get().name in EMBEDDING_SUM.todo:
+        shape_of(*(None if x is None else tuple(x.shape) for x in (input, weight, *tables[0], *tables[1])),
+                 length=length, padding=padding)
+        return composed(input, weight, tables, padding_idx)
     return EMBEDDING_SUM(input, weight, *tables[0], *tables[1], length=length, padding=padding, out=out)
 
 
@@ -46,8 +48,13 @@ def composed(input, weight, tables, padding_idx):
     """By other rows, where there is no kernel."""
     y = embedding(input, weight, padding_idx)
     for index, table in tables:
-        if table is not None:
-            y = add(y, getitem(table, slice(0, input.shape[-1])) if index is None else embedding(index, table))
+        if table is None:
+            continue
+        if index is None:
+            rows = getitem(table, slice(0, input.shape[-1]))
+        else:   # ones before input's axes are none of the result's
+            rows = embedding(reshape(index, index.shape[max(0, len(index.shape) - len(input.shape)):]), table)
+        y = add(y, rows)
     return y
 
 

@@ -200,3 +200,7 @@ def test_names_of_before_torchvisions_second_version_are_read(name, tmp_path):
     loaded = pyops.create_model(name, classes=2, weights=tmp_path / "a.safetensors").state_dict()
     kept = [array for key, array in loaded.items() if "num_batches" not in key]
     assert all((a == b).all() for a, b in zip(kept, before.values(), strict=True))
+
+
+def test_names_may_come_one_by_one():
+    assert Corners(class_names=(name for name in ("a", "b"))).class_names == ("a", "b")

@@ -59,3 +59,15 @@ def test_a_bags_gradient_by_frequency_is_the_mean_over_a_rows_uses(backend):
     for (bag, _), row in np.ndenumerate(index):
         want[row] += g[bag] / np.count_nonzero(index == row)
     np.testing.assert_allclose(weight.grad, want, rtol=1e-12)
+
+
+def test_tables_are_summed_by_the_same_shapes_on_every_backend(backend):
+    """Where other rows are composed they would broadcast what has no meaning here."""
+    words, kinds = table(), table()[:3]
+    with pyops.use_backend(backend):
+        got = F.embedding_sum(INDEX[0], words, INDEX[None, None, 1] % 3, kinds)
+        np.testing.assert_allclose(got, words[INDEX[0]] + kinds[INDEX[1] % 3], rtol=1e-6)
+        with pytest.raises(ValueError, match=r"embedding_sum: second \(6, 1\) must be input's shape \(6, 5\)"):
+            F.embedding_sum(INDEX, words, INDEX[:, :1] % 3, kinds)
+        with pytest.raises(ValueError, match="embedding_sum: second_weight has 3 rows, fewer than the 5 places"):
+            F.embedding_sum(INDEX, words, None, kinds)

@@ -63,3 +63,12 @@ def test_dark_images_of_16_bits_stay_dark(tmp_path):
     Image.fromarray(np.full((4, 4), 200, np.uint16)).save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         assert np.asarray(eight_bits(image)).max() == 1
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_level_of_sixteen_bits_that_shines_through_is_white(reader, tmp_path):
+    """Pillow's conversion of such a picture to colours cut all other levels at 255."""
+    levels = GREY.astype(np.uint16) * 257
+    Image.fromarray(levels).save(tmp_path / "through.png", transparency=int(levels[3, 4]))
+    Image.fromarray(np.where(GREY == GREY[3, 4], np.uint8(255), GREY)).save(tmp_path / "white.png")
+    assert np.array_equal(*(READERS[reader](tmp_path / name) for name in ("through.png", "white.png")))

@@ -58,8 +58,8 @@ class Detector(nn.Module):
         if not all(isinstance(v, (int, float, np.number)) for v in (score_threshold, iou_threshold)):
             raise TypeError(f"{name}: score_threshold and iou_threshold must be numbers, got "
                             f"{score_threshold!r} and {iou_threshold!r}")
-        if class_names is not None and (isinstance(class_names, str) or not all(
-                isinstance(one, str) for one in class_names)):
+        names = class_names if class_names is None or isinstance(class_names, str) else tuple(class_names)
+        if isinstance(names, str) or names is not None and not all(isinstance(one, str) for one in names):
             raise TypeError(f"{name}: class_names must be a sequence of strings, one a label, got {class_names!r}")
         if not 0 <= score_threshold <= 1 or not 0 <= iou_threshold <= 1:
             raise ValueError(f"{name}: score_threshold and iou_threshold must be from 0 to 1, got "
@@ -68,7 +68,7 @@ class Detector(nn.Module):
             raise ValueError(f"{name}: max_detections must be a positive int, got {max_detections!r}")
         self.score_threshold, self.iou_threshold = float(score_threshold), float(iou_threshold)
         self.max_detections = max_detections
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = names
 
     def current_settings(self) -> dict[str, Any]:
         """The four as they are now, for a file that says how to build the model again. Every
