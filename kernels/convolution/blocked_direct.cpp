@@ -486,11 +486,12 @@ Phase plain_phase(const Window& window, const OutMap<real>& y, Tap* taps) {
 
 // How many blocks of channels are added up at a time. A row cut into spans reads the weights anew for
 // each of them: those of more channels than the second-level cache holds would come from behind it.
+// However few the filters: a call of some of a layer's makes the sums that one of all of them does.
 i64 channels_at_once(const Layer& l, const Phase& p) {
-    const i64 filters = least(l.y.blocks, MAX_Q), kept = (512 << 10) / (i64)sizeof(real);
-    if (filters * l.w_filter <= 2 * kept || l.group_filters != l.y.blocks || Spans(l, p).count == 1)
+    const i64 kept = (512 << 10) / (i64)sizeof(real);
+    if (MAX_Q * l.w_filter <= 2 * kept || l.group_filters != l.y.blocks || l.joined > 1 || Spans(l, p).count == 1)
         return l.group_blocks;
-    const i64 most = kept / (filters * l.w_block), pieces = most ? (l.group_blocks + most - 1) / most : l.group_blocks;
+    const i64 most = kept / (MAX_Q * l.w_block), pieces = most ? (l.group_blocks + most - 1) / most : l.group_blocks;
     return (l.group_blocks + pieces - 1) / pieces;
 }
 

@@ -226,6 +226,24 @@ def test_joined_groups_do_not_see_each_other(isa, value):
             assert np.allclose(got[~calm], want[~calm], rtol=1e-5, equal_nan=True)
 
 
+@pytest.mark.parametrize("isa", NATIVE)
+def test_joined_groups_of_many_channels_do_not_see_each_other(isa):
+    """16 groups of 17 channels, joined to one of 17 blocks: weights that a layer of one group, dilated
+    so, adds up in pieces of its channels."""
+    x, weight, bias = draw(4, (1, 272, 9, 40), (272, 17, 5, 5), (272,))
+    x[0, 40, 4, 30] = np.inf
+    window = (5, 5), (1, 1), (24, 24), (12, 12)
+    y = Guarded(1, 272, 9, 40)
+    with np.errstate(all="ignore"):
+        want = reference(F.conv2d, x, weight, bias, 1, 24, 12, 16)
+        kernels(isa).direct_conv(blocked(x), 272, None, None, None,
+                                 packing.direct(kernels(isa), packing.merged_groups(weight, 16)),
+                                 packing.bias(bias, 272), None, window, 16, NONE, y.map)
+    got, calm = y.result(), np.isfinite(want)
+    assert 0 < (~calm).sum() < 1000 and np.array_equal(got[~calm], want[~calm], equal_nan=True)
+    assert np.abs(got[calm] - want[calm]).max() <= 1e-3
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 5, 7), (2, 16, 4, 4), (3, 37, 9, 13), (1, 64, 56, 56)])
 @pytest.mark.parametrize("isa", NATIVE)
 def test_layouts_and_back(isa, shape):

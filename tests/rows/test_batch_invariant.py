@@ -83,6 +83,19 @@ def test_convolutions_choose_as_for_one_sample(channels, filters, size, isa):
     check_bits(run, x)
 
 
+@pytest.mark.parametrize("isa", HERE)
+def test_filters_that_come_some_at_a_time(isa):
+    """A call of few samples packs and uses some filters, then others; one of more takes all at once. The
+    channels are so many that they are added up in pieces, the same ones in both."""
+    w = array(80, 512, 3, 3)
+
+    def run(batch):
+        with pyops.use_backend(isa), pyops.batch_invariant():
+            return F.conv2d(batch, w, padding=12, dilation=12)
+    x = array(5, 512, 32, 32)   # of which four are more than a cache holds
+    assert np.array_equal(run(x)[:1], run(x[:1]))
+
+
 @pytest.mark.parametrize("rows, features, outputs", [(1, 4096, 1000), (1, 33, 7), (1, 9216, 4096)])
 def test_products_of_many_terms(rows, features, outputs):
     w, b = array(outputs, features), array(outputs)
