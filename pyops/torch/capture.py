@@ -18,6 +18,7 @@ from types import FunctionType
 import torch
 from torch._dynamo.eval_frame import innermost_backend
 from torch._dynamo.symbolic_convert import InstructionTranslator, tls
+from torch._dynamo.variables.builder import VariableBuilder
 
 from . import detection  # noqa: F401  whose operators are called below
 from .backend import Freezing, pyops
@@ -230,4 +231,21 @@ def capture() -> None:
     by name."""
     torch._dynamo.config.capture_dynamic_output_shape_ops = True
     torch._dynamo.config.capture_scalar_outputs = True
+    keep_numbers_of_modules()
     install()
+
+
+def keep_numbers_of_modules() -> None:
+    """Floats that modules hold, as a norm its epsilon, are constants of this backend's graphs also where
+    dynamo is told that all is dynamic: it would make tensors of them, which torch.export does not take."""
+    theirs = VariableBuilder.wrap_symfloat
+    if theirs.__module__ == __name__:
+        return
+
+    def wrap_symfloat(self, value):
+        of_module = self.source.guard_source.is_unspecialized_nn_module()
+        if not (of_module and of_pyops(self.tx)):
+            return theirs(self, value)
+        with torch._dynamo.config.patch(specialize_float=True):
+            return theirs(self, value)
+    VariableBuilder.wrap_symfloat = wrap_symfloat

@@ -174,3 +174,18 @@ def test_graphs_of_open_sizes_with_constant_weights(freeze):
             x, y = torch.randn(1, 3, h, w), torch.randn(2, 3, w, h)
             for got, want in zip(compiled(x, y), model(x, y), strict=True):
                 torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_norms_of_graphs_of_open_sizes():
+    """dynamo made tensors of their epsilons, which torch.export refuses: torch ran such graphs."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.GroupNorm(2, 8),
+                              torch.nn.LeakyReLU(0.3)).eval()
+    door = import_module("pyops.torch")
+    torch._dynamo.reset()
+    door.compile_report(clear=True)
+    compiled = torch.compile(net, backend="pyops", dynamic=True)
+    with torch.no_grad():
+        for sides in ((9, 8), (12, 11), (7, 8)):
+            x = torch.randn(2, 3, *sides)
+            torch.testing.assert_close(compiled(x), net(x), rtol=1e-4, atol=1e-5)
+    assert [report.kind for report in door.compile_report()] == ["program"] * 3
