@@ -89,6 +89,7 @@ def test_no_bit_of_an_answer_depends_on_the_other_images():
     ({"score_threshold": "0.5"}, "score_threshold and iou_threshold must be numbers, got '0.5' and 0.5"),
     ({"iou_threshold": None}, "must be numbers"),
     ({"class_names": "abc"}, "class_names must be a sequence of strings, one a label, got 'abc'"),
+    ({"class_names": 5}, "must be a sequence of strings, one a label, got 5"),
     ({"class_names": (1, 2, 3)}, "must be a sequence of strings")])
 def test_settings_of_another_type_are_refused(setting, says):
     with pytest.raises(TypeError, match=says):
@@ -202,5 +203,6 @@ def test_names_of_before_torchvisions_second_version_are_read(name, tmp_path):
     assert all((a == b).all() for a, b in zip(kept, before.values(), strict=True))
 
 
-def test_names_may_come_one_by_one():
+def test_names_may_come_one_by_one_and_numbers_from_numpy():
     assert Corners(class_names=(name for name in ("a", "b"))).class_names == ("a", "b")
+    assert Corners(max_detections=np.int64(3)).max_detections == 3

@@ -155,6 +155,7 @@ def test_deeplab_v3_small_is_the_same_network_in_torch(stride, blocks):
     ("unet", {"padded": 1}, "padded must be True or False, got 1"), ("fcn8s", {"num_classes": 0}, "at least 1, got 0"),
     ("fcn8s", {"dropout": None}, "dropout must be a number, got None"),
     ("deeplabv3_small", {"rates": 3}, "rates must be a sequence of ints, got 3"),
+    ("pspnet_resnet50", {"bins": (1, 0)}, "PSPNet: bins must be at least 1, got 0"),
     ("deeplabv3_small", {"rates": (2, 2.5)}, "rates must be an int, got 2.5"),
     ("vae_32", {"beta": float("nan")}, "beta must be finite, got nan"), ("pix2pix", {"layers": 0}, "at least 1, got 0"),
     ("deeplabv3_small", {"output_stride": 3}, "output_stride must be 1, 2, 4, 8 or 16, got 3")])

@@ -2,8 +2,9 @@
 detect() for images as they come."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,16 +59,17 @@ class Detector(nn.Module):
         if not all(isinstance(v, (int, float, np.number)) for v in (score_threshold, iou_threshold)):
             raise TypeError(f"{name}: score_threshold and iou_threshold must be numbers, got "
                             f"{score_threshold!r} and {iou_threshold!r}")
-        names = class_names if class_names is None or isinstance(class_names, str) else tuple(class_names)
-        if isinstance(names, str) or names is not None and not all(isinstance(one, str) for one in names):
+        one_by_one = isinstance(class_names, Iterable) and not isinstance(class_names, str)
+        names = tuple(class_names) if one_by_one else None
+        if class_names is not None and (names is None or not all(isinstance(one, str) for one in names)):
             raise TypeError(f"{name}: class_names must be a sequence of strings, one a label, got {class_names!r}")
         if not 0 <= score_threshold <= 1 or not 0 <= iou_threshold <= 1:
             raise ValueError(f"{name}: score_threshold and iou_threshold must be from 0 to 1, got "
                              f"{score_threshold} and {iou_threshold}")
-        if isinstance(max_detections, bool) or not isinstance(max_detections, int) or max_detections < 1:
+        if isinstance(max_detections, bool) or not isinstance(max_detections, Integral) or max_detections < 1:
             raise ValueError(f"{name}: max_detections must be a positive int, got {max_detections!r}")
         self.score_threshold, self.iou_threshold = float(score_threshold), float(iou_threshold)
-        self.max_detections = max_detections
+        self.max_detections = int(max_detections)
         self.class_names = names
 
     def current_settings(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ... import functional as F, nn
+from ...nn.sizes import positive
 from ..classification.resnet import resnet50, resnet101
 from ..registry import network
 from .segmenter import Segmenter, conv_norm_relu, resized
@@ -14,7 +15,8 @@ __all__ = ["PSPNet", "pspnet_resnet101", "pspnet_resnet50"]
 
 
 class Pyramid(nn.Module):
-    """(N, C, H, W) to (N, 2 C, H, W): the maps, and for each grid C / len(bins) channels of means."""
+    """(N, C, H, W) to (N, C + len(bins) (C // len(bins)), H, W): the maps, and for each grid C // len(bins)
+    channels of means."""
 
     def __init__(self, channels: int, bins: Sequence[int]):
         self.levels = nn.ModuleList(
@@ -31,6 +33,8 @@ class PSPNet(Segmenter):
 
     def __init__(self, make, num_classes: int = 21, bins: Sequence[int] = (1, 2, 3, 6), dropout: float = 0.1,
                  aux_loss: bool = True):
+        for cells in bins:
+            positive("PSPNet", bins=cells)
         self.backbone = dilated_resnet(make, 8)
         wide = 2048 + len(bins) * (2048 // len(bins))   # 4096 of the paper's four grids
         self.classifier = nn.Sequential(
