@@ -62,11 +62,14 @@ static void by_patches(const Convolution& conv, const Extent& kernel, Dims paddi
     }
 }
 
-// Whether a plain convolution without padding goes that way; few pixels, or few values a patch, are no product.
+// Whether a plain convolution without padding goes that way; few pixels, or few values a patch, are no
+// product. Behind an image there may be zeros that no padding tells of (SAME of an even filter): not here.
 static inline bool are_patches_of(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
                                   Dims dilation) {
+    const Extent &xs = conv.xs, &ys = conv.ys;
     const i64 taps = kernel.spatial();
     return conv.groups == 1 && stride[0] == kernel.d && stride[1] == kernel.h && stride[2] == kernel.w &&
+           ys.d * kernel.d <= xs.d && ys.h * kernel.h <= xs.h && ys.w * kernel.w <= xs.w &&
            all_of(dilation, 1) && all_of(padding, 0) && kernel.w >= LEAST_PATCH && conv.filters >= 4 * LANES &&
            conv.channels * taps >= 4 * LANES && conv.ys.spatial() >= 4 * LANES;
 }

@@ -5,6 +5,8 @@ import pytest
 
 import pyops
 import pyops.functional as F
+from pyops import _C
+from pyops.core.backends import ISAS
 
 
 def by_products(x, weight, stride=1, padding=0, dilation=1):
@@ -53,3 +55,16 @@ def test_a_tap_beyond_the_image_that_is_not_finite_shows(value):
     weight[3, 2, 0, 0] = value
     y = F.conv2d(x, weight, padding=9, dilation=9)
     assert np.isnan(y[:, 3]).all() and np.isfinite(np.delete(y, 3, 1)).all()
+
+
+@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa in pyops.available()])
+@pytest.mark.parametrize("real", ["f32", "f64"])
+def test_patches_that_reach_behind_the_image(isa, real):
+    """As kernels are asked where padding is added behind the image alone: what lies there is zeros."""
+    rng = np.random.default_rng(4)
+    dtype = np.float32 if real == "f32" else np.float64
+    x, weight = (rng.standard_normal(s).astype(dtype) for s in ((2, 16, 35, 35), (64, 16, 4, 4)))
+    y = np.full((2, 64, 9, 9), np.nan, dtype)
+    getattr(getattr(_C, isa), real).conv(x, weight, None, (1, 4, 4), (0, 0, 0), (1, 1, 1), 1, y)
+    want = by_products(np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1))), weight, stride=4)
+    np.testing.assert_allclose(y, want, rtol=0, atol=5e-6 * np.abs(want).max())
