@@ -12,15 +12,16 @@ __device__ __forceinline__ acc product(acc a, acc b) {
 }
 
 struct Box {
-    acc low[2], high[2];
-    __device__ __forceinline__ Box(acc x1, acc y1, acc x2, acc y2) : low{x1, y1}, high{x2, y2} {}
+    acc x1, y1, x2, y2;   // no arrays: the stack would hold them
+    __device__ __forceinline__ Box(acc x1, acc y1, acc x2, acc y2) : x1(x1), y1(y1), x2(x2), y2(y2) {}
     __device__ __forceinline__ explicit Box(const real* p)
         : Box(value(p[0]), value(p[1]), value(p[2]), value(p[3])) {}
-    __device__ __forceinline__ acc area() const { return product(high[0] - low[0], high[1] - low[1]); }
+    __device__ __forceinline__ acc low(int axis) const { return axis ? y1 : x1; }
+    __device__ __forceinline__ acc high(int axis) const { return axis ? y2 : x2; }
+    __device__ __forceinline__ acc area() const { return product(x2 - x1, y2 - y1); }
     // 0 where nothing is covered; a NaN overlaps nothing
     __device__ __forceinline__ acc overlap(const Box& b) const {
-        const acc w = smaller(high[0], b.high[0]) - larger(low[0], b.low[0]),
-                  h = smaller(high[1], b.high[1]) - larger(low[1], b.low[1]);
+        const acc w = smaller(x2, b.x2) - larger(x1, b.x1), h = smaller(y2, b.y2) - larger(y1, b.y1);
         if (!(w > 0 && h > 0)) return 0;
         const acc shared = product(w, h), all = area() + b.area() - shared;
         return all > 0 ? shared / all : acc(0);

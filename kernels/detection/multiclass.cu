@@ -15,8 +15,8 @@ __device__ __forceinline__ acc apart(const Box& a, const Box& b) {
     acc far = 0, wide = 0;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-        const acc centre = (a.low[i] + a.high[i] - b.low[i] - b.high[i]) / 2,
-                  around = larger(a.high[i], b.high[i]) - smaller(a.low[i], b.low[i]);
+        const acc centre = (a.low(i) + a.high(i) - b.low(i) - b.high(i)) / 2,
+                  around = larger(a.high(i), b.high(i)) - smaller(a.low(i), b.low(i));
         far += centre * centre;
         wide += around * around;
     }

@@ -36,8 +36,10 @@ APART = {
         "weights of points that share a row are added before they meet its pixels, so that one of 0 is not seen",
     ),
     **dict.fromkeys(
-        ("attention", "attention_dropped"), "the definition multiplies masked values by 0, the kernel leaves them out"
+        ("attention", "attention_within", "attention_stored", "attention_dropped"),
+        "the definition multiplies masked values by 0, the kernel leaves them out",
     ),
+    "permutohedral": "the definition multiplies points that share nothing by 0, the kernel leaves them out",
 }
 
 
