@@ -74,16 +74,35 @@ def pair(name: str, torch, torchvision):
     """torchvision's network with random numbers, and ours with the same."""
     torch.manual_seed(0)
     theirs = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None).eval()
-    for layer in theirs.modules():   # maps whose values depend on the image
-        if isinstance(layer, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(layer.weight)
-    for key, layer in theirs.named_modules():
-        if key.rpartition(".")[2] in ("cls_logits", "bbox_reg", "bbox_pred", "cls_score") and hasattr(layer, "weight"):
-            torch.nn.init.normal_(layer.weight, 0, 0.002)
+    spread(theirs, torch.rand(3, *SIZES[name]), torch)
     with init.skip_draws():
         ours = pyops.create_model(name).eval()
     ours.load_state_dict(theirs.state_dict())
     return theirs, ours
+
+
+def spread(network, image, torch) -> None:
+    """Layers scaled so that what they make of the image has a deviation of 1, and boxes move by a third of
+    their size: untrained ones make scores that are all alike, whose order says nothing (layer-sequential
+    unit variance, Mishkin and Matas 2015).
+    """
+    layers = {layer: 0.3 if "bbox_" in name or "regression_head.module_list" in name else 1.0
+              for name, layer in network.named_modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))}
+
+    def scale(layer, _, output):
+        wanted = layers.pop(layer, None)
+        if wanted is None:   # a head meets several maps
+            return output
+        factor = wanted / max(float(output.std()), 1e-6)
+        layer.weight.mul_(factor)
+        bias = 0 if layer.bias is None else layer.bias.reshape(-1, *[1] * (output.dim() - 2))
+        return (output - bias) * factor + bias
+
+    handles = [layer.register_forward_hook(scale) for layer in layers]
+    with torch.no_grad():
+        network([image])
+    for handle in handles:
+        handle.remove()
 
 
 def exported(theirs, x: np.ndarray, torch, folder: Path) -> Path:

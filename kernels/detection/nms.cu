@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(256)
         Bits bits = 0;
         for (int r = from; r < to; ++r) {
             const int other = order[r];
-            if (groups[other] == groups[own] && (double)box.overlap(Box(boxes + (i64)other * 4)) > iou)
+            if (groups[other] == groups[own] && (double)box.overlap_throughout(Box(boxes + (i64)other * 4)) > iou)
                 bits |= Bits(1) << (r - word * WORD);
         }
         taken[t] = bits;
