@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -331,16 +332,21 @@ def write(graph: Graph, folder: Path) -> None:
     (folder / "net.output").write_text(last)
 
 
+def in_float32(option: Any, threads: int) -> None:
+    """Sets an ncnn.Option: everything in float32, layers packed and Winograd where ncnn wants them."""
+    option.num_threads = threads
+    for name in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
+        setattr(option, name, False)
+    for name in ("use_packing_layout", "use_winograd_convolution", "use_sgemm_convolution", "lightmode"):
+        setattr(option, name, True)
+
+
 def load(folder: Path, threads: int) -> Callable[[list[np.ndarray]], Callable[[], list[np.ndarray]]]:
     """bind(samples) -> run() -> results. Everything in float32; layers packed and Winograd where
     ncnn wants them, its defaults."""
     import ncnn
     net = ncnn.Net()
-    net.opt.num_threads = threads
-    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
-        setattr(net.opt, option, False)
-    for option in ("use_packing_layout", "use_winograd_convolution", "use_sgemm_convolution", "lightmode"):
-        setattr(net.opt, option, True)
+    in_float32(net.opt, threads)
     if net.load_param(str(folder / "net.param")) or net.load_model(str(folder / "net.bin")):
         raise Unsupported("ncnn does not load the network")
     last = (folder / "net.output").read_text()

@@ -184,15 +184,36 @@ bool has_nan(const Target& t, int pixels, int blocks) {
 // Outputs [begin, end) of a row.
 struct Span { i64 begin, end; };
 
+// Maps that other maps will have driven out of the caches by the time they are read again
+bool outgrows(i64 blocks, i64 pixels) { return blocks * pixels * BLOCK * (i64)sizeof(real) > (2 << 20); }
+
+// What is fetched while a row of outputs is made: `lines` pixels from `x` on, of each block.
+struct Following {
+    const real* x = nullptr;
+    i64 lines = 0;
+    Following() = default;
+
+    // `rows` of them from `row` on, which may be the next sample's
+    Following(const Layer& l, i64 sample, i64 first_block, i64 row, i64 rows) {
+        if (!outgrows(l.x.n * l.x.blocks, l.x.h * l.x.w)) return;
+        if (row >= l.x.h) row -= l.x.h, ++sample;
+        if (sample >= l.x.n || row >= l.x.h) return;
+        x     = l.x.data + sample * l.x.sample + (first_block * l.x.h + row) * l.x.w * BLOCK;
+        lines = least(rows, l.x.h - row) * l.x.w;
+    }
+};
+
 // The filter blocks [k0, k1), all of one group, at a span of the output row oy. `input` is what the
 // row's tap (dy, dx) = (0, 0) would read first.
 template <int STEP>
 void convolve_row(const Layer& l, const Phase& p, const Span& span, const Reduction& r, const real* input,
-                  i64 sample, i64 oy, i64 k0, i64 k1) {
+                  i64 sample, i64 oy, i64 k0, i64 k1, const Following& following) {
     const i64 length = span.end - span.begin;
     const Tiling t = tiling(length, k1 - k0);
     const i64 row = (oy * p.place_h + p.at_h) * l.y.w + p.at_w;
-    for (i64 k = k0; k < k1; k += t.q) {
+    Ahead ahead{nullptr, l.x.h * l.x.w * STEP, 0, 0, (k1 - k0 + t.q - 1) / t.q,
+                outgrows(l.y.n * l.y.blocks, l.y.h * l.y.w)};
+    for (i64 k = k0; k < k1; k += t.q, ++ahead.turn) {
         const int q = (int)least(t.q, k1 - k);
         for (i64 i = 0; i < t.tiles; ++i) {
             const i64 from = span.begin + length * i / t.tiles, to = span.begin + length * (i + 1) / t.tiles,
@@ -200,8 +221,13 @@ void convolve_row(const Layer& l, const Phase& p, const Span& span, const Reduct
             const Target target{l.y.at(sample, k) + at, l.residual ? l.residual.at(sample, k) + at : nullptr,
                                 p.place_w * BLOCK,      l.y.plane(),
                                 l.residual.plane(),     l.bias ? l.bias + k * BLOCK : nullptr};
-            tile_of<STEP>((int)(to - from), q)(input + from * STEP, l.weight + k * l.w_filter, r, target,
-                                               l.epilogue);
+            if (following.x) {
+                const i64 begin = following.lines * i / t.tiles;
+                ahead.x         = following.x + begin * STEP;
+                ahead.lines     = following.lines * (i + 1) / t.tiles - begin;
+            }
+            tile_of<STEP>((int)(to - from), q, ahead)(input + from * STEP, l.weight + k * l.w_filter, r, target,
+                                               l.epilogue, ahead);
             if (STEP > 1 && l.joined > 1 && has_nan(target, (int)(to - from), q))
                 own_channels(l, r, input + from * STEP, l.weight + k * l.w_filter, target,
                              k % l.group_filters * BLOCK, (int)(to - from), q, l.epilogue);
@@ -342,8 +368,12 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
     const i64 origin = in_place ? 0 : strip.first, left = in_place ? 0 : source.reach.left;
     const auto row = [&](i64 oy, const Span& span, i64 n, i64 k_begin, i64 k_end) {
         const Reduction r{taps, n, STEP == 1 ? 1 : l.group_channels, x_block, l.w_block, l.w_filter};
+        // in place the row that the next one reads first, or else a part of the next task's
+        const i64 next = in_place ? (oy + 1) * p.stride_h + source.reach.bottom
+                                  : strip.first + strip.rows + (oy - begin) * p.stride_h;
+        const Following following = STEP == 1 ? Following() : Following(l, sample, first_block, next, p.stride_h);
         convolve_row<STEP>(l, p, span, r, base + (oy * p.stride_h - origin) * x_row, sample, oy, k_begin,
-                           k_end);
+                           k_end, following);
     };
     const auto list = [&](i64 oy, const Span* span) {
         return list_taps(l, p, oy * p.stride_h, span, left, strip.columns, x_block, x_row, STEP, taps);
@@ -528,9 +558,13 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
     const i64 w_filter = (run.channels + BLOCK - 1) / BLOCK * BLOCK * BLOCK;
     const Reduction r{&tap, 1, run.channels, run.x_block, BLOCK * BLOCK, w_filter};
     const Tiling t = tiling(run.pixels, last - first);
+    Ahead ahead{nullptr, run.x_block, 0, 0, (last - first + t.q - 1) / t.q, true};
     for (i64 i = 0; i < t.tiles; ++i) {
         const i64 from = run.pixels * i / t.tiles, to = run.pixels * (i + 1) / t.tiles;
-        for (i64 k = first; k < last; k += t.q) {
+        ahead.x        = run.x + to * BLOCK;   // the next tile's
+        ahead.lines    = to - from;
+        ahead.turn     = 0;
+        for (i64 k = first; k < last; k += t.q, ++ahead.turn) {
             const int q = (int)least(t.q, last - k);
             const Target target{run.y + (k - first) * run.y_block + from * BLOCK,
                                 run.residual ? run.residual + (k - first) * run.residual_block + from * BLOCK
@@ -539,8 +573,8 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
                                 run.y_block,
                                 run.residual_block,
                                 run.bias ? run.bias + k * BLOCK : nullptr};
-            tile_of<BLOCK>((int)(to - from), q)(run.x + from * BLOCK, run.weight + k * w_filter, r, target,
-                                                e);
+            tile_of<BLOCK>((int)(to - from), q, ahead)(run.x + from * BLOCK, run.weight + k * w_filter, r, target, e,
+                                                ahead);
         }
     }
 }

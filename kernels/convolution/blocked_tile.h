@@ -46,9 +46,41 @@ struct Target {
     const real* bias;
 };
 
-template <int P, int Q, int STEP>
+// What a tile fetches while it multiplies, a line a channel: of a map that outgrows the nearer caches the
+// pixels that later tiles read, `lines` of each block of channels from `x` on (none where it is null), and
+// those that it will write (`y`). As many tiles as have the same pixels take turns. In bursts these lines
+// would hold up the tile's own.
+struct Ahead {
+    const real* x = nullptr;
+    i64  x_block = 0, lines = 0, turn = 0, turns = 1;
+    bool y = false;
+    bool any() const { return x || y; }
+};
+
+// Of one step, a tap of a block, where these lines begin; what there is nothing of is read where the tile
+// reads anyway.
+struct Lines {
+    const real *x, *y, *residual;
+
+    Lines(const Ahead& a, const Reduction& r, const Target& t, int q, const real* here, i64 block, i64 tap)
+        : x(here), y(here), residual(here) {
+        const i64 part = ((a.turn + block) % a.turns * r.count + tap) * BLOCK, step = block * r.count + tap;
+        if (a.x && part < a.lines) x = a.x + block * a.x_block + part * BLOCK;
+        if (!a.y || step >= q) return;
+        y = t.y + step * t.block;
+        if (t.residual) residual = t.residual + step * t.residual_block;
+    }
+
+    void fetch(i64 channel) const {
+        __builtin_prefetch(x + channel * BLOCK, 0, 2);   // for other tiles: into the second-level cache
+        __builtin_prefetch(y + channel * BLOCK, 1);
+        __builtin_prefetch(residual + channel * BLOCK);
+    }
+};
+
+template <int P, int Q, int STEP, bool FETCH = false>
 static void convolve_tile(const real* x, const real* w, const Reduction& r, const Target& t,
-                          const Epilogue& e) {
+                          const Epilogue& e, const Ahead& ahead = {}) {
     constexpr int N = Q * BV;
     V acc[P][N];
     #pragma GCC unroll 8
@@ -62,7 +94,9 @@ static void convolve_tile(const real* x, const real* w, const Reduction& r, cons
         const i64 depth = r.channels - c0 < DEPTH ? r.channels - c0 : DEPTH;
         for (i64 k = 0; k < r.count; ++k) {
             const real *xs = x + r.taps[k].input, *ws = w + r.taps[k].weight;
+            const Lines lines(ahead, r, t, Q, xs, c0 / BLOCK, k);
             for (i64 c = 0; c < depth; ++c, ++xs, ws += BLOCK) {
+                if constexpr (FETCH) lines.fetch(c);
                 V wv[N];
                 #pragma GCC unroll 8
                 for (int v = 0; v < N; ++v) wv[v] = load(ws + v / BV * r.w_filter + v % BV * LANES);
@@ -94,19 +128,23 @@ static void convolve_tile(const real* x, const real* w, const Reduction& r, cons
     }
 }
 
-using TileFunction = void (*)(const real*, const real*, const Reduction&, const Target&, const Epilogue&);
-template <int Q, int STEP, int... P>
+using TileFunction = void (*)(const real*, const real*, const Reduction&, const Target&, const Epilogue&,
+                              const Ahead&);
+template <int Q, int STEP, bool FETCH, int... P>
 static TileFunction tile_of(int pixels, std::integer_sequence<int, P...>) {
-    static constexpr TileFunction table[] = {convolve_tile<P + 1, Q, STEP>...};
+    static constexpr TileFunction table[] = {convolve_tile<P + 1, Q, STEP, FETCH>...};
     return table[pixels - 1];
 }
-template <int STEP> static inline TileFunction tile_of(int pixels, [[maybe_unused]] int q) {
+template <int STEP, bool FETCH> static inline TileFunction tile_of(int pixels, [[maybe_unused]] int q) {
 #if defined(__AVX512F__)
-    if (q == 4) return tile_of<4, STEP>(pixels, std::make_integer_sequence<int, most_pixels(4)>{});
-    if (q == 3) return tile_of<3, STEP>(pixels, std::make_integer_sequence<int, most_pixels(3)>{});
-    if (q == 2) return tile_of<2, STEP>(pixels, std::make_integer_sequence<int, most_pixels(2)>{});
+    if (q == 4) return tile_of<4, STEP, FETCH>(pixels, std::make_integer_sequence<int, most_pixels(4)>{});
+    if (q == 3) return tile_of<3, STEP, FETCH>(pixels, std::make_integer_sequence<int, most_pixels(3)>{});
+    if (q == 2) return tile_of<2, STEP, FETCH>(pixels, std::make_integer_sequence<int, most_pixels(2)>{});
 #endif
-    return tile_of<1, STEP>(pixels, std::make_integer_sequence<int, most_pixels(1)>{});
+    return tile_of<1, STEP, FETCH>(pixels, std::make_integer_sequence<int, most_pixels(1)>{});
+}
+template <int STEP> static inline TileFunction tile_of(int pixels, int q, const Ahead& ahead) {
+    return STEP > 1 && ahead.any() ? tile_of<STEP, STEP != 1>(pixels, q) : tile_of<STEP, false>(pixels, q);
 }
 
 // A row of `length` pixels in tiles as equal as can be, and Q such that the fewest cycles are lost to loads.
