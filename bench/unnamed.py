@@ -1,10 +1,11 @@
 """Networks that nobody tuned for, beside every peer: `python -m pyops.bench.unnamed [NETWORK ...]`.
 
-NETWORK is a name of torchvision's, or of timm's after "timm/"; without any, the thirty of NETWORKS. Each is exported to ONNX with random weights and the batch statistics of noise
-for every image size and batch; pyops (`onnx.load`), ONNX Runtime and OpenVINO read that file, ncnn
-what pnnx makes of the module where both are installed (batch 1), and torch runs the module eagerly.
-Each library has a process of its own (worker.py), in turn; who is off by more than 1e-3 of the
-largest value from torch's answer is not timed.
+NETWORK is a name of torchvision's, or of timm's after "timm/"; without any, the thirty of NETWORKS.
+Each is exported to ONNX with random weights and the batch statistics of noise for every image size
+and batch; pyops (`onnx.load`), ONNX Runtime and OpenVINO read that file, ncnn what pnnx makes of the
+module where both are installed (batch 1), and torch runs the module eagerly. Each library has a
+process of its own (worker.py), in turn; who is off by more than 1e-3 of the largest value from
+torch's answer is not timed.
 
 A line a size and batch: our shortest call in milliseconds, each peer's over ours, and the least of
 these. At the end the geometric mean of the least over each batch, and what is below 1. `--layers N`
@@ -314,7 +315,8 @@ def main() -> None:
         write(args.networks[0], args.sizes[0], args.batches[0], args.write)
         return
     os.environ.update(ISAS.get(args.isa, {}))
-    print(f"{'network':<34}{'size':<7}{'':>3}{'ours, ms':>10}" + "".join(f"{p:>13}" for p in args.peers) + f"{'least':>8}")
+    print(f"{'network':<34}{'size':<7}{'':>3}{'ours, ms':>10}" + "".join(f"{p:>13}" for p in args.peers)
+          + f"{'least':>8}")
     found = []
     for name in args.networks:
         for size in args.sizes:

@@ -225,20 +225,9 @@ def finite(w: np.ndarray) -> bool:
 
 
 @once
-def merged_groups(w: np.ndarray, groups: int) -> np.ndarray | None:
-    """The weights of groups narrower than a block joined, `merge` at a time with zeros between
-    them, until they fill whole blocks. None if no number of groups does, or the zeros would be most
-    of more than 16 groups."""
-    K, C = w.shape[0] // groups, w.shape[1]
-    for merge in range(1, min(groups, BLOCK) + 1):
-        if groups % merge == 0 and merge * K % BLOCK == 0 and merge * C % BLOCK == 0:
-            break
-    else:
-        return None
-    if merge == 1:
-        return w
-    out = np.zeros((w.shape[0], merge * C, *w.shape[2:]), w.dtype)
-    for g in range(groups):
-        at = g % merge * C
-        out[g * K:(g + 1) * K, at:at + C] = w[g * K:(g + 1) * K]
-    return out
+def grouped(w: np.ndarray, groups: int) -> np.ndarray:
+    """Filters (K, C, R, S) of groups that are not whole blocks, as grouped_conv reads them: (blocks, R, S, C, 16)."""
+    K, C, R, S = w.shape
+    out = np.zeros((rounded(K), C, R, S), np.float32)
+    out[:K] = w
+    return contiguous(out.reshape(-1, BLOCK, C, R, S).transpose(0, 3, 4, 2, 1))

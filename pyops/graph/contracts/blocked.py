@@ -137,24 +137,34 @@ def finished(y: Map, bias, residual) -> None:
 
 
 def group_blocks(x: Map, channels: int, weight, groups: int, y: Map) -> int:
-    """Blocks of channels that a group has, or several narrow groups that are joined."""
+    """Blocks of channels that a group has."""
     if groups == 1:
         return x.blocks
     need(len(weight.shape) == 6 and weight.shape[1] >= 1, "weights have blocks of channels")
-    wide = x.blocks // weight.shape[1]
     need(
-        wide >= 1
-        and x.blocks == wide * weight.shape[1]
+        groups >= 1
         and channels == x.blocks * BLOCK
-        and y.blocks % wide == 0,
-        "groups, or several joined, are whole blocks",
-    )
-    need(
-        groups >= wide
-        and groups % wide == channels % groups == y.blocks * BLOCK % groups == 0,
-        "groups have as many channels and filters each",
+        and x.blocks == groups * weight.shape[1]
+        and y.blocks % groups == 0,
+        "groups are whole blocks of channels and filters",
     )
     return weight.shape[1]
+
+
+@contract("grouped_conv", "mnropwnnaM")
+def grouped_conv(x, channels, weight, bias, residual, window, groups, filters, act, y) -> None:
+    filled(channels, x)
+    need(
+        len(weight.shape) == 5 and weight.shape[0] == y.blocks and weight.shape[4] == BLOCK,
+        "weights are packed as (filter blocks, r, s, channels of a group, 16)",
+    )
+    need(
+        groups >= 1 and 1 <= filters <= y.blocks * BLOCK and blocks(filters) == y.blocks
+        and channels % groups == filters % groups == 0 and weight.shape[3] * groups == channels >= 1,
+        "groups have as many channels and filters each",
+    )
+    over_image(x, weight.shape[1:3], window, y)
+    finished(y, bias, residual)
 
 
 @contract("direct_conv", "mnoooropwnaM")

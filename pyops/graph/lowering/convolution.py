@@ -175,20 +175,34 @@ def by_parities(low: Lowering, c: Layer) -> None:
            algorithm=stride_two.ALGORITHM)
 
 
+def whole_blocks(c: Layer) -> bool:
+    return not (c.weight.shape[1] % packing.BLOCK or c.filters // c.groups % packing.BLOCK)
+
+
+def grouped(low: Lowering, c: Layer) -> None:
+    node = c.node
+    if c.groups == 1 or (whole_blocks(c) and c.filters // c.groups > packing.BLOCK):
+        raise Declined("groups are blocks of filters that share what they read")
+    if node.normalised is not None or node.gate is not None:
+        raise Declined("channels that change on their way in")
+    c.call(low, "grouped_conv", low.as_map(c.x).ref, c.channels, packing.grouped(c.weight, c.groups),
+           c.packed_bias(), residual(low, node), c.window, c.groups, c.filters, c.tail,
+           low.new_map(node.output).ref, algorithm="grouped")
+
+
 def direct(low: Lowering, c: Layer) -> None:
-    node, joined = c.node, packing.merged_groups(c.weight, c.groups) if c.groups > 1 else c.weight
-    if joined is None or (c.groups > 1 and c.filters % packing.BLOCK):
+    node = c.node
+    if c.groups > 1 and not whole_blocks(c):
         raise Declined(f"{c.groups} groups of {c.weight.shape[1]} channels do not fill blocks")
-    weight = joined
     scale, shift = (packing.bias(v.astype(np.float32), c.channels)
                     for v in node.normalised) if node.normalised else (None, None)
     gate = low.as_planar(node.gate).reshaped((c.samples, c.channels)) if node.gate is not None else None
     c.call(low, "direct_conv", low.as_map(c.x).ref, c.channels, scale, shift, gate,
-           packing.direct(low.kernels, weight), c.packed_bias(), residual(low, node), c.window, c.groups,
+           packing.direct(low.kernels, c.weight), c.packed_bias(), residual(low, node), c.window, c.groups,
            c.tail, low.new_map(node.output).ref, algorithm="direct" if c.groups == 1 else "grouped")
 
 
-CANDIDATES = (single_pixels, depthwise, multiplied, stem, winograd, by_parities, direct)
+CANDIDATES = (single_pixels, depthwise, multiplied, stem, winograd, by_parities, grouped, direct)
 
 
 def is_modest(image, result, kernel, attrs) -> bool:
