@@ -3,7 +3,7 @@
 // Each reduces its argument, evaluates one polynomial and puts the pieces together with at most one
 // division; special values (infinities, NaN, signed zeros, subnormals, overflow) come out as in C's
 // math.h. Errors, measured against long double on the sets with and without a fused multiply-add:
-// at most 2 units in the last place, vexpm1 and vpow 3.
+// at most 2 units in the last place, vsigmoid 2.5, vexpm1 and vpow 3.
 // The polynomials are minimax fits (Lawson's iteration, 40 digits). Reductions and the form of vlog
 // follow fdlibm (Sun, 1993).
 #pragma once
@@ -17,7 +17,7 @@ constexpr real INF = __builtin_inf(), NOT_A_NUMBER = __builtin_nan("");
 
 #if defined(REAL_f32)
 constexpr int  MANTISSA = 23, BIAS = 127;
-constexpr real EXP_LOW = -104, EXP_HIGH = 89, EXPM1_LOW = -20, TANH_ONE = 10, ERF_ONE = 4,
+constexpr real EXP_LOW = -104, EXP_HIGH = 89, EXPM1_LOW = -20, TANH_ONE = 10, ERF_ONE = 4, SIGMOID_ONE = 40,
                MIN_NORMAL = 1.17549435e-38f;
 constexpr real LN2_HI = 0.693359375f, LN2_LO = -2.12194440e-4f;   // e * LN2_HI is exact for every exponent e
 constexpr real DEKKER = 4097, POW_LIMIT = 1.0995116e12f;          // 2^12 + 1; 2^40
@@ -36,7 +36,7 @@ constexpr real ERFC_MID = 2.5f, ERFC_HALF = 1.5f;
 constexpr real TANH_C[] = {-0.3333331451f, 0.1333247158f, -0.05383927996f, 0.02101443134f, -0.006188862661f};
 #else
 constexpr int  MANTISSA = 52, BIAS = 1023;
-constexpr real EXP_LOW = -746, EXP_HIGH = 710, EXPM1_LOW = -40, TANH_ONE = 20, ERF_ONE = 6,
+constexpr real EXP_LOW = -746, EXP_HIGH = 710, EXPM1_LOW = -40, TANH_ONE = 20, ERF_ONE = 6, SIGMOID_ONE = 80,
                MIN_NORMAL = 2.2250738585072014e-308;
 constexpr real LN2_HI = 6.93147180369123816490e-01, LN2_LO = 1.90821492927058770002e-10;
 constexpr real DEKKER = 134217729, POW_LIMIT = 1.1805916207174113e21;   // 2^27 + 1; 2^70
@@ -156,12 +156,12 @@ static inline V vtanh(V x) {
     return with_sign(a < real(0.5625) ? small : large, x);
 }
 
-// 1 / (1 + e^-x), and what 1 + e^-|x| loses in rounding put back
+// 1 / (1 + e^-x) = s / (s + e^r) with s = 2^n and e^-x = e^r / s: s + 1 is exact where it matters, so
+// that s + e^r is rounded once
 static inline V vsigmoid(V x) {
-    const M negative = x < 0;
-    const V z = vexp(-vabs(x)), d = 1 + z, lost = z - (d - 1);
-    const V q = (negative ? z : splat(1)) / d;
-    return q - q * lost * (negative ? 1 - q : q);
+    const V c = clamp_to(x, EXP_LOW, SIGMOID_ONE), n = (c * LOG2_E + MAGIC) - MAGIC;
+    const V r = (n * LN2_HI - c) + n * LN2_LO, s = scale_by_power(splat(1), n);
+    return s / ((s + 1) + (r + r * r * polynomial(r, EXP_C)));
 }
 
 static inline V verf(V x) {

@@ -69,7 +69,22 @@ void elu_backward(In<real> g, In<real> x, double alpha, double scale, double inn
 }
 
 void gelu(In<real> x, Out<real> y) {
-    map(x, y, COSTLY, [](V x) { return real(0.5) * x * one_and_erf(x); });
+    constexpr i64 STEP = GELU_TOGETHER * LANES;
+    const i64 n = x.size();
+    parallel_for((n + STEP - 1) / STEP, COSTLY / STEP, [&](i64 begin, i64 end) {
+        i64 i = begin * STEP;
+        for (const i64 whole = end * STEP < n ? end * STEP : n - n % STEP; i < whole; i += STEP) {
+            V v[GELU_TOGETHER], e[GELU_TOGETHER];
+            for (int k = 0; k < GELU_TOGETHER; ++k) e[k] = v[k] = load(x.data + i + k * LANES);
+            one_and_erf(e);
+            for (int k = 0; k < GELU_TOGETHER; ++k) store(y.data + i + k * LANES, real(0.5) * v[k] * e[k]);
+        }
+        const i64 last = end * STEP < n ? end * STEP : n;
+        for_vectors(last - i, [&](i64 j, auto lanes) {
+            const V v = lanes.load(x.data + i + j);
+            lanes.store(y.data + i + j, real(0.5) * v * one_and_erf(v));
+        });
+    });
 }
 void gelu_backward(In<real> g, In<real> x, Out<real> dx) {
     chain(g, x, dx, COSTLY, [](V x) {
