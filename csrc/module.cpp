@@ -59,6 +59,7 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
     bind_op_call(m);
     bind_tape_call(m);
     bind_pointwise_call(m);
+    bind_join_call(m);
     bind_program(m);
     bind_pool(m);
     bind_ready_inputs(m);

@@ -267,6 +267,13 @@ PyType_Spec SPEC = {"pyops._C.OpBase", sizeof(OpBase), 0,
                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, SLOTS};
 }  // namespace
 
+bool calls_native_kernels() {
+    const Route& r = route();
+    Owned backend{nullptr};
+    if (!r.active || PyContextVar_Get(r.active, nullptr, &backend.object) < 0 || !backend) return PyErr_Clear(), false;
+    return reinterpret_cast<PyObject*>(Py_TYPE(backend.object)) == r.native;
+}
+
 void bind_op_call(py::module_& m) {
     route();
     const py::object type = py::reinterpret_steal<py::object>(PyType_FromSpec(&SPEC));

@@ -1,6 +1,7 @@
-// Glue of ops that work value by value, for the calls that most of them are: arrays of NumPy, all
-// of one shape. It allocates the result and calls the kernel as the glue in Python would; that cost
-// more than the kernel of a small array. Anything else goes to the glue in Python.
+// Glue of ops that work value by value, for the calls that most of them are: arrays of NumPy, of one
+// shape, or of shapes that broadcast where the kernel takes strides. It allocates the result and
+// calls the kernel as the glue in Python would; that cost more than the kernel of a small array.
+// Anything else goes to the glue in Python.
 #include "op_call.h"
 #include <algorithm>
 #include <utility>
@@ -31,48 +32,135 @@ const Names& names_of_all() {
     return *all;
 }
 
-// The number of values of each of `count` arrays, or -1 unless they are NumPy's own and have one shape.
-Py_ssize_t size_of_all(PyObject* const* inputs, Py_ssize_t count) {
+bool all_numpys(PyObject* const* inputs, Py_ssize_t count) {
     PyTypeObject* const ndarray = names_of_all().ndarray;
-    for (Py_ssize_t k = 0; k < count; ++k)
-        if (Py_TYPE(inputs[k]) != ndarray) return -1;
-    const ArrayFields& first = *fields(inputs[0]);
-    for (Py_ssize_t k = 1; k < count; ++k) {
-        const ArrayFields& other = *fields(inputs[k]);
-        if (other.nd != first.nd ||
-            !std::equal(first.dimensions, first.dimensions + first.nd, other.dimensions))
-            return -1;
-    }
-    Py_ssize_t size = 1;
-    for (int a = 0; a < first.nd; ++a) size *= first.dimensions[a];
-    return size;
+    return std::all_of(inputs, inputs + count, [=](PyObject* input) { return Py_TYPE(input) == ndarray; });
 }
+
+bool share_a_shape(PyObject* const* inputs, Py_ssize_t count) {
+    const ArrayFields& first = *fields(inputs[0]);
+    return std::all_of(inputs + 1, inputs + count, [&](PyObject* input) {
+        const ArrayFields& other = *fields(input);
+        return other.nd == first.nd && std::equal(first.dimensions, first.dimensions + first.nd, other.dimensions);
+    });
+}
+
+// What shapes broadcast to, and how kernels walk it, as pyops/ops/broadcast.py's plan.
+struct Layout {
+    static constexpr int MOST_AXES = 32, COLLAPSED = 8;
+    i64 shape[MOST_AXES], sizes[COLLAPSED], strides[MOST][COLLAPSED];
+    int axes = 0, collapsed = 0;   // collapsed: neighbours that all inputs walk alike are one axis
+};
+
+// False where they do not broadcast, are empty, or alternate too often: the glue in Python says.
+bool lay_out(PyObject* const* inputs, Py_ssize_t count, Layout& found) {
+    for (Py_ssize_t k = 0; k < count; ++k) found.axes = std::max(found.axes, fields(inputs[k])->nd);
+    if (found.axes > Layout::MOST_AXES) return false;
+    i64 step[MOST], reversed[1 + MOST][Layout::COLLAPSED];
+    std::fill(step, step + count, 1);
+    for (int axis = found.axes - 1; axis >= 0; --axis) {
+        i64 size = 1, here[MOST];
+        for (Py_ssize_t k = 0; k < count; ++k) {
+            const ArrayFields& a = *fields(inputs[k]);
+            const int own = axis - (found.axes - a.nd);
+            const i64 n = own < 0 ? 1 : a.dimensions[own];
+            here[k] = n == 1 ? 0 : step[k];
+            step[k] *= n;
+            if (n == 0 || (n != 1 && size != 1 && n != size)) return false;
+            if (n != 1) size = n;
+        }
+        found.shape[axis] = size;
+        if (size == 1) continue;
+        const int last = found.collapsed - 1;
+        bool      alike = last >= 0;
+        for (Py_ssize_t k = 0; k < count && alike; ++k) alike = here[k] == reversed[1 + k][last] * reversed[0][last];
+        if (alike) {
+            reversed[0][last] *= size;
+            continue;
+        }
+        if (found.collapsed == Layout::COLLAPSED) return false;
+        reversed[0][found.collapsed] = size;
+        for (Py_ssize_t k = 0; k < count; ++k) reversed[1 + k][found.collapsed] = here[k];
+        ++found.collapsed;
+    }
+    if (!found.collapsed) {   // one value
+        for (Py_ssize_t k = 0; k < count; ++k) reversed[1 + k][0] = 1;
+        reversed[0][found.collapsed++] = 1;
+    }
+    for (int i = 0, j = found.collapsed - 1; j >= 0; ++i, --j) {
+        found.sizes[i] = reversed[0][j];
+        for (Py_ssize_t k = 0; k < count; ++k) found.strides[k][i] = reversed[1 + k][j];
+    }
+    return true;
+}
+
+PyObject* tuple_of(const i64* values, int count) {
+    PyObject* const tuple = PyTuple_New(count);
+    for (int i = 0; tuple && i < count; ++i) {
+        PyObject* const value = PyLong_FromLongLong(values[i]);
+        if (!value) return Py_DECREF(tuple), nullptr;
+        PyTuple_SET_ITEM(tuple, i, value);
+    }
+    return tuple;
+}
+
+// The arguments of a call, in order, of which those that were made here are given back.
+class Arguments {
+    PyObject*  values_[3 * MOST + 2];
+    bool       owned_[3 * MOST + 2];
+    Py_ssize_t count_ = 0;
+    bool       whole_ = true;
+
+public:
+    Arguments() = default;
+    Arguments(const Arguments&) = delete;
+    ~Arguments() {
+        if (!WithoutGil::ending())
+            for (Py_ssize_t i = 0; i < count_; ++i)
+                if (owned_[i]) Py_DECREF(values_[i]);
+    }
+    void share(PyObject* value) { values_[count_] = value, owned_[count_++] = false; }
+    void own(PyObject* value) {
+        if (value) values_[count_] = value, owned_[count_++] = true;
+        else whole_ = false;
+    }
+    PyObject* call(PyObject* function) const {
+        return whole_ ? PyObject_Vectorcall(function, values_, count_, nullptr) : nullptr;
+    }
+};
 
 // forward(kernels, *inputs, **attrs)
 PyObject* forward(PyObject* self, PyObject* const* given, Py_ssize_t count, PyObject* keywords) {
     const Glue& glue = *static_cast<const Glue*>(PyCapsule_GetPointer(self, nullptr));
     const Py_ssize_t named = keywords ? PyTuple_GET_SIZE(keywords) : 0;
-    const Py_ssize_t size =
-        count == 1 + glue.inputs && named <= MOST ? size_of_all(given + 1, glue.inputs) : -1;
-    if (size < 0) return PyObject_Vectorcall(glue.general, given, count, keywords);
+    PyObject* const* const inputs = given + 1;
+    const bool plain = count == 1 + glue.inputs && named <= MOST && all_numpys(inputs, glue.inputs);
+    const bool alike = plain && share_a_shape(inputs, glue.inputs);
+    Layout     layout;
+    if (!plain || (!alike && !(glue.broadcasts && lay_out(inputs, glue.inputs, layout))))
+        return PyObject_Vectorcall(glue.general, given, count, keywords);
     const Names& names = names_of_all();
-    const Owned shape{PyObject_GetAttr(given[1], names.shape)},
+    const Owned shape{alike ? PyObject_GetAttr(given[1], names.shape) : tuple_of(layout.shape, layout.axes)},
         empty{PyObject_GetAttr(given[0], names.empty)};
-    const Owned kernel{PyObject_GetAttr(given[0], glue.name)},
-        sizes{glue.broadcasts ? Py_BuildValue("(n)", size) : Py_NewRef(Py_None)};
-    if (!shape || !empty || !kernel || !sizes) return nullptr;
+    const Owned kernel{PyObject_GetAttr(given[0], glue.name)};
+    if (!shape || !empty || !kernel) return nullptr;
     Owned made{PyObject_CallOneArg(empty.object, shape.object)};
     if (!made) return nullptr;
-    PyObject* values[3 * MOST + 2];
-    Py_ssize_t at = 0;
-    for (Py_ssize_t k = 0; k < glue.inputs; ++k) values[at++] = given[1 + k];
-    if (glue.broadcasts) {
-        values[at++] = sizes.object;
-        for (Py_ssize_t k = 0; k < glue.inputs; ++k) values[at++] = names.one;
+    Arguments values;
+    for (Py_ssize_t k = 0; k < glue.inputs; ++k) values.share(inputs[k]);
+    if (glue.broadcasts && alike) {
+        const ArrayFields& first = *fields(inputs[0]);
+        i64 size = 1;
+        for (int a = 0; a < first.nd; ++a) size *= first.dimensions[a];
+        values.own(tuple_of(&size, 1));
+        for (Py_ssize_t k = 0; k < glue.inputs; ++k) values.share(names.one);
+    } else if (glue.broadcasts) {
+        values.own(tuple_of(layout.sizes, layout.collapsed));
+        for (Py_ssize_t k = 0; k < glue.inputs; ++k) values.own(tuple_of(layout.strides[k], layout.collapsed));
     }
-    for (Py_ssize_t k = 0; k < named; ++k) values[at++] = given[count + k];
-    values[at++] = made.object;
-    const Owned done{PyObject_Vectorcall(kernel.object, values, at, nullptr)};
+    for (Py_ssize_t k = 0; k < named; ++k) values.share(given[count + k]);
+    values.share(made.object);
+    const Owned done{values.call(kernel.object)};
     return done ? std::exchange(made.object, nullptr) : nullptr;
 }
 

@@ -259,6 +259,22 @@ py::object allocator(const py::dtype& dtype) {
 }
 }  // namespace
 
+PyObject* new_result(PyObject* descr, int axes, const Py_intptr_t* sizes) {
+    Size elements = 1;
+    for (int axis = 0; axis < axes; ++axis)
+        if (__builtin_mul_overflow(elements, Size(sizes[axis]), &elements)) return PyErr_NoMemory();
+    if (elements < POOLED) {
+        const Api& api = Api::get();
+        return api.PyArray_NewFromDescr_(api.PyArray_Type_, Py_NewRef(descr), axes, sizes, nullptr, nullptr,
+                                         0, nullptr);
+    }
+    try {
+        return pooled(descr, Py_None, axes, sizes);
+    } catch (py::error_already_set& error) {
+        return error.restore(), nullptr;
+    }
+}
+
 PyObject* pooled_like(PyObject* array) {
     const auto* const a = reinterpret_cast<const py::detail::PyArray_Proxy*>(array);
     Size elements = 1;

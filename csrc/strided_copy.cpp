@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include "copy_run.h"
 #include "team.h"
 
 namespace {
@@ -105,7 +106,7 @@ template <class T> void rows(const Copy& copy, int threads) {
         for (i64 i = begin; i < end; ++i, walk.next()) {
             const char* from = copy.from + walk.from;
             char* const to = copy.to + walk.to;
-            if (row.from == sizeof(T)) std::memcpy(to, from, row.n * sizeof(T));
+            if (row.from == sizeof(T)) copy_run(to, from, row.n * sizeof(T));
             else spread<T>(from, row.from, row.n, to);
         }
     });

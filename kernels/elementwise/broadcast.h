@@ -57,14 +57,25 @@ static inline void broadcast(const Operand (&in)[N], const Dims& shape, Out<real
                     lanes.store(out + i, f(v));
                 });
             } else {
-                for_vectors(count, [&](i64 i, auto lanes) {
-                    V v[N];
-                    for (int k = 0; k < N; ++k) {
-                        const real* p = in[k].data + at.offset[k];
-                        v[k] = in[k].stride[shape.n - 1] ? lanes.load(p + from + i) : splat(*p);
-                    }
-                    lanes.store(out + i, f(v));
-                });
+                V    same[N];   // of operands that are repeated along the row
+                bool moves[N];
+                for (int k = 0; k < N; ++k) {
+                    moves[k] = in[k].stride[shape.n - 1];
+                    same[k]  = splat(in[k].data[at.offset[k]]);
+                }
+                const auto walk = [&](auto moving) {   // a constant where only the one of that number moves
+                    for_vectors(count, [&](i64 i, auto lanes) {
+                        V v[N];
+                        for (int k = 0; k < N; ++k) {
+                            const bool on = moving() < 0 ? moves[k] : moving() == k;
+                            v[k] = on ? lanes.load(in[k].data + at.offset[k] + from + i) : same[k];
+                        }
+                        lanes.store(out + i, f(v));
+                    });
+                };
+                if (N == 2 && moves[0] && !moves[1]) walk(std::integral_constant<int, 0>{});
+                else if (N == 2 && moves[N - 1] && !moves[0]) walk(std::integral_constant<int, N - 1>{});
+                else walk(std::integral_constant<int, -1>{});
             }
             if (++piece == pieces) { piece = 0; ++row; at.next(); }
         }

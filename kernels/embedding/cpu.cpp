@@ -8,6 +8,8 @@
 
 BEGIN_KERNELS
 
+constexpr i64 AHEAD = 2, FETCHED = 1024;   // rows that are fetched ahead, and values of each
+
 // bad becomes the position of the first index that is no row, or -1; then nothing is read from weight.
 void embedding(In<i64> index, In<real> weight, Out<real> y, Out<i64> bad) {
     const i64 n = index.size(), rows = weight.dim(0), width = weight.dim(1);
@@ -19,6 +21,10 @@ void embedding(In<i64> index, In<real> weight, Out<real> y, Out<i64> bad) {
         }
     parallel_for(n, 1 + 32768 / (width + 1), [&](i64 begin, i64 end) {
         for (i64 p = begin; p < end; ++p) {
+            if (p + AHEAD < end)
+                if (const i64 next = read_once(index.data + p + AHEAD); next >= 0 && next < rows)
+                    for (i64 i = 0; i < width && i < FETCHED; i += 64 / sizeof(real))
+                        __builtin_prefetch(weight.data + next * width + i);
             i64 r = read_once(index.data + p);   // another thread may have changed it since it was checked
             r     = r < 0 ? 0 : r < rows ? r : rows - 1;
             for_vectors(width, [&](i64 i, auto lanes) {

@@ -1,6 +1,7 @@
 // cat: one input is copied to its place in the result. The result is `outer` rows of `pitch`
 // values, of which the input fills `width` from `offset` on. Threads share the values, not the
 // rows, since a cat along the first axis has a single row.
+#include "copy_run.h"
 #include "kernel.h"
 
 BEGIN_KERNELS
@@ -17,7 +18,7 @@ static void copy_rows(const real* x, i64 begin, i64 end, i64 width, i64 pitch, r
     for (i64 i = begin; i < end;) {
         const i64 row = i / width, column = i % width,
                   n = end - i < width - column ? end - i : width - column;
-        std::memcpy(y + row * pitch + column, x + i, n * sizeof(real));
+        copy_run(y + row * pitch + column, x + i, n * sizeof(real));
         i += n;
     }
 }

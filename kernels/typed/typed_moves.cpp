@@ -1,5 +1,6 @@
 // Values of any type moved from place to place: views made contiguous, concatenation,
 // gathering and scattering.
+#include "copy_run.h"
 #include "element.h"
 #include "indices.h"
 #include "strided_copy.h"
@@ -24,8 +25,8 @@ void roll(InAny x, Dims shape, Dims shift, OutAny y) {
                 step *= n, left /= n;
             }
             char* const to = y.as<char>() + row * width;
-            std::memcpy(to + moved, x.as<const char>() + from * width, width - moved);
-            std::memcpy(to, x.as<const char>() + (from + 1) * width - moved, moved);
+            copy_run(to + moved, x.as<const char>() + from * width, width - moved);
+            copy_run(to, x.as<const char>() + (from + 1) * width - moved, moved);
         }
     });
 }
@@ -34,17 +35,25 @@ void cat_move(InAny x, i64 width, i64 pitch, i64 offset, OutAny y) {
     const i64 bytes = size_of(y.element), rows = width ? x.size() / width : 0;
     parallel_for(rows, 1 + GRAIN / (width + 1), [&](i64 begin, i64 end) {
         for (i64 row = begin; row < end; ++row)
-            std::memcpy(y.as<char>() + (row * pitch + offset) * bytes,
-                        x.as<const char>() + row * width * bytes, width * bytes);
+            copy_run(y.as<char>() + (row * pitch + offset) * bytes,
+                     x.as<const char>() + row * width * bytes, width * bytes);
     });
 }
 
 void take(InAny x, In<i64> index, i64 outer, i64 n, i64 inner, bool wrap, OutAny y) {
-    const i64 count = index.size(), bytes = inner * size_of(y.element);
+    constexpr i64 AHEAD = 2, MOST = 4096, LINE = 64;   // slices that are fetched ahead, and bytes of each
+    const i64 count = index.size(), bytes = inner * size_of(y.element), fetched = bytes < MOST ? bytes : MOST;
     parallel_for(outer * count, 1 + 4 * GRAIN / (bytes + 32), [&](i64 begin, i64 end) {
-        for (i64 t = begin; t < end; ++t) {
-            const i64 from = t / count * n + place_of(index.data + t % count, n, wrap);
-            std::memcpy(y.as<char>() + t * bytes, x.as<const char>() + from * bytes, bytes);
+        char* to = y.as<char>() + begin * bytes;
+        for (i64 t = begin, at = begin % count, o = begin / count; t < end; at = 0, ++o) {
+            const char* const from = x.as<const char>() + o * n * bytes;
+            const i64 stop = end - t < count - at ? at + end - t : count;
+            for (; at < stop; ++at, ++t, to += bytes) {
+                if (bytes >= 4 * LINE && at + AHEAD < stop)
+                    if (const i64 next = read_once(index.data + at + AHEAD); next >= 0 && next < n)
+                        for (i64 i = 0; i < fetched; i += LINE) __builtin_prefetch(from + next * bytes + i);
+                copy_run(to, from + place_of(index.data + at, n, wrap) * bytes, bytes);
+            }
         }
     });
 }
@@ -62,9 +71,22 @@ void along(In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap, i64 b
             left /= index.dim(axis);
         }
         const i64 rest = width - t % width, stop = rest < end - t ? t + rest : end;
-        if (pitch == 0 && step == 1)   // along the last axis
+        if (pitch == 0 && step == 1) {   // along the last axis
+            const i64 before = wrap ? n : 0;
+            for (i64 places[4]; t + 4 <= stop; t += 4) {
+                bool wrong = false;
+                #pragma GCC unroll 4
+                for (int k = 0; k < 4; ++k) {
+                    const i64 given = read_once(index.data + t + k);
+                    places[k] = given + (given >> 63 & before);
+                    wrong |= std::uint64_t(places[k]) >= std::uint64_t(n);
+                }
+                if (wrong) break;   // one by one, which says where
+                #pragma GCC unroll 4
+                for (int k = 0; k < 4; ++k) f(t + k, at + places[k]);
+            }
             for (; t < stop; ++t) f(t, at + place_of(index.data + t, n, wrap));
-        else
+        } else
             for (; t < stop; ++t, at += pitch) f(t, at + place_of(index.data + t, n, wrap) * step);
     }
 }
@@ -164,7 +186,7 @@ void take_blocks(InAny x, In<i64> index, Dims sizes, i64 batch, i64 inner, bool 
     parallel_for(batch * count, 1 + 4 * GRAIN / (bytes + 32), [&](i64 begin, i64 end) {
         for (i64 t = begin; t < end; ++t) {
             const i64 from = t / count * all + block_of(index.data + t * sizes.n, sizes, wrap);
-            std::memcpy(y.as<char>() + t * bytes, x.as<const char>() + from * bytes, bytes);
+            copy_run(y.as<char>() + t * bytes, x.as<const char>() + from * bytes, bytes);
         }
     });
 }

@@ -6,9 +6,9 @@ beyond their kernels.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
+from contextlib import ContextDecorator
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,21 @@ _recording: ContextVar[bool] = ContextVar("pyops_recording", default=True)
 _changes = 0   # how many times a Tensor was changed in place, in this process
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Within the block ops record nothing."""
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+class no_grad(ContextDecorator):
+    """Within the block, or the function that it decorates, ops record nothing."""
+
+    # a class of its own, as a generator's takes as long as a small call
+    __slots__ = ("_before",)
+    _before: Token[bool]
+
+    def __enter__(self) -> None:
+        self._before = _recording.set(False)
+
+    def __exit__(self, *raised: object) -> None:
+        _recording.reset(self._before)
+
+    def _recreate_cm(self) -> no_grad:
+        return no_grad()
 
 
 def recording() -> bool:

@@ -88,8 +88,14 @@ def _check_labels(k, y, name, index, classes, ignore):
     seen, labels = k.host(y), k.host(index)
     if labels is None:
         return
-    wrong = True if seen is None else seen != seen
-    if wrong.any() if getattr(wrong, "ndim", 0) else wrong:   # any() of one number takes as long as the loss
+    if seen is None:
+        wrong = True
+    elif seen.ndim:
+        wrong = (seen != seen).any()
+    else:   # a comparison of NumPy's takes as long as the loss
+        value = seen.item()
+        wrong = value != value
+    if wrong:
         refuse_labels(name, labels, classes, ignore)
 
 

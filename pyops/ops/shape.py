@@ -194,6 +194,9 @@ def cat(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
 
     Returns a new array. ValueError where ranks or shapes do not fit, or with no input.
     """
+    joined = _C.join(CAT, tensors, dim, False) if out is None and axis is None else None
+    if joined is not None:
+        return joined
     tensors = tuple(tensors)
     shapes = tuple([tuple(t.shape) for t in tensors])
     if not shapes:
@@ -209,6 +212,9 @@ def stack(tensors: Sequence[Arrays], dim: int = 0, *, axis: int | None = None,
           out: Arrays | None = None) -> Arrays:
     """Arrays of one shape joined along a new axis `dim`. Returns a new array; ValueError
     where shapes differ."""
+    joined = _C.join(CAT, tensors, dim, True) if out is None and axis is None else None
+    if joined is not None:
+        return joined
     tensors = tuple(tensors)
     shapes = [tuple(t.shape) for t in tensors]
     if not shapes or shapes.count(shapes[0]) != len(shapes):
