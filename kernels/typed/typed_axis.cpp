@@ -1,6 +1,7 @@
 // Along one axis, arrays of any type (outer, n, inner): sums and extremes of whole numbers, places
 // of extremes, running sums, the first of an order.
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <utility>
 #include "element.h"
@@ -167,9 +168,63 @@ template <class T> struct Line {
     }
 };
 
+// Whether none of 16 values, side by side, may come before `worst`; a NaN may.
+template <class T, class V> bool none_before(const T* from, V worst, bool largest) {
+    if constexpr (std::is_same_v<T, float>) {
+        typedef float        Four __attribute__((vector_size(16)));
+        typedef std::int32_t Told __attribute__((vector_size(16)));
+        const Four limit = {worst, worst, worst, worst};
+        Told none = ~Told{};
+        #pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) {
+            Four v;
+            std::memcpy(&v, from + 4 * k, sizeof v);
+            none &= largest ? v <= limit : v >= limit;
+        }
+        std::uint64_t halves[2];
+        std::memcpy(halves, &none, sizeof none);
+        return (halves[0] & halves[1]) == ~std::uint64_t(0);
+    } else {
+        bool none = true;
+        #pragma GCC unroll 16
+        for (int k = 0; k < 16; ++k) {
+            const V v = read(from[k]);
+            none &= largest ? v <= worst : v >= worst;
+        }
+        return none;
+    }
+}
+
+constexpr i64 FEW = 16;   // places that are kept in order while a line is read
+
+// The `count` (up to FEW) places of [begin, end) that come first, in order, or all of them; returns how many.
+template <class T> i64 first_few(const Line<T>& line, i64 begin, i64 end, i64 count, i64* kept) {
+    auto values = std::array<Value<T>, FEW>{};
+    i64  some   = 0;
+    const auto put = [&](i64 i) {   // in front of what it comes before; the last one, if there is no room, goes
+        const Value<T> v = line[i];
+        i64 at = some < count ? some++ : count - 1;
+        for (; at > 0 && before(v, values[at - 1], line.largest); --at)
+            values[at] = values[at - 1], kept[at] = kept[at - 1];
+        values[at] = v, kept[at] = i;
+    };
+    i64 i = begin;
+    for (; i < end && some < count; ++i) put(i);
+    while (i < end) {
+        if (line.step == 1 && i + 16 <= end && none_before(line.from + i, values[count - 1], line.largest)) {
+            i += 16;
+            continue;
+        }
+        for (const i64 stop = i + 16 < end ? i + 16 : end; i < stop; ++i)
+            if (before(line[i], values[count - 1], line.largest)) put(i);
+    }
+    return some;
+}
+
 // The `count` places of [begin, end) that come first, in any order, in `kept` with room for `room` > count;
 // returns how many there are. What comes behind the worst of `count` that were seen is passed over.
 template <class T> i64 first_of(const Line<T>& line, i64 begin, i64 end, i64 count, i64 room, i64* kept) {
+    if (count <= FEW) return first_few(line, begin, end, count, kept);
     i64 some = 0;
     bool full = false;
     auto worst = line[begin];
@@ -256,7 +311,7 @@ void top(InAny x, i64 outer, i64 n, i64 inner, i64 count, bool largest, OutAny y
             }
         };
         if (parts == 1 || lines >= MOST_PARTS) {
-            const bool all = n <= 2 * room;
+            const bool all = n <= 2 * room && (count > FEW || n <= 2 * count);
             if constexpr (sizeof(T) <= 4)
                 if (all && n < MOST_PLACES) {
                     parallel_for(lines, 1 + GRAIN / (4 * n + 1), [&](i64 begin, i64 end) {
