@@ -104,6 +104,7 @@ static bool images_in_blocks(const Convolution& conv, const Extent& kernel, Dims
            (!turned && stem_in_blocks(conv, kernel, stride, padding, dilation)) ||
            ((!turned || all_ones(stride)) &&
             (direct_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
+             groups_in_blocks(conv, kernel, stride, padding, dilation, turned) ||
              depthwise_in_blocks(conv, kernel, stride, padding, dilation, turned)));
 }
 
