@@ -6,8 +6,8 @@
 // channel), whatever tile it falls into; so results depend neither on where tiles fall
 // nor on threads or batch.
 //
-// Registers: AVX-512 has 32: 14 x 2, 9 x 3 or 7 x 4 accumulators beside the weights and
-// the broadcast. With 16 registers a block of filters is two vectors (AVX2) and 6 x 1
+// Registers: AVX-512 has 32: 14 x 2, 9 x 3 or 6 x 4 accumulators beside the weights and
+// the broadcast (7 x 4 would leave none for that: every multiply-add would read memory). With 16 registers a block of filters is two vectors (AVX2) and 6 x 1
 // fit; with SSE four, and 2 x 1.
 #pragma once
 #include "blocked/epilogue.h"
@@ -15,7 +15,7 @@
 BEGIN_KERNELS
 #if defined(__AVX512F__)
 constexpr int MAX_Q = 4, MAX_P = 14;
-constexpr int most_pixels(int q) { return q == 4 ? 7 : q == 3 ? 9 : 14; }
+constexpr int most_pixels(int q) { return q == 4 ? 6 : q == 3 ? 9 : 14; }
 #elif defined(__AVX2__) || defined(__aarch64__)
 constexpr int MAX_Q = 1, MAX_P = 6;
 constexpr int most_pixels(int) { return 6; }
@@ -147,9 +147,11 @@ template <int STEP> static inline TileFunction tile_of(int pixels, int q, const 
     return STEP > 1 && ahead.any() ? tile_of<STEP, STEP != 1>(pixels, q) : tile_of<STEP, false>(pixels, q);
 }
 
-// A row of `length` pixels in tiles as equal as can be, and Q such that the fewest cycles are lost to loads.
+// A row of `length` pixels in tiles as equal as can be, and Q such that the fewest cycles are lost to loads
+// and to sums that wait for themselves. A multiply-add is the unit, and a load is taken to cost as much.
 struct Tiling { int q; i64 tiles; };
 static inline Tiling tiling(i64 length, i64 blocks) {
+    constexpr double LATENCY = 8, TILE = 0.7;   // TILE: what one costs beside its sums
     Tiling best{1, 1};
     double least = 1e300;
     for (int q = 1; q <= MAX_Q && q <= blocks; ++q) {
@@ -157,9 +159,10 @@ static inline Tiling tiling(i64 length, i64 blocks) {
         double cost = 0;
         for (i64 left = blocks; left > 0; left -= q) {
             const double n = left < q ? left : q, pixels = double(length) / tiles;
-            const double multiply = pixels * n * BV, loads = 0.5 * pixels + n * BV;
-            cost += tiles * (multiply > loads ? multiply + 0.1 * loads : loads + 0.1 * multiply) +
-                    (multiply < 8 ? 8 - multiply : 0);
+            const double multiply = pixels * n * BV, loads = pixels + n * BV;
+            double longest = multiply > loads ? multiply : loads;
+            if (longest < LATENCY) longest = LATENCY;
+            cost += tiles * (longest + 0.02 * loads + TILE);
         }
         if (cost < least) least = cost, best = {q, tiles};
     }
