@@ -17,9 +17,9 @@ from .shared import once
 from .whole import from_whole_numbers, whole_numbers
 
 COPY = 6      # nanoseconds to lay 16 values of a map elsewhere
-# The transform of 16 filters of a channel, in multiply-adds of 16 filters: to gather them, and for each point
-GATHERED, POINT = 210, 2
-CACHED = 512  # channels of which a block of filters and its pixels stay in cache meanwhile: of more, four times that
+# Bytes of a block of 16 filters, beyond which they are not fetched while others are multiplied, and of
+# transformed tiles, beyond which filters made in the run are not in cache any more, or made again
+FETCHED, TILES_CACHED = 1 << 20, 6 << 20
 IN_RUN = " in the run"   # behind an algorithm's name: what it makes of filters is not kept
 
 
@@ -33,13 +33,16 @@ def run(graph: Graph, options) -> None:
             if node.op == "conv" and isinstance(node.inputs[1], np.ndarray) and isinstance(node.inputs[0], Value):
                 whole = sums_are_whole(node, part, consumers)
                 node.algorithm, node.why, estimate = choose(node, options, total, whole)
-                if estimate:
-                    layers.append(filters_kept.Layer(node, {way: (cost, kept_bytes(node, way))
-                                                            for way, cost in estimate.items()}, node.algorithm))
-                    continue
             elif node.op == "conv_transpose" and stride_two.is_stride_two(node):
-                node.algorithm, node.why = stride_two.choose(node, options, total,
-                                                             forced_algorithm(node, options.force))
+                node.algorithm, node.why, estimate = stride_two.choose(node, options, total,
+                                                                       forced_algorithm(node, options.force))
+            else:
+                estimate = {}
+            if estimate:
+                kept = stride_two.kept_bytes if stride_two.is_stride_two(node) else kept_bytes
+                layers.append(filters_kept.Layer(node, {way: (cost, kept(node, way)) for way, cost in estimate.items()},
+                                                 node.algorithm))
+                continue
             rest += node.macs * known.direct / 16 / known.threads
     # a sample's algorithms may not depend on what the batch adds to the rest
     if options.memory == "balanced":
@@ -79,8 +82,8 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
     """
     forced = forced_algorithm(node, options.force)
     if forced in (None, *stride_two.NAMES) and not whole and stride_two.is_stride_two(node):
-        algorithm, why = stride_two.choose(node, options, total_weights, forced)
-        return algorithm or "direct", why, {}
+        algorithm, why, estimate = stride_two.choose(node, options, total_weights, forced)
+        return algorithm or "direct", why, {way or "direct": cost for way, cost in estimate.items()}
     offers, reasons = {}, []
     for candidate in CANDIDATES:
         if whole and forced is None and candidate is winograd:
@@ -244,8 +247,9 @@ def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int, 
     copies = 0 if phases == 1 else COPY * n * phases * (
         (rows + 2) * (columns + 2) * -(-C // 16) + 2 * rows * columns * -(-K // 16)) / known.threads
     if kept:
-        return max(multiply, streaming(4 * points * C * K, known, total_weights * points / taps)) + transform + copies
-    filters = (GATHERED * taps / 9 + POINT * points) * known.winograd * C * -(-K // 16) / known.threads
-    if C > CACHED:
-        filters *= 4
+        fetch = streaming(4 * points * C * K, known, total_weights * points / taps)
+        waits = min(multiply, fetch) / 2 if 4 * points * C * 16 > FETCHED else 0
+        return max(multiply, fetch) + waits + transform + copies
+    filters = known.filter * taps / 9 * C * -(-K // 16) / known.threads
+    filters *= max(1.0, 4 * points * C * tiles / TILES_CACHED)
     return max(multiply + filters, streaming(4 * taps * C * K, known, total_weights)) + transform + copies

@@ -24,16 +24,22 @@ class Costs:
     cache: float          # a byte of weights from the last cache, for the whole team
     memory: float         # the same from memory
     kept: int             # bytes of weights that are still in cache when a program runs again
+    filter: float = 75    # a transform of 16 filters of one channel to a tile's points
 
 
 TILES = (2, 4, 6)
 LARGEST = 1 << 20   # bytes of a file of costs
 ZEN4 = Costs(threads=2, direct=0.285, winograd=0.285, transform=(40, 112, 232), cache=0.0085, memory=0.027,
              kept=16 << 20)
-HALF = replace(ZEN4, direct=0.57, winograd=0.57, transform=(80, 224, 464))   # half the lanes, twice the time
+# half the lanes, twice the time
+HALF = replace(ZEN4, direct=0.57, winograd=0.57, transform=(80, 224, 464), filter=150)
+# a whole vector of 16 a cycle, where the former takes two
+ZEN5 = replace(ZEN4, direct=0.125, winograd=0.122, transform=(31, 97, 212), cache=0.008, memory=0.021)
+ZEN5_HALF = replace(ZEN5, direct=0.243, winograd=0.248, transform=(23, 92, 306), memory=0.026)
 # Every set of csrc/isas.inc. The last two were not measured: their ratios are taken to be AVX2's
 # until `pyops tune` has been there.
 DEFAULT = {"avx512": ZEN4, "avx2": HALF, "neon": HALF, "scalar": HALF}
+ON_ZEN5 = {**DEFAULT, "avx512": ZEN5, "avx2": ZEN5_HALF}
 
 
 @lru_cache
@@ -60,14 +66,21 @@ def default(isa: str) -> Costs:
     if isa not in DEFAULT:
         raise ValueError(f"no costs are known for {isa!r}, only for {', '.join(DEFAULT)}: pyops tune "
                          "measures them, costs.py holds the defaults")
-    return DEFAULT[isa]
+    return (ON_ZEN5 if is_zen5() else DEFAULT)[isa]
+
+
+def is_zen5() -> bool:
+    """AMD's family 26, of which this machine's processor says that it is one."""
+    model = cpu_model()
+    return "AMD" in model and "cpu family 26" in model
 
 
 def checked(values: dict) -> Costs:
     """The costs in a file: times that are positive and finite (transforms and cache may be free),
     whole threads and bytes."""
     found = Costs(**values)
-    free = {"transform": found.transform, "cache": [found.cache], "memory": [found.memory]}
+    free = {"transform": found.transform, "cache": [found.cache], "memory": [found.memory],
+            "filter": [found.filter]}
     times = {"direct": [found.direct], "winograd": [found.winograd], **free}
     for name, numbers in times.items():
         if not isinstance(numbers,

@@ -53,16 +53,16 @@ def filters(node: Node) -> list[np.ndarray]:
     return list(packing.transposed_parities(node.inputs[1], node.attrs["padding"]))
 
 
-def choose(node: Node, options, total_weights: float, forced: str | None = None) -> tuple[str, str]:
-    """The algorithm, "" for the direct one, and why."""
+def choose(node: Node, options, total_weights: float, forced: str | None = None) -> tuple[str, str, dict[str, float]]:
+    """The algorithm, "" for the direct one, why, and the nanoseconds of each, where there is a choice."""
     why = can(node)
     transposed = node.op == "conv_transpose"
     if why and not (transposed and is_stride_two(node)):
-        return "", why
+        return "", why, {}
     if forced == ALGORITHM and not why or forced == COLUMNS_OF_PIXELS and transposed:
-        return forced, "forced by PYOPS_FORCE_ALGO"
+        return forced, "forced by PYOPS_FORCE_ALGO", {}
     if forced is not None:
-        return "", why or f"{forced} is forced"
+        return "", why or f"{forced} is forced", {}
     known, n = costs.of(options.isa), 1 if options.batch_invariant else node.output.shape[0]
     estimate = {"": direct_cost(node, known, n, total_weights)}
     if transposed and np.prod(node.inputs[0].shape[2:]) <= FEW_PIXELS and node.inputs[1].shape[1] % 16 == 0:
@@ -70,7 +70,16 @@ def choose(node: Node, options, total_weights: float, forced: str | None = None)
     if not why and options.precision != "strict" and options.memory != "lean":
         estimate[ALGORITHM] = MEMORY * winograd_cost(node, known, n, total_weights)
     listed = ", ".join(f"{name or 'direct'} {cost / 1e3:.0f}" for name, cost in estimate.items())
-    return min(estimate, key=estimate.get), f"estimated us: {listed}"
+    return min(estimate, key=estimate.get), f"estimated us: {listed}", estimate
+
+
+def kept_bytes(node: Node, way: str) -> int:
+    """Bytes of weights that a layer keeps: Winograd's algorithm has the plain ones beside its own."""
+    plain = 4 * node.inputs[1].size
+    if way == ALGORITHM:
+        return plain + plain * 100 // 16
+    C, blocks, _, maps = sizes(node)
+    return plain if way == COLUMNS_OF_PIXELS else 4 * 4 * C * blocks * 16 * maps
 
 
 def sizes(node: Node) -> tuple[int, int, tuple[int, int], int]:
