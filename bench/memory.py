@@ -1,10 +1,14 @@
-"""Peak memory of networks: loading a file and running it, in a process of its own for each library.
+"""Peak memory and set-up of networks: loading a file and running it, in a process of its own for each
+library.
 
 `python -m pyops.bench.memory [NETWORK ...]` prints how much more memory a process needs at most (its
 resident set) than one that has only imported the library, in MB, and the shortest call in
 milliseconds: pyops.onnx.load with each `memory`, and the peers that are installed, each from the file
 that it reads (ONNX, ncnn's own, a pickled graph for torch). Beside it the size of the weights. At the
 end, what "balanced" takes over the leanest peer. A NETWORK may be an ONNX file of one input.
+
+`--set-up` prints the time from the file to the first answer instead, in milliseconds of the
+processor's, with the library imported: the shortest of `--rounds` processes that take turns.
 """
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -37,17 +41,20 @@ def peak() -> float:
 
 
 def measured(way: str, folder: Path, rounds: int) -> dict[str, float]:
-    """MB that loading and running take at most, and milliseconds of the shortest run."""
+    """MB that loading and running take at most, milliseconds of the shortest run, and the processor's from
+    the file to the first answer."""
     x = np.zeros(json.loads((folder / "shape.json").read_text()), np.float32)
     prepare = ours(way, folder, x) if way in OURS else peer(way, folder, x)
-    before = peak()
+    before, start = peak(), process_time()
     run = prepare()
+    run()
+    set_up = process_time() - start
     seconds = []
     for _ in range(rounds):
         start = perf_counter()
         run()
         seconds.append(perf_counter() - start)
-    return {"MB": peak() - before, "ms": 1e3 * min(seconds)}
+    return {"MB": peak() - before, "ms": 1e3 * min(seconds), "set-up": 1e3 * set_up}
 
 
 def ours(way: str, folder: Path, x: np.ndarray) -> Callable[[], Callable[[], Any]]:
@@ -137,6 +144,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=1, help="ncnn, which has no batch, is left out above 1")
     parser.add_argument("--ways", default=",".join((*OURS, *PEERS)), help="of what is measured: %(default)s")
+    parser.add_argument("--set-up", action="store_true", help="the time to the first answer")
     parser.add_argument("--write", help=argparse.SUPPRESS)
     parser.add_argument("--way", choices=(*OURS, *PEERS), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -149,25 +157,39 @@ def main() -> None:
         print(json.dumps(measured(args.way, Path(args.networks[0]), args.rounds)))
         return
     ways = [way for way in args.ways.split(",") if way in OURS or not missing(way)]
-    print(f"{'MB at most (ms)':<24}{'weights':>8}" + "".join(f"{way:>15}" for way in ways))
+    if args.set_up:
+        ways = [way for way in ways if way not in OURS or way == "balanced"]
+    title, kind = ("set-up, ms", "set-up") if args.set_up else ("MB at most (ms)", "MB")
+    print(f"{title:<24}{'weights':>8}" + "".join(f"{way:>15}" for way in ways))
     ratios = []
     for name in args.networks:
         with tempfile.TemporaryDirectory() as folder:
             written = alone(name, "--write", folder, "--batch", args.batch)
             if written is None:
                 continue
-            found = {way: alone(folder, "--way", way, "--rounds", args.rounds) for way in ways
-                     if way in written["forms"]}
+            found = of_ways([way for way in ways if way in written["forms"]], folder, args)
         print(f"{Path(name).stem:<24}{written['weights']:>8.0f}" + "".join(
-            f"{one['MB']:>7.0f} ({one['ms']:>5.1f})" if (one := found.get(way)) else f"{'-':>15}" for way in ways),
-            flush=True)
-        others = [one["MB"] for way, one in found.items() if way in PEERS and one]
+            f"{'-':>15}" if (one := found.get(way)) is None else f"{one[kind]:>15.0f}" if args.set_up
+            else f"{one['MB']:>7.0f} ({one['ms']:>5.1f})" for way in ways), flush=True)
+        others = [one[kind] for way, one in found.items() if way in PEERS]
         if others and (balanced := found.get("balanced")):
-            ratios.append((balanced["MB"] / min(others), name))
+            ratios.append((balanced[kind] / min(others), name))
     if ratios:
         most, worst = max(ratios)
-        print(f'"balanced" takes at most the leanest peer\'s memory on {sum(r <= 1 for r, _ in ratios)} of '
+        what = "the quickest peer's set-up" if args.set_up else "the leanest peer's memory"
+        print(f'"balanced" takes at most {what} on {sum(r <= 1 for r, _ in ratios)} of '
               f"{len(ratios)}, and at most {most:.2f} times it ({Path(worst).stem})")
+
+
+def of_ways(ways: list[str], folder: str, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What `measured` says of each; of set-up the shortest of several processes in turn."""
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(args.rounds if args.set_up else 1):
+        for way in ways:
+            one = alone(folder, "--way", way, "--rounds", 1 if args.set_up else args.rounds)
+            if one is not None and (way not in found or one["set-up"] < found[way]["set-up"]):
+                found[way] = one
+    return found
 
 
 if __name__ == "__main__":

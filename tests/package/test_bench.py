@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,3 +175,35 @@ def test_rows_of_detection_beside_their_peers():
         for name, calls in detection_rows.suppression(np.random.default_rng(0), 60, classes, 1):
             found = detection_rows.measure(calls, 1)
             assert "pyops" in found and name in detection_rows.report(name, found)
+
+
+@pytest.mark.parametrize("options", [[], ["--set-up"]])
+def test_memory_and_set_up_of_a_file(options, tmp_path, capsys, monkeypatch):
+    """Ours, and a peer that is stood in for."""
+    onnx = pytest.importorskip("onnx")
+    from pyops.bench import memory
+    helper = onnx.helper
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", 1, [1, 3, 8, 8])],
+                              [helper.make_tensor_value_info("y", 1, None)],
+                              [onnx.numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "small.onnx").write_bytes(made.SerializeToString())
+    asked = []
+
+    def alone(*arguments):
+        asked.append(arguments)
+        if arguments[1] == "--write":
+            return memory.given(Path(arguments[0]), Path(arguments[2]))
+        if arguments[2] == "onnxruntime":
+            return {"MB": 1e6, "ms": 1.0, "set-up": 1e6}
+        return memory.measured(arguments[2], Path(arguments[0]), 2)
+    monkeypatch.setattr(memory, "alone", alone)
+    monkeypatch.setattr("pyops.bench.peers.missing", lambda way: [] if way == "onnxruntime" else [way])
+    monkeypatch.setattr("sys.argv", ["memory", str(tmp_path / "small.onnx"), "--rounds", "2", *options])
+    memory.main()
+    out = capsys.readouterr().out
+    assert ("set-up, ms" in out) == bool(options) and "small " in out and "onnxruntime" in out
+    assert '"balanced" takes at most the' in out and " on 1 of 1" in out
+    assert ("lean" in out.splitlines()[0]) != bool(options)
+    assert len(asked) == 5   # to write it, and four ways, or two in two processes each
