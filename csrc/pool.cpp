@@ -125,6 +125,11 @@ public:
         keep_at_most(room());
     }
 
+    void keep(Size bytes) {
+        std::lock_guard<std::mutex> lock(mutex);
+        keep_at_most(bytes);
+    }
+
     // What nothing has asked for since this was last called goes back to the system: a burst long
     // ago is no reason to keep its memory.
     void age() {
@@ -288,16 +293,25 @@ PyObject* pooled_like(PyObject* array) {
     }
 }
 
+// What others freed, workspaces among them, may lie between blocks in use.
+static void trim() {
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
+}
+
 void bind_pool(py::module_& m) {
     m.def("allocator", &allocator, "A function empty(shape, dtype=this one).");
     m.def("pool_installed", [](Size bytes) { installed = bytes; }, "What no result may be larger than.");
     m.def("pool_limit", [](Size bytes) { pool().set_limit(bytes); });
     m.def("pool_age", [] {
         pool().age();
-#if defined(__GLIBC__)
-        malloc_trim(0);   // what others freed, workspaces among them, may lie between blocks in use
-#endif
+        trim();
     });
+    m.def("pool_keep", [](Size bytes) {
+        pool().keep(bytes);
+        trim();
+    }, "Gives back what is kept beyond so many bytes, and what malloc has.");
     m.def("pool_clear", [] { pool().clear(); });
     m.def("pool_state", [] { return pool().state(); });
 }

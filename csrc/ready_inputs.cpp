@@ -83,13 +83,17 @@ PyObject* made(PyObject* value, char kind) {
 ReadyInputs::ReadyInputs(PyObject* const* inputs, Py_ssize_t count, const char* kinds, bool numbers)
     : count_(count) {
     if (count > FEW) many_.resize(count), values_ = many_.data();
-    const int floats = numbers ? shared_float(inputs, count) : -1;
+    // where one is something else, nothing is made of the others: the call goes the long way in any case
+    const bool able = std::all_of(inputs, inputs + count, [](PyObject* value) {
+        return value == Py_None || is_plain(value) || PyFloat_CheckExact(value) || PyLong_CheckExact(value);
+    });
+    const int floats = numbers && able ? shared_float(inputs, count) : -1;
     char      kind   = 0;
     for (Py_ssize_t i = 0; i < count; ++i) {
         if (*kinds && *kinds != '*') kind = *kinds++;
         PyObject* const value = inputs[i];
         const bool      number = floats >= 0 && (PyFloat_CheckExact(value) || PyLong_CheckExact(value));
-        PyObject* const fresh = failed_ ? nullptr : number ? array_of(value, floats) : made(value, kind);
+        PyObject* const fresh = failed_ || !able ? nullptr : number ? array_of(value, floats) : made(value, kind);
         failed_ = failed_ || PyErr_Occurred();
         changed_ = changed_ || fresh;
         values_[i] = fresh ? fresh : Py_NewRef(value);

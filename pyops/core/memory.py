@@ -10,7 +10,8 @@ at most PYOPS_POOL_BYTES (default 1 GiB; 0 keeps nothing) are kept.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -64,6 +65,16 @@ _C.pool_installed(installed())
 def empty_cache() -> None:
     """Gives all memory that is kept but not in use back to the system."""
     _C.pool_clear()
+
+
+@contextmanager
+def returned() -> Iterator[None]:
+    """What the block takes and frees goes back to the system at its end; no more is kept than before."""
+    before: int = _C.pool_state()["kept"]
+    try:
+        yield
+    finally:
+        _C.pool_keep(before)
 
 
 def set_limit(nbytes: int) -> None:

@@ -331,6 +331,11 @@ def at(value: Any, numbers: Any) -> Any:
     if isinstance(value, SymInt):
         return value.number if numbers is None else numbers[value.place]
     if isinstance(value, (tuple, list)):
+        for part in value:
+            if type(part) not in PLAIN:
+                break
+        else:   # a shape, most of the time
+            return value
         parts = [at(part, numbers) for part in value]
         if all(map(operator.is_, parts, value)):
             return value

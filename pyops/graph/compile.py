@@ -5,11 +5,13 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 
+from ..core import memory
 from ..core.backends import BACKENDS, ISAS, active, by_sample
 from ..core.collector import resting
 from ..core.dispatch import ELEMENTS
@@ -212,7 +214,8 @@ class Family:
         return self.program(inputs, lambda shapes: self.program(tuple(np.zeros(s, d) for s, d in shapes)))
 
     def program(self, inputs: Any, again: Any = None) -> Program:
-        with keeping(self.options.constants), resting():
+        # of later sizes nothing large is made
+        with keeping(self.options.constants), resting(), nullcontext() if self.traced else memory.returned():
             graph, structure = self.graph(inputs)
             samples_at_once = 1
             one = self.of_one_sample(inputs) if samples.apart(graph) else None
@@ -229,7 +232,7 @@ class Family:
     def of_one_sample(self, inputs: Any) -> Any:
         """The graph for the first sample; None for a model with constants of the whole batch."""
         try:
-            return self.graph(tuple(x[:1] for x in inputs))[0]
+            return self.graph(tuple(x[:1] for x in inputs), last=False)[0]
         except REFUSED:
             return None
 
@@ -251,8 +254,9 @@ class Family:
         something else."""
         return not self._for_sizes or self._for_sizes[0] is None or bool(self._for_sizes[0].allows(shapes))
 
-    def graph(self, inputs: Any) -> Any:
-        """The graph for inputs of these shapes, and the structure of what the model returns."""
+    def graph(self, inputs: Any, last: bool = True) -> Any:
+        """The graph for inputs of these shapes, and the structure of what the model returns. last: no other
+        that was made before shares its weights."""
         shapes = tuple(x.shape for x in inputs)
         with self._lock:
             for i, sized in enumerate(self.traced):
@@ -262,7 +266,7 @@ class Family:
                     return found
             function = self.function(inputs)
             if function is None:   # a batch may be traced for its first sample as well (samples.py)
-                alone = all(x.shape[:1] == (1,) for x in inputs)
+                alone = last and all(x.shape[:1] == (1,) for x in inputs)
                 return simplified(as_function(self.model, inputs), inputs, self.options,
                                   traced=self.release if alone else None)
             try:

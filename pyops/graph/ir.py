@@ -102,10 +102,16 @@ class Node:
     def output(self) -> Value:
         return self.outputs[0]
 
-    def values(self) -> Iterator[Value]:
+    def values(self) -> list[Value]:
         """The values it reads."""
-        yield from (v for v in self.inputs if isinstance(v, Value))
-        yield from (v for v in (self.epilogue.residual, self.gate, self.short) if v is not None)
+        found = [v for v in self.inputs if isinstance(v, Value)]
+        if self.epilogue.residual is not None:
+            found.append(self.epilogue.residual)
+        if self.gate is not None:
+            found.append(self.gate)
+        if self.short is not None:
+            found.append(self.short)
+        return found
 
     def replace_input(self, old: Value, new: Value) -> None:
         self.inputs = [new if v is old else v for v in self.inputs]
@@ -149,9 +155,13 @@ class Graph:
     def consumers(self) -> dict[Value, list[Node]]:
         """The nodes that read each value, in order; one that reads a value twice is there twice."""
         found: dict[Value, list[Node]] = {}
-        for node in self.nodes:
-            for value in node.values():
-                found.setdefault(value, []).append(node)
+        for node in self.nodes:   # every pass asks: this is node.values(), in place
+            for value in (*node.inputs, node.epilogue.residual, node.gate, node.short):
+                if value.__class__ is Value:
+                    if value in found:
+                        found[value].append(node)
+                    else:
+                        found[value] = [node]
         return found
 
     def only_consumer(self, value: Value, consumers: dict[Value, list[Node]]) -> Node | None:

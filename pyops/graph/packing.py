@@ -8,7 +8,9 @@ import weakref
 
 import numpy as np
 
+from .. import _C
 from ..core import memory
+from ..files.pieces import borrowed
 from .shared import once
 
 BLOCK = 16
@@ -53,12 +55,48 @@ def padded(a: np.ndarray, axis: int, size: int) -> np.ndarray:
 
 def contiguous(w: np.ndarray) -> np.ndarray:
     """The weights as kernels read them where they lie: the same array where it will do."""
-    return w if w.dtype == np.float32 and w.flags.c_contiguous else copied(w)
+    return w if w.dtype == np.float32 and w.flags.carray and not borrowed(w) else copied(w)
 
 
 @once
 def copied(w: np.ndarray) -> np.ndarray:
-    return np.array(w, np.float32, order="C")
+    made = room(w.shape, np.float32)
+    made[...] = w
+    return made
+
+
+def settled(constant: np.ndarray) -> np.ndarray:
+    """What a program may keep: the array, or a copy of what lies in a file."""
+    return settled_copy(constant) if borrowed(constant) else constant
+
+
+@once
+def settled_copy(constant: np.ndarray) -> np.ndarray:
+    return constant.copy()
+
+
+class Aligned(threading.local):
+    """Memory of a thread that weights are copied to, which lie in a file, to be packed from there."""
+    MOST = 16 << 20   # bytes that are kept
+
+    def __init__(self) -> None:
+        self.room = np.empty(0, np.float32)
+
+    def __call__(self, w: np.ndarray) -> np.ndarray:
+        """The weights in order, for a kernel to read in one call."""
+        w = np.ascontiguousarray(w, np.float32)
+        if w.flags.aligned:
+            return w
+        if self.room.size < w.size:
+            self.room = np.empty(w.size, np.float32)
+        found = self.room[:w.size].reshape(w.shape)
+        if self.room.nbytes > self.MOST:
+            self.room = np.empty(0, np.float32)
+        found.reshape(-1).view(np.uint8)[:] = w.reshape(-1).view(np.uint8)
+        return found
+
+
+aligned = Aligned()
 
 
 @once
@@ -71,7 +109,7 @@ def direct(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C, R, S) as (K/16, C/16, R, S, 16 channels, 16 filters)."""
     K, C, R, S = w.shape
     packed = memory.empty((rounded(K) // BLOCK, rounded(C) // BLOCK, R, S, BLOCK, BLOCK), np.float32)
-    kernels.pack_weights(np.ascontiguousarray(w, np.float32).reshape(K, C, R * S),
+    kernels.pack_weights(aligned(w).reshape(K, C, R * S),
                          packed.reshape(packed.shape[0], -1, BLOCK))
     return packed
 
@@ -97,7 +135,13 @@ def linear(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C) as (K/16, C, 16 filters)."""
     K, C = w.shape
     packed = room((rounded(K) // BLOCK, C, BLOCK), np.float32)
-    kernels.pack_weights(np.ascontiguousarray(w, np.float32).reshape(K, C, 1), packed)
+    if w.T.flags.c_contiguous and not w.flags.c_contiguous:   # blocks of filters lie side by side
+        whole = K // BLOCK
+        packed[:whole] = w.T[:, :whole * BLOCK].reshape(C, whole, BLOCK).transpose(1, 0, 2)
+        if K % BLOCK:
+            packed[whole:, :, :K % BLOCK], packed[whole:, :, K % BLOCK:] = w.T[:, whole * BLOCK:], 0
+        return packed
+    kernels.pack_weights(aligned(w).reshape(K, C, 1), packed)
     return packed
 
 
@@ -160,7 +204,7 @@ def bytes_filters(w: np.ndarray) -> np.ndarray:
 def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     """G w G^T for F(tile x tile, R x R), (K, C, R, R) as (K/16, points, C, 16 filters)."""
     u = memory.empty(winograd_shape(w, tile), np.float32)
-    kernels.winograd_weights(np.ascontiguousarray(w, np.float32), tile, u)
+    kernels.winograd_weights(aligned(w), tile, u)
     return u
 
 
@@ -208,18 +252,14 @@ def even_filters(w: np.ndarray) -> bool:
     As kernels/convolution/winograd_uneven.h has it: an output of any other depends on one pixel,
     but would err by all pixels of its tile.
     """
-    with np.errstate(invalid="ignore", over="ignore"):
-        rows = w.reshape(len(w), -1)
-        for first in range(0, len(rows), 64):   # a copy of some in float64, not of all
-            squares = np.square(rows[first:first + 64], dtype=np.float64)
-            peak = squares.max(1, initial=0)
-            if not (peak <= 64 * (squares.sum(1) - peak)).all():   # not where one is NaN
-                return False
-        return True
+    w = np.ascontiguousarray(w, np.float32)
+    return _C.even(w, len(w), 64.0) if w.size else True
 
 
 @once
 def finite(w: np.ndarray) -> bool:
+    if w.dtype == np.float32 and w.flags.c_contiguous:
+        return _C.finite(w)
     step = max(1, AT_ONCE // max(1, w[:1].size)) if w.ndim else 1
     return all(np.isfinite(w[i:i + step]).all() for i in range(0, len(w), step)) if w.ndim else bool(np.isfinite(w))
 

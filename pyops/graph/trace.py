@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..core.operands import OPERANDS, kind_of
 from ..core.registry import OPS
 from ..core.symbolic import Count, Formulas, SymInt, at, symbolic, unique_sizes
 from ..core.tensor import Tensor, no_grad
+from ..files.pieces import borrowed
 from ..ops.result_shapes import broadcast
 from ..ops.typed import alike
 from .ir import Graph, Node, Value
@@ -112,6 +114,28 @@ class Tracer:
 _tracer: ContextVar[Tracer | None] = ContextVar("pyops_tracer", default=None)
 
 
+class Blank:
+    """Arrays of zeros that lie on each other, in memory that the system need not provide as long as
+    nobody looks at it."""
+    LEAST, ROOM = 1 << 12, 64 << 20   # bytes
+
+    def __init__(self) -> None:
+        self.room = np.zeros(0, np.uint8)
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        dtype = np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        if size < self.LEAST or dtype.hasobject:
+            return np.zeros(shape, dtype)
+        room = self.room   # another thread may change it
+        if room.nbytes < size:
+            self.room = room = np.zeros(max(2 * size, self.ROOM), np.uint8)
+        return room[:size].view(dtype).reshape(shape)
+
+
+blank_input, blank_result = Blank(), Blank()   # glue may write to the latter
+
+
 class ShapeKernels:
     """Stands in for a backend's kernels where only shapes matter."""
 
@@ -123,7 +147,8 @@ class ShapeKernels:
         return None   # numbers are for the run to see
 
     def empty(self, shape, dtype=None):
-        return np.zeros(shape, dtype or self.dtype)
+        return blank_result(shape if isinstance(shape, tuple) else tuple(np.atleast_1d(shape)),
+                            dtype or self.dtype)
 
     def __getattr__(self, name):
         return lambda *_: None
@@ -310,6 +335,8 @@ def node_input(op, position, value, kind):
     array = as_array(op, position, value.data if isinstance(value, Tensor) else value)
     if position == 1 and op.name == "linear" and array.dtype == FLOAT and array.ndim == 2:
         return array   # a turned one is packed from where it lies: a graph that is kept holds no copy
+    if kind in "ro" and array.dtype == FLOAT and array.flags.c_contiguous and borrowed(array):
+        return array   # wherever it lies
     return ready_one(op, position, array, kind)
 
 
@@ -352,7 +379,7 @@ def infer(op, node: Node):
 def inferred(op, node: Node, numbers):
     """The same for sizes whose formulas come to `numbers`; None: those of the example."""
     return op.forward(ShapeKernels(real_of(node)),
-                      *(np.zeros(at(v.shape, numbers), v.dtype) if isinstance(v, Value) else v
+                      *(blank_input(at(v.shape, numbers), v.dtype) if isinstance(v, Value) else v
                         for v in node.inputs),
                       **at(node.attrs, numbers))
 
@@ -405,15 +432,16 @@ def caller() -> str:
     """file:line of the nearest frame outside of the package, or of the model
     definition inside it."""
     frame = sys._getframe(1)
-    inside = ""
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(PACKAGE):
-            return f"{file}:{frame.f_lineno}"
-        if not inside and f"{PACKAGE}/models" in file:
+        if written_by_others(file := frame.f_code.co_filename):
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return "?"
+
+
+@lru_cache(1 << 10)
+def written_by_others(file: str) -> bool:
+    return not file.startswith(PACKAGE) or f"{PACKAGE}/models" in file
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The larger weights of an ONNX file are left where they are until each is read into its array.
+"""The larger weights of an ONNX file are left where they are until each is looked at.
 
 The parser would hold the file, its own copy of each weight, and the array at once. So the file's
 structure is walked first (protobuf's wire format: a field is a number, a kind and a value), and what

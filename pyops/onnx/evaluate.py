@@ -48,6 +48,15 @@ def called(call: Call) -> tuple:
 
 
 @cache
+def names_of_types() -> dict[str, str]:
+    """NumPy's, by ONNX's in the text of operators."""
+    return {
+        f"tensor({TensorProto.DataType.Name(code).lower()})": np.dtype(dtype).name
+        for code, dtype in dtypes().items()
+    }
+
+
+@cache
 def typed(op: str, opset: int) -> list:
     """For each input of an operator the types that its newest text takes, the name of its type
     parameter, None for any, and whether it takes sequences or optional values.
@@ -56,10 +65,7 @@ def typed(op: str, opset: int) -> list:
     schema = schema_of(op, opset) if schema is None or schema.deprecated else schema
     if schema is None:  # of another domain
         return []
-    names = {
-        f"tensor({TensorProto.DataType.Name(code).lower()})": np.dtype(dtype).name
-        for code, dtype in dtypes().items()
-    }
+    names = names_of_types()
     last = schema.inputs[-1] if schema.inputs else None
     mixed = (
         last is not None
@@ -87,11 +93,12 @@ def check_types(call: Call) -> None:
         if not formals:
             return
         allowed, name, more = formals[min(i, len(formals) - 1)]
-        if more if not is_plain(value) else not allowed and more:  # rows check what is in them
+        plain = is_plain(value)
+        if more if not plain else not allowed and more:  # rows check what is in them
             continue
-        if not is_plain(value) or name_of(value.dtype) not in allowed:
+        if not plain or name_of(value.dtype) not in allowed:
             raise ValueError(f"input {i} is of {kind(value)}, which it does not take")
-        if name is not None and bound.setdefault(name, kind(value)) != kind(value):
+        if name is not None and bound.setdefault(name, said := name_of(value.dtype)) != said:
             raise ValueError(f"inputs are of {bound[name]} and {kind(value)}, which should be one")
 
 
@@ -144,20 +151,17 @@ def evaluate(graph: Graph, arrays, outer: dict | None = None, limits: Limits | N
     if limits is None:
         limits = Limits(sum(a.nbytes for a in constants_of(graph)) + sum(bytes_of(a) for a in arrays))
         limits.give((*constants_of(graph), *(part for a in arrays for part in leaves(a))))
-    for node, ending in zip(graph.nodes, graph.last):
-        call = Call(
-            node,
-            [values[i] if i else None for i in node.inputs],
-            lambda body, given, scope=values: evaluate(
-                body, given, {name: scope[name] for name in body.outside}, limits
-            ),
-            limits,
-        )
-        for name, value in computed(call).items():
-            values[name] = value
-        del call
-        for name in ending:
-            values.pop(name, None)
+
+    def body_of(body, given):
+        return evaluate(body, given, {name: values[name] for name in body.outside}, limits)
+
+    with np.errstate(all="ignore"):
+        for node, ending in zip(graph.nodes, graph.last):
+            call = Call(node, [values[i] if i else None for i in node.inputs], body_of, limits)
+            values.update(computed(call))
+            del call
+            for name in ending:
+                values.pop(name, None)
     return [values[name] for name in graph.outputs]
 
 
@@ -166,7 +170,7 @@ def computed(call: Call) -> dict:
     node.
     """
     node, limits = call.node, call.limits
-    with within(node.name or node.outputs[0]), np.errstate(all="ignore"):
+    with within(node.name or node.outputs[0]):
         try:
             limits.work(PER_NODE)
             results = {name: r for name, r in zip(node.outputs, called(call)) if r is not None}

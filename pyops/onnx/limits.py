@@ -39,7 +39,9 @@ class Limits:
         shape = tuple(n if isinstance(n, SymInt) else int(n) for n in shape)
         if any(n < 0 for n in shape):
             raise ValueError(f"a result of shape {short(shape)} has a negative length")
-        self.bytes(math.prod(at(shape, None)) * np.dtype(dtype).itemsize * copies, f"a result of shape {short(shape)}")
+        count = math.prod(at(shape, None)) * np.dtype(dtype).itemsize * copies
+        if self.held + count > self.memory:
+            self.bytes(count, f"a result of shape {short(shape)}")
         return shape   # of sizes that vary, the example's are counted
 
     def bytes(self, count: int, what: str) -> None:

@@ -10,14 +10,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from heapq import heappop, heappush
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
+from ..files.pieces import Mapped, borrowed
 from . import apart
 from .limits import brief, clipped, short
+
+onnx.defs.has("")  # ONNX makes all its schemas when it is first asked: now, and not while a model is waited for
 
 # Nodes that functions may come to when written out, in all and for each that the file holds, and
 # calls within calls.
@@ -65,6 +69,20 @@ class Graph:
 class Model(Graph):
     opset: int = 0
     unknown: list[Node] = field(default_factory=list)
+    maps: list[Mapped] = field(default_factory=list)   # of files, where its larger constants lie
+
+    def give_up(self) -> None:
+        """Nobody will ask for its constants any more; those who have one may write to it."""
+        self.constants.clear()
+        for mapped in self.maps:
+            mapped.free = True
+
+    def keep(self) -> None:
+        """Its constants are read now, to stay as they are whatever becomes of the files."""
+        for name, array in self.constants.items():
+            if borrowed(array):
+                self.constants[name] = array.copy()
+        self.maps.clear()
 
 
 def read(source, known) -> Model:
@@ -84,7 +102,8 @@ def read(source, known) -> Model:
     opset = opset_of(proto)
     bounded(proto)
     proto = written_out(proto, known, opset)
-    graph = graph_of(proto.graph, opset, folder)
+    with Beside(folder) as beside:
+        graph = graph_of(proto.graph, opset, beside)
     if graph.outside:
         name = min(graph.outside)
         reader = next((n for n in graph.nodes if name in needs(n)), f"graph {clipped(proto.graph.name)!r}")
@@ -98,7 +117,55 @@ def read(source, known) -> Model:
         graph.last,
         opset,
         [n for n in every(graph.nodes) if n.op not in known],
+        [mapped for mapped in beside.maps.values() if mapped is not None],
     )
+
+
+class Beside:
+    """The files of a folder that a model's arrays lie in, open while it is read."""
+
+    def __init__(self, folder: Path | None):
+        self.folder = folder
+        self.found: dict[str, tuple[Path, BinaryIO, int]] = {}
+        self.maps: dict[str, Mapped | None] = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for _, file, _ in self.found.values():
+            file.close()
+
+    def file(self, location: str, name: str) -> tuple[Path, BinaryIO, int]:
+        """Its path, the file and its size."""
+        if location in self.found:
+            return self.found[location]
+        if self.folder is None:
+            raise ModelError(
+                f"onnx: tensor {name!r} lies in the file {clipped(location)!r}, but the model "
+                f"was not read from a folder"
+            )
+        path = (self.folder / location).resolve()
+        if not path.is_relative_to(self.folder):
+            raise ModelError(
+                f"onnx: tensor {name!r} lies in {clipped(location)!r}, outside of the model's folder"
+            )
+        if not path.is_file():
+            raise ModelError(f"onnx: tensor {name!r} lies in {clipped(location)!r}, which is missing")
+        self.found[location] = path, open(path, "rb", buffering=0), path.stat().st_size
+        return self.found[location]
+
+    def array(self, location: str, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> np.ndarray | None:
+        """A larger array in a map of a file, all of which is there; None where it is to be read."""
+        if math.prod(shape) * dtype.itemsize < apart.LARGE:
+            return None
+        if location not in self.maps:
+            try:
+                self.maps[location] = Mapped(self.found[location][1])
+            except (OSError, ValueError):
+                self.maps[location] = None
+        mapped = self.maps[location]
+        return None if mapped is None else mapped.array(shape, dtype, offset)
 
 
 def every(nodes):
@@ -224,7 +291,7 @@ def is_function(op, opset) -> bool:
     return schema.has_function or schema.has_context_dependent_function
 
 
-def graph_of(proto, opset, folder, depth: int = 0) -> Graph:
+def graph_of(proto, opset, beside: Beside, depth: int = 0) -> Graph:
     """A graph with its nodes in an order in which they can run, whatever order the file has them
     in.
     """
@@ -235,7 +302,7 @@ def graph_of(proto, opset, folder, depth: int = 0) -> Graph:
         raise ModelError(f"onnx: {where} has sparse initializers, which are not read")
     if any(isinstance(v.name, bytes) for v in (*proto.input, *proto.output, *proto.initializer)):
         raise ModelError(f"onnx: {where} has a name that is no UTF-8")
-    constants = {tensor.name: array_of(tensor, folder) for tensor in proto.initializer}
+    constants = {tensor.name: array_of(tensor, beside, depth == 0) for tensor in proto.initializer}
     inputs = {i.name: described(i) for i in proto.input if i.name not in constants}
     nodes = []
     for n in proto.node:
@@ -263,7 +330,7 @@ def graph_of(proto, opset, folder, depth: int = 0) -> Graph:
                     f"onnx: {node}: attribute {clipped(a.name)} refers to {clipped(a.ref_attr_name)} "
                     f"of a function, outside of one"
                 )
-            node.attrs[a.name] = attribute(node, a, opset, folder, depth)
+            node.attrs[a.name] = attribute(node, a, opset, beside, depth)
         check_schema(node, n, opset)
         nodes.append(node)
     outputs = [o.name for o in proto.output]
@@ -339,38 +406,75 @@ def check_schema(node, proto, opset) -> None:
     """Refuses an operator that its operator set does not have, and inputs, outputs and attributes
     that it does not take.
     """
-    if not onnx.defs.has(node.op):
+    said = said_of(node.op, opset)
+    if said is None:
         return  # unknown in every set: named with all others, once the file is read
-    schema = schema_of(node.op, opset)
-    if schema is None:
+    if not said.there:
         raise ModelError(f"onnx: {node}: operator set {opset} has no {node.op}")
-    if schema.deprecated:
+    if said.deprecated:
         raise ModelError(f"onnx: {node}: operator set {opset} has no {node.op} any more")
-    for what, count, least, most in (
-        ("inputs", len(node.inputs), schema.min_input, schema.max_input),
-        ("outputs", len(node.outputs), schema.min_output, schema.max_output),
+    for what, count, (least, most) in (
+        ("inputs", len(node.inputs), said.inputs),
+        ("outputs", len(node.outputs), said.outputs),
     ):
         if not least <= count <= most:
             raise ModelError(
                 f"onnx: {node}: has {count} {what}, takes {least if least == most else f'{least} to {most}'}"
             )
-    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
-    for i, name in enumerate(node.inputs):
-        formal = schema.inputs[min(i, len(schema.inputs) - 1)]
-        if not name and formal.option != optional:
-            raise ModelError(f"onnx: {node}: input {i}, {formal.name}, is left out")
-    unknown = sorted(set(node.attrs) - set(schema.attributes))
-    missing = sorted(name for name, a in schema.attributes.items() if a.required and name not in node.attrs)
+    if "" in node.inputs:
+        for i, name in enumerate(node.inputs):
+            formal, optional = said.formals[min(i, len(said.formals) - 1)]
+            if not name and not optional:
+                raise ModelError(f"onnx: {node}: input {i}, {formal}, is left out")
+    unknown = sorted(set(node.attrs) - set(said.attributes))
+    missing = sorted(said.required - set(node.attrs))
     if unknown or missing:
         raise ModelError(
             f"onnx: {node}: {'takes no' if unknown else 'needs'} attribute "
             f"{clipped(', '.join(unknown or missing))} (operator set {opset})"
         )
     for a in proto.attribute:
-        if a.type != int(schema.attributes[a.name].type):
+        if a.type != said.attributes[a.name]:
             raise ModelError(
-                f"onnx: {node}: attribute {a.name} is of type {a.type}, not {schema.attributes[a.name].type}"
+                f"onnx: {node}: attribute {a.name} is of type {a.type}, not "
+                f"{schema_of(node.op, opset).attributes[a.name].type}"
             )
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an operator set says of an operator. Asking ONNX again for every node takes longer than all
+    checks.
+    """
+
+    there: bool
+    deprecated: bool = False
+    inputs: tuple[int, int] = (0, 0)  # at least, at most
+    outputs: tuple[int, int] = (0, 0)
+    formals: tuple[tuple[str, bool], ...] = ()  # names, and whether they may be left out
+    attributes: dict[str, int] = field(default_factory=dict)  # with their types
+    required: frozenset[str] = frozenset()
+
+
+@cache
+def said_of(op, opset) -> Said | None:
+    """None where no operator set has it."""
+    if not onnx.defs.has(op):
+        return None
+    schema = schema_of(op, opset)
+    if schema is None:
+        return Said(False)
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    attributes = schema.attributes
+    return Said(
+        True,
+        schema.deprecated,
+        (schema.min_input, schema.max_input),
+        (schema.min_output, schema.max_output),
+        tuple((formal.name, formal.option == optional) for formal in schema.inputs),
+        {name: int(a.type) for name, a in attributes.items()},
+        frozenset(name for name, a in attributes.items() if a.required),
+    )
 
 
 @cache
@@ -382,13 +486,13 @@ def schema_of(op, opset):
         return None
 
 
-def attribute(node, a, opset, folder, depth):
+def attribute(node, a, opset, beside, depth):
     if a.type == onnx.AttributeProto.GRAPH:
-        return graph_of(a.g, opset, folder, depth + 1)
+        return graph_of(a.g, opset, beside, depth + 1)
     if a.type == onnx.AttributeProto.GRAPHS:
-        return [graph_of(g, opset, folder, depth + 1) for g in a.graphs]
+        return [graph_of(g, opset, beside, depth + 1) for g in a.graphs]
     if a.type == onnx.AttributeProto.TENSOR:
-        return array_of(a.t, folder)
+        return array_of(a.t, beside)
     try:
         value = helper.get_attribute_value(a)
     except ValueError as why:
@@ -423,7 +527,7 @@ def dtypes() -> dict:
     }
 
 
-def array_of(tensor, folder) -> np.ndarray:
+def array_of(tensor, beside: Beside | None, mapped: bool = False) -> np.ndarray:
     """A tensor of the file; ModelError where its shape asks for more or less than the file
     holds."""
     name, shape = clipped(tensor.name or "a constant"), short(tensor.dims)
@@ -432,7 +536,7 @@ def array_of(tensor, folder) -> np.ndarray:
     if any(d < 0 for d in tensor.dims):
         raise ModelError(f"onnx: tensor {name!r} has the shape {shape}")
     if tensor.data_location == TensorProto.EXTERNAL:
-        return external(tensor, name, folder)
+        return external(tensor, name, beside or Beside(None), mapped)
     if tensor.data_type == TensorProto.STRING:
         if math.prod(tensor.dims) != len(tensor.string_data):
             raise ModelError(
@@ -456,22 +560,12 @@ def array_of(tensor, folder) -> np.ndarray:
         raise ModelError(f"onnx: tensor {name!r} of shape {shape}: {clipped(why, 200)}") from None
 
 
-def external(tensor, name, folder) -> np.ndarray:
-    """A tensor kept in a file beside the model's."""
+def external(tensor, name, beside: Beside, mapped: bool) -> np.ndarray:
+    """A tensor kept in a file beside the model's; in a map of it where the model's own graph has it."""
     shape = short(tensor.dims)
     told = {e.key: e.value for e in tensor.external_data}
-    if folder is None:
-        raise ModelError(
-            f"onnx: tensor {name!r} lies in the file {clipped(told.get('location'))!r}, but the model "
-            f"was not read from a folder"
-        )
-    path = (folder / told.get("location", "")).resolve()
-    if not path.is_relative_to(folder):
-        raise ModelError(
-            f"onnx: tensor {name!r} lies in {clipped(told.get('location'))!r}, outside of the model's folder"
-        )
-    if not path.is_file():
-        raise ModelError(f"onnx: tensor {name!r} lies in {clipped(told.get('location'))!r}, which is missing")
+    location = told.get("location", "")
+    path, file, size = beside.file(location, name)
     dtype = np.dtype(dtypes()[tensor.data_type])
     try:
         offset, length = (
@@ -483,10 +577,22 @@ def external(tensor, name, folder) -> np.ndarray:
             f"onnx: tensor {name!r} lies at offset {clipped(told.get('offset'))!r}, length "
             f"{clipped(told.get('length'))!r}"
         ) from None
-    size = path.stat().st_size
     if length != math.prod(tensor.dims) * dtype.itemsize or offset < 0 or offset + length > size:
         raise ModelError(
             f"onnx: tensor {name!r} of shape {shape} needs bytes {offset} to {offset + length} of "
             f"{path.name!r}, which has {size}"
         )
-    return np.fromfile(path, dtype, math.prod(tensor.dims), offset=offset).reshape(tuple(tensor.dims))
+    found = beside.array(location, tuple(tensor.dims), dtype, offset) if mapped else None
+    if found is None:
+        found = np.empty(tuple(tensor.dims), dtype)
+        file.seek(offset)
+        if length and not read_whole(file, memoryview(found.reshape(-1).view(np.uint8))):
+            raise ModelError(f"onnx: tensor {name!r}: {path.name!r} ended while it was read")
+    return found
+
+
+def read_whole(file: BinaryIO, room: memoryview) -> bool:
+    """Whether there was as much to read as there is room."""
+    while room and (count := file.readinto(room)):
+        room = room[count:]
+    return not room

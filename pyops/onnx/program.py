@@ -46,24 +46,29 @@ def load(
     precision, threads, batch_invariant, memory: as in pyops.compile. Raises ModelError for
     a file that is no model, and for one with unknown ops, naming all.
     """
-    model = parsed(source)
+    model = parsed(source, mapped=True)
     known = bound(model, constants or {})
     check_names(model, shapes or {})
     refused = refused_inputs(model, known)
     if refused:
+        model.keep()
         return NodeByNode(model, known, refused)
     free = [name for name in model.inputs if name not in known]
     bound_by = by_sample.get() if batch_invariant is None else batch_invariant   # also for sizes to come
     maker = Maker(model, known, [(shapes or {}).get(name, model.inputs[name][1]) for name in free],
                   precision, threads, bound_by, memory)
     if any(name not in (shapes or {}) and is_open(model.inputs[name][1]) for name in free):
+        model.keep()
         return varying(model, free, shapes or {}, maker)
     examples, dynamic = examples_of(model, shapes or {}, free)
     maker.gives_up = not dynamic   # of one size: the model's weights go as they are packed
+    if dynamic:
+        model.keep()
     try:
         return maker.program(examples, frozenset(), dynamic)
     except (TraceError, Unsupported) as why:
         maker.gives_up = False
+        model.keep()
         if not maker.gave_up and wanted_numbers(why, examples):
             return varying(model, free, shapes or {}, maker)
         return NodeByNode(parsed(source) if maker.gave_up else model, known, clipped(why, 400))
@@ -132,7 +137,7 @@ class Maker:
     def give_up(self) -> None:
         """The graph is there; what it does not hold nobody needs."""
         self.gave_up = True
-        self.model.constants.clear()
+        self.model.give_up()
 
     def results(self, values: list) -> list:
         """The outputs, which a Program returns as arrays."""
@@ -278,9 +283,12 @@ def check_arrays(model: Model, given: dict) -> None:
             )
 
 
-def parsed(source) -> Model:
+def parsed(source, mapped: bool = False) -> Model:
+    """mapped: constants may lie in maps of files, until the model is told to keep them."""
     with resting():
         model = read(source, OPS)
+        if not mapped:
+            model.keep()
     if model.unknown:
         raise ModelError(
             f"onnx: no counterpart here for {short(sorted({str(n) for n in model.unknown}))[1:-1]} "

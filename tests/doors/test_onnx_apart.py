@@ -100,3 +100,67 @@ def test_weights_go_as_they_are_packed_and_a_refused_model_still_runs(file):
     file.write_bytes(made.SerializeToString())
     y, places = pyops_onnx.load(file)(X)
     assert np.array_equal(np.asarray(places), np.stack(np.nonzero(np.asarray(y))))
+
+
+def lies_in_a_file(array):
+    from pyops.files.pieces import borrowed
+    return borrowed(array)
+
+
+@pytest.mark.parametrize("memory", ["fast", "balanced", "lean"])
+def test_a_program_keeps_nothing_of_the_file(file, memory):
+    program = pyops_onnx.load(file, memory=memory)
+    want = program(X)
+    assert not any(map(lies_in_a_file, program.plan.constants))
+    file.write_bytes(b"")   # where it were mapped still, reading would end the process
+    assert np.array_equal(program(X), want)
+
+
+def test_neither_does_what_is_planned_for_other_sizes_or_run_node_by_node(tmp_path):
+    path = tmp_path / "open.onnx"
+    made = model(tensor(W, "w"), tensor(V, "v"))
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    path.write_bytes(made.SerializeToString())
+    program = pyops_onnx.load(path)
+    path.write_bytes(b"")
+    for rows in (1, 3, 5):
+        x = np.resize(X, (rows, 200))
+        np.testing.assert_allclose(program(x), x @ W @ V, rtol=0, atol=1e-3)
+    path.write_bytes(made.SerializeToString())
+    kept = pyops_onnx.program.parsed(path)
+    assert not any(map(lies_in_a_file, kept.constants.values()))
+
+
+def normed(file, shared):
+    """Two convolutions behind each other, each with its batch norm; of one filter, if it is shared."""
+    helper, rng = onnx.helper, np.random.default_rng(1)
+    wide = [rng.standard_normal((160, 160, 1, 1)).astype(np.float32) for _ in range(1 if shared else 2)]
+    one = {k: rng.uniform(0.5, 1.5, 160).astype(np.float32) for k in ("s0", "b0", "m0", "v0", "s1", "b1", "m1", "v1")}
+    nodes = []
+    for i in range(2):
+        nodes += [helper.make_node("Conv", [f"y{i}", f"w{0 if shared else i}"], [f"c{i}"]),
+                  helper.make_node("BatchNormalization", [f"c{i}", *(f"{k}{i}" for k in "sbmv")], [f"y{i + 1}"])]
+    shape = helper.make_tensor_value_info("y0", 1, [1, 160, 3, 5])
+    graph = helper.make_graph(nodes, "g", [shape], [helper.make_tensor_value_info("y2", 1, None)],
+                              [tensor(w, f"w{i}") for i, w in enumerate(wide)] + [tensor(v, k) for k, v in one.items()])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    file.write_bytes(made.SerializeToString())
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_batch_norms_are_folded_as_into_arrays(tmp_path, shared):
+    """In the map of the file, where a filter is one layer's only."""
+    path = tmp_path / "model.onnx"
+    normed(path, shared)
+    before, x = path.read_bytes(), np.random.default_rng(2).standard_normal((1, 160, 3, 5)).astype(np.float32)
+    assert np.array_equal(pyops_onnx.load(path)(x), pyops_onnx.load(before)(x))
+    assert path.read_bytes() == before
+
+
+def test_arrays_of_a_file_that_is_shorter_than_it_says_are_refused(file, tmp_path):
+    proto = onnx.load(file)
+    onnx.save_model(proto, str(tmp_path / "split.onnx"), save_as_external_data=True, location="w.bin", size_threshold=1)
+    assert np.array_equal(pyops_onnx.load(tmp_path / "split.onnx")(X), pyops_onnx.load(file)(X))
+    (tmp_path / "w.bin").write_bytes((tmp_path / "w.bin").read_bytes()[:-4])
+    with pytest.raises(pyops_onnx.ModelError, match="needs bytes"):
+        pyops_onnx.load(tmp_path / "split.onnx")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ... import _C
+from .. import packing
 from ..ir import Graph, Node, Value
 from . import shortly
 
@@ -253,6 +254,8 @@ class Lowering:
 
     def add(self, kernel: str, *args, node: Node | None = None, algorithm: str = "", flops: float = 0,
             why: str = "", covers: tuple[str, ...] = ()) -> None:
+        if any(isinstance(a, np.ndarray) for a in args):
+            args = tuple(packing.settled(a) if isinstance(a, np.ndarray) else a for a in args)
         self.steps.append(Step(kernel, args, node, algorithm, flops, why, covers))
 
 

@@ -75,11 +75,9 @@ def flat(low: Lowering, node: Node) -> None:
     out = low.new_map(node.output)
     if not all(m.contiguous for m in (*maps, out)):
         raise Declined("part of a concatenation")
-    recorder = Recorder(low, node)
-    stand_ins = iter([recorder.stand_in(m.flat()) for m in maps])
+    recorder = Recorder(low, node, out.flat())   # its one result goes where the map lies
+    stand_ins = iter([recorder.given(m.flat()) for m in maps])
     inputs = [next(stand_ins) if isinstance(v, Value) else v.reshape(()) for v in node.inputs]
-    # its one result goes where the map lies
-    recorder.empty = lambda shape, dtype=None: recorder.stand_in(out.flat())
     node.row.forward(recorder, *inputs, **node.attrs)
     if not recorder.calls:
         raise Declined("no kernel of its own")

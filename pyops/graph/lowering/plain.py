@@ -8,6 +8,8 @@ something needs a copy of it.
 """
 from __future__ import annotations
 
+import math
+import threading
 from bisect import bisect_right
 
 import numpy as np
@@ -20,21 +22,46 @@ from .context import Declined, Lowering, Ref, View, joined_axes
 MOST_AXES = 8   # of what kernels copy (csrc/view.h)
 
 
+class NoNumbers(threading.local):
+    """Memory that smaller inputs lie in while glue runs: not one that is cleared for each."""
+    ROOM = 1 << 19   # bytes
+
+    def __init__(self) -> None:
+        self.bytes = np.full(self.ROOM, 0xff, np.uint8)   # NaN in floats of any size
+        self.bytes.flags.writeable = False
+
+
+no_numbers = NoNumbers()
+
+
 class Recorder:
     """A backend's kernels, as far as glue sees them: allocates stand-ins and keeps calls."""
 
-    def __init__(self, low: Lowering, node: Node):
-        self.low, self.node = low, node
+    def __init__(self, low: Lowering, node: Node, out: Ref | None = None):
+        """out: where all that the glue makes is to lie."""
+        self.low, self.node, self.out = low, node, out
         self.real = real_of(node)
         self.dtype = self.acc = DTYPES[self.real]
         self.addresses: list[int] = []   # ascending
         self.arrays: list[tuple[np.ndarray, Ref]] = []   # the stand-in at each address, and where it is
         self.made: list[object] = []   # buffers that the glue allocated
-        self.calls = 0
+        self.calls = self.used = 0
+
+    def given(self, ref: Ref) -> np.ndarray:
+        """A stand-in that glue has no reason to write to."""
+        count = math.prod(ref.shape)
+        first, size = self.used, max(1, count) * ref.dtype.itemsize
+        if ref.dtype.kind != "f" or first + size > NoNumbers.ROOM:
+            return self.stand_in(ref)
+        self.used += -(-size // 64) * 64
+        return self.placed(no_numbers.bytes[first:first + size].view(ref.dtype)[:count].reshape(ref.shape), ref)
 
     def stand_in(self, ref: Ref) -> np.ndarray:
         array = np.full(max(1, int(np.prod(ref.shape))), np.nan if ref.dtype.kind == "f" else 0,
                         ref.dtype)[:int(np.prod(ref.shape))].reshape(ref.shape)
+        return self.placed(array, ref)
+
+    def placed(self, array: np.ndarray, ref: Ref) -> np.ndarray:
         address = array.__array_interface__["data"][0]
         at = bisect_right(self.addresses, address)
         self.addresses.insert(at, address)
@@ -43,11 +70,13 @@ class Recorder:
 
     def strided_stand_in(self, view: View, shape, dtype) -> np.ndarray:
         """The view, of a stand-in for the whole buffer."""
-        whole = self.stand_in(Ref(view.ref.buffer, 0, (view.ref.buffer.bytes // dtype.itemsize,), dtype))
+        whole = self.given(Ref(view.ref.buffer, 0, (view.ref.buffer.bytes // dtype.itemsize,), dtype))
         return np.lib.stride_tricks.as_strided(whole[view.ref.offset // dtype.itemsize:], shape,
                                                [s * dtype.itemsize for s in view.strides])
 
     def empty(self, shape, dtype=None):
+        if self.out is not None:
+            return self.stand_in(self.out)
         shape, dtype = (tuple(int(s) for s in np.atleast_1d(shape)) if not isinstance(shape, tuple)
                         else shape, np.dtype(dtype or self.dtype))
         ref = Ref(self.low.buffer(int(np.prod(shape)), dtype), 0, shape, dtype)
@@ -98,7 +127,7 @@ def plain(low: Lowering, node: Node) -> None:
     if not op.kernels and any(map(low.is_view, node.inputs)) and view_of_view(low, node):
         return
     recorder = Recorder(low, node)
-    inputs = [recorder.stand_in(low.as_planar(v)) if isinstance(v, Value) else in_order(node, v) for v in node.inputs]
+    inputs = [recorder.given(low.as_planar(v)) if isinstance(v, Value) else in_order(node, v) for v in node.inputs]
     result = op.forward(recorder, *inputs, **node.attrs)
     results = result if isinstance(result, tuple) else (result,)
     for value, array in zip(node.outputs, results):
@@ -114,7 +143,7 @@ def view_of_view(low: Lowering, node: Node) -> bool:
     """Whether the row, which only views, can do so without a copy of its input."""
     recorder = Recorder(low, node)
     inputs = [recorder.strided_stand_in(low.views[v], v.shape, v.dtype) if low.is_view(v) else
-              recorder.stand_in(low.as_planar(v)) if isinstance(v, Value) else v for v in node.inputs]
+              recorder.given(low.as_planar(v)) if isinstance(v, Value) else v for v in node.inputs]
     try:
         result = node.row.forward(recorder, *inputs, **node.attrs)
     except Declined:   # it calls a kernel, which wants the view contiguous

@@ -4,28 +4,31 @@ mean) s + shift, computed in float64.
 """
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from ...core import memory
+from ...files.pieces import own
 from ..ir import Graph, Node, Value
-from ..shared import once
+from ..shared import once, owner
 
 ROWS = 1 << 16   # weights that are scaled at a time
 
 
 def run(graph: Graph) -> None:
-    consumers = graph.consumers()
+    consumers, alone = graph.consumers(), read_once(graph)
     for node in list(graph.nodes):
         if node.op != "batch_norm" or not isinstance(node.inputs[0], Value):
             continue
         producer = node.inputs[0].node
         layer = layer_of_rows(graph, node, consumers)
         if layer is not None and constant(node):
-            fold(layer, *scale_and_shift(node))
+            fold(layer, *scale_and_shift(node), alone)
             graph.drop(node, node.inputs[0], consumers)
         elif producer is not None and foldable(producer) and graph.only_consumer(
                 node.inputs[0], consumers) is node and constant(node):
-            fold(producer, *scale_and_shift(node))
+            fold(producer, *scale_and_shift(node), alone)
             graph.drop(node, producer.output, consumers)
 
 
@@ -61,7 +64,15 @@ def scale_and_shift(node: Node) -> tuple[np.ndarray, np.ndarray]:
     return scale, (0 if bias is None else bias) - mean * scale
 
 
-def fold(producer: Node, scale: np.ndarray, shift: np.ndarray) -> None:
+def read_once(graph: Graph) -> set[int]:
+    """The arrays, by id, in whose memory one input of one node lies and no more."""
+    count = Counter(id(owner(v)) for node in graph.every() for v in (*node.inputs, *(node.normalised or ()))
+                    if isinstance(v, np.ndarray))
+    return {array for array, times in count.items() if times == 1}
+
+
+def fold(producer: Node, scale: np.ndarray, shift: np.ndarray, alone: set[int]) -> None:
+    """alone: as read_once has it."""
     x, weight, bias = producer.inputs
     shape = [1] * weight.ndim
     axis = producer.row.filter_axis
@@ -69,17 +80,27 @@ def fold(producer: Node, scale: np.ndarray, shift: np.ndarray) -> None:
     if weight.shape[axis] != scale.size:   # a linear layer's batch norm over another axis
         return
     offset = shift if bias is None else bias * scale + shift
-    producer.inputs = [x, scaled(weight, tuple(shape), scale.tobytes()), offset.astype(weight.dtype)]
+    there = own(weight) if id(weight) in alone else None
+    if there is not None:
+        alone.discard(id(weight))
+        multiplied(there, scale.reshape(shape), there)
+    else:
+        there = scaled(weight, tuple(shape), scale.tobytes())
+    producer.inputs = [x, there, offset.astype(weight.dtype)]
 
 
 @once
 def scaled(weight: np.ndarray, shape: tuple[int, ...], scale: bytes) -> np.ndarray:
-    """The weights times float64 numbers of a shape that broadcasts, some rows at a time: no float64 copy
-    of all is made."""
-    factors = np.broadcast_to(np.frombuffer(scale).reshape(shape), weight.shape)
+    """The weights times float64 numbers of a shape that broadcasts."""
     made = memory.empty(weight.shape, weight.dtype)
+    multiplied(weight, np.frombuffer(scale).reshape(shape), made)
+    return made
+
+
+def multiplied(weight: np.ndarray, numbers: np.ndarray, made: np.ndarray) -> None:
+    """Puts the product into `made`, some rows at a time: no float64 copy of all is made."""
+    factors = np.broadcast_to(numbers, weight.shape)
     step = max(1, ROWS // max(1, weight[:1].size))
     for first in range(0, len(weight), step):
         rows = slice(first, first + step)
         np.multiply(weight[rows], factors[rows], out=made[rows], casting="same_kind", dtype=np.float64)
-    return made

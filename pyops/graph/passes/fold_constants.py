@@ -6,6 +6,7 @@ import numpy as np
 
 from ..ir import Graph, Node, Value
 from ..whole import from_whole_numbers, whole_numbers
+from .fold_batch_norm import scaled
 
 
 def run(graph: Graph) -> None:
@@ -27,9 +28,8 @@ def run(graph: Graph) -> None:
         if node.op == "add":
             layer.inputs[2] = (bias + numbers).astype(np.float32)
         else:   # in float64, as batch norms are folded
-            scaled = weight.astype(np.float64) * numbers.reshape(
-                [-1 if axis == layer.row.filter_axis else 1 for axis in range(weight.ndim)])
-            layer.inputs[1] = scaled.astype(np.float32)
+            shape = tuple(-1 if axis == layer.row.filter_axis else 1 for axis in range(weight.ndim))
+            layer.inputs[1] = scaled(weight, numbers.reshape(shape).shape, np.ascontiguousarray(numbers).tobytes())
             layer.inputs[2] = None if layer.inputs[2] is None else (bias * numbers).astype(np.float32)
         graph.drop(node, layer.output, consumers)
 

@@ -44,11 +44,12 @@ def is_projection(node: Node | None, depth: Node) -> bool:
 
 def is_pointwise(node: Node | None) -> bool:
     """1x1, stride 1, one group, an image of more than one pixel; read as it is."""
-    if not is_plain(node) or node.before or node.normalised is not None or node.gate is not None:
+    if not is_constant(node) or node.before or node.normalised is not None or node.gate is not None:
         return False
     weight, attrs = node.inputs[1], node.attrs
     return (weight.shape[2:] == (1, 1) and weight.shape[1] > 4 and node.output.shape[2:] != (1, 1)
-            and attrs["groups"] == 1 and attrs["stride"] == (1, 1) and attrs["padding"] == (0, 0))
+            and attrs["groups"] == 1 and attrs["stride"] == (1, 1) and attrs["padding"] == (0, 0)
+            and packing.finite(weight))
 
 
 def is_depthwise(node: Node | None) -> bool:
@@ -56,13 +57,15 @@ def is_depthwise(node: Node | None) -> bool:
 
 
 def has_a_filter_a_channel(node: Node | None) -> bool:
-    return is_plain(node) and node.attrs["groups"] == len(node.inputs[1]) > 1 and node.inputs[1].shape[1] == 1
+    return (is_constant(node) and node.attrs["groups"] == len(node.inputs[1]) > 1 and node.inputs[1].shape[1] == 1
+            and packing.finite(node.inputs[1]))
 
 
-def is_plain(node: Node | None) -> bool:
-    """A convolution of images with constant and finite weights: others have no kernel over maps."""
+def is_constant(node: Node | None) -> bool:
+    """A convolution of images with constant weights; of those that are not finite no kernel is one over
+    maps."""
     if node is None or node.op != "conv":
         return False
     x, weight, bias = node.inputs
     return (isinstance(x, Value) and len(x.shape) == 4 and isinstance(weight, np.ndarray)
-            and not isinstance(bias, Value) and packing.finite(weight))
+            and not isinstance(bias, Value))

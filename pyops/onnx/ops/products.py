@@ -45,7 +45,7 @@ def matmul(call):
     if not real(a, b):
         return np.matmul(a, b)
     return (
-        F.linear(a, np.ascontiguousarray(b.T))
+        F.linear(a, b.T if traced(a) else np.ascontiguousarray(b.T))   # which is packed from where it lies
         if not traced(b) and b.ndim == 2 and rank(a) >= 2
         else F.matmul(a, b)
     )
@@ -80,7 +80,8 @@ def gemm(call):
         return (y if c is None else y + (c if beta == 1 else beta * c)).astype(a.dtype, copy=False)
     bias = c is not None and not traced(c) and beta == 1 and alpha == 1 and c.ndim == 1 and c.size == shape[1]
     if not traced(b):
-        y = F.linear(a, b if turned else np.ascontiguousarray(b.T), c if bias else None)
+        b = b if turned else b.T
+        y = F.linear(a, b if traced(a) else np.ascontiguousarray(b), c if bias else None)
     else:
         y = F.matmul(a, F.transpose(b, 0, 1) if turned else b)
         bias = False
