@@ -46,35 +46,44 @@ struct Target {
     const real* bias;
 };
 
-// What a tile fetches while it multiplies, a line a channel: of a map that outgrows the nearer caches the
-// pixels that later tiles read, `lines` of each block of channels from `x` on (none where it is null), and
-// those that it will write (`y`). As many tiles as have the same pixels take turns. In bursts these lines
-// would hold up the tile's own.
+// What a tile fetches while it multiplies: of a map that outgrows the nearer caches the pixels that later
+// tiles read, `lines` of each block of channels from `x` on (none where it is null), and those that it will
+// write (`y`). As many tiles as have the same pixels take turns. The lines are spread evenly over the
+// channels, as close together they would hold up the tile's own: a step, a tap of a block of channels,
+// fetches 16 >> shift of them.
 struct Ahead {
     const real* x = nullptr;
     i64  x_block = 0, lines = 0, turn = 0, turns = 1;
     bool y = false;
+    int  x_shift = 0, y_shift = 0;
     bool any() const { return x || y; }
+    // so many lines in so many steps
+    static int shift(i64 lines, i64 steps) {
+        int found = 4;
+        while (found && (16 >> found) * steps < lines) --found;
+        return found;
+    }
 };
 
-// Of one step, a tap of a block, where these lines begin; what there is nothing of is read where the tile
-// reads anyway.
+// Of one step, where these lines begin; what there is nothing of is read where the tile reads anyway.
 struct Lines {
     const real *x, *y, *residual;
+    int x_shift, y_shift;
 
     Lines(const Ahead& a, const Reduction& r, const Target& t, int q, const real* here, i64 block, i64 tap)
-        : x(here), y(here), residual(here) {
-        const i64 part = ((a.turn + block) % a.turns * r.count + tap) * BLOCK, step = block * r.count + tap;
+        : x(here), y(here), residual(here), x_shift(a.x_shift), y_shift(a.y_shift) {
+        const i64 part = (a.turn * r.count + tap) * (BLOCK >> x_shift),
+                  line = (block * r.count + tap) * (BLOCK >> y_shift);   // 16 for a block of filters
         if (a.x && part < a.lines) x = a.x + block * a.x_block + part * BLOCK;
-        if (!a.y || step >= q) return;
-        y = t.y + step * t.block;
-        if (t.residual) residual = t.residual + step * t.residual_block;
+        if (!a.y || line >= q * BLOCK) return;
+        y = t.y + line / BLOCK * t.block + line % BLOCK * BLOCK;
+        if (t.residual) residual = t.residual + line / BLOCK * t.residual_block + line % BLOCK * BLOCK;
     }
 
     void fetch(i64 channel) const {
-        __builtin_prefetch(x + channel * BLOCK, 0, 2);   // for other tiles: into the second-level cache
-        __builtin_prefetch(y + channel * BLOCK, 1);
-        __builtin_prefetch(residual + channel * BLOCK);
+        __builtin_prefetch(x + (channel >> x_shift) * BLOCK, 0, 2);   // for other tiles: into the second-level cache
+        __builtin_prefetch(y + (channel >> y_shift) * BLOCK, 1);
+        __builtin_prefetch(residual + (channel >> y_shift) * BLOCK);
     }
 };
 
