@@ -232,12 +232,12 @@ void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e
     const i64 w_filter = (run.channels + BLOCK - 1) / BLOCK * BLOCK * BLOCK;
     const Reduction r{&tap, 1, run.channels, run.x_block, BLOCK * BLOCK, w_filter};
     const Tiling t = tiling(run.pixels, last - first);
-    Ahead ahead{nullptr, run.x_block, 0, 0, (last - first + t.q - 1) / t.q, true};
+    Ahead ahead{nullptr, run.x_block, 0, 0, (last - first + t.q - 1) / t.q, run.far_y};
     ahead.x_shift = Ahead::shift(run.pixels / t.tiles + 1, ahead.turns);
     ahead.y_shift = Ahead::shift(t.q * BLOCK, (run.channels + BLOCK - 1) / BLOCK);
     for (i64 i = 0; i < t.tiles; ++i) {
         const i64 from = run.pixels * i / t.tiles, to = run.pixels * (i + 1) / t.tiles;
-        ahead.x        = run.x + to * BLOCK;   // the next tile's
+        ahead.x        = run.far_x ? run.x + to * BLOCK : nullptr;   // the next tile's
         ahead.lines    = to - from;
         ahead.turn     = 0;
         for (i64 k = first; k < last; k += t.q, ++ahead.turn) {

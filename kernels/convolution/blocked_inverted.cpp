@@ -109,7 +109,9 @@ void expand_rows(const Block& b, const Rows& window, i64 sample, i64 from, i64 t
                        b.x.plane(),
                        window.rows * b.row(b.x.w),
                        0,
-                       (to - from) * b.x.w};
+                       (to - from) * b.x.w,
+                       true,
+                       false};
     convolve_pixels(run, k0, k1, b.first);
 }
 
@@ -124,7 +126,9 @@ void project_rows(const Block& b, i64 sample, i64 from, i64 to, const real* narr
                        narrow_block,
                        b.y.plane(),
                        b.residual.plane(),
-                       (to - from) * b.y.w};
+                       (to - from) * b.y.w,
+                       false,
+                       true};
     convolve_pixels(run, 0, b.y.blocks, b.third);
 }
 

@@ -7,11 +7,12 @@
 BEGIN_KERNELS
 // A 1x1 convolution of `pixels` pixels that lie side by side: the filter blocks [first, last).
 // Planes of blocks of channels are x_block, y_block and residual_block apart; x begins at block 0,
-// y and residual at block `first`. bias and residual may be null.
+// y and residual at block `first`. bias and residual may be null. far_x, far_y: it comes from, goes to memory.
 struct PixelRun {
     const real *x, *weight, *bias, *residual;   // weight as in direct_conv
     real*       y;
     i64         channels, x_block, y_block, residual_block, pixels;
+    bool        far_x, far_y;
 };
 void convolve_pixels(const PixelRun& run, i64 first, i64 last, const Epilogue& e);
 
