@@ -210,6 +210,10 @@ def put(y, places, values, reduction):
     return y
 
 
+def take_along_backward(g, index, *, dim, shape, wrap):
+    return put_along(np.zeros(shape, g.dtype), index, g, dim=dim, wrap=wrap, reduction="add")
+
+
 def put_along(x, index, values, *, dim, wrap, reduction=""):
     places = grid(from_front(index, x.shape[dim], wrap), dim) if index.ndim else ()
     return put(x.copy(), places, values, reduction)

@@ -59,7 +59,8 @@ void take(InAny x, In<i64> index, i64 outer, i64 n, i64 inner, bool wrap, OutAny
 }
 
 namespace {
-// f(flat place in the indices, place of the value meant) for each index, in order
+// f(flat place in the indices, place of the value meant) for each index, in order; f.four(place, at, four of
+// them) of values at + those.
 template <class F>
 void along(In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap, i64 begin, i64 end, F f) {
     const int last = index.ndim - 1;
@@ -82,13 +83,56 @@ void along(In<i64> index, const Dims& strides, i64 n, i64 step, bool wrap, i64 b
                     wrong |= std::uint64_t(places[k]) >= std::uint64_t(n);
                 }
                 if (wrong) break;   // one by one, which says where
-                #pragma GCC unroll 4
-                for (int k = 0; k < 4; ++k) f(t + k, at + places[k]);
+                f.four(t, at, places);
             }
             for (; t < stop; ++t) f(t, at + place_of(index.data + t, n, wrap));
         } else
             for (; t < stop; ++t, at += pitch) f(t, at + place_of(index.data + t, n, wrap) * step);
     }
+}
+
+template <class T> struct Take {
+    const T* from;
+    T*       to;
+    void operator()(i64 t, i64 at) const { to[t] = from[at]; }
+    void four(i64 t, i64 at, const i64 (&places)[4]) const {
+        const T* const p = from + at;
+        const T a = p[places[0]], b = p[places[1]], c = p[places[2]], d = p[places[3]];
+        T* const four = to + t;
+        four[0] = a, four[1] = b, four[2] = c, four[3] = d;
+    }
+};
+template <class T, class Join> struct Put {
+    const T* given;
+    T*       to;
+    Join     join;
+    void operator()(i64 t, i64 at) const { write(to[at], Value<T>(join(read(to[at]), read(given[t])))); }
+    void four(i64 t, i64 at, const i64 (&places)[4]) const {
+        #pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) (*this)(t + k, at + places[k]);
+    }
+};
+
+// f(begin, end) for ranges of indices, in order for each thread: those that may name one place, along an
+// axis of stride 0, are one thread's.
+template <class F> void share_out(In<i64> index, const Dims& strides, F f) {
+    constexpr i64 WIDE = 256;   // columns behind that axis for a thread
+    i64 lead = 1, inner = 1;
+    int axis = 0;
+    for (; axis < index.ndim && (strides[axis] || index.dim(axis) == 1); ++axis) lead *= index.dim(axis);
+    for (int a = axis + 1; a < index.ndim; ++a) inner *= index.dim(a);
+    const i64 length = axis < index.ndim ? index.dim(axis) : 1, pieces = (inner + WIDE - 1) / WIDE;
+    const i64 each = length * (inner < WIDE ? inner : WIDE);
+    parallel_for(lead * pieces, 1 + GRAIN / 4 / (each + 1), [&](i64 begin, i64 end) {
+        if (pieces == 1) return f(begin * length * inner, end * length * inner);
+        for (i64 task = begin; task < end; ++task) {
+            const i64 first = task % pieces * WIDE, last = first + WIDE < inner ? first + WIDE : inner;
+            for (i64 i = 0; i < length; ++i) {
+                const i64 row = (task / pieces * length + i) * inner;
+                f(row + first, row + last);
+            }
+        }
+    });
 }
 
 // Puts in order, so that of values that meet the last one stays, or all are joined, whatever
@@ -100,8 +144,9 @@ void put_along_with(const InAny& values, In<i64> index, const Dims& strides, i64
         using T = decltype(element);
         const T* const given = values.as<const T>();
         T* const to = y.as<T>();
-        along(index, strides, n, step, wrap, 0, index.size(),
-              [=](i64 t, i64 at) { write(to[at], Value<T>(join(read(to[at]), read(given[t])))); });
+        share_out(index, strides, [&](i64 begin, i64 end) {
+            along(index, strides, n, step, wrap, begin, end, Put<T, Join>{given, to, join});
+        });
     });
 }
 
@@ -175,7 +220,7 @@ void take_along(InAny x, In<i64> index, Dims strides, i64 n, i64 step, bool wrap
         parallel_for(index.size(), GRAIN / 4, [&](i64 begin, i64 end) {
             const T* const from = x.as<const T>();
             T* const to = y.as<T>();
-            along(index, strides, n, step, wrap, begin, end, [=](i64 t, i64 at) { to[t] = from[at]; });
+            along(index, strides, n, step, wrap, begin, end, Take<T>{from, to});
         });
     });
 }
@@ -203,6 +248,11 @@ PUT(_add, Sum)
 PUT(_mul, Product)
 PUT(_max, Greatest)
 PUT(_min, Least)
+
+void take_along_backward(InAny g, In<i64> index, Dims strides, i64 n, i64 step, bool wrap, OutAny dx) {
+    parallel_for(dx.bytes(), 1 << 18, [&](i64 begin, i64 end) { std::memset(dx.as<char>() + begin, 0, end - begin); });
+    put_along_with(g, index, strides, n, step, wrap, dx, Sum{});
+}
 
 // Slices are added in order, each thread to columns of its own.
 void take_backward(InAny g, In<i64> index, i64 outer, i64 n, i64 inner, bool wrap, OutAny dx) {

@@ -8,6 +8,7 @@ compiled program as well.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,9 +38,17 @@ def check_take(x: Any, index: Any, *, dim: int, wrap: bool) -> None:
             f"index_select: dim {dim} is outside the {len(x.shape)} axes of input {tuple(x.shape)}")
 
 
+@lru_cache(4096)
+def taken(shape: tuple[int, ...], index: tuple[int, ...], dim: int) -> tuple[tuple[int, ...], int, int, int]:
+    """The result's shape, and the input's axes as three."""
+    lead, behind = shape[:dim], shape[dim + 1:]
+    return (*lead, *index, *behind), math.prod(lead), shape[dim], math.prod(behind)
+
+
 def take_forward(k: Any, x: Any, index: Any, *, dim: int, wrap: bool) -> Any:
-    y = k.empty((*x.shape[:dim], *index.shape, *x.shape[dim + 1:]), x.dtype)
-    k.take(x, index, math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1:]), wrap, y)
+    shape, outer, n, inner = taken(x.shape, index.shape, dim)
+    y = k.empty(shape, x.dtype)
+    k.take(x, index, outer, n, inner, wrap, y)
     return y
 
 
@@ -68,10 +77,7 @@ TAKE = Op("take", "ai", take_forward, reference.take, take_gradient, check_take,
 
 def check_along(x: Any, index: Any, *rest: Any, dim: int, wrap: bool, reduction: str = "") -> None:
     name = "scatter" if rest else "gather"
-    if len(index.shape) != len(x.shape) or any(n > m for a, (n, m) in enumerate(zip(index.shape, x.shape))
-                                               if a != dim):
-        raise ValueError(f"{name}: index {tuple(index.shape)} must have as many axes as input "
-                         f"{tuple(x.shape)} and be no longer on any but {dim}")
+    check_shapes(name, tuple(x.shape), tuple(index.shape), dim)
     if rest:
         one_type(name, x, rest[0])
         if tuple(rest[0].shape) != tuple(index.shape):
@@ -79,6 +85,14 @@ def check_along(x: Any, index: Any, *rest: Any, dim: int, wrap: bool, reduction:
                 f"{name}: values {tuple(rest[0].shape)} must be of the shape of index {tuple(index.shape)}")
 
 
+@lru_cache(4096)
+def check_shapes(name: str, shape: tuple[int, ...], index: tuple[int, ...], dim: int) -> None:
+    if len(index) != len(shape) or any(n > m for a, (n, m) in enumerate(zip(index, shape)) if a != dim):
+        raise ValueError(f"{name}: index {index} must have as many axes as input {shape} and be no longer on any "
+                         f"but {dim}")
+
+
+@lru_cache(4096)
 def walk(shape: Any, dim: int) -> tuple[tuple[int, ...], int, int]:
     """Strides along the axes of an index but for dim; the length and the stride of that."""
     strides = list(strides_in(shape, len(shape)))
@@ -99,8 +113,16 @@ def take_along_forward(k: Any, x: Any, index: Any, *, dim: int, wrap: bool) -> A
 
 def take_along_gradient(ctx: Any) -> tuple[Any, None]:
     x, index = ctx.inputs
-    zero = BROADCAST_TO(number(0.0, ctx.g), shape=tuple(x.shape))
-    return PUT_ALONG(zero, index, ctx.g, reduction="add", **ctx.attrs), None
+    return TAKE_ALONG_BACKWARD(ctx.g, index, shape=tuple(x.shape), **ctx.attrs), None
+
+
+def take_along_backward(k: Any, g: Any, index: Any, *, dim: int, shape: Any, wrap: bool) -> Any:
+    dx = k.empty(shape, g.dtype)
+    if not shape:
+        dx[...] = g
+        return dx
+    k.take_along_backward(g, index, *walk(shape, dim), wrap, dx)
+    return dx
 
 
 def put_along_forward(k: Any, x: Any, index: Any, values: Any, *, dim: int, wrap: bool,
@@ -128,6 +150,10 @@ def put_along_gradient(ctx: Any) -> tuple[Any, None, Any]:
     return kept, None, TAKE_ALONG(ctx.g, index, **how)
 
 
+TAKE_ALONG_BACKWARD = Op(
+    "take_along_backward", "ai", take_along_backward, reference.take_along_backward,
+    lambda ctx: (TAKE_ALONG(ctx.g, ctx.inputs[1], dim=ctx.attrs["dim"], wrap=ctx.attrs["wrap"]), None),
+    kernels=("take_along_backward",), tolerance=8, todo=NO_CUDA, checks_indices=True)
 TAKE_ALONG = Op("take_along", "ai", take_along_forward, reference.take_along, take_along_gradient,
                 check_along, kernels=("take_along",), tolerance=8, todo=NO_CUDA, checks_indices=True,
                 bytes=lambda x, index, **_: 2 * index.size * x.itemsize)

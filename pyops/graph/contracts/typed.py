@@ -165,7 +165,7 @@ def take_along(x, index, strides, n, step, wrap, y) -> None:
     one_type(x, y)
 
 
-@contract("put_along put_along_add put_along_mul put_along_max put_along_min", "xednnbX")
+@contract("take_along_backward put_along put_along_add put_along_mul put_along_max put_along_min", "xednnbX")
 def put_along(values, index, strides, n, step, wrap, y) -> None:
     need(values.size == index.size, "there is a value an index")
     walk(y, index, strides, n, step)
