@@ -19,4 +19,7 @@ bool depthwise_in_blocks(const Convolution& conv, const Extent& kernel, Dims str
 // The gradient of its filters; y is that of the result.
 bool depthwise_gradient_in_blocks(const Convolution& conv, const Extent& kernel, Dims stride, Dims padding,
                                   Dims dilation, real* dw);
+// The same of any other (blocked_weight_gradient.cpp), unless what it takes is estimated above other_units, in
+// multiply-adds of whole vectors.
+bool weight_gradient_in_blocks(const Convolution& conv, const TapList& t, double other_units, real* dw);
 }  // namespace ISA::REAL_NAME

@@ -301,13 +301,16 @@ static void gradient_by_taps(const WeightGradient& g) {
 
 // Shares of the multiply-adds' peak that either way reaches, as measured on Zen 4: the product packs columns
 // that few filters use; a row's last vector, if it is not whole, costs twice.
+static double share_by_taps(const WeightGradient& g) {
+    const i64 width = g.t.grid.w, whole = width / LANES;
+    if (g.t.count < 3) return 0;   // too few sums at once to hide a multiply-add's latency
+    return double(width) / (LANES * (whole + 2 * (width > whole * LANES) + 0.25));
+}
+static double share_by_product(const WeightGradient& g) {
+    return double(g.conv.filters) / (g.conv.filters + 20) * (g.conv.channels <= 4 ? 0.8 : 1);
+}
 static bool taps_pay(const WeightGradient& g) {
-    const i64 width = g.t.grid.w, filters = g.conv.filters, whole = width / LANES;
-    if (g.conv.channels == 1 && filters <= ROWS) return true;
-    if (g.t.count < 3) return false;   // too few sums at once to hide a multiply-add's latency
-    const double by_taps = double(width) / (LANES * (whole + 2 * (width > whole * LANES) + 0.25)),
-                 by_product = double(filters) / (filters + 20) * (g.conv.channels <= 4 ? 0.8 : 1);
-    return by_taps > by_product;
+    return (g.conv.channels == 1 && g.conv.filters <= ROWS) || share_by_taps(g) > share_by_product(g);
 }
 
 static bool one_channel_fits(const WeightGradient& g) {
@@ -336,7 +339,11 @@ static bool by_winograd(const WeightGradient& g, const Extent& kernel, Dims stri
 }
 
 static bool by_blocks(const WeightGradient& g, const Extent& kernel, Dims stride, Dims padding, Dims dilation) {
-    return depthwise_gradient_in_blocks(g.conv, kernel, stride, padding, dilation, g.dw);
+    if (depthwise_gradient_in_blocks(g.conv, kernel, stride, padding, dilation, g.dw)) return true;
+    constexpr double PRODUCT = 0.8, TAPS = VECTOR_BYTES == 64 ? 1 : 0.6;   // of their shares above, on Zen 5
+    const double by_taps = TAPS * share_by_taps(g), by_product = PRODUCT * share_by_product(g),
+                 work = double(g.conv.ys.n) * g.t.outputs() * g.t.count * g.conv.channels * g.conv.ys.c / BLOCK;
+    return weight_gradient_in_blocks(g.conv, g.t, work / (by_taps > by_product ? by_taps : by_product), g.dw);
 }
 #else
 // in double every digit counts
