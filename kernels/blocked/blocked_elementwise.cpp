@@ -90,6 +90,22 @@ void copy_channels(InMap<real> x, i64 channels, i64 to, OutMap<real> y) {
     });
 }
 
+// The channels from `first` on of x, which has `channels`, as many as y takes. A block of y comes from two
+// neighbouring blocks
+void slice_channels(InMap<real> x, i64 channels, i64 first, i64 count, OutMap<real> y) {
+    each_run(y, [&](i64 n, i64 block, i64 from, i64 to) {
+        real* out = y.at(n, block);
+        for (int part = 0; part < BLOCK; part += LANES) {
+            const i64 begin = first + (block * BLOCK + part < count ? block * BLOCK + part : 0),
+                      low = begin / LANES * LANES, high = low + LANES < channels ? low + LANES : low;
+            const M     lanes = lane_index() + (lane_int)(begin - low);
+            const real *a = x.at(n, low / BLOCK) + low % BLOCK, *b = x.at(n, high / BLOCK) + high % BLOCK;
+            for (i64 p = from; p < to; ++p)
+                store(out + p * BLOCK + part, __builtin_shuffle(load(a + p * BLOCK), load(b + p * BLOCK), lanes));
+        }
+    });
+}
+
 // Each channel of x `times` times: channel c of y is channel c / times of x. A block of y comes from
 // two neighbouring blocks at most
 void repeat_channels(InMap<real> x, i64 channels, i64 times, OutMap<real> y) {

@@ -59,6 +59,15 @@ def test_copy_channels_side_by_side(backend, pieces, size):
     assert np.array_equal(MapOut((n, total, *size)).take(y, larger), np.concatenate(parts, 1))
 
 
+@pytest.mark.parametrize("channels, first, count", [(40, 0, 7), (40, 16, 20), (37, 5, 32), (58, 29, 29), (20, 19, 1),
+                                                    (130, 33, 90), (16, 9, 7)])
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (40, 30)])
+def test_slice_channels(backend, channels, first, count, size):
+    x, = draw((2, channels, *size))
+    y, = run(backend, "slice_channels", Image(x), channels, first, count, MapOut((2, count, *size)))
+    assert np.array_equal(y, x[:, first:first + count])
+
+
 def test_nan_of_one_channel_stays_there(backend):
     x, = draw((1, 16, 4, 4))
     x[0, 3] = np.nan

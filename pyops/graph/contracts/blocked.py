@@ -97,6 +97,16 @@ def copy_channels(x, channels, to, y) -> None:
     )
 
 
+@contract("slice_channels", "mnnnM")
+def slice_channels(x, channels, first, count, y) -> None:
+    filled(channels, x)
+    filled(count, y)
+    need(
+        (x.n, x.h, x.w) == (y.n, y.h, y.w) and first >= 0 and first + count <= channels,
+        "channels are some of the input's",
+    )
+
+
 @contract("repeat_channels", "mnnM")
 def repeat_channels(x, channels, times, y) -> None:
     filled(channels, x)

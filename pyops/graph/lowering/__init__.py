@@ -19,12 +19,13 @@ from . import (
     pooling,
     puts,
     recurrent,
+    slices,
 )
 from .context import INPUT, OUTPUT, Declined, Lowering, Ref
 
 RULES = {**convolution.RULES, **pooling.RULES, **elementwise.RULES, **linear.RULES, **attention.RULES,
          **recurrent.RULES, **norms.RULES, **on_bytes.RULES, **puts.RULES, **labels.RULES,
-         **in_place.RULES}
+         **in_place.RULES, **slices.RULES}
 # The kernels of rules are of float32, but for those on bytes and of these, whose checks are the row's own
 MIXED = {*puts.RULES, *labels.RULES, *attention.MIXED, *linear.MIXED}
 
