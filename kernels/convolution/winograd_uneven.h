@@ -27,6 +27,7 @@
 
 namespace ISA::REAL_NAME {
 constexpr real LARGEST_SQUARE = 16, LARGEST_TAP = 64;
+constexpr i64  FAR_BYTES = 2 << 20;   // a larger map comes from memory
 constexpr real INFINITE = std::numeric_limits<real>::infinity();
 
 // lane i becomes the sum of the lanes of v[i]
@@ -39,9 +40,11 @@ static inline __attribute__((always_inline)) V sums_of_lanes(V (&v)[LANES]) {
 }
 
 // The sums of squares over all channels of the pixels [begin, end) of a row. Lanes beyond the last
-// channel hold no values.
+// channel hold no values. What is read here first of a map that comes from memory is the row below, too:
+// blocks of channels lie too far apart for the processor to see what comes next.
 static inline void row_energies(const InMap<real>& x, i64 sample, i64 row, i64 channels, i64 begin, i64 end,
                                 real* energy) {
+    const bool far = x.n * x.blocks * x.plane() * (i64)sizeof(real) > FAR_BYTES;
     const i64 plane = x.plane(), blocks = (channels + BLOCK - 1) / BLOCK,
               last = channels - (blocks - 1) * BLOCK;
     for (i64 p = begin; p < end; p += LANES) {
@@ -54,6 +57,8 @@ static inline void row_energies(const InMap<real>& x, i64 sample, i64 row, i64 c
         };
         i64 block = 0;
         for (; block < blocks - (last < BLOCK); ++block, from += plane) {
+            if (far)
+                for (int i = 0; i < count; ++i) __builtin_prefetch(from + (x.w + i) * BLOCK);
             if (count == LANES) {
                 #pragma GCC unroll 16
                 for (int i = 0; i < LANES; ++i)
