@@ -56,9 +56,29 @@ bool are_even(const py::array& array, py::ssize_t rows, double share) {
     }
     return true;
 }
+// y = x factor along the middle axis of (outer, factors, inner): products of doubles, rounded. y may be x.
+void scale(const py::array& x, const py::array_t<double, py::array::c_style>& factors, py::ssize_t inner, py::array y) {
+    const char* from = bytes_of(x);
+    bytes_of(y);
+    char* to = static_cast<char*>(y.mutable_data());
+    const py::ssize_t n = factors.size(), all = x.size();
+    if (y.size() != all || inner <= 0 || n <= 0 || all % inner || all / inner % n)
+        throw py::value_error("takes a factor for each of some rows");
+    const double* const factor = factors.data();
+    float values[STRIP];
+    for (py::ssize_t row = 0; row * inner < all; ++row)
+        for (py::ssize_t left = inner; left > 0; left -= STRIP) {
+            const py::ssize_t count = std::min(left, STRIP);
+            std::memcpy(values, from, count * sizeof *values);
+            for (py::ssize_t i = 0; i < count; ++i) values[i] = float(values[i] * factor[row % n]);
+            std::memcpy(to, values, count * sizeof *values);
+            from += count * sizeof *values, to += count * sizeof *values;
+        }
+}
 }  // namespace
 
 void bind_weights(py::module_& m) {
     m.def("finite", &are_finite, "Whether all numbers of a float32 array are finite.");
     m.def("even", &are_even, "Whether no number of a row has more than `share` times the squares of all others.");
+    m.def("scale", &scale, "y = x times a factor for each of rows of `inner` numbers, again and again.");
 }

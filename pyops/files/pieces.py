@@ -14,6 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 
+STRIP = 1 << 20   # bytes
+
+
 class Mapped:
     """A private map of an open file. free: whether whoever has the one array of a piece may write to it
     (`own`), which changes no file."""
@@ -41,10 +44,10 @@ class Mapped:
 class Piece:
     """What an array in a map has as its base, and so have all views of it."""
 
-    __slots__ = ("mapped", "first", "end", "__array_interface__")
+    __slots__ = ("mapped", "first", "end", "changed", "__array_interface__")
 
     def __init__(self, mapped: Mapped, first: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.mapped, self.first = mapped, first
+        self.mapped, self.first, self.changed = mapped, first, False
         self.end = first + math.prod(shape) * dtype.itemsize
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str,
                                     "data": (mapped.address + first, False)}
@@ -63,11 +66,38 @@ def borrowed(array: np.ndarray) -> bool:
 def own(array: np.ndarray) -> np.ndarray | None:
     """The array's memory to be written to, as another array, if it is all of a piece that was given up; the
     caller knows that nobody else reads the numbers that it has now."""
-    piece = array.base
-    if not isinstance(piece, Piece) or not piece.mapped.free:
-        return None
-    if not array.flags.c_contiguous or array.nbytes != piece.end - piece.first:
+    piece = whole_piece(array)
+    if piece is None or not piece.mapped.free:
         return None
     taken = np.asarray(Piece(piece.mapped, piece.first, array.shape, array.dtype))
     piece.end = piece.first   # the old one gives nothing back
+    new = whole_piece(taken)
+    assert new is not None
+    new.changed = True
     return taken
+
+
+def whole_piece(array: np.ndarray) -> Piece | None:
+    """The piece that an array in order is all of."""
+    piece = array.base
+    whole = isinstance(piece, Piece) and array.flags.c_contiguous and array.nbytes == piece.end - piece.first
+    return piece if whole else None
+
+
+def seen(array: np.ndarray, first: int, end: int) -> None:
+    """These bytes of an array were read and need not stay in memory: where they are as in the file, they
+    are there again when they are looked at."""
+    piece = whole_piece(array)
+    if piece is not None and not piece.changed:
+        piece.mapped.forget(piece.first + first, piece.first + end)
+
+
+def copy_into(made: np.ndarray, array: np.ndarray) -> None:
+    """made[...] = array, of which what is copied does not stay in memory if it lies in a file."""
+    if whole_piece(array) is None or not made.flags.c_contiguous or array.dtype != made.dtype:
+        made[...] = array
+        return
+    to, numbers = made.reshape(-1).view(np.uint8), array.reshape(-1).view(np.uint8)
+    for first in range(0, len(numbers), STRIP):
+        to[first:first + STRIP] = numbers[first:first + STRIP]
+        seen(array, first, min(first + STRIP, len(numbers)))

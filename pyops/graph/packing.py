@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from collections.abc import Iterator
 
 import numpy as np
 
 from .. import _C
 from ..core import memory
-from ..files.pieces import borrowed
+from ..files.pieces import borrowed, copy_into, seen
 from .shared import once
 
 BLOCK = 16
@@ -61,7 +62,7 @@ def contiguous(w: np.ndarray) -> np.ndarray:
 @once
 def copied(w: np.ndarray) -> np.ndarray:
     made = room(w.shape, np.float32)
-    made[...] = w
+    copy_into(made, w)
     return made
 
 
@@ -72,31 +73,42 @@ def settled(constant: np.ndarray) -> np.ndarray:
 
 @once
 def settled_copy(constant: np.ndarray) -> np.ndarray:
-    return constant.copy()
+    made = memory.empty(constant.shape, constant.dtype)
+    copy_into(made, constant)
+    return made
 
 
-class Aligned(threading.local):
-    """Memory of a thread that weights are copied to, which lie in a file, to be packed from there."""
-    MOST = 16 << 20   # bytes that are kept
-
-    def __init__(self) -> None:
-        self.room = np.empty(0, np.float32)
-
-    def __call__(self, w: np.ndarray) -> np.ndarray:
-        """The weights in order, for a kernel to read in one call."""
-        w = np.ascontiguousarray(w, np.float32)
-        if w.flags.aligned:
-            return w
-        if self.room.size < w.size:
-            self.room = np.empty(w.size, np.float32)
-        found = self.room[:w.size].reshape(w.shape)
-        if self.room.nbytes > self.MOST:
-            self.room = np.empty(0, np.float32)
-        found.reshape(-1).view(np.uint8)[:] = w.reshape(-1).view(np.uint8)
-        return found
+STRIP = 1 << 20   # bytes that are laid out to be packed
 
 
-aligned = Aligned()
+class Scratch(threading.local):
+    """Memory of a thread for them: fresh pages would take longer than the copy."""
+    room = np.empty(0, np.float32)
+
+    def __call__(self, shape: tuple[int, ...]) -> np.ndarray:
+        size = math.prod(shape)
+        if 4 * size > STRIP:
+            return np.empty(shape, np.float32)
+        if not self.room.size:
+            self.room = np.empty(STRIP // 4, np.float32)
+        return self.room[:size].reshape(shape)
+
+
+scratch = Scratch()
+
+
+def strips(w: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Float32 weights (filters, ...) in order and aligned, some blocks of filters at a time: the first
+    block, the one behind the last, and the filters."""
+    w = np.ascontiguousarray(w, np.float32)
+    step = len(w) if w.flags.aligned else max(1, STRIP // max(1, w[:BLOCK].nbytes)) * BLOCK
+    for first in range(0, len(w), max(1, step)):
+        some, each = w[first:first + step], w[:1].nbytes
+        if not w.flags.aligned:   # it lies in a file
+            some = scratch(some.shape)
+            some.reshape(-1).view(np.uint8)[:] = w[first:first + step].reshape(-1).view(np.uint8)
+            seen(w, first * each, (first + len(some)) * each)
+        yield first // BLOCK, -(-(first + len(some)) // BLOCK), some
 
 
 @once
@@ -109,8 +121,9 @@ def direct(kernels, w: np.ndarray) -> np.ndarray:
     """(K, C, R, S) as (K/16, C/16, R, S, 16 channels, 16 filters)."""
     K, C, R, S = w.shape
     packed = memory.empty((rounded(K) // BLOCK, rounded(C) // BLOCK, R, S, BLOCK, BLOCK), np.float32)
-    kernels.pack_weights(aligned(w).reshape(K, C, R * S),
-                         packed.reshape(packed.shape[0], -1, BLOCK))
+    flat = packed.reshape(packed.shape[0], -1, BLOCK)
+    for first, last, some in strips(w):
+        kernels.pack_weights(some.reshape(-1, C, R * S), flat[first:last])
     return packed
 
 
@@ -141,7 +154,8 @@ def linear(kernels, w: np.ndarray) -> np.ndarray:
         if K % BLOCK:
             packed[whole:, :, :K % BLOCK], packed[whole:, :, K % BLOCK:] = w.T[:, whole * BLOCK:], 0
         return packed
-    kernels.pack_weights(aligned(w).reshape(K, C, 1), packed)
+    for first, last, some in strips(w):
+        kernels.pack_weights(some.reshape(-1, C, 1), packed[first:last])
     return packed
 
 
@@ -204,7 +218,8 @@ def bytes_filters(w: np.ndarray) -> np.ndarray:
 def winograd(kernels, w: np.ndarray, tile: int) -> np.ndarray:
     """G w G^T for F(tile x tile, R x R), (K, C, R, R) as (K/16, points, C, 16 filters)."""
     u = memory.empty(winograd_shape(w, tile), np.float32)
-    kernels.winograd_weights(aligned(w), tile, u)
+    for first, last, some in strips(w):
+        kernels.winograd_weights(some, tile, u[first:last])
     return u
 
 

@@ -4,10 +4,12 @@ mean) s + shift, computed in float64.
 """
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
 
+from ... import _C
 from ...core import memory
 from ...files.pieces import own
 from ..ir import Graph, Node, Value
@@ -99,6 +101,11 @@ def scaled(weight: np.ndarray, shape: tuple[int, ...], scale: bytes) -> np.ndarr
 
 def multiplied(weight: np.ndarray, numbers: np.ndarray, made: np.ndarray) -> None:
     """Puts the product into `made`, some rows at a time: no float64 copy of all is made."""
+    axis = int(np.argmax(numbers.shape))
+    if (weight.dtype == made.dtype == np.float32 and weight.flags.c_contiguous and made.flags.c_contiguous
+            and weight.size and numbers.size == weight.shape[axis]):
+        _C.scale(weight, np.ascontiguousarray(numbers, np.float64), math.prod(weight.shape[axis + 1:]), made)
+        return
     factors = np.broadcast_to(numbers, weight.shape)
     step = max(1, ROWS // max(1, weight[:1].size))
     for first in range(0, len(weight), step):

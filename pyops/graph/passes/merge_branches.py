@@ -32,7 +32,7 @@ def is_plain(conv: Node) -> bool:
     x, weight, bias = conv.inputs
     return (isinstance(x, Value) and isinstance(weight, np.ndarray) and weight.dtype.kind == "f"
             and x.ndim == weight.ndim and (bias is None or isinstance(bias, np.ndarray))
-            and conv.epilogue.residual is None and conv.epilogue.activation is None and packing.finite(weight))
+            and conv.epilogue.residual is None and conv.epilogue.activation is None)
 
 
 def merge_one(graph: Graph, conv: Node, consumers: Consumers) -> bool:
