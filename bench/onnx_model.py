@@ -252,6 +252,12 @@ def permute(b, step, a):
     return b.node("Transpose", [a["input"]], perm=[d % a["input"].ndim for d in a["dims"]])
 
 
+def transpose(b, step, a):
+    axes = list(range(a["input"].ndim))
+    axes[a["dim0"]], axes[a["dim1"]] = axes[a["dim1"]], axes[a["dim0"]]
+    return b.node("Transpose", [a["input"]], perm=axes)
+
+
 def cat(b, step, a):
     return b.node("Concat", list(a["tensors"]), axis=a["dim"])
 
@@ -310,6 +316,7 @@ NODES = {
     "mean": mean, **{name: binary(only(name, "onnx")) for name in ("add", "sub", "mul", "div")},
     "matmul": lambda b, step, a: b.node("MatMul", [a["input"], a["other"]]),
     "scaled_dot_product_attention": attention, "split": split, "permute": permute, "cat": cat,
+    "transpose": transpose,
     "getitem": getitem, "interpolate": interpolate, "leaky_relu": leaky_relu, "square": square, "pad": pad,
     **dict.fromkeys(("flatten", "reshape", "unsqueeze", "squeeze"), reshape),
     **{f"dropout{n}": same for n in ("", "1d", "2d", "3d")},
