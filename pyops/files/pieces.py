@@ -27,12 +27,26 @@ class Mapped:
         self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.address: int = np.frombuffer(self.map, np.uint8).__array_interface__["data"][0]
         self.free = False
+        self.places: list[tuple[int, int]] = []   # of all arrays
+        self._alone: set[tuple[int, int]] | None = None
 
     def array(self, shape: tuple[int, ...], dtype: Any, first: int) -> np.ndarray:
         """The array at a place, all of which is in the file."""
         dtype = np.dtype(dtype)
         assert 0 <= first and first + math.prod(shape) * dtype.itemsize <= len(self.map)
+        self.places.append((first, first + math.prod(shape) * dtype.itemsize))
         return np.asarray(Piece(self, first, tuple(map(int, shape)), dtype))
+
+    def alone(self, first: int, end: int) -> bool:
+        """Whether no other array lies on the one at a place: a file may have two share their numbers."""
+        if self._alone is None:
+            self._alone, reached = set(), 0
+            places = sorted(self.places)
+            for place, (behind, _) in zip(places, [*places[1:], (len(self.map), 0)]):
+                if reached <= place[0] and place[1] <= behind:
+                    self._alone.add(place)
+                reached = max(reached, place[1])
+        return (first, end) in self._alone
 
     def prepare(self, first: int, end: int) -> None:
         """All of these bytes will be written to: the system may provide for them at once."""
@@ -77,7 +91,7 @@ def own(array: np.ndarray) -> np.ndarray | None:
     """The array's memory to be written to, as another array, if it is all of a piece that was given up; the
     caller knows that nobody else reads the numbers that it has now."""
     piece = whole_piece(array)
-    if piece is None or not piece.mapped.free:
+    if piece is None or not piece.mapped.free or not piece.mapped.alone(piece.first, piece.end):
         return None
     taken = np.asarray(Piece(piece.mapped, piece.first, array.shape, array.dtype))
     piece.end = piece.first   # the old one gives nothing back

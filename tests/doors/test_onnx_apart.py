@@ -157,6 +157,23 @@ def test_batch_norms_are_folded_as_into_arrays(tmp_path, shared):
     assert path.read_bytes() == before
 
 
+def test_arrays_that_lie_on_each_other_are_folded_apart(tmp_path):
+    """Two names for the same bytes of a file, each with its batch norm."""
+    normed(tmp_path / "model.onnx", False)
+    onnx.save_model(onnx.load(tmp_path / "model.onnx"), str(tmp_path / "split.onnx"), save_as_external_data=True,
+                    location="w.bin", size_threshold=1 << 16)
+    split = onnx.load(tmp_path / "split.onnx", load_external_data=False)
+    first, second = (t for t in split.graph.initializer if t.name in ("w0", "w1"))
+    del second.external_data[:]
+    second.external_data.extend(first.external_data)
+    (tmp_path / "split.onnx").write_bytes(split.SerializeToString())
+    x = np.random.default_rng(2).standard_normal((1, 160, 3, 5)).astype(np.float32)
+    proto = onnx.load(tmp_path / "model.onnx")
+    w0, w1 = (t for t in proto.graph.initializer if t.name in ("w0", "w1"))
+    w1.raw_data = w0.raw_data
+    assert np.array_equal(pyops_onnx.load(tmp_path / "split.onnx")(x), pyops_onnx.load(proto.SerializeToString())(x))
+
+
 def test_arrays_of_a_file_that_is_shorter_than_it_says_are_refused(file, tmp_path):
     proto = onnx.load(file)
     onnx.save_model(proto, str(tmp_path / "split.onnx"), save_as_external_data=True, location="w.bin", size_threshold=1)

@@ -17,7 +17,8 @@ def recurrent(low: Lowering, node: Node) -> None:
     p = plan(node.op, cell, x.shape, *shapes_of((h0, c0, lengths)), shapes_of(weights), batch_first)
     packed = aligned(Allocator, p.packed)
     for d in range(p.packed[0]):
-        low.kernels.recurrent_pack(*weights[6 * d:6 * d + 6], p.sizes, packed[d])
+        own = (None if w is None else np.require(w, None, "CA") for w in weights[6 * d:6 * d + 6])
+        low.kernels.recurrent_pack(*own, p.sizes, packed[d])
     # A buffer for every output, though none may read it: the kernel writes all
     outputs = [low.new_planar(v) for v in node.outputs]
     none = np.empty(0, np.float32)
