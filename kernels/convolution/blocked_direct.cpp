@@ -7,23 +7,28 @@
 BEGIN_KERNELS
 namespace {
 // Maps that other maps will have driven out of the caches by the time they are read again
-bool outgrows(i64 blocks, i64 pixels) { return blocks * pixels * BLOCK * (i64)sizeof(real) > (2 << 20); }
+bool outgrows(i64 channels, i64 pixels) { return channels * pixels * (i64)sizeof(real) > (2 << 20); }
 
 // What is fetched while a row of outputs is made: `lines` pixels from `x` on, of each block.
 struct Following {
     const real* x = nullptr;
     i64 lines = 0;
-    Following() = default;
-
-    // `rows` of them from `row` on, which may be the next sample's
-    Following(const Layer& l, i64 sample, i64 first_block, i64 row, i64 rows) {
-        if (!outgrows(l.x.n * l.x.blocks, l.x.h * l.x.w)) return;
+    // `rows` of them from `row` on, which may be the next sample's. step: values of a pixel
+    Following(const Layer& l, i64 sample, i64 first_block, i64 row, i64 rows, i64 step) {
+        if (!outgrows(l.x.n * (step == 1 ? l.x_channels : l.x.blocks * BLOCK), l.x.h * l.x.w)) return;
         if (row >= l.x.h) row -= l.x.h, ++sample;
         if (sample >= l.x.n || row >= l.x.h) return;
-        x     = l.x.data + sample * l.x.sample + (first_block * l.x.h + row) * l.x.w * BLOCK;
-        lines = least(rows, l.x.h - row) * l.x.w;
+        x     = l.x.data + sample * l.x.sample + (first_block * l.x.h + row) * l.x.w * step;
+        lines = (least(rows, l.x.h - row) * l.x.w * step + BLOCK - 1) / BLOCK;
     }
 };
+
+// Lines [begin, end) of a row of each channel of a planar map, which tiles have no time to fetch
+void fetch_channels(const Layer& l, const Following& following, i64 begin, i64 end) {
+    for (i64 c = 0; c < l.x_channels; ++c)
+        for (i64 line = begin; line < end; ++line)
+            __builtin_prefetch(following.x + c * l.x.h * l.x.w + line * BLOCK, 0, 2);
+}
 
 // The filter blocks [k0, k1), all of one group, at a span of the output row oy. `input` is what the
 // row's tap (dy, dx) = (0, 0) would read first.
@@ -34,7 +39,7 @@ void convolve_row(const Layer& l, const Phase& p, const Span& span, const Reduct
     const Tiling t = tiling(length, k1 - k0);
     const i64 row = (oy * p.place_h + p.at_h) * l.y.w + p.at_w;
     Ahead ahead{nullptr, l.x.h * l.x.w * STEP, 0, 0, (k1 - k0 + t.q - 1) / t.q,
-                outgrows(l.y.n * l.y.blocks, l.y.h * l.y.w)};
+                outgrows(l.y.n * l.y.blocks * BLOCK, l.y.h * l.y.w)};
     ahead.x_shift = Ahead::shift(following.lines / t.tiles + 1, ahead.turns * r.count);
     ahead.y_shift = Ahead::shift(t.q * BLOCK, r.count * ((r.channels + BLOCK - 1) / BLOCK));
     for (i64 k = k0; k < k1; k += t.q, ++ahead.turn) {
@@ -45,7 +50,10 @@ void convolve_row(const Layer& l, const Phase& p, const Span& span, const Reduct
             const Target target{l.y.at(sample, k) + at, l.residual ? l.residual.at(sample, k) + at : nullptr,
                                 p.place_w * BLOCK,      l.y.plane(),
                                 l.residual.plane(),     l.bias ? l.bias + k * BLOCK : nullptr};
-            if (following.x) {
+            if (following.x && STEP == 1) {
+                if (k == k0)
+                    fetch_channels(l, following, following.lines * i / t.tiles, following.lines * (i + 1) / t.tiles);
+            } else if (following.x) {
                 const i64 begin = following.lines * i / t.tiles;
                 ahead.x         = following.x + begin * STEP;
                 ahead.lines     = following.lines * (i + 1) / t.tiles - begin;
@@ -76,7 +84,7 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
         // in place the row that the next one reads first, or else a part of the next task's
         const i64 next = in_place ? (oy + 1) * p.stride_h + source.reach.bottom
                                   : strip.first + strip.rows + (oy - begin) * p.stride_h;
-        const Following following = STEP == 1 ? Following() : Following(l, sample, first_block, next, p.stride_h);
+        const Following following(l, sample, first_block, next, p.stride_h, STEP);
         convolve_row<STEP>(l, p, span, r, base + (oy * p.stride_h - origin) * x_row, sample, oy, k_begin,
                            k_end, following);
     };

@@ -7,8 +7,9 @@
 // nor on threads or batch.
 //
 // Registers: AVX-512 has 32: 14 x 2, 9 x 3 or 6 x 4 accumulators beside the weights and
-// the broadcast (7 x 4 would leave none for that: every multiply-add would read memory). With 16 registers a block of filters is two vectors (AVX2) and 6 x 1
-// fit; with SSE four, and 2 x 1.
+// the broadcast (7 x 4 would leave none for that: every multiply-add would read memory).
+// With 16 registers a block of filters is two vectors (AVX2) and 6 x 1 fit; with SSE four, and
+// 2 x 1.
 #pragma once
 #include "blocked/epilogue.h"
 

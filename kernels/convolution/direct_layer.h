@@ -50,6 +50,10 @@ struct Layer {
 
 inline i64 least(i64 a, i64 b) { return a < b ? a : b; }
 
+template <int... I> inline V odd_lanes(V a, V b, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+
 // Extremes of the taps' displacements
 struct Reach {
     i64 top = 1 << 30, bottom = -(1 << 30), left = 1 << 30, right = -(1 << 30);
@@ -88,15 +92,39 @@ template <int STEP> struct Strip {
                             least(BLOCK, l.channels - block * STEP) * sizeof(real));
                 change.gate = gate;
             }
-            for (i64 r = 0; r < rows; ++r)
+            for (i64 r = 0; r < rows; ++r) {
+                const real* row_of_x = x.data + sample * x.sample + (block * x.h + first + r) * x.w * STEP;
+                if (STEP == 1 && phases == 2) {
+                    fill_both_phases(row_of_x, x.w, left, to);
+                    to += row();
+                    continue;
+                }
                 for (i64 f = 0; f < phases; ++f, to += columns * STEP)
-                    fill_row(x.data + sample * x.sample + (block * x.h + first + r) * x.w * STEP, x.w,
-                             left + f, change, to);
+                    fill_row(row_of_x, x.w, left + f, change, to);
+            }
         }
     }
 
 private:
     struct Change { const real *scale, *shift, *gate; };   // of a block of channels, as in Layer
+
+    // Columns start, start + 2, ... of a row of w, and those between them
+    void fill_both_phases(const real* row, i64 w, i64 start, real* even) const {
+        real* odd = even + columns;
+        const auto value = [&](i64 at) { return at >= 0 && at < w ? row[at] : 0; };
+        for (i64 c = 0; c < columns;) {
+            const i64 at = start + 2 * c;
+            if (at >= 0 && at + 2 * LANES <= w && c + LANES <= columns) {
+                const V a = load(row + at), b = load(row + at + LANES);
+                store(even + c, even_lanes(a, b));
+                store(odd + c, odd_lanes(a, b, EveryLane{}));
+                c += LANES;
+            } else {
+                even[c] = value(at), odd[c] = value(at + 1);
+                ++c;
+            }
+        }
+    }
 
     // columns start, start + phases, ... of a row of w
     void fill_row(const real* row, i64 w, i64 start, const Change& change, real* to) const {
