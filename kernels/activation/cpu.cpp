@@ -14,10 +14,13 @@ template <int N, class F>
 static inline void loop(const real* const (&in)[N], i64 n, real* y, i64 grain, F f) {
     parallel_for((n + LANES - 1) / LANES, grain / LANES, [&](i64 begin, i64 end) {
         const i64 from = begin * LANES, to = end * LANES < n ? end * LANES : n;
-        for_vectors(to - from, [&](i64 i, auto lanes) {
+        struct { const real* p[N]; } at;   // held by value, as in elementwise/cpu.cpp
+        for (int k = 0; k < N; ++k) at.p[k] = in[k] + from;
+        real* const out = y + from;
+        for_vectors(to - from, [=](i64 i, auto lanes) {
             V v[N];
-            for (int k = 0; k < N; ++k) v[k] = lanes.load(in[k] + from + i);
-            lanes.store(y + from + i, f(v));
+            for (int k = 0; k < N; ++k) v[k] = lanes.load(at.p[k] + i);
+            lanes.store(out + i, f(v));
         });
     });
 }
@@ -72,17 +75,19 @@ void gelu(In<real> x, Out<real> y) {
     constexpr i64 STEP = GELU_TOGETHER * LANES;
     const i64 n = x.size();
     parallel_for((n + STEP - 1) / STEP, COSTLY / STEP, [&](i64 begin, i64 end) {
+        const real* const in = x.data;
+        real* const out = y.data;
         i64 i = begin * STEP;
         for (const i64 whole = end * STEP < n ? end * STEP : n - n % STEP; i < whole; i += STEP) {
             V v[GELU_TOGETHER], e[GELU_TOGETHER];
-            for (int k = 0; k < GELU_TOGETHER; ++k) e[k] = v[k] = load(x.data + i + k * LANES);
+            for (int k = 0; k < GELU_TOGETHER; ++k) e[k] = v[k] = load(in + i + k * LANES);
             one_and_erf(e);
-            for (int k = 0; k < GELU_TOGETHER; ++k) store(y.data + i + k * LANES, real(0.5) * v[k] * e[k]);
+            for (int k = 0; k < GELU_TOGETHER; ++k) store(out + i + k * LANES, real(0.5) * v[k] * e[k]);
         }
         const i64 last = end * STEP < n ? end * STEP : n;
         for_vectors(last - i, [&](i64 j, auto lanes) {
-            const V v = lanes.load(x.data + i + j);
-            lanes.store(y.data + i + j, real(0.5) * v * one_and_erf(v));
+            const V v = lanes.load(in + i + j);
+            lanes.store(out + i + j, real(0.5) * v * one_and_erf(v));
         });
     });
 }
@@ -199,8 +204,9 @@ template <class F> static inline void gated(i64 half, i64 n, F f) {
 void glu(In<real> x, i64 half, Out<real> y) {
     gated(half, y.size(), [&](i64 at, i64 from, i64 count) {
         const real* const value = x.data + from;
-        for_vectors(count, [&](i64 i, auto lanes) {
-            lanes.store(y.data + at + i, lanes.load(value + i) * vsigmoid(lanes.load(value + half + i)));
+        real* const out = y.data + at;
+        for_vectors(count, [=](i64 i, auto lanes) {
+            lanes.store(out + i, lanes.load(value + i) * vsigmoid(lanes.load(value + half + i)));
         });
     });
 }
@@ -208,8 +214,9 @@ void glu_backward(In<real> g, In<real> x, i64 half, Out<real> dx) {
     gated(half, g.size(), [&](i64 at, i64 from, i64 count) {
         const real* const value = x.data + from;
         real* const slope = dx.data + from;
-        for_vectors(count, [&](i64 i, auto lanes) {
-            const V open = vsigmoid(lanes.load(value + half + i)), passed = lanes.load(g.data + at + i) * open;
+        const real* const towards = g.data + at;
+        for_vectors(count, [=](i64 i, auto lanes) {
+            const V open = vsigmoid(lanes.load(value + half + i)), passed = lanes.load(towards + i) * open;
             lanes.store(slope + i, passed);
             lanes.store(slope + half + i, passed * lanes.load(value + i) * (1 - open));
         });

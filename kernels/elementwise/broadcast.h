@@ -41,34 +41,32 @@ static inline void broadcast(const Operand (&in)[N], const Dims& shape, Out<real
     i64 rows = 1;
     for (int axis = 0; axis < shape.n - 1; ++axis) rows *= shape[axis];
     if (rows * cols == 0) return;
-    bool dense = true;
-    for (const Operand& o : in) dense = dense && o.stride[shape.n - 1] == 1;
+    bool dense = true, moves[N];
+    for (int k = 0; k < N; ++k) dense &= moves[k] = in[k].stride[shape.n - 1];
     const i64 pieces = (cols + BLOCK - 1) / BLOCK, each = cols < BLOCK ? cols : BLOCK;
     parallel_for(rows * pieces, 1 + grain / (each + 1), [&](i64 begin, i64 end) {
         Rows<N> at(in, shape, begin / pieces);
         i64 piece = begin % pieces, row = begin / pieces;
         for (i64 t = begin; t < end; ++t) {
             const i64 from = piece * BLOCK, count = cols - from < BLOCK ? cols - from : BLOCK;
-            real* out = y.data + row * cols + from;
+            real* const out = y.data + row * cols + from;
+            struct { const real* p[N]; } row_of;   // held by value, as in elementwise/cpu.cpp
+            for (int k = 0; k < N; ++k) row_of.p[k] = in[k].data + at.offset[k] + (moves[k] ? from : 0);
             if (dense) {
-                for_vectors(count, [&](i64 i, auto lanes) {
+                for_vectors(count, [=](i64 i, auto lanes) {
                     V v[N];
-                    for (int k = 0; k < N; ++k) v[k] = lanes.load(in[k].data + at.offset[k] + from + i);
+                    for (int k = 0; k < N; ++k) v[k] = lanes.load(row_of.p[k] + i);
                     lanes.store(out + i, f(v));
                 });
             } else {
-                V    same[N];   // of operands that are repeated along the row
-                bool moves[N];
-                for (int k = 0; k < N; ++k) {
-                    moves[k] = in[k].stride[shape.n - 1];
-                    same[k]  = splat(in[k].data[at.offset[k]]);
-                }
+                V same[N];   // of operands that are repeated along the row
+                for (int k = 0; k < N; ++k) same[k] = splat(*row_of.p[k]);
                 const auto walk = [&](auto moving) {   // a constant where only the one of that number moves
-                    for_vectors(count, [&](i64 i, auto lanes) {
+                    for_vectors(count, [&, row_of, out](i64 i, auto lanes) {
                         V v[N];
                         for (int k = 0; k < N; ++k) {
                             const bool on = moving() < 0 ? moves[k] : moving() == k;
-                            v[k] = on ? lanes.load(in[k].data + at.offset[k] + from + i) : same[k];
+                            v[k] = on ? lanes.load(row_of.p[k] + i) : same[k];
                         }
                         lanes.store(out + i, f(v));
                     });

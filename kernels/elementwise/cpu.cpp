@@ -1,5 +1,6 @@
 // Elementwise functions and arithmetic. A unary function is one loop over a functor of V; short
-// enough for the memory to be the limit.
+// enough for the memory to be the limit. What a loop needs it holds by value: a vector that is stored may be
+// anything for all the compiler knows, so that what it holds by reference is read again for each.
 #include "elementwise/broadcast.h"
 #include "simd_math.h"
 
@@ -9,9 +10,10 @@ template <class F> static inline void unary(In<real> x, Out<real> y, i64 grain, 
     const i64 vectors = (x.size() + LANES - 1) / LANES, n = x.size();
     parallel_for(vectors, grain / LANES, [&](i64 begin, i64 end) {
         const i64 from = begin * LANES, to = end * LANES < n ? end * LANES : n;
-        for_vectors(to - from, [&](i64 i, auto lanes) {
-            lanes.store(y.data + from + i, f(lanes.load(x.data + from + i)));
-        });
+        const real* const values = x.data + from;
+        real* const results = y.data + from;
+        for_vectors(to - from,
+                    [=](i64 i, auto lanes) { lanes.store(results + i, f(lanes.load(values + i))); });
     });
 }
 // dx = f(g, v) for a saved array v: the input or the result
@@ -19,8 +21,10 @@ template <class F> static inline void chain(In<real> g, In<real> v, Out<real> dx
     const i64 vectors = (g.size() + LANES - 1) / LANES, n = g.size();
     parallel_for(vectors, 16384 / LANES, [&](i64 begin, i64 end) {
         const i64 from = begin * LANES, to = end * LANES < n ? end * LANES : n;
-        for_vectors(to - from, [&](i64 i, auto lanes) {
-            lanes.store(dx.data + from + i, f(lanes.load(g.data + from + i), lanes.load(v.data + from + i)));
+        const real *const towards = g.data + from, *const saved = v.data + from;
+        real* const slopes = dx.data + from;
+        for_vectors(to - from, [=](i64 i, auto lanes) {
+            lanes.store(slopes + i, f(lanes.load(towards + i), lanes.load(saved + i)));
         });
     });
 }
