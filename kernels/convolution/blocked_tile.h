@@ -82,6 +82,11 @@ struct Lines {
     }
 
     void fetch(i64 channel) const {
+        if (BV > 1) {   // in turn: a channel has too few multiply-adds for all
+            const bool odd = channel & 1;
+            __builtin_prefetch((odd ? y : x) + (channel >> (odd ? y_shift : x_shift)) * BLOCK, 0, 2);
+            return;
+        }
         __builtin_prefetch(x + (channel >> x_shift) * BLOCK, 0, 2);   // for other tiles: into the second-level cache
         __builtin_prefetch(y + (channel >> y_shift) * BLOCK, 1);
         __builtin_prefetch(residual + (channel >> y_shift) * BLOCK);
