@@ -147,7 +147,8 @@ bool weight_gradient_in_blocks(const Convolution& conv, const TapList& t, double
     const Extent &xs = conv.xs, &ys = conv.ys;
     if ((conv.groups > 1 && conv.filters % BLOCK) || conv.channels < LEAST_CHANNELS) return false;
     if (blocks_of(ys.c) * conv.channels * t.count * BLOCK * (i64)sizeof(real) > MOST_SUMS) return false;
-    const double copies = COPY * xs.n * (double(blocks_of(xs.c)) * xs.spatial() + double(blocks_of(ys.c)) * ys.spatial());
+    const double copies =
+        COPY * xs.n * (double(blocks_of(xs.c)) * xs.spatial() + double(blocks_of(ys.c)) * ys.spatial());
     if (work_of(conv, t) / SHARE + copies >= other_units) return false;
     const i64 x_sample = blocks_of(xs.c) * xs.spatial() * BLOCK, y_sample = blocks_of(ys.c) * ys.spatial() * BLOCK,
               together = clamp(LOT_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n),

@@ -33,7 +33,7 @@ static void drop_runs(In<real> x, i64 shared, u64 seed, u64 threshold, real scal
             for (i64 r = b * DRAWN; r < runs && r < (b + 1) * DRAWN; ++r) {
                 const bool  keep = numbers[r % DRAWN] >= threshold;
                 const real* xr   = x.data + r * shared;
-                for_vectors(shared, [&](i64 i, auto lanes) {
+                for_vectors(shared, [=](i64 i, auto lanes) {
                     lanes.store(y.data + r * shared + i,
                                 keep ? lanes.load(xr + i) * scale + shift : splat(fill));
                 });

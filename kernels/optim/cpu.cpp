@@ -13,11 +13,14 @@ template <class Body>
 static void step(In<real> g, Out<real> p, double weight_decay, bool maximize, Body body) {
     const real sign = maximize ? -1 : 1, decay = (real)weight_decay;
     parallel_for(p.size(), GRAIN, [&](i64 begin, i64 end) {
-        for_vectors(end - begin, [&](i64 k, auto lanes) {
+        // held by value: for all the compiler knows, a vector that is stored may be what is held by reference
+        const Body own = body;
+        const real *const towards = g.data, *const now = p.data;
+        for_vectors(end - begin, [=](i64 k, auto lanes) {
             const i64 i = begin + k;
-            V d = sign * lanes.load(g.data + i);
-            if (decay != 0) d += decay * lanes.load(p.data + i);   // 0 * inf would be NaN
-            body(i, lanes, d);
+            V d = sign * lanes.load(towards + i);
+            if (decay != 0) d += decay * lanes.load(now + i);   // 0 * inf would be NaN
+            own(i, lanes, d);
         });
     });
 }
@@ -25,7 +28,7 @@ static void step(In<real> g, Out<real> p, double weight_decay, bool maximize, Bo
 void sgd_step(In<real> g, Out<real> p, Out<real> buffer, double lr, double momentum, double dampening,
               double weight_decay, bool nesterov, bool first, bool maximize) {
     const real rate = (real)lr, keep = (real)momentum, take = (real)(1 - dampening);
-    step(g, p, weight_decay, maximize, [&](i64 i, auto lanes, V d) {
+    step(g, p, weight_decay, maximize, [=](i64 i, auto lanes, V d) {
         if (keep != 0) {
             V b = first ? d : keep * lanes.load(buffer.data + i) + take * d;
             lanes.store(buffer.data + i, b);
@@ -42,7 +45,7 @@ void adam_step(In<real> g, Out<real> p, Out<real> mean, Out<real> square, Out<re
     const real take1 = (real)(1 - beta1), keep2 = (real)beta2, take2 = (real)(1 - beta2),
                root = (real)std::sqrt(correction2);
     const bool amsgrad = largest.size() > 0;
-    step(g, p, decoupled ? 0 : weight_decay, maximize, [&](i64 i, auto lanes, V d) {
+    step(g, p, decoupled ? 0 : weight_decay, maximize, [=](i64 i, auto lanes, V d) {
         V m = lanes.load(mean.data + i), v = keep2 * lanes.load(square.data + i) + take2 * (d * d);
         m += take1 * (d - m);
         lanes.store(mean.data + i, m);
@@ -59,7 +62,7 @@ void rmsprop_step(In<real> g, Out<real> p, Out<real> square, Out<real> mean, Out
                   double alpha, double eps, double weight_decay, double momentum, bool maximize) {
     const real rate = (real)lr, keep = (real)alpha, take = (real)(1 - alpha), push = (real)momentum;
     const bool centred = mean.size() > 0;
-    step(g, p, weight_decay, maximize, [&](i64 i, auto lanes, V d) {
+    step(g, p, weight_decay, maximize, [=](i64 i, auto lanes, V d) {
         V v = keep * lanes.load(square.data + i) + take * (d * d);
         lanes.store(square.data + i, v);
         if (centred) {

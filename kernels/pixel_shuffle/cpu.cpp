@@ -44,7 +44,7 @@ void pixel_unshuffle(In<real> x, i64 factor, Out<real> y) {
             const i64   plane = row / height, tap = plane % (r * r);
             const real* from =
                 x.data + (plane / (r * r) * x.dim(2) + row % height * r + tap / r) * x.dim(3) + tap % r;
-            for_vectors(width, [&](i64 i, auto lanes) {
+            for_vectors(width, [=](i64 i, auto lanes) {
                 lanes.store(y.data + row * width + i, load_strided(from + i * r, r, lanes.count));
             });
         }

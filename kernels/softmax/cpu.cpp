@@ -159,7 +159,7 @@ void softmax(In<real> x, i64 dim, Out<real> y) {
                 lanes.store(yl + i, e);
                 return e;
             }));
-            for_vectors(at.n, [&](i64 i, auto lanes) { lanes.store(yl + i, lanes.load(yl + i) * part); });
+            for_vectors(at.n, [=](i64 i, auto lanes) { lanes.store(yl + i, lanes.load(yl + i) * part); });
         });
         return;
     }
@@ -191,7 +191,7 @@ void log_softmax(In<real> x, i64 dim, Out<real> y) {
             const real  top = line_max(xl, at.n);
             const real log_sum = real(
                 std::log(line_sum(at.n, [&](i64 i, auto lanes) { return vexp(lanes.load(xl + i) - top); })));
-            for_vectors(at.n, [&](i64 i, auto lanes) {
+            for_vectors(at.n, [=](i64 i, auto lanes) {
                 lanes.store(y.data + from + i, (lanes.load(xl + i) - top) - log_sum);
             });
         });
@@ -218,7 +218,7 @@ static void backward_of_lines(In<real> dy, In<real> y, i64 dim, Out<real> dx, Te
             const real *g = dy.data + from, *yl = y.data + from;
             const V s = splat(real(line_sum(
                 at.n, [&](i64 i, auto lanes) { return term(lanes.load(g + i), lanes.load(yl + i)); })));
-            for_vectors(at.n, [&](i64 i, auto lanes) {
+            for_vectors(at.n, [=](i64 i, auto lanes) {
                 lanes.store(dx.data + from + i, combine(lanes.load(g + i), lanes.load(yl + i), s));
             });
         });
