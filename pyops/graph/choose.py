@@ -20,6 +20,7 @@ COPY = 6      # nanoseconds to lay 16 values of a map elsewhere
 # Bytes of a block of 16 filters, beyond which they are not fetched while others are multiplied, and of
 # transformed tiles, beyond which filters made in the run are not in cache any more, or made again
 FETCHED, TILES_CACHED = 1 << 20, 6 << 20
+MOST_GROUPS, GROUP = 8, 4000   # of Winograd's algorithm; nanoseconds that each takes besides its sums
 IN_RUN = " in the run"   # behind an algorithm's name: what it makes of filters is not kept
 
 
@@ -179,11 +180,18 @@ def winograd_can(node: Node) -> bool:
     weight, attrs = node.inputs[1], node.attrs
     plain = weight.shape[2:] == (3, 3) or weight.shape[2:] == (5, 5) and attrs["dilation"] == (1, 1)
     reach = weight.shape[2] - 1
-    return (plain and attrs["groups"] == 1 and attrs["stride"] == (1, 1)
+    return (plain and (attrs["groups"] == 1 or wide_groups(node)) and attrs["stride"] == (1, 1)
             and weight.shape[1] > 4
             and all(p <= reach * d and out == size + 2 * p - reach * d for size, p, d, out in zip(
                 node.inputs[0].shape[2:], attrs["padding"], attrs["dilation"],
                 attrs["size"])))   # no more zeros behind than in front
+
+
+def wide_groups(node: Node) -> bool:
+    """Whether its groups are whole blocks of channels and filters, few and wide: each is a call of its own."""
+    weight, groups = node.inputs[1], node.attrs["groups"]
+    return (groups <= MOST_GROUPS and weight.shape[1] % packing.BLOCK == 0 == len(weight) // groups % packing.BLOCK
+            and node.attrs["dilation"] == (1, 1))
 
 
 def sizes(node: Node):
@@ -243,7 +251,9 @@ def winograd_cost(node: Node, known: costs.Costs, total_weights: float, m: int, 
     side = node.inputs[1].shape[2]
     taps, points = side * side, (m + side - 1) ** 2
     multiply = known.winograd * tiles * points * C * -(-K // 16) / known.threads
-    transform = known.transform[costs.TILES.index(m + side - 3)] * tiles * (C + K) / 32 / known.threads
+    groups = node.attrs["groups"]
+    transform = (known.transform[costs.TILES.index(m + side - 3)] * tiles * (C * groups + K) / 32 / known.threads
+                 + (groups > 1) * groups * GROUP)
     copies = 0 if phases == 1 else COPY * n * phases * (
         (rows + 2) * (columns + 2) * -(-C // 16) + 2 * rows * columns * -(-K // 16)) / known.threads
     if kept:

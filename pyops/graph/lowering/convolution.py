@@ -9,7 +9,7 @@ import numpy as np
 from .. import activations, packing, stride_two
 from ..ir import Node, Value
 from . import inverted, linear, volume
-from .context import Declined, Lowering, Ref, Window, four
+from .context import BLOCK, Declined, Lowering, Ref, Window, four
 
 SLACK = 4096                # places beyond the image that are of no account
 FEW_TRANSPOSED = 4          # filters of a transposed convolution for which a vector is not filled by a block
@@ -147,6 +147,8 @@ def winograd(low: Lowering, c: Layer) -> None:
     if not c.node.algorithm.startswith("winograd"):
         raise Declined("another algorithm is chosen")
     tile = int(c.node.algorithm[-1])
+    if c.groups > 1:
+        return winograd_groups(low, c, tile)
     planar = packing.contiguous(c.weight)
     x = low.as_map(c.x).ref
     u: np.ndarray | Ref | None = None
@@ -164,6 +166,23 @@ def winograd(low: Lowering, c: Layer) -> None:
     else:
         c.call(low, "winograd_dilated", *arguments, c.node.attrs["dilation"], c.tail,
                low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
+
+
+def winograd_groups(low: Lowering, c: Layer, tile: int) -> None:
+    """Groups of whole blocks, one after the other: each has its part of the maps."""
+    node, each, made = c.node, c.weight.shape[1], c.filters // c.groups
+    planar, bias = packing.contiguous(c.weight), c.packed_bias()
+    u = None if node.filters_in_run else packing.winograd(low.kernels, c.weight, tile)
+    x, y = low.as_map(c.x), low.new_map(node.output)
+    added = None if node.epilogue.residual is None else low.as_map(node.epilogue.residual)
+    for group in range(c.groups):
+        filters, first = slice(group * made, (group + 1) * made), group * made // BLOCK
+        parts = slice(first, first + made // BLOCK)
+        low.add("winograd_conv", x.block(group * each // BLOCK, each).ref, planar[filters],
+                None if u is None else u[parts], tile, None if bias is None else bias[filters],
+                None if added is None else added.block(first, made).ref, node.attrs["padding"],
+                2 if node.epilogue.pool else 1, c.tail, y.block(first, made).ref, node=node,
+                algorithm=node.algorithm, flops=2 * node.macs / c.groups, why=node.why)
 
 
 def by_parities(low: Lowering, c: Layer) -> None:
