@@ -89,8 +89,10 @@ public:
         const auto now = std::chrono::steady_clock::now();
         if (now - aged > INTERVAL) age_at(now);
         Block block{nullptr, rounded(bytes), limit > 0};
-        const auto found = kept.lower_bound(block.size);
+        auto found = kept.lower_bound(block.size);
         if (found != kept.end() && found->first <= block.size / 4 * 5) {
+            // of those of one size the one given back last, which is in cache if any is
+            found = std::prev(kept.upper_bound(found->first));
             block = found->second.block;
             kept_bytes -= block.size;
             least_kept = std::min(least_kept, kept_bytes);
