@@ -44,7 +44,8 @@ def run(graph: Graph, options) -> None:
                 layers.append(filters_kept.Layer(node, {way: (cost, kept(node, way)) for way, cost in estimate.items()},
                                                  node.algorithm))
                 continue
-            rest += node.macs * known.direct / 16 / known.threads
+            weights = sum(v.nbytes for v in node.inputs if isinstance(v, np.ndarray)) if node.macs else 0
+            rest += max(node.macs * known.direct / 16 / known.threads, streaming(weights, known, total))
     # a sample's algorithms may not depend on what the batch adds to the rest
     if options.memory == "balanced":
         filters_kept.bound(layers, 0 if options.batch_invariant else rest)
