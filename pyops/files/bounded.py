@@ -72,7 +72,7 @@ def npy(content: bytes | memoryview, name: str) -> np.ndarray:
     shape, fortran, dtype = read_header(stream)
     if dtype.kind not in "fiub":
         raise ValueError(f"{name} holds {dtype}; numbers are read")
-    body = content[stream.tell() :]
+    body = memoryview(content)[stream.tell() :]
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(body):
         raise ValueError(f"{name} of shape {shape} and {dtype} needs {math.prod(shape) * dtype.itemsize} "
                          f"bytes, it has {len(body)}")

@@ -134,7 +134,7 @@ def plan_of(content: dict, arrays: dict[str, np.ndarray]) -> tuple[Plan, int]:
     )
     inputs, outputs = (arrays_of(content[key], key, samples) for key in ("inputs", "outputs"))
     need(arrays.keys() == {f"c{i}" for i in range(len(arrays))}, "constants are c0, c1, ...")
-    constants = [aligned(arrays[f"c{i}"]) for i in range(len(arrays))]
+    constants = [aligned(arrays.pop(f"c{i}")) for i in range(len(arrays))]   # no two copies of all at once
     need(type(content["steps"]) is list, "steps are a list")
     steps = [step_of(given, i, constants) for i, given in enumerate(content["steps"])]
     spaces = contracts.Spaces(arena, inputs, outputs)
