@@ -9,6 +9,8 @@ namespace {
 // Maps that other maps will have driven out of the caches by the time they are read again
 bool outgrows(i64 channels, i64 pixels) { return channels * pixels * (i64)sizeof(real) > (2 << 20); }
 
+constexpr i64 FILTERS_BYTES = 512 << 10;   // that stay in the second-level cache from a row to the next
+
 // What is fetched while a row of outputs is made: `lines` pixels from `x` on, of each block.
 struct Following {
     const real* x = nullptr;
@@ -101,15 +103,20 @@ void convolve_rows(const Layer& l, const Phase& p, i64 sample, i64 begin, i64 en
                 }
         return;
     }
-    // The list of taps holds for every row that has all of them, or else is made anew.
-    i64 n = 0;
-    bool whole = false;
-    for (i64 oy = begin; oy < end; ++oy) {
-        const i64 first = oy * p.stride_h;
-        const bool all = first + source.reach.top >= 0 && first + source.reach.bottom < l.x.h;
-        if (!all || !whole) n = list(oy, nullptr);
-        whole = all;
-        row(oy, source.spans.spans[0], n, k0, k1);
+    // Filters that outgrow the second-level cache are taken one tile's after the other, by all rows.
+    const i64 together = (k1 - k0) * l.w_filter * (i64)sizeof(real) > FILTERS_BYTES
+                             ? tiling(source.spans.spans[0].end, k1 - k0).q : k1 - k0;
+    for (i64 k = k0; k < k1; k += together) {
+        // The list of taps holds for every row that has all of them, or else is made anew.
+        i64 n = 0;
+        bool whole = false;
+        for (i64 oy = begin; oy < end; ++oy) {
+            const i64 first = oy * p.stride_h;
+            const bool all = first + source.reach.top >= 0 && first + source.reach.bottom < l.x.h;
+            if (!all || !whole) n = list(oy, nullptr);
+            whole = all;
+            row(oy, source.spans.spans[0], n, k, least(k + together, k1));
+        }
     }
 }
 
