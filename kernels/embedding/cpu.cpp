@@ -27,9 +27,9 @@ void embedding(In<i64> index, In<real> weight, Out<real> y, Out<i64> bad) {
                         __builtin_prefetch(weight.data + next * width + i);
             i64 r = read_once(index.data + p);   // another thread may have changed it since it was checked
             r     = r < 0 ? 0 : r < rows ? r : rows - 1;
-            for_vectors(width, [&](i64 i, auto lanes) {
-                lanes.store(y.data + p * width + i, lanes.load(weight.data + r * width + i));
-            });
+            const real* const row = weight.data + r * width;
+            real* const out = y.data + p * width;
+            for_vectors(width, [=](i64 i, auto lanes) { lanes.store(out + i, lanes.load(row + i)); });
         }
     });
 }
