@@ -3,9 +3,10 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+
+// Of 128 bytes and more, by the widest registers that the CPU has for it: kernels that all sets share
+// are compiled for none of them.
+void pyops_copy_some(char* to, const char* from, std::int64_t n);
 
 template <int N> static inline void copy_ends(char* to, const char* from, std::int64_t n) {   // N <= n <= 2 N
     char first[N], last[N];
@@ -13,30 +14,11 @@ template <int N> static inline void copy_ends(char* to, const char* from, std::i
     std::memcpy(to, first, N), std::memcpy(to + n - N, last, N);
 }
 
-#if defined(__x86_64__)
-// n >= 128, whatever set the file is compiled for
-__attribute__((target("avx"), noinline)) static void copy_wide(char* to, const char* from, std::int64_t n) {
-    const auto move = [](char* to, const char* from) __attribute__((target("avx"))) {
-        const __m256i a = _mm256_loadu_si256((const __m256i*)from), b = _mm256_loadu_si256((const __m256i*)(from + 32)),
-                      c = _mm256_loadu_si256((const __m256i*)(from + 64)),
-                      d = _mm256_loadu_si256((const __m256i*)(from + 96));
-        _mm256_storeu_si256((__m256i*)to, a), _mm256_storeu_si256((__m256i*)(to + 32), b);
-        _mm256_storeu_si256((__m256i*)(to + 64), c), _mm256_storeu_si256((__m256i*)(to + 96), d);
-    };
-    for (std::int64_t i = 0; i + 128 <= n; i += 128) move(to + i, from + i);
-    move(to + n - 128, from + n - 128);
-}
-static inline bool copies_wide() { return __builtin_cpu_supports("avx"); }
-#else
-static inline void copy_wide(char* to, const char* from, std::int64_t n) { std::memcpy(to, from, n); }
-static inline bool copies_wide() { return false; }
-#endif
-
 static inline void copy_run(void* target, const void* source, std::int64_t n) {
     char* const       to   = static_cast<char*>(target);
     const char* const from = static_cast<const char*>(source);
     if (n > 4096) std::memcpy(to, from, n);
-    else if (n >= 256 && copies_wide()) copy_wide(to, from, n);
+    else if (n >= 256) pyops_copy_some(to, from, n);
     else if (n >= 64) {
         for (std::int64_t i = 0; i + 64 <= n; i += 64) std::memcpy(to + i, from + i, 64);
         std::memcpy(to + n - 64, from + n - 64, 64);
