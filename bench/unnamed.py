@@ -262,7 +262,7 @@ def measure(name: str, size: str, batch: int, args: argparse.Namespace) -> Found
 
 
 def slowest(place: Path, args: argparse.Namespace) -> None:
-    """The layers that take most beyond what arithmetic or traffic would."""
+    """The layers that take most beyond what their multiply-adds would at the peak."""
     from pyops.graph.program import shape_of
     from pyops.machine import ceilings
     program = pyops.onnx.load(place / "model.onnx", threads=args.threads)

@@ -1,0 +1,36 @@
+"""What bench.unnamed says of its measurements, and one small network all the way (no times are looked at)."""
+import argparse
+import math
+
+import pytest
+
+from pyops.bench import unnamed
+
+Found = unnamed.Found
+
+
+def test_the_least_of_the_peers_and_the_mean():
+    rows = [Found("a", "usual", 1, {"pyops": 2.0, "onnxruntime": 3.0, "openvino": 2.5}, {}),
+            Found("b", "usual", 1, {"pyops": 2.0, "openvino": 1.6}, {}),
+            Found("c", "usual", 8, {"pyops": 1.0}, {"openvino": "refused"}),
+            Found("d", "usual", 8, {}, {"export": "no such network"})]
+    assert rows[0].least == 1.25 and rows[1].least == pytest.approx(0.8) and math.isnan(rows[2].least)
+    one, eight = unnamed.summary(rows).splitlines()
+    assert one == "batch 1: 1.000 of the best peer over 2, 1 below 1; b usual 0.80"
+    assert eight == "batch 8: nan of the best peer over 0, 0 below 1"
+    assert "refused" in rows[2].line(["openvino"])
+
+
+def test_the_first_tensor_of_a_result():
+    torch = pytest.importorskip("torch")
+    one = torch.zeros(1)
+    assert unnamed.first({"out": (one, torch.ones(1))}) is one and unnamed.first(one) is one
+
+
+@pytest.mark.slow
+def test_a_network_beside_what_is_installed():
+    pytest.importorskip("torch")
+    pytest.importorskip("torchvision")
+    args = argparse.Namespace(peers=["torch"], isa=None, threads=1, seconds=0.1, block=0.05, layers=0, keep=None)
+    found = unnamed.measure("squeezenet1_0", "small", 1, args)
+    assert set(found.times) == {"pyops", "torch"} and not found.notes
