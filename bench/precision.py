@@ -13,19 +13,23 @@ from pyops import nn
 from pyops.graph.compile import BOUNDS, Options, build
 
 # and the first precision that may use it
-ALGORITHMS = {"direct": "strict", "winograd2": "default", "winograd4": "default", "winograd6": "fast"}
+ALGORITHMS = {"direct": "strict", "winograd2": "default", "winograd4": "default", "winograd6": "fast",
+              "line2": "default", "line4": "default", "line6": "default"}
+KERNELS = {"line2": (1, 7), "line4": (1, 7), "line6": (1, 5)}   # others: 3x3
 LAYERS = ((16, 112), (64, 56), (128, 28), (256, 14), (512, 7))   # channels in and out, height and width
 
 
 def layer_error(algorithm: str, channels: int, size: int, seed: int, isa: str) -> float:
-    """Of a padded 3x3 convolution of fresh noise."""
+    """Of a padded convolution of fresh noise."""
+    kernel = KERNELS.get(algorithm, (3, 3))
+    padding = tuple(taps // 2 for taps in kernel)
     rng = np.random.default_rng((seed, channels, size))
     x = np.maximum(rng.standard_normal((1, channels, size, size), np.float32), 0)
-    layer = nn.Conv2d(channels, channels, 3, padding=1).eval()
-    layer.weight.data[...] = rng.standard_normal(layer.weight.shape) * np.sqrt(2 / (9 * channels))
+    layer = nn.Conv2d(channels, channels, kernel, padding=padding).eval()
+    layer.weight.data[...] = rng.standard_normal(layer.weight.shape) * np.sqrt(2 / (np.prod(kernel) * channels))
     program = build(layer, (x,), Options("fast", pyops.get_num_threads(), isa, algorithm))
     exact = pyops.functional.conv2d(
-        *(np.asarray(a, np.float64) for a in (x, layer.weight.data, layer.bias.data)), padding=1)
+        *(np.asarray(a, np.float64) for a in (x, layer.weight.data, layer.bias.data)), padding=padding)
     return float(np.abs(program(x) - exact).max() / np.abs(exact).max())
 
 

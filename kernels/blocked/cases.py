@@ -98,6 +98,11 @@ CONVOLUTIONS = [
     chain("pooled_to_an_odd_size",
           lambda F, x, w, v: F.conv2d(F.max_pool2d(F.elu(F.conv2d(x, w, padding=1)), 2), v), A(2, 20, 11, 13),
           W(33, 20, 3, 3), W(16, 33, 1, 1)),
+    chain("along_rows", lambda F, x, w, b: F.silu(F.conv2d(x, w, b, padding=(0, 3))), X, W(33, 20, 1, 7), A(33)),
+    chain("along_columns", lambda F, x, w, b: F.relu(F.conv2d(x, w, b, padding=(1, 0))), X, W(33, 20, 3, 1), A(33)),
+    chain("along_columns_and_a_sum", lambda F, x, w: F.relu(F.add(F.conv2d(
+        y := F.conv2d(x, w, padding=(2, 0)), F.cat([w, w], 1)[:, :33], padding=(2, 0)), y)), X, W(33, 20, 5, 1)),
+    chain("a_sequence", lambda F, x, w: F.gelu(F.conv1d(x, w, padding=2)), A(2, 20, 37), W(33, 20, 5)),
     chain("winograd_padding_2", lambda F, x, w: F.conv2d(x, w, padding=2), X, W(33, 20, 3, 3)),
     chain("winograd_without_padding", lambda F, x, w: F.gelu(F.conv2d(x, w)), X, W(33, 20, 3, 3)),
 ]

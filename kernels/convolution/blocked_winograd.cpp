@@ -15,21 +15,17 @@
 // or a tile's place at a border: there the columns outside the image are zeros in the strip that
 // all tiles are made from.
 #include "convolution/blocked_tile.h"
-#include "winograd_multiply.h"
+#include "winograd_batch.h"
 #include "winograd_uneven.h"
 
 BEGIN_KERNELS
 namespace {
-constexpr i64 UNIT = BV == 1 ? 2 : 1;   // blocks of filters that are multiplied together
-
 // Sizes measured on Zen 4 (L2 1 MB, L3 32 MB for all cores).
 constexpr i64 PRIVATE_BYTES = 800 << 10;   // V and M of a batch that a thread has to itself
 // bytes of filters that may be read again for every such batch; with more of them
 constexpr i64 FEW_FILTERS = 4 << 20;
 constexpr i64 PRIVATE_MORE = 2 << 20;     // batches are larger
 constexpr i64 SHARED_BYTES = 16 << 20;    // V of a batch that all threads work on
-
-i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 
 struct Job {
     InMap<real> x, residual;
@@ -42,37 +38,6 @@ struct Job {
     bool pool;
     Epilogue epilogue;
 };
-
-// Tiles [begin, begin + count) of all samples, in groups for the register tile: `larger` of size +
-// 1 tiles, then the rest of `size`.
-struct Batch {
-    i64 begin, count, groups, size, larger;
-    Batch(i64 begin, i64 end)
-        : begin(begin), count(end - begin), groups(ceil_div(count, GROUP)), size(count / groups),
-          larger(count % groups) {}
-    i64 start(i64 group) const { return group * size + at_most(group, larger); }
-    i64 v_point(i64 in_blocks) const { return odd_lines(count * in_blocks); }
-};
-
-// Groups [first, last) of a batch: what is multiplied and finished together.
-struct Piece {
-    const Batch& batch;
-    i64 first, last;
-    i64 begin() const { return batch.start(first); }
-    i64 count() const { return batch.start(last) - batch.start(first); }
-    i64 m_point() const { return odd_lines(count()); }
-};
-
-// Where tiles [first, first + n) of the batch lie within a point of V.
-void find_places(const Batch& batch, i64 in_blocks, i64 block, i64 first, i64 n, i64* place) {
-    for (i64 i = 0; i < n; ++i) {
-        const i64 tile = first + i, end = batch.start(batch.larger);   // of the larger groups
-        const bool large = tile < end;
-        const i64 size = batch.size + large,
-                  start = large ? tile / size * size : end + (tile - end) / size * size;
-        place[i] = (start * in_blocks + size * block + tile - start) * BLOCK;
-    }
-}
 
 // V of tiles [first, last) of the batch, of one block of channels.
 template <int TILE, int TAPS> void make_v(const Job& job, const Batch& batch, i64 block, i64 first, i64 last, real* v) {
@@ -105,43 +70,6 @@ void mark_uneven(const Job& job, const Batch& batch, i64 first, i64 last, std::u
     }
 }
 
-// M of the groups [first, last) of `size` tiles, of `blocks` (at most UNIT) blocks of filters, at one point.
-void multiply(const Job& job, const Piece& piece, i64 first, i64 last, i64 size, i64 blocks, const real* v,
-              Filters f) {
-    if (first >= last) return;
-    const Batch& batch = piece.batch;
-    const Groups groups{v + batch.start(first) * job.in_blocks * BLOCK, job.in_blocks * size * BLOCK,
-                        last - first};
-    f.m += (batch.start(first) - piece.begin()) * BLOCK;
-    f.ahead += (first - piece.first) * f.ahead_next * job.channels;
-    if (BV == 1) {
-        if (blocks == 2) multiply_groups<2>((int)size, groups, job.channels, f);
-        else multiply_groups<1>((int)size, groups, job.channels, f);
-        return;
-    }
-    f.u_next = f.m_next = LANES;
-    for (int part = 0; part < BLOCK; part += 2 * LANES, f.u += 2 * LANES, f.m += 2 * LANES)
-        multiply_groups<2>((int)size, groups, job.channels, f);
-}
-
-// M of `blocks` (at most UNIT) blocks of filters from `block` on.
-template <int TILE, int TAPS>
-void make_m(const Job& job, const Piece& piece, i64 block, i64 blocks, const real* v, real* m) {
-    constexpr i64 POINTS = Winograd<TILE, TAPS>::POINTS;
-    const Batch& batch = piece.batch;
-    const i64 u_point = job.channels * BLOCK, m_point = piece.m_point();
-    // from here on groups are smaller
-    const i64 split = at_most(piece.last, batch.larger > piece.first ? batch.larger : piece.first);
-    for (i64 point = 0; point < POINTS; ++point, v += batch.v_point(job.in_blocks)) {
-        const real* u = job.u + (block * POINTS + point) * u_point;
-        const Filters f{u, POINTS * u_point, m + point * m_point, POINTS * m_point,
-                        (const char*)(u + (point + 1 < POINTS ? 1 : (blocks - 1) * POINTS + 1) * u_point),
-                        BLOCK * (i64)sizeof(real) / (piece.last - piece.first)};
-        multiply(job, piece, piece.first, split, batch.size + 1, blocks, v, f);
-        multiply(job, piece, split, piece.last, batch.size, blocks, v, f);
-    }
-}
-
 // M of a block of filters that are yet to be transformed: a row of points at a time stays in L2 until it
 // is multiplied.
 template <int TILE, int TAPS>
@@ -149,7 +77,7 @@ void make_m_and_filters(const Job& job, const Piece& piece, i64 block, const rea
     constexpr i64 SIDE = TILE + TAPS - 1;
     const Batch& batch = piece.batch;
     const i64 u_point = job.channels * BLOCK, m_point = piece.m_point();
-    const i64 split = at_most(piece.last, batch.larger > piece.first ? batch.larger : piece.first);
+    const i64 split = piece.split();
     Scratch<real> taps(TAPS * TAPS * u_point), row(SIDE * u_point);
     winograd_filter_taps(job.filters, block, taps);
     for (i64 i = 0; i < SIDE; ++i) {
@@ -157,8 +85,8 @@ void make_m_and_filters(const Job& job, const Piece& piece, i64 block, const rea
         for (i64 j = 0; j < SIDE; ++j, v += batch.v_point(job.in_blocks), m += m_point) {
             const Filters f{row + j * u_point, 0, m, 0, (const char*)(row + (j + 1 < SIDE ? j + 1 : j) * u_point),
                             BLOCK * (i64)sizeof(real) / (piece.last - piece.first)};
-            multiply(job, piece, piece.first, split, batch.size + 1, 1, v, f);
-            multiply(job, piece, split, piece.last, batch.size, 1, v, f);
+            multiply(piece, job.channels, piece.first, split, batch.size + 1, 1, v, f);
+            multiply(piece, job.channels, split, piece.last, batch.size, 1, v, f);
         }
     }
 }
@@ -262,7 +190,7 @@ __attribute__((noinline)) void make_directly(const Job& job, const Piece& piece,
     static_assert(TILE % PIXELS == 0);
     constexpr int COUNT = TAPS * TAPS;
     Scratch<real> packed(job.in_blocks * COUNT * BLOCK * BLOCK), patch(job.in_blocks * SIDE * SIDE * BLOCK);
-    pack_direct(job.filters, block, packed);
+    pack_direct(job.filters, COUNT, block, packed);
     TileTap taps[COUNT];
     for (int t = 0; t < COUNT; ++t) taps[t] = {(t / TAPS * SIDE + t % TAPS) * BLOCK, t * BLOCK * BLOCK};
     const Reduction sum{taps, COUNT, job.channels, SIDE * SIDE * BLOCK, COUNT * BLOCK * BLOCK, 0};
@@ -289,7 +217,7 @@ void make_outputs(const Job& job, const Piece& piece, i64 block, const real* v, 
                   const std::uint8_t* uneven) {
     constexpr i64 POINTS = Winograd<TILE, TAPS>::POINTS;
     const i64 blocks = at_most(UNIT, job.y.blocks - block), m_point = piece.m_point();
-    if (job.u) make_m<TILE, TAPS>(job, piece, block, blocks, v, m);
+    if (job.u) make_m(piece, {job.u, job.channels, POINTS}, block, blocks, v, m);
     else
         for (i64 b = 0; b < blocks; ++b)
             make_m_and_filters<TILE, TAPS>(job, piece, block + b, v, m + b * POINTS * m_point);

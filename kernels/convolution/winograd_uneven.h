@@ -130,9 +130,9 @@ static void find_uneven(const InMap<real>& x, i64 channels, const TileRun& run, 
 
 // Weights of a direct convolution for one block of 16 filters: (blocks of channels, tap, 16
 // channels, 16 filters), zeros where a block is not full.
-static inline void pack_direct(const SquareFilters& w, i64 block, real* packed) {
+static inline void pack_direct(const SquareFilters& w, i64 taps, i64 block, real* packed) {
     const i64 k0 = block * BLOCK, filters = at_most(BLOCK, w.filters - k0),
-              blocks = (w.channels + BLOCK - 1) / BLOCK, taps = w.taps();
+              blocks = (w.channels + BLOCK - 1) / BLOCK;
     for (i64 i = 0; i < blocks * taps * BLOCK * BLOCK; ++i) packed[i] = 0;
     for (i64 c = 0; c < w.channels; ++c)
         for (i64 tap = 0; tap < taps; ++tap) {

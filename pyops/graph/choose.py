@@ -1,17 +1,19 @@
 """Which algorithm computes a convolution, and why.
 Direct convolution does every multiplication. Winograd's F(m x m, 3x3) does (m + 2)^2 for m^2
 outputs instead of 9 m^2, and pays for it with transforms of input and output and with (m + 2)^2 / 9
-times the weights, which a layer of few pixels reads from memory once a call.
+times the weights, which a layer of few pixels reads from memory once a call. Filters along one axis have
+their own (line.py).
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
 
-from . import costs, filters_kept, packing, stride_two
+from . import costs, filters_kept, line, packing, stride_two
 from .ir import Graph, Node, Value
 from .shared import once
 from .whole import from_whole_numbers, whole_numbers
@@ -88,7 +90,7 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
         return algorithm or "direct", why, {way or "direct": cost for way, cost in estimate.items()}
     offers, reasons = {}, []
     for candidate in CANDIDATES:
-        if whole and forced is None and candidate is winograd:
+        if whole and forced is None and candidate is not direct:
             reasons.append("image and filter are of whole numbers, whose sums have to be exact")
             continue
         try:
@@ -100,7 +102,7 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
         node.filters_in_run = lean
         return forced, "forced by PYOPS_FORCE_ALGO", {}
     offers = {name: cost for name, cost in offers.items() if name.endswith(IN_RUN) <= (options.memory != "fast")
-              and not (lean and name.startswith("winograd") and not name.endswith(IN_RUN))}
+              and not (lean and name != "direct" and not name.endswith(IN_RUN))}
     first = next(iter(offers))
     if forced is not None:
         return first, f"{forced} is forced but impossible here: {reasons[0]}", {}
@@ -117,7 +119,9 @@ def choose(node: Node, options, total_weights: int, whole: bool = False) -> tupl
 def kept_bytes(node: Node, way: str) -> int:
     """Bytes of weights that a layer keeps: Winograd's algorithm has the plain ones beside its own."""
     K, C, side = node.inputs[1].shape[:3]
-    taps = side * side
+    taps = math.prod(node.inputs[1].shape[2:])
+    if way in line.NAMES:
+        return line.kept_bytes(node, int(way[-1]))
     if not way.startswith("winograd"):
         return 4 * taps * packing.rounded(C) * packing.rounded(K)
     if way.endswith(IN_RUN):
@@ -152,8 +156,18 @@ def winograd(node: Node, options, forced: str | None) -> dict[str, Callable]:
     return {f"winograd{m}{way}": partial(winograd_cost, m=m, kept=not way) for m in tiles for way in ("", IN_RUN)}
 
 
-CANDIDATES = (direct, winograd)   # of equal estimates the first wins
-NAMES = ("direct", *(f"winograd{m}" for m in costs.TILES), *stride_two.NAMES)
+def along_a_line(node: Node, options, forced: str | None) -> dict[str, Callable]:
+    if why := line.can(node):
+        raise Declined(why)
+    if forced is None and options.precision == "strict":
+        raise Declined('precision="strict"')
+    if not packing.even_filters(node.inputs[1]):
+        raise Declined("a filter of little more than one tap")
+    return {f"line{m}": partial(line.cost, tile=m) for m in line.TILES[line.taps_of(node)]}
+
+
+CANDIDATES = (direct, winograd, along_a_line)   # of equal estimates the first wins
+NAMES = ("direct", *(f"winograd{m}" for m in costs.TILES), *line.NAMES, *stride_two.NAMES)
 
 
 def forced_algorithm(node: Node, force: str) -> str | None:
@@ -222,12 +236,16 @@ def streaming(nbytes: float, known: costs.Costs, total_weights: float) -> float:
 
 def direct_cost(node: Node, known: costs.Costs, total_weights: float) -> float:
     """Only taps that lie within the image are multiplied where many do not."""
-    K, C, n, h, w = sizes(node)
-    taps = node.inputs[1].shape[2] ** 2
-    multiply = known.direct * n * h * w * taps * C * -(-K // 16) / known.threads
-    if node.attrs["dilation"] != (1, 1):
+    multiply = known.direct * direct_macs(node) / known.threads
+    if node.attrs["dilation"] not in ((1,), (1, 1)):
         multiply *= inside(node)
-    return max(multiply, streaming(4 * taps * C * K, known, total_weights))
+    return max(multiply, streaming(4 * node.inputs[1].size, known, total_weights))
+
+
+def direct_macs(node: Node) -> int:
+    """Multiply-adds of 16 filters."""
+    K, C, *sides = node.inputs[1].shape
+    return math.prod((node.output.shape[0], *node.output.shape[2:], *sides)) * C * -(-K // 16)
 
 
 def inside(node: Node) -> float:

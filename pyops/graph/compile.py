@@ -79,8 +79,8 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     pyops ops. example_inputs: one array or a tuple of them, float32, or whole numbers, truth
     values, doubles, halves where the model takes such; only shapes and dtypes matter. Weights
     are taken as they are now and packed. precision: "strict" computes every convolution
-    directly; "default" may use Winograd's F(2x2) and F(4x4) (at most 2e-5 of a layer's largest
-    output off); "fast" also F(6x6) (1e-4). threads: of a run, default get_num_threads().
+    directly; "default" may use Winograd's F(2x2) and F(4x4), and its algorithm along one axis (at
+    most 2e-5 of a layer's largest output off); "fast" also F(6x6) (1e-4). threads: of a run, default get_num_threads().
     dynamic: axes whose sizes vary, by the arguments' names or positions: {"x": {0: (1, 64), 2: None}},
     inclusive ranges, None for any size. The result is then called with any size within (a Varying,
     of graph/varying.py); a ValueError names what is outside. The model is traced once for all sizes
@@ -107,7 +107,8 @@ def compile(model: Callable[..., Any], example_inputs: Any, precision: str = "de
     of reading weights, take less of it. Weights that are not finite stay float32.
     Raises TraceError, a TypeError, with the line of the model that cannot be compiled; ValueError
     for other arguments. PYOPS_FORCE_ALGO overrides the choice of algorithms: "direct", "winograd2",
-    "winograd4", "winograd6", "stride_two", "columns", or "name=algorithm,...".
+    "winograd4", "winograd6", "line2", "line4", "line6", "stride_two", "columns", or
+    "name=algorithm,...".
     """
     options = options_of(precision, threads, shared, batch_invariant, memory, weights)
     if not callable(model):

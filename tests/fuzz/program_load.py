@@ -77,6 +77,7 @@ KERNELS = (
     "recurrent",
     "winograd_conv",
     "winograd_dilated",
+    "winograd_line",
     "winograd_stride_two",
     "winograd_transposed",
     "cat_copy",

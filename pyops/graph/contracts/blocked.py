@@ -341,6 +341,28 @@ def winograd_points(weight, tile) -> int:
     return (tile + weight.shape[2] - 1) ** 2
 
 
+@contract("winograd_line", "mrrnnopnaM")
+def winograd_line(x, weight, u, tile, axis, bias, residual, padding, act, y) -> None:
+    winograd_line_weights(weight, tile, u)
+    filled(weight.shape[1], x)
+    filled(weight.shape[0], y)
+    need(axis in (0, 1) and padding >= 0, "there are two axes")
+    grows = 2 * padding - weight.shape[2] + 1
+    size = (x.h + grows, x.w) if axis == 0 else (x.h, x.w + grows)
+    need(x.n == y.n and (y.h, y.w) == tuple(max(n, 0) for n in size), "the result has the size of the convolution")
+    finished(y, bias, residual)
+
+
+@contract("winograd_line_weights", "rnR")
+def winograd_line_weights(weight, tile, u) -> None:
+    tiles = {3: (4, 6), 5: (4, 6), 7: (2, 4)}
+    need(len(weight.shape) == 3 and tile in tiles.get(weight.shape[2], ()),
+         "filters are (k, c, 3 or 5) with tiles of 4 or 6, or (k, c, 7) with tiles of 2 or 4")
+    filters, channels, count = weight.shape
+    need(u.shape == (blocks(filters), tile + count - 1, channels, BLOCK),
+         "filters are packed as (blocks, points, channels, 16)")
+
+
 @contract("winograd_stride_two", "mrrodaM")
 def winograd_stride_two(x, weight, u, bias, padding, act, y) -> None:
     need(len(weight.shape) == 4 and weight.shape[2:] == (2, 2), "filters are (k, 4 channels, 2, 2)")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import activations, packing, stride_two
+from .. import activations, line, packing, stride_two
 from ..ir import Node, Value
 from . import inverted, linear, volume
 from .context import BLOCK, Declined, Lowering, Ref, Window, four
@@ -185,6 +185,15 @@ def winograd_groups(low: Lowering, c: Layer, tile: int) -> None:
                 algorithm=node.algorithm, flops=2 * node.macs / c.groups, why=node.why)
 
 
+def along_a_line(low: Lowering, c: Layer) -> None:
+    if c.node.algorithm not in line.NAMES:
+        raise Declined("another algorithm is chosen")
+    tile, axis, planar = int(c.node.algorithm[-1]), line.axis(c.node), line.filters(packing.contiguous(c.weight))
+    c.call(low, "winograd_line", low.as_map(c.x).ref, planar, line.transformed(low.kernels, planar, tile), tile, axis,
+           c.packed_bias(), residual(low, c.node), line.pair(c.node.attrs["padding"])[axis], c.tail,
+           low.new_map(c.node.output).ref, algorithm=c.node.algorithm)
+
+
 def by_parities(low: Lowering, c: Layer) -> None:
     if c.node.algorithm != stride_two.ALGORITHM:
         raise Declined("another algorithm is chosen")
@@ -221,7 +230,7 @@ def direct(low: Lowering, c: Layer) -> None:
            c.tail, low.new_map(node.output).ref, algorithm="direct" if c.groups == 1 else "grouped")
 
 
-CANDIDATES = (single_pixels, depthwise, multiplied, stem, winograd, by_parities, grouped, direct)
+CANDIDATES = (single_pixels, depthwise, multiplied, stem, winograd, along_a_line, by_parities, grouped, direct)
 
 
 def is_modest(image, result, kernel, attrs) -> bool:

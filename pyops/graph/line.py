@@ -1,0 +1,96 @@
+"""Winograd's algorithm along one axis (kernels/convolution/blocked_winograd_line.cpp): convolutions of
+1 x r and r x 1 filters with stride 1, and those of sequences, which programs have as images of one row.
+
+F(m, r) takes m + r - 1 multiplications in place of m r, and as many transformed weights in place of r.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from . import costs, packing
+from .ir import Node, Value
+from .shared import once
+
+TILES = {3: (4, 6), 5: (4, 6), 7: (2, 4)}   # by taps
+NAMES = ("line2", "line4", "line6")
+LEAST = packing.BLOCK    # channels and filters: fewer do not pay for the transforms
+TRANSFORM = 1.3          # a point of a tile, in and out, to that of F(4x4, 3x3)
+MARGIN = 1.05            # what it must gain: maps that come from memory are read twice
+
+
+@once
+def can(node: Node) -> str:
+    """Why the algorithm does not take the layer, or an empty text."""
+    weight, attrs = node.inputs[1], node.attrs
+    if not (isinstance(node.inputs[0], Value) and weight.ndim in (3, 4) and taps_of(node) in TILES):
+        return "not a filter of 3, 5 or 7 taps along one axis"
+    if attrs["groups"] != 1 or set(attrs["stride"]) != {1} or set(attrs["dilation"]) != {1}:
+        return "groups, strides or dilations"
+    if min(weight.shape[:2]) < LEAST:
+        return "few channels or filters"
+    if (node.normalised, node.gate) != (None, None) or len(node.outputs) != 1 or node.before:
+        return "something before it, or several results"
+    along, r = axis(node), taps_of(node)
+    for i, (size, padding, out) in enumerate(zip(four(node.inputs[0].shape)[2:], pair(attrs["padding"]),
+                                                 four(node.output.shape)[2:])):
+        reach = r - 1 if i == along else 0
+        if padding > reach or out != size + 2 * padding - reach:
+            return "more zeros beside the image than a filter has taps"
+    return ""
+
+
+def taps_of(node: Node) -> int:
+    """0 where filters have more axes than one."""
+    sides = node.inputs[1].shape[2:]
+    return max(sides) if sorted(sides)[:-1] in ([], [1]) else 0
+
+
+def axis(node: Node) -> int:
+    """0 where filters are columns, 1 where they are rows."""
+    sides = node.inputs[1].shape[2:]
+    return 0 if len(sides) == 2 and sides[0] > 1 else 1
+
+
+def pair(padding: tuple[int, ...]) -> tuple[int, ...]:
+    return (0, *padding)[-2:]
+
+
+def four(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape if len(shape) == 4 else (*shape[:2], 1, *shape[2:])
+
+
+def filters(w: np.ndarray) -> np.ndarray:
+    """(K, C, taps)"""
+    return w.reshape(*w.shape[:2], -1)
+
+
+@once
+def transformed(kernels, w: np.ndarray, tile: int) -> np.ndarray:
+    """Filters (K, C, taps) at the points of F(tile, taps): (K/16, points, C, 16 filters)."""
+    K, C, r = w.shape
+    u = packing.room((packing.rounded(K) // packing.BLOCK, tile + r - 1, C, packing.BLOCK), np.float32)
+    for first, last, some in packing.strips(w):
+        kernels.winograd_line_weights(some, tile, u[first:last])
+    return u
+
+
+def kept_bytes(node: Node, tile: int) -> int:
+    """Of weights: the plain ones beside those at the points."""
+    K, C, *_ = node.inputs[1].shape
+    r = taps_of(node)
+    return 4 * r * C * K + 4 * (tile + r - 1) * C * packing.rounded(K)
+
+
+def cost(node: Node, known: costs.Costs, total_weights: float, tile: int) -> float:
+    """Nanoseconds."""
+    K, C, *_ = node.inputs[1].shape
+    n, _, *size = four(node.output.shape)
+    r, along = taps_of(node), axis(node)
+    points, blocks = tile + r - 1, -(-K // packing.BLOCK)
+    tiles = n * size[1 - along] * -(-size[along] // tile)
+    multiply = known.winograd * tiles * points * C * blocks / known.threads
+    transform = (TRANSFORM * known.transform[1] / 36 * points * tiles * (-(-C // packing.BLOCK) + blocks) / 2
+                 / known.threads)
+    rate = known.memory if total_weights * points / r > known.kept else known.cache
+    return MARGIN * (max(multiply, 4 * points * C * K * rate) + transform)
+
