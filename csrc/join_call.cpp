@@ -100,11 +100,12 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) try {
     if (!(PyTuple_CheckExact(list) || PyList_CheckExact(list)) || !PyLong_CheckExact(given[2]) ||
         !calls_native_kernels())
         Py_RETURN_NONE;
-    const Py_ssize_t n = PySequence_Fast_GET_SIZE(list);
     const i64 dim = PyLong_AsLongLong(given[2]);
-    if (n == 0 || (dim == -1 && PyErr_Occurred())) return PyErr_Clear(), Py_NewRef(Py_None);
+    if (dim == -1 && PyErr_Occurred()) return PyErr_Clear(), Py_NewRef(Py_None);
     const Owned held{PyTuple_CheckExact(list) ? Py_NewRef(list) : PyList_AsTuple(list)};
     if (!held) return nullptr;
+    const Py_ssize_t n = PyTuple_GET_SIZE(held.object);   // of a list that others may change, as it was then
+    if (n == 0) Py_RETURN_NONE;
     PyObject* const* const items = reinterpret_cast<PyTupleObject*>(held.object)->ob_item;
     const TapeInputs arrays(items, n);
     const bool recorded = arrays.any() && arrays.recorded();

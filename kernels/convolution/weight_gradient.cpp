@@ -354,6 +354,7 @@ static bool by_blocks(const WeightGradient&, const Extent&, Dims, Dims, Dims) { 
 
 void conv_weight_gradient(In<real> x, In<real> dy, Dims stride, Dims padding, Dims dilation, i64 groups,
                           Out<real> dw) {
+    if (dw.size() == 0) return;   // no filters, or no channels
     const Extent kernel = extent(dw), ys = extent(dy);
     Scratch<Tap> taps(kernel.spatial());
     const WeightGradient g{{x.data, nullptr, nullptr, const_cast<real*>(dy.data), extent(x), ys, groups,

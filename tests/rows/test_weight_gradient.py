@@ -48,3 +48,12 @@ def test_against_float64(seed, backend):
     np.testing.assert_array_equal(found[0], found[1])
     want = by_definition(x, dy, kernel, stride, padding, dilation, groups)
     assert np.abs(found[0] - want).max() <= 2e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("channels, filters, kernel", [(8, 0, 1), (16, 0, 3), (0, 8, 1), (0, 0, 2)])
+def test_no_filters_or_channels(channels, filters, kernel, backend):
+    x = np.ones((2, channels, 5, 5), np.float32)
+    dy = np.ones((2, filters, 6 - kernel, 6 - kernel), np.float32)
+    with use_backend(backend):
+        dw = CONV_WEIGHT_GRADIENT(x, dy, kernel=(kernel, kernel), stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
+    assert dw.shape == (filters, channels, kernel, kernel)
