@@ -55,5 +55,6 @@ def test_no_filters_or_channels(channels, filters, kernel, backend):
     x = np.ones((2, channels, 5, 5), np.float32)
     dy = np.ones((2, filters, 6 - kernel, 6 - kernel), np.float32)
     with use_backend(backend):
-        dw = CONV_WEIGHT_GRADIENT(x, dy, kernel=(kernel, kernel), stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
+        dw = CONV_WEIGHT_GRADIENT(x, dy, kernel=(kernel, kernel), stride=(1, 1), padding=(0, 0),
+                                  dilation=(1, 1), groups=1)
     assert dw.shape == (filters, channels, kernel, kernel)
