@@ -32,8 +32,8 @@ def age() -> None:
     """Asks everybody once."""
     with _lock:
         keepers = list(_keepers)
-    for keeper in keepers:
-        keeper.age()
+    while keepers:   # none is held on to: what one of them gave up comes back to the pool before that is asked
+        keepers.pop().age()
     _C.pool_age()
 
 

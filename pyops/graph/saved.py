@@ -219,6 +219,8 @@ def aligned(constant: np.ndarray) -> np.ndarray:
     """The constant at the beginning of a cache line: a vector across two lines costs two loads."""
     need(constant.dtype.name in ELEMENTS,
          f"constants are of numbers or truth values, not of {constant.dtype}")
+    if not constant.size:
+        return np.empty(constant.shape, constant.dtype)   # a kernel may be given it to write nothing to
     if constant.flags.c_contiguous and constant.__array_interface__["data"][0] % 64 == 0:
         return constant
     room = np.empty(constant.nbytes + 64, np.uint8)
