@@ -157,7 +157,7 @@ class Beside:
 
     def array(self, location: str, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> np.ndarray | None:
         """A larger array in a map of a file, all of which is there; None where it is to be read."""
-        if math.prod(shape) * dtype.itemsize < apart.LARGE:
+        if math.prod(shape) * dtype.itemsize < apart.LARGE or np.dtype(dtype.str) != dtype:  # NumPy's own types
             return None
         if location not in self.maps:
             try:

@@ -181,3 +181,18 @@ def test_arrays_of_a_file_that_is_shorter_than_it_says_are_refused(file, tmp_pat
     (tmp_path / "w.bin").write_bytes((tmp_path / "w.bin").read_bytes()[:-4])
     with pytest.raises(pyops_onnx.ModelError, match="needs bytes"):
         pyops_onnx.load(tmp_path / "split.onnx")
+
+
+@pytest.mark.parametrize("kind", ["BFLOAT16", "FLOAT8E4M3FN", "FLOAT16", "BOOL"])
+def test_weights_in_a_file_beside_are_of_any_type(tmp_path, kind):
+    """Those too whose type NumPy alone does not know."""
+    helper, wide = onnx.helper, (RNG.standard_normal((200, 400)) > 0).astype(np.float32)
+    held = helper.make_tensor("h", getattr(onnx.TensorProto, kind), wide.shape, wide.reshape(-1))
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["h"], ["w"], to=1), helper.make_node("MatMul", ["x", "w"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", 1, [3, 200])], [helper.make_tensor_value_info("y", 1, None)],
+        [onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(held), "h")])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save_model(made, str(tmp_path / "split.onnx"), save_as_external_data=True, location="w.bin", size_threshold=1)
+    assert (tmp_path / "w.bin").stat().st_size >= apart.LARGE
+    np.testing.assert_allclose(pyops_onnx.load(tmp_path / "split.onnx")(X), X @ wide, rtol=0, atol=1e-3)
