@@ -28,13 +28,14 @@ class no_grad(ContextDecorator):
 
     # a class of its own, as a generator's takes as long as a small call
     __slots__ = ("_before",)
-    _before: Token[bool]
+    _before: tuple[Token[bool], Any]   # and that of the block around, where it is the same object's
 
     def __enter__(self) -> None:
-        self._before = _recording.set(False)
+        self._before = _recording.set(False), getattr(self, "_before", None)
 
     def __exit__(self, *raised: object) -> None:
-        _recording.reset(self._before)
+        token, self._before = self._before
+        _recording.reset(token)
 
     def _recreate_cm(self) -> no_grad:
         return no_grad()

@@ -47,6 +47,21 @@ def test_no_grad_records_nothing():
         assert not F.relu(x).requires_grad
 
 
+def test_one_no_grad_within_itself_and_again():
+    nothing, x = pyops.no_grad(), pyops.Tensor(np.ones(3, np.float32), requires_grad=True)
+    for _ in range(2):
+        with nothing:
+            with nothing:
+                pass
+            assert not (x * 2).requires_grad
+        assert (x * 2).requires_grad
+
+    @nothing
+    def doubled(times):
+        return doubled(times - 1) if times else x * 2
+    assert not doubled(3).requires_grad and (x * 2).requires_grad
+
+
 def test_backward_needs_a_scalar_or_a_gradient():
     x = leaf(3)
     with pytest.raises(ValueError, match="needs `gradient`"):
