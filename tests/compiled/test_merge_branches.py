@@ -98,3 +98,13 @@ def test_what_stays_as_it_is(left):
         return F.add(a, b, alpha=0.5) if left == "a factor" else a + b
     program = pyops.compile(block, x)
     assert len({step.value for step in program.steps if "conv" in step.op}) == 2
+
+
+@pytest.mark.parametrize("filters, channels", [(0, 8), (8, 0), (0, 0)])
+def test_filters_of_which_there_are_none(filters, channels):
+    w, x = np.zeros((filters, channels, 3, 3), np.float32), np.zeros((2, channels, 6, 5), np.float32)
+
+    def block(x):
+        return F.conv2d(x, w, None, 1, 1) + F.conv2d(x, w[:, :, 1:2, 1:2])
+    got = np.asarray(pyops.compile(block, x)(x))
+    assert got.shape == (2, filters, 6, 5) and not got.any()

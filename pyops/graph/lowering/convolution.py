@@ -294,6 +294,8 @@ def image_arguments(node: Node):
         raise Declined("weights that are computed")
     if len(x.shape) != weight.ndim or weight.ndim not in (3, 4):
         raise Declined(f"an input of {len(x.shape)} axes")
+    if not weight.size:
+        raise Declined("no filters, or filters of no channels")
     # the kernels of maps skip some of the zeros beside them, and multiply others
     if not packing.finite(weight):
         raise Declined("filters that are not finite")

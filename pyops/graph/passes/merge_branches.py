@@ -30,7 +30,7 @@ def run(graph: Graph) -> None:
 
 def is_plain(conv: Node) -> bool:
     x, weight, bias = conv.inputs
-    return (isinstance(x, Value) and isinstance(weight, np.ndarray) and weight.dtype.kind == "f"
+    return (isinstance(x, Value) and isinstance(weight, np.ndarray) and weight.dtype.kind == "f" and weight.size > 0
             and x.ndim == weight.ndim and (bias is None or isinstance(bias, np.ndarray))
             and conv.epilogue.residual is None and conv.epilogue.activation is None)
 
