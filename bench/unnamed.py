@@ -25,6 +25,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -208,6 +209,7 @@ class Found:
     batch: int
     times: dict[str, float]
     notes: dict[str, str]
+    layers: Sequence[str] = ()
 
     @property
     def least(self) -> float:
@@ -219,7 +221,8 @@ class Found:
         ours = self.times.get("pyops", math.nan)
         return (f"{self.name:<34}{self.size:<7}{self.batch:>3}{ours:>10.2f}"
                 + "".join(f"{self.times.get(way, math.nan) / ours:>13.2f}" for way in ways) + f"{self.least:>8.2f}"
-                + "".join(f"  {way}: {why}" for way, why in self.notes.items()))
+                + "".join(f"  {way}: {why}" for way, why in self.notes.items())
+                + "".join(f"\n    {layer}" for layer in self.layers))
 
 
 def measure(name: str, size: str, batch: int, args: argparse.Namespace) -> Found:
@@ -253,28 +256,28 @@ def measure(name: str, size: str, batch: int, args: argparse.Namespace) -> Found
         finally:
             for process in processes.values():
                 process.close()
-        if args.layers:
-            slowest(place, args)
+        layers = slowest(place, args) if args.layers and "pyops" in times else ()
         if args.keep:
             args.keep.mkdir(parents=True, exist_ok=True)
             shutil.copy(place / "model.onnx", args.keep / f"{name.replace('/', '-')}-{size}-{batch}.onnx")
-    return Found(name, size, batch, times, notes)
+    return Found(name, size, batch, times, notes, layers)
 
 
-def slowest(place: Path, args: argparse.Namespace) -> None:
+def slowest(place: Path, args: argparse.Namespace) -> list[str]:
     """The layers that take most beyond what their multiply-adds would at the peak."""
     from pyops.graph.program import shape_of
     from pyops.machine import ceilings
-    program = pyops.onnx.load(place / "model.onnx", threads=args.threads)
+    with pyops.use_backend(args.isa) if args.isa else nullcontext():
+        program = pyops.onnx.load(place / "model.onnx", threads=args.threads)
     limits = ceilings(program.isa, "f32", args.threads, 0.05)
     rows = []
     for step, seconds in zip(program.steps, program.measured(10)):
         floor = program.samples * step.flops / (1e9 * limits.gflops)
         rows.append((seconds - floor, seconds, floor, step))
     rows.sort(key=lambda row: -row[0])
-    for lost, seconds, floor, step in rows[:args.layers]:
-        print(f"    {1e3 * lost:>8.3f} ms beyond, {1e3 * seconds:>8.3f} in all, "
-              f"{100 * floor / seconds:>3.0f} % of peak  {step.op} {shape_of(step)} {step.algorithm} {step.module}")
+    return [f"{1e3 * lost:>8.3f} ms beyond, {1e3 * seconds:>8.3f} in all, {100 * floor / seconds:>3.0f} % of peak  "
+            f"{step.op} {shape_of(step)} {step.algorithm} {step.module}"
+            for lost, seconds, floor, step in rows[:args.layers]]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -294,13 +297,26 @@ def summary(found: list[Found]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    def several(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-        return lambda text: [kind(n) for n in text.split(",") if n and n != "none"]
+    def some_of(*names: str) -> Callable[[str], list[str]]:
+        def found(text: str) -> list[str]:
+            asked = [n for n in text.split(",") if n and n != "none"]
+            odd = [n for n in asked if n not in names]
+            if odd:
+                raise argparse.ArgumentTypeError(f"{', '.join(odd)}: not among {', '.join(names)}")
+            return asked
+        return found
+
+    def batches(text: str) -> list[int]:
+        found = [int(n) if n.isdecimal() else 0 for n in text.split(",")]
+        if min(found) < 1:
+            raise argparse.ArgumentTypeError(f"{text}: numbers from 1 on, with commas between them, are expected")
+        return found
     parser.add_argument("networks", nargs="*", default=NETWORKS)
-    parser.add_argument("--sizes", type=several(str), default=["usual"], help=f"of {', '.join(SIZES)}, or all")
-    parser.add_argument("--batches", type=several(int), default=BATCHES)
-    parser.add_argument("--peers", type=several(str), default=[p for p in PEERS if find_spec(p)],
-                        help="default: those that are installed")
+    parser.add_argument("--sizes", type=some_of(*SIZES, "all"), default=["usual"],
+                        help=f"of {', '.join(SIZES)}, or all")
+    parser.add_argument("--batches", type=batches, default=BATCHES, help="default: 1,8")
+    parser.add_argument("--peers", type=some_of(*PEERS), default=[p for p in PEERS if find_spec(p)],
+                        help="of these, or none; default: those that are installed")
     parser.add_argument("--threads", type=int, default=pyops.get_num_threads())
     parser.add_argument("--seconds", type=float, default=4, help="for all libraries together (default: %(default)s)")
     parser.add_argument("--block", type=float, default=0.25, help="seconds of a library's turn")
@@ -310,7 +326,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.sizes == ["all"]:
+    if "all" in args.sizes:
         args.sizes = list(SIZES)
     if args.write:
         write(args.networks[0], args.sizes[0], args.batches[0], args.write)
