@@ -7,6 +7,7 @@
 // one sum over samples and outputs in order, whatever the threads.
 #include "blocked/layout.h"
 #include "direct_planar.h"
+#include "inside.h"
 #include "program_kernel.h"
 
 BEGIN_KERNELS
@@ -150,6 +151,8 @@ bool weight_gradient_in_blocks(const Convolution& conv, const TapList& t, double
     const double copies =
         COPY * xs.n * (double(blocks_of(xs.c)) * xs.spatial() + double(blocks_of(ys.c)) * ys.spatial());
     if (work_of(conv, t) / SHARE + copies >= other_units) return false;
+    // what zeros of the padding make of a gradient that is not finite has to be seen
+    if (reads_outside(conv, t) && !all_finite(conv.y, ys.n * ys.c * ys.spatial())) return false;
     const i64 x_sample = blocks_of(xs.c) * xs.spatial() * BLOCK, y_sample = blocks_of(ys.c) * ys.spatial() * BLOCK,
               together = clamp(LOT_BYTES / ((x_sample + y_sample) * (i64)sizeof(real)), 1, xs.n),
               blocks = blocks_of(ys.c), group_blocks = conv.groups > 1 ? conv.filters / BLOCK : blocks;

@@ -201,6 +201,24 @@ def test_weight_gradient_of_one_channel_a_group(backend, size, kernel, value):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("groups, stride, size", [(1, 1, 9), (1, 2, 9), (1, 1, 28), (2, 1, 9)])
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_weight_gradient_of_padding(backend, groups, stride, size, value):
+    """As of one channel a group, of layers of many."""
+    rng = np.random.default_rng(6)
+    outputs = (size - 1) // stride + 1
+    x = rng.standard_normal((2, 16 * groups, size, size), np.float32)
+    dy = rng.standard_normal((2, 32 * groups, outputs, outputs), np.float32)
+    dy[0, 3, 0, 2], dy[1, 17, -1, 1] = value, value
+    window = {"stride": (stride, stride), "dilation": (1, 1), "padding": (1, 1), "groups": groups}
+
+    def gradient(x, dy):
+        return OPS["conv_weight_gradient"](x, dy, kernel=(3, 3), **window)
+    with use_backend(backend):
+        got, want = gradient(x, dy), float64(gradient, x, dy)
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+
+
 def test_weight_gradient_of_many_outliers(backend):
     """So many that all is done directly."""
     with use_backend(backend):
