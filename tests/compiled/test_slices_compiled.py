@@ -59,3 +59,16 @@ def test_other_indices(index):
     want = np.asarray(F.conv2d(x, a, None, 1, 1))[index]
     assert np.asarray(program(x)).shape == want.shape
     assert np.abs(np.asarray(program(x)) - want).max(initial=0) <= 1e-4
+
+
+@pytest.mark.parametrize("samples", [0, 1])
+def test_parts_of_maps_of_no_samples(samples):
+    """A block of channels begins nowhere beyond a buffer of no bytes."""
+    a, b = drawn(64, 8, 3, 3), drawn(64, 32, 3, 3)
+
+    def joined(x):
+        y = F.relu(F.conv2d(x, a, None, 1, 1))
+        return F.conv2d(F.cat([y[:, 32:48], F.relu(F.conv2d(x, a[:16], None, 1, 1))], 1), b[:, :, :1, :1])
+    for net in (joined, lambda x: F.conv2d(F.conv2d(x, a, None, 1, 1), b, None, 1, 1, groups=2)):
+        x = drawn(samples, 8, 9, 11)
+        assert pyops.compile(net, x)(x).shape == (samples, 64, 9, 11)

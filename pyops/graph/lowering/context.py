@@ -81,8 +81,8 @@ class Map:
         """The channels from block `first` on."""
         n, _, h, w, _ = self.ref.shape
         ref = self.ref
-        return Map(Ref(ref.buffer, ref.offset + first * h * w * BLOCK * 4,
-                       (n, blocks(channels), h, w, BLOCK), ref.dtype, ref.sample),
+        before = first * h * w * BLOCK * 4 if n else 0   # a buffer of no samples has no such place
+        return Map(Ref(ref.buffer, ref.offset + before, (n, blocks(channels), h, w, BLOCK), ref.dtype, ref.sample),
                    channels)
 
 
